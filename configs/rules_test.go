@@ -1,0 +1,157 @@
+package configs_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/configs"
+)
+
+const listenWarning = "there is no token or TLS yet: anyone who can reach it would control the box; listen on a loopback address"
+
+func TestRules(t *testing.T) {
+	const plugin = "[[plugin]]\ncallsign = \"A\"\nexecutable = \"a\"\n"
+	for _, test := range []struct {
+		name, text, want string
+	}{
+		// Keys.
+		{"unknown key", "[host]\nrot = \"/\"", `x:2: unknown key "rot" in [host]: did you mean "root"?`},
+		{"typo in a plugin", plugin + `start-mdoe = "activated"`, `x:4: unknown key "start-mdoe" in [[plugin]]: did you mean "start-mode"?`},
+		{"upper case", "[hibernate]\nTimeout = \"1s\"", `x:2: unknown key "Timeout" in [hibernate]: did you mean "timeout"?`},
+		{"underscore", plugin + `on_call = "wake"`, `x:4: unknown key "on_call" in [[plugin]]: did you mean "on-call"?`},
+		{"start of a key", plugin + `env = {}`, `x:4: unknown key "env" in [[plugin]]: did you mean "environment"?`},
+		{"nothing near", "[host]\npalette = 1", `x:2: unknown key "palette" in [host]`},
+		{"quoted and dotted", `host."a.b=c".d = 1`, `x:1: unknown key "a.b=c" in [host]`},
+		{"unknown table", "\n[hots]\nroot = 1", `x:2: unknown key "hots" at the top level: did you mean "host"?`},
+		{"unknown table of an array", "[[Plugin]]", `x:1: unknown key "Plugin" at the top level: did you mean "plugin"?`},
+		{"missing keys", "\n[[plugin]]\n", `x:2: missing key "callsign" in [[plugin]]` + "\n" + `x:2: missing key "executable" in [[plugin]]`},
+
+		// Types.
+		{"host no table", "host = 1", `x:1: key "host" at the top level must be a table, written [host], not an integer`},
+		{"host repeated", "[[host]]", `x:1: key "host" at the top level must be a table, written [host], not an array of tables`},
+		{"plugin once", "[plugin]", `x:1: key "plugin" at the top level must be a list of tables, each written [[plugin]], not a table`},
+		{"plugins inline", "plugin = [{}]", `x:1: key "plugin" at the top level must be a list of tables, each written [[plugin]], not an array`},
+		{"string", "[host]\nroot = 1979-05-27", `x:2: key "root" in [host] must be a string, not a date or time`},
+		{"duration", "[hibernate]\ntimeout = 60", `x:2: key "timeout" in [hibernate] must be a duration such as "1m30s", not an integer`},
+		{"integer", plugin + "startup-order = 5.0", `x:4: key "startup-order" in [[plugin]] must be an integer, not a float`},
+		{"smallest integer", plugin + "startup-order = -9223372036854775808", ""},
+		{"boolean", plugin + `resumed = "yes"`, `x:4: key "resumed" in [[plugin]] must be a boolean, not a string`},
+		{"array", plugin + `arguments = "-v"`, `x:4: key "arguments" in [[plugin]] must be an array of strings, not a string`},
+		{"array of others", plugin + "arguments = [\n\"-v\",\n3,\ntrue,\n]", `x:4: "arguments[1]" in [[plugin]] must be a string, not an integer` + "\n" + `x:4: "arguments[2]" in [[plugin]] must be a string, not a boolean`},
+		{"table", plugin + "environment = []", `x:4: key "environment" in [[plugin]] must be a table of strings, not an array`},
+		{"table of others", plugin + "[plugin.environment]\nA = \"a\"\nB = 1", `x:6: key "environment.B" in [[plugin]] must be a string, not an integer`},
+		{"configuration", plugin + "configuration = true", `x:4: key "configuration" in [[plugin]] must be a table, not a boolean`},
+
+		// Values.
+		{"empty path", "[host]\nroot = \"\"\ncommunicator = \"\"", `x:2: key "root" in [host]: must not be empty` + "\n" + `x:3: key "communicator" in [host]: must not be empty`},
+		{"NUL", plugin + `arguments = ["a\u0000"]`, `x:4: key "arguments[0]" in [[plugin]]: must not hold a NUL byte`},
+		{"log level", "[host]\nlog-level = \"waring\"", `x:2: key "log-level" in [host]: "waring" is not "trace", "debug", "info", "warn" or "error": did you mean "warn"?`},
+		{"log format", "[host]\nlog-format = \"xml\"", `x:2: key "log-format" in [host]: "xml" is not "auto", "console" or "json"`},
+		{"start mode", plugin + `start-mode = "Activated"`, `x:4: key "start-mode" in [[plugin]]: "Activated" is not "deactivated", "activated" or "unavailable": did you mean "activated"?`},
+		{"on call", plugin + `on-call = ""`, `x:4: key "on-call" in [[plugin]]: "" is not "reject" or "wake"`},
+		{"failed wake", plugin + `on-failed-wake = "coldstart"`, `x:4: key "on-failed-wake" in [[plugin]]: "coldstart" is not "cold-start" or "deactivate": did you mean "cold-start"?`},
+		{"zero duration", "[hibernate]\ntimeout = \"0s\"", `x:2: key "timeout" in [hibernate]: "0s" must be more than zero`},
+		{"no duration", plugin + `stop-timeout = "5 s"`, `x:4: key "stop-timeout" in [[plugin]]: "5 s" is not a duration such as "1m30s"`},
+		{"negative durations", plugin + "start-timeout = \"-1s\"\ncall-timeout = \"-1ns\"", `x:4: key "start-timeout" in [[plugin]]: "-1s" must be more than zero` + "\n" + `x:5: key "call-timeout" in [[plugin]]: "-1ns" must be more than zero`},
+		{"callsign", "[[plugin]]\nexecutable = \"a\"\ncallsign = \"\"", `x:3: key "callsign" in [[plugin]]: a callsign must not be empty`},
+		{"reserved callsign", "[[plugin]]\nexecutable = \"a\"\ncallsign = \"CONTROLLER\"", `x:3: key "callsign" in [[plugin]]: the callsign "CONTROLLER" is reserved: the host itself answers to it`},
+		{"executable", "[[plugin]]\nexecutable = \"\"\ncallsign = \"A\"", `x:2: key "executable" in [[plugin]]: must not be empty`},
+		{"variable", plugin + `environment = { "A=B" = "c" }`, `x:4: key "environment.A=B" in [[plugin]]: "A=B" is not the name of a variable`},
+		{"not for JSON", plugin + "[[plugin.configuration.rules]]\n[[plugin.configuration.rules]]\nrate = -inf", `x:6: key "rate" in the configuration in [[plugin]]: a plugin gets it as JSON, which has no -Inf`},
+		{"origin", "[host]\nallowed-origins = [\"https://tv.example/\"]", `x:2: key "allowed-origins[0]" in [host]: "https://tv.example/" is not a web origin such as "https://tv.example:8443"`},
+		{"any origin", "[host]\nallowed-origins = [\"*\"]", `x:2: key "allowed-origins[0]" in [host]: "*" is not a web origin such as "https://tv.example:8443"`},
+		{"host name", "[host]\nallowed-hosts = [\"http://tv\"]", `x:2: key "allowed-hosts[0]" in [host]: "http://tv" is not a host name such as "tv.example"`},
+
+		// Where to listen.
+		{"no port", "[host]\nlisten = \"localhost\"", `x:2: key "listen" in [host]: "localhost" is not an address such as "127.0.0.1:9998"`},
+		{"port too large", "[host]\nlisten = \"localhost:65536\"", `x:2: key "listen" in [host]: the port of "localhost:65536" must be a number from 0 to 65535`},
+		{"port by name", "[host]\nlisten = \"localhost:http\"", `x:2: key "listen" in [host]: the port of "localhost:http" must be a number from 0 to 65535`},
+		{"all addresses", "[host]\nlisten = \":9998\"", `x:2: key "listen" in [host]: cannot listen on ":9998": ` + listenWarning},
+		{"any address", "[host]\nlisten = \"0.0.0.0:9998\"", `x:2: key "listen" in [host]: cannot listen on "0.0.0.0:9998": ` + listenWarning},
+		{"any address, v6", "[host]\nlisten = \"[::]:9998\"", `x:2: key "listen" in [host]: cannot listen on "[::]:9998": ` + listenWarning},
+		{"a name", "[host]\nlisten = \"box.example:9998\"", `x:2: key "listen" in [host]: cannot listen on "box.example:9998": ` + listenWarning},
+		{"loopback", "[host]\nlisten = \"127.8.8.8:0\"", ""},
+		{"loopback, v6", "[host]\nlisten = \"[::1]:9998\"", ""},
+		{"localhost", "[host]\nlisten = \"localhost:9998\"", ""},
+
+		// Callsigns among each other.
+		{"taken", plugin + "\n" + `[[plugin]]` + "\nexecutable = \"b\"\n\ncallsign = \"a\"", `x:8: the callsign "a" is taken by the plugin at x:2`},
+
+		// Not TOML.
+		{"syntax", "[host]\nroot = /var", `x:2: not valid TOML: expected value but found '/' instead`},
+		{"duplicate key", "[host]\nroot = \"/a\"\n\nroot = \"/b\"", `x:4: not valid TOML: Key 'host.root' has already been defined`},
+		{"cut off", `x = "a`, `x:1: not valid TOML: unexpected EOF; expected '"'`},
+		{"cut off at an escape", `x = "\`, `x:1: not valid TOML: invalid escape in string '\'`},
+		{"escaped newline", "\nx = \"\\\n\"", `x:2: not valid TOML: invalid escape in string '\'`},
+		{"inside a long string", "x = \"\"\"\n\n\\q\"\"\"", `x:3: not valid TOML: invalid escape in string '\q'`},
+		{"control character", "#\n#\n\a", `x:3: not UTF-8 text`},
+		{"carriage return", "a = 1\r\n# \r", `x:2: not UTF-8 text`},
+		{"UTF-16", "[\x00h\x00", `x:1: not UTF-8 text`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			_, err := configs.Load(writeIn(t, dir, "x", test.text), nil, configs.Overrides{})
+			if diff := cmp.Diff(test.want, relative(dir, err)); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAllProblems holds that one load reports everything, in all files, in order.
+func TestAllProblems(t *testing.T) {
+	dir := t.TempDir()
+	main := writeIn(t, dir, "x.toml", `
+[host]
+listen = "localhost:9998"   # root = 1
+lisen = ""
+log-level = "inf"
+[[plugin]]
+callsign = "Counter"
+executable = """
+[[plugin]]
+start-mdoe = "not a key"
+"""
+arguments = [ # one a line
+  "a = 1",
+]
+configuration = { start = 41, "[x]" = '#' }
+start-mod = "activated"
+`)
+	writeIn(t, dir, "plugins.d/a.toml", `
+[host]
+[[plugin]]
+callsign = "counter"
+executable = "x"
+`)
+	writeIn(t, dir, "plugins.d/b.toml", "[[plugin]\n")
+	writeIn(t, dir, "plugins.d/c.toml", `
+[[plugin]]
+callsign = "COUNTER"
+[[plugins]]
+`)
+	_, err := configs.Load(main, nil, configs.Overrides{LogFormat: "x"})
+	want := `--log-format: "x" is not "auto", "console" or "json"
+plugins.d/a.toml:2: [host] must not stand in a drop-in, which may hold [[plugin]] tables only
+plugins.d/a.toml:4: the callsign "counter" is taken by the plugin at x.toml:7
+plugins.d/b.toml:1: not valid TOML: expected end of table array name delimiter ']', but got '\n' instead
+plugins.d/c.toml:2: missing key "executable" in [[plugin]]
+plugins.d/c.toml:3: the callsign "COUNTER" is taken by the plugin at x.toml:7
+plugins.d/c.toml:4: unknown key "plugins" at the top level: did you mean "plugin"?
+x.toml:4: unknown key "lisen" in [host]: did you mean "listen"?
+x.toml:5: key "log-level" in [host]: "inf" is not "trace", "debug", "info", "warn" or "error": did you mean "info"?
+x.toml:16: unknown key "start-mod" in [[plugin]]: did you mean "start-mode"?`
+	if diff := cmp.Diff(want, relative(dir, err)); diff != "" {
+		t.Errorf("error (-want +got):\n%s", diff)
+	}
+}
+
+// relative is the text of an error without the directory of the test.
+func relative(dir string, err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.ReplaceAll(err.Error(), dir+"/", "")
+}

@@ -1,0 +1,146 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// StartMode is the state in which an instance is found once the host is up.
+type StartMode string
+
+// The start modes.
+const (
+	StartDeactivated StartMode = "deactivated"
+	StartActivated   StartMode = "activated"
+	StartUnavailable StartMode = "unavailable"
+)
+
+// OnCall is what a call meets when the instance is hibernated.
+type OnCall string
+
+// The answers to a call: refuse it, or hold it and wake the instance.
+const (
+	OnCallReject OnCall = "reject"
+	OnCallWake   OnCall = "wake"
+)
+
+// OnFailedWake is what becomes of an instance whose image cannot be restored.
+type OnFailedWake string
+
+// The ways on from a failed wake: start afresh, or stay down with the reason kept.
+const (
+	FailedWakeColdStart  OnFailedWake = "cold-start"
+	FailedWakeDeactivate OnFailedWake = "deactivate"
+)
+
+var (
+	logLevels  = []string{"trace", "debug", "info", "warn", "error"}
+	logFormats = []string{"auto", "console", "json"}
+)
+
+// Duration is a time.Duration that a file writes as "1m30s". As text it is
+// always more than zero, so that no timeout can be switched off by accident.
+type Duration time.Duration
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes what UnmarshalText reads back exactly.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText leaves d as it was when it returns an error.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as \"1m30s\"", text)
+	}
+	if parsed <= 0 {
+		return fmt.Errorf("%q must be more than zero", text)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+var callsignForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
+
+// CheckCallsign says what keeps a name from being the callsign of an instance.
+// A callsign that passes is safe as a file name and as one segment of a URL.
+func CheckCallsign(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a callsign must not be empty")
+	case !callsignForm.MatchString(name):
+		return fmt.Errorf(`%q is not a callsign: it must be a letter, then at most 63 letters, digits, "_", "." or "-"`, name)
+	case strings.Contains(name, "..") || strings.HasSuffix(name, "."):
+		return fmt.Errorf(`%q is not a callsign: it must not hold ".." nor end in "."`, name)
+	case strings.EqualFold(name, "Controller"):
+		return fmt.Errorf("the callsign %q is reserved: the host itself answers to it", name)
+	}
+	return nil
+}
+
+func checkListen(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is not an address such as \"127.0.0.1:9998\"", address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("the port of %q must be a number from 0 to 65535", address)
+	}
+	if !isLoopback(host) {
+		return fmt.Errorf("cannot listen on %q: there is no token or TLS yet: "+
+			"anyone who can reach it would control the box; listen on a loopback address", address)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return strings.EqualFold(host, "localhost")
+	}
+	return addr.IsLoopback()
+}
+
+func checkOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || strings.Contains(u.Host, "*") || origin != u.Scheme+"://"+u.Host {
+		return fmt.Errorf("%q is not a web origin such as \"https://tv.example:8443\"", origin)
+	}
+	return nil
+}
+
+func checkHostName(name string) error {
+	if name == "" || strings.ContainsAny(name, "/@*, \t") {
+		return fmt.Errorf("%q is not a host name such as \"tv.example\"", name)
+	}
+	return nil
+}
+
+func notEmpty(s string) error {
+	if s == "" {
+		return errors.New("must not be empty")
+	}
+	return nil
+}
+
+// oneOf returns an error that names the nearest of the allowed words.
+func oneOf[T ~string](word T, allowed []T) error {
+	var names, quoted []string
+	for _, a := range allowed {
+		if word == a {
+			return nil
+		}
+		names = append(names, string(a))
+		quoted = append(quoted, strconv.Quote(string(a)))
+	}
+	last := len(quoted) - 1
+	return fmt.Errorf("%q is not %s or %s%s", string(word),
+		strings.Join(quoted[:last], ", "), quoted[last], didYouMean(string(word), names))
+}
