@@ -1,0 +1,235 @@
+// Package procfs reads what Linux says of processes; see proc(5).
+package procfs
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Children returns the children of every thread of pid, none when pid is gone.
+func Children(pid int) []int {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	var children []int
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children
+}
+
+// Tree returns root and all its descendants, parents first.
+func Tree(root int) []int {
+	tree := []int{root}
+	for i := 0; i < len(tree); i++ {
+		tree = append(tree, Children(tree[i])...)
+	}
+	return tree
+}
+
+// Stopped tells whether the process is in job control stop.
+func Stopped(pid int) bool {
+	return state(pid) == 'T'
+}
+
+// Zombie tells whether the process has ended and waits to be reaped, or is gone.
+func Zombie(pid int) bool {
+	s := state(pid)
+	return s == 'Z' || s == 0
+}
+
+func state(pid int) byte {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The command in parentheses may itself hold parentheses and spaces.
+	end := bytes.LastIndexByte(text, ')')
+	if end < 0 || len(text) < end+3 {
+		return 0
+	}
+	return text[end+2]
+}
+
+// NSPid returns the number of the process in its own PID namespace, 0 when it is
+// gone.
+func NSPid(pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	task, _, err := parseTask(string(text))
+	if err != nil {
+		return 0
+	}
+	return task.ID
+}
+
+// Continue sends SIGCONT to each process.
+func Continue(pids []int) {
+	for _, pid := range pids {
+		_ = unix.Kill(pid, unix.SIGCONT) // one that is gone needs none
+	}
+}
+
+// PSS returns the proportional set size of the processes together, in bytes.
+// A process that has ended or may not be read counts nothing.
+func PSS(pids []int) int64 {
+	return sum(pids, "smaps_rollup", "Pss:")
+}
+
+// RSS returns the resident set size of the processes together, in bytes; it is
+// cheaper than PSS and counts shared pages more than once.
+func RSS(pids []int) int64 {
+	return sum(pids, "status", "VmRSS:")
+}
+
+func sum(pids []int, file, key string) int64 {
+	var total int64
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if rest, ok := strings.CutPrefix(line, key); ok {
+				kib, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+				total += kib << 10
+				break
+			}
+		}
+	}
+	return total
+}
+
+// MappedFiles returns the regular files that the processes have mapped, sorted,
+// each once.
+func MappedFiles(pids []int) ([]string, error) {
+	found := make(map[string]bool)
+	for _, pid := range pids {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
+		if err != nil {
+			return nil, err
+		}
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			// address perms offset dev inode path
+			fields := strings.Fields(lines.Text())
+			if len(fields) >= 6 && fields[4] != "0" && strings.HasPrefix(fields[5], "/") {
+				path := strings.Join(fields[5:], " ")
+				if !strings.HasSuffix(path, " (deleted)") && !strings.HasPrefix(path, "/memfd:") && !strings.HasPrefix(path, "/dev/") {
+					found[path] = true
+				}
+			}
+		}
+		err = lines.Err()
+		_ = f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	paths := make([]string, 0, len(found))
+	for path := range found {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+// Task is what a thread may do: its identity as /proc/<pid>/status shows it.
+// Two tasks are alike when they are equal.
+type Task struct {
+	// ID is the thread's number in its own PID namespace.
+	ID         int    `json:"id"`
+	UID        string `json:"uid"`
+	GID        string `json:"gid"`
+	Groups     string `json:"groups"`
+	CapInh     string `json:"capInh"`
+	CapPrm     string `json:"capPrm"`
+	CapEff     string `json:"capEff"`
+	CapBnd     string `json:"capBnd"`
+	CapAmb     string `json:"capAmb"`
+	NoNewPrivs string `json:"noNewPrivs"`
+	Seccomp    string `json:"seccomp"`
+}
+
+// Tasks returns every thread of the processes that is no zombie, ordered by ID.
+func Tasks(pids []int) ([]Task, error) {
+	var tasks []Task
+	for _, pid := range pids {
+		statuses, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		for _, path := range statuses {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				continue // the thread has ended
+			}
+			task, alive, err := parseTask(string(text))
+			if err != nil {
+				return nil, fmt.Errorf("cannot read %s: %w", path, err)
+			}
+			if alive {
+				tasks = append(tasks, task)
+			}
+		}
+	}
+	slices.SortFunc(tasks, func(a, b Task) int { return a.ID - b.ID })
+	return tasks, nil
+}
+
+func parseTask(status string) (t Task, alive bool, err error) {
+	fields := map[string]*string{
+		"Uid": &t.UID, "Gid": &t.GID, "Groups": &t.Groups,
+		"CapInh": &t.CapInh, "CapPrm": &t.CapPrm, "CapEff": &t.CapEff, "CapBnd": &t.CapBnd, "CapAmb": &t.CapAmb,
+		"NoNewPrivs": &t.NoNewPrivs, "Seccomp": &t.Seccomp,
+	}
+	for line := range strings.Lines(status) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.Join(strings.Fields(value), " ")
+		switch key {
+		case "State":
+			alive = !strings.HasPrefix(value, "Z") && !strings.HasPrefix(value, "X")
+		case "NSpid":
+			ids := strings.Fields(value)
+			if t.ID, err = strconv.Atoi(ids[len(ids)-1]); err != nil {
+				return t, false, err
+			}
+		default:
+			if field := fields[key]; field != nil {
+				*field = value
+			}
+		}
+	}
+	return t, alive, nil
+}
+
+// UnixPeers counts the connections, established or pending, of the listening
+// unix socket that is bound to path.
+func UnixPeers(path string) (int, error) {
+	text, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return 0, err
+	}
+	peers := 0
+	for line := range strings.Lines(string(text)) {
+		// Num RefCount Protocol Flags Type St Inode Path
+		fields := strings.Fields(line)
+		if len(fields) >= 8 && fields[7] == path && fields[5] != "01" {
+			peers++
+		}
+	}
+	return peers, nil
+}
