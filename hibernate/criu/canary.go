@@ -1,0 +1,103 @@
+package criu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"dormouse/hibernate"
+	"dormouse/internal/pidone"
+	"dormouse/internal/procfs"
+	"dormouse/internal/spawn"
+)
+
+// canary dumps and restores a tree like a plugin's: an own session and PID
+// namespace, pid 1, and a child that holds a UDP socket and a TCP listener.
+// Some combinations of CRIU and kernel dump everything but those, others dump
+// and can't restore.
+func (e *Engine) canary(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "dormouse-canary-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	program, err := pidone.Install(dir)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(program, pidone.Canary)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	if err := spawn.Exclusive(cmd.Start); err != nil {
+		return fmt.Errorf("cannot start a process in a PID namespace: %w", err)
+	}
+	alive := true
+	defer func() {
+		if alive {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	}()
+	if err := waitForSockets(ctx, cmd.Process.Pid); err != nil {
+		return err
+	}
+
+	images := filepath.Join(dir, "images")
+	if err := os.Mkdir(images, 0o700); err != nil {
+		return err
+	}
+	if err := e.Dump(ctx, hibernate.Dump{PID: cmd.Process.Pid, Dir: images}); err != nil {
+		return err
+	}
+	alive = false
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+
+	root, err := e.Restore(ctx, hibernate.Restore{Dir: images})
+	if err != nil {
+		return err
+	}
+	n := sockets(root.Pid)
+	_ = root.Kill()
+	if _, err := root.Wait(); err != nil {
+		return err
+	}
+	if n != 2 {
+		return fmt.Errorf("it came back with %d sockets instead of 2", n)
+	}
+	return nil
+}
+
+// waitForSockets returns when the canary has opened its sockets; it starts
+// within a few milliseconds and there is nobody to tell.
+func waitForSockets(ctx context.Context, pid int) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for sockets(pid) < 2 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.New("the canary did not start in time")
+		}
+	}
+	return nil
+}
+
+// sockets counts the sockets of the canary below pid.
+func sockets(pid int) int {
+	n := 0
+	for _, child := range procfs.Children(pid) {
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", child))
+		for _, fd := range fds {
+			if target, err := os.Readlink(fd); err == nil && strings.HasPrefix(target, "socket:") {
+				n++
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,206 @@
+// Package criu is the hibernate.Engine that works through CRIU, a process of
+// its own for each dump and restore. It knows CRIU's options and traps; what an
+// image means, and when it is one, is not its business.
+package criu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+
+	gocriu "github.com/checkpoint-restore/go-criu/v7"
+	"github.com/checkpoint-restore/go-criu/v7/rpc"
+	"google.golang.org/protobuf/proto"
+
+	"dormouse/hibernate"
+	"dormouse/internal/spawn"
+)
+
+// Engine runs one CRIU executable.
+type Engine struct {
+	path    string
+	version string
+
+	once     sync.Once // the canary costs more than an answer remembered
+	checkErr error
+}
+
+var _ hibernate.Engine = (*Engine)(nil)
+
+// places are where setup and the package install CRIU.
+var places = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/criu/criu"}
+
+// Open finds CRIU: at path when given, else where it was installed for this
+// host, else in PATH. When there is none that runs, the engine is returned all
+// the same and its Check says why.
+func Open(path string) *Engine {
+	e := &Engine{path: path}
+	if path == "" {
+		e.path = locate()
+	}
+	if e.path == "" {
+		e.fail(errors.New("CRIU is not installed: run make setup, or set [hibernate] criu to its path"))
+		return e
+	}
+	version, err := gocriuVersion(e.path)
+	if err != nil {
+		e.fail(fmt.Errorf("cannot run %s: %w", e.path, err))
+		return e
+	}
+	e.version = version
+	if os.Geteuid() != 0 {
+		e.fail(errors.New("it needs root"))
+	}
+	return e
+}
+
+// fail settles Check's answer.
+func (e *Engine) fail(err error) {
+	e.once.Do(func() { e.checkErr = fmt.Errorf("%w: %w", hibernate.ErrUnsupported, err) })
+}
+
+func locate() string {
+	for _, place := range places {
+		if info, err := os.Stat(place); err == nil && info.Mode()&0o111 != 0 {
+			return place
+		}
+	}
+	path, err := exec.LookPath("criu")
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+func gocriuVersion(path string) (string, error) {
+	if _, err := exec.LookPath(path); err != nil {
+		return "", err
+	}
+	c := gocriu.MakeCriu()
+	c.SetCriuPath(path)
+	var n int
+	err := spawn.Exclusive(c.Prepare)
+	if err == nil {
+		n, err = c.GetCriuVersion()
+		err = errors.Join(err, c.Cleanup())
+	}
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d.%d.%d", n/10000, n/100%100, n%100), nil
+}
+
+// Path is the executable in use, empty when none was found.
+func (e *Engine) Path() string { return e.path }
+
+// Name is "criu" and the version.
+func (e *Engine) Name() string { return "criu " + e.version }
+
+// Check dumps and restores a process with inet sockets, the first time that it
+// is called: what CRIU's own check says is not enough to go by. Later calls
+// return the same answer.
+func (e *Engine) Check(ctx context.Context) error {
+	e.once.Do(func() {
+		err := e.seedKernelCache(ctx)
+		if cerr := e.canary(ctx); cerr != nil {
+			e.checkErr = fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
+		}
+	})
+	return e.checkErr
+}
+
+// Dump leaves the tree stopped, see hibernate.Engine.
+func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
+	opts := options()
+	opts.Pid = new(int32(d.PID))
+	opts.LeaveStopped = new(true)
+	opts.LinkRemap = new(true)
+	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, (*gocriu.Criu).Dump); err != nil {
+		return fmt.Errorf("cannot dump: %w", err)
+	}
+	return nil
+}
+
+// Restore leaves the tree stopped, see hibernate.Engine.
+func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
+	opts := options()
+	opts.LeaveStopped = new(true)
+	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
+	born := &births{}
+	err := e.run(ctx, r.Dir, r.Cgroup, opts, r.Files, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
+		return c.Restore(opts, born)
+	})
+	if err == nil && born.root == 0 {
+		err = errors.New("CRIU did not say which process it made")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot restore: %w", err), born.end(r.Cgroup))
+	}
+	return os.FindProcess(born.root)
+}
+
+// options are what dump and restore have in common.
+func options() *rpc.CriuOpts {
+	return &rpc.CriuOpts{
+		LogLevel: proto.Int32(2),
+		LogFile:  new(logName),
+		// CRIU runs in the tree's cgroup itself, so what it restores is there too.
+		ManageCgroupsMode: rpc.CriuCgMode_IGNORE.Enum(),
+		NetworkLock:       rpc.CriuNetworkLockMethod_SKIP.Enum(),
+		TcpClose:          new(true), // peers see an end in order, instead of a reset later
+		FileLocks:         new(true),
+		GhostLimit:        proto.Uint32(64 << 20),
+		Timeout:           proto.Uint32(10), // seconds to freeze the tree
+	}
+}
+
+// run has one CRIU process carry operation out. It returns what CRIU's log says
+// when that fails, and kills CRIU when ctx ends.
+func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited,
+	operation func(*gocriu.Criu, *rpc.CriuOpts, gocriu.Notify) error,
+) error {
+	images, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer images.Close()
+	work, err := os.MkdirTemp("", "dormouse-criu-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	workDir, err := os.Open(work)
+	if err != nil {
+		return err
+	}
+	defer workDir.Close()
+	opts.ImagesDirFd = new(int32(images.Fd()))
+	opts.WorkDirFd = new(int32(workDir.Fd()))
+
+	c := gocriu.MakeCriu()
+	c.SetCriuPath(e.path)
+	pid, err := prepare(c, opts, files)
+	if err != nil {
+		return fmt.Errorf("cannot start CRIU: %w", err)
+	}
+	if cgroup != "" {
+		if err := joinCgroup(cgroup, pid); err != nil {
+			return errors.Join(err, c.Cleanup())
+		}
+	}
+	watchdog := context.AfterFunc(ctx, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	err = operation(c, opts, gocriu.NoNotify{})
+	killed := !watchdog()
+	cleanupErr := c.Cleanup()
+	switch {
+	case err != nil && killed:
+		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
+	case err != nil:
+		return logged(work, errors.Join(err, cleanupErr))
+	}
+	return nil // how the process ended afterwards changes nothing
+}

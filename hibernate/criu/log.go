@@ -1,0 +1,56 @@
+package criu
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// logName is where CRIU logs, in the operation's working directory.
+const logName = "criu.log"
+
+// prefix is what CRIU puts before a message: time, and the PID in some.
+var prefix = regexp.MustCompile(`^\([0-9.]+\)\s+(\d+: )?Error \([^)]*\):\s*`)
+
+// harmless are errors that CRIU reports and lives with.
+var harmless = []string{"Can't setup RLIMIT_NOFILE for self"}
+
+// causes is how many lines of the log an error quotes: the first is nearest to
+// the cause, CRIU then reports once more on each level.
+const causes = 2
+
+// logged replaces err, which never says what went wrong, by what the log does.
+func logged(work string, err error) error {
+	text, rerr := os.ReadFile(filepath.Join(work, logName))
+	if rerr != nil {
+		return err
+	}
+	var found []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		at := prefix.FindString(line)
+		if at == "" || isHarmless(line) {
+			continue
+		}
+		found = append(found, line[len(at):])
+		if len(found) == causes {
+			break
+		}
+	}
+	if len(found) == 0 {
+		return err
+	}
+	return fmt.Errorf("CRIU says: %w", errors.New(strings.Join(found, "; ")))
+}
+
+func isHarmless(line string) bool {
+	for _, h := range harmless {
+		if strings.Contains(line, h) {
+			return true
+		}
+	}
+	return false
+}

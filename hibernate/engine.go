@@ -1,0 +1,52 @@
+package hibernate
+
+import (
+	"context"
+	"os"
+)
+
+// Engine turns a process tree into files and back. It knows nothing of
+// plugins, manifests or states, and it judges no image.
+type Engine interface {
+	// Name is the engine with its version, such as "criu 4.2.1". An image is
+	// restored by the one that made it.
+	Name() string
+	// Check proves with a real process that dump and restore work here. The
+	// error wraps ErrUnsupported.
+	Check(ctx context.Context) error
+	// Dump writes the tree below d.PID into d.Dir. On success every task of the
+	// tree is stopped and stays so until it gets SIGCONT or SIGKILL; on failure
+	// the tree runs on as if nothing had happened.
+	Dump(ctx context.Context, d Dump) error
+	// Restore rebuilds a tree from r.Dir and returns its root, a child of this
+	// process. Every task is stopped, as after Dump. After an error nothing of
+	// the attempt runs any more.
+	Restore(ctx context.Context, r Restore) (*os.Process, error)
+}
+
+// Dump is one order to an Engine.
+type Dump struct {
+	// PID of the root, which leads a session and a PID namespace of its own.
+	PID int
+	// Dir is empty and private.
+	Dir string
+	// Cgroup is the directory of the tree's own cgroup. The engine's processes
+	// run in it too, so that one kill ends them all. May be empty.
+	Cgroup string
+}
+
+// Restore is one order to an Engine.
+type Restore struct {
+	Dir    string
+	Cgroup string
+	// Files replaces what the tree held open outside of itself, such as its log
+	// pipes.
+	Files []Inherited
+}
+
+// Inherited hands File to the restored tree in place of what was known as Key
+// ("pipe:[4711]") when it was dumped.
+type Inherited struct {
+	Key  string
+	File *os.File
+}

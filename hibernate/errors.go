@@ -1,0 +1,17 @@
+package hibernate
+
+import "errors"
+
+var (
+	// ErrUnsupported means that this host can't hibernate anything; the text says
+	// why and what would help.
+	ErrUnsupported = errors.New("hibernation is not available")
+	// ErrNoImage means that the instance is not hibernated.
+	ErrNoImage = errors.New("there is no image")
+	// ErrRefused means that an image is not, or no longer, what this host wrote
+	// for this instance, or does not fit what it would wake up in. It must not be
+	// restored.
+	ErrRefused = errors.New("the image is refused")
+	// ErrSpace means that the disk has no room for the image.
+	ErrSpace = errors.New("not enough space")
+)

@@ -1,0 +1,210 @@
+package hibernate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"dormouse/internal/procfs"
+)
+
+// pagesPrefix begins the names of the files that hold memory and nothing that
+// an engine would act on.
+const pagesPrefix = "pages-"
+
+// attempts is how often a wake is tried: an engine that was killed or lost a
+// race leaves the image as it was.
+const attempts = 2
+
+// Wake is where a tree is restored to.
+type Wake struct {
+	Cgroup string
+	// Files belong to the caller.
+	Files []Inherited
+	// Cleanup is called after each attempt that failed and must end whatever is
+	// left in the cgroup.
+	Cleanup func() error
+}
+
+// Restore brings the image back to life and uses it up. The returned root is a
+// child of this process. Nothing of the tree runs before every byte of the
+// image has been verified and every task found to be what it was. After an
+// error nothing of it runs; if the error is ErrRefused no further attempt can
+// succeed.
+func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
+	if err := i.fits(e); err != nil {
+		return nil, err
+	}
+	t, err := newTagger(i.slot.store.key, i.manifest.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.checkFiles(); err != nil {
+		return nil, err
+	}
+	if err := i.verify(t, func(name string) bool { return !strings.HasPrefix(name, pagesPrefix) }); err != nil {
+		return nil, err
+	}
+	if err := checkMapped(i.manifest.Mapped, t); err != nil {
+		return nil, err
+	}
+	// The memory is verified while the engine loads it: its size is known to be
+	// right and no engine acts on what it holds.
+	pages := make(chan error, 1)
+	go func() {
+		pages <- i.verify(t, func(name string) bool { return strings.HasPrefix(name, pagesPrefix) })
+	}()
+	root, err := i.load(ctx, e, w)
+	if verr := <-pages; verr != nil {
+		err = verr
+	}
+	if err == nil {
+		err = i.admit(root.Pid)
+	}
+	if err != nil {
+		if root != nil {
+			err = errors.Join(err, end(root), w.Cleanup())
+		}
+		return nil, err
+	}
+	return root, nil
+}
+
+// load has the engine rebuild the tree, stopped.
+func (i *Image) load(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
+	order := Restore{Dir: i.slot.path(imageName), Cgroup: w.Cgroup, Files: w.Files}
+	var errs []error
+	for range attempts {
+		root, err := e.Restore(ctx, order)
+		if err == nil {
+			return root, nil
+		}
+		errs = append(errs, err, w.Cleanup())
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, fmt.Errorf("cannot restore: %w", errors.Join(errs...))
+}
+
+// admit lets the restored tree run if it is what was dumped.
+func (i *Image) admit(root int) error {
+	pids := procfs.Tree(root)
+	tasks, err := procfs.Tasks(pids)
+	if err != nil {
+		return err
+	}
+	if err := sameTasks(i.manifest.Tasks, tasks); err != nil {
+		return err
+	}
+	if err := i.slot.consume(i.manifest.Generation); err != nil {
+		return fmt.Errorf("cannot mark the image as used: %w", err)
+	}
+	resume(pids, i.manifest.Stopped)
+	return nil
+}
+
+// sameTasks returns an ErrRefused when a restored task may do other things than
+// the one that was dumped: an image decides about privileges, and a plugin can
+// influence its own image.
+func sameTasks(want, got []procfs.Task) error {
+	if len(want) != len(got) {
+		return fmt.Errorf("%w: it holds %d tasks, dumped were %d", ErrRefused, len(got), len(want))
+	}
+	for k := range want {
+		if want[k] != got[k] {
+			return fmt.Errorf("%w: task %d came back as %+v, it was %+v", ErrRefused, want[k].ID, got[k], want[k])
+		}
+	}
+	return nil
+}
+
+// fits refuses an image that was made under other conditions than it would be
+// woken in.
+func (i *Image) fits(e Engine) error {
+	m := &i.manifest
+	if now := e.Name(); m.Engine != now {
+		return fmt.Errorf("%w: it was made by %s, installed is %s", ErrRefused, m.Engine, now)
+	}
+	if now := kernelRelease(); m.Kernel != now {
+		return fmt.Errorf("%w: it was made under kernel %s, running is %s", ErrRefused, m.Kernel, now)
+	}
+	return nil
+}
+
+// checkFiles compares names and sizes. An engine handed a shortened page file
+// would wait for the rest for ever.
+func (i *Image) checkFiles() error {
+	entries, err := os.ReadDir(i.slot.path(imageName))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	sizes := make(map[string]int64)
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%w: %s is not a regular file", ErrRefused, entry.Name())
+		}
+		sizes[entry.Name()] = info.Size()
+	}
+	delete(sizes, manifestName)
+	for _, f := range i.manifest.Files {
+		size, ok := sizes[f.Name]
+		if !ok {
+			return fmt.Errorf("%w: %s is missing", ErrRefused, f.Name)
+		}
+		if size != f.Size {
+			return fmt.Errorf("%w: %s has %d bytes, not %d", ErrRefused, f.Name, size, f.Size)
+		}
+		delete(sizes, f.Name)
+	}
+	for name := range sizes {
+		return fmt.Errorf("%w: %s does not belong to it", ErrRefused, name)
+	}
+	return nil
+}
+
+// verify reads the wanted files and returns an ErrRefused when one has changed.
+func (i *Image) verify(t tagger, wanted func(name string) bool) error {
+	for number, f := range i.manifest.Files {
+		if !wanted(f.Name) {
+			continue
+		}
+		err := i.verifyFile(t, number, f)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *Image) verifyFile(t tagger, number int, want file) error {
+	f, err := os.Open(i.slot.path(imageName, want.Name))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	defer f.Close()
+	got, err := t.file(f, uint32(number), want.Size)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrRefused, want.Name, err)
+	}
+	if !bytes.Equal(got, want.Tag) {
+		return fmt.Errorf("%w: %s is damaged", ErrRefused, want.Name)
+	}
+	return nil
+}
+
+// end kills a root that must not run, and with it its PID namespace.
+func end(root *os.Process) error {
+	err := root.Kill()
+	if _, werr := root.Wait(); err == nil {
+		err = werr
+	}
+	return err
+}

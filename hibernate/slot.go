@@ -1,0 +1,138 @@
+package hibernate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"dormouse/internal/atomicfile"
+)
+
+// Slot holds at most one image of one instance. Its methods are called by one
+// goroutine at a time.
+type Slot struct {
+	store    *Store
+	callsign string
+	dir      string
+}
+
+// Image is a committed image.
+type Image struct {
+	Bytes   int64
+	Created time.Time
+	// Generation numbers the instance's images; it only grows.
+	Generation uint64
+
+	slot     *Slot
+	manifest manifest
+}
+
+// Record is what the tree's owner put beside it.
+func (i *Image) Record() json.RawMessage { return i.manifest.Record }
+
+// path joins names to the slot's directory.
+func (s *Slot) path(names ...string) string {
+	return filepath.Join(append([]string{s.dir}, names...)...)
+}
+
+// Image returns the committed image, or ErrNoImage. It returns ErrRefused when
+// what lies there is not the image that this host last committed for this
+// instance, or was woken before.
+func (s *Slot) Image() (*Image, error) {
+	var m manifest
+	err := readSealed(s.path(imageName, manifestName), s.store.key, &m)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(s.path(imageName)); err == nil {
+			return nil, fmt.Errorf("%w: it has no manifest", ErrRefused)
+		}
+		return nil, ErrNoImage
+	}
+	if err != nil {
+		return nil, err
+	}
+	used, err := s.used()
+	switch {
+	case err != nil:
+		return nil, err
+	case m.Format != format:
+		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
+	case m.Callsign != s.callsign:
+		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
+	case m.Generation <= used:
+		return nil, fmt.Errorf("%w: it is generation %d, and generation %d was woken already", ErrRefused, m.Generation, used)
+	case m.Generation != used+1:
+		return nil, fmt.Errorf("%w: it is generation %d, expected was %d", ErrRefused, m.Generation, used+1)
+	}
+	return &Image{Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: s, manifest: m}, nil
+}
+
+// used returns the highest generation that was ever woken, 0 for none.
+func (s *Slot) used() (uint64, error) {
+	var used uint64
+	err := readSealed(s.path(generationName), s.store.key, &used)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return used, err
+}
+
+// consume makes it impossible to wake generation g, or an older one, again.
+func (s *Slot) consume(g uint64) error {
+	fresh := s.path(generationName + ".new")
+	if err := writeSealed(fresh, s.store.key, g); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, s.path(generationName)); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(s.dir)
+}
+
+// draft makes the directory for a new image.
+func (s *Slot) draft() (string, error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(s.dir, draftPrefix)
+}
+
+// Discard removes the image. It may have been restored.
+func (i *Image) Discard() error {
+	return i.slot.store.trash(i.slot.path(imageName))
+}
+
+// Refuse takes whatever lies in the slot out of use for ever and keeps it, as
+// the only one, for whoever wants to find out why.
+func (s *Slot) Refuse() error {
+	if used, err := s.used(); err == nil {
+		if err := s.consume(used + 1); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Lstat(s.path(refusedName)); err == nil {
+		if err := s.store.trash(s.path(refusedName)); err != nil {
+			return err
+		}
+	}
+	err := os.Rename(s.path(imageName), s.path(refusedName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Written returns how many bytes the image that is being written has so far.
+func (s *Slot) Written() int64 {
+	files, _ := filepath.Glob(s.path(draftPrefix+"*", "*"))
+	var total int64
+	for _, path := range files {
+		if info, err := os.Lstat(path); err == nil {
+			total += info.Size()
+		}
+	}
+	return total
+}

@@ -1,0 +1,101 @@
+package hibernate
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"dormouse/internal/atomicfile"
+)
+
+// What lies in a store:
+//
+//	key                          32 random bytes; images sealed with others are foreign
+//	<callsign>/generation        the highest generation that was ever woken
+//	<callsign>/image/            the committed image
+//	<callsign>/image/manifest    what it is, sealed
+//	<callsign>/draft-*/          an image that is being written
+//	<callsign>/trash-*/          an image that is being removed
+//	<callsign>/refused/          the last image that could not be woken
+const (
+	keyName        = "key"
+	generationName = "generation"
+	imageName      = "image"
+	manifestName   = "manifest"
+	draftPrefix    = "draft-"
+	trashPrefix    = "trash-"
+	refusedName    = "refused"
+)
+
+// Store is the directory of all images of a host.
+type Store struct {
+	dir      string
+	key      []byte
+	removing sync.WaitGroup
+}
+
+// OpenStore makes dir a store unless it is one, and removes what an earlier
+// host left unfinished.
+func OpenStore(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot open the image store: %w", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { // images hold the plugins' memory
+		return nil, fmt.Errorf("cannot open the image store: %w", err)
+	}
+	key, err := readKey(filepath.Join(dir, keyName))
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the image store: %w", err)
+	}
+	for _, prefix := range []string{draftPrefix, trashPrefix} {
+		left, _ := filepath.Glob(filepath.Join(dir, "*", prefix+"*"))
+		for _, path := range left {
+			if err := os.RemoveAll(path); err != nil {
+				return nil, fmt.Errorf("cannot open the image store: %w", err)
+			}
+		}
+	}
+	return &Store{dir: dir, key: key}, nil
+}
+
+func readKey(path string) ([]byte, error) {
+	key, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails, see crypto/rand
+		return key, atomicfile.Write(path, key, 0o600)
+	}
+	if err == nil && len(key) != 32 {
+		return nil, fmt.Errorf("%s has %d bytes, not 32; without the right key no image can be woken", path, len(key))
+	}
+	return key, err
+}
+
+// Close returns when everything that was discarded is gone from the disk.
+func (s *Store) Close() { s.removing.Wait() }
+
+// Slot returns the place of an instance's image.
+func (s *Store) Slot(callsign string) *Slot {
+	return &Slot{store: s, callsign: callsign, dir: filepath.Join(s.dir, callsign)}
+}
+
+// trash makes path vanish at once and frees its blocks in the background, which
+// can take longer than a wake.
+func (s *Store) trash(path string) error {
+	gone, err := os.MkdirTemp(filepath.Dir(path), trashPrefix)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(path, filepath.Join(gone, filepath.Base(path))); err != nil {
+		return errors.Join(err, os.Remove(gone))
+	}
+	s.removing.Go(func() { _ = os.RemoveAll(gone) }) // what is left goes at the next OpenStore
+	return nil
+}
+
+// newID names an image, unique for ever.
+func newID() string { return strings.ToLower(rand.Text()) }
