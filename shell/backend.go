@@ -1,0 +1,107 @@
+package shell
+
+import (
+	"context"
+	"encoding/json"
+
+	"dormouse/hibernate"
+	"dormouse/statecontrol"
+)
+
+// Backend runs one plugin. Its shell calls Launch, Initialize, Deinitialize,
+// Stop and a Hibernator's methods one at a time; Invoke, Exists and Facts may
+// be called at any time and in parallel.
+type Backend interface {
+	// Launch starts the plugin and returns what it says of itself. The error
+	// wraps ErrInstantiation; Stop is called after it.
+	Launch(ctx context.Context) (Information, error)
+	// Initialize hands the plugin its configuration. The error wraps
+	// ErrInitialization and holds the plugin's own text; Stop is called after
+	// it.
+	Initialize(ctx context.Context) error
+	// Deinitialize tells the plugin that its work is over.
+	Deinitialize(ctx context.Context, why Reason) error
+	// Stop ends whatever Launch or Wake started and returns when nothing of it
+	// is left. It may be called at any time and twice.
+	Stop(ctx context.Context) error
+	// Invoke runs one method of the plugin.
+	Invoke(ctx context.Context, c Call) (json.RawMessage, error)
+	// Exists tells whether the plugin has the method.
+	Exists(ctx context.Context, method string) (bool, error)
+	// Facts is what can be seen of the running plugin now.
+	Facts() Facts
+}
+
+// Hibernator is a Backend that can put its plugin to sleep on disk.
+type Hibernator interface {
+	// Hibernate leaves an image and no process, or else an error and the plugin
+	// unharmed. The error wraps ErrExited when the plugin did not survive it.
+	Hibernate(ctx context.Context) error
+	// Wake brings the plugin back from its image. After an error there is
+	// neither a process nor an image that could be used.
+	Wake(ctx context.Context) (Information, error)
+	// Image is the committed image, nil when there is none.
+	Image() *hibernate.Image
+	// Progress is how far a running Hibernate or Wake has come.
+	Progress() Progress
+}
+
+// Sink is how a backend tells its shell what happens by itself. Its methods
+// may be called from any goroutine and don't block for long.
+type Sink interface {
+	// Exited must be called once when a plugin ends that nobody asked to end.
+	Exited(err error)
+	// Notify passes an event of the plugin on.
+	Notify(n Notification)
+	// ControlChanged passes a change of the state control on.
+	ControlChanged(s statecontrol.State)
+}
+
+// Information is what a plugin says of itself, and what it can do.
+type Information struct {
+	Class       string
+	Description string
+	Version     Version
+	// StateControl is nil when the plugin has none.
+	StateControl statecontrol.Controller
+}
+
+// Version is a plugin's own version.
+type Version struct {
+	Major uint32 `json:"major"`
+	Minor uint32 `json:"minor"`
+	Patch uint32 `json:"patch"`
+}
+
+// Call is one method call on its way to a plugin.
+type Call struct {
+	// Method has neither callsign nor version.
+	Method string
+	// Index is what followed "@", empty when nothing did.
+	Index string
+	// Params is JSON, nil when the caller gave none.
+	Params json.RawMessage
+}
+
+// Notification is an event that a plugin sends to its subscribers.
+type Notification struct {
+	Event string
+	// Index limits the event to subscribers of it; empty means all.
+	Index string
+	// Params is JSON, nil when there is none.
+	Params json.RawMessage
+}
+
+// Facts is what the system says of a running plugin.
+type Facts struct {
+	// PID of the plugin's program as the host sees it, 0 when there is none.
+	PID int
+	// Memory is the proportional set size of the whole tree in bytes.
+	Memory int64
+}
+
+// Progress counts bytes; Total is an estimate, 0 when nothing is running.
+type Progress struct {
+	Done  int64 `json:"done"`
+	Total int64 `json:"total"`
+}

@@ -1,0 +1,171 @@
+package shell
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"dormouse/configs"
+)
+
+// heldCalls is how many calls may wait for one instance to wake.
+const heldCalls = 256
+
+// Invoke runs a method of the plugin, within the instance's call timeout. It
+// returns ErrUnavailable or ErrHibernated when nothing can take the call, and
+// a *PluginError when the plugin took it and answered with an error.
+func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
+	var result json.RawMessage
+	err := s.call(ctx, func(ctx context.Context) (err error) {
+		result, err = s.backend.Invoke(ctx, c)
+		return err
+	})
+	return result, err
+}
+
+// Exists tells whether the plugin has the method; the errors are Invoke's.
+func (s *Shell) Exists(ctx context.Context, method string) (bool, error) {
+	var exists bool
+	err := s.call(ctx, func(ctx context.Context) (err error) {
+		exists, err = s.backend.Exists(ctx, method)
+		return err
+	})
+	return exists, err
+}
+
+func (s *Shell) call(ctx context.Context, deliver func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.CallTimeout))
+	defer cancel()
+	end, err := s.admit(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.flight.leave()
+	stop := context.AfterFunc(end, cancel)
+	defer stop()
+	err = deliver(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case end.Err() != nil:
+		return fmt.Errorf("%w: it was ended while the call ran", ErrUnavailable)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, s.config.CallTimeout)
+	}
+	return err
+}
+
+// admit is the one place that decides what a call meets. After a nil error the
+// call is counted as in flight until flight.leave; the context it returns ends
+// when running calls are to be given up.
+func (s *Shell) admit(ctx context.Context) (context.Context, error) {
+	held := false
+	defer func() {
+		if held {
+			s.held.Add(-1)
+		}
+	}()
+	for {
+		s.mu.Lock()
+		state, changed := s.state, s.changed
+		if state == Activated {
+			end := s.flight.enter()
+			s.mu.Unlock()
+			return end, nil
+		}
+		s.mu.Unlock()
+
+		wakes := s.config.OnCall == configs.OnCallWake
+		switch {
+		case !wakes && (state == Hibernated || state == Hibernating):
+			return nil, ErrHibernated
+		case !wakes, state != Hibernated && state != Hibernating && state != Waking && state != Activation:
+			return nil, fmt.Errorf("%w: it is %s", ErrUnavailable, state)
+		}
+		if !held {
+			held = true
+			if s.held.Add(1) > heldCalls {
+				return nil, ErrBusy
+			}
+		}
+		if state == Hibernated {
+			if err := s.Activate(ctx, Automatic); err != nil {
+				return nil, fmt.Errorf("cannot wake the instance for the call: %w", err)
+			}
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: it is still %s", ErrTimedOut, state)
+		}
+	}
+}
+
+// flight counts the calls that are on their way through a plugin.
+type flight struct {
+	mu     sync.Mutex
+	calls  int
+	empty  chan struct{} // closed when calls reaches 0, while someone drains
+	end    context.Context
+	cancel context.CancelFunc
+}
+
+// open begins a new flight: calls that enter are told by its context when to
+// give up.
+func (f *flight) open() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.end, f.cancel = context.WithCancel(context.Background())
+}
+
+func (f *flight) enter() context.Context {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	return f.end
+}
+
+func (f *flight) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls--
+	if f.calls == 0 && f.empty != nil {
+		close(f.empty)
+		f.empty = nil
+	}
+}
+
+// drain returns when no call is running. The caller sees to it that none
+// enters.
+func (f *flight) drain(ctx context.Context) error {
+	f.mu.Lock()
+	if f.calls == 0 {
+		f.mu.Unlock()
+		return nil
+	}
+	if f.empty == nil {
+		f.empty = make(chan struct{})
+	}
+	empty, calls := f.empty, f.calls
+	f.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%d running calls did not end: %w", calls, ctx.Err())
+	}
+}
+
+// close gives the running calls up.
+func (f *flight) close() {
+	f.mu.Lock()
+	cancel := f.cancel
+	f.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}

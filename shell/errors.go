@@ -1,0 +1,58 @@
+package shell
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// What an operation or a call on an instance can be refused with.
+var (
+	// ErrIllegalState means that the lifecycle has no row for the event in the
+	// present state.
+	ErrIllegalState = errors.New("the instance is in a state that does not allow this")
+	// ErrUnavailable means that there is no activated plugin to take a call.
+	ErrUnavailable = errors.New("the instance is not active")
+	// ErrHibernated means that the plugin sleeps and calls don't wake it.
+	ErrHibernated = errors.New("the instance is hibernated")
+	// ErrInProgress means that another operation kept its turn for longer than
+	// the caller would wait.
+	ErrInProgress = errors.New("another operation of the instance is still running")
+	// ErrTimedOut means that the operation did not end within its deadline.
+	ErrTimedOut = errors.New("timed out")
+	// ErrNoStateControl means that the plugin can't be suspended or resumed,
+	// or is not active and so can't be asked.
+	ErrNoStateControl = errors.New("the instance has no state control now")
+	// ErrInProcess means that the instance runs inside the host, which can't be
+	// hibernated.
+	ErrInProcess = errors.New("the instance runs inside the host")
+	// ErrNotSupported means that this host can't do it; the text says why.
+	ErrNotSupported = errors.New("not supported on this host")
+	// ErrUnknownMethod means that the plugin does not know the method.
+	ErrUnknownMethod = errors.New("unknown method")
+	// ErrInvalidParams means that the method does not take such parameters.
+	ErrInvalidParams = errors.New("invalid parameters")
+	// ErrInstantiation means that the program could not be brought to its
+	// handshake.
+	ErrInstantiation = errors.New("instantiation failed")
+	// ErrInitialization means that the plugin answered Initialize with an error
+	// text, or not at all.
+	ErrInitialization = errors.New("initialization failed")
+	// ErrExited means that the plugin's process has ended.
+	ErrExited = errors.New("the process has exited")
+	// ErrBusy means that too many calls wait for the instance to wake.
+	ErrBusy = errors.New("too many calls wait for the instance")
+)
+
+// PluginError is what a plugin answered instead of a result.
+type PluginError struct {
+	// Code is Thunder's error number, or a JSON-RPC code when negative.
+	Code    int
+	Message string
+	// Data is JSON for the caller, or nil.
+	Data json.RawMessage
+}
+
+func (e *PluginError) Error() string {
+	return fmt.Sprintf("%s (code %d)", e.Message, e.Code)
+}

@@ -1,0 +1,113 @@
+package shell
+
+import (
+	"fmt"
+	"strings"
+
+	"dormouse/statecontrol"
+)
+
+// State is where an instance stands. The texts are Thunder's, in lower case.
+type State string
+
+// Thunder's states.
+const (
+	Unavailable  State = "unavailable"
+	Deactivated  State = "deactivated"
+	Deactivation State = "deactivation"
+	Activated    State = "activated"
+	Activation   State = "activation"
+	Hibernated   State = "hibernated"
+)
+
+// States of ours; clients that speak Thunder's words see the state they came
+// from.
+const (
+	Hibernating State = "hibernating"
+	Waking      State = "waking"
+)
+
+// Event is what can happen to an instance.
+type Event string
+
+// The events of the lifecycle.
+const (
+	Activate        Event = "activate"
+	Deactivate      Event = "deactivate"
+	MakeUnavailable Event = "unavailable"
+	Suspend         Event = "suspend"
+	Resume          Event = "resume"
+	Hibernate       Event = "hibernate"
+	Wake            Event = "wake"
+	Exit            Event = "exit"
+)
+
+// Row says what one event does in one state.
+type Row struct {
+	Event Event
+	From  State
+	// During is the state while the work is done; empty when there is none.
+	During State
+	// Then is entered when the work succeeded, Else when it failed.
+	Then, Else State
+	// Needs is the state control state that the plugin must be in; empty when
+	// any will do.
+	Needs statecontrol.State
+}
+
+// Lifecycle is all that can happen. What is not listed is refused with
+// ErrIllegalState.
+var Lifecycle = []Row{
+	{Event: Activate, From: Deactivated, During: Activation, Then: Activated, Else: Deactivated},
+	{Event: Deactivate, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
+	{Event: Deactivate, From: Unavailable, Then: Deactivated, Else: Deactivated},
+	{Event: MakeUnavailable, From: Deactivated, Then: Unavailable, Else: Deactivated},
+	{Event: Suspend, From: Activated, Then: Activated, Else: Activated},
+	{Event: Resume, From: Activated, Then: Activated, Else: Activated},
+	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, Needs: statecontrol.Suspended},
+	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Deactivated},
+	{Event: Exit, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
+	{Event: Exit, From: Hibernating, During: Deactivation, Then: Deactivated, Else: Deactivated},
+}
+
+// lookup returns the row for e in state from.
+func lookup(e Event, from State) (Row, bool) {
+	for _, row := range Lifecycle {
+		if row.Event == e && row.From == from {
+			return row, true
+		}
+	}
+	return Row{}, false
+}
+
+// Diagram is the lifecycle as a Mermaid state diagram, for the documentation.
+func Diagram() string {
+	var b strings.Builder
+	b.WriteString("stateDiagram-v2\n    [*] --> deactivated\n    [*] --> unavailable\n    [*] --> hibernated: an image from before\n")
+	seen := make(map[string]bool)
+	arrow := func(from, to State, label string) {
+		line := fmt.Sprintf("    %s --> %s: %s\n", from, to, label)
+		if !seen[line] {
+			seen[line] = true
+			b.WriteString(line)
+		}
+	}
+	for _, row := range Lifecycle {
+		label := string(row.Event)
+		if row.Needs != "" {
+			label += " (" + string(row.Needs) + ")"
+		}
+		if row.During == "" {
+			arrow(row.From, row.Then, label)
+			continue
+		}
+		arrow(row.From, row.During, label)
+		if row.Then == row.Else {
+			arrow(row.During, row.Then, "done")
+			continue
+		}
+		arrow(row.During, row.Then, "done")
+		arrow(row.During, row.Else, "failed")
+	}
+	return b.String()
+}

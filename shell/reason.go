@@ -1,0 +1,56 @@
+package shell
+
+import (
+	"errors"
+
+	"dormouse/shell/shellpb"
+)
+
+// Reason tells why an instance is in its state. The texts are what a person
+// reads; Thunder's spelling is the wire's business.
+type Reason string
+
+// Thunder's reasons.
+const (
+	Requested            Reason = "requested"
+	Automatic            Reason = "automatic"
+	Failure              Reason = "failure"
+	MemoryExceeded       Reason = "memory exceeded"
+	Startup              Reason = "startup"
+	Shutdown             Reason = "shutdown"
+	Conditions           Reason = "conditions"
+	WatchdogExpired      Reason = "watchdog expired"
+	InitializationFailed Reason = "initialization failed"
+	InstantiationFailed  Reason = "instantiation failed"
+)
+
+// reasonOf is why event, begun for the reason asked, led where it led.
+func reasonOf(event Event, err error, asked Reason) Reason {
+	switch {
+	case event == Deactivate:
+		return asked // an end that was not in order is still the end asked for
+	case errors.Is(err, ErrInstantiation):
+		return InstantiationFailed
+	case errors.Is(err, ErrInitialization):
+		return InitializationFailed
+	case err != nil:
+		return Failure
+	}
+	return asked
+}
+
+// Wire is r as plugins are told it.
+func (r Reason) Wire() shellpb.Reason {
+	return map[Reason]shellpb.Reason{
+		Requested:            shellpb.Reason_REASON_REQUESTED,
+		Automatic:            shellpb.Reason_REASON_AUTOMATIC,
+		Failure:              shellpb.Reason_REASON_FAILURE,
+		MemoryExceeded:       shellpb.Reason_REASON_MEMORY_EXCEEDED,
+		Startup:              shellpb.Reason_REASON_STARTUP,
+		Shutdown:             shellpb.Reason_REASON_SHUTDOWN,
+		Conditions:           shellpb.Reason_REASON_CONDITIONS,
+		WatchdogExpired:      shellpb.Reason_REASON_WATCHDOG_EXPIRED,
+		InitializationFailed: shellpb.Reason_REASON_INITIALIZATION_FAILED,
+		InstantiationFailed:  shellpb.Reason_REASON_INSTANTIATION_FAILED,
+	}[r]
+}

@@ -1,0 +1,372 @@
+// Package shell is one plugin instance: its lifecycle, the order of its
+// operations and what its callers meet. It does not know how a plugin runs
+// (its Backend does), nor that other instances exist.
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/statecontrol"
+)
+
+// Observer is told what happens to an instance, in order. Its methods must not
+// block and must not call back into the shell's operations.
+type Observer interface {
+	Transition(t Transition)
+	Notification(callsign string, n Notification)
+}
+
+// Shell is one instance. Its methods may be called from any goroutine.
+type Shell struct {
+	config         configs.Plugin
+	hibernateLimit time.Duration
+	log            zerolog.Logger
+	observer       Observer
+	backend        Backend
+	hibernator     Hibernator // nil when the backend is none
+
+	lane   *lane
+	flight flight
+	held   atomic.Int64 // calls that wait for a wake
+	// background holds the operations that the backend's reports began.
+	background sync.WaitGroup
+
+	mu         sync.Mutex // guards assignments only, never held while working
+	state      State
+	control    statecontrol.State
+	reason     Reason
+	since      time.Time
+	failure    error
+	info       Information
+	generation int           // counts processes, so that the end of an old one is told from that of the present
+	changed    chan struct{} // closed and replaced at every change of state
+	history    []Transition
+}
+
+// Options is what a Shell is made of.
+type Options struct {
+	Config configs.Plugin
+	// HibernateTimeout bounds one hibernation or wake.
+	HibernateTimeout time.Duration
+	Log              zerolog.Logger
+	Observer         Observer
+	// Backend makes what runs the plugin; it reports to the Sink.
+	Backend func(Sink) Backend
+}
+
+// New returns an instance in its first state: hibernated if its backend finds
+// an image from before, else unavailable or deactivated as its start mode says.
+func New(o Options) *Shell {
+	s := &Shell{
+		config:         o.Config,
+		hibernateLimit: o.HibernateTimeout,
+		log:            o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
+		observer:       o.Observer,
+		lane:           newLane(),
+		state:          Deactivated,
+		reason:         Startup,
+		since:          time.Now(),
+		changed:        make(chan struct{}),
+	}
+	s.flight.open()
+	s.backend = o.Backend(sink{s})
+	s.hibernator, _ = s.backend.(Hibernator)
+	switch {
+	case s.hibernator != nil && s.hibernator.Image() != nil:
+		s.state = Hibernated
+		s.control = statecontrol.Suspended
+	case o.Config.StartMode == configs.StartUnavailable:
+		s.state = Unavailable
+	}
+	return s
+}
+
+// Callsign is the instance's name.
+func (s *Shell) Callsign() string { return s.config.Callsign }
+
+// Config is what the instance was made from.
+func (s *Shell) Config() configs.Plugin { return s.config }
+
+// Close returns when nothing of the shell runs any more. The instance must have
+// been deactivated, or be hibernated.
+func (s *Shell) Close() { s.background.Wait() }
+
+// InProcess tells that the plugin is part of the host.
+func (s *Shell) InProcess() bool { return s.hibernator == nil }
+
+// Activate starts the plugin, or wakes it when it is hibernated. It does
+// nothing when the plugin is active.
+func (s *Shell) Activate(ctx context.Context, why Reason) error {
+	return s.operate(ctx, Activate, s.activationLimit(), func(ctx context.Context) error {
+		return s.activate(ctx, why)
+	})
+}
+
+// Deactivate ends the plugin. A hibernated one is woken first, so that it can
+// store what it wants to keep; only when the host shuts down it sleeps on. It
+// does nothing when the plugin is not running.
+func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
+	return s.operate(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
+		return s.deactivate(ctx, why)
+	})
+}
+
+// MakeUnavailable bars a deactivated instance from being activated.
+func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
+	return s.operate(ctx, MakeUnavailable, time.Duration(s.config.StopTimeout), func(ctx context.Context) error {
+		if s.State() == Unavailable {
+			return nil
+		}
+		return s.step(ctx, MakeUnavailable, why, func(context.Context) error { return nil })
+	})
+}
+
+// Suspend asks the plugin to suspend. An instance without state control whose
+// start mode is deactivated is deactivated instead.
+func (s *Shell) Suspend(ctx context.Context, why Reason) error {
+	return s.operate(ctx, Suspend, s.deactivationLimit(), func(ctx context.Context) error {
+		if s.State() == Activated && s.information().StateControl == nil && s.config.StartMode == configs.StartDeactivated {
+			return s.deactivate(ctx, why)
+		}
+		return s.request(ctx, Suspend, statecontrol.Suspend)
+	})
+}
+
+// Resume asks the plugin to resume; it activates or wakes it before that if it
+// must.
+func (s *Shell) Resume(ctx context.Context, why Reason) error {
+	return s.operate(ctx, Resume, s.activationLimit(), func(ctx context.Context) error {
+		if s.State() != Activated {
+			if err := s.activate(ctx, why); err != nil {
+				return err
+			}
+			if s.resumed() {
+				return nil
+			}
+		}
+		return s.request(ctx, Resume, statecontrol.Resume)
+	})
+}
+
+// Hibernate turns the suspended plugin into an image on disk. A limit of 0
+// means the host's own.
+func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) error {
+	if limit <= 0 || limit > s.hibernateLimit {
+		limit = s.hibernateLimit
+	}
+	return s.operate(ctx, Hibernate, limit, func(ctx context.Context) error {
+		if s.hibernator == nil {
+			return fmt.Errorf("cannot hibernate: %w", ErrInProcess)
+		}
+		return s.step(ctx, Hibernate, why, s.hibernate)
+	})
+}
+
+func (s *Shell) activate(ctx context.Context, why Reason) error {
+	switch s.State() {
+	case Activated:
+		return nil
+	case Hibernated:
+		err := s.step(ctx, Wake, why, s.wake)
+		if err == nil || s.config.OnFailedWake != configs.FailedWakeColdStart {
+			return err
+		}
+		s.log.Warn().Err(err).Msg("could not wake the plugin, starting it cold")
+		why = Automatic
+		fallthrough
+	default:
+		return s.step(ctx, Activate, why, s.start)
+	}
+}
+
+func (s *Shell) deactivate(ctx context.Context, why Reason) error {
+	switch s.State() {
+	case Deactivated:
+		return nil
+	case Unavailable:
+		return s.step(ctx, Deactivate, why, func(context.Context) error { return nil })
+	case Hibernated:
+		if why == Shutdown {
+			return nil // the image waits for the next host
+		}
+		if err := s.step(ctx, Wake, why, s.wake); err != nil {
+			s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
+			return nil
+		}
+	default:
+	}
+	return s.step(ctx, Deactivate, why, func(ctx context.Context) error { return s.end(ctx, why) })
+}
+
+// start is the work of an activation.
+func (s *Shell) start(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, time.Duration(s.config.StartTimeout))
+	defer cancel()
+	info, err := s.backend.Launch(limited)
+	if err == nil {
+		s.setInformation(info)
+		err = s.backend.Initialize(limited)
+	}
+	if err == nil && info.StateControl != nil {
+		err = s.startControl(limited, info.StateControl)
+	}
+	if err != nil {
+		return errors.Join(err, s.backend.Stop(ctx))
+	}
+	s.flight.open()
+	return nil
+}
+
+// startControl brings the plugin's state control to where its configuration
+// wants it.
+func (s *Shell) startControl(ctx context.Context, control statecontrol.Controller) error {
+	now, err := control.State(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInitialization, err)
+	}
+	if now != statecontrol.Resumed && s.config.Resumed() {
+		if err := control.Request(ctx, statecontrol.Resume); err != nil {
+			return fmt.Errorf("%w: cannot resume: %w", ErrInitialization, err)
+		}
+		now = statecontrol.Resumed
+	}
+	if now == statecontrol.Uninitialized {
+		now = statecontrol.Suspended
+	}
+	s.controlled(now)
+	return nil
+}
+
+// end is the work of a deactivation.
+func (s *Shell) end(ctx context.Context, why Reason) error {
+	limited, cancel := context.WithTimeout(ctx, time.Duration(s.config.StopTimeout))
+	defer cancel()
+	err := s.flight.drain(limited)
+	s.flight.close()
+	if err == nil {
+		err = s.backend.Deinitialize(limited, why)
+	}
+	if err != nil && !errors.Is(err, ErrExited) {
+		s.log.Warn().Err(err).Msg("the plugin did not end in order")
+	}
+	return s.backend.Stop(ctx)
+}
+
+// request is suspend and resume.
+func (s *Shell) request(ctx context.Context, event Event, command statecontrol.Command) error {
+	control := s.information().StateControl
+	if s.State() != Activated || control == nil {
+		return fmt.Errorf("cannot %s: %w", event, ErrNoStateControl)
+	}
+	return s.step(ctx, event, Requested, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.CallTimeout))
+		defer cancel()
+		err := control.Request(ctx, command)
+		if errors.Is(err, statecontrol.ErrIllegalState) {
+			return fmt.Errorf("cannot %s: %w: it is already %s", event, ErrIllegalState, command.Target())
+		}
+		if err != nil {
+			return fmt.Errorf("cannot %s: %w", event, err)
+		}
+		s.controlled(command.Target())
+		return nil
+	})
+}
+
+// hibernate is the work of a hibernation: no new call is let in by now.
+func (s *Shell) hibernate(ctx context.Context) error {
+	if err := s.flight.drain(ctx); err != nil {
+		return err
+	}
+	return s.hibernator.Hibernate(ctx)
+}
+
+// wake is the work of a wake.
+func (s *Shell) wake(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
+	defer cancel()
+	info, err := s.hibernator.Wake(limited)
+	if err != nil {
+		return fmt.Errorf("cannot wake: %w", errors.Join(err, s.backend.Stop(ctx)))
+	}
+	s.setInformation(info)
+	s.flight.open()
+	return nil
+}
+
+func (s *Shell) activationLimit() time.Duration {
+	return time.Duration(s.config.StartTimeout) + s.hibernateLimit + time.Duration(s.config.CallTimeout)
+}
+
+func (s *Shell) deactivationLimit() time.Duration {
+	return s.hibernateLimit + 3*time.Duration(s.config.StopTimeout)
+}
+
+func (s *Shell) resumed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.control == statecontrol.Resumed
+}
+
+func (s *Shell) information() Information {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.info
+}
+
+func (s *Shell) setInformation(i Information) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.info = i
+}
+
+// observe writes the one log line of a transition and passes it on.
+func (s *Shell) observe(t Transition) {
+	event := s.log.Info()
+	if t.Err != nil {
+		event = s.log.Error().Err(t.Err)
+	}
+	if t.From == t.To {
+		event.Msg(string(t.Control))
+	} else {
+		event.Str("from", string(t.From)).Str("reason", string(t.Reason)).Msg(string(t.To))
+	}
+	s.observer.Transition(t)
+}
+
+// sink is the shell as its backend sees it.
+type sink struct{ s *Shell }
+
+func (k sink) Exited(err error) {
+	s := k.s
+	s.mu.Lock()
+	generation := s.generation
+	s.mu.Unlock()
+	s.flight.close()
+	limit := s.deactivationLimit()
+	s.background.Go(func() {
+		_ = s.operate(context.Background(), Exit, limit, func(ctx context.Context) error {
+			s.mu.Lock()
+			stale := s.generation != generation || s.state != Activated
+			s.mu.Unlock()
+			if stale {
+				return nil
+			}
+			return s.step(ctx, Exit, Failure, func(ctx context.Context) error {
+				return errors.Join(err, s.backend.Stop(ctx))
+			})
+		})
+	})
+}
+
+func (k sink) Notify(n Notification) { k.s.observer.Notification(k.s.Callsign(), n) }
+
+func (k sink) ControlChanged(to statecontrol.State) { k.s.controlled(to) }

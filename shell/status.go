@@ -1,0 +1,90 @@
+package shell
+
+import (
+	"time"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/statecontrol"
+)
+
+// Transition is one change of an instance. From equals To when only the state
+// control changed.
+type Transition struct {
+	Callsign string
+	Event    Event
+	From, To State
+	// Control is the plugin's state control after the change, empty when it has
+	// none.
+	Control statecontrol.State
+	Reason  Reason
+	Err     error
+	At      time.Time
+}
+
+// historyLength is how many transitions an instance remembers.
+const historyLength = 32
+
+// remember keeps t among the last transitions. The caller holds mu.
+func (s *Shell) remember(t Transition) {
+	if len(s.history) == historyLength {
+		s.history = append(s.history[:0], s.history[1:]...)
+	}
+	s.history = append(s.history, t)
+}
+
+// Status is an instance at one moment.
+type Status struct {
+	Config      configs.Plugin
+	Information Information
+	State       State
+	// Control is empty when the plugin has no state control or is not active.
+	Control statecontrol.State
+	Reason  Reason
+	// Since is when State was entered.
+	Since time.Time
+	// Err is why the last operation failed, nil after one that succeeded.
+	Err   error
+	Facts Facts
+	// Image is nil when the plugin is not hibernated.
+	Image *hibernate.Image
+	// Progress is zero unless the state is Hibernating or Waking.
+	Progress Progress
+	// History holds the last transitions, oldest first.
+	History []Transition
+}
+
+// Status tells where the instance stands. It waits for no operation and wakes
+// nothing.
+func (s *Shell) Status() Status {
+	s.mu.Lock()
+	st := Status{
+		Config:      s.config,
+		Information: s.info,
+		State:       s.state,
+		Control:     s.control,
+		Reason:      s.reason,
+		Since:       s.since,
+		Err:         s.failure,
+		History:     append([]Transition(nil), s.history...),
+	}
+	s.mu.Unlock()
+	st.Facts = s.backend.Facts()
+	if s.hibernator != nil {
+		switch st.State {
+		case Hibernated:
+			st.Image = s.hibernator.Image()
+		case Hibernating, Waking:
+			st.Progress = s.hibernator.Progress()
+		default:
+		}
+	}
+	return st
+}
+
+// State is where the instance stands.
+func (s *Shell) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
