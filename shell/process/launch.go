@@ -1,0 +1,150 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/internal/pidone"
+	"dormouse/shell/shellpb"
+)
+
+// passed are the variables of the host's own environment that plugins get.
+var passed = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
+
+// start runs the program until it has shaken hands, and returns its tree and
+// the socket that it listens on. After an error b.tree is whatever has to be
+// stopped.
+func (b *Backend) start(ctx context.Context) (*tree, string, error) {
+	program, err := executable(b.config.Executable)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := b.makeDirs(); err != nil {
+		return nil, "", err
+	}
+	cmd := exec.Command(b.host.Pidone, append([]string{program}, b.config.Arguments...)...)
+	cmd.Dir = "/"
+	cmd.Env = b.environment()
+	t, err := b.grow(func(t *tree) error { return t.launch(cmd) })
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot start %s: %w", program, err)
+	}
+	line, err := t.logs.handshake(ctx)
+	if err != nil {
+		if words := t.lastWords(); words != nil {
+			err = fmt.Errorf("%w; %w", err, words)
+		}
+		return nil, "", fmt.Errorf("%s did not shake hands: %w", program, err)
+	}
+	if errno := pidone.ExecErrno(line); errno != 0 {
+		return nil, "", fmt.Errorf("cannot execute %s: %w", program, execError(unix.Errno(errno)))
+	}
+	socket, err := parseHandshake(line, b.runDir())
+	if err != nil {
+		return nil, "", fmt.Errorf("%s does not shake hands as a plugin: %w", program, err)
+	}
+	t.setProgram()
+	return t, socket, nil
+}
+
+// grow makes a tree with its own cgroup and log pipes; plant starts its root.
+func (b *Backend) grow(plant func(*tree) error) (*tree, error) {
+	t, err := newTree(b.host.Cgroups, b.config.Callsign, b.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := plant(t); err != nil {
+		return nil, errors.Join(err, t.discard())
+	}
+	t.watch(func(err error) { b.sink.Exited(err) })
+	b.mu.Lock()
+	b.tree = t
+	b.mu.Unlock()
+	return t, nil
+}
+
+// executable finds the program and refuses what could not run, before anything
+// is started for it.
+func executable(name string) (string, error) {
+	path := name
+	if !strings.Contains(name, "/") {
+		found, err := exec.LookPath(name)
+		if err != nil {
+			return "", fmt.Errorf("cannot find the executable %s in PATH", name)
+		}
+		path = found
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", fmt.Errorf("the executable %s does not exist", path)
+	case err != nil:
+		return "", fmt.Errorf("cannot use the executable: %w", err)
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s is not a file that can be executed", path)
+	case info.Mode()&0o111 == 0:
+		return "", fmt.Errorf("%s is not executable: chmod +x it", path)
+	}
+	return filepath.Abs(path)
+}
+
+// execError says in words what execve(2) means by the errors that a user can
+// mend.
+func execError(errno unix.Errno) error {
+	switch {
+	case errors.Is(errno, unix.ENOEXEC):
+		return fmt.Errorf("it is made for another processor or is no program: %w", errno)
+	case errors.Is(errno, unix.ENOENT):
+		return fmt.Errorf("its interpreter or loader is missing: %w", errno)
+	}
+	return errno
+}
+
+// makeDirs makes the instance's directories; the volatile one is empty then.
+func (b *Backend) makeDirs() error {
+	if err := os.RemoveAll(b.runDir()); err != nil {
+		return fmt.Errorf("cannot clear the run directory: %w", err)
+	}
+	for _, dir := range []string{b.runDir(), b.volatileDir(), b.persistentDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("cannot make the plugin's directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// environment is the plugin's: little of the host's, go-plugin's handshake and
+// what the instance's configuration adds.
+func (b *Backend) environment() []string {
+	var env []string
+	for _, name := range passed {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	// CRIU can't checkpoint MPTCP sockets, which Go listens on by default.
+	godebug := "multipathtcp=0"
+	if own := b.config.Environment["GODEBUG"]; own != "" {
+		godebug = own + "," + godebug
+	}
+	for name, value := range b.config.Environment {
+		if name != "GODEBUG" {
+			env = append(env, name+"="+value)
+		}
+	}
+	slices.Sort(env)
+	return append(env,
+		"GODEBUG="+godebug,
+		shellpb.CookieKey+"="+shellpb.CookieValue,
+		fmt.Sprintf("PLUGIN_PROTOCOL_VERSIONS=%d", shellpb.ProtocolVersion),
+		"PLUGIN_UNIX_SOCKET_DIR="+b.runDir(),
+	)
+}

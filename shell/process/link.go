@@ -1,0 +1,221 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"dormouse/internal/procfs"
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+	"dormouse/statecontrol"
+)
+
+// link is one connection of the host to a plugin process.
+type link struct {
+	socket string
+	conn   *grpc.ClientConn
+	client *plugin.Client
+
+	released  chan struct{} // closed to make go-plugin let go
+	release   func()
+	streams   context.Context
+	endStream context.CancelFunc
+	following sync.WaitGroup
+}
+
+// dialLink connects to the plugin of tree t. go-plugin is told that it
+// re-attaches, the first time too: it then starts, ends and removes nothing.
+func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger) (*link, error) {
+	l := &link{socket: socket, released: make(chan struct{})}
+	l.release = sync.OnceFunc(func() { close(l.released) })
+	l.streams, l.endStream = context.WithCancel(context.Background())
+	address := &net.UnixAddr{Name: socket, Net: "unix"}
+	l.client = plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig: plugin.HandshakeConfig{
+			ProtocolVersion:  shellpb.ProtocolVersion,
+			MagicCookieKey:   shellpb.CookieKey,
+			MagicCookieValue: shellpb.CookieValue,
+		},
+		Plugins:          plugin.PluginSet{},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		Logger:           libraryLog(log),
+		SyncStdout:       &lineWriter{log: log.With().Str("stream", "stdout").Logger()},
+		SyncStderr:       &lineWriter{log: log.With().Str("stream", "stderr").Logger()},
+		GRPCDialOptions: []grpc.DialOption{
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, t, address) }),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
+			grpc.WithDisableServiceConfig(),
+		},
+		Reattach: &plugin.ReattachConfig{
+			Protocol:        plugin.ProtocolGRPC,
+			ProtocolVersion: shellpb.ProtocolVersion,
+			Addr:            address,
+			ReattachFunc:    func() (runner.AttachedRunner, error) { return attached{l}, nil },
+		},
+	})
+	giveUp := context.AfterFunc(ctx, l.release)
+	defer giveUp()
+	protocol, err := l.client.Client()
+	if err != nil {
+		l.release()
+		return nil, fmt.Errorf("cannot connect to the plugin: %w", errors.Join(ctx.Err(), err))
+	}
+	l.conn = protocol.(*plugin.GRPCClient).Conn //nolint:errcheck // only gRPC is allowed above
+	return l, nil
+}
+
+// dial connects to the socket and makes sure that a process of the tree listens
+// there.
+func dial(ctx context.Context, t *tree, address *net.UnixAddr) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", address.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPeer(conn.(*net.UnixConn), t); err != nil { //nolint:errcheck // it is a unix socket
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+func checkPeer(conn *net.UnixConn, t *tree) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	cerr := raw.Control(func(fd uintptr) {
+		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(cerr, err); err != nil {
+		return fmt.Errorf("cannot ask who listens: %w", err)
+	}
+	if int(peer.Pid) != t.root.Pid && !slices.Contains(t.pids(), int(peer.Pid)) {
+		return fmt.Errorf("process %d listens on the plugin's socket and is none of the plugin's", peer.Pid)
+	}
+	return nil
+}
+
+// shutdown asks go-plugin's server in the plugin to end. A plugin that does not
+// have one answers with an error.
+func (l *link) shutdown(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	return l.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
+}
+
+// detach closes the connection without a word to the plugin. It does not use
+// go-plugin's Close, which would end it.
+func (l *link) detach() {
+	l.endStream()
+	_ = l.conn.Close()
+	l.release()
+	l.following.Wait()
+}
+
+// connect puts a new link to the tree behind the router.
+func (b *Backend) connect(ctx context.Context, t *tree, socket string) error {
+	l, err := dialLink(ctx, t, socket, b.log)
+	if err != nil {
+		return err
+	}
+	b.router.set(l.conn)
+	b.mu.Lock()
+	b.link = l
+	b.mu.Unlock()
+	return nil
+}
+
+// disconnect takes the link away and returns when the plugin has noticed.
+func (b *Backend) disconnect(ctx context.Context) error {
+	b.mu.Lock()
+	l := b.link
+	b.link = nil
+	b.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	b.router.set(nil)
+	l.detach()
+	return waitNoPeer(ctx, l.socket)
+}
+
+// waitNoPeer returns when no connection to the socket is left. The plugin closes
+// its end on its own time, and nothing announces it.
+func waitNoPeer(ctx context.Context, socket string) error {
+	tick := time.NewTicker(200 * time.Microsecond)
+	defer tick.Stop()
+	for {
+		peers, err := procfs.UnixPeers(socket)
+		if err != nil || peers == 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%d connections to the plugin's socket are still open: %w", peers, ctx.Err())
+		}
+	}
+}
+
+// follow listens to what the plugin tells by itself, until the link is detached.
+func (b *Backend) follow() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.link
+	if l == nil {
+		return
+	}
+	if b.serves(shellpb.DispatcherService) {
+		l.following.Go(func() { b.followEvents(l) })
+	}
+	if b.serves(statecontrol.ServiceName) {
+		control := statecontrol.NewClient(l.conn)
+		l.following.Go(func() { _ = control.Watch(l.streams, b.sink.ControlChanged) })
+	}
+}
+
+func (b *Backend) followEvents(l *link) {
+	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.streams, &shellpb.EventsRequest{})
+	for err == nil {
+		var event *shellpb.Event
+		if event, err = stream.Recv(); err == nil {
+			b.sink.Notify(shell.Notification{Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams()})
+		}
+	}
+}
+
+// attached is what go-plugin believes to run the plugin.
+type attached struct{ l *link }
+
+var _ runner.AttachedRunner = attached{}
+
+// Wait lets go-plugin's goroutines go when the link is detached.
+func (a attached) Wait(context.Context) error {
+	<-a.l.released
+	return nil
+}
+
+func (a attached) Kill(context.Context) error { return syscall.ENOTSUP }
+func (a attached) ID() string                 { return a.l.socket }
+
+func (a attached) PluginToHost(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+func (a attached) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}

@@ -1,0 +1,202 @@
+package process
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+)
+
+// maxLine is how much of one line goes to the log; the rest is dropped, so that
+// a plugin can't stall itself or fill the host's memory with one.
+const maxLine = 16 << 10
+
+// remembered is how many of the last lines of a pipe are kept for an error.
+const remembered = 3
+
+// logs are the pipes that a tree has as stdout and stderr.
+type logs struct {
+	stdout, stderr *pipe
+	first          chan string // stdout's first line, closed when there is none
+	reading        sync.WaitGroup
+}
+
+// pipe is one of them.
+type pipe struct {
+	read, write *os.File
+	log         zerolog.Logger
+
+	mu   sync.Mutex
+	last []string
+}
+
+func openLogs(log zerolog.Logger) (*logs, error) {
+	l := &logs{first: make(chan string, 1)}
+	var err error
+	if l.stdout, err = openPipe(log.With().Str("stream", "stdout").Logger()); err != nil {
+		return nil, err
+	}
+	if l.stderr, err = openPipe(log.With().Str("stream", "stderr").Logger()); err != nil {
+		return nil, errors.Join(err, l.stdout.read.Close(), l.stdout.write.Close())
+	}
+	return l, nil
+}
+
+func openPipe(log zerolog.Logger) (*pipe, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a log pipe: %w", err)
+	}
+	return &pipe{read: r, write: w, log: log}, nil
+}
+
+// run begins to read, now that the tree has the other ends. With a handshake the
+// first line of stdout is not for the log.
+func (l *logs) run(handshake bool) {
+	l.reading.Go(func() {
+		first := l.first
+		if !handshake {
+			first = nil
+		}
+		l.stdout.pump(first)
+	})
+	l.reading.Go(func() { l.stderr.pump(nil) })
+	_ = l.stdout.write.Close()
+	_ = l.stderr.write.Close()
+}
+
+// handshake returns the first line that the plugin writes to stdout.
+func (l *logs) handshake(ctx context.Context) (string, error) {
+	select {
+	case line, ok := <-l.first:
+		if !ok {
+			return "", errors.New("it closed its standard output")
+		}
+		return line, nil
+	case <-ctx.Done():
+		return "", fmt.Errorf("%w: it wrote no line on its standard output", ctx.Err())
+	}
+}
+
+// drained returns when all that ended processes wrote is read, or after limit.
+func (l *logs) drained(limit time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		l.reading.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// close returns when the pipes are read to the end. No process may hold them any
+// more.
+func (l *logs) close() {
+	_ = l.stdout.write.Close()
+	_ = l.stderr.write.Close()
+	l.reading.Wait()
+	_ = l.stdout.read.Close()
+	_ = l.stderr.read.Close()
+}
+
+// inherited are the write ends under the keys that the tree knew its pipes by.
+func (l *logs) inherited(k pipeKeys) []hibernate.Inherited {
+	return []hibernate.Inherited{{Key: k.Stdout, File: l.stdout.write}, {Key: k.Stderr, File: l.stderr.write}}
+}
+
+// pipeKeys are CRIU's names of the pipes, which change with every wake.
+type pipeKeys struct {
+	Stdout string `json:"stdout"`
+	Stderr string `json:"stderr"`
+}
+
+func (l *logs) keys() (pipeKeys, error) {
+	out, err := pipeKey(l.stdout.read)
+	if err != nil {
+		return pipeKeys{}, err
+	}
+	errs, err := pipeKey(l.stderr.read)
+	return pipeKeys{out, errs}, err
+}
+
+// pipeKey names a pipe by its inode, which both ends share.
+func pipeKey(f *os.File) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("pipe:[%d]", st.Ino), nil
+}
+
+// pump reads lines to the end of the pipe. The first goes to first, unless that
+// is nil.
+func (p *pipe) pump(first chan<- string) {
+	lines := bufio.NewReaderSize(p.read, maxLine)
+	for {
+		line, cut, err := readLine(lines)
+		if err != nil {
+			break
+		}
+		if first != nil {
+			first <- line[:min(len(line), maxHandshake)]
+			first = nil
+			continue
+		}
+		p.remember(messageOf(line))
+		logLine(p.log, line, cut)
+	}
+	if first != nil {
+		close(first)
+	}
+}
+
+func (p *pipe) remember(line string) {
+	if line == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.last) == remembered {
+		p.last = append(p.last[:0], p.last[1:]...)
+	}
+	p.last = append(p.last, line)
+}
+
+// lastWords is an error that quotes the last lines, nil when there are none.
+func (p *pipe) lastWords() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.last) == 0 {
+		return nil
+	}
+	return fmt.Errorf("its last words: %q", strings.Join(p.last, "\n"))
+}
+
+// readLine returns the next line, at most maxLine bytes of it, and whether more
+// was dropped.
+func readLine(r *bufio.Reader) (line string, cut bool, err error) {
+	data, more, err := r.ReadLine()
+	line = string(data)
+	for more && err == nil {
+		cut = true
+		_, more, err = r.ReadLine()
+	}
+	if errors.Is(err, io.EOF) && line != "" {
+		err = nil
+	}
+	return line, cut, err
+}

@@ -1,0 +1,243 @@
+// Package process is the shell.Backend of a plugin that is a program: it starts
+// it behind pid 1 of a PID namespace, speaks gRPC with it through go-plugin,
+// ends its whole tree, and puts the tree to disk and back. It does not know the
+// lifecycle; what may be asked when is its shell's business.
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/internal/procfs"
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+	"dormouse/statecontrol"
+)
+
+// Host is what all plugin processes of a host share.
+type Host struct {
+	// RunDir holds the sockets and volatile files of running and hibernated
+	// plugins; it must be private. StateDir holds what plugins keep.
+	RunDir   string
+	StateDir string
+	// Pidone is the path of the plugins' pid 1.
+	Pidone string
+	// Cgroups is where the plugins' cgroups are made, nil where there can't be
+	// any.
+	Cgroups *Cgroups
+	Engine  hibernate.Engine
+	Images  *hibernate.Store
+	Log     zerolog.Logger
+}
+
+// Backend is one plugin program under one callsign.
+type Backend struct {
+	host   Host
+	config configs.Plugin
+	log    zerolog.Logger
+	sink   shell.Sink
+	slot   *hibernate.Slot
+
+	// The stubs outlive every process: the router stands behind them.
+	router     *router
+	plugin     shellpb.PluginClient
+	dispatcher shellpb.DispatcherClient
+	hooks      shellpb.HooksClient
+
+	mu     sync.Mutex
+	tree   *tree            // nil when no process runs
+	link   *link            // nil when the host is not connected to it
+	image  *hibernate.Image // nil when there is none
+	info   *shellpb.InformationResponse
+	socket string
+}
+
+var (
+	_ shell.Backend    = (*Backend)(nil)
+	_ shell.Hibernator = (*Backend)(nil)
+)
+
+// New returns the backend of an instance, which has an image if an earlier host
+// left it hibernated. An image that can't be trusted is put aside.
+func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
+	r := &router{}
+	b := &Backend{
+		host:       h,
+		config:     config,
+		log:        h.Log.With().Str("callsign", config.Callsign).Logger(),
+		sink:       sink,
+		slot:       h.Images.Slot(config.Callsign),
+		router:     r,
+		plugin:     shellpb.NewPluginClient(r),
+		dispatcher: shellpb.NewDispatcherClient(r),
+		hooks:      shellpb.NewHooksClient(r),
+	}
+	image, err := b.slot.Image()
+	switch {
+	case err == nil:
+		b.image = image
+	case !errors.Is(err, hibernate.ErrNoImage):
+		b.log.Error().Err(errors.Join(err, b.slot.Refuse())).Msg("put an image aside that cannot be woken")
+	}
+	return b
+}
+
+// Launch starts the program, see shell.Backend.
+func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
+	t, socket, err := b.start(ctx)
+	if err == nil {
+		b.mu.Lock()
+		b.socket = socket
+		b.mu.Unlock()
+		err = b.connect(ctx, t, socket)
+	}
+	if err == nil {
+		err = b.inform(ctx)
+	}
+	if err != nil {
+		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, b.explain(err))
+	}
+	return b.information(), nil
+}
+
+// Initialize hands the plugin its configuration, see shell.Backend.
+func (b *Backend) Initialize(ctx context.Context) error {
+	answer, err := b.plugin.Initialize(ctx, &shellpb.InitializeRequest{
+		Callsign:      b.config.Callsign,
+		Configuration: b.config.ConfigurationJSON(),
+		Paths:         &shellpb.Paths{Persistent: b.persistentDir(), Volatile: b.volatileDir()},
+	})
+	if err == nil && answer.GetError() != "" {
+		err = errors.New(answer.GetError())
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.explain(fromStatus(err)))
+	}
+	b.follow()
+	return nil
+}
+
+// Deinitialize tells the plugin that its work is over, see shell.Backend.
+func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
+	_, err := b.plugin.Deinitialize(ctx, &shellpb.DeinitializeRequest{Reason: why.Wire()})
+	if err != nil {
+		return fmt.Errorf("cannot deinitialize: %w", b.explain(fromStatus(err)))
+	}
+	return nil
+}
+
+// Stop ends the tree: by request, by SIGTERM, by force, each in its time. See
+// shell.Backend.
+func (b *Backend) Stop(ctx context.Context) error {
+	b.mu.Lock()
+	t, l := b.tree, b.link
+	b.tree, b.link = nil, nil
+	b.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	t.expectEnd()
+	grace := time.Duration(b.config.StopTimeout) / 2
+	if l != nil {
+		if l.shutdown(ctx, grace) == nil {
+			t.wait(grace)
+		}
+	}
+	b.router.set(nil)
+	if l != nil {
+		l.detach()
+		t.terminate(grace)
+	}
+	err := t.end()
+	return errors.Join(err, os.RemoveAll(b.runDir()))
+}
+
+// Invoke runs one method, see shell.Backend.
+func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
+	answer, err := b.dispatcher.Invoke(ctx, &shellpb.InvokeRequest{Method: c.Method, Index: c.Index, Params: c.Params})
+	if err != nil {
+		return nil, fromStatus(err)
+	}
+	return answer.GetResult(), nil
+}
+
+// Exists asks for a method, see shell.Backend.
+func (b *Backend) Exists(ctx context.Context, method string) (bool, error) {
+	answer, err := b.dispatcher.Exists(ctx, &shellpb.ExistsRequest{Method: method})
+	if err != nil {
+		return false, fromStatus(err)
+	}
+	return answer.GetExists(), nil
+}
+
+// Facts looks at the running tree, see shell.Backend.
+func (b *Backend) Facts() shell.Facts {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if t == nil || t.ended() {
+		return shell.Facts{}
+	}
+	return shell.Facts{PID: t.program(), Memory: procfs.PSS(t.pids())}
+}
+
+// inform asks the plugin what it is.
+func (b *Backend) inform(ctx context.Context) error {
+	info, err := b.plugin.Information(ctx, &shellpb.InformationRequest{})
+	if err != nil {
+		return fmt.Errorf("cannot ask the plugin for its information: %w", fromStatus(err))
+	}
+	b.mu.Lock()
+	b.info = info
+	b.mu.Unlock()
+	return nil
+}
+
+// information is what the plugin said of itself at its launch.
+func (b *Backend) information() shell.Information {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := b.info.GetVersion()
+	info := shell.Information{
+		Class:       b.info.GetName(),
+		Description: b.info.GetDescription(),
+		Version:     shell.Version{Major: v.GetMajor(), Minor: v.GetMinor(), Patch: v.GetPatch()},
+	}
+	if b.serves(statecontrol.ServiceName) {
+		info.StateControl = statecontrol.NewClient(b.router)
+	}
+	return info
+}
+
+// serves tells whether the plugin listed the service. The caller holds mu.
+func (b *Backend) serves(service string) bool {
+	return slices.Contains(b.info.GetServices(), service)
+}
+
+// explain adds to err how the process ended, if it did: then that is the cause.
+func (b *Backend) explain(err error) error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if err == nil || t == nil || !t.ended() {
+		return err
+	}
+	return t.exitError()
+}
+
+func (b *Backend) runDir() string      { return filepath.Join(b.host.RunDir, b.config.Callsign) }
+func (b *Backend) volatileDir() string { return filepath.Join(b.runDir(), "volatile") }
+func (b *Backend) persistentDir() string {
+	return filepath.Join(b.host.StateDir, "persistent", b.config.Callsign)
+}

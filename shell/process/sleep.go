@@ -1,0 +1,207 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"dormouse/hibernate"
+	"dormouse/internal/procfs"
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+)
+
+// record is what a later wake must know beside the image.
+type record struct {
+	Socket      string   `json:"socket"`
+	Pipes       pipeKeys `json:"pipes"`
+	Program     int      `json:"program"` // PID in its own namespace
+	Information []byte   `json:"information"`
+}
+
+// Hibernate turns the plugin's tree into an image, see shell.Hibernator.
+func (b *Backend) Hibernate(ctx context.Context) error {
+	if err := b.host.Engine.Check(ctx); err != nil {
+		return fmt.Errorf("cannot hibernate: %w: %w", shell.ErrNotSupported, err)
+	}
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.slot, sleeper{b, t})
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.image, b.tree = image, nil
+	b.mu.Unlock()
+	return nil
+}
+
+// Wake restores the image, see shell.Hibernator.
+func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
+	b.mu.Lock()
+	image := b.image
+	b.mu.Unlock()
+	err := b.wake(ctx, image)
+	b.mu.Lock()
+	b.image = nil
+	b.mu.Unlock()
+	if err != nil {
+		return shell.Information{}, err
+	}
+	return b.information(), nil
+}
+
+func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
+	if err := b.host.Engine.Check(ctx); err != nil {
+		return errors.Join(err, b.slot.Refuse())
+	}
+	var r record
+	if err := json.Unmarshal(image.Record(), &r); err != nil {
+		return errors.Join(err, b.slot.Refuse())
+	}
+	t, err := b.restore(ctx, image, r)
+	if err != nil {
+		return errors.Join(err, b.slot.Refuse())
+	}
+	err = b.reconnect(ctx, t, r.Socket, image.Generation, time.Since(image.Created))
+	if derr := image.Discard(); derr != nil {
+		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
+	}
+	return err
+}
+
+// restore brings the tree back, with new log pipes in the place of the old.
+func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record) (*tree, error) {
+	info := &shellpb.InformationResponse{}
+	if err := proto.Unmarshal(r.Information, info); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
+		return nil, err
+	}
+	t, err := b.grow(func(t *tree) error {
+		root, err := image.Restore(ctx, b.host.Engine, hibernate.Wake{
+			Cgroup:  t.cgroup(),
+			Files:   t.logs.inherited(r.Pipes),
+			Cleanup: t.killLeft,
+		})
+		if err == nil {
+			t.adopt(root, r.Program)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	b.info, b.socket = info, r.Socket
+	b.mu.Unlock()
+	return t, nil
+}
+
+// reconnect dials the plugin after a sleep, or after one that came to nothing.
+func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, generation uint64, slept time.Duration) error {
+	if err := b.connect(ctx, t, socket); err != nil {
+		return b.explain(err)
+	}
+	if b.hasHooks() {
+		_, err := b.hooks.AfterRestore(ctx, &shellpb.AfterRestoreRequest{Generation: generation, Slept: durationpb.New(slept)})
+		if err != nil {
+			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.explain(fromStatus(err)))
+		}
+	}
+	b.follow()
+	return nil
+}
+
+// Image is the committed image, see shell.Hibernator.
+func (b *Backend) Image() *hibernate.Image {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.image
+}
+
+// Progress compares what is written or loaded with what there is, see
+// shell.Hibernator.
+func (b *Backend) Progress() shell.Progress {
+	b.mu.Lock()
+	t, image := b.tree, b.image
+	b.mu.Unlock()
+	switch {
+	case image != nil && t != nil:
+		return shell.Progress{Done: min(procfs.RSS(t.pids()), image.Bytes), Total: image.Bytes}
+	case image != nil:
+		return shell.Progress{Done: min(procfs.RSS(b.host.Cgroups.members(b.config.Callsign)), image.Bytes), Total: image.Bytes}
+	case t != nil:
+		return shell.Progress{Done: b.slot.Written(), Total: procfs.PSS(t.pids())}
+	}
+	return shell.Progress{}
+}
+
+func (b *Backend) hasHooks() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.serves(shellpb.HooksService)
+}
+
+// sleeper is the running tree as a checkpoint sees it.
+type sleeper struct {
+	b *Backend
+	t *tree
+}
+
+var _ hibernate.Tree = sleeper{}
+
+func (s sleeper) PID() int       { return s.t.root.Pid }
+func (s sleeper) Cgroup() string { return s.t.cgroup() }
+
+// Quiesce runs the plugin's hook and cuts the connection.
+func (s sleeper) Quiesce(ctx context.Context) error {
+	if s.b.hasHooks() {
+		if _, err := s.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
+			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", s.b.explain(fromStatus(err)))
+		}
+	}
+	return s.b.disconnect(ctx)
+}
+
+// Revive connects to the plugin again.
+func (s sleeper) Revive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.b.config.CallTimeout))
+	defer cancel()
+	if s.t.ended() {
+		return s.t.exitError()
+	}
+	if err := s.b.disconnect(ctx); err != nil {
+		return err
+	}
+	s.b.mu.Lock()
+	socket := s.b.socket
+	s.b.mu.Unlock()
+	return s.b.reconnect(ctx, s.t, socket, 0, 0)
+}
+
+// Kill ends the tree, whose image is the truth now.
+func (s sleeper) Kill(context.Context) error { return s.t.end() }
+
+// Record says how to find the plugin again.
+func (s sleeper) Record() (any, error) {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	keys, err := s.t.logs.keys()
+	if err != nil {
+		return nil, fmt.Errorf("cannot name the log pipes: %w", err)
+	}
+	info, err := proto.Marshal(s.b.info)
+	if err != nil {
+		return nil, err
+	}
+	return record{Socket: s.b.socket, Pipes: keys, Program: s.t.number, Information: info}, nil
+}

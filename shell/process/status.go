@@ -1,0 +1,40 @@
+package process
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+)
+
+// generalError is Thunder's ERROR_GENERAL.
+const generalError = 1
+
+// fromStatus turns what gRPC returned into the shell's errors.
+func fromStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	s := status.Convert(err)
+	if detail := shellpb.Detail(err); detail != nil {
+		return &shell.PluginError{Code: int(detail.GetCode()), Message: s.Message(), Data: detail.GetData()}
+	}
+	switch s.Code() {
+	case codes.Unimplemented:
+		return shell.ErrUnknownMethod
+	case codes.InvalidArgument:
+		return fmt.Errorf("%w: %s", shell.ErrInvalidParams, s.Message())
+	case codes.DeadlineExceeded:
+		return fmt.Errorf("%w: no answer from the plugin", context.DeadlineExceeded)
+	case codes.Canceled:
+		return context.Canceled
+	case codes.Unavailable:
+		return fmt.Errorf("%w: %s", shell.ErrUnavailable, s.Message())
+	default:
+		return &shell.PluginError{Code: generalError, Message: s.Message()}
+	}
+}

@@ -1,0 +1,230 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/internal/procfs"
+	"dormouse/internal/spawn"
+	"dormouse/shell"
+)
+
+// tree is a plugin's processes: pid 1 of their namespace, the program below it
+// and all that the program started.
+type tree struct {
+	leaf *leaf // nil without cgroups
+	logs *logs
+
+	root    *os.Process
+	apart   bool          // the tree has a PID namespace of its own
+	number  int           // the program's PID in that namespace
+	awaited atomic.Bool   // the end of the tree is what the host wants
+	exited  chan struct{} // closed when the root is reaped
+	state   *os.ProcessState
+	waiting sync.WaitGroup
+}
+
+// newTree prepares what a tree needs before it has a process.
+func newTree(c *Cgroups, callsign string, log zerolog.Logger) (*tree, error) {
+	t := &tree{exited: make(chan struct{})}
+	if c != nil {
+		l, err := c.leaf(callsign)
+		if err != nil {
+			return nil, err
+		}
+		t.leaf = l
+	}
+	logs, err := openLogs(log)
+	if err != nil {
+		return nil, errors.Join(err, t.discard())
+	}
+	t.logs = logs
+	return t, nil
+}
+
+// launch starts cmd as the root. Without privileges the tree shares the host's
+// PID namespace.
+func (t *tree) launch(cmd *exec.Cmd) error {
+	cmd.Stdout, cmd.Stderr = t.logs.stdout.write, t.logs.stderr.write
+	attributes := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() == 0 {
+		attributes.Cloneflags = syscall.CLONE_NEWPID
+		t.apart = true
+	}
+	if t.leaf != nil {
+		attributes.UseCgroupFD = true
+		attributes.CgroupFD = int(t.leaf.fd.Fd())
+	}
+	cmd.SysProcAttr = attributes
+	if err := spawn.Exclusive(cmd.Start); err != nil {
+		return err
+	}
+	t.root = cmd.Process
+	t.logs.run(true)
+	return nil
+}
+
+// adopt takes a root that was restored with the tree's log pipes.
+func (t *tree) adopt(root *os.Process, number int) {
+	t.root, t.number, t.apart = root, number, true
+	t.logs.run(false)
+}
+
+// watch reaps the root when it ends and reports an end that nobody awaited.
+func (t *tree) watch(report func(error)) {
+	t.waiting.Go(func() {
+		state, err := t.root.Wait()
+		if err == nil {
+			t.state = state
+		}
+		close(t.exited)
+		if !t.awaited.Load() {
+			report(t.exitError())
+		}
+	})
+}
+
+// expectEnd makes the end of the tree no news.
+func (t *tree) expectEnd() { t.awaited.Store(true) }
+
+func (t *tree) ended() bool {
+	select {
+	case <-t.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait returns when the tree has ended, or after limit.
+func (t *tree) wait(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-t.exited:
+	case <-timer.C:
+	}
+}
+
+// terminate asks the program by SIGTERM to end, and waits for it up to limit.
+func (t *tree) terminate(limit time.Duration) {
+	if t.ended() {
+		return
+	}
+	if err := t.root.Signal(syscall.SIGTERM); err == nil {
+		t.wait(limit)
+	}
+}
+
+// end kills what still runs, reaps it, and removes all that the tree had. Its
+// log is read to the end.
+func (t *tree) end() error {
+	t.expectEnd()
+	if !t.ended() {
+		t.kill()
+		<-t.exited
+	}
+	t.waiting.Wait()
+	return t.discard()
+}
+
+// kill leaves no process of the tree alive.
+func (t *tree) kill() {
+	switch {
+	case t.leaf != nil:
+		if t.leaf.kill() == nil {
+			return
+		}
+		fallthrough
+	case t.apart:
+		_ = t.root.Kill() // and with pid 1 its whole namespace; it may be gone already
+	default:
+		// The root ends its descendants, but only if it lives to do so.
+		if t.root.Signal(syscall.SIGQUIT) == nil {
+			t.wait(time.Second)
+		}
+		_ = t.root.Kill()
+	}
+}
+
+// killLeft ends what a failed restore left in the cgroup.
+func (t *tree) killLeft() error {
+	if t.leaf == nil {
+		return nil
+	}
+	return t.leaf.kill()
+}
+
+// discard gives back what a tree has besides processes.
+func (t *tree) discard() error {
+	if t.logs != nil {
+		t.logs.close()
+	}
+	if t.leaf == nil {
+		return nil
+	}
+	return t.leaf.remove()
+}
+
+// pids are the host's numbers of all processes.
+func (t *tree) pids() []int { return procfs.Tree(t.root.Pid) }
+
+// setProgram notes which process is the program: pid 1's only child so far.
+func (t *tree) setProgram() {
+	for _, child := range procfs.Children(t.root.Pid) {
+		t.number = procfs.NSPid(child)
+	}
+}
+
+// program returns the host's number of the program, 0 when it is gone.
+func (t *tree) program() int {
+	for _, child := range procfs.Children(t.root.Pid) {
+		if procfs.NSPid(child) == t.number {
+			return child
+		}
+	}
+	return 0
+}
+
+func (t *tree) cgroup() string {
+	if t.leaf == nil {
+		return ""
+	}
+	return t.leaf.dir
+}
+
+// exitError says how the tree ended.
+func (t *tree) exitError() error {
+	<-t.exited
+	if t.state == nil {
+		return shell.ErrExited
+	}
+	how := fmt.Sprintf("with status %d", t.state.ExitCode())
+	if status, ok := t.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		how = fmt.Sprintf("on signal %d (%s)", status.Signal(), status.Signal())
+	} else if signal := t.state.ExitCode() - 128; signal > 0 && signal < 65 {
+		// Pid 1 can't die of a signal itself; it tells the program's like this.
+		how = fmt.Sprintf("on signal %d (%s)", signal, syscall.Signal(signal))
+	}
+	if words := t.lastWords(); words != nil {
+		return fmt.Errorf("%w %s; %w", shell.ErrExited, how, words)
+	}
+	return fmt.Errorf("%w %s", shell.ErrExited, how)
+}
+
+// lastWords is the end of what the plugin wrote on stderr, nil when it wrote
+// nothing.
+func (t *tree) lastWords() error {
+	if t.ended() {
+		t.logs.drained(time.Second)
+	}
+	return t.logs.stderr.lastWords()
+}
