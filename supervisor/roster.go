@@ -1,0 +1,55 @@
+package supervisor
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"dormouse/shell"
+)
+
+// roster is who exists.
+type roster struct {
+	mu     sync.Mutex
+	shells map[string]*shell.Shell
+	own    []*shell.Shell // the built-ins, in the order in which they start
+}
+
+func newRoster() *roster {
+	return &roster{shells: make(map[string]*shell.Shell)}
+}
+
+func (r *roster) add(s *shell.Shell) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shells[s.Callsign()] = s
+}
+
+func (r *roster) addBuiltin(s *shell.Shell) {
+	r.add(s)
+	r.own = append(r.own, s)
+}
+
+func (r *roster) find(callsign string) (*shell.Shell, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.shells[callsign]
+	return s, ok
+}
+
+func (r *roster) all() []*shell.Shell {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*shell.Shell, 0, len(r.shells))
+	for _, s := range r.shells {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *shell.Shell) int { return cmp.Compare(a.Callsign(), b.Callsign()) })
+	return all
+}
+
+func (r *roster) builtins() []*shell.Shell { return r.own }
+
+func (r *roster) plugins() []*shell.Shell {
+	return slices.DeleteFunc(r.all(), func(s *shell.Shell) bool { return slices.Contains(r.own, s) })
+}
