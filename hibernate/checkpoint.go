@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,21 +66,35 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	if err := t.Quiesce(ctx); err != nil {
 		return nil, err
 	}
-	stopped := stoppedIn(procfs.Tree(t.PID()))
-	known, err := t.Record()
+	m, err := slot.newManifest(e, t)
 	if err != nil {
 		return nil, err
 	}
-	record, err := json.Marshal(known)
+	tagger, err := newTagger(slot.store.key, m.ID)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.Dump(ctx, Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup()}); err != nil {
-		return nil, err
+	pids := procfs.Tree(t.PID())
+	m.Stopped = stoppedIn(pids)
+	mapped := make(chan error, 1)
+	go func() { // meanwhile, on another processor
+		var err error
+		m.Mapped, err = describeMapped(pids, tagger)
+		mapped <- err
+	}()
+	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup()})
+	if merr := <-mapped; err != nil || merr != nil {
+		if err == nil {
+			resume(procfs.Tree(t.PID()), m.Stopped)
+		}
+		return nil, errors.Join(err, merr)
 	}
 	// From here on the tree stands still and can be described.
-	pids := procfs.Tree(t.PID())
-	image, err := seal(slot, e, pids, draft, manifest{Stopped: stopped, Record: record})
+	pids = procfs.Tree(t.PID())
+	err = m.describeTree(pids, tagger)
+	if err == nil {
+		err = m.seal(slot.store.key, tagger, draft)
+	}
 	if err == nil {
 		err = ctx.Err() // the caller was promised an answer by now, and this can still be undone
 	}
@@ -94,10 +107,10 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		}
 	}
 	if err != nil {
-		resume(pids, stopped)
+		resume(pids, m.Stopped)
 		return nil, err
 	}
-	return image, nil
+	return m.image(slot), nil
 }
 
 // stoppedIn returns those of the processes that are stopped, by their numbers
@@ -119,79 +132,108 @@ func resume(pids, stopped []int) {
 	}))
 }
 
-// describe completes what the manifest says of the tree and of this host.
-func (m *manifest) describe(slot *Slot, e Engine, pids []int) error {
-	used, err := slot.used()
+// newManifest returns what can be said of the next image before it exists.
+func (s *Slot) newManifest(e Engine, t Tree) (*manifest, error) {
+	used, err := s.used()
+	if err != nil {
+		return nil, err
+	}
+	known, err := t.Record()
+	if err != nil {
+		return nil, err
+	}
+	record, err := json.Marshal(known)
+	if err != nil {
+		return nil, err
+	}
+	return &manifest{
+		Format:     format,
+		ID:         newID(),
+		Callsign:   s.callsign,
+		Generation: used + 1,
+		Created:    time.Now().Round(0),
+		Engine:     e.Name(),
+		Kernel:     kernelRelease(),
+		BootID:     bootID(),
+		Record:     record,
+	}, nil
+}
+
+// describeTree notes what the tasks may do, and what they run from if that is no
+// longer what it was before the dump.
+func (m *manifest) describeTree(pids []int, t tagger) (err error) {
+	if m.Tasks, err = procfs.Tasks(pids); err != nil {
+		return err
+	}
+	paths, err := procfs.MappedFiles(pids)
 	if err != nil {
 		return err
 	}
-	m.Format = format
-	m.ID = newID()
-	m.Callsign = slot.callsign
-	m.Generation = used + 1
-	m.Created = time.Now().Round(0)
-	m.Engine = e.Name()
-	m.Kernel = kernelRelease()
-	m.BootID = bootID()
-	m.Tasks, err = procfs.Tasks(pids)
+	if !slices.EqualFunc(m.Mapped, paths, func(f mappedFile, path string) bool { return f.Path == path }) {
+		m.Mapped, err = describeMapped(pids, t)
+	}
 	return err
 }
 
-// seal makes the draft durable, describes it in a manifest and returns the image
-// that it will be once it is committed.
-func seal(slot *Slot, e Engine, pids []int, draft string, m manifest) (*Image, error) {
-	if err := m.describe(slot, e, pids); err != nil {
-		return nil, err
-	}
-	t, err := newTagger(slot.store.key, m.ID)
-	if err != nil {
-		return nil, err
-	}
+// seal makes the draft durable and describes it in its manifest.
+func (m *manifest) seal(key []byte, t tagger, draft string) error {
 	entries, err := os.ReadDir(draft)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m.Files = make([]file, len(entries))
-	var syncing sync.WaitGroup
-	syncErrs := make([]error, len(entries))
+	files := make([]*os.File, len(entries))
 	for i, entry := range entries {
-		f, err := os.OpenFile(filepath.Join(draft, entry.Name()), os.O_RDWR, 0)
+		if files[i], err = os.Open(filepath.Join(draft, entry.Name())); err != nil {
+			return err
+		}
+		defer files[i].Close()
+	}
+	synced := make(chan error, 1)
+	go func() { synced <- syncAll(files) }() // the disk writes while the processor reads
+	m.Files, err = describeFiles(files, t)
+	if err := errors.Join(err, <-synced); err != nil {
+		return fmt.Errorf("cannot make the image durable: %w", err)
+	}
+	for _, f := range m.Files {
+		m.Bytes += f.Size
+	}
+	if err := writeSealed(filepath.Join(draft, manifestName), key, m); err != nil {
+		return fmt.Errorf("cannot write the manifest: %w", err)
+	}
+	return atomicfile.SyncDir(draft)
+}
+
+// image is the image that m describes once it is committed.
+func (m *manifest) image(slot *Slot) *Image {
+	return &Image{Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: slot, manifest: *m}
+}
+
+func syncAll(files []*os.File) error {
+	var errs []error
+	for _, f := range files {
+		errs = append(errs, f.Sync())
+	}
+	return errors.Join(errs...)
+}
+
+func describeFiles(files []*os.File, t tagger) ([]file, error) {
+	described := make([]file, len(files))
+	for i, f := range files {
+		info, err := f.Stat()
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
-		// The disk writes while the processor reads.
-		syncing.Go(func() { syncErrs[i] = f.Sync() })
-		if m.Files[i], err = describeFile(f, i, t); err != nil {
-			syncing.Wait()
-			return nil, fmt.Errorf("cannot read %s: %w", entry.Name(), err)
+		name := filepath.Base(f.Name())
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file", name)
 		}
-		m.Bytes += m.Files[i].Size
+		tag, err := t.file(f, uint32(i), info.Size())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		described[i] = file{Name: name, Size: info.Size(), Tag: tag}
 	}
-	m.Mapped, err = describeMapped(pids, t)
-	syncing.Wait()
-	if err := errors.Join(append(syncErrs, err)...); err != nil {
-		return nil, fmt.Errorf("cannot make the image durable: %w", err)
-	}
-	if err := writeSealed(filepath.Join(draft, manifestName), slot.store.key, m); err != nil {
-		return nil, fmt.Errorf("cannot write the manifest: %w", err)
-	}
-	if err := atomicfile.SyncDir(draft); err != nil {
-		return nil, err
-	}
-	return &Image{Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: slot, manifest: m}, nil
-}
-
-func describeFile(f *os.File, number int, t tagger) (file, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return file{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return file{}, errors.New("it is not a regular file")
-	}
-	tag, err := t.file(f, uint32(number), info.Size())
-	return file{Name: filepath.Base(f.Name()), Size: info.Size(), Tag: tag}, err
+	return described, nil
 }
 
 // checkSpace refuses early what could not be written: an image is about as large
@@ -202,8 +244,11 @@ func checkSpace(slot *Slot, pid int) error {
 		return err
 	}
 	free := int64(fs.Bavail) * fs.Bsize
-	need := procfs.PSS(procfs.Tree(pid)) + margin
-	if need > free {
+	pids := procfs.Tree(pid)
+	if procfs.RSS(pids)+margin <= free { // never less than PSS, and quicker to have
+		return nil
+	}
+	if need := procfs.PSS(pids) + margin; need > free {
 		return fmt.Errorf("%w: the image needs about %d MiB, %s has %d MiB free", ErrSpace, need>>20, slot.store.dir, free>>20)
 	}
 	return nil

@@ -53,13 +53,17 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 	}
 	// The memory is verified while the engine loads it: its size is known to be
 	// right and no engine acts on what it holds.
-	pages := make(chan error, 1)
+	meanwhile := make(chan error, 1)
 	go func() {
-		pages <- i.verify(t, func(name string) bool { return strings.HasPrefix(name, pagesPrefix) })
+		err := i.verify(t, func(name string) bool { return strings.HasPrefix(name, pagesPrefix) })
+		if err == nil {
+			err = i.slot.prepareConsume(i.manifest.Generation)
+		}
+		meanwhile <- err
 	}()
 	root, err := i.load(ctx, e, w)
-	if verr := <-pages; verr != nil {
-		err = verr
+	if merr := <-meanwhile; merr != nil {
+		err = errors.Join(merr, err)
 	}
 	if err == nil {
 		err = i.admit(root.Pid)
@@ -100,7 +104,7 @@ func (i *Image) admit(root int) error {
 	if err := sameTasks(i.manifest.Tasks, tasks); err != nil {
 		return err
 	}
-	if err := i.slot.consume(i.manifest.Generation); err != nil {
+	if err := i.slot.finishConsume(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
 	resume(pids, i.manifest.Stopped)

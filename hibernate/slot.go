@@ -67,7 +67,7 @@ func (s *Slot) Image() (*Image, error) {
 	case m.Generation != used+1:
 		return nil, fmt.Errorf("%w: it is generation %d, expected was %d", ErrRefused, m.Generation, used+1)
 	}
-	return &Image{Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: s, manifest: m}, nil
+	return m.image(s), nil
 }
 
 // used returns the highest generation that was ever woken, 0 for none.
@@ -82,11 +82,19 @@ func (s *Slot) used() (uint64, error) {
 
 // consume makes it impossible to wake generation g, or an older one, again.
 func (s *Slot) consume(g uint64) error {
-	fresh := s.path(generationName + ".new")
-	if err := writeSealed(fresh, s.store.key, g); err != nil {
+	if err := s.prepareConsume(g); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, s.path(generationName)); err != nil {
+	return s.finishConsume()
+}
+
+// prepareConsume does the part of consume that changes nothing yet.
+func (s *Slot) prepareConsume(g uint64) error {
+	return writeSealed(s.path(generationNew), s.store.key, g)
+}
+
+func (s *Slot) finishConsume() error {
+	if err := os.Rename(s.path(generationNew), s.path(generationName)); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(s.dir)

@@ -24,6 +24,7 @@ import (
 const (
 	keyName        = "key"
 	generationName = "generation"
+	generationNew  = "generation.new"
 	imageName      = "image"
 	manifestName   = "manifest"
 	draftPrefix    = "draft-"

@@ -46,7 +46,7 @@ func newTagger(hostKey []byte, imageID string) (tagger, error) {
 // tag. The number is the file's place among those of the image.
 func (t tagger) file(f *os.File, number uint32, size int64) (tag, error) {
 	whole := sha256.New()
-	buffer := make([]byte, chunk)
+	buffer := make([]byte, min(chunk, size+1))
 	var read int64
 	for place := uint64(0); ; place++ {
 		n, err := io.ReadFull(f, buffer)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"dormouse/hibernate"
-	"dormouse/internal/pidone"
+	"dormouse/internal/native"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
 )
@@ -27,11 +27,11 @@ func (e *Engine) canary(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program, err := pidone.Install(dir)
+	program, err := native.InstallPidone(dir)
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(program, pidone.Canary)
+	cmd := exec.Command(program, native.Canary)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	if err := spawn.Exclusive(cmd.Start); err != nil {
 		return fmt.Errorf("cannot start a process in a PID namespace: %w", err)

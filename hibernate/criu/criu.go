@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 
 	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
@@ -22,8 +21,9 @@ import (
 
 // Engine runs one CRIU executable.
 type Engine struct {
-	path    string
-	version string
+	path     string
+	version  string
+	programs string // directory for the launcher
 
 	once     sync.Once // the canary costs more than an answer remembered
 	checkErr error
@@ -36,9 +36,10 @@ var places = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/cr
 
 // Open finds CRIU: at path when given, else where it was installed for this
 // host, else in PATH. When there is none that runs, the engine is returned all
-// the same and its Check says why.
-func Open(path string) *Engine {
-	e := &Engine{path: path}
+// the same and its Check says why. The directory programs is where the engine
+// may keep helpers that it executes.
+func Open(path, programs string) *Engine {
+	e := &Engine{path: path, programs: programs}
 	if path == "" {
 		e.path = locate()
 	}
@@ -181,26 +182,19 @@ func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts
 	opts.ImagesDirFd = new(int32(images.Fd()))
 	opts.WorkDirFd = new(int32(workDir.Fd()))
 
-	c := gocriu.MakeCriu()
-	c.SetCriuPath(e.path)
-	pid, err := prepare(c, opts, files)
+	p, err := e.start(work, cgroup, opts, files)
 	if err != nil {
 		return fmt.Errorf("cannot start CRIU: %w", err)
 	}
-	if cgroup != "" {
-		if err := joinCgroup(cgroup, pid); err != nil {
-			return errors.Join(err, c.Cleanup())
-		}
-	}
-	watchdog := context.AfterFunc(ctx, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
-	err = operation(c, opts, gocriu.NoNotify{})
+	watchdog := context.AfterFunc(ctx, p.kill)
+	err = operation(p.rpc, opts, gocriu.NoNotify{})
 	killed := !watchdog()
-	cleanupErr := c.Cleanup()
+	p.end() // how it ends changes nothing about what it did
 	switch {
 	case err != nil && killed:
 		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
 	case err != nil:
-		return logged(work, errors.Join(err, cleanupErr))
+		return logged(work, err)
 	}
-	return nil // how the process ended afterwards changes nothing
+	return nil
 }

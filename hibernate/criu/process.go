@@ -9,20 +9,39 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
 
 	"dormouse/hibernate"
+	"dormouse/internal/native"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
 )
 
-// prepare starts the CRIU process of c and returns its PID. The files are
-// inherited by number: go-criu passes none on, so they are duplicated without
-// close-on-exec for just the moment of the start.
-func prepare(c *gocriu.Criu, opts *rpc.CriuOpts, files []hibernate.Inherited) (pid int, err error) {
-	err = spawn.Exclusive(func() error {
+// process is one CRIU that serves go-criu.
+type process struct {
+	rpc *gocriu.Criu
+	pid int
+	own bool // it is our child but not go-criu's, so that we reap it
+}
+
+// start runs CRIU, in the cgroup unless that is "", with the files as its
+// descriptors.
+func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited) (*process, error) {
+	path := e.path
+	if cgroup != "" {
+		var err error
+		if path, err = e.launcher(work, cgroup); err != nil {
+			return nil, err
+		}
+	}
+	p := &process{rpc: gocriu.MakeCriu(), own: cgroup != ""}
+	p.rpc.SetCriuPath(path)
+	err := spawn.Exclusive(func() error {
+		// go-criu passes no files on, so they are duplicated without close-on-exec
+		// for just the moment of the start.
 		for _, f := range files {
 			// Each key needs a descriptor of its own, even for the same file.
 			fd, err := syscall.Dup(int(f.File.Fd()))
@@ -33,21 +52,72 @@ func prepare(c *gocriu.Criu, opts *rpc.CriuOpts, files []hibernate.Inherited) (p
 			opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: new(f.Key), Fd: new(int32(fd))})
 		}
 		before := procfs.Children(os.Getpid())
-		if err := c.Prepare(); err != nil {
+		if err := p.rpc.Prepare(); err != nil {
 			return err
 		}
-		// go-criu does not tell the PID.
-		for _, child := range procfs.Children(os.Getpid()) {
-			if !slices.Contains(before, child) && isCRIU(child) {
-				pid = child
-			}
+		var err error
+		if p.own {
+			p.pid, err = launched(work)
+		} else {
+			p.pid, err = newChild(before)
 		}
-		if pid == 0 {
-			return errors.Join(errors.New("it is gone already"), c.Cleanup())
+		if err != nil {
+			return errors.Join(err, p.rpc.Cleanup())
 		}
 		return nil
 	})
-	return pid, err
+	return p, err
+}
+
+// kill ends CRIU in the middle of its work.
+func (p *process) kill() { _ = syscall.Kill(p.pid, syscall.SIGKILL) }
+
+// end returns when CRIU has ended, now that nobody needs it any more.
+func (p *process) end() {
+	_ = p.rpc.Cleanup()
+	if p.own {
+		_, _ = syscall.Wait4(p.pid, nil, 0, nil)
+	}
+}
+
+// launcher prepares work for native's incgroup, and returns the path that starts
+// CRIU in the cgroup. go-criu starts a path, without attributes.
+func (e *Engine) launcher(work, cgroup string) (string, error) {
+	program, err := native.InstallInCgroup(e.programs)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(work, "criu")
+	return path, errors.Join(
+		os.Symlink(program, path),
+		os.Symlink(cgroup, filepath.Join(work, "cgroup")),
+		os.Symlink(e.path, filepath.Join(work, "program")),
+	)
+}
+
+// launched returns the PID of the CRIU that the launcher started.
+func launched(work string) (int, error) {
+	tick := time.NewTicker(100 * time.Microsecond)
+	defer tick.Stop()
+	for range 20_000 { // two seconds
+		text, err := os.ReadFile(filepath.Join(work, "pid"))
+		if err == nil {
+			return strconv.Atoi(strings.TrimSpace(string(text)))
+		}
+		<-tick.C
+	}
+	return 0, errors.New("it could not be started in the cgroup")
+}
+
+// newChild returns the PID of the child that is a CRIU and was none before:
+// go-criu keeps it to itself.
+func newChild(before []int) (int, error) {
+	for _, child := range procfs.Children(os.Getpid()) {
+		if !slices.Contains(before, child) && isCRIU(child) {
+			return child, nil
+		}
+	}
+	return 0, errors.New("it is gone already")
 }
 
 // isCRIU tells a CRIU that serves go-criu from other children. A process has no
@@ -59,14 +129,6 @@ func isCRIU(pid int) bool {
 			return err == nil && strings.Contains(string(line), "\x00swrk\x00")
 		}
 	}
-}
-
-func joinCgroup(dir string, pid int) error {
-	err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
-	if err != nil {
-		return fmt.Errorf("cannot put CRIU into the cgroup: %w", err)
-	}
-	return nil
 }
 
 // births notes the processes that a restore makes.

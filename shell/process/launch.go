@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"dormouse/internal/pidone"
+	"dormouse/internal/native"
 	"dormouse/shell/shellpb"
 )
 
@@ -44,7 +44,7 @@ func (b *Backend) start(ctx context.Context) (*tree, string, error) {
 		}
 		return nil, "", fmt.Errorf("%s did not shake hands: %w", program, err)
 	}
-	if errno := pidone.ExecErrno(line); errno != 0 {
+	if errno := native.ExecErrno(line); errno != 0 {
 		return nil, "", fmt.Errorf("cannot execute %s: %w", program, execError(unix.Errno(errno)))
 	}
 	socket, err := parseHandshake(line, b.runDir())

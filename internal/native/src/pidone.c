@@ -14,9 +14,7 @@
  * of every checkpoint, for as long as the plugin lives. It has no libc, no
  * heap and one thread, so that it costs two pages and next to no dump time.
  */
-#include <asm/unistd.h>
-
-typedef unsigned long word;
+#include "sys.h"
 
 #define SIGHUP 1
 #define SIGINT 2
@@ -30,42 +28,6 @@ typedef unsigned long word;
 #define PR_SET_PDEATHSIG 1
 #define PR_SET_CHILD_SUBREAPER 36
 #define WNOHANG 1
-#define EINTR 4
-#define AT_FDCWD -100
-
-#if defined(__x86_64__)
-static long sys(long n, word a, word b, word c, word d)
-{
-	long ret;
-	register word r10 __asm__("r10") = d;
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-	return ret;
-}
-/* The kernel enters with the stack pointer at argc; hand it to run. */
-__asm__(".globl _start\n_start:\n\txor %ebp,%ebp\n\tmov %rsp,%rdi\n\tand $-16,%rsp\n\tcall run\n");
-static long fork_child(void) { return sys(__NR_clone, SIGCHLD, 0, 0, 0); }
-#elif defined(__aarch64__)
-static long sys(long n, word a, word b, word c, word d)
-{
-	register word x8 __asm__("x8") = n;
-	register word x0 __asm__("x0") = a;
-	register word x1 __asm__("x1") = b;
-	register word x2 __asm__("x2") = c;
-	register word x3 __asm__("x3") = d;
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
-	return x0;
-}
-__asm__(".globl _start\n_start:\n\tmov x29,#0\n\tmov x0,sp\n\tbl run\n");
-static long fork_child(void) { return sys(__NR_clone, SIGCHLD, 0, 0, 0); }
-#else
-#error "pidone knows x86_64 and aarch64 only"
-#endif
-
-static void leave(int status)
-{
-	for (;;)
-		sys(__NR_exit_group, status, 0, 0, 0);
-}
 
 static void report_exec(long err)
 {
@@ -126,7 +88,7 @@ static void end_descendants(void)
 	}
 }
 
-__attribute__((used, noreturn)) void run(word *stack)
+void run(word *stack)
 {
 	long argc = stack[0];
 	char **argv = (char **)(stack + 1);
@@ -139,7 +101,7 @@ __attribute__((used, noreturn)) void run(word *stack)
 		leave(2);
 	sys(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0);
 	sys(__NR_rt_sigprocmask, SIG_SETMASK, (word)&every, 0, 8);
-	child = fork_child();
+	child = sys(__NR_clone, SIGCHLD, 0, 0, 0);
 	if (child == 0) {
 		long err;
 

@@ -1,0 +1,62 @@
+// Package native carries two small programs without a Go runtime, which the
+// host starts beside plugins. Their sources in src say what they do and why
+// they are not written in Go.
+package native
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"dormouse/internal/atomicfile"
+)
+
+// Canary as the only argument makes pid 1 run nothing but a child that holds
+// inet sockets.
+const Canary = "--canary"
+
+// InstallPidone writes pid 1 of the plugins' namespaces into dir unless it is
+// there, and returns its path.
+func InstallPidone(dir string) (string, error) { return install(dir, "pidone", pidone) }
+
+// InstallInCgroup writes the program that starts others in a cgroup into dir
+// unless it is there, and returns its path.
+func InstallInCgroup(dir string) (string, error) { return install(dir, "incgroup", incgroup) }
+
+// install names the file by a digest: a checkpoint refers to the very file, so
+// that one must outlive an upgrade of the host.
+func install(dir, name string, program []byte) (string, error) {
+	if len(program) == 0 {
+		return "", fmt.Errorf("cannot install %s: %w", name, errProcessor)
+	}
+	sum := sha256.Sum256(program)
+	path := filepath.Join(dir, name+"-"+hex.EncodeToString(sum[:6]))
+	if held, err := os.ReadFile(path); err == nil && sha256.Sum256(held) == sum {
+		return path, nil
+	}
+	if err := atomicfile.Write(path, program, 0o755); err != nil {
+		return "", fmt.Errorf("cannot install %s: %w", name, err)
+	}
+	return path, nil
+}
+
+var errProcessor = errors.New("there is none for this processor, only for amd64 and arm64")
+
+// ExecErrno returns the error number that pid 1 reported on stdout instead of
+// running its child, or 0 when line is no such report.
+func ExecErrno(line string) int {
+	rest, ok := strings.CutPrefix(line, "pidone: exec: errno")
+	if !ok {
+		return 0
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(rest))
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,9 @@
+package native
+
+import _ "embed"
+
+//go:embed pidone_amd64.elf
+var pidone []byte
+
+//go:embed incgroup_amd64.elf
+var incgroup []byte

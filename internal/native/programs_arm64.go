@@ -1,0 +1,9 @@
+package native
+
+import _ "embed"
+
+//go:embed pidone_arm64.elf
+var pidone []byte
+
+//go:embed incgroup_arm64.elf
+var incgroup []byte
