@@ -1,0 +1,141 @@
+package jsonrpc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// Everything here walks JSON that json.Valid has accepted, which is why it can
+// be short.
+
+const space = " \t\r\n"
+
+// Fields splits params that are an object. It refuses a name that is there
+// twice, since nobody could say which one was meant.
+func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
+	if !json.Valid(params) {
+		return nil, errors.New("params are not JSON")
+	}
+	start := skipSpace(params, 0)
+	if params[start] != '{' {
+		return nil, errors.New("params are not an object")
+	}
+	fields := make(map[string]json.RawMessage)
+	for name, value := range members(params[start:]) {
+		if _, twice := fields[string(name)]; twice {
+			return nil, fmt.Errorf("params have more than one %.80q", name)
+		}
+		fields[string(name)] = value
+	}
+	return fields, nil
+}
+
+// members yields the names and values of an object.
+func members(object []byte) iter.Seq2[[]byte, json.RawMessage] {
+	return func(yield func([]byte, json.RawMessage) bool) {
+		i := skipSpace(object, 1)
+		for object[i] != '}' {
+			end := skipValue(object, i)
+			name := unquote(object[i:end])
+			i = skipSpace(object, end)
+			i = skipSpace(object, i+1) // the colon
+			end = skipValue(object, i)
+			if !yield(name, object[i:end:end]) {
+				return
+			}
+			if i = skipSpace(object, end); object[i] == ',' {
+				i = skipSpace(object, i+1)
+			}
+		}
+	}
+}
+
+// elements yields the values of an array.
+func elements(array []byte) iter.Seq[json.RawMessage] {
+	return func(yield func(json.RawMessage) bool) {
+		i := skipSpace(array, 1)
+		for array[i] != ']' {
+			end := skipValue(array, i)
+			if !yield(array[i:end:end]) {
+				return
+			}
+			if i = skipSpace(array, end); array[i] == ',' {
+				i = skipSpace(array, i+1)
+			}
+		}
+	}
+}
+
+// depth is how deep arrays and objects are nested.
+func depth(valid []byte) int {
+	now, most := 0, 0
+	for i := 0; i < len(valid); i++ {
+		switch valid[i] {
+		case '"':
+			i = skipString(valid, i) - 1
+		case '{', '[':
+			now++
+			most = max(most, now)
+		case '}', ']':
+			now--
+		}
+	}
+	return most
+}
+
+// skipValue returns where the value that begins at i ends.
+func skipValue(valid []byte, i int) int {
+	switch valid[i] {
+	case '"':
+		return skipString(valid, i)
+	case '{', '[':
+		for open := 0; ; i++ {
+			switch valid[i] {
+			case '"':
+				i = skipString(valid, i) - 1
+			case '{', '[':
+				open++
+			case '}', ']':
+				if open--; open == 0 {
+					return i + 1
+				}
+			}
+		}
+	}
+	for ; i < len(valid); i++ {
+		switch valid[i] {
+		case ',', '}', ']', ' ', '\t', '\r', '\n':
+			return i
+		}
+	}
+	return i
+}
+
+func skipString(valid []byte, i int) int {
+	for i++; valid[i] != '"'; i++ {
+		if valid[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+func skipSpace(valid []byte, i int) int {
+	for valid[i] == ' ' || valid[i] == '\t' || valid[i] == '\r' || valid[i] == '\n' {
+		i++
+	}
+	return i
+}
+
+// unquote is the text of a string.
+func unquote(quoted []byte) []byte {
+	if !slices.Contains(quoted, '\\') {
+		return quoted[1 : len(quoted)-1]
+	}
+	var text string
+	_ = json.Unmarshal(quoted, &text) // a valid string always has a text
+	return []byte(text)
+}
