@@ -1,0 +1,59 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"regexp"
+	"strconv"
+
+	"dormouse/shell"
+)
+
+// backend is the front as a plugin that runs in the host.
+type backend struct{ front *Front }
+
+var _ shell.Backend = backend{}
+
+func (b backend) Launch(context.Context) (shell.Information, error) {
+	return shell.Information{
+		Class:       Callsign,
+		Description: "The host itself",
+		Version:     parseVersion(b.front.version),
+	}, nil
+}
+
+func (b backend) Initialize(context.Context) error                 { return nil }
+func (b backend) Deinitialize(context.Context, shell.Reason) error { return nil }
+func (b backend) Stop(context.Context) error                       { return nil }
+
+func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
+	result, err := b.front.serveOwn(ctx, caller{}, c)
+	if err != nil {
+		e := b.front.dialect.failure(err)
+		return nil, &shell.PluginError{Code: e.Code, Message: e.Message, Data: e.Data}
+	}
+	return result, nil
+}
+
+func (b backend) Exists(_ context.Context, method string) (bool, error) {
+	_, exists := b.front.methods[method]
+	return exists, nil
+}
+
+func (b backend) Facts() shell.Facts { return shell.Facts{PID: os.Getpid()} }
+
+var versionForm = regexp.MustCompile(`^v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})`)
+
+// parseVersion finds the numbers of a version; a mere commit has none.
+func parseVersion(text string) shell.Version {
+	m := versionForm.FindStringSubmatch(text)
+	if m == nil {
+		return shell.Version{}
+	}
+	number := func(s string) uint32 {
+		n, _ := strconv.ParseUint(s, 10, 32) // the form allows nothing else
+		return uint32(n)
+	}
+	return shell.Version{Major: number(m[1]), Minor: number(m[2]), Patch: number(m[3])}
+}

@@ -1,0 +1,166 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"dormouse/internal/jsonrpc"
+	"dormouse/shell"
+)
+
+// retryAfter is when a caller that found too many others waiting may come back.
+const retryAfter = time.Second
+
+// caller is who sent a message.
+type caller struct {
+	// socket is nil over plain HTTP.
+	socket *socket
+	// callsign is what the path names, empty when it names none.
+	callsign string
+}
+
+// reply is the answer to a message.
+type reply struct {
+	// body is nil when there is nothing to say.
+	body    []byte
+	outcome outcome
+}
+
+type outcome int
+
+const (
+	succeeded outcome = iota
+	failed            // the one request of the message
+	malformed
+)
+
+// answer serves a message. The requests of a batch are served one after the
+// other, so that a script can be sent as one.
+func (f *Front) answer(ctx context.Context, from caller, message []byte) reply {
+	m, err := jsonrpc.Parse(message)
+	switch {
+	case err != nil:
+		return f.answerOne(ctx, from, jsonrpc.Request{Err: err})
+	case !m.Batch:
+		return f.answerOne(ctx, from, m.Requests[0])
+	}
+	var body []byte
+	for _, r := range m.Requests {
+		if one := f.answerOne(ctx, from, r); one.body != nil {
+			body = append(append(body, ','), one.body...)
+		}
+	}
+	if body != nil {
+		body[0] = '['
+		body = append(body, ']')
+	}
+	return reply{body: body}
+}
+
+func (f *Front) answerOne(ctx context.Context, from caller, r jsonrpc.Request) reply {
+	if r.Err != nil {
+		return f.refuse(from, r)
+	}
+	if r.ID == nil {
+		ctx = context.WithoutCancel(ctx) // its sender need not stay
+	}
+	result, err := f.call(ctx, from, r)
+	switch {
+	case err != nil:
+		answer := jsonrpc.Response{ID: r.ID, Error: f.dialect.failure(err)}
+		return reply{answer.Append(nil), failed}
+	case r.ID == nil:
+		return reply{}
+	}
+	answer := jsonrpc.Response{ID: r.ID, Result: result}
+	return reply{body: answer.Append(make([]byte, 0, len(result)+len(r.ID)+40))}
+}
+
+// refuse answers what is no request. An id that is not known is null, but left
+// out on a websocket, as Thunder does: its clients match answers by their id.
+func (f *Front) refuse(from caller, r jsonrpc.Request) reply {
+	n := invalidEnvelope
+	if errors.Is(r.Err, jsonrpc.ErrSyntax) {
+		n = parsingEnvelope
+	}
+	if r.ID == nil && from.socket == nil {
+		r.ID = jsonrpc.Null
+	}
+	answer := jsonrpc.Response{ID: r.ID, Error: f.dialect.failure(&fault{n, r.Err})}
+	return reply{answer.Append(nil), malformed}
+}
+
+// call finds who is to serve the request.
+func (f *Front) call(ctx context.Context, from caller, r jsonrpc.Request) (result json.RawMessage, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.log.Error().Str("method", r.Method).Any("panic", p).Bytes("stack", debug.Stack()).Msg("a call panicked")
+			result, err = nil, &fault{number: internalError}
+		}
+	}()
+	d, err := jsonrpc.ParseDesignator(r.Method)
+	if err != nil {
+		return nil, &fault{invalidDesignator, err}
+	}
+	callsign, err := from.resolve(d.Callsign)
+	if err != nil {
+		return nil, err
+	}
+	sh, ok := f.supervisor.Shell(callsign)
+	if !ok {
+		return nil, &fault{number: notExist}
+	}
+	if d.Version != jsonrpc.DefaultVersion {
+		return nil, &fault{number: invalidSignature}
+	}
+	f.processed.add(callsign)
+	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
+	if m, ok := f.common[d.Method]; ok {
+		return m.call(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
+	}
+	if callsign == Callsign {
+		return f.serveOwn(ctx, from, c)
+	}
+	return invoke(ctx, sh, c)
+}
+
+// resolve says which callsign is meant: a path that names one leaves no choice.
+func (from caller) resolve(callsign string) (string, error) {
+	switch {
+	case from.callsign == "" && callsign == "":
+		return Callsign, nil
+	case from.callsign == "":
+		return callsign, nil
+	case callsign == "" || callsign == from.callsign:
+		return from.callsign, nil
+	}
+	return "", &fault{unknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, callsign)}
+}
+
+// serveOwn serves the methods of the callsign Controller. They don't go through
+// the instance, whose limit for a call is shorter than a lifecycle operation's.
+func (f *Front) serveOwn(ctx context.Context, from caller, c shell.Call) (json.RawMessage, error) {
+	m, ok := f.methods[c.Method]
+	if !ok {
+		return nil, &fault{number: unknownMethod}
+	}
+	return m.call(ctx, request{front: f, from: from, index: c.Index, raw: c.Params})
+}
+
+func invoke(ctx context.Context, sh *shell.Shell, c shell.Call) (json.RawMessage, error) {
+	result, err := sh.Invoke(ctx, c)
+	if err != nil {
+		if answered, ok := errors.AsType[*shell.PluginError](err); ok {
+			return nil, answered
+		}
+		return nil, faultOfCall(err)
+	}
+	if len(result) > 0 && !jsonrpc.Valid(result) {
+		return nil, &fault{internalError, errors.New("the plugin's result is not JSON")}
+	}
+	return result, nil
+}

@@ -1,0 +1,140 @@
+package controller
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/shell"
+	"dormouse/statecontrol"
+)
+
+const done = `{"jsonrpc":"2.0","id":1,"result":null}`
+
+// Events of a call come before its answer, in the order in which they happened.
+func TestEvents(t *testing.T) {
+	stateChange := func(id, params string) string {
+		return `{"jsonrpc":"2.0","method":"` + id + `.statechange","params":` + params + `}`
+	}
+	of := func(callsign, state, reason string) string {
+		return stateChange("c", `{"callsign":"`+callsign+`","state":"`+state+`","reason":"`+reason+`"}`)
+	}
+	controlOf := func(callsign, state string) string {
+		return `{"jsonrpc":"2.0","method":"c.statecontrolstatechange","params":{"callsign":"` + callsign + `","state":"` + state + `"}}`
+	}
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	c.must("Controller.1.register", `{"event":"statechange","id":"c"}`)
+	c.must("Controller.1.register", `{"event":"statecontrolstatechange","id":"c"}`)
+
+	for _, tt := range []struct {
+		method, callsign string
+		want             []string
+	}{
+		{"activate", "P", []string{controlOf("P", "Suspended"), of("P", "Activated", "Requested"), done}},
+		{"activate", "P", []string{done}},
+		{"resume", "P", []string{controlOf("P", "Resumed"), done}},
+		{"suspend", "P", []string{controlOf("P", "Suspended"), done}},
+		{"hibernate", "P", []string{of("P", "Hibernated", "Requested"), done}},
+		{"activate", "P", []string{of("P", "Activated", "Requested"), done}},
+		{"hibernate", "P", []string{of("P", "Hibernated", "Requested"), done}},
+		{"deactivate", "P", []string{of("P", "Activated", "Requested"), of("P", "Deactivated", "Requested"), done}},
+		{"deactivate", "P", []string{done}},
+		{"unavailable", "P", []string{of("P", "Unavailable", "Requested"), done}},
+		{"activate", "Bad", []string{
+			of("Bad", "Deactivated", "InitializationFailed"),
+			`{"jsonrpc":"2.0","id":1,"error":{"code":6,"message":"initialization failed: no such tuner"}}`,
+		}},
+		{"hibernate", "NoEngine", []string{`{"jsonrpc":"2.0","id":1,"error":{"code":44,"message":"not supported on this host: install criu"}}`}},
+		// Without state control, and not to be started with the host.
+		{"suspend", "Unav", []string{`{"jsonrpc":"2.0","id":1,"error":{"code":2,"message":"ERROR_UNAVAILABLE","data":{"cause":"cannot suspend: the instance has no state control now"}}}`}},
+	} {
+		c.send(call("Controller.1."+tt.method, `{"callsign":"`+tt.callsign+`"}`))
+		c.expect(tt.want...)
+	}
+
+	h.plugins["Plain"].sink.Exited(errors.New("killed by signal 9"))
+	c.expect(of("Plain", "Deactivated", "Failure"))
+	h.plugins["Auto"].sink.ControlChanged(statecontrol.Suspended)
+	c.expect(controlOf("Auto", "Suspended"))
+}
+
+func TestIndexedEvents(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	c.must("Controller.1.register@P", `{"event":"statechange","id":"c"}`)
+	c.must("Controller.1.register@P", `{"event":"statecontrolstatechange","id":"c"}`)
+	c.must("Controller.1.deactivate", `{"callsign":"Auto"}`)
+	c.send(call("Controller.1.activate", `{"callsign":"P"}`))
+	c.expect(
+		`{"jsonrpc":"2.0","method":"c.statecontrolstatechange@P","params":{"state":"Suspended"}}`,
+		`{"jsonrpc":"2.0","method":"c.statechange@P","params":{"state":"Activated","reason":"Requested"}}`,
+		done,
+	)
+}
+
+func TestPluginEvents(t *testing.T) {
+	const changed = `{"jsonrpc":"2.0","method":"c.changed","params":{"n": 1}}`
+	h := newHost(t, setup{})
+	c, other := h.dial(t, "/jsonrpc/Plain"), h.dial(t, "/jsonrpc")
+	c.must("register", `{"event":"changed","id":"c"}`)
+	other.must("Plain.1.register", `{"event":"changed","id":"c"}`)
+	other.must("Plain.1.register", `{"event":"Changed","id":"never"}`)
+	other.must("Plain.1.register@4", `{"event":"changed","id":"i"}`)
+	other.must("Controller.1.register", `{"event":"all","id":"a"}`)
+
+	c.send(call("event", `{"n": 1}`))
+	c.expect(changed, done)
+	other.expect(changed,
+		`{"jsonrpc":"2.0","method":"i.changed@4","params":{"n": 1}}`,
+		`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"Plain","data":{"n":1},"event":"changed"}}`)
+
+	c.send(call("indexedevent@4", ""))
+	c.expect(done)
+	other.expect(`{"jsonrpc":"2.0","method":"i.changed@4"}`,
+		`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"Plain","event":"changed"}}`)
+
+	other.send(call("Controller.1.activate", `{"callsign":"P"}`))
+	other.expect(`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"P","data":{"state":"activated","reason":"Requested"},"event":"statechange"}}`, done)
+
+	// What is not JSON would spoil the stream.
+	h.Notification("Plain", shell.Notification{Event: "changed", Params: []byte(`{`)})
+	h.waitForLog(t, "dropped an event whose parameters are not JSON")
+
+	other.must("Plain.1.unregister", `{"event":"changed","id":"c"}`)
+	c.send(call("event", `{"n": 1}`))
+	c.expect(changed, done)
+	other.expect(`{"jsonrpc":"2.0","method":"i.changed@4","params":{"n": 1}}`,
+		`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"Plain","data":{"n":1},"event":"changed"}}`)
+}
+
+func TestSubscriptionsEndWithTheSocket(t *testing.T) {
+	h := newHost(t, setup{limits: func(l *limits) { l.subscriptions = 2 }})
+	c := h.dial(t, "/jsonrpc")
+	c.must("Plain.1.register", `{"event":"a","id":"c"}`)
+	c.must("Plain.1.register", `{"event":"b","id":"c"}`)
+	refused := `{"jsonrpc":"2.0","id":1,"error":{"code":22,"message":"Registration already done!!!.","data":{"cause":"the websocket has 2 subscriptions already"}}}`
+	if diff := cmp.Diff(refused, c.do("Plain.1.register", `{"event":"c","id":"c"}`)); diff != "" {
+		t.Errorf("third subscription (-want +got):\n%s", diff)
+	}
+	if n := h.events.count("Plain"); n != 2 {
+		t.Errorf("%d observers, want 2", n)
+	}
+	if err := c.ws.CloseNow(); err != nil {
+		t.Fatal(err)
+	}
+	h.waitForSockets(t, 0)
+	if n := h.events.count("Plain"); n != 0 {
+		t.Errorf("%d observers are left", n)
+	}
+}
+
+func TestRegisterNeedsAWebsocket(t *testing.T) {
+	h := newHost(t, setup{})
+	status, answer := h.post(t, "/jsonrpc", call("Controller.1.register", `{"event":"all","id":"c"}`))
+	if status != 202 || !strings.Contains(answer, `"code":44,"message":"cannot register over plain HTTP`) {
+		t.Errorf("got %d %s", status, answer)
+	}
+}

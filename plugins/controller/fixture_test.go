@@ -1,0 +1,276 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/shell"
+	"dormouse/statecontrol"
+	"dormouse/supervisor"
+)
+
+// host is a front before a real supervisor whose plugins live in the test.
+type host struct {
+	*Front
+	supervisor *supervisor.Supervisor
+	server     *httptest.Server
+	plugins    map[string]*fakePlugin
+	log        *logBuffer
+}
+
+type setup struct {
+	limits func(*limits)
+	host   configs.Host
+}
+
+// newHost starts the plugins of the conformance cases. What the test does not
+// end is ended and waited for.
+func newHost(tb testing.TB, s setup) *host {
+	tb.Helper()
+	h := &host{plugins: make(map[string]*fakePlugin), log: &logBuffer{}}
+	s.host.Listen = "127.0.0.1:9998"
+	log := zerolog.New(h.log)
+	h.Front = New(Options{Host: s.host, Log: log, Version: "v1.2.3-4-gabc"})
+	if s.limits != nil {
+		s.limits(&h.limits)
+	}
+	var configured []configs.Plugin
+	for _, p := range fakePlugins() {
+		configured = append(configured, p.config)
+		h.plugins[p.config.Callsign] = p
+	}
+	h.supervisor = supervisor.New(supervisor.Options{
+		Plugins:          configured,
+		HibernateTimeout: 5 * time.Second,
+		Log:              log,
+		Builtins: []supervisor.Builtin{h.Builtin(), {
+			Callsign: "Inside",
+			Backend: func(*supervisor.Supervisor, shell.Sink) shell.Backend {
+				return struct{ shell.Backend }{&fakePlugin{control: &fakeControl{}}}
+			},
+		}},
+		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
+			h.plugins[c.Callsign].sink = sink
+			return h.plugins[c.Callsign]
+		},
+	})
+	h.supervisor.Start(tb.Context())
+	h.server = httptest.NewUnstartedServer(nil)
+	h.server.Config = h.Server()
+	h.server.Start()
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := h.Close(ctx); err != nil {
+			tb.Error(err)
+		}
+		h.server.Close()
+		h.supervisor.Stop(ctx)
+	})
+	return h
+}
+
+func fakePlugins() []*fakePlugin {
+	plugin := func(callsign string, mode configs.StartMode, control bool) *fakePlugin {
+		p := &fakePlugin{config: configs.DefaultPlugin(), release: make(chan struct{}), entered: make(chan struct{}, 1000)}
+		p.config.Callsign = callsign
+		p.config.Executable = "/usr/lib/plugins/" + callsign + "d"
+		p.config.StartMode = mode
+		if control {
+			p.control = &fakeControl{state: statecontrol.Uninitialized}
+		}
+		return p
+	}
+	bad := plugin("Bad", configs.StartDeactivated, false)
+	bad.initialize = fmt.Errorf("%w: no such tuner", shell.ErrInitialization)
+	missing := plugin("NoLib", configs.StartDeactivated, false)
+	missing.launch = fmt.Errorf("%w: no such file", shell.ErrInstantiation)
+	stuck := plugin("Stuck", configs.StartActivated, false)
+	stuck.stop = errors.New("a process is left over")
+	awake := plugin("NoEngine", configs.StartActivated, true)
+	no := false
+	awake.config.Resume = &no
+	awake.hibernate = fmt.Errorf("%w: install criu", shell.ErrNotSupported)
+	return []*fakePlugin{
+		plugin("Auto", configs.StartActivated, true),
+		plugin("P", configs.StartDeactivated, true),
+		plugin("Plain", configs.StartActivated, false),
+		plugin("Unav", configs.StartUnavailable, true),
+		plugin("org.test.Dotted", configs.StartActivated, false),
+		bad, missing, stuck, awake,
+	}
+}
+
+// fakePlugin is a backend in memory.
+type fakePlugin struct {
+	config  configs.Plugin
+	sink    shell.Sink
+	control *fakeControl // nil for a plugin without state control
+
+	launch, initialize, stop, hibernate error // what fails
+
+	entered chan struct{} // told of each "wait" that has begun
+	release chan struct{} // closed to end "wait" and a hibernation that waits
+
+	mu    sync.Mutex
+	image *hibernate.Image
+	holds bool // a hibernation waits for release
+}
+
+var _ shell.Hibernator = (*fakePlugin)(nil)
+
+func (p *fakePlugin) Launch(context.Context) (shell.Information, error) {
+	return p.information(), p.launch
+}
+
+func (p *fakePlugin) information() shell.Information {
+	info := shell.Information{Class: "Fake", Version: shell.Version{Major: 1, Minor: 5, Patch: 2}}
+	if p.control != nil {
+		info.StateControl = p.control
+	}
+	return info
+}
+
+func (p *fakePlugin) Initialize(context.Context) error                 { return p.initialize }
+func (p *fakePlugin) Deinitialize(context.Context, shell.Reason) error { return nil }
+func (p *fakePlugin) Stop(context.Context) error                       { return p.stop }
+func (p *fakePlugin) Facts() shell.Facts                               { return shell.Facts{PID: 42, Memory: 4096} }
+
+func (p *fakePlugin) Exists(_ context.Context, method string) (bool, error) {
+	return method == "echo", nil
+}
+
+func (p *fakePlugin) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
+	switch c.Method {
+	case "echo", "org::echo":
+		return c.Params, nil
+	case "index":
+		return json.Marshal(c.Index)
+	case "fail":
+		return nil, &shell.PluginError{Code: 22, Message: "no such channel", Data: json.RawMessage(`{"channel":7}`)}
+	case "fail30":
+		return nil, &shell.PluginError{Code: 30}
+	case "failnegative":
+		return nil, &shell.PluginError{Code: -32099, Message: "mine", Data: json.RawMessage(`{`)}
+	case "invalid":
+		return nil, fmt.Errorf("%w: volume is missing", shell.ErrInvalidParams)
+	case "busy":
+		return nil, shell.ErrBusy
+	case "broken":
+		return json.RawMessage(`1},{`), nil
+	case "latin":
+		return json.RawMessage("\"\xfc\""), nil
+	case "panic":
+		panic("the backend has a bug")
+	case "event":
+		p.sink.Notify(shell.Notification{Event: "changed", Params: c.Params})
+		return nil, nil
+	case "indexedevent":
+		p.sink.Notify(shell.Notification{Event: "changed", Index: c.Index, Params: c.Params})
+		return nil, nil
+	case "wait":
+		p.entered <- struct{}{}
+		select {
+		case <-p.release:
+		case <-ctx.Done():
+		}
+		return json.RawMessage(`"waited"`), ctx.Err()
+	}
+	return nil, shell.ErrUnknownMethod
+}
+
+func (p *fakePlugin) Hibernate(ctx context.Context) error {
+	if p.holds {
+		p.entered <- struct{}{}
+		select {
+		case <-p.release:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if p.hibernate != nil {
+		return p.hibernate
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.image = &hibernate.Image{}
+	return nil
+}
+
+func (p *fakePlugin) Wake(context.Context) (shell.Information, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.image = nil
+	return p.information(), nil
+}
+
+func (p *fakePlugin) Image() *hibernate.Image {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.image
+}
+
+func (p *fakePlugin) Progress() shell.Progress { return shell.Progress{Done: 1, Total: 3} }
+
+type fakeControl struct {
+	mu    sync.Mutex
+	state statecontrol.State
+}
+
+func (c *fakeControl) State(context.Context) (statecontrol.State, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state, nil
+}
+
+func (c *fakeControl) Request(_ context.Context, command statecontrol.Command) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == command.Target() {
+		return statecontrol.ErrIllegalState
+	}
+	c.state = command.Target()
+	return nil
+}
+
+func (c *fakeControl) Watch(ctx context.Context, _ func(statecontrol.State)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// logBuffer keeps what was logged and tells when something new was.
+type logBuffer struct {
+	mu     sync.Mutex
+	lines  string
+	change chan struct{}
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lines += string(p)
+	if b.change != nil {
+		close(b.change)
+		b.change = nil
+	}
+	return len(p), nil
+}
+
+func (b *logBuffer) read() (lines string, changed <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.change == nil {
+		b.change = make(chan struct{})
+	}
+	return b.lines, b.change
+}

@@ -1,0 +1,140 @@
+// Package controller is the front: the only part of the host that talks to the
+// network. It speaks JSON-RPC as Thunder does over HTTP and websocket, serves
+// the methods of the callsign Controller itself and passes every other call to
+// its instance. It does not know how a plugin runs, when an instance may change
+// its state or what a plugin's parameters mean.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/supervisor"
+)
+
+// Callsign is the instance that the front itself is.
+const Callsign = "Controller"
+
+// Options is what a Front is made of.
+type Options struct {
+	// Host says which names and origins may be used to reach the front.
+	Host configs.Host
+	Log  zerolog.Logger
+	// Version is the host's own, such as "v1.2.3" or a commit.
+	Version string
+}
+
+// Front serves the network. It must be handed to a supervisor by Builtin before
+// it serves the first request.
+type Front struct {
+	log     zerolog.Logger
+	version string
+	limits  limits
+	guard   guard
+	dialect dialect
+	mux     *http.ServeMux
+	methods map[string]method // of the callsign Controller
+	common  map[string]method // of every callsign
+	events  subscribers
+	// processed counts the calls to each instance.
+	processed counters
+
+	supervisor *supervisor.Supervisor
+	unlisten   func()
+
+	ctx     context.Context // ends when Close won't wait any longer
+	cancel  context.CancelFunc
+	running sync.WaitGroup // requests, which last as long as their websocket
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	sockets map[*socket]bool
+}
+
+// New returns a front that serves nobody yet.
+func New(o Options) *Front {
+	f := &Front{
+		log:     o.Log,
+		version: o.Version,
+		limits:  defaultLimits(),
+		guard:   newGuard(o.Host),
+		dialect: thunderR4{},
+		sockets: make(map[*socket]bool),
+	}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.methods = byName(controllerMethods())
+	f.common = byName(commonMethods())
+	f.mux = f.routes()
+	return f
+}
+
+// Builtin is the front as an instance of a supervisor's.
+func (f *Front) Builtin() supervisor.Builtin {
+	return supervisor.Builtin{
+		Callsign: Callsign,
+		Backend: func(s *supervisor.Supervisor, _ shell.Sink) shell.Backend {
+			f.supervisor = s
+			f.unlisten = s.Listen(f)
+			return backend{f}
+		},
+	}
+}
+
+// Close bids every websocket farewell and returns when no request is running
+// any more. When ctx ends before that, what is left is cut off and an error
+// returned. Nothing is served afterwards.
+func (f *Front) Close(ctx context.Context) error {
+	if f.unlisten != nil {
+		defer f.unlisten()
+	}
+	f.mu.Lock()
+	first := !f.closed
+	f.closed = true
+	for s := range f.sockets {
+		if first {
+			f.running.Go(s.leave)
+		}
+	}
+	f.mu.Unlock()
+
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f.running.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		f.cutAll()
+		return fmt.Errorf("cannot end every request: %w", ctx.Err())
+	}
+	f.cancel()
+	return nil
+}
+
+func (f *Front) cutAll() {
+	f.cancel()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s := range f.sockets {
+		s.cut("the host ends")
+	}
+}
+
+// enter counts a request as running until f.running.Done; it refuses once the
+// front is closed.
+func (f *Front) enter() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.running.Add(1)
+	return true
+}

@@ -1,0 +1,236 @@
+package controller
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/rs/zerolog"
+)
+
+// socket is one websocket: it reads requests, has them served in parallel and
+// sends answers and events in one order.
+type socket struct {
+	front *Front
+	from  caller
+	ws    *websocket.Conn
+	conn  net.Conn // below ws, for deadlines and to cut it off
+	out   *outbox
+	log   zerolog.Logger
+
+	ctx    context.Context // of the calls, ends with the connection
+	cancel context.CancelFunc
+
+	// waits counts when reading began to wait for a call to end and when it
+	// went on: odd while it waits.
+	waits         atomic.Int64
+	subscriptions int // guarded by the front's subscribers
+}
+
+func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign string) {
+	s := &socket{
+		front: f,
+		out:   newOutbox(f.limits.queueLength, f.limits.queueBytes),
+		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
+	}
+	s.from = caller{s, callsign}
+	s.ctx, s.cancel = context.WithCancel(f.ctx)
+	defer s.cancel()
+	h := hijacker{ResponseWriter: w}
+	ws, err := websocket.Accept(&h, r, &websocket.AcceptOptions{
+		Subprotocols:       firstProtocol(r.Header),
+		InsecureSkipVerify: true, // the guard has looked at the origin
+	})
+	if err != nil {
+		s.log.Debug().Err(err).Msg("refused a websocket")
+		return
+	}
+	ws.SetReadLimit(f.limits.message)
+	s.ws, s.conn = ws, h.conn
+	switch closed, full := f.admit(s); {
+	case closed:
+		s.leave()
+	case full:
+		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
+	default:
+		defer f.forget(s)
+		s.serve()
+	}
+}
+
+// admit makes the socket one of the front's, unless that is closed or full.
+func (f *Front) admit(s *socket) (closed, full bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	full = len(f.sockets) >= f.limits.sockets
+	if !f.closed && !full {
+		f.sockets[s] = true
+	}
+	return f.closed, full
+}
+
+func (f *Front) forget(s *socket) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.sockets, s)
+}
+
+// serve returns when the connection and all that it started have ended.
+func (s *socket) serve() {
+	var own, calls sync.WaitGroup
+	own.Go(s.write)
+	own.Go(s.keepAlive)
+	err := s.read(&calls)
+	s.log.Debug().Err(err).Msg("a websocket ended")
+	s.cancel()
+	s.out.close()
+	_ = s.ws.CloseNow()
+	calls.Wait()
+	s.front.events.drop(s)
+	own.Wait()
+}
+
+// read serves messages until the connection ends.
+func (s *socket) read(calls *sync.WaitGroup) error {
+	slots := make(chan struct{}, s.front.limits.calls)
+	var buffer bytes.Buffer
+	for {
+		kind, reader, err := s.ws.Reader(context.Background())
+		if err != nil {
+			return err
+		}
+		if kind != websocket.MessageText {
+			_ = s.ws.Close(websocket.StatusUnsupportedData, "only text messages")
+			return errors.New("the client sent a binary message")
+		}
+		buffer.Reset()
+		if _, err := buffer.ReadFrom(reader); err != nil {
+			return err
+		}
+		message := bytes.Clone(buffer.Bytes())
+		if err := s.acquire(slots); err != nil {
+			return err
+		}
+		calls.Go(func() {
+			if answer := s.front.answer(s.ctx, s.from, message); answer.body != nil {
+				s.out.put(answer.body)
+			}
+			<-slots
+		})
+	}
+}
+
+// acquire waits while as many calls as are allowed are running.
+func (s *socket) acquire(slots chan<- struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	default:
+	}
+	s.waits.Add(1)
+	defer s.waits.Add(1)
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-s.ctx.Done():
+		return s.ctx.Err()
+	}
+}
+
+func (s *socket) write() {
+	var messages [][]byte
+	for {
+		if messages = s.out.take(messages); messages == nil {
+			return
+		}
+		for _, m := range messages {
+			_ = s.conn.SetWriteDeadline(time.Now().Add(s.front.limits.write))
+			err := s.ws.Write(context.Background(), websocket.MessageText, m)
+			switch {
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				s.cut("it does not take what it is sent")
+				return
+			case err != nil:
+				_ = s.conn.Close()
+				return
+			}
+		}
+	}
+}
+
+// notify queues an event. A client that does not keep up is cut off: it would
+// have to miss events without knowing.
+func (s *socket) notify(event []byte) {
+	if !s.out.offer(event) {
+		s.cut("it is too slow for its events")
+	}
+}
+
+// keepAlive finds out whether the peer is still there.
+func (s *socket) keepAlive() {
+	tick := time.NewTicker(s.front.limits.pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		before := s.waits.Load()
+		limited, cancel := context.WithTimeout(s.ctx, s.front.limits.pong)
+		err := s.ws.Ping(limited)
+		cancel()
+		// While reading waits for calls to end, no pong is seen.
+		waited := before%2 == 1 || s.waits.Load() != before
+		if err != nil && !waited && s.ctx.Err() == nil {
+			s.cut("it does not answer a ping")
+			return
+		}
+	}
+}
+
+// cut ends the connection without waiting for the client, or for anything. Its
+// reader then ends the rest.
+func (s *socket) cut(why string) {
+	s.cancel()
+	s.out.close()
+	if err := s.conn.Close(); err == nil {
+		s.log.Warn().Str("reason", why).Msg("cut a client off")
+	}
+}
+
+// leave ends the connection in order.
+func (s *socket) leave() {
+	_ = s.ws.Close(websocket.StatusGoingAway, "the host ends")
+}
+
+// firstProtocol is what the client would like best, whatever it is: the clients
+// of Thunder fail unless they get it, and all of them mean JSON-RPC.
+func firstProtocol(h http.Header) []string {
+	first, _, _ := strings.Cut(h.Get("Sec-WebSocket-Protocol"), ",")
+	if first = strings.TrimSpace(first); first == "" {
+		return nil
+	}
+	return []string{first}
+}
+
+// hijacker remembers the connection that was hijacked.
+type hijacker struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = conn
+	return conn, rw, err
+}

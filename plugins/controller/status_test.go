@@ -1,0 +1,146 @@
+package controller
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/shell"
+)
+
+var timeForm = regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
+
+// The bytes of a record, with every time replaced by "T".
+func TestStatusRecord(t *testing.T) {
+	const (
+		reload = `{"at":"T","event":"resume","from":"activation","to":"activation","reason":"Startup","control":"resumed"}`
+		auto   = `"callsign":"Auto","locator":"/usr/lib/plugins/Autod","classname":"Fake","autostart":true,"resumed":true,` +
+			`"configuration":{},"startuporder":50,"startmode":"Activated"`
+	)
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	c.must("Auto.1.register", `{"event":"x","id":"y"}`)
+	c.must("Auto.1.echo", "")
+	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
+	c.must("Controller.1.hibernate", `{"callsign":"Auto"}`)
+	for _, tt := range []struct{ callsign, want string }{
+		{"Auto", `[{` + auto + `,"state":"hibernated","processedrequests":2,"processedobjects":0,"observers":1,"module":"Autod",` +
+			`"version":{"hash":"","major":1,"minor":5,"patch":2},"pid":42,"memory":4096,"image":{"bytes":0,"created":"T"},` +
+			`"reason":"Requested","since":"T","history":[` +
+			`{"at":"T","event":"activate","from":"deactivated","to":"activation","reason":"Startup"},` + reload + `,` +
+			`{"at":"T","event":"activate","from":"activation","to":"activated","reason":"Startup","control":"resumed"},` +
+			`{"at":"T","event":"suspend","from":"activated","to":"activated","reason":"Startup","control":"suspended"},` +
+			`{"at":"T","event":"hibernate","from":"activated","to":"hibernating","reason":"Startup","control":"suspended"},` +
+			`{"at":"T","event":"hibernate","from":"hibernating","to":"hibernated","reason":"Requested","control":"suspended"}]}]`},
+		{"Bad", `[{"callsign":"Bad","locator":"/usr/lib/plugins/Badd","classname":"Badd","autostart":false,"resumed":false,` +
+			`"configuration":{},"startuporder":50,"startmode":"Deactivated","state":"deactivated","processedrequests":0,"processedobjects":0,` +
+			`"observers":0,"module":"Badd","version":{"hash":"","major":0,"minor":0,"patch":0},"pid":42,"memory":4096,"reason":"Startup","since":"T"}]`},
+	} {
+		got := decode[json.RawMessage](t, c.do("Controller.1.status@"+tt.callsign, `{}`))
+		plain := timeForm.ReplaceAllString(string(got), `"T"`)
+		if diff := cmp.Diff(tt.want, plain); diff != "" {
+			t.Errorf("status@%s (-want +got):\n%s", tt.callsign, diff)
+		}
+		if services := decode[json.RawMessage](t, c.do("Controller.1.services@"+tt.callsign, "")); !cmp.Equal(services, got) {
+			t.Errorf("services differs: %s", services)
+		}
+	}
+
+	c.do("Controller.1.activate", `{"callsign":"Bad"}`)
+	bad := decode[[]record](t, c.do("Controller.1.status@Bad", ""))[0]
+	if bad.Error != "initialization failed: no such tuner" || bad.Reason != "InitializationFailed" || bad.State != "deactivated" {
+		t.Errorf("got %+v", bad)
+	}
+}
+
+func TestStatusOfAll(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	c.must("Controller.1.activate", `{"callsign":"P"}`)
+	var states []string
+	for _, r := range decode[[]record](t, c.do("Controller.1.status", "")) {
+		states = append(states, r.Callsign+" "+r.State)
+		if r.History != nil {
+			t.Errorf("%s has a history", r.Callsign)
+		}
+	}
+	want := []string{
+		"Auto resumed", "Bad deactivated", "Controller activated", "Inside activated", "NoEngine suspended", "NoLib deactivated",
+		"P suspended", "Plain activated", "Stuck activated", "Unav unavailable", "org.test.Dotted activated",
+	}
+	slices.Sort(want)
+	// "Inside" has state control and starts with the host.
+	want[slices.Index(want, "Inside activated")] = "Inside resumed"
+	if diff := cmp.Diff(want, states); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
+// Clients of Thunder don't know our states in between; the truth stands beside.
+func TestStatusInTransition(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	auto := h.plugins["Auto"]
+	auto.holds = true
+	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
+	c.send(`{"method":"Controller.1.hibernate","params":{"callsign":"Auto"}}`)
+	<-auto.entered
+	got := decode[[]record](t, c.do("Controller.1.status@Auto", ""))[0]
+	want := &shell.Progress{Done: 1, Total: 3}
+	if got.State != "suspended" || got.Transition != shell.Hibernating || !cmp.Equal(got.Progress, want) {
+		t.Errorf("got %s, %s, %v", got.State, got.Transition, got.Progress)
+	}
+	close(auto.release)
+
+	for _, tt := range []struct {
+		status shell.Status
+		want   string
+	}{
+		{shell.Status{State: shell.Waking, Control: "suspended"}, "hibernated"},
+		{shell.Status{State: shell.Hibernating}, "activated"},
+		{shell.Status{State: shell.Activated, Control: "exited"}, "suspended"},
+		{shell.Status{State: shell.Activated, Control: "resumed"}, "resumed"},
+		{shell.Status{State: shell.Deactivation, Control: "resumed"}, "deactivation"},
+	} {
+		if got := stateText(tt.status); got != tt.want {
+			t.Errorf("%+v shows as %q, want %q", tt.status, got, tt.want)
+		}
+	}
+}
+
+// A hibernation that takes too long has an error of its own.
+func TestHibernateTimesOut(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	auto := h.plugins["Auto"]
+	auto.holds = true
+	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
+	began := time.Now()
+	answer := c.do("Controller.1.hibernate", `{"callsign":"Auto","timeout":20}`)
+	if want := `{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"timed out: context deadline exceeded"}}`; answer != want {
+		t.Errorf("got %s", answer)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	c.must("Auto.1.echo", "")
+}
+
+func TestVersion(t *testing.T) {
+	for text, want := range map[string]shell.Version{
+		"v1.2.3":           {Major: 1, Minor: 2, Patch: 3},
+		"0.10.0-4-gabc":    {Minor: 10},
+		"abcdef-dirty":     {},
+		"dev":              {},
+		"":                 {},
+		"v99999999999.1.1": {},
+	} {
+		if got := parseVersion(text); got != want {
+			t.Errorf("parseVersion(%q) = %+v", text, got)
+		}
+	}
+}
