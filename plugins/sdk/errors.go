@@ -1,0 +1,66 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+
+	"dormouse/shell/shellpb"
+)
+
+// Error is an error that tells the caller more than a text.
+type Error struct {
+	// Code is Thunder's error number, or a JSON-RPC code when negative.
+	Code    int
+	Message string
+	// Data is encoded as JSON for the caller; it may be nil.
+	Data any
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// The numbers of Thunder that plugins have most use for; an Error may have any
+// other.
+const (
+	General          = 1
+	Unavailable      = 2
+	IllegalState     = 5
+	TimedOut         = 11
+	InProgress       = 12
+	UnknownKey       = 22
+	DuplicateKey     = 29
+	BadRequest       = 30
+	NotExist         = 43
+	NotSupported     = 44
+	InvalidRange     = 45
+	UnknownMethod    = 53
+	InvalidParameter = 54
+)
+
+// toStatus is err as it goes to the host.
+func toStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*Error](err)
+	switch {
+	case ok:
+	case errors.Is(err, context.DeadlineExceeded):
+		return shellpb.Status(codes.DeadlineExceeded, err.Error(), &shellpb.Error{Code: TimedOut})
+	default:
+		e = &Error{Code: General}
+	}
+	detail := &shellpb.Error{Code: int32(e.Code)}
+	if data, err := encode(e.Data); err == nil {
+		detail.Data = data
+	}
+	code := codes.Unknown
+	switch e.Code {
+	case UnknownMethod:
+		code = codes.Unimplemented
+	case InvalidParameter:
+		code = codes.InvalidArgument
+	}
+	return shellpb.Status(code, err.Error(), detail)
+}

@@ -1,0 +1,196 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"dormouse/shell/shellpb"
+)
+
+type eventStream struct {
+	t      *testing.T
+	end    context.CancelFunc
+	stream grpc.ServerStreamingClient[shellpb.Event]
+}
+
+func listen(t *testing.T, conn *grpc.ClientConn, after uint64) eventStream {
+	t.Helper()
+	ctx, end := context.WithCancel(t.Context())
+	stream, err := shellpb.NewDispatcherClient(conn).Events(ctx, &shellpb.EventsRequest{After: after})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return eventStream{t, end, stream}
+}
+
+func (s eventStream) expect(from, to int) {
+	s.t.Helper()
+	for want := from; want <= to; want++ {
+		e, err := s.stream.Recv()
+		if err != nil {
+			s.t.Fatalf("cannot receive event %d: %v", want, err)
+		}
+		if e.GetName() != "tick" || string(e.GetParams()) != fmt.Sprint(want) || e.GetSequence() != uint64(want) {
+			s.t.Fatalf("got %v, want %d", e, want)
+		}
+	}
+}
+
+func emit(in *Instance, from, to int) {
+	for n := from; n <= to; n++ {
+		in.Emit("tick", n)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	b := &bare{}
+	conn := start(t, b)
+
+	emit(b.in, 1, 3)
+	first := listen(t, conn, 0)
+	first.expect(1, 3)
+	emit(b.in, 4, 100)
+	first.expect(4, 100)
+
+	first.end()
+	emit(b.in, 101, 110)
+	second := listen(t, conn, 100)
+	second.expect(101, 110)
+
+	t.Run("again what the host did not get", func(t *testing.T) {
+		third := listen(t, conn, 95)
+		third.expect(96, 110)
+	})
+	t.Run("only one stream", func(t *testing.T) {
+		older := listen(t, conn, 109)
+		older.expect(110, 110)
+		newer := listen(t, conn, 109)
+		newer.expect(110, 110)
+		emit(b.in, 111, 120)
+		newer.expect(111, 120)
+		if e, err := older.stream.Recv(); status.Code(err) != codes.Aborted {
+			t.Errorf("the older stream got %v, %v", e, err)
+		}
+	})
+	t.Run("drop the oldest", func(t *testing.T) {
+		emit(b.in, 121, 1000)
+		listen(t, conn, 120).expect(1000-keptEvents+1, 1000)
+	})
+}
+
+// A host may remember a process that is gone.
+func TestEventsAfterUnknown(t *testing.T) {
+	q := newEvents(logger)
+	q.add(&shellpb.Event{Name: "one"})
+	enough := errors.New("enough")
+	err := q.serve(t.Context(), 5000, func(e *shellpb.Event) error {
+		if e.GetName() != "one" {
+			t.Errorf("got %v", e)
+		}
+		return enough
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEventsWithIndexAndParams(t *testing.T) {
+	b := &bare{}
+	s := listen(t, start(t, b), 0)
+	b.in.EmitAt("7", "door", struct {
+		Open bool `json:"open"`
+	}{true})
+	b.in.Emit("chan", make(chan int))
+	b.in.Emit("large", strings.Repeat("x", maxEvent))
+	b.in.Emit("bell", nil)
+	var got []string
+	for range 2 {
+		e, err := s.stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%d %s@%s%s", e.GetSequence(), e.GetName(), e.GetIndex(), e.GetParams()))
+	}
+	if diff := cmp.Diff([]string{`1 door@7{"open":true}`, `2 bell@`}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEventsKeptBytes(t *testing.T) {
+	q := newEvents(logger)
+	for range 20 {
+		q.add(&shellpb.Event{Params: make([]byte, maxEvent)})
+	}
+	if len(q.kept) != keptBytes/maxEvent || q.bytes != keptBytes {
+		t.Errorf("kept %d events with %d bytes", len(q.kept), q.bytes)
+	}
+}
+
+// A stream that breaks while it sends leaves the event to the next one, unless
+// that has begun already.
+func TestEventsBrokenStream(t *testing.T) {
+	q := newEvents(logger)
+	q.add(&shellpb.Event{Name: "one"})
+	q.add(&shellpb.Event{Name: "two"})
+	broken := errors.New("broken")
+	var got []string
+	for _, fail := range []bool{true, true, false} {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := q.serve(ctx, 0, func(e *shellpb.Event) error {
+			got = append(got, e.GetName())
+			if fail {
+				return broken
+			}
+			if e.GetName() == "two" {
+				cancel()
+			}
+			return nil
+		})
+		cancel()
+		if fail != errors.Is(err, broken) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if diff := cmp.Diff([]string{"one", "one", "one", "two"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEventsConcurrently(t *testing.T) {
+	const emitters, each = 8, 25 // together within the bound
+	b := &bare{}
+	conn := start(t, b)
+	var wait sync.WaitGroup
+	for range emitters {
+		wait.Go(func() {
+			for range each {
+				b.in.Emit("tick", nil)
+			}
+		})
+	}
+	defer wait.Wait()
+	last := uint64(0)
+	for last < emitters*each {
+		s := listen(t, conn, last) // a new stream for every few events
+		for range 10 {
+			e, err := s.stream.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.GetSequence() != last+1 {
+				t.Fatalf("got event %d after %d", e.GetSequence(), last)
+			}
+			last++
+		}
+		s.end()
+	}
+}

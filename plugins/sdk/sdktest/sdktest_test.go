@@ -1,0 +1,117 @@
+package sdktest_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"dormouse/plugins/sdk"
+	"dormouse/plugins/sdk/sdktest"
+	"dormouse/shell"
+)
+
+func TestMain(m *testing.M) { sdktest.Main(m, &parrot{}) }
+
+// parrot says its word, and remembers who made it stop.
+type parrot struct {
+	in     *sdk.Instance
+	config struct {
+		Word string `json:"word"`
+	}
+	woken []uint64
+}
+
+func (p *parrot) Initialize(_ context.Context, in *sdk.Instance) error {
+	p.in = in
+	if err := in.Configuration.Decode(&p.config); err != nil {
+		return err
+	}
+	if p.config.Word == "" {
+		return errors.New("a parrot needs a word")
+	}
+	return nil
+}
+
+func (p *parrot) Deinitialize(context.Context, sdk.Reason) error { return nil }
+
+func (p *parrot) Suspend(context.Context) error { return nil }
+func (p *parrot) Resume(context.Context) error  { return nil }
+
+func (p *parrot) AfterRestore(_ context.Context, w sdk.Wake) error {
+	p.woken = append(p.woken, w.Generation)
+	p.in.Emit("woke", w.Generation)
+	return nil
+}
+
+func (p *parrot) Methods() sdk.Methods {
+	return sdk.Methods{
+		"word":  sdk.Method(func(context.Context, struct{}) (string, error) { return p.config.Word, nil }),
+		"woken": sdk.Method(func(context.Context, struct{}) (int, error) { return len(p.woken), nil }),
+		"shout": sdk.Method(func(_ context.Context, n int) (any, error) {
+			for i := range n {
+				p.in.Emit("shout", i)
+			}
+			return nil, nil
+		}),
+	}
+}
+
+var options = sdktest.Options{Configuration: map[string]any{"word": "dormouse"}}
+
+func TestCall(t *testing.T) {
+	h := sdktest.Start(t, options)
+	var word string
+	if err := h.Call("word", nil, &word); err != nil || word != "dormouse" {
+		t.Errorf("got %q, %v", word, err)
+	}
+	for method, want := range map[string]int{"sing": sdk.UnknownMethod, "shout": sdk.InvalidParameter} {
+		err := h.Call(method, "loud", nil)
+		if answer, ok := errors.AsType[*shell.PluginError](err); !ok || answer.Code != want {
+			t.Errorf("%s: got %v, want code %d", method, err, want)
+		}
+	}
+	h.Deactivate()
+	if err := h.Call("word", nil, nil); !errors.Is(err, shell.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	err := sdktest.Refused(t, sdktest.Options{})
+	if !errors.Is(err, shell.ErrInitialization) || !strings.Contains(err.Error(), "a parrot needs a word") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHibernate(t *testing.T) {
+	h := sdktest.Start(t, options)
+	h.Resume()
+	const sleeps, events = 3, 100
+	for sleep := 1; sleep <= sleeps; sleep++ {
+		if err := h.Call("shout", events, nil); err != nil {
+			t.Fatal(err)
+		}
+		h.Hibernate()
+		if h.State() != shell.Hibernated {
+			t.Fatalf("state is %s", h.State())
+		}
+		if err := h.Call("word", nil, nil); !errors.Is(err, shell.ErrHibernated) {
+			t.Errorf("got %v", err)
+		}
+		h.Wake()
+		var woken, generation, n int
+		if err := h.Call("woken", nil, &woken); err != nil || woken != sleep {
+			t.Errorf("woken %d times, %v, want %d", woken, err, sleep)
+		}
+		h.Event("woke", &generation)
+		if generation != sleep {
+			t.Errorf("woken with generation %d, want %d", generation, sleep)
+		}
+		for want := range events { // none lost, none twice
+			if h.Event("shout", &n); n != want {
+				t.Fatalf("got event %d, want %d", n, want)
+			}
+		}
+	}
+}
