@@ -12,8 +12,9 @@ import (
 // logName is where CRIU logs, in the operation's working directory.
 const logName = "criu.log"
 
-// prefix is what CRIU puts before a message: time, and the PID in some.
-var prefix = regexp.MustCompile(`^\([0-9.]+\)\s+(\d+: )?Error \([^)]*\):\s*`)
+// prefix is what CRIU puts before an error: at some levels the time, from some
+// processes the PID, and the place in its source.
+var prefix = regexp.MustCompile(`^(\([0-9.]+\)\s+)?(\s*\d+:\s*)?Error \([^)]*\):\s*`)
 
 // harmless are errors that CRIU reports and lives with.
 var harmless = []string{"Can't setup RLIMIT_NOFILE for self"}

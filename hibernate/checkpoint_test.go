@@ -1,0 +1,429 @@
+package hibernate_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/procfs"
+)
+
+// tree is a fake tree that notes what a checkpoint asks of it.
+type tree struct {
+	root       *os.Process
+	quiesceErr error
+	asked      []string
+}
+
+func (t *tree) PID() int       { return t.root.Pid }
+func (t *tree) Cgroup() string { return "" }
+func (t *tree) Record() (any, error) {
+	return map[string]string{"socket": "s"}, nil
+}
+
+func (t *tree) Quiesce(context.Context) error {
+	t.asked = append(t.asked, "quiesce")
+	return t.quiesceErr
+}
+
+func (t *tree) Revive(context.Context) error {
+	t.asked = append(t.asked, "revive")
+	return nil
+}
+
+func (t *tree) Kill(context.Context) error {
+	t.asked = append(t.asked, "kill")
+	return end(t.root)
+}
+
+func end(p *os.Process) error {
+	err := p.Kill()
+	_, werr := p.Wait()
+	return errors.Join(err, werr)
+}
+
+// bench is a store, an engine and a tree to try things on.
+type bench struct {
+	dir    string
+	store  *hibernate.Store
+	engine *hibernatetest.Fake
+	slot   *hibernate.Slot
+	tree   *tree
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{dir: t.TempDir(), engine: hibernatetest.NewFake(t)}
+	b.store = openStore(t, b.dir)
+	b.slot = b.store.Slot("Counter")
+	b.tree = &tree{root: b.engine.Start(t, "memory of the plugin")}
+	return b
+}
+
+func openStore(t *testing.T, dir string) *hibernate.Store {
+	t.Helper()
+	s, err := hibernate.OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// checkpoint must succeed.
+func (b *bench) checkpoint(t *testing.T) *hibernate.Image {
+	t.Helper()
+	image, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// wake must succeed; the tree has the new root then.
+func (b *bench) wake(t *testing.T, image *hibernate.Image) {
+	t.Helper()
+	root, err := image.Restore(t.Context(), b.engine, b.noCgroup())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.tree = &tree{root: root}
+}
+
+func (b *bench) noCgroup() hibernate.Wake {
+	return hibernate.Wake{Cleanup: func() error { return nil }}
+}
+
+// files lists the instance's directory.
+func (b *bench) files(t *testing.T) []string {
+	t.Helper()
+	b.store.Close() // what was discarded is gone then
+	var names []string
+	err := filepath.WalkDir(filepath.Join(b.dir, "Counter"), func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			name, _ := filepath.Rel(b.dir, path)
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestCheckpointCommits(t *testing.T) {
+	b := newBench(t)
+	image := b.checkpoint(t)
+	if diff := cmp.Diff([]string{"quiesce", "kill"}, b.tree.asked); diff != "" {
+		t.Error(diff)
+	}
+	if image.Generation != 1 || image.Bytes != int64(len("core")+len("memory of the plugin")) {
+		t.Errorf("image = %+v", image)
+	}
+	want := []string{"Counter/image/core-1.img", "Counter/image/manifest", "Counter/image/pages-1.img"}
+	if diff := cmp.Diff(want, b.files(t)); diff != "" {
+		t.Error(diff)
+	}
+	again, err := b.slot.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Generation != image.Generation || string(again.Record()) != `{"socket":"s"}` {
+		t.Errorf("read back %+v with record %s", again, again.Record())
+	}
+	info, err := os.Stat(b.dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the store has mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestWakeUsesTheImageUp(t *testing.T) {
+	b := newBench(t)
+	image := b.checkpoint(t)
+	b.wake(t, image)
+	defer func() { _ = end(b.tree.root) }()
+	if got := b.engine.Memory(b.tree.PID()); got != "memory of the plugin" {
+		t.Errorf("woke with memory %q", got)
+	}
+	if procfs.Stopped(b.tree.PID()) {
+		t.Error("the woken tree is stopped")
+	}
+	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
+		t.Errorf("the used image is read with error %v, want %v", err, hibernate.ErrRefused)
+	}
+	if err := image.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrNoImage) {
+		t.Errorf("after Discard: %v, want %v", err, hibernate.ErrNoImage)
+	}
+	if diff := cmp.Diff([]string{"Counter/generation"}, b.files(t)); diff != "" {
+		t.Error(diff)
+	}
+	if next := b.checkpoint(t); next.Generation != 2 {
+		t.Errorf("the next image has generation %d, want 2", next.Generation)
+	}
+}
+
+// A checkpoint that fails at any step leaves the tree running and no file.
+func TestCheckpointFails(t *testing.T) {
+	broken := errors.New("broken")
+	tests := map[string]struct {
+		prepare func(*bench)
+		ctx     func(context.Context) context.Context
+		want    error
+	}{
+		"quiesce": {prepare: func(b *bench) { b.tree.quiesceErr = broken }, want: broken},
+		"dump":    {prepare: func(b *bench) { b.engine.DumpError = broken }, want: broken},
+		"an unreadable file": {
+			prepare: func(b *bench) {
+				b.engine.BeforeDump = func() {
+					drafts, _ := filepath.Glob(filepath.Join(b.dir, "Counter", "draft-*"))
+					_ = os.Symlink("/dev/zero", filepath.Join(drafts[0], "device"))
+				}
+			},
+		},
+		"deadline": {
+			ctx: func(ctx context.Context) context.Context {
+				ctx, cancel := context.WithCancel(ctx)
+				cancel()
+				return ctx
+			},
+			want: context.Canceled,
+		},
+		"the slot can't be committed to": {
+			prepare: func(b *bench) {
+				// A directory that is not empty can't be renamed over.
+				_ = os.MkdirAll(filepath.Join(b.dir, "Counter", "image", "x"), 0o700)
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			if test.prepare != nil {
+				test.prepare(b)
+			}
+			ctx := t.Context()
+			if test.ctx != nil {
+				ctx = test.ctx(ctx)
+			}
+			_, err := hibernate.Checkpoint(ctx, b.engine, b.slot, b.tree)
+			if err == nil || test.want != nil && !errors.Is(err, test.want) {
+				t.Fatalf("error %v, want %v", err, test.want)
+			}
+			if diff := cmp.Diff([]string{"quiesce", "revive"}, b.tree.asked); diff != "" {
+				t.Error(diff)
+			}
+			if procfs.Stopped(b.tree.PID()) || procfs.Zombie(b.tree.PID()) {
+				t.Error("the tree does not run")
+			}
+			if left := b.files(t); len(left) != 0 {
+				t.Errorf("left on disk: %v", left)
+			}
+		})
+	}
+}
+
+func TestCheckpointKeepsStoppedProcessesStopped(t *testing.T) {
+	b := newBench(t)
+	if err := hibernatetest.Stop(b.tree.PID()); err != nil {
+		t.Fatal(err)
+	}
+	b.wake(t, b.checkpoint(t))
+	defer func() { _ = end(b.tree.root) }()
+	if !procfs.Stopped(b.tree.PID()) {
+		t.Error("a tree that slept while stopped woke up running")
+	}
+}
+
+func TestImageIsRefused(t *testing.T) {
+	page := func(b *bench) string { return filepath.Join(b.dir, "Counter", "image", "pages-1.img") }
+	tests := map[string]struct {
+		damage func(t *testing.T, b *bench)
+		want   string
+	}{
+		"flipped byte of memory": {func(t *testing.T, b *bench) { rewrite(t, page(b), flip) }, "pages-1.img is damaged"},
+		"flipped byte of metadata": {
+			func(t *testing.T, b *bench) { rewrite(t, filepath.Join(filepath.Dir(page(b)), "core-1.img"), flip) },
+			"core-1.img is damaged",
+		},
+		"shortened":      {func(t *testing.T, b *bench) { rewrite(t, page(b), func(d []byte) []byte { return d[:5] }) }, "pages-1.img has 5 bytes, not 20"},
+		"lengthened":     {func(t *testing.T, b *bench) { rewrite(t, page(b), func(d []byte) []byte { return append(d, 0) }) }, "pages-1.img has 21 bytes, not 20"},
+		"a file is gone": {func(t *testing.T, b *bench) { check(t, os.Remove(page(b))) }, "pages-1.img is missing"},
+		"a file too many": {
+			func(t *testing.T, b *bench) { check(t, os.WriteFile(page(b)+"x", nil, 0o600)) },
+			"pages-1.imgx does not belong to it",
+		},
+		"a link in the place of a file": {
+			func(t *testing.T, b *bench) {
+				check(t, os.Rename(page(b), filepath.Join(b.dir, "elsewhere")))
+				check(t, os.Symlink(filepath.Join(b.dir, "elsewhere"), page(b)))
+			},
+			"pages-1.img is not a regular file",
+		},
+		"changed manifest": {
+			func(t *testing.T, b *bench) {
+				rewrite(t, filepath.Join(filepath.Dir(page(b)), "manifest"), func(d []byte) []byte {
+					return []byte(strings.Replace(string(d), `"generation":1`, `"generation":2`, 1))
+				})
+			},
+			"was not written by this host, or changed since",
+		},
+		"cut manifest": {
+			func(t *testing.T, b *bench) {
+				rewrite(t, filepath.Join(filepath.Dir(page(b)), "manifest"), func(d []byte) []byte { return d[:len(d)/2] })
+			},
+			"manifest is damaged",
+		},
+		"no manifest": {
+			func(t *testing.T, b *bench) { check(t, os.Remove(filepath.Join(filepath.Dir(page(b)), "manifest"))) },
+			"it has no manifest",
+		},
+		"another host's": {
+			func(t *testing.T, b *bench) {
+				check(t, os.Remove(filepath.Join(b.dir, "key")))
+				b.slot = openStore(t, b.dir).Slot("Counter")
+			},
+			"was not written by this host",
+		},
+		"another instance's": {
+			func(t *testing.T, b *bench) {
+				check(t, os.Rename(filepath.Join(b.dir, "Counter"), filepath.Join(b.dir, "Other")))
+				b.slot = b.store.Slot("Other")
+			},
+			"it belongs to Counter",
+		},
+		"another engine's": {func(_ *testing.T, b *bench) { b.engine.Version = "2" }, "it was made by fake 1, installed is fake 2"},
+		"more privileges":  {func(_ *testing.T, b *bench) { b.engine.Intruder = true }, "task 1 came back as"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.checkpoint(t)
+			test.damage(t, b)
+			image, err := b.slot.Image()
+			if err == nil {
+				_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
+			}
+			if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("error %v, want %v with %q", err, hibernate.ErrRefused, test.want)
+			}
+			check(t, b.slot.Refuse())
+			if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrNoImage) {
+				t.Errorf("after Refuse: %v, want %v", err, hibernate.ErrNoImage)
+			}
+		})
+	}
+}
+
+func TestReplayedImageIsRefused(t *testing.T) {
+	b := newBench(t)
+	image := b.checkpoint(t)
+	at, saved := filepath.Join(b.dir, "Counter", "image"), filepath.Join(b.dir, "saved")
+	check(t, os.CopyFS(saved, os.DirFS(at)))
+	b.wake(t, image)
+	check(t, image.Discard())
+	replay := func() {
+		t.Helper()
+		check(t, os.RemoveAll(at))
+		check(t, os.CopyFS(at, os.DirFS(saved)))
+		if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
+			t.Errorf("the replayed image is read with error %v, want %v", err, hibernate.ErrRefused)
+		}
+	}
+	replay()
+	check(t, os.RemoveAll(at))
+	b.checkpoint(t)
+	replay()
+	// Without the note of what was used an old image must not become new.
+	check(t, os.RemoveAll(at))
+	check(t, b.slot.Refuse())
+	b.tree = &tree{root: b.engine.Start(t, "x")}
+	b.checkpoint(t)
+	check(t, os.Remove(filepath.Join(b.dir, "Counter", "generation")))
+	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
+		t.Errorf("without its generation the image is read with error %v, want %v", err, hibernate.ErrRefused)
+	}
+}
+
+// A restore is tried twice, and the image is not used up by attempts.
+func TestRestoreFails(t *testing.T) {
+	b := newBench(t)
+	image := b.checkpoint(t)
+	b.engine.RestoreError = errors.New("broken")
+	cleanups := 0
+	_, err := image.Restore(t.Context(), b.engine, hibernate.Wake{Cleanup: func() error { cleanups++; return nil }})
+	if !errors.Is(err, b.engine.RestoreError) || errors.Is(err, hibernate.ErrRefused) {
+		t.Errorf("error %v, want %v", err, b.engine.RestoreError)
+	}
+	if b.engine.Restores() != 2 || cleanups != 2 {
+		t.Errorf("%d attempts with %d cleanups, want 2 with 2", b.engine.Restores(), cleanups)
+	}
+	b.engine.RestoreError = nil
+	b.wake(t, image)
+	check(t, end(b.tree.root))
+}
+
+func TestOpenStoreRemovesWhatIsUnfinished(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"draft-1", "trash-2"} {
+		check(t, os.MkdirAll(filepath.Join(dir, "Counter", name, "x"), 0o700))
+	}
+	openStore(t, dir)
+	entries, err := os.ReadDir(filepath.Join(dir, "Counter"))
+	check(t, err)
+	if len(entries) != 0 {
+		t.Errorf("left: %v", entries)
+	}
+}
+
+func TestOpenStoreRefusesABadKey(t *testing.T) {
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, "key"), []byte("short"), 0o600))
+	if _, err := hibernate.OpenStore(dir); err == nil || !strings.Contains(err.Error(), "has 5 bytes, not 32") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestWrittenCountsTheDraft(t *testing.T) {
+	b := newBench(t)
+	var during int64
+	b.engine.BeforeDump = func() {
+		drafts, _ := filepath.Glob(filepath.Join(b.dir, "Counter", "draft-*"))
+		_ = os.WriteFile(filepath.Join(drafts[0], "a"), make([]byte, 100), 0o600)
+		during = b.slot.Written()
+	}
+	b.checkpoint(t)
+	if during != 100 || b.slot.Written() != 0 {
+		t.Errorf("Written() = %d during and %d after, want 100 and 0", during, b.slot.Written())
+	}
+}
+
+func rewrite(t *testing.T, path string, change func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	check(t, err)
+	check(t, os.WriteFile(path, change(slices.Clone(data)), 0o600))
+}
+
+func flip(data []byte) []byte {
+	data[len(data)/2] ^= 1
+	return data
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,289 @@
+package criu_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
+	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/native"
+	"dormouse/internal/procfs"
+)
+
+// subjectEnv makes the test binary the program that is dumped: its value is the
+// socket that it answers on.
+const subjectEnv = "DORMOUSE_TEST_SUBJECT"
+
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(subjectEnv); socket != "" {
+		serveSubject(socket)
+	}
+	os.Exit(m.Run())
+}
+
+// serveSubject answers "get" with a counter that "next" advances.
+func serveSubject(socket string) {
+	listener, err := net.Listen("unix", socket)
+	for n := 0; err == nil; {
+		var conn net.Conn
+		if conn, err = listener.Accept(); err != nil {
+			break
+		}
+		line, _ := bufio.NewReader(conn).ReadString('\n')
+		if line == "next\n" {
+			n++
+		}
+		_, _ = fmt.Fprintf(conn, "%d\n", n)
+		_ = conn.Close()
+	}
+	_, _ = fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// subject is a Go program behind pid 1 of its namespace, with pipes to the
+// outside.
+type subject struct {
+	socket string
+	cgroup string
+	root   *os.Process
+	read   *os.File // of the pipe that is its stdout
+	write  *os.File // after the start only while a restore needs it
+	key    string
+}
+
+func start(t *testing.T) *subject {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dm") // a test's own directory has too long a path for sockets
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	pidone, err := native.InstallPidone(dir)
+	must(t, err)
+	self, err := os.Executable()
+	must(t, err)
+	s := &subject{socket: filepath.Join(dir, "s"), cgroup: newCgroup(t)}
+	s.pipe(t)
+	cmd := exec.Command(pidone, self)
+	cmd.Env = []string{subjectEnv + "=" + s.socket, "GORACE=atexit_sleep_ms=0"}
+	cmd.Stdout = s.write
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	if s.cgroup != "" {
+		leaf, err := os.Open(s.cgroup)
+		must(t, err)
+		defer leaf.Close()
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(leaf.Fd())
+	}
+	must(t, cmd.Start())
+	must(t, s.write.Close())
+	s.root = cmd.Process
+	wait(t, "the subject to listen", func() bool {
+		_, err := os.Stat(s.socket)
+		return err == nil
+	})
+	return s
+}
+
+// newCgroup returns "" where there is no cgroup v2 to be had.
+func newCgroup(t *testing.T) string {
+	t.Helper()
+	for _, mount := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		if _, err := os.Stat(filepath.Join(mount, "cgroup.procs")); err != nil {
+			continue
+		}
+		dir, err := os.MkdirTemp(mount, "dormouse-test-")
+		must(t, err)
+		t.Cleanup(func() {
+			if err := os.Remove(dir); err != nil {
+				t.Errorf("something is left in the cgroup: %v", err)
+			}
+		})
+		return dir
+	}
+	return ""
+}
+
+// pipe gives the subject a fresh one.
+func (s *subject) pipe(t *testing.T) {
+	t.Helper()
+	if s.read != nil {
+		must(t, s.read.Close())
+	}
+	var err error
+	s.read, s.write, err = os.Pipe()
+	must(t, err)
+}
+
+func (s *subject) ask(t *testing.T, word string) string {
+	t.Helper()
+	conn, err := net.Dial("unix", s.socket)
+	must(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintln(conn, word)
+	must(t, err)
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	must(t, err)
+	must(t, conn.Close())
+	wait(t, "the subject to close its end", func() bool {
+		peers, err := procfs.UnixPeers(s.socket)
+		return err == nil && peers == 0
+	})
+	return strings.TrimSpace(answer)
+}
+
+func (s *subject) PID() int                  { return s.root.Pid }
+func (s *subject) Cgroup() string            { return s.cgroup }
+func (s *subject) State(t *testing.T) string { return s.ask(t, "get") }
+func (s *subject) Advance(t *testing.T)      { s.ask(t, "next") }
+
+func (s *subject) Stopped(*testing.T) bool {
+	for _, pid := range procfs.Tree(s.root.Pid) {
+		if !procfs.Stopped(pid) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *subject) Continue(*testing.T) { procfs.Continue(procfs.Tree(s.root.Pid)) }
+
+func (s *subject) End(t *testing.T) {
+	must(t, s.root.Kill())
+	_, err := s.root.Wait()
+	must(t, err)
+}
+
+// Files hands over a new pipe under the old one's name.
+func (s *subject) Files(t *testing.T) []hibernate.Inherited {
+	s.key = inode(t, s.read)
+	s.pipe(t)
+	t.Cleanup(func() { _ = s.write.Close() })
+	return []hibernate.Inherited{{Key: s.key, File: s.write}}
+}
+
+func (s *subject) Adopt(_ *testing.T, root *os.Process) { s.root = root }
+
+func inode(t *testing.T, f *os.File) string {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, unix.Fstat(int(f.Fd()), &st))
+	return fmt.Sprintf("pipe:[%d]", st.Ino)
+}
+
+func open(t *testing.T) *criu.Engine {
+	t.Helper()
+	e := criu.Open("", t.TempDir())
+	hibernatetest.Need(t, e)
+	return e
+}
+
+func TestEngine(t *testing.T) {
+	e := open(t)
+	children := procfs.Children(os.Getpid())
+	hibernatetest.Run(t, e, func(t *testing.T) hibernatetest.Subject { return start(t) })
+	if left := procfs.Children(os.Getpid()); len(left) != len(children) {
+		t.Errorf("children left: %v, before there were %v", left, children)
+	}
+}
+
+// What CRIU says in its log is the error.
+func TestDumpErrorNamesTheCause(t *testing.T) {
+	e := open(t)
+	s := start(t)
+	defer s.End(t)
+	conn, err := net.Dial("unix", s.socket)
+	must(t, err)
+	defer conn.Close()
+	err = e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup})
+	if err == nil || !strings.Contains(err.Error(), "unix") {
+		t.Errorf("error %v, want one about the unix socket that is connected", err)
+	}
+	if s.Stopped(t) {
+		t.Error("the tree is stopped")
+	}
+}
+
+func TestDumpToAFullDisk(t *testing.T) {
+	e := open(t)
+	dir := t.TempDir()
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"))
+	defer func() { must(t, unix.Unmount(dir, 0)) }()
+	s := start(t)
+	defer s.End(t)
+	s.Advance(t)
+	if err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}); err == nil {
+		t.Fatal("dumped a Go program into 64 KiB")
+	}
+	if got := s.State(t); s.Stopped(t) || got != "1" {
+		t.Errorf("stopped %v with state %q, want running with 1", s.Stopped(t), got)
+	}
+}
+
+func TestGivingUp(t *testing.T) {
+	e := open(t)
+	s := start(t)
+	dir := t.TempDir()
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	s.End(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	files := s.Files(t)
+	root, err := e.Restore(ctx, hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: files})
+	if !errors.Is(err, context.Canceled) || root != nil {
+		t.Fatalf("root %v, error %v, want nil, %v", root, err, context.Canceled)
+	}
+	if len(procfs.Children(os.Getpid())) != 0 {
+		t.Errorf("children left: %v", procfs.Children(os.Getpid()))
+	}
+	root, err = e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: files})
+	must(t, err)
+	s.Adopt(t, root)
+	s.Continue(t)
+	defer s.End(t)
+	if got := s.State(t); got != "0" {
+		t.Errorf("state %q after a restore that was given up, want 0", got)
+	}
+}
+
+func TestCheckSaysWhy(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "criu")
+	for path, want := range map[string]string{missing: "cannot run " + missing, "/bin/false": "cannot run /bin/false"} {
+		err := criu.Open(path, t.TempDir()).Check(t.Context())
+		if !errors.Is(err, hibernate.ErrUnsupported) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %v with %q", path, err, hibernate.ErrUnsupported, want)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait polls for what nobody announces.
+func wait(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package hibernatetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"dormouse/hibernate"
+	"dormouse/internal/procfs"
+	"dormouse/internal/spawn"
+)
+
+// Fake is an engine whose trees are single sleeping processes, and whose images
+// hold what Set gave a process as its memory. It can be made to fail at each of
+// its steps. It needs root, for PID namespaces, and no CRIU.
+type Fake struct {
+	// Version is the second word of Name; images carry it.
+	Version string
+	// Unsupported, DumpError and RestoreError are returned by the operations,
+	// once they have done half of their work.
+	Unsupported, DumpError, RestoreError error
+	// BeforeDump and BeforeRestore are called when an operation begins.
+	BeforeDump, BeforeRestore func()
+	// Intruder makes Restore return a tree that may do more than the dumped one.
+	Intruder bool
+
+	mu       sync.Mutex
+	memory   map[int]string
+	restores int
+}
+
+var _ hibernate.Engine = (*Fake)(nil)
+
+// The files of a fake image: one that a real engine would act on, one of memory.
+const (
+	fakeCore  = "core-1.img"
+	fakePages = "pages-1.img"
+)
+
+// NewFake returns a working engine. It skips the test where there are no PID
+// namespaces to be had.
+func NewFake(t *testing.T) *Fake {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for PID namespaces")
+	}
+	return &Fake{Version: "1", memory: make(map[int]string)}
+}
+
+// Start runs a process that the engine can dump. It ends with the test.
+func (f *Fake) Start(t *testing.T, memory string) *os.Process {
+	t.Helper()
+	p, err := sleeper(false)
+	must(t, err)
+	t.Cleanup(func() { _, _ = p.Kill(), reap(p) })
+	f.Set(p.Pid, memory)
+	return p
+}
+
+// Set gives the process its memory.
+func (f *Fake) Set(pid int, memory string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.memory[pid] = memory
+}
+
+// Memory returns what the process has.
+func (f *Fake) Memory(pid int) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.memory[pid]
+}
+
+// Restores counts the attempts so far.
+func (f *Fake) Restores() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.restores
+}
+
+// Name is "fake" and Version.
+func (f *Fake) Name() string { return "fake " + f.Version }
+
+// Check returns Unsupported.
+func (f *Fake) Check(context.Context) error {
+	if f.Unsupported != nil {
+		return fmt.Errorf("%w: %w", hibernate.ErrUnsupported, f.Unsupported)
+	}
+	return nil
+}
+
+// Dump writes the memory of the process and stops it.
+func (f *Fake) Dump(ctx context.Context, d hibernate.Dump) error {
+	if f.BeforeDump != nil {
+		f.BeforeDump()
+	}
+	err := os.WriteFile(filepath.Join(d.Dir, fakeCore), []byte("core"), 0o600)
+	if err == nil {
+		err = f.DumpError
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(d.Dir, fakePages), []byte(f.Memory(d.PID)), 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	return Stop(d.PID)
+}
+
+// Restore starts a stopped process with the memory of the image.
+func (f *Fake) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
+	f.mu.Lock()
+	f.restores++
+	f.mu.Unlock()
+	if f.BeforeRestore != nil {
+		f.BeforeRestore()
+	}
+	if _, err := os.ReadFile(filepath.Join(r.Dir, fakeCore)); err != nil {
+		return nil, err
+	}
+	memory, err := os.ReadFile(filepath.Join(r.Dir, fakePages))
+	if err := errors.Join(err, f.RestoreError, ctx.Err()); err != nil {
+		return nil, err
+	}
+	p, err := sleeper(f.Intruder)
+	if err != nil {
+		return nil, err
+	}
+	f.Set(p.Pid, string(memory))
+	return p, Stop(p.Pid)
+}
+
+// sleeper is pid 1 of a namespace and does nothing.
+func sleeper(privileged bool) (*os.Process, error) {
+	cmd := exec.Command("sleep", "infinity")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
+		Credential: &syscall.Credential{Groups: []uint32{4711}},
+	}
+	if privileged {
+		cmd.SysProcAttr.Credential.Groups = nil
+	}
+	err := spawn.Exclusive(cmd.Start)
+	return cmd.Process, err
+}
+
+// Stop returns when the process is in job control stop.
+func Stop(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !procfs.Stopped(pid) {
+		<-tick.C
+	}
+	return nil
+}
+
+// reap collects a process that may have been collected before.
+func reap(p *os.Process) error {
+	_, err := p.Wait()
+	return err
+}

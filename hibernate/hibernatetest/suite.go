@@ -1,0 +1,177 @@
+// Package hibernatetest is what every hibernate.Engine must pass, and an engine
+// without processes for tests of what is built on engines.
+package hibernatetest
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"dormouse/hibernate"
+)
+
+// Subject is a process tree that an engine can be tried on.
+type Subject interface {
+	// PID of the root, which can be dumped.
+	PID() int
+	// Cgroup is the directory of the tree's own cgroup, or "".
+	Cgroup() string
+	// State returns something that only a tree with its memory intact can tell.
+	State(t *testing.T) string
+	// Advance changes what State returns.
+	Advance(t *testing.T)
+	// Stopped tells whether no task of the tree runs.
+	Stopped(t *testing.T) bool
+	// Continue lets the stopped tree run.
+	Continue(t *testing.T)
+	// End kills and reaps the tree, running or stopped. It must leave nothing.
+	End(t *testing.T)
+	// Files is what a restore has to hand over.
+	Files(t *testing.T) []hibernate.Inherited
+	// Adopt makes the restored root the tree's.
+	Adopt(t *testing.T, root *os.Process)
+}
+
+// Run tries the engine on subjects, each made fresh by start.
+func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) {
+	t.Run("check passes and is repeatable", func(t *testing.T) {
+		for range 2 {
+			if err := e.Check(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	t.Run("the name has a version", func(t *testing.T) {
+		if words := strings.Fields(e.Name()); len(words) != 2 {
+			t.Errorf("Name() = %q, want engine and version", e.Name())
+		}
+	})
+	t.Run("a dump leaves the tree stopped and it can go on", func(t *testing.T) {
+		s := start(t)
+		defer s.End(t)
+		before := s.State(t)
+		dump(t, e, s)
+		if !s.Stopped(t) {
+			t.Error("the tree runs after its dump")
+		}
+		s.Continue(t)
+		if got := s.State(t); got != before {
+			t.Errorf("the tree continued with state %q, want %q", got, before)
+		}
+	})
+	t.Run("a restored tree is stopped and has its state", func(t *testing.T) {
+		s := start(t)
+		s.Advance(t)
+		before := s.State(t)
+		dir := dump(t, e, s)
+		s.End(t)
+		restore(t, e, s, dir)
+		defer s.End(t)
+		if !s.Stopped(t) {
+			t.Error("the tree runs after its restore")
+		}
+		s.Continue(t)
+		if got := s.State(t); got != before {
+			t.Errorf("the tree came back with state %q, want %q", got, before)
+		}
+	})
+	t.Run("a restored tree can be dumped again", func(t *testing.T) {
+		s := start(t)
+		for range 3 {
+			s.Advance(t)
+			before := s.State(t)
+			dir := dump(t, e, s)
+			s.End(t)
+			restore(t, e, s, dir)
+			s.Continue(t)
+			if got := s.State(t); got != before {
+				t.Fatalf("the tree came back with state %q, want %q", got, before)
+			}
+		}
+		s.End(t)
+	})
+	t.Run("an image can be restored after an attempt that failed", func(t *testing.T) {
+		s := start(t)
+		before := s.State(t)
+		dir := dump(t, e, s)
+		s.End(t)
+		hidden := filepath.Join(t.TempDir(), "hidden")
+		victim := filepath.Join(dir, first(t, dir))
+		must(t, os.Rename(victim, hidden))
+		if _, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)}); err == nil {
+			t.Fatal("restored an image that lacks a file")
+		}
+		must(t, os.Rename(hidden, victim))
+		restore(t, e, s, dir)
+		defer s.End(t)
+		s.Continue(t)
+		if got := s.State(t); got != before {
+			t.Errorf("the tree came back with state %q, want %q", got, before)
+		}
+	})
+	t.Run("a dump that fails leaves the tree running", func(t *testing.T) {
+		s := start(t)
+		defer s.End(t)
+		before := s.State(t)
+		gone := filepath.Join(t.TempDir(), "gone")
+		if err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: gone, Cgroup: s.Cgroup()}); err == nil {
+			t.Fatal("dumped into a directory that does not exist")
+		}
+		if s.Stopped(t) {
+			t.Error("the tree is stopped after a dump that failed")
+		}
+		if got := s.State(t); got != before {
+			t.Errorf("the tree has state %q, want %q", got, before)
+		}
+	})
+	t.Run("what runs meanwhile is not touched", func(t *testing.T) {
+		a, b := start(t), start(t)
+		defer b.End(t)
+		before := b.State(t)
+		dir := dump(t, e, a)
+		a.End(t)
+		restore(t, e, a, dir)
+		a.End(t)
+		if got := b.State(t); got != before {
+			t.Errorf("another tree has state %q, want %q", got, before)
+		}
+	})
+}
+
+func dump(t *testing.T, e hibernate.Engine, s Subject) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup()}))
+	return dir
+}
+
+func restore(t *testing.T, e hibernate.Engine, s Subject, dir string) {
+	t.Helper()
+	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)})
+	must(t, err)
+	s.Adopt(t, root)
+}
+
+// first returns the alphabetically first file of an image.
+func first(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	if len(names) == 0 {
+		t.Fatal("the image has no file")
+	}
+	return slices.Min(names)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
