@@ -89,9 +89,13 @@ func start(t *testing.T) *subject {
 	must(t, s.write.Close())
 	s.root = cmd.Process
 	wait(t, "the subject to listen", func() bool {
-		_, err := os.Stat(s.socket)
+		conn, err := net.Dial("unix", s.socket)
+		if err == nil {
+			err = conn.Close()
+		}
 		return err == nil
 	})
+	s.State(t) // and is quiet again after that
 	return s
 }
 
