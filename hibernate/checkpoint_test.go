@@ -179,7 +179,7 @@ func TestCheckpointFails(t *testing.T) {
 	broken := errors.New("broken")
 	tests := map[string]struct {
 		prepare func(*bench)
-		ctx     func(context.Context) context.Context
+		expired bool
 		want    error
 	}{
 		"quiesce": {prepare: func(b *bench) { b.tree.quiesceErr = broken }, want: broken},
@@ -193,12 +193,8 @@ func TestCheckpointFails(t *testing.T) {
 			},
 		},
 		"deadline": {
-			ctx: func(ctx context.Context) context.Context {
-				ctx, cancel := context.WithCancel(ctx)
-				cancel()
-				return ctx
-			},
-			want: context.Canceled,
+			expired: true,
+			want:    context.Canceled,
 		},
 		"the slot can't be committed to": {
 			prepare: func(b *bench) {
@@ -213,9 +209,10 @@ func TestCheckpointFails(t *testing.T) {
 			if test.prepare != nil {
 				test.prepare(b)
 			}
-			ctx := t.Context()
-			if test.ctx != nil {
-				ctx = test.ctx(ctx)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if test.expired {
+				cancel()
 			}
 			_, err := hibernate.Checkpoint(ctx, b.engine, b.slot, b.tree)
 			if err == nil || test.want != nil && !errors.Is(err, test.want) {
@@ -247,70 +244,80 @@ func TestCheckpointKeepsStoppedProcessesStopped(t *testing.T) {
 }
 
 func TestImageIsRefused(t *testing.T) {
-	page := func(b *bench) string { return filepath.Join(b.dir, "Counter", "image", "pages-1.img") }
+	const image, pages = "Counter/image/", "Counter/image/pages-1.img"
 	tests := map[string]struct {
-		damage func(t *testing.T, b *bench)
+		damage func(b *bench) error
 		want   string
 	}{
-		"flipped byte of memory": {func(t *testing.T, b *bench) { rewrite(t, page(b), flip) }, "pages-1.img is damaged"},
-		"flipped byte of metadata": {
-			func(t *testing.T, b *bench) { rewrite(t, filepath.Join(filepath.Dir(page(b)), "core-1.img"), flip) },
-			"core-1.img is damaged",
+		"flipped byte of memory":   {func(b *bench) error { return b.rewrite(pages, flip) }, "pages-1.img is damaged"},
+		"flipped byte of metadata": {func(b *bench) error { return b.rewrite(image+"core-1.img", flip) }, "core-1.img is damaged"},
+		"shortened": {
+			func(b *bench) error { return b.rewrite(pages, func(d []byte) []byte { return d[:5] }) },
+			"pages-1.img has 5 bytes, not 20",
 		},
-		"shortened":      {func(t *testing.T, b *bench) { rewrite(t, page(b), func(d []byte) []byte { return d[:5] }) }, "pages-1.img has 5 bytes, not 20"},
-		"lengthened":     {func(t *testing.T, b *bench) { rewrite(t, page(b), func(d []byte) []byte { return append(d, 0) }) }, "pages-1.img has 21 bytes, not 20"},
-		"a file is gone": {func(t *testing.T, b *bench) { check(t, os.Remove(page(b))) }, "pages-1.img is missing"},
-		"a file too many": {
-			func(t *testing.T, b *bench) { check(t, os.WriteFile(page(b)+"x", nil, 0o600)) },
-			"pages-1.imgx does not belong to it",
+		"lengthened": {
+			func(b *bench) error { return b.rewrite(pages, func(d []byte) []byte { return append(d, 0) }) },
+			"pages-1.img has 21 bytes, not 20",
 		},
+		"a file is gone":  {func(b *bench) error { return os.Remove(b.path(pages)) }, "pages-1.img is missing"},
+		"a file too many": {func(b *bench) error { return os.WriteFile(b.path(pages+"x"), nil, 0o600) }, "pages-1.imgx does not belong to it"},
 		"a link in the place of a file": {
-			func(t *testing.T, b *bench) {
-				check(t, os.Rename(page(b), filepath.Join(b.dir, "elsewhere")))
-				check(t, os.Symlink(filepath.Join(b.dir, "elsewhere"), page(b)))
+			func(b *bench) error {
+				return errors.Join(os.Rename(b.path(pages), b.path("elsewhere")), os.Symlink(b.path("elsewhere"), b.path(pages)))
 			},
 			"pages-1.img is not a regular file",
 		},
 		"changed manifest": {
-			func(t *testing.T, b *bench) {
-				rewrite(t, filepath.Join(filepath.Dir(page(b)), "manifest"), func(d []byte) []byte {
+			func(b *bench) error {
+				return b.rewrite(image+"manifest", func(d []byte) []byte {
 					return []byte(strings.Replace(string(d), `"generation":1`, `"generation":2`, 1))
 				})
 			},
 			"was not written by this host, or changed since",
 		},
 		"cut manifest": {
-			func(t *testing.T, b *bench) {
-				rewrite(t, filepath.Join(filepath.Dir(page(b)), "manifest"), func(d []byte) []byte { return d[:len(d)/2] })
+			func(b *bench) error {
+				return b.rewrite(image+"manifest", func(d []byte) []byte { return d[:len(d)/2] })
 			},
 			"manifest is damaged",
 		},
-		"no manifest": {
-			func(t *testing.T, b *bench) { check(t, os.Remove(filepath.Join(filepath.Dir(page(b)), "manifest"))) },
-			"it has no manifest",
-		},
+		"no manifest": {func(b *bench) error { return os.Remove(b.path(image + "manifest")) }, "it has no manifest"},
 		"another host's": {
-			func(t *testing.T, b *bench) {
-				check(t, os.Remove(filepath.Join(b.dir, "key")))
-				b.slot = openStore(t, b.dir).Slot("Counter")
+			func(b *bench) error {
+				err := os.Remove(b.path("key"))
+				other, oerr := hibernate.OpenStore(b.dir)
+				b.slot = other.Slot("Counter")
+				return errors.Join(err, oerr)
 			},
 			"was not written by this host",
 		},
 		"another instance's": {
-			func(t *testing.T, b *bench) {
-				check(t, os.Rename(filepath.Join(b.dir, "Counter"), filepath.Join(b.dir, "Other")))
+			func(b *bench) error {
 				b.slot = b.store.Slot("Other")
+				return os.Rename(b.path("Counter"), b.path("Other"))
 			},
 			"it belongs to Counter",
 		},
-		"another engine's": {func(_ *testing.T, b *bench) { b.engine.Version = "2" }, "it was made by fake 1, installed is fake 2"},
-		"more privileges":  {func(_ *testing.T, b *bench) { b.engine.Intruder = true }, "task 1 came back as"},
+		"another engine's": {
+			func(b *bench) error {
+				b.engine.Version = "2"
+				return nil
+			},
+			"it was made by fake 1, installed is fake 2",
+		},
+		"more privileges": {
+			func(b *bench) error {
+				b.engine.Intruder = true
+				return nil
+			},
+			"task 1 came back as",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			b.checkpoint(t)
-			test.damage(t, b)
+			check(t, test.damage(b))
 			image, err := b.slot.Image()
 			if err == nil {
 				_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
@@ -409,11 +416,15 @@ func TestWrittenCountsTheDraft(t *testing.T) {
 	}
 }
 
-func rewrite(t *testing.T, path string, change func([]byte) []byte) {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	check(t, err)
-	check(t, os.WriteFile(path, change(slices.Clone(data)), 0o600))
+// path is below the store.
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+func (b *bench) rewrite(name string, change func([]byte) []byte) error {
+	data, err := os.ReadFile(b.path(name))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.path(name), change(slices.Clone(data)), 0o600)
 }
 
 func flip(data []byte) []byte {

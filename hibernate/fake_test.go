@@ -26,6 +26,7 @@ func (s *fakeSubject) Adopt(_ *testing.T, root *os.Process)   { s.root = root }
 func (s *fakeSubject) Continue(*testing.T)                    { procfs.Continue([]int{s.root.Pid}) }
 
 func (s *fakeSubject) Advance(t *testing.T) {
+	t.Helper()
 	n, err := strconv.Atoi(s.State(t))
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +35,7 @@ func (s *fakeSubject) Advance(t *testing.T) {
 }
 
 func (s *fakeSubject) End(t *testing.T) {
+	t.Helper()
 	if err := s.root.Signal(syscall.SIGKILL); err != nil {
 		t.Error(err)
 	}
@@ -45,6 +47,7 @@ func (s *fakeSubject) End(t *testing.T) {
 func TestFake(t *testing.T) {
 	engine := hibernatetest.NewFake(t)
 	hibernatetest.Run(t, engine, func(t *testing.T) hibernatetest.Subject {
+		t.Helper()
 		return &fakeSubject{engine, engine.Start(t, "0")}
 	})
 }

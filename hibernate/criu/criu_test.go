@@ -66,7 +66,7 @@ type subject struct {
 
 func start(t *testing.T) *subject {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dm") // a test's own directory has too long a path for sockets
+	dir, err := os.MkdirTemp("", "dm") //nolint:usetesting // the path of a test's own directory is too long for sockets
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	pidone, err := native.InstallPidone(dir)
@@ -106,7 +106,7 @@ func newCgroup(t *testing.T) string {
 		if _, err := os.Stat(filepath.Join(mount, "cgroup.procs")); err != nil {
 			continue
 		}
-		dir, err := os.MkdirTemp(mount, "dormouse-test-")
+		dir, err := os.MkdirTemp(mount, "dormouse-test-") //nolint:usetesting // it is a cgroup
 		must(t, err)
 		t.Cleanup(func() {
 			if err := os.Remove(dir); err != nil {
@@ -146,10 +146,16 @@ func (s *subject) ask(t *testing.T, word string) string {
 	return strings.TrimSpace(answer)
 }
 
-func (s *subject) PID() int                  { return s.root.Pid }
-func (s *subject) Cgroup() string            { return s.cgroup }
-func (s *subject) State(t *testing.T) string { return s.ask(t, "get") }
-func (s *subject) Advance(t *testing.T)      { s.ask(t, "next") }
+func (s *subject) PID() int       { return s.root.Pid }
+func (s *subject) Cgroup() string { return s.cgroup }
+func (s *subject) State(t *testing.T) string {
+	t.Helper()
+	return s.ask(t, "get")
+}
+func (s *subject) Advance(t *testing.T) {
+	t.Helper()
+	s.ask(t, "next")
+}
 
 func (s *subject) Stopped(*testing.T) bool {
 	for _, pid := range procfs.Tree(s.root.Pid) {
@@ -163,6 +169,7 @@ func (s *subject) Stopped(*testing.T) bool {
 func (s *subject) Continue(*testing.T) { procfs.Continue(procfs.Tree(s.root.Pid)) }
 
 func (s *subject) End(t *testing.T) {
+	t.Helper()
 	must(t, s.root.Kill())
 	_, err := s.root.Wait()
 	must(t, err)
@@ -170,6 +177,7 @@ func (s *subject) End(t *testing.T) {
 
 // Files hands over a new pipe under the old one's name.
 func (s *subject) Files(t *testing.T) []hibernate.Inherited {
+	t.Helper()
 	s.key = inode(t, s.read)
 	s.pipe(t)
 	t.Cleanup(func() { _ = s.write.Close() })
@@ -195,7 +203,10 @@ func open(t *testing.T) *criu.Engine {
 func TestEngine(t *testing.T) {
 	e := open(t)
 	children := procfs.Children(os.Getpid())
-	hibernatetest.Run(t, e, func(t *testing.T) hibernatetest.Subject { return start(t) })
+	hibernatetest.Run(t, e, func(t *testing.T) hibernatetest.Subject {
+		t.Helper()
+		return start(t)
+	})
 	if left := procfs.Children(os.Getpid()); len(left) != len(children) {
 		t.Errorf("children left: %v, before there were %v", left, children)
 	}

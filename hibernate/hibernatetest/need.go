@@ -9,14 +9,14 @@ import (
 
 // Need skips the test where the engine can't work, and says why. With
 // DORMOUSE_REQUIRE_CRIU=1 in the environment it fails instead.
-func Need(t testing.TB, e hibernate.Engine) {
-	t.Helper()
-	err := e.Check(t.Context())
+func Need(tb testing.TB, e hibernate.Engine) {
+	tb.Helper()
+	err := e.Check(tb.Context())
 	if err == nil {
 		return
 	}
 	if os.Getenv("DORMOUSE_REQUIRE_CRIU") == "1" {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Skip(err)
+	tb.Skip(err)
 }

@@ -35,7 +35,7 @@ type Subject interface {
 }
 
 // Run tries the engine on subjects, each made fresh by start.
-func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) {
+func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { //nolint:thelper // its subtests are the tests
 	t.Run("check passes and is repeatable", func(t *testing.T) {
 		for range 2 {
 			if err := e.Check(t.Context()); err != nil {

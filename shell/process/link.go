@@ -189,10 +189,11 @@ func (b *Backend) follow() {
 }
 
 func (b *Backend) followEvents(l *link) {
-	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.streams, &shellpb.EventsRequest{})
+	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.streams, &shellpb.EventsRequest{After: b.seen.Load()})
 	for err == nil {
 		var event *shellpb.Event
 		if event, err = stream.Recv(); err == nil {
+			b.seen.Store(event.GetSequence())
 			b.sink.Notify(shell.Notification{Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams()})
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -54,6 +55,8 @@ type Backend struct {
 	plugin     shellpb.PluginClient
 	dispatcher shellpb.DispatcherClient
 	hooks      shellpb.HooksClient
+
+	seen atomic.Uint64 // sequence of the last event of the present process
 
 	mu     sync.Mutex
 	tree   *tree            // nil when no process runs
@@ -100,6 +103,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 		b.mu.Lock()
 		b.socket = socket
 		b.mu.Unlock()
+		b.seen.Store(0)
 		err = b.connect(ctx, t, socket)
 	}
 	if err == nil {
