@@ -123,7 +123,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, (*gocriu.Criu).Dump); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
-	return nil
+	return waitStopped(ctx, d.PID)
 }
 
 // Restore leaves the tree stopped, see hibernate.Engine.
@@ -140,6 +140,9 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process,
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot restore: %w", err), born.end(r.Cgroup))
+	}
+	if err := waitStopped(ctx, born.root); err != nil {
+		return nil, errors.Join(err, born.end(r.Cgroup))
 	}
 	return os.FindProcess(born.root)
 }

@@ -1,6 +1,7 @@
 package criu
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -129,6 +130,21 @@ func isCRIU(pid int) bool {
 			return err == nil && strings.Contains(string(line), "\x00swrk\x00")
 		}
 	}
+}
+
+// waitStopped returns when the stop that CRIU leaves behind has reached every
+// task; it lets go of them a moment before.
+func waitStopped(ctx context.Context, root int) error {
+	tick := time.NewTicker(50 * time.Microsecond)
+	defer tick.Stop()
+	for slices.ContainsFunc(procfs.Tree(root), func(pid int) bool { return !procfs.Stopped(pid) && !procfs.Zombie(pid) }) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the tree does not stop: %w", ctx.Err())
+		}
+	}
+	return nil
 }
 
 // births notes the processes that a restore makes.
