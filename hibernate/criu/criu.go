@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"dormouse/hibernate"
+	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
 )
 
@@ -123,7 +124,11 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, (*gocriu.Criu).Dump); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
-	return waitStopped(ctx, d.PID)
+	if err := waitStopped(ctx, d.PID); err != nil {
+		procfs.Continue(procfs.Tree(d.PID))
+		return err
+	}
+	return nil
 }
 
 // Restore leaves the tree stopped, see hibernate.Engine.

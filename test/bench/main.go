@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -25,24 +26,25 @@ type row struct {
 
 func main() {
 	runs := flag.Int("runs", 9, "counted runs of each measurement")
-	plugins := flag.String("plugins", "bin/plugins", "where the example plugins are")
+	bin := flag.String("bin", "bin", "where make build put dormouse and the plugins")
 	flag.Parse()
-	if err := run(*runs, *plugins); err != nil {
+	if err := run(*runs, *bin); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(runs int, plugins string) error {
+func run(runs int, bin string) error {
 	// Trees that criu restores become children of this process when criu ends.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return err
 	}
 	ctx := context.Background()
-	counter, err := filepath.Abs(filepath.Join(plugins, "counter"))
+	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return err
 	}
+	binary, counter := filepath.Join(bin, "dormouse"), filepath.Join(bin, "plugins", "counter")
 	s, err := newStage(ctx, counter)
 	if err != nil {
 		return err
@@ -55,10 +57,15 @@ func run(runs int, plugins string) error {
 		}
 		rows = append(rows, h, w)
 	}
-	if err := s.close(); err != nil {
+	activation, err := s.compareActivation(ctx, filepath.Join(filepath.Dir(counter), "echo"), 3*runs)
+	if err := errors.Join(err, s.close()); err != nil {
 		return err
 	}
-	report(rows)
+	ws, http, err := compareCalls(ctx, binary, filepath.Dir(counter), runs)
+	if err != nil {
+		return err
+	}
+	report(append(rows, activation, ws, http))
 	return nil
 }
 

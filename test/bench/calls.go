@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/coder/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"dormouse/shell/shellpb"
+)
+
+// callsPerRun is how many calls one measurement takes the mean of.
+const callsPerRun = 1000
+
+// compareCalls calls one method of one plugin through the host, by websocket and
+// by HTTP, and directly by gRPC.
+func compareCalls(ctx context.Context, binary, plugins string, runs int) (ws, http row, err error) {
+	h, err := startHost(ctx, binary, plugins)
+	if err != nil {
+		return row{}, row{}, err
+	}
+	defer func() { err = errors.Join(err, h.stop()) }()
+	byWebsocket, err := h.dialWebsocket(ctx)
+	if err != nil {
+		return row{}, row{}, err
+	}
+	byGRPC, err := h.dialGRPC()
+	if err != nil {
+		return row{}, row{}, err
+	}
+	var overWS, overHTTP, direct series
+	for run := range runs + 1 {
+		err := errors.Join(
+			timed(&overWS, func() error { return repeat(ctx, byWebsocket) }),
+			timed(&direct, func() error { return repeat(ctx, byGRPC) }),
+			timed(&overHTTP, func() error { return repeat(ctx, h.callHTTP) }),
+		)
+		if err != nil {
+			return row{}, row{}, err
+		}
+		if run == 0 {
+			overWS, overHTTP, direct = nil, nil, nil // warm-up
+		}
+	}
+	for _, s := range []series{overWS, overHTTP, direct} {
+		for i := range s {
+			s[i] /= callsPerRun
+		}
+	}
+	return row{"call over websocket", overWS, "the same by gRPC", direct, 2},
+		row{"call over HTTP", overHTTP, "the same by gRPC", direct, 3}, nil
+}
+
+func repeat(ctx context.Context, call func(context.Context) error) error {
+	for range callsPerRun {
+		if err := call(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// host is a dormouse that serves one echo plugin.
+type host struct {
+	cmd     *exec.Cmd
+	dir     string
+	address string
+}
+
+func startHost(ctx context.Context, binary, plugins string) (*host, error) {
+	dir, err := os.MkdirTemp("", "dmb")
+	if err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf("[[plugin]]\ncallsign = \"Echo\"\nexecutable = %q\nstart-mode = \"activated\"\n", filepath.Join(plugins, "echo"))
+	if err := os.WriteFile(filepath.Join(dir, "dormouse.toml"), []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	h := &host{dir: dir}
+	h.cmd = exec.Command(binary, "serve", "--config", filepath.Join(dir, "dormouse.toml"), "--root", dir, "--listen", "127.0.0.1:0", "--log-level", "warn")
+	h.cmd.Stderr = os.Stderr
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := h.cmd.Start(); err != nil {
+		return nil, err
+	}
+	err = poll(ctx, func() (bool, error) {
+		text, err := os.ReadFile(filepath.Join(dir, "address"))
+		h.address = strings.TrimSpace(string(text))
+		if err != nil || h.address == "" {
+			return false, nil //nolint:nilerr // not yet
+		}
+		return h.callHTTP(ctx) == nil, nil
+	})
+	return h, err
+}
+
+func (h *host) stop() error {
+	err := h.cmd.Process.Signal(syscall.SIGTERM)
+	return errors.Join(err, h.cmd.Wait(), os.RemoveAll(h.dir))
+}
+
+// request is what every way of calling sends.
+const request = `{"jsonrpc":"2.0","id":1,"method":"Echo.1.echo","params":{"text":"hello"}}`
+
+func (h *host) callHTTP(ctx context.Context) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+h.address+"/jsonrpc", strings.NewReader(request))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	return checkAnswer(body)
+}
+
+func (h *host) dialWebsocket(ctx context.Context) (func(context.Context) error, error) {
+	conn, _, err := websocket.Dial(ctx, "ws://"+h.address+"/jsonrpc", nil) //nolint:bodyclose // Dial says that it has none
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		if err := conn.Write(ctx, websocket.MessageText, []byte(request)); err != nil {
+			return err
+		}
+		_, answer, err := conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		return checkAnswer(answer)
+	}, nil
+}
+
+func (h *host) dialGRPC() (func(context.Context) error, error) {
+	sockets, err := filepath.Glob(filepath.Join(h.dir, "run", "Echo", "plugin*"))
+	if err != nil || len(sockets) != 1 {
+		return nil, fmt.Errorf("the plugin has sockets %v, %w", sockets, err)
+	}
+	conn, err := grpc.NewClient("passthrough:///plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", sockets[0])
+		}))
+	if err != nil {
+		return nil, err
+	}
+	dispatcher := shellpb.NewDispatcherClient(conn)
+	return func(ctx context.Context) error {
+		answer, err := dispatcher.Invoke(ctx, &shellpb.InvokeRequest{Method: "echo", Params: []byte(`{"text":"hello"}`)})
+		if err != nil {
+			return err
+		}
+		return checkAnswer(answer.GetResult())
+	}, nil
+}
+
+func checkAnswer(answer []byte) error {
+	if !bytes.Contains(answer, []byte(`{"text":"hello"}`)) {
+		return fmt.Errorf("unexpected answer: %s", answer)
+	}
+	return nil
+}
