@@ -26,7 +26,8 @@ type Host struct {
 	// Listen is the host:port of HTTP and websocket, always a loopback address.
 	Listen string `toml:"listen"`
 
-	// Communicator is the unix socket of native clients; absolute once loaded.
+	// Communicator is the unix socket of native clients, on which nothing listens
+	// yet; absolute once loaded.
 	Communicator string `toml:"communicator"`
 
 	LogLevel  string `toml:"log-level"`  // trace, debug, info, warn or error
