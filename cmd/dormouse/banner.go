@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"dormouse/shell"
+	"dormouse/statecontrol"
+)
+
+// banner tells whoever started the host by hand what there is and what to try.
+func (h *host) banner(address string, hibernation error) string {
+	var b strings.Builder
+	program := os.Args[0]
+	offered := "hibernation is offered by " + h.engine.Name()
+	if hibernation != nil {
+		offered = "hibernation is not available, see `" + program + " doctor`"
+	}
+	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, offered)
+	rows := table{}
+	for _, s := range h.plugins() {
+		st := s.Status()
+		pid := ""
+		if st.Facts.PID != 0 {
+			pid = fmt.Sprintf("pid %d", st.Facts.PID)
+		}
+		rows.add("  "+st.Config.Callsign, standing(st), pid)
+	}
+	b.WriteString(rows.text(0) + "\nTry in another terminal:\n\n")
+	c := client{host: address}
+	for _, line := range c.tries(h.plugins(), hibernation == nil) {
+		fmt.Fprintf(&b, "  %s\n", line)
+	}
+	return b.String() + "\n"
+}
+
+// standing is the state, and for an active plugin with state control that one.
+func standing(st shell.Status) string {
+	if st.State == shell.Activated && st.Control != "" {
+		return string(st.Control)
+	}
+	return string(st.State)
+}
+
+// tries are commands that work with the plugins as they are.
+func (c *client) tries(plugins []*shell.Shell, hibernation bool) []string {
+	lines := []string{c.command("plugin list")}
+	for _, s := range plugins {
+		st := s.Status()
+		name := st.Config.Callsign
+		if st.State == shell.Activated && st.Information.Class == "counter" {
+			lines[0] = c.command("call " + name + `.increment '{"by":1}'`)
+		}
+		if st.State != shell.Activated || st.Control == "" || !hibernation {
+			continue
+		}
+		hibernate := c.command("plugin hibernate " + name)
+		if st.Control == statecontrol.Resumed {
+			hibernate = c.command("plugin suspend "+name) + " && " + hibernate
+		}
+		return append(lines, hibernate, c.command("plugin activate "+name))
+	}
+	return append(lines, c.command("plugin list -o json"), c.command("events"))
+}

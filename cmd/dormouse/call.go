@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+func prepareCall(flags *flag.FlagSet) action {
+	c, format := clientFlags(flags), formatFlag(flags)
+	return func(ctx context.Context, t *terminal, args []string) error {
+		method := args[0]
+		callsign, _, ok := cutLast(method, ".")
+		if !ok {
+			return &usageError{err: fmt.Errorf("%q is not CALLSIGN.METHOD", method)}
+		}
+		var params any
+		if len(args) > 1 {
+			raw, err := readParams(t.in, args[1])
+			if err != nil {
+				return err
+			}
+			params = raw
+		}
+		result, err := c.call(ctx, method, params)
+		if err != nil {
+			return fmt.Errorf("cannot call %s: %w", method, c.advise(ctx, "call", trimVersion(callsign), err))
+		}
+		if t.outShown || format.json() {
+			return t.sayJSON(result)
+		}
+		t.say("%s\n", result)
+		return nil
+	}
+}
+
+// readParams takes JSON as it is, from @FILE, or from in when the argument is "-".
+func readParams(in io.Reader, argument string) (json.RawMessage, error) {
+	raw, from := []byte(argument), "the parameters"
+	var err error
+	if argument == "-" {
+		from = "standard input"
+		raw, err = io.ReadAll(in)
+	} else if path, ok := strings.CutPrefix(argument, "@"); ok {
+		from = path
+		raw, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the parameters: %w", err)
+	}
+	raw = bytes.TrimSpace(raw)
+	var parsed json.RawMessage
+	if err := json.Unmarshal(raw, &parsed); err != nil {
+		return nil, &usageError{err: fmt.Errorf("%s must be JSON, such as '{\"by\":1}': %w", from, err)}
+	}
+	return raw, nil
+}
+
+// trimVersion drops the version that may follow a callsign.
+func trimVersion(callsign string) string {
+	if name, digits, ok := cutLast(callsign, "."); ok && strings.Trim(digits, "0123456789") == "" {
+		return name
+	}
+	return callsign
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i <= 0 || i == len(s)-len(sep) {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}

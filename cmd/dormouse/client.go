@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// client speaks JSON-RPC with a host over HTTP. It sets no limit on how long an
+// answer takes; the host does.
+type client struct{ host string }
+
+// errUnreachable means that no host could be asked.
+var errUnreachable = errors.New("no host reached")
+
+// remoteError is what a host answered instead of a result.
+type remoteError struct {
+	Code    int             `json:"code"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data,omitempty"`
+}
+
+// Error is the cause if the host told one: the messages are Thunder's.
+func (e *remoteError) Error() string {
+	var data struct {
+		Cause string `json:"cause"`
+	}
+	if json.Unmarshal(e.Data, &data) == nil && data.Cause != "" {
+		return fmt.Sprintf("%s (error %d: %s)", data.Cause, e.Code, strings.TrimRight(e.Message, "!."))
+	}
+	return fmt.Sprintf("%s (error %d)", strings.TrimRight(e.Message, "!."), e.Code)
+}
+
+var dialer = net.Dialer{Timeout: 5 * time.Second}
+
+var overHTTP = &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
+
+// call returns the result of one method. The error is a *remoteError when the
+// host answered with one, and wraps errUnreachable when there is none.
+func (c *client) call(ctx context.Context, method string, params any) (json.RawMessage, error) {
+	request := struct {
+		JSONRPC string `json:"jsonrpc"`
+		ID      int    `json:"id"`
+		Method  string `json:"method"`
+		Params  any    `json:"params,omitempty"`
+	}{"2.0", 1, method, params}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask the host: %w", err)
+	}
+	if _, _, err := net.SplitHostPort(c.host); err != nil {
+		return nil, &usageError{err: fmt.Errorf("%q is not an address such as %s", c.host, defaultHost)}
+	}
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.host+"/jsonrpc", bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask the host: %w", err)
+	}
+	post.Header.Set("Content-Type", "application/json")
+	response, err := overHTTP.Do(post)
+	if err != nil {
+		return nil, c.unanswered(ctx, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, c.unanswered(ctx, err)
+	}
+	if response.StatusCode == http.StatusForbidden {
+		return nil, fmt.Errorf("the host at %s refuses: %s", c.host, strings.TrimSpace(string(text)))
+	}
+	var answer struct {
+		Result json.RawMessage `json:"result"`
+		Error  *remoteError    `json:"error"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return nil, fmt.Errorf("cannot understand %s, is it a Dormouse host? It answered %s: %.200s",
+			c.host, response.Status, strings.TrimSpace(string(text)))
+	}
+	if answer.Error != nil {
+		return nil, answer.Error
+	}
+	return answer.Result, nil
+}
+
+// unanswered says why there is no answer.
+func (c *client) unanswered(ctx context.Context, err error) error {
+	operation, _ := errors.AsType[*net.OpError](err)
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted; what the host has begun it carries on")
+	case errors.Is(err, syscall.ECONNREFUSED), operation != nil && operation.Op == "dial":
+		return fmt.Errorf("%w at %s: %w; start one with `%s serve`, or name another with --host", errUnreachable, c.host, innermost(err), os.Args[0])
+	}
+	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c.host, innermost(err))
+}
+
+// innermost drops what the layers of net/http put around an error.
+func innermost(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+
+	"dormouse/configs"
+)
+
+func prepareConfigCheck(flags *flag.FlagSet) action {
+	format := formatFlag(flags)
+	path := flags.String("config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
+	return func(_ context.Context, t *terminal, _ []string) error {
+		config, err := configs.Load(*path, os.Getenv, configs.Overrides{})
+		if err != nil && !errors.As(err, &configs.LoadErrors{}) {
+			return err
+		}
+		found, _ := errors.AsType[configs.LoadErrors](err)
+		if format.json() {
+			return errors.Join(t.sayJSON(problems(found)), reported(err))
+		}
+		if err != nil {
+			t.say("%v\n", err)
+			return reported(err)
+		}
+		name := *path
+		if name == "" {
+			name = configs.DefaultPath
+		}
+		t.say("%s: nothing wrong, %d plugins\n", name, len(config.Plugins))
+		return nil
+	}
+}
+
+type problem struct {
+	Source  string `json:"source"`
+	Line    int    `json:"line,omitempty"`
+	Message string `json:"message"`
+}
+
+func problems(found configs.LoadErrors) []problem {
+	list := make([]problem, len(found))
+	for i, e := range found {
+		list[i] = problem{e.Source, e.Line, e.Err.Error()}
+	}
+	return list
+}
+
+func reported(err error) error {
+	if err != nil {
+		return errReported
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/configs"
+	"dormouse/hibernate/criu"
+	"dormouse/shell/process"
+)
+
+// finding is one thing that was looked at.
+type finding struct {
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	Found string `json:"found"`
+	// Means is what is lost without it, and Mend how to get it.
+	Means string `json:"means,omitempty"`
+	Mend  string `json:"mend,omitempty"`
+}
+
+func prepareDoctor(flags *flag.FlagSet) action {
+	format := formatFlag(flags)
+	var o configs.Overrides
+	path := flags.String("config", "", "the configuration `FILE` that names CRIU, "+configs.DefaultPath+" if not given")
+	flags.StringVar(&o.Criu, "criu", "", "the `PATH` of CRIU's executable")
+	return func(ctx context.Context, t *terminal, _ []string) error {
+		config, err := configs.Load(*path, os.Getenv, o)
+		if err != nil {
+			return fmt.Errorf("cannot look at this configuration:\n%w", err)
+		}
+		dir, err := os.MkdirTemp("", "dormouse-doctor-")
+		if err != nil {
+			return fmt.Errorf("cannot try anything: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		findings, works := examine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
+		var verdict error
+		if !works {
+			verdict = errReported
+		}
+		if format.json() {
+			return errors.Join(t.sayJSON(findings), verdict)
+		}
+		rows := table{}
+		for _, f := range findings {
+			mark := "ok"
+			if !f.OK {
+				mark = "missing"
+			}
+			rows.add(f.Check, mark, oneLine(f.Found))
+			if !f.OK {
+				rows.add("", "", "means: "+f.Means)
+				rows.add("", "", "mend:  "+f.Mend)
+			}
+		}
+		t.say("%s\n", rows.text(0))
+		if works {
+			t.say("%s\n", "Hibernation works on this machine.")
+		} else {
+			t.say("%s\n", "Hibernation does not work on this machine; everything else does.")
+		}
+		return verdict
+	}
+}
+
+// examine looks at everything that hibernation needs, and tries it in dir.
+func examine(ctx context.Context, path, dir string) (findings []finding, works bool) {
+	engine := criu.Open(path, dir)
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	err := engine.Check(ctx)
+	trial := finding{
+		Check: "dump and restore", OK: err == nil, Found: "done in " + seconds(time.Since(begun)),
+		Means: "no plugin can be hibernated",
+		Mend:  "mend what is missing above; a CRIU that does not fit the kernel is replaced by `make setup`",
+	}
+	if err != nil {
+		trial.Found = err.Error()
+	}
+	return []finding{examineKernel(), examineRoot(), examineCgroups(dir), examineCRIU(engine), trial}, err == nil
+}
+
+func examineKernel() finding {
+	f := finding{
+		Check: "kernel", Found: "unknown",
+		Means: "a plugin's processes can't be ended all at once",
+		Mend:  "run Linux 5.14 or newer",
+	}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return f
+	}
+	f.Found = unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:])
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	f.OK = err == nil && (major > 5 || major == 5 && minor >= 14)
+	return f
+}
+
+func examineRoot() finding {
+	uid := os.Geteuid()
+	return finding{
+		Check: "root", OK: uid == 0, Found: fmt.Sprintf("user %d", uid),
+		Means: "CRIU can't dump processes, and plugins share the host's PID namespace",
+		Mend:  "run the host as root, as a service or with sudo",
+	}
+}
+
+func examineCgroups(dir string) finding {
+	f := finding{
+		Check: "cgroup v2", OK: true, Found: "can be used",
+		Means: "plugins run without cgroups of their own",
+		Mend:  "mount cgroup v2, and give the host's service Delegate=yes",
+	}
+	c, err := process.OpenCgroups(dir)
+	if err == nil {
+		err = c.Close()
+	}
+	if err != nil {
+		f.OK, f.Found = false, err.Error()
+	}
+	return f
+}
+
+func examineCRIU(engine *criu.Engine) finding {
+	f := finding{
+		Check: "CRIU", OK: engine.Path() != "", Found: engine.Name() + " at " + engine.Path(),
+		Means: "no plugin can be hibernated",
+		Mend:  "run `make setup`, install the package criu, or name one with --criu",
+	}
+	if !f.OK {
+		f.Found = "none was found"
+	}
+	return f
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// event is one line of what happens.
+type event struct {
+	Time     time.Time       `json:"time"`
+	Callsign string          `json:"callsign"`
+	Event    string          `json:"event"`
+	Params   json.RawMessage `json:"params,omitempty"`
+}
+
+// controlEvent is the one that the Controller's event "all" leaves out.
+const controlEvent = "statecontrolstatechange"
+
+func prepareEvents(flags *flag.FlagSet) action {
+	c, format := clientFlags(flags), formatFlag(flags)
+	return func(ctx context.Context, t *terminal, wanted []string) error {
+		if err := c.checkWanted(ctx, wanted); err != nil {
+			return err
+		}
+		ws, _, err := websocket.Dial(ctx, "ws://"+c.host+"/jsonrpc", &websocket.DialOptions{HTTPClient: overHTTP}) //nolint:bodyclose // a websocket has none
+		if err != nil {
+			return c.unanswered(ctx, err)
+		}
+		defer func() { _ = ws.CloseNow() }()
+		ws.SetReadLimit(-1)
+		if err := subscribe(ctx, ws); err != nil {
+			return err
+		}
+		for {
+			_, message, err := ws.Read(ctx)
+			switch {
+			case ctx.Err() != nil:
+				_ = ws.Close(websocket.StatusNormalClosure, "")
+				return nil
+			case err != nil:
+				return fmt.Errorf("the host at %s ended the connection: %w", c.host, innermost(err))
+			}
+			e, err := parseEvent(message)
+			switch {
+			case err != nil:
+				return err
+			case e.Event == "" || !e.isWanted(wanted):
+				continue
+			}
+			t.say("%s\n", e.text(format))
+			if t.failed != nil {
+				return t.failed
+			}
+		}
+	}
+}
+
+// checkWanted refuses names that no event could ever have.
+func (c *client) checkWanted(ctx context.Context, wanted []string) error {
+	all, err := c.records(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, w := range wanted {
+		known := false
+		for _, r := range all {
+			known = known || w == r.Callsign || strings.HasPrefix(w, r.Callsign+".")
+		}
+		if !known {
+			callsign, _, _ := strings.Cut(w, ".")
+			return c.unknown(ctx, callsign)
+		}
+	}
+	return nil
+}
+
+// subscribe registers for everything; the answers come among the events.
+func subscribe(ctx context.Context, ws *websocket.Conn) error {
+	for i, name := range []string{"all", controlEvent} {
+		request := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Controller.1.register","params":{"event":%q,"id":"events"}}`, i+1, name)
+		if err := ws.Write(ctx, websocket.MessageText, []byte(request)); err != nil {
+			return fmt.Errorf("cannot subscribe: %w", err)
+		}
+	}
+	return nil
+}
+
+// parseEvent returns no event for the answer to a subscription.
+func parseEvent(message []byte) (event, error) {
+	var m struct {
+		Method string          `json:"method"`
+		Params json.RawMessage `json:"params"`
+		Error  *remoteError    `json:"error"`
+	}
+	if err := json.Unmarshal(message, &m); err != nil {
+		return event{}, fmt.Errorf("cannot understand an event: %w", err)
+	}
+	if m.Error != nil {
+		return event{}, fmt.Errorf("cannot subscribe: %w", m.Error)
+	}
+	var p struct {
+		Callsign string          `json:"callsign"`
+		Event    string          `json:"event"`
+		Data     json.RawMessage `json:"data"`
+		Params   json.RawMessage `json:"params"`
+		State    string          `json:"state"`
+	}
+	if m.Method == "" {
+		return event{}, nil
+	}
+	if err := json.Unmarshal(m.Params, &p); err != nil {
+		return event{}, fmt.Errorf("cannot understand an event: %w", err)
+	}
+	e := event{Time: time.Now(), Callsign: p.Callsign, Event: p.Event, Params: p.Data}
+	if m.Method == "events."+controlEvent {
+		e.Event = controlEvent
+		e.Params, _ = json.Marshal(map[string]string{"state": p.State})
+	}
+	if e.Event == "" {
+		return event{}, errors.New("cannot understand an event: it has no name")
+	}
+	return e, nil
+}
+
+func (e event) isWanted(wanted []string) bool {
+	for _, w := range wanted {
+		if w == e.Callsign || w == e.Callsign+"."+e.Event {
+			return true
+		}
+	}
+	return len(wanted) == 0
+}
+
+func (e event) text(format *format) string {
+	if format.json() {
+		line, _ := json.Marshal(e) // its only free part was parsed from JSON
+		return string(line)
+	}
+	line := fmt.Sprintf("%s  %s  %s", e.Time.Format("15:04:05.000"), e.Callsign, e.Event)
+	if len(e.Params) > 0 {
+		line += "  " + string(e.Params)
+	}
+	return line
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// defaultHost is where a client looks for a host that nobody named, and where
+// a host listens that nobody configured.
+const defaultHost = "127.0.0.1:9998"
+
+// parseFlags reads flags before, between and after the positional arguments,
+// which it returns. What follows "--" is positional.
+func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	var positional []string
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, flagError(err)
+		}
+		rest := flags.Args()
+		parsed := args[:len(args)-len(rest)]
+		if len(parsed) > 0 && parsed[len(parsed)-1] == "--" {
+			return append(positional, rest...), nil
+		}
+		if len(rest) == 0 {
+			return positional, nil
+		}
+		positional = append(positional, rest[0])
+		args = rest[1:]
+	}
+}
+
+// flagError is what the flag package says, in the words of this program.
+func flagError(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+		return fmt.Errorf("there is no flag --%s here", name)
+	}
+	return err
+}
+
+// clientFlags declares what every verb that speaks with a host takes.
+func clientFlags(flags *flag.FlagSet) *client {
+	c := &client{host: os.Getenv("DORMOUSE_LISTEN")}
+	if c.host == "" {
+		c.host = defaultHost
+	}
+	flags.StringVar(&c.host, "host", c.host, "the `ADDRESS` of the host; DORMOUSE_LISTEN sets it too")
+	return c
+}
+
+// format is how a verb writes its result.
+type format string
+
+func formatFlag(flags *flag.FlagSet) *format {
+	f := format("table")
+	flags.Var(&f, "o", "write the result as `FORMAT`: table or json")
+	return &f
+}
+
+func (f *format) String() string { return string(*f) }
+
+func (f *format) Set(text string) error {
+	if text != "table" && text != "json" {
+		return errors.New("it must be table or json")
+	}
+	*f = format(text)
+	return nil
+}
+
+func (f *format) json() bool { return *f == "json" }

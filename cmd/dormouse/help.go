@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"runtime"
+	"strings"
+)
+
+// overview lists the verbs, or those whose names begin with a word.
+func overview(group string) string {
+	var b strings.Builder
+	b.WriteString("Dormouse supervises plugins and puts those that nobody needs to sleep on disk.\n\n" +
+		"Usage: dormouse VERB [flags] [arguments]\n\n")
+	rows := table{}
+	for _, v := range verbs() {
+		if group == "" || strings.HasPrefix(v.name, group+" ") {
+			rows.add("  "+strings.TrimSpace(v.name+" "+v.args), v.summary)
+		}
+	}
+	b.WriteString(rows.text(0))
+	fmt.Fprintf(&b, "\n`dormouse VERB --help` says more. Exit codes: %d done, %d failed, %d wrong usage, %d no host reached.\n",
+		exitDone, exitFailed, exitUsage, exitUnreachable)
+	return b.String()
+}
+
+// help teaches the verb.
+func (v verb) help() string {
+	var b strings.Builder
+	flags := flag.NewFlagSet(v.name, flag.ContinueOnError)
+	v.prepare(flags)
+	usage := strings.TrimSpace(v.name + " " + v.args)
+	fmt.Fprintf(&b, "dormouse %s: %s\n\n", v.name, v.summary)
+	if v.doc != "" {
+		fmt.Fprintf(&b, "%s\n\n", v.doc)
+	}
+	fmt.Fprintf(&b, "Usage:\n  dormouse %s [flags]\n\nExample:\n  %s\n", usage, v.example)
+	rows := table{}
+	flags.VisitAll(func(f *flag.Flag) {
+		name, about := flag.UnquoteUsage(f)
+		dashes := "--"
+		if len(f.Name) == 1 {
+			dashes = "-"
+		}
+		if f.DefValue != "" && f.DefValue != "0s" {
+			about += fmt.Sprintf(" (default %s)", f.DefValue)
+		}
+		rows.add("  "+strings.TrimSpace(dashes+f.Name+" "+name), about)
+	})
+	if len(rows.rows) > 0 {
+		b.WriteString("\nFlags:\n" + rows.text(0))
+	}
+	return b.String()
+}
+
+func prepareHelp(*flag.FlagSet) action {
+	return func(_ context.Context, t *terminal, args []string) error {
+		if len(args) == 0 {
+			t.say("%s", overview(""))
+			return nil
+		}
+		v, _, err := findVerb(args)
+		switch {
+		case err != nil:
+			return err
+		case v == nil:
+			t.say("%s", overview(args[0]))
+		default:
+			t.say("%s", v.help())
+		}
+		return nil
+	}
+}
+
+func prepareVersion(flags *flag.FlagSet) action {
+	format := formatFlag(flags)
+	return func(_ context.Context, t *terminal, _ []string) error {
+		platform := runtime.GOOS + "/" + runtime.GOARCH
+		if format.json() {
+			return t.sayJSON(map[string]string{"version": version, "go": runtime.Version(), "platform": platform})
+		}
+		t.say("dormouse %s (%s, %s)\n", version, runtime.Version(), platform)
+		return nil
+	}
+}

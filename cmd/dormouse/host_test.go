@@ -1,0 +1,313 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestHibernate(t *testing.T) {
+	requireCRIU(t)
+	h := startHost(t, t.TempDir(), bothExamples)
+	h.wait(t, "ready")
+	h.wait(t, "hibernation is available")
+	h.dormouse(t, "call", "Counter.increment").expect(t, exitDone, `{"value":42}`)
+	awake := h.show(t, "Counter").PID
+
+	h.dormouse(t, "plugin", "suspend", "Counter").expect(t, exitDone)
+	h.dormouse(t, "plugin", "hibernate", "Counter", "--timeout", "20s").expect(t, exitDone, "Counter hibernated: ", " on disk, ", "of memory given back")
+	if err := syscall.Kill(awake, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("process %d lives on: %v", awake, err)
+	}
+	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Counter     hibernated")
+	h.dormouse(t, "call", "Counter.get").expect(t, exitFailed, "!Service is hibernated", "!plugin activate Counter")
+
+	h.dormouse(t, "plugin", "activate", "Counter").expect(t, exitDone, "Counter woken: suspended, pid ", "read from disk")
+	h.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":42}`)
+}
+
+func TestHibernatedInstancesSurviveTheHost(t *testing.T) {
+	requireCRIU(t)
+	root := t.TempDir()
+	first := startHost(t, root, bothExamples)
+	first.wait(t, "ready")
+	first.dormouse(t, "call", "Counter.increment", `{"by":9}`).expect(t, exitDone)
+	first.dormouse(t, "plugin", "suspend", "Counter").expect(t, exitDone)
+	first.dormouse(t, "plugin", "hibernate", "Counter").expect(t, exitDone)
+	if code := first.end(t); code != exitDone {
+		t.Errorf("the host ended with code %d", code)
+	}
+
+	second := startHost(t, root, bothExamples)
+	second.wait(t, "ready")
+	second.dormouse(t, "plugin", "list").expect(t, exitDone, "Counter     hibernated")
+	second.dormouse(t, "plugin", "activate", "Counter").expect(t, exitDone, "Counter woken")
+	second.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":50}`)
+
+	// What was damaged on disk is not woken, and that is said.
+	second.dormouse(t, "plugin", "hibernate", "Counter").expect(t, exitDone)
+	pages := filepath.Join(root, "images", "Counter", "image", "pages-1.img")
+	if err := os.Truncate(pages, 100); err != nil {
+		t.Fatal(err)
+	}
+	second.dormouse(t, "plugin", "activate", "Counter").expect(t, exitDone, "it was started afresh", "pages-1.img has 100 bytes")
+}
+
+func TestEndLeavesNothing(t *testing.T) {
+	root := t.TempDir()
+	h := startHost(t, root, bothExamples)
+	h.wait(t, "ready")
+	h.dormouse(t, "call", "Counter.spawn", `{"depth":3}`).expect(t, exitDone)
+	group := cgroupOf(t, h.show(t, "Counter").PID)
+	if code := h.end(t); code != exitDone {
+		t.Errorf("the host ended with code %d; its log is:\n%s", code, h.log)
+	}
+	if left := processesOf(t, root); len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
+	}
+	if group != "" {
+		if _, err := os.Stat(filepath.Dir(group)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the cgroup is left: %v", err)
+		}
+	}
+	for _, dir := range []string{filepath.Join(root, "run"), shortRunDir(root)} {
+		if left, err := os.ReadDir(dir); len(left) > 0 {
+			t.Errorf("%v is left in %s (%v)", left, dir, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, addressName)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the address is left: %v", err)
+	}
+	h.wait(t, "ended")
+}
+
+func TestRestartAfterKill(t *testing.T) {
+	root := t.TempDir()
+	killed := startHost(t, root, bothExamples)
+	killed.wait(t, "ready")
+	if cannotHibernate() == "" {
+		killed.wait(t, "hibernation is available") // or its trial's files would be left
+	}
+	left := killed.show(t, "Counter").PID
+	if err := killed.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed.exitCode(t)
+
+	h := startHost(t, root, bothExamples)
+	h.wait(t, "ready")
+	if now := h.show(t, "Counter").PID; now == left {
+		t.Errorf("process %d is still the plugin's", left)
+	}
+	h.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":41}`)
+	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Echo        activated")
+	if code := h.end(t); code != exitDone {
+		t.Errorf("the host ended with code %d; its log is:\n%s", code, h.log)
+	}
+	if left := processesOf(t, root); len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
+	}
+}
+
+func TestEndWhileStarting(t *testing.T) {
+	root := t.TempDir()
+	h := startHost(t, root, bothExamples)
+	if code := h.end(t); code != exitDone {
+		t.Errorf("the host ended with code %d; its log is:\n%s", code, h.log)
+	}
+	if left := processesOf(t, root); len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
+	}
+}
+
+func TestSecondSignalKills(t *testing.T) {
+	const slow = `
+[[plugin]]
+callsign = "Slow"
+executable = "EXAMPLES/counter"
+start-mode = "activated"
+stop-timeout = "10m"
+`
+	const silent = `
+[[plugin]]
+callsign = "Silent"
+executable = "sleep"
+arguments = ["1000"]
+start-mode = "activated"
+start-timeout = "10m"
+`
+	for name, configuration := range map[string]string{"a plugin that does not end": slow, "a plugin that does not start": silent} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			h := startHost(t, root, configuration)
+			if configuration == silent {
+				h.wait(t, "Silent activation")
+			} else {
+				h.wait(t, "ready")
+				if err := syscall.Kill(h.show(t, "Slow").PID, syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, message := range []string{"ending in order; a second signal kills what still runs", "killing what still runs"} {
+				if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+				h.wait(t, message)
+			}
+			if code := h.exitCode(t); code != exitFailed {
+				t.Errorf("the host ended with code %d", code)
+			}
+			if left := processesOf(t, root); len(left) > 0 {
+				t.Errorf("processes are left: %v", left)
+			}
+		})
+	}
+}
+
+func TestOneHostForARoot(t *testing.T) {
+	root := t.TempDir()
+	h := startHost(t, root, "")
+	r := hostCommand(t, root, "")
+	out, err := r.CombinedOutput()
+	want := fmt.Sprintf("the host with pid %d does already", h.cmd.Process.Pid)
+	if err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("got %v\n%s\nwant %q", err, out, want)
+	}
+	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Controller")
+}
+
+func TestBusyPort(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	out, err := hostCommand(t, t.TempDir(), bothExamples, "--listen", busy.Addr().String()).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another program does") || strings.Contains(string(out), "activation") {
+		t.Errorf("got %v\n%s", err, out)
+	}
+}
+
+func TestLongRoot(t *testing.T) {
+	root := filepath.Join(t.TempDir(), strings.Repeat("long", 25))
+	h := startHost(t, root, bothExamples)
+	h.wait(t, "ready")
+	h.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":41}`)
+	if code := h.end(t); code != exitDone {
+		t.Errorf("the host ended with code %d", code)
+	}
+	if _, err := os.Stat(shortRunDir(root)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory for sockets is left: %v", err)
+	}
+}
+
+func TestSystemd(t *testing.T) {
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	socket, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	stray, held, err := os.Pipe() // what a careless parent leaves open
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stray.Close()
+	defer held.Close()
+	name := fmt.Sprintf("@dormouse-test-%d", os.Getpid())
+	states, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer states.Close()
+
+	root := t.TempDir()
+	cmd := hostCommand(t, root, bothExamples)
+	cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`}, cmd.Args...)
+	cmd.Path, err = exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "NOTIFY_SOCKET="+name)
+	cmd.ExtraFiles = []*os.File{socket, stray}
+	h := startCommand(t, root, cmd)
+	if h.address != listener.Addr().String() {
+		t.Errorf("it listens on %s, it was handed %s", h.address, listener.Addr())
+	}
+	expectState(t, states, "READY=1")
+	pipe, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", stray.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", h.show(t, "Counter").PID))
+	for _, file := range files {
+		if target, _ := os.Readlink(file); target == pipe {
+			t.Errorf("the plugin has inherited %s", target)
+		}
+	}
+	if code := h.end(t); code != exitDone {
+		t.Errorf("the host ended with code %d", code)
+	}
+	expectState(t, states, "STOPPING=1")
+}
+
+func expectState(t *testing.T, states *net.UnixConn, want string) {
+	t.Helper()
+	if err := states.SetReadDeadline(time.Now().Add(testPatience)); err != nil {
+		t.Fatal(err)
+	}
+	text := make([]byte, 100)
+	n, err := states.Read(text)
+	if err != nil || string(text[:n]) != want {
+		t.Errorf("systemd is told %q (%v), want %q", text[:n], err, want)
+	}
+}
+
+// processesOf returns the processes that have root in their command line, or
+// that run a plugin of the tests.
+func processesOf(t *testing.T, root string) []string {
+	t.Helper()
+	var found []string
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range lines {
+		line, _ := os.ReadFile(path)
+		environment, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "environ"))
+		if strings.Contains(string(line), root) || strings.Contains(string(environment), root) {
+			found = append(found, path+" "+strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// cgroupOf returns the directory of the cgroup that a process is in, "" where
+// plugins have none of their own.
+func cgroupOf(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !ok || !strings.Contains(path, "dormouse-") {
+			continue
+		}
+		for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+			if _, err := os.Stat(mount + path); err == nil {
+				return mount + path
+			}
+		}
+	}
+	return ""
+}

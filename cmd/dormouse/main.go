@@ -1,0 +1,78 @@
+// Dormouse supervises plugins that run as processes of their own, and puts
+// those that nobody needs to sleep on disk. `dormouse serve` is the host, the
+// other verbs are its clients.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit codes, which scripts may rely on.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+)
+
+func main() {
+	// What was left open by whoever started the program would leak into the
+	// plugins, and a descriptor that CRIU does not know makes a dump fail.
+	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, openTerminal(), os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// run carries one command line out and returns the exit code.
+func run(ctx context.Context, t *terminal, args []string) int {
+	err := dispatch(ctx, t, args)
+	if err == nil {
+		err = t.failed
+	}
+	usage, isUsage := errors.AsType[*usageError](err)
+	switch {
+	case err == nil:
+		return exitDone
+	case isUsage && usage.err == nil: // the overview has been shown
+		return exitUsage
+	case isUsage:
+		t.complain("dormouse: %v\nRun `%s --help` to see how it is used.\n", err, usage.command)
+		return exitUsage
+	}
+	if !errors.Is(err, errReported) {
+		t.complain("dormouse: %v\n", err)
+	}
+	if errors.Is(err, errUnreachable) {
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+// errReported ends a verb that has already said what went wrong.
+var errReported = errors.New("failed")
+
+// usageError is a command line that can't be carried out as it stands.
+type usageError struct {
+	command string // whose help would tell
+	err     error
+}
+
+func (e *usageError) Error() string {
+	if e.err == nil {
+		return "usage"
+	}
+	return e.err.Error()
+}
+
+func (e *usageError) Unwrap() error { return e.err }

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/configs"
+	"dormouse/internal/atomicfile"
+)
+
+// Files of the host's own in the root.
+const (
+	lockName    = "lock"    // held by the host that runs, with its PID
+	addressName = "address" // where it listens; there as long as it runs
+)
+
+// places are the directories that one host has to itself.
+type places struct {
+	// run holds the sockets and volatile files of the plugins.
+	run string
+	// short tells that run was made because the configured one is too long.
+	short bool
+	// address is the file of that name, empty until it is written.
+	address string
+	locks   []*os.File
+}
+
+// claim makes the host's directories and keeps other hosts out of them.
+func claim(config configs.Config) (_ *places, err error) {
+	root := config.Host.Root
+	p := &places{run: config.Host.RunDir()}
+	defer func() {
+		if err != nil {
+			p.release()
+		}
+	}()
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the root directory: %w; --root DIR chooses another", err)
+	}
+	if err := p.lockRoot(root); err != nil {
+		return nil, err
+	}
+	if !socketsFit(p.run, config.Plugins) {
+		p.run, p.short = shortRunDir(root), true
+		if !socketsFit(p.run, config.Plugins) {
+			return nil, fmt.Errorf("cannot find a directory whose path is short enough for sockets: %s is too long, set TMPDIR", p.run)
+		}
+	}
+	if err := privateDir(p.run); err != nil {
+		return nil, fmt.Errorf("cannot use %s as run directory: %w", p.run, err)
+	}
+	for _, dir := range []string{p.run, config.Hibernate.Dir} {
+		if err := p.lockDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// publish writes into root where the host listens.
+func (p *places) publish(root, address string) error {
+	path := filepath.Join(root, addressName)
+	if err := atomicfile.Write(path, []byte(address+"\n"), 0o600); err != nil {
+		return fmt.Errorf("cannot write the host's address: %w", err)
+	}
+	p.address = path
+	return nil
+}
+
+// release gives the directories back. What hibernated instances need stays.
+func (p *places) release() {
+	if p.address != "" {
+		_ = os.Remove(p.address)
+	}
+	if p.short {
+		_ = os.Remove(p.run) // unless a hibernated instance has files in it
+	}
+	for _, lock := range p.locks {
+		_ = lock.Close()
+	}
+}
+
+// lockRoot makes this process the only host with that root.
+func (p *places) lockRoot(root string) error {
+	lock, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot lock the root directory: %w", err)
+	}
+	p.locks = append(p.locks, lock)
+	text := make([]byte, 20)
+	n, _ := lock.ReadAt(text, 0)
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("cannot serve %s: the host with pid %s does already; end it, or choose another --root",
+			root, strings.TrimSpace(string(text[:n])))
+	}
+	if err == nil {
+		err = lock.Truncate(0)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(lock, os.Getpid())
+	}
+	if err != nil {
+		return fmt.Errorf("cannot lock the root directory: %w", err)
+	}
+	return nil
+}
+
+// lockDir keeps a host with another root from using a directory of this one.
+func (p *places) lockDir(path string) error {
+	err := os.MkdirAll(path, 0o700)
+	var dir *os.File
+	if err == nil {
+		dir, err = os.Open(path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot lock a directory: %w", err)
+	}
+	p.locks = append(p.locks, dir)
+	err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("cannot use %s: another host does, though its root is another one; choose another place in the configuration", path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	return nil
+}
+
+// socketsFit tells whether every plugin's socket can have its path below
+// runDir: Linux allows 107 bytes.
+func socketsFit(runDir string, plugins []configs.Plugin) bool {
+	const limit, margin = 107, 8
+	longest := 0
+	for _, p := range plugins {
+		longest = max(longest, len(p.Callsign))
+	}
+	return len(runDir)+len("/")+longest+len("/plugin0123456789")+margin <= limit
+}
+
+// shortRunDir stands in for a run directory whose path is too long for sockets.
+// It is always the same for a root, since images name the sockets in it.
+func shortRunDir(root string) string {
+	sum := sha256.Sum256([]byte(root))
+	return filepath.Join(os.TempDir(), fmt.Sprintf("dormouse-%x", sum[:6]))
+}
+
+// privateDir makes dir, or makes sure that nobody else could have put something
+// into it.
+func privateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return err
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return errors.New("it is not a directory")
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("it belongs to user %d, this is user %d", st.Uid, os.Geteuid())
+	case st.Mode&0o022 != 0:
+		return errors.New("others may write it; chmod it to 0700 or choose another")
+	}
+	return nil
+}

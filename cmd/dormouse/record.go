@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// record is an instance as Controller.status shows it.
+type record struct {
+	Callsign      string          `json:"callsign"`
+	Locator       string          `json:"locator"`
+	ClassName     string          `json:"classname"`
+	Configuration json.RawMessage `json:"configuration"`
+	StartupOrder  int             `json:"startuporder"`
+	StartMode     string          `json:"startmode"`
+	State         string          `json:"state"`
+	Requests      int64           `json:"processedrequests"`
+	Observers     int             `json:"observers"`
+	Version       struct {
+		Major int `json:"major"`
+		Minor int `json:"minor"`
+		Patch int `json:"patch"`
+	} `json:"version"`
+
+	PID    int   `json:"pid"`
+	Memory int64 `json:"memory"`
+	Image  *struct {
+		Bytes   int64     `json:"bytes"`
+		Created time.Time `json:"created"`
+	} `json:"image"`
+	Transition string `json:"transition"`
+	Progress   struct {
+		Done  int64 `json:"done"`
+		Total int64 `json:"total"`
+	} `json:"progress"`
+	Reason  string    `json:"reason"`
+	Since   time.Time `json:"since"`
+	Error   string    `json:"error"`
+	History []struct {
+		At      time.Time `json:"at"`
+		Event   string    `json:"event"`
+		From    string    `json:"from"`
+		To      string    `json:"to"`
+		Reason  string    `json:"reason"`
+		Error   string    `json:"error"`
+		Control string    `json:"control"`
+	} `json:"history"`
+
+	raw json.RawMessage // as it came
+}
+
+// state is where the instance stands, also between two of Thunder's states.
+func (r record) state() string {
+	if r.Transition != "" {
+		return r.Transition
+	}
+	return r.State
+}
+
+// active tells whether the plugin runs.
+func (r record) active() bool {
+	return r.State == "activated" || r.State == "suspended" || r.State == "resumed"
+}
+
+func (r record) image() int64 {
+	if r.Image == nil {
+		return 0
+	}
+	return r.Image.Bytes
+}
+
+// records asks for all instances, or only for that of the callsign.
+func (c *client) records(ctx context.Context, callsign string) ([]record, error) {
+	method := "Controller.status"
+	if callsign != "" {
+		method += "@" + callsign
+	}
+	result, err := c.call(ctx, method, nil)
+	if err != nil {
+		return nil, err
+	}
+	var raws []json.RawMessage
+	if err := json.Unmarshal(result, &raws); err != nil {
+		return nil, fmt.Errorf("cannot understand the host's status: %w", err)
+	}
+	all := make([]record, len(raws))
+	for i, raw := range raws {
+		if err := json.Unmarshal(raw, &all[i]); err != nil {
+			return nil, fmt.Errorf("cannot understand the host's status: %w", err)
+		}
+		all[i].raw = raw
+	}
+	return all, nil
+}
+
+// record asks for one instance. When there is none of that name the error lists
+// what may have been meant.
+func (c *client) record(ctx context.Context, callsign string) (record, error) {
+	found, err := c.records(ctx, callsign)
+	switch {
+	case isRemote(err, unknownKey):
+		return record{}, c.unknown(ctx, callsign)
+	case err != nil:
+		return record{}, err
+	case len(found) != 1:
+		return record{}, fmt.Errorf("cannot understand the host's status of %s: it holds %d records", callsign, len(found))
+	}
+	return found[0], nil
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// farewell is how long running requests may keep an ending host waiting.
+	farewell = 2 * time.Second
+	// checkLimit bounds the trial dump and restore at the start.
+	checkLimit = 30 * time.Second
+)
+
+// run starts the plugins, serves until ctx ends or serving fails, and stops the
+// plugins.
+func (h *host) run(ctx context.Context, t *terminal, listeners []net.Listener, logFormat string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var all sync.WaitGroup
+	failures := make([]error, len(listeners))
+	for i, l := range listeners {
+		all.Go(func() {
+			if err := h.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failures[i] = fmt.Errorf("cannot serve any longer: %w", err)
+				cancel()
+			}
+		})
+	}
+	address := listeners[0].Addr().String()
+	h.log.Info().Str("address", address).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
+
+	checked, started := make(chan error, 1), make(chan struct{})
+	all.Go(func() { checked <- h.check(context.WithoutCancel(ctx)) })
+	all.Go(func() { keepWatchdogFed(ctx, h) })
+	all.Go(func() {
+		defer close(started)
+		h.supervisor.Start(ctx)
+	})
+	select {
+	case <-started:
+		h.log.Info().Int("plugins", len(h.plugins())).Msg("ready")
+		notify(ready)
+	case <-ctx.Done():
+	}
+	select {
+	case hibernation := <-checked:
+		if ctx.Err() == nil && showsBanner(logFormat) {
+			t.say("%s", h.banner(address, hibernation))
+		}
+	case <-ctx.Done():
+	}
+
+	<-ctx.Done()
+	notify(stopping)
+	err := h.stop(context.WithoutCancel(ctx), started)
+	all.Wait()
+	return errors.Join(append(failures, err)...)
+}
+
+// check finds out whether plugins can be hibernated here, and says so. It takes
+// a moment and is not cut short: a CRIU killed in its work leaves processes.
+func (h *host) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	begun := time.Now()
+	err := h.engine.Check(ctx)
+	if err != nil {
+		h.log.Warn().Err(err).Msg("hibernation is not available, all else works")
+		return err
+	}
+	h.log.Info().Str("engine", h.engine.Name()).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
+	return nil
+}
+
+// stop ends the front, so that nobody begins anything new, and then the plugins.
+func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
+	force := killOnSignal(h.log)
+	h.log.Info().Msg("ending in order; a second signal kills what still runs")
+	limited, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	if err := h.server.Shutdown(limited); err != nil {
+		_ = h.server.Close()
+	}
+	if err := h.front.Close(limited); err != nil {
+		h.log.Info().Err(err).Msg("cut off the clients that were left")
+	}
+	<-started
+	h.supervisor.Stop(ctx) // bounded by the plugins' own limits
+	if force() {
+		return errSecondSignal
+	}
+	h.log.Info().Msg("ended")
+	return nil
+}

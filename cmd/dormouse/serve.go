@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+)
+
+func prepareServe(flags *flag.FlagSet) action {
+	var path string
+	var o configs.Overrides
+	flags.StringVar(&path, "config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
+	flags.StringVar(&o.Root, "root", "", "keep everything below `DIR`, sockets and images too")
+	flags.StringVar(&o.Listen, "listen", "", "the `ADDRESS` for clients; port 0 takes any, see the file address in the root")
+	flags.StringVar(&o.Communicator, "communicator", "", "the `PATH` of the native clients' socket; what runs has its sockets beside it")
+	flags.StringVar(&o.Criu, "criu", "", "the `PATH` of CRIU's executable")
+	flags.StringVar(&o.LogLevel, "log-level", "", "the least `LEVEL` that is logged: trace, debug, info, warn or error")
+	flags.StringVar(&o.LogFormat, "log-format", "", "the `FORMAT` of the log on standard error: console, json, or auto")
+	return func(ctx context.Context, t *terminal, _ []string) error {
+		config, err := configs.Load(path, os.Getenv, o)
+		if err != nil {
+			return fmt.Errorf("cannot start with this configuration:\n%w", err)
+		}
+		log, err := openLog(t, config.Host)
+		if err != nil {
+			return err
+		}
+		return serve(ctx, t, config, log)
+	}
+}
+
+// openLog makes the host's log on standard error: lines for a person who
+// watches, else JSON.
+func openLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
+	level, err := zerolog.ParseLevel(h.LogLevel)
+	if err != nil {
+		return zerolog.Nop(), err
+	}
+	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
+	w := t.err
+	if h.LogFormat == "console" || h.LogFormat == "auto" && t.errShown {
+		w = zerolog.ConsoleWriter{
+			Out:        t.err,
+			NoColor:    !t.errShown || os.Getenv("NO_COLOR") != "",
+			TimeFormat: "15:04:05.000",
+		}
+	}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
+}

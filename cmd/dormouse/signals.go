@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/internal/procfs"
+)
+
+// errSecondSignal is why a host ends that was not given the time to end in
+// order.
+var errSecondSignal = errors.New("ended by force: a second signal came before every plugin had ended")
+
+// killOnSignal waits for one more signal and then kills every process that the
+// host has started, again and again, since what the host undoes may start
+// others. The returned function ends it and tells whether that happened.
+func killOnSignal(log zerolog.Logger) (end func() bool) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	forced := false
+	var all sync.WaitGroup
+	all.Go(func() {
+		select {
+		case <-done:
+			return
+		case s := <-signals:
+			log.Warn().Stringer("signal", s).Msg("killing what still runs")
+			forced = true
+		}
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			killDescendants()
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() bool {
+		signal.Stop(signals)
+		close(done)
+		all.Wait()
+		return forced
+	}
+}
+
+// killDescendants ends the plugins' trees and CRIU's processes.
+func killDescendants() {
+	for _, pid := range procfs.Tree(os.Getpid())[1:] {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
+	}
+}

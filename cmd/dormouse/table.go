@@ -1,0 +1,44 @@
+package main
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// table is rows of cells that are to stand below each other.
+type table struct{ rows [][]string }
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// text aligns the columns. Lines longer than width are cut, unless it is 0.
+func (t *table) text(width int) string {
+	var widths []int
+	for _, row := range t.rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var text strings.Builder
+	for _, row := range t.rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(cell)
+			if i < len(row)-1 {
+				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+			}
+		}
+		text.WriteString(cut(strings.TrimRight(line.String(), " "), width) + "\n")
+	}
+	return text.String()
+}
+
+func cut(line string, width int) string {
+	runes := []rune(line)
+	if width <= 1 || len(runes) <= width {
+		return line
+	}
+	return string(runes[:width-1]) + "…"
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// verb is one row of what the program can do; help is made from the rows.
+type verb struct {
+	name string
+	// args is how usage writes what follows the name. It is also the rule:
+	// brackets mean that a word may be left out, dots that more may follow.
+	args    string
+	summary string
+	doc     string
+	example string
+	// prepare declares the flags and returns what to do once they are read.
+	prepare func(*flag.FlagSet) action
+}
+
+// action is the work of a verb with its positional arguments.
+type action func(ctx context.Context, t *terminal, args []string) error
+
+func verbs() []verb {
+	return []verb{
+		{
+			name: "serve", summary: "run the host",
+			doc: "Runs the host until it gets SIGTERM or Ctrl-C, then ends every plugin in order.\n" +
+				"Flags are stronger than DORMOUSE_* variables, which are stronger than the file.",
+			example: "dormouse serve --config configs/sample.toml --root .run",
+			prepare: prepareServe,
+		},
+		{
+			name: "plugin list", summary: "every instance and where it stands",
+			example: "dormouse plugin list",
+			prepare: prepareList,
+		},
+		{
+			name: "plugin show", args: "NAME", summary: "all that is known of one instance, with its history",
+			example: "dormouse plugin show Counter",
+			prepare: prepareShow,
+		},
+		{
+			name: "plugin activate", args: "NAME...", summary: "start a plugin, or wake a hibernated one",
+			example: "dormouse plugin activate Counter",
+			prepare: prepareOperation(activating),
+		},
+		{
+			name: "plugin deactivate", args: "NAME...", summary: "end a plugin",
+			doc:     "A hibernated plugin is woken first, so that it can store what it wants to keep.",
+			example: "dormouse plugin deactivate Counter",
+			prepare: prepareOperation(deactivating),
+		},
+		{
+			name: "plugin suspend", args: "NAME...", summary: "ask a plugin to pause its work",
+			doc:     "Only a suspended plugin can be hibernated.",
+			example: "dormouse plugin suspend Counter",
+			prepare: prepareOperation(suspending),
+		},
+		{
+			name: "plugin resume", args: "NAME...", summary: "ask a plugin to go on; starts or wakes it if it must",
+			example: "dormouse plugin resume Counter",
+			prepare: prepareOperation(resuming),
+		},
+		{
+			name: "plugin hibernate", args: "NAME...", summary: "put a suspended plugin to sleep on disk",
+			doc: "The plugin's processes are written to disk and ended, which frees their memory.\n" +
+				"`dormouse plugin activate NAME` brings them back as they were.",
+			example: "dormouse plugin suspend Counter && dormouse plugin hibernate Counter",
+			prepare: prepareHibernate,
+		},
+		{
+			name: "call", args: "CALLSIGN.METHOD [PARAMS]", summary: "call a method of a plugin, or of the Controller",
+			doc:     "PARAMS is JSON, @FILE to read it from a file, or - to read it from standard input.",
+			example: `dormouse call Counter.increment '{"by":1}'`,
+			prepare: prepareCall,
+		},
+		{
+			name: "events", args: "[CALLSIGN[.EVENT]...]", summary: "follow what happens until Ctrl-C",
+			doc:     "Shows every event, or only those of the callsigns and events named.",
+			example: "dormouse events Counter.changed",
+			prepare: prepareEvents,
+		},
+		{
+			name: "config check", summary: "say what is wrong with a configuration",
+			doc:     "Prints every problem with its file and line, and exits with 1 if there is one.",
+			example: "dormouse config check --config configs/sample.toml",
+			prepare: prepareConfigCheck,
+		},
+		{
+			name: "doctor", summary: "check whether this machine can hibernate plugins",
+			doc: "Dumps and restores a process of its own, since nothing less proves that it works.\n" +
+				"Exits with 0 if hibernation works and with 1 if it does not.",
+			example: "dormouse doctor",
+			prepare: prepareDoctor,
+		},
+		{name: "version", summary: "the version of this program", example: "dormouse version", prepare: prepareVersion},
+		{name: "help", args: "[VERB...]", summary: "this list, or how a verb is used", example: "dormouse help plugin hibernate", prepare: prepareHelp},
+	}
+}
+
+// dispatch finds the verb that args begin with and carries it out.
+func dispatch(ctx context.Context, t *terminal, args []string) error {
+	if len(args) == 0 {
+		t.complain("%s", overview(""))
+		return &usageError{}
+	}
+	switch args[0] {
+	case "-h", "-help", "--help":
+		args = []string{"help"}
+	case "-version", "--version":
+		args = []string{"version"}
+	}
+	v, rest, err := findVerb(args)
+	if err != nil {
+		return err
+	}
+	if v == nil { // the first word of several verbs
+		if len(rest) == 0 {
+			t.complain("%s", overview(args[0]))
+			return &usageError{}
+		}
+		t.say("%s", overview(args[0]))
+		return nil
+	}
+	command := "dormouse " + v.name
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	act := v.prepare(flags)
+	positional, err := parseFlags(flags, rest)
+	if errors.Is(err, flag.ErrHelp) {
+		t.say("%s", v.help())
+		return nil
+	}
+	if err == nil {
+		err = checkArity(v.args, positional)
+	}
+	if err != nil {
+		return &usageError{command, err}
+	}
+	err = act(ctx, t, positional)
+	if usage, ok := errors.AsType[*usageError](err); ok && usage.command == "" {
+		usage.command = command
+	}
+	return err
+}
+
+// findVerb returns the row and the words after its name. It returns no row and
+// no error when the first word alone begins the names of several.
+func findVerb(args []string) (*verb, []string, error) {
+	all := verbs()
+	group := false
+	var names []string
+	for i, v := range all {
+		name := strings.Fields(v.name)
+		names = append(names, v.name)
+		if len(args) >= len(name) && slices.Equal(args[:len(name)], name) {
+			return &all[i], args[len(name):], nil
+		}
+		group = group || len(name) > 1 && name[0] == args[0]
+	}
+	command := strings.Join(args[:min(2, len(args))], " ")
+	switch {
+	case group && len(args) == 1, group && (args[1] == "-h" || args[1] == "-help" || args[1] == "--help"):
+		return nil, args[1:], nil
+	case strings.HasPrefix(args[0], "-"):
+		return nil, nil, &usageError{"dormouse", fmt.Errorf("the verb comes before its flags, %s stands first", args[0])}
+	case !group:
+		command = args[0]
+	}
+	return nil, nil, &usageError{"dormouse", fmt.Errorf("there is no verb %q%s", command, orSo(command, names))}
+}
+
+// checkArity holds the positional arguments against what usage promises.
+func checkArity(usage string, args []string) error {
+	words := strings.Fields(usage)
+	least, endless := 0, false
+	for _, word := range words {
+		if !strings.HasPrefix(word, "[") {
+			least++
+		}
+		endless = endless || strings.Contains(word, "...")
+	}
+	switch {
+	case len(args) < least:
+		return fmt.Errorf("%s is missing", words[len(args)])
+	case !endless && len(args) > len(words):
+		return fmt.Errorf("%q is one argument too many", args[len(words)])
+	}
+	return nil
+}
