@@ -151,7 +151,6 @@ func (s *Slot) newManifest(e Engine, t Tree) (*manifest, error) {
 		ID:         newID(),
 		Callsign:   s.callsign,
 		Generation: used + 1,
-		Created:    time.Now().Round(0),
 		Engine:     e.Name(),
 		Kernel:     kernelRelease(),
 		BootID:     bootID(),
@@ -162,6 +161,7 @@ func (s *Slot) newManifest(e Engine, t Tree) (*manifest, error) {
 // describeTree notes what the tasks may do, and what they run from if that is no
 // longer what it was before the dump.
 func (m *manifest) describeTree(pids []int, t tagger) (err error) {
+	m.Created = time.Now().Round(0)
 	if m.Tasks, err = procfs.Tasks(pids); err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 	opts.Pid = new(int32(d.PID))
 	opts.LeaveStopped = new(true)
 	opts.LinkRemap = new(true)
-	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, (*gocriu.Criu).Dump); err != nil {
+	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, func() {}, (*gocriu.Criu).Dump); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	if err := waitStopped(ctx, d.PID); err != nil {
@@ -137,7 +137,8 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process,
 	opts.LeaveStopped = new(true)
 	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
 	born := &births{}
-	err := e.run(ctx, r.Dir, r.Cgroup, opts, r.Files, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
+	giveUp := func() { born.kill(r.Cgroup) }
+	err := e.run(ctx, r.Dir, r.Cgroup, opts, r.Files, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
 		return c.Restore(opts, born)
 	})
 	if err == nil && born.root == 0 {
@@ -168,8 +169,8 @@ func options() *rpc.CriuOpts {
 }
 
 // run has one CRIU process carry operation out. It returns what CRIU's log says
-// when that fails, and kills CRIU when ctx ends.
-func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited,
+// when that fails. When ctx ends it kills CRIU and calls giveUp.
+func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited, giveUp func(),
 	operation func(*gocriu.Criu, *rpc.CriuOpts, gocriu.Notify) error,
 ) error {
 	images, err := os.Open(dir)
@@ -194,9 +195,17 @@ func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts
 	if err != nil {
 		return fmt.Errorf("cannot start CRIU: %w", err)
 	}
-	watchdog := context.AfterFunc(ctx, p.kill)
+	gaveUp := make(chan struct{})
+	watchdog := context.AfterFunc(ctx, func() {
+		defer close(gaveUp)
+		p.kill()
+		giveUp()
+	})
 	err = operation(p.rpc, opts, gocriu.NoNotify{})
 	killed := !watchdog()
+	if killed {
+		<-gaveUp // or it would hit the next attempt
+	}
 	p.end() // how it ends changes nothing about what it did
 	switch {
 	case err != nil && killed:

@@ -302,3 +302,27 @@ func wait(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
+
+// However late it is given up, an operation ends and leaves nothing.
+func TestGivingUpMidway(t *testing.T) {
+	e := open(t)
+	dir := t.TempDir()
+	s := start(t)
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	s.End(t)
+	for _, cgroup := range []string{s.cgroup, ""} {
+		for after := range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*time.Millisecond)
+			root, err := e.Restore(ctx, hibernate.Restore{Dir: dir, Cgroup: cgroup, Files: s.Files(t)})
+			cancel()
+			if err == nil { // it was quicker
+				must(t, root.Kill())
+				_, err = root.Wait()
+				must(t, err)
+			}
+			if left := procfs.Children(os.Getpid()); len(left) != 0 {
+				t.Fatalf("given up after %d ms in cgroup %q: children left: %v", after, cgroup, left)
+			}
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -70,8 +71,24 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernat
 	return p, err
 }
 
-// kill ends CRIU in the middle of its work.
-func (p *process) kill() { _ = syscall.Kill(p.pid, syscall.SIGKILL) }
+// kill ends CRIU in the middle of its work, with the helpers that it forked: as
+// long as one of them holds the socket go-criu waits for an answer. They are
+// stopped first, since a process that is to stop forks no more.
+func (p *process) kill() {
+	tree := []int{}
+	for now := []int{p.pid}; len(now) > len(tree); now = procfs.Tree(p.pid) {
+		tree = now
+		signalAll(tree, syscall.SIGSTOP)
+	}
+	signalAll(tree, syscall.SIGKILL)
+}
+
+// signalAll ignores those that are gone.
+func signalAll(pids []int, s syscall.Signal) {
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, s)
+	}
+}
 
 // end returns when CRIU has ended, now that nobody needs it any more.
 func (p *process) end() {
@@ -150,38 +167,50 @@ func waitStopped(ctx context.Context, root int) error {
 // births notes the processes that a restore makes.
 type births struct {
 	gocriu.NoNotify
-	first int // root, as soon as it exists
-	root  int // root, when it is complete
+	first atomic.Int64 // root, as soon as it exists
+	root  int          // root, when it is complete
+	ended []int        // those that kill was for
 }
 
 // SetupNamespaces is told the root before anything is in it.
 func (b *births) SetupNamespaces(pid int32) error {
-	b.first = int(pid)
+	b.first.Store(int64(pid))
 	return nil
 }
 
 // PostRestore is told the root when the tree is complete.
 func (b *births) PostRestore(pid int32) error {
-	b.first, b.root = int(pid), int(pid)
+	b.first.Store(int64(pid))
+	b.root = int(pid)
 	return nil
 }
 
-// end kills and reaps what a failed restore left of the root. CRIU may have been
-// killed before it told the PID; the cgroup has it then.
-func (b *births) end(cgroup string) error {
-	left := make(map[int]bool)
-	if b.first != 0 {
-		left[b.first] = true
-	}
-	if cgroup != "" {
-		for _, child := range procfs.Children(os.Getpid()) {
-			if inCgroup(child, cgroup) {
-				left[child] = true
-			}
+// kill ends the root that is being made, and with it its PID namespace: it holds
+// CRIU's socket as well.
+func (b *births) kill(cgroup string) {
+	b.ended = b.roots(cgroup)
+	signalAll(b.ended, syscall.SIGKILL)
+}
+
+// roots are the processes that a restore has made children of this one. CRIU may
+// be killed before it tells of the root.
+func (b *births) roots(cgroup string) []int {
+	var roots []int
+	first := int(b.first.Load())
+	for _, child := range procfs.Children(os.Getpid()) {
+		if child == first || inCgroup(child, cgroup) || cgroup == "" && isHalfMade(child) {
+			roots = append(roots, child)
 		}
 	}
+	return roots
+}
+
+// end kills and reaps what a failed restore left.
+func (b *births) end(cgroup string) error {
 	var errs []error
-	for pid := range left {
+	left := append(b.roots(cgroup), b.ended...)
+	slices.Sort(left)
+	for _, pid := range slices.Compact(left) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			errs = append(errs, err)
 			continue
@@ -193,9 +222,19 @@ func (b *births) end(cgroup string) error {
 	return errors.Join(errs...)
 }
 
+// isHalfMade tells a process that CRIU has begun to restore: it looks like CRIU
+// until it has its own memory.
+func isHalfMade(pid int) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(line), "criu: restore --rpc")
+}
+
 // inCgroup tells whether the process, alive or a zombie, belongs to the cgroup
 // that is mounted at dir.
 func inCgroup(pid int, dir string) bool {
+	if dir == "" {
+		return false
+	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return false
