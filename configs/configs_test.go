@@ -228,14 +228,15 @@ func TestCheckCallsign(t *testing.T) {
 	}
 	const form = `is not a callsign: it must be a letter, then at most 63 letters, digits, "_", "." or "-"`
 	for bad, want := range map[string]string{
-		"":           `a callsign must not be empty`,
-		"9a":         `"9a" ` + form,
-		"a/b":        `"a/b" ` + form,
-		"a\n":        `"a\n" ` + form,
-		long + "a":   `"` + long + `a" ` + form,
-		"a..b":       `"a..b" is not a callsign: it must not hold ".." nor end in "."`,
-		"a.":         `"a." is not a callsign: it must not hold ".." nor end in "."`,
-		"controller": `the callsign "controller" is reserved: the host itself answers to it`,
+		"":             `a callsign must not be empty`,
+		"9a":           `"9a" ` + form,
+		"a/b":          `"a/b" ` + form,
+		"a\n":          `"a\n" ` + form,
+		long + "a":     `"` + long + `a" ` + form,
+		"a..b":         `"a..b" is not a callsign: it must not hold ".." nor end in "."`,
+		"a.":           `"a." is not a callsign: it must not hold ".." nor end in "."`,
+		"controller":   `the callsign "controller" is reserved: the host itself answers to it`,
+		"Communicator": `the callsign "Communicator" is reserved: the native clients' socket is called so, beside the instances' directories`,
 	} {
 		if err := configs.CheckCallsign(bad); err == nil || err.Error() != want {
 			t.Errorf("%q: got error %v, want %s", bad, err, want)

@@ -81,6 +81,8 @@ func CheckCallsign(name string) error {
 		return fmt.Errorf(`%q is not a callsign: it must not hold ".." nor end in "."`, name)
 	case strings.EqualFold(name, "Controller"):
 		return fmt.Errorf("the callsign %q is reserved: the host itself answers to it", name)
+	case strings.EqualFold(name, "communicator"):
+		return fmt.Errorf("the callsign %q is reserved: the native clients' socket is called so, beside the instances' directories", name)
 	}
 	return nil
 }

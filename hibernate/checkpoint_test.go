@@ -284,7 +284,7 @@ func TestImageIsRefused(t *testing.T) {
 		"no manifest": {func(b *bench) error { return os.Remove(b.path(image + "manifest")) }, "it has no manifest"},
 		"another host's": {
 			func(b *bench) error {
-				err := os.Remove(b.path("key"))
+				err := os.Remove(b.path(".key"))
 				other, oerr := hibernate.OpenStore(b.dir)
 				b.slot = other.Slot("Counter")
 				return errors.Join(err, oerr)
@@ -396,7 +396,7 @@ func TestOpenStoreRemovesWhatIsUnfinished(t *testing.T) {
 
 func TestOpenStoreRefusesABadKey(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(dir, "key"), []byte("short"), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, ".key"), []byte("short"), 0o600))
 	if _, err := hibernate.OpenStore(dir); err == nil || !strings.Contains(err.Error(), "has 5 bytes, not 32") {
 		t.Errorf("error %v", err)
 	}

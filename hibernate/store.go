@@ -14,7 +14,7 @@ import (
 
 // What lies in a store:
 //
-//	key                          32 random bytes; images sealed with others are foreign
+//	.key                         32 random bytes; images sealed with others are foreign
 //	<callsign>/generation        the highest generation that was ever woken
 //	<callsign>/image/            the committed image
 //	<callsign>/image/manifest    what it is, sealed
@@ -22,7 +22,7 @@ import (
 //	<callsign>/trash-*/          an image that is being removed
 //	<callsign>/refused/          the last image that could not be woken
 const (
-	keyName        = "key"
+	keyName        = ".key" // no callsign begins with a dot
 	generationName = "generation"
 	generationNew  = "generation.new"
 	imageName      = "image"
