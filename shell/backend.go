@@ -49,7 +49,8 @@ type Hibernator interface {
 // Sink is how a backend tells its shell what happens by itself. Its methods
 // may be called from any goroutine and don't block for long.
 type Sink interface {
-	// Exited must be called once when a plugin ends that nobody asked to end.
+	// Exited must be called once when a plugin ends that nobody asked to end,
+	// never after the Stop that cleared it away has returned.
 	Exited(err error)
 	// Notify passes an event of the plugin on.
 	Notify(n Notification)

@@ -47,12 +47,13 @@ func (s *Shell) call(ctx context.Context, deliver func(context.Context) error) e
 	stop := context.AfterFunc(end, cancel)
 	defer stop()
 	err = deliver(ctx)
+	_, answered := errors.AsType[*PluginError](err)
 	switch {
-	case err == nil:
-		return nil
+	case err == nil || answered:
+		return err
 	case end.Err() != nil:
 		return fmt.Errorf("%w: it was ended while the call ran", ErrUnavailable)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, s.config.CallTimeout)
 	}
 	return err
@@ -69,17 +70,11 @@ func (s *Shell) admit(ctx context.Context) (context.Context, error) {
 		}
 	}()
 	for {
-		s.mu.Lock()
-		state, changed := s.state, s.changed
-		if state == Activated {
-			end := s.flight.enter()
-			s.mu.Unlock()
-			return end, nil
-		}
-		s.mu.Unlock()
-
+		end, state := s.board()
 		wakes := s.config.OnCall == configs.OnCallWake
 		switch {
+		case end != nil:
+			return end, nil
 		case !wakes && (state == Hibernated || state == Hibernating):
 			return nil, ErrHibernated
 		case !wakes, state != Hibernated && state != Hibernating && state != Waking && state != Activation:
@@ -91,18 +86,53 @@ func (s *Shell) admit(ctx context.Context) (context.Context, error) {
 				return nil, ErrBusy
 			}
 		}
-		if state == Hibernated {
-			if err := s.Activate(ctx, Automatic); err != nil {
-				return nil, fmt.Errorf("cannot wake the instance for the call: %w", err)
-			}
-			continue
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: it is still %s", ErrTimedOut, state)
+		if err := s.awaken(ctx); err != nil {
+			return nil, err
 		}
 	}
+}
+
+// board lets the call in when the instance is activated. State and count are
+// one: whoever leaves Activated may rely on seeing every call that got in.
+func (s *Shell) board() (end context.Context, state State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == Activated {
+		end = s.flight.enter()
+	}
+	return end, s.state
+}
+
+// awaken returns when the operations that came before are over and the
+// instance, if they leave it hibernated, is awake. The call may give up before
+// that; the waking goes on.
+func (s *Shell) awaken(ctx context.Context) error {
+	woken := make(chan error, 1)
+	begun := s.later(func() {
+		woken <- s.operate(ctx, Wake, s.activationLimit(), func(ctx context.Context) error {
+			if s.State() != Hibernated {
+				return nil
+			}
+			return s.activate(ctx, Automatic)
+		})
+	})
+	if !begun {
+		return errClosing
+	}
+	var err error
+	select {
+	case err = <-woken:
+	case <-ctx.Done():
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%w: it is still %s", ErrTimedOut, s.State())
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("cannot wake the instance for the call: %w", err)
+	}
+	return nil
 }
 
 // flight counts the calls that are on their way through a plugin.

@@ -44,6 +44,9 @@ var (
 	ErrBusy = errors.New("too many calls wait for the instance")
 )
 
+// errClosing is what operations are refused with once the host shuts down.
+var errClosing = fmt.Errorf("%w: the host is shutting down", ErrUnavailable)
+
 // PluginError is what a plugin answered instead of a result.
 type PluginError struct {
 	// Code is Thunder's error number, or a JSON-RPC code when negative.

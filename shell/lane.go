@@ -2,22 +2,18 @@ package shell
 
 import (
 	"context"
-	"fmt"
-	"sync"
+	"sync/atomic"
 )
 
 // lane lets the operations of one instance through one at a time, in the order
 // in which they came.
 type lane struct {
-	turn chan struct{} // holds the one token
-	mu   sync.Mutex
-	now  *operation // the operation that has the turn
-}
+	turn  chan struct{} // holds the one token
+	ended atomic.Int64  // how many operations there have been
 
-type operation struct {
-	event Event
-	done  chan struct{}
-	err   error // valid when done is closed
+	// What ended last is read and written by whoever has the turn.
+	last Event
+	err  error
 }
 
 func newLane() *lane {
@@ -26,41 +22,40 @@ func newLane() *lane {
 	return l
 }
 
-// do runs work when its turn has come. If an operation for the same event is
-// already running, do joins it and returns its result. It returns
-// ErrInProgress when ctx ends before the turn comes; work itself is never
-// abandoned by its caller.
+// do runs work when its turn has come. Where an operation for the same event
+// was under way while do waited, and no other since, its result is taken over
+// and work does not run: many who ask for the same at once cause it once. Only
+// an Exit is no request but news, and always looked at.
+//
+// It returns ErrInProgress when ctx ends before the turn comes. Once work runs,
+// do returns with it, whatever becomes of ctx.
 func (l *lane) do(ctx context.Context, event Event, work func() error) error {
-	l.mu.Lock()
-	running := l.now
-	l.mu.Unlock()
-	if running != nil && running.event == event {
-		select {
-		case <-running.done:
-			return running.err
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %s", ErrInProgress, running.event)
-		}
-	}
-
-	select {
-	case <-l.turn:
-	case <-ctx.Done():
+	came := l.ended.Load()
+	if !l.take(ctx) {
 		return ErrInProgress
 	}
-	op := &operation{event: event, done: make(chan struct{})}
-	l.set(op)
-	defer func() {
-		l.set(nil)
-		close(op.done)
-		l.turn <- struct{}{}
-	}()
-	op.err = work()
-	return op.err
+	defer func() { l.turn <- struct{}{} }()
+	if l.last == event && l.ended.Load() > came && event != Exit {
+		return l.err
+	}
+	l.err = work()
+	l.last = event
+	l.ended.Add(1)
+	return l.err
 }
 
-func (l *lane) set(op *operation) {
-	l.mu.Lock()
-	l.now = op
-	l.mu.Unlock()
+// take waits for the turn. One that is free is taken even when ctx has ended,
+// for nothing is in progress then.
+func (l *lane) take(ctx context.Context) bool {
+	select {
+	case <-l.turn:
+		return true
+	default:
+	}
+	select {
+	case <-l.turn:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -36,8 +36,11 @@ type Shell struct {
 	lane   *lane
 	flight flight
 	held   atomic.Int64 // calls that wait for a wake
-	// background holds the operations that the backend's reports began.
+	// background holds the operations that nobody waits for: those that the
+	// backend's reports or held calls began.
 	background sync.WaitGroup
+
+	telling sync.Mutex // held from a change until the observer knows, so that it hears them in order
 
 	mu         sync.Mutex // guards assignments only, never held while working
 	state      State
@@ -46,8 +49,9 @@ type Shell struct {
 	since      time.Time
 	failure    error
 	info       Information
-	generation int           // counts processes, so that the end of an old one is told from that of the present
-	changed    chan struct{} // closed and replaced at every change of state
+	generation int  // counts processes, so that the end of an old one is told from that of the present
+	changes    int  // counts transitions
+	closing    bool // only deactivations follow
 	history    []Transition
 }
 
@@ -74,7 +78,6 @@ func New(o Options) *Shell {
 		state:          Deactivated,
 		reason:         Startup,
 		since:          time.Now(),
-		changed:        make(chan struct{}),
 	}
 	s.flight.open()
 	s.backend = o.Backend(sink{s})
@@ -95,9 +98,12 @@ func (s *Shell) Callsign() string { return s.config.Callsign }
 // Config is what the instance was made from.
 func (s *Shell) Config() configs.Plugin { return s.config }
 
-// Close returns when nothing of the shell runs any more. The instance must have
-// been deactivated, or be hibernated.
-func (s *Shell) Close() { s.background.Wait() }
+// Close makes the shell refuse every operation, and returns when nothing of it
+// runs any more. The instance must have been deactivated, or be hibernated.
+func (s *Shell) Close() {
+	s.close()
+	s.background.Wait()
+}
 
 // InProcess tells that the plugin is part of the host.
 func (s *Shell) InProcess() bool { return s.hibernator == nil }
@@ -111,9 +117,14 @@ func (s *Shell) Activate(ctx context.Context, why Reason) error {
 }
 
 // Deactivate ends the plugin. A hibernated one is woken first, so that it can
-// store what it wants to keep; only when the host shuts down it sleeps on. It
-// does nothing when the plugin is not running.
+// store what it wants to keep. It does nothing when the plugin is not running.
+//
+// With the reason Shutdown it is the last operation: what is not running stays
+// as it is, also hibernated, and whatever waits or comes later is refused.
 func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
+	if why == Shutdown {
+		s.close()
+	}
 	return s.operate(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
 		return s.deactivate(ctx, why)
 	})
@@ -192,9 +203,12 @@ func (s *Shell) deactivate(ctx context.Context, why Reason) error {
 	case Deactivated:
 		return nil
 	case Unavailable:
+		if s.isClosing() {
+			return nil
+		}
 		return s.step(ctx, Deactivate, why, func(context.Context) error { return nil })
 	case Hibernated:
-		if why == Shutdown {
+		if s.isClosing() {
 			return nil // the image waits for the next host
 		}
 		if err := s.step(ctx, Wake, why, s.wake); err != nil {
@@ -238,26 +252,30 @@ func (s *Shell) startControl(ctx context.Context, control statecontrol.Controlle
 		}
 		now = statecontrol.Resumed
 	}
-	if now == statecontrol.Uninitialized {
-		now = statecontrol.Suspended
+	if now != statecontrol.Resumed {
+		now = statecontrol.Suspended // Thunder knows no third one for an active plugin
 	}
 	s.controlled(now)
 	return nil
 }
 
-// end is the work of a deactivation.
+// end is the work of a deactivation. Calls that don't end in time are given up,
+// but the plugin still gets to store what it wants to keep.
 func (s *Shell) end(ctx context.Context, why Reason) error {
-	limited, cancel := context.WithTimeout(ctx, time.Duration(s.config.StopTimeout))
-	defer cancel()
-	err := s.flight.drain(limited)
+	drained := s.stopping(ctx, s.flight.drain)
 	s.flight.close()
-	if err == nil {
-		err = s.backend.Deinitialize(limited, why)
-	}
-	if err != nil && !errors.Is(err, ErrExited) {
+	told := s.stopping(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })
+	if err := errors.Join(drained, told); err != nil && !errors.Is(err, ErrExited) {
 		s.log.Warn().Err(err).Msg("the plugin did not end in order")
 	}
 	return s.backend.Stop(ctx)
+}
+
+// stopping does one part of a deactivation within the stop timeout.
+func (s *Shell) stopping(ctx context.Context, part func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.StopTimeout))
+	defer cancel()
+	return part(ctx)
 }
 
 // request is suspend and resume.
@@ -310,6 +328,28 @@ func (s *Shell) deactivationLimit() time.Duration {
 	return s.hibernateLimit + 3*time.Duration(s.config.StopTimeout)
 }
 
+// later runs work in the background unless the shell is closing.
+func (s *Shell) later(work func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.background.Go(work)
+	}
+	return !s.closing
+}
+
+func (s *Shell) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+}
+
+func (s *Shell) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
 func (s *Shell) resumed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -341,32 +381,3 @@ func (s *Shell) observe(t Transition) {
 	}
 	s.observer.Transition(t)
 }
-
-// sink is the shell as its backend sees it.
-type sink struct{ s *Shell }
-
-func (k sink) Exited(err error) {
-	s := k.s
-	s.mu.Lock()
-	generation := s.generation
-	s.mu.Unlock()
-	s.flight.close()
-	limit := s.deactivationLimit()
-	s.background.Go(func() {
-		_ = s.operate(context.Background(), Exit, limit, func(ctx context.Context) error {
-			s.mu.Lock()
-			stale := s.generation != generation || s.state != Activated
-			s.mu.Unlock()
-			if stale {
-				return nil
-			}
-			return s.step(ctx, Exit, Failure, func(ctx context.Context) error {
-				return errors.Join(err, s.backend.Stop(ctx))
-			})
-		})
-	})
-}
-
-func (k sink) Notify(n Notification) { k.s.observer.Notification(k.s.Callsign(), n) }
-
-func (k sink) ControlChanged(to statecontrol.State) { k.s.controlled(to) }

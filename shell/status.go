@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"slices"
 	"time"
 
 	"dormouse/configs"
@@ -38,12 +39,12 @@ type Status struct {
 	Config      configs.Plugin
 	Information Information
 	State       State
-	// Control is empty when the plugin has no state control or is not active.
+	// Control is empty when the plugin has no state control or is deactivated.
 	Control statecontrol.State
 	Reason  Reason
 	// Since is when State was entered.
 	Since time.Time
-	// Err is why the last operation failed, nil after one that succeeded.
+	// Err is what went wrong on the way to State, nil when nothing did.
 	Err   error
 	Facts Facts
 	// Image is nil when the plugin is not hibernated.
@@ -55,10 +56,33 @@ type Status struct {
 }
 
 // Status tells where the instance stands. It waits for no operation and wakes
-// nothing.
+// nothing. What it says of the plugin belongs to the state it tells: when that
+// changes meanwhile, Status looks again.
 func (s *Shell) Status() Status {
+	for {
+		st, changes := s.recorded()
+		st.Facts = s.backend.Facts()
+		if s.hibernator != nil {
+			switch st.State {
+			case Hibernated:
+				st.Image = s.hibernator.Image()
+			case Hibernating, Waking:
+				st.Progress = s.hibernator.Progress()
+			default:
+			}
+		}
+		if _, now := s.recorded(); now == changes {
+			return st
+		}
+	}
+}
+
+// recorded is the part of the status that the shell knows itself, and the
+// number of changes that led to it.
+func (s *Shell) recorded() (st Status, changes int) {
 	s.mu.Lock()
-	st := Status{
+	defer s.mu.Unlock()
+	return Status{
 		Config:      s.config,
 		Information: s.info,
 		State:       s.state,
@@ -66,20 +90,8 @@ func (s *Shell) Status() Status {
 		Reason:      s.reason,
 		Since:       s.since,
 		Err:         s.failure,
-		History:     append([]Transition(nil), s.history...),
-	}
-	s.mu.Unlock()
-	st.Facts = s.backend.Facts()
-	if s.hibernator != nil {
-		switch st.State {
-		case Hibernated:
-			st.Image = s.hibernator.Image()
-		case Hibernating, Waking:
-			st.Progress = s.hibernator.Progress()
-		default:
-		}
-	}
-	return st
+		History:     slices.Clone(s.history),
+	}, s.changes
 }
 
 // State is where the instance stands.

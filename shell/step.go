@@ -9,12 +9,20 @@ import (
 	"dormouse/statecontrol"
 )
 
-// operate gives work its turn in the lane and a deadline that the caller's
-// going away does not shorten.
+// operate gives work its turn in the lane, for which it waits up to limit, and
+// then as long again, which the caller's going away does not shorten. In a shell
+// that closes, it waits for the one operation that still runs, until that ends.
 func (s *Shell) operate(ctx context.Context, event Event, limit time.Duration, work func(context.Context) error) error {
-	wait, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+	wait := ctx
+	if !s.isClosing() {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	return s.lane.do(wait, event, func() error {
+		if event != Deactivate && s.isClosing() {
+			return fmt.Errorf("cannot %s: %w", event, errClosing)
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		return work(ctx)
@@ -26,8 +34,8 @@ func (s *Shell) operate(ctx context.Context, event Event, limit time.Duration, w
 // row names for its outcome. The caller has the turn.
 func (s *Shell) step(ctx context.Context, event Event, why Reason, work func(context.Context) error) error {
 	s.mu.Lock()
-	from := s.state
-	row, ok := lookup(event, from)
+	row, ok := lookup(event, s.state)
+	before := s.reason
 	if ok && row.Needs != "" && s.control != row.Needs {
 		ok = false
 	}
@@ -42,17 +50,20 @@ func (s *Shell) step(ctx context.Context, event Event, why Reason, work func(con
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", ErrTimedOut, err)
 	}
-	switch {
-	case err == nil && row.Then != row.From:
-		s.enter(row.Then, event, why, nil)
-	case errors.Is(err, ErrExited) && row.Else == Activated && row.During != "":
-		// The plugin did not survive what should have left it unharmed.
-		return s.step(ctx, Exit, Failure, func(ctx context.Context) error {
-			return errors.Join(err, s.backend.Stop(ctx))
-		})
-	case err != nil && row.During != "":
-		s.enter(row.Else, event, reasonOf(event, err, why), err)
+	to, reason := row.Then, why
+	if err != nil {
+		to, reason = row.Else, reasonOf(event, err, why)
 	}
+	if to == s.State() {
+		return err
+	}
+	if err != nil && to == Activated {
+		if errors.Is(err, ErrExited) { // it did not survive what should have left it unharmed
+			return s.step(ctx, Exit, Failure, s.bury(err))
+		}
+		reason = before // it runs on, for the reason it was started
+	}
+	s.enter(to, event, reason, err)
 	return err
 }
 
@@ -71,30 +82,21 @@ func (s *Shell) illegal(event Event) error {
 
 // enter assigns the state, remembers the transition and tells the observer.
 func (s *Shell) enter(to State, event Event, why Reason, err error) {
-	t := Transition{Callsign: s.Callsign(), Event: event, To: to, At: time.Now(), Err: err}
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	s.mu.Lock()
-	t.From = s.state
-	back := event == Hibernate && to == Activated
-	s.state = to
-	s.since = t.At
-	switch {
-	case back:
-		s.failure = err
-	case to == Activation || to == Waking:
+	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: to, Reason: why, Err: err, At: time.Now()}
+	s.state, s.reason, s.failure, s.since = to, why, err, t.At
+	switch to {
+	case Activation, Waking:
 		s.generation++
-		s.failure = nil
-		s.reason = why
-	case to != Hibernating:
-		s.failure = err
-		s.reason = why
-	}
-	if to == Deactivated || to == Unavailable {
+	case Deactivated, Unavailable:
 		s.control = ""
+	default:
 	}
-	t.Reason, t.Control = s.reason, s.control
+	t.Control = s.control
+	s.changes++
 	s.remember(t)
-	close(s.changed)
-	s.changed = make(chan struct{})
 	s.mu.Unlock()
 	s.observe(t)
 }
@@ -105,8 +107,10 @@ func (s *Shell) controlled(to statecontrol.State) {
 	if to != statecontrol.Suspended && to != statecontrol.Resumed {
 		return
 	}
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	s.mu.Lock()
-	if s.control == to || s.state != Activated && s.state != Activation && s.state != Waking {
+	if s.control == to || s.state != Activation && s.state != Activated && s.state != Hibernating && s.state != Waking {
 		s.mu.Unlock()
 		return
 	}
@@ -116,6 +120,7 @@ func (s *Shell) controlled(to statecontrol.State) {
 	}
 	s.control = to
 	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: s.state, Control: to, Reason: s.reason, At: time.Now()}
+	s.changes++
 	s.remember(t)
 	s.mu.Unlock()
 	s.observe(t)

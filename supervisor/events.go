@@ -11,19 +11,23 @@ import (
 // observer of every shell.
 type events struct {
 	mu        sync.RWMutex
-	listeners []shell.Observer
+	listeners []*listener // replaced, never changed: whoever is being told reads it
 }
+
+// listener is one call of Listen, whatever it was given.
+type listener struct{ shell.Observer }
 
 var _ shell.Observer = (*events)(nil)
 
 func (e *events) add(l shell.Observer) (remove func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.listeners = append(slices.Clip(e.listeners), l)
+	own := &listener{l}
+	e.listeners = append(slices.Clip(e.listeners), own)
 	return func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.listeners = slices.DeleteFunc(slices.Clone(e.listeners), func(o shell.Observer) bool { return o == l })
+		e.listeners = slices.DeleteFunc(slices.Clone(e.listeners), func(o *listener) bool { return o == own })
 	}
 }
 
@@ -39,7 +43,7 @@ func (e *events) Notification(callsign string, n shell.Notification) {
 	}
 }
 
-func (e *events) now() []shell.Observer {
+func (e *events) now() []*listener {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return e.listeners

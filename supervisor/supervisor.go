@@ -82,7 +82,8 @@ func (s *Supervisor) Listen(l shell.Observer) (stop func()) {
 
 // Start activates the built-ins and then whatever is to start with the host, in
 // its order. A plugin that fails to start is logged and left deactivated; one
-// that was hibernated when the host ended stays so.
+// that was hibernated when the host ended stays so. Once ctx has ended, no more
+// are begun.
 func (s *Supervisor) Start(ctx context.Context) {
 	for _, b := range s.roster.builtins() {
 		if err := b.Activate(ctx, shell.Startup); err != nil {
@@ -90,6 +91,9 @@ func (s *Supervisor) Start(ctx context.Context) {
 		}
 	}
 	for _, rank := range ranks(s.roster.plugins()) {
+		if ctx.Err() != nil {
+			return
+		}
 		inParallel(rank, func(sh *shell.Shell) {
 			if sh.Config().StartMode == configs.StartActivated && sh.State() == shell.Deactivated {
 				_ = sh.Activate(ctx, shell.Startup) // the shell has logged and kept the error
@@ -104,16 +108,13 @@ func (s *Supervisor) Stop(ctx context.Context) {
 	for _, rank := range slices.Backward(ranks(s.roster.plugins())) {
 		inParallel(rank, func(sh *shell.Shell) { s.end(ctx, sh) })
 	}
-	for _, b := range s.roster.builtins() {
+	for _, b := range slices.Backward(s.roster.builtins()) {
 		s.end(ctx, b)
 	}
 }
 
 func (s *Supervisor) end(ctx context.Context, sh *shell.Shell) {
 	defer sh.Close()
-	if sh.State() == shell.Unavailable {
-		return
-	}
 	if err := sh.Deactivate(ctx, shell.Shutdown); err != nil {
 		s.log.Error().Err(err).Str("callsign", sh.Callsign()).Msg("did not stop in order")
 	}

@@ -47,7 +47,7 @@ type PluginClient interface {
 	// shows the text to whoever asked for the activation.
 	Initialize(ctx context.Context, in *InitializeRequest, opts ...grpc.CallOption) (*InitializeResponse, error)
 	// Deinitialize is called once, after the last call of a user has been
-	// answered. The plugin must store what it wants to keep; the process is
+	// answered or given up. The plugin must store what it wants to keep; the process is
 	// ended afterwards, whatever it answers.
 	Deinitialize(ctx context.Context, in *DeinitializeRequest, opts ...grpc.CallOption) (*DeinitializeResponse, error)
 }
@@ -104,7 +104,7 @@ type PluginServer interface {
 	// shows the text to whoever asked for the activation.
 	Initialize(context.Context, *InitializeRequest) (*InitializeResponse, error)
 	// Deinitialize is called once, after the last call of a user has been
-	// answered. The plugin must store what it wants to keep; the process is
+	// answered or given up. The plugin must store what it wants to keep; the process is
 	// ended afterwards, whatever it answers.
 	Deinitialize(context.Context, *DeinitializeRequest) (*DeinitializeResponse, error)
 	mustEmbedUnimplementedPluginServer()

@@ -1,0 +1,332 @@
+package shell
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"dormouse/hibernate"
+	"dormouse/statecontrol"
+)
+
+// fake is a plugin in memory: a Hibernator whose steps can be held up and made
+// to fail. It complains when its shell breaks the contract of a Backend.
+type fake struct {
+	t    *testing.T
+	sink Sink
+
+	mu      sync.Mutex
+	did     []string         // the steps asked for, in order
+	faults  map[string]error // by step, what it returns
+	gates   map[string]*gate // by step, what it waits for
+	chaos   func(step string) error
+	active  string // the lifecycle step that runs
+	started bool   // there is a process, or what is left of one
+	alive   bool
+	process int
+	image   *hibernate.Image
+	control *control       // nil without state control
+	calls   map[string]int // by index, how often a call was delivered
+	running int            // calls that are not answered yet
+	reports sync.WaitGroup
+}
+
+// The steps of a fake.
+const (
+	launch       = "launch"
+	initialize   = "initialize"
+	deinitialize = "deinitialize"
+	stop         = "stop"
+	hibernation  = "hibernate"
+	wakening     = "wake"
+	asking       = "state"
+	invocation   = "invoke"
+)
+
+var (
+	errBroken = errors.New("broken")
+	errKilled = fmt.Errorf("%w on signal 9", ErrExited)
+)
+
+// gate holds a step up.
+type gate struct {
+	reached  chan struct{}
+	released chan struct{}
+	open     func()
+}
+
+// hold makes the next run of a step wait until the gate is opened or its
+// context ends.
+func (f *fake) hold(step string) *gate {
+	g := &gate{reached: make(chan struct{}), released: make(chan struct{})}
+	g.open = sync.OnceFunc(func() { close(g.released) })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gates[step] = g
+	return g
+}
+
+// fail makes every run of a step return err; nil ends that.
+func (f *fake) fail(step string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults[step] = err
+}
+
+// die ends the plugin without being asked to.
+func (f *fake) die() {
+	f.mu.Lock()
+	if !f.alive {
+		f.mu.Unlock()
+		return
+	}
+	f.alive = false
+	f.reports.Add(1) // Stop waits until the report is made
+	f.mu.Unlock()
+	f.sink.Exited(errKilled)
+	f.reports.Done()
+}
+
+// steps returns what was asked for since the last time.
+func (f *fake) steps() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	did := f.did
+	f.did = nil
+	return did
+}
+
+// remains tells whether there is a process, or what is left of one.
+func (f *fake) remains() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.started
+}
+
+func (f *fake) delivered(index string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[index]
+}
+
+// at is the part that all steps have in common.
+func (f *fake) at(ctx context.Context, step, note string) error {
+	f.mu.Lock()
+	f.did = append(f.did, step+note)
+	g := f.gates[step]
+	delete(f.gates, step)
+	f.mu.Unlock()
+	if g != nil {
+		close(g.reached)
+		select {
+		case <-g.released:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.mu.Lock()
+	chaos, err := f.chaos, f.faults[step]
+	f.mu.Unlock()
+	if err == nil && chaos != nil {
+		err = chaos(step)
+	}
+	return err
+}
+
+// alone checks that steps of the lifecycle come one at a time.
+func (f *fake) alone(step string) (done func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.active != "" {
+		f.t.Errorf("%s began while %s was running", step, f.active)
+	}
+	f.active = step
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.active = ""
+	}
+}
+
+func (f *fake) begin(step string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.started {
+		f.t.Errorf("%s although the last process was not cleared away", step)
+	}
+	f.process++
+	f.started, f.alive = true, true
+}
+
+func (f *fake) up() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.alive {
+		return errKilled
+	}
+	return nil
+}
+
+func (f *fake) information() Information {
+	info := Information{Class: "Fake", Version: Version{Major: 1}}
+	if f.control != nil {
+		info.StateControl = f.control
+	}
+	return info
+}
+
+func (f *fake) Launch(ctx context.Context) (Information, error) {
+	defer f.alone(launch)()
+	f.begin(launch)
+	if err := errors.Join(f.at(ctx, launch, ""), f.up()); err != nil {
+		return Information{}, fmt.Errorf("%w: %w", ErrInstantiation, err)
+	}
+	if f.control != nil {
+		f.control.set(f.control.first)
+	}
+	return f.information(), nil
+}
+
+func (f *fake) Initialize(ctx context.Context) error {
+	defer f.alone(initialize)()
+	if err := errors.Join(f.at(ctx, initialize, ""), f.up()); err != nil {
+		return fmt.Errorf("%w: %w", ErrInitialization, err)
+	}
+	return nil
+}
+
+func (f *fake) Deinitialize(ctx context.Context, why Reason) error {
+	defer f.alone(deinitialize)()
+	return errors.Join(f.at(ctx, deinitialize, " "+string(why)), f.up())
+}
+
+func (f *fake) Stop(ctx context.Context) error {
+	defer f.alone(stop)()
+	err := f.at(ctx, stop, "")
+	f.mu.Lock()
+	f.alive, f.started = false, false
+	f.mu.Unlock()
+	f.reports.Wait()
+	return err
+}
+
+func (f *fake) Hibernate(ctx context.Context) error {
+	defer f.alone(hibernation)()
+	f.mu.Lock()
+	if f.running > 0 {
+		f.t.Errorf("%d calls are running while the plugin is put to sleep", f.running)
+	}
+	f.mu.Unlock()
+	if err := f.at(ctx, hibernation, ""); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.alive {
+		return errKilled
+	}
+	f.alive, f.started = false, false
+	f.image = &hibernate.Image{Bytes: 4096, Generation: uint64(f.process)}
+	return nil
+}
+
+func (f *fake) Wake(ctx context.Context) (Information, error) {
+	defer f.alone(wakening)()
+	f.begin(wakening)
+	err := errors.Join(f.at(ctx, wakening, ""), f.up())
+	f.mu.Lock()
+	if f.image == nil {
+		f.t.Error("there was no image to wake")
+	}
+	f.image = nil
+	f.mu.Unlock()
+	if err != nil {
+		return Information{}, err
+	}
+	return f.information(), nil
+}
+
+func (f *fake) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
+	f.mu.Lock()
+	f.calls[c.Index]++
+	f.running++
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.running--
+	}()
+	if err := f.at(ctx, invocation, ""); err != nil {
+		return nil, err
+	}
+	return c.Params, f.up()
+}
+
+func (f *fake) Exists(ctx context.Context, method string) (bool, error) {
+	return slices.Contains([]string{"echo"}, method), f.at(ctx, "exists", "")
+}
+
+func (f *fake) Facts() Facts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.alive {
+		return Facts{}
+	}
+	return Facts{PID: f.process}
+}
+
+func (f *fake) Image() *hibernate.Image {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.image
+}
+
+func (f *fake) Progress() Progress { return Progress{Done: 1, Total: 2} }
+
+// control is the state control of a fake.
+type control struct {
+	f     *fake
+	first statecontrol.State // after a launch
+	mu    sync.Mutex
+	now   statecontrol.State
+}
+
+func (c *control) set(s statecontrol.State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = s
+}
+
+// turn is the plugin changing its state by itself.
+func (c *control) turn(s statecontrol.State) {
+	c.set(s)
+	c.f.sink.ControlChanged(s)
+}
+
+func (c *control) State(ctx context.Context) (statecontrol.State, error) {
+	err := c.f.at(ctx, asking, "")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now, err
+}
+
+func (c *control) Request(ctx context.Context, command statecontrol.Command) error {
+	if err := errors.Join(c.f.at(ctx, string(command), ""), c.f.up()); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now == command.Target() {
+		return statecontrol.ErrIllegalState
+	}
+	c.now = command.Target()
+	return nil
+}
+
+func (c *control) Watch(context.Context, func(statecontrol.State)) error {
+	panic("a shell is told by its Sink")
+}

@@ -1,0 +1,192 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dormouse/statecontrol"
+)
+
+func TestLaneTakesTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLane()
+		release := make(chan struct{})
+		var all sync.WaitGroup
+		var order []int // unguarded: whoever has the turn is alone
+		for i := range 50 {
+			event := allEvents[i%2] // no two in a row are the same
+			all.Go(func() {
+				_ = l.do(t.Context(), event, func() error {
+					<-release
+					order = append(order, i)
+					return nil
+				})
+			})
+			synctest.Wait()
+		}
+		close(release)
+		all.Wait()
+		if len(order) != 50 || !slices.IsSorted(order) {
+			t.Errorf("got order %v", order)
+		}
+	})
+}
+
+func TestLaneSharesResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLane()
+		release := make(chan struct{})
+		var runs []string
+		do := func(event Event, name string, err error) <-chan error {
+			return background(func() error {
+				return l.do(t.Context(), event, func() error {
+					<-release
+					runs = append(runs, name)
+					return err
+				})
+			})
+		}
+		first := do(Activate, "a1", errBroken)
+		second := do(Activate, "a2", nil) // shares with the first
+		exit1 := do(Exit, "e1", nil)
+		exit2 := do(Exit, "e2", nil) // looks for itself
+		third := do(Activate, "a3", nil)
+		fourth := do(Activate, "a4", errBroken) // shares with the third, not with the first
+		down := do(Deactivate, "d", nil)
+		close(release)
+		synctest.Wait()
+		if want := []string{"a1", "e1", "e2", "a3", "d"}; !slices.Equal(runs, want) {
+			t.Errorf("got runs %v, want %v", runs, want)
+		}
+		for name, test := range map[string]struct {
+			got  <-chan error
+			want error
+		}{
+			"first": {first, errBroken}, "second": {second, errBroken}, "third": {third, nil}, "fourth": {fourth, nil},
+			"exit 1": {exit1, nil}, "exit 2": {exit2, nil}, "down": {down, nil},
+		} {
+			if err := <-test.got; !errors.Is(err, test.want) {
+				t.Errorf("%s: got %v, want %v", name, err, test.want)
+			}
+		}
+		// Whoever comes afterwards shares nothing.
+		if err := <-do(Deactivate, "d", errBroken); !errors.Is(err, errBroken) {
+			t.Errorf("got %v, want %v", err, errBroken)
+		}
+	})
+}
+
+func TestManyActivateAtOnce(t *testing.T) {
+	for _, want := range []error{nil, errBroken} {
+		t.Run(fmt.Sprint(want), func(t *testing.T) {
+			run(t, setup{}, func(r *rig) {
+				r.fake.fail(launch, want)
+				held := r.fake.hold(launch)
+				results := make(chan error, 100)
+				for range cap(results) {
+					go func() { results <- r.up() }()
+				}
+				synctest.Wait()
+				held.open()
+				for range cap(results) {
+					if err := <-results; !errors.Is(err, want) {
+						r.Errorf("got error %v, want %v", err, want)
+					}
+				}
+				if n := countOf(r.fake.steps(), launch); n != 1 {
+					r.Errorf("it was launched %d times", n)
+				}
+			})
+		})
+	}
+}
+
+func countOf(steps []string, step string) (n int) {
+	for _, s := range steps {
+		if s == step {
+			n++
+		}
+	}
+	return n
+}
+
+func TestOperationsWaitTheirTurn(t *testing.T) {
+	t.Run("activate during deactivation", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			r.activate()
+			held := r.fake.hold(deinitialize)
+			down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+			up := background(r.up)
+			if !pending(up) {
+				r.Error("activate did not wait")
+			}
+			held.open()
+			r.must(<-down)
+			r.must(<-up)
+			r.expectSteps(deinitialize+" requested", stop, launch, initialize, asking)
+		})
+	})
+	t.Run("deactivate during activation", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			held := r.fake.hold(initialize)
+			up := background(r.up)
+			down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+			again := background(r.up) // comes after the deactivation, so it must not share with the first
+			held.open()
+			r.must(<-up)
+			r.must(<-down)
+			r.must(<-again)
+			if got := r.State(); got != Activated {
+				r.Errorf("it is %s, the last wish was activated", got)
+			}
+			r.expectSteps(launch, initialize, asking, deinitialize+" requested", stop, launch, initialize, asking)
+		})
+	})
+	t.Run("not for ever", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			r.activate()
+			held := r.fake.hold(deinitialize)
+			down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+			begun := time.Now()
+			err := r.Hibernate(r.Context(), Requested, time.Second)
+			if took := time.Since(begun); took != time.Second || !errors.Is(err, ErrInProgress) {
+				r.Errorf("got %v after %s", err, took)
+			}
+			held.open()
+			r.must(<-down)
+		})
+	})
+}
+
+func TestCallerGoesAway(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		ctx, cancel := context.WithCancel(r.Context())
+		held := r.fake.hold("resume")
+		resumed := background(func() error { return r.Resume(ctx, Requested) })
+		waits := background(func() error { return r.Deactivate(ctx, Requested) })
+		cancel()
+		synctest.Wait()
+		if err := <-waits; !errors.Is(err, ErrInProgress) {
+			r.Errorf("got error %v, want ErrInProgress", err)
+		}
+		if !pending(resumed) {
+			r.Error("the operation was abandoned")
+		}
+		held.open()
+		r.must(<-resumed)
+		if st := r.Status(); st.State != Activated || st.Control != statecontrol.Resumed {
+			r.Errorf("got %s, %s", st.State, st.Control)
+		}
+		// Nothing is in progress: not waiting is no reason to refuse.
+		for range 20 {
+			r.must(r.Activate(ctx, Requested))
+		}
+	})
+}

@@ -1,0 +1,185 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dormouse/configs"
+	"dormouse/statecontrol"
+)
+
+var seed = flag.Uint64("seed", 0, "run TestRandomEvents with this seed only")
+
+// refusals are all that an operation or call may be answered with. Anything
+// else is a mistake of the shell.
+var refusals = []error{
+	ErrIllegalState, ErrUnavailable, ErrHibernated, ErrInProgress, ErrTimedOut, ErrNoStateControl,
+	ErrInstantiation, ErrInitialization, ErrExited, ErrBusy, errBroken, context.Canceled,
+}
+
+// TestRandomEvents lets several goroutines do what they like with one instance,
+// whose plugin fails and dies as it likes. What each of them does follows from
+// the seed; how they meet does not.
+func TestRandomEvents(t *testing.T) {
+	const users, each, seeds = 6, 80, 40
+	first, last := uint64(1), uint64(seeds)
+	if *seed != 0 {
+		first, last = *seed, *seed
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			dice := rand.New(rand.NewPCG(seed, 0))
+			config := func(c *configs.Plugin) {
+				c.OnCall = pick(dice, configs.OnCallReject, configs.OnCallWake)
+				c.OnFailedWake = pick(dice, configs.FailedWakeColdStart, configs.FailedWakeDeactivate)
+				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
+			}
+			run(t, setup{config: config, plain: dice.IntN(8) == 0, image: dice.IntN(4) == 0}, func(r *rig) {
+				r.fake.chaos = chaos(r.fake, seed)
+				done := make(chan struct{})
+				var acting, watching sync.WaitGroup
+				for n := range users {
+					acting.Go(func() {
+						u := &user{r, rand.New(rand.NewPCG(seed, uint64(n)+1)), n}
+						for i := range each {
+							if what, err := u.act(i); err != nil && !slices.ContainsFunc(refusals, func(known error) bool { return errors.Is(err, known) }) {
+								r.Errorf("%s: %v", what, err)
+							}
+						}
+					})
+				}
+				watching.Go(func() {
+					for {
+						for _, wrong := range contradictions(r.Status()) {
+							r.Error(wrong)
+						}
+						select {
+						case <-done:
+							return
+						default:
+						}
+					}
+				})
+				acting.Wait()
+				close(done)
+				watching.Wait()
+				synctest.Wait()
+
+				st := r.Status()
+				if st.State == Activated && st.Facts.PID == 0 {
+					r.Errorf("it is activated without a process; history:\n%s", history(st))
+				}
+				if resting := []State{Activated, Deactivated, Unavailable, Hibernated}; !slices.Contains(resting, st.State) {
+					r.Errorf("it is %s with nothing left to do; history:\n%s", st.State, history(st))
+				}
+				if n := r.held.Load(); n != 0 {
+					r.Errorf("%d calls still count as held", n)
+				}
+				if n := r.flight.calls; n != 0 {
+					r.Errorf("%d calls still count as in flight", n)
+				}
+			})
+		})
+	}
+}
+
+func pick[T any](dice *rand.Rand, from ...T) T { return from[dice.IntN(len(from))] }
+
+// chaos makes some steps fail and the plugin die in some.
+func chaos(f *fake, seed uint64) func(step string) error {
+	var mu sync.Mutex
+	dice := rand.New(rand.NewPCG(seed, 1<<32))
+	return func(step string) error {
+		mu.Lock()
+		n := dice.IntN(100)
+		mu.Unlock()
+		switch {
+		case n < 6:
+			return errBroken
+		case n < 9 && step != stop:
+			f.die()
+		case n < 10:
+			return errKilled // it only seems so
+		}
+		return nil
+	}
+}
+
+// user is one of those who use an instance at the same time.
+type user struct {
+	r      *rig
+	dice   *rand.Rand
+	number int
+}
+
+func (u *user) act(i int) (what string, err error) {
+	r, ctx := u.r, context.Background()
+	if u.dice.IntN(10) == 0 { // an impatient one
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		go cancel()
+	}
+	why := pick(u.dice, Requested, Automatic, Conditions)
+	switch n := u.dice.IntN(100); {
+	case n < 20:
+		return "activate", r.Activate(ctx, why)
+	case n < 28:
+		return "deactivate", r.Deactivate(ctx, why)
+	case n < 30:
+		return "unavailable", r.MakeUnavailable(ctx, why)
+	case n < 38:
+		return "suspend", r.Suspend(ctx, why)
+	case n < 45:
+		return "resume", r.Resume(ctx, why)
+	case n < 62:
+		return "hibernate", r.Hibernate(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
+	case n < 65:
+		r.fake.die()
+		return "die", nil
+	case n < 70:
+		if r.fake.control != nil {
+			r.fake.control.turn(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
+		}
+		return "turn", nil
+	default:
+		index := fmt.Sprintf("%d.%d", u.number, i)
+		err := r.invoke(ctx, index)
+		if n := r.fake.delivered(index); n > 1 || err == nil && n == 0 {
+			r.Errorf("call %s was delivered %d times and answered with error %v", index, n, err)
+		}
+		return "invoke", err
+	}
+}
+
+func history(st Status) (lines string) {
+	for _, t := range st.History {
+		lines += line(t) + "\n"
+	}
+	return lines
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		for range historyLength {
+			r.activate()
+			r.must(r.Deactivate(r.Context(), Requested))
+		}
+		st := r.Status()
+		if len(st.History) != historyLength {
+			r.Errorf("%d transitions are remembered, want %d", len(st.History), historyLength)
+		}
+		for i, got := range st.History {
+			if want := r.seen.all[len(r.seen.all)-historyLength+i]; line(got) != line(want) {
+				r.Errorf("transition %d is %q, want %q", i, line(got), line(want))
+			}
+		}
+	})
+}

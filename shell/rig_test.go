@@ -1,0 +1,275 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/statecontrol"
+)
+
+// hibernateTimeout is the host's limit in all tests here.
+const hibernateTimeout = time.Minute
+
+// rig is a shell over a fake, with all that it tells its observer.
+type rig struct {
+	*Shell
+	*testing.T
+	fake *fake
+	seen *recorder
+}
+
+// setup is how a test wants its instance.
+type setup struct {
+	config    func(*configs.Plugin) // nil leaves the defaults
+	plain     bool                  // no state control
+	inProcess bool                  // no Hibernator
+	image     bool                  // hibernated from before
+}
+
+// run runs test in a bubble with a clock of its own, and looks after the end
+// whether all that must always hold did.
+func run(t *testing.T, s setup, test func(*rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, s)
+		test(r)
+		r.end()
+	})
+}
+
+func newRig(t *testing.T, s setup) *rig {
+	t.Helper()
+	config := configs.DefaultPlugin()
+	config.Callsign = "Fake"
+	if s.config != nil {
+		s.config(&config)
+	}
+	r := &rig{T: t, seen: &recorder{}}
+	r.fake = &fake{t: t, faults: map[string]error{}, gates: map[string]*gate{}, calls: map[string]int{}}
+	if !s.plain {
+		r.fake.control = &control{f: r.fake, first: statecontrol.Suspended, now: statecontrol.Suspended}
+	}
+	if s.image {
+		r.fake.image = &hibernate.Image{Bytes: 4096}
+	}
+	r.Shell = New(Options{
+		Config:           config,
+		HibernateTimeout: hibernateTimeout,
+		Log:              zerolog.Nop(),
+		Observer:         r.seen,
+		Backend: func(sink Sink) Backend {
+			r.fake.sink = sink
+			if s.inProcess {
+				return struct{ Backend }{r.fake}
+			}
+			return r.fake
+		},
+	})
+	r.seen.first = r.State()
+	return r
+}
+
+// end shuts the instance down as its host would.
+func (r *rig) end() {
+	r.Helper()
+	r.fake.mu.Lock()
+	clear(r.fake.faults)
+	r.fake.chaos = nil
+	r.fake.mu.Unlock()
+	if err := r.Deactivate(context.Background(), Shutdown); err != nil {
+		r.Errorf("cannot shut down: %v", err)
+	}
+	r.Close()
+	if r.fake.remains() {
+		r.Errorf("a process is left in state %s", r.State())
+	}
+	for _, wrong := range append(r.seen.contradictions(), contradictions(r.Status())...) {
+		r.Error(wrong)
+	}
+}
+
+// must fails the test on an operation's error.
+func (r *rig) must(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// activate brings the instance up and forgets how.
+func (r *rig) activate() {
+	r.Helper()
+	r.must(r.Activate(r.Context(), Requested))
+	r.forget()
+}
+
+// hibernateNow puts the activated instance to sleep and forgets how.
+func (r *rig) hibernateNow() {
+	r.Helper()
+	if r.Status().Control != statecontrol.Suspended {
+		r.must(r.Suspend(r.Context(), Requested))
+	}
+	r.must(r.Hibernate(r.Context(), Requested, 0))
+	r.forget()
+}
+
+// forget makes expect and steps begin here.
+func (r *rig) forget() {
+	r.fake.steps()
+	r.seen.news()
+}
+
+// expect compares what the observer was told since the last time.
+func (r *rig) expect(want ...string) {
+	r.Helper()
+	if diff := cmp.Diff(want, r.seen.news()); diff != "" {
+		r.Errorf("transitions (-want +got):\n%s", diff)
+	}
+}
+
+// expectSteps compares what the plugin was asked for since the last time.
+func (r *rig) expectSteps(want ...string) {
+	r.Helper()
+	if diff := cmp.Diff(want, r.fake.steps()); diff != "" {
+		r.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+// invoke makes a call that answers with its parameters.
+func (r *rig) invoke(ctx context.Context, index string) error {
+	_, err := r.Invoke(ctx, Call{Method: "echo", Index: index, Params: []byte(`1`)})
+	return err
+}
+
+// background starts work and returns when it has ended or waits for something.
+func background(work func() error) (result <-chan error) {
+	done := make(chan error, 1)
+	go func() { done <- work() }()
+	synctest.Wait()
+	return done
+}
+
+// pending tells that work from background is still running.
+func pending(result <-chan error) bool { return len(result) == 0 }
+
+// recorder is an observer that remembers.
+type recorder struct {
+	mu    sync.Mutex
+	first State
+	all   []Transition
+	read  int
+	notes []Notification
+}
+
+func (r *recorder) Transition(t Transition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, t)
+}
+
+func (r *recorder) Notification(_ string, n Notification) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, n)
+}
+
+// news are the transitions since the last call, one line each.
+func (r *recorder) news() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var lines []string
+	for _, t := range r.all[r.read:] {
+		lines = append(lines, line(t))
+	}
+	r.read = len(r.all)
+	return lines
+}
+
+// line is a transition as the tests write it:
+//
+//	activate: activation > deactivated, initialization failed: the error
+//	resume: activated is resumed
+func line(t Transition) string {
+	if t.From == t.To {
+		return fmt.Sprintf("%s: %s is %s", t.Event, t.From, t.Control)
+	}
+	s := fmt.Sprintf("%s: %s > %s, %s", t.Event, t.From, t.To, t.Reason)
+	if t.Err != nil {
+		s += ": " + strings.ReplaceAll(t.Err.Error(), "\n", "; ")
+	}
+	return s
+}
+
+// contradictions are the transitions that don't follow from the one before or
+// that the lifecycle does not list.
+func (r *recorder) contradictions() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var wrong []string
+	at := r.first
+	for _, t := range r.all {
+		if t.From != at {
+			wrong = append(wrong, fmt.Sprintf("%q came when the state was %s", line(t), at))
+		}
+		if !listed(t) {
+			wrong = append(wrong, fmt.Sprintf("%q is in no row of the lifecycle", line(t)))
+		}
+		at = t.To
+	}
+	return wrong
+}
+
+// listed tells whether a row leads this way.
+func listed(t Transition) bool {
+	return t.From == t.To || slices.ContainsFunc(Lifecycle, func(row Row) bool {
+		if row.Event != t.Event {
+			return false
+		}
+		if row.During == "" {
+			return t.From == row.From && t.To == row.Then
+		}
+		return t.From == row.From && t.To == row.During && t.Err == nil ||
+			t.From == row.During && t.To == row.Then && (t.Err == nil || row.Else == row.Then) ||
+			t.From == row.During && t.To == row.Else && t.Err != nil
+	})
+}
+
+// contradictions are the parts of a status that can't be true together.
+func contradictions(st Status) []string {
+	var wrong []string
+	check := func(ok bool, what string) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("%s although the state is %s", what, st.State))
+		}
+	}
+	check((st.Image != nil) == (st.State == Hibernated), fmt.Sprintf("image is %v", st.Image))
+	check(st.Progress == Progress{} || st.State == Hibernating || st.State == Waking, "there is progress")
+	switch st.State {
+	case Deactivated, Unavailable:
+		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
+		check(st.Facts == Facts{}, "there is a process")
+	case Hibernated:
+		check(st.Facts == Facts{}, "there is a process")
+	default:
+		check(st.Err == nil || st.State == Activated, "there is an error")
+	}
+	check(len(st.History) <= historyLength, fmt.Sprintf("%d transitions are remembered", len(st.History)))
+	if n := len(st.History); n > 0 {
+		last := st.History[n-1]
+		check(last.To == st.State, fmt.Sprintf("history ends with %s", last.To))
+		check(last.Reason == st.Reason, fmt.Sprintf("history ends with the reason %s, the status has %s", last.Reason, st.Reason))
+		check(last.Control == st.Control, fmt.Sprintf("history ends with control %q, the status has %q", last.Control, st.Control))
+	}
+	return wrong
+}

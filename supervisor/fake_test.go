@@ -1,0 +1,172 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/shell"
+)
+
+// journal is what the plugins of a host were asked for, in order.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (j *journal) add(line string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, line)
+}
+
+// read returns the lines since the last time.
+func (j *journal) read() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	lines := j.lines
+	j.lines = nil
+	return lines
+}
+
+// plugin is a plugin in memory that writes a journal.
+type plugin struct {
+	callsign string
+	sink     shell.Sink
+	journal  *journal
+	fails    error         // what Launch returns
+	held     chan struct{} // Launch and Deinitialize wait until it is closed; nil for at once
+
+	mu    sync.Mutex
+	image *hibernate.Image
+}
+
+func (p *plugin) wait(ctx context.Context) error {
+	if p.held == nil {
+		return nil
+	}
+	select {
+	case <-p.held:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *plugin) Launch(ctx context.Context) (shell.Information, error) {
+	p.journal.add("launch " + p.callsign)
+	if err := p.wait(ctx); err != nil {
+		return shell.Information{}, err
+	}
+	if p.fails != nil {
+		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, p.fails)
+	}
+	return shell.Information{Class: "Fake"}, nil
+}
+
+func (p *plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
+	p.journal.add("end " + p.callsign + ", " + string(why))
+	return p.wait(ctx)
+}
+
+func (p *plugin) Hibernate(context.Context) error { return shell.ErrNotSupported }
+
+func (p *plugin) Wake(context.Context) (shell.Information, error) {
+	p.journal.add("wake " + p.callsign)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.image = nil
+	return shell.Information{Class: "Fake"}, nil
+}
+
+func (p *plugin) Image() *hibernate.Image {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.image
+}
+
+func (p *plugin) Initialize(context.Context) error             { return nil }
+func (p *plugin) Stop(context.Context) error                   { return nil }
+func (p *plugin) Exists(context.Context, string) (bool, error) { return false, nil }
+func (p *plugin) Facts() shell.Facts                           { return shell.Facts{} }
+func (p *plugin) Progress() shell.Progress                     { return shell.Progress{} }
+func (p *plugin) Invoke(context.Context, shell.Call) (json.RawMessage, error) {
+	return json.RawMessage("null"), nil
+}
+
+// rig is a host of such plugins.
+type rig struct {
+	*Supervisor
+	*testing.T
+	journal *journal
+	plugins map[string]*plugin
+}
+
+// instance is one line of a host's configuration.
+type instance struct {
+	callsign string
+	mode     configs.StartMode
+	order    int
+	change   func(*plugin) // nil leaves the plugin as it is
+}
+
+// run runs test in a bubble, with the two built-ins First and Second, and stops
+// the host after it.
+func run(t *testing.T, instances []instance, test func(*rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{T: t, journal: &journal{}, plugins: make(map[string]*plugin)}
+		changes := make(map[string]func(*plugin))
+		o := Options{HibernateTimeout: time.Minute, Log: zerolog.Nop()}
+		for _, i := range instances {
+			config := configs.DefaultPlugin()
+			config.Callsign, config.StartMode, config.StartupOrder = i.callsign, i.mode, i.order
+			o.Plugins = append(o.Plugins, config)
+			changes[i.callsign] = i.change
+		}
+		backend := func(callsign string, sink shell.Sink) *plugin {
+			p := &plugin{callsign: callsign, sink: sink, journal: r.journal}
+			if change := changes[callsign]; change != nil {
+				change(p)
+			}
+			r.plugins[callsign] = p
+			return p
+		}
+		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend { return backend(c.Callsign, sink) }
+		for _, callsign := range []string{"First", "Second"} {
+			o.Builtins = append(o.Builtins, Builtin{callsign, func(_ *Supervisor, sink shell.Sink) shell.Backend {
+				return struct{ shell.Backend }{backend(callsign, sink)}
+			}})
+		}
+		r.Supervisor = New(o)
+		test(r)
+		r.Stop(context.Background())
+	})
+}
+
+func (r *rig) states() map[string]shell.State {
+	states := make(map[string]shell.State)
+	for _, s := range r.Shells() {
+		states[s.Callsign()] = s.State()
+	}
+	return states
+}
+
+// background starts work and returns when it has ended or waits for something.
+func background(work func()) (done <-chan struct{}) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		work()
+	}()
+	synctest.Wait()
+	return ended
+}
