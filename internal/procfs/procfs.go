@@ -130,7 +130,7 @@ func MappedFiles(pids []int) ([]string, error) {
 			// address perms offset dev inode path
 			fields := strings.Fields(lines.Text())
 			if len(fields) >= 6 && fields[4] != "0" && strings.HasPrefix(fields[5], "/") {
-				path := strings.Join(fields[5:], " ")
+				path := after(lines.Text(), 5)
 				if !strings.HasSuffix(path, " (deleted)") && !strings.HasPrefix(path, "/memfd:") && !strings.HasPrefix(path, "/dev/") {
 					found[path] = true
 				}
@@ -203,8 +203,7 @@ func parseTask(status string) (t Task, alive bool, err error) {
 		case "State":
 			alive = !strings.HasPrefix(value, "Z") && !strings.HasPrefix(value, "X")
 		case "NSpid":
-			ids := strings.Fields(value)
-			if t.ID, err = strconv.Atoi(ids[len(ids)-1]); err != nil {
+			if t.ID, err = strconv.Atoi(value[strings.LastIndexByte(value, ' ')+1:]); err != nil {
 				return t, false, err
 			}
 		default:
@@ -227,9 +226,18 @@ func UnixPeers(path string) (int, error) {
 	for line := range strings.Lines(string(text)) {
 		// Num RefCount Protocol Flags Type St Inode Path
 		fields := strings.Fields(line)
-		if len(fields) >= 8 && fields[7] == path && fields[5] != "01" {
+		if len(fields) >= 8 && fields[5] != "01" && after(strings.TrimSuffix(line, "\n"), 7) == path {
 			peers++
 		}
 	}
 	return peers, nil
+}
+
+// after returns what follows the first n fields of the line: a path, which may
+// hold spaces.
+func after(line string, n int) string {
+	for range n {
+		_, line, _ = strings.Cut(strings.TrimLeft(line, " "), " ")
+	}
+	return strings.TrimLeft(line, " ")
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -87,12 +89,9 @@ type leaf struct {
 // it is killed.
 func (c *Cgroups) leaf(callsign string) (*leaf, error) {
 	l := &leaf{dir: filepath.Join(c.dir, callsign)}
-	err := os.Mkdir(l.dir, 0o755)
+	err := l.make()
 	if errors.Is(err, os.ErrExist) {
-		err = l.kill()
-	}
-	if err == nil {
-		l.fd, err = os.Open(l.dir)
+		err = l.renew()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the plugin's cgroup: %w", err)
@@ -113,6 +112,26 @@ func (c *Cgroups) members(callsign string) []int {
 		}
 	}
 	return pids
+}
+
+func (l *leaf) make() (err error) {
+	if err = os.Mkdir(l.dir, 0o755); err == nil {
+		l.fd, err = os.Open(l.dir)
+	}
+	return err
+}
+
+// renew ends every process in the cgroup and puts a new one in its place. In a
+// cgroup that has been killed once, Linux (6.18 does) may kill what is cloned
+// into it ever after.
+func (l *leaf) renew() error {
+	if err := l.kill(); err != nil {
+		return err
+	}
+	if err := l.remove(); err != nil {
+		return err
+	}
+	return l.make()
 }
 
 // kill ends every process in the cgroup and returns when it is empty.
@@ -154,7 +173,17 @@ func (l *leaf) remove() error {
 	if err := l.waitEmpty(); err != nil {
 		return err
 	}
-	if err := os.Remove(l.dir); err != nil {
+	var dirs []string // the plugin may have made more below
+	err := filepath.WalkDir(l.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return err
+	})
+	for _, dir := range slices.Backward(dirs) {
+		err = errors.Join(err, os.Remove(dir))
+	}
+	if err != nil {
 		return fmt.Errorf("cannot remove the plugin's cgroup: %w", err)
 	}
 	return nil

@@ -23,7 +23,7 @@ const maxHandshake = 1024
 func parseHandshake(line, dir string) (socket string, err error) {
 	fields := strings.Split(line, "|")
 	if len(fields) < 5 {
-		return "", fmt.Errorf("it wrote %q", line)
+		return "", fmt.Errorf("it wrote %.200q", line)
 	}
 	if n, err := strconv.Atoi(fields[0]); err != nil || n != plugin.CoreProtocolVersion {
 		return "", fmt.Errorf("it speaks version %q of go-plugin's handshake, the host speaks %d", fields[0], plugin.CoreProtocolVersion)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +41,9 @@ func (b *Backend) start(ctx context.Context) (*tree, string, error) {
 	}
 	line, err := t.logs.handshake(ctx)
 	if err != nil {
-		if words := t.lastWords(); words != nil {
+		if errors.Is(err, errNoHandshake) && t.endedSoon() {
+			err = t.exitError()
+		} else if words := t.lastWords(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)
 		}
 		return nil, "", fmt.Errorf("%s did not shake hands: %w", program, err)
@@ -124,27 +128,22 @@ func (b *Backend) makeDirs() error {
 // environment is the plugin's: little of the host's, go-plugin's handshake and
 // what the instance's configuration adds.
 func (b *Backend) environment() []string {
-	var env []string
+	env := make(map[string]string)
 	for _, name := range passed {
 		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
+			env[name] = value
 		}
 	}
+	maps.Copy(env, b.config.Environment)
 	// CRIU can't checkpoint MPTCP sockets, which Go listens on by default.
-	godebug := "multipathtcp=0"
-	if own := b.config.Environment["GODEBUG"]; own != "" {
-		godebug = own + "," + godebug
+	env["GODEBUG"] = strings.TrimPrefix(env["GODEBUG"]+",multipathtcp=0", ",")
+	env[shellpb.CookieKey] = shellpb.CookieValue
+	env["PLUGIN_PROTOCOL_VERSIONS"] = strconv.Itoa(shellpb.ProtocolVersion)
+	env["PLUGIN_UNIX_SOCKET_DIR"] = b.runDir()
+	lines := make([]string, 0, len(env))
+	for name, value := range env {
+		lines = append(lines, name+"="+value)
 	}
-	for name, value := range b.config.Environment {
-		if name != "GODEBUG" {
-			env = append(env, name+"="+value)
-		}
-	}
-	slices.Sort(env)
-	return append(env,
-		"GODEBUG="+godebug,
-		shellpb.CookieKey+"="+shellpb.CookieValue,
-		fmt.Sprintf("PLUGIN_PROTOCOL_VERSIONS=%d", shellpb.ProtocolVersion),
-		"PLUGIN_UNIX_SOCKET_DIR="+b.runDir(),
-	)
+	slices.Sort(lines)
+	return lines
 }

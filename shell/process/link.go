@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"dormouse/internal/procfs"
@@ -27,6 +30,7 @@ import (
 type link struct {
 	socket string
 	conn   *grpc.ClientConn
+	made   atomic.Pointer[grpc.ClientConn] // conn, as soon as there is one
 	client *plugin.Client
 
 	released  chan struct{} // closed to make go-plugin let go
@@ -58,6 +62,7 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger) (
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
 			grpc.WithDisableServiceConfig(),
+			grpc.WithStreamInterceptor(l.openStream),
 		},
 		Reattach: &plugin.ReattachConfig{
 			Protocol:        plugin.ProtocolGRPC,
@@ -66,11 +71,11 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger) (
 			ReattachFunc:    func() (runner.AttachedRunner, error) { return attached{l}, nil },
 		},
 	})
-	giveUp := context.AfterFunc(ctx, l.release)
-	defer giveUp()
+	settled := context.AfterFunc(ctx, l.close)
+	defer settled()
 	protocol, err := l.client.Client()
 	if err != nil {
-		l.release()
+		l.close()
 		return nil, fmt.Errorf("cannot connect to the plugin: %w", errors.Join(ctx.Err(), err))
 	}
 	l.conn = protocol.(*plugin.GRPCClient).Conn //nolint:errcheck // only gRPC is allowed above
@@ -117,12 +122,33 @@ func (l *link) shutdown(ctx context.Context, limit time.Duration) error {
 	return l.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
 }
 
-// detach closes the connection without a word to the plugin. It does not use
-// go-plugin's Close, which would end it.
-func (l *link) detach() {
+// openStream notes the connection: go-plugin keeps it to itself until the plugin
+// has answered on it, however long that takes.
+func (l *link) openStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
+	open grpc.Streamer, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	l.made.Store(conn)
+	select {
+	case <-l.released:
+		return nil, status.Error(codes.Canceled, "the connection was given up")
+	default:
+		return open(ctx, desc, conn, method, opts...)
+	}
+}
+
+// close ends the connection, or the attempt to make it, without a word to the
+// plugin. It does not use go-plugin's Close, which would end that.
+func (l *link) close() {
 	l.endStream()
-	_ = l.conn.Close()
 	l.release()
+	if conn := l.made.Load(); conn != nil {
+		_ = conn.Close()
+	}
+}
+
+// detach closes the link and returns when nobody uses it any more.
+func (l *link) detach() {
+	l.close()
 	l.following.Wait()
 }
 
@@ -132,10 +158,14 @@ func (b *Backend) connect(ctx context.Context, t *tree, socket string) error {
 	if err != nil {
 		return err
 	}
-	b.router.set(l.conn)
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tree != t {
+		l.close()
+		return errors.New("the plugin was stopped meanwhile")
+	}
 	b.link = l
-	b.mu.Unlock()
+	b.router.set(l.conn)
 	return nil
 }
 

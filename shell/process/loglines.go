@@ -13,27 +13,59 @@ import (
 )
 
 // logLine passes a line of a plugin on with its own level and fields, if it is
-// JSON of hclog, slog or zerolog, or else begins with a level in brackets.
-func logLine(log zerolog.Logger, line string, cut bool) {
+// JSON of hclog, slog or zerolog, or else begins with a level in brackets. It
+// returns what a person would read of the line, nothing if it is for debugging.
+func logLine(log zerolog.Logger, line string, cut bool) string {
 	if cut {
 		log = log.With().Bool("truncated", true).Logger()
 	}
-	if strings.HasPrefix(line, "{") && logJSON(log, line) {
-		return
+	if fields := parseFields(line); fields != nil {
+		if level, message, ok := logFields(log, fields); ok {
+			return readable(level, message)
+		}
 	}
 	level := zerolog.InfoLevel
 	if rest, ok := strings.CutPrefix(line, "["); ok {
 		if word, text, ok := strings.Cut(rest, "]"); ok {
-			if named, err := zerolog.ParseLevel(strings.ToLower(word)); err == nil && word != "" {
+			if named, ok := levels[strings.ToLower(strings.TrimSpace(word))]; ok {
 				level, line = named, strings.TrimSpace(text)
 			}
 		}
-	} else if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+	} else if isCrash(line) {
 		level = zerolog.ErrorLevel
 	}
 	if line != "" {
-		log.WithLevel(hostLevel(level)).Msg(printable(line))
+		log.WithLevel(level).Msg(printable(line))
 	}
+	return readable(level, line)
+}
+
+func readable(level zerolog.Level, message string) string {
+	if level < zerolog.InfoLevel {
+		return ""
+	}
+	return message
+}
+
+// isCrash tells whether the line is what a Go program ends with before it prints
+// its stacks.
+func isCrash(line string) bool {
+	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
+}
+
+// levels are the host's for the names that plugins give. A plugin's line is
+// never more than an error to the host.
+var levels = map[string]zerolog.Level{
+	"trace":    zerolog.TraceLevel,
+	"debug":    zerolog.DebugLevel,
+	"info":     zerolog.InfoLevel,
+	"warn":     zerolog.WarnLevel,
+	"warning":  zerolog.WarnLevel,
+	"error":    zerolog.ErrorLevel,
+	"err":      zerolog.ErrorLevel,
+	"fatal":    zerolog.ErrorLevel,
+	"critical": zerolog.ErrorLevel,
+	"panic":    zerolog.ErrorLevel,
 }
 
 // The names that loggers give to level, message and time.
@@ -43,42 +75,42 @@ var (
 	dropped      = []string{"@timestamp", "timestamp", "time", "ts", "callsign", "stream"}
 )
 
-// logJSON returns false when the line is no JSON log line.
-func logJSON(log zerolog.Logger, line string) bool {
-	fields := parseFields(line)
-	level, hasLevel := take(fields, levelNames)
+// logFields returns false when the fields are not those of a log line.
+func logFields(log zerolog.Logger, fields map[string]any) (level zerolog.Level, message string, ok bool) {
+	name, hasLevel := take(fields, levelNames)
 	message, hasMessage := take(fields, messageNames)
 	if !hasLevel && !hasMessage {
-		return false
+		return level, "", false
 	}
-	parsed, err := zerolog.ParseLevel(strings.ToLower(level))
-	if err != nil || parsed == zerolog.NoLevel {
-		parsed = zerolog.InfoLevel
+	level, ok = levels[strings.ToLower(name)]
+	if !ok {
+		level = zerolog.InfoLevel
 	}
 	take(fields, dropped) // the host has its own
 	if module, ok := take(fields, []string{"@module"}); ok {
 		fields["module"] = module
 	}
-	log.WithLevel(hostLevel(parsed)).Fields(fields).Msg(printable(message))
-	return true
+	for key, value := range fields {
+		if clean := printable(key); clean != key {
+			delete(fields, key)
+			fields[clean] = value
+		}
+	}
+	log.WithLevel(level).Fields(fields).Msg(printable(message))
+	return level, message, true
 }
 
 // parseFields returns nil when the line is no JSON object.
 func parseFields(line string) (fields map[string]any) {
+	if !strings.HasPrefix(line, "{") {
+		return nil
+	}
 	decoder := json.NewDecoder(strings.NewReader(line))
 	decoder.UseNumber()
 	if decoder.Decode(&fields) != nil || decoder.More() {
 		return nil
 	}
 	return fields
-}
-
-// messageOf is what a person would read of the line.
-func messageOf(line string) string {
-	if message, ok := take(parseFields(line), messageNames); ok {
-		return message
-	}
-	return line
 }
 
 // take removes the names from fields and returns the first text among them.
@@ -90,12 +122,6 @@ func take(fields map[string]any, names []string) (text string, ok bool) {
 		delete(fields, name)
 	}
 	return text, ok
-}
-
-// hostLevel keeps a plugin's line from ending the host, as logging at fatal
-// would.
-func hostLevel(level zerolog.Level) zerolog.Level {
-	return min(level, zerolog.ErrorLevel)
 }
 
 // printable keeps a plugin from sending commands to the operator's terminal.

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
 )
@@ -21,8 +22,12 @@ import (
 // a plugin can't stall itself or fill the host's memory with one.
 const maxLine = 16 << 10
 
-// remembered is how many of the last lines of a pipe are kept for an error.
-const remembered = 3
+// remembered is how many of the last lines of a pipe are kept for an error, and
+// maxRemembered how much of each.
+const (
+	remembered    = 3
+	maxRemembered = 512
+)
 
 // logs are the pipes that a tree has as stdout and stderr.
 type logs struct {
@@ -36,8 +41,9 @@ type pipe struct {
 	read, write *os.File
 	log         zerolog.Logger
 
-	mu   sync.Mutex
-	last []string
+	mu      sync.Mutex
+	last    []string
+	crashed bool
 }
 
 func openLogs(log zerolog.Logger) (*logs, error) {
@@ -80,13 +86,15 @@ func (l *logs) handshake(ctx context.Context) (string, error) {
 	select {
 	case line, ok := <-l.first:
 		if !ok {
-			return "", errors.New("it closed its standard output")
+			return "", errNoHandshake
 		}
 		return line, nil
 	case <-ctx.Done():
 		return "", fmt.Errorf("%w: it wrote no line on its standard output", ctx.Err())
 	}
 }
+
+var errNoHandshake = errors.New("it closed its standard output")
 
 // drained returns when all that ended processes wrote is read, or after limit.
 func (l *logs) drained(limit time.Duration) {
@@ -103,11 +111,13 @@ func (l *logs) drained(limit time.Duration) {
 	}
 }
 
-// close returns when the pipes are read to the end. No process may hold them any
-// more.
+// close returns when all that the tree wrote is read. The tree has ended; a pipe
+// that others hold open nevertheless is given up after a moment.
 func (l *logs) close() {
 	_ = l.stdout.write.Close()
 	_ = l.stderr.write.Close()
+	_ = l.stdout.read.SetReadDeadline(time.Now().Add(time.Second))
+	_ = l.stderr.read.SetReadDeadline(time.Now().Add(time.Second))
 	l.reading.Wait()
 	_ = l.stdout.read.Close()
 	_ = l.stderr.read.Close()
@@ -135,9 +145,13 @@ func (l *logs) keys() (pipeKeys, error) {
 
 // pipeKey names a pipe by its inode, which both ends share.
 func pipeKey(f *os.File) (string, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return "", err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "", errors.ErrUnsupported
 	}
 	return fmt.Sprintf("pipe:[%d]", st.Ino), nil
 }
@@ -156,24 +170,28 @@ func (p *pipe) pump(first chan<- string) {
 			first = nil
 			continue
 		}
-		p.remember(messageOf(line))
-		logLine(p.log, line, cut)
+		p.remember(logLine(p.log, line, cut))
 	}
 	if first != nil {
 		close(first)
 	}
 }
 
+// remember keeps the line as one of the last. What follows the first line of a
+// crash is a trace, which says less.
 func (p *pipe) remember(line string) {
-	if line == "" {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.last) == remembered {
-		p.last = append(p.last[:0], p.last[1:]...)
+	if line == "" || p.crashed {
+		return
 	}
-	p.last = append(p.last, line)
+	if p.crashed = isCrash(line); p.crashed {
+		p.last = nil
+	}
+	if len(p.last) == remembered {
+		p.last = slices.Delete(p.last, 0, 1)
+	}
+	p.last = append(p.last, line[:min(len(line), maxRemembered)])
 }
 
 // lastWords is an error that quotes the last lines, nil when there are none.

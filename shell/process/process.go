@@ -107,10 +107,10 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 		err = b.connect(ctx, t, socket)
 	}
 	if err == nil {
-		err = b.inform(ctx)
+		err = b.explain(b.inform(ctx))
 	}
 	if err != nil {
-		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, b.explain(err))
+		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	return b.information(), nil
 }
@@ -145,11 +145,14 @@ func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
 // shell.Backend.
 func (b *Backend) Stop(ctx context.Context) error {
 	b.mu.Lock()
-	t, l := b.tree, b.link
+	t, l, image := b.tree, b.link, b.image
 	b.tree, b.link = nil, nil
 	b.mu.Unlock()
+	if t == nil && image != nil {
+		return nil // it sleeps, and needs its directory when it wakes
+	}
 	if t == nil {
-		return nil
+		return os.RemoveAll(b.runDir())
 	}
 	t.expectEnd()
 	grace := time.Duration(b.config.StopTimeout) / 2
@@ -229,12 +232,12 @@ func (b *Backend) serves(service string) bool {
 	return slices.Contains(b.info.GetServices(), service)
 }
 
-// explain adds to err how the process ended, if it did: then that is the cause.
+// explain returns how the process ended, if that is why nobody answered.
 func (b *Backend) explain(err error) error {
 	b.mu.Lock()
 	t := b.tree
 	b.mu.Unlock()
-	if err == nil || t == nil || !t.ended() {
+	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.endedSoon() {
 		return err
 	}
 	return t.exitError()

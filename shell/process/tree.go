@@ -104,6 +104,13 @@ func (t *tree) ended() bool {
 	}
 }
 
+// endedSoon is ended, save that it leaves a moment for the end of a tree that
+// has closed its files already.
+func (t *tree) endedSoon() bool {
+	t.wait(200 * time.Millisecond)
+	return t.ended()
+}
+
 // wait returns when the tree has ended, or after limit.
 func (t *tree) wait(limit time.Duration) {
 	timer := time.NewTimer(limit)
@@ -138,29 +145,26 @@ func (t *tree) end() error {
 
 // kill leaves no process of the tree alive.
 func (t *tree) kill() {
-	switch {
-	case t.leaf != nil:
-		if t.leaf.kill() == nil {
-			return
-		}
-		fallthrough
-	case t.apart:
-		_ = t.root.Kill() // and with pid 1 its whole namespace; it may be gone already
-	default:
-		// The root ends its descendants, but only if it lives to do so.
-		if t.root.Signal(syscall.SIGQUIT) == nil {
+	if t.leaf != nil && t.leaf.kill() == nil {
+		return
+	}
+	if !t.apart {
+		// The root ends its descendants, but only if it lives to do so. It may be
+		// stopped, by the plugin, which has the same user.
+		if t.root.Signal(syscall.SIGQUIT) == nil && t.root.Signal(syscall.SIGCONT) == nil {
 			t.wait(time.Second)
 		}
-		_ = t.root.Kill()
 	}
+	_ = t.root.Kill() // and with pid 1 its whole namespace; it may be gone already
 }
 
-// killLeft ends what a failed restore left in the cgroup.
+// killLeft ends what a failed restore left in the cgroup, which the next attempt
+// can use then.
 func (t *tree) killLeft() error {
 	if t.leaf == nil {
 		return nil
 	}
-	return t.leaf.kill()
+	return t.leaf.renew()
 }
 
 // discard gives back what a tree has besides processes.
@@ -177,10 +181,11 @@ func (t *tree) discard() error {
 // pids are the host's numbers of all processes.
 func (t *tree) pids() []int { return procfs.Tree(t.root.Pid) }
 
-// setProgram notes which process is the program: pid 1's only child so far.
+// setProgram notes which process is the program: pid 1's first child. Orphans
+// come after it.
 func (t *tree) setProgram() {
-	for _, child := range procfs.Children(t.root.Pid) {
-		t.number = procfs.NSPid(child)
+	if children := procfs.Children(t.root.Pid); len(children) > 0 {
+		t.number = procfs.NSPid(children[0])
 	}
 }
 

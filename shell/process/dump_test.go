@@ -1,0 +1,318 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
+	"dormouse/internal/procfs"
+	"dormouse/shell"
+)
+
+// meddler is an engine that something happens to while it works.
+type meddler struct {
+	hibernate.Engine
+	duringDump func(d hibernate.Dump)
+	restore    func(o hibernate.Restore) error // nil to go on
+}
+
+func (m *meddler) Dump(ctx context.Context, d hibernate.Dump) error {
+	if m.duringDump != nil {
+		m.duringDump(d)
+	}
+	return m.Engine.Dump(ctx, d)
+}
+
+func (m *meddler) Restore(ctx context.Context, o hibernate.Restore) (*os.Process, error) {
+	if m.restore != nil {
+		if err := m.restore(o); err != nil {
+			return nil, err
+		}
+	}
+	return m.Engine.Restore(ctx, o)
+}
+
+// meddle returns a rig whose counter, at 42, is dumped by m.
+func meddle(t *testing.T, m *meddler) *rig {
+	t.Helper()
+	needCRIU(t)
+	r := newRig(t, counter())
+	m.Engine = engine
+	h := r.host
+	h.Engine = m
+	r.use(h)
+	r.activate()
+	call[any](r, "increment", "")
+	return r
+}
+
+// unharmed fails the test unless the plugin is as it was before a hibernation
+// that came to nothing, and can be hibernated yet.
+func (r *rig) unharmed(digest string) {
+	r.t.Helper()
+	if got := r.count(); got != 42 {
+		r.t.Errorf("it counts from %d", got)
+	}
+	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
+		r.t.Errorf("its memory is %s, was %s", got, digest)
+	}
+	if r.Image() != nil {
+		r.t.Error("there is an image")
+	}
+	for _, name := range r.slots() {
+		if name != "generation" {
+			r.t.Errorf("%s is left in the image store", name)
+		}
+	}
+	for _, pid := range r.pids() {
+		if procfs.Stopped(pid) {
+			r.t.Errorf("process %d is stopped", pid)
+		}
+	}
+	r.unasked()
+}
+
+// tiny puts the rig's image store on a disk of its own.
+func (r *rig) tiny(options string) string {
+	r.t.Helper()
+	dir := filepath.Join(r.dir, "disk")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		r.t.Skipf("cannot mount a small disk: %v", err)
+	}
+	r.t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			r.t.Error(err)
+		}
+	})
+	images, err := hibernate.OpenStore(dir)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	h := r.host
+	h.Images = images
+	r.use(h)
+	return dir
+}
+
+func TestNoSpaceIsSeenBefore(t *testing.T) {
+	needCRIU(t)
+	r := newRig(t, counter())
+	disk := r.tiny("size=4m")
+	r.activate()
+	call[any](r, "increment", "")
+	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":8}`).SHA256
+	err := r.Hibernate(r.limited(patience))
+	if !errors.Is(err, hibernate.ErrSpace) || !strings.Contains(err.Error(), "MiB free") {
+		t.Errorf("got %v", err)
+	}
+	r.unharmed(digest)
+	if left, _ := filepath.Glob(disk + "/*/*"); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+}
+
+func TestDiskFullDuringDump(t *testing.T) {
+	m := &meddler{}
+	needCRIU(t)
+	r := newRig(t, counter())
+	disk := r.tiny("size=80m")
+	m.Engine = engine
+	h := r.host
+	h.Engine = m
+	r.use(h)
+	m.duringDump = func(hibernate.Dump) {
+		if err := os.WriteFile(filepath.Join(disk, "other"), make([]byte, 76<<20), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	r.activate()
+	call[any](r, "increment", "")
+	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":20}`).SHA256
+	err := r.Hibernate(r.limited(patience))
+	if err == nil || !strings.Contains(err.Error(), "No space left on device") {
+		t.Errorf("got %v", err)
+	}
+	r.unharmed(digest)
+	if left, _ := filepath.Glob(disk + "/*/*"); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+	m.duringDump = nil
+	if err := os.Remove(filepath.Join(disk, "other")); err != nil {
+		t.Error(err)
+	}
+	r.hibernate()
+	r.wake()
+	r.host.Images.Close()
+	r.unharmed(digest)
+}
+
+// killCRIU kills the CRIU in the cgroup once a file that fits the pattern is
+// there.
+func killCRIU(t *testing.T, cgroup, pattern string) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		eventually(t, "CRIU works", func() bool { found, _ := filepath.Glob(pattern); return len(found) > 0 })
+		text, _ := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
+		for pid := range strings.FieldsSeq(string(text)) {
+			line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+			if strings.Contains(string(line), "\x00swrk\x00") || strings.Contains(string(line), "--rpc") {
+				_ = syscall.Kill(atoi(pid), syscall.SIGKILL)
+			}
+		}
+	}()
+	t.Cleanup(func() { <-done })
+}
+
+func TestCRIUKilledDuringDump(t *testing.T) {
+	m := &meddler{}
+	r := meddle(t, m)
+	if r.host.Cgroups == nil {
+		t.Skip("there are no cgroups to find CRIU by")
+	}
+	m.duringDump = func(d hibernate.Dump) { killCRIU(t, d.Cgroup, filepath.Join(d.Dir, "pages-*.img")) }
+	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
+	err := r.Hibernate(r.limited(patience))
+	if err == nil {
+		t.Fatal("it hibernated")
+	}
+	if errors.Is(err, shell.ErrExited) {
+		// CRIU runs code inside the plugin, and now and then dies in the middle
+		// of it. Then at least that is known.
+		if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) || r.Image() != nil || len(r.slots()) > 0 {
+			t.Errorf("got %v, image %v, in the store %v", err, r.Image(), r.slots())
+		}
+		return
+	}
+	r.unharmed(digest)
+	m.duringDump = nil
+	r.hibernate()
+	r.wake()
+	r.host.Images.Close()
+	r.unharmed(digest)
+}
+
+// The caller's deadline ends a dump that takes too long.
+func TestDumpTakesTooLong(t *testing.T) {
+	m := &meddler{}
+	r := meddle(t, m)
+	ctx, cancel := context.WithCancel(t.Context())
+	m.duringDump = func(hibernate.Dump) { cancel() }
+	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
+	err := r.Hibernate(ctx)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	r.unharmed(digest)
+}
+
+// A wake that fails is tried once more, after all that the first attempt left in
+// the cgroup is gone.
+func TestWakeIsTriedAgain(t *testing.T) {
+	m := &meddler{}
+	r := meddle(t, m)
+	if r.host.Cgroups == nil {
+		t.Skip("there are no cgroups to be had")
+	}
+	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":5}`).SHA256
+	r.hibernate()
+	half := exec.Command(filepath.Join(bin, "rogue"), "idle")
+	tries := 0
+	m.restore = func(o hibernate.Restore) error {
+		if tries++; tries > 1 {
+			return nil
+		}
+		cgroup, err := os.Open(o.Cgroup)
+		if err != nil {
+			return err
+		}
+		defer cgroup.Close()
+		half.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+		return errors.Join(half.Start(), errors.New("half of it is there"))
+	}
+	r.wake()
+	if tries != 2 {
+		t.Errorf("it took %d attempts", tries)
+	}
+	if err := half.Wait(); err == nil || err.Error() != "signal: killed" {
+		t.Errorf("what the first left: %v", err)
+	}
+	r.host.Images.Close()
+	r.unharmed(digest)
+}
+
+// After a wake that fails for good there is neither a process nor an image.
+func TestWakeFails(t *testing.T) {
+	m := &meddler{}
+	r := meddle(t, m)
+	r.hibernate()
+	m.restore = func(hibernate.Restore) error { return errors.New("no such luck") }
+	if _, err := r.Wake(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
+		t.Errorf("got %v", err)
+	}
+	if r.Image() != nil || len(r.pids()) > 0 {
+		t.Errorf("it has the image %v and the processes %v", r.Image(), r.pids())
+	}
+	if err := r.Stop(r.limited(patience)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(r.runDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the run directory is left: %v", err)
+	}
+	r.activate()
+}
+
+// A process that dies while it is put to sleep is an end, not an image.
+func TestExitDuringHibernate(t *testing.T) {
+	m := &meddler{}
+	r := meddle(t, m)
+	pids := r.pids()
+	m.duringDump = func(hibernate.Dump) {
+		_ = syscall.Kill(pids[len(pids)-1], syscall.SIGKILL)
+		eventually(t, "the tree has ended", r.tree.ended)
+	}
+	if err := r.Hibernate(r.limited(patience)); !errors.Is(err, shell.ErrExited) {
+		t.Errorf("got %v", err)
+	}
+	if r.Image() != nil || len(r.slots()) > 0 {
+		t.Errorf("there is an image: %v", r.slots())
+	}
+	if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBrokenCRIU(t *testing.T) {
+	for name, test := range map[string]struct{ path, want string }{
+		"broken":  {"/bin/false", "/bin/false"},
+		"missing": {"/no/such/criu", "/no/such/criu"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, counter())
+			h := r.host
+			h.Engine = criu.Open(test.path, bin)
+			r.use(h)
+			r.activate()
+			call[any](r, "increment", "")
+			digest := call[struct{ SHA256 string }](r, "digest", "").SHA256
+			err := r.Hibernate(r.limited(patience))
+			if !errors.Is(err, shell.ErrNotSupported) || !errors.Is(err, hibernate.ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v", err)
+			}
+			r.unharmed(digest)
+		})
+	}
+}

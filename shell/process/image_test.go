@@ -1,0 +1,208 @@
+package process
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/hibernate"
+)
+
+// asleep returns a rig whose counter, at 42, sleeps, and the directory of its
+// image.
+func asleep(t *testing.T) (*rig, string) {
+	t.Helper()
+	needCRIU(t)
+	c := counter()
+	c.Executable = filepath.Join(t.TempDir(), "counter")
+	if err := copyProgram(c.Executable, filepath.Join(bin, "counter")); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, c)
+	r.activate()
+	call[any](r, "increment", "")
+	r.hibernate()
+	return r, filepath.Join(r.dir, "images", "Counter", "image")
+}
+
+// refused fails the test unless the image that was woken is out of use.
+func (r *rig) refused(err error, reason string) {
+	r.t.Helper()
+	if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), reason) {
+		r.t.Errorf("got %v, want ErrRefused and %q", err, reason)
+	}
+	if r.Image() != nil {
+		r.t.Error("it still has the image")
+	}
+	if want := []string{"generation", "refused"}; !cmp.Equal(r.slots(), want) {
+		r.t.Errorf("in the image store are %v, want %v", r.slots(), want)
+	}
+	if pids := r.pids(); len(pids) > 0 {
+		r.t.Errorf("it runs as %v", pids)
+	}
+	r.use(r.host)
+	if r.Image() != nil {
+		r.t.Error("the next host takes it")
+	}
+	r.activate() // cold
+	if got := r.count(); got != 41 {
+		r.t.Errorf("it counts from %d", got)
+	}
+}
+
+func TestImageIsRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(t *testing.T, r *rig, image string)
+		want  string
+	}{
+		"damaged page": {func(t *testing.T, _ *rig, image string) {
+			t.Helper()
+			flip(t, filepath.Join(image, "pages-1.img"), 4096)
+		}, "pages-1.img is damaged"},
+		"damaged core": {func(t *testing.T, _ *rig, image string) {
+			t.Helper()
+			flip(t, filepath.Join(image, "core-1.img"), 100)
+		}, "core-1.img is damaged"},
+		"cut pages": {func(t *testing.T, _ *rig, image string) {
+			t.Helper()
+			if err := os.Truncate(filepath.Join(image, "pages-1.img"), 8192); err != nil {
+				t.Fatal(err)
+			}
+		}, "pages-1.img has 8192 bytes"},
+		"missing file": {func(t *testing.T, _ *rig, image string) {
+			t.Helper()
+			if err := os.Remove(filepath.Join(image, "inventory.img")); err != nil {
+				t.Fatal(err)
+			}
+		}, "inventory.img is missing"},
+		"other program": {func(t *testing.T, r *rig, _ string) {
+			t.Helper()
+			flip(t, r.config.Executable, 4096)
+		}, "counter was replaced or changed"},
+		"no program": {func(t *testing.T, r *rig, _ string) {
+			t.Helper()
+			if err := os.Rename(r.config.Executable, r.config.Executable+".old"); err != nil {
+				t.Fatal(err)
+			}
+			r.config.Executable += ".old"
+		}, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, image := asleep(t)
+			test.spoil(t, r, image)
+			_, err := r.Wake(r.limited(patience))
+			r.refused(err, test.want)
+		})
+	}
+}
+
+// What a host finds at its start and can't trust is put aside before anybody
+// could wake it.
+func TestImageIsRefusedAtStart(t *testing.T) {
+	t.Run("foreign", func(t *testing.T) {
+		r, _ := asleep(t)
+		if err := os.Remove(filepath.Join(r.dir, "images", ".key")); err != nil {
+			t.Fatal(err)
+		}
+		r.restart()
+		r.refused(hibernate.ErrRefused, "")
+		r.log.await(t, "put an image aside", "not written by this host")
+	})
+	t.Run("replayed", func(t *testing.T) {
+		r, image := asleep(t)
+		if err := os.CopyFS(image+".copy", os.DirFS(image)); err != nil {
+			t.Fatal(err)
+		}
+		r.wake()
+		if err := r.Stop(r.limited(patience)); err != nil {
+			t.Fatal(err)
+		}
+		r.host.Images.Close()
+		if err := os.Rename(image+".copy", image); err != nil {
+			t.Fatal(err)
+		}
+		r.restart()
+		r.refused(hibernate.ErrRefused, "")
+		r.log.await(t, "put an image aside", "generation 1 was woken already")
+	})
+	t.Run("another's", func(t *testing.T) {
+		r, image := asleep(t)
+		if err := os.Rename(filepath.Dir(image), filepath.Join(r.dir, "images", "Other")); err != nil {
+			t.Fatal(err)
+		}
+		r.config.Callsign = "Other"
+		r.restart()
+		r.refused(hibernate.ErrRefused, "")
+		r.log.await(t, "put an image aside", "it belongs to Counter")
+		if err := os.RemoveAll(filepath.Join(r.host.RunDir, "Counter")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWakeInTheNextHost(t *testing.T) {
+	r, _ := asleep(t)
+	r.restart()
+	if image := r.Image(); image == nil || image.Generation != 1 {
+		t.Fatalf("the image is %+v", image)
+	}
+	info, err := r.Wake(r.limited(patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Class != "counter" || info.StateControl == nil {
+		t.Errorf("it says %+v", info)
+	}
+	if got := r.count(); got != 42 {
+		t.Errorf("it counts from %d", got)
+	}
+	r.hibernate()
+	r.restart()
+	r.wake()
+	if got := r.count(); got != 42 {
+		t.Errorf("after the second time it counts from %d", got)
+	}
+}
+
+// restart opens everything anew, as a host does that starts again.
+func (r *rig) restart() {
+	r.t.Helper()
+	r.host.Images.Close()
+	images, err := hibernate.OpenStore(filepath.Join(r.dir, "images"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	h := r.host
+	h.Images = images
+	r.use(h)
+}
+
+// flip changes one byte of a file and leaves its times.
+func flip(t *testing.T, path string, at int64) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	if err == nil {
+		b[0] ^= 1
+		_, err = f.WriteAt(b, at)
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Chtimes(path, time.Time{}, info.ModTime())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,223 @@
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+)
+
+func TestLogLine(t *testing.T) {
+	for _, test := range []struct {
+		line, want string
+		words      string // what is remembered, if not the message
+	}{
+		{line: "hello", want: `{"level":"info","message":"hello"}`},
+		{line: "", want: ""},
+		{line: " indented", want: `{"level":"info","message":" indented"}`},
+		{line: "a\tb", want: `{"level":"info","message":"a\tb"}`},
+
+		{line: "[WARN]  it is late", want: `{"level":"warn","message":"it is late"}`},
+		{line: "[INFO ] it is early", want: `{"level":"info","message":"it is early"}`},
+		{line: "[error] no", want: `{"level":"error","message":"no"}`},
+		{line: "[DEBUG] x=1", want: `{"level":"debug","message":"x=1"}`, words: "-"},
+		{line: "[4711] worker started", want: `{"level":"info","message":"[4711] worker started"}`},
+		{line: "[7]", want: `{"level":"info","message":"[7]"}`},
+		{line: "[disabled] text", want: `{"level":"info","message":"[disabled] text"}`},
+		{line: "[] text", want: `{"level":"info","message":"[] text"}`},
+		{line: "[WARN", want: `{"level":"info","message":"[WARN"}`},
+		{line: "[FATAL] the end", want: `{"level":"error","message":"the end"}`},
+		{line: "[WARN]", want: ""},
+
+		{line: "panic: unknown planet", want: `{"level":"error","message":"panic: unknown planet"}`},
+		{line: "fatal error: out of memory", want: `{"level":"error","message":"fatal error: out of memory"}`},
+
+		{line: `{"@level":"warn","@message":"hclog","@module":"m","@timestamp":"2026-11-22","n":1}`, want: `{"level":"warn","module":"m","n":1,"message":"hclog"}`},
+		{line: `{"time":"2026-11-22","level":"ERROR","msg":"slog","err":{"code":5}}`, want: `{"level":"error","err":{"code":5},"message":"slog"}`},
+		{line: `{"level":"debug","time":1,"message":"zerolog","big":12345678901234567890}`, want: `{"level":"debug","big":12345678901234567890,"message":"zerolog"}`, words: "-"},
+		{line: `{"level":"panic","msg":"not ours"}`, want: `{"level":"error","message":"not ours"}`},
+		{line: `{"level":"6","msg":"a number"}`, want: `{"level":"info","message":"a number"}`},
+		{line: `{"level":30,"msg":"pino"}`, want: `{"level":"info","message":"pino"}`},
+		{line: `{"level":"nonsense","msg":"m"}`, want: `{"level":"info","message":"m"}`},
+		{line: `{"level":"info"}`, want: `{"level":"info"}`, words: "-"},
+		{line: `{"msg":"m","callsign":"Other","stream":"x"}`, want: `{"level":"info","message":"m"}`},
+		{line: `{"value":1}`, want: `{"level":"info","message":"{\"value\":1}"}`},
+		{line: `{"msg":"m"`, want: `{"level":"info","message":"{\"msg\":\"m\""}`},
+		{line: `{"msg":"m"} {"msg":"n"}`, want: `{"level":"info","message":"{\"msg\":\"m\"} {\"msg\":\"n\"}"}`},
+		{line: `{}`, want: `{"level":"info","message":"{}"}`},
+
+		{line: "\x1b[31mred\x1b[0m", want: `{"level":"info","message":"�[31mred�[0m"}`, words: "\x1b[31mred\x1b[0m"},
+		{line: "bad \xff utf8", want: `{"level":"info","message":"bad � utf8"}`, words: "bad \xff utf8"},
+		{line: `{"msg":"\u001b[2J","\u001b[31mkey":1}`, want: `{"level":"info","�[31mkey":1,"message":"�[2J"}`, words: "\x1b[2J"},
+	} {
+		var out bytes.Buffer
+		words := logLine(zerolog.New(&out), test.line, false)
+		if diff := cmp.Diff(test.want, strings.TrimSuffix(out.String(), "\n")); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", test.line, diff)
+		}
+		want := test.words
+		if want == "" && out.Len() > 0 {
+			var line struct{ Message string }
+			if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+				t.Fatal(err)
+			}
+			want = line.Message
+		}
+		if words != strings.TrimPrefix(want, "-") {
+			t.Errorf("%q: remembered is %q, want %q", test.line, words, want)
+		}
+	}
+}
+
+func TestLogLineCut(t *testing.T) {
+	var out bytes.Buffer
+	logLine(zerolog.New(&out), "beginning", true)
+	if want := `{"level":"info","truncated":true,"message":"beginning"}` + "\n"; out.String() != want {
+		t.Errorf("got %s", out.String())
+	}
+}
+
+func TestReadLine(t *testing.T) {
+	type line struct {
+		Text string
+		Cut  bool
+	}
+	long := strings.Repeat("x", maxLine)
+	for name, test := range map[string]struct {
+		text string
+		want []line
+	}{
+		"empty":             {"", nil},
+		"lines":             {"a\nb\n", []line{{"a", false}, {"b", false}}},
+		"last without end":  {"a\nb", []line{{"a", false}, {"b", false}}},
+		"blank":             {"\n\n", []line{{"", false}, {"", false}}},
+		"CRLF":              {"a\r\nb\r\n", []line{{"a", false}, {"b", false}}},
+		"NUL":               {"a\x00b\n", []line{{"a\x00b", false}}},
+		"as long as may be": {long[1:] + "\nb\n", []line{{long[1:], false}, {"b", false}}},
+		"too long":          {long + "yyy\nb\n", []line{{long, true}, {"b", false}}},
+		"much too long":     {strings.Repeat(long, 640) + "\nb", []line{{long, true}, {"b", false}}},
+		"endless":           {strings.Repeat(long, 3), []line{{long, true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := bufio.NewReaderSize(strings.NewReader(test.text), maxLine)
+			var got []line
+			for {
+				text, cut, err := readLine(r)
+				if err != nil {
+					break
+				}
+				got = append(got, line{text, cut})
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestLineWriter(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	var out bytes.Buffer
+	w := &lineWriter{log: zerolog.New(&out)}
+	for _, part := range []string{"be", "gun\nand", "", " done\n", "[WARN] two\nlines\n", long, "yy\nrest"} {
+		if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
+			t.Errorf("%q: %d, %v", part, n, err)
+		}
+	}
+	want := []string{
+		`{"level":"info","message":"begun"}`,
+		`{"level":"info","message":"and done"}`,
+		`{"level":"warn","message":"two"}`,
+		`{"level":"info","message":"lines"}`,
+		`{"level":"info","truncated":true,"message":"` + long + `"}`,
+		"",
+	}
+	if diff := cmp.Diff(want, strings.Split(out.String(), "\n")); diff != "" {
+		t.Error(diff)
+	}
+	for range 100 { // a line without an end takes no more than its beginning
+		_, _ = w.Write([]byte(long))
+	}
+	if len(w.rest) > maxLine {
+		t.Errorf("it keeps %d bytes", len(w.rest))
+	}
+}
+
+func TestLastWords(t *testing.T) {
+	for name, test := range map[string]struct {
+		lines []string
+		want  string
+	}{
+		"none":  {nil, ""},
+		"one":   {[]string{"a"}, `its last words: "a"`},
+		"many":  {[]string{"a", "b", "", "c", "d"}, `its last words: "b\nc\nd"`},
+		"crash": {[]string{"a", "panic: x", "", "goroutine 1 [running]:", "main.main()"}, `its last words: "panic: x"`},
+		"long":  {[]string{strings.Repeat("a", 9000)}, `its last words: "` + strings.Repeat("a", maxRemembered) + `"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &pipe{}
+			for _, line := range test.lines {
+				p.remember(line)
+			}
+			got := ""
+			if err := p.lastWords(); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// Whatever a plugin writes is one line of the host's log, never above error, and
+// nothing that a terminal would obey.
+func FuzzLogLine(f *testing.F) {
+	for _, line := range []string{
+		"hello",
+		"[WARN]  it is late",
+		"[4711] worker",
+		"panic: unknown planet",
+		`{"@level":"warn","@message":"hclog","@module":"m","@timestamp":"2026-11-22","n":1}`,
+		`{"level":"fatal","msg":"x","\u001b[31m":["\u009b",{"a":null}]}`,
+		`{"msg":"m","message":"n"}`,
+		"\x1b]0;title\x07",
+		"bad \xff utf8\r",
+	} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		var out bytes.Buffer
+		logLine(zerolog.New(&out), line, false)
+		if out.Len() == 0 {
+			return
+		}
+		if strings.Count(out.String(), "\n") != 1 || !json.Valid(out.Bytes()) {
+			t.Fatalf("got %q", out.String())
+		}
+		var parsed map[string]any
+		if err := json.Unmarshal(out.Bytes(), &parsed); err != nil {
+			t.Fatal(err)
+		}
+		level, err := zerolog.ParseLevel(parsed["level"].(string)) //nolint:errcheck // a panic fails the test too
+		if err != nil || level > zerolog.ErrorLevel {
+			t.Errorf("its level is %v: %v", level, err)
+		}
+		for key := range parsed {
+			if strings.ContainsFunc(key, obeyed) {
+				t.Errorf("it has the key %q", key)
+			}
+		}
+		if message, ok := parsed["message"].(string); ok && strings.ContainsFunc(message, obeyed) {
+			t.Errorf("it says %q", message)
+		}
+	})
+}
+
+// obeyed tells what a terminal takes for a command.
+func obeyed(r rune) bool { return r != '\t' && unicode.IsControl(r) }

@@ -1,0 +1,170 @@
+// Rogue is a plugin that misbehaves as its first argument says. Without one it
+// is the least that a plugin can be: no hooks, no state control, no go-plugin.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"dormouse/shell/shellpb"
+)
+
+func main() {
+	how := ""
+	if len(os.Args) > 1 {
+		how = os.Args[1]
+	}
+	switch how {
+	case "idle":
+		hang()
+	case "exit":
+		fmt.Fprintln(os.Stderr, "reading my data")
+		fmt.Fprintln(os.Stderr, "cannot find my data")
+		os.Exit(3)
+	case "hang":
+		hang()
+	case "mute": // the kernel completes connections that nobody accepts
+		_ = listen()
+		hang()
+	case "say": // a handshake of the caller's making
+		fmt.Println(strings.ReplaceAll(os.Args[2], "DIR", socketDir()))
+		hang()
+	case "long-line":
+		_, _ = os.Stdout.Write(make([]byte, 10<<20))
+		hang()
+	case "endless-line-end":
+		_, _ = os.Stdout.Write(make([]byte, 10<<20))
+		return
+	case "closed-stdout":
+		_ = os.Stdout.Close()
+		hang()
+	case "stubborn":
+		signal.Ignore(syscall.SIGTERM)
+	case "orphans-first":
+		orphan()
+	}
+	serve(&plugin{how: how})
+}
+
+func hang() {
+	signal.Ignore(syscall.SIGTERM)
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
+func socketDir() string { return os.Getenv("PLUGIN_UNIX_SOCKET_DIR") }
+
+// listen shakes hands before the first connection can be accepted.
+func listen() net.Listener {
+	listener, err := net.Listen("unix", filepath.Join(socketDir(), "rogue"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Printf("1|%d|unix|%s|grpc\n", shellpb.ProtocolVersion, listener.Addr())
+	return listener
+}
+
+func serve(p *plugin) {
+	g := grpc.NewServer()
+	shellpb.RegisterPluginServer(g, p)
+	shellpb.RegisterDispatcherServer(g, p)
+	listener := listen()
+	if p.how == "flood" {
+		go flood(os.Stdout)
+		go flood(os.Stderr)
+	}
+	_ = g.Serve(listener)
+}
+
+// orphan leaves a process behind that has left the session, has no parent and
+// holds stdout and stderr.
+func orphan() {
+	if err := exec.Command("/bin/sh", "-c", `setsid "$0" idle & `, os.Args[0]).Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	cmd := exec.Command(os.Args[0], "idle")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	_ = cmd.Start()
+}
+
+// flood writes numbered lines until the process ends.
+func flood(f *os.File) {
+	for n := 1; ; n++ {
+		fmt.Fprintf(f, "line %d\n", n)
+	}
+}
+
+type plugin struct {
+	shellpb.UnimplementedPluginServer
+	shellpb.UnimplementedDispatcherServer
+	how string
+}
+
+func (p *plugin) Information(context.Context, *shellpb.InformationRequest) (*shellpb.InformationResponse, error) {
+	switch p.how {
+	case "no-information":
+		select {}
+	case "panic-at-once":
+		panic("there is nothing to say")
+	}
+	return &shellpb.InformationResponse{Name: "rogue", Services: []string{shellpb.DispatcherService}}, nil
+}
+
+func (p *plugin) Initialize(context.Context, *shellpb.InitializeRequest) (*shellpb.InitializeResponse, error) {
+	switch p.how {
+	case "no-initialize":
+		select {}
+	case "refuse":
+		return &shellpb.InitializeResponse{Error: "the license has run out"}, nil
+	case "panic-in-initialize":
+		panic("unknown planet")
+	}
+	return &shellpb.InitializeResponse{}, nil
+}
+
+func (p *plugin) Deinitialize(context.Context, *shellpb.DeinitializeRequest) (*shellpb.DeinitializeResponse, error) {
+	return &shellpb.DeinitializeResponse{}, nil
+}
+
+func (p *plugin) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.InvokeResponse, error) {
+	var params struct {
+		Status int    `json:"status"`
+		Text   string `json:"text"`
+	}
+	if len(r.GetParams()) > 0 {
+		if err := json.Unmarshal(r.GetParams(), &params); err != nil {
+			return nil, err
+		}
+	}
+	switch r.GetMethod() {
+	case "exit":
+		fmt.Fprintln(os.Stderr, params.Text)
+		os.Exit(params.Status)
+	case "raise":
+		signal.Reset(syscall.Signal(params.Status))
+		_ = syscall.Kill(os.Getpid(), syscall.Signal(params.Status))
+		select {}
+	case "panic":
+		go func() { panic(params.Text) }()
+		select {}
+	case "orphan":
+		orphan()
+	case "print":
+		fmt.Println(params.Text)
+		fmt.Fprintln(os.Stderr, params.Text)
+	}
+	return &shellpb.InvokeResponse{Result: []byte(`"pong"`)}, nil
+}
