@@ -30,7 +30,7 @@ type Tree interface {
 	Quiesce(ctx context.Context) error
 	Revive(ctx context.Context) error
 	// Kill ends the stopped tree and returns when it is reaped.
-	Kill(ctx context.Context) error
+	Kill(ctx context.Context)
 	// Record is what the owner must know to connect to the tree after a wake; it
 	// is asked once the tree is quiet and must marshal to JSON.
 	Record() (any, error)
@@ -55,9 +55,7 @@ func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, erro
 		err = errors.Join(fmt.Errorf("cannot checkpoint: %w", err), os.RemoveAll(draft))
 		return nil, errors.Join(err, t.Revive(context.WithoutCancel(ctx)))
 	}
-	if err := t.Kill(context.WithoutCancel(ctx)); err != nil {
-		return nil, fmt.Errorf("cannot end the checkpointed tree: %w", err)
-	}
+	t.Kill(context.WithoutCancel(ctx))
 	return image, nil
 }
 

@@ -39,9 +39,11 @@ func (t *tree) Revive(context.Context) error {
 	return nil
 }
 
-func (t *tree) Kill(context.Context) error {
+func (t *tree) Kill(context.Context) {
 	t.asked = append(t.asked, "kill")
-	return end(t.root)
+	if err := end(t.root); err != nil {
+		t.asked = append(t.asked, err.Error())
+	}
 }
 
 func end(p *os.Process) error {

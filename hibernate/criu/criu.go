@@ -169,7 +169,7 @@ func options() *rpc.CriuOpts {
 }
 
 // run has one CRIU process carry operation out. It returns what CRIU's log says
-// when that fails. When ctx ends it kills CRIU and calls giveUp.
+// when that fails. It calls giveUp when ctx or CRIU ends before.
 func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited, giveUp func(),
 	operation func(*gocriu.Criu, *rpc.CriuOpts, gocriu.Notify) error,
 ) error {
@@ -195,20 +195,12 @@ func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts
 	if err != nil {
 		return fmt.Errorf("cannot start CRIU: %w", err)
 	}
-	gaveUp := make(chan struct{})
-	watchdog := context.AfterFunc(ctx, func() {
-		defer close(gaveUp)
-		p.kill()
-		giveUp()
-	})
+	stop := p.watch(ctx, giveUp)
 	err = operation(p.rpc, opts, gocriu.NoNotify{})
-	killed := !watchdog()
-	if killed {
-		<-gaveUp // or it would hit the next attempt
-	}
+	expired := stop()
 	p.end() // how it ends changes nothing about what it did
 	switch {
-	case err != nil && killed:
+	case err != nil && expired:
 		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
 	case err != nil:
 		return logged(work, err)

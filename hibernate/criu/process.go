@@ -26,7 +26,9 @@ import (
 type process struct {
 	rpc *gocriu.Criu
 	pid int
-	own bool // it is our child but not go-criu's, so that we reap it
+	// ended is closed when it is reaped, if that is for us to do and not for
+	// go-criu.
+	ended chan struct{}
 }
 
 // start runs CRIU, in the cgroup unless that is "", with the files as its
@@ -39,7 +41,7 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernat
 			return nil, err
 		}
 	}
-	p := &process{rpc: gocriu.MakeCriu(), own: cgroup != ""}
+	p := &process{rpc: gocriu.MakeCriu()}
 	p.rpc.SetCriuPath(path)
 	err := spawn.Exclusive(func() error {
 		// go-criu passes no files on, so they are duplicated without close-on-exec
@@ -58,7 +60,7 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernat
 			return err
 		}
 		var err error
-		if p.own {
+		if cgroup != "" {
 			p.pid, err = launched(work)
 		} else {
 			p.pid, err = newChild(before)
@@ -68,6 +70,10 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernat
 		}
 		return nil
 	})
+	if err == nil && cgroup != "" {
+		p.ended = make(chan struct{})
+		go p.reap()
+	}
 	return p, err
 }
 
@@ -90,11 +96,53 @@ func signalAll(pids []int, s syscall.Signal) {
 	}
 }
 
+// reap collects the CRIU that the launcher made a child of this process.
+func (p *process) reap() {
+	defer close(p.ended)
+	if child, err := os.FindProcess(p.pid); err == nil {
+		_, _ = child.Wait()
+	}
+}
+
 // end returns when CRIU has ended, now that nobody needs it any more.
 func (p *process) end() {
 	_ = p.rpc.Cleanup()
-	if p.own {
-		_, _ = syscall.Wait4(p.pid, nil, 0, nil)
+	if p.ended != nil {
+		<-p.ended
+	}
+}
+
+// grace is how long an answer may take to arrive from a CRIU that has ended.
+const grace = time.Second
+
+// watch calls giveUp when ctx ends, after killing CRIU, and when CRIU has ended
+// without an answer: go-criu would wait for one as long as what CRIU has made
+// holds its socket. The returned function ends the watch, and tells whether ctx
+// ended it.
+func (p *process) watch(ctx context.Context, giveUp func()) (stop func() bool) {
+	answered, over := make(chan struct{}), make(chan struct{})
+	expired := false
+	go func() {
+		defer close(over)
+		select {
+		case <-answered:
+			return
+		case <-ctx.Done():
+			expired = true
+			p.kill()
+		case <-p.ended:
+			select {
+			case <-answered:
+				return
+			case <-time.After(grace):
+			}
+		}
+		giveUp()
+	}()
+	return func() bool {
+		close(answered)
+		<-over // or it would hit the next attempt
+		return expired
 	}
 }
 

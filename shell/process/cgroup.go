@@ -42,7 +42,20 @@ func OpenCgroups(runDir string) (*Cgroups, error) {
 	if _, err := os.Stat(filepath.Join(c.dir, "cgroup.kill")); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot use cgroups: %w; it came with Linux 5.14", err), c.Close())
 	}
+	if err := c.clear(); err != nil {
+		return nil, fmt.Errorf("cannot end what an earlier host left: %w", err)
+	}
 	return c, nil
+}
+
+// clear ends the plugins of a host that could not do it itself.
+func (c *Cgroups) clear() error {
+	left, err := filepath.Glob(filepath.Join(c.dir, "*", "cgroup.kill"))
+	for _, kill := range left {
+		l := &leaf{dir: filepath.Dir(kill)}
+		err = errors.Join(err, l.kill(), l.remove())
+	}
+	return err
 }
 
 // Close removes the host's cgroup, which must have no plugin in it.

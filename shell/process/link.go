@@ -213,9 +213,19 @@ func (b *Backend) follow() {
 		l.following.Go(func() { b.followEvents(l) })
 	}
 	if b.serves(statecontrol.ServiceName) {
-		control := statecontrol.NewClient(l.conn)
-		l.following.Go(func() { _ = control.Watch(l.streams, b.sink.ControlChanged) })
+		l.following.Go(func() { b.followControl(l) })
 	}
+}
+
+// followControl takes what the watch tells for a hint: it may come after the
+// answer to a later request, so the plugin is asked where it stands now.
+func (b *Backend) followControl(l *link) {
+	control := statecontrol.NewClient(l.conn)
+	_ = control.Watch(l.streams, func(statecontrol.State) {
+		if now, err := control.State(l.streams); err == nil {
+			b.sink.ControlChanged(now)
+		}
+	})
 }
 
 func (b *Backend) followEvents(l *link) {

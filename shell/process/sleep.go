@@ -172,24 +172,35 @@ func (s sleeper) Quiesce(ctx context.Context) error {
 	return s.b.disconnect(ctx)
 }
 
-// Revive connects to the plugin again.
+// Revive connects to the plugin again. A plugin that can't be reached any more
+// is ended: it must not be taken for an active one.
 func (s sleeper) Revive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.b.config.CallTimeout))
 	defer cancel()
 	if s.t.ended() {
 		return s.t.exitError()
 	}
-	if err := s.b.disconnect(ctx); err != nil {
-		return err
+	err := s.b.disconnect(ctx)
+	if err == nil {
+		s.b.mu.Lock()
+		socket := s.b.socket
+		s.b.mu.Unlock()
+		err = s.b.reconnect(ctx, s.t, socket, 0, 0)
 	}
-	s.b.mu.Lock()
-	socket := s.b.socket
-	s.b.mu.Unlock()
-	return s.b.reconnect(ctx, s.t, socket, 0, 0)
+	if err != nil && !s.t.ended() {
+		s.t.expectEnd()
+		s.t.kill()
+		err = fmt.Errorf("%w: the host ended it, since it did not come back from the attempt: %w", shell.ErrExited, err)
+	}
+	return err
 }
 
 // Kill ends the tree, whose image is the truth now.
-func (s sleeper) Kill(context.Context) error { return s.t.end() }
+func (s sleeper) Kill(context.Context) {
+	if err := s.t.end(); err != nil {
+		s.b.log.Warn().Err(err).Msg("a hibernated plugin left something behind")
+	}
+}
 
 // Record says how to find the plugin again.
 func (s sleeper) Record() (any, error) {
