@@ -80,7 +80,9 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		m.Mapped, err = describeMapped(pids, tagger)
 		mapped <- err
 	}()
+	stopFlush := flushEarly(draft)
 	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup()})
+	stopFlush()
 	if merr := <-mapped; err != nil || merr != nil {
 		if err == nil {
 			resume(procfs.Tree(t.PID()), m.Stopped)

@@ -1,0 +1,57 @@
+package hibernate
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// flushInterval is short against the time that a large dump takes.
+const flushInterval = 5 * time.Millisecond
+
+// flushEarly has the kernel write the memory in dir to disk while the engine
+// still dumps, so that the sync at the end finds most of it done. It ends with
+// the returned function.
+func flushEarly(dir string) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(flushInterval)
+		defer tick.Stop()
+		files := make(map[string]*os.File)
+		for {
+			select {
+			case <-tick.C:
+				flush(dir, files)
+			case <-done:
+				for _, f := range files {
+					_ = f.Close()
+				}
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
+// flush begins to write what is new in the page files; it waits for nothing and
+// whatever it can't do is left to the sync.
+func flush(dir string, open map[string]*os.File) {
+	names, _ := filepath.Glob(filepath.Join(dir, pagesPrefix+"*"))
+	for _, name := range names {
+		f := open[name]
+		if f == nil {
+			var err error
+			if f, err = os.Open(name); err != nil {
+				continue
+			}
+			open[name] = f
+		}
+		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	}
+}
