@@ -55,16 +55,15 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernat
 			defer func() { _ = syscall.Close(fd) }()
 			opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: new(f.Key), Fd: new(int32(fd))})
 		}
-		before := procfs.Children(os.Getpid())
+		find := func() (int, error) { return launched(work) }
+		if cgroup == "" {
+			find = newChild(procfs.Children(os.Getpid()))
+		}
 		if err := p.rpc.Prepare(); err != nil {
 			return err
 		}
 		var err error
-		if cgroup != "" {
-			p.pid, err = launched(work)
-		} else {
-			p.pid, err = newChild(before)
-		}
+		p.pid, err = find()
 		if err != nil {
 			return errors.Join(err, p.rpc.Cleanup())
 		}
@@ -175,15 +174,17 @@ func launched(work string) (int, error) {
 	return 0, errors.New("it could not be started in the cgroup")
 }
 
-// newChild returns the PID of the child that is a CRIU and was none before:
-// go-criu keeps it to itself.
-func newChild(before []int) (int, error) {
-	for _, child := range procfs.Children(os.Getpid()) {
-		if !slices.Contains(before, child) && isCRIU(child) {
-			return child, nil
+// newChild finds the PID of the child that is a CRIU and was none before: go-criu
+// keeps it to itself.
+func newChild(before []int) func() (int, error) {
+	return func() (int, error) {
+		for _, child := range procfs.Children(os.Getpid()) {
+			if !slices.Contains(before, child) && isCRIU(child) {
+				return child, nil
+			}
 		}
+		return 0, errors.New("it is gone already")
 	}
-	return 0, errors.New("it is gone already")
 }
 
 // isCRIU tells a CRIU that serves go-criu from other children. A process has no

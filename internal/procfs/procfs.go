@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,10 +15,9 @@ import (
 
 // Children returns the children of every thread of pid, none when pid is gone.
 func Children(pid int) []int {
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	var children []int
-	for _, list := range lists {
-		text, err := os.ReadFile(list)
+	for _, thread := range threads(pid) {
+		text, err := os.ReadFile(thread + "/children")
 		if err != nil {
 			continue // the thread has ended
 		}
@@ -30,6 +28,21 @@ func Children(pid int) []int {
 		}
 	}
 	return children
+}
+
+// threads returns the directory of each thread of pid, none when pid is gone.
+func threads(pid int) []string {
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(0) // as many as there are
+	for i, name := range names {
+		names[i] = dir + "/" + name
+	}
+	return names
 }
 
 // Tree returns root and all its descendants, parents first.
@@ -171,8 +184,8 @@ type Task struct {
 func Tasks(pids []int) ([]Task, error) {
 	var tasks []Task
 	for _, pid := range pids {
-		statuses, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-		for _, path := range statuses {
+		for _, thread := range threads(pid) {
+			path := thread + "/status"
 			text, err := os.ReadFile(path)
 			if err != nil {
 				continue // the thread has ended
