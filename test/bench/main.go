@@ -39,6 +39,10 @@ func run(runs int, bin string) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return err
 	}
+	// What this process inherited must not become part of what is dumped.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	bin, err := filepath.Abs(bin)
 	if err != nil {
