@@ -60,9 +60,10 @@ check: build
 lint: setup
 	@.ci/lint
 
-## e2e     only the tests under test/, never from Go's cache
+## e2e     only the tests with real hosts, plugins and checkpoints, never from
+##         Go's cache
 e2e: setup build
-	CGO_ENABLED=1 go test -race -count=1 ./test/...
+	CGO_ENABLED=1 go test -race -count=1 ./cmd/... ./hibernate/criu ./plugins/sdk/sdktest ./shell/process ./test/...
 
 ## bench   measure hibernation, wake and calls on this machine
 bench: setup build
