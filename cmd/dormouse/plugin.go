@@ -97,16 +97,17 @@ func pid(r record) string {
 	return fmt.Sprint(r.PID)
 }
 
-// because is the reason in words, with the error behind it.
+// because is the reason in words, with the error behind it. Some errors begin
+// with their reason.
 func because(reason, failure string) string {
-	var parts []string
-	if reason != "" {
-		parts = append(parts, words(reason))
+	reason, failure = words(reason), oneLine(failure)
+	switch {
+	case failure == "":
+		return reason
+	case reason == "" || strings.HasPrefix(failure, reason):
+		return failure
 	}
-	if failure != "" {
-		parts = append(parts, oneLine(failure))
-	}
-	return strings.Join(parts, ": ")
+	return reason + ": " + failure
 }
 
 func moment(t time.Time) string {
