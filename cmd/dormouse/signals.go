@@ -17,6 +17,10 @@ import (
 // order.
 var errSecondSignal = errors.New("ended by force: a second signal came before every plugin had ended")
 
+// patienceWhenForced is how long a host may take to end once all that it started
+// is being killed.
+const patienceWhenForced = 10 * time.Second
+
 // killOnSignal waits for one more signal and then kills every process that the
 // host has started, again and again, since what the host undoes may start
 // others. The returned function ends it and tells whether that happened.
@@ -36,7 +40,7 @@ func killOnSignal(log zerolog.Logger) (end func() bool) {
 		}
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
-		for {
+		for range int(patienceWhenForced / (100 * time.Millisecond)) {
 			killDescendants()
 			select {
 			case <-done:
@@ -44,6 +48,8 @@ func killOnSignal(log zerolog.Logger) (end func() bool) {
 			case <-tick.C:
 			}
 		}
+		log.Error().Msg("the host itself does not end in order, leaving it")
+		os.Exit(1)
 	})
 	return func() bool {
 		signal.Stop(signals)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,7 @@ func (e *Engine) seedKernelCache(ctx context.Context) error {
 	}
 	cmd := exec.CommandContext(ctx, "unshare", "-m", "sh", "-c",
 		`mount -t tmpfs tmpfs /run && { "$0" check >/dev/null 2>&1; cat /run/criu.kdat; }`, e.path)
+	cmd.WaitDelay = time.Second // what it started may outlive it and hold its output
 	var data []byte
 	err := spawn.Exclusive(func() (err error) {
 		data, err = cmd.Output()

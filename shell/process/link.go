@@ -220,12 +220,27 @@ func (b *Backend) follow() {
 // followControl takes what the watch tells for a hint: it may come after the
 // answer to a later request, so the plugin is asked where it stands now.
 func (b *Backend) followControl(l *link) {
-	control := statecontrol.NewClient(l.conn)
-	_ = control.Watch(l.streams, func(statecontrol.State) {
-		if now, err := control.State(l.streams); err == nil {
+	client := statecontrol.NewClient(l.conn)
+	_ = client.Watch(l.streams, func(statecontrol.State) {
+		b.asking.Lock()
+		defer b.asking.Unlock()
+		if now, err := client.State(l.streams); err == nil {
 			b.sink.ControlChanged(now)
 		}
 	})
+}
+
+// control is a plugin's state control, whose requests wait for reports that are
+// on their way.
+type control struct {
+	statecontrol.Controller
+	asking *sync.Mutex
+}
+
+func (c control) Request(ctx context.Context, command statecontrol.Command) error {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	return c.Controller.Request(ctx, command)
 }
 
 func (b *Backend) followEvents(l *link) {

@@ -58,6 +58,10 @@ type Backend struct {
 
 	seen atomic.Uint64 // sequence of the last event of the present process
 
+	// asking keeps what the watch of the state control reports and what is
+	// requested of it apart, so that an old report is not taken for news.
+	asking sync.Mutex
+
 	mu     sync.Mutex
 	tree   *tree            // nil when no process runs
 	link   *link            // nil when the host is not connected to it
@@ -222,7 +226,7 @@ func (b *Backend) information() shell.Information {
 		Version:     shell.Version{Major: v.GetMajor(), Minor: v.GetMinor(), Patch: v.GetPatch()},
 	}
 	if b.serves(statecontrol.ServiceName) {
-		info.StateControl = statecontrol.NewClient(b.router)
+		info.StateControl = control{statecontrol.NewClient(b.router), &b.asking}
 	}
 	return info
 }
