@@ -37,7 +37,7 @@ func (h *host) run(ctx context.Context, t *terminal, listeners []net.Listener, l
 	h.log.Info().Str("address", address).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
 
 	checked, started := make(chan error, 1), make(chan struct{})
-	all.Go(func() { checked <- h.check(context.WithoutCancel(ctx)) })
+	all.Go(func() { checked <- h.check(ctx) })
 	all.Go(func() { keepWatchdogFed(ctx, h) })
 	all.Go(func() {
 		defer close(started)
@@ -64,13 +64,16 @@ func (h *host) run(ctx context.Context, t *terminal, listeners []net.Listener, l
 	return errors.Join(append(failures, err)...)
 }
 
-// check finds out whether plugins can be hibernated here, and says so. It takes
-// a moment and is not cut short: a CRIU killed in its work leaves processes.
+// check finds out whether plugins can be hibernated here, and says so, unless
+// the host ends before that.
 func (h *host) check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	limited, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	begun := time.Now()
-	err := h.engine.Check(ctx)
+	err := h.engine.Check(limited)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		h.log.Warn().Err(err).Msg("hibernation is not available, all else works")
 		return err
