@@ -102,13 +102,23 @@ func (e *Engine) Path() string { return e.path }
 // Name is "criu" and the version.
 func (e *Engine) Name() string { return "criu " + e.version }
 
+// trials is how often the canary may fail before hibernation is given up for as
+// long as the host runs: on a busy machine one in some hundreds does.
+const trials = 3
+
 // Check dumps and restores a process with inet sockets, the first time that it
 // is called: what CRIU's own check says is not enough to go by. Later calls
 // return the same answer.
 func (e *Engine) Check(ctx context.Context) error {
 	e.once.Do(func() {
 		err := e.seedKernelCache(ctx)
-		if cerr := e.canary(ctx); cerr != nil {
+		var cerr error
+		for range trials {
+			if cerr = e.canary(ctx); cerr == nil || ctx.Err() != nil {
+				break
+			}
+		}
+		if cerr != nil {
 			e.checkErr = fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
 		}
 	})
