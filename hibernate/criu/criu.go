@@ -26,7 +26,8 @@ type Engine struct {
 	version  string
 	programs string // directory for the launcher
 
-	once     sync.Once // the canary costs more than an answer remembered
+	mu       sync.Mutex // guards what follows; the canary costs more than an answer remembered
+	checked  bool
 	checkErr error
 }
 
@@ -62,7 +63,9 @@ func Open(path, programs string) *Engine {
 
 // fail settles Check's answer.
 func (e *Engine) fail(err error) {
-	e.once.Do(func() { e.checkErr = fmt.Errorf("%w: %w", hibernate.ErrUnsupported, err) })
+	if !e.checked {
+		e.checked, e.checkErr = true, fmt.Errorf("%w: %w", hibernate.ErrUnsupported, err)
+	}
 }
 
 func locate() string {
@@ -108,20 +111,29 @@ const trials = 3
 
 // Check dumps and restores a process with inet sockets, the first time that it
 // is called: what CRIU's own check says is not enough to go by. Later calls
-// return the same answer.
+// return the same answer. A check that ctx cut short has found out nothing, and
+// the next one begins anew.
 func (e *Engine) Check(ctx context.Context) error {
-	e.once.Do(func() {
-		err := e.seedKernelCache(ctx)
-		var cerr error
-		for range trials {
-			if cerr = e.canary(ctx); cerr == nil || ctx.Err() != nil {
-				break
-			}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.checked {
+		return e.checkErr
+	}
+	err := e.seedKernelCache(ctx)
+	var cerr error
+	for range trials {
+		if cerr = e.canary(ctx); cerr == nil || ctx.Err() != nil {
+			break
 		}
-		if cerr != nil {
-			e.checkErr = fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
+	}
+	if cerr != nil {
+		err = fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
+		if ctx.Err() != nil {
+			return err
 		}
-	})
+		e.checkErr = err
+	}
+	e.checked = true
 	return e.checkErr
 }
 

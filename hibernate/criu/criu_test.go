@@ -330,3 +330,15 @@ func TestGivingUpMidway(t *testing.T) {
 		}
 	}
 }
+
+// A check that was cut short has not decided anything.
+func TestCheckCutShort(t *testing.T) {
+	open(t)
+	e := criu.Open("", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Check(ctx); !errors.Is(err, hibernate.ErrUnsupported) {
+		t.Errorf("error %v, want %v", err, hibernate.ErrUnsupported)
+	}
+	must(t, e.Check(t.Context()))
+}

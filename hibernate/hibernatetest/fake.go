@@ -49,7 +49,7 @@ const (
 func NewFake(t *testing.T) *Fake {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root for PID namespaces")
+		Lacks(t, errors.New("PID namespaces need root"))
 	}
 	return &Fake{Version: "1", memory: make(map[int]string)}
 }

@@ -30,7 +30,7 @@ func start(t *testing.T, script string, attributes *syscall.SysProcAttr) *exec.C
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Skipf("cannot start it: %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		for _, pid := range slices.Backward(Tree(cmd.Process.Pid)) {

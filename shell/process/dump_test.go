@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 )
@@ -89,7 +91,7 @@ func (r *rig) tiny(options string) string {
 		r.t.Fatal(err)
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		r.t.Skipf("cannot mount a small disk: %v", err)
+		hibernatetest.Lacks(r.t, fmt.Errorf("cannot mount a small disk: %w", err))
 	}
 	r.t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
@@ -180,9 +182,7 @@ func killCRIU(t *testing.T, cgroup, pattern string) {
 func TestCRIUKilledDuringDump(t *testing.T) {
 	m := &meddler{}
 	r := meddle(t, m)
-	if r.host.Cgroups == nil {
-		t.Skip("there are no cgroups to find CRIU by")
-	}
+	needCgroups(r)
 	m.duringDump = func(d hibernate.Dump) { killCRIU(t, d.Cgroup, filepath.Join(d.Dir, "pages-*.img")) }
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
 	err := r.Hibernate(r.limited(patience))
@@ -224,9 +224,7 @@ func TestDumpTakesTooLong(t *testing.T) {
 func TestWakeIsTriedAgain(t *testing.T) {
 	m := &meddler{}
 	r := meddle(t, m)
-	if r.host.Cgroups == nil {
-		t.Skip("there are no cgroups to be had")
-	}
+	needCgroups(r)
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":5}`).SHA256
 	r.hibernate()
 	half := exec.Command(filepath.Join(bin, "rogue"), "idle")

@@ -1,7 +1,7 @@
 package process
 
 import (
-	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate/criu"
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
 )
@@ -98,14 +99,14 @@ func build(dir string) error {
 // they must be.
 func needCRIU(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	err := engine.Check(ctx)
-	switch {
-	case err != nil && os.Getenv("DORMOUSE_REQUIRE_CRIU") == "1":
-		t.Fatal(err)
-	case err != nil:
-		t.Skip(err)
+	hibernatetest.Need(t, engine)
+}
+
+// needCgroups does so where there are no cgroups.
+func needCgroups(r *rig) {
+	r.t.Helper()
+	if r.host.Cgroups == nil {
+		hibernatetest.Lacks(r.t, errors.New("there are no cgroups to be had"))
 	}
 }
 

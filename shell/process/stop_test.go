@@ -163,9 +163,7 @@ func TestStopFlooding(t *testing.T) {
 // A cgroup that the plugin made below its own does not keep it from going.
 func TestStopWithNestedCgroups(t *testing.T) {
 	r := newRig(t, rogue())
-	if r.host.Cgroups == nil {
-		t.Skip("there are no cgroups to be had")
-	}
+	needCgroups(r)
 	r.activate()
 	if err := os.MkdirAll(r.tree.cgroup()+"/a/b", 0o755); err != nil {
 		t.Fatal(err)
@@ -196,9 +194,7 @@ func TestStopWithPipeHeldElsewhere(t *testing.T) {
 // A host that starts again kills what is left of an instance in its cgroup.
 func TestLaunchEndsWhatIsLeft(t *testing.T) {
 	r := newRig(t, rogue())
-	if r.host.Cgroups == nil {
-		t.Skip("there are no cgroups to be had")
-	}
+	needCgroups(r)
 	r.activate()
 	earlier, pids := r.Backend, r.pids()
 	r.use(r.host)
