@@ -46,13 +46,10 @@ run: setup build
 demo: setup build
 	go run ./test/demo
 
-# One package at a time: while tests kill CRIU in the middle of its work, a
-# checkpoint of another package's has been seen to fail.
-
 ## test    every test, with the race detector; DORMOUSE_REQUIRE_CRIU=1 makes
 ##         a missing CRIU a failure instead of a skip
 test: setup build
-	CGO_ENABLED=1 go test -race -p 1 ./...
+	CGO_ENABLED=1 go test -race ./...
 
 ## check   the quick loop while writing: vet, build, short tests without race
 check: build
@@ -66,7 +63,7 @@ lint: setup
 ## e2e     only the tests with real hosts, plugins and checkpoints, never from
 ##         Go's cache
 e2e: setup build
-	CGO_ENABLED=1 go test -race -p 1 -count=1 ./cmd/... ./hibernate/criu ./plugins/sdk/sdktest ./shell/process ./test/...
+	CGO_ENABLED=1 go test -race -count=1 ./cmd/... ./hibernate/criu ./plugins/sdk/sdktest ./shell/process ./test/...
 
 ## bench   measure hibernation, wake and calls on this machine
 bench: setup build

@@ -32,6 +32,7 @@ func (e *Engine) canary(ctx context.Context) error {
 		return err
 	}
 	cmd := exec.Command(program, native.Canary)
+	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	if err := spawn.Exclusive(cmd.Start); err != nil {
 		return fmt.Errorf("cannot start a process in a PID namespace: %w", err)

@@ -105,10 +105,6 @@ func (e *Engine) Path() string { return e.path }
 // Name is "criu" and the version.
 func (e *Engine) Name() string { return "criu " + e.version }
 
-// trials is how often the canary may fail before hibernation is given up for as
-// long as the host runs: on a busy machine one in some hundreds does.
-const trials = 3
-
 // Check dumps and restores a process with inet sockets, the first time that it
 // is called: what CRIU's own check says is not enough to go by. Later calls
 // return the same answer. A check that ctx cut short has found out nothing, and
@@ -120,13 +116,7 @@ func (e *Engine) Check(ctx context.Context) error {
 		return e.checkErr
 	}
 	err := e.seedKernelCache(ctx)
-	var cerr error
-	for range trials {
-		if cerr = e.canary(ctx); cerr == nil || ctx.Err() != nil {
-			break
-		}
-	}
-	if cerr != nil {
+	if cerr := e.canary(ctx); cerr != nil {
 		err = fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
 		if ctx.Err() != nil {
 			return err
@@ -143,6 +133,11 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 	opts.Pid = new(int32(d.PID))
 	opts.LeaveStopped = new(true)
 	opts.LinkRemap = new(true)
+	release, err := claimWorkDirs(ctx, d.PID)
+	if err != nil {
+		return fmt.Errorf("cannot dump: %w", err)
+	}
+	defer release()
 	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, func() {}, (*gocriu.Criu).Dump); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}

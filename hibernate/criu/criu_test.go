@@ -342,3 +342,25 @@ func TestCheckCutShort(t *testing.T) {
 	}
 	must(t, e.Check(t.Context()))
 }
+
+// CRIU makes a directory in the working directory of what it dumps, and fails
+// when there is one: another's, or one left by a CRIU that was killed.
+func TestDumpsInOneWorkingDirectory(t *testing.T) {
+	e := open(t)
+	t.Chdir(t.TempDir())
+	must(t, os.Mkdir("proc.crtools", 0o700))
+	subjects := []*subject{start(t), start(t), start(t)}
+	errs := make(chan error)
+	for _, s := range subjects {
+		dir := t.TempDir()
+		go func() { errs <- e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}) }()
+	}
+	for range subjects {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range subjects {
+		s.End(t)
+	}
+}

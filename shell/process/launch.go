@@ -33,7 +33,7 @@ func (b *Backend) start(ctx context.Context) (*tree, string, error) {
 		return nil, "", err
 	}
 	cmd := exec.Command(b.host.Pidone, append([]string{program}, b.config.Arguments...)...)
-	cmd.Dir = "/"
+	cmd.Dir = b.volatileDir() // its own: dumps of trees with the same one wait for each other
 	cmd.Env = b.environment()
 	t, err := b.grow(func(t *tree) error { return t.launch(cmd) })
 	if err != nil {
