@@ -13,9 +13,10 @@ import (
 // Config is everything the host is told before it starts. A Config that Load
 // returned is valid: nothing in it needs checking again.
 type Config struct {
-	Host      Host      `toml:"host"`
-	Hibernate Hibernate `toml:"hibernate"`
-	Plugins   []Plugin  `toml:"plugin"`
+	Host      Host       `toml:"host"`
+	Listeners []Listener `toml:"listener"`
+	Hibernate Hibernate  `toml:"hibernate"`
+	Plugins   []Plugin   `toml:"plugin"`
 }
 
 // Host is where the host keeps its things and who may talk to it.
@@ -26,9 +27,15 @@ type Host struct {
 	// Listen is the host:port of HTTP and websocket, always a loopback address.
 	Listen string `toml:"listen"`
 
-	// Communicator is the unix socket of native clients, on which nothing listens
-	// yet; absolute once loaded.
+	// Dialect is what Listen speaks unless a connection asks for another.
+	Dialect Dialect `toml:"dialect"`
+
+	// Communicator is the unix socket of native clients; absolute once loaded.
 	Communicator string `toml:"communicator"`
+
+	// CommunicatorGroup is the group whose members may connect to it besides
+	// root and the host's own user. Empty means nobody else.
+	CommunicatorGroup string `toml:"communicator-group"`
 
 	LogLevel  string `toml:"log-level"`  // trace, debug, info, warn or error
 	LogFormat string `toml:"log-format"` // auto, console or json
@@ -38,11 +45,50 @@ type Host struct {
 
 	// AllowedHosts are Host header names accepted besides loopback and Listen.
 	AllowedHosts []string `toml:"allowed-hosts"`
+
+	// Redirect is where GET / sends a browser.
+	Redirect string `toml:"redirect"`
+
+	// WebUI is the directory that is served at /Service/Controller/UI. Empty
+	// means <root>/ui; ask UIDir.
+	WebUI string `toml:"web-ui"`
+
+	// Data holds the read-only files of plugins that don't name their own.
+	Data string `toml:"data"`
+
+	// Subsystems are site-defined ones beside Subsystems.
+	Subsystems []string `toml:"subsystems"`
+
+	// Environment are the variables of the host that clients may read.
+	Environment []string `toml:"environment"`
+
+	// Reboot is the command that restarts the machine. Empty means systemd's, if
+	// that is there.
+	Reboot []string `toml:"reboot"`
+
+	// ExitReasons are the reasons for which the end of a plugin is documented in
+	// <root>/post-mortem, PostMortems the number of such folders that are kept.
+	ExitReasons []string `toml:"exit-reasons"`
+	PostMortems int      `toml:"post-mortems"`
+}
+
+// Listener is one more address on which the front is served.
+type Listener struct {
+	Address string  `toml:"address"`
+	Dialect Dialect `toml:"dialect"`
 }
 
 // RunDir is the directory of sockets and instance records, which must not
 // outlive a boot: the one the communicator lies in.
 func (h Host) RunDir() string { return filepath.Dir(h.Communicator) }
+
+// UIDir is the directory that is served at /Service/Controller/UI.
+func (h Host) UIDir() string {
+	if h.WebUI != "" {
+		return h.WebUI
+	}
+	return filepath.Join(h.Root, "ui")
+}
 
 // Hibernate is how instances are put to disk.
 type Hibernate struct {
@@ -63,7 +109,12 @@ type Plugin struct {
 	Callsign string `toml:"callsign"`
 
 	// Executable is absolute, or a bare name that the launcher finds in PATH.
-	Executable  string            `toml:"executable"`
+	// Either it or Builtin is set.
+	Executable string `toml:"executable"`
+
+	// Builtin is the class of a plugin that is part of the host.
+	Builtin string `toml:"builtin"`
+
 	Arguments   []string          `toml:"arguments"`
 	Environment map[string]string `toml:"environment"`
 
@@ -75,6 +126,31 @@ type Plugin struct {
 
 	// Resume is the key "resumed" as given, nil when absent; ask Resumed.
 	Resume *bool `toml:"resumed"`
+
+	// Preconditions are subsystems that must all be up before the instance is
+	// activated, Terminations subsystem states such as "!Network" any of which
+	// ends it until the preconditions hold again, Controls subsystems that it
+	// sets. The plugin's own lists are added to them.
+	Preconditions []string `toml:"precondition"`
+	Terminations  []string `toml:"termination"`
+	Controls      []string `toml:"control"`
+
+	// Requires are callsigns that must be active, or hibernated, for this
+	// instance to be. They form no cycle.
+	Requires []string `toml:"requires"`
+
+	// Probe tells whether the host may start the program once, before it is
+	// activated, to ask what it needs.
+	Probe bool `toml:"probe"`
+
+	Restart Restart `toml:"restart"`
+
+	// WebUI is a directory of static files, served at /Service/<Callsign>/UI.
+	WebUI string `toml:"web-ui"`
+
+	// Data holds the program's read-only files. Empty means the directory of the
+	// program's name below Host.Data.
+	Data string `toml:"data"`
 
 	OnCall OnCall `toml:"on-call"`
 
@@ -92,6 +168,20 @@ type Plugin struct {
 	CallTimeout Duration `toml:"call-timeout"`
 
 	OnFailedWake OnFailedWake `toml:"on-failed-wake"`
+}
+
+// Restart is what follows when a plugin ends by itself.
+type Restart struct {
+	Policy RestartPolicy `toml:"policy"`
+
+	// Limit is how many restarts there may be within Window before the instance
+	// is given up.
+	Limit  int      `toml:"limit"`
+	Window Duration `toml:"window"`
+
+	// Backoff is the pause before the first restart; it doubles with each one
+	// within Window.
+	Backoff Duration `toml:"backoff"`
 }
 
 // Resumed reports whether the instance is to be resumed once it is activated.
@@ -124,9 +214,14 @@ func Default() Config {
 		Host: Host{
 			Root:         "/var/lib/dormouse",
 			Listen:       "127.0.0.1:9998",
+			Dialect:      DialectR4,
 			Communicator: "/run/dormouse/communicator",
 			LogLevel:     "info",
 			LogFormat:    "auto",
+			Redirect:     "/Service/Controller/UI/",
+			Data:         "/usr/share/dormouse",
+			ExitReasons:  []string{"failure", "memory exceeded", "watchdog expired"},
+			PostMortems:  20,
 		},
 		Hibernate: Hibernate{
 			Timeout: Duration(60 * time.Second),
@@ -134,12 +229,19 @@ func Default() Config {
 	}
 }
 
-// DefaultPlugin is a plugin before its callsign and executable are known, the
-// two keys that have no default.
+// DefaultPlugin is a plugin before its callsign and its executable (or builtin)
+// are known, the keys that have no default.
 func DefaultPlugin() Plugin {
 	return Plugin{
 		StartMode:    StartDeactivated,
 		StartupOrder: 50,
+		Probe:        true,
+		Restart: Restart{
+			Policy:  RestartNever,
+			Limit:   3,
+			Window:  Duration(time.Minute),
+			Backoff: Duration(500 * time.Millisecond),
+		},
 		OnCall:       OnCallReject,
 		StartTimeout: Duration(10 * time.Second),
 		StopTimeout:  Duration(5 * time.Second),

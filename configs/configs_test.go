@@ -45,6 +45,7 @@ func TestReferenceFile(t *testing.T) {
 	resumed := plugin.Resumed()
 	plugin.Resume = &resumed
 	want.Plugins = []configs.Plugin{plugin}
+	want.Listeners = []configs.Listener{{Address: "127.0.0.1:9997", Dialect: configs.DialectR4}}
 	if diff := cmp.Diff(want, full); diff != "" {
 		t.Errorf("the plugin section is not DefaultPlugin (-want +got):\n%s", diff)
 	}

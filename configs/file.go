@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -40,13 +41,17 @@ func (f *file) decode(text []byte) {
 		values: values,
 	}
 	host, _ := get[map[string]any](top, "host", "a table, written [host]")
+	listeners, _ := get[[]map[string]any](top, "listener", "a list of tables, each written [[listener]]")
 	hibernate, _ := get[map[string]any](top, "hibernate", "a table, written [hibernate]")
 	plugins, _ := get[[]map[string]any](top, "plugin", "a list of tables, each written [[plugin]]")
 	top.unknown()
 	if f.dropIn {
-		f.refuse(top, "host", "hibernate")
+		f.refuse(top, "host", "listener", "hibernate")
 	} else {
 		f.readHost(&table{file: f, name: "in [host]", place: top.place.key("host"), values: host})
+		for i, listener := range listeners {
+			f.readListener(&table{file: f, name: "in [[listener]]", place: top.place.key("listener").element(i), values: listener})
+		}
 		f.readHibernate(&table{file: f, name: "in [hibernate]", place: top.place.key("hibernate"), values: hibernate})
 	}
 	for i, plugin := range plugins {
@@ -73,7 +78,26 @@ func (f *file) readHost(t *table) {
 	word(t, "log-format", &h.LogFormat, logFormats...)
 	t.texts("allowed-origins", &h.AllowedOrigins, checkOrigin)
 	t.texts("allowed-hosts", &h.AllowedHosts, checkHostName)
+	word(t, "dialect", &h.Dialect, DialectR4, DialectR5)
+	t.text("communicator-group", &h.CommunicatorGroup)
+	t.text("redirect", &h.Redirect, notEmpty)
+	t.path("web-ui", &h.WebUI)
+	t.path("data", &h.Data, notEmpty)
+	t.texts("subsystems", &h.Subsystems, checkNewSubsystem)
+	t.texts("environment", &h.Environment, checkVariable)
+	t.texts("reboot", &h.Reboot)
+	t.texts("exit-reasons", &h.ExitReasons, func(s string) error { return oneOf(s, exitReasons) })
+	t.integer("post-mortems", &h.PostMortems, 0, 1000)
 	t.unknown()
+}
+
+func (f *file) readListener(t *table) {
+	l := Listener{Dialect: DialectR4}
+	t.text("address", &l.Address, checkListen)
+	word(t, "dialect", &l.Dialect, DialectR4, DialectR5)
+	t.require("address")
+	t.unknown()
+	f.config.Listeners = append(f.config.Listeners, l)
 }
 
 func (f *file) readHibernate(t *table) {
@@ -88,21 +112,53 @@ func (f *file) readPlugin(t *table) {
 	p := DefaultPlugin()
 	t.text("callsign", &p.Callsign, CheckCallsign)
 	t.program("executable", &p.Executable, notEmpty)
+	t.text("builtin", &p.Builtin)
 	t.texts("arguments", &p.Arguments)
 	t.textMap("environment", &p.Environment, checkVariable)
 	word(t, "start-mode", &p.StartMode, StartDeactivated, StartActivated, StartUnavailable)
-	t.integer("startup-order", &p.StartupOrder)
+	t.integer("startup-order", &p.StartupOrder, math.MinInt32, math.MaxInt32)
 	t.optionalBool("resumed", &p.Resume)
+	t.texts("precondition", &p.Preconditions, f.checkSubsystem)
+	t.texts("termination", &p.Terminations, f.checkTermination)
+	t.texts("control", &p.Controls, f.checkSubsystem)
+	t.texts("requires", &p.Requires, CheckCallsign)
+	t.boolean("probe", &p.Probe)
+	f.readRestart(t, &p.Restart)
+	t.path("web-ui", &p.WebUI)
+	t.path("data", &p.Data)
 	word(t, "on-call", &p.OnCall, OnCallReject, OnCallWake)
 	t.free("configuration", &p.Configuration)
 	t.duration("start-timeout", &p.StartTimeout)
 	t.duration("stop-timeout", &p.StopTimeout)
 	t.duration("call-timeout", &p.CallTimeout)
 	word(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
-	t.require("callsign", "executable")
+	t.require("callsign")
+	if _, program := t.values["executable"]; program == (p.Builtin != "") {
+		t.problem(t.place, "one of the keys \"executable\" and \"builtin\" must stand %s", t.name)
+	}
 	t.unknown()
 	f.claim(t, p.Callsign)
 	f.config.Plugins = append(f.config.Plugins, p)
+}
+
+// checkSubsystem and checkTermination know the site's own subsystems too: the
+// main file's [host] is read before any plugin.
+func (f *file) checkSubsystem(name string) error {
+	return CheckSubsystem(name, f.config.Host.AllSubsystems(), false)
+}
+
+func (f *file) checkTermination(name string) error {
+	return CheckSubsystem(name, f.config.Host.AllSubsystems(), true)
+}
+
+func (f *file) readRestart(t *table, r *Restart) {
+	values, _ := get[map[string]any](t, "restart", "a table")
+	t = &table{file: f, name: "in the restart table " + t.name, place: t.place.key("restart"), values: values}
+	word(t, "policy", &r.Policy, RestartNever, RestartOnFailure, RestartAlways)
+	t.integer("limit", &r.Limit, 0, 1000)
+	t.duration("window", &r.Window)
+	t.duration("backoff", &r.Backoff)
+	t.unknown()
 }
 
 // claim reports a callsign that another plugin of the load has, in whatever case.
@@ -116,7 +172,7 @@ func (f *file) claim(t *table, callsign string) {
 		t.problem(at, "the callsign %q is taken by the plugin at %s", callsign, first)
 		return
 	}
-	f.callsigns[folded] = fmt.Sprintf("%s:%d", f.path, at.line)
+	f.callsigns[folded] = spot{f.path, at.line}
 }
 
 func checkVariable(name string) error {

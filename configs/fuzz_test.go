@@ -32,7 +32,7 @@ func FuzzLoad(f *testing.F) {
 		if len(text) > 1<<12 {
 			return
 		}
-		l := &load{config: Default(), callsigns: make(map[string]string)}
+		l := &load{config: Default(), callsigns: make(map[string]spot)}
 		(&file{load: l, path: "f.toml", dir: "/etc"}).decode(text)
 		lines := 1 + strings.Count(string(text), "\n")
 		for _, p := range l.problems {

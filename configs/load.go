@@ -40,13 +40,14 @@ type Overrides struct {
 // the working directory if given as flag or in the environment. An error is
 // always LoadErrors: everything that is wrong, never only the first thing.
 func Load(path string, getenv func(string) string, flags Overrides) (Config, error) {
-	l := &load{config: Default(), callsigns: make(map[string]string)}
+	l := &load{config: Default(), callsigns: make(map[string]spot)}
 	if path == "" {
 		l.main(DefaultPath, true)
 	} else {
 		l.main(path, false)
 	}
 	l.override(getenv, flags)
+	l.checkRequires()
 	if len(l.problems) > 0 {
 		return Config{}, l.problems.sorted()
 	}
@@ -56,12 +57,28 @@ func Load(path string, getenv func(string) string, flags Overrides) (Config, err
 	return l.config, nil
 }
 
+// checkRequires reports each at the plugin whose requirement it is.
+func (l *load) checkRequires() {
+	for _, err := range CheckRequires(l.config.Plugins) {
+		at := l.callsigns[strings.ToLower(err.Callsign)]
+		l.problems.add(at.path, at.line, err)
+	}
+}
+
 // load is one load under way.
 type load struct {
 	config    Config
 	problems  LoadErrors
-	callsigns map[string]string // in lower case → file:line of the plugin that has it
+	callsigns map[string]spot // in lower case → where the plugin that has it stands
 }
+
+// spot is a line of a file.
+type spot struct {
+	path string
+	line int
+}
+
+func (s spot) String() string { return fmt.Sprintf("%s:%d", s.path, s.line) }
 
 // main reads the main file and its drop-ins.
 func (l *load) main(path string, mayMiss bool) {

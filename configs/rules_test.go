@@ -26,7 +26,17 @@ func TestRules(t *testing.T) {
 		{"quoted and dotted", `host."a.b=c".d = 1`, `x:1: unknown key "a.b=c" in [host]`},
 		{"unknown table", "\n[hots]\nroot = 1", `x:2: unknown key "hots" at the top level: did you mean "host"?`},
 		{"unknown table of an array", "[[Plugin]]", `x:1: unknown key "Plugin" at the top level: did you mean "plugin"?`},
-		{"missing keys", "\n[[plugin]]\n", `x:2: missing key "callsign" in [[plugin]]` + "\n" + `x:2: missing key "executable" in [[plugin]]`},
+		{"missing keys", "\n[[plugin]]\n", `x:2: missing key "callsign" in [[plugin]]` + "\n" + `x:2: one of the keys "executable" and "builtin" must stand in [[plugin]]`},
+		{"both programs", plugin + `builtin = "Monitor"`, `x:1: one of the keys "executable" and "builtin" must stand in [[plugin]]`},
+		{"unknown subsystem", plugin + `precondition = ["Netwrok"]`, `x:4: key "precondition[0]" in [[plugin]]: there is no subsystem "Netwrok": did you mean "Network"?`},
+		{"negative precondition", plugin + `precondition = ["!Network"]`, `x:4: key "precondition[0]" in [[plugin]]: "!Network" must be a subsystem that is up; what is to end the instance stands in "termination"`},
+		{"termination", plugin + `termination = ["!Network"]`, ""},
+		{"subsystem of the site", "[host]\nsubsystems = [\"Tuner\"]\n" + plugin + `control = ["Tuner"]`, ""},
+		{"subsystem that exists", "[host]\nsubsystems = [\"network\"]", `x:2: key "subsystems[0]" in [host]: "network" exists already`},
+		{"requires nobody", plugin + `requires = ["Nope"]`, `x:2: A requires "Nope", which there is not`},
+		{"requires itself", plugin + `requires = ["A"]`, `x:2: instances require each other in a circle: A → A`},
+		{"restart policy", plugin + `restart = { policy = "allways" }`, `x:4: key "policy" in the restart table in [[plugin]]: "allways" is not "never", "on-failure" or "always": did you mean "always"?`},
+		{"dialect", "[host]\ndialect = \"r5\"", `x:2: key "dialect" in [host]: "r5" is not "thunder-r4" or "thunder-r5"`},
 
 		// Types.
 		{"host no table", "host = 1", `x:1: key "host" at the top level must be a table, written [host], not an integer`},
@@ -36,7 +46,7 @@ func TestRules(t *testing.T) {
 		{"string", "[host]\nroot = 1979-05-27", `x:2: key "root" in [host] must be a string, not a date or time`},
 		{"duration", "[hibernate]\ntimeout = 60", `x:2: key "timeout" in [hibernate] must be a duration such as "1m30s", not an integer`},
 		{"integer", plugin + "startup-order = 5.0", `x:4: key "startup-order" in [[plugin]] must be an integer, not a float`},
-		{"smallest integer", plugin + "startup-order = -9223372036854775808", ""},
+		{"smallest integer", plugin + "startup-order = -2147483648", ""},
 		{"boolean", plugin + `resumed = "yes"`, `x:4: key "resumed" in [[plugin]] must be a boolean, not a string`},
 		{"array", plugin + `arguments = "-v"`, `x:4: key "arguments" in [[plugin]] must be an array of strings, not a string`},
 		{"array of others", plugin + "arguments = [\n\"-v\",\n3,\ntrue,\n]", `x:4: "arguments[1]" in [[plugin]] must be a string, not an integer` + "\n" + `x:4: "arguments[2]" in [[plugin]] must be a string, not a boolean`},
@@ -137,7 +147,7 @@ callsign = "COUNTER"
 plugins.d/a.toml:2: [host] must not stand in a drop-in, which may hold [[plugin]] tables only
 plugins.d/a.toml:4: the callsign "counter" is taken by the plugin at x.toml:7
 plugins.d/b.toml:1: not valid TOML: expected end of table array name delimiter ']', but got '\n' instead
-plugins.d/c.toml:2: missing key "executable" in [[plugin]]
+plugins.d/c.toml:2: one of the keys "executable" and "builtin" must stand in [[plugin]]
 plugins.d/c.toml:3: the callsign "COUNTER" is taken by the plugin at x.toml:7
 plugins.d/c.toml:4: unknown key "plugins" at the top level: did you mean "plugin"?
 x.toml:4: unknown key "lisen" in [host]: did you mean "listen"?

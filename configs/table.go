@@ -105,16 +105,22 @@ func (t *table) duration(key string, to *Duration) {
 	}
 }
 
-func (t *table) integer(key string, to *int) {
+func (t *table) integer(key string, to *int, least, most int64) {
 	n, ok := get[int64](t, key, "an integer")
 	if !ok {
 		return
 	}
-	if int64(int(n)) != n {
-		t.problem(t.place.key(key), "key %q %s: %d is too large", key, t.name, n)
+	if n < least || n > most {
+		t.problem(t.place.key(key), "key %q %s: %d is not between %d and %d", key, t.name, n, least, most)
 		return
 	}
 	*to = int(n)
+}
+
+func (t *table) boolean(key string, to *bool) {
+	if b, ok := get[bool](t, key, "a boolean"); ok {
+		*to = b
+	}
 }
 
 func (t *table) optionalBool(key string, to **bool) {

@@ -40,9 +40,33 @@ const (
 	FailedWakeDeactivate OnFailedWake = "deactivate"
 )
 
+// Dialect is a generation of Thunder's wire.
+type Dialect string
+
+// The dialects: what devices in the field speak, and the newer one.
+const (
+	DialectR4 Dialect = "thunder-r4"
+	DialectR5 Dialect = "thunder-r5"
+)
+
+// RestartPolicy says after which ends a plugin is started again.
+type RestartPolicy string
+
+// The restart policies. On-failure leaves a plugin alone that ended with status 0.
+const (
+	RestartNever     RestartPolicy = "never"
+	RestartOnFailure RestartPolicy = "on-failure"
+	RestartAlways    RestartPolicy = "always"
+)
+
 var (
 	logLevels  = []string{"trace", "debug", "info", "warn", "error"}
 	logFormats = []string{"auto", "console", "json"}
+
+	exitReasons = []string{
+		"requested", "automatic", "failure", "memory exceeded", "startup", "shutdown", "conditions",
+		"watchdog expired", "initialization failed", "instantiation failed",
+	}
 )
 
 // Duration is a time.Duration that a file writes as "1m30s". As text it is

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 
+	"google.golang.org/grpc"
+
+	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
@@ -12,6 +15,9 @@ import (
 // Stop and a Hibernator's methods one at a time; Invoke, Exists and Facts may
 // be called at any time and in parallel.
 type Backend interface {
+	// Configure replaces what the backend was made with. It is called only while
+	// nothing runs and no image exists.
+	Configure(c configs.Plugin)
 	// Launch starts the plugin and returns what it says of itself. The error
 	// wraps ErrInstantiation; Stop is called after it.
 	Launch(ctx context.Context) (Information, error)
@@ -30,6 +36,38 @@ type Backend interface {
 	Exists(ctx context.Context, method string) (bool, error)
 	// Facts is what can be seen of the running plugin now.
 	Facts() Facts
+}
+
+// Prober is a Backend that can ask its plugin what it needs without activating
+// it.
+type Prober interface {
+	// Probe starts the program if it must, asks it and ends it again. It is called
+	// only while nothing runs.
+	Probe(ctx context.Context) (Information, error)
+}
+
+// Connector is a Backend whose plugin serves gRPC.
+type Connector interface {
+	// Conn is the connection to whatever process runs the plugin; it is the same
+	// for as long as the backend exists. Calls fail with UNAVAILABLE while there
+	// is no process.
+	Conn() grpc.ClientConnInterface
+}
+
+// Witness is a Backend that can tell more about the end of its plugin.
+type Witness interface {
+	// Evidence is called before Stop, while or after the plugin ends.
+	Evidence() Evidence
+}
+
+// Evidence is what is known of a plugin's end.
+type Evidence struct {
+	// Exit says how the process ended, empty while it runs.
+	Exit string
+	// Log holds the last lines that the plugin wrote, oldest first.
+	Log []string
+	// Files are texts by name, such as what /proc/<pid>/status said.
+	Files map[string]string
 }
 
 // Hibernator is a Backend that can put its plugin to sleep on disk.
@@ -63,6 +101,11 @@ type Information struct {
 	Class       string
 	Description string
 	Version     Version
+	// Services are the full names of the gRPC services that it serves.
+	Services []string
+	// Preconditions, Terminations and Controls are subsystems, as in
+	// configs.Plugin.
+	Preconditions, Terminations, Controls []string
 	// StateControl is nil when the plugin has none.
 	StateControl statecontrol.Controller
 }

@@ -11,6 +11,9 @@ var (
 	// ErrIllegalState means that the lifecycle has no row for the event in the
 	// present state.
 	ErrIllegalState = errors.New("the instance is in a state that does not allow this")
+	// ErrPending means that the instance waits for its preconditions; the text
+	// names them.
+	ErrPending = errors.New("waiting")
 	// ErrUnavailable means that there is no activated plugin to take a call.
 	ErrUnavailable = errors.New("the instance is not active")
 	// ErrHibernated means that the plugin sleeps and calls don't wake it.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
@@ -178,6 +179,8 @@ func (f *fake) information() Information {
 	}
 	return info
 }
+
+func (f *fake) Configure(configs.Plugin) {}
 
 func (f *fake) Launch(ctx context.Context) (Information, error) {
 	defer f.alone(launch)()

@@ -15,11 +15,19 @@ type events struct {
 }
 
 // listener is one call of Listen, whatever it was given.
-type listener struct{ shell.Observer }
+type listener struct{ Listener }
+
+// Listener is told what happens in the host, in order. Its methods must not
+// block and must not call back into operations.
+type Listener interface {
+	shell.Observer
+	// Subsystems is told those that changed.
+	Subsystems(changed []Subsystem)
+}
 
 var _ shell.Observer = (*events)(nil)
 
-func (e *events) add(l shell.Observer) (remove func()) {
+func (e *events) add(l Listener) (remove func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	own := &listener{l}
@@ -47,4 +55,11 @@ func (e *events) now() []*listener {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return e.listeners
+}
+
+// Subsystems tells that some have changed.
+func (e *events) Subsystems(changed []Subsystem) {
+	for _, l := range e.now() {
+		l.Subsystems(changed)
+	}
 }

@@ -61,6 +61,8 @@ func (p *plugin) wait(ctx context.Context) error {
 	}
 }
 
+func (p *plugin) Configure(configs.Plugin) {}
+
 func (p *plugin) Launch(ctx context.Context) (shell.Information, error) {
 	p.journal.add("launch " + p.callsign)
 	if err := p.wait(ctx); err != nil {

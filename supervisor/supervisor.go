@@ -74,9 +74,9 @@ func (s *Supervisor) Shells() []*shell.Shell {
 	return s.roster.all()
 }
 
-// Listen makes l hear of every transition and notification from now on, in
+// Listen makes l hear of everything that happens from now on, in
 // order for each instance, until the returned function is called.
-func (s *Supervisor) Listen(l shell.Observer) (stop func()) {
+func (s *Supervisor) Listen(l Listener) (stop func()) {
 	return s.events.add(l)
 }
 

@@ -184,6 +184,8 @@ func TestShell(t *testing.T) {
 // of it.
 type ear []*journal
 
+func (e ear) Subsystems([]Subsystem) {}
+
 func (e ear) Transition(t shell.Transition) {
 	e[0].add(t.Callsign + ": " + string(t.From) + " > " + string(t.To))
 }
@@ -233,6 +235,8 @@ type follower struct {
 	at    map[string]shell.State
 	wrong []string
 }
+
+func (f *follower) Subsystems([]Subsystem) {}
 
 func (f *follower) Transition(t shell.Transition) {
 	f.mu.Lock()

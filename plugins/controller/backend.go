@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"dormouse/configs"
 	"dormouse/shell"
 )
 
@@ -14,6 +15,8 @@ import (
 type backend struct{ front *Front }
 
 var _ shell.Backend = backend{}
+
+func (b backend) Configure(configs.Plugin) {}
 
 func (b backend) Launch(context.Context) (shell.Information, error) {
 	return shell.Information{

@@ -6,9 +6,10 @@ import (
 	"dormouse/internal/jsonrpc"
 	"dormouse/shell"
 	"dormouse/statecontrol"
+	"dormouse/supervisor"
 )
 
-var _ shell.Observer = (*Front)(nil)
+var _ supervisor.Listener = (*Front)(nil)
 
 // Events of the callsign Controller.
 var (
@@ -54,6 +55,9 @@ func (f *Front) Notification(callsign string, n shell.Notification) {
 	})
 	f.publishAll(callsign, n.Event, n.Params)
 }
+
+// Subsystems tells the subscribers which have changed.
+func (f *Front) Subsystems([]supervisor.Subsystem) {}
 
 func (f *Front) controlChanged(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {

@@ -129,6 +129,8 @@ type fakePlugin struct {
 
 var _ shell.Hibernator = (*fakePlugin)(nil)
 
+func (p *fakePlugin) Configure(configs.Plugin) {}
+
 func (p *fakePlugin) Launch(context.Context) (shell.Information, error) {
 	return p.information(), p.launch
 }

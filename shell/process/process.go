@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"google.golang.org/grpc"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
@@ -73,6 +74,7 @@ type Backend struct {
 var (
 	_ shell.Backend    = (*Backend)(nil)
 	_ shell.Hibernator = (*Backend)(nil)
+	_ shell.Connector  = (*Backend)(nil)
 )
 
 // New returns the backend of an instance, which has an image if an earlier host
@@ -99,6 +101,12 @@ func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
 	}
 	return b
 }
+
+// Configure replaces the configuration, see shell.Backend.
+func (b *Backend) Configure(c configs.Plugin) { b.config = c }
+
+// Conn is the connection to the plugin, see shell.Connector.
+func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
 // Launch starts the program, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
@@ -224,6 +232,11 @@ func (b *Backend) information() shell.Information {
 		Class:       b.info.GetName(),
 		Description: b.info.GetDescription(),
 		Version:     shell.Version{Major: v.GetMajor(), Minor: v.GetMinor(), Patch: v.GetPatch()},
+		Services:    b.info.GetServices(),
+
+		Preconditions: b.info.GetPreconditions(),
+		Terminations:  b.info.GetTerminations(),
+		Controls:      b.info.GetControls(),
 	}
 	if b.serves(statecontrol.ServiceName) {
 		info.StateControl = control{statecontrol.NewClient(b.router), &b.asking}

@@ -102,6 +102,236 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{0}
 }
 
+type State int32
+
+const (
+	State_STATE_UNAVAILABLE  State = 0
+	State_STATE_DEACTIVATED  State = 1
+	State_STATE_ACTIVATED    State = 2
+	State_STATE_DEACTIVATION State = 3
+	State_STATE_ACTIVATION   State = 4
+	State_STATE_PRECONDITION State = 5
+	State_STATE_HIBERNATED   State = 6
+	State_STATE_DESTROYED    State = 7
+	State_STATE_HIBERNATING  State = 8
+	State_STATE_WAKING       State = 9
+)
+
+// Enum value maps for State.
+var (
+	State_name = map[int32]string{
+		0: "STATE_UNAVAILABLE",
+		1: "STATE_DEACTIVATED",
+		2: "STATE_ACTIVATED",
+		3: "STATE_DEACTIVATION",
+		4: "STATE_ACTIVATION",
+		5: "STATE_PRECONDITION",
+		6: "STATE_HIBERNATED",
+		7: "STATE_DESTROYED",
+		8: "STATE_HIBERNATING",
+		9: "STATE_WAKING",
+	}
+	State_value = map[string]int32{
+		"STATE_UNAVAILABLE":  0,
+		"STATE_DEACTIVATED":  1,
+		"STATE_ACTIVATED":    2,
+		"STATE_DEACTIVATION": 3,
+		"STATE_ACTIVATION":   4,
+		"STATE_PRECONDITION": 5,
+		"STATE_HIBERNATED":   6,
+		"STATE_DESTROYED":    7,
+		"STATE_HIBERNATING":  8,
+		"STATE_WAKING":       9,
+	}
+)
+
+func (x State) Enum() *State {
+	p := new(State)
+	*p = x
+	return p
+}
+
+func (x State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (State) Descriptor() protoreflect.EnumDescriptor {
+	return file_shell_shellpb_shell_proto_enumTypes[1].Descriptor()
+}
+
+func (State) Type() protoreflect.EnumType {
+	return &file_shell_shellpb_shell_proto_enumTypes[1]
+}
+
+func (x State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use State.Descriptor instead.
+func (State) EnumDescriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{1}
+}
+
+// Control is the state control of an activated or hibernated plugin.
+type Control int32
+
+const (
+	Control_CONTROL_NONE      Control = 0
+	Control_CONTROL_SUSPENDED Control = 1
+	Control_CONTROL_RESUMED   Control = 2
+)
+
+// Enum value maps for Control.
+var (
+	Control_name = map[int32]string{
+		0: "CONTROL_NONE",
+		1: "CONTROL_SUSPENDED",
+		2: "CONTROL_RESUMED",
+	}
+	Control_value = map[string]int32{
+		"CONTROL_NONE":      0,
+		"CONTROL_SUSPENDED": 1,
+		"CONTROL_RESUMED":   2,
+	}
+)
+
+func (x Control) Enum() *Control {
+	p := new(Control)
+	*p = x
+	return p
+}
+
+func (x Control) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Control) Descriptor() protoreflect.EnumDescriptor {
+	return file_shell_shellpb_shell_proto_enumTypes[2].Descriptor()
+}
+
+func (Control) Type() protoreflect.EnumType {
+	return &file_shell_shellpb_shell_proto_enumTypes[2]
+}
+
+func (x Control) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Control.Descriptor instead.
+func (Control) EnumDescriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{2}
+}
+
+type StartMode int32
+
+const (
+	StartMode_START_MODE_UNAVAILABLE StartMode = 0
+	StartMode_START_MODE_DEACTIVATED StartMode = 1
+	StartMode_START_MODE_ACTIVATED   StartMode = 2
+)
+
+// Enum value maps for StartMode.
+var (
+	StartMode_name = map[int32]string{
+		0: "START_MODE_UNAVAILABLE",
+		1: "START_MODE_DEACTIVATED",
+		2: "START_MODE_ACTIVATED",
+	}
+	StartMode_value = map[string]int32{
+		"START_MODE_UNAVAILABLE": 0,
+		"START_MODE_DEACTIVATED": 1,
+		"START_MODE_ACTIVATED":   2,
+	}
+)
+
+func (x StartMode) Enum() *StartMode {
+	p := new(StartMode)
+	*p = x
+	return p
+}
+
+func (x StartMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StartMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_shell_shellpb_shell_proto_enumTypes[3].Descriptor()
+}
+
+func (StartMode) Type() protoreflect.EnumType {
+	return &file_shell_shellpb_shell_proto_enumTypes[3]
+}
+
+func (x StartMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StartMode.Descriptor instead.
+func (StartMode) EnumDescriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{3}
+}
+
+type Operation int32
+
+const (
+	Operation_OPERATION_UNSPECIFIED Operation = 0
+	Operation_OPERATION_ACTIVATE    Operation = 1
+	Operation_OPERATION_DEACTIVATE  Operation = 2
+	Operation_OPERATION_UNAVAILABLE Operation = 3
+	Operation_OPERATION_SUSPEND     Operation = 4
+	Operation_OPERATION_RESUME      Operation = 5
+	Operation_OPERATION_HIBERNATE   Operation = 6
+)
+
+// Enum value maps for Operation.
+var (
+	Operation_name = map[int32]string{
+		0: "OPERATION_UNSPECIFIED",
+		1: "OPERATION_ACTIVATE",
+		2: "OPERATION_DEACTIVATE",
+		3: "OPERATION_UNAVAILABLE",
+		4: "OPERATION_SUSPEND",
+		5: "OPERATION_RESUME",
+		6: "OPERATION_HIBERNATE",
+	}
+	Operation_value = map[string]int32{
+		"OPERATION_UNSPECIFIED": 0,
+		"OPERATION_ACTIVATE":    1,
+		"OPERATION_DEACTIVATE":  2,
+		"OPERATION_UNAVAILABLE": 3,
+		"OPERATION_SUSPEND":     4,
+		"OPERATION_RESUME":      5,
+		"OPERATION_HIBERNATE":   6,
+	}
+)
+
+func (x Operation) Enum() *Operation {
+	p := new(Operation)
+	*p = x
+	return p
+}
+
+func (x Operation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Operation) Descriptor() protoreflect.EnumDescriptor {
+	return file_shell_shellpb_shell_proto_enumTypes[4].Descriptor()
+}
+
+func (Operation) Type() protoreflect.EnumType {
+	return &file_shell_shellpb_shell_proto_enumTypes[4]
+}
+
+func (x Operation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Operation.Descriptor instead.
+func (Operation) EnumDescriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{4}
+}
+
 type InformationRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -146,7 +376,16 @@ type InformationResponse struct {
 	Version     *Version `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	// Full names of the gRPC services served besides Plugin and Health, such as
 	// "dormouse.shell.v1.Dispatcher".
-	Services      []string `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
+	Services []string `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
+	// Subsystems, such as "Network", all of which must be up before the plugin is
+	// activated.
+	Preconditions []string `protobuf:"bytes,5,rep,name=preconditions,proto3" json:"preconditions,omitempty"`
+	// Subsystem states, such as "!Network", any of which ends the plugin; it is
+	// activated again once its preconditions hold.
+	Terminations []string `protobuf:"bytes,6,rep,name=terminations,proto3" json:"terminations,omitempty"`
+	// Subsystems that the plugin sets with Shell.SetSubsystem. They go down when
+	// it ends.
+	Controls      []string `protobuf:"bytes,7,rep,name=controls,proto3" json:"controls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -205,6 +444,27 @@ func (x *InformationResponse) GetVersion() *Version {
 func (x *InformationResponse) GetServices() []string {
 	if x != nil {
 		return x.Services
+	}
+	return nil
+}
+
+func (x *InformationResponse) GetPreconditions() []string {
+	if x != nil {
+		return x.Preconditions
+	}
+	return nil
+}
+
+func (x *InformationResponse) GetTerminations() []string {
+	if x != nil {
+		return x.Terminations
+	}
+	return nil
+}
+
+func (x *InformationResponse) GetControls() []string {
+	if x != nil {
+		return x.Controls
 	}
 	return nil
 }
@@ -275,6 +535,10 @@ type InitializeRequest struct {
 	// The instance's configuration, a JSON object.
 	Configuration []byte `protobuf:"bytes,2,opt,name=configuration,proto3" json:"configuration,omitempty"`
 	Paths         *Paths `protobuf:"bytes,3,opt,name=paths,proto3" json:"paths,omitempty"`
+	// The unix socket on which the host serves Shell to this instance, and
+	// forwards calls to other instances. The plugin must close its connections to
+	// it in BeforeCheckpoint; nothing listens on it while the plugin sleeps.
+	HostSocket    string `protobuf:"bytes,4,opt,name=host_socket,json=hostSocket,proto3" json:"host_socket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -330,14 +594,23 @@ func (x *InitializeRequest) GetPaths() *Paths {
 	return nil
 }
 
+func (x *InitializeRequest) GetHostSocket() string {
+	if x != nil {
+		return x.HostSocket
+	}
+	return ""
+}
+
 // Paths are directories of this instance alone; they exist when Initialize is
 // called.
 type Paths struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Kept across restarts of host and machine.
 	Persistent string `protobuf:"bytes,1,opt,name=persistent,proto3" json:"persistent,omitempty"`
-	// Emptied at each activation.
-	Volatile      string `protobuf:"bytes,2,opt,name=volatile,proto3" json:"volatile,omitempty"`
+	// Emptied at each activation. It is the plugin's working directory too.
+	Volatile string `protobuf:"bytes,2,opt,name=volatile,proto3" json:"volatile,omitempty"`
+	// Read-only files that came with the plugin; may not exist.
+	Data          string `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,6 +655,13 @@ func (x *Paths) GetPersistent() string {
 func (x *Paths) GetVolatile() string {
 	if x != nil {
 		return x.Volatile
+	}
+	return ""
+}
+
+func (x *Paths) GetData() string {
+	if x != nil {
+		return x.Data
 	}
 	return ""
 }
@@ -1047,30 +1327,938 @@ func (x *Error) GetData() []byte {
 	return nil
 }
 
+type StatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusRequest) Reset() {
+	*x = StatusRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusRequest) ProtoMessage() {}
+
+func (x *StatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
+func (*StatusRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{19}
+}
+
+type StatusResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Callsign string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
+	State    State                  `protobuf:"varint,2,opt,name=state,proto3,enum=dormouse.shell.v1.State" json:"state,omitempty"`
+	Control  Control                `protobuf:"varint,3,opt,name=control,proto3,enum=dormouse.shell.v1.Control" json:"control,omitempty"`
+	Reason   Reason                 `protobuf:"varint,4,opt,name=reason,proto3,enum=dormouse.shell.v1.Reason" json:"reason,omitempty"`
+	// What went wrong on the way to the state, empty when nothing did.
+	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Class string `protobuf:"bytes,6,opt,name=class,proto3" json:"class,omitempty"`
+	// The program that the instance runs, empty for a part of the host.
+	Locator   string    `protobuf:"bytes,7,opt,name=locator,proto3" json:"locator,omitempty"`
+	Version   *Version  `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	StartMode StartMode `protobuf:"varint,9,opt,name=start_mode,json=startMode,proto3,enum=dormouse.shell.v1.StartMode" json:"start_mode,omitempty"`
+	Resumed   bool      `protobuf:"varint,10,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	// A JSON object.
+	Configuration []byte   `protobuf:"bytes,11,opt,name=configuration,proto3" json:"configuration,omitempty"`
+	Paths         *Paths   `protobuf:"bytes,12,opt,name=paths,proto3" json:"paths,omitempty"`
+	Preconditions []string `protobuf:"bytes,13,rep,name=preconditions,proto3" json:"preconditions,omitempty"`
+	Terminations  []string `protobuf:"bytes,14,rep,name=terminations,proto3" json:"terminations,omitempty"`
+	Controls      []string `protobuf:"bytes,15,rep,name=controls,proto3" json:"controls,omitempty"`
+	// Callsigns that must be active for this one to be.
+	Requires      []string `protobuf:"bytes,16,rep,name=requires,proto3" json:"requires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusResponse) Reset() {
+	*x = StatusResponse{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusResponse) ProtoMessage() {}
+
+func (x *StatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
+func (*StatusResponse) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *StatusResponse) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetState() State {
+	if x != nil {
+		return x.State
+	}
+	return State_STATE_UNAVAILABLE
+}
+
+func (x *StatusResponse) GetControl() Control {
+	if x != nil {
+		return x.Control
+	}
+	return Control_CONTROL_NONE
+}
+
+func (x *StatusResponse) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_REQUESTED
+}
+
+func (x *StatusResponse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetLocator() string {
+	if x != nil {
+		return x.Locator
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetStartMode() StartMode {
+	if x != nil {
+		return x.StartMode
+	}
+	return StartMode_START_MODE_UNAVAILABLE
+}
+
+func (x *StatusResponse) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
+}
+
+func (x *StatusResponse) GetConfiguration() []byte {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetPaths() *Paths {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetPreconditions() []string {
+	if x != nil {
+		return x.Preconditions
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetTerminations() []string {
+	if x != nil {
+		return x.Terminations
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetControls() []string {
+	if x != nil {
+		return x.Controls
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetRequires() []string {
+	if x != nil {
+		return x.Requires
+	}
+	return nil
+}
+
+type OperateRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Operation Operation              `protobuf:"varint,1,opt,name=operation,proto3,enum=dormouse.shell.v1.Operation" json:"operation,omitempty"`
+	Reason    Reason                 `protobuf:"varint,2,opt,name=reason,proto3,enum=dormouse.shell.v1.Reason" json:"reason,omitempty"`
+	// For OPERATION_HIBERNATE; absent means the host's own limit.
+	Timeout       *durationpb.Duration `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateRequest) Reset() {
+	*x = OperateRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateRequest) ProtoMessage() {}
+
+func (x *OperateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
+func (*OperateRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *OperateRequest) GetOperation() Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return Operation_OPERATION_UNSPECIFIED
+}
+
+func (x *OperateRequest) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_REQUESTED
+}
+
+func (x *OperateRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+type OperateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateResponse) Reset() {
+	*x = OperateResponse{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateResponse) ProtoMessage() {}
+
+func (x *OperateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
+func (*OperateResponse) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
+}
+
+type ConfigureRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A JSON object.
+	Configuration []byte `protobuf:"bytes,1,opt,name=configuration,proto3" json:"configuration,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureRequest) Reset() {
+	*x = ConfigureRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureRequest) ProtoMessage() {}
+
+func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
+func (*ConfigureRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ConfigureRequest) GetConfiguration() []byte {
+	if x != nil {
+		return x.Configuration
+	}
+	return nil
+}
+
+type ConfigureResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureResponse) Reset() {
+	*x = ConfigureResponse{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureResponse) ProtoMessage() {}
+
+func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
+func (*ConfigureResponse) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
+}
+
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Every         bool                   `protobuf:"varint,1,opt,name=every,proto3" json:"every,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WatchRequest) GetEvery() bool {
+	if x != nil {
+		return x.Every
+	}
+	return false
+}
+
+type StateChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Callsign      string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
+	State         State                  `protobuf:"varint,2,opt,name=state,proto3,enum=dormouse.shell.v1.State" json:"state,omitempty"`
+	Control       Control                `protobuf:"varint,3,opt,name=control,proto3,enum=dormouse.shell.v1.Control" json:"control,omitempty"`
+	Reason        Reason                 `protobuf:"varint,4,opt,name=reason,proto3,enum=dormouse.shell.v1.Reason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateChange) Reset() {
+	*x = StateChange{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateChange) ProtoMessage() {}
+
+func (x *StateChange) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateChange.ProtoReflect.Descriptor instead.
+func (*StateChange) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *StateChange) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
+}
+
+func (x *StateChange) GetState() State {
+	if x != nil {
+		return x.State
+	}
+	return State_STATE_UNAVAILABLE
+}
+
+func (x *StateChange) GetControl() Control {
+	if x != nil {
+		return x.Control
+	}
+	return Control_CONTROL_NONE
+}
+
+func (x *StateChange) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_REQUESTED
+}
+
+type InterfacesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InterfacesRequest) Reset() {
+	*x = InterfacesRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InterfacesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InterfacesRequest) ProtoMessage() {}
+
+func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InterfacesRequest.ProtoReflect.Descriptor instead.
+func (*InterfacesRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
+}
+
+type InterfacesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Services      []string               `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InterfacesResponse) Reset() {
+	*x = InterfacesResponse{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InterfacesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InterfacesResponse) ProtoMessage() {}
+
+func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InterfacesResponse.ProtoReflect.Descriptor instead.
+func (*InterfacesResponse) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *InterfacesResponse) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+type Subsystem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Active        bool                   `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subsystem) Reset() {
+	*x = Subsystem{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subsystem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subsystem) ProtoMessage() {}
+
+func (x *Subsystem) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subsystem.ProtoReflect.Descriptor instead.
+func (*Subsystem) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Subsystem) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Subsystem) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+type SubsystemsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubsystemsRequest) Reset() {
+	*x = SubsystemsRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubsystemsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubsystemsRequest) ProtoMessage() {}
+
+func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubsystemsRequest.ProtoReflect.Descriptor instead.
+func (*SubsystemsRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
+}
+
+type SubsystemsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subsystems    []*Subsystem           `protobuf:"bytes,1,rep,name=subsystems,proto3" json:"subsystems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubsystemsResponse) Reset() {
+	*x = SubsystemsResponse{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubsystemsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubsystemsResponse) ProtoMessage() {}
+
+func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubsystemsResponse.ProtoReflect.Descriptor instead.
+func (*SubsystemsResponse) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SubsystemsResponse) GetSubsystems() []*Subsystem {
+	if x != nil {
+		return x.Subsystems
+	}
+	return nil
+}
+
+type SetSubsystemRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subsystem     *Subsystem             `protobuf:"bytes,1,opt,name=subsystem,proto3" json:"subsystem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSubsystemRequest) Reset() {
+	*x = SetSubsystemRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSubsystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSubsystemRequest) ProtoMessage() {}
+
+func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSubsystemRequest.ProtoReflect.Descriptor instead.
+func (*SetSubsystemRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *SetSubsystemRequest) GetSubsystem() *Subsystem {
+	if x != nil {
+		return x.Subsystem
+	}
+	return nil
+}
+
+type SetSubsystemResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSubsystemResponse) Reset() {
+	*x = SetSubsystemResponse{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSubsystemResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSubsystemResponse) ProtoMessage() {}
+
+func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSubsystemResponse.ProtoReflect.Descriptor instead.
+func (*SetSubsystemResponse) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
+}
+
+type WatchSubsystemsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchSubsystemsRequest) Reset() {
+	*x = WatchSubsystemsRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchSubsystemsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchSubsystemsRequest) ProtoMessage() {}
+
+func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchSubsystemsRequest.ProtoReflect.Descriptor instead.
+func (*WatchSubsystemsRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
+}
+
+type NotifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotifyRequest) Reset() {
+	*x = NotifyRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotifyRequest) ProtoMessage() {}
+
+func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
+func (*NotifyRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *NotifyRequest) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+type NotifyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotifyResponse) Reset() {
+	*x = NotifyResponse{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotifyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotifyResponse) ProtoMessage() {}
+
+func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotifyResponse.ProtoReflect.Descriptor instead.
+func (*NotifyResponse) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
+}
+
 var File_shell_shellpb_shell_proto protoreflect.FileDescriptor
 
 const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\n" +
 	"\x19shell/shellpb/shell.proto\x12\x11dormouse.shell.v1\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
-	"\x12InformationRequest\"\x9d\x01\n" +
+	"\x12InformationRequest\"\x83\x02\n" +
 	"\x13InformationResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x124\n" +
 	"\aversion\x18\x03 \x01(\v2\x1a.dormouse.shell.v1.VersionR\aversion\x12\x1a\n" +
-	"\bservices\x18\x04 \x03(\tR\bservices\"K\n" +
+	"\bservices\x18\x04 \x03(\tR\bservices\x12$\n" +
+	"\rpreconditions\x18\x05 \x03(\tR\rpreconditions\x12\"\n" +
+	"\fterminations\x18\x06 \x03(\tR\fterminations\x12\x1a\n" +
+	"\bcontrols\x18\a \x03(\tR\bcontrols\"K\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05major\x18\x01 \x01(\rR\x05major\x12\x14\n" +
 	"\x05minor\x18\x02 \x01(\rR\x05minor\x12\x14\n" +
-	"\x05patch\x18\x03 \x01(\rR\x05patch\"\x85\x01\n" +
+	"\x05patch\x18\x03 \x01(\rR\x05patch\"\xa6\x01\n" +
 	"\x11InitializeRequest\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12$\n" +
 	"\rconfiguration\x18\x02 \x01(\fR\rconfiguration\x12.\n" +
-	"\x05paths\x18\x03 \x01(\v2\x18.dormouse.shell.v1.PathsR\x05paths\"C\n" +
+	"\x05paths\x18\x03 \x01(\v2\x18.dormouse.shell.v1.PathsR\x05paths\x12\x1f\n" +
+	"\vhost_socket\x18\x04 \x01(\tR\n" +
+	"hostSocket\"W\n" +
 	"\x05Paths\x12\x1e\n" +
 	"\n" +
 	"persistent\x18\x01 \x01(\tR\n" +
 	"persistent\x12\x1a\n" +
-	"\bvolatile\x18\x02 \x01(\tR\bvolatile\"*\n" +
+	"\bvolatile\x18\x02 \x01(\tR\bvolatile\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\tR\x04data\"*\n" +
 	"\x12InitializeResponse\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\"H\n" +
 	"\x13DeinitializeRequest\x121\n" +
@@ -1103,7 +2291,60 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x14AfterRestoreResponse\"/\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data*\x84\x02\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\x0f\n" +
+	"\rStatusRequest\"\xf0\x04\n" +
+	"\x0eStatusResponse\x12\x1a\n" +
+	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.dormouse.shell.v1.StateR\x05state\x124\n" +
+	"\acontrol\x18\x03 \x01(\x0e2\x1a.dormouse.shell.v1.ControlR\acontrol\x121\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x19.dormouse.shell.v1.ReasonR\x06reason\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x14\n" +
+	"\x05class\x18\x06 \x01(\tR\x05class\x12\x18\n" +
+	"\alocator\x18\a \x01(\tR\alocator\x124\n" +
+	"\aversion\x18\b \x01(\v2\x1a.dormouse.shell.v1.VersionR\aversion\x12;\n" +
+	"\n" +
+	"start_mode\x18\t \x01(\x0e2\x1c.dormouse.shell.v1.StartModeR\tstartMode\x12\x18\n" +
+	"\aresumed\x18\n" +
+	" \x01(\bR\aresumed\x12$\n" +
+	"\rconfiguration\x18\v \x01(\fR\rconfiguration\x12.\n" +
+	"\x05paths\x18\f \x01(\v2\x18.dormouse.shell.v1.PathsR\x05paths\x12$\n" +
+	"\rpreconditions\x18\r \x03(\tR\rpreconditions\x12\"\n" +
+	"\fterminations\x18\x0e \x03(\tR\fterminations\x12\x1a\n" +
+	"\bcontrols\x18\x0f \x03(\tR\bcontrols\x12\x1a\n" +
+	"\brequires\x18\x10 \x03(\tR\brequires\"\xb4\x01\n" +
+	"\x0eOperateRequest\x12:\n" +
+	"\toperation\x18\x01 \x01(\x0e2\x1c.dormouse.shell.v1.OperationR\toperation\x121\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x19.dormouse.shell.v1.ReasonR\x06reason\x123\n" +
+	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\x11\n" +
+	"\x0fOperateResponse\"8\n" +
+	"\x10ConfigureRequest\x12$\n" +
+	"\rconfiguration\x18\x01 \x01(\fR\rconfiguration\"\x13\n" +
+	"\x11ConfigureResponse\"$\n" +
+	"\fWatchRequest\x12\x14\n" +
+	"\x05every\x18\x01 \x01(\bR\x05every\"\xc2\x01\n" +
+	"\vStateChange\x12\x1a\n" +
+	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.dormouse.shell.v1.StateR\x05state\x124\n" +
+	"\acontrol\x18\x03 \x01(\x0e2\x1a.dormouse.shell.v1.ControlR\acontrol\x121\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x19.dormouse.shell.v1.ReasonR\x06reason\"\x13\n" +
+	"\x11InterfacesRequest\"0\n" +
+	"\x12InterfacesResponse\x12\x1a\n" +
+	"\bservices\x18\x01 \x03(\tR\bservices\"7\n" +
+	"\tSubsystem\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06active\x18\x02 \x01(\bR\x06active\"\x13\n" +
+	"\x11SubsystemsRequest\"R\n" +
+	"\x12SubsystemsResponse\x12<\n" +
+	"\n" +
+	"subsystems\x18\x01 \x03(\v2\x1c.dormouse.shell.v1.SubsystemR\n" +
+	"subsystems\"Q\n" +
+	"\x13SetSubsystemRequest\x12:\n" +
+	"\tsubsystem\x18\x01 \x01(\v2\x1c.dormouse.shell.v1.SubsystemR\tsubsystem\"\x16\n" +
+	"\x14SetSubsystemResponse\"\x18\n" +
+	"\x16WatchSubsystemsRequest\"?\n" +
+	"\rNotifyRequest\x12.\n" +
+	"\x05event\x18\x01 \x01(\v2\x18.dormouse.shell.v1.EventR\x05event\"\x10\n" +
+	"\x0eNotifyResponse*\x84\x02\n" +
 	"\x06Reason\x12\x14\n" +
 	"\x10REASON_REQUESTED\x10\x00\x12\x14\n" +
 	"\x10REASON_AUTOMATIC\x10\x01\x12\x12\n" +
@@ -1114,7 +2355,34 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x11REASON_CONDITIONS\x10\x06\x12\x1b\n" +
 	"\x17REASON_WATCHDOG_EXPIRED\x10\a\x12 \n" +
 	"\x1cREASON_INITIALIZATION_FAILED\x10\b\x12\x1f\n" +
-	"\x1bREASON_INSTANTIATION_FAILED\x10\t2\xa2\x02\n" +
+	"\x1bREASON_INSTANTIATION_FAILED\x10\t*\xe4\x01\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNAVAILABLE\x10\x00\x12\x15\n" +
+	"\x11STATE_DEACTIVATED\x10\x01\x12\x13\n" +
+	"\x0fSTATE_ACTIVATED\x10\x02\x12\x16\n" +
+	"\x12STATE_DEACTIVATION\x10\x03\x12\x14\n" +
+	"\x10STATE_ACTIVATION\x10\x04\x12\x16\n" +
+	"\x12STATE_PRECONDITION\x10\x05\x12\x14\n" +
+	"\x10STATE_HIBERNATED\x10\x06\x12\x13\n" +
+	"\x0fSTATE_DESTROYED\x10\a\x12\x15\n" +
+	"\x11STATE_HIBERNATING\x10\b\x12\x10\n" +
+	"\fSTATE_WAKING\x10\t*G\n" +
+	"\aControl\x12\x10\n" +
+	"\fCONTROL_NONE\x10\x00\x12\x15\n" +
+	"\x11CONTROL_SUSPENDED\x10\x01\x12\x13\n" +
+	"\x0fCONTROL_RESUMED\x10\x02*]\n" +
+	"\tStartMode\x12\x1a\n" +
+	"\x16START_MODE_UNAVAILABLE\x10\x00\x12\x1a\n" +
+	"\x16START_MODE_DEACTIVATED\x10\x01\x12\x18\n" +
+	"\x14START_MODE_ACTIVATED\x10\x02*\xb9\x01\n" +
+	"\tOperation\x12\x19\n" +
+	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12OPERATION_ACTIVATE\x10\x01\x12\x18\n" +
+	"\x14OPERATION_DEACTIVATE\x10\x02\x12\x19\n" +
+	"\x15OPERATION_UNAVAILABLE\x10\x03\x12\x15\n" +
+	"\x11OPERATION_SUSPEND\x10\x04\x12\x14\n" +
+	"\x10OPERATION_RESUME\x10\x05\x12\x17\n" +
+	"\x13OPERATION_HIBERNATE\x10\x062\xa2\x02\n" +
 	"\x06Plugin\x12\\\n" +
 	"\vInformation\x12%.dormouse.shell.v1.InformationRequest\x1a&.dormouse.shell.v1.InformationResponse\x12Y\n" +
 	"\n" +
@@ -1127,7 +2395,19 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x06Events\x12 .dormouse.shell.v1.EventsRequest\x1a\x18.dormouse.shell.v1.Event0\x012\xd5\x01\n" +
 	"\x05Hooks\x12k\n" +
 	"\x10BeforeCheckpoint\x12*.dormouse.shell.v1.BeforeCheckpointRequest\x1a+.dormouse.shell.v1.BeforeCheckpointResponse\x12_\n" +
-	"\fAfterRestore\x12&.dormouse.shell.v1.AfterRestoreRequest\x1a'.dormouse.shell.v1.AfterRestoreResponseB\x18Z\x16dormouse/shell/shellpbb\x06proto3"
+	"\fAfterRestore\x12&.dormouse.shell.v1.AfterRestoreRequest\x1a'.dormouse.shell.v1.AfterRestoreResponse2\x99\x06\n" +
+	"\x05Shell\x12M\n" +
+	"\x06Status\x12 .dormouse.shell.v1.StatusRequest\x1a!.dormouse.shell.v1.StatusResponse\x12P\n" +
+	"\aOperate\x12!.dormouse.shell.v1.OperateRequest\x1a\".dormouse.shell.v1.OperateResponse\x12V\n" +
+	"\tConfigure\x12#.dormouse.shell.v1.ConfigureRequest\x1a$.dormouse.shell.v1.ConfigureResponse\x12J\n" +
+	"\x05Watch\x12\x1f.dormouse.shell.v1.WatchRequest\x1a\x1e.dormouse.shell.v1.StateChange0\x01\x12Y\n" +
+	"\n" +
+	"Interfaces\x12$.dormouse.shell.v1.InterfacesRequest\x1a%.dormouse.shell.v1.InterfacesResponse\x12Y\n" +
+	"\n" +
+	"Subsystems\x12$.dormouse.shell.v1.SubsystemsRequest\x1a%.dormouse.shell.v1.SubsystemsResponse\x12_\n" +
+	"\fSetSubsystem\x12&.dormouse.shell.v1.SetSubsystemRequest\x1a'.dormouse.shell.v1.SetSubsystemResponse\x12e\n" +
+	"\x0fWatchSubsystems\x12).dormouse.shell.v1.WatchSubsystemsRequest\x1a%.dormouse.shell.v1.SubsystemsResponse0\x01\x12M\n" +
+	"\x06Notify\x12 .dormouse.shell.v1.NotifyRequest\x1a!.dormouse.shell.v1.NotifyResponseB\x18Z\x16dormouse/shell/shellpbb\x06proto3"
 
 var (
 	file_shell_shellpb_shell_proto_rawDescOnce sync.Once
@@ -1141,57 +2421,112 @@ func file_shell_shellpb_shell_proto_rawDescGZIP() []byte {
 	return file_shell_shellpb_shell_proto_rawDescData
 }
 
-var file_shell_shellpb_shell_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_shell_shellpb_shell_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_shell_shellpb_shell_proto_goTypes = []any{
 	(Reason)(0),                      // 0: dormouse.shell.v1.Reason
-	(*InformationRequest)(nil),       // 1: dormouse.shell.v1.InformationRequest
-	(*InformationResponse)(nil),      // 2: dormouse.shell.v1.InformationResponse
-	(*Version)(nil),                  // 3: dormouse.shell.v1.Version
-	(*InitializeRequest)(nil),        // 4: dormouse.shell.v1.InitializeRequest
-	(*Paths)(nil),                    // 5: dormouse.shell.v1.Paths
-	(*InitializeResponse)(nil),       // 6: dormouse.shell.v1.InitializeResponse
-	(*DeinitializeRequest)(nil),      // 7: dormouse.shell.v1.DeinitializeRequest
-	(*DeinitializeResponse)(nil),     // 8: dormouse.shell.v1.DeinitializeResponse
-	(*InvokeRequest)(nil),            // 9: dormouse.shell.v1.InvokeRequest
-	(*InvokeResponse)(nil),           // 10: dormouse.shell.v1.InvokeResponse
-	(*ExistsRequest)(nil),            // 11: dormouse.shell.v1.ExistsRequest
-	(*ExistsResponse)(nil),           // 12: dormouse.shell.v1.ExistsResponse
-	(*EventsRequest)(nil),            // 13: dormouse.shell.v1.EventsRequest
-	(*Event)(nil),                    // 14: dormouse.shell.v1.Event
-	(*BeforeCheckpointRequest)(nil),  // 15: dormouse.shell.v1.BeforeCheckpointRequest
-	(*BeforeCheckpointResponse)(nil), // 16: dormouse.shell.v1.BeforeCheckpointResponse
-	(*AfterRestoreRequest)(nil),      // 17: dormouse.shell.v1.AfterRestoreRequest
-	(*AfterRestoreResponse)(nil),     // 18: dormouse.shell.v1.AfterRestoreResponse
-	(*Error)(nil),                    // 19: dormouse.shell.v1.Error
-	(*durationpb.Duration)(nil),      // 20: google.protobuf.Duration
+	(State)(0),                       // 1: dormouse.shell.v1.State
+	(Control)(0),                     // 2: dormouse.shell.v1.Control
+	(StartMode)(0),                   // 3: dormouse.shell.v1.StartMode
+	(Operation)(0),                   // 4: dormouse.shell.v1.Operation
+	(*InformationRequest)(nil),       // 5: dormouse.shell.v1.InformationRequest
+	(*InformationResponse)(nil),      // 6: dormouse.shell.v1.InformationResponse
+	(*Version)(nil),                  // 7: dormouse.shell.v1.Version
+	(*InitializeRequest)(nil),        // 8: dormouse.shell.v1.InitializeRequest
+	(*Paths)(nil),                    // 9: dormouse.shell.v1.Paths
+	(*InitializeResponse)(nil),       // 10: dormouse.shell.v1.InitializeResponse
+	(*DeinitializeRequest)(nil),      // 11: dormouse.shell.v1.DeinitializeRequest
+	(*DeinitializeResponse)(nil),     // 12: dormouse.shell.v1.DeinitializeResponse
+	(*InvokeRequest)(nil),            // 13: dormouse.shell.v1.InvokeRequest
+	(*InvokeResponse)(nil),           // 14: dormouse.shell.v1.InvokeResponse
+	(*ExistsRequest)(nil),            // 15: dormouse.shell.v1.ExistsRequest
+	(*ExistsResponse)(nil),           // 16: dormouse.shell.v1.ExistsResponse
+	(*EventsRequest)(nil),            // 17: dormouse.shell.v1.EventsRequest
+	(*Event)(nil),                    // 18: dormouse.shell.v1.Event
+	(*BeforeCheckpointRequest)(nil),  // 19: dormouse.shell.v1.BeforeCheckpointRequest
+	(*BeforeCheckpointResponse)(nil), // 20: dormouse.shell.v1.BeforeCheckpointResponse
+	(*AfterRestoreRequest)(nil),      // 21: dormouse.shell.v1.AfterRestoreRequest
+	(*AfterRestoreResponse)(nil),     // 22: dormouse.shell.v1.AfterRestoreResponse
+	(*Error)(nil),                    // 23: dormouse.shell.v1.Error
+	(*StatusRequest)(nil),            // 24: dormouse.shell.v1.StatusRequest
+	(*StatusResponse)(nil),           // 25: dormouse.shell.v1.StatusResponse
+	(*OperateRequest)(nil),           // 26: dormouse.shell.v1.OperateRequest
+	(*OperateResponse)(nil),          // 27: dormouse.shell.v1.OperateResponse
+	(*ConfigureRequest)(nil),         // 28: dormouse.shell.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),        // 29: dormouse.shell.v1.ConfigureResponse
+	(*WatchRequest)(nil),             // 30: dormouse.shell.v1.WatchRequest
+	(*StateChange)(nil),              // 31: dormouse.shell.v1.StateChange
+	(*InterfacesRequest)(nil),        // 32: dormouse.shell.v1.InterfacesRequest
+	(*InterfacesResponse)(nil),       // 33: dormouse.shell.v1.InterfacesResponse
+	(*Subsystem)(nil),                // 34: dormouse.shell.v1.Subsystem
+	(*SubsystemsRequest)(nil),        // 35: dormouse.shell.v1.SubsystemsRequest
+	(*SubsystemsResponse)(nil),       // 36: dormouse.shell.v1.SubsystemsResponse
+	(*SetSubsystemRequest)(nil),      // 37: dormouse.shell.v1.SetSubsystemRequest
+	(*SetSubsystemResponse)(nil),     // 38: dormouse.shell.v1.SetSubsystemResponse
+	(*WatchSubsystemsRequest)(nil),   // 39: dormouse.shell.v1.WatchSubsystemsRequest
+	(*NotifyRequest)(nil),            // 40: dormouse.shell.v1.NotifyRequest
+	(*NotifyResponse)(nil),           // 41: dormouse.shell.v1.NotifyResponse
+	(*durationpb.Duration)(nil),      // 42: google.protobuf.Duration
 }
 var file_shell_shellpb_shell_proto_depIdxs = []int32{
-	3,  // 0: dormouse.shell.v1.InformationResponse.version:type_name -> dormouse.shell.v1.Version
-	5,  // 1: dormouse.shell.v1.InitializeRequest.paths:type_name -> dormouse.shell.v1.Paths
+	7,  // 0: dormouse.shell.v1.InformationResponse.version:type_name -> dormouse.shell.v1.Version
+	9,  // 1: dormouse.shell.v1.InitializeRequest.paths:type_name -> dormouse.shell.v1.Paths
 	0,  // 2: dormouse.shell.v1.DeinitializeRequest.reason:type_name -> dormouse.shell.v1.Reason
-	20, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
-	1,  // 4: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
-	4,  // 5: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
-	7,  // 6: dormouse.shell.v1.Plugin.Deinitialize:input_type -> dormouse.shell.v1.DeinitializeRequest
-	9,  // 7: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
-	11, // 8: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
-	13, // 9: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
-	15, // 10: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
-	17, // 11: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
-	2,  // 12: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
-	6,  // 13: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
-	8,  // 14: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
-	10, // 15: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
-	12, // 16: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
-	14, // 17: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
-	16, // 18: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
-	18, // 19: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
-	12, // [12:20] is the sub-list for method output_type
-	4,  // [4:12] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	42, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
+	1,  // 4: dormouse.shell.v1.StatusResponse.state:type_name -> dormouse.shell.v1.State
+	2,  // 5: dormouse.shell.v1.StatusResponse.control:type_name -> dormouse.shell.v1.Control
+	0,  // 6: dormouse.shell.v1.StatusResponse.reason:type_name -> dormouse.shell.v1.Reason
+	7,  // 7: dormouse.shell.v1.StatusResponse.version:type_name -> dormouse.shell.v1.Version
+	3,  // 8: dormouse.shell.v1.StatusResponse.start_mode:type_name -> dormouse.shell.v1.StartMode
+	9,  // 9: dormouse.shell.v1.StatusResponse.paths:type_name -> dormouse.shell.v1.Paths
+	4,  // 10: dormouse.shell.v1.OperateRequest.operation:type_name -> dormouse.shell.v1.Operation
+	0,  // 11: dormouse.shell.v1.OperateRequest.reason:type_name -> dormouse.shell.v1.Reason
+	42, // 12: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
+	1,  // 13: dormouse.shell.v1.StateChange.state:type_name -> dormouse.shell.v1.State
+	2,  // 14: dormouse.shell.v1.StateChange.control:type_name -> dormouse.shell.v1.Control
+	0,  // 15: dormouse.shell.v1.StateChange.reason:type_name -> dormouse.shell.v1.Reason
+	34, // 16: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
+	34, // 17: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
+	18, // 18: dormouse.shell.v1.NotifyRequest.event:type_name -> dormouse.shell.v1.Event
+	5,  // 19: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
+	8,  // 20: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
+	11, // 21: dormouse.shell.v1.Plugin.Deinitialize:input_type -> dormouse.shell.v1.DeinitializeRequest
+	13, // 22: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
+	15, // 23: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
+	17, // 24: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
+	19, // 25: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
+	21, // 26: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
+	24, // 27: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
+	26, // 28: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
+	28, // 29: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
+	30, // 30: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
+	32, // 31: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
+	35, // 32: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
+	37, // 33: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
+	39, // 34: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
+	40, // 35: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
+	6,  // 36: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
+	10, // 37: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
+	12, // 38: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
+	14, // 39: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
+	16, // 40: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
+	18, // 41: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
+	20, // 42: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
+	22, // 43: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
+	25, // 44: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
+	27, // 45: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
+	29, // 46: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
+	31, // 47: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
+	33, // 48: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
+	36, // 49: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	38, // 50: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
+	36, // 51: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	41, // 52: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
+	36, // [36:53] is the sub-list for method output_type
+	19, // [19:36] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_shell_shellpb_shell_proto_init() }
@@ -1204,10 +2539,10 @@ func file_shell_shellpb_shell_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shell_shellpb_shell_proto_rawDesc), len(file_shell_shellpb_shell_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   19,
+			NumEnums:      5,
+			NumMessages:   37,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_shell_shellpb_shell_proto_goTypes,
 		DependencyIndexes: file_shell_shellpb_shell_proto_depIdxs,

@@ -582,3 +582,466 @@ var Hooks_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "shell/shellpb/shell.proto",
 }
+
+const (
+	Shell_Status_FullMethodName          = "/dormouse.shell.v1.Shell/Status"
+	Shell_Operate_FullMethodName         = "/dormouse.shell.v1.Shell/Operate"
+	Shell_Configure_FullMethodName       = "/dormouse.shell.v1.Shell/Configure"
+	Shell_Watch_FullMethodName           = "/dormouse.shell.v1.Shell/Watch"
+	Shell_Interfaces_FullMethodName      = "/dormouse.shell.v1.Shell/Interfaces"
+	Shell_Subsystems_FullMethodName      = "/dormouse.shell.v1.Shell/Subsystems"
+	Shell_SetSubsystem_FullMethodName    = "/dormouse.shell.v1.Shell/SetSubsystem"
+	Shell_WatchSubsystems_FullMethodName = "/dormouse.shell.v1.Shell/WatchSubsystems"
+	Shell_Notify_FullMethodName          = "/dormouse.shell.v1.Shell/Notify"
+)
+
+// ShellClient is the client API for Shell service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Shell is what the host offers about an instance: to the instance itself on its
+// host socket, and to native clients on the communicator socket. The instance is
+// the one that the metadata "dormouse-callsign" names; on a host socket it is
+// the plugin's own when there is none. An unknown callsign is answered with
+// NOT_FOUND. Every failure carries an Error with Thunder's number.
+//
+// A call to any other service on these sockets is forwarded, frame by frame, to
+// the plugin that the same metadata names, under the rules that JSON-RPC calls
+// meet. On a forwarded call "dormouse-callsign" is required.
+type ShellClient interface {
+	// Status never waits for an operation and never wakes the plugin.
+	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Operate returns when the operation is done. A plugin must not wait for an
+	// operation of its own that ends it: its process ends before the answer.
+	Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error)
+	// Configure replaces the configuration for the next activation. It fails with
+	// FAILED_PRECONDITION while the instance is active or hibernated.
+	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
+	// Watch sends the present state at once and then each change, in order, until
+	// the caller ends it. With every = true it does so for all instances.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StateChange], error)
+	// Interfaces lists the gRPC services that the plugin serves. It is empty
+	// unless the plugin is activated or hibernated.
+	Interfaces(ctx context.Context, in *InterfacesRequest, opts ...grpc.CallOption) (*InterfacesResponse, error)
+	// Subsystems lists all of the host's, in their fixed order.
+	Subsystems(ctx context.Context, in *SubsystemsRequest, opts ...grpc.CallOption) (*SubsystemsResponse, error)
+	// SetSubsystem may be called by a plugin that controls the subsystem, for
+	// itself. Anyone else is answered with PERMISSION_DENIED.
+	SetSubsystem(ctx context.Context, in *SetSubsystemRequest, opts ...grpc.CallOption) (*SetSubsystemResponse, error)
+	// WatchSubsystems sends all subsystems at once and then those that change.
+	WatchSubsystems(ctx context.Context, in *WatchSubsystemsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubsystemsResponse], error)
+	// Notify sends an event to the instance's subscribers, as Dispatcher.Events
+	// does. Only the plugin itself may.
+	Notify(ctx context.Context, in *NotifyRequest, opts ...grpc.CallOption) (*NotifyResponse, error)
+}
+
+type shellClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewShellClient(cc grpc.ClientConnInterface) ShellClient {
+	return &shellClient{cc}
+}
+
+func (c *shellClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatusResponse)
+	err := c.cc.Invoke(ctx, Shell_Status_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shellClient) Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OperateResponse)
+	err := c.cc.Invoke(ctx, Shell_Operate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shellClient) Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfigureResponse)
+	err := c.cc.Invoke(ctx, Shell_Configure_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shellClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StateChange], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Shell_ServiceDesc.Streams[0], Shell_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, StateChange]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Shell_WatchClient = grpc.ServerStreamingClient[StateChange]
+
+func (c *shellClient) Interfaces(ctx context.Context, in *InterfacesRequest, opts ...grpc.CallOption) (*InterfacesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InterfacesResponse)
+	err := c.cc.Invoke(ctx, Shell_Interfaces_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shellClient) Subsystems(ctx context.Context, in *SubsystemsRequest, opts ...grpc.CallOption) (*SubsystemsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SubsystemsResponse)
+	err := c.cc.Invoke(ctx, Shell_Subsystems_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shellClient) SetSubsystem(ctx context.Context, in *SetSubsystemRequest, opts ...grpc.CallOption) (*SetSubsystemResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetSubsystemResponse)
+	err := c.cc.Invoke(ctx, Shell_SetSubsystem_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shellClient) WatchSubsystems(ctx context.Context, in *WatchSubsystemsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubsystemsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Shell_ServiceDesc.Streams[1], Shell_WatchSubsystems_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchSubsystemsRequest, SubsystemsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Shell_WatchSubsystemsClient = grpc.ServerStreamingClient[SubsystemsResponse]
+
+func (c *shellClient) Notify(ctx context.Context, in *NotifyRequest, opts ...grpc.CallOption) (*NotifyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NotifyResponse)
+	err := c.cc.Invoke(ctx, Shell_Notify_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ShellServer is the server API for Shell service.
+// All implementations must embed UnimplementedShellServer
+// for forward compatibility.
+//
+// Shell is what the host offers about an instance: to the instance itself on its
+// host socket, and to native clients on the communicator socket. The instance is
+// the one that the metadata "dormouse-callsign" names; on a host socket it is
+// the plugin's own when there is none. An unknown callsign is answered with
+// NOT_FOUND. Every failure carries an Error with Thunder's number.
+//
+// A call to any other service on these sockets is forwarded, frame by frame, to
+// the plugin that the same metadata names, under the rules that JSON-RPC calls
+// meet. On a forwarded call "dormouse-callsign" is required.
+type ShellServer interface {
+	// Status never waits for an operation and never wakes the plugin.
+	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Operate returns when the operation is done. A plugin must not wait for an
+	// operation of its own that ends it: its process ends before the answer.
+	Operate(context.Context, *OperateRequest) (*OperateResponse, error)
+	// Configure replaces the configuration for the next activation. It fails with
+	// FAILED_PRECONDITION while the instance is active or hibernated.
+	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)
+	// Watch sends the present state at once and then each change, in order, until
+	// the caller ends it. With every = true it does so for all instances.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[StateChange]) error
+	// Interfaces lists the gRPC services that the plugin serves. It is empty
+	// unless the plugin is activated or hibernated.
+	Interfaces(context.Context, *InterfacesRequest) (*InterfacesResponse, error)
+	// Subsystems lists all of the host's, in their fixed order.
+	Subsystems(context.Context, *SubsystemsRequest) (*SubsystemsResponse, error)
+	// SetSubsystem may be called by a plugin that controls the subsystem, for
+	// itself. Anyone else is answered with PERMISSION_DENIED.
+	SetSubsystem(context.Context, *SetSubsystemRequest) (*SetSubsystemResponse, error)
+	// WatchSubsystems sends all subsystems at once and then those that change.
+	WatchSubsystems(*WatchSubsystemsRequest, grpc.ServerStreamingServer[SubsystemsResponse]) error
+	// Notify sends an event to the instance's subscribers, as Dispatcher.Events
+	// does. Only the plugin itself may.
+	Notify(context.Context, *NotifyRequest) (*NotifyResponse, error)
+	mustEmbedUnimplementedShellServer()
+}
+
+// UnimplementedShellServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedShellServer struct{}
+
+func (UnimplementedShellServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedShellServer) Operate(context.Context, *OperateRequest) (*OperateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Operate not implemented")
+}
+func (UnimplementedShellServer) Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Configure not implemented")
+}
+func (UnimplementedShellServer) Watch(*WatchRequest, grpc.ServerStreamingServer[StateChange]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedShellServer) Interfaces(context.Context, *InterfacesRequest) (*InterfacesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Interfaces not implemented")
+}
+func (UnimplementedShellServer) Subsystems(context.Context, *SubsystemsRequest) (*SubsystemsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Subsystems not implemented")
+}
+func (UnimplementedShellServer) SetSubsystem(context.Context, *SetSubsystemRequest) (*SetSubsystemResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetSubsystem not implemented")
+}
+func (UnimplementedShellServer) WatchSubsystems(*WatchSubsystemsRequest, grpc.ServerStreamingServer[SubsystemsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchSubsystems not implemented")
+}
+func (UnimplementedShellServer) Notify(context.Context, *NotifyRequest) (*NotifyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Notify not implemented")
+}
+func (UnimplementedShellServer) mustEmbedUnimplementedShellServer() {}
+func (UnimplementedShellServer) testEmbeddedByValue()               {}
+
+// UnsafeShellServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ShellServer will
+// result in compilation errors.
+type UnsafeShellServer interface {
+	mustEmbedUnimplementedShellServer()
+}
+
+func RegisterShellServer(s grpc.ServiceRegistrar, srv ShellServer) {
+	// If the following call panics, it indicates UnimplementedShellServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Shell_ServiceDesc, srv)
+}
+
+func _Shell_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShellServer).Status(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Shell_Status_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShellServer).Status(ctx, req.(*StatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Shell_Operate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OperateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShellServer).Operate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Shell_Operate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShellServer).Operate(ctx, req.(*OperateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Shell_Configure_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfigureRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShellServer).Configure(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Shell_Configure_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShellServer).Configure(ctx, req.(*ConfigureRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Shell_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ShellServer).Watch(m, &grpc.GenericServerStream[WatchRequest, StateChange]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Shell_WatchServer = grpc.ServerStreamingServer[StateChange]
+
+func _Shell_Interfaces_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InterfacesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShellServer).Interfaces(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Shell_Interfaces_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShellServer).Interfaces(ctx, req.(*InterfacesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Shell_Subsystems_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SubsystemsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShellServer).Subsystems(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Shell_Subsystems_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShellServer).Subsystems(ctx, req.(*SubsystemsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Shell_SetSubsystem_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetSubsystemRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShellServer).SetSubsystem(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Shell_SetSubsystem_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShellServer).SetSubsystem(ctx, req.(*SetSubsystemRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Shell_WatchSubsystems_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchSubsystemsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ShellServer).WatchSubsystems(m, &grpc.GenericServerStream[WatchSubsystemsRequest, SubsystemsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Shell_WatchSubsystemsServer = grpc.ServerStreamingServer[SubsystemsResponse]
+
+func _Shell_Notify_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NotifyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShellServer).Notify(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Shell_Notify_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShellServer).Notify(ctx, req.(*NotifyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Shell_ServiceDesc is the grpc.ServiceDesc for Shell service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Shell_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "dormouse.shell.v1.Shell",
+	HandlerType: (*ShellServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Status",
+			Handler:    _Shell_Status_Handler,
+		},
+		{
+			MethodName: "Operate",
+			Handler:    _Shell_Operate_Handler,
+		},
+		{
+			MethodName: "Configure",
+			Handler:    _Shell_Configure_Handler,
+		},
+		{
+			MethodName: "Interfaces",
+			Handler:    _Shell_Interfaces_Handler,
+		},
+		{
+			MethodName: "Subsystems",
+			Handler:    _Shell_Subsystems_Handler,
+		},
+		{
+			MethodName: "SetSubsystem",
+			Handler:    _Shell_SetSubsystem_Handler,
+		},
+		{
+			MethodName: "Notify",
+			Handler:    _Shell_Notify_Handler,
+		},
+	},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _Shell_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchSubsystems",
+			Handler:       _Shell_WatchSubsystems_Handler,
+			ServerStreams: true,
+		},
+	},
+	Metadata: "shell/shellpb/shell.proto",
+}
