@@ -140,6 +140,9 @@ type Notification struct {
 type Facts struct {
 	// PID of the plugin's program as the host sees it, 0 when there is none.
 	PID int
+	// Root is the process of the host's below which the program and all that it
+	// started run, 0 when there is none.
+	Root int
 	// Memory is the proportional set size of the whole tree in bytes.
 	Memory int64
 }
