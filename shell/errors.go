@@ -41,6 +41,8 @@ var (
 	// ErrInitialization means that the plugin answered Initialize with an error
 	// text, or not at all.
 	ErrInitialization = errors.New("initialization failed")
+	// ErrUnhealthy means that the plugin runs but says that it does not serve.
+	ErrUnhealthy = errors.New("the plugin does not serve")
 	// ErrExited means that the plugin's process has ended.
 	ErrExited = errors.New("the process has exited")
 	// ErrBusy means that too many calls wait for the instance to wake.
