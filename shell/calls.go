@@ -37,7 +37,7 @@ func (s *Shell) Exists(ctx context.Context, method string) (bool, error) {
 }
 
 func (s *Shell) call(ctx context.Context, deliver func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.CallTimeout))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
 	defer cancel()
 	end, err := s.admit(ctx)
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *Shell) call(ctx context.Context, deliver func(context.Context) error) e
 	case end.Err() != nil:
 		return fmt.Errorf("%w: it was ended while the call ran", ErrUnavailable)
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, s.config.CallTimeout)
+		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, s.Config().CallTimeout)
 	}
 	return err
 }
@@ -71,7 +71,7 @@ func (s *Shell) admit(ctx context.Context) (context.Context, error) {
 	}()
 	for {
 		end, state := s.board()
-		wakes := s.config.OnCall == configs.OnCallWake
+		wakes := s.Config().OnCall == configs.OnCallWake
 		switch {
 		case end != nil:
 			return end, nil

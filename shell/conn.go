@@ -34,7 +34,7 @@ func (c conn) Invoke(ctx context.Context, method string, args, reply any, opts .
 }
 
 func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	admission, cancel := context.WithTimeout(ctx, time.Duration(c.s.config.CallTimeout))
+	admission, cancel := context.WithTimeout(ctx, time.Duration(c.s.Config().CallTimeout))
 	end, err := c.s.admit(admission)
 	cancel()
 	if err != nil {

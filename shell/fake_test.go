@@ -31,6 +31,7 @@ type fake struct {
 	process int
 	image   *hibernate.Image
 	control *control       // nil without state control
+	config  configs.Plugin // what Configure was given last
 	calls   map[string]int // by index, how often a call was delivered
 	running int            // calls that are not answered yet
 	reports sync.WaitGroup
@@ -180,7 +181,15 @@ func (f *fake) information() Information {
 	return info
 }
 
-func (f *fake) Configure(configs.Plugin) {}
+func (f *fake) Configure(c configs.Plugin) {
+	defer f.alone("configure")()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.started || f.image != nil {
+		f.t.Error("configured while there was a plugin")
+	}
+	f.config = c
+}
 
 func (f *fake) Launch(ctx context.Context) (Information, error) {
 	defer f.alone(launch)()

@@ -24,8 +24,8 @@ func newLane() *lane {
 
 // do runs work when its turn has come. Where an operation for the same event
 // was under way while do waited, and no other since, its result is taken over
-// and work does not run: many who ask for the same at once cause it once. Only
-// an Exit is no request but news, and always looked at.
+// and work does not run: many who ask for the same at once cause it once. What
+// is no request for a state is always done.
 //
 // It returns ErrInProgress when ctx ends before the turn comes. Once work runs,
 // do returns with it, whatever becomes of ctx.
@@ -35,7 +35,7 @@ func (l *lane) do(ctx context.Context, event Event, work func() error) error {
 		return ErrInProgress
 	}
 	defer func() { l.turn <- struct{}{} }()
-	if l.last == event && l.ended.Load() > came && event != Exit {
+	if l.last == event && l.ended.Load() > came && joins(event) {
 		return l.err
 	}
 	l.err = work()
@@ -57,5 +57,15 @@ func (l *lane) take(ctx context.Context) bool {
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// joins tells whether asking twice for event is the same as asking once.
+func joins(event Event) bool {
+	switch event {
+	case Exit, configure:
+		return false
+	default:
+		return true
 	}
 }

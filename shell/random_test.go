@@ -77,7 +77,7 @@ func TestRandomEvents(t *testing.T) {
 				if st.State == Activated && st.Facts.PID == 0 {
 					r.Errorf("it is activated without a process; history:\n%s", history(st))
 				}
-				if resting := []State{Activated, Deactivated, Unavailable, Hibernated}; !slices.Contains(resting, st.State) {
+				if resting := []State{Activated, Deactivated, Unavailable, Hibernated, Destroyed}; !slices.Contains(resting, st.State) {
 					r.Errorf("it is %s with nothing left to do; history:\n%s", st.State, history(st))
 				}
 				if n := r.held.Load(); n != 0 {
@@ -128,6 +128,9 @@ func (u *user) act(i int) (what string, err error) {
 		go cancel()
 	}
 	why := pick(u.dice, Requested, Automatic, Conditions)
+	if u.dice.IntN(400) == 0 {
+		return "destroy", r.Destroy(ctx, why)
+	}
 	switch n := u.dice.IntN(100); {
 	case n < 20:
 		return "activate", r.Activate(ctx, why)
@@ -144,7 +147,12 @@ func (u *user) act(i int) (what string, err error) {
 	case n < 65:
 		r.fake.die()
 		return "die", nil
-	case n < 70:
+	case n < 67:
+		return "configure", r.Configure(ctx, r.Config())
+	case n < 68:
+		r.Adjust(r.Config())
+		return "adjust", nil
+	case n < 72:
 		if r.fake.control != nil {
 			r.fake.control.turn(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
 		}

@@ -27,7 +27,7 @@ const (
 // reasonOf is why event, begun for the reason asked, led where it led.
 func reasonOf(event Event, err error, asked Reason) Reason {
 	switch {
-	case event == Deactivate:
+	case event == Deactivate || event == Destroy:
 		return asked // an end that was not in order is still the end asked for
 	case errors.Is(err, ErrInstantiation):
 		return InstantiationFailed

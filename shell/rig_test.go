@@ -256,7 +256,10 @@ func contradictions(st Status) []string {
 	check((st.Image != nil) == (st.State == Hibernated), fmt.Sprintf("image is %v", st.Image))
 	check(st.Progress == Progress{} || st.State == Hibernating || st.State == Waking, "there is progress")
 	switch st.State {
-	case Deactivated, Unavailable:
+	case Deactivated, Unavailable, Destroyed:
+		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
+		check(st.Facts == Facts{}, "there is a process")
+	case Precondition:
 		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
 		check(st.Facts == Facts{}, "there is a process")
 	case Hibernated:

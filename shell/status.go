@@ -83,7 +83,7 @@ func (s *Shell) recorded() (st Status, changes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Status{
-		Config:      s.config,
+		Config:      s.Config(),
 		Information: s.info,
 		State:       s.state,
 		Control:     s.control,

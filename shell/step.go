@@ -90,7 +90,7 @@ func (s *Shell) enter(to State, event Event, why Reason, err error) {
 	switch to {
 	case Activation, Waking:
 		s.generation++
-	case Deactivated, Unavailable:
+	case Deactivated, Unavailable, Precondition, Destroyed:
 		s.control = ""
 	default:
 	}
