@@ -42,7 +42,8 @@ type Backend interface {
 // it.
 type Prober interface {
 	// Probe starts the program if it must, asks it and ends it again. It is called
-	// only while nothing runs.
+	// before every activation and only while nothing runs; a program that is the
+	// same as before is not started again. The error wraps ErrInstantiation.
 	Probe(ctx context.Context) (Information, error)
 }
 

@@ -39,6 +39,7 @@ type fake struct {
 
 // The steps of a fake.
 const (
+	probing      = "probe"
 	launch       = "launch"
 	initialize   = "initialize"
 	deinitialize = "deinitialize"
@@ -189,6 +190,21 @@ func (f *fake) Configure(c configs.Plugin) {
 		f.t.Error("configured while there was a plugin")
 	}
 	f.config = c
+}
+
+// prober is a fake that can be probed.
+type prober struct{ *fake }
+
+func (p prober) Probe(ctx context.Context) (Information, error) {
+	defer p.alone(probing)()
+	p.mu.Lock()
+	if p.started || p.image != nil {
+		p.t.Error("probed while there was a plugin")
+	}
+	p.mu.Unlock()
+	info := p.information()
+	info.Preconditions, info.Terminations, info.Controls = []string{"Time"}, []string{"!Time"}, []string{"Location"}
+	return info, p.at(ctx, probing, "")
 }
 
 func (f *fake) Launch(ctx context.Context) (Information, error) {

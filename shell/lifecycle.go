@@ -35,6 +35,8 @@ type Event string
 // The events of the lifecycle.
 const (
 	Activate        Event = "activate"
+	Await           Event = "await" // what it was to be activated for is missing
+	Lapse           Event = "lapse" // what it can't be without is lost
 	Deactivate      Event = "deactivate"
 	MakeUnavailable Event = "unavailable"
 	Suspend         Event = "suspend"
@@ -62,6 +64,9 @@ type Row struct {
 // ErrIllegalState.
 var Lifecycle = []Row{
 	{Event: Activate, From: Deactivated, During: Activation, Then: Activated, Else: Deactivated},
+	{Event: Activate, From: Precondition, During: Activation, Then: Activated, Else: Deactivated},
+	{Event: Await, From: Deactivated, Then: Precondition, Else: Deactivated},
+	{Event: Lapse, From: Activated, During: Deactivation, Then: Precondition, Else: Deactivated},
 	{Event: Deactivate, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Deactivate, From: Precondition, Then: Deactivated, Else: Deactivated},
 	{Event: Deactivate, From: Unavailable, Then: Deactivated, Else: Deactivated},

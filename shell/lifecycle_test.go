@@ -16,7 +16,7 @@ import (
 
 var (
 	allStates = []State{Unavailable, Deactivated, Deactivation, Activated, Activation, Precondition, Hibernated, Hibernating, Waking, Destroyed}
-	allEvents = []Event{Activate, Deactivate, MakeUnavailable, Suspend, Resume, Hibernate, Wake, Exit, Destroy}
+	allEvents = []Event{Activate, Await, Lapse, Deactivate, MakeUnavailable, Suspend, Resume, Hibernate, Wake, Exit, Destroy}
 )
 
 // place puts a shell into a state that no test could reach and hold otherwise.
@@ -151,6 +151,15 @@ func TestVerbs(t *testing.T) {
 		{Activated, Destroy, Destroyed, nil, false},
 		{Activated, configure, Activated, ErrIllegalState, true},
 
+		{Precondition, Activate, Precondition, ErrPending, true},
+		{Precondition, Deactivate, Deactivated, nil, false},
+		{Precondition, MakeUnavailable, Precondition, ErrIllegalState, true},
+		{Precondition, Suspend, Precondition, ErrNoStateControl, true},
+		{Precondition, Resume, Precondition, ErrPending, true},
+		{Precondition, Hibernate, Precondition, ErrIllegalState, true},
+		{Precondition, Destroy, Destroyed, nil, false},
+		{Precondition, configure, Precondition, nil, true},
+
 		{Hibernated, Activate, Activated, nil, false},
 		{Hibernated, Deactivate, Deactivated, nil, false},
 		{Hibernated, MakeUnavailable, Hibernated, ErrIllegalState, true},
@@ -179,6 +188,8 @@ func TestVerbs(t *testing.T) {
 				case Hibernated:
 					r.activate()
 					r.hibernateNow()
+				case Precondition:
+					r.wait(Requested)
 				case Destroyed:
 					r.must(r.Destroy(r.Context(), Requested))
 				default:

@@ -22,7 +22,7 @@ var seed = flag.Uint64("seed", 0, "run TestRandomEvents with this seed only")
 // else is a mistake of the shell.
 var refusals = []error{
 	ErrIllegalState, ErrUnavailable, ErrHibernated, ErrInProgress, ErrTimedOut, ErrNoStateControl,
-	ErrInstantiation, ErrInitialization, ErrExited, ErrBusy, errBroken, context.Canceled,
+	ErrPending, ErrInstantiation, ErrInitialization, ErrExited, ErrBusy, errBroken, context.Canceled,
 }
 
 // TestRandomEvents lets several goroutines do what they like with one instance,
@@ -42,7 +42,7 @@ func TestRandomEvents(t *testing.T) {
 				c.OnFailedWake = pick(dice, configs.FailedWakeColdStart, configs.FailedWakeDeactivate)
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
-			run(t, setup{config: config, plain: dice.IntN(8) == 0, image: dice.IntN(4) == 0}, func(r *rig) {
+			run(t, setup{config: config, plain: dice.IntN(8) == 0, image: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
 				r.fake.chaos = chaos(r.fake, seed)
 				done := make(chan struct{})
 				var acting, watching sync.WaitGroup
@@ -77,8 +77,14 @@ func TestRandomEvents(t *testing.T) {
 				if st.State == Activated && st.Facts.PID == 0 {
 					r.Errorf("it is activated without a process; history:\n%s", history(st))
 				}
-				if resting := []State{Activated, Deactivated, Unavailable, Hibernated, Destroyed}; !slices.Contains(resting, st.State) {
+				if resting := []State{Activated, Deactivated, Unavailable, Precondition, Hibernated, Destroyed}; !slices.Contains(resting, st.State) {
 					r.Errorf("it is %s with nothing left to do; history:\n%s", st.State, history(st))
+				}
+				if st.State == Precondition && st.Err == nil {
+					r.Errorf("it waits for nothing; history:\n%s", history(st))
+				}
+				if st.State == Activated && r.around.Lost(Information{}) != nil {
+					r.Errorf("it is activated with its conditions lost; history:\n%s", history(st))
 				}
 				if n := r.held.Load(); n != 0 {
 					r.Errorf("%d calls still count as held", n)
@@ -128,8 +134,19 @@ func (u *user) act(i int) (what string, err error) {
 		go cancel()
 	}
 	why := pick(u.dice, Requested, Automatic, Conditions)
-	if u.dice.IntN(400) == 0 {
+	switch n := u.dice.IntN(400); {
+	case n == 0:
 		return "destroy", r.Destroy(ctx, why)
+	case n < 15:
+		r.around.set(nil, nil)
+		return "conditions met", r.ConditionsMet(context.Background())
+	case n < 25:
+		r.around.set(errAbsent, nil)
+	case n < 35:
+		r.around.set(errAbsent, errAbsent)
+		return "conditions lost", r.ConditionsLost(context.Background())
+	case n < 40:
+		return "probe", r.Probe(ctx)
 	}
 	switch n := u.dice.IntN(100); {
 	case n < 20:

@@ -26,9 +26,12 @@ const (
 
 // reasonOf is why event, begun for the reason asked, led where it led.
 func reasonOf(event Event, err error, asked Reason) Reason {
-	switch {
-	case event == Deactivate || event == Destroy:
+	switch event {
+	case Deactivate, Lapse, Destroy:
 		return asked // an end that was not in order is still the end asked for
+	default:
+	}
+	switch {
 	case errors.Is(err, ErrInstantiation):
 		return InstantiationFailed
 	case errors.Is(err, ErrInitialization):

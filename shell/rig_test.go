@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,8 +26,9 @@ const hibernateTimeout = time.Minute
 type rig struct {
 	*Shell
 	*testing.T
-	fake *fake
-	seen *recorder
+	fake   *fake
+	around *around
+	seen   *recorder
 }
 
 // setup is how a test wants its instance.
@@ -35,6 +37,7 @@ type setup struct {
 	plain     bool                  // no state control
 	inProcess bool                  // no Hibernator
 	image     bool                  // hibernated from before
+	probe     bool                  // it can be probed
 }
 
 // run runs test in a bubble with a clock of its own, and looks after the end
@@ -55,7 +58,7 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.config != nil {
 		s.config(&config)
 	}
-	r := &rig{T: t, seen: &recorder{}}
+	r := &rig{T: t, around: &around{}, seen: &recorder{}}
 	r.fake = &fake{t: t, faults: map[string]error{}, gates: map[string]*gate{}, calls: map[string]int{}}
 	if !s.plain {
 		r.fake.control = &control{f: r.fake, first: statecontrol.Suspended, now: statecontrol.Suspended}
@@ -68,10 +71,14 @@ func newRig(t *testing.T, s setup) *rig {
 		HibernateTimeout: hibernateTimeout,
 		Log:              zerolog.Nop(),
 		Observer:         r.seen,
+		Surroundings:     r.around,
 		Backend: func(sink Sink) Backend {
 			r.fake.sink = sink
-			if s.inProcess {
+			switch {
+			case s.inProcess:
 				return struct{ Backend }{r.fake}
+			case s.probe:
+				return prober{r.fake}
 			}
 			return r.fake
 		},
@@ -96,6 +103,43 @@ func (r *rig) end() {
 	}
 	for _, wrong := range append(r.seen.contradictions(), contradictions(r.Status())...) {
 		r.Error(wrong)
+	}
+}
+
+// around is the rest of a host. Nothing is missing at first.
+type around struct {
+	mu     sync.Mutex
+	absent error // what is missing
+	gone   error // what is lost
+	asked  []Information
+	leave  func(context.Context)
+}
+
+func (a *around) set(absent, gone error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.absent, a.gone = absent, gone
+}
+
+func (a *around) Missing(about Information) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = append(a.asked, about)
+	return a.absent
+}
+
+func (a *around) Lost(Information) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.gone
+}
+
+func (a *around) Leaving(ctx context.Context) {
+	a.mu.Lock()
+	leave := a.leave
+	a.mu.Unlock()
+	if leave != nil {
+		leave(ctx)
 	}
 }
 
@@ -170,12 +214,16 @@ type recorder struct {
 	all   []Transition
 	read  int
 	notes []Notification
+	tell  func(Transition)
 }
 
 func (r *recorder) Transition(t Transition) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, t)
+	if r.tell != nil {
+		r.tell(t)
+	}
 }
 
 func (r *recorder) Notification(_ string, n Notification) {
@@ -262,6 +310,7 @@ func contradictions(st Status) []string {
 	case Precondition:
 		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
 		check(st.Facts == Facts{}, "there is a process")
+		check(st.Err == nil || errors.Is(st.Err, ErrPending), fmt.Sprintf("the error is %v", st.Err))
 	case Hibernated:
 		check(st.Facts == Facts{}, "there is a process")
 	default:

@@ -33,6 +33,7 @@ type Shell struct {
 	observer       Observer
 	backend        Backend
 	hibernator     Hibernator // nil when the backend is none
+	surroundings   Surroundings
 
 	lane   *lane
 	flight flight
@@ -63,6 +64,8 @@ type Options struct {
 	HibernateTimeout time.Duration
 	Log              zerolog.Logger
 	Observer         Observer
+	// Surroundings say when the instance may be active; nil when it always may.
+	Surroundings Surroundings
 	// Backend makes what runs the plugin; it reports to the Sink.
 	Backend func(Sink) Backend
 }
@@ -75,10 +78,14 @@ func New(o Options) *Shell {
 		hibernateLimit: o.HibernateTimeout,
 		log:            o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
 		observer:       o.Observer,
+		surroundings:   o.Surroundings,
 		lane:           newLane(),
 		state:          Deactivated,
 		reason:         Startup,
 		since:          time.Now(),
+	}
+	if s.surroundings == nil {
+		s.surroundings = solitude{}
 	}
 	s.config.Store(&o.Config)
 	s.flight.open()
@@ -111,7 +118,9 @@ func (s *Shell) Close() {
 func (s *Shell) InProcess() bool { return s.hibernator == nil }
 
 // Activate starts the plugin, or wakes it when it is hibernated. It does
-// nothing when the plugin is active.
+// nothing when the plugin is active. Where something is missing that it needs,
+// the instance waits for that and starts by itself; the error, each time, wraps
+// ErrPending.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
 	return s.operate(ctx, Activate, s.activationLimit(), func(ctx context.Context) error {
 		return s.activate(ctx, why)
@@ -189,15 +198,23 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 		return nil
 	case Hibernated:
 		err := s.step(ctx, Wake, why, s.wake)
-		if err == nil || s.Config().OnFailedWake != configs.FailedWakeColdStart {
+		if err == nil {
+			return s.settle(ctx)
+		}
+		if s.Config().OnFailedWake != configs.FailedWakeColdStart {
 			return err
 		}
 		s.log.Warn().Err(err).Msg("could not wake the plugin, starting it cold")
 		why = Automatic
-		fallthrough
 	default:
-		return s.step(ctx, Activate, why, s.start)
 	}
+	if err := s.prepare(ctx, why); err != nil {
+		return err
+	}
+	if err := s.step(ctx, Activate, why, s.start); err != nil {
+		return err
+	}
+	return s.settle(ctx)
 }
 
 func (s *Shell) deactivate(ctx context.Context, why Reason) error {
@@ -238,6 +255,7 @@ func (s *Shell) finish(ctx context.Context, event Event, why Reason) error {
 	if s.State() != Activated {
 		return s.step(ctx, event, why, func(context.Context) error { return nil })
 	}
+	s.leaving(ctx)
 	return s.step(ctx, event, why, func(ctx context.Context) error { return s.end(ctx, why) })
 }
 
@@ -343,10 +361,10 @@ func (s *Shell) wake(ctx context.Context) error {
 }
 
 func (s *Shell) activationLimit() time.Duration {
-	return time.Duration(s.Config().StartTimeout) + s.hibernateLimit + time.Duration(s.Config().CallTimeout)
+	return 2*time.Duration(s.Config().StartTimeout) + s.hibernateLimit + time.Duration(s.Config().CallTimeout)
 }
 
-func (s *Shell) deactivationLimit() time.Duration { return s.endLimit() }
+func (s *Shell) deactivationLimit() time.Duration { return s.leavingLimit() + s.endLimit() }
 
 // endLimit is what ending the plugin alone may take.
 func (s *Shell) endLimit() time.Duration {

@@ -44,7 +44,8 @@ type Status struct {
 	Reason  Reason
 	// Since is when State was entered.
 	Since time.Time
-	// Err is what went wrong on the way to State, nil when nothing did.
+	// Err is what went wrong on the way to State, nil when nothing did. In
+	// Precondition it is what the instance waits for now.
 	Err   error
 	Facts Facts
 	// Image is nil when the plugin is not hibernated.
@@ -62,6 +63,9 @@ func (s *Shell) Status() Status {
 	for {
 		st, changes := s.recorded()
 		st.Facts = s.backend.Facts()
+		if st.State == Precondition {
+			st.Err = s.missing()
+		}
 		if s.hibernator != nil {
 			switch st.State {
 			case Hibernated:
