@@ -59,7 +59,7 @@ func (s *Shell) Probe(ctx context.Context) error {
 // About is what is known of the plugin by its own words, with the subsystems
 // that the configuration names added to its lists.
 func (s *Shell) About() Information {
-	st, _ := s.recorded()
+	st := Status{Config: s.Config(), Information: s.information()}
 	about := st.Information
 	about.Preconditions, about.Terminations, about.Controls = st.Preconditions(), st.Terminations(), st.Controls()
 	return about

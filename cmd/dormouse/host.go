@@ -69,15 +69,19 @@ func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.
 		RunDir: places.run, StateDir: config.Host.Root, Pidone: pidone,
 		Cgroups: cgroups, Engine: h.engine, Images: images, Log: log,
 	}
-	h.supervisor = supervisor.New(supervisor.Options{
+	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins:          config.Plugins,
 		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
 		Log:              log,
 		Builtins:         []supervisor.Builtin{h.front.Builtin()},
+		Subsystems:       config.Host.Subsystems,
 		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
 			return process.New(backends, c, sink)
 		},
 	})
+	if err != nil {
+		return err
+	}
 	defer h.clear(places.run)
 	if err := places.publish(config.Host.Root, listeners[0].Addr().String()); err != nil {
 		return err

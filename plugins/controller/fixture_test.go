@@ -49,7 +49,8 @@ func newHost(tb testing.TB, s setup) *host {
 		configured = append(configured, p.config)
 		h.plugins[p.config.Callsign] = p
 	}
-	h.supervisor = supervisor.New(supervisor.Options{
+	var err error
+	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins:          configured,
 		HibernateTimeout: 5 * time.Second,
 		Log:              log,
@@ -64,6 +65,9 @@ func newHost(tb testing.TB, s setup) *host {
 			return h.plugins[c.Callsign]
 		},
 	})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	h.supervisor.Start(tb.Context())
 	h.server = httptest.NewUnstartedServer(nil)
 	h.server.Config = h.Server()
