@@ -5,12 +5,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"dormouse/configs"
 	"dormouse/statecontrol"
@@ -89,6 +95,9 @@ func TestRandomEvents(t *testing.T) {
 				if n := r.held.Load(); n != 0 {
 					r.Errorf("%d calls still count as held", n)
 				}
+				if n := r.flight.streams; n != 0 {
+					r.Errorf("%d streams still count", n)
+				}
 				if n := r.flight.calls; n != 0 {
 					r.Errorf("%d calls still count as in flight", n)
 				}
@@ -147,6 +156,22 @@ func (u *user) act(i int) (what string, err error) {
 		return "conditions lost", r.ConditionsLost(context.Background())
 	case n < 40:
 		return "probe", r.Probe(ctx)
+	case n < 80:
+		stream, err := r.Conn().NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/s/m")
+		if err != nil {
+			return "stream", err
+		}
+		last := u.dice.IntN(1000)
+		go func() {
+			for range last {
+				runtime.Gosched()
+			}
+			_ = stream.CloseSend()
+		}()
+		if err = stream.RecvMsg(nil); errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+			err = nil // it ended, or its user left
+		}
+		return "stream", err
 	}
 	switch n := u.dice.IntN(100); {
 	case n < 20:

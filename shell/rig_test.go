@@ -78,9 +78,9 @@ func newRig(t *testing.T, s setup) *rig {
 			case s.inProcess:
 				return struct{ Backend }{r.fake}
 			case s.probe:
-				return prober{r.fake}
+				return prober{connector{r.fake}}
 			}
-			return r.fake
+			return connector{r.fake}
 		},
 	})
 	r.seen.first = r.State()

@@ -341,10 +341,14 @@ func (s *Shell) request(ctx context.Context, event Event, command statecontrol.C
 
 // hibernate is the work of a hibernation: no new call is let in by now.
 func (s *Shell) hibernate(ctx context.Context) error {
-	if err := s.flight.drain(ctx); err != nil {
-		return err
+	err := s.flight.empty(ctx, ErrHibernated)
+	if err == nil {
+		err = s.hibernator.Hibernate(ctx)
 	}
-	return s.hibernator.Hibernate(ctx)
+	if err != nil {
+		s.flight.refill()
+	}
+	return err
 }
 
 // wake is the work of a wake.
