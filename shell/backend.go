@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -65,6 +66,13 @@ type Witness interface {
 type Evidence struct {
 	// Exit says how the process ended, empty while it runs.
 	Exit string
+	// PID is the program's as the host sees or saw it, 0 when there was none;
+	// Begun is when its process was started or woken.
+	PID   int
+	Begun time.Time
+	// Core is the file that the process left of its memory, empty when none can be
+	// told.
+	Core string
 	// Log holds the last lines that the plugin wrote, oldest first.
 	Log []string
 	// Files are texts by name, such as what /proc/<pid>/status said.

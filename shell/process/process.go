@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,6 +32,9 @@ type Host struct {
 	// plugins; it must be private. StateDir holds what plugins keep.
 	RunDir   string
 	StateDir string
+	// DataDir holds the read-only files of plugins that don't name their own, in
+	// directories of their programs' names.
+	DataDir string
 	// Pidone is the path of the plugins' pid 1.
 	Pidone string
 	// Cgroups is where the plugins' cgroups are made, nil where there can't be
@@ -40,13 +42,18 @@ type Host struct {
 	Cgroups *Cgroups
 	Engine  hibernate.Engine
 	Images  *hibernate.Store
-	Log     zerolog.Logger
+	// Memory is where what programs say of themselves is kept; with nil each
+	// backend knows it as long as it exists.
+	Memory Memory
+	Log    zerolog.Logger
 }
 
 // Backend is one plugin program under one callsign.
 type Backend struct {
 	host   Host
 	config configs.Plugin
+	place  string // the name of the run directory and the cgroup
+	tail   tail
 	log    zerolog.Logger
 	sink   shell.Sink
 	slot   *hibernate.Slot
@@ -75,22 +82,17 @@ var (
 	_ shell.Backend    = (*Backend)(nil)
 	_ shell.Hibernator = (*Backend)(nil)
 	_ shell.Connector  = (*Backend)(nil)
+	_ shell.Prober     = (*Backend)(nil)
+	_ shell.Witness    = (*Backend)(nil)
 )
 
 // New returns the backend of an instance, which has an image if an earlier host
 // left it hibernated. An image that can't be trusted is put aside.
 func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
-	r := &router{}
-	b := &Backend{
-		host:       h,
-		config:     config,
-		log:        h.Log.With().Str("callsign", config.Callsign).Logger(),
-		sink:       sink,
-		slot:       h.Images.Slot(config.Callsign),
-		router:     r,
-		plugin:     shellpb.NewPluginClient(r),
-		dispatcher: shellpb.NewDispatcherClient(r),
-		hooks:      shellpb.NewHooksClient(r),
+	b := at(config.Callsign, h, config, sink)
+	b.slot = h.Images.Slot(config.Callsign)
+	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
+		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
 	image, err := b.slot.Image()
 	switch {
@@ -102,6 +104,26 @@ func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
 	return b
 }
 
+// at returns a backend that can't hibernate, with the name of its run directory
+// and its cgroup.
+func at(place string, h Host, config configs.Plugin, sink shell.Sink) *Backend {
+	if h.Memory == nil {
+		h.Memory = make(ownMemory)
+	}
+	r := &router{}
+	return &Backend{
+		host:       h,
+		config:     config,
+		place:      place,
+		log:        h.Log.With().Str("callsign", config.Callsign).Logger(),
+		sink:       sink,
+		router:     r,
+		plugin:     shellpb.NewPluginClient(r),
+		dispatcher: shellpb.NewDispatcherClient(r),
+		hooks:      shellpb.NewHooksClient(r),
+	}
+}
+
 // Configure replaces the configuration, see shell.Backend.
 func (b *Backend) Configure(c configs.Plugin) { b.config = c }
 
@@ -110,7 +132,12 @@ func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
 // Launch starts the program, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
-	t, socket, err := b.start(ctx)
+	program, err := executable(b.config.Executable)
+	if err != nil {
+		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
+	}
+	started := look(program)
+	t, socket, err := b.start(ctx, program)
 	if err == nil {
 		b.mu.Lock()
 		b.socket = socket
@@ -124,15 +151,17 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
+	b.remember(program, started)
 	return b.information(), nil
 }
 
 // Initialize hands the plugin its configuration, see shell.Backend.
 func (b *Backend) Initialize(ctx context.Context) error {
+	p := b.paths()
 	answer, err := b.plugin.Initialize(ctx, &shellpb.InitializeRequest{
 		Callsign:      b.config.Callsign,
 		Configuration: b.config.ConfigurationJSON(),
-		Paths:         &shellpb.Paths{Persistent: b.persistentDir(), Volatile: b.volatileDir()},
+		Paths:         &shellpb.Paths{Persistent: p.Persistent, Volatile: p.Volatile, Data: p.Data},
 	})
 	if err == nil && answer.GetError() != "" {
 		err = errors.New(answer.GetError())
@@ -258,10 +287,4 @@ func (b *Backend) explain(err error) error {
 		return err
 	}
 	return t.exitError()
-}
-
-func (b *Backend) runDir() string      { return filepath.Join(b.host.RunDir, b.config.Callsign) }
-func (b *Backend) volatileDir() string { return filepath.Join(b.runDir(), "volatile") }
-func (b *Backend) persistentDir() string {
-	return filepath.Join(b.host.StateDir, "persistent", b.config.Callsign)
 }
