@@ -44,6 +44,19 @@ func (s *Shell) Adjust(c configs.Plugin) {
 	}
 }
 
+// Prepare replaces the plugin's own table for the next activation, whatever the
+// instance does now.
+func (s *Shell) Prepare(table map[string]any) {
+	for {
+		old := s.config.Load()
+		now := *old
+		now.Configuration = table
+		if s.config.CompareAndSwap(old, &now) {
+			return
+		}
+	}
+}
+
 // Destroy ends the instance for good: a plugin that runs is deactivated first,
 // one that is hibernated is woken for that. A destroyed shell refuses everything;
 // Close is still to be called.

@@ -63,7 +63,7 @@ func (l *lane) take(ctx context.Context) bool {
 // joins tells whether asking twice for event is the same as asking once.
 func joins(event Event) bool {
 	switch event {
-	case Exit, configure, reconsider, probe:
+	case Exit, configure, reconsider, probe, restart:
 		return false
 	default:
 		return true

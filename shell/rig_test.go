@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,8 @@ type rig struct {
 	fake   *fake
 	around *around
 	seen   *recorder
+
+	dismissals atomic.Int64
 }
 
 // setup is how a test wants its instance.
@@ -37,7 +40,8 @@ type setup struct {
 	plain     bool                  // no state control
 	inProcess bool                  // no Hibernator
 	image     bool                  // hibernated from before
-	probe     bool                  // it can be probed
+	document  func(why Reason, err error, evidence func() Evidence)
+	probe     bool // it can be probed
 }
 
 // run runs test in a bubble with a clock of its own, and looks after the end
@@ -72,6 +76,8 @@ func newRig(t *testing.T, s setup) *rig {
 		Log:              zerolog.Nop(),
 		Observer:         r.seen,
 		Surroundings:     r.around,
+		Dismissed:        func() { r.dismissals.Add(1) },
+		PostMortem:       s.document,
 		Backend: func(sink Sink) Backend {
 			r.fake.sink = sink
 			switch {

@@ -34,6 +34,8 @@ type Shell struct {
 	backend        Backend
 	hibernator     Hibernator // nil when the backend is none
 	surroundings   Surroundings
+	dismissed      func()
+	postMortem     func(why Reason, err error, evidence func() Evidence)
 
 	lane   *lane
 	flight flight
@@ -66,6 +68,12 @@ type Options struct {
 	Observer         Observer
 	// Surroundings say when the instance may be active; nil when it always may.
 	Surroundings Surroundings
+	// Dismissed is called when somebody wants an instance to be down that is down
+	// already; nil if nobody cares. It must not block.
+	Dismissed func()
+	// PostMortem is called before a plugin is cleared away, for whatever reason;
+	// nil if nobody cares. Evidence collects what its backend can tell of it.
+	PostMortem func(why Reason, err error, evidence func() Evidence)
 	// Backend makes what runs the plugin; it reports to the Sink.
 	Backend func(Sink) Backend
 }
@@ -79,6 +87,8 @@ func New(o Options) *Shell {
 		log:            o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
 		observer:       o.Observer,
 		surroundings:   o.Surroundings,
+		dismissed:      o.Dismissed,
+		postMortem:     o.PostMortem,
 		lane:           newLane(),
 		state:          Deactivated,
 		reason:         Startup,
@@ -86,6 +96,9 @@ func New(o Options) *Shell {
 	}
 	if s.surroundings == nil {
 		s.surroundings = solitude{}
+	}
+	if s.dismissed == nil {
+		s.dismissed = func() {}
 	}
 	s.config.Store(&o.Config)
 	s.flight.open()
@@ -220,6 +233,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 func (s *Shell) deactivate(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Deactivated:
+		s.dismissed()
 		return nil
 	case Unavailable, Precondition, Destroyed:
 		if s.isClosing() {
@@ -273,6 +287,7 @@ func (s *Shell) start(ctx context.Context) error {
 		err = s.startControl(limited, info.StateControl)
 	}
 	if err != nil {
+		s.document(reasonOf(Activate, err, Failure), err)
 		return errors.Join(err, s.backend.Stop(ctx))
 	}
 	s.flight.open()
@@ -302,6 +317,7 @@ func (s *Shell) startControl(ctx context.Context, control statecontrol.Controlle
 // end is the work of a deactivation. Calls that don't end in time are given up,
 // but the plugin still gets to store what it wants to keep.
 func (s *Shell) end(ctx context.Context, why Reason) error {
+	s.document(why, nil) // while it is as it was
 	drained := s.stopping(ctx, s.flight.drain)
 	s.flight.close()
 	told := s.stopping(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })

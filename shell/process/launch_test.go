@@ -124,7 +124,10 @@ func TestInformation(t *testing.T) {
 		t.Error("the counter has state control")
 	}
 	info.StateControl = nil
-	want := shell.Information{Class: "counter", Description: "counts, fills memory and keeps child processes", Version: shell.Version{Major: 1}}
+	want := shell.Information{Class: "counter", Description: "counts, fills memory and keeps child processes", Version: shell.Version{Major: 1}, Services: info.Services}
+	if !slices.Contains(info.Services, shellpb.HooksService) || len(info.Services) != 3 {
+		t.Errorf("it serves %q", info.Services)
+	}
 	if diff := cmp.Diff(want, info); diff != "" {
 		t.Error(diff)
 	}

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -40,8 +41,11 @@ func (b *Backend) dataDir() string {
 	return filepath.Join(b.host.DataDir, filepath.Base(b.config.Executable))
 }
 
-// Forget removes what an instance that is gone for good has kept, besides its
-// image.
+// Forget removes what is kept of an instance that is gone for good.
 func (h Host) Forget(callsign string) error {
-	return os.RemoveAll(filepath.Join(h.StateDir, "persistent", callsign))
+	return errors.Join(
+		os.RemoveAll(filepath.Join(h.StateDir, "persistent", callsign)),
+		os.RemoveAll(filepath.Join(h.RunDir, callsign)),
+		h.Images.Slot(callsign).Remove(),
+	)
 }
