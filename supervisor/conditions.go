@@ -171,6 +171,7 @@ func (o observer) Notification(callsign string, n shell.Notification) {
 func (o observer) Transition(t shell.Transition) {
 	s := o.s
 	s.events.Transition(t)
+	s.restarts.observe(t)
 	switch {
 	case t.From == t.To:
 	case t.To == shell.Activated:

@@ -49,8 +49,9 @@ type plugin struct {
 	control  statecontrol.Controller // nil without state control
 	held     chan struct{}           // Launch and Deinitialize wait until it is closed; nil for at once
 
-	mu    sync.Mutex
-	image *hibernate.Image
+	mu     sync.Mutex
+	image  *hibernate.Image
+	config configs.Plugin
 }
 
 func (p *plugin) wait(ctx context.Context) error {
@@ -65,7 +66,11 @@ func (p *plugin) wait(ctx context.Context) error {
 	}
 }
 
-func (p *plugin) Configure(configs.Plugin) {}
+func (p *plugin) Configure(c configs.Plugin) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config = c
+}
 
 func (p *plugin) Launch(ctx context.Context) (shell.Information, error) {
 	p.journal.add("launch " + p.callsign)

@@ -22,7 +22,7 @@ func (s *Supervisor) Start(ctx context.Context) {
 			s.log.Error().Err(err).Str("callsign", b.Callsign()).Msg("could not start a part of the host")
 		}
 	}
-	s.probe(ctx)
+	s.probe(ctx, s.roster.plugins())
 	s.establish()
 	for _, rank := range ranks(s.roster.plugins(), startup) {
 		if ctx.Err() != nil {
@@ -36,11 +36,11 @@ func (s *Supervisor) Start(ctx context.Context) {
 	}
 }
 
-// probe asks every plugin once what it needs and controls, as many at a time as
+// probe asks each plugin once what it needs and controls, as many at a time as
 // there are processors.
-func (s *Supervisor) probe(ctx context.Context) {
+func (s *Supervisor) probe(ctx context.Context, plugins []*shell.Shell) {
 	slots := make(chan struct{}, runtime.NumCPU())
-	inParallel(s.roster.plugins(), func(sh *shell.Shell) {
+	inParallel(plugins, func(sh *shell.Shell) {
 		slots <- struct{}{}
 		defer func() { <-slots }()
 		if ctx.Err() != nil {
@@ -59,6 +59,8 @@ func (s *Supervisor) Stop(ctx context.Context) {
 	s.mu.Lock() // whoever follows has been counted by now
 	s.stop()
 	s.mu.Unlock()
+	s.ledger.changing.Lock()   // a change of the roster that has begun ends first
+	s.ledger.changing.Unlock() //nolint:staticcheck // no other begins any more
 	plugins := s.roster.plugins()
 	for _, rank := range slices.Backward(ranks(plugins, afterRequired(plugins))) {
 		inParallel(rank, func(sh *shell.Shell) { s.end(ctx, sh) })

@@ -54,7 +54,8 @@ func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 	return nil
 }
 
-// establish makes those subsystems active that nobody controls.
+// establish makes those subsystems active that nobody controls, and no others
+// that nobody has set.
 func (s *Supervisor) establish() {
 	free := slices.Clone(s.conditions.subsystems)
 	for _, sh := range s.Shells() {
@@ -63,7 +64,8 @@ func (s *Supervisor) establish() {
 	}
 	s.conditions.telling.Lock()
 	defer s.conditions.telling.Unlock()
-	s.announce(s.conditions.set("", free, true))
+	held := slices.DeleteFunc(s.conditions.madeBy(""), func(name string) bool { return slices.Contains(free, name) })
+	s.announce(append(s.conditions.set("", held, false), s.conditions.set("", free, true)...))
 }
 
 // announce tells that subsystems have changed and lets whom it concerns follow.

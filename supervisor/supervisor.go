@@ -15,20 +15,24 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/internal/store"
 	"dormouse/shell"
 )
 
 // Supervisor holds the instances from New to Stop.
 type Supervisor struct {
-	options    Options
-	log        zerolog.Logger
-	roster     *roster
-	events     events
-	conditions conditions
+	options     Options
+	log         zerolog.Logger
+	roster      *roster
+	events      events
+	conditions  conditions
+	ledger      *ledger
+	restarts    *restarts
+	postMortems postMortems
 
 	ctx        context.Context // ends when the host stops
 	stop       context.CancelFunc
-	background sync.WaitGroup // instances that follow their conditions
+	background sync.WaitGroup // instances that follow their conditions or are to be restarted
 
 	mu        sync.Mutex
 	following map[*shell.Shell]bool // those that background holds
@@ -57,6 +61,16 @@ type Options struct {
 	Classes map[string]Class
 	// Backend makes what runs a configured plugin.
 	Backend func(configs.Plugin, shell.Sink) shell.Backend
+	// Store is where what changes at run time is kept. With nil it is lost when
+	// the host ends.
+	Store *store.Store
+	// Fits says what keeps a plugin of that callsign from having its place on this
+	// host; nil when any does.
+	Fits func(callsign string) error
+	// Forget removes what the backend of a clone that is destroyed has kept; nil
+	// when it keeps nothing.
+	Forget     func(callsign string) error
+	PostMortem PostMortem
 }
 
 // New returns a host whose instances exist but don't run yet. Nothing is left of
@@ -69,23 +83,44 @@ func New(o Options) (*Supervisor, error) {
 		conditions: newConditions(allSubsystems(o.Subsystems)),
 		following:  make(map[*shell.Shell]bool),
 		changed:    make(map[*shell.Shell]bool),
+
+		postMortems: postMortems{PostMortem: o.PostMortem},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
+	if err := s.build(); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// build makes the instances: the host's own, then the configured ones, then
+// clones.
+func (s *Supervisor) build() (err error) {
+	o := s.options
+	if s.ledger, err = openLedger(o.Store, o.Plugins); err == nil {
+		s.restarts, err = newRestarts(s)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read what was changed at run time: %w", err)
+	}
 	for _, b := range o.Builtins {
 		config := configs.DefaultPlugin()
 		config.Callsign = b.Callsign
 		config.StartMode = configs.StartActivated
 		s.roster.addBuiltin(s.shell(config, func(sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
 	}
-	for _, config := range o.Plugins {
+	for _, config := range append(slices.Clone(o.Plugins), s.ledger.cloned(s.log)...) {
+		if config, err = s.ledger.effective(config); err != nil {
+			return err
+		}
 		sh, err := s.instance(config)
 		if err != nil {
-			s.stop()
-			return nil, err
+			return err
 		}
 		s.roster.add(sh)
 	}
-	return s, nil
+	return nil
 }
 
 // instance makes an instance from its configuration.
@@ -93,12 +128,19 @@ func (s *Supervisor) instance(config configs.Plugin) (*shell.Shell, error) {
 	if config.Builtin == "" {
 		return s.shell(config, func(sink shell.Sink) shell.Backend { return s.options.Backend(config, sink) }), nil
 	}
-	class, ok := s.options.Classes[config.Builtin]
-	if !ok {
-		known := strings.Join(slices.Sorted(maps.Keys(s.options.Classes)), ", ")
-		return nil, fmt.Errorf("cannot make %s: there is no builtin %q, only: %s", config.Callsign, config.Builtin, known)
+	if err := s.checkBuiltin(config); err != nil {
+		return nil, err
 	}
+	class := s.options.Classes[config.Builtin]
 	return s.shell(config, func(sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
+}
+
+func (s *Supervisor) checkBuiltin(config configs.Plugin) error {
+	if _, ok := s.options.Classes[config.Builtin]; ok || config.Builtin == "" {
+		return nil
+	}
+	known := strings.Join(slices.Sorted(maps.Keys(s.options.Classes)), ", ")
+	return fmt.Errorf("cannot make %s: there is no builtin %q, only: %s", config.Callsign, config.Builtin, known)
 }
 
 func (s *Supervisor) shell(config configs.Plugin, backend func(shell.Sink) shell.Backend) *shell.Shell {
@@ -108,7 +150,11 @@ func (s *Supervisor) shell(config configs.Plugin, backend func(shell.Sink) shell
 		Log:              s.log,
 		Observer:         observer{s},
 		Surroundings:     surroundings{s, config.Callsign},
-		Backend:          backend,
+		Dismissed:        func() { s.restarts.drop(config.Callsign) },
+		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
+			s.document(config.Callsign, why, err, evidence)
+		},
+		Backend: backend,
 	})
 	s.conditions.appear(config.Callsign, sh.State() == shell.Hibernated)
 	return sh
@@ -123,6 +169,15 @@ func (s *Supervisor) Shell(callsign string) (*shell.Shell, bool) {
 // Shells returns every instance, sorted by callsign.
 func (s *Supervisor) Shells() []*shell.Shell {
 	return s.roster.all()
+}
+
+// later runs work in the background unless the host stops.
+func (s *Supervisor) later(work func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() == nil {
+		s.background.Go(work)
+	}
 }
 
 // Listen makes l hear of everything that happens from now on, in
