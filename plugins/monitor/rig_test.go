@@ -84,7 +84,11 @@ func (configured) Configure(configs.Plugin) {}
 
 func newSupervisor(t *testing.T, o supervisor.Options) *supervisor.Supervisor {
 	t.Helper()
-	return supervisor.New(o)
+	s, err := supervisor.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func (r *rig) shell(callsign string) *shell.Shell {
