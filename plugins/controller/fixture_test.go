@@ -31,6 +31,8 @@ type host struct {
 type setup struct {
 	limits func(*limits)
 	host   configs.Host
+	// plugins changes the configuration of each.
+	plugins func(*configs.Plugin)
 }
 
 // newHost starts the plugins of the conformance cases. What the test does not
@@ -46,6 +48,9 @@ func newHost(tb testing.TB, s setup) *host {
 	}
 	var configured []configs.Plugin
 	for _, p := range fakePlugins() {
+		if s.plugins != nil {
+			s.plugins(&p.config)
+		}
 		configured = append(configured, p.config)
 		h.plugins[p.config.Callsign] = p
 	}

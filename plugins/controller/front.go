@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -35,15 +36,20 @@ type Options struct {
 type Front struct {
 	log     zerolog.Logger
 	version string
+	host    configs.Host
 	limits  limits
 	guard   guard
 	dialect dialect
 	mux     *http.ServeMux
 	methods map[string]method // of the callsign Controller
 	common  map[string]method // of every callsign
-	events  subscribers
+	// resources are the REST requests by verb and name.
+	resources map[string]resource
+	events    subscribers
 	// processed counts the calls to each instance.
 	processed counters
+	// connections of HTTP that are open, not counting websockets.
+	connections atomic.Int64
 
 	supervisor *supervisor.Supervisor
 	unlisten   func()
@@ -62,6 +68,7 @@ func New(o Options) *Front {
 	f := &Front{
 		log:     o.Log,
 		version: o.Version,
+		host:    o.Host,
 		limits:  defaultLimits(),
 		guard:   newGuard(o.Host),
 		dialect: thunderR4{},
@@ -70,6 +77,7 @@ func New(o Options) *Front {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.methods = byName(controllerMethods())
 	f.common = byName(commonMethods())
+	f.resources = restResources()
 	f.mux = f.routes()
 	return f
 }
