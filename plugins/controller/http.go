@@ -20,6 +20,7 @@ func (f *Front) routes() *http.ServeMux {
 	for _, path := range []string{"/Service", "/Service/{$}", "/Service/{callsign}", "/Service/{callsign}/{rest...}"} {
 		mux.HandleFunc(path, f.serveService)
 	}
+	mux.HandleFunc("GET /{$}", f.serveRedirect)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		f.send(w, http.StatusOK, textType, []byte("ok"))
 	})
@@ -156,6 +157,7 @@ func (f *Front) readBody(w http.ResponseWriter, r *http.Request) (body []byte, o
 const (
 	jsonType = "application/json"
 	textType = "text/plain; charset=utf-8"
+	htmlType = "text/html; charset=utf-8"
 )
 
 // send answers a request as a whole, to a client that takes it in time.

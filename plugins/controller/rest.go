@@ -27,11 +27,17 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 	callsign := cmp.Or(r.PathValue("callsign"), Callsign)
 	name, argument, _ := strings.Cut(r.PathValue("rest"), "/")
 	switch {
+	case name == "UI" && isRead(r):
+		f.serveUI(w, r, callsign, argument)
 	case callsign == Callsign:
 		f.serveREST(w, r, name, argument)
 	default:
 		f.serveAbsent(w, callsign)
 	}
+}
+
+func isRead(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
 // serveREST finds the row for a request and answers what that returns.
