@@ -20,6 +20,7 @@ var (
 
 // Transition tells the subscribers of the Controller's events.
 func (f *Front) Transition(t shell.Transition) {
+	f.count(t)
 	if t.From == t.To {
 		f.controlChanged(t)
 		return

@@ -48,6 +48,8 @@ type Front struct {
 	events    subscribers
 	// processed counts the calls to each instance.
 	processed counters
+	// exits and restarts of each instance that nobody asked for.
+	exits, restarts counters
 	// connections of HTTP that are open, not counting websockets.
 	connections atomic.Int64
 

@@ -21,6 +21,7 @@ func (f *Front) routes() *http.ServeMux {
 		mux.HandleFunc(path, f.serveService)
 	}
 	mux.HandleFunc("GET /{$}", f.serveRedirect)
+	mux.HandleFunc("GET /metrics", f.serveMetrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		f.send(w, http.StatusOK, textType, []byte("ok"))
 	})

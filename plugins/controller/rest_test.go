@@ -200,7 +200,7 @@ func TestRESTIsGuarded(t *testing.T) {
 		{"Host", "evil.example"},
 	} {
 		for _, r := range [][2]string{
-			{"PUT", "Activate/P"}, {"OPTIONS", "Activate/P"}, {"DELETE", "Persistent/x"}, {"GET", "Plugins"}, {"GET", "UI/"},
+			{"PUT", "Activate/P"}, {"OPTIONS", "Activate/P"}, {"DELETE", "Persistent/x"}, {"GET", "Plugins"}, {"GET", "UI/"}, {"GET", "../../metrics"},
 		} {
 			path := strings.TrimPrefix("/Service/Controller/"+r[1], "/Service/Controller/../..")
 			a := h.request(t, r[0], path, "", headers...)
