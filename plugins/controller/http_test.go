@@ -129,6 +129,9 @@ func TestSlowRequests(t *testing.T) {
 	for _, tt := range []struct{ name, send string }{
 		{"header", "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\n"},
 		{"body", "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
+		{"body that nobody reads", "GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
+		{"body of PUT", "PUT /Service/Controller/Persist HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
+		{"nothing", ""},
 		{"next request", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
