@@ -2,7 +2,6 @@ package controller
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -135,7 +134,7 @@ type metrics struct {
 
 func (m *metrics) family(name, kind, help string) {
 	m.name = name
-	fmt.Fprintf(m, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+	m.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
 
 // sample writes one value; labels are names and values in turn.

@@ -118,9 +118,11 @@ func TestPipeline(t *testing.T) {
 func TestHalfClosed(t *testing.T) {
 	h := newHost(t, setup{})
 	conn := h.connect(t)
-	fmt.Fprintf(conn, "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(echo), echo)
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+	if _, err := fmt.Fprintf(conn, "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(echo), echo); err != nil {
 		t.Fatal(err)
+	}
+	if tcp, ok := conn.(*net.TCPConn); !ok || tcp.CloseWrite() != nil {
+		t.Fatal("cannot close one direction")
 	}
 	if a := readAnswer(t, conn, bufio.NewReader(conn)); a.status != 200 {
 		t.Errorf("got %d %s", a.status, a.body)

@@ -63,7 +63,7 @@ func TestREST(t *testing.T) {
 		{"GET", "Callstack", "", "400 Please supply an index for the callstack you need!\n"},
 		{"GET", "Discovery", "", "400 Probe functionality not enabled!\n"},
 		{"PUT", "Discovery?TTL=x", "", "400 TTL must be a number\n"},
-		{"PUT", "Configuration/P", "", "400 Not sufficent data to comply to the request\n"},
+		{"PUT", "Configuration/P", "", "400 Not sufficent data to comply to the request\n"}, //nolint:misspell // as Thunder spells it
 		{"PUT", "Configuration/P", "{", "400 Could not update the config. Error: the body is not JSON\n"},
 		{"GET", "Version", "", `200 {"hash":"v1.2.3-4-gabc","major":1,"minor":2,"patch":3}`},
 	} {

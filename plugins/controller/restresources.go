@@ -174,7 +174,7 @@ func lifecycle(method, done string) resource {
 
 func (v visit) configure() (any, error) {
 	if v.argument == "" || len(v.body) == 0 {
-		return nil, &refusal{http.StatusBadRequest, "Not sufficent data to comply to the request"}
+		return nil, &refusal{http.StatusBadRequest, "Not sufficent data to comply to the request"} //nolint:misspell // as Thunder spells it
 	}
 	if !json.Valid(v.body) {
 		return nil, &refusal{http.StatusBadRequest, "Could not update the config. Error: the body is not JSON"}

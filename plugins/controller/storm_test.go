@@ -23,14 +23,14 @@ import (
 func TestStorm(t *testing.T) {
 	const (
 		each   = 6               // clients of each kind
-		rounds = 3               // of each client
+		rounds = 2               // of each client
 		growth = 32 << 20        // of the heap, when all is over
 		quick  = 2 * time.Second // for each answer to the good client
 		most   = 192 << 20       // of the heap, meanwhile
 	)
 	h := newHost(t, setup{limits: func(l *limits) {
 		l.header, l.body, l.idle = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
-		l.write, l.pingEvery, l.pong = 200*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+		l.write, l.pingEvery, l.pong = time.Second, 100*time.Millisecond, time.Second
 		l.queueLength = 32
 	}})
 	good := h.dial(t, "/jsonrpc")
@@ -55,6 +55,11 @@ func TestStorm(t *testing.T) {
 			})
 		}
 	}
+	t.Cleanup(func() { // also when the good client had to give up
+		end()
+		others.Wait()
+		bad.Wait()
+	})
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
