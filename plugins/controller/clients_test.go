@@ -34,14 +34,17 @@ func TestWebPageOfThunder(t *testing.T) {
 	c.must("Controller.1.register", `{"event":"all","id":"client.Controller.events"}`)
 
 	c.send(call("Controller.1.activate", `{"callsign":"P"}`))
-	got3 := []string{c.receive(), c.receive(), c.receive()}
+	var heard []string
+	for answered := false; !answered; answered = strings.Contains(heard[len(heard)-1], `"id":1`) {
+		heard = append(heard, c.receive())
+	}
 	for _, part := range []string{
 		`"method":"client.Controller.events.statechange","params":{"callsign":"P","state":"Activated","reason":"Requested"}`,
 		`"method":"client.Controller.events.all"`,
 		`"id":1,"result":null`,
 	} {
-		if !strings.Contains(strings.Join(got3, "\n"), part) {
-			t.Errorf("%s is missing from %q", part, got3)
+		if !strings.Contains(strings.Join(heard, "\n"), part) {
+			t.Errorf("%s is missing from %q", part, heard)
 		}
 	}
 	// Were there an answer, the page would take P for another host and reload.

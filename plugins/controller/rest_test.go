@@ -146,6 +146,7 @@ func TestRESTCallsMethods(t *testing.T) {
 		{"GET", "Callstack/0", "", `callstack 0 `, []int{7}, 0, `200 [7]`},
 		{"GET", "Callstack/99", "", `callstack 99 `, nil, unknownKey, "404 UNKNOWN_KEY\n"},
 		{"GET", "Discovery", "", `discoveryresults  `, []int{}, 0, `200 {"bridges":[]}`},
+		{"GET", "Discovery", "", `discoveryresults  `, nil, notSupported, "400 Probe functionality not enabled!\n"},
 		{"PUT", "Discovery", "", `startdiscovery  `, nil, 0, `200 `},
 		{"PUT", "Discovery?TTL=3", "", `startdiscovery  {"ttl":3}`, nil, 0, `200 `},
 		{"PUT", "Persist", "", `persist  `, nil, 0, "200 Current configuration stored\n"},

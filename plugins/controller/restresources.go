@@ -146,11 +146,18 @@ func (v visit) discover() (any, error) {
 	return nil, unlessOffered(err)
 }
 
+// unlessOffered says in Thunder's words that the host does not search the
+// network.
 func unlessOffered(err error) error {
-	if err != nil && faultOf(err).number == unknownMethod {
-		return &refusal{http.StatusBadRequest, "Probe functionality not enabled!"}
+	if err == nil {
+		return nil
 	}
-	return err
+	switch faultOf(err).number {
+	case unknownMethod, notSupported:
+		return &refusal{http.StatusBadRequest, "Probe functionality not enabled!"}
+	default:
+		return err
+	}
 }
 
 // lifecycle is the row of a verb. What is already so is no error, what must not
