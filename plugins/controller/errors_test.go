@@ -42,7 +42,7 @@ func TestFailure(t *testing.T) {
 		{&shell.PluginError{Code: 1001}, jsonrpc.Error{Code: 1001, Message: "ERROR_GENERAL"}},
 		{&shell.PluginError{}, jsonrpc.Error{Code: 1, Message: "ERROR_GENERAL"}},
 	} {
-		if diff := cmp.Diff(&tt.want, thunderR4{}.failure(tt.err)); diff != "" {
+		if diff := cmp.Diff(&tt.want, failure(thunderR4{}, tt.err)); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
 		}
 	}

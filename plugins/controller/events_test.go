@@ -97,7 +97,8 @@ func TestPluginEvents(t *testing.T) {
 		`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"Plain","event":"changed"}}`)
 
 	other.send(call("Controller.1.activate", `{"callsign":"P"}`))
-	other.expect(`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"P","data":{"state":"activated","reason":"Requested"},"event":"statechange"}}`, done)
+	other.expect(`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"P","data":{"state":"Suspended"},"event":"statecontrol::statechanged"}}`,
+		`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"P","data":{"state":"activated","reason":"Requested"},"event":"statechange"}}`, done)
 
 	// What is not JSON would spoil the stream.
 	h.Notification("Plain", shell.Notification{Event: "changed", Params: []byte(`{`)})

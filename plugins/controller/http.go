@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"dormouse/configs"
 )
 
 func (f *Front) routes() *http.ServeMux {
@@ -29,7 +31,9 @@ func (f *Front) routes() *http.ServeMux {
 
 // Server returns a server for the front that waits for no client for ever.
 // After its Shutdown, Close ends the websockets.
-func (f *Front) Server() *http.Server {
+// Whom it serves is spoken to in the dialect, unless a connection asks for
+// another.
+func (f *Front) Server(speaks configs.Dialect) *http.Server {
 	var connections atomic.Int64
 	return &http.Server{
 		Handler:           f,
@@ -37,8 +41,12 @@ func (f *Front) Server() *http.Server {
 		IdleTimeout:       f.limits.idle,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(f.log.With().Str("level", "warn").Logger(), "", 0),
-		BaseContext:       func(net.Listener) context.Context { return f.ctx },
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(f.ctx, dialectKey{}, dialectOf(speaks))
+		},
+		ConnContext: f.links.open,
 		ConnState: func(c net.Conn, state http.ConnState) {
+			f.links.changed(c, state)
 			switch state {
 			case http.StateNew:
 				if connections.Add(1) > int64(f.limits.connections) {
@@ -58,6 +66,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.running.Done()
+	linkOf(r.Context()).touch(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if why := f.guard.refuse(r); why != "" {
 		http.Error(w, why, http.StatusForbidden)
@@ -99,6 +108,12 @@ func (f *Front) serveRPC(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
+	dialect, err := f.dialectFor(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	from.dialect = dialect
 	conn := http.NewResponseController(w)
 	_ = conn.SetReadDeadline(time.Now().Add(f.limits.body))
 	message, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.message))
@@ -126,7 +141,7 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 	} else {
 		header.Set("Content-Type", "application/json")
 		header.Set("Content-Length", strconv.Itoa(len(answer.body)))
-		w.WriteHeader(f.status(answer.outcome))
+		w.WriteHeader(answer.outcome.status(dialect))
 		_, _ = w.Write(answer.body)
 	}
 	// Flushed here, since the next request on this connection has no deadline.
@@ -134,10 +149,11 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 	_ = conn.SetWriteDeadline(time.Time{})
 }
 
-func (f *Front) status(o outcome) int {
+// status is the HTTP status of an answer.
+func (o outcome) status(d dialect) int {
 	switch o {
 	case failed:
-		return f.dialect.failureStatus()
+		return d.failureStatus()
 	case malformed:
 		return http.StatusBadRequest
 	default:
