@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -264,9 +266,29 @@ func testConformance(t *testing.T, dialect string) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
+			h.checkDocumented(t, dialect, tt.send, got)
 		})
 	}
 	c.tb = t
+}
+
+// checkDocumented compares an error of a method of the Controller's with those
+// that its row lists.
+func (h *host) checkDocumented(t *testing.T, dialect, request, answer string) {
+	t.Helper()
+	var sent struct{ Method string }
+	var got struct{ Error *struct{ Code int } }
+	if json.Unmarshal([]byte(request), &sent) != nil || json.Unmarshal([]byte(answer), &got) != nil || got.Error == nil {
+		return // malformed on purpose, a batch, or a success
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(sent.Method, "Controller.1."), "@")
+	m, ok := h.methods[name]
+	if !ok || !strings.HasPrefix(sent.Method, "Controller.1.") {
+		return
+	}
+	if !slices.ContainsFunc(m.failures(), func(n number) bool { return render(dialects[dialect], n).Code == got.Error.Code }) {
+		t.Errorf("%s does not document the error %d", name, got.Error.Code)
+	}
 }
 
 // persistentFiles is a root in which P has kept something.

@@ -57,19 +57,6 @@ func TestConditionsAreComplete(t *testing.T) {
 	}
 }
 
-func TestMethodsAreDocumented(t *testing.T) {
-	for _, m := range append(controllerMethods(), commonMethods()...) {
-		if m.name == "" || m.doc == "" || m.serve == nil {
-			t.Errorf("%q has no name, no documentation or does nothing", m.name)
-		}
-		for _, p := range m.params {
-			if p.doc == "" || !p.optional && m.missing == 0 {
-				t.Errorf("%s: parameter %q has no documentation, or no error for when it is missing", m.name, p.name)
-			}
-		}
-	}
-}
-
 // The front is also a plugin, for those who don't come over the network.
 func TestBackend(t *testing.T) {
 	h := newHost(t, setup{})

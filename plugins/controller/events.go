@@ -102,7 +102,7 @@ func renderControl(callsign string, to statecontrol.State, alone bool) json.RawM
 }
 
 // tellControl tells that a plugin is suspended or resumed, in the Controller's
-// name and in its own.
+// name and in its own, but not once more to those who are told everything.
 func (f *Front) tellControl(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {
 		return
@@ -112,7 +112,6 @@ func (f *Front) tellControl(t shell.Transition) {
 	f.events.publish(topic{t.Callsign, controlChanged}, func(s subscription) (json.RawMessage, bool) {
 		return alone, s.index == ""
 	})
-	f.publishAll(t.Callsign, controlChanged, alone)
 }
 
 // publishAll renders the event once for each dialect that somebody speaks.

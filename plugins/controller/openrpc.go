@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -80,11 +81,23 @@ func (m *method) describe(name string, d dialect) openRPCMethod {
 	for _, p := range m.params {
 		o.Params = append(o.Params, openRPCValue{p.name, p.doc, !p.optional, schema{"type": p.kind.String()}})
 	}
-	for _, n := range m.errors {
+	for _, n := range m.failures() {
 		e := render(d, n)
 		o.Errors = append(o.Errors, openRPCError{e.Code, e.Message})
 	}
 	return o
+}
+
+// failures are the numbers that a call of the row may fail with once it has been
+// found.
+func (m *method) failures() []number {
+	all := slices.Clone(m.errors)
+	for _, n := range []number{m.missing, parseFailure} {
+		if len(m.params) > 0 && n != 0 && !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // schema is a JSON schema.
