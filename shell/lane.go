@@ -37,7 +37,7 @@ func (s *Shell) Lane() Lane {
 type lane struct {
 	labels pprof.LabelSet
 	turn   chan struct{} // holds the one token
-	ended atomic.Int64  // how many operations there have been
+	ended  atomic.Int64  // how many operations there have been
 
 	// What ended last is read and written by whoever has the turn.
 	last Event
