@@ -74,7 +74,7 @@ func New(o Options) *Shell {
 		hibernateLimit: o.HibernateTimeout,
 		log:            o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
 		observer:       o.Observer,
-		lane:           newLane(),
+		lane:           newLane(o.Config.Callsign),
 		state:          Deactivated,
 		reason:         Startup,
 		since:          time.Now(),

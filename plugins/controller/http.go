@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"dormouse/configs"
 )
 
 func (f *Front) routes() *http.ServeMux {
@@ -30,16 +32,21 @@ func (f *Front) routes() *http.ServeMux {
 
 // Server returns a server for the front that waits for no client for ever.
 // After its Shutdown, Close ends the websockets. All servers of a front share
-// its limits.
-func (f *Front) Server() *http.Server {
+// its limits. Whom this one serves is spoken to in the dialect, unless a
+// connection asks for another.
+func (f *Front) Server(speaks configs.Dialect) *http.Server {
 	return &http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: f.limits.header,
 		IdleTimeout:       f.limits.idle,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(f.log.With().Str("level", "warn").Logger(), "", 0),
-		BaseContext:       func(net.Listener) context.Context { return f.ctx },
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(f.ctx, dialectKey{}, dialectOf(speaks))
+		},
+		ConnContext: f.links.open,
 		ConnState: func(c net.Conn, state http.ConnState) {
+			f.links.changed(c, state)
 			switch state {
 			case http.StateNew:
 				if f.connections.Add(1) > int64(f.limits.connections) {
@@ -59,6 +66,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.running.Done()
+	linkOf(r.Context()).touch(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if why := f.guard.refuse(r); why != "" {
 		http.Error(w, why, http.StatusForbidden)
@@ -120,6 +128,12 @@ func (f *Front) knows(callsign string) bool {
 }
 
 func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
+	dialect, err := f.dialectFor(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	from.dialect = dialect
 	message, ok := f.readBody(w, r)
 	switch {
 	case !ok:
@@ -134,7 +148,7 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 		f.send(w, http.StatusNoContent, "", nil)
 		return
 	}
-	f.send(w, f.status(answer.outcome), jsonType, answer.body)
+	f.send(w, answer.outcome.status(dialect), jsonType, answer.body)
 }
 
 // readBody reads what the request brings, or answers why it could not. The
@@ -186,10 +200,11 @@ func (f *Front) sending(w http.ResponseWriter) (done func()) {
 	}
 }
 
-func (f *Front) status(o outcome) int {
+// status is the HTTP status of an answer.
+func (o outcome) status(d dialect) int {
 	switch o {
 	case failed:
-		return f.dialect.failureStatus()
+		return d.failureStatus()
 	case malformed:
 		return http.StatusBadRequest
 	default:

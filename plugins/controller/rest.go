@@ -62,11 +62,16 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 		http.Error(w, "Bad request.", http.StatusBadRequest)
 		return
 	}
+	dialect, err := f.dialectFor(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	body, ok := f.readBody(w, r)
 	if !ok {
 		return
 	}
-	result, err := serve(visit{f, r, strings.TrimSuffix(argument, "/"), body})
+	result, err := serve(visit{f, r, dialect, strings.TrimSuffix(argument, "/"), body})
 	f.sendREST(w, result, err)
 }
 
@@ -123,7 +128,7 @@ var statuses = map[number]int{
 	timedOut:          http.StatusGatewayTimeout,
 	inProgress:        http.StatusNotModified,
 	unknownKey:        http.StatusNotFound,
-	23:                http.StatusBadRequest, // INCOMPLETE_CONFIG
+	incompleteConfig:  http.StatusBadRequest,
 	privilegedRequest: http.StatusForbidden,
 	badRequest:        http.StatusBadRequest,
 	pendingConditions: http.StatusNotModified,
@@ -141,13 +146,14 @@ var statuses = map[number]int{
 type visit struct {
 	front    *Front
 	request  *http.Request
+	dialect  dialect
 	argument string // what follows the name in the path, empty when nothing does
 	body     []byte
 }
 
 // call calls a method of the Controller, which does the work of REST too.
 func (v visit) call(method, index string, params json.RawMessage) (json.RawMessage, error) {
-	return v.front.serveOwn(v.request.Context(), caller{}, shell.Call{Method: method, Index: index, Params: params})
+	return v.front.serveOwn(v.request.Context(), caller{dialect: v.dialect}, shell.Call{Method: method, Index: index, Params: params})
 }
 
 // serveAbsent answers for a plugin, which has no REST of its own.

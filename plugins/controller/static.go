@@ -23,7 +23,7 @@ var builtinPage string
 
 func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-cache") // or browsers keep it for ever
-	http.Redirect(w, r, f.host.Redirect, http.StatusMovedPermanently)
+	http.Redirect(w, r, f.options.Host.Redirect, http.StatusMovedPermanently)
 }
 
 // serveUI serves the web page of an instance: the files of a directory, while
@@ -60,7 +60,7 @@ func query(r *http.Request) string {
 // uiDir is the directory of an instance's page, which need not exist.
 func (f *Front) uiDir(callsign string) string {
 	if callsign == Callsign {
-		return f.host.UIDir()
+		return f.options.Host.UIDir()
 	}
 	var config configs.Plugin
 	if sh, ok := f.supervisor.Shell(callsign); ok {
