@@ -2,22 +2,54 @@ package shell
 
 import (
 	"context"
+	"runtime/pprof"
+	"slices"
+	"sync"
 	"sync/atomic"
 )
+
+// LaneLabel is the profiler's label of goroutines that work for an instance;
+// its value is the callsign.
+const LaneLabel = "lane"
+
+// Lane is what an instance has to do at one moment.
+type Lane struct {
+	// Job is the operation under way, empty when there is none.
+	Job Event
+	// Runs is how many operations there have been.
+	Runs int64
+	// Waiting are the operations that wait for their turn, in the order in which
+	// they came.
+	Waiting []Event
+	// Held is how many calls wait for the instance to wake.
+	Held int64
+}
+
+// Lane tells what the instance has to do. It waits for no operation.
+func (s *Shell) Lane() Lane {
+	s.lane.mu.Lock()
+	defer s.lane.mu.Unlock()
+	return Lane{Job: s.lane.job, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: s.held.Load()}
+}
 
 // lane lets the operations of one instance through one at a time, in the order
 // in which they came.
 type lane struct {
-	turn  chan struct{} // holds the one token
-	ended atomic.Int64  // how many operations there have been
+	labels pprof.LabelSet
+	turn   chan struct{} // holds the one token
+	ended  atomic.Int64  // how many operations there have been
 
 	// What ended last is read and written by whoever has the turn.
 	last Event
 	err  error
+
+	mu      sync.Mutex // guards what follows
+	job     Event
+	waiting []Event
 }
 
-func newLane() *lane {
-	l := &lane{turn: make(chan struct{}, 1)}
+func newLane(callsign string) *lane {
+	l := &lane{turn: make(chan struct{}, 1), labels: pprof.Labels(LaneLabel, callsign)}
 	l.turn <- struct{}{}
 	return l
 }
@@ -31,27 +63,45 @@ func newLane() *lane {
 // do returns with it, whatever becomes of ctx.
 func (l *lane) do(ctx context.Context, event Event, work func() error) error {
 	came := l.ended.Load()
-	if !l.take(ctx) {
+	if !l.take(ctx, event) {
 		return ErrInProgress
 	}
 	defer func() { l.turn <- struct{}{} }()
 	if l.last == event && l.ended.Load() > came && joins(event) {
 		return l.err
 	}
-	l.err = work()
+	l.begin(event)
+	defer l.begin("")
+	pprof.Do(ctx, l.labels, func(context.Context) { l.err = work() })
 	l.last = event
 	l.ended.Add(1)
 	return l.err
 }
 
+// begin records the operation under way.
+func (l *lane) begin(event Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.job = event
+}
+
 // take waits for the turn. One that is free is taken even when ctx has ended,
 // for nothing is in progress then.
-func (l *lane) take(ctx context.Context) bool {
+func (l *lane) take(ctx context.Context, event Event) bool {
 	select {
 	case <-l.turn:
 		return true
 	default:
 	}
+	l.mu.Lock()
+	l.waiting = append(l.waiting, event)
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		i := slices.Index(l.waiting, event)
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+	}()
 	select {
 	case <-l.turn:
 		return true

@@ -89,7 +89,7 @@ func New(o Options) *Shell {
 		surroundings:   o.Surroundings,
 		dismissed:      o.Dismissed,
 		postMortem:     o.PostMortem,
-		lane:           newLane(),
+		lane:           newLane(o.Config.Callsign),
 		state:          Deactivated,
 		reason:         Startup,
 		since:          time.Now(),

@@ -104,3 +104,11 @@ func (s *Shell) State() State {
 	defer s.mu.Unlock()
 	return s.state
 }
+
+// Standing is the part of the status that costs nothing to ask for: the state,
+// and the state control that is empty when the plugin has none.
+func (s *Shell) Standing() (State, statecontrol.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, s.control
+}

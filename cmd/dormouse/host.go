@@ -64,7 +64,7 @@ func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.
 
 	h := &host{log: log, engine: criu.Open(config.Hibernate.Criu, programs)}
 	h.front = controller.New(controller.Options{Host: config.Host, Log: log, Version: version})
-	h.server = h.front.Server()
+	h.server = h.front.Server(config.Host.Dialect)
 	backends := process.Host{
 		RunDir: places.run, StateDir: config.Host.Root, Pidone: pidone,
 		Cgroups: cgroups, Engine: h.engine, Images: images, Log: log,
