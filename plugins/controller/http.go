@@ -91,7 +91,7 @@ func (f *Front) serveRPC(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
 			return
 		}
-		f.serveSocket(w, r, from.callsign) //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
+		f.serveSocket(w, r, from.callsign)
 	case !strings.HasPrefix(r.URL.Path, "/jsonrpc"), !known:
 		http.NotFound(w, r)
 	case r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "":
