@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ type host struct {
 	front      *controller.Front
 	server     *http.Server
 	supervisor *supervisor.Supervisor
+	hibernates atomic.Bool // the engine was tried, and works
 }
 
 // serve runs a host until ctx ends. What it opens it closes in the reverse
@@ -63,7 +65,7 @@ func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.
 	}
 
 	h := &host{log: log, engine: criu.Open(config.Hibernate.Criu, programs)}
-	h.front = controller.New(controller.Options{Host: config.Host, Log: log, Version: version})
+	h.front = controller.New(controller.Options{Host: config.Host, Log: log, Version: version, Hibernates: h.hibernates.Load})
 	h.server = h.front.Server(config.Host.Dialect)
 	backends := process.Host{
 		RunDir: places.run, StateDir: config.Host.Root, Pidone: pidone,

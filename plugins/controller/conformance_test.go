@@ -51,7 +51,7 @@ func TestConformance(t *testing.T) {
 
 // The cases run in order on one host; each names what a client sends and the
 // bytes that it must get.
-func testConformance(t *testing.T, dialect string) {
+func testConformance(t *testing.T, dialect string) { //nolint:thelper // the test itself, once for each dialect
 	const (
 		unknownText  = `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Unknown method."}}`
 		ok           = `{"jsonrpc":"2.0","id":1,"result":null}`

@@ -31,6 +31,8 @@ const (
 // Transition tells the subscribers of the Controller's events.
 func (f *Front) Transition(t shell.Transition) {
 	f.count(t)
+	f.standing.Lock()
+	defer f.standing.Unlock()
 	f.standing.note(t)
 	if t.From == t.To {
 		f.tellControl(t)

@@ -104,7 +104,7 @@ func serveBuildInfo(_ context.Context, r request) (any, error) {
 	return b, nil
 }
 
-// buildType is Debug when the compiler was told not to optimise, or to look for
+// buildType is Debug when the compiler was told not to optimize, or to look for
 // races.
 func buildType() string {
 	info, _ := debug.ReadBuildInfo()

@@ -71,7 +71,7 @@ func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign str
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
 	default:
 		defer f.forget(s)
-		s.serve()
+		s.serve() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
 	}
 }
 

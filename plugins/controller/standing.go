@@ -10,11 +10,12 @@ import (
 	"dormouse/statecontrol"
 )
 
-// standing is where the instances stand as their subscribers were told: it
-// follows the same transitions in the same order, so that what a newcomer is told
-// of it and what comes after fit together.
+// standing is where the instances stand as their subscribers were told. Whoever
+// tells or asks holds the lock, so that a newcomer misses nothing and hears
+// nothing twice.
 type standing struct {
-	mu         sync.Mutex
+	sync.Mutex
+
 	byCallsign map[string]stand
 }
 
@@ -25,8 +26,6 @@ type stand struct {
 }
 
 func (s *standing) note(t shell.Transition) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.byCallsign == nil {
 		s.byCallsign = make(map[string]stand)
 	}
@@ -45,8 +44,6 @@ func (s *standing) note(t shell.Transition) {
 
 // snapshot is what a new subscriber of the topic is told at once.
 func (s *standing) snapshot(t topic, index string) []json.RawMessage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var news []json.RawMessage
 	for _, callsign := range slices.Sorted(maps.Keys(s.byCallsign)) {
 		now, alone := s.byCallsign[callsign], index == callsign

@@ -65,9 +65,11 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	if max(len(t.event), len(s.id), len(s.index)) > longestName {
 		return nil, &fault{invalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", longestName)}
 	}
-	var news func() []json.RawMessage
+	var news []json.RawMessage
 	if r.dialect().snapshots() {
-		news = func() []json.RawMessage { return r.front.standing.snapshot(t, s.index) }
+		r.front.standing.Lock()
+		defer r.front.standing.Unlock()
+		news = r.front.standing.snapshot(t, s.index)
 	}
 	if err := r.front.events.add(t, s, r.front.limits.subscriptions, news); err != nil {
 		return nil, &fault{failedRegistered, err}
@@ -86,9 +88,8 @@ func (r request) subscription() (topic, subscription) {
 	return topic{r.shell.Callsign(), r.args["event"]}, subscription{r.from.socket, r.args["id"], r.index}
 }
 
-// add keeps a subscription and tells its socket what news returns, if there is
-// any: nothing happens in between.
-func (s *subscribers) add(t topic, sub subscription, most int, news func() []json.RawMessage) error {
+// add keeps a subscription, whose socket is told the news before anything else.
+func (s *subscribers) add(t topic, sub subscription, most int, news []json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.byTopic[t], sub) {
@@ -102,10 +103,8 @@ func (s *subscribers) add(t topic, sub subscription, most int, news func() []jso
 	}
 	sub.socket.subscriptions++
 	s.byTopic[t] = append(s.byTopic[t], sub)
-	if news != nil {
-		for _, params := range news() {
-			sub.tell(t.event, params)
-		}
+	for _, params := range news {
+		sub.tell(t.event, params)
 	}
 	return nil
 }
