@@ -150,7 +150,8 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("twice it takes %+v", twice)
 	}
 
-	cmd := start(t, `sh -c : & echo ready; exec sleep 1000`, nil) // which does not reap
+	// The child ends when its parent has become one that does not reap.
+	cmd := start(t, `sh -c 'until grep -q sleep /proc/$PPID/comm; do :; done' & echo ready; exec sleep 1000`, nil)
 	eventually(t, "a child is a zombie", func() bool {
 		children := Children(cmd.Process.Pid)
 		return len(children) == 1 && Zombie(children[0])
