@@ -101,6 +101,12 @@ var numbers = []struct {
 	{shell.ErrHibernated, hibernated},
 	{shell.ErrUnavailable, unavailable},
 	{shell.ErrExited, processTerminated},
+	{shell.ErrPending, pendingConditions},
+	{supervisor.ErrUnknown, unknownKey},
+	{supervisor.ErrExists, duplicateKey},
+	{supervisor.ErrNotCloneable, notSupported},
+	{supervisor.ErrNotAnObject, badRequest},
+	{supervisor.ErrNotControlled, privilegedRequest},
 	{context.DeadlineExceeded, timedOut},
 	{context.Canceled, aborted},
 }

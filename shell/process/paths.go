@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"dormouse/configs"
 	"dormouse/shell"
+	"dormouse/shell/shellpb"
 )
 
 // paths are the places of the instance.
@@ -14,7 +16,7 @@ func (b *Backend) paths() shell.Paths {
 		Callsign:   b.config.Callsign,
 		Persistent: b.persistentDir(),
 		Volatile:   b.volatileDir(),
-		Data:       b.dataDir(),
+		Data:       b.host.dataDir(b.config),
 		System:     b.host.StateDir,
 	}
 }
@@ -31,14 +33,23 @@ func (b *Backend) persistentDir() string {
 	return filepath.Join(b.host.StateDir, "persistent", b.config.Callsign)
 }
 
-func (b *Backend) dataDir() string {
+// Paths are the directories of an instance, as its plugin is told them.
+func (h Host) Paths(c configs.Plugin) *shellpb.Paths {
+	return &shellpb.Paths{
+		Persistent: filepath.Join(h.StateDir, "persistent", c.Callsign),
+		Volatile:   filepath.Join(h.RunDir, c.Callsign, "volatile"),
+		Data:       h.dataDir(c),
+	}
+}
+
+func (h Host) dataDir(c configs.Plugin) string {
 	switch {
-	case b.config.Data != "":
-		return b.config.Data
-	case b.host.DataDir == "":
+	case c.Data != "":
+		return c.Data
+	case h.DataDir == "":
 		return ""
 	}
-	return filepath.Join(b.host.DataDir, filepath.Base(b.config.Executable))
+	return filepath.Join(h.DataDir, filepath.Base(c.Executable))
 }
 
 // Forget removes what is kept of an instance that is gone for good.

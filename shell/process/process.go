@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -45,7 +46,11 @@ type Host struct {
 	// Memory is where what programs say of themselves is kept; with nil each
 	// backend knows it as long as it exists.
 	Memory Memory
-	Log    zerolog.Logger
+	// Serve serves the host to an instance's plugin, which alone can connect to l.
+	// The function that it returns closes l and every connection of it, and does
+	// not wait for running calls. When nil, plugins have no host socket.
+	Serve func(callsign string, l net.Listener) (stop func())
+	Log   zerolog.Logger
 }
 
 // Backend is one plugin program under one callsign.
@@ -76,6 +81,8 @@ type Backend struct {
 	image  *hibernate.Image // nil when there is none
 	info   *shellpb.InformationResponse
 	socket string
+
+	hostSocket *hostSocket // nil while the host is not served to the plugin
 }
 
 var (
@@ -157,11 +164,17 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 
 // Initialize hands the plugin its configuration, see shell.Backend.
 func (b *Backend) Initialize(ctx context.Context) error {
-	p := b.paths()
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if err := b.openHostSocket(t); err != nil {
+		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
+	}
 	answer, err := b.plugin.Initialize(ctx, &shellpb.InitializeRequest{
 		Callsign:      b.config.Callsign,
 		Configuration: b.config.ConfigurationJSON(),
-		Paths:         &shellpb.Paths{Persistent: p.Persistent, Volatile: p.Volatile, Data: p.Data},
+		Paths:         b.host.Paths(b.config),
+		HostSocket:    b.hostSocketPath(),
 	})
 	if err == nil && answer.GetError() != "" {
 		err = errors.New(answer.GetError())
@@ -193,6 +206,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 		return nil // it sleeps, and needs its directory when it wakes
 	}
 	if t == nil {
+		_ = b.closeHostSocket(ctx, 0) // nobody is left to hold it
 		return os.RemoveAll(b.runDir())
 	}
 	t.expectEnd()
@@ -208,6 +222,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 		t.terminate(grace)
 	}
 	err := t.end()
+	_ = b.closeHostSocket(ctx, partingLimit) // the plugin's ends went with it
 	return errors.Join(err, os.RemoveAll(b.runDir()))
 }
 
