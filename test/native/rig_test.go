@@ -112,7 +112,6 @@ func startHost(t *testing.T) *host {
 			}
 		})
 	}
-	var err error
 	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins:          []configs.Plugin{plugin("Streams", "plugin", true), plugin("Counter", "counter", true), plugin("Other", "plugin", false)},
 		HibernateTimeout: patience,
