@@ -97,7 +97,8 @@ type Hibernator interface {
 // may be called from any goroutine and don't block for long.
 type Sink interface {
 	// Exited must be called once when a plugin ends that nobody asked to end,
-	// never after the Stop that cleared it away has returned.
+	// never after the Stop that cleared it away has returned. The error wraps
+	// ErrMemoryExceeded if that is why.
 	Exited(err error)
 	// Notify passes an event of the plugin on.
 	Notify(n Notification)

@@ -45,6 +45,9 @@ var (
 	ErrUnhealthy = errors.New("the plugin does not serve")
 	// ErrExited means that the plugin's process has ended.
 	ErrExited = errors.New("the process has exited")
+	// ErrMemoryExceeded means that the kernel ended the plugin's process, or one
+	// below it, for want of memory. It comes with ErrExited.
+	ErrMemoryExceeded = errors.New("the memory was exceeded")
 	// ErrBusy means that too many calls wait for the instance to wake.
 	ErrBusy = errors.New("too many calls wait for the instance")
 )

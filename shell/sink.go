@@ -28,7 +28,7 @@ func (k sink) Exited(err error) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), s.deactivationLimit())
 			defer cancel()
-			return s.step(ctx, Exit, Failure, s.bury(err))
+			return s.step(ctx, Exit, reasonOfExit(err), s.bury(err))
 		})
 	})
 }
