@@ -36,14 +36,11 @@ func (c conn) Invoke(ctx context.Context, method string, args, reply any, opts .
 }
 
 func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	admission, cancel := context.WithTimeout(ctx, time.Duration(c.s.Config().CallTimeout))
-	_, err := c.s.admit(admission)
-	cancel()
+	end, err := c.s.admitStream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	end := c.s.flight.stream()
-	ctx, cancel = context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	given := context.AfterFunc(end, cancel)
 	leave := sync.OnceFunc(func() {
 		given()
@@ -57,6 +54,17 @@ func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 	}
 	context.AfterFunc(ctx, leave)
 	return &stream{under, end, leave, !desc.ServerStreams}, nil
+}
+
+// admitStream lets a stream in, for which it may wait as long as a call may take.
+// The context it returns ends when the stream is to end.
+func (s *Shell) admitStream(ctx context.Context) (context.Context, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
+	defer cancel()
+	if _, err := s.admit(ctx); err != nil {
+		return nil, err
+	}
+	return s.flight.stream(), nil
 }
 
 // because is err, or what ended the streams if that is its cause.
