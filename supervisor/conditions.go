@@ -152,13 +152,32 @@ func (a surroundings) config() configs.Plugin {
 // Leaving makes all that the instance gave to others go, and returns when those
 // who can't be without it have ended.
 func (a surroundings) Leaving(ctx context.Context) {
-	a.s.conditions.appear(a.callsign, false)
-	a.s.drop(a.callsign)
-	inParallel(a.s.losers(), func(sh *shell.Shell) {
-		if err := sh.ConditionsLost(ctx); err != nil {
-			a.s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msgf("did not end before %s", a.callsign)
+	s := a.s
+	s.conditions.appear(a.callsign, false)
+	s.drop(a.callsign)
+	losers := s.losers()
+	ended := make(chan struct{}, len(losers))
+	s.mu.Lock()
+	if s.stopping() {
+		s.mu.Unlock()
+		return
+	}
+	for _, sh := range losers {
+		s.background.Go(func() {
+			if err := sh.ConditionsLost(ctx); err != nil {
+				s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msgf("did not end before %s", a.callsign)
+			}
+			ended <- struct{}{}
+		})
+	}
+	s.mu.Unlock()
+	for range losers {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return
 		}
-	})
+	}
 }
 
 // observer is the host as it is told by its instances.
@@ -193,12 +212,21 @@ func (s *Supervisor) drop(callsign string) {
 	s.announce(c.set(callsign, c.madeBy(callsign), false))
 }
 
-// losers are the active instances that can't stay so, but for those that are on
-// their way out.
+// losers are the instances that can't be active, but are, or are about to be.
+// Those on their way out are none: two who depend on each other must not wait for
+// each other.
 func (s *Supervisor) losers() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
-		return !s.conditions.isThere(sh.Callsign()) || sh.State() != shell.Activated ||
-			s.conditions.lost(sh.Config(), sh.About()) == nil
+		switch sh.State() {
+		case shell.Activation, shell.Waking:
+		case shell.Activated:
+			if !s.conditions.isThere(sh.Callsign()) {
+				return true
+			}
+		default:
+			return true
+		}
+		return s.conditions.lost(sh.Config(), sh.About()) == nil
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
@@ -94,5 +95,44 @@ func TestRequiresUnknown(t *testing.T) {
 		if err := r.shell("B").Activate(r.Context(), shell.Requested); err == nil || err.Error() != "cannot activate: waiting for A, Nobody, subsystem Network" {
 			r.Errorf("got error %v", err)
 		}
+	})
+}
+
+// TestLeavingWhileADependantStarts waits for it, and for its end.
+func TestLeavingWhileADependantStarts(t *testing.T) {
+	instances, change := chain(configs.StartDeactivated, "A", "B")
+	runWith(t, instances, change, func(r *rig) {
+		r.activate("A")
+		held := make(chan struct{})
+		r.plugins["B"].held = held
+		up := background(func() { _ = r.shell("B").Activate(r.Context(), shell.Requested) })
+		down := background(func() { r.deactivate("A") })
+		r.expect("launch A", "launch B")
+		close(held)
+		<-up
+		<-down
+		r.expect("end B, conditions", "end A, requested")
+	})
+}
+
+// TestLeavingDoesNotWaitForEver has a dependant that takes longer than the one
+// that it requires would wait.
+func TestLeavingDoesNotWaitForEver(t *testing.T) {
+	instances, change := chain(configs.StartDeactivated, "A", "B")
+	runWith(t, instances, func(o *Options) {
+		change(o)
+		o.Plugins[1].StopTimeout = configs.Duration(time.Hour)
+	}, func(r *rig) {
+		r.activate("A")
+		r.activate("B")
+		r.plugins["B"].held = make(chan struct{})
+		begun := time.Now()
+		r.deactivate("A")
+		stop := time.Duration(r.shell("A").Config().StopTimeout)
+		if took, most := time.Since(begun), time.Minute+3*stop; took != most {
+			r.Errorf("it took %s, want %s", took, most)
+		}
+		r.expect("launch A", "launch B", "end B, conditions", "end A, requested")
+		close(r.plugins["B"].held)
 	})
 }
