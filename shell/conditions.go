@@ -35,10 +35,7 @@ func (s *Shell) ConditionsLost(ctx context.Context) error {
 		if s.State() != Activated {
 			return nil
 		}
-		lost, err := s.lapse(ctx)
-		if lost != nil {
-			s.log.Info().Err(lost).Msg("the plugin can't be active now")
-		}
+		_, err := s.lapse(ctx)
 		return err
 	})
 }
@@ -103,6 +100,7 @@ func (s *Shell) prepare(ctx context.Context, why Reason) error {
 	}
 	missing := s.missing()
 	if missing != nil && state != Precondition {
+		s.log.Info().Msgf("the plugin can't be activated yet, %v", missing)
 		if err := s.step(ctx, Await, why, func(context.Context) error { return nil }); err != nil {
 			return err
 		}
@@ -148,6 +146,7 @@ func (s *Shell) settle(ctx context.Context) error {
 // lapse ends the active plugin until its conditions are back, if any is lost.
 func (s *Shell) lapse(ctx context.Context) (lost, err error) {
 	if lost = s.surroundings.Lost(s.About()); lost != nil {
+		s.log.Info().Msgf("the plugin has to end, %v", lost)
 		err = s.finish(ctx, Lapse, Conditions)
 	}
 	return lost, err

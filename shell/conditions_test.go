@@ -331,3 +331,18 @@ func TestLeavingTakesTooLong(t *testing.T) {
 		r.around.leave = nil
 	})
 }
+
+func TestWithoutSurroundings(t *testing.T) {
+	run(t, setup{plain: true, alone: true}, func(r *rig) {
+		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.ConditionsLost(r.Context()))
+		r.must(r.ConditionsMet(r.Context()))
+		r.must(r.Deactivate(r.Context(), Requested))
+		r.expect(
+			"activate: deactivated > activation, requested",
+			"activate: activation > activated, requested",
+			"deactivate: activated > deactivation, requested",
+			"deactivate: deactivation > deactivated, requested",
+		)
+	})
+}

@@ -40,8 +40,9 @@ type setup struct {
 	plain     bool                  // no state control
 	inProcess bool                  // no Hibernator
 	image     bool                  // hibernated from before
+	probe     bool                  // it can be probed
+	alone     bool                  // without surroundings
 	document  func(why Reason, err error, evidence func() Evidence)
-	probe     bool // it can be probed
 }
 
 // run runs test in a bubble with a clock of its own, and looks after the end
@@ -70,12 +71,16 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.image {
 		r.fake.image = &hibernate.Image{Bytes: 4096}
 	}
+	var surroundings Surroundings
+	if !s.alone {
+		surroundings = r.around
+	}
 	r.Shell = New(Options{
 		Config:           config,
 		HibernateTimeout: hibernateTimeout,
 		Log:              zerolog.Nop(),
 		Observer:         r.seen,
-		Surroundings:     r.around,
+		Surroundings:     surroundings,
 		Dismissed:        func() { r.dismissals.Add(1) },
 		PostMortem:       s.document,
 		Backend: func(sink Sink) Backend {
