@@ -17,8 +17,10 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/internal/native"
+	"dormouse/internal/store"
 	"dormouse/plugins/communicator"
 	"dormouse/plugins/controller"
+	"dormouse/plugins/monitor"
 	"dormouse/shell"
 	"dormouse/shell/process"
 	"dormouse/supervisor"
@@ -29,17 +31,29 @@ type host struct {
 	log          zerolog.Logger
 	engine       *criu.Engine
 	front        *controller.Front
-	server       *http.Server
+	servers      []*http.Server
 	communicator *communicator.Communicator
 	supervisor   *supervisor.Supervisor
+	reloads      *reloader
 	hibernates   atomic.Bool // the engine was tried, and works
 }
 
+// What the host keeps in the root.
+const (
+	programsName   = "bin"         // helpers of the processes' and of CRIU's
+	storeName      = "store.db"    // what changes at run time
+	postMortemName = "post-mortem" // tells of plugins' ends
+)
+
 // serve runs a host until ctx ends. What it opens it closes in the reverse
-// order, so that nothing is taken away from what still runs.
-func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.Logger) error {
+// order, so that nothing is taken away from what still runs. Load is how config
+// was read.
+func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) error {
 	syscall.Umask(0o077)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // nobody reading the log is no reason to end
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	places, err := claim(config)
 	if err != nil {
 		return err
@@ -53,57 +67,110 @@ func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.
 	if err != nil {
 		return err
 	}
-	sockets, err := listen(config.Host.Listen, path, group)
+	sockets, err := listen(config, path, group)
 	if err != nil {
 		return err
 	}
 	defer sockets.close()
-	programs := filepath.Join(config.Host.Root, "bin")
-	pidone, err := native.InstallPidone(programs)
-	if err != nil {
-		return err
-	}
 	images, err := hibernate.OpenStore(config.Hibernate.Dir)
 	if err != nil {
 		return err
 	}
 	defer images.Close()
+	kept, err := store.Open(filepath.Join(config.Host.Root, storeName))
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	h := &host{log: log, reloads: &reloader{load: load, started: config}}
+	backends, err := h.processes(config, places, images, kept)
+	if err != nil {
+		return err
+	}
+	if backends.Cgroups != nil {
+		defer closeCgroups(backends.Cgroups, log)
+	}
+	if err := h.assemble(config, places, backends, kept, group); err != nil {
+		return err
+	}
+	defer h.clear(places.run)
+	if err := places.publish(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
+		return err
+	}
+	return h.run(ctx, t, sockets, hangups, config.Host.LogFormat)
+}
+
+// processes is what all plugin processes share.
+func (h *host) processes(config configs.Config, places *places, images *hibernate.Store, kept *store.Store) (process.Host, error) {
+	programs := filepath.Join(config.Host.Root, programsName)
+	pidone, err := native.InstallPidone(programs)
+	if err != nil {
+		return process.Host{}, err
+	}
 	cgroups, err := process.OpenCgroups(places.run)
 	if err != nil {
-		log.Info().Err(err).Msg("plugins run without cgroups of their own")
-	} else {
-		defer closeCgroups(cgroups, log)
+		h.log.Info().Err(err).Msg("plugins run without cgroups of their own")
 	}
+	h.engine = criu.Open(config.Hibernate.Criu, programs)
+	return process.Host{
+		RunDir: places.run, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone,
+		Cgroups: cgroups, Engine: h.engine, Images: images, Log: h.log,
+		Memory: store.In[process.Remembered](kept, "programs"),
+		Serve:  func(callsign string, l net.Listener) func() { return h.communicator.ServeInstance(callsign, l) },
+	}, nil
+}
 
-	h := &host{log: log, engine: criu.Open(config.Hibernate.Criu, programs)}
-	h.front = controller.New(controller.Options{Host: config.Host, Log: log, Version: version, Hibernates: h.hibernates.Load})
-	h.server = h.front.Server(config.Host.Dialect)
-	backends := process.Host{
-		RunDir: places.run, StateDir: config.Host.Root, Pidone: pidone,
-		Cgroups: cgroups, Engine: h.engine, Images: images, Log: log,
-		Serve: func(callsign string, l net.Listener) func() { return h.communicator.ServeInstance(callsign, l) },
-	}
+// assemble makes the parts of the host and shows them to each other.
+func (h *host) assemble(config configs.Config, places *places, backends process.Host, kept *store.Store, group communicator.Group) error {
+	h.front = controller.New(controller.Options{
+		Host: config.Host, Log: h.log, Version: version,
+		Hibernates: h.hibernates.Load,
+		Restarts:   func(callsign string) int { return h.supervisor.Restarts(callsign).Count },
+		Proxies:    h.proxies,
+		Reload:     h.reloads.reload,
+	})
+	var err error
 	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins:          config.Plugins,
 		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
-		Log:              log,
+		Log:              h.log,
 		Builtins:         []supervisor.Builtin{h.front.Builtin()},
-		Subsystems:       config.Host.Subsystems,
+		Classes: map[string]supervisor.Class{
+			monitor.Class: func(s *supervisor.Supervisor, c configs.Plugin, sink shell.Sink) shell.Backend {
+				return monitor.New(s, c, sink, h.log)
+			},
+		},
+		Subsystems: config.Host.Subsystems,
 		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
 			return process.New(backends, c, sink)
+		},
+		Store:  kept,
+		Fits:   places.fits,
+		Forget: backends.Forget,
+		PostMortem: supervisor.PostMortem{
+			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,
 		},
 	})
 	if err != nil {
 		return err
 	}
 	h.communicator = communicator.New(communicator.Options{
-		Supervisor: h.supervisor, Log: log, Version: version, Paths: backends.Paths,
+		Supervisor: h.supervisor, Log: h.log, Version: version, Paths: backends.Paths,
 	}, group)
-	defer h.clear(places.run)
-	if err := places.publish(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
-		return err
+	h.reloads.supervisor = h.supervisor
+	return nil
+}
+
+// proxies is what native clients hold, as the front shows it.
+func (h *host) proxies() []controller.Proxy {
+	var all []controller.Proxy
+	for _, p := range h.communicator.Proxies() {
+		all = append(all, controller.Proxy{
+			Interface: p.Interface, Name: p.Name, Instance: "0x0", Count: p.Count,
+			Origin: p.Origin + "@" + nativeName, Link: nativeName,
+		})
 	}
-	return h.run(ctx, t, sockets, config.Host.LogFormat)
+	return all
 }
 
 // plugins are the instances besides the host itself.

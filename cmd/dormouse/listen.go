@@ -9,6 +9,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 
+	"dormouse/configs"
 	"dormouse/plugins/communicator"
 )
 
@@ -18,34 +19,41 @@ const nativeName = "communicator"
 
 // sockets are those on which the host serves.
 type sockets struct {
-	front  []net.Listener
+	front  []entrance
 	native net.Listener
 }
 
+// entrance is a listener of the front's, with what is spoken there.
+type entrance struct {
+	net.Listener
+	dialect configs.Dialect
+}
+
 // listen returns the sockets that systemd hands over, and binds those that it
-// doesn't: the front's to address, the native clients' to path.
-func listen(address, path string, group communicator.Group) (_ *sockets, err error) {
+// doesn't: the front's to the addresses of the configuration, the native clients'
+// to path.
+func listen(config configs.Config, path string, group communicator.Group) (_ *sockets, err error) {
 	s := &sockets{}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if err := s.take(activation.Files(true)); err != nil {
+	if err := s.take(activation.Files(true), config.Host.Dialect); err != nil {
 		return nil, err
 	}
 	if err := checkHanded(s.front); err != nil {
 		return nil, err
 	}
 	if len(s.front) == 0 {
-		l, err := net.Listen("tcp", address)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("cannot listen on %s: another program does; end it, or choose another address with --listen", address)
+		if err := s.bind(config.Host.Listen, config.Host.Dialect); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	for _, l := range config.Listeners {
+		if err := s.bind(l.Address, l.Dialect); err != nil {
+			return nil, err
 		}
-		s.front = []net.Listener{l}
 	}
 	if s.native == nil {
 		if s.native, err = communicator.Listen(path, group); err != nil {
@@ -55,8 +63,21 @@ func listen(address, path string, group communicator.Group) (_ *sockets, err err
 	return s, nil
 }
 
+// bind adds an entrance at the address.
+func (s *sockets) bind(address string, dialect configs.Dialect) error {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("cannot listen on %s: another program does; end it, or choose another address with --listen", address)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	s.front = append(s.front, entrance{l, dialect})
+	return nil
+}
+
 // take sorts what systemd handed over by its name.
-func (s *sockets) take(handed []*os.File) error {
+func (s *sockets) take(handed []*os.File, dialect configs.Dialect) error {
 	for i, f := range handed {
 		l, err := net.FileListener(f)
 		_ = f.Close() // the listener has its own
@@ -64,7 +85,7 @@ func (s *sockets) take(handed []*os.File) error {
 			return fmt.Errorf("cannot use socket %d that was handed over: it is no listening stream socket", i)
 		}
 		if f.Name() != nativeName {
-			s.front = append(s.front, l)
+			s.front = append(s.front, entrance{l, dialect})
 			continue
 		}
 		if s.native != nil || l.Addr().Network() != "unix" {
@@ -77,7 +98,7 @@ func (s *sockets) take(handed []*os.File) error {
 }
 
 // checkHanded holds sockets from outside to what the configuration allows.
-func checkHanded(listeners []net.Listener) error {
+func checkHanded(listeners []entrance) error {
 	for _, l := range listeners {
 		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 			return fmt.Errorf("cannot listen on %s: there is no token or TLS yet: anyone who can reach it would control the box; "+

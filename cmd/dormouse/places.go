@@ -158,6 +158,14 @@ func socketsFit(runDir string, plugins []configs.Plugin) bool {
 	return len(runDir)+len("/")+longest+len("/plugin0123456789")+margin <= limit
 }
 
+// fits says what keeps an instance of that callsign from having its socket.
+func (p *places) fits(callsign string) error {
+	if socketsFit(p.run, []configs.Plugin{{Callsign: callsign}}) {
+		return nil
+	}
+	return fmt.Errorf("%q is too long a callsign: the path of its socket below %s would have more than the 107 bytes that Linux allows", callsign, p.run)
+}
+
 // shortRunDir stands in for a run directory whose path is too long for sockets.
 // It is always the same for a root, since images name the sockets in it.
 func shortRunDir(root string) string {

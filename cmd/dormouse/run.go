@@ -19,14 +19,16 @@ const (
 
 // run starts the plugins, serves until ctx ends or serving fails, and stops the
 // plugins.
-func (h *host) run(ctx context.Context, t *terminal, s *sockets, logFormat string) error {
+func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan os.Signal, logFormat string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var all sync.WaitGroup
 	failures := make([]error, len(s.front)+1)
-	for i, l := range s.front {
+	for i, e := range s.front {
+		server := h.front.Server(e.dialect)
+		h.servers = append(h.servers, server)
 		all.Go(func() {
-			if err := h.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(e); !errors.Is(err, http.ErrServerClosed) {
 				failures[i] = fmt.Errorf("cannot serve any longer: %w", err)
 				cancel()
 			}
@@ -48,6 +50,7 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, logFormat strin
 		defer close(started)
 		h.supervisor.Start(ctx)
 	})
+	all.Go(func() { h.followHangups(ctx, hangups, started) })
 	select {
 	case <-started:
 		h.log.Info().Int("plugins", len(h.plugins())).Msg("ready")
@@ -97,8 +100,10 @@ func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
 	defer cancel()
 	var bidding sync.WaitGroup
 	bidding.Go(func() {
-		if err := h.server.Shutdown(limited); err != nil {
-			_ = h.server.Close()
+		for _, server := range h.servers {
+			if err := server.Shutdown(limited); err != nil {
+				_ = server.Close()
+			}
 		}
 		if err := h.front.Close(limited); err != nil {
 			h.log.Info().Err(err).Msg("cut off the clients that were left")

@@ -22,7 +22,8 @@ func prepareServe(flags *flag.FlagSet) action {
 	flags.StringVar(&o.LogLevel, "log-level", "", "the least `LEVEL` that is logged: trace, debug, info, warn or error")
 	flags.StringVar(&o.LogFormat, "log-format", "", "the `FORMAT` of the log on standard error: console, json, or auto")
 	return func(ctx context.Context, t *terminal, _ []string) error {
-		config, err := configs.Load(path, os.Getenv, o)
+		load := func() (configs.Config, error) { return configs.Load(path, os.Getenv, o) }
+		config, err := load()
 		if err != nil {
 			return fmt.Errorf("cannot start with this configuration:\n%w", err)
 		}
@@ -30,7 +31,7 @@ func prepareServe(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return serve(ctx, t, config, log)
+		return serve(ctx, t, load, config, log)
 	}
 }
 

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+
+	"dormouse/configs"
+	"dormouse/supervisor"
+)
+
+// reloader reads the configuration again while the host runs.
+type reloader struct {
+	load       func() (configs.Config, error)
+	supervisor *supervisor.Supervisor
+
+	mu      sync.Mutex
+	started configs.Config // what the host was started with: its own keys count until it ends
+}
+
+// reload makes the roster what the configuration says now, and returns a line for
+// each thing that differs. After an error nothing was changed.
+func (r *reloader) reload(ctx context.Context) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	config, err := r.load()
+	if err != nil {
+		return nil, fmt.Errorf("cannot reload, the configuration stays as it was:\n%w", err)
+	}
+	lines, err := r.supervisor.Reload(ctx, config.Plugins)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration stays as it was: %w", err)
+	}
+	return append(late(r.started, config), lines...), nil
+}
+
+// late has a line for each key of the host itself that differs from what it was
+// started with.
+func late(started, now configs.Config) (lines []string) {
+	for _, section := range []struct {
+		name   string
+		before any
+		after  any
+	}{
+		{"host", started.Host, now.Host},
+		{"hibernate", started.Hibernate, now.Hibernate},
+		{"host", listeners{started.Listeners}, listeners{now.Listeners}},
+	} {
+		before, after := reflect.ValueOf(section.before), reflect.ValueOf(section.after)
+		for i := range before.NumField() {
+			if !reflect.DeepEqual(before.Field(i).Interface(), after.Field(i).Interface()) {
+				key := before.Type().Field(i).Tag.Get("toml")
+				lines = append(lines, fmt.Sprintf("%s: %s differs, takes effect with the next start", section.name, key))
+			}
+		}
+	}
+	return lines
+}
+
+type listeners struct {
+	All []configs.Listener `toml:"listener"`
+}
+
+// followHangups reloads at each SIGHUP, once the host has started, until ctx ends.
+func (h *host) followHangups(ctx context.Context, hangups <-chan os.Signal, started <-chan struct{}) {
+	select {
+	case <-started:
+	case <-ctx.Done():
+		return
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		}
+		notify(reloading())
+		lines, err := h.reloads.reload(ctx)
+		if err != nil {
+			h.log.Error().Msg(err.Error())
+		} else {
+			h.log.Info().Str("changes", strings.Join(lines, "; ")).Msg("reloaded")
+		}
+		notify(ready)
+	}
+}
