@@ -143,13 +143,23 @@ arguments = ["1000"]
 start-mode = "activated"
 start-timeout = "10m"
 `
-	for name, configuration := range map[string]string{"a plugin that does not end": slow, "a plugin that does not start": silent} {
+	const unprobed = silent + "probe = false\n"
+	for name, configuration := range map[string]string{
+		"a plugin that does not end": slow, "a plugin that does not answer": silent, "a plugin that does not start": unprobed,
+	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			h := startHost(t, root, configuration)
-			if configuration == silent {
+			switch configuration {
+			case unprobed:
 				h.wait(t, "Silent activation")
-			} else {
+			case silent:
+				for late := time.Now().Add(testPatience); len(processesOf(t, filepath.Join(root, "run"))) == 0 && len(processesOf(t, shortRunDir(root))) == 0; {
+					if time.Now().After(late) {
+						t.Fatal("the plugin is not asked")
+					}
+				}
+			default:
 				h.wait(t, "ready")
 				if err := syscall.Kill(h.show(t, "Slow").PID, syscall.SIGSTOP); err != nil {
 					t.Fatal(err)

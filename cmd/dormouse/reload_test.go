@@ -227,7 +227,7 @@ restart = { policy = "on-failure", limit = 2, window = "10m", backoff = "10ms" }
 	}
 	reports, err := filepath.Glob(filepath.Join(root, postMortemName, "Counter-*-failure", "report.json"))
 	if err != nil || len(reports) != 3 {
-		t.Fatalf("there are %q, %v", reports, err)
+		t.Fatalf("there are %q, %v; the log is:\n%s", reports, err, h.log)
 	}
 	for _, path := range reports {
 		text, err := os.ReadFile(path)
@@ -248,8 +248,9 @@ func (h *testHost) killed(t *testing.T, pid int) int {
 		t.Fatal(err)
 	}
 	for late := time.Now().Add(testPatience); time.Now().Before(late); {
-		if now := h.show(t, "Counter").PID; now != 0 && now != pid {
-			return now
+		// One that is killed before it is active has failed to start.
+		if now := h.show(t, "Counter"); now.PID != 0 && now.PID != pid && now.State == "resumed" {
+			return now.PID
 		}
 	}
 	t.Fatalf("it was not started again; the log is:\n%s", h.log)
