@@ -218,7 +218,7 @@ func object(raw json.RawMessage) (map[string]any, error) {
 	if err := decoder.Decode(&values); err != nil || values == nil {
 		return nil, ErrNotAnObject
 	}
-	if _, err := decoder.Token(); err != io.EOF { //nolint:errorlint // a Decoder returns it bare
+	if _, err := decoder.Token(); err != io.EOF {
 		return nil, ErrNotAnObject
 	}
 	return values, nil

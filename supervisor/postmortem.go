@@ -95,7 +95,7 @@ func (p *postMortems) write(r report, e shell.Evidence) (dir string, err error) 
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(draft) // which is gone if all went well
+	defer func() { _ = os.RemoveAll(draft) }() // which is gone if all went well
 	for name, text := range e.Files {
 		if name != filepath.Base(name) || !filepath.IsLocal(name) {
 			return "", fmt.Errorf("evidence named %q", name)

@@ -94,11 +94,11 @@ func (r *restarts) observe(t shell.Transition) {
 	}
 	failed := t.To == shell.Deactivated && (i.ownTurn && t.Event == shell.Activate || endedByItself(t))
 	i.drop()
-	switch {
-	case t.To == shell.Activation:
+	switch t.To {
+	case shell.Activation:
 		i.ownTurn = t.Reason == shell.Automatic
 		r.begin(sh, i, t.Reason)
-	case t.To == shell.Deactivation:
+	case shell.Deactivation:
 	default:
 		i.ownTurn = false
 	}
@@ -251,8 +251,9 @@ func within(times []time.Time, policy configs.Restart) []time.Time {
 // ended together is not started together.
 func backoff(policy configs.Restart, before int) time.Duration {
 	pause := time.Duration(policy.Backoff)
+	longest := max(pause, time.Duration(policy.Window))
 	for range before {
-		pause = min(2*pause, time.Duration(policy.Window))
+		pause = min(2*pause, longest)
 	}
 	return pause + rand.N(pause/4+1)
 }

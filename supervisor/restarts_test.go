@@ -144,7 +144,7 @@ func TestRestartPolicies(t *testing.T) {
 					end(r)
 					pass(10 * time.Second)
 					want := shell.Deactivated
-					for _, one := range strings.Split(restarted, ", ") {
+					for one := range strings.SplitSeq(restarted, ", ") {
 						if one == name {
 							want = shell.Activated
 						}

@@ -69,7 +69,8 @@ type Options struct {
 	Fits func(callsign string) error
 	// Forget removes what the backend of a clone that is destroyed has kept; nil
 	// when it keeps nothing.
-	Forget     func(callsign string) error
+	Forget func(callsign string) error
+	// PostMortem says which ends of plugins are documented; none when it is zero.
 	PostMortem PostMortem
 }
 

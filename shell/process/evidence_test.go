@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -43,7 +44,9 @@ func TestEvidenceOfTheDead(t *testing.T) {
 	pid := r.Facts().PID
 	lines := strings.TrimSpace(strings.Repeat(`all is well\n`, 300)) + "so far"
 	_, _ = r.Invoke(r.limited(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"` + lines + `"}`)})
-	receive(t, r.sink.exits)
+	if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) {
+		t.Errorf("it told %v", err)
+	}
 	e := r.Evidence()
 	if e.Exit != "with status 7" || e.PID != pid || e.Files["status"] != "" {
 		t.Errorf("got exit %q, pid %d, status %q; the program was %d", e.Exit, e.PID, e.Files["status"], pid)
