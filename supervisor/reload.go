@@ -50,9 +50,6 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]st
 	slices.SortFunc(r.lines, func(a, b string) int {
 		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
 	})
-	for _, line := range r.lines {
-		s.log.Info().Msg(line)
-	}
 	return r.lines, nil
 }
 
@@ -69,6 +66,13 @@ func (r *reload) say(callsign, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, callsign+": "+fmt.Sprintf(format, args...))
+}
+
+// keep leaves the instance to the next reload, since it is still what it was.
+func (r *reload) keep(callsign string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.s.ledger.files[callsign] = r.before[callsign]
 }
 
 // check looks for all that could be wrong, and changes nothing.
@@ -112,6 +116,7 @@ func (r *reload) end(ctx context.Context) {
 			callsign := sh.Callsign()
 			if err := errors.Join(r.s.remove(ctx, sh), r.s.restarts.forget(callsign)); err != nil {
 				r.say(callsign, "could not be removed: %v", err)
+				r.keep(callsign)
 			} else if _, stays := r.after[callsign]; !stays {
 				r.say(callsign, "removed")
 			}
@@ -153,7 +158,7 @@ func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 	did := "reconfigured"
 	switch sh.State() {
 	case shell.Deactivated, shell.Unavailable, shell.Precondition:
-		err = sh.Configure(ctx, now)
+		err = r.configure(ctx, sh, now)
 	default:
 		did = "restarted"
 		err = r.restart(ctx, sh, now)
@@ -167,12 +172,21 @@ func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 
 func (r *reload) restart(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
 	if err := sh.Deactivate(ctx, shell.Requested); err != nil {
+		r.keep(sh.Callsign())
 		return err
 	}
-	if err := sh.Configure(ctx, config); err != nil {
+	if err := r.configure(ctx, sh, config); err != nil {
 		return err
 	}
 	return sh.Activate(ctx, shell.Requested)
+}
+
+func (r *reload) configure(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
+	err := sh.Configure(ctx, config)
+	if err != nil {
+		r.keep(sh.Callsign())
+	}
+	return err
 }
 
 // begin makes what is new, and starts what is to be started.

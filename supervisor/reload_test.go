@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -173,6 +174,32 @@ func TestReloadWithFailures(t *testing.T) {
 		r.reload(plugins, "A: could not be restarted although its arguments differ: instantiation failed: out of memory", "Bad: removed")
 		plugins["Bad"] = named("Bad", configs.StartActivated)
 		r.reload(plugins, "Bad: added, but could not be started: instantiation failed: no license")
+	})
+}
+
+// What can't be changed now is tried again by the next reload.
+func TestReloadOfTheBusy(t *testing.T) {
+	run(t, []instance{{"A", configs.StartDeactivated, 50, nil}, {"B", configs.StartDeactivated, 50, nil}}, func(r *rig) {
+		plugins := r.files()
+		for callsign := range plugins {
+			change(plugins, callsign, func(p *configs.Plugin) { p.StartTimeout = configs.Duration(time.Hour) })
+		}
+		r.reload(plugins, "A: adjusted, its start-timeout differs", "B: adjusted, its start-timeout differs")
+		held := make(chan struct{})
+		r.plugins["A"].held, r.plugins["B"].held = held, held
+		started := background(func() {
+			inParallel(r.roster.plugins(), func(sh *shell.Shell) { _ = sh.Activate(r.Context(), shell.Requested) })
+		})
+		now := maps.Clone(plugins)
+		change(now, "A", func(p *configs.Plugin) { p.Arguments = []string{"x"} })
+		delete(now, "B")
+		r.reload(now,
+			"A: could not be restarted although its arguments differ: another operation of the instance is still running",
+			"B: could not be removed: another operation of the instance is still running",
+		)
+		close(held)
+		<-started
+		r.reload(now, "A: restarted, its arguments differ", "B: removed")
 	})
 }
 

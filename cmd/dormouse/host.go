@@ -82,7 +82,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer kept.Close()
-	h := &host{log: log, reloads: &reloader{load: load, started: config}}
+	h := &host{log: log, reloads: &reloader{log: log, load: load, started: config}}
 	backends, err := h.processes(config, places, images, kept)
 	if err != nil {
 		return err

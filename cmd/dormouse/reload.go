@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"strings"
 	"sync"
+
+	"github.com/rs/zerolog"
 
 	"dormouse/configs"
 	"dormouse/supervisor"
@@ -14,6 +15,7 @@ import (
 
 // reloader reads the configuration again while the host runs.
 type reloader struct {
+	log        zerolog.Logger
 	load       func() (configs.Config, error)
 	supervisor *supervisor.Supervisor
 
@@ -23,16 +25,23 @@ type reloader struct {
 
 // reload makes the roster what the configuration says now, and returns a line for
 // each thing that differs. After an error nothing was changed.
-func (r *reloader) reload(ctx context.Context) ([]string, error) {
+func (r *reloader) reload(ctx context.Context) (lines []string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer func() {
+		if err != nil {
+			r.log.Error().Msg(err.Error())
+		} else {
+			r.log.Info().Strs("changes", lines).Msg("reloaded")
+		}
+	}()
 	config, err := r.load()
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload, the configuration stays as it was:\n%w", err)
 	}
-	lines, err := r.supervisor.Reload(ctx, config.Plugins)
+	lines, err = r.supervisor.Reload(ctx, config.Plugins)
 	if err != nil {
-		return nil, fmt.Errorf("the configuration stays as it was: %w", err)
+		return nil, fmt.Errorf("%w; the configuration stays as it was", err)
 	}
 	return append(late(r.started, config), lines...), nil
 }
@@ -78,12 +87,7 @@ func (h *host) followHangups(ctx context.Context, hangups <-chan os.Signal, star
 		case <-hangups:
 		}
 		notify(reloading())
-		lines, err := h.reloads.reload(ctx)
-		if err != nil {
-			h.log.Error().Msg(err.Error())
-		} else {
-			h.log.Info().Str("changes", strings.Join(lines, "; ")).Msg("reloaded")
-		}
+		_, _ = h.reloads.reload(ctx) // which has logged what came of it
 		notify(ready)
 	}
 }

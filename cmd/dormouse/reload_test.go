@@ -44,9 +44,12 @@ func (h *testHost) hangUp(t *testing.T, n int) string {
 		var told []string
 		h.log.mu.Lock()
 		for _, text := range h.log.lines {
-			var line struct{ Message, Changes string }
+			var line struct {
+				Message string
+				Changes []string
+			}
 			if json.Unmarshal([]byte(text), &line) == nil && (line.Message == "reloaded" || strings.HasPrefix(line.Message, "cannot reload")) {
-				told = append(told, line.Message+line.Changes)
+				told = append(told, line.Message+strings.Join(line.Changes, "; "))
 			}
 		}
 		changed := h.log.changed
@@ -255,4 +258,21 @@ func (h *testHost) killed(t *testing.T, pid int) int {
 	}
 	t.Fatalf("it was not started again; the log is:\n%s", h.log)
 	return 0
+}
+
+// A store that can't be read keeps the host from starting and stays as it is.
+func TestDamagedStore(t *testing.T) {
+	root := t.TempDir()
+	path := filepath.Join(root, storeName)
+	damaged := strings.Repeat("no store", 4096)
+	if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := hostCommand(t, root, bothExamples).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "cannot open "+path+": the file is damaged") || strings.Contains(string(out), "activation") {
+		t.Errorf("got %v\n%s", err, out)
+	}
+	if text, err := os.ReadFile(path); string(text) != damaged || err != nil {
+		t.Errorf("the store was changed (%v)", err)
+	}
 }
