@@ -33,13 +33,13 @@ func lifecycleMethods() []method {
 		{
 			name: "suspend", params: callsign, missing: badRequest, returns: done,
 			doc:    "Suspends the plugin; deactivates one without state control that does not start with the host.",
-			errors: []number{unknownKey, privilegedRequest, noStateControl, illegalState, inProgress},
+			errors: []number{unknownKey, privilegedRequest, noStateControl, illegalState, inProgress, timedOut},
 			serve:  operation((*shell.Shell).Suspend, asItIs),
 		},
 		{
 			name: "resume", params: callsign, missing: badRequest, returns: done,
 			doc:    "Resumes the plugin; activates or wakes it before that if it must.",
-			errors: []number{unknownKey, privilegedRequest, noStateControl, illegalState, inProgress, pendingConditions, openingFailed},
+			errors: []number{unknownKey, privilegedRequest, noStateControl, illegalState, inProgress, pendingConditions, openingFailed, timedOut},
 			serve:  operation((*shell.Shell).Resume, asItIs),
 		},
 		{

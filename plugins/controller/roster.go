@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"dormouse/shell"
+	"dormouse/supervisor"
 )
 
 // rosterMethods change which instances there are and how they are configured.
@@ -42,13 +43,13 @@ func rosterMethods() []method {
 			name: "persist", aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
 			doc:    "Keeps changes of configurations across restarts of the host.",
 			errors: []number{general},
-			serve:  serveKept((*Front).persist),
+			serve:  serveKept((*supervisor.Supervisor).Persist),
 		},
 		{
 			name: "restore", params: one, returns: "once it is on disk",
 			doc:    "Forgets changes of configurations: the next activation sees what the files say.",
 			errors: []number{general},
-			serve:  serveKept((*Front).restore),
+			serve:  serveKept((*supervisor.Supervisor).Restore),
 		},
 		{
 			name: "reload", result: []string{}, returns: "one line for each instance that was changed",
@@ -109,18 +110,10 @@ func (r request) configure(ctx context.Context) error {
 
 // serveKept is what persist and restore have in common: all that goes wrong has
 // one number.
-func serveKept(do func(*Front, context.Context, string) error) func(context.Context, request) (any, error) {
+func serveKept(do func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
-		return nil, settle(do(r.front, ctx, r.args["callsign"]), general)
+		return nil, settle(do(r.front.supervisor, ctx, r.args["callsign"]), general)
 	}
-}
-
-func (f *Front) persist(ctx context.Context, callsign string) error {
-	return f.supervisor.Persist(ctx, callsign)
-}
-
-func (f *Front) restore(ctx context.Context, callsign string) error {
-	return f.supervisor.Restore(ctx, callsign)
 }
 
 func serveReload(ctx context.Context, r request) (any, error) {

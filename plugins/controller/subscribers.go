@@ -43,7 +43,7 @@ func subscriptionMethods() []method {
 		{
 			name: "register", params: params, missing: invalidParameter, index: "what the event must be about",
 			result: acknowledgement{}, returns: "registered; over plain HTTP there is nothing to notify, and it is refused",
-			doc:    "Subscribes this websocket to an event: it is then sent <id>.<event>.",
+			doc:    "Subscribes this websocket to an event: it is then sent notifications of the method id.event.",
 			errors: []number{failedRegistered, invalidParameter, notSupported},
 			serve:  serveRegister,
 		},
