@@ -32,6 +32,8 @@ var sameError = strings.NewReplacer(
 	`"code":18,"message":"`, `"code":-31018,"message":"`,
 	`"code":19,"message":"`, `"code":-31019,"message":"`,
 	`"code":23,"message":"`, `"code":-31023,"message":"`,
+	`"code":29,"message":"`, `"code":-31029,"message":"`,
+	`"code":31,"message":"`, `"code":-31031,"message":"`,
 	`"code":44,"message":"`, `"code":-31044,"message":"`,
 	`"code":46,"message":"Service is hibernated"`, `"code":-31046,"message":"The service is hibernated."`,
 	`"code":47,"message":"ERROR_INPROC"`, `"code":-31047,"message":"ERROR_INPROC"`,

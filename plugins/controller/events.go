@@ -22,12 +22,6 @@ var (
 // controlChanged is the event of every callsign whose plugin has state control.
 const controlChanged = controlPrefix + "statechanged"
 
-// States that an instance passes on its way in and out of the roster.
-const (
-	precondition shell.State = "precondition"
-	destroyed    shell.State = "destroyed"
-)
-
 // Transition tells the subscribers of the Controller's events.
 func (f *Front) Transition(t shell.Transition) {
 	f.count(t)
@@ -142,12 +136,12 @@ func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
 func announced(t shell.Transition) (shell.State, bool) {
 	switch t.To {
 	case shell.Deactivated:
-		return t.To, t.From != precondition
-	case shell.Hibernated, shell.Unavailable, destroyed:
+		return t.To, t.From != shell.Precondition
+	case shell.Hibernated, shell.Unavailable, shell.Destroyed:
 		return t.To, true
 	case shell.Activated:
 		return t.To, t.From != shell.Hibernating
-	case precondition:
+	case shell.Precondition:
 		return shell.Deactivated, t.From == shell.Deactivation
 	default:
 		return "", false

@@ -179,12 +179,12 @@ func TestAnnounced(t *testing.T) {
 		{shell.Hibernating, shell.Activated, ""},
 		{shell.Waking, shell.Activated, shell.Activated},
 		{shell.Deactivated, shell.Unavailable, shell.Unavailable},
-		{shell.Deactivated, precondition, ""},
-		{shell.Activation, precondition, ""},
-		{precondition, shell.Activation, ""},
-		{precondition, shell.Deactivated, ""},
-		{shell.Deactivation, precondition, shell.Deactivated},
-		{shell.Deactivated, destroyed, destroyed},
+		{shell.Deactivated, shell.Precondition, ""},
+		{shell.Activation, shell.Precondition, ""},
+		{shell.Precondition, shell.Activation, ""},
+		{shell.Precondition, shell.Deactivated, ""},
+		{shell.Deactivation, shell.Precondition, shell.Deactivated},
+		{shell.Deactivated, shell.Destroyed, shell.Destroyed},
 	} {
 		got, news := announced(shell.Transition{From: tt.from, To: tt.to})
 		if news != (tt.want != "") || news && got != tt.want {
@@ -200,7 +200,7 @@ func TestStandingForgets(t *testing.T) {
 	if news := s.snapshot(stateChange, ""); len(news) != 1 {
 		t.Errorf("got %s", news)
 	}
-	s.note(shell.Transition{Callsign: "X", From: shell.Deactivated, To: destroyed})
+	s.note(shell.Transition{Callsign: "X", From: shell.Deactivated, To: shell.Destroyed})
 	if news := s.snapshot(stateChange, ""); news != nil || len(s.byCallsign) != 0 {
 		t.Errorf("got %s", news)
 	}

@@ -68,8 +68,12 @@ func newHost(tb testing.TB, s setup) *host {
 			},
 		}},
 		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			h.plugins[c.Callsign].sink = sink
-			return h.plugins[c.Callsign]
+			p, ok := h.plugins[c.Callsign]
+			if !ok { // a clone
+				p = &fakePlugin{config: c, control: &fakeControl{}}
+			}
+			p.sink = sink
+			return p
 		},
 	})
 	if err != nil {

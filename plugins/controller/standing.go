@@ -32,7 +32,7 @@ func (s *standing) note(t shell.Transition) {
 	now := s.byCallsign[t.Callsign]
 	now.control = t.Control
 	switch {
-	case t.To == destroyed:
+	case t.To == shell.Destroyed:
 		delete(s.byCallsign, t.Callsign)
 		return
 	case t.From == t.To, t.To == shell.Hibernating: // active until it sleeps
