@@ -19,6 +19,8 @@ func FuzzLoad(f *testing.F) {
 		"[[plugin]]\ncallsign = \"A\"\nexecutable = '''a'''\n[plugin.configuration]\nx = nan\n[[plugin]]\ncallsign = \"a\"\n",
 		"plugin = [{callsign = \"A\", executable = \"b\"}]\n",
 		"[[plugin]]\nconfiguration = { a = [{ b = inf }], \"c.d\" = 1979-05-27, e.f = 07:32:00 }\n",
+		"[host]\nsubsystems = [\"Tuner\"]\n[[plugin]]\ncallsign = \"A\"\nbuiltin = \"Monitor\"\nprecondition = [\"Tuner\"]\ntermination = [\"!Network\"]\nrestart = { policy = \"always\", limit = 0 }\n",
+		"[[listener]]\naddress = \"127.0.0.1:0\"\ndialect = \"thunder-r5\"\n",
 		"[[plugin.x]]\n[[plugin.x]]\ny = \"\"\"\n=\\\"\"\"\"\"\n",
 		"\ufeffhost.root = \"\\u0000\"\r\n",
 		"\"\" = 1\n''.\"a]\" = {}\n[\"]#\"]\n",
@@ -71,7 +73,7 @@ func checkValid(t *testing.T, c Config) {
 			t.Errorf("callsign %q: %v, seen before: %v", p.Callsign, err, seen[folded])
 		}
 		seen[folded] = true
-		if p.Executable == "" || p.StartTimeout <= 0 || p.StopTimeout <= 0 || p.CallTimeout <= 0 {
+		if (p.Executable == "") == (p.Builtin == "") || p.Restart.Window <= 0 || p.StartTimeout <= 0 || p.StopTimeout <= 0 || p.CallTimeout <= 0 {
 			t.Errorf("not valid: %+v", p)
 		}
 		if raw := p.ConfigurationJSON(); !json.Valid(raw) {

@@ -19,6 +19,10 @@ import (
 // answer takes; the host does.
 type client struct{ host string }
 
+// rpcPath asks for the one dialect that the program reads, whatever the host
+// speaks to others.
+const rpcPath = "/jsonrpc?dialect=r4"
+
 // errUnreachable means that no host could be asked.
 var errUnreachable = errors.New("no host reached")
 
@@ -60,7 +64,7 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	if _, _, err := net.SplitHostPort(c.host); err != nil {
 		return nil, &usageError{err: fmt.Errorf("%q is not an address such as %s", c.host, defaultHost)}
 	}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.host+"/jsonrpc?dialect=r4", bytes.NewReader(body))
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.host+rpcPath, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the host: %w", err)
 	}

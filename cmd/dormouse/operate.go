@@ -27,6 +27,7 @@ var (
 	deactivating = operation{name: "deactivate", target: "deactivated", shows: true, told: toldState}
 	suspending   = operation{name: "suspend", target: "suspended", told: toldState}
 	resuming     = operation{name: "resume", target: "resumed", shows: true, told: toldActivated}
+	barring      = operation{name: "unavailable", target: "unavailable", told: toldState}
 	hibernating  = operation{name: "hibernate", target: "hibernated", shows: true, told: toldHibernated}
 )
 

@@ -65,6 +65,9 @@ func (r record) text() string {
 	add("executable", r.Locator)
 	add("start mode", words(r.StartMode))
 	add("startup order", fmt.Sprint(r.StartupOrder))
+	add("needs", strings.Join(r.Precondition, ", "))
+	add("ended by", strings.Join(r.Termination, ", "))
+	add("controls", strings.Join(r.Control, ", "))
 	if r.PID != 0 {
 		add("pid", pid(r))
 		add("memory", sizeOr(r.Memory))

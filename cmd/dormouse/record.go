@@ -24,6 +24,10 @@ type record struct {
 		Patch int `json:"patch"`
 	} `json:"version"`
 
+	Precondition []string `json:"precondition"`
+	Termination  []string `json:"termination"`
+	Control      []string `json:"control"`
+
 	PID    int   `json:"pid"`
 	Memory int64 `json:"memory"`
 	Image  *struct {

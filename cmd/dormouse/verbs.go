@@ -74,6 +74,30 @@ func verbs() []verb {
 			prepare: prepareHibernate,
 		},
 		{
+			name: "plugin unavailable", args: "NAME...", summary: "bar a deactivated plugin from being started",
+			doc:     "`dormouse plugin deactivate NAME` lifts the bar.",
+			example: "dormouse plugin unavailable Counter",
+			prepare: prepareOperation(barring),
+		},
+		{
+			name: "plugin clone", args: "NAME NEW", summary: "make another instance of a plugin",
+			doc:     "It has the configuration of the first, and is there after a restart of the host too.",
+			example: "dormouse plugin clone Counter Counter2",
+			prepare: prepareClone,
+		},
+		{
+			name: "plugin destroy", args: "NAME...", summary: "end a clone for good, with all that is kept of it",
+			example: "dormouse plugin destroy Counter2",
+			prepare: prepareDestroy,
+		},
+		{
+			name: "plugin configure", args: "NAME [CONFIGURATION]", summary: "show or replace a plugin's own configuration",
+			doc: "CONFIGURATION is a JSON object, @FILE or - and holds for the next activation; the\n" +
+				"plugin must not be active. Without --keep it is forgotten when the host ends.",
+			example: `dormouse plugin configure Counter '{"start":100}' --keep`,
+			prepare: prepareConfigure,
+		},
+		{
 			name: "call", args: "CALLSIGN.METHOD [PARAMS]", summary: "call a method of a plugin, or of the Controller",
 			doc:     "PARAMS is JSON, @FILE to read it from a file, or - to read it from standard input.",
 			example: `dormouse call Counter.increment '{"by":1}'`,
@@ -84,6 +108,18 @@ func verbs() []verb {
 			doc:     "Shows every event, or only those of the callsigns and events named.",
 			example: "dormouse events Counter.changed",
 			prepare: prepareEvents,
+		},
+		{
+			name: "subsystems", summary: "the conditions of the platform that plugins wait for",
+			example: "dormouse subsystems",
+			prepare: prepareSubsystems,
+		},
+		{
+			name: "reload", summary: "have the host read its configuration again",
+			doc: "Only what differs is changed: new instances are made, missing ones ended, changed\n" +
+				"ones restarted. With an error in the configuration nothing is.",
+			example: "dormouse reload",
+			prepare: prepareReload,
 		},
 		{
 			name: "config check", summary: "say what is wrong with a configuration",

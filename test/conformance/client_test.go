@@ -1,0 +1,130 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+// answer is what came back for one message.
+type answer struct {
+	body string // empty for none
+	code int    // of HTTP, 0 on a websocket
+}
+
+// client sends messages in one of the ways there are.
+type client interface {
+	// send returns the answer, when there is one for the message at all.
+	send(ctx context.Context, t *testing.T, message string, answered bool) answer
+}
+
+// overHTTP sends each message as a POST of its own.
+type overHTTP struct{ host *host }
+
+func (c overHTTP) send(ctx context.Context, t *testing.T, message string, _ bool) answer {
+	t.Helper()
+	a, _ := c.do(ctx, t, http.MethodPost, "/jsonrpc", message)
+	return a
+}
+
+func (c overHTTP) do(ctx context.Context, t *testing.T, method, path, body string) (answer, http.Header) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+c.host.address+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := plain.Do(r)
+	if err != nil {
+		t.Errorf("%s %s: %v", method, path, err)
+		return answer{}, nil
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return answer{strings.TrimSpace(string(text)), response.StatusCode}, response.Header
+}
+
+// socket is one websocket. What it is sent is told apart as answers and
+// notifications.
+type socket struct {
+	conn    *websocket.Conn
+	answers chan string
+	events  chan string
+	read    chan struct{} // closed when nothing more comes
+}
+
+func dial(t *testing.T, h *host) *socket {
+	t.Helper()
+	conn, _, err := websocket.Dial(t.Context(), "ws://"+h.address+"/jsonrpc", //nolint:bodyclose // Dial says that it has none
+		&websocket.DialOptions{Subprotocols: []string{"notification"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadLimit(16 << 20)
+	s := &socket{conn: conn, answers: make(chan string, 1000), events: make(chan string, 1000), read: make(chan struct{})}
+	ctx := context.WithoutCancel(t.Context())
+	go func() {
+		defer close(s.read)
+		for {
+			_, message, err := conn.Read(ctx)
+			if err != nil {
+				return
+			}
+			if isNotification(message) {
+				s.events <- string(message)
+			} else {
+				s.answers <- string(message)
+			}
+		}
+	}()
+	return s
+}
+
+// isNotification tells what the server says by itself from its answers, also
+// from those that have no id.
+func isNotification(message []byte) bool {
+	var m struct {
+		Method string `json:"method"`
+	}
+	return !bytes.HasPrefix(bytes.TrimSpace(message), []byte("[")) && json.Unmarshal(message, &m) == nil && m.Method != ""
+}
+
+func (s *socket) send(ctx context.Context, t *testing.T, message string, answered bool) answer {
+	t.Helper()
+	if err := s.conn.Write(ctx, websocket.MessageText, []byte(message)); err != nil {
+		t.Error(err)
+		return answer{}
+	}
+	if !answered {
+		return answer{}
+	}
+	return answer{body: next(ctx, t, s.answers)}
+}
+
+func (s *socket) close() {
+	_ = s.conn.CloseNow()
+	<-s.read
+}
+
+// next takes what must come.
+func next(ctx context.Context, t *testing.T, from <-chan string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case message := <-from:
+		return message
+	case <-ctx.Done():
+		t.Error("nothing came")
+		return ""
+	}
+}

@@ -1,0 +1,203 @@
+package conformance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// run carries the cases out, one after the other, on one host.
+type run struct {
+	host      *host
+	dialect   string
+	transport string // ws or http
+
+	http    overHTTP
+	sockets map[string]*socket
+	now     string // the socket in use
+
+	id      int
+	last    answer
+	header  http.Header
+	pending map[string]chan answer
+}
+
+func (r *run) applies(d directive) bool { return d.applies(r.dialect, r.transport) }
+
+// do carries one directive out.
+func (r *run) do(t *testing.T, d directive) {
+	t.Helper()
+	first, rest := cut(d.rest)
+	switch d.verb {
+	case "differs":
+	case "call":
+		r.last = r.client(t).send(t.Context(), t, r.request(first, rest), true)
+	case "send":
+		r.last = r.client(t).send(t.Context(), t, d.rest, true)
+	case "notify":
+		r.last = r.client(t).send(t.Context(), t, d.rest, false)
+	case "start":
+		method, params := cut(rest)
+		r.begin(t, first, r.request(method, params))
+	case "finish":
+		r.last = <-r.pending[first]
+		delete(r.pending, first)
+	case "=", "!", "answer", "silence", "code", "body", "header":
+		r.expect(t, d)
+	case "event":
+		r.expectEvent(t, first, rest)
+	case "quiet":
+		r.expectNoEvent(t)
+	case "socket":
+		r.now = first
+	case "close":
+		r.sockets[r.now].close()
+		delete(r.sockets, r.now)
+		r.now = ""
+	case "get", "put", "post", "delete", "head", "options", "patch":
+		r.last, r.header = r.http.do(t.Context(), t, strings.ToUpper(d.verb), first, rest)
+	case "wait":
+		poll(t, d.rest, func() bool { return strings.EqualFold(r.status(t, first).State, rest) })
+	case "kill":
+		pid := r.status(t, first).PID
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Errorf("process %d: %v", pid, err)
+		}
+		poll(t, "the end to be noticed", func() bool { return r.status(t, first).PID != pid })
+	case "restart":
+		r.closeAll()
+		r.host.stop(t)
+		r.host.start(t)
+	default:
+		t.Fatalf("line %d: no such directive: %s", d.line, d.verb)
+	}
+}
+
+// request makes a message with an id of its own.
+func (r *run) request(method, params string) string {
+	r.id++
+	if params != "" {
+		params = `,"params":` + params
+	}
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":%q%s}`, r.id, method, params)
+}
+
+// client is the transport of the run; a websocket is opened when it is first
+// used.
+func (r *run) client(t *testing.T) client {
+	t.Helper()
+	if r.transport == "http" {
+		return r.http
+	}
+	return r.socket(t)
+}
+
+func (r *run) socket(t *testing.T) *socket {
+	t.Helper()
+	s, open := r.sockets[r.now]
+	if !open {
+		s = dial(t, r.host)
+		r.sockets[r.now] = s
+	}
+	return s
+}
+
+// begin sends a request whose answer is taken later, on a connection of its own.
+func (r *run) begin(t *testing.T, name, message string) {
+	t.Helper()
+	done := make(chan answer, 1)
+	r.pending[name] = done
+	ctx := context.WithoutCancel(t.Context())
+	go func() { done <- r.http.send(ctx, t, message, true) }()
+}
+
+func (r *run) expect(t *testing.T, d directive) {
+	t.Helper()
+	var err error
+	switch d.verb {
+	case "=":
+		err = match(fmt.Sprintf(`{"jsonrpc":"2.0","id":"*","result":%s}`, d.rest), r.last.body)
+	case "!":
+		code, text := cut(d.rest)
+		if text == "" {
+			text = "*"
+		}
+		err = match(fmt.Sprintf(`{"jsonrpc":"2.0","id":"*","error":{"code":%s,"message":%q,"…":1}}`, code, text), r.last.body)
+	case "answer":
+		err = match(d.rest, r.last.body)
+	case "silence":
+		if r.last.body != "" {
+			err = fmt.Errorf("an answer: %s", r.last.body)
+		}
+	case "code":
+		if want, _ := strconv.Atoi(d.rest); r.last.code != want {
+			err = fmt.Errorf("HTTP status %d instead of %d: %s", r.last.code, want, r.last.body)
+		}
+	case "body":
+		if !matchText(d.rest, r.last.body) {
+			err = fmt.Errorf("the body %q instead of %q", r.last.body, d.rest)
+		}
+	case "header":
+		name, want := cut(d.rest)
+		if got := r.header.Get(name); !matchText(want, got) {
+			err = fmt.Errorf("the header %s %q instead of %q", name, got, want)
+		}
+	}
+	if err != nil {
+		t.Errorf("line %d: %v", d.line, err)
+	}
+}
+
+func (r *run) expectEvent(t *testing.T, method, params string) {
+	t.Helper()
+	event := next(t.Context(), t, r.socket(t).events)
+	if err := match(fmt.Sprintf(`{"jsonrpc":"2.0","method":%q,"params":%s}`, method, params), event); err != nil {
+		t.Errorf("event %s: %v", event, err)
+	}
+}
+
+// expectNoEvent asks for something once more: what was to come first has come by
+// then.
+func (r *run) expectNoEvent(t *testing.T) {
+	t.Helper()
+	s := r.socket(t)
+	s.send(t.Context(), t, r.request("Controller.1.framework", ""), true)
+	select {
+	case event := <-s.events:
+		t.Errorf("one more event: %s", event)
+	default:
+	}
+}
+
+// record is what a case needs of an instance's status.
+type record struct {
+	State string `json:"state"`
+	PID   int    `json:"pid"`
+}
+
+func (r *run) status(t *testing.T, callsign string) record {
+	t.Helper()
+	text := r.http.send(t.Context(), t, r.request("Controller.1.status@"+callsign, ""), true).body
+	var one struct{ Result record }
+	var many struct{ Result []record }
+	if json.Unmarshal([]byte(text), &many) == nil && len(many.Result) == 1 {
+		return many.Result[0]
+	}
+	if err := json.Unmarshal([]byte(text), &one); err != nil {
+		t.Fatalf("the status of %s is %s", callsign, text)
+	}
+	return one.Result
+}
+
+func (r *run) closeAll() {
+	for name, s := range r.sockets {
+		s.close()
+		delete(r.sockets, name)
+	}
+	r.now = ""
+}
