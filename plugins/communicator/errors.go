@@ -68,8 +68,9 @@ func refusal(err error) error {
 }
 
 // refusalOfCall is refusal where err may also be what the plugin itself answered.
+// A status inside another error is only a part of the story.
 func refusalOfCall(err error) error {
-	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // one inside is only part of the story
+	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return answer.GRPCStatus().Err()
 	}
 	return refusal(err)

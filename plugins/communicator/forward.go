@@ -72,14 +72,14 @@ func pumpIn(in grpc.ServerStream, out grpc.ClientStream) error {
 	var f frame
 	for {
 		err := in.RecvMsg(&f)
-		switch {
-		case errors.Is(err, io.EOF):
+		if errors.Is(err, io.EOF) {
 			return out.CloseSend()
-		case err != nil:
+		}
+		if err != nil {
 			return err
 		}
-		if out.SendMsg(&f) != nil {
-			return nil
+		if err := out.SendMsg(&f); err != nil {
+			return nil //nolint:nilerr // out.RecvMsg tells why
 		}
 	}
 }
