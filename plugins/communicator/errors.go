@@ -24,6 +24,7 @@ var (
 	errNotOwn     = numbered(numberPrivileged, "only the plugin itself may do this, on its host socket")
 	errReserved   = numbered(numberPrivileged, "only the host may call this")
 	errNoGRPC     = numbered(numberUnsupported, "a part of the host serves no gRPC of its own")
+	errNoQuestion = numbered(numberBadRequest, "a unary call has one message, this one has none")
 	errSlow       = status.Error(codes.ResourceExhausted, "the watcher reads too slowly and has lost track; watch anew")
 	errEnding     = status.Error(codes.Unavailable, "the host is ending")
 )
