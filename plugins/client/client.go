@@ -63,7 +63,8 @@ type conn struct {
 }
 
 func (c conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return c.to.Invoke(c.about(ctx), method, args, reply, opts...)
+	ctx = metadata.AppendToOutgoingContext(c.about(ctx), shellpb.UnaryKey, "1")
+	return c.to.Invoke(ctx, method, args, reply, opts...)
 }
 
 func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {

@@ -144,7 +144,6 @@ func (c *Communicator) newServer(e *endpoint, g *gate) *grpc.Server {
 		grpc.ConnectionTimeout(5*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.SharedWriteBuffer(true),
 		grpc.WaitForHandlers(e.own == ""),
 	)
 	shellpb.RegisterShellServer(s, shellService{endpoint: e})

@@ -24,6 +24,7 @@ var (
 	errNotOwn     = numbered(numberPrivileged, "only the plugin itself may do this, on its host socket")
 	errReserved   = numbered(numberPrivileged, "only the host may call this")
 	errNoGRPC     = numbered(numberUnsupported, "a part of the host serves no gRPC of its own")
+	errNoQuestion = numbered(numberBadRequest, "a unary call has one message, this one has none")
 	errSlow       = status.Error(codes.ResourceExhausted, "the watcher reads too slowly and has lost track; watch anew")
 	errEnding     = status.Error(codes.Unavailable, "the host is ending")
 )
@@ -68,8 +69,9 @@ func refusal(err error) error {
 }
 
 // refusalOfCall is refusal where err may also be what the plugin itself answered.
+// A status inside another error is only a part of the story.
 func refusalOfCall(err error) error {
-	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // one inside is only part of the story
+	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return answer.GRPCStatus().Err()
 	}
 	return refusal(err)

@@ -14,8 +14,8 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// passedOn is how every forwarded call is begun: any kind of call is a stream of
-// both sides.
+// passedOn is how a forwarded call is begun: any kind of call is a stream of both
+// sides.
 var (
 	passedOn    = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 	callOptions = []grpc.CallOption{
@@ -46,6 +46,36 @@ func (e *endpoint) forward(_ any, in grpc.ServerStream) error {
 	}
 	defer hold(in.Context(), method, callsign)()
 
+	if unary(in.Context(), method) {
+		return forwardUnary(in, conn, method)
+	}
+	return e.forwardStream(in, conn, method)
+}
+
+// forwardUnary passes one question on and one answer back.
+func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method string) error {
+	var question, answer frame
+	if err := in.RecvMsg(&question); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errNoQuestion
+		}
+		return err
+	}
+	var header, trailer metadata.MD
+	options := append(callOptions[:len(callOptions):len(callOptions)], grpc.Header(&header), grpc.Trailer(&trailer))
+	err := conn.Invoke(outgoing(in.Context()), method, &question, &answer, options...)
+	in.SetTrailer(trailer)
+	if err := in.SetHeader(header); err != nil {
+		return err
+	}
+	if err != nil {
+		return refusalOfCall(err)
+	}
+	return in.SendMsg(&answer)
+}
+
+// forwardStream passes messages both ways until the plugin has ended the call.
+func (e *endpoint) forwardStream(in grpc.ServerStream, conn grpc.ClientConnInterface, method string) error {
 	ctx, cancel := context.WithCancelCause(outgoing(in.Context()))
 	defer cancel(nil)
 	out, err := conn.NewStream(ctx, passedOn, method, callOptions...)
@@ -72,14 +102,14 @@ func pumpIn(in grpc.ServerStream, out grpc.ClientStream) error {
 	var f frame
 	for {
 		err := in.RecvMsg(&f)
-		switch {
-		case errors.Is(err, io.EOF):
+		if errors.Is(err, io.EOF) {
 			return out.CloseSend()
-		case err != nil:
+		}
+		if err != nil {
 			return err
 		}
-		if out.SendMsg(&f) != nil {
-			return nil
+		if err := out.SendMsg(&f); err != nil {
+			return nil //nolint:nilerr // out.RecvMsg tells why
 		}
 	}
 }
@@ -109,6 +139,16 @@ func pumpOut(in grpc.ServerStream, out grpc.ClientStream) error {
 			return err
 		}
 	}
+}
+
+// unary tells whether a call has one question and one answer: by the contract, or
+// because the client says so.
+func unary(ctx context.Context, method string) bool {
+	switch method {
+	case shellpb.Dispatcher_Invoke_FullMethodName, shellpb.Dispatcher_Exists_FullMethodName:
+		return true
+	}
+	return metadata.ValueFromIncomingContext(ctx, shellpb.UnaryKey) != nil
 }
 
 // reserved tells which methods of a plugin are the host's alone: those that

@@ -46,7 +46,7 @@ func Listen(path string, group Group) (net.Listener, error) {
 		return nil, fmt.Errorf("cannot listen on %s: the path has %d bytes, a socket's may have %d; set communicator to a shorter one",
 			path, len(path), LongestPath)
 	}
-	if err := clear(path); err != nil {
+	if err := removeStale(path); err != nil {
 		return nil, err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -59,8 +59,8 @@ func Listen(path string, group Group) (net.Listener, error) {
 	return l, nil
 }
 
-// clear removes a socket on which nobody listens any more.
-func clear(path string) error {
+// removeStale removes a socket on which nobody listens any more.
+func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):

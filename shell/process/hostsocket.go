@@ -162,8 +162,8 @@ func (c *hostConn) Close() error {
 // socket waits for it.
 func (c *hostConn) part() {
 	defer c.socket.forget(c)
-	c.reading.Lock()
-	defer c.reading.Unlock()
+	c.reading.Lock()   // until the last reader has left; later ones see that it is closed
+	c.reading.Unlock() //nolint:staticcheck // nothing is to be done in between
 	if c.SetDeadline(time.Time{}) == nil {
 		rest := make([]byte, 4096)
 		for {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -31,6 +32,8 @@ type rig struct {
 	config configs.Plugin
 	sink   *sink
 	log    *logbook
+
+	visitors chan net.Conn // who connected to the host socket
 }
 
 // rogue is the configuration of the plugin in testdata with the arguments.
@@ -110,6 +113,8 @@ func newRig(t *testing.T, c configs.Plugin) *rig {
 // use makes the backend anew, as a host does that is started again.
 func (r *rig) use(h Host) {
 	r.sink = &sink{exits: make(chan error, 10), events: make(chan shell.Notification, 100), controls: make(chan statecontrol.State, 100)}
+	r.visitors = make(chan net.Conn, 10)
+	h.Serve = r.serve
 	r.Backend = New(h, r.config, r.sink)
 }
 

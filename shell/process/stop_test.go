@@ -207,6 +207,10 @@ func TestLaunchEndsWhatIsLeft(t *testing.T) {
 	earlier.tree.waiting.Wait()
 	earlier.tree.logs.close()
 	_ = earlier.tree.leaf.fd.Close()
+	earlier.hostSocket.SetUnlinkOnClose(false) // the name is the other one's by now
+	if err := earlier.closeHostSocket(t.Context(), 0); err != nil {
+		t.Error(err)
+	}
 	if got := call[string](r, "ping", ""); got != "pong" {
 		t.Errorf("got %q", got)
 	}

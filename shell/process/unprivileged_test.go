@@ -28,6 +28,7 @@ func TestWithoutPrivileges(t *testing.T) {
 		t.Run("stopped root", unprivilegedStoppedRoot)
 		t.Run("exit", unprivilegedExit)
 		t.Run("hibernate", unprivilegedHibernate)
+		t.Run("host socket", TestHostSocket)
 		return
 	}
 	home, err := os.MkdirTemp(filepath.Dir(bin), "n") //nolint:usetesting // nobody can't look into t.TempDir

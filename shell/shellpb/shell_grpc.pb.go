@@ -607,7 +607,11 @@ const (
 //
 // A call to any other service on these sockets is forwarded, frame by frame, to
 // the plugin that the same metadata names, under the rules that JSON-RPC calls
-// meet. On a forwarded call "dormouse-callsign" is required.
+// meet. On a forwarded call "dormouse-callsign" is required. With the metadata
+// "dormouse-unary" (any value) it is one question and one answer: the call timeout
+// bounds it and a hibernation waits for it, as for a JSON-RPC call; that goes for
+// Dispatcher.Invoke and Exists without it too. Any other call is a stream, which
+// nothing bounds and a hibernation ends.
 type ShellClient interface {
 	// Status never waits for an operation and never wakes the plugin.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
@@ -763,7 +767,11 @@ func (c *shellClient) Notify(ctx context.Context, in *NotifyRequest, opts ...grp
 //
 // A call to any other service on these sockets is forwarded, frame by frame, to
 // the plugin that the same metadata names, under the rules that JSON-RPC calls
-// meet. On a forwarded call "dormouse-callsign" is required.
+// meet. On a forwarded call "dormouse-callsign" is required. With the metadata
+// "dormouse-unary" (any value) it is one question and one answer: the call timeout
+// bounds it and a hibernation waits for it, as for a JSON-RPC call; that goes for
+// Dispatcher.Invoke and Exists without it too. Any other call is a stream, which
+// nothing bounds and a hibernation ends.
 type ShellServer interface {
 	// Status never waits for an operation and never wakes the plugin.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)

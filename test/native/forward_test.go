@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/plugins/communicator"
 	"dormouse/shell/shellpb"
 	"dormouse/test/streams"
@@ -23,8 +24,18 @@ import (
 // A call comes out as it would without a host between.
 func TestForwardEveryKind(t *testing.T) {
 	h := startHost(t)
-	c := streams.NewStreamsClient(h.client.Conn("Streams"))
-	ctx := metadata.AppendToOutgoingContext(h.limited(), "x-ask", "one", "x-ask", "two")
+	// The host's own client says what is unary, others need not.
+	t.Run("own client", func(t *testing.T) { h.everyKind(t, h.client.Conn("Streams"), h.limited()) })
+	t.Run("plain client", func(t *testing.T) {
+		h.everyKind(t, dial(t, h.socket()), metadata.AppendToOutgoingContext(h.limited(), shellpb.CallsignKey, "Streams"))
+	})
+}
+
+func (h *host) everyKind(t *testing.T, conn grpc.ClientConnInterface, ctx context.Context) { //nolint:revive // the context belongs to the connection
+	t.Helper()
+	c := streams.NewStreamsClient(conn)
+	large := grpc.MaxCallRecvMsgSize(shellpb.MaxMessage)
+	ctx = metadata.AppendToOutgoingContext(ctx, "x-ask", "one", "x-ask", "two")
 
 	t.Run("unary", func(t *testing.T) {
 		var header, trailer metadata.MD
@@ -107,13 +118,12 @@ func TestForwardEveryKind(t *testing.T) {
 		}
 	})
 	t.Run("large", func(t *testing.T) {
-		large := &streams.Text{Text: strings.Repeat("x", shellpb.MaxMessage-16)}
-		if answer, err := c.Echo(ctx, large); err != nil || answer.GetText() != large.GetText() {
+		text := &streams.Text{Text: strings.Repeat("x", shellpb.MaxMessage-16)}
+		if answer, err := c.Echo(ctx, text, large); err != nil || answer.GetText() != text.GetText() {
 			t.Errorf("got %d bytes, %v", len(answer.GetText()), err)
 		}
-		large.Text += strings.Repeat("x", 16)
-		big := streams.NewStreamsClient(dial(t, h.socket()))
-		_, err := big.Echo(metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, "Streams"), large)
+		text.Text += strings.Repeat("x", 16)
+		_, err := c.Echo(ctx, text, large, grpc.MaxCallSendMsgSize(2*shellpb.MaxMessage))
 		if status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("too large a message: %v", err)
 		}
@@ -133,6 +143,23 @@ func rest(t *testing.T, stream grpc.ServerStreamingClient[streams.Text]) string 
 		}
 		texts = append(texts, in.GetText())
 	}
+}
+
+// A call that is known to be unary is waited for by a hibernation.
+func TestForwardUnaryIsWaitedFor(t *testing.T) {
+	h := startHost(t)
+	hibernatetest.Need(t, engine)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := streams.NewStreamsClient(h.client.Conn("Streams")).Wait(h.limited(), &streams.Number{Number: 500})
+		answered <- err
+	}()
+	h.eventually("the call runs", func() bool { return len(h.served.Proxies()) == 1 })
+	h.must("Streams", sleep)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	h.must("Streams", activate)
 }
 
 func TestForwardDeadlineAndCancellation(t *testing.T) {

@@ -31,14 +31,14 @@ func TestHostSocketSleeps(t *testing.T) {
 	hibernatetest.Need(t, engine)
 	for range 3 {
 		h.must("Streams", sleep)
-		if _, err := os.Stat(h.hostSocket("Streams")); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(h.hostSocket()); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("asleep it has a host socket: %v", err)
 		}
 		h.must("Streams", activate)
-		if got := h.call("Streams", "keep"); got != "true" {
+		if got := h.call("keep"); got != "true" {
 			t.Errorf("got %s", got)
 		}
-		h.call("Streams", "release")
+		h.call("release")
 	}
 }
 
@@ -46,37 +46,37 @@ func TestHostSocketSleeps(t *testing.T) {
 func TestHostSocketKept(t *testing.T) {
 	h := startHost(t)
 	hibernatetest.Need(t, engine)
-	h.call("Streams", "keep")
+	h.call("keep")
 	err := h.operate("Streams", sleep)
 	if err == nil || !strings.Contains(err.Error(), "keeps 1 connections to its host socket open; it must close them in BeforeCheckpoint") {
 		t.Errorf("got %v", err)
 	}
 	// It runs on, is served again, and can sleep when it lets go.
-	h.call("Streams", "release")
-	h.call("Streams", "keep")
-	h.call("Streams", "release")
+	h.call("release")
+	h.call("keep")
+	h.call("release")
 	h.must("Streams", sleep, activate)
 }
 
 // A plugin that ends takes its host socket along, whatever it had open on it.
 func TestHostSocketEnds(t *testing.T) {
 	h := startHost(t)
-	h.call("Streams", "keep")
-	if _, err := os.Stat(h.hostSocket("Streams")); err != nil {
+	h.call("keep")
+	if _, err := os.Stat(h.hostSocket()); err != nil {
 		t.Error(err)
 	}
 	h.must("Streams", shellpb.Operation_OPERATION_DEACTIVATE)
-	if _, err := os.Stat(h.hostSocket("Streams")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(h.hostSocket()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("ended it has a host socket: %v", err)
 	}
 	h.must("Streams", activate)
-	h.call("Streams", "keep")
+	h.call("keep")
 }
 
 // Nobody but the plugin gets in.
 func TestHostSocketOfAnother(t *testing.T) {
 	h := startHost(t)
-	conn, err := net.Dial("unix", h.hostSocket("Streams"))
+	conn, err := net.Dial("unix", h.hostSocket())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -169,10 +169,8 @@ func plugin(callsign, program string, active bool) configs.Plugin {
 
 func (h *host) socket() string { return filepath.Join(h.dir, "run", "communicator") }
 
-// hostSocket is where the host serves a plugin.
-func (h *host) hostSocket(callsign string) string {
-	return filepath.Join(h.dir, "run", callsign, "host")
-}
+// hostSocket is where the host serves the plugin Streams.
+func (h *host) hostSocket() string { return filepath.Join(h.dir, "run", "Streams", "host") }
 
 func (h *host) limited() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -194,12 +192,12 @@ func (h *host) must(callsign string, operations ...shellpb.Operation) {
 	}
 }
 
-// call runs a JSON-RPC method of a plugin.
-func (h *host) call(callsign, method string) string {
+// call runs a JSON-RPC method of Streams.
+func (h *host) call(method string) string {
 	h.t.Helper()
-	answer, err := shellpb.NewDispatcherClient(h.client.Conn(callsign)).Invoke(h.limited(), &shellpb.InvokeRequest{Method: method})
+	answer, err := shellpb.NewDispatcherClient(h.client.Conn("Streams")).Invoke(h.limited(), &shellpb.InvokeRequest{Method: method})
 	if err != nil {
-		h.t.Fatalf("%s.%s: %v", callsign, method, err)
+		h.t.Fatalf("%s: %v", method, err)
 	}
 	return string(answer.GetResult())
 }

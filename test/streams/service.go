@@ -109,3 +109,13 @@ func (s *Service) Gone(ctx context.Context, _ *Text) (*Number, error) {
 	}
 	return n, nil
 }
+
+// Wait answers later.
+func (s *Service) Wait(ctx context.Context, in *Number) (*Number, error) {
+	select {
+	case <-time.After(time.Duration(in.GetNumber()) * time.Millisecond):
+		return in, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

@@ -140,14 +140,15 @@ const file_test_streams_streams_proto_rawDesc = "" +
 	"\x06status\x18\x02 \x01(\x05R\x06status\">\n" +
 	"\x06Number\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x1c\n" +
-	"\tremaining\x18\x02 \x01(\x03R\tremaining2\xc6\x03\n" +
+	"\tremaining\x18\x02 \x01(\x03R\tremaining2\x92\x04\n" +
 	"\aStreams\x12F\n" +
 	"\x04Echo\x12\x1e.dormouse.test.streams.v1.Text\x1a\x1e.dormouse.test.streams.v1.Text\x12H\n" +
 	"\x04Join\x12\x1e.dormouse.test.streams.v1.Text\x1a\x1e.dormouse.test.streams.v1.Text(\x01\x12I\n" +
 	"\x05Split\x12\x1e.dormouse.test.streams.v1.Text\x1a\x1e.dormouse.test.streams.v1.Text0\x01\x12J\n" +
 	"\x04Chat\x12\x1e.dormouse.test.streams.v1.Text\x1a\x1e.dormouse.test.streams.v1.Text(\x010\x01\x12H\n" +
 	"\x04Hang\x12\x1e.dormouse.test.streams.v1.Text\x1a\x1e.dormouse.test.streams.v1.Text0\x01\x12H\n" +
-	"\x04Gone\x12\x1e.dormouse.test.streams.v1.Text\x1a .dormouse.test.streams.v1.NumberB\x17Z\x15dormouse/test/streamsb\x06proto3"
+	"\x04Gone\x12\x1e.dormouse.test.streams.v1.Text\x1a .dormouse.test.streams.v1.Number\x12J\n" +
+	"\x04Wait\x12 .dormouse.test.streams.v1.Number\x1a .dormouse.test.streams.v1.NumberB\x17Z\x15dormouse/test/streamsb\x06proto3"
 
 var (
 	file_test_streams_streams_proto_rawDescOnce sync.Once
@@ -173,14 +174,16 @@ var file_test_streams_streams_proto_depIdxs = []int32{
 	0, // 3: dormouse.test.streams.v1.Streams.Chat:input_type -> dormouse.test.streams.v1.Text
 	0, // 4: dormouse.test.streams.v1.Streams.Hang:input_type -> dormouse.test.streams.v1.Text
 	0, // 5: dormouse.test.streams.v1.Streams.Gone:input_type -> dormouse.test.streams.v1.Text
-	0, // 6: dormouse.test.streams.v1.Streams.Echo:output_type -> dormouse.test.streams.v1.Text
-	0, // 7: dormouse.test.streams.v1.Streams.Join:output_type -> dormouse.test.streams.v1.Text
-	0, // 8: dormouse.test.streams.v1.Streams.Split:output_type -> dormouse.test.streams.v1.Text
-	0, // 9: dormouse.test.streams.v1.Streams.Chat:output_type -> dormouse.test.streams.v1.Text
-	0, // 10: dormouse.test.streams.v1.Streams.Hang:output_type -> dormouse.test.streams.v1.Text
-	1, // 11: dormouse.test.streams.v1.Streams.Gone:output_type -> dormouse.test.streams.v1.Number
-	6, // [6:12] is the sub-list for method output_type
-	0, // [0:6] is the sub-list for method input_type
+	1, // 6: dormouse.test.streams.v1.Streams.Wait:input_type -> dormouse.test.streams.v1.Number
+	0, // 7: dormouse.test.streams.v1.Streams.Echo:output_type -> dormouse.test.streams.v1.Text
+	0, // 8: dormouse.test.streams.v1.Streams.Join:output_type -> dormouse.test.streams.v1.Text
+	0, // 9: dormouse.test.streams.v1.Streams.Split:output_type -> dormouse.test.streams.v1.Text
+	0, // 10: dormouse.test.streams.v1.Streams.Chat:output_type -> dormouse.test.streams.v1.Text
+	0, // 11: dormouse.test.streams.v1.Streams.Hang:output_type -> dormouse.test.streams.v1.Text
+	1, // 12: dormouse.test.streams.v1.Streams.Gone:output_type -> dormouse.test.streams.v1.Number
+	1, // 13: dormouse.test.streams.v1.Streams.Wait:output_type -> dormouse.test.streams.v1.Number
+	7, // [7:14] is the sub-list for method output_type
+	0, // [0:7] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name

@@ -28,6 +28,7 @@ const (
 	Streams_Chat_FullMethodName  = "/dormouse.test.streams.v1.Streams/Chat"
 	Streams_Hang_FullMethodName  = "/dormouse.test.streams.v1.Streams/Hang"
 	Streams_Gone_FullMethodName  = "/dormouse.test.streams.v1.Streams/Gone"
+	Streams_Wait_FullMethodName  = "/dormouse.test.streams.v1.Streams/Wait"
 )
 
 // StreamsClient is the client API for Streams service.
@@ -47,6 +48,8 @@ type StreamsClient interface {
 	// how many callers were.
 	Hang(ctx context.Context, in *Text, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Text], error)
 	Gone(ctx context.Context, in *Text, opts ...grpc.CallOption) (*Number, error)
+	// Wait answers after a number of milliseconds.
+	Wait(ctx context.Context, in *Number, opts ...grpc.CallOption) (*Number, error)
 }
 
 type streamsClient struct {
@@ -141,6 +144,16 @@ func (c *streamsClient) Gone(ctx context.Context, in *Text, opts ...grpc.CallOpt
 	return out, nil
 }
 
+func (c *streamsClient) Wait(ctx context.Context, in *Number, opts ...grpc.CallOption) (*Number, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Number)
+	err := c.cc.Invoke(ctx, Streams_Wait_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StreamsServer is the server API for Streams service.
 // All implementations must embed UnimplementedStreamsServer
 // for forward compatibility.
@@ -158,6 +171,8 @@ type StreamsServer interface {
 	// how many callers were.
 	Hang(*Text, grpc.ServerStreamingServer[Text]) error
 	Gone(context.Context, *Text) (*Number, error)
+	// Wait answers after a number of milliseconds.
+	Wait(context.Context, *Number) (*Number, error)
 	mustEmbedUnimplementedStreamsServer()
 }
 
@@ -185,6 +200,9 @@ func (UnimplementedStreamsServer) Hang(*Text, grpc.ServerStreamingServer[Text]) 
 }
 func (UnimplementedStreamsServer) Gone(context.Context, *Text) (*Number, error) {
 	return nil, status.Error(codes.Unimplemented, "method Gone not implemented")
+}
+func (UnimplementedStreamsServer) Wait(context.Context, *Number) (*Number, error) {
+	return nil, status.Error(codes.Unimplemented, "method Wait not implemented")
 }
 func (UnimplementedStreamsServer) mustEmbedUnimplementedStreamsServer() {}
 func (UnimplementedStreamsServer) testEmbeddedByValue()                 {}
@@ -279,6 +297,24 @@ func _Streams_Gone_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Streams_Wait_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Number)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StreamsServer).Wait(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Streams_Wait_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StreamsServer).Wait(ctx, req.(*Number))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Streams_ServiceDesc is the grpc.ServiceDesc for Streams service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -293,6 +329,10 @@ var Streams_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Gone",
 			Handler:    _Streams_Gone_Handler,
+		},
+		{
+			MethodName: "Wait",
+			Handler:    _Streams_Wait_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

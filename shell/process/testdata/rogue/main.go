@@ -110,7 +110,8 @@ func flood(f *os.File) {
 type plugin struct {
 	shellpb.UnimplementedPluginServer
 	shellpb.UnimplementedDispatcherServer
-	how string
+	how  string
+	kept []net.Conn
 }
 
 func (p *plugin) Information(context.Context, *shellpb.InformationRequest) (*shellpb.InformationResponse, error) {
@@ -162,6 +163,17 @@ func (p *plugin) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.I
 		select {}
 	case "orphan":
 		orphan()
+	case "dial": // and keep it, whatever the host says
+		conn, err := net.Dial("unix", filepath.Join(socketDir(), "host"))
+		if err != nil {
+			return nil, err
+		}
+		p.kept = append(p.kept, conn)
+	case "hang up":
+		for _, conn := range p.kept {
+			_ = conn.Close()
+		}
+		p.kept = nil
 	case "print":
 		fmt.Println(params.Text)
 		fmt.Fprintln(os.Stderr, params.Text)
