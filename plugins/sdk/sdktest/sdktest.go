@@ -48,7 +48,8 @@ const RequireCRIU = "DORMOUSE_REQUIRE_CRIU"
 const patience = 30 * time.Second
 
 // Main runs the tests of m, or p if the test binary was started as a plugin. It
-// must be all that TestMain does, save for what must precede both.
+// must be all that TestMain does, save for what must precede both. p may be nil
+// where all tests name an executable.
 func Main(m *testing.M, p sdk.Plugin) {
 	if os.Getenv(shellpb.CookieKey) == shellpb.CookieValue {
 		sdk.Serve(p)
@@ -71,6 +72,10 @@ var engine *criu.Engine
 
 // Options is how the plugin is started; the zero value will do for most.
 type Options struct {
+	// Executable is a program, with its Arguments, to be run in the place of the
+	// plugin that was handed to Main: one in another language.
+	Executable string
+	Arguments  []string
 	// Callsign is "Test" if empty.
 	Callsign      string
 	Configuration map[string]any
@@ -87,8 +92,8 @@ type Harness struct {
 	seen  *observer
 }
 
-// Start activates the plugin that was handed to Main, and ends it when the test
-// ends. A Suspender is suspended then.
+// Start activates the plugin, and ends it when the test ends. One with state
+// control is suspended then.
 func Start(tb testing.TB, o Options) *Harness {
 	tb.Helper()
 	h, err := start(tb, o)
@@ -113,16 +118,19 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	if engine == nil {
 		tb.Fatal("TestMain must call sdktest.Main")
 	}
-	program, err := os.Executable()
-	if err != nil {
-		tb.Fatalf("cannot find the test binary: %v", err)
+	program := o.Executable
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			tb.Fatalf("cannot find the test binary: %v", err)
+		}
 	}
 	config := configs.DefaultPlugin()
 	config.Callsign = o.Callsign
 	if config.Callsign == "" {
 		config.Callsign = "Test"
 	}
-	config.Executable = program
+	config.Executable, config.Arguments = program, o.Arguments
 	config.Environment = o.Environment
 	config.Configuration = o.Configuration
 
