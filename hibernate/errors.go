@@ -14,7 +14,7 @@ var (
 	ErrRefused = errors.New("the image is refused")
 	// ErrObstacle means that the tree has something open that the engine has no
 	// image of; the text names it and says what to do.
-	ErrObstacle = errors.New("it can't be hibernated")
+	ErrObstacle = errors.New("something is open that an image can't hold")
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
 )

@@ -1,7 +1,6 @@
 package criu
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -40,15 +39,15 @@ func (e *Engine) Obstacles(tree []int) error {
 	for _, pid := range tree {
 		inside[strconv.Itoa(pid)] = true
 	}
-	var found []error
+	var found findings
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
 			if what, mend := obstacle(d, inside); what != "" {
-				found = append(found, inTheWay(d, what, mend))
+				found.add(d, what, mend)
 			}
 		}
 	}
-	return errors.Join(found...)
+	return found.err()
 }
 
 // Strangers names connections to processes outside of the tree. See
@@ -69,7 +68,7 @@ func (e *Engine) Strangers(tree []int) error {
 	if err != nil {
 		return err
 	}
-	var found []error
+	var found findings
 	for inode, d := range sockets {
 		s, isUnix := all[inode]
 		if !isUnix || s.Peer == 0 {
@@ -82,14 +81,41 @@ func (e *Engine) Strangers(tree []int) error {
 		if name := all[s.Peer].Name; name != "" {
 			what += ", at " + name
 		}
-		found = append(found, inTheWay(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore"))
+		found.add(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
 	}
-	return errors.Join(found...)
+	return found.err()
 }
 
-func inTheWay(d procfs.Descriptor, what, mend string) error {
-	return fmt.Errorf("%w: process %d (%s) has %s open as descriptor %d; %s",
-		hibernate.ErrObstacle, d.PID, procfs.Command(d.PID), what, d.FD, mend)
+// findings are what was found, each thing of a process once.
+type findings []*finding
+
+type finding struct {
+	pid        int
+	what, mend string
+	fds        []string
+}
+
+func (all *findings) add(d procfs.Descriptor, what, mend string) {
+	fd := strconv.Itoa(d.FD)
+	for _, f := range *all {
+		if f.pid == d.PID && f.what == what {
+			f.fds = append(f.fds, fd)
+			return
+		}
+	}
+	*all = append(*all, &finding{d.PID, what, mend, []string{fd}})
+}
+
+func (all findings) err() error {
+	if len(all) == 0 {
+		return nil
+	}
+	texts := make([]string, len(all))
+	for i, f := range all {
+		texts[i] = fmt.Sprintf("process %d (%s) has %s open as descriptor %s: %s",
+			f.pid, procfs.Command(f.pid), f.what, strings.Join(f.fds, ", "), f.mend)
+	}
+	return fmt.Errorf("%w: %s", hibernate.ErrObstacle, strings.Join(texts, "; "))
 }
 
 // obstacle says what is wrong with d, nothing if CRIU may be able to take it.

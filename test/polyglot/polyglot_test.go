@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/plugins/sdk"
 	"dormouse/plugins/sdk/sdktest"
@@ -23,33 +24,39 @@ import (
 
 func TestMain(m *testing.M) { sdktest.Main(m, nil) }
 
-// programs are the plugins, each with a command that succeeds where what it is
-// written in is installed.
-var programs = []struct {
+// example is a plugin with a command that succeeds where what it is written in is
+// installed.
+type example struct {
 	name, path string
 	needs      []string
-}{
-	{"node-echo", "main.js", []string{"node", "-e", "require('@grpc/grpc-js'); require('@grpc/proto-loader')"}},
-	{"python-echo", "main.py", []string{"/usr/bin/python3", "-c", "import grpc, google.protobuf"}},
 }
 
-// each runs a test with every program that can run here.
+var (
+	node   = example{"node-echo", "main.js", []string{"node", "-e", "require('@grpc/grpc-js'); require('@grpc/proto-loader')"}}
+	python = example{"python-echo", "main.py", []string{"/usr/bin/python3", "-c", "import grpc, google.protobuf"}}
+)
+
+// each runs a test with every example that can run here.
 func each(t *testing.T, test func(t *testing.T, program string)) {
 	t.Helper()
-	for _, p := range programs {
-		t.Run(p.name, func(t *testing.T) {
-			program, err := filepath.Abs(filepath.Join("../../plugins/examples", p.name, p.path))
-			if err != nil {
-				t.Fatal(err)
-			}
-			probe := exec.CommandContext(t.Context(), p.needs[0], p.needs[1:]...)
-			probe.Dir = filepath.Dir(program)
-			if out, err := probe.CombinedOutput(); err != nil {
-				hibernatetest.Lacks(t, fmt.Errorf("%s lacks what it is written in, which `make setup` installs: %w\n%s", p.name, err, out))
-			}
-			test(t, program)
-		})
+	for _, e := range []example{node, python} {
+		t.Run(e.name, func(t *testing.T) { test(t, e.program(t)) })
 	}
+}
+
+// program skips the test where the example can't run.
+func (e example) program(t *testing.T) string {
+	t.Helper()
+	program, err := filepath.Abs(filepath.Join("../../plugins/examples", e.name, e.path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := exec.CommandContext(t.Context(), e.needs[0], e.needs[1:]...)
+	probe.Dir = filepath.Dir(program)
+	if out, err := probe.CombinedOutput(); err != nil {
+		hibernatetest.Lacks(t, fmt.Errorf("%s lacks what it is written in, which `make setup` installs: %w\n%s", e.name, err, out))
+	}
+	return program
 }
 
 type counted struct {
@@ -124,6 +131,20 @@ func TestSleeps(t *testing.T) {
 			h.Resume()
 		}
 	})
+}
+
+// TestObstacle gives Node something that CRIU has no image of, and wants to be
+// told what.
+func TestObstacle(t *testing.T) {
+	h := sdktest.Start(t, sdktest.Options{Executable: node.program(t), Environment: map[string]string{"UV_USE_IO_URING": "1"}})
+	err := h.HibernateRefused()
+	if !errors.Is(err, hibernate.ErrObstacle) || !strings.Contains(err.Error(), "UV_USE_IO_URING=0") {
+		t.Errorf("got %v", err)
+	}
+	var got counted
+	if err := h.Call("increment", nil, &got); err != nil || got.Value != 1 {
+		t.Errorf("after that, got %+v, %v", got, err)
+	}
 }
 
 // TestEndsBySignal makes sure that SIGTERM ends the program in order.

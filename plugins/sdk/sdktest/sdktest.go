@@ -234,6 +234,22 @@ func (h *Harness) Resume() {
 // it must. Where this can't be done the test is skipped.
 func (h *Harness) Hibernate() {
 	h.t.Helper()
+	h.must("hibernate", h.hibernate())
+}
+
+// HibernateRefused is Hibernate for a plugin that must refuse, or that can't be hibernated
+// as it is; it returns why. The plugin runs on.
+func (h *Harness) HibernateRefused() error {
+	h.t.Helper()
+	err := h.hibernate()
+	if err == nil {
+		h.t.Fatal("the plugin was to stay awake, and was hibernated")
+	}
+	return err
+}
+
+func (h *Harness) hibernate() error {
+	h.t.Helper()
 	if err := engine.Check(h.t.Context()); err != nil {
 		if os.Getenv(RequireCRIU) == "1" {
 			h.t.Fatalf("%s=1, but: %v", RequireCRIU, err)
@@ -243,7 +259,7 @@ func (h *Harness) Hibernate() {
 	if h.shell.Status().Control == statecontrol.Resumed {
 		h.Suspend()
 	}
-	h.must("hibernate", h.shell.Hibernate(h.t.Context(), shell.Requested, 0))
+	return h.shell.Hibernate(h.t.Context(), shell.Requested, 0)
 }
 
 // Wake brings the plugin back from its image. It is suspended then.
