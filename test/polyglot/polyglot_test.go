@@ -147,6 +147,22 @@ func TestObstacle(t *testing.T) {
 	}
 }
 
+// TestVerify takes each example through `dormouse plugin verify`.
+func TestVerify(t *testing.T) {
+	dormouse := filepath.Join(t.TempDir(), "dormouse")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", dormouse, "dormouse/cmd/dormouse")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build dormouse: %v\n%s", err, out)
+	}
+	each(t, func(t *testing.T, program string) {
+		verify := exec.CommandContext(t.Context(), dormouse, "plugin", "verify", "--method", "echo", "--params", "[1]", program)
+		out, err := verify.CombinedOutput()
+		if err != nil || strings.Contains(string(out), "failed") {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+}
+
 // TestEndsBySignal makes sure that SIGTERM ends the program in order.
 func TestEndsBySignal(t *testing.T) {
 	each(t, func(t *testing.T, program string) {

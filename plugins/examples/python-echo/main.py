@@ -71,6 +71,7 @@ class Events:
         self.last = 0  # sequence of the newest event
         self.sent = 0  # sequence of the newest event that a stream was given
         self.stream = 0  # counts the streams; the newest is the one to serve
+        self.closed = False
 
     def emit(self, name, params):
         with self.news:
@@ -91,8 +92,9 @@ class Events:
 
     def next(self, mine, context):
         with self.news:
-            self.news.wait_for(lambda: self.stream != mine or not context.is_active() or self.sent < self.last)
-            if self.stream != mine or not context.is_active():
+            over = lambda: self.closed or self.stream != mine or not context.is_active()
+            self.news.wait_for(lambda: over() or self.sent < self.last)
+            if over():
                 return None
             event = next(e for e in self.kept if e.sequence > self.sent)
             self.sent = event.sequence
@@ -101,6 +103,10 @@ class Events:
     def wake(self):
         with self.news:
             self.news.notify_all()
+
+    def close(self):
+        self.closed = True
+        self.wake()
 
 
 class Control:
@@ -114,6 +120,7 @@ class Control:
     def __init__(self):
         self.news = threading.Condition()
         self.states = [statecontrol.STATE_UNINITIALIZED]  # all that were ever entered
+        self.closed = False
 
     def enter(self, state):
         with self.news:
@@ -139,9 +146,10 @@ class Control:
         context.add_callback(self.wake)
         with self.news:
             told = len(self.states) - 1
-        while context.is_active():
+        over = lambda: self.closed or not context.is_active()
+        while not over():
             with self.news:
-                self.news.wait_for(lambda: told < len(self.states) or not context.is_active())
+                self.news.wait_for(lambda: told < len(self.states) or over())
                 news = self.states[told:]
             for state in news:
                 yield statecontrol.StateResponse(state=state)
@@ -150,6 +158,10 @@ class Control:
     def wake(self):
         with self.news:
             self.news.notify_all()
+
+    def close(self):
+        self.closed = True
+        self.wake()
 
 
 class Plugin:
@@ -297,13 +309,16 @@ def main():
             ("grpc.max_send_message_length", MAX_MESSAGE),
         ),
     )
-    server.add_generic_rpc_handlers(services(Plugin(), shutdown))
+    plugin = Plugin()
+    server.add_generic_rpc_handlers(services(plugin, shutdown))
     socket = os.path.join(os.environ["PLUGIN_UNIX_SOCKET_DIR"], "python-echo")
     server.add_insecure_port("unix:" + socket)
     server.start()
     print(f"1|1|unix|{socket}|grpc", flush=True)
 
     shutdown.wait()
+    plugin.events.close()  # the host's streams end only if they are ended
+    plugin.control.close()
     server.stop(grace=1).wait()
 
 
