@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -15,6 +16,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/internal/native"
+	"dormouse/plugins/communicator"
 	"dormouse/plugins/controller"
 	"dormouse/shell"
 	"dormouse/shell/process"
@@ -23,11 +25,12 @@ import (
 
 // host is what serves once everything is open.
 type host struct {
-	log        zerolog.Logger
-	engine     *criu.Engine
-	front      *controller.Front
-	server     *http.Server
-	supervisor *supervisor.Supervisor
+	log          zerolog.Logger
+	engine       *criu.Engine
+	front        *controller.Front
+	server       *http.Server
+	communicator *communicator.Communicator
+	supervisor   *supervisor.Supervisor
 }
 
 // serve runs a host until ctx ends. What it opens it closes in the reverse
@@ -40,11 +43,19 @@ func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.
 		return err
 	}
 	defer places.release()
-	listeners, err := listen(config.Host.Listen)
+	group, err := communicator.LookupGroup(config.Host.CommunicatorGroup)
 	if err != nil {
 		return err
 	}
-	defer closeAll(listeners)
+	path, err := places.native(config.Host.Communicator)
+	if err != nil {
+		return err
+	}
+	sockets, err := listen(config.Host.Listen, path, group)
+	if err != nil {
+		return err
+	}
+	defer sockets.close()
 	programs := filepath.Join(config.Host.Root, "bin")
 	pidone, err := native.InstallPidone(programs)
 	if err != nil {
@@ -68,6 +79,7 @@ func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.
 	backends := process.Host{
 		RunDir: places.run, StateDir: config.Host.Root, Pidone: pidone,
 		Cgroups: cgroups, Engine: h.engine, Images: images, Log: log,
+		Serve: func(callsign string, l net.Listener) func() { return h.communicator.ServeInstance(callsign, l) },
 	}
 	h.supervisor = supervisor.New(supervisor.Options{
 		Plugins:          config.Plugins,
@@ -78,11 +90,14 @@ func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.
 			return process.New(backends, c, sink)
 		},
 	})
+	h.communicator = communicator.New(communicator.Options{
+		Supervisor: h.supervisor, Log: log, Version: version, Paths: backends.Paths,
+	}, group)
 	defer h.clear(places.run)
-	if err := places.publish(config.Host.Root, listeners[0].Addr().String()); err != nil {
+	if err := places.publish(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}
-	return h.run(ctx, t, listeners, config.Host.LogFormat)
+	return h.run(ctx, t, sockets, config.Host.LogFormat)
 }
 
 // plugins are the instances besides the host itself.

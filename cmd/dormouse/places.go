@@ -12,6 +12,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/atomicfile"
+	"dormouse/plugins/communicator"
 )
 
 // Files of the host's own in the root.
@@ -61,6 +62,19 @@ func claim(config configs.Config) (_ *places, err error) {
 		}
 	}
 	return p, nil
+}
+
+// native is where the native clients' socket is made: where it is configured to
+// be, or among the plugins' where that path is too long for a socket.
+func (p *places) native(configured string) (string, error) {
+	path := configured
+	if p.short && len(path) > communicator.LongestPath {
+		path = filepath.Join(p.run, filepath.Base(path))
+	}
+	if err := privateDir(filepath.Dir(path)); err != nil {
+		return "", fmt.Errorf("cannot use %s as the directory of the communicator: %w", filepath.Dir(path), err)
+	}
+	return path, nil
 }
 
 // publish writes into root where the host listens.

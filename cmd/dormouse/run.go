@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -20,12 +19,12 @@ const (
 
 // run starts the plugins, serves until ctx ends or serving fails, and stops the
 // plugins.
-func (h *host) run(ctx context.Context, t *terminal, listeners []net.Listener, logFormat string) error {
+func (h *host) run(ctx context.Context, t *terminal, s *sockets, logFormat string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var all sync.WaitGroup
-	failures := make([]error, len(listeners))
-	for i, l := range listeners {
+	failures := make([]error, len(s.front)+1)
+	for i, l := range s.front {
 		all.Go(func() {
 			if err := h.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failures[i] = fmt.Errorf("cannot serve any longer: %w", err)
@@ -33,8 +32,14 @@ func (h *host) run(ctx context.Context, t *terminal, listeners []net.Listener, l
 			}
 		})
 	}
-	address := listeners[0].Addr().String()
-	h.log.Info().Str("address", address).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
+	all.Go(func() {
+		if err := h.communicator.Serve(s.native); err != nil {
+			failures[len(s.front)] = err
+			cancel()
+		}
+	})
+	address := s.front[0].Addr().String()
+	h.log.Info().Str("address", address).Stringer("communicator", s.native.Addr()).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
 
 	checked, started := make(chan error, 1), make(chan struct{})
 	all.Go(func() { checked <- h.check(ctx) })
@@ -82,20 +87,29 @@ func (h *host) check(ctx context.Context) error {
 	return nil
 }
 
-// stop ends the front, so that nobody begins anything new, and then the plugins.
+// stop ends the front and the communicator, so that nobody begins anything new,
+// and then the plugins.
 func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
 	force := killOnSignal(h.log)
 	h.log.Info().Msg("ending in order; a second signal kills what still runs")
 	limited, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
-	if err := h.server.Shutdown(limited); err != nil {
-		_ = h.server.Close()
+	var bidding sync.WaitGroup
+	bidding.Go(func() {
+		if err := h.server.Shutdown(limited); err != nil {
+			_ = h.server.Close()
+		}
+		if err := h.front.Close(limited); err != nil {
+			h.log.Info().Err(err).Msg("cut off the clients that were left")
+		}
+	})
+	if err := h.communicator.Close(limited); err != nil {
+		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
-	if err := h.front.Close(limited); err != nil {
-		h.log.Info().Err(err).Msg("cut off the clients that were left")
-	}
+	bidding.Wait()
 	<-started
 	h.supervisor.Stop(ctx) // bounded by the plugins' own limits
+	h.communicator.Wait()
 	if force() {
 		return errSecondSignal
 	}

@@ -49,7 +49,7 @@ var conditions = map[number]condition{
 	26:                 {name: "UNREACHABLE_NETWORK"},
 	27:                 {name: "REQUEST_SUBMITTED"},
 	28:                 {name: "UNKNOWN_TABLE"},
-	29:                 {name: "DUPLICATE_KEY"},
+	duplicateKey:       {name: "DUPLICATE_KEY"},
 	badRequest:         {name: "BAD_REQUEST", r4: wire{-32603, "Could not access requested service"}},
 	pendingConditions:  {name: "PENDING_CONDITIONS"},
 	32:                 {name: "SURFACE_UNAVAILABLE"},

@@ -7,6 +7,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/statecontrol"
+	"dormouse/supervisor"
 )
 
 // number is an error number of Thunder's, or one of the conditions below that
@@ -25,6 +26,7 @@ const (
 	processTerminated  number = 20
 	unknownKey         number = 22
 	privilegedRequest  number = 24
+	duplicateKey       number = 29
 	badRequest         number = 30
 	pendingConditions  number = 31
 	invalidSignature   number = 38
@@ -89,6 +91,12 @@ var numbers = []struct {
 	{shell.ErrHibernated, hibernated},
 	{shell.ErrUnavailable, unavailable},
 	{shell.ErrExited, processTerminated},
+	{shell.ErrPending, pendingConditions},
+	{supervisor.ErrUnknown, unknownKey},
+	{supervisor.ErrExists, duplicateKey},
+	{supervisor.ErrNotCloneable, notSupported},
+	{supervisor.ErrNotAnObject, badRequest},
+	{supervisor.ErrNotControlled, privilegedRequest},
 	{context.DeadlineExceeded, timedOut},
 	{context.Canceled, aborted},
 }

@@ -13,9 +13,6 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// callsignKey is the metadata that names the instance a call is about.
-const callsignKey = "dormouse-callsign"
-
 // Host is what the host offers a plugin: to look at, to operate and to call
 // other instances and itself. Where a method takes a callsign, "" is the plugin
 // itself. Its methods may be called from any goroutine, in BeforeCheckpoint and
@@ -164,7 +161,7 @@ func about(ctx context.Context, callsign string) context.Context {
 	if callsign == "" {
 		return ctx
 	}
-	return metadata.AppendToOutgoingContext(ctx, callsignKey, callsign)
+	return metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, callsign)
 }
 
 // named is the callsign as an error tells it.

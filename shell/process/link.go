@@ -106,10 +106,10 @@ func checkPeer(conn *net.UnixConn, t *tree) error {
 		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err = errors.Join(cerr, err); err != nil {
-		return fmt.Errorf("cannot ask who listens: %w", err)
+		return fmt.Errorf("cannot ask who is at the other end: %w", err)
 	}
 	if int(peer.Pid) != t.root.Pid && !slices.Contains(t.pids(), int(peer.Pid)) {
-		return fmt.Errorf("process %d listens on the plugin's socket and is none of the plugin's", peer.Pid)
+		return fmt.Errorf("process %d is at the other end of the plugin's socket and is none of the plugin's", peer.Pid)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,6 +42,10 @@ type Host struct {
 	Engine  hibernate.Engine
 	Images  *hibernate.Store
 	Log     zerolog.Logger
+	// Serve serves the host to an instance's plugin, which alone can connect to l.
+	// The function that it returns closes l and every connection of it, and does
+	// not wait for running calls. When nil, plugins have no host socket.
+	Serve func(callsign string, l net.Listener) (stop func())
 }
 
 // Backend is one plugin program under one callsign.
@@ -69,6 +74,8 @@ type Backend struct {
 	image  *hibernate.Image // nil when there is none
 	info   *shellpb.InformationResponse
 	socket string
+
+	hostSocket *hostSocket // nil while the host is not served to the plugin
 }
 
 var (
@@ -129,10 +136,17 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 
 // Initialize hands the plugin its configuration, see shell.Backend.
 func (b *Backend) Initialize(ctx context.Context) error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if err := b.openHostSocket(t); err != nil {
+		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
+	}
 	answer, err := b.plugin.Initialize(ctx, &shellpb.InitializeRequest{
 		Callsign:      b.config.Callsign,
 		Configuration: b.config.ConfigurationJSON(),
-		Paths:         &shellpb.Paths{Persistent: b.persistentDir(), Volatile: b.volatileDir()},
+		Paths:         b.host.Paths(b.config),
+		HostSocket:    b.hostSocketPath(),
 	})
 	if err == nil && answer.GetError() != "" {
 		err = errors.New(answer.GetError())
@@ -164,6 +178,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 		return nil // it sleeps, and needs its directory when it wakes
 	}
 	if t == nil {
+		_ = b.closeHostSocket(ctx, 0) // nobody is left to hold it
 		return os.RemoveAll(b.runDir())
 	}
 	t.expectEnd()
@@ -179,6 +194,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 		t.terminate(grace)
 	}
 	err := t.end()
+	_ = b.closeHostSocket(ctx, partingLimit) // the plugin's ends went with it
 	return errors.Join(err, os.RemoveAll(b.runDir()))
 }
 

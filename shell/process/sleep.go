@@ -111,6 +111,9 @@ func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, generat
 	if err := b.connect(ctx, t, socket); err != nil {
 		return b.explain(err)
 	}
+	if err := b.openHostSocket(t); err != nil {
+		return err
+	}
 	if b.hasHooks() {
 		_, err := b.hooks.AfterRestore(ctx, &shellpb.AfterRestoreRequest{Generation: generation, Slept: durationpb.New(slept)})
 		if err != nil {
@@ -162,12 +165,15 @@ var _ hibernate.Tree = sleeper{}
 func (s sleeper) PID() int       { return s.t.root.Pid }
 func (s sleeper) Cgroup() string { return s.t.cgroup() }
 
-// Quiesce runs the plugin's hook and cuts the connection.
+// Quiesce runs the plugin's hook and cuts the connections, to it and from it.
 func (s sleeper) Quiesce(ctx context.Context) error {
 	if s.b.hasHooks() {
 		if _, err := s.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
 			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", s.b.explain(fromStatus(err)))
 		}
+	}
+	if err := s.b.closeHostSocket(ctx, partingLimit); err != nil {
+		return err
 	}
 	return s.b.disconnect(ctx)
 }

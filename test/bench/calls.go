@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"dormouse/plugins/client"
 	"dormouse/shell/shellpb"
 )
 
@@ -26,41 +27,48 @@ const callsPerRun = 1000
 
 // compareCalls calls one method of one plugin through the host, by websocket and
 // by HTTP, and directly by gRPC.
-func compareCalls(ctx context.Context, binary, plugins string, runs int) (ws, http row, err error) {
+func compareCalls(ctx context.Context, binary, plugins string, runs int) (ws, http, native row, err error) {
 	h, err := startHost(ctx, binary, plugins)
 	if err != nil {
-		return row{}, row{}, err
+		return row{}, row{}, row{}, err
 	}
 	defer func() { err = errors.Join(err, h.stop()) }()
 	byWebsocket, err := h.dialWebsocket(ctx)
 	if err != nil {
-		return row{}, row{}, err
+		return row{}, row{}, row{}, err
 	}
 	byGRPC, err := h.dialGRPC()
 	if err != nil {
-		return row{}, row{}, err
+		return row{}, row{}, row{}, err
 	}
-	var overWS, overHTTP, direct series
+	byCommunicator, hangUp, err := h.dialNative()
+	if err != nil {
+		return row{}, row{}, row{}, err
+	}
+	defer hangUp()
+	var overWS, overHTTP, forwarded, direct series
 	for run := range runs + 1 {
 		err := errors.Join(
 			timed(&overWS, func() error { return repeat(ctx, byWebsocket) }),
 			timed(&direct, func() error { return repeat(ctx, byGRPC) }),
+			timed(&forwarded, func() error { return repeat(ctx, byCommunicator) }),
 			timed(&overHTTP, func() error { return repeat(ctx, h.callHTTP) }),
 		)
 		if err != nil {
-			return row{}, row{}, err
+			return row{}, row{}, row{}, err
 		}
 		if run == 0 {
-			overWS, overHTTP, direct = nil, nil, nil // warm-up
+			overWS, overHTTP, forwarded, direct = nil, nil, nil, nil // warm-up
 		}
 	}
-	for _, s := range []series{overWS, overHTTP, direct} {
+	for _, s := range []series{overWS, overHTTP, forwarded, direct} {
 		for i := range s {
 			s[i] /= callsPerRun
 		}
 	}
 	return row{"call over websocket", overWS, "the same by gRPC", direct, 2},
-		row{"call over HTTP", overHTTP, "the same by gRPC", direct, 3}, nil
+		row{"call over HTTP", overHTTP, "the same by gRPC", direct, 3},
+		row{"call over communicator", forwarded, "the same by gRPC", direct, 2.2}, nil
 }
 
 func repeat(ctx context.Context, call func(context.Context) error) error {
@@ -161,6 +169,19 @@ func (h *host) dialGRPC() (func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
+	return echo(conn), nil
+}
+
+// dialNative calls the same service through the host.
+func (h *host) dialNative() (call func(context.Context) error, hangUp func(), err error) {
+	c, err := client.Dial(filepath.Join(h.dir, "run", "communicator"))
+	if err != nil {
+		return nil, nil, err
+	}
+	return echo(c.Conn("Echo")), func() { _ = c.Close() }, nil
+}
+
+func echo(conn grpc.ClientConnInterface) func(context.Context) error {
 	dispatcher := shellpb.NewDispatcherClient(conn)
 	return func(ctx context.Context) error {
 		answer, err := dispatcher.Invoke(ctx, &shellpb.InvokeRequest{Method: "echo", Params: []byte(`{"text":"hello"}`)})
@@ -168,7 +189,7 @@ func (h *host) dialGRPC() (func(context.Context) error, error) {
 			return err
 		}
 		return checkAnswer(answer.GetResult())
-	}, nil
+	}
 }
 
 func checkAnswer(answer []byte) error {

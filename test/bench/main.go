@@ -65,11 +65,11 @@ func run(runs int, bin string) error {
 	if err := errors.Join(err, s.close()); err != nil {
 		return err
 	}
-	ws, http, err := compareCalls(ctx, binary, filepath.Dir(counter), runs)
+	ws, http, native, err := compareCalls(ctx, binary, filepath.Dir(counter), runs)
 	if err != nil {
 		return err
 	}
-	report(append(rows, activation, ws, http))
+	report(append(rows, activation, ws, http, native))
 	return nil
 }
 

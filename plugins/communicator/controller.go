@@ -1,0 +1,106 @@
+package communicator
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"dormouse/plugins/controller/controllerpb"
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+)
+
+// controllerService is dormouse.controller.v1.Controller.
+type controllerService struct {
+	controllerpb.UnimplementedControllerServer
+	*endpoint
+}
+
+// done is the answer to all that has none.
+var done = &controllerpb.DoneResponse{}
+
+func (s controllerService) operate(ctx context.Context, callsign string, o shellpb.Operation, limit *durationpb.Duration) (*controllerpb.DoneResponse, error) {
+	sh, err := operable(s.find(callsign))
+	if err != nil {
+		return nil, err
+	}
+	return done, operate(ctx, sh, o, shell.Requested, limit)
+}
+
+func (s controllerService) Activate(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_ACTIVATE, nil)
+}
+
+func (s controllerService) Deactivate(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_DEACTIVATE, nil)
+}
+
+func (s controllerService) Unavailable(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_UNAVAILABLE, nil)
+}
+
+func (s controllerService) Suspend(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_SUSPEND, nil)
+}
+
+func (s controllerService) Resume(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_RESUME, nil)
+}
+
+func (s controllerService) Hibernate(ctx context.Context, r *controllerpb.HibernateRequest) (*controllerpb.DoneResponse, error) {
+	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_HIBERNATE, r.GetTimeout())
+}
+
+func (s controllerService) Clone(ctx context.Context, r *controllerpb.CloneRequest) (*controllerpb.DoneResponse, error) {
+	return done, refusal(s.Supervisor.Clone(ctx, r.GetCallsign(), r.GetNewCallsign()))
+}
+
+func (s controllerService) Destroy(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return done, refusal(s.Supervisor.Destroy(ctx, r.GetCallsign()))
+}
+
+func (s controllerService) Services(context.Context, *controllerpb.ServicesRequest) (*controllerpb.ServicesResponse, error) {
+	all := &controllerpb.ServicesResponse{}
+	for _, sh := range s.Supervisor.Shells() {
+		all.Services = append(all.Services, s.statusOf(sh))
+	}
+	return all, nil
+}
+
+func (s controllerService) Watch(_ *controllerpb.WatchRequest, to grpc.ServerStreamingServer[shellpb.StateChange]) error {
+	return s.watchStates(to.Context(), "", to.Send)
+}
+
+func (s controllerService) Subsystems(context.Context, *controllerpb.SubsystemsRequest) (*shellpb.SubsystemsResponse, error) {
+	return subsystemsOf(s.Supervisor.Subsystems()), nil
+}
+
+func (s controllerService) Configure(ctx context.Context, r *controllerpb.ConfigureRequest) (*controllerpb.DoneResponse, error) {
+	sh, err := operable(s.find(r.GetCallsign()))
+	if err != nil {
+		return nil, err
+	}
+	return done, refusal(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
+}
+
+func (s controllerService) Persist(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return done, refusal(s.Supervisor.Persist(ctx, r.GetCallsign()))
+}
+
+func (s controllerService) Restore(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return done, refusal(s.Supervisor.Restore(ctx, r.GetCallsign()))
+}
+
+func (s controllerService) Reload(ctx context.Context, _ *controllerpb.ReloadRequest) (*controllerpb.ReloadResponse, error) {
+	if s.Options.Reload == nil {
+		return nil, refusal(errors.ErrUnsupported)
+	}
+	changes, err := s.Options.Reload(ctx)
+	return &controllerpb.ReloadResponse{Changes: changes}, refusal(err)
+}
+
+func (s controllerService) Version(context.Context, *controllerpb.VersionRequest) (*controllerpb.VersionResponse, error) {
+	return &controllerpb.VersionResponse{Hash: s.Options.Version, Version: s.version()}, nil
+}

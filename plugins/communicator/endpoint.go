@@ -1,0 +1,58 @@
+package communicator
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc/metadata"
+
+	"dormouse/plugins/controller"
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+	"dormouse/supervisor"
+)
+
+// endpoint is one socket's side of the host.
+type endpoint struct {
+	*Communicator
+	// own is the callsign whose plugin alone can reach it, empty where native
+	// clients do.
+	own string
+}
+
+// callsign is the instance that a call is about, empty when it names none.
+func (e *endpoint) callsign(ctx context.Context) string {
+	if named := metadata.ValueFromIncomingContext(ctx, shellpb.CallsignKey); len(named) > 0 {
+		return named[0]
+	}
+	return ""
+}
+
+// target is the instance that a call of the host's own services is about.
+func (e *endpoint) target(ctx context.Context) (*shell.Shell, error) {
+	callsign := e.callsign(ctx)
+	if callsign == "" {
+		callsign = e.own
+	}
+	if callsign == "" {
+		return nil, errNoCallsign
+	}
+	return e.find(callsign)
+}
+
+func (e *endpoint) find(callsign string) (*shell.Shell, error) {
+	sh, ok := e.Supervisor.Shell(callsign)
+	if !ok {
+		return nil, refusal(fmt.Errorf("%w: %q", supervisor.ErrUnknown, callsign))
+	}
+	return sh, nil
+}
+
+// operable is target for what changes its state: the host itself can't be asked
+// to.
+func operable(sh *shell.Shell, err error) (*shell.Shell, error) {
+	if err == nil && sh.Callsign() == controller.Callsign {
+		return nil, errHostItself
+	}
+	return sh, err
+}

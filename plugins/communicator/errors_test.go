@@ -1,0 +1,49 @@
+package communicator
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+	"dormouse/supervisor"
+)
+
+func TestRefusal(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		code   codes.Code
+		number int32
+	}{
+		{nil, codes.OK, 0},
+		{errors.New("whatever"), codes.Unknown, 1},
+		{shell.ErrUnavailable, codes.Unavailable, 2},
+		{shell.ErrNoStateControl, codes.FailedPrecondition, 2},
+		{fmt.Errorf("cannot hibernate: %w", shell.ErrIllegalState), codes.FailedPrecondition, 5},
+		{shell.ErrInitialization, codes.Internal, 6},
+		{shell.ErrTimedOut, codes.DeadlineExceeded, 11},
+		{shell.ErrInProgress, codes.Aborted, 12},
+		{shell.ErrBusy, codes.ResourceExhausted, 12},
+		{shell.ErrExited, codes.Unavailable, 20},
+		{supervisor.ErrUnknown, codes.NotFound, 22},
+		{supervisor.ErrNotControlled, codes.PermissionDenied, 24},
+		{supervisor.ErrExists, codes.AlreadyExists, 29},
+		{supervisor.ErrNotAnObject, codes.InvalidArgument, 30},
+		{shell.ErrNotSupported, codes.Unimplemented, 44},
+		{shell.ErrHibernated, codes.FailedPrecondition, 46},
+		{fmt.Errorf("cannot wake: %w", status.Error(codes.DataLoss, "its own")), codes.Unknown, 1},
+	} {
+		err := refusal(test.err)
+		if status.Code(err) != test.code || shellpb.Detail(err).GetCode() != test.number {
+			t.Errorf("%v: got %v with %v", test.err, err, shellpb.Detail(err))
+		}
+	}
+	own := status.Error(codes.DataLoss, "its own")
+	if got := refusalOfCall(own); status.Code(got) != codes.DataLoss {
+		t.Errorf("what the plugin answered: %v", got)
+	}
+}

@@ -1,0 +1,58 @@
+package communicator
+
+import (
+	"errors"
+	"net"
+	"testing"
+
+	"github.com/rs/zerolog"
+)
+
+func TestGate(t *testing.T) {
+	refuse := errors.New("no member")
+	g := newGate(2, zerolog.Nop(), nil)
+	enter := func() (net.Conn, net.Conn, error) {
+		near, far := net.Pipe()
+		t.Cleanup(func() { _ = far.Close() })
+		conn, _, err := g.ServerHandshake(near)
+		return conn, far, err
+	}
+	first, _, err := enter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := enter(); err != nil {
+		t.Fatal(err)
+	}
+	_, far, err := enter()
+	if err == nil || err.Error() != "there are 2 connections already" {
+		t.Errorf("a third: %v", err)
+	}
+	if _, err := far.Read(make([]byte, 1)); err == nil {
+		t.Error("it was not closed")
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	_, far, err = enter()
+	if err != nil {
+		t.Errorf("after one has left: %v", err)
+	}
+	g.shut()
+	if _, err := far.Read(make([]byte, 1)); err == nil {
+		t.Error("it was not cut")
+	}
+	if _, _, err := enter(); err == nil {
+		t.Error("one came in that was shut")
+	}
+
+	strict := newGate(2, zerolog.Nop(), func(identity) error { return refuse })
+	near, other := net.Pipe()
+	defer other.Close()
+	if _, _, err := strict.ServerHandshake(near); err == nil {
+		t.Error("what is no socket came in")
+	}
+}

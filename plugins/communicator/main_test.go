@@ -1,0 +1,12 @@
+package communicator
+
+import (
+	"os"
+	"testing"
+
+	"dormouse/internal/leaktest"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(leaktest.Run(m, "google.golang.org/grpc/"))
+}

@@ -1,0 +1,115 @@
+package communicator
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// LongestPath is how many bytes Linux allows for the path of a unix socket.
+const LongestPath = 107
+
+// Group is the one whose members may be native clients besides root and the
+// host's own user. The zero Group has none.
+type Group struct {
+	name  string
+	id    int
+	named bool
+}
+
+// LookupGroup finds a group by its name; the empty name is the zero Group's.
+func LookupGroup(name string) (Group, error) {
+	if name == "" {
+		return Group{}, nil
+	}
+	found, err := user.LookupGroup(name)
+	if err != nil {
+		return Group{}, fmt.Errorf("cannot let the communicator-group in: there is no group %q; add it with groupadd, or name another", name)
+	}
+	id, err := strconv.Atoi(found.Gid)
+	if err != nil {
+		return Group{}, fmt.Errorf("cannot use group %s: %w", name, err)
+	}
+	return Group{name: name, id: id, named: true}, nil
+}
+
+// Listen makes the socket of native clients at path. What a host that died left
+// there it replaces.
+func Listen(path string, group Group) (net.Listener, error) {
+	if len(path) > LongestPath {
+		return nil, fmt.Errorf("cannot listen on %s: the path has %d bytes, a socket's may have %d; set communicator to a shorter one",
+			path, len(path), LongestPath)
+	}
+	if err := clear(path); err != nil {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for native clients: %w", err)
+	}
+	if err := group.admit(path); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// clear removes a socket on which nobody listens any more.
+func clear(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot listen for native clients: %w", err)
+	case info.Mode()&os.ModeSocket == 0:
+		return fmt.Errorf("cannot listen on %s: it is no socket; remove it, or set communicator to another path", path)
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close() // it only asked
+		return fmt.Errorf("cannot listen on %s: another program does; end it, or set communicator to another path", path)
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("cannot listen on %s: something is there: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("cannot replace the socket of an earlier host: %w", err)
+	}
+	return nil
+}
+
+// admit gives the group the right to connect, and to reach the socket.
+func (g Group) admit(path string) error {
+	if !g.named {
+		return os.Chmod(path, 0o600)
+	}
+	err := os.Chown(path, -1, g.id)
+	if err == nil {
+		err = os.Chmod(path, 0o660)
+	}
+	if err == nil {
+		err = g.reach(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot let group %s use the communicator: %w", g.name, err)
+	}
+	return nil
+}
+
+// reach makes the host's own directory passable for the group, though no more.
+func (g Group) reach(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode()&0o001 != 0 {
+		return err
+	}
+	if err := os.Chown(dir, -1, g.id); err != nil {
+		return err
+	}
+	return os.Chmod(dir, info.Mode().Perm()&^0o070|0o010)
+}

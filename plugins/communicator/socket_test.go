@@ -1,0 +1,144 @@
+package communicator
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dc") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestListen(t *testing.T) {
+	dir := shortDir(t)
+	path := filepath.Join(dir, "communicator")
+	first, err := Listen(path, Group{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("its rights are %v, %v", info.Mode(), err)
+	}
+	if _, err := Listen(path, Group{}); err == nil || !strings.Contains(err.Error(), "another program does") {
+		t.Errorf("a socket in use: %v", err)
+	}
+	// As a host that was killed leaves it.
+	first.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // Listen makes no other
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Listen(path, Group{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path, Group{}); err == nil || !strings.Contains(err.Error(), "it is no socket") {
+		t.Errorf("a file in the way: %v", err)
+	}
+	long := filepath.Join(dir, strings.Repeat("x", LongestPath-len(dir)))
+	if _, err := Listen(long, Group{}); err == nil || !strings.Contains(err.Error(), "set communicator to a shorter one") {
+		t.Errorf("a long path: %v", err)
+	}
+}
+
+func TestGroup(t *testing.T) {
+	if _, err := LookupGroup("no-such-group"); err == nil || !strings.Contains(err.Error(), "groupadd") {
+		t.Errorf("got %v", err)
+	}
+	own, err := user.LookupGroupId("0")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("only root can give a socket to a group")
+	}
+	group, err := LookupGroup(own.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := shortDir(t)
+	path := filepath.Join(dir, "communicator")
+	l, err := Listen(path, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, want := range map[string]os.FileMode{path: 0o660, dir: 0o710} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != want || info.Sys().(*syscall.Stat_t).Gid != 0 { //nolint:errcheck // it is that on Linux
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+func TestWhoMayConnect(t *testing.T) {
+	group := Group{name: "tv", id: 44, named: true}
+	us := os.Geteuid()
+	for _, test := range []struct {
+		name  string
+		group Group
+		who   identity
+		may   bool
+	}{
+		{"root", Group{}, identity{uid: 0}, true},
+		{"the host's user", Group{}, identity{uid: us}, true},
+		{"somebody", Group{}, identity{uid: us + 1000, gid: 44}, false},
+		{"a member", group, identity{uid: us + 1000, gid: 44}, true},
+		{"a member besides", group, identity{uid: us + 1000, gid: 7, groups: []uint32{9, 44}}, true},
+		{"no member", group, identity{uid: us + 1000, gid: 7, groups: []uint32{9}}, false},
+	} {
+		if err := test.group.check(test.who); (err == nil) != test.may {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// The kernel tells who connected, with as many groups as there are.
+func TestIdentify(t *testing.T) {
+	path := filepath.Join(shortDir(t), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	who, err := identify(conn)
+	if err != nil || who.pid != os.Getpid() || who.uid != os.Getuid() || who.gid != os.Getgid() {
+		t.Errorf("got %+v, %v", who, err)
+	}
+	groups, err := os.Getgroups()
+	if err != nil || len(groups) != len(who.groups) {
+		t.Errorf("groups: %v, got %v, %v", groups, who.groups, err)
+	}
+}

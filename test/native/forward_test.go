@@ -1,0 +1,239 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"dormouse/plugins/communicator"
+	"dormouse/shell/shellpb"
+	"dormouse/test/streams"
+)
+
+// A call comes out as it would without a host between.
+func TestForwardEveryKind(t *testing.T) {
+	h := startHost(t)
+	c := streams.NewStreamsClient(h.client.Conn("Streams"))
+	ctx := metadata.AppendToOutgoingContext(h.limited(), "x-ask", "one", "x-ask", "two")
+
+	t.Run("unary", func(t *testing.T) {
+		var header, trailer metadata.MD
+		answer, err := c.Echo(ctx, &streams.Text{Text: "hello"}, grpc.Header(&header), grpc.Trailer(&trailer))
+		if err != nil || answer.GetText() != "hello" {
+			t.Errorf("got %v, %v", answer, err)
+		}
+		if diff := cmp.Diff([]string{"one", "two"}, header.Get("x-answer")); diff != "" {
+			t.Errorf("header (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"one", "two"}, trailer.Get("x-end")); diff != "" {
+			t.Errorf("trailer (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("status with details", func(t *testing.T) {
+		in := &streams.Text{Text: "no", Status: int32(codes.DataLoss)}
+		var trailer metadata.MD
+		_, err := c.Echo(ctx, in, grpc.Trailer(&trailer))
+		s := status.Convert(err)
+		if s.Code() != codes.DataLoss || s.Message() != "as asked: no" || len(s.Details()) != 1 || !proto.Equal(s.Details()[0].(proto.Message), in) { //nolint:errcheck // a detail is a message
+			t.Errorf("got %v with %v", s, s.Details())
+		}
+		if got := trailer.Get("x-end"); len(got) != 2 {
+			t.Errorf("the trailer has %v", got)
+		}
+	})
+	t.Run("client stream", func(t *testing.T) {
+		stream, err := c.Join(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"a", "", "c"} {
+			if err := stream.Send(&streams.Text{Text: text}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if answer, err := stream.CloseAndRecv(); err != nil || answer.GetText() != "ac" {
+			t.Errorf("got %v, %v", answer, err)
+		}
+	})
+	t.Run("client stream that the plugin ends", func(t *testing.T) {
+		stream, err := c.Join(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&streams.Text{Status: int32(codes.OutOfRange)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.RecvMsg(&streams.Text{}); status.Code(err) != codes.OutOfRange {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("server stream", func(t *testing.T) {
+		stream, err := c.Split(ctx, &streams.Text{Text: "abc"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rest(t, stream); got != "a b c" {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("both", func(t *testing.T) {
+		stream, err := c.Chat(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"a", "b"} { // each answer before the next question
+			if err := stream.Send(&streams.Text{Text: text}); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := stream.Recv(); err != nil || got.GetText() != text {
+				t.Fatalf("got %v, %v", got, err)
+			}
+		}
+		if err := stream.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		if got := rest(t, stream); got != "bye" {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("large", func(t *testing.T) {
+		large := &streams.Text{Text: strings.Repeat("x", shellpb.MaxMessage-16)}
+		if answer, err := c.Echo(ctx, large); err != nil || answer.GetText() != large.GetText() {
+			t.Errorf("got %d bytes, %v", len(answer.GetText()), err)
+		}
+		large.Text += strings.Repeat("x", 16)
+		big := streams.NewStreamsClient(dial(t, h.socket()))
+		_, err := big.Echo(metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, "Streams"), large)
+		if status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("too large a message: %v", err)
+		}
+	})
+}
+
+func rest(t *testing.T, stream grpc.ServerStreamingClient[streams.Text]) string {
+	t.Helper()
+	var texts []string
+	for {
+		in, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return strings.Join(texts, " ")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, in.GetText())
+	}
+}
+
+func TestForwardDeadlineAndCancellation(t *testing.T) {
+	h := startHost(t)
+	c := streams.NewStreamsClient(h.client.Conn("Streams"))
+	limited, cancel := context.WithTimeout(h.limited(), 20*time.Second)
+	defer cancel()
+	n, err := c.Gone(limited, &streams.Text{})
+	if err != nil || n.GetRemaining() > 20_000 || n.GetRemaining() < 1_000 {
+		t.Errorf("the plugin sees %v, %v", n, err)
+	}
+
+	ctx, cancel := context.WithCancel(h.limited())
+	stream, err := c.Hang(ctx, &streams.Text{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := stream.Header() // which come before any message
+	if err != nil || header.Get("x-hangs") == nil {
+		t.Fatalf("got %v, %v", header, err)
+	}
+	held := communicator.Proxy{Interface: "dormouse.test.streams.v1.Streams", Name: "Streams", Count: 1}
+	proxies := h.served.Proxies()
+	if len(proxies) != 1 || !strings.HasPrefix(proxies[0].Origin, "pid ") {
+		t.Fatalf("held is %+v", proxies)
+	}
+	held.Origin = proxies[0].Origin
+	if diff := cmp.Diff([]communicator.Proxy{held}, proxies); diff != "" {
+		t.Errorf("held (-want +got):\n%s", diff)
+	}
+	cancel()
+	if _, err := stream.Recv(); status.Code(err) != codes.Canceled {
+		t.Errorf("got %v", err)
+	}
+	h.eventually("the plugin notices", func() bool {
+		n, err := c.Gone(h.limited(), &streams.Text{})
+		return err == nil && n.GetNumber() == 1
+	})
+
+	short, cancel := context.WithTimeout(h.limited(), 50*time.Millisecond)
+	defer cancel()
+	stream, err = c.Hang(short, &streams.Text{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("got %v", err)
+	}
+	h.eventually("the plugin notices", func() bool {
+		n, err := c.Gone(h.limited(), &streams.Text{})
+		return err == nil && n.GetNumber() == 2
+	})
+	h.eventually("nothing is held", func() bool { return len(h.served.Proxies()) == 0 })
+}
+
+func TestForwardRefusals(t *testing.T) {
+	h := startHost(t)
+	plain := dial(t, h.socket())
+	about := func(callsign string) context.Context {
+		return metadata.AppendToOutgoingContext(h.limited(), shellpb.CallsignKey, callsign)
+	}
+	const echo = "/dormouse.test.streams.v1.Streams/Echo"
+	for _, test := range []struct {
+		name   string
+		ctx    context.Context
+		method string
+		code   codes.Code
+		number int32
+	}{
+		{"no callsign", h.limited(), echo, codes.InvalidArgument, 30},
+		{"unknown callsign", about("Nobody"), echo, codes.NotFound, 22},
+		{"not active", about("Other"), echo, codes.Unavailable, 2},
+		{"the plugin's end", about("Streams"), shellpb.Plugin_Deinitialize_FullMethodName, codes.PermissionDenied, 24},
+		{"its hooks", about("Streams"), shellpb.Hooks_BeforeCheckpoint_FullMethodName, codes.PermissionDenied, 24},
+		{"the host's stream", about("Streams"), shellpb.Dispatcher_Events_FullMethodName, codes.PermissionDenied, 24},
+		{"go-plugin's own", about("Streams"), "/plugin.GRPCController/Shutdown", codes.PermissionDenied, 24},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := plain.Invoke(test.ctx, test.method, &streams.Text{}, &streams.Text{})
+			if status.Code(err) != test.code || shellpb.Detail(err).GetCode() != test.number {
+				t.Errorf("got %v with %v", err, shellpb.Detail(err))
+			}
+		})
+	}
+	err := plain.Invoke(about("Streams"), "/no.such.Service/Do", &streams.Text{}, &streams.Text{})
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("a service that the plugin has not: %v", err)
+	}
+}
+
+// eventually waits until something that nobody announces has come true.
+func (h *host) eventually(what string, is func() bool) {
+	h.t.Helper()
+	late := time.After(patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-late:
+			h.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
