@@ -13,14 +13,17 @@
 //		}
 //	}
 //
-// What the package promises of a host it takes from the host's own code; it
-// knows nothing of configuration files, other plugins or the network.
+// The plugin finds a host behind Instance.Host, too: in it are the instance and
+// those that Options.Beside names. What the package promises of a host it takes
+// from the host's own code; it knows nothing of configuration files or the
+// network.
 package sdktest
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,11 +36,13 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/internal/native"
+	"dormouse/plugins/communicator"
 	"dormouse/plugins/sdk"
 	"dormouse/shell"
 	"dormouse/shell/process"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
+	"dormouse/supervisor"
 )
 
 // RequireCRIU is the environment variable that, set to 1, makes a test fail
@@ -79,6 +84,9 @@ type Options struct {
 	// Callsign is "Test" if empty.
 	Callsign      string
 	Configuration map[string]any
+	// Beside are the callsigns of more instances of the same plugin, which it can
+	// watch, operate and call. They are activated before it.
+	Beside []string
 	// Environment is what the plugin gets besides PATH and the like.
 	Environment map[string]string
 }
@@ -88,6 +96,7 @@ type Options struct {
 // the test's goroutine, save for Call and State.
 type Harness struct {
 	t     testing.TB
+	host  *supervisor.Supervisor
 	shell *shell.Shell
 	seen  *observer
 }
@@ -134,21 +143,28 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	config.Environment = o.Environment
 	config.Configuration = o.Configuration
 
-	h := &Harness{t: tb, seen: &observer{more: make(chan struct{})}}
-	host := newHost(tb)
-	h.shell = shell.New(shell.Options{
-		Config:           config,
-		HibernateTimeout: patience,
-		Log:              host.Log,
-		Observer:         h.seen,
-		Backend:          func(s shell.Sink) shell.Backend { return process.New(host, config, s) },
-	})
+	plugins := []configs.Plugin{config}
+	for _, callsign := range o.Beside {
+		another := config
+		another.Callsign = callsign
+		plugins = append(plugins, another)
+	}
+	h := &Harness{t: tb, seen: &observer{callsign: config.Callsign, more: make(chan struct{})}}
+	h.host = newHost(tb, plugins)
+	tb.Cleanup(h.host.Listen(h.seen))
 	tb.Cleanup(h.end)
-	return h, h.shell.Activate(context.WithoutCancel(tb.Context()), shell.Requested)
+	ctx := context.WithoutCancel(tb.Context())
+	for _, callsign := range append(o.Beside, config.Callsign) {
+		h.shell, _ = h.host.Shell(callsign)
+		if err := h.shell.Activate(ctx, shell.Requested); err != nil {
+			return h, fmt.Errorf("%s: %w", callsign, err)
+		}
+	}
+	return h, nil
 }
 
-// newHost returns what a host has, for one test.
-func newHost(tb testing.TB) process.Host {
+// newHost returns a host for one test, all but its front.
+func newHost(tb testing.TB, plugins []configs.Plugin) *supervisor.Supervisor {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "sdktest") //nolint:usetesting // the name of tb.TempDir may be too long for a socket in it
 	if err != nil {
@@ -178,11 +194,27 @@ func newHost(tb testing.TB) process.Host {
 			}
 		})
 	}
-	return process.Host{
+	var served *communicator.Communicator
+	backends := process.Host{
 		RunDir: filepath.Join(dir, "run"), StateDir: dir, Pidone: pidone,
 		Cgroups: cgroups, Engine: engine, Images: images,
-		Log: zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}),
+		Log:   zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}),
+		Serve: func(callsign string, l net.Listener) (stop func()) { return served.ServeInstance(callsign, l) },
 	}
+	host := supervisor.New(supervisor.Options{
+		Plugins:          plugins,
+		HibernateTimeout: patience,
+		Log:              backends.Log,
+		Backend:          func(c configs.Plugin, s shell.Sink) shell.Backend { return process.New(backends, c, s) },
+	})
+	served = communicator.New(communicator.Options{Supervisor: host, Log: backends.Log, Version: "sdktest", Paths: backends.Paths}, communicator.Group{})
+	tb.Cleanup(func() {
+		if err := served.Close(context.Background()); err != nil {
+			tb.Errorf("cannot close the plugins' host: %v", err)
+		}
+		served.Wait()
+	})
+	return host
 }
 
 // end leaves nothing running. An image goes with the host's directory.
@@ -193,7 +225,7 @@ func (h *Harness) end() {
 			h.t.Errorf("cannot deactivate the plugin: %v", err)
 		}
 	}
-	h.shell.Close()
+	h.host.Stop(context.Background())
 }
 
 // Call runs one of the plugin's methods as a JSON-RPC client would. Params may
