@@ -121,3 +121,18 @@ func TestVerifyKeeps(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The advice for each step leads to a chapter that exists.
+func TestVerifyAdvice(t *testing.T) {
+	text, err := os.ReadFile("../../docs/plugins.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range order {
+		_, place, ok := strings.Cut(mends[step], "(docs/plugins.md, ")
+		chapter := "# " + strings.TrimSuffix(place, ")") + "\n"
+		if mends[step] == "" || ok && !strings.Contains(string(text), chapter) {
+			t.Errorf("%s: %q leads nowhere", step, mends[step])
+		}
+	}
+}

@@ -27,6 +27,14 @@ var holdings = map[string]func() (int, error){
 	"a socket of protocol MPTCP": func() (int, error) {
 		return listening(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP))
 	},
+	"anon_inode:[userfaultfd]": func() (int, error) {
+		fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(fd), nil
+	},
+	"the device /dev/kvm":  func() (int, error) { return unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0) },
 	"the device /dev/fuse": func() (int, error) { return unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0) },
 	"/proc/":               func() (int, error) { return unix.Open("/proc/self/status", unix.O_RDONLY|unix.O_CLOEXEC, 0) },
 
