@@ -19,17 +19,12 @@ var anonymous = []struct{ target, mend string }{
 	{"anon_inode:[io_uring]", "the program must do without io_uring (libuv: UV_USE_IO_URING=0)"},
 	{"anon_inode:[perf_event]", "the program must close its performance counters first"},
 	{"anon_inode:[userfaultfd]", "the program must do without userfaultfd"},
-	{"anon_inode:bpf-prog", "the program must close its BPF programs first"},
-	{"anon_inode:bpf_link", "the program must close its BPF links first"},
-	{"anon_inode:kvm-", "the program must end its virtual machines first"},
 }
 
 // protocols are kinds of sockets that CRIU has no image of.
 var protocols = map[string]string{
 	"MPTCP":    "the program must ask for plain TCP (Go: GODEBUG=multipathtcp=0)",
-	"SCTP":     "the program must close it in BeforeCheckpoint",
 	"AF_VSOCK": "the program must close it in BeforeCheckpoint",
-	"ALG":      "the program must close it in BeforeCheckpoint",
 }
 
 // Obstacles names what the processes have open that CRIU is sure to refuse, or

@@ -34,9 +34,10 @@ var holdings = map[string]func() (int, error){
 		}
 		return int(fd), nil
 	},
-	"the device /dev/kvm":  func() (int, error) { return unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0) },
-	"the device /dev/fuse": func() (int, error) { return unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0) },
-	"/proc/":               func() (int, error) { return unix.Open("/proc/self/status", unix.O_RDONLY|unix.O_CLOEXEC, 0) },
+	"a socket of protocol AF_VSOCK": func() (int, error) { return unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) },
+	"the device /dev/kvm":           func() (int, error) { return unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0) },
+	"the device /dev/fuse":          func() (int, error) { return unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0) },
+	"/proc/":                        func() (int, error) { return unix.Open("/proc/self/status", unix.O_RDONLY|unix.O_CLOEXEC, 0) },
 
 	"ok null":    func() (int, error) { return unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0) },
 	"ok proc":    func() (int, error) { return unix.Open("/proc/meminfo", unix.O_RDONLY|unix.O_CLOEXEC, 0) },
