@@ -240,11 +240,11 @@ func (v *verification) sleep(ctx context.Context, o verifyOptions, host *private
 			skip = "not possible here: " + oneLine(err.Error())
 		}
 	}
-	clear := v.try(stepPreflight, skip, func() (string, error) {
+	possible := v.try(stepPreflight, skip, func() (string, error) {
 		v.note()
 		return "", hibernate.Preflight(host.engine, host.Images.Slot(verifyCallsign), v.shell.Status().Facts.PID)
 	})
-	if skip == "" && !clear {
+	if skip == "" && !possible {
 		skip = "the preflight failed"
 	}
 	slept := v.try(stepCheckpoint, skip, func() (string, error) {
@@ -282,8 +282,11 @@ func (v *verification) suspend(ctx context.Context) error {
 		return err
 	}
 	control := v.shell.Status().Information.StateControl
-	if err := control.Request(ctx, statecontrol.Suspend); !errors.Is(err, statecontrol.ErrIllegalState) {
-		return fmt.Errorf("asked to suspend a second time, it answered %v", err)
+	switch err := control.Request(ctx, statecontrol.Suspend); {
+	case err == nil:
+		return errors.New("asked to suspend a second time, it did not refuse")
+	case !errors.Is(err, statecontrol.ErrIllegalState):
+		return fmt.Errorf("asked to suspend a second time, it refused with another error: %w", err)
 	}
 	state, err := control.State(ctx)
 	if err == nil && state != statecontrol.Suspended {

@@ -78,7 +78,7 @@ func (h *fakeHost) serve(t *testing.T) (stop func()) {
 
 func (h *fakeHost) ask(ctx context.Context, r any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	h.mu.Lock()
-	h.seen = append(h.seen, question{filepath.Base(info.FullMethod), callsignOf(ctx), r.(proto.Message)})
+	h.seen = append(h.seen, question{filepath.Base(info.FullMethod), callsignOf(ctx), r.(proto.Message)}) //nolint:errcheck // gRPC hands nothing else over
 	h.mu.Unlock()
 	if h.refuse != nil {
 		return nil, h.refuse

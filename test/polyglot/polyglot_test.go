@@ -66,6 +66,7 @@ type counted struct {
 
 func TestCalls(t *testing.T) {
 	each(t, func(t *testing.T, program string) {
+		t.Helper()
 		h := sdktest.Start(t, sdktest.Options{Executable: program, Configuration: map[string]any{"start": 41}})
 		for _, params := range []string{`{"a":[1,2.5,"é"]}`, `[]`, `"text"`, `null`} {
 			var answer any
@@ -97,6 +98,7 @@ func TestCalls(t *testing.T) {
 
 func TestRefusesConfiguration(t *testing.T) {
 	each(t, func(t *testing.T, program string) {
+		t.Helper()
 		err := sdktest.Refused(t, sdktest.Options{Executable: program, Configuration: map[string]any{"start": "x"}})
 		if !errors.Is(err, shell.ErrInitialization) || !strings.Contains(err.Error(), "start must be a whole number") {
 			t.Errorf("got %v", err)
@@ -106,6 +108,7 @@ func TestRefusesConfiguration(t *testing.T) {
 
 func TestSleeps(t *testing.T) {
 	each(t, func(t *testing.T, program string) {
+		t.Helper()
 		h := sdktest.Start(t, sdktest.Options{Executable: program})
 		const sleeps = 3
 		for sleep := 1; sleep <= sleeps; sleep++ {
@@ -155,6 +158,7 @@ func TestVerify(t *testing.T) {
 		t.Fatalf("cannot build dormouse: %v\n%s", err, out)
 	}
 	each(t, func(t *testing.T, program string) {
+		t.Helper()
 		verify := exec.CommandContext(t.Context(), dormouse, "plugin", "verify", "--method", "echo", "--params", "[1]", program)
 		out, err := verify.CombinedOutput()
 		if err != nil || strings.Contains(string(out), "failed") {
@@ -166,6 +170,7 @@ func TestVerify(t *testing.T) {
 // TestEndsBySignal makes sure that SIGTERM ends the program in order.
 func TestEndsBySignal(t *testing.T) {
 	each(t, func(t *testing.T, program string) {
+		t.Helper()
 		dir := t.TempDir()
 		cmd := exec.CommandContext(t.Context(), program)
 		cmd.Env = append(os.Environ(), shellpb.CookieKey+"="+shellpb.CookieValue, "PLUGIN_PROTOCOL_VERSIONS=1", "PLUGIN_UNIX_SOCKET_DIR="+dir)
@@ -191,6 +196,7 @@ func TestEndsBySignal(t *testing.T) {
 
 func TestByHand(t *testing.T) {
 	each(t, func(t *testing.T, program string) {
+		t.Helper()
 		out, err := exec.CommandContext(t.Context(), program).CombinedOutput()
 		if _, ended := errors.AsType[*exec.ExitError](err); !ended || !strings.Contains(string(out), "not by hand") {
 			t.Errorf("got %v and %q", err, out)
