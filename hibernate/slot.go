@@ -133,6 +133,9 @@ func (s *Slot) Refuse() error {
 	return err
 }
 
+// Remove deletes all that is kept of an instance that is gone for good.
+func (s *Slot) Remove() error { return os.RemoveAll(s.dir) }
+
 // Written returns how many bytes the image that is being written has so far.
 func (s *Slot) Written() int64 {
 	files, _ := filepath.Glob(s.path(draftPrefix+"*", "*"))

@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -42,7 +43,8 @@ type Backend interface {
 // it.
 type Prober interface {
 	// Probe starts the program if it must, asks it and ends it again. It is called
-	// only while nothing runs.
+	// before every activation and only while nothing runs; a program that is the
+	// same as before is not started again. The error wraps ErrInstantiation.
 	Probe(ctx context.Context) (Information, error)
 }
 
@@ -64,6 +66,13 @@ type Witness interface {
 type Evidence struct {
 	// Exit says how the process ended, empty while it runs.
 	Exit string
+	// PID is the program's as the host sees or saw it, 0 when there was none;
+	// Begun is when its process was started or woken.
+	PID   int
+	Begun time.Time
+	// Core is the file that the process left of its memory, empty when none can be
+	// told.
+	Core string
 	// Log holds the last lines that the plugin wrote, oldest first.
 	Log []string
 	// Files are texts by name, such as what /proc/<pid>/status said.
@@ -88,7 +97,8 @@ type Hibernator interface {
 // may be called from any goroutine and don't block for long.
 type Sink interface {
 	// Exited must be called once when a plugin ends that nobody asked to end,
-	// never after the Stop that cleared it away has returned.
+	// never after the Stop that cleared it away has returned. The error wraps
+	// ErrMemoryExceeded if that is why.
 	Exited(err error)
 	// Notify passes an event of the plugin on.
 	Notify(n Notification)
@@ -140,6 +150,9 @@ type Notification struct {
 type Facts struct {
 	// PID of the plugin's program as the host sees it, 0 when there is none.
 	PID int
+	// Root is the process of the host's below which the program and all that it
+	// started run, 0 when there is none.
+	Root int
 	// Memory is the proportional set size of the whole tree in bytes.
 	Memory int64
 }

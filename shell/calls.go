@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"dormouse/configs"
@@ -37,7 +36,7 @@ func (s *Shell) Exists(ctx context.Context, method string) (bool, error) {
 }
 
 func (s *Shell) call(ctx context.Context, deliver func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.CallTimeout))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
 	defer cancel()
 	end, err := s.admit(ctx)
 	if err != nil {
@@ -52,9 +51,9 @@ func (s *Shell) call(ctx context.Context, deliver func(context.Context) error) e
 	case err == nil || answered:
 		return err
 	case end.Err() != nil:
-		return fmt.Errorf("%w: it was ended while the call ran", ErrUnavailable)
+		return errEnded
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, s.config.CallTimeout)
+		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, s.Config().CallTimeout)
 	}
 	return err
 }
@@ -71,7 +70,7 @@ func (s *Shell) admit(ctx context.Context) (context.Context, error) {
 	}()
 	for {
 		end, state := s.board()
-		wakes := s.config.OnCall == configs.OnCallWake
+		wakes := s.Config().OnCall == configs.OnCallWake
 		switch {
 		case end != nil:
 			return end, nil
@@ -133,69 +132,4 @@ func (s *Shell) awaken(ctx context.Context) error {
 		return fmt.Errorf("cannot wake the instance for the call: %w", err)
 	}
 	return nil
-}
-
-// flight counts the calls that are on their way through a plugin.
-type flight struct {
-	mu     sync.Mutex
-	calls  int
-	empty  chan struct{} // closed when calls reaches 0, while someone drains
-	end    context.Context
-	cancel context.CancelFunc
-}
-
-// open begins a new flight: calls that enter are told by its context when to
-// give up.
-func (f *flight) open() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.end, f.cancel = context.WithCancel(context.Background())
-}
-
-func (f *flight) enter() context.Context {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls++
-	return f.end
-}
-
-func (f *flight) leave() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls--
-	if f.calls == 0 && f.empty != nil {
-		close(f.empty)
-		f.empty = nil
-	}
-}
-
-// drain returns when no call is running. The caller sees to it that none
-// enters.
-func (f *flight) drain(ctx context.Context) error {
-	f.mu.Lock()
-	if f.calls == 0 {
-		f.mu.Unlock()
-		return nil
-	}
-	if f.empty == nil {
-		f.empty = make(chan struct{})
-	}
-	empty, calls := f.empty, f.calls
-	f.mu.Unlock()
-	select {
-	case <-empty:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%d running calls did not end: %w", calls, ctx.Err())
-	}
-}
-
-// close gives the running calls up.
-func (f *flight) close() {
-	f.mu.Lock()
-	cancel := f.cancel
-	f.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
 }

@@ -35,6 +35,10 @@ func (r *rig) bring(state State) (finish func()) {
 	case Deactivated:
 	case Unavailable:
 		r.must(r.MakeUnavailable(r.Context(), Requested))
+	case Precondition:
+		r.wait(Requested)
+	case Destroyed:
+		r.must(r.Destroy(r.Context(), Requested))
 	case Activation:
 		finish = hold(launch, r.up)
 	case Activated:
@@ -74,6 +78,8 @@ func TestAdmission(t *testing.T) {
 		{Hibernating, ErrHibernated, nil, true},
 		{Hibernated, ErrHibernated, nil, false},
 		{Waking, ErrUnavailable, nil, true},
+		{Precondition, ErrUnavailable, ErrUnavailable, false},
+		{Destroyed, ErrUnavailable, ErrUnavailable, false},
 	} {
 		for _, policy := range []configs.OnCall{configs.OnCallReject, configs.OnCallWake} {
 			t.Run(fmt.Sprintf("%s, %s", test.state, policy), func(t *testing.T) {

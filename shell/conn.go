@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 )
 
 // Conn is a connection to the plugin's gRPC services on which every call meets
 // what Invoke meets: it is refused, held or delivered as the instance's state
-// says. Unary calls are bounded by the call timeout; streams are not, and are
-// given up when the instance is hibernated or ends. It is nil for a backend that
+// says. Unary calls are bounded by the call timeout; streams are not, and end
+// with ErrHibernated when the instance is hibernated, with ErrUnavailable when it
+// ends. It is nil for a backend that
 // serves no gRPC.
 func (s *Shell) Conn() grpc.ClientConnInterface {
 	connector, ok := s.backend.(Connector)
@@ -34,46 +36,79 @@ func (c conn) Invoke(ctx context.Context, method string, args, reply any, opts .
 }
 
 func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	admission, cancel := context.WithTimeout(ctx, time.Duration(c.s.config.CallTimeout))
-	end, err := c.s.admit(admission)
-	cancel()
+	end, err := c.s.admitStream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel = context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	given := context.AfterFunc(end, cancel)
 	leave := sync.OnceFunc(func() {
 		given()
 		cancel()
-		c.s.flight.leave()
+		c.s.flight.leaveStream()
 	})
 	under, err := c.to.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		leave()
-		return nil, err
+		return nil, because(end, err)
 	}
 	context.AfterFunc(ctx, leave)
-	return &stream{under, leave}, nil
+	return &stream{under, end, leave, !desc.ServerStreams}, nil
+}
+
+// admitStream lets a stream in, for which it may wait as long as a call may take.
+// The context it returns ends when the stream is to end.
+func (s *Shell) admitStream(ctx context.Context) (context.Context, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
+	defer cancel()
+	if _, err := s.admit(ctx); err != nil {
+		return nil, err
+	}
+	return s.flight.stream(), nil
+}
+
+// because is err, or what ended the streams if that is its cause.
+func because(end context.Context, err error) error {
+	if end.Err() != nil && !errors.Is(err, io.EOF) {
+		return context.Cause(end)
+	}
+	return err
 }
 
 // stream leaves the flight when it has ended.
 type stream struct {
 	grpc.ClientStream
+	end   context.Context
 	leave func()
+	once  bool // one message is all that it receives
+}
+
+func (s *stream) Header() (metadata.MD, error) {
+	header, err := s.ClientStream.Header()
+	if err != nil {
+		s.leave()
+		err = because(s.end, err)
+	}
+	return header, err
 }
 
 func (s *stream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
-	if err != nil {
-		s.leave()
+	if err == nil && !s.once {
+		return nil
 	}
-	return err
+	s.leave()
+	if err == nil {
+		return nil
+	}
+	return because(s.end, err)
 }
 
 func (s *stream) SendMsg(m any) error {
 	err := s.ClientStream.SendMsg(m)
-	if err != nil && !errors.Is(err, io.EOF) { // at EOF, RecvMsg tells why
-		s.leave()
+	if err == nil || errors.Is(err, io.EOF) { // at EOF, RecvMsg tells why
+		return err
 	}
-	return err
+	s.leave()
+	return because(s.end, err)
 }

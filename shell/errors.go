@@ -41,8 +41,13 @@ var (
 	// ErrInitialization means that the plugin answered Initialize with an error
 	// text, or not at all.
 	ErrInitialization = errors.New("initialization failed")
+	// ErrUnhealthy means that the plugin runs but says that it does not serve.
+	ErrUnhealthy = errors.New("the plugin does not serve")
 	// ErrExited means that the plugin's process has ended.
 	ErrExited = errors.New("the process has exited")
+	// ErrMemoryExceeded means that the kernel ended the plugin's process, or one
+	// below it, for want of memory. It comes with ErrExited.
+	ErrMemoryExceeded = errors.New("the memory was exceeded")
 	// ErrBusy means that too many calls wait for the instance to wake.
 	ErrBusy = errors.New("too many calls wait for the instance")
 )

@@ -32,6 +32,27 @@ func TestExit(t *testing.T) {
 	})
 }
 
+func TestExitForWantOfMemory(t *testing.T) {
+	starved := fmt.Errorf("%w: %w", ErrExited, ErrMemoryExceeded)
+	for name, end := range map[string]func(*rig){
+		"active": func(r *rig) { background(func() error { r.fake.sink.Exited(starved); return nil }) },
+		"hibernating": func(r *rig) {
+			r.fake.fail(hibernation, starved)
+			_ = r.Hibernate(r.Context(), Requested, 0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, setup{}, func(r *rig) {
+				r.activate()
+				end(r)
+				if st := r.Status(); st.State != Deactivated || st.Reason != MemoryExceeded || !errors.Is(st.Err, ErrMemoryExceeded) {
+					r.Errorf("got %s, %s, %v", st.State, st.Reason, st.Err)
+				}
+			})
+		})
+	}
+}
+
 // TestExitDuringOperations lets the plugin die in the middle of each operation.
 func TestExitDuringOperations(t *testing.T) {
 	for _, test := range []struct {

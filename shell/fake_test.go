@@ -5,9 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
@@ -31,6 +36,7 @@ type fake struct {
 	process int
 	image   *hibernate.Image
 	control *control       // nil without state control
+	config  configs.Plugin // what Configure was given last
 	calls   map[string]int // by index, how often a call was delivered
 	running int            // calls that are not answered yet
 	reports sync.WaitGroup
@@ -38,6 +44,8 @@ type fake struct {
 
 // The steps of a fake.
 const (
+	probing      = "probe"
+	opening      = "stream"
 	launch       = "launch"
 	initialize   = "initialize"
 	deinitialize = "deinitialize"
@@ -180,7 +188,80 @@ func (f *fake) information() Information {
 	return info
 }
 
-func (f *fake) Configure(configs.Plugin) {}
+func (f *fake) Configure(c configs.Plugin) {
+	defer f.alone("configure")()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.started || f.image != nil {
+		f.t.Error("configured while there was a plugin")
+	}
+	f.config = c
+}
+
+// connector is a fake that serves gRPC.
+type connector struct{ *fake }
+
+func (c connector) Conn() grpc.ClientConnInterface { return wire{c.fake} }
+
+// wire is a connection on which a call answers at once, and a stream ends when
+// its client says so.
+type wire struct{ f *fake }
+
+func (w wire) Invoke(ctx context.Context, _ string, _, _ any, _ ...grpc.CallOption) error {
+	_, err := w.f.Invoke(ctx, Call{})
+	return err
+}
+
+func (w wire) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	if err := w.f.at(ctx, opening, ""); err != nil {
+		return nil, err
+	}
+	return &flow{ctx: ctx, up: w.f.up, closed: make(chan struct{})}, nil
+}
+
+type flow struct {
+	grpc.ClientStream // nil: the rest is never asked for
+	ctx               context.Context
+	up                func() error
+	closed            chan struct{}
+}
+
+func (f *flow) CloseSend() error {
+	close(f.closed)
+	return nil
+}
+
+func (f *flow) SendMsg(any) error { return errors.Join(f.ctx.Err(), f.up()) }
+
+func (f *flow) Header() (metadata.MD, error) { return nil, errors.Join(f.ctx.Err(), f.up()) }
+
+// RecvMsg answers true at once, and otherwise waits for the end.
+func (f *flow) RecvMsg(m any) error {
+	if m == true {
+		return nil
+	}
+	select {
+	case <-f.closed:
+		return io.EOF
+	case <-f.ctx.Done():
+		return status.FromContextError(f.ctx.Err()).Err()
+	}
+}
+
+// prober is a fake that can be probed.
+type prober struct{ connector }
+
+func (p prober) Probe(ctx context.Context) (Information, error) {
+	defer p.alone(probing)()
+	p.mu.Lock()
+	if p.started || p.image != nil {
+		p.t.Error("probed while there was a plugin")
+	}
+	p.mu.Unlock()
+	info := p.information()
+	info.Preconditions, info.Terminations, info.Controls = []string{"Time"}, []string{"!Time"}, []string{"Location"}
+	return info, p.at(ctx, probing, "")
+}
 
 func (f *fake) Launch(ctx context.Context) (Information, error) {
 	defer f.alone(launch)()

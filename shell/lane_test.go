@@ -10,12 +10,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"dormouse/statecontrol"
 )
 
 func TestLaneTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane()
+		l := newLane("Test")
 		release := make(chan struct{})
 		var all sync.WaitGroup
 		var order []int // unguarded: whoever has the turn is alone
@@ -40,7 +42,7 @@ func TestLaneTakesTurns(t *testing.T) {
 
 func TestLaneSharesResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane()
+		l := newLane("Test")
 		release := make(chan struct{})
 		var runs []string
 		do := func(event Event, name string, err error) <-chan error {
@@ -187,6 +189,33 @@ func TestCallerGoesAway(t *testing.T) {
 		// Nothing is in progress: not waiting is no reason to refuse.
 		for range 20 {
 			r.must(r.Activate(ctx, Requested))
+		}
+	})
+}
+
+// Who looks sees what runs, what waits and in which order.
+func TestLaneIsSeen(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		held := r.fake.hold(deinitialize)
+		down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+		synctest.Wait()
+		up := background(r.up)
+		synctest.Wait()
+		gone := background(func() error { return r.MakeUnavailable(r.Context(), Requested) })
+		synctest.Wait()
+		want := Lane{Job: Deactivate, Runs: 1, Waiting: []Event{Activate, MakeUnavailable}}
+		if diff := cmp.Diff(want, r.Lane()); diff != "" {
+			r.Errorf("while it ends (-want +got):\n%s", diff)
+		}
+		held.open()
+		r.must(<-down)
+		r.must(<-up)
+		if err := <-gone; !errors.Is(err, ErrIllegalState) {
+			r.Errorf("got %v", err)
+		}
+		if diff := cmp.Diff(Lane{Runs: 4, Waiting: []Event{}}, r.Lane()); diff != "" {
+			r.Errorf("afterwards (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -17,7 +17,9 @@ const (
 	Deactivation State = "deactivation"
 	Activated    State = "activated"
 	Activation   State = "activation"
+	Precondition State = "precondition"
 	Hibernated   State = "hibernated"
+	Destroyed    State = "destroyed"
 )
 
 // States of ours; clients that speak Thunder's words see the state they came
@@ -33,6 +35,8 @@ type Event string
 // The events of the lifecycle.
 const (
 	Activate        Event = "activate"
+	Await           Event = "await" // what it was to be activated for is missing
+	Lapse           Event = "lapse" // what it can't be without is lost
 	Deactivate      Event = "deactivate"
 	MakeUnavailable Event = "unavailable"
 	Suspend         Event = "suspend"
@@ -40,6 +44,7 @@ const (
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
 	Exit            Event = "exit"
+	Destroy         Event = "destroy"
 )
 
 // Row says what one event does in one state.
@@ -59,7 +64,11 @@ type Row struct {
 // ErrIllegalState.
 var Lifecycle = []Row{
 	{Event: Activate, From: Deactivated, During: Activation, Then: Activated, Else: Deactivated},
+	{Event: Activate, From: Precondition, During: Activation, Then: Activated, Else: Deactivated},
+	{Event: Await, From: Deactivated, Then: Precondition, Else: Deactivated},
+	{Event: Lapse, From: Activated, During: Deactivation, Then: Precondition, Else: Deactivated},
 	{Event: Deactivate, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
+	{Event: Deactivate, From: Precondition, Then: Deactivated, Else: Deactivated},
 	{Event: Deactivate, From: Unavailable, Then: Deactivated, Else: Deactivated},
 	{Event: MakeUnavailable, From: Deactivated, Then: Unavailable, Else: Deactivated},
 	{Event: Suspend, From: Activated, Then: Activated, Else: Activated},
@@ -68,6 +77,10 @@ var Lifecycle = []Row{
 	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Deactivated},
 	{Event: Exit, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Hibernating, During: Deactivation, Then: Deactivated, Else: Deactivated},
+	{Event: Destroy, From: Activated, During: Deactivation, Then: Destroyed, Else: Destroyed},
+	{Event: Destroy, From: Deactivated, Then: Destroyed, Else: Destroyed},
+	{Event: Destroy, From: Precondition, Then: Destroyed, Else: Destroyed},
+	{Event: Destroy, From: Unavailable, Then: Destroyed, Else: Destroyed},
 }
 
 // lookup returns the row for e in state from.

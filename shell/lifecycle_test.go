@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	allStates = []State{Unavailable, Deactivated, Deactivation, Activated, Activation, Hibernated, Hibernating, Waking}
-	allEvents = []Event{Activate, Deactivate, MakeUnavailable, Suspend, Resume, Hibernate, Wake, Exit}
+	allStates = []State{Unavailable, Deactivated, Deactivation, Activated, Activation, Precondition, Hibernated, Hibernating, Waking, Destroyed}
+	allEvents = []Event{Activate, Await, Lapse, Deactivate, MakeUnavailable, Suspend, Resume, Hibernate, Wake, Exit, Destroy}
 )
 
 // place puts a shell into a state that no test could reach and hold otherwise.
@@ -114,6 +114,8 @@ func TestVerbs(t *testing.T) {
 		Suspend:         func(r *rig) error { return r.Suspend(r.Context(), Requested) },
 		Resume:          func(r *rig) error { return r.Resume(r.Context(), Requested) },
 		Hibernate:       func(r *rig) error { return r.Hibernate(r.Context(), Requested, 0) },
+		Destroy:         func(r *rig) error { return r.Destroy(r.Context(), Requested) },
+		configure:       func(r *rig) error { return r.Configure(r.Context(), r.Config()) },
 	}
 	for _, test := range []struct {
 		from  State
@@ -128,6 +130,8 @@ func TestVerbs(t *testing.T) {
 		{Deactivated, Suspend, Deactivated, ErrNoStateControl, true},
 		{Deactivated, Resume, Activated, nil, false},
 		{Deactivated, Hibernate, Deactivated, ErrIllegalState, true},
+		{Deactivated, Destroy, Destroyed, nil, false},
+		{Deactivated, configure, Deactivated, nil, true},
 
 		{Unavailable, Activate, Unavailable, ErrIllegalState, true},
 		{Unavailable, Deactivate, Deactivated, nil, false},
@@ -135,6 +139,8 @@ func TestVerbs(t *testing.T) {
 		{Unavailable, Suspend, Unavailable, ErrNoStateControl, true},
 		{Unavailable, Resume, Unavailable, ErrIllegalState, true},
 		{Unavailable, Hibernate, Unavailable, ErrIllegalState, true},
+		{Unavailable, Destroy, Destroyed, nil, false},
+		{Unavailable, configure, Unavailable, nil, true},
 
 		{Activated, Activate, Activated, nil, true},
 		{Activated, Deactivate, Deactivated, nil, false},
@@ -142,6 +148,17 @@ func TestVerbs(t *testing.T) {
 		{Activated, Suspend, Activated, ErrIllegalState, true}, // it is suspended
 		{Activated, Resume, Activated, nil, false},
 		{Activated, Hibernate, Hibernated, nil, false},
+		{Activated, Destroy, Destroyed, nil, false},
+		{Activated, configure, Activated, ErrIllegalState, true},
+
+		{Precondition, Activate, Precondition, ErrPending, true},
+		{Precondition, Deactivate, Deactivated, nil, false},
+		{Precondition, MakeUnavailable, Precondition, ErrIllegalState, true},
+		{Precondition, Suspend, Precondition, ErrNoStateControl, true},
+		{Precondition, Resume, Precondition, ErrPending, true},
+		{Precondition, Hibernate, Precondition, ErrIllegalState, true},
+		{Precondition, Destroy, Destroyed, nil, false},
+		{Precondition, configure, Precondition, nil, true},
 
 		{Hibernated, Activate, Activated, nil, false},
 		{Hibernated, Deactivate, Deactivated, nil, false},
@@ -149,6 +166,17 @@ func TestVerbs(t *testing.T) {
 		{Hibernated, Suspend, Hibernated, ErrNoStateControl, true},
 		{Hibernated, Resume, Activated, nil, false},
 		{Hibernated, Hibernate, Hibernated, ErrIllegalState, true},
+		{Hibernated, Destroy, Destroyed, nil, false},
+		{Hibernated, configure, Hibernated, ErrIllegalState, true},
+
+		{Destroyed, Activate, Destroyed, ErrIllegalState, true},
+		{Destroyed, Deactivate, Destroyed, ErrIllegalState, true},
+		{Destroyed, MakeUnavailable, Destroyed, ErrIllegalState, true},
+		{Destroyed, Suspend, Destroyed, ErrNoStateControl, true},
+		{Destroyed, Resume, Destroyed, ErrIllegalState, true},
+		{Destroyed, Hibernate, Destroyed, ErrIllegalState, true},
+		{Destroyed, Destroy, Destroyed, ErrIllegalState, true},
+		{Destroyed, configure, Destroyed, ErrIllegalState, true},
 	} {
 		t.Run(string(test.verb)+" when "+string(test.from), func(t *testing.T) {
 			run(t, setup{}, func(r *rig) {
@@ -160,6 +188,10 @@ func TestVerbs(t *testing.T) {
 				case Hibernated:
 					r.activate()
 					r.hibernateNow()
+				case Precondition:
+					r.wait(Requested)
+				case Destroyed:
+					r.must(r.Destroy(r.Context(), Requested))
 				default:
 				}
 				r.forget()

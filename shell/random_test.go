@@ -5,12 +5,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"dormouse/configs"
 	"dormouse/statecontrol"
@@ -22,7 +28,7 @@ var seed = flag.Uint64("seed", 0, "run TestRandomEvents with this seed only")
 // else is a mistake of the shell.
 var refusals = []error{
 	ErrIllegalState, ErrUnavailable, ErrHibernated, ErrInProgress, ErrTimedOut, ErrNoStateControl,
-	ErrInstantiation, ErrInitialization, ErrExited, ErrBusy, errBroken, context.Canceled,
+	ErrPending, ErrInstantiation, ErrInitialization, ErrExited, ErrBusy, errBroken, context.Canceled,
 }
 
 // TestRandomEvents lets several goroutines do what they like with one instance,
@@ -42,7 +48,7 @@ func TestRandomEvents(t *testing.T) {
 				c.OnFailedWake = pick(dice, configs.FailedWakeColdStart, configs.FailedWakeDeactivate)
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
-			run(t, setup{config: config, plain: dice.IntN(8) == 0, image: dice.IntN(4) == 0}, func(r *rig) {
+			run(t, setup{config: config, plain: dice.IntN(8) == 0, image: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
 				r.fake.chaos = chaos(r.fake, seed)
 				done := make(chan struct{})
 				var acting, watching sync.WaitGroup
@@ -77,11 +83,20 @@ func TestRandomEvents(t *testing.T) {
 				if st.State == Activated && st.Facts.PID == 0 {
 					r.Errorf("it is activated without a process; history:\n%s", history(st))
 				}
-				if resting := []State{Activated, Deactivated, Unavailable, Hibernated}; !slices.Contains(resting, st.State) {
+				if resting := []State{Activated, Deactivated, Unavailable, Precondition, Hibernated, Destroyed}; !slices.Contains(resting, st.State) {
 					r.Errorf("it is %s with nothing left to do; history:\n%s", st.State, history(st))
+				}
+				if st.State == Precondition && st.Err == nil {
+					r.Errorf("it waits for nothing; history:\n%s", history(st))
+				}
+				if st.State == Activated && r.around.Lost(Information{}) != nil {
+					r.Errorf("it is activated with its conditions lost; history:\n%s", history(st))
 				}
 				if n := r.held.Load(); n != 0 {
 					r.Errorf("%d calls still count as held", n)
+				}
+				if n := r.flight.streams; n != 0 {
+					r.Errorf("%d streams still count", n)
 				}
 				if n := r.flight.calls; n != 0 {
 					r.Errorf("%d calls still count as in flight", n)
@@ -128,6 +143,36 @@ func (u *user) act(i int) (what string, err error) {
 		go cancel()
 	}
 	why := pick(u.dice, Requested, Automatic, Conditions)
+	switch n := u.dice.IntN(400); {
+	case n == 0:
+		return "destroy", r.Destroy(ctx, why)
+	case n < 15:
+		r.around.set(nil, nil)
+		return "conditions met", r.ConditionsMet(context.Background())
+	case n < 25:
+		r.around.set(errAbsent, nil)
+	case n < 35:
+		r.around.set(errAbsent, errAbsent)
+		return "conditions lost", r.ConditionsLost(context.Background())
+	case n < 40:
+		return "probe", r.Probe(ctx)
+	case n < 80:
+		stream, err := r.Conn().NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/s/m")
+		if err != nil {
+			return "stream", err
+		}
+		last := u.dice.IntN(1000)
+		go func() {
+			for range last {
+				runtime.Gosched()
+			}
+			_ = stream.CloseSend()
+		}()
+		if err = stream.RecvMsg(nil); errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+			err = nil // it ended, or its user left
+		}
+		return "stream", err
+	}
 	switch n := u.dice.IntN(100); {
 	case n < 20:
 		return "activate", r.Activate(ctx, why)
@@ -144,7 +189,12 @@ func (u *user) act(i int) (what string, err error) {
 	case n < 65:
 		r.fake.die()
 		return "die", nil
-	case n < 70:
+	case n < 67:
+		return "configure", r.Configure(ctx, r.Config())
+	case n < 68:
+		r.Adjust(r.Config())
+		return "adjust", nil
+	case n < 72:
 		if r.fake.control != nil {
 			r.fake.control.turn(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
 		}

@@ -26,9 +26,12 @@ const (
 
 // reasonOf is why event, begun for the reason asked, led where it led.
 func reasonOf(event Event, err error, asked Reason) Reason {
+	switch event {
+	case Deactivate, Lapse, Destroy, Exit:
+		return asked // an end that was not in order is still the end it was
+	default:
+	}
 	switch {
-	case event == Deactivate:
-		return asked // an end that was not in order is still the end asked for
 	case errors.Is(err, ErrInstantiation):
 		return InstantiationFailed
 	case errors.Is(err, ErrInitialization):
@@ -37,6 +40,14 @@ func reasonOf(event Event, err error, asked Reason) Reason {
 		return Failure
 	}
 	return asked
+}
+
+// reasonOfExit is why a plugin ended that nobody asked to end.
+func reasonOfExit(err error) Reason {
+	if errors.Is(err, ErrMemoryExceeded) {
+		return MemoryExceeded
+	}
+	return Failure
 }
 
 // Wire is r as plugins are told it.

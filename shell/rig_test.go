@@ -2,10 +2,12 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,8 +27,11 @@ const hibernateTimeout = time.Minute
 type rig struct {
 	*Shell
 	*testing.T
-	fake *fake
-	seen *recorder
+	fake   *fake
+	around *around
+	seen   *recorder
+
+	dismissals atomic.Int64
 }
 
 // setup is how a test wants its instance.
@@ -35,6 +40,9 @@ type setup struct {
 	plain     bool                  // no state control
 	inProcess bool                  // no Hibernator
 	image     bool                  // hibernated from before
+	probe     bool                  // it can be probed
+	alone     bool                  // without surroundings
+	document  func(why Reason, err error, evidence func() Evidence)
 }
 
 // run runs test in a bubble with a clock of its own, and looks after the end
@@ -55,7 +63,7 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.config != nil {
 		s.config(&config)
 	}
-	r := &rig{T: t, seen: &recorder{}}
+	r := &rig{T: t, around: &around{}, seen: &recorder{}}
 	r.fake = &fake{t: t, faults: map[string]error{}, gates: map[string]*gate{}, calls: map[string]int{}}
 	if !s.plain {
 		r.fake.control = &control{f: r.fake, first: statecontrol.Suspended, now: statecontrol.Suspended}
@@ -63,17 +71,27 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.image {
 		r.fake.image = &hibernate.Image{Bytes: 4096}
 	}
+	var surroundings Surroundings
+	if !s.alone {
+		surroundings = r.around
+	}
 	r.Shell = New(Options{
 		Config:           config,
 		HibernateTimeout: hibernateTimeout,
 		Log:              zerolog.Nop(),
 		Observer:         r.seen,
+		Surroundings:     surroundings,
+		Dismissed:        func() { r.dismissals.Add(1) },
+		PostMortem:       s.document,
 		Backend: func(sink Sink) Backend {
 			r.fake.sink = sink
-			if s.inProcess {
+			switch {
+			case s.inProcess:
 				return struct{ Backend }{r.fake}
+			case s.probe:
+				return prober{connector{r.fake}}
 			}
-			return r.fake
+			return connector{r.fake}
 		},
 	})
 	r.seen.first = r.State()
@@ -96,6 +114,43 @@ func (r *rig) end() {
 	}
 	for _, wrong := range append(r.seen.contradictions(), contradictions(r.Status())...) {
 		r.Error(wrong)
+	}
+}
+
+// around is the rest of a host. Nothing is missing at first.
+type around struct {
+	mu     sync.Mutex
+	absent error // what is missing
+	gone   error // what is lost
+	asked  []Information
+	leave  func(context.Context)
+}
+
+func (a *around) set(absent, gone error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.absent, a.gone = absent, gone
+}
+
+func (a *around) Missing(about Information) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = append(a.asked, about)
+	return a.absent
+}
+
+func (a *around) Lost(Information) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.gone
+}
+
+func (a *around) Leaving(ctx context.Context) {
+	a.mu.Lock()
+	leave := a.leave
+	a.mu.Unlock()
+	if leave != nil {
+		leave(ctx)
 	}
 }
 
@@ -170,12 +225,16 @@ type recorder struct {
 	all   []Transition
 	read  int
 	notes []Notification
+	tell  func(Transition)
 }
 
 func (r *recorder) Transition(t Transition) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, t)
+	if r.tell != nil {
+		r.tell(t)
+	}
 }
 
 func (r *recorder) Notification(_ string, n Notification) {
@@ -256,9 +315,13 @@ func contradictions(st Status) []string {
 	check((st.Image != nil) == (st.State == Hibernated), fmt.Sprintf("image is %v", st.Image))
 	check(st.Progress == Progress{} || st.State == Hibernating || st.State == Waking, "there is progress")
 	switch st.State {
-	case Deactivated, Unavailable:
+	case Deactivated, Unavailable, Destroyed:
 		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
 		check(st.Facts == Facts{}, "there is a process")
+	case Precondition:
+		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
+		check(st.Facts == Facts{}, "there is a process")
+		check(st.Err == nil || errors.Is(st.Err, ErrPending), fmt.Sprintf("the error is %v", st.Err))
 	case Hibernated:
 		check(st.Facts == Facts{}, "there is a process")
 	default:

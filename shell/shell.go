@@ -26,12 +26,16 @@ type Observer interface {
 
 // Shell is one instance. Its methods may be called from any goroutine.
 type Shell struct {
-	config         configs.Plugin
+	callsign       string
+	config         atomic.Pointer[configs.Plugin] // replaced, never changed
 	hibernateLimit time.Duration
 	log            zerolog.Logger
 	observer       Observer
 	backend        Backend
 	hibernator     Hibernator // nil when the backend is none
+	surroundings   Surroundings
+	dismissed      func()
+	postMortem     func(why Reason, err error, evidence func() Evidence)
 
 	lane   *lane
 	flight flight
@@ -62,6 +66,14 @@ type Options struct {
 	HibernateTimeout time.Duration
 	Log              zerolog.Logger
 	Observer         Observer
+	// Surroundings say when the instance may be active; nil when it always may.
+	Surroundings Surroundings
+	// Dismissed is called when somebody wants an instance to be down that is down
+	// already; nil if nobody cares. It must not block.
+	Dismissed func()
+	// PostMortem is called before a plugin is cleared away, for whatever reason;
+	// nil if nobody cares. Evidence collects what its backend can tell of it.
+	PostMortem func(why Reason, err error, evidence func() Evidence)
 	// Backend makes what runs the plugin; it reports to the Sink.
 	Backend func(Sink) Backend
 }
@@ -70,15 +82,25 @@ type Options struct {
 // an image from before, else unavailable or deactivated as its start mode says.
 func New(o Options) *Shell {
 	s := &Shell{
-		config:         o.Config,
+		callsign:       o.Config.Callsign,
 		hibernateLimit: o.HibernateTimeout,
 		log:            o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
 		observer:       o.Observer,
-		lane:           newLane(),
+		surroundings:   o.Surroundings,
+		dismissed:      o.Dismissed,
+		postMortem:     o.PostMortem,
+		lane:           newLane(o.Config.Callsign),
 		state:          Deactivated,
 		reason:         Startup,
 		since:          time.Now(),
 	}
+	if s.surroundings == nil {
+		s.surroundings = solitude{}
+	}
+	if s.dismissed == nil {
+		s.dismissed = func() {}
+	}
+	s.config.Store(&o.Config)
 	s.flight.open()
 	s.backend = o.Backend(sink{s})
 	s.hibernator, _ = s.backend.(Hibernator)
@@ -93,10 +115,10 @@ func New(o Options) *Shell {
 }
 
 // Callsign is the instance's name.
-func (s *Shell) Callsign() string { return s.config.Callsign }
+func (s *Shell) Callsign() string { return s.callsign }
 
-// Config is what the instance was made from.
-func (s *Shell) Config() configs.Plugin { return s.config }
+// Config is what the instance was made from, or what replaced it.
+func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 
 // Close makes the shell refuse every operation, and returns when nothing of it
 // runs any more. The instance must have been deactivated, or be hibernated.
@@ -109,7 +131,9 @@ func (s *Shell) Close() {
 func (s *Shell) InProcess() bool { return s.hibernator == nil }
 
 // Activate starts the plugin, or wakes it when it is hibernated. It does
-// nothing when the plugin is active.
+// nothing when the plugin is active. Where something is missing that it needs,
+// the instance waits for that and starts by itself; the error, each time, wraps
+// ErrPending.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
 	return s.operate(ctx, Activate, s.activationLimit(), func(ctx context.Context) error {
 		return s.activate(ctx, why)
@@ -132,7 +156,7 @@ func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 
 // MakeUnavailable bars a deactivated instance from being activated.
 func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
-	return s.operate(ctx, MakeUnavailable, time.Duration(s.config.StopTimeout), func(ctx context.Context) error {
+	return s.operate(ctx, MakeUnavailable, time.Duration(s.Config().StopTimeout), func(ctx context.Context) error {
 		if s.State() == Unavailable {
 			return nil
 		}
@@ -144,7 +168,7 @@ func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 // start mode is deactivated is deactivated instead.
 func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 	return s.operate(ctx, Suspend, s.deactivationLimit(), func(ctx context.Context) error {
-		if s.State() == Activated && s.information().StateControl == nil && s.config.StartMode == configs.StartDeactivated {
+		if s.State() == Activated && s.information().StateControl == nil && s.Config().StartMode == configs.StartDeactivated {
 			return s.deactivate(ctx, why)
 		}
 		return s.request(ctx, Suspend, statecontrol.Suspend)
@@ -187,43 +211,73 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 		return nil
 	case Hibernated:
 		err := s.step(ctx, Wake, why, s.wake)
-		if err == nil || s.config.OnFailedWake != configs.FailedWakeColdStart {
+		if err == nil {
+			return s.settle(ctx)
+		}
+		if s.Config().OnFailedWake != configs.FailedWakeColdStart {
 			return err
 		}
 		s.log.Warn().Err(err).Msg("could not wake the plugin, starting it cold")
 		why = Automatic
-		fallthrough
 	default:
-		return s.step(ctx, Activate, why, s.start)
 	}
+	if err := s.prepare(ctx, why); err != nil {
+		return err
+	}
+	if err := s.step(ctx, Activate, why, s.start); err != nil {
+		return err
+	}
+	return s.settle(ctx)
 }
 
 func (s *Shell) deactivate(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Deactivated:
+		s.dismissed()
 		return nil
-	case Unavailable:
+	case Unavailable, Precondition, Destroyed:
 		if s.isClosing() {
 			return nil
 		}
-		return s.step(ctx, Deactivate, why, func(context.Context) error { return nil })
 	case Hibernated:
 		if s.isClosing() {
 			return nil // the image waits for the next host
 		}
-		if err := s.step(ctx, Wake, why, s.wake); err != nil {
-			s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
-			return nil
-		}
+		s.rouse(ctx, why)
 	default:
 	}
-	return s.step(ctx, Deactivate, why, func(ctx context.Context) error { return s.end(ctx, why) })
+	if s.State() == Deactivated {
+		return nil
+	}
+	return s.finish(ctx, Deactivate, why)
+}
+
+// rouse wakes a hibernated plugin, that it may end in order. One that can't be
+// woken has ended already.
+func (s *Shell) rouse(ctx context.Context, why Reason) {
+	if s.State() != Hibernated {
+		return
+	}
+	if err := s.step(ctx, Wake, why, s.wake); err != nil {
+		s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
+	}
+}
+
+// finish steps out of any state for good, or until the next activation. Only a
+// plugin that runs gives it work to do.
+func (s *Shell) finish(ctx context.Context, event Event, why Reason) error {
+	if s.State() != Activated {
+		return s.step(ctx, event, why, func(context.Context) error { return nil })
+	}
+	s.leaving(ctx)
+	return s.step(ctx, event, why, func(ctx context.Context) error { return s.end(ctx, why) })
 }
 
 // start is the work of an activation.
 func (s *Shell) start(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, time.Duration(s.config.StartTimeout))
+	limited, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
+	s.backend.Configure(s.Config()) // with what was adjusted since the last time
 	info, err := s.backend.Launch(limited)
 	if err == nil {
 		s.setInformation(info)
@@ -233,6 +287,7 @@ func (s *Shell) start(ctx context.Context) error {
 		err = s.startControl(limited, info.StateControl)
 	}
 	if err != nil {
+		s.document(reasonOf(Activate, err, Failure), err)
 		return errors.Join(err, s.backend.Stop(ctx))
 	}
 	s.flight.open()
@@ -246,7 +301,7 @@ func (s *Shell) startControl(ctx context.Context, control statecontrol.Controlle
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInitialization, err)
 	}
-	if now != statecontrol.Resumed && s.config.Resumed() {
+	if now != statecontrol.Resumed && s.Config().Resumed() {
 		if err := control.Request(ctx, statecontrol.Resume); err != nil {
 			return fmt.Errorf("%w: cannot resume: %w", ErrInitialization, err)
 		}
@@ -262,6 +317,7 @@ func (s *Shell) startControl(ctx context.Context, control statecontrol.Controlle
 // end is the work of a deactivation. Calls that don't end in time are given up,
 // but the plugin still gets to store what it wants to keep.
 func (s *Shell) end(ctx context.Context, why Reason) error {
+	s.document(why, nil) // while it is as it was
 	drained := s.stopping(ctx, s.flight.drain)
 	s.flight.close()
 	told := s.stopping(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })
@@ -273,7 +329,7 @@ func (s *Shell) end(ctx context.Context, why Reason) error {
 
 // stopping does one part of a deactivation within the stop timeout.
 func (s *Shell) stopping(ctx context.Context, part func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.StopTimeout))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StopTimeout))
 	defer cancel()
 	return part(ctx)
 }
@@ -285,7 +341,7 @@ func (s *Shell) request(ctx context.Context, event Event, command statecontrol.C
 		return fmt.Errorf("cannot %s: %w", event, ErrNoStateControl)
 	}
 	return s.step(ctx, event, Requested, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(s.config.CallTimeout))
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
 		defer cancel()
 		err := control.Request(ctx, command)
 		if errors.Is(err, statecontrol.ErrIllegalState) {
@@ -301,10 +357,14 @@ func (s *Shell) request(ctx context.Context, event Event, command statecontrol.C
 
 // hibernate is the work of a hibernation: no new call is let in by now.
 func (s *Shell) hibernate(ctx context.Context) error {
-	if err := s.flight.drain(ctx); err != nil {
-		return err
+	err := s.flight.empty(ctx, ErrHibernated)
+	if err == nil {
+		err = s.hibernator.Hibernate(ctx)
 	}
-	return s.hibernator.Hibernate(ctx)
+	if err != nil {
+		s.flight.refill()
+	}
+	return err
 }
 
 // wake is the work of a wake.
@@ -321,11 +381,14 @@ func (s *Shell) wake(ctx context.Context) error {
 }
 
 func (s *Shell) activationLimit() time.Duration {
-	return time.Duration(s.config.StartTimeout) + s.hibernateLimit + time.Duration(s.config.CallTimeout)
+	return 2*time.Duration(s.Config().StartTimeout) + s.hibernateLimit + time.Duration(s.Config().CallTimeout)
 }
 
-func (s *Shell) deactivationLimit() time.Duration {
-	return s.hibernateLimit + 3*time.Duration(s.config.StopTimeout)
+func (s *Shell) deactivationLimit() time.Duration { return s.leavingLimit() + s.endLimit() }
+
+// endLimit is what ending the plugin alone may take.
+func (s *Shell) endLimit() time.Duration {
+	return s.hibernateLimit + 3*time.Duration(s.Config().StopTimeout)
 }
 
 // later runs work in the background unless the shell is closing.

@@ -28,7 +28,7 @@ func (k sink) Exited(err error) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), s.deactivationLimit())
 			defer cancel()
-			return s.step(ctx, Exit, Failure, s.bury(err))
+			return s.step(ctx, Exit, reasonOfExit(err), s.bury(err))
 		})
 	})
 }
@@ -37,6 +37,7 @@ func (k sink) Exited(err error) {
 func (s *Shell) bury(cause error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		s.flight.close()
+		s.document(Failure, cause)
 		return errors.Join(cause, s.backend.Stop(ctx))
 	}
 }

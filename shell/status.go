@@ -44,7 +44,8 @@ type Status struct {
 	Reason  Reason
 	// Since is when State was entered.
 	Since time.Time
-	// Err is what went wrong on the way to State, nil when nothing did.
+	// Err is what went wrong on the way to State, nil when nothing did. In
+	// Precondition it is what the instance waits for now.
 	Err   error
 	Facts Facts
 	// Image is nil when the plugin is not hibernated.
@@ -62,6 +63,9 @@ func (s *Shell) Status() Status {
 	for {
 		st, changes := s.recorded()
 		st.Facts = s.backend.Facts()
+		if st.State == Precondition {
+			st.Err = s.missing()
+		}
 		if s.hibernator != nil {
 			switch st.State {
 			case Hibernated:
@@ -83,7 +87,7 @@ func (s *Shell) recorded() (st Status, changes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Status{
-		Config:      s.config,
+		Config:      s.Config(),
 		Information: s.info,
 		State:       s.state,
 		Control:     s.control,
@@ -99,4 +103,12 @@ func (s *Shell) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
+}
+
+// Standing is the part of the status that costs nothing to ask for: the state,
+// and the state control that is empty when the plugin has none.
+func (s *Shell) Standing() (State, statecontrol.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, s.control
 }

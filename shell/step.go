@@ -59,7 +59,7 @@ func (s *Shell) step(ctx context.Context, event Event, why Reason, work func(con
 	}
 	if err != nil && to == Activated {
 		if errors.Is(err, ErrExited) { // it did not survive what should have left it unharmed
-			return s.step(ctx, Exit, Failure, s.bury(err))
+			return s.step(ctx, Exit, reasonOfExit(err), s.bury(err))
 		}
 		reason = before // it runs on, for the reason it was started
 	}
@@ -90,7 +90,7 @@ func (s *Shell) enter(to State, event Event, why Reason, err error) {
 	switch to {
 	case Activation, Waking:
 		s.generation++
-	case Deactivated, Unavailable:
+	case Deactivated, Unavailable, Precondition, Destroyed:
 		s.control = ""
 	default:
 	}

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/shell"
+	"dormouse/statecontrol"
 )
 
 // journal is what the plugins of a host were asked for, in order.
@@ -42,11 +44,14 @@ type plugin struct {
 	callsign string
 	sink     shell.Sink
 	journal  *journal
-	fails    error         // what Launch returns
-	held     chan struct{} // Launch and Deinitialize wait until it is closed; nil for at once
+	about    *shell.Information      // what Probe returns; nil when it can't be probed
+	fails    error                   // what Launch and Probe return
+	control  statecontrol.Controller // nil without state control
+	held     chan struct{}           // Launch and Deinitialize wait until it is closed; nil for at once
 
-	mu    sync.Mutex
-	image *hibernate.Image
+	mu     sync.Mutex
+	image  *hibernate.Image
+	config configs.Plugin
 }
 
 func (p *plugin) wait(ctx context.Context) error {
@@ -61,7 +66,11 @@ func (p *plugin) wait(ctx context.Context) error {
 	}
 }
 
-func (p *plugin) Configure(configs.Plugin) {}
+func (p *plugin) Configure(c configs.Plugin) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config = c
+}
 
 func (p *plugin) Launch(ctx context.Context) (shell.Information, error) {
 	p.journal.add("launch " + p.callsign)
@@ -71,7 +80,18 @@ func (p *plugin) Launch(ctx context.Context) (shell.Information, error) {
 	if p.fails != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, p.fails)
 	}
-	return shell.Information{Class: "Fake"}, nil
+	if p.about != nil {
+		return *p.about, nil
+	}
+	return shell.Information{Class: "Fake", StateControl: p.control}, nil
+}
+
+// prober is a plugin that can be probed.
+type prober struct{ *plugin }
+
+func (p prober) Probe(ctx context.Context) (shell.Information, error) {
+	p.journal.add("probe " + p.callsign)
+	return *p.about, errors.Join(p.fails, p.wait(ctx))
 }
 
 func (p *plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
@@ -79,7 +99,27 @@ func (p *plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
 	return p.wait(ctx)
 }
 
-func (p *plugin) Hibernate(context.Context) error { return shell.ErrNotSupported }
+// sleeps makes a plugin that can be hibernated from its next launch on.
+func (p *plugin) sleeps() { p.control = suspended{} }
+
+// suspended is the state control of a plugin that never is anything else.
+type suspended struct{ statecontrol.Controller }
+
+func (suspended) State(context.Context) (statecontrol.State, error) {
+	return statecontrol.Suspended, nil
+}
+
+func (suspended) Request(context.Context, statecontrol.Command) error { return nil }
+
+func (p *plugin) Hibernate(context.Context) error {
+	if p.control == nil {
+		return shell.ErrNotSupported
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.image = &hibernate.Image{}
+	return nil
+}
 
 func (p *plugin) Wake(context.Context) (shell.Information, error) {
 	p.journal.add("wake " + p.callsign)
@@ -124,6 +164,12 @@ type instance struct {
 // the host after it.
 func run(t *testing.T, instances []instance, test func(*rig)) {
 	t.Helper()
+	runWith(t, instances, func(*Options) {}, test)
+}
+
+// runWith is run with other options.
+func runWith(t *testing.T, instances []instance, change func(*Options), test func(*rig)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{T: t, journal: &journal{}, plugins: make(map[string]*plugin)}
 		changes := make(map[string]func(*plugin))
@@ -142,13 +188,23 @@ func run(t *testing.T, instances []instance, test func(*rig)) {
 			r.plugins[callsign] = p
 			return p
 		}
-		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend { return backend(c.Callsign, sink) }
+		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
+			if p := backend(c.Callsign, sink); p.about != nil {
+				return prober{p}
+			}
+			return r.plugins[c.Callsign]
+		}
 		for _, callsign := range []string{"First", "Second"} {
 			o.Builtins = append(o.Builtins, Builtin{callsign, func(_ *Supervisor, sink shell.Sink) shell.Backend {
 				return struct{ shell.Backend }{backend(callsign, sink)}
 			}})
 		}
-		r.Supervisor = New(o)
+		change(&o)
+		s, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Supervisor = s
 		test(r)
 		r.Stop(context.Background())
 	})

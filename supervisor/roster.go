@@ -30,6 +30,12 @@ func (r *roster) addBuiltin(s *shell.Shell) {
 	r.own = append(r.own, s)
 }
 
+func (r *roster) remove(callsign string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.shells, callsign)
+}
+
 func (r *roster) find(callsign string) (*shell.Shell, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,6 +1,12 @@
 package supervisor
 
-import "errors"
+import (
+	"fmt"
+	"slices"
+
+	"dormouse/configs"
+	"dormouse/shell"
+)
 
 // Subsystem is a named condition of the platform.
 type Subsystem struct {
@@ -8,12 +14,74 @@ type Subsystem struct {
 	Active bool   `json:"active"`
 }
 
+// platform is up from the start, whoever would control it.
+const platform = "Platform"
+
 // Subsystems returns all of the host's, in their fixed order.
-func (s *Supervisor) Subsystems() []Subsystem { return nil }
+func (s *Supervisor) Subsystems() []Subsystem {
+	c := &s.conditions
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]Subsystem, len(c.subsystems))
+	for i, name := range c.subsystems {
+		_, active := c.up[name]
+		all[i] = Subsystem{name, active}
+	}
+	return all
+}
 
 // SetSubsystem makes a subsystem that the instance controls active or not, and
-// has those instances that depend on it started or ended. It returns
-// ErrNotControlled for one that the instance does not control.
+// has those instances that depend on it started or ended. What it made active is
+// so until it ends. It returns ErrUnknown, ErrNotControlled for a subsystem that
+// the instance does not control, or shell.ErrUnavailable when it does not run.
 func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
-	return errors.ErrUnsupported
+	sh, ok := s.Shell(callsign)
+	switch {
+	case !ok:
+		return fmt.Errorf("cannot set subsystem %s: %w: %q", name, ErrUnknown, callsign)
+	case !slices.Contains(sh.About().Controls, name) || !slices.Contains(s.conditions.subsystems, name):
+		return fmt.Errorf("cannot set subsystem %s: %w", name, ErrNotControlled)
+	}
+	c := &s.conditions
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	switch state := sh.State(); state { // what leaves the others drops its subsystems when telling is free
+	case shell.Activation, shell.Activated, shell.Hibernating, shell.Waking, shell.Deactivation:
+	default:
+		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", name, shell.ErrUnavailable, state)
+	}
+	s.announce(c.set(callsign, []string{name}, active))
+	return nil
+}
+
+// establish makes those subsystems active that nobody controls, and no others
+// that nobody has set.
+func (s *Supervisor) establish() {
+	free := slices.Clone(s.conditions.subsystems)
+	for _, sh := range s.Shells() {
+		controls := sh.About().Controls
+		free = slices.DeleteFunc(free, func(name string) bool { return name != platform && slices.Contains(controls, name) })
+	}
+	s.conditions.telling.Lock()
+	defer s.conditions.telling.Unlock()
+	held := slices.DeleteFunc(s.conditions.madeBy(""), func(name string) bool { return slices.Contains(free, name) })
+	s.announce(append(s.conditions.set("", held, false), s.conditions.set("", free, true)...))
+}
+
+// announce tells that subsystems have changed and lets whom it concerns follow.
+// The caller holds telling.
+func (s *Supervisor) announce(changed []Subsystem) {
+	if len(changed) == 0 {
+		return
+	}
+	for _, c := range changed {
+		s.log.Info().Str("subsystem", c.Name).Bool("active", c.Active).Msg("a subsystem has changed")
+	}
+	s.events.Subsystems(changed)
+	s.evaluate()
+}
+
+// allSubsystems are Thunder's and then the site's own.
+func allSubsystems(own []string) []string {
+	return configs.Host{Subsystems: own}.AllSubsystems()
 }

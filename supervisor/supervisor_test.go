@@ -184,7 +184,11 @@ func TestShell(t *testing.T) {
 // of it.
 type ear []*journal
 
-func (e ear) Subsystems([]Subsystem) {}
+func (e ear) Subsystems(changed []Subsystem) {
+	for _, s := range changed {
+		e[0].add(fmt.Sprintf("%s: %t", s.Name, s.Active))
+	}
+}
 
 func (e ear) Transition(t shell.Transition) {
 	e[0].add(t.Callsign + ": " + string(t.From) + " > " + string(t.To))

@@ -60,7 +60,7 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	if _, _, err := net.SplitHostPort(c.host); err != nil {
 		return nil, &usageError{err: fmt.Errorf("%q is not an address such as %s", c.host, defaultHost)}
 	}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.host+"/jsonrpc", bytes.NewReader(body))
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.host+"/jsonrpc?dialect=r4", bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the host: %w", err)
 	}

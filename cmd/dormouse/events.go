@@ -29,7 +29,7 @@ func prepareEvents(flags *flag.FlagSet) action {
 		if err := c.checkWanted(ctx, wanted); err != nil {
 			return err
 		}
-		ws, _, err := websocket.Dial(ctx, "ws://"+c.host+"/jsonrpc", &websocket.DialOptions{HTTPClient: overHTTP}) //nolint:bodyclose // a websocket has none
+		ws, _, err := websocket.Dial(ctx, "ws://"+c.host+"/jsonrpc?dialect=r4", &websocket.DialOptions{HTTPClient: overHTTP}) //nolint:bodyclose // a websocket has none
 		if err != nil {
 			return c.unanswered(ctx, err)
 		}

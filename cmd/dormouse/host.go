@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,7 @@ type host struct {
 	server       *http.Server
 	communicator *communicator.Communicator
 	supervisor   *supervisor.Supervisor
+	hibernates   atomic.Bool // the engine was tried, and works
 }
 
 // serve runs a host until ctx ends. What it opens it closes in the reverse
@@ -74,22 +76,26 @@ func serve(ctx context.Context, t *terminal, config configs.Config, log zerolog.
 	}
 
 	h := &host{log: log, engine: criu.Open(config.Hibernate.Criu, programs)}
-	h.front = controller.New(controller.Options{Host: config.Host, Log: log, Version: version})
-	h.server = h.front.Server()
+	h.front = controller.New(controller.Options{Host: config.Host, Log: log, Version: version, Hibernates: h.hibernates.Load})
+	h.server = h.front.Server(config.Host.Dialect)
 	backends := process.Host{
 		RunDir: places.run, StateDir: config.Host.Root, Pidone: pidone,
 		Cgroups: cgroups, Engine: h.engine, Images: images, Log: log,
 		Serve: func(callsign string, l net.Listener) func() { return h.communicator.ServeInstance(callsign, l) },
 	}
-	h.supervisor = supervisor.New(supervisor.Options{
+	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins:          config.Plugins,
 		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
 		Log:              log,
 		Builtins:         []supervisor.Builtin{h.front.Builtin()},
+		Subsystems:       config.Host.Subsystems,
 		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
 			return process.New(backends, c, sink)
 		},
 	})
+	if err != nil {
+		return err
+	}
 	h.communicator = communicator.New(communicator.Options{
 		Supervisor: h.supervisor, Log: log, Version: version, Paths: backends.Paths,
 	}, group)

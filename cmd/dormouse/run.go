@@ -83,6 +83,7 @@ func (h *host) check(ctx context.Context) error {
 		h.log.Warn().Err(err).Msg("hibernation is not available, all else works")
 		return err
 	}
+	h.hibernates.Store(true)
 	h.log.Info().Str("engine", h.engine.Name()).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
 	return nil
 }

@@ -92,6 +92,7 @@ func (o verifyOptions) config() configs.Plugin {
 	c.Arguments, c.Configuration = o.arguments, o.configuration
 	c.StartTimeout, c.CallTimeout = configs.Duration(o.timeout), configs.Duration(o.timeout)
 	c.StopTimeout = min(c.StopTimeout, c.CallTimeout)
+	c.Probe = false // it is asked in a step of its own
 	c.OnFailedWake = configs.FailedWakeDeactivate
 	return c
 }

@@ -9,6 +9,10 @@ import (
 // ErrDesignator means that a method name is not a designator.
 var ErrDesignator = errors.New("the method is not a designator")
 
+// Discover is the one method whose name has a dot: what begins with "rpc." is
+// JSON-RPC's own.
+const Discover = "rpc.discover"
+
 // DefaultVersion is meant where no version is named.
 const DefaultVersion = 1
 
@@ -35,6 +39,9 @@ func ParseDesignator(method string) (Designator, error) {
 	// The prefix may not hold a dot, what follows it may.
 	head, _, _ := strings.Cut(name, "::")
 	dot := strings.LastIndexByte(head, '.')
+	if rest, ok := strings.CutSuffix(name, Discover); ok && (rest == "" || strings.HasSuffix(rest, ".")) {
+		dot = len(rest) - 1
+	}
 	d.Method = name[dot+1:]
 	if err := checkMethod(d.Method); err != nil {
 		return Designator{}, fmt.Errorf("%w: %w in %.80q", ErrDesignator, err, method)

@@ -28,6 +28,9 @@ func TestParseDesignator(t *testing.T) {
 		{"X.1.control::state", Designator{"X", 1, "control::state", ""}},
 		{"X.1.viewport#2::move@3", Designator{"X", 1, "viewport#2::move", "3"}},
 		{"X.control::a.b", Designator{"X", 1, "control::a.b", ""}},
+		{"rpc.discover", Designator{"", 1, "rpc.discover", ""}},
+		{"org.rdk.X.1.rpc.discover@a", Designator{"org.rdk.X", 1, "rpc.discover", "a"}},
+		{"X.myrpc.discover", Designator{"X.myrpc", 1, "discover", ""}},
 		{"Bridge/Remote.1.get", Designator{"Bridge/Remote", 1, "get", ""}},
 	} {
 		got, err := ParseDesignator(tt.method)
@@ -43,7 +46,7 @@ func TestParseDesignator(t *testing.T) {
 }
 
 func FuzzDesignator(f *testing.F) {
-	for _, seed := range []string{"Controller.1.status@X", "org.rdk.X.get", "X.1.viewport#2::move@3", "2.x", "..", "a.b@c.d", "X..1.x", "X.300.1.y"} {
+	for _, seed := range []string{"Controller.1.status@X", "org.rdk.X.get", "X.1.viewport#2::move@3", "2.x", "..", "a.b@c.d", "X..1.x", "X.300.1.y", "X.1.rpc.discover", "..rpc.discover"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, method string) {

@@ -29,6 +29,9 @@ var (
 	ErrSyntax = errors.New("the message is not JSON")
 	// ErrInvalid means that the JSON is not a request.
 	ErrInvalid = errors.New("the message is not a JSON-RPC request")
+	// ErrNoMethod is an ErrInvalid: an object that could be a request but for the
+	// method, which it lacks.
+	ErrNoMethod = fmt.Errorf("%w: it has no method", ErrInvalid)
 )
 
 // Valid tells whether raw may be sent as it is: JSON in UTF-8, or else a
@@ -112,8 +115,8 @@ func parseRequest(object []byte) Request {
 			}
 		}
 	}
-	if !hasMethod {
-		r.fail("it has no method")
+	if !hasMethod && r.Err == nil {
+		r.Err = ErrNoMethod
 	}
 	return r
 }

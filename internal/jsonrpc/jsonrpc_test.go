@@ -44,6 +44,12 @@ func TestParse(t *testing.T) {
 			"1 a -\n- b -\n" + notRequest + "an element of the batch is not an object\n" + notRequest + "it has no method"},
 		{"largest batch", "[" + strings.Repeat(`{"method":"a"},`, MaxBatch-1) + `{"method":"a"}]`, strings.Repeat("- a -\n", MaxBatch-1) + "- a -"},
 		{"deepest", `{"method":"a","params":` + nested(MaxDepth-1) + `}`, "- a " + nested(MaxDepth-1)},
+		{"8 MB of params", `{"method":"a","params":[` + strings.Repeat("0,", 4<<20) + `0]}`, "- a [" + strings.Repeat("0,", 4<<20) + "0]"},
+		{"names in another case are other names", `{"ID":1,"id":2,"METHOD":"b","method":"a","Params":1}`, `2 a -`},
+		{"zero and minus zero", `[{"id":0,"method":"a"},{"id":-0,"method":"a"}]`, "0 a -\n-0 a -"},
+		{"empty string id", `{"id":"","method":"a"}`, `"" a -`},
+		{"true id", `{"id":true,"method":"a"}`, notRequest + "its id is neither a number nor a string"},
+		{"batch of batches", `[[{"method":"a"}],[]]`, notRequest + "an element of the batch is not an object\n" + notRequest + "an element of the batch is not an object"},
 		{"brackets in strings", `{"method":"a","params":"` + strings.Repeat("[", 100) + `\"["}`, `- a "` + strings.Repeat("[", 100) + `\"["`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -87,6 +93,8 @@ func TestParseRefuses(t *testing.T) {
 		{"byte order mark", "\ufeff{}", ErrSyntax, "invalid character 'ï' looking for beginning of value"},
 		{"a string", `"a"`, ErrInvalid, "it is neither an object nor an array"},
 		{"empty batch", "[ ]", ErrInvalid, "the batch is empty"},
+		{"batch of 8 MB", "[" + strings.Repeat("0,", 4<<20) + "0]", ErrInvalid, "a batch holds at most 100 requests"},
+		{"not UTF-8 in a name", "{\"\xc3\":1,\"method\":\"a\"}", ErrSyntax, "it is not UTF-8"},
 		{"batch too large", "[" + strings.Repeat("{},", MaxBatch) + "{}]", ErrInvalid, "a batch holds at most 100 requests"},
 		{"too deep", `{"method":"a","params":` + nested(MaxDepth) + `}`, ErrInvalid, "it is nested deeper than 64 levels"},
 		{"far too deep", strings.Repeat("[", 1<<20), ErrSyntax, "exceeded max depth"},

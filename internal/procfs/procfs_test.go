@@ -80,6 +80,9 @@ func TestNobody(t *testing.T) {
 	if !Zombie(nobody) || Stopped(nobody) || NSPid(nobody) != 0 || PSS([]int{nobody}) != 0 || RSS([]int{nobody}) != 0 {
 		t.Error("it has something")
 	}
+	if u := Measure([]int{nobody}); u != (Usage{}) {
+		t.Errorf("it takes %+v", u)
+	}
 	if tasks, err := Tasks([]int{nobody}); err != nil || len(tasks) != 0 {
 		t.Errorf("its tasks are %v, %v", tasks, err)
 	}
@@ -134,6 +137,27 @@ func TestMemory(t *testing.T) {
 	}
 	if twice := RSS([]int{own[0], own[0]}); twice < rss*3/2 {
 		t.Errorf("twice it is %d", twice)
+	}
+}
+
+func TestMeasure(t *testing.T) {
+	own := os.Getpid()
+	u, rss := Measure([]int{own}), RSS([]int{own})
+	if u.Processes != 1 || u.Resident < rss/2 || u.Resident > rss*2 || u.Shared <= 0 || u.Shared >= u.Resident || u.Virtual <= u.Resident {
+		t.Errorf("it takes %+v, RSS is %d", u, rss)
+	}
+	if twice := Measure([]int{own, own}); twice.Processes != 2 || twice.Resident < u.Resident*3/2 {
+		t.Errorf("twice it takes %+v", twice)
+	}
+
+	// The child ends when its parent has become one that does not reap.
+	cmd := start(t, `sh -c 'until grep -q sleep /proc/$PPID/comm; do :; done' & echo ready; exec sleep 1000`, nil)
+	eventually(t, "a child is a zombie", func() bool {
+		children := Children(cmd.Process.Pid)
+		return len(children) == 1 && Zombie(children[0])
+	})
+	if u := Measure(Tree(cmd.Process.Pid)); u.Processes != 1 {
+		t.Errorf("with a zombie it takes %+v", u)
 	}
 }
 

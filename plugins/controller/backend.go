@@ -33,7 +33,7 @@ func (b backend) Stop(context.Context) error                       { return nil 
 func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	result, err := b.front.serveOwn(ctx, caller{}, c)
 	if err != nil {
-		e := b.front.dialect.failure(err)
+		e := failure(thunderR4{}, err) // whose codes are the numbers themselves
 		return nil, &shell.PluginError{Code: e.Code, Message: e.Message, Data: e.Data}
 	}
 	return result, nil

@@ -21,6 +21,16 @@ type caller struct {
 	socket *socket
 	// callsign is what the path names, empty when it names none.
 	callsign string
+	// dialect is nil for whoever does not mind.
+	dialect dialect
+}
+
+// speaks is the dialect in which the caller is answered.
+func (f *Front) speaks(from caller) dialect {
+	if from.dialect == nil {
+		return f.dialect
+	}
+	return from.dialect
 }
 
 // reply is the answer to a message.
@@ -71,7 +81,7 @@ func (f *Front) answerOne(ctx context.Context, from caller, r jsonrpc.Request) r
 	result, err := f.call(ctx, from, r)
 	switch {
 	case err != nil:
-		answer := jsonrpc.Response{ID: r.ID, Error: f.dialect.failure(err)}
+		answer := jsonrpc.Response{ID: r.ID, Error: failure(f.speaks(from), err)}
 		return reply{answer.Append(nil), failed}
 	case r.ID == nil:
 		return reply{}
@@ -83,15 +93,18 @@ func (f *Front) answerOne(ctx context.Context, from caller, r jsonrpc.Request) r
 // refuse answers what is no request. An id that is not known is null, but left
 // out on a websocket, as Thunder does: its clients match answers by their id.
 func (f *Front) refuse(from caller, r jsonrpc.Request) reply {
-	n := invalidEnvelope
-	if errors.Is(r.Err, jsonrpc.ErrSyntax) {
-		n = parsingEnvelope
+	n, why := notRequest, malformed
+	switch {
+	case errors.Is(r.Err, jsonrpc.ErrSyntax):
+		n = notJSON
+	case errors.Is(r.Err, jsonrpc.ErrNoMethod):
+		why = failed
 	}
 	if r.ID == nil && from.socket == nil {
 		r.ID = jsonrpc.Null
 	}
-	answer := jsonrpc.Response{ID: r.ID, Error: f.dialect.failure(&fault{n, r.Err})}
-	return reply{answer.Append(nil), malformed}
+	answer := jsonrpc.Response{ID: r.ID, Error: failure(f.speaks(from), &fault{n, r.Err})}
+	return reply{answer.Append(nil), why}
 }
 
 // call finds who is to serve the request.
@@ -119,13 +132,22 @@ func (f *Front) call(ctx context.Context, from caller, r jsonrpc.Request) (resul
 	}
 	f.processed.add(callsign)
 	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
-	if m, ok := f.common[d.Method]; ok {
+	if m, ok := f.shared(sh, d.Method); ok {
 		return m.call(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
 	}
 	if callsign == Callsign {
 		return f.serveOwn(ctx, from, c)
 	}
 	return invoke(ctx, sh, c)
+}
+
+// shared is the method of that name which the host serves for the instance.
+func (f *Front) shared(sh *shell.Shell, name string) (*method, bool) {
+	m, ok := f.common[name]
+	if ok && m.when != nil && !m.when(sh) {
+		return nil, false
+	}
+	return m, ok
 }
 
 // resolve says which callsign is meant: a path that names one leaves no choice.

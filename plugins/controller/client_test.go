@@ -1,10 +1,12 @@
 package controller
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -145,6 +147,34 @@ func (h *host) request(t *testing.T, method, path, body string, headers ...strin
 		t.Fatal(err)
 	}
 	return answer{response.StatusCode, response.Header, string(read)}
+}
+
+// raw sends bytes as they are and reads one answer.
+func (h *host) raw(t *testing.T, send string) answer {
+	t.Helper()
+	conn := h.connect(t)
+	if _, err := io.WriteString(conn, send); err != nil {
+		t.Fatal(err)
+	}
+	return readAnswer(t, conn, bufio.NewReader(conn))
+}
+
+// readAnswer reads the next answer of a connection.
+func readAnswer(t *testing.T, conn net.Conn, from *bufio.Reader) answer {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(from, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{response.StatusCode, response.Header, string(body)}
 }
 
 // waitForLog returns once the text has been logged.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
+	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
 	"dormouse/shell"
 )
@@ -14,33 +16,69 @@ import (
 // dialect is how one generation of Thunder's clients wants to be spoken to.
 // Nothing below it knows that there is more than one.
 type dialect interface {
-	// failure is how an error reads.
-	failure(err error) *jsonrpc.Error
+	// wire is how a number of the table reads.
+	wire(n number, c condition) wire
+	// undefined is how a number reads that the table does not hold, native how
+	// one reads that a native interface failed with.
+	undefined(n number) wire
+	native(n number) int
 	// failureStatus is the HTTP status of an answer that is an error.
 	failureStatus() int
 	// registered is the result of register and unregister.
 	registered() any
-	// status is the record of an instance; indexed tells that it was asked for
-	// alone.
+	// snapshots tells that who registers for changes is told at once where the
+	// active instances stand.
+	snapshots() bool
+	// status is the record of an instance; indexed is what is said when it was
+	// asked for alone.
 	status(r record) any
 	indexed(r record) any
 	// all is what a subscriber of every event is sent.
 	all(callsign, event string, params json.RawMessage) any
 }
 
-// thunderR4 is what the devices in the field speak.
-type thunderR4 struct{}
+// dialects are the names under which a connection may ask for one.
+var dialects = map[string]dialect{
+	string(configs.DialectR4): thunderR4{}, "r4": thunderR4{},
+	string(configs.DialectR5): thunderR5{}, "r5": thunderR5{},
+}
 
-func (thunderR4) failureStatus() int { return http.StatusAccepted }
+// dialectOf is R4 for a listener that does not say.
+func dialectOf(name configs.Dialect) dialect {
+	if d, ok := dialects[string(name)]; ok {
+		return d
+	}
+	return thunderR4{}
+}
 
-func (thunderR4) registered() any { return 0 }
+// dialectKey is where the context of a request holds its listener's dialect.
+type dialectKey struct{}
 
-func (thunderR4) failure(err error) *jsonrpc.Error {
+// dialectFor is what the address asks for with ?dialect=, or else what its
+// listener speaks. The error is for the client.
+func (f *Front) dialectFor(r *http.Request) (dialect, error) {
+	if r.URL.RawQuery != "" {
+		if name := r.URL.Query().Get("dialect"); name != "" {
+			d, ok := dialects[name]
+			if !ok {
+				return nil, fmt.Errorf("there is no dialect %.40q: it is %q or %q", name, configs.DialectR4, configs.DialectR5)
+			}
+			return d, nil
+		}
+	}
+	if d, ok := r.Context().Value(dialectKey{}).(dialect); ok {
+		return d, nil
+	}
+	return f.dialect, nil
+}
+
+// failure is how an error reads.
+func failure(d dialect, err error) *jsonrpc.Error {
 	if answered, ok := errors.AsType[*shell.PluginError](err); ok {
-		return r4Answered(answered)
+		return passedOn(d, answered)
 	}
 	f := faultOf(err)
-	e := r4Error(f.number)
+	e := render(d, f.number)
 	if f.cause == nil {
 		return e
 	}
@@ -64,12 +102,12 @@ func (thunderR4) failure(err error) *jsonrpc.Error {
 	return e
 }
 
-// r4Answered passes on what a plugin answered, whose numbers are Thunder's and
-// whose text is better than any of ours.
-func r4Answered(p *shell.PluginError) *jsonrpc.Error {
+// passedOn is what a plugin answered, whose numbers are Thunder's and whose text
+// is better than any of ours.
+func passedOn(d dialect, p *shell.PluginError) *jsonrpc.Error {
 	e := &jsonrpc.Error{Code: p.Code}
 	if p.Code >= 0 {
-		e = r4Error(max(number(p.Code), general))
+		e = render(d, max(number(p.Code), general))
 	}
 	if p.Message != "" {
 		e.Message = p.Message
@@ -80,28 +118,28 @@ func r4Answered(p *shell.PluginError) *jsonrpc.Error {
 	return e
 }
 
-func r4Error(n number) *jsonrpc.Error {
-	c, known := conditions[n]
+// Thunder marks two kinds of numbers by a bit: those of native interfaces, and
+// those that a vendor made up, whose other bits are a signed number of its own.
+const (
+	nativeBit number = 1 << 31
+	customBit number = 1 << 24
+)
+
+// render is how a number reads that nothing more is said of.
+func render(d dialect, n number) *jsonrpc.Error {
 	switch {
-	case !known:
-		return &jsonrpc.Error{Code: int(n), Message: "ERROR_GENERAL"}
-	case c.r4 == wire{}:
-		return &jsonrpc.Error{Code: int(n), Message: "ERROR_" + c.name}
+	case n > 0 && n&nativeBit != 0:
+		n &^= nativeBit
+		return &jsonrpc.Error{Code: d.native(n), Message: render(d, n).Message}
+	case n > 0 && n&customBit != 0:
+		own := int(int32(n<<8) >> 8) //nolint:gosec // the low 24 bits are meant
+		return &jsonrpc.Error{Code: own, Message: fmt.Sprintf("Undefined Custom Error: %d", own)}
 	}
-	return &jsonrpc.Error{Code: c.r4.code, Message: c.r4.text}
-}
-
-func (thunderR4) status(r record) any { return r }
-
-func (thunderR4) indexed(r record) any { return []record{r} }
-
-// all names the event too: without it, nobody could tell a plugin's events apart.
-func (thunderR4) all(callsign, event string, params json.RawMessage) any {
-	return struct {
-		Callsign string          `json:"callsign"`
-		Data     json.RawMessage `json:"data,omitempty"`
-		Event    string          `json:"event"`
-	}{callsign, params, event}
+	w := d.undefined(n)
+	if c, known := conditions[n]; known {
+		w = d.wire(n, c)
+	}
+	return &jsonrpc.Error{Code: w.code, Message: w.text}
 }
 
 // marshal renders a value of the front's own, which JSON can always hold.

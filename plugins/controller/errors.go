@@ -22,9 +22,11 @@ const (
 	openingFailed      number = 6
 	timedOut           number = 11
 	inProgress         number = 12
+	destructionFailed  number = 18
 	closingFailed      number = 19
 	processTerminated  number = 20
 	unknownKey         number = 22
+	incompleteConfig   number = 23
 	privilegedRequest  number = 24
 	duplicateKey       number = 29
 	badRequest         number = 30
@@ -51,6 +53,8 @@ const (
 	callNotActive  number = -1 // a call to an instance that is not active
 	callHibernated number = -2 // a call to a hibernated instance
 	noStateControl number = -3 // suspend or resume without state control
+	notJSON        number = -4 // a message that is not JSON
+	notRequest     number = -5 // JSON that is not a request
 )
 
 // fault is an error on its way to a client.
@@ -75,6 +79,7 @@ var numbers = []struct {
 	err    error
 	number number
 }{
+	{shell.ErrPending, pendingConditions},
 	{shell.ErrIllegalState, illegalState},
 	{statecontrol.ErrIllegalState, illegalState},
 	{shell.ErrInProgress, inProgress},
@@ -83,6 +88,11 @@ var numbers = []struct {
 	{shell.ErrInProcess, inProcess},
 	{shell.ErrNotSupported, notSupported},
 	{hibernate.ErrUnsupported, notSupported},
+	{errors.ErrUnsupported, notSupported},
+	{supervisor.ErrUnknown, unknownKey},
+	{supervisor.ErrExists, duplicateKey},
+	{supervisor.ErrNotCloneable, general},
+	{supervisor.ErrNotAnObject, incompleteConfig},
 	{shell.ErrUnknownMethod, unknownMethod},
 	{shell.ErrInvalidParams, invalidParameter},
 	{shell.ErrInstantiation, openingFailed},

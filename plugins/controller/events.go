@@ -15,28 +15,36 @@ var _ supervisor.Listener = (*Front)(nil)
 var (
 	stateChange        = topic{Callsign, "statechange"}
 	stateControlChange = topic{Callsign, "statecontrolstatechange"}
+	subsystemChange    = topic{Callsign, "subsystemchange"}
 	allEvents          = topic{Callsign, "all"}
+)
+
+// controlChanged is the event of every callsign whose plugin has state control.
+const controlChanged = controlPrefix + "statechanged"
+
+// States that an instance passes on its way in and out of the roster.
+const (
+	precondition shell.State = "precondition"
+	destroyed    shell.State = "destroyed"
 )
 
 // Transition tells the subscribers of the Controller's events.
 func (f *Front) Transition(t shell.Transition) {
+	f.count(t)
+	f.standing.Lock()
+	defer f.standing.Unlock()
+	f.standing.note(t)
 	if t.From == t.To {
-		f.controlChanged(t)
+		f.tellControl(t)
 		return
 	}
-	if !announced(t) || !f.events.any(stateChange) && !f.events.any(allEvents) {
+	state, news := announced(t)
+	if !news || !f.events.any(stateChange) && !f.events.any(allEvents) {
 		return
 	}
-	type change struct {
-		Callsign string `json:"callsign,omitempty"`
-		State    string `json:"state"`
-		Reason   string `json:"reason"`
-	}
-	c := change{State: pascal(string(t.To)), Reason: pascal(string(t.Reason))}
-	alone := marshal(c)
-	c.Callsign = t.Callsign
-	f.events.publish(stateChange, either(t.Callsign, marshal(c), alone))
-	f.publishAll(t.Callsign, stateChange.event, marshal(change{State: string(t.To), Reason: c.Reason}))
+	f.events.publish(stateChange, either(t.Callsign,
+		renderChange(t.Callsign, state, t.Reason, false), renderChange(t.Callsign, state, t.Reason, true)))
+	f.publishAll(t.Callsign, stateChange.event, marshal(change{State: string(state), Reason: pascal(string(t.Reason))}))
 }
 
 // Notification passes an event of a plugin on to those who registered for it
@@ -50,55 +58,107 @@ func (f *Front) Notification(callsign string, n shell.Notification) {
 		f.log.Warn().Str("callsign", callsign).Str("event", n.Event).Msg("dropped an event whose parameters are not JSON")
 		return
 	}
-	f.events.publish(t, func(index string) (json.RawMessage, bool) {
-		return n.Params, n.Index == "" || n.Index == index
+	f.events.publish(t, func(s subscription) (json.RawMessage, bool) {
+		return n.Params, n.Index == "" || n.Index == s.index
 	})
 	f.publishAll(callsign, n.Event, n.Params)
 }
 
-// Subsystems tells the subscribers which have changed.
-func (f *Front) Subsystems([]supervisor.Subsystem) {}
+// Subsystems tells the subscribers which have changed; with an index, only who
+// asked for that one.
+func (f *Front) Subsystems(changed []supervisor.Subsystem) {
+	if len(changed) == 0 || !f.events.any(subsystemChange) {
+		return
+	}
+	whole := marshal(changed)
+	f.events.publish(subsystemChange, func(s subscription) (json.RawMessage, bool) {
+		if s.index == "" {
+			return whole, true
+		}
+		for _, one := range changed {
+			if one.Name == s.index {
+				return marshal([]supervisor.Subsystem{one}), true
+			}
+		}
+		return nil, false
+	})
+}
 
-func (f *Front) controlChanged(t shell.Transition) {
+// change is what is said of a new state. Who registered for one callsign is not
+// told which one it is.
+type change struct {
+	Callsign string `json:"callsign,omitempty"`
+	State    string `json:"state"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+func renderChange(callsign string, to shell.State, why shell.Reason, alone bool) json.RawMessage {
+	c := change{callsign, pascal(string(to)), pascal(string(why))}
+	if alone {
+		c.Callsign = ""
+	}
+	return marshal(c)
+}
+
+func renderControl(callsign string, to statecontrol.State, alone bool) json.RawMessage {
+	return renderChange(callsign, shell.State(to), "", alone)
+}
+
+// tellControl tells that a plugin is suspended or resumed, in the Controller's
+// name and in its own, but not once more to those who are told everything.
+func (f *Front) tellControl(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {
 		return
 	}
-	type change struct {
-		Callsign string `json:"callsign,omitempty"`
-		State    string `json:"state"`
-	}
-	state := pascal(string(t.Control))
-	f.events.publish(stateControlChange, either(t.Callsign, marshal(change{t.Callsign, state}), marshal(change{State: state})))
+	alone := renderControl(t.Callsign, t.Control, true)
+	f.events.publish(stateControlChange, either(t.Callsign, renderControl(t.Callsign, t.Control, false), alone))
+	f.events.publish(topic{t.Callsign, controlChanged}, func(s subscription) (json.RawMessage, bool) {
+		return alone, s.index == ""
+	})
 }
 
+// publishAll renders the event once for each dialect that somebody speaks.
 func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
 	if !f.events.any(allEvents) {
 		return
 	}
-	whole := marshal(f.dialect.all(callsign, event, params))
-	f.events.publish(allEvents, func(index string) (json.RawMessage, bool) {
-		return whole, index == "" || index == callsign
+	whole := make(map[dialect]json.RawMessage, 2)
+	f.events.publish(allEvents, func(s subscription) (json.RawMessage, bool) {
+		if s.index != "" && s.index != callsign {
+			return nil, false
+		}
+		d := s.socket.from.dialect
+		if whole[d] == nil {
+			whole[d] = marshal(d.all(callsign, event, params))
+		}
+		return whole[d], true
 	})
 }
 
-// announced tells whether a transition is news to clients: those into a state
-// in between are not, nor is a hibernation that failed and changed nothing.
-func announced(t shell.Transition) bool {
+// announced tells whether a transition is news to clients, and as which state:
+// those into a state in between are not, nor is a hibernation that failed and
+// changed nothing, nor that an instance begins or ends to wait. One that its
+// conditions ended has been deactivated, also when it then waits for them.
+func announced(t shell.Transition) (shell.State, bool) {
 	switch t.To {
-	case shell.Deactivated, shell.Hibernated, shell.Unavailable:
-		return true
+	case shell.Deactivated:
+		return t.To, t.From != precondition
+	case shell.Hibernated, shell.Unavailable, destroyed:
+		return t.To, true
 	case shell.Activated:
-		return t.From != shell.Hibernating
+		return t.To, t.From != shell.Hibernating
+	case precondition:
+		return shell.Deactivated, t.From == shell.Deactivation
 	default:
-		return false
+		return "", false
 	}
 }
 
 // either sends whole to subscribers of everything and alone to those who
 // registered for the callsign, who know which one it is.
-func either(callsign string, whole, alone json.RawMessage) func(string) (json.RawMessage, bool) {
-	return func(index string) (json.RawMessage, bool) {
-		switch index {
+func either(callsign string, whole, alone json.RawMessage) func(subscription) (json.RawMessage, bool) {
+	return func(s subscription) (json.RawMessage, bool) {
+		switch s.index {
 		case "":
 			return whole, true
 		case callsign:

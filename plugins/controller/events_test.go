@@ -9,6 +9,7 @@ import (
 
 	"dormouse/shell"
 	"dormouse/statecontrol"
+	"dormouse/supervisor"
 )
 
 const done = `{"jsonrpc":"2.0","id":1,"result":null}`
@@ -136,5 +137,71 @@ func TestRegisterNeedsAWebsocket(t *testing.T) {
 	status, answer := h.post(t, "/jsonrpc", call("Controller.1.register", `{"event":"all","id":"c"}`))
 	if status != 202 || !strings.Contains(answer, `"code":44,"message":"cannot register over plain HTTP`) {
 		t.Errorf("got %d %s", status, answer)
+	}
+}
+
+// Only what changed is told; with an index, only of that subsystem.
+func TestSubsystemChange(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	c.must("Controller.1.register", `{"event":"subsystemchange","id":"c"}`)
+	c.must("Controller.1.register@Time", `{"event":"subsystemchange","id":"c"}`)
+	h.Subsystems([]supervisor.Subsystem{{Name: "Network", Active: true}, {Name: "Internet"}})
+	c.expect(`{"jsonrpc":"2.0","method":"c.subsystemchange","params":[{"subsystem":"Network","active":true},{"subsystem":"Internet","active":false}]}`)
+	h.Subsystems([]supervisor.Subsystem{{Name: "Time", Active: true}, {Name: "Network"}})
+	c.expect(
+		`{"jsonrpc":"2.0","method":"c.subsystemchange","params":[{"subsystem":"Time","active":true},{"subsystem":"Network","active":false}]}`,
+		`{"jsonrpc":"2.0","method":"c.subsystemchange@Time","params":[{"subsystem":"Time","active":true}]}`)
+}
+
+// A plugin's own event of its state control goes to those who registered with
+// its callsign.
+func TestStateControlEvents(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc/Auto")
+	c.must("register", `{"event":"statecontrol::statechanged","id":"c"}`)
+	c.send(call("statecontrol::request", `{"command":"Suspend"}`))
+	c.expect(`{"jsonrpc":"2.0","method":"c.statecontrol::statechanged","params":{"state":"Suspended"}}`, done)
+	h.dial(t, "/jsonrpc").must("Controller.1.resume", `{"callsign":"Auto"}`)
+	c.expect(`{"jsonrpc":"2.0","method":"c.statecontrol::statechanged","params":{"state":"Resumed"}}`)
+}
+
+// Which transitions are news, and as what.
+func TestAnnounced(t *testing.T) {
+	for _, tt := range []struct {
+		from, to, want shell.State
+	}{
+		{shell.Deactivated, shell.Activation, ""},
+		{shell.Activation, shell.Activated, shell.Activated},
+		{shell.Activation, shell.Deactivated, shell.Deactivated},
+		{shell.Deactivation, shell.Deactivated, shell.Deactivated},
+		{shell.Hibernating, shell.Hibernated, shell.Hibernated},
+		{shell.Hibernating, shell.Activated, ""},
+		{shell.Waking, shell.Activated, shell.Activated},
+		{shell.Deactivated, shell.Unavailable, shell.Unavailable},
+		{shell.Deactivated, precondition, ""},
+		{shell.Activation, precondition, ""},
+		{precondition, shell.Activation, ""},
+		{precondition, shell.Deactivated, ""},
+		{shell.Deactivation, precondition, shell.Deactivated},
+		{shell.Deactivated, destroyed, destroyed},
+	} {
+		got, news := announced(shell.Transition{From: tt.from, To: tt.to})
+		if news != (tt.want != "") || news && got != tt.want {
+			t.Errorf("%s to %s is told as %q, %v", tt.from, tt.to, got, news)
+		}
+	}
+}
+
+// An instance that is gone is in no snapshot.
+func TestStandingForgets(t *testing.T) {
+	var s standing
+	s.note(shell.Transition{Callsign: "X", From: shell.Activation, To: shell.Activated, Reason: shell.Requested})
+	if news := s.snapshot(stateChange, ""); len(news) != 1 {
+		t.Errorf("got %s", news)
+	}
+	s.note(shell.Transition{Callsign: "X", From: shell.Deactivated, To: destroyed})
+	if news := s.snapshot(stateChange, ""); news != nil || len(s.byCallsign) != 0 {
+		t.Errorf("got %s", news)
 	}
 }

@@ -29,8 +29,11 @@ type host struct {
 }
 
 type setup struct {
-	limits func(*limits)
-	host   configs.Host
+	limits  func(*limits)
+	host    configs.Host
+	options Options // Host, Log and Version are set anyway
+	// plugins changes the configuration of each.
+	plugins func(*configs.Plugin)
 }
 
 // newHost starts the plugins of the conformance cases. What the test does not
@@ -40,16 +43,21 @@ func newHost(tb testing.TB, s setup) *host {
 	h := &host{plugins: make(map[string]*fakePlugin), log: &logBuffer{}}
 	s.host.Listen = "127.0.0.1:9998"
 	log := zerolog.New(h.log)
-	h.Front = New(Options{Host: s.host, Log: log, Version: "v1.2.3-4-gabc"})
+	s.options.Host, s.options.Log, s.options.Version = s.host, log, "v1.2.3-4-gabc"
+	h.Front = New(s.options)
 	if s.limits != nil {
 		s.limits(&h.limits)
 	}
 	var configured []configs.Plugin
 	for _, p := range fakePlugins() {
+		if s.plugins != nil {
+			s.plugins(&p.config)
+		}
 		configured = append(configured, p.config)
 		h.plugins[p.config.Callsign] = p
 	}
-	h.supervisor = supervisor.New(supervisor.Options{
+	var err error
+	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins:          configured,
 		HibernateTimeout: 5 * time.Second,
 		Log:              log,
@@ -64,9 +72,12 @@ func newHost(tb testing.TB, s setup) *host {
 			return h.plugins[c.Callsign]
 		},
 	})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	h.supervisor.Start(tb.Context())
 	h.server = httptest.NewUnstartedServer(nil)
-	h.server.Config = h.Server()
+	h.server.Config = h.Server(s.host.Dialect)
 	h.server.Start()
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -78,6 +89,16 @@ func newHost(tb testing.TB, s setup) *host {
 		h.supervisor.Stop(ctx)
 	})
 	return h
+}
+
+// alsoServe opens another listener that speaks the dialect.
+func (h *host) alsoServe(tb testing.TB, d configs.Dialect) (url string) {
+	tb.Helper()
+	other := httptest.NewUnstartedServer(nil)
+	other.Config = h.Server(d)
+	other.Start()
+	tb.Cleanup(other.Close)
+	return other.URL
 }
 
 func fakePlugins() []*fakePlugin {
@@ -101,13 +122,16 @@ func fakePlugins() []*fakePlugin {
 	no := false
 	awake.config.Resume = &no
 	awake.hibernate = fmt.Errorf("%w: install criu", shell.ErrNotSupported)
+	dotted := plugin("org.test.Dotted", configs.StartActivated, false)
+	dotted.config.Configuration = map[string]any{"tuner": 1}
+	dotted.config.Preconditions = []string{"Network"}
+	dotted.config.Controls = []string{"Graphics"}
 	return []*fakePlugin{
 		plugin("Auto", configs.StartActivated, true),
 		plugin("P", configs.StartDeactivated, true),
 		plugin("Plain", configs.StartActivated, false),
 		plugin("Unav", configs.StartUnavailable, true),
-		plugin("org.test.Dotted", configs.StartActivated, false),
-		bad, missing, stuck, awake,
+		dotted, bad, missing, stuck, awake,
 	}
 }
 
@@ -137,6 +161,9 @@ func (p *fakePlugin) Launch(context.Context) (shell.Information, error) {
 
 func (p *fakePlugin) information() shell.Information {
 	info := shell.Information{Class: "Fake", Version: shell.Version{Major: 1, Minor: 5, Patch: 2}}
+	if len(p.config.Preconditions) > 0 {
+		info.Preconditions, info.Terminations = []string{"Network", "Time"}, []string{"!Network"}
+	}
 	if p.control != nil {
 		info.StateControl = p.control
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -28,22 +29,48 @@ type Options struct {
 	Log  zerolog.Logger
 	// Version is the host's own, such as "v1.2.3" or a commit.
 	Version string
+
+	// What the front can only pass on. Where one is nil, the host has nothing of
+	// the kind, and a method that needs it is not supported.
+
+	// Hibernates tells whether plugins can be hibernated here.
+	Hibernates func() bool
+	// Restarts is how often an instance was started again after it had ended by
+	// itself.
+	Restarts func(callsign string) int
+	// Proxies lists what native clients hold of plugins.
+	Proxies func() []Proxy
+	// Reload reads the configuration again and returns what it changed.
+	Reload func(context.Context) ([]string, error)
+	// Reboot restarts the machine; nil means as the configuration of the host
+	// says.
+	Reboot func(context.Context) error
 }
 
 // Front serves the network. It must be handed to a supervisor by Builtin before
 // it serves the first request.
 type Front struct {
+	options Options
 	log     zerolog.Logger
 	version string
 	limits  limits
 	guard   guard
-	dialect dialect
+	dialect dialect // where neither listener nor connection says which
 	mux     *http.ServeMux
-	methods map[string]method // of the callsign Controller
-	common  map[string]method // of every callsign
-	events  subscribers
+	methods map[string]*method // of the callsign Controller
+	common  map[string]*method // of every callsign
+	// resources are the REST requests by verb and name.
+	resources map[string]resource
+	events    subscribers
+	// standing is where the instances stand, for newcomers among the subscribers.
+	standing standing
+	links    links
 	// processed counts the calls to each instance.
 	processed counters
+	// exits and restarts of each instance that nobody asked for.
+	exits, restarts counters
+	// connections of HTTP that are open, not counting websockets.
+	connections atomic.Int64
 
 	supervisor *supervisor.Supervisor
 	unlisten   func()
@@ -59,17 +86,22 @@ type Front struct {
 
 // New returns a front that serves nobody yet.
 func New(o Options) *Front {
+	if o.Reboot == nil {
+		o.Reboot = rebootWith(o.Host.Reboot)
+	}
 	f := &Front{
+		options: o,
 		log:     o.Log,
 		version: o.Version,
 		limits:  defaultLimits(),
 		guard:   newGuard(o.Host),
-		dialect: thunderR4{},
+		dialect: dialectOf(o.Host.Dialect),
 		sockets: make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.methods = byName(controllerMethods())
 	f.common = byName(commonMethods())
+	f.resources = restResources()
 	f.mux = f.routes()
 	return f
 }

@@ -9,43 +9,51 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
+
+	"dormouse/configs"
 )
 
 func (f *Front) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	for _, path := range []string{
-		"/jsonrpc", "/jsonrpc/{$}", "/jsonrpc/{callsign}",
-		"/Service", "/Service/{$}", "/Service/{callsign}",
-	} {
+	for _, path := range []string{"/jsonrpc", "/jsonrpc/{$}", "/jsonrpc/{callsign}"} {
 		mux.HandleFunc(path, f.serveRPC)
 	}
+	for _, path := range []string{"/Service", "/Service/{$}", "/Service/{callsign}", "/Service/{callsign}/{rest...}"} {
+		mux.HandleFunc(path, f.serveService)
+	}
+	mux.HandleFunc("GET /{$}", f.serveRedirect)
+	mux.HandleFunc("GET /metrics", f.serveMetrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "ok")
+		f.send(w, http.StatusOK, textType, []byte("ok"))
 	})
 	return mux
 }
 
 // Server returns a server for the front that waits for no client for ever.
-// After its Shutdown, Close ends the websockets.
-func (f *Front) Server() *http.Server {
-	var connections atomic.Int64
+// After its Shutdown, Close ends the websockets. All servers of a front share
+// its limits. Whom this one serves is spoken to in the dialect, unless a
+// connection asks for another.
+func (f *Front) Server(speaks configs.Dialect) *http.Server {
 	return &http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: f.limits.header,
 		IdleTimeout:       f.limits.idle,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(f.log.With().Str("level", "warn").Logger(), "", 0),
-		BaseContext:       func(net.Listener) context.Context { return f.ctx },
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(f.ctx, dialectKey{}, dialectOf(speaks))
+		},
+		ConnContext: f.links.open,
 		ConnState: func(c net.Conn, state http.ConnState) {
+			f.links.changed(c, state)
 			switch state {
 			case http.StateNew:
-				if connections.Add(1) > int64(f.limits.connections) {
+				if f.connections.Add(1) > int64(f.limits.connections) {
 					_ = c.Close()
 				}
 			case http.StateClosed, http.StateHijacked:
-				connections.Add(-1)
+				f.connections.Add(-1)
 			default:
 			}
 		},
@@ -58,6 +66,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.running.Done()
+	linkOf(r.Context()).touch(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if why := f.guard.refuse(r); why != "" {
 		http.Error(w, why, http.StatusForbidden)
@@ -67,23 +76,20 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Vary", "Origin")
 	}
+	if r.ContentLength != 0 { // also for a body that nobody is going to read
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.body))
+	}
 	f.mux.ServeHTTP(w, r)
 }
 
 func (f *Front) serveRPC(w http.ResponseWriter, r *http.Request) {
-	from := caller{callsign: r.PathValue("callsign")}
-	known := from.callsign == ""
-	if !known {
-		_, known = f.supervisor.Shell(from.callsign)
+	if isUpgrade(r) {
+		f.serveUpgrade(w, r)
+		return
 	}
+	from := caller{callsign: r.PathValue("callsign")}
 	switch {
-	case r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
-		if !known {
-			http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
-			return
-		}
-		f.serveSocket(w, r, from.callsign) //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
-	case !strings.HasPrefix(r.URL.Path, "/jsonrpc"), !known:
+	case !f.knows(from.callsign):
 		http.NotFound(w, r)
 	case r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "":
 		w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
@@ -98,46 +104,107 @@ func (f *Front) serveRPC(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
-	conn := http.NewResponseController(w)
-	_ = conn.SetReadDeadline(time.Now().Add(f.limits.body))
-	message, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.message))
-	tooBig, isTooBig := errors.AsType[*http.MaxBytesError](err)
-	switch {
-	case isTooBig:
-		http.Error(w, "the body has more than "+strconv.FormatInt(tooBig.Limit, 10)+" bytes", http.StatusRequestEntityTooLarge)
+func isUpgrade(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// serveUpgrade makes a websocket of the connection.
+func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
+	callsign := r.PathValue("callsign")
+	if !f.knows(callsign) || r.PathValue("rest") != "" {
+		http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
 		return
-	case err != nil:
-		w.Header().Set("Connection", "close")
-		http.Error(w, "the body could not be read", http.StatusBadRequest)
+	}
+	f.serveSocket(w, r, callsign) //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
+}
+
+// knows tells whether a path may name the callsign, which may be none.
+func (f *Front) knows(callsign string) bool {
+	if callsign == "" {
+		return true
+	}
+	_, known := f.supervisor.Shell(callsign)
+	return known
+}
+
+func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
+	dialect, err := f.dialectFor(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	from.dialect = dialect
+	message, ok := f.readBody(w, r)
+	switch {
+	case !ok:
 		return
 	case len(message) == 0:
 		f.refuseMethod(w)
 		return
 	}
-	_ = conn.SetReadDeadline(time.Time{}) // the call may take longer
-
 	answer := f.answer(r.Context(), from, message)
-	header := w.Header()
-	header.Set("Cache-Control", "no-store")
-	_ = conn.SetWriteDeadline(time.Now().Add(f.limits.write))
+	w.Header().Set("Cache-Control", "no-store")
 	if answer.body == nil {
-		w.WriteHeader(http.StatusNoContent)
-	} else {
-		header.Set("Content-Type", "application/json")
-		header.Set("Content-Length", strconv.Itoa(len(answer.body)))
-		w.WriteHeader(f.status(answer.outcome))
-		_, _ = w.Write(answer.body)
+		f.send(w, http.StatusNoContent, "", nil)
+		return
 	}
-	// Flushed here, since the next request on this connection has no deadline.
-	_ = conn.Flush()
-	_ = conn.SetWriteDeadline(time.Time{})
+	f.send(w, answer.outcome.status(dialect), jsonType, answer.body)
 }
 
-func (f *Front) status(o outcome) int {
+// readBody reads what the request brings, or answers why it could not. The
+// time to send it ends here: what is then done may take longer.
+func (f *Front) readBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.message))
+	tooBig, isTooBig := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case isTooBig:
+		http.Error(w, "the body has more than "+strconv.FormatInt(tooBig.Limit, 10)+" bytes", http.StatusRequestEntityTooLarge)
+		return nil, false
+	case err != nil:
+		w.Header().Set("Connection", "close")
+		http.Error(w, "the body could not be read", http.StatusBadRequest)
+		return nil, false
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return body, true
+}
+
+const (
+	jsonType = "application/json"
+	textType = "text/plain; charset=utf-8"
+	htmlType = "text/html; charset=utf-8"
+)
+
+// send answers a request as a whole, to a client that takes it in time.
+func (f *Front) send(w http.ResponseWriter, status int, contentType string, body []byte) {
+	defer f.sending(w)()
+	if len(body) > 0 {
+		w.Header().Set("Content-Type", contentType)
+	}
+	if status != http.StatusNoContent && status != http.StatusNotModified {
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// sending begins the time in which a client must take its answer. The returned
+// function ends it, and sends what is left: the next request on the connection
+// has no such deadline.
+func (f *Front) sending(w http.ResponseWriter) (done func()) {
+	conn := http.NewResponseController(w)
+	_ = conn.SetWriteDeadline(time.Now().Add(f.limits.write))
+	return func() {
+		_ = conn.Flush()
+		_ = conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// status is the HTTP status of an answer.
+func (o outcome) status(d dialect) int {
 	switch o {
 	case failed:
-		return f.dialect.failureStatus()
+		return d.failureStatus()
 	case malformed:
 		return http.StatusBadRequest
 	default:

@@ -38,7 +38,7 @@ func TestPost(t *testing.T) {
 		{"path and method differ", "/jsonrpc/Plain", call("Auto.1.echo", `1`), 202, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Unknown method.","data":{"cause":"the path names Plain, the method names \"Auto\""}}}`},
 		{"path names nobody", "/jsonrpc/Nope", call("echo", ""), 404, "404 page not found\n"},
 		{"no such path", "/jsonrpc/Plain/x", call("echo", ""), 404, "404 page not found\n"},
-		{"no REST", "/Service/Controller", `{}`, 404, "404 page not found\n"},
+		{"REST", "/Service/Controller", `{}`, 400, "There are no POST handlers!\n"},
 		{"largest", "/jsonrpc", call("Plain.1.echo", `1`) + strings.Repeat(" ", 1<<20-len(call("Plain.1.echo", `1`))), 200, `{"jsonrpc":"2.0","id":1,"result":1}`},
 		{"too large", "/jsonrpc", strings.Repeat(" ", 1<<20+1), 413, "the body has more than 1048576 bytes\n"},
 	} {
@@ -129,6 +129,9 @@ func TestSlowRequests(t *testing.T) {
 	for _, tt := range []struct{ name, send string }{
 		{"header", "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\n"},
 		{"body", "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
+		{"body that nobody reads", "GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
+		{"body of PUT", "PUT /Service/Controller/Persist HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
+		{"nothing", ""},
 		{"next request", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

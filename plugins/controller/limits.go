@@ -24,7 +24,7 @@ func defaultLimits() limits {
 	return limits{
 		message:       1 << 20,
 		connections:   256,
-		sockets:       256,
+		sockets:       1024,
 		calls:         64,
 		queueLength:   1024,
 		queueBytes:    8 << 20,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,18 +14,29 @@ import (
 	"dormouse/shell"
 )
 
-// method is one row of the API: what a client may call and what that does.
+// method is one row of the API: what a client may call and what that does. The
+// description of the API is made from the same rows.
 type method struct {
 	name string
-	doc  string
+	// aliases are other names for the same.
+	aliases []string
+	doc     string
 	// access tells how it is called.
 	access access
 	params []parameter
 	// index says what may follow "@"; empty when that is ignored.
 	index string
+	// result is a value of the type that is returned, nil for null; returns says
+	// what it means.
+	result  any
+	returns string
+	// errors are the numbers that the method itself fails with.
+	errors []number
 	// missing is the error for a parameter that is required and not there.
 	missing number
-	serve   func(context.Context, request) (any, error)
+	// when tells which instances have the method; nil means all.
+	when  func(*shell.Shell) bool
+	serve func(context.Context, request) (any, error)
 }
 
 type access int
@@ -32,7 +44,8 @@ type access int
 const (
 	action   access = iota // called with parameters
 	property               // read; parameters are ignored
-	loose                  // the same, but what is no object is its own affair
+	variable               // read without parameters, written with any
+	loose                  // called with parameters, but what is no object is its own affair
 )
 
 type parameter struct {
@@ -47,6 +60,7 @@ type kind int
 const (
 	text         kind = iota // a number is taken as its text
 	milliseconds             // a string of digits is taken as the number
+	hops                     // the same; out of range is a bad request
 )
 
 // request is one call of a row.
@@ -59,88 +73,33 @@ type request struct {
 	raw   json.RawMessage
 }
 
+// dialect is how the answer is to read.
+func (r request) dialect() dialect { return r.front.speaks(r.from) }
+
 // controllerMethods is the API of the callsign Controller.
 func controllerMethods() []method {
-	callsign := []parameter{{name: "callsign", doc: "the instance"}}
-	return []method{
-		{
-			name: "activate", params: callsign, missing: badRequest,
-			doc:   "Starts the plugin, or wakes it when it is hibernated.",
-			serve: operation((*shell.Shell).Activate, openingFailed, illegalState, inProgress, pendingConditions),
-		},
-		{
-			name: "deactivate", params: callsign, missing: badRequest,
-			doc:   "Ends the plugin.",
-			serve: operation((*shell.Shell).Deactivate, closingFailed, illegalState, inProgress),
-		},
-		{
-			name: "unavailable", params: callsign, missing: badRequest,
-			doc:   "Bars a deactivated instance from being activated.",
-			serve: operation((*shell.Shell).MakeUnavailable, closingFailed, illegalState, inProgress),
-		},
-		{
-			name: "suspend", params: callsign, missing: badRequest,
-			doc:   "Suspends the plugin; deactivates one without state control that does not start with the host.",
-			serve: operation((*shell.Shell).Suspend, asItIs),
-		},
-		{
-			name: "resume", params: callsign, missing: badRequest,
-			doc:   "Resumes the plugin; activates or wakes it before that if it must.",
-			serve: operation((*shell.Shell).Resume, asItIs),
-		},
-		{
-			name: "hibernate", missing: badRequest,
-			params: append(callsign, parameter{
-				name: "timeout", kind: milliseconds, optional: true,
-				doc: "the longest it may take in milliseconds, the host's own limit when absent",
-			}),
-			doc:   "Puts a suspended plugin to sleep on disk.",
-			serve: serveHibernate,
-		},
-		{name: "status", access: property, index: "the instance", doc: "The instances and where they stand.", serve: serveStatus},
-		{name: "services", access: property, index: "the instance", doc: "The same as status.", serve: serveStatus},
-		{name: "framework", access: property, doc: "The version of the host.", serve: serveVersion},
-		{name: "version", access: property, doc: "The same as framework.", serve: serveVersion},
-	}
+	return slices.Concat(lifecycleMethods(), rosterMethods(), metadataMethods(), diagnosticMethods(), systemMethods())
 }
 
-// commonMethods is what every callsign answers to, whatever its plugin does.
+// commonMethods is what the host serves for every callsign, whatever its plugin
+// does.
 func commonMethods() []method {
-	subscription := []parameter{
-		{name: "event", doc: "the name of the event"},
-		{name: "id", doc: "what the method of the notifications begins with"},
-	}
-	return []method{
-		{
-			name: "register", params: subscription, missing: invalidParameter, index: "what the event must be about",
-			doc:   "Subscribes this websocket to an event.",
-			serve: serveRegister,
-		},
-		{
-			name: "unregister", params: subscription, missing: invalidParameter, index: "as it was registered",
-			doc:   "Ends a subscription.",
-			serve: serveUnregister,
-		},
-		{
-			name: "exists", access: loose, missing: invalidParameter,
-			params: []parameter{{name: "method", doc: "the name of the method"}},
-			doc:    "Tells whether the callsign has the method.",
-			serve:  serveExists,
-		},
-	}
+	return slices.Concat(subscriptionMethods(), descriptionMethods(), controlMethods())
 }
 
-func byName(table []method) map[string]method {
-	m := make(map[string]method, len(table))
+func byName(table []method) map[string]*method {
+	m := make(map[string]*method, len(table))
 	for _, row := range table {
-		m[row.name] = row
+		for _, name := range append(row.aliases, row.name) {
+			m[name] = &row
+		}
 	}
 	return m
 }
 
 // call checks the parameters, serves the request and renders its result.
-func (m method) call(ctx context.Context, r request) (json.RawMessage, error) {
-	if m.access == action || m.access == loose && bytes.HasPrefix(r.raw, []byte("{")) {
+func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
+	if m.access == action && len(m.params) > 0 || m.access == loose && bytes.HasPrefix(r.raw, []byte("{")) {
 		args, err := m.arguments(r.raw)
 		if err != nil {
 			return nil, err
@@ -162,7 +121,7 @@ func (a arguments) duration(name string) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-func (m method) arguments(raw json.RawMessage) (arguments, error) {
+func (m *method) arguments(raw json.RawMessage) (arguments, error) {
 	var fields map[string]json.RawMessage
 	if raw != nil {
 		var err error
@@ -181,7 +140,11 @@ func (m method) arguments(raw json.RawMessage) (arguments, error) {
 		}
 		argument, err := p.parse(value)
 		if err != nil {
-			return nil, &fault{parseFailure, fmt.Errorf("the parameter %q is %w", p.name, err)}
+			n := parseFailure
+			if own, ok := errors.AsType[*fault](err); ok {
+				n = own.number
+			}
+			return nil, &fault{n, fmt.Errorf("the parameter %q is %w", p.name, err)}
 		}
 		args[p.name] = argument
 	}
@@ -198,10 +161,11 @@ func (p parameter) parse(value json.RawMessage) (string, error) {
 	case '{', '[', 't', 'f', 'n':
 		return "", fmt.Errorf("not a %s", p.kind)
 	}
-	if p.kind == milliseconds {
-		if n, err := strconv.ParseInt(s, 10, 64); err != nil || n < 0 || n > maxMilliseconds {
-			return "", errors.New("not a number of milliseconds")
-		}
+	switch n, err := strconv.ParseInt(s, 10, 64); {
+	case p.kind == milliseconds && (err != nil || n < 0 || n > maxMilliseconds):
+		return "", errors.New("not a number of milliseconds")
+	case p.kind == hops && (err != nil || n < 1 || n > 255):
+		return "", &fault{badRequest, errors.New("not a number from 1 to 255")}
 	}
 	return s, nil
 }
@@ -209,40 +173,8 @@ func (p parameter) parse(value json.RawMessage) (string, error) {
 const maxMilliseconds = int64(24 * time.Hour / time.Millisecond)
 
 func (k kind) String() string {
-	if k == milliseconds {
-		return "number"
+	if k == text {
+		return "string"
 	}
-	return "string"
-}
-
-// serveExists answers a bare name, as old clients send it, with Thunder's
-// number instead of a truth value.
-func serveExists(ctx context.Context, r request) (any, error) {
-	name, asked := r.args["method"]
-	if !asked && r.raw != nil {
-		if err := json.Unmarshal(r.raw, &name); err != nil {
-			return nil, &fault{parseFailure, errors.New("params are neither an object nor the name of a method")}
-		}
-	}
-	exists, err := r.front.exists(ctx, r.shell, name)
-	switch {
-	case err != nil:
-		return nil, faultOfCall(err)
-	case asked:
-		return exists, nil
-	case exists:
-		return 0, nil
-	}
-	return unknownKey, nil
-}
-
-func (f *Front) exists(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
-	if _, common := f.common[name]; common || name == "" {
-		return common, nil
-	}
-	if sh.Callsign() == Callsign {
-		_, own := f.methods[name]
-		return own, nil
-	}
-	return sh.Exists(ctx, name)
+	return "number"
 }

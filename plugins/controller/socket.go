@@ -25,6 +25,7 @@ type socket struct {
 	ws    *websocket.Conn
 	conn  net.Conn // below ws, for deadlines and to cut it off
 	out   *outbox
+	link  *link
 	log   zerolog.Logger
 
 	ctx    context.Context // of the calls, ends with the connection
@@ -37,12 +38,19 @@ type socket struct {
 }
 
 func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign string) {
+	dialect, err := f.dialectFor(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	s := &socket{
 		front: f,
 		out:   newOutbox(f.limits.queueLength, f.limits.queueBytes),
 		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
 	}
-	s.from = caller{s, callsign}
+	s.from = caller{s, callsign, dialect}
+	s.link = linkOf(r.Context())
+	defer f.links.drop(s.link)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()
 	h := hijacker{ResponseWriter: w}
@@ -63,7 +71,7 @@ func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign str
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
 	default:
 		defer f.forget(s)
-		s.serve()
+		s.serve() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
 	}
 }
 
@@ -117,6 +125,7 @@ func (s *socket) read(calls *sync.WaitGroup) error {
 			return err
 		}
 		message := bytes.Clone(buffer.Bytes())
+		s.link.touch("")
 		if err := s.acquire(slots); err != nil {
 			return err
 		}

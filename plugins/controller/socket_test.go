@@ -31,6 +31,8 @@ func TestUpgrade(t *testing.T) {
 		{path: "/jsonrpc/", status: 101},
 		{path: "/jsonrpc?token=secret", status: 101},
 		{path: "/jsonrpc/P", offered: []string{"notification"}, status: 101, protocol: "notification"},
+		{path: "/jsonrpc/org.test.Dotted?dialect=r5", offered: []string{"JSON", "raw"}, status: 101, protocol: "JSON"},
+		{path: "/Service/org.test.Dotted", offered: []string{"raw"}, status: 101, protocol: "raw"},
 		{path: "/Service", offered: []string{"json"}, status: 101, protocol: "json"},
 		{path: "/Service/P", offered: []string{"JSON"}, status: 101, protocol: "JSON"},
 		{path: "/Service/P", offered: []string{"bogus", "json"}, status: 101, protocol: "bogus"},

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
-	"sync"
+	"slices"
 	"time"
 
 	"dormouse/configs"
@@ -12,28 +12,32 @@ import (
 	"dormouse/statecontrol"
 )
 
-// record is an instance as status shows it: Thunder's members, then ours.
+// record is what there is to say of an instance. Which members it has on the
+// wire, in which order and words, is the dialect's.
 type record struct {
-	Callsign          string          `json:"callsign"`
-	Locator           string          `json:"locator"`
-	ClassName         string          `json:"classname"`
-	AutoStart         bool            `json:"autostart"`
-	Resumed           bool            `json:"resumed"`
-	Configuration     json.RawMessage `json:"configuration"`
-	StartupOrder      int             `json:"startuporder"`
-	StartMode         string          `json:"startmode"`
-	State             string          `json:"state"`
-	ProcessedRequests int64           `json:"processedrequests"`
-	ProcessedObjects  int64           `json:"processedobjects"`
-	Observers         int             `json:"observers"`
-	Module            string          `json:"module"`
-	Version           versionRecord   `json:"version"`
+	Callsign, Locator, ClassName, Module string
+	State, StartMode                     string // in lower case
+	AutoStart, Resumed                   bool
+	StartupOrder                         int
+	WebUI, Communicator                  string
+	// Postfix is the name of the instance's directories.
+	Postfix                               string
+	Preconditions, Terminations, Controls []string
+	Configuration                         json.RawMessage
+	Version                               versionRecord
+	ProcessedRequests                     int64
+	Observers                             int
+	additions
+}
 
+// additions are members of ours, the same in every dialect.
+type additions struct {
 	PID        int              `json:"pid,omitempty"`
 	Memory     int64            `json:"memory,omitempty"`
 	Image      *imageRecord     `json:"image,omitempty"`
 	Transition shell.State      `json:"transition,omitempty"`
 	Progress   *shell.Progress  `json:"progress,omitempty"`
+	Restarts   int              `json:"restarts,omitempty"`
 	Reason     string           `json:"reason"`
 	Since      string           `json:"since"`
 	Error      string           `json:"error,omitempty"`
@@ -69,17 +73,13 @@ func serveStatus(_ context.Context, r request) (any, error) {
 		st := sh.Status()
 		one := r.front.record(st)
 		one.History = history(st)
-		return r.front.dialect.indexed(one), nil
+		return r.dialect().indexed(one), nil
 	}
 	all := []any{}
 	for _, sh := range r.front.supervisor.Shells() {
-		all = append(all, r.front.dialect.status(r.front.record(sh.Status())))
+		all = append(all, r.dialect().status(r.front.record(sh.Status())))
 	}
 	return all, nil
-}
-
-func serveVersion(_ context.Context, r request) (any, error) {
-	return versionRecord{Hash: r.front.version, Version: parseVersion(r.front.version)}, nil
 }
 
 func (f *Front) record(st shell.Status) record {
@@ -87,24 +87,36 @@ func (f *Front) record(st shell.Status) record {
 		Callsign:          st.Config.Callsign,
 		Locator:           st.Config.Executable,
 		ClassName:         st.Information.Class,
+		Module:            program(st.Config),
+		State:             stateText(st),
+		StartMode:         string(st.Config.StartMode),
 		AutoStart:         st.Config.StartMode == configs.StartActivated,
 		Resumed:           st.Config.Resumed(),
-		Configuration:     st.Config.ConfigurationJSON(),
 		StartupOrder:      st.Config.StartupOrder,
-		StartMode:         pascal(string(st.Config.StartMode)),
-		State:             stateText(st),
+		WebUI:             st.Config.WebUI,
+		Preconditions:     union(st.Config.Preconditions, st.Information.Preconditions),
+		Terminations:      union(st.Config.Terminations, st.Information.Terminations),
+		Controls:          union(st.Config.Controls, st.Information.Controls),
+		Configuration:     st.Config.ConfigurationJSON(),
+		Version:           versionRecord{Version: st.Information.Version},
 		ProcessedRequests: f.processed.of(st.Config.Callsign),
 		Observers:         f.events.count(st.Config.Callsign),
-		Version:           versionRecord{Version: st.Information.Version},
-		PID:               st.Facts.PID,
-		Memory:            st.Facts.Memory,
-		Reason:            pascal(string(st.Reason)),
-		Since:             timeText(st.Since),
+		additions: additions{
+			PID:    st.Facts.PID,
+			Memory: st.Facts.Memory,
+			Reason: pascal(string(st.Reason)),
+			Since:  timeText(st.Since),
+		},
+	}
+	if st.Config.Executable != "" {
+		r.Communicator, r.Postfix = f.options.Host.Communicator, st.Config.Callsign
+	}
+	if f.options.Restarts != nil {
+		r.Restarts = f.options.Restarts(st.Config.Callsign)
 	}
 	if r.ClassName == "" {
 		r.ClassName = program(st.Config)
 	}
-	r.Module = program(st.Config)
 	if st.Image != nil {
 		r.Image = &imageRecord{st.Image.Bytes, timeText(st.Image.Created)}
 	}
@@ -116,6 +128,17 @@ func (f *Front) record(st shell.Status) record {
 		r.Error = st.Err.Error()
 	}
 	return r
+}
+
+// union is what the configuration says and then what only the plugin says.
+func union(configured, own []string) []string {
+	all := slices.Clone(configured)
+	for _, name := range own {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // program is the name of what an instance runs.
@@ -166,24 +189,3 @@ func history(st shell.Status) []historyElement {
 }
 
 func timeText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
-
-// counters counts the calls to each instance.
-type counters struct {
-	mu         sync.Mutex
-	byCallsign map[string]int64
-}
-
-func (c *counters) add(callsign string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byCallsign == nil {
-		c.byCallsign = make(map[string]int64)
-	}
-	c.byCallsign[callsign]++
-}
-
-func (c *counters) of(callsign string) int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.byCallsign[callsign]
-}

@@ -19,7 +19,7 @@ func TestStatusRecord(t *testing.T) {
 	const (
 		reload = `{"at":"T","event":"resume","from":"activation","to":"activation","reason":"Startup","control":"resumed"}`
 		auto   = `"callsign":"Auto","locator":"/usr/lib/plugins/Autod","classname":"Fake","autostart":true,"resumed":true,` +
-			`"configuration":{},"startuporder":50,"startmode":"Activated"`
+			`"configuration":{},"persistentpathpostfix":"Auto","volatilepathpostfix":"Auto","startuporder":50,"startmode":"Activated"`
 	)
 	h := newHost(t, setup{})
 	c := h.dial(t, "/jsonrpc")
@@ -37,7 +37,7 @@ func TestStatusRecord(t *testing.T) {
 			`{"at":"T","event":"hibernate","from":"activated","to":"hibernating","reason":"Requested","control":"suspended"},` +
 			`{"at":"T","event":"hibernate","from":"hibernating","to":"hibernated","reason":"Requested","control":"suspended"}]}]`},
 		{"Bad", `[{"callsign":"Bad","locator":"/usr/lib/plugins/Badd","classname":"Badd","autostart":false,"resumed":false,` +
-			`"configuration":{},"startuporder":50,"startmode":"Deactivated","state":"deactivated","processedrequests":0,"processedobjects":0,` +
+			`"configuration":{},"persistentpathpostfix":"Bad","volatilepathpostfix":"Bad","startuporder":50,"startmode":"Deactivated","state":"deactivated","processedrequests":0,"processedobjects":0,` +
 			`"observers":0,"module":"Badd","version":{"hash":"","major":0,"minor":0,"patch":0},"pid":42,"memory":4096,"reason":"Startup","since":"T"}]`},
 	} {
 		got := decode[json.RawMessage](t, c.do("Controller.1.status@"+tt.callsign, `{}`))
@@ -51,7 +51,7 @@ func TestStatusRecord(t *testing.T) {
 	}
 
 	c.do("Controller.1.activate", `{"callsign":"Bad"}`)
-	bad := decode[[]record](t, c.do("Controller.1.status@Bad", ""))[0]
+	bad := decode[[]r4Record](t, c.do("Controller.1.status@Bad", ""))[0]
 	if bad.Error != "initialization failed: no such tuner" || bad.Reason != "InitializationFailed" || bad.State != "deactivated" {
 		t.Errorf("got %+v", bad)
 	}
@@ -62,7 +62,7 @@ func TestStatusOfAll(t *testing.T) {
 	c := h.dial(t, "/jsonrpc")
 	c.must("Controller.1.activate", `{"callsign":"P"}`)
 	var states []string
-	for _, r := range decode[[]record](t, c.do("Controller.1.status", "")) {
+	for _, r := range decode[[]r4Record](t, c.do("Controller.1.status", "")) {
 		states = append(states, r.Callsign+" "+r.State)
 		if r.History != nil {
 			t.Errorf("%s has a history", r.Callsign)
@@ -89,7 +89,7 @@ func TestStatusInTransition(t *testing.T) {
 	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
 	c.send(`{"method":"Controller.1.hibernate","params":{"callsign":"Auto"}}`)
 	<-auto.entered
-	got := decode[[]record](t, c.do("Controller.1.status@Auto", ""))[0]
+	got := decode[[]r4Record](t, c.do("Controller.1.status@Auto", ""))[0]
 	want := &shell.Progress{Done: 1, Total: 3}
 	if got.State != "suspended" || got.Transition != shell.Hibernating || !cmp.Equal(got.Progress, want) {
 		t.Errorf("got %s, %s, %v", got.State, got.Transition, got.Progress)

@@ -30,6 +30,33 @@ type subscription struct {
 // longestName bounds what a subscription keeps, and repeats in every event.
 const longestName = 256
 
+// acknowledgement is what register and unregister return, whatever that is in
+// the dialect.
+type acknowledgement struct{}
+
+func subscriptionMethods() []method {
+	params := []parameter{
+		{name: "event", doc: "the name of the event, which need not exist"},
+		{name: "id", doc: "what the method of the notifications begins with"},
+	}
+	return []method{
+		{
+			name: "register", params: params, missing: invalidParameter, index: "what the event must be about",
+			result: acknowledgement{}, returns: "registered; over plain HTTP there is nothing to notify, and it is refused",
+			doc:    "Subscribes this websocket to an event: it is then sent <id>.<event>.",
+			errors: []number{failedRegistered, invalidParameter, notSupported},
+			serve:  serveRegister,
+		},
+		{
+			name: "unregister", params: params, missing: invalidParameter, index: "as it was registered",
+			result: acknowledgement{}, returns: "ended",
+			doc:    "Ends a subscription.",
+			errors: []number{failedUnregistered, invalidParameter},
+			serve:  serveUnregister,
+		},
+	}
+}
+
 func serveRegister(_ context.Context, r request) (any, error) {
 	if r.from.socket == nil {
 		return nil, &fault{notSupported, errors.New("cannot register over plain HTTP: there is no channel to notify; use a websocket")}
@@ -38,24 +65,31 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	if max(len(t.event), len(s.id), len(s.index)) > longestName {
 		return nil, &fault{invalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", longestName)}
 	}
-	if err := r.front.events.add(t, s, r.front.limits.subscriptions); err != nil {
+	var news []json.RawMessage
+	if r.dialect().snapshots() {
+		r.front.standing.Lock()
+		defer r.front.standing.Unlock()
+		news = r.front.standing.snapshot(t, s.index)
+	}
+	if err := r.front.events.add(t, s, r.front.limits.subscriptions, news); err != nil {
 		return nil, &fault{failedRegistered, err}
 	}
-	return r.front.dialect.registered(), nil
+	return r.dialect().registered(), nil
 }
 
 func serveUnregister(_ context.Context, r request) (any, error) {
 	if t, s := r.subscription(); !r.front.events.remove(t, s) {
 		return nil, &fault{number: failedUnregistered}
 	}
-	return r.front.dialect.registered(), nil
+	return r.dialect().registered(), nil
 }
 
 func (r request) subscription() (topic, subscription) {
 	return topic{r.shell.Callsign(), r.args["event"]}, subscription{r.from.socket, r.args["id"], r.index}
 }
 
-func (s *subscribers) add(t topic, sub subscription, most int) error {
+// add keeps a subscription, whose socket is told the news before anything else.
+func (s *subscribers) add(t topic, sub subscription, most int, news []json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.byTopic[t], sub) {
@@ -69,6 +103,9 @@ func (s *subscribers) add(t topic, sub subscription, most int) error {
 	}
 	sub.socket.subscriptions++
 	s.byTopic[t] = append(s.byTopic[t], sub)
+	for _, params := range news {
+		sub.tell(t.event, params)
+	}
 	return nil
 }
 
@@ -121,20 +158,22 @@ func (s *subscribers) any(t topic) bool {
 }
 
 // publish queues the event for its subscribers and waits for none of them.
-// params is asked once for each index what its subscribers are sent, and
-// whether they are meant.
-func (s *subscribers) publish(t topic, params func(index string) (json.RawMessage, bool)) {
+// params is asked for each subscriber what it is sent, and whether it is meant.
+func (s *subscribers) publish(t topic, params func(subscription) (json.RawMessage, bool)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, sub := range s.byTopic[t] {
-		p, meant := params(sub.index)
-		if !meant {
-			continue
+		if p, meant := params(sub); meant {
+			sub.tell(t.event, p)
 		}
-		n := jsonrpc.Notification{Method: sub.id + "." + t.event, Params: p}
-		if sub.index != "" {
-			n.Method += "@" + sub.index
-		}
-		sub.socket.notify(n.Append(nil))
 	}
+}
+
+// tell queues one event.
+func (s subscription) tell(event string, params json.RawMessage) {
+	n := jsonrpc.Notification{Method: s.id + "." + event, Params: params}
+	if s.index != "" {
+		n.Method += "@" + s.index
+	}
+	s.socket.notify(n.Append(nil))
 }

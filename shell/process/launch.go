@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/native"
+	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
 
@@ -24,17 +24,17 @@ var passed = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
 // start runs the program until it has shaken hands, and returns its tree and
 // the socket that it listens on. After an error b.tree is whatever has to be
 // stopped.
-func (b *Backend) start(ctx context.Context) (*tree, string, error) {
-	program, err := executable(b.config.Executable)
-	if err != nil {
-		return nil, "", err
-	}
+func (b *Backend) start(ctx context.Context, program string) (*tree, string, error) {
 	if err := b.makeDirs(); err != nil {
 		return nil, "", err
 	}
-	cmd := exec.Command(b.host.Pidone, append([]string{program}, b.config.Arguments...)...)
+	paths := b.paths()
+	cmd := exec.Command(b.host.Pidone, program)
+	for _, argument := range b.config.Arguments {
+		cmd.Args = append(cmd.Args, shell.Substitute(argument, paths))
+	}
 	cmd.Dir = b.volatileDir() // its own: dumps of trees with the same one wait for each other
-	cmd.Env = b.environment()
+	cmd.Env = b.environment(paths)
 	t, err := b.grow(func(t *tree) error { return t.launch(cmd) })
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot start %s: %w", program, err)
@@ -61,7 +61,7 @@ func (b *Backend) start(ctx context.Context) (*tree, string, error) {
 
 // grow makes a tree with its own cgroup and log pipes; plant starts its root.
 func (b *Backend) grow(plant func(*tree) error) (*tree, error) {
-	t, err := newTree(b.host.Cgroups, b.config.Callsign, b.log)
+	t, err := newTree(b.host.Cgroups, b.place, b.log, &b.tail)
 	if err != nil {
 		return nil, err
 	}
@@ -127,14 +127,16 @@ func (b *Backend) makeDirs() error {
 
 // environment is the plugin's: little of the host's, go-plugin's handshake and
 // what the instance's configuration adds.
-func (b *Backend) environment() []string {
+func (b *Backend) environment(paths shell.Paths) []string {
 	env := make(map[string]string)
 	for _, name := range passed {
 		if value, ok := os.LookupEnv(name); ok {
 			env[name] = value
 		}
 	}
-	maps.Copy(env, b.config.Environment)
+	for name, value := range b.config.Environment {
+		env[name] = shell.Substitute(value, paths)
+	}
 	// CRIU can't checkpoint MPTCP sockets, which Go listens on by default.
 	env["GODEBUG"] = strings.TrimPrefix(env["GODEBUG"]+",multipathtcp=0", ",")
 	env[shellpb.CookieKey] = shellpb.CookieValue

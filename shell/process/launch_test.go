@@ -124,7 +124,10 @@ func TestInformation(t *testing.T) {
 		t.Error("the counter has state control")
 	}
 	info.StateControl = nil
-	want := shell.Information{Class: "counter", Description: "counts, fills memory and keeps child processes", Version: shell.Version{Major: 1}}
+	want := shell.Information{Class: "counter", Description: "counts, fills memory and keeps child processes", Version: shell.Version{Major: 1}, Services: info.Services}
+	if !slices.Contains(info.Services, shellpb.HooksService) || len(info.Services) != 3 {
+		t.Errorf("it serves %q", info.Services)
+	}
 	if diff := cmp.Diff(want, info); diff != "" {
 		t.Error(diff)
 	}
@@ -215,9 +218,9 @@ func TestEnvironment(t *testing.T) {
 		"handshake overrides": {map[string]string{"PLUGIN_UNIX_SOCKET_DIR": "/x"}, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &Backend{host: Host{RunDir: "/r"}, config: configs.Plugin{Callsign: "Mine", Environment: test.own}}
+			b := &Backend{place: "Mine", host: Host{RunDir: "/r"}, config: configs.Plugin{Callsign: "Mine", Environment: test.own}}
 			want := slices.Sorted(slices.Values(slices.Concat(test.want, handshake)))
-			if diff := cmp.Diff(want, b.environment()); diff != "" {
+			if diff := cmp.Diff(want, b.environment(b.paths())); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -56,8 +56,8 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger) (
 		Plugins:          plugin.PluginSet{},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           libraryLog(log),
-		SyncStdout:       &lineWriter{log: log.With().Str("stream", "stdout").Logger()},
-		SyncStderr:       &lineWriter{log: log.With().Str("stream", "stderr").Logger()},
+		SyncStdout:       &lineWriter{stream: "stdout", log: log.With().Str("stream", "stdout").Logger(), tail: t.logs.stdout.tail},
+		SyncStderr:       &lineWriter{stream: "stderr", log: log.With().Str("stream", "stderr").Logger(), tail: t.logs.stderr.tail},
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),

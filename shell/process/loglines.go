@@ -134,9 +134,12 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
 }
 
-// lineWriter logs what is written to it, line by line.
+// lineWriter logs what is written to it, line by line, and adds it to the tail
+// if it has one.
 type lineWriter struct {
-	log zerolog.Logger
+	stream string
+	log    zerolog.Logger
+	tail   *tail
 
 	mu   sync.Mutex
 	rest []byte
@@ -154,7 +157,9 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		if !ok {
 			line, after = w.rest[:maxLine], nil
 		}
-		logLine(w.log, string(line[:min(len(line), maxLine)]), len(line) > maxLine || !ok)
+		text := string(line[:min(len(line), maxLine)])
+		w.tail.add(w.stream, text)
+		logLine(w.log, text, len(line) > maxLine || !ok)
 		w.rest = append([]byte(nil), after...)
 	}
 }

@@ -39,31 +39,33 @@ type logs struct {
 // pipe is one of them.
 type pipe struct {
 	read, write *os.File
+	stream      string
 	log         zerolog.Logger
+	tail        *tail
 
 	mu      sync.Mutex
 	last    []string
 	crashed bool
 }
 
-func openLogs(log zerolog.Logger) (*logs, error) {
+func openLogs(log zerolog.Logger, last *tail) (*logs, error) {
 	l := &logs{first: make(chan string, 1)}
 	var err error
-	if l.stdout, err = openPipe(log.With().Str("stream", "stdout").Logger()); err != nil {
+	if l.stdout, err = openPipe("stdout", log, last); err != nil {
 		return nil, err
 	}
-	if l.stderr, err = openPipe(log.With().Str("stream", "stderr").Logger()); err != nil {
+	if l.stderr, err = openPipe("stderr", log, last); err != nil {
 		return nil, errors.Join(err, l.stdout.read.Close(), l.stdout.write.Close())
 	}
 	return l, nil
 }
 
-func openPipe(log zerolog.Logger) (*pipe, error) {
+func openPipe(stream string, log zerolog.Logger, last *tail) (*pipe, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a log pipe: %w", err)
 	}
-	return &pipe{read: r, write: w, log: log}, nil
+	return &pipe{read: r, write: w, stream: stream, log: log.With().Str("stream", stream).Logger(), tail: last}, nil
 }
 
 // run begins to read, now that the tree has the other ends. With a handshake the
@@ -170,6 +172,7 @@ func (p *pipe) pump(first chan<- string) {
 			first = nil
 			continue
 		}
+		p.tail.add(p.stream, line)
 		p.remember(logLine(p.log, line, cut))
 	}
 	if first != nil {

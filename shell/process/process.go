@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,6 +33,9 @@ type Host struct {
 	// plugins; it must be private. StateDir holds what plugins keep.
 	RunDir   string
 	StateDir string
+	// DataDir holds the read-only files of plugins that don't name their own, in
+	// directories of their programs' names.
+	DataDir string
 	// Pidone is the path of the plugins' pid 1.
 	Pidone string
 	// Cgroups is where the plugins' cgroups are made, nil where there can't be
@@ -41,17 +43,22 @@ type Host struct {
 	Cgroups *Cgroups
 	Engine  hibernate.Engine
 	Images  *hibernate.Store
-	Log     zerolog.Logger
+	// Memory is where what programs say of themselves is kept; with nil each
+	// backend knows it as long as it exists.
+	Memory Memory
 	// Serve serves the host to an instance's plugin, which alone can connect to l.
 	// The function that it returns closes l and every connection of it, and does
 	// not wait for running calls. When nil, plugins have no host socket.
 	Serve func(callsign string, l net.Listener) (stop func())
+	Log   zerolog.Logger
 }
 
 // Backend is one plugin program under one callsign.
 type Backend struct {
 	host   Host
 	config configs.Plugin
+	place  string // the name of the run directory and the cgroup
+	tail   tail
 	log    zerolog.Logger
 	sink   shell.Sink
 	slot   *hibernate.Slot
@@ -82,22 +89,17 @@ var (
 	_ shell.Backend    = (*Backend)(nil)
 	_ shell.Hibernator = (*Backend)(nil)
 	_ shell.Connector  = (*Backend)(nil)
+	_ shell.Prober     = (*Backend)(nil)
+	_ shell.Witness    = (*Backend)(nil)
 )
 
 // New returns the backend of an instance, which has an image if an earlier host
 // left it hibernated. An image that can't be trusted is put aside.
 func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
-	r := &router{}
-	b := &Backend{
-		host:       h,
-		config:     config,
-		log:        h.Log.With().Str("callsign", config.Callsign).Logger(),
-		sink:       sink,
-		slot:       h.Images.Slot(config.Callsign),
-		router:     r,
-		plugin:     shellpb.NewPluginClient(r),
-		dispatcher: shellpb.NewDispatcherClient(r),
-		hooks:      shellpb.NewHooksClient(r),
+	b := at(config.Callsign, h, config, sink)
+	b.slot = h.Images.Slot(config.Callsign)
+	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
+		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
 	image, err := b.slot.Image()
 	switch {
@@ -109,6 +111,26 @@ func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
 	return b
 }
 
+// at returns a backend that can't hibernate, with the name of its run directory
+// and its cgroup.
+func at(place string, h Host, config configs.Plugin, sink shell.Sink) *Backend {
+	if h.Memory == nil {
+		h.Memory = make(ownMemory)
+	}
+	r := &router{}
+	return &Backend{
+		host:       h,
+		config:     config,
+		place:      place,
+		log:        h.Log.With().Str("callsign", config.Callsign).Logger(),
+		sink:       sink,
+		router:     r,
+		plugin:     shellpb.NewPluginClient(r),
+		dispatcher: shellpb.NewDispatcherClient(r),
+		hooks:      shellpb.NewHooksClient(r),
+	}
+}
+
 // Configure replaces the configuration, see shell.Backend.
 func (b *Backend) Configure(c configs.Plugin) { b.config = c }
 
@@ -117,7 +139,12 @@ func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
 // Launch starts the program, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
-	t, socket, err := b.start(ctx)
+	program, err := executable(b.config.Executable)
+	if err != nil {
+		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
+	}
+	started := look(program)
+	t, socket, err := b.start(ctx, program)
 	if err == nil {
 		b.mu.Lock()
 		b.socket = socket
@@ -131,6 +158,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
+	b.remember(program, started)
 	return b.information(), nil
 }
 
@@ -224,7 +252,7 @@ func (b *Backend) Facts() shell.Facts {
 	if t == nil || t.ended() {
 		return shell.Facts{}
 	}
-	return shell.Facts{PID: t.program(), Memory: procfs.PSS(t.pids())}
+	return shell.Facts{PID: t.program(), Root: t.root.Pid, Memory: procfs.PSS(t.pids())}
 }
 
 // inform asks the plugin what it is.
@@ -274,10 +302,4 @@ func (b *Backend) explain(err error) error {
 		return err
 	}
 	return t.exitError()
-}
-
-func (b *Backend) runDir() string      { return filepath.Join(b.host.RunDir, b.config.Callsign) }
-func (b *Backend) volatileDir() string { return filepath.Join(b.runDir(), "volatile") }
-func (b *Backend) persistentDir() string {
-	return filepath.Join(b.host.StateDir, "persistent", b.config.Callsign)
 }

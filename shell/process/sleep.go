@@ -141,7 +141,7 @@ func (b *Backend) Progress() shell.Progress {
 	case image != nil && t != nil:
 		return shell.Progress{Done: min(procfs.RSS(t.pids()), image.Bytes), Total: image.Bytes}
 	case image != nil:
-		return shell.Progress{Done: min(procfs.RSS(b.host.Cgroups.members(b.config.Callsign)), image.Bytes), Total: image.Bytes}
+		return shell.Progress{Done: min(procfs.RSS(b.host.Cgroups.members(b.place)), image.Bytes), Total: image.Bytes}
 	case t != nil:
 		return shell.Progress{Done: b.slot.Written(), Total: procfs.PSS(t.pids())}
 	}

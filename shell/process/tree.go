@@ -2,7 +2,6 @@ package process
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"sync"
@@ -26,6 +25,8 @@ type tree struct {
 	root    *os.Process
 	apart   bool          // the tree has a PID namespace of its own
 	number  int           // the program's PID in that namespace
+	pid     int           // the program's PID as the host saw it when it began
+	begun   time.Time     // when it was started or woken
 	awaited atomic.Bool   // the end of the tree is what the host wants
 	exited  chan struct{} // closed when the root is reaped
 	state   *os.ProcessState
@@ -33,16 +34,16 @@ type tree struct {
 }
 
 // newTree prepares what a tree needs before it has a process.
-func newTree(c *Cgroups, callsign string, log zerolog.Logger) (*tree, error) {
-	t := &tree{exited: make(chan struct{})}
+func newTree(c *Cgroups, name string, log zerolog.Logger, last *tail) (*tree, error) {
+	t := &tree{exited: make(chan struct{}), begun: time.Now()}
 	if c != nil {
-		l, err := c.leaf(callsign)
+		l, err := c.leaf(name)
 		if err != nil {
 			return nil, err
 		}
 		t.leaf = l
 	}
-	logs, err := openLogs(log)
+	logs, err := openLogs(log, last)
 	if err != nil {
 		return nil, errors.Join(err, t.discard())
 	}
@@ -75,6 +76,7 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 // adopt takes a root that was restored with the tree's log pipes.
 func (t *tree) adopt(root *os.Process, number int) {
 	t.root, t.number, t.apart = root, number, true
+	t.pid = t.program()
 	t.logs.run(false)
 }
 
@@ -185,7 +187,7 @@ func (t *tree) pids() []int { return procfs.Tree(t.root.Pid) }
 // come after it.
 func (t *tree) setProgram() {
 	if children := procfs.Children(t.root.Pid); len(children) > 0 {
-		t.number = procfs.NSPid(children[0])
+		t.pid, t.number = children[0], procfs.NSPid(children[0])
 	}
 }
 
@@ -212,17 +214,14 @@ func (t *tree) exitError() error {
 	if t.state == nil {
 		return shell.ErrExited
 	}
-	how := fmt.Sprintf("with status %d", t.state.ExitCode())
+	exit := &shell.ExitError{Status: t.state.ExitCode(), Words: t.lastWords()}
 	if status, ok := t.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		how = fmt.Sprintf("on signal %d (%s)", status.Signal(), status.Signal())
-	} else if signal := t.state.ExitCode() - 128; signal > 0 && signal < 65 {
+		exit.Signal = status.Signal()
+	} else if signal := exit.Status - 128; signal > 0 && signal < 65 {
 		// Pid 1 can't die of a signal itself; it tells the program's like this.
-		how = fmt.Sprintf("on signal %d (%s)", signal, syscall.Signal(signal))
+		exit.Signal = syscall.Signal(signal)
 	}
-	if words := t.lastWords(); words != nil {
-		return fmt.Errorf("%w %s; %w", shell.ErrExited, how, words)
-	}
-	return fmt.Errorf("%w %s", shell.ErrExited, how)
+	return exit
 }
 
 // lastWords is the end of what the plugin wrote on stderr, nil when it wrote

@@ -61,7 +61,7 @@ func unprivilegedActivate(t *testing.T) {
 	if got := call[struct{ Value int }](r, "increment", "").Value; got != 42 {
 		t.Errorf("it counts %d", got)
 	}
-	if f := r.Facts(); f.PID == 0 || f.PID == r.tree.root.Pid || f.Memory == 0 {
+	if f := r.Facts(); f.PID == 0 || f.Root != r.tree.root.Pid || f.PID == f.Root || f.Memory == 0 {
 		t.Errorf("got %+v", f)
 	}
 	if err := r.Deinitialize(r.limited(patience), shell.Requested); err != nil {

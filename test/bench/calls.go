@@ -80,7 +80,8 @@ func repeat(ctx context.Context, call func(context.Context) error) error {
 	return nil
 }
 
-// host is a dormouse that serves one echo plugin.
+// host is a dormouse that serves one echo plugin, and has another that does
+// not run.
 type host struct {
 	cmd     *exec.Cmd
 	dir     string
@@ -92,7 +93,8 @@ func startHost(ctx context.Context, binary, plugins string) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf("[[plugin]]\ncallsign = \"Echo\"\nexecutable = %q\nstart-mode = \"activated\"\n", filepath.Join(plugins, "echo"))
+	config := fmt.Sprintf("[[plugin]]\ncallsign = \"Echo\"\nexecutable = %q\nstart-mode = \"activated\"\n"+
+		"[[plugin]]\ncallsign = \"Idle\"\nexecutable = %[1]q\n", filepath.Join(plugins, "echo"))
 	if err := os.WriteFile(filepath.Join(dir, "dormouse.toml"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}

@@ -69,7 +69,11 @@ func run(runs int, bin string) error {
 	if err != nil {
 		return err
 	}
-	report(append(rows, activation, ws, http, native))
+	many, err := compareWebsockets(ctx, binary, filepath.Dir(counter), runs)
+	if err != nil {
+		return err
+	}
+	report(append(append(rows, activation, ws, http, native), many...))
 	return nil
 }
 

@@ -112,12 +112,15 @@ func startHost(t *testing.T) *host {
 			}
 		})
 	}
-	h.supervisor = supervisor.New(supervisor.Options{
+	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins:          []configs.Plugin{plugin("Streams", "plugin", true), plugin("Counter", "counter", true), plugin("Other", "plugin", false)},
 		HibernateTimeout: patience,
 		Log:              log,
 		Backend:          func(c configs.Plugin, sink shell.Sink) shell.Backend { return process.New(backends, c, sink) },
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.served = communicator.New(communicator.Options{
 		Supervisor: h.supervisor, Log: log, Version: "v1.2.3", Paths: backends.Paths,
 	}, communicator.Group{})

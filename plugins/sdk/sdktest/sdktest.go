@@ -141,6 +141,7 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	}
 	config.Executable, config.Arguments = program, o.Arguments
 	config.Environment = o.Environment
+	config.Probe = false // one start is enough to see
 	config.Configuration = o.Configuration
 
 	plugins := []configs.Plugin{config}
@@ -201,12 +202,15 @@ func newHost(tb testing.TB, plugins []configs.Plugin) *supervisor.Supervisor {
 		Log:   zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}),
 		Serve: func(callsign string, l net.Listener) (stop func()) { return served.ServeInstance(callsign, l) },
 	}
-	host := supervisor.New(supervisor.Options{
+	host, err := supervisor.New(supervisor.Options{
 		Plugins:          plugins,
 		HibernateTimeout: patience,
 		Log:              backends.Log,
 		Backend:          func(c configs.Plugin, s shell.Sink) shell.Backend { return process.New(backends, c, s) },
 	})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	served = communicator.New(communicator.Options{Supervisor: host, Log: backends.Log, Version: "sdktest", Paths: backends.Paths}, communicator.Group{})
 	tb.Cleanup(func() {
 		if err := served.Close(context.Background()); err != nil {

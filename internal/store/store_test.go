@@ -1,0 +1,276 @@
+package store
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
+)
+
+// beWriter makes the test binary a process that writes to the store it names.
+const beWriter = "STORE_TEST_WRITER"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(beWriter); path != "" {
+		fmt.Fprintln(os.Stderr, write(path))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// write puts ever higher numbers and prints each one that is acknowledged. With
+// a second word in the variable it ends before its first commit.
+func write(variable string) error {
+	path, dies := strings.CutSuffix(variable, " dies")
+	s, err := Open(path)
+	if err != nil {
+		return err
+	}
+	if dies {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			bucket, err := tx.CreateBucketIfNotExists([]byte("numbers"))
+			if err != nil {
+				return err
+			}
+			if err := bucket.Put([]byte("n"), seal([]byte("99"))); err != nil {
+				return err
+			}
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		})
+	}
+	for n := 1; ; n++ {
+		if err := In[int](s, "numbers").Put("n", n); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(os.Stdout, n); err != nil {
+			return err
+		}
+	}
+}
+
+type entry struct {
+	Name string   `json:"name"`
+	Tags []string `json:"tags,omitempty"`
+}
+
+func open(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestRecords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s := open(t, path)
+	entries := In[entry](s, "entries")
+	if _, found, err := entries.Get("a"); found || err != nil {
+		t.Errorf("an empty store has it: %v, %v", found, err)
+	}
+	if all, err := entries.All(); len(all) != 0 || err != nil {
+		t.Errorf("an empty store has %v, %v", all, err)
+	}
+	want := map[string]entry{"a": {Name: "one"}, "b": {Name: "two", Tags: []string{"x"}}}
+	for key, e := range map[string]entry{"a": {Name: "none"}, "c": {Name: "three"}} {
+		if err := entries.Put(key, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key, e := range want {
+		if err := entries.Put(key, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(entries.Delete("c"), entries.Delete("never")); err != nil {
+		t.Fatal(err)
+	}
+	if err := In[int](s, "others").Put("a", 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = open(t, path)
+	all, err := In[entry](s, "entries").All()
+	if diff := cmp.Diff(want, all); diff != "" || err != nil {
+		t.Errorf("after reopening (-want +got):\n%s%v", diff, err)
+	}
+	if n, found, err := In[int](s, "others").Get("a"); n != 7 || !found || err != nil {
+		t.Errorf("the other bucket has %v, %v, %v", n, found, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file is %v, %v", info.Mode(), err)
+	}
+}
+
+// A record with fields of a later version is read, one that is no T is not.
+func TestOtherVersions(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "store.db"))
+	if err := In[map[string]any](s, "entries").Put("a", map[string]any{"name": "one", "later": true}); err != nil {
+		t.Fatal(err)
+	}
+	if e, _, err := In[entry](s, "entries").Get("a"); e.Name != "one" || err != nil {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	if _, _, err := In[int](s, "entries").Get("a"); err == nil || !strings.Contains(err.Error(), `entries "a"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNilStoreForgets(t *testing.T) {
+	b := In[int](nil, "numbers")
+	if err := errors.Join(b.Put("n", 1), b.Delete("m"), (*Store)(nil).Close()); err != nil {
+		t.Error(err)
+	}
+	if _, found, err := b.Get("n"); found || err != nil {
+		t.Errorf("got %v, %v", found, err)
+	}
+}
+
+func TestManyWriters(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "store.db"))
+	var all sync.WaitGroup
+	for n := range 20 {
+		all.Go(func() {
+			if err := In[int](s, "numbers").Put(fmt.Sprint(n), n); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got, err := In[int](s, "numbers").All(); len(got) != 20 || err != nil {
+		t.Errorf("there are %d, %v", len(got), err)
+	}
+}
+
+func TestSecondProcessIsKeptOut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	open(t, path)
+	begun := time.Now()
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), path+": another process uses it") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(begun); took > 10*patience {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// What was acknowledged before a kill is there, and nothing that was not begun.
+func TestKilledWhileWriting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), beWriter+"="+path)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if _, err := fmt.Sscan(lines.Text(), &last); err != nil {
+			t.Fatal(err)
+		}
+		if last == 30 {
+			_ = cmd.Process.Kill() // lines that it wrote before that still come
+		}
+	}
+	_ = cmd.Wait()
+	n, _, err := In[int](open(t, path), "numbers").Get("n")
+	if n != last && n != last+1 || last < 30 || err != nil {
+		t.Errorf("the store has %d (%v), the last acknowledged was %d", n, err, last)
+	}
+}
+
+func TestKilledBeforeCommit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s := open(t, path)
+	if err := In[int](s, "numbers").Put("n", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), beWriter+"="+path+" dies")
+	if err := cmd.Run(); err == nil || err.Error() != "signal: killed" {
+		t.Fatalf("the writer ended with %v", err)
+	}
+	if n, _, err := In[int](open(t, path), "numbers").Get("n"); n != 1 || err != nil {
+		t.Errorf("the store has %d, %v", n, err)
+	}
+}
+
+// Damage is an error that names the file, and leaves it as it is.
+func TestDamage(t *testing.T) {
+	made := filepath.Join(t.TempDir(), "made.db")
+	s := open(t, made)
+	for n := range 100 {
+		if err := In[entry](s, "entries").Put(fmt.Sprint("key", n), entry{Name: strings.Repeat("x", 200)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range map[string]func([]byte) []byte{
+		"truncated":           func(b []byte) []byte { return b[:len(b)/2] },
+		"truncated to a page": func(b []byte) []byte { return b[:4096] },
+		"no database":         func([]byte) []byte { return []byte(strings.Repeat("hello ", 4000)) },
+		"zeros":               func(b []byte) []byte { return make([]byte, len(b)) },
+		"pages of zeros":      func(b []byte) []byte { clear(b[8192:]); return b },
+		"pages of ones": func(b []byte) []byte {
+			for i := range b[8192:] {
+				b[8192+i] = 0xff
+			}
+			return b
+		},
+		"a flipped bit in every record": func(b []byte) []byte {
+			return []byte(strings.ReplaceAll(string(b), "xxxxxx", "xxxxxy"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "store.db")
+			damaged := damage(append([]byte(nil), whole...))
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Open(path)
+			if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "cannot open "+path) || !strings.Contains(err.Error(), "move it away") {
+				t.Errorf("got %v", err)
+			}
+			if now, err := os.ReadFile(path); err != nil || string(now) != string(damaged) {
+				t.Errorf("the file was changed (%v)", err)
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			open(t, path)
+		})
+	}
+}
+
+func TestPlaceThatCannotBe(t *testing.T) {
+	if _, err := Open(filepath.Join(t.TempDir(), "none", "store.db")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}

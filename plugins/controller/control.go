@@ -1,0 +1,79 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"dormouse/shell"
+	"dormouse/statecontrol"
+)
+
+// controlPrefix is the interface of a plugin with state control. The host
+// serves it, so that what is asked of the plugin runs in its lane and shows in
+// its status.
+const controlPrefix = "statecontrol::"
+
+func controlMethods() []method {
+	refused := []number{callNotActive, callHibernated}
+	return []method{
+		{
+			name: controlPrefix + "state", access: property, when: hasControl,
+			result: "", returns: "Suspended or Resumed",
+			doc:    "Where the plugin stands; only with state control.",
+			errors: refused,
+			serve:  serveControlState,
+		},
+		{
+			name: controlPrefix + "request", missing: badRequest, when: hasControl,
+			params: []parameter{{name: "command", doc: "Suspend or Resume"}}, returns: "once it is done",
+			doc:    "Suspends or resumes the plugin; only with state control.",
+			errors: append(refused, illegalState, badRequest, inProgress, timedOut),
+			serve:  serveControlRequest,
+		},
+	}
+}
+
+// hasControl tells whether the plugin has state control as far as is known: one
+// that never ran could have it.
+func hasControl(sh *shell.Shell) bool {
+	state, control := sh.Standing()
+	return state != shell.Activated || control != ""
+}
+
+// controlled returns the state of the plugin's state control, while it may be
+// asked for.
+func (r request) controlled() (statecontrol.State, error) {
+	switch state, control := r.shell.Standing(); state {
+	case shell.Activated:
+		return control, nil
+	case shell.Hibernated, shell.Hibernating:
+		return "", faultOfCall(shell.ErrHibernated)
+	default:
+		return "", faultOfCall(fmt.Errorf("%w: it is %s", shell.ErrUnavailable, state))
+	}
+}
+
+func serveControlState(_ context.Context, r request) (any, error) {
+	state, err := r.controlled()
+	if err != nil {
+		return nil, err
+	}
+	return pascal(string(state)), nil
+}
+
+func serveControlRequest(ctx context.Context, r request) (any, error) {
+	if _, err := r.controlled(); err != nil {
+		return nil, err
+	}
+	var err error
+	switch strings.ToLower(r.args["command"]) {
+	case string(statecontrol.Suspend):
+		err = r.shell.Suspend(ctx, shell.Requested)
+	case string(statecontrol.Resume):
+		err = r.shell.Resume(ctx, shell.Requested)
+	default:
+		return nil, &fault{badRequest, fmt.Errorf("the command %.40q is neither Suspend nor Resume", r.args["command"])}
+	}
+	return nil, settle(err, asItIs)
+}

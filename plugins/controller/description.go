@@ -1,0 +1,90 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"dormouse/internal/jsonrpc"
+	"dormouse/shell"
+)
+
+// descriptionMethods tell what a callsign has to offer.
+func descriptionMethods() []method {
+	return []method{
+		{
+			name: "exists", access: loose, missing: invalidParameter,
+			params: []parameter{{name: "method", doc: "the name of the method"}},
+			result: true, returns: "whether it has; for a bare name instead of an object 0 or 22, as of old",
+			doc:    "Tells whether the callsign has the method.",
+			errors: []number{parseFailure, callNotActive, callHibernated, timedOut},
+			serve:  serveExists,
+		},
+		{
+			name: "versions", access: property,
+			result: []interfaceVersion{}, returns: "the interfaces that the host itself serves under the callsign",
+			doc:   "The versions of the interfaces.",
+			serve: serveVersions,
+		},
+		{
+			name: jsonrpc.Discover, access: property,
+			result: json.RawMessage{}, returns: "an OpenRPC document",
+			doc:   "Describes what the host itself serves under the callsign.",
+			serve: serveDiscover,
+		},
+	}
+}
+
+// serveExists answers a bare name, as old clients send it, with Thunder's
+// number instead of a truth value.
+func serveExists(ctx context.Context, r request) (any, error) {
+	name, asked := r.args["method"]
+	if !asked && r.raw != nil {
+		if err := json.Unmarshal(r.raw, &name); err != nil {
+			return nil, &fault{parseFailure, errors.New("params are neither an object nor the name of a method")}
+		}
+	}
+	exists, err := r.front.exists(ctx, r.shell, name)
+	switch {
+	case err != nil:
+		return nil, faultOfCall(err)
+	case asked:
+		return exists, nil
+	case exists:
+		return 0, nil
+	}
+	return unknownKey, nil
+}
+
+func (f *Front) exists(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
+	m, shared := f.shared(sh, name)
+	switch {
+	case name == "":
+		return false, nil
+	case shared && (m.when == nil || sh.State() == shell.Activated):
+		return true, nil
+	}
+	if sh.Callsign() == Callsign {
+		_, own := f.methods[name]
+		return own, nil
+	}
+	return sh.Exists(ctx, name)
+}
+
+// interfaceVersion is one of Thunder's interfaces.
+type interfaceVersion struct {
+	Name string `json:"name"`
+	shell.Version
+}
+
+func serveVersions(_ context.Context, r request) (any, error) {
+	versions := []interfaceVersion{}
+	if r.shell.Callsign() == Callsign {
+		for _, name := range []string{
+			"JConfiguration", "JDiscovery", "JSystem", "JLifeTime", "JMetadata", "JSubsystems", "JEvents",
+		} {
+			versions = append(versions, interfaceVersion{name, shell.Version{Major: 1}})
+		}
+	}
+	return versions, nil
+}

@@ -1,0 +1,142 @@
+package controller
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+
+	"dormouse/shell"
+)
+
+// diagnosticMethods tell what the host is doing. Thunder's threads are lanes
+// here: one for each instance, in which its operations run one at a time.
+func diagnosticMethods() []method {
+	return []method{
+		{
+			name: "threads", access: property,
+			result: []threadRecord{}, returns: "the lane of each instance, sorted by callsign: the operation that runs, and how many have",
+			doc:   "What the instances have to do.",
+			serve: serveThreads,
+		},
+		{
+			name: "pendingrequests", access: property,
+			result: []string{}, returns: "the operations that wait for their turn and the calls that wait for an instance to wake",
+			doc:   "What waits.",
+			serve: servePending,
+		},
+		{
+			name: "processinfo", access: property,
+			result: processRecord{}, returns: "threads and pendingrequests, and how many lanes are at work",
+			doc:   "What the host is doing.",
+			serve: serveProcessInfo,
+		},
+		{
+			name: "callstack", access: property, index: "the position of a lane among the threads",
+			result: []frameRecord{}, returns: "the frames of all goroutines that work for the instance, innermost first",
+			doc:    "What an instance's operation is doing.",
+			errors: []number{badRequest, unknownKey},
+			serve:  serveCallStack,
+		},
+	}
+}
+
+type threadRecord struct {
+	ID   string      `json:"id"`
+	Job  shell.Event `json:"job"`
+	Runs int64       `json:"runs"`
+	// Callsign is ours.
+	Callsign string `json:"callsign"`
+}
+
+type processRecord struct {
+	Threads    []threadRecord `json:"threads"`
+	Pending    []string       `json:"pending"`
+	Occupation int            `json:"occupation"`
+}
+
+type frameRecord struct {
+	Address  string `json:"address"`
+	Module   string `json:"module"`
+	Function string `json:"function,omitempty"`
+	Line     int    `json:"line,omitempty"`
+}
+
+func serveThreads(_ context.Context, r request) (any, error) { return r.front.process().Threads, nil }
+
+func servePending(_ context.Context, r request) (any, error) { return r.front.process().Pending, nil }
+
+func serveProcessInfo(_ context.Context, r request) (any, error) { return r.front.process(), nil }
+
+func (f *Front) process() processRecord {
+	p := processRecord{Threads: []threadRecord{}, Pending: []string{}}
+	for i, sh := range f.supervisor.Shells() {
+		lane := sh.Lane()
+		p.Threads = append(p.Threads, threadRecord{fmt.Sprintf("0x%x", i), lane.Job, lane.Runs, sh.Callsign()})
+		if lane.Job != "" {
+			p.Occupation++
+		}
+		for _, event := range lane.Waiting {
+			p.Pending = append(p.Pending, sh.Callsign()+"."+string(event))
+		}
+		for range lane.Held {
+			p.Pending = append(p.Pending, sh.Callsign()+".call")
+		}
+	}
+	return p
+}
+
+func serveCallStack(_ context.Context, r request) (any, error) {
+	n, err := strconv.Atoi(r.index)
+	if err != nil || n < 0 {
+		return nil, &fault{badRequest, errors.New("say which, as in callstack@0")}
+	}
+	shells := r.front.supervisor.Shells()
+	if n >= len(shells) {
+		return nil, &fault{number: unknownKey}
+	}
+	return stacks(shells[n].Callsign())
+}
+
+// stacks returns the frames of the goroutines that carry the lane's label. The
+// profile is text in which a line of labels comes before the frames they are of.
+func stacks(callsign string) ([]frameRecord, error) {
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+		return nil, err
+	}
+	label := fmt.Sprintf("%q:%q", shell.LaneLabel, callsign)
+	frames, meant := []frameRecord{}, false
+	lines := bufio.NewScanner(&profile)
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case line == "":
+			meant = false
+		case strings.HasPrefix(line, "# labels: "):
+			meant = strings.Contains(line, label)
+		case meant:
+			if frame, ok := parseFrame(line); ok {
+				frames = append(frames, frame)
+			}
+		}
+	}
+	return frames, lines.Err()
+}
+
+// parseFrame reads "#	0x48e5a1	dormouse/shell.(*Shell).step+0x1c1	/src/shell/step.go:48".
+func parseFrame(line string) (frameRecord, bool) {
+	parts := strings.Fields(strings.TrimPrefix(line, "#"))
+	if len(parts) < 3 {
+		return frameRecord{}, false
+	}
+	name, _, _ := strings.Cut(parts[1], "+0x")
+	slash := strings.LastIndexByte(name, '/') + 1
+	module, function, _ := strings.Cut(name[slash:], ".")
+	number, _ := strconv.Atoi(parts[2][strings.LastIndexByte(parts[2], ':')+1:])
+	return frameRecord{Address: parts[0], Module: name[:slash] + module, Function: function, Line: number}, true
+}

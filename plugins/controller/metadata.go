@@ -1,0 +1,131 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"math/bits"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"dormouse/configs"
+	"dormouse/supervisor"
+)
+
+// metadataMethods tell what the host is and holds.
+func metadataMethods() []method {
+	return []method{
+		{
+			name: "services", aliases: []string{"status"}, access: property, index: "the instance",
+			result: []record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
+			doc:    "The instances and where they stand.",
+			errors: []number{unknownKey},
+			serve:  serveStatus,
+		},
+		{
+			name: "subsystems", access: property,
+			result: []supervisor.Subsystem{}, returns: "all subsystems, Thunder's fifteen in its order first",
+			doc:   "The named conditions of the platform.",
+			serve: serveSubsystems,
+		},
+		{
+			name: "framework", aliases: []string{"version"}, access: property,
+			result: versionRecord{}, returns: "the version; hash is what it was built from",
+			doc:   "The version of the host.",
+			serve: serveVersion,
+		},
+		{
+			name: "buildinfo", access: property,
+			result: buildRecord{}, returns: "how it was built; times are in milliseconds",
+			doc:   "How the host was built and what it can do.",
+			serve: serveBuildInfo,
+		},
+		{
+			name: "environment", access: property, index: "the variable",
+			result: "", returns: "its value",
+			doc:    "A variable of the host's environment, one of those that the configuration lets be read.",
+			errors: []number{badRequest, unknownKey},
+			serve:  serveEnvironment,
+		},
+		{
+			name: "links", access: property,
+			result: []linkRecord{}, returns: "the connections, oldest first",
+			doc:   "Who is connected over HTTP and websockets.",
+			serve: serveLinks,
+		},
+		{
+			name: "proxies", access: property, index: "the name of a link",
+			result: []Proxy{}, returns: "the interfaces; where they are held only without an index",
+			doc:    "What native clients hold of plugins.",
+			errors: []number{unknownKey},
+			serve:  serveProxies,
+		},
+	}
+}
+
+func serveSubsystems(_ context.Context, r request) (any, error) {
+	return append([]supervisor.Subsystem{}, r.front.supervisor.Subsystems()...), nil
+}
+
+func serveVersion(_ context.Context, r request) (any, error) {
+	return versionRecord{Hash: r.front.version, Version: parseVersion(r.front.version)}, nil
+}
+
+// buildRecord is Thunder's; where it asks for a feature that a Go host has no
+// use for, the answer is no.
+type buildRecord struct {
+	SystemType        string   `json:"systemtype"`
+	BuildType         string   `json:"buildtype"`
+	Extensions        []string `json:"extensions,omitempty"`
+	Messaging         bool     `json:"messaging"`
+	ExceptionCatching bool     `json:"exceptioncatching"`
+	DeadlockDetection bool     `json:"deadlockdetection"`
+	WideCharacters    bool     `json:"wcharsupport"`
+	InstanceIDBits    int      `json:"instanceidbits"`
+	ThreadPoolCount   int      `json:"threadpoolcount"`
+	CallTimeout       int64    `json:"comrpctimeout"`
+}
+
+func serveBuildInfo(_ context.Context, r request) (any, error) {
+	b := buildRecord{
+		SystemType:        "Linux",
+		BuildType:         buildType(),
+		ExceptionCatching: true, // a call that panics is answered
+		InstanceIDBits:    bits.UintSize,
+		ThreadPoolCount:   runtime.GOMAXPROCS(0),
+		CallTimeout:       time.Duration(configs.DefaultPlugin().CallTimeout).Milliseconds(),
+	}
+	if r.front.options.Hibernates != nil && r.front.options.Hibernates() {
+		b.Extensions = append(b.Extensions, "Hibernate")
+	}
+	return b, nil
+}
+
+// buildType is Debug when the compiler was told not to optimize, or to look for
+// races.
+func buildType() string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return "Release"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "-race" && s.Value == "true" || s.Key == "-gcflags" && strings.Contains(s.Value, "-N") {
+			return "Debug"
+		}
+	}
+	return "Release"
+}
+
+func serveEnvironment(_ context.Context, r request) (any, error) {
+	if r.index == "" {
+		return nil, &fault{badRequest, errors.New("name the variable, as in environment@HOME")}
+	}
+	value, set := os.LookupEnv(r.index)
+	if !set || !slices.Contains(r.front.options.Host.Environment, r.index) {
+		return nil, &fault{number: unknownKey}
+	}
+	return value, nil
+}

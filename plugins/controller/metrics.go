@@ -1,0 +1,156 @@
+package controller
+
+import (
+	"bytes"
+	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dormouse/shell"
+)
+
+// serveMetrics tells Prometheus what the host looks like now, from what lives
+// rather than from figures kept for it.
+func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
+	var m metrics
+	f.hostMetrics(&m)
+	f.instanceMetrics(&m)
+	w.Header().Set("Cache-Control", "no-store")
+	f.send(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", m.Bytes())
+}
+
+// count notes what leaves no trace in an instance.
+func (f *Front) count(t shell.Transition) {
+	switch {
+	case t.Event == shell.Exit && t.To == shell.Deactivated:
+		f.exits.add(t.Callsign)
+	case t.Reason == shell.Automatic && t.From == shell.Activation && t.To == shell.Activated:
+		f.restarts.add(t.Callsign)
+	}
+}
+
+func (f *Front) hostMetrics(m *metrics) {
+	f.mu.Lock()
+	sockets := len(f.sockets)
+	f.mu.Unlock()
+	m.family("dormouse_build_info", "gauge", "The version of the host.")
+	m.sample(1, "version", f.version, "goversion", runtime.Version())
+	m.family("dormouse_websockets", "gauge", "Websockets that are open.")
+	m.sample(int64(sockets))
+	m.family("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
+	m.sample(f.connections.Load())
+	m.family("go_goroutines", "gauge", "Goroutines of the host.")
+	m.sample(int64(runtime.NumGoroutine()))
+}
+
+// family is one metric with a value for each instance.
+type family struct {
+	name, kind, help string
+	// value is false for an instance that has none.
+	value func(shell.Status) (int64, bool)
+}
+
+func (f *Front) instanceFamilies() []family {
+	return []family{
+		{
+			"dormouse_instance_memory_bytes", "gauge", "Proportional set size of the plugin's processes.",
+			func(st shell.Status) (int64, bool) { return st.Facts.Memory, st.Facts.Memory > 0 },
+		},
+		{
+			"dormouse_instance_image_bytes", "gauge", "Size on disk of what hibernation left.",
+			func(st shell.Status) (int64, bool) {
+				if st.Image == nil {
+					return 0, false
+				}
+				return st.Image.Bytes, true
+			},
+		},
+		{
+			"dormouse_instance_calls_total", "counter", "Calls to the instance, also those that failed.",
+			func(st shell.Status) (int64, bool) { return f.processed.of(st.Config.Callsign), true },
+		},
+		{
+			"dormouse_instance_exits_total", "counter", "Times that the plugin ended by itself.",
+			func(st shell.Status) (int64, bool) { return f.exits.of(st.Config.Callsign), true },
+		},
+		{
+			"dormouse_instance_restarts_total", "counter", "Times that the host activated the instance by itself.",
+			func(st shell.Status) (int64, bool) { return f.restarts.of(st.Config.Callsign), true },
+		},
+		{
+			"dormouse_instance_subscriptions", "gauge", "Subscriptions to the instance's events.",
+			func(st shell.Status) (int64, bool) { return int64(f.events.count(st.Config.Callsign)), true },
+		},
+		{
+			"dormouse_instance_since_seconds", "gauge", "When the instance entered its state, in Unix time.",
+			func(st shell.Status) (int64, bool) { return st.Since.Unix(), !st.Since.IsZero() },
+		},
+	}
+}
+
+func (f *Front) instanceMetrics(m *metrics) {
+	var all []shell.Status
+	inState := make(map[shell.State]int64)
+	for _, sh := range f.supervisor.Shells() {
+		st := sh.Status()
+		all = append(all, st)
+		inState[st.State]++
+	}
+	m.family("dormouse_instances", "gauge", "Instances in each state.")
+	for _, state := range states() {
+		m.sample(inState[state], "state", string(state))
+	}
+	m.family("dormouse_instance_state", "gauge", "1 for the state that the instance is in.")
+	for _, st := range all {
+		m.sample(1, "callsign", st.Config.Callsign, "state", string(st.State), "control", string(st.Control))
+	}
+	for _, one := range f.instanceFamilies() {
+		m.family(one.name, one.kind, one.help)
+		for _, st := range all {
+			if value, ok := one.value(st); ok {
+				m.sample(value, "callsign", st.Config.Callsign)
+			}
+		}
+	}
+}
+
+// states is every state that an instance can be in.
+func states() []shell.State {
+	var all []shell.State
+	for _, row := range shell.Lifecycle {
+		all = append(all, row.From, row.During, row.Then, row.Else)
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(s shell.State) bool { return s == "" })
+}
+
+// metrics is the text format of Prometheus, written one family at a time.
+type metrics struct {
+	bytes.Buffer
+	name string // of the family that is being written
+}
+
+func (m *metrics) family(name, kind, help string) {
+	m.name = name
+	m.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
+}
+
+// sample writes one value; labels are names and values in turn.
+func (m *metrics) sample(value int64, labels ...string) {
+	m.WriteString(m.name)
+	for i := 0; i < len(labels); i += 2 {
+		separator := ","
+		if i == 0 {
+			separator = "{"
+		}
+		m.WriteString(separator + labels[i] + `="` + labelEscapes.Replace(labels[i+1]) + `"`)
+	}
+	if len(labels) > 0 {
+		m.WriteByte('}')
+	}
+	m.WriteString(" " + strconv.FormatInt(value, 10) + "\n")
+}
+
+var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)

@@ -1,0 +1,148 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// An OpenRPC 1.3 document, as far as the table fills it.
+type (
+	openRPC struct {
+		OpenRPC string          `json:"openrpc"`
+		Info    openRPCInfo     `json:"info"`
+		Methods []openRPCMethod `json:"methods"`
+	}
+	openRPCInfo struct {
+		Title       string `json:"title"`
+		Description string `json:"description"`
+		Version     string `json:"version"`
+	}
+	openRPCMethod struct {
+		Name           string         `json:"name"`
+		Summary        string         `json:"summary"`
+		Description    string         `json:"description,omitempty"`
+		ParamStructure string         `json:"paramStructure"`
+		Params         []openRPCValue `json:"params"`
+		Result         openRPCValue   `json:"result"`
+		Errors         []openRPCError `json:"errors,omitempty"`
+	}
+	openRPCValue struct {
+		Name        string `json:"name"`
+		Description string `json:"description,omitempty"`
+		Required    bool   `json:"required,omitempty"`
+		Schema      schema `json:"schema"`
+	}
+	openRPCError struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	}
+)
+
+func serveDiscover(_ context.Context, r request) (any, error) {
+	callsign := r.shell.Callsign()
+	table := commonMethods()
+	if callsign == Callsign {
+		table = append(controllerMethods(), table...)
+	}
+	document := openRPC{
+		OpenRPC: "1.3.2",
+		Info: openRPCInfo{
+			Title:       callsign,
+			Description: "What the host serves under this callsign; the plugin's own methods are not listed. A name may be followed by @ and an index.",
+			Version:     "1.0.0",
+		},
+	}
+	for _, m := range table {
+		if m.when != nil && !m.when(r.shell) {
+			continue
+		}
+		for _, name := range append([]string{m.name}, m.aliases...) {
+			document.Methods = append(document.Methods, m.describe(callsign+".1."+name, r.dialect()))
+		}
+	}
+	return document, nil
+}
+
+// describe is the row in the words of OpenRPC.
+func (m *method) describe(name string, d dialect) openRPCMethod {
+	result := openRPCValue{Name: "result", Description: m.returns, Schema: schemaOf(d, m.result)}
+	if result.Description == "" {
+		result.Description = "nothing"
+	}
+	o := openRPCMethod{
+		Name: name, Summary: m.doc, ParamStructure: "by-name", Params: []openRPCValue{}, Result: result,
+	}
+	if m.index != "" {
+		o.Description = "Index: " + m.index + "."
+	}
+	for _, p := range m.params {
+		o.Params = append(o.Params, openRPCValue{p.name, p.doc, !p.optional, schema{"type": p.kind.String()}})
+	}
+	for _, n := range m.failures() {
+		e := render(d, n)
+		o.Errors = append(o.Errors, openRPCError{e.Code, e.Message})
+	}
+	return o
+}
+
+// failures are the numbers that a call of the row may fail with once it has been
+// found.
+func (m *method) failures() []number {
+	all := slices.Clone(m.errors)
+	for _, n := range []number{m.missing, parseFailure} {
+		if len(m.params) > 0 && n != 0 && !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// schema is a JSON schema.
+type schema map[string]any
+
+// schemaOf is the schema of what a row returns. Where that is the dialect's own
+// affair, the dialect is asked.
+func schemaOf(d dialect, result any) schema {
+	switch result.(type) {
+	case nil:
+		return schema{"type": "null"}
+	case acknowledgement:
+		return schemaOf(d, d.registered())
+	case []record:
+		return schema{"type": "array", "items": schemaOf(d, d.status(record{}))}
+	}
+	return schemaOfType(reflect.TypeOf(result))
+}
+
+// schemaOfType follows encoding/json, as far as the results of the table go.
+func schemaOfType(t reflect.Type) schema {
+	switch {
+	case t == reflect.TypeFor[json.RawMessage]():
+		return schema{} // anything
+	case t.Kind() == reflect.Pointer:
+		return schemaOfType(t.Elem())
+	case t.Kind() == reflect.Slice:
+		return schema{"type": "array", "items": schemaOfType(t.Elem())}
+	case t.Kind() == reflect.String:
+		return schema{"type": "string"}
+	case t.Kind() == reflect.Bool:
+		return schema{"type": "boolean"}
+	case t.Kind() != reflect.Struct:
+		return schema{"type": "integer"}
+	}
+	properties, required := schema{}, []string{}
+	for _, field := range reflect.VisibleFields(t) {
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if field.Anonymous || name == "-" {
+			continue
+		}
+		properties[name] = schemaOfType(field.Type)
+		if !strings.Contains(options, "omitempty") {
+			required = append(required, name)
+		}
+	}
+	return schema{"type": "object", "properties": properties, "required": required}
+}

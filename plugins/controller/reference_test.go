@@ -1,0 +1,222 @@
+package controller
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestReferenceInDocumentation(t *testing.T) {
+	path := filepath.Join("..", "..", "docs", "api.md")
+	want := reference()
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // documentation is for everybody
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("%s is old (-want +got); go test ./plugins/controller -update writes it:\n%s", path, diff)
+	}
+}
+
+// reference is docs/api.md: prose, and what the tables say.
+func reference() string {
+	var b strings.Builder
+	b.WriteString(strings.TrimLeft(referenceHead, "\n"))
+	b.WriteString("\n## Methods of Controller\n")
+	for _, m := range controllerMethods() {
+		m.refer(&b, Callsign)
+	}
+	b.WriteString("\n## Methods of every callsign\n\nThe host serves them, whether or not the plugin runs.\n")
+	for _, m := range commonMethods() {
+		m.refer(&b, "<Callsign>")
+	}
+	b.WriteString(referenceRecord)
+	for _, d := range []struct {
+		name   string
+		sample any
+	}{{"thunder-r4", r4Record{}}, {"thunder-r5", r5Record{}}} {
+		fmt.Fprintf(&b, "- `%s`: %s\n", d.name, members(d.sample))
+	}
+	b.WriteString(referenceEvents)
+	b.WriteString(referenceErrors)
+	for _, n := range slices.Sorted(maps.Keys(conditions)) {
+		if n > 0 {
+			r4, r5 := render(thunderR4{}, n), render(thunderR5{}, n)
+			fmt.Fprintf(&b, "| %d | %s | %d | %s | %d | %s |\n", n, conditions[n].name, r4.Code, r4.Message, r5.Code, r5.Message)
+		}
+	}
+	return strings.NewReplacer("~~~", "```", "~", "`").Replace(b.String())
+}
+
+func (m *method) refer(b *strings.Builder, callsign string) {
+	fmt.Fprintf(b, "\n### %s\n\n%s\n\n", m.name, m.doc)
+	if m.access == property || m.access == variable {
+		b.WriteString("- a property: called without params")
+		if m.access == variable {
+			b.WriteString(" it is read, with params written")
+		}
+		b.WriteString("\n")
+	}
+	if m.aliases != nil {
+		fmt.Fprintf(b, "- also called `%s`\n", strings.Join(m.aliases, "`, `"))
+	}
+	if m.index != "" {
+		fmt.Fprintf(b, "- index: %s, as `%s.1.%s@…`\n", m.index, callsign, m.name)
+	}
+	for _, p := range m.params {
+		optional := ""
+		if p.optional {
+			optional = ", optional"
+		}
+		fmt.Fprintf(b, "- `%s` (%s%s): %s\n", p.name, p.kind, optional, p.doc)
+	}
+	fmt.Fprintf(b, "- returns %s: %s\n", shape(schemaOf(thunderR4{}, m.result)), m.returns)
+	var names []string
+	for _, n := range m.failures() {
+		names = append(names, conditions[n].name)
+	}
+	if names = slices.Compact(names); names != nil {
+		fmt.Fprintf(b, "- errors: %s\n", strings.Join(names, ", "))
+	}
+}
+
+// shape is a schema in a few words.
+func shape(s schema) string {
+	switch s["type"] {
+	case "array":
+		return "an array of " + shape(s["items"].(schema)) //nolint:errcheck // schemaOf makes nothing else
+	case "object":
+		names := slices.Sorted(maps.Keys(s["properties"].(schema))) //nolint:errcheck // schemaOf makes nothing else
+		if len(names) > 12 {
+			return "records"
+		}
+		return "`{" + strings.Join(names, ", ") + "}`"
+	case nil:
+		return "JSON"
+	}
+	return fmt.Sprint(s["type"])
+}
+
+// members are the names of an object in the order in which they are sent.
+func members(sample any) string {
+	var names []string
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(sample)) {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+			names = append(names, "`"+name+"`")
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+const referenceHead = `
+# The JSON-RPC interface
+
+This page is made from the tables in plugins/controller. The same, for programs, is what
+~rpc.discover~ returns: an OpenRPC document, in the dialect of whoever asks.
+
+## Calling
+
+A request is JSON-RPC 2.0, sent by POST to ~/jsonrpc~ or as a text message over a
+websocket on ~/jsonrpc~, ~/jsonrpc/<Callsign>~ or ~/Service/<Callsign>~. The first
+websocket subprotocol that a client offers is echoed, and all of them mean JSON-RPC.
+
+~~~
+{"jsonrpc":"2.0","id":1,"method":"Controller.1.activate","params":{"callsign":"Counter"}}
+~~~
+
+The method is ~[Callsign.][version.]method[@index]~. Callsigns may hold dots. The version
+is 1. Without a callsign, the one in the path is meant, else Controller. All names are
+case-sensitive.
+
+What is accepted beyond JSON-RPC 2.0: ~jsonrpc~ may be missing, ~params~ may be anything that
+the method takes. An id is a whole number of at most 2^53, or a string, or null, and comes
+back as it was. A batch holds at most 100 requests, which are served one after the other;
+a batch within a batch is refused. A message is at most 64 levels deep, and has each of
+~id~, ~method~ and ~params~ at most once. Over HTTP a message that is no request is answered
+with id null; over a websocket without one.
+
+| over HTTP | thunder-r4 | thunder-r5 |
+| --- | --- | --- |
+| a result, a batch | 200 | 200 |
+| an error, also of a request without a method | 202 | 200 |
+| a notification that succeeded | 204 | 204 |
+| what is not JSON, or no request | 400 | 400 |
+
+## Dialects
+
+Thunder's clients come in two generations. ~thunder-r4~ is what devices in the field speak;
+~thunder-r5~ the newer one. A listener speaks what the configuration says (~dialect~ in
+~[host]~ and in each ~[[listener]]~), unless a connection asks: ~/jsonrpc?dialect=r5~.
+
+| | thunder-r4 | thunder-r5 |
+| --- | --- | --- |
+| code of error n | n | −31000−n |
+| states in records | ~activated~ | ~Activated~ |
+| ~services@X~, ~status@X~ | an array of one record | the record |
+| result of register, unregister | 0 | null |
+| register for ~statechange~ | | each active instance is told at once, before the answer |
+| register for ~statecontrolstatechange~ with an index | | its state is told at once |
+| event ~all~ | ~{callsign, data, event}~ | ~{event, callsign, params}~ |
+| what is not JSON, or no request | −32700, −32600 | −31050 |
+
+States in events are ~Activated~ in both.
+`
+
+const referenceRecord = `
+## Records
+
+The members of a record in ~services~, in order. Those that say nothing are left out: paths
+and communicator of what is part of the host, empty lists. From ~pid~ on they are ours, and
+the same in both dialects. ~transition~ is there while an instance hibernates or wakes, which
+shows as the state that it came from.
+
+`
+
+const referenceEvents = `
+## Events
+
+A notification has the method ~<id>.<event>~, with ~@index~ if it was registered with one.
+What a call causes is told before the call is answered. Neither event nor index need exist.
+A client that does not keep up is cut off, for else it would miss events without knowing.
+
+| callsign | event | params | with an index |
+| --- | --- | --- | --- |
+| Controller | statechange | ~{callsign, state, reason}~ | ~{state, reason}~ of that callsign |
+| Controller | statecontrolstatechange | ~{callsign, state}~ | ~{state}~ of that callsign |
+| Controller | subsystemchange | ~[{subsystem, active}]~, those that changed | that subsystem only |
+| Controller | all | every event of every plugin but those of state control; states in lower case | those of that callsign |
+| any with state control | statecontrol::statechanged | ~{state}~ | |
+| any | the plugin's own | the plugin's own | what the plugin says |
+
+The states of ~statechange~ are Activated, Deactivated, Unavailable, Hibernated and Destroyed.
+One whose conditions ended it is Deactivated for the reason Conditions; that it waits for them
+again is no news. A wake is Activated. An activation that failed is Deactivated.
+
+## Errors
+
+An error is ~{code, message}~, and ~data.cause~ where more can be said; ~data.retryAfterMs~
+tells when to try again. For GENERAL, OPENING_FAILED, CLOSING_FAILED, TIMEDOUT, NOT_SUPPORTED
+and PARSE_FAILURE the message is the cause itself. The numbers are Thunder's, in its
+spelling. What a plugin answers is numbered in the same way; its text is passed on.
+
+A call to an instance that is not active is UNAVAILABLE, one to a hibernated instance
+HIBERNATED, unless calls wake it. To suspend what has no state control is UNAVAILABLE in
+thunder-r4 and NOT_SUPPORTED in thunder-r5.
+`
+
+const referenceErrors = `
+| n | name | thunder-r4 | | thunder-r5 | |
+| --- | --- | --- | --- | --- | --- |
+`

@@ -1,0 +1,118 @@
+package controller
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"dormouse/configs"
+)
+
+// builtinPage is what an operator sees where no other page is installed.
+//
+//go:embed page.html
+var builtinPage string
+
+func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-cache") // or browsers keep it for ever
+	http.Redirect(w, r, f.options.Host.Redirect, http.StatusMovedPermanently)
+}
+
+// serveUI serves the web page of an instance: the files of a directory, while
+// the instance is active. The host's own page is there without a directory too.
+func (f *Front) serveUI(w http.ResponseWriter, r *http.Request, callsign, name string) {
+	if err := f.away(callsign); err != nil {
+		f.sendREST(w, nil, err)
+		return
+	}
+	if name == "" && !strings.HasSuffix(r.URL.Path, "/") {
+		// Relative names on the page are meant to be below UI/.
+		http.Redirect(w, r, "UI/"+query(r), http.StatusMovedPermanently)
+		return
+	}
+	root, err := os.OpenRoot(f.uiDir(callsign))
+	switch {
+	case err == nil:
+		defer func() { _ = root.Close() }()
+		f.serveFile(w, r, root, name)
+	case callsign == Callsign && errors.Is(err, fs.ErrNotExist) && (name == "" || name == "index.html"):
+		f.serveBuiltinPage(w)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func query(r *http.Request) string {
+	if r.URL.RawQuery == "" {
+		return ""
+	}
+	return "?" + r.URL.RawQuery
+}
+
+// uiDir is the directory of an instance's page, which need not exist.
+func (f *Front) uiDir(callsign string) string {
+	if callsign == Callsign {
+		return f.options.Host.UIDir()
+	}
+	var config configs.Plugin
+	if sh, ok := f.supervisor.Shell(callsign); ok {
+		config = sh.Config()
+	}
+	return config.WebUI
+}
+
+// serveFile serves one file below root, which no name and no link leads out
+// of. A directory is its index.html, never a listing.
+func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root, name string) {
+	if name == "" || strings.HasSuffix(name, "/") {
+		name += "index.html"
+	}
+	// Without O_NONBLOCK, opening a named pipe would wait for its writer.
+	file, err := root.OpenFile(path.Clean(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		http.NotFound(w, r)
+		return
+	}
+	h := w.Header()
+	h.Set("ETag", `"`+strconv.FormatInt(info.ModTime().UnixNano(), 36)+"-"+strconv.FormatInt(info.Size(), 36)+`"`)
+	h.Set("Cache-Control", "no-cache") // ask whether it is still the same
+	h.Set("Content-Security-Policy", "frame-ancestors 'self'")
+	defer f.sending(w)()
+	http.ServeContent(w, r, info.Name(), info.ModTime(), file)
+}
+
+func (f *Front) serveBuiltinPage(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Content-Security-Policy", builtinPolicy())
+	f.send(w, http.StatusOK, htmlType, []byte(builtinPage))
+}
+
+// builtinPolicy lets the page run its own script and style, and talk to this
+// host; nothing else.
+func builtinPolicy() string {
+	return "default-src 'none'; script-src " + inlineHash("script") + "; style-src " + inlineHash("style") +
+		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+// inlineHash names what the page's only element of that kind holds.
+func inlineHash(element string) string {
+	_, rest, _ := strings.Cut(builtinPage, "<"+element+">")
+	inline, _, _ := strings.Cut(rest, "</"+element+">")
+	sum := sha256.Sum256([]byte(inline))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}

@@ -1,0 +1,117 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"dormouse/shell"
+)
+
+// systemMethods reach beyond the instances.
+func systemMethods() []method {
+	noDiscovery := []number{notSupported}
+	return []method{
+		{
+			name: "delete", missing: badRequest, returns: "once it is gone",
+			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
+			doc:    "Removes what an instance has kept.",
+			errors: []number{unknownKey, badRequest, privilegedRequest, destructionFailed},
+			serve:  serveDelete,
+		},
+		{
+			name: "reboot", aliases: []string{"harakiri"}, returns: "once the restart has begun",
+			doc:    "Restarts the machine.",
+			errors: []number{general, notSupported},
+			serve:  serveReboot,
+		},
+		{
+			name:    "startdiscovery",
+			params:  []parameter{{name: "ttl", kind: hops, optional: true, doc: "how many networks away, 1 to 255"}},
+			returns: "never: the search is a multicast, and nothing of this host leaves the loopback addresses",
+			doc:     "Searches other hosts in the network; refused.",
+			errors:  append(noDiscovery, badRequest),
+			serve:   refuseDiscovery,
+		},
+		{
+			name: "discoveryresults", access: property,
+			returns: "never, as there is no search",
+			doc:     "The hosts that were found; refused.",
+			errors:  noDiscovery,
+			serve:   refuseDiscovery,
+		},
+	}
+}
+
+func refuseDiscovery(context.Context, request) (any, error) {
+	return nil, &fault{notSupported, errors.New("this host does not search the network: it serves loopback addresses only")}
+}
+
+// serveDelete stays below the persistent directories whatever the path and the
+// links there are.
+func serveDelete(_ context.Context, r request) (any, error) {
+	path := filepath.FromSlash(r.args["path"])
+	if !filepath.IsLocal(path) || strings.Contains(path, "..") || filepath.Dir(filepath.Clean(path)) == "." {
+		return nil, &fault{privilegedRequest, errors.New("the path must name something below an instance's directory")}
+	}
+	root, err := os.OpenRoot(filepath.Join(r.front.options.Host.Root, "persistent"))
+	if err != nil {
+		return nil, deletion(err)
+	}
+	defer root.Close()
+	if _, err := root.Lstat(path); err != nil {
+		return nil, deletion(err)
+	}
+	if err := root.RemoveAll(path); err != nil {
+		return nil, &fault{destructionFailed, err}
+	}
+	return nil, nil
+}
+
+// deletion numbers why a path cannot be looked at: it is not there, or it leads
+// out of where it must stay.
+func deletion(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return &fault{unknownKey, errors.New("there is no such file")}
+	case errors.Is(err, fs.ErrPermission):
+		return &fault{destructionFailed, err}
+	}
+	return &fault{privilegedRequest, errors.New("the path leads out of the instance's directory")}
+}
+
+func serveReboot(ctx context.Context, r request) (any, error) {
+	r.front.log.Warn().Msg("a client restarts the machine")
+	return nil, settle(r.front.options.Reboot(ctx), general, notSupported)
+}
+
+// rebootLimit is how long the command may take to begin the restart.
+const rebootLimit = 10 * time.Second
+
+// rebootWith restarts the machine by the command, or by systemd's where none is
+// given. No shell sees the command.
+func rebootWith(command []string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		program := command
+		if len(program) == 0 {
+			if _, err := os.Stat("/run/systemd/system"); err != nil {
+				return fmt.Errorf("%w: there is no systemd; set reboot in the configuration of the host", shell.ErrNotSupported)
+			}
+			program = []string{"systemctl", "reboot"}
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rebootLimit)
+		defer cancel()
+		said, err := exec.CommandContext(ctx, program[0], program[1:]...).CombinedOutput() //nolint:gosec // the operator's own command
+		if err != nil {
+			return fmt.Errorf("cannot restart the machine: %w: %.200s", err, strings.TrimSpace(string(said)))
+		}
+		return nil
+	}
+}

@@ -1,0 +1,145 @@
+// Package monitor is the built-in plugin of Thunder's class Monitor: it measures
+// what other instances take, ends those that take too much or don't answer, and
+// starts again what failed. It does not know how a plugin runs, nor who reads
+// its figures.
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/supervisor"
+)
+
+// Class is the plugin's class, as a configuration names it.
+const Class = "Monitor"
+
+// monitor is the plugin; all that it does between Initialize and Stop is its
+// watch's.
+type monitor struct {
+	supervisor *supervisor.Supervisor
+	config     configs.Plugin
+	sink       shell.Sink
+	log        zerolog.Logger
+	methods    map[string]method
+
+	mu    sync.Mutex
+	watch *watch // nil before Initialize and after Stop
+}
+
+var _ shell.Backend = (*monitor)(nil)
+
+// New returns the backend of an instance that watches others of s.
+func New(s *supervisor.Supervisor, c configs.Plugin, sink shell.Sink, log zerolog.Logger) shell.Backend {
+	return &monitor{
+		supervisor: s,
+		config:     c,
+		sink:       sink,
+		log:        log.With().Str("callsign", c.Callsign).Logger(),
+		methods:    methods(),
+	}
+}
+
+func (m *monitor) Configure(c configs.Plugin) { m.config = c }
+
+func (m *monitor) Launch(context.Context) (shell.Information, error) {
+	return shell.Information{
+		Class:       Class,
+		Description: "Watches memory and health of other instances and restarts what failed",
+		Version:     shell.Version{Major: 1},
+	}, nil
+}
+
+// Initialize begins to watch. The error names the observable that is wrong.
+func (m *monitor) Initialize(context.Context) error {
+	configured, err := readSettings(m.config.ConfigurationJSON())
+	if err == nil {
+		err = m.check(configured)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
+	}
+	w := newWatch(m.supervisor, m.sink, m.log, configured)
+	w.start()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watch = w
+	return nil
+}
+
+// check refuses what could never end well, and says what may be a mistake.
+func (m *monitor) check(configured []settings) error {
+	own := m.config.Callsign
+	for _, s := range configured {
+		switch sh, ok := m.supervisor.Shell(s.callsign); {
+		case s.callsign == own:
+			return fmt.Errorf("observable %s: it cannot watch itself", own)
+		case m.requires(m.config, s.callsign):
+			return fmt.Errorf("observable %s: %s requires it, and would be ended before it", s.callsign, own)
+		case !ok:
+			m.log.Warn().Str("observable", s.callsign).Msg("there is no such instance to watch yet")
+		case s.restart != nil && sh.Config().Restart.Policy != configs.RestartNever:
+			m.log.Warn().Str("observable", s.callsign).Str("policy", string(sh.Config().Restart.Policy)).
+				Msg("left restarting to the instance's own policy")
+		}
+	}
+	return nil
+}
+
+// requires tells whether c needs the instance, itself or through others.
+func (m *monitor) requires(c configs.Plugin, callsign string) bool {
+	for _, needed := range c.Requires {
+		if needed == callsign {
+			return true
+		}
+		if sh, ok := m.supervisor.Shell(needed); ok && m.requires(sh.Config(), callsign) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *monitor) Deinitialize(context.Context, shell.Reason) error { return nil }
+
+// Stop ends the watch and waits for what it began.
+func (m *monitor) Stop(ctx context.Context) error {
+	m.mu.Lock()
+	w := m.watch
+	m.watch = nil
+	m.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.stop(ctx)
+}
+
+func (m *monitor) Invoke(_ context.Context, c shell.Call) (json.RawMessage, error) {
+	serve, ok := m.methods[c.Method]
+	if !ok {
+		return nil, shell.ErrUnknownMethod
+	}
+	m.mu.Lock()
+	w := m.watch
+	m.mu.Unlock()
+	if w == nil {
+		return nil, shell.ErrUnavailable
+	}
+	result, err := serve(w, c)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(result)
+}
+
+func (m *monitor) Exists(_ context.Context, method string) (bool, error) {
+	_, exists := m.methods[method]
+	return exists, nil
+}
+
+func (m *monitor) Facts() shell.Facts { return shell.Facts{} }

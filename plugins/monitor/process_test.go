@@ -1,0 +1,217 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/internal/native"
+	"dormouse/shell"
+	"dormouse/shell/process"
+	"dormouse/supervisor"
+)
+
+// patience is how long anything may take that should succeed.
+const patience = 30 * time.Second
+
+// none is an engine that is never asked for anything.
+type none struct{ hibernate.Engine }
+
+// live is a host with a Monitor and the example plugin Counter as a process.
+type live struct {
+	*supervisor.Supervisor
+	*testing.T
+	heard chan string
+}
+
+func newLive(t *testing.T, configuration string) *live {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dm") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	program := filepath.Join(dir, "counter")
+	build := exec.Command("go", "build", "-o", program, "../examples/counter")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the plugin: %v\n%s", err, out)
+	}
+	pidone, err := native.InstallPidone(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := hibernate.OpenStore(filepath.Join(dir, "images"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(images.Close)
+	host := process.Host{
+		RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state"), Pidone: pidone,
+		Engine: none{}, Images: images, Log: zerolog.Nop(),
+	}
+	counter, own := configs.DefaultPlugin(), configs.DefaultPlugin()
+	counter.Callsign, counter.Executable, counter.StartMode = "Counter", program, configs.StartActivated
+	counter.StopTimeout = configs.Duration(500 * time.Millisecond)
+	own.Callsign, own.Configuration = "Monitor", table(t, configuration)
+	r := &live{T: t, heard: make(chan string, 1000)}
+	r.Supervisor = newSupervisor(t, supervisor.Options{
+		Plugins:          []configs.Plugin{counter},
+		HibernateTimeout: time.Minute,
+		Log:              zerolog.Nop(),
+		Backend:          func(c configs.Plugin, sink shell.Sink) shell.Backend { return process.New(host, c, sink) },
+		Builtins:         []supervisor.Builtin{builtin(own)},
+	})
+	t.Cleanup(r.Listen(r)) // before the Monitor does, which is told in turn
+	r.Start(t.Context())
+	t.Cleanup(func() { r.Stop(context.Background()) })
+	for _, sh := range r.Shells() {
+		if st := sh.Status(); st.State != shell.Activated {
+			t.Fatalf("%s is %s: %v", sh.Callsign(), st.State, st.Err)
+		}
+	}
+	r.expect("Monitor activated, startup", "Counter activated, startup")
+	return r
+}
+
+func (r *live) Transition(t shell.Transition) {
+	if t.From != t.To && (t.To == shell.Activated || t.To == shell.Deactivated) {
+		r.heard <- fmt.Sprintf("%s %s, %s", t.Callsign, t.To, t.Reason)
+	}
+}
+
+func (r *live) Notification(callsign string, n shell.Notification) {
+	if callsign == "Monitor" {
+		r.heard <- n.Event + string(n.Params)
+	}
+}
+
+func (r *live) Subsystems([]supervisor.Subsystem) {}
+
+// expect waits for what is to be heard, in order and without anything else.
+func (r *live) expect(want ...string) {
+	r.Helper()
+	for _, line := range want {
+		select {
+		case got := <-r.heard:
+			if got != line {
+				r.Fatalf("heard  %s\nwanted %s", got, line)
+			}
+		case <-time.After(patience):
+			r.Fatalf("did not hear %s", line)
+		}
+	}
+}
+
+func (r *live) call(callsign, method, index, params string) json.RawMessage {
+	r.Helper()
+	sh, _ := r.Shell(callsign)
+	result, err := sh.Invoke(r.Context(), shell.Call{Method: method, Index: index, Params: json.RawMessage(params)})
+	if err != nil {
+		r.Fatalf("%s.%s: %v", callsign, method, err)
+	}
+	return result
+}
+
+// next returns the first statistics that were measured from now on.
+func (r *live) next() statistics {
+	r.Helper()
+	r.call("Monitor", "resetstatistics", "", `{"callsign":"Counter"}`)
+	late := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var s statistics
+		if err := json.Unmarshal(r.call("Monitor", "measurementdata", "Counter", ""), &s); err != nil {
+			r.Fatal(err)
+		}
+		if s.Count > 0 {
+			return s
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			r.Fatal("nothing was measured")
+		}
+	}
+}
+
+func TestFiguresOfProcesses(t *testing.T) {
+	r := newLive(t, `{"observables": [{"callsign": "Counter", "memory": 1, "operational": 1}]}`)
+	alone := r.next()
+	if alone.Process.Last != 1 || !alone.Operational || alone.Resident.Last < 4<<20 || alone.Shared.Last < 1<<20 ||
+		alone.Shared.Last >= alone.Resident.Last || alone.Allocated.Last <= alone.Resident.Last {
+		t.Errorf("alone it takes %+v", alone)
+	}
+
+	const filled = 64 << 20
+	r.call("Counter", "fill", "", `{"mib": 64}`)
+	if grown := r.next().Resident.Last - alone.Resident.Last; grown < filled*9/10 || grown > filled*2 {
+		t.Errorf("filled with %d, it has grown by %d", filled, grown)
+	}
+
+	r.call("Counter", "spawn", "", `{"depth": 2}`)
+	if got := r.next().Process; got.Last != 3 {
+		t.Errorf("with two children the processes are %+v", got)
+	}
+	if len(r.heard) != 0 {
+		t.Errorf("heard %s", <-r.heard)
+	}
+}
+
+func TestFaultsOfProcesses(t *testing.T) {
+	r := newLive(t, `{"observables": [{
+		"callsign": "Counter", "memory": 1, "memorylimit": 65536, "operational": 1, "restart": {"window": 600, "limit": 2}
+	}]}`)
+	r.call("Counter", "fill", "", `{"mib": 96}`)
+	again := []string{
+		`action{"callsign":"Counter","action":"Activate","reason":"Automatic"}`,
+		`statuschanged{"callsign":"Counter","action":"Activated"}`,
+		"Counter activated, automatic",
+	}
+	r.expect(append([]string{
+		`action{"callsign":"Counter","action":"Deactivate","reason":"MemoryExceeded"}`,
+		`statuschanged{"callsign":"Counter","action":"Deactivated","reason":"ExceededMemory"}`,
+		"Counter deactivated, memory exceeded",
+	}, again...)...)
+
+	// One that is stopped does not answer, and does not end in order either.
+	r.signal(syscall.SIGSTOP)
+	r.expect(append([]string{
+		`action{"callsign":"Counter","action":"Deactivate","reason":"Failure"}`,
+		`statuschanged{"callsign":"Counter","action":"Deactivated","reason":"NotOperational"}`,
+		"Counter deactivated, failure",
+	}, again...)...)
+
+	r.call("Monitor", "restartlimits", "", `{"callsign":"Counter","restart":{"limit":3,"window":600}}`)
+	r.signal(syscall.SIGKILL)
+	r.expect(append([]string{"Counter deactivated, failure"}, again...)...)
+	r.signal(syscall.SIGKILL)
+	r.expect(
+		"Counter deactivated, failure",
+		`action{"callsign":"Counter","action":"StoppedRestaring","reason":"3 attempts failed within the restart window"}`,
+		`statuschanged{"callsign":"Counter","action":"RestartingStopped"}`,
+	)
+}
+
+func (r *live) signal(s syscall.Signal) {
+	r.Helper()
+	sh, _ := r.Shell("Counter")
+	if err := syscall.Kill(sh.Status().Facts.PID, s); err != nil {
+		r.Fatal(err)
+	}
+}

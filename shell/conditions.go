@@ -1,0 +1,173 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// These wait for their turn like operations, but change no state by themselves.
+const (
+	reconsider Event = "reconsider"
+	probe      Event = "probe"
+)
+
+// ConditionsMet is to be called when the surroundings have changed for the
+// better. It activates an instance that waits, for the reason it was asked to be
+// activated, unless something is missing still.
+func (s *Shell) ConditionsMet(ctx context.Context) error {
+	return s.operate(ctx, reconsider, s.activationLimit(), func(ctx context.Context) error {
+		st, _ := s.recorded()
+		if st.State != Precondition {
+			return nil
+		}
+		return s.activate(ctx, st.Reason)
+	})
+}
+
+// ConditionsLost is to be called when the surroundings have changed for the
+// worse. It ends an active instance that can't be without what is gone, until
+// that is back. A hibernated one is left alone until it wakes.
+func (s *Shell) ConditionsLost(ctx context.Context) error {
+	return s.operate(ctx, reconsider, s.deactivationLimit(), func(ctx context.Context) error {
+		if s.State() != Activated {
+			return nil
+		}
+		_, err := s.lapse(ctx)
+		return err
+	})
+}
+
+// Probe asks a plugin that is not running what it needs, if its backend and its
+// configuration allow that. Activations do so by themselves.
+func (s *Shell) Probe(ctx context.Context) error {
+	return s.operate(ctx, probe, s.activationLimit(), func(ctx context.Context) error {
+		switch s.State() {
+		case Deactivated, Unavailable, Precondition:
+			return s.probe(ctx)
+		default:
+			return nil
+		}
+	})
+}
+
+// About is what is known of the plugin by its own words, with the subsystems
+// that the configuration names added to its lists.
+func (s *Shell) About() Information {
+	st := Status{Config: s.Config(), Information: s.information()}
+	about := st.Information
+	about.Preconditions, about.Terminations, about.Controls = st.Preconditions(), st.Terminations(), st.Controls()
+	return about
+}
+
+// Preconditions are the subsystems that must be up before the instance is
+// activated: those of its configuration, then those of the plugin.
+func (st Status) Preconditions() []string {
+	return union(st.Config.Preconditions, st.Information.Preconditions)
+}
+
+// Terminations are the states of subsystems that end the instance.
+func (st Status) Terminations() []string {
+	return union(st.Config.Terminations, st.Information.Terminations)
+}
+
+// Controls are the subsystems that the instance sets.
+func (st Status) Controls() []string {
+	return union(st.Config.Controls, st.Information.Controls)
+}
+
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, name := range b {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// prepare learns what the plugin needs, and leaves the instance waiting when that
+// is not there.
+func (s *Shell) prepare(ctx context.Context, why Reason) error {
+	state := s.State()
+	if _, ok := lookup(Activate, state); !ok {
+		return nil // it will be refused
+	}
+	if err := s.probe(ctx); err != nil {
+		return s.step(ctx, Activate, why, func(context.Context) error { return err })
+	}
+	missing := s.missing()
+	if missing != nil && state != Precondition {
+		s.log.Info().Msgf("the plugin can't be activated yet, %v", missing)
+		if err := s.step(ctx, Await, why, func(context.Context) error { return nil }); err != nil {
+			return err
+		}
+		missing = s.missing() // it may have come before anybody knew who waits for it
+	}
+	if missing != nil {
+		return fmt.Errorf("cannot activate: %w", missing)
+	}
+	return nil
+}
+
+// probe is cheap when the program is the one that was probed last: the backend
+// remembers. An executable may be replaced whenever nothing runs.
+func (s *Shell) probe(ctx context.Context) error {
+	prober, ok := s.backend.(Prober)
+	if !ok || !s.Config().Probe {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	defer cancel()
+	info, err := prober.Probe(ctx)
+	if err != nil && !errors.Is(err, ErrInstantiation) {
+		err = fmt.Errorf("%w: %w", ErrInstantiation, err)
+	}
+	if err != nil {
+		return err
+	}
+	info.StateControl = nil // that of a process which has ended
+	s.setInformation(info)
+	return nil
+}
+
+// settle ends the plugin again when what it can't be without went while it came
+// up.
+func (s *Shell) settle(ctx context.Context) error {
+	lost, err := s.lapse(ctx)
+	if lost == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot stay active: %w", errors.Join(lost, err))
+}
+
+// lapse ends the active plugin until its conditions are back, if any is lost.
+func (s *Shell) lapse(ctx context.Context) (lost, err error) {
+	if lost = s.surroundings.Lost(s.About()); lost != nil {
+		s.log.Info().Msgf("the plugin has to end, %v", lost)
+		err = s.finish(ctx, Lapse, Conditions)
+	}
+	return lost, err
+}
+
+func (s *Shell) missing() error { return s.surroundings.Missing(s.About()) }
+
+// leaving has whatever depends on the plugin end before it.
+func (s *Shell) leaving(ctx context.Context) {
+	if s.isClosing() {
+		return // the host ends all in its own order
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.leavingLimit())
+	defer cancel()
+	s.surroundings.Leaving(ctx)
+}
+
+// leavingLimit leaves dependants as long as the plugin itself may take.
+func (s *Shell) leavingLimit() time.Duration {
+	if s.surroundings == (solitude{}) {
+		return 0
+	}
+	return s.endLimit()
+}

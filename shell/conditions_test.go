@@ -1,0 +1,348 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/configs"
+)
+
+var errAbsent = fmt.Errorf("%w for Network", ErrPending)
+
+// wait has the instance wait in vain, and forgets how.
+func (r *rig) wait(why Reason) {
+	r.Helper()
+	r.around.set(errAbsent, nil)
+	if err := r.Activate(r.Context(), why); !errors.Is(err, errAbsent) {
+		r.Fatalf("got error %v, want %v", err, errAbsent)
+	}
+	r.forget()
+}
+
+func TestActivationWaits(t *testing.T) {
+	for _, why := range []Reason{Requested, Startup} {
+		run(t, setup{plain: true}, func(r *rig) {
+			r.around.set(errAbsent, nil)
+			for range 2 { // it says so each time
+				if err := r.Activate(r.Context(), why); !errors.Is(err, ErrPending) || err.Error() != "cannot activate: waiting for Network" {
+					r.Errorf("got error %q", err)
+				}
+			}
+			r.expect("await: deactivated > precondition, " + string(why))
+			r.expectSteps()
+			if st := r.Status(); st.Reason != why || !errors.Is(st.Err, errAbsent) {
+				r.Errorf("got %s, %v", st.Reason, st.Err)
+			}
+
+			if err := r.ConditionsMet(r.Context()); !errors.Is(err, ErrPending) {
+				r.Errorf("got error %v, want ErrPending", err)
+			}
+			r.expect()
+
+			r.around.set(nil, nil)
+			r.must(r.ConditionsMet(r.Context()))
+			r.must(r.ConditionsMet(r.Context())) // does nothing
+			r.expect(
+				"activate: precondition > activation, "+string(why),
+				"activate: activation > activated, "+string(why),
+			)
+		})
+	}
+}
+
+func TestWaitingIsGivenUp(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.wait(Requested)
+		r.must(r.Deactivate(r.Context(), Requested))
+		r.expect("deactivate: precondition > deactivated, requested")
+		r.around.set(nil, nil)
+		r.must(r.ConditionsMet(r.Context()))
+		r.expect()
+		r.expectSteps()
+	})
+}
+
+func TestWaitingEndsInFailure(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.wait(Startup)
+		r.around.set(nil, nil)
+		r.fake.fail(launch, errBroken)
+		if err := r.ConditionsMet(r.Context()); !errors.Is(err, ErrInstantiation) {
+			r.Errorf("got error %v", err)
+		}
+		r.expect(
+			"activate: precondition > activation, startup",
+			"activate: activation > deactivated, instantiation failed: instantiation failed: broken",
+		)
+	})
+}
+
+// TestConditionsComeWhileNobodyWaits changes them between the moment when one is
+// missing and that when the instance is known to wait for it.
+func TestConditionsComeWhileNobodyWaits(t *testing.T) {
+	run(t, setup{plain: true}, func(r *rig) {
+		r.around.set(errAbsent, nil)
+		r.seen.tell = func(t Transition) {
+			if t.To == Precondition {
+				r.around.set(nil, nil)
+			}
+		}
+		r.must(r.Activate(r.Context(), Requested))
+		r.expect(
+			"await: deactivated > precondition, requested",
+			"activate: precondition > activation, requested",
+			"activate: activation > activated, requested",
+		)
+	})
+}
+
+func TestConditionsLost(t *testing.T) {
+	run(t, setup{plain: true}, func(r *rig) {
+		r.activate()
+		r.must(r.ConditionsLost(r.Context())) // they are not
+		r.expect()
+
+		r.around.set(errAbsent, errAbsent)
+		r.must(r.ConditionsLost(r.Context()))
+		r.must(r.ConditionsLost(r.Context())) // does nothing
+		r.expect(
+			"lapse: activated > deactivation, conditions",
+			"lapse: deactivation > precondition, conditions",
+		)
+		r.expectSteps("deinitialize conditions", stop)
+
+		r.around.set(nil, nil)
+		r.must(r.ConditionsMet(r.Context()))
+		r.expect(
+			"activate: precondition > activation, conditions",
+			"activate: activation > activated, conditions",
+		)
+	})
+}
+
+func TestConditionsLostAndTheEndFails(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		r.around.set(errAbsent, errAbsent)
+		r.fake.fail(stop, errBroken)
+		if err := r.ConditionsLost(r.Context()); !errors.Is(err, errBroken) {
+			r.Errorf("got error %v", err)
+		}
+		r.expect(
+			"lapse: activated > deactivation, conditions",
+			"lapse: deactivation > deactivated, conditions: broken",
+		)
+	})
+}
+
+func TestConditionsLostWhileItComesUp(t *testing.T) {
+	run(t, setup{plain: true}, func(r *rig) {
+		held := r.fake.hold(launch)
+		up := background(func() error { return r.Activate(r.Context(), Requested) })
+		r.around.set(errAbsent, errAbsent)
+		held.open()
+		if err := <-up; !errors.Is(err, ErrPending) || err.Error() != "cannot stay active: waiting for Network" {
+			r.Errorf("got error %v", err)
+		}
+		r.expect(
+			"activate: deactivated > activation, requested",
+			"activate: activation > activated, requested",
+			"lapse: activated > deactivation, conditions",
+			"lapse: deactivation > precondition, conditions",
+		)
+	})
+}
+
+func TestConditionsLostWhileAsleep(t *testing.T) {
+	run(t, setup{image: true, config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
+		r.around.set(errAbsent, errAbsent)
+		r.must(r.ConditionsLost(r.Context()))
+		r.expect()
+		if err := r.invoke(r.Context(), "x"); !errors.Is(err, ErrPending) || r.fake.delivered("x") != 0 {
+			r.Errorf("got error %v, delivered %d times", err, r.fake.delivered("x"))
+		}
+		r.expect(
+			"wake: hibernated > waking, automatic",
+			"wake: waking > activated, automatic",
+			"lapse: activated > deactivation, conditions",
+			"lapse: deactivation > precondition, conditions",
+		)
+	})
+}
+
+// TestColdStartWaits has a wake fail, and what an activation needs missing.
+func TestColdStartWaits(t *testing.T) {
+	run(t, setup{image: true}, func(r *rig) {
+		r.fake.fail(wakening, errBroken)
+		r.around.set(errAbsent, nil)
+		if err := r.Activate(r.Context(), Requested); !errors.Is(err, ErrPending) {
+			r.Errorf("got error %v", err)
+		}
+		r.expect(
+			"wake: hibernated > waking, requested",
+			"wake: waking > deactivated, failure: cannot wake: broken",
+			"await: deactivated > precondition, automatic",
+		)
+	})
+}
+
+func TestProbe(t *testing.T) {
+	config := func(c *configs.Plugin) {
+		c.Preconditions, c.Terminations, c.Controls = []string{"Network", "Time"}, []string{"!Network"}, []string{"Graphics"}
+	}
+	run(t, setup{probe: true, config: config}, func(r *rig) {
+		r.must(r.Activate(r.Context(), Requested))
+		r.expectSteps(probing, launch, initialize, asking)
+		asked := r.around.asked[0]
+		for what, diff := range map[string]string{
+			"preconditions": cmp.Diff([]string{"Network", "Time"}, asked.Preconditions),
+			"terminations":  cmp.Diff([]string{"!Network", "!Time"}, asked.Terminations),
+			"controls":      cmp.Diff([]string{"Graphics", "Location"}, asked.Controls),
+		} {
+			if diff != "" {
+				r.Errorf("%s (-want +got):\n%s", what, diff)
+			}
+		}
+		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.Probe(r.Context()))
+		r.expectSteps()
+
+		r.must(r.Deactivate(r.Context(), Requested))
+		r.forget()
+		r.must(r.Probe(r.Context()))
+		r.expectSteps(probing)
+		r.expect()
+		if got := r.Status().Controls(); !slices.Equal(got, []string{"Graphics", "Location"}) {
+			r.Errorf("the status tells the controls %v", got)
+		}
+	})
+	for name, s := range map[string]setup{
+		"not asked for": {probe: true, config: func(c *configs.Plugin) { c.Probe = false }},
+		"not able to":   {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, s, func(r *rig) {
+				r.must(r.Probe(r.Context()))
+				r.must(r.Activate(r.Context(), Requested))
+				r.expectSteps(launch, initialize, asking)
+			})
+		})
+	}
+}
+
+func TestProbeFails(t *testing.T) {
+	run(t, setup{probe: true}, func(r *rig) {
+		r.fake.fail(probing, errBroken)
+		for _, state := range []State{Deactivated, Precondition} {
+			if state == Precondition {
+				r.fake.fail(probing, nil)
+				r.wait(Requested)
+				r.fake.fail(probing, errBroken)
+			}
+			if err := r.Activate(r.Context(), Requested); !errors.Is(err, ErrInstantiation) || !errors.Is(err, errBroken) {
+				r.Errorf("got error %v", err)
+			}
+			r.expect(
+				fmt.Sprintf("activate: %s > activation, requested", state),
+				"activate: activation > deactivated, instantiation failed: instantiation failed: broken",
+			)
+			r.expectSteps(probing)
+		}
+		r.must(r.MakeUnavailable(r.Context(), Requested))
+		if err := r.Activate(r.Context(), Requested); !errors.Is(err, ErrIllegalState) {
+			r.Errorf("got error %v", err)
+		}
+		r.expectSteps()
+	})
+}
+
+func TestProbeEndsInTime(t *testing.T) {
+	run(t, setup{probe: true}, func(r *rig) {
+		r.fake.hold(probing)
+		begun := time.Now()
+		err := r.Activate(r.Context(), Requested)
+		if took := time.Since(begun); took != time.Duration(r.Config().StartTimeout) || !errors.Is(err, ErrTimedOut) {
+			r.Errorf("after %s: %v", took, err)
+		}
+	})
+}
+
+// TestLeaving has a dependant that calls the plugin for the last time while the
+// plugin is about to end, whatever the end is.
+func TestLeaving(t *testing.T) {
+	ends := map[string]func(*rig) error{
+		"deactivate": func(r *rig) error { return r.Deactivate(r.Context(), Requested) },
+		"suspend":    func(r *rig) error { return r.Suspend(r.Context(), Requested) },
+		"destroy":    func(r *rig) error { return r.Destroy(r.Context(), Requested) },
+		"conditions": func(r *rig) error {
+			r.around.set(errAbsent, errAbsent)
+			return r.ConditionsLost(r.Context())
+		},
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			run(t, setup{plain: name == "suspend"}, func(r *rig) {
+				r.activate()
+				r.around.leave = func(ctx context.Context) {
+					r.expect()
+					r.must(r.invoke(ctx, "last"))
+				}
+				r.must(end(r))
+				if n := r.fake.delivered("last"); n != 1 {
+					r.Errorf("the last call was delivered %d times", n)
+				}
+			})
+		})
+	}
+	t.Run("shutdown", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			r.activate()
+			r.around.leave = func(context.Context) { r.Error("the host knows that it leaves") }
+		})
+	})
+	t.Run("exit", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			r.activate()
+			r.around.leave = func(context.Context) { r.Error("it is gone already") }
+			r.fake.die()
+			synctest.Wait()
+		})
+	})
+}
+
+// TestLeavingTakesTooLong ends the plugin in order all the same.
+func TestLeavingTakesTooLong(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		r.around.leave = func(ctx context.Context) { <-ctx.Done() }
+		begun := time.Now()
+		r.must(r.Deactivate(r.Context(), Requested))
+		if took := time.Since(begun); took != r.leavingLimit() {
+			r.Errorf("it took %s, want %s", took, r.leavingLimit())
+		}
+		r.expectSteps("deinitialize requested", stop)
+		r.around.leave = nil
+	})
+}
+
+func TestWithoutSurroundings(t *testing.T) {
+	run(t, setup{plain: true, alone: true}, func(r *rig) {
+		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.ConditionsLost(r.Context()))
+		r.must(r.ConditionsMet(r.Context()))
+		r.must(r.Deactivate(r.Context(), Requested))
+		r.expect(
+			"activate: deactivated > activation, requested",
+			"activate: activation > activated, requested",
+			"deactivate: activated > deactivation, requested",
+			"deactivate: deactivation > deactivated, requested",
+		)
+	})
+}

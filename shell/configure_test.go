@@ -1,0 +1,131 @@
+package shell
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/configs"
+)
+
+func TestConfigure(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		want := r.Config()
+		want.Configuration = map[string]any{"word": "new"}
+		given := want
+		given.Callsign = "Other"
+		r.must(r.Configure(r.Context(), given))
+		for what, got := range map[string]configs.Plugin{"shell": r.Config(), "status": r.Status().Config, "backend": r.fake.config} {
+			if diff := cmp.Diff(want, got); diff != "" {
+				r.Errorf("%s (-want +got):\n%s", what, diff)
+			}
+		}
+	})
+}
+
+// TestConfigureIsNeverShared has two configurations wait for one turn.
+func TestConfigureIsNeverShared(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		held := r.fake.hold(launch)
+		r.fake.fail(launch, errBroken)
+		launched := background(func() error { return r.Activate(r.Context(), Requested) })
+		first, second := r.Config(), r.Config()
+		first.Arguments, second.Arguments = []string{"1"}, []string{"2"}
+		one := background(func() error { return r.Configure(r.Context(), first) })
+		two := background(func() error { return r.Configure(r.Context(), second) })
+		held.open()
+		if err := <-launched; !errors.Is(err, errBroken) {
+			r.Errorf("got error %v", err)
+		}
+		r.must(<-one)
+		r.must(<-two)
+		if diff := cmp.Diff(second, r.Config()); diff != "" {
+			r.Errorf("the last one counts (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestAdjust(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		yes := true
+		want := r.Config()
+		want.StartMode, want.StartupOrder, want.Resume = configs.StartUnavailable, 7, &yes
+		want.OnCall, want.OnFailedWake = configs.OnCallWake, configs.FailedWakeDeactivate
+		want.Restart = configs.Restart{Policy: configs.RestartAlways, Limit: 9}
+		want.StartTimeout, want.StopTimeout, want.CallTimeout = 1e9, 2e9, 3e9
+		given := want
+		given.Callsign, given.Executable, given.Controls, given.Requires = "Other", "/other", []string{"Time"}, []string{"Net"}
+		r.Adjust(given)
+		if diff := cmp.Diff(want, r.Config()); diff != "" {
+			r.Errorf("(-want +got):\n%s", diff)
+		}
+
+		r.fake.hold(invocation)
+		begun := time.Now()
+		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrTimedOut) || time.Since(begun) != 3*time.Second {
+			r.Errorf("got error %v after %s", err, time.Since(begun))
+		}
+		r.must(r.Deactivate(r.Context(), Requested))
+		r.activate()
+		if diff := cmp.Diff(want, r.fake.config); diff != "" {
+			r.Errorf("the backend was launched with another (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestDestroy(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		r.must(r.Destroy(r.Context(), Requested))
+		r.expect(
+			"destroy: activated > deactivation, requested",
+			"destroy: deactivation > destroyed, requested",
+		)
+		r.expectSteps("deinitialize requested", stop)
+		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrUnavailable) {
+			r.Errorf("got error %v, want ErrUnavailable", err)
+		}
+	})
+}
+
+func TestDestroyHibernated(t *testing.T) {
+	for _, failure := range []error{nil, errBroken} {
+		run(t, setup{image: true}, func(r *rig) {
+			r.fake.fail(wakening, failure)
+			r.must(r.Destroy(r.Context(), Requested))
+			if failure != nil {
+				r.expect(
+					"wake: hibernated > waking, requested",
+					"wake: waking > deactivated, failure: cannot wake: broken",
+					"destroy: deactivated > destroyed, requested",
+				)
+				return
+			}
+			r.expect(
+				"wake: hibernated > waking, requested",
+				"wake: waking > activated, requested",
+				"destroy: activated > deactivation, requested",
+				"destroy: deactivation > destroyed, requested",
+			)
+			r.expectSteps(wakening, "deinitialize requested", stop)
+		})
+	}
+}
+
+// TestDestroyAlthoughItDoesNotEnd keeps the error: whatever is left of the
+// plugin, there is no instance any more.
+func TestDestroyAlthoughItDoesNotEnd(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		r.fake.fail(stop, errBroken)
+		if err := r.Destroy(r.Context(), Requested); !errors.Is(err, errBroken) {
+			r.Errorf("got error %v", err)
+		}
+		if st := r.Status(); st.State != Destroyed || st.Reason != Requested || !errors.Is(st.Err, errBroken) {
+			r.Errorf("got %s, %s, %v", st.State, st.Reason, st.Err)
+		}
+	})
+}

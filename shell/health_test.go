@@ -1,0 +1,167 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+// connected is the connection to a plugin that serves its health and nothing
+// else.
+type connected struct {
+	grpc.ClientConnInterface
+	t      *testing.T
+	answer func(ctx context.Context, service string) (healthpb.HealthCheckResponse_ServingStatus, error)
+}
+
+func (c *connected) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
+	request, ok := args.(*healthpb.HealthCheckRequest)
+	answer, fits := reply.(*healthpb.HealthCheckResponse)
+	if !ok || !fits || method != healthpb.Health_Check_FullMethodName {
+		c.t.Errorf("%s was called", method)
+		return errBroken
+	}
+	said, err := c.answer(ctx, request.GetService())
+	answer.Status = said
+	return err
+}
+
+// serving is a fake with such a connection.
+type serving struct {
+	*fake
+	conn *connected
+}
+
+func (s serving) Conn() grpc.ClientConnInterface { return s.conn }
+
+// runConnected is run with a plugin that answers for its health.
+func runConnected(t *testing.T, s setup, c *connected, test func(*rig)) {
+	t.Helper()
+	run(t, s, func(r *rig) {
+		c.t = r.T
+		r.backend = serving{r.fake, c}
+		test(r)
+	})
+}
+
+func TestHealth(t *testing.T) {
+	for name, c := range map[string]struct {
+		said healthpb.HealthCheckResponse_ServingStatus
+		err  error
+		want error
+	}{
+		"serves":          {said: healthpb.HealthCheckResponse_SERVING},
+		"does not serve":  {said: healthpb.HealthCheckResponse_NOT_SERVING, want: ErrUnhealthy},
+		"does not know":   {want: ErrUnhealthy},
+		"has no health":   {err: status.Error(codes.Unimplemented, "")},
+		"has another one": {err: status.Error(codes.NotFound, "")},
+		"is broken":       {err: errBroken, want: errBroken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plugin := &connected{answer: func(_ context.Context, service string) (healthpb.HealthCheckResponse_ServingStatus, error) {
+				if service != "plugin" {
+					t.Errorf("asked for the health of %q", service)
+				}
+				return c.said, c.err
+			}}
+			runConnected(t, setup{}, plugin, func(r *rig) {
+				r.activate()
+				if err := r.CheckHealth(r.Context()); !errors.Is(err, c.want) || c.want == nil && err != nil {
+					r.Errorf("got %v, want %v", err, c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestHealthIsNoCall asks in every state of a plugin that calls wake.
+func TestHealthIsNoCall(t *testing.T) {
+	for _, state := range []State{Unavailable, Deactivated, Activation, Deactivation, Hibernating, Hibernated, Waking} {
+		t.Run(string(state), func(t *testing.T) {
+			plugin := &connected{answer: func(context.Context, string) (healthpb.HealthCheckResponse_ServingStatus, error) {
+				t.Error("the plugin was asked")
+				return 0, nil
+			}}
+			runConnected(t, setup{config: wakeOnCall}, plugin, func(r *rig) {
+				finish := r.bring(state)
+				if err := r.CheckHealth(r.Context()); !errors.Is(err, ErrUnavailable) {
+					r.Errorf("got %v, want ErrUnavailable", err)
+				}
+				synctest.Wait()
+				if got := r.State(); got != state {
+					r.Errorf("it is %s", got)
+				}
+				finish()
+			})
+		})
+	}
+}
+
+func TestHealthOfTheSilent(t *testing.T) {
+	plugin := &connected{answer: func(ctx context.Context, _ string) (healthpb.HealthCheckResponse_ServingStatus, error) {
+		<-ctx.Done()
+		return 0, status.FromContextError(ctx.Err()).Err()
+	}}
+	runConnected(t, setup{}, plugin, func(r *rig) {
+		r.activate()
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		if err := r.CheckHealth(ctx); status.Code(err) != codes.DeadlineExceeded {
+			r.Errorf("got %v", err)
+		}
+
+		asked := background(func() error { return r.CheckHealth(r.Context()) })
+		r.fake.die()
+		if err := <-asked; !errors.Is(err, ErrUnavailable) {
+			r.Errorf("it ended: got %v, want ErrUnavailable", err)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestHealthWithoutGRPC(t *testing.T) {
+	run(t, setup{inProcess: true}, func(r *rig) {
+		r.activate()
+		r.must(r.CheckHealth(r.Context()))
+	})
+}
+
+func TestDeactivateActive(t *testing.T) {
+	for _, state := range []State{Unavailable, Deactivated, Hibernated} {
+		t.Run(string(state), func(t *testing.T) {
+			run(t, setup{}, func(r *rig) {
+				r.bring(state)()
+				r.forget()
+				r.must(r.DeactivateActive(r.Context(), MemoryExceeded))
+				r.expect()
+			})
+		})
+	}
+	t.Run("activated", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			r.activate()
+			r.must(r.DeactivateActive(r.Context(), MemoryExceeded))
+			if st := r.Status(); st.State != Deactivated || st.Reason != MemoryExceeded {
+				r.Errorf("it is %s, %s", st.State, st.Reason)
+			}
+		})
+	})
+	t.Run("meanwhile hibernating", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			finish := r.bring(Hibernating)
+			judged := background(func() error { return r.DeactivateActive(r.Context(), Failure) })
+			finish()
+			r.must(<-judged)
+			if got := r.State(); got != Hibernated {
+				r.Errorf("it is %s", got)
+			}
+		})
+	})
+}

@@ -1,0 +1,226 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/statecontrol"
+)
+
+// notes is a Memory that lives as long as a test.
+type notes map[string]Remembered
+
+func (n notes) Get(key string) (Remembered, bool, error) { r, found := n[key]; return r, found, nil }
+func (n notes) Put(key string, r Remembered) error       { n[key] = r; return nil }
+
+// counted is a program that notes each of its starts in the returned file.
+func counted(t *testing.T, c configs.Plugin) (_ configs.Plugin, starts func() int) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "") //nolint:usetesting // it must not be deeper than the host's
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	list := filepath.Join(dir, "starts")
+	script := fmt.Sprintf("#!/bin/sh\necho \"$PLUGIN_UNIX_SOCKET_DIR\" >> %s\nexec %s \"$@\"\n", list, c.Executable)
+	c.Executable = filepath.Join(dir, "counted")
+	if err := os.WriteFile(c.Executable, []byte(script), 0o755); err != nil { //nolint:gosec // it is a program
+		t.Fatal(err)
+	}
+	return c, func() int {
+		text, _ := os.ReadFile(list)
+		return strings.Count(string(text), "\n")
+	}
+}
+
+// settle waits until a change of the file is old enough to be told from the next.
+func settle(t *testing.T, path string) {
+	t.Helper()
+	eventually(t, "the file is old enough", func() bool { return look(path) != fingerprint{} })
+}
+
+// remembering is a rig whose host keeps what programs say.
+func remembering(t *testing.T, c configs.Plugin, m Memory) *rig {
+	t.Helper()
+	r := newRig(t, c)
+	h := r.host
+	h.Memory = m
+	r.use(h)
+	return r
+}
+
+func (r *rig) probe() shell.Information {
+	r.t.Helper()
+	info, err := r.Probe(r.limited(patience))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return info
+}
+
+func TestProbe(t *testing.T) {
+	c, starts := counted(t, counter())
+	memory := notes{}
+	r := remembering(t, c, memory)
+	settle(t, c.Executable)
+
+	info := r.probe()
+	if info.Class != "counter" || info.StateControl == nil || len(info.Services) == 0 {
+		t.Errorf("it says %+v", info)
+	}
+	if starts() != 1 || r.pids() != nil || len(r.sink.exits) != 0 {
+		t.Errorf("%d starts, processes %v, %d exits told", starts(), r.pids(), len(r.sink.exits))
+	}
+	for _, dir := range []string{r.runDir(), r.runDir() + probeSuffix, r.persistentDir()} {
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", dir, err)
+		}
+	}
+
+	// It is not asked twice, by a later host neither.
+	r.probe()
+	later := remembering(t, c, memory)
+	later.probe()
+	if n := starts(); n != 1 || len(memory) != 1 {
+		t.Errorf("%d starts, %d records", n, len(memory))
+	}
+
+	// What a probe told is good for an activation.
+	later.activate()
+	if state, err := info.StateControl.State(later.limited(patience)); err == nil {
+		t.Errorf("the control of another host says %s", state)
+	}
+	if state, err := later.probe().StateControl.State(later.limited(patience)); state != statecontrol.Suspended || err != nil {
+		t.Errorf("it is %q, %v", state, err)
+	}
+}
+
+func TestProbeOfWhatHasChanged(t *testing.T) {
+	c, starts := counted(t, rogue())
+	memory := notes{}
+	r := remembering(t, c, memory)
+	expect := func(what string, want int) {
+		t.Helper()
+		if n := starts(); n != want {
+			t.Errorf("%s: %d starts, want %d", what, n, want)
+		}
+	}
+	r.probe()
+	expect("at first", 1)
+
+	// A file that was only touched is read, not run.
+	if err := os.Chtimes(c.Executable, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	r.probe()
+	expect("touched", 1)
+	settle(t, c.Executable)
+	r.probe()
+	for _, kept := range memory {
+		if kept.File != look(c.Executable) {
+			t.Errorf("it would be read again: %+v, now %+v", kept.File, look(c.Executable))
+		}
+	}
+
+	// Another content of the same size and times.
+	info, err := os.Stat(c.Executable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(c.Executable)
+	if err == nil {
+		err = os.WriteFile(c.Executable, bytes.Replace(text, []byte("$@"), []byte("$*"), 1), 0o755) //nolint:gosec // it is a program
+	}
+	if err == nil {
+		err = os.Chtimes(c.Executable, time.Time{}, info.ModTime())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.probe()
+	expect("changed", 2)
+	r.probe()
+	expect("changed and asked", 2)
+
+	// Other arguments, another environment.
+	c.Arguments = []string{"stubborn"}
+	r.Configure(c)
+	r.probe()
+	expect("other arguments", 3)
+	c.Environment = map[string]string{"A": "b"}
+	r.Configure(c)
+	r.probe()
+	r.probe()
+	expect("another environment", 4)
+}
+
+// Without a place to keep it, what a program said is known as long as the
+// backend is.
+func TestProbeWithoutMemory(t *testing.T) {
+	c, starts := counted(t, rogue())
+	r := newRig(t, c)
+	r.probe()
+	r.probe()
+	r.activate()
+	if n := starts(); n != 2 {
+		t.Errorf("%d starts", n)
+	}
+}
+
+// What a launch told need not be asked again.
+func TestLaunchIsRemembered(t *testing.T) {
+	c, starts := counted(t, rogue())
+	r := remembering(t, c, notes{})
+	settle(t, c.Executable)
+	r.activate()
+	if err := r.Stop(r.limited(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if info := r.probe(); info.Class != "rogue" || starts() != 1 {
+		t.Errorf("it says %+v after %d starts", info, starts())
+	}
+}
+
+func TestProbeThatFails(t *testing.T) {
+	for how, want := range map[string]string{
+		"exit":             "cannot find my data",
+		"hang":             "wrote no line",
+		"no-information":   "information",
+		"orphans-first":    "",
+		"panic-at-once":    "there is nothing to say",
+		"endless-line-end": "",
+	} {
+		t.Run(how, func(t *testing.T) {
+			memory := notes{}
+			r := remembering(t, rogue(how), memory)
+			_, err := r.Probe(r.limited(2 * time.Second))
+			if how == "orphans-first" {
+				if err != nil || len(memory) != 1 {
+					t.Errorf("got %v, %d records", err, len(memory))
+				}
+				return
+			}
+			if !errors.Is(err, shell.ErrInstantiation) || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+			if len(memory) != 0 {
+				t.Errorf("it is remembered: %v", memory)
+			}
+			if _, err := os.Stat(r.runDir() + probeSuffix); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the run directory is left: %v", err)
+			}
+		})
+	}
+}

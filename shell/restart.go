@@ -1,0 +1,34 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+)
+
+// restart is the event under which a restart waits for its turn. It changes no
+// state by itself.
+const restart Event = "restart"
+
+// Restart activates an instance whose plugin has ended by itself, if still, which
+// is asked when its turn has come, says that nobody wanted anything else of it
+// meanwhile.
+func (s *Shell) Restart(ctx context.Context, still func() bool) error {
+	return s.operate(ctx, restart, s.activationLimit(), func(ctx context.Context) error {
+		if s.State() != Deactivated || !still() {
+			return nil
+		}
+		return s.activate(ctx, Automatic)
+	})
+}
+
+// GiveUp adds to the status of an instance that is down why it will not be
+// started by itself any more.
+func (s *Shell) GiveUp(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != Deactivated || s.failure == nil {
+		return
+	}
+	s.failure = fmt.Errorf("%w; %s", s.failure, why)
+	s.changes++
+}

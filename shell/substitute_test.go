@@ -1,0 +1,26 @@
+package shell
+
+import "testing"
+
+func TestSubstitute(t *testing.T) {
+	p := Paths{Callsign: "Net", Persistent: "/p/Net", Volatile: "/v/Net", Data: "/d/net", System: "/s"}
+	for text, want := range map[string]string{
+		"":                                       "",
+		"plain":                                  "plain",
+		"%callsign%":                             "Net",
+		"--db=%persistentpath%/%callsign%.db":    "--db=/p/Net/Net.db",
+		"%volatilepath%:%datapath%:%systempath%": "/v/Net:/d/net:/s",
+		"100%":                                   "100%",
+		"%d of %unknownpath%":                    "%d of %unknownpath%",
+		"%%callsign%%":                           "%Net%",
+		"%CALLSIGN%":                             "%CALLSIGN%",
+	} {
+		if got := Substitute(text, p); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+	// What is put in is not looked at again.
+	if got := Substitute("%datapath%", Paths{Callsign: "Net", Data: "/d/%callsign%"}); got != "/d/%callsign%" {
+		t.Errorf("got %q", got)
+	}
+}

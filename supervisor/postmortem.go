@@ -1,0 +1,167 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"dormouse/internal/atomicfile"
+	"dormouse/shell"
+)
+
+// PostMortem says which ends of plugins are documented, and where.
+type PostMortem struct {
+	// Dir holds a folder for each; empty documents nothing.
+	Dir string
+	// Reasons are those for which it is done.
+	Reasons []string
+	// Keep is how many folders there may be: the oldest are removed.
+	Keep int
+}
+
+// Names in a folder, beside the files of the evidence.
+const (
+	reportName = "report.json"
+	logName    = "log.txt"
+	coreName   = "core"
+	draftName  = ".new-"
+)
+
+// postMortems writes the folders, one at a time.
+type postMortems struct {
+	PostMortem
+	mu sync.Mutex
+}
+
+// report is what a folder begins with.
+type report struct {
+	Callsign string           `json:"callsign"`
+	Reason   shell.Reason     `json:"reason"`
+	Error    string           `json:"error,omitempty"`
+	Exit     string           `json:"exit,omitempty"`
+	Class    string           `json:"class,omitempty"`
+	Version  shell.Version    `json:"version"`
+	PID      int              `json:"pid,omitempty"`
+	Begun    time.Time        `json:"begun,omitzero"`
+	At       time.Time        `json:"at"`
+	Uptime   float64          `json:"uptime-seconds,omitempty"`
+	Core     string           `json:"core,omitempty"`
+	Memory   map[string]int64 `json:"memory,omitempty"` // of the cgroup, in bytes
+}
+
+// document writes a folder about a plugin that is about to be cleared away.
+func (s *Supervisor) document(callsign string, why shell.Reason, err error, evidence func() shell.Evidence) {
+	p := &s.postMortems
+	if p.Dir == "" || !slices.Contains(p.Reasons, string(why)) {
+		return
+	}
+	e := evidence()
+	now := time.Now().UTC()
+	r := report{Callsign: callsign, Reason: why, Exit: e.Exit, PID: e.PID, Begun: e.Begun.UTC(), At: now, Core: e.Core, Memory: memoryOf(e)}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	if !e.Begun.IsZero() {
+		r.Uptime = now.Sub(e.Begun).Seconds()
+	}
+	if sh, ok := s.Shell(callsign); ok {
+		about := sh.About()
+		r.Class, r.Version = about.Class, about.Version
+	}
+	dir, werr := p.write(r, e)
+	if werr != nil {
+		s.log.Error().Err(werr).Str("callsign", callsign).Msg("could not document the end of the plugin")
+		return
+	}
+	s.log.Info().Str("callsign", callsign).Str("folder", dir).Msg("documented the end of the plugin")
+}
+
+// write makes the folder beside, and renames it when it is whole.
+func (p *postMortems) write(r report, e shell.Evidence) (dir string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
+		return "", err
+	}
+	draft, err := os.MkdirTemp(p.Dir, draftName)
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(draft) // which is gone if all went well
+	for name, text := range e.Files {
+		if name != filepath.Base(name) || !filepath.IsLocal(name) {
+			return "", fmt.Errorf("evidence named %q", name)
+		}
+		if err := os.WriteFile(filepath.Join(draft, name), []byte(text), 0o600); err != nil {
+			return "", err
+		}
+	}
+	if e.Core != "" {
+		_ = os.Link(e.Core, filepath.Join(draft, coreName)) // it may lie on another file system; the report names it
+	}
+	log := strings.Join(append(e.Log, ""), "\n")
+	if err := os.WriteFile(filepath.Join(draft, logName), []byte(log), 0o600); err != nil {
+		return "", err
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	if err := atomicfile.Write(filepath.Join(draft, reportName), append(text, '\n'), 0o600); err != nil {
+		return "", err
+	}
+	name := r.Callsign + "-" + r.At.Format("20060102T150405.000Z") + "-" + strings.ReplaceAll(string(r.Reason), " ", "-")
+	dir = filepath.Join(p.Dir, name)
+	if err := os.Rename(draft, dir); err != nil {
+		return "", err
+	}
+	return dir, errors.Join(atomicfile.SyncDir(p.Dir), p.prune())
+}
+
+// prune removes the oldest folders, and what a host left that was killed while
+// it wrote one.
+func (p *postMortems) prune() error {
+	entries, err := os.ReadDir(p.Dir)
+	if err != nil {
+		return err
+	}
+	var whole []fs.FileInfo
+	for _, entry := range entries {
+		info, ierr := entry.Info()
+		switch {
+		case ierr != nil:
+			err = errors.Join(err, ierr)
+		case strings.HasPrefix(entry.Name(), draftName):
+			err = errors.Join(err, os.RemoveAll(filepath.Join(p.Dir, entry.Name())))
+		case entry.IsDir():
+			whole = append(whole, info)
+		}
+	}
+	slices.SortStableFunc(whole, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for len(whole) > p.Keep {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(p.Dir, whole[0].Name())))
+		whole = whole[1:]
+	}
+	return err
+}
+
+// memoryOf are those of the cgroup's files that hold a number of bytes.
+func memoryOf(e shell.Evidence) map[string]int64 {
+	numbers := make(map[string]int64)
+	for name, text := range e.Files {
+		if kind, ok := strings.CutPrefix(name, "memory."); ok {
+			if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil {
+				numbers[kind] = n
+			}
+		}
+	}
+	return numbers
+}

@@ -1,0 +1,229 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/configs"
+	"dormouse/shell"
+)
+
+// table is what the instance will be activated with.
+func (r *rig) table(callsign string) string {
+	r.Helper()
+	return string(r.shell(callsign).Config().ConfigurationJSON())
+}
+
+func (r *rig) must(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func TestClone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	instances := []instance{{"A", configs.StartActivated, 50, nil}, {"U", configs.StartUnavailable, 50, nil}}
+	var gone []string
+	options := func(o *Options) {
+		keeping(path)(o)
+		o.Fits = func(callsign string) error {
+			if len(callsign) > 10 {
+				return errors.New("too long")
+			}
+			return nil
+		}
+		o.Forget = func(callsign string) error { gone = append(gone, callsign); return nil }
+	}
+	runWith(t, instances, options, func(r *rig) {
+		r.closing()
+		r.must(r.Configure(r.Context(), "A", json.RawMessage(`{"big":9007199254740993,"f":1.50}`)))
+		r.Start(r.Context())
+		r.must(r.Clone(r.Context(), "A", "B"))
+		r.must(r.Clone(r.Context(), "U", "V"))
+		r.must(r.Clone(r.Context(), "B", "C"))
+		r.expectState("B", shell.Deactivated, shell.Startup)
+		r.expectState("V", shell.Unavailable, shell.Startup)
+		if got := r.table("C"); got != `{"big":9007199254740993,"f":1.50}` {
+			t.Errorf("the clone has %s", got)
+		}
+		for _, refused := range []struct {
+			of, as string
+			want   error
+		}{
+			{"None", "D", ErrUnknown}, {"a", "D", ErrUnknown}, {"A", "B", ErrExists}, {"A", "b", ErrExists}, {"A", "first", ErrExists},
+			{"First", "D", ErrNotCloneable}, {"A", "", nil}, {"A", "a/b", nil}, {"A", "controller", nil}, {"A", "MuchTooLong", nil},
+		} {
+			if err := r.Clone(r.Context(), refused.of, refused.as); err == nil || refused.want != nil && !errors.Is(err, refused.want) {
+				t.Errorf("clone %q as %q: %v", refused.of, refused.as, err)
+			}
+		}
+		r.activate("B")
+	})
+	runWith(t, instances, options, func(r *rig) {
+		r.closing()
+		want := map[string]shell.State{"First": "deactivated", "Second": "deactivated", "A": "deactivated", "U": "unavailable",
+			"B": "deactivated", "C": "deactivated", "V": "unavailable"}
+		if diff := cmp.Diff(want, r.states()); diff != "" {
+			t.Errorf("after a restart (-want +got):\n%s", diff)
+		}
+		if got := r.table("C") + r.table("A"); got != `{"big":9007199254740993,"f":1.50}{}` {
+			t.Errorf("they have %s", got)
+		}
+		r.Start(r.Context())
+		r.expectState("C", shell.Activated, shell.Startup)
+		r.journal.read()
+
+		r.must(r.Destroy(r.Context(), "A"))
+		r.expectState("A", shell.Activated, shell.Startup)
+		r.must(r.Destroy(r.Context(), "C"))
+		r.must(r.Destroy(r.Context(), "V"))
+		r.expect("end C, requested")
+		if err := r.Destroy(r.Context(), "C"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("destroyed twice: %v", err)
+		}
+		if diff := cmp.Diff([]string{"C", "V"}, gone); diff != "" {
+			t.Errorf("forgotten (-want +got):\n%s", diff)
+		}
+		r.must(r.Clone(r.Context(), "A", "C"))
+		if got := r.table("C"); got != `{}` {
+			t.Errorf("a new clone has %s", got)
+		}
+	})
+	// A clone whose callsign a file takes makes room.
+	runWith(t, append(instances, instance{"c", configs.StartDeactivated, 50, nil}), options, func(r *rig) {
+		r.closing()
+		if _, ok := r.Shell("C"); ok || len(r.Shells()) != 6 {
+			t.Errorf("there are %v", r.states())
+		}
+	})
+}
+
+func TestDestroyHibernated(t *testing.T) {
+	run(t, []instance{{"A", configs.StartActivated, 50, nil}}, func(r *rig) {
+		r.Start(r.Context())
+		r.must(r.Clone(r.Context(), "A", "B"))
+		r.plugins["B"].sleeps()
+		r.activate("B")
+		r.must(r.shell("B").Suspend(r.Context(), shell.Requested))
+		r.must(r.shell("B").Hibernate(r.Context(), shell.Requested, 0))
+		r.journal.read()
+		r.must(r.Destroy(r.Context(), "B"))
+		r.expect("wake B", "end B, requested")
+		if _, there := r.Shell("B"); there {
+			t.Error("it is there")
+		}
+	})
+}
+
+func TestConfigure(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	instances := []instance{{"A", configs.StartDeactivated, 50, nil}, {"B", configs.StartDeactivated, 50, nil}}
+	run := func(test func(*rig)) {
+		t.Helper()
+		runWith(t, instances, keeping(path), func(r *rig) { r.closing(); r.Start(r.Context()); test(r) })
+	}
+	run(func(r *rig) {
+		for _, wrong := range []string{"", "null", "7", "[]", `"a"`, `{"a":1} x`, `{"a":}`, `{} {}`} {
+			if err := r.Configure(r.Context(), "A", json.RawMessage(wrong)); !errors.Is(err, ErrNotAnObject) {
+				t.Errorf("%s: %v", wrong, err)
+			}
+		}
+		if err := r.Configure(r.Context(), "None", json.RawMessage("{}")); !errors.Is(err, ErrUnknown) {
+			t.Errorf("got %v", err)
+		}
+		r.activate("B")
+		for _, active := range []string{"B", "First"} {
+			if err := r.Configure(r.Context(), active, json.RawMessage("{}")); !errors.Is(err, shell.ErrIllegalState) {
+				t.Errorf("%s: %v", active, err)
+			}
+		}
+		r.deactivate("B")
+		r.must(r.Configure(r.Context(), "A", json.RawMessage(`{"n":1}`)))
+		r.must(r.Configure(r.Context(), "B", json.RawMessage(`{"n":2}`)))
+		r.activate("B")
+		if got := string(r.plugins["B"].config.ConfigurationJSON()); got != `{"n":2}` {
+			t.Errorf("it was launched with %s", got)
+		}
+	})
+	run(func(r *rig) { // nothing was persisted
+		if got := r.table("A") + r.table("B"); got != "{}{}" {
+			t.Errorf("they have %s", got)
+		}
+		r.must(r.Configure(r.Context(), "A", json.RawMessage(`{"n":1}`)))
+		r.must(r.Configure(r.Context(), "B", json.RawMessage(`{"n":2}`)))
+		r.must(r.Persist(r.Context(), "A"))
+		if err := r.Persist(r.Context(), "None"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("got %v", err)
+		}
+	})
+	run(func(r *rig) {
+		if got := r.table("A") + r.table("B"); got != `{"n":1}{}` {
+			t.Errorf("they have %s", got)
+		}
+		r.must(r.Configure(r.Context(), "B", json.RawMessage(`{"n":2}`)))
+		r.must(r.Persist(r.Context(), ""))
+	})
+	run(func(r *rig) {
+		if got := r.table("A") + r.table("B"); got != `{"n":1}{"n":2}` {
+			t.Errorf("they have %s", got)
+		}
+		r.activate("A")
+		r.must(r.Restore(r.Context(), "A"))
+		if got := string(r.plugins["A"].config.ConfigurationJSON()); got != `{"n":1}` {
+			t.Errorf("what runs has %s", got)
+		}
+		r.deactivate("A")
+		r.activate("A")
+		if got := string(r.plugins["A"].config.ConfigurationJSON()); got != `{}` {
+			t.Errorf("it was launched with %s", got)
+		}
+		if err := r.Restore(r.Context(), "None"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("got %v", err)
+		}
+	})
+	run(func(r *rig) {
+		if got := r.table("A") + r.table("B"); got != `{}{"n":2}` {
+			t.Errorf("they have %s", got)
+		}
+		r.must(r.Restore(r.Context(), ""))
+	})
+	run(func(r *rig) {
+		if got := r.table("A") + r.table("B"); got != `{}{}` {
+			t.Errorf("they have %s", got)
+		}
+		r.Stop(context.Background())
+		for what, err := range map[string]error{
+			"clone": r.Clone(r.Context(), "A", "X"), "destroy": r.Destroy(r.Context(), "A"),
+			"configure": r.Configure(r.Context(), "A", json.RawMessage("{}")), "persist": r.Persist(r.Context(), ""), "restore": r.Restore(r.Context(), ""),
+		} {
+			if !errors.Is(err, shell.ErrUnavailable) {
+				t.Errorf("%s after the end: %v", what, err)
+			}
+		}
+	})
+}
+
+// A store that can't be read keeps the host from starting with half of it.
+func TestStoreOfAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	runWith(t, nil, keeping(path), func(r *rig) {
+		r.closing()
+		r.must(r.ledger.keptTables.Put("A", table{JSON: json.RawMessage(`[]`)}))
+	})
+	o := Options{Plugins: []configs.Plugin{{Callsign: "A"}}}
+	keeping(path)(&o)
+	defer o.Store.Close()
+	if _, err := New(o); !errors.Is(err, ErrNotAnObject) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}
