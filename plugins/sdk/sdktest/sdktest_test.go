@@ -67,6 +67,7 @@ func (p *parrot) Methods() sdk.Methods {
 		}),
 	}
 	maps.Copy(methods, p.hostMethods())
+	maps.Copy(methods, p.subsystemMethods())
 	return methods
 }
 
