@@ -43,7 +43,7 @@ const margin = 16 << 20
 // there is no image and the tree runs as before; if that can't be had either,
 // the error is Revive's as well.
 func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, error) {
-	if err := checkSpace(slot, t.PID()); err != nil {
+	if err := Preflight(e, slot, t.PID()); err != nil {
 		return nil, fmt.Errorf("cannot checkpoint: %w", err)
 	}
 	draft, err := slot.draft()
@@ -59,10 +59,27 @@ func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, erro
 	return image, nil
 }
 
+// Preflight refuses what is certain to fail, before anything is done to the tree
+// below root. Checkpoint begins with it.
+func Preflight(e Engine, slot *Slot, root int) error {
+	tree := procfs.Tree(root)
+	if f, ok := e.(Foresight); ok {
+		if err := f.Obstacles(tree); err != nil {
+			return err
+		}
+	}
+	return checkSpace(slot, tree)
+}
+
 // commit does all that can be undone, and the rename that can't.
 func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*Image, error) {
 	if err := t.Quiesce(ctx); err != nil {
 		return nil, err
+	}
+	if f, ok := e.(Foresight); ok {
+		if err := f.Strangers(procfs.Tree(t.PID())); err != nil {
+			return nil, err
+		}
 	}
 	m, err := slot.newManifest(e, t)
 	if err != nil {
@@ -238,13 +255,12 @@ func describeFiles(files []*os.File, t tagger) ([]file, error) {
 
 // checkSpace refuses early what could not be written: an image is about as large
 // as the memory of its tree.
-func checkSpace(slot *Slot, pid int) error {
+func checkSpace(slot *Slot, pids []int) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(slot.store.dir, &fs); err != nil {
 		return err
 	}
 	free := int64(fs.Bavail) * fs.Bsize
-	pids := procfs.Tree(pid)
 	if procfs.RSS(pids)+margin <= free { // never less than PSS, and quicker to have
 		return nil
 	}

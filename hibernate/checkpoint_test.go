@@ -176,6 +176,18 @@ func TestWakeUsesTheImageUp(t *testing.T) {
 	}
 }
 
+// What can't be dumped is refused before the tree is asked for anything.
+func TestCheckpointMeetsAnObstacle(t *testing.T) {
+	b := newBench(t)
+	b.engine.Obstacle = hibernate.ErrObstacle
+	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrObstacle) {
+		t.Errorf("error %v, want %v", err, hibernate.ErrObstacle)
+	}
+	if len(b.tree.asked) != 0 || len(b.files(t)) != 0 {
+		t.Errorf("the tree was asked to %v, files left: %v", b.tree.asked, b.files(t))
+	}
+}
+
 // A checkpoint that fails at any step leaves the tree running and no file.
 func TestCheckpointFails(t *testing.T) {
 	broken := errors.New("broken")
@@ -184,8 +196,9 @@ func TestCheckpointFails(t *testing.T) {
 		expired bool
 		want    error
 	}{
-		"quiesce": {prepare: func(b *bench) { b.tree.quiesceErr = broken }, want: broken},
-		"dump":    {prepare: func(b *bench) { b.engine.DumpError = broken }, want: broken},
+		"quiesce":     {prepare: func(b *bench) { b.tree.quiesceErr = broken }, want: broken},
+		"connections": {prepare: func(b *bench) { b.engine.Stranger = broken }, want: broken},
+		"dump":        {prepare: func(b *bench) { b.engine.DumpError = broken }, want: broken},
 		"an unreadable file": {
 			prepare: func(b *bench) {
 				b.engine.BeforeDump = func() {

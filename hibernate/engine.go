@@ -24,6 +24,17 @@ type Engine interface {
 	Restore(ctx context.Context, r Restore) (*os.Process, error)
 }
 
+// Foresight is an Engine that can tell what it could not dump before anything
+// is done to the tree. Both methods are quick and change nothing; what they name
+// is certain, but they don't find all. Their errors wrap ErrObstacle.
+type Foresight interface {
+	// Obstacles looks at a tree that may be at work.
+	Obstacles(tree []int) error
+	// Strangers looks at one that is quiet: who is still connected then would be
+	// lost.
+	Strangers(tree []int) error
+}
+
 // Dump is one order to an Engine.
 type Dump struct {
 	// PID of the root, which leads a session and a PID namespace of its own.

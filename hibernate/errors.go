@@ -12,6 +12,9 @@ var (
 	// for this instance, or does not fit what it would wake up in. It must not be
 	// restored.
 	ErrRefused = errors.New("the image is refused")
+	// ErrObstacle means that the tree has something open that the engine has no
+	// image of; the text names it and says what to do.
+	ErrObstacle = errors.New("something is open that an image can't hold")
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
 )

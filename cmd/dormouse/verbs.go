@@ -98,6 +98,15 @@ func verbs() []verb {
 			prepare: prepareConfigure,
 		},
 		{
+			name: "plugin verify", args: "PROGRAM [ARGUMENT...]", summary: "take a program through a plugin's whole life",
+			doc: "Runs the program in a host of its own, which touches nothing else: starts it, calls it, puts it\n" +
+				"to sleep and wakes it, ends it, and looks for what it left. Each step that fails says what its\n" +
+				"author must do. Exits with 0 if none did and with 1 otherwise. Arguments of the program that\n" +
+				"begin with a dash come after --.",
+			example: `dormouse plugin verify --method get --config '{"start":1}' bin/plugins/counter`,
+			prepare: prepareVerify,
+		},
+		{
 			name: "call", args: "CALLSIGN.METHOD [PARAMS]", summary: "call a method of a plugin, or of the Controller",
 			doc:     "PARAMS is JSON, @FILE to read it from a file, or - to read it from standard input.",
 			example: `dormouse call Counter.increment '{"by":1}'`,

@@ -27,6 +27,9 @@ import (
 // socket that it answers on.
 const subjectEnv = "DORMOUSE_TEST_SUBJECT"
 
+// holdEnv names what the subject opens beside its socket, see holdings.
+const holdEnv = "DORMOUSE_TEST_HOLD"
+
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(subjectEnv); socket != "" {
 		serveSubject(socket)
@@ -40,7 +43,11 @@ func TestMain(m *testing.M) {
 
 // serveSubject answers "get" with a counter that "next" advances.
 func serveSubject(socket string) {
-	listener, err := net.Listen("unix", socket)
+	err := hold(os.Getenv(holdEnv))
+	var listener net.Listener
+	if err == nil {
+		listener, err = net.Listen("unix", socket)
+	}
 	for n := 0; err == nil; {
 		var conn net.Conn
 		if conn, err = listener.Accept(); err != nil {
@@ -70,6 +77,11 @@ type subject struct {
 
 func start(t *testing.T) *subject {
 	t.Helper()
+	return startHolding(t, "")
+}
+
+func startHolding(t *testing.T, holding string) *subject {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "dm") //nolint:usetesting // the path of a test's own directory is too long for sockets
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
@@ -80,7 +92,7 @@ func start(t *testing.T) *subject {
 	s := &subject{socket: filepath.Join(dir, "s"), cgroup: newCgroup(t)}
 	s.pipe(t)
 	cmd := exec.Command(pidone, self)
-	cmd.Env = []string{subjectEnv + "=" + s.socket, "GORACE=atexit_sleep_ms=0"}
+	cmd.Env = []string{subjectEnv + "=" + s.socket, holdEnv + "=" + holding, "GORACE=atexit_sleep_ms=0"}
 	cmd.Stdout = s.write
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	if s.cgroup != "" {

@@ -2,9 +2,12 @@ package sdk
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"dormouse/shell/shellpb"
 )
@@ -23,19 +26,22 @@ func (e *Error) Error() string { return e.Message }
 // The numbers of Thunder that plugins have most use for; an Error may have any
 // other.
 const (
-	General          = 1
-	Unavailable      = 2
-	IllegalState     = 5
-	TimedOut         = 11
-	InProgress       = 12
-	UnknownKey       = 22
-	DuplicateKey     = 29
-	BadRequest       = 30
-	NotExist         = 43
-	NotSupported     = 44
-	InvalidRange     = 45
-	UnknownMethod    = 53
-	InvalidParameter = 54
+	General           = 1
+	Unavailable       = 2
+	IllegalState      = 5
+	TimedOut          = 11
+	InProgress        = 12
+	UnknownKey        = 22
+	PrivilegedRequest = 24
+	DuplicateKey      = 29
+	BadRequest        = 30
+	PendingConditions = 31
+	NotExist          = 43
+	NotSupported      = 44
+	InvalidRange      = 45
+	Hibernated        = 46
+	UnknownMethod     = 53
+	InvalidParameter  = 54
 )
 
 // toStatus is err as it goes to the host.
@@ -63,4 +69,37 @@ func toStatus(err error) error {
 		code = codes.InvalidArgument
 	}
 	return shellpb.Status(code, err.Error(), detail)
+}
+
+// refused is a failed call of the host as the plugin gets it.
+func refused(ctx context.Context, what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrSlept):
+		return fmt.Errorf("cannot %s: %w", what, ErrSlept)
+	case ctx.Err() != nil:
+		return fmt.Errorf("cannot %s: %w", what, ctx.Err())
+	}
+	e := &Error{Code: General, Message: status.Convert(err).Message()}
+	if detail := shellpb.Detail(err); detail != nil {
+		e.Code = int(detail.GetCode())
+		if len(detail.GetData()) > 0 {
+			e.Data = json.RawMessage(detail.GetData())
+		}
+	} else if code, ok := numbers[status.Code(err)]; ok {
+		e.Code = code
+	}
+	return fmt.Errorf("cannot %s: %w", what, e)
+}
+
+// numbers is what a status without a number comes closest to.
+var numbers = map[codes.Code]int{
+	codes.Unavailable:        Unavailable,
+	codes.FailedPrecondition: IllegalState,
+	codes.DeadlineExceeded:   TimedOut,
+	codes.NotFound:           NotExist,
+	codes.PermissionDenied:   PrivilegedRequest,
+	codes.Unimplemented:      UnknownMethod,
+	codes.InvalidArgument:    InvalidParameter,
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
@@ -19,6 +20,11 @@ type Instance struct {
 	Persistent string
 	// Volatile is a directory that is emptied at each activation.
 	Volatile string
+	// Data is a directory of files that came with the plugin; it may not exist,
+	// and nothing may be written there.
+	Data string
+	// Host is what the host offers the plugin.
+	Host *Host
 	// Log reaches the host's log with level and fields intact. The default
 	// loggers of slog and log lead to the same place; what is printed to
 	// standard output or error arrives as text without a level.
@@ -37,6 +43,18 @@ type Configuration json.RawMessage
 // called last.
 func (c Configuration) Decode(v any) error {
 	return decode(json.RawMessage(c), v)
+}
+
+// Substitute puts the instance's own values in the place of %persistentpath%,
+// %volatilepath%, %datapath% and %callsign%, so that a configuration can name
+// files without knowing where the instance keeps them.
+func (in *Instance) Substitute(text string) string {
+	return strings.NewReplacer(
+		"%persistentpath%", in.Persistent,
+		"%volatilepath%", in.Volatile,
+		"%datapath%", in.Data,
+		"%callsign%", in.Callsign,
+	).Replace(text)
 }
 
 // Emit sends an event to its subscribers. It never waits for them: events that

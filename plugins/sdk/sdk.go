@@ -6,9 +6,13 @@
 // A plugin may be hibernated whenever it is suspended and no call is running:
 // its process, with all its children and threads, becomes a file and comes
 // back later, in memory as it was. Timers and monotonic time stand still
-// meanwhile; wall time jumps. Connections to other processes are lost. A
-// plugin must not keep io_uring rings or files below /proc/<pid> open: such
-// a process can't be hibernated.
+// meanwhile; wall time jumps. Connections to other processes are lost, save the
+// one to the host, which the package closes and makes again. A plugin must not
+// keep io_uring rings or files below /proc/<pid> open: such a process can't be
+// hibernated.
+//
+// What the host offers in turn is Instance.Host: the state of other instances
+// and power over them, the subsystems, and calls of other plugins.
 //
 // The smallest complete plugin is dormouse/plugins/examples/echo.
 //
@@ -99,33 +103,45 @@ type Information struct {
 	Name        string
 	Description string
 	Version     Version
+	// Preconditions are subsystems, such as "Network", all of which must be up
+	// before the plugin is activated.
+	Preconditions []string
+	// Terminations are subsystem states, such as "!Network", any of which ends
+	// the plugin until its preconditions hold again.
+	Terminations []string
+	// Controls are the subsystems that the plugin sets with Host.SetSubsystem.
+	Controls []string
 }
 
 // Version is a plugin's own version.
 type Version struct{ Major, Minor, Patch uint32 }
 
-// Reason tells why a plugin is ended.
+// Reason tells why the state of an instance changes.
 type Reason string
 
-// The reasons that Deinitialize can be called with.
+// The reasons there are. Deinitialize is not called with the last two.
 const (
-	Requested       Reason = "requested"
-	Automatic       Reason = "automatic"
-	Failure         Reason = "failure"
-	MemoryExceeded  Reason = "memory exceeded"
-	Startup         Reason = "startup"
-	Shutdown        Reason = "shutdown"
-	Conditions      Reason = "conditions"
-	WatchdogExpired Reason = "watchdog expired"
+	Requested            Reason = "requested"
+	Automatic            Reason = "automatic"
+	Failure              Reason = "failure"
+	MemoryExceeded       Reason = "memory exceeded"
+	Startup              Reason = "startup"
+	Shutdown             Reason = "shutdown"
+	Conditions           Reason = "conditions"
+	WatchdogExpired      Reason = "watchdog expired"
+	InitializationFailed Reason = "initialization failed"
+	InstantiationFailed  Reason = "instantiation failed"
 )
 
 var reasons = map[shellpb.Reason]Reason{
-	shellpb.Reason_REASON_REQUESTED:        Requested,
-	shellpb.Reason_REASON_AUTOMATIC:        Automatic,
-	shellpb.Reason_REASON_FAILURE:          Failure,
-	shellpb.Reason_REASON_MEMORY_EXCEEDED:  MemoryExceeded,
-	shellpb.Reason_REASON_STARTUP:          Startup,
-	shellpb.Reason_REASON_SHUTDOWN:         Shutdown,
-	shellpb.Reason_REASON_CONDITIONS:       Conditions,
-	shellpb.Reason_REASON_WATCHDOG_EXPIRED: WatchdogExpired,
+	shellpb.Reason_REASON_REQUESTED:             Requested,
+	shellpb.Reason_REASON_AUTOMATIC:             Automatic,
+	shellpb.Reason_REASON_FAILURE:               Failure,
+	shellpb.Reason_REASON_MEMORY_EXCEEDED:       MemoryExceeded,
+	shellpb.Reason_REASON_STARTUP:               Startup,
+	shellpb.Reason_REASON_SHUTDOWN:              Shutdown,
+	shellpb.Reason_REASON_CONDITIONS:            Conditions,
+	shellpb.Reason_REASON_WATCHDOG_EXPIRED:      WatchdogExpired,
+	shellpb.Reason_REASON_INITIALIZATION_FAILED: InitializationFailed,
+	shellpb.Reason_REASON_INSTANTIATION_FAILED:  InstantiationFailed,
 }

@@ -36,9 +36,10 @@ type server struct {
 	before  BeforeCheckpointer
 	after   AfterRestorer
 
-	begun atomic.Bool // Initialize was called
-	ready atomic.Bool // Initialize has succeeded, Deinitialize was not called
-	ended sync.Once   // Deinitialize of the plugin
+	line  atomic.Pointer[line] // to the host, nil before Initialize
+	begun atomic.Bool          // Initialize was called
+	ready atomic.Bool          // Initialize has succeeded, Deinitialize was not called
+	ended sync.Once            // Deinitialize of the plugin
 }
 
 // newServer asks p what it can do.
@@ -55,6 +56,10 @@ func newServer(p Plugin, log *slog.Logger) *server {
 		Name:        about.Name,
 		Description: about.Description,
 		Version:     &shellpb.Version{Major: about.Version.Major, Minor: about.Version.Minor, Patch: about.Version.Patch},
+
+		Preconditions: about.Preconditions,
+		Terminations:  about.Terminations,
+		Controls:      about.Controls,
 	}
 	if d, ok := p.(Dispatcher); ok {
 		s.methods = d.Methods()
@@ -124,16 +129,21 @@ func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (
 	if !s.begun.CompareAndSwap(false, true) {
 		return nil, status.Error(codes.FailedPrecondition, "the plugin was initialized before")
 	}
+	way := &line{socket: r.GetHostSocket()}
+	s.line.Store(way)
 	err := s.plugin.Initialize(ctx, &Instance{
 		Callsign:      r.GetCallsign(),
 		Configuration: r.GetConfiguration(),
 		Persistent:    r.GetPaths().GetPersistent(),
 		Volatile:      r.GetPaths().GetVolatile(),
+		Data:          r.GetPaths().GetData(),
+		Host:          &Host{way},
 		Log:           s.log,
 		events:        s.events,
 		control:       s.control,
 	})
 	if err != nil {
+		way.end()
 		return &shellpb.InitializeResponse{Error: fmt.Sprintf("cannot initialize: %v", err)}, nil
 	}
 	if s.control != nil {
@@ -163,6 +173,7 @@ func (s *server) end(ctx context.Context, why Reason) (err error) {
 		if s.control != nil {
 			s.control.enter(statecontrol.Exited)
 		}
+		s.line.Load().end()
 	})
 	return err
 }
@@ -201,6 +212,9 @@ func (s *server) BeforeCheckpoint(ctx context.Context, _ *shellpb.BeforeCheckpoi
 			return nil, toStatus(err)
 		}
 	}
+	if way := s.line.Load(); way != nil {
+		way.sleep()
+	}
 	// What is garbage now would be written to the image and read back. With 500
 	// MiB that are not garbage this takes 1 ms if they hold no pointers, 70 if
 	// they are eight million small objects, 400 if they are a large map.
@@ -209,6 +223,9 @@ func (s *server) BeforeCheckpoint(ctx context.Context, _ *shellpb.BeforeCheckpoi
 }
 
 func (s *server) AfterRestore(ctx context.Context, r *shellpb.AfterRestoreRequest) (*shellpb.AfterRestoreResponse, error) {
+	if way := s.line.Load(); way != nil {
+		way.wake()
+	}
 	if s.after != nil {
 		wake := Wake{Generation: r.GetGeneration(), Slept: r.GetSlept().AsDuration()}
 		if err := s.after.AfterRestore(ctx, wake); err != nil {

@@ -50,7 +50,10 @@ func (a *able) Deinitialize(_ context.Context, why Reason) error {
 }
 
 func (a *able) Information() Information {
-	return Information{Name: "able", Description: "can do all", Version: Version{1, 2, 3}}
+	return Information{
+		Name: "able", Description: "can do all", Version: Version{1, 2, 3},
+		Preconditions: []string{"Time"}, Terminations: []string{"!Time"}, Controls: []string{"Network"},
+	}
 }
 
 func (a *able) Methods() Methods { return a.methods }
@@ -82,7 +85,8 @@ func TestInformation(t *testing.T) {
 	}{
 		{&able{}, &shellpb.InformationResponse{
 			Name: "able", Description: "can do all", Version: &shellpb.Version{Major: 1, Minor: 2, Patch: 3},
-			Services: []string{shellpb.DispatcherService, shellpb.HooksService, statecontrol.ServiceName, "grpc.health.v1.Health"},
+			Services:      []string{shellpb.DispatcherService, shellpb.HooksService, statecontrol.ServiceName, "grpc.health.v1.Health"},
+			Preconditions: []string{"Time"}, Terminations: []string{"!Time"}, Controls: []string{"Network"},
 		}},
 		{&bare{}, &shellpb.InformationResponse{
 			Name: "sdk.test", Version: &shellpb.Version{},

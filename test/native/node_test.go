@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"os"
+	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,13 +18,13 @@ import (
 func TestNode(t *testing.T) {
 	h := startHost(t)
 	hibernatetest.Need(t, engine)
-	modules := nodeModules(t)
+	needNode(t)
 	common := []string{
 		"state CONTROL_SUSPENDED STATE_HIBERNATING", "state CONTROL_SUSPENDED STATE_HIBERNATED",
 		"state CONTROL_SUSPENDED STATE_WAKING", "state CONTROL_SUSPENDED STATE_ACTIVATED",
 	}
 	t.Run("a method of every plugin", func(t *testing.T) {
-		states, rest := h.node(t, modules, "Counter")
+		states, rest := h.node(t, "Counter")
 		if diff := cmp.Diff(append([]string{"state CONTROL_SUSPENDED STATE_ACTIVATED"}, common...), states); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
 		}
@@ -38,7 +37,7 @@ func TestNode(t *testing.T) {
 		}
 	})
 	t.Run("a service of its own", func(t *testing.T) {
-		states, rest := h.node(t, modules, "Other", "../streams/streams.proto", "dormouse.test.streams.v1.Streams", "Echo", `{"text":"hello"}`)
+		states, rest := h.node(t, "Other", "../streams/streams.proto", "dormouse.test.streams.v1.Streams", "Echo", `{"text":"hello"}`)
 		began := []string{
 			"state CONTROL_NONE STATE_DEACTIVATED", "state CONTROL_NONE STATE_ACTIVATION",
 			"state CONTROL_SUSPENDED STATE_ACTIVATION", "state CONTROL_SUSPENDED STATE_ACTIVATED",
@@ -55,7 +54,7 @@ func TestNode(t *testing.T) {
 		}
 	})
 	t.Run("what is refused", func(t *testing.T) {
-		cmd := h.nodeCommand(modules, "Nobody")
+		cmd := h.nodeCommand("Nobody")
 		out, err := cmd.Output()
 		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), `"code":"NOT_FOUND"`) {
 			t.Errorf("got %v: %s", err, out)
@@ -63,31 +62,26 @@ func TestNode(t *testing.T) {
 	})
 }
 
-// nodeModules returns where the example's modules are, fetched by setup.
-func nodeModules(t *testing.T) string {
+// needNode skips the test where the example's modules are not, which `make setup`
+// fetches.
+func needNode(t *testing.T) {
 	t.Helper()
-	out, err := exec.Command("../../.ci/node").Output()
-	modules := strings.TrimSpace(string(out))
-	if err != nil {
-		hibernatetest.Lacks(t, err)
+	probe := exec.CommandContext(t.Context(), "node", "-e", "require('@grpc/grpc-js'); require('@grpc/proto-loader')")
+	probe.Dir = "../../plugins/examples/native-node"
+	if out, err := probe.CombinedOutput(); err != nil {
+		hibernatetest.Lacks(t, fmt.Errorf("native-node lacks Node or its modules, which `make setup` installs: %w\n%s", err, out))
 	}
-	if modules == "" {
-		hibernatetest.Lacks(t, errors.New("there is no Node here"))
-	}
-	return modules
 }
 
-func (h *host) nodeCommand(modules string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(h.limited(), "node", append([]string{"../../plugins/examples/native-node/main.js", h.socket()}, args...)...)
-	cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Clean(modules))
-	return cmd
+func (h *host) nodeCommand(args ...string) *exec.Cmd {
+	return exec.CommandContext(h.limited(), "node", append([]string{"../../plugins/examples/native-node/main.js", h.socket()}, args...)...)
 }
 
 // node runs the example and returns the states that it saw and all else that it
 // said.
-func (h *host) node(t *testing.T, modules string, args ...string) (states, rest []string) {
+func (h *host) node(t *testing.T, args ...string) (states, rest []string) {
 	t.Helper()
-	cmd := h.nodeCommand(modules, args...)
+	cmd := h.nodeCommand(args...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()

@@ -7,20 +7,31 @@ import (
 	"sync"
 
 	"dormouse/shell"
+	"dormouse/supervisor"
 )
 
 // observer keeps the plugin's events until the test asks for them.
 type observer struct {
+	callsign string
+
 	mu     sync.Mutex
 	events []shell.Notification
 	more   chan struct{} // closed and replaced with each event
 }
 
+var _ supervisor.Listener = (*observer)(nil)
+
 // Transition is of no interest: the harness asks for the state.
 func (o *observer) Transition(shell.Transition) {}
 
+// Subsystems are the plugin's to watch.
+func (o *observer) Subsystems([]supervisor.Subsystem) {}
+
 // Notification implements shell.Observer.
-func (o *observer) Notification(_ string, n shell.Notification) {
+func (o *observer) Notification(callsign string, n shell.Notification) {
+	if callsign != o.callsign {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.events = append(o.events, n)

@@ -13,14 +13,17 @@
 //		}
 //	}
 //
-// What the package promises of a host it takes from the host's own code; it
-// knows nothing of configuration files, other plugins or the network.
+// The plugin finds a host behind Instance.Host, too: in it are the instance and
+// those that Options.Beside names. What the package promises of a host it takes
+// from the host's own code; it knows nothing of configuration files or the
+// network.
 package sdktest
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,11 +36,13 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/internal/native"
+	"dormouse/plugins/communicator"
 	"dormouse/plugins/sdk"
 	"dormouse/shell"
 	"dormouse/shell/process"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
+	"dormouse/supervisor"
 )
 
 // RequireCRIU is the environment variable that, set to 1, makes a test fail
@@ -48,7 +53,8 @@ const RequireCRIU = "DORMOUSE_REQUIRE_CRIU"
 const patience = 30 * time.Second
 
 // Main runs the tests of m, or p if the test binary was started as a plugin. It
-// must be all that TestMain does, save for what must precede both.
+// must be all that TestMain does, save for what must precede both. p may be nil
+// where all tests name an executable.
 func Main(m *testing.M, p sdk.Plugin) {
 	if os.Getenv(shellpb.CookieKey) == shellpb.CookieValue {
 		sdk.Serve(p)
@@ -71,9 +77,16 @@ var engine *criu.Engine
 
 // Options is how the plugin is started; the zero value will do for most.
 type Options struct {
+	// Executable is a program, with its Arguments, to be run in the place of the
+	// plugin that was handed to Main: one in another language.
+	Executable string
+	Arguments  []string
 	// Callsign is "Test" if empty.
 	Callsign      string
 	Configuration map[string]any
+	// Beside are the callsigns of more instances of the same plugin, which it can
+	// watch, operate and call. They are activated before it.
+	Beside []string
 	// Environment is what the plugin gets besides PATH and the like.
 	Environment map[string]string
 }
@@ -83,12 +96,13 @@ type Options struct {
 // the test's goroutine, save for Call and State.
 type Harness struct {
 	t     testing.TB
+	host  *supervisor.Supervisor
 	shell *shell.Shell
 	seen  *observer
 }
 
-// Start activates the plugin that was handed to Main, and ends it when the test
-// ends. A Suspender is suspended then.
+// Start activates the plugin, and ends it when the test ends. One with state
+// control is suspended then.
 func Start(tb testing.TB, o Options) *Harness {
 	tb.Helper()
 	h, err := start(tb, o)
@@ -113,34 +127,45 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	if engine == nil {
 		tb.Fatal("TestMain must call sdktest.Main")
 	}
-	program, err := os.Executable()
-	if err != nil {
-		tb.Fatalf("cannot find the test binary: %v", err)
+	program := o.Executable
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			tb.Fatalf("cannot find the test binary: %v", err)
+		}
 	}
 	config := configs.DefaultPlugin()
 	config.Callsign = o.Callsign
 	if config.Callsign == "" {
 		config.Callsign = "Test"
 	}
-	config.Executable = program
+	config.Executable, config.Arguments = program, o.Arguments
 	config.Environment = o.Environment
+	config.Probe = false // one start is enough to see
 	config.Configuration = o.Configuration
 
-	h := &Harness{t: tb, seen: &observer{more: make(chan struct{})}}
-	host := newHost(tb)
-	h.shell = shell.New(shell.Options{
-		Config:           config,
-		HibernateTimeout: patience,
-		Log:              host.Log,
-		Observer:         h.seen,
-		Backend:          func(s shell.Sink) shell.Backend { return process.New(host, config, s) },
-	})
+	plugins := []configs.Plugin{config}
+	for _, callsign := range o.Beside {
+		another := config
+		another.Callsign = callsign
+		plugins = append(plugins, another)
+	}
+	h := &Harness{t: tb, seen: &observer{callsign: config.Callsign, more: make(chan struct{})}}
+	h.host = newHost(tb, plugins)
+	tb.Cleanup(h.host.Listen(h.seen))
 	tb.Cleanup(h.end)
-	return h, h.shell.Activate(context.WithoutCancel(tb.Context()), shell.Requested)
+	ctx := context.WithoutCancel(tb.Context())
+	for _, callsign := range append(o.Beside, config.Callsign) {
+		h.shell, _ = h.host.Shell(callsign)
+		if err := h.shell.Activate(ctx, shell.Requested); err != nil {
+			return h, fmt.Errorf("%s: %w", callsign, err)
+		}
+	}
+	return h, nil
 }
 
-// newHost returns what a host has, for one test.
-func newHost(tb testing.TB) process.Host {
+// newHost returns a host for one test, all but its front.
+func newHost(tb testing.TB, plugins []configs.Plugin) *supervisor.Supervisor {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "sdktest") //nolint:usetesting // the name of tb.TempDir may be too long for a socket in it
 	if err != nil {
@@ -170,11 +195,30 @@ func newHost(tb testing.TB) process.Host {
 			}
 		})
 	}
-	return process.Host{
+	var served *communicator.Communicator
+	backends := process.Host{
 		RunDir: filepath.Join(dir, "run"), StateDir: dir, Pidone: pidone,
 		Cgroups: cgroups, Engine: engine, Images: images,
-		Log: zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}),
+		Log:   zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}),
+		Serve: func(callsign string, l net.Listener) (stop func()) { return served.ServeInstance(callsign, l) },
 	}
+	host, err := supervisor.New(supervisor.Options{
+		Plugins:          plugins,
+		HibernateTimeout: patience,
+		Log:              backends.Log,
+		Backend:          func(c configs.Plugin, s shell.Sink) shell.Backend { return process.New(backends, c, s) },
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	served = communicator.New(communicator.Options{Supervisor: host, Log: backends.Log, Version: "sdktest", Paths: backends.Paths}, communicator.Group{})
+	tb.Cleanup(func() {
+		if err := served.Close(context.Background()); err != nil {
+			tb.Errorf("cannot close the plugins' host: %v", err)
+		}
+		served.Wait()
+	})
+	return host
 }
 
 // end leaves nothing running. An image goes with the host's directory.
@@ -185,7 +229,7 @@ func (h *Harness) end() {
 			h.t.Errorf("cannot deactivate the plugin: %v", err)
 		}
 	}
-	h.shell.Close()
+	h.host.Stop(context.Background())
 }
 
 // Call runs one of the plugin's methods as a JSON-RPC client would. Params may
@@ -226,6 +270,22 @@ func (h *Harness) Resume() {
 // it must. Where this can't be done the test is skipped.
 func (h *Harness) Hibernate() {
 	h.t.Helper()
+	h.must("hibernate", h.hibernate())
+}
+
+// HibernateRefused is Hibernate for a plugin that must refuse, or that can't be hibernated
+// as it is; it returns why. The plugin runs on.
+func (h *Harness) HibernateRefused() error {
+	h.t.Helper()
+	err := h.hibernate()
+	if err == nil {
+		h.t.Fatal("the plugin was to stay awake, and was hibernated")
+	}
+	return err
+}
+
+func (h *Harness) hibernate() error {
+	h.t.Helper()
 	if err := engine.Check(h.t.Context()); err != nil {
 		if os.Getenv(RequireCRIU) == "1" {
 			h.t.Fatalf("%s=1, but: %v", RequireCRIU, err)
@@ -235,7 +295,7 @@ func (h *Harness) Hibernate() {
 	if h.shell.Status().Control == statecontrol.Resumed {
 		h.Suspend()
 	}
-	h.must("hibernate", h.shell.Hibernate(h.t.Context(), shell.Requested, 0))
+	return h.shell.Hibernate(h.t.Context(), shell.Requested, 0)
 }
 
 // Wake brings the plugin back from its image. It is suspended then.

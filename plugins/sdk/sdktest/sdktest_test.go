@@ -3,7 +3,9 @@ package sdktest_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
+	"sync"
 	"testing"
 
 	"dormouse/plugins/sdk"
@@ -20,10 +22,15 @@ type parrot struct {
 		Word string `json:"word"`
 	}
 	woken []uint64
+
+	life       context.Context // ends when the parrot is to
+	die        context.CancelFunc
+	background sync.WaitGroup
 }
 
 func (p *parrot) Initialize(_ context.Context, in *sdk.Instance) error {
 	p.in = in
+	p.life, p.die = context.WithCancel(context.Background())
 	if err := in.Configuration.Decode(&p.config); err != nil {
 		return err
 	}
@@ -33,7 +40,11 @@ func (p *parrot) Initialize(_ context.Context, in *sdk.Instance) error {
 	return nil
 }
 
-func (p *parrot) Deinitialize(context.Context, sdk.Reason) error { return nil }
+func (p *parrot) Deinitialize(context.Context, sdk.Reason) error {
+	p.die()
+	p.background.Wait()
+	return nil
+}
 
 func (p *parrot) Suspend(context.Context) error { return nil }
 func (p *parrot) Resume(context.Context) error  { return nil }
@@ -45,7 +56,7 @@ func (p *parrot) AfterRestore(_ context.Context, w sdk.Wake) error {
 }
 
 func (p *parrot) Methods() sdk.Methods {
-	return sdk.Methods{
+	methods := sdk.Methods{
 		"word":  sdk.Method(func(context.Context, struct{}) (string, error) { return p.config.Word, nil }),
 		"woken": sdk.Method(func(context.Context, struct{}) (int, error) { return len(p.woken), nil }),
 		"shout": sdk.Method(func(_ context.Context, n int) (any, error) {
@@ -55,6 +66,9 @@ func (p *parrot) Methods() sdk.Methods {
 			return nil, nil
 		}),
 	}
+	maps.Copy(methods, p.hostMethods())
+	maps.Copy(methods, p.subsystemMethods())
+	return methods
 }
 
 var options = sdktest.Options{Configuration: map[string]any{"word": "dormouse"}}

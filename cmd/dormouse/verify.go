@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+)
+
+// verifyOptions is what is to be verified, and how.
+type verifyOptions struct {
+	program       string
+	arguments     []string
+	configuration map[string]any
+	// method is called with params; without one, a call of an unknown method is
+	// tried.
+	method  string
+	params  json.RawMessage
+	timeout time.Duration
+	criu    string
+	keep    bool
+	log     zerolog.Logger
+}
+
+func prepareVerify(flags *flag.FlagSet) action {
+	format := formatFlag(flags)
+	configuration := flags.String("config", "{}", "the plugin's configuration, `JSON` or @FILE")
+	params := flags.String("params", "", "the parameters of --method, `JSON` or @FILE")
+	verbose := flags.Bool("v", false, "show the host's log and the plugin's, on standard error")
+	var o verifyOptions
+	flags.StringVar(&o.method, "method", "", "a method `NAME` to call, before and after the sleep")
+	flags.DurationVar(&o.timeout, "timeout", time.Duration(configs.DefaultPlugin().StartTimeout), "how `LONG` the plugin may take for each answer")
+	flags.StringVar(&o.criu, "criu", os.Getenv("DORMOUSE_CRIU"), "the `PATH` of CRIU's executable")
+	flags.BoolVar(&o.keep, "keep", false, "leave the host's directory, and say where it is")
+	return func(ctx context.Context, t *terminal, args []string) error {
+		o.program, o.arguments = args[0], args[1:]
+		if err := o.read(t, *configuration, *params); err != nil {
+			return err
+		}
+		o.log = zerolog.Nop()
+		if *verbose {
+			o.log = zerolog.New(zerolog.ConsoleWriter{Out: t.err, NoColor: !t.errShown, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
+		}
+		v := &verification{Program: o.program}
+		if !format.json() {
+			v.tell = func(s verified) { t.say("%s", s.text()) }
+		}
+		dir, err := v.run(ctx, o)
+		if err != nil {
+			return fmt.Errorf("cannot verify %s: %w", o.program, err)
+		}
+		if o.keep {
+			t.complain("The host's directory is %s.\n", dir)
+		}
+		var verdict error
+		if !v.OK {
+			verdict = errReported
+		}
+		if format.json() {
+			return errors.Join(t.sayJSON(v), verdict)
+		}
+		t.say("\n%s\n", v.verdict())
+		return verdict
+	}
+}
+
+// read takes the JSON that the flags hold.
+func (o *verifyOptions) read(t *terminal, configuration, params string) error {
+	raw, err := readParams(t.in, configuration)
+	if err == nil {
+		err = json.Unmarshal(raw, &o.configuration)
+	}
+	if err != nil {
+		return &usageError{err: fmt.Errorf("--config must be a JSON object: %w", err)}
+	}
+	if params == "" {
+		return nil
+	}
+	if o.method == "" {
+		return &usageError{err: errors.New("--params has no meaning without --method")}
+	}
+	o.params, err = readParams(t.in, params)
+	return err
+}
+
+// verified is what became of one step.
+type verified struct {
+	Step    string  `json:"step"`
+	Result  string  `json:"result"` // one of those below
+	Found   string  `json:"found,omitempty"`
+	Mend    string  `json:"mend,omitempty"`
+	Seconds float64 `json:"seconds"`
+}
+
+const (
+	resultOK      = "ok"
+	resultFailed  = "failed"
+	resultSkipped = "skipped"
+)
+
+// text is the step's line, with a second one if the author must do something.
+func (s verified) text() string {
+	took := ""
+	if s.Result != resultSkipped {
+		took = fmt.Sprintf("%.0f ms", 1000*s.Seconds)
+	}
+	line := fmt.Sprintf("%-13s  %-7s  %8s  %s\n", s.Step, s.Result, took, oneLine(s.Found))
+	if s.Mend != "" {
+		line += fmt.Sprintf("%-34s→ %s\n", "", s.Mend)
+	}
+	return line
+}
+
+// verdict is one sentence.
+func (v *verification) verdict() string {
+	failed, asleep := 0, false
+	for _, s := range v.Steps {
+		if s.Result == resultFailed {
+			failed++
+		}
+		asleep = asleep || s.Step == stepRestore && s.Result == resultOK
+	}
+	switch {
+	case failed == 0 && !v.OK:
+		return v.Program + " could not be activated."
+	case failed == 1:
+		return "One step failed: " + v.Program + " does not hold the contract of docs/plugins.md."
+	case failed > 1:
+		return fmt.Sprintf("%d steps failed: %s does not hold the contract of docs/plugins.md.", failed, v.Program)
+	case !asleep:
+		return v.Program + " is a plugin. Whether it can be hibernated was not tried."
+	}
+	return v.Program + " is a plugin that can be hibernated."
+}

@@ -1,0 +1,156 @@
+package criu
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/internal/procfs"
+)
+
+var _ hibernate.Foresight = (*Engine)(nil)
+
+// anonymous are kernel objects that CRIU has no image of, by what /proc calls
+// them, and how to do without.
+var anonymous = []struct{ target, mend string }{
+	{"anon_inode:[io_uring]", "the program must do without io_uring (libuv: UV_USE_IO_URING=0)"},
+	{"anon_inode:[perf_event]", "the program must close its performance counters first"},
+	{"anon_inode:[userfaultfd]", "the program must do without userfaultfd"},
+}
+
+// protocols are kinds of sockets that CRIU has no image of.
+var protocols = map[string]string{
+	"MPTCP":    "the program must ask for plain TCP (Go: GODEBUG=multipathtcp=0)",
+	"AF_VSOCK": "the program must close it in BeforeCheckpoint",
+}
+
+// Obstacles names what the processes have open that CRIU is sure to refuse, or
+// to fail on when they wake. See hibernate.Foresight.
+func (e *Engine) Obstacles(tree []int) error {
+	inside := make(map[string]bool, len(tree))
+	for _, pid := range tree {
+		inside[strconv.Itoa(pid)] = true
+	}
+	var found findings
+	for _, pid := range tree {
+		for _, d := range procfs.Descriptors(pid) {
+			if what, mend := obstacle(d, inside); what != "" {
+				found.add(d, what, mend)
+			}
+		}
+	}
+	return found.err()
+}
+
+// Strangers names connections to processes outside of the tree. See
+// hibernate.Foresight.
+func (e *Engine) Strangers(tree []int) error {
+	sockets := make(map[uint32]procfs.Descriptor)
+	for _, pid := range tree {
+		for _, d := range procfs.Descriptors(pid) {
+			if inode := d.Socket(); inode != 0 {
+				sockets[inode] = d
+			}
+		}
+	}
+	if len(sockets) == 0 {
+		return nil
+	}
+	all, err := procfs.UnixSockets()
+	if err != nil {
+		return err
+	}
+	var found findings
+	for inode, d := range sockets {
+		s, isUnix := all[inode]
+		if !isUnix || s.Peer == 0 {
+			continue
+		}
+		if _, within := sockets[s.Peer]; within {
+			continue
+		}
+		what := "a unix connection to a process outside of the plugin"
+		if name := all[s.Peer].Name; name != "" {
+			what += ", at " + name
+		}
+		found.add(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
+	}
+	return found.err()
+}
+
+// findings are what was found, each thing of a process once.
+type findings []*finding
+
+type finding struct {
+	pid        int
+	what, mend string
+	fds        []string
+}
+
+func (all *findings) add(d procfs.Descriptor, what, mend string) {
+	fd := strconv.Itoa(d.FD)
+	for _, f := range *all {
+		if f.pid == d.PID && f.what == what {
+			f.fds = append(f.fds, fd)
+			return
+		}
+	}
+	*all = append(*all, &finding{d.PID, what, mend, []string{fd}})
+}
+
+func (all findings) err() error {
+	if len(all) == 0 {
+		return nil
+	}
+	texts := make([]string, len(all))
+	for i, f := range all {
+		texts[i] = fmt.Sprintf("process %d (%s) has %s open as descriptor %s: %s",
+			f.pid, procfs.Command(f.pid), f.what, strings.Join(f.fds, ", "), f.mend)
+	}
+	return fmt.Errorf("%w: %s", hibernate.ErrObstacle, strings.Join(texts, "; "))
+}
+
+// obstacle says what is wrong with d, nothing if CRIU may be able to take it.
+// Those inside are the PIDs of the tree.
+func obstacle(d procfs.Descriptor, inside map[string]bool) (what, mend string) {
+	switch {
+	case strings.HasPrefix(d.Target, "anon_inode:"):
+		for _, a := range anonymous {
+			if strings.HasPrefix(d.Target, a.target) {
+				return a.target, a.mend
+			}
+		}
+	case strings.HasPrefix(d.Target, "/proc/"):
+		pid, _, _ := strings.Cut(d.Target[len("/proc/"):], "/")
+		if inside[pid] {
+			return d.Target, "its number is another after the wake: open such files only to read them at once"
+		}
+	case strings.HasPrefix(d.Target, "/dev/"):
+		if number, ok := d.Device(); ok && !takesDevice(number) {
+			return "the device " + d.Target, "close it in BeforeCheckpoint and open it again in AfterRestore"
+		}
+	case d.Socket() != 0:
+		protocol := d.Protocol()
+		if mend, ok := protocols[protocol]; ok {
+			return "a socket of protocol " + protocol, mend
+		}
+	}
+	return "", ""
+}
+
+// takesDevice tells whether CRIU knows the device: memory devices such as
+// /dev/null, terminals and tunnels.
+func takesDevice(number uint64) bool {
+	const memory, console, terminal, misc, tunnel = 1, 4, 5, 10, 200
+	major, minor := unix.Major(number), unix.Minor(number)
+	switch {
+	case major == memory, major == console, major == terminal:
+		return true
+	case 128 <= major && major <= 143: // both ends of pseudo terminals
+		return true
+	}
+	return major == misc && minor == tunnel
+}

@@ -1,0 +1,159 @@
+package criu_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
+	"dormouse/internal/procfs"
+)
+
+// holdings are what a program may have open, by the words by which an obstacle
+// names them; what begins with "ok" is none. They are opened for good.
+var holdings = map[string]func() (int, error){
+	"":                        func() (int, error) { return 0, nil },
+	"anon_inode:[io_uring]":   ioUring,
+	"anon_inode:[perf_event]": perfEvent,
+	"a socket of protocol MPTCP": func() (int, error) {
+		return listening(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP))
+	},
+	"anon_inode:[userfaultfd]": func() (int, error) {
+		fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(fd), nil
+	},
+	"a socket of protocol AF_VSOCK": func() (int, error) { return unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) },
+	"the device /dev/kvm":           func() (int, error) { return unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0) },
+	"the device /dev/fuse":          func() (int, error) { return unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0) },
+	"/proc/":                        func() (int, error) { return unix.Open("/proc/self/status", unix.O_RDONLY|unix.O_CLOEXEC, 0) },
+
+	"ok null":    func() (int, error) { return unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0) },
+	"ok proc":    func() (int, error) { return unix.Open("/proc/meminfo", unix.O_RDONLY|unix.O_CLOEXEC, 0) },
+	"ok eventfd": func() (int, error) { return unix.Eventfd(0, unix.EFD_CLOEXEC) },
+	"ok inotify": func() (int, error) { return unix.InotifyInit1(unix.IN_CLOEXEC) },
+	"ok timerfd": func() (int, error) { return unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC) },
+	"ok memfd":   func() (int, error) { return unix.MemfdCreate("x", unix.MFD_CLOEXEC) },
+	"ok tcp": func() (int, error) {
+		return listening(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+	},
+	"ok pair": func() (int, error) {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		return pair[0], err
+	},
+}
+
+func hold(what string) error {
+	_, err := holdings[what]()
+	return err
+}
+
+func ioUring() (int, error) {
+	var parameters [120]byte
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 8, uintptr(unsafe.Pointer(&parameters)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(fd), nil
+}
+
+func listening(fd int, err error) (int, error) {
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
+	if err == nil {
+		err = unix.Listen(fd, 1)
+	}
+	return fd, err
+}
+
+func perfEvent() (int, error) {
+	return unix.PerfEventOpen(&unix.PerfEventAttr{
+		Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_PAGE_FAULTS, Size: uint32(unix.PERF_ATTR_SIZE_VER0),
+	}, 0, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
+}
+
+// TestObstacles lets CRIU itself say whether each is one: it must fail to dump,
+// or to restore, what is named, and manage what is not.
+func TestObstacles(t *testing.T) {
+	e := open(t)
+	for holding, try := range holdings {
+		t.Run(holding, func(t *testing.T) {
+			fd, err := try()
+			if err != nil {
+				t.Skipf("cannot be opened on this machine: %v", err)
+			}
+			if fd > 0 {
+				must(t, unix.Close(fd))
+			}
+			s := startHolding(t, holding)
+			begun := time.Now()
+			err = errors.Join(e.Obstacles(procfs.Tree(s.PID())), e.Strangers(procfs.Tree(s.PID())))
+			t.Logf("looked for %s", time.Since(begun))
+			fine := holding == "" || strings.HasPrefix(holding, "ok")
+			if fine != (err == nil) || !fine && (!errors.Is(err, hibernate.ErrObstacle) || !strings.Contains(err.Error(), "has "+holding)) {
+				t.Errorf("got %v", err)
+			}
+			if err := sleepAndWake(t, e, s); fine != (err == nil) {
+				t.Errorf("CRIU says %v", err)
+			}
+		})
+	}
+}
+
+// sleepAndWake returns why that can't be done. The subject ends.
+func sleepAndWake(t *testing.T, e *criu.Engine, s *subject) error {
+	t.Helper()
+	dir := t.TempDir()
+	err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup})
+	s.End(t)
+	if err != nil {
+		return fmt.Errorf("cannot dump: %w", err)
+	}
+	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+	if err != nil {
+		return fmt.Errorf("cannot restore: %w", err)
+	}
+	s.Adopt(t, root)
+	s.End(t)
+	return nil
+}
+
+// TestStrangers connects to the subject, and lets the peers of connections be
+// found in and out of a tree.
+func TestStrangers(t *testing.T) {
+	e := criu.Open("", t.TempDir())
+	socket := filepath.Join(t.TempDir(), "host")
+	listener, err := net.Listen("unix", socket)
+	must(t, err)
+	defer listener.Close()
+	s := start(t)
+	defer s.End(t)
+	must(t, e.Strangers([]int{s.PID()}))
+	// The far end of this connection belongs to the subject.
+	conn, err := net.Dial("unix", s.socket)
+	must(t, err)
+	defer conn.Close()
+	tree := procfs.Tree(s.PID())
+	wait(t, "the subject to accept", func() bool { return e.Strangers(tree) != nil })
+	err = e.Strangers([]int{os.Getpid()})
+	if !errors.Is(err, hibernate.ErrObstacle) || !strings.Contains(err.Error(), "outside of the plugin, at "+s.socket) {
+		t.Errorf("got %v", err)
+	}
+	if err := e.Strangers(append(tree, os.Getpid())); err != nil {
+		t.Errorf("a connection within the tree is in the way: %v", err)
+	}
+	must(t, conn.Close())
+	wait(t, "the subject to notice", func() bool { return e.Strangers(tree) == nil })
+}
