@@ -109,6 +109,9 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	// From here on the tree stands still and can be described.
 	pids = procfs.Tree(t.PID())
 	err = m.describeTree(pids, tagger)
+	if f, ok := e.(Foresight); ok && err == nil {
+		err = f.Obstacles(pids) // opened since the preflight, and perhaps dumped all the same
+	}
 	if err == nil {
 		err = m.seal(slot.store.key, tagger, draft)
 	}

@@ -29,14 +29,14 @@ func Descriptors(pid int) []Descriptor {
 	defer dir.Close()
 	names, _ := dir.Readdirnames(0) // as many as there are
 	open := make([]Descriptor, 0, len(names))
+	target := make([]byte, unix.PathMax)
 	for _, name := range names {
 		fd, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		d := Descriptor{PID: pid, FD: fd}
-		if d.Target, err = os.Readlink(d.path()); err == nil {
-			open = append(open, d)
+		if n, err := unix.Readlinkat(int(dir.Fd()), name, target); err == nil {
+			open = append(open, Descriptor{PID: pid, FD: fd, Target: string(target[:n])})
 		}
 	}
 	return open
