@@ -72,12 +72,16 @@ func (f *Front) dialectFor(r *http.Request) (dialect, error) {
 	return f.dialect, nil
 }
 
-// failure is how an error reads.
+// failure is how an error reads. What a plugin answered to a call is passed on;
+// where it only was the cause of something else, that has a number of its own.
 func failure(d dialect, err error) *jsonrpc.Error {
-	if answered, ok := errors.AsType[*shell.PluginError](err); ok {
+	f, numbered := errors.AsType[*fault](err)
+	if answered, ok := errors.AsType[*shell.PluginError](err); ok && !numbered {
 		return passedOn(d, answered)
 	}
-	f := faultOf(err)
+	if !numbered {
+		f = faultOf(err)
+	}
 	e := render(d, f.number)
 	if f.cause == nil {
 		return e

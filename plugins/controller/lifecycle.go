@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"dormouse/shell"
@@ -105,7 +106,11 @@ func settle(err error, otherwise number, pass ...number) error {
 		return nil
 	}
 	f := faultOf(err)
-	if otherwise != asItIs && !slices.Contains(pass, f.number) {
+	answered, ok := errors.AsType[*shell.PluginError](err)
+	switch {
+	case otherwise == asItIs && ok:
+		return answered
+	case otherwise != asItIs && !slices.Contains(pass, f.number):
 		return &fault{otherwise, err}
 	}
 	return f

@@ -9,10 +9,10 @@ import (
 // Number is what err, which is not nil, is called in Thunder's terms: its error
 // number, or a JSON-RPC code when negative, as a plugin may choose one.
 func Number(err error) int {
-	if answer, ok := errors.AsType[*shell.PluginError](err); ok {
+	f := faultOf(err)
+	if answer, ok := errors.AsType[*shell.PluginError](err); ok && f.number == general {
 		return answer.Code
 	}
-	f := faultOf(err)
 	if f.number < 0 {
 		return conditions[f.number].r4.code
 	}

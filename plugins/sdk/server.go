@@ -181,7 +181,7 @@ func (s *server) end(ctx context.Context, why Reason) (err error) {
 func (s *server) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb.InvokeResponse, error) {
 	handler, ok := s.methods[r.GetMethod()]
 	if !ok {
-		return nil, toStatus(&Error{Code: UnknownMethod, Message: fmt.Sprintf("unknown method %q", r.GetMethod())})
+		return nil, status.Errorf(codes.Unimplemented, "unknown method %q", r.GetMethod())
 	}
 	if !s.ready.Load() {
 		return nil, status.Error(codes.Unavailable, "the plugin is not initialized")

@@ -176,11 +176,11 @@ func (b *Backend) Initialize(ctx context.Context) error {
 		Paths:         b.host.Paths(b.config),
 		HostSocket:    b.hostSocketPath(),
 	})
-	if err == nil && answer.GetError() != "" {
-		err = errors.New(answer.GetError())
-	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.explain(fromStatus(err)))
+	}
+	if text := answer.GetError(); text != "" {
+		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
 	}
 	b.follow()
 	return nil

@@ -18,16 +18,10 @@ type answer struct {
 	code int    // of HTTP, 0 on a websocket
 }
 
-// client sends messages in one of the ways there are.
-type client interface {
-	// send returns the answer, when there is one for the message at all.
-	send(ctx context.Context, t *testing.T, message string, answered bool) answer
-}
-
-// overHTTP sends each message as a POST of its own.
+// overHTTP sends each request on its own.
 type overHTTP struct{ host *host }
 
-func (c overHTTP) send(ctx context.Context, t *testing.T, message string, _ bool) answer {
+func (c overHTTP) post(ctx context.Context, t *testing.T, message string) answer {
 	t.Helper()
 	a, _ := c.do(ctx, t, http.MethodPost, "/jsonrpc", message)
 	return a

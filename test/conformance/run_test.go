@@ -36,11 +36,11 @@ func (r *run) do(t *testing.T, d directive) {
 	switch d.verb {
 	case "differs":
 	case "call":
-		r.last = r.client(t).send(t.Context(), t, r.request(first, rest), true)
+		r.send(t, r.request(first, rest), true)
 	case "send":
-		r.last = r.client(t).send(t.Context(), t, d.rest, true)
+		r.send(t, d.rest, true)
 	case "notify":
-		r.last = r.client(t).send(t.Context(), t, d.rest, false)
+		r.send(t, d.rest, false)
 	case "start":
 		method, params := cut(rest)
 		r.begin(t, first, r.request(method, params))
@@ -65,6 +65,9 @@ func (r *run) do(t *testing.T, d directive) {
 		poll(t, d.rest, func() bool { return strings.EqualFold(r.status(t, first).State, rest) })
 	case "kill":
 		pid := r.status(t, first).PID
+		if pid <= 1 {
+			t.Fatalf("line %d: %s has no process", d.line, first)
+		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Errorf("process %d: %v", pid, err)
 		}
@@ -87,16 +90,17 @@ func (r *run) request(method, params string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":%q%s}`, r.id, method, params)
 }
 
-// client is the transport of the run; a websocket is opened when it is first
-// used.
-func (r *run) client(t *testing.T) client {
+// send takes the transport of the run.
+func (r *run) send(t *testing.T, message string, answered bool) {
 	t.Helper()
 	if r.transport == "http" {
-		return r.http
+		r.last, r.header = r.http.do(t.Context(), t, http.MethodPost, "/jsonrpc", message)
+		return
 	}
-	return r.socket(t)
+	r.last = r.socket(t).send(t.Context(), t, message, answered)
 }
 
+// socket is the websocket in use, opened when it is first used.
 func (r *run) socket(t *testing.T) *socket {
 	t.Helper()
 	s, open := r.sockets[r.now]
@@ -113,7 +117,7 @@ func (r *run) begin(t *testing.T, name, message string) {
 	done := make(chan answer, 1)
 	r.pending[name] = done
 	ctx := context.WithoutCancel(t.Context())
-	go func() { done <- r.http.send(ctx, t, message, true) }()
+	go func() { done <- r.http.post(ctx, t, message) }()
 }
 
 func (r *run) expect(t *testing.T, d directive) {
@@ -182,7 +186,7 @@ type record struct {
 
 func (r *run) status(t *testing.T, callsign string) record {
 	t.Helper()
-	text := r.http.send(t.Context(), t, r.request("Controller.1.status@"+callsign, ""), true).body
+	text := r.http.post(t.Context(), t, r.request("Controller.1.status@"+callsign, "")).body
 	var one struct{ Result record }
 	var many struct{ Result []record }
 	if json.Unmarshal([]byte(text), &many) == nil && len(many.Result) == 1 {
