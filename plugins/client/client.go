@@ -25,6 +25,8 @@ func Dial(path string) (*Client, error) {
 	conn, err := grpc.NewClient("unix:"+path,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the socket's rights protect it
 		grpc.WithDisableServiceConfig(),
+		grpc.WithInitialWindowSize(256<<10),
+		grpc.WithInitialConnWindowSize(1<<20),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)))
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ package communicator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -74,9 +75,9 @@ func New(o Options, group Group) *Communicator {
 	return c
 }
 
-// Serve serves native clients until Close.
+// Serve serves native clients until Close, which may come first.
 func (c *Communicator) Serve(l net.Listener) error {
-	if err := c.native.Serve(l); err != nil {
+	if err := c.native.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("cannot serve native clients any longer: %w", err)
 	}
 	return nil

@@ -38,6 +38,7 @@ var codeOf = map[int]codes.Code{
 	12:                codes.Aborted,
 	20:                codes.Unavailable,
 	22:                codes.NotFound,
+	23:                codes.InvalidArgument,
 	numberPrivileged:  codes.PermissionDenied,
 	29:                codes.AlreadyExists,
 	numberBadRequest:  codes.InvalidArgument,

@@ -32,7 +32,6 @@ func TestRefusal(t *testing.T) {
 		{supervisor.ErrUnknown, codes.NotFound, 22},
 		{supervisor.ErrNotControlled, codes.PermissionDenied, 24},
 		{supervisor.ErrExists, codes.AlreadyExists, 29},
-		{supervisor.ErrNotAnObject, codes.InvalidArgument, 30},
 		{shell.ErrNotSupported, codes.Unimplemented, 44},
 		{shell.ErrHibernated, codes.FailedPrecondition, 46},
 		{fmt.Errorf("cannot wake: %w", status.Error(codes.DataLoss, "its own")), codes.Unknown, 1},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -62,7 +63,7 @@ func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method st
 		return err
 	}
 	var header, trailer metadata.MD
-	options := append(callOptions[:len(callOptions):len(callOptions)], grpc.Header(&header), grpc.Trailer(&trailer))
+	options := append(slices.Clip(callOptions), grpc.Header(&header), grpc.Trailer(&trailer))
 	err := conn.Invoke(outgoing(in.Context()), method, &question, &answer, options...)
 	in.SetTrailer(trailer)
 	if err := in.SetHeader(header); err != nil {

@@ -109,7 +109,9 @@ func TestHostSocketOfADeadPlugin(t *testing.T) {
 	if err == nil {
 		t.Error("it answered")
 	}
-	receive(t, r.sink.exits)
+	if err := receive(t, r.sink.exits); err == nil {
+		t.Error("it ended for no reason")
+	}
 	if err := r.Stop(r.limited(patience)); err != nil {
 		t.Error(err)
 	}
