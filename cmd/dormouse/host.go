@@ -155,7 +155,7 @@ func (h *host) assemble(config configs.Config, places *places, backends process.
 		return err
 	}
 	h.communicator = communicator.New(communicator.Options{
-		Supervisor: h.supervisor, Log: h.log, Version: version, Paths: backends.Paths,
+		Supervisor: h.supervisor, Log: h.log, Version: version, Paths: backends.Paths, Reload: h.reloads.reload,
 	}, group)
 	h.reloads.supervisor = h.supervisor
 	return nil

@@ -40,6 +40,7 @@ var codeOf = map[int]codes.Code{
 	22:                codes.NotFound,
 	23:                codes.InvalidArgument,
 	numberPrivileged:  codes.PermissionDenied,
+	23:                codes.InvalidArgument,
 	29:                codes.AlreadyExists,
 	numberBadRequest:  codes.InvalidArgument,
 	31:                codes.FailedPrecondition,

@@ -23,8 +23,8 @@ var states = map[shell.State]shellpb.State{
 	shell.Hibernating:  shellpb.State_STATE_HIBERNATING,
 	shell.Waking:       shellpb.State_STATE_WAKING,
 
-	"precondition": shellpb.State_STATE_PRECONDITION,
-	"destroyed":    shellpb.State_STATE_DESTROYED,
+	shell.Precondition: shellpb.State_STATE_PRECONDITION,
+	shell.Destroyed:    shellpb.State_STATE_DESTROYED,
 }
 
 var controls = map[statecontrol.State]shellpb.Control{

@@ -71,7 +71,10 @@ func (r *run) do(t *testing.T, d directive) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Errorf("process %d: %v", pid, err)
 		}
-		poll(t, "the end to be noticed", func() bool { return r.status(t, first).PID != pid })
+		poll(t, "the end to be noticed", func() bool {
+			now := r.status(t, first)
+			return now.PID != pid && (now.PID != 0 || !strings.EqualFold(now.State, "activated"))
+		})
 	case "restart":
 		r.closeAll()
 		r.host.stop(t)
