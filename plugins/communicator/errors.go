@@ -38,7 +38,6 @@ var codeOf = map[int]codes.Code{
 	12:                codes.Aborted,
 	20:                codes.Unavailable,
 	22:                codes.NotFound,
-	23:                codes.InvalidArgument,
 	numberPrivileged:  codes.PermissionDenied,
 	23:                codes.InvalidArgument,
 	29:                codes.AlreadyExists,
