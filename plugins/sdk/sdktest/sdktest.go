@@ -234,7 +234,8 @@ func (h *Harness) end() {
 
 // Call runs one of the plugin's methods as a JSON-RPC client would. Params may
 // be nil, and so may result if nobody wants it. What the plugin answered
-// instead of a result is a *shell.PluginError.
+// instead of a result is a *shell.PluginError, an unknown method
+// shell.ErrUnknownMethod.
 func (h *Harness) Call(method string, params, result any) error {
 	call := shell.Call{Method: method}
 	if params != nil {
