@@ -28,7 +28,7 @@ func TestRules(t *testing.T) {
 		{"unknown table of an array", "[[Plugin]]", `x:1: unknown key "Plugin" at the top level: did you mean "plugin"?`},
 		{"missing keys", "\n[[plugin]]\n", `x:2: missing key "callsign" in [[plugin]]` + "\n" + `x:2: one of the keys "executable" and "builtin" must stand in [[plugin]]`},
 		{"both programs", plugin + `builtin = "Monitor"`, `x:1: one of the keys "executable" and "builtin" must stand in [[plugin]]`},
-		{"unknown subsystem", plugin + `precondition = ["Netwrok"]`, `x:4: key "precondition[0]" in [[plugin]]: there is no subsystem "Netwrok": did you mean "Network"?`},
+		{"unknown subsystem", plugin + `precondition = ["Networks"]`, `x:4: key "precondition[0]" in [[plugin]]: there is no subsystem "Networks": did you mean "Network"?`},
 		{"negative precondition", plugin + `precondition = ["!Network"]`, `x:4: key "precondition[0]" in [[plugin]]: "!Network" must be a subsystem that is up; what is to end the instance stands in "termination"`},
 		{"termination", plugin + `termination = ["!Network"]`, ""},
 		{"subsystem of the site", "[host]\nsubsystems = [\"Tuner\"]\n" + plugin + `control = ["Tuner"]`, ""},

@@ -90,7 +90,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if backends.Cgroups != nil {
 		defer closeCgroups(backends.Cgroups, log)
 	}
-	if err := h.assemble(config, places, backends, kept, group); err != nil {
+	if err := h.assemble(config, places, backends, kept, group); err != nil { //nolint:contextcheck // what is made here gets its contexts later
 		return err
 	}
 	defer h.clear(places.run)

@@ -115,7 +115,7 @@ func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
 		return
 	}
-	f.serveSocket(w, r, callsign) //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
+	f.serveSocket(w, r, callsign)
 }
 
 // knows tells whether a path may name the callsign, which may be none.
