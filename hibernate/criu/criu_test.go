@@ -38,8 +38,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serveSubject answers "get" with a counter that "next" advances.
+// serveSubject answers "get" with a counter that "next" advances, and everything
+// else as canvas does.
 func serveSubject(socket string) {
+	var c canvas
 	listener, err := net.Listen("unix", socket)
 	for n := 0; err == nil; {
 		var conn net.Conn
@@ -47,10 +49,15 @@ func serveSubject(socket string) {
 			break
 		}
 		line, _ := bufio.NewReader(conn).ReadString('\n')
-		if line == "next\n" {
+		switch words := strings.Fields(line + " get"); words[0] {
+		case "next":
 			n++
+			fallthrough
+		case "get":
+			_, _ = fmt.Fprintf(conn, "%d\n", n)
+		default:
+			_, _ = fmt.Fprintln(conn, c.do(words))
 		}
-		_, _ = fmt.Fprintf(conn, "%d\n", n)
 		_ = conn.Close()
 	}
 	_, _ = fmt.Fprintln(os.Stderr, err)
@@ -70,6 +77,12 @@ type subject struct {
 
 func start(t *testing.T) *subject {
 	t.Helper()
+	return startWith(t, syscall.SIGKILL)
+}
+
+// startWith has the subject get a signal when this process ends.
+func startWith(t *testing.T, atEnd syscall.Signal) *subject {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "dm") //nolint:usetesting // the path of a test's own directory is too long for sockets
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
@@ -82,7 +95,7 @@ func start(t *testing.T) *subject {
 	cmd := exec.Command(pidone, self)
 	cmd.Env = []string{subjectEnv + "=" + s.socket, "GORACE=atexit_sleep_ms=0"}
 	cmd.Stdout = s.write
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: atEnd}
 	if s.cgroup != "" {
 		leaf, err := os.Open(s.cgroup)
 		must(t, err)
