@@ -142,6 +142,9 @@ type Facts struct {
 	PID int
 	// Memory is the proportional set size of the whole tree in bytes.
 	Memory int64
+	// Loading is how much of its memory has come in since the wake, zero once all
+	// is there.
+	Loading Progress
 }
 
 // Progress counts bytes; Total is an estimate, 0 when nothing is running.
