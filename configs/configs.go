@@ -167,6 +167,10 @@ type Plugin struct {
 	// CallTimeout is the longest one call to the plugin may take.
 	CallTimeout Duration `toml:"call-timeout"`
 
+	// Wake tells whether the instance runs before its memory is read from the
+	// image.
+	Wake WakeMode `toml:"wake"`
+
 	OnFailedWake OnFailedWake `toml:"on-failed-wake"`
 }
 
@@ -246,6 +250,7 @@ func DefaultPlugin() Plugin {
 		StartTimeout: Duration(10 * time.Second),
 		StopTimeout:  Duration(5 * time.Second),
 		CallTimeout:  Duration(30 * time.Second),
+		Wake:         WakeAuto,
 		OnFailedWake: FailedWakeColdStart,
 	}
 }

@@ -131,6 +131,7 @@ func (f *file) readPlugin(t *table) {
 	t.duration("start-timeout", &p.StartTimeout)
 	t.duration("stop-timeout", &p.StopTimeout)
 	t.duration("call-timeout", &p.CallTimeout)
+	word(t, "wake", &p.Wake, WakeAuto, WakeEager, WakeLazy)
 	word(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
 	t.require("callsign")
 	if _, program := t.values["executable"]; program == (p.Builtin != "") {

@@ -31,6 +31,16 @@ const (
 	OnCallWake   OnCall = "wake"
 )
 
+// WakeMode is when a woken instance runs.
+type WakeMode string
+
+// The values of the key "wake".
+const (
+	WakeAuto  WakeMode = "auto"  // lazy where that is quicker and possible
+	WakeEager WakeMode = "eager" // after its memory was read and verified
+	WakeLazy  WakeMode = "lazy"  // before: each piece is read and verified when it is needed
+)
+
 // OnFailedWake is what becomes of an instance whose image cannot be restored.
 type OnFailedWake string
 

@@ -13,7 +13,7 @@ import (
 )
 
 // format is raised when a host could misread the images of an older one.
-const format = 1
+const format = 2
 
 // manifest says what an image is: whose, made by what, and of which files.
 type manifest struct {

@@ -35,20 +35,8 @@ type Wake struct {
 // error nothing of it runs; if the error is ErrRefused no further attempt can
 // succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
-	if err := i.fits(e); err != nil {
-		return nil, err
-	}
-	t, err := newTagger(i.slot.store.key, i.manifest.ID)
+	t, err := i.check(e)
 	if err != nil {
-		return nil, err
-	}
-	if err := i.checkFiles(); err != nil {
-		return nil, err
-	}
-	if err := i.verify(t, func(name string) bool { return !strings.HasPrefix(name, pagesPrefix) }); err != nil {
-		return nil, err
-	}
-	if err := checkMapped(i.manifest.Mapped, t); err != nil {
 		return nil, err
 	}
 	// The memory is verified while the engine loads it: its size is known to be
@@ -61,7 +49,11 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 		}
 		meanwhile <- err
 	}()
-	root, err := i.load(ctx, e, w)
+	var root *os.Process
+	err = i.load(ctx, w, func(order Restore) (err error) {
+		root, err = e.Restore(ctx, order)
+		return err
+	})
 	if merr := <-meanwhile; merr != nil {
 		err = errors.Join(merr, err)
 	}
@@ -77,21 +69,73 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 	return root, nil
 }
 
+// RestoreLazy is Restore before the memory is read: it comes into the running
+// tree, verified piece by piece, until the Loading is done. The image may be
+// discarded meanwhile. If the loading fails the caller must kill the tree.
+func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Process, Loading, error) {
+	t, err := i.check(e)
+	if err != nil {
+		return nil, nil, err
+	}
+	var root *os.Process
+	var loading Loading
+	err = i.load(ctx, w, func(order Restore) error {
+		m, err := i.memory(t)
+		if err == nil {
+			root, loading, err = e.RestoreLazy(ctx, order, m)
+		}
+		return err
+	})
+	if err == nil {
+		err = i.slot.prepareConsume(i.manifest.Generation)
+	}
+	if err == nil {
+		err = i.admit(root.Pid)
+	}
+	if err != nil {
+		if root != nil {
+			err = errors.Join(err, end(root), w.Cleanup())
+			loading.Close()
+		}
+		return nil, nil, err
+	}
+	return root, loading, nil
+}
+
+// check verifies everything but the memory, and returns what to verify that
+// with.
+func (i *Image) check(e Engine) (tagger, error) {
+	if err := i.fits(e); err != nil {
+		return tagger{}, err
+	}
+	t, err := newTagger(i.slot.store.key, i.manifest.ID)
+	if err != nil {
+		return tagger{}, err
+	}
+	if err := i.checkFiles(); err != nil {
+		return tagger{}, err
+	}
+	if err := i.verify(t, func(name string) bool { return !strings.HasPrefix(name, pagesPrefix) }); err != nil {
+		return tagger{}, err
+	}
+	return t, checkMapped(i.manifest.Mapped, t)
+}
+
 // load has the engine rebuild the tree, stopped.
-func (i *Image) load(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
+func (i *Image) load(ctx context.Context, w Wake, restore func(Restore) error) error {
 	order := Restore{Dir: i.slot.path(imageName), Cgroup: w.Cgroup, Files: w.Files}
 	var errs []error
 	for range attempts {
-		root, err := e.Restore(ctx, order)
-		if err == nil {
-			return root, nil
+		err := restore(order)
+		if err == nil || errors.Is(err, ErrUnsupported) {
+			return err
 		}
 		errs = append(errs, err, w.Cleanup())
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrRefused) {
 			break
 		}
 	}
-	return nil, fmt.Errorf("cannot restore: %w", errors.Join(errs...))
+	return fmt.Errorf("cannot restore: %w", errors.Join(errs...))
 }
 
 // admit lets the restored tree run if it is what was dumped.

@@ -155,6 +155,9 @@ type Facts struct {
 	Root int
 	// Memory is the proportional set size of the whole tree in bytes.
 	Memory int64
+	// Loading is how much of its memory has come in since the wake, zero once all
+	// is there.
+	Loading Progress
 }
 
 // Progress counts bytes; Total is an estimate, 0 when nothing is running.

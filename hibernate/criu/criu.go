@@ -25,6 +25,7 @@ type Engine struct {
 	path     string
 	version  string
 	programs string // directory for the launcher
+	manners  manners
 
 	mu       sync.Mutex // guards what follows; the canary costs more than an answer remembered
 	checked  bool
@@ -41,7 +42,7 @@ var places = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/cr
 // the same and its Check says why. The directory programs is where the engine
 // may keep helpers that it executes.
 func Open(path, programs string) *Engine {
-	e := &Engine{path: path, programs: programs}
+	e := &Engine{path: path, programs: programs, manners: goodManners}
 	if path == "" {
 		e.path = locate()
 	}
@@ -150,22 +151,34 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 
 // Restore leaves the tree stopped, see hibernate.Engine.
 func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
+	born := &births{}
+	root, err := e.restore(ctx, r, born, func(c *gocriu.Criu, opts *rpc.CriuOpts) error { return c.Restore(opts, born) })
+	if err != nil {
+		return nil, errors.Join(err, born.end(r.Cgroup))
+	}
+	return root, nil
+}
+
+// restore returns the root of what the operation, a restore, has made. After an
+// error born tells what has to be ended.
+func (e *Engine) restore(ctx context.Context, r hibernate.Restore, born *births,
+	operation func(*gocriu.Criu, *rpc.CriuOpts) error,
+) (*os.Process, error) {
 	opts := options()
 	opts.LeaveStopped = new(true)
 	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
-	born := &births{}
 	giveUp := func() { born.kill(r.Cgroup) }
 	err := e.run(ctx, r.Dir, r.Cgroup, opts, r.Files, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
-		return c.Restore(opts, born)
+		return operation(c, opts)
 	})
 	if err == nil && born.root == 0 {
 		err = errors.New("CRIU did not say which process it made")
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot restore: %w", err), born.end(r.Cgroup))
+		return nil, fmt.Errorf("cannot restore: %w", err)
 	}
 	if err := waitStopped(ctx, born.root); err != nil {
-		return nil, errors.Join(err, born.end(r.Cgroup))
+		return nil, err
 	}
 	return os.FindProcess(born.root)
 }

@@ -41,8 +41,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serveSubject answers "get" with a counter that "next" advances.
+// serveSubject answers "get" with a counter that "next" advances, and everything
+// else as canvas does.
 func serveSubject(socket string) {
+	var c canvas
 	err := hold(os.Getenv(holdEnv))
 	var listener net.Listener
 	if err == nil {
@@ -54,10 +56,15 @@ func serveSubject(socket string) {
 			break
 		}
 		line, _ := bufio.NewReader(conn).ReadString('\n')
-		if line == "next\n" {
+		switch words := strings.Fields(line + " get"); words[0] {
+		case "next":
 			n++
+			fallthrough
+		case "get":
+			_, _ = fmt.Fprintf(conn, "%d\n", n)
+		default:
+			_, _ = fmt.Fprintln(conn, c.do(words))
 		}
-		_, _ = fmt.Fprintf(conn, "%d\n", n)
 		_ = conn.Close()
 	}
 	_, _ = fmt.Fprintln(os.Stderr, err)
@@ -77,10 +84,12 @@ type subject struct {
 
 func start(t *testing.T) *subject {
 	t.Helper()
-	return startHolding(t, "")
+	return startWith(t, "", syscall.SIGKILL)
 }
 
-func startHolding(t *testing.T, holding string) *subject {
+// startWith has the subject hold something, see hold, and get a signal when this
+// process ends.
+func startWith(t *testing.T, holding string, atEnd syscall.Signal) *subject {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dm") //nolint:usetesting // the path of a test's own directory is too long for sockets
 	must(t, err)
@@ -94,7 +103,7 @@ func startHolding(t *testing.T, holding string) *subject {
 	cmd := exec.Command(pidone, self)
 	cmd.Env = []string{subjectEnv + "=" + s.socket, holdEnv + "=" + holding, "GORACE=atexit_sleep_ms=0"}
 	cmd.Stdout = s.write
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: atEnd}
 	if s.cgroup != "" {
 		leaf, err := os.Open(s.cgroup)
 		must(t, err)

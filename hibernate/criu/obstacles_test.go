@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -97,7 +98,7 @@ func TestObstacles(t *testing.T) {
 			if fd > 0 {
 				must(t, unix.Close(fd))
 			}
-			s := startHolding(t, holding)
+			s := startWith(t, holding, syscall.SIGKILL)
 			begun := time.Now()
 			err = errors.Join(e.Obstacles(procfs.Tree(s.PID())), e.Strangers(procfs.Tree(s.PID())))
 			t.Logf("looked for %s", time.Since(begun))

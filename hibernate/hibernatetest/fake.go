@@ -39,8 +39,8 @@ type Fake struct {
 }
 
 var (
-	_ hibernate.Engine    = (*Fake)(nil)
-	_ hibernate.Foresight = (*Fake)(nil)
+	_ hibernate.LazyEngine = (*Fake)(nil)
+	_ hibernate.Foresight  = (*Fake)(nil)
 )
 
 // Obstacles implements hibernate.Foresight.
@@ -140,15 +140,76 @@ func (f *Fake) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, e
 		return nil, err
 	}
 	memory, err := os.ReadFile(filepath.Join(r.Dir, fakePages))
-	if err := errors.Join(err, f.RestoreError, ctx.Err()); err != nil {
+	if err != nil {
+		return nil, err
+	}
+	p, err := f.raise(ctx)
+	if p != nil {
+		f.Set(p.Pid, string(memory))
+	}
+	return p, err
+}
+
+// raise starts a process without memory and stops it.
+func (f *Fake) raise(ctx context.Context) (*os.Process, error) {
+	if err := errors.Join(f.RestoreError, ctx.Err()); err != nil {
 		return nil, err
 	}
 	p, err := sleeper(f.Intruder)
 	if err != nil {
 		return nil, err
 	}
-	f.Set(p.Pid, string(memory))
 	return p, Stop(p.Pid)
+}
+
+// RestoreLazy starts a stopped process that gets its memory when it is hurried.
+func (f *Fake) RestoreLazy(ctx context.Context, _ hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+	f.mu.Lock()
+	f.restores++
+	f.mu.Unlock()
+	p, err := f.raise(ctx)
+	if err != nil {
+		return nil, nil, errors.Join(err, m.Close())
+	}
+	return p, &fakeLoading{fake: f, pid: p.Pid, memory: m, done: make(chan struct{})}, nil
+}
+
+// fakeLoading loads when it is told to, and at once.
+type fakeLoading struct {
+	fake   *Fake
+	pid    int
+	memory hibernate.Memory
+	once   sync.Once
+	done   chan struct{}
+	err    error
+}
+
+func (l *fakeLoading) Done() <-chan struct{}    { return l.done }
+func (l *fakeLoading) Progress() (int64, int64) { return 0, 0 }
+func (l *fakeLoading) Close()                   { l.end(func() error { return nil }) }
+
+func (l *fakeLoading) Hurry() {
+	l.end(func() error {
+		data, err := l.memory.ReadChunk(fakePages, 0, make([]byte, hibernate.ChunkSize))
+		l.fake.Set(l.pid, string(data))
+		return err
+	})
+}
+
+func (l *fakeLoading) Err() error {
+	select {
+	case <-l.done:
+		return l.err
+	default:
+		return nil
+	}
+}
+
+func (l *fakeLoading) end(with func() error) {
+	l.once.Do(func() {
+		l.err = errors.Join(with(), l.memory.Close())
+		close(l.done)
+	})
 }
 
 // sleeper is pid 1 of a namespace and does nothing.

@@ -1,4 +1,4 @@
-// Package native carries two small programs without a Go runtime, which the
+// Package native carries small programs without a Go runtime, which the
 // host starts beside plugins. Their sources in src say what they do and why
 // they are not written in Go.
 package native
@@ -27,6 +27,10 @@ func InstallPidone(dir string) (string, error) { return install(dir, "pidone", p
 // InstallInCgroup writes the program that starts others in a cgroup into dir
 // unless it is there, and returns its path.
 func InstallInCgroup(dir string) (string, error) { return install(dir, "incgroup", incgroup) }
+
+// InstallHold writes the program that holds descriptors until a process has ended
+// into dir unless it is there, and returns its path.
+func InstallHold(dir string) (string, error) { return install(dir, "hold", hold) }
 
 // install names the file by a digest: a checkpoint refers to the very file, so
 // that one must outlive an upgrade of the host.

@@ -432,3 +432,66 @@ func alive(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !bytes.Contains(text, []byte(") Z "))
 }
+
+// hold keeps what it was given until a process has ended.
+func TestHold(t *testing.T) {
+	program, err := InstallHold(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := exec.Command("sleep", "infinity")
+	var n int
+	held.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, PidFD: &n}
+	if err := held.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pidfd := os.NewFile(uintptr(n), "pidfd")
+	defer pidfd.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	holder := exec.Command(program)
+	holder.ExtraFiles = []*os.File{pidfd, write}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := write.Close(); err != nil {
+		t.Error(err)
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := io.Copy(io.Discard, read) // until nobody has the other end
+		ended <- err
+	}()
+	for deadline := time.Now().Add(10 * time.Second); ; { // until it blocks signals
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", holder.Process.Pid))
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("it does not block signals: %v\n%s", err, status)
+		}
+		if bytes.Contains(status, []byte("\nSigBlk:\tfffffffffffbfeff\n")) {
+			break
+		}
+	}
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		if err := holder.Process.Signal(signal); err != nil {
+			t.Error(err)
+		}
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("it let go: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := held.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = held.Wait() // it was killed
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := holder.Wait(); err != nil {
+		t.Error(err)
+	}
+}

@@ -7,3 +7,6 @@ var pidone []byte
 
 //go:embed incgroup_arm64.elf
 var incgroup []byte
+
+//go:embed hold_arm64.elf
+var hold []byte

@@ -2,4 +2,4 @@
 
 package native
 
-var pidone, incgroup []byte
+var pidone, incgroup, hold []byte

@@ -252,7 +252,7 @@ func (b *Backend) Facts() shell.Facts {
 	if t == nil || t.ended() {
 		return shell.Facts{}
 	}
-	return shell.Facts{PID: t.program(), Root: t.root.Pid, Memory: procfs.PSS(t.pids())}
+	return shell.Facts{PID: t.program(), Root: t.root.Pid, Memory: procfs.PSS(t.pids()), Loading: t.progress()}
 }
 
 // inform asks the plugin what it is.

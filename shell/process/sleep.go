@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
@@ -33,6 +34,9 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 	b.mu.Lock()
 	t := b.tree
 	b.mu.Unlock()
+	if err := t.loaded(ctx); err != nil { // a dump would lack the rest
+		return fmt.Errorf("cannot hibernate: %w", err)
+	}
 	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.slot, sleeper{b, t})
 	if err != nil {
 		return err
@@ -87,13 +91,13 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 		return nil, err
 	}
 	t, err := b.grow(func(t *tree) error {
-		root, err := image.Restore(ctx, b.host.Engine, hibernate.Wake{
+		root, loading, err := b.bringBack(ctx, image, hibernate.Wake{
 			Cgroup:  t.cgroup(),
 			Files:   t.logs.inherited(r.Pipes),
 			Cleanup: t.killLeft,
 		})
 		if err == nil {
-			t.adopt(root, r.Program)
+			t.adopt(root, r.Program, loading)
 		}
 		return err
 	})
@@ -104,6 +108,23 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 	b.info, b.socket = info, r.Socket
 	b.mu.Unlock()
 	return t, nil
+}
+
+// lazyFrom is the image's size from which a lazy wake is worth its while.
+const lazyFrom = 32 << 20
+
+// bringBack restores the image, before its memory if that is wanted and possible.
+func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hibernate.Wake) (*os.Process, hibernate.Loading, error) {
+	wanted := b.config.Wake == configs.WakeLazy || b.config.Wake == configs.WakeAuto && image.Bytes >= lazyFrom
+	if engine, can := b.host.Engine.(hibernate.LazyEngine); wanted && can {
+		root, loading, err := image.RestoreLazy(ctx, engine, w)
+		if !errors.Is(err, hibernate.ErrUnsupported) {
+			return root, loading, err
+		}
+		b.log.Debug().Err(err).Msg("all memory is read before the wake")
+	}
+	root, err := image.Restore(ctx, b.host.Engine, w)
+	return root, nil, err
 }
 
 // reconnect dials the plugin after a sleep, or after one that came to nothing.

@@ -1,7 +1,9 @@
 package process
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"sync"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"dormouse/hibernate"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
 	"dormouse/shell"
@@ -23,12 +26,14 @@ type tree struct {
 	logs *logs
 
 	root    *os.Process
-	apart   bool          // the tree has a PID namespace of its own
-	number  int           // the program's PID in that namespace
-	pid     int           // the program's PID as the host saw it when it began
-	begun   time.Time     // when it was started or woken
-	awaited atomic.Bool   // the end of the tree is what the host wants
-	exited  chan struct{} // closed when the root is reaped
+	apart   bool                  // the tree has a PID namespace of its own
+	number  int                   // the program's PID in that namespace
+	pid     int                   // the program's PID as the host saw it when it began
+	begun   time.Time             // when it was started or woken
+	awaited atomic.Bool           // the end of the tree is what the host wants
+	loading hibernate.Loading     // nil unless the tree woke before its memory was read
+	cause   atomic.Pointer[error] // why the host ended it, when that was no wish
+	exited  chan struct{}         // closed when the root is reaped
 	state   *os.ProcessState
 	waiting sync.WaitGroup
 }
@@ -73,11 +78,63 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 	return nil
 }
 
-// adopt takes a root that was restored with the tree's log pipes.
-func (t *tree) adopt(root *os.Process, number int) {
+// adopt takes a root that was restored with the tree's log pipes, and what is
+// still loaded into it.
+func (t *tree) adopt(root *os.Process, number int, loading hibernate.Loading) {
 	t.root, t.number, t.apart = root, number, true
 	t.pid = t.program()
 	t.logs.run(false)
+	if loading != nil {
+		t.loading = loading
+		t.waiting.Go(t.load)
+	}
+}
+
+// load waits for the memory of the tree. Without it the tree can't live: what
+// touches memory that does not come would wait for ever.
+func (t *tree) load() {
+	defer t.loading.Close()
+	select {
+	case <-t.exited:
+	case <-t.loading.Done():
+		if err := t.loading.Err(); err != nil {
+			t.cause.Store(new(fmt.Errorf("%w: the host ended it, since its memory could not be loaded: %w", shell.ErrExited, err)))
+			t.kill()
+			<-t.exited
+		}
+	}
+}
+
+// progress is how far the loading has come, zero when there is none any more.
+func (t *tree) progress() shell.Progress {
+	if t.loading == nil {
+		return shell.Progress{}
+	}
+	select {
+	case <-t.loading.Done():
+		return shell.Progress{}
+	default:
+		done, total := t.loading.Progress()
+		return shell.Progress{Done: done, Total: total}
+	}
+}
+
+// loaded returns when all memory of the tree is there.
+func (t *tree) loaded(ctx context.Context) error {
+	if t.loading == nil {
+		return nil
+	}
+	t.loading.Hurry()
+	select {
+	case <-t.loading.Done():
+		if t.loading.Err() != nil {
+			return t.exitError()
+		}
+		return nil
+	case <-ctx.Done():
+		done, total := t.loading.Progress()
+		return fmt.Errorf("only %d of %d MiB of its memory are loaded yet: %w", done>>20, total>>20, ctx.Err())
+	}
 }
 
 // watch reaps the root when it ends and reports an end that nobody awaited.
@@ -211,6 +268,9 @@ func (t *tree) cgroup() string {
 // exitError says how the tree ended.
 func (t *tree) exitError() error {
 	<-t.exited
+	if cause := t.cause.Load(); cause != nil {
+		return *cause
+	}
 	if t.state == nil {
 		return shell.ErrExited
 	}

@@ -61,6 +61,20 @@ func run(runs int, bin string) error {
 		}
 		rows = append(rows, h, w)
 	}
+	for _, mib := range []int{10, 100, 500, 1000} {
+		for _, evicted := range []bool{false, true} {
+			answer, all, err := s.compareLazy(ctx, mib, runs, evicted)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, answer, all)
+		}
+	}
+	bySize, byEmpty, err := s.compareSizes(ctx, 10, 1000, runs)
+	if err != nil {
+		return err
+	}
+	rows = append(rows, bySize, byEmpty)
 	activation, err := s.compareActivation(ctx, filepath.Join(filepath.Dir(counter), "echo"), 3*runs)
 	if err := errors.Join(err, s.close()); err != nil {
 		return err

@@ -52,11 +52,20 @@ func (s *stage) close() error {
 	return errors.Join(s.cgroups.Close(), os.RemoveAll(s.dir))
 }
 
-// instance returns a shell for the counter plugin.
-func (s *stage) instance() *shell.Shell {
+// counterConfig is that of the plugin that is measured, all of whose memory is
+// read before it runs.
+func (s *stage) counterConfig() configs.Plugin {
 	config := configs.DefaultPlugin()
 	config.Callsign = "Counter"
 	config.Executable = s.counter
+	config.Wake = configs.WakeEager
+	return config
+}
+
+// instance returns a shell for the counter plugin.
+func (s *stage) instance() *shell.Shell { return s.instanceOf(s.counterConfig()) }
+
+func (s *stage) instanceOf(config configs.Plugin) *shell.Shell {
 	host := process.Host{
 		RunDir: filepath.Join(s.dir, "run"), StateDir: s.dir, Pidone: s.pidone, Cgroups: s.cgroups,
 		Engine: s.engine, Images: s.images, Log: zerolog.Nop(),

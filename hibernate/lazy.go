@@ -1,0 +1,47 @@
+package hibernate
+
+import (
+	"context"
+	"os"
+)
+
+// ChunkSize is how much of a page file is verified at once.
+const ChunkSize = chunk
+
+// LazyEngine is an Engine that can have a tree run before its memory is read.
+type LazyEngine interface {
+	Engine
+	// RestoreLazy is like Restore, except that memory comes into the tree when it
+	// is touched, and meanwhile in order, as m has it. What the engine has put in
+	// by itself it has asked m for as well when it returns. m is closed when
+	// nothing more is asked of it, also after an error. The error wraps
+	// ErrUnsupported, and nothing was tried, where only Restore is possible.
+	RestoreLazy(ctx context.Context, r Restore, m Memory) (*os.Process, Loading, error)
+}
+
+// Memory is the content of the page files of an image, of which no byte is handed
+// out unverified. It may be used by several goroutines.
+type Memory interface {
+	// ReadChunk fills the buffer, of ChunkSize bytes, with a chunk of a file,
+	// counted from 0, and returns the part that it filled: the last chunk is
+	// shorter. The error is an ErrRefused when it is not what was dumped.
+	ReadChunk(file string, index int64, buffer []byte) ([]byte, error)
+	Close() error
+}
+
+// Loading is memory on its way into a tree. As long as it is missing there,
+// whoever touches it waits: after a failure until the tree is killed.
+type Loading interface {
+	// Done is closed when nothing more is loaded: all is in, the tree has ended,
+	// or the loading has failed.
+	Done() <-chan struct{}
+	// Err is why it failed, nil before Done and when it did not.
+	Err() error
+	// Progress counts bytes.
+	Progress() (done, total int64)
+	// Hurry has the rest loaded without regard to anything else.
+	Hurry()
+	// Close gives back what the loading held. It must not be called before Done
+	// unless the tree is dead: memory that is missing then reads as zeros.
+	Close()
+}

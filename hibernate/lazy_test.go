@@ -1,0 +1,146 @@
+package hibernate_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/procfs"
+)
+
+// wakeLazily must succeed.
+func (b *bench) wakeLazily(t *testing.T, image *hibernate.Image) hibernate.Loading {
+	t.Helper()
+	root, loading, err := image.RestoreLazy(t.Context(), b.engine, b.noCgroup())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.tree = &tree{root: root}
+	t.Cleanup(func() {
+		check(t, end(root))
+		loading.Close()
+	})
+	return loading
+}
+
+// The memory of a woken tree does not need the image any more.
+func TestLazyWakeUsesTheImageUp(t *testing.T) {
+	b := newBench(t)
+	image := b.checkpoint(t)
+	loading := b.wakeLazily(t, image)
+	if procfs.Stopped(b.tree.PID()) || b.engine.Memory(b.tree.PID()) != "" {
+		t.Errorf("stopped: %v, with the memory %q", procfs.Stopped(b.tree.PID()), b.engine.Memory(b.tree.PID()))
+	}
+	if _, err := openStore(t, b.dir).Slot("Counter").Image(); !errors.Is(err, hibernate.ErrRefused) {
+		t.Errorf("the image that is in use can be woken again: %v", err)
+	}
+	check(t, image.Discard())
+	if diff := cmp.Diff([]string{"Counter/generation"}, b.files(t)); diff != "" {
+		t.Error(diff)
+	}
+	loading.Hurry()
+	<-loading.Done()
+	if got := b.engine.Memory(b.tree.PID()); loading.Err() != nil || got != "memory of the plugin" {
+		t.Errorf("loaded %q: %v", got, loading.Err())
+	}
+}
+
+// What is wrong is noticed when it is read, and not used.
+func TestLazyWakeVerifiesEachChunk(t *testing.T) {
+	for name, spoil := range map[string]func([]byte) []byte{
+		"changed": flip,
+		"of old":  func([]byte) []byte { return []byte("what the plugin was") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			image := b.checkpoint(t)
+			loading := b.wakeLazily(t, image)
+			pages := filepath.Join(b.dir, "Counter/image/pages-1.img")
+			text, err := os.ReadFile(pages)
+			check(t, err)
+			check(t, os.WriteFile(pages, spoil(text), 0o600))
+			loading.Hurry()
+			<-loading.Done()
+			if err := loading.Err(); !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), "pages-1.img is damaged") {
+				t.Errorf("got %v", err)
+			}
+			if got := b.engine.Memory(b.tree.PID()); got != "" {
+				t.Errorf("loaded %q", got)
+			}
+		})
+	}
+}
+
+// Each chunk is verified for what it is and where.
+func TestChunksCannotBeExchanged(t *testing.T) {
+	b := newBench(t)
+	first, second := strings.Repeat("a", hibernate.ChunkSize), strings.Repeat("b", hibernate.ChunkSize)
+	b.engine.Set(b.tree.PID(), first+second+"c")
+	image := b.checkpoint(t)
+	lazy := &reader{Fake: b.engine}
+	root, loading, err := image.RestoreLazy(t.Context(), lazy, b.noCgroup())
+	check(t, err)
+	defer func() {
+		check(t, end(root))
+		loading.Close()
+	}()
+	buffer := make([]byte, hibernate.ChunkSize)
+	for index, want := range []string{first, second, "c"} {
+		got, err := lazy.memory.ReadChunk("pages-1.img", int64(index), buffer)
+		if err != nil || string(got) != want {
+			t.Errorf("chunk %d has %d bytes: %v", index, len(got), err)
+		}
+	}
+	for _, index := range []int64{-1, 3} {
+		if _, err := lazy.memory.ReadChunk("pages-1.img", index, buffer); err == nil {
+			t.Errorf("there is a chunk %d", index)
+		}
+	}
+	if _, err := lazy.memory.ReadChunk("core-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
+		t.Errorf("core-1.img is read as memory: %v", err)
+	}
+	check(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/pages-1.img"), []byte(second+first+"c"), 0o600))
+	for index := range int64(2) {
+		if _, err := lazy.memory.ReadChunk("pages-1.img", index, buffer); !errors.Is(err, hibernate.ErrRefused) {
+			t.Errorf("chunk %d is taken for another: %v", index, err)
+		}
+	}
+	if got, err := lazy.memory.ReadChunk("pages-1.img", 2, buffer); err != nil || string(got) != "c" {
+		t.Errorf("the chunk that is right has %d bytes: %v", len(got), err)
+	}
+}
+
+// reader is an engine that hands out the memory that it was given.
+type reader struct {
+	*hibernatetest.Fake
+	memory hibernate.Memory
+}
+
+func (r *reader) RestoreLazy(ctx context.Context, order hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+	r.memory = m
+	return r.Fake.RestoreLazy(ctx, order, m)
+}
+
+func TestLazyWakeRefuses(t *testing.T) {
+	b := newBench(t)
+	image := b.checkpoint(t)
+	b.engine.Intruder = true
+	root, _, err := image.RestoreLazy(t.Context(), b.engine, b.noCgroup())
+	if !errors.Is(err, hibernate.ErrRefused) || root != nil {
+		t.Errorf("got %v, %v", root, err)
+	}
+	b.engine.Intruder = false
+	check(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/core-1.img"), []byte("ceor"), 0o600))
+	before := b.engine.Restores()
+	_, _, err = image.RestoreLazy(t.Context(), b.engine, b.noCgroup())
+	if !errors.Is(err, hibernate.ErrRefused) || b.engine.Restores() != before {
+		t.Errorf("got %v after %d attempts", err, b.engine.Restores()-before)
+	}
+}

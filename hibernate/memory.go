@@ -1,0 +1,67 @@
+package hibernate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// memory is the Memory of an image. Its files stay open, and therefore readable
+// when the image is discarded.
+type memory struct {
+	tagger tagger
+	files  map[string]pageFile
+}
+
+type pageFile struct {
+	*os.File
+	number uint32
+	tag    tag
+}
+
+// memory opens the page files of the image.
+func (i *Image) memory(t tagger) (*memory, error) {
+	m := &memory{tagger: t, files: make(map[string]pageFile)}
+	for number, f := range i.manifest.Files {
+		if !strings.HasPrefix(f.Name, pagesPrefix) {
+			continue
+		}
+		open, err := os.Open(i.slot.path(imageName, f.Name))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: %w", ErrRefused, err), m.Close())
+		}
+		m.files[f.Name] = pageFile{open, uint32(number), f.Tag}
+	}
+	return m, nil
+}
+
+// ReadChunk verifies what it has read and not what the file holds, which may
+// change in between. See Memory.
+func (m *memory) ReadChunk(file string, index int64, buffer []byte) ([]byte, error) {
+	f, ok := m.files[file]
+	if !ok {
+		return nil, fmt.Errorf("%w: it has no %s", ErrRefused, file)
+	}
+	n, err := f.ReadAt(buffer[:chunk], index*chunk)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("cannot read memory: %w", err)
+	}
+	want := f.tag.of(index)
+	got := m.tagger.chunk(nil, buffer[:n], f.number, uint64(index))
+	if want == nil || !bytes.Equal(got, want) {
+		return nil, fmt.Errorf("%w: %s is damaged", ErrRefused, file)
+	}
+	return buffer[:n], nil
+}
+
+// Close closes the files; the last of a discarded image frees it.
+func (m *memory) Close() error {
+	var errs []error
+	for _, f := range m.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
