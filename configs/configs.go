@@ -167,6 +167,13 @@ type Plugin struct {
 	// CallTimeout is the longest one call to the plugin may take.
 	CallTimeout Duration `toml:"call-timeout"`
 
+	Sleep Sleep `toml:"sleep"`
+
+	// CheckpointAfter is how long the instance is paged out at first, if that can
+	// be, before it is checkpointed. When nil, as without the key, it is not paged
+	// out first; it goes with SleepAuto only.
+	CheckpointAfter *Duration `toml:"checkpoint-after"`
+
 	OnFailedWake OnFailedWake `toml:"on-failed-wake"`
 }
 
@@ -246,6 +253,7 @@ func DefaultPlugin() Plugin {
 		StartTimeout: Duration(10 * time.Second),
 		StopTimeout:  Duration(5 * time.Second),
 		CallTimeout:  Duration(30 * time.Second),
+		Sleep:        SleepAuto,
 		OnFailedWake: FailedWakeColdStart,
 	}
 }
