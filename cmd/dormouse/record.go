@@ -31,6 +31,7 @@ type record struct {
 	PID    int   `json:"pid"`
 	Memory int64 `json:"memory"`
 	Image  *struct {
+		Engine  string    `json:"engine"`
 		Bytes   int64     `json:"bytes"`
 		Created time.Time `json:"created"`
 	} `json:"image"`
