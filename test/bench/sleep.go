@@ -53,10 +53,14 @@ func (s *stage) close() error {
 }
 
 // instance returns a shell for the counter plugin.
-func (s *stage) instance() *shell.Shell {
+func (s *stage) instance() *shell.Shell { return s.sleeper("Counter", configs.SleepCheckpoint) }
+
+// sleeper is instance for one that sleeps in that way.
+func (s *stage) sleeper(callsign string, sleep configs.Sleep) *shell.Shell {
 	config := configs.DefaultPlugin()
-	config.Callsign = "Counter"
+	config.Callsign = callsign
 	config.Executable = s.counter
+	config.Sleep = sleep
 	host := process.Host{
 		RunDir: filepath.Join(s.dir, "run"), StateDir: s.dir, Pidone: s.pidone, Cgroups: s.cgroups,
 		Engine: s.engine, Images: s.images, Log: zerolog.Nop(),
