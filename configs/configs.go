@@ -171,6 +171,13 @@ type Plugin struct {
 	// image.
 	Wake WakeMode `toml:"wake"`
 
+	Sleep Sleep `toml:"sleep"`
+
+	// CheckpointAfter is how long the instance is paged out at first, if that can
+	// be, before it is checkpointed. When nil, as without the key, it is not paged
+	// out first; it goes with SleepAuto only.
+	CheckpointAfter *Duration `toml:"checkpoint-after"`
+
 	OnFailedWake OnFailedWake `toml:"on-failed-wake"`
 }
 
@@ -251,6 +258,7 @@ func DefaultPlugin() Plugin {
 		StopTimeout:  Duration(5 * time.Second),
 		CallTimeout:  Duration(30 * time.Second),
 		Wake:         WakeAuto,
+		Sleep:        SleepAuto,
 		OnFailedWake: FailedWakeColdStart,
 	}
 }

@@ -44,6 +44,7 @@ func TestReferenceFile(t *testing.T) {
 	plugin.Executable = "/usr/lib/dormouse/plugins/counter"
 	resumed := plugin.Resumed()
 	plugin.Resume = &resumed
+	plugin.CheckpointAfter = new(configs.Duration(10 * time.Minute)) // stands for none
 	want.Plugins = []configs.Plugin{plugin}
 	want.Listeners = []configs.Listener{{Address: "127.0.0.1:9997", Dialect: configs.DialectR4}}
 	if diff := cmp.Diff(want, full); diff != "" {

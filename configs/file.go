@@ -132,10 +132,15 @@ func (f *file) readPlugin(t *table) {
 	t.duration("stop-timeout", &p.StopTimeout)
 	t.duration("call-timeout", &p.CallTimeout)
 	word(t, "wake", &p.Wake, WakeAuto, WakeEager, WakeLazy)
+	word(t, "sleep", &p.Sleep, SleepAuto, SleepCheckpoint, SleepPageOut)
+	t.optionalDuration("checkpoint-after", &p.CheckpointAfter)
 	word(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
 	t.require("callsign")
 	if _, program := t.values["executable"]; program == (p.Builtin != "") {
 		t.problem(t.place, "one of the keys \"executable\" and \"builtin\" must stand %s", t.name)
+	}
+	if p.CheckpointAfter != nil && p.Sleep != SleepAuto {
+		t.problem(t.place.key("checkpoint-after"), "key \"checkpoint-after\" %s goes with sleep = \"auto\" only", t.name)
 	}
 	t.unknown()
 	f.claim(t, p.Callsign)

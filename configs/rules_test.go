@@ -62,6 +62,8 @@ func TestRules(t *testing.T) {
 		{"start mode", plugin + `start-mode = "Activated"`, `x:4: key "start-mode" in [[plugin]]: "Activated" is not "deactivated", "activated" or "unavailable": did you mean "activated"?`},
 		{"on call", plugin + `on-call = ""`, `x:4: key "on-call" in [[plugin]]: "" is not "reject" or "wake"`},
 		{"failed wake", plugin + `on-failed-wake = "coldstart"`, `x:4: key "on-failed-wake" in [[plugin]]: "coldstart" is not "cold-start" or "deactivate": did you mean "cold-start"?`},
+		{"sleep", plugin + `sleep = "page-out"`, `x:4: key "sleep" in [[plugin]]: "page-out" is not "auto", "checkpoint" or "pageout": did you mean "pageout"?`},
+		{"checkpoint after", plugin + "sleep = \"pageout\"\ncheckpoint-after = \"1m\"", `x:5: key "checkpoint-after" in [[plugin]] goes with sleep = "auto" only`},
 		{"zero duration", "[hibernate]\ntimeout = \"0s\"", `x:2: key "timeout" in [hibernate]: "0s" must be more than zero`},
 		{"no duration", plugin + `stop-timeout = "5 s"`, `x:4: key "stop-timeout" in [[plugin]]: "5 s" is not a duration such as "1m30s"`},
 		{"negative durations", plugin + "start-timeout = \"-1s\"\ncall-timeout = \"-1ns\"", `x:4: key "start-timeout" in [[plugin]]: "-1s" must be more than zero` + "\n" + `x:5: key "call-timeout" in [[plugin]]: "-1ns" must be more than zero`},

@@ -105,6 +105,13 @@ func (t *table) duration(key string, to *Duration) {
 	}
 }
 
+func (t *table) optionalDuration(key string, to **Duration) {
+	if _, given := t.values[key]; given {
+		*to = new(Duration)
+		t.duration(key, *to)
+	}
+}
+
 func (t *table) integer(key string, to *int, least, most int64) {
 	n, ok := get[int64](t, key, "an integer")
 	if !ok {

@@ -41,6 +41,17 @@ const (
 	WakeLazy  WakeMode = "lazy"  // before: each piece is read and verified when it is needed
 )
 
+// Sleep is how an instance is hibernated.
+type Sleep string
+
+// The kinds of sleep. A checkpoint is an image on disk that outlives the host. A
+// plugin that is paged out stays as it is, frozen and in the swap.
+const (
+	SleepAuto       Sleep = "auto" // a checkpoint if it can be had, else paged out
+	SleepCheckpoint Sleep = "checkpoint"
+	SleepPageOut    Sleep = "pageout"
+)
+
 // OnFailedWake is what becomes of an instance whose image cannot be restored.
 type OnFailedWake string
 

@@ -225,7 +225,7 @@ func (m *manifest) seal(key []byte, t tagger, draft string) error {
 
 // image is the image that m describes once it is committed.
 func (m *manifest) image(slot *Slot) *Image {
-	return &Image{Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: slot, manifest: *m}
+	return &Image{Engine: m.Engine, Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: slot, manifest: *m}
 }
 
 func syncAll(files []*os.File) error {

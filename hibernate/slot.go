@@ -20,10 +20,15 @@ type Slot struct {
 	dir      string
 }
 
-// Image is a committed image.
+// Image is a committed image, or the record of a tree that sleeps in place.
 type Image struct {
+	// Engine is the name, with its version, of what made it.
+	Engine  string
 	Bytes   int64
 	Created time.Time
+	// InPlace means that there are no files: the tree itself is still there, and
+	// ends with the host.
+	InPlace bool
 	// Generation numbers the instance's images; it only grows.
 	Generation uint64
 

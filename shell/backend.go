@@ -79,10 +79,11 @@ type Evidence struct {
 	Files map[string]string
 }
 
-// Hibernator is a Backend that can put its plugin to sleep on disk.
+// Hibernator is a Backend that can put its plugin to sleep, on disk or in place.
 type Hibernator interface {
-	// Hibernate leaves an image and no process, or else an error and the plugin
-	// unharmed. The error wraps ErrExited when the plugin did not survive it.
+	// Hibernate leaves an image and no process, or one that does not run and an
+	// Image that is InPlace, or else an error and the plugin unharmed. The error
+	// wraps ErrExited when the plugin did not survive it.
 	Hibernate(ctx context.Context) error
 	// Wake brings the plugin back from its image. After an error there is
 	// neither a process nor an image that could be used.
@@ -91,6 +92,15 @@ type Hibernator interface {
 	Image() *hibernate.Image
 	// Progress is how far a running Hibernate or Wake has come.
 	Progress() Progress
+}
+
+// Deepener is a Hibernator whose plugin can go from sleep in place to an image on
+// disk.
+type Deepener interface {
+	// Deepen is called while the Image is InPlace. After an error the plugin sleeps
+	// as before, unless the error wraps ErrExited, or ErrAwake when it could not be
+	// put back to sleep.
+	Deepen(ctx context.Context) error
 }
 
 // Sink is how a backend tells its shell what happens by itself. Its methods

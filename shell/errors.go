@@ -48,6 +48,8 @@ var (
 	// ErrMemoryExceeded means that the kernel ended the plugin's process, or one
 	// below it, for want of memory. It comes with ErrExited.
 	ErrMemoryExceeded = errors.New("the memory was exceeded")
+	// ErrAwake means that a plugin that slept could not be put back to sleep.
+	ErrAwake = errors.New("the plugin is awake now")
 	// ErrBusy means that too many calls wait for the instance to wake.
 	ErrBusy = errors.New("too many calls wait for the instance")
 )

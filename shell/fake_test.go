@@ -35,6 +35,7 @@ type fake struct {
 	alive   bool
 	process int
 	image   *hibernate.Image
+	inPlace bool           // it sleeps where it is
 	control *control       // nil without state control
 	config  configs.Plugin // what Configure was given last
 	calls   map[string]int // by index, how often a call was delivered
@@ -51,6 +52,7 @@ const (
 	deinitialize = "deinitialize"
 	stop         = "stop"
 	hibernation  = "hibernate"
+	deepening    = "deepen"
 	wakening     = "wake"
 	asking       = "state"
 	invocation   = "invoke"
@@ -293,6 +295,9 @@ func (f *fake) Stop(ctx context.Context) error {
 	err := f.at(ctx, stop, "")
 	f.mu.Lock()
 	f.alive, f.started = false, false
+	if f.image != nil && f.image.InPlace {
+		f.image = nil
+	}
 	f.mu.Unlock()
 	f.reports.Wait()
 	return err
@@ -313,6 +318,25 @@ func (f *fake) Hibernate(ctx context.Context) error {
 	if !f.alive {
 		return errKilled
 	}
+	if f.inPlace {
+		f.image = &hibernate.Image{Bytes: 4096, InPlace: true}
+		return nil
+	}
+	f.alive, f.started = false, false
+	f.image = &hibernate.Image{Bytes: 4096, Generation: uint64(f.process)}
+	return nil
+}
+
+func (f *fake) Deepen(ctx context.Context) error {
+	defer f.alone(deepening)()
+	if err := errors.Join(f.at(ctx, deepening, ""), f.up()); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.image == nil || !f.image.InPlace {
+		f.t.Error("deepened what does not sleep in place")
+	}
 	f.alive, f.started = false, false
 	f.image = &hibernate.Image{Bytes: 4096, Generation: uint64(f.process)}
 	return nil
@@ -320,7 +344,9 @@ func (f *fake) Hibernate(ctx context.Context) error {
 
 func (f *fake) Wake(ctx context.Context) (Information, error) {
 	defer f.alone(wakening)()
-	f.begin(wakening)
+	if image := f.Image(); image == nil || !image.InPlace {
+		f.begin(wakening)
+	}
 	err := errors.Join(f.at(ctx, wakening, ""), f.up())
 	f.mu.Lock()
 	if f.image == nil {

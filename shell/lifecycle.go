@@ -43,6 +43,7 @@ const (
 	Resume          Event = "resume"
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
+	Deepen          Event = "deepen" // from sleep in place to an image
 	Exit            Event = "exit"
 	Destroy         Event = "destroy"
 )
@@ -75,8 +76,10 @@ var Lifecycle = []Row{
 	{Event: Resume, From: Activated, Then: Activated, Else: Activated},
 	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, Needs: statecontrol.Suspended},
 	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Deactivated},
+	{Event: Deepen, From: Hibernated, Then: Hibernated, Else: Hibernated},
 	{Event: Exit, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Hibernating, During: Deactivation, Then: Deactivated, Else: Deactivated},
+	{Event: Exit, From: Hibernated, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Destroy, From: Activated, During: Deactivation, Then: Destroyed, Else: Destroyed},
 	{Event: Destroy, From: Deactivated, Then: Destroyed, Else: Destroyed},
 	{Event: Destroy, From: Precondition, Then: Destroyed, Else: Destroyed},

@@ -49,7 +49,7 @@ func TestRandomEvents(t *testing.T) {
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
 			run(t, setup{config: config, plain: dice.IntN(8) == 0, image: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
-				r.fake.chaos = chaos(r.fake, seed)
+				r.fake.chaos, r.fake.inPlace = chaos(r.fake, seed), seed%2 == 0
 				done := make(chan struct{})
 				var acting, watching sync.WaitGroup
 				for n := range users {
@@ -185,6 +185,9 @@ func (u *user) act(i int) (what string, err error) {
 	case n < 45:
 		return "resume", r.Resume(ctx, why)
 	case n < 62:
+		if r.fake.inPlace && u.dice.IntN(3) == 0 {
+			return "deepen", r.Deepen(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
+		}
 		return "hibernate", r.Hibernate(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
 	case n < 65:
 		r.fake.die()

@@ -323,7 +323,7 @@ func contradictions(st Status) []string {
 		check(st.Facts == Facts{}, "there is a process")
 		check(st.Err == nil || errors.Is(st.Err, ErrPending), fmt.Sprintf("the error is %v", st.Err))
 	case Hibernated:
-		check(st.Facts == Facts{}, "there is a process")
+		check(st.Facts == Facts{} || st.Image != nil && st.Image.InPlace, "there is a process")
 	default:
 		check(st.Err == nil || st.State == Activated, "there is an error")
 	}

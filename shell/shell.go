@@ -144,7 +144,7 @@ func (s *Shell) Activate(ctx context.Context, why Reason) error {
 // store what it wants to keep. It does nothing when the plugin is not running.
 //
 // With the reason Shutdown it is the last operation: what is not running stays
-// as it is, also hibernated, and whatever waits or comes later is refused.
+// as it is, also hibernated on disk, and whatever waits or comes later is refused.
 func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	if why == Shutdown {
 		s.close()
@@ -240,7 +240,7 @@ func (s *Shell) deactivate(ctx context.Context, why Reason) error {
 			return nil
 		}
 	case Hibernated:
-		if s.isClosing() {
+		if s.isClosing() && !s.inPlace() {
 			return nil // the image waits for the next host
 		}
 		s.rouse(ctx, why)

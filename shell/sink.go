@@ -20,8 +20,10 @@ func (k sink) Exited(err error) {
 	s.flight.close()
 	s.later(func() {
 		_ = s.lane.do(context.Background(), Exit, func() error {
+			state := s.State()
+			runs := state == Activated || state == Hibernated && s.inPlace()
 			s.mu.Lock()
-			stale := s.generation != generation || s.state != Activated
+			stale := s.generation != generation || !runs
 			s.mu.Unlock()
 			if stale {
 				return nil

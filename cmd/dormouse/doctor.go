@@ -12,6 +12,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate/criu"
+	"dormouse/hibernate/pageout"
 	"dormouse/shell/process"
 )
 
@@ -85,7 +86,7 @@ func examine(ctx context.Context, path, dir string) (findings []finding, works b
 	if err != nil {
 		trial.Found = err.Error()
 	}
-	return []finding{examineKernel(), examineRoot(), examineCgroups(dir), examineCRIU(engine), trial}, err == nil
+	return []finding{examineKernel(), examineRoot(), examineCgroups(dir), examineCRIU(engine), trial, examineSwap(ctx)}, err == nil
 }
 
 func examineKernel() finding {
@@ -125,6 +126,20 @@ func examineCgroups(dir string) finding {
 		err = c.Close()
 	}
 	if err != nil {
+		f.OK, f.Found = false, err.Error()
+	}
+	return f
+}
+
+// examineSwap looks for what plugins sleep in that CRIU can't take. Hibernation
+// works without it.
+func examineSwap(ctx context.Context) finding {
+	f := finding{
+		Check: "swap", OK: true, Found: "can be used",
+		Means: "plugins that can't be dumped can't be paged out instead",
+		Mend:  "if that is wanted, make a swap in compressed memory with zramctl, mkswap and swapon",
+	}
+	if err := (pageout.Engine{}).Check(ctx); err != nil {
 		f.OK, f.Found = false, err.Error()
 	}
 	return f

@@ -35,7 +35,8 @@ type host struct {
 	communicator *communicator.Communicator
 	supervisor   *supervisor.Supervisor
 	reloads      *reloader
-	hibernates   atomic.Bool // the engine was tried, and works
+	hibernates   atomic.Bool // the engine was tried, and works, or plugins can be paged out
+	freezes      bool        // plugins have cgroups of their own
 }
 
 // What the host keeps in the root.
@@ -111,6 +112,7 @@ func (h *host) processes(config configs.Config, places *places, images *hibernat
 	if err != nil {
 		h.log.Info().Err(err).Msg("plugins run without cgroups of their own")
 	}
+	h.freezes = cgroups != nil
 	h.engine = criu.Open(config.Hibernate.Criu, programs)
 	return process.Host{
 		RunDir: places.run, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone,

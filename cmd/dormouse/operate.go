@@ -160,6 +160,9 @@ func toldActivated(before, after record) string {
 	if failure := failedWake(after); failure != "" {
 		return fmt.Sprintf("%s; it was started afresh: %s", runs, oneLine(failure))
 	}
+	if before.inSwap() {
+		return fmt.Sprintf("woken: %s, %s to come back from the swap", runs, size(before.image()))
+	}
 	return fmt.Sprintf("woken: %s, %s read from disk", runs, size(before.image()))
 }
 
@@ -175,5 +178,9 @@ func failedWake(after record) string {
 }
 
 func toldHibernated(before, after record) string {
-	return fmt.Sprintf("%s: %s on disk, %s of memory given back", after.State, size(after.image()), size(max(0, before.Memory-after.Memory)))
+	where := "on disk"
+	if after.inSwap() {
+		where = "in the swap"
+	}
+	return fmt.Sprintf("%s: %s %s, %s of memory given back", after.State, size(after.image()), where, size(max(0, before.Memory-after.Memory)))
 }

@@ -73,7 +73,7 @@ func (r record) text() string {
 		add("memory", sizeOr(r.Memory))
 	}
 	if r.Image != nil {
-		add("image", size(r.Image.Bytes)+", written "+moment(r.Image.Created))
+		add("image", size(r.Image.Bytes)+" by "+r.Image.Engine+", made "+moment(r.Image.Created))
 	}
 	add("calls", fmt.Sprint(r.Requests))
 	add("observers", fmt.Sprint(r.Observers))

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"dormouse/hibernate/pageout"
 )
 
 // record is an instance as Controller.status shows it.
@@ -31,6 +33,7 @@ type record struct {
 	PID    int   `json:"pid"`
 	Memory int64 `json:"memory"`
 	Image  *struct {
+		Engine  string    `json:"engine"`
 		Bytes   int64     `json:"bytes"`
 		Created time.Time `json:"created"`
 	} `json:"image"`
@@ -73,6 +76,11 @@ func (r record) image() int64 {
 		return 0
 	}
 	return r.Image.Bytes
+}
+
+// inSwap tells whether the instance sleeps in place.
+func (r record) inSwap() bool {
+	return r.Image != nil && r.Image.Engine == (pageout.Engine{}).Name()
 }
 
 // records asks for all instances, or only for that of the callsign.

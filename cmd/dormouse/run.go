@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"dormouse/hibernate/pageout"
 )
 
 const (
@@ -83,6 +85,11 @@ func (h *host) check(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err != nil {
+		if (pageout.Engine{}).Check(limited) == nil && h.freezes {
+			h.hibernates.Store(true)
+			h.log.Warn().Err(err).Msg("plugins can't be hibernated on disk, but be paged out")
+			return err
+		}
 		h.log.Warn().Err(err).Msg("hibernation is not available, all else works")
 		return err
 	}

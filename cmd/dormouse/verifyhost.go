@@ -94,6 +94,7 @@ func (o verifyOptions) config() configs.Plugin {
 	c.StopTimeout = min(c.StopTimeout, c.CallTimeout)
 	c.Probe = false // it is asked in a step of its own
 	c.OnFailedWake = configs.FailedWakeDeactivate
+	c.Sleep = configs.SleepCheckpoint // it is what can be wrong with a plugin
 	return c
 }
 

@@ -111,6 +111,13 @@ func RSS(pids []int) int64 {
 	return sum(pids, "status", "VmRSS:")
 }
 
+// Anonymous returns how much memory of the processes is resident that no file
+// holds, in bytes, and Swapped how much of it is in the swap.
+func Anonymous(pids []int) int64 { return sum(pids, "smaps_rollup", "Anonymous:") }
+
+// Swapped is described at Anonymous.
+func Swapped(pids []int) int64 { return sum(pids, "smaps_rollup", "Swap:") }
+
 func sum(pids []int, file, key string) int64 {
 	var total int64
 	for _, pid := range pids {

@@ -59,7 +59,7 @@ func (f *Front) instanceFamilies() []family {
 			func(st shell.Status) (int64, bool) { return st.Facts.Memory, st.Facts.Memory > 0 },
 		},
 		{
-			"dormouse_instance_image_bytes", "gauge", "Size on disk of what hibernation left.",
+			"dormouse_instance_image_bytes", "gauge", "Size on disk, or in the swap, of what hibernation left.",
 			func(st shell.Status) (int64, bool) {
 				if st.Image == nil {
 					return 0, false

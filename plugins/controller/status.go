@@ -50,6 +50,7 @@ type versionRecord struct {
 }
 
 type imageRecord struct {
+	Engine  string `json:"engine"`
 	Bytes   int64  `json:"bytes"`
 	Created string `json:"created"`
 }
@@ -118,7 +119,7 @@ func (f *Front) record(st shell.Status) record {
 		r.ClassName = program(st.Config)
 	}
 	if st.Image != nil {
-		r.Image = &imageRecord{st.Image.Bytes, timeText(st.Image.Created)}
+		r.Image = &imageRecord{st.Image.Engine, st.Image.Bytes, timeText(st.Image.Created)}
 	}
 	if st.State == shell.Hibernating || st.State == shell.Waking {
 		r.Transition = st.State

@@ -88,6 +88,7 @@ type Backend struct {
 var (
 	_ shell.Backend    = (*Backend)(nil)
 	_ shell.Hibernator = (*Backend)(nil)
+	_ shell.Deepener   = (*Backend)(nil)
 	_ shell.Connector  = (*Backend)(nil)
 	_ shell.Prober     = (*Backend)(nil)
 	_ shell.Witness    = (*Backend)(nil)
@@ -201,6 +202,10 @@ func (b *Backend) Stop(ctx context.Context) error {
 	b.mu.Lock()
 	t, l, image := b.tree, b.link, b.image
 	b.tree, b.link = nil, nil
+	asleep := image != nil && image.InPlace
+	if asleep {
+		b.image = nil
+	}
 	b.mu.Unlock()
 	if t == nil && image != nil {
 		return nil // it sleeps, and needs its directory when it wakes
@@ -210,6 +215,9 @@ func (b *Backend) Stop(ctx context.Context) error {
 		return os.RemoveAll(b.runDir())
 	}
 	t.expectEnd()
+	if asleep {
+		_ = b.rouse(t) // or it could not end by request
+	}
 	grace := time.Duration(b.config.StopTimeout) / 2
 	if l != nil {
 		if l.shutdown(ctx, grace) == nil {

@@ -43,6 +43,7 @@ func rogue(arguments ...string) configs.Plugin {
 	c.Executable = filepath.Join(bin, "rogue")
 	c.Arguments = arguments
 	c.StopTimeout = configs.Duration(200 * time.Millisecond)
+	c.Sleep = configs.SleepCheckpoint // also where there is swap
 	return c
 }
 
@@ -53,6 +54,7 @@ func counter() configs.Plugin {
 	c.Callsign = "Counter"
 	c.Executable = filepath.Join(bin, "counter")
 	c.Configuration = map[string]any{"start": 41}
+	c.Sleep = configs.SleepCheckpoint
 	return c
 }
 

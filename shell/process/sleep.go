@@ -26,8 +26,8 @@ type record struct {
 	Information []byte   `json:"information"`
 }
 
-// Hibernate turns the plugin's tree into an image, see shell.Hibernator.
-func (b *Backend) Hibernate(ctx context.Context) error {
+// checkpoint turns the plugin's tree into an image.
+func (b *Backend) checkpoint(ctx context.Context) error {
 	if err := b.host.Engine.Check(ctx); err != nil {
 		return fmt.Errorf("cannot hibernate: %w: %w", shell.ErrNotSupported, err)
 	}
@@ -47,12 +47,18 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 	return nil
 }
 
-// Wake restores the image, see shell.Hibernator.
+// Wake restores the image, or lets what sleeps in place run on, see
+// shell.Hibernator.
 func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 	b.mu.Lock()
-	image := b.image
+	image, t := b.image, b.tree
 	b.mu.Unlock()
-	err := b.wake(ctx, image)
+	var err error
+	if image.InPlace {
+		err = b.rouse(t)
+	} else {
+		err = b.wake(ctx, image)
+	}
 	b.mu.Lock()
 	b.image = nil
 	b.mu.Unlock()

@@ -75,6 +75,13 @@ func run(runs int, bin string) error {
 		return err
 	}
 	rows = append(rows, bySize, byEmpty)
+	for _, mib := range []int{0, 100} {
+		paged, err := s.comparePageOut(ctx, mib, runs)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, paged...)
+	}
 	activation, err := s.compareActivation(ctx, filepath.Join(filepath.Dir(counter), "echo"), 3*runs)
 	if err := errors.Join(err, s.close()); err != nil {
 		return err

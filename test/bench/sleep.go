@@ -52,18 +52,26 @@ func (s *stage) close() error {
 	return errors.Join(s.cgroups.Close(), os.RemoveAll(s.dir))
 }
 
-// counterConfig is that of the plugin that is measured, all of whose memory is
-// read before it runs.
+// counterConfig is that of the plugin that is measured: it sleeps on disk, and
+// all of its memory is read before it runs.
 func (s *stage) counterConfig() configs.Plugin {
 	config := configs.DefaultPlugin()
 	config.Callsign = "Counter"
 	config.Executable = s.counter
 	config.Wake = configs.WakeEager
+	config.Sleep = configs.SleepCheckpoint
 	return config
 }
 
 // instance returns a shell for the counter plugin.
 func (s *stage) instance() *shell.Shell { return s.instanceOf(s.counterConfig()) }
+
+// sleeper is instance for one that sleeps in that way.
+func (s *stage) sleeper(callsign string, sleep configs.Sleep) *shell.Shell {
+	config := s.counterConfig()
+	config.Callsign, config.Sleep = callsign, sleep
+	return s.instanceOf(config)
+}
 
 func (s *stage) instanceOf(config configs.Plugin) *shell.Shell {
 	host := process.Host{

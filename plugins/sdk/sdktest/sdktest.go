@@ -142,6 +142,7 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	config.Executable, config.Arguments = program, o.Arguments
 	config.Environment = o.Environment
 	config.Probe = false // one start is enough to see
+	config.Sleep = configs.SleepCheckpoint
 	config.Configuration = o.Configuration
 
 	plugins := []configs.Plugin{config}

@@ -1,0 +1,189 @@
+// Package pageout lets a process tree sleep where it is: frozen in its cgroup,
+// its memory given to the swap that the platform has. It writes no image and
+// switches no swap on, and what sleeps so does not outlive the host. It does not
+// know what the tree is for.
+package pageout
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/internal/procfs"
+)
+
+// ErrStays means that a sleep would free too little; the text says why.
+var ErrStays = errors.New("its memory can't be paged out")
+
+// Engine puts trees to sleep in place.
+type Engine struct{}
+
+// Name is how the engine is shown. It has no version: no image needs it again.
+func (Engine) Name() string { return "pageout" }
+
+// Check tells whether memory can be paged out here. It looks anew each time,
+// since swap comes and goes. The error wraps hibernate.ErrUnsupported.
+func (Engine) Check(context.Context) error {
+	swaps, err := os.ReadFile("/proc/swaps") // one line of heading, then one for each
+	if err != nil || bytes.Count(swaps, []byte("\n")) < 2 {
+		return errors.Join(fmt.Errorf("%w: memory can't be paged out, since there is no swap; zram will do", hibernate.ErrUnsupported), err)
+	}
+	return nil
+}
+
+// Tree is the tree that is to sleep.
+type Tree struct {
+	// PID of the root.
+	PID int
+	// Cgroup is the directory of the tree's own cgroup, "" for none: then it can't
+	// be frozen.
+	Cgroup string
+}
+
+// Account is what a sleep has gained, in bytes.
+type Account struct {
+	// Before and Resident are the tree's anonymous memory that was and is
+	// resident; Swapped is what is in the swap.
+	Before, Resident, Swapped int64
+}
+
+// Sleep freezes the tree and pages its memory out. After an error it runs on;
+// the error wraps hibernate.ErrUnsupported, hibernate.ErrSpace or ErrStays when one
+// of those is why.
+func (e Engine) Sleep(ctx context.Context, t Tree) (Account, error) {
+	if t.Cgroup == "" {
+		return Account{}, fmt.Errorf("%w: only a tree in a cgroup of its own can be frozen", hibernate.ErrUnsupported)
+	}
+	if err := e.Check(ctx); err != nil {
+		return Account{}, err
+	}
+	a, err := sleep(ctx, t)
+	if err != nil {
+		return Account{}, errors.Join(err, e.Wake(t))
+	}
+	return a, nil
+}
+
+func sleep(ctx context.Context, t Tree) (a Account, err error) {
+	if err := freeze(ctx, t.Cgroup); err != nil {
+		return a, err
+	}
+	tree := procfs.Tree(t.PID)
+	a.Before = procfs.Anonymous(tree)
+	if free := swapFree(); free < a.Before {
+		return a, fmt.Errorf("%w: there are %d MiB to page out, the swap has %d MiB free", hibernate.ErrSpace, a.Before>>20, free>>20)
+	}
+	for _, pid := range tree {
+		if err := pageOut(ctx, pid); err != nil {
+			return a, err
+		}
+	}
+	a.Resident, a.Swapped = procfs.Anonymous(tree), procfs.Swapped(tree)
+	if a.Resident > a.Before/2 {
+		return a, fmt.Errorf("%w: %d of %d KiB stay resident, being locked, shared by processes of the tree, or kept from the swap by a limit",
+			ErrStays, a.Resident>>10, a.Before>>10)
+	}
+	return a, nil
+}
+
+// Wake lets the tree run, or go on running. Its memory comes back as it is
+// touched.
+func (Engine) Wake(t Tree) error {
+	if err := os.WriteFile(t.Cgroup+"/cgroup.freeze", []byte("0"), 0); err != nil {
+		return fmt.Errorf("cannot thaw: %w", err)
+	}
+	return nil
+}
+
+// freeze returns when no task of the cgroup runs any more. The kernel signals
+// each change of cgroup.events as POLLPRI.
+func freeze(ctx context.Context, cgroup string) error {
+	events, err := os.Open(cgroup + "/cgroup.events")
+	if err != nil {
+		return fmt.Errorf("cannot freeze: %w", err)
+	}
+	defer events.Close()
+	if err := os.WriteFile(cgroup+"/cgroup.freeze", []byte("1"), 0); err != nil {
+		return fmt.Errorf("cannot freeze: %w", err)
+	}
+	text := make([]byte, 256)
+	for ctx.Err() == nil {
+		n, err := events.ReadAt(text, 0)
+		if n == 0 {
+			return fmt.Errorf("cannot freeze: %w", err)
+		}
+		if bytes.Contains(text[:n], []byte("frozen 1")) {
+			return nil
+		}
+		poll := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}
+		if _, err := unix.Poll(poll, int((20 * time.Millisecond).Milliseconds())); err != nil && !errors.Is(err, syscall.EINTR) {
+			return fmt.Errorf("cannot freeze: %w", err)
+		}
+	}
+	return fmt.Errorf("cannot freeze, some task of it does not stop: %w", ctx.Err())
+}
+
+// pageOut gives the memory of one process to the swap. What can't be paged out,
+// such as locked memory, stays; the account tells.
+func pageOut(ctx context.Context, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot page out process %d: %w", pid, err)
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was written that could be lost
+	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return fmt.Errorf("cannot page out process %d: %w", pid, err)
+	}
+	defer maps.Close()
+	lines := bufio.NewScanner(maps)
+	for lines.Scan() && ctx.Err() == nil {
+		area, advice := judge(lines.Text())
+		if advice == 0 {
+			continue
+		}
+		err := advise(fd, area, advice)
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+			return fmt.Errorf("%w: process_madvise, which needs Linux 5.10 and CAP_SYS_NICE: %w", hibernate.ErrUnsupported, err)
+		}
+	}
+	return errors.Join(lines.Err(), ctx.Err())
+}
+
+// advise is process_madvise(2) for one mapping.
+func advise(pidfd int, area mapping, advice int) error {
+	for area.length > 0 {
+		vector := unix.RemoteIovec{Base: area.start, Len: int(area.length)}
+		n, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(pidfd), uintptr(unsafe.Pointer(&vector)), 1, uintptr(advice), 0, 0)
+		switch {
+		case errno == unix.EINTR || errno == unix.EAGAIN:
+			continue
+		case errno != 0:
+			return errno
+		}
+		area.start += n
+		area.length -= n
+	}
+	return nil
+}
+
+// swapFree is how much the swap can still take, in bytes.
+func swapFree() int64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return int64(info.Freeswap) * int64(info.Unit) //nolint:unconvert,nolintlint // their types differ by architecture
+}

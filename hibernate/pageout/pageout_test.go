@@ -1,0 +1,205 @@
+package pageout_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/hibernatetest"
+	"dormouse/hibernate/pageout"
+	"dormouse/internal/procfs"
+)
+
+// subjectEnv makes the test binary the program that sleeps; with the value
+// "locked" it keeps its memory from being paged out.
+const subjectEnv = "DORMOUSE_TEST_SUBJECT"
+
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(subjectEnv); kind != "" {
+		serveSubject(kind)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// serveSubject answers each line with a digest of its memory, which "next"
+// changes.
+func serveSubject(kind string) {
+	memory := make([]byte, 32<<20)
+	for i := range memory {
+		memory[i] = byte(i * i >> 8)
+	}
+	if kind == "locked" {
+		if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_ONFAULT); err != nil {
+			_, _ = fmt.Fprintln(os.Stdout, err)
+			return
+		}
+	}
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if lines.Text() == "next" {
+			memory[len(memory)/2]++
+		}
+		_, _ = fmt.Fprintf(os.Stdout, "%x\n", sha256.Sum256(memory))
+	}
+}
+
+// subject is a shell with the program and a reader of its output below it.
+type subject struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	cgroup string
+}
+
+func start(t *testing.T, kind string) *subject {
+	t.Helper()
+	s := &subject{cgroup: newCgroup(t)}
+	self, err := os.Executable()
+	must(t, err)
+	s.cmd = exec.Command("sh", "-c", `"$0" | cat`, self)
+	s.cmd.Env = []string{subjectEnv + "=" + kind, "GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH")}
+	leaf, err := os.Open(s.cgroup)
+	must(t, err)
+	defer leaf.Close()
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL, UseCgroupFD: true, CgroupFD: int(leaf.Fd()),
+	}
+	s.in, err = s.cmd.StdinPipe()
+	must(t, err)
+	out, err := s.cmd.StdoutPipe()
+	must(t, err)
+	s.out = bufio.NewReader(out)
+	must(t, s.cmd.Start())
+	s.State(t) // it runs
+	return s
+}
+
+// newCgroup skips the test where there is no cgroup v2 to be had.
+func newCgroup(t *testing.T) string {
+	t.Helper()
+	for _, mount := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		if _, err := os.Stat(filepath.Join(mount, "cgroup.procs")); err != nil {
+			continue
+		}
+		dir, err := os.MkdirTemp(mount, "dormouse-test-") //nolint:usetesting // it is a cgroup
+		if err != nil {
+			hibernatetest.Lacks(t, err)
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(dir); err != nil {
+				t.Errorf("something is left in the cgroup: %v", err)
+			}
+		})
+		return dir
+	}
+	hibernatetest.Lacks(t, errors.New("cgroup v2 is not mounted"))
+	return ""
+}
+
+func (s *subject) tree() pageout.Tree {
+	return pageout.Tree{PID: s.cmd.Process.Pid, Cgroup: s.cgroup}
+}
+
+func (s *subject) Sleep(ctx context.Context) error {
+	_, err := pageout.Engine{}.Sleep(ctx, s.tree())
+	return err
+}
+
+func (s *subject) Wake() error { return pageout.Engine{}.Wake(s.tree()) }
+
+func (s *subject) ask(t *testing.T, line string) string {
+	t.Helper()
+	_, err := fmt.Fprintln(s.in, line)
+	must(t, err)
+	answer, err := s.out.ReadString('\n')
+	must(t, err)
+	return answer
+}
+
+func (s *subject) State(t *testing.T) string { t.Helper(); return s.ask(t, "get") }
+func (s *subject) Advance(t *testing.T)      { t.Helper(); s.ask(t, "next") }
+
+func (s *subject) Stopped(t *testing.T) bool {
+	t.Helper()
+	events, err := os.ReadFile(filepath.Join(s.cgroup, "cgroup.events"))
+	must(t, err)
+	return strings.Contains(string(events), "frozen 1")
+}
+
+func (s *subject) End(t *testing.T) {
+	t.Helper()
+	must(t, os.WriteFile(filepath.Join(s.cgroup, "cgroup.kill"), []byte("1"), 0))
+	_ = s.cmd.Wait() // it was killed
+	for {
+		events, err := os.ReadFile(filepath.Join(s.cgroup, "cgroup.events"))
+		must(t, err)
+		if strings.Contains(string(events), "populated 0") {
+			return
+		}
+	}
+}
+
+func (s *subject) Resident() int64 { return procfs.Anonymous(procfs.Tree(s.cmd.Process.Pid)) }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEngine(t *testing.T) {
+	hibernatetest.Swap(t)
+	hibernatetest.RunInPlace(t, pageout.Engine{}.Check, func(t *testing.T) hibernatetest.InPlace {
+		t.Helper()
+		return start(t, "plain")
+	})
+}
+
+// The account is what can be seen from outside.
+func TestAccount(t *testing.T) {
+	hibernatetest.Swap(t)
+	s := start(t, "plain")
+	defer s.End(t)
+	tree := procfs.Tree(s.tree().PID)
+	if len(tree) < 3 {
+		t.Fatalf("the tree is %v", tree)
+	}
+	a, err := pageout.Engine{}.Sleep(t.Context(), s.tree())
+	must(t, err)
+	if a.Before < 32<<20 || a.Swapped < 32<<20 || a.Resident != procfs.Anonymous(tree) || a.Swapped != procfs.Swapped(tree) {
+		t.Errorf("got %+v; resident are %d, swapped %d", a, procfs.Anonymous(tree), procfs.Swapped(tree))
+	}
+}
+
+// What would gain nothing is not done.
+func TestLockedMemoryIsRefused(t *testing.T) {
+	hibernatetest.Swap(t)
+	s := start(t, "locked")
+	defer s.End(t)
+	before := s.State(t)
+	if err := s.Sleep(t.Context()); !errors.Is(err, pageout.ErrStays) {
+		t.Fatalf("got %v, want ErrStays", err)
+	}
+	if s.State(t) != before || s.Stopped(t) {
+		t.Error("it does not run as before")
+	}
+}
+
+func TestWithoutCgroup(t *testing.T) {
+	if _, err := (pageout.Engine{}).Sleep(t.Context(), pageout.Tree{PID: os.Getpid()}); !errors.Is(err, hibernate.ErrUnsupported) {
+		t.Errorf("got %v, want ErrUnsupported", err)
+	}
+}
