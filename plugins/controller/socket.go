@@ -173,6 +173,7 @@ func (s *socket) write() {
 				return
 			}
 		}
+		_ = s.conn.SetWriteDeadline(time.Time{}) // or the next ping would come too late for it
 	}
 }
 
