@@ -41,12 +41,16 @@ func (s *Shell) ConditionsLost(ctx context.Context) error {
 }
 
 // Probe asks a plugin that is not running what it needs, if its backend and its
-// configuration allow that. Activations do so by themselves.
+// configuration allow that. Activations do so by themselves. Other than they, it
+// is given up when ctx ends: it changes nothing.
 func (s *Shell) Probe(ctx context.Context) error {
-	return s.operate(ctx, probe, s.activationLimit(), func(ctx context.Context) error {
+	return s.operate(ctx, probe, s.activationLimit(), func(limited context.Context) error {
+		limited, cancel := context.WithCancel(limited)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
 		switch s.State() {
 		case Deactivated, Unavailable, Precondition:
-			return s.probe(ctx)
+			return s.probe(limited)
 		default:
 			return nil
 		}
