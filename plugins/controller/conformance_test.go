@@ -158,7 +158,8 @@ func testConformance(t *testing.T, dialect string) { //nolint:thelper // the tes
 		{"configuration without an index", call("Controller.1.configuration", ""), keyText, ""},
 		{"configure without an index", call("Controller.1.configuration", `{}`), `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Could not access requested service","data":{"cause":"cannot configure: name the instance, as in configuration@Callsign"}}}`, ""},
 		{"configure nobody", call("Controller.1.configuration@Nope", `{}`), keyText, ""},
-		{"configure with no object", call("Controller.1.configuration@P", `[1]`), `{"jsonrpc":"2.0","id":1,"error":{"code":23,"message":"ERROR_INCOMPLETE_CONFIG","data":{"cause":"a configuration is a JSON object"}}}`, ""},
+		{"configure with no object", call("Controller.1.configuration@P", `[1]`), `{"jsonrpc":"2.0","id":1,"error":{"code":23,"message":"ERROR_INCOMPLETE_CONFIG","data":{"cause":"a configuration is a JSON object: params are not an object"}}}`, ""},
+		{"configure with two of a key", call("Controller.1.configuration@P", `{"a":1,"a":2}`), `{"jsonrpc":"2.0","id":1,"error":{"code":23,"message":"ERROR_INCOMPLETE_CONFIG","data":{"cause":"a configuration is a JSON object: params have more than one \"a\""}}}`, ""},
 		{"configure what is active", call("Controller.1.configuration@Plain", `{}`), `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"cannot configure: Plain is active, deactivate it first"}}`, ""},
 
 		{"clone the controller", call("Controller.1.clone", `{"callsign":"Controller","newcallsign":"X"}`), privileged, ""},
