@@ -27,6 +27,10 @@ func (f *file) decode(text []byte) {
 		f.problems.add(f.path, line, errors.New("not UTF-8 text"))
 		return
 	}
+	if line := tooDeep(string(text)); line > 0 {
+		f.problems.add(f.path, line, fmt.Errorf("tables or lists are nested deeper than %d levels", deepest))
+		return
+	}
 	var values map[string]any
 	meta, err := toml.Decode(string(text), &values)
 	if err != nil {

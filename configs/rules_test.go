@@ -101,6 +101,11 @@ func TestRules(t *testing.T) {
 		{"control character", "#\n#\n\a", `x:3: not UTF-8 text`},
 		{"carriage return", "a = 1\r\n# \r", `x:2: not UTF-8 text`},
 		{"UTF-16", "[\x00h\x00", `x:1: not UTF-8 text`},
+		{"deep list", "\na = " + strings.Repeat("[", 65), "x:2: tables or lists are nested deeper than 64 levels"},
+		{"deep table", "\na = " + strings.Repeat("{b=", 1<<17), "x:2: tables or lists are nested deeper than 64 levels"},
+		{"deep keys", "a" + strings.Repeat(".b", 40) + " = {c" + strings.Repeat(".d", 40) + " = 1}", "x:1: tables or lists are nested deeper than 64 levels"},
+		{"deep header", "# [\na = \"\"\"\n[\\\"\"\"\"\n[a" + strings.Repeat(".b", 64) + "]", "x:4: tables or lists are nested deeper than 64 levels"},
+		{"not deep", "a = '" + strings.Repeat("[", 99) + "'\nb = [" + strings.Repeat("[], {a.b=1.5}, ", 99) + "]\n" + "c = \"\n", `x:3: not valid TOML: strings cannot contain newlines`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -46,6 +46,8 @@ type Prober interface {
 	// before every activation and only while nothing runs; a program that is the
 	// same as before is not started again. The error wraps ErrInstantiation.
 	Probe(ctx context.Context) (Information, error)
+	// Recall is what Probe would return if that is known: it starts nothing.
+	Recall() (info Information, known bool)
 }
 
 // Connector is a Backend whose plugin serves gRPC.

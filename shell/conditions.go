@@ -41,12 +41,19 @@ func (s *Shell) ConditionsLost(ctx context.Context) error {
 }
 
 // Probe asks a plugin that is not running what it needs, if its backend and its
-// configuration allow that. Activations do so by themselves.
+// configuration allow that; of a hibernated one only what is known. Activations do so by themselves. Other than they, it
+// is given up when ctx ends: it changes nothing.
 func (s *Shell) Probe(ctx context.Context) error {
-	return s.operate(ctx, probe, s.activationLimit(), func(ctx context.Context) error {
+	return s.operate(ctx, probe, s.activationLimit(), func(limited context.Context) error {
+		limited, cancel := context.WithCancel(limited)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
 		switch s.State() {
 		case Deactivated, Unavailable, Precondition:
-			return s.probe(ctx)
+			return s.probe(limited)
+		case Hibernated:
+			s.recall()
+			return nil
 		default:
 			return nil
 		}
@@ -131,6 +138,19 @@ func (s *Shell) probe(ctx context.Context) error {
 	info.StateControl = nil // that of a process which has ended
 	s.setInformation(info)
 	return nil
+}
+
+// recall learns of a plugin that sleeps since before the host began what it said
+// when it last ran.
+func (s *Shell) recall() {
+	prober, ok := s.backend.(Prober)
+	if !ok || !s.Config().Probe {
+		return
+	}
+	if info, known := prober.Recall(); known {
+		info.StateControl = nil
+		s.setInformation(info)
+	}
 }
 
 // settle ends the plugin again when what it can't be without went while it came

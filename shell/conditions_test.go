@@ -237,6 +237,20 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// A host that ends does not wait for programs that it only wanted to ask.
+func TestProbeEndsWithItsCaller(t *testing.T) {
+	run(t, setup{probe: true}, func(r *rig) {
+		r.fake.hold(probing)
+		ctx, cancel := context.WithCancel(r.Context())
+		begun, asked := time.Now(), background(func() error { return r.Probe(ctx) })
+		cancel()
+		if err := <-asked; !errors.Is(err, context.Canceled) || time.Since(begun) != 0 {
+			r.Errorf("got error %v after %v", err, time.Since(begun))
+		}
+		r.must(r.Activate(r.Context(), Requested))
+	})
+}
+
 func TestProbeFails(t *testing.T) {
 	run(t, setup{probe: true}, func(r *rig) {
 		r.fake.fail(probing, errBroken)

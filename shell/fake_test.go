@@ -265,6 +265,12 @@ func (p prober) Probe(ctx context.Context) (Information, error) {
 	return info, p.at(ctx, probing, "")
 }
 
+func (p prober) Recall() (Information, bool) {
+	info := p.information()
+	info.Controls = []string{"Location"}
+	return info, true
+}
+
 func (f *fake) Launch(ctx context.Context) (Information, error) {
 	defer f.alone(launch)()
 	f.begin(launch)

@@ -48,6 +48,14 @@ const (
 	Destroy         Event = "destroy"
 )
 
+// verb is what an error says could not be done.
+func (e Event) verb() string {
+	if e == MakeUnavailable {
+		return "make unavailable"
+	}
+	return string(e)
+}
+
 // Row says what one event does in one state.
 type Row struct {
 	Event Event

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,19 @@ func (r *rig) place(state State, control statecontrol.State) {
 	defer r.mu.Unlock()
 	r.state, r.control, r.reason = state, control, Startup
 	r.seen.first = state
+}
+
+func TestLifecycleHasNoOtherStates(t *testing.T) {
+	for _, row := range Lifecycle {
+		for _, state := range []State{row.From, row.During, row.Then, row.Else} {
+			if state != "" && !slices.Contains(allStates, state) {
+				t.Errorf("the tests don't know the state %s", state)
+			}
+		}
+		if !slices.Contains(allEvents, row.Event) {
+			t.Errorf("the tests don't know the event %s", row.Event)
+		}
+	}
 }
 
 func TestLifecycleListedRows(t *testing.T) {

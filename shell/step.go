@@ -21,7 +21,7 @@ func (s *Shell) operate(ctx context.Context, event Event, limit time.Duration, w
 	}
 	return s.lane.do(wait, event, func() error {
 		if event != Deactivate && s.isClosing() {
-			return fmt.Errorf("cannot %s: %w", event, errClosing)
+			return fmt.Errorf("cannot %s: %w", event.verb(), errClosing)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
@@ -41,7 +41,7 @@ func (s *Shell) step(ctx context.Context, event Event, why Reason, work func(con
 	}
 	s.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("cannot %s: %w", event, s.illegal(event))
+		return fmt.Errorf("cannot %s: %w", event.verb(), s.illegal(event))
 	}
 	if row.During != "" {
 		s.enter(row.During, event, why, nil)

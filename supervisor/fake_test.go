@@ -94,6 +94,8 @@ func (p prober) Probe(ctx context.Context) (shell.Information, error) {
 	return *p.about, errors.Join(p.fails, p.wait(ctx))
 }
 
+func (p prober) Recall() (shell.Information, bool) { return *p.about, true }
+
 func (p *plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
 	p.journal.add("end " + p.callsign + ", " + string(why))
 	return p.wait(ctx)

@@ -105,6 +105,27 @@ func TestClone(t *testing.T) {
 	})
 }
 
+// A clone of the same callsign has nothing of the one that was destroyed.
+func TestCloneAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	instances := []instance{{"A", configs.StartDeactivated, 50, nil}}
+	runWith(t, instances, keeping(path), func(r *rig) {
+		r.closing()
+		r.must(r.Clone(r.Context(), "A", "B"))
+		r.must(r.Configure(r.Context(), "B", json.RawMessage(`{"old":true}`)))
+		r.must(r.Persist(r.Context(), "B"))
+		r.must(r.Destroy(r.Context(), "B"))
+		r.must(r.Clone(r.Context(), "A", "B"))
+		r.must(r.Persist(r.Context(), ""))
+	})
+	runWith(t, instances, keeping(path), func(r *rig) {
+		r.closing()
+		if got := r.table("B"); got != "{}" {
+			t.Errorf("the new clone has %s", got)
+		}
+	})
+}
+
 func TestDestroyHibernated(t *testing.T) {
 	run(t, []instance{{"A", configs.StartActivated, 50, nil}}, func(r *rig) {
 		r.Start(r.Context())

@@ -23,6 +23,9 @@ func (s *Supervisor) Start(ctx context.Context) {
 		}
 	}
 	s.probe(ctx, s.roster.plugins())
+	if ctx.Err() != nil {
+		return
+	}
 	s.establish()
 	for _, rank := range ranks(s.roster.plugins(), startup) {
 		if ctx.Err() != nil {

@@ -38,6 +38,21 @@ func TestProbedAtStart(t *testing.T) {
 	})
 }
 
+// Who sleeps since before the host began still controls what it did.
+func TestHibernatedControlsAtStart(t *testing.T) {
+	run(t, []instance{{"Net", configs.StartDeactivated, 50, func(p *plugin) {
+		p.about, p.image = &shell.Information{Class: "Fake", Controls: []string{"Network"}}, &hibernate.Image{}
+	}}}, func(r *rig) {
+		r.Start(r.Context())
+		if slices.Contains(r.Subsystems(), Subsystem{"Network", true}) {
+			r.Error("the network is up, though nobody has made it so")
+		}
+		if st := r.shell("Net").Status(); st.State != shell.Hibernated || st.Information.Class != "Fake" {
+			r.Errorf("Net is %s, of the class %q", st.State, st.Information.Class)
+		}
+	})
+}
+
 func TestClasses(t *testing.T) {
 	made := make(map[string]string)
 	class := func(name string) Class {

@@ -74,11 +74,19 @@ func (s *Supervisor) announce(changed []Subsystem) {
 	if len(changed) == 0 {
 		return
 	}
-	for _, c := range changed {
-		s.log.Info().Str("subsystem", c.Name).Bool("active", c.Active).Msg("a subsystem has changed")
-	}
+	s.log.Info().Strs("active", namesOf(changed, true)).Strs("inactive", namesOf(changed, false)).Msg("subsystems have changed")
 	s.events.Subsystems(changed)
 	s.evaluate()
+}
+
+// namesOf returns the names of those that are active, or of those that are not.
+func namesOf(subsystems []Subsystem, active bool) (names []string) {
+	for _, s := range subsystems {
+		if s.Active == active {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // allSubsystems are Thunder's and then the site's own.

@@ -158,7 +158,8 @@ func testConformance(t *testing.T, dialect string) { //nolint:thelper // the tes
 		{"configuration without an index", call("Controller.1.configuration", ""), keyText, ""},
 		{"configure without an index", call("Controller.1.configuration", `{}`), `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Could not access requested service","data":{"cause":"cannot configure: name the instance, as in configuration@Callsign"}}}`, ""},
 		{"configure nobody", call("Controller.1.configuration@Nope", `{}`), keyText, ""},
-		{"configure with no object", call("Controller.1.configuration@P", `[1]`), `{"jsonrpc":"2.0","id":1,"error":{"code":23,"message":"ERROR_INCOMPLETE_CONFIG","data":{"cause":"a configuration is a JSON object"}}}`, ""},
+		{"configure with no object", call("Controller.1.configuration@P", `[1]`), `{"jsonrpc":"2.0","id":1,"error":{"code":23,"message":"ERROR_INCOMPLETE_CONFIG","data":{"cause":"a configuration is a JSON object: params are not an object"}}}`, ""},
+		{"configure with two of a key", call("Controller.1.configuration@P", `{"a":1,"a":2}`), `{"jsonrpc":"2.0","id":1,"error":{"code":23,"message":"ERROR_INCOMPLETE_CONFIG","data":{"cause":"a configuration is a JSON object: params have more than one \"a\""}}}`, ""},
 		{"configure what is active", call("Controller.1.configuration@Plain", `{}`), `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"cannot configure: Plain is active, deactivate it first"}}`, ""},
 
 		{"clone the controller", call("Controller.1.clone", `{"callsign":"Controller","newcallsign":"X"}`), privileged, ""},
@@ -218,7 +219,7 @@ func testConformance(t *testing.T, dialect string) { //nolint:thelper // the tes
 		{"activate it then", call("Controller.1.activate", `{"callsign":"Unav"}`), ok, ""},
 		{"unavailable", call("Controller.1.unavailable", `{"callsign":"P"}`), ok, ""},
 		{"unavailable again", call("Controller.1.unavailable", `{"callsign":"P"}`), ok, ""},
-		{"unavailable while activated", call("Controller.1.unavailable", `{"callsign":"Plain"}`), illegalText + `cannot unavailable: the instance is in a state that does not allow this: it is activated"}}}`, ""},
+		{"unavailable while activated", call("Controller.1.unavailable", `{"callsign":"Plain"}`), illegalText + `cannot make unavailable: the instance is in a state that does not allow this: it is activated"}}}`, ""},
 
 		{"suspend", call("Controller.1.suspend", `{"callsign":"Auto"}`), ok, ""},
 		{"suspend again", call("Controller.1.suspend", `{"callsign":"Auto"}`), illegalText + `cannot suspend: the instance is in a state that does not allow this: it is already suspended"}}}`, ""},
@@ -241,7 +242,7 @@ func testConformance(t *testing.T, dialect string) { //nolint:thelper // the tes
 		{"call what is hibernated", call("Auto.1.echo", ""), `{"jsonrpc":"2.0","id":1,"error":{"code":46,"message":"Service is hibernated"}}`, ""},
 		{"hibernate again", call("Controller.1.hibernate", `{"callsign":"Auto"}`), illegalText + `cannot hibernate: the instance is in a state that does not allow this: it is hibernated"}}}`, ""},
 		{"suspend what is hibernated", call("Controller.1.suspend", `{"callsign":"Auto"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":2,"message":"ERROR_UNAVAILABLE","data":{"cause":"cannot suspend: the instance has no state control now"}}}`, ""},
-		{"unavailable while hibernated", call("Controller.1.unavailable", `{"callsign":"Auto"}`), illegalText + `cannot unavailable: the instance is in a state that does not allow this: it is hibernated"}}}`, ""},
+		{"unavailable while hibernated", call("Controller.1.unavailable", `{"callsign":"Auto"}`), illegalText + `cannot make unavailable: the instance is in a state that does not allow this: it is hibernated"}}}`, ""},
 		{"wake", call("Controller.1.activate", `{"callsign":"Auto"}`), ok, ""},
 		{"call after the wake", call("Auto.1.echo", `true`), `{"jsonrpc":"2.0","id":1,"result":true}`, ""},
 

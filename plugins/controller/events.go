@@ -29,9 +29,18 @@ func (f *Front) Transition(t shell.Transition) {
 	defer f.standing.Unlock()
 	f.standing.note(t)
 	if t.From == t.To {
-		f.tellControl(t)
+		if t.To != shell.Activation { // who is not active yet is not told of
+			f.tellControl(t)
+		}
 		return
 	}
+	f.tellState(t)
+	if t.From == shell.Activation {
+		f.tellControl(t)
+	}
+}
+
+func (f *Front) tellState(t shell.Transition) {
 	state, news := announced(t)
 	if !news || !f.events.any(stateChange) && !f.events.any(allEvents) {
 		return

@@ -34,7 +34,7 @@ func TestEvents(t *testing.T) {
 		method, callsign string
 		want             []string
 	}{
-		{"activate", "P", []string{controlOf("P", "Suspended"), of("P", "Activated", "Requested"), done}},
+		{"activate", "P", []string{of("P", "Activated", "Requested"), controlOf("P", "Suspended"), done}},
 		{"activate", "P", []string{done}},
 		{"resume", "P", []string{controlOf("P", "Resumed"), done}},
 		{"suspend", "P", []string{controlOf("P", "Suspended"), done}},
@@ -70,8 +70,8 @@ func TestIndexedEvents(t *testing.T) {
 	c.must("Controller.1.deactivate", `{"callsign":"Auto"}`)
 	c.send(call("Controller.1.activate", `{"callsign":"P"}`))
 	c.expect(
-		`{"jsonrpc":"2.0","method":"c.statecontrolstatechange@P","params":{"state":"Suspended"}}`,
 		`{"jsonrpc":"2.0","method":"c.statechange@P","params":{"state":"Activated","reason":"Requested"}}`,
+		`{"jsonrpc":"2.0","method":"c.statecontrolstatechange@P","params":{"state":"Suspended"}}`,
 		done,
 	)
 }

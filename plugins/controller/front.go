@@ -69,6 +69,8 @@ type Front struct {
 	processed counters
 	// exits and restarts of each instance that nobody asked for.
 	exits, restarts counters
+	// queues is what the outboxes of all websockets share.
+	queues budget
 	// connections of HTTP that are open, not counting websockets.
 	connections atomic.Int64
 
@@ -99,6 +101,7 @@ func New(o Options) *Front {
 		sockets: make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.queues.left.Store(f.limits.allQueues)
 	f.methods = byName(controllerMethods())
 	f.common = byName(commonMethods())
 	f.resources = restResources()

@@ -2,7 +2,7 @@ package controller
 
 import "time"
 
-// limits is what one client may take from the others.
+// limits is what clients may take from each other and from the host.
 type limits struct {
 	message       int64 // bytes of one message or body
 	connections   int   // of HTTP, not counting websockets
@@ -10,7 +10,8 @@ type limits struct {
 	calls         int // in flight on one websocket; reading waits beyond
 	queueLength   int // messages not yet taken by a subscriber
 	queueBytes    int
-	subscriptions int // on one websocket
+	allQueues     int64 // bytes, of all subscribers together, see budget
+	subscriptions int   // on one websocket
 
 	header    time.Duration // to send the header of a request
 	body      time.Duration // to send its body
@@ -28,6 +29,7 @@ func defaultLimits() limits {
 		calls:         64,
 		queueLength:   1024,
 		queueBytes:    8 << 20,
+		allQueues:     128 << 20,
 		subscriptions: 1024,
 		header:        5 * time.Second,
 		body:          10 * time.Second,

@@ -28,6 +28,10 @@ func (f *Front) count(t shell.Transition) {
 		f.exits.add(t.Callsign)
 	case t.Reason == shell.Automatic && t.From == shell.Activation && t.To == shell.Activated:
 		f.restarts.add(t.Callsign)
+	case t.To == shell.Destroyed:
+		for _, c := range []*counters{&f.processed, &f.exits, &f.restarts} {
+			c.forget(t.Callsign)
+		}
 	}
 }
 

@@ -57,6 +57,20 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// A callsign that is used again begins anew.
+func TestCountsEndWithTheInstance(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	for range 2 {
+		c.must("Controller.1.clone", `{"callsign":"P","newcallsign":"P2"}`)
+		c.must("P2.1.versions", "")
+		if body := h.request(t, "GET", "/metrics", "").body; !strings.Contains(body, `dormouse_instance_calls_total{callsign="P2"} 1`+"\n") {
+			t.Errorf("not one call is counted:\n%s", body)
+		}
+		c.must("Controller.1.destroy", `{"callsign":"P2"}`)
+	}
+}
+
 func TestMetricsEscape(t *testing.T) {
 	var m metrics
 	m.family("x", "gauge", "Help.")

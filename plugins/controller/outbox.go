@@ -1,22 +1,35 @@
 package controller
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // outbox is what one websocket has still to be sent, in order and bounded. The
 // order holds between events and answers: the events that a call caused come
 // before its answer.
 type outbox struct {
 	mostMessages, mostBytes int
+	common                  *budget
 
 	mu     sync.Mutex
 	change sync.Cond // messages came or went, or it was closed
 	queue  [][]byte
-	bytes  int
+	bytes  int // of the queue
+	taken  int // bytes of what was taken last and may not have been sent yet
+	drawn  int // from the budget
 	closed bool
 }
 
-func newOutbox(messages, bytes int) *outbox {
-	o := &outbox{mostMessages: messages, mostBytes: bytes}
+// budget is what all outboxes together may hold beyond the small share of each:
+// who keeps up does not feel how many others lag behind.
+type budget struct{ left atomic.Int64 }
+
+// share is what an outbox may hold whatever the others do.
+const share = 64 << 10
+
+func newOutbox(messages, bytes int, common *budget) *outbox {
+	o := &outbox{mostMessages: messages, mostBytes: bytes, common: common}
 	o.change.L = &o.mu
 	return o
 }
@@ -52,7 +65,8 @@ func (o *outbox) take(spent [][]byte) [][]byte {
 	}
 	clear(spent)
 	messages := o.queue
-	o.queue, o.bytes = spent[:0], 0
+	o.queue, o.bytes, o.taken = spent[:0], 0, o.bytes
+	o.draw()
 	o.change.Broadcast()
 	return messages
 }
@@ -61,12 +75,26 @@ func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
+	o.queue, o.bytes, o.taken = nil, 0, 0
+	o.draw()
 	o.change.Broadcast()
 }
 
 // room lets one message of any size into an empty outbox.
 func (o *outbox) room(message []byte) bool {
-	return len(o.queue) == 0 || len(o.queue) < o.mostMessages && o.bytes+len(message) <= o.mostBytes
+	bytes := o.bytes + len(message)
+	more := bytes + o.taken - share - o.drawn
+	return len(o.queue) == 0 ||
+		len(o.queue) < o.mostMessages && bytes <= o.mostBytes && (more <= 0 || int64(more) <= o.common.left.Load())
+}
+
+// draw takes from the budget what is held beyond the share, or gives back.
+func (o *outbox) draw() {
+	more := max(o.bytes+o.taken-share, 0) - o.drawn
+	if more != 0 {
+		o.drawn += more
+		o.common.left.Add(int64(-more))
+	}
 }
 
 func (o *outbox) add(message []byte) bool {
@@ -75,6 +103,7 @@ func (o *outbox) add(message []byte) bool {
 	}
 	o.queue = append(o.queue, message)
 	o.bytes += len(message)
+	o.draw()
 	o.change.Broadcast()
 	return true
 }

@@ -58,26 +58,17 @@ func (v visit) overview() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	links, err := v.optional("links")
+	links, err := v.call("links", "", nil)
 	if err != nil {
 		return nil, err
 	}
-	threads, err := v.optional("threads")
+	threads, err := v.call("threads", "", nil)
 	return object{"plugins": plugins, "channel": links, "server": object{"threads": threads}}, err
 }
 
 func (v visit) process() (any, error) {
-	threads, err := v.optional("threads")
+	threads, err := v.call("threads", "", nil)
 	return object{"server": object{"threads": threads}}, err
-}
-
-// optional is a list that a host need not keep.
-func (v visit) optional(method string) (json.RawMessage, error) {
-	elements, err := v.call(method, "", nil)
-	if err != nil && faultOf(err).number == unknownMethod {
-		return json.RawMessage("[]"), nil
-	}
-	return elements, err
 }
 
 // plugin is one record, also where the method returns an array of one.
@@ -149,15 +140,10 @@ func (v visit) discover() (any, error) {
 // unlessOffered says in Thunder's words that the host does not search the
 // network.
 func unlessOffered(err error) error {
-	if err == nil {
-		return nil
-	}
-	switch faultOf(err).number {
-	case unknownMethod, notSupported:
+	if err != nil && faultOf(err).number == notSupported {
 		return &refusal{http.StatusBadRequest, "Probe functionality not enabled!"}
-	default:
-		return err
 	}
+	return err
 }
 
 // lifecycle is the row of a verb. What is already so is no error, what must not

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"dormouse/internal/jsonrpc"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
@@ -95,13 +96,14 @@ func serveConfiguration(ctx context.Context, r request) (any, error) {
 
 func (r request) configure(ctx context.Context) error {
 	sh, ok := r.front.supervisor.Shell(r.index)
+	_, wrong := jsonrpc.Fields(r.raw)
 	switch {
 	case r.index == "":
 		return &fault{badRequest, errors.New("cannot configure: name the instance, as in configuration@Callsign")}
 	case !ok:
 		return &fault{number: unknownKey}
-	case !json.Valid(r.raw) || r.raw[0] != '{':
-		return &fault{incompleteConfig, errors.New("a configuration is a JSON object")}
+	case wrong != nil:
+		return &fault{incompleteConfig, fmt.Errorf("a configuration is a JSON object: %w", wrong)}
 	case sh.Callsign() == Callsign || sh.State() == shell.Activated:
 		return &fault{general, fmt.Errorf("cannot configure: %s is active, deactivate it first", r.index)}
 	}

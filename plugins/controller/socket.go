@@ -45,7 +45,7 @@ func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign str
 	}
 	s := &socket{
 		front: f,
-		out:   newOutbox(f.limits.queueLength, f.limits.queueBytes),
+		out:   newOutbox(f.limits.queueLength, f.limits.queueBytes, &f.queues),
 		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
 	}
 	s.from = caller{s, callsign, dialect}
@@ -173,6 +173,7 @@ func (s *socket) write() {
 				return
 			}
 		}
+		_ = s.conn.SetWriteDeadline(time.Time{}) // or the next ping would come too late for it
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,6 +227,30 @@ func TestDeadPeerIsFound(t *testing.T) {
 	h.dial(t, "/jsonrpc") // never reads, so it never answers a ping
 	h.waitForLog(t, "it does not answer a ping")
 	h.waitForSockets(t, 0)
+}
+
+// The time that a client has for one message must not run against the next ping.
+func TestQuietClientIsKept(t *testing.T) {
+	h := newHost(t, setup{limits: func(l *limits) { l.write, l.pingEvery = 5*time.Millisecond, 20*time.Millisecond }})
+	var pings atomic.Int64
+	c, _, err := h.tryDial(t, "/jsonrpc", &websocket.DialOptions{OnPingReceived: func(context.Context, []byte) bool {
+		pings.Add(1)
+		return true
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.must("Plain.1.register", `{"event":"changed","id":"c"}`)
+	told := make(chan string)
+	go func() {
+		_, message, err := c.ws.Read(t.Context()) // answers pings
+		told <- fmt.Sprintf("%s, %v", message, err)
+	}()
+	eventually(t, func() bool { return pings.Load() >= 3 || len(h.openSockets()) == 0 })
+	h.Notification("Plain", shell.Notification{Event: "changed", Params: json.RawMessage(`1`)})
+	if got := <-told; got != `{"jsonrpc":"2.0","method":"c.changed","params":1}, <nil>` {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestWebsocketLimit(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"dormouse/configs"
@@ -95,9 +94,9 @@ func (f *Front) record(st shell.Status) record {
 		Resumed:           st.Config.Resumed(),
 		StartupOrder:      st.Config.StartupOrder,
 		WebUI:             st.Config.WebUI,
-		Preconditions:     union(st.Config.Preconditions, st.Information.Preconditions),
-		Terminations:      union(st.Config.Terminations, st.Information.Terminations),
-		Controls:          union(st.Config.Controls, st.Information.Controls),
+		Preconditions:     st.Preconditions(),
+		Terminations:      st.Terminations(),
+		Controls:          st.Controls(),
 		Configuration:     st.Config.ConfigurationJSON(),
 		Version:           versionRecord{Version: st.Information.Version},
 		ProcessedRequests: f.processed.of(st.Config.Callsign),
@@ -129,17 +128,6 @@ func (f *Front) record(st shell.Status) record {
 		r.Error = st.Err.Error()
 	}
 	return r
-}
-
-// union is what the configuration says and then what only the plugin says.
-func union(configured, own []string) []string {
-	all := slices.Clone(configured)
-	for _, name := range own {
-		if !slices.Contains(all, name) {
-			all = append(all, name)
-		}
-	}
-	return all
 }
 
 // program is the name of what an instance runs.

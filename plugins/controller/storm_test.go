@@ -30,7 +30,8 @@ func TestStorm(t *testing.T) {
 	)
 	h := newHost(t, setup{limits: func(l *limits) {
 		l.header, l.body, l.idle = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
-		l.write, l.pingEvery, l.pong = time.Second, 100*time.Millisecond, time.Second
+		// A good client that is quick enough is quick enough for these too.
+		l.write, l.pingEvery, l.pong = quick, 100*time.Millisecond, quick+time.Second
 		l.queueLength = 32
 	}})
 	good := h.dial(t, "/jsonrpc")

@@ -79,10 +79,28 @@ func (b *Backend) Probe(ctx context.Context) (shell.Information, error) {
 		}
 		info = p.info
 	}
+	return b.learn(info), nil
+}
+
+// Recall is what the program said before, see shell.Prober.
+func (b *Backend) Recall() (shell.Information, bool) {
+	program, err := executable(b.config.Executable)
+	if err != nil {
+		return shell.Information{}, false
+	}
+	info := b.recall(program)
+	if info == nil {
+		return shell.Information{}, false
+	}
+	return b.learn(info), true
+}
+
+// learn makes info what is known of the program.
+func (b *Backend) learn(info *shellpb.InformationResponse) shell.Information {
 	b.mu.Lock()
 	b.info = info
 	b.mu.Unlock()
-	return b.information(), nil
+	return b.information()
 }
 
 func (b *Backend) isProbe() bool { return strings.HasSuffix(b.place, probeSuffix) }

@@ -104,6 +104,34 @@ func (s *socket) send(ctx context.Context, t *testing.T, message string, answere
 	return answer{body: next(ctx, t, s.answers)}
 }
 
+// sendInPieces sends one message in three frames.
+func (s *socket) sendInPieces(ctx context.Context, t *testing.T, message string) answer {
+	t.Helper()
+	w, err := s.conn.Writer(ctx, websocket.MessageText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	third := len(message) / 3
+	for _, piece := range []string{message[:third], message[third : 2*third], message[2*third:]} {
+		if _, err := io.WriteString(w, piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return answer{body: next(ctx, t, s.answers)}
+}
+
+func (s *socket) ping(ctx context.Context, t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := s.conn.Ping(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 func (s *socket) close() {
 	_ = s.conn.CloseNow()
 	<-s.read

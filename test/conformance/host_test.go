@@ -90,6 +90,25 @@ func (h *host) stop(t *testing.T) {
 	}
 }
 
+// damage turns one bit of every large file of an image.
+func (h *host) damage(t *testing.T, callsign string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(h.root, "images", callsign, "image", "pages-*.img"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found the files %v, error %v", files, err)
+	}
+	for _, path := range files {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[len(content)/2] ^= 1
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (h *host) log(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(h.root, "log"))

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/coder/websocket"
 )
 
 // run carries the cases out, one after the other, on one host.
@@ -47,6 +49,19 @@ func (r *run) do(t *testing.T, d directive) {
 	case "finish":
 		r.last = <-r.pending[first]
 		delete(r.pending, first)
+	case "pieces":
+		r.last = r.socket(t).sendInPieces(t.Context(), t, d.rest)
+	case "ping":
+		r.socket(t).ping(t.Context(), t)
+	case "large":
+		size, _ := strconv.Atoi(first)
+		sent := strconv.Quote(strings.Repeat("x", size))
+		r.send(t, r.request(rest, sent), true)
+		if !strings.HasSuffix(r.last.body, `"result":`+sent+"}") {
+			t.Errorf("line %d: an answer of %d bytes: %.200s", d.line, len(r.last.body), r.last.body)
+		}
+	case "pipeline":
+		r.pipeline(t, first, rest)
 	case "=", "!", "answer", "silence", "code", "body", "header":
 		r.expect(t, d)
 	case "event":
@@ -75,6 +90,8 @@ func (r *run) do(t *testing.T, d directive) {
 			now := r.status(t, first)
 			return now.PID != pid && (now.PID != 0 || !strings.EqualFold(now.State, "activated"))
 		})
+	case "damage":
+		r.host.damage(t, d.rest)
 	case "restart":
 		r.closeAll()
 		r.host.stop(t)
@@ -112,6 +129,32 @@ func (r *run) socket(t *testing.T) *socket {
 		r.sockets[r.now] = s
 	}
 	return s
+}
+
+// pipeline sends requests without waiting, and wants each answered once, in
+// whatever order.
+func (r *run) pipeline(t *testing.T, count, method string) {
+	t.Helper()
+	n, _ := strconv.Atoi(count)
+	s, unanswered := r.socket(t), make(map[int]bool)
+	for range n {
+		message := r.request(method, "")
+		unanswered[r.id] = true
+		if err := s.conn.Write(t.Context(), websocket.MessageText, []byte(message)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range n {
+		text := next(t.Context(), t, s.answers)
+		var a struct {
+			ID    int             `json:"id"`
+			Error json.RawMessage `json:"error"`
+		}
+		if err := json.Unmarshal([]byte(text), &a); err != nil || !unanswered[a.ID] || a.Error != nil {
+			t.Errorf("not expected: %s", text)
+		}
+		delete(unanswered, a.ID)
+	}
 }
 
 // begin sends a request whose answer is taken later, on a connection of its own.

@@ -18,6 +18,10 @@ import (
 //	notify TEXT                  the same, but there is no answer on a websocket
 //	start NAME METHOD [PARAMS]   send a request, and go on
 //	finish NAME                  take its answer
+//	pieces TEXT                  send a message in three frames and take its answer
+//	ping                         have a ping answered
+//	large N METHOD               send N bytes to a method that sends them back
+//	pipeline N METHOD            send N requests at once and take all answers
 //	= JSON                       the answer has that result
 //	! CODE [TEXT]                the answer has that error
 //	answer JSON                  the answer as a whole
@@ -30,6 +34,7 @@ import (
 //	code N, body TEXT, header NAME TEXT   and its answer
 //	wait CALLSIGN STATE          until status says so
 //	kill CALLSIGN                end the plugin's process by signal 9
+//	damage CALLSIGN              spoil the image of what is hibernated
 //	restart                      end the host by SIGTERM and start it again
 //
 // A line may begin with r4 or r5 and with ws or http, and then counts there
@@ -50,7 +55,7 @@ type directive struct {
 // applies tells whether the directive counts in a run. There are no events
 // without a websocket.
 func (d directive) applies(dialect, transport string) bool {
-	if transport == "http" && slices.Contains([]string{"event", "quiet", "socket", "close"}, d.verb) {
+	if transport == "http" && slices.Contains([]string{"event", "quiet", "socket", "close", "pieces", "ping", "pipeline"}, d.verb) {
 		return false
 	}
 	for _, only := range d.only {
