@@ -156,10 +156,10 @@ func newer(c *creds.CredsEntry) (ambient []uint32, noNewPrivs uint64) {
 			break // what is missing will be noticed
 		}
 		value, _ := protowire.ConsumeVarint(raw[header:])
-		switch number {
-		case fieldNoNewPrivs:
+		if number == fieldNoNewPrivs {
 			noNewPrivs = value
-		case fieldAmbient:
+		}
+		if number == fieldAmbient {
 			ambient = append(ambient, uint32(value))
 		}
 		raw = raw[header+length:]

@@ -24,13 +24,12 @@ func processObstacles(tree []int, found *findings) {
 	for _, name := range namespaces {
 		inside[name] = procfs.Namespace(root, name)
 	}
-	host, personality := procfs.Personality(os.Getpid()), ""
+	host := procfs.Personality(os.Getpid())
 	for _, pid := range tree {
 		if procfs.Zombie(pid) {
 			continue
 		}
 		for _, name := range namespaces {
-			// The root may lead its PID namespace from within, which its link tells.
 			if got := procfs.Namespace(pid, name); got != "" && inside[name] != "" && got != inside[name] {
 				found.note(pid, "has a namespace of its own, "+got, "the program must not make namespaces (unshare, containers)")
 				break // one comes seldom alone
@@ -39,7 +38,7 @@ func processObstacles(tree []int, found *findings) {
 		if at := procfs.Cgroup(pid); at != cgroup && at != "" {
 			found.note(pid, "is in a cgroup of its own, "+at, "it would wake up in the plugin's: the program must not make cgroups")
 		}
-		if personality = procfs.Personality(pid); personality != host && personality != "" {
+		if personality := procfs.Personality(pid); personality != host && personality != "" {
 			found.note(pid, "has another personality, "+personality, "it would be lost: start it without setarch")
 		}
 		if procfs.Traced(pid) {
@@ -48,12 +47,8 @@ func processObstacles(tree []int, found *findings) {
 		if !setuid && procfs.ForeignUser(pid) {
 			found.note(pid, "runs as another user", "the host needs the capability CAP_SYS_RESOURCE for that")
 		}
-		maps := procfs.Maps(pid)
-		if strings.Contains(maps, " /SYSV") {
+		if strings.Contains(procfs.Maps(pid), " /SYSV") {
 			found.note(pid, "has System V shared memory mapped", "the program must use shm_open or memfd_create instead")
-		}
-		if strings.Contains(maps, " /secretmem") {
-			found.note(pid, "has memory of memfd_secret", "nobody else can read it: unmap and close it in BeforeCheckpoint")
 		}
 	}
 }

@@ -12,6 +12,10 @@ void absent(const char *why) {
 	_exit(0);
 }
 
+// ends are those of pipes between other processes: a kid that kept them would
+// hold them open, and hundreds of kids tens of thousands.
+static int ends[1024], held;
+
 struct kid kid(void (*begin)(void), int (*answer)(int)) {
 	int there[2], back[2];
 	CHECK(pipe(there) == 0 && pipe(back) == 0);
@@ -21,10 +25,13 @@ struct kid kid(void (*begin)(void), int (*answer)(int)) {
 		struct kid k = {pid, there[1], back[0]};
 		char c = 0;
 		close(there[0]), close(back[1]);
+		ends[held++] = k.to, ends[held++] = k.from;
 		CHECK(read(k.from, &c, 1) == 1 && c == 'r');
 		return k;
 	}
 	close(there[1]), close(back[0]);
+	while (held) close(ends[--held]);
+	ends[held++] = there[0], ends[held++] = back[1];
 	if (begin) begin();
 	char c = 'r';
 	do {

@@ -144,21 +144,11 @@ static void guardpages_set(void) {
 }
 static int readable(char *p) { int n[2]; CHECK(pipe(n) == 0); int got = write(n[1], p, 1); close(n[0]), close(n[1]); return got == 1; }
 static void guardpages_check(void) { CHECK(!readable(area + 4096)); }
-static void hugetlb_set(void) {
-	area = mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-	if (area == MAP_FAILED) absent("huge pages");
-	strcpy(area, "kept"), before = strdup(flags(area));
-}
 static void many_set(void) {
 	area = map(16000L * 4096, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	for (long i = 0; i < 16000; i += 2) { area[i * 4096] = i % 251; CHECK(mprotect(area + i * 4096, 4096, PROT_READ) == 0); }
 }
 static void many_check(void) { for (long i = 0; i < 16000; i += 2) CHECK(area[i * 4096] == (char)(i % 251)); }
-static void secret_set(void) {
-	if ((fd = syscall(447, FD_CLOEXEC)) < 0) absent("memfd_secret");
-	CHECK(ftruncate(fd, 4096) == 0);
-	area = map(4096, MAP_SHARED, fd), strcpy(area, "kept"), before = strdup(flags(area));
-}
 static void seal_set(void) {
 	area = map(4096, MAP_PRIVATE | MAP_ANONYMOUS, -1), strcpy(area, "kept");
 	if (syscall(462, area, 4096, 0)) absent("mseal");
@@ -187,7 +177,7 @@ const struct object memory[] = {
 	{"dontdump", dontdump_set, advise_check}, {"dontfork", dontfork_set, advise_check}, {"wipeonfork", wipe_set, advise_check},
 	{"mergeable", merge_set, advise_check}, {"transparent-huge", thp_set, advise_check}, {"mlock", mlock_set, advise_check},
 	{"mlockall-future", future_set, future_check}, {"prot-none", guard_set, guard_check}, {"guard-pages", guardpages_set, guardpages_check},
-	{"hugetlb", hugetlb_set, advise_check}, {"many-mappings", many_set, many_check}, {"memfd-secret", secret_set, advise_check},
+	 {"many-mappings", many_set, many_check},
 	{"mseal", seal_set, seal_check}, {"generated-code", exec_set, exec_check}, {"growsdown", down_set, advise_check},
 	{"brk", brk_set, brk_check}, {"copy-on-write", fork_set, fork_check}, {0},
 };

@@ -3,7 +3,6 @@
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <linux/if_alg.h>
 #include <net/ethernet.h>
 #include <netinet/in.h>
 #include <stddef.h>
@@ -97,10 +96,7 @@ static void tcp6_set(void) {
 static void there_check(void) { int v; socklen_t l = 4; CHECK(getsockopt(a, SOL_SOCKET, SO_TYPE, &v, &l) == 0); }
 static void open_socket(int family, int type, int protocol) { if ((a = socket(family, type, protocol)) < 0) absent("socket"); }
 static void raw_set(void) { open_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP); }
-static void ping_set(void) { open_socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP); }
 static void packet_set(void) { open_socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)); }
-static void sctp_set(void) { open_socket(AF_INET, SOCK_STREAM, 132); }
-static void alg_set(void) { open_socket(AF_ALG, SOCK_SEQPACKET, 0); }
 static void vsock_set(void) { open_socket(40, SOCK_STREAM, 0); }
 static void netlink_set(void) { struct sockaddr_nl l = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK}; open_socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE); CHECK(bind(a, (void *)&l, sizeof l) == 0); }
 static void dump_links(void) { struct { struct nlmsghdr h; struct rtgenmsg g; } r = {{sizeof r, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0}, {AF_UNSPEC}}; CHECK(send(a, &r, sizeof r, 0) == sizeof r); }
@@ -115,7 +111,7 @@ const struct object sockets[] = {
 	{"unix-accepted", accepted_set, accepted_check}, {"unix-abstract", abstract_set, named_check}, {"dgram-named", dgram_named_set, dgram_named_check},
 	{"socket-options", options_set, options_check}, {"tcp-listener", tcp_set, tcp_check}, {"tcp6-listener", tcp6_set, there_check}, {"mptcp", mptcp_set, tcp_check},
 	{"tcp-connection", within_set, closed_check}, {"tcp-connection-no-reuse", stuck_set, within_check}, {"tcp-backlog", backlog_set, there_check},
-	{"udp", udp_set, udp_check}, {"udp-data", udp_data_set, udp_data_check}, {"raw", raw_set, there_check}, {"ping", ping_set, there_check},
-	{"packet", packet_set, there_check}, {"sctp", sctp_set, there_check}, {"af-alg", alg_set, there_check}, {"vsock", vsock_set, there_check},
+	{"udp", udp_set, udp_check}, {"udp-data", udp_data_set, udp_data_check}, {"raw", raw_set, there_check},
+	{"packet", packet_set, there_check}, {"vsock", vsock_set, there_check},
 	{"netlink", netlink_set, netlink_check}, {"netlink-data", netlink_data_set, netlink_data_check}, {0},
 };
