@@ -112,6 +112,9 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	if f, ok := e.(Foresight); ok && err == nil {
 		err = f.Obstacles(pids) // opened since the preflight, and perhaps dumped all the same
 	}
+	if in, ok := e.(Insight); ok && err == nil {
+		err = m.checkIdentities(in, draft)
+	}
 	if err == nil {
 		err = m.seal(slot.store.key, tagger, draft)
 	}
@@ -185,6 +188,7 @@ func (m *manifest) describeTree(pids []int, t tagger) (err error) {
 	if m.Tasks, err = procfs.Tasks(pids); err != nil {
 		return err
 	}
+	m.Tuning = procfs.Tunings(pids)
 	paths, err := procfs.MappedFiles(pids)
 	if err != nil {
 		return err

@@ -15,6 +15,9 @@ var (
 	// ErrObstacle means that the tree has something open that the engine has no
 	// image of; the text names it and says what to do.
 	ErrObstacle = errors.New("something is open that an image can't hold")
+	// ErrForged means that an image in the making gives a task other rights than
+	// the kernel says it has. It is not committed.
+	ErrForged = errors.New("the image lies about a task")
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
 )

@@ -32,6 +32,8 @@ type manifest struct {
 	// are not part of the image.
 	Mapped []mappedFile  `json:"mapped"`
 	Tasks  []procfs.Task `json:"tasks"`
+	// Tuning is what no engine brings back.
+	Tuning []procfs.Tuning `json:"tuning,omitempty"`
 	// Stopped are the processes, numbered as in their own PID namespace, that
 	// were stopped before the dump and stay so after the wake.
 	Stopped []int `json:"stopped,omitempty"`

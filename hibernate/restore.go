@@ -148,6 +148,12 @@ func (i *Image) admit(root int) error {
 	if err := sameTasks(i.manifest.Tasks, tasks); err != nil {
 		return err
 	}
+	if err := sameCgroup(pids); err != nil {
+		return err
+	}
+	if err := procfs.Tune(pids, i.manifest.Tuning); err != nil {
+		return err
+	}
 	if err := i.slot.finishConsume(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
@@ -163,8 +169,8 @@ func sameTasks(want, got []procfs.Task) error {
 		return fmt.Errorf("%w: it holds %d tasks, dumped were %d", ErrRefused, len(got), len(want))
 	}
 	for k := range want {
-		if want[k] != got[k] {
-			return fmt.Errorf("%w: task %d came back as %+v, it was %+v", ErrRefused, want[k].ID, got[k], want[k])
+		if difference := want[k].Difference(got[k]); difference != "" {
+			return fmt.Errorf("%w: task %d came back as another: %s", ErrRefused, want[k].ID, difference)
 		}
 	}
 	return nil

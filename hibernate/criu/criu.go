@@ -193,7 +193,7 @@ func options() *rpc.CriuOpts {
 		NetworkLock:       rpc.CriuNetworkLockMethod_SKIP.Enum(),
 		TcpClose:          new(true), // peers see an end in order, instead of a reset later
 		FileLocks:         new(true),
-		GhostLimit:        proto.Uint32(64 << 20),
+		GhostLimit:        proto.Uint32(ghostLimit),
 		Timeout:           proto.Uint32(10), // seconds to freeze the tree
 	}
 }

@@ -19,6 +19,7 @@ var anonymous = []struct{ target, mend string }{
 	{"anon_inode:[io_uring]", "the program must do without io_uring (libuv: UV_USE_IO_URING=0)"},
 	{"anon_inode:[perf_event]", "the program must close its performance counters first"},
 	{"anon_inode:[userfaultfd]", "the program must do without userfaultfd"},
+	{"anon_inode:[landlock-ruleset]", "the program must close it once it has restricted itself; and see docs/sleeping.md, a restriction is lost"},
 }
 
 // protocols are kinds of sockets that CRIU has no image of.
@@ -35,9 +36,14 @@ func (e *Engine) Obstacles(tree []int) error {
 		inside[strconv.Itoa(pid)] = true
 	}
 	var found findings
+	processObstacles(tree, &found)
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
-			if what, mend := obstacle(d, inside); what != "" {
+			what, mend := obstacle(d, inside)
+			if what == "" {
+				what, mend = unlike(d)
+			}
+			if what != "" {
 				found.add(d, what, mend)
 			}
 		}
@@ -48,6 +54,8 @@ func (e *Engine) Obstacles(tree []int) error {
 // Strangers names connections to processes outside of the tree. See
 // hibernate.Foresight.
 func (e *Engine) Strangers(tree []int) error {
+	var found findings
+	stuckConnections(tree, &found)
 	sockets := make(map[uint32]procfs.Descriptor)
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
@@ -57,13 +65,12 @@ func (e *Engine) Strangers(tree []int) error {
 		}
 	}
 	if len(sockets) == 0 {
-		return nil
+		return found.err()
 	}
 	all, err := procfs.UnixSockets()
 	if err != nil {
 		return err
 	}
-	var found findings
 	for inode, d := range sockets {
 		s, isUnix := all[inode]
 		if !isUnix || s.Peer == 0 {
@@ -101,14 +108,22 @@ func (all *findings) add(d procfs.Descriptor, what, mend string) {
 	*all = append(*all, &finding{d.PID, what, mend, []string{fd}})
 }
 
+// note is about a process as a whole.
+func (all *findings) note(pid int, what, mend string) {
+	*all = append(*all, &finding{pid, what, mend, nil})
+}
+
 func (all findings) err() error {
 	if len(all) == 0 {
 		return nil
 	}
 	texts := make([]string, len(all))
 	for i, f := range all {
-		texts[i] = fmt.Sprintf("process %d (%s) has %s open as descriptor %s: %s",
-			f.pid, procfs.Command(f.pid), f.what, strings.Join(f.fds, ", "), f.mend)
+		what := f.what
+		if len(f.fds) > 0 {
+			what = fmt.Sprintf("has %s open as descriptor %s", f.what, strings.Join(f.fds, ", "))
+		}
+		texts[i] = fmt.Sprintf("process %d (%s) %s: %s", f.pid, procfs.Command(f.pid), what, f.mend)
 	}
 	return fmt.Errorf("%w: %s", hibernate.ErrObstacle, strings.Join(texts, "; "))
 }

@@ -4,6 +4,7 @@ package procfs
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -168,11 +169,14 @@ func Measure(pids []int) Usage {
 }
 
 // MappedFiles returns the regular files that the processes have mapped, sorted,
-// each once.
+// each once. One that has ended has none.
 func MappedFiles(pids []int) ([]string, error) {
 	found := make(map[string]bool)
 	for _, pid := range pids {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has ended
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -189,7 +193,7 @@ func MappedFiles(pids []int) ([]string, error) {
 		}
 		err = lines.Err()
 		_ = f.Close()
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.ESRCH) {
 			return nil, err
 		}
 	}
@@ -216,6 +220,11 @@ type Task struct {
 	CapAmb     string `json:"capAmb"`
 	NoNewPrivs string `json:"noNewPrivs"`
 	Seccomp    string `json:"seccomp"`
+	// Filters is how many seccomp filters it has.
+	Filters string `json:"filters"`
+	// Limits are its process's resource limits, soft:hard each; only the first
+	// thread of a process has them.
+	Limits string `json:"limits,omitempty"`
 }
 
 // Tasks returns every thread of the processes that is no zombie, ordered by ID.
@@ -232,6 +241,9 @@ func Tasks(pids []int) ([]Task, error) {
 			if err != nil {
 				return nil, fmt.Errorf("cannot read %s: %w", path, err)
 			}
+			if thread[strings.LastIndexByte(thread, '/')+1:] == strconv.Itoa(pid) {
+				task.Limits = limits(pid)
+			}
 			if alive {
 				tasks = append(tasks, task)
 			}
@@ -245,7 +257,7 @@ func parseTask(status string) (t Task, alive bool, err error) {
 	fields := map[string]*string{
 		"Uid": &t.UID, "Gid": &t.GID, "Groups": &t.Groups,
 		"CapInh": &t.CapInh, "CapPrm": &t.CapPrm, "CapEff": &t.CapEff, "CapBnd": &t.CapBnd, "CapAmb": &t.CapAmb,
-		"NoNewPrivs": &t.NoNewPrivs, "Seccomp": &t.Seccomp,
+		"NoNewPrivs": &t.NoNewPrivs, "Seccomp": &t.Seccomp, "Seccomp_filters": &t.Filters,
 	}
 	for line := range strings.Lines(status) {
 		key, value, _ := strings.Cut(line, ":")

@@ -1,0 +1,35 @@
+package criu_test
+
+import (
+	"os"
+	"strconv"
+	"testing"
+
+	"dormouse/hibernate"
+)
+
+// A Go program keeps files of its cgroup open. They must not stop a wake in a
+// cgroup that was removed and made anew, however often.
+func TestGoWakesInANewCgroup(t *testing.T) {
+	e := open(t)
+	s := start(t)
+	defer func() { s.End(t) }()
+	if s.cgroup == "" {
+		t.Skip("there is no cgroup v2")
+	}
+	for n := range 20 {
+		dir := t.TempDir()
+		s.Advance(t)
+		must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+		s.End(t)
+		must(t, os.Remove(s.cgroup))
+		must(t, os.Mkdir(s.cgroup, 0o755))
+		root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+		must(t, err)
+		s.Adopt(t, root)
+		s.Continue(t)
+		if got := s.State(t); got != strconv.Itoa(n+1) {
+			t.Fatalf("state %s after wake %d", got, n+1)
+		}
+	}
+}

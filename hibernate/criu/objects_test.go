@@ -1,0 +1,252 @@
+package criu_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dormouse/hibernate"
+	"dormouse/internal/native"
+	"dormouse/internal/procfs"
+	"dormouse/internal/spawn"
+)
+
+// holder is the C program of testdata/objects behind pid 1 of its namespace. It
+// is a hibernate.Tree: nothing of it is connected to the outside but two pipes.
+type holder struct {
+	object string
+	dir    string
+	cgroup string
+	root   *os.Process
+	in     *os.File // ours
+	out    *os.File
+	lines  *bufio.Reader
+	theirs [2]*os.File
+	keys   [2]string
+	asleep func() // what happens meanwhile, may be nil
+}
+
+func (h *holder) PID() int                      { return h.root.Pid }
+func (h *holder) Cgroup() string                { return h.cgroup }
+func (h *holder) Quiesce(context.Context) error { return nil }
+func (h *holder) Revive(context.Context) error  { return nil }
+func (h *holder) Record() (any, error)          { return nil, nil }
+func (h *holder) Kill(context.Context) {
+	_ = h.root.Kill()
+	_, _ = h.root.Wait()
+}
+
+// compileHolder returns the path of the program, and the names of its objects.
+func compileHolder(t *testing.T) (path string, objects []string) {
+	t.Helper()
+	sources, err := filepath.Glob("testdata/objects/*.c")
+	must(t, err)
+	path = filepath.Join(t.TempDir(), "objects")
+	arguments := append([]string{"-O1", "-static", "-pthread", "-o", path}, sources...)
+	if said, err := exec.Command("gcc", arguments...).CombinedOutput(); err != nil {
+		t.Fatalf("cannot compile the subject: %v\n%s", err, said)
+	}
+	names, err := exec.Command(path).Output()
+	must(t, err)
+	return path, strings.Fields(string(names))
+}
+
+// startHolder has the program set the object up. It returns what it said, which
+// is "ready" unless the machine lacks the object.
+func startHolder(t *testing.T, program, object string) (*holder, string) {
+	t.Helper()
+	h := &holder{object: object, dir: t.TempDir(), cgroup: newCgroup(t)}
+	pidone, err := native.InstallPidone(filepath.Dir(program))
+	must(t, err)
+	h.pipes(t)
+	cmd := exec.Command(pidone, program, object)
+	cmd.Dir = h.dir
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "CGROUP=" + h.cgroup}
+	cmd.Stdin, cmd.Stdout = h.theirs[0], h.theirs[1]
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	if h.cgroup != "" {
+		leaf, err := os.Open(h.cgroup)
+		must(t, err)
+		defer leaf.Close()
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(leaf.Fd())
+	}
+	must(t, spawn.Exclusive(cmd.Start))
+	h.closeTheirs()
+	h.root = cmd.Process
+	return h, h.line()
+}
+
+// pipes makes new ones, and notes the inodes of the old.
+func (h *holder) pipes(t *testing.T) {
+	t.Helper()
+	if h.in != nil {
+		h.keys = [2]string{inode(t, h.in), inode(t, h.out)}
+		h.close()
+	}
+	var err error
+	h.theirs[0], h.in, err = os.Pipe()
+	must(t, err)
+	h.out, h.theirs[1], err = os.Pipe()
+	must(t, err)
+	h.lines = bufio.NewReader(h.out)
+}
+
+func (h *holder) close() {
+	_ = h.in.Close()
+	_ = h.out.Close()
+}
+
+func (h *holder) closeTheirs() {
+	_ = h.theirs[0].Close()
+	_ = h.theirs[1].Close()
+}
+
+func (h *holder) line() string {
+	_ = h.out.SetReadDeadline(time.Now().Add(20 * time.Second))
+	line, err := h.lines.ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err.Error()
+	}
+	return strings.TrimSpace(line)
+}
+
+// check returns what the program finds: "ok", or what is wrong.
+func (h *holder) check() string {
+	_, _ = h.in.WriteString("check\n") // a dead program says it by saying nothing
+	return h.line()
+}
+
+// end kills and reaps everything, also a cgroup that the program made.
+func (h *holder) end(t *testing.T) {
+	t.Helper()
+	h.close()
+	h.Kill(t.Context())
+	if h.cgroup != "" {
+		if err := os.Remove(filepath.Join(h.cgroup, "sub")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+}
+
+// sleep takes the program through a checkpoint and a wake.
+func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
+	t.Helper()
+	store, err := hibernate.OpenStore(filepath.Join(h.dir, "images"))
+	must(t, err)
+	defer store.Close()
+	slot := store.Slot("Objects")
+	image, err := hibernate.Checkpoint(t.Context(), e, slot, h)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(h.object, "clock") || strings.Contains(h.object, "wall") {
+		<-time.After(passing)
+	}
+	if h.asleep != nil {
+		h.asleep()
+	}
+	h.pipes(t)
+	defer h.closeTheirs()
+	root, err := image.Restore(t.Context(), e, hibernate.Wake{
+		Cgroup:  h.cgroup,
+		Files:   []hibernate.Inherited{{Key: h.keys[0], File: h.theirs[0]}, {Key: h.keys[1], File: h.theirs[1]}},
+		Cleanup: func() error { return nil },
+	})
+	if err != nil {
+		return fmt.Errorf("wake: %w", err)
+	}
+	h.root = root
+	return nil
+}
+
+// passing is how long the program sleeps where it is about time.
+const passing = 500 * time.Millisecond
+
+// TestObjects takes every object through a sleep, and compares what happens with
+// docs/sleeping.md.
+func TestObjects(t *testing.T) {
+	e := open(t)
+	program, names := compileHolder(t)
+	var known []string
+	for _, o := range objects {
+		known = append(known, o.name)
+	}
+	slices.Sort(names)
+	slices.Sort(known)
+	if !slices.Equal(names, known) {
+		t.Fatalf("the program has the objects %v, the table %v", names, known)
+	}
+	for _, o := range objects {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			h, said := startHolder(t, program, o.name)
+			defer h.end(t)
+			if why, absent := strings.CutPrefix(said, "absent: "); absent {
+				t.Skipf("this machine has none: %s", why)
+			}
+			if said != "ready" {
+				t.Fatalf("it says %q before the sleep", said)
+			}
+			pids := procfs.Tree(h.PID())
+			foreseen := errors.Join(e.Obstacles(pids), e.Strangers(pids))
+			err := h.sleep(t, e)
+			said = h.check()
+			want := o.outcome
+			if o.name == "other-user" && foreseen == nil { // the host has CAP_SYS_RESOURCE
+				want = back
+			}
+			switch {
+			case want == named && (err == nil || foreseen == nil || !errors.Is(err, hibernate.ErrObstacle)):
+				t.Errorf("it is not named: %v; the program says %s", err, said)
+			case want == named && !strings.Contains(err.Error(), o.words):
+				t.Errorf("it is named %v, want %q", err, o.words)
+			case want == refused && (err == nil || foreseen != nil):
+				t.Errorf("foreseen %v, error %v; the program says %s", foreseen, err, said)
+			case want == refused && !strings.Contains(err.Error(), o.words):
+				t.Errorf("it is refused with %v, want %q", err, o.words)
+			case want == back && err != nil:
+				t.Errorf("it does not come back: %v; the program says %s", err, said)
+			case want == lost && (err != nil || !strings.HasPrefix(said, "not so")):
+				t.Errorf("it is not lost: %v; the program says %s", err, said)
+			case want != lost && said != "ok":
+				t.Errorf("the program says %q", said)
+			}
+		})
+	}
+}
+
+// A file that was open may be written to by others meanwhile, but not grow or
+// shrink: CRIU compares its size.
+func TestFileChangedAsleep(t *testing.T) {
+	e := open(t)
+	program, _ := compileHolder(t)
+	for content, want := range map[string]string{"0123456789": "", "xxxx45xxxx": "", "012345": "size"} {
+		t.Run(content, func(t *testing.T) {
+			t.Parallel()
+			h, said := startHolder(t, program, "offset")
+			defer h.end(t)
+			if said != "ready" {
+				t.Fatalf("it says %q before the sleep", said)
+			}
+			h.asleep = func() { must(t, os.WriteFile(filepath.Join(h.dir, "f"), []byte(content), 0o600)) }
+			err := h.sleep(t, e)
+			if want == "" {
+				if said := h.check(); err != nil || said != "ok" {
+					t.Errorf("error %v, it says %q", err, said)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want one about %s", err, want)
+			}
+		})
+	}
+}

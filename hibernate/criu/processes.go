@@ -1,0 +1,115 @@
+package criu
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/internal/procfs"
+)
+
+// ghostLimit is how large a deleted file may be that goes into an image.
+const ghostLimit = 64 << 20
+
+// namespaces are those that CRIU takes only where the whole tree is in the same.
+var namespaces = []string{"user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "pid_for_children", "time", "time_for_children"}
+
+// processObstacles finds what is wrong with the processes themselves. The first
+// is the root, to which the others are compared.
+func processObstacles(tree []int, found *findings) {
+	root := tree[0]
+	cgroup, setuid := procfs.Cgroup(root), mayDumpOthers()
+	inside := make(map[string]string)
+	for _, name := range namespaces {
+		inside[name] = procfs.Namespace(root, name)
+	}
+	host := procfs.Personality(os.Getpid())
+	for _, pid := range tree {
+		if procfs.Zombie(pid) {
+			continue
+		}
+		for _, name := range namespaces {
+			if got := procfs.Namespace(pid, name); got != "" && inside[name] != "" && got != inside[name] {
+				found.note(pid, "has a namespace of its own, "+got, "the program must not make namespaces (unshare, containers)")
+				break // one comes seldom alone
+			}
+		}
+		if at := procfs.Cgroup(pid); at != cgroup && at != "" {
+			found.note(pid, "is in a cgroup of its own, "+at, "it would wake up in the plugin's: the program must not make cgroups")
+		}
+		if personality := procfs.Personality(pid); personality != host && personality != "" {
+			found.note(pid, "has another personality, "+personality, "it would be lost: start it without setarch")
+		}
+		if procfs.Traced(pid) {
+			found.note(pid, "is being traced", "end the debugger first")
+		}
+		if !setuid && procfs.ForeignUser(pid) {
+			found.note(pid, "runs as another user", "the host needs the capability CAP_SYS_RESOURCE for that")
+		}
+		if strings.Contains(procfs.Maps(pid), " /SYSV") {
+			found.note(pid, "has System V shared memory mapped", "the program must use shm_open or memfd_create instead")
+		}
+	}
+}
+
+// mayDumpOthers tells whether CRIU may read the limits of other users' processes.
+func mayDumpOthers() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return true // nothing is certain then
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
+}
+
+// unlike says what of the descriptor would come back different, or not at all.
+func unlike(d procfs.Descriptor) (what, mend string) {
+	switch {
+	case strings.HasPrefix(d.Target, "anon_inode:[eventfd]"):
+		if strings.TrimSpace(d.Info("eventfd-semaphore")) == "1" {
+			return "an eventfd that is a semaphore", "it would come back as a plain one: close it in BeforeCheckpoint"
+		}
+	case strings.HasPrefix(d.Target, "pipe:["):
+		if d.Flags()&unix.O_DIRECT != 0 {
+			return "a pipe in packet mode", "the program must do without O_DIRECT, or use a socket pair"
+		}
+	case strings.HasSuffix(d.Target, " (deleted)"):
+		if size, regular := d.Deleted(); regular && size > ghostLimit {
+			return "a large deleted file, " + d.Target, "close it in BeforeCheckpoint, or keep its name"
+		}
+	}
+	return "", ""
+}
+
+// stuckConnections finds accepted TCP connections that would keep their listener
+// from its port: both come back, and without SO_REUSEADDR one of them can't.
+func stuckConnections(tree []int, found *findings) {
+	type connection struct {
+		procfs.Descriptor
+		port string
+	}
+	listening := make(map[string]bool)
+	var accepted []connection
+	for _, pid := range tree {
+		for _, d := range procfs.Descriptors(pid) {
+			if d.Socket() == 0 || !strings.HasPrefix(d.Protocol(), "TCP") {
+				continue
+			}
+			s, err := d.TCP()
+			switch {
+			case err != nil || s.Reuse:
+			case s.Listening:
+				listening[s.Port] = true
+			case s.Port != "":
+				accepted = append(accepted, connection{d, s.Port})
+			}
+		}
+	}
+	for _, c := range accepted {
+		if listening[c.port] {
+			found.add(c.Descriptor, "a connection to its own listening TCP port "+c.port,
+				"set SO_REUSEADDR on the listening socket, or close the connection in BeforeCheckpoint")
+		}
+	}
+}

@@ -1,0 +1,117 @@
+#include "objects.h"
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/ethernet.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/un.h>
+
+static int s[2], a, b, c;
+static struct kid other;
+static char text[256];
+static struct sockaddr_in here = {.sin_family = AF_INET};
+static socklen_t length = sizeof here;
+
+static void pair(int type) { CHECK(socketpair(AF_UNIX, type, 0, s) == 0 && write(s[0], "in", 2) == 2 && write(s[0], "flight", 6) == 6); }
+static void stream_set(void) { pair(SOCK_STREAM); }
+static void packet_pair_set(void) { pair(SOCK_SEQPACKET); }
+static void dgram_set(void) { pair(SOCK_DGRAM); }
+static void stream_check(void) { CHECK(read(s[1], text, 99) == 8 && !memcmp(text, "inflight", 8)); CHECK(write(s[1], "x", 1) == 1 && read(s[0], text, 9) == 1); }
+static void packets_check(void) { CHECK(read(s[1], text, 99) == 2); CHECK(read(s[1], text, 99) == 6 && !memcmp(text, "flight", 6)); }
+static int echo(int k) { char x; return read(s[1], &x, 1) == 1 && write(s[1], &x, 1) == 1 ? k : 0; }
+static void family_set(void) { CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0); other = kid(NULL, echo); }
+static void family_check(void) { CHECK(write(s[0], "q", 1) == 1); CHECK(ask(&other, 'x') == 'x' && read(s[0], text, 1) == 1 && *text == 'q'); }
+static void half_set(void) { pair(SOCK_STREAM); CHECK(shutdown(s[0], SHUT_WR) == 0); }
+static void half_check(void) { CHECK(read(s[1], text, 99) == 8); CHECK(read(s[1], text, 99) == 0); CHECK(write(s[1], "x", 1) == 1 && read(s[0], text, 9) == 1); }
+static void send_fd(int fd) {
+	char space[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec v = {"f", 1};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+	h->cmsg_level = SOL_SOCKET, h->cmsg_type = SCM_RIGHTS, h->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(h), &fd, sizeof fd);
+	CHECK(sendmsg(s[0], &m, 0) == 1);
+}
+static int receive_fd(void) {
+	char space[CMSG_SPACE(sizeof(int))];
+	struct iovec v = {text, 1};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+	int fd = -1;
+	CHECK(recvmsg(s[1], &m, MSG_DONTWAIT) == 1);
+	if (CMSG_FIRSTHDR(&m)) memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+	return fd;
+}
+static int passed[2];
+static void rights_of(int type) { CHECK(socketpair(AF_UNIX, type, 0, s) == 0 && pipe(passed) == 0); send_fd(passed[1]); close(passed[1]); }
+static void rights_set(void) { rights_of(SOCK_STREAM); }
+static void rights_dgram_set(void) { rights_of(SOCK_DGRAM); }
+static void rights_check(void) { int fd = receive_fd(); CHECK(fd >= 0); CHECK(write(fd, "x", 1) == 1 && read(passed[0], text, 1) == 1); }
+static struct sockaddr_un name = {.sun_family = AF_UNIX};
+static void listening(const char *path, int type, size_t n) {
+	memcpy(name.sun_path, path, n);
+	socklen_t l = offsetof(struct sockaddr_un, sun_path) + n;
+	CHECK((a = socket(AF_UNIX, type, 0)) >= 0 && bind(a, (void *)&name, l) == 0 && (type == SOCK_DGRAM || listen(a, 8) == 0));
+	CHECK((b = socket(AF_UNIX, type, 0)) >= 0);
+	length = l;
+}
+static void named_set(void) { listening("sock", SOCK_STREAM, 5); }
+static void named_check(void) { CHECK(connect(b, (void *)&name, length) == 0 && (c = accept(a, NULL, NULL)) >= 0 && write(b, "x", 1) == 1 && read(c, text, 1) == 1); }
+static void pending_set(void) { named_set(); CHECK(connect(b, (void *)&name, length) == 0 && write(b, "x", 1) == 1); }
+static void pending_check(void) { CHECK(fcntl(a, F_SETFL, O_NONBLOCK) == 0 && (c = accept(a, NULL, NULL)) >= 0); CHECK(read(c, text, 1) == 1); }
+static void accepted_set(void) { pending_set(); CHECK((c = accept(a, NULL, NULL)) >= 0); }
+static void accepted_check(void) { CHECK(read(c, text, 1) == 1 && write(c, "y", 1) == 1 && read(b, text, 1) == 1 && *text == 'y'); }
+static void abstract_set(void) { char n[32]; int l = snprintf(n, sizeof n, "%cdm-%lx-%ld", 0, (long)getpid() ^ (long)n, (long)time(NULL)); listening(n, SOCK_STREAM, l); }
+static void dgram_named_set(void) { listening("dgram", SOCK_DGRAM, 6); CHECK(sendto(b, "queued", 6, 0, (void *)&name, length) == 6); }
+static void dgram_named_check(void) { CHECK(recv(a, text, 99, MSG_DONTWAIT) == 6); }
+static void options_set(void) { int v = 1, n = 50000; CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0 && setsockopt(s[0], SOL_SOCKET, SO_PASSCRED, &v, 4) == 0 && setsockopt(s[0], SOL_SOCKET, SO_RCVBUF, &n, 4) == 0); struct timeval t = {7, 0}; CHECK(setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0); }
+static void options_check(void) { int v = 0; socklen_t l = 4; struct timeval t; CHECK(getsockopt(s[0], SOL_SOCKET, SO_PASSCRED, &v, &l) == 0 && v == 1); CHECK(getsockopt(s[0], SOL_SOCKET, SO_RCVBUF, &v, &l) == 0 && v == 100000); l = sizeof t; CHECK(getsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, &l) == 0 && t.tv_sec == 7); }
+
+static int reuse = 1;
+static void bound(int type, int protocol) {
+	here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if ((a = socket(AF_INET, type, protocol)) < 0) absent("socket");
+	CHECK(setsockopt(a, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse) == 0);
+	CHECK(bind(a, (void *)&here, length) == 0 && (type == SOCK_DGRAM || listen(a, 8) == 0));
+	CHECK(getsockname(a, (void *)&here, &length) == 0 && (b = socket(AF_INET, type, 0)) >= 0);
+}
+static void tcp_set(void) { bound(SOCK_STREAM, 0); }
+static void tcp_check(void) { CHECK(connect(b, (void *)&here, length) == 0 && (c = accept(a, NULL, NULL)) >= 0 && write(b, "x", 1) == 1 && read(c, text, 1) == 1); }
+static void mptcp_set(void) { bound(SOCK_STREAM, 262); }
+static void within_set(void) { bound(SOCK_STREAM, 0); tcp_check(); }
+static void stuck_set(void) { reuse = 0, bound(SOCK_STREAM, 0); tcp_check(); }
+static void within_check(void) { CHECK(write(b, "x", 1) == 1 && read(c, text, 1) == 1); }
+static void closed_check(void) { CHECK(read(b, text, 1) == 0); CHECK(send(b, "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE); close(b), b = socket(AF_INET, SOCK_STREAM, 0); tcp_check(); }
+static void backlog_set(void) { bound(SOCK_STREAM, 0); CHECK(connect(b, (void *)&here, length) == 0); }
+static void udp_set(void) { bound(SOCK_DGRAM, 0); CHECK(connect(b, (void *)&here, length) == 0); }
+static void udp_check(void) { CHECK(write(b, "x", 1) == 1 && read(a, text, 1) == 1); }
+static void udp_data_set(void) { udp_set(); CHECK(write(b, "queued", 6) == 6); }
+static void udp_data_check(void) { CHECK(recv(a, text, 99, MSG_DONTWAIT) == 6); }
+static void tcp6_set(void) {
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+	if ((a = socket(AF_INET6, SOCK_STREAM, 0)) < 0 || bind(a, (void *)&six, sizeof six)) absent("IPv6");
+	CHECK(listen(a, 1) == 0);
+}
+static void there_check(void) { int v; socklen_t l = 4; CHECK(getsockopt(a, SOL_SOCKET, SO_TYPE, &v, &l) == 0); }
+static void open_socket(int family, int type, int protocol) { if ((a = socket(family, type, protocol)) < 0) absent("socket"); }
+static void raw_set(void) { open_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP); }
+static void packet_set(void) { open_socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)); }
+static void vsock_set(void) { open_socket(40, SOCK_STREAM, 0); }
+static void netlink_set(void) { struct sockaddr_nl l = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK}; open_socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE); CHECK(bind(a, (void *)&l, sizeof l) == 0); }
+static void dump_links(void) { struct { struct nlmsghdr h; struct rtgenmsg g; } r = {{sizeof r, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0}, {AF_UNSPEC}}; CHECK(send(a, &r, sizeof r, 0) == sizeof r); }
+static void netlink_check(void) { dump_links(); CHECK(recv(a, text, sizeof text, 0) > 0); }
+static void netlink_data_set(void) { netlink_set(); dump_links(); }
+static void netlink_data_check(void) { CHECK(recv(a, text, sizeof text, MSG_DONTWAIT) > 0); }
+
+const struct object sockets[] = {
+	{"stream-pair", stream_set, stream_check}, {"seqpacket-pair", packet_pair_set, packets_check}, {"dgram-pair", dgram_set, packets_check},
+	{"pair-with-child", family_set, family_check}, {"half-closed", half_set, half_check}, {"rights-in-flight", rights_set, rights_check},
+	{"rights-in-flight-dgram", rights_dgram_set, rights_check}, {"unix-listener", named_set, named_check}, {"unix-pending", pending_set, pending_check},
+	{"unix-accepted", accepted_set, accepted_check}, {"unix-abstract", abstract_set, named_check}, {"dgram-named", dgram_named_set, dgram_named_check},
+	{"socket-options", options_set, options_check}, {"tcp-listener", tcp_set, tcp_check}, {"tcp6-listener", tcp6_set, there_check}, {"mptcp", mptcp_set, tcp_check},
+	{"tcp-connection", within_set, closed_check}, {"tcp-connection-no-reuse", stuck_set, within_check}, {"tcp-backlog", backlog_set, there_check},
+	{"udp", udp_set, udp_check}, {"udp-data", udp_data_set, udp_data_check}, {"raw", raw_set, there_check},
+	{"packet", packet_set, there_check}, {"vsock", vsock_set, there_check},
+	{"netlink", netlink_set, netlink_check}, {"netlink-data", netlink_data_set, netlink_data_check}, {0},
+};

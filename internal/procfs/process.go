@@ -1,0 +1,189 @@
+package procfs
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Cgroup is the path of the process in the cgroup v2 hierarchy, empty when there
+// is none or the process is gone.
+func Cgroup(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	for line := range strings.Lines(string(text)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return path
+		}
+	}
+	return ""
+}
+
+// Namespace is the namespace of that name that the process is in, such as
+// "net:[4026531840]", empty when the kernel knows none.
+func Namespace(pid int, name string) string {
+	target, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
+	return target
+}
+
+// Personality is the process's execution domain in hexadecimal, see
+// personality(2), empty when it may not be read.
+func Personality(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/personality", pid))
+	return strings.TrimSpace(string(text))
+}
+
+// Traced tells whether a debugger is attached to the process.
+func Traced(pid int) bool {
+	tracer := status(pid, "TracerPid:")
+	return tracer != "" && tracer != "0"
+}
+
+// ForeignUser tells whether the process has any user or group other than this one's.
+func ForeignUser(pid int) bool {
+	for key, own := range map[string]int{"Uid:": os.Getuid(), "Gid:": os.Getgid()} {
+		for id := range strings.FieldsSeq(status(pid, key)) {
+			if id != strconv.Itoa(own) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Maps is what /proc/<pid>/maps says.
+func Maps(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	return string(text)
+}
+
+func status(pid int, key string) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return field(string(text), key)
+}
+
+// field returns what follows key at the beginning of a line.
+func field(text, key string) string {
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, key); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	return ""
+}
+
+// Info is what /proc/<pid>/fdinfo says of the descriptor under key.
+func (d Descriptor) Info(key string) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
+	return field(string(text), key+":")
+}
+
+// Flags are those that the file was opened with.
+func (d Descriptor) Flags() uint64 {
+	flags, _ := strconv.ParseUint(d.Info("flags"), 8, 64)
+	return flags
+}
+
+// Deleted returns what a file without a name takes on its disk; regular is false
+// when it has a name or is no regular file.
+func (d Descriptor) Deleted() (size int64, regular bool) {
+	var st unix.Stat_t
+	if err := unix.Stat(d.path(), &st); err != nil {
+		return 0, false
+	}
+	return st.Blocks * 512, st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
+}
+
+// TCPSocket is what a TCP socket says of itself.
+type TCPSocket struct {
+	Listening, Reuse bool
+	Port             string // the local one, empty when it has none
+}
+
+// TCP asks the socket. It is the process's own, borrowed for the moment.
+func (d Descriptor) TCP() (s TCPSocket, err error) {
+	pidfd, err := unix.PidfdOpen(d.PID, 0)
+	if err != nil {
+		return s, err
+	}
+	defer unix.Close(pidfd) //nolint:errcheck // nothing was written that could be lost
+	fd, err := unix.PidfdGetfd(pidfd, d.FD, 0)
+	if err != nil {
+		return s, err
+	}
+	defer unix.Close(fd) //nolint:errcheck // the process has it still
+	accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
+		return s, err
+	}
+	reuse, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR)
+	if err != nil {
+		return s, err
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return s, err
+	}
+	port := 0
+	switch name := name.(type) {
+	case *unix.SockaddrInet4:
+		port = name.Port
+	case *unix.SockaddrInet6:
+		port = name.Port
+	}
+	if port != 0 {
+		s.Port = strconv.Itoa(port)
+	}
+	s.Listening, s.Reuse = accepts != 0, reuse != 0
+	return s, nil
+}
+
+// limitNames begin the lines of /proc/<pid>/limits, in the order of their numbers.
+var limitNames = []string{
+	"Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set", "Max processes", "Max open files",
+	"Max locked memory", "Max address space", "Max file locks", "Max pending signals", "Max msgqueue size", "Max nice priority", "Max realtime priority", "Max realtime timeout",
+}
+
+// limits returns soft:hard of every resource limit, by its number.
+func limits(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		return ""
+	}
+	all := make([]string, len(limitNames))
+	for i, name := range limitNames {
+		if values := strings.Fields(field(string(text), name)); len(values) >= 2 {
+			all[i] = values[0] + ":" + values[1]
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// Difference names what tells the tasks apart, nothing when they are alike.
+func (t Task) Difference(o Task) string {
+	if t.ID != o.ID {
+		return fmt.Sprintf("ID is %d, not %d", o.ID, t.ID)
+	}
+	var all []string
+	for _, f := range []struct{ name, was, is string }{
+		{"UID", t.UID, o.UID},
+		{"GID", t.GID, o.GID},
+		{"Groups", t.Groups, o.Groups},
+		{"CapInh", t.CapInh, o.CapInh},
+		{"CapPrm", t.CapPrm, o.CapPrm},
+		{"CapEff", t.CapEff, o.CapEff},
+		{"CapBnd", t.CapBnd, o.CapBnd},
+		{"CapAmb", t.CapAmb, o.CapAmb},
+		{"NoNewPrivs", t.NoNewPrivs, o.NoNewPrivs},
+		{"Seccomp", t.Seccomp, o.Seccomp},
+		{"Filters", t.Filters, o.Filters},
+		{"Limits", t.Limits, o.Limits},
+	} {
+		if f.was != f.is {
+			all = append(all, fmt.Sprintf("%s is %q, not %q", f.name, f.is, f.was))
+		}
+	}
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,125 @@
+package procfs
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tuning is how the kernel treats one thread, apart from what it may do. A value
+// that is the host's own, or the kernel's, is empty.
+type Tuning struct {
+	// ID is the thread's number in its own PID namespace.
+	ID int `json:"id"`
+	// Processors are the words of its affinity mask.
+	Processors []uint64 `json:"processors,omitempty"`
+	IOPriority int      `json:"ioPriority,omitempty"`
+	// Slack is its timer slack in nanoseconds.
+	Slack uint64 `json:"slack,omitempty"`
+	// Core is the process's coredump_filter.
+	Core string `json:"core,omitempty"`
+}
+
+// Tunings returns those of the threads of the processes that have any.
+func Tunings(pids []int) []Tuning {
+	own := tuning(os.Getpid())
+	var all []Tuning
+	eachThread(pids, func(tid, id int) {
+		t := tuning(tid)
+		if slices.Equal(t.Processors, own.Processors) {
+			t.Processors = nil
+		}
+		if t.IOPriority == own.IOPriority {
+			t.IOPriority = 0
+		}
+		if t.Slack == own.Slack {
+			t.Slack = 0
+		}
+		if t.Core == own.Core {
+			t.Core = ""
+		}
+		if t.ID = id; len(t.Processors) > 0 || t.IOPriority != 0 || t.Slack != 0 || t.Core != "" {
+			all = append(all, t)
+		}
+	})
+	return all
+}
+
+// Tune gives the threads of the processes what is wanted of them.
+func Tune(pids []int, wanted []Tuning) error {
+	if len(wanted) == 0 {
+		return nil
+	}
+	byID := make(map[int]Tuning, len(wanted))
+	for _, t := range wanted {
+		byID[t.ID] = t
+	}
+	var first error
+	eachThread(pids, func(tid, id int) {
+		if t, ok := byID[id]; ok {
+			if err := t.apply(tid); err != nil && first == nil {
+				first = fmt.Errorf("cannot tune task %d: %w", id, err)
+			}
+		}
+	})
+	return first
+}
+
+// eachThread calls what with the number of every thread, here and in its own PID
+// namespace.
+func eachThread(pids []int, what func(tid, id int)) {
+	for _, pid := range pids {
+		for _, thread := range threads(pid) {
+			tid, _ := strconv.Atoi(thread[strings.LastIndexByte(thread, '/')+1:])
+			if id := NSPid(tid); id != 0 && tid != 0 {
+				what(tid, id)
+			}
+		}
+	}
+}
+
+// ioprioProcess is IOPRIO_WHO_PROCESS.
+const ioprioProcess = 1
+
+func tuning(tid int) (t Tuning) {
+	mask := make([]uint64, 128) // 8192 processors
+	n, _, errno := unix.RawSyscall(unix.SYS_SCHED_GETAFFINITY, uintptr(tid), uintptr(len(mask)*8), uintptr(unsafe.Pointer(&mask[0])))
+	if errno == 0 {
+		t.Processors = mask[:n/8]
+	}
+	if value, _, errno := unix.RawSyscall(unix.SYS_IOPRIO_GET, ioprioProcess, uintptr(tid), 0); errno == 0 {
+		t.IOPriority = int(value)
+	}
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/timerslack_ns", tid))
+	t.Slack, _ = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	text, _ = os.ReadFile(fmt.Sprintf("/proc/%d/coredump_filter", tid))
+	t.Core = strings.TrimSpace(string(text))
+	return t
+}
+
+func (t Tuning) apply(tid int) error {
+	if n := len(t.Processors); n > 0 {
+		if _, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, uintptr(tid), uintptr(n*8), uintptr(unsafe.Pointer(&t.Processors[0]))); errno != 0 {
+			return fmt.Errorf("its affinity: %w", errno)
+		}
+	}
+	if t.IOPriority != 0 {
+		if _, _, errno := unix.RawSyscall(unix.SYS_IOPRIO_SET, ioprioProcess, uintptr(tid), uintptr(t.IOPriority)); errno != 0 {
+			return fmt.Errorf("its I/O priority: %w", errno)
+		}
+	}
+	if t.Slack != 0 {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/timerslack_ns", tid), []byte(strconv.FormatUint(t.Slack, 10)), 0); err != nil {
+			return err
+		}
+	}
+	if t.Core != "" {
+		return os.WriteFile(fmt.Sprintf("/proc/%d/coredump_filter", tid), []byte("0x"+t.Core), 0)
+	}
+	return nil
+}
