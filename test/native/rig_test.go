@@ -81,7 +81,7 @@ type host struct {
 }
 
 // startHost starts the plugins: Streams and Counter, active and suspended, and
-// Other, which is Streams once more and not active.
+// Other, which is Streams once more, not active, and can be woken by calls.
 func startHost(t *testing.T) *host {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dn") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
@@ -112,8 +112,10 @@ func startHost(t *testing.T) *host {
 			}
 		})
 	}
+	other := plugin("Other", "plugin", false)
+	other.OnCall = configs.OnCallWake
 	h.supervisor, err = supervisor.New(supervisor.Options{
-		Plugins:          []configs.Plugin{plugin("Streams", "plugin", true), plugin("Counter", "counter", true), plugin("Other", "plugin", false)},
+		Plugins:          []configs.Plugin{plugin("Streams", "plugin", true), plugin("Counter", "counter", true), other},
 		HibernateTimeout: patience,
 		Log:              log,
 		Backend:          func(c configs.Plugin, sink shell.Sink) shell.Backend { return process.New(backends, c, sink) },
