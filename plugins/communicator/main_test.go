@@ -1,7 +1,6 @@
 package communicator
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -25,7 +24,7 @@ func TestMain(m *testing.M) {
 func visitor(path string) {
 	conn, err := net.Dial("unix", path)
 	if err != nil {
-		fmt.Print(err)
+		_, _ = io.WriteString(os.Stdout, err.Error())
 		return
 	}
 	defer conn.Close()
