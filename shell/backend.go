@@ -167,6 +167,9 @@ type Facts struct {
 	Root int
 	// Memory is the proportional set size of the whole tree in bytes.
 	Memory int64
+	// Charged is what the kernel counts for the tree's cgroup in bytes, with the
+	// files that it holds in memory; 0 without a cgroup.
+	Charged int64
 	// Loading is how much of its memory has come in since the wake, zero once all
 	// is there.
 	Loading Progress

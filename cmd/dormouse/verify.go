@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -50,7 +51,7 @@ func prepareVerify(flags *flag.FlagSet) action {
 		}
 		v := &verification{Program: o.program}
 		if !format.json() {
-			v.tell = func(s verified) { t.say("%s", s.text()) }
+			v.tell = func(s, before verified) { t.say("%s", s.text(before)) }
 		}
 		dir, err := v.run(ctx, o)
 		if err != nil {
@@ -106,12 +107,16 @@ const (
 )
 
 // text is the step's line, with a second one if the author must do something.
-func (s verified) text() string {
-	took := ""
-	if s.Result != resultSkipped {
-		took = fmt.Sprintf("%.0f ms", 1000*s.Seconds)
+// What was said of the step before is not said again.
+func (s verified) text(before verified) string {
+	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), oneLine(s.Found)
+	if s.Result == resultSkipped {
+		took = ""
+		if before.Result == resultSkipped && before.Found == s.Found {
+			found = ""
+		}
 	}
-	line := fmt.Sprintf("%-13s  %-7s  %8s  %s\n", s.Step, s.Result, took, oneLine(s.Found))
+	line := strings.TrimRight(fmt.Sprintf("%-13s  %-7s  %8s  %s", s.Step, s.Result, took, found), " ") + "\n"
 	if s.Mend != "" {
 		line += fmt.Sprintf("%-34s→ %s\n", "", s.Mend)
 	}

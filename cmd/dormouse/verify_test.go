@@ -60,6 +60,7 @@ func TestVerify(t *testing.T) {
 		criu bool
 	}{
 		{name: "counter", args: []string{"--method", "increment", "--config", `{"start":4}`, "EXAMPLES/counter"}, marks: "ooooo o ooooooo ooo", criu: true},
+		{name: "one that needs its host", args: []string{"EXAMPLES/plugin"}, marks: "ooooo o ooooooo ooo", criu: true},
 		{name: "no state control", args: []string{"EXAMPLES/echo"}, marks: "ooooo o ------- ooo"},
 		{name: "no such method", args: []string{"--method", "sing", "EXAMPLES/echo"}, marks: "ooooo F ------- ooo", said: "whether sing exists, it answered: no"},
 		{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,21 +19,25 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/internal/native"
+	"dormouse/plugins/communicator"
 	"dormouse/shell"
 	"dormouse/shell/process"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
+	"dormouse/supervisor"
 )
 
 // verifyCallsign is the instance's name in the private host.
 const verifyCallsign = "Verify"
 
-// privateHost is what one plugin needs of a host, in a directory of its own.
+// privateHost is a host of one instance, all but its front, in a directory of its
+// own.
 type privateHost struct {
 	process.Host
-	dir     string
-	engine  *criu.Engine
-	cgroups error // why there are none
+	dir          string
+	engine       *criu.Engine
+	supervisor   *supervisor.Supervisor
+	communicator *communicator.Communicator
 }
 
 func openPrivateHost(o verifyOptions) (_ *privateHost, err error) {
@@ -58,9 +63,38 @@ func openPrivateHost(o verifyOptions) (_ *privateHost, err error) {
 	h.Host = process.Host{
 		RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state"), Pidone: pidone,
 		Engine: h.engine, Images: images, Log: o.log,
+		Serve: func(callsign string, l net.Listener) func() { return h.communicator.ServeInstance(callsign, l) },
 	}
-	h.Cgroups, h.cgroups = process.OpenCgroups(dir)
+	if h.Cgroups, err = process.OpenCgroups(dir); err != nil {
+		o.log.Info().Err(err).Msg("the plugin runs without a cgroup of its own")
+	}
 	return h, nil
+}
+
+// settle makes the one instance, which can call the host as it could any other.
+// All subsystems are up.
+func (h *privateHost) settle(ctx context.Context, config configs.Plugin, limit time.Duration, backend func(configs.Plugin, shell.Sink) shell.Backend) (*shell.Shell, error) {
+	var err error
+	h.supervisor, err = supervisor.New(supervisor.Options{
+		Plugins: []configs.Plugin{config}, HibernateTimeout: limit, Log: h.Log, Backend: backend,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.communicator = communicator.New(communicator.Options{
+		Supervisor: h.supervisor, Log: h.Log, Version: version, Paths: h.Paths,
+	}, communicator.Group{})
+	h.supervisor.Start(ctx)
+	sh, _ := h.supervisor.Shell(config.Callsign)
+	return sh, nil
+}
+
+// close returns when nothing of the host runs any more.
+func (h *privateHost) close(ctx context.Context) error {
+	h.supervisor.Stop(ctx)
+	err := h.communicator.Close(ctx)
+	h.communicator.Wait()
+	return err
 }
 
 // leftovers closes the host and names what the plugin left in it.

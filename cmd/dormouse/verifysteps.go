@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
@@ -72,7 +73,7 @@ type verification struct {
 	OK      bool       `json:"ok"`
 	Steps   []verified `json:"steps"`
 
-	tell     func(verified) // may be nil
+	tell     func(step, before verified) // may be nil
 	services []string
 	shell    *shell.Shell
 	pids     []int // of all processes there ever were
@@ -89,9 +90,13 @@ func (v *verification) try(step, skip string, work func() (found string, err err
 			s.Result, s.Found, s.Mend = resultFailed, err.Error(), mends[step]
 		}
 	}
+	var before verified
+	if n := len(v.Steps); n > 0 {
+		before = v.Steps[n-1]
+	}
 	v.Steps = append(v.Steps, s)
 	if v.tell != nil {
-		v.tell(s)
+		v.tell(s, before)
 	}
 	return s.Result == resultOK
 }
@@ -116,16 +121,13 @@ func (v *verification) run(ctx context.Context, o verifyOptions) (dir string, er
 		return path, err
 	})
 	w := &witness{v: v, grace: time.Duration(config.StopTimeout) / 2}
-	v.shell = shell.New(shell.Options{
-		Config:           config,
-		HibernateTimeout: max(o.timeout, 30*time.Second),
-		Log:              o.log,
-		Observer:         unobserved{},
-		Backend: func(s shell.Sink) shell.Backend {
-			w.Backend = process.New(host.Host, config, s)
-			return w
-		},
+	v.shell, err = host.settle(ctx, config, max(o.timeout, 30*time.Second), func(c configs.Plugin, s shell.Sink) shell.Backend {
+		w.Backend = process.New(host.Host, c, s)
+		return w
 	})
+	if err != nil {
+		return "", err
+	}
 	var activated error
 	if found {
 		activated = v.shell.Activate(ctx, shell.Requested)
@@ -137,8 +139,8 @@ func (v *verification) run(ctx context.Context, o verifyOptions) (dir string, er
 	w.ending = true
 	_ = v.shell.Deactivate(context.WithoutCancel(ctx), shell.Requested) // noted too
 	v.skipTo(stepNothingLeft, "it does not run")
-	v.shell.Close()
-	v.try(stepNothingLeft, "", func() (string, error) { return "", errors.Join(v.alive(), host.leftovers()) })
+	closed := host.close(context.WithoutCancel(ctx))
+	v.try(stepNothingLeft, "", func() (string, error) { return "", errors.Join(closed, v.alive(), host.leftovers()) })
 	v.OK = activated == nil && !v.failed()
 	return host.dir, nil
 }
@@ -315,9 +317,3 @@ func (v *verification) alive() error {
 	}
 	return fmt.Errorf("still alive: process %s", strings.Join(alive, ", "))
 }
-
-// unobserved is nobody.
-type unobserved struct{}
-
-func (unobserved) Transition(shell.Transition)             {}
-func (unobserved) Notification(string, shell.Notification) {}

@@ -126,24 +126,29 @@ func sum(pids []int, file, key string) int64 {
 		if err != nil {
 			continue
 		}
-		for line := range strings.Lines(string(text)) {
-			if rest, ok := strings.CutPrefix(line, key); ok {
-				kib, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-				total += kib << 10
-				break
-			}
-		}
+		total += kib(string(text), key)
 	}
 	return total
+}
+
+// kib is the value of that key in bytes, which the text tells in KiB; 0 when it
+// has none.
+func kib(text, key string) int64 {
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, key); ok {
+			n, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
 }
 
 // Usage is what some processes take together.
 type Usage struct {
 	// Processes is how many of them live.
 	Processes int
-	// Resident, Shared and Virtual are bytes: the resident set, the part of it
-	// that is not anonymous, and the address space. What processes share counts
-	// for each of them.
+	// Resident, Shared and Virtual are bytes: the proportional set size, the part
+	// of it that is not anonymous, and the address space.
 	Resident, Shared, Virtual int64
 }
 
@@ -156,14 +161,18 @@ func Measure(pids []int) Usage {
 		if err != nil {
 			continue
 		}
-		var size, resident, shared int64
-		if _, err := fmt.Sscan(string(text), &size, &resident, &shared); err != nil || size == 0 { // a zombie has none
+		var pages int64
+		if _, err := fmt.Sscan(string(text), &pages); err != nil || pages == 0 { // a zombie has none
+			continue
+		}
+		rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
 			continue
 		}
 		u.Processes++
-		u.Virtual += size * page
-		u.Resident += resident * page
-		u.Shared += shared * page
+		u.Virtual += pages * page
+		u.Resident += kib(string(rollup), "Pss:")
+		u.Shared += kib(string(rollup), "Pss_File:") + kib(string(rollup), "Pss_Shmem:")
 	}
 	return u
 }

@@ -142,9 +142,9 @@ func TestMemory(t *testing.T) {
 
 func TestMeasure(t *testing.T) {
 	own := os.Getpid()
-	u, rss := Measure([]int{own}), RSS([]int{own})
-	if u.Processes != 1 || u.Resident < rss/2 || u.Resident > rss*2 || u.Shared <= 0 || u.Shared >= u.Resident || u.Virtual <= u.Resident {
-		t.Errorf("it takes %+v, RSS is %d", u, rss)
+	u, pss := Measure([]int{own}), PSS([]int{own})
+	if u.Processes != 1 || u.Resident < pss/2 || u.Resident > pss*2 || u.Shared <= 0 || u.Shared >= u.Resident || u.Virtual <= u.Resident {
+		t.Errorf("it takes %+v, PSS is %d", u, pss)
 	}
 	if twice := Measure([]int{own, own}); twice.Processes != 2 || twice.Resident < u.Resident*3/2 {
 		t.Errorf("twice it takes %+v", twice)

@@ -41,12 +41,11 @@ func (e *endpoint) forward(_ any, in grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
+	defer hold(in.Context(), method, callsign)()
 	conn := sh.Conn()
 	if conn == nil {
-		return errNoGRPC
+		return dispatch(in, sh, method)
 	}
-	defer hold(in.Context(), method, callsign)()
-
 	if unary(in.Context(), method) {
 		return forwardUnary(in, conn, method)
 	}

@@ -81,6 +81,9 @@ func (s shellService) Interfaces(ctx context.Context, _ *shellpb.InterfacesReque
 	}
 	switch st := sh.Brief(); st.State {
 	case shell.Activated, shell.Hibernating, shell.Hibernated, shell.Waking:
+		if dispatches(sh) {
+			return &shellpb.InterfacesResponse{Services: []string{shellpb.DispatcherService}}, nil
+		}
 		return &shellpb.InterfacesResponse{Services: st.Information.Services}, nil
 	default:
 		return &shellpb.InterfacesResponse{}, nil

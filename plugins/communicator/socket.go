@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -103,13 +104,31 @@ func (g Group) admit(path string) error {
 }
 
 // reach makes the host's own directory passable for the group, though no more.
+// Those above it are not the host's to open.
 func (g Group) reach(dir string) error {
 	info, err := os.Stat(dir)
-	if err != nil || info.Mode()&0o001 != 0 {
+	if err != nil {
 		return err
 	}
-	if err := os.Chown(dir, -1, g.id); err != nil {
-		return err
+	if !g.passes(info) {
+		if err := os.Chown(dir, -1, g.id); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, info.Mode().Perm()&^0o070|0o010); err != nil {
+			return err
+		}
 	}
-	return os.Chmod(dir, info.Mode().Perm()&^0o070|0o010)
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		if info, err := os.Stat(dir); err != nil || !g.passes(info) {
+			return errors.Join(err, fmt.Errorf("it can't pass %s; set communicator to a path that it can reach, such as /run/dormouse/communicator", dir))
+		}
+	}
+	return nil
+}
+
+// passes tells whether the rights of a directory let the group through.
+func (g Group) passes(info os.FileInfo) bool {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return info.Mode()&0o001 != 0 || ok && int(owner.Gid) == g.id && info.Mode()&0o010 != 0
 }

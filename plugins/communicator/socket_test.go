@@ -2,13 +2,18 @@ package communicator
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/rs/zerolog"
 )
 
 func shortDir(t *testing.T) string {
@@ -112,6 +117,73 @@ func TestWhoMayConnect(t *testing.T) {
 		if err := test.group.check(test.who); (err == nil) != test.may {
 			t.Errorf("%s: %v", test.name, err)
 		}
+	}
+}
+
+// TestOtherUsers lets processes of other users come.
+func TestOtherUsers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	group := Group{name: "tv", id: 4444, named: true}
+	dir := shortDir(t)
+	path := filepath.Join(dir, "communicator")
+	l, err := Listen(path, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(mostClients, zerolog.Nop(), group.check)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			raw, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if conn, _, err := g.ServerHandshake(raw); err == nil {
+				_, _ = io.WriteString(conn, "come in")
+				_ = conn.Close()
+			}
+		}
+	})
+	defer serving.Wait()
+	defer l.Close()
+	come := func(gid uint32, groups ...uint32) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "/proc/self/exe") // whatever directory it lies in
+		cmd.Env = []string{visit + "=" + path}
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: gid, Groups: groups}}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	if got := come(4444); got != "come in" {
+		t.Errorf("a member was told %q", got)
+	}
+	if got := come(65534, 7, 4444); got != "come in" {
+		t.Errorf("a member besides was told %q", got)
+	}
+	if got := come(65534); !strings.Contains(got, "permission denied") {
+		t.Errorf("a stranger was told %q", got)
+	}
+	for _, name := range []string{dir, path} { // the gate is there besides
+		if err := os.Chmod(name, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := come(65534); got != "" {
+		t.Errorf("a stranger at an open door was told %q", got)
+	}
+
+	deep := filepath.Join(dir, "root", "run")
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := Listen(filepath.Join(deep, "c"), group); err == nil || !strings.Contains(err.Error(), "it can't pass "+filepath.Join(dir, "root")) {
+		t.Errorf("behind a closed directory: %v, %v", l, err)
 	}
 }
 

@@ -19,7 +19,7 @@ type observable struct {
 	unwell   bool        // it failed the last check
 	count    int64
 	resident, allocated,
-	shared, processes series
+	shared, charged, processes series
 }
 
 func newObservable(s settings) *observable { return &observable{settings: s} }
@@ -36,7 +36,8 @@ func (s *series) add(value int64, first bool) {
 	s.last = value
 }
 
-func (o *observable) add(u procfs.Usage) {
+// add counts one measurement; charged is what the cgroup takes.
+func (o *observable) add(u procfs.Usage, charged int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	first := o.count == 0
@@ -44,6 +45,7 @@ func (o *observable) add(u procfs.Usage) {
 	o.resident.add(u.Resident, first)
 	o.allocated.add(u.Virtual, first)
 	o.shared.add(u.Shared, first)
+	o.charged.add(charged, first)
 	o.processes.add(int64(u.Processes), first)
 }
 
@@ -96,6 +98,7 @@ type statistics struct {
 	Resident    summary `json:"resident"`
 	Allocated   summary `json:"allocated"`
 	Shared      summary `json:"shared"`
+	Cgroup      summary `json:"cgroup,omitzero"` // not Thunder's
 	Process     summary `json:"process"`
 	Operational bool    `json:"operational"`
 	Count       int64   `json:"count"`
@@ -117,13 +120,14 @@ func (o *observable) statistics(forget bool) statistics {
 		Resident:    summarize(o.resident),
 		Allocated:   summarize(o.allocated),
 		Shared:      summarize(o.shared),
+		Cgroup:      summarize(o.charged),
 		Process:     summarize(o.processes),
 		Operational: !o.unwell,
 		Count:       o.count,
 	}
 	if forget {
 		o.count = 0
-		o.resident, o.allocated, o.shared, o.processes = series{}, series{}, series{}, series{}
+		o.resident, o.allocated, o.shared, o.charged, o.processes = series{}, series{}, series{}, series{}, series{}
 	}
 	return s
 }

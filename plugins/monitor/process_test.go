@@ -11,10 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/native"
 	"dormouse/shell"
 	"dormouse/shell/process"
@@ -24,17 +27,16 @@ import (
 // patience is how long anything may take that should succeed.
 const patience = 30 * time.Second
 
-// none is an engine that is never asked for anything.
-type none struct{ hibernate.Engine }
-
-// live is a host with a Monitor and the example plugin Counter as a process.
+// live is a host with a Monitor and the example plugin Counter as a process, and
+// maybe others of its kind.
 type live struct {
 	*supervisor.Supervisor
 	*testing.T
-	heard chan string
+	engine *criu.Engine
+	heard  chan string
 }
 
-func newLive(t *testing.T, configuration string) *live {
+func newLive(t *testing.T, configuration string, others ...string) *live {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dm") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
 	if err != nil {
@@ -60,17 +62,30 @@ func newLive(t *testing.T, configuration string) *live {
 		t.Fatal(err)
 	}
 	t.Cleanup(images.Close)
+	r := &live{T: t, engine: criu.Open(os.Getenv("DORMOUSE_CRIU"), dir), heard: make(chan string, 1000)}
 	host := process.Host{
 		RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state"), Pidone: pidone,
-		Engine: none{}, Images: images, Log: zerolog.Nop(),
+		Engine: r.engine, Images: images, Log: zerolog.Nop(),
+	}
+	if cgroups, err := process.OpenCgroups(dir); err == nil {
+		host.Cgroups = cgroups
+		t.Cleanup(func() {
+			if err := cgroups.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	counter, own := configs.DefaultPlugin(), configs.DefaultPlugin()
 	counter.Callsign, counter.Executable, counter.StartMode = "Counter", program, configs.StartActivated
 	counter.StopTimeout = configs.Duration(500 * time.Millisecond)
 	own.Callsign, own.Configuration = "Monitor", table(t, configuration)
-	r := &live{T: t, heard: make(chan string, 1000)}
+	plugins := []configs.Plugin{counter}
+	for _, callsign := range others {
+		counter.Callsign = callsign
+		plugins = append(plugins, counter)
+	}
 	r.Supervisor = newSupervisor(t, supervisor.Options{
-		Plugins:          []configs.Plugin{counter},
+		Plugins:          plugins,
 		HibernateTimeout: time.Minute,
 		Log:              zerolog.Nop(),
 		Backend:          func(c configs.Plugin, sink shell.Sink) shell.Backend { return process.New(host, c, sink) },
@@ -84,12 +99,15 @@ func newLive(t *testing.T, configuration string) *live {
 			t.Fatalf("%s is %s: %v", sh.Callsign(), st.State, st.Err)
 		}
 	}
-	r.expect("Monitor activated, startup", "Counter activated, startup")
+	r.expect("Monitor activated, startup")
+	for range plugins {
+		<-r.heard // in any order
+	}
 	return r
 }
 
 func (r *live) Transition(t shell.Transition) {
-	if t.From != t.To && (t.To == shell.Activated || t.To == shell.Deactivated) {
+	if t.From != t.To && (t.To == shell.Activated || t.To == shell.Deactivated || t.To == shell.Hibernated) {
 		r.heard <- fmt.Sprintf("%s %s, %s", t.Callsign, t.To, t.Reason)
 	}
 }
@@ -131,15 +149,25 @@ func (r *live) call(callsign, method, index, params string) json.RawMessage {
 func (r *live) next() statistics {
 	r.Helper()
 	r.call("Monitor", "resetstatistics", "", `{"callsign":"Counter"}`)
+	return r.measured("Counter", 1)
+}
+
+func (r *live) statistics(callsign string) (s statistics) {
+	r.Helper()
+	if err := json.Unmarshal(r.call("Monitor", "measurementdata", callsign, ""), &s); err != nil {
+		r.Fatal(err)
+	}
+	return s
+}
+
+// measured waits until that many measurements were made.
+func (r *live) measured(callsign string, count int64) statistics {
+	r.Helper()
 	late := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var s statistics
-		if err := json.Unmarshal(r.call("Monitor", "measurementdata", "Counter", ""), &s); err != nil {
-			r.Fatal(err)
-		}
-		if s.Count > 0 {
+		if s := r.statistics(callsign); s.Count >= count {
 			return s
 		}
 		select {
@@ -158,6 +186,10 @@ func TestFiguresOfProcesses(t *testing.T) {
 		t.Errorf("alone it takes %+v", alone)
 	}
 
+	if alone.Cgroup.Last == 0 && r.charged() > 0 {
+		t.Errorf("its cgroup is not measured: %+v", alone)
+	}
+
 	const filled = 64 << 20
 	r.call("Counter", "fill", "", `{"mib": 64}`)
 	if grown := r.next().Resident.Last - alone.Resident.Last; grown < filled*9/10 || grown > filled*2 {
@@ -171,6 +203,48 @@ func TestFiguresOfProcesses(t *testing.T) {
 	if len(r.heard) != 0 {
 		t.Errorf("heard %s", <-r.heard)
 	}
+}
+
+// charged is what the kernel counts for Counter's cgroup, 0 if it has none.
+func (r *live) charged() int64 {
+	sh, _ := r.Shell("Counter")
+	return sh.Status().Facts.Charged
+}
+
+// TestSleepsThroughPolls watches a plugin that is really asleep, beside one that
+// is not and by which time is told.
+func TestSleepsThroughPolls(t *testing.T) {
+	r := newLive(t, `{"observables": [
+		{"callsign": "Counter", "memory": 1, "operational": 1, "restart": {"window": 600, "limit": 2}},
+		{"callsign": "Awake", "memory": 1, "operational": 1}
+	]}`, "Awake")
+	hibernatetest.Need(t, r.engine)
+	r.call("Monitor", "resetstatistics", "", `{"callsign":"Awake"}`)
+	sh, _ := r.Shell("Counter")
+	operate := func(do func(context.Context, shell.Reason) error) {
+		t.Helper()
+		if err := do(t.Context(), shell.Requested); err != nil {
+			t.Fatal(err)
+		}
+	}
+	operate(sh.Suspend)
+	operate(func(ctx context.Context, why shell.Reason) error { return sh.Hibernate(ctx, why, 0) })
+	r.expect("Counter hibernated, requested")
+	before := r.statistics("Counter")
+	image := sh.Status().Image
+	r.measured("Awake", r.statistics("Awake").Count+4)
+	if st := sh.Status(); st.State != shell.Hibernated || st.Image.Generation != image.Generation || st.Facts.PID != 0 {
+		t.Errorf("it did not sleep on: %+v", st)
+	}
+	if diff := cmp.Diff(before, r.statistics("Counter")); diff != "" {
+		t.Errorf("it was measured asleep (-before +after):\n%s", diff)
+	}
+	if len(r.heard) != 0 {
+		t.Errorf("heard %s", <-r.heard)
+	}
+	operate(sh.Activate)
+	r.expect("Counter activated, requested")
+	r.measured("Counter", before.Count+1)
 }
 
 func TestFaultsOfProcesses(t *testing.T) {

@@ -128,15 +128,15 @@ func (w *watch) do(p *poll) {
 // measure takes the figures of all that the plugin started. A part of the host
 // has none of its own.
 func (w *watch) measure(o *observable, sh *shell.Shell) {
-	root := sh.Status().Facts.Root
-	if root == 0 {
+	facts := sh.Status().Facts
+	if facts.Root == 0 {
 		return
 	}
-	usage := procfs.Measure(procfs.Tree(root)[1:])
+	usage := procfs.Measure(procfs.Tree(facts.Root)[1:])
 	if usage.Processes == 0 || sh.State() != shell.Activated { // it was on its way out
 		return
 	}
-	o.add(usage)
+	o.add(usage, facts.Charged)
 	if o.memoryLimit > 0 && usage.Resident > o.memoryLimit {
 		w.log.Warn().Str("observable", o.callsign).Int64("resident", usage.Resident).Int64("limit", o.memoryLimit).
 			Msg("an instance took more memory than it may")

@@ -149,7 +149,8 @@ type forward struct {
 }
 
 func (f forward) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return f.line.Invoke(about(ctx, f.callsign), method, args, reply, opts...)
+	ctx = metadata.AppendToOutgoingContext(about(ctx, f.callsign), shellpb.UnaryKey, "1")
+	return f.line.Invoke(ctx, method, args, reply, opts...)
 }
 
 func (f forward) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {

@@ -260,7 +260,10 @@ func (b *Backend) Facts() shell.Facts {
 	if t == nil || t.ended() {
 		return shell.Facts{}
 	}
-	return shell.Facts{PID: t.program(), Root: t.root.Pid, Memory: procfs.PSS(t.pids()), Loading: t.progress()}
+	return shell.Facts{
+		PID: t.program(), Root: t.root.Pid,
+		Memory: procfs.PSS(t.pids()), Charged: t.charged(), Loading: t.progress(),
+	}
 }
 
 // inform asks the plugin what it is.

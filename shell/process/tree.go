@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -263,6 +266,16 @@ func (t *tree) cgroup() string {
 		return ""
 	}
 	return t.leaf.dir
+}
+
+// charged is what the kernel counts for the cgroup in bytes, 0 without one.
+func (t *tree) charged() int64 {
+	if t.leaf == nil {
+		return 0
+	}
+	text, _ := os.ReadFile(filepath.Join(t.leaf.dir, "memory.current"))
+	bytes, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return bytes
 }
 
 // exitError says how the tree ended.

@@ -37,10 +37,11 @@ func compareCalls(ctx context.Context, binary, plugins string, runs int) (ws, ht
 	if err != nil {
 		return row{}, row{}, row{}, err
 	}
-	byGRPC, err := h.dialGRPC()
+	byGRPC, disconnect, err := h.dialGRPC()
 	if err != nil {
 		return row{}, row{}, row{}, err
 	}
+	defer disconnect()
 	byCommunicator, hangUp, err := h.dialNative()
 	if err != nil {
 		return row{}, row{}, row{}, err
@@ -72,12 +73,7 @@ func compareCalls(ctx context.Context, binary, plugins string, runs int) (ws, ht
 }
 
 func repeat(ctx context.Context, call func(context.Context) error) error {
-	for range callsPerRun {
-		if err := call(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return times(callsPerRun, func() error { return call(ctx) })
 }
 
 // host is a dormouse that serves one echo plugin, and has another that does
@@ -159,19 +155,38 @@ func (h *host) dialWebsocket(ctx context.Context) (func(context.Context) error, 
 	}, nil
 }
 
-func (h *host) dialGRPC() (func(context.Context) error, error) {
+// dialGRPC calls the plugin on its own socket.
+func (h *host) dialGRPC() (call func(context.Context) error, hangUp func(), err error) {
 	sockets, err := filepath.Glob(filepath.Join(h.dir, "run", "Echo", "plugin*"))
 	if err != nil || len(sockets) != 1 {
-		return nil, fmt.Errorf("the plugin has sockets %v, %w", sockets, err)
+		return nil, nil, fmt.Errorf("the plugin has sockets %v, %w", sockets, err)
 	}
 	conn, err := grpc.NewClient("passthrough:///plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", sockets[0])
 		}))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return echo(conn), nil
+	return echo(conn), func() { _ = conn.Close() }, nil
+}
+
+// dialMany is dialGRPC on n connections.
+func (h *host) dialMany(n int) (calls []func(context.Context) error, hangUp func(), err error) {
+	var ends []func()
+	hangUp = func() {
+		for _, end := range ends {
+			end()
+		}
+	}
+	for range n {
+		call, end, err := h.dialGRPC()
+		if err != nil {
+			return nil, hangUp, err
+		}
+		calls, ends = append(calls, call), append(ends, end)
+	}
+	return calls, hangUp, nil
 }
 
 // dialNative calls the same service through the host.

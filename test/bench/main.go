@@ -27,37 +27,58 @@ type row struct {
 func main() {
 	runs := flag.Int("runs", 9, "counted runs of each measurement")
 	bin := flag.String("bin", "bin", "where make build put dormouse and the plugins")
+	calls := flag.Bool("calls", false, "measure calls and events alone, which needs neither CRIU nor root")
 	flag.Parse()
-	if err := run(*runs, *bin); err != nil {
+	if err := run(*runs, *bin, *calls); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(runs int, bin string) error {
-	// Trees that criu restores become children of this process when criu ends.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	// What this process inherited must not become part of what is dumped.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return err
-	}
+func run(runs int, bin string, callsOnly bool) error {
 	ctx := context.Background()
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return err
 	}
-	binary, counter := filepath.Join(bin, "dormouse"), filepath.Join(bin, "plugins", "counter")
-	s, err := newStage(ctx, counter)
+	binary, plugins := filepath.Join(bin, "dormouse"), filepath.Join(bin, "plugins")
+	var rows []row
+	if !callsOnly {
+		if rows, err = compareLives(ctx, plugins, runs); err != nil {
+			return err
+		}
+	}
+	ws, http, native, err := compareCalls(ctx, binary, plugins, runs)
 	if err != nil {
 		return err
 	}
-	var rows []row
+	many, err := compareWebsockets(ctx, binary, plugins, runs)
+	if err != nil {
+		return err
+	}
+	report(append(append(rows, ws, http, native), many...))
+	return nil
+}
+
+// compareLives measures what begins and ends a plugin's life, and its sleep.
+func compareLives(ctx context.Context, plugins string, runs int) (rows []row, err error) {
+	// Trees that criu restores become children of this process when criu ends.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, err
+	}
+	// What this process inherited must not become part of what is dumped.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, err
+	}
+	s, err := newStage(ctx, filepath.Join(plugins, "counter"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
 	for _, mib := range []int{10, 100, 500} {
 		h, w, err := s.compareSleep(ctx, mib, runs)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		rows = append(rows, h, w)
 	}
@@ -65,37 +86,25 @@ func run(runs int, bin string) error {
 		for _, evicted := range []bool{false, true} {
 			answer, all, err := s.compareLazy(ctx, mib, runs, evicted)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			rows = append(rows, answer, all)
 		}
 	}
 	bySize, byEmpty, err := s.compareSizes(ctx, 10, 1000, runs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rows = append(rows, bySize, byEmpty)
 	for _, mib := range []int{0, 100} {
 		paged, err := s.comparePageOut(ctx, mib, runs)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		rows = append(rows, paged...)
 	}
-	activation, err := s.compareActivation(ctx, filepath.Join(filepath.Dir(counter), "echo"), 3*runs)
-	if err := errors.Join(err, s.close()); err != nil {
-		return err
-	}
-	ws, http, native, err := compareCalls(ctx, binary, filepath.Dir(counter), runs)
-	if err != nil {
-		return err
-	}
-	many, err := compareWebsockets(ctx, binary, filepath.Dir(counter), runs)
-	if err != nil {
-		return err
-	}
-	report(append(append(rows, activation, ws, http, native), many...))
-	return nil
+	activation, err := s.compareActivation(ctx, filepath.Join(plugins, "echo"), 3*runs)
+	return append(rows, activation), err
 }
 
 func report(rows []row) {

@@ -84,14 +84,27 @@ func (c crowd) leave() {
 }
 
 // each does the same on every connection at once.
-func (c crowd) each(do func(*websocket.Conn) error) error {
+func (c crowd) each(do func(*websocket.Conn) error) error { return together(c, do) }
+
+// together does the same with all at once.
+func together[T any](with []T, do func(T) error) error {
 	var all sync.WaitGroup
-	failures := make([]error, len(c))
-	for i, conn := range c {
-		all.Go(func() { failures[i] = do(conn) })
+	failures := make([]error, len(with))
+	for i, one := range with {
+		all.Go(func() { failures[i] = do(one) })
 	}
 	all.Wait()
 	return errors.Join(failures...)
+}
+
+// times does the same n times, or until it fails.
+func times(n int, do func() error) error {
+	for range n {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func ask(ctx context.Context, conn *websocket.Conn, request, answer string) error {
@@ -105,49 +118,68 @@ func ask(ctx context.Context, conn *websocket.Conn, request, answer string) erro
 	return err
 }
 
-// compareParallel asks the host itself on many websockets at once, in turn with
-// a server that sends back what it gets.
-func (h *host) compareParallel(ctx context.Context, b *bare, runs int) (row, error) {
-	const version = `{"jsonrpc":"2.0","id":1,"method":"Controller.1.version"}`
+// question is what is asked on many websockets at once, and a part of its answer.
+type question struct{ request, answer string }
+
+var (
+	version  = question{`{"jsonrpc":"2.0","id":1,"method":"Controller.1.version"}`, `"hash"`}
+	toPlugin = question{request, `{"text":"hello"}`}
+)
+
+// compareParallel asks the host itself and a plugin on many websockets at once,
+// in turn with a server that sends back what it gets and with calling the
+// plugin directly on as many connections.
+func (h *host) compareParallel(ctx context.Context, b *bare, runs int) ([]row, error) {
 	own, err := gather(ctx, "ws://"+h.address+"/jsonrpc", parallelSockets)
 	defer own.leave()
 	if err != nil {
-		return row{}, err
+		return nil, err
 	}
 	plain, err := gather(ctx, b.url(), parallelSockets)
 	defer plain.leave()
 	if err != nil {
-		return row{}, err
+		return nil, err
 	}
-	many := func(answer string) func(*websocket.Conn) error {
+	direct, hangUp, err := h.dialMany(parallelSockets)
+	defer hangUp()
+	if err != nil {
+		return nil, err
+	}
+	many := func(q question) func(*websocket.Conn) error {
 		return func(conn *websocket.Conn) error {
-			for range callsPerSocket {
-				if err := ask(ctx, conn, version, answer); err != nil {
-					return err
-				}
-			}
-			return nil
+			return times(callsPerSocket, func() error { return ask(ctx, conn, q.request, q.answer) })
 		}
 	}
-	r := row{what: fmt.Sprintf("call on %d websockets", parallelSockets), yardstick: "bare websocket echo", aim: 2}
+	var host, plugin, echoed, native series
 	for run := range runs + 1 {
 		err := errors.Join(
-			timed(&r.own, func() error { return own.each(many(`"hash"`)) }),
-			timed(&r.plain, func() error { return plain.each(many(version)) }),
+			timed(&host, func() error { return own.each(many(version)) }),
+			timed(&echoed, func() error { return plain.each(many(question{request, request})) }),
+			timed(&plugin, func() error { return own.each(many(toPlugin)) }),
+			timed(&native, func() error {
+				return together(direct, func(call func(context.Context) error) error {
+					return times(callsPerSocket, func() error { return call(ctx) })
+				})
+			}),
 		)
 		if err != nil {
-			return row{}, err
+			return nil, err
 		}
 		if run == 0 {
-			r.own, r.plain = nil, nil // warm-up
+			host, plugin, echoed, native = nil, nil, nil, nil // warm-up
 		}
 	}
-	for _, s := range []series{r.own, r.plain} {
+	for _, s := range []series{host, plugin, echoed, native} {
 		for i := range s {
 			s[i] /= parallelSockets * callsPerSocket
 		}
 	}
-	return r, nil
+	on := fmt.Sprintf(" on %d websockets", parallelSockets)
+	return []row{
+		{"host call" + on, host, "bare websocket echo", echoed, 2},
+		{"plugin call" + on, plugin, "bare websocket echo", echoed, 2},
+		{"plugin call" + on, plugin, fmt.Sprintf("gRPC on %d sockets", parallelSockets), native, 2},
+	}, nil
 }
 
 // compareEvents makes an instance change its state until the last of many
@@ -227,5 +259,5 @@ func compareWebsockets(ctx context.Context, binary, plugins string, runs int) (r
 		return nil, err
 	}
 	events, err := h.compareEvents(ctx, b, runs)
-	return []row{parallel, events}, err
+	return append(parallel, events), err
 }

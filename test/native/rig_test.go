@@ -24,6 +24,7 @@ import (
 	"dormouse/internal/native"
 	"dormouse/plugins/client"
 	"dormouse/plugins/communicator"
+	"dormouse/plugins/monitor"
 	"dormouse/shell"
 	"dormouse/shell/process"
 	"dormouse/shell/shellpb"
@@ -81,8 +82,8 @@ type host struct {
 }
 
 // startHost starts the plugins: Streams and Counter, active and suspended, and
-// Other, which is Streams once more and not active.
-func startHost(t *testing.T) *host {
+// Other, which is Streams once more, not active, and can be woken by calls.
+func startHost(t *testing.T, besides ...configs.Plugin) *host {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dn") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
 	if err != nil {
@@ -112,8 +113,15 @@ func startHost(t *testing.T) *host {
 			}
 		})
 	}
+	other := plugin("Other", "plugin", false)
+	other.OnCall = configs.OnCallWake
 	h.supervisor, err = supervisor.New(supervisor.Options{
-		Plugins:          []configs.Plugin{plugin("Streams", "plugin", true), plugin("Counter", "counter", true), plugin("Other", "plugin", false)},
+		Plugins: append(besides, plugin("Streams", "plugin", true), plugin("Counter", "counter", true), other),
+		Classes: map[string]supervisor.Class{
+			monitor.Class: func(s *supervisor.Supervisor, c configs.Plugin, sink shell.Sink) shell.Backend {
+				return monitor.New(s, c, sink, log)
+			},
+		},
 		HibernateTimeout: patience,
 		Log:              log,
 		Backend:          func(c configs.Plugin, sink shell.Sink) shell.Backend { return process.New(backends, c, sink) },

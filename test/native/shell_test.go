@@ -12,12 +12,15 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"dormouse/configs"
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/plugins/controller/controllerpb"
+	"dormouse/plugins/monitor"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol/statecontrolpb"
 	"dormouse/supervisor"
+	"dormouse/test/streams"
 )
 
 // ear hears what happens in the host.
@@ -111,6 +114,39 @@ func TestInterfaces(t *testing.T) {
 	got, err = h.client.Shell("Other").Interfaces(h.limited(), &shellpb.InterfacesRequest{})
 	if err != nil || len(got.GetServices()) != 0 {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// A part of the host is called as a plugin is.
+func TestPartOfTheHost(t *testing.T) {
+	part := configs.DefaultPlugin()
+	part.Callsign, part.Builtin, part.StartMode = "Monitor", monitor.Class, configs.StartActivated
+	part.Configuration = map[string]any{"observables": []any{}}
+	h := startHost(t, part)
+	got, err := h.client.Shell("Monitor").Interfaces(h.limited(), &shellpb.InterfacesRequest{})
+	if err != nil || !slices.Equal(got.GetServices(), []string{shellpb.DispatcherService}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	c := shellpb.NewDispatcherClient(h.client.Conn("Monitor"))
+	answer, err := c.Invoke(h.limited(), &shellpb.InvokeRequest{Method: "observables"})
+	if err != nil || string(answer.GetResult()) != "[]" {
+		t.Errorf("got %v, %v", answer, err)
+	}
+	exists, err := c.Exists(h.limited(), &shellpb.ExistsRequest{Method: "observables"})
+	if err != nil || !exists.GetExists() {
+		t.Errorf("got %v, %v", exists, err)
+	}
+	_, err = c.Invoke(h.limited(), &shellpb.InvokeRequest{Method: "measurementdata", Index: "Nobody"})
+	if status.Code(err) != codes.NotFound || shellpb.Detail(err).GetCode() != 22 {
+		t.Errorf("nobody: %v", err)
+	}
+	_, err = c.Invoke(h.limited(), &shellpb.InvokeRequest{Method: "sing"})
+	if status.Code(err) != codes.Unimplemented || shellpb.Detail(err).GetCode() != 53 {
+		t.Errorf("an unknown method: %v", err)
+	}
+	_, err = streams.NewStreamsClient(h.client.Conn("Monitor")).Echo(h.limited(), &streams.Text{})
+	if status.Code(err) != codes.Unimplemented || shellpb.Detail(err).GetCode() != 44 {
+		t.Errorf("a service that it has not: %v", err)
 	}
 }
 

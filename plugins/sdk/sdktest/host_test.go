@@ -21,6 +21,11 @@ func (p *parrot) hostMethods() sdk.Methods {
 			err = p.in.Host.Invoke(ctx, callsign, "word", nil, &word)
 			return word, err
 		}),
+		// relay has the other ask this one, which is answering it.
+		"relay": sdk.Method(func(ctx context.Context, callsign string) (word string, err error) {
+			err = p.in.Host.Invoke(ctx, callsign, "ask", p.in.Callsign, &word)
+			return word, err
+		}),
 		"suspend": sdk.Method(func(ctx context.Context, callsign string) (any, error) {
 			if err := p.in.Host.Resume(ctx, callsign); err != nil {
 				return nil, err
@@ -29,6 +34,10 @@ func (p *parrot) hostMethods() sdk.Methods {
 		}),
 		"watch": sdk.Method(func(_ context.Context, callsign string) (any, error) {
 			p.background.Go(func() { p.watch(callsign) })
+			return nil, nil
+		}),
+		"quit": sdk.Method(func(context.Context, struct{}) (any, error) {
+			p.background.Go(func() { _ = p.in.Host.Deactivate(p.life, "") }) // nobody is left to be told
 			return nil, nil
 		}),
 		"nap": sdk.Method(func(context.Context, struct{}) (any, error) {
@@ -84,6 +93,10 @@ func TestHost(t *testing.T) {
 		if must("ask", "Other", &word); word != "dormouse" {
 			t.Errorf("the other said %q", word)
 		}
+		word = ""
+		if must("relay", "Other", &word); word != "dormouse" {
+			t.Errorf("the other heard %q", word)
+		}
 		err := h.Call("ask", "Nobody", nil)
 		if e, ok := errors.AsType[*shell.PluginError](err); !ok || e.Code != sdk.UnknownKey {
 			t.Errorf("nobody was called: %v", err)
@@ -111,18 +124,34 @@ func TestNap(t *testing.T) {
 	if err := h.Call("nap", nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for h.State() != shell.Hibernated {
-		select {
-		case <-tick.C:
-		case <-t.Context().Done():
-			t.Fatal("it did not fall asleep")
-		}
-	}
+	reaches(t, h, shell.Hibernated)
 	h.Wake()
 	var slept bool
 	if h.Event("napped", &slept); !slept {
 		t.Error("it was not told that it slept")
+	}
+}
+
+// TestQuit ends the plugin by its own wish.
+func TestQuit(t *testing.T) {
+	h := sdktest.Start(t, options)
+	if err := h.Call("quit", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, h, shell.Deactivated)
+}
+
+// reaches waits until the instance is in that state.
+func reaches(t *testing.T, h *sdktest.Harness, want shell.State) {
+	t.Helper()
+	late := time.After(30 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for h.State() != want {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("it is %s, not %s", h.State(), want)
+		}
 	}
 }
