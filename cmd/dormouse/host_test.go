@@ -135,31 +135,13 @@ executable = "EXAMPLES/counter"
 start-mode = "activated"
 stop-timeout = "10m"
 `
-	const silent = `
-[[plugin]]
-callsign = "Silent"
-executable = "sleep"
-arguments = ["1000"]
-start-mode = "activated"
-start-timeout = "10m"
-`
-	const unprobed = silent + "probe = false\n"
-	for name, configuration := range map[string]string{
-		"a plugin that does not end": slow, "a plugin that does not answer": silent, "a plugin that does not start": unprobed,
-	} {
+	for name, configuration := range map[string]string{"a plugin that does not end": slow, "a plugin that does not start": silent + "probe = false\n"} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			h := startHost(t, root, configuration)
-			switch configuration {
-			case unprobed:
+			if configuration != slow {
 				h.wait(t, "Silent activation")
-			case silent:
-				for late := time.Now().Add(testPatience); len(processesOf(t, filepath.Join(root, "run"))) == 0 && len(processesOf(t, shortRunDir(root))) == 0; {
-					if time.Now().After(late) {
-						t.Fatal("the plugin is not asked")
-					}
-				}
-			default:
+			} else {
 				h.wait(t, "ready")
 				if err := syscall.Kill(h.show(t, "Slow").PID, syscall.SIGSTOP); err != nil {
 					t.Fatal(err)
@@ -178,6 +160,36 @@ start-timeout = "10m"
 				t.Errorf("processes are left: %v", left)
 			}
 		})
+	}
+}
+
+// silent is a plugin that never shakes hands.
+const silent = `
+[[plugin]]
+callsign = "Silent"
+executable = "sleep"
+arguments = ["1000"]
+start-mode = "activated"
+start-timeout = "10m"
+`
+
+// A plugin that is asked what it needs, and does not answer, keeps nobody waiting.
+func TestEndWhileProbing(t *testing.T) {
+	root := t.TempDir()
+	h := startHost(t, root, silent)
+	for late := time.Now().Add(testPatience); len(processesOf(t, filepath.Join(root, "run"))) == 0 && len(processesOf(t, shortRunDir(root))) == 0; {
+		if time.Now().After(late) {
+			t.Fatal("the plugin is not asked")
+		}
+	}
+	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := h.exitCode(t); code != 0 {
+		t.Errorf("the host ended with code %d", code)
+	}
+	if left := processesOf(t, root); len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
 	}
 }
 
