@@ -44,6 +44,8 @@ func TestReferenceFile(t *testing.T) {
 	plugin.Executable = "/usr/lib/dormouse/plugins/counter"
 	resumed := plugin.Resumed()
 	plugin.Resume = &resumed
+	sleeps := plugin.MaySleep()
+	plugin.AutoHibernate = &sleeps
 	want.Plugins = []configs.Plugin{plugin}
 	want.Listeners = []configs.Listener{{Address: "127.0.0.1:9997", Dialect: configs.DialectR4}}
 	if diff := cmp.Diff(want, full); diff != "" {
@@ -68,6 +70,10 @@ func TestReferenceFile(t *testing.T) {
 func keysOf(prefix string, typ reflect.Type) []string {
 	var keys []string
 	for field := range typ.Fields() {
+		if field.Anonymous {
+			keys = append(keys, keysOf(prefix, field.Type)...)
+			continue
+		}
 		key := prefix + field.Tag.Get("toml")
 		keys = append(keys, key)
 		inner := field.Type
