@@ -48,6 +48,9 @@ var (
 	// ErrMemoryExceeded means that the kernel ended the plugin's process, or one
 	// below it, for want of memory. It comes with ErrExited.
 	ErrMemoryExceeded = errors.New("the memory was exceeded")
+	// ErrInUse means that what was to be done with an idle instance was not, since it
+	// is used.
+	ErrInUse = errors.New("the instance is in use")
 	// ErrBusy means that too many calls wait for the instance to wake.
 	ErrBusy = errors.New("too many calls wait for the instance")
 )
