@@ -38,7 +38,7 @@ func (s *Shell) call(ctx context.Context, bytes int, deliver func(context.Contex
 
 // deliver makes a call that was let in.
 func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, let admission, deliver func(context.Context) error) error {
-	stop := context.AfterFunc(let.end, cancel)
+	stop := context.AfterFunc(let.end, cancel) //nolint:contextcheck // it ends with the plugin, not with the caller
 	defer stop()
 	err := deliver(ctx)
 	_, answered := errors.AsType[*PluginError](err)

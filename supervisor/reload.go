@@ -48,6 +48,7 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]st
 	r.change(ctx)
 	r.begin(ctx)
 	s.evaluate() // requirements may differ
+	s.tiers.look()
 	slices.SortFunc(r.lines, func(a, b string) int {
 		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
 	})

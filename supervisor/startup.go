@@ -24,6 +24,7 @@ func (s *Supervisor) Start(ctx context.Context) {
 	}
 	s.probe(ctx, s.roster.plugins())
 	s.establish()
+	s.tiers.begin()
 	for _, rank := range ranks(s.roster.plugins(), startup) {
 		if ctx.Err() != nil {
 			return

@@ -12,6 +12,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate/criu"
+	"dormouse/internal/memory"
 	"dormouse/shell/process"
 )
 
@@ -85,7 +86,7 @@ func examine(ctx context.Context, path, dir string) (findings []finding, works b
 	if err != nil {
 		trial.Found = err.Error()
 	}
-	return []finding{examineKernel(), examineRoot(), examineCgroups(dir), examineCRIU(engine), trial}, err == nil
+	return []finding{examineKernel(), examineRoot(), examineCgroups(dir), examinePressure(), examineCRIU(engine), trial}, err == nil
 }
 
 func examineKernel() finding {
@@ -125,6 +126,19 @@ func examineCgroups(dir string) finding {
 		err = c.Close()
 	}
 	if err != nil {
+		f.OK, f.Found = false, err.Error()
+	}
+	return f
+}
+
+func examinePressure() finding {
+	rules := configs.Default().Hibernate.Tiers
+	f := finding{
+		Check: "memory pressure", OK: true, Found: "the kernel tells of it",
+		Means: "plugins sleep for want of memory only below memory-available",
+		Mend:  "boot with psi=1, or set memory-available in [hibernate]",
+	}
+	if err := memory.CheckPressure(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)); err != nil {
 		f.OK, f.Found = false, err.Error()
 	}
 	return f
