@@ -14,7 +14,7 @@ import (
 
 var (
 	noon  = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	broke = errors.New("broken")
+	errBroke = errors.New("broken")
 )
 
 func ago(d time.Duration) time.Time { return noon.Add(-d) }
@@ -36,7 +36,7 @@ func wakes(s *standing)        { s.config.OnCall = configs.OnCallWake }
 func calling(s *standing)      { s.use.Calls = 1 }
 func streaming(s *standing)    { s.use.Streams = 1 }
 func busy(s *standing)         { s.use.Busy = true }
-func hopeless(s *standing)     { s.trial = trial{err: broke, hopeless: true} }
+func hopeless(s *standing)     { s.trial = trial{err: errBroke, hopeless: true} }
 func state(to shell.State) func(*standing) {
 	return func(s *standing) { s.use.State = to }
 }
@@ -46,7 +46,7 @@ func idleAfter(suspend, hibernate time.Duration) func(*standing) {
 	}
 }
 func failed(after time.Time) func(*standing) {
-	return func(s *standing) { s.trial = trial{failures: 1, err: broke, after: after} }
+	return func(s *standing) { s.trial = trial{failures: 1, err: errBroke, after: after} }
 }
 func takes(bytes int64) func(*standing) { return func(s *standing) { s.memory = bytes } }
 
@@ -155,7 +155,7 @@ func TestAttemptsBackOff(t *testing.T) {
 	var at trial
 	var pauses []time.Duration
 	for range 11 {
-		at.note(&move{do: hibernating}, broke, noon)
+		at.note(&move{do: hibernating}, errBroke, noon)
 		pauses = append(pauses, at.after.Sub(noon))
 	}
 	want := []time.Duration{
@@ -166,7 +166,7 @@ func TestAttemptsBackOff(t *testing.T) {
 		t.Errorf("pauses (-want +got):\n%s", diff)
 	}
 	at.note(&move{do: hibernating}, shell.ErrInUse, noon)
-	if at.failures != 11 || !errors.Is(at.err, broke) {
+	if at.failures != 11 || !errors.Is(at.err, errBroke) {
 		t.Errorf("a call that came first counts as a failure: %+v", at)
 	}
 	at.note(&move{do: hibernating}, nil, noon)

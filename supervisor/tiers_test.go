@@ -125,7 +125,7 @@ func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin)
 		}
 		plain := o.Backend
 		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			p := &steered{plugin: plain(c, sink).(*plugin)}
+			p := &steered{plugin: plain(c, sink).(*plugin)} //nolint:errcheck // a panic fails the test as well
 			all[c.Callsign] = p
 			return p
 		}
@@ -160,7 +160,7 @@ func sleepy(c *configs.Plugin) {
 
 func TestIdleTiers(t *testing.T) {
 	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, _ map[string]*steered) {
-		r.after(time.Minute-time.Nanosecond)
+		r.after(time.Minute - time.Nanosecond)
 		r.after(time.Nanosecond, "suspend A")
 		r.after(2*time.Minute, "hibernate A")
 		r.after(time.Hour)
@@ -168,7 +168,7 @@ func TestIdleTiers(t *testing.T) {
 		r.after(0, "wake A", "resume A")
 		pass(30 * time.Second)
 		r.callPlugin("A")
-		r.after(time.Minute-time.Nanosecond)
+		r.after(time.Minute - time.Nanosecond)
 		r.after(time.Nanosecond, "suspend A")
 		r.callPlugin("A")
 		r.after(0, "resume A")
@@ -211,7 +211,7 @@ func TestPressure(t *testing.T) {
 		r.journal.read()
 		g.set(50)
 		r.after(2*time.Second, "hibernate B")
-		r.after(4*time.Second-time.Millisecond)
+		r.after(4*time.Second - time.Millisecond)
 		r.after(2*time.Second, "suspend C", "hibernate C")
 		g.set(200)
 		r.after(time.Hour)
@@ -252,15 +252,15 @@ func TestFailedAttempts(t *testing.T) {
 		all["A"].fail(errors.New("the disk is full"))
 		r.after(3*time.Minute, "suspend A", "hibernate A")
 		e, _ := r.Explain("A")
-		if e.Failure == nil || e.Retry.Sub(time.Now()) != 10*time.Second || !strings.Contains(strings.Join(e.Keeps, "\n"), "the next comes in 10s: the disk is full") {
+		if e.Failure == nil || time.Until(e.Retry) != 10*time.Second || !strings.Contains(strings.Join(e.Keeps, "\n"), "the next comes in 10s: the disk is full") {
 			r.Errorf("got %+v", e)
 		}
 		r.after(10*time.Second, "hibernate A")
-		r.after(19*time.Second)
+		r.after(19 * time.Second)
 		r.after(time.Second, "hibernate A")
 		all["A"].fail(fmt.Errorf("%w: process 7 has a ring", hibernate.ErrObstacle))
 		r.after(40*time.Second, "hibernate A")
-		r.after(24*time.Hour)
+		r.after(24 * time.Hour)
 		if why := r.Why("A"); !strings.Contains(why, "until it is started anew: something is open that an image can't hold: process 7 has a ring") {
 			r.Errorf("why is %q", why)
 		}

@@ -52,14 +52,14 @@ func WatchPressure(ctx context.Context, some, window time.Duration, tell func())
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	ended, end, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer ended.Close()
 	defer end.Close()
-	defer context.AfterFunc(ctx, func() { end.Close() })()
+	defer context.AfterFunc(ctx, func() { _ = end.Close() })()
 	for {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}, {Fd: int32(ended.Fd()), Events: unix.POLLIN}} //nolint:gosec // descriptors are small
 		_, err := unix.Poll(fds, -1)
