@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -14,6 +15,9 @@ const (
 	heldCalls = 256
 	heldBytes = 16 << 20
 )
+
+// RetryAfter is when a caller that got ErrBusy may come back.
+const RetryAfter = time.Second
 
 // held is the calls that wait until the instance is activated, in the order in
 // which they came. Shell.mu guards it.

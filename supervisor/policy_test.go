@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	noon  = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	noon     = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	errBroke = errors.New("broken")
 )
 

@@ -100,7 +100,7 @@ func TestExplain(t *testing.T) {
 	h.wait(t, "ready")
 	h.dormouse(t, "plugin", "explain", "Counter").expect(t, exitDone,
 		"Counter: the host will suspend it in 1h0m0s, if nobody uses it until then; the host hibernates it when memory is short.",
-		"suspend at ", "nobody has used it for 1h0m0s (idle-suspend)", "would save", "last used", "a hibernation   is stopped by nothing that is known")
+		"suspend at ", "nobody has used it for 1h0m0s (idle-suspend)", "would save", "last used", "is stopped by nothing that is known")
 	var e explanation
 	out := h.dormouse(t, "plugin", "explain", "Counter", "-o", "json").expect(t, exitDone).out
 	if err := json.Unmarshal([]byte(out), &e); err != nil || e.Next == nil || e.Next.Do != "suspend" || e.Saves == 0 {
