@@ -1,11 +1,18 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"dormouse/shell/shellpb"
 )
 
 const sleepyCounter = `
@@ -22,8 +29,8 @@ idle-hibernate = "20ms"
 min-awake = "20ms"
 `
 
-// waitTimes returns when the log has the message of the instance so many times.
-func (h *testHost) waitTimes(t *testing.T, callsign, message string, times int) {
+// waitCounter returns when the log has the counter's message so many times.
+func (h *testHost) waitCounter(t *testing.T, message string, times int) {
 	t.Helper()
 	late := time.After(testPatience)
 	for {
@@ -31,7 +38,7 @@ func (h *testHost) waitTimes(t *testing.T, callsign, message string, times int) 
 		seen, changed := 0, h.log.changed
 		for _, text := range h.log.lines {
 			var line struct{ Callsign, Message string }
-			if json.Unmarshal([]byte(text), &line) == nil && line.Callsign == callsign && line.Message == message {
+			if json.Unmarshal([]byte(text), &line) == nil && line.Callsign == "Counter" && line.Message == message {
 				seen++
 			}
 		}
@@ -42,7 +49,7 @@ func (h *testHost) waitTimes(t *testing.T, callsign, message string, times int) 
 		select {
 		case <-changed:
 		case <-late:
-			t.Fatalf("%s was %s %d times, not %d; the log is:\n%s", callsign, message, seen, times, h.log)
+			t.Fatalf("Counter was %s %d times, not %d; the log is:\n%s", message, seen, times, h.log)
 		}
 	}
 }
@@ -71,7 +78,7 @@ func TestSleepsAndWakesByItself(t *testing.T) {
 	}
 	for cycle := 1; cycle <= cycles && !t.Failed(); cycle++ {
 		var all sync.WaitGroup
-		h.waitTimes(t, "Counter", "hibernating", cycle)
+		h.waitCounter(t, "hibernating", cycle)
 		for range early {
 			all.Go(increment)
 		}
@@ -91,7 +98,7 @@ func TestSleepsAndWakesByItself(t *testing.T) {
 			t.Errorf("%d was answered %d times", i+1, answers[i+1])
 		}
 	}
-	h.waitTimes(t, "Counter", "hibernated", cycles)
+	h.waitCounter(t, "hibernated", cycles)
 }
 
 func TestExplain(t *testing.T) {
@@ -114,11 +121,52 @@ func TestIdledIsResumedByTheNextHost(t *testing.T) {
 	requireCRIU(t)
 	root := t.TempDir()
 	first := startHost(t, root, sleepyCounter)
-	first.waitTimes(t, "Counter", "hibernated", 1)
+	first.waitCounter(t, "hibernated", 1)
 	first.end(t)
 	quiet := strings.NewReplacer("10ms", "1h", `idle-hibernate = "20ms"`, `idle-hibernate = "2h"`).Replace(sleepyCounter)
 	second := startHost(t, root, quiet)
 	second.wait(t, "ready")
 	second.dormouse(t, "call", "Counter.get").expect(t, exitDone)
-	second.waitTimes(t, "Counter", "resumed", 1)
+	second.waitCounter(t, "resumed", 1)
+}
+
+// Native clients wake a plugin too, unless they only look: the ledger is the same.
+func TestNativeCallsWake(t *testing.T) {
+	requireCRIU(t)
+	const callers = 8
+	h := startHost(t, t.TempDir(), sleepyCounter)
+	c, _ := h.nativeClient(t)
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	counter := c.Conn("Counter")
+	h.waitCounter(t, "hibernated", 1)
+	if _, err := healthpb.NewHealthClient(counter).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil { // the host's own
+		t.Error(err)
+	}
+	_, err := shellpb.NewDispatcherClient(counter).Exists(ctx, &shellpb.ExistsRequest{Method: "get"})
+	if shellpb.Detail(err).GetCode() != 46 {
+		t.Errorf("exists of one that sleeps: %v", err)
+	}
+	if state := h.show(t, "Counter").State; state != "hibernated" {
+		t.Errorf("looking woke it: it is %s", state)
+	}
+	var all sync.WaitGroup
+	answers := make([]string, callers)
+	for i := range callers {
+		all.Go(func() {
+			answer, err := shellpb.NewDispatcherClient(counter).Invoke(ctx, &shellpb.InvokeRequest{Method: "increment"})
+			answers[i] = string(answer.GetResult())
+			if err != nil {
+				t.Errorf("a call failed: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	slices.Sort(answers)
+	for i, answer := range answers {
+		if want := fmt.Sprintf(`{"value":%d}`, i+1); answer != want {
+			t.Errorf("got %s, want %s", answer, want)
+		}
+	}
+	h.waitCounter(t, "hibernated", 2)
 }
