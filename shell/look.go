@@ -66,9 +66,8 @@ func asleep(state State) error {
 
 // learn takes from the outcome of a call whether there is such a method.
 func (s *Shell) learn(method string, err error) {
-	_, answered := errors.AsType[*PluginError](err)
 	switch {
-	case err == nil, answered:
+	case err == nil:
 		s.remembers(method, true)
 	case errors.Is(err, ErrUnknownMethod):
 		s.remembers(method, false)
