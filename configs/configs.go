@@ -101,6 +101,8 @@ type Hibernate struct {
 
 	// Timeout is the longest that one dump or one restore may take.
 	Timeout Duration `toml:"timeout"`
+
+	Tiers
 }
 
 // Plugin is one configured instance of a program.
@@ -153,6 +155,8 @@ type Plugin struct {
 	Data string `toml:"data"`
 
 	OnCall OnCall `toml:"on-call"`
+
+	Idling
 
 	// Configuration is the plugin's own table, which the host must not
 	// interpret. It holds only what JSON can hold: dates are RFC 3339 strings.
@@ -236,6 +240,7 @@ func Default() Config {
 		},
 		Hibernate: Hibernate{
 			Timeout: Duration(60 * time.Second),
+			Tiers:   defaultTiers(),
 		},
 	}
 }
@@ -254,6 +259,7 @@ func DefaultPlugin() Plugin {
 			Backoff: Duration(500 * time.Millisecond),
 		},
 		OnCall:       OnCallReject,
+		Idling:       Idling{MinAwake: Duration(10 * time.Second)},
 		StartTimeout: Duration(10 * time.Second),
 		StopTimeout:  Duration(5 * time.Second),
 		CallTimeout:  Duration(30 * time.Second),

@@ -45,6 +45,8 @@ func TestReferenceFile(t *testing.T) {
 	resumed := plugin.Resumed()
 	plugin.Resume = &resumed
 	plugin.CheckpointAfter = new(configs.Duration(10 * time.Minute)) // stands for none
+	sleeps := plugin.MaySleep()
+	plugin.AutoHibernate = &sleeps
 	want.Plugins = []configs.Plugin{plugin}
 	want.Listeners = []configs.Listener{{Address: "127.0.0.1:9997", Dialect: configs.DialectR4}}
 	if diff := cmp.Diff(want, full); diff != "" {
@@ -69,6 +71,10 @@ func TestReferenceFile(t *testing.T) {
 func keysOf(prefix string, typ reflect.Type) []string {
 	var keys []string
 	for field := range typ.Fields() {
+		if field.Anonymous {
+			keys = append(keys, keysOf(prefix, field.Type)...)
+			continue
+		}
 		key := prefix + field.Tag.Get("toml")
 		keys = append(keys, key)
 		inner := field.Type

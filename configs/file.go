@@ -109,6 +109,7 @@ func (f *file) readHibernate(t *table) {
 	t.program("criu", &h.Criu)
 	t.path("dir", &h.Dir)
 	t.duration("timeout", &h.Timeout)
+	readTiers(t, &h.Tiers)
 	t.unknown()
 }
 
@@ -131,6 +132,7 @@ func (f *file) readPlugin(t *table) {
 	t.path("web-ui", &p.WebUI)
 	t.path("data", &p.Data)
 	word(t, "on-call", &p.OnCall, OnCallReject, OnCallWake)
+	readIdling(t, &p.Idling)
 	t.free("configuration", &p.Configuration)
 	t.duration("start-timeout", &p.StartTimeout)
 	t.duration("stop-timeout", &p.StopTimeout)

@@ -203,7 +203,7 @@ func TestHeldCalls(t *testing.T) {
 		if n := countOf(r.fake.steps(), wakening); n != 1 {
 			r.Errorf("it was woken %d times", n)
 		}
-		if n := r.held.Load(); n != 0 {
+		if n := r.Lane().Held; n != 0 {
 			r.Errorf("%d calls still count as held", n)
 		}
 	})
@@ -397,7 +397,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 			r.activate()
 			answer := &PluginError{Code: 7, Message: "no"}
 			held := r.fake.hold(stop)
-			err := r.call(r.Context(), func(context.Context) error {
+			err := r.call(r.Context(), 0, func(context.Context) error {
 				background(func() error { r.fake.die(); return nil })
 				return answer
 			})

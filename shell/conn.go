@@ -32,11 +32,14 @@ type conn struct {
 }
 
 func (c conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return c.s.call(ctx, func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
+	if looks(method) {
+		return c.s.peek(ctx, func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
+	}
+	return c.s.call(ctx, sizeOf(args), func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
 }
 
 func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	end, err := c.s.admitStream(ctx)
+	end, err := c.s.admitStream(ctx, method)
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +48,9 @@ func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 	leave := sync.OnceFunc(func() {
 		given()
 		cancel()
+		if !looks(method) {
+			c.s.touch()
+		}
 		c.s.flight.leaveStream()
 	})
 	under, err := c.to.NewStream(ctx, desc, method, opts...)
@@ -58,10 +64,16 @@ func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 
 // admitStream lets a stream in, for which it may wait as long as a call may take.
 // The context it returns ends when the stream is to end.
-func (s *Shell) admitStream(ctx context.Context) (context.Context, error) {
+func (s *Shell) admitStream(ctx context.Context, method string) (context.Context, error) {
+	if looks(method) {
+		if end, state := s.board(); end == nil {
+			return nil, asleep(state)
+		}
+		return s.flight.stream(), nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
 	defer cancel()
-	if _, err := s.admit(ctx); err != nil {
+	if _, err := s.admit(ctx, 0); err != nil {
 		return nil, err
 	}
 	return s.flight.stream(), nil

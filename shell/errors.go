@@ -50,6 +50,9 @@ var (
 	ErrMemoryExceeded = errors.New("the memory was exceeded")
 	// ErrAwake means that a plugin that slept could not be put back to sleep.
 	ErrAwake = errors.New("the plugin is awake now")
+	// ErrInUse means that what was to be done with an idle instance was not, since it
+	// is used.
+	ErrInUse = errors.New("the instance is in use")
 	// ErrBusy means that too many calls wait for the instance to wake.
 	ErrBusy = errors.New("too many calls wait for the instance")
 )

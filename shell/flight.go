@@ -50,6 +50,13 @@ func (f *flight) stream() context.Context {
 	return f.streaming
 }
 
+// counts is what is on its way now.
+func (f *flight) counts() (calls, streams int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls, f.streams
+}
+
 func (f *flight) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

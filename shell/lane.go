@@ -27,9 +27,10 @@ type Lane struct {
 
 // Lane tells what the instance has to do. It waits for no operation.
 func (s *Shell) Lane() Lane {
+	held := s.heldNow()
 	s.lane.mu.Lock()
 	defer s.lane.mu.Unlock()
-	return Lane{Job: s.lane.job, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: s.held.Load()}
+	return Lane{Job: s.lane.job, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: held}
 }
 
 // lane lets the operations of one instance through one at a time, in the order
@@ -113,7 +114,7 @@ func (l *lane) take(ctx context.Context, event Event) bool {
 // joins tells whether asking twice for event is the same as asking once.
 func joins(event Event) bool {
 	switch event {
-	case Exit, configure, reconsider, probe, restart:
+	case Exit, configure, reconsider, probe, restart, suspendIdle, hibernateIdle, resumeUsed:
 		return false
 	default:
 		return true

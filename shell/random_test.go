@@ -92,7 +92,7 @@ func TestRandomEvents(t *testing.T) {
 				if st.State == Activated && r.around.Lost(Information{}) != nil {
 					r.Errorf("it is activated with its conditions lost; history:\n%s", history(st))
 				}
-				if n := r.held.Load(); n != 0 {
+				if n := r.Lane().Held; n != 0 {
 					r.Errorf("%d calls still count as held", n)
 				}
 				if n := r.flight.streams; n != 0 {

@@ -38,7 +38,8 @@ type Shell struct {
 
 	lane   *lane
 	flight flight
-	held   atomic.Int64 // calls that wait for a wake
+	used   atomic.Int64 // when somebody last used the plugin, since made
+	made   time.Time
 	// background holds the operations that nobody waits for: those that the
 	// backend's reports or held calls began.
 	background sync.WaitGroup
@@ -56,6 +57,9 @@ type Shell struct {
 	changes    int  // counts transitions
 	closing    bool // only deactivations follow
 	history    []Transition
+	held       held
+	idle       idle
+	known      map[string]bool // methods that the plugin has, or has not, as far as it was asked
 }
 
 // Options is what a Shell is made of.
@@ -92,6 +96,7 @@ func New(o Options) *Shell {
 		state:          Deactivated,
 		reason:         Startup,
 		since:          time.Now(),
+		made:           time.Now(),
 	}
 	if s.surroundings == nil {
 		s.surroundings = solitude{}
@@ -167,6 +172,7 @@ func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 // start mode is deactivated is deactivated instead.
 func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 	return s.operate(ctx, Suspend, s.deactivationLimit(), func(ctx context.Context) error {
+		s.setIdled(false) // whoever asks wants it to stay so
 		if s.State() == Activated && s.information().StateControl == nil && s.Config().StartMode == configs.StartDeactivated {
 			return s.deactivate(ctx, why)
 		}
@@ -211,6 +217,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 	case Hibernated:
 		err := s.step(ctx, Wake, why, s.wake)
 		if err == nil {
+			s.rejoin(ctx)
 			return s.settle(ctx)
 		}
 		if s.Config().OnFailedWake != configs.FailedWakeColdStart {

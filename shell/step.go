@@ -87,12 +87,16 @@ func (s *Shell) enter(to State, event Event, why Reason, err error) {
 	s.mu.Lock()
 	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: to, Reason: why, Err: err, At: time.Now()}
 	s.state, s.reason, s.failure, s.since = to, why, err, t.At
+	s.idle.enter(t)
 	switch to {
 	case Activation, Waking:
 		s.generation++
 	case Deactivated, Unavailable, Precondition, Destroyed:
 		s.control = ""
 	default:
+	}
+	if to == Activated && t.From != Hibernating {
+		s.touch()
 	}
 	t.Control = s.control
 	s.changes++
@@ -119,6 +123,9 @@ func (s *Shell) controlled(to statecontrol.State) {
 		event = Suspend
 	}
 	s.control = to
+	if !s.idle.controlled(to) {
+		s.touch()
+	}
 	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: s.state, Control: to, Reason: s.reason, At: time.Now()}
 	s.changes++
 	s.remember(t)

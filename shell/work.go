@@ -20,6 +20,7 @@ func (s *Shell) start(ctx context.Context) error {
 	info, err := s.backend.Launch(limited)
 	if err == nil {
 		s.setInformation(info)
+		s.forgetMethods()
 		err = s.backend.Initialize(limited)
 	}
 	if err == nil && info.StateControl != nil {

@@ -191,6 +191,7 @@ func (o observer) Transition(t shell.Transition) {
 	s := o.s
 	s.events.Transition(t)
 	s.restarts.observe(t)
+	s.tiers.observe(t)
 	switch {
 	case t.From == t.To:
 	case t.To == shell.Activated:

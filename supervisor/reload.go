@@ -20,6 +20,7 @@ import (
 var adjustable = []string{
 	"start-mode", "startup-order", "resumed", "restart", "on-call", "on-failed-wake",
 	"start-timeout", "stop-timeout", "call-timeout",
+	"idle-suspend", "idle-hibernate", "auto-hibernate", "min-awake",
 }
 
 // Reload makes the roster that of plugins: it changes only what differs, and
@@ -47,6 +48,7 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]st
 	r.change(ctx)
 	r.begin(ctx)
 	s.evaluate() // requirements may differ
+	s.tiers.look()
 	slices.SortFunc(r.lines, func(a, b string) int {
 		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
 	})
@@ -229,9 +231,10 @@ func (r *reload) begin(ctx context.Context) {
 // the sample.
 func differences(a, b configs.Plugin) (keys []string) {
 	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range x.NumField() {
-		if !reflect.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
-			keys = append(keys, x.Type().Field(i).Tag.Get("toml"))
+	for _, field := range reflect.VisibleFields(x.Type()) {
+		key := field.Tag.Get("toml") // none for what only groups keys
+		if key != "" && !reflect.DeepEqual(x.FieldByIndex(field.Index).Interface(), y.FieldByIndex(field.Index).Interface()) {
+			keys = append(keys, key)
 		}
 	}
 	return keys

@@ -239,9 +239,10 @@ func TestAdjustableKeys(t *testing.T) {
 			Resume: &yes, Preconditions: []string{"p"}, Terminations: []string{"t"}, Controls: []string{"c"}, Requires: []string{"r"}, Probe: false,
 			Restart: configs.Restart{Limit: 77}, WebUI: "w", Data: "d", OnCall: "o", Configuration: map[string]any{"a": 1},
 			StartTimeout: 1, StopTimeout: 2, CallTimeout: 3, Sleep: "s", CheckpointAfter: new(configs.Duration(4)), OnFailedWake: "f",
+			Idling: configs.Idling{IdleSuspend: 4, IdleHibernate: 5, AutoHibernate: &yes, MinAwake: 6},
 		}
 		before := r.shell("A").Config()
-		if n := len(differences(before, given)); n != reflect.TypeFor[configs.Plugin]().NumField() {
+		if n := len(differences(before, given)); n != reflect.TypeFor[configs.Plugin]().NumField()+reflect.TypeFor[configs.Idling]().NumField()-1 {
 			t.Fatalf("%d keys differ: the test does not know all", n)
 		}
 		r.shell("A").Adjust(given)

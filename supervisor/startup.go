@@ -27,6 +27,7 @@ func (s *Supervisor) Start(ctx context.Context) {
 		return
 	}
 	s.establish()
+	s.tiers.begin()
 	for _, rank := range ranks(s.roster.plugins(), startup) {
 		if ctx.Err() != nil {
 			return

@@ -28,6 +28,7 @@ type Supervisor struct {
 	conditions  conditions
 	ledger      *ledger
 	restarts    *restarts
+	tiers       *tiers
 	postMortems postMortems
 
 	ctx        context.Context // ends when the host stops
@@ -72,6 +73,9 @@ type Options struct {
 	Forget func(callsign string) error
 	// PostMortem says which ends of plugins are documented; none when it is zero.
 	PostMortem PostMortem
+	// Tiers is what puts plugins to sleep by itself; when zero only their own idle
+	// times do.
+	Tiers Tiers
 }
 
 // New returns a host whose instances exist but don't run yet. Nothing is left of
@@ -102,6 +106,7 @@ func (s *Supervisor) build() (err error) {
 	if s.ledger, err = openLedger(o.Store, o.Plugins); err == nil {
 		s.restarts, err = newRestarts(s)
 	}
+	s.tiers = newTiers(s)
 	if err != nil {
 		return fmt.Errorf("cannot read what was changed at run time: %w", err)
 	}
@@ -120,6 +125,9 @@ func (s *Supervisor) build() (err error) {
 			return err
 		}
 		s.roster.add(sh)
+	}
+	if err := s.tiers.remind(); err != nil {
+		return fmt.Errorf("cannot read what was suspended: %w", err)
 	}
 	return nil
 }

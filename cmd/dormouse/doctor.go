@@ -13,6 +13,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate/criu"
 	"dormouse/hibernate/pageout"
+	"dormouse/internal/memory"
 	"dormouse/shell/process"
 )
 
@@ -86,7 +87,7 @@ func examine(ctx context.Context, path, dir string) (findings []finding, works b
 	if err != nil {
 		trial.Found = err.Error()
 	}
-	return []finding{examineKernel(), examineRoot(), examineCgroups(dir), examineCRIU(engine), trial, examineSwap(ctx)}, err == nil
+	return []finding{examineKernel(), examineRoot(), examineCgroups(dir), examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}, err == nil
 }
 
 func examineKernel() finding {
@@ -140,6 +141,19 @@ func examineSwap(ctx context.Context) finding {
 		Mend:  "if that is wanted, make a swap in compressed memory with zramctl, mkswap and swapon",
 	}
 	if err := (pageout.Engine{}).Check(ctx); err != nil {
+		f.OK, f.Found = false, err.Error()
+	}
+	return f
+}
+
+func examinePressure() finding {
+	rules := configs.Default().Hibernate.Tiers
+	f := finding{
+		Check: "memory pressure", OK: true, Found: "the kernel tells of it",
+		Means: "plugins sleep for want of memory only below memory-available",
+		Mend:  "boot with psi=1, or set memory-available in [hibernate]",
+	}
+	if err := memory.CheckPressure(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)); err != nil {
 		f.OK, f.Found = false, err.Error()
 	}
 	return f

@@ -146,6 +146,7 @@ func (h *host) assemble(config configs.Config, places *places, backends process.
 		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
 			return process.New(backends, c, sink)
 		},
+		Tiers:  supervisor.Tiers{Rules: config.Hibernate.Tiers},
 		Store:  kept,
 		Fits:   places.fits,
 		Forget: backends.Forget,

@@ -67,6 +67,13 @@ func verbs() []verb {
 			prepare: prepareOperation(resuming),
 		},
 		{
+			name: "plugin explain", args: "NAME", summary: "why a plugin is awake or asleep, and what comes next",
+			doc: "Says what keeps the plugin awake, when the host will put it to sleep by itself, what that would\n" +
+				"save, and what would stop it. It wakes nothing.",
+			example: "dormouse plugin explain Counter",
+			prepare: prepareExplain,
+		},
+		{
 			name: "plugin hibernate", args: "NAME...", summary: "put a suspended plugin to sleep on disk",
 			doc: "The plugin's processes are written to disk and ended, which frees their memory.\n" +
 				"`dormouse plugin activate NAME` brings them back as they were.",

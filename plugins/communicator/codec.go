@@ -18,6 +18,9 @@ var (
 	protobuf = encoding.GetCodecV2(proto.Name)
 )
 
+// Size is what it takes while it waits for the plugin.
+func (f *frame) Size() int { return f.data.Len() }
+
 // Name is protobuf's: what is passed on is what clients and plugins sent.
 func (codec) Name() string { return proto.Name }
 

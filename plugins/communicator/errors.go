@@ -2,6 +2,7 @@ package communicator
 
 import (
 	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -58,15 +59,17 @@ func refusal(err error) error {
 	}
 	number := controller.Number(err)
 	code, known := codeOf[number]
+	detail := &shellpb.Error{Code: int32(number)}
 	switch {
 	case errors.Is(err, shell.ErrBusy):
 		code = codes.ResourceExhausted
+		detail.Data = fmt.Appendf(nil, `{"retryAfterMs":%d}`, shell.RetryAfter.Milliseconds())
 	case errors.Is(err, shell.ErrNoStateControl):
 		code = codes.FailedPrecondition
 	case !known:
 		code = codes.Unknown
 	}
-	return shellpb.Status(code, err.Error(), &shellpb.Error{Code: int32(number)})
+	return shellpb.Status(code, err.Error(), detail)
 }
 
 // refusalOfCall is refusal where err may also be what the plugin itself answered.

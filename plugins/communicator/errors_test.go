@@ -41,6 +41,9 @@ func TestRefusal(t *testing.T) {
 			t.Errorf("%v: got %v with %v", test.err, err, shellpb.Detail(err))
 		}
 	}
+	if got := string(shellpb.Detail(refusal(shell.ErrBusy)).GetData()); got != `{"retryAfterMs":1000}` {
+		t.Errorf("when to come back: %s", got)
+	}
 	own := status.Error(codes.DataLoss, "its own")
 	if got := refusalOfCall(own); status.Code(got) != codes.DataLoss {
 		t.Errorf("what the plugin answered: %v", got)

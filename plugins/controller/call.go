@@ -6,14 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"time"
 
 	"dormouse/internal/jsonrpc"
 	"dormouse/shell"
 )
-
-// retryAfter is when a caller that found too many others waiting may come back.
-const retryAfter = time.Second
 
 // caller is who sent a message.
 type caller struct {

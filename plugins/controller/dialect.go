@@ -98,7 +98,7 @@ func failure(d dialect, err error) *jsonrpc.Error {
 		data.Cause = cause
 	}
 	if errors.Is(f.cause, shell.ErrBusy) {
-		data.RetryAfterMs = retryAfter.Milliseconds()
+		data.RetryAfterMs = shell.RetryAfter.Milliseconds()
 	}
 	if data.Cause != "" || data.RetryAfterMs != 0 {
 		e.Data = marshal(data)

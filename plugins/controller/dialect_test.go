@@ -140,7 +140,7 @@ func TestRecordR5(t *testing.T) {
 		`"state":"Deactivated","startmode":"Activated","resumed":true,"version":{"hash":"","major":1,"minor":5,"patch":2},` +
 		`"communicator":"/run/dormouse/communicator","persistentpathpostfix":"org.test.Dotted","volatilepathpostfix":"org.test.Dotted",` +
 		`"precondition":["Network","Time"],"termination":["!Network"],"control":["Graphics"],"configuration":{"tuner":1},` +
-		`"observers":0,"processedrequests":0,"processedobjects":0,"pid":42,"memory":4096,"restarts":3,"reason":"Requested","since":"T"`
+		`"observers":0,"processedrequests":0,"processedobjects":0,"pid":42,"memory":4096,"restarts":3,"reason":"Requested","since":"T","why":"it does not run: it is deactivated"`
 	got := string(decode[json.RawMessage](t, c.do("Controller.1.services@org.test.Dotted", "")))
 	got, _, _ = strings.Cut(timeForm.ReplaceAllString(got, `"T"`), `,"history"`)
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -78,7 +78,7 @@ func (r request) dialect() dialect { return r.front.speaks(r.from) }
 
 // controllerMethods is the API of the callsign Controller.
 func controllerMethods() []method {
-	return slices.Concat(lifecycleMethods(), rosterMethods(), metadataMethods(), diagnosticMethods(), systemMethods())
+	return slices.Concat(lifecycleMethods(), explainMethods(), rosterMethods(), metadataMethods(), diagnosticMethods(), systemMethods())
 }
 
 // commonMethods is what the host serves for every callsign, whatever its plugin

@@ -88,6 +88,9 @@ func TestResultsMatchTheirSchemas(t *testing.T) {
 			if !own || row.access != property || name == "environment" || name == "callstack" || name == "discoveryresults" {
 				continue // needs an index, or returns nothing
 			}
+			if name == "explain" {
+				m.Name += "@P"
+			}
 			checkSchema(t, name, m.Result.Schema, decode[any](t, c.do(m.Name, "")))
 		}
 	}

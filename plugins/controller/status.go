@@ -40,6 +40,7 @@ type additions struct {
 	Reason     string           `json:"reason"`
 	Since      string           `json:"since"`
 	Error      string           `json:"error,omitempty"`
+	Why        string           `json:"why,omitempty"`
 	History    []historyElement `json:"history,omitempty"`
 }
 
@@ -73,6 +74,7 @@ func serveStatus(_ context.Context, r request) (any, error) {
 		st := sh.Status()
 		one := r.front.record(st)
 		one.History = history(st)
+		one.Why = r.front.supervisor.Why(r.index)
 		return r.dialect().indexed(one), nil
 	}
 	all := []any{}

@@ -30,7 +30,7 @@ func TestStatusRecord(t *testing.T) {
 	for _, tt := range []struct{ callsign, want string }{
 		{"Auto", `[{` + auto + `,"state":"hibernated","processedrequests":2,"processedobjects":0,"observers":1,"module":"Autod",` +
 			`"version":{"hash":"","major":1,"minor":5,"patch":2},"pid":42,"memory":4096,"image":{"engine":"","bytes":0,"created":"T"},` +
-			`"reason":"Requested","since":"T","history":[` +
+			`"reason":"Requested","since":"T","why":"it is hibernated, and calls are refused until it is activated (on-call = \"reject\")","history":[` +
 			`{"at":"T","event":"activate","from":"deactivated","to":"activation","reason":"Startup"},` + reload + `,` +
 			`{"at":"T","event":"activate","from":"activation","to":"activated","reason":"Startup","control":"resumed"},` +
 			`{"at":"T","event":"suspend","from":"activated","to":"activated","reason":"Startup","control":"suspended"},` +
@@ -38,7 +38,7 @@ func TestStatusRecord(t *testing.T) {
 			`{"at":"T","event":"hibernate","from":"hibernating","to":"hibernated","reason":"Requested","control":"suspended"}]}]`},
 		{"Bad", `[{"callsign":"Bad","locator":"/usr/lib/plugins/Badd","classname":"Badd","autostart":false,"resumed":false,` +
 			`"configuration":{},"persistentpathpostfix":"Bad","volatilepathpostfix":"Bad","startuporder":50,"startmode":"Deactivated","state":"deactivated","processedrequests":0,"processedobjects":0,` +
-			`"observers":0,"module":"Badd","version":{"hash":"","major":0,"minor":0,"patch":0},"pid":42,"memory":4096,"reason":"Startup","since":"T"}]`},
+			`"observers":0,"module":"Badd","version":{"hash":"","major":0,"minor":0,"patch":0},"pid":42,"memory":4096,"reason":"Startup","since":"T","why":"it does not run: it is deactivated"}]`},
 	} {
 		got := decode[json.RawMessage](t, c.do("Controller.1.status@"+tt.callsign, `{}`))
 		plain := timeForm.ReplaceAllString(string(got), `"T"`)

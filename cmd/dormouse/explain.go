@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"time"
+)
+
+// explanation is an instance as Controller.explain shows it.
+type explanation struct {
+	Callsign string    `json:"callsign"`
+	State    string    `json:"state"`
+	Why      string    `json:"why"`
+	Keeps    []string  `json:"keepsawake"`
+	LastUse  time.Time `json:"lastuse"`
+	Saves    int64     `json:"saves"`
+	Obstacle string    `json:"obstacle"`
+	Failure  string    `json:"failure"`
+	Retry    time.Time `json:"retry"`
+	Next     *struct {
+		Do      string    `json:"do"`
+		At      time.Time `json:"at"`
+		Because string    `json:"because"`
+		DryRun  bool      `json:"dryrun"`
+	} `json:"next"`
+}
+
+func prepareExplain(flags *flag.FlagSet) action {
+	c, format := clientFlags(flags), formatFlag(flags)
+	return func(ctx context.Context, t *terminal, args []string) error {
+		if _, err := c.record(ctx, args[0]); err != nil {
+			return err // which names those that there are
+		}
+		result, err := c.call(ctx, "Controller.explain@"+args[0], nil)
+		if err != nil {
+			return fmt.Errorf("cannot explain %s: %w", args[0], err)
+		}
+		if format.json() {
+			return t.sayJSON(result)
+		}
+		var e explanation
+		if err := json.Unmarshal(result, &e); err != nil {
+			return fmt.Errorf("cannot understand the host's explanation: %w", err)
+		}
+		t.say("%s", e.text())
+		return nil
+	}
+}
+
+// text is the explanation for a person: the answer first, its parts below.
+func (e explanation) text() string {
+	rows := table{}
+	for i, keeps := range e.Keeps {
+		name := ""
+		if i == 0 {
+			name = "keeps it awake"
+		}
+		rows.add("  "+name, oneLine(keeps))
+	}
+	if e.Next != nil {
+		next := fmt.Sprintf("%s at %s: %s", e.Next.Do, e.Next.At.Local().Format(time.TimeOnly), e.Next.Because)
+		if e.Next.DryRun {
+			next += ", but this is a dry run and it will only be told"
+		}
+		rows.add("  next", next)
+	}
+	if !e.LastUse.IsZero() {
+		rows.add("  last used", moment(e.LastUse))
+	}
+	if e.Saves > 0 {
+		rows.add("  would save", size(e.Saves)+" of memory")
+	}
+	if e.State == "activated" {
+		rows.add("  a hibernation", obstacleOr(e.Obstacle))
+	}
+	if e.Failure != "" {
+		again := "not until it is started anew"
+		if !e.Retry.IsZero() {
+			again = e.Retry.Local().Format(time.TimeOnly)
+		}
+		rows.add("  last failure", oneLine(e.Failure)+"; next attempt: "+again)
+	}
+	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, oneLine(e.Why), rows.text(0))
+}
+
+func obstacleOr(obstacle string) string {
+	if obstacle == "" {
+		return "is stopped by nothing that is known"
+	}
+	return "would fail: " + oneLine(obstacle)
+}

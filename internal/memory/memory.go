@@ -1,0 +1,94 @@
+// Package memory tells how short the machine is of memory. It does not know who
+// takes it, nor what could be done.
+package memory
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	pressureFile = "/proc/pressure/memory"
+	meminfoFile  = "/proc/meminfo"
+)
+
+// Available is how many bytes can be had without swapping, as the kernel
+// estimates it.
+func Available() (int64, error) {
+	text, err := os.ReadFile(meminfoFile)
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(text) {
+		var kib int64
+		if n, _ := fmt.Sscanf(string(line), "MemAvailable: %d kB", &kib); n == 1 {
+			return kib << 10, nil
+		}
+	}
+	return 0, errors.New(meminfoFile + " does not say what is available")
+}
+
+// CheckPressure tells what keeps this kernel from telling of pressure, nil if
+// nothing does.
+func CheckPressure(some, window time.Duration) error {
+	fd, err := openTrigger(some, window)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// WatchPressure calls tell whenever tasks stood still for want of memory for as
+// long as some within window, at most once for each window, until ctx ends. The
+// error says why the kernel does not tell.
+func WatchPressure(ctx context.Context, some, window time.Duration, tell func()) error {
+	fd, err := openTrigger(some, window)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	ended, end, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ended.Close()
+	defer end.Close()
+	defer context.AfterFunc(ctx, func() { _ = end.Close() })()
+	for {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}, {Fd: int32(ended.Fd()), Events: unix.POLLIN}} //nolint:gosec // descriptors are small
+		_, err := unix.Poll(fds, -1)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return fmt.Errorf("cannot wait for pressure: %w", err)
+		case fds[1].Revents != 0:
+			return nil
+		case fds[0].Revents&unix.POLLERR != 0:
+			return fmt.Errorf("cannot wait for pressure: %s has gone", pressureFile)
+		case fds[0].Revents&unix.POLLPRI != 0:
+			tell()
+		}
+	}
+}
+
+// openTrigger returns a descriptor of which poll tells when there was pressure.
+func openTrigger(some, window time.Duration) (fd int, err error) {
+	fd, err = unix.Open(pressureFile, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return 0, fmt.Errorf("the kernel does not account for pressure, boot it with psi=1: %s: %w", pressureFile, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot open %s: %w", pressureFile, err)
+	}
+	if _, err = unix.Write(fd, fmt.Appendf(nil, "some %d %d\x00", some.Microseconds(), window.Microseconds())); err != nil {
+		_ = unix.Close(fd)
+		return 0, fmt.Errorf("cannot ask %s for %s within %s: %w", pressureFile, some, window, err)
+	}
+	return fd, nil
+}

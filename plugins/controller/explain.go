@@ -1,0 +1,73 @@
+package controller
+
+import (
+	"context"
+
+	"dormouse/shell"
+	"dormouse/supervisor"
+)
+
+// explainMethods are ours: why an instance is awake or asleep.
+func explainMethods() []method {
+	return []method{{
+		name: "explain", access: property, index: "the callsign",
+		result: explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
+		doc:    "Tells why an instance is awake or asleep, and what would stop a hibernation.",
+		errors: []number{badRequest, unknownKey},
+		serve:  serveExplain,
+	}}
+}
+
+type explanation struct {
+	Callsign string      `json:"callsign"`
+	State    shell.State `json:"state"`
+	Why      string      `json:"why"`
+	Keeps    []string    `json:"keepsawake,omitempty"`
+	Next     *prospect   `json:"next,omitempty"`
+	LastUse  string      `json:"lastuse,omitempty"`
+	Saves    int64       `json:"saves,omitempty"`
+	Obstacle string      `json:"obstacle,omitempty"`
+	Failure  string      `json:"failure,omitempty"`
+	Retry    string      `json:"retry,omitempty"`
+	Resumes  bool        `json:"resumes,omitempty"`
+}
+
+type prospect struct {
+	Do      string `json:"do"`
+	At      string `json:"at"`
+	Because string `json:"because"`
+	DryRun  bool   `json:"dryrun,omitempty"`
+}
+
+func serveExplain(_ context.Context, r request) (any, error) {
+	if r.index == "" {
+		return nil, &fault{number: badRequest}
+	}
+	e, err := r.front.supervisor.Explain(r.index)
+	if err != nil {
+		return nil, &fault{number: unknownKey}
+	}
+	return explained(e), nil
+}
+
+func explained(e supervisor.Explanation) explanation {
+	x := explanation{
+		Callsign: e.Callsign, State: e.State, Why: e.Why, Keeps: e.Keeps, Saves: e.Saves, Resumes: e.Resumes,
+	}
+	if e.Next != nil {
+		x.Next = &prospect{e.Next.Do, timeText(e.Next.At), e.Next.Because, e.Next.DryRun}
+	}
+	if !e.LastUse.IsZero() {
+		x.LastUse = timeText(e.LastUse)
+	}
+	if !e.Retry.IsZero() {
+		x.Retry = timeText(e.Retry)
+	}
+	if e.Obstacle != nil {
+		x.Obstacle = e.Obstacle.Error()
+	}
+	if e.Failure != nil {
+		x.Failure = e.Failure.Error()
+	}
+	return x
+}

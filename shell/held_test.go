@@ -1,0 +1,205 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/configs"
+)
+
+// TestHeldInOrder has calls arrive one after the other while the plugin wakes,
+// and one more when it is awake but they have not been let in yet.
+func TestHeldInOrder(t *testing.T) {
+	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+		var mu sync.Mutex
+		var order []string
+		waking := r.fake.hold(wakening)
+		var all sync.WaitGroup
+		come := func(name string) {
+			all.Go(func() {
+				end, err := r.admit(r.Context(), 0)
+				if err != nil || end == nil {
+					r.Errorf("%s: got %v", name, err)
+					return
+				}
+				mu.Lock()
+				order = append(order, name)
+				mu.Unlock()
+				r.flight.leave()
+			})
+			synctest.Wait()
+		}
+		for i := range 5 {
+			come(fmt.Sprint(i))
+		}
+		asking := make(chan struct{})
+		r.seen.tell = func(tr Transition) {
+			if tr.To == Activated { // awake, but the operation is not over
+				r.seen.tell = nil
+				all.Go(func() {
+					defer close(asking)
+					end, held, err := r.receive(0)
+					if end != nil || held == nil || err != nil {
+						r.Errorf("a call overtakes those that wait: %v, %v, %v", end, held, err)
+						return
+					}
+					a := <-held.answer
+					if a.err != nil {
+						r.Error(a.err)
+					}
+					r.flight.leave()
+				})
+				<-time.After(time.Nanosecond) // it has come
+			}
+		}
+		waking.open()
+		<-asking
+		all.Wait()
+		if slices.Sort(order); !slices.Equal(order, []string{"0", "1", "2", "3", "4"}) {
+			r.Errorf("let in were %v", order)
+		}
+		if n := countOf(r.fake.steps(), wakening); n != 1 {
+			r.Errorf("woken %d times", n)
+		}
+	})
+}
+
+func TestHeldBytes(t *testing.T) {
+	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+		waking := r.fake.hold(wakening)
+		large := Call{Method: "echo", Params: []byte(strings.Repeat(" ", heldBytes-1) + "1")}
+		first := background(func() error { _, err := r.Invoke(r.Context(), large); return err })
+		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrBusy) {
+			r.Errorf("got error %v, want ErrBusy", err)
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		waking.open()
+		r.must(<-first)
+		r.hibernateNow()
+		waking = r.fake.hold(wakening)
+		given := background(func() error { _, err := r.Invoke(ctx, large); return err })
+		cancel()
+		if err := <-given; !errors.Is(err, context.Canceled) {
+			r.Errorf("got error %v, want context.Canceled", err)
+		}
+		again := background(func() error { return r.invoke(r.Context(), "") })
+		if !pending(again) {
+			r.Error("what was withdrawn still counts")
+		}
+		waking.open()
+		r.must(<-again)
+	})
+}
+
+// TestLookingWakesNothing asks for all that is no use of a plugin.
+func TestLookingWakesNothing(t *testing.T) {
+	run(t, setup{config: wakeOnCall}, func(r *rig) {
+		r.activate()
+		for method, want := range map[string]bool{"echo": true, "ohce": false} {
+			if got, err := r.Exists(r.Context(), method); got != want || err != nil {
+				r.Errorf("%s: got %t, %v", method, got, err)
+			}
+		}
+		r.must(r.invoke(r.Context(), ""))
+		last := r.Use().Last
+		pass(time.Minute)
+		_, _ = r.Exists(r.Context(), "echo")
+		r.must(r.Conn().Invoke(r.Context(), "/grpc.health.v1.Health/Check", nil, nil))
+		_ = r.CheckHealth(r.Context())
+		r.Status()
+		if got := r.Use().Last; !got.Equal(last) {
+			r.Errorf("looking counts as use: %s later", got.Sub(last))
+		}
+		r.hibernateNow()
+		for method, want := range map[string]bool{"echo": true, "ohce": false} {
+			if got, err := r.Exists(r.Context(), method); got != want || err != nil {
+				r.Errorf("asleep, %s: got %t, %v", method, got, err)
+			}
+		}
+		if _, err := r.Exists(r.Context(), "other"); !errors.Is(err, ErrHibernated) {
+			r.Errorf("got error %v, want ErrHibernated", err)
+		}
+		if err := r.Conn().Invoke(r.Context(), "/grpc.health.v1.Health/Check", nil, nil); !errors.Is(err, ErrHibernated) {
+			r.Errorf("got error %v, want ErrHibernated", err)
+		}
+		if err := r.CheckHealth(r.Context()); !errors.Is(err, ErrUnavailable) {
+			r.Errorf("got error %v, want ErrUnavailable", err)
+		}
+		r.Status()
+		r.Lane()
+		r.Use()
+		r.expectSteps()
+		r.expect()
+	})
+}
+
+// TestLedger puts the plugin to sleep 500 times while callers call it, each of
+// them keeping account of every answer: one for each call, and never two
+// deliveries of one.
+func TestLedger(t *testing.T) {
+	const cycles, callers = 500, 24
+	config := func(c *configs.Plugin) {
+		wakeOnCall(c)
+		c.CallTimeout = configs.Duration(time.Minute)
+	}
+	run(t, setup{config: config}, func(r *rig) {
+		r.must(r.Activate(r.Context(), Requested))
+		var all sync.WaitGroup
+		done := make(chan struct{})
+		answers := make([]map[string]error, callers)
+		for c := range callers {
+			answers[c] = make(map[string]error)
+			all.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-done:
+						return
+					case <-time.After(time.Duration(1+(c*7+i*13)%20) * time.Millisecond):
+					}
+					name := fmt.Sprintf("%d.%d", c, i)
+					answers[c][name] = r.invoke(r.Context(), name)
+				}
+			})
+		}
+		for slept, tried := 0, 0; slept < cycles; tried++ {
+			switch err := r.HibernateIdle(r.Context(), time.Now()); {
+			case err == nil:
+				slept++
+			case !errors.Is(err, ErrInUse) && !errors.Is(err, ErrIllegalState):
+				r.Fatalf("attempt %d: %v", tried, err)
+			}
+			pass(3 * time.Millisecond)
+		}
+		close(done)
+		all.Wait()
+		calls := 0
+		for _, of := range answers {
+			for name, err := range of {
+				calls++
+				if err != nil {
+					r.Errorf("call %s: %v", name, err)
+				}
+				if n := r.fake.delivered(name); n != 1 {
+					r.Errorf("call %s was delivered %d times", name, n)
+				}
+			}
+		}
+		steps := r.fake.steps()
+		slept, woken := countOf(steps, hibernation), countOf(steps, wakening)
+		if slept != cycles || woken < cycles-1 || calls < cycles {
+			r.Errorf("%d cycles, %d wakes, %d calls", slept, woken, calls)
+		}
+		if diff := cmp.Diff(int64(0), r.Lane().Held); diff != "" {
+			r.Errorf("held (-want +got):\n%s", diff)
+		}
+	})
+}

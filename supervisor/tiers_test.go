@@ -1,0 +1,308 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/shell"
+	"dormouse/statecontrol"
+)
+
+// steered is a plugin with a state control that does what it is told, and a
+// hibernation that can be made to fail.
+type steered struct {
+	*plugin
+	mu    sync.Mutex
+	now   statecontrol.State
+	fails error
+}
+
+func (p *steered) Launch(ctx context.Context) (shell.Information, error) {
+	info, err := p.plugin.Launch(ctx)
+	p.set(statecontrol.Suspended)
+	info.StateControl = p
+	return info, err
+}
+
+func (p *steered) Wake(ctx context.Context) (shell.Information, error) {
+	info, err := p.plugin.Wake(ctx)
+	info.StateControl = p
+	return info, err
+}
+
+func (p *steered) Hibernate(ctx context.Context) error {
+	p.mu.Lock()
+	fails := p.fails
+	p.mu.Unlock()
+	p.journal.add("hibernate " + p.callsign)
+	if fails != nil {
+		return fails
+	}
+	p.control = p
+	return p.plugin.Hibernate(ctx)
+}
+
+func (p *steered) set(s statecontrol.State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = s
+}
+
+func (p *steered) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fails = err
+}
+
+func (p *steered) State(context.Context) (statecontrol.State, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now, nil
+}
+
+func (p *steered) Request(_ context.Context, c statecontrol.Command) error {
+	p.journal.add(string(c) + " " + p.callsign)
+	p.set(c.Target())
+	return nil
+}
+
+func (p *steered) Watch(ctx context.Context, _ func(statecontrol.State)) error {
+	<-ctx.Done()
+	return nil
+}
+
+// gauge is how short the bubble is of memory.
+type gauge struct {
+	mu        sync.Mutex
+	available int64
+	tell      func()
+}
+
+func (g *gauge) Available() (int64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.available, nil
+}
+
+func (g *gauge) set(available int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.available = available
+}
+
+func (g *gauge) watch(ctx context.Context, _, _ time.Duration, tell func()) error {
+	g.mu.Lock()
+	g.tell = tell
+	g.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+// runTiers runs test in a host of such plugins, all started with it; configure
+// changes the configuration of each.
+func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin), callsigns []string, test func(*rig, *gauge, map[string]*steered)) {
+	t.Helper()
+	all, g := make(map[string]*steered), &gauge{}
+	var instances []instance
+	for _, callsign := range callsigns {
+		instances = append(instances, instance{callsign, configs.StartActivated, 50, nil})
+	}
+	change := func(o *Options) {
+		rules.PressureSome, rules.PressureWindow = configs.Duration(150*time.Millisecond), configs.Duration(2*time.Second)
+		o.Tiers = Tiers{rules, g.Available, g.watch}
+		for i := range o.Plugins {
+			configure(&o.Plugins[i])
+		}
+		plain := o.Backend
+		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
+			p := &steered{plugin: plain(c, sink).(*plugin)} //nolint:errcheck // a panic fails the test as well
+			all[c.Callsign] = p
+			return p
+		}
+	}
+	runWith(t, instances, change, func(r *rig) {
+		r.Start(r.Context())
+		synctest.Wait()
+		r.journal.read()
+		test(r, g, all)
+	})
+}
+
+func (r *rig) after(d time.Duration, want ...string) {
+	r.Helper()
+	pass(d)
+	if diff := cmp.Diff(want, r.journal.read()); diff != "" {
+		r.Errorf("after %s (-want +got):\n%s", d, diff)
+	}
+}
+
+func (r *rig) callPlugin(callsign string) {
+	r.Helper()
+	if _, err := r.shell(callsign).Invoke(r.Context(), shell.Call{Method: "m"}); err != nil {
+		r.Errorf("call of %s: %v", callsign, err)
+	}
+	synctest.Wait()
+}
+
+func sleepy(c *configs.Plugin) {
+	c.OnCall, c.IdleSuspend, c.IdleHibernate = configs.OnCallWake, configs.Idle(time.Minute), configs.Idle(3*time.Minute)
+}
+
+func TestIdleTiers(t *testing.T) {
+	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, _ map[string]*steered) {
+		r.after(time.Minute - time.Nanosecond)
+		r.after(time.Nanosecond, "suspend A")
+		r.after(2*time.Minute, "hibernate A")
+		r.after(time.Hour)
+		r.callPlugin("A")
+		r.after(0, "wake A", "resume A")
+		pass(30 * time.Second)
+		r.callPlugin("A")
+		r.after(time.Minute - time.Nanosecond)
+		r.after(time.Nanosecond, "suspend A")
+		r.callPlugin("A")
+		r.after(0, "resume A")
+	})
+}
+
+// An instance that is looked at falls asleep all the same.
+func TestLookingKeepsNobodyAwake(t *testing.T) {
+	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, _ map[string]*steered) {
+		for range 4 * 60 {
+			<-time.After(time.Second)
+			r.shell("A").Status()
+			_ = r.shell("A").CheckHealth(r.Context())
+			_, _ = r.shell("A").Exists(r.Context(), "m")
+			if _, err := r.Explain("A"); err != nil {
+				r.Fatal(err)
+			}
+		}
+		r.after(0, "suspend A", "hibernate A")
+	})
+}
+
+func TestPressure(t *testing.T) {
+	rules := configs.Tiers{Pressure: configs.PressureOn, MemoryAvailable: 100}
+	configure := func(c *configs.Plugin) {
+		if c.Callsign != "Refuses" {
+			c.OnCall = configs.OnCallWake
+		}
+	}
+	runTiers(t, rules, configure, []string{"A", "B", "C", "Refuses"}, func(r *rig, g *gauge, _ map[string]*steered) {
+		g.set(200)
+		for _, callsign := range []string{"C", "A", "B"} {
+			pass(time.Minute)
+			r.callPlugin(callsign)
+		}
+		if err := r.shell("B").Suspend(r.Context(), shell.Requested); err != nil {
+			r.Fatal(err)
+		}
+		pass(time.Hour)
+		r.journal.read()
+		g.set(50)
+		r.after(2*time.Second, "hibernate B")
+		r.after(4*time.Second - time.Millisecond)
+		r.after(2*time.Second, "suspend C", "hibernate C")
+		g.set(200)
+		r.after(time.Hour)
+		g.tell()
+		r.after(0, "suspend A", "hibernate A")
+		g.tell()
+		r.after(time.Hour)
+		if got := r.states()["Refuses"]; got != shell.Activated {
+			r.Errorf("Refuses is %s", got)
+		}
+	})
+}
+
+func TestBudget(t *testing.T) {
+	configure := func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }
+	runTiers(t, configs.Tiers{BudgetCount: 2}, configure, []string{"A", "B", "C", "D"}, func(r *rig, _ *gauge, _ map[string]*steered) {
+		pass(5 * time.Second)
+		r.callPlugin("A")
+		pass(4 * time.Second)
+		r.after(time.Minute, "suspend B", "hibernate B", "suspend C", "hibernate C")
+		r.callPlugin("B")
+		r.after(time.Minute, "wake B", "resume B", "suspend D", "hibernate D")
+	})
+}
+
+func TestDryRun(t *testing.T) {
+	runTiers(t, configs.Tiers{DryRun: true, BudgetCount: 1}, sleepy, []string{"A", "B"}, func(r *rig, _ *gauge, _ map[string]*steered) {
+		r.after(time.Hour)
+		e, err := r.Explain("A")
+		if err != nil || e.Next == nil || !e.Next.DryRun || !strings.HasPrefix(e.Why, "the host would (dry-run) suspend it") {
+			r.Errorf("got %+v, %v", e, err)
+		}
+	})
+}
+
+func TestFailedAttempts(t *testing.T) {
+	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, all map[string]*steered) {
+		all["A"].fail(errors.New("the disk is full"))
+		r.after(3*time.Minute, "suspend A", "hibernate A")
+		e, _ := r.Explain("A")
+		if e.Failure == nil || time.Until(e.Retry) != 10*time.Second || !strings.Contains(strings.Join(e.Keeps, "\n"), "the next comes in 10s: the disk is full") {
+			r.Errorf("got %+v", e)
+		}
+		r.after(10*time.Second, "hibernate A")
+		r.after(19 * time.Second)
+		r.after(time.Second, "hibernate A")
+		all["A"].fail(fmt.Errorf("%w: process 7 has a ring", hibernate.ErrObstacle))
+		r.after(40*time.Second, "hibernate A")
+		r.after(24 * time.Hour)
+		if why := r.Why("A"); !strings.Contains(why, "until it is started anew: something is open that an image can't hold: process 7 has a ring") {
+			r.Errorf("why is %q", why)
+		}
+		all["A"].fail(nil)
+		for _, operate := range []func(context.Context, shell.Reason) error{r.shell("A").Deactivate, r.shell("A").Activate} {
+			if err := operate(r.Context(), shell.Requested); err != nil {
+				r.Fatal(err)
+			}
+		}
+		r.journal.read()
+		r.after(3*time.Minute, "suspend A", "hibernate A")
+	})
+}
+
+// With nothing to wait for the host sleeps: no timer of its goes off.
+func TestNothingTicks(t *testing.T) {
+	var callsigns []string
+	for i := range 100 {
+		callsigns = append(callsigns, fmt.Sprintf("P%d", i))
+	}
+	rules := configs.Tiers{Pressure: configs.PressureOn, MemoryAvailable: 100}
+	runTiers(t, rules, sleepy, callsigns, func(r *rig, g *gauge, _ map[string]*steered) {
+		g.set(200)
+		pass(time.Hour)
+		for callsign, state := range r.states() {
+			if state != shell.Hibernated && callsign[0] == 'P' {
+				r.Fatalf("%s is %s", callsign, state)
+			}
+		}
+		if m, again := r.tiers.situation().decide(); m != nil || !again.IsZero() {
+			r.Errorf("it looks again in %s", time.Until(again))
+		}
+	})
+}
+
+func TestExplainUnknown(t *testing.T) {
+	run(t, nil, func(r *rig) {
+		if _, err := r.Explain("Nobody"); !errors.Is(err, ErrUnknown) {
+			r.Errorf("got error %v", err)
+		}
+		if e, err := r.Explain("First"); err != nil || e.State != shell.Deactivated {
+			r.Errorf("got %+v, %v", e, err)
+		}
+	})
+}
