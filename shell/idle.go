@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
 
@@ -42,19 +43,29 @@ type Use struct {
 	Idled bool
 	// Hibernates tells whether the backend could hibernate it at all.
 	Hibernates bool
+	// Paged is since when it sleeps in place, zero if it does not.
+	Paged time.Time
 }
 
 // Use tells how the instance is used. It waits for nothing and costs next to
 // nothing.
 func (s *Shell) Use() Use {
 	lane := s.Lane()
+	var image *hibernate.Image
+	if s.hibernator != nil {
+		image = s.hibernator.Image()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var paged time.Time
+	if s.state == Hibernated && image != nil && image.InPlace {
+		paged = s.since
+	}
 	calls, streams := s.flight.counts()
 	return Use{
 		State: s.state, Control: s.control, Awake: s.idle.awake, Last: s.lastUse(),
 		Calls: calls, Streams: streams, Busy: lane.Job != "" || len(lane.Waiting) > 0,
-		Idled: s.idle.idled, Hibernates: s.hibernator != nil,
+		Idled: s.idle.idled, Hibernates: s.hibernator != nil, Paged: paged,
 	}
 }
 

@@ -17,6 +17,7 @@ type tier string
 const (
 	suspending  tier = "suspend"
 	hibernating tier = "hibernate"
+	deepening   tier = "checkpoint" // what sleeps in place
 )
 
 // standing is an instance as the policy sees it.
@@ -150,7 +151,7 @@ func (w situation) leastRecentlyUsed(because string, pressure bool) (*move, time
 	var soonest time.Time
 	var able []standing
 	for _, s := range w.all {
-		if s.never() != "" || dry && s.trial.told(s.next()).Equal(s.use.Last) {
+		if s.never() != "" || s.next() == deepening && !pressure || dry && s.trial.told(s.next()).Equal(s.use.Last) {
 			continue
 		}
 		at := s.earliest(w.now, s.use.Last.Add(time.Duration(s.config.MinAwake)))
@@ -173,6 +174,10 @@ func (w situation) leastRecentlyUsed(because string, pressure bool) (*move, time
 // idle is what follows when nobody uses the instance, and when; nothing if do is
 // empty.
 func (w situation) idle(s standing) (do tier, at time.Time, because string) {
+	if after := s.config.CheckpointAfter; !s.use.Paged.IsZero() && s.never() == "" {
+		because = fmt.Sprintf("it has been paged out for %s (checkpoint-after)", after)
+		return deepening, s.earliest(w.now, s.use.Paged.Add(time.Duration(*after))), because
+	}
 	if s.use.State != shell.Activated || s.use.Control == "" {
 		return "", at, ""
 	}
@@ -192,17 +197,18 @@ func (w situation) idle(s standing) (do tier, at time.Time, because string) {
 
 // next is the next step down.
 func (s standing) next() tier {
+	if !s.use.Paged.IsZero() {
+		return deepening
+	}
 	if s.use.Control == statecontrol.Resumed {
 		return suspending
 	}
 	return hibernating
 }
 
+// rank orders the steps: those that nobody notices go first.
 func (s standing) rank() int {
-	if s.next() == hibernating {
-		return 0
-	}
-	return 1
+	return slices.Index([]tier{deepening, hibernating, suspending}, s.next())
 }
 
 // earliest is when something may be done that is due at a moment: an instance
@@ -228,6 +234,10 @@ func (s standing) never() string {
 	switch {
 	case !s.use.Hibernates:
 		return "it is part of the host"
+	case !s.use.Paged.IsZero() && s.trial.hopeless:
+		return fmt.Sprintf("it can't be checkpointed until it is started anew: %v", s.trial.err)
+	case !s.use.Paged.IsZero() && s.config.CheckpointAfter != nil:
+		return ""
 	case s.use.State != shell.Activated:
 		return "it is " + string(s.use.State)
 	case s.use.Control == "":

@@ -48,6 +48,14 @@ func idleAfter(suspend, hibernate time.Duration) func(*standing) {
 func failed(after time.Time) func(*standing) {
 	return func(s *standing) { s.trial = trial{failures: 1, err: errBroke, after: after} }
 }
+func pagedOut(ago, checkpointAfter time.Duration) func(*standing) {
+	return func(s *standing) {
+		s.use.State, s.use.Control, s.use.Paged = shell.Hibernated, statecontrol.Suspended, noon.Add(-ago)
+		if checkpointAfter > 0 {
+			s.config.CheckpointAfter = new(configs.Duration(checkpointAfter))
+		}
+	}
+}
 func takes(bytes int64) func(*standing) { return func(s *standing) { s.memory = bytes } }
 
 func TestDecide(t *testing.T) {
@@ -76,6 +84,16 @@ func TestDecide(t *testing.T) {
 		{"suspended, then hibernated", configs.Tiers{}, none, 0, []standing{one("A", 6*time.Minute, suspendedNow, idleAfter(5*time.Minute, 10*time.Minute))}, none, 4 * time.Minute},
 		{"hibernated", configs.Tiers{}, none, 0, []standing{one("A", 10*time.Minute, suspendedNow, idleAfter(5*time.Minute, 10*time.Minute))}, "hibernate A", 0},
 		{"hibernated but not suspended before", configs.Tiers{}, none, 0, []standing{one("A", 10*time.Minute, idleAfter(0, 10*time.Minute))}, "suspend A", 0},
+		{"paged out for long enough", configs.Tiers{}, none, 0, []standing{one("A", time.Hour, pagedOut(10*time.Minute, 10*time.Minute))}, "checkpoint A", 0},
+		{"paged out not for long enough", configs.Tiers{}, none, 0, []standing{one("A", time.Hour, pagedOut(4*time.Minute, 10*time.Minute))}, none, 6 * time.Minute},
+		{"paged out for good", configs.Tiers{}, none, 0, []standing{one("A", time.Hour, pagedOut(time.Hour, 0))}, none, 0},
+		{"paged out, and short of memory", on, "short", time.Hour, []standing{
+			one("A", 2*time.Hour, wakes, suspendedNow), one("B", time.Hour, pagedOut(time.Minute, 10*time.Minute)),
+		}, "checkpoint B, short", 0},
+		{"paged out, and over the budget", configs.Tiers{BudgetCount: 1}, none, 0, []standing{
+			one("A", 2*time.Hour, wakes, suspendedNow), one("B", time.Hour, pagedOut(time.Minute, 10*time.Minute)), one("C", time.Hour),
+		}, "hibernate A, 2 plugins are awake, the budget is 1", 0},
+		{"paged out and can't be checkpointed", configs.Tiers{}, none, 0, []standing{one("A", time.Hour, pagedOut(time.Hour, time.Minute), hopeless)}, none, 0},
 		{"who waits the longest", configs.Tiers{}, none, 0, []standing{
 			one("A", 6*time.Minute, idleAfter(5*time.Minute, 0)), one("B", 8*time.Minute, idleAfter(5*time.Minute, 0)),
 		}, "suspend B", 0},

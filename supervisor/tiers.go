@@ -208,7 +208,7 @@ func (t *tiers) carryOut(m *move) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m.pressure && (m.dry || m.do == hibernating) {
+	if m.pressure && (m.dry || m.do != suspending) {
 		t.settled = now.Add(2 * time.Duration(t.Rules.PressureWindow))
 	}
 	known := t.trials[m.callsign]
@@ -226,10 +226,14 @@ func (t *tiers) take(m *move) error {
 	}
 	ctx, cancel := context.WithTimeout(t.s.ctx, turnLimit)
 	defer cancel()
-	if m.do == suspending {
+	switch m.do {
+	case suspending:
 		return sh.SuspendIdle(ctx, m.use.Last)
+	case deepening:
+		return sh.Deepen(ctx, shell.Automatic, 0)
+	default:
+		return sh.HibernateIdle(ctx, m.use.Last)
 	}
-	return sh.HibernateIdle(ctx, m.use.Last)
 }
 
 // note keeps what came of an attempt.
