@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 )
 
@@ -51,6 +52,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 	if err := checkMapped(i.manifest.Mapped, t); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("wake.verified")
 	// The memory is verified while the engine loads it: its size is known to be
 	// right and no engine acts on what it holds.
 	meanwhile := make(chan error, 1)
@@ -62,6 +64,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 		meanwhile <- err
 	}()
 	root, err := i.load(ctx, e, w)
+	failpoint.Hit("wake.loaded")
 	if merr := <-meanwhile; merr != nil {
 		err = errors.Join(merr, err)
 	}
@@ -107,6 +110,7 @@ func (i *Image) admit(root int) error {
 	if err := i.slot.finishConsume(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
+	failpoint.Hit("wake.consumed")
 	resume(pids, i.manifest.Stopped)
 	return nil
 }
