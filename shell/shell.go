@@ -108,6 +108,7 @@ func New(o Options) *Shell {
 	case s.hibernator != nil && s.hibernator.Image() != nil:
 		s.state = Hibernated
 		s.control = statecontrol.Suspended
+	case s.Inherited():
 	case o.Config.StartMode == configs.StartUnavailable:
 		s.state = Unavailable
 	}
@@ -212,6 +213,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 	case Hibernated:
 		err := s.step(ctx, Wake, why, s.wake)
 		if err == nil {
+			s.activated(why)
 			return s.settle(ctx)
 		}
 		if s.Config().OnFailedWake != configs.FailedWakeColdStart {
@@ -227,6 +229,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 	if err := s.step(ctx, Activate, why, s.start); err != nil {
 		return err
 	}
+	s.activated(why)
 	return s.settle(ctx)
 }
 
