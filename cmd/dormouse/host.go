@@ -201,6 +201,16 @@ func (h *host) plugins() []*shell.Shell {
 	return plugins
 }
 
+// roots are the processes below which the plugins run.
+func (h *host) roots() (pids []int) {
+	for _, s := range h.plugins() {
+		if root := s.Status().Facts.Root; root != 0 {
+			pids = append(pids, root)
+		}
+	}
+	return pids
+}
+
 // clear removes what instances left in the run directory. A hibernated one keeps
 // its part, as its image refers to the files there, and so does one that runs on.
 func (h *host) clear(run string) {

@@ -101,7 +101,7 @@ func (h *host) check(ctx context.Context) error {
 // stop ends the front and the communicator, so that nobody begins anything new,
 // and then the plugins.
 func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
-	force := killOnSignal(h.log)
+	force := killOnSignal(h.log, h.roots)
 	if h.anew.Load() {
 		notify(reloading())
 	} else {

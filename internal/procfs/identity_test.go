@@ -28,7 +28,10 @@ func TestIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := info.Sys().(*syscall.Stat_t)
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		t.Fatal("there is no inode to be had")
+	}
 	if got, want := Executing(cmd.Process.Pid), fmt.Sprintf("%d:%d", st.Dev, st.Ino); got != want {
 		t.Errorf("it executes %s, want %s", got, want)
 	}

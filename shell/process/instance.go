@@ -172,7 +172,7 @@ func (i *instance) end(own *Cgroups) error {
 	defer reap(i.children())
 	l := &leaf{dir: i.Cgroup}
 	if _, err := os.Stat(l.dir); err != nil {
-		return nil //nolint:nilerr // it is gone, and so is what was in it
+		return nil // it is gone, and so is what was in it
 	}
 	err := errors.Join(l.kill(), l.remove())
 	if parent := filepath.Dir(l.dir); own == nil || parent != own.dir {

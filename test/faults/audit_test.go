@@ -112,9 +112,9 @@ func processes(s *site, h *host) []seen {
 		if text, err := os.ReadFile(dir + "/cgroup"); err == nil {
 			_, cgroup, _ = strings.Cut(string(text), "0::")
 		}
-		open, close := strings.IndexByte(string(stat), '('), strings.LastIndexByte(string(stat), ')')
-		p := seen{pid: pid, name: string(stat[open+1 : close]), state: string(stat[close+2]), cgroup: strings.TrimSpace(cgroup)}
-		zombie := h != nil && p.state == "Z" && strings.Fields(string(stat[close+1:]))[1] == strconv.Itoa(h.cmd.Process.Pid)
+		begin, end := strings.IndexByte(string(stat), '('), strings.LastIndexByte(string(stat), ')')
+		p := seen{pid: pid, name: string(stat[begin+1 : end]), state: string(stat[end+2]), cgroup: strings.TrimSpace(cgroup)}
+		zombie := h != nil && p.state == "Z" && strings.Fields(string(stat[end+1:]))[1] == strconv.Itoa(h.cmd.Process.Pid)
 		if strings.Contains(string(cmdline), s.root) || strings.HasPrefix(cwd, s.root) || zombie {
 			p.name, _, _ = strings.Cut(p.name, "-") // pid 1 is named by its digest
 			all = append(all, p)

@@ -69,6 +69,7 @@ func TestKilledHost(t *testing.T) {
 }
 
 func killHost(t *testing.T, policy, point, want string) {
+	t.Helper()
 	s := newSite(t, policy)
 	first := s.start(point)
 	pid := live(t, first)

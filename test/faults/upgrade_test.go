@@ -91,5 +91,9 @@ func executing(h *host) uint64 {
 	if err != nil {
 		return 0
 	}
-	return info.Sys().(*syscall.Stat_t).Ino
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return st.Ino
 }
