@@ -49,7 +49,9 @@ func TestCRIUKilledAnywhereInDump(t *testing.T) {
 	failed, exited := 0, 0
 	for i := range sweepPoints() {
 		hit := func() bool { return false }
-		m.duringDump = func(d hibernate.Dump) { hit = killAt(d.Cgroup, time.Duration(i)*45*time.Millisecond/time.Duration(sweepPoints())) }
+		m.duringDump = func(d hibernate.Dump) {
+			hit = killAt(d.Cgroup, time.Duration(i)*45*time.Millisecond/time.Duration(sweepPoints()))
+		}
 		err := r.Hibernate(r.limited(patience))
 		killed := hit()
 		m.duringDump = nil
