@@ -75,12 +75,15 @@ func newSite(t *testing.T, policy string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &site{t: t, root: filepath.Join(root, "r"), config: filepath.Join(root, "dormouse.toml"), program: programs + "/dormouse"}
 	t.Cleanup(func() {
+		for _, p := range processes(s, nil) { // there are some if the test has failed
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		}
 		if err := os.RemoveAll(root); err != nil {
 			t.Error(err)
 		}
 	})
-	s := &site{t: t, root: filepath.Join(root, "r"), config: filepath.Join(root, "dormouse.toml"), program: programs + "/dormouse"}
 	text := fmt.Sprintf("[host]\non-host-exit = %q\n\n[[plugin]]\ncallsign = \"Counter\"\nexecutable = %q\n"+
 		"start-mode = \"activated\"\nresumed = false\nconfiguration = { start = 41 }\n", policy, programs+"/counter")
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
