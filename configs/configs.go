@@ -66,6 +66,10 @@ type Host struct {
 	// that is there.
 	Reboot []string `toml:"reboot"`
 
+	// OnHostExit is what becomes of the plugins when the host ends without having
+	// stopped them.
+	OnHostExit OnHostExit `toml:"on-host-exit"`
+
 	// ExitReasons are the reasons for which the end of a plugin is documented in
 	// <root>/post-mortem, PostMortems the number of such folders that are kept.
 	ExitReasons []string `toml:"exit-reasons"`
@@ -235,6 +239,7 @@ func Default() Config {
 			LogFormat:    "auto",
 			Redirect:     "/Service/Controller/UI/",
 			Data:         "/usr/share/dormouse",
+			OnHostExit:   HostExitStop,
 			ExitReasons:  []string{"failure", "memory exceeded", "watchdog expired"},
 			PostMortems:  20,
 		},

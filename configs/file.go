@@ -90,6 +90,7 @@ func (f *file) readHost(t *table) {
 	t.texts("subsystems", &h.Subsystems, checkNewSubsystem)
 	t.texts("environment", &h.Environment, checkVariable)
 	t.texts("reboot", &h.Reboot)
+	word(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
 	t.texts("exit-reasons", &h.ExitReasons, func(s string) error { return oneOf(s, exitReasons) })
 	t.integer("post-mortems", &h.PostMortems, 0, 1000)
 	t.unknown()

@@ -52,6 +52,16 @@ const (
 	SleepPageOut    Sleep = "pageout"
 )
 
+// OnHostExit is what becomes of running plugins when their host is killed or hands
+// over to the next.
+type OnHostExit string
+
+// The policies: the plugins end too, or run on until the next host adopts them.
+const (
+	HostExitStop  OnHostExit = "stop"
+	HostExitAdopt OnHostExit = "adopt"
+)
+
 // OnFailedWake is what becomes of an instance whose image cannot be restored.
 type OnFailedWake string
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 )
 
@@ -55,6 +56,7 @@ func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, erro
 		err = errors.Join(fmt.Errorf("cannot checkpoint: %w", err), os.RemoveAll(draft))
 		return nil, errors.Join(err, t.Revive(context.WithoutCancel(ctx)))
 	}
+	failpoint.Hit("hibernate.durable")
 	t.Kill(context.WithoutCancel(ctx))
 	return image, nil
 }
@@ -73,9 +75,11 @@ func Preflight(e Engine, slot *Slot, root int) error {
 
 // commit does all that can be undone, and the rename that can't.
 func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*Image, error) {
+	failpoint.Hit("hibernate.begun")
 	if err := t.Quiesce(ctx); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("hibernate.quiet")
 	if f, ok := e.(Foresight); ok {
 		if err := f.Strangers(procfs.Tree(t.PID())); err != nil {
 			return nil, err
@@ -107,6 +111,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		return nil, errors.Join(err, merr)
 	}
 	// From here on the tree stands still and can be described.
+	failpoint.Hit("hibernate.dumped")
 	pids = procfs.Tree(t.PID())
 	err = m.describeTree(pids, tagger)
 	if f, ok := e.(Foresight); ok && err == nil {
@@ -121,9 +126,11 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	if err == nil {
 		err = ctx.Err() // the caller was promised an answer by now, and this can still be undone
 	}
+	failpoint.Hit("hibernate.sealed")
 	if err == nil {
 		err = os.Rename(draft, slot.path(imageName)) // the commit
 	}
+	failpoint.Hit("hibernate.committed")
 	if err == nil {
 		if err = atomicfile.SyncDir(slot.dir); err != nil {
 			_ = os.Rename(slot.path(imageName), draft)

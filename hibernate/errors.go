@@ -1,6 +1,9 @@
 package hibernate
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrUnsupported means that this host can't hibernate anything; the text says
@@ -12,6 +15,9 @@ var (
 	// for this instance, or does not fit what it would wake up in. It must not be
 	// restored.
 	ErrRefused = errors.New("the image is refused")
+	// ErrSpent is an ErrRefused: the image is the one that was woken last, and
+	// its host did not live to remove it.
+	ErrSpent = fmt.Errorf("%w: it has been used", ErrRefused)
 	// ErrObstacle means that the tree has something open that the engine has no
 	// image of; the text names it and says what to do.
 	ErrObstacle = errors.New("something is open that an image can't hold")

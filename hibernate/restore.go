@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 )
 
@@ -39,6 +40,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("wake.verified")
 	// The memory is verified while the engine loads it: its size is known to be
 	// right and no engine acts on what it holds.
 	meanwhile := make(chan error, 1)
@@ -54,6 +56,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 		root, err = e.Restore(ctx, order)
 		return err
 	})
+	failpoint.Hit("wake.loaded")
 	if merr := <-meanwhile; merr != nil {
 		err = errors.Join(merr, err)
 	}
@@ -157,6 +160,7 @@ func (i *Image) admit(root int) error {
 	if err := i.slot.finishConsume(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
+	failpoint.Hit("wake.consumed")
 	resume(pids, i.manifest.Stopped)
 	return nil
 }

@@ -67,6 +67,8 @@ func (s *Slot) Image() (*Image, error) {
 		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
 	case m.Callsign != s.callsign:
 		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
+	case m.Generation == used && used > 0:
+		return nil, fmt.Errorf("%w: generation %d was woken already", ErrSpent, used)
 	case m.Generation <= used:
 		return nil, fmt.Errorf("%w: it is generation %d, and generation %d was woken already", ErrRefused, m.Generation, used)
 	case m.Generation != used+1:
@@ -117,6 +119,9 @@ func (s *Slot) draft() (string, error) {
 func (i *Image) Discard() error {
 	return i.slot.store.trash(i.slot.path(imageName))
 }
+
+// Clear removes an image that was woken; see ErrSpent.
+func (s *Slot) Clear() error { return s.store.trash(s.path(imageName)) }
 
 // Refuse takes whatever lies in the slot out of use for ever and keeps it, as
 // the only one, for whoever wants to find out why.

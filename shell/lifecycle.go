@@ -34,6 +34,7 @@ type Event string
 
 // The events of the lifecycle.
 const (
+	Adopt           Event = "adopt" // what an earlier host left running
 	Activate        Event = "activate"
 	Await           Event = "await" // what it was to be activated for is missing
 	Lapse           Event = "lapse" // what it can't be without is lost
@@ -74,6 +75,7 @@ type Row struct {
 var Lifecycle = []Row{
 	{Event: Activate, From: Deactivated, During: Activation, Then: Activated, Else: Deactivated},
 	{Event: Activate, From: Precondition, During: Activation, Then: Activated, Else: Deactivated},
+	{Event: Adopt, From: Deactivated, During: Activation, Then: Activated, Else: Deactivated},
 	{Event: Await, From: Deactivated, Then: Precondition, Else: Deactivated},
 	{Event: Lapse, From: Activated, During: Deactivation, Then: Precondition, Else: Deactivated},
 	{Event: Deactivate, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},

@@ -112,6 +112,7 @@ func New(o Options) *Shell {
 	case s.hibernator != nil && s.hibernator.Image() != nil:
 		s.state = Hibernated
 		s.control = statecontrol.Suspended
+	case s.Inherited():
 	case o.Config.StartMode == configs.StartUnavailable:
 		s.state = Unavailable
 	}
@@ -217,6 +218,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 	case Hibernated:
 		err := s.step(ctx, Wake, why, s.wake)
 		if err == nil {
+			s.activated(why)
 			s.rejoin(ctx)
 			return s.settle(ctx)
 		}
@@ -233,6 +235,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 	if err := s.step(ctx, Activate, why, s.start); err != nil {
 		return err
 	}
+	s.activated(why)
 	return s.settle(ctx)
 }
 

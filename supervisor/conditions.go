@@ -241,6 +241,9 @@ func (s *Supervisor) winners() []*shell.Shell {
 // evaluate has those instances follow whose conditions have changed, in the
 // background. An instance that is changing its state looks for itself.
 func (s *Supervisor) evaluate() {
+	if s.adopting.Load() {
+		return
+	}
 	for _, sh := range slices.Concat(s.losers(), s.winners()) {
 		s.follow(sh)
 	}

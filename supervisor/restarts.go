@@ -96,6 +96,9 @@ func (r *restarts) observe(t shell.Transition) {
 	i.drop()
 	switch t.To {
 	case shell.Activation:
+		if t.Event == shell.Adopt {
+			return // it was begun in an earlier host
+		}
 		i.ownTurn = t.Reason == shell.Automatic
 		r.begin(sh, i, t.Reason)
 	case shell.Deactivation:

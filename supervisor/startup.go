@@ -11,6 +11,16 @@ import (
 	"dormouse/shell"
 )
 
+// Adopt takes over what an earlier host left running, or ends it, before anybody
+// is served. What an instance depends on is looked at when all are back.
+func (s *Supervisor) Adopt(ctx context.Context) {
+	s.adopting.Store(true)
+	inParallel(s.roster.plugins(), func(sh *shell.Shell) {
+		_ = sh.Adopt(ctx) // the shell has logged and kept the error
+	})
+	s.adopting.Store(false)
+}
+
 // Start activates the built-ins, asks the plugins what they need, and activates
 // whatever is to start with the host, in its order. A plugin that fails to start
 // is logged and left deactivated, one that lacks something waits for it and holds
@@ -27,6 +37,7 @@ func (s *Supervisor) Start(ctx context.Context) {
 		return
 	}
 	s.establish()
+	s.evaluate() // what was adopted may lack what was not
 	s.tiers.begin()
 	for _, rank := range ranks(s.roster.plugins(), startup) {
 		if ctx.Err() != nil {
@@ -60,6 +71,16 @@ func (s *Supervisor) probe(ctx context.Context, plugins []*shell.Shell) {
 // them, and returns when nothing runs any more. Nobody follows conditions from
 // here on. Hibernated instances stay on disk for the next start.
 func (s *Supervisor) Stop(ctx context.Context) {
+	s.finish(func(sh *shell.Shell) error { return sh.Deactivate(ctx, shell.Shutdown) })
+}
+
+// Leave is Stop, but plugins that can run on without the host do so, for the next
+// to adopt.
+func (s *Supervisor) Leave(ctx context.Context) {
+	s.finish(func(sh *shell.Shell) error { return sh.Leave(ctx) })
+}
+
+func (s *Supervisor) finish(end func(*shell.Shell) error) {
 	s.mu.Lock() // whoever follows has been counted by now
 	s.stop()
 	s.mu.Unlock()
@@ -67,19 +88,19 @@ func (s *Supervisor) Stop(ctx context.Context) {
 	s.ledger.changing.Unlock() //nolint:staticcheck // no other begins any more
 	plugins := s.roster.plugins()
 	for _, rank := range slices.Backward(ranks(plugins, afterRequired(plugins))) {
-		inParallel(rank, func(sh *shell.Shell) { s.end(ctx, sh) })
+		inParallel(rank, func(sh *shell.Shell) { s.end(sh, end) })
 	}
 	for _, b := range slices.Backward(s.roster.builtins()) {
-		s.end(ctx, b)
+		s.end(b, end)
 	}
 	s.background.Wait()
 }
 
 func (s *Supervisor) stopping() bool { return s.ctx.Err() != nil }
 
-func (s *Supervisor) end(ctx context.Context, sh *shell.Shell) {
+func (s *Supervisor) end(sh *shell.Shell, end func(*shell.Shell) error) {
 	defer sh.Close()
-	if err := sh.Deactivate(ctx, shell.Shutdown); err != nil {
+	if err := end(sh); err != nil {
 		s.log.Error().Err(err).Str("callsign", sh.Callsign()).Msg("did not stop in order")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -33,6 +34,7 @@ type Supervisor struct {
 
 	ctx        context.Context // ends when the host stops
 	stop       context.CancelFunc
+	adopting   atomic.Bool    // not all instances are back that an earlier host left
 	background sync.WaitGroup // instances that follow their conditions or are to be restarted
 
 	mu        sync.Mutex
@@ -165,7 +167,7 @@ func (s *Supervisor) shell(config configs.Plugin, backend func(shell.Sink) shell
 		},
 		Backend: backend,
 	})
-	s.conditions.appear(config.Callsign, sh.State() == shell.Hibernated)
+	s.conditions.appear(config.Callsign, sh.State() == shell.Hibernated || sh.Inherited())
 	return sh
 }
 

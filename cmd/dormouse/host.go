@@ -37,6 +37,7 @@ type host struct {
 	reloads      *reloader
 	hibernates   atomic.Bool // the engine was tried, and works, or plugins can be paged out
 	freezes      bool        // plugins have cgroups of their own
+	anew         atomic.Bool // the program is to be executed anew once the host has ended
 }
 
 // What the host keeps in the root.
@@ -89,7 +90,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	if backends.Cgroups != nil {
-		defer closeCgroups(backends.Cgroups, log)
+		defer h.closeCgroups(backends.Cgroups)
 	}
 	if err := h.assemble(config, places, backends, kept, group); err != nil { //nolint:contextcheck // what is made here gets its contexts later
 		return err
@@ -108,14 +109,23 @@ func (h *host) processes(config configs.Config, places *places, images *hibernat
 	if err != nil {
 		return process.Host{}, err
 	}
-	cgroups, err := process.OpenCgroups(places.run)
+	adopt := config.Host.OnHostExit == configs.HostExitAdopt
+	open := process.OpenCgroups
+	if adopt {
+		open = process.InheritCgroups
+	}
+	cgroups, err := open(places.run)
 	if err != nil {
 		h.log.Info().Err(err).Msg("plugins run without cgroups of their own")
 	}
 	h.freezes = cgroups != nil
+	if adopt && (cgroups == nil || os.Geteuid() != 0) {
+		h.log.Warn().Msg("on-host-exit = \"adopt\" needs root and cgroups: plugins end with this host")
+		adopt = false
+	}
 	h.engine = criu.Open(config.Hibernate.Criu, programs)
 	return process.Host{
-		RunDir: places.run, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone,
+		RunDir: places.run, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, Adopt: adopt,
 		Cgroups: cgroups, Engine: h.engine, Images: images, Log: h.log,
 		Memory: store.In[process.Remembered](kept, "programs"),
 		Serve:  func(callsign string, l net.Listener) func() { return h.communicator.ServeInstance(callsign, l) },
@@ -161,6 +171,13 @@ func (h *host) assemble(config configs.Config, places *places, backends process.
 		Supervisor: h.supervisor, Log: h.log, Version: version, Paths: backends.Paths, Reload: h.reloads.reload,
 	}, group)
 	h.reloads.supervisor = h.supervisor
+	var callsigns []string
+	for _, s := range h.supervisor.Shells() {
+		callsigns = append(callsigns, s.Callsign())
+	}
+	if err := backends.Sweep(callsigns); err != nil {
+		h.log.Warn().Err(err).Msg("could not end all that an earlier host left of instances that are no more")
+	}
 	return nil
 }
 
@@ -187,12 +204,22 @@ func (h *host) plugins() []*shell.Shell {
 	return plugins
 }
 
-// clear removes what instances left in the run directory. A hibernated one
-// keeps its part: its image refers to the files there.
+// roots are the processes below which the plugins run.
+func (h *host) roots() (pids []int) {
+	for _, s := range h.plugins() {
+		if root := s.Status().Facts.Root; root != 0 {
+			pids = append(pids, root)
+		}
+	}
+	return pids
+}
+
+// clear removes what instances left in the run directory. A hibernated one keeps
+// its part, as its image refers to the files there, and so does one that runs on.
 func (h *host) clear(run string) {
 	for _, s := range h.plugins() {
-		if s.State() == shell.Hibernated {
-			continue
+		if st := s.State(); st == shell.Hibernated || st == shell.Activated && h.anew.Load() {
+			continue // the next host needs it
 		}
 		if err := os.RemoveAll(filepath.Join(run, s.Callsign())); err != nil {
 			h.log.Warn().Err(err).Msg("could not clear the run directory")
@@ -200,8 +227,8 @@ func (h *host) clear(run string) {
 	}
 }
 
-func closeCgroups(c *process.Cgroups, log zerolog.Logger) {
-	if err := c.Close(); err != nil {
-		log.Warn().Err(err).Msg("could not remove the host's cgroup")
+func (h *host) closeCgroups(c *process.Cgroups) {
+	if err := c.Close(); err != nil && !h.anew.Load() {
+		h.log.Warn().Err(err).Msg("could not remove the host's cgroup")
 	}
 }

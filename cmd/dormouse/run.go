@@ -24,6 +24,10 @@ const (
 func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan os.Signal, logFormat string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	h.supervisor.Adopt(ctx)
+	if err := h.engine.Tidy(); err != nil {
+		h.log.Warn().Err(err).Msg("could not remove what an earlier host left")
+	}
 	var all sync.WaitGroup
 	failures := make([]error, len(s.front)+1)
 	for i, e := range s.front {
@@ -53,6 +57,7 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 		h.supervisor.Start(ctx)
 	})
 	all.Go(func() { h.followHangups(ctx, hangups, started) })
+	all.Go(func() { h.awaitRelief(ctx, cancel) })
 	select {
 	case <-started:
 		h.log.Info().Int("plugins", len(h.plugins())).Msg("ready")
@@ -68,10 +73,12 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	}
 
 	<-ctx.Done()
-	notify(stopping)
 	err := h.stop(context.WithoutCancel(ctx), started)
 	all.Wait()
-	return errors.Join(append(failures, err)...)
+	if err = errors.Join(append(failures, err)...); err == nil && h.anew.Load() {
+		err = errAnew
+	}
+	return err
 }
 
 // check finds out whether plugins can be hibernated here, and says so, unless
@@ -101,7 +108,12 @@ func (h *host) check(ctx context.Context) error {
 // stop ends the front and the communicator, so that nobody begins anything new,
 // and then the plugins.
 func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
-	force := killOnSignal(h.log)
+	force := killOnSignal(h.log, h.roots)
+	if h.anew.Load() {
+		notify(reloading())
+	} else {
+		notify(stopping)
+	}
 	h.log.Info().Msg("ending in order; a second signal kills what still runs")
 	limited, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
@@ -121,7 +133,11 @@ func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
 	}
 	bidding.Wait()
 	<-started
-	h.supervisor.Stop(ctx) // bounded by the plugins' own limits
+	if h.anew.Load() {
+		h.supervisor.Leave(ctx)
+	} else {
+		h.supervisor.Stop(ctx) // bounded by the plugins' own limits
+	}
 	h.communicator.Wait()
 	if force() {
 		return errSecondSignal

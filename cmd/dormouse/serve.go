@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -31,7 +32,14 @@ func prepareServe(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return serve(ctx, t, load, config, log)
+		path, err := os.Executable() // before it is replaced
+		if err != nil {
+			return fmt.Errorf("cannot tell where this program is: %w", err)
+		}
+		if err = serve(ctx, t, load, config, log); errors.Is(err, errAnew) {
+			err = executeAnew(path)
+		}
+		return err
 	}
 }
 

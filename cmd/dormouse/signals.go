@@ -22,9 +22,10 @@ var errSecondSignal = errors.New("ended by force: a second signal came before ev
 const patienceWhenForced = 10 * time.Second
 
 // killOnSignal waits for one more signal and then kills every process that the
-// host has started, again and again, since what the host undoes may start
-// others. The returned function ends it and tells whether that happened.
-func killOnSignal(log zerolog.Logger) (end func() bool) {
+// host has started or adopted, again and again, since what the host undoes may
+// start others. Adopted returns the roots of those that are not its children. The
+// returned function ends it and tells whether that happened.
+func killOnSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
@@ -42,6 +43,9 @@ func killOnSignal(log zerolog.Logger) (end func() bool) {
 		defer tick.Stop()
 		for range int(patienceWhenForced / (100 * time.Millisecond)) {
 			killDescendants()
+			for _, root := range adopted() {
+				_ = syscall.Kill(root, syscall.SIGKILL) // it may be gone already
+			}
 			select {
 			case <-done:
 				return

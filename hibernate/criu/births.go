@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -38,10 +40,33 @@ func (b *births) PostRestore(pid int32) error {
 }
 
 // kill ends the root that is being made, and with it its PID namespace: it holds
-// CRIU's socket as well.
+// CRIU's socket as well. So do helpers of a CRIU that was killed, whoever's
+// children they are by now.
 func (b *births) kill(cgroup string) {
 	b.ended = b.roots(cgroup)
 	signalAll(b.ended, syscall.SIGKILL)
+	for range 100 { // they may fork between the look and the kill
+		left := inside(cgroup)
+		if len(left) == 0 {
+			return
+		}
+		signalAll(left, syscall.SIGKILL)
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// inside are the processes in the cgroup that is mounted at dir.
+func inside(dir string) (pids []int) {
+	if dir == "" {
+		return nil
+	}
+	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	for field := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // roots are the processes that a restore has made children of this one. CRIU may

@@ -22,7 +22,10 @@ import (
 // Some combinations of CRIU and kernel dump everything but those, others dump
 // and can't restore.
 func (e *Engine) canary(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "dormouse-canary-")
+	if err := os.MkdirAll(e.programs, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(e.programs, canaryPrefix)
 	if err != nil {
 		return err
 	}

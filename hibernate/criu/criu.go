@@ -9,7 +9,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 
 	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
@@ -33,6 +37,12 @@ type Engine struct {
 }
 
 var _ hibernate.Engine = (*Engine)(nil)
+
+// What the engine makes for a moment in its directory.
+const (
+	workPrefix   = "criu-"
+	canaryPrefix = "canary-"
+)
 
 // places are where setup and the package install CRIU.
 var places = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/criu/criu"}
@@ -98,6 +108,27 @@ func gocriuVersion(path string) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%d.%d.%d", n/10000, n/100%100, n%100), nil
+}
+
+// Tidy ends and removes what is left of an engine with the same directory whose
+// host was killed. No other may be at work.
+func (e *Engine) Tidy() error {
+	var errs []error
+	for _, prefix := range []string{workPrefix, canaryPrefix} {
+		begin := filepath.Join(e.programs, prefix)
+		working, _ := filepath.Glob("/proc/[0-9]*/cwd")
+		for _, link := range working {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			if dir, err := os.Readlink(link); err == nil && strings.HasPrefix(dir, begin) {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone by now
+			}
+		}
+		left, _ := filepath.Glob(begin + "*")
+		for _, dir := range left {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Path is the executable in use, empty when none was found.
@@ -208,7 +239,7 @@ func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts
 		return err
 	}
 	defer images.Close()
-	work, err := os.MkdirTemp("", "dormouse-criu-")
+	work, err := os.MkdirTemp(e.programs, workPrefix)
 	if err != nil {
 		return err
 	}

@@ -9,11 +9,26 @@ import (
 
 // Write replaces path by data: it writes beside, syncs, renames and syncs the
 // directory. Directories up to path are made with mode 0700.
-func Write(path string, data []byte, mode os.FileMode) (err error) {
+func Write(path string, data []byte, mode os.FileMode) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := replace(path, data, mode, (*os.File).Sync); err != nil {
+		return err
+	}
+	return SyncDir(dir)
+}
+
+// Replace is Write for what does not outlive a boot: whatever becomes of this
+// process, the file is the old or the new one, but a power cut may take it. The
+// directory exists.
+func Replace(path string, data []byte, mode os.FileMode) error {
+	return replace(path, data, mode, func(*os.File) error { return nil })
+}
+
+func replace(path string, data []byte, mode os.FileMode, sync func(*os.File) error) (err error) {
+	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
 		return err
@@ -28,7 +43,7 @@ func Write(path string, data []byte, mode os.FileMode) (err error) {
 		err = f.Chmod(mode)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = sync(f)
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
@@ -36,10 +51,7 @@ func Write(path string, data []byte, mode os.FileMode) (err error) {
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
-	if err != nil {
-		return err
-	}
-	return SyncDir(dir)
+	return err
 }
 
 // SyncDir makes the names in dir durable.

@@ -121,3 +121,17 @@ func alone(t *testing.T, dir, name string) {
 		t.Errorf("in %s are %v: %v", dir, entries, err)
 	}
 }
+
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	for _, data := range []string{"first, longer", "second"} {
+		if err := Replace(path, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != data {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	alone(t, dir, "file")
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"dormouse/internal/atomicfile"
 )
@@ -43,6 +44,10 @@ func install(dir, name string, program []byte) (string, error) {
 	if held, err := os.ReadFile(path); err == nil && sha256.Sum256(held) == sum {
 		return path, nil
 	}
+	// A process that is forked meanwhile would hold the file open for writing, and
+	// so keep it from being executed.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := atomicfile.Write(path, program, 0o755); err != nil {
 		return "", fmt.Errorf("cannot install %s: %w", name, err)
 	}

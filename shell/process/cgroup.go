@@ -24,7 +24,13 @@ type Cgroups struct {
 // OpenCgroups makes a cgroup for the host that has runDir, below the one that
 // this process is in. It returns an error where there is no cgroup v2 or it may
 // not be written; plugins do without then.
-func OpenCgroups(runDir string) (*Cgroups, error) {
+func OpenCgroups(runDir string) (*Cgroups, error) { return openCgroups(runDir, false) }
+
+// InheritCgroups is OpenCgroups, but what an earlier host has left to be adopted
+// stays as it is.
+func InheritCgroups(runDir string) (*Cgroups, error) { return openCgroups(runDir, true) }
+
+func openCgroups(runDir string, adopt bool) (*Cgroups, error) {
 	mount, err := cgroupMount()
 	if err != nil {
 		return nil, err
@@ -42,17 +48,20 @@ func OpenCgroups(runDir string) (*Cgroups, error) {
 	if _, err := os.Stat(filepath.Join(c.dir, "cgroup.kill")); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot use cgroups: %w; it came with Linux 5.14", err), c.Close())
 	}
-	if err := c.clear(); err != nil {
+	if err := c.clear(runDir, adopt); err != nil {
 		return nil, fmt.Errorf("cannot end what an earlier host left: %w", err)
 	}
 	return c, nil
 }
 
 // clear ends the plugins of a host that could not do it itself.
-func (c *Cgroups) clear() error {
+func (c *Cgroups) clear(runDir string, adopt bool) error {
 	left, err := filepath.Glob(filepath.Join(c.dir, "*", "cgroup.kill"))
 	for _, kill := range left {
 		l := &leaf{dir: filepath.Dir(kill)}
+		if i, _ := readInstance(filepath.Join(runDir, filepath.Base(l.dir))); adopt && i != nil && i.Cgroup == l.dir {
+			continue // its backend decides
+		}
 		err = errors.Join(err, l.kill(), l.remove())
 	}
 	return err
@@ -117,7 +126,11 @@ func (c *Cgroups) members(callsign string) []int {
 	if c == nil {
 		return nil
 	}
-	text, _ := os.ReadFile(filepath.Join(c.dir, callsign, "cgroup.procs"))
+	return members(filepath.Join(c.dir, callsign))
+}
+
+func members(dir string) []int {
+	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	var pids []int
 	for field := range strings.FieldsSeq(string(text)) {
 		if pid, err := strconv.Atoi(field); err == nil {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/native"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
@@ -35,10 +36,15 @@ func (b *Backend) start(ctx context.Context, program string) (*tree, string, err
 	}
 	cmd.Dir = b.volatileDir() // its own: dumps of trees with the same one wait for each other
 	cmd.Env = b.environment(paths)
+	if err := b.begin(instance{Phase: starting, Bound: b.bound()}); err != nil {
+		return nil, "", err
+	}
+	failpoint.Hit("launch.begun")
 	t, err := b.grow(func(t *tree) error { return t.launch(cmd) })
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot start %s: %w", program, err)
 	}
+	failpoint.Hit("launch.started")
 	line, err := t.logs.handshake(ctx)
 	if err != nil {
 		if errors.Is(err, errNoHandshake) && t.endedSoon() {
@@ -56,17 +62,28 @@ func (b *Backend) start(ctx context.Context, program string) (*tree, string, err
 		return nil, "", fmt.Errorf("%s does not shake hands as a plugin: %w", program, err)
 	}
 	t.setProgram()
+	failpoint.Hit("launch.shaken")
 	return t, socket, nil
 }
 
 // grow makes a tree with its own cgroup and log pipes; plant starts its root.
 func (b *Backend) grow(plant func(*tree) error) (*tree, error) {
-	t, err := newTree(b.host.Cgroups, b.place, b.log, &b.tail)
+	spools := ""
+	if !b.bound() {
+		spools = b.runDir()
+	}
+	t, err := newTree(b.host.Cgroups, b.place, spools, b.log, &b.tail)
 	if err != nil {
 		return nil, err
 	}
+	t.bound = b.bound()
 	if err := plant(t); err != nil {
 		return nil, errors.Join(err, t.discard())
+	}
+	if t.pidfd, err = openPidfd(t.root.Pid); err != nil {
+		t.kill()
+		_, werr := t.root.Wait()
+		return nil, errors.Join(err, werr, t.discard())
 	}
 	t.watch(func(err error) { b.sink.Exited(err) })
 	b.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +30,8 @@ const (
 	maxRemembered = 512
 )
 
-// logs are the pipes that a tree has as stdout and stderr.
+// logs are the pipes that a tree has as stdout and stderr, or the files where it
+// may outlive its host.
 type logs struct {
 	stdout, stderr *pipe
 	first          chan string // stdout's first line, closed when there is none
@@ -38,34 +40,57 @@ type logs struct {
 
 // pipe is one of them.
 type pipe struct {
-	read, write *os.File
-	stream      string
-	log         zerolog.Logger
-	tail        *tail
+	read   source
+	write  *os.File
+	key    string // CRIU's name of it
+	stream string
+	log    zerolog.Logger
+	tail   *tail
 
 	mu      sync.Mutex
 	last    []string
 	crashed bool
 }
 
-func openLogs(log zerolog.Logger, last *tail) (*logs, error) {
+// source is the host's end of one.
+type source interface {
+	io.ReadCloser
+	SetReadDeadline(t time.Time) error
+}
+
+// openLogs makes pipes, or files in dir unless that is "".
+func openLogs(dir string, log zerolog.Logger, last *tail) (*logs, error) {
 	l := &logs{first: make(chan string, 1)}
 	var err error
-	if l.stdout, err = openPipe("stdout", log, last); err != nil {
+	if l.stdout, err = openPipe(dir, "stdout", log, last); err != nil {
 		return nil, err
 	}
-	if l.stderr, err = openPipe("stderr", log, last); err != nil {
+	if l.stderr, err = openPipe(dir, "stderr", log, last); err != nil {
 		return nil, errors.Join(err, l.stdout.read.Close(), l.stdout.write.Close())
 	}
 	return l, nil
 }
 
-func openPipe(stream string, log zerolog.Logger, last *tail) (*pipe, error) {
+func openPipe(dir, stream string, log zerolog.Logger, last *tail) (*pipe, error) {
+	p := &pipe{stream: stream, log: log.With().Str("stream", stream).Logger(), tail: last}
+	if dir != "" {
+		path := filepath.Join(dir, stream)
+		s, w, err := openSpool(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a log file: %w", err)
+		}
+		p.read, p.write, p.key = s, w, strings.TrimPrefix(path, "/")
+		return p, nil
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a log pipe: %w", err)
 	}
-	return &pipe{read: r, write: w, stream: stream, log: log.With().Str("stream", stream).Logger(), tail: last}, nil
+	p.read, p.write = r, w
+	if p.key, err = pipeKey(r); err != nil {
+		return nil, errors.Join(err, r.Close(), w.Close())
+	}
+	return p, nil
 }
 
 // run begins to read, now that the tree has the other ends. With a handshake the
@@ -98,6 +123,15 @@ func (l *logs) handshake(ctx context.Context) (string, error) {
 
 var errNoHandshake = errors.New("it closed its standard output")
 
+// ended tells files that nobody writes to them any more; a pipe notices.
+func (l *logs) ended() {
+	for _, p := range []*pipe{l.stdout, l.stderr} {
+		if s, ok := p.read.(*spool); ok {
+			_ = s.SetReadDeadline(time.Now())
+		}
+	}
+}
+
 // drained returns when all that ended processes wrote is read, or after limit.
 func (l *logs) drained(limit time.Duration) {
 	done := make(chan struct{})
@@ -120,6 +154,7 @@ func (l *logs) close() {
 	_ = l.stderr.write.Close()
 	_ = l.stdout.read.SetReadDeadline(time.Now().Add(time.Second))
 	_ = l.stderr.read.SetReadDeadline(time.Now().Add(time.Second))
+	l.ended()
 	l.reading.Wait()
 	_ = l.stdout.read.Close()
 	_ = l.stderr.read.Close()
@@ -130,20 +165,14 @@ func (l *logs) inherited(k pipeKeys) []hibernate.Inherited {
 	return []hibernate.Inherited{{Key: k.Stdout, File: l.stdout.write}, {Key: k.Stderr, File: l.stderr.write}}
 }
 
-// pipeKeys are CRIU's names of the pipes, which change with every wake.
+// pipeKeys are CRIU's names of the pipes, which change with every wake, or of the
+// files.
 type pipeKeys struct {
 	Stdout string `json:"stdout"`
 	Stderr string `json:"stderr"`
 }
 
-func (l *logs) keys() (pipeKeys, error) {
-	out, err := pipeKey(l.stdout.read)
-	if err != nil {
-		return pipeKeys{}, err
-	}
-	errs, err := pipeKey(l.stderr.read)
-	return pipeKeys{out, errs}, err
-}
+func (l *logs) keys() pipeKeys { return pipeKeys{l.stdout.key, l.stderr.key} }
 
 // pipeKey names a pipe by its inode, which both ends share.
 func pipeKey(f *os.File) (string, error) {

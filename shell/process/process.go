@@ -21,6 +21,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
@@ -41,8 +42,11 @@ type Host struct {
 	// Cgroups is where the plugins' cgroups are made, nil where there can't be
 	// any.
 	Cgroups *Cgroups
-	Engine  hibernate.Engine
-	Images  *hibernate.Store
+	// Adopt lets plugins run on when the host ends without stopping them, and takes
+	// those over that an earlier host left. It needs Cgroups.
+	Adopt  bool
+	Engine hibernate.Engine
+	Images *hibernate.Store
 	// Memory is where what programs say of themselves is kept; with nil each
 	// backend knows it as long as it exists.
 	Memory Memory
@@ -82,6 +86,9 @@ type Backend struct {
 	info   *shellpb.InformationResponse
 	socket string
 
+	reason shell.Reason // why it is active
+	left   *instance    // what an earlier host left, until that is adopted or ended
+
 	hostSocket *hostSocket // nil while the host is not served to the plugin
 }
 
@@ -92,6 +99,7 @@ var (
 	_ shell.Connector  = (*Backend)(nil)
 	_ shell.Prober     = (*Backend)(nil)
 	_ shell.Witness    = (*Backend)(nil)
+	_ shell.Heir       = (*Backend)(nil)
 )
 
 // New returns the backend of an instance, which has an image if an earlier host
@@ -102,12 +110,8 @@ func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
 	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
 		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
-	image, err := b.slot.Image()
-	switch {
-	case err == nil:
-		b.image = image
-	case !errors.Is(err, hibernate.ErrNoImage):
-		b.log.Error().Err(errors.Join(err, b.slot.Refuse())).Msg("put an image aside that cannot be woken")
+	if err := b.takeStock(); err != nil {
+		b.log.Error().Err(err).Msg("what an earlier host left is not all in order")
 	}
 	return b
 }
@@ -159,6 +163,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
+	failpoint.Hit("launch.informed")
 	b.remember(program, started)
 	return b.information(), nil
 }
@@ -171,6 +176,7 @@ func (b *Backend) Initialize(ctx context.Context) error {
 	if err := b.openHostSocket(t); err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
 	}
+	failpoint.Hit("initialize.begun")
 	answer, err := b.plugin.Initialize(ctx, &shellpb.InitializeRequest{
 		Callsign:      b.config.Callsign,
 		Configuration: b.config.ConfigurationJSON(),
@@ -183,12 +189,22 @@ func (b *Backend) Initialize(ctx context.Context) error {
 	if text := answer.GetError(); text != "" {
 		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
 	}
+	failpoint.Hit("initialize.done")
 	b.follow()
 	return nil
 }
 
 // Deinitialize tells the plugin that its work is over, see shell.Backend.
 func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if t != nil {
+		if err := b.enter(t, ending); err != nil {
+			b.log.Warn().Err(err).Msg("the next host would take this plugin for an active one")
+		}
+	}
+	failpoint.Hit("deactivate.begun")
 	_, err := b.plugin.Deinitialize(ctx, &shellpb.DeinitializeRequest{Reason: why.Wire()})
 	if err != nil {
 		return fmt.Errorf("cannot deinitialize: %w", b.explain(fromStatus(err)))
@@ -214,6 +230,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 		_ = b.closeHostSocket(ctx, 0) // nobody is left to hold it
 		return os.RemoveAll(b.runDir())
 	}
+	failpoint.Hit("stop.begun")
 	t.expectEnd()
 	if asleep {
 		_ = b.rouse(t) // or it could not end by request
@@ -227,9 +244,11 @@ func (b *Backend) Stop(ctx context.Context) error {
 	b.router.set(nil)
 	if l != nil {
 		l.detach()
+		failpoint.Hit("stop.asked")
 		t.terminate(grace)
 	}
 	err := t.end()
+	failpoint.Hit("stop.ended")
 	_ = b.closeHostSocket(ctx, partingLimit) // the plugin's ends went with it
 	return errors.Join(err, os.RemoveAll(b.runDir()))
 }

@@ -13,6 +13,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
@@ -24,6 +25,7 @@ type record struct {
 	Pipes       pipeKeys `json:"pipes"`
 	Program     int      `json:"program"` // PID in its own namespace
 	Information []byte   `json:"information"`
+	Bound       bool     `json:"bound"` // the kernel ends the tree with its host, also after a wake
 }
 
 // checkpoint turns the plugin's tree into an image.
@@ -41,9 +43,11 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("hibernate.killed")
 	b.mu.Lock()
 	b.image, b.tree = image, nil
 	b.mu.Unlock()
+	b.forget()
 	return nil
 }
 
@@ -80,7 +84,9 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 	if err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
+	failpoint.Hit("wake.restored")
 	err = b.reconnect(ctx, t, r.Socket, image.Generation, time.Since(image.Created))
+	failpoint.Hit("wake.connected")
 	if derr := image.Discard(); derr != nil {
 		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
 	}
@@ -96,7 +102,16 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
 		return nil, err
 	}
+	err := b.begin(instance{
+		Phase: waking, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
+		Generation: image.Generation, Reason: b.reason,
+	})
+	if err != nil {
+		return nil, err
+	}
+	failpoint.Hit("wake.begun")
 	t, err := b.grow(func(t *tree) error {
+		t.bound = r.Bound
 		root, loading, err := b.bringBack(ctx, image, hibernate.Wake{
 			Cgroup:  t.cgroup(),
 			Files:   t.logs.inherited(r.Pipes),
@@ -120,9 +135,11 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 const lazyFrom = 32 << 20
 
 // bringBack restores the image, before its memory if that is wanted and possible.
+// A tree that may outlive its host needs all of it at once: there would be nobody
+// to bring the rest.
 func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hibernate.Wake) (*os.Process, hibernate.Loading, error) {
 	wanted := b.config.Wake == configs.WakeLazy || b.config.Wake == configs.WakeAuto && image.Bytes >= lazyFrom
-	if engine, can := b.host.Engine.(hibernate.LazyEngine); wanted && can {
+	if engine, can := b.host.Engine.(hibernate.LazyEngine); wanted && can && !b.host.Adopt {
 		root, loading, err := image.RestoreLazy(ctx, engine, w)
 		if !errors.Is(err, hibernate.ErrUnsupported) {
 			return root, loading, err
@@ -135,10 +152,7 @@ func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hiber
 
 // reconnect dials the plugin after a sleep, or after one that came to nothing.
 func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, generation uint64, slept time.Duration) error {
-	if err := b.connect(ctx, t, socket); err != nil {
-		return b.explain(err)
-	}
-	if err := b.openHostSocket(t); err != nil {
+	if err := b.attach(ctx, t, socket); err != nil {
 		return err
 	}
 	if b.hasHooks() {
@@ -149,6 +163,14 @@ func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, generat
 	}
 	b.follow()
 	return nil
+}
+
+// attach connects to a plugin that has been initialized before.
+func (b *Backend) attach(ctx context.Context, t *tree, socket string) error {
+	if err := b.connect(ctx, t, socket); err != nil {
+		return b.explain(err)
+	}
+	return b.openHostSocket(t)
 }
 
 // Image is the committed image, see shell.Hibernator.
@@ -194,6 +216,9 @@ func (s sleeper) Cgroup() string { return s.t.cgroup() }
 
 // Quiesce runs the plugin's hook and cuts the connections, to it and from it.
 func (s sleeper) Quiesce(ctx context.Context) error {
+	if err := s.b.enter(s.t, hibernating); err != nil {
+		return err
+	}
 	if s.b.hasHooks() {
 		if _, err := s.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
 			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", s.b.explain(fromStatus(err)))
@@ -220,6 +245,9 @@ func (s sleeper) Revive(ctx context.Context) error {
 		s.b.mu.Unlock()
 		err = s.b.reconnect(ctx, s.t, socket, 0, 0)
 	}
+	if err == nil {
+		err = s.b.enter(s.t, running)
+	}
 	if err != nil && !s.t.ended() {
 		s.t.expectEnd()
 		s.t.kill()
@@ -239,13 +267,9 @@ func (s sleeper) Kill(context.Context) {
 func (s sleeper) Record() (any, error) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
-	keys, err := s.t.logs.keys()
-	if err != nil {
-		return nil, fmt.Errorf("cannot name the log pipes: %w", err)
-	}
 	info, err := proto.Marshal(s.b.info)
 	if err != nil {
 		return nil, err
 	}
-	return record{Socket: s.b.socket, Pipes: keys, Program: s.t.number, Information: info}, nil
+	return record{Socket: s.b.socket, Pipes: s.t.logs.keys(), Program: s.t.number, Information: info, Bound: s.t.bound}, nil
 }

@@ -29,6 +29,9 @@ type tree struct {
 	logs *logs
 
 	root    *os.Process
+	pidfd   *pidfd                // of the root
+	adopted bool                  // the root is no child of this process
+	bound   bool                  // the kernel ends the tree with the host
 	apart   bool                  // the tree has a PID namespace of its own
 	number  int                   // the program's PID in that namespace
 	pid     int                   // the program's PID as the host saw it when it began
@@ -41,8 +44,9 @@ type tree struct {
 	waiting sync.WaitGroup
 }
 
-// newTree prepares what a tree needs before it has a process.
-func newTree(c *Cgroups, name string, log zerolog.Logger, last *tail) (*tree, error) {
+// newTree prepares what a tree needs before it has a process. Its output goes to
+// files in the directory spools, or to pipes when that is "".
+func newTree(c *Cgroups, name, spools string, log zerolog.Logger, last *tail) (*tree, error) {
 	t := &tree{exited: make(chan struct{}), begun: time.Now()}
 	if c != nil {
 		l, err := c.leaf(name)
@@ -51,7 +55,7 @@ func newTree(c *Cgroups, name string, log zerolog.Logger, last *tail) (*tree, er
 		}
 		t.leaf = l
 	}
-	logs, err := openLogs(log, last)
+	logs, err := openLogs(spools, log, last)
 	if err != nil {
 		return nil, errors.Join(err, t.discard())
 	}
@@ -63,7 +67,10 @@ func newTree(c *Cgroups, name string, log zerolog.Logger, last *tail) (*tree, er
 // PID namespace.
 func (t *tree) launch(cmd *exec.Cmd) error {
 	cmd.Stdout, cmd.Stderr = t.logs.stdout.write, t.logs.stderr.write
-	attributes := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	attributes := &syscall.SysProcAttr{Setsid: true}
+	if t.bound {
+		attributes.Pdeathsig = syscall.SIGKILL
+	}
 	if os.Geteuid() == 0 {
 		attributes.Cloneflags = syscall.CLONE_NEWPID
 		t.apart = true
@@ -140,13 +147,28 @@ func (t *tree) loaded(ctx context.Context) error {
 	}
 }
 
+// leave lets go of the running tree, whose output was read up to now.
+func (t *tree) leave() {
+	t.expectEnd()
+	t.pidfd.close()
+	t.waiting.Wait()
+	t.logs.close()
+	_ = t.leaf.fd.Close()
+	_ = t.root.Release()
+}
+
 // watch reaps the root when it ends and reports an end that nobody awaited.
 func (t *tree) watch(report func(error)) {
 	t.waiting.Go(func() {
-		state, err := t.root.Wait()
-		if err == nil {
+		if !t.pidfd.wait() {
+			return // it was let go
+		}
+		if t.adopted { // its parent reaps it
+			_ = t.root.Release()
+		} else if state, err := t.root.Wait(); err == nil {
 			t.state = state
 		}
+		t.logs.ended()
 		close(t.exited)
 		if !t.awaited.Load() {
 			report(t.exitError())
@@ -285,7 +307,11 @@ func (t *tree) exitError() error {
 		return *cause
 	}
 	if t.state == nil {
-		return shell.ErrExited
+		exit := fmt.Errorf("%w; how is not known, for an earlier host had started it", shell.ErrExited)
+		if words := t.lastWords(); words != nil {
+			exit = fmt.Errorf("%w; %w", exit, words)
+		}
+		return exit
 	}
 	exit := &shell.ExitError{Status: t.state.ExitCode(), Words: t.lastWords()}
 	if status, ok := t.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {

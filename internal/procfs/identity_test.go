@@ -1,0 +1,48 @@
+package procfs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+func TestIdentity(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	own, child := Started(os.Getpid()), Started(cmd.Process.Pid)
+	if own == 0 || child < own {
+		t.Errorf("this process began at %d, its child at %d", own, child)
+	}
+	if got := Parent(cmd.Process.Pid); got != os.Getpid() {
+		t.Errorf("its parent is %d", got)
+	}
+	path, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		t.Fatal("there is no inode to be had")
+	}
+	if got, want := Executing(cmd.Process.Pid), fmt.Sprintf("%d:%d", st.Dev, st.Ino); got != want {
+		t.Errorf("it executes %s, want %s", got, want)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	if began, file := Started(cmd.Process.Pid), Executing(cmd.Process.Pid); began != 0 || file != "" {
+		t.Errorf("it is gone, but began at %d and executes %q", began, file)
+	}
+	if len(BootID()) != 36 {
+		t.Errorf("the boot is %q", BootID())
+	}
+}

@@ -1,0 +1,221 @@
+package process
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/internal/atomicfile"
+	"dormouse/internal/procfs"
+	"dormouse/shell"
+)
+
+// instanceName is the file in an instance's run directory from which the next
+// host learns what this one was about to do, should it be killed. The directory
+// does not outlive a boot, so nothing is synced: what a killed process has written
+// stays written.
+const instanceName = "instance.json"
+
+// phase is how far a host has come with a plugin.
+type phase string
+
+const (
+	starting    phase = "starting" // there may be processes, which nobody can use yet
+	running     phase = "running"
+	hibernating phase = "hibernating" // it runs, or stands still, unless there is an image
+	waking      phase = "waking"      // the image is the truth until it is spent
+	ending      phase = "ending"
+)
+
+// instance is a plugin's process tree as a host leaves it to the next. A valid
+// image beside it is the truth whatever it says.
+type instance struct {
+	Phase  phase  `json:"phase"`
+	Boot   string `json:"boot"`
+	Cgroup string `json:"cgroup,omitempty"`
+	// Bound tells that the kernel ends the tree with its host.
+	Bound bool `json:"bound"`
+	// Root is pid 1 of the tree as the host sees it, 0 before it is known;
+	// Started, with the boot, tells it from another process of that number.
+	Root    int    `json:"root,omitempty"`
+	Started uint64 `json:"started,omitempty"`
+	// Number is the program's PID in its own namespace, Executing its file.
+	Number      int       `json:"number,omitempty"`
+	Executing   string    `json:"executing,omitempty"`
+	Begun       time.Time `json:"begun,omitzero"`
+	Socket      string    `json:"socket,omitempty"`
+	Information []byte    `json:"information,omitempty"`
+	// Configuration stands for what the program was started with.
+	Configuration string       `json:"configuration"`
+	Reason        shell.Reason `json:"reason,omitempty"`
+	Generation    uint64       `json:"generation,omitempty"` // of the image that is being woken
+	// Seen is the last event that a host has passed on which left in order.
+	Seen uint64 `json:"seen,omitempty"`
+}
+
+// readInstance returns what an earlier host left in a run directory, nil when
+// that is nothing.
+func readInstance(runDir string) (*instance, error) {
+	text, err := os.ReadFile(filepath.Join(runDir, instanceName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	i := &instance{}
+	if err == nil {
+		err = json.Unmarshal(text, i)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what an earlier host left: %w", err)
+	}
+	return i, nil
+}
+
+// write replaces what the next host would find.
+func (b *Backend) write(i instance) error {
+	if b.isProbe() {
+		return nil // it is bound to its host, and its cgroup is cleared
+	}
+	i.Boot, i.Configuration = procfs.BootID(), startedWith(b.config)
+	text, err := json.Marshal(i)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Replace(filepath.Join(b.runDir(), instanceName), text, 0o600); err != nil {
+		return fmt.Errorf("cannot write down what the next host must know: %w", err)
+	}
+	return nil
+}
+
+// begin writes down that processes will be in the cgroup from now on.
+func (b *Backend) begin(i instance) error {
+	if b.host.Cgroups != nil {
+		i.Cgroup = filepath.Join(b.host.Cgroups.dir, b.place)
+	}
+	return b.write(i)
+}
+
+// describe is the tree as it is now.
+func (b *Backend) describe(t *tree, p phase) (instance, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	info, err := proto.Marshal(b.info)
+	return instance{
+		Phase: p, Cgroup: t.cgroup(), Bound: t.bound,
+		Root: t.root.Pid, Started: procfs.Started(t.root.Pid),
+		Number: t.number, Executing: procfs.Executing(t.program()), Begun: t.begun.Round(0),
+		Socket: b.socket, Information: info, Reason: b.reason,
+	}, err
+}
+
+// enter writes down how far it is with the running tree.
+func (b *Backend) enter(t *tree, p phase) error {
+	i, err := b.describe(t, p)
+	if err == nil {
+		err = b.write(i)
+	}
+	return err
+}
+
+// Activated notes why the plugin is active, see shell.Heir.
+func (b *Backend) Activated(why shell.Reason) {
+	b.mu.Lock()
+	t := b.tree
+	b.reason = why
+	b.mu.Unlock()
+	if t == nil {
+		return
+	}
+	if err := b.enter(t, running); err != nil {
+		b.log.Warn().Err(err).Msg("the next host will not know this process")
+	}
+}
+
+// takeStock finds out what an earlier host left. An image that can't be trusted
+// is put aside; of an image and processes, the image is the truth.
+func (b *Backend) takeStock() error {
+	left, err := readInstance(b.runDir())
+	image, ierr := b.slot.Image()
+	switch {
+	case ierr == nil:
+		b.image = image
+		if left == nil {
+			return err
+		}
+		return errors.Join(err, left.end(b.host.Cgroups), os.Remove(filepath.Join(b.runDir(), instanceName)))
+	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == waking || left.Phase == running):
+		err = errors.Join(err, b.slot.Clear())
+	case !errors.Is(ierr, hibernate.ErrNoImage):
+		err = errors.Join(err, fmt.Errorf("put an image aside that cannot be woken: %w", ierr), b.slot.Refuse())
+	}
+	b.left = left
+	return err
+}
+
+// end kills what is left of the tree, which may be in the cgroup of a host that
+// lived elsewhere than one with own.
+func (i *instance) end(own *Cgroups) error {
+	if i.Cgroup == "" || i.Boot != procfs.BootID() {
+		return nil
+	}
+	defer reap(i.children())
+	l := &leaf{dir: i.Cgroup}
+	if _, err := os.Stat(l.dir); err != nil {
+		return nil // it is gone, and so is what was in it
+	}
+	err := errors.Join(l.kill(), l.remove())
+	if parent := filepath.Dir(l.dir); own == nil || parent != own.dir {
+		_ = os.Remove(parent) // if this was the last one in it
+	}
+	return err
+}
+
+// children are those of the tree that are this process's: it was another program
+// when it started them.
+func (i *instance) children() []int {
+	pids := members(i.Cgroup)
+	if i.Root != 0 && procfs.Started(i.Root) == i.Started {
+		pids = append(pids, i.Root) // which may have ended by itself
+	}
+	slices.Sort(pids)
+	return slices.DeleteFunc(slices.Compact(pids), func(pid int) bool { return procfs.Parent(pid) != os.Getpid() })
+}
+
+// reap collects children that have been killed.
+func reap(pids []int) {
+	for _, pid := range pids {
+		_, _ = syscall.Wait4(pid, nil, 0, nil)
+	}
+}
+
+// startedWith stands for the part of a configuration that a running plugin was
+// given and can't be given anew.
+func startedWith(c configs.Plugin) string {
+	raw, err := json.Marshal([]any{c.Executable, c.Arguments, c.Environment, c.Data, c.ConfigurationJSON()})
+	if err != nil {
+		panic(err) // there are only strings in it
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// forget leaves nothing for the next host: the image says it all.
+func (b *Backend) forget() {
+	if err := os.Remove(filepath.Join(b.runDir(), instanceName)); err != nil {
+		b.log.Warn().Err(err).Msg("could not remove what the next host would read")
+	}
+}
+
+// bound tells whether the kernel is to end a new tree with the host.
+func (b *Backend) bound() bool { return !b.host.Adopt || b.isProbe() }
