@@ -21,6 +21,7 @@ func TestEvidenceOfTheLiving(t *testing.T) {
 	}
 	r.activate()
 	call[string](r, "print", `{"text":"here\u001b[31m I am"}`)
+	r.log.await(t, "here", "stdout")
 	r.log.await(t, "here", "stderr")
 	e := r.Evidence()
 	if pid := r.Facts().PID; e.PID != pid || e.Exit != "" || time.Since(e.Begun) > patience {

@@ -86,7 +86,7 @@ func openPipe(dir, stream string, log zerolog.Logger, last *tail) (*pipe, error)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a log pipe: %w", err)
 	}
-	p.read, p.write = r, w
+	p.read, p.write = &drain{File: r}, w
 	if p.key, err = pipeKey(r); err != nil {
 		return nil, errors.Join(err, r.Close(), w.Close())
 	}
