@@ -101,6 +101,16 @@ type Hibernate struct {
 
 	// Timeout is the longest that one dump or one restore may take.
 	Timeout Duration `toml:"timeout"`
+
+	// Budget is how much all images may take together, 0 for any, and OnBudget what
+	// happens to a hibernation beyond it. Reserve stays free on their disk.
+	Budget   Bytes    `toml:"budget"`
+	OnBudget OnBudget `toml:"on-budget"`
+	Reserve  Bytes    `toml:"reserve"`
+
+	// Parallel is how many images are written at the same time, 0 for one on each
+	// processor.
+	Parallel int `toml:"parallel"`
 }
 
 // Plugin is one configured instance of a program.
@@ -228,7 +238,9 @@ func Default() Config {
 			PostMortems:  20,
 		},
 		Hibernate: Hibernate{
-			Timeout: Duration(60 * time.Second),
+			Timeout:  Duration(60 * time.Second),
+			OnBudget: OnBudgetRefuse,
+			Reserve:  64 << 20,
 		},
 	}
 }

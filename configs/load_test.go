@@ -105,7 +105,8 @@ dir = "/main-images"
 			if diff := cmp.Diff(host, c.Host); diff != "" {
 				t.Errorf("host (-want +got):\n%s", diff)
 			}
-			want := configs.Hibernate{Criu: test.criu, Dir: test.dir, Timeout: configs.Default().Hibernate.Timeout}
+			want := configs.Default().Hibernate
+			want.Criu, want.Dir = test.criu, test.dir
 			if diff := cmp.Diff(want, c.Hibernate); diff != "" {
 				t.Errorf("hibernate (-want +got):\n%s", diff)
 			}

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -96,7 +97,12 @@ func (t *table) textMap(key string, to *map[string]string, checkName func(string
 }
 
 func (t *table) duration(key string, to *Duration) {
-	s, ok := get[string](t, key, `a duration such as "1m30s"`)
+	t.parsed(key, `a duration such as "1m30s"`, to)
+}
+
+// parsed takes a string that reads itself; want is what to call it.
+func (t *table) parsed(key, want string, to encoding.TextUnmarshaler) {
+	s, ok := get[string](t, key, want)
 	if !ok {
 		return
 	}

@@ -46,6 +46,11 @@ func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, erro
 	if err := Preflight(e, slot, t.PID()); err != nil {
 		return nil, fmt.Errorf("cannot checkpoint: %w", err)
 	}
+	release, err := slot.store.admit(ctx, slot, procfs.Tree(t.PID()))
+	if err != nil {
+		return nil, fmt.Errorf("cannot checkpoint: %w", err)
+	}
+	defer release()
 	draft, err := slot.draft()
 	if err != nil {
 		return nil, fmt.Errorf("cannot checkpoint: %w", err)
@@ -68,7 +73,10 @@ func Preflight(e Engine, slot *Slot, root int) error {
 			return err
 		}
 	}
-	return checkSpace(slot, tree)
+	slot.store.mu.Lock()
+	defer slot.store.mu.Unlock()
+	_, err := slot.store.estimate(slot, tree)
+	return err
 }
 
 // commit does all that can be undone, and the rename that can't.
@@ -254,23 +262,6 @@ func describeFiles(files []*os.File, t tagger) ([]file, error) {
 		described[i] = file{Name: name, Size: info.Size(), Tag: tag}
 	}
 	return described, nil
-}
-
-// checkSpace refuses early what could not be written: an image is about as large
-// as the memory of its tree.
-func checkSpace(slot *Slot, pids []int) error {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(slot.store.dir, &fs); err != nil {
-		return err
-	}
-	free := int64(fs.Bavail) * fs.Bsize
-	if procfs.RSS(pids)+margin <= free { // never less than PSS, and quicker to have
-		return nil
-	}
-	if need := procfs.PSS(pids) + margin; need > free {
-		return fmt.Errorf("%w: the image needs about %d MiB, %s has %d MiB free", ErrSpace, need>>20, slot.store.dir, free>>20)
-	}
-	return nil
 }
 
 func kernelRelease() string {

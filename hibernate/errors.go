@@ -17,4 +17,7 @@ var (
 	ErrObstacle = errors.New("something is open that an image can't hold")
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
+	// ErrBudget means that the images would take more than they may; the text
+	// names what takes it.
+	ErrBudget = errors.New("the budget for images is used up")
 )

@@ -43,6 +43,7 @@ const (
 	Resume          Event = "resume"
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
+	Evict           Event = "evict" // its image has to make room
 	Exit            Event = "exit"
 	Destroy         Event = "destroy"
 )
@@ -75,6 +76,7 @@ var Lifecycle = []Row{
 	{Event: Resume, From: Activated, Then: Activated, Else: Activated},
 	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, Needs: statecontrol.Suspended},
 	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Deactivated},
+	{Event: Evict, From: Hibernated, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Hibernating, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Destroy, From: Activated, During: Deactivation, Then: Destroyed, Else: Destroyed},

@@ -205,6 +205,23 @@ func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) 
 	})
 }
 
+// Evict gives the image of a hibernated plugin up, to make room: the plugin is lost
+// as after a crash, and can't be told. why is kept as the reason.
+func (s *Shell) Evict(ctx context.Context, why error) error {
+	return s.operate(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
+		var dropped error
+		err := s.step(ctx, Evict, Automatic, func(ctx context.Context) error {
+			dropped = s.hibernator.Drop(ctx)
+			return errors.Join(why, dropped)
+		})
+		if s.State() == Deactivated && errors.Is(err, why) {
+			s.log.Warn().Err(err).Msg("dropped the image of the hibernated plugin, which is lost")
+			return dropped
+		}
+		return err
+	})
+}
+
 func (s *Shell) activate(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Activated:

@@ -83,6 +83,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	}
 	defer kept.Close()
 	h := &host{log: log, reloads: &reloader{log: log, load: load, started: config}}
+	images.Limit(h.limits(config.Hibernate, images))
 	backends, err := h.processes(config, places, images, kept)
 	if err != nil {
 		return err
@@ -94,6 +95,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer h.clear(places.run)
+	h.sweep(images)
 	if err := places.publish(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}

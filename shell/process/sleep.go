@@ -145,6 +145,15 @@ func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, generat
 	return nil
 }
 
+// Drop gives the image up, see shell.Hibernator.
+func (b *Backend) Drop(ctx context.Context) error {
+	b.mu.Lock()
+	image := b.image
+	b.image = nil
+	b.mu.Unlock()
+	return errors.Join(image.Drop(), b.Stop(ctx))
+}
+
 // Image is the committed image, see shell.Hibernator.
 func (b *Backend) Image() *hibernate.Image {
 	b.mu.Lock()
