@@ -111,6 +111,13 @@ type Hibernate struct {
 	// Parallel is how many images are written at the same time, 0 for one on each
 	// processor.
 	Parallel int `toml:"parallel"`
+
+	// Encrypt encrypts new images with the key in KeyFile, or that of the systemd
+	// credential "dormouse-image-key" when KeyFile is empty.
+	Encrypt bool   `toml:"encrypt"`
+	KeyFile string `toml:"key-file"`
+
+	Compress Compression `toml:"compress"`
 }
 
 // Plugin is one configured instance of a program.
@@ -241,6 +248,7 @@ func Default() Config {
 			Timeout:  Duration(60 * time.Second),
 			OnBudget: OnBudgetRefuse,
 			Reserve:  64 << 20,
+			Compress: CompressNone,
 		},
 	}
 }

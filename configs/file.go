@@ -109,6 +109,9 @@ func (f *file) readHibernate(t *table) {
 	word(t, "on-budget", &h.OnBudget, OnBudgetRefuse, OnBudgetEvict)
 	t.parsed("reserve", `a size such as "64MiB"`, &h.Reserve)
 	t.integer("parallel", &h.Parallel, 0, 1000)
+	t.boolean("encrypt", &h.Encrypt)
+	t.path("key-file", &h.KeyFile)
+	word(t, "compress", &h.Compress, CompressNone, CompressZstd)
 	t.unknown()
 }
 

@@ -60,6 +60,15 @@ const (
 	OnBudgetEvict  OnBudget = "evict"
 )
 
+// Compression is how new images are compressed.
+type Compression string
+
+// The compressions.
+const (
+	CompressNone Compression = "none"
+	CompressZstd Compression = "zstd"
+)
+
 // Dialect is a generation of Thunder's wire.
 type Dialect string
 

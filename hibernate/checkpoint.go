@@ -97,6 +97,15 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	if err != nil {
 		return nil, err
 	}
+	dir := draft
+	if m.Packing != nil {
+		stage, err := slot.stage(m)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = stage.close() }()
+		dir = stage.dir
+	}
 	pids := procfs.Tree(t.PID())
 	m.Stopped = stoppedIn(pids)
 	mapped := make(chan error, 1)
@@ -105,8 +114,8 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		m.Mapped, err = describeMapped(pids, tagger)
 		mapped <- err
 	}()
-	stopFlush := flushEarly(draft)
-	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup()})
+	stopFlush := flushEarly(draft) // nothing, when the dump goes elsewhere
+	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: dir, Cgroup: t.Cgroup()})
 	stopFlush()
 	if merr := <-mapped; err != nil || merr != nil {
 		if err == nil {
@@ -121,7 +130,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		err = f.Obstacles(pids) // opened since the preflight, and perhaps dumped all the same
 	}
 	if err == nil {
-		err = m.seal(slot.store.key, tagger, draft)
+		err = m.seal(slot.store, tagger, dir, draft)
 	}
 	if err == nil {
 		err = ctx.Err() // the caller was promised an answer by now, and this can still be undone
@@ -174,8 +183,13 @@ func (s *Slot) newManifest(e Engine, t Tree) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	packing, err := s.store.newPacking()
+	if err != nil {
+		return nil, err
+	}
 	return &manifest{
 		Format:     format,
+		Packing:    packing,
 		ID:         newID(),
 		Callsign:   s.callsign,
 		Generation: used + 1,
@@ -203,8 +217,50 @@ func (m *manifest) describeTree(pids []int, t tagger) (err error) {
 	return err
 }
 
-// seal makes the draft durable and describes it in its manifest.
-func (m *manifest) seal(key []byte, t tagger, draft string) error {
+// stage is where the engine puts what is packed before it is stored. What will be
+// encrypted is nowhere else.
+func (s *Slot) stage(m *manifest) (*stage, error) {
+	s.store.mu.Lock()
+	size := s.store.pending[s]
+	s.store.mu.Unlock()
+	var stage *stage
+	var err error
+	if available := memAvailable(); size > available {
+		err = fmt.Errorf("%w: to be packed it needs about %s of memory for a moment, %s is available", ErrSpace, mebibytes(size), mebibytes(available))
+	} else {
+		stage, err = newStage(size)
+	}
+	if err != nil && m.Packing.Key == nil {
+		return stageOnDisk(s)
+	}
+	return stage, err
+}
+
+// seal makes the draft durable, from what the engine left in dir, and describes it
+// in its manifest.
+func (m *manifest) seal(s *Store, t tagger, dir, draft string) (err error) {
+	if m.Packing == nil {
+		err = m.syncFiles(t, draft)
+	} else {
+		var p *packer
+		if p, err = m.packer(s, t); err == nil {
+			m.Files, err = p.pack(dir, draft)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make the image durable: %w", err)
+	}
+	for _, f := range m.Files {
+		m.Bytes += f.Size
+	}
+	if err := writeSealed(filepath.Join(draft, manifestName), s.key, m); err != nil {
+		return fmt.Errorf("cannot write the manifest: %w", err)
+	}
+	return atomicfile.SyncDir(draft)
+}
+
+// syncFiles describes the files of the draft while they are written.
+func (m *manifest) syncFiles(t tagger, draft string) error {
 	entries, err := os.ReadDir(draft)
 	if err != nil {
 		return err
@@ -219,16 +275,7 @@ func (m *manifest) seal(key []byte, t tagger, draft string) error {
 	synced := make(chan error, 1)
 	go func() { synced <- syncAll(files) }() // the disk writes while the processor reads
 	m.Files, err = describeFiles(files, t)
-	if err := errors.Join(err, <-synced); err != nil {
-		return fmt.Errorf("cannot make the image durable: %w", err)
-	}
-	for _, f := range m.Files {
-		m.Bytes += f.Size
-	}
-	if err := writeSealed(filepath.Join(draft, manifestName), key, m); err != nil {
-		return fmt.Errorf("cannot write the manifest: %w", err)
-	}
-	return atomicfile.SyncDir(draft)
+	return errors.Join(err, <-synced)
 }
 
 // image is the image that m describes once it is committed.

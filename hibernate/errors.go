@@ -17,6 +17,8 @@ var (
 	ErrObstacle = errors.New("something is open that an image can't hold")
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
+	// ErrKey means that the host lacks the key of an image, which is kept.
+	ErrKey = errors.New("the image is locked")
 	// ErrBudget means that the images would take more than they may; the text
 	// names what takes it.
 	ErrBudget = errors.New("the budget for images is used up")

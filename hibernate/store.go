@@ -37,6 +37,7 @@ type Store struct {
 	dir      string
 	key      []byte
 	limits   Limits
+	packing  Packing
 	turns    chan struct{} // nil for any number of images at the same time
 	removing sync.WaitGroup
 

@@ -227,6 +227,9 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 	case Activated:
 		return nil
 	case Hibernated:
+		if err := s.hibernator.Image().Locked(); err != nil {
+			return fmt.Errorf("cannot wake: %w", err) // it sleeps on
+		}
 		err := s.step(ctx, Wake, why, s.wake)
 		if err == nil {
 			return s.settle(ctx)
@@ -259,6 +262,9 @@ func (s *Shell) deactivate(ctx context.Context, why Reason) error {
 	case Hibernated:
 		if s.isClosing() {
 			return nil // the image waits for the next host
+		}
+		if err := s.hibernator.Image().Locked(); err != nil {
+			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
 		}
 		s.rouse(ctx, why)
 	default:

@@ -84,6 +84,9 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	defer kept.Close()
 	h := &host{log: log, reloads: &reloader{log: log, load: load, started: config}}
 	images.Limit(h.limits(config.Hibernate, images))
+	if err := pack(images, config.Hibernate); err != nil {
+		return err
+	}
 	backends, err := h.processes(config, places, images, kept)
 	if err != nil {
 		return err

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -31,6 +34,33 @@ func (h *host) limits(c configs.Hibernate, images *hibernate.Store) hibernate.Li
 		}
 	}
 	return l
+}
+
+// credential is the name of the key among systemd's credentials.
+const credential = "dormouse-image-key"
+
+// pack has images packed as configured. A key is of use for those of before even
+// if no new ones are encrypted.
+func pack(images *hibernate.Store, c configs.Hibernate) error {
+	path := c.KeyFile
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); path == "" && dir != "" {
+		path = filepath.Join(dir, credential)
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			path = ""
+		}
+	}
+	p := hibernate.Packing{Encrypt: c.Encrypt, Compress: c.Compress == configs.CompressZstd}
+	switch {
+	case path != "":
+		var err error
+		if p.Key, err = hibernate.ReadKey(path); err != nil {
+			return err
+		}
+	case c.Encrypt:
+		return errors.New("cannot encrypt images: there is no key; set [hibernate] key-file, or systemd's LoadCredential=" + credential)
+	}
+	images.Pack(p)
+	return nil
 }
 
 // sweep removes images that nobody will wake, and tells of those that it left.
