@@ -37,7 +37,7 @@ func mountTmpfs(size int64) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(fs)
+	defer func() { _ = unix.Close(fs) }()
 	if err := unix.FsconfigSetString(fs, "mode", "0700"); err != nil {
 		return -1, err
 	}

@@ -13,6 +13,8 @@ import (
 	"text/tabwriter"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
 )
 
 // row compares one thing with its yardstick.
@@ -75,6 +77,24 @@ func run(runs int, bin string) error {
 		return err
 	}
 	rows = append(rows, bySize, byEmpty)
+	for _, p := range []struct {
+		name    string
+		packing hibernate.Packing
+	}{
+		{"", hibernate.Packing{}},
+		{", encrypted", hibernate.Packing{Key: make([]byte, 32), Encrypt: true}},
+		{", compressed", hibernate.Packing{Compress: true}},
+	} {
+		writing, err := s.compareWriting(ctx, p.name, p.packing, 500, runs)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, writing)
+	}
+	crowd, err := s.crowd(ctx, 100)
+	if err != nil {
+		return err
+	}
 	activation, err := s.compareActivation(ctx, filepath.Join(filepath.Dir(counter), "echo"), 3*runs)
 	if err := errors.Join(err, s.close()); err != nil {
 		return err
@@ -88,6 +108,7 @@ func run(runs int, bin string) error {
 		return err
 	}
 	report(append(append(rows, activation, ws, http, native), many...))
+	fmt.Println(crowd)
 	return nil
 }
 
