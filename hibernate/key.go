@@ -44,11 +44,10 @@ func nameOf(key []byte) ([]byte, error) {
 // encrypted with. Such an image is as good as ever: it is not refused, and can be
 // woken by a host that has the key.
 func (i *Image) Locked() error {
-	p := i.manifest.Packing
-	if p == nil || p.Key == nil {
+	if i == nil || i.manifest.Packing == nil || i.manifest.Packing.Key == nil {
 		return nil
 	}
-	key := i.slot.store.packing.Key
+	p, key := i.manifest.Packing, i.slot.store.packing.Key
 	if key == nil {
 		return fmt.Errorf("%w: it is encrypted, and the host has no key; set [hibernate] key-file and start it again", ErrKey)
 	}

@@ -151,6 +151,9 @@ func (b *Backend) Drop(ctx context.Context) error {
 	image := b.image
 	b.image = nil
 	b.mu.Unlock()
+	if image == nil {
+		return hibernate.ErrNoImage
+	}
 	return errors.Join(image.Drop(), b.Stop(ctx))
 }
 
