@@ -189,8 +189,8 @@ func (s *Store) within(stored []Stored, need int64) error {
 		ErrBudget, mebibytes(need), mebibytes(s.limits.Budget), used)
 }
 
-// estimate returns what an image of the tree may take; it is about as large as
-// the memory. It refuses early what could not be written.
+// estimate returns what an image of the tree may take: it is about as large as the
+// memory that is in no file. It refuses early what could not be written.
 func (s *Store) estimate(slot *Slot, tree []int) (int64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {
@@ -202,11 +202,13 @@ func (s *Store) estimate(slot *Slot, tree []int) (int64, error) {
 			free -= max(0, bytes-other.Written())
 		}
 	}
-	need := procfs.RSS(tree) + margin // never less than PSS, and quicker to have
-	if need <= free && s.limits.Budget == 0 {
-		return need, nil
+	if s.limits.Budget == 0 {
+		if need := procfs.RSS(tree) + margin; need <= free { // more than it will be, and quicker to have
+			return need, nil
+		}
 	}
-	if need = procfs.PSS(tree) + margin; need > free {
+	need := procfs.Unbacked(tree) + margin
+	if need > free {
 		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free beyond what is set aside",
 			ErrSpace, mebibytes(need), s.dir, mebibytes(max(0, free)))
 	}

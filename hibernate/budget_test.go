@@ -39,12 +39,12 @@ func TestBudgetRefuses(t *testing.T) {
 	b := newBench(t)
 	b.lay(t, "Big/image", big, 0)
 	b.lay(t, "Bad/refused", big, time.Hour)
-	b.store.Limit(hibernate.Limits{Budget: 90 << 20})
+	b.store.Limit(hibernate.Limits{Budget: 82 << 20})
 	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
 	if !errors.Is(err, hibernate.ErrBudget) {
 		t.Fatalf("got %v, want %v", err, hibernate.ErrBudget)
 	}
-	for _, part := range []string{"90 MiB", "Bad 40 MiB (refused), Big 40 MiB", "evict"} {
+	for _, part := range []string{"82 MiB", "Bad 40 MiB (refused), Big 40 MiB", "evict"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not say %q", err, part)
 		}

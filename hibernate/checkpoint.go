@@ -37,7 +37,7 @@ type Tree interface {
 }
 
 // margin is what an image may need beyond the memory of its tree.
-const margin = 16 << 20
+const margin = 4 << 20
 
 // Checkpoint turns the tree into the image of slot and ends it. After an error
 // there is no image and the tree runs as before; if that can't be had either,
@@ -217,6 +217,9 @@ func (m *manifest) describeTree(pids []int, t tagger) (err error) {
 	return err
 }
 
+// ghosts is room for deleted files that an engine has to keep, too.
+const ghosts = 256 << 20
+
 // stage is where the engine puts what is packed before it is stored. What will be
 // encrypted is nowhere else.
 func (s *Slot) stage(m *manifest) (*stage, error) {
@@ -228,7 +231,7 @@ func (s *Slot) stage(m *manifest) (*stage, error) {
 	if available := memAvailable(); size > available {
 		err = fmt.Errorf("%w: to be packed it needs about %s of memory for a moment, %s is available", ErrSpace, mebibytes(size), mebibytes(available))
 	} else {
-		stage, err = newStage(size)
+		stage, err = newStage(2*size + ghosts)
 	}
 	if err != nil && m.Packing.Key == nil {
 		return stageOnDisk(s)
