@@ -106,6 +106,23 @@ type Hibernate struct {
 	// Timeout is the longest that one dump or one restore may take.
 	Timeout Duration `toml:"timeout"`
 
+	// Budget is how much all images may take together, 0 for any, and OnBudget what
+	// happens to a hibernation beyond it. Reserve stays free on their disk.
+	Budget   Bytes    `toml:"budget"`
+	OnBudget OnBudget `toml:"on-budget"`
+	Reserve  Bytes    `toml:"reserve"`
+
+	// Parallel is how many images are written at the same time, 0 for one on each
+	// processor.
+	Parallel int `toml:"parallel"`
+
+	// Encrypt encrypts new images with the key in KeyFile, or that of the systemd
+	// credential "dormouse-image-key" when KeyFile is empty.
+	Encrypt bool   `toml:"encrypt"`
+	KeyFile string `toml:"key-file"`
+
+	Compress Compression `toml:"compress"`
+
 	Tiers
 }
 
@@ -244,8 +261,11 @@ func Default() Config {
 			PostMortems:  20,
 		},
 		Hibernate: Hibernate{
-			Timeout: Duration(60 * time.Second),
-			Tiers:   defaultTiers(),
+			Timeout:  Duration(60 * time.Second),
+			OnBudget: OnBudgetRefuse,
+			Reserve:  64 << 20,
+			Compress: CompressNone,
+			Tiers:    defaultTiers(),
 		},
 	}
 }

@@ -110,6 +110,13 @@ func (f *file) readHibernate(t *table) {
 	t.program("criu", &h.Criu)
 	t.path("dir", &h.Dir)
 	t.duration("timeout", &h.Timeout)
+	t.parsed("budget", `a size such as "64MiB"`, &h.Budget)
+	word(t, "on-budget", &h.OnBudget, OnBudgetRefuse, OnBudgetEvict)
+	t.parsed("reserve", `a size such as "64MiB"`, &h.Reserve)
+	t.integer("parallel", &h.Parallel, 0, 1000)
+	t.boolean("encrypt", &h.Encrypt)
+	t.path("key-file", &h.KeyFile)
+	word(t, "compress", &h.Compress, CompressNone, CompressZstd)
 	readTiers(t, &h.Tiers)
 	t.unknown()
 }

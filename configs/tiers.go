@@ -3,8 +3,6 @@ package configs
 import (
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -96,49 +94,6 @@ func (i *Idle) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%w, or %q", err, never)
 	}
 	*i = Idle(d)
-	return nil
-}
-
-// Bytes is a size that a file writes as "64MiB".
-type Bytes int64
-
-var units = []struct {
-	name string
-	size Bytes
-}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
-
-// String is b in the largest unit of which it is a whole number.
-func (b Bytes) String() string {
-	for _, u := range units {
-		if b != 0 && b%u.size == 0 && u.size > 1 {
-			return strconv.FormatInt(int64(b/u.size), 10) + u.name
-		}
-	}
-	return strconv.FormatInt(int64(b), 10)
-}
-
-// MarshalText writes what UnmarshalText reads back exactly.
-func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
-
-// UnmarshalText leaves b as it was when it returns an error.
-func (b *Bytes) UnmarshalText(text []byte) error {
-	number, size := string(text), Bytes(1)
-	for _, u := range units {
-		if rest, ok := strings.CutSuffix(number, u.name); ok {
-			number, size = strings.TrimSpace(rest), u.size
-			break
-		}
-	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%q is not a size such as \"64MiB\"", text)
-	case n < 0:
-		return fmt.Errorf("%q must not be less than zero", text)
-	case n > math.MaxInt64/int64(size):
-		return fmt.Errorf("%q is too large", text)
-	}
-	*b = Bytes(n) * size
 	return nil
 }
 

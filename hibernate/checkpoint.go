@@ -38,7 +38,7 @@ type Tree interface {
 }
 
 // margin is what an image may need beyond the memory of its tree.
-const margin = 16 << 20
+const margin = 4 << 20
 
 // Checkpoint turns the tree into the image of slot and ends it. After an error
 // there is no image and the tree runs as before; if that can't be had either,
@@ -47,6 +47,11 @@ func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, erro
 	if err := Preflight(e, slot, t.PID()); err != nil {
 		return nil, fmt.Errorf("cannot checkpoint: %w", err)
 	}
+	release, err := slot.store.admit(ctx, slot, procfs.Tree(t.PID()))
+	if err != nil {
+		return nil, fmt.Errorf("cannot checkpoint: %w", err)
+	}
+	defer release()
 	draft, err := slot.draft()
 	if err != nil {
 		return nil, fmt.Errorf("cannot checkpoint: %w", err)
@@ -70,7 +75,10 @@ func Preflight(e Engine, slot *Slot, root int) error {
 			return err
 		}
 	}
-	return checkSpace(slot, tree)
+	slot.store.mu.Lock()
+	defer slot.store.mu.Unlock()
+	_, err := slot.store.estimate(slot, tree)
+	return err
 }
 
 // commit does all that can be undone, and the rename that can't.
@@ -93,6 +101,15 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	if err != nil {
 		return nil, err
 	}
+	dir := draft
+	if m.Packing != nil {
+		stage, err := slot.stage(m)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = stage.close() }()
+		dir = stage.dir
+	}
 	pids := procfs.Tree(t.PID())
 	m.Stopped = stoppedIn(pids)
 	mapped := make(chan error, 1)
@@ -101,8 +118,8 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		m.Mapped, err = describeMapped(pids, tagger)
 		mapped <- err
 	}()
-	stopFlush := flushEarly(draft)
-	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup()})
+	stopFlush := flushEarly(draft) // nothing, when the dump goes elsewhere
+	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: dir, Cgroup: t.Cgroup()})
 	stopFlush()
 	if merr := <-mapped; err != nil || merr != nil {
 		if err == nil {
@@ -121,7 +138,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		err = m.checkIdentities(in, draft)
 	}
 	if err == nil {
-		err = m.seal(slot.store.key, tagger, draft)
+		err = m.seal(slot.store, tagger, dir, draft)
 	}
 	if err == nil {
 		err = ctx.Err() // the caller was promised an answer by now, and this can still be undone
@@ -176,8 +193,13 @@ func (s *Slot) newManifest(e Engine, t Tree) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	packing, err := s.store.newPacking()
+	if err != nil {
+		return nil, err
+	}
 	return &manifest{
 		Format:     format,
+		Packing:    packing,
 		ID:         newID(),
 		Callsign:   s.callsign,
 		Generation: used + 1,
@@ -206,8 +228,53 @@ func (m *manifest) describeTree(pids []int, t tagger) (err error) {
 	return err
 }
 
-// seal makes the draft durable and describes it in its manifest.
-func (m *manifest) seal(key []byte, t tagger, draft string) error {
+// ghosts is room for deleted files that an engine has to keep, too.
+const ghosts = 256 << 20
+
+// stage is where the engine puts what is packed before it is stored. What will be
+// encrypted is nowhere else.
+func (s *Slot) stage(m *manifest) (*stage, error) {
+	s.store.mu.Lock()
+	size := s.store.pending[s]
+	s.store.mu.Unlock()
+	var stage *stage
+	var err error
+	if available := memAvailable(); size > available {
+		err = fmt.Errorf("%w: to be packed it needs about %s of memory for a moment, %s is available", ErrSpace, mebibytes(size), mebibytes(available))
+	} else {
+		stage, err = newStage(2*size + ghosts)
+	}
+	if err != nil && m.Packing.Key == nil {
+		return stageOnDisk(s)
+	}
+	return stage, err
+}
+
+// seal makes the draft durable, from what the engine left in dir, and describes it
+// in its manifest.
+func (m *manifest) seal(s *Store, t tagger, dir, draft string) (err error) {
+	if m.Packing == nil {
+		err = m.syncFiles(t, draft)
+	} else {
+		var p *packer
+		if p, err = m.packer(s, t); err == nil {
+			m.Files, err = p.pack(dir, draft)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make the image durable: %w", err)
+	}
+	for _, f := range m.Files {
+		m.Bytes += f.Size
+	}
+	if err := writeSealed(filepath.Join(draft, manifestName), s.key, m); err != nil {
+		return fmt.Errorf("cannot write the manifest: %w", err)
+	}
+	return atomicfile.SyncDir(draft)
+}
+
+// syncFiles describes the files of the draft while they are written.
+func (m *manifest) syncFiles(t tagger, draft string) error {
 	entries, err := os.ReadDir(draft)
 	if err != nil {
 		return err
@@ -222,16 +289,7 @@ func (m *manifest) seal(key []byte, t tagger, draft string) error {
 	synced := make(chan error, 1)
 	go func() { synced <- syncAll(files) }() // the disk writes while the processor reads
 	m.Files, err = describeFiles(files, t)
-	if err := errors.Join(err, <-synced); err != nil {
-		return fmt.Errorf("cannot make the image durable: %w", err)
-	}
-	for _, f := range m.Files {
-		m.Bytes += f.Size
-	}
-	if err := writeSealed(filepath.Join(draft, manifestName), key, m); err != nil {
-		return fmt.Errorf("cannot write the manifest: %w", err)
-	}
-	return atomicfile.SyncDir(draft)
+	return errors.Join(err, <-synced)
 }
 
 // image is the image that m describes once it is committed.
@@ -265,23 +323,6 @@ func describeFiles(files []*os.File, t tagger) ([]file, error) {
 		described[i] = file{Name: name, Size: info.Size(), Tag: tag}
 	}
 	return described, nil
-}
-
-// checkSpace refuses early what could not be written: an image is about as large
-// as the memory of its tree.
-func checkSpace(slot *Slot, pids []int) error {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(slot.store.dir, &fs); err != nil {
-		return err
-	}
-	free := int64(fs.Bavail) * fs.Bsize
-	if procfs.RSS(pids)+margin <= free { // never less than PSS, and quicker to have
-		return nil
-	}
-	if need := procfs.PSS(pids) + margin; need > free {
-		return fmt.Errorf("%w: the image needs about %d MiB, %s has %d MiB free", ErrSpace, need>>20, slot.store.dir, free>>20)
-	}
-	return nil
 }
 
 func kernelRelease() string {

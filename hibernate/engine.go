@@ -50,6 +50,9 @@ type Dump struct {
 type Restore struct {
 	Dir    string
 	Cgroup string
+	// Provide puts a chunk of a page file into Dir, for RestoreLazy, where they are
+	// empty at first; nil when they have their contents.
+	Provide func(file string, index int64) error
 	// Files replaces what the tree held open outside of itself, such as its log
 	// pipes.
 	Files []Inherited

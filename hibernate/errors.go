@@ -26,4 +26,9 @@ var (
 	ErrForged = errors.New("the image lies about a task")
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
+	// ErrKey means that the host lacks the key of an image, which is kept.
+	ErrKey = errors.New("the image is locked")
+	// ErrBudget means that the images would take more than they may; the text
+	// names what takes it.
+	ErrBudget = errors.New("the budget for images is used up")
 )

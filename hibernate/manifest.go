@@ -28,6 +28,8 @@ type manifest struct {
 	// Bytes is the size of all Files together.
 	Bytes int64  `json:"bytes"`
 	Files []file `json:"files"`
+	// Packing is nil when the files are stored as they are.
+	Packing *packing `json:"packing,omitempty"`
 	// Mapped are the executable and the libraries of the tree; their contents
 	// are not part of the image.
 	Mapped []mappedFile  `json:"mapped"`
@@ -46,6 +48,8 @@ type file struct {
 	Name string `json:"name"`
 	Size int64  `json:"size"`
 	Tag  tag    `json:"tag"`
+	// Stored are the sizes of its chunks on disk, nil when all are what they were.
+	Stored []int64 `json:"stored,omitempty"`
 }
 
 // sealed is a manifest on disk: the text and a keyed digest of just that text.

@@ -13,18 +13,25 @@ import (
 // when the image is discarded.
 type memory struct {
 	tagger tagger
+	packer *packer // nil when the files are stored as they are
 	files  map[string]pageFile
 }
 
 type pageFile struct {
 	*os.File
 	number uint32
-	tag    tag
+	want   file
 }
 
 // memory opens the page files of the image.
 func (i *Image) memory(t tagger) (*memory, error) {
 	m := &memory{tagger: t, files: make(map[string]pageFile)}
+	if i.manifest.Packing != nil {
+		var err error
+		if m.packer, err = i.manifest.packer(i.slot.store, t); err != nil {
+			return nil, err
+		}
+	}
 	for number, f := range i.manifest.Files {
 		if !strings.HasPrefix(f.Name, pagesPrefix) {
 			continue
@@ -33,7 +40,7 @@ func (i *Image) memory(t tagger) (*memory, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%w: %w", ErrRefused, err), m.Close())
 		}
-		m.files[f.Name] = pageFile{open, uint32(number), f.Tag}
+		m.files[f.Name] = pageFile{open, uint32(number), f}
 	}
 	return m, nil
 }
@@ -45,11 +52,14 @@ func (m *memory) ReadChunk(file string, index int64, buffer []byte) ([]byte, err
 	if !ok {
 		return nil, fmt.Errorf("%w: it has no %s", ErrRefused, file)
 	}
+	if m.packer != nil {
+		return m.packer.open(f, f.want, f.number, index, buffer)
+	}
 	n, err := f.ReadAt(buffer[:chunk], index*chunk)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("cannot read memory: %w", err)
 	}
-	want := f.tag.of(index)
+	want := f.want.Tag.of(index)
 	got := m.tagger.chunk(nil, buffer[:n], f.number, uint64(index))
 	if want == nil || !bytes.Equal(got, want) {
 		return nil, fmt.Errorf("%w: %s is damaged", ErrRefused, file)

@@ -28,6 +28,9 @@ type Wake struct {
 	// Cleanup is called after each attempt that failed and must end whatever is
 	// left in the cgroup.
 	Cleanup func() error
+
+	dir     string // of the files as the engine has them
+	provide func(file string, index int64) error
 }
 
 // Restore brings the image back to life and uses it up. The returned root is a
@@ -41,11 +44,19 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 		return nil, err
 	}
 	failpoint.Hit("wake.verified")
+	w, closeStage, err := i.stage(t, w, false)
+	if err != nil {
+		return nil, err
+	}
+	defer closeStage()
 	// The memory is verified while the engine loads it: its size is known to be
 	// right and no engine acts on what it holds.
 	meanwhile := make(chan error, 1)
 	go func() {
-		err := i.verify(t, func(name string) bool { return strings.HasPrefix(name, pagesPrefix) })
+		var err error
+		if i.manifest.Packing == nil {
+			err = i.verify(t, func(name string) bool { return strings.HasPrefix(name, pagesPrefix) })
+		}
 		if err == nil {
 			err = i.slot.prepareConsume(i.manifest.Generation)
 		}
@@ -80,6 +91,11 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 	if err != nil {
 		return nil, nil, err
 	}
+	w, closeStage, err := i.stage(t, w, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeStage()
 	var root *os.Process
 	var loading Loading
 	err = i.load(ctx, w, func(order Restore) error {
@@ -108,6 +124,9 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 // check verifies everything but the memory, and returns what to verify that
 // with.
 func (i *Image) check(e Engine) (tagger, error) {
+	if err := i.Locked(); err != nil {
+		return tagger{}, err
+	}
 	if err := i.fits(e); err != nil {
 		return tagger{}, err
 	}
@@ -118,15 +137,36 @@ func (i *Image) check(e Engine) (tagger, error) {
 	if err := i.checkFiles(); err != nil {
 		return tagger{}, err
 	}
-	if err := i.verify(t, func(name string) bool { return !strings.HasPrefix(name, pagesPrefix) }); err != nil {
-		return tagger{}, err
+	if i.manifest.Packing == nil { // or it is verified when it is unpacked
+		err := i.verify(t, func(name string) bool { return !strings.HasPrefix(name, pagesPrefix) })
+		if err != nil {
+			return tagger{}, err
+		}
 	}
 	return t, checkMapped(i.manifest.Mapped, t)
 }
 
+// stage says where the engine finds its files, until the returned function is
+// called.
+func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err error) {
+	if i.manifest.Packing == nil {
+		w.dir = i.slot.path(imageName)
+		return w, func() {}, nil
+	}
+	s, provide, err := i.unpack(t, lazy)
+	if err != nil {
+		return w, nil, err
+	}
+	w.dir = s.dir
+	if lazy {
+		w.provide = provide
+	}
+	return w, func() { _ = s.close() }, nil
+}
+
 // load has the engine rebuild the tree, stopped.
 func (i *Image) load(ctx context.Context, w Wake, restore func(Restore) error) error {
-	order := Restore{Dir: i.slot.path(imageName), Cgroup: w.Cgroup, Files: w.Files}
+	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Files: w.Files}
 	var errs []error
 	for range attempts {
 		err := restore(order)
@@ -217,8 +257,8 @@ func (i *Image) checkFiles() error {
 		if !ok {
 			return fmt.Errorf("%w: %s is missing", ErrRefused, f.Name)
 		}
-		if size != f.Size {
-			return fmt.Errorf("%w: %s has %d bytes, not %d", ErrRefused, f.Name, size, f.Size)
+		if size != f.stored() {
+			return fmt.Errorf("%w: %s has %d bytes, not %d", ErrRefused, f.Name, size, f.stored())
 		}
 		delete(sizes, f.Name)
 	}

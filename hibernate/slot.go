@@ -123,6 +123,11 @@ func (i *Image) Discard() error {
 // Clear removes an image that was woken; see ErrSpent.
 func (s *Slot) Clear() error { return s.store.trash(s.path(imageName)) }
 
+// Drop gives the image up unused: neither it nor a copy can be woken any more.
+func (i *Image) Drop() error {
+	return errors.Join(i.slot.consume(i.manifest.Generation), i.Discard())
+}
+
 // Refuse takes whatever lies in the slot out of use for ever and keeps it, as
 // the only one, for whoever wants to find out why.
 func (s *Slot) Refuse() error {

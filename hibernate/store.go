@@ -36,7 +36,13 @@ const (
 type Store struct {
 	dir      string
 	key      []byte
+	limits   Limits
+	packing  Packing
+	turns    chan struct{} // nil for any number of images at the same time
 	removing sync.WaitGroup
+
+	mu      sync.Mutex
+	pending map[*Slot]int64 // what is set aside for images that are being written
 }
 
 // OpenStore makes dir a store unless it is one, and removes what an earlier
@@ -60,7 +66,7 @@ func OpenStore(dir string) (*Store, error) {
 			}
 		}
 	}
-	return &Store{dir: dir, key: key}, nil
+	return &Store{dir: dir, key: key, pending: make(map[*Slot]int64)}, nil
 }
 
 func readKey(path string) ([]byte, error) {

@@ -81,8 +81,12 @@ func (t tagger) file(f *os.File, number uint32, size int64) (tag, error) {
 
 // chunk appends what a chunk has in the tag of its file.
 func (t tagger) chunk(whole tag, data []byte, number uint32, place uint64) tag {
+	return t.gcm.Seal(whole, nonce(number, place), nil, data)
+}
+
+func nonce(number uint32, place uint64) []byte {
 	nonce := make([]byte, 12)
 	binary.BigEndian.PutUint32(nonce, number)
 	binary.BigEndian.PutUint64(nonce[4:], place)
-	return t.gcm.Seal(whole, nonce, nil, data)
+	return nonce
 }

@@ -90,6 +90,8 @@ type Hibernator interface {
 	// Wake brings the plugin back from its image. After an error there is
 	// neither a process nor an image that could be used.
 	Wake(ctx context.Context) (Information, error)
+	// Drop gives the image up; the instance is then as if it had been stopped.
+	Drop(ctx context.Context) error
 	// Image is the committed image, nil when there is none.
 	Image() *hibernate.Image
 	// Progress is how far a running Hibernate or Wake has come.

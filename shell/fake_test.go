@@ -395,6 +395,16 @@ func (f *fake) Facts() Facts {
 	return Facts{PID: f.process}
 }
 
+func (f *fake) Drop(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.image == nil {
+		f.t.Error("there was no image to drop")
+	}
+	f.image = nil
+	return nil
+}
+
 func (f *fake) Image() *hibernate.Image {
 	f.mu.Lock()
 	defer f.mu.Unlock()

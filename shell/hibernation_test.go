@@ -240,3 +240,24 @@ func TestDeactivateHibernated(t *testing.T) {
 		})
 	})
 }
+
+// Who has to make room is gone, and it is said why.
+func TestEvict(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		full := errors.New("no room")
+		r.must(r.Activate(r.Context(), Startup))
+		if err := r.Evict(r.Context(), full); !errors.Is(err, ErrIllegalState) {
+			r.Errorf("an activated instance: %v", err)
+		}
+		r.must(r.Hibernate(r.Context(), Automatic, 0))
+		r.forget()
+		r.must(r.Evict(r.Context(), full))
+		if st := r.Status(); st.State != Deactivated || st.Reason != Automatic || !errors.Is(st.Err, full) || st.Image != nil {
+			r.Errorf("got %+v", st)
+		}
+		r.must(r.Activate(r.Context(), Requested))
+		if st := r.Status(); st.State != Activated || st.Facts.PID != 2 {
+			r.Errorf("got %+v", st)
+		}
+	})
+}

@@ -45,6 +45,7 @@ const (
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
 	Deepen          Event = "deepen" // from sleep in place to an image
+	Evict           Event = "evict" // its image has to make room
 	Exit            Event = "exit"
 	Destroy         Event = "destroy"
 )
@@ -87,6 +88,7 @@ var Lifecycle = []Row{
 	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, Needs: statecontrol.Suspended},
 	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Deactivated},
 	{Event: Deepen, From: Hibernated, Then: Hibernated, Else: Hibernated},
+	{Event: Evict, From: Hibernated, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Hibernating, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Hibernated, During: Deactivation, Then: Deactivated, Else: Deactivated},

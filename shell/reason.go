@@ -27,7 +27,7 @@ const (
 // reasonOf is why event, begun for the reason asked, led where it led.
 func reasonOf(event Event, err error, asked Reason) Reason {
 	switch event {
-	case Deactivate, Lapse, Destroy, Exit:
+	case Deactivate, Lapse, Destroy, Evict, Exit:
 		return asked // an end that was not in order is still the end it was
 	default:
 	}

@@ -5,6 +5,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -211,11 +212,31 @@ func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) 
 	})
 }
 
+// Evict gives the image of a hibernated plugin up, to make room: the plugin is lost
+// as after a crash, and can't be told. why is kept as the reason.
+func (s *Shell) Evict(ctx context.Context, why error) error {
+	return s.operate(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
+		var dropped error
+		err := s.step(ctx, Evict, Automatic, func(ctx context.Context) error {
+			dropped = s.hibernator.Drop(ctx)
+			return errors.Join(why, dropped)
+		})
+		if s.State() == Deactivated && errors.Is(err, why) {
+			s.log.Warn().Err(err).Msg("dropped the image of the hibernated plugin, which is lost")
+			return dropped
+		}
+		return err
+	})
+}
+
 func (s *Shell) activate(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Activated:
 		return nil
 	case Hibernated:
+		if err := s.hibernator.Image().Locked(); err != nil {
+			return fmt.Errorf("cannot wake: %w", err) // it sleeps on
+		}
 		err := s.step(ctx, Wake, why, s.wake)
 		if err == nil {
 			s.activated(why)
@@ -251,6 +272,9 @@ func (s *Shell) deactivate(ctx context.Context, why Reason) error {
 	case Hibernated:
 		if s.isClosing() && !s.inPlace() {
 			return nil // the image waits for the next host
+		}
+		if err := s.hibernator.Image().Locked(); err != nil {
+			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
 		}
 		s.rouse(ctx, why)
 	default:

@@ -131,6 +131,8 @@ func (p *plugin) Wake(context.Context) (shell.Information, error) {
 	return shell.Information{Class: "Fake"}, nil
 }
 
+func (p *plugin) Drop(context.Context) error { return nil }
+
 func (p *plugin) Image() *hibernate.Image {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -85,6 +85,10 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	}
 	defer kept.Close()
 	h := &host{log: log, reloads: &reloader{log: log, load: load, started: config}}
+	images.Limit(h.limits(config.Hibernate, images))
+	if err := pack(images, config.Hibernate); err != nil {
+		return err
+	}
 	backends, err := h.processes(config, places, images, kept)
 	if err != nil {
 		return err
@@ -96,6 +100,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer h.clear(places.run)
+	h.sweep(images)
 	if err := places.publish(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}

@@ -28,6 +28,11 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 	if err == nil {
 		layout, err = readLayout(r.Dir)
 	}
+	if err == nil {
+		if err := layout.provideEager(r.Provide); err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
+		}
+	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w before the memory is read: %w", hibernate.ErrUnsupported, err), m.Close())
 	}
@@ -68,6 +73,21 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 		return nil, nil, errors.Join(p.Err(), err)
 	}
 	return root, p, nil
+}
+
+// provideEager has all put in place that CRIU reads by itself.
+func (l layout) provideEager(provide func(file string, index int64) error) error {
+	if provide == nil {
+		return nil
+	}
+	for file, chunks := range l.eager {
+		for _, index := range chunks {
+			if err := provide(file, index); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // verifyEager asks m for all that CRIU reads by itself.

@@ -106,6 +106,15 @@ func PSS(pids []int) int64 {
 	return sum(pids, "smaps_rollup", "Pss:")
 }
 
+// Unbacked is the memory of the processes, swapped out or not, that no file has
+// the contents of.
+func Unbacked(pids []int) (total int64) {
+	for _, key := range []string{"Anonymous:", "Pss_Shmem:", "Swap:"} {
+		total += sum(pids, "smaps_rollup", key)
+	}
+	return total
+}
+
 // RSS returns the resident set size of the processes together, in bytes; it is
 // cheaper than PSS and counts shared pages more than once.
 func RSS(pids []int) int64 {

@@ -132,6 +132,9 @@ func TestNSPid(t *testing.T) {
 func TestMemory(t *testing.T) {
 	own := []int{os.Getpid()}
 	pss, rss := PSS(own), RSS(own)
+	if unbacked := Unbacked(own); unbacked <= 0 || unbacked >= rss {
+		t.Errorf("of %d bytes %d are in no file", rss, unbacked)
+	}
 	if pss < 1<<20 || rss < 1<<20 || rss > 1<<34 {
 		t.Errorf("PSS is %d, RSS is %d", pss, rss)
 	}

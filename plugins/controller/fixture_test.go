@@ -247,6 +247,8 @@ func (p *fakePlugin) Wake(context.Context) (shell.Information, error) {
 	return p.information(), nil
 }
 
+func (p *fakePlugin) Drop(context.Context) error { return nil }
+
 func (p *fakePlugin) Image() *hibernate.Image {
 	p.mu.Lock()
 	defer p.mu.Unlock()

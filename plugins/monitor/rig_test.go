@@ -293,6 +293,8 @@ func (p *plugin) Wake(context.Context) (shell.Information, error) {
 	return p.information(), err
 }
 
+func (p *plugin) Drop(context.Context) error { return nil }
+
 func (p *plugin) Image() *hibernate.Image {
 	p.mu.Lock()
 	defer p.mu.Unlock()

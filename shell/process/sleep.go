@@ -173,6 +173,21 @@ func (b *Backend) attach(ctx context.Context, t *tree, socket string) error {
 	return b.openHostSocket(t)
 }
 
+// Drop gives the image up, see shell.Hibernator.
+func (b *Backend) Drop(ctx context.Context) error {
+	b.mu.Lock()
+	image := b.image
+	b.image = nil
+	b.mu.Unlock()
+	switch {
+	case image == nil:
+		return hibernate.ErrNoImage
+	case image.InPlace:
+		return b.Stop(ctx)
+	}
+	return errors.Join(image.Drop(), b.Stop(ctx))
+}
+
 // Image is the committed image, see shell.Hibernator.
 func (b *Backend) Image() *hibernate.Image {
 	b.mu.Lock()

@@ -13,6 +13,8 @@ import (
 	"text/tabwriter"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
 )
 
 // row compares one thing with its yardstick.
@@ -103,6 +105,25 @@ func compareLives(ctx context.Context, plugins string, runs int) (rows []row, er
 		}
 		rows = append(rows, paged...)
 	}
+	for _, p := range []struct {
+		name    string
+		packing hibernate.Packing
+	}{
+		{"", hibernate.Packing{}},
+		{", encrypted", hibernate.Packing{Key: make([]byte, 32), Encrypt: true}},
+		{", compressed", hibernate.Packing{Compress: true}},
+	} {
+		writing, err := s.compareWriting(ctx, p.name, p.packing, 500, runs)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, writing)
+	}
+	crowd, err := s.crowd(ctx, 100)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Println(crowd)
 	activation, err := s.compareActivation(ctx, filepath.Join(plugins, "echo"), 3*runs)
 	return append(rows, activation), err
 }

@@ -1,0 +1,197 @@
+package hibernate_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/hibernate"
+)
+
+// another is a second instance in the same store.
+func (b *bench) another(t *testing.T, callsign string, memory int) *bench {
+	t.Helper()
+	other := *b
+	other.slot = b.store.Slot(callsign)
+	other.tree = &tree{root: b.engine.Start(t, strings.Repeat("m", memory))}
+	return &other
+}
+
+const big = 40 << 20
+
+// lay puts an image of that size and age into the store.
+func (b *bench) lay(t *testing.T, path string, size int, age time.Duration) {
+	t.Helper()
+	dir := filepath.Join(b.dir, path)
+	check(t, os.MkdirAll(dir, 0o700))
+	check(t, os.WriteFile(filepath.Join(dir, "pages-1.img"), make([]byte, size), 0o600))
+	when := time.Now().Add(-age)
+	check(t, os.Chtimes(dir, when, when))
+}
+
+func TestBudgetRefuses(t *testing.T) {
+	b := newBench(t)
+	b.lay(t, "Big/image", big, 0)
+	b.lay(t, "Bad/refused", big, time.Hour)
+	b.store.Limit(hibernate.Limits{Budget: 82 << 20})
+	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+	if !errors.Is(err, hibernate.ErrBudget) {
+		t.Fatalf("got %v, want %v", err, hibernate.ErrBudget)
+	}
+	for _, part := range []string{"82 MiB", "Bad 40 MiB (refused), Big 40 MiB", "evict"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not say %q", err, part)
+		}
+	}
+	if len(b.tree.asked) != 0 {
+		t.Errorf("the tree was asked to %v", b.tree.asked)
+	}
+	b.store.Limit(hibernate.Limits{Budget: 120 << 20})
+	b.checkpoint(t)
+}
+
+// Refused images go by themselves, then the instances with the oldest ones, and
+// nobody goes where that would not help.
+func TestBudgetEvictsTheOldest(t *testing.T) {
+	b := newBench(t)
+	b.lay(t, "Old/image", big, 2*time.Hour)
+	b.lay(t, "Bad/refused", big, 3*time.Hour)
+	b.lay(t, "New/image", big, time.Hour)
+	var evicted []string
+	limits := hibernate.Limits{Budget: 60 << 20, Evict: func(_ context.Context, callsign string, why error) error {
+		if !errors.Is(why, hibernate.ErrBudget) {
+			t.Errorf("%s goes for %v", callsign, why)
+		}
+		evicted = append(evicted, callsign)
+		return os.RemoveAll(filepath.Join(b.dir, callsign))
+	}}
+	limits.Budget = 1 << 20
+	b.store.Limit(limits)
+	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrBudget) || evicted != nil {
+		t.Errorf("got %v, evicted %v", err, evicted)
+	}
+	limits.Budget = 80 << 20
+	b.store.Limit(limits)
+	b.checkpoint(t)
+	if diff := cmp.Diff([]string{"Old"}, evicted); diff != "" {
+		t.Error(diff)
+	}
+	left, err := b.store.Stored()
+	check(t, err)
+	var names []string
+	for _, one := range left {
+		names = append(names, one.Callsign)
+	}
+	if diff := cmp.Diff([]string{"New", "Counter"}, names); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// An eviction that comes to nothing is not tried for ever.
+func TestBudgetWithoutRoom(t *testing.T) {
+	b := newBench(t)
+	b.lay(t, "Old/image", big, 0)
+	broken := errors.New("broken")
+	for name, answer := range map[string]error{"fails": broken, "does nothing": nil} {
+		b.store.Limit(hibernate.Limits{Budget: big + 1, Evict: func(context.Context, string, error) error { return answer }})
+		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+		if !errors.Is(err, hibernate.ErrBudget) || answer != nil && !errors.Is(err, answer) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestReserve(t *testing.T) {
+	b := newBench(t)
+	b.store.Limit(hibernate.Limits{Reserve: 1 << 60})
+	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+	if !errors.Is(err, hibernate.ErrSpace) || len(b.tree.asked) != 0 {
+		t.Errorf("got %v, the tree was asked to %v", err, b.tree.asked)
+	}
+}
+
+// held is a tree that does not become quiet before it is told.
+type held struct {
+	*tree
+	begun, end chan struct{}
+}
+
+func (h held) Quiesce(ctx context.Context) error {
+	close(h.begun)
+	<-h.end
+	return h.tree.Quiesce(ctx)
+}
+
+// Who has no turn waits for it, no longer than it may.
+func TestParallelCheckpoints(t *testing.T) {
+	b := newBench(t)
+	b.store.Limit(hibernate.Limits{Parallel: 1, Budget: 1 << 40})
+	first := held{b.tree, make(chan struct{}), make(chan struct{})}
+	done := make(chan error)
+	go func() {
+		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, first)
+		done <- err
+	}()
+	<-first.begun
+	second := b.another(t, "Second", 1)
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := hibernate.Checkpoint(short, b.engine, second.slot, second.tree); !errors.Is(err, context.Canceled) || len(second.tree.asked) != 0 {
+		t.Errorf("without a turn: %v, asked to %v", err, second.tree.asked)
+	}
+	close(first.end)
+	check(t, <-done)
+	second.checkpoint(t)
+}
+
+func TestSweep(t *testing.T) {
+	b := newBench(t)
+	b.checkpoint(t)
+	b.lay(t, "Counter/refused", 1, 2*time.Hour)
+	b.lay(t, "Lost/image", 1, 3*time.Hour)
+	b.lay(t, "New/image", 1, 0)
+	b.lay(t, "New/refused", 1, 0)
+	swept, err := b.store.Sweep(time.Hour, func(callsign string) bool { return callsign == "Counter" })
+	check(t, err)
+	names := func(all []hibernate.Stored) (names []string) {
+		for _, one := range all {
+			names = append(names, one.String())
+		}
+		return names
+	}
+	if diff := cmp.Diff([]string{"Lost 1 MiB", "Counter 1 MiB (refused)"}, names(swept.Removed)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"New 1 MiB", "New 1 MiB (refused)"}, names(swept.Kept)); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := b.slot.Image(); err != nil {
+		t.Errorf("the image of an instance that exists: %v", err)
+	}
+	left, err := b.store.Stored()
+	check(t, err)
+	if len(left) != 3 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestDroppedImage(t *testing.T) {
+	b := newBench(t)
+	image := b.checkpoint(t)
+	replayed := filepath.Join(t.TempDir(), "copy")
+	check(t, os.CopyFS(replayed, os.DirFS(filepath.Join(b.dir, "Counter/image"))))
+	check(t, image.Drop())
+	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrNoImage) {
+		t.Errorf("got %v, want %v", err, hibernate.ErrNoImage)
+	}
+	check(t, os.Rename(replayed, filepath.Join(b.dir, "Counter/image")))
+	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
+		t.Errorf("a copy of it: %v, want %v", err, hibernate.ErrRefused)
+	}
+}

@@ -1,0 +1,198 @@
+package hibernate_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/hibernatetest"
+)
+
+var (
+	keyA = bytes.Repeat([]byte{1}, 32)
+	keyB = bytes.Repeat([]byte{2}, 32)
+)
+
+// packings are all that there are.
+var packings = map[string]hibernate.Packing{
+	"encrypted":                {Key: keyA, Encrypt: true},
+	"compressed":               {Compress: true},
+	"compressed and encrypted": {Key: keyA, Encrypt: true, Compress: true},
+}
+
+// newPackedBench has memory of more than one chunk, of which one can't be made
+// smaller.
+func newPackedBench(t *testing.T, p hibernate.Packing) (b *bench, memory string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		hibernatetest.Lacks(t, errors.New("a private tmpfs needs root"))
+	}
+	b = newBench(t)
+	b.store.Pack(p)
+	noise := make([]byte, hibernate.ChunkSize)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	memory = strings.Repeat("secret! ", hibernate.ChunkSize/8) + string(noise) + "tail"
+	b.engine.Set(b.tree.PID(), memory)
+	return b, memory
+}
+
+func TestPackedImages(t *testing.T) {
+	for name, packing := range packings {
+		t.Run(name, func(t *testing.T) {
+			b, memory := newPackedBench(t, packing)
+			image := b.checkpoint(t)
+			if want := int64(len(memory) + len("core")); image.Bytes != want {
+				t.Errorf("it holds %d bytes, not %d", image.Bytes, want)
+			}
+			pages, err := os.ReadFile(filepath.Join(b.dir, "Counter/image/pages-1.img"))
+			check(t, err)
+			if small := len(pages) < len(memory); small != packing.Compress {
+				t.Errorf("%d bytes are stored in %d", len(memory), len(pages))
+			}
+			for _, root := range []string{b.dir} {
+				check(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+					if err != nil || d.IsDir() || !packing.Encrypt {
+						return err
+					}
+					text, err := os.ReadFile(path)
+					if bytes.Contains(text, []byte("secret!")) || string(text) == "core" {
+						t.Errorf("%s can be read", path)
+					}
+					return err
+				}))
+			}
+			b.wake(t, image)
+			defer func() { _ = end(b.tree.root) }()
+			if b.engine.Memory(b.tree.PID()) != memory {
+				t.Error("it woke with other memory")
+			}
+			check(t, image.Discard())
+			b.checkpoint(t)
+		})
+	}
+}
+
+// Each chunk is read alone, and is refused where it is not what was stored there.
+func TestPackedChunks(t *testing.T) {
+	for name, packing := range packings {
+		t.Run(name, func(t *testing.T) {
+			b, memory := newPackedBench(t, packing)
+			image := b.checkpoint(t)
+			lazy := &reader{Fake: b.engine}
+			root, loading, err := image.RestoreLazy(t.Context(), lazy, b.noCgroup())
+			check(t, err)
+			defer func() {
+				check(t, end(root))
+				loading.Close()
+			}()
+			buffer := make([]byte, hibernate.ChunkSize)
+			path := filepath.Join(b.dir, "Counter/image/pages-1.img")
+			stored, err := os.ReadFile(path)
+			check(t, err)
+			for _, index := range []int64{2, 0, 1} {
+				rest := memory[index*hibernate.ChunkSize:]
+				got, err := lazy.memory.ReadChunk("pages-1.img", index, buffer)
+				if err != nil || string(got) != rest[:min(len(rest), hibernate.ChunkSize)] {
+					t.Errorf("chunk %d has %d bytes: %v", index, len(got), err)
+				}
+			}
+			for _, index := range []int64{-1, 3} {
+				if _, err := lazy.memory.ReadChunk("pages-1.img", index, buffer); !errors.Is(err, hibernate.ErrRefused) {
+					t.Errorf("there is a chunk %d: %v", index, err)
+				}
+			}
+			stored[0] ^= 1
+			check(t, os.WriteFile(path, stored, 0o600))
+			if _, err := lazy.memory.ReadChunk("pages-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
+				t.Errorf("a changed chunk: %v", err)
+			}
+			check(t, os.Truncate(path, int64(len(stored)-1)))
+			if _, err := lazy.memory.ReadChunk("pages-1.img", 2, buffer); !errors.Is(err, hibernate.ErrRefused) {
+				t.Errorf("a shortened chunk: %v", err)
+			}
+			if _, err := lazy.memory.ReadChunk("pages-1.img", 1, buffer); err != nil {
+				t.Errorf("a chunk that is right: %v", err)
+			}
+		})
+	}
+}
+
+// Whatever is changed on the disk, nothing is started from it.
+func TestPackedImageDamaged(t *testing.T) {
+	for name, packing := range packings {
+		for _, file := range []string{"core-1.img", "pages-1.img"} {
+			t.Run(name+" "+file, func(t *testing.T) {
+				b, _ := newPackedBench(t, packing)
+				image := b.checkpoint(t)
+				path := filepath.Join(b.dir, "Counter/image", file)
+				text, err := os.ReadFile(path)
+				check(t, err)
+				text[len(text)-1] ^= 0x80
+				check(t, os.WriteFile(path, text, 0o600))
+				if _, err := image.Restore(t.Context(), b.engine, b.noCgroup()); !errors.Is(err, hibernate.ErrRefused) {
+					t.Errorf("got %v, want %v", err, hibernate.ErrRefused)
+				}
+				if b.engine.Restores() != 0 {
+					t.Error("the engine was asked to restore it")
+				}
+			})
+		}
+	}
+}
+
+// A missing key is a mistake that can be put right.
+func TestWrongKeyLocksAnImage(t *testing.T) {
+	b, memory := newPackedBench(t, packings["encrypted"])
+	b.checkpoint(t)
+	for name, packing := range map[string]hibernate.Packing{"none": {}, "another": {Key: keyB, Encrypt: true}} {
+		store := openStore(t, b.dir)
+		store.Pack(packing)
+		image, err := store.Slot("Counter").Image()
+		check(t, err)
+		if err := image.Locked(); !errors.Is(err, hibernate.ErrKey) {
+			t.Errorf("key %s: %v, want %v", name, err, hibernate.ErrKey)
+		}
+		_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
+		if !errors.Is(err, hibernate.ErrKey) || errors.Is(err, hibernate.ErrRefused) || b.engine.Restores() != 0 {
+			t.Errorf("key %s: woken with %v", name, err)
+		}
+	}
+	store := openStore(t, b.dir)
+	store.Pack(hibernate.Packing{Key: keyA}) // new ones would not be encrypted
+	image, err := store.Slot("Counter").Image()
+	check(t, err)
+	check(t, image.Locked())
+	b.wake(t, image)
+	defer func() { _ = end(b.tree.root) }()
+	if b.engine.Memory(b.tree.PID()) != memory {
+		t.Error("it woke with other memory")
+	}
+}
+
+func TestReadKey(t *testing.T) {
+	for name, test := range map[string]struct {
+		text string
+		mode os.FileMode
+		good bool
+	}{
+		"bytes":      {string(keyA), 0o600, true},
+		"digits":     {strings.Repeat("01", 32) + "\n", 0o440, true},
+		"too short":  {"0101", 0o600, false},
+		"no digits":  {strings.Repeat("x", 64), 0o600, false},
+		"everyone's": {string(keyA), 0o604, false},
+	} {
+		path := filepath.Join(t.TempDir(), "key")
+		check(t, os.WriteFile(path, []byte(test.text), 0o600))
+		check(t, os.Chmod(path, test.mode))
+		key, err := hibernate.ReadKey(path)
+		if good := err == nil && bytes.Equal(key, keyA); good != test.good {
+			t.Errorf("%s: %x, %v", name, key, err)
+		}
+	}
+}
