@@ -135,7 +135,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		err = f.Obstacles(pids) // opened since the preflight, and perhaps dumped all the same
 	}
 	if in, ok := e.(Insight); ok && err == nil {
-		err = m.checkIdentities(in, draft)
+		err = m.checkIdentities(in, dir)
 	}
 	if err == nil {
 		err = m.seal(slot.store, tagger, dir, draft)

@@ -16,8 +16,8 @@ type Insight interface {
 
 // checkIdentities returns an ErrForged when the image would give a task other
 // rights than the kernel says it has.
-func (m *manifest) checkIdentities(in Insight, draft string) error {
-	claimed, err := in.Identities(draft)
+func (m *manifest) checkIdentities(in Insight, dir string) error {
+	claimed, err := in.Identities(dir)
 	if err != nil {
 		return fmt.Errorf("cannot read who is in the image: %w", err)
 	}
