@@ -45,7 +45,7 @@ const (
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
 	Deepen          Event = "deepen" // from sleep in place to an image
-	Evict           Event = "evict" // its image has to make room
+	Evict           Event = "evict"  // its image has to make room
 	Exit            Event = "exit"
 	Destroy         Event = "destroy"
 )
