@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dormouse/hibernate/hibernatetest"
 )
 
 const (
@@ -253,13 +255,8 @@ func (l *logLines) String() string {
 // that must not be.
 func requireCRIU(t *testing.T) {
 	t.Helper()
-	why := cannotHibernate()
-	switch {
-	case why == "":
-	case os.Getenv("DORMOUSE_REQUIRE_CRIU") == "1":
-		t.Fatal(why)
-	default:
-		t.Skip(why)
+	if why := cannotHibernate(); why != "" {
+		hibernatetest.Lacks(t, errors.New(why))
 	}
 }
 

@@ -1,11 +1,13 @@
 package criu_test
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"testing"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/hibernatetest"
 )
 
 // A Go program keeps files of its cgroup open. They must not stop a wake in a
@@ -15,7 +17,7 @@ func TestGoWakesInANewCgroup(t *testing.T) {
 	s := start(t)
 	defer func() { s.End(t) }()
 	if s.cgroup == "" {
-		t.Skip("there is no cgroup v2")
+		hibernatetest.Lacks(t, errors.New("there is no cgroup v2"))
 	}
 	for n := range 20 {
 		dir := t.TempDir()

@@ -2,11 +2,13 @@ package process
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
@@ -18,7 +20,7 @@ func (r *rig) leave() []int {
 	r.t.Helper()
 	needCgroups(r)
 	if os.Geteuid() != 0 {
-		r.t.Skip("only root's plugins can be adopted")
+		hibernatetest.Lacks(r.t, errors.New("only root's plugins can be adopted"))
 	}
 	r.host.Adopt = true
 	r.use(r.host)
