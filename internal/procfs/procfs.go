@@ -46,6 +46,19 @@ func threads(pid int) []string {
 	return names
 }
 
+// Threads returns the numbers of the threads of pid that have not ended, none when
+// pid is gone.
+func Threads(pid int) []int {
+	var all []int
+	for _, thread := range threads(pid) {
+		tid, err := strconv.Atoi(thread[strings.LastIndexByte(thread, '/')+1:])
+		if err == nil && !Zombie(tid) {
+			all = append(all, tid)
+		}
+	}
+	return all
+}
+
 // Tree returns root and all its descendants, parents first.
 func Tree(root int) []int {
 	tree := []int{root}
