@@ -53,6 +53,17 @@ func ForeignUser(pid int) bool {
 	return false
 }
 
+// Owner is the real user and group of a process.
+type Owner struct{ UID, GID int }
+
+// OwnerOf returns the process's, root's when it is gone.
+func OwnerOf(pid int) (o Owner) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, _ = fmt.Sscan(field(string(text), "Uid:"), &o.UID)
+	_, _ = fmt.Sscan(field(string(text), "Gid:"), &o.GID)
+	return o
+}
+
 // Maps is what /proc/<pid>/maps says.
 func Maps(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
