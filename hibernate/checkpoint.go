@@ -132,7 +132,9 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	pids = procfs.Tree(t.PID())
 	err = m.describeTree(pids, tagger)
 	if f, ok := e.(Foresight); ok && err == nil {
-		err = f.Obstacles(pids) // opened since the preflight, and perhaps dumped all the same
+		if err = f.Obstacles(pids); err == nil { // opened since the preflight, and perhaps dumped all the same
+			err = f.Restrictions(pids)
+		}
 	}
 	if in, ok := e.(Insight); ok && err == nil {
 		err = m.checkIdentities(in, dir)

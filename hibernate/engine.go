@@ -24,15 +24,18 @@ type Engine interface {
 	Restore(ctx context.Context, r Restore) (*os.Process, error)
 }
 
-// Foresight is an Engine that can tell what it could not dump before anything
-// is done to the tree. Both methods are quick and change nothing; what they name
-// is certain, but they don't find all. Their errors wrap ErrObstacle.
+// Foresight is an Engine that can tell what it could not dump. Its methods are quick
+// and change nothing; what they name is certain, but they don't find all. Their
+// errors wrap ErrObstacle.
 type Foresight interface {
 	// Obstacles looks at a tree that may be at work.
 	Obstacles(tree []int) error
 	// Strangers looks at one that is quiet: who is still connected then would be
 	// lost.
 	Strangers(tree []int) error
+	// Restrictions looks at one that is stopped, as after Dump, for what holds its
+	// tasks back and would not when they wake. It leaves none out.
+	Restrictions(tree []int) error
 }
 
 // Dump is one order to an Engine.

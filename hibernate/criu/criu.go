@@ -30,6 +30,7 @@ type Engine struct {
 	version  string
 	programs string // directory for the launcher
 	manners  manners
+	confined confined
 
 	mu       sync.Mutex // guards what follows; the canary costs more than an answer remembered
 	checked  bool

@@ -37,6 +37,7 @@ func (e *Engine) Obstacles(tree []int) error {
 	}
 	var found findings
 	processObstacles(tree, &found)
+	e.confined.find(tree, &found)
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
 			what, mend := obstacle(d, inside)
