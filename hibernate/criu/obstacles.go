@@ -37,6 +37,7 @@ func (e *Engine) Obstacles(tree []int) error {
 	}
 	var found findings
 	processObstacles(tree, &found)
+	sharingObstacles(tree, &found)
 	e.confined.find(tree, &found)
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
@@ -62,6 +63,7 @@ func (e *Engine) Strangers(tree []int) error {
 		for _, d := range procfs.Descriptors(pid) {
 			if inode := d.Socket(); inode != 0 {
 				sockets[inode] = d
+				unread(d, &found)
 			}
 		}
 	}
@@ -73,6 +75,7 @@ func (e *Engine) Strangers(tree []int) error {
 		return err
 	}
 	for inode, d := range sockets {
+		unaccepted(d, all, &found)
 		s, isUnix := all[inode]
 		if !isUnix || s.Peer == 0 {
 			continue

@@ -81,35 +81,3 @@ func unlike(d procfs.Descriptor) (what, mend string) {
 	}
 	return "", ""
 }
-
-// stuckConnections finds accepted TCP connections that would keep their listener
-// from its port: both come back, and without SO_REUSEADDR one of them can't.
-func stuckConnections(tree []int, found *findings) {
-	type connection struct {
-		procfs.Descriptor
-		port string
-	}
-	listening := make(map[string]bool)
-	var accepted []connection
-	for _, pid := range tree {
-		for _, d := range procfs.Descriptors(pid) {
-			if d.Socket() == 0 || !strings.HasPrefix(d.Protocol(), "TCP") {
-				continue
-			}
-			s, err := d.TCP()
-			switch {
-			case err != nil || s.Reuse:
-			case s.Listening:
-				listening[s.Port] = true
-			case s.Port != "":
-				accepted = append(accepted, connection{d, s.Port})
-			}
-		}
-	}
-	for _, c := range accepted {
-		if listening[c.port] {
-			found.add(c.Descriptor, "a connection to its own listening TCP port "+c.port,
-				"set SO_REUSEADDR on the listening socket, or close the connection in BeforeCheckpoint")
-		}
-	}
-}

@@ -107,50 +107,6 @@ func (d Descriptor) Deleted() (size int64, regular bool) {
 	return st.Blocks * 512, st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
-// TCPSocket is what a TCP socket says of itself.
-type TCPSocket struct {
-	Listening, Reuse bool
-	Port             string // the local one, empty when it has none
-}
-
-// TCP asks the socket. It is the process's own, borrowed for the moment.
-func (d Descriptor) TCP() (s TCPSocket, err error) {
-	pidfd, err := unix.PidfdOpen(d.PID, 0)
-	if err != nil {
-		return s, err
-	}
-	defer unix.Close(pidfd) //nolint:errcheck // nothing was written that could be lost
-	fd, err := unix.PidfdGetfd(pidfd, d.FD, 0)
-	if err != nil {
-		return s, err
-	}
-	defer unix.Close(fd) //nolint:errcheck // the process has it still
-	accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	if err != nil {
-		return s, err
-	}
-	reuse, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR)
-	if err != nil {
-		return s, err
-	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		return s, err
-	}
-	port := 0
-	switch name := name.(type) {
-	case *unix.SockaddrInet4:
-		port = name.Port
-	case *unix.SockaddrInet6:
-		port = name.Port
-	}
-	if port != 0 {
-		s.Port = strconv.Itoa(port)
-	}
-	s.Listening, s.Reuse = accepts != 0, reuse != 0
-	return s, nil
-}
-
 // limitNames begin the lines of /proc/<pid>/limits, in the order of their numbers.
 var limitNames = []string{
 	"Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set", "Max processes", "Max open files",

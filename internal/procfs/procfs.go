@@ -79,6 +79,12 @@ func Zombie(pid int) bool {
 	return s == 'Z' || s == 0
 }
 
+// Uninterruptible tells whether a thread of the process waits for what no signal
+// ends, such as a child that it made by vfork.
+func Uninterruptible(pid int) bool {
+	return slices.ContainsFunc(Threads(pid), func(tid int) bool { return state(tid) == 'D' })
+}
+
 func state(pid int) byte {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
