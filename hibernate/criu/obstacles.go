@@ -2,6 +2,7 @@ package criu
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,19 +14,21 @@ import (
 
 var _ hibernate.Foresight = (*Engine)(nil)
 
-// anonymous are kernel objects that CRIU has no image of, by what /proc calls
-// them, and how to do without.
+// taken are kernel objects that CRIU has an image of, by what /proc calls them.
+var taken = []string{"[eventfd]", "[eventpoll]", "[fanotify]", "[pidfd]", "[signalfd]", "[timerfd]", "inotify"}
+
+// anonymous are some of the others, and how to do without.
 var anonymous = []struct{ target, mend string }{
 	{"anon_inode:[io_uring]", "the program must do without io_uring (libuv: UV_USE_IO_URING=0)"},
 	{"anon_inode:[perf_event]", "the program must close its performance counters first"},
 	{"anon_inode:[userfaultfd]", "the program must do without userfaultfd"},
-	{"anon_inode:[landlock-ruleset]", "the program must close it once it has restricted itself; and see docs/sleeping.md, a restriction is lost"},
+	{"anon_inode:[landlock-ruleset]", "the program must close it once it has restricted itself; and see docs/sleeping.md, Landlock"},
 }
 
 // protocols are kinds of sockets that CRIU has no image of.
 var protocols = map[string]string{
 	"MPTCP":    "the program must ask for plain TCP (Go: GODEBUG=multipathtcp=0)",
-	"AF_VSOCK": "the program must close it in BeforeCheckpoint",
+	"AF_VSOCK": "close it in BeforeCheckpoint and open it again in AfterRestore",
 }
 
 // Obstacles names what the processes have open that CRIU is sure to refuse, or
@@ -39,11 +42,15 @@ func (e *Engine) Obstacles(tree []int) error {
 	processObstacles(tree, &found)
 	sharingObstacles(tree, &found)
 	e.confined.find(tree, &found)
+	mounts := procfs.Mounts(tree[0])
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
 			what, mend := obstacle(d, inside)
 			if what == "" {
 				what, mend = unlike(d)
+			}
+			if at := d.Mount(); what == "" && at != 0 && !mounts[at] {
+				what, mend = "a file on a mount that is not the host's, "+d.Target, "close it in BeforeCheckpoint" // a message queue is one
 			}
 			if what != "" {
 				found.add(d, what, mend)
@@ -86,6 +93,8 @@ func (e *Engine) Strangers(tree []int) error {
 		what := "a unix connection to a process outside of the plugin"
 		if name := all[s.Peer].Name; name != "" {
 			what += ", at " + name
+		} else if holder := procfs.HolderOf(s.Peer); holder != 0 {
+			what += fmt.Sprintf(", %d (%s)", holder, procfs.Command(holder))
 		}
 		found.add(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
 	}
@@ -141,6 +150,9 @@ func obstacle(d procfs.Descriptor, inside map[string]bool) (what, mend string) {
 			if strings.HasPrefix(d.Target, a.target) {
 				return a.target, a.mend
 			}
+		}
+		if !slices.Contains(taken, d.Target[len("anon_inode:"):]) {
+			return d.Target, "close it in BeforeCheckpoint and open it again in AfterRestore"
 		}
 	case strings.HasPrefix(d.Target, "/proc/"):
 		pid, _, _ := strings.Cut(d.Target[len("/proc/"):], "/")

@@ -47,10 +47,29 @@ func processObstacles(tree []int, found *findings) {
 		if !setuid && procfs.ForeignUser(pid) {
 			found.note(pid, "runs as another user", "the host needs the capability CAP_SYS_RESOURCE for that")
 		}
-		if strings.Contains(procfs.Maps(pid), " /SYSV") {
-			found.note(pid, "has System V shared memory mapped", "the program must use shm_open or memfd_create instead")
+		mappingObstacles(pid, found)
+	}
+}
+
+// mappingObstacles finds what is mapped and is neither memory nor a regular file,
+// open or not.
+func mappingObstacles(pid int, found *findings) {
+	for _, path := range procfs.Mapped(pid) {
+		switch {
+		case strings.HasPrefix(path, "/SYSV"):
+			found.note(pid, "has System V shared memory mapped, "+path, "the program must use shm_open or memfd_create instead")
+		case strings.HasPrefix(path, "anon_inode:"), isMappedDevice(path):
+			found.note(pid, "has "+path+" mapped", "unmap it in BeforeCheckpoint")
 		}
 	}
+}
+
+func isMappedDevice(path string) bool {
+	if !strings.HasPrefix(path, "/dev/") || path == "/dev/zero" {
+		return false
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&os.ModeDevice != 0
 }
 
 // mayDumpOthers tells whether CRIU may read the limits of other users' processes.

@@ -55,6 +55,19 @@ func (d Descriptor) Device() (number uint64, ok bool) {
 	return st.Rdev, kind == unix.S_IFCHR || kind == unix.S_IFBLK
 }
 
+// Mount returns the number of the mount that the file is on, 0 when it has no path.
+func (d Descriptor) Mount() uint64 {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, d.path(), 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st); err != nil {
+		return 0
+	}
+	kind := st.Mode & unix.S_IFMT
+	if !strings.HasPrefix(d.Target, "/") || strings.HasPrefix(d.Target, "/memfd:") || kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return 0
+	}
+	return st.Mnt_id
+}
+
 // Socket returns the inode of the socket that is open, 0 when it is none.
 func (d Descriptor) Socket() uint32 {
 	text, ok := strings.CutPrefix(d.Target, "socket:[")

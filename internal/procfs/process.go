@@ -3,6 +3,7 @@ package procfs
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,10 +65,34 @@ func OwnerOf(pid int) (o Owner) {
 	return o
 }
 
-// Maps is what /proc/<pid>/maps says.
-func Maps(pid int) string {
+// Mounts returns the numbers of the mounts that the process sees.
+func Mounts(pid int) map[uint64]bool {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	mounts := make(map[uint64]bool)
+	for line := range strings.Lines(string(text)) {
+		number, _, _ := strings.Cut(line, " ")
+		if id, err := strconv.ParseUint(number, 10, 64); err == nil {
+			mounts[id] = true
+		}
+	}
+	return mounts
+}
+
+// Mapped returns what the process has mapped, each once: paths, and what the kernel
+// calls things that have none.
+func Mapped(pid int) []string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	return string(text)
+	var names []string
+	last := ""
+	for line := range strings.Lines(string(text)) {
+		// address perms offset device inode name
+		if name := strings.TrimRight(after(line, 5), "\n"); name != "" && name != last {
+			names = append(names, name)
+			last = name
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func status(pid int, key string) string {

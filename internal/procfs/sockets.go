@@ -1,6 +1,8 @@
 package procfs
 
 import (
+	"path/filepath"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -54,6 +56,19 @@ func port(name unix.Sockaddr) string {
 		return ""
 	}
 	return strconv.Itoa(n)
+}
+
+// HolderOf returns a process that has the socket with the inode open, 0 if there is
+// none to be seen. It looks through all of them.
+func HolderOf(inode uint32) int {
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range processes {
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		if slices.ContainsFunc(Descriptors(pid), func(d Descriptor) bool { return d.Socket() == inode }) {
+			return pid
+		}
+	}
+	return 0
 }
 
 // Unread tells whether there is something to read in the socket.

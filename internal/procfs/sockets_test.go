@@ -62,6 +62,12 @@ func TestUnaccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours, theirs := find(t, raw(t, conn.(*net.UnixConn))), find(t, raw(t, listener.(*net.UnixListener)))
+	if holder := HolderOf(ours.Socket()); holder != os.Getpid() {
+		t.Errorf("process %d holds it", holder)
+	}
+	if holder := HolderOf(0xfffffffe); holder != 0 {
+		t.Errorf("process %d holds what is not", holder)
+	}
 	look := func(waiting uint32, sent bool) {
 		t.Helper()
 		all, err := UnixSockets()
