@@ -23,7 +23,7 @@ func stuckConnections(tree []int, found *findings) {
 			}
 			s, err := d.TCP()
 			if err == nil && s.Waiting > 0 {
-				found.add(d, fmt.Sprintf("a TCP port, %s, with connections that it has not accepted", s.Port), "accept them, or close the port in BeforeCheckpoint")
+				found.add(d, fmt.Sprintf("a TCP port, %s, with connections that it has not accepted", s.Port), "accept them, or close the port in BeforeCheckpoint").passes = true
 			}
 			switch {
 			case err != nil || s.Reuse:
@@ -48,7 +48,7 @@ func unread(d procfs.Descriptor, found *findings) {
 		return
 	}
 	if unread, err := d.Unread(); err == nil && unread {
-		found.add(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint")
+		found.add(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passes = true
 	}
 }
 
@@ -58,7 +58,7 @@ func unaccepted(d procfs.Descriptor, all map[uint32]procfs.UnixSocket, found *fi
 	listener := all[d.Socket()]
 	for _, inode := range listener.Waiting {
 		if inode == 0 || all[inode].Unread > 0 {
-			found.add(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint")
+			found.add(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint").passes = true
 		}
 	}
 }

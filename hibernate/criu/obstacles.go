@@ -108,22 +108,27 @@ type finding struct {
 	pid        int
 	what, mend string
 	fds        []string
+	passes     bool // by itself
 }
 
-func (all *findings) add(d procfs.Descriptor, what, mend string) {
+func (all *findings) add(d procfs.Descriptor, what, mend string) *finding {
 	fd := strconv.Itoa(d.FD)
 	for _, f := range *all {
 		if f.pid == d.PID && f.what == what {
 			f.fds = append(f.fds, fd)
-			return
+			return f
 		}
 	}
-	*all = append(*all, &finding{d.PID, what, mend, []string{fd}})
+	f := all.note(d.PID, what, mend)
+	f.fds = []string{fd}
+	return f
 }
 
 // note is about a process as a whole.
-func (all *findings) note(pid int, what, mend string) {
-	*all = append(*all, &finding{pid, what, mend, nil})
+func (all *findings) note(pid int, what, mend string) *finding {
+	f := &finding{pid: pid, what: what, mend: mend}
+	*all = append(*all, f)
+	return f
 }
 
 func (all findings) err() error {
@@ -138,7 +143,11 @@ func (all findings) err() error {
 		}
 		texts[i] = fmt.Sprintf("process %d (%s) %s: %s", f.pid, procfs.Command(f.pid), what, f.mend)
 	}
-	return fmt.Errorf("%w: %s", hibernate.ErrObstacle, strings.Join(texts, "; "))
+	kind := hibernate.ErrPassing
+	if slices.ContainsFunc(all, func(f *finding) bool { return !f.passes }) {
+		kind = hibernate.ErrObstacle
+	}
+	return fmt.Errorf("%w: %s", kind, strings.Join(texts, "; "))
 }
 
 // obstacle says what is wrong with d, nothing if CRIU may be able to take it.
