@@ -8,8 +8,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"dormouse/hibernate/pageout"
 )
 
 const (
@@ -49,7 +47,7 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	address := s.front[0].Addr().String()
 	h.log.Info().Str("address", address).Stringer("communicator", s.native.Addr()).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
 
-	checked, started := make(chan error, 1), make(chan struct{})
+	checked, started := make(chan abilities, 1), make(chan struct{})
 	all.Go(func() { checked <- h.check(ctx) })
 	all.Go(func() { keepWatchdogFed(ctx, h) })
 	all.Go(func() {
@@ -65,9 +63,9 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	case <-ctx.Done():
 	}
 	select {
-	case hibernation := <-checked:
+	case can := <-checked:
 		if ctx.Err() == nil && showsBanner(logFormat) {
-			t.say("%s", h.banner(address, hibernation))
+			t.say("%s", h.banner(address, can))
 		}
 	case <-ctx.Done():
 	}
@@ -83,26 +81,24 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 
 // check finds out whether plugins can be hibernated here, and says so, unless
 // the host ends before that.
-func (h *host) check(ctx context.Context) error {
+func (h *host) check(ctx context.Context) abilities {
 	limited, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	begun := time.Now()
-	err := h.engine.Check(limited)
+	can := findAbilities(limited, h.engine, h.freezes)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return can
 	}
-	if err != nil {
-		if (pageout.Engine{}).Check(limited) == nil && h.freezes {
-			h.hibernates.Store(true)
-			h.log.Warn().Err(err).Msg("plugins can't be hibernated on disk, but be paged out")
-			return err
-		}
-		h.log.Warn().Err(err).Msg("hibernation is not available, all else works")
-		return err
+	h.hibernates.Store(can.any())
+	switch {
+	case can.Checkpoint.Works:
+		h.log.Info().Str("engine", h.engine.Name()).Bool("pageout", can.PageOut.Works).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
+	case can.PageOut.Works:
+		h.log.Warn().Err(can.Checkpoint.err).Msg("plugins can't be hibernated on disk, but be paged out")
+	default:
+		h.log.Warn().Err(can.Checkpoint.err).Msg("hibernation is not available, all else works")
 	}
-	h.hibernates.Store(true)
-	h.log.Info().Str("engine", h.engine.Name()).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
-	return nil
+	return can
 }
 
 // stop ends the front and the communicator, so that nobody begins anything new,
