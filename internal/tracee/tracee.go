@@ -3,12 +3,15 @@
 package tracee
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/procfs"
 )
 
 // Syscall has each of the threads execute the system call, which must neither block
@@ -22,27 +25,27 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]unix.Err
 	for i, tid := range tids {
 		threads[i] = &thread{tid: tid}
 	}
-	// All are begun with before the first is waited for: they run meanwhile.
 	results := make(map[int]unix.Errno, len(tids))
 	var errs []error
+	// All are begun with before the first is waited for: they run meanwhile.
 	for _, step := range []func(*thread) error{
 		(*thread).seize,
 		func(t *thread) error { return t.begin(number, arguments) },
 		(*thread).proceed,
-		func(t *thread) (err error) {
-			results[t.tid], err = t.finish()
+		func(t *thread) error {
+			errno, err := t.finish()
+			if err == nil {
+				results[t.tid] = errno
+			}
 			return err
 		},
 	} {
 		var going []*thread
 		for _, t := range threads {
-			switch err := step(t); {
-			case err == nil:
+			if err := step(t); err == nil {
 				going = append(going, t)
-			case errors.Is(err, unix.ESRCH): // it has ended
-				delete(results, t.tid)
-			default:
-				errs = append(errs, fmt.Errorf("cannot trace task %d: %w", t.tid, err), t.detach())
+			} else if !t.lost() {
+				errs = append(errs, fmt.Errorf("cannot trace task %d: %w", t.tid, err))
 			}
 		}
 		threads = going
@@ -58,6 +61,7 @@ const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_SUSPEND_SECCOMP | uni
 // noted in it.
 type thread struct {
 	tid       int
+	held      bool
 	registers registers
 	blocked   uint64 // signals
 	section   section
@@ -67,6 +71,7 @@ func (t *thread) seize() error {
 	if err := unix.PtraceSeize(t.tid); err != nil {
 		return err
 	}
+	t.held = true
 	return unix.PtraceInterrupt(t.tid)
 }
 
@@ -147,37 +152,48 @@ func (t *thread) finish() (unix.Errno, error) {
 	return errno, t.detach()
 }
 
+// lost lets go of a thread with which something went wrong, and tells whether that is
+// because it has ended.
+func (t *thread) lost() bool {
+	if t.held {
+		return errors.Is(t.detach(), unix.ESRCH)
+	}
+	return procfs.Zombie(t.tid)
+}
+
 func (t *thread) detach() error { return t.request(unix.PTRACE_DETACH, 0, nil) }
 
 // arrive returns when the thread enters a system call or leaves one.
 func (t *thread) arrive() error {
 	for {
-		status, err := t.wait()
-		if err != nil || status.StopSignal() == unix.SIGTRAP|0x80 {
+		stop, err := t.wait()
+		if err != nil || stop == int(unix.SIGTRAP)|0x80 {
 			return err
 		}
-		signal := 0
-		if trap := int(status) >> 16; trap == 0 {
-			signal = int(status.StopSignal()) // SIGSTOP, which nobody can block
-		}
-		if err := unix.PtraceSyscall(t.tid, signal); err != nil {
+		if stop>>8 != 0 { // no signal, but a stop of its own
+			stop = 0
+		} // else SIGSTOP, which nobody can block
+		if err := unix.PtraceSyscall(t.tid, stop); err != nil {
 			return err
 		}
 	}
 }
 
-// wait returns when the thread stands still.
-func (t *thread) wait() (status unix.WaitStatus, err error) {
+// wait returns when the thread stands still, and why. If it ends instead, whoever is
+// its parent must find that out: it may be this process.
+func (t *thread) wait() (stop int, err error) {
+	const status = 24 // offset of si_status
+	var info [128]byte
 	for {
-		_, err = unix.Wait4(t.tid, &status, unix.WALL, nil)
+		err := unix.Waitid(unix.P_PID, t.tid, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WSTOPPED|unix.WALL, nil)
 		switch {
 		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ECHILD):
+			return 0, unix.ESRCH
 		case err != nil:
 			return 0, err
-		case status.Stopped():
-			return status, nil
 		default:
-			return 0, unix.ESRCH
+			return int(binary.NativeEndian.Uint32(info[status:])), nil
 		}
 	}
 }

@@ -86,6 +86,28 @@ func interrupt(t *testing.T, pid int, stopped bool) {
 	}
 }
 
+// Who ends meanwhile is left to its parent.
+func TestEnding(t *testing.T) {
+	for range 20 {
+		cmd := exec.Command("/bin/sh", "-c", "while :; do :; done")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		tids := []int{cmd.Process.Pid}
+		look(t, tids, 1)
+		go func() { _ = cmd.Process.Kill() }()
+		for {
+			// An error is that it is about to end and can't be traced any more.
+			if results, err := Syscall(tids, unix.SYS_GETPPID); err != nil || len(results) == 0 {
+				break
+			}
+		}
+		if err := cmd.Wait(); err == nil || err.Error() != "signal: killed" {
+			t.Errorf("its end is %v", err)
+		}
+	}
+}
+
 // Whoever has ended is not among the results, and nobody waits for it.
 func TestEnded(t *testing.T) {
 	cmd := exec.Command("/bin/sleep", "1000")
