@@ -13,8 +13,12 @@ import (
 
 // raw returns a duplicate of the connection's or listener's descriptor, so that it
 // can be found.
-func raw(t *testing.T, c syscall.Conn) int {
+func raw(t *testing.T, of any) int {
 	t.Helper()
+	c, ok := of.(syscall.Conn)
+	if !ok {
+		t.Fatalf("%v has no descriptor", of)
+	}
 	control, err := c.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +38,7 @@ func TestTCP(t *testing.T) {
 	}
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	d := find(t, raw(t, listener.(*net.TCPListener)))
+	d := find(t, raw(t, listener))
 	if s, err := d.TCP(); err != nil || s != (TCPSocket{Listening: true, Reuse: true, Port: port}) {
 		t.Errorf("a listening socket is %+v, %v", s, err)
 	}
@@ -46,7 +50,7 @@ func TestTCP(t *testing.T) {
 	if s, err := d.TCP(); err != nil || s.Waiting != 1 {
 		t.Errorf("with a connection it is %+v, %v", s, err)
 	}
-	if s, err := find(t, raw(t, conn.(*net.TCPConn))).TCP(); err != nil || s.Listening || s.Waiting != 0 || s.Port == port {
+	if s, err := find(t, raw(t, conn)).TCP(); err != nil || s.Listening || s.Waiting != 0 || s.Port == port {
 		t.Errorf("the connection is %+v, %v", s, err)
 	}
 }
@@ -61,7 +65,7 @@ func TestUnaccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := find(t, raw(t, conn.(*net.UnixConn))), find(t, raw(t, listener.(*net.UnixListener)))
+	ours, theirs := find(t, raw(t, conn)), find(t, raw(t, listener))
 	if holder := HolderOf(ours.Socket()); holder != os.Getpid() {
 		t.Errorf("process %d holds it", holder)
 	}

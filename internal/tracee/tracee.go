@@ -183,9 +183,9 @@ func (t *thread) arrive() error {
 // its parent must find that out: it may be this process.
 func (t *thread) wait() (stop int, err error) {
 	const status = 24 // offset of si_status
-	var info [128]byte
+	var info unix.Siginfo
 	for {
-		err := unix.Waitid(unix.P_PID, t.tid, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WSTOPPED|unix.WALL, nil)
+		err := unix.Waitid(unix.P_PID, t.tid, &info, unix.WSTOPPED|unix.WALL, nil)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.ECHILD):
@@ -193,7 +193,8 @@ func (t *thread) wait() (stop int, err error) {
 		case err != nil:
 			return 0, err
 		default:
-			return int(binary.NativeEndian.Uint32(info[status:])), nil
+			bytes := (*[unsafe.Sizeof(info)]byte)(unsafe.Pointer(&info))
+			return int(binary.NativeEndian.Uint32(bytes[status:])), nil
 		}
 	}
 }

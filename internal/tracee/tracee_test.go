@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -70,8 +71,7 @@ func interrupt(t *testing.T, pid int, stopped bool) {
 	for range 20 {
 		if stopped {
 			_ = unix.Kill(pid, unix.SIGSTOP)
-			for !procfs.Stopped(pid) {
-			}
+			until(pid, procfs.Stopped)
 		}
 		results := look(t, tids, pid)
 		if len(results) != 2 || results[tids[0]] != 0 || results[tids[1]] != 0 {
@@ -80,9 +80,17 @@ func interrupt(t *testing.T, pid int, stopped bool) {
 		if results := look(t, tids, 1<<30); results[tids[0]] != unix.ESRCH {
 			t.Errorf("got %v of nobody", results)
 		}
-		for stopped && !procfs.Stopped(pid) { // again
+		if stopped {
+			until(pid, procfs.Stopped) // again
 		}
 		_ = unix.Kill(pid, unix.SIGCONT)
+	}
+}
+
+// until returns when the process is what is asked for, which takes no time.
+func until(pid int, is func(int) bool) {
+	for !is(pid) {
+		runtime.Gosched()
 	}
 }
 
@@ -118,8 +126,7 @@ func TestEnded(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for !procfs.Zombie(pid) {
-	}
+	until(pid, procfs.Zombie)
 	if results, err := Syscall([]int{1 << 30}, unix.SYS_GETPID); err != nil || len(results) != 0 {
 		t.Errorf("got %v, %v", results, err)
 	}
