@@ -125,7 +125,7 @@ var objects = []object{
 	{"copy-on-write", "memory shared with a child by fork", back, ""},
 	{"threads", "500 threads with their own variables", back, ""},
 	{"grandchildren", "children and grandchildren, with pipes between them", back, ""},
-	{"deep-tree", "200 processes, each the child of the one before", back, ""},
+	{"deep-tree", "100 processes, each the child of the one before", back, ""},
 	{"many-children", "200 children", back, ""},
 	{"shell-script", "a shell script with a pipe to it and one from it", back, ""},
 	{"zombie", "a child that ended and was not waited for, with its status", back, ""},
