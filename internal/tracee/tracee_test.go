@@ -2,6 +2,7 @@ package tracee
 
 import (
 	"bufio"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -11,6 +12,13 @@ import (
 
 	"dormouse/internal/procfs"
 )
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("to pass over seccomp filters needs root")
+	}
+}
 
 // look makes the threads look at the process, without seeing anything.
 func look(t *testing.T, tids []int, pid int) map[int]unix.Errno {
@@ -25,6 +33,7 @@ func look(t *testing.T, tids []int, pid int) map[int]unix.Errno {
 // TestSyscall interrupts a program in whatever it does, and lets the program itself
 // say that it did not notice.
 func TestSyscall(t *testing.T) {
+	needRoot(t)
 	program := filepath.Join(t.TempDir(), "subject")
 	if said, err := exec.Command("gcc", "-O1", "-pthread", "-o", program, "testdata/subject.c").CombinedOutput(); err != nil {
 		t.Fatalf("cannot compile the subject: %v\n%s", err, said)
@@ -96,6 +105,7 @@ func until(pid int, is func(int) bool) {
 
 // Who ends meanwhile is left to its parent.
 func TestEnding(t *testing.T) {
+	needRoot(t)
 	for range 20 {
 		cmd := exec.Command("/bin/sh", "-c", "while :; do :; done")
 		if err := cmd.Start(); err != nil {
