@@ -81,6 +81,33 @@ func (e endless) Dump(_ context.Context, d hibernate.Dump) error {
 	return err
 }
 
+// steady is an engine that looks after each chunk how much is in the draft.
+type steady struct {
+	*hibernatetest.Fake
+	written func() int64
+	ahead   int64
+}
+
+func (e *steady) Dump(_ context.Context, d hibernate.Dump) error {
+	pages, err := d.Pages("pages-1.img")
+	for n := int64(1); n <= 32 && err == nil; n++ {
+		_, err = pages.Write(make([]byte, hibernate.ChunkSize))
+		e.ahead = max(e.ahead, n*hibernate.ChunkSize-e.written())
+	}
+	return errors.Join(err, pages.Close(), hibernatetest.Stop(d.PID))
+}
+
+// Who dumps is never far ahead of the draft, however much there is.
+func TestPackingKeepsUp(t *testing.T) {
+	b, _ := newPackedBench(t, packings["encrypted"])
+	e := &steady{Fake: b.engine, written: b.slot.Written}
+	_, err := hibernate.Checkpoint(t.Context(), e, b.slot, b.tree)
+	check(t, err)
+	if few := int64(8 * hibernate.ChunkSize); e.ahead > few {
+		t.Errorf("%d bytes were under way, want no more than %d", e.ahead, few)
+	}
+}
+
 // Who writes memory does not wait when there is no time left.
 func TestPackingGivenUp(t *testing.T) {
 	b, _ := newPackedBench(t, packings["encrypted"])
