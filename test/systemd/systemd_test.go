@@ -30,6 +30,7 @@ func TestService(t *testing.T) {
 		t.Run("killed", killed)
 		t.Run("upgrade", upgrade)
 		t.Run("reload", reload)
+		t.Run("given up", givenUp)
 		t.Run("stop", stop)
 	})
 	t.Run("socket", activatedBySocket)
@@ -153,6 +154,25 @@ func reload(t *testing.T) {
 	if now, still := mainPID(t), look(t, "Awake").PID; now != host || still != pid {
 		t.Errorf("the host is %d instead of %d, the plugin %d instead of %d", now, host, still, pid)
 	}
+}
+
+// A service that is stopped while there is no host leaves what it adopts, which can be
+// ended without another.
+func givenUp(t *testing.T) {
+	install(t, "dormouse.service", "RestartSec=100ms", "RestartSec=1h")
+	pid := look(t, "Awake").PID
+	if err := syscall.Kill(mainPID(t), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the end of the host", func() bool { return property(t, "SubState") == "auto-restart" })
+	systemctl(t, "stop", service)
+	if err := syscall.Kill(pid, 0); err != nil {
+		t.Errorf("the plugin: %v", err)
+	}
+	systemctl(t, "kill", "--signal=KILL", service)
+	until(t, "the end of the plugin", func() bool { return len(ours(t)) == 0 })
+	install(t, "dormouse.service")
+	systemctl(t, "start", service)
 }
 
 // A stop leaves what sleeps, and nothing else.
