@@ -42,12 +42,13 @@ executable = "/lab/bin/counter"
 sleep = "checkpoint"
 `
 
-func configure(t *testing.T, onHostExit string) {
+func configure(t *testing.T, onHostExit string, more ...string) {
 	t.Helper()
 	if err := os.MkdirAll("/etc/dormouse", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile("/etc/dormouse/dormouse.toml", fmt.Appendf(nil, configuration, onHostExit), 0o600); err != nil {
+	text := fmt.Sprintf(configuration, onHostExit) + strings.Join(more, "")
+	if err := os.WriteFile("/etc/dormouse/dormouse.toml", []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -141,14 +142,7 @@ func program(t *testing.T, pid int) uint64 {
 
 func reload(t *testing.T) {
 	host, pid := mainPID(t), look(t, "Awake").PID
-	text, err := os.ReadFile("/etc/dormouse/dormouse.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	more := string(text) + "\n[[plugin]]\ncallsign = \"More\"\nexecutable = \"/lab/bin/counter\"\nstart-mode = \"activated\"\n"
-	if err := os.WriteFile("/etc/dormouse/dormouse.toml", []byte(more), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	configure(t, "adopt", "[[plugin]]\ncallsign = \"More\"\nexecutable = \"/lab/bin/counter\"\nstart-mode = \"activated\"\n")
 	systemctl(t, "reload", service)
 	until(t, "the new instance", func() bool { return ask("More.get", nil, nil) == nil })
 	if now, still := mainPID(t), look(t, "Awake").PID; now != host || still != pid {
@@ -272,12 +266,14 @@ func activatedBySocket(t *testing.T) {
 	}
 }
 
-// What the unit offers for on-host-exit = "stop" is compatible with a sleep that
-// outlives the host.
+// All that the unit offers for on-host-exit = "stop", the key of images too, is
+// compatible with a sleep that outlives the host.
 func confined(t *testing.T) {
-	configure(t, "stop")
-	install(t, "dormouse.service",
-		"#PrivateTmp", "PrivateTmp", "#ProtectSystem", "ProtectSystem", "#ProtectHome", "ProtectHome", "#ProtectProc", "ProtectProc", "#PrivateIPC", "PrivateIPC")
+	configure(t, "stop", "[hibernate]\nencrypt = true\n")
+	if err := os.WriteFile("/etc/dormouse/image.key", bytes.Repeat([]byte{7}, 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	install(t, "dormouse.service", "#Private", "Private", "#Protect", "Protect", "#LoadCredential", "LoadCredential")
 	systemctl(t, "start", service)
 	expectProperty(t, "ProtectSystem", "strict")
 	operate(t, "activate", "Asleep")
