@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -133,7 +134,7 @@ func get(t *testing.T, address string) <-chan error {
 		defer conn.Close()
 		client := http.Client{Transport: &http.Transport{
 			DisableKeepAlives: true,
-			Dial:              func(string, string) (net.Conn, error) { return conn, nil },
+			DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		}}
 		response, err := client.Get("http://" + address + "/healthz")
 		if err == nil {

@@ -43,10 +43,10 @@ func entrust(name string, l net.Listener) {
 	if err != nil {
 		return
 	}
-	defer unix.Close(from)
 	_ = raw.Control(func(fd uintptr) { // without it clients are refused for a moment
 		_ = unix.Sendmsg(from, []byte("FDSTORE=1\nFDNAME="+name), unix.UnixRights(int(fd)), &unix.SockaddrUnix{Name: to}, 0)
 	})
+	_ = unix.Close(from) // nothing was written to it that could fail
 }
 
 // disclaim has systemd close what it keeps under that name.

@@ -211,7 +211,7 @@ func flip(t *testing.T, path string, at int64) {
 // is another by now.
 func TestImageTellsOfItsPlugin(t *testing.T) {
 	r, _ := asleep(t)
-	want := r.Backend.information()
+	want := r.information()
 	if err := os.WriteFile(r.config.Executable+".new", []byte("#!/bin/false\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
