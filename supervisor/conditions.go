@@ -219,7 +219,7 @@ func (s *Supervisor) drop(callsign string) {
 	made := c.madeBy(callsign)
 	s.announce(c.set(callsign, made, false))
 	if len(made) > 0 {
-		s.later(func() { s.save(made) })
+		s.later(func() { s.save(made) }) // when the host stops, the next finds out by itself
 	}
 }
 

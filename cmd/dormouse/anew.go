@@ -18,11 +18,8 @@ func (*anewError) Error() string { return "the program is to be executed anew" }
 // on-host-exit = "adopt" the plugins run on meanwhile. SIGUSR1 leaves it to others to
 // start that one, SIGUSR2 has this process execute it.
 func (h *host) awaitRelief(ctx context.Context, end context.CancelFunc) {
-	relief := make(chan os.Signal, 1)
-	signal.Notify(relief, syscall.SIGUSR1, syscall.SIGUSR2)
-	defer signal.Stop(relief)
 	select {
-	case s := <-relief:
+	case s := <-h.relief:
 		h.log.Info().Stringer("signal", s).Msg("making room for the next host")
 		h.relieved.Store(true)
 		h.anew.Store(s == syscall.SIGUSR2)
@@ -35,6 +32,7 @@ func (h *host) awaitRelief(ctx context.Context, end context.CancelFunc) {
 // process, so that a service manager sees no end of the service.
 func executeAnew(path string, sockets []keptSocket) error {
 	err := bequeath(sockets)
+	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2) // until the next program listens to them
 	if err == nil {
 		err = syscall.Exec(path, os.Args, os.Environ())
 	}

@@ -40,6 +40,7 @@ type host struct {
 	reloads      *reloader
 	hibernates   atomic.Bool // the engine was tried, and works, or plugins can be paged out
 	freezes      bool        // plugins have cgroups of their own
+	relief       <-chan os.Signal
 	relieved     atomic.Bool // another host follows, to which plugins and sockets are left
 	anew         atomic.Bool // it is to be executed in this process
 }
@@ -57,9 +58,11 @@ const (
 func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) error {
 	syscall.Umask(0o077)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // nobody reading the log is no reason to end
-	hangups := make(chan os.Signal, 1)
+	hangups, relief := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	signal.Notify(relief, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(relief)
 	places, err := claim(config)
 	if err != nil {
 		return err
@@ -73,7 +76,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err != nil {
 		return err
 	}
-	h := &host{log: log, reloads: &reloader{log: log, load: load, started: config}}
+	h := &host{log: log, relief: relief, reloads: &reloader{log: log, load: load, started: config}}
 	sockets, err := listen(config, path, group, log)
 	if err != nil {
 		return err

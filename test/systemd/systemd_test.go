@@ -125,7 +125,7 @@ func upgrade(t *testing.T) {
 	}
 	ready(t)
 	expect(t, pid, value+answered)
-	expectProperty(t, "MainPID", property(t, "ExecMainPID"))
+	expectProperty(t, "MainPID", strconv.Itoa(host))
 	expectProperty(t, "NRestarts", "1")
 	expectProperty(t, "NFileDescriptorStore", "2")
 }
