@@ -31,6 +31,7 @@ func TestService(t *testing.T) {
 		t.Run("killed", killed)
 		t.Run("upgrade", upgrade)
 		t.Run("reload", reload)
+		t.Run("stuck", stuck)
 		t.Run("given up", givenUp)
 		t.Run("stop", stop)
 	})
@@ -148,6 +149,23 @@ func reload(t *testing.T) {
 	if now, still := mainPID(t), look(t, "Awake").PID; now != host || still != pid {
 		t.Errorf("the host is %d instead of %d, the plugin %d instead of %d", now, host, still, pid)
 	}
+}
+
+// A host that does not work any more is ended, and the next one adopts.
+func stuck(t *testing.T) {
+	install(t, "dormouse.service", "WatchdogSec=1min", "WatchdogSec=3s")
+	systemctl(t, "restart", service)
+	host, pid, value := mainPID(t), look(t, "Awake").PID, count(t, "Awake").Value
+	if err := syscall.Kill(host, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the next host", func() bool { return mainPID(t) != host && property(t, "ActiveState") == "active" })
+	expect(t, pid, value)
+	if !strings.Contains(journal(t), "Watchdog timeout") {
+		t.Error("it was not the watchdog that ended the host")
+	}
+	install(t, "dormouse.service")
+	systemctl(t, "restart", service)
 }
 
 // A service that is stopped while there is no host leaves what it adopts, which can be
