@@ -33,10 +33,10 @@ type Wake struct {
 	provide func(file string, index int64) error
 }
 
-// Restore brings the image back to life and uses it up. The returned root is a
-// child of this process. Nothing of the tree runs before every byte of the
-// image has been verified and every task found to be what it was. After an
-// error nothing of it runs; if the error is ErrRefused no further attempt can
+// Restore brings the image back to life and uses it up, unless it is golden. The
+// returned root is a child of this process. Nothing of the tree runs before every
+// byte of the image has been verified and every task found to be what it was. After
+// an error nothing of it runs; if the error is ErrRefused no further attempt can
 // succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
 	t, err := i.check(e)
@@ -58,7 +58,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 			err = i.verify(t, func(name string) bool { return strings.HasPrefix(name, pagesPrefix) })
 		}
 		if err == nil {
-			err = i.slot.prepareConsume(i.manifest.Generation)
+			err = i.slot.prepareConsume(i.Generation)
 		}
 		meanwhile <- err
 	}()
@@ -106,7 +106,7 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 		return err
 	})
 	if err == nil {
-		err = i.slot.prepareConsume(i.manifest.Generation)
+		err = i.slot.prepareConsume(i.Generation)
 	}
 	if err == nil {
 		err = i.admit(root.Pid)
@@ -150,7 +150,7 @@ func (i *Image) check(e Engine) (tagger, error) {
 // called.
 func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err error) {
 	if i.manifest.Packing == nil {
-		w.dir = i.slot.path(imageName)
+		w.dir = i.path()
 		return w, func() {}, nil
 	}
 	s, provide, err := i.unpack(t, lazy)
@@ -197,6 +197,9 @@ func (i *Image) admit(root int) error {
 	if err := procfs.Tune(pids, i.manifest.Tuning); err != nil {
 		return err
 	}
+	if err := procfs.Drop(pids, i.manifest.Droppable); err != nil {
+		return err
+	}
 	if err := i.slot.finishConsume(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
@@ -236,7 +239,7 @@ func (i *Image) fits(e Engine) error {
 // checkFiles compares names and sizes. An engine handed a shortened page file
 // would wait for the rest for ever.
 func (i *Image) checkFiles() error {
-	entries, err := os.ReadDir(i.slot.path(imageName))
+	entries, err := os.ReadDir(i.path())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -283,7 +286,7 @@ func (i *Image) verify(t tagger, wanted func(name string) bool) error {
 }
 
 func (i *Image) verifyFile(t tagger, number int, want file) error {
-	f, err := os.Open(i.slot.path(imageName, want.Name))
+	f, err := os.Open(i.path(want.Name))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}

@@ -54,7 +54,7 @@ func (i *Image) unpack(t tagger, lazy bool) (_ *stage, provide func(name string,
 
 func (i *Image) unpackChunk(p *packer, s *stage, number int, place int64, buffer []byte) error {
 	f := i.manifest.Files[number]
-	source, err := os.Open(i.slot.path(imageName, f.Name))
+	source, err := os.Open(i.path(f.Name))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
