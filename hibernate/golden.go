@@ -35,7 +35,10 @@ func (s *Slot) Golden() (*Image, error) {
 	if errors.Is(err, ErrNoImage) {
 		s.store.mu.Lock()
 		defer s.store.mu.Unlock()
-		return nil, errors.Join(s.store.gone[s.callsign], err)
+		if why := s.store.gone[s.callsign]; why != nil {
+			err = fmt.Errorf("%w: %w", err, why)
+		}
+		return nil, err
 	}
 	if err != nil {
 		return nil, err

@@ -32,9 +32,9 @@ import (
 // Plugin is what every plugin must implement.
 type Plugin interface {
 	// Initialize is called once and before everything else; it may keep in. A warm
-	// start begins after it, see Wake. The text of an error is shown to whoever wanted the plugin started, and the
-	// process then ends without Deinitialize. ctx ends with the call, so what
-	// runs on afterwards must not depend on it.
+	// start begins after it, see Wake. The text of an error is shown to whoever
+	// wanted the plugin started, and the process then ends without Deinitialize. ctx
+	// ends with the call, so what runs on afterwards must not depend on it.
 	Initialize(ctx context.Context, in *Instance) error
 	// Deinitialize is called once after an Initialize that succeeded, unless
 	// the process is killed. No call of a user follows. The process ends

@@ -90,7 +90,7 @@ func (b *Backend) takeOver(ctx context.Context, i *instance) error {
 	b.mu.Unlock()
 	b.seen.Store(i.Seen)
 	if i.Phase != running { // it may have been told that it will sleep
-		return b.reconnect(ctx, t, i.Socket, i.Generation, 0)
+		return b.reconnect(ctx, t, i.Socket, &shellpb.AfterRestoreRequest{Generation: i.Generation})
 	}
 	if err := b.attach(ctx, t, i.Socket); err != nil {
 		return err

@@ -26,6 +26,8 @@ type record struct {
 	Program     int      `json:"program"` // PID in its own namespace
 	Information []byte   `json:"information"`
 	Bound       bool     `json:"bound"` // the kernel ends the tree with its host, also after a wake
+	// Origin is what a golden image was made from, nil in any other.
+	Origin *origin `json:"origin,omitempty"`
 }
 
 // checkpoint turns the plugin's tree into an image.
@@ -39,7 +41,7 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	if err := t.loaded(ctx); err != nil { // a dump would lack the rest
 		return fmt.Errorf("cannot hibernate: %w", err)
 	}
-	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.slot, sleeper{b, t})
+	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.slot, sleeper{b, t, hibernating, running})
 	if err != nil {
 		return err
 	}
@@ -80,12 +82,12 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 	if err := json.Unmarshal(image.Record(), &r); err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
-	t, err := b.restore(ctx, image, r)
+	t, err := b.restore(ctx, image, r, waking)
 	if err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
 	failpoint.Hit("wake.restored")
-	err = b.reconnect(ctx, t, r.Socket, image.Generation, time.Since(image.Created))
+	err = b.reconnect(ctx, t, r.Socket, wokenFrom(image))
 	failpoint.Hit("wake.connected")
 	if derr := image.Discard(); derr != nil {
 		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
@@ -93,8 +95,14 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 	return err
 }
 
-// restore brings the tree back, with new log pipes in the place of the old.
-func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record) (*tree, error) {
+// wokenFrom is what a plugin is told when it is restored from the image.
+func wokenFrom(image *hibernate.Image) *shellpb.AfterRestoreRequest {
+	return &shellpb.AfterRestoreRequest{Generation: image.Generation, Slept: durationpb.New(time.Since(image.Created))}
+}
+
+// restore brings the tree back, with new log pipes in the place of the old. The next
+// host would find it in that phase.
+func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record, p phase) (*tree, error) {
 	info := &shellpb.InformationResponse{}
 	if err := proto.Unmarshal(r.Information, info); err != nil {
 		return nil, err
@@ -103,7 +111,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 		return nil, err
 	}
 	err := b.begin(instance{
-		Phase: waking, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
+		Phase: p, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
 		Generation: image.Generation, Reason: b.reason,
 	})
 	if err != nil {
@@ -151,13 +159,12 @@ func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hiber
 }
 
 // reconnect dials the plugin after a sleep, or after one that came to nothing.
-func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, generation uint64, slept time.Duration) error {
+func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, told *shellpb.AfterRestoreRequest) error {
 	if err := b.attach(ctx, t, socket); err != nil {
 		return err
 	}
 	if b.hasHooks() {
-		_, err := b.hooks.AfterRestore(ctx, &shellpb.AfterRestoreRequest{Generation: generation, Slept: durationpb.New(slept)})
-		if err != nil {
+		if _, err := b.hooks.AfterRestore(ctx, told); err != nil {
 			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.explain(fromStatus(err)))
 		}
 	}
@@ -222,6 +229,9 @@ func (b *Backend) hasHooks() bool {
 type sleeper struct {
 	b *Backend
 	t *tree
+	// In these phases the next host would find it: while it goes to sleep, and after
+	// a sleep that came to nothing.
+	during, after phase
 }
 
 var _ hibernate.Tree = sleeper{}
@@ -231,7 +241,7 @@ func (s sleeper) Cgroup() string { return s.t.cgroup() }
 
 // Quiesce runs the plugin's hook and cuts the connections, to it and from it.
 func (s sleeper) Quiesce(ctx context.Context) error {
-	if err := s.b.enter(s.t, hibernating); err != nil {
+	if err := s.b.enter(s.t, s.during); err != nil {
 		return err
 	}
 	if s.b.hasHooks() {
@@ -258,10 +268,10 @@ func (s sleeper) Revive(ctx context.Context) error {
 		s.b.mu.Lock()
 		socket := s.b.socket
 		s.b.mu.Unlock()
-		err = s.b.reconnect(ctx, s.t, socket, 0, 0)
+		err = s.b.reconnect(ctx, s.t, socket, &shellpb.AfterRestoreRequest{})
 	}
 	if err == nil {
-		err = s.b.enter(s.t, running)
+		err = s.b.enter(s.t, s.after)
 	}
 	if err != nil && !s.t.ended() {
 		s.t.expectEnd()
@@ -279,12 +289,11 @@ func (s sleeper) Kill(context.Context) {
 }
 
 // Record says how to find the plugin again.
-func (s sleeper) Record() (any, error) {
+func (s sleeper) Record() (any, error) { return s.record() }
+
+func (s sleeper) record() (record, error) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
 	info, err := proto.Marshal(s.b.info)
-	if err != nil {
-		return nil, err
-	}
-	return record{Socket: s.b.socket, Pipes: s.t.logs.keys(), Program: s.t.number, Information: info, Bound: s.t.bound}, nil
+	return record{Socket: s.b.socket, Pipes: s.t.logs.keys(), Program: s.t.number, Information: info, Bound: s.t.bound}, err
 }

@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -100,6 +103,13 @@ func orphan() {
 	_ = cmd.Start()
 }
 
+// random is what nobody else has.
+func random() string {
+	number := make([]byte, 16)
+	_, _ = rand.Read(number) // never fails
+	return hex.EncodeToString(number)
+}
+
 // flood writes numbered lines until the process ends.
 func flood(f *os.File) {
 	for n := 1; ; n++ {
@@ -132,6 +142,8 @@ func (p *plugin) Initialize(context.Context, *shellpb.InitializeRequest) (*shell
 		return &shellpb.InitializeResponse{Error: "the license has run out"}, nil
 	case "panic-in-initialize":
 		panic("unknown planet")
+	case "random":
+		_ = random() // the library has its state from now on
 	}
 	return &shellpb.InitializeResponse{}, nil
 }
@@ -174,6 +186,8 @@ func (p *plugin) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.I
 			_ = conn.Close()
 		}
 		p.kept = nil
+	case "random":
+		return &shellpb.InvokeResponse{Result: []byte(strconv.Quote(random()))}, nil
 	case "print":
 		fmt.Println(params.Text)
 		fmt.Fprintln(os.Stderr, params.Text)

@@ -1,0 +1,245 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"dormouse/hibernate"
+	"dormouse/internal/failpoint"
+	"dormouse/shell"
+)
+
+// golden is what a backend knows of its golden image beside what lies on the disk.
+// Its fields are guarded by the backend's mu.
+type golden struct {
+	why     error  // there is none
+	unused  bool   // it was made by this backend, and nothing has begun from it
+	program string // footprint of the program before it was started
+	vain    error  // it is of no use to make one from what vainly says
+	vainly  origin
+}
+
+// Warm restores the golden image, see shell.Warmer.
+func (b *Backend) Warm(ctx context.Context) (shell.Information, *hibernate.Image, error) {
+	image, r, err := b.fittingGolden()
+	if err != nil {
+		_, err = b.Golden() // which knows why it is none
+	} else {
+		err = b.host.Engine.Check(ctx)
+	}
+	if err != nil {
+		return shell.Information{}, nil, fmt.Errorf("%w: %w", shell.ErrCold, err)
+	}
+	failpoint.Hit("warm.begun")
+	if err := b.beginFrom(ctx, image, r); err != nil {
+		return shell.Information{}, nil, errors.Join(fmt.Errorf("cannot begin from the golden image: %w", err), b.abandon(ctx))
+	}
+	b.mu.Lock()
+	b.golden.unused = false
+	b.mu.Unlock()
+	return b.information(), image, nil
+}
+
+// fittingGolden returns the golden image if a life that begins now could begin
+// from it. One that does not fit is removed.
+func (b *Backend) fittingGolden() (*hibernate.Image, record, error) {
+	image, r, err := b.readGolden()
+	if err != nil {
+		return nil, r, err
+	}
+	now, err := b.origin()
+	if err == nil {
+		err = r.Origin.differs(now)
+	}
+	if err == nil {
+		return image, r, nil
+	}
+	b.mu.Lock()
+	if b.golden.unused && errors.Is(err, errStale) {
+		b.golden.vain, b.golden.vainly = errors.New("its persistent directory changes in each of its lives"), now
+	}
+	b.mu.Unlock()
+	b.DropGolden(err)
+	return nil, r, err
+}
+
+// readGolden returns the golden image and what was put beside it.
+func (b *Backend) readGolden() (image *hibernate.Image, r record, err error) {
+	if image, err = b.slot.Golden(); err == nil {
+		err = json.Unmarshal(image.Record(), &r)
+	}
+	if err == nil && r.Origin == nil {
+		err = fmt.Errorf("%w: it does not say what it was made from", hibernate.ErrRefused)
+	}
+	if err != nil && !errors.Is(err, hibernate.ErrNoImage) {
+		b.DropGolden(err)
+	}
+	return image, r, err
+}
+
+// beginFrom restores the tree where Initialize had returned.
+func (b *Backend) beginFrom(ctx context.Context, image *hibernate.Image, r record) error {
+	if err := b.makeDirs(); err != nil {
+		return err
+	}
+	t, err := b.restore(ctx, image, r, starting)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("warm.restored")
+	b.seen.Store(0)
+	told := wokenFrom(image)
+	told.Warm = true
+	err = b.reconnect(ctx, t, r.Socket, told)
+	failpoint.Hit("warm.connected")
+	return err
+}
+
+// abandon ends at once what has come of an attempt.
+func (b *Backend) abandon(ctx context.Context) error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if t != nil && !t.ended() {
+		t.expectEnd()
+		t.kill()
+	}
+	return b.Stop(ctx)
+}
+
+// Preserve makes the golden image, see shell.Warmer.
+func (b *Backend) Preserve(ctx context.Context, wanted bool) error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if !wanted {
+		b.follow()
+		return nil
+	}
+	from, err := b.preservable(ctx)
+	if err != nil {
+		b.follow()
+	} else {
+		_, err = hibernate.Preserve(ctx, b.host.Engine, b.slot, newborn{sleeper{b, t, starting, starting}})
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.golden.why, b.golden.unused = err, err == nil
+	if err != nil && !passing(err) {
+		b.golden.vain, b.golden.vainly = errors.New(err.Error()), from // another time it means nothing else
+	}
+	return err
+}
+
+// noteProgram looks at the program that is about to be started.
+func (b *Backend) noteProgram(program string) error {
+	if !b.config.WarmStart {
+		return nil
+	}
+	looks, err := footprint(program)
+	b.mu.Lock()
+	b.golden.program = looks
+	b.mu.Unlock()
+	return err
+}
+
+// preservable says what a golden image of the plugin is made from. What is certain
+// to fail, or to be of no use, is refused before the plugin is disturbed.
+func (b *Backend) preservable(ctx context.Context) (origin, error) {
+	now, err := b.origin()
+	if err != nil {
+		return now, err
+	}
+	b.mu.Lock()
+	vain, vainly := b.golden.vain, b.golden.vainly
+	b.mu.Unlock()
+	if vain != nil && vainly.Started == now.Started && vainly.Program == now.Program && vainly.Data == now.Data {
+		return now, vain
+	}
+	if err := b.host.Engine.Check(ctx); err != nil {
+		return now, err
+	}
+	left, err := os.ReadDir(b.volatileDir())
+	if err != nil {
+		return now, err
+	}
+	for _, file := range left {
+		if file.Type()&os.ModeSocket == 0 { // which comes back by itself
+			return now, fmt.Errorf("it has %s in its volatile directory, which is empty when a life begins", file.Name())
+		}
+	}
+	return now, b.slot.DropGolden()
+}
+
+// passing tells whether err may be gone the next time, without anything of the
+// plugin having changed.
+func passing(err error) bool {
+	causes := []error{hibernate.ErrSpace, hibernate.ErrBudget, context.DeadlineExceeded, context.Canceled}
+	return slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
+}
+
+// DropGolden removes the golden image, see shell.Warmer.
+func (b *Backend) DropGolden(why error) {
+	if err := b.slot.DropGolden(); err != nil {
+		b.log.Error().Err(err).Msg("could not remove the golden image")
+	}
+	b.mu.Lock()
+	b.golden.why, b.golden.unused = why, false
+	b.mu.Unlock()
+	b.log.Info().Err(why).Msg("removed the golden image")
+}
+
+// Golden is the golden image, see shell.Warmer.
+func (b *Backend) Golden() (*hibernate.Image, error) {
+	image, err := b.slot.Golden()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(err, hibernate.ErrNoImage) && b.golden.why != nil {
+		err = b.golden.why
+	}
+	return image, err
+}
+
+// weed removes a golden image that is not wanted, or was made from something else:
+// what it holds is not to lie on the disk any longer.
+func (b *Backend) weed() {
+	if !b.config.WarmStart {
+		if err := b.slot.DropGolden(); err != nil {
+			b.log.Error().Err(err).Msg("could not remove the golden image")
+		}
+		return
+	}
+	_, r, err := b.readGolden()
+	if err != nil {
+		return
+	}
+	now, err := b.started()
+	if err != nil || now != r.Origin.Started {
+		b.DropGolden(r.Origin.differs(origin{Started: now}))
+	}
+}
+
+// newborn is the tree right after Initialize, as the making of its golden image sees
+// it. A host that is killed meanwhile leaves a plugin that was being started.
+type newborn struct{ sleeper }
+
+// Record says what a later life has to be compared with, too: as it is now that the
+// plugin writes no more, save for the program, which it has read before.
+func (n newborn) Record() (any, error) {
+	r, err := n.record()
+	if err != nil {
+		return nil, err
+	}
+	from, err := n.b.origin()
+	n.b.mu.Lock()
+	defer n.b.mu.Unlock()
+	if err == nil && from.Program != n.b.golden.program {
+		err = errors.New("its program was replaced while it started")
+	}
+	r.Origin = &from
+	return r, err
+}
