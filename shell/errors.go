@@ -63,6 +63,9 @@ var (
 // errClosing is what operations are refused with once the host shuts down.
 var errClosing = fmt.Errorf("%w: the host is shutting down", ErrUnavailable)
 
+// errDestroyed is why nothing begins from a golden image any more.
+var errDestroyed = errors.New("the instance was destroyed")
+
 // PluginError is what a plugin answered instead of a result.
 type PluginError struct {
 	// Code is Thunder's error number, or a JSON-RPC code when negative.

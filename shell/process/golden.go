@@ -184,13 +184,18 @@ func passing(err error) bool {
 
 // DropGolden removes the golden image, see shell.Warmer.
 func (b *Backend) DropGolden(why error) {
-	if err := b.slot.DropGolden(); err != nil {
-		b.log.Error().Err(err).Msg("could not remove the golden image")
-	}
+	_, there := b.slot.Golden()
 	b.mu.Lock()
 	b.golden.why, b.golden.unused = why, false
 	b.mu.Unlock()
-	b.log.Info().Err(why).Msg("removed the golden image")
+	if errors.Is(there, hibernate.ErrNoImage) {
+		return
+	}
+	if err := b.slot.DropGolden(); err != nil {
+		b.log.Error().Err(err).Msg("could not remove the golden image")
+		return
+	}
+	b.log.Info().AnErr("because", why).Msg("removed the golden image")
 }
 
 // Golden is the golden image, see shell.Warmer.
