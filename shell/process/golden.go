@@ -26,9 +26,10 @@ type golden struct {
 // Warm restores the golden image, see shell.Warmer.
 func (b *Backend) Warm(ctx context.Context) (shell.Information, *hibernate.Image, error) {
 	image, r, err := b.fittingGolden()
-	if err != nil {
-		_, err = b.Golden() // which knows why it is none
-	} else {
+	if _, why := b.Golden(); err != nil && why != nil {
+		err = why // it may be known why there is none
+	}
+	if err == nil {
 		err = b.host.Engine.Check(ctx)
 	}
 	if err != nil {
@@ -36,6 +37,9 @@ func (b *Backend) Warm(ctx context.Context) (shell.Information, *hibernate.Image
 	}
 	failpoint.Hit("warm.begun")
 	if err := b.beginFrom(ctx, image, r); err != nil {
+		b.mu.Lock()
+		b.golden.inVain(fmt.Errorf("nothing could begin from its golden image: %w", err), *r.Origin)
+		b.mu.Unlock()
 		return shell.Information{}, nil, errors.Join(fmt.Errorf("cannot begin from the golden image: %w", err), b.abandon(ctx))
 	}
 	b.mu.Lock()
@@ -60,7 +64,7 @@ func (b *Backend) fittingGolden() (*hibernate.Image, record, error) {
 	}
 	b.mu.Lock()
 	if b.golden.unused && errors.Is(err, errStale) {
-		b.golden.vain, b.golden.vainly = errors.New("its persistent directory changes in each of its lives"), now
+		b.golden.inVain(errors.New("its persistent directory changes in each of its lives"), now)
 	}
 	b.mu.Unlock()
 	b.DropGolden(err)
@@ -129,8 +133,8 @@ func (b *Backend) Preserve(ctx context.Context, wanted bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.golden.why, b.golden.unused = err, err == nil
-	if err != nil && !passing(err) {
-		b.golden.vain, b.golden.vainly = errors.New(err.Error()), from // another time it means nothing else
+	if err != nil {
+		b.golden.inVain(err, from)
 	}
 	return err
 }
@@ -175,10 +179,18 @@ func (b *Backend) preservable(ctx context.Context) (origin, error) {
 	return now, b.slot.DropGolden()
 }
 
+// inVain notes what is not to be tried again before something of the plugin has
+// changed.
+func (g *golden) inVain(err error, from origin) {
+	if !passing(err) {
+		g.vain, g.vainly = errors.New(err.Error()), from // another time it means nothing else
+	}
+}
+
 // passing tells whether err may be gone the next time, without anything of the
 // plugin having changed.
 func passing(err error) bool {
-	causes := []error{hibernate.ErrSpace, hibernate.ErrBudget, context.DeadlineExceeded, context.Canceled}
+	causes := []error{hibernate.ErrSpace, hibernate.ErrBudget, hibernate.ErrRefused, context.DeadlineExceeded, context.Canceled}
 	return slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
 

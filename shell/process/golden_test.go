@@ -3,6 +3,8 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,6 +145,35 @@ func TestRandomNumbersDifferInEachLife(t *testing.T) {
 	}
 }
 
+// Connections stay while the image is made, and are closed in each life from it.
+func TestConnectionsStayWithTheFirstLife(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	needCRIU(t)
+	r := newRig(t, warm(rogue("dial-at-once", listener.Addr().String())))
+	r.activate()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := r.Preserve(r.limited(patience), true); err != nil {
+		t.Fatal(err)
+	}
+	call[any](r, "write", `{"text":"still here"}`)
+	text := make([]byte, 10)
+	if _, err := io.ReadFull(conn, text); err != nil || string(text) != "still here" {
+		t.Errorf("got %q, %v", text, err)
+	}
+	r.again()
+	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "write", Params: []byte(`{"text":"me too"}`)}); err == nil {
+		t.Error("another life has its connection")
+	}
+}
+
 func TestLazyWarmStart(t *testing.T) {
 	needCRIU(t)
 	r := newRig(t, warm(lazy()))
@@ -270,6 +301,34 @@ func TestDamagedGoldenImage(t *testing.T) {
 	}
 	r.DropGolden(err)
 	r.cold("is damaged")
+}
+
+// What fails for a cause that stays is not tried each time.
+func TestNothingBeginsFromGoldenImage(t *testing.T) {
+	m := &meddler{}
+	needCRIU(t)
+	r := newRig(t, warm(counter()))
+	m.Engine = engine
+	h := r.host
+	h.Engine = m
+	r.use(h)
+	r.preserve()
+	if err := r.Stop(r.limited(patience)); err != nil {
+		t.Fatal(err)
+	}
+	m.restore = func(hibernate.Restore) error { return errors.New("no such luck") }
+	_, _, err := r.Warm(r.limited(patience))
+	if err == nil || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "no such luck") {
+		t.Errorf("got %v", err)
+	}
+	r.DropGolden(err)
+	r.activate()
+	if err := r.Preserve(r.limited(patience), true); err == nil || !strings.Contains(err.Error(), "no such luck") {
+		t.Errorf("got %v", err)
+	}
+	if got := r.count(); got != 41 {
+		t.Errorf("it counts from %d", got)
+	}
 }
 
 // Who does not want it any more has nothing of it left.

@@ -142,6 +142,12 @@ func (p *plugin) Initialize(context.Context, *shellpb.InitializeRequest) (*shell
 		return &shellpb.InitializeResponse{Error: "the license has run out"}, nil
 	case "panic-in-initialize":
 		panic("unknown planet")
+	case "dial-at-once":
+		conn, err := net.Dial("tcp", os.Args[2])
+		if err != nil {
+			return nil, err
+		}
+		p.kept = append(p.kept, conn)
 	case "random":
 		_ = random() // the library has its state from now on
 	}
@@ -186,6 +192,12 @@ func (p *plugin) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.I
 			_ = conn.Close()
 		}
 		p.kept = nil
+	case "write":
+		for _, conn := range p.kept {
+			if _, err := conn.Write([]byte(params.Text)); err != nil {
+				return nil, err
+			}
+		}
 	case "random":
 		return &shellpb.InvokeResponse{Result: []byte(strconv.Quote(random()))}, nil
 	case "print":
