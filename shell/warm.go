@@ -32,13 +32,13 @@ func (s *Shell) startWarm(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	image, err := s.restore(ctx, w)
+	err := s.restore(ctx, w)
 	if errors.Is(err, ErrCold) {
 		return false
 	}
 	if err == nil {
 		if err = s.startControl(ctx); err == nil {
-			s.began(image)
+			s.began()
 			return true
 		}
 		err = errors.Join(err, s.backend.Stop(ctx))
@@ -49,15 +49,15 @@ func (s *Shell) startWarm(ctx context.Context) bool {
 	return false
 }
 
-func (s *Shell) restore(ctx context.Context, w Warmer) (*hibernate.Image, error) {
+func (s *Shell) restore(ctx context.Context, w Warmer) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
-	info, image, err := w.Warm(ctx)
+	info, err := w.Warm(ctx)
 	if err == nil {
 		s.setInformation(info)
 		s.forgetMethods()
 	}
-	return image, err
+	return err
 }
 
 // preserve makes the golden image of a plugin that Initialize has just returned
@@ -97,8 +97,13 @@ func (s *Shell) preserve(ctx context.Context) error {
 	return w.Preserve(ctx, false)
 }
 
-// began notes the beginning of a life.
-func (s *Shell) began(from *hibernate.Image) {
+// began notes the beginning of a life, or its adoption.
+func (s *Shell) began() {
+	w, ok := s.warmer()
+	if !ok {
+		return
+	}
+	from := w.Began()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.warmth.from, s.warmth.begun = from, time.Now()

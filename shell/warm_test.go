@@ -22,13 +22,13 @@ const (
 // warmFake is a fake with a golden image once it was preserved.
 type warmFake struct {
 	connector
-	golden *hibernate.Image
+	golden, from *hibernate.Image
 }
 
-func (w *warmFake) Warm(ctx context.Context) (Information, *hibernate.Image, error) {
+func (w *warmFake) Warm(ctx context.Context) (Information, error) {
 	defer w.alone(warming)()
 	if w.golden == nil {
-		return Information{}, nil, fmt.Errorf("%w: there is none", ErrCold)
+		return Information{}, fmt.Errorf("%w: there is none", ErrCold)
 	}
 	w.begin(warming)
 	if err := errors.Join(w.at(ctx, warming, ""), w.up()); err != nil {
@@ -36,14 +36,18 @@ func (w *warmFake) Warm(ctx context.Context) (Information, *hibernate.Image, err
 		w.alive, w.started = false, false
 		w.mu.Unlock()
 		w.reports.Wait()
-		return Information{}, nil, err
+		return Information{}, err
 	}
 	w.control.set(w.control.first)
-	return w.information(), w.golden, nil
+	w.from = w.golden
+	return w.information(), nil
 }
+
+func (w *warmFake) Began() *hibernate.Image { return w.from }
 
 func (w *warmFake) Preserve(ctx context.Context, wanted bool) error {
 	defer w.alone(preserving)()
+	w.from = nil
 	if !wanted {
 		return w.at(ctx, "do not preserve", "")
 	}

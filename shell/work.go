@@ -35,7 +35,7 @@ func (s *Shell) startCold(ctx context.Context) error {
 		err = s.startControl(ctx)
 	}
 	if err == nil {
-		s.began(nil)
+		s.began()
 	}
 	return err
 }

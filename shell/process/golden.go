@@ -16,15 +16,16 @@ import (
 // golden is what a backend knows of its golden image beside what lies on the disk.
 // Its fields are guarded by the backend's mu.
 type golden struct {
-	why     error  // there is none
-	unused  bool   // it was made by this backend, and nothing has begun from it
-	program string // footprint of the program before it was started
-	vain    error  // it is of no use to make one from what vainly says
+	why     error            // there is none
+	from    *hibernate.Image // where the present life began, nil for a cold start
+	unused  bool             // it was made by this backend, and nothing has begun from it
+	program string           // footprint of the program before it was started
+	vain    error            // it is of no use to make one from what vainly says
 	vainly  origin
 }
 
 // Warm restores the golden image, see shell.Warmer.
-func (b *Backend) Warm(ctx context.Context) (shell.Information, *hibernate.Image, error) {
+func (b *Backend) Warm(ctx context.Context) (shell.Information, error) {
 	image, r, err := b.fittingGolden()
 	if _, why := b.Golden(); err != nil && why != nil {
 		err = why // it may be known why there is none
@@ -33,19 +34,19 @@ func (b *Backend) Warm(ctx context.Context) (shell.Information, *hibernate.Image
 		err = b.host.Engine.Check(ctx)
 	}
 	if err != nil {
-		return shell.Information{}, nil, fmt.Errorf("%w: %w", shell.ErrCold, err)
+		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrCold, err)
 	}
 	failpoint.Hit("warm.begun")
 	if err := b.beginFrom(ctx, image, r); err != nil {
 		b.mu.Lock()
 		b.golden.inVain(fmt.Errorf("nothing could begin from its golden image: %w", err), *r.Origin)
 		b.mu.Unlock()
-		return shell.Information{}, nil, errors.Join(fmt.Errorf("cannot begin from the golden image: %w", err), b.abandon(ctx))
+		return shell.Information{}, errors.Join(fmt.Errorf("cannot begin from the golden image: %w", err), b.abandon(ctx))
 	}
 	b.mu.Lock()
-	b.golden.unused = false
+	b.golden.from, b.golden.unused = image, false
 	b.mu.Unlock()
-	return b.information(), image, nil
+	return b.information(), nil
 }
 
 // fittingGolden returns the golden image if a life that begins now could begin
@@ -146,7 +147,7 @@ func (b *Backend) noteProgram(program string) error {
 	}
 	looks, err := footprint(program)
 	b.mu.Lock()
-	b.golden.program = looks
+	b.golden.program, b.golden.from = looks, nil
 	b.mu.Unlock()
 	return err
 }
@@ -208,6 +209,13 @@ func (b *Backend) DropGolden(why error) {
 		return
 	}
 	b.log.Info().AnErr("because", why).Msg("removed the golden image")
+}
+
+// Began is where the running plugin began, see shell.Warmer.
+func (b *Backend) Began() *hibernate.Image {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.golden.from
 }
 
 // Golden is the golden image, see shell.Warmer.

@@ -46,18 +46,17 @@ func (r *rig) again() *hibernate.Image {
 	if err := r.Stop(r.limited(patience)); err != nil {
 		r.t.Fatal(err)
 	}
-	_, image, err := r.Warm(r.limited(patience))
-	if err != nil {
+	if _, err := r.Warm(r.limited(patience)); err != nil {
 		r.t.Fatal(err)
 	}
-	return image
+	return r.Began()
 }
 
 // cold fails the test unless the plugin, which has ended, has nothing to begin from
 // for that reason, and starts cold.
 func (r *rig) cold(reason string) {
 	r.t.Helper()
-	if _, _, err := r.Warm(r.limited(patience)); !errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), reason) {
+	if _, err := r.Warm(r.limited(patience)); !errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("got %v, want %v and %q", err, shell.ErrCold, reason)
 	}
 	if _, err := r.Golden(); err == nil || !strings.Contains(err.Error(), reason) {
@@ -217,6 +216,19 @@ func TestWarmStartToOutliveTheHost(t *testing.T) {
 			t.Errorf("bound is %v, and it counts from %d", r.tree.bound, r.count())
 		}
 	}
+	r.Activated(shell.Requested)
+	from := r.Began()
+	if err := r.Leave(r.limited(patience)); err != nil {
+		t.Fatal(err)
+	}
+	r.use(r.host)
+	if _, err := r.Adopt(r.limited(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if now := r.Began(); now == nil || !now.Created.Equal(from.Created) || now.Generation != from.Generation {
+		t.Errorf("it began from %+v, the next host has %+v", from, now)
+	}
+	r.again()
 }
 
 func TestColdStart(t *testing.T) {
@@ -292,7 +304,7 @@ func TestDamagedGoldenImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	flip(t, filepath.Join(r.dir, "images", "Counter", "golden", "pages-1.img"), 4096)
-	_, _, err := r.Warm(r.limited(patience))
+	_, err := r.Warm(r.limited(patience))
 	if !errors.Is(err, hibernate.ErrRefused) || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "pages-1.img is damaged") {
 		t.Errorf("got %v", err)
 	}
@@ -317,7 +329,7 @@ func TestNothingBeginsFromGoldenImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.restore = func(hibernate.Restore) error { return errors.New("no such luck") }
-	_, _, err := r.Warm(r.limited(patience))
+	_, err := r.Warm(r.limited(patience))
 	if err == nil || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
@@ -412,7 +424,7 @@ func TestGoldenImageOfNoUse(t *testing.T) {
 		}
 	}
 	write()
-	if _, _, err := r.Warm(r.limited(patience)); !errors.Is(err, errStale) {
+	if _, err := r.Warm(r.limited(patience)); !errors.Is(err, errStale) {
 		t.Fatalf("got %v", err)
 	}
 	r.activate()
