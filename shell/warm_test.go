@@ -197,7 +197,7 @@ func TestPoisonedGoldenImage(t *testing.T) {
 		r.starts(coldSteps...)
 		r.fall() // which says nothing of an image that it did not begin from
 		r.starts(warmSteps...)
-		time.Sleep(window - time.Second)
+		pass(window - time.Second)
 		r.fall()
 		r.starts(doubtfulSteps...)
 		r.down()
@@ -205,12 +205,12 @@ func TestPoisonedGoldenImage(t *testing.T) {
 		if _, why := r.Golden(); !errors.Is(why, errKilled) {
 			r.Errorf("there is no golden image since %v", why)
 		}
-		time.Sleep(window)
+		pass(window)
 		r.fall()
 		r.starts(coldSteps...)
 		r.fall()
 		r.starts(warmSteps...)
-		time.Sleep(window)
+		pass(window)
 		r.fall()
 		r.starts(warmSteps...)
 		r.must(r.Deactivate(r.Context(), WatchdogExpired))
@@ -240,11 +240,11 @@ func TestPreserveTakesLong(t *testing.T) {
 		g := r.fake.hold(preserving)
 		done := background(func() error { return r.Activate(r.Context(), Requested) })
 		<-g.reached
-		time.Sleep(3 * time.Duration(r.Config().StartTimeout))
+		pass(3 * time.Duration(r.Config().StartTimeout))
 		if !pending(done) {
 			r.Error("it was not waited for")
 		}
-		time.Sleep(hibernateTimeout)
+		pass(hibernateTimeout)
 		r.must(<-done)
 	})
 }

@@ -258,6 +258,12 @@ func TestColdStart(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "its program was replaced"},
+		"what an interpreter runs": {func(t *testing.T, r *rig) {
+			t.Helper()
+			if err := os.WriteFile(r.config.Arguments[0], []byte("newer"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "its program was replaced"},
 		"persistent file": {func(t *testing.T, r *rig) {
 			t.Helper()
 			if err := os.WriteFile(filepath.Join(r.persistentDir(), "settings"), nil, 0o600); err != nil {
@@ -282,6 +288,10 @@ func TestColdStart(t *testing.T) {
 			c := counter()
 			c.Executable = filepath.Join(t.TempDir(), "counter")
 			c.Data = t.TempDir()
+			c.Arguments = []string{filepath.Join(t.TempDir(), "script")}
+			if err := os.WriteFile(c.Arguments[0], nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			if err := copyProgram(c.Executable, filepath.Join(bin, "counter")); err != nil {
 				t.Fatal(err)
 			}

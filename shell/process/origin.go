@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/procfs"
+	"dormouse/shell"
 )
 
 // origin is what a plugin has become what it is from, right after Initialize: in a
@@ -34,7 +35,7 @@ func (b *Backend) origin() (o origin, err error) {
 	}
 	program, err := executable(b.config.Executable)
 	if err == nil {
-		o.Program, err = footprint(program)
+		o.Program, err = b.programFiles(program)
 	}
 	if err == nil {
 		o.Data, err = footprint(b.host.dataDir(b.config))
@@ -43,6 +44,26 @@ func (b *Backend) origin() (o origin, err error) {
 		o.Persistent, err = footprint(b.persistentDir())
 	}
 	return o, err
+}
+
+// programFiles stands for the program and the files that it is told to run, as an
+// interpreter is.
+func (b *Backend) programFiles(program string) (all string, err error) {
+	files := []string{program}
+	for _, argument := range b.config.Arguments {
+		path := shell.Substitute(argument, b.paths())
+		if info, err := os.Stat(path); filepath.IsAbs(path) && err == nil && info.Mode().IsRegular() {
+			files = append(files, path)
+		}
+	}
+	for _, file := range files {
+		one, err := footprint(file)
+		if err != nil {
+			return "", err
+		}
+		all += one
+	}
+	return all, nil
 }
 
 // started stands for all that the host gives a plugin, and for the rights that the
@@ -99,7 +120,7 @@ const maxFootprint = 10_000
 // footprint stands for a file, or all files below a directory, as far as they can be
 // told from others without being read; empty when there are none.
 func footprint(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if path == "" || errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -107,15 +128,15 @@ func footprint(path string) (string, error) {
 		return "", err
 	}
 	sum, count := sha256.New(), 0
-	err = filepath.WalkDir(real, func(path string, _ fs.DirEntry, err error) error {
+	err = filepath.WalkDir(target, func(path string, _ fs.DirEntry, err error) error {
 		var st unix.Stat_t
 		if err == nil {
 			err = unix.Lstat(path, &st)
 		}
 		if count++; err == nil && count > maxFootprint {
-			err = fmt.Errorf("%s has more than %d files, which would be looked at before each start", real, maxFootprint)
+			err = fmt.Errorf("%s has more than %d files, which would be looked at before each start", target, maxFootprint)
 		}
-		fmt.Fprintf(sum, "%q %d %d %o %d %d %d\n", path, st.Dev, st.Ino, st.Mode, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
+		_, _ = fmt.Fprintf(sum, "%q %d %d %o %d %d %d\n", path, st.Dev, st.Ino, st.Mode, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
 		return err
 	})
 	return hex.EncodeToString(sum.Sum(nil)), err

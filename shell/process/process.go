@@ -155,9 +155,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
-	if err := b.noteProgram(program); err != nil {
-		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
-	}
+	b.noteProgram(program)
 	started := look(program)
 	t, socket, err := b.start(ctx, program)
 	if err == nil {
