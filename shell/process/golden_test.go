@@ -353,6 +353,25 @@ func TestNothingBeginsFromGoldenImage(t *testing.T) {
 	}
 }
 
+// A plugin may refuse to begin again.
+func TestPluginRefusesWarmStart(t *testing.T) {
+	r := born(t, rogue("once"))
+	pids := r.pids()
+	if err := r.Stop(r.limited(patience)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.Warm(r.limited(patience))
+	if err == nil || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "I live but once") {
+		t.Errorf("got %v", err)
+	}
+	r.gone(append(pids, r.pids()...))
+	r.DropGolden(err)
+	r.activate()
+	if err := r.Preserve(r.limited(patience), true); err == nil || !strings.Contains(err.Error(), "I live but once") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Who does not want it any more has nothing of it left.
 func TestGoldenImageIsNotWanted(t *testing.T) {
 	r := born(t, counter())

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -84,6 +85,7 @@ func serve(p *plugin) {
 	g := grpc.NewServer()
 	shellpb.RegisterPluginServer(g, p)
 	shellpb.RegisterDispatcherServer(g, p)
+	shellpb.RegisterHooksServer(g, p)
 	listener := listen()
 	if p.how == "flood" {
 		go flood(os.Stdout)
@@ -120,6 +122,7 @@ func flood(f *os.File) {
 type plugin struct {
 	shellpb.UnimplementedPluginServer
 	shellpb.UnimplementedDispatcherServer
+	shellpb.UnimplementedHooksServer
 	how  string
 	kept []net.Conn
 }
@@ -131,7 +134,22 @@ func (p *plugin) Information(context.Context, *shellpb.InformationRequest) (*she
 	case "panic-at-once":
 		panic("there is nothing to say")
 	}
-	return &shellpb.InformationResponse{Name: "rogue", Services: []string{shellpb.DispatcherService}}, nil
+	services := []string{shellpb.DispatcherService}
+	if p.how == "once" {
+		services = append(services, shellpb.HooksService)
+	}
+	return &shellpb.InformationResponse{Name: "rogue", Services: services}, nil
+}
+
+func (p *plugin) BeforeCheckpoint(context.Context, *shellpb.BeforeCheckpointRequest) (*shellpb.BeforeCheckpointResponse, error) {
+	return &shellpb.BeforeCheckpointResponse{}, nil
+}
+
+func (p *plugin) AfterRestore(_ context.Context, r *shellpb.AfterRestoreRequest) (*shellpb.AfterRestoreResponse, error) {
+	if r.GetWarm() {
+		return nil, errors.New("I live but once")
+	}
+	return &shellpb.AfterRestoreResponse{}, nil
 }
 
 func (p *plugin) Initialize(context.Context, *shellpb.InitializeRequest) (*shellpb.InitializeResponse, error) {
