@@ -78,7 +78,7 @@ func take(ctx context.Context, e Engine, slot *Slot, t Tree, golden bool) (*Imag
 }
 
 // Preflight refuses what is certain to fail, before anything is done to the tree
-// below root. So does Checkpoint.
+// below root, as Checkpoint does.
 func Preflight(e Engine, slot *Slot, root int) error {
 	tree := procfs.Tree(root)
 	if err := obstacles(e, tree); err != nil {

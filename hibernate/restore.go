@@ -121,16 +121,32 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 	return root, loading, nil
 }
 
-// check verifies everything but the memory, and returns what to verify that
-// with.
-func (i *Image) check(e Engine) (tagger, error) {
+// Fits tells whether the engine, the kernel and what the tree runs from are those
+// that the image was made under, and whether the host has its key.
+func (i *Image) Fits(e Engine) error {
+	_, err := i.fits(e)
+	return err
+}
+
+// fits returns what to verify the files of the image with.
+func (i *Image) fits(e Engine) (tagger, error) {
 	if err := i.Locked(); err != nil {
 		return tagger{}, err
 	}
-	if err := i.fits(e); err != nil {
+	if err := i.sameConditions(e); err != nil {
 		return tagger{}, err
 	}
 	t, err := newTagger(i.slot.store.key, i.manifest.ID)
+	if err != nil {
+		return tagger{}, err
+	}
+	return t, checkMapped(i.manifest.Mapped, t)
+}
+
+// check verifies everything but the memory, and returns what to verify that
+// with.
+func (i *Image) check(e Engine) (tagger, error) {
+	t, err := i.fits(e)
 	if err != nil {
 		return tagger{}, err
 	}
@@ -143,7 +159,7 @@ func (i *Image) check(e Engine) (tagger, error) {
 			return tagger{}, err
 		}
 	}
-	return t, checkMapped(i.manifest.Mapped, t)
+	return t, nil
 }
 
 // stage says where the engine finds its files, until the returned function is
@@ -223,9 +239,9 @@ func sameTasks(want, got []procfs.Task) error {
 	return nil
 }
 
-// fits refuses an image that was made under other conditions than it would be
-// woken in.
-func (i *Image) fits(e Engine) error {
+// sameConditions refuses an image that was made under other conditions than it
+// would be woken in.
+func (i *Image) sameConditions(e Engine) error {
 	m := &i.manifest
 	if now := e.Name(); m.Engine != now {
 		return fmt.Errorf("%w: it was made by %s, installed is %s", ErrRefused, m.Engine, now)

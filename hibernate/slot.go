@@ -12,8 +12,8 @@ import (
 	"dormouse/internal/atomicfile"
 )
 
-// Slot holds at most one image of one instance, and one golden image. Its methods are called by one
-// goroutine at a time.
+// Slot holds at most one image of one instance, and one golden image. Its methods
+// are called by one goroutine at a time, save for Golden.
 type Slot struct {
 	store    *Store
 	callsign string

@@ -59,6 +59,9 @@ func (b *Backend) fittingGolden() (*hibernate.Image, record, error) {
 		err = r.Origin.differs(now)
 	}
 	if err == nil {
+		err = image.Fits(b.host.Engine)
+	}
+	if err == nil {
 		return image, r, nil
 	}
 	b.mu.Lock()

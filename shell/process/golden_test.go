@@ -231,6 +231,11 @@ func TestWarmStartToOutliveTheHost(t *testing.T) {
 	r.again()
 }
 
+// another is an engine of another version.
+type another struct{ hibernate.Engine }
+
+func (another) Name() string { return "criu 0" }
+
 func TestColdStart(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(t *testing.T, r *rig)
@@ -279,6 +284,9 @@ func TestColdStart(t *testing.T) {
 		"encryption": {func(_ *testing.T, r *rig) {
 			r.host.Images.Pack(hibernate.Packing{Key: make([]byte, 32), Encrypt: true})
 		}, "it is not encrypted"},
+		"engine": {func(_ *testing.T, r *rig) {
+			r.Backend.host.Engine = another{r.host.Engine}
+		}, "it was made by criu"},
 		"damaged manifest": {func(t *testing.T, r *rig) {
 			t.Helper()
 			flip(t, filepath.Join(r.dir, "images", "Counter", "golden", "manifest"), 30)
