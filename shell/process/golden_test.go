@@ -285,7 +285,7 @@ func TestColdStart(t *testing.T) {
 			r.host.Images.Pack(hibernate.Packing{Key: make([]byte, 32), Encrypt: true})
 		}, "it is not encrypted"},
 		"engine": {func(_ *testing.T, r *rig) {
-			r.Backend.host.Engine = another{r.host.Engine}
+			r.host.Engine = another{r.host.Engine}
 		}, "it was made by criu"},
 		"damaged manifest": {func(t *testing.T, r *rig) {
 			t.Helper()
