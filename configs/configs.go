@@ -204,6 +204,10 @@ type Plugin struct {
 	CheckpointAfter *Duration `toml:"checkpoint-after"`
 
 	OnFailedWake OnFailedWake `toml:"on-failed-wake"`
+
+	// WarmStart keeps an image of the plugin as it is right after Initialize, from
+	// which later activations begin.
+	WarmStart bool `toml:"warm-start"`
 }
 
 // Restart is what follows when a plugin ends by itself.

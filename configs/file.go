@@ -149,6 +149,7 @@ func (f *file) readPlugin(t *table) {
 	word(t, "sleep", &p.Sleep, SleepAuto, SleepCheckpoint, SleepPageOut)
 	t.optionalDuration("checkpoint-after", &p.CheckpointAfter)
 	word(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
+	t.boolean("warm-start", &p.WarmStart)
 	t.require("callsign")
 	if _, program := t.values["executable"]; program == (p.Builtin != "") {
 		t.problem(t.place, "one of the keys \"executable\" and \"builtin\" must stand %s", t.name)

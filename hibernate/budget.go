@@ -28,6 +28,9 @@ type Limits struct {
 	// given, and removes the image. With nil a checkpoint beyond the budget is
 	// refused.
 	Evict func(ctx context.Context, callsign string, why error) error
+	// Yielded is told of each golden image that was removed to make room, which
+	// Evict is not asked for. It may be nil.
+	Yielded func(golden Stored, why error)
 }
 
 // Limit sets the limits of all later checkpoints. It must not be called while
@@ -44,21 +47,24 @@ type Stored struct {
 	Callsign string
 	Bytes    int64
 	Written  time.Time
-	// Refused ones will never be woken.
-	Refused bool
+	// Refused ones will never be woken, Golden ones hold nobody's state.
+	Refused, Golden bool
 }
 
 func (s Stored) String() string {
-	if s.Refused {
+	switch {
+	case s.Refused:
 		return fmt.Sprintf("%s %s (refused)", s.Callsign, mebibytes(s.Bytes))
+	case s.Golden:
+		return fmt.Sprintf("%s %s (golden)", s.Callsign, mebibytes(s.Bytes))
 	}
 	return s.Callsign + " " + mebibytes(s.Bytes)
 }
 
-// Stored lists the images, the oldest first.
+// Stored lists the images: golden ones first, and the oldest first of each kind.
 func (s *Store) Stored() ([]Stored, error) {
 	var all []Stored
-	for _, name := range []string{imageName, refusedName} {
+	for _, name := range []string{imageName, refusedName, goldenName} {
 		dirs, err := filepath.Glob(filepath.Join(s.dir, "*", name))
 		if err != nil {
 			return nil, err
@@ -72,11 +78,18 @@ func (s *Store) Stored() ([]Stored, error) {
 				return nil, err
 			}
 			all = append(all, Stored{
-				Callsign: filepath.Base(filepath.Dir(dir)), Bytes: sizeOf(dir), Written: info.ModTime(), Refused: name == refusedName,
+				Callsign: filepath.Base(filepath.Dir(dir)), Bytes: sizeOf(dir), Written: info.ModTime(),
+				Refused: name == refusedName, Golden: name == goldenName,
 			})
 		}
 	}
 	slices.SortFunc(all, func(a, b Stored) int {
+		switch {
+		case a.Golden && !b.Golden:
+			return -1
+		case b.Golden && !a.Golden:
+			return 1
+		}
 		return cmp.Or(a.Written.Compare(b.Written), cmp.Compare(a.Callsign, b.Callsign))
 	})
 	return all, nil
@@ -94,8 +107,8 @@ func sizeOf(dir string) (total int64) {
 }
 
 // admit waits for a turn to write an image of the tree, and sets aside the space
-// that it may need until release is called.
-func (s *Store) admit(ctx context.Context, slot *Slot, tree []int) (release func(), err error) {
+// that it may need until release is called. For a golden one nothing is removed.
+func (s *Store) admit(ctx context.Context, slot *Slot, tree []int, golden bool) (release func(), err error) {
 	if s.turns != nil {
 		select {
 		case s.turns <- struct{}{}:
@@ -116,7 +129,7 @@ func (s *Store) admit(ctx context.Context, slot *Slot, tree []int) (release func
 		if err == nil {
 			return release, nil
 		}
-		if s.limits.Evict == nil || oldest.Callsign == "" {
+		if golden || oldest.Callsign == "" || s.limits.Evict == nil && !oldest.Golden {
 			release()
 			return nil, err
 		}
@@ -129,6 +142,9 @@ func (s *Store) admit(ctx context.Context, slot *Slot, tree []int) (release func
 
 func (s *Store) evict(ctx context.Context, oldest Stored, why error) error {
 	slot := s.Slot(oldest.Callsign)
+	if oldest.Golden {
+		return s.yield(oldest, why)
+	}
 	if oldest.Refused {
 		return s.trash(slot.path(refusedName))
 	}
@@ -141,14 +157,19 @@ func (s *Store) evict(ctx context.Context, oldest Stored, why error) error {
 	return nil
 }
 
-// book sets space aside. With an ErrBudget comes what has to go for it, unless
-// that would not help.
+// book sets space aside. With an ErrBudget or ErrSpace comes what has to go for it,
+// unless that would not help.
 func (s *Store) book(slot *Slot, tree []int) (oldest Stored, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	need, err := s.estimate(slot, tree)
+	if errors.Is(err, ErrSpace) {
+		if stored, serr := s.Stored(); serr == nil && len(stored) > 0 && stored[0].Golden {
+			oldest = stored[0]
+		}
+	}
 	if err != nil {
-		return Stored{}, err
+		return oldest, err
 	}
 	if s.limits.Budget > 0 {
 		stored, err := s.Stored()

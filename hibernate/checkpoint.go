@@ -44,45 +44,64 @@ const margin = 4 << 20
 // there is no image and the tree runs as before; if that can't be had either,
 // the error is Revive's as well.
 func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, error) {
-	if err := Preflight(e, slot, t.PID()); err != nil {
-		return nil, fmt.Errorf("cannot checkpoint: %w", err)
-	}
-	release, err := slot.store.admit(ctx, slot, procfs.Tree(t.PID()))
+	image, err := take(ctx, e, slot, t, false)
 	if err != nil {
 		return nil, fmt.Errorf("cannot checkpoint: %w", err)
-	}
-	defer release()
-	draft, err := slot.draft()
-	if err != nil {
-		return nil, fmt.Errorf("cannot checkpoint: %w", err)
-	}
-	image, err := commit(ctx, e, slot, t, draft)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("cannot checkpoint: %w", err), os.RemoveAll(draft))
-		return nil, errors.Join(err, t.Revive(context.WithoutCancel(ctx)))
 	}
 	failpoint.Hit("hibernate.durable")
 	t.Kill(context.WithoutCancel(ctx))
 	return image, nil
 }
 
+// take commits an image of the tree, which stands still then. After an error there
+// is none, and the tree runs as before.
+func take(ctx context.Context, e Engine, slot *Slot, t Tree, golden bool) (*Image, error) {
+	tree := procfs.Tree(t.PID())
+	if err := obstacles(e, tree); err != nil {
+		return nil, err
+	}
+	release, err := slot.store.admit(ctx, slot, tree, golden)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	draft, err := slot.draft()
+	if err != nil {
+		return nil, err
+	}
+	image, err := commit(ctx, e, slot, t, draft, golden)
+	if err != nil {
+		err = errors.Join(err, os.RemoveAll(draft))
+		return nil, errors.Join(err, t.Revive(context.WithoutCancel(ctx)))
+	}
+	return image, nil
+}
+
 // Preflight refuses what is certain to fail, before anything is done to the tree
-// below root. Checkpoint begins with it.
+// below root, as Checkpoint does.
 func Preflight(e Engine, slot *Slot, root int) error {
 	tree := procfs.Tree(root)
-	if f, ok := e.(Foresight); ok {
-		if err := f.Obstacles(tree); err != nil {
-			return err
-		}
+	if err := obstacles(e, tree); err != nil {
+		return err
 	}
 	slot.store.mu.Lock()
 	defer slot.store.mu.Unlock()
 	_, err := slot.store.estimate(slot, tree)
+	if errors.Is(err, ErrSpace) && slot.store.hasGolden() {
+		return nil // which would go first
+	}
 	return err
 }
 
+func obstacles(e Engine, tree []int) error {
+	if f, ok := e.(Foresight); ok {
+		return f.Obstacles(tree)
+	}
+	return nil
+}
+
 // commit does all that can be undone, and the rename that can't.
-func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*Image, error) {
+func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, golden bool) (*Image, error) {
 	failpoint.Hit("hibernate.begun")
 	if err := t.Quiesce(ctx); err != nil {
 		return nil, err
@@ -93,7 +112,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 			return nil, err
 		}
 	}
-	m, err := slot.newManifest(e, t)
+	m, err := slot.newManifest(e, t, golden)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +120,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	if err != nil {
 		return nil, err
 	}
-	order := Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup()}
+	order := Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup(), Again: golden}
 	var packed *stream
 	if m.Packing != nil {
 		if packed, err = slot.pack(ctx, m, tagger, draft); err != nil {
@@ -147,12 +166,12 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	}
 	failpoint.Hit("hibernate.sealed")
 	if err == nil {
-		err = os.Rename(draft, slot.path(imageName)) // the commit
+		err = os.Rename(draft, slot.path(m.place())) // the commit
 	}
 	failpoint.Hit("hibernate.committed")
 	if err == nil {
 		if err = atomicfile.SyncDir(slot.dir); err != nil {
-			_ = os.Rename(slot.path(imageName), draft)
+			_ = os.Rename(slot.path(m.place()), draft)
 		}
 	}
 	if err != nil {
@@ -182,10 +201,14 @@ func resume(pids, stopped []int) {
 }
 
 // newManifest returns what can be said of the next image before it exists.
-func (s *Slot) newManifest(e Engine, t Tree) (*manifest, error) {
-	used, err := s.used()
-	if err != nil {
-		return nil, err
+func (s *Slot) newManifest(e Engine, t Tree, golden bool) (*manifest, error) {
+	var generation uint64 // none: it can't be taken for an ordinary image
+	if !golden {
+		used, err := s.used()
+		if err != nil {
+			return nil, err
+		}
+		generation = used + 1
 	}
 	known, err := t.Record()
 	if err != nil {
@@ -204,7 +227,8 @@ func (s *Slot) newManifest(e Engine, t Tree) (*manifest, error) {
 		Packing:    packing,
 		ID:         newID(),
 		Callsign:   s.callsign,
-		Generation: used + 1,
+		Golden:     golden,
+		Generation: generation,
 		Engine:     e.Name(),
 		Kernel:     kernelRelease(),
 		BootID:     bootID(),
@@ -220,6 +244,11 @@ func (m *manifest) describeTree(pids []int, t tagger) (err error) {
 		return err
 	}
 	m.Tuning = procfs.Tunings(pids)
+	if m.Golden {
+		if m.Droppable, err = procfs.Droppable(pids); err != nil {
+			return err
+		}
+	}
 	paths, err := procfs.MappedFiles(pids)
 	if err != nil {
 		return err

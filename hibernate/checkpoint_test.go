@@ -20,6 +20,7 @@ import (
 type tree struct {
 	root       *os.Process
 	quiesceErr error
+	reviveErr  error
 	asked      []string
 }
 
@@ -36,7 +37,7 @@ func (t *tree) Quiesce(context.Context) error {
 
 func (t *tree) Revive(context.Context) error {
 	t.asked = append(t.asked, "revive")
-	return nil
+	return t.reviveErr
 }
 
 func (t *tree) Kill(context.Context) {

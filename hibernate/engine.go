@@ -53,6 +53,9 @@ type Dump struct {
 	// Cgroup is the directory of the tree's own cgroup. The engine's processes
 	// run in it too, so that one kill ends them all. May be empty.
 	Cgroup string
+	// Again tells that the tree will run on and the image be restored any number of
+	// times, so that neither may use up what the other needs.
+	Again bool
 }
 
 // Restore is one order to an Engine.

@@ -20,7 +20,8 @@ type manifest struct {
 	Format     int       `json:"format"`
 	ID         string    `json:"id"`
 	Callsign   string    `json:"callsign"`
-	Generation uint64    `json:"generation"`
+	Generation uint64    `json:"generation"` // 0 for a golden image
+	Golden     bool      `json:"golden,omitempty"`
 	Created    time.Time `json:"created"`
 	Engine     string    `json:"engine"`
 	Kernel     string    `json:"kernel"`
@@ -36,11 +37,29 @@ type manifest struct {
 	Tasks  []procfs.Task `json:"tasks"`
 	// Tuning is what no engine brings back.
 	Tuning []procfs.Tuning `json:"tuning,omitempty"`
+	// Droppable is memory that no two lives may have in common; see
+	// procfs.Droppable. Only a golden image has it.
+	Droppable []procfs.Span `json:"droppable,omitempty"`
 	// Stopped are the processes, numbered as in their own PID namespace, that
 	// were stopped before the dump and stay so after the wake.
 	Stopped []int `json:"stopped,omitempty"`
 	// Record belongs to the tree's owner.
 	Record json.RawMessage `json:"record"`
+}
+
+// place is the directory of the image in its slot.
+func (m *manifest) place() string {
+	if m.Golden {
+		return goldenName
+	}
+	return imageName
+}
+
+func (m *manifest) kind() string {
+	if m.Golden {
+		return "golden"
+	}
+	return "ordinary"
 }
 
 // file is one file of an image.

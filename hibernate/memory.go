@@ -36,7 +36,7 @@ func (i *Image) memory(t tagger) (*memory, error) {
 		if !strings.HasPrefix(f.Name, pagesPrefix) {
 			continue
 		}
-		open, err := os.Open(i.slot.path(imageName, f.Name))
+		open, err := os.Open(i.path(f.Name))
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%w: %w", ErrRefused, err), m.Close())
 		}

@@ -33,10 +33,10 @@ type Wake struct {
 	provide func(file string, index int64) error
 }
 
-// Restore brings the image back to life and uses it up. The returned root is a
-// child of this process. Nothing of the tree runs before every byte of the
-// image has been verified and every task found to be what it was. After an
-// error nothing of it runs; if the error is ErrRefused no further attempt can
+// Restore brings the image back to life and uses it up, unless it is golden. The
+// returned root is a child of this process. Nothing of the tree runs before every
+// byte of the image has been verified and every task found to be what it was. After
+// an error nothing of it runs; if the error is ErrRefused no further attempt can
 // succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
 	t, err := i.check(e)
@@ -67,7 +67,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 			err = i.verify(t, func(name string) bool { return strings.HasPrefix(name, pagesPrefix) })
 		}
 		if err == nil {
-			err = i.slot.prepareConsume(i.manifest.Generation)
+			err = i.slot.prepareConsume(i.Generation)
 		}
 		meanwhile <- err
 	}()
@@ -133,7 +133,7 @@ func (i *Image) restoreLazy(ctx context.Context, e LazyEngine, t tagger, w Wake,
 		return err
 	})
 	if err == nil {
-		err = i.slot.prepareConsume(i.manifest.Generation)
+		err = i.slot.prepareConsume(i.Generation)
 	}
 	if err == nil {
 		err = stopped(ctx, loading)
@@ -151,16 +151,32 @@ func (i *Image) restoreLazy(ctx context.Context, e LazyEngine, t tagger, w Wake,
 	return root, loading, nil
 }
 
-// check verifies everything but the memory, and returns what to verify that
-// with.
-func (i *Image) check(e Engine) (tagger, error) {
+// Fits tells whether the engine, the kernel and what the tree runs from are those
+// that the image was made under, and whether the host has its key.
+func (i *Image) Fits(e Engine) error {
+	_, err := i.fits(e)
+	return err
+}
+
+// fits returns what to verify the files of the image with.
+func (i *Image) fits(e Engine) (tagger, error) {
 	if err := i.Locked(); err != nil {
 		return tagger{}, err
 	}
-	if err := i.fits(e); err != nil {
+	if err := i.sameConditions(e); err != nil {
 		return tagger{}, err
 	}
 	t, err := newTagger(i.slot.store.key, i.manifest.ID)
+	if err != nil {
+		return tagger{}, err
+	}
+	return t, checkMapped(i.manifest.Mapped, t)
+}
+
+// check verifies everything but the memory, and returns what to verify that
+// with.
+func (i *Image) check(e Engine) (tagger, error) {
+	t, err := i.fits(e)
 	if err != nil {
 		return tagger{}, err
 	}
@@ -173,14 +189,14 @@ func (i *Image) check(e Engine) (tagger, error) {
 			return tagger{}, err
 		}
 	}
-	return t, checkMapped(i.manifest.Mapped, t)
+	return t, nil
 }
 
 // stage says where the engine finds its files, until the returned function is
 // called.
 func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err error) {
 	if i.manifest.Packing == nil {
-		w.dir = i.slot.path(imageName)
+		w.dir = i.path()
 		return w, func() {}, nil
 	}
 	s, provide, err := i.unpack(t, lazy)
@@ -227,6 +243,9 @@ func (i *Image) admit(root int) error {
 	if err := procfs.Tune(pids, i.manifest.Tuning); err != nil {
 		return err
 	}
+	if err := procfs.Drop(pids, i.manifest.Droppable); err != nil {
+		return err
+	}
 	if err := i.slot.finishConsume(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
@@ -250,9 +269,9 @@ func sameTasks(want, got []procfs.Task) error {
 	return nil
 }
 
-// fits refuses an image that was made under other conditions than it would be
-// woken in.
-func (i *Image) fits(e Engine) error {
+// sameConditions refuses an image that was made under other conditions than it
+// would be woken in.
+func (i *Image) sameConditions(e Engine) error {
 	m := &i.manifest
 	if now := e.Name(); m.Engine != now {
 		return fmt.Errorf("%w: it was made by %s, installed is %s", ErrRefused, m.Engine, now)
@@ -266,7 +285,7 @@ func (i *Image) fits(e Engine) error {
 // checkFiles compares names and sizes. An engine handed a shortened page file
 // would wait for the rest for ever.
 func (i *Image) checkFiles() error {
-	entries, err := os.ReadDir(i.slot.path(imageName))
+	entries, err := os.ReadDir(i.path())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -313,7 +332,7 @@ func (i *Image) verify(t tagger, wanted func(name string) bool) error {
 }
 
 func (i *Image) verifyFile(t tagger, number int, want file) error {
-	f, err := os.Open(i.slot.path(imageName, want.Name))
+	f, err := os.Open(i.path(want.Name))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}

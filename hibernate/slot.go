@@ -12,8 +12,8 @@ import (
 	"dormouse/internal/atomicfile"
 )
 
-// Slot holds at most one image of one instance. Its methods are called by one
-// goroutine at a time.
+// Slot holds at most one image of one instance, and one golden image. Its methods
+// are called by one goroutine at a time, save for Golden.
 type Slot struct {
 	store    *Store
 	callsign string
@@ -29,7 +29,8 @@ type Image struct {
 	// InPlace means that there are no files: the tree itself is still there, and
 	// ends with the host.
 	InPlace bool
-	// Generation numbers the instance's images; it only grows.
+	// Generation numbers the instance's images; it only grows. That of a golden image
+	// is the one with which the next life begins that is restored from it.
 	Generation uint64
 
 	slot     *Slot
@@ -38,6 +39,11 @@ type Image struct {
 
 // Record is what the tree's owner put beside it.
 func (i *Image) Record() json.RawMessage { return i.manifest.Record }
+
+// path joins names to the directory of the image.
+func (i *Image) path(names ...string) string {
+	return i.slot.path(append([]string{i.manifest.place()}, names...)...)
+}
 
 // path joins names to the slot's directory.
 func (s *Slot) path(names ...string) string {
@@ -48,14 +54,7 @@ func (s *Slot) path(names ...string) string {
 // what lies there is not the image that this host last committed for this
 // instance, or was woken before.
 func (s *Slot) Image() (*Image, error) {
-	var m manifest
-	err := readSealed(s.path(imageName, manifestName), s.store.key, &m)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(s.path(imageName)); err == nil {
-			return nil, fmt.Errorf("%w: it has no manifest", ErrRefused)
-		}
-		return nil, ErrNoImage
-	}
+	m, err := s.manifest(imageName)
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +62,6 @@ func (s *Slot) Image() (*Image, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case m.Format != format:
-		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
-	case m.Callsign != s.callsign:
-		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
 	case m.Generation == used && used > 0:
 		return nil, fmt.Errorf("%w: generation %d was woken already", ErrSpent, used)
 	case m.Generation <= used:
@@ -75,6 +70,30 @@ func (s *Slot) Image() (*Image, error) {
 		return nil, fmt.Errorf("%w: it is generation %d, expected was %d", ErrRefused, m.Generation, used+1)
 	}
 	return m.image(s), nil
+}
+
+// manifest reads what lies in the place of an image, and makes sure that this host
+// put it there.
+func (s *Slot) manifest(place string) (*manifest, error) {
+	m := &manifest{}
+	err := readSealed(s.path(place, manifestName), s.store.key, m)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(s.path(place)); err == nil {
+			return nil, fmt.Errorf("%w: it has no manifest", ErrRefused)
+		}
+		return nil, ErrNoImage
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case m.Format != format:
+		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
+	case m.Callsign != s.callsign:
+		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
+	case m.place() != place:
+		return nil, fmt.Errorf("%w: it was written as the %s image", ErrRefused, m.kind())
+	}
+	return m, nil
 }
 
 // used returns the highest generation that was ever woken, 0 for none.
@@ -117,7 +136,7 @@ func (s *Slot) draft() (string, error) {
 
 // Discard removes the image. It may have been restored.
 func (i *Image) Discard() error {
-	return i.slot.store.trash(i.slot.path(imageName))
+	return i.slot.store.trash(i.path())
 }
 
 // Clear removes an image that was woken; see ErrSpent.
@@ -125,6 +144,9 @@ func (s *Slot) Clear() error { return s.store.trash(s.path(imageName)) }
 
 // Drop gives the image up unused: neither it nor a copy can be woken any more.
 func (i *Image) Drop() error {
+	if i.manifest.Golden {
+		return i.slot.DropGolden()
+	}
 	return errors.Join(i.slot.consume(i.manifest.Generation), i.Discard())
 }
 

@@ -18,6 +18,7 @@ import (
 //	<callsign>/generation        the highest generation that was ever woken
 //	<callsign>/image/            the committed image
 //	<callsign>/image/manifest    what it is, sealed
+//	<callsign>/golden/           the golden image, likewise
 //	<callsign>/draft-*/          an image that is being written
 //	<callsign>/trash-*/          an image that is being removed
 //	<callsign>/refused/          the last image that could not be woken
@@ -26,6 +27,7 @@ const (
 	generationName = "generation"
 	generationNew  = "generation.new"
 	imageName      = "image"
+	goldenName     = "golden"
 	manifestName   = "manifest"
 	draftPrefix    = "draft-"
 	trashPrefix    = "trash-"
@@ -42,7 +44,8 @@ type Store struct {
 	removing sync.WaitGroup
 
 	mu      sync.Mutex
-	pending map[*Slot]int64 // what is set aside for images that are being written
+	pending map[*Slot]int64  // what is set aside for images that are being written
+	gone    map[string]error // why golden images went that made room, by callsign
 }
 
 // OpenStore makes dir a store unless it is one, and removes what an earlier
@@ -66,7 +69,7 @@ func OpenStore(dir string) (*Store, error) {
 			}
 		}
 	}
-	return &Store{dir: dir, key: key, pending: make(map[*Slot]int64)}, nil
+	return &Store{dir: dir, key: key, pending: make(map[*Slot]int64), gone: make(map[string]error)}, nil
 }
 
 func readKey(path string) ([]byte, error) {

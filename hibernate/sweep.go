@@ -14,7 +14,7 @@ type Swept struct {
 
 // Sweep removes what is older than age of the images that were refused, and of
 // those of instances that are not known any more. Younger ones are kept: an
-// instance may be missing by mistake.
+// instance may be missing by mistake. Its golden image goes at once.
 func (s *Store) Sweep(age time.Duration, known func(callsign string) bool) (Swept, error) {
 	stored, err := s.Stored()
 	if err != nil {
@@ -25,7 +25,7 @@ func (s *Store) Sweep(age time.Duration, known func(callsign string) bool) (Swep
 	for _, one := range stored {
 		switch {
 		case !one.Refused && known(one.Callsign):
-		case time.Since(one.Written) < age:
+		case time.Since(one.Written) < age && !one.Golden:
 			swept.Kept = append(swept.Kept, one)
 		default:
 			swept.Removed = append(swept.Removed, one)
@@ -39,6 +39,9 @@ func (s *Store) Sweep(age time.Duration, known func(callsign string) bool) (Swep
 // woken either.
 func (s *Store) discard(one Stored) error {
 	slot := s.Slot(one.Callsign)
+	if one.Golden {
+		return slot.DropGolden()
+	}
 	if !one.Refused {
 		if err := slot.Refuse(); err != nil {
 			return err

@@ -64,7 +64,7 @@ func (i *Image) unpacked() int64 {
 
 func (i *Image) unpackChunk(p *packer, s *stage, number int, place int64, buffer []byte) error {
 	f := i.manifest.Files[number]
-	source, err := os.Open(i.slot.path(imageName, f.Name))
+	source, err := os.Open(i.path(f.Name))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}

@@ -64,6 +64,10 @@ func (s *Shell) Prepare(table map[string]any) {
 func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 	return s.operate(ctx, Destroy, s.deactivationLimit(), func(ctx context.Context) error {
 		s.rouse(ctx, why)
-		return s.finish(ctx, Destroy, why)
+		err := s.finish(ctx, Destroy, why)
+		if w, ok := s.warmer(); ok && s.State() == Destroyed {
+			w.DropGolden(errDestroyed)
+		}
+		return err
 	})
 }

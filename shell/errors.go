@@ -48,6 +48,9 @@ var (
 	// ErrMemoryExceeded means that the kernel ended the plugin's process, or one
 	// below it, for want of memory. It comes with ErrExited.
 	ErrMemoryExceeded = errors.New("the memory was exceeded")
+	// ErrCold means that there is no golden image that a plugin could begin from; the
+	// text says why.
+	ErrCold = errors.New("the plugin starts cold")
 	// ErrAwake means that a plugin that slept could not be put back to sleep.
 	ErrAwake = errors.New("the plugin is awake now")
 	// ErrInUse means that what was to be done with an idle instance was not, since it
@@ -59,6 +62,9 @@ var (
 
 // errClosing is what operations are refused with once the host shuts down.
 var errClosing = fmt.Errorf("%w: the host is shutting down", ErrUnavailable)
+
+// errDestroyed is why nothing begins from a golden image any more.
+var errDestroyed = errors.New("the instance was destroyed")
 
 // PluginError is what a plugin answered instead of a result.
 type PluginError struct {

@@ -64,6 +64,7 @@ func (s *Shell) adopt(ctx context.Context) error {
 		return fmt.Errorf("cannot adopt: %w", err)
 	}
 	s.setInformation(info)
+	s.began()
 	if info.StateControl != nil {
 		now, err := info.StateControl.State(ctx)
 		if err != nil {

@@ -36,12 +36,13 @@ type rig struct {
 
 // setup is how a test wants its instance.
 type setup struct {
-	config    func(*configs.Plugin) // nil leaves the defaults
-	plain     bool                  // no state control
-	inProcess bool                  // no Hibernator
-	image     bool                  // hibernated from before
-	probe     bool                  // it can be probed
-	alone     bool                  // without surroundings
+	config    func(*configs.Plugin)   // nil leaves the defaults
+	plain     bool                    // no state control
+	inProcess bool                    // no Hibernator
+	image     bool                    // hibernated from before
+	probe     bool                    // it can be probed
+	alone     bool                    // without surroundings
+	wrap      func(connector) Backend // nil for the fake as it is
 	document  func(why Reason, err error, evidence func() Evidence)
 }
 
@@ -86,6 +87,8 @@ func newRig(t *testing.T, s setup) *rig {
 		Backend: func(sink Sink) Backend {
 			r.fake.sink = sink
 			switch {
+			case s.wrap != nil:
+				return s.wrap(connector{r.fake})
 			case s.inProcess:
 				return struct{ Backend }{r.fake}
 			case s.probe:

@@ -60,6 +60,7 @@ type Shell struct {
 	history    []Transition
 	held       held
 	idle       idle
+	warmth     warmth
 	known      map[string]bool // methods that the plugin has, or has not, as far as it was asked
 }
 
@@ -308,7 +309,11 @@ func (s *Shell) finish(ctx context.Context, event Event, why Reason) error {
 }
 
 func (s *Shell) activationLimit() time.Duration {
-	return 2*time.Duration(s.Config().StartTimeout) + s.hibernateLimit + time.Duration(s.Config().CallTimeout)
+	limit := 3*time.Duration(s.Config().StartTimeout) + s.hibernateLimit + time.Duration(s.Config().CallTimeout)
+	if s.Config().WarmStart { // an attempt that comes to nothing, and the making of an image
+		limit += 3*time.Duration(s.Config().StartTimeout) + s.hibernateLimit
+	}
+	return limit
 }
 
 func (s *Shell) deactivationLimit() time.Duration { return s.leavingLimit() + s.endLimit() }

@@ -40,6 +40,7 @@ func (s *Shell) bury(cause error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		s.flight.close()
 		s.document(Failure, cause)
+		s.judge(cause)
 		return errors.Join(cause, s.backend.Stop(ctx))
 	}
 }

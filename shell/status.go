@@ -50,6 +50,9 @@ type Status struct {
 	Facts Facts
 	// Image is nil when the plugin is not hibernated.
 	Image *hibernate.Image
+	// Warm is the golden image that the plugin began its life from, nil when it was
+	// started cold.
+	Warm *hibernate.Image
 	// Progress is zero unless the state is Hibernating or Waking.
 	Progress Progress
 	// History holds the last transitions, oldest first.
@@ -94,6 +97,7 @@ func (s *Shell) recorded() (st Status, changes int) {
 		Reason:      s.reason,
 		Since:       s.since,
 		Err:         s.failure,
+		Warm:        s.warmth.from,
 		History:     slices.Clone(s.history),
 	}, s.changes
 }

@@ -92,7 +92,7 @@ func (s *Shell) enter(to State, event Event, why Reason, err error) {
 	case Activation, Waking:
 		s.generation++
 	case Deactivated, Unavailable, Precondition, Destroyed:
-		s.control = ""
+		s.control, s.warmth.from = "", nil
 	default:
 	}
 	if to == Activated && t.From != Hibernating {

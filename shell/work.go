@@ -14,29 +14,54 @@ import (
 
 // start is the work of an activation.
 func (s *Shell) start(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
-	defer cancel()
 	s.backend.Configure(s.Config()) // with what was adjusted since the last time
-	info, err := s.backend.Launch(limited)
-	if err == nil {
-		s.setInformation(info)
-		s.forgetMethods()
-		err = s.backend.Initialize(limited)
-	}
-	if err == nil && info.StateControl != nil {
-		err = s.startControl(limited, info.StateControl)
-	}
-	if err != nil {
-		s.document(reasonOf(Activate, err, Failure), err)
-		return errors.Join(err, s.backend.Stop(ctx))
+	if !s.startWarm(ctx) {
+		if err := s.startCold(ctx); err != nil {
+			s.document(reasonOf(Activate, err, Failure), err)
+			return errors.Join(err, s.backend.Stop(ctx))
+		}
 	}
 	s.flight.open()
 	return nil
 }
 
-// startControl brings the plugin's state control to where its configuration
-// wants it.
-func (s *Shell) startControl(ctx context.Context, control statecontrol.Controller) error {
+// startCold starts the plugin from nothing.
+func (s *Shell) startCold(ctx context.Context) error {
+	err := s.launch(ctx)
+	if err == nil {
+		err = s.preserve(ctx)
+	}
+	if err == nil {
+		err = s.startControl(ctx)
+	}
+	if err == nil {
+		s.began()
+	}
+	return err
+}
+
+// launch brings a new process to where Initialize has succeeded.
+func (s *Shell) launch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	defer cancel()
+	info, err := s.backend.Launch(ctx)
+	if err != nil {
+		return err
+	}
+	s.setInformation(info)
+	s.forgetMethods()
+	return s.backend.Initialize(ctx)
+}
+
+// startControl brings the plugin's state control, if it has one, to where its
+// configuration wants it.
+func (s *Shell) startControl(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	defer cancel()
+	control := s.information().StateControl
+	if control == nil {
+		return nil
+	}
 	now, err := control.State(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInitialization, err)
@@ -58,6 +83,7 @@ func (s *Shell) startControl(ctx context.Context, control statecontrol.Controlle
 // but the plugin still gets to store what it wants to keep.
 func (s *Shell) end(ctx context.Context, why Reason) error {
 	s.document(why, nil) // while it is as it was
+	s.judge(failureOf(why))
 	drained := s.stopping(ctx, s.flight.drain)
 	s.flight.close()
 	told := s.stopping(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/hibernate"
 	"dormouse/shell"
 )
 
@@ -32,6 +33,10 @@ type Explanation struct {
 	// what would stop it. Only Explain looks.
 	Saves    int64
 	Obstacle error
+	// Golden is the golden image that its next life may begin from, NoGolden why there
+	// is none. Both are nil for an instance without warm-start.
+	Golden   *hibernate.Image
+	NoGolden error
 }
 
 // Prospect is a step that is planned.
@@ -51,6 +56,7 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 		return Explanation{}, fmt.Errorf("cannot explain: %w: %q", ErrUnknown, callsign)
 	}
 	e := s.tiers.explain(sh)
+	e.Golden, e.NoGolden = sh.Golden()
 	if e.State == shell.Activated && !sh.InProcess() {
 		e.Saves, e.Obstacle = sh.Status().Facts.Memory, sh.Foresee()
 		if e.Obstacle != nil {

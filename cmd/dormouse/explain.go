@@ -25,6 +25,8 @@ type explanation struct {
 		Because string    `json:"because"`
 		DryRun  bool      `json:"dryrun"`
 	} `json:"next"`
+	Golden *imageRecord `json:"golden"`
+	Cold   string       `json:"cold"`
 }
 
 func prepareExplain(flags *flag.FlagSet) action {
@@ -81,6 +83,12 @@ func (e explanation) text() string {
 			again = e.Retry.Local().Format(time.TimeOnly)
 		}
 		rows.add("  last failure", oneLine(e.Failure)+"; next attempt: "+again)
+	}
+	switch {
+	case e.Golden != nil:
+		rows.add("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", moment(e.Golden.Created), size(e.Golden.Bytes)))
+	case e.Cold != "":
+		rows.add("  next start", "cold: "+oneLine(e.Cold))
 	}
 	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, oneLine(e.Why), rows.text(0))
 }

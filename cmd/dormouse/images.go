@@ -20,6 +20,9 @@ const keepUnusable = 7 * 24 * time.Hour
 // limits are what images may take.
 func (h *host) limits(c configs.Hibernate, images *hibernate.Store) hibernate.Limits {
 	l := hibernate.Limits{Budget: int64(c.Budget), Reserve: int64(c.Reserve), Parallel: c.Parallel}
+	l.Yielded = func(golden hibernate.Stored, why error) {
+		h.log.Warn().Str("callsign", golden.Callsign).AnErr("because", why).Msg("removed a golden image to make room, the next start is cold")
+	}
 	if l.Parallel == 0 {
 		l.Parallel = runtime.NumCPU()
 	}

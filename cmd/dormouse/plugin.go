@@ -75,6 +75,9 @@ func (r record) text() string {
 	if r.Image != nil {
 		add("image", size(r.Image.Bytes)+" by "+r.Image.Engine+", made "+moment(r.Image.Created))
 	}
+	if r.Warm != nil {
+		add("started", fmt.Sprintf("warm, from the golden image made %s, as generation %d", moment(r.Warm.Created), r.Warm.Generation))
+	}
 	add("calls", fmt.Sprint(r.Requests))
 	add("observers", fmt.Sprint(r.Observers))
 	add("configuration", string(r.Configuration))

@@ -30,13 +30,13 @@ type record struct {
 	Termination  []string `json:"termination"`
 	Control      []string `json:"control"`
 
-	PID    int   `json:"pid"`
-	Memory int64 `json:"memory"`
-	Image  *struct {
-		Engine  string    `json:"engine"`
-		Bytes   int64     `json:"bytes"`
-		Created time.Time `json:"created"`
-	} `json:"image"`
+	PID    int          `json:"pid"`
+	Memory int64        `json:"memory"`
+	Image  *imageRecord `json:"image"`
+	Warm   *struct {
+		Created    time.Time `json:"created"`
+		Generation uint64    `json:"generation"`
+	} `json:"warm"`
 	Transition string `json:"transition"`
 	Progress   struct {
 		Done  int64 `json:"done"`
@@ -56,6 +56,13 @@ type record struct {
 	} `json:"history"`
 
 	raw json.RawMessage // as it came
+}
+
+// imageRecord is an image on disk, or what sleeps in place.
+type imageRecord struct {
+	Engine  string    `json:"engine"`
+	Bytes   int64     `json:"bytes"`
+	Created time.Time `json:"created"`
 }
 
 // state is where the instance stands, also between two of Thunder's states.

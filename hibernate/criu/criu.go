@@ -165,7 +165,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 	opts := options()
 	opts.Pid = new(int32(d.PID))
 	opts.LeaveStopped = new(true)
-	opts.LinkRemap = new(true)
+	opts.LinkRemap = new(!d.Again) // the first restore removes these links
 	release, err := claimWorkDirs(ctx, d.PID)
 	if err != nil {
 		return fmt.Errorf("cannot dump: %w", err)

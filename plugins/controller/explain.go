@@ -30,6 +30,10 @@ type explanation struct {
 	Failure  string      `json:"failure,omitempty"`
 	Retry    string      `json:"retry,omitempty"`
 	Resumes  bool        `json:"resumes,omitempty"`
+	// Golden is what the next start begins from, Cold why it is a cold one; neither is
+	// there without warm-start.
+	Golden *imageRecord `json:"golden,omitempty"`
+	Cold   string       `json:"cold,omitempty"`
 }
 
 type prospect struct {
@@ -65,6 +69,12 @@ func explained(e supervisor.Explanation) explanation {
 	}
 	if e.Obstacle != nil {
 		x.Obstacle = e.Obstacle.Error()
+	}
+	if e.Golden != nil {
+		x.Golden = imageOf(e.Golden)
+	}
+	if e.NoGolden != nil {
+		x.Cold = e.NoGolden.Error()
 	}
 	if e.Failure != nil {
 		x.Failure = e.Failure.Error()

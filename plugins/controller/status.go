@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -34,6 +35,7 @@ type additions struct {
 	PID        int              `json:"pid,omitempty"`
 	Memory     int64            `json:"memory,omitempty"`
 	Image      *imageRecord     `json:"image,omitempty"`
+	Warm       *warmRecord      `json:"warm,omitempty"`
 	Transition shell.State      `json:"transition,omitempty"`
 	Progress   *shell.Progress  `json:"progress,omitempty"`
 	Restarts   int              `json:"restarts,omitempty"`
@@ -53,6 +55,17 @@ type imageRecord struct {
 	Engine  string `json:"engine"`
 	Bytes   int64  `json:"bytes"`
 	Created string `json:"created"`
+}
+
+func imageOf(i *hibernate.Image) *imageRecord {
+	return &imageRecord{i.Engine, i.Bytes, timeText(i.Created)}
+}
+
+// warmRecord is the golden image that a plugin began from, and the number of its
+// life.
+type warmRecord struct {
+	Created    string `json:"created"`
+	Generation uint64 `json:"generation"`
 }
 
 type historyElement struct {
@@ -120,7 +133,10 @@ func (f *Front) record(st shell.Status) record {
 		r.ClassName = program(st.Config)
 	}
 	if st.Image != nil {
-		r.Image = &imageRecord{st.Image.Engine, st.Image.Bytes, timeText(st.Image.Created)}
+		r.Image = imageOf(st.Image)
+	}
+	if st.Warm != nil {
+		r.Warm = &warmRecord{timeText(st.Warm.Created), st.Warm.Generation}
 	}
 	if st.State == shell.Hibernating || st.State == shell.Waking {
 		r.Transition = st.State

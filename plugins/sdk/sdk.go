@@ -31,10 +31,10 @@ import (
 
 // Plugin is what every plugin must implement.
 type Plugin interface {
-	// Initialize is called once and before everything else; it may keep in. The
-	// text of an error is shown to whoever wanted the plugin started, and the
-	// process then ends without Deinitialize. ctx ends with the call, so what
-	// runs on afterwards must not depend on it.
+	// Initialize is called once and before everything else; it may keep in. A warm
+	// start begins after it, see Wake. The text of an error is shown to whoever
+	// wanted the plugin started, and the process then ends without Deinitialize. ctx
+	// ends with the call, so what runs on afterwards must not depend on it.
 	Initialize(ctx context.Context, in *Instance) error
 	// Deinitialize is called once after an Initialize that succeeded, unless
 	// the process is killed. No call of a user follows. The process ends
@@ -75,8 +75,9 @@ type BeforeCheckpointer interface {
 // AfterRestorer is a plugin with something to do after it was hibernated: dial
 // again, renew leases, reseed what must differ.
 type AfterRestorer interface {
-	// AfterRestore is called before the first call of a user, and also when the
-	// hibernation failed after BeforeCheckpoint.
+	// AfterRestore is called before the first call of a user after a sleep and in a
+	// warm start, and also when the plugin runs on after BeforeCheckpoint: a
+	// hibernation failed, or the image for warm starts was made.
 	AfterRestore(ctx context.Context, w Wake) error
 }
 
@@ -89,11 +90,15 @@ type Registrar interface {
 
 // Wake tells a plugin how it was hibernated.
 type Wake struct {
-	// Generation grows with every checkpoint of the instance.
+	// Generation grows with every checkpoint and every warm start of the instance.
 	Generation uint64
 	// Slept is wall time, 0 when the checkpoint failed and the plugin never
 	// slept.
 	Slept time.Duration
+	// Warm tells that this is a new life, which begins where Initialize had
+	// returned in an earlier one. Others may begin there too: what must not be the
+	// same in two lives must be made anew. See the operator's key warm-start.
+	Warm bool
 }
 
 // Information is what a plugin says of itself.

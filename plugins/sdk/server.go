@@ -227,7 +227,7 @@ func (s *server) AfterRestore(ctx context.Context, r *shellpb.AfterRestoreReques
 		way.wake()
 	}
 	if s.after != nil {
-		wake := Wake{Generation: r.GetGeneration(), Slept: r.GetSlept().AsDuration()}
+		wake := Wake{Generation: r.GetGeneration(), Slept: r.GetSlept().AsDuration(), Warm: r.GetWarm()}
 		if err := s.after.AfterRestore(ctx, wake); err != nil {
 			return nil, toStatus(err)
 		}

@@ -318,7 +318,7 @@ func TestHooks(t *testing.T) {
 		t.Error(err)
 	}
 	slept := 90 * time.Second
-	if _, err := hooks.AfterRestore(t.Context(), &shellpb.AfterRestoreRequest{Generation: 3, Slept: durationpb.New(slept)}); err != nil {
+	if _, err := hooks.AfterRestore(t.Context(), &shellpb.AfterRestoreRequest{Generation: 3, Slept: durationpb.New(slept), Warm: true}); err != nil {
 		t.Error(err)
 	}
 	a.hook = errors.New("a recording is running")
@@ -328,7 +328,7 @@ func TestHooks(t *testing.T) {
 	if _, err := hooks.AfterRestore(t.Context(), &shellpb.AfterRestoreRequest{Generation: 4}); err == nil {
 		t.Error("the error of AfterRestore got lost")
 	}
-	if want := []Wake{{3, slept}, {4, 0}}; !slices.Equal(a.woken, want) {
+	if want := []Wake{{3, slept, true}, {4, 0, false}}; !slices.Equal(a.woken, want) {
 		t.Errorf("AfterRestore was told %v, want %v", a.woken, want)
 	}
 

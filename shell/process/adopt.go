@@ -87,10 +87,11 @@ func (b *Backend) takeOver(ctx context.Context, i *instance) error {
 	t.watch(func(err error) { b.sink.Exited(err) })
 	b.mu.Lock()
 	b.tree, b.info, b.socket, b.reason = t, info, i.Socket, i.Reason
+	b.golden.from = i.Warm.image()
 	b.mu.Unlock()
 	b.seen.Store(i.Seen)
 	if i.Phase != running { // it may have been told that it will sleep
-		return b.reconnect(ctx, t, i.Socket, i.Generation, 0)
+		return b.reconnect(ctx, t, i.Socket, &shellpb.AfterRestoreRequest{Generation: i.Generation})
 	}
 	if err := b.attach(ctx, t, i.Socket); err != nil {
 		return err

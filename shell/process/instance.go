@@ -61,8 +61,30 @@ type instance struct {
 	Configuration string       `json:"configuration"`
 	Reason        shell.Reason `json:"reason,omitempty"`
 	Generation    uint64       `json:"generation,omitempty"` // of the image that is being woken
+	// Warm is where the plugin began, nil after a cold start.
+	Warm *beginning `json:"warm,omitempty"`
 	// Seen is the last event that a host has passed on which left in order.
 	Seen uint64 `json:"seen,omitempty"`
+}
+
+// beginning is a golden image as it was when a life began from it.
+type beginning struct {
+	Created    time.Time `json:"created"`
+	Generation uint64    `json:"generation"`
+}
+
+func beginningOf(i *hibernate.Image) *beginning {
+	if i == nil {
+		return nil
+	}
+	return &beginning{i.Created, i.Generation}
+}
+
+func (b *beginning) image() *hibernate.Image {
+	if b == nil {
+		return nil
+	}
+	return &hibernate.Image{Created: b.Created, Generation: b.Generation}
 }
 
 // readInstance returns what an earlier host left in a run directory, nil when
@@ -115,7 +137,7 @@ func (b *Backend) describe(t *tree, p phase) (instance, error) {
 		Phase: p, Cgroup: t.cgroup(), Bound: t.bound,
 		Root: t.root.Pid, Started: procfs.Started(t.root.Pid),
 		Number: t.number, Executing: procfs.Executing(t.program()), Begun: t.begun.Round(0),
-		Socket: b.socket, Information: info, Reason: b.reason,
+		Socket: b.socket, Information: info, Reason: b.reason, Warm: beginningOf(b.golden.from),
 	}, err
 }
 
@@ -150,8 +172,8 @@ func (b *Backend) takeStock() error {
 	switch {
 	case ierr == nil:
 		b.image = image
-		if _, info, rerr := recordOf(image); rerr == nil { // else its wake will say so
-			b.info = info
+		if r, rerr := recordOf(image); rerr == nil { // else its wake will say so
+			b.info, _ = r.information()
 		}
 		if left == nil {
 			return err

@@ -90,6 +90,8 @@ type Backend struct {
 	left   *instance    // what an earlier host left, until that is adopted or ended
 
 	hostSocket *hostSocket // nil while the host is not served to the plugin
+
+	golden golden
 }
 
 var (
@@ -100,6 +102,7 @@ var (
 	_ shell.Prober     = (*Backend)(nil)
 	_ shell.Witness    = (*Backend)(nil)
 	_ shell.Heir       = (*Backend)(nil)
+	_ shell.Warmer     = (*Backend)(nil)
 )
 
 // New returns the backend of an instance, which has an image if an earlier host
@@ -113,6 +116,7 @@ func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
 	if err := b.takeStock(); err != nil {
 		b.log.Error().Err(err).Msg("what an earlier host left is not all in order")
 	}
+	b.weed()
 	return b
 }
 
@@ -137,7 +141,10 @@ func at(place string, h Host, config configs.Plugin, sink shell.Sink) *Backend {
 }
 
 // Configure replaces the configuration, see shell.Backend.
-func (b *Backend) Configure(c configs.Plugin) { b.config = c }
+func (b *Backend) Configure(c configs.Plugin) {
+	b.config = c
+	b.weed()
+}
 
 // Conn is the connection to the plugin, see shell.Connector.
 func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
@@ -148,6 +155,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
+	b.noteProgram(program)
 	started := look(program)
 	t, socket, err := b.start(ctx, program)
 	if err == nil {
@@ -190,7 +198,9 @@ func (b *Backend) Initialize(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
 	}
 	failpoint.Hit("initialize.done")
-	b.follow()
+	if !b.config.WarmStart {
+		b.follow() // else Preserve does: what was not told yet is told in every life
+	}
 	return nil
 }
 

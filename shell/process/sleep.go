@@ -26,15 +26,19 @@ type record struct {
 	Program     int      `json:"program"` // PID in its own namespace
 	Information []byte   `json:"information"`
 	Bound       bool     `json:"bound"` // the kernel ends the tree with its host, also after a wake
+	// Origin is what a golden image was made from, nil in any other.
+	Origin *origin `json:"origin,omitempty"`
 }
 
-// recordOf reads it, and in it what the plugin said of itself.
-func recordOf(image *hibernate.Image) (r record, info *shellpb.InformationResponse, err error) {
-	info = &shellpb.InformationResponse{}
-	if err = json.Unmarshal(image.Record(), &r); err == nil {
-		err = proto.Unmarshal(r.Information, info)
-	}
-	return r, info, err
+func recordOf(image *hibernate.Image) (r record, err error) {
+	err = json.Unmarshal(image.Record(), &r)
+	return r, err
+}
+
+// information is what the plugin said of itself.
+func (r record) information() (*shellpb.InformationResponse, error) {
+	info := &shellpb.InformationResponse{}
+	return info, proto.Unmarshal(r.Information, info)
 }
 
 // checkpoint turns the plugin's tree into an image.
@@ -48,7 +52,7 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	if err := t.loaded(ctx); err != nil { // a dump would lack the rest
 		return fmt.Errorf("cannot hibernate: %w", err)
 	}
-	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.slot, sleeper{b, t})
+	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.slot, sleeper{b, t, hibernating, running})
 	if err != nil {
 		return err
 	}
@@ -85,19 +89,16 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 	if err := b.host.Engine.Check(ctx); err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
-	r, info, err := recordOf(image)
+	r, err := recordOf(image)
 	if err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
-	t, err := b.restore(ctx, image, r)
+	t, err := b.restore(ctx, image, r, waking)
 	if err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
-	b.mu.Lock()
-	b.info, b.socket = info, r.Socket
-	b.mu.Unlock()
 	failpoint.Hit("wake.restored")
-	err = b.reconnect(ctx, t, r.Socket, image.Generation, time.Since(image.Created))
+	err = b.reconnect(ctx, t, r.Socket, wokenFrom(image))
 	failpoint.Hit("wake.connected")
 	if derr := image.Discard(); derr != nil {
 		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
@@ -105,20 +106,30 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 	return err
 }
 
-// restore brings the tree back, with new log pipes in the place of the old.
-func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record) (*tree, error) {
+// wokenFrom is what a plugin is told when it is restored from the image.
+func wokenFrom(image *hibernate.Image) *shellpb.AfterRestoreRequest {
+	return &shellpb.AfterRestoreRequest{Generation: image.Generation, Slept: durationpb.New(time.Since(image.Created))}
+}
+
+// restore brings the tree back, with new log pipes in the place of the old. The next
+// host would find it in that phase.
+func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record, p phase) (*tree, error) {
+	info, err := r.information()
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
 		return nil, err
 	}
-	err := b.begin(instance{
-		Phase: waking, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
+	err = b.begin(instance{
+		Phase: p, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
 		Generation: image.Generation, Reason: b.reason,
 	})
 	if err != nil {
 		return nil, err
 	}
 	failpoint.Hit("wake.begun")
-	return b.grow(func(t *tree) error {
+	t, err := b.grow(func(t *tree) error {
 		t.bound = r.Bound
 		root, loading, err := b.bringBack(ctx, image, hibernate.Wake{
 			Cgroup:  t.cgroup(),
@@ -130,6 +141,13 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 		}
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	b.info, b.socket = info, r.Socket
+	b.mu.Unlock()
+	return t, nil
 }
 
 // lazyFrom is the image's size from which a lazy wake is worth its while.
@@ -152,13 +170,12 @@ func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hiber
 }
 
 // reconnect dials the plugin after a sleep, or after one that came to nothing.
-func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, generation uint64, slept time.Duration) error {
+func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, told *shellpb.AfterRestoreRequest) error {
 	if err := b.attach(ctx, t, socket); err != nil {
 		return err
 	}
 	if b.hasHooks() {
-		_, err := b.hooks.AfterRestore(ctx, &shellpb.AfterRestoreRequest{Generation: generation, Slept: durationpb.New(slept)})
-		if err != nil {
+		if _, err := b.hooks.AfterRestore(ctx, told); err != nil {
 			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.explain(fromStatus(err)))
 		}
 	}
@@ -223,6 +240,9 @@ func (b *Backend) hasHooks() bool {
 type sleeper struct {
 	b *Backend
 	t *tree
+	// In these phases the next host would find it: while it goes to sleep, and after
+	// a sleep that came to nothing.
+	during, after phase
 }
 
 var _ hibernate.Tree = sleeper{}
@@ -232,7 +252,7 @@ func (s sleeper) Cgroup() string { return s.t.cgroup() }
 
 // Quiesce runs the plugin's hook and cuts the connections, to it and from it.
 func (s sleeper) Quiesce(ctx context.Context) error {
-	if err := s.b.enter(s.t, hibernating); err != nil {
+	if err := s.b.enter(s.t, s.during); err != nil {
 		return err
 	}
 	if s.b.hasHooks() {
@@ -259,10 +279,10 @@ func (s sleeper) Revive(ctx context.Context) error {
 		s.b.mu.Lock()
 		socket := s.b.socket
 		s.b.mu.Unlock()
-		err = s.b.reconnect(ctx, s.t, socket, 0, 0)
+		err = s.b.reconnect(ctx, s.t, socket, &shellpb.AfterRestoreRequest{})
 	}
 	if err == nil {
-		err = s.b.enter(s.t, running)
+		err = s.b.enter(s.t, s.after)
 	}
 	if err != nil && !s.t.ended() {
 		s.t.expectEnd()
@@ -280,12 +300,11 @@ func (s sleeper) Kill(context.Context) {
 }
 
 // Record says how to find the plugin again.
-func (s sleeper) Record() (any, error) {
+func (s sleeper) Record() (any, error) { return s.record() }
+
+func (s sleeper) record() (record, error) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
 	info, err := proto.Marshal(s.b.info)
-	if err != nil {
-		return nil, err
-	}
-	return record{Socket: s.b.socket, Pipes: s.t.logs.keys(), Program: s.t.number, Information: info, Bound: s.t.bound}, nil
+	return record{Socket: s.b.socket, Pipes: s.t.logs.keys(), Program: s.t.number, Information: info, Bound: s.t.bound}, err
 }

@@ -1182,11 +1182,17 @@ func (*BeforeCheckpointResponse) Descriptor() ([]byte, []int) {
 
 type AfterRestoreRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Grows with every checkpoint of the instance, across processes.
+	// Grows with every checkpoint and every warm start of the instance, across
+	// processes.
 	Generation uint64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Wall time between checkpoint and wake; 0 when the checkpoint failed and
 	// the plugin never slept. Its monotonic clock stood still meanwhile.
-	Slept         *durationpb.Duration `protobuf:"bytes,2,opt,name=slept,proto3" json:"slept,omitempty"`
+	Slept *durationpb.Duration `protobuf:"bytes,2,opt,name=slept,proto3" json:"slept,omitempty"`
+	// The process begins a new life, from what the plugin was right after
+	// Initialize, where other lives have begun and may begin again. All that must
+	// not be the same in two lives is to be made anew: random numbers, keys,
+	// identifiers, sessions.
+	Warm          bool `protobuf:"varint,3,opt,name=warm,proto3" json:"warm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1233,6 +1239,13 @@ func (x *AfterRestoreRequest) GetSlept() *durationpb.Duration {
 		return x.Slept
 	}
 	return nil
+}
+
+func (x *AfterRestoreRequest) GetWarm() bool {
+	if x != nil {
+		return x.Warm
+	}
+	return false
 }
 
 type AfterRestoreResponse struct {
@@ -2282,12 +2295,13 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x05index\x18\x03 \x01(\tR\x05index\x12\x1a\n" +
 	"\bsequence\x18\x04 \x01(\x04R\bsequence\"\x19\n" +
 	"\x17BeforeCheckpointRequest\"\x1a\n" +
-	"\x18BeforeCheckpointResponse\"f\n" +
+	"\x18BeforeCheckpointResponse\"z\n" +
 	"\x13AfterRestoreRequest\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12/\n" +
-	"\x05slept\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05slept\"\x16\n" +
+	"\x05slept\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05slept\x12\x12\n" +
+	"\x04warm\x18\x03 \x01(\bR\x04warm\"\x16\n" +
 	"\x14AfterRestoreResponse\"/\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x12\n" +

@@ -436,14 +436,15 @@ const (
 //
 // Hooks is served by plugins that have something to do around a checkpoint.
 type HooksClient interface {
-	// BeforeCheckpoint is called when no call is running any more. The plugin
+	// BeforeCheckpoint is called when no call is running any more, and also right
+	// after Initialize if an image for warm starts is made. The plugin
 	// should drop secrets, close what can't be checkpointed (TCP connections to
 	// peers that it wants to end in order) and give freed memory back to the
 	// system. An error refuses the hibernation; the plugin then runs on.
 	// AfterRestore follows also when the checkpoint failed, with slept = 0.
 	BeforeCheckpoint(ctx context.Context, in *BeforeCheckpointRequest, opts ...grpc.CallOption) (*BeforeCheckpointResponse, error)
-	// AfterRestore is called before the first call of a user after a wake. The
-	// plugin should dial again, renew leases and reseed what must differ.
+	// AfterRestore is called before the first call of a user after a wake, and in
+	// a warm start in the place of Initialize. The plugin should dial again, renew leases and reseed what must differ.
 	AfterRestore(ctx context.Context, in *AfterRestoreRequest, opts ...grpc.CallOption) (*AfterRestoreResponse, error)
 }
 
@@ -481,14 +482,15 @@ func (c *hooksClient) AfterRestore(ctx context.Context, in *AfterRestoreRequest,
 //
 // Hooks is served by plugins that have something to do around a checkpoint.
 type HooksServer interface {
-	// BeforeCheckpoint is called when no call is running any more. The plugin
+	// BeforeCheckpoint is called when no call is running any more, and also right
+	// after Initialize if an image for warm starts is made. The plugin
 	// should drop secrets, close what can't be checkpointed (TCP connections to
 	// peers that it wants to end in order) and give freed memory back to the
 	// system. An error refuses the hibernation; the plugin then runs on.
 	// AfterRestore follows also when the checkpoint failed, with slept = 0.
 	BeforeCheckpoint(context.Context, *BeforeCheckpointRequest) (*BeforeCheckpointResponse, error)
-	// AfterRestore is called before the first call of a user after a wake. The
-	// plugin should dial again, renew leases and reseed what must differ.
+	// AfterRestore is called before the first call of a user after a wake, and in
+	// a warm start in the place of Initialize. The plugin should dial again, renew leases and reseed what must differ.
 	AfterRestore(context.Context, *AfterRestoreRequest) (*AfterRestoreResponse, error)
 	mustEmbedUnimplementedHooksServer()
 }

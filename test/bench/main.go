@@ -119,6 +119,13 @@ func compareLives(ctx context.Context, plugins string, runs int) (rows []row, er
 		}
 		rows = append(rows, writing)
 	}
+	for _, mib := range []int{0, 100, 500} {
+		warm, kept, err := s.compareWarm(ctx, mib, runs)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, warm, kept)
+	}
 	crowd, err := s.crowd(ctx, 100)
 	if err != nil {
 		return nil, err

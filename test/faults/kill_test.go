@@ -72,7 +72,7 @@ func killHost(t *testing.T, policy, point, want string) {
 	t.Helper()
 	s := newSite(t, policy)
 	first := s.start(point)
-	pid := live(t, first)
+	pid := live(t, first, life)
 	first.killed()
 
 	second := s.start("")
@@ -108,9 +108,15 @@ func killHost(t *testing.T, policy, point, want string) {
 // callsign are parameters of most operations.
 var callsign = map[string]string{"callsign": "Counter"}
 
-// live leads the plugin through one life, as far as the host comes, and returns
+// life is all that can happen to a plugin.
+var life = []string{
+	"Counter.increment", "Counter.increment", "Counter.increment",
+	"Controller.hibernate", "Controller.activate", "Controller.deactivate",
+}
+
+// live leads the plugin through such a life, as far as the host comes, and returns
 // its first PID.
-func live(t *testing.T, h *host) (pid int) {
+func live(t *testing.T, h *host, methods []string) (pid int) {
 	t.Helper()
 	until(t, "the instance to be active", func() bool {
 		var all []status
@@ -120,10 +126,7 @@ func live(t *testing.T, h *host) (pid int) {
 		pid = all[0].PID
 		return all[0].State == "suspended"
 	})
-	for _, method := range []string{
-		"Counter.increment", "Counter.increment", "Counter.increment",
-		"Controller.hibernate", "Controller.activate", "Controller.deactivate",
-	} {
+	for _, method := range methods {
 		var params any
 		if method != "Counter.increment" {
 			params = callsign

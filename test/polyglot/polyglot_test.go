@@ -136,6 +136,26 @@ func TestSleeps(t *testing.T) {
 	})
 }
 
+// Every life begins with what Initialize left, and sleeps as any other.
+func TestStartsWarm(t *testing.T) {
+	each(t, func(t *testing.T, program string) {
+		t.Helper()
+		h := sdktest.Start(t, sdktest.Options{Executable: program, Configuration: map[string]any{"start": 41}, WarmStart: true})
+		for range 2 {
+			h.StartWarm()
+			var got counted
+			if err := h.Call("increment", nil, &got); err != nil || got.Value != 42 {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+			h.Hibernate()
+			h.Wake()
+			if err := h.Call("get", nil, &got); err != nil || got.Value != 42 {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		}
+	})
+}
+
 // TestObstacle gives Node something that CRIU has no image of, and wants to be
 // told what.
 func TestObstacle(t *testing.T) {

@@ -37,16 +37,25 @@ var (
 	_ sdk.AfterRestorer = (*counter)(nil)
 )
 
-func (c *counter) Initialize(_ context.Context, in *sdk.Instance) error {
+func (c *counter) Initialize(ctx context.Context, in *sdk.Instance) error {
 	var config struct {
 		Start int64 `json:"start"`
+		Fill  int   `json:"fill"` // MiB, for work that takes its time
 	}
 	if err := in.Configuration.Decode(&config); err != nil {
 		return fmt.Errorf("cannot read the configuration: %w", err)
 	}
 	c.in = in
 	c.value = config.Start
-	return nil
+	if config.Fill == 0 {
+		return nil
+	}
+	params := fillParams{MiB: config.Fill}
+	if err := params.Validate(); err != nil {
+		return err
+	}
+	_, err := c.fill(ctx, params)
+	return err
 }
 
 func (c *counter) Deinitialize(ctx context.Context, why sdk.Reason) error {

@@ -14,6 +14,13 @@ import (
 	"dormouse/plugins/sdk"
 )
 
+func TestFillInInitialize(t *testing.T) {
+	c := start(t, `{"fill":2}`)
+	if len(c.memory.data) != 2*mebibyte {
+		t.Errorf("it has %d bytes", len(c.memory.data))
+	}
+}
+
 func TestFill(t *testing.T) {
 	c := start(t, "")
 	empty := hex.EncodeToString(sha256.New().Sum(nil))

@@ -89,6 +89,8 @@ type Options struct {
 	Beside []string
 	// Environment is what the plugin gets besides PATH and the like.
 	Environment map[string]string
+	// WarmStart has an image made right after Initialize, for StartWarm.
+	WarmStart bool
 }
 
 // Harness is one plugin, activated until it is told otherwise. Its methods fail
@@ -144,6 +146,7 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	config.Probe = false // one start is enough to see
 	config.Sleep = configs.SleepCheckpoint
 	config.Configuration = o.Configuration
+	config.WarmStart = o.WarmStart
 
 	plugins := []configs.Plugin{config}
 	for _, callsign := range o.Beside {
@@ -288,16 +291,35 @@ func (h *Harness) HibernateRefused() error {
 
 func (h *Harness) hibernate() error {
 	h.t.Helper()
+	h.needEngine()
+	if h.shell.Status().Control == statecontrol.Resumed {
+		h.Suspend()
+	}
+	return h.shell.Hibernate(h.t.Context(), shell.Requested, 0)
+}
+
+func (h *Harness) needEngine() {
+	h.t.Helper()
 	if err := engine.Check(h.t.Context()); err != nil {
 		if os.Getenv(RequireCRIU) == "1" {
 			h.t.Fatalf("%s=1, but: %v", RequireCRIU, err)
 		}
 		h.t.Skip(err)
 	}
-	if h.shell.Status().Control == statecontrol.Resumed {
-		h.Suspend()
+}
+
+// StartWarm ends the plugin and starts it from the image that Options.WarmStart asks
+// for. It fails the test if the plugin had to be started cold; where nothing can be
+// hibernated the test is skipped.
+func (h *Harness) StartWarm() {
+	h.t.Helper()
+	h.needEngine()
+	h.Deactivate()
+	h.must("start", h.shell.Activate(h.t.Context(), shell.Requested))
+	if h.shell.Status().Warm == nil {
+		_, why := h.shell.Golden()
+		h.t.Fatalf("the plugin was started cold: %v", why)
 	}
-	return h.shell.Hibernate(h.t.Context(), shell.Requested, 0)
 }
 
 // Wake brings the plugin back from its image. It is suspended then.

@@ -22,6 +22,7 @@ type parrot struct {
 		Word string `json:"word"`
 	}
 	woken []uint64
+	began int // lives
 
 	life       context.Context // ends when the parrot is to
 	die        context.CancelFunc
@@ -51,6 +52,9 @@ func (p *parrot) Resume(context.Context) error  { return nil }
 
 func (p *parrot) AfterRestore(_ context.Context, w sdk.Wake) error {
 	p.woken = append(p.woken, w.Generation)
+	if w.Warm {
+		p.began++
+	}
 	p.in.Emit("woke", w.Generation)
 	return nil
 }
@@ -58,6 +62,7 @@ func (p *parrot) AfterRestore(_ context.Context, w sdk.Wake) error {
 func (p *parrot) Methods() sdk.Methods {
 	methods := sdk.Methods{
 		"word":  sdk.Method(func(context.Context, struct{}) (string, error) { return p.config.Word, nil }),
+		"began": sdk.Method(func(context.Context, struct{}) (int, error) { return p.began, nil }),
 		"woken": sdk.Method(func(context.Context, struct{}) (int, error) { return len(p.woken), nil }),
 		"shout": sdk.Method(func(_ context.Context, n int) (any, error) {
 			for i := range n {
@@ -90,6 +95,22 @@ func TestCall(t *testing.T) {
 	h.Deactivate()
 	if err := h.Call("word", nil, nil); !errors.Is(err, shell.ErrUnavailable) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Each warm start begins where Initialize had returned, and is told so.
+func TestStartWarm(t *testing.T) {
+	warm := options
+	warm.WarmStart = true
+	h := sdktest.Start(t, warm)
+	for range 2 {
+		h.StartWarm()
+		var word string
+		var woken, began int
+		err := errors.Join(h.Call("word", nil, &word), h.Call("woken", nil, &woken), h.Call("began", nil, &began))
+		if err != nil || word != "dormouse" || woken != 1 || began != 1 {
+			t.Errorf("its word is %q, it woke %d times and began %d times: %v", word, woken, began, err)
+		}
 	}
 }
 

@@ -4,13 +4,17 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -81,6 +85,7 @@ func serve(p *plugin) {
 	g := grpc.NewServer()
 	shellpb.RegisterPluginServer(g, p)
 	shellpb.RegisterDispatcherServer(g, p)
+	shellpb.RegisterHooksServer(g, p)
 	listener := listen()
 	if p.how == "flood" {
 		go flood(os.Stdout)
@@ -100,6 +105,13 @@ func orphan() {
 	_ = cmd.Start()
 }
 
+// random is what nobody else has.
+func random() string {
+	number := make([]byte, 16)
+	_, _ = rand.Read(number) // never fails
+	return hex.EncodeToString(number)
+}
+
 // flood writes numbered lines until the process ends.
 func flood(f *os.File) {
 	for n := 1; ; n++ {
@@ -110,6 +122,7 @@ func flood(f *os.File) {
 type plugin struct {
 	shellpb.UnimplementedPluginServer
 	shellpb.UnimplementedDispatcherServer
+	shellpb.UnimplementedHooksServer
 	how  string
 	kept []net.Conn
 }
@@ -121,7 +134,22 @@ func (p *plugin) Information(context.Context, *shellpb.InformationRequest) (*she
 	case "panic-at-once":
 		panic("there is nothing to say")
 	}
-	return &shellpb.InformationResponse{Name: "rogue", Services: []string{shellpb.DispatcherService}}, nil
+	services := []string{shellpb.DispatcherService}
+	if p.how == "once" {
+		services = append(services, shellpb.HooksService)
+	}
+	return &shellpb.InformationResponse{Name: "rogue", Services: services}, nil
+}
+
+func (p *plugin) BeforeCheckpoint(context.Context, *shellpb.BeforeCheckpointRequest) (*shellpb.BeforeCheckpointResponse, error) {
+	return &shellpb.BeforeCheckpointResponse{}, nil
+}
+
+func (p *plugin) AfterRestore(_ context.Context, r *shellpb.AfterRestoreRequest) (*shellpb.AfterRestoreResponse, error) {
+	if r.GetWarm() {
+		return nil, errors.New("I live but once")
+	}
+	return &shellpb.AfterRestoreResponse{}, nil
 }
 
 func (p *plugin) Initialize(context.Context, *shellpb.InitializeRequest) (*shellpb.InitializeResponse, error) {
@@ -132,6 +160,14 @@ func (p *plugin) Initialize(context.Context, *shellpb.InitializeRequest) (*shell
 		return &shellpb.InitializeResponse{Error: "the license has run out"}, nil
 	case "panic-in-initialize":
 		panic("unknown planet")
+	case "dial-at-once":
+		conn, err := net.Dial("tcp", os.Args[2])
+		if err != nil {
+			return nil, err
+		}
+		p.kept = append(p.kept, conn)
+	case "random":
+		_ = random() // the library has its state from now on
 	}
 	return &shellpb.InitializeResponse{}, nil
 }
@@ -174,6 +210,14 @@ func (p *plugin) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.I
 			_ = conn.Close()
 		}
 		p.kept = nil
+	case "write":
+		for _, conn := range p.kept {
+			if _, err := conn.Write([]byte(params.Text)); err != nil {
+				return nil, err
+			}
+		}
+	case "random":
+		return &shellpb.InvokeResponse{Result: []byte(strconv.Quote(random()))}, nil
 	case "print":
 		fmt.Println(params.Text)
 		fmt.Fprintln(os.Stderr, params.Text)

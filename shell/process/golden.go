@@ -1,0 +1,170 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"dormouse/hibernate"
+	"dormouse/internal/failpoint"
+	"dormouse/shell"
+)
+
+// golden is what a backend knows of its golden image beside what lies on the disk.
+// Its fields are guarded by the backend's mu.
+type golden struct {
+	why     error            // there is none
+	from    *hibernate.Image // where the present life began, nil for a cold start
+	unused  bool             // it was made by this backend, and nothing has begun from it
+	program string           // footprint of the program before it was started
+	vain    error            // it is of no use to make one from what vainly says
+	vainly  origin
+}
+
+// Warm restores the golden image, see shell.Warmer.
+func (b *Backend) Warm(ctx context.Context) (shell.Information, error) {
+	image, r, err := b.fittingGolden()
+	if errors.Is(err, hibernate.ErrNoImage) {
+		_, err = b.Golden() // which may know why
+	}
+	if err == nil {
+		err = b.host.Engine.Check(ctx)
+	}
+	if err != nil {
+		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrCold, err)
+	}
+	failpoint.Hit("warm.begun")
+	if err := b.beginFrom(ctx, image, r); err != nil {
+		b.mu.Lock()
+		b.golden.inVain(fmt.Errorf("nothing could begin from its golden image: %w", err), *r.Origin)
+		b.mu.Unlock()
+		return shell.Information{}, errors.Join(fmt.Errorf("cannot begin from the golden image: %w", err), b.abandon(ctx))
+	}
+	b.mu.Lock()
+	b.golden.from, b.golden.unused = image, false
+	b.mu.Unlock()
+	return b.information(), nil
+}
+
+// fittingGolden returns the golden image if a life that begins now could begin
+// from it. One that does not fit is removed.
+func (b *Backend) fittingGolden() (*hibernate.Image, record, error) {
+	image, r, err := b.readGolden()
+	if err != nil {
+		return nil, r, err
+	}
+	now, err := b.origin()
+	if err == nil {
+		err = r.Origin.differs(now)
+	}
+	if err == nil {
+		err = image.Fits(b.host.Engine)
+	}
+	if err == nil {
+		return image, r, nil
+	}
+	b.mu.Lock()
+	if b.golden.unused && errors.Is(err, errStale) {
+		b.golden.inVain(errors.New("its persistent directory changes in each of its lives"), now)
+	}
+	b.mu.Unlock()
+	b.DropGolden(err)
+	return nil, r, err
+}
+
+// readGolden returns the golden image and what was put beside it.
+func (b *Backend) readGolden() (image *hibernate.Image, r record, err error) {
+	if image, err = b.slot.Golden(); err == nil {
+		r, err = recordOf(image)
+	}
+	if err == nil && r.Origin == nil {
+		err = fmt.Errorf("%w: it does not say what it was made from", hibernate.ErrRefused)
+	}
+	if err != nil && !errors.Is(err, hibernate.ErrNoImage) {
+		b.DropGolden(err)
+	}
+	return image, r, err
+}
+
+// beginFrom restores the tree where Initialize had returned.
+func (b *Backend) beginFrom(ctx context.Context, image *hibernate.Image, r record) error {
+	if err := b.makeDirs(); err != nil {
+		return err
+	}
+	t, err := b.restore(ctx, image, r, starting)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("warm.restored")
+	b.seen.Store(0)
+	told := wokenFrom(image)
+	told.Warm = true
+	err = b.reconnect(ctx, t, r.Socket, told)
+	failpoint.Hit("warm.connected")
+	return err
+}
+
+// abandon ends at once what has come of an attempt.
+func (b *Backend) abandon(ctx context.Context) error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if t != nil && !t.ended() {
+		t.expectEnd()
+		t.kill()
+	}
+	return b.Stop(ctx)
+}
+
+// DropGolden removes the golden image, see shell.Warmer.
+func (b *Backend) DropGolden(why error) {
+	_, there := b.slot.Golden()
+	b.mu.Lock()
+	b.golden.why, b.golden.unused = why, false
+	b.mu.Unlock()
+	if errors.Is(there, hibernate.ErrNoImage) {
+		return
+	}
+	if err := b.slot.DropGolden(); err != nil {
+		b.log.Error().Err(err).Msg("could not remove the golden image")
+		return
+	}
+	b.log.Info().AnErr("because", why).Msg("removed the golden image")
+}
+
+// Began is where the running plugin began, see shell.Warmer.
+func (b *Backend) Began() *hibernate.Image {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.golden.from
+}
+
+// Golden is the golden image, see shell.Warmer.
+func (b *Backend) Golden() (*hibernate.Image, error) {
+	image, err := b.slot.Golden()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(err, hibernate.ErrNoImage) && b.golden.why != nil {
+		err = b.golden.why
+	}
+	return image, err
+}
+
+// weed removes a golden image that is not wanted, or was made from something else:
+// what it holds is not to lie on the disk any longer.
+func (b *Backend) weed() {
+	if !b.config.WarmStart {
+		if err := b.slot.DropGolden(); err != nil {
+			b.log.Error().Err(err).Msg("could not remove the golden image")
+		}
+		return
+	}
+	_, r, err := b.readGolden()
+	if err != nil {
+		return
+	}
+	now, err := b.started()
+	if err != nil || now != r.Origin.Started {
+		b.DropGolden(r.Origin.differs(origin{Started: now}))
+	}
+}
