@@ -149,6 +149,25 @@ func TestCallEndsInTime(t *testing.T) {
 			}
 		})
 	})
+	t.Run("in less, which the caller set", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			r.activate()
+			r.fake.hold(invocation)
+			for _, ask := range []func(context.Context) error{
+				func(ctx context.Context) error { return r.invoke(ctx, "") },
+				func(ctx context.Context) error {
+					return r.peek(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+				},
+			} {
+				ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+				const want = "timed out: no answer from the plugin within the caller's own deadline"
+				if err := ask(ctx); !errors.Is(err, ErrTimedOut) || err.Error() != want {
+					r.Errorf("got %v, want %s", err, want)
+				}
+				cancel()
+			}
+		})
+	})
 	t.Run("while it waits for the wake", func(t *testing.T) {
 		run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
 			held := r.fake.hold(wakening)
