@@ -32,6 +32,8 @@ func reasonOf(event Event, err error, asked Reason) Reason {
 	default:
 	}
 	switch {
+	case errors.Is(err, errClosing):
+		return Shutdown
 	case errors.Is(err, ErrInstantiation):
 		return InstantiationFailed
 	case errors.Is(err, ErrInitialization):

@@ -14,7 +14,7 @@ import (
 
 // start is the work of an activation.
 func (s *Shell) start(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	limited, cancel := s.cuttable(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	s.backend.Configure(s.Config()) // with what was adjusted since the last time
 	info, err := s.backend.Launch(limited)
@@ -26,7 +26,7 @@ func (s *Shell) start(ctx context.Context) error {
 	if err == nil && info.StateControl != nil {
 		err = s.startControl(limited, info.StateControl)
 	}
-	if err != nil {
+	if err = cutShort(limited, err); err != nil {
 		s.document(reasonOf(Activate, err, Failure), err)
 		return errors.Join(err, s.backend.Stop(ctx))
 	}
@@ -81,9 +81,9 @@ func (s *Shell) request(ctx context.Context, event Event, command statecontrol.C
 		return fmt.Errorf("cannot %s: %w", event, ErrNoStateControl)
 	}
 	return s.step(ctx, event, Requested, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
+		ctx, cancel := s.cuttable(ctx, time.Duration(s.Config().CallTimeout))
 		defer cancel()
-		err := control.Request(ctx, command)
+		err := cutShort(ctx, control.Request(ctx, command))
 		if errors.Is(err, statecontrol.ErrIllegalState) {
 			return fmt.Errorf("cannot %s: %w: it is already %s", event, ErrIllegalState, command.Target())
 		}

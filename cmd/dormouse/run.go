@@ -132,11 +132,12 @@ func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
 	bidding.Wait()
-	<-started
 	if h.anew.Load() {
+		<-started
 		h.supervisor.Leave(ctx)
 	} else {
 		h.supervisor.Stop(ctx) // bounded by the plugins' own limits
+		<-started
 	}
 	h.communicator.Wait()
 	if force() {
