@@ -108,8 +108,9 @@ func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 	if root == 0 {
 		root = firstOf(members(i.Cgroup))
 	}
+	in := &leaf{dir: i.Cgroup}
 	t := &tree{
-		leaf: &leaf{dir: i.Cgroup}, apart: true, adopted: procfs.Parent(root) != os.Getpid(),
+		leaf: in, kills: in.kills(), apart: true, adopted: procfs.Parent(root) != os.Getpid(),
 		number: i.Number, begun: i.Begun, exited: make(chan struct{}),
 	}
 	if t.pidfd, err = openPidfd(root); err != nil {

@@ -202,7 +202,11 @@ func reap(pids []int) {
 // startedWith stands for the part of a configuration that a running plugin was
 // given and can't be given anew.
 func startedWith(c configs.Plugin) string {
-	raw, err := json.Marshal([]any{c.Executable, c.Arguments, c.Environment, c.Data, c.ConfigurationJSON()})
+	given := []any{c.Executable, c.Arguments, c.Environment, c.Data, c.ConfigurationJSON()}
+	if c.Limits != (configs.Limits{}) {
+		given = append(given, c.Limits)
+	}
+	raw, err := json.Marshal(given)
 	if err != nil {
 		panic(err) // there are only strings in it
 	}
