@@ -69,6 +69,14 @@ func inside(dir string) (pids []int) {
 	return pids
 }
 
+// helpers are the processes in the cgroup that are not of the tree: those of a CRIU
+// that has ended, one of which may hold its socket.
+func helpers(root int, cgroup string) []int {
+	there := inside(cgroup) // first: what the tree forks meanwhile is of the tree
+	tree := procfs.Tree(root)
+	return slices.DeleteFunc(there, func(pid int) bool { return slices.Contains(tree, pid) })
+}
+
 // roots are the processes that a restore has made children of this one. CRIU may
 // be killed before it tells of the root.
 func (b *births) roots(cgroup string) []int {

@@ -170,7 +170,8 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	defer release()
-	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, func() {}, (*gocriu.Criu).Dump); err != nil {
+	giveUp := func() { signalAll(helpers(d.PID, d.Cgroup), syscall.SIGKILL) }
+	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, giveUp, (*gocriu.Criu).Dump); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	if err := waitStopped(ctx, d.PID); err != nil {
