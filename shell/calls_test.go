@@ -231,17 +231,21 @@ func TestHeldCalls(t *testing.T) {
 func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 	const calls = 20
 	for _, test := range []struct {
+		name   string
 		policy configs.OnFailedWake
+		launch error
 		want   error
 		steps  []string
 	}{
-		{configs.FailedWakeColdStart, nil, []string{wakening, stop, launch, initialize, asking}},
-		{configs.FailedWakeDeactivate, errBroken, []string{wakening, stop}},
+		{"cold start", configs.FailedWakeColdStart, nil, nil, []string{wakening, stop, launch, initialize, asking}},
+		{"cold start fails too", configs.FailedWakeColdStart, ErrInstantiation, ErrInstantiation, []string{wakening, stop, launch, stop}},
+		{"deactivate", configs.FailedWakeDeactivate, nil, errBroken, []string{wakening, stop}},
 	} {
-		t.Run(string(test.policy), func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.OnCall, c.OnFailedWake = configs.OnCallWake, test.policy }
 			run(t, setup{image: true, config: config}, func(r *rig) {
 				r.fake.fail(wakening, errBroken)
+				r.fake.fail(launch, test.launch)
 				held := r.fake.hold(wakening)
 				results := make(chan error, calls)
 				for range calls {
