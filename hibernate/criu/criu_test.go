@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if socket := os.Getenv(subjectEnv); socket != "" {
 		serveSubject(socket)
 	}
+	if dir := os.Getenv(checkEnv); dir != "" {
+		check(dir)
+	}
 	// What this process inherited must not become part of what is dumped.
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		panic(err)
