@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +20,27 @@ func OwnCgroup() (string, error) {
 		return "", errors.New("this process is in no cgroup v2")
 	}
 	return filepath.Join(mount, own), nil
+}
+
+// Members are the processes in the cgroup whose directory that is, none for "".
+func Members(dir string) (pids []int) {
+	if dir == "" {
+		return nil
+	}
+	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	for field := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// Strangers are the processes in the cgroup that are not of the tree below root.
+func Strangers(dir string, root int) []int {
+	there := Members(dir) // first: what the tree forks meanwhile is of the tree
+	tree := Tree(root)
+	return slices.DeleteFunc(there, func(pid int) bool { return slices.Contains(tree, pid) || Zombie(pid) })
 }
 
 func cgroupMount() (string, error) {

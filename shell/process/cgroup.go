@@ -6,8 +6,6 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"dormouse/internal/procfs"
 )
@@ -96,16 +94,5 @@ func (c *Cgroups) members(callsign string) []int {
 	if c == nil {
 		return nil
 	}
-	return members(filepath.Join(c.dir, callsign))
-}
-
-func members(dir string) []int {
-	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	var pids []int
-	for field := range strings.FieldsSeq(string(text)) {
-		if pid, err := strconv.Atoi(field); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
+	return procfs.Members(filepath.Join(c.dir, callsign))
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/procfs"
 )
 
 // limiting are the controllers that plugins' limits need.
@@ -74,7 +76,7 @@ func (c *Cgroups) stepAside(stays bool) error {
 		return unix.EBUSY // it has, and still somebody is there
 	case stays:
 		return errInherited
-	case !slices.Equal(members(c.base), []int{os.Getpid()}):
+	case !slices.Equal(procfs.Members(c.base), []int{os.Getpid()}):
 		return errNotAlone
 	}
 	aside := filepath.Join(c.base, asideName)

@@ -184,7 +184,7 @@ func (i *instance) end(own *Cgroups) error {
 // children are those of the tree that are this process's: it was another program
 // when it started them.
 func (i *instance) children() []int {
-	pids := members(i.Cgroup)
+	pids := procfs.Members(i.Cgroup)
 	if i.Root != 0 && procfs.Started(i.Root) == i.Started {
 		pids = append(pids, i.Root) // which may have ended by itself
 	}
