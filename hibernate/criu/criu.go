@@ -170,8 +170,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	defer release()
-	// A helper of a CRIU that has ended may still hold its socket.
-	giveUp := func() { signalAll(procfs.Strangers(d.Cgroup, d.PID), syscall.SIGKILL) }
+	giveUp := func() { signalAll(helpers(d), syscall.SIGKILL) }
 	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, giveUp, (*gocriu.Criu).Dump); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}

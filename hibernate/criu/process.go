@@ -87,6 +87,13 @@ func (p *process) kill() {
 	signalAll(tree, syscall.SIGKILL)
 }
 
+// helpers are what a CRIU that has ended may have left, any of which may hold its
+// socket. They share this process's PID namespace, which no task of a plugin does.
+func helpers(d hibernate.Dump) []int {
+	own := procfs.Namespace(os.Getpid(), "pid")
+	return slices.DeleteFunc(procfs.Strangers(d.Cgroup, d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
+}
+
 // signalAll ignores those that are gone.
 func signalAll(pids []int, s syscall.Signal) {
 	for _, pid := range pids {
