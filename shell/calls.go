@@ -33,7 +33,7 @@ func (s *Shell) call(ctx context.Context, bytes int, deliver func(context.Contex
 	}
 	defer s.flight.leave()
 	defer s.touch()
-	return s.deliver(ctx, cancel, end, limit, deliver)
+	return s.deliver(ctx, cancel, admission{end: end}, limit, deliver)
 }
 
 // limited is ctx until the call timeout at the latest; limit says whose time it is.
@@ -47,16 +47,16 @@ func (s *Shell) limited(ctx context.Context) (limited context.Context, cancel co
 	return limited, cancel, limit
 }
 
-// deliver makes a call that was let in, until end.
-func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, end context.Context, limit string, deliver func(context.Context) error) error {
-	stop := context.AfterFunc(end, cancel) //nolint:contextcheck // it ends with the plugin, not with the caller
+// deliver makes a call that was let in, within limit.
+func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, let admission, limit string, deliver func(context.Context) error) error {
+	stop := context.AfterFunc(let.end, cancel) //nolint:contextcheck // it ends with the plugin, not with the caller
 	defer stop()
 	err := deliver(ctx)
 	_, answered := errors.AsType[*PluginError](err)
 	switch {
 	case err == nil || answered:
 		return err
-	case end.Err() != nil:
+	case let.end.Err() != nil:
 		return errEnded
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, limit)

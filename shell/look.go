@@ -48,7 +48,7 @@ func (s *Shell) peek(ctx context.Context, deliver func(context.Context) error) e
 		return asleep(state)
 	}
 	defer s.flight.leave()
-	return s.deliver(ctx, cancel, end, limit, deliver)
+	return s.deliver(ctx, cancel, admission{end: end}, limit, deliver)
 }
 
 // asleep is the error of what does not wake an instance.

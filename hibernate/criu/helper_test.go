@@ -17,10 +17,10 @@ import (
 // A CRIU that dies leaves nobody waiting, though a helper of its own lives on and
 // holds the socket by which it would have answered.
 func TestCRIUEndsBeforeItsHelper(t *testing.T) {
-	real := open(t).Path()
+	working := open(t).Path()
 	dir := t.TempDir()
 	dying := filepath.Join(dir, "dying")
-	script := fmt.Sprintf("#!/bin/sh\nif [ -e %q ]; then sleep 1000 & exit 1; fi\nexec %q \"$@\"\n", dying, real)
+	script := fmt.Sprintf("#!/bin/sh\nif [ -e %q ]; then sleep 1000 & exit 1; fi\nexec %q \"$@\"\n", dying, working)
 	path := filepath.Join(dir, "criu")
 	must(t, os.WriteFile(path, []byte(script), 0o700)) //nolint:gosec // it is a program
 	e := criu.Open(path, t.TempDir())
