@@ -168,6 +168,8 @@ type Plugin struct {
 
 	Restart Restart `toml:"restart"`
 
+	Limits Limits `toml:"limits"`
+
 	// WebUI is a directory of static files, served at /Service/<Callsign>/UI.
 	WebUI string `toml:"web-ui"`
 

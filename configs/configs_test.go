@@ -45,6 +45,7 @@ func TestReferenceFile(t *testing.T) {
 	resumed := plugin.Resumed()
 	plugin.Resume = &resumed
 	plugin.CheckpointAfter = new(configs.Duration(10 * time.Minute)) // stands for none
+	plugin.Limits.Swap = new(configs.Bytes(64 << 20))                // likewise
 	sleeps := plugin.MaySleep()
 	plugin.AutoHibernate = &sleeps
 	want.Plugins = []configs.Plugin{plugin}

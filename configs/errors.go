@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"dormouse/internal/spelling"
 )
 
 // LoadError is one thing wrong and where it stands.
@@ -74,7 +76,7 @@ func nearest(word string, known []string) string {
 	word = strings.ReplaceAll(strings.ToLower(word), "_", "-")
 	best, least := "", 1+(len(word)+2)/3
 	for _, k := range known {
-		d := distance(word, k)
+		d := spelling.Distance(word, k)
 		if len(word) >= 3 && strings.HasPrefix(k, word) {
 			d = min(d, 1)
 		}
@@ -83,25 +85,4 @@ func nearest(word string, known []string) string {
 		}
 	}
 	return best
-}
-
-// distance is Levenshtein's: the single-byte edits that turn a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitution := diagonal
-			if a[i] != b[j] {
-				substitution++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitution, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

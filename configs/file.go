@@ -137,6 +137,7 @@ func (f *file) readPlugin(t *table) {
 	t.texts("requires", &p.Requires, CheckCallsign)
 	t.boolean("probe", &p.Probe)
 	f.readRestart(t, &p.Restart)
+	f.readLimits(t, &p.Limits)
 	t.path("web-ui", &p.WebUI)
 	t.path("data", &p.Data)
 	word(t, "on-call", &p.OnCall, OnCallReject, OnCallWake)
@@ -153,6 +154,9 @@ func (f *file) readPlugin(t *table) {
 	t.require("callsign")
 	if _, program := t.values["executable"]; program == (p.Builtin != "") {
 		t.problem(t.place, "one of the keys \"executable\" and \"builtin\" must stand %s", t.name)
+	}
+	if p.Builtin != "" && p.Limits != (Limits{}) {
+		t.problem(t.place.key("limits"), "key \"limits\" %s goes with \"executable\" only", t.name)
 	}
 	if p.CheckpointAfter != nil && p.Sleep != SleepAuto {
 		t.problem(t.place.key("checkpoint-after"), "key \"checkpoint-after\" %s goes with sleep = \"auto\" only", t.name)

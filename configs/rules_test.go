@@ -36,6 +36,9 @@ func TestRules(t *testing.T) {
 		{"requires nobody", plugin + `requires = ["Nope"]`, `x:2: A requires "Nope", which there is not`},
 		{"requires itself", plugin + `requires = ["A"]`, `x:2: instances require each other in a circle: A → A`},
 		{"restart policy", plugin + `restart = { policy = "allways" }`, `x:4: key "policy" in the restart table in [[plugin]]: "allways" is not "never", "on-failure" or "always": did you mean "always"?`},
+		{"limits", plugin + `limits = { memory = "64MiB", swap = "0", pids = 32, cpu-weight = 50, open-files = 256 }`, ""},
+		{"limit of another kind", plugin + `limits = { memory = 64 }`, `x:4: key "memory" in the limits table in [[plugin]] must be a size such as "64MiB", not an integer`},
+		{"limits of a part of the host", "[[plugin]]\ncallsign = \"A\"\nbuiltin = \"Monitor\"\nlimits = { pids = 9 }", `x:4: key "limits" in [[plugin]] goes with "executable" only`},
 		{"dialect", "[host]\ndialect = \"r5\"", `x:2: key "dialect" in [host]: "r5" is not "thunder-r4" or "thunder-r5"`},
 
 		// Types.

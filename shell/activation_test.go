@@ -274,17 +274,35 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 			r.expectSteps(deinitialize+" shutdown", stop)
 		})
 	})
-	t.Run("during an activation that takes longer than any deactivation", func(t *testing.T) {
+	for _, step := range []string{probing, launch, initialize} {
+		t.Run("cuts short in "+step, func(t *testing.T) {
+			run(t, setup{probe: step == probing}, func(r *rig) {
+				begun := time.Now()
+				r.fake.hold(step)
+				up := background(r.up)
+				waits := background(func() error { return r.Suspend(r.Context(), Requested) })
+				r.must(r.Deactivate(context.Background(), Shutdown))
+				for _, done := range []<-chan error{up, waits} {
+					if err := <-done; !errors.Is(err, errClosing) {
+						r.Errorf("got error %v, want %v", err, errClosing)
+					}
+				}
+				if st := r.Status(); st.State != Deactivated || st.Reason != Shutdown || time.Since(begun) != 0 {
+					r.Errorf("it is %s (%s) after %s", st.State, st.Reason, time.Since(begun))
+				}
+			})
+		})
+	}
+	t.Run("cuts no wake, but no cold start follows", func(t *testing.T) {
 		config := func(c *configs.Plugin) { c.StopTimeout = configs.Duration(time.Second) }
 		run(t, setup{config: config, image: true}, func(r *rig) {
-			r.fake.hold(wakening)   // until its time is over
-			r.fake.hold(initialize) // of the cold start, likewise
+			r.fake.hold(wakening) // until its time is over
 			up := background(r.up)
 			r.must(r.Deactivate(context.Background(), Shutdown))
 			if err := <-up; !errors.Is(err, ErrTimedOut) {
 				r.Errorf("got error %v, want ErrTimedOut", err)
 			}
-			r.expectSteps(wakening, stop, launch, initialize, stop)
+			r.expectSteps(wakening, stop)
 		})
 	})
 }

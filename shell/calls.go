@@ -25,7 +25,7 @@ func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 
 // call delivers what takes so many bytes while it waits.
 func (s *Shell) call(ctx context.Context, bytes int, deliver func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
+	ctx, cancel, limit := s.limited(ctx)
 	defer cancel()
 	end, err := s.admit(ctx, bytes)
 	if err != nil {
@@ -33,11 +33,22 @@ func (s *Shell) call(ctx context.Context, bytes int, deliver func(context.Contex
 	}
 	defer s.flight.leave()
 	defer s.touch()
-	return s.deliver(ctx, cancel, admission{end: end}, deliver)
+	return s.deliver(ctx, cancel, admission{end: end}, limit, deliver)
 }
 
-// deliver makes a call that was let in.
-func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, let admission, deliver func(context.Context) error) error {
+// limited is ctx until the call timeout at the latest; limit says whose time it is.
+func (s *Shell) limited(ctx context.Context) (limited context.Context, cancel context.CancelFunc, limit string) {
+	timeout := time.Duration(s.Config().CallTimeout)
+	limit = timeout.String()
+	if by, set := ctx.Deadline(); set && time.Until(by) < timeout {
+		limit = "the caller's own deadline"
+	}
+	limited, cancel = context.WithTimeout(ctx, timeout)
+	return limited, cancel, limit
+}
+
+// deliver makes a call that was let in, within limit.
+func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, let admission, limit string, deliver func(context.Context) error) error {
 	stop := context.AfterFunc(let.end, cancel) //nolint:contextcheck // it ends with the plugin, not with the caller
 	defer stop()
 	err := deliver(ctx)
@@ -48,7 +59,7 @@ func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, let admi
 	case let.end.Err() != nil:
 		return errEnded
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, s.Config().CallTimeout)
+		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, limit)
 	}
 	return err
 }

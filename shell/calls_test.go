@@ -149,6 +149,25 @@ func TestCallEndsInTime(t *testing.T) {
 			}
 		})
 	})
+	t.Run("in less, which the caller set", func(t *testing.T) {
+		run(t, setup{}, func(r *rig) {
+			r.activate()
+			r.fake.hold(invocation)
+			for _, ask := range []func(context.Context) error{
+				func(ctx context.Context) error { return r.invoke(ctx, "") },
+				func(ctx context.Context) error {
+					return r.peek(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+				},
+			} {
+				ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+				const want = "timed out: no answer from the plugin within the caller's own deadline"
+				if err := ask(ctx); !errors.Is(err, ErrTimedOut) || err.Error() != want {
+					r.Errorf("got %v, want %s", err, want)
+				}
+				cancel()
+			}
+		})
+	})
 	t.Run("while it waits for the wake", func(t *testing.T) {
 		run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
 			held := r.fake.hold(wakening)
@@ -212,17 +231,21 @@ func TestHeldCalls(t *testing.T) {
 func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 	const calls = 20
 	for _, test := range []struct {
+		name   string
 		policy configs.OnFailedWake
+		launch error
 		want   error
 		steps  []string
 	}{
-		{configs.FailedWakeColdStart, nil, []string{wakening, stop, launch, initialize, asking}},
-		{configs.FailedWakeDeactivate, errBroken, []string{wakening, stop}},
+		{"cold start", configs.FailedWakeColdStart, nil, nil, []string{wakening, stop, launch, initialize, asking}},
+		{"cold start fails too", configs.FailedWakeColdStart, ErrInstantiation, ErrInstantiation, []string{wakening, stop, launch, stop}},
+		{"deactivate", configs.FailedWakeDeactivate, nil, errBroken, []string{wakening, stop}},
 	} {
-		t.Run(string(test.policy), func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.OnCall, c.OnFailedWake = configs.OnCallWake, test.policy }
 			run(t, setup{image: true, config: config}, func(r *rig) {
 				r.fake.fail(wakening, errBroken)
+				r.fake.fail(launch, test.launch)
 				held := r.fake.hold(wakening)
 				results := make(chan error, calls)
 				for range calls {

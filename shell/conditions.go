@@ -123,10 +123,10 @@ func (s *Shell) probe(ctx context.Context) error {
 	if !ok || !s.Config().Probe {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	ctx, cancel := s.cuttable(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	info, err := prober.Probe(ctx)
-	if err != nil && !errors.Is(err, ErrInstantiation) {
+	if err = cutShort(ctx, err); err != nil && !errors.Is(err, ErrInstantiation) {
 		err = fmt.Errorf("%w: %w", ErrInstantiation, err)
 	}
 	if err != nil {

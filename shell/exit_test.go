@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"dormouse/statecontrol"
@@ -42,9 +43,14 @@ func TestExitForWantOfMemory(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			run(t, setup{}, func(r *rig) {
+			var documented []Reason
+			document := func(why Reason, _ error, _ func() Evidence) { documented = append(documented, why) }
+			run(t, setup{document: document}, func(r *rig) {
 				r.activate()
 				end(r)
+				if !slices.Equal(documented, []Reason{MemoryExceeded}) {
+					r.Errorf("documented are %v", documented)
+				}
 				if st := r.Status(); st.State != Deactivated || st.Reason != MemoryExceeded || !errors.Is(st.Err, ErrMemoryExceeded) {
 					r.Errorf("got %s, %s, %v", st.State, st.Reason, st.Err)
 				}

@@ -57,18 +57,18 @@ func (s *Shell) Adopt(ctx context.Context) error {
 // adopt is the work of an adoption.
 func (s *Shell) adopt(ctx context.Context) error {
 	heir := s.backend.(Heir) //nolint:errcheck // whoever has inherited is one
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	limited, cancel := s.cuttable(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
-	info, err := heir.Adopt(ctx)
+	info, err := heir.Adopt(limited)
 	if err != nil {
-		return fmt.Errorf("cannot adopt: %w", err)
+		return fmt.Errorf("cannot adopt: %w", cutShort(limited, err))
 	}
 	s.setInformation(info)
 	s.began()
 	if info.StateControl != nil {
-		now, err := info.StateControl.State(ctx)
+		now, err := info.StateControl.State(limited)
 		if err != nil {
-			return fmt.Errorf("cannot adopt: %w", errors.Join(err, s.backend.Stop(ctx)))
+			return fmt.Errorf("cannot adopt: %w", errors.Join(cutShort(limited, err), s.backend.Stop(ctx)))
 		}
 		s.controlled(now)
 	}

@@ -19,8 +19,7 @@ const (
 // RetryAfter is when a caller that got ErrBusy may come back.
 const RetryAfter = time.Second
 
-// held is the calls that wait until the instance is activated, in the order in
-// which they came. Shell.mu guards it.
+// held is the calls that wait until the instance is activated. Shell.mu guards it.
 type held struct {
 	calls  []*heldCall
 	bytes  int
@@ -137,7 +136,7 @@ func (s *Shell) answerHeld(err error) bool {
 	return true
 }
 
-// answerAll answers those who wait, in order. The caller holds mu.
+// answerAll answers those who wait. The caller holds mu.
 func (s *Shell) answerAll(answer func() admission) {
 	for _, call := range s.held.calls {
 		call.answer <- answer()

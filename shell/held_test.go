@@ -16,9 +16,9 @@ import (
 	"dormouse/configs"
 )
 
-// TestHeldInOrder has calls arrive one after the other while the plugin wakes,
-// and one more when it is awake but they have not been let in yet.
-func TestHeldInOrder(t *testing.T) {
+// TestHeldAreLetInTogether has calls arrive one after the other while the plugin
+// wakes, and one more when it is awake but they have not been let in yet.
+func TestHeldAreLetInTogether(t *testing.T) {
 	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
 		var mu sync.Mutex
 		var order []string

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"dormouse/shell/shellpb"
 )
@@ -17,8 +16,6 @@ const knownMethods = 1024
 // neither wakes it nor waits. Of one that sleeps it tells what is known, and
 // returns ErrHibernated for what is not.
 func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
-	defer cancel()
 	err = s.peek(ctx, func(ctx context.Context) error {
 		exists, err = s.backend.Exists(ctx, method)
 		return err
@@ -44,14 +41,14 @@ func looks(method string) bool {
 
 // peek delivers what is no use of the plugin, if it is awake.
 func (s *Shell) peek(ctx context.Context, deliver func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
+	ctx, cancel, limit := s.limited(ctx)
 	defer cancel()
 	end, state := s.board()
 	if end == nil {
 		return asleep(state)
 	}
 	defer s.flight.leave()
-	return s.deliver(ctx, cancel, admission{end: end}, deliver)
+	return s.deliver(ctx, cancel, admission{end: end}, limit, deliver)
 }
 
 // asleep is the error of what does not wake an instance.

@@ -32,6 +32,8 @@ func reasonOf(event Event, err error, asked Reason) Reason {
 	default:
 	}
 	switch {
+	case errors.Is(err, errClosing):
+		return Shutdown
 	case errors.Is(err, ErrInstantiation):
 		return InstantiationFailed
 	case errors.Is(err, ErrInitialization):
@@ -51,17 +53,4 @@ func reasonOfExit(err error) Reason {
 }
 
 // Wire is r as plugins are told it.
-func (r Reason) Wire() shellpb.Reason {
-	return map[Reason]shellpb.Reason{
-		Requested:            shellpb.Reason_REASON_REQUESTED,
-		Automatic:            shellpb.Reason_REASON_AUTOMATIC,
-		Failure:              shellpb.Reason_REASON_FAILURE,
-		MemoryExceeded:       shellpb.Reason_REASON_MEMORY_EXCEEDED,
-		Startup:              shellpb.Reason_REASON_STARTUP,
-		Shutdown:             shellpb.Reason_REASON_SHUTDOWN,
-		Conditions:           shellpb.Reason_REASON_CONDITIONS,
-		WatchdogExpired:      shellpb.Reason_REASON_WATCHDOG_EXPIRED,
-		InitializationFailed: shellpb.Reason_REASON_INITIALIZATION_FAILED,
-		InstantiationFailed:  shellpb.Reason_REASON_INSTANTIATION_FAILED,
-	}[r]
-}
+func (r Reason) Wire() shellpb.Reason { return shellpb.ReasonOf(string(r)) }

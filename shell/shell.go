@@ -37,6 +37,9 @@ type Shell struct {
 	dismissed      func()
 	postMortem     func(why Reason, err error, evidence func() Evidence)
 
+	shutdown context.Context // ends when the host ends in order
+	cut      context.CancelFunc
+
 	lane   *lane
 	flight flight
 	used   atomic.Int64 // when somebody last used the plugin, since made
@@ -106,6 +109,7 @@ func New(o Options) *Shell {
 	if s.dismissed == nil {
 		s.dismissed = func() {}
 	}
+	s.shutdown, s.cut = context.WithCancel(context.Background())
 	s.config.Store(&o.Config)
 	s.flight.open()
 	s.backend = o.Backend(sink{s})
@@ -132,6 +136,7 @@ func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 // runs any more. The instance must have been deactivated, or be hibernated.
 func (s *Shell) Close() {
 	s.close()
+	s.cut()
 	s.background.Wait()
 }
 
@@ -152,10 +157,12 @@ func (s *Shell) Activate(ctx context.Context, why Reason) error {
 // store what it wants to keep. It does nothing when the plugin is not running.
 //
 // With the reason Shutdown it is the last operation: what is not running stays
-// as it is, also hibernated on disk, and whatever waits or comes later is refused.
+// as it is, also hibernated on disk, whatever waits or comes later is refused, and
+// an activation that is under way is cut short.
 func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	if why == Shutdown {
 		s.close()
+		s.cut()
 	}
 	return s.operate(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
 		return s.deactivate(ctx, why)
@@ -245,7 +252,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 			s.rejoin(ctx)
 			return s.settle(ctx)
 		}
-		if s.Config().OnFailedWake != configs.FailedWakeColdStart {
+		if s.Config().OnFailedWake != configs.FailedWakeColdStart || s.isClosing() {
 			return err
 		}
 		s.log.Warn().Err(err).Msg("could not wake the plugin, starting it cold")

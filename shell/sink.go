@@ -39,7 +39,7 @@ func (k sink) Exited(err error) {
 func (s *Shell) bury(cause error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		s.flight.close()
-		s.document(Failure, cause)
+		s.document(reasonOfExit(cause), cause)
 		s.judge(cause)
 		return errors.Join(cause, s.backend.Stop(ctx))
 	}

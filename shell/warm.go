@@ -41,7 +41,10 @@ func (s *Shell) startWarm(ctx context.Context) bool {
 			s.began()
 			return true
 		}
-		err = errors.Join(err, s.backend.Stop(ctx))
+		err = errors.Join(err, s.backend.Stop(context.WithoutCancel(ctx)))
+	}
+	if ctx.Err() != nil {
+		return false // which says nothing about the image
 	}
 	s.log.Warn().Err(err).Msg("could not start the plugin warm, starting it cold")
 	s.distrust(w, err)
@@ -73,6 +76,9 @@ func (s *Shell) preserve(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
 	defer cancel()
 	err := w.Preserve(limited, wanted)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()

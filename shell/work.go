@@ -15,8 +15,10 @@ import (
 // start is the work of an activation.
 func (s *Shell) start(ctx context.Context) error {
 	s.backend.Configure(s.Config()) // with what was adjusted since the last time
-	if !s.startWarm(ctx) {
-		if err := s.startCold(ctx); err != nil {
+	begin, cancel := s.cuttable(ctx, s.activationLimit())
+	defer cancel()
+	if !s.startWarm(begin) {
+		if err := cutShort(begin, s.startCold(begin)); err != nil {
 			s.document(reasonOf(Activate, err, Failure), err)
 			return errors.Join(err, s.backend.Stop(ctx))
 		}
@@ -27,7 +29,10 @@ func (s *Shell) start(ctx context.Context) error {
 
 // startCold starts the plugin from nothing.
 func (s *Shell) startCold(ctx context.Context) error {
-	err := s.launch(ctx)
+	err := ctx.Err()
+	if err == nil {
+		err = s.launch(ctx)
+	}
 	if err == nil {
 		err = s.preserve(ctx)
 	}
@@ -107,9 +112,9 @@ func (s *Shell) request(ctx context.Context, event Event, command statecontrol.C
 		return fmt.Errorf("cannot %s: %w", event, ErrNoStateControl)
 	}
 	return s.step(ctx, event, Requested, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
+		ctx, cancel := s.cuttable(ctx, time.Duration(s.Config().CallTimeout))
 		defer cancel()
-		err := control.Request(ctx, command)
+		err := cutShort(ctx, control.Request(ctx, command))
 		if errors.Is(err, statecontrol.ErrIllegalState) {
 			return fmt.Errorf("cannot %s: %w: it is already %s", event, ErrIllegalState, command.Target())
 		}

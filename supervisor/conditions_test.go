@@ -285,7 +285,7 @@ func TestDependOnEachOther(t *testing.T) {
 }
 
 // TestNobodyFollowsAfterStop ends the host while an instance starts because its
-// conditions came true.
+// conditions came true, which is cut short.
 func TestNobodyFollowsAfterStop(t *testing.T) {
 	instances, change := network(configs.StartActivated, "!Network")
 	instances = append(instances, instance{"Late", configs.StartActivated, 90, nil})
@@ -296,15 +296,12 @@ func TestNobodyFollowsAfterStop(t *testing.T) {
 	}, func(r *rig) {
 		r.Start(r.Context())
 		r.activate("Net")
-		held := make(chan struct{})
-		r.plugins["Pre"].held = held
+		r.plugins["Pre"].held = make(chan struct{})
 		r.set("Net", "Network", true)
 		r.journal.read()
-		stopped := background(func() { r.Stop(context.Background()) })
-		r.expect("end Net, shutdown")
-		close(held)
-		<-stopped
-		r.expect("end Pre, shutdown", "end Second, shutdown", "end First, shutdown")
+		r.Stop(context.Background())
+		r.expect("end Net, shutdown", "end Second, shutdown", "end First, shutdown")
+		r.expectState("Pre", shell.Deactivated, shell.Shutdown)
 		r.expectState("Late", shell.Precondition, shell.Startup)
 	})
 }

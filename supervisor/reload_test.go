@@ -237,7 +237,7 @@ func TestAdjustableKeys(t *testing.T) {
 		given := configs.Plugin{
 			Callsign: "B", Executable: "e", Builtin: "b", Arguments: []string{"a"}, Environment: map[string]string{"a": "b"}, StartMode: "m", StartupOrder: 7,
 			Resume: &yes, Preconditions: []string{"p"}, Terminations: []string{"t"}, Controls: []string{"c"}, Requires: []string{"r"}, Probe: false,
-			Restart: configs.Restart{Limit: 77}, WebUI: "w", Data: "d", OnCall: "o", Configuration: map[string]any{"a": 1},
+			Restart: configs.Restart{Limit: 77}, Limits: configs.Limits{Pids: 7}, WebUI: "w", Data: "d", OnCall: "o", Configuration: map[string]any{"a": 1},
 			StartTimeout: 1, StopTimeout: 2, CallTimeout: 3, Sleep: "s", CheckpointAfter: new(configs.Duration(4)), OnFailedWake: "f", WarmStart: true,
 			Idling: configs.Idling{IdleSuspend: 4, IdleHibernate: 5, AutoHibernate: &yes, MinAwake: 6},
 		}

@@ -70,7 +70,8 @@ func (s *Supervisor) probe(ctx context.Context, plugins []*shell.Shell) {
 }
 
 // Stop deactivates everything in the reverse order, what requires others before
-// them, and returns when nothing runs any more. Nobody follows conditions from
+// them, and returns when nothing runs any more. It cuts a Start short, whose context
+// must have ended. Nobody follows conditions from
 // here on. Hibernated instances stay on disk for the next start.
 func (s *Supervisor) Stop(ctx context.Context) {
 	s.finish(func(sh *shell.Shell) error { return sh.Deactivate(ctx, shell.Shutdown) })

@@ -89,7 +89,7 @@ func examine(ctx context.Context, path, dir string) examination {
 	if !trial.OK {
 		trial.Found = can.Checkpoint.Why
 	}
-	return examination{can, []finding{examineKernel(), examineRoot(), cgroups, examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}}
+	return examination{can, []finding{examineKernel(), examineRoot(), cgroups, examineLimits(dir), examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}}
 }
 
 func examineKernel() finding {
@@ -127,6 +127,25 @@ func examineCgroups(dir string) finding {
 	c, err := process.OpenCgroups(dir)
 	if err == nil {
 		err = c.Close()
+	}
+	if err != nil {
+		f.OK, f.Found = false, err.Error()
+	}
+	return f
+}
+
+// examineLimits tries what limits need where this program runs, which need not be
+// where the host does.
+func examineLimits(dir string) finding {
+	f := finding{
+		Check: "limits", OK: true, Found: "can be enforced",
+		Means: "an instance with limits does not start, unless it has open-files alone",
+		Mend:  "give the host's service Delegate=yes, and boot without cgroup v1",
+	}
+	c, err := process.OpenCgroups(dir)
+	if err == nil {
+		one := configs.Bytes(1)
+		err = errors.Join(c.Enforces(configs.Limits{Memory: one, Swap: &one, Pids: 1, CPUWeight: 1}), c.Close())
 	}
 	if err != nil {
 		f.OK, f.Found = false, err.Error()

@@ -138,6 +138,11 @@ func (h *host) processes(config configs.Config, places *places, images *hibernat
 		h.log.Warn().Msg("on-host-exit = \"adopt\" needs root and cgroups: plugins end with this host")
 		adopt = false
 	}
+	for _, p := range config.Plugins {
+		if err := cgroups.Enforces(p.Limits); err != nil {
+			h.log.Warn().Err(err).Str("callsign", p.Callsign).Msg("this instance can't start with its limits")
+		}
+	}
 	h.engine = criu.Open(config.Hibernate.Criu, programs)
 	return process.Host{
 		RunDir: places.run, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, Adopt: adopt,

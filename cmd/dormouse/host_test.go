@@ -116,49 +116,58 @@ func TestRestartAfterKill(t *testing.T) {
 }
 
 func TestEndWhileStarting(t *testing.T) {
-	root := t.TempDir()
-	h := startHost(t, root, bothExamples)
-	if code := h.end(t); code != exitDone {
-		t.Errorf("the host ended with code %d; its log is:\n%s", code, h.log)
-	}
-	if left := processesOf(t, root); len(left) > 0 {
-		t.Errorf("processes are left: %v", left)
-	}
-}
-
-func TestSecondSignalKills(t *testing.T) {
-	const slow = `
+	const mute = `
 [[plugin]]
-callsign = "Slow"
-executable = "EXAMPLES/counter"
+callsign = "Silent"
+executable = "EXAMPLES/rogue"
+arguments = ["no-initialize"]
 start-mode = "activated"
-stop-timeout = "10m"
+start-timeout = "10m"
+probe = false
 `
-	for name, configuration := range map[string]string{"a plugin that does not end": slow, "a plugin that does not start": silent + "probe = false\n"} {
+	for name, test := range map[string]struct{ configuration, begun string }{
+		"all is well":              {bothExamples, "listening"},
+		"no handshake comes":       {silent + "probe = false\n", "Silent activation"},
+		"Initialize never answers": {mute, "Silent activation"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
-			h := startHost(t, root, configuration)
-			if configuration != slow {
-				h.wait(t, "Silent activation")
-			} else {
-				h.wait(t, "ready")
-				if err := syscall.Kill(h.show(t, "Slow").PID, syscall.SIGSTOP); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for _, message := range []string{"ending in order; a second signal kills what still runs", "killing what still runs"} {
-				if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-					t.Fatal(err)
-				}
-				h.wait(t, message)
-			}
-			if code := h.exitCode(t); code != exitFailed {
-				t.Errorf("the host ended with code %d", code)
+			h := startHost(t, root, test.configuration)
+			h.wait(t, test.begun)
+			if code := h.end(t); code != exitDone {
+				t.Errorf("the host ended with code %d; its log is:\n%s", code, h.log)
 			}
 			if left := processesOf(t, root); len(left) > 0 {
 				t.Errorf("processes are left: %v", left)
 			}
 		})
+	}
+}
+
+func TestSecondSignalKills(t *testing.T) {
+	root := t.TempDir()
+	h := startHost(t, root, `
+[[plugin]]
+callsign = "Slow"
+executable = "EXAMPLES/counter"
+start-mode = "activated"
+stop-timeout = "10m"
+`)
+	h.wait(t, "ready")
+	if err := syscall.Kill(h.show(t, "Slow").PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for _, message := range []string{"ending in order; a second signal kills what still runs", "killing what still runs"} {
+		if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		h.wait(t, message)
+	}
+	if code := h.exitCode(t); code != exitFailed {
+		t.Errorf("the host ended with code %d", code)
+	}
+	if left := processesOf(t, root); len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"strings"
+
+	"dormouse/internal/spelling"
 )
 
 // orSo ends an error about an unknown word with those that may have been meant,
@@ -30,26 +32,5 @@ func resembles(a, b string) bool {
 	if len(short) > len(long) {
 		short, long = long, short
 	}
-	return len(short) >= 3 && strings.Contains(long, short) || edits(a, b) <= min(2, len(a)/2)
-}
-
-// edits counts the letters to add, drop or change that make b of a.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0]++
-		for j := range len(b) {
-			change := before
-			if a[i] != b[j] {
-				change++
-			}
-			before = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return len(short) >= 3 && strings.Contains(long, short) || spelling.Distance(a, b) <= min(2, len(a)/2)
 }

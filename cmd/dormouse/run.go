@@ -140,11 +140,12 @@ func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
 	bidding.Wait()
-	<-started
 	if h.relieved.Load() {
+		<-started
 		h.supervisor.Leave(ctx)
 	} else {
 		h.supervisor.Stop(ctx) // bounded by the plugins' own limits
+		<-started
 	}
 	h.communicator.Wait()
 	if force() {

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -46,27 +44,13 @@ func (b *births) kill(cgroup string) {
 	b.ended = b.roots(cgroup)
 	signalAll(b.ended, syscall.SIGKILL)
 	for range 100 { // they may fork between the look and the kill
-		left := inside(cgroup)
+		left := procfs.Members(cgroup)
 		if len(left) == 0 {
 			return
 		}
 		signalAll(left, syscall.SIGKILL)
 		time.Sleep(time.Millisecond)
 	}
-}
-
-// inside are the processes in the cgroup that is mounted at dir.
-func inside(dir string) (pids []int) {
-	if dir == "" {
-		return nil
-	}
-	text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	for field := range strings.FieldsSeq(string(text)) {
-		if pid, err := strconv.Atoi(field); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }
 
 // roots are the processes that a restore has made children of this one. CRIU may
@@ -109,19 +93,8 @@ func isHalfMade(pid int) bool {
 // inCgroup tells whether the process, alive or a zombie, belongs to the cgroup
 // that is mounted at dir.
 func inCgroup(pid int, dir string) bool {
-	if dir == "" {
-		return false
-	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(text)) {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return path != "/" && strings.HasSuffix(dir, path)
-		}
-	}
-	return false
+	path := procfs.Cgroup(pid)
+	return path != "" && path != "/" && strings.HasSuffix(dir, path)
 }
 
 // waitStopped returns when the stop that CRIU leaves behind has reached every

@@ -183,14 +183,15 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 
 // dump has CRIU work, and takes the memory from it if it is to go elsewhere.
 func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts) error {
+	giveUp := func() { signalAll(helpers(d), syscall.SIGKILL) }
 	if d.Pages == nil {
-		return e.run(ctx, d.Dir, d.Cgroup, opts, nil, func() {}, (*gocriu.Criu).Dump)
+		return e.run(ctx, d.Dir, d.Cgroup, opts, nil, giveUp, (*gocriu.Criu).Dump)
 	}
 	server, err := servePages(d)
 	if err != nil {
 		return err
 	}
-	err = e.run(ctx, d.Dir, d.Cgroup, opts, []handed{server.hand()}, func() {}, (*gocriu.Criu).Dump)
+	err = e.run(ctx, d.Dir, d.Cgroup, opts, []handed{server.hand()}, giveUp, (*gocriu.Criu).Dump)
 	if serr := server.end(); serr != nil && ctx.Err() == nil {
 		return serr // of which CRIU knows but that nobody listens
 	}

@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if socket := os.Getenv(subjectEnv); socket != "" {
 		serveSubject(socket)
 	}
+	if dir := os.Getenv(checkEnv); dir != "" {
+		check(dir)
+	}
 	// What this process inherited must not become part of what is dumped.
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		panic(err)
@@ -98,7 +101,7 @@ func startWith(t *testing.T, holding string, atEnd syscall.Signal) *subject {
 	must(t, err)
 	self, err := os.Executable()
 	must(t, err)
-	s := &subject{socket: filepath.Join(dir, "s"), cgroup: newCgroup(t)}
+	s := &subject{socket: filepath.Join(dir, "s"), cgroup: hibernatetest.Cgroup(t)}
 	s.pipe(t)
 	cmd := exec.Command(pidone, self)
 	cmd.Env = []string{subjectEnv + "=" + s.socket, holdEnv + "=" + holding, "GORACE=atexit_sleep_ms=0"}
@@ -122,25 +125,6 @@ func startWith(t *testing.T, holding string, atEnd syscall.Signal) *subject {
 	})
 	s.State(t) // and is quiet again after that
 	return s
-}
-
-// newCgroup returns "" where there is no cgroup v2 to be had.
-func newCgroup(t *testing.T) string {
-	t.Helper()
-	for _, mount := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
-		if _, err := os.Stat(filepath.Join(mount, "cgroup.procs")); err != nil {
-			continue
-		}
-		dir, err := os.MkdirTemp(mount, "dormouse-test-") //nolint:usetesting // it is a cgroup
-		must(t, err)
-		t.Cleanup(func() {
-			if err := os.Remove(dir); err != nil {
-				t.Errorf("something is left in the cgroup: %v", err)
-			}
-		})
-		return dir
-	}
-	return ""
 }
 
 // pipe gives the subject a fresh one.

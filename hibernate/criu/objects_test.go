@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
@@ -67,7 +68,7 @@ func compileHolder(t *testing.T) (path string, objects []string) {
 // is "ready" unless the machine lacks the object.
 func startHolder(t *testing.T, program, object string) (*holder, string) {
 	t.Helper()
-	h := &holder{object: object, dir: t.TempDir(), cgroup: newCgroup(t)}
+	h := &holder{object: object, dir: t.TempDir(), cgroup: hibernatetest.Cgroup(t)}
 	pidone, err := native.InstallPidone(filepath.Dir(program))
 	must(t, err)
 	h.pipes(t)

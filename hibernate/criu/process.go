@@ -104,6 +104,13 @@ func (p *process) kill() {
 	signalAll(tree, syscall.SIGKILL)
 }
 
+// helpers are what a CRIU that has ended may have left, any of which may hold its
+// socket. They share this process's PID namespace, which no task of a plugin does.
+func helpers(d hibernate.Dump) []int {
+	own := procfs.Namespace(os.Getpid(), "pid")
+	return slices.DeleteFunc(procfs.Strangers(d.Cgroup, d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
+}
+
 // signalAll ignores those that are gone.
 func signalAll(pids []int, s syscall.Signal) {
 	for _, pid := range pids {
@@ -119,8 +126,11 @@ func (p *process) reap() {
 	}
 }
 
-// end returns when CRIU has ended, now that nobody needs it any more.
+// end returns when CRIU has ended, now that nobody needs it any more. One that does
+// not go when its socket is closed is killed.
 func (p *process) end() {
+	stuck := time.AfterFunc(10*grace, p.kill)
+	defer stuck.Stop()
 	_ = p.rpc.Cleanup()
 	if p.ended != nil {
 		<-p.ended
@@ -176,40 +186,59 @@ func (e *Engine) launcher(work, cgroup string) (string, error) {
 	)
 }
 
-// launched returns the PID of the CRIU that the launcher started.
-func launched(work string) (int, error) {
+// startLimit is how long a CRIU may take to be seen, on a machine that has much
+// else to do.
+const startLimit = 10 * time.Second
+
+// within tells whether done comes true before limit has passed.
+func within(limit time.Duration, done func() bool) bool {
+	late := time.Now().Add(limit)
 	tick := time.NewTicker(100 * time.Microsecond)
 	defer tick.Stop()
-	for range 20_000 { // two seconds
-		text, err := os.ReadFile(filepath.Join(work, "pid"))
-		if err == nil {
-			return strconv.Atoi(strings.TrimSpace(string(text)))
+	for !done() {
+		if time.Now().After(late) {
+			return false
 		}
 		<-tick.C
 	}
-	return 0, errors.New("it could not be started in the cgroup")
+	return true
+}
+
+// launched returns the PID of the CRIU that the launcher started.
+func launched(work string) (pid int, err error) {
+	var text []byte
+	if !within(startLimit, func() bool {
+		text, err = os.ReadFile(filepath.Join(work, "pid"))
+		return err == nil
+	}) {
+		return 0, errors.New("it could not be started in the cgroup")
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
 // newChild finds the PID of the child that is a CRIU and was none before: go-criu
-// keeps it to itself.
+// keeps it to itself. A process has no command line while it executes another
+// program, as a wrapper script does, or is being restored.
 func newChild(before []int) func() (int, error) {
-	return func() (int, error) {
-		for _, child := range procfs.Children(os.Getpid()) {
-			if !slices.Contains(before, child) && isCRIU(child) {
-				return child, nil
+	return func() (found int, err error) {
+		within(startLimit, func() bool {
+			unsure := false
+			for _, child := range procfs.Children(os.Getpid()) {
+				line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child))
+				switch {
+				case slices.Contains(before, child) || err != nil:
+				case strings.Contains(string(line), "\x00swrk\x00"):
+					found = child
+					return true
+				case len(line) == 0:
+					unsure = unsure || !procfs.Zombie(child)
+				}
 			}
+			return !unsure
+		})
+		if found == 0 {
+			return 0, errors.New("it is gone already")
 		}
-		return 0, errors.New("it is gone already")
-	}
-}
-
-// isCRIU tells a CRIU that serves go-criu from other children. A process has no
-// command line while it executes another program, as a wrapper script does.
-func isCRIU(pid int) bool {
-	for {
-		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err != nil || len(line) > 0 || procfs.Zombie(pid) {
-			return err == nil && strings.Contains(string(line), "\x00swrk\x00")
-		}
+		return found, nil
 	}
 }

@@ -89,23 +89,11 @@ func start(t *testing.T, kind string) *subject {
 // newCgroup skips the test where there is no cgroup v2 to be had.
 func newCgroup(t *testing.T) string {
 	t.Helper()
-	for _, mount := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
-		if _, err := os.Stat(filepath.Join(mount, "cgroup.procs")); err != nil {
-			continue
-		}
-		dir, err := os.MkdirTemp(mount, "dormouse-test-") //nolint:usetesting // it is a cgroup
-		if err != nil {
-			hibernatetest.Lacks(t, err)
-		}
-		t.Cleanup(func() {
-			if err := os.Remove(dir); err != nil {
-				t.Errorf("something is left in the cgroup: %v", err)
-			}
-		})
-		return dir
+	dir := hibernatetest.Cgroup(t)
+	if dir == "" {
+		hibernatetest.Lacks(t, errors.New("cgroup v2 is not mounted"))
 	}
-	hibernatetest.Lacks(t, errors.New("cgroup v2 is not mounted"))
-	return ""
+	return dir
 }
 
 func (s *subject) tree() pageout.Tree {

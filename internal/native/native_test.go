@@ -123,6 +123,13 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+func TestOpenFilesAreLimited(t *testing.T) {
+	cmd := pid1(t, nil, "--files", "123", "/bin/sh", "-c", `ulimit -Sn; ulimit -Hn; echo "$@"`, "sh", "--files", "7")
+	if text, err := cmd.Output(); err != nil || string(text) != "123\n123\n--files 7\n" {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
 func TestExecErrnoIsReported(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")

@@ -1,6 +1,7 @@
 package communicator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -20,21 +21,25 @@ type endpoint struct {
 	own string
 }
 
-// callsign is the instance that a call is about, empty when it names none.
-func (e *endpoint) callsign(ctx context.Context) string {
-	if named := metadata.ValueFromIncomingContext(ctx, shellpb.CallsignKey); len(named) > 0 {
-		return named[0]
+// named is the callsign that a call is about, empty when it names none.
+func named(ctx context.Context) (string, error) {
+	switch callsigns := metadata.ValueFromIncomingContext(ctx, shellpb.CallsignKey); len(callsigns) {
+	case 0:
+		return "", nil
+	case 1:
+		return callsigns[0], nil
+	default:
+		return "", errCallsigns
 	}
-	return ""
 }
 
 // target is the instance that a call of the host's own services is about.
 func (e *endpoint) target(ctx context.Context) (*shell.Shell, error) {
-	callsign := e.callsign(ctx)
-	if callsign == "" {
-		callsign = e.own
+	callsign, err := named(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if callsign == "" {
+	if callsign = cmp.Or(callsign, e.own); callsign == "" {
 		return nil, errNoCallsign
 	}
 	return e.find(callsign)

@@ -21,6 +21,7 @@ const (
 
 var (
 	errNoCallsign = numbered(numberBadRequest, "the metadata "+shellpb.CallsignKey+" must name the instance that the call is about")
+	errCallsigns  = numbered(numberBadRequest, "the metadata "+shellpb.CallsignKey+" must name one instance, not several")
 	errHostItself = numbered(numberPrivileged, "the host itself can't be activated, ended or put to sleep by a call")
 	errNotOwn     = numbered(numberPrivileged, "only the plugin itself may do this, on its host socket")
 	errReserved   = numbered(numberPrivileged, "only the host may call this")

@@ -33,7 +33,10 @@ func (e *endpoint) forward(_ any, in grpc.ServerStream) error {
 	if reserved(method) {
 		return errReserved
 	}
-	callsign := e.callsign(in.Context())
+	callsign, err := named(in.Context())
+	if err != nil {
+		return err
+	}
 	if callsign == "" {
 		return errNoCallsign
 	}

@@ -114,13 +114,8 @@ func subsystemsOf(all []supervisor.Subsystem) *shellpb.SubsystemsResponse {
 
 // reasonOf is the reason that a caller gives for an operation.
 func reasonOf(r shellpb.Reason) shell.Reason {
-	for _, reason := range []shell.Reason{
-		shell.Automatic, shell.Failure, shell.MemoryExceeded, shell.Startup,
-		shell.Conditions, shell.WatchdogExpired, shell.InitializationFailed, shell.InstantiationFailed,
-	} {
-		if reason.Wire() == r {
-			return reason
-		}
+	if words := r.Words(); words != "" && r != shellpb.Reason_REASON_SHUTDOWN { // which is the host's alone to give
+		return shell.Reason(words)
 	}
-	return shell.Requested // and for a shutdown, which is the host's alone to give
+	return shell.Requested
 }

@@ -13,7 +13,7 @@ import (
 
 // rosterMethods change which instances there are and how they are configured.
 func rosterMethods() []method {
-	one := []parameter{{name: "callsign", optional: true, doc: "the instance; all when absent"}}
+	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
 		{
 			name: "clone", missing: badRequest,
@@ -114,7 +114,11 @@ func (r request) configure(ctx context.Context) error {
 // one number.
 func serveKept(do func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
-		return nil, settle(do(r.front.supervisor, ctx, r.args["callsign"]), general)
+		callsign, given := r.args["callsign"]
+		if given && callsign == "" {
+			callsign = Callsign
+		}
+		return nil, settle(do(r.front.supervisor, ctx, callsign), general)
 	}
 }
 

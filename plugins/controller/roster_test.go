@@ -33,6 +33,8 @@ func TestRosterMethods(t *testing.T) {
 				{"call", call("P2.1.echo", `1`), `{"jsonrpc":"2.0","id":1,"result":1}`},
 				{"persist all, as of old", call("Controller.1.storeconfig", ""), done},
 				{"deactivate", call("Controller.1.deactivate", `{"callsign":"P2"}`), done},
+				{"restore the Controller alone", call("Controller.1.restore", `{"callsign":""}`), done},
+				{"which is not P2", call("Controller.1.configuration@P2", ""), `{"jsonrpc":"2.0","id":1,"result":{"volume":3}}`},
 				{"restore", call("Controller.1.restore", `{"callsign":"P2"}`), done},
 				{"as it was cloned", call("Controller.1.configuration@P2", ""), done},
 				{"activate again", call("Controller.1.activate", `{"callsign":"P2"}`), done},

@@ -25,8 +25,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-
-	"dormouse/shell/shellpb"
 )
 
 // Plugin is what every plugin must implement.
@@ -137,16 +135,3 @@ const (
 	InitializationFailed Reason = "initialization failed"
 	InstantiationFailed  Reason = "instantiation failed"
 )
-
-var reasons = map[shellpb.Reason]Reason{
-	shellpb.Reason_REASON_REQUESTED:             Requested,
-	shellpb.Reason_REASON_AUTOMATIC:             Automatic,
-	shellpb.Reason_REASON_FAILURE:               Failure,
-	shellpb.Reason_REASON_MEMORY_EXCEEDED:       MemoryExceeded,
-	shellpb.Reason_REASON_STARTUP:               Startup,
-	shellpb.Reason_REASON_SHUTDOWN:              Shutdown,
-	shellpb.Reason_REASON_CONDITIONS:            Conditions,
-	shellpb.Reason_REASON_WATCHDOG_EXPIRED:      WatchdogExpired,
-	shellpb.Reason_REASON_INITIALIZATION_FAILED: InitializationFailed,
-	shellpb.Reason_REASON_INSTANTIATION_FAILED:  InstantiationFailed,
-}

@@ -154,7 +154,7 @@ func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (
 }
 
 func (s *server) Deinitialize(ctx context.Context, r *shellpb.DeinitializeRequest) (*shellpb.DeinitializeResponse, error) {
-	return &shellpb.DeinitializeResponse{}, toStatus(s.end(ctx, reasons[r.GetReason()]))
+	return &shellpb.DeinitializeResponse{}, toStatus(s.end(ctx, Reason(r.GetReason().Words())))
 }
 
 // end calls the plugin's Deinitialize if it is due, or returns when another

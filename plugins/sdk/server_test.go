@@ -167,13 +167,16 @@ func TestDeinitialize(t *testing.T) {
 }
 
 func TestReasons(t *testing.T) {
-	for n, name := range shellpb.Reason_name {
-		text := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, "REASON_"), "_", " "))
-		if n == int32(shellpb.Reason_REASON_INITIALIZATION_FAILED) || n == int32(shellpb.Reason_REASON_INSTANTIATION_FAILED) {
-			continue // there was nothing to deinitialize
-		}
-		if got := reasons[shellpb.Reason(n)]; string(got) != text {
-			t.Errorf("%s is %q", name, got)
+	all := []Reason{
+		Requested, Automatic, Failure, MemoryExceeded, Startup, Shutdown, Conditions,
+		WatchdogExpired, InitializationFailed, InstantiationFailed,
+	}
+	if len(all) != len(shellpb.Reason_name) {
+		t.Errorf("%d reasons, the contract has %d", len(all), len(shellpb.Reason_name))
+	}
+	for i, want := range all {
+		if got := Reason(shellpb.Reason(i).Words()); got != want {
+			t.Errorf("%s is %q, want %q", shellpb.Reason(i), got, want)
 		}
 	}
 }

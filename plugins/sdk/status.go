@@ -66,7 +66,7 @@ func changeOf(c *shellpb.StateChange) Change {
 		Callsign: c.GetCallsign(),
 		State:    wireStates[c.GetState()],
 		Control:  wireControls[c.GetControl()],
-		Reason:   reasons[c.GetReason()],
+		Reason:   Reason(c.GetReason().Words()),
 	}
 }
 
@@ -77,7 +77,7 @@ func statusOf(s *shellpb.StatusResponse) Status {
 			Callsign: s.GetCallsign(),
 			State:    wireStates[s.GetState()],
 			Control:  wireControls[s.GetControl()],
-			Reason:   reasons[s.GetReason()],
+			Reason:   Reason(s.GetReason().Words()),
 		},
 		Error:         s.GetError(),
 		Class:         s.GetClass(),

@@ -107,10 +107,11 @@ func (b *Backend) takeOver(ctx context.Context, i *instance) error {
 func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 	root := i.Root
 	if root == 0 {
-		root = firstOf(members(i.Cgroup))
+		root = firstOf(procfs.Members(i.Cgroup))
 	}
+	in := &leaf{dir: i.Cgroup}
 	t := &tree{
-		leaf: &leaf{dir: i.Cgroup}, apart: true, adopted: procfs.Parent(root) != os.Getpid(),
+		leaf: in, kills: in.kills(), apart: true, adopted: procfs.Parent(root) != os.Getpid(),
 		number: i.Number, begun: i.Begun, exited: make(chan struct{}),
 	}
 	if t.pidfd, err = openPidfd(root); err != nil {
@@ -156,7 +157,7 @@ func sameRoot(i *instance, root int) error {
 	if i.Started != 0 && procfs.Started(root) != i.Started {
 		return fmt.Errorf("process %d is not the plugin's, which has ended while there was no host", root)
 	}
-	if !slices.Contains(members(i.Cgroup), root) {
+	if !slices.Contains(procfs.Members(i.Cgroup), root) {
 		return fmt.Errorf("process %d is not in the plugin's cgroup", root)
 	}
 	return nil
@@ -169,7 +170,7 @@ func standAlone(ctx context.Context, root int, cgroup string) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		engine := strangers(root, cgroup)
+		engine := procfs.Strangers(cgroup, root)
 		if len(engine) == 0 {
 			procfs.Continue(procfs.Tree(root))
 			return nil
@@ -180,12 +181,6 @@ func standAlone(ctx context.Context, root int, cgroup string) error {
 			return fmt.Errorf("processes %v of a hibernation that nobody waits for still work on the plugin", engine)
 		}
 	}
-}
-
-// strangers are those in the cgroup that are not of the tree.
-func strangers(root int, cgroup string) []int {
-	tree := procfs.Tree(root)
-	return slices.DeleteFunc(members(cgroup), func(pid int) bool { return slices.Contains(tree, pid) || procfs.Zombie(pid) })
 }
 
 // firstOf returns the process that is pid 1 of its namespace and below none of the

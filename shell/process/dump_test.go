@@ -160,45 +160,54 @@ func TestDiskFullDuringDump(t *testing.T) {
 	r.unharmed(digest)
 }
 
-// killCRIU kills the CRIU in the cgroup once a file that fits the pattern is
-// there.
-func killCRIU(t *testing.T, cgroup, pattern string) {
+// amid calls do in the middle of a dump, when there are files in its directory that
+// fit the pattern.
+func amid(t *testing.T, d hibernate.Dump, pattern string, do func()) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		eventually(t, "CRIU works", func() bool { found, _ := filepath.Glob(pattern); return len(found) > 0 })
-		killCRIUNow(cgroup)
+		eventually(t, "CRIU works", func() bool { found, _ := filepath.Glob(filepath.Join(d.Dir, pattern)); return len(found) > 0 })
+		do()
 	}()
 	t.Cleanup(func() { <-done })
 }
 
-func killCRIUNow(cgroup string) {
-	text, _ := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
-	for pid := range strings.FieldsSeq(string(text)) {
-		line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+// killCRIU kills the CRIU in the cgroup.
+func killCRIU(cgroup string) {
+	for _, pid := range procfs.Members(cgroup) {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if strings.Contains(string(line), "\x00swrk\x00") || strings.Contains(string(line), "--rpc") {
-			_ = syscall.Kill(atoi(pid), syscall.SIGKILL)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+}
+
+// survived tells whether the plugin lives after a dump that ended with err. CRIU runs
+// code inside the plugin, and now and then dies in the middle of it: then at least
+// that is known.
+func (r *rig) survived(err error) bool {
+	r.t.Helper()
+	if !errors.Is(err, shell.ErrExited) {
+		return true
+	}
+	if exit := receive(r.t, r.sink.exits); !errors.Is(exit, shell.ErrExited) || r.Image() != nil || len(r.slots()) > 0 {
+		r.t.Errorf("got %v, image %v, in the store %v", exit, r.Image(), r.slots())
+	}
+	return false
 }
 
 func TestCRIUKilledDuringDump(t *testing.T) {
 	m := &meddler{}
 	r := meddle(t, m)
 	needCgroups(r)
-	m.duringDump = func(d hibernate.Dump) { killCRIU(t, d.Cgroup, filepath.Join(d.Dir, "pages-*.img")) }
+	m.duringDump = func(d hibernate.Dump) { amid(t, d, "pages-*.img", func() { killCRIU(d.Cgroup) }) }
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
 	err := r.Hibernate(r.limited(patience))
 	if err == nil {
 		t.Fatal("it hibernated")
 	}
-	if errors.Is(err, shell.ErrExited) {
-		// CRIU runs code inside the plugin, and now and then dies in the middle
-		// of it. Then at least that is known.
-		if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) || r.Image() != nil || len(r.slots()) > 0 {
-			t.Errorf("got %v, image %v, in the store %v", err, r.Image(), r.slots())
-		}
+	if !r.survived(err) {
 		return
 	}
 	r.unharmed(digest)
@@ -214,13 +223,16 @@ func TestDumpTakesTooLong(t *testing.T) {
 	m := &meddler{}
 	r := meddle(t, m)
 	ctx, cancel := context.WithCancel(t.Context())
-	m.duringDump = func(hibernate.Dump) { cancel() }
+	defer cancel()
+	m.duringDump = func(d hibernate.Dump) { amid(t, d, "pages-*.img", cancel) }
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
 	err := r.Hibernate(ctx)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	r.unharmed(digest)
+	if r.survived(err) {
+		r.unharmed(digest)
+	}
 }
 
 // A wake that fails is tried once more, after all that the first attempt left in

@@ -209,7 +209,7 @@ func (i *instance) end(own *Cgroups) error {
 // children are those of the tree that are this process's: it was another program
 // when it started them.
 func (i *instance) children() []int {
-	pids := members(i.Cgroup)
+	pids := procfs.Members(i.Cgroup)
 	if i.Root != 0 && procfs.Started(i.Root) == i.Started {
 		pids = append(pids, i.Root) // which may have ended by itself
 	}
@@ -227,7 +227,11 @@ func reap(pids []int) {
 // startedWith stands for the part of a configuration that a running plugin was
 // given and can't be given anew.
 func startedWith(c configs.Plugin) string {
-	raw, err := json.Marshal([]any{c.Executable, c.Arguments, c.Environment, c.Data, c.ConfigurationJSON()})
+	given := []any{c.Executable, c.Arguments, c.Environment, c.Data, c.ConfigurationJSON()}
+	if c.Limits != (configs.Limits{}) {
+		given = append(given, c.Limits)
+	}
+	raw, err := json.Marshal(given)
 	if err != nil {
 		panic(err) // there are only strings in it
 	}

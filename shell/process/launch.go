@@ -30,7 +30,11 @@ func (b *Backend) start(ctx context.Context, program string) (*tree, string, err
 		return nil, "", err
 	}
 	paths := b.paths()
-	cmd := exec.Command(b.host.Pidone, program)
+	cmd := exec.Command(b.host.Pidone)
+	if files := b.config.Limits.OpenFiles; files > 0 {
+		cmd.Args = append(cmd.Args, "--files", strconv.Itoa(files))
+	}
+	cmd.Args = append(cmd.Args, program)
 	for _, argument := range b.config.Arguments {
 		cmd.Args = append(cmd.Args, shell.Substitute(argument, paths))
 	}
@@ -72,7 +76,7 @@ func (b *Backend) grow(plant func(*tree) error) (*tree, error) {
 	if !b.bound() {
 		spools = b.runDir()
 	}
-	t, err := newTree(b.host.Cgroups, b.place, spools, b.log, &b.tail)
+	t, err := newTree(b.host.Cgroups, b.place, b.config.Limits, spools, b.log, &b.tail)
 	if err != nil {
 		return nil, err
 	}

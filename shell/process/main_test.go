@@ -145,15 +145,11 @@ func descriptors(pid string) []string {
 
 // cgroupsHere are the cgroups of this process's hosts.
 func cgroupsHere() []string {
-	mount, err := cgroupMount()
+	own, err := procfs.OwnCgroup()
 	if err != nil {
 		return nil
 	}
-	own, err := ownCgroup()
-	if err != nil {
-		return nil
-	}
-	found, _ := filepath.Glob(filepath.Join(mount, own, "dormouse-*"))
+	found, _ := filepath.Glob(filepath.Join(own, "dormouse-*"))
 	return slices.DeleteFunc(found, func(path string) bool { return !ours[filepath.Base(path)] })
 }
 

@@ -76,7 +76,7 @@ func TestPackedDumpFails(t *testing.T) {
 			_ = os.WriteFile(r.dir+"/disk/other", make([]byte, 100<<20), 0o600) // as much as there is
 		}, "no space left on device"},
 		"given up":    {func(_ *rig, _ hibernate.Dump, cancel func()) { cancel() }, "context canceled"},
-		"CRIU killed": {func(_ *rig, d hibernate.Dump, _ func()) { killCRIUNow(d.Cgroup) }, "cannot dump"},
+		"CRIU killed": {func(_ *rig, d hibernate.Dump, _ func()) { killCRIU(d.Cgroup) }, "cannot dump"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			needCRIU(t)

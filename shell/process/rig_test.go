@@ -287,8 +287,3 @@ func containsAll(s string, fragments []string) bool {
 func itoa(n int) string { return strconv.Itoa(n) }
 
 const arch = runtime.GOARCH
-
-func atoi(s string) int {
-	n, _ := strconv.Atoi(s)
-	return n
-}

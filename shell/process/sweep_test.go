@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dormouse/hibernate"
+	"dormouse/internal/procfs"
 	"dormouse/shell"
 )
 
@@ -29,7 +30,7 @@ func killAt(cgroup string, after time.Duration) (hit func() bool) {
 	go func() {
 		<-time.After(after)
 		there := false
-		for _, pid := range members(cgroup) {
+		for _, pid := range procfs.Members(cgroup) {
 			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			if err == nil && bytes.Contains(line, []byte("\x00swrk\x00")) {
 				there = syscall.Kill(pid, syscall.SIGKILL) == nil || there
@@ -113,7 +114,7 @@ func TestCRIUKilledAnywhereInRestore(t *testing.T) {
 		if got := r.count(); got != 42 {
 			t.Fatalf("at %d it counts from %d", i, got)
 		}
-		if there, ours := members(r.tree.cgroup()), r.pids(); len(there) != len(ours) || !slices.Contains(there, ours[0]) {
+		if there, ours := procfs.Members(r.tree.cgroup()), r.pids(); len(there) != len(ours) || !slices.Contains(there, ours[0]) {
 			t.Errorf("at %d processes %v are in the cgroup, the plugin's are %v", i, there, ours)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
@@ -37,19 +38,24 @@ type tree struct {
 	pid     int                   // the program's PID as the host saw it when it began
 	begun   time.Time             // when it was started or woken
 	awaited atomic.Bool           // the end of the tree is what the host wants
+	kills   int                   // how often one of it had been ended for want of memory when this host got it
 	loading hibernate.Loading     // nil unless the tree woke before its memory was read
 	cause   atomic.Pointer[error] // why the host ended it, when that was no wish
-	exited  chan struct{}         // closed when the root is reaped
+	exited  chan struct{}         // closed when the root is reaped, which what follows tells of
 	state   *os.ProcessState
+	starved bool // one of it was ended for want of memory
 	waiting sync.WaitGroup
 }
 
 // newTree prepares what a tree needs before it has a process. Its output goes to
 // files in the directory spools, or to pipes when that is "".
-func newTree(c *Cgroups, name, spools string, log zerolog.Logger, last *tail) (*tree, error) {
+func newTree(c *Cgroups, name string, limits configs.Limits, spools string, log zerolog.Logger, last *tail) (*tree, error) {
 	t := &tree{exited: make(chan struct{}), begun: time.Now()}
+	if err := c.Enforces(limits); err != nil {
+		return nil, err
+	}
 	if c != nil {
-		l, err := c.leaf(name)
+		l, err := c.leaf(name, settings(limits))
 		if err != nil {
 			return nil, err
 		}
@@ -168,6 +174,7 @@ func (t *tree) watch(report func(error)) {
 		} else if state, err := t.root.Wait(); err == nil {
 			t.state = state
 		}
+		t.starved = t.leaf.kills() > t.kills
 		t.logs.ended()
 		close(t.exited)
 		if !t.awaited.Load() {
@@ -300,12 +307,19 @@ func (t *tree) charged() int64 {
 	return bytes
 }
 
-// exitError says how the tree ended.
+// exitError says how the tree ended, and what of.
 func (t *tree) exitError() error {
 	<-t.exited
 	if cause := t.cause.Load(); cause != nil {
 		return *cause
 	}
+	if t.starved {
+		return fmt.Errorf("%w: %w", shell.ErrMemoryExceeded, t.exit())
+	}
+	return t.exit()
+}
+
+func (t *tree) exit() error {
 	if t.state == nil {
 		exit := fmt.Errorf("%w; how is not known, for an earlier host had started it", shell.ErrExited)
 		if words := t.lastWords(); words != nil {

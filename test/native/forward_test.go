@@ -230,6 +230,8 @@ func TestForwardRefusals(t *testing.T) {
 		number int32
 	}{
 		{"no callsign", h.limited(), echo, codes.InvalidArgument, 30},
+		{"two callsigns", metadata.AppendToOutgoingContext(about("Streams"), shellpb.CallsignKey, "Streams"), echo, codes.InvalidArgument, 30},
+		{"two callsigns for the host", metadata.AppendToOutgoingContext(about("Streams"), shellpb.CallsignKey, "Other"), shellpb.Shell_Status_FullMethodName, codes.InvalidArgument, 30},
 		{"unknown callsign", about("Nobody"), echo, codes.NotFound, 22},
 		{"not active", about("Other"), echo, codes.Unavailable, 2},
 		{"the plugin's end", about("Streams"), shellpb.Plugin_Deinitialize_FullMethodName, codes.PermissionDenied, 24},

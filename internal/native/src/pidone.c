@@ -4,6 +4,8 @@
  *   pidone PROGRAM [ARG...]   run PROGRAM as child, reap orphans, pass signals
  *                             on, end with PROGRAM's status and take every
  *                             descendant along
+ *   pidone --files N PROGRAM [ARG...]
+ *                             the same, and PROGRAM may open N files at most
  *   pidone --canary           the same around a child that holds a UDP socket
  *                             and a TCP listener on loopback and does nothing
  *
@@ -28,6 +30,7 @@
 #define PR_SET_PDEATHSIG 1
 #define PR_SET_CHILD_SUBREAPER 36
 #define WNOHANG 1
+#define RLIMIT_NOFILE 7
 
 static void report_exec(long err)
 {
@@ -59,6 +62,17 @@ static int same(const char *a, const char *b)
 	for (; *a && *a == *b; a++, b++)
 		;
 	return *a == *b;
+}
+
+/* It may fail to raise the limit; then a lower one is in force already. */
+static void limit_files(const char *number)
+{
+	word limits[2] = { 0, 0 };
+
+	for (; *number >= '0' && *number <= '9'; number++)
+		limits[0] = limits[0] * 10 + *number - '0';
+	limits[1] = limits[0];
+	sys(__NR_prlimit64, 0, RLIMIT_NOFILE, (word)limits, 0);
 }
 
 /* Kill and reap children until none is left; the orphans of those that die
@@ -109,6 +123,10 @@ void run(word *stack)
 		sys(__NR_rt_sigprocmask, SIG_SETMASK, (word)&none, 0, 8);
 		if (same(argv[1], "--canary"))
 			canary();
+		if (argc > 3 && same(argv[1], "--files")) {
+			limit_files(argv[2]);
+			argv += 2;
+		}
 		err = sys(__NR_execve, (word)argv[1], (word)(argv + 1), (word)envp, 0);
 		report_exec(err);
 		leave(127);

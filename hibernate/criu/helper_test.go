@@ -1,0 +1,42 @@
+package criu_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
+	"dormouse/hibernate/hibernatetest"
+)
+
+// A CRIU that dies leaves nobody waiting, though a helper of its own lives on and
+// holds the socket by which it would have answered.
+func TestCRIUEndsBeforeItsHelper(t *testing.T) {
+	working := open(t).Path()
+	dir := t.TempDir()
+	dying := filepath.Join(dir, "dying")
+	script := fmt.Sprintf("#!/bin/sh\nif [ -e %q ]; then sleep 1000 & exit 1; fi\nexec %q \"$@\"\n", dying, working)
+	path := filepath.Join(dir, "criu")
+	must(t, os.WriteFile(path, []byte(script), 0o700)) //nolint:gosec // it is a program
+	e := criu.Open(path, t.TempDir())
+	must(t, os.WriteFile(dying, nil, 0o600))
+	s := start(t)
+	defer func() { s.End(t) }()
+	if s.cgroup == "" {
+		hibernatetest.Lacks(t, errors.New("there is no cgroup v2"))
+	}
+	s.Advance(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := e.Dump(ctx, hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup}); err == nil || ctx.Err() != nil {
+		t.Errorf("got %v, %v", err, ctx.Err())
+	}
+	if got := s.State(t); got != "1" {
+		t.Errorf("it is in state %q", got)
+	}
+}

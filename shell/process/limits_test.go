@@ -1,0 +1,149 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dormouse/configs"
+	"dormouse/shell"
+)
+
+func TestOpenFilesAreLimited(t *testing.T) {
+	c := counter()
+	c.Limits.OpenFiles = 200
+	r := newRig(t, c)
+	limit := func() {
+		t.Helper()
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", r.Facts().PID))
+		if _, line, _ := strings.Cut(string(text), "Max open files"); err != nil || !strings.HasPrefix(strings.Join(strings.Fields(line), " "), "200 200 files") {
+			t.Errorf("%v; it has the limits\n%s", err, text)
+		}
+	}
+	r.activate()
+	limit()
+	needCRIU(t)
+	r.hibernate()
+	r.wake()
+	limit()
+}
+
+// Nothing is started that could take more than it should.
+func TestLimitsThatCannotBeEnforced(t *testing.T) {
+	for name, cgroups := range map[string]func(*Cgroups) *Cgroups{
+		"no cgroups": func(*Cgroups) *Cgroups { return nil },
+		"no controllers": func(c *Cgroups) *Cgroups {
+			return &Cgroups{dir: c.dir, controllers: map[string]error{"pids": errNoController}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := rogue()
+			c.Limits.Pids = 10
+			r := newRig(t, c)
+			needCgroups(r)
+			h := r.host
+			h.Cgroups = cgroups(h.Cgroups)
+			r.use(h)
+			_, err := r.Launch(r.limited(patience))
+			if !errors.Is(err, shell.ErrInstantiation) || !errors.Is(err, shell.ErrNotSupported) || !strings.Contains(err.Error(), "limits.pids needs") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// cgroup is a directory that looks like one.
+func cgroup(t *testing.T, files ...string) *leaf {
+	t.Helper()
+	l := &leaf{dir: t.TempDir()}
+	for _, name := range files {
+		if err := os.WriteFile(filepath.Join(l.dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+func TestLimitsOfACgroup(t *testing.T) {
+	want := map[string]string{
+		"memory.max": "67108864", "memory.swap.max": "0", "pids.max": "18", "cpu.weight": "50", "memory.high": "",
+	}
+	l := cgroup(t, "memory.max", "memory.swap.max", "pids.max", "cpu.weight", "memory.high")
+	l.settings = settings(configs.Limits{Memory: 64 << 20, Swap: new(configs.Bytes), Pids: 10, CPUWeight: 50, OpenFiles: 7})
+	if err := l.limit(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range want {
+		if got, err := os.ReadFile(filepath.Join(l.dir, name)); err != nil || string(got) != text {
+			t.Errorf("%s holds %q, %v; want %q", name, got, err, text)
+		}
+	}
+	l = cgroup(t, "memory.max") // of a kernel that does not count swap
+	l.settings = settings(configs.Limits{Memory: 1, Swap: new(configs.Bytes)})
+	if err := l.limit(); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "limits.swap") {
+		t.Errorf("got %v", err)
+	}
+	if all := settings(configs.Limits{OpenFiles: 7}); all != nil {
+		t.Errorf("without limits it is told %v", all)
+	}
+}
+
+func TestKillsOfACgroup(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0,
+		"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n": 2,
+		"oom 7\noom_kill \n": 0,
+	} {
+		l := cgroup(t)
+		if err := os.WriteFile(filepath.Join(l.dir, "memory.events"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.kills(); got != want {
+			t.Errorf("%q: got %d, want %d", text, got, want)
+		}
+	}
+	if got := (*leaf)(nil).kills(); got != 0 {
+		t.Errorf("without a cgroup: got %d", got)
+	}
+}
+
+// What the kernel ends for want of memory says so, also once it has slept.
+func TestMemoryExceeded(t *testing.T) {
+	c := counter()
+	c.Limits = configs.Limits{Memory: 96 << 20, Swap: new(configs.Bytes), Pids: 64, CPUWeight: 50}
+	r := newRig(t, c)
+	needCgroups(r)
+	if err := r.host.Cgroups.Enforces(c.Limits); err != nil {
+		t.Skip(err)
+	}
+	exceed := func(t *testing.T) {
+		t.Helper()
+		dir := r.tree.cgroup()
+		for file, want := range map[string]string{"memory.max": "100663296", "memory.swap.max": "0", "pids.max": "72", "cpu.weight": "50"} {
+			if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil || strings.TrimSpace(string(got)) != want {
+				t.Errorf("%s is %q, %v", file, got, err)
+			}
+		}
+		_, err := r.Invoke(r.limited(patience), shell.Call{Method: "fill", Params: []byte(`{"mib":256,"pattern":"random"}`)})
+		if !errors.Is(err, shell.ErrUnavailable) {
+			t.Errorf("the call returned %v", err)
+		}
+		exit := receive(t, r.sink.exits)
+		if how, ok := errors.AsType[*shell.ExitError](exit); !ok || how.Signal != 9 || !errors.Is(exit, shell.ErrMemoryExceeded) || !errors.Is(exit, shell.ErrExited) {
+			t.Errorf("got %v", exit)
+		}
+		if err := r.Stop(r.limited(patience)); err != nil {
+			t.Error(err)
+		}
+	}
+	r.activate()
+	t.Run("since its start", exceed)
+	needCRIU(t)
+	r.activate()
+	r.hibernate()
+	r.wake()
+	t.Run("since its wake", exceed)
+}

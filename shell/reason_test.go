@@ -1,0 +1,26 @@
+package shell
+
+import (
+	"testing"
+
+	"dormouse/shell/shellpb"
+)
+
+// Every reason has its name in the contract, which has no other.
+func TestReasonOnTheWire(t *testing.T) {
+	all := []Reason{
+		Requested, Automatic, Failure, MemoryExceeded, Startup, Shutdown, Conditions,
+		WatchdogExpired, InitializationFailed, InstantiationFailed,
+	}
+	if len(all) != len(shellpb.Reason_name) {
+		t.Errorf("%d reasons, the contract has %d", len(all), len(shellpb.Reason_name))
+	}
+	for i, reason := range all {
+		if wire := reason.Wire(); wire != shellpb.Reason(i) || wire.Words() != string(reason) {
+			t.Errorf("%q is %s, which reads %q", reason, wire, wire.Words())
+		}
+	}
+	if words := shellpb.Reason(99).Words(); words != "" {
+		t.Errorf("one that is not known yet reads %q", words)
+	}
+}
