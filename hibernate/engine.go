@@ -2,6 +2,7 @@ package hibernate
 
 import (
 	"context"
+	"io"
 	"os"
 )
 
@@ -44,6 +45,11 @@ type Dump struct {
 	PID int
 	// Dir is empty and private.
 	Dir string
+	// Pages makes the files that hold memory and nothing that an engine would act on,
+	// whose names begin with "pages-". Each is written in order, and closed before
+	// the next one is made and before Dump returns. Writing waits where the memory
+	// can't be stored as fast. With nil they are in Dir like all others.
+	Pages func(name string) (io.WriteCloser, error)
 	// Cgroup is the directory of the tree's own cgroup. The engine's processes
 	// run in it too, so that one kill ends them all. May be empty.
 	Cgroup string

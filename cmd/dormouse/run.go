@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -13,6 +12,8 @@ import (
 const (
 	// farewell is how long running requests may keep an ending host waiting.
 	farewell = 2 * time.Second
+	// arrival is how long it waits for what those ask who have connected already.
+	arrival = 200 * time.Millisecond
 	// checkLimit bounds the trial dump and restore at the start.
 	checkLimit = 30 * time.Second
 )
@@ -28,11 +29,12 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	}
 	var all sync.WaitGroup
 	failures := make([]error, len(s.front)+1)
+	h.entrances = s.front
 	for i, e := range s.front {
 		server := h.front.Server(e.dialect)
 		h.servers = append(h.servers, server)
-		all.Go(func() {
-			if err := server.Serve(e); !errors.Is(err, http.ErrServerClosed) {
+		h.serving.Go(func() {
+			if err := server.Serve(e); ctx.Err() == nil {
 				failures[i] = fmt.Errorf("cannot serve any longer: %w", err)
 				cancel()
 			}
@@ -49,7 +51,8 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 
 	checked, started := make(chan abilities, 1), make(chan struct{})
 	all.Go(func() { checked <- h.check(ctx) })
-	all.Go(func() { keepWatchdogFed(ctx, h) })
+	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
+	all.Go(func() { keepWatchdogFed(fed, h) })
 	all.Go(func() {
 		defer close(started)
 		h.supervisor.Start(ctx)
@@ -72,11 +75,9 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 
 	<-ctx.Done()
 	err := h.stop(context.WithoutCancel(ctx), started)
+	starve()
 	all.Wait()
-	if err = errors.Join(append(failures, err)...); err == nil && h.anew.Load() {
-		err = errAnew
-	}
-	return err
+	return errors.Join(append(failures, err)...)
 }
 
 // check finds out whether plugins can be hibernated here, and says so, unless
@@ -101,6 +102,26 @@ func (h *host) check(ctx context.Context) abilities {
 	return can
 }
 
+// dismiss ends the front: what clients have asked is answered, and they are to ask
+// the next host whatever comes later.
+func (h *host) dismiss(ctx context.Context) {
+	for _, e := range h.entrances {
+		_ = e.Close()
+	}
+	h.serving.Wait() // all that was accepted is known
+	soon, cancel := context.WithTimeout(ctx, arrival)
+	h.front.Arrived(soon)
+	cancel()
+	for _, server := range h.servers {
+		if err := server.Shutdown(ctx); err != nil {
+			_ = server.Close()
+		}
+	}
+	if err := h.front.Close(ctx); err != nil {
+		h.log.Info().Err(err).Msg("cut off the clients that were left")
+	}
+}
+
 // stop ends the front and the communicator, so that nobody begins anything new,
 // and then the plugins.
 func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
@@ -114,22 +135,13 @@ func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
 	limited, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	var bidding sync.WaitGroup
-	bidding.Go(func() {
-		for _, server := range h.servers {
-			if err := server.Shutdown(limited); err != nil {
-				_ = server.Close()
-			}
-		}
-		if err := h.front.Close(limited); err != nil {
-			h.log.Info().Err(err).Msg("cut off the clients that were left")
-		}
-	})
+	bidding.Go(func() { h.dismiss(limited) })
 	if err := h.communicator.Close(limited); err != nil {
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
 	bidding.Wait()
 	<-started
-	if h.anew.Load() {
+	if h.relieved.Load() {
 		h.supervisor.Leave(ctx)
 	} else {
 		h.supervisor.Stop(ctx) // bounded by the plugins' own limits

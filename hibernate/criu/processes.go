@@ -25,6 +25,10 @@ func processObstacles(tree []int, found *findings) {
 		inside[name] = procfs.Namespace(root, name)
 	}
 	host := procfs.Personality(os.Getpid())
+	if mounts := procfs.Namespace(os.Getpid(), "mnt"); mounts != "" && inside["mnt"] != "" && inside["mnt"] != mounts {
+		found.note(root, "has other mounts than the host, for an earlier one started it",
+			"start it again; the unit must not have PrivateTmp, ProtectSystem and their like where plugins outlive the host")
+	}
 	for _, pid := range tree {
 		if procfs.Zombie(pid) {
 			continue
