@@ -16,7 +16,7 @@ import (
 )
 
 // boots bounds all that happens in the container.
-const boots = 3 * time.Minute
+const boots = 5 * time.Minute
 
 // container is a systemd with a file system in memory, of which only lab is the
 // machine's own.

@@ -20,7 +20,7 @@ import (
 
 const (
 	address  = "127.0.0.1:9998"
-	patience = 20 * time.Second
+	patience = 30 * time.Second
 	service  = "dormouse.service"
 )
 
