@@ -14,7 +14,7 @@ import (
 // again when nobody listens get every answer, in order.
 func TestUpgradeInPlace(t *testing.T) {
 	needCRIU(t)
-	s := newSite(t, "adopt")
+	s := newSite(t, policy("adopt"), counter())
 	s.program = filepath.Join(filepath.Dir(s.root), "dormouse")
 	install(t, s.program)
 	h := s.start("")
