@@ -247,3 +247,31 @@ func until(t *testing.T, what string, is func() bool) {
 		}
 	}
 }
+
+// hibernate puts an instance to sleep that is active and suspended.
+func (h *host) hibernate(callsign string) {
+	h.t.Helper()
+	h.must("Controller.hibernate", map[string]string{"callsign": callsign}, nil)
+}
+
+// image is where the image of an instance lies.
+func (s *site) image(callsign string) string { return filepath.Join(s.images, callsign, "image") }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must(t, err)
+	return text
+}
+
+func write(t *testing.T, path string, text []byte) {
+	t.Helper()
+	must(t, os.WriteFile(path, text, 0o600))
+}
