@@ -59,6 +59,7 @@ func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, erro
 	image, err := commit(ctx, e, slot, t, draft)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("cannot checkpoint: %w", err), os.RemoveAll(draft))
+		_ = os.Remove(slot.path(generationNew)) // it may not have come so far
 		return nil, errors.Join(err, t.Revive(context.WithoutCancel(ctx)))
 	}
 	failpoint.Hit("hibernate.durable")
@@ -139,6 +140,9 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	}
 	if err == nil {
 		err = m.seal(slot.store, tagger, dir, draft)
+	}
+	if err == nil {
+		err = slot.prepareConsume(m.Generation)
 	}
 	if err == nil {
 		err = ctx.Err() // the caller was promised an answer by now, and this can still be undone

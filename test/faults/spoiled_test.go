@@ -61,7 +61,7 @@ func TestDamagedImage(t *testing.T) {
 
 func damageAll(t *testing.T, wake, stored string) {
 	t.Helper()
-	s := newSite(t, storedAs(t, stored), counter(fmt.Sprintf("wake = %q", wake)))
+	s := newSite(t, storedAs(t, stored, "[hibernate]\n"), counter(fmt.Sprintf("wake = %q", wake)))
 	h := s.start("")
 	h.settled()
 	h.hibernate("Counter")
@@ -269,12 +269,12 @@ func damage(t *testing.T, s *site, h *host, sp spoil, file string) {
 }
 
 // storedAs is a configuration by which images are stored so.
-func storedAs(t *testing.T, how string) string {
+func storedAs(t *testing.T, how, text string) string {
 	t.Helper()
 	if how == "plain" {
-		return ""
+		return text
 	}
 	key := filepath.Join(t.TempDir(), "key")
 	write(t, key, []byte(strings.Repeat("k", 32)))
-	return fmt.Sprintf("[hibernate]\nencrypt = true\nkey-file = %q\n", key)
+	return text + fmt.Sprintf("encrypt = true\nkey-file = %q\n", key)
 }
