@@ -71,11 +71,29 @@ func policy(name string) string { return fmt.Sprintf("[host]\non-host-exit = %q\
 type host struct {
 	t     *testing.T
 	cmd   *exec.Cmd
-	log   bytes.Buffer
+	log   journal
 	ended chan struct{}
 
 	mu      sync.Mutex
 	address string
+}
+
+// journal may be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 func (h *host) setAddress(text string) {
@@ -219,6 +237,12 @@ func (h *host) status() (s status) {
 		h.t.Fatalf("got %+v", all)
 	}
 	return all[0]
+}
+
+// ready returns when the host has done all that it does at its start.
+func (h *host) ready() {
+	h.t.Helper()
+	until(h.t, "the host to be ready", func() bool { return strings.Contains(h.log.String(), `"message":"ready"`) })
 }
 
 // settled returns the status once the host has done what it does at its start.
