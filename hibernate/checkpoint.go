@@ -217,7 +217,7 @@ func (s *Slot) newManifest(e Engine, t Tree) (*manifest, error) {
 // describeTree notes what the tasks may do, and what they run from if that is no
 // longer what it was before the dump.
 func (m *manifest) describeTree(pids []int, t tagger) (err error) {
-	m.Created = time.Now().Round(0)
+	m.Created, m.Uptime = time.Now().Round(0), uptime()
 	if m.Tasks, err = procfs.Tasks(pids); err != nil {
 		return err
 	}
@@ -333,6 +333,13 @@ func kernelRelease() string {
 	var u unix.Utsname
 	_ = unix.Uname(&u) // can't fail with a valid pointer
 	return unix.ByteSliceToString(u.Release[:])
+}
+
+// uptime counts from the boot, also while the machine sleeps.
+func uptime() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // there always is one
+	return time.Duration(now.Nano())
 }
 
 func bootID() string {

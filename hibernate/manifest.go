@@ -22,9 +22,11 @@ type manifest struct {
 	Callsign   string    `json:"callsign"`
 	Generation uint64    `json:"generation"`
 	Created    time.Time `json:"created"`
-	Engine     string    `json:"engine"`
-	Kernel     string    `json:"kernel"`
-	BootID     string    `json:"bootId"`
+	// Uptime is the same moment on the clock of the boot, which nobody sets.
+	Uptime time.Duration `json:"uptime,omitempty"`
+	Engine string        `json:"engine"`
+	Kernel string        `json:"kernel"`
+	BootID string        `json:"bootId"`
 	// Bytes is the size of all Files together.
 	Bytes int64  `json:"bytes"`
 	Files []file `json:"files"`

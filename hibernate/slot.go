@@ -39,6 +39,15 @@ type Image struct {
 // Record is what the tree's owner put beside it.
 func (i *Image) Record() json.RawMessage { return i.manifest.Record }
 
+// Age is how long ago the image was made. After a reboot it is as good as the wall
+// clock, within one boot it does not depend on that. It is never negative.
+func (i *Image) Age() time.Duration {
+	if i.manifest.Uptime > 0 && i.manifest.BootID == bootID() {
+		return max(0, uptime()-i.manifest.Uptime)
+	}
+	return max(0, time.Since(i.Created))
+}
+
 // path joins names to the slot's directory.
 func (s *Slot) path(names ...string) string {
 	return filepath.Join(append([]string{s.dir}, names...)...)

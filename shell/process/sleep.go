@@ -85,7 +85,7 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 		return errors.Join(err, b.slot.Refuse())
 	}
 	failpoint.Hit("wake.restored")
-	err = b.reconnect(ctx, t, r.Socket, image.Generation, time.Since(image.Created))
+	err = b.reconnect(ctx, t, r.Socket, image.Generation, image.Age())
 	failpoint.Hit("wake.connected")
 	if derr := image.Discard(); derr != nil {
 		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
