@@ -224,7 +224,7 @@ func jumpHeld(t *testing.T, c *clock, by time.Duration) {
 	h := s.start("")
 	h.ready()
 	h.hibernate("Counter")
-	stop := hang(h, 20, 1)
+	stop := strike(h, syscall.SIGSTOP, 20, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	answered := make(chan error, 1)

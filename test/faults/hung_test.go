@@ -84,12 +84,12 @@ func measure(h *host, operation func()) (most int) {
 	return most
 }
 
-// hang stops the first so many CRIUs that have transferred so much.
-func hang(h *host, threshold, times int) (stop func() (hit int)) {
+// strike sends a signal to the first so many CRIUs that have transferred so much.
+func strike(h *host, with syscall.Signal, threshold, times int) (stop func() (hit int)) {
 	hit := 0
 	last := 0
 	end := watch(h, func(pid, n int) bool {
-		if n >= threshold && pid != last && syscall.Kill(pid, syscall.SIGSTOP) == nil {
+		if n >= threshold && pid != last && syscall.Kill(pid, with) == nil {
 			hit, last = hit+1, pid
 		}
 		return hit < times
@@ -97,91 +97,101 @@ func hang(h *host, threshold, times int) (stop func() (hit int)) {
 	return func() int { end(); return hit }
 }
 
-// A dump that hangs ends when its time is over, wherever it hangs: with the plugin
-// as it was, or the news that it is gone, and the next one works.
-func TestDumpHangs(t *testing.T) {
+// A dump that hangs ends when its time is over, one whose CRIU is killed at once,
+// wherever that is: with the plugin as it was, or the news that it is gone, and the
+// next one works.
+func TestDumpStruck(t *testing.T) {
 	needCRIU(t)
-	s := newSite(t, impatient, counter())
-	h := s.start("")
-	h.settled()
-	h.hibernate("Counter")
-	h.must("Controller.activate", callsign, nil)
-	most := measure(h, func() { h.hibernate("Counter") })
-	h.must("Controller.activate", callsign, nil)
-	hung, died := 0, 0
-	for i := range hangs() {
-		h.must("Counter.increment", nil, nil)
-		value := h.count().Value
-		stop := hang(h, most*i/hangs(), 1)
-		err := h.ask("Controller.hibernate", callsign, nil)
-		hit := stop()
-		switch st := h.status(); {
-		case hit == 0 && err == nil:
+	for with, reason := range map[syscall.Signal]string{syscall.SIGSTOP: "CRIU was given up", syscall.SIGKILL: "cannot dump"} {
+		t.Run(with.String(), func(t *testing.T) {
+			s := newSite(t, impatient, counter())
+			h := s.start("")
+			h.ready()
+			h.hibernate("Counter")
 			h.must("Controller.activate", callsign, nil)
-		case err == nil || !strings.Contains(err.Error(), "CRIU was given up"):
-			t.Errorf("at %d of %d transfers: got %v; it is %+v", most*i/hangs(), most, err, st)
-		case st.State == "deactivated":
-			died++
+			most := measure(h, func() { h.hibernate("Counter") })
 			h.must("Controller.activate", callsign, nil)
-			value = begin
-		default:
-			hung++
-		}
-		awake(t, s, h, value)
-		h.hibernate("Counter")
-		audit(t, s, h, "hibernated")
-		h.must("Controller.activate", callsign, nil)
-		awake(t, s, h, value)
+			struck, died := 0, 0
+			for i := range hangs() {
+				h.must("Counter.increment", nil, nil)
+				value := h.count().Value
+				stop := strike(h, with, most*i/hangs(), 1)
+				err := h.ask("Controller.hibernate", callsign, nil)
+				hit := stop()
+				switch st := h.status(); {
+				case err == nil && (hit == 0 || with == syscall.SIGKILL): // it had done its work
+					h.must("Controller.activate", callsign, nil)
+				case err == nil || !strings.Contains(err.Error(), reason):
+					t.Errorf("at %d of %d transfers: got %v; it is %+v", most*i/hangs(), most, err, st)
+				case st.State == "deactivated": // CRIU was at work inside it
+					died++
+					h.must("Controller.activate", callsign, nil)
+					value = begin
+				default:
+					struck++
+				}
+				awake(t, s, h, value)
+				h.hibernate("Counter")
+				audit(t, s, h, "hibernated")
+				h.must("Controller.activate", callsign, nil)
+				awake(t, s, h, value)
+			}
+			t.Logf("of %d dumps %d failed and left the plugin as it was, %d took it along", hangs(), struck, died)
+			if struck+died == 0 {
+				t.Error("none was hit")
+			}
+			again(t, s, h, h.count().Value)
+		})
 	}
-	t.Logf("of %d dumps %d hung and left the plugin as it was, %d took it along", hangs(), hung, died)
-	if hung == 0 {
-		t.Error("none hung")
-	}
-	again(t, s, h, h.count().Value)
 }
 
 // A restore that hangs is given up in time for a second one, which finds the image
-// as it was. When that hangs too, the plugin starts cold.
-func TestRestoreHangs(t *testing.T) {
+// as it was, as does the one after a CRIU that was killed. When the second fails
+// too, the plugin starts cold.
+func TestRestoreStruck(t *testing.T) {
 	needCRIU(t)
-	s := newSite(t, impatient, counter())
-	h := s.start("")
-	h.settled()
-	h.hibernate("Counter")
-	h.must("Controller.activate", callsign, nil)
-	h.hibernate("Counter")
-	most := measure(h, func() { h.must("Controller.activate", callsign, nil) })
-	hung := 0
-	for i := range hangs() {
-		h.must("Counter.increment", nil, nil)
-		value := h.count().Value
-		h.hibernate("Counter")
-		stop := hang(h, most*i/hangs(), 1)
-		h.must("Controller.activate", callsign, nil)
-		hung += stop()
-		if st := h.status(); st.Error != "" || strings.Contains(fmt.Sprint(st.History), "given up") {
-			t.Errorf("at %d of %d transfers: it is %+v", most*i/hangs(), most, st)
-		}
-		awake(t, s, h, value)
+	for with, reason := range map[syscall.Signal]string{syscall.SIGSTOP: "CRIU was given up", syscall.SIGKILL: "cannot restore"} {
+		t.Run(with.String(), func(t *testing.T) {
+			s := newSite(t, impatient, counter())
+			h := s.start("")
+			h.ready()
+			h.hibernate("Counter")
+			h.must("Controller.activate", callsign, nil)
+			h.hibernate("Counter")
+			most := measure(h, func() { h.must("Controller.activate", callsign, nil) })
+			struck := 0
+			for i := range hangs() {
+				h.must("Counter.increment", nil, nil)
+				value := h.count().Value
+				h.hibernate("Counter")
+				stop := strike(h, with, most*i/hangs(), 1)
+				h.must("Controller.activate", callsign, nil)
+				struck += stop()
+				if st := h.status(); strings.Contains(fmt.Sprint(st), "cannot wake") {
+					t.Errorf("at %d of %d transfers: it is %+v", most*i/hangs(), most, st)
+				}
+				awake(t, s, h, value)
+			}
+			t.Logf("of %d restores %d were hit", hangs(), struck)
+			if struck == 0 {
+				t.Error("none was hit")
+			}
+			h.hibernate("Counter")
+			stop := strike(h, with, 0, 2)
+			h.must("Controller.activate", callsign, nil)
+			if hit := stop(); hit != 2 || !strings.Contains(fmt.Sprint(h.status().History), reason) {
+				t.Errorf("it was hit %d times and is %+v", hit, h.status())
+			}
+			if got := h.count().Value; got != begin {
+				t.Errorf("it counts from %d", got)
+			}
+			if i := s.inspect().of("Counter"); i.Processes != 2 || !i.Refused {
+				t.Errorf("there is %+v", i)
+			}
+			h.end()
+			s.inspect()
+		})
 	}
-	t.Logf("of %d restores %d hung", hangs(), hung)
-	if hung == 0 {
-		t.Error("none hung")
-	}
-	h.hibernate("Counter")
-	stop := hang(h, 0, 2)
-	h.must("Controller.activate", callsign, nil)
-	if hit := stop(); hit != 2 || !strings.Contains(fmt.Sprint(h.status().History), "CRIU was given up") {
-		t.Errorf("it hung %d times and is %+v", hit, h.status())
-	}
-	if got := h.count().Value; got != begin {
-		t.Errorf("it counts from %d", got)
-	}
-	if i := s.inspect().of("Counter"); i.Processes != 2 || !i.Refused {
-		t.Errorf("there is %+v", i)
-	}
-	h.end()
-	s.inspect()
 }
 
 // A CRIU that hangs from the beginning keeps no host from starting, and no plugin

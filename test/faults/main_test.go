@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const patience = 12 * time.Second
+const patience = 30 * time.Second
 
 // programs holds a host with failpoints, plugins and the audit.
 var programs string
