@@ -51,6 +51,31 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	return nil
 }
 
+// Ready makes sure that there is the key and the room to begin a wake, see
+// shell.Hibernator.
+func (b *Backend) Ready() error {
+	image := b.Image()
+	if err := image.Locked(); err != nil || image == nil || image.InPlace {
+		return err
+	}
+	var r record
+	if json.Unmarshal(image.Record(), &r) != nil {
+		return nil // the wake will say so
+	}
+	return b.beginWake(image, r)
+}
+
+// beginWake writes down that the image is woken; it is the truth until then.
+func (b *Backend) beginWake(image *hibernate.Image, r record) error {
+	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
+		return err
+	}
+	return b.begin(instance{
+		Phase: waking, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
+		Generation: image.Generation, Reason: b.reason,
+	})
+}
+
 // Wake restores the image, or lets what sleeps in place run on, see
 // shell.Hibernator.
 func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
@@ -99,14 +124,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 	if err := proto.Unmarshal(r.Information, info); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
-		return nil, err
-	}
-	err := b.begin(instance{
-		Phase: waking, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
-		Generation: image.Generation, Reason: b.reason,
-	})
-	if err != nil {
+	if err := b.beginWake(image, r); err != nil {
 		return nil, err
 	}
 	failpoint.Hit("wake.begun")

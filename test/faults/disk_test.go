@@ -333,6 +333,25 @@ func TestStoreWithoutRoom(t *testing.T) {
 	})
 }
 
+// A host that can't begin to wake a plugin has it sleep on.
+func TestWakeWithoutRoom(t *testing.T) {
+	needCRIU(t)
+	s := newSite(t, noReserve, counter())
+	small(t, s.root)
+	h := s.start("")
+	h.ready()
+	h.must("Counter.increment", nil, nil)
+	h.hibernate("Counter")
+	ballast := filepath.Join(s.root, "ballast")
+	fill(t, ballast, 0)
+	h.refuses("Controller.activate", "no space left on device")
+	audit(t, s, h, "hibernated")
+	must(t, os.Remove(ballast))
+	h.must("Controller.activate", callsign, nil)
+	awake(t, s, h, begin+1)
+	again(t, s, h, begin+1)
+}
+
 // refuses makes a call about the counter that must fail with the reason.
 func (h *host) refuses(method, reason string) {
 	h.t.Helper()
