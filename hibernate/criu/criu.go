@@ -98,15 +98,13 @@ func (e *Engine) askVersion() (string, error) {
 	if _, err := exec.LookPath(e.path); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), versionLimit)
-	defer cancel()
 	p, err := e.start("", "", &rpc.CriuOpts{}, nil)
 	if err != nil {
 		return "", err
 	}
-	stop := p.watch(ctx, func() {})
+	late := time.AfterFunc(versionLimit, p.kill)
 	n, err := p.rpc.GetCriuVersion()
-	if stop() {
+	if !late.Stop() {
 		err = fmt.Errorf("it does not tell its version within %s", versionLimit)
 	}
 	p.end()

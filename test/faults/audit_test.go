@@ -59,7 +59,7 @@ func (s *site) inspect() (r report) {
 
 // audit looks from outside, without the host's word, at what there is on behalf of
 // a site whose one instance is in that state. No image may have been refused.
-func audit(t *testing.T, s *site, h *host, state string) inspected {
+func audit(t *testing.T, s *site, h *host, state string) {
 	t.Helper()
 	r := s.inspect()
 	if (r.Host != nil) != (h != nil) {
@@ -69,7 +69,7 @@ func audit(t *testing.T, s *site, h *host, state string) inspected {
 		if len(r.Instances) > 0 {
 			t.Errorf("there are %+v", r.Instances)
 		}
-		return inspected{}
+		return
 	}
 	i := r.of("Counter")
 	if i.State != state && (state != "active" || i.State != "suspended" && i.State != "resumed") {
@@ -81,7 +81,6 @@ func audit(t *testing.T, s *site, h *host, state string) inspected {
 	if i.Refused {
 		t.Error("an image was refused")
 	}
-	return i
 }
 
 // clear ends what a failed test has left, but for the host.

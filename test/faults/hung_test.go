@@ -101,9 +101,11 @@ func strike(h *host, with syscall.Signal, threshold, times int) (stop func() (hi
 // wherever that is: with the plugin as it was, or the news that it is gone, and the
 // next one works.
 func TestDumpStruck(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for with, reason := range map[syscall.Signal]string{syscall.SIGSTOP: "CRIU was given up", syscall.SIGKILL: "cannot dump"} {
 		t.Run(with.String(), func(t *testing.T) {
+			t.Parallel() // it waits most of the time
 			s := newSite(t, impatient, counter())
 			h := s.start("")
 			h.ready()
@@ -149,9 +151,11 @@ func TestDumpStruck(t *testing.T) {
 // as it was, as does the one after a CRIU that was killed. When the second fails
 // too, the plugin starts cold.
 func TestRestoreStruck(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for with, reason := range map[syscall.Signal]string{syscall.SIGSTOP: "CRIU was given up", syscall.SIGKILL: "cannot restore"} {
 		t.Run(with.String(), func(t *testing.T) {
+			t.Parallel() // it waits most of the time
 			s := newSite(t, impatient, counter())
 			h := s.start("")
 			h.ready()
@@ -197,12 +201,14 @@ func TestRestoreStruck(t *testing.T) {
 // A CRIU that hangs from the beginning keeps no host from starting, and no plugin
 // from running.
 func TestCRIUHangs(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for name, script := range map[string]string{
 		"always":    "sleep 1000 # ",
 		"in trials": "test -e DIR/asked && { sleep 1000; exit; }; touch DIR/asked; exec ",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			wrapper := filepath.Join(dir, "criu")
 			script := "#!/bin/sh\n" + strings.ReplaceAll(script, "DIR", dir) + realCRIU(t) + " \"$@\"\n"
