@@ -95,19 +95,26 @@ func (d *disk) run(name string, args ...string) string {
 	return string(out)
 }
 
-// fill leaves no room in the directory's file system but for so many bytes.
+// fill leaves no room in the ballast's file system but for so many bytes.
 func fill(t *testing.T, ballast string, leave int64) {
 	t.Helper()
-	var fs unix.Statfs_t
-	must(t, unix.Statfs(filepath.Dir(ballast), &fs))
 	f, err := os.OpenFile(ballast, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	must(t, err)
 	defer f.Close()
-	err = unix.Fallocate(int(f.Fd()), 0, 0, int64(fs.Bavail)*fs.Bsize-leave)
-	for block := make([]byte, 4096); err == nil && leave == 0; { // to the last one
-		_, err = f.Write(block)
+	for _, size := range []int{1 << 20, 4096} { // to the last block
+		for block := make([]byte, size); err == nil; {
+			_, err = f.Write(block)
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Error(err)
+		}
+		err = nil
 	}
-	if err != nil && !errors.Is(err, unix.ENOSPC) {
+	info, err := f.Stat()
+	if err == nil {
+		err = f.Truncate(info.Size() - leave)
+	}
+	if err != nil {
 		t.Error(err)
 	}
 }
