@@ -29,6 +29,7 @@ type Engine struct {
 	version  string
 	programs string // directory for the launcher
 	manners  manners
+	confined confined
 
 	turn     chan struct{} // held by whoever checks: the canary costs more than an answer remembered
 	checked  bool          // guarded by turn, as what follows
@@ -178,7 +179,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	defer release()
-	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, func() {}, (*gocriu.Criu).Dump); err != nil {
+	if err := e.dump(ctx, d, opts); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	if err := waitStopped(ctx, d.PID); err != nil {
@@ -186,6 +187,22 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 		return err
 	}
 	return nil
+}
+
+// dump has CRIU work, and takes the memory from it if it is to go elsewhere.
+func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts) error {
+	if d.Pages == nil {
+		return e.run(ctx, d.Dir, d.Cgroup, opts, nil, func() {}, (*gocriu.Criu).Dump)
+	}
+	server, err := servePages(d)
+	if err != nil {
+		return err
+	}
+	err = e.run(ctx, d.Dir, d.Cgroup, opts, []handed{server.hand()}, func() {}, (*gocriu.Criu).Dump)
+	if serr := server.end(); serr != nil && ctx.Err() == nil {
+		return serr // of which CRIU knows but that nobody listens
+	}
+	return err
 }
 
 // Restore leaves the tree stopped, see hibernate.Engine.
@@ -207,7 +224,7 @@ func (e *Engine) restore(ctx context.Context, r hibernate.Restore, born *births,
 	opts.LeaveStopped = new(true)
 	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
 	giveUp := func() { born.kill(r.Cgroup) }
-	err := e.run(ctx, r.Dir, r.Cgroup, opts, r.Files, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
+	err := e.run(ctx, r.Dir, r.Cgroup, opts, inherited(r.Files), giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
 		return operation(c, opts)
 	})
 	if err == nil && born.root == 0 {
@@ -239,7 +256,7 @@ func options() *rpc.CriuOpts {
 
 // run has one CRIU process carry operation out. It returns what CRIU's log says
 // when that fails. It calls giveUp when ctx or CRIU ends before.
-func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited, giveUp func(),
+func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts, files []handed, giveUp func(),
 	operation func(*gocriu.Criu, *rpc.CriuOpts, gocriu.Notify) error,
 ) error {
 	images, err := os.Open(dir)

@@ -30,9 +30,26 @@ type process struct {
 	ended chan struct{}
 }
 
+// handed is a file that a CRIU gets, and how it is told the descriptor.
+type handed struct {
+	file *os.File
+	tell func(opts *rpc.CriuOpts, fd int32)
+}
+
+// inherited are files that CRIU gives to what it restores.
+func inherited(files []hibernate.Inherited) []handed {
+	all := make([]handed, len(files))
+	for i, f := range files {
+		all[i] = handed{f.File, func(opts *rpc.CriuOpts, fd int32) {
+			opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: &f.Key, Fd: &fd})
+		}}
+	}
+	return all
+}
+
 // start runs CRIU, in the cgroup unless that is "", with the files as its
 // descriptors.
-func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited) (*process, error) {
+func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []handed) (*process, error) {
 	path := e.path
 	if cgroup != "" {
 		var err error
@@ -47,12 +64,12 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernat
 		// for just the moment of the start.
 		for _, f := range files {
 			// Each key needs a descriptor of its own, even for the same file.
-			fd, err := syscall.Dup(int(f.File.Fd()))
+			fd, err := syscall.Dup(int(f.file.Fd()))
 			if err != nil {
 				return err
 			}
 			defer func() { _ = syscall.Close(fd) }()
-			opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: new(f.Key), Fd: new(int32(fd))})
+			f.tell(opts, int32(fd))
 		}
 		find := func() (int, error) { return launched(work) }
 		if cgroup == "" {
