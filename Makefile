@@ -61,9 +61,9 @@ lint: setup
 	@.ci/lint
 
 ## e2e     only the tests with real hosts, plugins and checkpoints, never from
-##         Go's cache; hosts and CRIU are killed at every point
+##         Go's cache; every fault at every point, every cycle
 e2e: setup build
-	DORMOUSE_FAULTS=all CGO_ENABLED=1 go test -race -count=1 ./cmd/... ./hibernate/criu ./plugins/sdk/sdktest ./shell/process ./test/...
+	DORMOUSE_FAULTS=all CGO_ENABLED=1 go test -race -count=1 -timeout 30m ./cmd/... ./hibernate/criu ./plugins/sdk/sdktest ./shell/process ./test/...
 
 ## bench   measure hibernation, wake and calls on this machine
 bench: setup build

@@ -72,6 +72,7 @@ func take(ctx context.Context, e Engine, slot *Slot, t Tree, golden bool) (*Imag
 	image, err := commit(ctx, e, slot, t, draft, golden)
 	if err != nil {
 		err = errors.Join(err, os.RemoveAll(draft))
+		_ = os.Remove(slot.path(generationNew)) // it may not have come so far
 		return nil, errors.Join(err, t.Revive(context.WithoutCancel(ctx)))
 	}
 	return image, nil
@@ -161,6 +162,9 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	if err == nil {
 		err = m.seal(slot.store, tagger, packed, draft)
 	}
+	if err == nil && !golden {
+		err = slot.prepareConsume(m.Generation)
+	}
 	if err == nil {
 		err = ctx.Err() // the caller was promised an answer by now, and this can still be undone
 	}
@@ -239,7 +243,7 @@ func (s *Slot) newManifest(e Engine, t Tree, golden bool) (*manifest, error) {
 // describeTree notes what the tasks may do, and what they run from if that is no
 // longer what it was before the dump.
 func (m *manifest) describeTree(pids []int, t tagger) (err error) {
-	m.Created = time.Now().Round(0)
+	m.Created, m.Uptime = time.Now().Round(0), uptime()
 	if m.Tasks, err = procfs.Tasks(pids); err != nil {
 		return err
 	}
@@ -334,6 +338,13 @@ func kernelRelease() string {
 	var u unix.Utsname
 	_ = unix.Uname(&u) // can't fail with a valid pointer
 	return unix.ByteSliceToString(u.Release[:])
+}
+
+// uptime counts from the boot, also while the machine sleeps.
+func uptime() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // there always is one
+	return time.Duration(now.Nano())
 }
 
 func bootID() string {

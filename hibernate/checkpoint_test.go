@@ -132,7 +132,7 @@ func TestCheckpointCommits(t *testing.T) {
 	if image.Generation != 1 || image.Bytes != int64(len("core")+len("memory of the plugin")) {
 		t.Errorf("image = %+v", image)
 	}
-	want := []string{"Counter/image/core-1.img", "Counter/image/manifest", "Counter/image/pages-1.img"}
+	want := []string{"Counter/generation.new", "Counter/image/core-1.img", "Counter/image/manifest", "Counter/image/pages-1.img"}
 	if diff := cmp.Diff(want, b.files(t)); diff != "" {
 		t.Error(diff)
 	}

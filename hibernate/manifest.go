@@ -23,9 +23,11 @@ type manifest struct {
 	Generation uint64    `json:"generation"` // 0 for a golden image
 	Golden     bool      `json:"golden,omitempty"`
 	Created    time.Time `json:"created"`
-	Engine     string    `json:"engine"`
-	Kernel     string    `json:"kernel"`
-	BootID     string    `json:"bootId"`
+	// Uptime is the same moment on the clock of the boot, which nobody sets.
+	Uptime time.Duration `json:"uptime,omitempty"`
+	Engine string        `json:"engine"`
+	Kernel string        `json:"kernel"`
+	BootID string        `json:"bootId"`
 	// Bytes is the size of all Files together.
 	Bytes int64  `json:"bytes"`
 	Files []file `json:"files"`

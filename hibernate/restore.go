@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
@@ -72,7 +73,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 		meanwhile <- err
 	}()
 	var root *os.Process
-	err = i.load(ctx, w, func(order Restore) (err error) {
+	err = i.load(ctx, w, func(ctx context.Context, order Restore) (err error) {
 		root, err = e.Restore(ctx, order)
 		return err
 	})
@@ -125,7 +126,7 @@ func (i *Image) restoreLazy(ctx context.Context, e LazyEngine, t tagger, w Wake,
 	defer closeStage()
 	var root *os.Process
 	var loading Loading
-	err = i.load(ctx, w, func(order Restore) error {
+	err = i.load(ctx, w, func(ctx context.Context, order Restore) error {
 		m, err := i.memory(t)
 		if err == nil {
 			root, loading, err = e.RestoreLazy(ctx, order, m)
@@ -210,12 +211,15 @@ func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err erro
 	return w, func() { _ = s.close() }, nil
 }
 
-// load has the engine rebuild the tree, stopped.
-func (i *Image) load(ctx context.Context, w Wake, restore func(Restore) error) error {
+// load has the engine rebuild the tree, stopped. Each attempt has its share of the
+// time, so that one that hangs leaves some to the next.
+func (i *Image) load(ctx context.Context, w Wake, restore func(context.Context, Restore) error) error {
 	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Files: w.Files}
 	var errs []error
-	for range attempts {
-		err := restore(order)
+	for left := attempts; left > 0; left-- {
+		limited, cancel := share(ctx, left)
+		err := restore(limited, order)
+		cancel()
 		if err == nil || errors.Is(err, ErrUnsupported) {
 			return err
 		}
@@ -225,6 +229,15 @@ func (i *Image) load(ctx context.Context, w Wake, restore func(Restore) error) e
 		}
 	}
 	return fmt.Errorf("cannot restore: %w", errors.Join(errs...))
+}
+
+// share limits ctx to an equal part of the time that it has left.
+func share(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
+	late, limited := ctx.Deadline()
+	if !limited {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(late)/time.Duration(parts))
 }
 
 // admit lets the restored tree run if it is what was dumped.

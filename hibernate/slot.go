@@ -40,6 +40,15 @@ type Image struct {
 // Record is what the tree's owner put beside it.
 func (i *Image) Record() json.RawMessage { return i.manifest.Record }
 
+// Age is how long ago the image was made. After a reboot it is as good as the wall
+// clock, within one boot it does not depend on that. It is never negative.
+func (i *Image) Age() time.Duration {
+	if i.manifest.Uptime > 0 && i.manifest.BootID == bootID() {
+		return max(0, uptime()-i.manifest.Uptime)
+	}
+	return max(0, time.Since(i.Created))
+}
+
 // path joins names to the directory of the image.
 func (i *Image) path(names ...string) string {
 	return i.slot.path(append([]string{i.manifest.place()}, names...)...)
@@ -114,8 +123,13 @@ func (s *Slot) consume(g uint64) error {
 	return s.finishConsume()
 }
 
-// prepareConsume does the part of consume that changes nothing yet.
+// prepareConsume does the part of consume that changes nothing yet. A checkpoint
+// does it ahead, so that the wake finds it done and needs no space.
 func (s *Slot) prepareConsume(g uint64) error {
+	var prepared uint64
+	if err := readSealed(s.path(generationNew), s.store.key, &prepared); err == nil && prepared == g {
+		return nil
+	}
 	return writeSealed(s.path(generationNew), s.store.key, g)
 }
 
@@ -151,23 +165,20 @@ func (i *Image) Drop() error {
 }
 
 // Refuse takes whatever lies in the slot out of use for ever and keeps it, as
-// the only one, for whoever wants to find out why.
+// the only one, for whoever wants to find out why. What can't be done of it does
+// not keep the rest from being done: the image must not stay where it is.
 func (s *Slot) Refuse() error {
+	var errs []error
 	if used, err := s.used(); err == nil {
-		if err := s.consume(used + 1); err != nil {
-			return err
-		}
+		errs = append(errs, s.consume(used+1))
 	}
 	if _, err := os.Lstat(s.path(refusedName)); err == nil {
-		if err := s.store.trash(s.path(refusedName)); err != nil {
-			return err
-		}
+		errs = append(errs, s.store.trash(s.path(refusedName)))
 	}
-	err := os.Rename(s.path(imageName), s.path(refusedName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err := os.Rename(s.path(imageName), s.path(refusedName)); !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // Remove deletes all that is kept of an instance that is gone for good.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"dormouse/internal/atomicfile"
 )
@@ -16,6 +17,7 @@ import (
 //
 //	.key                         32 random bytes; images sealed with others are foreign
 //	<callsign>/generation        the highest generation that was ever woken
+//	<callsign>/generation.new    what it will be after the next wake
 //	<callsign>/image/            the committed image
 //	<callsign>/image/manifest    what it is, sealed
 //	<callsign>/golden/           the golden image, likewise
@@ -94,9 +96,12 @@ func (s *Store) Slot(callsign string) *Slot {
 }
 
 // trash makes path vanish at once and frees its blocks in the background, which
-// can take longer than a wake.
+// can take longer than a wake. On a disk that is full it takes that time.
 func (s *Store) trash(path string) error {
 	gone, err := os.MkdirTemp(filepath.Dir(path), trashPrefix)
+	if errors.Is(err, syscall.ENOSPC) {
+		return os.RemoveAll(path)
+	}
 	if err != nil {
 		return err
 	}

@@ -87,6 +87,9 @@ type Hibernator interface {
 	// Image that is InPlace, or else an error and the plugin unharmed. The error
 	// wraps ErrExited when the plugin did not survive it.
 	Hibernate(ctx context.Context) error
+	// Ready is what keeps the image from being woken for now, nil for nothing: the
+	// plugin sleeps on then.
+	Ready() error
 	// Wake brings the plugin back from its image. After an error there is
 	// neither a process nor an image that could be used.
 	Wake(ctx context.Context) (Information, error)

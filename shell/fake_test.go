@@ -411,6 +411,8 @@ func (f *fake) Image() *hibernate.Image {
 	return f.image
 }
 
+func (f *fake) Ready() error { return f.Image().Locked() }
+
 func (f *fake) Progress() Progress { return Progress{Done: 1, Total: 2} }
 
 // control is the state control of a fake.

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
+	"time"
 
 	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
@@ -21,7 +21,6 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/internal/procfs"
-	"dormouse/internal/spawn"
 )
 
 // Engine runs one CRIU executable.
@@ -32,8 +31,8 @@ type Engine struct {
 	manners  manners
 	confined confined
 
-	mu       sync.Mutex // guards what follows; the canary costs more than an answer remembered
-	checked  bool
+	turn     chan struct{} // held by whoever checks: the canary costs more than an answer remembered
+	checked  bool          // guarded by turn, as what follows
 	checkErr error
 }
 
@@ -53,7 +52,7 @@ var places = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/cr
 // the same and its Check says why. The directory programs is where the engine
 // may keep helpers that it executes.
 func Open(path, programs string) *Engine {
-	e := &Engine{path: path, programs: programs, manners: goodManners}
+	e := &Engine{path: path, programs: programs, manners: goodManners, turn: make(chan struct{}, 1)}
 	if path == "" {
 		e.path = locate()
 	}
@@ -61,7 +60,7 @@ func Open(path, programs string) *Engine {
 		e.fail(errors.New("CRIU is not installed: run make setup, or set [hibernate] criu to its path"))
 		return e
 	}
-	version, err := gocriuVersion(e.path)
+	version, err := e.askVersion()
 	if err != nil {
 		e.fail(fmt.Errorf("cannot run %s: %w", e.path, err))
 		return e
@@ -93,18 +92,23 @@ func locate() string {
 	return path
 }
 
-func gocriuVersion(path string) (string, error) {
-	if _, err := exec.LookPath(path); err != nil {
+// versionLimit is how long CRIU may take to tell its version.
+const versionLimit = 5 * time.Second
+
+func (e *Engine) askVersion() (string, error) {
+	if _, err := exec.LookPath(e.path); err != nil {
 		return "", err
 	}
-	c := gocriu.MakeCriu()
-	c.SetCriuPath(path)
-	var n int
-	err := spawn.Exclusive(c.Prepare)
-	if err == nil {
-		n, err = c.GetCriuVersion()
-		err = errors.Join(err, c.Cleanup())
+	p, err := e.start("", "", &rpc.CriuOpts{}, nil)
+	if err != nil {
+		return "", err
 	}
+	late := time.AfterFunc(versionLimit, p.kill)
+	n, err := p.rpc.GetCriuVersion()
+	if !late.Stop() {
+		err = fmt.Errorf("it does not tell its version within %s", versionLimit)
+	}
+	p.end()
 	if err != nil {
 		return "", err
 	}
@@ -143,8 +147,12 @@ func (e *Engine) Name() string { return "criu " + e.version }
 // return the same answer. A check that ctx cut short has found out nothing, and
 // the next one begins anew.
 func (e *Engine) Check(ctx context.Context) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %s is still being tried: %w", hibernate.ErrUnsupported, e.path, ctx.Err())
+	}
 	if e.checked {
 		return e.checkErr
 	}

@@ -1,10 +1,12 @@
 package criu
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,14 +29,17 @@ func (e *Engine) seedKernelCache(ctx context.Context) error {
 	}
 	cmd := exec.CommandContext(ctx, "unshare", "-m", "sh", "-c",
 		`mount -t tmpfs tmpfs /run && { "$0" check >/dev/null 2>&1; cat /run/criu.kdat; }`, e.path)
-	cmd.WaitDelay = time.Second // what it started may outlive it and hold its output
-	var data []byte
-	err := spawn.Exclusive(func() (err error) {
-		data, err = cmd.Output()
-		return err
-	})
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // CRIU, too
+	cmd.WaitDelay = time.Second                                                          // what it started may have left the group and hold its output
+	var data bytes.Buffer
+	cmd.Stdout = &data
+	err := spawn.Exclusive(cmd.Start)
 	if err == nil {
-		err = atomicfile.Write(kernelCache, data, 0o600)
+		err = cmd.Wait()
+	}
+	if err == nil {
+		err = atomicfile.Write(kernelCache, data.Bytes(), 0o600)
 	}
 	if err != nil {
 		_ = os.Remove(kernelCache) // slow is better than wrong

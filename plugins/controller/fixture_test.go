@@ -255,6 +255,8 @@ func (p *fakePlugin) Image() *hibernate.Image {
 	return p.image
 }
 
+func (p *fakePlugin) Ready() error { return nil }
+
 func (p *fakePlugin) Progress() shell.Progress { return shell.Progress{Done: 1, Total: 3} }
 
 type fakeControl struct {

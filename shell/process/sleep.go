@@ -64,6 +64,28 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	return nil
 }
 
+// Ready makes sure that there is the key and the room to begin a wake, see
+// shell.Hibernator.
+func (b *Backend) Ready() error {
+	image := b.Image()
+	if err := image.Locked(); err != nil || image == nil || image.InPlace {
+		return err
+	}
+	r, _ := recordOf(image) // the wake says if that can't be read
+	return b.beginRestore(image, r, waking)
+}
+
+// beginRestore writes down that a life begins from the image.
+func (b *Backend) beginRestore(image *hibernate.Image, r record, p phase) error {
+	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
+		return err
+	}
+	return b.begin(instance{
+		Phase: p, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
+		Generation: image.Generation, Reason: b.reason,
+	})
+}
+
 // Wake restores the image, or lets what sleeps in place run on, see
 // shell.Hibernator.
 func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
@@ -108,7 +130,7 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 
 // wokenFrom is what a plugin is told when it is restored from the image.
 func wokenFrom(image *hibernate.Image) *shellpb.AfterRestoreRequest {
-	return &shellpb.AfterRestoreRequest{Generation: image.Generation, Slept: durationpb.New(time.Since(image.Created))}
+	return &shellpb.AfterRestoreRequest{Generation: image.Generation, Slept: durationpb.New(image.Age())}
 }
 
 // restore brings the tree back, with new log pipes in the place of the old. The next
@@ -118,14 +140,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record,
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
-		return nil, err
-	}
-	err = b.begin(instance{
-		Phase: p, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
-		Generation: image.Generation, Reason: b.reason,
-	})
-	if err != nil {
+	if err := b.beginRestore(image, r, p); err != nil {
 		return nil, err
 	}
 	failpoint.Hit("wake.begun")

@@ -2,18 +2,16 @@ package faults
 
 import (
 	"errors"
-	"os"
 	"testing"
 )
 
 // What must be the truth after a host was killed at a point.
 const (
-	fresh  = "fresh"  // the plugin has ended, and is started anew
-	image  = "image"  // it sleeps
-	lives  = "lives"  // its process is adopted
-	before = 44       // what the counter stands at before anything goes wrong
-	begin  = 41       // where a fresh one begins
-	all    = "faults" // DORMOUSE_FAULTS, to try every point
+	fresh  = "fresh" // the plugin has ended, and is started anew
+	image  = "image" // it sleeps
+	lives  = "lives" // its process is adopted
+	before = 44      // what the counter stands at before anything goes wrong
+	begin  = 41      // where a fresh one begins
 )
 
 // points are all there are, in the order of one life, with what must come after
@@ -52,25 +50,25 @@ var points = []struct {
 // truth, and nothing else.
 func TestKilledHost(t *testing.T) {
 	needCRIU(t)
-	for _, policy := range policies {
+	for _, on := range policies {
 		for _, p := range points {
-			if !p.quick && os.Getenv("DORMOUSE_FAULTS") != "all" {
+			if !p.quick && !thorough {
 				continue
 			}
-			t.Run(policy+"/"+p.name, func(t *testing.T) {
+			t.Run(on+"/"+p.name, func(t *testing.T) {
 				want := p.stop
-				if policy == "adopt" {
+				if on == "adopt" {
 					want = p.adopt
 				}
-				killHost(t, policy, p.name, want)
+				killHost(t, policy(on), p.name, want)
 			})
 		}
 	}
 }
 
-func killHost(t *testing.T, policy, point, want string) {
+func killHost(t *testing.T, text, point, want string) {
 	t.Helper()
-	s := newSite(t, policy)
+	s := newSite(t, text, counter())
 	first := s.start(point)
 	pid := live(t, first, life)
 	first.killed()

@@ -1,27 +1,25 @@
-// Package faults kills hosts between the steps of their work, and looks from
-// outside at what the next one makes of it.
+// Package faults does to hosts what may happen to them, from SIGKILL between two
+// steps to full disks, and has test/audit look from outside at what they make of it.
+//
+// It runs a part of the points and cycles; all of them with DORMOUSE_FAULTS=all, as
+// make e2e does.
 package faults
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
 
 const patience = 30 * time.Second
 
-// programs holds a host with failpoints and the counter.
+// programs holds a host with failpoints, plugins and the audit.
 var programs string
+
+// thorough tells that every point is to be tried and every cycle to be run.
+var thorough = os.Getenv("DORMOUSE_FAULTS") == "all"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -35,7 +33,7 @@ func run(m *testing.M) int {
 	programs = dir
 	for _, args := range [][]string{
 		{"build", "-tags", "failpoints", "-o", dir + "/dormouse", "dormouse/cmd/dormouse"},
-		{"build", "-o", dir + "/counter", "dormouse/plugins/examples/counter"},
+		{"build", "-o", dir + "/", "dormouse/plugins/examples/counter", "dormouse/test/faults/ledger", "dormouse/test/audit"},
 	} {
 		cmd := exec.Command("go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -58,218 +56,5 @@ func needCRIU(t *testing.T) {
 		t.Fatalf("hibernation does not work here:\n%s", out)
 	default:
 		t.Skipf("hibernation does not work here:\n%s", out)
-	}
-}
-
-// site is the root of one host after another, with its configuration.
-type site struct {
-	t       *testing.T
-	root    string
-	config  string
-	program string
-}
-
-// newSite is one with that policy on-host-exit, and more keys of the counter.
-func newSite(t *testing.T, policy string, keys ...string) *site {
-	t.Helper()
-	root, err := os.MkdirTemp("", "df") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t, root: filepath.Join(root, "r"), config: filepath.Join(root, "dormouse.toml"), program: programs + "/dormouse"}
-	t.Cleanup(func() {
-		for _, p := range processes(s, nil) { // there are some if the test has failed
-			_ = syscall.Kill(p.pid, syscall.SIGKILL)
-		}
-		if err := os.RemoveAll(root); err != nil {
-			t.Error(err)
-		}
-	})
-	text := fmt.Sprintf("[host]\non-host-exit = %q\n\n[[plugin]]\ncallsign = \"Counter\"\nexecutable = %q\n"+
-		"start-mode = \"activated\"\nresumed = false\nconfiguration = { start = 41 }\n%s\n", policy, programs+"/counter", strings.Join(keys, "\n"))
-	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// host is one process that serves the site.
-type host struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	log   bytes.Buffer
-	ended chan struct{}
-
-	mu      sync.Mutex
-	address string
-}
-
-func (h *host) setAddress(text string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.address = strings.TrimSpace(text)
-}
-
-func (h *host) url() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return "http://" + h.address + "/jsonrpc"
-}
-
-// start starts a host that is killed at point, and returns when it serves or has
-// ended.
-func (s *site) start(point string) *host {
-	s.t.Helper()
-	h := &host{t: s.t, ended: make(chan struct{})}
-	h.cmd = exec.Command(s.program, "serve", "--config", s.config, "--root", s.root, "--listen", "127.0.0.1:0", "--log-format", "json")
-	h.cmd.Env = append(os.Environ(), "DORMOUSE_FAILPOINT="+point, "DORMOUSE_LISTEN=")
-	h.cmd.Stderr = &h.log
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	address := filepath.Join(s.root, "address")
-	_ = os.Remove(address) // that of a host that was killed
-	if err := h.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	go func() {
-		defer close(h.ended)
-		_ = h.cmd.Wait()
-	}()
-	s.t.Cleanup(func() {
-		_ = h.cmd.Process.Kill()
-		<-h.ended
-	})
-	until(s.t, "the host to listen", func() bool {
-		text, err := os.ReadFile(address)
-		h.setAddress(string(text))
-		return err == nil || h.dead()
-	})
-	return h
-}
-
-func (h *host) dead() bool {
-	select {
-	case <-h.ended:
-		return true
-	default:
-		return false
-	}
-}
-
-// killed returns when the host has ended by SIGKILL, which it must.
-func (h *host) killed() {
-	h.t.Helper()
-	select {
-	case <-h.ended:
-	case <-time.After(patience):
-		h.t.Fatalf("the host lives on; its log is:\n%s", h.log.String())
-	}
-	status, ok := h.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if !ok || status.Signal() != syscall.SIGKILL {
-		h.t.Fatalf("the host ended with %v; its log is:\n%s", h.cmd.ProcessState, h.log.String())
-	}
-}
-
-// end stops the host in order.
-func (h *host) end() {
-	h.t.Helper()
-	_ = h.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-h.ended:
-	case <-time.After(patience):
-		h.t.Fatal("the host does not end")
-	}
-	if code := h.cmd.ProcessState.ExitCode(); code != 0 {
-		h.t.Errorf("the host ended with %d; its log is:\n%s", code, h.log.String())
-	}
-}
-
-// errRefused is an answer with an error in it.
-var errRefused = errors.New("refused")
-
-// ask makes one JSON-RPC call.
-func (h *host) ask(method string, params, result any) error {
-	request, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-	if err != nil {
-		return err
-	}
-	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Post(h.url(), "application/json", bytes.NewReader(request))
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	var answer struct {
-		Result json.RawMessage
-		Error  json.RawMessage
-	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		return err
-	}
-	if answer.Error != nil {
-		return fmt.Errorf("%s: %w: %s", method, errRefused, answer.Error)
-	}
-	if result == nil {
-		return nil
-	}
-	return json.Unmarshal(answer.Result, result)
-}
-
-// must is ask when it has to succeed.
-func (h *host) must(method string, params, result any) {
-	h.t.Helper()
-	if err := h.ask(method, params, result); err != nil {
-		h.t.Fatalf("%v; the host's log is:\n%s", err, h.log.String())
-	}
-}
-
-func (h *host) count() (n struct{ Value int }) {
-	h.t.Helper()
-	h.must("Counter.get", nil, &n)
-	return n
-}
-
-// status is what the host says of the counter.
-type status struct {
-	State   string
-	PID     int
-	Reason  string
-	Error   string
-	History []struct{ Event, From, To, Reason, Error string }
-}
-
-func (h *host) status() (s status) {
-	h.t.Helper()
-	var all []status
-	h.must("Controller.status@Counter", nil, &all)
-	if len(all) != 1 {
-		h.t.Fatalf("got %+v", all)
-	}
-	return all[0]
-}
-
-// settled returns the status once the host has done what it does at its start.
-func (h *host) settled() (s status) {
-	h.t.Helper()
-	until(h.t, "the instance to settle", func() bool {
-		if h.dead() {
-			h.t.Fatalf("the host ended; its log is:\n%s", h.log.String())
-		}
-		s = h.status()
-		return s.State == "hibernated" || s.State == "suspended" || s.State == "resumed"
-	})
-	return s
-}
-
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	late := time.After(patience)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("not in time: %s", what)
-		}
 	}
 }

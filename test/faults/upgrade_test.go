@@ -13,7 +13,7 @@ import (
 // each gets its answer.
 func TestUpgradeInPlace(t *testing.T) {
 	needCRIU(t)
-	s := newSite(t, "adopt")
+	s := newSite(t, policy("adopt"), counter())
 	s.program = filepath.Join(filepath.Dir(s.root), "dormouse")
 	install(t, s.program)
 	h := s.start("")

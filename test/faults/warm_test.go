@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 )
@@ -31,19 +30,19 @@ var warmPoints = []struct {
 // image for more than it is.
 func TestKilledHostWithGoldenImage(t *testing.T) {
 	needCRIU(t)
-	for _, policy := range policies {
+	for _, on := range policies {
 		for _, p := range warmPoints {
-			if !p.quick && os.Getenv("DORMOUSE_FAULTS") != "all" {
+			if !p.quick && !thorough {
 				continue
 			}
-			t.Run(policy+"/"+p.name, func(t *testing.T) { killWarmHost(t, policy, p.name) })
+			t.Run(on+"/"+p.name, func(t *testing.T) { killWarmHost(t, policy(on), p.name) })
 		}
 	}
 }
 
-func killWarmHost(t *testing.T, policy, point string) {
+func killWarmHost(t *testing.T, text, point string) {
 	t.Helper()
-	s := newSite(t, policy, "warm-start = true")
+	s := newSite(t, text, counter("warm-start = true"))
 	first := s.start(point)
 	pid := live(t, first, []string{"Counter.increment", "Controller.deactivate", "Controller.activate", "Counter.increment"})
 	first.killed()

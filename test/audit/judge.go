@@ -1,0 +1,208 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dormouse/internal/procfs"
+)
+
+// judge says what is wrong with the facts.
+func (a auditor) judge(f *facts) {
+	states := a.states(f)
+	for callsign, r := range states {
+		f.report.Instances = append(f.report.Instances, a.instance(f, callsign, r))
+	}
+	slices.SortFunc(f.report.Instances, func(x, y Instance) int { return strings.Compare(x.Callsign, y.Callsign) })
+	a.judgeStrays(f, states)
+	a.judgeCgroups(f, states)
+	a.judgeDescriptors(f)
+	a.judgeSockets(f, states)
+	a.judgeFiles(f, states)
+	for _, m := range mounts() {
+		if strings.HasPrefix(m.at, a.root+"/") && m.at != a.images {
+			f.wrong("%s is mounted at %s", m.kind, m.at)
+		}
+	}
+}
+
+// states are what the host reports; without one only images are in order.
+func (a auditor) states(f *facts) map[string]reported {
+	states := make(map[string]reported)
+	for _, r := range f.reported {
+		states[r.Callsign] = r
+	}
+	paths, _ := filepath.Glob(filepath.Join(a.images, "*", "image"))
+	for _, path := range paths {
+		callsign := filepath.Base(filepath.Dir(path))
+		if _, known := states[callsign]; known {
+			continue
+		}
+		if f.host != 0 {
+			f.wrong("%s is an image of nobody", path)
+		}
+		states[callsign] = reported{Callsign: callsign, State: "hibernated"}
+	}
+	return states
+}
+
+// runs and sleeps are the states in which there is a process or an image.
+func (r reported) runs() bool {
+	return r.State == "activated" || r.State == "suspended" || r.State == "resumed" || r.inPlace()
+}
+func (r reported) sleeps() bool { return r.State == "hibernated" && !r.inPlace() }
+
+// inPlace tells that the processes themselves are what sleeps.
+func (r reported) inPlace() bool {
+	return r.State == "hibernated" && r.Image != nil && strings.HasPrefix(r.Image.Engine, "pageout")
+}
+
+// instance holds the state of an instance against its processes and its image.
+func (a auditor) instance(f *facts, callsign string, r reported) Instance {
+	i := Instance{Callsign: callsign, State: r.State}
+	roots, pids := 0, []int{}
+	for _, p := range f.processes {
+		if p.leaf != callsign {
+			continue
+		}
+		pids = append(pids, p.pid)
+		if procfs.NSPid(p.pid) == 1 {
+			roots++
+		}
+		if !strings.ContainsRune("SRDI", rune(p.state)) && !r.inPlace() {
+			f.wrong("%s: process %d (%s) is in state %c", callsign, p.pid, p.name, p.state)
+		}
+	}
+	i.Processes, i.RSS = len(pids), procfs.RSS(pids)
+	for _, pid := range pids {
+		i.Descriptors += len(procfs.Descriptors(pid))
+	}
+	entries, _ := os.ReadDir(filepath.Join(a.images, callsign, "image"))
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil {
+			i.Image += info.Size()
+		}
+	}
+	_, err := os.Stat(filepath.Join(a.images, callsign, "refused"))
+	i.Refused = err == nil
+	switch {
+	case r.runs():
+		if roots != 1 || !slices.Contains(pids, r.PID) {
+			f.wrong("%s is %s as process %d, and has the processes %v, %d of them first in a namespace", callsign, r.State, r.PID, pids, roots)
+		}
+	case len(pids) > 0:
+		f.wrong("%s is %s, and has the processes %v", callsign, r.State, pids)
+	}
+	switch _, err := os.Stat(filepath.Join(a.images, callsign, "image", "manifest")); {
+	case r.sleeps() && err != nil:
+		f.wrong("%s is hibernated without an image: %v", callsign, err)
+	case !r.sleeps() && len(entries) > 0:
+		f.wrong("%s is %s, and has an image", callsign, r.State)
+	case !r.runs() && !r.sleeps() && !slices.Contains(settled, r.State):
+		f.wrong("%s is in between: %s", callsign, r.State)
+	}
+	return i
+}
+
+// settled are the states besides in which nothing is under way.
+var settled = []string{"deactivated", "unavailable", "precondition", "destroyed"}
+
+// judgeStrays finds processes that are neither the host nor of a running instance.
+func (a auditor) judgeStrays(f *facts, states map[string]reported) {
+	for _, p := range f.processes {
+		switch {
+		case p.pid == f.host:
+		case p.state == 'Z':
+			f.wrong("process %d (%s), child of %d, is not reaped", p.pid, p.name, p.parent)
+		case p.leaf == "" || !states[p.leaf].runs():
+			f.wrong("process %d (%s) in cgroup %s belongs to nobody", p.pid, p.name, strings.TrimSpace(p.cgroup))
+		}
+	}
+}
+
+func (a auditor) judgeCgroups(f *facts, states map[string]reported) {
+	for _, path := range f.report.Cgroups {
+		name := filepath.Base(path)
+		switch {
+		case name == a.cgroup() && f.host != 0:
+		case name != a.cgroup() && states[name].runs():
+		default:
+			f.wrong("the cgroup %s is left", path)
+		}
+	}
+}
+
+// judgeDescriptors finds what somebody has forgotten to close.
+func (a auditor) judgeDescriptors(f *facts) {
+	for _, p := range f.processes {
+		for _, d := range procfs.Descriptors(p.pid) {
+			below := strings.HasPrefix(d.Target, a.root+"/") || strings.HasPrefix(d.Target, a.images+"/")
+			switch {
+			case below && strings.HasSuffix(d.Target, " (deleted)"):
+				f.wrong("process %d (%s) has %s open", p.pid, p.name, d.Target)
+			case p.pid != f.host && (strings.HasPrefix(d.Target, a.images) || strings.HasPrefix(d.Target, a.root+"/bin/")):
+				f.wrong("process %d (%s) has %s of the host open", p.pid, p.name, d.Target)
+			case d.Target == "anon_inode:[pidfd]" && deadPidfd(d):
+				f.wrong("process %d (%s) has a descriptor of a process that is gone", p.pid, p.name)
+			}
+		}
+	}
+}
+
+func deadPidfd(d procfs.Descriptor) bool {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
+	return strings.Contains(string(text), "Pid:\t-1\n")
+}
+
+// judgeSockets looks at the sockets with a name below the run directory.
+func (a auditor) judgeSockets(f *facts, states map[string]reported) {
+	text, _ := os.ReadFile("/proc/net/unix")
+	listening := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 8 || !strings.HasPrefix(fields[7], a.run+"/") {
+			continue
+		}
+		path, _ := filepath.Rel(a.run, fields[7])
+		owner, _, inside := strings.Cut(path, "/")
+		if f.host == 0 || inside && !states[owner].runs() {
+			f.wrong("a socket %s is in use", fields[7])
+		}
+		listening[owner] = true
+	}
+	for callsign, r := range states {
+		if r.runs() && !listening[callsign] {
+			f.wrong("%s is %s and has no socket", callsign, r.State)
+		}
+	}
+}
+
+// judgeFiles finds what was to be gone.
+func (a auditor) judgeFiles(f *facts, states map[string]reported) {
+	for _, pattern := range []string{
+		filepath.Join(a.images, "*", "draft-*"), filepath.Join(a.images, "*", "trash-*"),
+		filepath.Join(a.root, "bin", "criu-*"), filepath.Join(a.root, "bin", "canary-*"),
+		filepath.Join(a.run, "*", "proc.crtools"), filepath.Join(a.run, "*", "volatile", "proc.crtools"),
+	} {
+		left, _ := filepath.Glob(pattern)
+		for _, path := range left {
+			f.wrong("%s is left", path)
+		}
+	}
+	entries, _ := os.ReadDir(a.run)
+	for _, entry := range entries {
+		r := states[entry.Name()]
+		if entry.IsDir() && !r.runs() && !r.sleeps() {
+			f.wrong("the run directory of %s is left", entry.Name())
+		}
+		if !entry.IsDir() && f.host == 0 {
+			f.wrong("%s is left", filepath.Join(a.run, entry.Name()))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(a.root, "address")); err == nil && f.host == 0 {
+		f.wrong("the address is left")
+	}
+}
