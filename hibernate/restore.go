@@ -28,6 +28,8 @@ type Wake struct {
 	// Cleanup is called after each attempt that failed and must end whatever is
 	// left in the cgroup.
 	Cleanup func() error
+	// Lasting is as in Restore.
+	Lasting string
 
 	dir     string // of the files as the engine has them
 	provide func(file string, index int64) error
@@ -166,7 +168,7 @@ func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err erro
 
 // load has the engine rebuild the tree, stopped.
 func (i *Image) load(ctx context.Context, w Wake, restore func(Restore) error) error {
-	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Files: w.Files}
+	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Lasting: w.Lasting, Files: w.Files}
 	var errs []error
 	for range attempts {
 		err := restore(order)

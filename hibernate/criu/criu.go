@@ -29,7 +29,7 @@ type Engine struct {
 	path     string
 	version  string
 	programs string // directory for the launcher
-	manners  manners
+	manners
 
 	mu       sync.Mutex // guards what follows; the canary costs more than an answer remembered
 	checked  bool
