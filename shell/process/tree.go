@@ -94,6 +94,11 @@ func (t *tree) adopt(root *os.Process, number int, loading hibernate.Loading) {
 	t.root, t.number, t.apart = root, number, true
 	t.pid = t.program()
 	t.logs.run(false)
+	t.await(loading)
+}
+
+// await has the end of the loading noticed, if there is one.
+func (t *tree) await(loading hibernate.Loading) {
 	if loading != nil {
 		t.loading = loading
 		t.waiting.Go(t.load)
@@ -151,6 +156,9 @@ func (t *tree) loaded(ctx context.Context) error {
 func (t *tree) leave() {
 	t.expectEnd()
 	t.pidfd.close()
+	if t.loading != nil {
+		t.loading.Leave()
+	}
 	t.waiting.Wait()
 	t.logs.close()
 	_ = t.leaf.fd.Close()
