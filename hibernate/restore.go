@@ -93,6 +93,7 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 	if err != nil {
 		return nil, nil, err
 	}
+	failpoint.Hit("wake.verified")
 	w, closeStage, err := i.stage(t, w, true)
 	if err != nil {
 		return nil, nil, err
@@ -107,6 +108,7 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 		}
 		return err
 	})
+	failpoint.Hit("wake.loaded")
 	if err == nil {
 		err = i.slot.prepareConsume(i.manifest.Generation)
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/internal/failpoint"
 )
 
 // What a loader has from its start, besides the page files, see startLoader.
@@ -71,6 +72,7 @@ func Load(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) erro
 		return err
 	}
 	defer l.Close()
+	failpoint.Hit("load.begun")
 	go l.watch()
 	attended := make(chan error, 1)
 	go func() { attended <- l.accept(context.Background(), listener) }()
@@ -80,6 +82,7 @@ func Load(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) erro
 	}
 	defer unix.Close(root)
 	go l.listen(host, commands)
+	failpoint.Hit("load.confirmed")
 	return l.last(root)
 }
 

@@ -69,7 +69,8 @@ type site struct {
 	program string
 }
 
-func newSite(t *testing.T, policy string) *site {
+// newSite has a counter with those lines more in its configuration.
+func newSite(t *testing.T, policy string, lines ...string) *site {
 	t.Helper()
 	root, err := os.MkdirTemp("", "df") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
 	if err != nil {
@@ -85,7 +86,7 @@ func newSite(t *testing.T, policy string) *site {
 		}
 	})
 	text := fmt.Sprintf("[host]\non-host-exit = %q\n\n[[plugin]]\ncallsign = \"Counter\"\nexecutable = %q\n"+
-		"start-mode = \"activated\"\nresumed = false\nconfiguration = { start = 41 }\n", policy, programs+"/counter")
+		"start-mode = \"activated\"\nresumed = false\nconfiguration = { start = 41 }\n%s\n", policy, programs+"/counter", strings.Join(lines, "\n"))
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -233,6 +234,7 @@ type status struct {
 	PID     int
 	Reason  string
 	Error   string
+	Loading *struct{ Done, Total int64 }
 	History []struct{ Event, From, To, Reason, Error string }
 }
 
