@@ -2,6 +2,7 @@ package hibernate_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -34,9 +35,7 @@ func received(t *testing.T, m hibernate.Memory) hibernate.Memory {
 // had it before.
 func TestMovedMemory(t *testing.T) {
 	all := map[string]hibernate.Packing{"as it is": {}}
-	for name, packing := range packings {
-		all[name] = packing
-	}
+	maps.Copy(all, packings)
 	for name, packing := range all {
 		t.Run(name, func(t *testing.T) {
 			b, memory := newPackedBench(t, packing)

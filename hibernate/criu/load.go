@@ -51,11 +51,10 @@ func Load(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) erro
 	// Who ends all processes of a service ends the plugin first, which may need
 	// memory to end in order.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	conn, err := net.FileConn(os.NewFile(loadControl, "control"))
+	host, err := unixConn(loadControl)
 	if err != nil {
 		return err
 	}
-	host := conn.(*net.UnixConn) //nolint:forcetypeassert // it is one
 	defer host.Close()
 	listener, err := receiveListener(host)
 	if err != nil {
@@ -68,7 +67,7 @@ func Load(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) erro
 	}
 	l := &load{programs: o.Programs, hosts: map[*net.UnixConn]bool{host: true}}
 	if l.pager, err = begin(o, open); err != nil {
-		l.say(report{Failure: err.Error()})
+		l.say(failure(err))
 		return err
 	}
 	defer l.Close()
@@ -80,7 +79,7 @@ func Load(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) erro
 	if err != nil || root < 0 { // nobody waits for memory yet
 		return err
 	}
-	defer unix.Close(root)
+	defer func() { _ = unix.Close(root) }()
 	go l.listen(host, commands)
 	failpoint.Hit("load.confirmed")
 	return l.last(root)
@@ -141,16 +140,12 @@ func (l *load) prepare(commands *json.Decoder, attended <-chan error) (int, erro
 // listen does what hosts tell, the first and those who come after it.
 func (l *load) listen(first *net.UnixConn, commands *json.Decoder) {
 	go l.obey(first, commands)
-	listener, err := net.FileListener(os.NewFile(loadSocket, "socket"))
-	if err != nil {
-		return
-	}
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
+	listener, err := unixListener(loadSocket)
+	for err == nil {
+		var host *net.UnixConn
+		if host, err = listener.AcceptUnix(); err != nil {
 			return
 		}
-		host := conn.(*net.UnixConn) //nolint:forcetypeassert // it is one
 		l.mu.Lock()
 		l.hosts[host] = true
 		l.mu.Unlock()
@@ -238,10 +233,10 @@ func (l *load) again() {
 	l.spread()
 }
 
-// spread waits for no host; one that does not read is let go. The caller holds mu.
+// spread may wait for a host that does not read, which keeps no memory back. The
+// caller holds mu.
 func (l *load) spread() {
 	for host := range l.hosts {
-		_ = host.SetWriteDeadline(time.Now().Add(pulse))
 		if json.NewEncoder(host).Encode(l.said) != nil {
 			delete(l.hosts, host)
 			_ = host.Close()
@@ -259,11 +254,5 @@ func receiveListener(host *net.UnixConn) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot take CRIU's socket over: %w", err)
 	}
-	file := os.NewFile(uintptr(fd), "lazy-pages")
-	defer file.Close()
-	listener, err := net.FileListener(file)
-	if err != nil {
-		return nil, err
-	}
-	return listener.(*net.UnixListener), nil //nolint:forcetypeassert // it is one
+	return unixListener(uintptr(fd))
 }

@@ -81,12 +81,14 @@ func TestKilledInALazyWake(t *testing.T) {
 	}
 }
 
-// stands waits for the loader to stop at its failpoint, with nothing loaded yet.
+// stands waits for the loader to stop at its failpoint, with nothing loaded yet, and
+// for the image to be used up.
 func (s *site) stands() (loader int) {
 	s.t.Helper()
 	until(s.t, "the loader to stop", func() bool {
 		loader = s.loader()
-		return loader != 0 && procfs.Stopped(loader)
+		_, err := os.Stat(filepath.Join(s.root, "images/Counter/generation"))
+		return loader != 0 && procfs.Stopped(loader) && err == nil
 	})
 	return loader
 }
