@@ -100,7 +100,10 @@ func (e *Engine) serve(l layout, r hibernate.Restore, m hibernate.Memory) (serve
 	if !can {
 		return nil, errors.Join(errors.New("no other process can have the memory"), m.Close())
 	}
-	return startLoader(r.Lasting, r.Dir, movable, order{Programs: e.programs, Quiet: e.quiet, Patience: e.patience})
+	p := newLoader()
+	p.dir, p.images, p.memory = r.Lasting, r.Dir, movable
+	p.order = order{Programs: e.programs, Quiet: e.quiet, Patience: e.patience}
+	return p, nil
 }
 
 // provideEager has all put in place that CRIU reads by itself.

@@ -71,10 +71,14 @@ type report struct {
 // loader is a loading by another process, see LoaderVerb. It is found in a
 // directory, by a socket that is named by its PID and there until all is loaded.
 type loader struct {
-	conn  *net.UnixConn
+	// What it is started with.
+	dir, images string
+	memory      hibernate.MovableMemory
+	order       order
+
+	conn  *net.UnixConn // nil before it is started
 	path  string
 	pidfd int
-	order order
 
 	loaded, total atomic.Int64
 	confirmed     chan struct{}
@@ -85,70 +89,81 @@ type loader struct {
 	closing sync.Once
 }
 
-var _ hibernate.Loading = (*loader)(nil)
+var _ server = (*loader)(nil)
 
-// startLoader starts a process that can bring the memory of the images in, which
-// others find in dir.
-func startLoader(dir, images string, m hibernate.MovableMemory, o order) (_ *loader, err error) {
-	fresh := filepath.Join(dir, "new")
+func newLoader() *loader {
+	return &loader{confirmed: make(chan struct{}), done: make(chan struct{})}
+}
+
+// start has the process take CRIU's socket over.
+func (l *loader) start(criu *net.UnixListener) error {
 	defer func() {
-		if err != nil {
-			_ = os.Remove(fresh)
-		}
-		err = errors.Join(err, m.Close())
+		_ = l.memory.Close() // which was only read
+		l.memory = nil
 	}()
-	text, pages, err := m.Move()
-	if err != nil {
-		return nil, err
+	if err := l.launch(); err != nil {
+		l.err = fmt.Errorf("cannot start the process that loads the memory: %w", err)
+		close(l.done)
+		return l.err
 	}
-	o.Memory, o.Pages = text, len(pages)
-	layout, err := os.Open(images)
+	go l.follow()
+	socket, err := criu.File()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer layout.Close()
+	_, _, err = l.conn.WriteMsgUnix([]byte{0}, unix.UnixRights(int(socket.Fd())), nil)
+	return errors.Join(err, socket.Close(), l.tell(l.order))
+}
+
+// launch starts the process with what it needs of the image, in its directory.
+func (l *loader) launch() error {
+	text, pages, err := l.memory.Move()
+	if err != nil {
+		return err
+	}
+	l.order.Memory, l.order.Pages = text, len(pages)
+	images, err := os.Open(l.images)
+	if err != nil {
+		return err
+	}
+	defer images.Close()
+	fresh := filepath.Join(l.dir, "new")
 	socket, err := bind(fresh)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer socket.Close()
 	near, far, err := connected()
 	if err != nil {
-		return nil, err
+		return errors.Join(err, os.Remove(fresh))
 	}
 	defer far.Close()
-	cmd := exec.Command("/proc/self/exe", LoaderVerb, dir)
-	cmd.Args[0], cmd.Dir = os.Args[0], dir
-	cmd.ExtraFiles = append([]*os.File{far, socket, layout}, pages...) // see Load
+	cmd := exec.Command("/proc/self/exe", LoaderVerb, l.dir)
+	cmd.Args[0], cmd.Dir = os.Args[0], l.dir
+	cmd.ExtraFiles = append([]*os.File{far, socket, images}, pages...) // see Load
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}               // no signal of the terminal's is for it
 	if err := spawn.Exclusive(cmd.Start); err != nil {
-		return nil, errors.Join(err, near.Close())
+		return errors.Join(err, near.Close(), os.Remove(fresh))
 	}
-	pid := cmd.Process.Pid
-	path := filepath.Join(dir, strconv.Itoa(pid))
+	path := filepath.Join(l.dir, strconv.Itoa(cmd.Process.Pid))
 	err = os.Rename(fresh, path)
-	var l *loader
 	if err == nil {
-		l, err = newLoader(near, path, pid)
+		err = l.join(near, path, cmd.Process.Pid)
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_, _ = cmd.Process.Wait()
-		return nil, errors.Join(err, near.Close())
+		return errors.Join(err, near.Close())
 	}
-	l.order = o
-	return l, cmd.Process.Release()
+	return cmd.Process.Release()
 }
 
-// newLoader follows what the process says on conn.
-func newLoader(conn *net.UnixConn, path string, pid int) (*loader, error) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return nil, err
+// join makes the process that listens at path, and speaks on conn, the loader.
+func (l *loader) join(conn *net.UnixConn, path string, pid int) (err error) {
+	if l.pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
+		l.conn, l.path = conn, path
 	}
-	l := &loader{conn: conn, path: path, pidfd: pidfd, confirmed: make(chan struct{}), done: make(chan struct{})}
-	go l.follow()
-	return l, nil
+	return err
 }
 
 // Rejoin finds the loader in dir, see hibernate.LazyEngine.
@@ -169,14 +184,15 @@ func (e *Engine) Rejoin(dir string) (hibernate.Loading, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errLoaderGone, err)
 	}
+	l := newLoader()
 	pid, err := peer(conn)
-	var l *loader
 	if err == nil {
-		l, err = newLoader(conn, path, pid)
+		err = l.join(conn, path, pid)
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	go l.follow()
 	return l, nil
 }
 

@@ -14,30 +14,24 @@ import (
 )
 
 // attend has the loader take over the address spaces that CRIU makes while restore
-// runs.
+// runs. Both take about as long to begin.
 func (l *loader) attend(_ context.Context, workDir int32, restore func() error) error {
 	listener, err := listenCRIU(workDir)
 	if err != nil {
 		return err
 	}
-	listener.SetUnlinkOnClose(false) // CRIU has yet to find it
-	socket, err := listener.File()
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	_, _, err = l.conn.WriteMsgUnix([]byte{0}, unix.UnixRights(int(socket.Fd())), nil)
-	err = errors.Join(err, socket.Close(), listener.Close())
-	if err == nil {
-		err = l.tell(l.order)
-	}
-	if err == nil {
-		err = restore()
-	}
-	return err
+	defer listener.Close()
+	started := make(chan error, 1)
+	go func() { started <- l.start(listener) }()
+	err = restore()
+	return errors.Join(err, <-started)
 }
 
 // confirm returns when the loader goes on by itself, see command.
 func (l *loader) confirm(ctx context.Context, _ string, root int) error {
+	if l.conn == nil {
+		return l.Err()
+	}
 	if err := l.tell(command{Confirm: true, Root: root}); err != nil {
 		return errors.Join(err, l.Err())
 	}
@@ -122,6 +116,12 @@ func (l *loader) Leave() {
 // Close ends the other process, see hibernate.Loading.
 func (l *loader) Close() {
 	l.closing.Do(func() {
+		if l.memory != nil {
+			_ = l.memory.Close()
+		}
+		if l.conn == nil {
+			return
+		}
 		_ = unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0) // it may have ended
 		poll := []unix.PollFd{{Fd: int32(l.pidfd), Events: unix.POLLIN}}
 		for {
