@@ -15,6 +15,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/internal/procfs"
 	"dormouse/shell"
 )
 
@@ -53,6 +54,11 @@ func (r *rig) loaders() (pids []int) {
 func (r *rig) loader() int {
 	r.t.Helper()
 	pids := r.loaders()
+	for n := 0; len(pids) == 0 && n < 10 && r.pids() != nil; n++ { // it was quicker
+		r.hibernate()
+		r.wake()
+		pids = r.loaders()
+	}
 	if len(pids) != 1 {
 		r.t.Fatalf("loading for it are %v", pids)
 	}
@@ -180,7 +186,7 @@ func TestHostKilledWhileLoadingForAdoption(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), "the process that loaded it has ended") {
 					t.Errorf("got %v", err)
 				}
-				r.gone([]int{root})
+				eventually(t, "the plugin to end", func() bool { return procfs.Zombie(root) })
 				if _, err := os.Stat(r.runDir()); err == nil {
 					t.Error("its directory is left")
 				}

@@ -171,10 +171,10 @@ func (t *tree) watch(report func(error)) {
 		if !t.pidfd.wait() {
 			return // it was let go
 		}
-		if t.adopted { // its parent reaps it
-			_ = t.root.Release()
-		} else if state, err := t.root.Wait(); err == nil {
-			t.state = state
+		if !t.adopted { // else its parent reaps it
+			if state, err := t.root.Wait(); err == nil {
+				t.state = state
+			}
 		}
 		t.logs.ended()
 		close(t.exited)
@@ -232,6 +232,9 @@ func (t *tree) end() error {
 		<-t.exited
 	}
 	t.waiting.Wait()
+	if t.adopted {
+		_ = t.root.Release() // not before: it forgets the PID
+	}
 	return t.discard()
 }
 
