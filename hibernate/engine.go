@@ -65,6 +65,10 @@ type Restore struct {
 	// Provide puts a chunk of a page file into Dir, for RestoreLazy, where they are
 	// empty at first; nil when they have their contents.
 	Provide func(file string, index int64) error
+	// Lasting is an empty directory in which other processes find a loading that goes
+	// on when this one ends; "" for one that must not. It is empty again when all is
+	// loaded.
+	Lasting string
 	// Files replaces what the tree held open outside of itself, such as its log
 	// pipes.
 	Files []Inherited

@@ -2,6 +2,7 @@ package hibernate
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 )
 
@@ -17,6 +18,10 @@ type LazyEngine interface {
 	// nothing more is asked of it, also after an error. The error wraps
 	// ErrUnsupported, and nothing was tried, where only Restore is possible.
 	RestoreLazy(ctx context.Context, r Restore, m Memory) (*os.Process, Loading, error)
+	// Rejoin takes over the loading that another process has begun in the directory
+	// of Restore.Lasting; nil when all memory is in. After an error the tree must be
+	// killed: what it lacks will never come.
+	Rejoin(dir string) (Loading, error)
 }
 
 // Memory is the content of the page files of an image, of which no byte is handed
@@ -27,6 +32,14 @@ type Memory interface {
 	// shorter. The error is an ErrRefused when it is not what was dumped.
 	ReadChunk(file string, index int64, buffer []byte) ([]byte, error)
 	Close() error
+}
+
+// MovableMemory can be had by another process instead of this one.
+type MovableMemory interface {
+	Memory
+	// Move returns what the other must know, which is secret, and the files that it
+	// must have, which stay this one's.
+	Move() (json.RawMessage, []*os.File, error)
 }
 
 // Loading is memory on its way into a tree. As long as it is missing there,
@@ -41,6 +54,9 @@ type Loading interface {
 	Progress() (done, total int64)
 	// Hurry has the rest loaded without regard to anything else.
 	Hurry()
+	// Leave lets go of a lasting loading, which goes on: it is Done for this
+	// process. See Restore.Lasting.
+	Leave()
 	// Close gives back what the loading held. It must not be called before Done
 	// unless the tree is dead: memory that is missing then reads as zeros.
 	Close()

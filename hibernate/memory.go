@@ -12,6 +12,7 @@ import (
 // memory is the Memory of an image. Its files stay open, and therefore readable
 // when the image is discarded.
 type memory struct {
+	image  *Image
 	tagger tagger
 	packer *packer // nil when the files are stored as they are
 	files  map[string]pageFile
@@ -25,7 +26,12 @@ type pageFile struct {
 
 // memory opens the page files of the image.
 func (i *Image) memory(t tagger) (*memory, error) {
-	m := &memory{tagger: t, files: make(map[string]pageFile)}
+	return i.memoryOf(t, func(name string) (*os.File, error) { return os.Open(i.path(name)) })
+}
+
+// memoryOf has the page files from open, in the order of the manifest.
+func (i *Image) memoryOf(t tagger, open func(name string) (*os.File, error)) (*memory, error) {
+	m := &memory{image: i, tagger: t, files: make(map[string]pageFile)}
 	if i.manifest.Packing != nil {
 		var err error
 		if m.packer, err = i.manifest.packer(i.slot.store, t); err != nil {
@@ -36,11 +42,11 @@ func (i *Image) memory(t tagger) (*memory, error) {
 		if !strings.HasPrefix(f.Name, pagesPrefix) {
 			continue
 		}
-		open, err := os.Open(i.path(f.Name))
+		opened, err := open(f.Name)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%w: %w", ErrRefused, err), m.Close())
 		}
-		m.files[f.Name] = pageFile{open, uint32(number), f}
+		m.files[f.Name] = pageFile{opened, uint32(number), f}
 	}
 	return m, nil
 }

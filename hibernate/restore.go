@@ -29,6 +29,8 @@ type Wake struct {
 	// Cleanup is called after each attempt that failed and must end whatever is
 	// left in the cgroup.
 	Cleanup func() error
+	// Lasting is as in Restore.
+	Lasting string
 
 	dir     string // of the files as the engine has them
 	provide func(file string, index int64) error
@@ -101,6 +103,7 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 	if err != nil {
 		return nil, nil, err
 	}
+	failpoint.Hit("wake.verified")
 	return i.restoreLazy(ctx, e, t, w, func(context.Context, Loading) error { return nil })
 }
 
@@ -110,7 +113,6 @@ func loadAll(ctx context.Context, l Loading) error {
 	l.Hurry()
 	select {
 	case <-l.Done():
-		failpoint.Hit("wake.loaded")
 		return l.Err()
 	case <-ctx.Done():
 		return fmt.Errorf("cannot restore: the memory was not read in time: %w", ctx.Err())
@@ -133,6 +135,7 @@ func (i *Image) restoreLazy(ctx context.Context, e LazyEngine, t tagger, w Wake,
 		}
 		return err
 	})
+	failpoint.Hit("wake.loaded")
 	if err == nil {
 		err = i.slot.prepareConsume(i.Generation)
 	}
@@ -214,7 +217,7 @@ func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err erro
 // load has the engine rebuild the tree, stopped. Each attempt has its share of the
 // time, so that one that hangs leaves some to the next.
 func (i *Image) load(ctx context.Context, w Wake, restore func(context.Context, Restore) error) error {
-	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Files: w.Files}
+	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Lasting: w.Lasting, Files: w.Files}
 	var errs []error
 	for left := attempts; left > 0; left-- {
 		limited, cancel := share(ctx, left)

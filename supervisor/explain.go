@@ -37,6 +37,9 @@ type Explanation struct {
 	// is none. Both are nil for an instance without warm-start.
 	Golden   *hibernate.Image
 	NoGolden error
+	// Loading is how much of its memory has come in since its wake, zero once all is
+	// there. Only Explain looks.
+	Loading shell.Progress
 }
 
 // Prospect is a step that is planned.
@@ -58,7 +61,8 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	e := s.tiers.explain(sh)
 	e.Golden, e.NoGolden = sh.Golden()
 	if e.State == shell.Activated && !sh.InProcess() {
-		e.Saves, e.Obstacle = sh.Status().Facts.Memory, sh.Foresee()
+		facts := sh.Status().Facts
+		e.Saves, e.Loading, e.Obstacle = facts.Memory, facts.Loading, sh.Foresee()
 		if e.Obstacle != nil {
 			e.Keeps = append(e.Keeps, "a hibernation would fail: "+e.Obstacle.Error())
 		}

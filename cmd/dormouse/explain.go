@@ -16,6 +16,7 @@ type explanation struct {
 	Keeps    []string  `json:"keepsawake"`
 	LastUse  time.Time `json:"lastuse"`
 	Saves    int64     `json:"saves"`
+	Loading  progress  `json:"loading"`
 	Obstacle string    `json:"obstacle"`
 	Failure  string    `json:"failure"`
 	Retry    time.Time `json:"retry"`
@@ -73,6 +74,9 @@ func (e explanation) text() string {
 	}
 	if e.Saves > 0 {
 		rows.add("  would save", size(e.Saves)+" of memory")
+	}
+	if e.Loading.Total > 0 {
+		rows.add("  its memory", e.Loading.text()+" loaded since its wake, the rest follows")
 	}
 	if e.State == "activated" {
 		rows.add("  a hibernation", obstacleOr(e.Obstacle))

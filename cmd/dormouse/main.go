@@ -11,6 +11,9 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
 )
 
 // version is set by the linker.
@@ -28,6 +31,13 @@ func main() {
 	// What was left open by whoever started the program would leak into the
 	// plugins, and a descriptor that CRIU does not know makes a dump fail.
 	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if len(os.Args) > 1 && os.Args[1] == criu.LoaderVerb { // a host has started it
+		if err := criu.Load(hibernate.ReceiveMemory); err != nil {
+			openTerminal().complain("dormouse: cannot load the memory of a plugin: %v\n", err)
+			os.Exit(exitFailed)
+		}
+		os.Exit(exitDone)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := run(ctx, openTerminal(), os.Args[1:])
 	stop()

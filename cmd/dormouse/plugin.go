@@ -72,6 +72,9 @@ func (r record) text() string {
 		add("pid", pid(r))
 		add("memory", sizeOr(r.Memory))
 	}
+	if r.Loading.Total > 0 {
+		add("loading", r.Loading.text()+" of it since its wake")
+	}
 	if r.Image != nil {
 		add("image", size(r.Image.Bytes)+" by "+r.Image.Engine+", made "+moment(r.Image.Created))
 	}

@@ -37,15 +37,13 @@ type record struct {
 		Created    time.Time `json:"created"`
 		Generation uint64    `json:"generation"`
 	} `json:"warm"`
-	Transition string `json:"transition"`
-	Progress   struct {
-		Done  int64 `json:"done"`
-		Total int64 `json:"total"`
-	} `json:"progress"`
-	Reason  string    `json:"reason"`
-	Since   time.Time `json:"since"`
-	Error   string    `json:"error"`
-	History []struct {
+	Transition string    `json:"transition"`
+	Progress   progress  `json:"progress"`
+	Loading    progress  `json:"loading"`
+	Reason     string    `json:"reason"`
+	Since      time.Time `json:"since"`
+	Error      string    `json:"error"`
+	History    []struct {
 		At      time.Time `json:"at"`
 		Event   string    `json:"event"`
 		From    string    `json:"from"`
@@ -64,6 +62,14 @@ type imageRecord struct {
 	Bytes   int64     `json:"bytes"`
 	Created time.Time `json:"created"`
 }
+
+// progress counts bytes.
+type progress struct {
+	Done  int64 `json:"done"`
+	Total int64 `json:"total"`
+}
+
+func (p progress) text() string { return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20) }
 
 // state is where the instance stands, also between two of Thunder's states.
 func (r record) state() string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"dormouse/hibernate/criu"
 	"dormouse/internal/procfs"
 )
 
@@ -63,9 +64,13 @@ func killOnSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
 	}
 }
 
-// killDescendants ends the plugins' trees and CRIU's processes.
+// killDescendants ends the plugins' trees and CRIU's processes. Who brings memory
+// into a tree ends after it.
 func killDescendants() {
 	for _, pid := range procfs.Tree(os.Getpid())[1:] {
+		if criu.IsLoader(pid) {
+			continue
+		}
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
 	}
 }

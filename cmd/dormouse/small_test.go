@@ -104,3 +104,21 @@ func TestWordsForPeople(t *testing.T) {
 		}
 	}
 }
+
+// How much of a plugin's memory is there is told as long as it is not all of it.
+func TestLoadingIsTold(t *testing.T) {
+	loading := progress{12 << 20, 64 << 20}
+	for _, text := range []string{
+		record{PID: 1, Loading: loading}.text(),
+		explanation{State: "activated", Loading: loading}.text(),
+	} {
+		if !strings.Contains(text, "12 of 64 MiB") {
+			t.Errorf("got:\n%s", text)
+		}
+	}
+	for _, text := range []string{record{PID: 1}.text(), explanation{State: "activated"}.text()} {
+		if strings.Contains(text, "MiB") {
+			t.Errorf("got:\n%s", text)
+		}
+	}
+}

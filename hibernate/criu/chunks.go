@@ -9,7 +9,7 @@ import (
 )
 
 // chunksHeld bounds the memory that a loading takes.
-const chunksHeld = 8
+const chunksHeld = 6
 
 // chunks keeps the chunks that were read last, the latest first.
 type chunks []held
@@ -37,7 +37,7 @@ func (c *chunks) at(m hibernate.Memory, file string, offset int64) ([]byte, erro
 		h.data = nil
 	}
 	if h.buffer == nil {
-		buffer, err := unix.Mmap(-1, 0, hibernate.ChunkSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		buffer, err := newChunk()
 		if err != nil {
 			return nil, err
 		}
@@ -63,4 +63,10 @@ func (c *chunks) free() {
 		_ = unix.Munmap(h.buffer)
 	}
 	*c = nil
+}
+
+// newChunk is memory for a chunk, which must be unmapped: garbage of that size
+// would stay for long.
+func newChunk() ([]byte, error) {
+	return unix.Mmap(-1, 0, hibernate.ChunkSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 }

@@ -28,7 +28,7 @@ type Engine struct {
 	path     string
 	version  string
 	programs string // directory for the launcher
-	manners  manners
+	manners
 	confined confined
 
 	turn     chan struct{} // held by whoever checks: the canary costs more than an answer remembered

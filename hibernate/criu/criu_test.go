@@ -31,6 +31,10 @@ const subjectEnv = "DORMOUSE_TEST_SUBJECT"
 const holdEnv = "DORMOUSE_TEST_HOLD"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == criu.LoaderVerb {
+		_ = criu.Load(receiveFolder)
+		return
+	}
 	if socket := os.Getenv(subjectEnv); socket != "" {
 		serveSubject(socket)
 	}
@@ -132,6 +136,7 @@ func (s *subject) pipe(t *testing.T) {
 	t.Helper()
 	if s.read != nil {
 		must(t, s.read.Close())
+		_ = s.write.Close() // unless it was before
 	}
 	var err error
 	s.read, s.write, err = os.Pipe()

@@ -36,9 +36,9 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w before the memory is read: %w", hibernate.ErrUnsupported, err), m.Close())
 	}
-	p, err := newPager(layout, m, e.manners)
+	p, err := e.serve(layout, r, m)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
+		return nil, nil, fmt.Errorf("cannot restore: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan struct{})
@@ -61,11 +61,12 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 		opts.LazyPages = new(true)
 		return p.attend(ctx, opts.GetWorkDirFd(), func() error { return c.Restore(opts, born) })
 	})
-	if err == nil {
-		err = p.guard.start(e.programs, born.root)
+	alive := born.root
+	if err != nil {
+		alive = 0
 	}
-	if verr := <-p.verified; verr != nil {
-		err = errors.Join(verr, err)
+	if cerr := p.confirm(ctx, e.programs, alive); cerr != nil {
+		err = errors.Join(cerr, err)
 	}
 	if err != nil {
 		err = errors.Join(err, born.end(r.Cgroup))
@@ -73,6 +74,36 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 		return nil, nil, errors.Join(p.Err(), err)
 	}
 	return root, p, nil
+}
+
+// server is who brings memory in: this process, or one that may outlive it.
+type server interface {
+	hibernate.Loading
+	// attend takes over the address spaces that CRIU makes while restore runs.
+	attend(ctx context.Context, workDir int32, restore func() error) error
+	// confirm returns an error when something is wrong with what CRIU has read by
+	// itself. Without one the tree below root, unless that is 0, never reads anything
+	// but its memory, whoever is killed.
+	confirm(ctx context.Context, programs string, root int) error
+}
+
+// serve begins to bring memory in. It closes m when it fails.
+func (e *Engine) serve(l layout, r hibernate.Restore, m hibernate.Memory) (server, error) {
+	if r.Lasting == "" {
+		p, err := newPager(l, m, e.manners)
+		if err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		return p, nil
+	}
+	movable, can := m.(hibernate.MovableMemory)
+	if !can {
+		return nil, errors.Join(errors.New("no other process can have the memory"), m.Close())
+	}
+	p := newLoader()
+	p.dir, p.images, p.memory = r.Lasting, r.Dir, movable
+	p.order = order{Programs: e.programs, Quiet: e.quiet, Patience: e.patience}
+	return p, nil
 }
 
 // provideEager has all put in place that CRIU reads by itself.
@@ -92,7 +123,11 @@ func (l layout) provideEager(provide func(file string, index int64) error) error
 
 // verifyEager asks m for all that CRIU reads by itself.
 func (l layout) verifyEager(m hibernate.Memory) error {
-	buffer := make([]byte, hibernate.ChunkSize)
+	buffer, err := newChunk()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Munmap(buffer) }()
 	for file, chunks := range l.eager {
 		for _, index := range chunks {
 			if _, err := m.ReadChunk(file, index, buffer); err != nil {
@@ -113,9 +148,7 @@ const (
 
 // attend takes over the address spaces that CRIU makes while restore runs.
 func (p *pager) attend(ctx context.Context, workDir int32, restore func() error) error {
-	// The path through the descriptor is short enough for a socket.
-	address := &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", workDir, lazySocket), Net: "unix"}
-	listener, err := net.ListenUnix("unix", address)
+	listener, err := listenCRIU(workDir)
 	if err != nil {
 		return err
 	}
@@ -129,6 +162,22 @@ func (p *pager) attend(ctx context.Context, workDir int32, restore func() error)
 	aerr := <-attended
 	cancel()
 	return errors.Join(err, aerr)
+}
+
+// listenCRIU makes the socket that CRIU looks for.
+func listenCRIU(workDir int32) (*net.UnixListener, error) {
+	// The path through the descriptor is short enough for a socket.
+	address := &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", workDir, lazySocket), Net: "unix"}
+	return net.ListenUnix("unix", address)
+}
+
+// confirm starts the guard of the tree, see server.
+func (p *pager) confirm(_ context.Context, programs string, root int) error {
+	var err error
+	if root != 0 {
+		err = p.guard.start(programs, root)
+	}
+	return errors.Join(<-p.verified, err)
 }
 
 // accept serves CRIU's one connection until all is handed over or ctx ends.

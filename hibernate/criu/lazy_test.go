@@ -3,6 +3,7 @@ package criu_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,9 @@ import (
 // folder is a Memory that verifies nothing, and fails or waits where it is told.
 type folder struct {
 	dir string
+	// lasting is where another process loads, "" when this one does, which alone
+	// can be told anything.
+	lasting string
 
 	mu     sync.Mutex
 	open   map[string]*os.File
@@ -71,6 +75,23 @@ func (f *folder) Close() error {
 	return errors.Join(errs...)
 }
 
+// Move says where the files are.
+func (f *folder) Move() (json.RawMessage, []*os.File, error) {
+	text, err := json.Marshal(f.dir)
+	return text, nil, err
+}
+
+func receiveFolder(text json.RawMessage, _ []*os.File) (hibernate.Memory, error) {
+	f := &folder{}
+	return f, json.Unmarshal(text, &f.dir)
+}
+
+// folders are those of dir for this process and for one that lasts.
+func folders(t *testing.T, dir string) []*folder {
+	t.Helper()
+	return []*folder{{dir: dir}, {dir: dir, lasting: t.TempDir()}}
+}
+
 // lazy is a subject that was painted, dumped and ended.
 func lazyImage(t *testing.T, e *criu.Engine, mib int, orders ...string) (*subject, string) {
 	t.Helper()
@@ -94,7 +115,7 @@ func lazyImageOf(t *testing.T, e *criu.Engine, s *subject, mib int, orders ...st
 // test.
 func (s *subject) wake(t *testing.T, e *criu.Engine, m *folder) hibernate.Loading {
 	t.Helper()
-	root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: m.dir, Cgroup: s.cgroup, Files: s.Files(t)}, m)
+	root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: m.dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 	must(t, err)
 	s.Adopt(t, root)
 	if !s.Stopped(t) {
@@ -124,17 +145,20 @@ func (s *subject) order(t *testing.T, words string) {
 func TestLazyMemoryIsIntact(t *testing.T) {
 	e := open(t)
 	s, dir := lazyImage(t, e, 100)
-	loading := s.wake(t, e, &folder{dir: dir})
-	if got := s.State(t); got != "0" {
-		t.Errorf("it answers %q", got)
+	for _, m := range folders(t, dir) {
+		loading := s.wake(t, e, m)
+		if got := s.State(t); got != "0" {
+			t.Errorf("it answers %q", got)
+		}
+		s.order(t, "together 0 25600")
+		<-loading.Done()
+		must(t, loading.Err())
+		if done, total := loading.Progress(); done != total || total < 100<<20 {
+			t.Errorf("loaded %d of %d bytes", done, total)
+		}
+		s.order(t, "check 0 25600")
+		s.End(t)
 	}
-	s.order(t, "together 0 25600")
-	<-loading.Done()
-	must(t, loading.Err())
-	if done, total := loading.Progress(); done != total || total < 100<<20 {
-		t.Errorf("loaded %d of %d bytes", done, total)
-	}
-	s.order(t, "check 0 25600")
 }
 
 // What becomes of memory before it came.
@@ -261,10 +285,10 @@ func TestLazyRestoreFails(t *testing.T) {
 func TestLazyRestoreGivenUp(t *testing.T) {
 	e := open(t)
 	s, dir := lazyImage(t, e, 16)
-	for after := range 25 {
-		m := &folder{dir: dir}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*time.Millisecond)
-		root, loading, err := e.RestoreLazy(ctx, hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)}, m)
+	for after := range 50 {
+		m := folders(t, dir)[after%2]
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after/2)*time.Millisecond)
+		root, loading, err := e.RestoreLazy(ctx, hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 		cancel()
 		if err == nil { // it was quicker
 			must(t, root.Kill())
@@ -273,7 +297,7 @@ func TestLazyRestoreGivenUp(t *testing.T) {
 			loading.Close()
 		}
 		if left := procfs.Children(os.Getpid()); len(left) > 0 || !m.closed {
-			t.Fatalf("given up after %d ms: left are %v, the memory is closed: %v", after, left, m.closed)
+			t.Fatalf("given up after %d ms: left are %v, the memory is closed: %v", after/2, left, m.closed)
 		}
 	}
 }
@@ -287,9 +311,9 @@ func TestLazyTreeEnds(t *testing.T) {
 		if hold {
 			e.Hold()
 		}
-		for range 3 {
-			m := &folder{dir: dir}
-			root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)}, m)
+		for n := range 6 {
+			m := folders(t, dir)[n%2]
+			root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 			must(t, err)
 			s.Adopt(t, root)
 			s.Continue(t)
@@ -323,9 +347,9 @@ func TestLazyMemoryOfManyThreads(t *testing.T) {
 	e := open(t)
 	const mib = 48
 	s, dir := lazyImage(t, e, mib)
-	for _, hurry := range []bool{true, false, true, false} {
-		loading := s.wake(t, e, &folder{dir: dir})
-		if hurry {
+	for n, m := range append(folders(t, dir), folders(t, dir)...) {
+		loading := s.wake(t, e, m)
+		if n < 2 {
 			loading.Hurry()
 		}
 		s.order(t, fmt.Sprintf("storm 0 %d", mib*256))
@@ -346,7 +370,7 @@ func TestLazyMemoryUnderFire(t *testing.T) {
 	for round := range 4 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			dice := rand.New(rand.NewPCG(uint64(round), 4711))
-			loading := s.wake(t, e, &folder{dir: dir})
+			loading := s.wake(t, e, folders(t, dir)[round%2])
 			loading.Hurry()
 			whole := fmt.Sprintf("0 %d", mib*256)
 			gone := 0

@@ -95,6 +95,9 @@ func (p *pager) Progress() (done, total int64) { return p.loaded.Load(), p.total
 // Hurry ends all patience, see hibernate.Loading.
 func (p *pager) Hurry() { p.tell(func() { p.hurry = true }) }
 
+// Leave does nothing: this process is the only one that loads.
+func (p *pager) Leave() {}
+
 // Close ends the loop and lets go of the address spaces, see hibernate.Loading.
 func (p *pager) Close() {
 	p.tell(func() { p.closed = true })

@@ -194,6 +194,9 @@ func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate
 	return p, &fakeLoading{fake: f, pid: p.Pid, memory: m, size: pages.Size(), done: make(chan struct{})}, nil
 }
 
+// Rejoin finds nothing that lasts.
+func (f *Fake) Rejoin(string) (hibernate.Loading, error) { return nil, nil } //nolint:nilnil // as promised
+
 // fakeLoading loads when it is told to, and at once.
 type fakeLoading struct {
 	fake   *Fake
@@ -208,6 +211,7 @@ type fakeLoading struct {
 func (l *fakeLoading) Done() <-chan struct{}    { return l.done }
 func (l *fakeLoading) Progress() (int64, int64) { return 0, 0 }
 func (l *fakeLoading) Close()                   { l.end(func() error { return nil }) }
+func (l *fakeLoading) Leave()                   {}
 
 func (l *fakeLoading) Hurry() {
 	l.end(func() error {

@@ -17,6 +17,13 @@ func Started(pid int) uint64 { return stat(pid, 22) }
 // Parent is the parent's PID, 0 when the process is gone.
 func Parent(pid int) int { return int(stat(pid, 4)) }
 
+// Name is what the process calls itself, or the name of the file that it executes;
+// empty when the process is gone.
+func Name(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSuffix(string(text), "\n")
+}
+
 // stat is a number of /proc/<pid>/stat, fields counted as in proc(5).
 func stat(pid, field int) uint64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

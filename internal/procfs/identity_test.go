@@ -20,6 +20,9 @@ func TestIdentity(t *testing.T) {
 	if got := Parent(cmd.Process.Pid); got != os.Getpid() {
 		t.Errorf("its parent is %d", got)
 	}
+	if got := Name(cmd.Process.Pid); got != "sleep" {
+		t.Errorf("its name is %q", got)
+	}
 	path, err := exec.LookPath("sleep")
 	if err != nil {
 		t.Fatal(err)

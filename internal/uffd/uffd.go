@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -97,10 +98,14 @@ func (fd FD) register(start, length uint64) error {
 // Close lets go of the address space.
 func (fd FD) Close() error { return unix.Close(int(fd)) }
 
+// buffers spare a loading thousands of them.
+var buffers = sync.Pool{New: func() any { return new([64 * eventSize]byte) }}
+
 // Events appends what has happened, in order, to events. It waits for nothing.
 func (fd FD) Events(events []Event) ([]Event, error) {
-	buffer := make([]byte, 64*eventSize)
-	n, err := unix.Read(int(fd), buffer)
+	buffer, _ := buffers.Get().(*[64 * eventSize]byte)
+	defer buffers.Put(buffer)
+	n, err := unix.Read(int(fd), buffer[:])
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return events, nil
 	}

@@ -26,10 +26,12 @@ type explanation struct {
 	Next     *prospect   `json:"next,omitempty"`
 	LastUse  string      `json:"lastuse,omitempty"`
 	Saves    int64       `json:"saves,omitempty"`
-	Obstacle string      `json:"obstacle,omitempty"`
-	Failure  string      `json:"failure,omitempty"`
-	Retry    string      `json:"retry,omitempty"`
-	Resumes  bool        `json:"resumes,omitempty"`
+	// Loading is left out once all of the memory is there.
+	Loading  *shell.Progress `json:"loading,omitempty"`
+	Obstacle string          `json:"obstacle,omitempty"`
+	Failure  string          `json:"failure,omitempty"`
+	Retry    string          `json:"retry,omitempty"`
+	Resumes  bool            `json:"resumes,omitempty"`
 	// Golden is what the next start begins from, Cold why it is a cold one; neither is
 	// there without warm-start.
 	Golden *imageRecord `json:"golden,omitempty"`
@@ -57,6 +59,9 @@ func serveExplain(_ context.Context, r request) (any, error) {
 func explained(e supervisor.Explanation) explanation {
 	x := explanation{
 		Callsign: e.Callsign, State: e.State, Why: e.Why, Keeps: e.Keeps, Saves: e.Saves, Resumes: e.Resumes,
+	}
+	if e.Loading.Total > 0 {
+		x.Loading = &e.Loading
 	}
 	if e.Next != nil {
 		x.Next = &prospect{e.Next.Do, timeText(e.Next.At), e.Next.Because, e.Next.DryRun}

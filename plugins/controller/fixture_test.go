@@ -150,9 +150,10 @@ type fakePlugin struct {
 	entered chan struct{} // told of each "wait" that has begun
 	release chan struct{} // closed to end "wait" and a hibernation that waits
 
-	mu    sync.Mutex
-	image *hibernate.Image
-	holds bool // a hibernation waits for release
+	mu      sync.Mutex
+	image   *hibernate.Image
+	holds   bool // a hibernation waits for release
+	loading shell.Progress
 }
 
 var _ shell.Hibernator = (*fakePlugin)(nil)
@@ -177,7 +178,12 @@ func (p *fakePlugin) information() shell.Information {
 func (p *fakePlugin) Initialize(context.Context) error                 { return p.initialize }
 func (p *fakePlugin) Deinitialize(context.Context, shell.Reason) error { return nil }
 func (p *fakePlugin) Stop(context.Context) error                       { return p.stop }
-func (p *fakePlugin) Facts() shell.Facts                               { return shell.Facts{PID: 42, Memory: 4096} }
+
+func (p *fakePlugin) Facts() shell.Facts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return shell.Facts{PID: 42, Memory: 4096, Loading: p.loading}
+}
 
 func (p *fakePlugin) Exists(_ context.Context, method string) (bool, error) {
 	return method == "echo", nil

@@ -38,6 +38,7 @@ type additions struct {
 	Warm       *warmRecord      `json:"warm,omitempty"`
 	Transition shell.State      `json:"transition,omitempty"`
 	Progress   *shell.Progress  `json:"progress,omitempty"`
+	Loading    *shell.Progress  `json:"loading,omitempty"`
 	Restarts   int              `json:"restarts,omitempty"`
 	Reason     string           `json:"reason"`
 	Since      string           `json:"since"`
@@ -141,6 +142,9 @@ func (f *Front) record(st shell.Status) record {
 	if st.State == shell.Hibernating || st.State == shell.Waking {
 		r.Transition = st.State
 		r.Progress = &st.Progress
+	}
+	if loading := st.Facts.Loading; loading.Total > 0 {
+		r.Loading = &loading
 	}
 	if st.Err != nil {
 		r.Error = st.Err.Error()

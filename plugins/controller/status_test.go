@@ -57,6 +57,26 @@ func TestStatusRecord(t *testing.T) {
 	}
 }
 
+// How much of a plugin's memory has come in is told until all has.
+func TestStatusWhileLoading(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	plain := h.plugins["Plain"]
+	for _, want := range []shell.Progress{{Done: 1 << 20, Total: 3 << 20}, {}} {
+		plain.mu.Lock()
+		plain.loading = want
+		plain.mu.Unlock()
+		type part struct{ Loading *shell.Progress }
+		status := decode[[]part](t, c.do("Controller.1.status@Plain", ""))[0]
+		explained := decode[part](t, c.do("Controller.1.explain@Plain", ""))
+		for _, got := range []part{status, explained} {
+			if (got.Loading == nil) != (want.Total == 0) || got.Loading != nil && *got.Loading != want {
+				t.Errorf("got %+v, want %+v", got.Loading, want)
+			}
+		}
+	}
+}
+
 func TestStatusOfAll(t *testing.T) {
 	h := newHost(t, setup{})
 	c := h.dial(t, "/jsonrpc")

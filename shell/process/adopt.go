@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"dormouse/hibernate"
 	"dormouse/hibernate/pageout"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
@@ -49,7 +50,7 @@ func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 		if t != nil {
 			return shell.Information{}, errors.Join(err, b.Stop(ctx))
 		}
-		return shell.Information{}, errors.Join(err, left.end(b.host.Cgroups), os.RemoveAll(b.runDir()))
+		return shell.Information{}, errors.Join(err, left.end(b.host.Cgroups), b.host.endLoading(b.runDir()), os.RemoveAll(b.runDir()))
 	}
 	return b.information(), nil
 }
@@ -80,11 +81,19 @@ func (b *Backend) takeOver(ctx context.Context, i *instance) error {
 	if err := proto.Unmarshal(i.Information, info); err != nil {
 		return err
 	}
+	loading, err := b.host.rejoin(b.runDir()) // first: the plugin may wait for its memory
+	if err != nil {
+		return fmt.Errorf("cannot load the rest of its memory: %w", err)
+	}
 	t, err := b.find(ctx, i)
 	if err != nil {
+		if loading != nil {
+			loading.Leave()
+		}
 		return err
 	}
 	t.watch(func(err error) { b.sink.Exited(err) })
+	t.await(loading)
 	b.mu.Lock()
 	b.tree, b.info, b.socket, b.reason = t, info, i.Socket, i.Reason
 	b.golden.from = i.Warm.image()
@@ -224,6 +233,24 @@ func (b *Backend) Leave(ctx context.Context) error {
 	return err
 }
 
+// rejoin takes over the loading that an earlier host has begun for the instance
+// with that run directory, nil when there is none.
+func (h Host) rejoin(runDir string) (hibernate.Loading, error) {
+	engine, can := h.Engine.(hibernate.LazyEngine)
+	if !can {
+		return nil, nil //nolint:nilnil // as promised
+	}
+	return engine.Rejoin(filepath.Join(runDir, loadingName))
+}
+
+// endLoading leaves nothing of a loading whose tree has been killed.
+func (h Host) endLoading(runDir string) error {
+	if loading, _ := h.rejoin(runDir); loading != nil { // there is nothing else that it could fail to do
+		loading.Close()
+	}
+	return os.RemoveAll(filepath.Join(runDir, loadingName))
+}
+
 // Sweep ends what an earlier host left of instances that there are no more.
 func (h Host) Sweep(callsigns []string) error {
 	entries, err := os.ReadDir(h.RunDir)
@@ -239,7 +266,7 @@ func (h Host) Sweep(callsigns []string) error {
 		left, err := readInstance(dir)
 		errs = append(errs, err)
 		if left != nil {
-			errs = append(errs, left.end(h.Cgroups), os.RemoveAll(dir))
+			errs = append(errs, left.end(h.Cgroups), h.endLoading(dir), os.RemoveAll(dir))
 		}
 	}
 	return errors.Join(errs...)

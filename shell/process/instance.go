@@ -178,7 +178,7 @@ func (b *Backend) takeStock() error {
 		if left == nil {
 			return err
 		}
-		return errors.Join(err, left.end(b.host.Cgroups), os.Remove(filepath.Join(b.runDir(), instanceName)))
+		return errors.Join(err, left.end(b.host.Cgroups), b.host.endLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), instanceName)))
 	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == waking || left.Phase == running):
 		err = errors.Join(err, b.slot.Clear())
 	case !errors.Is(ierr, hibernate.ErrNoImage):

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/native"
@@ -33,6 +34,10 @@ var (
 const binVariable = "DORMOUSE_TEST_BIN"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == criu.LoaderVerb {
+		_ = criu.Load(hibernate.ReceiveMemory)
+		return
+	}
 	flag.Parse()
 	code, err := run(m)
 	if err != nil {

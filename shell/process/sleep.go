@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -150,6 +151,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record,
 			Cgroup:  t.cgroup(),
 			Files:   t.logs.inherited(r.Pipes),
 			Cleanup: t.killLeft,
+			Lasting: b.lasting(r.Bound),
 		})
 		if err == nil {
 			t.adopt(root, r.Program, loading)
@@ -169,11 +171,14 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record,
 const lazyFrom = 32 << 20
 
 // bringBack restores the image, before its memory if that is wanted and possible.
-// A tree that may outlive its host needs all of it at once: there would be nobody
-// to bring the rest.
 func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hibernate.Wake) (*os.Process, hibernate.Loading, error) {
 	wanted := b.config.Wake == configs.WakeLazy || b.config.Wake == configs.WakeAuto && image.Bytes >= lazyFrom
-	if engine, can := b.host.Engine.(hibernate.LazyEngine); wanted && can && !b.host.Adopt {
+	if engine, can := b.host.Engine.(hibernate.LazyEngine); wanted && can {
+		if w.Lasting != "" {
+			if err := os.MkdirAll(w.Lasting, 0o700); err != nil {
+				return nil, nil, err
+			}
+		}
 		root, loading, err := image.RestoreLazy(ctx, engine, w)
 		if !errors.Is(err, hibernate.ErrUnsupported) {
 			return root, loading, err
@@ -182,6 +187,18 @@ func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hiber
 	}
 	root, err := image.Restore(ctx, b.host.Engine, w)
 	return root, nil, err
+}
+
+// loadingName is where in an instance's run directory a loading is found that
+// outlives its host.
+const loadingName = "loading"
+
+// lasting is that directory, "" for a tree that does not outlive the host.
+func (b *Backend) lasting(bound bool) string {
+	if bound || !b.host.Adopt {
+		return ""
+	}
+	return filepath.Join(b.runDir(), loadingName)
 }
 
 // reconnect dials the plugin after a sleep, or after one that came to nothing.

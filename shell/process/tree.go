@@ -100,6 +100,11 @@ func (t *tree) adopt(root *os.Process, number int, loading hibernate.Loading) {
 	t.root, t.number, t.apart = root, number, true
 	t.pid = t.program()
 	t.logs.run(false)
+	t.await(loading)
+}
+
+// await has the end of the loading noticed, if there is one.
+func (t *tree) await(loading hibernate.Loading) {
 	if loading != nil {
 		t.loading = loading
 		t.waiting.Go(t.load)
@@ -157,6 +162,9 @@ func (t *tree) loaded(ctx context.Context) error {
 func (t *tree) leave() {
 	t.expectEnd()
 	t.pidfd.close()
+	if t.loading != nil {
+		t.loading.Leave()
+	}
 	t.waiting.Wait()
 	t.logs.close()
 	_ = t.leaf.fd.Close()
@@ -169,10 +177,10 @@ func (t *tree) watch(report func(error)) {
 		if !t.pidfd.wait() {
 			return // it was let go
 		}
-		if t.adopted { // its parent reaps it
-			_ = t.root.Release()
-		} else if state, err := t.root.Wait(); err == nil {
-			t.state = state
+		if !t.adopted { // else its parent reaps it
+			if state, err := t.root.Wait(); err == nil {
+				t.state = state
+			}
 		}
 		t.starved = t.leaf.kills() > t.kills
 		t.logs.ended()
@@ -231,6 +239,9 @@ func (t *tree) end() error {
 		<-t.exited
 	}
 	t.waiting.Wait()
+	if t.adopted {
+		_ = t.root.Release() // not before: it forgets the PID
+	}
 	return t.discard()
 }
 

@@ -226,6 +226,7 @@ type status struct {
 	PID     int
 	Reason  string
 	Error   string
+	Loading *struct{ Done, Total int64 }
 	History []struct{ Event, From, To, Reason, Error string }
 }
 

@@ -1,0 +1,125 @@
+package criu_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"dormouse/hibernate"
+	"dormouse/internal/procfs"
+)
+
+// loaderIn is the process that loads in dir, 0 when there is none.
+func loaderIn(dir string) int {
+	paths, _ := filepath.Glob(dir + "/[0-9]*")
+	if len(paths) == 0 {
+		return 0
+	}
+	pid, _ := strconv.Atoi(filepath.Base(paths[0]))
+	return pid
+}
+
+// While threads do all that can be done to memory, one host after another leaves
+// the loading to the next.
+func TestLoadingIsHandedOver(t *testing.T) {
+	e := open(t)
+	e.Hold()
+	const mib = 64
+	s, dir := lazyImage(t, e, mib)
+	m := folders(t, dir)[1]
+	loading := s.wake(t, e, m)
+	var over atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer over.Store(true)
+		s.order(t, fmt.Sprintf("storm 0 %d", mib*256))
+		s.order(t, fmt.Sprintf("fork 0 %d", mib*256))
+	}()
+	handed := 0
+	for ; !over.Load(); handed++ {
+		loading.Leave()
+		<-loading.Done()
+		next, err := e.Rejoin(m.lasting)
+		must(t, err)
+		if next == nil {
+			t.Fatal("nobody loads")
+		}
+		wait(t, "it to be told", func() bool { _, total := next.Progress(); return total > 0 })
+		loading = next
+	}
+	<-ended
+	loading.Hurry()
+	<-loading.Done()
+	must(t, loading.Err())
+	loading.Close()
+	s.order(t, fmt.Sprintf("check 0 %d", mib*256))
+	if handed == 0 || loaderIn(m.lasting) != 0 {
+		t.Errorf("it was handed over %d times, and left is %d", handed, loaderIn(m.lasting))
+	}
+	s.End(t)
+}
+
+// When nobody is left to bring it, memory is waited for.
+func TestLoaderKilled(t *testing.T) {
+	e := open(t)
+	e.Hold()
+	s, dir := lazyImage(t, e, 16)
+	m := folders(t, dir)[1]
+	loading := s.wake(t, e, m)
+	pid := loaderIn(m.lasting)
+	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	wait(t, "the loader to end", func() bool { return procfs.Zombie(pid) })
+	<-loading.Done()
+	if err := loading.Err(); err == nil || err.Error() != "the process that loaded it has ended before all was in" {
+		t.Errorf("got %v", err)
+	}
+	if next, err := e.Rejoin(m.lasting); err == nil || next != nil {
+		t.Error("somebody still loads")
+	}
+	conn, err := net.Dial("unix", s.socket)
+	must(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintln(conn, "check 0 4096")
+	must(t, err)
+	must(t, conn.SetReadDeadline(time.Now().Add(300*time.Millisecond)))
+	if answer, err := io.ReadAll(conn); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it read something where nothing was: %q, %v", answer, err)
+	}
+	s.End(t)
+	loading.Close()
+	if left := loaderIn(m.lasting); left != 0 {
+		t.Errorf("%d is left", left)
+	}
+}
+
+// A restore whose loader ends is none, and leaves nothing.
+func TestLoaderKilledEarly(t *testing.T) {
+	e := open(t)
+	s, dir := lazyImage(t, e, 16)
+	for range 3 {
+		m := folders(t, dir)[1]
+		begun := make(chan struct{})
+		go func() {
+			defer close(begun)
+			wait(t, "the loader to start", func() bool { return loaderIn(m.lasting) != 0 })
+			_ = syscall.Kill(loaderIn(m.lasting), syscall.SIGKILL)
+		}()
+		root, _, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
+		<-begun
+		if err == nil || root != nil {
+			t.Errorf("got %v", root)
+		}
+		if left := procfs.Children(os.Getpid()); len(left) > 0 || loaderIn(m.lasting) != 0 || !m.closed {
+			t.Errorf("left are %v and %d, the memory is closed: %v", left, loaderIn(m.lasting), m.closed)
+		}
+	}
+}
