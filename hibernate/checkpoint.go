@@ -84,6 +84,8 @@ func Preflight(e Engine, slot *Slot, root int) error {
 // commit does all that can be undone, and the rename that can't.
 func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*Image, error) {
 	failpoint.Hit("hibernate.begun")
+	started := start(e, t.Cgroup(), nil) // while the tree makes itself ready
+	defer started.Close()
 	if err := t.Quiesce(ctx); err != nil {
 		return nil, err
 	}
@@ -119,7 +121,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		mapped <- err
 	}()
 	stopFlush := flushEarly(draft) // nothing, when the dump goes elsewhere
-	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: dir, Cgroup: t.Cgroup()})
+	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: dir, Cgroup: t.Cgroup(), Started: started})
 	stopFlush()
 	if merr := <-mapped; err != nil || merr != nil {
 		if err == nil {
@@ -295,14 +297,6 @@ func (m *manifest) syncFiles(t tagger, draft string) error {
 // image is the image that m describes once it is committed.
 func (m *manifest) image(slot *Slot) *Image {
 	return &Image{Engine: m.Engine, Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: slot, manifest: *m}
-}
-
-func syncAll(files []*os.File) error {
-	var errs []error
-	for _, f := range files {
-		errs = append(errs, f.Sync())
-	}
-	return errors.Join(errs...)
 }
 
 func describeFiles(files []*os.File, t tagger) ([]file, error) {

@@ -35,6 +35,32 @@ type Foresight interface {
 	Strangers(tree []int) error
 }
 
+// Starter is an Engine that takes a while to start, and can do so before it is told
+// what to do.
+type Starter interface {
+	// Start begins for one order with the same Cgroup and Files, and waits for
+	// nothing. Whether it succeeds that order will tell.
+	Start(cgroup string, files []Inherited) Started
+}
+
+// Started is an engine on its way.
+type Started interface {
+	// Close returns when nothing of it is left, whether it was given an order or not.
+	Close()
+}
+
+// start has the engine begin to start if it can.
+func start(e Engine, cgroup string, files []Inherited) Started {
+	if s, ok := e.(Starter); ok {
+		return s.Start(cgroup, files)
+	}
+	return notStarted{}
+}
+
+type notStarted struct{}
+
+func (notStarted) Close() {}
+
 // Dump is one order to an Engine.
 type Dump struct {
 	// PID of the root, which leads a session and a PID namespace of its own.
@@ -44,12 +70,15 @@ type Dump struct {
 	// Cgroup is the directory of the tree's own cgroup. The engine's processes
 	// run in it too, so that one kill ends them all. May be empty.
 	Cgroup string
+	// Started is used up by the order; without it the engine starts by itself.
+	Started Started
 }
 
 // Restore is one order to an Engine.
 type Restore struct {
-	Dir    string
-	Cgroup string
+	Dir     string
+	Cgroup  string
+	Started Started // as for a Dump
 	// Provide puts a chunk of a page file into Dir, for RestoreLazy, where they are
 	// empty at first; nil when they have their contents.
 	Provide func(file string, index int64) error

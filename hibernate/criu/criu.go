@@ -170,7 +170,9 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	defer release()
-	if err := e.run(ctx, d.Dir, d.Cgroup, opts, nil, func() {}, (*gocriu.Criu).Dump); err != nil {
+	s, end := e.session(d.Started, d.Cgroup, nil)
+	defer end()
+	if err := s.run(ctx, d.Dir, opts, func() {}, (*gocriu.Criu).Dump); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	if err := waitStopped(ctx, d.PID); err != nil {
@@ -199,7 +201,9 @@ func (e *Engine) restore(ctx context.Context, r hibernate.Restore, born *births,
 	opts.LeaveStopped = new(true)
 	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
 	giveUp := func() { born.kill(r.Cgroup) }
-	err := e.run(ctx, r.Dir, r.Cgroup, opts, r.Files, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
+	s, end := e.session(r.Started, r.Cgroup, r.Files)
+	defer end()
+	err := s.run(ctx, r.Dir, opts, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
 		return operation(c, opts)
 	})
 	if err == nil && born.root == 0 {
@@ -227,44 +231,4 @@ func options() *rpc.CriuOpts {
 		GhostLimit:        proto.Uint32(ghostLimit),
 		Timeout:           proto.Uint32(10), // seconds to freeze the tree
 	}
-}
-
-// run has one CRIU process carry operation out. It returns what CRIU's log says
-// when that fails. It calls giveUp when ctx or CRIU ends before.
-func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited, giveUp func(),
-	operation func(*gocriu.Criu, *rpc.CriuOpts, gocriu.Notify) error,
-) error {
-	images, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer images.Close()
-	work, err := os.MkdirTemp(e.programs, workPrefix)
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work)
-	workDir, err := os.Open(work)
-	if err != nil {
-		return err
-	}
-	defer workDir.Close()
-	opts.ImagesDirFd = new(int32(images.Fd()))
-	opts.WorkDirFd = new(int32(workDir.Fd()))
-
-	p, err := e.start(work, cgroup, opts, files)
-	if err != nil {
-		return fmt.Errorf("cannot start CRIU: %w", err)
-	}
-	stop := p.watch(ctx, giveUp)
-	err = operation(p.rpc, opts, gocriu.NoNotify{})
-	expired := stop()
-	p.end() // how it ends changes nothing about what it did
-	switch {
-	case err != nil && expired:
-		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
-	case err != nil:
-		return logged(work, err)
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
+	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
 	"dormouse/internal/native"
@@ -31,18 +32,17 @@ type process struct {
 }
 
 // start runs CRIU, in the cgroup unless that is "", with the files as its
-// descriptors.
-func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernate.Inherited) (*process, error) {
+// descriptors, of which CRIU is to be told.
+func (e *Engine) start(work, cgroup string, files []hibernate.Inherited) (p *process, inherit []*rpc.InheritFd, err error) {
 	path := e.path
 	if cgroup != "" {
-		var err error
 		if path, err = e.launcher(work, cgroup); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	p := &process{rpc: gocriu.MakeCriu()}
+	p = &process{rpc: gocriu.MakeCriu()}
 	p.rpc.SetCriuPath(path)
-	err := spawn.Exclusive(func() error {
+	err = spawn.Exclusive(func() error {
 		// go-criu passes no files on, so they are duplicated without close-on-exec
 		// for just the moment of the start.
 		for _, f := range files {
@@ -52,7 +52,7 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernat
 				return err
 			}
 			defer func() { _ = syscall.Close(fd) }()
-			opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: new(f.Key), Fd: new(int32(fd))})
+			inherit = append(inherit, &rpc.InheritFd{Key: new(f.Key), Fd: new(int32(fd))})
 		}
 		find := func() (int, error) { return launched(work) }
 		if cgroup == "" {
@@ -68,11 +68,14 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []hibernat
 		}
 		return nil
 	})
-	if err == nil && cgroup != "" {
+	if err != nil {
+		return nil, nil, err
+	}
+	if cgroup != "" {
 		p.ended = make(chan struct{})
 		go p.reap()
 	}
-	return p, err
+	return p, inherit, nil
 }
 
 // kill ends CRIU in the middle of its work, with the helpers that it forked: as
@@ -161,17 +164,19 @@ func (e *Engine) launcher(work, cgroup string) (string, error) {
 
 // launched returns the PID of the CRIU that the launcher started.
 func launched(work string) (int, error) {
-	tick := time.NewTicker(100 * time.Microsecond)
-	defer tick.Stop()
 	for range 20_000 { // two seconds
 		text, err := os.ReadFile(filepath.Join(work, "pid"))
 		if err == nil {
 			return strconv.Atoi(strings.TrimSpace(string(text)))
 		}
-		<-tick.C
+		pause()
 	}
 	return 0, errors.New("it could not be started in the cgroup")
 }
+
+// pause is shorter than the runtime's timers can be: they take a millisecond when
+// nothing else is to be done.
+func pause() { _ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000}, nil) }
 
 // newChild finds the PID of the child that is a CRIU and was none before: go-criu
 // keeps it to itself.
