@@ -131,6 +131,14 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	}
 	// From here on the tree stands still and can be described.
 	failpoint.Hit("hibernate.dumped")
+	synced := make(chan error, 1)
+	go func() { // the disk writes meanwhile
+		var err error
+		if m.Packing == nil {
+			err = m.syncFiles(tagger, draft)
+		}
+		synced <- err
+	}()
 	pids = procfs.Tree(t.PID())
 	err = m.describeTree(pids, tagger)
 	if f, ok := e.(Foresight); ok && err == nil {
@@ -138,6 +146,9 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	}
 	if in, ok := e.(Insight); ok && err == nil {
 		err = m.checkIdentities(in, dir)
+	}
+	if serr := <-synced; serr != nil {
+		err = errors.Join(err, fmt.Errorf("cannot make the image durable: %w", serr))
 	}
 	if err == nil {
 		err = m.seal(slot.store, tagger, dir, draft)
@@ -252,19 +263,17 @@ func (s *Slot) stage(m *manifest) (*stage, error) {
 	return stage, err
 }
 
-// seal makes the draft durable, from what the engine left in dir, and describes it
-// in its manifest.
-func (m *manifest) seal(s *Store, t tagger, dir, draft string) (err error) {
-	if m.Packing == nil {
-		err = m.syncFiles(t, draft)
-	} else {
-		var p *packer
-		if p, err = m.packer(s, t); err == nil {
+// seal makes durable in the draft what is to be packed and lies in dir, and the
+// manifest of all.
+func (m *manifest) seal(s *Store, t tagger, dir, draft string) error {
+	if m.Packing != nil {
+		p, err := m.packer(s, t)
+		if err == nil {
 			m.Files, err = p.pack(dir, draft)
 		}
-	}
-	if err != nil {
-		return fmt.Errorf("cannot make the image durable: %w", err)
+		if err != nil {
+			return fmt.Errorf("cannot make the image durable: %w", err)
+		}
 	}
 	for _, f := range m.Files {
 		m.Bytes += f.Size
