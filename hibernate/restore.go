@@ -41,7 +41,7 @@ type Wake struct {
 // succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
 	w.started = start(e, w.Cgroup, w.Files) // while the image is verified
-	defer w.started.Close()
+	defer i.slot.store.later(w.started.Close)
 	t, err := i.check(e)
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 // discarded meanwhile. If the loading fails the caller must kill the tree.
 func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Process, Loading, error) {
 	w.started = start(e, w.Cgroup, w.Files)
-	defer w.started.Close()
+	defer i.slot.store.later(w.started.Close)
 	t, err := i.check(e)
 	if err != nil {
 		return nil, nil, err

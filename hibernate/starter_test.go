@@ -53,6 +53,7 @@ func TestEngineStartsEarly(t *testing.T) {
 	e := &slowStarter{Fake: b.engine, tree: b.tree}
 	expect := func(want ...string) {
 		t.Helper()
+		b.store.Close() // what is closed in the background is closed then
 		if diff := cmp.Diff(want, b.tree.asked); diff != "" {
 			t.Error(diff)
 		}
