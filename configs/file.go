@@ -87,7 +87,7 @@ func (f *file) readHost(t *table) {
 	t.text("redirect", &h.Redirect, notEmpty)
 	t.path("web-ui", &h.WebUI)
 	t.path("data", &h.Data, notEmpty)
-	t.texts("subsystems", &h.Subsystems, checkNewSubsystem)
+	t.texts("subsystems", &h.Subsystems, CheckNewSubsystem)
 	t.texts("environment", &h.Environment, checkVariable)
 	t.texts("reboot", &h.Reboot)
 	word(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)

@@ -26,7 +26,8 @@ func SubsystemNot(name string) (subsystem string, not bool) {
 
 var subsystemForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
 
-func checkNewSubsystem(name string) error {
+// CheckNewSubsystem says why a site can't define a subsystem of that name.
+func CheckNewSubsystem(name string) error {
 	if !subsystemForm.MatchString(name) {
 		return fmt.Errorf(`%q is not the name of a subsystem: it must be a letter, then at most 63 letters, digits, "_" or "-"`, name)
 	}

@@ -84,8 +84,11 @@ func Preflight(e Engine, slot *Slot, root int) error {
 // commit does all that can be undone, and the rename that can't.
 func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*Image, error) {
 	failpoint.Hit("hibernate.begun")
-	started := start(e, t.Cgroup(), nil) // while the tree makes itself ready
-	defer started.Close()
+	order := Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup()}
+	if !slot.store.packs() {
+		order.Started = start(e, t.Cgroup(), nil) // while the tree makes itself ready
+		defer order.Started.Close()
+	}
 	if err := t.Quiesce(ctx); err != nil {
 		return nil, err
 	}
@@ -103,14 +106,13 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	if err != nil {
 		return nil, err
 	}
-	dir := draft
+	var packed *stream
 	if m.Packing != nil {
-		stage, err := slot.stage(m)
-		if err != nil {
+		if packed, err = slot.pack(ctx, m, tagger, draft); err != nil {
 			return nil, err
 		}
-		defer func() { _ = stage.close() }()
-		dir = stage.dir
+		defer packed.close()
+		order.Dir, order.Pages = packed.stage.dir, packed.create
 	}
 	pids := procfs.Tree(t.PID())
 	m.Stopped = stoppedIn(pids)
@@ -120,8 +122,8 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 		m.Mapped, err = describeMapped(pids, tagger)
 		mapped <- err
 	}()
-	stopFlush := flushEarly(draft) // nothing, when the dump goes elsewhere
-	err = e.Dump(ctx, Dump{PID: t.PID(), Dir: dir, Cgroup: t.Cgroup(), Started: started})
+	stopFlush := flushEarly(order.Dir) // of packed page files the stream takes care
+	err = e.Dump(ctx, order)
 	stopFlush()
 	if merr := <-mapped; err != nil || merr != nil {
 		if err == nil {
@@ -142,16 +144,18 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string) (*I
 	pids = procfs.Tree(t.PID())
 	err = m.describeTree(pids, tagger)
 	if f, ok := e.(Foresight); ok && err == nil {
-		err = f.Obstacles(pids) // opened since the preflight, and perhaps dumped all the same
+		if err = f.Obstacles(pids); err == nil { // opened since the preflight, and perhaps dumped all the same
+			err = f.Restrictions(pids)
+		}
 	}
 	if in, ok := e.(Insight); ok && err == nil {
-		err = m.checkIdentities(in, dir)
+		err = m.checkIdentities(in, order.Dir)
 	}
 	if serr := <-synced; serr != nil {
 		err = errors.Join(err, fmt.Errorf("cannot make the image durable: %w", serr))
 	}
 	if err == nil {
-		err = m.seal(slot.store, tagger, dir, draft)
+		err = m.seal(slot.store, packed, draft)
 	}
 	if err == nil {
 		err = ctx.Err() // the caller was promised an answer by now, and this can still be undone
@@ -241,37 +245,10 @@ func (m *manifest) describeTree(pids []int, t tagger) (err error) {
 	return err
 }
 
-// ghosts is room for deleted files that an engine has to keep, too.
-const ghosts = 256 << 20
-
-// stage is where the engine puts what is packed before it is stored. What will be
-// encrypted is nowhere else.
-func (s *Slot) stage(m *manifest) (*stage, error) {
-	s.store.mu.Lock()
-	size := s.store.pending[s]
-	s.store.mu.Unlock()
-	var stage *stage
-	var err error
-	if available := memAvailable(); size > available {
-		err = fmt.Errorf("%w: to be packed it needs about %s of memory for a moment, %s is available", ErrSpace, mebibytes(size), mebibytes(available))
-	} else {
-		stage, err = newStage(2*size + ghosts)
-	}
-	if err != nil && m.Packing.Key == nil {
-		return stageOnDisk(s)
-	}
-	return stage, err
-}
-
-// seal makes durable in the draft what is to be packed and lies in dir, and the
-// manifest of all.
-func (m *manifest) seal(s *Store, t tagger, dir, draft string) error {
-	if m.Packing != nil {
-		p, err := m.packer(s, t)
-		if err == nil {
-			m.Files, err = p.pack(dir, draft)
-		}
-		if err != nil {
+// seal makes what is packed durable in the draft, and the manifest of all.
+func (m *manifest) seal(s *Store, packed *stream, draft string) (err error) {
+	if packed != nil {
+		if m.Files, err = packed.finish(); err != nil {
 			return fmt.Errorf("cannot make the image durable: %w", err)
 		}
 	}

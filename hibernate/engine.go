@@ -2,6 +2,7 @@ package hibernate
 
 import (
 	"context"
+	"io"
 	"os"
 )
 
@@ -24,15 +25,18 @@ type Engine interface {
 	Restore(ctx context.Context, r Restore) (*os.Process, error)
 }
 
-// Foresight is an Engine that can tell what it could not dump before anything
-// is done to the tree. Both methods are quick and change nothing; what they name
-// is certain, but they don't find all. Their errors wrap ErrObstacle.
+// Foresight is an Engine that can tell what it could not dump. Its methods are quick
+// and change nothing; what they name is certain, but they don't find all. Their
+// errors wrap ErrObstacle.
 type Foresight interface {
 	// Obstacles looks at a tree that may be at work.
 	Obstacles(tree []int) error
 	// Strangers looks at one that is quiet: who is still connected then would be
 	// lost.
 	Strangers(tree []int) error
+	// Restrictions looks at one that is stopped, as after Dump, for what holds its
+	// tasks back and would not when they wake. It leaves none out.
+	Restrictions(tree []int) error
 }
 
 // Starter is an Engine that takes a while to start, and can do so before it is told
@@ -67,10 +71,16 @@ type Dump struct {
 	PID int
 	// Dir is empty and private.
 	Dir string
+	// Pages makes the files that hold memory and nothing that an engine would act on,
+	// whose names begin with "pages-". Each is written in order, and closed before
+	// the next one is made and before Dump returns. Writing waits where the memory
+	// can't be stored as fast. With nil they are in Dir like all others.
+	Pages func(name string) (io.WriteCloser, error)
 	// Cgroup is the directory of the tree's own cgroup. The engine's processes
 	// run in it too, so that one kill ends them all. May be empty.
 	Cgroup string
-	// Started is used up by the order; without it the engine starts by itself.
+	// Started is used up by the order; without it the engine starts by itself. There
+	// is none where Pages is.
 	Started Started
 }
 

@@ -18,9 +18,11 @@ var (
 	// ErrSpent is an ErrRefused: the image is the one that was woken last, and
 	// its host did not live to remove it.
 	ErrSpent = fmt.Errorf("%w: it has been used", ErrRefused)
-	// ErrObstacle means that the tree has something open that the engine has no
+	// ErrObstacle means that there is something about the tree that the engine has no
 	// image of; the text names it and says what to do.
-	ErrObstacle = errors.New("something is open that an image can't hold")
+	ErrObstacle = errors.New("not everything can go into an image")
+	// ErrPassing is an ErrObstacle that may be gone at the next attempt.
+	ErrPassing = fmt.Errorf("%w now", ErrObstacle)
 	// ErrForged means that an image in the making gives a task other rights than
 	// the kernel says it has. It is not committed.
 	ErrForged = errors.New("the image lies about a task")

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sys/unix"
 )
 
 // Packing is what is done to images before they are written.
@@ -25,6 +22,9 @@ type Packing struct {
 // as the key is the same. It must not be called while there is a checkpoint.
 func (s *Store) Pack(p Packing) { s.packing = p }
 
+// packs tells whether the next image is packed.
+func (s *Store) packs() bool { return s.packing.Encrypt || s.packing.Compress }
+
 // packing says in a manifest how the files are stored: in chunks, each compressed
 // unless that would not make it smaller, and then encrypted.
 type packing struct {
@@ -36,7 +36,7 @@ type packing struct {
 // newPacking returns how the next image is packed, nil when its files are stored as
 // they are.
 func (s *Store) newPacking() (*packing, error) {
-	if !s.packing.Encrypt && !s.packing.Compress {
+	if !s.packs() {
 		return nil, nil //nolint:nilnil // as the manifest has it
 	}
 	p := &packing{Compressed: s.packing.Compress}
@@ -67,7 +67,8 @@ func (m *manifest) packer(s *Store, t tagger) (*packer, error) {
 		p.tagger, err = newTagger(s.packing.Key, m.ID)
 	}
 	if m.Packing.Compressed && err == nil {
-		p.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+		p.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(sealers),
+			zstd.WithWindowSize(chunk), zstd.WithEncoderCRC(false)) // the tag tells
 		if err == nil {
 			p.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(chunk))
 		}
@@ -75,19 +76,18 @@ func (m *manifest) packer(s *Store, t tagger) (*packer, error) {
 	return p, err
 }
 
-// seal appends the stored form of a chunk to into, and what belongs into the tag
-// of the file after it.
-func (p *packer) seal(into, plain []byte, number uint32, place uint64) (stored, tag []byte) {
-	data := plain
+// seal returns the stored form of a chunk, and what belongs into the tag of the file
+// after it. It is made in place or in the scratch.
+func (p *packer) seal(data, scratch []byte, number uint32, place uint64) (stored, tag []byte) {
 	if p.encoder != nil {
-		if small := p.encoder.EncodeAll(plain, make([]byte, 0, len(plain))); len(small) < len(plain) {
+		if small := p.encoder.EncodeAll(data, scratch[:0]); len(small) < len(data) {
 			data = small
 		}
 	}
 	if !p.encrypted {
-		return append(into, data...), p.tagger.chunk(nil, data, number, place)
+		return data, p.tagger.chunk(nil, data, number, place)
 	}
-	whole := p.tagger.gcm.Seal(into, nonce(number, place), data, nil)
+	whole := p.tagger.gcm.Seal(data[:0], nonce(number, place), data, nil)
 	return whole[:len(whole)-tagSize], whole[len(whole)-tagSize:]
 }
 
@@ -156,61 +156,4 @@ func (f file) stored() int64 {
 		total += n
 	}
 	return total
-}
-
-// pack stores all files of from in draft and describes them. What is stored is
-// taken out of from: it may be memory.
-func (p *packer) pack(from, draft string) ([]file, error) {
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return nil, err
-	}
-	files := make([]file, len(entries))
-	for i, entry := range entries {
-		if !entry.Type().IsRegular() {
-			return nil, fmt.Errorf("%s is not a regular file", entry.Name())
-		}
-		if files[i], err = p.packFile(from, draft, entry.Name(), uint32(i)); err != nil {
-			return nil, fmt.Errorf("cannot pack %s: %w", entry.Name(), err)
-		}
-	}
-	return files, nil
-}
-
-func (p *packer) packFile(from, draft, name string, number uint32) (described file, err error) {
-	source, err := os.OpenFile(filepath.Join(from, name), os.O_RDWR, 0)
-	if err != nil {
-		return file{}, err
-	}
-	defer source.Close()
-	target, err := os.OpenFile(filepath.Join(draft, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return file{}, err
-	}
-	defer func() { err = errors.Join(err, target.Close()) }()
-	described = file{Name: name}
-	buffer, sealed := make([]byte, chunk), make([]byte, 0, chunk+tagSize)
-	for place := int64(0); ; place++ {
-		n, err := io.ReadFull(source, buffer)
-		if n > 0 {
-			stored, tag := p.seal(sealed[:0], buffer[:n], number, uint64(place))
-			described.Size += int64(n)
-			described.Tag = append(described.Tag, tag...)
-			if p.encoder != nil {
-				described.Stored = append(described.Stored, int64(len(stored)))
-			}
-			if _, err := target.Write(stored); err != nil {
-				return file{}, err
-			}
-			_ = unix.SyncFileRange(int(target.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
-			// Not every file system can; it is but memory saved.
-			_ = unix.Fallocate(int(source.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, place*chunk, chunk)
-		}
-		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-			return described, target.Sync()
-		}
-		if err != nil {
-			return file{}, err
-		}
-	}
 }

@@ -47,6 +47,15 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 		return nil, err
 	}
 	failpoint.Hit("wake.verified")
+	if lazy, ok := e.(LazyEngine); ok && i.manifest.Packing != nil {
+		root, loading, err := i.restoreLazy(ctx, lazy, t, w, loadAll)
+		if err == nil {
+			loading.Close()
+		}
+		if !errors.Is(err, ErrUnsupported) {
+			return root, err
+		}
+	}
 	w, closeStage, err := i.stage(t, w, false)
 	if err != nil {
 		return nil, err
@@ -96,6 +105,24 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 	if err != nil {
 		return nil, nil, err
 	}
+	return i.restoreLazy(ctx, e, t, w, func(context.Context, Loading) error { return nil })
+}
+
+// loadAll returns when all memory is in the tree: a packed image that is wanted at
+// once is not unpacked beside it first.
+func loadAll(ctx context.Context, l Loading) error {
+	l.Hurry()
+	select {
+	case <-l.Done():
+		failpoint.Hit("wake.loaded")
+		return l.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("cannot restore: the memory was not read in time: %w", ctx.Err())
+	}
+}
+
+// restoreLazy lets the tree run when stopped returns.
+func (i *Image) restoreLazy(ctx context.Context, e LazyEngine, t tagger, w Wake, stopped func(context.Context, Loading) error) (*os.Process, Loading, error) {
 	w, closeStage, err := i.stage(t, w, true)
 	if err != nil {
 		return nil, nil, err
@@ -112,6 +139,9 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Proc
 	})
 	if err == nil {
 		err = i.slot.prepareConsume(i.manifest.Generation)
+	}
+	if err == nil {
+		err = stopped(ctx, loading)
 	}
 	if err == nil {
 		err = i.admit(root.Pid)

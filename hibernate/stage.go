@@ -15,6 +15,22 @@ type stage struct {
 	close func() error
 }
 
+// ghosts is room for deleted files that an engine has to keep, too.
+const ghosts = 256 << 20
+
+// stage is where the engine puts what it does not hand over while it dumps. What will
+// be encrypted is nowhere else.
+func (s *Slot) stage(m *manifest) (*stage, error) {
+	s.store.mu.Lock()
+	size := s.store.pending[s]
+	s.store.mu.Unlock()
+	stage, err := newStage(size + ghosts)
+	if err != nil && m.Packing.Key == nil {
+		return stageOnDisk(s)
+	}
+	return stage, err
+}
+
 // newStage returns a stage in memory. No other process finds it, it is never
 // swapped out, and all in it is gone when it is closed or the host ends.
 func newStage(size int64) (*stage, error) {
@@ -57,13 +73,4 @@ func mountTmpfs(size int64) (int, error) {
 func swaps() bool {
 	text, err := os.ReadFile("/proc/swaps")
 	return err != nil || strings.Count(string(text), "\n") > 1
-}
-
-// memAvailable is what can be had without swapping.
-func memAvailable() int64 {
-	text, _ := os.ReadFile("/proc/meminfo")
-	_, rest, _ := strings.Cut(string(text), "MemAvailable:")
-	line, _, _ := strings.Cut(rest, "kB")
-	kib, _ := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
-	return kib << 10
 }

@@ -15,7 +15,7 @@ func (i *Image) unpack(t tagger, lazy bool) (_ *stage, provide func(name string,
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := newStage(i.manifest.Bytes + margin)
+	s, err := newStage(i.unpacked())
 	if err != nil && i.manifest.Packing.Key == nil {
 		s, err = stageOnDisk(i.slot)
 	}
@@ -50,6 +50,16 @@ func (i *Image) unpack(t tagger, lazy bool) (_ *stage, provide func(name string,
 		}
 	}
 	return s, provide, nil
+}
+
+// unpacked is what the files take, in whole pages.
+func (i *Image) unpacked() int64 {
+	page := int64(os.Getpagesize())
+	total := int64(margin)
+	for _, f := range i.manifest.Files {
+		total += (f.Size + page - 1) / page * page
+	}
+	return total
 }
 
 func (i *Image) unpackChunk(p *packer, s *stage, number int, place int64, buffer []byte) error {

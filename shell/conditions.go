@@ -40,9 +40,9 @@ func (s *Shell) ConditionsLost(ctx context.Context) error {
 	})
 }
 
-// Probe asks a plugin that is not running what it needs, if its backend and its
-// configuration allow that; of a hibernated one only what is known. Activations do so by themselves. Other than they, it
-// is given up when ctx ends: it changes nothing.
+// Probe asks a plugin that is neither running nor hibernated what it needs, if its
+// backend and its configuration allow that. Activations do so by themselves. Other
+// than they, it is given up when ctx ends: it changes nothing.
 func (s *Shell) Probe(ctx context.Context) error {
 	return s.operate(ctx, probe, s.activationLimit(), func(limited context.Context) error {
 		limited, cancel := context.WithCancel(limited)
@@ -51,9 +51,6 @@ func (s *Shell) Probe(ctx context.Context) error {
 		switch s.State() {
 		case Deactivated, Unavailable, Precondition:
 			return s.probe(limited)
-		case Hibernated:
-			s.recall()
-			return nil
 		default:
 			return nil
 		}
@@ -144,7 +141,7 @@ func (s *Shell) probe(ctx context.Context) error {
 // when it last ran.
 func (s *Shell) recall() {
 	prober, ok := s.backend.(Prober)
-	if !ok || !s.Config().Probe {
+	if !ok {
 		return
 	}
 	if info, known := prober.Recall(); known {

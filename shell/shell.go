@@ -113,6 +113,7 @@ func New(o Options) *Shell {
 	case s.hibernator != nil && s.hibernator.Image() != nil:
 		s.state = Hibernated
 		s.control = statecontrol.Suspended
+		s.recall()
 	case s.Inherited():
 	case o.Config.StartMode == configs.StartUnavailable:
 		s.state = Unavailable

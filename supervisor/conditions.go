@@ -8,22 +8,28 @@ import (
 	"sync"
 
 	"dormouse/configs"
+	"dormouse/internal/store"
 	"dormouse/shell"
 )
 
 // conditions is what instances depend on.
 type conditions struct {
 	subsystems []string // all there are, in order; never changed
+	kept       store.Bucket[setRecord]
 
 	telling sync.Mutex // held from a change of subsystems until all know of it
+	saving  sync.Mutex // one record at a time goes to disk, always as it is then
 
 	mu    sync.Mutex
 	up    map[string]string // the subsystems that are active, and who made them so
 	there map[string]bool   // the callsigns that are activated or hibernated
 }
 
-func newConditions(subsystems []string) conditions {
-	return conditions{subsystems: subsystems, up: make(map[string]string), there: make(map[string]bool)}
+func newConditions(o Options) conditions {
+	return conditions{
+		subsystems: allSubsystems(o.Subsystems), kept: store.In[setRecord](o.Store, "subsystems"),
+		up: make(map[string]string), there: make(map[string]bool),
+	}
 }
 
 // set makes subsystems active on behalf of an instance, or not, and returns those
@@ -210,7 +216,11 @@ func (s *Supervisor) drop(callsign string) {
 	c := &s.conditions
 	c.telling.Lock()
 	defer c.telling.Unlock()
-	s.announce(c.set(callsign, c.madeBy(callsign), false))
+	made := c.madeBy(callsign)
+	s.announce(c.set(callsign, made, false))
+	if len(made) > 0 {
+		s.later(func() { s.save(made) }) // when the host stops, the next finds out by itself
+	}
 }
 
 // losers are the instances that can't be active, but are, or are about to be.

@@ -47,6 +47,7 @@ type plugin struct {
 	about    *shell.Information      // what Probe returns; nil when it can't be probed
 	fails    error                   // what Launch and Probe return
 	control  statecontrol.Controller // nil without state control
+	left     bool                    // an earlier host has left it running
 	held     chan struct{}           // Launch and Deinitialize wait until it is closed; nil for at once
 
 	mu     sync.Mutex
@@ -193,10 +194,14 @@ func runWith(t *testing.T, instances []instance, change func(*Options), test fun
 			return p
 		}
 		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			if p := backend(c.Callsign, sink); p.about != nil {
+			switch p := backend(c.Callsign, sink); {
+			case p.about != nil:
 				return prober{p}
+			case p.left:
+				return heir{p}
+			default:
+				return p
 			}
-			return r.plugins[c.Callsign]
 		}
 		for _, callsign := range []string{"First", "Second"} {
 			o.Builtins = append(o.Builtins, Builtin{callsign, func(_ *Supervisor, sink shell.Sink) shell.Backend {

@@ -12,12 +12,14 @@ import (
 )
 
 // Adopt takes over what an earlier host left running, or ends it, before anybody
-// is served. What an instance depends on is looked at when all are back.
+// is served. Who goes on or sleeps on has made active what it had; what an instance
+// depends on is looked at when all are back.
 func (s *Supervisor) Adopt(ctx context.Context) {
 	s.adopting.Store(true)
 	inParallel(s.roster.plugins(), func(sh *shell.Shell) {
 		_ = sh.Adopt(ctx) // the shell has logged and kept the error
 	})
+	s.restore()
 	s.adopting.Store(false)
 }
 

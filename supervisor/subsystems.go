@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"dormouse/configs"
@@ -50,8 +51,61 @@ func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 	default:
 		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", name, shell.ErrUnavailable, state)
 	}
-	s.announce(c.set(callsign, []string{name}, active))
+	changed := c.set(callsign, []string{name}, active)
+	s.save([]string{name}) // before anybody acts on it
+	s.announce(changed)
 	return nil
+}
+
+// setRecord tells the next host who made a subsystem active: what goes on without
+// this host, or sleeps on, will not say it again.
+type setRecord struct {
+	Version int    `json:"version"`
+	By      string `json:"by"`
+}
+
+// save writes down who has made those subsystems active, as it is now.
+func (s *Supervisor) save(names []string) {
+	c := &s.conditions
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	for _, name := range names {
+		c.mu.Lock()
+		by := c.up[name]
+		c.mu.Unlock()
+		var err error
+		if by == "" {
+			err = c.kept.Delete(name)
+		} else {
+			err = c.kept.Put(name, setRecord{recordVersion, by})
+		}
+		if err != nil {
+			s.log.Error().Err(err).Str("subsystem", name).Msg("could not keep for the next host who made the subsystem active")
+		}
+	}
+}
+
+// restore makes those subsystems active again that were so by instances which an
+// earlier host left running or hibernated.
+func (s *Supervisor) restore() {
+	c := &s.conditions
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	kept, err := c.kept.All()
+	if err != nil {
+		s.log.Error().Err(err).Msg("subsystems that plugins had made active are inactive until they do so again")
+	}
+	var changed []Subsystem
+	var past []string
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		if by := kept[name].By; c.isThere(by) && slices.Contains(c.subsystems, name) {
+			changed = append(changed, c.set(by, []string{name}, true)...)
+		} else {
+			past = append(past, name)
+		}
+	}
+	s.announce(changed)
+	s.save(past)
 }
 
 // establish makes those subsystems active that nobody controls, and no others

@@ -87,7 +87,7 @@ func New(o Options) (*Supervisor, error) {
 		options:    o,
 		log:        o.Log,
 		roster:     newRoster(),
-		conditions: newConditions(allSubsystems(o.Subsystems)),
+		conditions: newConditions(o),
 		following:  make(map[*shell.Shell]bool),
 		changed:    make(map[*shell.Shell]bool),
 

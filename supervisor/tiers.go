@@ -247,7 +247,7 @@ func (t *trial) note(m *move, err error, now time.Time) {
 		*t = trial{}
 	case errors.Is(err, shell.ErrInUse), errors.Is(err, shell.ErrIllegalState), errors.Is(err, shell.ErrInProgress), errors.Is(err, ErrUnknown):
 		t.after = now.Add(secondThought) // it is another than it was
-	case errors.Is(err, hibernate.ErrObstacle), errors.Is(err, shell.ErrNotSupported):
+	case errors.Is(err, hibernate.ErrObstacle) && !errors.Is(err, hibernate.ErrPassing), errors.Is(err, shell.ErrNotSupported):
 		t.err, t.hopeless = err, true
 	default:
 		pause := firstPause

@@ -258,10 +258,12 @@ func TestFailedAttempts(t *testing.T) {
 		r.after(10*time.Second, "hibernate A")
 		r.after(19 * time.Second)
 		r.after(time.Second, "hibernate A")
-		all["A"].fail(fmt.Errorf("%w: process 7 has a ring", hibernate.ErrObstacle))
+		all["A"].fail(fmt.Errorf("%w: process 7 is in a vfork", hibernate.ErrPassing))
 		r.after(40*time.Second, "hibernate A")
+		all["A"].fail(fmt.Errorf("%w: process 7 has a ring", hibernate.ErrObstacle))
+		r.after(80*time.Second, "hibernate A")
 		r.after(24 * time.Hour)
-		if why := r.Why("A"); !strings.Contains(why, "until it is started anew: something is open that an image can't hold: process 7 has a ring") {
+		if why := r.Why("A"); !strings.Contains(why, "until it is started anew: not everything can go into an image: process 7 has a ring") {
 			r.Errorf("why is %q", why)
 		}
 		all["A"].fail(nil)

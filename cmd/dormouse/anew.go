@@ -2,26 +2,27 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 )
 
-// errAnew is why a host ended that is to be followed by one in the same process.
-var errAnew = errors.New("the program is to be executed anew")
+// anewError is why a host ended that is to be followed by one in the same process,
+// which inherits the sockets.
+type anewError struct{ sockets []keptSocket }
 
-// awaitRelief ends the host when it is told to make room for its successor: with
-// on-host-exit = "adopt" the plugins run on meanwhile.
+func (*anewError) Error() string { return "the program is to be executed anew" }
+
+// awaitRelief ends the host when it is told to make room for a successor: with
+// on-host-exit = "adopt" the plugins run on meanwhile. SIGUSR1 leaves it to others to
+// start that one, SIGUSR2 has this process execute it.
 func (h *host) awaitRelief(ctx context.Context, end context.CancelFunc) {
-	relief := make(chan os.Signal, 1)
-	signal.Notify(relief, syscall.SIGUSR2)
-	defer signal.Stop(relief)
 	select {
-	case <-relief:
-		h.log.Info().Msg("making room for what is installed now")
-		h.anew.Store(true)
+	case s := <-h.relief:
+		h.log.Info().Stringer("signal", s).Msg("making room for the next host")
+		h.relieved.Store(true)
+		h.anew.Store(s == syscall.SIGUSR2)
 		end()
 	case <-ctx.Done():
 	}
@@ -29,9 +30,11 @@ func (h *host) awaitRelief(ctx context.Context, end context.CancelFunc) {
 
 // executeAnew replaces this program by what lies at its path now, in the same
 // process, so that a service manager sees no end of the service.
-func executeAnew(path string) error {
-	if err := syscall.Exec(path, os.Args, os.Environ()); err != nil {
-		return fmt.Errorf("cannot start %s anew: %w; plugins may still run, the next host adopts them", path, err)
+func executeAnew(path string, sockets []keptSocket) error {
+	err := bequeath(sockets)
+	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2) // until the next program listens to them
+	if err == nil {
+		err = syscall.Exec(path, os.Args, os.Environ())
 	}
-	return nil
+	return fmt.Errorf("cannot start %s anew: %w; plugins may still run, the next host adopts them", path, err)
 }

@@ -10,14 +10,9 @@ import (
 )
 
 // banner tells whoever started the host by hand what there is and what to try.
-func (h *host) banner(address string, hibernation error) string {
+func (h *host) banner(address string, can abilities) string {
 	var b strings.Builder
-	program := os.Args[0]
-	offered := "hibernation is offered by " + h.engine.Name()
-	if hibernation != nil {
-		offered = "hibernation is not available, see `" + program + " doctor`"
-	}
-	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, offered)
+	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.brief(h.engine.Name(), os.Args[0]+" doctor"))
 	rows := table{}
 	for _, s := range h.plugins() {
 		st := s.Status()
@@ -29,7 +24,7 @@ func (h *host) banner(address string, hibernation error) string {
 	}
 	b.WriteString(rows.text(0) + "\nTry in another terminal:\n\n")
 	c := client{host: address}
-	for _, line := range c.tries(h.plugins(), hibernation == nil) {
+	for _, line := range c.tries(h.plugins(), can.any()) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	return b.String() + "\n"

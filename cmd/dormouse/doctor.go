@@ -42,16 +42,16 @@ func prepareDoctor(flags *flag.FlagSet) action {
 			return fmt.Errorf("cannot try anything: %w", err)
 		}
 		defer os.RemoveAll(dir)
-		findings, works := examine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
+		found := examine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
 		var verdict error
-		if !works {
+		if !found.Checkpoint.Works {
 			verdict = errReported
 		}
 		if format.json() {
-			return errors.Join(t.sayJSON(findings), verdict)
+			return errors.Join(t.sayJSON(found), verdict)
 		}
 		rows := table{}
-		for _, f := range findings {
+		for _, f := range found.Findings {
 			mark := "ok"
 			if !f.OK {
 				mark = "missing"
@@ -62,32 +62,34 @@ func prepareDoctor(flags *flag.FlagSet) action {
 				rows.add("", "", "mend:  "+f.Mend)
 			}
 		}
-		t.say("%s\n", rows.text(0))
-		if works {
-			t.say("%s\n", "Hibernation works on this machine.")
-		} else {
-			t.say("%s\n", "Hibernation does not work on this machine; everything else does.")
-		}
+		t.say("%s\n%s", rows.text(0), found.text())
 		return verdict
 	}
 }
 
+// examination is all that was looked at, and what comes of it.
+type examination struct {
+	abilities
+	Findings []finding `json:"findings"`
+}
+
 // examine looks at everything that hibernation needs, and tries it in dir.
-func examine(ctx context.Context, path, dir string) (findings []finding, works bool) {
+func examine(ctx context.Context, path, dir string) examination {
 	engine := criu.Open(path, dir)
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
-	err := engine.Check(ctx)
+	cgroups := examineCgroups(dir)
+	can := findAbilities(ctx, engine, cgroups.OK)
 	trial := finding{
-		Check: "dump and restore", OK: err == nil, Found: "done in " + seconds(time.Since(begun)),
-		Means: "no plugin can be hibernated",
+		Check: "dump and restore", OK: can.Checkpoint.Works, Found: "done in " + seconds(time.Since(begun)),
+		Means: "no plugin can be hibernated on disk",
 		Mend:  "mend what is missing above; a CRIU that does not fit the kernel is replaced by `make setup`",
 	}
-	if err != nil {
-		trial.Found = err.Error()
+	if !trial.OK {
+		trial.Found = can.Checkpoint.Why
 	}
-	return []finding{examineKernel(), examineRoot(), examineCgroups(dir), examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}, err == nil
+	return examination{can, []finding{examineKernel(), examineRoot(), cgroups, examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}}
 }
 
 func examineKernel() finding {
@@ -119,7 +121,7 @@ func examineRoot() finding {
 func examineCgroups(dir string) finding {
 	f := finding{
 		Check: "cgroup v2", OK: true, Found: "can be used",
-		Means: "plugins run without cgroups of their own",
+		Means: "plugins run without cgroups of their own, and can't be paged out",
 		Mend:  "mount cgroup v2, and give the host's service Delegate=yes",
 	}
 	c, err := process.OpenCgroups(dir)
@@ -162,7 +164,7 @@ func examinePressure() finding {
 func examineCRIU(engine *criu.Engine) finding {
 	f := finding{
 		Check: "CRIU", OK: engine.Path() != "", Found: engine.Name() + " at " + engine.Path(),
-		Means: "no plugin can be hibernated",
+		Means: "no plugin can be hibernated on disk",
 		Mend:  "run `make setup`, install the package criu, or name one with --criu",
 	}
 	if !f.OK {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,13 +32,17 @@ type host struct {
 	log          zerolog.Logger
 	engine       *criu.Engine
 	front        *controller.Front
+	entrances    []entrance
 	servers      []*http.Server
+	serving      sync.WaitGroup // of servers that accept connections
 	communicator *communicator.Communicator
 	supervisor   *supervisor.Supervisor
 	reloads      *reloader
 	hibernates   atomic.Bool // the engine was tried, and works, or plugins can be paged out
 	freezes      bool        // plugins have cgroups of their own
-	anew         atomic.Bool // the program is to be executed anew once the host has ended
+	relief       <-chan os.Signal
+	relieved     atomic.Bool // another host follows, to which plugins and sockets are left
+	anew         atomic.Bool // it is to be executed in this process
 }
 
 // What the host keeps in the root.
@@ -53,9 +58,11 @@ const (
 func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) error {
 	syscall.Umask(0o077)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // nobody reading the log is no reason to end
-	hangups := make(chan os.Signal, 1)
+	hangups, relief := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	signal.Notify(relief, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(relief)
 	places, err := claim(config)
 	if err != nil {
 		return err
@@ -69,11 +76,12 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err != nil {
 		return err
 	}
-	sockets, err := listen(config, path, group)
+	h := &host{log: log, relief: relief, reloads: &reloader{log: log, load: load, started: config}}
+	sockets, err := listen(config, path, group, log)
 	if err != nil {
 		return err
 	}
-	defer sockets.close()
+	defer func() { sockets.close(h.relieved.Load()) }()
 	images, err := hibernate.OpenStore(config.Hibernate.Dir)
 	if err != nil {
 		return err
@@ -84,7 +92,6 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer kept.Close()
-	h := &host{log: log, reloads: &reloader{log: log, load: load, started: config}}
 	images.Limit(h.limits(config.Hibernate, images))
 	if err := pack(images, config.Hibernate); err != nil {
 		return err
@@ -104,7 +111,10 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err := places.publish(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}
-	return h.run(ctx, t, sockets, hangups, config.Host.LogFormat)
+	if err = h.run(ctx, t, sockets, hangups, config.Host.LogFormat); err == nil && h.anew.Load() {
+		err = &anewError{sockets.pass()}
+	}
+	return err
 }
 
 // processes is what all plugin processes share.
@@ -223,7 +233,7 @@ func (h *host) roots() (pids []int) {
 // its part, as its image refers to the files there, and so does one that runs on.
 func (h *host) clear(run string) {
 	for _, s := range h.plugins() {
-		if st := s.State(); st == shell.Hibernated || st == shell.Activated && h.anew.Load() {
+		if st := s.State(); st == shell.Hibernated || st == shell.Activated && h.relieved.Load() {
 			continue // the next host needs it
 		}
 		if err := os.RemoveAll(filepath.Join(run, s.Callsign())); err != nil {
@@ -233,7 +243,7 @@ func (h *host) clear(run string) {
 }
 
 func (h *host) closeCgroups(c *process.Cgroups) {
-	if err := c.Close(); err != nil && !h.anew.Load() {
+	if err := c.Close(); err != nil && !h.relieved.Load() {
 		h.log.Warn().Err(err).Msg("could not remove the host's cgroup")
 	}
 }

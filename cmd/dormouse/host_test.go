@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -231,43 +230,19 @@ func TestLongRoot(t *testing.T) {
 }
 
 func TestSystemd(t *testing.T) {
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	socket, err := listener.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
+	socket, address := listening(t)
 	stray, held, err := os.Pipe() // what a careless parent leaves open
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stray.Close()
 	defer held.Close()
-	name := fmt.Sprintf("@dormouse-test-%d", os.Getpid())
-	states, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
+	m := newManager(t)
+	h := m.start(t.TempDir(), []named{{"", socket}}, stray)
+	if h.address != address {
+		t.Errorf("it listens on %s, it was handed %s", h.address, address)
 	}
-	defer states.Close()
-
-	root := t.TempDir()
-	cmd := hostCommand(t, root, bothExamples)
-	cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`}, cmd.Args...)
-	cmd.Path, err = exec.LookPath("sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "NOTIFY_SOCKET="+name)
-	cmd.ExtraFiles = []*os.File{socket, stray}
-	h := startCommand(t, root, cmd)
-	if h.address != listener.Addr().String() {
-		t.Errorf("it listens on %s, it was handed %s", h.address, listener.Addr())
-	}
-	expectState(t, states, "READY=1")
+	m.expect("READY=1")
 	pipe, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", stray.Fd()))
 	if err != nil {
 		t.Fatal(err)
@@ -281,19 +256,7 @@ func TestSystemd(t *testing.T) {
 	if code := h.end(t); code != exitDone {
 		t.Errorf("the host ended with code %d", code)
 	}
-	expectState(t, states, "STOPPING=1")
-}
-
-func expectState(t *testing.T, states *net.UnixConn, want string) {
-	t.Helper()
-	if err := states.SetReadDeadline(time.Now().Add(testPatience)); err != nil {
-		t.Fatal(err)
-	}
-	text := make([]byte, 100)
-	n, err := states.Read(text)
-	if err != nil || string(text[:n]) != want {
-		t.Errorf("systemd is told %q (%v), want %q", text[:n], err, want)
-	}
+	m.expect("STOPPING=1")
 }
 
 // processesOf returns the processes that have root in their command line, or

@@ -7,7 +7,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/rs/zerolog"
 
 	"dormouse/configs"
 	"dormouse/plugins/communicator"
@@ -21,6 +21,9 @@ const nativeName = "communicator"
 type sockets struct {
 	front  []entrance
 	native net.Listener
+	// path is where native was bound, empty when it was handed over.
+	path string
+	kept []keptSocket
 }
 
 // entrance is a listener of the front's, with what is spoken there.
@@ -29,34 +32,36 @@ type entrance struct {
 	dialect configs.Dialect
 }
 
-// listen returns the sockets that systemd hands over, and binds those that it
-// doesn't: the front's to the addresses of the configuration, the native clients'
-// to path.
-func listen(config configs.Config, path string, group communicator.Group) (_ *sockets, err error) {
+// listen returns the sockets that systemd hands over, and those that it doesn't:
+// the front's at the addresses of the configuration, the native clients' at path. An
+// earlier host may have kept these; what it kept in vain is given up.
+func listen(config configs.Config, path string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
+	handed, left := received()
 	defer func() {
+		left.giveUp(log)
 		if err != nil {
-			s.close()
+			s.close(false)
 		}
 	}()
-	if err := s.take(activation.Files(true), config.Host.Dialect); err != nil {
+	if err := s.take(handed, config.Host.Dialect); err != nil {
 		return nil, err
 	}
 	if err := checkHanded(s.front); err != nil {
 		return nil, err
 	}
 	if len(s.front) == 0 {
-		if err := s.bind(config.Host.Listen, config.Host.Dialect); err != nil {
+		if err := s.bind(left, config.Host.Listen, config.Host.Dialect); err != nil {
 			return nil, err
 		}
 	}
 	for _, l := range config.Listeners {
-		if err := s.bind(l.Address, l.Dialect); err != nil {
+		if err := s.bind(left, l.Address, l.Dialect); err != nil {
 			return nil, err
 		}
 	}
 	if s.native == nil {
-		if s.native, err = communicator.Listen(path, group); err != nil {
+		if err := s.bindNative(left, path, group); err != nil {
 			return nil, err
 		}
 	}
@@ -64,8 +69,12 @@ func listen(config configs.Config, path string, group communicator.Group) (_ *so
 }
 
 // bind adds an entrance at the address.
-func (s *sockets) bind(address string, dialect configs.Dialect) error {
-	l, err := net.Listen("tcp", address)
+func (s *sockets) bind(left leftSockets, address string, dialect configs.Dialect) error {
+	name := keptName(address)
+	l, err := left.take(name), error(nil)
+	if l == nil {
+		l, err = net.Listen("tcp", address)
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("cannot listen on %s: another program does; end it, or choose another address with --listen", address)
 	}
@@ -73,14 +82,49 @@ func (s *sockets) bind(address string, dialect configs.Dialect) error {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
 	s.front = append(s.front, entrance{l, dialect})
+	return s.keep(name, l)
+}
+
+// bindNative makes the native clients' socket. One that was kept is of use only as
+// long as there is a path that leads to it.
+func (s *sockets) bindNative(left leftSockets, path string, group communicator.Group) (err error) {
+	name := keptName(path)
+	l := left.take(name)
+	if l != nil {
+		if err = group.Admit(path); errors.Is(err, os.ErrNotExist) {
+			_ = l.Close() // nobody would find it
+			disclaim(name)
+			l = nil
+		}
+	}
+	if l == nil {
+		l, err = communicator.Listen(path, group)
+	}
+	if err != nil {
+		return err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // it is one; and close knows whether the path is to go
+	s.native, s.path = l, path
+	return s.keep(name, l)
+}
+
+// keep holds a socket beside the listener that serves on it, and has systemd hold
+// it too.
+func (s *sockets) keep(name string, l net.Listener) error {
+	file, err := l.(interface{ File() (*os.File, error) }).File() //nolint:errcheck // every socket has it
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	s.kept = append(s.kept, keptSocket{name, file})
+	entrust(name, l)
 	return nil
 }
 
 // take sorts what systemd handed over by its name.
 func (s *sockets) take(handed []*os.File, dialect configs.Dialect) error {
 	for i, f := range handed {
+		s.kept = append(s.kept, keptSocket{f.Name(), f})
 		l, err := net.FileListener(f)
-		_ = f.Close() // the listener has its own
 		if err != nil {
 			return fmt.Errorf("cannot use socket %d that was handed over: it is no listening stream socket", i)
 		}
@@ -108,11 +152,18 @@ func checkHanded(listeners []entrance) error {
 	return nil
 }
 
-func (s *sockets) close() {
+// close ends the sockets. Only a host with a successor leaves the way to them.
+func (s *sockets) close(succeeded bool) {
 	for _, l := range s.front {
 		_ = l.Close() // serving may have closed it
 	}
 	if s.native != nil {
 		_ = s.native.Close() // the same
+	}
+	for _, k := range s.kept {
+		_ = k.file.Close()
+	}
+	if s.path != "" && !succeeded {
+		_ = os.Remove(s.path)
 	}
 }

@@ -85,14 +85,7 @@ func TestNativeSocketHandedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	cmd := hostCommand(t, root, bothExamples)
-	cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`}, cmd.Args...)
-	if cmd.Path, err = exec.LookPath("sh"); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=communicator")
-	cmd.ExtraFiles = []*os.File{socket}
-	h := startCommand(t, root, cmd)
+	h := newManager(t).start(root, []named{{nativeName, socket}})
 	h.wait(t, "ready")
 	c, used := h.nativeClient(t)
 	if used != path {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,15 +109,10 @@ func TestReload(t *testing.T) {
 	root := t.TempDir()
 	cmd := hostCommand(t, root, beforeReload)
 	config := configOf(cmd.Args)
-	name := fmt.Sprintf("@dormouse-test-reload-%d", os.Getpid())
-	states, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer states.Close()
-	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+name)
+	m := newManager(t)
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+m.address())
 	h := startCommand(t, root, cmd)
-	expectState(t, states, "READY=1")
+	m.expect("READY=1")
 	same := h.show(t, "Same").PID
 
 	rewrite(t, config, afterReload)
@@ -128,14 +121,8 @@ func TestReload(t *testing.T) {
 	if got := h.hangUp(t, 1); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if err := states.SetReadDeadline(time.Now().Add(testPatience)); err != nil {
-		t.Fatal(err)
-	}
-	text := make([]byte, 100)
-	if n, err := states.Read(text); err != nil || !strings.HasPrefix(string(text[:n]), "RELOADING=1\nMONOTONIC_USEC=") {
-		t.Errorf("systemd is told %q, %v", text[:n], err)
-	}
-	expectState(t, states, "READY=1")
+	m.expect("RELOADING=1\nMONOTONIC_USEC=")
+	m.expect("READY=1")
 	h.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":7}`)
 	h.dormouse(t, "plugin", "list").expect(t, exitDone, "New         activated")
 	h.dormouse(t, "plugin", "show", "Gone").expect(t, exitFailed)

@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"sync"
 	"time"
-
-	"dormouse/hibernate/pageout"
 )
 
 const (
 	// farewell is how long running requests may keep an ending host waiting.
 	farewell = 2 * time.Second
+	// arrival is how long it waits for what those ask who have connected already.
+	arrival = 200 * time.Millisecond
 	// checkLimit bounds the trial dump and restore at the start.
 	checkLimit = 30 * time.Second
 )
@@ -30,11 +29,12 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	}
 	var all sync.WaitGroup
 	failures := make([]error, len(s.front)+1)
+	h.entrances = s.front
 	for i, e := range s.front {
 		server := h.front.Server(e.dialect)
 		h.servers = append(h.servers, server)
-		all.Go(func() {
-			if err := server.Serve(e); !errors.Is(err, http.ErrServerClosed) {
+		h.serving.Go(func() {
+			if err := server.Serve(e); ctx.Err() == nil {
 				failures[i] = fmt.Errorf("cannot serve any longer: %w", err)
 				cancel()
 			}
@@ -49,9 +49,10 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	address := s.front[0].Addr().String()
 	h.log.Info().Str("address", address).Stringer("communicator", s.native.Addr()).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
 
-	checked, started := make(chan error, 1), make(chan struct{})
+	checked, started := make(chan abilities, 1), make(chan struct{})
 	all.Go(func() { checked <- h.check(ctx) })
-	all.Go(func() { keepWatchdogFed(ctx, h) })
+	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
+	all.Go(func() { keepWatchdogFed(fed, h) })
 	all.Go(func() {
 		defer close(started)
 		h.supervisor.Start(ctx)
@@ -65,44 +66,60 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	case <-ctx.Done():
 	}
 	select {
-	case hibernation := <-checked:
+	case can := <-checked:
 		if ctx.Err() == nil && showsBanner(logFormat) {
-			t.say("%s", h.banner(address, hibernation))
+			t.say("%s", h.banner(address, can))
 		}
 	case <-ctx.Done():
 	}
 
 	<-ctx.Done()
 	err := h.stop(context.WithoutCancel(ctx), started)
+	starve()
 	all.Wait()
-	if err = errors.Join(append(failures, err)...); err == nil && h.anew.Load() {
-		err = errAnew
-	}
-	return err
+	return errors.Join(append(failures, err)...)
 }
 
 // check finds out whether plugins can be hibernated here, and says so, unless
 // the host ends before that.
-func (h *host) check(ctx context.Context) error {
+func (h *host) check(ctx context.Context) abilities {
 	limited, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	begun := time.Now()
-	err := h.engine.Check(limited)
+	can := findAbilities(limited, h.engine, h.freezes)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return can
 	}
-	if err != nil {
-		if (pageout.Engine{}).Check(limited) == nil && h.freezes {
-			h.hibernates.Store(true)
-			h.log.Warn().Err(err).Msg("plugins can't be hibernated on disk, but be paged out")
-			return err
+	h.hibernates.Store(can.any())
+	switch {
+	case can.Checkpoint.Works:
+		h.log.Info().Str("engine", h.engine.Name()).Bool("pageout", can.PageOut.Works).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
+	case can.PageOut.Works:
+		h.log.Warn().Err(can.Checkpoint.err).Msg("plugins can't be hibernated on disk, but be paged out")
+	default:
+		h.log.Warn().Err(can.Checkpoint.err).Msg("hibernation is not available, all else works")
+	}
+	return can
+}
+
+// dismiss ends the front: what clients have asked is answered, and they are to ask
+// the next host whatever comes later.
+func (h *host) dismiss(ctx context.Context) {
+	for _, e := range h.entrances {
+		_ = e.Close()
+	}
+	h.serving.Wait() // all that was accepted is known
+	soon, cancel := context.WithTimeout(ctx, arrival)
+	h.front.Arrived(soon)
+	cancel()
+	for _, server := range h.servers {
+		if err := server.Shutdown(ctx); err != nil {
+			_ = server.Close()
 		}
-		h.log.Warn().Err(err).Msg("hibernation is not available, all else works")
-		return err
 	}
-	h.hibernates.Store(true)
-	h.log.Info().Str("engine", h.engine.Name()).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
-	return nil
+	if err := h.front.Close(ctx); err != nil {
+		h.log.Info().Err(err).Msg("cut off the clients that were left")
+	}
 }
 
 // stop ends the front and the communicator, so that nobody begins anything new,
@@ -118,22 +135,13 @@ func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
 	limited, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	var bidding sync.WaitGroup
-	bidding.Go(func() {
-		for _, server := range h.servers {
-			if err := server.Shutdown(limited); err != nil {
-				_ = server.Close()
-			}
-		}
-		if err := h.front.Close(limited); err != nil {
-			h.log.Info().Err(err).Msg("cut off the clients that were left")
-		}
-	})
+	bidding.Go(func() { h.dismiss(limited) })
 	if err := h.communicator.Close(limited); err != nil {
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
 	bidding.Wait()
 	<-started
-	if h.anew.Load() {
+	if h.relieved.Load() {
 		h.supervisor.Leave(ctx)
 	} else {
 		h.supervisor.Stop(ctx) // bounded by the plugins' own limits

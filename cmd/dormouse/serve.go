@@ -36,8 +36,9 @@ func prepareServe(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot tell where this program is: %w", err)
 		}
-		if err = serve(ctx, t, load, config, log); errors.Is(err, errAnew) {
-			err = executeAnew(path)
+		err = serve(ctx, t, load, config, log)
+		if next, anew := errors.AsType[*anewError](err); anew {
+			return executeAnew(path, next.sockets)
 		}
 		return err
 	}

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -29,14 +31,35 @@ func notify(state string) {
 	_, _ = daemon.SdNotify(false, state)
 }
 
+// entrust has systemd keep a socket for the next host, under its name, until the
+// service is stopped for good.
+func entrust(name string, l net.Listener) {
+	to := os.Getenv("NOTIFY_SOCKET")
+	raw, err := l.(syscall.Conn).SyscallConn() //nolint:errcheck // every socket has it
+	if to == "" || err != nil {
+		return
+	}
+	from, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { // without it clients are refused for a moment
+		_ = unix.Sendmsg(from, []byte("FDSTORE=1\nFDNAME="+name), unix.UnixRights(int(fd)), &unix.SockaddrUnix{Name: to}, 0)
+	})
+	_ = unix.Close(from) // nothing was written to it that could fail
+}
+
+// disclaim has systemd close what it keeps under that name.
+func disclaim(name string) { notify("FDSTOREREMOVE=1\nFDNAME=" + name) }
+
 // showsBanner tells whether standard output is for a person: not with a service
 // manager, nor where programs read.
 func showsBanner(logFormat string) bool {
 	return logFormat != "json" && os.Getenv("NOTIFY_SOCKET") == ""
 }
 
-// keepWatchdogFed tells systemd in time, until ctx ends, that the host works:
-// that the state of every instance can still be asked for.
+// keepWatchdogFed tells systemd at once and then in time, until ctx ends, that the
+// host works: that the state of every instance can still be asked for.
 func keepWatchdogFed(ctx context.Context, h *host) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
@@ -45,14 +68,14 @@ func keepWatchdogFed(ctx context.Context, h *host) {
 	tick := time.NewTicker(interval / 2)
 	defer tick.Stop()
 	for {
+		for _, s := range h.supervisor.Shells() {
+			_ = s.State()
+		}
+		notify(daemon.SdNotifyWatchdog)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			for _, s := range h.supervisor.Shells() {
-				_ = s.State()
-			}
-			notify(daemon.SdNotifyWatchdog)
 		}
 	}
 }

@@ -146,7 +146,7 @@ func verbs() []verb {
 		{
 			name: "doctor", summary: "check whether this machine can hibernate plugins",
 			doc: "Dumps and restores a process of its own, since nothing less proves that it works.\n" +
-				"Exits with 0 if hibernation works and with 1 if it does not.",
+				"Exits with 0 if plugins can sleep on disk, and with 1 if they can't or only in the swap.",
 			example: "dormouse doctor",
 			prepare: prepareDoctor,
 		},

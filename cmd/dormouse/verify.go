@@ -25,9 +25,11 @@ type verifyOptions struct {
 	method  string
 	params  json.RawMessage
 	timeout time.Duration
-	criu    string
-	keep    bool
-	log     zerolog.Logger
+	// subsystems are those that only the site of the plugin knows.
+	subsystems []string
+	criu       string
+	keep       bool
+	log        zerolog.Logger
 }
 
 func prepareVerify(flags *flag.FlagSet) action {
@@ -38,6 +40,10 @@ func prepareVerify(flags *flag.FlagSet) action {
 	var o verifyOptions
 	flags.StringVar(&o.method, "method", "", "a method `NAME` to call, before and after the sleep")
 	flags.DurationVar(&o.timeout, "timeout", time.Duration(configs.DefaultPlugin().StartTimeout), "how `LONG` the plugin may take for each answer")
+	flags.Func("subsystem", "the `NAME` of a subsystem that the site defines; may be given several times", func(name string) error {
+		o.subsystems = append(o.subsystems, name)
+		return configs.CheckNewSubsystem(name)
+	})
 	flags.StringVar(&o.criu, "criu", os.Getenv("DORMOUSE_CRIU"), "the `PATH` of CRIU's executable")
 	flags.BoolVar(&o.keep, "keep", false, "leave the host's directory, and say where it is")
 	return func(ctx context.Context, t *terminal, args []string) error {

@@ -61,6 +61,9 @@ func TestVerify(t *testing.T) {
 	}{
 		{name: "counter", args: []string{"--method", "increment", "--config", `{"start":4}`, "EXAMPLES/counter"}, marks: "ooooo o ooooooo ooo", criu: true},
 		{name: "one that needs its host", args: []string{"EXAMPLES/plugin"}, marks: "ooooo o ooooooo ooo", criu: true},
+		{name: "one of its site", args: []string{"--subsystem", "Other", "--subsystem", "Backend", "EXAMPLES/picky", "site"}, marks: "ooooo o ooooooo ooo", criu: true},
+		{name: "one of another site", args: []string{"EXAMPLES/picky", "site"}, marks: "ooFoo o ooooooo ooo", said: `there is no subsystem "Backend"`, criu: true},
+		{name: "in a Landlock domain", args: []string{"EXAMPLES/picky", "landlock"}, marks: "ooooo o ooF---o ooo", said: "has the Landlock domain of task", criu: true},
 		{name: "no state control", args: []string{"EXAMPLES/echo"}, marks: "ooooo o ------- ooo"},
 		{name: "no such method", args: []string{"--method", "sing", "EXAMPLES/echo"}, marks: "ooooo F ------- ooo", said: "whether sing exists, it answered: no"},
 		{
@@ -108,6 +111,7 @@ func TestVerifyForPeople(t *testing.T) {
 	dormouse(t, nil, "plugin", "verify", "/bin/true").expect(t, exitFailed,
 		"handshake      failed", "docs/plugins.md, Handshake", "One step failed: /bin/true does not hold the contract")
 	dormouse(t, nil, "plugin", "verify", "--config", "[]", "/bin/true").expect(t, exitUsage, "!--config must be a JSON object")
+	dormouse(t, nil, "plugin", "verify", "--subsystem", "Network", "/bin/true").expect(t, exitUsage, `!"Network" exists already`)
 	dormouse(t, nil, "plugin", "verify", "--params", "[]", "/bin/true").expect(t, exitUsage, "!without --method")
 }
 

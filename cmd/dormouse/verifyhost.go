@@ -35,6 +35,7 @@ const verifyCallsign = "Verify"
 type privateHost struct {
 	process.Host
 	dir          string
+	subsystems   []string // of the site
 	engine       *criu.Engine
 	supervisor   *supervisor.Supervisor
 	communicator *communicator.Communicator
@@ -45,7 +46,7 @@ func openPrivateHost(o verifyOptions) (_ *privateHost, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &privateHost{dir: dir}
+	h := &privateHost{dir: dir, subsystems: o.subsystems}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(dir))
@@ -76,7 +77,7 @@ func openPrivateHost(o verifyOptions) (_ *privateHost, err error) {
 func (h *privateHost) settle(ctx context.Context, config configs.Plugin, limit time.Duration, backend func(configs.Plugin, shell.Sink) shell.Backend) (*shell.Shell, error) {
 	var err error
 	h.supervisor, err = supervisor.New(supervisor.Options{
-		Plugins: []configs.Plugin{config}, HibernateTimeout: limit, Log: h.Log, Backend: backend,
+		Plugins: []configs.Plugin{config}, Subsystems: h.subsystems, HibernateTimeout: limit, Log: h.Log, Backend: backend,
 	})
 	if err != nil {
 		return nil, err
@@ -137,6 +138,7 @@ func (o verifyOptions) config() configs.Plugin {
 type witness struct {
 	*process.Backend
 	v      *verification
+	known  []string // subsystems
 	ending bool
 	grace  time.Duration // in which each request to end must be met
 }
@@ -162,7 +164,19 @@ func (w *witness) Launch(ctx context.Context) (info shell.Information, err error
 		}
 		return "", err
 	})
-	return info, nil
+	return unconditioned(info), nil
+}
+
+// Wake is part of a step.
+func (w *witness) Wake(ctx context.Context) (shell.Information, error) {
+	info, err := w.Backend.Wake(ctx)
+	return unconditioned(info), err
+}
+
+// unconditioned takes away what would end the plugin before the steps that follow.
+func unconditioned(info shell.Information) shell.Information {
+	info.Preconditions, info.Terminations = nil, nil
+	return info
 }
 
 // describe asks a second time: the answer must be the same.
@@ -183,10 +197,10 @@ func (w *witness) describe(ctx context.Context, info shell.Information) (string,
 	}
 	var wrong []error
 	for _, s := range info.Preconditions {
-		wrong = append(wrong, configs.CheckSubsystem(s, configs.Subsystems, false))
+		wrong = append(wrong, configs.CheckSubsystem(s, w.known, false))
 	}
 	for _, s := range info.Terminations {
-		wrong = append(wrong, configs.CheckSubsystem(s, configs.Subsystems, true))
+		wrong = append(wrong, configs.CheckSubsystem(s, w.known, true))
 	}
 	v := info.Version
 	return fmt.Sprintf("%s %d.%d.%d: %s", info.Class, v.Major, v.Minor, v.Patch, strings.Join(info.Services, ", ")), errors.Join(wrong...)

@@ -45,13 +45,13 @@ const (
 var mends = map[string]string{
 	stepExecutable:   "name a file that can be executed; a script needs its #! line",
 	stepHandshake:    "serve gRPC on a socket in $PLUGIN_UNIX_SOCKET_DIR, write 1|1|unix|SOCKET|grpc as the first line to stdout, and answer Information (docs/plugins.md, Handshake)",
-	stepInformation:  "answer Information always the same, with a name (docs/plugins.md, Services)",
+	stepInformation:  "answer Information always the same, with a name and with subsystems that exist; --subsystem names those of the site (docs/plugins.md, Services)",
 	stepHealth:       `serve grpc.health.v1.Health and answer SERVING for "plugin" (docs/plugins.md, Services)`,
 	stepInitialize:   "answer Initialize with no error text; --config gives it a configuration (docs/plugins.md, Services)",
 	stepMethods:      "answer an unknown method with UNIMPLEMENTED, and the others with JSON (docs/plugins.md, Errors)",
 	stepSuspend:      "answer Request when the state is reached, and a second one with FAILED_PRECONDITION (docs/plugins.md, Services)",
-	stepPreflight:    "close what is named (docs/plugins.md, What sleep means)",
-	stepCheckpoint:   "close in BeforeCheckpoint what is named (docs/plugins.md, What sleep means)",
+	stepPreflight:    "do without what is named (docs/plugins.md, What sleep means)",
+	stepCheckpoint:   "do without what is named, or close it in BeforeCheckpoint (docs/plugins.md, What sleep means)",
 	stepProcessGone:  "this is the host's fault and not the plugin's",
 	stepRestore:      "put back in AfterRestore what is named, or close it in BeforeCheckpoint (docs/plugins.md, What sleep means)",
 	stepCallAgain:    "go on after the sleep where the plugin was before (docs/plugins.md, What sleep means)",
@@ -120,7 +120,7 @@ func (v *verification) run(ctx context.Context, o verifyOptions) (dir string, er
 		config.Executable = path
 		return path, err
 	})
-	w := &witness{v: v, grace: time.Duration(config.StopTimeout) / 2}
+	w := &witness{v: v, known: configs.Host{Subsystems: o.subsystems}.AllSubsystems(), grace: time.Duration(config.StopTimeout) / 2}
 	v.shell, err = host.settle(ctx, config, max(o.timeout, 30*time.Second), func(c configs.Plugin, s shell.Sink) shell.Backend {
 		w.Backend = process.New(host.Host, c, s)
 		return w

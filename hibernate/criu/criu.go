@@ -30,6 +30,7 @@ type Engine struct {
 	version  string
 	programs string // directory for the launcher
 	manners  manners
+	confined confined
 
 	mu       sync.Mutex // guards what follows; the canary costs more than an answer remembered
 	checked  bool
@@ -170,9 +171,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	defer release()
-	s, end := e.session(d.Started, d.Cgroup, nil)
-	defer end()
-	if err := s.run(ctx, d.Dir, opts, func() {}, (*gocriu.Criu).Dump); err != nil {
+	if err := e.dump(ctx, d, opts); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	if err := waitStopped(ctx, d.PID); err != nil {
@@ -180,6 +179,26 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 		return err
 	}
 	return nil
+}
+
+// dump has CRIU work, and takes the memory from it if it is to go elsewhere.
+func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts) error {
+	if d.Pages == nil {
+		s, end := e.session(d.Started, d.Cgroup, nil)
+		defer end()
+		return s.run(ctx, d.Dir, opts, func() {}, (*gocriu.Criu).Dump)
+	}
+	server, err := servePages(d)
+	if err != nil {
+		return err
+	}
+	s := e.begin(d.Cgroup, []handed{server.hand()})
+	err = s.run(ctx, d.Dir, opts, func() {}, (*gocriu.Criu).Dump)
+	s.close()
+	if serr := server.end(); serr != nil && ctx.Err() == nil {
+		return serr // of which CRIU knows but that nobody listens
+	}
+	return err
 }
 
 // Restore leaves the tree stopped, see hibernate.Engine.
@@ -201,7 +220,7 @@ func (e *Engine) restore(ctx context.Context, r hibernate.Restore, born *births,
 	opts.LeaveStopped = new(true)
 	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
 	giveUp := func() { born.kill(r.Cgroup) }
-	s, end := e.session(r.Started, r.Cgroup, r.Files)
+	s, end := e.session(r.Started, r.Cgroup, inherited(r.Files))
 	defer end()
 	err := s.run(ctx, r.Dir, opts, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
 		return operation(c, opts)

@@ -2,6 +2,7 @@ package criu
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,19 +14,21 @@ import (
 
 var _ hibernate.Foresight = (*Engine)(nil)
 
-// anonymous are kernel objects that CRIU has no image of, by what /proc calls
-// them, and how to do without.
+// taken are kernel objects that CRIU has an image of, by what /proc calls them.
+var taken = []string{"[eventfd]", "[eventpoll]", "[fanotify]", "[pidfd]", "[signalfd]", "[timerfd]", "inotify"}
+
+// anonymous are some of the others, and how to do without.
 var anonymous = []struct{ target, mend string }{
 	{"anon_inode:[io_uring]", "the program must do without io_uring (libuv: UV_USE_IO_URING=0)"},
 	{"anon_inode:[perf_event]", "the program must close its performance counters first"},
 	{"anon_inode:[userfaultfd]", "the program must do without userfaultfd"},
-	{"anon_inode:[landlock-ruleset]", "the program must close it once it has restricted itself; and see docs/sleeping.md, a restriction is lost"},
+	{"anon_inode:[landlock-ruleset]", "the program must close it once it has restricted itself; and see docs/sleeping.md, Landlock"},
 }
 
 // protocols are kinds of sockets that CRIU has no image of.
 var protocols = map[string]string{
 	"MPTCP":    "the program must ask for plain TCP (Go: GODEBUG=multipathtcp=0)",
-	"AF_VSOCK": "the program must close it in BeforeCheckpoint",
+	"AF_VSOCK": "close it in BeforeCheckpoint and open it again in AfterRestore",
 }
 
 // Obstacles names what the processes have open that CRIU is sure to refuse, or
@@ -37,11 +40,17 @@ func (e *Engine) Obstacles(tree []int) error {
 	}
 	var found findings
 	processObstacles(tree, &found)
+	sharingObstacles(tree, &found)
+	e.confined.find(tree, &found)
+	mounts := procfs.Mounts(tree[0])
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
 			what, mend := obstacle(d, inside)
 			if what == "" {
 				what, mend = unlike(d)
+			}
+			if at := d.Mount(); what == "" && at != 0 && !mounts[at] {
+				what, mend = "a file on a mount that is not the host's, "+d.Target, "close it in BeforeCheckpoint" // a message queue is one
 			}
 			if what != "" {
 				found.add(d, what, mend)
@@ -61,6 +70,7 @@ func (e *Engine) Strangers(tree []int) error {
 		for _, d := range procfs.Descriptors(pid) {
 			if inode := d.Socket(); inode != 0 {
 				sockets[inode] = d
+				unread(d, &found)
 			}
 		}
 	}
@@ -72,6 +82,7 @@ func (e *Engine) Strangers(tree []int) error {
 		return err
 	}
 	for inode, d := range sockets {
+		unaccepted(d, all, &found)
 		s, isUnix := all[inode]
 		if !isUnix || s.Peer == 0 {
 			continue
@@ -82,6 +93,8 @@ func (e *Engine) Strangers(tree []int) error {
 		what := "a unix connection to a process outside of the plugin"
 		if name := all[s.Peer].Name; name != "" {
 			what += ", at " + name
+		} else if holder := procfs.HolderOf(s.Peer); holder != 0 {
+			what += fmt.Sprintf(", %d (%s)", holder, procfs.Command(holder))
 		}
 		found.add(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
 	}
@@ -95,22 +108,27 @@ type finding struct {
 	pid        int
 	what, mend string
 	fds        []string
+	passes     bool // by itself
 }
 
-func (all *findings) add(d procfs.Descriptor, what, mend string) {
+func (all *findings) add(d procfs.Descriptor, what, mend string) *finding {
 	fd := strconv.Itoa(d.FD)
 	for _, f := range *all {
 		if f.pid == d.PID && f.what == what {
 			f.fds = append(f.fds, fd)
-			return
+			return f
 		}
 	}
-	*all = append(*all, &finding{d.PID, what, mend, []string{fd}})
+	f := all.note(d.PID, what, mend)
+	f.fds = []string{fd}
+	return f
 }
 
 // note is about a process as a whole.
-func (all *findings) note(pid int, what, mend string) {
-	*all = append(*all, &finding{pid, what, mend, nil})
+func (all *findings) note(pid int, what, mend string) *finding {
+	f := &finding{pid: pid, what: what, mend: mend}
+	*all = append(*all, f)
+	return f
 }
 
 func (all findings) err() error {
@@ -125,7 +143,11 @@ func (all findings) err() error {
 		}
 		texts[i] = fmt.Sprintf("process %d (%s) %s: %s", f.pid, procfs.Command(f.pid), what, f.mend)
 	}
-	return fmt.Errorf("%w: %s", hibernate.ErrObstacle, strings.Join(texts, "; "))
+	kind := hibernate.ErrPassing
+	if slices.ContainsFunc(all, func(f *finding) bool { return !f.passes }) {
+		kind = hibernate.ErrObstacle
+	}
+	return fmt.Errorf("%w: %s", kind, strings.Join(texts, "; "))
 }
 
 // obstacle says what is wrong with d, nothing if CRIU may be able to take it.
@@ -137,6 +159,9 @@ func obstacle(d procfs.Descriptor, inside map[string]bool) (what, mend string) {
 			if strings.HasPrefix(d.Target, a.target) {
 				return a.target, a.mend
 			}
+		}
+		if !slices.Contains(taken, d.Target[len("anon_inode:"):]) {
+			return d.Target, "close it in BeforeCheckpoint and open it again in AfterRestore"
 		}
 	case strings.HasPrefix(d.Target, "/proc/"):
 		pid, _, _ := strings.Cut(d.Target[len("/proc/"):], "/")

@@ -56,7 +56,14 @@ var holdings = map[string]func() (int, error){
 }
 
 func hold(what string) error {
-	_, err := holdings[what]()
+	begin := holdings[what]
+	switch what {
+	case "landlock":
+		begin = restrictAll
+	case "landlock thread":
+		begin = restrictOne
+	}
+	_, err := begin()
 	return err
 }
 

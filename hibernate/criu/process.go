@@ -31,13 +31,30 @@ type process struct {
 	ended chan struct{}
 }
 
+// handed is a file that a CRIU gets, and how it is told the descriptor.
+type handed struct {
+	file *os.File
+	tell func(opts *rpc.CriuOpts, fd int32)
+}
+
+// inherited are files that CRIU gives to what it restores.
+func inherited(files []hibernate.Inherited) []handed {
+	all := make([]handed, len(files))
+	for i, f := range files {
+		all[i] = handed{f.File, func(opts *rpc.CriuOpts, fd int32) {
+			opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: &f.Key, Fd: &fd})
+		}}
+	}
+	return all
+}
+
 // start runs CRIU, in the cgroup unless that is "", with the files as its
-// descriptors, of which CRIU is to be told.
-func (e *Engine) start(work, cgroup string, files []hibernate.Inherited) (p *process, inherit []*rpc.InheritFd, err error) {
+// descriptors, of which CRIU is to be told with opts.
+func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []handed) (p *process, err error) {
 	path := e.path
 	if cgroup != "" {
 		if path, err = e.launcher(work, cgroup); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	p = &process{rpc: gocriu.MakeCriu()}
@@ -47,12 +64,12 @@ func (e *Engine) start(work, cgroup string, files []hibernate.Inherited) (p *pro
 		// for just the moment of the start.
 		for _, f := range files {
 			// Each key needs a descriptor of its own, even for the same file.
-			fd, err := syscall.Dup(int(f.File.Fd()))
+			fd, err := syscall.Dup(int(f.file.Fd()))
 			if err != nil {
 				return err
 			}
 			defer func() { _ = syscall.Close(fd) }()
-			inherit = append(inherit, &rpc.InheritFd{Key: new(f.Key), Fd: new(int32(fd))})
+			f.tell(opts, int32(fd))
 		}
 		find := func() (int, error) { return launched(work) }
 		if cgroup == "" {
@@ -69,13 +86,13 @@ func (e *Engine) start(work, cgroup string, files []hibernate.Inherited) (p *pro
 		return nil
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if cgroup != "" {
 		p.ended = make(chan struct{})
 		go p.reap()
 	}
-	return p, inherit, nil
+	return p, nil
 }
 
 // kill ends CRIU in the middle of its work, with the helpers that it forked: as

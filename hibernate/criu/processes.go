@@ -25,6 +25,10 @@ func processObstacles(tree []int, found *findings) {
 		inside[name] = procfs.Namespace(root, name)
 	}
 	host := procfs.Personality(os.Getpid())
+	if mounts := procfs.Namespace(os.Getpid(), "mnt"); mounts != "" && inside["mnt"] != "" && inside["mnt"] != mounts {
+		found.note(root, "has other mounts than the host, for an earlier one started it",
+			"start it again; the unit must not have PrivateTmp, ProtectSystem and their like where plugins outlive the host")
+	}
 	for _, pid := range tree {
 		if procfs.Zombie(pid) {
 			continue
@@ -47,10 +51,29 @@ func processObstacles(tree []int, found *findings) {
 		if !setuid && procfs.ForeignUser(pid) {
 			found.note(pid, "runs as another user", "the host needs the capability CAP_SYS_RESOURCE for that")
 		}
-		if strings.Contains(procfs.Maps(pid), " /SYSV") {
-			found.note(pid, "has System V shared memory mapped", "the program must use shm_open or memfd_create instead")
+		mappingObstacles(pid, found)
+	}
+}
+
+// mappingObstacles finds what is mapped and is neither memory nor a regular file,
+// open or not.
+func mappingObstacles(pid int, found *findings) {
+	for _, path := range procfs.Mapped(pid) {
+		switch {
+		case strings.HasPrefix(path, "/SYSV"):
+			found.note(pid, "has System V shared memory mapped, "+path, "the program must use shm_open or memfd_create instead")
+		case strings.HasPrefix(path, "anon_inode:"), isMappedDevice(path):
+			found.note(pid, "has "+path+" mapped", "unmap it in BeforeCheckpoint")
 		}
 	}
+}
+
+func isMappedDevice(path string) bool {
+	if !strings.HasPrefix(path, "/dev/") || path == "/dev/zero" {
+		return false
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&os.ModeDevice != 0
 }
 
 // mayDumpOthers tells whether CRIU may read the limits of other users' processes.
@@ -80,36 +103,4 @@ func unlike(d procfs.Descriptor) (what, mend string) {
 		}
 	}
 	return "", ""
-}
-
-// stuckConnections finds accepted TCP connections that would keep their listener
-// from its port: both come back, and without SO_REUSEADDR one of them can't.
-func stuckConnections(tree []int, found *findings) {
-	type connection struct {
-		procfs.Descriptor
-		port string
-	}
-	listening := make(map[string]bool)
-	var accepted []connection
-	for _, pid := range tree {
-		for _, d := range procfs.Descriptors(pid) {
-			if d.Socket() == 0 || !strings.HasPrefix(d.Protocol(), "TCP") {
-				continue
-			}
-			s, err := d.TCP()
-			switch {
-			case err != nil || s.Reuse:
-			case s.Listening:
-				listening[s.Port] = true
-			case s.Port != "":
-				accepted = append(accepted, connection{d, s.Port})
-			}
-		}
-	}
-	for _, c := range accepted {
-		if listening[c.port] {
-			found.add(c.Descriptor, "a connection to its own listening TCP port "+c.port,
-				"set SO_REUSEADDR on the listening socket, or close the connection in BeforeCheckpoint")
-		}
-	}
 }

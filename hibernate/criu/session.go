@@ -8,6 +8,7 @@ import (
 
 	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
+	"google.golang.org/protobuf/proto"
 
 	"dormouse/hibernate"
 )
@@ -20,23 +21,23 @@ type session struct {
 	err     error
 	work    string // directory
 	process *process
-	inherit []*rpc.InheritFd
+	told    rpc.CriuOpts // what it must be told of what it was started with
 
 	close func()
 }
 
 // Start begins to start a CRIU, see hibernate.Starter.
 func (e *Engine) Start(cgroup string, files []hibernate.Inherited) hibernate.Started {
-	return e.begin(cgroup, files)
+	return e.begin(cgroup, inherited(files))
 }
 
-func (e *Engine) begin(cgroup string, files []hibernate.Inherited) *session {
+func (e *Engine) begin(cgroup string, files []handed) *session {
 	s := &session{begun: make(chan struct{})}
 	s.close = sync.OnceFunc(s.end)
 	go func() {
 		defer close(s.begun)
 		if s.work, s.err = os.MkdirTemp(e.programs, workPrefix); s.err == nil {
-			s.process, s.inherit, s.err = e.start(s.work, cgroup, files)
+			s.process, s.err = e.start(s.work, cgroup, &s.told, files)
 		}
 	}()
 	return s
@@ -44,7 +45,7 @@ func (e *Engine) begin(cgroup string, files []hibernate.Inherited) *session {
 
 // session returns the one that was started for an order, or begins it. It must be
 // ended if it was not started, or if the order fails.
-func (e *Engine) session(started hibernate.Started, cgroup string, files []hibernate.Inherited) (s *session, end func()) {
+func (e *Engine) session(started hibernate.Started, cgroup string, files []handed) (s *session, end func()) {
 	if s, ok := started.(*session); ok {
 		return s, func() {} // whoever started it ends it
 	}
@@ -90,7 +91,7 @@ func (s *session) run(ctx context.Context, dir string, opts *rpc.CriuOpts, giveU
 	defer work.Close()
 	opts.ImagesDirFd = new(int32(images.Fd()))
 	opts.WorkDirFd = new(int32(work.Fd()))
-	opts.InheritFd = s.inherit
+	proto.Merge(opts, &s.told)
 
 	stop := s.process.watch(ctx, giveUp)
 	err = operation(s.process.rpc, opts, gocriu.NoNotify{})

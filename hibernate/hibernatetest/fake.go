@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,8 +27,8 @@ type Fake struct {
 	// Unsupported, DumpError and RestoreError are returned by the operations,
 	// once they have done half of their work.
 	Unsupported, DumpError, RestoreError error
-	// Obstacle and Stranger are what its foresight finds.
-	Obstacle, Stranger error
+	// Obstacle, Stranger and Restriction are what its foresight finds.
+	Obstacle, Stranger, Restriction error
 	// BeforeDump and BeforeRestore are called when an operation begins.
 	BeforeDump, BeforeRestore func()
 	// Intruder makes Restore return a tree that may do more than the dumped one.
@@ -48,6 +49,9 @@ func (f *Fake) Obstacles([]int) error { return f.Obstacle }
 
 // Strangers implements hibernate.Foresight.
 func (f *Fake) Strangers([]int) error { return f.Stranger }
+
+// Restrictions implements hibernate.Foresight.
+func (f *Fake) Restrictions([]int) error { return f.Restriction }
 
 // The files of a fake image: one that a real engine would act on, one of memory.
 const (
@@ -120,12 +124,24 @@ func (f *Fake) Dump(ctx context.Context, d hibernate.Dump) error {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(d.Dir, fakePages), []byte(f.Memory(d.PID)), 0o600)
+		err = writePages(d, f.Memory(d.PID))
 	}
 	if err != nil {
 		return err
 	}
 	return Stop(d.PID)
+}
+
+func writePages(d hibernate.Dump, memory string) error {
+	if d.Pages == nil {
+		return os.WriteFile(filepath.Join(d.Dir, fakePages), []byte(memory), 0o600)
+	}
+	pages, err := d.Pages(fakePages)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(pages, memory)
+	return errors.Join(err, pages.Close())
 }
 
 // Restore starts a stopped process with the memory of the image.
@@ -163,15 +179,19 @@ func (f *Fake) raise(ctx context.Context) (*os.Process, error) {
 }
 
 // RestoreLazy starts a stopped process that gets its memory when it is hurried.
-func (f *Fake) RestoreLazy(ctx context.Context, _ hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	f.mu.Lock()
 	f.restores++
 	f.mu.Unlock()
+	pages, err := os.Stat(filepath.Join(r.Dir, fakePages))
+	if err != nil {
+		return nil, nil, errors.Join(err, m.Close())
+	}
 	p, err := f.raise(ctx)
 	if err != nil {
 		return nil, nil, errors.Join(err, m.Close())
 	}
-	return p, &fakeLoading{fake: f, pid: p.Pid, memory: m, done: make(chan struct{})}, nil
+	return p, &fakeLoading{fake: f, pid: p.Pid, memory: m, size: pages.Size(), done: make(chan struct{})}, nil
 }
 
 // fakeLoading loads when it is told to, and at once.
@@ -179,6 +199,7 @@ type fakeLoading struct {
 	fake   *Fake
 	pid    int
 	memory hibernate.Memory
+	size   int64
 	once   sync.Once
 	done   chan struct{}
 	err    error
@@ -190,9 +211,16 @@ func (l *fakeLoading) Close()                   { l.end(func() error { return ni
 
 func (l *fakeLoading) Hurry() {
 	l.end(func() error {
-		data, err := l.memory.ReadChunk(fakePages, 0, make([]byte, hibernate.ChunkSize))
-		l.fake.Set(l.pid, string(data))
-		return err
+		var all []byte
+		for index := range (l.size + hibernate.ChunkSize - 1) / hibernate.ChunkSize {
+			data, err := l.memory.ReadChunk(fakePages, index, make([]byte, hibernate.ChunkSize))
+			if err != nil {
+				return err
+			}
+			all = append(all, data...)
+		}
+		l.fake.Set(l.pid, string(all))
+		return nil
 	})
 }
 

@@ -3,6 +3,9 @@
 package hibernatetest
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,6 +129,47 @@ func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { /
 			t.Errorf("the tree has state %q, want %q", got, before)
 		}
 	})
+	t.Run("a dump hands the memory over", func(t *testing.T) {
+		s := start(t)
+		s.Advance(t)
+		before := s.State(t)
+		dir, taken := t.TempDir(), &taker{dir: t.TempDir()}
+		must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.create}))
+		s.End(t)
+		if len(taken.names) == 0 || taken.open != nil {
+			t.Errorf("files %q were handed over, %v is open", taken.names, taken.open)
+		}
+		for _, name := range taken.names {
+			if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(name, "pages-") {
+				t.Errorf("%s was handed over and is in the directory: %v", name, err)
+			}
+			must(t, os.Rename(filepath.Join(taken.dir, name), filepath.Join(dir, name)))
+		}
+		restore(t, e, s, dir)
+		defer s.End(t)
+		s.Continue(t)
+		if got := s.State(t); got != before {
+			t.Errorf("the tree came back with state %q, want %q", got, before)
+		}
+	})
+	for name, fault := range map[string]taker{"made": {unmade: errFull}, "written": {unwritten: errFull}} {
+		t.Run("a dump whose memory can't be "+name+" leaves the tree running", func(t *testing.T) {
+			s := start(t)
+			defer s.End(t)
+			before := s.State(t)
+			fault.dir = t.TempDir()
+			err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.Cgroup(), Pages: fault.create})
+			if !errors.Is(err, errFull) {
+				t.Errorf("error %v, want %v", err, errFull)
+			}
+			if s.Stopped(t) {
+				t.Error("the tree is stopped after a dump that failed")
+			}
+			if got := s.State(t); got != before {
+				t.Errorf("the tree has state %q, want %q", got, before)
+			}
+		})
+	}
 	t.Run("what runs meanwhile is not touched", func(t *testing.T) {
 		a, b := start(t), start(t)
 		defer b.End(t)
@@ -138,6 +182,43 @@ func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { /
 			t.Errorf("another tree has state %q, want %q", got, before)
 		}
 	})
+}
+
+// errFull is what befalls a taker.
+var errFull = errors.New("there is no room")
+
+// taker takes the memory of a dump, one file after the other.
+type taker struct {
+	dir               string
+	unmade, unwritten error
+	names             []string
+	open              *os.File
+}
+
+func (k *taker) create(name string) (io.WriteCloser, error) {
+	if k.open != nil {
+		return nil, fmt.Errorf("%s is not closed", k.open.Name())
+	}
+	if k.unmade != nil {
+		return nil, k.unmade
+	}
+	var err error
+	k.open, err = os.Create(filepath.Join(k.dir, name))
+	k.names = append(k.names, name)
+	return k, err
+}
+
+func (k *taker) Write(data []byte) (int, error) {
+	if k.unwritten != nil {
+		return 0, k.unwritten
+	}
+	return k.open.Write(data)
+}
+
+func (k *taker) Close() error {
+	err := k.open.Close()
+	k.open = nil
+	return err
 }
 
 func dump(t *testing.T, e hibernate.Engine, s Subject) string {

@@ -33,6 +33,10 @@ func InstallInCgroup(dir string) (string, error) { return install(dir, "incgroup
 // into dir unless it is there, and returns its path.
 func InstallHold(dir string) (string, error) { return install(dir, "hold", hold) }
 
+// InstallBystander writes the program that lets itself be looked at into dir unless
+// it is there, and returns its path.
+func InstallBystander(dir string) (string, error) { return install(dir, "bystander", bystander) }
+
 // install names the file by a digest: a checkpoint refers to the very file, so
 // that one must outlive an upgrade of the host.
 func install(dir, name string, program []byte) (string, error) {

@@ -495,3 +495,68 @@ func TestHold(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBystander finds it in the namespace that it was sent to, with nothing that
+// would hide it from one of the same user.
+func TestBystander(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a PID namespace needs root")
+	}
+	root := pid1(t, &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID}, Canary)
+	if err := root.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = root.Process.Kill()
+		_ = root.Wait()
+	}()
+	path, err := InstallBystander(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", root.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer namespace.Close()
+	cmd := exec.Command(path, "4711", "4712")
+	cmd.ExtraFiles = []*os.File{namespace}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := strings.TrimSpace(line)
+	child, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", cmd.Process.Pid, cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("/proc/" + strings.TrimSpace(string(child)) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"\nUid:\t4711\t4711\t4711\t4711\n", "\nGid:\t4712\t4712\t4712\t4712\n", "\nCapPrm:\t0000000000000000\n",
+		"\nNSpid:\t" + strings.TrimSpace(string(child)) + "\t" + number + "\n",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it did not end with its stdin: %v", err)
+	}
+}

@@ -10,3 +10,6 @@ var incgroup []byte
 
 //go:embed hold_amd64.elf
 var hold []byte
+
+//go:embed bystander_amd64.elf
+var bystander []byte

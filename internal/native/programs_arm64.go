@@ -10,3 +10,6 @@ var incgroup []byte
 
 //go:embed hold_arm64.elf
 var hold []byte
+
+//go:embed bystander_arm64.elf
+var bystander []byte

@@ -55,6 +55,19 @@ func (d Descriptor) Device() (number uint64, ok bool) {
 	return st.Rdev, kind == unix.S_IFCHR || kind == unix.S_IFBLK
 }
 
+// Mount returns the number of the mount that the file is on, 0 when it has no path.
+func (d Descriptor) Mount() uint64 {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, d.path(), 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st); err != nil {
+		return 0
+	}
+	kind := st.Mode & unix.S_IFMT
+	if !strings.HasPrefix(d.Target, "/") || strings.HasPrefix(d.Target, "/memfd:") || kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return 0
+	}
+	return st.Mnt_id
+}
+
 // Socket returns the inode of the socket that is open, 0 when it is none.
 func (d Descriptor) Socket() uint32 {
 	text, ok := strings.CutPrefix(d.Target, "socket:[")
@@ -84,6 +97,11 @@ type UnixSocket struct {
 	// Name is what it is bound to, often nothing. One in the abstract namespace
 	// begins with "@".
 	Name string
+	// Unread counts bytes that it sent and the peer did not read.
+	Unread uint32
+	// Waiting are the sockets that are connected to it, a listening one, and were not
+	// accepted yet; 0 is one that was closed since.
+	Waiting []uint32
 }
 
 // UnixSockets returns all unix sockets of this network namespace by inode.
@@ -101,10 +119,11 @@ const (
 	diagByFamily = 20 // SOCK_DIAG_BY_FAMILY
 	diagRequest  = 24
 	diagMessage  = 16
-	showName     = 1 // UDIAG_SHOW_NAME
-	showPeer     = 4 // UDIAG_SHOW_PEER
-	attrName     = 0 // UNIX_DIAG_NAME
-	attrPeer     = 2 // UNIX_DIAG_PEER
+	show         = 1 | 4 | 8 | 16 // UDIAG_SHOW_NAME, _PEER, _ICONS, _RQLEN
+	attrName     = 0              // UNIX_DIAG_NAME
+	attrPeer     = 2              // UNIX_DIAG_PEER
+	attrWaiting  = 3              // UNIX_DIAG_ICONS
+	attrQueues   = 4              // UNIX_DIAG_RQLEN
 )
 
 func dumpUnixSockets() (map[uint32]UnixSocket, error) {
@@ -121,7 +140,7 @@ func dumpUnixSockets() (map[uint32]UnixSocket, error) {
 	body := request[unix.NLMSG_HDRLEN:]
 	body[0] = unix.AF_UNIX
 	host.PutUint32(body[4:], ^uint32(0)) // in any state
-	host.PutUint32(body[12:], showName|showPeer)
+	host.PutUint32(body[12:], show)
 	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, err
 	}
@@ -159,6 +178,12 @@ func parseDiag(attributes []byte) (s UnixSocket) {
 		switch kind := host.Uint16(attributes[2:]); {
 		case kind == attrPeer && len(value) >= 4:
 			s.Peer = host.Uint32(value)
+		case kind == attrQueues && len(value) >= 8:
+			s.Unread = host.Uint32(value[4:])
+		case kind == attrWaiting:
+			for ; len(value) >= 4; value = value[4:] {
+				s.Waiting = append(s.Waiting, host.Uint32(value))
+			}
 		case kind == attrName && len(value) > 0 && value[0] == 0:
 			s.Name = "@" + string(value[1:])
 		case kind == attrName:

@@ -3,6 +3,7 @@ package procfs
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,10 +54,45 @@ func ForeignUser(pid int) bool {
 	return false
 }
 
-// Maps is what /proc/<pid>/maps says.
-func Maps(pid int) string {
+// Owner is the real user and group of a process.
+type Owner struct{ UID, GID int }
+
+// OwnerOf returns the process's, root's when it is gone.
+func OwnerOf(pid int) (o Owner) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, _ = fmt.Sscan(field(string(text), "Uid:"), &o.UID)
+	_, _ = fmt.Sscan(field(string(text), "Gid:"), &o.GID)
+	return o
+}
+
+// Mounts returns the numbers of the mounts that the process sees.
+func Mounts(pid int) map[uint64]bool {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	mounts := make(map[uint64]bool)
+	for line := range strings.Lines(string(text)) {
+		number, _, _ := strings.Cut(line, " ")
+		if id, err := strconv.ParseUint(number, 10, 64); err == nil {
+			mounts[id] = true
+		}
+	}
+	return mounts
+}
+
+// Mapped returns what the process has mapped, each once: paths, and what the kernel
+// calls things that have none.
+func Mapped(pid int) []string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	return string(text)
+	var names []string
+	last := ""
+	for line := range strings.Lines(string(text)) {
+		// address perms offset device inode name
+		if name := strings.TrimRight(after(line, 5), "\n"); name != "" && name != last {
+			names = append(names, name)
+			last = name
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func status(pid int, key string) string {
@@ -94,50 +130,6 @@ func (d Descriptor) Deleted() (size int64, regular bool) {
 		return 0, false
 	}
 	return st.Blocks * 512, st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
-}
-
-// TCPSocket is what a TCP socket says of itself.
-type TCPSocket struct {
-	Listening, Reuse bool
-	Port             string // the local one, empty when it has none
-}
-
-// TCP asks the socket. It is the process's own, borrowed for the moment.
-func (d Descriptor) TCP() (s TCPSocket, err error) {
-	pidfd, err := unix.PidfdOpen(d.PID, 0)
-	if err != nil {
-		return s, err
-	}
-	defer unix.Close(pidfd) //nolint:errcheck // nothing was written that could be lost
-	fd, err := unix.PidfdGetfd(pidfd, d.FD, 0)
-	if err != nil {
-		return s, err
-	}
-	defer unix.Close(fd) //nolint:errcheck // the process has it still
-	accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	if err != nil {
-		return s, err
-	}
-	reuse, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR)
-	if err != nil {
-		return s, err
-	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		return s, err
-	}
-	port := 0
-	switch name := name.(type) {
-	case *unix.SockaddrInet4:
-		port = name.Port
-	case *unix.SockaddrInet6:
-		port = name.Port
-	}
-	if port != 0 {
-		s.Port = strconv.Itoa(port)
-	}
-	s.Listening, s.Reuse = accepts != 0, reuse != 0
-	return s, nil
 }
 
 // limitNames begin the lines of /proc/<pid>/limits, in the order of their numbers.

@@ -46,6 +46,19 @@ func threads(pid int) []string {
 	return names
 }
 
+// Threads returns the numbers of the threads of pid that have not ended, none when
+// pid is gone.
+func Threads(pid int) []int {
+	var all []int
+	for _, thread := range threads(pid) {
+		tid, err := strconv.Atoi(thread[strings.LastIndexByte(thread, '/')+1:])
+		if err == nil && !Zombie(tid) {
+			all = append(all, tid)
+		}
+	}
+	return all
+}
+
 // Tree returns root and all its descendants, parents first.
 func Tree(root int) []int {
 	tree := []int{root}
@@ -64,6 +77,12 @@ func Stopped(pid int) bool {
 func Zombie(pid int) bool {
 	s := state(pid)
 	return s == 'Z' || s == 0
+}
+
+// Uninterruptible tells whether a thread of the process waits for what no signal
+// ends, such as a child that it made by vfork.
+func Uninterruptible(pid int) bool {
+	return slices.ContainsFunc(Threads(pid), func(tid int) bool { return state(tid) == 'D' })
 }
 
 func state(pid int) byte {

@@ -54,7 +54,7 @@ func Listen(path string, group Group) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for native clients: %w", err)
 	}
-	if err := group.admit(path); err != nil {
+	if err := group.Admit(path); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -85,8 +85,8 @@ func removeStale(path string) error {
 	return nil
 }
 
-// admit gives the group the right to connect, and to reach the socket.
-func (g Group) admit(path string) error {
+// Admit gives the group the right to connect, and to reach the socket.
+func (g Group) Admit(path string) error {
 	if !g.named {
 		return os.Chmod(path, 0o600)
 	}

@@ -121,6 +121,21 @@ func (f *Front) Builtin() supervisor.Builtin {
 	}
 }
 
+// Arrived returns when each connection has brought its first request, or when ctx
+// has ended: a server that is shut down looks at none that comes later. Nothing may
+// be accepted any more.
+func (f *Front) Arrived(ctx context.Context) {
+	all := make(chan struct{})
+	go func() {
+		defer close(all)
+		f.links.arriving.Wait()
+	}()
+	select {
+	case <-all:
+	case <-ctx.Done():
+	}
+}
+
 // Close bids every websocket farewell and returns when no request is running
 // any more. When ctx ends before that, what is left is cut off and an error
 // returned. Nothing is served afterwards.

@@ -14,6 +14,8 @@ import (
 // links are the connections of the front, HTTP and websockets alike. The zero
 // value is ready.
 type links struct {
+	arriving sync.WaitGroup // those that have not brought a request yet
+
 	mu     sync.Mutex
 	last   uint64
 	byConn map[net.Conn]*link
@@ -21,9 +23,10 @@ type links struct {
 
 // link is one connection.
 type link struct {
-	id     uint64
-	conn   net.Conn
-	remote string
+	id      uint64
+	conn    net.Conn
+	remote  string
+	arrived func() // may be called more than once
 
 	mu     sync.Mutex
 	state  string
@@ -57,7 +60,11 @@ func (l *links) open(ctx context.Context, c net.Conn) context.Context {
 		l.byConn = make(map[net.Conn]*link)
 	}
 	l.last++
-	one := &link{id: l.last, conn: c, remote: c.RemoteAddr().String(), state: linkHTTP, active: time.Now()}
+	l.arriving.Add(1)
+	one := &link{
+		id: l.last, conn: c, remote: c.RemoteAddr().String(), state: linkHTTP, active: time.Now(),
+		arrived: sync.OnceFunc(l.arriving.Done),
+	}
 	l.byConn[c] = one
 	return context.WithValue(ctx, linkKey{}, one)
 }
@@ -75,6 +82,7 @@ func (l *links) changed(c net.Conn, state http.ConnState) {
 		defer one.mu.Unlock()
 		one.state = linkSocket
 	case state == http.StateClosed:
+		one.arrived()
 		delete(l.byConn, c)
 	}
 }
@@ -104,6 +112,7 @@ func (l *link) touch(path string) {
 	if l == nil {
 		return
 	}
+	l.arrived()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.active = time.Now()

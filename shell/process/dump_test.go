@@ -168,15 +168,19 @@ func killCRIU(t *testing.T, cgroup, pattern string) {
 	go func() {
 		defer close(done)
 		eventually(t, "CRIU works", func() bool { found, _ := filepath.Glob(pattern); return len(found) > 0 })
-		text, _ := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
-		for pid := range strings.FieldsSeq(string(text)) {
-			line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
-			if strings.Contains(string(line), "\x00swrk\x00") || strings.Contains(string(line), "--rpc") {
-				_ = syscall.Kill(atoi(pid), syscall.SIGKILL)
-			}
-		}
+		killCRIUNow(cgroup)
 	}()
 	t.Cleanup(func() { <-done })
+}
+
+func killCRIUNow(cgroup string) {
+	text, _ := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
+	for pid := range strings.FieldsSeq(string(text)) {
+		line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+		if strings.Contains(string(line), "\x00swrk\x00") || strings.Contains(string(line), "--rpc") {
+			_ = syscall.Kill(atoi(pid), syscall.SIGKILL)
+		}
+	}
 }
 
 func TestCRIUKilledDuringDump(t *testing.T) {

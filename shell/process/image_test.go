@@ -206,3 +206,23 @@ func flip(t *testing.T, path string, at int64) {
 		t.Fatal(err)
 	}
 }
+
+// The next host knows of a plugin that sleeps what that said, though the program
+// is another by now.
+func TestImageTellsOfItsPlugin(t *testing.T) {
+	r, _ := asleep(t)
+	want := r.information()
+	if err := os.WriteFile(r.config.Executable+".new", []byte("#!/bin/false\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(r.config.Executable+".new", r.config.Executable); err != nil {
+		t.Fatal(err)
+	}
+	h := r.host
+	h.Memory = nil // and nobody has kept it
+	r.use(h)
+	got, known := r.Recall()
+	if got.StateControl, want.StateControl = nil, nil; !known || got.Class == "" || !cmp.Equal(got, want) {
+		t.Errorf("it knows %+v, %t; the plugin said %+v", got, known, want)
+	}
+}

@@ -150,6 +150,9 @@ func (b *Backend) takeStock() error {
 	switch {
 	case ierr == nil:
 		b.image = image
+		if _, info, rerr := recordOf(image); rerr == nil { // else its wake will say so
+			b.info = info
+		}
 		if left == nil {
 			return err
 		}

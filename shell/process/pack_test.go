@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/shell"
 )
 
 // A packed image is the same to the plugin, however it is woken.
@@ -39,6 +42,72 @@ func TestPackedImages(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// interrupted is an engine that something happens to when the first memory is
+// handed over.
+type interrupted struct {
+	hibernate.Engine
+	happens func(d hibernate.Dump)
+}
+
+func (e *interrupted) Dump(ctx context.Context, d hibernate.Dump) error {
+	create := d.Pages
+	d.Pages = func(name string) (io.WriteCloser, error) {
+		w, err := create(name)
+		if e.happens != nil {
+			e.happens(d)
+			e.happens = nil
+		}
+		return w, err
+	}
+	return e.Engine.Dump(ctx, d)
+}
+
+// Whatever comes between while the memory is packed, the plugin runs on, and the
+// next attempt succeeds.
+func TestPackedDumpFails(t *testing.T) {
+	for name, test := range map[string]struct {
+		happens func(r *rig, d hibernate.Dump, cancel func())
+		want    string
+	}{
+		"disk full": {func(r *rig, _ hibernate.Dump, _ func()) {
+			_ = os.WriteFile(r.dir+"/disk/other", make([]byte, 100<<20), 0o600) // as much as there is
+		}, "no space left on device"},
+		"given up":    {func(_ *rig, _ hibernate.Dump, cancel func()) { cancel() }, "context canceled"},
+		"CRIU killed": {func(_ *rig, d hibernate.Dump, _ func()) { killCRIUNow(d.Cgroup) }, "cannot dump"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			needCRIU(t)
+			r := newRig(t, counter())
+			if name == "CRIU killed" {
+				needCgroups(r)
+			}
+			r.tiny("size=80m")
+			ctx, cancel := context.WithCancel(r.limited(patience))
+			defer cancel()
+			h := r.host
+			h.Images.Pack(hibernate.Packing{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true})
+			h.Engine = &interrupted{engine, func(d hibernate.Dump) { test.happens(r, d, cancel) }}
+			r.use(h)
+			r.activate()
+			call[any](r, "increment", "")
+			digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
+			err := r.Hibernate(ctx)
+			if errors.Is(err, shell.ErrExited) {
+				return // see TestCRIUKilledDuringDump
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want something about %q", err, test.want)
+			}
+			r.unharmed(digest)
+			_ = os.Remove(r.dir + "/disk/other")
+			r.hibernate()
+			r.wake()
+			r.host.Images.Close()
+			r.unharmed(digest)
+		})
 	}
 }
 

@@ -82,8 +82,15 @@ func (b *Backend) Probe(ctx context.Context) (shell.Information, error) {
 	return b.learn(info), nil
 }
 
-// Recall is what the program said before, see shell.Prober.
+// Recall is what the plugin that sleeps said, or else the program before, see
+// shell.Prober.
 func (b *Backend) Recall() (shell.Information, bool) {
+	b.mu.Lock()
+	said := b.image != nil && b.info != nil
+	b.mu.Unlock()
+	if said {
+		return b.information(), true
+	}
 	program, err := executable(b.config.Executable)
 	if err != nil {
 		return shell.Information{}, false

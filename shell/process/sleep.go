@@ -28,6 +28,15 @@ type record struct {
 	Bound       bool     `json:"bound"` // the kernel ends the tree with its host, also after a wake
 }
 
+// recordOf reads it, and in it what the plugin said of itself.
+func recordOf(image *hibernate.Image) (r record, info *shellpb.InformationResponse, err error) {
+	info = &shellpb.InformationResponse{}
+	if err = json.Unmarshal(image.Record(), &r); err == nil {
+		err = proto.Unmarshal(r.Information, info)
+	}
+	return r, info, err
+}
+
 // checkpoint turns the plugin's tree into an image.
 func (b *Backend) checkpoint(ctx context.Context) error {
 	if err := b.host.Engine.Check(ctx); err != nil {
@@ -76,14 +85,17 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 	if err := b.host.Engine.Check(ctx); err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
-	var r record
-	if err := json.Unmarshal(image.Record(), &r); err != nil {
+	r, info, err := recordOf(image)
+	if err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
 	t, err := b.restore(ctx, image, r)
 	if err != nil {
 		return errors.Join(err, b.slot.Refuse())
 	}
+	b.mu.Lock()
+	b.info, b.socket = info, r.Socket
+	b.mu.Unlock()
 	failpoint.Hit("wake.restored")
 	err = b.reconnect(ctx, t, r.Socket, image.Generation, time.Since(image.Created))
 	failpoint.Hit("wake.connected")
@@ -95,10 +107,6 @@ func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 
 // restore brings the tree back, with new log pipes in the place of the old.
 func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record) (*tree, error) {
-	info := &shellpb.InformationResponse{}
-	if err := proto.Unmarshal(r.Information, info); err != nil {
-		return nil, err
-	}
 	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
 		return nil, err
 	}
@@ -110,7 +118,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 		return nil, err
 	}
 	failpoint.Hit("wake.begun")
-	t, err := b.grow(func(t *tree) error {
+	return b.grow(func(t *tree) error {
 		t.bound = r.Bound
 		root, loading, err := b.bringBack(ctx, image, hibernate.Wake{
 			Cgroup:  t.cgroup(),
@@ -122,13 +130,6 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record)
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	b.info, b.socket = info, r.Socket
-	b.mu.Unlock()
-	return t, nil
 }
 
 // lazyFrom is the image's size from which a lazy wake is worth its while.

@@ -68,6 +68,7 @@ func (p *parrot) Methods() sdk.Methods {
 	}
 	maps.Copy(methods, p.hostMethods())
 	maps.Copy(methods, p.subsystemMethods())
+	maps.Copy(methods, p.timeMethods())
 	return methods
 }
 

@@ -1,4 +1,6 @@
 #include "objects.h"
+#include <linux/perf_event.h>
+#include <mqueue.h>
 #include <linux/futex.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
@@ -169,7 +171,26 @@ static void brk_check(void) { CHECK(sbrk(0) == second && area[12345] == 7); }
 static void fork_set(void) { area = map(1 << 20, MAP_PRIVATE | MAP_ANONYMOUS, -1), memset(area, 5, 1 << 20); other = kid(NULL, plus); }
 static void fork_check(void) { CHECK(area[4096] == 5 && ask(&other, 'a') == 'b'); }
 
+static void *ring;
+static void counter_set(void) {
+	struct perf_event_attr a = {.type = PERF_TYPE_SOFTWARE, .size = sizeof a, .config = PERF_COUNT_SW_PAGE_FAULTS};
+	int f = syscall(SYS_perf_event_open, &a, 0, -1, -1, 0);
+	if (f < 0) absent("performance counters");
+	CHECK((ring = mmap(NULL, 4096, PROT_READ, MAP_SHARED, f, 0)) != MAP_FAILED && close(f) == 0);
+}
+static void counter_check(void) { CHECK(((struct perf_event_mmap_page *)ring)->data_head == 0); }
+static mqd_t queue;
+static void mqueue_set(void) { struct mq_attr a = {.mq_maxmsg = 4, .mq_msgsize = 8}; char n[40]; snprintf(n, sizeof n, "/dormouse-%ld", (long)time(NULL) * 1000 + getpid()); if ((queue = mq_open(n, O_RDWR | O_CREAT | O_EXCL, 0600, &a)) < 0) absent("POSIX message queues"); CHECK(mq_unlink(n) == 0 && mq_send(queue, "hello", 5, 1) == 0); }
+static void mqueue_check(void) { char b[8]; CHECK(mq_receive(queue, b, sizeof b, NULL) == 5); }
+static unsigned long context;
+static void aio_set(void) { if (syscall(SYS_io_setup, 8, &context)) absent("asynchronous I/O"); }
+static void aio_check(void) { struct timespec now = {0, 0}; char e[32]; CHECK(syscall(SYS_io_getevents, context, 0, 1, e, &now) == 0); }
+static long key;
+static void key_set(void) { if (syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, NULL) < 0) absent("keyrings"); CHECK((key = syscall(SYS_add_key, "user", "dormouse", "x", 1, -3 /* KEY_SPEC_SESSION_KEYRING */)) > 0); }
+static void key_check(void) { CHECK(syscall(SYS_keyctl, 10 /* KEYCTL_SEARCH */, -3, "user", "dormouse", 0) == key); }
+
 const struct object memory[] = {
+	{"mapped-counter", counter_set, counter_check}, {"posix-mqueue", mqueue_set, mqueue_check}, {"aio", aio_set, aio_check}, {"session-keyring", key_set, key_check},
 	{"anon-shared", anon_set, shared_check}, {"memfd", memfd_set, memfd_check}, {"shm", shm_set, shared_check},
 	{"file-shared", file_set, shared_check}, {"sysv-shm", sysv_set, shared_check}, {"sysv-sem", sem_set, sem_check},
 	{"sysv-msg", msg_set, msg_check}, {"futex", futex_set, futex_check}, {"robust-mutex", robust_set, robust_check},

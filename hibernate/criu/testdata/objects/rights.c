@@ -63,6 +63,20 @@ static void landlock(void) {
 	strcpy(kept, "x"), close(f);
 }
 static void landlock_check(void) { CHECK(mkdir("forbidden", 0700) == -1 && errno == EACCES); }
+static int is_held(int c) { return mkdir("forbidden", 0700) == -1 && errno == EACCES ? c + 1 : 0; }
+static void hold_other(void) { struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0}; struct __user_cap_data_struct d[2] = {{0}}; landlock(); CHECK(syscall(SYS_capset, &h, d) == 0); }
+static void landlock_child_set(void) { other = kid(hold_other, is_held); CHECK(ask(&other, 'a') == 'b'); }
+static volatile int held_thread;
+static void *held_one(void *unused) { landlock(); held_thread = 1; while (held_thread == 1) usleep(1000); held_thread = is_held('a'); return unused; }
+static void landlock_thread_set(void) { pthread_t t; CHECK(!pthread_create(&t, NULL, held_one, NULL)); while (!held_thread) sched_yield(); }
+static void landlock_thread_check(void) { held_thread = 2; while (held_thread == 2) sched_yield(); CHECK(held_thread == 'b'); CHECK(mkdir("allowed", 0700) == 0); }
+static void landlock_seccomp_set(void) {
+	struct sock_filter f[] = {{BPF_LD | BPF_W | BPF_ABS, 0, 0, 0}, {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_kcmp}, {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS}, {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+	struct sock_fprog p = {4, f};
+	landlock();
+	CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p) == 0);
+}
+static void landlock_seccomp_check(void) { landlock_check(); pid_t c = fork(); int status; if (!c) _exit(syscall(SYS_kcmp, getpid(), getpid(), 1, 0, 0)); CHECK(waitpid(c, &status, 0) == c && WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS); }
 static void ruleset_set(void) { struct landlock_ruleset_attr a = {LANDLOCK_ACCESS_FS_MAKE_DIR}; if (syscall(SYS_landlock_create_ruleset, &a, sizeof a, 0) < 0) absent("Landlock"); }
 static void nothing(void) {}
 static void leave(void) {
@@ -118,7 +132,7 @@ const struct object rights[] = {
 	{"rlimits", rlimit_set, rlimit_check}, {"nice", nice_set, nice_check}, {"sched-batch", batch_set, batch_check}, {"sched-fifo", fifo_set, fifo_check}, {"ioprio", ioprio_set, ioprio_check},
 	{"affinity", affinity_set, affinity_check}, {"thread-attributes", thread_set, thread_check}, {"timer-slack", slack_set, slack_check}, {"oom-score-adj", oom_set, oom_check}, {"no-new-privs", nnp_set, nnp_check},
 	{"seccomp-filters", seccomp_set, seccomp_check}, {"capabilities", caps_set, caps_check}, {"securebits", secbits_set, secbits_check}, {"other-user", setuid_set, kid_check},
-	{"landlock", landlock, landlock_check}, {"landlock-ruleset", ruleset_set, nothing}, {"cgroup-leaf", leaf_set, kid_check}, {"umask-cwd", umask_set, umask_check}, {"name", name_set, name_check},
+	{"landlock", landlock, landlock_check}, {"landlock-child", landlock_child_set, kid_check}, {"landlock-thread", landlock_thread_set, landlock_thread_check}, {"landlock-seccomp", landlock_seccomp_set, landlock_seccomp_check}, {"landlock-ruleset", ruleset_set, nothing}, {"cgroup-leaf", leaf_set, kid_check}, {"umask-cwd", umask_set, umask_check}, {"name", name_set, name_check},
 	{"dumpable", dumpable_set, dumpable_check}, {"parent-death-signal", deathsig_set, deathsig_check}, {"subreaper", reaper_set, reaper_check}, {"thp-disable", thp_set, thp_check}, {"mdwe", mdwe_set, mdwe_check},
 	{"coredump-filter", filter_set, filter_check}, {"personality", persona_set, persona_check}, {"signals", signals_set, signals_check}, {0},
 };

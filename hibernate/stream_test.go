@@ -1,0 +1,122 @@
+package hibernate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/procfs"
+)
+
+// Whatever does not end with a chunk comes back as well.
+func TestPackedSizes(t *testing.T) {
+	for name, packing := range packings {
+		for _, size := range []int{0, 1, hibernate.ChunkSize - 1, hibernate.ChunkSize, 9*hibernate.ChunkSize + 1} {
+			t.Run(fmt.Sprintf("%s %d", name, size), func(t *testing.T) {
+				b, _ := newPackedBench(t, packing)
+				memory := strings.Repeat("?", size)
+				b.engine.Set(b.tree.PID(), memory)
+				image := b.checkpoint(t)
+				b.wake(t, image)
+				defer func() { check(t, end(b.tree.root)) }()
+				if got := b.engine.Memory(b.tree.PID()); got != memory {
+					t.Errorf("%d bytes woke as %d", size, len(got))
+				}
+			})
+		}
+	}
+}
+
+// tooMuch is memory that fits no tiny disk, however it is packed.
+func tooMuch() string { return noise(16 * hibernate.ChunkSize) }
+
+// A disk that is full while the memory comes ends the dump, and the tree runs on.
+func TestDiskFullWhilePacking(t *testing.T) {
+	for name, packing := range packings {
+		t.Run(name, func(t *testing.T) {
+			b, _ := newPackedBench(t, packing)
+			disk := t.TempDir()
+			if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=12m"); err != nil {
+				hibernatetest.Lacks(t, fmt.Errorf("cannot mount a small disk: %w", err))
+			}
+			defer func() { check(t, unix.Unmount(disk, 0)) }()
+			b.dir, b.store = disk, openStore(t, disk)
+			b.store.Pack(packing)
+			b.slot = b.store.Slot("Counter")
+			b.engine.Set(b.tree.PID(), tooMuch())
+			_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+			if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "pages-1.img") {
+				t.Errorf("error %v, want %v of pages-1.img", err, syscall.ENOSPC)
+			}
+			if diff := cmp.Diff([]string{"quiesce", "revive"}, b.tree.asked); diff != "" {
+				t.Error(diff)
+			}
+			if left := b.files(t); len(left) > 0 || procfs.Stopped(b.tree.PID()) {
+				t.Errorf("left are %v, stopped is the tree: %v", left, procfs.Stopped(b.tree.PID()))
+			}
+		})
+	}
+}
+
+// endless is an engine whose dump takes as long as there is time.
+type endless struct {
+	*hibernatetest.Fake
+	begun func()
+}
+
+func (e endless) Dump(_ context.Context, d hibernate.Dump) error {
+	pages, err := d.Pages("pages-1.img")
+	e.begun()
+	for err == nil {
+		_, err = pages.Write(make([]byte, hibernate.ChunkSize))
+	}
+	return err
+}
+
+// steady is an engine that looks after each chunk how much is in the draft.
+type steady struct {
+	*hibernatetest.Fake
+	written func() int64
+	ahead   int64
+}
+
+func (e *steady) Dump(_ context.Context, d hibernate.Dump) error {
+	pages, err := d.Pages("pages-1.img")
+	for n := int64(1); n <= 32 && err == nil; n++ {
+		_, err = pages.Write(make([]byte, hibernate.ChunkSize))
+		e.ahead = max(e.ahead, n*hibernate.ChunkSize-e.written())
+	}
+	return errors.Join(err, pages.Close(), hibernatetest.Stop(d.PID))
+}
+
+// Who dumps is never far ahead of the draft, however much there is.
+func TestPackingKeepsUp(t *testing.T) {
+	b, _ := newPackedBench(t, packings["encrypted"])
+	e := &steady{Fake: b.engine, written: b.slot.Written}
+	_, err := hibernate.Checkpoint(t.Context(), e, b.slot, b.tree)
+	check(t, err)
+	if few := int64(8 * hibernate.ChunkSize); e.ahead > few {
+		t.Errorf("%d bytes were under way, want no more than %d", e.ahead, few)
+	}
+}
+
+// Who writes memory does not wait when there is no time left.
+func TestPackingGivenUp(t *testing.T) {
+	b, _ := newPackedBench(t, packings["encrypted"])
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := hibernate.Checkpoint(ctx, endless{b.engine, cancel}, b.slot, b.tree)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
+	}
+	if left := b.files(t); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+}

@@ -1,0 +1,40 @@
+package procfs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMounts(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if at := find(t, int(file.Fd())).Mount(); at == 0 || !Mounts(os.Getpid())[at] {
+		t.Errorf("a file is on mount %d", at)
+	}
+	memory, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(memory) //nolint:errcheck // nothing was written that could be lost
+	if at := find(t, memory).Mount(); at != 0 {
+		t.Errorf("memory is on mount %d", at)
+	}
+}
+
+func TestMapped(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := Mapped(os.Getpid())
+	if !slices.Contains(names, self) || !slices.Contains(names, "[vdso]") || slices.Contains(names, "") || len(slices.Compact(slices.Clone(names))) != len(names) {
+		t.Errorf("got %q", names)
+	}
+}

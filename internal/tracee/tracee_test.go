@@ -1,0 +1,147 @@
+package tracee
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/internal/procfs"
+)
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("to pass over seccomp filters needs root")
+	}
+}
+
+// look makes the threads look at the process, without seeing anything.
+func look(t *testing.T, tids []int, pid int) map[int]unix.Errno {
+	t.Helper()
+	results, err := Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), 1, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
+}
+
+// TestSyscall interrupts a program in whatever it does, and lets the program itself
+// say that it did not notice.
+func TestSyscall(t *testing.T) {
+	needRoot(t)
+	program := filepath.Join(t.TempDir(), "subject")
+	if said, err := exec.Command("gcc", "-O1", "-pthread", "-o", program, "testdata/subject.c").CombinedOutput(); err != nil {
+		t.Fatalf("cannot compile the subject: %v\n%s", err, said)
+	}
+	for _, work := range []string{"spin", "suspend", "nap", "reckon", "section"} {
+		for _, stopped := range []bool{false, true} {
+			t.Run(work+map[bool]string{true: " stopped"}[stopped], func(t *testing.T) {
+				cmd := exec.Command(program, work)
+				out, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				lines := bufio.NewScanner(out)
+				lines.Scan()
+				interrupt(t, cmd.Process.Pid, stopped)
+				if work != "nap" { // which ends by itself
+					_ = cmd.Process.Signal(unix.SIGUSR1)
+				}
+				switch lines.Scan(); lines.Text() {
+				case "done":
+				case "absent":
+					t.Skip("this machine has no such thing")
+				default:
+					t.Errorf("it says %q", lines.Text())
+				}
+				if err := cmd.Wait(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// interrupt does it often, in both threads of the process.
+func interrupt(t *testing.T, pid int, stopped bool) {
+	t.Helper()
+	tids := procfs.Threads(pid)
+	if len(tids) != 2 {
+		t.Fatalf("it has the threads %v", tids)
+	}
+	for range 20 {
+		if stopped {
+			_ = unix.Kill(pid, unix.SIGSTOP)
+			until(pid, procfs.Stopped)
+		}
+		results := look(t, tids, pid)
+		if len(results) != 2 || results[tids[0]] != 0 || results[tids[1]] != 0 {
+			t.Errorf("got %v", results)
+		}
+		if results := look(t, tids, 1<<30); results[tids[0]] != unix.ESRCH {
+			t.Errorf("got %v of nobody", results)
+		}
+		if stopped {
+			until(pid, procfs.Stopped) // again
+		}
+		_ = unix.Kill(pid, unix.SIGCONT)
+	}
+}
+
+// until returns when the process is what is asked for, which takes no time.
+func until(pid int, is func(int) bool) {
+	for !is(pid) {
+		runtime.Gosched()
+	}
+}
+
+// Who ends meanwhile is left to its parent.
+func TestEnding(t *testing.T) {
+	needRoot(t)
+	for range 20 {
+		cmd := exec.Command("/bin/sh", "-c", "while :; do :; done")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		tids := []int{cmd.Process.Pid}
+		look(t, tids, 1)
+		go func() { _ = cmd.Process.Kill() }()
+		for {
+			// An error is that it is about to end and can't be traced any more.
+			if results, err := Syscall(tids, unix.SYS_GETPPID); err != nil || len(results) == 0 {
+				break
+			}
+		}
+		if err := cmd.Wait(); err == nil || err.Error() != "signal: killed" {
+			t.Errorf("its end is %v", err)
+		}
+	}
+}
+
+// Whoever has ended is not among the results, and nobody waits for it.
+func TestEnded(t *testing.T) {
+	cmd := exec.Command("/bin/sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	until(pid, procfs.Zombie)
+	if results, err := Syscall([]int{1 << 30}, unix.SYS_GETPID); err != nil || len(results) != 0 {
+		t.Errorf("got %v, %v", results, err)
+	}
+	_ = cmd.Wait()
+	if results, err := Syscall([]int{pid}, unix.SYS_GETPID); err != nil || len(results) != 0 {
+		t.Errorf("got %v, %v", results, err)
+	}
+}
