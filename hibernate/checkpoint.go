@@ -104,6 +104,11 @@ func obstacles(e Engine, tree []int) error {
 // commit does all that can be undone, and the rename that can't.
 func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, golden bool) (*Image, error) {
 	failpoint.Hit("hibernate.begun")
+	order := Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup(), Again: golden}
+	if !slot.store.packs() {
+		order.Started = start(e, t.Cgroup(), nil) // while the tree makes itself ready
+		defer order.Started.Close()
+	}
 	if err := t.Quiesce(ctx); err != nil {
 		return nil, err
 	}
@@ -121,7 +126,6 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	if err != nil {
 		return nil, err
 	}
-	order := Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup(), Again: golden}
 	var packed *stream
 	if m.Packing != nil {
 		if packed, err = slot.pack(ctx, m, tagger, draft); err != nil {
@@ -149,6 +153,14 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	}
 	// From here on the tree stands still and can be described.
 	failpoint.Hit("hibernate.dumped")
+	synced := make(chan error, 1)
+	go func() { // the disk writes meanwhile
+		var err error
+		if m.Packing == nil {
+			err = m.syncFiles(tagger, draft)
+		}
+		synced <- err
+	}()
 	pids = procfs.Tree(t.PID())
 	err = m.describeTree(pids, tagger)
 	if f, ok := e.(Foresight); ok && err == nil {
@@ -159,8 +171,11 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	if in, ok := e.(Insight); ok && err == nil {
 		err = m.checkIdentities(in, order.Dir)
 	}
+	if serr := <-synced; serr != nil {
+		err = errors.Join(err, fmt.Errorf("cannot make the image durable: %w", serr))
+	}
 	if err == nil {
-		err = m.seal(slot.store, tagger, packed, draft)
+		err = m.seal(slot.store, packed, draft)
 	}
 	if err == nil && !golden {
 		err = slot.prepareConsume(m.Generation)
@@ -263,15 +278,12 @@ func (m *manifest) describeTree(pids []int, t tagger) (err error) {
 	return err
 }
 
-// seal makes the draft durable and describes it in its manifest.
-func (m *manifest) seal(s *Store, t tagger, packed *stream, draft string) (err error) {
-	if packed == nil {
-		err = m.syncFiles(t, draft)
-	} else {
-		m.Files, err = packed.finish()
-	}
-	if err != nil {
-		return fmt.Errorf("cannot make the image durable: %w", err)
+// seal makes what is packed durable in the draft, and the manifest of all.
+func (m *manifest) seal(s *Store, packed *stream, draft string) (err error) {
+	if packed != nil {
+		if m.Files, err = packed.finish(); err != nil {
+			return fmt.Errorf("cannot make the image durable: %w", err)
+		}
 	}
 	for _, f := range m.Files {
 		m.Bytes += f.Size
@@ -304,14 +316,6 @@ func (m *manifest) syncFiles(t tagger, draft string) error {
 // image is the image that m describes once it is committed.
 func (m *manifest) image(slot *Slot) *Image {
 	return &Image{Engine: m.Engine, Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: slot, manifest: *m}
-}
-
-func syncAll(files []*os.File) error {
-	var errs []error
-	for _, f := range files {
-		errs = append(errs, f.Sync())
-	}
-	return errors.Join(errs...)
 }
 
 func describeFiles(files []*os.File, t tagger) ([]file, error) {

@@ -39,6 +39,32 @@ type Foresight interface {
 	Restrictions(tree []int) error
 }
 
+// Starter is an Engine that takes a while to start, and can do so before it is told
+// what to do.
+type Starter interface {
+	// Start begins for one order with the same Cgroup and Files, and waits for
+	// nothing. Whether it succeeds that order will tell.
+	Start(cgroup string, files []Inherited) Started
+}
+
+// Started is an engine on its way.
+type Started interface {
+	// Close returns when nothing of it is left, whether it was given an order or not.
+	Close()
+}
+
+// start has the engine begin to start if it can.
+func start(e Engine, cgroup string, files []Inherited) Started {
+	if s, ok := e.(Starter); ok {
+		return s.Start(cgroup, files)
+	}
+	return notStarted{}
+}
+
+type notStarted struct{}
+
+func (notStarted) Close() {}
+
 // Dump is one order to an Engine.
 type Dump struct {
 	// PID of the root, which leads a session and a PID namespace of its own.
@@ -56,12 +82,16 @@ type Dump struct {
 	// Again tells that the tree will run on and the image be restored any number of
 	// times, so that neither may use up what the other needs.
 	Again bool
+	// Started is used up by the order; without it the engine starts by itself. There
+	// is none where Pages is.
+	Started Started
 }
 
 // Restore is one order to an Engine.
 type Restore struct {
-	Dir    string
-	Cgroup string
+	Dir     string
+	Cgroup  string
+	Started Started // as for a Dump
 	// Provide puts a chunk of a page file into Dir, for RestoreLazy, where they are
 	// empty at first; nil when they have their contents.
 	Provide func(file string, index int64) error

@@ -1,6 +1,7 @@
 package hibernate
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,7 +14,7 @@ const flushInterval = 5 * time.Millisecond
 
 // flushEarly has the kernel write the memory in dir to disk while the engine
 // still dumps, so that the sync at the end finds most of it done. It ends with
-// the returned function.
+// the returned function, which sends all the rest on its way.
 func flushEarly(dir string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -24,8 +25,9 @@ func flushEarly(dir string) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				flush(dir, files)
+				flush(dir, pagesPrefix+"*", files)
 			case <-done:
+				flush(dir, "*", files)
 				for _, f := range files {
 					_ = f.Close()
 				}
@@ -39,10 +41,10 @@ func flushEarly(dir string) (stop func()) {
 	}
 }
 
-// flush begins to write what is new in the page files; it waits for nothing and
-// whatever it can't do is left to the sync.
-func flush(dir string, open map[string]*os.File) {
-	names, _ := filepath.Glob(filepath.Join(dir, pagesPrefix+"*"))
+// flush begins to write what is new in the files; it waits for nothing and whatever
+// it can't do is left to the sync.
+func flush(dir, pattern string, open map[string]*os.File) {
+	names, _ := filepath.Glob(filepath.Join(dir, pattern))
 	for _, name := range names {
 		f := open[name]
 		if f == nil {
@@ -54,4 +56,31 @@ func flush(dir string, open map[string]*os.File) {
 		}
 		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 	}
+}
+
+// syncers is how many files are synced at a time: what a file system writes for one
+// small file it can write for several at once.
+const syncers = 8
+
+// syncAll returns when the contents of the files are on disk.
+func syncAll(files []*os.File) error {
+	next, errs := make(chan *os.File), make(chan error)
+	for range syncers {
+		go func() {
+			var failed []error
+			for f := range next {
+				failed = append(failed, f.Sync())
+			}
+			errs <- errors.Join(failed...)
+		}()
+	}
+	for _, f := range files {
+		next <- f
+	}
+	close(next)
+	var err error
+	for range syncers {
+		err = errors.Join(err, <-errs)
+	}
+	return err
 }

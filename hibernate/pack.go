@@ -22,6 +22,9 @@ type Packing struct {
 // as the key is the same. It must not be called while there is a checkpoint.
 func (s *Store) Pack(p Packing) { s.packing = p }
 
+// packs tells whether the next image is packed.
+func (s *Store) packs() bool { return s.packing.Encrypt || s.packing.Compress }
+
 // packing says in a manifest how the files are stored: in chunks, each compressed
 // unless that would not make it smaller, and then encrypted.
 type packing struct {
@@ -33,7 +36,7 @@ type packing struct {
 // newPacking returns how the next image is packed, nil when its files are stored as
 // they are.
 func (s *Store) newPacking() (*packing, error) {
-	if !s.packing.Encrypt && !s.packing.Compress {
+	if !s.packs() {
 		return nil, nil //nolint:nilnil // as the manifest has it
 	}
 	p := &packing{Compressed: s.packing.Compress}

@@ -34,6 +34,7 @@ type Wake struct {
 
 	dir     string // of the files as the engine has them
 	provide func(file string, index int64) error
+	started Started
 }
 
 // Restore brings the image back to life and uses it up, unless it is golden. The
@@ -42,6 +43,8 @@ type Wake struct {
 // an error nothing of it runs; if the error is ErrRefused no further attempt can
 // succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
+	w.started = start(e, w.Cgroup, w.Files) // while the image is verified
+	defer i.slot.store.later(w.started.Close)
 	t, err := i.check(e)
 	if err != nil {
 		return nil, err
@@ -99,6 +102,8 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 // tree, verified piece by piece, until the Loading is done. The image may be
 // discarded meanwhile. If the loading fails the caller must kill the tree.
 func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Process, Loading, error) {
+	w.started = start(e, w.Cgroup, w.Files)
+	defer i.slot.store.later(w.started.Close)
 	t, err := i.check(e)
 	if err != nil {
 		return nil, nil, err
@@ -217,7 +222,7 @@ func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err erro
 // load has the engine rebuild the tree, stopped. Each attempt has its share of the
 // time, so that one that hangs leaves some to the next.
 func (i *Image) load(ctx context.Context, w Wake, restore func(context.Context, Restore) error) error {
-	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Lasting: w.Lasting, Files: w.Files}
+	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Lasting: w.Lasting, Files: w.Files, Started: w.started}
 	var errs []error
 	for left := attempts; left > 0; left-- {
 		limited, cancel := share(ctx, left)
@@ -227,6 +232,7 @@ func (i *Image) load(ctx context.Context, w Wake, restore func(context.Context, 
 			return err
 		}
 		errs = append(errs, err, w.Cleanup())
+		order.Started = nil
 		if ctx.Err() != nil || errors.Is(err, ErrRefused) {
 			break
 		}

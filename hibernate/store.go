@@ -87,7 +87,8 @@ func readKey(path string) ([]byte, error) {
 	return key, err
 }
 
-// Close returns when everything that was discarded is gone from the disk.
+// Close returns when everything that was discarded is gone from the disk, and the
+// engines of all wakes have ended.
 func (s *Store) Close() { s.removing.Wait() }
 
 // Slot returns the place of an instance's image.
@@ -108,9 +109,12 @@ func (s *Store) trash(path string) error {
 	if err := os.Rename(path, filepath.Join(gone, filepath.Base(path))); err != nil {
 		return errors.Join(err, os.Remove(gone))
 	}
-	s.removing.Go(func() { _ = os.RemoveAll(gone) }) // what is left goes at the next OpenStore
+	s.later(func() { _ = os.RemoveAll(gone) }) // what is left goes at the next OpenStore
 	return nil
 }
+
+// later tidies up when nobody waits for it any more, but before Close returns.
+func (s *Store) later(tidy func()) { s.removing.Go(tidy) }
 
 // newID names an image, unique for ever.
 func newID() string { return strings.ToLower(rand.Text()) }

@@ -100,14 +100,11 @@ func inCgroup(pid int, dir string) bool {
 // waitStopped returns when the stop that CRIU leaves behind has reached every
 // task; it lets go of them a moment before.
 func waitStopped(ctx context.Context, root int) error {
-	tick := time.NewTicker(50 * time.Microsecond)
-	defer tick.Stop()
 	for slices.ContainsFunc(procfs.Tree(root), func(pid int) bool { return !procfs.Stopped(pid) && !procfs.Zombie(pid) }) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return fmt.Errorf("the tree does not stop: %w", ctx.Err())
 		}
+		pause()
 	}
 	return nil
 }

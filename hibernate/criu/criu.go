@@ -193,13 +193,17 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts) error {
 	giveUp := func() { signalAll(helpers(d), syscall.SIGKILL) }
 	if d.Pages == nil {
-		return e.run(ctx, d.Dir, d.Cgroup, opts, nil, giveUp, (*gocriu.Criu).Dump)
+		s, end := e.session(d.Started, d.Cgroup, nil)
+		defer end()
+		return s.run(ctx, d.Dir, opts, giveUp, (*gocriu.Criu).Dump)
 	}
 	server, err := servePages(d)
 	if err != nil {
 		return err
 	}
-	err = e.run(ctx, d.Dir, d.Cgroup, opts, []handed{server.hand()}, giveUp, (*gocriu.Criu).Dump)
+	s := e.begin(d.Cgroup, []handed{server.hand()})
+	err = s.run(ctx, d.Dir, opts, giveUp, (*gocriu.Criu).Dump)
+	s.close()
 	if serr := server.end(); serr != nil && ctx.Err() == nil {
 		return serr // of which CRIU knows but that nobody listens
 	}
@@ -225,7 +229,9 @@ func (e *Engine) restore(ctx context.Context, r hibernate.Restore, born *births,
 	opts.LeaveStopped = new(true)
 	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
 	giveUp := func() { born.kill(r.Cgroup) }
-	err := e.run(ctx, r.Dir, r.Cgroup, opts, inherited(r.Files), giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
+	s, end := e.session(r.Started, r.Cgroup, inherited(r.Files))
+	defer end()
+	err := s.run(ctx, r.Dir, opts, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
 		return operation(c, opts)
 	})
 	if err == nil && born.root == 0 {
@@ -253,44 +259,4 @@ func options() *rpc.CriuOpts {
 		GhostLimit:        proto.Uint32(ghostLimit),
 		Timeout:           proto.Uint32(10), // seconds to freeze the tree
 	}
-}
-
-// run has one CRIU process carry operation out. It returns what CRIU's log says
-// when that fails. It calls giveUp when ctx or CRIU ends before.
-func (e *Engine) run(ctx context.Context, dir, cgroup string, opts *rpc.CriuOpts, files []handed, giveUp func(),
-	operation func(*gocriu.Criu, *rpc.CriuOpts, gocriu.Notify) error,
-) error {
-	images, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer images.Close()
-	work, err := os.MkdirTemp(e.programs, workPrefix)
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work)
-	workDir, err := os.Open(work)
-	if err != nil {
-		return err
-	}
-	defer workDir.Close()
-	opts.ImagesDirFd = new(int32(images.Fd()))
-	opts.WorkDirFd = new(int32(workDir.Fd()))
-
-	p, err := e.start(work, cgroup, opts, files)
-	if err != nil {
-		return fmt.Errorf("cannot start CRIU: %w", err)
-	}
-	stop := p.watch(ctx, giveUp)
-	err = operation(p.rpc, opts, gocriu.NoNotify{})
-	expired := stop()
-	p.end() // how it ends changes nothing about what it did
-	switch {
-	case err != nil && expired:
-		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
-	case err != nil:
-		return logged(work, err)
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
+	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
 	"dormouse/internal/native"
@@ -48,18 +49,17 @@ func inherited(files []hibernate.Inherited) []handed {
 }
 
 // start runs CRIU, in the cgroup unless that is "", with the files as its
-// descriptors.
-func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []handed) (*process, error) {
+// descriptors, of which CRIU is to be told with opts.
+func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []handed) (p *process, err error) {
 	path := e.path
 	if cgroup != "" {
-		var err error
 		if path, err = e.launcher(work, cgroup); err != nil {
 			return nil, err
 		}
 	}
-	p := &process{rpc: gocriu.MakeCriu()}
+	p = &process{rpc: gocriu.MakeCriu()}
 	p.rpc.SetCriuPath(path)
-	err := spawn.Exclusive(func() error {
+	err = spawn.Exclusive(func() error {
 		// go-criu passes no files on, so they are duplicated without close-on-exec
 		// for just the moment of the start.
 		for _, f := range files {
@@ -85,11 +85,14 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []handed) 
 		}
 		return nil
 	})
-	if err == nil && cgroup != "" {
+	if err != nil {
+		return nil, err
+	}
+	if cgroup != "" {
 		p.ended = make(chan struct{})
 		go p.reap()
 	}
-	return p, err
+	return p, nil
 }
 
 // kill ends CRIU in the middle of its work, with the helpers that it forked: as
@@ -193,13 +196,11 @@ const startLimit = 10 * time.Second
 // within tells whether done comes true before limit has passed.
 func within(limit time.Duration, done func() bool) bool {
 	late := time.Now().Add(limit)
-	tick := time.NewTicker(100 * time.Microsecond)
-	defer tick.Stop()
 	for !done() {
 		if time.Now().After(late) {
 			return false
 		}
-		<-tick.C
+		pause()
 	}
 	return true
 }
@@ -215,6 +216,10 @@ func launched(work string) (pid int, err error) {
 	}
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
+
+// pause is shorter than the runtime's timers can be: they take a millisecond when
+// nothing else is to be done.
+func pause() { _ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000}, nil) }
 
 // newChild finds the PID of the child that is a CRIU and was none before: go-criu
 // keeps it to itself. A process has no command line while it executes another

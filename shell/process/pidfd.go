@@ -20,7 +20,9 @@ func openPidfd(pid int) (*pidfd, error) {
 }
 
 // wait tells whether the process has ended, which it waits for unless it is
-// closed. It closes the descriptor.
+// closed. It closes the descriptor. It must wait like this and not in the kernel: as
+// many waits there as the host has processors delay whatever comes from a socket by
+// up to ten milliseconds, which the first answer after a wake would feel.
 func (p *pidfd) wait() bool {
 	defer p.file.Close()
 	raw, err := p.file.SyscallConn()

@@ -15,8 +15,9 @@ import (
 // compareActivation activates and deactivates a plugin, in turn with go-plugin
 // launching the same program and killing it.
 func (s *stage) compareActivation(ctx context.Context, program string, runs int) (row, error) {
-	s.counter = program
-	own := s.instance()
+	config := s.counterConfig()
+	config.Callsign, config.Executable = "Activated", program
+	own := s.instanceOf(config)
 	defer own.Close()
 	var activations, launches series
 	for run := range runs + 1 {
@@ -37,7 +38,7 @@ func (s *stage) compareActivation(ctx context.Context, program string, runs int)
 			activations, launches = nil, nil // warm-up
 		}
 	}
-	return row{"activate", activations, "go-plugin launch", launches, 1.5}, nil
+	return row{what: "activate", own: activations, yardstick: "go-plugin launch", plain: launches, aim: 1.5}, nil
 }
 
 // launch is what a program that uses go-plugin as it comes does.

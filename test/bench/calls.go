@@ -67,9 +67,9 @@ func compareCalls(ctx context.Context, binary, plugins string, runs int) (ws, ht
 			s[i] /= callsPerRun
 		}
 	}
-	return row{"call over websocket", overWS, "the same by gRPC", direct, 2},
-		row{"call over HTTP", overHTTP, "the same by gRPC", direct, 3},
-		row{"call over communicator", forwarded, "the same by gRPC", direct, 2.2}, nil
+	return row{what: "call over websocket", own: overWS, yardstick: "the same by gRPC", plain: direct, aim: 2},
+		row{what: "call over HTTP", own: overHTTP, yardstick: "the same by gRPC", plain: direct, aim: 3},
+		row{what: "call over communicator", own: forwarded, yardstick: "the same by gRPC", plain: direct, aim: 2.2}, nil
 }
 
 func repeat(ctx context.Context, call func(context.Context) error) error {

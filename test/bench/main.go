@@ -9,12 +9,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"text/tabwriter"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"dormouse/hibernate"
 )
 
 // row compares one thing with its yardstick.
@@ -23,123 +25,119 @@ type row struct {
 	own       series
 	yardstick string
 	plain     series
-	aim       float64
+	aim       float64       // for the ratio, 0 for none
+	within    time.Duration // the aim for the time itself, if there is one
+}
+
+// group is what can be measured alone.
+type group struct {
+	name    string
+	measure func(ctx context.Context, b *bench) ([]row, error)
+}
+
+var groups = []group{
+	{"sleep", measureSleep},
+	{"answers", measureAnswers},
+	{"sizes", measureSizes},
+	{"pageout", measurePageOut},
+	{"disk", measureDisk},
+	{"warm", measureWarm},
+	{"idle", measureIdle},
+	{"activation", measureActivation},
+	{"calls", measureCalls},
+	{"websockets", measureWebsockets},
+}
+
+// bench is what all groups have in common.
+type bench struct {
+	runs            int
+	binary, plugins string
+	stage           *stage // nil until a group needs it
 }
 
 func main() {
+	var names []string
+	for _, g := range groups {
+		names = append(names, g.name)
+	}
 	runs := flag.Int("runs", 9, "counted runs of each measurement")
 	bin := flag.String("bin", "bin", "where make build put dormouse and the plugins")
-	calls := flag.Bool("calls", false, "measure calls and events alone, which needs neither CRIU nor root")
+	rows := flag.String("rows", "", "measure only the groups that this expression matches, of "+strings.Join(names, ", ")+"; the last two need neither CRIU nor root")
+	limit := flag.Duration("limit", 12*time.Minute, "no group begins later than this")
 	flag.Parse()
-	if err := run(*runs, *bin, *calls); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	if err := run(ctx, *runs, *bin, *rows, *limit); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(runs int, bin string, callsOnly bool) error {
-	ctx := context.Background()
-	bin, err := filepath.Abs(bin)
+func run(ctx context.Context, runs int, bin, wanted string, limit time.Duration) (err error) {
+	only, err := regexp.Compile(wanted)
 	if err != nil {
 		return err
 	}
-	binary, plugins := filepath.Join(bin, "dormouse"), filepath.Join(bin, "plugins")
+	if bin, err = filepath.Abs(bin); err != nil {
+		return err
+	}
+	b := &bench{runs: runs, binary: filepath.Join(bin, "dormouse"), plugins: filepath.Join(bin, "plugins")}
+	defer func() { err = errors.Join(err, b.close()) }()
+	begun := time.Now()
 	var rows []row
-	if !callsOnly {
-		if rows, err = compareLives(ctx, plugins, runs); err != nil {
-			return err
+	defer func() { report(rows) }() // also when the rest could not be measured
+	for _, g := range groups {
+		if !only.MatchString(g.name) {
+			continue
 		}
+		if time.Since(begun) > limit {
+			fmt.Printf("There was no time left for the rows of %s.\n", g.name)
+			continue
+		}
+		say("%s, after %v", g.name, time.Since(begun).Round(time.Second))
+		measured, err := g.measure(ctx, b)
+		if err != nil {
+			return fmt.Errorf("cannot measure %s: %w", g.name, err)
+		}
+		rows = append(rows, measured...)
 	}
-	ws, http, native, err := compareCalls(ctx, binary, plugins, runs)
-	if err != nil {
-		return err
-	}
-	many, err := compareWebsockets(ctx, binary, plugins, runs)
-	if err != nil {
-		return err
-	}
-	report(append(append(rows, ws, http, native), many...))
+	say("done after %v", time.Since(begun).Round(time.Second))
 	return nil
 }
 
-// compareLives measures what begins and ends a plugin's life, and its sleep.
-func compareLives(ctx context.Context, plugins string, runs int) (rows []row, err error) {
-	// Trees that criu restores become children of this process when criu ends.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return nil, err
-	}
-	// What this process inherited must not become part of what is dumped.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return nil, err
-	}
-	s, err := newStage(ctx, filepath.Join(plugins, "counter"))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	for _, mib := range []int{10, 100, 500} {
-		h, w, err := s.compareSleep(ctx, mib, runs)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, h, w)
-	}
-	for _, mib := range []int{10, 100, 500, 1000} {
-		for _, evicted := range []bool{false, true} {
-			answer, all, err := s.compareLazy(ctx, mib, runs, evicted)
-			if err != nil {
-				return nil, err
-			}
-			rows = append(rows, answer, all)
-		}
-	}
-	bySize, byEmpty, err := s.compareSizes(ctx, 10, 1000, runs)
-	if err != nil {
-		return nil, err
-	}
-	rows = append(rows, bySize, byEmpty)
-	for _, mib := range []int{0, 100} {
-		paged, err := s.comparePageOut(ctx, mib, runs)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, paged...)
-	}
-	for _, p := range []struct {
-		name    string
-		packing hibernate.Packing
-	}{
-		{"", hibernate.Packing{}},
-		{", encrypted", hibernate.Packing{Key: make([]byte, 32), Encrypt: true}},
-		{", compressed", hibernate.Packing{Compress: true}},
-	} {
-		writing, err := s.compareWriting(ctx, p.name, p.packing, 500, runs)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, writing)
-	}
-	for _, mib := range []int{0, 100, 500} {
-		warm, kept, err := s.compareWarm(ctx, mib, runs)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, warm, kept)
-	}
-	crowd, err := s.crowd(ctx, 100)
-	if err != nil {
-		return nil, err
-	}
-	fmt.Println(crowd)
-	activation, err := s.compareActivation(ctx, filepath.Join(plugins, "echo"), 3*runs)
-	return append(rows, activation), err
-}
+// say tells whoever waits how far it is.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
 
 func report(rows []row) {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "WHAT\tDORMOUSE\tYARDSTICK\tPLAIN\tRATIO\tAIM")
 	for _, r := range rows {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%.2f\t%.2f\n", r.what, r.own, r.yardstick, r.plain, ratio(r.own, r.plain), r.aim)
+		aim := ""
+		switch {
+		case r.within > 0:
+			aim = r.within.String()
+		case r.aim > 0:
+			aim = fmt.Sprintf("%.2f", r.aim)
+		}
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%.2f\t%s\n", r.what, r.own, r.yardstick, r.plain, ratio(r.own, r.plain), aim)
 	}
 	_ = t.Flush()
+}
+
+func measureCalls(ctx context.Context, b *bench) ([]row, error) {
+	ws, http, native, err := compareCalls(ctx, b.binary, b.plugins, b.runs)
+	return []row{ws, http, native}, err
+}
+
+func measureWebsockets(ctx context.Context, b *bench) ([]row, error) {
+	return compareWebsockets(ctx, b.binary, b.plugins, b.runs)
+}
+
+func measureActivation(ctx context.Context, b *bench) ([]row, error) {
+	s, err := b.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.compareActivation(ctx, filepath.Join(b.plugins, "echo"), 3*b.runs)
+	return []row{r}, err
 }

@@ -26,6 +26,17 @@ type plain struct {
 	criu string
 	dir  string
 	root int
+
+	images string // directory
+}
+
+// plain starts one.
+func (s *stage) plain(ctx context.Context, mib int) (*plain, error) {
+	dir, err := os.MkdirTemp(s.dir, "p")
+	if err != nil {
+		return nil, err
+	}
+	return startPlain(ctx, s.engine.Path(), s.pidone, s.counter, dir, mib)
 }
 
 // startPlain runs the counter plugin and has it fill mib MiB.
@@ -49,7 +60,7 @@ func startPlain(ctx context.Context, criu, pidone, counter, dir string, mib int)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &plain{criu: criu, dir: dir, root: cmd.Process.Pid}
+	p := &plain{criu: criu, dir: dir, root: cmd.Process.Pid, images: filepath.Join(dir, "images")}
 	if err := p.fill(ctx, mib); err != nil {
 		return nil, errors.Join(err, p.end())
 	}
@@ -59,14 +70,7 @@ func startPlain(ctx context.Context, criu, pidone, counter, dir string, mib int)
 // fill brings the plugin to where a hibernation begins: memory filled, hook
 // called, connection closed.
 func (p *plain) fill(ctx context.Context, mib int) error {
-	socket, err := p.socket(ctx)
-	if err != nil {
-		return err
-	}
-	conn, err := grpc.NewClient("passthrough:///"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		}))
+	conn, err := p.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,6 +82,36 @@ func (p *plain) fill(ctx context.Context, mib int) error {
 		_, err = shellpb.NewHooksClient(conn).BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{})
 	}
 	if err := errors.Join(err, conn.Close()); err != nil {
+		return err
+	}
+	return p.settle(ctx)
+}
+
+// call connects to the plugin and asks it something.
+func (p *plain) call(ctx context.Context) error {
+	conn, err := p.dial(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = shellpb.NewDispatcherClient(conn).Invoke(ctx, &shellpb.InvokeRequest{Method: "get"})
+	return errors.Join(err, conn.Close())
+}
+
+func (p *plain) dial(ctx context.Context) (*grpc.ClientConn, error) {
+	socket, err := p.socket(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return grpc.NewClient("passthrough:///"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, path string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}))
+}
+
+// settle returns when nobody is connected to the plugin.
+func (p *plain) settle(ctx context.Context) error {
+	socket, err := p.socket(ctx)
+	if err != nil {
 		return err
 	}
 	return poll(ctx, func() (bool, error) {
@@ -100,12 +134,11 @@ func (p *plain) socket(ctx context.Context) (socket string, err error) {
 
 // dump is plain `criu dump` and an fsync of what it wrote.
 func (p *plain) dump() error {
-	images := filepath.Join(p.dir, "images")
-	if err := os.Mkdir(images, 0o700); err != nil {
+	if err := os.Mkdir(p.images, 0o700); err != nil {
 		return err
 	}
 	if err := p.run([]string{
-		"dump", "-t", strconv.Itoa(p.root), "-D", images, "--link-remap",
+		"dump", "-t", strconv.Itoa(p.root), "-D", p.images, "--link-remap",
 		"--manage-cgroups=ignore", "--network-lock", "skip", "--tcp-close", "--file-locks",
 	}); err != nil {
 		return err
@@ -113,14 +146,14 @@ func (p *plain) dump() error {
 	if _, err := syscall.Wait4(p.root, nil, 0, nil); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(images)
+	entries, err := os.ReadDir(p.images)
 	if err != nil {
 		return err
 	}
 	for _, e := range append(entries, nil) {
-		path := images
+		path := p.images
 		if e != nil {
-			path = filepath.Join(images, e.Name())
+			path = filepath.Join(p.images, e.Name())
 		}
 		f, err := os.Open(path)
 		if err != nil {
@@ -136,9 +169,8 @@ func (p *plain) dump() error {
 
 // restore is plain `criu restore`.
 func (p *plain) restore() error {
-	images := filepath.Join(p.dir, "images")
 	pidfile := filepath.Join(p.dir, "pid")
-	if err := p.run([]string{"restore", "-d", "-D", images, "--pidfile", pidfile, "--manage-cgroups=ignore", "--tcp-close", "--file-locks"}); err != nil {
+	if err := p.run([]string{"restore", "-d", "-D", p.images, "--pidfile", pidfile, "--manage-cgroups=ignore", "--tcp-close", "--file-locks"}); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(pidfile)
@@ -159,7 +191,7 @@ func (p *plain) run(args []string) error {
 // clean makes room for the next dump.
 func (p *plain) clean() error {
 	_ = os.Remove(filepath.Join(p.dir, "pid"))
-	return os.RemoveAll(filepath.Join(p.dir, "images"))
+	return os.RemoveAll(p.images)
 }
 
 // end kills the tree; as its subreaper this process reaps it.

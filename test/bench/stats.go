@@ -48,6 +48,25 @@ func timed(s *series, work func() error) error {
 	return err
 }
 
+// rounds has work done once to warm up, and runs times for the series that it adds
+// to.
+func rounds(ctx context.Context, runs int, work func() error, counted ...*series) error {
+	for run := range runs + 1 {
+		if err := work(); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if run == 0 {
+			for _, s := range counted {
+				*s = nil
+			}
+		}
+	}
+	return nil
+}
+
 // poll calls done until it says so.
 func poll(ctx context.Context, done func() (bool, error)) error {
 	tick := time.NewTicker(200 * time.Microsecond)

@@ -10,43 +10,55 @@ import (
 	"dormouse/shell"
 )
 
+// measureWarm starts plugins from golden images.
+func measureWarm(ctx context.Context, b *bench) (rows []row, err error) {
+	s, err := b.open(ctx)
+	for _, mib := range []int{0, 100, 500} {
+		if err == nil {
+			var more []row
+			more, err = s.compareWarm(ctx, mib, b.runs)
+			rows = append(rows, more...)
+		}
+	}
+	return rows, err
+}
+
 // compareWarm starts a plugin whose Initialize fills mib MiB from its golden image,
 // and cold when it makes that image, in turn with the same plugin that has none; each
 // up to its first answer.
-func (s *stage) compareWarm(ctx context.Context, mib, runs int) (warm, kept row, err error) {
+func (s *stage) compareWarm(ctx context.Context, mib, runs int) ([]row, error) {
 	config := s.counterConfig()
 	config.Configuration = map[string]any{"fill": mib}
 	config.Wake = configs.WakeAuto
 	config.Callsign = "Cold"
 	plain := &sleeper{s.instanceOf(config), ""}
+	defer plain.Close()
 	config.Callsign, config.WarmStart = "Warm", true
 	own := &sleeper{s.instanceOf(config), filepath.Join(s.dir, "images", "Warm")}
+	defer own.Close()
 	var makings, warms, colds series
-	for run := range runs + 1 {
-		err = errors.Join(
+	err := rounds(ctx, runs, func() error {
+		defer s.images.Close() // no run pays for the removal of another's image
+		err := errors.Join(
 			s.images.Slot("Warm").DropGolden(),
-			timed(&makings, func() error { return own.wake(ctx) }),
+			timed(&makings, func() error { return own.answer(ctx) }),
 			own.Deactivate(ctx, shell.Requested),
-			timed(&warms, func() error { return own.wake(ctx) }),
+			timed(&warms, func() error { return own.answer(ctx) }),
 			own.loaded(ctx),
 		)
 		if err == nil && own.Status().Warm == nil {
-			_, err = own.Golden()
+			_, err = own.Golden() // which says why
 		}
-		err = errors.Join(err,
-			timed(&colds, func() error { return plain.wake(ctx) }),
+		return errors.Join(err,
+			timed(&colds, func() error { return plain.answer(ctx) }),
 			own.Deactivate(ctx, shell.Requested), plain.Deactivate(ctx, shell.Requested))
-		if err != nil {
-			break
-		}
-		s.images.Close() // no run pays for the removal of another's image
-		if run == 0 {
-			makings, warms, colds = nil, nil, nil // warm-up
-		}
+	}, &makings, &warms, &colds)
+	aim := 0.5
+	if mib == 0 {
+		aim = 5 // who does nothing in Initialize has nothing to gain
 	}
-	own.Close()
-	plain.Close()
-	aims := map[bool]float64{false: 5, true: 0.5} // who does nothing in Initialize has nothing to gain
-	return row{fmt.Sprintf("warm start %d MiB: first answer", mib), warms, "the same, cold", colds, aims[mib > 0]},
-		row{fmt.Sprintf("cold start %d MiB that makes its image", mib), makings, "the same, without", colds, 10}, err
+	return []row{
+		{what: fmt.Sprintf("warm start %d MiB: first answer", mib), own: warms, yardstick: "the same, cold", plain: colds, aim: aim},
+		{what: fmt.Sprintf("cold start %d MiB that makes its image", mib), own: makings, yardstick: "the same, without", plain: colds, aim: 10},
+	}, err
 }

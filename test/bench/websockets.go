@@ -176,9 +176,9 @@ func (h *host) compareParallel(ctx context.Context, b *bare, runs int) ([]row, e
 	}
 	on := fmt.Sprintf(" on %d websockets", parallelSockets)
 	return []row{
-		{"host call" + on, host, "bare websocket echo", echoed, 2},
-		{"plugin call" + on, plugin, "bare websocket echo", echoed, 2},
-		{"plugin call" + on, plugin, fmt.Sprintf("gRPC on %d sockets", parallelSockets), native, 2},
+		{what: "host call" + on, own: host, yardstick: "bare websocket echo", plain: echoed, aim: 2},
+		{what: "plugin call" + on, own: plugin, yardstick: "bare websocket echo", plain: echoed, aim: 2},
+		{what: "plugin call" + on, own: plugin, yardstick: fmt.Sprintf("gRPC on %d sockets", parallelSockets), plain: native, aim: 2},
 	}, nil
 }
 

@@ -1,0 +1,58 @@
+package criu_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
+	"dormouse/hibernate/hibernatetest"
+)
+
+// A CRIU that has started waits for its order inside the cgroup, and is gone when
+// it is closed, with an order or without.
+func TestStartEarly(t *testing.T) {
+	programs := t.TempDir()
+	e := criu.Open("", programs)
+	hibernatetest.Need(t, e)
+	s := start(t)
+	defer s.End(t)
+	if s.Cgroup() == "" {
+		hibernatetest.Lacks(t, errors.New("there is no cgroup v2"))
+	}
+	gone := func(when string) {
+		t.Helper()
+		work, err := filepath.Glob(filepath.Join(programs, "criu-*"))
+		must(t, err)
+		text, err := os.ReadFile(filepath.Join(s.Cgroup(), "cgroup.procs"))
+		must(t, err)
+		for pid := range strings.FieldsSeq(string(text)) {
+			if line, err := os.ReadFile("/proc/" + pid + "/cmdline"); err == nil && strings.Contains(string(line), "\x00swrk\x00") {
+				work = append(work, "process "+pid)
+			}
+		}
+		if len(work) > 0 {
+			t.Errorf("%s there is still %v", when, work)
+		}
+	}
+
+	e.Start(s.Cgroup(), nil).Close()
+	gone("unused")
+
+	before := s.State(t)
+	started := e.Start(s.Cgroup(), nil)
+	dir := t.TempDir()
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Started: started}))
+	started.Close()
+	gone("after the dump")
+	if !s.Stopped(t) {
+		t.Error("the tree runs after its dump")
+	}
+	s.Continue(t)
+	if got := s.State(t); got != before {
+		t.Errorf("the tree continued with state %q, want %q", got, before)
+	}
+}
