@@ -46,17 +46,13 @@ type pageServer struct {
 	pageMap *pageMapWriter
 }
 
-// inFlight is how much CRIU may send before anybody reads.
-const inFlight = 1 << 20
-
 // servePages begins to serve. The server must be ended.
 func servePages(d hibernate.Dump) (*pageServer, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	_ = unix.SetsockoptInt(pair[1], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, inFlight) // it is but faster
-	_ = unix.SetNonblock(pair[0], true)                                             // so that to close it ends a read
+	_ = unix.SetNonblock(pair[0], true) // so that to close it ends a read
 	s := &pageServer{
 		near: os.NewFile(uintptr(pair[0]), "page server"), far: os.NewFile(uintptr(pair[1]), "page client"),
 		dir: d.Dir, create: d.Pages, ended: make(chan struct{}),
