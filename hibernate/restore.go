@@ -42,9 +42,9 @@ type Wake struct {
 // byte of the image has been verified and every task found to be what it was. After
 // an error nothing of it runs; if the error is ErrRefused no further attempt can
 // succeed.
-func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
+func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (_ *os.Process, err error) {
 	w.started = start(e, w.Cgroup, w.Files) // while the image is verified
-	defer i.slot.store.later(w.started.Close)
+	defer func() { i.dismiss(w.started, err) }()
 	t, err := i.check(e)
 	if err != nil {
 		return nil, err
@@ -101,15 +101,25 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 // RestoreLazy is Restore before the memory is read: it comes into the running
 // tree, verified piece by piece, until the Loading is done. The image may be
 // discarded meanwhile. If the loading fails the caller must kill the tree.
-func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (*os.Process, Loading, error) {
+func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (_ *os.Process, _ Loading, err error) {
 	w.started = start(e, w.Cgroup, w.Files)
-	defer i.slot.store.later(w.started.Close)
+	defer func() { i.dismiss(w.started, err) }()
 	t, err := i.check(e)
 	if err != nil {
 		return nil, nil, err
 	}
 	failpoint.Hit("wake.verified")
 	return i.restoreLazy(ctx, e, t, w, func(context.Context, Loading) error { return nil })
+}
+
+// dismiss ends an engine that has done its work, for which nobody waits, or failed:
+// then it must be gone before its cgroup is.
+func (i *Image) dismiss(s Started, err error) {
+	if err != nil {
+		s.Close()
+		return
+	}
+	i.slot.store.later(s.Close)
 }
 
 // loadAll returns when all memory is in the tree: a packed image that is wanted at

@@ -212,9 +212,12 @@ func launched(work string) (pid int, err error) {
 		text, err = os.ReadFile(filepath.Join(work, "pid"))
 		return err == nil
 	}) {
+		return 0, errors.New("it was not started in the cgroup in time")
+	}
+	if pid, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
 		return 0, errors.New("it could not be started in the cgroup")
 	}
-	return strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid, nil
 }
 
 // pause is shorter than the runtime's timers can be: they take a millisecond when

@@ -567,3 +567,26 @@ func TestBystander(t *testing.T) {
 		t.Errorf("it did not end with its stdin: %v", err)
 	}
 }
+
+// Who waits for the PID is told at once when there will be none.
+func TestInNoCgroup(t *testing.T) {
+	dir := t.TempDir()
+	program, err := InstallInCgroup(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(
+		os.Symlink(program, filepath.Join(dir, "anything")),
+		os.Symlink("/bin/sh", filepath.Join(dir, "program")),
+		os.Symlink(filepath.Join(dir, "gone"), filepath.Join(dir, "cgroup")),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command(filepath.Join(dir, "anything"), "-c", "exit 0").Run(); err == nil {
+		t.Error("it was started")
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "pid")); err != nil || string(text) != "\n" {
+		t.Errorf("got %q, %v", text, err)
+	}
+}

@@ -6,7 +6,7 @@
  * where ANYTHING is a link to this, DIR/cgroup a link to a directory of a
  * cgroup v2 and DIR/program a link to the program. The program is born inside
  * the cgroup, as a sibling of this process and with its ARGs; its PID goes to
- * DIR/pid. Moving a running process there instead would cost a grace period of
+ * DIR/pid, or nothing but a new line when it could not be born. Moving a running process there instead would cost a grace period of
  * the kernel's RCU, more than ten milliseconds.
  */
 #include "sys.h"
@@ -58,8 +58,12 @@ void run(word *stack)
 	dir = sys(__NR_openat, AT_FDCWD, (word)argv[0], O_RDONLY | O_CLOEXEC, 0);
 	cgroup = sys(__NR_openat, dir, (word) "cgroup", O_RDONLY | O_CLOEXEC, 0);
 	length = sys(__NR_readlinkat, dir, (word) "program", (word)program, sizeof(program) - 1);
-	if (dir < 0 || cgroup < 0 || length <= 0)
+	if (dir < 0)
 		leave(2);
+	if (cgroup < 0 || length <= 0) {
+		report(dir, 0);
+		leave(2);
+	}
 	program[length] = 0;
 	argv[0] = program;
 	how.cgroup = cgroup;
@@ -68,8 +72,6 @@ void run(word *stack)
 		sys(__NR_execve, (word)program, (word)argv, (word)envp, 0);
 		leave(127);
 	}
-	if (pid < 0)
-		leave(3);
-	report(dir, pid);
-	leave(0);
+	report(dir, pid < 0 ? 0 : pid);
+	leave(pid < 0 ? 3 : 0);
 }
