@@ -20,6 +20,9 @@ type conditions struct {
 	telling sync.Mutex // held from a change of subsystems until all know of it
 	saving  sync.Mutex // one record at a time goes to disk, always as it is then
 
+	waiting sync.Mutex
+	leaving map[string][]string // who is about to leave, and for whom they wait; guarded by waiting
+
 	mu    sync.Mutex
 	up    map[string]string // the subsystems that are active, and who made them so
 	there map[string]bool   // the callsigns that are activated or hibernated
@@ -28,7 +31,7 @@ type conditions struct {
 func newConditions(o Options) conditions {
 	return conditions{
 		subsystems: allSubsystems(o.Subsystems), kept: store.In[setRecord](o.Store, "subsystems"),
-		up: make(map[string]string), there: make(map[string]bool),
+		leaving: make(map[string][]string), up: make(map[string]string), there: make(map[string]bool),
 	}
 }
 
@@ -161,7 +164,8 @@ func (a surroundings) Leaving(ctx context.Context) {
 	s := a.s
 	s.conditions.appear(a.callsign, false)
 	s.drop(a.callsign)
-	losers := s.losers()
+	losers := s.awaited(a.callsign)
+	defer s.arrived(a.callsign)
 	ended := make(chan struct{}, len(losers))
 	s.mu.Lock()
 	if s.stopping() {
@@ -223,9 +227,8 @@ func (s *Supervisor) drop(callsign string) {
 	}
 }
 
-// losers are the instances that can't be active, but are, or are about to be.
-// Those on their way out are none: two who depend on each other must not wait for
-// each other.
+// losers are the instances that can't be active, but are, or are about to be, and
+// are not on their way out.
 func (s *Supervisor) losers() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
 		switch sh.State() {
@@ -238,6 +241,42 @@ func (s *Supervisor) losers() []*shell.Shell {
 			return true
 		}
 		return s.conditions.lost(sh.Config(), sh.About()) == nil
+	})
+}
+
+// awaited are the losers for whom the instance waits before it leaves, also those
+// that have begun to leave by themselves. Whoever waits for the instance is none of
+// them: two who depend on each other must not wait for each other.
+func (s *Supervisor) awaited(callsign string) []*shell.Shell {
+	c := &s.conditions
+	c.waiting.Lock()
+	defer c.waiting.Unlock()
+	losers := slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
+		switch sh.State() {
+		case shell.Activation, shell.Waking, shell.Activated, shell.Deactivation:
+			return sh.Callsign() == callsign || c.waits(sh.Callsign(), callsign) || c.lost(sh.Config(), sh.About()) == nil
+		default:
+			return true
+		}
+	})
+	for _, sh := range losers {
+		c.leaving[callsign] = append(c.leaving[callsign], sh.Callsign())
+	}
+	return losers
+}
+
+// arrived is to be called when the instance waits no longer.
+func (s *Supervisor) arrived(callsign string) {
+	s.conditions.waiting.Lock()
+	defer s.conditions.waiting.Unlock()
+	delete(s.conditions.leaving, callsign)
+}
+
+// waits tells whether one that leaves waits for another, or for one that does.
+// There is no circle. The caller holds waiting.
+func (c *conditions) waits(callsign, other string) bool {
+	return slices.ContainsFunc(c.leaving[callsign], func(next string) bool {
+		return next == other || c.waits(next, other)
 	})
 }
 
