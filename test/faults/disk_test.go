@@ -135,30 +135,30 @@ func awake(t *testing.T, s *site, h *host, want int) {
 // in the middle of it; with room there is one.
 func TestDiskFull(t *testing.T) {
 	needCRIU(t)
-	s := newSite(t, noReserve, counter())
+	s := newSite(t, "")
 	small(t, s.images)
+	ballast := filepath.Join(s.images, "ballast")
+	// While there is an intruder, it takes most of what is left when CRIU begins.
+	dir := t.TempDir()
+	wrapper, intruder := filepath.Join(dir, "criu"), filepath.Join(dir, "intruder")
+	script := fmt.Sprintf("#!/bin/sh\n[ ! -e %s ] || head -c 24M /dev/zero >>%s\nexec %s \"$@\"\n", intruder, ballast, realCRIU(t))
+	write(t, wrapper, []byte(script))
+	must(t, os.Chmod(wrapper, 0o700))
+	s.configure(noReserve+fmt.Sprintf("criu = %q\n", wrapper), counter())
 	h := s.start("")
 	h.settled()
 	h.must("Counter.fill", map[string]any{"mib": 16}, nil)
 	h.must("Counter.increment", nil, nil)
-	ballast := filepath.Join(s.images, "ballast")
 	for _, leave := range []int64{0, 4 << 20} {
 		fill(t, ballast, leave)
 		h.refuses("Controller.hibernate", "not enough space")
 		awake(t, s, h, begin+1)
 		must(t, os.Remove(ballast))
 	}
-	full := make(chan struct{})
-	go func() { // when the dump has begun
-		defer close(full)
-		until(t, "a draft", func() bool {
-			found, _ := filepath.Glob(filepath.Join(s.images, "Counter", "draft-*", "*"))
-			return len(found) > 0
-		})
-		fill(t, ballast, 0)
-	}()
+	fill(t, ballast, 32<<20)
+	write(t, intruder, nil)
 	h.refuses("Controller.hibernate", "space")
-	<-full
+	must(t, os.Remove(intruder))
 	awake(t, s, h, begin+1)
 	must(t, os.Remove(ballast))
 	again(t, s, h, begin+1)
@@ -308,6 +308,7 @@ func TestStoreWithoutRoom(t *testing.T) {
 			ballast := disk(t, s.root)
 			h := s.start("")
 			h.settled()
+			h.tried()
 			h.must("Counter.increment", nil, nil)
 			fill(t, ballast, 0)
 			promised := h.ask("Controller.clone", clone, nil) == nil
@@ -328,6 +329,7 @@ func TestStoreWithoutRoom(t *testing.T) {
 		d := memoryDisk(t, s.root)
 		h := s.start("")
 		h.settled()
+		h.tried()
 		h.must("Counter.increment", nil, nil)
 		d.fail()
 		if err := h.ask("Controller.clone", clone, nil); err == nil {

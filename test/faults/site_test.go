@@ -246,6 +246,12 @@ func (h *host) ready() {
 	until(h.t, "the host to be ready", func() bool { return strings.Contains(h.log.String(), `"message":"ready"`) })
 }
 
+// tried returns when the host knows whether CRIU works.
+func (h *host) tried() {
+	h.t.Helper()
+	until(h.t, "the trial of CRIU", func() bool { return strings.Contains(h.log.String(), `"message":"hibernation is available"`) })
+}
+
 // settled returns the status once the host has done what it does at its start.
 func (h *host) settled() (s status) {
 	h.t.Helper()
