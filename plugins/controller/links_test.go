@@ -18,6 +18,9 @@ func TestLinks(t *testing.T) {
 	h := newHost(t, setup{})
 	c := h.dial(t, "/jsonrpc/Plain?token=secret")
 	other := h.dial(t, "/Service")
+	eventually(t, func() bool { // a client may know before the host that they are websockets
+		return !slices.ContainsFunc(decode[[]linkRecord](t, other.do("Controller.1.links", "")), func(l linkRecord) bool { return l.State != "WebSocket" })
+	})
 	_, answer := h.post(t, "/jsonrpc", call("Controller.1.links", ""))
 	got := decode[[]linkRecord](t, answer)
 	for _, l := range got {

@@ -96,13 +96,17 @@ func TestLazyWakeOfMany(t *testing.T) {
 // What was not loaded yet must not be missing in the next image.
 func TestHibernateWhileLoading(t *testing.T) {
 	r, digest := dozing(t, 64)
-	for n := range 10 {
+	early := 0
+	for range 10 {
 		r.wake()
-		if got := r.Facts().Loading; n == 0 && got.Total < 64<<20 {
-			t.Errorf("it is loading %+v", got)
+		if r.Facts().Loading.Total >= 64<<20 {
+			early++
 		}
 		call[any](r, "increment", "")
 		r.hibernate()
+	}
+	if early == 0 {
+		t.Error("all was loaded each time")
 	}
 	r.wake()
 	if got := r.count(); got != 52 {

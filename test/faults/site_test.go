@@ -223,11 +223,18 @@ func (h *host) count() (n struct{ Value int }) {
 // status is what the host says of the counter.
 type status struct {
 	State   string
+	Since   time.Time
 	PID     int
 	Reason  string
 	Error   string
 	Loading *struct{ Done, Total int64 }
-	History []struct{ Event, From, To, Reason, Error string }
+	History []entry
+}
+
+// entry is one transition.
+type entry struct {
+	At                             time.Time
+	Event, From, To, Reason, Error string
 }
 
 func (h *host) status() (s status) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -250,13 +251,16 @@ func damage(t *testing.T, s *site, h *host, sp spoil, file string) {
 		h.must("Controller.activate", callsign, nil)
 		return
 	}
+	slept := h.status()
 	sp.do(t, s, path)
 	h.must("Controller.activate", callsign, nil)
 	// A lazy wake may find out when the plugin runs already, and ends it then.
 	var st status
 	until(t, "the damage to be noticed", func() bool {
 		st = h.status()
-		return strings.Contains(fmt.Sprint(st.History), "the image is refused")
+		return slices.ContainsFunc(st.History, func(e entry) bool {
+			return e.At.After(slept.Since) && strings.Contains(e.Error, "the image is refused")
+		})
 	})
 	if st.State == "deactivated" {
 		h.must("Controller.activate", callsign, nil)
