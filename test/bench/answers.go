@@ -130,9 +130,39 @@ func measureSizes(ctx context.Context, b *bench) (_ []row, err error) {
 			empty.clean(),
 		)
 	}, &littles, &bigs, &empties)
+	if err != nil {
+		return nil, err
+	}
 	what := fmt.Sprintf("first answer, %d MiB", large)
+	lasting, err := s.compareLasting(ctx, b.runs, big, large)
 	return []row{
 		{what: what, own: bigs, yardstick: fmt.Sprintf("the same with %d MiB, lazy", small), plain: littles, aim: 1.5},
 		{what: what, own: bigs, yardstick: "criu restore, empty", plain: empties, aim: 3},
+		lasting,
 	}, err
+}
+
+// compareLasting wakes a plugin that outlives its host, whose memory is brought in by
+// a process of its own, in turn with one that does not.
+func (s *stage) compareLasting(ctx context.Context, runs int, other *sleeper, mib int) (_ row, err error) {
+	s.adopt = true
+	own, err := s.lazy(ctx, "Lasting", mib)
+	s.adopt = false
+	if err != nil {
+		return row{}, err
+	}
+	defer func() { err = errors.Join(err, own.end(ctx)) }()
+	var owns, others series
+	err = rounds(ctx, runs, func() error {
+		defer s.images.Close()
+		return errors.Join(
+			own.sleep(ctx), other.sleep(ctx),
+			timed(&owns, func() error { return own.answer(ctx) }),
+			own.loaded(ctx),
+			timed(&others, func() error { return other.answer(ctx) }),
+			other.loaded(ctx),
+		)
+	}, &owns, &others)
+	what := fmt.Sprintf("first answer, %d MiB, outliving its host", mib)
+	return row{what: what, own: owns, yardstick: "the same, ending with it", plain: others, aim: 1.5}, err
 }

@@ -27,6 +27,7 @@ type stage struct {
 	engine  *criu.Engine
 	images  *hibernate.Store
 	cgroups *process.Cgroups
+	adopt   bool // what is made from now on outlives this process
 }
 
 // open returns the stage, which is made for the first group that needs one.
@@ -140,7 +141,7 @@ func (s *stage) sleeper(ctx context.Context, callsign string, mib int, config co
 func (s *stage) instanceOf(config configs.Plugin) *shell.Shell {
 	host := process.Host{
 		RunDir: filepath.Join(s.dir, "run"), StateDir: s.dir, Pidone: s.pidone, Cgroups: s.cgroups,
-		Engine: s.engine, Images: s.images, Log: zerolog.Nop(),
+		Adopt: s.adopt, Engine: s.engine, Images: s.images, Log: zerolog.Nop(),
 	}
 	return shell.New(shell.Options{
 		Config: config, HibernateTimeout: time.Minute, Log: zerolog.Nop(), Observer: deaf{},
