@@ -2,6 +2,7 @@ package criu
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"dormouse/internal/procfs"
@@ -50,6 +51,26 @@ func unread(d procfs.Descriptor, found *findings) {
 	if unread, err := d.Unread(); err == nil && unread {
 		found.add(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passes = true
 	}
+}
+
+// unheard finds those of the watches of files that have events in them which nobody
+// reads, and which CRIU leaves alone.
+func unheard(watches []procfs.Descriptor, found *findings) {
+	lasts(func() bool {
+		watches = slices.DeleteFunc(watches, func(d procfs.Descriptor) bool {
+			size, err := d.Queued()
+			return err != nil || size == 0
+		})
+		return len(watches) > 0
+	})
+	for _, d := range watches {
+		found.add(d, d.Target+" with events to read", "read them, or close it in BeforeCheckpoint").passes = true
+	}
+}
+
+// watchesFiles tells whether it is an inotify or fanotify.
+func watchesFiles(d procfs.Descriptor) bool {
+	return d.Target == "anon_inode:inotify" || d.Target == "anon_inode:[fanotify]"
 }
 
 // unaccepted finds connections within the tree that wait at the listening socket and

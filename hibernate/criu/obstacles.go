@@ -60,20 +60,25 @@ func (e *Engine) Obstacles(tree []int) error {
 	return found.err()
 }
 
-// Strangers names connections to processes outside of the tree. See
-// hibernate.Foresight.
+// Strangers names connections to processes outside of the tree, and what they hold
+// that nobody has read. See hibernate.Foresight.
 func (e *Engine) Strangers(tree []int) error {
 	var found findings
 	stuckConnections(tree, &found)
 	sockets := make(map[uint32]procfs.Descriptor)
+	var watches []procfs.Descriptor
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
 			if inode := d.Socket(); inode != 0 {
 				sockets[inode] = d
 				unread(d, &found)
 			}
+			if watchesFiles(d) {
+				watches = append(watches, d)
+			}
 		}
 	}
+	unheard(watches, &found)
 	if len(sockets) == 0 {
 		return found.err()
 	}

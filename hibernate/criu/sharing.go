@@ -18,7 +18,7 @@ func sharingObstacles(tree []int, found *findings) {
 			if stillShared(pair, procfs.SharedMemory) {
 				found.note(pair[1], fmt.Sprintf("shares its memory with process %d", pair[0]), "the program must use threads, or fork without CLONE_VM")
 			}
-		case vforkLasts(pair):
+		case lasts(func() bool { return stillShared(pair, procfs.SharedMemory) }):
 			found.note(pair[1], fmt.Sprintf("holds process %d in a vfork", pair[0]), "it must execute another program at once, or end").passes = true
 		}
 	}
@@ -35,16 +35,16 @@ func stillShared(pair [2]int, what int) bool {
 	return len(procfs.Shared(pair[:], what)) == 1 && !procfs.Zombie(pair[0]) && !procfs.Zombie(pair[1])
 }
 
-// vforkLimit is the time in which a vfork is over as a rule. CRIU waits longer, but
-// then the whole tree waits with it.
-const vforkLimit = 500 * time.Millisecond
+// patience is the time in which what passes is over as a rule, such as a vfork. CRIU
+// waits longer, but then the whole tree waits with it.
+const patience = 500 * time.Millisecond
 
-// vforkLasts tells whether the first is still waiting for the second after that.
-func vforkLasts(pair [2]int) bool {
+// lasts tells whether it is still so after that.
+func lasts(so func() bool) bool {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	late := time.After(vforkLimit)
-	for stillShared(pair, procfs.SharedMemory) {
+	late := time.After(patience)
+	for so() {
 		select {
 		case <-tick.C:
 		case <-late:

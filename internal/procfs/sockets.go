@@ -87,6 +87,15 @@ func (d Descriptor) Unread() (unread bool, err error) {
 	return unread, err
 }
 
+// Queued is how many bytes there are to read in the file, if it can tell.
+func (d Descriptor) Queued() (size uint32, err error) {
+	err = d.borrow(func(fd int) error {
+		size, err = unix.IoctlGetUint32(fd, unix.TIOCINQ) // FIONREAD by another name
+		return err
+	})
+	return size, err
+}
+
 // borrow hands the process's own descriptor to use, for the moment.
 func (d Descriptor) borrow(use func(fd int) error) error {
 	pidfd, err := unix.PidfdOpen(d.PID, 0)

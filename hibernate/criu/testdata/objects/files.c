@@ -82,12 +82,14 @@ static void epoll_set(void) {
 	CHECK(pipe(ends) == 0 && (fd = epoll_create1(0)) >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, ends[0], &e) == 0);
 }
 static void epoll_check(void) { struct epoll_event e; CHECK(write(ends[1], "x", 1) == 1 && epoll_wait(fd, &e, 1, 3000) == 1 && e.data.u64 == 77); }
-static void inotify_set(void) { CHECK((fd = inotify_init1(IN_NONBLOCK)) >= 0 && (fd2 = inotify_add_watch(fd, ".", IN_CREATE)) > 0); }
-static void inotify_check(void) { while (read(fd, text, sizeof text) > 0); close(create("new")); CHECK(read(fd, text, sizeof text) > 0 && ((struct inotify_event *)text)->wd == fd2 && ((struct inotify_event *)text)->mask == IN_CREATE); }
-static void queued_set(void) { inotify_set(); close(create("before")); }
+static void inotify_set(void) { CHECK(mkdir("watched", 0700) == 0 && (fd = inotify_init1(IN_NONBLOCK)) >= 0 && (fd2 = inotify_add_watch(fd, "watched", IN_CREATE)) > 0); }
+static void inotify_check(void) { while (read(fd, text, sizeof text) > 0); close(create("watched/new")); CHECK(read(fd, text, sizeof text) > 0 && ((struct inotify_event *)text)->wd == fd2 && ((struct inotify_event *)text)->mask == IN_CREATE); }
+static void queued_set(void) { inotify_set(); close(create("watched/before")); }
 static void queued_check(void) { CHECK(read(fd, text, sizeof text) > 0); CHECK(!strcmp(((struct inotify_event *)text)->name, "before")); }
 static void fanotify_set(void) { if ((fd = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK, O_RDONLY)) < 0) absent("fanotify"); create("w"); CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "w") == 0); }
 static void fanotify_check(void) { close(open("w", O_RDONLY)); CHECK(read(fd, text, sizeof text) > 0); }
+static void fanotify_queued_set(void) { fanotify_set(); close(open("w", O_RDONLY)); }
+static void fanotify_queued_check(void) { CHECK(read(fd, text, sizeof text) > 0); }
 static void signalfd_set(void) { sigset_t s; sigemptyset(&s), sigaddset(&s, SIGUSR2), sigprocmask(SIG_BLOCK, &s, NULL); CHECK((fd = signalfd(-1, &s, 0)) >= 0); raise(SIGUSR2); }
 static void signalfd_check(void) { struct signalfd_siginfo i; CHECK(read(fd, &i, sizeof i) == sizeof i && i.ssi_signo == SIGUSR2); }
 static void pidfd_set(void) { other = kid(NULL, plus); if ((fd = syscall(SYS_pidfd_open, other.pid, 0)) < 0) absent("pidfd"); }
@@ -116,6 +118,6 @@ const struct object files[] = {
 	{"flock", flock_set, flock_check}, {"posix-lock", posix_set, posix_check}, {"ofd-lock", ofd_set, ofd_check}, {"lease", lease_set, lease_check},
 	{"blocked-on-lock", blocked_set, blocked_check}, {"pipe", pipe_set, pipe_check}, {"packet-pipe", packets_set, packets_check}, {"fifo", fifo_set, fifo_check},
 	{"eventfd", event_set, event_check}, {"eventfd-semaphore", eventfd_set, eventfd_check}, {"epoll", epoll_set, epoll_check}, {"inotify", inotify_set, inotify_check}, {"inotify-queued", queued_set, queued_check},
-	{"fanotify", fanotify_set, fanotify_check}, {"signalfd", signalfd_set, signalfd_check}, {"pidfd", pidfd_set, pidfd_check}, {"pty", pty_set, pty_check},
+	{"fanotify", fanotify_set, fanotify_check}, {"fanotify-queued", fanotify_queued_set, fanotify_queued_check}, {"signalfd", signalfd_set, signalfd_check}, {"pidfd", pidfd_set, pidfd_check}, {"pty", pty_set, pty_check},
 	{"pty-data", pty_set, ptydata_check}, {"controlling-terminal", tty_set, tty_check}, {"many-files", many_set, many_check}, {"file-owner", owner_set, owner_check}, {0},
 };
