@@ -165,7 +165,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	err = m.describeTree(pids, tagger)
 	if f, ok := e.(Foresight); ok && err == nil {
 		if err = f.Obstacles(pids); err == nil { // opened since the preflight, and perhaps dumped all the same
-			err = f.Restrictions(pids)
+			err = f.Losses(pids)
 		}
 	}
 	if in, ok := e.(Insight); ok && err == nil {

@@ -197,10 +197,10 @@ func TestCheckpointFails(t *testing.T) {
 		expired bool
 		want    error
 	}{
-		"quiesce":      {prepare: func(b *bench) { b.tree.quiesceErr = broken }, want: broken},
-		"restrictions": {prepare: func(b *bench) { b.engine.Restriction = broken }, want: broken},
-		"connections":  {prepare: func(b *bench) { b.engine.Stranger = broken }, want: broken},
-		"dump":         {prepare: func(b *bench) { b.engine.DumpError = broken }, want: broken},
+		"quiesce":     {prepare: func(b *bench) { b.tree.quiesceErr = broken }, want: broken},
+		"losses":      {prepare: func(b *bench) { b.engine.Loss = broken }, want: broken},
+		"connections": {prepare: func(b *bench) { b.engine.Stranger = broken }, want: broken},
+		"dump":        {prepare: func(b *bench) { b.engine.DumpError = broken }, want: broken},
 		"an obstacle that came late": {
 			prepare: func(b *bench) { b.engine.BeforeDump = func() { b.engine.Obstacle = broken } },
 			want:    broken,

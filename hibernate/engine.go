@@ -34,9 +34,9 @@ type Foresight interface {
 	// Strangers looks at one that is quiet: who is still connected then would be
 	// lost.
 	Strangers(tree []int) error
-	// Restrictions looks at one that is stopped, as after Dump, for what holds its
-	// tasks back and would not when they wake. It leaves none out.
-	Restrictions(tree []int) error
+	// Losses looks at one that is stopped, as after Dump, for what it would wake up
+	// without. What it can't tell is an error too, of another kind.
+	Losses(tree []int) error
 }
 
 // Starter is an Engine that takes a while to start, and can do so before it is told

@@ -11,30 +11,28 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Restrictions finds tasks in a Landlock domain, of which no image tells. The kernel
-// shows it to nobody; but whoever is in one can't look at a process outside of it,
-// so each task is made to try. See hibernate.Foresight.
-func (e *Engine) Restrictions(tree []int) error {
+// domains finds tasks in a Landlock domain. The kernel shows it to nobody; but whoever
+// is in one can't look at a process outside of it, so each task is made to try.
+func (e *Engine) domains(tree []member, found *findings) error {
 	if !landlocked() {
 		return nil
 	}
 	process := make(map[int]int) // by task
 	var tids []int
-	for _, pid := range tree {
-		for _, tid := range procfs.Threads(pid) {
-			process[tid] = pid
+	for _, m := range tree {
+		for _, tid := range m.tids {
+			process[tid] = m.pid
 			tids = append(tids, tid)
 		}
 	}
 	// Most may look at pid 1, a program of the host's.
 	hindered, err := blind(tids, 1)
 	if err == nil {
-		hindered, err = e.restricted(hindered, tree[0])
+		hindered, err = e.restricted(hindered, tree[0].pid)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot tell which tasks are in a Landlock domain: %w", err)
 	}
-	var found findings
 	for _, tid := range hindered {
 		if pid := process[tid]; pid != 0 { // one of each process is enough
 			found.note(pid, inDomain(tid), mendDomain)
@@ -42,7 +40,7 @@ func (e *Engine) Restrictions(tree []int) error {
 			maps.DeleteFunc(process, func(_, of int) bool { return of == pid })
 		}
 	}
-	return found.err()
+	return nil
 }
 
 // restricted returns those of the tasks whose user, group and capabilities are not
@@ -69,7 +67,10 @@ func (e *Engine) restricted(tids []int, root int) (restricted []int, err error) 
 	return restricted, nil
 }
 
-const mendDomain = "it would wake up without: restrict it otherwise (seccomp, capabilities, another user), or let it be paged out"
+const mendDomain = "it would wake up without: restrict it otherwise (seccomp, capabilities, another user), " + orPaged
+
+// orPaged ends what to do about a tree that can't be had without it.
+const orPaged = "or let it be paged out"
 
 func inDomain(tid int) string { return fmt.Sprintf("has the Landlock domain of task %d", tid) }
 

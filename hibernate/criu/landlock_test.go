@@ -57,9 +57,9 @@ func restrictOne() (int, error) {
 	return 0, <-done
 }
 
-// TestRestrictions looks for domains after a dump, when they are looked for, and
+// TestDomains looks for domains after a dump, when they are looked for, and
 // then for what is known of them.
-func TestRestrictions(t *testing.T) {
+func TestDomains(t *testing.T) {
 	e := open(t)
 	for holding, confined := range map[string]bool{"": false, "landlock": true, "landlock thread": true} {
 		t.Run(holding, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestRestrictions(t *testing.T) {
 					t.Errorf("it is not named: %v", err)
 				}
 			}
-			check(e.Restrictions)
+			check(e.Losses)
 			s.Continue(t)
 			check(e.Obstacles)
 			if got := s.State(t); got != "1" {
@@ -95,7 +95,7 @@ func TestRestrictions(t *testing.T) {
 }
 
 // Another user is not a domain.
-func TestRestrictionsOfAnotherUser(t *testing.T) {
+func TestDomainsOfAnotherUser(t *testing.T) {
 	e := open(t)
 	program, _ := compileHolder(t)
 	h, said := startHolder(t, program, "other-user")
@@ -108,7 +108,7 @@ func TestRestrictionsOfAnotherUser(t *testing.T) {
 		must(t, unix.Kill(pid, unix.SIGSTOP))
 		wait(t, "it stops", func() bool { return procfs.Stopped(pid) })
 	}
-	if err := e.Restrictions(tree); err != nil {
+	if err := e.Losses(tree); err != nil {
 		t.Error(err)
 	}
 	procfs.Continue(tree)

@@ -175,7 +175,7 @@ var objects = []object{
 	{"parent-death-signal", "PR_SET_PDEATHSIG", back, ""},
 	{"subreaper", "PR_SET_CHILD_SUBREAPER", back, ""},
 	{"thp-disable", "PR_SET_THP_DISABLE", back, ""},
-	{"mdwe", "PR_SET_MDWE: call it again in `AfterRestore`", lost, ""},
+	{"mdwe", "PR_SET_MDWE", refused, "has PR_SET_MDWE"},
 	{"coredump-filter", "coredump_filter", back, ""},
 	{"personality", "personality(2) other than the host's", named, "has another personality"},
 	{"signals", "handlers, blocked and queued signals, the signal stack", back, ""},

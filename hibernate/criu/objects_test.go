@@ -214,7 +214,7 @@ func TestObjects(t *testing.T) {
 			switch {
 			case want == named && (err == nil || foreseen == nil || !errors.Is(err, hibernate.ErrObstacle)):
 				t.Errorf("it is not named: %v; the program says %s", err, said)
-			case want == named && errors.Is(err, hibernate.ErrPassing) != passing[o.name]:
+			case (want == named || want == refused) && errors.Is(err, hibernate.ErrPassing) != passing[o.name]:
 				t.Errorf("whether it passes is wrong: %v", err)
 			case want == named && !strings.Contains(err.Error(), o.words):
 				t.Errorf("it is named %v, want %q", err, o.words)

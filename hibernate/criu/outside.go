@@ -28,12 +28,12 @@ func blind(tids []int, process int) ([]int, error) {
 	}
 	var blind []int
 	for _, tid := range tids {
-		switch errno, alive := results[tid]; {
-		case !alive || errno == 0:
-		case errno == unix.EPERM:
+		switch r, alive := results[tid]; {
+		case !alive || r.Errno == 0:
+		case r.Errno == unix.EPERM:
 			blind = append(blind, tid)
 		default:
-			return nil, fmt.Errorf("task %d cannot compare processes: %w", tid, errno)
+			return nil, fmt.Errorf("task %d cannot compare processes: %w", tid, r.Errno)
 		}
 	}
 	return blind, nil

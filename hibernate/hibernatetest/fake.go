@@ -27,8 +27,8 @@ type Fake struct {
 	// Unsupported, DumpError and RestoreError are returned by the operations,
 	// once they have done half of their work.
 	Unsupported, DumpError, RestoreError error
-	// Obstacle, Stranger and Restriction are what its foresight finds.
-	Obstacle, Stranger, Restriction error
+	// Obstacle, Stranger and Loss are what its foresight finds.
+	Obstacle, Stranger, Loss error
 	// BeforeDump and BeforeRestore are called when an operation begins.
 	BeforeDump, BeforeRestore func()
 	// Intruder makes Restore return a tree that may do more than the dumped one.
@@ -50,8 +50,8 @@ func (f *Fake) Obstacles([]int) error { return f.Obstacle }
 // Strangers implements hibernate.Foresight.
 func (f *Fake) Strangers([]int) error { return f.Stranger }
 
-// Restrictions implements hibernate.Foresight.
-func (f *Fake) Restrictions([]int) error { return f.Restriction }
+// Losses implements hibernate.Foresight.
+func (f *Fake) Losses([]int) error { return f.Loss }
 
 // The files of a fake image: one that a real engine would act on, one of memory.
 const (

@@ -15,17 +15,17 @@ import (
 )
 
 // Syscall has each of the threads execute the system call, which must neither block
-// nor write to memory, and returns how that ended for those that live. A thread may
+// nor write to memory, and returns what came of it for those that live. A thread may
 // be in job control stop and stays so; what it was doing goes on afterwards, as after
 // such a stop. If this process dies meanwhile, so do they.
-func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]unix.Errno, error) {
+func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, error) {
 	runtime.LockOSThread() // it is the tracer
 	defer runtime.UnlockOSThread()
 	threads := make([]*thread, len(tids))
 	for i, tid := range tids {
 		threads[i] = &thread{tid: tid}
 	}
-	results := make(map[int]unix.Errno, len(tids))
+	results := make(map[int]Result, len(tids))
 	var errs []error
 	// All are begun with before the first is waited for: they run meanwhile.
 	for _, step := range []func(*thread) error{
@@ -33,9 +33,9 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]unix.Err
 		func(t *thread) error { return t.begin(number, arguments) },
 		(*thread).proceed,
 		func(t *thread) error {
-			errno, err := t.finish()
+			result, err := t.finish()
 			if err == nil {
-				results[t.tid] = errno
+				results[t.tid] = result
 			}
 			return err
 		},
@@ -51,6 +51,12 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]unix.Err
 		threads = going
 	}
 	return results, errors.Join(errs...)
+}
+
+// Result is what came of a system call: its value, or why there is none.
+type Result struct {
+	Value int64
+	Errno unix.Errno
 }
 
 // options make the thread's own seccomp filters pass over what it is made to do,
@@ -128,9 +134,9 @@ func (t *thread) proceed() error {
 
 // finish lets go of the thread, which is as it was, and returns what came of the
 // system call.
-func (t *thread) finish() (unix.Errno, error) {
+func (t *thread) finish() (result Result, err error) {
 	if err := t.arrive(); err != nil {
-		return 0, err
+		return result, err
 	}
 	r, err := t.get()
 	if err == nil {
@@ -143,13 +149,14 @@ func (t *thread) finish() (unix.Errno, error) {
 		err = t.request(unix.PTRACE_SETSIGMASK, signals, unsafe.Pointer(&t.blocked))
 	}
 	if err != nil {
-		return 0, err
+		return result, err
 	}
-	var errno unix.Errno
-	if result := r.result(); -4096 < result && result < 0 {
-		errno = unix.Errno(-result)
+	if value := r.result(); -4096 < value && value < 0 {
+		result.Errno = unix.Errno(-value)
+	} else {
+		result.Value = value
 	}
-	return errno, t.detach()
+	return result, t.detach()
 }
 
 // lost lets go of a thread with which something went wrong, and tells whether that is

@@ -21,7 +21,7 @@ func needRoot(t *testing.T) {
 }
 
 // look makes the threads look at the process, without seeing anything.
-func look(t *testing.T, tids []int, pid int) map[int]unix.Errno {
+func look(t *testing.T, tids []int, pid int) map[int]Result {
 	t.Helper()
 	results, err := Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), 1, 0, 0)
 	if err != nil {
@@ -83,11 +83,14 @@ func interrupt(t *testing.T, pid int, stopped bool) {
 			until(pid, procfs.Stopped)
 		}
 		results := look(t, tids, pid)
-		if len(results) != 2 || results[tids[0]] != 0 || results[tids[1]] != 0 {
+		if len(results) != 2 || results[tids[0]] != (Result{}) || results[tids[1]] != (Result{}) {
 			t.Errorf("got %v", results)
 		}
-		if results := look(t, tids, 1<<30); results[tids[0]] != unix.ESRCH {
+		if results := look(t, tids, 1<<30); results[tids[0]].Errno != unix.ESRCH {
 			t.Errorf("got %v of nobody", results)
+		}
+		if results, err := Syscall(tids[1:], unix.SYS_GETPID); err != nil || results[tids[1]].Value != int64(pid) {
+			t.Errorf("got %v, %v, want its number %d", results, err, pid)
 		}
 		if stopped {
 			until(pid, procfs.Stopped) // again

@@ -183,8 +183,8 @@ func (o obstructed) Obstacles([]int) error {
 	return nil
 }
 
-func (o obstructed) Strangers([]int) error    { return nil }
-func (o obstructed) Restrictions([]int) error { return nil }
+func (o obstructed) Strangers([]int) error { return nil }
+func (o obstructed) Losses([]int) error    { return nil }
 
 // From paged out to an image, and from there awake.
 func TestDeepen(t *testing.T) {

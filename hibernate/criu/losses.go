@@ -1,0 +1,58 @@
+package criu
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/internal/procfs"
+	"dormouse/internal/tracee"
+)
+
+// member is a process of a tree, and its threads. One that has ended has none.
+type member struct {
+	pid  int
+	tids []int
+}
+
+// Losses finds what no image tells of. See hibernate.Foresight.
+func (e *Engine) Losses(tree []int) error {
+	members := make([]member, len(tree))
+	for i, pid := range tree {
+		members[i] = member{pid, procfs.Threads(pid)}
+	}
+	var found findings
+	for _, look := range []func([]member, *findings) error{e.domains, protections} {
+		if err := look(members, &found); err != nil {
+			return err
+		}
+	}
+	return found.err()
+}
+
+// protections finds processes to which the kernel denies memory that is executable
+// and was writable. One that the host has, CRIU's processes inherit.
+func protections(tree []member, found *findings) error {
+	own, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0)
+	if err != nil {
+		return nil //nolint:nilerr // this kernel has none
+	}
+	var asked []int // one of each process
+	process := make(map[int]int)
+	for _, m := range tree {
+		if len(m.tids) > 0 {
+			asked = append(asked, m.tids[0])
+			process[m.tids[0]] = m.pid
+		}
+	}
+	results, err := tracee.Syscall(asked, unix.SYS_PRCTL, unix.PR_GET_MDWE, 0, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("cannot tell which processes have PR_SET_MDWE: %w", err)
+	}
+	for _, tid := range asked {
+		if r, alive := results[tid]; alive && r != (tracee.Result{Value: int64(own)}) {
+			found.note(process[tid], "has PR_SET_MDWE", "it would wake up without: the program must do without, "+orPaged)
+		}
+	}
+	return nil
+}
