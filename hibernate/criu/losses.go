@@ -22,7 +22,7 @@ func (e *Engine) Losses(tree []int) error {
 		members[i] = member{pid, procfs.Threads(pid)}
 	}
 	var found findings
-	for _, look := range []func([]member, *findings) error{e.domains, protections} {
+	for _, look := range []func([]member, *findings) error{e.domains, protections, mutexes} {
 		if err := look(members, &found); err != nil {
 			return err
 		}
@@ -55,4 +55,28 @@ func protections(tree []member, found *findings) error {
 		}
 	}
 	return nil
+}
+
+// mutexes finds robust mutexes in files that processes hold: when the tree has been
+// dumped and ends, they are marked as a dead process's, and a file stays so.
+func mutexes(tree []member, found *findings) error {
+	for _, m := range tree {
+		if path := holdsIn(m); path != "" {
+			found.note(m.pid, "holds a robust mutex in the file "+path,
+				"it would wake up as one that died: unlock it in BeforeCheckpoint, or keep it in memory of no file").passes = true
+		}
+	}
+	return nil
+}
+
+// holdsIn returns the first file in which a thread holds one.
+func holdsIn(m member) string {
+	for _, tid := range m.tids {
+		for _, futex := range procfs.Robust(tid) {
+			if path := procfs.SharedFile(m.pid, futex); path != "" {
+				return path
+			}
+		}
+	}
+	return ""
 }

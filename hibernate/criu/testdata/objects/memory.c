@@ -84,18 +84,22 @@ static void futex_check(void) {
 
 static pthread_mutex_t *mutex;
 static void hold(void) { pthread_mutex_lock(mutex); }
-static void robust_in(int how, int from) {
+static void robust_in(int how, int from, void (*begin)(void)) {
 	pthread_mutexattr_t a;
 	mutex = map(4096, how, from);
 	pthread_mutexattr_init(&a), pthread_mutexattr_setpshared(&a, 1), pthread_mutexattr_setrobust(&a, 1);
 	pthread_mutex_init(mutex, &a);
-	other = kid(hold, plus);
+	other = kid(begin, plus);
 }
-static void robust_set(void) { robust_in(MAP_SHARED | MAP_ANONYMOUS, -1); }
-static void robust_file_set(void) {
+static void robust_set(void) { robust_in(MAP_SHARED | MAP_ANONYMOUS, -1, hold); }
+static void robust_in_file(void (*begin)(void)) {
 	CHECK((fd = open("mutex", O_RDWR | O_CREAT, 0600)) >= 0 && ftruncate(fd, 4096) == 0);
-	robust_in(MAP_SHARED, fd);
+	robust_in(MAP_SHARED, fd, begin);
 }
+static void robust_file_set(void) { robust_in_file(hold); }
+static void release(void) { hold(), pthread_mutex_unlock(mutex); }
+static void robust_free_set(void) { robust_in_file(release); }
+static void robust_free_check(void) { CHECK(pthread_mutex_trylock(mutex) == 0 && pthread_mutex_unlock(mutex) == 0); }
 static void robust_check(void) {
 	CHECK(pthread_mutex_trylock(mutex) == EBUSY);
 	kill(other.pid, SIGKILL), waitpid(other.pid, NULL, 0);
@@ -194,7 +198,7 @@ const struct object memory[] = {
 	{"anon-shared", anon_set, shared_check}, {"memfd", memfd_set, memfd_check}, {"shm", shm_set, shared_check},
 	{"file-shared", file_set, shared_check}, {"sysv-shm", sysv_set, shared_check}, {"sysv-sem", sem_set, sem_check},
 	{"sysv-msg", msg_set, msg_check}, {"futex", futex_set, futex_check}, {"robust-mutex", robust_set, robust_check},
-	{"robust-mutex-file", robust_file_set, robust_check}, {"private-file", private_set, private_check},
+	{"robust-mutex-file", robust_file_set, robust_check}, {"robust-mutex-free", robust_free_set, robust_free_check}, {"private-file", private_set, private_check},
 	{"dontdump", dontdump_set, advise_check}, {"dontfork", dontfork_set, advise_check}, {"wipeonfork", wipe_set, advise_check},
 	{"mergeable", merge_set, advise_check}, {"transparent-huge", thp_set, advise_check}, {"mlock", mlock_set, advise_check},
 	{"mlockall-future", future_set, future_check}, {"prot-none", guard_set, guard_check}, {"guard-pages", guardpages_set, guardpages_check},
