@@ -22,7 +22,7 @@ func (e *Engine) Losses(tree []int) error {
 		members[i] = member{pid, procfs.Threads(pid)}
 	}
 	var found findings
-	for _, look := range []func([]member, *findings) error{e.domains, protections, mutexes} {
+	for _, look := range []func([]member, *findings) error{e.domains, protections, seals, mutexes} {
 		if err := look(members, &found); err != nil {
 			return err
 		}
@@ -57,6 +57,26 @@ func protections(tree []member, found *findings) error {
 	return nil
 }
 
+// seals finds processes with sealed memory.
+func seals(tree []member, found *findings) error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_MSEAL, 0, 0, 0); errno != 0 {
+		return nil //nolint:nilerr // this kernel has none
+	}
+	for _, m := range tree {
+		if len(m.tids) == 0 {
+			continue
+		}
+		sealed, err := procfs.Sealed(m.tids[0])
+		if err != nil {
+			return fmt.Errorf("cannot tell which memory is sealed: %w", err)
+		}
+		if sealed {
+			found.note(m.pid, "has sealed memory (mseal)", "it would wake up unsealed: the program must do without, "+orPaged)
+		}
+	}
+	return nil
+}
+
 // mutexes finds robust mutexes in files that processes hold: when the tree has been
 // dumped and ends, they are marked as a dead process's, and a file stays so.
 func mutexes(tree []member, found *findings) error {
@@ -73,7 +93,7 @@ func mutexes(tree []member, found *findings) error {
 func holdsIn(m member) string {
 	for _, tid := range m.tids {
 		for _, futex := range procfs.Robust(tid) {
-			if path := procfs.SharedFile(m.pid, futex); path != "" {
+			if path := procfs.SharedFile(tid, futex); path != "" {
 				return path
 			}
 		}

@@ -120,7 +120,7 @@ var objects = []object{
 	{"prot-none", "memory that may not be accessed", back, ""},
 	{"guard-pages", "pages made by MADV_GUARD_INSTALL", back, ""},
 	{"many-mappings", "16,000 mappings", back, ""},
-	{"mseal", "mseal: the memory comes back unsealed", lost, ""},
+	{"mseal", "mseal", refused, "has sealed memory"},
 	{"generated-code", "generated code", back, ""},
 	{"growsdown", "MAP_GROWSDOWN", back, ""},
 	{"brk", "the heap", back, ""},
