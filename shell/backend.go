@@ -89,7 +89,7 @@ type Hibernator interface {
 	Hibernate(ctx context.Context) error
 	// Ready is what keeps the image from being woken for now, nil for nothing: the
 	// plugin sleeps on then.
-	Ready() error
+	Ready(ctx context.Context) error
 	// Wake brings the plugin back from its image. After an error there is
 	// neither a process nor an image that could be used.
 	Wake(ctx context.Context) (Information, error)

@@ -411,7 +411,7 @@ func (f *fake) Image() *hibernate.Image {
 	return f.image
 }
 
-func (f *fake) Ready() error { return f.Image().Locked() }
+func (f *fake) Ready(context.Context) error { return f.Image().Locked() }
 
 func (f *fake) Progress() Progress { return Progress{Done: 1, Total: 2} }
 

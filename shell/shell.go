@@ -243,7 +243,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 	case Activated:
 		return nil
 	case Hibernated:
-		if err := s.hibernator.Ready(); err != nil {
+		if err := s.hibernator.Ready(ctx); err != nil {
 			return fmt.Errorf("cannot wake: %w", err) // it sleeps on
 		}
 		err := s.step(ctx, Wake, why, s.wake)
@@ -282,7 +282,7 @@ func (s *Shell) deactivate(ctx context.Context, why Reason) error {
 		if s.isClosing() && !s.inPlace() {
 			return nil // the image waits for the next host
 		}
-		if err := s.hibernator.Ready(); err != nil {
+		if err := s.hibernator.Ready(ctx); err != nil {
 			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
 		}
 		s.rouse(ctx, why)

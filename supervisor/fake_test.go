@@ -145,7 +145,7 @@ func (p *plugin) Stop(context.Context) error                   { return nil }
 func (p *plugin) Exists(context.Context, string) (bool, error) { return false, nil }
 func (p *plugin) Facts() shell.Facts                           { return shell.Facts{} }
 func (p *plugin) Progress() shell.Progress                     { return shell.Progress{} }
-func (p *plugin) Ready() error                                 { return nil }
+func (p *plugin) Ready(context.Context) error                  { return nil }
 func (p *plugin) Invoke(context.Context, shell.Call) (json.RawMessage, error) {
 	return json.RawMessage("null"), nil
 }

@@ -261,7 +261,7 @@ func (p *fakePlugin) Image() *hibernate.Image {
 	return p.image
 }
 
-func (p *fakePlugin) Ready() error { return nil }
+func (p *fakePlugin) Ready(context.Context) error { return nil }
 
 func (p *fakePlugin) Progress() shell.Progress { return shell.Progress{Done: 1, Total: 3} }
 

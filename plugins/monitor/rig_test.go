@@ -266,7 +266,7 @@ func (p *plugin) Initialize(context.Context) error                 { return nil 
 func (p *plugin) Deinitialize(context.Context, shell.Reason) error { return nil }
 func (p *plugin) Exists(context.Context, string) (bool, error)     { return false, nil }
 func (p *plugin) Progress() shell.Progress                         { return shell.Progress{} }
-func (p *plugin) Ready() error                                     { return nil }
+func (p *plugin) Ready(context.Context) error                      { return nil }
 
 func (p *plugin) Stop(context.Context) error {
 	p.change(func(p *plugin) { p.running = false })

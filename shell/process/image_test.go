@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -224,5 +225,35 @@ func TestImageTellsOfItsPlugin(t *testing.T) {
 	got, known := r.Recall()
 	if got.StateControl, want.StateControl = nil, nil; !known || got.Class == "" || !cmp.Equal(got, want) {
 		t.Errorf("it knows %+v, %t; the plugin said %+v", got, known, want)
+	}
+}
+
+// untried is an engine of which nobody has found out in time whether it works.
+type untried struct{ hibernate.Engine }
+
+func (untried) Check(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Until the engine has been tried the plugin sleeps on.
+func TestWakeBeforeTheTrial(t *testing.T) {
+	needCRIU(t)
+	r := newRig(t, counter())
+	r.activate()
+	r.hibernate()
+	tried := r.host
+	r.host.Engine = untried{tried.Engine}
+	r.use(r.host)
+	if err := r.Ready(r.limited(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	if r.Image() == nil {
+		t.Error("it has no image any more")
+	}
+	r.use(tried)
+	r.wake()
+	if got := r.count(); got != 41 {
+		t.Errorf("it counts from %d", got)
 	}
 }

@@ -65,12 +65,15 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	return nil
 }
 
-// Ready makes sure that there is the key and the room to begin a wake, see
-// shell.Hibernator.
-func (b *Backend) Ready() error {
+// Ready makes sure that there is the key and the room to begin a wake, and that it is
+// known whether the engine works, see shell.Hibernator.
+func (b *Backend) Ready(ctx context.Context) error {
 	image := b.Image()
 	if err := image.Locked(); err != nil || image == nil || image.InPlace {
 		return err
+	}
+	if err := b.host.Engine.Check(ctx); err != nil && ctx.Err() != nil {
+		return err // it was not found out in time
 	}
 	r, _ := recordOf(image) // the wake says if that can't be read
 	return b.beginRestore(image, r, waking)
