@@ -174,6 +174,7 @@ func TestStopAfterWake(t *testing.T) {
 	r.activate()
 	call[any](r, "orphan", "")
 	eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.tree.root.Pid)) == 2 })
+	eventually(t, "the orphan has begun", func() bool { return r.Foresee() == nil })
 	r.hibernate()
 	r.wake()
 	pids := r.pids()
