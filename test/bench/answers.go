@@ -163,6 +163,6 @@ func (s *stage) compareLasting(ctx context.Context, runs int, other *sleeper, mi
 			other.loaded(ctx),
 		)
 	}, &owns, &others)
-	what := fmt.Sprintf("first answer, %d MiB, outliving its host", mib)
+	what := fmt.Sprintf("first answer, %d MiB, outliving host", mib)
 	return row{what: what, own: owns, yardstick: "the same, ending with it", plain: others, aim: 1.5}, err
 }
