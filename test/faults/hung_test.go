@@ -180,10 +180,14 @@ func TestRestoreStruck(t *testing.T) {
 			if struck == 0 {
 				t.Error("none was hit")
 			}
-			h.hibernate("Counter")
-			stop := strike(h, with, 0, 2)
-			h.must("Controller.activate", callsign, nil)
-			if hit := stop(); hit != 2 || !strings.Contains(fmt.Sprint(h.status().History), reason) {
+			hit := 0
+			for n := 0; hit != 2 && n < 10; n++ { // a CRIU may be through before it can be struck
+				h.hibernate("Counter")
+				stop := strike(h, with, 0, 2)
+				h.must("Controller.activate", callsign, nil)
+				hit = stop()
+			}
+			if hit != 2 || !strings.Contains(fmt.Sprint(h.status().History), reason) {
 				t.Errorf("it was hit %d times and is %+v", hit, h.status())
 			}
 			if got := h.count().Value; got != begin {
