@@ -57,7 +57,7 @@ func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, erro
 // is none, and the tree runs as before.
 func take(ctx context.Context, e Engine, slot *Slot, t Tree, golden bool) (*Image, error) {
 	tree := procfs.Tree(t.PID())
-	if err := obstacles(e, tree); err != nil {
+	if err := e.Obstacles(tree); err != nil {
 		return nil, err
 	}
 	release, err := slot.store.admit(ctx, slot, tree, golden)
@@ -82,7 +82,7 @@ func take(ctx context.Context, e Engine, slot *Slot, t Tree, golden bool) (*Imag
 // below root, as Checkpoint does.
 func Preflight(e Engine, slot *Slot, root int) error {
 	tree := procfs.Tree(root)
-	if err := obstacles(e, tree); err != nil {
+	if err := e.Obstacles(tree); err != nil {
 		return err
 	}
 	slot.store.mu.Lock()
@@ -94,29 +94,20 @@ func Preflight(e Engine, slot *Slot, root int) error {
 	return err
 }
 
-func obstacles(e Engine, tree []int) error {
-	if f, ok := e.(Foresight); ok {
-		return f.Obstacles(tree)
-	}
-	return nil
-}
-
 // commit does all that can be undone, and the rename that can't.
 func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, golden bool) (*Image, error) {
 	failpoint.Hit("hibernate.begun")
 	order := Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup(), Again: golden}
 	if !slot.store.packs() {
-		order.Started = start(e, t.Cgroup(), nil) // while the tree makes itself ready
-		defer order.Started.Close()
+		order.Prestarted = e.Prestart(t.Cgroup(), nil) // while the tree makes itself ready
+		defer order.Prestarted.Close()
 	}
 	if err := t.Quiesce(ctx); err != nil {
 		return nil, err
 	}
 	failpoint.Hit("hibernate.quiet")
-	if f, ok := e.(Foresight); ok {
-		if err := f.Strangers(procfs.Tree(t.PID())); err != nil {
-			return nil, err
-		}
+	if err := e.Strangers(procfs.Tree(t.PID())); err != nil {
+		return nil, err
 	}
 	m, err := slot.newManifest(e, t, golden)
 	if err != nil {
@@ -163,13 +154,14 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	}()
 	pids = procfs.Tree(t.PID())
 	err = m.describeTree(pids, tagger)
-	if f, ok := e.(Foresight); ok && err == nil {
-		if err = f.Obstacles(pids); err == nil { // opened since the preflight, and perhaps dumped all the same
-			err = f.Losses(pids)
-		}
+	if err == nil {
+		err = e.Obstacles(pids) // opened since the preflight, and perhaps dumped all the same
 	}
-	if in, ok := e.(Insight); ok && err == nil {
-		err = m.checkIdentities(in, order.Dir)
+	if err == nil {
+		err = e.Losses(pids)
+	}
+	if err == nil {
+		err = m.checkIdentities(e, order.Dir)
 	}
 	if serr := <-synced; serr != nil {
 		err = errors.Join(err, fmt.Errorf("cannot make the image durable: %w", serr))

@@ -4,108 +4,107 @@ import (
 	"context"
 	"io"
 	"os"
+
+	"dormouse/internal/procfs"
 )
 
-// Engine turns a process tree into files and back. It knows nothing of
-// plugins, manifests or states, and it judges no image.
+// Engine turns a process tree into files and back. It knows nothing of plugins,
+// manifests or states, and does not decide whether an image may be used. A fake that
+// has only some of its powers embeds hibernatetest.NoExtras.
 type Engine interface {
-	// Name is the engine with its version, such as "criu 4.2.1". An image is
-	// restored by the one that made it.
+	// Name returns the name and version of the engine, such as "criu 4.2.1". Only
+	// the engine that made an image, in the same version, may restore it.
 	Name() string
 	// Check proves with a real process that dump and restore work here. The
 	// error wraps ErrUnsupported.
 	Check(ctx context.Context) error
-	// Dump writes the tree below d.PID into d.Dir. On success every task of the
-	// tree is stopped and stays so until it gets SIGCONT or SIGKILL; on failure
-	// the tree runs on as if nothing had happened.
+
+	// Obstacles returns an ErrObstacle for something in the tree that cannot be
+	// dumped. The tree may be running.
+	Obstacles(tree []int) error
+	// Strangers returns an ErrObstacle for a process outside of the tree that is
+	// connected to it and would lose its connection. The tree is quiet.
+	Strangers(tree []int) error
+	// Losses returns an ErrObstacle for something that the tree would wake up
+	// without, and another error for what cannot be found out. The tree is stopped,
+	// as after Dump.
+	Losses(tree []int) error
+
+	// Prestart begins to start the engine for one later order with the same Cgroup
+	// and Files, and waits for nothing. That order reports a failed start.
+	Prestart(cgroup string, files []Inherited) Prestarted
+	// Dump writes the tree below d.PID into d.Dir. After success every process of the
+	// tree is stopped until it gets SIGCONT or SIGKILL; after an error the tree runs
+	// on as before.
 	Dump(ctx context.Context, d Dump) error
+	// Identities returns the identity and rights that the image in dir would give each
+	// thread, ordered by ID. An engine that cannot read its images returns
+	// ErrUnsupported.
+	Identities(dir string) ([]procfs.Task, error)
 	// Restore rebuilds a tree from r.Dir and returns its root, a child of this
-	// process. Every task is stopped, as after Dump. After an error nothing of
+	// process. Every process is stopped, as after Dump. After an error no process of
 	// the attempt runs any more.
 	Restore(ctx context.Context, r Restore) (*os.Process, error)
+	// RestoreLazy is like Restore, except that m delivers the memory: each page when
+	// the tree touches it, and all other pages meanwhile, in order. What the engine
+	// itself fills in has been read from m when RestoreLazy returns. The engine closes
+	// m when it needs no more of it, also after an error. The error wraps
+	// ErrUnsupported, and nothing was tried, if only Restore is possible.
+	RestoreLazy(ctx context.Context, r Restore, m Memory) (*os.Process, Loading, error)
+	// RejoinLoading takes over the loading that another process runs in the directory
+	// of Restore.Lasting. It returns nil when all memory is loaded. After an error
+	// the caller must kill the tree, because its missing memory will never come.
+	RejoinLoading(dir string) (Loading, error)
 }
 
-// Foresight is an Engine that can tell what it could not dump. Its methods are quick
-// and change nothing; what they name is certain, but they don't find all. Their
-// errors wrap ErrObstacle.
-type Foresight interface {
-	// Obstacles looks at a tree that may be at work.
-	Obstacles(tree []int) error
-	// Strangers looks at one that is quiet: who is still connected then would be
-	// lost.
-	Strangers(tree []int) error
-	// Losses looks at one that is stopped, as after Dump, for what it would wake up
-	// without. What it can't tell is an error too, of another kind.
-	Losses(tree []int) error
-}
-
-// Starter is an Engine that takes a while to start, and can do so before it is told
-// what to do.
-type Starter interface {
-	// Start begins for one order with the same Cgroup and Files, and waits for
-	// nothing. Whether it succeeds that order will tell.
-	Start(cgroup string, files []Inherited) Started
-}
-
-// Started is an engine on its way.
-type Started interface {
-	// Close returns when nothing of it is left, whether it was given an order or not.
+// Prestarted is an engine process that was started before its order is known.
+type Prestarted interface {
+	// Close returns when the process has ended, whether it was given an order or not.
 	Close()
 }
 
-// start has the engine begin to start if it can.
-func start(e Engine, cgroup string, files []Inherited) Started {
-	if s, ok := e.(Starter); ok {
-		return s.Start(cgroup, files)
-	}
-	return notStarted{}
-}
-
-type notStarted struct{}
-
-func (notStarted) Close() {}
-
-// Dump is one order to an Engine.
+// Dump is one order to an Engine to write an image.
 type Dump struct {
 	// PID of the root, which leads a session and a PID namespace of its own.
 	PID int
 	// Dir is empty and private.
 	Dir string
-	// Pages makes the files that hold memory and nothing that an engine would act on,
-	// whose names begin with "pages-". Each is written in order, and closed before
-	// the next one is made and before Dump returns. Writing waits where the memory
-	// can't be stored as fast. With nil they are in Dir like all others.
+	// Pages creates the files that hold the tree's memory and nothing that an engine
+	// interprets; their names begin with "pages-". The engine writes each of them in
+	// order, and closes it before it creates the next one and before Dump returns.
+	// Writing blocks while the memory cannot be stored as fast. If Pages is nil these
+	// files are in Dir like all others.
 	Pages func(name string) (io.WriteCloser, error)
-	// Cgroup is the directory of the tree's own cgroup. The engine's processes
-	// run in it too, so that one kill ends them all. May be empty.
+	// Cgroup is the directory of the tree's own cgroup, or "". The engine's processes
+	// run in that cgroup too, so that one kill ends them all.
 	Cgroup string
-	// Again tells that the tree will run on and the image be restored any number of
-	// times, so that neither may use up what the other needs.
+	// Again means that the tree will run on and that the image may be restored any
+	// number of times, so neither may use up what the other needs.
 	Again bool
-	// Started is used up by the order; without it the engine starts by itself. There
-	// is none where Pages is.
-	Started Started
+	// Prestarted is used up by the order; if it is nil the engine starts by itself. It
+	// is always nil where Pages is set.
+	Prestarted Prestarted
 }
 
-// Restore is one order to an Engine.
+// Restore is one order to an Engine to rebuild a tree.
 type Restore struct {
-	Dir     string
-	Cgroup  string
-	Started Started // as for a Dump
-	// Provide puts a chunk of a page file into Dir, for RestoreLazy, where they are
-	// empty at first; nil when they have their contents.
+	Dir        string
+	Cgroup     string
+	Prestarted Prestarted // as in Dump
+	// Provide writes a chunk of a page file into Dir, for RestoreLazy, where page
+	// files are empty at first. It is nil when they have their contents.
 	Provide func(file string, index int64) error
-	// Lasting is an empty directory in which other processes find a loading that goes
-	// on when this one ends; "" for one that must not. It is empty again when all is
-	// loaded.
+	// Lasting is an empty directory in which a later host finds a loading that goes on
+	// after this process has ended; "" for a loading that ends with this process. The
+	// directory is empty again when all memory is loaded.
 	Lasting string
 	// Files replaces what the tree held open outside of itself, such as its log
 	// pipes.
 	Files []Inherited
 }
 
-// Inherited hands File to the restored tree in place of what was known as Key
-// ("pipe:[4711]") when it was dumped.
+// Inherited hands File to the restored tree in place of the file that Key names
+// ("pipe:[4711]") in the image.
 type Inherited struct {
 	Key  string
 	File *os.File

@@ -1,23 +1,19 @@
 package hibernate
 
 import (
+	"errors"
 	"fmt"
 
 	"dormouse/internal/procfs"
 )
 
-// Insight is an Engine that can read in its own image what each task is going to
-// be. It is asked before the image is committed: a plugin may have influenced
-// what was written of it, and what the kernel says is what counts.
-type Insight interface {
-	// Identities returns the tasks in the image in dir, ordered by ID.
-	Identities(dir string) ([]procfs.Task, error)
-}
-
 // checkIdentities returns an ErrForged when the image would give a task other
 // rights than the kernel says it has.
-func (m *manifest) checkIdentities(in Insight, dir string) error {
-	claimed, err := in.Identities(dir)
+func (m *manifest) checkIdentities(e Engine, dir string) error {
+	claimed, err := e.Identities(dir)
+	if errors.Is(err, ErrUnsupported) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("cannot read who is in the image: %w", err)
 	}

@@ -1,28 +1,12 @@
 package hibernate
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 )
 
 // ChunkSize is how much of a page file is verified at once.
 const ChunkSize = chunk
-
-// LazyEngine is an Engine that can have a tree run before its memory is read.
-type LazyEngine interface {
-	Engine
-	// RestoreLazy is like Restore, except that memory comes into the tree when it
-	// is touched, and meanwhile in order, as m has it. What the engine has put in
-	// by itself it has asked m for as well when it returns. m is closed when
-	// nothing more is asked of it, also after an error. The error wraps
-	// ErrUnsupported, and nothing was tried, where only Restore is possible.
-	RestoreLazy(ctx context.Context, r Restore, m Memory) (*os.Process, Loading, error)
-	// Rejoin takes over the loading that another process has begun in the directory
-	// of Restore.Lasting; nil when all memory is in. After an error the tree must be
-	// killed: what it lacks will never come.
-	Rejoin(dir string) (Loading, error)
-}
 
 // Memory is the content of the page files of an image, of which no byte is handed
 // out unverified. It may be used by several goroutines.

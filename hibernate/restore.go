@@ -32,9 +32,9 @@ type Wake struct {
 	// Lasting is as in Restore.
 	Lasting string
 
-	dir     string // of the files as the engine has them
-	provide func(file string, index int64) error
-	started Started
+	dir        string // of the files as the engine has them
+	provide    func(file string, index int64) error
+	prestarted Prestarted
 }
 
 // Restore brings the image back to life and uses it up, unless it is golden. The
@@ -43,15 +43,15 @@ type Wake struct {
 // an error nothing of it runs; if the error is ErrRefused no further attempt can
 // succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (_ *os.Process, err error) {
-	w.started = start(e, w.Cgroup, w.Files) // while the image is verified
-	defer func() { i.dismiss(w.started, err) }()
+	w.prestarted = e.Prestart(w.Cgroup, w.Files) // while the image is verified
+	defer func() { i.dismiss(w.prestarted, err) }()
 	t, err := i.check(e)
 	if err != nil {
 		return nil, err
 	}
 	failpoint.Hit("wake.verified")
-	if lazy, ok := e.(LazyEngine); ok && i.manifest.Packing != nil {
-		root, loading, err := i.restoreLazy(ctx, lazy, t, w, loadAll)
+	if i.manifest.Packing != nil {
+		root, loading, err := i.restoreLazy(ctx, e, t, w, loadAll)
 		if err == nil {
 			loading.Close()
 		}
@@ -101,9 +101,9 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (_ *os.Process, e
 // RestoreLazy is Restore before the memory is read: it comes into the running
 // tree, verified piece by piece, until the Loading is done. The image may be
 // discarded meanwhile. If the loading fails the caller must kill the tree.
-func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (_ *os.Process, _ Loading, err error) {
-	w.started = start(e, w.Cgroup, w.Files)
-	defer func() { i.dismiss(w.started, err) }()
+func (i *Image) RestoreLazy(ctx context.Context, e Engine, w Wake) (_ *os.Process, _ Loading, err error) {
+	w.prestarted = e.Prestart(w.Cgroup, w.Files)
+	defer func() { i.dismiss(w.prestarted, err) }()
 	t, err := i.check(e)
 	if err != nil {
 		return nil, nil, err
@@ -114,7 +114,7 @@ func (i *Image) RestoreLazy(ctx context.Context, e LazyEngine, w Wake) (_ *os.Pr
 
 // dismiss ends an engine that has done its work, for which nobody waits, or failed:
 // then it must be gone before its cgroup is.
-func (i *Image) dismiss(s Started, err error) {
+func (i *Image) dismiss(s Prestarted, err error) {
 	if err != nil {
 		s.Close()
 		return
@@ -135,7 +135,7 @@ func loadAll(ctx context.Context, l Loading) error {
 }
 
 // restoreLazy lets the tree run when stopped returns.
-func (i *Image) restoreLazy(ctx context.Context, e LazyEngine, t tagger, w Wake, stopped func(context.Context, Loading) error) (*os.Process, Loading, error) {
+func (i *Image) restoreLazy(ctx context.Context, e Engine, t tagger, w Wake, stopped func(context.Context, Loading) error) (*os.Process, Loading, error) {
 	w, closeStage, err := i.stage(t, w, true)
 	if err != nil {
 		return nil, nil, err
@@ -232,7 +232,7 @@ func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err erro
 // load has the engine rebuild the tree, stopped. Each attempt has its share of the
 // time, so that one that hangs leaves some to the next.
 func (i *Image) load(ctx context.Context, w Wake, restore func(context.Context, Restore) error) error {
-	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Lasting: w.Lasting, Files: w.Files, Started: w.started}
+	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Lasting: w.Lasting, Files: w.Files, Prestarted: w.prestarted}
 	var errs []error
 	for left := attempts; left > 0; left-- {
 		limited, cancel := share(ctx, left)
@@ -242,7 +242,7 @@ func (i *Image) load(ctx context.Context, w Wake, restore func(context.Context, 
 			return err
 		}
 		errs = append(errs, err, w.Cleanup())
-		order.Started = nil
+		order.Prestarted = nil
 		if ctx.Err() != nil || errors.Is(err, ErrRefused) {
 			break
 		}

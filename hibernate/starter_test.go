@@ -23,13 +23,13 @@ type started struct{ tree *tree }
 
 func (s *started) Close() { s.tree.asked = append(s.tree.asked, "close") }
 
-func (s *slowStarter) Start(string, []hibernate.Inherited) hibernate.Started {
+func (s *slowStarter) Prestart(string, []hibernate.Inherited) hibernate.Prestarted {
 	s.tree.asked = append(s.tree.asked, "start")
 	s.begun = &started{s.tree}
 	return s.begun
 }
 
-func (s *slowStarter) note(what string, given hibernate.Started) {
+func (s *slowStarter) note(what string, given hibernate.Prestarted) {
 	if given == s.begun {
 		what += " started"
 	}
@@ -37,12 +37,12 @@ func (s *slowStarter) note(what string, given hibernate.Started) {
 }
 
 func (s *slowStarter) Dump(ctx context.Context, d hibernate.Dump) error {
-	s.note("dump", d.Started)
+	s.note("dump", d.Prestarted)
 	return s.Fake.Dump(ctx, d)
 }
 
 func (s *slowStarter) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
-	s.note("restore", r.Started)
+	s.note("restore", r.Prestarted)
 	return s.Fake.Restore(ctx, r)
 }
 

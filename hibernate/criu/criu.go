@@ -193,7 +193,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts) error {
 	giveUp := func() { signalAll(helpers(d), syscall.SIGKILL) }
 	if d.Pages == nil {
-		s, end := e.session(d.Started, d.Cgroup, nil)
+		s, end := e.session(d.Prestarted, d.Cgroup, nil)
 		defer end()
 		return s.run(ctx, d.Dir, opts, giveUp, (*gocriu.Criu).Dump)
 	}
@@ -229,7 +229,7 @@ func (e *Engine) restore(ctx context.Context, r hibernate.Restore, born *births,
 	opts.LeaveStopped = new(true)
 	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
 	giveUp := func() { born.kill(r.Cgroup) }
-	s, end := e.session(r.Started, r.Cgroup, inherited(r.Files))
+	s, end := e.session(r.Prestarted, r.Cgroup, inherited(r.Files))
 	defer end()
 	err := s.run(ctx, r.Dir, opts, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
 		return operation(c, opts)

@@ -18,16 +18,13 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"dormouse/hibernate"
 	"dormouse/internal/procfs"
 )
-
-var _ hibernate.Insight = (*Engine)(nil)
 
 // taskDead is the state of a task that ended and waits to be reaped.
 const taskDead = 2
 
-// Identities reads the core images, one of each thread. See hibernate.Insight.
+// Identities reads the core images, one of each thread. See hibernate.Engine.
 func (e *Engine) Identities(dir string) ([]procfs.Task, error) {
 	filters, err := seccompFilters(dir)
 	if err != nil {

@@ -18,10 +18,8 @@ import (
 	"dormouse/internal/uffd"
 )
 
-var _ hibernate.LazyEngine = (*Engine)(nil)
-
 // RestoreLazy has CRIU leave the lazy memory out and a pager bring it in, see
-// hibernate.LazyEngine.
+// hibernate.Engine.
 func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	var layout layout
 	err := uffd.Available()

@@ -166,8 +166,8 @@ func (l *loader) join(conn *net.UnixConn, path string, pid int) (err error) {
 	return err
 }
 
-// Rejoin finds the loader in dir, see hibernate.LazyEngine.
-func (e *Engine) Rejoin(dir string) (hibernate.Loading, error) {
+// RejoinLoading finds the loader in dir, see hibernate.Engine.
+func (e *Engine) RejoinLoading(dir string) (hibernate.Loading, error) {
 	defer collect()
 	entries, err := os.ReadDir(dir)
 	if len(entries) == 0 {

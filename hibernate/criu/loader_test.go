@@ -48,7 +48,7 @@ func TestLoadingIsHandedOver(t *testing.T) {
 	for ; !over.Load(); handed++ {
 		loading.Leave()
 		<-loading.Done()
-		next, err := e.Rejoin(m.lasting)
+		next, err := e.RejoinLoading(m.lasting)
 		must(t, err)
 		if next == nil {
 			t.Fatal("nobody loads")
@@ -82,7 +82,7 @@ func TestLoaderKilled(t *testing.T) {
 	if err := loading.Err(); err == nil || err.Error() != "the process that loaded it has ended before all was in" {
 		t.Errorf("got %v", err)
 	}
-	if next, err := e.Rejoin(m.lasting); err == nil || next != nil {
+	if next, err := e.RejoinLoading(m.lasting); err == nil || next != nil {
 		t.Error("somebody still loads")
 	}
 	conn, err := net.Dial("unix", s.socket)

@@ -15,7 +15,7 @@ type member struct {
 	tids []int
 }
 
-// Losses finds what no image tells of. See hibernate.Foresight.
+// Losses finds what no image tells of. See hibernate.Engine.
 func (e *Engine) Losses(tree []int) error {
 	members := make([]member, len(tree))
 	for i, pid := range tree {

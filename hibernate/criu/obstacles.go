@@ -12,8 +12,6 @@ import (
 	"dormouse/internal/procfs"
 )
 
-var _ hibernate.Foresight = (*Engine)(nil)
-
 // taken are kernel objects that CRIU has an image of, by what /proc calls them.
 var taken = []string{"[eventfd]", "[eventpoll]", "[fanotify]", "[pidfd]", "[signalfd]", "[timerfd]", "inotify"}
 
@@ -32,7 +30,7 @@ var protocols = map[string]string{
 }
 
 // Obstacles names what the processes have open that CRIU is sure to refuse, or
-// to fail on when they wake. See hibernate.Foresight.
+// to fail on when they wake. See hibernate.Engine.
 func (e *Engine) Obstacles(tree []int) error {
 	inside := make(map[string]bool, len(tree))
 	for _, pid := range tree {
@@ -61,7 +59,7 @@ func (e *Engine) Obstacles(tree []int) error {
 }
 
 // Strangers names connections to processes outside of the tree, and what they hold
-// that nobody has read. See hibernate.Foresight.
+// that nobody has read. See hibernate.Engine.
 func (e *Engine) Strangers(tree []int) error {
 	var found findings
 	stuckConnections(tree, &found)

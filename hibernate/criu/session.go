@@ -13,8 +13,6 @@ import (
 	"dormouse/hibernate"
 )
 
-var _ hibernate.Starter = (*Engine)(nil)
-
 // session is a CRIU process for one operation, from its start to its end.
 type session struct {
 	begun   chan struct{} // closed when all below is settled
@@ -26,8 +24,8 @@ type session struct {
 	close func()
 }
 
-// Start begins to start a CRIU, see hibernate.Starter.
-func (e *Engine) Start(cgroup string, files []hibernate.Inherited) hibernate.Started {
+// Prestart begins to start a CRIU, see hibernate.Engine.
+func (e *Engine) Prestart(cgroup string, files []hibernate.Inherited) hibernate.Prestarted {
 	return e.begin(cgroup, inherited(files))
 }
 
@@ -45,7 +43,7 @@ func (e *Engine) begin(cgroup string, files []handed) *session {
 
 // session returns the one that was started for an order, or begins it. It must be
 // ended if it was not started, or if the order fails.
-func (e *Engine) session(started hibernate.Started, cgroup string, files []handed) (s *session, end func()) {
+func (e *Engine) session(started hibernate.Prestarted, cgroup string, files []handed) (s *session, end func()) {
 	if s, ok := started.(*session); ok {
 		return s, func() {} // whoever started it ends it
 	}
@@ -53,7 +51,7 @@ func (e *Engine) session(started hibernate.Started, cgroup string, files []hande
 	return s, s.close
 }
 
-// Close ends CRIU, see hibernate.Started.
+// Close ends CRIU, see hibernate.Prestarted.
 func (s *session) Close() { s.close() }
 
 func (s *session) end() {

@@ -39,13 +39,13 @@ func TestStartEarly(t *testing.T) {
 		}
 	}
 
-	e.Start(s.Cgroup(), nil).Close()
+	e.Prestart(s.Cgroup(), nil).Close()
 	gone("unused")
 
 	before := s.State(t)
-	started := e.Start(s.Cgroup(), nil)
+	started := e.Prestart(s.Cgroup(), nil)
 	dir := t.TempDir()
-	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Started: started}))
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Prestarted: started}))
 	started.Close()
 	gone("after the dump")
 	if !s.Stopped(t) {

@@ -22,12 +22,13 @@ import (
 // hold what Set gave a process as its memory. It can be made to fail at each of
 // its steps. It needs root, for PID namespaces, and no CRIU.
 type Fake struct {
+	NoExtras
 	// Version is the second word of Name; images carry it.
 	Version string
 	// Unsupported, DumpError and RestoreError are returned by the operations,
 	// once they have done half of their work.
 	Unsupported, DumpError, RestoreError error
-	// Obstacle, Stranger and Loss are what its foresight finds.
+	// Obstacle, Stranger and Loss are returned by the methods of their names.
 	Obstacle, Stranger, Loss error
 	// BeforeDump and BeforeRestore are called when an operation begins.
 	BeforeDump, BeforeRestore func()
@@ -39,18 +40,15 @@ type Fake struct {
 	restores int
 }
 
-var (
-	_ hibernate.LazyEngine = (*Fake)(nil)
-	_ hibernate.Foresight  = (*Fake)(nil)
-)
+var _ hibernate.Engine = (*Fake)(nil)
 
-// Obstacles implements hibernate.Foresight.
+// Obstacles returns Obstacle.
 func (f *Fake) Obstacles([]int) error { return f.Obstacle }
 
-// Strangers implements hibernate.Foresight.
+// Strangers returns Stranger.
 func (f *Fake) Strangers([]int) error { return f.Stranger }
 
-// Losses implements hibernate.Foresight.
+// Losses returns Loss.
 func (f *Fake) Losses([]int) error { return f.Loss }
 
 // The files of a fake image: one that a real engine would act on, one of memory.
@@ -193,9 +191,6 @@ func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate
 	}
 	return p, &fakeLoading{fake: f, pid: p.Pid, memory: m, size: pages.Size(), done: make(chan struct{})}, nil
 }
-
-// Rejoin finds nothing that lasts.
-func (f *Fake) Rejoin(string) (hibernate.Loading, error) { return nil, nil } //nolint:nilnil // as promised
 
 // fakeLoading loads when it is told to, and at once.
 type fakeLoading struct {

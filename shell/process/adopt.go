@@ -236,11 +236,7 @@ func (b *Backend) Leave(ctx context.Context) error {
 // rejoin takes over the loading that an earlier host has begun for the instance
 // with that run directory, nil when there is none.
 func (h Host) rejoin(runDir string) (hibernate.Loading, error) {
-	engine, can := h.Engine.(hibernate.LazyEngine)
-	if !can {
-		return nil, nil //nolint:nilnil // as promised
-	}
-	return engine.Rejoin(filepath.Join(runDir, loadingName))
+	return h.Engine.RejoinLoading(filepath.Join(runDir, loadingName))
 }
 
 // endLoading leaves nothing of a loading whose tree has been killed.

@@ -176,13 +176,13 @@ const lazyFrom = 32 << 20
 // bringBack restores the image, before its memory if that is wanted and possible.
 func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hibernate.Wake) (*os.Process, hibernate.Loading, error) {
 	wanted := b.config.Wake == configs.WakeLazy || b.config.Wake == configs.WakeAuto && image.Bytes >= lazyFrom
-	if engine, can := b.host.Engine.(hibernate.LazyEngine); wanted && can {
+	if wanted {
 		if w.Lasting != "" {
 			if err := os.MkdirAll(w.Lasting, 0o700); err != nil {
 				return nil, nil, err
 			}
 		}
-		root, loading, err := image.RestoreLazy(ctx, engine, w)
+		root, loading, err := image.RestoreLazy(ctx, b.host.Engine, w)
 		if !errors.Is(err, hibernate.ErrUnsupported) {
 			return root, loading, err
 		}

@@ -1,0 +1,42 @@
+package hibernatetest
+
+import (
+	"context"
+	"os"
+
+	"dormouse/hibernate"
+	"dormouse/internal/procfs"
+)
+
+// NoExtras has the methods of hibernate.Engine that an engine without extra powers
+// needs: it finds no obstacle, does not start early, cannot read its images, and has
+// no lazy restore.
+type NoExtras struct{}
+
+// Obstacles returns nil.
+func (NoExtras) Obstacles([]int) error { return nil }
+
+// Strangers returns nil.
+func (NoExtras) Strangers([]int) error { return nil }
+
+// Losses returns nil.
+func (NoExtras) Losses([]int) error { return nil }
+
+// Prestart starts nothing.
+func (NoExtras) Prestart(string, []hibernate.Inherited) hibernate.Prestarted { return notStarted{} }
+
+// Identities returns hibernate.ErrUnsupported.
+func (NoExtras) Identities(string) ([]procfs.Task, error) { return nil, hibernate.ErrUnsupported }
+
+// RestoreLazy closes m and returns hibernate.ErrUnsupported.
+func (NoExtras) RestoreLazy(_ context.Context, _ hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+	_ = m.Close()
+	return nil, nil, hibernate.ErrUnsupported
+}
+
+// RejoinLoading returns nil.
+func (NoExtras) RejoinLoading(string) (hibernate.Loading, error) { return nil, nil } //nolint:nilnil // all is loaded
+
+type notStarted struct{}
+
+func (notStarted) Close() {}
