@@ -16,6 +16,7 @@ import (
 	"dormouse/hibernate/pageout"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
+	"dormouse/shell/process/output"
 	"dormouse/shell/shellpb"
 )
 
@@ -153,10 +154,10 @@ func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 	if t.leaf.fd, err = os.Open(i.Cgroup); err != nil {
 		return nil, err
 	}
-	if t.logs, err = openLogs(b.runDir(), b.log, &b.tail); err != nil {
+	if t.output, err = output.Open(b.runDir(), b.log, &b.tail); err != nil {
 		return nil, errors.Join(err, t.leaf.fd.Close())
 	}
-	t.logs.run(false)
+	t.output.Start(false)
 	return t, nil
 }
 

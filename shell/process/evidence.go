@@ -25,7 +25,7 @@ func (b *Backend) Evidence() shell.Evidence {
 	t := b.tree
 	b.mu.Unlock()
 	if t == nil {
-		return shell.Evidence{Log: b.tail.read()}
+		return shell.Evidence{Log: b.tail.Lines()}
 	}
 	e := shell.Evidence{PID: t.pid, Begun: t.begun, Files: make(map[string]string)}
 	if t.ended() {
@@ -42,7 +42,7 @@ func (b *Backend) Evidence() shell.Evidence {
 	if t.leaf != nil {
 		collect(e.Files, t.leaf.dir, "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
 	}
-	e.Log = b.tail.read()
+	e.Log = b.tail.Lines()
 	return e
 }
 

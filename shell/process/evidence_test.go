@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"dormouse/shell"
 )
 
@@ -52,33 +50,14 @@ func TestEvidenceOfTheDead(t *testing.T) {
 	if e.Exit != "with status 7" || e.PID != pid || e.Files["status"] != "" {
 		t.Errorf("got exit %q, pid %d, status %q; the program was %d", e.Exit, e.PID, e.Files["status"], pid)
 	}
-	if len(e.Log) != tailLength || !strings.HasSuffix(e.Log[0], "stderr all is well") || !strings.HasSuffix(e.Log[tailLength-1], "stderr so far") {
+	if len(e.Log) != 200 || !strings.HasSuffix(e.Log[0], "stderr all is well") || !strings.HasSuffix(e.Log[200-1], "stderr so far") {
 		t.Errorf("%d lines, from %q to %q", len(e.Log), e.Log[0], e.Log[len(e.Log)-1])
 	}
 	if err := r.Stop(r.limited(patience)); err != nil {
 		t.Fatal(err)
 	}
-	if e := r.Evidence(); len(e.Log) != tailLength || e.Exit != "" {
+	if e := r.Evidence(); len(e.Log) != 200 || e.Exit != "" {
 		t.Errorf("after the end there are %d lines, exit %q", len(e.Log), e.Exit)
-	}
-}
-
-// Plugins that use go-plugin's server send what they print through it.
-func TestEvidenceThroughTheLink(t *testing.T) {
-	r := newRig(t, counter())
-	var tail tail
-	w := &lineWriter{stream: "stdout", log: zerolog.Nop(), tail: &tail}
-	for _, part := range []string{"one\ntw", "o\n", "three"} {
-		if _, err := w.Write([]byte(part)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if lines := tail.read(); len(lines) != 2 || !strings.HasSuffix(lines[1], "stdout two") {
-		t.Errorf("got %q", lines)
-	}
-	r.activate()
-	if e := r.Evidence(); e.Files["tasks"] == "" {
-		t.Errorf("got %+v", e)
 	}
 }
 

@@ -12,9 +12,6 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// maxHandshake is longer than any line that a plugin has to write.
-const maxHandshake = 1024
-
 // parseHandshake returns the socket from go-plugin's handshake line,
 //
 //	core version|protocol version|network|address|protocol[|certificate[|multiplex]]

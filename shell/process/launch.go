@@ -16,6 +16,7 @@ import (
 	"dormouse/internal/failpoint"
 	"dormouse/internal/native"
 	"dormouse/shell"
+	"dormouse/shell/process/output"
 	"dormouse/shell/shellpb"
 )
 
@@ -49,9 +50,9 @@ func (b *Backend) start(ctx context.Context, program string) (*tree, string, err
 		return nil, "", fmt.Errorf("cannot start %s: %w", program, err)
 	}
 	failpoint.Hit("launch.started")
-	line, err := t.logs.handshake(ctx)
+	line, err := t.output.FirstLine(ctx)
 	if err != nil {
-		if errors.Is(err, errNoHandshake) && t.endedSoon() {
+		if errors.Is(err, output.ErrNoLine) && t.endedSoon() {
 			err = t.exitError()
 		} else if words := t.lastWords(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)

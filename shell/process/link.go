@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"github.com/rs/zerolog"
@@ -22,6 +23,7 @@ import (
 
 	"dormouse/internal/procfs"
 	"dormouse/shell"
+	"dormouse/shell/process/output"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
 )
@@ -42,7 +44,7 @@ type link struct {
 
 // dialLink connects to the plugin of tree t. go-plugin is told that it
 // re-attaches, the first time too: it then starts, ends and removes nothing.
-func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger) (*link, error) {
+func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, tail *output.Tail) (*link, error) {
 	l := &link{socket: socket, released: make(chan struct{})}
 	l.release = sync.OnceFunc(func() { close(l.released) })
 	l.streams, l.endStream = context.WithCancel(context.Background())
@@ -56,8 +58,8 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger) (
 		Plugins:          plugin.PluginSet{},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           libraryLog(log),
-		SyncStdout:       &lineWriter{stream: "stdout", log: log.With().Str("stream", "stdout").Logger(), tail: t.logs.stdout.tail},
-		SyncStderr:       &lineWriter{stream: "stderr", log: log.With().Str("stream", "stderr").Logger(), tail: t.logs.stderr.tail},
+		SyncStdout:       output.NewLineWriter("stdout", log, tail),
+		SyncStderr:       output.NewLineWriter("stderr", log, tail),
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
@@ -122,6 +124,17 @@ func (l *link) shutdown(ctx context.Context, limit time.Duration) error {
 	return l.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
 }
 
+// libraryLog returns the logger that go-plugin logs to.
+func libraryLog(log zerolog.Logger) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Name:       "go-plugin",
+		Level:      hclog.Warn, // below that it tells each step of each connection
+		Output:     output.NewLineWriter("", log, nil),
+		JSONFormat: true,
+		TimeFn:     time.Now,
+	})
+}
+
 // openStream notes the connection: go-plugin keeps it to itself until the plugin
 // has answered on it, however long that takes.
 func (l *link) openStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
@@ -154,7 +167,7 @@ func (l *link) detach() {
 
 // connect puts a new link to the tree behind the router.
 func (b *Backend) connect(ctx context.Context, t *tree, socket string) error {
-	l, err := dialLink(ctx, t, socket, b.log)
+	l, err := dialLink(ctx, t, socket, b.log, &b.tail)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
+	"dormouse/shell/process/output"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
 )
@@ -62,7 +63,7 @@ type Backend struct {
 	host   Host
 	config configs.Plugin
 	place  string // the name of the run directory and the cgroup
-	tail   tail
+	tail   output.Tail
 	log    zerolog.Logger
 	sink   shell.Sink
 	slot   *hibernate.Slot

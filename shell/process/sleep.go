@@ -17,16 +17,17 @@ import (
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
+	"dormouse/shell/process/output"
 	"dormouse/shell/shellpb"
 )
 
 // record is what a later wake must know beside the image.
 type record struct {
-	Socket      string   `json:"socket"`
-	Pipes       pipeKeys `json:"pipes"`
-	Program     int      `json:"program"` // PID in its own namespace
-	Information []byte   `json:"information"`
-	Bound       bool     `json:"bound"` // the kernel ends the tree with its host, also after a wake
+	Socket      string      `json:"socket"`
+	Pipes       output.Keys `json:"pipes"`
+	Program     int         `json:"program"` // PID in its own namespace
+	Information []byte      `json:"information"`
+	Bound       bool        `json:"bound"` // the kernel ends the tree with its host, also after a wake
 	// Origin is what a golden image was made from, nil in any other.
 	Origin *origin `json:"origin,omitempty"`
 }
@@ -152,7 +153,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record,
 		t.bound = r.Bound
 		root, loading, err := b.bringBack(ctx, image, hibernate.Wake{
 			Cgroup:  t.cgroup(),
-			Files:   t.logs.inherited(r.Pipes),
+			Files:   t.inherited(r.Pipes),
 			Cleanup: t.killLeft,
 			Lasting: b.lasting(r.Bound),
 		})
@@ -341,5 +342,5 @@ func (s sleeper) record() (record, error) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
 	info, err := proto.Marshal(s.b.info)
-	return record{Socket: s.b.socket, Pipes: s.t.logs.keys(), Program: s.t.number, Information: info, Bound: s.t.bound}, err
+	return record{Socket: s.b.socket, Pipes: s.t.output.Keys(), Program: s.t.number, Information: info, Bound: s.t.bound}, err
 }

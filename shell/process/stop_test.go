@@ -205,7 +205,7 @@ func TestLaunchEndsWhatIsLeft(t *testing.T) {
 	<-earlier.tree.exited
 	earlier.link.detach()
 	earlier.tree.waiting.Wait()
-	earlier.tree.logs.close()
+	earlier.tree.output.Close()
 	_ = earlier.tree.leaf.fd.Close()
 	earlier.hostSocket.SetUnlinkOnClose(false) // the name is the other one's by now
 	if err := earlier.closeHostSocket(t.Context(), 0); err != nil {

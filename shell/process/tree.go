@@ -21,13 +21,14 @@ import (
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
 	"dormouse/shell"
+	"dormouse/shell/process/output"
 )
 
 // tree is a plugin's processes: pid 1 of their namespace, the program below it
 // and all that the program started.
 type tree struct {
-	leaf *leaf // nil without cgroups
-	logs *logs
+	leaf   *leaf // nil without cgroups
+	output *output.Streams
 
 	root    *os.Process
 	pidfd   *pidfd                // of the root
@@ -49,7 +50,7 @@ type tree struct {
 
 // newTree prepares what a tree needs before it has a process. Its output goes to
 // files in the directory spools, or to pipes when that is "".
-func newTree(c *Cgroups, name string, limits configs.Limits, spools string, log zerolog.Logger, last *tail) (*tree, error) {
+func newTree(c *Cgroups, name string, limits configs.Limits, spools string, log zerolog.Logger, tail *output.Tail) (*tree, error) {
 	t := &tree{exited: make(chan struct{}), begun: time.Now()}
 	if err := c.Enforces(limits); err != nil {
 		return nil, err
@@ -61,18 +62,18 @@ func newTree(c *Cgroups, name string, limits configs.Limits, spools string, log 
 		}
 		t.leaf = l
 	}
-	logs, err := openLogs(spools, log, last)
-	if err != nil {
+	var err error
+	if t.output, err = output.Open(spools, log, tail); err != nil {
 		return nil, errors.Join(err, t.discard())
 	}
-	t.logs = logs
 	return t, nil
 }
 
 // launch starts cmd as the root. Without privileges the tree shares the host's
 // PID namespace.
 func (t *tree) launch(cmd *exec.Cmd) error {
-	cmd.Stdout, cmd.Stderr = t.logs.stdout.write, t.logs.stderr.write
+	stdout, stderr := t.output.Files()
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	attributes := &syscall.SysProcAttr{Setsid: true}
 	if t.bound {
 		attributes.Pdeathsig = syscall.SIGKILL
@@ -90,8 +91,15 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 		return err
 	}
 	t.root = cmd.Process
-	t.logs.run(true)
+	t.output.Start(true)
 	return nil
+}
+
+// inherited hands the tree's ends of its output to a restored tree, which knows them
+// by the keys of its image.
+func (t *tree) inherited(image output.Keys) []hibernate.Inherited {
+	stdout, stderr := t.output.Files()
+	return []hibernate.Inherited{{Key: image.Stdout, File: stdout}, {Key: image.Stderr, File: stderr}}
 }
 
 // adopt takes a root that was restored with the tree's log pipes, and what is
@@ -99,7 +107,7 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 func (t *tree) adopt(root *os.Process, number int, loading hibernate.Loading) {
 	t.root, t.number, t.apart = root, number, true
 	t.pid = t.program()
-	t.logs.run(false)
+	t.output.Start(false)
 	t.await(loading)
 }
 
@@ -166,7 +174,7 @@ func (t *tree) leave() {
 		t.loading.Leave()
 	}
 	t.waiting.Wait()
-	t.logs.close()
+	t.output.Close()
 	_ = t.leaf.fd.Close()
 	_ = t.root.Release()
 }
@@ -183,7 +191,7 @@ func (t *tree) watch(report func(error)) {
 			}
 		}
 		t.starved = t.leaf.kills() > t.kills
-		t.logs.ended()
+		t.output.TreeEnded()
 		close(t.exited)
 		if !t.awaited.Load() {
 			report(t.exitError())
@@ -271,8 +279,8 @@ func (t *tree) killLeft() error {
 
 // discard gives back what a tree has besides processes.
 func (t *tree) discard() error {
-	if t.logs != nil {
-		t.logs.close()
+	if t.output != nil {
+		t.output.Close()
 	}
 	if t.leaf == nil {
 		return nil
@@ -352,7 +360,7 @@ func (t *tree) exit() error {
 // nothing.
 func (t *tree) lastWords() error {
 	if t.ended() {
-		t.logs.drained(time.Second)
+		t.output.WaitRead(time.Second)
 	}
-	return t.logs.stderr.lastWords()
+	return t.output.LastWords()
 }

@@ -1,4 +1,4 @@
-package process
+package output
 
 import (
 	"bufio"
@@ -148,6 +148,20 @@ func TestLineWriter(t *testing.T) {
 	}
 }
 
+// A line written in parts is one line of the tail; an unfinished one is none yet.
+func TestLineWriterTail(t *testing.T) {
+	var tail Tail
+	w := NewLineWriter("stdout", zerolog.Nop(), &tail)
+	for _, part := range []string{"one\ntw", "o\n", "three"} {
+		if _, err := w.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines := tail.Lines(); len(lines) != 2 || !strings.HasSuffix(lines[1], "stdout two") {
+		t.Errorf("got %q", lines)
+	}
+}
+
 func TestLastWords(t *testing.T) {
 	for name, test := range map[string]struct {
 		lines []string
@@ -157,12 +171,12 @@ func TestLastWords(t *testing.T) {
 		"one":   {[]string{"a"}, `its last words: "a"`},
 		"many":  {[]string{"a", "b", "", "c", "d"}, `its last words: "b\nc\nd"`},
 		"crash": {[]string{"a", "panic: x", "", "goroutine 1 [running]:", "main.main()"}, `its last words: "panic: x"`},
-		"long":  {[]string{strings.Repeat("a", 9000)}, `its last words: "` + strings.Repeat("a", maxRemembered) + `"`},
+		"long":  {[]string{strings.Repeat("a", 9000)}, `its last words: "` + strings.Repeat("a", maxLastLine) + `"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &pipe{}
+			p := &stream{}
 			for _, line := range test.lines {
-				p.remember(line)
+				p.keepLast(line)
 			}
 			got := ""
 			if err := p.lastWords(); err != nil {

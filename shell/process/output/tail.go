@@ -1,4 +1,4 @@
-package process
+package output
 
 import (
 	"strings"
@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// How many of an instance's last lines are kept to tell of its end, and how much
-// of each.
+// A tail keeps at most tailLines lines, and of each at most maxTailLine bytes.
 const (
-	tailLength = 200
-	maxTail    = 1 << 10
+	tailLines   = 200
+	maxTailLine = 1 << 10
 )
 
-// tail is the last lines of an instance. A nil one keeps nothing.
-type tail struct {
+// Tail keeps the last lines of an instance for its post-mortem. A nil Tail keeps
+// nothing.
+type Tail struct {
 	mu    sync.Mutex
 	lines []tailLine // a ring once it is full
-	next  int
+	next  int        // index of the oldest line of a full ring
 }
 
 type tailLine struct {
@@ -25,26 +25,26 @@ type tailLine struct {
 	stream, text string
 }
 
-func (t *tail) add(stream, text string) {
+func (t *Tail) add(stream, text string) {
 	if t == nil || text == "" {
 		return
 	}
-	if len(text) > maxTail {
-		text = strings.Clone(text[:maxTail]) // or all of it would be held
+	if len(text) > maxTailLine {
+		text = strings.Clone(text[:maxTailLine]) // or all of it would be held
 	}
 	line := tailLine{time.Now(), stream, text}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.lines) < tailLength {
+	if len(t.lines) < tailLines {
 		t.lines = append(t.lines, line)
 		return
 	}
 	t.lines[t.next] = line
-	t.next = (t.next + 1) % tailLength
+	t.next = (t.next + 1) % tailLines
 }
 
-// read returns the lines as a person reads them, oldest first.
-func (t *tail) read() []string {
+// Lines returns the lines, oldest first, each with its time and stream.
+func (t *Tail) Lines() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	lines := make([]string, 0, len(t.lines))

@@ -1,4 +1,4 @@
-package process
+package output
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ func TestDrain(t *testing.T) {
 	if _, err := io.WriteString(w, text); err != nil {
 		t.Fatal(err)
 	}
-	d := &drain{File: r}
+	d := &drainedPipe{File: r}
 	if err := d.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
 		t.Fatal(err)
 	}

@@ -1,33 +1,32 @@
-package process
+package output
 
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"strings"
 	"sync"
-	"time"
 	"unicode"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/rs/zerolog"
 )
 
-// logLine passes a line of a plugin on with its own level and fields, if it is
-// JSON of hclog, slog or zerolog, or else begins with a level in brackets. It
-// returns what a person would read of the line, nothing if it is for debugging.
-func logLine(log zerolog.Logger, line string, cut bool) string {
-	if cut {
+// logLine logs one line of a plugin, with the level and fields of the line if it is
+// JSON of hclog, slog or zerolog or begins with a level in brackets. It returns the
+// message of the line, "" if the level is below info.
+func logLine(log zerolog.Logger, line string, truncated bool) string {
+	if truncated {
 		log = log.With().Bool("truncated", true).Logger()
 	}
 	if fields := parseFields(line); fields != nil {
 		if level, message, ok := logFields(log, fields); ok {
-			return readable(level, message)
+			return unlessDebug(level, message)
 		}
 	}
 	level := zerolog.InfoLevel
 	if rest, ok := strings.CutPrefix(line, "["); ok {
 		if word, text, ok := strings.Cut(rest, "]"); ok {
-			if named, ok := levels[strings.ToLower(strings.TrimSpace(word))]; ok {
+			if named, ok := hostLevels[strings.ToLower(strings.TrimSpace(word))]; ok {
 				level, line = named, strings.TrimSpace(text)
 			}
 		}
@@ -37,25 +36,26 @@ func logLine(log zerolog.Logger, line string, cut bool) string {
 	if line != "" {
 		log.WithLevel(level).Msg(printable(line))
 	}
-	return readable(level, line)
+	return unlessDebug(level, line)
 }
 
-func readable(level zerolog.Level, message string) string {
+// unlessDebug returns the message, or "" if the level is below info.
+func unlessDebug(level zerolog.Level, message string) string {
 	if level < zerolog.InfoLevel {
 		return ""
 	}
 	return message
 }
 
-// isCrash tells whether the line is what a Go program ends with before it prints
-// its stacks.
+// isCrash reports whether the line is the one that a Go program prints before its
+// stacks when it crashes.
 func isCrash(line string) bool {
 	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }
 
-// levels are the host's for the names that plugins give. A plugin's line is
-// never more than an error to the host.
-var levels = map[string]zerolog.Level{
+// hostLevels maps the level names of plugins to levels of the host's log. A line of
+// a plugin is never logged above error.
+var hostLevels = map[string]zerolog.Level{
 	"trace":    zerolog.TraceLevel,
 	"debug":    zerolog.DebugLevel,
 	"info":     zerolog.InfoLevel,
@@ -68,26 +68,28 @@ var levels = map[string]zerolog.Level{
 	"panic":    zerolog.ErrorLevel,
 }
 
-// The names that loggers give to level, message and time.
+// The keys of level and message in the lines of common loggers, and the keys that are
+// dropped since the host's log has its own.
 var (
-	levelNames   = []string{"@level", "level", "lvl", "severity"}
-	messageNames = []string{"@message", "message", "msg"}
-	dropped      = []string{"@timestamp", "timestamp", "time", "ts", "callsign", "stream"}
+	levelKeys   = []string{"@level", "level", "lvl", "severity"}
+	messageKeys = []string{"@message", "message", "msg"}
+	droppedKeys = []string{"@timestamp", "timestamp", "time", "ts", "callsign", "stream"}
 )
 
-// logFields returns false when the fields are not those of a log line.
+// logFields logs the fields of a JSON line and returns its level and message. It
+// returns false, and logs nothing, when the line has neither.
 func logFields(log zerolog.Logger, fields map[string]any) (level zerolog.Level, message string, ok bool) {
-	name, hasLevel := take(fields, levelNames)
-	message, hasMessage := take(fields, messageNames)
+	name, hasLevel := removeKeys(fields, levelKeys)
+	message, hasMessage := removeKeys(fields, messageKeys)
 	if !hasLevel && !hasMessage {
 		return level, "", false
 	}
-	level, ok = levels[strings.ToLower(name)]
+	level, ok = hostLevels[strings.ToLower(name)]
 	if !ok {
 		level = zerolog.InfoLevel
 	}
-	take(fields, dropped) // the host has its own
-	if module, ok := take(fields, []string{"@module"}); ok {
+	removeKeys(fields, droppedKeys)
+	if module, ok := removeKeys(fields, []string{"@module"}); ok {
 		fields["module"] = module
 	}
 	for key, value := range fields {
@@ -100,7 +102,7 @@ func logFields(log zerolog.Logger, fields map[string]any) (level zerolog.Level, 
 	return level, message, true
 }
 
-// parseFields returns nil when the line is no JSON object.
+// parseFields returns the fields of a line that is a JSON object, else nil.
 func parseFields(line string) (fields map[string]any) {
 	if !strings.HasPrefix(line, "{") {
 		return nil
@@ -113,18 +115,20 @@ func parseFields(line string) (fields map[string]any) {
 	return fields
 }
 
-// take removes the names from fields and returns the first text among them.
-func take(fields map[string]any, names []string) (text string, ok bool) {
-	for _, name := range names {
-		if value, is := fields[name].(string); is && !ok {
+// removeKeys removes the keys from fields and returns the first of their values that
+// is a string.
+func removeKeys(fields map[string]any, keys []string) (text string, ok bool) {
+	for _, key := range keys {
+		if value, is := fields[key].(string); is && !ok {
 			text, ok = value, true
 		}
-		delete(fields, name)
+		delete(fields, key)
 	}
 	return text, ok
 }
 
-// printable keeps a plugin from sending commands to the operator's terminal.
+// printable replaces control characters, with which a plugin could command the
+// operator's terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\t' && unicode.IsControl(r) {
@@ -134,15 +138,23 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
 }
 
-// lineWriter logs what is written to it, line by line, and adds it to the tail
-// if it has one.
+// lineWriter splits what is written to it into lines and logs each.
 type lineWriter struct {
 	stream string
 	log    zerolog.Logger
-	tail   *tail
+	tail   *Tail
 
 	mu   sync.Mutex
-	rest []byte
+	rest []byte // the beginning of an unfinished line
+}
+
+// NewLineWriter returns a writer that logs each line written to it as one of the
+// named stream, and adds it to tail unless that is nil.
+func NewLineWriter(stream string, log zerolog.Logger, tail *Tail) io.Writer {
+	if stream != "" {
+		log = log.With().Str("stream", stream).Logger()
+	}
+	return &lineWriter{stream: stream, log: log, tail: tail}
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
@@ -162,15 +174,4 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		logLine(w.log, text, len(line) > maxLine || !ok)
 		w.rest = append([]byte(nil), after...)
 	}
-}
-
-// libraryLog is what go-plugin logs to.
-func libraryLog(log zerolog.Logger) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{
-		Name:       "go-plugin",
-		Level:      hclog.Warn, // below that it tells each step of each connection
-		Output:     &lineWriter{log: log},
-		JSONFormat: true,
-		TimeFn:     time.Now,
-	})
 }

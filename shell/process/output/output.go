@@ -1,0 +1,270 @@
+// Package output reads what a process tree writes to stdout and stderr, through
+// pipes or through files that survive the host, and logs it line by line. It does
+// not know plugins, and only names the pipes as an engine would.
+package output
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// ErrNoLine means that the tree closed its stdout before it wrote a line.
+var ErrNoLine = errors.New("it closed its standard output")
+
+// maxLine is the number of bytes of one line that are logged. The rest is dropped,
+// so that no line can stall the plugin or fill the host's memory.
+const maxLine = 16 << 10
+
+// MaxFirstLine is the number of bytes of the first line that FirstLine returns.
+const MaxFirstLine = 1024
+
+// LastWords quotes the last lines of a stream: at most lastLines of them, of each
+// at most maxLastLine bytes.
+const (
+	lastLines   = 3
+	maxLastLine = 512
+)
+
+// closeLimit is how long Close waits for the end of a pipe that a process outside
+// of the tree holds open.
+const closeLimit = time.Second
+
+// Streams are the stdout and the stderr of one process tree, each with the tree's
+// end and the host's end.
+type Streams struct {
+	stdout, stderr *stream
+	firstLine      chan string // of stdout; closed when stdout ends without a line
+	reading        sync.WaitGroup
+}
+
+// stream is one of the two.
+type stream struct {
+	read  source
+	write *os.File // the tree's end
+	key   string
+	name  string
+	log   zerolog.Logger
+	tail  *Tail
+
+	mu      sync.Mutex
+	last    []string
+	crashed bool
+}
+
+// source is the host's end of a stream.
+type source interface {
+	io.ReadCloser
+	SetReadDeadline(t time.Time) error
+}
+
+// Open makes two files in dir, or two pipes if dir is "". Each line that is read
+// goes to log, and to tail unless that is nil.
+func Open(dir string, log zerolog.Logger, tail *Tail) (*Streams, error) {
+	s := &Streams{firstLine: make(chan string, 1)}
+	var err error
+	if s.stdout, err = openStream(dir, "stdout", log, tail); err != nil {
+		return nil, err
+	}
+	if s.stderr, err = openStream(dir, "stderr", log, tail); err != nil {
+		return nil, errors.Join(err, s.stdout.read.Close(), s.stdout.write.Close())
+	}
+	return s, nil
+}
+
+func openStream(dir, name string, log zerolog.Logger, tail *Tail) (*stream, error) {
+	s := &stream{name: name, log: log.With().Str("stream", name).Logger(), tail: tail}
+	if dir != "" {
+		path := filepath.Join(dir, name)
+		read, write, err := openSpool(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a log file: %w", err)
+		}
+		s.read, s.write, s.key = read, write, strings.TrimPrefix(path, "/")
+		return s, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a log pipe: %w", err)
+	}
+	s.read, s.write = &drainedPipe{File: r}, w
+	if s.key, err = pipeKey(r); err != nil {
+		return nil, errors.Join(err, r.Close(), w.Close())
+	}
+	return s, nil
+}
+
+// Files returns the tree's ends, which Start closes in the host.
+func (s *Streams) Files() (stdout, stderr *os.File) { return s.stdout.write, s.stderr.write }
+
+// Start begins to read both streams and closes the tree's ends in the host, so it
+// must be called after the tree has inherited them. With firstLine, the first line
+// of stdout is for FirstLine and is not logged.
+func (s *Streams) Start(firstLine bool) {
+	s.reading.Go(func() {
+		if firstLine {
+			s.stdout.readLines(s.firstLine)
+		} else {
+			s.stdout.readLines(nil)
+		}
+	})
+	s.reading.Go(func() { s.stderr.readLines(nil) })
+	s.closeWriters()
+}
+
+// FirstLine returns the first line of stdout. It waits for the line until ctx ends;
+// the error wraps ErrNoLine when stdout was closed before.
+func (s *Streams) FirstLine(ctx context.Context) (string, error) {
+	select {
+	case line, ok := <-s.firstLine:
+		if !ok {
+			return "", ErrNoLine
+		}
+		return line, nil
+	case <-ctx.Done():
+		return "", fmt.Errorf("%w: it wrote no line on its standard output", ctx.Err())
+	}
+}
+
+// TreeEnded makes the readers of files stop at the end of the file. The readers of
+// pipes see the end by themselves.
+func (s *Streams) TreeEnded() {
+	for _, one := range []*stream{s.stdout, s.stderr} {
+		if file, ok := one.read.(*spool); ok {
+			_ = file.SetReadDeadline(time.Now())
+		}
+	}
+}
+
+// WaitRead returns when all that the ended tree wrote is read, or after limit.
+func (s *Streams) WaitRead(limit time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		s.reading.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// Close reads the rest of both streams and closes them. The tree must have ended; a
+// pipe that a process outside of the tree holds open is given up after a second.
+func (s *Streams) Close() {
+	s.closeWriters()
+	_ = s.stdout.read.SetReadDeadline(time.Now().Add(closeLimit))
+	_ = s.stderr.read.SetReadDeadline(time.Now().Add(closeLimit))
+	s.TreeEnded()
+	s.reading.Wait()
+	_ = s.stdout.read.Close()
+	_ = s.stderr.read.Close()
+}
+
+func (s *Streams) closeWriters() {
+	_ = s.stdout.write.Close()
+	_ = s.stderr.write.Close()
+}
+
+// LastWords returns an error that quotes the last lines of stderr, nil if there are
+// none.
+func (s *Streams) LastWords() error { return s.stderr.lastWords() }
+
+// Keys are the names by which CRIU knows the two streams of a tree: "pipe:[inode]",
+// or a path without its first slash. The names of pipes change with every wake.
+type Keys struct {
+	Stdout string `json:"stdout"`
+	Stderr string `json:"stderr"`
+}
+
+// Keys returns the names of these streams.
+func (s *Streams) Keys() Keys { return Keys{s.stdout.key, s.stderr.key} }
+
+// pipeKey returns CRIU's name of a pipe, which has the inode that both ends share.
+func pipeKey(f *os.File) (string, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "", errors.ErrUnsupported
+	}
+	return fmt.Sprintf("pipe:[%d]", st.Ino), nil
+}
+
+// readLines logs each line until the stream ends. Unless firstLine is nil, the first
+// line is sent there instead, or the channel is closed if no line comes.
+func (s *stream) readLines(firstLine chan<- string) {
+	lines := bufio.NewReaderSize(s.read, maxLine)
+	for {
+		line, truncated, err := readLine(lines)
+		if err != nil {
+			break
+		}
+		if firstLine != nil {
+			firstLine <- line[:min(len(line), MaxFirstLine)]
+			firstLine = nil
+			continue
+		}
+		s.tail.add(s.name, line)
+		s.keepLast(logLine(s.log, line, truncated))
+	}
+	if firstLine != nil {
+		close(firstLine)
+	}
+}
+
+// keepLast keeps the line for lastWords. The first line of a crash is kept until the
+// end: the stacks that follow it say less.
+func (s *stream) keepLast(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if line == "" || s.crashed {
+		return
+	}
+	if s.crashed = isCrash(line); s.crashed {
+		s.last = nil
+	}
+	if len(s.last) == lastLines {
+		s.last = slices.Delete(s.last, 0, 1)
+	}
+	s.last = append(s.last, line[:min(len(line), maxLastLine)])
+}
+
+func (s *stream) lastWords() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.last) == 0 {
+		return nil
+	}
+	return fmt.Errorf("its last words: %q", strings.Join(s.last, "\n"))
+}
+
+// readLine returns the next line, at most maxLine bytes of it, and whether the rest
+// of the line was dropped.
+func readLine(r *bufio.Reader) (line string, truncated bool, err error) {
+	data, more, err := r.ReadLine()
+	line = string(data)
+	for more && err == nil {
+		truncated = true
+		_, more, err = r.ReadLine()
+	}
+	if errors.Is(err, io.EOF) && line != "" {
+		err = nil
+	}
+	return line, truncated, err
+}

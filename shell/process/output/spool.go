@@ -1,0 +1,107 @@
+package output
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSpool is how many bytes that were read already may stay on disk.
+const maxSpool = 1 << 20
+
+// spool reads a growing file that a tree has as its stdout or stderr. Other than a
+// pipe, a file needs no reader while there is no host. The host punches holes where
+// it has read.
+type spool struct {
+	file     *os.File // opened for reading
+	inotify  *os.File // readable when the file has grown
+	readUpTo *os.File // stores offset for the next host, 8 bytes little-endian
+	offset   int64    // all before this was read
+	freed    int64    // all before this was punched out
+}
+
+// openSpool opens the file, or makes it, and returns its reader and its write end.
+// The reader begins where an earlier host stopped to read.
+func openSpool(path string) (_ *spool, write *os.File, err error) {
+	s := &spool{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close(), write.Close())
+		}
+	}()
+	if write, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err != nil {
+		return nil, nil, err
+	}
+	if s.file, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+		return nil, nil, err
+	}
+	if s.readUpTo, err = os.OpenFile(path+".read", os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, nil, err
+	}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("inotify_init", err)
+	}
+	s.inotify = os.NewFile(uintptr(fd), "inotify")
+	if _, err = unix.InotifyAddWatch(fd, path, unix.IN_MODIFY); err != nil {
+		return nil, nil, os.NewSyscallError("inotify_add_watch", err)
+	}
+	text := make([]byte, 8)
+	if n, _ := s.readUpTo.ReadAt(text, 0); n == len(text) {
+		s.offset = int64(binary.LittleEndian.Uint64(text))
+	}
+	s.freed = s.offset
+	return s, write, nil
+}
+
+// Read waits for the file to grow. After the deadline it returns io.EOF instead.
+func (s *spool) Read(p []byte) (int, error) {
+	for {
+		n, err := s.file.ReadAt(p, s.offset)
+		if n > 0 {
+			s.offset += int64(n)
+			return n, nil
+		}
+		if !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		s.freeRead()
+		events := make([]byte, 4096)
+		if _, err := s.inotify.Read(events); err != nil {
+			return 0, io.EOF
+		}
+	}
+}
+
+// freeRead stores the offset and frees the blocks before it. On a file system
+// without holes the file is truncated instead, once all of it was read.
+func (s *spool) freeRead() {
+	if s.offset-s.freed > maxSpool {
+		fd := int(s.file.Fd())
+		switch err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, s.freed, s.offset-s.freed); {
+		case err == nil:
+			s.freed = s.offset
+		case errors.Is(err, unix.ENOTSUP) && s.file.Truncate(0) == nil:
+			s.offset, s.freed = 0, 0
+		}
+	}
+	_, _ = s.readUpTo.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(s.offset)), 0) // or some of it is read twice
+}
+
+// SetReadDeadline bounds how long Read waits.
+func (s *spool) SetReadDeadline(deadline time.Time) error { return s.inotify.SetReadDeadline(deadline) }
+
+// Close closes the descriptors, also those of a spool that could not be opened whole.
+func (s *spool) Close() error {
+	var errs []error
+	for _, f := range []*os.File{s.file, s.inotify, s.readUpTo} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
