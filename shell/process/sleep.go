@@ -2,45 +2,128 @@ package process
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"slices"
 	"time"
-
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/hibernate/pageout"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
-	"dormouse/shell/process/output"
 	"dormouse/shell/shellpb"
 )
 
-// record is what a later wake must know beside the image.
-type record struct {
-	Socket      string      `json:"socket"`
-	Pipes       output.Keys `json:"pipes"`
-	Program     int         `json:"program"` // PID in its own namespace
-	Information []byte      `json:"information"`
-	Bound       bool        `json:"bound"` // the kernel ends the tree with its host, also after a wake
-	// Origin is what a golden image was made from, nil in any other.
-	Origin *origin `json:"origin,omitempty"`
+// pager has no state, and so every backend shares it.
+var pager pageout.Engine
+
+// Hibernate puts the plugin to sleep as its configuration says, see
+// shell.Hibernator.
+func (b *Backend) Hibernate(ctx context.Context) error {
+	first, second := b.checkpoint, b.pageOut
+	switch {
+	case b.config.Sleep == configs.SleepPageOut:
+		return b.pageOut(ctx)
+	case b.config.Sleep == configs.SleepCheckpoint:
+		return b.checkpoint(ctx)
+	case b.config.CheckpointAfter != nil:
+		first, second = second, first
+	}
+	err := first(ctx)
+	if !impossible(err) || b.config.CheckpointAfter == nil && pager.Check(ctx) != nil {
+		return err
+	}
+	b.log.Info().Err(err).Msg("goes to sleep the other way")
+	if serr := second(ctx); serr != nil {
+		return fmt.Errorf("%w; nor can it sleep the other way: %w", err, serr)
+	}
+	return nil
 }
 
-func recordOf(image *hibernate.Image) (r record, err error) {
-	err = json.Unmarshal(image.Record(), &r)
-	return r, err
+// impossible tells whether err means that this kind of sleep can't be had, and that
+// the plugin runs on as before.
+func impossible(err error) bool {
+	causes := []error{hibernate.ErrUnsupported, hibernate.ErrObstacle, hibernate.ErrSpace, pageout.ErrStays}
+	return !errors.Is(err, shell.ErrExited) && slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
 
-// information is what the plugin said of itself.
-func (r record) information() (*shellpb.InformationResponse, error) {
-	info := &shellpb.InformationResponse{}
-	return info, proto.Unmarshal(r.Information, info)
+// Deepen replaces sleep in place by an image, see shell.Deepener. What is certain
+// to fail is refused before the plugin is disturbed.
+func (b *Backend) Deepen(ctx context.Context) error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if t.ended() {
+		return fmt.Errorf("cannot checkpoint: %w", t.exitError())
+	}
+	if b.config.Sleep == configs.SleepPageOut {
+		return fmt.Errorf("cannot checkpoint: %w: it is configured to be paged out", shell.ErrNotSupported)
+	}
+	if err := b.host.Engine.Check(ctx); err != nil {
+		return fmt.Errorf("cannot checkpoint: %w: %w", shell.ErrNotSupported, err)
+	}
+	if err := hibernate.Preflight(b.host.Engine, b.slot, t.root.Pid); err != nil {
+		return fmt.Errorf("cannot checkpoint: %w", err)
+	}
+	err := b.rouse(t)
+	if err == nil {
+		err = b.checkpoint(ctx)
+	}
+	if err == nil || errors.Is(err, shell.ErrExited) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(b.config.CallTimeout))
+	defer cancel()
+	if perr := b.pageOut(ctx); perr != nil {
+		return fmt.Errorf("%w; %w: %w", err, shell.ErrAwake, perr)
+	}
+	return err
+}
+
+// pageOut puts the tree to sleep in place. The connections to it stay, and its
+// hooks are not called: it loses nothing that it would have to get back.
+func (b *Backend) pageOut(ctx context.Context) error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if err := t.loaded(ctx); err != nil { // what is still to come could not be paged out
+		return fmt.Errorf("cannot page out: %w", err)
+	}
+	account, err := pager.Sleep(ctx, pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
+	switch {
+	case t.ended():
+		return t.exitError()
+	case errors.Is(err, hibernate.ErrUnsupported):
+		return fmt.Errorf("cannot page out: %w: %w", shell.ErrNotSupported, err)
+	case err != nil:
+		return fmt.Errorf("cannot page out: %w", err)
+	}
+	b.mu.Lock()
+	b.image = &hibernate.Image{Engine: pager.Name(), Bytes: account.Swapped, Created: time.Now().Round(0), InPlace: true}
+	b.mu.Unlock()
+	b.log.Debug().Int64("before", account.Before).Int64("resident", account.Resident).Int64("swapped", account.Swapped).Msg("paged out")
+	return nil
+}
+
+// rouse lets a tree run on that sleeps in place.
+func (b *Backend) rouse(t *tree) error {
+	if t.ended() {
+		return t.exitError()
+	}
+	return pager.Wake(pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
+}
+
+// Foresee tells what would stop a hibernation, see shell.Foreseer.
+func (b *Backend) Foresee() error {
+	b.mu.Lock()
+	t := b.tree
+	b.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	return hibernate.Preflight(b.host.Engine, b.slot, t.root.Pid)
 }
 
 // checkpoint turns the plugin's tree into an image.
@@ -64,167 +147,6 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	b.mu.Unlock()
 	b.forget()
 	return nil
-}
-
-// Ready makes sure that there is the key and the room to begin a wake, and that it is
-// known whether the engine works, see shell.Hibernator.
-func (b *Backend) Ready(ctx context.Context) error {
-	image := b.Image()
-	if err := image.Locked(); err != nil || image == nil || image.InPlace {
-		return err
-	}
-	if err := b.host.Engine.Check(ctx); err != nil && ctx.Err() != nil {
-		return err // it was not found out in time
-	}
-	r, _ := recordOf(image) // the wake says if that can't be read
-	return b.beginRestore(image, r, waking)
-}
-
-// beginRestore writes down that a life begins from the image.
-func (b *Backend) beginRestore(image *hibernate.Image, r record, p phase) error {
-	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
-		return err
-	}
-	return b.begin(instance{
-		Phase: p, Bound: r.Bound, Number: r.Program, Socket: r.Socket, Information: r.Information,
-		Generation: image.Generation, Reason: b.reason,
-	})
-}
-
-// Wake restores the image, or lets what sleeps in place run on, see
-// shell.Hibernator.
-func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
-	b.mu.Lock()
-	image, t := b.image, b.tree
-	b.mu.Unlock()
-	var err error
-	if image.InPlace {
-		err = b.rouse(t)
-	} else {
-		err = b.wake(ctx, image)
-	}
-	b.mu.Lock()
-	b.image = nil
-	b.mu.Unlock()
-	if err != nil {
-		return shell.Information{}, err
-	}
-	return b.information(), nil
-}
-
-func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
-	if err := b.host.Engine.Check(ctx); err != nil {
-		return errors.Join(err, b.slot.Refuse())
-	}
-	r, err := recordOf(image)
-	if err != nil {
-		return errors.Join(err, b.slot.Refuse())
-	}
-	t, err := b.restore(ctx, image, r, waking)
-	if err != nil {
-		return errors.Join(err, b.slot.Refuse())
-	}
-	failpoint.Hit("wake.restored")
-	err = b.reconnect(ctx, t, r.Socket, wokenFrom(image))
-	failpoint.Hit("wake.connected")
-	if derr := image.Discard(); derr != nil {
-		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
-	}
-	return err
-}
-
-// wokenFrom is what a plugin is told when it is restored from the image.
-func wokenFrom(image *hibernate.Image) *shellpb.AfterRestoreRequest {
-	return &shellpb.AfterRestoreRequest{Generation: image.Generation, Slept: durationpb.New(image.Age())}
-}
-
-// restore brings the tree back, with new log pipes in the place of the old. The next
-// host would find it in that phase.
-func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record, p phase) (*tree, error) {
-	info, err := r.information()
-	if err != nil {
-		return nil, err
-	}
-	if err := b.beginRestore(image, r, p); err != nil {
-		return nil, err
-	}
-	failpoint.Hit("wake.begun")
-	t, err := b.grow(func(t *tree) error {
-		t.bound = r.Bound
-		root, loading, err := b.bringBack(ctx, image, hibernate.Wake{
-			Cgroup:  t.cgroup(),
-			Files:   t.inherited(r.Pipes),
-			Cleanup: t.killLeft,
-			Lasting: b.lasting(r.Bound),
-		})
-		if err == nil {
-			t.adopt(root, r.Program, loading)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	b.info, b.socket = info, r.Socket
-	b.mu.Unlock()
-	return t, nil
-}
-
-// lazyFrom is the image's size from which a lazy wake is worth its while.
-const lazyFrom = 32 << 20
-
-// bringBack restores the image, before its memory if that is wanted and possible.
-func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hibernate.Wake) (*os.Process, hibernate.Loading, error) {
-	wanted := b.config.Wake == configs.WakeLazy || b.config.Wake == configs.WakeAuto && image.Bytes >= lazyFrom
-	if wanted {
-		if w.Lasting != "" {
-			if err := os.MkdirAll(w.Lasting, 0o700); err != nil {
-				return nil, nil, err
-			}
-		}
-		root, loading, err := image.RestoreLazy(ctx, b.host.Engine, w)
-		if !errors.Is(err, hibernate.ErrUnsupported) {
-			return root, loading, err
-		}
-		b.log.Debug().Err(err).Msg("all memory is read before the wake")
-	}
-	root, err := image.Restore(ctx, b.host.Engine, w)
-	return root, nil, err
-}
-
-// loadingName is where in an instance's run directory a loading is found that
-// outlives its host.
-const loadingName = "loading"
-
-// lasting is that directory, "" for a tree that does not outlive the host.
-func (b *Backend) lasting(bound bool) string {
-	if bound || !b.host.Adopt {
-		return ""
-	}
-	return filepath.Join(b.runDir(), loadingName)
-}
-
-// reconnect dials the plugin after a sleep, or after one that came to nothing.
-func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, told *shellpb.AfterRestoreRequest) error {
-	if err := b.attach(ctx, t, socket); err != nil {
-		return err
-	}
-	if b.hasHooks() {
-		if _, err := b.hooks.AfterRestore(ctx, told); err != nil {
-			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.explain(fromStatus(err)))
-		}
-	}
-	b.follow()
-	return nil
-}
-
-// attach connects to a plugin that has been initialized before.
-func (b *Backend) attach(ctx context.Context, t *tree, socket string) error {
-	if err := b.connect(ctx, t, socket); err != nil {
-		return b.explain(err)
-	}
-	return b.openHostSocket(t)
 }
 
 // Drop gives the image up, see shell.Hibernator.
@@ -283,7 +205,8 @@ type sleeper struct {
 
 var _ hibernate.Tree = sleeper{}
 
-func (s sleeper) PID() int       { return s.t.root.Pid }
+func (s sleeper) PID() int { return s.t.root.Pid }
+
 func (s sleeper) Cgroup() string { return s.t.cgroup() }
 
 // Quiesce runs the plugin's hook and cuts the connections, to it and from it.
@@ -337,10 +260,3 @@ func (s sleeper) Kill(context.Context) {
 
 // Record says how to find the plugin again.
 func (s sleeper) Record() (any, error) { return s.record() }
-
-func (s sleeper) record() (record, error) {
-	s.b.mu.Lock()
-	defer s.b.mu.Unlock()
-	info, err := proto.Marshal(s.b.info)
-	return record{Socket: s.b.socket, Pipes: s.t.output.Keys(), Program: s.t.number, Information: info, Bound: s.t.bound}, err
-}

@@ -104,6 +104,7 @@ var (
 	_ shell.Witness    = (*Backend)(nil)
 	_ shell.Heir       = (*Backend)(nil)
 	_ shell.Warmer     = (*Backend)(nil)
+	_ shell.Foreseer   = (*Backend)(nil)
 )
 
 // New returns the backend of an instance, which has an image if an earlier host
