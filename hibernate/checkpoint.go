@@ -57,7 +57,7 @@ func Checkpoint(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, erro
 // is none, and the tree runs as before.
 func take(ctx context.Context, e Engine, slot *Slot, t Tree, golden bool) (*Image, error) {
 	tree := procfs.Tree(t.PID())
-	if err := e.Obstacles(tree); err != nil {
+	if err := e.ObstaclesAnyTime(tree); err != nil {
 		return nil, err
 	}
 	release, err := slot.store.admit(ctx, slot, tree, golden)
@@ -82,7 +82,7 @@ func take(ctx context.Context, e Engine, slot *Slot, t Tree, golden bool) (*Imag
 // below root, as Checkpoint does.
 func Preflight(e Engine, slot *Slot, root int) error {
 	tree := procfs.Tree(root)
-	if err := e.Obstacles(tree); err != nil {
+	if err := e.ObstaclesAnyTime(tree); err != nil {
 		return err
 	}
 	slot.store.mu.Lock()
@@ -106,7 +106,7 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 		return nil, err
 	}
 	failpoint.Hit("hibernate.quiet")
-	if err := e.Strangers(procfs.Tree(t.PID())); err != nil {
+	if err := e.ObstaclesWhenQuiet(procfs.Tree(t.PID())); err != nil {
 		return nil, err
 	}
 	m, err := slot.newManifest(e, t, golden)
@@ -155,10 +155,10 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	pids = procfs.Tree(t.PID())
 	err = m.describeTree(pids, tagger)
 	if err == nil {
-		err = e.Obstacles(pids) // opened since the preflight, and perhaps dumped all the same
+		err = e.ObstaclesAnyTime(pids) // opened since the preflight, and perhaps dumped all the same
 	}
 	if err == nil {
-		err = e.Losses(pids)
+		err = e.ObstaclesWhenStopped(pids)
 	}
 	if err == nil {
 		err = m.checkIdentities(e, order.Dir)

@@ -19,16 +19,17 @@ type Engine interface {
 	// error wraps ErrUnsupported.
 	Check(ctx context.Context) error
 
-	// Obstacles returns an ErrObstacle for something in the tree that cannot be
+	// ObstaclesAnyTime returns an ErrObstacle for something in the tree that cannot be
 	// dumped. The tree may be running.
-	Obstacles(tree []int) error
-	// Strangers returns an ErrObstacle for a process outside of the tree that is
-	// connected to it and would lose its connection. The tree is quiet.
-	Strangers(tree []int) error
-	// Losses returns an ErrObstacle for something that the tree would wake up
-	// without, and another error for what cannot be found out. The tree is stopped,
-	// as after Dump.
-	Losses(tree []int) error
+	ObstaclesAnyTime(tree []int) error
+	// ObstaclesWhenQuiet returns an ErrObstacle for a connection to a process outside of
+	// the tree, and for data that was not read yet. Both are normal while the tree is at
+	// work; they are lost if the quiet tree still has them.
+	ObstaclesWhenQuiet(tree []int) error
+	// ObstaclesWhenStopped returns an ErrObstacle for something that the tree would
+	// wake up without, and another error for what cannot be found out. The tree is
+	// stopped, as after Dump.
+	ObstaclesWhenStopped(tree []int) error
 
 	// Prestart begins to start the engine for one later order with the same Cgroup
 	// and Files, and waits for nothing. That order reports a failed start.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"dormouse/hibernate/criu"
+	"dormouse/hibernate/criu/pager"
 	"dormouse/internal/procfs"
 )
 
@@ -68,7 +68,7 @@ func killOnSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
 // into a tree ends after it.
 func killDescendants() {
 	for _, pid := range procfs.Tree(os.Getpid())[1:] {
-		if criu.IsLoader(pid) {
+		if pager.IsLoader(pid) {
 			continue
 		}
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already

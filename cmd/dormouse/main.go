@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
-	"dormouse/hibernate/criu"
+	"dormouse/hibernate/criu/pager"
 )
 
 // version is set by the linker.
@@ -31,8 +31,8 @@ func main() {
 	// What was left open by whoever started the program would leak into the
 	// plugins, and a descriptor that CRIU does not know makes a dump fail.
 	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
-	if len(os.Args) > 1 && os.Args[1] == criu.LoaderVerb { // a host has started it
-		if err := criu.Load(hibernate.ReceiveMemory); err != nil {
+	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb { // a host has started it
+		if err := pager.Load(hibernate.ReceiveMemory); err != nil {
 			openTerminal().complain("dormouse: cannot load the memory of a plugin: %v\n", err)
 			os.Exit(exitFailed)
 		}

@@ -20,6 +20,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/criu/images"
+	"dormouse/hibernate/criu/obstacles"
+	"dormouse/hibernate/criu/pager"
 	"dormouse/internal/procfs"
 )
 
@@ -28,8 +31,8 @@ type Engine struct {
 	path     string
 	version  string
 	programs string // directory for the launcher
-	manners
-	confined confined
+	timing   pager.Timing
+	*obstacles.Finder
 
 	turn     chan struct{} // held by whoever checks: the canary costs more than an answer remembered
 	checked  bool          // guarded by turn, as what follows
@@ -52,7 +55,7 @@ var places = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/cr
 // the same and its Check says why. The directory programs is where the engine
 // may keep helpers that it executes.
 func Open(path, programs string) *Engine {
-	e := &Engine{path: path, programs: programs, manners: goodManners, turn: make(chan struct{}, 1)}
+	e := &Engine{path: path, programs: programs, timing: pager.DefaultTiming, Finder: &obstacles.Finder{Programs: programs}, turn: make(chan struct{}, 1)}
 	if path == "" {
 		e.path = locate()
 	}
@@ -197,18 +200,26 @@ func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts)
 		defer end()
 		return s.run(ctx, d.Dir, opts, giveUp, (*gocriu.Criu).Dump)
 	}
-	server, err := servePages(d)
+	server, err := images.ServePages(d.Dir, d.Pages)
 	if err != nil {
 		return err
 	}
-	s := e.begin(d.Cgroup, []handed{server.hand()})
+	s := e.begin(d.Cgroup, []handed{toPageServer(server)})
 	err = s.run(ctx, d.Dir, opts, giveUp, (*gocriu.Criu).Dump)
 	s.close()
-	if serr := server.end(); serr != nil && ctx.Err() == nil {
+	if serr := server.Close(); serr != nil && ctx.Err() == nil {
 		return serr // of which CRIU knows but that nobody listens
 	}
 	return err
 }
+
+// toPageServer gives CRIU its end of the connection.
+func toPageServer(s *images.PageServer) handed {
+	return handed{s.ClientEnd(), func(opts *rpc.CriuOpts, fd int32) { opts.Ps = &rpc.CriuPageServerInfo{Fd: &fd} }}
+}
+
+// Identities reads the images of a dump, see hibernate.Engine.
+func (e *Engine) Identities(dir string) ([]procfs.Task, error) { return images.Identities(dir) }
 
 // Restore leaves the tree stopped, see hibernate.Engine.
 func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
@@ -256,7 +267,7 @@ func options() *rpc.CriuOpts {
 		NetworkLock:       rpc.CriuNetworkLockMethod_SKIP.Enum(),
 		TcpClose:          new(true), // peers see an end in order, instead of a reset later
 		FileLocks:         new(true),
-		GhostLimit:        proto.Uint32(ghostLimit),
+		GhostLimit:        proto.Uint32(obstacles.MaxDeletedFile),
 		Timeout:           proto.Uint32(10), // seconds to freeze the tree
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
+	"dormouse/hibernate/criu/pager"
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
@@ -31,8 +32,8 @@ const subjectEnv = "DORMOUSE_TEST_SUBJECT"
 const holdEnv = "DORMOUSE_TEST_HOLD"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == criu.LoaderVerb {
-		_ = criu.Load(receiveFolder)
+	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb {
+		_ = pager.Load(receiveFolder)
 		return
 	}
 	if socket := os.Getenv(subjectEnv); socket != "" {

@@ -1,7 +1,11 @@
 package criu
 
-import "time"
+import (
+	"time"
+
+	"dormouse/hibernate/criu/pager"
+)
 
 // Hold has the engine bring no memory in that nobody waits for, until it is told
 // to hurry.
-func (e *Engine) Hold() { e.manners = manners{time.Hour, time.Hour} }
+func (e *Engine) Hold() { e.timing = pager.Timing{Quiet: time.Hour, Patience: time.Hour} }

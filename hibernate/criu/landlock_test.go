@@ -70,7 +70,7 @@ func TestDomains(t *testing.T) {
 			defer s.End(t)
 			s.Advance(t)
 			tree := procfs.Tree(s.PID())
-			must(t, e.Obstacles(tree))
+			must(t, e.ObstaclesAnyTime(tree))
 			must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup}))
 			check := func(look func([]int) error) {
 				t.Helper()
@@ -84,9 +84,9 @@ func TestDomains(t *testing.T) {
 					t.Errorf("it is not named: %v", err)
 				}
 			}
-			check(e.Losses)
+			check(e.ObstaclesWhenStopped)
 			s.Continue(t)
-			check(e.Obstacles)
+			check(e.ObstaclesAnyTime)
 			if got := s.State(t); got != "1" {
 				t.Errorf("it says %s", got)
 			}
@@ -108,7 +108,7 @@ func TestDomainsOfAnotherUser(t *testing.T) {
 		must(t, unix.Kill(pid, unix.SIGSTOP))
 		wait(t, "it stops", func() bool { return procfs.Stopped(pid) })
 	}
-	if err := e.Losses(tree); err != nil {
+	if err := e.ObstaclesWhenStopped(tree); err != nil {
 		t.Error(err)
 	}
 	procfs.Continue(tree)

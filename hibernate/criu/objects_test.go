@@ -204,7 +204,7 @@ func TestObjects(t *testing.T) {
 				t.Fatalf("it says %q before the sleep", said)
 			}
 			pids := procfs.Tree(h.PID())
-			foreseen := errors.Join(e.Obstacles(pids), e.Strangers(pids))
+			foreseen := errors.Join(e.ObstaclesAnyTime(pids), e.ObstaclesWhenQuiet(pids))
 			err := h.sleep(t, e)
 			said = h.check()
 			want := o.outcome

@@ -107,7 +107,7 @@ func TestObstacles(t *testing.T) {
 			}
 			s := startWith(t, holding, syscall.SIGKILL)
 			begun := time.Now()
-			err = errors.Join(e.Obstacles(procfs.Tree(s.PID())), e.Strangers(procfs.Tree(s.PID())))
+			err = errors.Join(e.ObstaclesAnyTime(procfs.Tree(s.PID())), e.ObstaclesWhenQuiet(procfs.Tree(s.PID())))
 			t.Logf("looked for %s", time.Since(begun))
 			fine := holding == "" || strings.HasPrefix(holding, "ok")
 			if fine != (err == nil) || !fine && (!errors.Is(err, hibernate.ErrObstacle) || !strings.Contains(err.Error(), "has "+holding)) {
@@ -148,20 +148,20 @@ func TestStrangers(t *testing.T) {
 	defer listener.Close()
 	s := start(t)
 	defer s.End(t)
-	must(t, e.Strangers([]int{s.PID()}))
+	must(t, e.ObstaclesWhenQuiet([]int{s.PID()}))
 	// The far end of this connection belongs to the subject.
 	conn, err := net.Dial("unix", s.socket)
 	must(t, err)
 	defer conn.Close()
 	tree := procfs.Tree(s.PID())
-	wait(t, "the subject to accept", func() bool { return e.Strangers(tree) != nil })
-	err = e.Strangers([]int{os.Getpid()})
+	wait(t, "the subject to accept", func() bool { return e.ObstaclesWhenQuiet(tree) != nil })
+	err = e.ObstaclesWhenQuiet([]int{os.Getpid()})
 	if !errors.Is(err, hibernate.ErrObstacle) || !strings.Contains(err.Error(), "outside of the plugin, at "+s.socket) {
 		t.Errorf("got %v", err)
 	}
-	if err := e.Strangers(append(tree, os.Getpid())); err != nil {
+	if err := e.ObstaclesWhenQuiet(append(tree, os.Getpid())); err != nil {
 		t.Errorf("a connection within the tree is in the way: %v", err)
 	}
 	must(t, conn.Close())
-	wait(t, "the subject to notice", func() bool { return e.Strangers(tree) == nil })
+	wait(t, "the subject to notice", func() bool { return e.ObstaclesWhenQuiet(tree) == nil })
 }

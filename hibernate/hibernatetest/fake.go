@@ -42,14 +42,14 @@ type Fake struct {
 
 var _ hibernate.Engine = (*Fake)(nil)
 
-// Obstacles returns Obstacle.
-func (f *Fake) Obstacles([]int) error { return f.Obstacle }
+// ObstaclesAnyTime returns Obstacle.
+func (f *Fake) ObstaclesAnyTime([]int) error { return f.Obstacle }
 
-// Strangers returns Stranger.
-func (f *Fake) Strangers([]int) error { return f.Stranger }
+// ObstaclesWhenQuiet returns Stranger.
+func (f *Fake) ObstaclesWhenQuiet([]int) error { return f.Stranger }
 
-// Losses returns Loss.
-func (f *Fake) Losses([]int) error { return f.Loss }
+// ObstaclesWhenStopped returns Loss.
+func (f *Fake) ObstaclesWhenStopped([]int) error { return f.Loss }
 
 // The files of a fake image: one that a real engine would act on, one of memory.
 const (

@@ -13,14 +13,14 @@ import (
 // no lazy restore.
 type NoExtras struct{}
 
-// Obstacles returns nil.
-func (NoExtras) Obstacles([]int) error { return nil }
+// ObstaclesAnyTime returns nil.
+func (NoExtras) ObstaclesAnyTime([]int) error { return nil }
 
-// Strangers returns nil.
-func (NoExtras) Strangers([]int) error { return nil }
+// ObstaclesWhenQuiet returns nil.
+func (NoExtras) ObstaclesWhenQuiet([]int) error { return nil }
 
-// Losses returns nil.
-func (NoExtras) Losses([]int) error { return nil }
+// ObstaclesWhenStopped returns nil.
+func (NoExtras) ObstaclesWhenStopped([]int) error { return nil }
 
 // Prestart starts nothing.
 func (NoExtras) Prestart(string, []hibernate.Inherited) hibernate.Prestarted { return notStarted{} }

@@ -17,6 +17,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
+	criupager "dormouse/hibernate/criu/pager"
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
@@ -34,8 +35,8 @@ var (
 const binVariable = "DORMOUSE_TEST_BIN"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == criu.LoaderVerb {
-		_ = criu.Load(hibernate.ReceiveMemory)
+	if len(os.Args) > 1 && os.Args[1] == criupager.LoaderVerb {
+		_ = criupager.Load(hibernate.ReceiveMemory)
 		return
 	}
 	flag.Parse()

@@ -176,15 +176,15 @@ type obstructed struct {
 	obstacle bool
 }
 
-func (o obstructed) Obstacles([]int) error {
+func (o obstructed) ObstaclesAnyTime([]int) error {
 	if o.obstacle {
 		return hibernate.ErrObstacle
 	}
 	return nil
 }
 
-func (o obstructed) Strangers([]int) error { return nil }
-func (o obstructed) Losses([]int) error    { return nil }
+func (o obstructed) ObstaclesWhenQuiet([]int) error   { return nil }
+func (o obstructed) ObstaclesWhenStopped([]int) error { return nil }
 
 // From paged out to an image, and from there awake.
 func TestDeepen(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
-	"dormouse/hibernate/criu"
+	"dormouse/hibernate/criu/pager"
 )
 
 // row compares one thing with its yardstick.
@@ -59,8 +59,8 @@ type bench struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == criu.LoaderVerb { // started by this program, for a plugin that outlives it
-		if err := criu.Load(hibernate.ReceiveMemory); err != nil {
+	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb { // started by this program, for a plugin that outlives it
+		if err := pager.Load(hibernate.ReceiveMemory); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}

@@ -1,4 +1,4 @@
-package criu
+package images
 
 import (
 	"bufio"
@@ -9,10 +9,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/checkpoint-restore/go-criu/v7/rpc"
 	"golang.org/x/sys/unix"
-
-	"dormouse/hibernate"
 )
 
 // What CRIU asks of a server, in the lower half of a command; the upper one has the
@@ -29,9 +26,9 @@ type request struct {
 	pages, address, image uint64
 }
 
-// pageServer takes the memory that CRIU dumps, by the protocol in which CRIU sends
+// PageServer takes the memory that CRIU dumps, by the protocol in which CRIU sends
 // it to another machine. CRIU waits when it can't be stored as fast as it comes.
-type pageServer struct {
+type PageServer struct {
 	near, far *os.File
 	in        *bufio.Reader
 	dir       string // of the page maps
@@ -46,37 +43,35 @@ type pageServer struct {
 	pageMap *pageMapWriter
 }
 
-// servePages begins to serve. The server must be ended.
-func servePages(d hibernate.Dump) (*pageServer, error) {
+// ServePages begins to serve. The server must be ended.
+func ServePages(dir string, create func(name string) (io.WriteCloser, error)) (*PageServer, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	_ = unix.SetNonblock(pair[0], true) // so that to close it ends a read
-	s := &pageServer{
+	s := &PageServer{
 		near: os.NewFile(uintptr(pair[0]), "page server"), far: os.NewFile(uintptr(pair[1]), "page client"),
-		dir: d.Dir, create: d.Pages, ended: make(chan struct{}),
+		dir: dir, create: create, ended: make(chan struct{}),
 	}
 	s.in = bufio.NewReaderSize(s.near, 64<<10)
 	go s.run()
 	return s, nil
 }
 
-// hand gives CRIU its end of the connection.
-func (s *pageServer) hand() handed {
-	return handed{s.far, func(opts *rpc.CriuOpts, fd int32) { opts.Ps = &rpc.CriuPageServerInfo{Fd: &fd} }}
-}
+// ClientEnd is the end of the connection that CRIU gets.
+func (s *PageServer) ClientEnd() *os.File { return s.far }
 
-// end returns when nothing is served any more, which is now or when CRIU said so. The
+// Close returns when nothing is served any more, which is now or when CRIU said so. The
 // error is why the memory could not be stored.
-func (s *pageServer) end() error {
+func (s *PageServer) Close() error {
 	_ = s.far.Close()
 	_ = s.near.Close()
 	<-s.ended
 	return s.err
 }
 
-func (s *pageServer) run() {
+func (s *PageServer) run() {
 	defer close(s.ended)
 	s.err = s.serve()
 	_ = s.finish()     // what is open stays as it is
@@ -84,7 +79,7 @@ func (s *pageServer) run() {
 }
 
 // serve returns when CRIU has told all or says no more; why, CRIU itself reports.
-func (s *pageServer) serve() error {
+func (s *PageServer) serve() error {
 	for {
 		r, err := s.receive()
 		switch {
@@ -124,7 +119,7 @@ func cut(err error) bool {
 // receive reads a request: a command and three numbers as the C compiler lays them
 // out. A CRIU before 4.2 has but 32 bits for the first of these, right after the
 // command.
-func (s *pageServer) receive() (request, error) {
+func (s *PageServer) receive() (request, error) {
 	var text [32]byte
 	head := text[:24]
 	if _, err := io.ReadFull(s.in, head); err != nil {
@@ -146,7 +141,7 @@ func (s *pageServer) receive() (request, error) {
 }
 
 // open begins the memory of a task, or memory that tasks share.
-func (s *pageServer) open(image uint64) error {
+func (s *PageServer) open(image uint64) error {
 	if err := s.finish(); err != nil {
 		return err
 	}
@@ -165,7 +160,7 @@ func (s *pageServer) open(image uint64) error {
 }
 
 // add takes the pages of a region.
-func (s *pageServer) add(r request) error {
+func (s *PageServer) add(r request) error {
 	if s.pages == nil || r.image != s.current {
 		return fmt.Errorf("CRIU sends memory of image %#x, open is %#x", r.image, s.current)
 	}
@@ -178,7 +173,7 @@ func (s *pageServer) add(r request) error {
 }
 
 // finish completes what is open.
-func (s *pageServer) finish() error {
+func (s *PageServer) finish() error {
 	if s.pages == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package criu
+package images
 
 import (
 	"errors"
@@ -24,8 +24,8 @@ import (
 // taskDead is the state of a task that ended and waits to be reaped.
 const taskDead = 2
 
-// Identities reads the core images, one of each thread. See hibernate.Engine.
-func (e *Engine) Identities(dir string) ([]procfs.Task, error) {
+// Identities reads the core images, one of each thread.
+func Identities(dir string) ([]procfs.Task, error) {
 	filters, err := seccompFilters(dir)
 	if err != nil {
 		return nil, err

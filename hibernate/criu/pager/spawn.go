@@ -1,4 +1,4 @@
-package criu
+package pager
 
 import (
 	"encoding/json"
@@ -89,7 +89,7 @@ type loader struct {
 	closing sync.Once
 }
 
-var _ server = (*loader)(nil)
+var _ Server = (*loader)(nil)
 
 func newLoader() *loader {
 	return &loader{confirmed: make(chan struct{}), done: make(chan struct{})}
@@ -166,8 +166,8 @@ func (l *loader) join(conn *net.UnixConn, path string, pid int) (err error) {
 	return err
 }
 
-// RejoinLoading finds the loader in dir, see hibernate.Engine.
-func (e *Engine) RejoinLoading(dir string) (hibernate.Loading, error) {
+// Rejoin finds the loader in dir, see hibernate.Engine.
+func Rejoin(dir string) (hibernate.Loading, error) {
 	defer collect()
 	entries, err := os.ReadDir(dir)
 	if len(entries) == 0 {

@@ -1,4 +1,4 @@
-package criu
+package obstacles
 
 import (
 	"fmt"
@@ -11,6 +11,13 @@ import (
 	"dormouse/hibernate"
 	"dormouse/internal/procfs"
 )
+
+// Finder finds obstacles, see hibernate.Engine.
+type Finder struct {
+	// Programs is the directory for the program that it starts beside a tree.
+	Programs string
+	confined confined
+}
 
 // taken are kernel objects that CRIU has an image of, by what /proc calls them.
 var taken = []string{"[eventfd]", "[eventpoll]", "[fanotify]", "[pidfd]", "[signalfd]", "[timerfd]", "inotify"}
@@ -29,9 +36,9 @@ var protocols = map[string]string{
 	"AF_VSOCK": "close it in BeforeCheckpoint and open it again in AfterRestore",
 }
 
-// Obstacles names what the processes have open that CRIU is sure to refuse, or
+// ObstaclesAnyTime names what the processes have open that CRIU is sure to refuse, or
 // to fail on when they wake. See hibernate.Engine.
-func (e *Engine) Obstacles(tree []int) error {
+func (f *Finder) ObstaclesAnyTime(tree []int) error {
 	inside := make(map[string]bool, len(tree))
 	for _, pid := range tree {
 		inside[strconv.Itoa(pid)] = true
@@ -39,7 +46,7 @@ func (e *Engine) Obstacles(tree []int) error {
 	var found findings
 	processObstacles(tree, &found)
 	sharingObstacles(tree, &found)
-	e.confined.find(tree, &found)
+	f.confined.find(tree, &found)
 	mounts := procfs.Mounts(tree[0])
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
@@ -58,9 +65,9 @@ func (e *Engine) Obstacles(tree []int) error {
 	return found.err()
 }
 
-// Strangers names connections to processes outside of the tree, and what they hold
+// ObstaclesWhenQuiet names connections to processes outside of the tree, and what they hold
 // that nobody has read. See hibernate.Engine.
-func (e *Engine) Strangers(tree []int) error {
+func (f *Finder) ObstaclesWhenQuiet(tree []int) error {
 	var found findings
 	stuckConnections(tree, &found)
 	sockets := make(map[uint32]procfs.Descriptor)

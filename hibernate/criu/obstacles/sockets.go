@@ -1,4 +1,4 @@
-package criu
+package obstacles
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package criu
+package pager
 
 import (
 	"cmp"
@@ -13,9 +13,9 @@ import (
 	"dormouse/hibernate"
 )
 
-// attend has the loader take over the address spaces that CRIU makes while restore
+// Attend has the loader take over the address spaces that CRIU makes while restore
 // runs. Both take about as long to begin.
-func (l *loader) attend(_ context.Context, workDir int32, restore func() error) error {
+func (l *loader) Attend(_ context.Context, workDir int32, restore func() error) error {
 	listener, err := listenCRIU(workDir)
 	if err != nil {
 		return err
@@ -27,8 +27,8 @@ func (l *loader) attend(_ context.Context, workDir int32, restore func() error) 
 	return errors.Join(err, <-started)
 }
 
-// confirm returns when the loader goes on by itself, see command.
-func (l *loader) confirm(ctx context.Context, _ string, root int) error {
+// Confirm returns when the loader goes on by itself, see command.
+func (l *loader) Confirm(ctx context.Context, _ string, root int) error {
 	if l.conn == nil {
 		return l.Err()
 	}

@@ -1,4 +1,4 @@
-package criu
+package obstacles
 
 import (
 	"fmt"
@@ -15,14 +15,14 @@ type member struct {
 	tids []int
 }
 
-// Losses finds what no image tells of. See hibernate.Engine.
-func (e *Engine) Losses(tree []int) error {
+// ObstaclesWhenStopped finds what no image tells of. See hibernate.Engine.
+func (f *Finder) ObstaclesWhenStopped(tree []int) error {
 	members := make([]member, len(tree))
 	for i, pid := range tree {
 		members[i] = member{pid, procfs.Threads(pid)}
 	}
 	var found findings
-	for _, look := range []func([]member, *findings) error{e.domains, protections, seals, mutexes} {
+	for _, look := range []func([]member, *findings) error{f.domains, protections, seals, mutexes} {
 		if err := look(members, &found); err != nil {
 			return err
 		}

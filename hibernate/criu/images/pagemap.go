@@ -1,4 +1,4 @@
-package criu
+package images
 
 import (
 	"encoding/binary"
@@ -28,27 +28,27 @@ const (
 	magicMM      = 0x57492820
 )
 
-// layout says where the memory of the tasks in an image lies.
-type layout struct {
-	// lazy is the memory that CRIU leaves out, by the task's number in the image.
-	lazy map[int]taskMemory
-	// eager are the chunks that hold anything else, by page file.
-	eager map[string][]int64
+// Layout says where the memory of the tasks in an image lies.
+type Layout struct {
+	// Lazy is the memory that CRIU leaves out, by the task's number in the image.
+	Lazy map[int]ProcessMemory
+	// Eager are the chunks that hold anything else, by page file.
+	Eager map[string][]int64
 }
 
-type taskMemory struct {
-	file    string
-	missing extents
+type ProcessMemory struct {
+	File    string
+	Missing Extents
 }
 
-// readLayout reads the page maps of the image in dir.
-func readLayout(dir string) (layout, error) {
-	l := layout{lazy: make(map[int]taskMemory), eager: make(map[string][]int64)}
+// ReadLayout reads the page maps of the image in dir.
+func ReadLayout(dir string) (Layout, error) {
+	l := Layout{Lazy: make(map[int]ProcessMemory), Eager: make(map[string][]int64)}
 	maps, err := filepath.Glob(filepath.Join(dir, "pagemap-*.img"))
 	if err != nil {
 		return l, err
 	}
-	lazy := make(map[string][]extent) // of each page file, in the order of its contents
+	lazy := make(map[string][]Extent) // of each page file, in the order of its contents
 	for _, path := range maps {
 		var task int
 		if _, err := fmt.Sscanf(filepath.Base(path), "pagemap-%d.img", &task); err != nil {
@@ -58,8 +58,8 @@ func readLayout(dir string) (layout, error) {
 		if err != nil {
 			return l, err
 		}
-		l.lazy[task] = memory
-		lazy[memory.file] = slices.SortedFunc(slices.Values(memory.missing), func(a, b extent) int { return int(a.offset - b.offset) })
+		l.Lazy[task] = memory
+		lazy[memory.File] = slices.SortedFunc(slices.Values(memory.Missing), func(a, b Extent) int { return int(a.Offset - b.Offset) })
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "pages-*.img"))
 	if err != nil {
@@ -71,13 +71,13 @@ func readLayout(dir string) (layout, error) {
 			return l, err
 		}
 		name := filepath.Base(path)
-		l.eager[name] = chunksOutside(lazy[name], info.Size())
+		l.Eager[name] = chunksOutside(lazy[name], info.Size())
 	}
 	return l, nil
 }
 
-// chunksOutside returns the chunks of a file that hold more than the extents.
-func chunksOutside(lazy []extent, size int64) []int64 {
+// chunksOutside returns the chunks of a file that hold more than the Extents.
+func chunksOutside(lazy []Extent, size int64) []int64 {
 	var chunks []int64
 	at := int64(0)
 	outside := func(end int64) {
@@ -88,16 +88,16 @@ func chunksOutside(lazy []extent, size int64) []int64 {
 		}
 	}
 	for _, e := range lazy {
-		outside(e.offset)
-		at = e.offset + int64(e.end-e.start)
+		outside(e.Offset)
+		at = e.Offset + int64(e.End-e.Start)
 	}
 	outside(size)
 	return slices.Compact(chunks)
 }
 
 // readTask reads the page map at path and what the mappings it is for are like.
-func readTask(dir, path string, task int) (taskMemory, error) {
-	var memory taskMemory
+func readTask(dir, path string, task int) (ProcessMemory, error) {
+	var memory ProcessMemory
 	vmas, err := readMappings(filepath.Join(dir, fmt.Sprintf("mm-%d.img", task)))
 	if err != nil {
 		return memory, err
@@ -114,7 +114,7 @@ func readTask(dir, path string, task int) (taskMemory, error) {
 			if err := proto.Unmarshal(text, head); err != nil {
 				return memory, fmt.Errorf("cannot read %s: %w", path, err)
 			}
-			memory.file = fmt.Sprintf("pages-%d.img", head.GetPagesId())
+			memory.File = fmt.Sprintf("pages-%d.img", head.GetPagesId())
 			continue
 		}
 		entry := &pagemap.PagemapEntry{}
@@ -129,13 +129,13 @@ func readTask(dir, path string, task int) (taskMemory, error) {
 		}
 		length := pages(entry) * page
 		if entry.GetFlags()&pageLazy != 0 {
-			memory.missing = append(memory.missing, vmas.split(extent{start: entry.GetVaddr(), end: entry.GetVaddr() + length, offset: offset})...)
+			memory.Missing = append(memory.Missing, vmas.split(Extent{Start: entry.GetVaddr(), End: entry.GetVaddr() + length, Offset: offset})...)
 		}
 		offset += int64(length)
 	}
-	info, err := os.Stat(filepath.Join(dir, memory.file))
+	info, err := os.Stat(filepath.Join(dir, memory.File))
 	if err == nil && info.Size() != offset {
-		err = fmt.Errorf("cannot read %s: it is for %d bytes, %s has %d", path, offset, memory.file, info.Size())
+		err = fmt.Errorf("cannot read %s: it is for %d bytes, %s has %d", path, offset, memory.File, info.Size())
 	}
 	return memory, err
 }
@@ -173,23 +173,23 @@ type mapping struct {
 type mappings []mapping
 
 // split divides e along the mappings that it lies in.
-func (m mappings) split(e extent) extents {
-	var parts extents
-	at, _ := slices.BinarySearchFunc(m, e.start, func(v mapping, address uint64) int {
+func (m mappings) split(e Extent) Extents {
+	var parts Extents
+	at, _ := slices.BinarySearchFunc(m, e.Start, func(v mapping, address uint64) int {
 		if v.end <= address {
 			return -1
 		}
 		return 1
 	})
 	for _, v := range m[at:] {
-		if v.end >= e.end || v.start > e.start {
-			e.wiped = v.wiped
+		if v.end >= e.End || v.start > e.Start {
+			e.Wiped = v.wiped
 			break
 		}
 		part := e
-		part.end, part.wiped = v.end, v.wiped
+		part.End, part.Wiped = v.end, v.wiped
 		parts = append(parts, part)
-		e = e.from(v.end)
+		e = e.TailFrom(v.end)
 	}
 	return append(parts, e)
 }

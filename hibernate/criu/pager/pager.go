@@ -1,6 +1,7 @@
-package criu
+package pager
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,28 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/criu/images"
 	"dormouse/internal/uffd"
 )
 
 // retry is how long a process may take to note that an event of its was read.
 const retry = 50 * time.Microsecond
 
-// manners say when memory is brought in that nobody waits for.
-type manners struct {
-	// quiet is how long nobody must have waited for any; after patience it begins
+// Timing say when memory is brought in that nobody waits for.
+type Timing struct {
+	// Quiet is how long nobody must have waited for any; after patience it begins
 	// all the same.
-	quiet, patience time.Duration
+	Quiet, Patience time.Duration
 }
 
-// goodManners leave the processor to the first answers.
-var goodManners = manners{quiet: 20 * time.Millisecond, patience: 500 * time.Millisecond}
+// DefaultTiming leave the processor to the first answers.
+var DefaultTiming = Timing{Quiet: 20 * time.Millisecond, Patience: 500 * time.Millisecond}
 
 // pager brings memory into a restored tree. One goroutine reads what happens to
 // an address space and fills it, so that what it fills is never out of date.
 type pager struct {
 	memory hibernate.Memory
-	layout layout
-	manners
+	layout images.Layout
+	Timing
 	chunks chunks
 	guard  *guard
 	bell   int // eventfd that ends a wait
@@ -58,7 +60,7 @@ type pager struct {
 
 var _ hibernate.Loading = (*pager)(nil)
 
-func newPager(l layout, m hibernate.Memory, how manners) (*pager, error) {
+func newPager(l images.Layout, m hibernate.Memory, how Timing) (*pager, error) {
 	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, err
@@ -68,12 +70,68 @@ func newPager(l layout, m hibernate.Memory, how manners) (*pager, error) {
 		return nil, errors.Join(err, unix.Close(bell))
 	}
 	p := &pager{
-		memory: m, layout: l, manners: how, guard: g, bell: bell,
+		memory: m, layout: l, Timing: how, guard: g, bell: bell,
 		done: make(chan struct{}), verified: make(chan error, 1),
 	}
-	p.using.Go(func() { p.verified <- l.verifyEager(m) })
+	p.using.Go(func() { p.verified <- verifyEager(l, m) })
 	go p.run()
 	return p, nil
+}
+
+// Server is who brings memory in: this process, or one that may outlive it.
+type Server interface {
+	hibernate.Loading
+	// Attend takes over the address spaces that CRIU makes while restore runs.
+	Attend(ctx context.Context, workDir int32, restore func() error) error
+	// Confirm returns an error when something is wrong with what CRIU has read by
+	// itself. Without one the tree below root, unless that is 0, never reads anything
+	// but its memory, whoever is killed.
+	Confirm(ctx context.Context, programs string, root int) error
+}
+
+// Begin begins to bring memory in. It closes m when it fails.
+func Begin(l images.Layout, r hibernate.Restore, m hibernate.Memory, programs string, how Timing) (Server, error) {
+	if r.Lasting == "" {
+		p, err := newPager(l, m, how)
+		if err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		return p, nil
+	}
+	movable, can := m.(hibernate.MovableMemory)
+	if !can {
+		return nil, errors.Join(errors.New("no other process can have the memory"), m.Close())
+	}
+	p := newLoader()
+	p.dir, p.images, p.memory = r.Lasting, r.Dir, movable
+	p.order = order{Programs: programs, Quiet: how.Quiet, Patience: how.Patience}
+	return p, nil
+}
+
+// verifyEager asks m for all that CRIU reads by itself.
+func verifyEager(l images.Layout, m hibernate.Memory) error {
+	buffer, err := newChunk()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Munmap(buffer) }()
+	for file, chunks := range l.Eager {
+		for _, index := range chunks {
+			if _, err := m.ReadChunk(file, index, buffer); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Confirm starts the guard of the tree, see Server.
+func (p *pager) Confirm(_ context.Context, programs string, root int) error {
+	var err error
+	if root != 0 {
+		err = p.guard.start(programs, root)
+	}
+	return errors.Join(<-p.verified, err)
 }
 
 // Done is closed when nothing more is loaded, see hibernate.Loading.
@@ -113,9 +171,9 @@ func (p *pager) Close() {
 
 // add takes over the memory of a task.
 func (p *pager) add(task int, fd uffd.FD) error {
-	memory, known := p.layout.lazy[task]
-	p.total.Add(memory.missing.bytes())
-	p.tell(func() { p.arrived = append(p.arrived, &space{fd: fd, file: memory.file, missing: memory.missing}) })
+	memory, known := p.layout.Lazy[task]
+	p.total.Add(memory.Missing.Bytes())
+	p.tell(func() { p.arrived = append(p.arrived, &space{fd: fd, file: memory.File, missing: memory.Missing}) })
 	if !known {
 		return fmt.Errorf("the image has no memory of task %d", task)
 	}
@@ -193,10 +251,10 @@ func (p *pager) limit(complete, hurry bool) time.Duration {
 	switch {
 	case !complete:
 		return -1
-	case hurry, now.Sub(p.began) > p.patience:
+	case hurry, now.Sub(p.began) > p.Patience:
 		return 0
 	default:
-		return max(0, p.quiet-now.Sub(p.lastHit))
+		return max(0, p.Quiet-now.Sub(p.lastHit))
 	}
 }
 

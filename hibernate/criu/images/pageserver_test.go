@@ -1,4 +1,4 @@
-package criu
+package images
 
 import (
 	"bytes"
@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"dormouse/hibernate"
 )
 
 // said is a request as CRIU sends it, in the layout of 4.2 or of before.
@@ -44,7 +42,7 @@ func TestPageServer(t *testing.T) {
 	for name, narrow := range map[string]bool{"4.2": false, "before": true} {
 		t.Run(name, func(t *testing.T) {
 			files, dir := make(kept), t.TempDir()
-			s, err := servePages(hibernate.Dump{Dir: dir, Pages: files.create})
+			s, err := ServePages(dir, files.create)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +62,7 @@ func TestPageServer(t *testing.T) {
 			if answers, err := io.ReadAll(io.LimitReader(s.far, 6)); err != nil || !bytes.Equal(answers, make([]byte, 6)) {
 				t.Errorf("it answered %v: %v", answers, err)
 			}
-			if err := s.end(); err != nil {
+			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 			got := bytes.Join([][]byte{files["pages-1.img"].Bytes(), files["pages-2.img"].Bytes()}, nil)
@@ -117,7 +115,7 @@ func TestPageServerCutShort(t *testing.T) {
 		"unknown kind":      {said(false, serverOpen, 0, 0, 0, 7<<8|3), false},
 		"other memory":      {append(open, said(false, serverAdd, pagePresent, 1, 0, 8<<8|ofTask)...), false},
 	} {
-		s, err := servePages(hibernate.Dump{Dir: t.TempDir(), Pages: make(kept).create})
+		s, err := ServePages(t.TempDir(), make(kept).create)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +123,7 @@ func TestPageServerCutShort(t *testing.T) {
 		if !test.good {
 			_, _ = io.Copy(io.Discard, s.far) // until it hangs up
 		}
-		if err := s.end(); (err == nil) != test.good {
+		if err := s.Close(); (err == nil) != test.good {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

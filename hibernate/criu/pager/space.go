@@ -1,4 +1,4 @@
-package criu
+package pager
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/hibernate/criu/images"
 	"dormouse/internal/uffd"
 )
 
@@ -24,7 +25,7 @@ var pageSize = uint64(os.Getpagesize())
 type space struct {
 	fd      uffd.FD
 	file    string
-	missing extents
+	missing images.Extents
 	waiting []uint64 // pages whose turn has not come
 	gone    bool     // the process has ended
 }
@@ -60,18 +61,18 @@ func (p *pager) note(s *space, e uffd.Event) error {
 	case uffd.Fault:
 		s.waiting = append(s.waiting, e.Start&^(pageSize-1))
 	case uffd.Fork:
-		p.adopt(&space{fd: e.Child, file: s.file, missing: s.missing.forked()})
+		p.adopt(&space{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
 	case uffd.Remap:
 		// Two threads tell of what they moved in any order. If the one that left the
 		// place has not told yet, it can't be known what is whose.
-		if s.missing.settled(e.To, e.To+e.End-e.Start) {
+		if s.missing.HasUnmoved(e.To, e.To+e.End-e.Start) {
 			return errors.New("cannot follow how memory was moved: two threads told of it in the wrong order")
 		}
-		s.missing.move(e.Start, e.End, e.To)
+		s.missing.Move(e.Start, e.End, e.To)
 	case uffd.Remove:
-		p.loaded.Add(s.missing.cut(e.Start, e.End).bytes())
+		p.loaded.Add(s.missing.Remove(e.Start, e.End).Bytes())
 	case uffd.Unmap:
-		p.loaded.Add(s.missing.unmap(e.Start, e.End).bytes())
+		p.loaded.Add(s.missing.Unmap(e.Start, e.End).Bytes())
 	}
 	return nil
 }
@@ -82,7 +83,7 @@ func (p *pager) adopt(child *space) {
 		_ = child.fd.Close()
 		return
 	}
-	p.total.Add(child.missing.bytes())
+	p.total.Add(child.missing.Bytes())
 	p.spaces = append(p.spaces, child)
 	_ = p.guard.hold(child.fd) // it may have no room for hundreds
 }
@@ -90,14 +91,14 @@ func (p *pager) adopt(child *space) {
 // answer ends the wait for a page.
 func (p *pager) answer(s *space, page uint64) error {
 	end := page - page%around + around
-	if e, missing := s.missing.find(page); missing {
-		e = e.from(page)
-		e.end = min(e.end, end)
+	if e, missing := s.missing.Find(page); missing {
+		e = e.TailFrom(page)
+		e.End = min(e.End, end)
 		return p.copy(s, e, true)
 	}
 	// It never had contents.
-	if next := s.missing.search(page); next < len(s.missing) {
-		end = min(end, s.missing[next].start)
+	if next := s.missing.IndexAfter(page); next < len(s.missing) {
+		end = min(end, s.missing[next].Start)
 	}
 	_, err := s.fd.Zero(page, end-page)
 	if errors.Is(err, unix.ENOENT) {
@@ -111,7 +112,7 @@ func (p *pager) fill() error {
 	for _, s := range p.spaces {
 		if len(s.missing) > 0 {
 			e := s.missing[0]
-			e.end = min(e.end, e.start+slice)
+			e.End = min(e.End, e.Start+slice)
 			return p.copy(s, e, false)
 		}
 	}
@@ -119,26 +120,26 @@ func (p *pager) fill() error {
 }
 
 // copy brings in e as far as one chunk has it.
-func (p *pager) copy(s *space, e extent, waited bool) error {
-	data, err := p.chunks.at(p.memory, s.file, e.offset)
+func (p *pager) copy(s *space, e images.Extent, waited bool) error {
+	data, err := p.chunks.at(p.memory, s.file, e.Offset)
 	if err != nil {
 		return err
 	}
-	data = data[:min(uint64(len(data)), e.end-e.start)]
-	n, err := s.fd.Copy(e.start, data)
+	data = data[:min(uint64(len(data)), e.End-e.Start)]
+	n, err := s.fd.Copy(e.Start, data)
 	if errors.Is(err, unix.ENOENT) && uint64(len(data)) > pageSize {
-		n, err = s.fd.Copy(e.start, data[:pageSize]) // the mapping was divided
+		n, err = s.fd.Copy(e.Start, data[:pageSize]) // the mapping was divided
 	}
 	if n > 0 {
-		p.came(s, e.start, uint64(n))
+		p.came(s, e.Start, uint64(n))
 		return nil
 	}
-	return p.settle(s, e.start, err, waited)
+	return p.settle(s, e.Start, err, waited)
 }
 
 // came notes that memory is no longer missing.
 func (p *pager) came(s *space, start, length uint64) {
-	s.missing.cut(start, start+length)
+	s.missing.Remove(start, start+length)
 	p.loaded.Add(int64(length))
 }
 
@@ -153,12 +154,12 @@ func (p *pager) settle(s *space, page uint64, err error, waited bool) error {
 		}
 		return nil
 	case errors.Is(err, unix.ESRCH): // the process has ended
-		p.loaded.Add(s.missing.bytes())
+		p.loaded.Add(s.missing.Bytes())
 		s.missing, s.waiting, s.gone = nil, nil, true
 		return nil
 	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOENT):
 		// It is there already, or there is no place for it any more.
-		if _, missing := s.missing.find(page); missing {
+		if _, missing := s.missing.Find(page); missing {
 			p.came(s, page, pageSize)
 		}
 		if err := s.fd.Wake(page, pageSize); err != nil {

@@ -1,4 +1,4 @@
-package criu
+package obstacles
 
 import (
 	"os"
@@ -9,8 +9,8 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// ghostLimit is how large a deleted file may be that goes into an image.
-const ghostLimit = 64 << 20
+// MaxDeletedFile is how large a deleted file may be that goes into an image.
+const MaxDeletedFile = 64 << 20
 
 // namespaces are those that CRIU takes only where the whole tree is in the same.
 var namespaces = []string{"user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "pid_for_children", "time", "time_for_children"}
@@ -98,7 +98,7 @@ func unlike(d procfs.Descriptor) (what, mend string) {
 			return "a pipe in packet mode", "the program must do without O_DIRECT, or use a socket pair"
 		}
 	case strings.HasSuffix(d.Target, " (deleted)"):
-		if size, regular := d.Deleted(); regular && size > ghostLimit {
+		if size, regular := d.Deleted(); regular && size > MaxDeletedFile {
 			return "a large deleted file, " + d.Target, "close it in BeforeCheckpoint, or keep its name"
 		}
 	}

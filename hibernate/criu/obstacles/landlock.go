@@ -1,4 +1,4 @@
-package criu
+package obstacles
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 
 // domains finds tasks in a Landlock domain. The kernel shows it to nobody; but whoever
 // is in one can't look at a process outside of it, so each task is made to try.
-func (e *Engine) domains(tree []member, found *findings) error {
+func (f *Finder) domains(tree []member, found *findings) error {
 	if !landlocked() {
 		return nil
 	}
@@ -28,7 +28,7 @@ func (e *Engine) domains(tree []member, found *findings) error {
 	// Most may look at pid 1, a program of the host's.
 	hindered, err := blind(tids, 1)
 	if err == nil {
-		hindered, err = e.restricted(hindered, tree[0].pid)
+		hindered, err = f.restricted(hindered, tree[0].pid)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot tell which tasks are in a Landlock domain: %w", err)
@@ -36,7 +36,7 @@ func (e *Engine) domains(tree []member, found *findings) error {
 	for _, tid := range hindered {
 		if pid := process[tid]; pid != 0 { // one of each process is enough
 			found.note(pid, inDomain(tid), mendDomain)
-			e.confined.note(tid)
+			f.confined.note(tid)
 			maps.DeleteFunc(process, func(_, of int) bool { return of == pid })
 		}
 	}
@@ -45,14 +45,14 @@ func (e *Engine) domains(tree []member, found *findings) error {
 
 // restricted returns those of the tasks whose user, group and capabilities are not
 // what keeps them from looking at others.
-func (e *Engine) restricted(tids []int, root int) (restricted []int, err error) {
+func (f *Finder) restricted(tids []int, root int) (restricted []int, err error) {
 	owned := make(map[procfs.Owner][]int)
 	for _, tid := range tids {
 		owner := procfs.OwnerOf(tid)
 		owned[owner] = append(owned[owner], tid)
 	}
 	for owner, tids := range owned {
-		b, err := newBystander(e.programs, root, owner)
+		b, err := newBystander(f.Programs, root, owner)
 		if err != nil {
 			return nil, err
 		}

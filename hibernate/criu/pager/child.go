@@ -1,4 +1,4 @@
-package criu
+package pager
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/criu/images"
 	"dormouse/internal/failpoint"
 )
 
@@ -95,13 +96,13 @@ func begin(o order, open func(json.RawMessage, []*os.File) (hibernate.Memory, er
 	if err != nil {
 		return nil, err
 	}
-	images := os.NewFile(loadImages, "images")
-	layout, err := readLayout(fmt.Sprintf("/proc/self/fd/%d", images.Fd()))
-	err = errors.Join(err, images.Close())
+	dir := os.NewFile(loadImages, "images")
+	layout, err := images.ReadLayout(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	err = errors.Join(err, dir.Close())
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	return newPager(layout, m, manners{o.Quiet, o.Patience})
+	return newPager(layout, m, Timing{o.Quiet, o.Patience})
 }
 
 // prepare returns when a host wants to know whether all is right so far, with a
