@@ -10,11 +10,11 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// judge says what is wrong with the facts.
-func (a auditor) judge(f *facts) {
-	states := a.states(f)
+// judgeAll adds to the report everything that is wrong with the facts.
+func (a auditor) judgeAll(f *facts) {
+	states := a.instanceStates(f)
 	for callsign, r := range states {
-		f.report.Instances = append(f.report.Instances, a.instance(f, callsign, r))
+		f.report.Instances = append(f.report.Instances, a.judgeInstance(f, callsign, r))
 	}
 	slices.SortFunc(f.report.Instances, func(x, y Instance) int { return strings.Compare(x.Callsign, y.Callsign) })
 	a.judgeStrays(f, states)
@@ -29,8 +29,9 @@ func (a auditor) judge(f *facts) {
 	}
 }
 
-// states are what the host reports; without one only images are in order.
-func (a auditor) states(f *facts) map[string]reported {
+// instanceStates returns the state that the host reports of each instance, by
+// callsign. Without a host only images are in order.
+func (a auditor) instanceStates(f *facts) map[string]reported {
 	states := make(map[string]reported)
 	for _, r := range f.reported {
 		states[r.Callsign] = r
@@ -42,26 +43,28 @@ func (a auditor) states(f *facts) map[string]reported {
 			continue
 		}
 		if f.host != 0 {
-			f.wrong("%s is an image of nobody", path)
+			f.wrong("%s is an image of no instance", path)
 		}
 		states[callsign] = reported{Callsign: callsign, State: "hibernated"}
 	}
 	return states
 }
 
-// runs and sleeps are the states in which there is a process or an image.
-func (r reported) runs() bool {
-	return r.State == "activated" || r.State == "suspended" || r.State == "resumed" || r.inPlace()
+// hasProcess reports whether the instance has a process in its state.
+func (r reported) hasProcess() bool {
+	return r.State == "activated" || r.State == "suspended" || r.State == "resumed" || r.sleepsInPlace()
 }
-func (r reported) sleeps() bool { return r.State == "hibernated" && !r.inPlace() }
 
-// inPlace tells that the processes themselves are what sleeps.
-func (r reported) inPlace() bool {
+// hasImage reports whether the instance has an image in its state.
+func (r reported) hasImage() bool { return r.State == "hibernated" && !r.sleepsInPlace() }
+
+// sleepsInPlace reports whether the instance's processes are frozen.
+func (r reported) sleepsInPlace() bool {
 	return r.State == "hibernated" && r.Image != nil && strings.HasPrefix(r.Image.Engine, "pageout")
 }
 
-// instance holds the state of an instance against its processes and its image.
-func (a auditor) instance(f *facts, callsign string, r reported) Instance {
+// judgeInstance compares the state of an instance with its processes and its image.
+func (a auditor) judgeInstance(f *facts, callsign string, r reported) Instance {
 	i := Instance{Callsign: callsign, State: r.State}
 	roots, pids := 0, []int{}
 	for _, p := range f.processes {
@@ -72,7 +75,7 @@ func (a auditor) instance(f *facts, callsign string, r reported) Instance {
 		if procfs.NSPid(p.pid) == 1 {
 			roots++
 		}
-		if !strings.ContainsRune("SRDI", rune(p.state)) && !r.inPlace() {
+		if !strings.ContainsRune("SRDI", rune(p.state)) && !r.sleepsInPlace() {
 			f.wrong("%s: process %d (%s) is in state %c", callsign, p.pid, p.name, p.state)
 		}
 	}
@@ -89,7 +92,7 @@ func (a auditor) instance(f *facts, callsign string, r reported) Instance {
 	_, err := os.Stat(filepath.Join(a.images, callsign, "refused"))
 	i.Refused = err == nil
 	switch {
-	case r.runs():
+	case r.hasProcess():
 		if roots != 1 || !slices.Contains(pids, r.PID) {
 			f.wrong("%s is %s as process %d, and has the processes %v, %d of them first in a namespace", callsign, r.State, r.PID, pids, roots)
 		}
@@ -97,18 +100,18 @@ func (a auditor) instance(f *facts, callsign string, r reported) Instance {
 		f.wrong("%s is %s, and has the processes %v", callsign, r.State, pids)
 	}
 	switch _, err := os.Stat(filepath.Join(a.images, callsign, "image", "manifest")); {
-	case r.sleeps() && err != nil:
+	case r.hasImage() && err != nil:
 		f.wrong("%s is hibernated without an image: %v", callsign, err)
-	case !r.sleeps() && len(entries) > 0:
+	case !r.hasImage() && len(entries) > 0:
 		f.wrong("%s is %s, and has an image", callsign, r.State)
-	case !r.runs() && !r.sleeps() && !slices.Contains(settled, r.State):
+	case !r.hasProcess() && !r.hasImage() && !slices.Contains(restingStates, r.State):
 		f.wrong("%s is in between: %s", callsign, r.State)
 	}
 	return i
 }
 
-// settled are the states besides in which nothing is under way.
-var settled = []string{"deactivated", "unavailable", "precondition", "destroyed"}
+// restingStates are the states without a process and an image in which no operation runs.
+var restingStates = []string{"deactivated", "unavailable", "precondition", "destroyed"}
 
 // judgeStrays finds processes that are neither the host nor of a running instance.
 func (a auditor) judgeStrays(f *facts, states map[string]reported) {
@@ -117,25 +120,26 @@ func (a auditor) judgeStrays(f *facts, states map[string]reported) {
 		case p.pid == f.host:
 		case p.state == 'Z':
 			f.wrong("process %d (%s), child of %d, is not reaped", p.pid, p.name, p.parent)
-		case p.leaf == "" || !states[p.leaf].runs():
-			f.wrong("process %d (%s) in cgroup %s belongs to nobody", p.pid, p.name, strings.TrimSpace(p.cgroup))
+		case p.leaf == "" || !states[p.leaf].hasProcess():
+			f.wrong("process %d (%s) in cgroup %s belongs to no instance", p.pid, p.name, strings.TrimSpace(p.cgroup))
 		}
 	}
 }
 
+// judgeCgroups finds cgroups that belong to neither the host nor a running instance.
 func (a auditor) judgeCgroups(f *facts, states map[string]reported) {
 	for _, path := range f.report.Cgroups {
 		name := filepath.Base(path)
 		switch {
-		case name == a.cgroup() && f.host != 0:
-		case name != a.cgroup() && states[name].runs():
+		case name == a.cgroupName() && f.host != 0:
+		case name != a.cgroupName() && states[name].hasProcess():
 		default:
 			f.wrong("the cgroup %s is left", path)
 		}
 	}
 }
 
-// judgeDescriptors finds what somebody has forgotten to close.
+// judgeDescriptors finds descriptors that the host or a plugin should have closed.
 func (a auditor) judgeDescriptors(f *facts) {
 	for _, p := range f.processes {
 		for _, d := range procfs.Descriptors(p.pid) {
@@ -145,14 +149,15 @@ func (a auditor) judgeDescriptors(f *facts) {
 				f.wrong("process %d (%s) has %s open", p.pid, p.name, d.Target)
 			case p.pid != f.host && (strings.HasPrefix(d.Target, a.images) || strings.HasPrefix(d.Target, a.root+"/bin/")):
 				f.wrong("process %d (%s) has %s of the host open", p.pid, p.name, d.Target)
-			case d.Target == "anon_inode:[pidfd]" && deadPidfd(d):
+			case d.Target == "anon_inode:[pidfd]" && isDeadPidfd(d):
 				f.wrong("process %d (%s) has a descriptor of a process that is gone", p.pid, p.name)
 			}
 		}
 	}
 }
 
-func deadPidfd(d procfs.Descriptor) bool {
+// isDeadPidfd reports whether the descriptor is a pidfd of a process that has ended.
+func isDeadPidfd(d procfs.Descriptor) bool {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
 	return strings.Contains(string(text), "Pid:\t-1\n")
 }
@@ -168,19 +173,19 @@ func (a auditor) judgeSockets(f *facts, states map[string]reported) {
 		}
 		path, _ := filepath.Rel(a.run, fields[7])
 		owner, _, inside := strings.Cut(path, "/")
-		if f.host == 0 || inside && !states[owner].runs() {
+		if f.host == 0 || inside && !states[owner].hasProcess() {
 			f.wrong("a socket %s is in use", fields[7])
 		}
 		listening[owner] = true
 	}
 	for callsign, r := range states {
-		if r.runs() && !listening[callsign] {
+		if r.hasProcess() && !listening[callsign] {
 			f.wrong("%s is %s and has no socket", callsign, r.State)
 		}
 	}
 }
 
-// judgeFiles finds what was to be gone.
+// judgeFiles finds files and directories that should have been removed.
 func (a auditor) judgeFiles(f *facts, states map[string]reported) {
 	for _, pattern := range []string{
 		filepath.Join(a.images, "*", "draft-*"), filepath.Join(a.images, "*", "trash-*"),
@@ -195,7 +200,7 @@ func (a auditor) judgeFiles(f *facts, states map[string]reported) {
 	entries, _ := os.ReadDir(a.run)
 	for _, entry := range entries {
 		r := states[entry.Name()]
-		if entry.IsDir() && !r.runs() && !r.sleeps() {
+		if entry.IsDir() && !r.hasProcess() && !r.hasImage() {
 			f.wrong("the run directory of %s is left", entry.Name())
 		}
 		if !entry.IsDir() && f.host == 0 {

@@ -16,18 +16,18 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// auditor knows where to look.
+// auditor holds the directories of the root that it looks at.
 type auditor struct{ root, run, images string }
 
-// facts are what there is at one moment.
+// facts are the host, the processes and the report of one moment.
 type facts struct {
-	host      int // its PID, 0 when there is none
+	host      int // its PID, 0 without a host
 	reported  []reported
 	processes []process
 	report    *Report
 }
 
-// process is one that has to do with the root.
+// process is a process that the root's host or one of its plugins made.
 type process struct {
 	pid, parent  int
 	name         string
@@ -35,30 +35,31 @@ type process struct {
 	cgroup, leaf string // leaf is the instance's name, if it is in one's cgroup
 }
 
-// reported is what the host says of an instance.
+// reported is the status of an instance, as the host reports it.
 type reported struct {
 	Callsign, Locator, State string
 	PID                      int
 	Image                    *struct{ Engine string }
 }
 
+// wrong adds a sentence to the report.
 func (f *facts) wrong(format string, args ...any) {
 	f.report.Wrong = append(f.report.Wrong, fmt.Sprintf(format, args...))
 }
 
-// look takes everything in, and judges.
+// look collects the facts once, and returns the report on them.
 func (a auditor) look() Report {
 	f := &facts{report: &Report{Wrong: []string{}, Instances: []Instance{}}, host: a.findHost()}
 	if f.host != 0 {
-		f.report.Host = describe(f.host)
-		a.ask(f)
+		f.report.Host = describeHost(f.host)
+		a.askHost(f)
 	}
 	f.processes = a.findProcesses(f.host)
 	for _, p := range f.processes {
 		f.report.PIDs = append(f.report.PIDs, p.pid)
 	}
 	f.report.Cgroups = a.findCgroups()
-	a.judge(f)
+	a.judgeAll(f)
 	return *f.report
 }
 
@@ -77,8 +78,8 @@ func (a auditor) findHost() int {
 	return 0
 }
 
-// describe counts what a host has.
-func describe(pid int) *Host {
+// describeHost counts the host's descriptors, children and memory.
+func describeHost(pid int) *Host {
 	h := &Host{PID: pid, Kinds: map[string]int{}, Children: len(procfs.Children(pid)), RSS: procfs.RSS([]int{pid})}
 	for _, d := range procfs.Descriptors(pid) {
 		kind, _, _ := strings.Cut(d.Target, ":[")
@@ -91,8 +92,8 @@ func describe(pid int) *Host {
 	return h
 }
 
-// ask has the host report.
-func (a auditor) ask(f *facts) {
+// askHost fills in the instances as the host reports them.
+func (a auditor) askHost(f *facts) {
 	address, err := os.ReadFile(filepath.Join(a.root, "address"))
 	if err != nil {
 		f.wrong("the host has no address: %v", err)
@@ -113,10 +114,11 @@ func (a auditor) ask(f *facts) {
 		return
 	}
 	f.reported = slices.DeleteFunc(answer.Result, func(r reported) bool { return r.Locator == "" }) // part of the host
-	f.report.Host.Goroutines = goroutines(&client, url)
+	f.report.Host.Goroutines = countGoroutines(&client, url)
 }
 
-func goroutines(client *http.Client, url string) int {
+// countGoroutines returns the number of the host's goroutines, 0 if it can't be had.
+func countGoroutines(client *http.Client, url string) int {
 	response, err := client.Get(url + "/metrics")
 	if err != nil {
 		return 0
@@ -130,10 +132,10 @@ func goroutines(client *http.Client, url string) int {
 	return n
 }
 
-// findProcesses are those that have anything of the root in their command line,
-// working directory or cgroup, and whatever the host has made.
+// findProcesses returns the processes that have anything of the root in their command
+// line, working directory or cgroup, and the host's children.
 func (a auditor) findProcesses(host int) []process {
-	var own []int // who looks, and has it look
+	var own []int // this process and its ancestors
 	for pid := os.Getpid(); pid > 1; pid = procfs.Parent(pid) {
 		own = append(own, pid)
 	}
@@ -149,7 +151,7 @@ func (a auditor) findProcesses(host int) []process {
 		p := process{pid: pid, parent: procfs.Parent(pid), name: string(stat[begin+1 : end]), state: stat[end+2]}
 		cgroups, _ := os.ReadFile(dir + "/cgroup")
 		_, p.cgroup, _ = strings.Cut(string(cgroups), "0::")
-		if _, leaf, ours := strings.Cut(strings.TrimSpace(p.cgroup), "/"+a.cgroup()+"/"); ours {
+		if _, leaf, ours := strings.Cut(strings.TrimSpace(p.cgroup), "/"+a.cgroupName()+"/"); ours {
 			p.leaf = leaf
 		}
 		line, _ := os.ReadFile(dir + "/cmdline")
@@ -162,8 +164,8 @@ func (a auditor) findProcesses(host int) []process {
 	return all
 }
 
-// cgroup is the name of the cgroup that a host makes below its own.
-func (a auditor) cgroup() string {
+// cgroupName is the name of the cgroup that a host makes below its own.
+func (a auditor) cgroupName() string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(a.run))
 	return fmt.Sprintf("dormouse-%08x", h.Sum32())
@@ -177,7 +179,7 @@ func (a auditor) findCgroups() []string {
 			continue
 		}
 		_ = filepath.WalkDir(mount.at, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() && strings.Contains(path+"/", "/"+a.cgroup()+"/") {
+			if err == nil && d.IsDir() && strings.Contains(path+"/", "/"+a.cgroupName()+"/") {
 				found = append(found, path)
 			}
 			return nil // what can't be read is not ours
@@ -186,8 +188,10 @@ func (a auditor) findCgroups() []string {
 	return found
 }
 
+// mount is a mount point and the kind of its file system.
 type mount struct{ at, kind string }
 
+// mounts returns the mounts of this process's namespace.
 func mounts() (all []mount) {
 	text, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(text)) {

@@ -1,6 +1,6 @@
 // Command audit looks at a root from outside and says what is not in order. It
-// believes the host nothing but the states that it reports, and holds those
-// against what the kernel and the disk have: processes, cgroups, sockets,
+// takes only the states of instances from the host, and compares them with what
+// the kernel and the disk have: processes, cgroups, sockets,
 // descriptors, mounts, images. It changes nothing and does not know how the host
 // works.
 //
@@ -20,9 +20,9 @@ import (
 	"time"
 )
 
-// Report is what there is on behalf of a root.
+// Report is what audit found about a root.
 type Report struct {
-	// Host is nil when none serves the root.
+	// Host is nil when no host serves the root.
 	Host      *Host      `json:"host"`
 	Instances []Instance `json:"instances"`
 	// PIDs are of all processes that have to do with the root, Cgroups the
@@ -37,7 +37,7 @@ type Report struct {
 type Host struct {
 	PID         int            `json:"pid"`
 	Descriptors int            `json:"descriptors"`
-	Kinds       map[string]int `json:"kinds"` // of descriptors, for whoever looks for a leak
+	Kinds       map[string]int `json:"kinds"` // descriptors by kind, to find a leak
 	Children    int            `json:"children"`
 	Goroutines  int            `json:"goroutines"`
 	RSS         int64          `json:"rss"`
@@ -46,13 +46,13 @@ type Host struct {
 // Instance is a plugin in a process of its own.
 type Instance struct {
 	Callsign string `json:"callsign"`
-	// State is what the host reports, or "hibernated" and "left" when there is none.
+	// State is what the host reports, or "hibernated" without a host.
 	State       string `json:"state"`
 	Processes   int    `json:"processes"`
 	Descriptors int    `json:"descriptors"`
 	RSS         int64  `json:"rss"`
-	Image       int64  `json:"image"`   // its bytes on disk, 0 when there is none
-	Refused     bool   `json:"refused"` // an image lies aside
+	Image       int64  `json:"image"`   // its bytes on disk, 0 without an image
+	Refused     bool   `json:"refused"` // a quarantined image lies beside it
 }
 
 func main() {

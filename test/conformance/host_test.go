@@ -118,7 +118,7 @@ func (h *host) log(t *testing.T) string {
 	return string(text)
 }
 
-// poll waits for what nobody announces.
+// poll looks every few milliseconds until done returns true.
 func poll(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// match tells whether got is what the pattern says, and if not, where.
+// match returns nil if got fits the pattern, else an error that says where it differs.
 func match(pattern, got string) error {
 	var want, have any
 	if err := json.Unmarshal([]byte(pattern), &want); err != nil {

@@ -52,7 +52,7 @@ type directive struct {
 	verb, rest string
 }
 
-// applies tells whether the directive counts in a run. There are no events
+// applies reports whether the directive counts in a run. There are no events
 // without a websocket.
 func (d directive) applies(dialect, transport string) bool {
 	if transport == "http" && slices.Contains([]string{"event", "quiet", "socket", "close", "pieces", "ping", "pipeline"}, d.verb) {

@@ -83,7 +83,7 @@ func audit(t *testing.T, s *site, h *host, state string) {
 	}
 }
 
-// clear ends what a failed test has left, but for the host.
+// clear ends all processes that a failed test has left, except the host.
 func (s *site) clear() {
 	out, _ := exec.Command(programs+"/audit", "--settle", "0", "--images", s.images, s.root).Output()
 	var r report

@@ -104,8 +104,8 @@ func (c *clock) site(text string, plugins ...string) *site {
 
 const year = 365 * 24 * time.Hour
 
-// Whoever sets the clock changes nothing: neither what sleeps wakes otherwise, nor
-// are timers early or late.
+// A clock that is set changes nothing: sleeping plugins wake as before, and timers are
+// neither early nor late.
 func TestClockJumps(t *testing.T) {
 	needCRIU(t)
 	c := newClock(t)
@@ -217,7 +217,7 @@ func jumpRestart(t *testing.T, c *clock, by time.Duration) {
 	s.inspect()
 }
 
-// Who is held is answered, though the wake takes its time.
+// A held call is answered, though the wake takes long.
 func jumpHeld(t *testing.T, c *clock, by time.Duration) {
 	t.Helper()
 	s := c.site(impatient, counter(`on-call = "wake"`))

@@ -22,7 +22,7 @@ func mount(t *testing.T, source, dir, kind, options string) {
 	if err := unix.Mount(source, dir, kind, 0, options); err != nil {
 		hibernatetest.Lacks(t, fmt.Errorf("cannot mount a small disk: %w", err))
 	}
-	t.Cleanup(func() { // whoever still uses it has failed the test already
+	t.Cleanup(func() { // a process that still uses it has failed the test already
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
@@ -48,7 +48,7 @@ func newDisk(t *testing.T, dir, file string) *disk {
 	t.Helper()
 	d := &disk{t, file}
 	must(t, os.Truncate(file, diskSize))
-	// Without a journal an error hits who writes, and not the whole file system.
+	// Without a journal an error hits the writer, and not the whole file system.
 	d.run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard", file)
 	device := strings.TrimSpace(d.run("losetup", "--find", "--show", file))
 	t.Cleanup(func() { d.run("losetup", "--detach", device) })
@@ -95,7 +95,7 @@ func (d *disk) run(name string, args ...string) string {
 	return string(out)
 }
 
-// fill leaves no room in the ballast's file system but for so many bytes.
+// fill writes to ballast until its file system has only leave bytes free.
 func fill(t *testing.T, ballast string, leave int64) {
 	t.Helper()
 	f, err := os.OpenFile(ballast, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -131,8 +131,8 @@ func awake(t *testing.T, s *site, h *host, want int) {
 	audit(t, s, h, "active")
 }
 
-// Without room for an image there is none, whether that is seen before the dump or
-// in the middle of it; with room there is one.
+// Without room no image is made, whether the host sees that before the dump or CRIU in
+// the middle of it; with room one is made.
 func TestDiskFull(t *testing.T) {
 	needCRIU(t)
 	s := newSite(t, "")
@@ -188,7 +188,7 @@ func TestWakeOnFullDisk(t *testing.T) {
 	}
 }
 
-// An image that does not reach its disk is none: the sync of the checkpoint fails,
+// An image that does not reach its disk does not count: the sync of the checkpoint fails,
 // and the plugin runs on.
 func TestDiskFailsToWrite(t *testing.T) {
 	needCRIU(t)
@@ -224,7 +224,7 @@ func TestDiskFailsToWrite(t *testing.T) {
 	}
 }
 
-// A wake that can't be noted on the disk is none: the image could be woken twice.
+// A wake that can't be noted on the disk is refused: the image could be woken twice.
 func TestDiskFailsAtWake(t *testing.T) {
 	needCRIU(t)
 	s := newSite(t, noReserve, counter())

@@ -43,7 +43,7 @@ func intact(t *testing.T, s *site, h *host, digest string) {
 	again(t, s, h, before)
 }
 
-// loader is the process that loads for the counter, 0 when there is none.
+// loader returns the PID of the counter's loader, 0 without one.
 func (s *site) loader() int {
 	paths, _ := filepath.Glob(filepath.Join(s.root, "run/Counter/loading/[0-9]*"))
 	if len(paths) == 0 {
@@ -151,7 +151,7 @@ func TestUpgradeWhileLoading(t *testing.T) {
 	intact(t, s, h, digest)
 }
 
-// Who loads may be killed as well: the plugin never lives without its memory.
+// The loader may be killed as well: the plugin never lives without its memory.
 func TestKilledLoader(t *testing.T) {
 	needCRIU(t)
 	for _, point := range []string{"load.begun", "load.confirmed"} {

@@ -18,7 +18,7 @@ const patience = 30 * time.Second
 // programs holds a host with failpoints, plugins and the audit.
 var programs string
 
-// thorough tells that every point is to be tried and every cycle to be run.
+// thorough reports whether to try every point and to run every cycle.
 var thorough = os.Getenv("DORMOUSE_FAULTS") == "all"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }

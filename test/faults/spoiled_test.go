@@ -13,7 +13,7 @@ import (
 type spoil struct {
 	name string
 	do   func(t *testing.T, s *site, file string)
-	// each tells that it is done to a file, and therefore tried with every one.
+	// each reports whether it is done to one file, and therefore tried with every file.
 	each bool
 }
 

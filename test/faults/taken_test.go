@@ -23,7 +23,7 @@ func take(t *testing.T, pid int, began uint64) *exec.Cmd {
 		if now := procfs.Started(pid); now != 0 && now != began {
 			return true
 		}
-		// The next number is given out from there, to whoever asks first.
+		// The kernel gives the next new process the number after this one.
 		must(t, os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0))
 		cmd := exec.Command("sleep", "1000")
 		must(t, cmd.Start())
@@ -88,9 +88,9 @@ func TestTakenPID(t *testing.T) {
 	}
 }
 
-// Who sits in the cgroup of a plugin that sleeps, or listens at its socket, is
-// neither woken with it nor taken for it.
-func TestTakenPlaces(t *testing.T) {
+// A process in the cgroup of a sleeping plugin, or at its socket, is neither woken with
+// the plugin nor taken for it.
+func TestTakenCgroupAndSocket(t *testing.T) {
 	needCRIU(t)
 	t.Run("cgroup", func(t *testing.T) {
 		s := newSite(t, "", counter())

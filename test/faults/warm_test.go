@@ -26,8 +26,8 @@ var warmPoints = []struct {
 }
 
 // A host that is killed while it makes a golden image, or begins a life from it,
-// leaves a plugin that was being started: it is started again, and nobody takes the
-// image for more than it is.
+// leaves a plugin that was being started: it is started again, and the
+// golden image never passes for an ordinary one.
 func TestKilledHostWithGoldenImage(t *testing.T) {
 	needCRIU(t)
 	for _, on := range policies {

@@ -252,7 +252,7 @@ func TestForwardRefusals(t *testing.T) {
 	}
 }
 
-// eventually waits until something that nobody announces has come true.
+// eventually looks every millisecond until is returns true.
 func (h *host) eventually(what string, is func() bool) {
 	h.t.Helper()
 	late := time.After(patience)

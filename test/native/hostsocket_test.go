@@ -73,7 +73,7 @@ func TestHostSocketEnds(t *testing.T) {
 	h.call("keep")
 }
 
-// Nobody but the plugin gets in.
+// Only the plugin can connect.
 func TestHostSocketOfAnother(t *testing.T) {
 	h := startHost(t)
 	conn, err := net.Dial("unix", h.hostSocket())
@@ -105,8 +105,8 @@ func (h *host) ownSocket(callsign string) *grpc.ClientConn {
 	return conn
 }
 
-// A plugin speaks of itself unless it names another, and may do with itself what
-// nobody else may.
+// A plugin's call is about itself unless it names another instance, and a plugin may do
+// more with itself than with others.
 func TestOwnSocket(t *testing.T) {
 	h := startHost(t)
 	own := shellpb.NewShellClient(h.ownSocket("Streams"))

@@ -72,7 +72,7 @@ func run(m *testing.M) (code int, err error) {
 	return leaktest.Run(m, "google.golang.org/grpc/"), nil
 }
 
-// host is a whole host but for its network front.
+// host is a host without its network front.
 type host struct {
 	t          *testing.T
 	dir        string

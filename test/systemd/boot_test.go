@@ -129,7 +129,7 @@ func copyFile(from, to string) error {
 	return err
 }
 
-// run boots the container once, and tells whether it wants to be booted again.
+// run boots the container once, and reports whether it asks to be booted again.
 func (c *container) run(ctx context.Context) (again bool) {
 	c.t.Helper()
 	out, err := c.nspawn(ctx, "--bind="+c.dir+":"+lab, "--bind="+c.path("state")+":/var/lib/dormouse", "--boot",

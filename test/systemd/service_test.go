@@ -256,7 +256,7 @@ func (c *caller) end() (answered int, failed []error) {
 	return int(c.answered.Load()), c.failed
 }
 
-// listens tells whether somebody listens for the service.
+// listens reports whether a connection to the service's address is accepted.
 func listens() bool {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {

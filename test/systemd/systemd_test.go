@@ -64,7 +64,7 @@ func sleep(t *testing.T) {
 	}
 }
 
-// A restart keeps what runs and what sleeps, and nobody is turned away.
+// A restart keeps running and sleeping plugins, and refuses no client.
 func restart(t *testing.T) {
 	host, pid, value := mainPID(t), look(t, "Awake").PID, count(t, "Awake").Value
 	expectProperty(t, "NFileDescriptorStore", "2")
@@ -168,8 +168,8 @@ func stuck(t *testing.T) {
 	systemctl(t, "restart", service)
 }
 
-// A service that is stopped while there is no host leaves what it adopts, which can be
-// ended without another.
+// A service that is stopped between two hosts leaves the plugins that it would adopt;
+// they can be ended without a host.
 func givenUp(t *testing.T) {
 	install(t, "dormouse.service", "RestartSec=100ms", "RestartSec=1h")
 	pid := look(t, "Awake").PID
