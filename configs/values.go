@@ -184,6 +184,10 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// ControllerCallsign is the callsign of the host itself, which no configured
+// instance may have.
+const ControllerCallsign = "Controller"
+
 var callsignForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
 
 // CheckCallsign says what keeps a name from being the callsign of an instance.
@@ -196,7 +200,7 @@ func CheckCallsign(name string) error {
 		return fmt.Errorf(`%q is not a callsign: it must be a letter, then at most 63 letters, digits, "_", "." or "-"`, name)
 	case strings.Contains(name, "..") || strings.HasSuffix(name, "."):
 		return fmt.Errorf(`%q is not a callsign: it must not hold ".." nor end in "."`, name)
-	case strings.EqualFold(name, "Controller"):
+	case strings.EqualFold(name, ControllerCallsign):
 		return fmt.Errorf("the callsign %q is reserved: the host itself answers to it", name)
 	case strings.EqualFold(name, "communicator"):
 		return fmt.Errorf("the callsign %q is reserved: the native clients' socket is called so, beside the instances' directories", name)

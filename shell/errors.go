@@ -68,7 +68,8 @@ var errDestroyed = errors.New("the instance was destroyed")
 
 // PluginError is what a plugin answered instead of a result.
 type PluginError struct {
-	// Code is Thunder's error number, or a JSON-RPC code when negative.
+	// Code is Thunder's error number, or a JSON-RPC code when negative; 0 when the
+	// plugin gave none.
 	Code    int
 	Message string
 	// Data is JSON for the caller, or nil.
@@ -76,5 +77,8 @@ type PluginError struct {
 }
 
 func (e *PluginError) Error() string {
+	if e.Code == 0 {
+		return e.Message
+	}
 	return fmt.Sprintf("%s (code %d)", e.Message, e.Code)
 }

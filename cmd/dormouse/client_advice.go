@@ -5,27 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
-// Numbers of Thunder's, as the host writes them, that a client can advise on.
-const (
-	notActive     = 2
-	illegalState  = 5
-	openingFailed = 6
-	inProgress    = 12
-	unknownKey    = 22
-	notSupported  = 44
-	hibernated    = 46
-	notFound      = -32603
-	unknownMethod = -32601
-)
-
-func isRemote(err error, code int) bool {
+// hasNumber reports whether the host answered with one of the numbers. The client
+// speaks R4.
+func hasNumber(err error, numbers ...thunder.Number) bool {
 	remote, ok := errors.AsType[*remoteError](err)
-	return ok && remote.Code == code
+	return ok && slices.ContainsFunc(numbers, func(n thunder.Number) bool { return n.R4().Code == remote.Code })
 }
 
 // unknown says that there is no such instance, and which there are.
@@ -56,7 +47,7 @@ func (c *client) advise(ctx context.Context, verb, callsign string, err error) e
 	if !ok {
 		return err
 	}
-	if remote.Code == unknownKey || remote.Code == notFound {
+	if hasNumber(err, thunder.UnknownKey, thunder.NotExist) {
 		if all, rerr := c.records(ctx, ""); rerr == nil && !holds(all, callsign) {
 			return c.unknown(ctx, callsign)
 		}
@@ -66,13 +57,13 @@ func (c *client) advise(ctx context.Context, verb, callsign string, err error) e
 		return fmt.Errorf("%s; try: %s", text, command)
 	}
 	switch {
-	case remote.Code == illegalState && verb == "hibernate" && strings.Contains(text, "resumed"):
+	case hasNumber(err, thunder.IllegalState) && verb == "hibernate" && strings.Contains(text, "resumed"):
 		return try(c.command("plugin suspend " + callsign))
-	case remote.Code == hibernated, remote.Code == notActive && verb == "call":
+	case hasNumber(err, thunder.Hibernated), hasNumber(err, thunder.Unavailable) && verb == "call":
 		return try(c.command("plugin activate " + callsign))
-	case remote.Code == notSupported:
+	case hasNumber(err, thunder.NotSupported):
 		return try(os.Args[0] + " doctor")
-	case remote.Code == openingFailed, remote.Code == inProgress, remote.Code == illegalState:
+	case hasNumber(err, thunder.OpeningFailed, thunder.InProgress, thunder.IllegalState):
 		return try(c.command("plugin show " + callsign))
 	}
 	return errors.New(text)

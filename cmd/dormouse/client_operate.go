@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"dormouse/plugins/thunder"
 )
 
 // operation is a lifecycle verb.
@@ -105,7 +107,7 @@ func (c *client) operate(ctx context.Context, t *terminal, o operation, name str
 	_, err = c.call(ctx, "Controller."+o.name, params)
 	took = time.Since(begun)
 	hide()
-	if isRemote(err, illegalState) && before.State == o.target {
+	if hasNumber(err, thunder.IllegalState) && before.State == o.target {
 		return before, before, took, nil // Thunder calls that an error, a person would not
 	}
 	if err != nil {

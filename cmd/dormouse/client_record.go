@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dormouse/hibernate/pageout"
+	"dormouse/plugins/thunder"
 )
 
 // record is an instance as Controller.status shows it.
@@ -125,7 +126,7 @@ func (c *client) records(ctx context.Context, callsign string) ([]record, error)
 func (c *client) record(ctx context.Context, callsign string) (record, error) {
 	found, err := c.records(ctx, callsign)
 	switch {
-	case isRemote(err, unknownKey):
+	case hasNumber(err, thunder.UnknownKey):
 		return record{}, c.unknown(ctx, callsign)
 	case err != nil:
 		return record{}, err

@@ -14,6 +14,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/procfs"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/process"
 	"dormouse/shell/shellpb"
@@ -63,9 +64,6 @@ var mends = map[string]string{
 
 // missingMethod is one that no plugin has.
 const missingMethod = "dormouse-verify-no-such-method"
-
-// thunderUnknown is Thunder's number for what JSON-RPC calls unknownMethod.
-const thunderUnknown = 53
 
 // verification is one run of a plugin through its whole life.
 type verification struct {
@@ -219,12 +217,18 @@ func (v *verification) callMissing(ctx context.Context) (string, error) {
 	result, err := v.shell.Invoke(ctx, shell.Call{Method: missingMethod})
 	refusal, refused := errors.AsType[*shell.PluginError](err)
 	switch {
-	case errors.Is(err, shell.ErrUnknownMethod), refused && (refusal.Code == thunderUnknown || refusal.Code == unknownMethod):
+	case errors.Is(err, shell.ErrUnknownMethod), refused && isUnknownMethod(refusal.Code):
 		return "an unknown method is refused", nil
 	case err == nil:
 		return "", fmt.Errorf("it answered an unknown method with %s", cut(string(result), 60))
 	}
 	return "", fmt.Errorf("it refused an unknown method with another error: %w", err)
+}
+
+// isUnknownMethod reports whether a plugin's code says that it has no such method:
+// Thunder's number, or JSON-RPC's code.
+func isUnknownMethod(code int) bool {
+	return code == int(thunder.UnknownMethod) || code == thunder.UnknownMethod.R4().Code
 }
 
 // sleep is every step from the suspension to the next resumption.

@@ -4,9 +4,9 @@ import (
 	"errors"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
-	"dormouse/plugins/controller"
+	"dormouse/configs"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
@@ -14,7 +14,7 @@ import (
 // dispatches tells whether an instance without gRPC of its own is served as a
 // Dispatcher: all such but the host itself, which has a service with types.
 func dispatches(sh *shell.Shell) bool {
-	return sh.InProcess() && sh.Callsign() != controller.Callsign
+	return sh.InProcess() && sh.Callsign() != configs.ControllerCallsign
 }
 
 // dispatch answers for a part of the host what a plugin would answer itself.
@@ -50,9 +50,6 @@ func refusalOfPart(err error) error {
 	if !ok {
 		return refusal(err)
 	}
-	code, known := codeOf[answer.Code]
-	if !known {
-		code = codes.Unknown
-	}
-	return shellpb.Status(code, answer.Message, &shellpb.Error{Code: int32(answer.Code), Data: answer.Data})
+	number := thunder.Of(answer)
+	return shellpb.Status(codeOf(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
 }

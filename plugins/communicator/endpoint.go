@@ -7,7 +7,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
-	"dormouse/plugins/controller"
+	"dormouse/configs"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/supervisor"
@@ -56,7 +56,7 @@ func (e *endpoint) find(callsign string) (*shell.Shell, error) {
 // operable is target for what changes its state: the host itself can't be asked
 // to.
 func operable(sh *shell.Shell, err error) (*shell.Shell, error) {
-	if err == nil && sh.Callsign() == controller.Callsign {
+	if err == nil && sh.Callsign() == configs.ControllerCallsign {
 		return nil, errHostItself
 	}
 	return sh, err

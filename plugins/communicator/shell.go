@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/supervisor"
@@ -51,7 +52,7 @@ func operate(ctx context.Context, sh *shell.Shell, o shellpb.Operation, why shel
 	case shellpb.Operation_OPERATION_HIBERNATE:
 		return refusal(sh.Hibernate(ctx, why, limit.AsDuration()))
 	default:
-		return numbered(numberBadRequest, "the operation is none that the host knows")
+		return numbered(thunder.BadRequest, "the operation is none that the host knows")
 	}
 }
 
@@ -135,10 +136,10 @@ func (s shellService) Notify(ctx context.Context, r *shellpb.NotifyRequest) (*sh
 	}
 	event := r.GetEvent()
 	if event.GetName() == "" {
-		return nil, numbered(numberBadRequest, "the event has no name")
+		return nil, numbered(thunder.BadRequest, "the event has no name")
 	}
 	if len(event.GetParams()) > 0 && !json.Valid(event.GetParams()) {
-		return nil, numbered(numberBadRequest, "the parameters of the event are not JSON")
+		return nil, numbered(thunder.BadRequest, "the parameters of the event are not JSON")
 	}
 	sh.Notify(shell.Notification{Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams()})
 	return &shellpb.NotifyResponse{}, nil

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 	"dormouse/statecontrol/statecontrolpb"
@@ -42,7 +43,7 @@ func (s controlService) Request(ctx context.Context, r *statecontrolpb.RequestRe
 	case statecontrolpb.Command_COMMAND_RESUME:
 		err = sh.Resume(ctx, shell.Requested)
 	default:
-		return nil, numbered(numberBadRequest, "the command is none that a state control knows")
+		return nil, numbered(thunder.BadRequest, "the command is none that a state control knows")
 	}
 	return &statecontrolpb.RequestResponse{}, refusal(err)
 }

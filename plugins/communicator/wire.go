@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"dormouse/configs"
-	"dormouse/plugins/controller"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
@@ -81,7 +81,7 @@ func versionOf(v shell.Version) *shellpb.Version {
 }
 
 func (c *Communicator) version() *shellpb.Version {
-	return versionOf(controller.ParseVersion(c.Version))
+	return versionOf(thunder.ParseVersion(c.Version))
 }
 
 // union is both lists, each element once.

@@ -4,10 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"regexp"
-	"strconv"
 
 	"dormouse/configs"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -20,9 +19,9 @@ func (b backend) Configure(configs.Plugin) {}
 
 func (b backend) Launch(context.Context) (shell.Information, error) {
 	return shell.Information{
-		Class:       Callsign,
+		Class:       configs.ControllerCallsign,
 		Description: "The host itself",
-		Version:     parseVersion(b.front.version),
+		Version:     thunder.ParseVersion(b.front.version),
 	}, nil
 }
 
@@ -45,18 +44,3 @@ func (b backend) Exists(_ context.Context, method string) (bool, error) {
 }
 
 func (b backend) Facts() shell.Facts { return shell.Facts{PID: os.Getpid()} }
-
-var versionForm = regexp.MustCompile(`^v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})`)
-
-// parseVersion finds the numbers of a version; a mere commit has none.
-func parseVersion(text string) shell.Version {
-	m := versionForm.FindStringSubmatch(text)
-	if m == nil {
-		return shell.Version{}
-	}
-	number := func(s string) uint32 {
-		n, _ := strconv.ParseUint(s, 10, 32) // the form allows nothing else
-		return uint32(n)
-	}
-	return shell.Version{Major: number(m[1]), Minor: number(m[2]), Patch: number(m[3])}
-}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -89,17 +91,17 @@ func (f *Front) answerOne(ctx context.Context, from caller, r jsonrpc.Request) r
 // refuse answers what is no request. An id that is not known is null, but left
 // out on a websocket, as Thunder does: its clients match answers by their id.
 func (f *Front) refuse(from caller, r jsonrpc.Request) reply {
-	n, why := notRequest, malformed
+	n, why := thunder.NotRequest, malformed
 	switch {
 	case errors.Is(r.Err, jsonrpc.ErrSyntax):
-		n = notJSON
+		n = thunder.NotJSON
 	case errors.Is(r.Err, jsonrpc.ErrNoMethod):
 		why = failed
 	}
 	if r.ID == nil && from.socket == nil {
 		r.ID = jsonrpc.Null
 	}
-	answer := jsonrpc.Response{ID: r.ID, Error: failure(f.speaks(from), &fault{n, r.Err})}
+	answer := jsonrpc.Response{ID: r.ID, Error: failure(f.speaks(from), thunder.NewError(n, r.Err))}
 	return reply{answer.Append(nil), why}
 }
 
@@ -108,12 +110,12 @@ func (f *Front) call(ctx context.Context, from caller, r jsonrpc.Request) (resul
 	defer func() {
 		if p := recover(); p != nil {
 			f.log.Error().Str("method", r.Method).Any("panic", p).Bytes("stack", debug.Stack()).Msg("a call panicked")
-			result, err = nil, &fault{number: internalError}
+			result, err = nil, thunder.NewError(thunder.InternalError, nil)
 		}
 	}()
 	d, err := jsonrpc.ParseDesignator(r.Method)
 	if err != nil {
-		return nil, &fault{invalidDesignator, err}
+		return nil, thunder.NewError(thunder.InvalidDesignator, err)
 	}
 	callsign, err := from.resolve(d.Callsign)
 	if err != nil {
@@ -121,17 +123,17 @@ func (f *Front) call(ctx context.Context, from caller, r jsonrpc.Request) (resul
 	}
 	sh, ok := f.supervisor.Shell(callsign)
 	if !ok {
-		return nil, &fault{number: notExist}
+		return nil, thunder.NewError(thunder.NotExist, nil)
 	}
 	if d.Version != jsonrpc.DefaultVersion {
-		return nil, &fault{number: invalidSignature}
+		return nil, thunder.NewError(thunder.InvalidSignature, nil)
 	}
 	f.processed.add(callsign)
 	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
 	if m, ok := f.shared(sh, d.Method); ok {
 		return m.call(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
 	}
-	if callsign == Callsign {
+	if callsign == configs.ControllerCallsign {
 		return f.serveOwn(ctx, from, c)
 	}
 	return invoke(ctx, sh, c)
@@ -150,13 +152,13 @@ func (f *Front) shared(sh *shell.Shell, name string) (*method, bool) {
 func (from caller) resolve(callsign string) (string, error) {
 	switch {
 	case from.callsign == "" && callsign == "":
-		return Callsign, nil
+		return configs.ControllerCallsign, nil
 	case from.callsign == "":
 		return callsign, nil
 	case callsign == "" || callsign == from.callsign:
 		return from.callsign, nil
 	}
-	return "", &fault{unknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, callsign)}
+	return "", thunder.NewError(thunder.UnknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, callsign))
 }
 
 // serveOwn serves the methods of the callsign Controller. They don't go through
@@ -164,7 +166,7 @@ func (from caller) resolve(callsign string) (string, error) {
 func (f *Front) serveOwn(ctx context.Context, from caller, c shell.Call) (json.RawMessage, error) {
 	m, ok := f.methods[c.Method]
 	if !ok {
-		return nil, &fault{number: unknownMethod}
+		return nil, thunder.NewError(thunder.UnknownMethod, nil)
 	}
 	return m.call(ctx, request{front: f, from: from, index: c.Index, raw: c.Params})
 }
@@ -175,10 +177,10 @@ func invoke(ctx context.Context, sh *shell.Shell, c shell.Call) (json.RawMessage
 		if answered, ok := errors.AsType[*shell.PluginError](err); ok {
 			return nil, answered
 		}
-		return nil, faultOfCall(err)
+		return nil, thunder.CallErrorOf(err)
 	}
 	if len(result) > 0 && !jsonrpc.Valid(result) {
-		return nil, &fault{internalError, errors.New("the plugin's result is not JSON")}
+		return nil, thunder.NewError(thunder.InternalError, errors.New("the plugin's result is not JSON"))
 	}
 	return result, nil
 }

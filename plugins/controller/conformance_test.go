@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/plugins/thunder"
 )
 
 // sameError says how the errors of R4 read in R5, byte for byte. Those that are
@@ -289,7 +290,7 @@ func (h *host) checkDocumented(t *testing.T, dialect, request, answer string) {
 	if !ok || !strings.HasPrefix(sent.Method, "Controller.1.") {
 		return
 	}
-	if !slices.ContainsFunc(m.failures(), func(n number) bool { return render(dialects[dialect], n).Code == got.Error.Code }) {
+	if !slices.ContainsFunc(m.failures(), func(n thunder.Number) bool { return render(dialects[dialect], n).Code == got.Error.Code }) {
 		t.Errorf("%s does not document the error %d", name, got.Error.Code)
 	}
 }

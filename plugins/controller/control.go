@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -15,7 +16,7 @@ import (
 const controlPrefix = "statecontrol::"
 
 func controlMethods() []method {
-	refused := []number{callNotActive, callHibernated}
+	refused := []thunder.Number{thunder.CallNotActive, thunder.CallHibernated}
 	return []method{
 		{
 			name: controlPrefix + "state", access: property, when: hasControl,
@@ -25,10 +26,10 @@ func controlMethods() []method {
 			serve:  serveControlState,
 		},
 		{
-			name: controlPrefix + "request", missing: badRequest, when: hasControl,
+			name: controlPrefix + "request", missing: thunder.BadRequest, when: hasControl,
 			params: []parameter{{name: "command", doc: "Suspend or Resume"}}, returns: "once it is done",
 			doc:    "Suspends or resumes the plugin; only with state control.",
-			errors: append(refused, illegalState, badRequest, inProgress, timedOut),
+			errors: append(refused, thunder.IllegalState, thunder.BadRequest, thunder.InProgress, thunder.TimedOut),
 			serve:  serveControlRequest,
 		},
 	}
@@ -48,9 +49,9 @@ func (r request) controlled() (statecontrol.State, error) {
 	case shell.Activated:
 		return control, nil
 	case shell.Hibernated, shell.Hibernating:
-		return "", faultOfCall(shell.ErrHibernated)
+		return "", thunder.CallErrorOf(shell.ErrHibernated)
 	default:
-		return "", faultOfCall(fmt.Errorf("%w: it is %s", shell.ErrUnavailable, state))
+		return "", thunder.CallErrorOf(fmt.Errorf("%w: it is %s", shell.ErrUnavailable, state))
 	}
 }
 
@@ -59,7 +60,7 @@ func serveControlState(_ context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pascal(string(state)), nil
+	return thunder.PascalCase(string(state)), nil
 }
 
 func serveControlRequest(ctx context.Context, r request) (any, error) {
@@ -73,7 +74,7 @@ func serveControlRequest(ctx context.Context, r request) (any, error) {
 	case string(statecontrol.Resume):
 		err = r.shell.Resume(ctx, shell.Requested)
 	default:
-		return nil, &fault{badRequest, fmt.Errorf("the command %.40q is neither Suspend nor Resume", r.args["command"])}
+		return nil, thunder.NewError(thunder.BadRequest, fmt.Errorf("the command %.40q is neither Suspend nor Resume", r.args["command"]))
 	}
 	return nil, settle(err, asItIs)
 }

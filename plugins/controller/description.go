@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 
+	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -13,11 +15,11 @@ import (
 func descriptionMethods() []method {
 	return []method{
 		{
-			name: "exists", access: loose, missing: invalidParameter,
+			name: "exists", access: loose, missing: thunder.InvalidParameter,
 			params: []parameter{{name: "method", doc: "the name of the method"}},
 			result: true, returns: "whether it has; for a bare name instead of an object 0 or 22, as of old",
 			doc:    "Tells whether the callsign has the method.",
-			errors: []number{parseFailure, callNotActive, callHibernated, timedOut},
+			errors: []thunder.Number{thunder.ParseFailure, thunder.CallNotActive, thunder.CallHibernated, thunder.TimedOut},
 			serve:  serveExists,
 		},
 		{
@@ -41,19 +43,19 @@ func serveExists(ctx context.Context, r request) (any, error) {
 	name, asked := r.args["method"]
 	if !asked && r.raw != nil {
 		if err := json.Unmarshal(r.raw, &name); err != nil {
-			return nil, &fault{parseFailure, errors.New("params are neither an object nor the name of a method")}
+			return nil, thunder.NewError(thunder.ParseFailure, errors.New("params are neither an object nor the name of a method"))
 		}
 	}
 	exists, err := r.front.exists(ctx, r.shell, name)
 	switch {
 	case err != nil:
-		return nil, faultOfCall(err)
+		return nil, thunder.CallErrorOf(err)
 	case asked:
 		return exists, nil
 	case exists:
 		return 0, nil
 	}
-	return unknownKey, nil
+	return thunder.UnknownKey, nil
 }
 
 func (f *Front) exists(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
@@ -64,7 +66,7 @@ func (f *Front) exists(ctx context.Context, sh *shell.Shell, name string) (bool,
 	case shared && (m.when == nil || sh.State() == shell.Activated):
 		return true, nil
 	}
-	if sh.Callsign() == Callsign {
+	if sh.Callsign() == configs.ControllerCallsign {
 		_, own := f.methods[name]
 		return own, nil
 	}
@@ -79,7 +81,7 @@ type interfaceVersion struct {
 
 func serveVersions(_ context.Context, r request) (any, error) {
 	versions := []interfaceVersion{}
-	if r.shell.Callsign() == Callsign {
+	if r.shell.Callsign() == configs.ControllerCallsign {
 		for _, name := range []string{
 			"JConfiguration", "JDiscovery", "JSystem", "JLifeTime", "JMetadata", "JSubsystems", "JEvents",
 		} {

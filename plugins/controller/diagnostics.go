@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -39,7 +40,7 @@ func diagnosticMethods() []method {
 			name: "callstack", access: property, index: "the position of a lane among the threads",
 			result: []frameRecord{}, returns: "the frames of all goroutines that work for the instance, innermost first",
 			doc:    "What an instance's operation is doing.",
-			errors: []number{badRequest, unknownKey},
+			errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveCallStack,
 		},
 	}
@@ -93,11 +94,11 @@ func (f *Front) process() processRecord {
 func serveCallStack(_ context.Context, r request) (any, error) {
 	n, err := strconv.Atoi(r.index)
 	if err != nil || n < 0 {
-		return nil, &fault{badRequest, errors.New("say which, as in callstack@0")}
+		return nil, thunder.NewError(thunder.BadRequest, errors.New("say which, as in callstack@0"))
 	}
 	shells := r.front.supervisor.Shells()
 	if n >= len(shells) {
-		return nil, &fault{number: unknownKey}
+		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
 	return stacks(shells[n].Callsign())
 }

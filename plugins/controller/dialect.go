@@ -10,18 +10,15 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
 // dialect is how one generation of Thunder's clients wants to be spoken to.
 // Nothing below it knows that there is more than one.
 type dialect interface {
-	// wire is how a number of the table reads.
-	wire(n number, c condition) wire
-	// undefined is how a number reads that the table does not hold, native how
-	// one reads that a native interface failed with.
-	undefined(n number) wire
-	native(n number) int
+	// wire returns the code and the text of a number.
+	wire(n thunder.Number) thunder.Wire
 	// failureStatus is the HTTP status of an answer that is an error.
 	failureStatus() int
 	// registered is the result of register and unregister.
@@ -75,29 +72,29 @@ func (f *Front) dialectFor(r *http.Request) (dialect, error) {
 // failure is how an error reads. What a plugin answered to a call is passed on;
 // where it only was the cause of something else, that has a number of its own.
 func failure(d dialect, err error) *jsonrpc.Error {
-	f, numbered := errors.AsType[*fault](err)
+	f, numbered := errors.AsType[*thunder.Error](err)
 	if answered, ok := errors.AsType[*shell.PluginError](err); ok && !numbered {
 		return passedOn(d, answered)
 	}
 	if !numbered {
-		f = faultOf(err)
+		f = thunder.ErrorOf(err)
 	}
-	e := render(d, f.number)
-	if f.cause == nil {
+	e := render(d, f.Number)
+	if f.Cause == nil {
 		return e
 	}
-	cause := strings.ReplaceAll(f.cause.Error(), "\n", "; ")
+	cause := strings.ReplaceAll(f.Cause.Error(), "\n", "; ")
 	var data struct {
 		Cause        string `json:"cause,omitempty"`
 		RetryAfterMs int64  `json:"retryAfterMs,omitempty"`
 	}
 	switch {
-	case conditions[f.number].spoken:
+	case f.Number.CauseIsText():
 		e.Message = cause
-	case !f.bare():
+	case f.CauseAddsToNumber():
 		data.Cause = cause
 	}
-	if errors.Is(f.cause, shell.ErrBusy) {
+	if errors.Is(f.Cause, shell.ErrBusy) {
 		data.RetryAfterMs = shell.RetryAfter.Milliseconds()
 	}
 	if data.Cause != "" || data.RetryAfterMs != 0 {
@@ -111,7 +108,7 @@ func failure(d dialect, err error) *jsonrpc.Error {
 func passedOn(d dialect, p *shell.PluginError) *jsonrpc.Error {
 	e := &jsonrpc.Error{Code: p.Code}
 	if p.Code >= 0 {
-		e = render(d, max(number(p.Code), general))
+		e = render(d, max(thunder.Number(p.Code), thunder.General))
 	}
 	if p.Message != "" {
 		e.Message = p.Message
@@ -122,28 +119,10 @@ func passedOn(d dialect, p *shell.PluginError) *jsonrpc.Error {
 	return e
 }
 
-// Thunder marks two kinds of numbers by a bit: those of native interfaces, and
-// those that a vendor made up, whose other bits are a signed number of its own.
-const (
-	nativeBit number = 1 << 31
-	customBit number = 1 << 24
-)
-
-// render is how a number reads that nothing more is said of.
-func render(d dialect, n number) *jsonrpc.Error {
-	switch {
-	case n > 0 && n&nativeBit != 0:
-		n &^= nativeBit
-		return &jsonrpc.Error{Code: d.native(n), Message: render(d, n).Message}
-	case n > 0 && n&customBit != 0:
-		own := int(int32(n<<8) >> 8) //nolint:gosec // the low 24 bits are meant
-		return &jsonrpc.Error{Code: own, Message: fmt.Sprintf("Undefined Custom Error: %d", own)}
-	}
-	w := d.undefined(n)
-	if c, known := conditions[n]; known {
-		w = d.wire(n, c)
-	}
-	return &jsonrpc.Error{Code: w.code, Message: w.text}
+// render returns a number as an error of which nothing more is said.
+func render(d dialect, n thunder.Number) *jsonrpc.Error {
+	w := d.wire(n)
+	return &jsonrpc.Error{Code: w.Code, Message: w.Text}
 }
 
 // marshal renders a value of the front's own, which JSON can always hold.
@@ -155,14 +134,4 @@ func marshal(v any) json.RawMessage {
 		panic(err)
 	}
 	return bytes.TrimSpace(b.Bytes())
-}
-
-// pascal is a state or a reason in Thunder's spelling: "memory exceeded" is
-// MemoryExceeded.
-func pascal(text string) string {
-	var b strings.Builder
-	for word := range strings.FieldsSeq(text) {
-		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
-	}
-	return b.String()
 }

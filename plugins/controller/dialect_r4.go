@@ -3,21 +3,14 @@ package controller
 import (
 	"encoding/json"
 	"net/http"
+
+	"dormouse/plugins/thunder"
 )
 
 // thunderR4 is what the devices in the field speak.
 type thunderR4 struct{}
 
-func (thunderR4) wire(n number, c condition) wire {
-	if c.r4 == (wire{}) {
-		return wire{int(n), "ERROR_" + c.name}
-	}
-	return c.r4
-}
-
-func (thunderR4) undefined(n number) wire { return wire{int(n), "ERROR_GENERAL"} }
-
-func (thunderR4) native(n number) int { return int(n) + 500 }
+func (thunderR4) wire(n thunder.Number) thunder.Wire { return n.R4() }
 
 func (thunderR4) failureStatus() int { return http.StatusAccepted }
 
@@ -54,7 +47,7 @@ type r4Record struct {
 func (thunderR4) status(r record) any {
 	return r4Record{
 		r.Callsign, r.Locator, r.ClassName, r.AutoStart, r.Resumed, r.WebUI, r.Preconditions, r.Terminations, r.Controls,
-		r.Configuration, r.Postfix, r.Postfix, r.StartupOrder, pascal(r.StartMode), r.Communicator, r.State,
+		r.Configuration, r.Postfix, r.Postfix, r.StartupOrder, thunder.PascalCase(r.StartMode), r.Communicator, r.State,
 		r.ProcessedRequests, 0, r.Observers, r.Module, r.Version, r.additions,
 	}
 }

@@ -2,25 +2,15 @@ package controller
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
+
+	"dormouse/plugins/thunder"
 )
 
 // thunderR5 is the newer generation.
 type thunderR5 struct{}
 
-func (thunderR5) wire(n number, c condition) wire {
-	if c.r5 == (wire{}) {
-		return wire{-31000 - int(n), "ERROR_" + c.name}
-	}
-	return c.r5
-}
-
-func (thunderR5) undefined(n number) wire {
-	return wire{-31000 - int(n), fmt.Sprintf("Undefined Thunder error code: %d", n)}
-}
-
-func (thunderR5) native(n number) int { return -31500 - int(n) }
+func (thunderR5) wire(n thunder.Number) thunder.Wire { return n.R5() }
 
 func (thunderR5) failureStatus() int { return http.StatusOK }
 
@@ -56,7 +46,7 @@ func (thunderR5) status(r record) any {
 		r.Configuration = nil
 	}
 	return r5Record{
-		r.Callsign, r.Locator, r.ClassName, r.Module, pascal(r.State), pascal(r.StartMode), r.Resumed, r.Version,
+		r.Callsign, r.Locator, r.ClassName, r.Module, thunder.PascalCase(r.State), thunder.PascalCase(r.StartMode), r.Resumed, r.Version,
 		r.Communicator, r.Postfix, r.Postfix, r.Preconditions, r.Terminations, r.Controls, r.Configuration,
 		r.Observers, r.ProcessedRequests, 0, r.additions,
 	}

@@ -92,23 +92,6 @@ func TestPostR5(t *testing.T) {
 	}
 }
 
-// Every number reads in R5 as the number says, unless JSON-RPC has its own.
-func TestNumbersInR5(t *testing.T) {
-	own := map[number]int{
-		timedOut: -32000, privilegedRequest: -32604, 51: -32604, failedUnregistered: -31048,
-		invalidEnvelope: -32600, unknownMethod: -32601, invalidParameter: -32602, internalError: -32603, parsingEnvelope: -32700,
-	}
-	for n := range number(60) {
-		want := -31000 - int(n)
-		if code, ok := own[n]; ok {
-			want = code
-		}
-		if e := render(thunderR5{}, n); e.Code != want || e.Message == "" {
-			t.Errorf("%d reads as %d %q, want %d", n, e.Code, e.Message, want)
-		}
-	}
-}
-
 // Numbers that are no errors of Thunder's own.
 func TestForeignNumbers(t *testing.T) {
 	for _, tt := range []struct {

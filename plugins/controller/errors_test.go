@@ -8,8 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -31,13 +33,13 @@ func TestFailure(t *testing.T) {
 		{fmt.Errorf("x: %w", shell.ErrBusy), jsonrpc.Error{Code: 12, Message: "ERROR_INPROGRESS", Data: []byte(`{"cause":"x: too many calls wait for the instance","retryAfterMs":1000}`)}},
 		{shell.ErrHibernated, jsonrpc.Error{Code: 46, Message: "The service is in an Hibernated state!!!."}},
 		{shell.ErrUnavailable, jsonrpc.Error{Code: 2, Message: "ERROR_UNAVAILABLE"}},
-		{faultOfCall(shell.ErrUnavailable), jsonrpc.Error{Code: 2, Message: "Service is not active"}},
-		{faultOfCall(shell.ErrExited), jsonrpc.Error{Code: 2, Message: "Service is not active"}},
-		{faultOfCall(shell.ErrHibernated), jsonrpc.Error{Code: 46, Message: "Service is hibernated"}},
+		{thunder.CallErrorOf(shell.ErrUnavailable), jsonrpc.Error{Code: 2, Message: "Service is not active"}},
+		{thunder.CallErrorOf(shell.ErrExited), jsonrpc.Error{Code: 2, Message: "Service is not active"}},
+		{thunder.CallErrorOf(shell.ErrHibernated), jsonrpc.Error{Code: 46, Message: "Service is hibernated"}},
 		{shell.ErrInProcess, jsonrpc.Error{Code: 47, Message: "ERROR_INPROC"}},
 		{fmt.Errorf("%w: no criu", hibernate.ErrUnsupported), jsonrpc.Error{Code: 44, Message: "hibernation is not available: no criu"}},
-		{&fault{number: pendingConditions}, jsonrpc.Error{Code: 31, Message: "ERROR_PENDING_CONDITIONS"}},
-		{&fault{number: closingFailed}, jsonrpc.Error{Code: 19, Message: "ERROR_CLOSING_FAILED"}},
+		{thunder.NewError(thunder.PendingConditions, nil), jsonrpc.Error{Code: 31, Message: "ERROR_PENDING_CONDITIONS"}},
+		{thunder.NewError(thunder.ClosingFailed, nil), jsonrpc.Error{Code: 19, Message: "ERROR_CLOSING_FAILED"}},
 		{errors.New("a <b>\nc"), jsonrpc.Error{Code: 1, Message: "a <b>; c"}},
 		{&shell.PluginError{Code: 1001}, jsonrpc.Error{Code: 1001, Message: "ERROR_GENERAL"}},
 		{&shell.PluginError{}, jsonrpc.Error{Code: 1, Message: "ERROR_GENERAL"}},
@@ -48,19 +50,10 @@ func TestFailure(t *testing.T) {
 	}
 }
 
-// Every number that Thunder has is known, so that a plugin may use any.
-func TestConditionsAreComplete(t *testing.T) {
-	for n := range number(60) {
-		if conditions[n].name == "" {
-			t.Errorf("number %d has no name", n)
-		}
-	}
-}
-
 // The front is also a plugin, for those who don't come over the network.
 func TestBackend(t *testing.T) {
 	h := newHost(t, setup{})
-	own, _ := h.supervisor.Shell(Callsign)
+	own, _ := h.supervisor.Shell(configs.ControllerCallsign)
 	result, err := own.Invoke(t.Context(), shell.Call{Method: "framework"})
 	if err != nil || string(result) != `{"hash":"v1.2.3-4-gabc","major":1,"minor":2,"patch":3}` {
 		t.Errorf("got %s, %v", result, err)

@@ -3,7 +3,9 @@ package controller
 import (
 	"encoding/json"
 
+	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 	"dormouse/supervisor"
@@ -13,10 +15,10 @@ var _ supervisor.Listener = (*Front)(nil)
 
 // Events of the callsign Controller.
 var (
-	stateChange        = topic{Callsign, "statechange"}
-	stateControlChange = topic{Callsign, "statecontrolstatechange"}
-	subsystemChange    = topic{Callsign, "subsystemchange"}
-	allEvents          = topic{Callsign, "all"}
+	stateChange        = topic{configs.ControllerCallsign, "statechange"}
+	stateControlChange = topic{configs.ControllerCallsign, "statecontrolstatechange"}
+	subsystemChange    = topic{configs.ControllerCallsign, "subsystemchange"}
+	allEvents          = topic{configs.ControllerCallsign, "all"}
 )
 
 // controlChanged is the event of every callsign whose plugin has state control.
@@ -47,7 +49,7 @@ func (f *Front) tellState(t shell.Transition) {
 	}
 	f.events.publish(stateChange, either(t.Callsign,
 		renderChange(t.Callsign, state, t.Reason, false), renderChange(t.Callsign, state, t.Reason, true)))
-	f.publishAll(t.Callsign, stateChange.event, marshal(change{State: string(state), Reason: pascal(string(t.Reason))}))
+	f.publishAll(t.Callsign, stateChange.event, marshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
 // Notification passes an event of a plugin on to those who registered for it
@@ -96,7 +98,7 @@ type change struct {
 }
 
 func renderChange(callsign string, to shell.State, why shell.Reason, alone bool) json.RawMessage {
-	c := change{callsign, pascal(string(to)), pascal(string(why))}
+	c := change{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))}
 	if alone {
 		c.Callsign = ""
 	}

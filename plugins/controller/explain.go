@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
@@ -13,7 +14,7 @@ func explainMethods() []method {
 		name: "explain", access: property, index: "the callsign",
 		result: explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
 		doc:    "Tells why an instance is awake or asleep, and what would stop a hibernation.",
-		errors: []number{badRequest, unknownKey},
+		errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
 		serve:  serveExplain,
 	}}
 }
@@ -47,11 +48,11 @@ type prospect struct {
 
 func serveExplain(_ context.Context, r request) (any, error) {
 	if r.index == "" {
-		return nil, &fault{number: badRequest}
+		return nil, thunder.NewError(thunder.BadRequest, nil)
 	}
 	e, err := r.front.supervisor.Explain(r.index)
 	if err != nil {
-		return nil, &fault{number: unknownKey}
+		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
 	return explained(e), nil
 }

@@ -19,9 +19,6 @@ import (
 	"dormouse/supervisor"
 )
 
-// Callsign is the instance that the front itself is.
-const Callsign = "Controller"
-
 // Options is what a Front is made of.
 type Options struct {
 	// Host says which names and origins may be used to reach the front.
@@ -112,7 +109,7 @@ func New(o Options) *Front {
 // Builtin is the front as an instance of a supervisor's.
 func (f *Front) Builtin() supervisor.Builtin {
 	return supervisor.Builtin{
-		Callsign: Callsign,
+		Callsign: configs.ControllerCallsign,
 		Backend: func(s *supervisor.Supervisor, _ shell.Sink) shell.Backend {
 			f.supervisor = s
 			f.unlisten = s.Listen(f)

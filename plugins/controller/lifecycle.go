@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"dormouse/configs"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -14,59 +16,59 @@ func lifecycleMethods() []method {
 	callsign := []parameter{{name: "callsign", doc: "the instance"}}
 	return []method{
 		{
-			name: "activate", params: callsign, missing: badRequest, returns: done,
+			name: "activate", params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Starts the plugin, or wakes it when it is hibernated.",
-			errors: []number{unknownKey, privilegedRequest, openingFailed, illegalState, inProgress, pendingConditions},
-			serve:  operation((*shell.Shell).Activate, openingFailed, illegalState, inProgress, pendingConditions),
+			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions},
+			serve:  operation((*shell.Shell).Activate, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions),
 		},
 		{
-			name: "deactivate", params: callsign, missing: badRequest, returns: done,
+			name: "deactivate", params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Ends the plugin; a hibernated one is woken first, so that it can store what it wants to keep.",
-			errors: []number{unknownKey, privilegedRequest, closingFailed, illegalState, inProgress},
-			serve:  operation((*shell.Shell).Deactivate, closingFailed, illegalState, inProgress),
+			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
+			serve:  operation((*shell.Shell).Deactivate, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
 		},
 		{
-			name: "unavailable", params: callsign, missing: badRequest, returns: done,
+			name: "unavailable", params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Bars a deactivated instance from being activated; deactivate lets it in again.",
-			errors: []number{unknownKey, privilegedRequest, closingFailed, illegalState, inProgress},
-			serve:  operation((*shell.Shell).MakeUnavailable, closingFailed, illegalState, inProgress),
+			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
+			serve:  operation((*shell.Shell).MakeUnavailable, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
 		},
 		{
-			name: "suspend", params: callsign, missing: badRequest, returns: done,
+			name: "suspend", params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Suspends the plugin; deactivates one without state control that does not start with the host.",
-			errors: []number{unknownKey, privilegedRequest, noStateControl, illegalState, inProgress, timedOut},
+			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.TimedOut},
 			serve:  operation((*shell.Shell).Suspend, asItIs),
 		},
 		{
-			name: "resume", params: callsign, missing: badRequest, returns: done,
+			name: "resume", params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Resumes the plugin; activates or wakes it before that if it must.",
-			errors: []number{unknownKey, privilegedRequest, noStateControl, illegalState, inProgress, pendingConditions, openingFailed, timedOut},
+			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions, thunder.OpeningFailed, thunder.TimedOut},
 			serve:  operation((*shell.Shell).Resume, asItIs),
 		},
 		{
-			name: "hibernate", missing: badRequest, returns: "once it sleeps",
+			name: "hibernate", missing: thunder.BadRequest, returns: "once it sleeps",
 			params: append(callsign, parameter{
 				name: "timeout", kind: milliseconds, optional: true,
 				doc: "the longest it may take in milliseconds, the host's own limit when absent",
 			}),
 			doc:    "Puts a suspended plugin to sleep on disk.",
-			errors: []number{unknownKey, badRequest, general, illegalState, inProgress, timedOut, notSupported, inProcess, aborted},
+			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted},
 			serve:  serveHibernate,
 		},
 	}
 }
 
 // asItIs lets an operation's error keep its own number.
-const asItIs number = 0
+const asItIs thunder.Number = 0
 
 // operation makes the row of a lifecycle verb. Errors other than those in pass
 // become otherwise, with what went wrong as the cause.
 func operation(
 	verb func(*shell.Shell, context.Context, shell.Reason) error,
-	otherwise number, pass ...number,
+	otherwise thunder.Number, pass ...thunder.Number,
 ) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
-		sh, err := r.target(privilegedRequest)
+		sh, err := r.target(thunder.PrivilegedRequest)
 		if err != nil {
 			return nil, err
 		}
@@ -76,42 +78,42 @@ func operation(
 
 func serveHibernate(ctx context.Context, r request) (any, error) {
 	if r.args["callsign"] == "" {
-		return nil, &fault{number: badRequest}
+		return nil, thunder.NewError(thunder.BadRequest, nil)
 	}
-	sh, err := r.target(badRequest)
+	sh, err := r.target(thunder.BadRequest)
 	if err != nil {
 		return nil, err
 	}
 	err = sh.Hibernate(ctx, shell.Requested, r.args.duration("timeout"))
-	return nil, settle(err, general, illegalState, inProgress, timedOut, notSupported, inProcess, aborted)
+	return nil, settle(err, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted)
 }
 
 // target is the instance that the parameter names, which may not be the front
 // itself.
-func (r request) target(own number) (*shell.Shell, error) {
+func (r request) target(own thunder.Number) (*shell.Shell, error) {
 	callsign := r.args["callsign"]
-	if callsign == Callsign {
-		return nil, &fault{number: own}
+	if callsign == configs.ControllerCallsign {
+		return nil, thunder.NewError(own, nil)
 	}
 	sh, ok := r.front.supervisor.Shell(callsign)
 	if !ok {
-		return nil, &fault{number: unknownKey}
+		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
 	return sh, nil
 }
 
 // settle numbers what an operation returned.
-func settle(err error, otherwise number, pass ...number) error {
+func settle(err error, otherwise thunder.Number, pass ...thunder.Number) error {
 	if err == nil {
 		return nil
 	}
-	f := faultOf(err)
+	f := thunder.ErrorOf(err)
 	answered, ok := errors.AsType[*shell.PluginError](err)
 	switch {
 	case otherwise == asItIs && ok:
 		return answered
-	case otherwise != asItIs && !slices.Contains(pass, f.number):
-		return &fault{otherwise, err}
+	case otherwise != asItIs && !slices.Contains(pass, f.Number):
+		return thunder.NewError(otherwise, err)
 	}
 	return f
 }

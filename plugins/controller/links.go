@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"dormouse/plugins/thunder"
 )
 
 // links are the connections of the front, HTTP and websockets alike. The zero
@@ -174,7 +176,7 @@ func serveProxies(_ context.Context, r request) (any, error) {
 	}
 	all = slices.DeleteFunc(all, func(p Proxy) bool { return p.Link != r.index })
 	if len(all) == 0 {
-		return nil, &fault{number: unknownKey}
+		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
 	for i := range all {
 		all[i].Origin = ""

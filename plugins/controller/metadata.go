@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/plugins/thunder"
 	"dormouse/supervisor"
 )
 
@@ -22,7 +23,7 @@ func metadataMethods() []method {
 			name: "services", aliases: []string{"status"}, access: property, index: "the instance",
 			result: []record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
 			doc:    "The instances and where they stand.",
-			errors: []number{unknownKey},
+			errors: []thunder.Number{thunder.UnknownKey},
 			serve:  serveStatus,
 		},
 		{
@@ -47,7 +48,7 @@ func metadataMethods() []method {
 			name: "environment", access: property, index: "the variable",
 			result: "", returns: "its value",
 			doc:    "A variable of the host's environment, one of those that the configuration lets be read.",
-			errors: []number{badRequest, unknownKey},
+			errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveEnvironment,
 		},
 		{
@@ -60,7 +61,7 @@ func metadataMethods() []method {
 			name: "proxies", access: property, index: "the name of a link",
 			result: []Proxy{}, returns: "the interfaces; where they are held only without an index",
 			doc:    "What native clients hold of plugins.",
-			errors: []number{unknownKey},
+			errors: []thunder.Number{thunder.UnknownKey},
 			serve:  serveProxies,
 		},
 	}
@@ -71,7 +72,7 @@ func serveSubsystems(_ context.Context, r request) (any, error) {
 }
 
 func serveVersion(_ context.Context, r request) (any, error) {
-	return versionRecord{Hash: r.front.version, Version: parseVersion(r.front.version)}, nil
+	return versionRecord{Hash: r.front.version, Version: thunder.ParseVersion(r.front.version)}, nil
 }
 
 // buildRecord is Thunder's; where it asks for a feature that a Go host has no
@@ -121,11 +122,11 @@ func buildType() string {
 
 func serveEnvironment(_ context.Context, r request) (any, error) {
 	if r.index == "" {
-		return nil, &fault{badRequest, errors.New("name the variable, as in environment@HOME")}
+		return nil, thunder.NewError(thunder.BadRequest, errors.New("name the variable, as in environment@HOME"))
 	}
 	value, set := os.LookupEnv(r.index)
 	if !set || !slices.Contains(r.front.options.Host.Environment, r.index) {
-		return nil, &fault{number: unknownKey}
+		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
 	return value, nil
 }

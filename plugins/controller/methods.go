@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -31,9 +32,9 @@ type method struct {
 	result  any
 	returns string
 	// errors are the numbers that the method itself fails with.
-	errors []number
+	errors []thunder.Number
 	// missing is the error for a parameter that is required and not there.
-	missing number
+	missing thunder.Number
 	// when tells which instances have the method; nil means all.
 	when  func(*shell.Shell) bool
 	serve func(context.Context, request) (any, error)
@@ -126,7 +127,7 @@ func (m *method) arguments(raw json.RawMessage) (arguments, error) {
 	if raw != nil {
 		var err error
 		if fields, err = jsonrpc.Fields(raw); err != nil {
-			return nil, &fault{parseFailure, err}
+			return nil, thunder.NewError(thunder.ParseFailure, err)
 		}
 	}
 	args := make(arguments, len(m.params))
@@ -134,17 +135,17 @@ func (m *method) arguments(raw json.RawMessage) (arguments, error) {
 		value, given := fields[p.name]
 		switch {
 		case !given && !p.optional:
-			return nil, &fault{m.missing, fmt.Errorf("the parameter %q is missing: %s", p.name, p.doc)}
+			return nil, thunder.NewError(m.missing, fmt.Errorf("the parameter %q is missing: %s", p.name, p.doc))
 		case !given:
 			continue
 		}
 		argument, err := p.parse(value)
 		if err != nil {
-			n := parseFailure
-			if own, ok := errors.AsType[*fault](err); ok {
-				n = own.number
+			n := thunder.ParseFailure
+			if own, ok := errors.AsType[*thunder.Error](err); ok {
+				n = own.Number
 			}
-			return nil, &fault{n, fmt.Errorf("the parameter %q is %w", p.name, err)}
+			return nil, thunder.NewError(n, fmt.Errorf("the parameter %q is %w", p.name, err))
 		}
 		args[p.name] = argument
 	}
@@ -165,7 +166,7 @@ func (p parameter) parse(value json.RawMessage) (string, error) {
 	case p.kind == milliseconds && (err != nil || n < 0 || n > maxMilliseconds):
 		return "", errors.New("not a number of milliseconds")
 	case p.kind == hops && (err != nil || n < 1 || n > 255):
-		return "", &fault{badRequest, errors.New("not a number from 1 to 255")}
+		return "", thunder.NewError(thunder.BadRequest, errors.New("not a number from 1 to 255"))
 	}
 	return s, nil
 }

@@ -6,6 +6,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"dormouse/configs"
+	"dormouse/plugins/thunder"
 )
 
 // An OpenRPC 1.3 document, as far as the table fills it.
@@ -44,7 +47,7 @@ type (
 func serveDiscover(_ context.Context, r request) (any, error) {
 	callsign := r.shell.Callsign()
 	table := commonMethods()
-	if callsign == Callsign {
+	if callsign == configs.ControllerCallsign {
 		table = append(controllerMethods(), table...)
 	}
 	document := openRPC{
@@ -90,9 +93,9 @@ func (m *method) describe(name string, d dialect) openRPCMethod {
 
 // failures are the numbers that a call of the row may fail with once it has been
 // found.
-func (m *method) failures() []number {
+func (m *method) failures() []thunder.Number {
 	all := slices.Clone(m.errors)
-	for _, n := range []number{m.missing, parseFailure} {
+	for _, n := range []thunder.Number{m.missing, thunder.ParseFailure} {
 		if len(m.params) > 0 && n != 0 && !slices.Contains(all, n) {
 			all = append(all, n)
 		}

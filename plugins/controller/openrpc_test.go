@@ -140,7 +140,7 @@ func TestEveryRowIsDocumented(t *testing.T) {
 			}
 		}
 		for _, n := range m.errors {
-			if conditions[n].name == "" {
+			if n.Name() == "" {
 				t.Errorf("%s: there is no error %d", m.name, n)
 			}
 		}

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"dormouse/configs"
+	"dormouse/plugins/thunder"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -36,7 +39,7 @@ func reference() string {
 	b.WriteString(strings.TrimLeft(referenceHead, "\n"))
 	b.WriteString("\n## Methods of Controller\n")
 	for _, m := range controllerMethods() {
-		m.refer(&b, Callsign)
+		m.refer(&b, configs.ControllerCallsign)
 	}
 	b.WriteString("\n## Methods of every callsign\n\nThe host serves them, whether or not the plugin runs.\n")
 	for _, m := range commonMethods() {
@@ -51,11 +54,9 @@ func reference() string {
 	}
 	b.WriteString(referenceEvents)
 	b.WriteString(referenceErrors)
-	for _, n := range slices.Sorted(maps.Keys(conditions)) {
-		if n > 0 {
-			r4, r5 := render(thunderR4{}, n), render(thunderR5{}, n)
-			fmt.Fprintf(&b, "| %d | %s | %d | %s | %d | %s |\n", n, conditions[n].name, r4.Code, r4.Message, r5.Code, r5.Message)
-		}
+	for n := thunder.General; n.Name() != ""; n++ {
+		r4, r5 := n.R4(), n.R5()
+		fmt.Fprintf(&b, "| %d | %s | %d | %s | %d | %s |\n", n, n.Name(), r4.Code, r4.Text, r5.Code, r5.Text)
 	}
 	return strings.NewReplacer("~~~", "```", "~", "`").Replace(b.String())
 }
@@ -85,7 +86,7 @@ func (m *method) refer(b *strings.Builder, callsign string) {
 	fmt.Fprintf(b, "- returns %s: %s\n", shape(schemaOf(thunderR4{}, m.result)), m.returns)
 	var names []string
 	for _, n := range m.failures() {
-		names = append(names, conditions[n].name)
+		names = append(names, n.Name())
 	}
 	if names = slices.Compact(names); names != nil {
 		fmt.Fprintf(b, "- errors: %s\n", strings.Join(names, ", "))

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"dormouse/configs"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -24,12 +26,12 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 		f.send(w, http.StatusNoContent, "", nil)
 		return
 	}
-	callsign := cmp.Or(r.PathValue("callsign"), Callsign)
+	callsign := cmp.Or(r.PathValue("callsign"), configs.ControllerCallsign)
 	name, argument, _ := strings.Cut(r.PathValue("rest"), "/")
 	switch {
 	case name == "UI" && isRead(r):
 		f.serveUI(w, r, callsign, argument)
-	case callsign == Callsign:
+	case callsign == configs.ControllerCallsign:
 		f.serveREST(w, r, name, argument)
 	default:
 		f.serveAbsent(w, callsign)
@@ -113,8 +115,8 @@ func refusalOf(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
 	}
-	f := faultOf(err)
-	status, known := statuses[f.number]
+	f := thunder.ErrorOf(err)
+	status, known := statuses[f.Number]
 	if !known {
 		status = http.StatusInternalServerError
 	}
@@ -122,24 +124,24 @@ func refusalOf(err error) *refusal {
 }
 
 // statuses says what numbers are called over HTTP; all others are 500.
-var statuses = map[number]int{
-	unavailable:       http.StatusServiceUnavailable,
-	illegalState:      http.StatusConflict,
-	timedOut:          http.StatusGatewayTimeout,
-	inProgress:        http.StatusNotModified,
-	unknownKey:        http.StatusNotFound,
-	incompleteConfig:  http.StatusBadRequest,
-	privilegedRequest: http.StatusForbidden,
-	badRequest:        http.StatusBadRequest,
-	pendingConditions: http.StatusNotModified,
-	notExist:          http.StatusNotFound,
-	notSupported:      http.StatusNotImplemented,
-	inProcess:         http.StatusConflict,
-	parseFailure:      http.StatusBadRequest,
-	unknownMethod:     http.StatusNotImplemented,
-	invalidParameter:  http.StatusBadRequest,
-	aborted:           http.StatusConflict,
-	noStateControl:    http.StatusNotImplemented,
+var statuses = map[thunder.Number]int{
+	thunder.Unavailable:       http.StatusServiceUnavailable,
+	thunder.IllegalState:      http.StatusConflict,
+	thunder.TimedOut:          http.StatusGatewayTimeout,
+	thunder.InProgress:        http.StatusNotModified,
+	thunder.UnknownKey:        http.StatusNotFound,
+	thunder.IncompleteConfig:  http.StatusBadRequest,
+	thunder.PrivilegedRequest: http.StatusForbidden,
+	thunder.BadRequest:        http.StatusBadRequest,
+	thunder.PendingConditions: http.StatusNotModified,
+	thunder.NotExist:          http.StatusNotFound,
+	thunder.NotSupported:      http.StatusNotImplemented,
+	thunder.InProcess:         http.StatusConflict,
+	thunder.ParseFailure:      http.StatusBadRequest,
+	thunder.UnknownMethod:     http.StatusNotImplemented,
+	thunder.InvalidParameter:  http.StatusBadRequest,
+	thunder.Aborted:           http.StatusConflict,
+	thunder.NoStateControl:    http.StatusNotImplemented,
 }
 
 // visit is one REST request.

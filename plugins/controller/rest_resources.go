@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+
+	"dormouse/configs"
+	"dormouse/plugins/thunder"
 )
 
 // resource serves one kind of REST request. It returns what is to be sent as
@@ -88,7 +91,7 @@ func (v visit) environment() (any, error) {
 		return nil, err
 	}
 	value, err := v.call("environment", v.argument, nil)
-	if err != nil && faultOf(err).number == unknownKey {
+	if err != nil && thunder.ErrorOf(err).Number == thunder.UnknownKey {
 		return nil, &refusal{http.StatusNoContent, "Environment variable does not exist"}
 	}
 	return object{"value": value}, err
@@ -140,7 +143,7 @@ func (v visit) discover() (any, error) {
 // unlessOffered says in Thunder's words that the host does not search the
 // network.
 func unlessOffered(err error) error {
-	if err != nil && faultOf(err).number == notSupported {
+	if err != nil && thunder.ErrorOf(err).Number == thunder.NotSupported {
 		return &refusal{http.StatusBadRequest, "Probe functionality not enabled!"}
 	}
 	return err
@@ -153,7 +156,7 @@ func lifecycle(method, done string) resource {
 		switch v.argument {
 		case "":
 			return nil, v.names("a callsign")
-		case Callsign:
+		case configs.ControllerCallsign:
 			return nil, &refusal{http.StatusForbidden, "The PluginHost Controller can not be " + done + "."}
 		}
 		params := object{"callsign": v.argument}
@@ -192,7 +195,7 @@ func (v visit) reboot() (any, error) {
 
 func (v visit) remove() (any, error) {
 	_, err := v.call("delete", "", marshal(object{"path": v.argument}))
-	if err != nil && faultOf(err).number == privilegedRequest {
+	if err != nil && thunder.ErrorOf(err).Number == thunder.PrivilegedRequest {
 		return nil, &refusal{http.StatusBadRequest, "incorrect path"}
 	}
 	return nil, err
@@ -208,7 +211,7 @@ func (v visit) names(what string) error {
 
 // unknown says in Thunder's words that there is no such instance.
 func (v visit) unknown(err error) error {
-	if err != nil && faultOf(err).number == unknownKey {
+	if err != nil && thunder.ErrorOf(err).Number == thunder.UnknownKey {
 		return &refusal{http.StatusNotFound, "There is no callsign: " + v.argument}
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -127,35 +128,35 @@ func TestRESTCallsMethods(t *testing.T) {
 		method, path, body string
 		asked              string // method, index and parameters
 		result             any
-		fails              number
+		fails              thunder.Number
 		want               string
 	}{
-		{"PUT", "Activate/P", "", `activate  {"callsign":"P"}`, nil, pendingConditions, "304 "},
-		{"PUT", "Activate/P", "", `activate  {"callsign":"P"}`, nil, inProgress, "304 "},
-		{"PUT", "Deactivate/P", "", `deactivate  {"callsign":"P"}`, nil, timedOut, "504 TIMEDOUT\n"},
-		{"PUT", "Suspend/P", "", `suspend  {"callsign":"P"}`, nil, noStateControl, "501 UNAVAILABLE\n"},
+		{"PUT", "Activate/P", "", `activate  {"callsign":"P"}`, nil, thunder.PendingConditions, "304 "},
+		{"PUT", "Activate/P", "", `activate  {"callsign":"P"}`, nil, thunder.InProgress, "304 "},
+		{"PUT", "Deactivate/P", "", `deactivate  {"callsign":"P"}`, nil, thunder.TimedOut, "504 TIMEDOUT\n"},
+		{"PUT", "Suspend/P", "", `suspend  {"callsign":"P"}`, nil, thunder.NoStateControl, "501 UNAVAILABLE\n"},
 		{"GET", "Links", "", `links  `, []int{1}, 0, `200 {"channel":[1]}`},
 		{"GET", "Plugin/P", "", `status P `, object{"a": 1}, 0, `200 {"a":1}`},
 		{"GET", "Plugin/P", "", `status P `, []object{{"a": 1}}, 0, `200 {"a":1}`},
 		{"GET", "Environment/HOME", "", `environment HOME `, "/root", 0, `200 {"value":"/root"}`},
-		{"GET", "Environment/NONE", "", `environment NONE `, nil, unknownKey, `204 `},
+		{"GET", "Environment/NONE", "", `environment NONE `, nil, thunder.UnknownKey, `204 `},
 		{"GET", "Configuration/P", "", `configuration P `, object{"a": 1}, 0, `200 {"a":1}`},
-		{"GET", "Configuration/No", "", `configuration No `, nil, unknownKey, "404 There is no callsign: No\n"},
+		{"GET", "Configuration/No", "", `configuration No `, nil, thunder.UnknownKey, "404 There is no callsign: No\n"},
 		{"PUT", "Configuration/P", `{"a":2}`, `configuration P {"a":2}`, nil, 0, `200 `},
 		{"PUT", "Configuration/P", `7`, `configuration P 7`, nil, 23, "400 Could not update the config. Error: INCOMPLETE_CONFIG\n"},
 		{"GET", "Callstack/0", "", `callstack 0 `, []int{7}, 0, `200 [7]`},
-		{"GET", "Callstack/99", "", `callstack 99 `, nil, unknownKey, "404 UNKNOWN_KEY\n"},
+		{"GET", "Callstack/99", "", `callstack 99 `, nil, thunder.UnknownKey, "404 UNKNOWN_KEY\n"},
 		{"GET", "Discovery", "", `discoveryresults  `, []int{}, 0, `200 {"bridges":[]}`},
-		{"GET", "Discovery", "", `discoveryresults  `, nil, notSupported, "400 Probe functionality not enabled!\n"},
+		{"GET", "Discovery", "", `discoveryresults  `, nil, thunder.NotSupported, "400 Probe functionality not enabled!\n"},
 		{"PUT", "Discovery", "", `startdiscovery  `, nil, 0, `200 `},
 		{"PUT", "Discovery?TTL=3", "", `startdiscovery  {"ttl":3}`, nil, 0, `200 `},
 		{"PUT", "Persist", "", `persist  `, nil, 0, "200 Current configuration stored\n"},
-		{"PUT", "Persist", "", `persist  `, nil, general, "500 GENERAL\n"},
+		{"PUT", "Persist", "", `persist  `, nil, thunder.General, "500 GENERAL\n"},
 		{"PUT", "Harakiri", "", `reboot  `, nil, 0, `200 `},
-		{"PUT", "Harakiri", "", `reboot  `, nil, notSupported, "501 NOT_SUPPORTED\n"},
+		{"PUT", "Harakiri", "", `reboot  `, nil, thunder.NotSupported, "501 NOT_SUPPORTED\n"},
 		{"DELETE", "Persistent/P/cache", "", `delete  {"path":"P/cache"}`, nil, 0, `200 `},
-		{"DELETE", "Persistent/%2e%2e%2fetc", "", `delete  {"path":"../etc"}`, nil, privilegedRequest, "400 incorrect path\n"},
-		{"DELETE", "Persistent/none", "", `delete  {"path":"none"}`, nil, unknownKey, "404 UNKNOWN_KEY\n"},
+		{"DELETE", "Persistent/%2e%2e%2fetc", "", `delete  {"path":"../etc"}`, nil, thunder.PrivilegedRequest, "400 incorrect path\n"},
+		{"DELETE", "Persistent/none", "", `delete  {"path":"none"}`, nil, thunder.UnknownKey, "404 UNKNOWN_KEY\n"},
 	} {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
 			h := newHost(t, setup{})
@@ -164,7 +165,7 @@ func TestRESTCallsMethods(t *testing.T) {
 			h.methods[name] = &method{access: property, serve: func(_ context.Context, r request) (any, error) {
 				asked <- fmt.Sprint(name, " ", r.index, " ", string(r.raw))
 				if tt.fails != 0 {
-					return nil, &fault{number: tt.fails}
+					return nil, thunder.NewError(tt.fails, nil)
 				}
 				return tt.result, nil
 			}}

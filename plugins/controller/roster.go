@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 
+	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
@@ -16,46 +18,46 @@ func rosterMethods() []method {
 	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
 		{
-			name: "clone", missing: badRequest,
+			name: "clone", missing: thunder.BadRequest,
 			params: []parameter{
 				{name: "callsign", doc: "the instance whose configuration is taken"},
 				{name: "newcallsign", doc: "the callsign of the new instance"},
 			},
 			result: "", returns: "the new callsign",
 			doc:    "Makes a deactivated instance of the same program; it outlives a restart of the host.",
-			errors: []number{unknownKey, privilegedRequest, duplicateKey, general, notSupported},
+			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.DuplicateKey, thunder.General, thunder.NotSupported},
 			serve:  serveClone,
 		},
 		{
-			name: "destroy", missing: badRequest, returns: "once nothing is left of it",
+			name: "destroy", missing: thunder.BadRequest, returns: "once nothing is left of it",
 			params: []parameter{{name: "callsign", doc: "the instance"}},
 			doc:    "Ends a clone for good, with all that is kept of it; for any other instance it does nothing.",
-			errors: []number{unknownKey, privilegedRequest, general, illegalState, inProgress, notSupported},
+			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported},
 			serve:  serveDestroy,
 		},
 		{
 			name: "configuration", access: variable, index: "the instance",
 			result: json.RawMessage{}, returns: "the plugin's own configuration, null when it has none",
 			doc:    "The plugin's own configuration; with params, an object, it is replaced until the host ends, unless persist follows.",
-			errors: []number{unknownKey, badRequest, incompleteConfig, general, notSupported},
+			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.IncompleteConfig, thunder.General, thunder.NotSupported},
 			serve:  serveConfiguration,
 		},
 		{
 			name: "persist", aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
 			doc:    "Keeps changes of configurations across restarts of the host.",
-			errors: []number{general},
+			errors: []thunder.Number{thunder.General},
 			serve:  serveKept((*supervisor.Supervisor).Persist),
 		},
 		{
 			name: "restore", params: one, returns: "once it is on disk",
 			doc:    "Forgets changes of configurations: the next activation sees what the files say.",
-			errors: []number{general},
+			errors: []thunder.Number{thunder.General},
 			serve:  serveKept((*supervisor.Supervisor).Restore),
 		},
 		{
 			name: "reload", result: []string{}, returns: "one line for each instance that was changed",
 			doc:    "Reads the configuration files again and changes what differs.",
-			errors: []number{general, notSupported},
+			errors: []thunder.Number{thunder.General, thunder.NotSupported},
 			serve:  serveReload,
 		},
 	}
@@ -63,21 +65,21 @@ func rosterMethods() []method {
 
 func serveClone(ctx context.Context, r request) (any, error) {
 	callsign, fresh := r.args["callsign"], r.args["newcallsign"]
-	if callsign == Callsign || fresh == "" {
-		return nil, &fault{number: privilegedRequest}
+	if callsign == configs.ControllerCallsign || fresh == "" {
+		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	if err := r.front.supervisor.Clone(ctx, callsign, fresh); err != nil {
-		return nil, settle(err, general, unknownKey, duplicateKey, notSupported)
+		return nil, settle(err, thunder.General, thunder.UnknownKey, thunder.DuplicateKey, thunder.NotSupported)
 	}
 	return fresh, nil
 }
 
 func serveDestroy(ctx context.Context, r request) (any, error) {
-	if r.args["callsign"] == Callsign {
-		return nil, &fault{number: privilegedRequest}
+	if r.args["callsign"] == configs.ControllerCallsign {
+		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	err := r.front.supervisor.Destroy(ctx, r.args["callsign"])
-	return nil, settle(err, general, unknownKey, illegalState, inProgress, notSupported)
+	return nil, settle(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
 }
 
 func serveConfiguration(ctx context.Context, r request) (any, error) {
@@ -86,7 +88,7 @@ func serveConfiguration(ctx context.Context, r request) (any, error) {
 	}
 	sh, ok := r.front.supervisor.Shell(r.index)
 	if !ok {
-		return nil, &fault{number: unknownKey}
+		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
 	if len(sh.Config().Configuration) == 0 {
 		return nil, nil
@@ -99,15 +101,15 @@ func (r request) configure(ctx context.Context) error {
 	_, wrong := jsonrpc.Fields(r.raw)
 	switch {
 	case r.index == "":
-		return &fault{badRequest, errors.New("cannot configure: name the instance, as in configuration@Callsign")}
+		return thunder.NewError(thunder.BadRequest, errors.New("cannot configure: name the instance, as in configuration@Callsign"))
 	case !ok:
-		return &fault{number: unknownKey}
+		return thunder.NewError(thunder.UnknownKey, nil)
 	case wrong != nil:
-		return &fault{incompleteConfig, fmt.Errorf("a configuration is a JSON object: %w", wrong)}
-	case sh.Callsign() == Callsign || sh.State() == shell.Activated:
-		return &fault{general, fmt.Errorf("cannot configure: %s is active, deactivate it first", r.index)}
+		return thunder.NewError(thunder.IncompleteConfig, fmt.Errorf("a configuration is a JSON object: %w", wrong))
+	case sh.Callsign() == configs.ControllerCallsign || sh.State() == shell.Activated:
+		return thunder.NewError(thunder.General, fmt.Errorf("cannot configure: %s is active, deactivate it first", r.index))
 	}
-	return settle(r.front.supervisor.Configure(ctx, r.index, r.raw), general, unknownKey, incompleteConfig, notSupported)
+	return settle(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
 }
 
 // serveKept is what persist and restore have in common: all that goes wrong has
@@ -116,19 +118,19 @@ func serveKept(do func(*supervisor.Supervisor, context.Context, string) error) f
 	return func(ctx context.Context, r request) (any, error) {
 		callsign, given := r.args["callsign"]
 		if given && callsign == "" {
-			callsign = Callsign
+			callsign = configs.ControllerCallsign
 		}
-		return nil, settle(do(r.front.supervisor, ctx, callsign), general)
+		return nil, settle(do(r.front.supervisor, ctx, callsign), thunder.General)
 	}
 }
 
 func serveReload(ctx context.Context, r request) (any, error) {
 	if r.front.options.Reload == nil {
-		return nil, &fault{notSupported, errors.New("this host reads its configuration only once")}
+		return nil, thunder.NewError(thunder.NotSupported, errors.New("this host reads its configuration only once"))
 	}
 	changed, err := r.front.options.Reload(ctx)
 	if err != nil {
-		return nil, settle(err, general)
+		return nil, settle(err, thunder.General)
 	}
 	return append([]string{}, changed...), nil
 }

@@ -43,7 +43,7 @@ func (f *Front) serveUI(w http.ResponseWriter, r *http.Request, callsign, name s
 	case err == nil:
 		defer func() { _ = root.Close() }()
 		f.serveFile(w, r, root, name)
-	case callsign == Callsign && errors.Is(err, fs.ErrNotExist) && (name == "" || name == "index.html"):
+	case callsign == configs.ControllerCallsign && errors.Is(err, fs.ErrNotExist) && (name == "" || name == "index.html"):
 		f.serveBuiltinPage(w)
 	default:
 		http.NotFound(w, r)
@@ -59,7 +59,7 @@ func query(r *http.Request) string {
 
 // uiDir is the directory of an instance's page, which need not exist.
 func (f *Front) uiDir(callsign string) string {
-	if callsign == Callsign {
+	if callsign == configs.ControllerCallsign {
 		return f.options.Host.UIDir()
 	}
 	var config configs.Plugin

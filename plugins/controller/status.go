@@ -8,6 +8,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -83,7 +84,7 @@ func serveStatus(_ context.Context, r request) (any, error) {
 	if r.index != "" {
 		sh, ok := r.front.supervisor.Shell(r.index)
 		if !ok {
-			return nil, &fault{number: unknownKey}
+			return nil, thunder.NewError(thunder.UnknownKey, nil)
 		}
 		st := sh.Status()
 		one := r.front.record(st)
@@ -120,7 +121,7 @@ func (f *Front) record(st shell.Status) record {
 		additions: additions{
 			PID:    st.Facts.PID,
 			Memory: st.Facts.Memory,
-			Reason: pascal(string(st.Reason)),
+			Reason: thunder.PascalCase(string(st.Reason)),
 			Since:  timeText(st.Since),
 		},
 	}
@@ -188,7 +189,7 @@ func history(st shell.Status) []historyElement {
 			Event:   t.Event,
 			From:    t.From,
 			To:      t.To,
-			Reason:  pascal(string(t.Reason)),
+			Reason:  thunder.PascalCase(string(t.Reason)),
 			Control: t.Control,
 		}
 		if t.Err != nil {

@@ -149,18 +149,3 @@ func TestHibernateTimesOut(t *testing.T) {
 	}
 	c.must("Auto.1.echo", "")
 }
-
-func TestVersion(t *testing.T) {
-	for text, want := range map[string]shell.Version{
-		"v1.2.3":           {Major: 1, Minor: 2, Patch: 3},
-		"0.10.0-4-gabc":    {Minor: 10},
-		"abcdef-dirty":     {},
-		"dev":              {},
-		"":                 {},
-		"v99999999999.1.1": {},
-	} {
-		if got := parseVersion(text); got != want {
-			t.Errorf("parseVersion(%q) = %+v", text, got)
-		}
-	}
-}

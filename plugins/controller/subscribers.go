@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
 )
 
 // subscribers is who wants to be told what. The zero value is ready.
@@ -41,17 +42,17 @@ func subscriptionMethods() []method {
 	}
 	return []method{
 		{
-			name: "register", params: params, missing: invalidParameter, index: "what the event must be about",
+			name: "register", params: params, missing: thunder.InvalidParameter, index: "what the event must be about",
 			result: acknowledgement{}, returns: "registered; over plain HTTP there is nothing to notify, and it is refused",
 			doc:    "Subscribes this websocket to an event: it is then sent notifications of the method id.event.",
-			errors: []number{failedRegistered, invalidParameter, notSupported},
+			errors: []thunder.Number{thunder.FailedRegistered, thunder.InvalidParameter, thunder.NotSupported},
 			serve:  serveRegister,
 		},
 		{
-			name: "unregister", params: params, missing: invalidParameter, index: "as it was registered",
+			name: "unregister", params: params, missing: thunder.InvalidParameter, index: "as it was registered",
 			result: acknowledgement{}, returns: "ended",
 			doc:    "Ends a subscription.",
-			errors: []number{failedUnregistered, invalidParameter},
+			errors: []thunder.Number{thunder.FailedUnregistered, thunder.InvalidParameter},
 			serve:  serveUnregister,
 		},
 	}
@@ -59,11 +60,11 @@ func subscriptionMethods() []method {
 
 func serveRegister(_ context.Context, r request) (any, error) {
 	if r.from.socket == nil {
-		return nil, &fault{notSupported, errors.New("cannot register over plain HTTP: there is no channel to notify; use a websocket")}
+		return nil, thunder.NewError(thunder.NotSupported, errors.New("cannot register over plain HTTP: there is no channel to notify; use a websocket"))
 	}
 	t, s := r.subscription()
 	if max(len(t.event), len(s.id), len(s.index)) > longestName {
-		return nil, &fault{invalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", longestName)}
+		return nil, thunder.NewError(thunder.InvalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", longestName))
 	}
 	var news []json.RawMessage
 	if r.dialect().snapshots() {
@@ -72,14 +73,14 @@ func serveRegister(_ context.Context, r request) (any, error) {
 		news = r.front.standing.snapshot(t, s.index)
 	}
 	if err := r.front.events.add(t, s, r.front.limits.subscriptions, news); err != nil {
-		return nil, &fault{failedRegistered, err}
+		return nil, thunder.NewError(thunder.FailedRegistered, err)
 	}
 	return r.dialect().registered(), nil
 }
 
 func serveUnregister(_ context.Context, r request) (any, error) {
 	if t, s := r.subscription(); !r.front.events.remove(t, s) {
-		return nil, &fault{number: failedUnregistered}
+		return nil, thunder.NewError(thunder.FailedUnregistered, nil)
 	}
 	return r.dialect().registered(), nil
 }

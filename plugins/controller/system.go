@@ -12,24 +12,25 @@ import (
 	"syscall"
 	"time"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
 // systemMethods reach beyond the instances.
 func systemMethods() []method {
-	noDiscovery := []number{notSupported}
+	noDiscovery := []thunder.Number{thunder.NotSupported}
 	return []method{
 		{
-			name: "delete", missing: badRequest, returns: "once it is gone",
+			name: "delete", missing: thunder.BadRequest, returns: "once it is gone",
 			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
 			doc:    "Removes what an instance has kept.",
-			errors: []number{unknownKey, badRequest, privilegedRequest, destructionFailed},
+			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
 			serve:  serveDelete,
 		},
 		{
 			name: "reboot", aliases: []string{"harakiri"}, returns: "once the restart has begun",
 			doc:    "Restarts the machine.",
-			errors: []number{general, notSupported},
+			errors: []thunder.Number{thunder.General, thunder.NotSupported},
 			serve:  serveReboot,
 		},
 		{
@@ -37,7 +38,7 @@ func systemMethods() []method {
 			params:  []parameter{{name: "ttl", kind: hops, optional: true, doc: "how many networks away, 1 to 255"}},
 			returns: "never: the search is a multicast, and nothing of this host leaves the loopback addresses",
 			doc:     "Searches other hosts in the network; refused.",
-			errors:  append(noDiscovery, badRequest),
+			errors:  append(noDiscovery, thunder.BadRequest),
 			serve:   refuseDiscovery,
 		},
 		{
@@ -51,7 +52,7 @@ func systemMethods() []method {
 }
 
 func refuseDiscovery(context.Context, request) (any, error) {
-	return nil, &fault{notSupported, errors.New("this host does not search the network: it serves loopback addresses only")}
+	return nil, thunder.NewError(thunder.NotSupported, errors.New("this host does not search the network: it serves loopback addresses only"))
 }
 
 // serveDelete stays below the persistent directories whatever the path and the
@@ -59,7 +60,7 @@ func refuseDiscovery(context.Context, request) (any, error) {
 func serveDelete(_ context.Context, r request) (any, error) {
 	path := filepath.FromSlash(r.args["path"])
 	if !filepath.IsLocal(path) || strings.Contains(path, "..") || filepath.Dir(filepath.Clean(path)) == "." {
-		return nil, &fault{privilegedRequest, errors.New("the path must name something below an instance's directory")}
+		return nil, thunder.NewError(thunder.PrivilegedRequest, errors.New("the path must name something below an instance's directory"))
 	}
 	root, err := os.OpenRoot(filepath.Join(r.front.options.Host.Root, "persistent"))
 	if err != nil {
@@ -70,7 +71,7 @@ func serveDelete(_ context.Context, r request) (any, error) {
 		return nil, deletion(err)
 	}
 	if err := root.RemoveAll(path); err != nil {
-		return nil, &fault{destructionFailed, err}
+		return nil, thunder.NewError(thunder.DestructionFailed, err)
 	}
 	return nil, nil
 }
@@ -80,16 +81,16 @@ func serveDelete(_ context.Context, r request) (any, error) {
 func deletion(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return &fault{unknownKey, errors.New("there is no such file")}
+		return thunder.NewError(thunder.UnknownKey, errors.New("there is no such file"))
 	case errors.Is(err, fs.ErrPermission):
-		return &fault{destructionFailed, err}
+		return thunder.NewError(thunder.DestructionFailed, err)
 	}
-	return &fault{privilegedRequest, errors.New("the path leads out of the instance's directory")}
+	return thunder.NewError(thunder.PrivilegedRequest, errors.New("the path leads out of the instance's directory"))
 }
 
 func serveReboot(ctx context.Context, r request) (any, error) {
 	r.front.log.Warn().Msg("a client restarts the machine")
-	return nil, settle(r.front.options.Reboot(ctx), general, notSupported)
+	return nil, settle(r.front.options.Reboot(ctx), thunder.General, thunder.NotSupported)
 }
 
 // rebootLimit is how long the command may take to begin the restart.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -25,13 +26,10 @@ func methods() map[string]method {
 	}
 }
 
-// Thunder's numbers for what a caller did wrong.
-const (
-	unknownKey = 22
-	badRequest = 30
-)
-
-func bad(cause string) error { return &shell.PluginError{Code: badRequest, Message: cause} }
+// badRequest returns the error of a caller whose parameters are wrong.
+func badRequest(cause string) error {
+	return &shell.PluginError{Code: int(thunder.BadRequest), Message: cause}
+}
 
 // record is one observable as the old interface tells it.
 type record struct {
@@ -55,11 +53,11 @@ func (w *watch) statistics(o *observable, forget bool) statistics {
 // named returns the observable that a call is about.
 func (w *watch) named(callsign string) (*observable, error) {
 	if callsign == "" {
-		return nil, bad("callsign is missing")
+		return nil, badRequest("callsign is missing")
 	}
 	o := w.find(callsign)
 	if o == nil {
-		return nil, &shell.PluginError{Code: unknownKey, Message: fmt.Sprintf("%.80s is not observed", callsign)}
+		return nil, &shell.PluginError{Code: int(thunder.UnknownKey), Message: fmt.Sprintf("%.80s is not observed", callsign)}
 	}
 	return o, nil
 }
@@ -71,7 +69,7 @@ func (w *watch) parameter(params json.RawMessage, others members) (*observable, 
 	known := members{"callsign": text(&callsign)}
 	maps.Copy(known, others)
 	if err := readMembers(params, known); err != nil {
-		return nil, bad(err.Error())
+		return nil, badRequest(err.Error())
 	}
 	return w.named(callsign)
 }
@@ -99,7 +97,7 @@ func setRestartLimits(w *watch, c shell.Call) (any, error) {
 		return nil, err
 	}
 	if l == nil {
-		return nil, bad("restart is missing")
+		return nil, badRequest("restart is missing")
 	}
 	o.setLimits(l)
 	return nil, nil
@@ -143,7 +141,7 @@ func restartingLimits(w *watch, c shell.Call) (any, error) {
 	var l *limits
 	if readMembers(c.Params, members{"value": limitsInto(&l)}) != nil || l == nil {
 		if l, err = readLimits(c.Params); err != nil {
-			return nil, bad(err.Error())
+			return nil, badRequest(err.Error())
 		}
 	}
 	o.setLimits(l)

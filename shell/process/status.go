@@ -11,9 +11,6 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// generalError is Thunder's ERROR_GENERAL.
-const generalError = 1
-
 // fromStatus turns what gRPC returned into the shell's errors.
 func fromStatus(err error) error {
 	if err == nil {
@@ -35,6 +32,6 @@ func fromStatus(err error) error {
 	case codes.Unavailable:
 		return fmt.Errorf("%w: %s", shell.ErrUnavailable, s.Message())
 	default:
-		return &shell.PluginError{Code: generalError, Message: s.Message()}
+		return &shell.PluginError{Message: s.Message()}
 	}
 }

@@ -1,4 +1,4 @@
-package controller_test
+package thunder
 
 import (
 	"context"
@@ -6,17 +6,17 @@ import (
 	"fmt"
 	"testing"
 
-	"dormouse/plugins/controller"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
 
-func TestNumber(t *testing.T) {
+func TestOf(t *testing.T) {
 	for _, test := range []struct {
 		err  error
-		want int
+		want Number
 	}{
 		{errors.New("something"), 1},
+		{&shell.PluginError{Message: "no number"}, 1},
 		{fmt.Errorf("cannot suspend: %w", shell.ErrNoStateControl), 2},
 		{fmt.Errorf("cannot hibernate: %w", shell.ErrIllegalState), 5},
 		{context.DeadlineExceeded, 11},
@@ -26,7 +26,7 @@ func TestNumber(t *testing.T) {
 		{fmt.Errorf("cannot ask: %w", &shell.PluginError{Code: 1001}), 1001},
 		{&shell.PluginError{Code: -32602}, -32602},
 	} {
-		if got := controller.Number(test.err); got != test.want {
+		if got := Of(test.err); got != test.want {
 			t.Errorf("%v: got %d, want %d", test.err, got, test.want)
 		}
 	}

@@ -1,0 +1,115 @@
+package thunder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+
+	"dormouse/hibernate"
+	"dormouse/shell"
+	"dormouse/statecontrol"
+	"dormouse/supervisor"
+)
+
+// Error is an error with its number.
+type Error struct {
+	Number Number
+	// Cause tells a person what happened and what can be done. May be nil.
+	Cause error
+}
+
+// NewError returns an error with that number; cause may be nil.
+func NewError(n Number, cause error) *Error { return &Error{n, cause} }
+
+func (e *Error) Error() string {
+	if e.Cause == nil {
+		return e.Number.Name()
+	}
+	return e.Cause.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// sentinels is the number of each error that the host's packages return. The
+// first that matches counts.
+var sentinels = []struct {
+	err    error
+	number Number
+}{
+	{shell.ErrPending, PendingConditions},
+	{shell.ErrIllegalState, IllegalState},
+	{statecontrol.ErrIllegalState, IllegalState},
+	{shell.ErrInProgress, InProgress},
+	{shell.ErrBusy, InProgress},
+	{shell.ErrNoStateControl, NoStateControl},
+	{shell.ErrInProcess, InProcess},
+	{shell.ErrNotSupported, NotSupported},
+	{hibernate.ErrUnsupported, NotSupported},
+	{hibernate.ErrObstacle, NotSupported},
+	{errors.ErrUnsupported, NotSupported},
+	{supervisor.ErrUnknown, UnknownKey},
+	{supervisor.ErrExists, DuplicateKey},
+	{supervisor.ErrNotCloneable, General},
+	{supervisor.ErrNotAnObject, IncompleteConfig},
+	{shell.ErrUnknownMethod, UnknownMethod},
+	{shell.ErrInvalidParams, InvalidParameter},
+	{shell.ErrInstantiation, OpeningFailed},
+	{shell.ErrInitialization, OpeningFailed},
+	{shell.ErrTimedOut, TimedOut},
+	{shell.ErrHibernated, Hibernated},
+	{shell.ErrUnavailable, Unavailable},
+	{shell.ErrExited, ProcessTerminated},
+	{supervisor.ErrNotControlled, PrivilegedRequest},
+	{context.DeadlineExceeded, TimedOut},
+	{context.Canceled, Aborted},
+}
+
+// ErrorOf returns err, which is not nil, with its number: the one that it has
+// already, that of the first sentinel it wraps, or General.
+func ErrorOf(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	for _, sentinel := range sentinels {
+		if errors.Is(err, sentinel.err) {
+			return &Error{sentinel.number, err}
+		}
+	}
+	return &Error{General, err}
+}
+
+// CallErrorOf is ErrorOf for the error of a call to an instance's plugin.
+func CallErrorOf(err error) *Error {
+	e := ErrorOf(err)
+	switch e.Number {
+	case Unavailable, ProcessTerminated:
+		return &Error{CallNotActive, e.Cause}
+	case Hibernated:
+		return &Error{CallHibernated, e.Cause}
+	default:
+		return e
+	}
+}
+
+// Of returns the number of err, which is not nil: one of Thunder's, or what a
+// plugin answered, which is negative where the plugin chose a code of JSON-RPC.
+func Of(err error) Number {
+	e := ErrorOf(err)
+	if answer, ok := errors.AsType[*shell.PluginError](err); ok && e.Number == General {
+		return cmp.Or(Number(answer.Code), General)
+	}
+	if e.Number < 0 {
+		return Number(e.Number.R4().Code)
+	}
+	return e.Number
+}
+
+// CauseAddsToNumber reports whether the cause says more than the number does.
+func (e *Error) CauseAddsToNumber() bool {
+	for _, sentinel := range sentinels {
+		if e.Cause == sentinel.err { //nolint:errorlint // a wrapped one says more
+			return false
+		}
+	}
+	return e.Cause != nil
+}

@@ -1,0 +1,192 @@
+package thunder
+
+import "fmt"
+
+// Number is an error number of Thunder's, or one of the host's variants below
+// zero, which the dialects number or word differently.
+type Number int
+
+// The numbers that the host itself fails with. A plugin may answer with any other.
+const (
+	General            Number = 1
+	Unavailable        Number = 2
+	IllegalState       Number = 5
+	OpeningFailed      Number = 6
+	TimedOut           Number = 11
+	InProgress         Number = 12
+	DestructionFailed  Number = 18
+	ClosingFailed      Number = 19
+	ProcessTerminated  Number = 20
+	UnknownKey         Number = 22
+	IncompleteConfig   Number = 23
+	PrivilegedRequest  Number = 24
+	DuplicateKey       Number = 29
+	BadRequest         Number = 30
+	PendingConditions  Number = 31
+	InvalidSignature   Number = 38
+	InvalidDesignator  Number = 41
+	NotExist           Number = 43
+	NotSupported       Number = 44
+	Hibernated         Number = 46
+	InProcess          Number = 47
+	FailedRegistered   Number = 48
+	FailedUnregistered Number = 49
+	ParseFailure       Number = 50
+	InvalidEnvelope    Number = 52
+	UnknownMethod      Number = 53
+	InvalidParameter   Number = 54
+	InternalError      Number = 55
+	ParsingEnvelope    Number = 56
+	Aborted            Number = 58
+)
+
+// Variants of numbers, for cases in which a dialect has another number or text.
+const (
+	CallNotActive  Number = -1 // a call to an instance that is not active
+	CallHibernated Number = -2 // a call to a hibernated instance
+	NoStateControl Number = -3 // suspend or resume without state control
+	NotJSON        Number = -4 // a message that is not JSON
+	NotRequest     Number = -5 // JSON that is not a request
+)
+
+// Wire is an error number as clients of one dialect receive it.
+type Wire struct {
+	Code int
+	Text string
+}
+
+// meaning is what a number is called. Where a dialect's column is empty, its
+// code is made from the number and its text is "ERROR_" with the name.
+type meaning struct {
+	name   string
+	r4, r5 Wire
+	// causeIsText says that clients get the cause as the text, because the number's
+	// own text says too little. All other texts are fixed: clients compare them.
+	causeIsText bool
+}
+
+// meanings is the table of every number of Thunder's, in its own spelling, and of
+// the host's variants.
+var meanings = map[Number]meaning{
+	0:                  {name: "NONE"},
+	General:            {name: "GENERAL", causeIsText: true},
+	Unavailable:        {name: "UNAVAILABLE", r5: Wire{-31002, "The service is not active."}},
+	3:                  {name: "ASYNC_FAILED"},
+	4:                  {name: "ASYNC_ABORTED"},
+	IllegalState:       {name: "ILLEGAL_STATE", r4: Wire{5, "The service is in an illegal state!!!."}, r5: Wire{-31005, "The service is in an illegal state."}},
+	OpeningFailed:      {name: "OPENING_FAILED", causeIsText: true},
+	7:                  {name: "ACCEPT_FAILED"},
+	8:                  {name: "PENDING_SHUTDOWN"},
+	9:                  {name: "ALREADY_CONNECTED"},
+	10:                 {name: "CONNECTION_CLOSED"},
+	TimedOut:           {name: "TIMEDOUT", r4: Wire{-32000, "Call timed out."}, r5: Wire{-32000, "Call timed out."}, causeIsText: true},
+	InProgress:         {name: "INPROGRESS"},
+	13:                 {name: "COULD_NOT_SET_ADDRESS"},
+	14:                 {name: "INCORRECT_HASH"},
+	15:                 {name: "INCORRECT_URL", r4: Wire{15, "Designator is invalid."}, r5: Wire{-31015, "Designator is invalid."}},
+	16:                 {name: "INVALID_INPUT_LENGTH"},
+	17:                 {name: "DESTRUCTION_SUCCEEDED"},
+	DestructionFailed:  {name: "DESTRUCTION_FAILED"},
+	ClosingFailed:      {name: "CLOSING_FAILED", causeIsText: true},
+	ProcessTerminated:  {name: "PROCESS_TERMINATED"},
+	21:                 {name: "PROCESS_KILLED"},
+	UnknownKey:         {name: "UNKNOWN_KEY"},
+	IncompleteConfig:   {name: "INCOMPLETE_CONFIG"},
+	PrivilegedRequest:  {name: "PRIVILIGED_REQUEST", r4: Wire{-32604, "method invocation not allowed."}, r5: Wire{-32604, "Method invocation not allowed."}},
+	25:                 {name: "RPC_CALL_FAILED"},
+	26:                 {name: "UNREACHABLE_NETWORK"},
+	27:                 {name: "REQUEST_SUBMITTED"},
+	28:                 {name: "UNKNOWN_TABLE"},
+	DuplicateKey:       {name: "DUPLICATE_KEY"},
+	BadRequest:         {name: "BAD_REQUEST", r4: Wire{-32603, "Could not access requested service"}},
+	PendingConditions:  {name: "PENDING_CONDITIONS"},
+	32:                 {name: "SURFACE_UNAVAILABLE"},
+	33:                 {name: "PLAYER_UNAVAILABLE"},
+	34:                 {name: "FIRST_RESOURCE_NOT_FOUND"},
+	35:                 {name: "SECOND_RESOURCE_NOT_FOUND"},
+	36:                 {name: "ALREADY_RELEASED"},
+	37:                 {name: "NEGATIVE_ACKNOWLEDGE"},
+	InvalidSignature:   {name: "INVALID_SIGNATURE", r4: Wire{-32602, "Requested version is not supported."}, r5: Wire{-31038, "Requested version is not supported."}},
+	39:                 {name: "READ_ERROR"},
+	40:                 {name: "WRITE_ERROR"},
+	InvalidDesignator:  {name: "INVALID_DESIGNATOR", r4: Wire{-32600, "Destined invoke failed."}},
+	42:                 {name: "UNAUTHENTICATED"},
+	NotExist:           {name: "NOT_EXIST", r4: Wire{-32603, "Could not access requested service"}, r5: Wire{-31043, "The service is not available."}},
+	NotSupported:       {name: "NOT_SUPPORTED", r5: Wire{-31044, "The operation is not supported."}, causeIsText: true},
+	45:                 {name: "INVALID_RANGE"},
+	Hibernated:         {name: "HIBERNATED", r4: Wire{46, "The service is in an Hibernated state!!!."}, r5: Wire{-31046, "The service is hibernated."}},
+	InProcess:          {name: "INPROC"},
+	FailedRegistered:   {name: "FAILED_REGISTERED", r4: Wire{22, "Registration already done!!!."}, r5: Wire{-31048, "Registration failed."}},
+	FailedUnregistered: {name: "FAILED_UNREGISTERED", r4: Wire{22, "Unregister was already done!!!."}, r5: Wire{-31048, "Unregister failed."}},
+	ParseFailure:       {name: "PARSE_FAILURE", causeIsText: true},
+	51:                 {name: "PRIVILIGED_DEFERRED", r4: Wire{-32604, "Method invocation is deferred, currently not allowed."}, r5: Wire{-32604, "Method invocation is deferred, currently not allowed."}},
+	InvalidEnvelope:    {name: "INVALID_ENVELOPPE", r4: Wire{-32600, "Invalid request."}, r5: Wire{-32600, "Invalid request."}, causeIsText: true},
+	UnknownMethod:      {name: "UNKNOWN_METHOD", r4: Wire{-32601, "Unknown method."}, r5: Wire{-32601, "Unknown method."}},
+	InvalidParameter:   {name: "INVALID_PARAMETER", r4: Wire{-32602, "Invalid parameters."}, r5: Wire{-32602, "Invalid parameters."}},
+	InternalError:      {name: "INTERNAL_JSONRPC", r4: Wire{-32603, "Unknown JSON-RPC error."}, r5: Wire{-32603, "Unknown JSON-RPC error."}},
+	ParsingEnvelope:    {name: "PARSING_ENVELOPPE", r4: Wire{-32700, "Parsing of the parameters failed"}, r5: Wire{-32700, "Parsing of the parameters failed"}, causeIsText: true},
+	57:                 {name: "COMPOSIT_OBJECT"},
+	Aborted:            {name: "ABORTED"},
+	59:                 {name: "CANCEL"},
+
+	CallNotActive:  {name: "UNAVAILABLE", r4: Wire{2, "Service is not active"}, r5: Wire{-31002, "The service is not active."}},
+	CallHibernated: {name: "HIBERNATED", r4: Wire{46, "Service is hibernated"}, r5: Wire{-31046, "The service is hibernated."}},
+	NoStateControl: {name: "UNAVAILABLE", r4: Wire{2, "ERROR_UNAVAILABLE"}, r5: Wire{-31044, "The operation is not supported."}},
+	NotJSON:        {name: "PARSING_ENVELOPPE", r4: Wire{-32700, ""}, r5: Wire{-31050, ""}, causeIsText: true},
+	NotRequest:     {name: "INVALID_ENVELOPPE", r4: Wire{-32600, ""}, r5: Wire{-31050, ""}, causeIsText: true},
+}
+
+// Thunder marks two kinds of numbers by a bit: those of native interfaces, and
+// those of vendors, whose low 24 bits are a signed number.
+const (
+	nativeBit Number = 1 << 31
+	vendorBit Number = 1 << 24
+)
+
+// Name returns Thunder's name of the number, such as ILLEGAL_STATE; empty when
+// Thunder has no such number.
+func (n Number) Name() string { return meanings[n].name }
+
+// CauseIsText reports whether clients get an error's cause as the text, because the
+// number's own text says too little.
+func (n Number) CauseIsText() bool { return meanings[n].causeIsText }
+
+// R4 returns the number as clients of Thunder R4 receive it.
+func (n Number) R4() Wire {
+	m, known := meanings[n]
+	switch {
+	case n > 0 && n&nativeBit != 0:
+		n &^= nativeBit
+		return Wire{int(n) + 500, n.R4().Text}
+	case n > 0 && n&vendorBit != 0:
+		return n.vendor()
+	case !known:
+		return Wire{int(n), "ERROR_GENERAL"}
+	case m.r4 == (Wire{}):
+		return Wire{int(n), "ERROR_" + m.name}
+	}
+	return m.r4
+}
+
+// R5 returns the number as clients of Thunder R5 receive it.
+func (n Number) R5() Wire {
+	m, known := meanings[n]
+	switch {
+	case n > 0 && n&nativeBit != 0:
+		n &^= nativeBit
+		return Wire{-31500 - int(n), n.R5().Text}
+	case n > 0 && n&vendorBit != 0:
+		return n.vendor()
+	case !known:
+		return Wire{-31000 - int(n), fmt.Sprintf("Undefined Thunder error code: %d", n)}
+	case m.r5 == (Wire{}):
+		return Wire{-31000 - int(n), "ERROR_" + m.name}
+	}
+	return m.r5
+}
+
+// vendor returns a vendor's number, which is the same in every dialect.
+func (n Number) vendor() Wire {
+	own := int(int32(n<<8) >> 8) //nolint:gosec // the low 24 bits are meant
+	return Wire{own, fmt.Sprintf("Undefined Custom Error: %d", own)}
+}
