@@ -13,6 +13,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/shell"
 )
 
@@ -63,6 +64,11 @@ func (e *interrupted) Dump(ctx context.Context, d hibernate.Dump) error {
 		return w, err
 	}
 	return e.Engine.Dump(ctx, d)
+}
+
+// RestoreLazy is unsupported: a lazy wake keeps the disk busy a moment longer.
+func (e *interrupted) RestoreLazy(ctx context.Context, o hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+	return hibernatetest.NoExtras{}.RestoreLazy(ctx, o, m)
 }
 
 // Whatever comes between while the memory is packed, the plugin runs on, and the
