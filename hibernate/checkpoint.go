@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 )
@@ -25,7 +26,7 @@ import (
 type Tree interface {
 	// PID of the root and directory of the tree's own cgroup, "" for none.
 	PID() int
-	Cgroup() string
+	Cgroup() cgroup.Dir
 	// Quiesce makes the tree ready: nothing outside of it is connected to it any
 	// more. Revive undoes that; it is also called after a Quiesce that failed.
 	Quiesce(ctx context.Context) error

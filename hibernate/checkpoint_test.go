@@ -13,6 +13,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -24,8 +25,8 @@ type tree struct {
 	asked      []string
 }
 
-func (t *tree) PID() int       { return t.root.Pid }
-func (t *tree) Cgroup() string { return "" }
+func (t *tree) PID() int           { return t.root.Pid }
+func (t *tree) Cgroup() cgroup.Dir { return "" }
 func (t *tree) Record() (any, error) {
 	return map[string]string{"socket": "s"}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -33,7 +34,7 @@ type Engine interface {
 
 	// Prestart begins to start the engine for one later order with the same Cgroup
 	// and Files, and waits for nothing. That order reports a failed start.
-	Prestart(cgroup string, files []Inherited) Prestarted
+	Prestart(group cgroup.Dir, files []Inherited) Prestarted
 	// Dump writes the tree below d.PID into d.Dir. After success every process of the
 	// tree is stopped until it gets SIGCONT or SIGKILL; after an error the tree runs
 	// on as before.
@@ -78,7 +79,7 @@ type Dump struct {
 	Pages func(name string) (io.WriteCloser, error)
 	// Cgroup is the directory of the tree's own cgroup, or "". The engine's processes
 	// run in that cgroup too, so that one kill ends them all.
-	Cgroup string
+	Cgroup cgroup.Dir
 	// Again means that the tree will run on and that the image may be restored any
 	// number of times, so neither may use up what the other needs.
 	Again bool
@@ -90,7 +91,7 @@ type Dump struct {
 // Restore is one order to an Engine to rebuild a tree.
 type Restore struct {
 	Dir        string
-	Cgroup     string
+	Cgroup     cgroup.Dir
 	Prestarted Prestarted // as in Dump
 	// Provide writes a chunk of a page file into Dir, for RestoreLazy, where page
 	// files are empty at first. It is nil when they have their contents.

@@ -8,6 +8,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -18,7 +19,7 @@ type fakeSubject struct {
 }
 
 func (s *fakeSubject) PID() int                               { return s.root.Pid }
-func (s *fakeSubject) Cgroup() string                         { return "" }
+func (s *fakeSubject) Cgroup() cgroup.Dir                     { return "" }
 func (s *fakeSubject) State(*testing.T) string                { return s.engine.Memory(s.root.Pid) }
 func (s *fakeSubject) Stopped(*testing.T) bool                { return procfs.Stopped(s.root.Pid) }
 func (s *fakeSubject) Files(*testing.T) []hibernate.Inherited { return nil }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -31,9 +32,9 @@ func (m *manifest) checkIdentities(e Engine, dir string) error {
 // sameCgroup returns an ErrRefused when a task woke up in another cgroup than the
 // root. Apart from the instance's cgroup it would escape limits and kills.
 func sameCgroup(pids []int) error {
-	root := procfs.Cgroup(pids[0])
+	root := cgroup.PathOf(pids[0])
 	for _, pid := range pids {
-		if at := procfs.Cgroup(pid); at != root && !procfs.Zombie(pid) {
+		if at := cgroup.PathOf(pid); at != root && !procfs.Zombie(pid) {
 			return fmt.Errorf("%w: task %d came back in cgroup %s, not %s", ErrRefused, procfs.NSPid(pid), at, root)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 )
@@ -23,7 +24,7 @@ const attempts = 2
 
 // Wake is where a tree is restored to.
 type Wake struct {
-	Cgroup string
+	Cgroup cgroup.Dir
 	// Files belong to the caller.
 	Files []Inherited
 	// Cleanup is called after each attempt that failed and must end whatever is

@@ -10,6 +10,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 )
 
 // slowStarter is a fake engine that notes what becomes of its starts.
@@ -23,7 +24,7 @@ type started struct{ tree *tree }
 
 func (s *started) Close() { s.tree.asked = append(s.tree.asked, "close") }
 
-func (s *slowStarter) Prestart(string, []hibernate.Inherited) hibernate.Prestarted {
+func (s *slowStarter) Prestart(cgroup.Dir, []hibernate.Inherited) hibernate.Prestarted {
 	s.tree.asked = append(s.tree.asked, "start")
 	s.begun = &started{s.tree}
 	return s.begun

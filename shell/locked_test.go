@@ -8,13 +8,14 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 )
 
 // sleeping is a tree that is put to sleep with a key that is then lost.
 type sleeping struct{ pid int }
 
 func (a sleeping) PID() int                      { return a.pid }
-func (a sleeping) Cgroup() string                { return "" }
+func (a sleeping) Cgroup() cgroup.Dir            { return "" }
 func (a sleeping) Quiesce(context.Context) error { return nil }
 func (a sleeping) Revive(context.Context) error  { return nil }
 func (a sleeping) Kill(context.Context)          {}

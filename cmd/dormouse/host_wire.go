@@ -139,7 +139,7 @@ func (h *host) processes(config configs.Config, places *places, images *hibernat
 		adopt = false
 	}
 	for _, p := range config.Plugins {
-		if err := cgroups.Enforces(p.Limits); err != nil {
+		if err := cgroups.CanEnforce(p.Limits); err != nil {
 			h.log.Warn().Err(err).Str("callsign", p.Callsign).Msg("this instance can't start with its limits")
 		}
 	}

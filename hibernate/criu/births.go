@@ -13,6 +13,7 @@ import (
 
 	gocriu "github.com/checkpoint-restore/go-criu/v7"
 
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -40,11 +41,11 @@ func (b *births) PostRestore(pid int32) error {
 // kill ends the root that is being made, and with it its PID namespace: it holds
 // CRIU's socket as well. So do helpers of a CRIU that was killed, whoever's
 // children they are by now.
-func (b *births) kill(cgroup string) {
-	b.ended = b.roots(cgroup)
+func (b *births) kill(group cgroup.Dir) {
+	b.ended = b.roots(group)
 	signalAll(b.ended, syscall.SIGKILL)
 	for range 100 { // they may fork between the look and the kill
-		left := procfs.Members(cgroup)
+		left := group.Members()
 		if len(left) == 0 {
 			return
 		}
@@ -55,11 +56,11 @@ func (b *births) kill(cgroup string) {
 
 // roots are the processes that a restore has made children of this one. CRIU may
 // be killed before it tells of the root.
-func (b *births) roots(cgroup string) []int {
+func (b *births) roots(group cgroup.Dir) []int {
 	var roots []int
 	first := int(b.first.Load())
 	for _, child := range procfs.Children(os.Getpid()) {
-		if child == first || inCgroup(child, cgroup) || cgroup == "" && isHalfMade(child) {
+		if child == first || group.Contains(child) || group == "" && isHalfMade(child) {
 			roots = append(roots, child)
 		}
 	}
@@ -67,9 +68,9 @@ func (b *births) roots(cgroup string) []int {
 }
 
 // end kills and reaps what a failed restore left.
-func (b *births) end(cgroup string) error {
+func (b *births) end(group cgroup.Dir) error {
 	var errs []error
-	left := append(b.roots(cgroup), b.ended...)
+	left := append(b.roots(group), b.ended...)
 	slices.Sort(left)
 	for _, pid := range slices.Compact(left) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -88,13 +89,6 @@ func (b *births) end(cgroup string) error {
 func isHalfMade(pid int) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err == nil && strings.Contains(string(line), "criu: restore --rpc")
-}
-
-// inCgroup tells whether the process, alive or a zombie, belongs to the cgroup
-// that is mounted at dir.
-func inCgroup(pid int, dir string) bool {
-	path := procfs.Cgroup(pid)
-	return path != "" && path != "/" && strings.HasSuffix(dir, path)
 }
 
 // waitStopped returns when the stop that CRIU leaves behind has reached every

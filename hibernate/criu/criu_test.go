@@ -20,6 +20,7 @@ import (
 	"dormouse/hibernate/criu"
 	"dormouse/hibernate/criu/pager"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
 )
@@ -83,7 +84,7 @@ func serveSubject(socket string) {
 // outside.
 type subject struct {
 	socket string
-	cgroup string
+	cgroup cgroup.Dir
 	root   *os.Process
 	read   *os.File // of the pipe that is its stdout
 	write  *os.File // after the start only while a restore needs it
@@ -113,7 +114,7 @@ func startWith(t *testing.T, holding string, atEnd syscall.Signal) *subject {
 	cmd.Stdout = s.write
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: atEnd}
 	if s.cgroup != "" {
-		leaf, err := os.Open(s.cgroup)
+		leaf, err := os.Open(string(s.cgroup))
 		must(t, err)
 		defer leaf.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(leaf.Fd())
@@ -161,8 +162,8 @@ func (s *subject) ask(t *testing.T, word string) string {
 	return strings.TrimSpace(answer)
 }
 
-func (s *subject) PID() int       { return s.root.Pid }
-func (s *subject) Cgroup() string { return s.cgroup }
+func (s *subject) PID() int           { return s.root.Pid }
+func (s *subject) Cgroup() cgroup.Dir { return s.cgroup }
 func (s *subject) State(t *testing.T) string {
 	t.Helper()
 	return s.ask(t, "get")
@@ -325,10 +326,10 @@ func TestGivingUpMidway(t *testing.T) {
 	s := start(t)
 	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 	s.End(t)
-	for _, cgroup := range []string{s.cgroup, ""} {
+	for _, group := range []cgroup.Dir{s.cgroup, ""} {
 		for after := range 20 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*time.Millisecond)
-			root, err := e.Restore(ctx, hibernate.Restore{Dir: dir, Cgroup: cgroup, Files: s.Files(t)})
+			root, err := e.Restore(ctx, hibernate.Restore{Dir: dir, Cgroup: group, Files: s.Files(t)})
 			cancel()
 			if err == nil { // it was quicker
 				must(t, root.Kill())
@@ -336,7 +337,7 @@ func TestGivingUpMidway(t *testing.T) {
 				must(t, err)
 			}
 			if left := procfs.Children(os.Getpid()); len(left) != 0 {
-				t.Fatalf("given up after %d ms in cgroup %q: children left: %v", after, cgroup, left)
+				t.Fatalf("given up after %d ms in cgroup %q: children left: %v", after, group, left)
 			}
 		}
 	}

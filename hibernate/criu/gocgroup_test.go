@@ -2,7 +2,6 @@ package criu_test
 
 import (
 	"errors"
-	"os"
 	"strconv"
 	"testing"
 
@@ -24,8 +23,8 @@ func TestGoWakesInANewCgroup(t *testing.T) {
 		s.Advance(t)
 		must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 		s.End(t)
-		must(t, os.Remove(s.cgroup))
-		must(t, os.Mkdir(s.cgroup, 0o755))
+		must(t, s.cgroup.Remove())
+		must(t, s.cgroup.Make())
 		root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 		must(t, err)
 		s.Adopt(t, root)

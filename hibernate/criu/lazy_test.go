@@ -447,7 +447,7 @@ func TestLazyHostKilled(t *testing.T) {
 		wait(t, "all that the host had started to end", func() bool { return procfs.Zombie(pid) })
 	}
 	if s.cgroup != "" {
-		wait(t, "the cgroup to be empty", func() bool { return os.Remove(s.cgroup) == nil })
+		wait(t, "the cgroup to be empty", func() bool { return os.Remove(string(s.cgroup)) == nil })
 	}
 	must(t, os.RemoveAll(filepath.Dir(s.socket)))
 }

@@ -18,6 +18,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
@@ -28,7 +29,7 @@ import (
 type holder struct {
 	object string
 	dir    string
-	cgroup string
+	cgroup cgroup.Dir
 	root   *os.Process
 	in     *os.File // ours
 	out    *os.File
@@ -40,7 +41,7 @@ type holder struct {
 }
 
 func (h *holder) PID() int                      { return h.root.Pid }
-func (h *holder) Cgroup() string                { return h.cgroup }
+func (h *holder) Cgroup() cgroup.Dir            { return h.cgroup }
 func (h *holder) Quiesce(context.Context) error { return nil }
 func (h *holder) Revive(context.Context) error  { return nil }
 func (h *holder) Record() (any, error)          { return nil, nil }
@@ -74,11 +75,11 @@ func startHolder(t *testing.T, program, object string) (*holder, string) {
 	h.pipes(t)
 	cmd := exec.Command(pidone, program, object)
 	cmd.Dir = h.dir
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "CGROUP=" + h.cgroup}
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "CGROUP=" + string(h.cgroup)}
 	cmd.Stdin, cmd.Stdout = h.theirs[0], h.theirs[1]
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	if h.cgroup != "" {
-		leaf, err := os.Open(h.cgroup)
+		leaf, err := os.Open(string(h.cgroup))
 		must(t, err)
 		defer leaf.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(leaf.Fd())
@@ -135,7 +136,7 @@ func (h *holder) end(t *testing.T) {
 	h.close()
 	h.Kill(t.Context())
 	if h.cgroup != "" {
-		if err := os.Remove(filepath.Join(h.cgroup, "sub")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(string(h.cgroup.Child("sub"))); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
@@ -50,10 +51,10 @@ func inherited(files []hibernate.Inherited) []handed {
 
 // start runs CRIU, in the cgroup unless that is "", with the files as its
 // descriptors, of which CRIU is to be told with opts.
-func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []handed) (p *process, err error) {
+func (e *Engine) start(work string, group cgroup.Dir, opts *rpc.CriuOpts, files []handed) (p *process, err error) {
 	path := e.path
-	if cgroup != "" {
-		if path, err = e.launcher(work, cgroup); err != nil {
+	if group != "" {
+		if path, err = e.launcher(work, group); err != nil {
 			return nil, err
 		}
 	}
@@ -72,7 +73,7 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []handed) 
 			f.tell(opts, int32(fd))
 		}
 		find := func() (int, error) { return launched(work) }
-		if cgroup == "" {
+		if group == "" {
 			find = newChild(procfs.Children(os.Getpid()))
 		}
 		if err := p.rpc.Prepare(); err != nil {
@@ -88,7 +89,7 @@ func (e *Engine) start(work, cgroup string, opts *rpc.CriuOpts, files []handed) 
 	if err != nil {
 		return nil, err
 	}
-	if cgroup != "" {
+	if group != "" {
 		p.ended = make(chan struct{})
 		go p.reap()
 	}
@@ -111,7 +112,7 @@ func (p *process) kill() {
 // socket. They share this process's PID namespace, which no task of a plugin does.
 func helpers(d hibernate.Dump) []int {
 	own := procfs.Namespace(os.Getpid(), "pid")
-	return slices.DeleteFunc(procfs.Strangers(d.Cgroup, d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
+	return slices.DeleteFunc(d.Cgroup.MembersOutside(d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
 }
 
 // signalAll ignores those that are gone.
@@ -176,7 +177,7 @@ func (p *process) watch(ctx context.Context, giveUp func()) (stop func() bool) {
 
 // launcher prepares work for native's incgroup, and returns the path that starts
 // CRIU in the cgroup. go-criu starts a path, without attributes.
-func (e *Engine) launcher(work, cgroup string) (string, error) {
+func (e *Engine) launcher(work string, group cgroup.Dir) (string, error) {
 	program, err := native.InstallInCgroup(e.programs)
 	if err != nil {
 		return "", err
@@ -184,7 +185,7 @@ func (e *Engine) launcher(work, cgroup string) (string, error) {
 	path := filepath.Join(work, "criu")
 	return path, errors.Join(
 		os.Symlink(program, path),
-		os.Symlink(cgroup, filepath.Join(work, "cgroup")),
+		os.Symlink(string(group), filepath.Join(work, "cgroup")),
 		os.Symlink(e.path, filepath.Join(work, "program")),
 	)
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"dormouse/hibernate"
+	"dormouse/internal/cgroup"
 )
 
 // session is a CRIU process for one operation, from its start to its end.
@@ -25,17 +26,17 @@ type session struct {
 }
 
 // Prestart begins to start a CRIU, see hibernate.Engine.
-func (e *Engine) Prestart(cgroup string, files []hibernate.Inherited) hibernate.Prestarted {
-	return e.begin(cgroup, inherited(files))
+func (e *Engine) Prestart(group cgroup.Dir, files []hibernate.Inherited) hibernate.Prestarted {
+	return e.begin(group, inherited(files))
 }
 
-func (e *Engine) begin(cgroup string, files []handed) *session {
+func (e *Engine) begin(group cgroup.Dir, files []handed) *session {
 	s := &session{begun: make(chan struct{})}
 	s.close = sync.OnceFunc(s.end)
 	go func() {
 		defer close(s.begun)
 		if s.work, s.err = os.MkdirTemp(e.programs, workPrefix); s.err == nil {
-			s.process, s.err = e.start(s.work, cgroup, &s.told, files)
+			s.process, s.err = e.start(s.work, group, &s.told, files)
 		}
 	}()
 	return s
@@ -43,11 +44,11 @@ func (e *Engine) begin(cgroup string, files []handed) *session {
 
 // session returns the one that was started for an order, or begins it. It must be
 // ended if it was not started, or if the order fails.
-func (e *Engine) session(started hibernate.Prestarted, cgroup string, files []handed) (s *session, end func()) {
+func (e *Engine) session(started hibernate.Prestarted, group cgroup.Dir, files []handed) (s *session, end func()) {
 	if s, ok := started.(*session); ok {
 		return s, func() {} // whoever started it ends it
 	}
-	s = e.begin(cgroup, files)
+	s = e.begin(group, files)
 	return s, s.close
 }
 

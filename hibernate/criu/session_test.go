@@ -2,6 +2,7 @@ package criu_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,11 +28,9 @@ func TestStartEarly(t *testing.T) {
 		t.Helper()
 		work, err := filepath.Glob(filepath.Join(programs, "criu-*"))
 		must(t, err)
-		text, err := os.ReadFile(filepath.Join(s.Cgroup(), "cgroup.procs"))
-		must(t, err)
-		for pid := range strings.FieldsSeq(string(text)) {
-			if line, err := os.ReadFile("/proc/" + pid + "/cmdline"); err == nil && strings.Contains(string(line), "\x00swrk\x00") {
-				work = append(work, "process "+pid)
+		for _, pid := range s.Cgroup().Members() {
+			if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(line), "\x00swrk\x00") {
+				work = append(work, fmt.Sprintf("process %d", pid))
 			}
 		}
 		if len(work) > 0 {

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"dormouse/hibernate"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -23,7 +24,7 @@ func (NoExtras) ObstaclesWhenQuiet([]int) error { return nil }
 func (NoExtras) ObstaclesWhenStopped([]int) error { return nil }
 
 // Prestart starts nothing.
-func (NoExtras) Prestart(string, []hibernate.Inherited) hibernate.Prestarted { return notStarted{} }
+func (NoExtras) Prestart(cgroup.Dir, []hibernate.Inherited) hibernate.Prestarted { return notStarted{} }
 
 // Identities returns hibernate.ErrUnsupported.
 func (NoExtras) Identities(string) ([]procfs.Task, error) { return nil, hibernate.ErrUnsupported }

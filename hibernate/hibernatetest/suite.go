@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"dormouse/hibernate"
+	"dormouse/internal/cgroup"
 )
 
 // Subject is a process tree that an engine can be tried on.
@@ -20,7 +21,7 @@ type Subject interface {
 	// PID of the root, which can be dumped.
 	PID() int
 	// Cgroup is the directory of the tree's own cgroup, or "".
-	Cgroup() string
+	Cgroup() cgroup.Dir
 	// State returns something that only a tree with its memory intact can tell.
 	State(t *testing.T) string
 	// Advance changes what State returns.

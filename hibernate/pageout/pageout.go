@@ -11,13 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -46,7 +45,7 @@ type Tree struct {
 	PID int
 	// Cgroup is the directory of the tree's own cgroup, "" for none: then it can't
 	// be frozen.
-	Cgroup string
+	Cgroup cgroup.Dir
 }
 
 // Account is what a sleep has gained, in bytes.
@@ -74,7 +73,7 @@ func (e Engine) Sleep(ctx context.Context, t Tree) (Account, error) {
 }
 
 func sleep(ctx context.Context, t Tree) (a Account, err error) {
-	if err := freeze(ctx, t.Cgroup); err != nil {
+	if err := t.Cgroup.Freeze(ctx); err != nil {
 		return a, err
 	}
 	tree := procfs.Tree(t.PID)
@@ -98,38 +97,7 @@ func sleep(ctx context.Context, t Tree) (a Account, err error) {
 // Wake lets the tree run, or go on running. Its memory comes back as it is
 // touched.
 func (Engine) Wake(t Tree) error {
-	if err := os.WriteFile(t.Cgroup+"/cgroup.freeze", []byte("0"), 0); err != nil {
-		return fmt.Errorf("cannot thaw: %w", err)
-	}
-	return nil
-}
-
-// freeze returns when no task of the cgroup runs any more. The kernel signals
-// each change of cgroup.events as POLLPRI.
-func freeze(ctx context.Context, cgroup string) error {
-	events, err := os.Open(cgroup + "/cgroup.events")
-	if err != nil {
-		return fmt.Errorf("cannot freeze: %w", err)
-	}
-	defer events.Close()
-	if err := os.WriteFile(cgroup+"/cgroup.freeze", []byte("1"), 0); err != nil {
-		return fmt.Errorf("cannot freeze: %w", err)
-	}
-	text := make([]byte, 256)
-	for ctx.Err() == nil {
-		n, err := events.ReadAt(text, 0)
-		if n == 0 {
-			return fmt.Errorf("cannot freeze: %w", err)
-		}
-		if bytes.Contains(text[:n], []byte("frozen 1")) {
-			return nil
-		}
-		poll := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}
-		if _, err := unix.Poll(poll, int((20 * time.Millisecond).Milliseconds())); err != nil && !errors.Is(err, syscall.EINTR) {
-			return fmt.Errorf("cannot freeze: %w", err)
-		}
-	}
-	return fmt.Errorf("cannot freeze, some task of it does not stop: %w", ctx.Err())
+	return t.Cgroup.Thaw()
 }
 
 // pageOut gives the memory of one process to the swap. What can't be paged out,

@@ -19,6 +19,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/hibernate/pageout"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -60,7 +61,7 @@ type subject struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
-	cgroup string
+	cgroup cgroup.Dir
 }
 
 func start(t *testing.T, kind string) *subject {
@@ -70,7 +71,7 @@ func start(t *testing.T, kind string) *subject {
 	must(t, err)
 	s.cmd = exec.Command("sh", "-c", `"$0" | cat`, self)
 	s.cmd.Env = []string{subjectEnv + "=" + kind, "GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH")}
-	leaf, err := os.Open(s.cgroup)
+	leaf, err := os.Open(string(s.cgroup))
 	must(t, err)
 	defer leaf.Close()
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -87,7 +88,7 @@ func start(t *testing.T, kind string) *subject {
 }
 
 // newCgroup skips the test where there is no cgroup v2 to be had.
-func newCgroup(t *testing.T) string {
+func newCgroup(t *testing.T) cgroup.Dir {
 	t.Helper()
 	dir := hibernatetest.Cgroup(t)
 	if dir == "" {
@@ -121,22 +122,16 @@ func (s *subject) Advance(t *testing.T)      { t.Helper(); s.ask(t, "next") }
 
 func (s *subject) Stopped(t *testing.T) bool {
 	t.Helper()
-	events, err := os.ReadFile(filepath.Join(s.cgroup, "cgroup.events"))
+	events, err := os.ReadFile(filepath.Join(string(s.cgroup), "cgroup.events"))
 	must(t, err)
 	return strings.Contains(string(events), "frozen 1")
 }
 
 func (s *subject) End(t *testing.T) {
 	t.Helper()
-	must(t, os.WriteFile(filepath.Join(s.cgroup, "cgroup.kill"), []byte("1"), 0))
+	must(t, s.cgroup.Set("cgroup.kill", "1"))
 	_ = s.cmd.Wait() // it was killed
-	for {
-		events, err := os.ReadFile(filepath.Join(s.cgroup, "cgroup.events"))
-		must(t, err)
-		if strings.Contains(string(events), "populated 0") {
-			return
-		}
-	}
+	must(t, s.cgroup.WaitEmpty())
 }
 
 func (s *subject) Resident() int64 { return procfs.Anonymous(procfs.Tree(s.cmd.Process.Pid)) }

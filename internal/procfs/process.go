@@ -10,18 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cgroup is the path of the process in the cgroup v2 hierarchy, empty when there
-// is none or the process is gone.
-func Cgroup(pid int) string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	for line := range strings.Lines(string(text)) {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return path
-		}
-	}
-	return ""
-}
-
 // Namespace is the namespace of that name that the process is in, such as
 // "net:[4026531840]", empty when the kernel knows none.
 func Namespace(pid int, name string) string {

@@ -14,6 +14,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/pageout"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
@@ -117,11 +118,11 @@ func (b *Backend) takeOver(ctx context.Context, i *instance) error {
 func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 	root := i.Root
 	if root == 0 {
-		root = firstOf(procfs.Members(i.Cgroup))
+		root = firstOf(i.Cgroup.Members())
 	}
-	in := &leaf{dir: i.Cgroup}
+	in := &leaf{Dir: i.Cgroup}
 	t := &tree{
-		leaf: in, kills: in.kills(), apart: true, adopted: procfs.Parent(root) != os.Getpid(),
+		leaf: in, kills: in.OOMKills(), apart: true, adopted: procfs.Parent(root) != os.Getpid(),
 		number: i.Number, begun: i.Begun, exited: make(chan struct{}),
 	}
 	if t.pidfd, err = openPidfd(root); err != nil {
@@ -151,7 +152,7 @@ func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 	if now := procfs.Executing(t.pid); i.Executing != "" && now != i.Executing {
 		return nil, fmt.Errorf("process %d executes another file than the plugin did", t.pid)
 	}
-	if t.leaf.fd, err = os.Open(i.Cgroup); err != nil {
+	if t.leaf.fd, err = os.Open(string(i.Cgroup)); err != nil {
 		return nil, err
 	}
 	if t.output, err = output.Open(b.runDir(), b.log, &b.tail); err != nil {
@@ -167,20 +168,20 @@ func sameRoot(i *instance, root int) error {
 	if i.Started != 0 && procfs.Started(root) != i.Started {
 		return fmt.Errorf("process %d is not the plugin's, which has ended while there was no host", root)
 	}
-	if !slices.Contains(procfs.Members(i.Cgroup), root) {
+	if !slices.Contains(i.Cgroup.Members(), root) {
 		return fmt.Errorf("process %d is not in the plugin's cgroup", root)
 	}
 	return nil
 }
 
 // standAlone returns when a tree that was being dumped or restored runs by itself.
-func standAlone(ctx context.Context, root int, cgroup string) error {
+func standAlone(ctx context.Context, root int, group cgroup.Dir) error {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		engine := procfs.Strangers(cgroup, root)
+		engine := group.MembersOutside(root)
 		if len(engine) == 0 {
 			procfs.Continue(procfs.Tree(root))
 			return nil

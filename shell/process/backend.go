@@ -293,7 +293,7 @@ func (b *Backend) Facts() shell.Facts {
 	}
 	return shell.Facts{
 		PID: t.program(), Root: t.root.Pid,
-		Memory: procfs.PSS(t.pids()), Charged: t.charged(), Loading: t.progress(),
+		Memory: procfs.PSS(t.pids()), Charged: t.cgroup().MemoryBytes(), Loading: t.progress(),
 	}
 }
 

@@ -7,78 +7,86 @@ import (
 	"os"
 	"path/filepath"
 
-	"dormouse/internal/procfs"
+	"dormouse/internal/cgroup"
 )
 
 // Cgroups is the part of the cgroup v2 hierarchy that belongs to one host.
 type Cgroups struct {
-	dir  string
-	base string // the cgroup that dir is in
+	dir  cgroup.Dir // the cgroups of the instances are in it
+	base cgroup.Dir // dir is in it
 
-	controllers map[string]error // why limits can't be had of one
-	handed      []string         // the controllers that base did not hand down before
-	aside       string           // the cgroup in base that the host itself is in, if it is not base
+	unavailable map[string]error // by controller, why no limit of it can be enforced
+	handedDown  []string         // the controllers that base did not hand down before
+	hostDir     cgroup.Dir       // the cgroup in base that the host itself is in, "" if it is in base
 }
 
-// OpenCgroups makes a cgroup for the host that has runDir, below the one that
-// this process is in. It returns an error where there is no cgroup v2 or it may
-// not be written; plugins do without then.
+// OpenCgroups makes a cgroup for the host that has runDir, below the cgroup of this
+// process, and ends the plugins that an earlier host left in it. It returns an error
+// where cgroup v2 is missing or may not be written; plugins do without then.
 func OpenCgroups(runDir string) (*Cgroups, error) { return openCgroups(runDir, false) }
 
-// InheritCgroups is OpenCgroups, but what an earlier host has left to be adopted
-// stays as it is.
+// InheritCgroups is OpenCgroups, but leaves the plugins that this host can adopt from
+// an earlier host as they are.
 func InheritCgroups(runDir string) (*Cgroups, error) { return openCgroups(runDir, true) }
 
 func openCgroups(runDir string, adopt bool) (*Cgroups, error) {
-	base, err := procfs.OwnCgroup()
+	base, err := cgroup.Own()
 	if err != nil {
 		return nil, err
 	}
 	name := fnv.New32a()
 	_, _ = name.Write([]byte(runDir))
 	c := &Cgroups{base: base}
-	if filepath.Base(base) == asideName { // an earlier host moved here, or its service was begun here
-		c.base, c.aside = filepath.Dir(base), base
+	if base.Name() == hostCgroupName { // an earlier host moved here, or its service was begun here
+		c.base, c.hostDir = base.Parent(), base
 	}
-	c.dir = filepath.Join(c.base, fmt.Sprintf("dormouse-%08x", name.Sum32()))
-	if err := os.Mkdir(c.dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	c.dir = c.base.Child(fmt.Sprintf("dormouse-%08x", name.Sum32()))
+	if err := c.dir.Make(); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("cannot make a cgroup: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(c.dir, "cgroup.kill")); err != nil {
+	if err := c.dir.CanKill(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot use cgroups: %w; it came with Linux 5.14", err), c.Close())
 	}
-	if err := c.clear(runDir, adopt); err != nil {
+	if err := c.endLeftovers(runDir, adopt); err != nil {
 		return nil, fmt.Errorf("cannot end what an earlier host left: %w", err)
 	}
-	c.control(adopt)
+	c.handDownControllers(adopt)
 	return c, nil
 }
 
-// clear ends the plugins of a host that could not do it itself.
-func (c *Cgroups) clear(runDir string, adopt bool) error {
-	left, err := filepath.Glob(filepath.Join(c.dir, "*", "cgroup.kill"))
+// endLeftovers ends the plugins of an earlier host that could not do it itself. With
+// adopt it spares the plugins that the host has noted in a journal.
+func (c *Cgroups) endLeftovers(runDir string, adopt bool) error {
+	left, err := filepath.Glob(filepath.Join(string(c.dir), "*", "cgroup.kill"))
 	for _, kill := range left {
-		l := &leaf{dir: filepath.Dir(kill)}
-		if i, _ := readInstance(filepath.Join(runDir, filepath.Base(l.dir))); adopt && i != nil && i.Cgroup == l.dir {
+		dir := cgroup.Dir(filepath.Dir(kill))
+		if i, _ := readInstance(filepath.Join(runDir, dir.Name())); adopt && i != nil && i.Cgroup == dir {
 			continue // its backend decides
 		}
-		err = errors.Join(err, l.kill(), l.remove())
+		err = errors.Join(err, dir.Kill(), dir.Remove())
 	}
 	return err
 }
 
 // Close removes the host's cgroup, which must have no plugin in it.
 func (c *Cgroups) Close() error {
-	if err := os.Remove(c.dir); err != nil {
+	if err := os.Remove(string(c.dir)); err != nil {
 		return err
 	}
-	return c.stepBack()
+	return c.undoHandDown()
 }
 
-// leaf makes the cgroup of an instance. What an earlier host may have left in
-// it is killed.
+// leaf is the cgroup of one plugin's tree.
+type leaf struct {
+	cgroup.Dir
+	fd       *os.File // the directory, for clone(2) into the cgroup
+	settings []setting
+}
+
+// leaf makes the cgroup of an instance. It kills the processes that an earlier host
+// may have left in it.
 func (c *Cgroups) leaf(callsign string, limits []setting) (*leaf, error) {
-	l := &leaf{dir: filepath.Join(c.dir, callsign), settings: limits}
+	l := &leaf{Dir: c.dir.Child(callsign), settings: limits}
 	err := l.make()
 	if errors.Is(err, os.ErrExist) {
 		err = l.renew()
@@ -89,10 +97,41 @@ func (c *Cgroups) leaf(callsign string, limits []setting) (*leaf, error) {
 	return l, nil
 }
 
-// members are the processes in the instance's cgroup now.
+// members returns the PIDs of the processes in the instance's cgroup.
 func (c *Cgroups) members(callsign string) []int {
 	if c == nil {
 		return nil
 	}
-	return procfs.Members(filepath.Join(c.dir, callsign))
+	return c.dir.Child(callsign).Members()
+}
+
+func (l *leaf) make() (err error) {
+	if err = l.Make(); err != nil {
+		return err
+	}
+	if l.fd, err = os.Open(string(l.Dir)); err != nil {
+		return err
+	}
+	if err := l.setLimits(); err != nil {
+		return errors.Join(err, l.remove())
+	}
+	return nil
+}
+
+// renew kills every process in the cgroup and puts a new cgroup in its place: see
+// cgroup.Dir.Kill for why.
+func (l *leaf) renew() error {
+	if err := l.Kill(); err != nil {
+		return err
+	}
+	if err := l.remove(); err != nil {
+		return err
+	}
+	return l.make()
+}
+
+// remove deletes the cgroup, which proves that no process is in it.
+func (l *leaf) remove() error {
+	_ = l.fd.Close()
+	return l.Remove()
 }

@@ -16,6 +16,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 )
@@ -174,8 +175,8 @@ func amid(t *testing.T, d hibernate.Dump, pattern string, do func()) {
 }
 
 // killCRIU kills the CRIU in the cgroup.
-func killCRIU(cgroup string) {
-	for _, pid := range procfs.Members(cgroup) {
+func killCRIU(group cgroup.Dir) {
+	for _, pid := range group.Members() {
 		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if strings.Contains(string(line), "\x00swrk\x00") || strings.Contains(string(line), "--rpc") {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -249,7 +250,7 @@ func TestWakeIsTriedAgain(t *testing.T) {
 		if tries++; tries > 1 {
 			return nil
 		}
-		cgroup, err := os.Open(o.Cgroup)
+		cgroup, err := os.Open(string(o.Cgroup))
 		if err != nil {
 			return err
 		}

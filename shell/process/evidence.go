@@ -40,7 +40,7 @@ func (b *Backend) Evidence() shell.Evidence {
 		e.Files["tasks"] = tasks(proc)
 	}
 	if t.leaf != nil {
-		collect(e.Files, t.leaf.dir, "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
+		collect(e.Files, string(t.leaf.Dir), "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
 	}
 	e.Log = b.tail.Lines()
 	return e

@@ -18,6 +18,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 )
@@ -42,9 +43,9 @@ const (
 // instance is a plugin's process tree as a host leaves it to the next. A valid
 // image beside it is the truth whatever it says.
 type instance struct {
-	Phase  phase  `json:"phase"`
-	Boot   string `json:"boot"`
-	Cgroup string `json:"cgroup,omitempty"`
+	Phase  phase      `json:"phase"`
+	Boot   string     `json:"boot"`
+	Cgroup cgroup.Dir `json:"cgroup,omitempty"`
 	// Bound tells that the kernel ends the tree with its host.
 	Bound bool `json:"bound"`
 	// Root is pid 1 of the tree as the host sees it, 0 before it is known;
@@ -123,7 +124,7 @@ func (b *Backend) write(i instance) error {
 // begin writes down that processes will be in the cgroup from now on.
 func (b *Backend) begin(i instance) error {
 	if b.host.Cgroups != nil {
-		i.Cgroup = filepath.Join(b.host.Cgroups.dir, b.place)
+		i.Cgroup = b.host.Cgroups.dir.Child(b.place)
 	}
 	return b.write(i)
 }
@@ -195,13 +196,12 @@ func (i *instance) end(own *Cgroups) error {
 		return nil
 	}
 	defer reap(i.children())
-	l := &leaf{dir: i.Cgroup}
-	if _, err := os.Stat(l.dir); err != nil {
+	if !i.Cgroup.Exists() {
 		return nil // it is gone, and so is what was in it
 	}
-	err := errors.Join(l.kill(), l.remove())
-	if parent := filepath.Dir(l.dir); own == nil || parent != own.dir {
-		_ = os.Remove(parent) // if this was the last one in it
+	err := errors.Join(i.Cgroup.Kill(), i.Cgroup.Remove())
+	if parent := i.Cgroup.Parent(); own == nil || parent != own.dir {
+		_ = os.Remove(string(parent)) // if this was the last one in it
 	}
 	return err
 }
@@ -209,7 +209,7 @@ func (i *instance) end(own *Cgroups) error {
 // children are those of the tree that are this process's: it was another program
 // when it started them.
 func (i *instance) children() []int {
-	pids := procfs.Members(i.Cgroup)
+	pids := i.Cgroup.Members()
 	if i.Root != 0 && procfs.Started(i.Root) == i.Started {
 		pids = append(pids, i.Root) // which may have ended by itself
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"dormouse/configs"
+	"dormouse/internal/cgroup"
 	"dormouse/shell"
 )
 
@@ -36,7 +37,7 @@ func TestLimitsThatCannotBeEnforced(t *testing.T) {
 	for name, cgroups := range map[string]func(*Cgroups) *Cgroups{
 		"no cgroups": func(*Cgroups) *Cgroups { return nil },
 		"no controllers": func(c *Cgroups) *Cgroups {
-			return &Cgroups{dir: c.dir, controllers: map[string]error{"pids": errNoController}}
+			return &Cgroups{dir: c.dir, unavailable: map[string]error{"pids": errNoController}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,12 +56,12 @@ func TestLimitsThatCannotBeEnforced(t *testing.T) {
 	}
 }
 
-// cgroup is a directory that looks like one.
-func cgroup(t *testing.T, files ...string) *leaf {
+// fakeCgroup is a directory that looks like one.
+func fakeCgroup(t *testing.T, files ...string) *leaf {
 	t.Helper()
-	l := &leaf{dir: t.TempDir()}
+	l := &leaf{Dir: cgroup.Dir(t.TempDir())}
 	for _, name := range files {
-		if err := os.WriteFile(filepath.Join(l.dir, name), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(string(l.Dir), name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -71,42 +72,23 @@ func TestLimitsOfACgroup(t *testing.T) {
 	want := map[string]string{
 		"memory.max": "67108864", "memory.swap.max": "0", "pids.max": "18", "cpu.weight": "50", "memory.high": "",
 	}
-	l := cgroup(t, "memory.max", "memory.swap.max", "pids.max", "cpu.weight", "memory.high")
-	l.settings = settings(configs.Limits{Memory: 64 << 20, Swap: new(configs.Bytes), Pids: 10, CPUWeight: 50, OpenFiles: 7})
-	if err := l.limit(); err != nil {
+	l := fakeCgroup(t, "memory.max", "memory.swap.max", "pids.max", "cpu.weight", "memory.high")
+	l.settings = cgroupSettings(configs.Limits{Memory: 64 << 20, Swap: new(configs.Bytes), Pids: 10, CPUWeight: 50, OpenFiles: 7})
+	if err := l.setLimits(); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range want {
-		if got, err := os.ReadFile(filepath.Join(l.dir, name)); err != nil || string(got) != text {
+		if got, err := os.ReadFile(filepath.Join(string(l.Dir), name)); err != nil || string(got) != text {
 			t.Errorf("%s holds %q, %v; want %q", name, got, err, text)
 		}
 	}
-	l = cgroup(t, "memory.max") // of a kernel that does not count swap
-	l.settings = settings(configs.Limits{Memory: 1, Swap: new(configs.Bytes)})
-	if err := l.limit(); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "limits.swap") {
+	l = fakeCgroup(t, "memory.max") // of a kernel that does not count swap
+	l.settings = cgroupSettings(configs.Limits{Memory: 1, Swap: new(configs.Bytes)})
+	if err := l.setLimits(); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "limits.swap") {
 		t.Errorf("got %v", err)
 	}
-	if all := settings(configs.Limits{OpenFiles: 7}); all != nil {
+	if all := cgroupSettings(configs.Limits{OpenFiles: 7}); all != nil {
 		t.Errorf("without limits it is told %v", all)
-	}
-}
-
-func TestKillsOfACgroup(t *testing.T) {
-	for text, want := range map[string]int{
-		"": 0,
-		"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n": 2,
-		"oom 7\noom_kill \n": 0,
-	} {
-		l := cgroup(t)
-		if err := os.WriteFile(filepath.Join(l.dir, "memory.events"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := l.kills(); got != want {
-			t.Errorf("%q: got %d, want %d", text, got, want)
-		}
-	}
-	if got := (*leaf)(nil).kills(); got != 0 {
-		t.Errorf("without a cgroup: got %d", got)
 	}
 }
 
@@ -116,12 +98,12 @@ func TestMemoryExceeded(t *testing.T) {
 	c.Limits = configs.Limits{Memory: 96 << 20, Swap: new(configs.Bytes), Pids: 64, CPUWeight: 50}
 	r := newRig(t, c)
 	needCgroups(r)
-	if err := r.host.Cgroups.Enforces(c.Limits); err != nil {
+	if err := r.host.Cgroups.CanEnforce(c.Limits); err != nil {
 		t.Skip(err)
 	}
 	exceed := func(t *testing.T) {
 		t.Helper()
-		dir := r.tree.cgroup()
+		dir := string(r.tree.cgroup())
 		for file, want := range map[string]string{"memory.max": "100663296", "memory.swap.max": "0", "pids.max": "72", "cpu.weight": "50"} {
 			if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil || strings.TrimSpace(string(got)) != want {
 				t.Errorf("%s is %q, %v", file, got, err)

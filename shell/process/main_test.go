@@ -19,6 +19,7 @@ import (
 	"dormouse/hibernate/criu"
 	criupager "dormouse/hibernate/criu/pager"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
 )
@@ -151,11 +152,11 @@ func descriptors(pid string) []string {
 
 // cgroupsHere are the cgroups of this process's hosts.
 func cgroupsHere() []string {
-	own, err := procfs.OwnCgroup()
+	own, err := cgroup.Own()
 	if err != nil {
 		return nil
 	}
-	found, _ := filepath.Glob(filepath.Join(own, "dormouse-*"))
+	found, _ := filepath.Glob(filepath.Join(string(own), "dormouse-*"))
 	return slices.DeleteFunc(found, func(path string) bool { return !ours[filepath.Base(path)] })
 }
 

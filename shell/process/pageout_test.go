@@ -33,7 +33,7 @@ func napping(t *testing.T, c configs.Plugin) *rig {
 // frozen tells whether no task of the plugin's cgroup runs.
 func (r *rig) frozen() bool {
 	r.t.Helper()
-	events, err := os.ReadFile(filepath.Join(r.tree.cgroup(), "cgroup.events"))
+	events, err := os.ReadFile(filepath.Join(string(r.tree.cgroup()), "cgroup.events"))
 	if err != nil {
 		r.t.Fatal(err)
 	}

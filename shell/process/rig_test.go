@@ -92,7 +92,7 @@ func newRig(t *testing.T, c configs.Plugin) *rig {
 	}
 	if cgroups, err := OpenCgroups(h.RunDir); err == nil {
 		h.Cgroups = cgroups
-		ours[filepath.Base(cgroups.dir)] = true
+		ours[cgroups.dir.Name()] = true
 		t.Cleanup(func() {
 			if err := cgroups.Close(); err != nil {
 				t.Error(err)

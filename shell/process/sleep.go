@@ -10,6 +10,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/hibernate/pageout"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
@@ -207,7 +208,7 @@ var _ hibernate.Tree = sleeper{}
 
 func (s sleeper) PID() int { return s.t.root.Pid }
 
-func (s sleeper) Cgroup() string { return s.t.cgroup() }
+func (s sleeper) Cgroup() cgroup.Dir { return s.t.cgroup() }
 
 // Quiesce runs the plugin's hook and cuts the connections, to it and from it.
 func (s sleeper) Quiesce(ctx context.Context) error {

@@ -165,7 +165,7 @@ func TestStopWithNestedCgroups(t *testing.T) {
 	r := newRig(t, rogue())
 	needCgroups(r)
 	r.activate()
-	if err := os.MkdirAll(r.tree.cgroup()+"/a/b", 0o755); err != nil {
+	if err := os.MkdirAll(string(r.tree.cgroup())+"/a/b", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Stop(r.limited(patience)); err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"dormouse/hibernate"
-	"dormouse/internal/procfs"
+	"dormouse/internal/cgroup"
 	"dormouse/shell"
 )
 
@@ -25,12 +25,12 @@ func sweepPoints() int {
 
 // killAt kills every CRIU in the cgroup after a time; the returned function waits
 // for that and tells whether there was one.
-func killAt(cgroup string, after time.Duration) (hit func() bool) {
+func killAt(group cgroup.Dir, after time.Duration) (hit func() bool) {
 	done := make(chan bool, 1)
 	go func() {
 		<-time.After(after)
 		there := false
-		for _, pid := range procfs.Members(cgroup) {
+		for _, pid := range group.Members() {
 			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			if err == nil && bytes.Contains(line, []byte("\x00swrk\x00")) {
 				there = syscall.Kill(pid, syscall.SIGKILL) == nil || there
@@ -114,7 +114,7 @@ func TestCRIUKilledAnywhereInRestore(t *testing.T) {
 		if got := r.count(); got != 42 {
 			t.Fatalf("at %d it counts from %d", i, got)
 		}
-		if there, ours := procfs.Members(r.tree.cgroup()), r.pids(); len(there) != len(ours) || !slices.Contains(there, ours[0]) {
+		if there, ours := r.tree.cgroup().Members(), r.pids(); len(there) != len(ours) || !slices.Contains(there, ours[0]) {
 			t.Errorf("at %d processes %v are in the cgroup, the plugin's are %v", i, there, ours)
 		}
 	}

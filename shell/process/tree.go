@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,6 +15,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
 	"dormouse/shell"
@@ -52,11 +50,11 @@ type tree struct {
 // files in the directory spools, or to pipes when that is "".
 func newTree(c *Cgroups, name string, limits configs.Limits, spools string, log zerolog.Logger, tail *output.Tail) (*tree, error) {
 	t := &tree{exited: make(chan struct{}), begun: time.Now()}
-	if err := c.Enforces(limits); err != nil {
+	if err := c.CanEnforce(limits); err != nil {
 		return nil, err
 	}
 	if c != nil {
-		l, err := c.leaf(name, settings(limits))
+		l, err := c.leaf(name, cgroupSettings(limits))
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +188,7 @@ func (t *tree) watch(report func(error)) {
 				t.state = state
 			}
 		}
-		t.starved = t.leaf.kills() > t.kills
+		t.starved = t.cgroup().OOMKills() > t.kills
 		t.output.TreeEnded()
 		close(t.exited)
 		if !t.awaited.Load() {
@@ -255,7 +253,7 @@ func (t *tree) end() error {
 
 // kill leaves no process of the tree alive.
 func (t *tree) kill() {
-	if t.leaf != nil && t.leaf.kill() == nil {
+	if t.leaf != nil && t.leaf.Kill() == nil {
 		return
 	}
 	if !t.apart {
@@ -309,21 +307,11 @@ func (t *tree) program() int {
 	return 0
 }
 
-func (t *tree) cgroup() string {
+func (t *tree) cgroup() cgroup.Dir {
 	if t.leaf == nil {
 		return ""
 	}
-	return t.leaf.dir
-}
-
-// charged is what the kernel counts for the cgroup in bytes, 0 without one.
-func (t *tree) charged() int64 {
-	if t.leaf == nil {
-		return 0
-	}
-	text, _ := os.ReadFile(filepath.Join(t.leaf.dir, "memory.current"))
-	bytes, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	return bytes
+	return t.leaf.Dir
 }
 
 // exitError says how the tree ended, and what of.

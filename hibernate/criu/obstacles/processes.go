@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
 
@@ -19,7 +20,7 @@ var namespaces = []string{"user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "
 // is the root, to which the others are compared.
 func processObstacles(tree []int, found *findings) {
 	root := tree[0]
-	cgroup, setuid := procfs.Cgroup(root), mayDumpOthers()
+	group, setuid := cgroup.PathOf(root), mayDumpOthers()
 	inside := make(map[string]string)
 	for _, name := range namespaces {
 		inside[name] = procfs.Namespace(root, name)
@@ -39,7 +40,7 @@ func processObstacles(tree []int, found *findings) {
 				break // one comes seldom alone
 			}
 		}
-		if at := procfs.Cgroup(pid); at != cgroup && at != "" {
+		if at := cgroup.PathOf(pid); at != group && at != "" {
 			found.note(pid, "is in a cgroup of its own, "+at, "it would wake up in the plugin's: the program must not make cgroups")
 		}
 		if personality := procfs.Personality(pid); personality != host && personality != "" {

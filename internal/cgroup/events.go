@@ -1,0 +1,79 @@
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// emptyLimit is how long killed processes may take to leave a cgroup.
+const emptyLimit = 10 * time.Second
+
+// WaitEmpty returns when no process is left in the cgroup and below, or an error after
+// ten seconds.
+func (d Dir) WaitEmpty() error {
+	late := time.Now().Add(emptyLimit)
+	return d.waitEvent("populated 0", func() error {
+		if time.Now().After(late) {
+			return fmt.Errorf("processes in %s do not end", d)
+		}
+		return nil
+	})
+}
+
+// Freeze stops every process in the cgroup and below, and returns when all have
+// stopped. After an error, the caller should thaw the cgroup.
+func (d Dir) Freeze(ctx context.Context) error {
+	if err := d.Set("cgroup.freeze", "1"); err != nil {
+		return fmt.Errorf("cannot freeze: %w", err)
+	}
+	if err := d.waitEvent("frozen 1", ctx.Err); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("cannot freeze, a process in the cgroup does not stop: %w", err)
+		}
+		return fmt.Errorf("cannot freeze: %w", err)
+	}
+	return nil
+}
+
+// Thaw lets the processes of a frozen cgroup run. It does nothing to a cgroup that is
+// not frozen.
+func (d Dir) Thaw() error {
+	if err := d.Set("cgroup.freeze", "0"); err != nil {
+		return fmt.Errorf("cannot thaw: %w", err)
+	}
+	return nil
+}
+
+// waitEvent returns when cgroup.events contains the event, or with the first error of
+// giveUp. The kernel signals each change of that file as POLLPRI.
+func (d Dir) waitEvent(event string, giveUp func() error) error {
+	events, err := os.Open(d.file("cgroup.events"))
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	text := make([]byte, 256)
+	for {
+		n, err := events.ReadAt(text, 0)
+		if n == 0 {
+			return err
+		}
+		if strings.Contains(string(text[:n]), event) {
+			return nil
+		}
+		if err := giveUp(); err != nil {
+			return err
+		}
+		poll := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}
+		if _, err := unix.Poll(poll, 20); err != nil && !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}

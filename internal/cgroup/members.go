@@ -1,0 +1,59 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dormouse/internal/procfs"
+)
+
+// Members returns the PIDs of the processes in the cgroup, nil for no cgroup. It does
+// not look into the cgroups below.
+func (d Dir) Members() (pids []int) {
+	for field := range strings.FieldsSeq(d.read("cgroup.procs")) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// MembersOutside returns the living members that do not belong to the tree below root.
+func (d Dir) MembersOutside(root int) []int {
+	members := d.Members() // first: a process forked after this look belongs to the tree
+	tree := procfs.Tree(root)
+	return slices.DeleteFunc(members, func(pid int) bool { return slices.Contains(tree, pid) || procfs.Zombie(pid) })
+}
+
+// Contains reports whether the process, alive or a zombie, is in the cgroup.
+func (d Dir) Contains(pid int) bool {
+	path := PathOf(pid)
+	return path != "" && path != "/" && strings.HasSuffix(string(d), path)
+}
+
+// Enter moves this process into the cgroup.
+func (d Dir) Enter() error {
+	if err := d.Set("cgroup.procs", strconv.Itoa(os.Getpid())); err != nil {
+		return fmt.Errorf("cannot move this process to another cgroup: %w", err)
+	}
+	return nil
+}
+
+// Kill kills every process in the cgroup and below, and returns when none is left.
+// The cgroup should not be used again: Linux (6.18 does) may kill any process that is
+// later cloned into a cgroup that was killed once.
+func (d Dir) Kill() error {
+	if err := d.Set("cgroup.kill", "1"); err != nil {
+		return fmt.Errorf("cannot kill the cgroup: %w", err)
+	}
+	return d.WaitEmpty()
+}
+
+// CanKill returns nil if the kernel offers cgroup.kill, which came with Linux 5.14.
+func (d Dir) CanKill() error {
+	_, err := os.Stat(d.file("cgroup.kill"))
+	return err
+}
