@@ -1,10 +1,11 @@
 /*
- * A process that others may look at, but for what they are forbidden themselves.
+ * A process without secrets: another process may inspect it unless the kernel forbids
+ * that other process to.
  *
  *   bystander UID GID
  *
- * It is in the PID namespace that descriptor 3 is of, has that user and group and
- * no capabilities. Its number there goes to stdout. It ends when stdin does.
+ * It joins the PID namespace of descriptor 3, and has that user and group and no
+ * capabilities. It writes its PID in the namespace to stdout, and ends when stdin ends.
  */
 #include "sys.h"
 

@@ -1,11 +1,11 @@
 /*
- * Holds descriptors in the place of a process that may be killed.
+ * Holds descriptors for a process that may be killed.
  *
  *   hold
  *
- * Descriptor 3 is a pidfd. Until its process has ended, this one keeps open what
- * else it was given, and what lies in the sockets among that. It takes no notice
- * of any signal but SIGKILL.
+ * Descriptor 3 is a pidfd. Until the pidfd's process has ended, this program keeps its
+ * other descriptors open, with the messages in the sockets among them. It ignores every
+ * signal except SIGKILL.
  */
 #include "sys.h"
 
