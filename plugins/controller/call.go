@@ -136,6 +136,9 @@ func (f *Front) call(ctx context.Context, from caller, r jsonrpc.Request) (resul
 	if callsign == configs.ControllerCallsign {
 		return f.serveOwn(ctx, from, c)
 	}
+	if !from.may(accessCall) {
+		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
+	}
 	return invoke(ctx, sh, c)
 }
 

@@ -19,14 +19,14 @@ func controlMethods() []method {
 	refused := []thunder.Number{thunder.CallNotActive, thunder.CallHibernated}
 	return []method{
 		{
-			name: controlPrefix + "state", access: property, when: hasControl,
+			name: controlPrefix + "state", access: accessRead, form: property, when: hasControl,
 			result: "", returns: "Suspended or Resumed",
 			doc:    "Where the plugin stands; only with state control.",
 			errors: refused,
 			serve:  serveControlState,
 		},
 		{
-			name: controlPrefix + "request", missing: thunder.BadRequest, when: hasControl,
+			name: controlPrefix + "request", access: accessOperate, missing: thunder.BadRequest, when: hasControl,
 			params: []parameter{{name: "command", doc: "Suspend or Resume"}}, returns: "once it is done",
 			doc:    "Suspends or resumes the plugin; only with state control.",
 			errors: append(refused, thunder.IllegalState, thunder.BadRequest, thunder.InProgress, thunder.TimedOut),

@@ -15,7 +15,7 @@ import (
 func descriptionMethods() []method {
 	return []method{
 		{
-			name: "exists", access: loose, missing: thunder.InvalidParameter,
+			name: "exists", access: accessRead, form: objectOrOther, missing: thunder.InvalidParameter,
 			params: []parameter{{name: "method", doc: "the name of the method"}},
 			result: true, returns: "whether it has; for a bare name instead of an object 0 or 22, as of old",
 			doc:    "Tells whether the callsign has the method.",
@@ -23,13 +23,13 @@ func descriptionMethods() []method {
 			serve:  serveExists,
 		},
 		{
-			name: "versions", access: property,
+			name: "versions", access: accessRead, form: property,
 			result: []interfaceVersion{}, returns: "the interfaces that the host itself serves under the callsign",
 			doc:   "The versions of the interfaces.",
 			serve: serveVersions,
 		},
 		{
-			name: jsonrpc.Discover, access: property,
+			name: jsonrpc.Discover, access: accessRead, form: property,
 			result: json.RawMessage{}, returns: "an OpenRPC document",
 			doc:   "Describes what the host itself serves under the callsign.",
 			serve: serveDiscover,

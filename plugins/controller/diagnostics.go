@@ -19,25 +19,25 @@ import (
 func diagnosticMethods() []method {
 	return []method{
 		{
-			name: "threads", access: property,
+			name: "threads", access: accessRead, form: property,
 			result: []threadRecord{}, returns: "the lane of each instance, sorted by callsign: the operation that runs, and how many have",
 			doc:   "What the instances have to do.",
 			serve: serveThreads,
 		},
 		{
-			name: "pendingrequests", access: property,
+			name: "pendingrequests", access: accessRead, form: property,
 			result: []string{}, returns: "the operations that wait for their turn and the calls that wait for an instance to wake",
 			doc:   "What waits.",
 			serve: servePending,
 		},
 		{
-			name: "processinfo", access: property,
+			name: "processinfo", access: accessRead, form: property,
 			result: processRecord{}, returns: "threads and pendingrequests, and how many lanes are at work",
 			doc:   "What the host is doing.",
 			serve: serveProcessInfo,
 		},
 		{
-			name: "callstack", access: property, index: "the position of a lane among the threads",
+			name: "callstack", access: accessRead, form: property, index: "the position of a lane among the threads",
 			result: []frameRecord{}, returns: "the frames of all goroutines that work for the instance, innermost first",
 			doc:    "What an instance's operation is doing.",
 			errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},

@@ -11,7 +11,7 @@ import (
 // explainMethods are ours: why an instance is awake or asleep.
 func explainMethods() []method {
 	return []method{{
-		name: "explain", access: property, index: "the callsign",
+		name: "explain", access: accessRead, form: property, index: "the callsign",
 		result: explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
 		doc:    "Tells why an instance is awake or asleep, and what would stop a hibernation.",
 		errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},

@@ -16,37 +16,37 @@ func lifecycleMethods() []method {
 	callsign := []parameter{{name: "callsign", doc: "the instance"}}
 	return []method{
 		{
-			name: "activate", params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "activate", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Starts the plugin, or wakes it when it is hibernated.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions},
 			serve:  operation((*shell.Shell).Activate, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions),
 		},
 		{
-			name: "deactivate", params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "deactivate", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Ends the plugin; a hibernated one is woken first, so that it can store what it wants to keep.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
 			serve:  operation((*shell.Shell).Deactivate, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
 		},
 		{
-			name: "unavailable", params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "unavailable", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Bars a deactivated instance from being activated; deactivate lets it in again.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
 			serve:  operation((*shell.Shell).MakeUnavailable, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
 		},
 		{
-			name: "suspend", params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "suspend", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Suspends the plugin; deactivates one without state control that does not start with the host.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.TimedOut},
 			serve:  operation((*shell.Shell).Suspend, asItIs),
 		},
 		{
-			name: "resume", params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "resume", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Resumes the plugin; activates or wakes it before that if it must.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions, thunder.OpeningFailed, thunder.TimedOut},
 			serve:  operation((*shell.Shell).Resume, asItIs),
 		},
 		{
-			name: "hibernate", missing: thunder.BadRequest, returns: "once it sleeps",
+			name: "hibernate", access: accessOperate, missing: thunder.BadRequest, returns: "once it sleeps",
 			params: append(callsign, parameter{
 				name: "timeout", kind: milliseconds, optional: true,
 				doc: "the longest it may take in milliseconds, the host's own limit when absent",

@@ -20,45 +20,45 @@ import (
 func metadataMethods() []method {
 	return []method{
 		{
-			name: "services", aliases: []string{"status"}, access: property, index: "the instance",
+			name: "services", access: accessRead, aliases: []string{"status"}, form: property, index: "the instance",
 			result: []record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
 			doc:    "The instances and where they stand.",
 			errors: []thunder.Number{thunder.UnknownKey},
 			serve:  serveStatus,
 		},
 		{
-			name: "subsystems", access: property,
+			name: "subsystems", access: accessRead, form: property,
 			result: []supervisor.Subsystem{}, returns: "all subsystems, Thunder's fifteen in its order first",
 			doc:   "The named conditions of the platform.",
 			serve: serveSubsystems,
 		},
 		{
-			name: "framework", aliases: []string{"version"}, access: property,
+			name: "framework", access: accessRead, aliases: []string{"version"}, form: property,
 			result: versionRecord{}, returns: "the version; hash is what it was built from",
 			doc:   "The version of the host.",
 			serve: serveVersion,
 		},
 		{
-			name: "buildinfo", access: property,
+			name: "buildinfo", access: accessRead, form: property,
 			result: buildRecord{}, returns: "how it was built; times are in milliseconds",
 			doc:   "How the host was built and what it can do.",
 			serve: serveBuildInfo,
 		},
 		{
-			name: "environment", access: property, index: "the variable",
+			name: "environment", access: accessRead, form: property, index: "the variable",
 			result: "", returns: "its value",
 			doc:    "A variable of the host's environment, one of those that the configuration lets be read.",
 			errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveEnvironment,
 		},
 		{
-			name: "links", access: property,
+			name: "links", access: accessRead, form: property,
 			result: []linkRecord{}, returns: "the connections, oldest first",
 			doc:   "Who is connected over HTTP and websockets.",
 			serve: serveLinks,
 		},
 		{
-			name: "proxies", access: property, index: "the name of a link",
+			name: "proxies", access: accessRead, form: property, index: "the name of a link",
 			result: []Proxy{}, returns: "the interfaces; where they are held only without an index",
 			doc:    "What native clients hold of plugins.",
 			errors: []thunder.Number{thunder.UnknownKey},

@@ -22,9 +22,11 @@ type method struct {
 	// aliases are other names for the same.
 	aliases []string
 	doc     string
-	// access tells how it is called.
-	access access
-	params []parameter
+	// access is what a caller needs for the call, writeAccess for one that writes a
+	// variable.
+	access, writeAccess access
+	form                form
+	params              []parameter
 	// index says what may follow "@"; empty when that is ignored.
 	index string
 	// result is a value of the type that is returned, nil for null; returns says
@@ -40,13 +42,14 @@ type method struct {
 	serve func(context.Context, request) (any, error)
 }
 
-type access int
+// form is how a method is called.
+type form int
 
 const (
-	action   access = iota // called with parameters
-	property               // read; parameters are ignored
-	variable               // read without parameters, written with any
-	loose                  // called with parameters, but what is no object is its own affair
+	action        form = iota // with an object of parameters
+	property                  // read; parameters are ignored
+	variable                  // read without parameters, written with any JSON
+	objectOrOther             // with an object of parameters, or JSON that serve reads itself
 )
 
 type parameter struct {
@@ -100,7 +103,10 @@ func byName(table []method) map[string]*method {
 
 // call checks the parameters, serves the request and renders its result.
 func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
-	if m.access == action && len(m.params) > 0 || m.access == loose && bytes.HasPrefix(r.raw, []byte("{")) {
+	if !r.from.may(m.neededAccess(r)) {
+		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
+	}
+	if m.form == action && len(m.params) > 0 || m.form == objectOrOther && bytes.HasPrefix(r.raw, []byte("{")) {
 		args, err := m.arguments(r.raw)
 		if err != nil {
 			return nil, err

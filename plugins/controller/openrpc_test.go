@@ -85,7 +85,7 @@ func TestResultsMatchTheirSchemas(t *testing.T) {
 		for _, m := range decode[openRPC](t, c.do("Controller.1.rpc.discover", "")).Methods {
 			name := m.Name[len("Controller.1."):]
 			row, own := h.methods[name]
-			if !own || row.access != property || name == "environment" || name == "callstack" || name == "discoveryresults" {
+			if !own || row.form != property || name == "environment" || name == "callstack" || name == "discoveryresults" {
 				continue // needs an index, or returns nothing
 			}
 			if name == "explain" {
@@ -133,6 +133,9 @@ func TestEveryRowIsDocumented(t *testing.T) {
 	for _, m := range append(controllerMethods(), commonMethods()...) {
 		if m.name == "" || m.doc == "" || m.returns == "" || m.serve == nil {
 			t.Errorf("%q has no name, no documentation or does nothing", m.name)
+		}
+		if m.access == 0 || (m.form == variable) != (m.writeAccess != 0) {
+			t.Errorf("%s: the access that a caller needs is missing", m.name)
 		}
 		for _, p := range m.params {
 			if p.doc == "" || !p.optional && m.missing == 0 {

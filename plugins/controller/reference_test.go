@@ -63,9 +63,9 @@ func reference() string {
 
 func (m *method) refer(b *strings.Builder, callsign string) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n\n", m.name, m.doc)
-	if m.access == property || m.access == variable {
+	if m.form == property || m.form == variable {
 		b.WriteString("- a property: called without params")
-		if m.access == variable {
+		if m.form == variable {
 			b.WriteString(" it is read, with params written")
 		}
 		b.WriteString("\n")

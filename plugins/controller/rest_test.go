@@ -162,7 +162,7 @@ func TestRESTCallsMethods(t *testing.T) {
 			h := newHost(t, setup{})
 			name, _, _ := strings.Cut(tt.asked, " ")
 			asked := make(chan string, 1)
-			h.methods[name] = &method{access: property, serve: func(_ context.Context, r request) (any, error) {
+			h.methods[name] = &method{access: accessRead, form: property, serve: func(_ context.Context, r request) (any, error) {
 				asked <- fmt.Sprint(name, " ", r.index, " ", string(r.raw))
 				if tt.fails != 0 {
 					return nil, thunder.NewError(tt.fails, nil)

@@ -18,7 +18,7 @@ func rosterMethods() []method {
 	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
 		{
-			name: "clone", missing: thunder.BadRequest,
+			name: "clone", access: accessAdmin, missing: thunder.BadRequest,
 			params: []parameter{
 				{name: "callsign", doc: "the instance whose configuration is taken"},
 				{name: "newcallsign", doc: "the callsign of the new instance"},
@@ -29,33 +29,33 @@ func rosterMethods() []method {
 			serve:  serveClone,
 		},
 		{
-			name: "destroy", missing: thunder.BadRequest, returns: "once nothing is left of it",
+			name: "destroy", access: accessAdmin, missing: thunder.BadRequest, returns: "once nothing is left of it",
 			params: []parameter{{name: "callsign", doc: "the instance"}},
 			doc:    "Ends a clone for good, with all that is kept of it; for any other instance it does nothing.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported},
 			serve:  serveDestroy,
 		},
 		{
-			name: "configuration", access: variable, index: "the instance",
+			name: "configuration", access: accessRead, writeAccess: accessAdmin, form: variable, index: "the instance",
 			result: json.RawMessage{}, returns: "the plugin's own configuration, null when it has none",
 			doc:    "The plugin's own configuration; with params, an object, it is replaced until the host ends, unless persist follows.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.IncompleteConfig, thunder.General, thunder.NotSupported},
 			serve:  serveConfiguration,
 		},
 		{
-			name: "persist", aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
+			name: "persist", access: accessAdmin, aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
 			doc:    "Keeps changes of configurations across restarts of the host.",
 			errors: []thunder.Number{thunder.General},
 			serve:  serveKept((*supervisor.Supervisor).Persist),
 		},
 		{
-			name: "restore", params: one, returns: "once it is on disk",
+			name: "restore", access: accessAdmin, params: one, returns: "once it is on disk",
 			doc:    "Forgets changes of configurations: the next activation sees what the files say.",
 			errors: []thunder.Number{thunder.General},
 			serve:  serveKept((*supervisor.Supervisor).Restore),
 		},
 		{
-			name: "reload", result: []string{}, returns: "one line for each instance that was changed",
+			name: "reload", access: accessAdmin, result: []string{}, returns: "one line for each instance that was changed",
 			doc:    "Reads the configuration files again and changes what differs.",
 			errors: []thunder.Number{thunder.General, thunder.NotSupported},
 			serve:  serveReload,

@@ -42,14 +42,14 @@ func subscriptionMethods() []method {
 	}
 	return []method{
 		{
-			name: "register", params: params, missing: thunder.InvalidParameter, index: "what the event must be about",
+			name: "register", access: accessCall, params: params, missing: thunder.InvalidParameter, index: "what the event must be about",
 			result: acknowledgement{}, returns: "registered; over plain HTTP there is nothing to notify, and it is refused",
 			doc:    "Subscribes this websocket to an event: it is then sent notifications of the method id.event.",
 			errors: []thunder.Number{thunder.FailedRegistered, thunder.InvalidParameter, thunder.NotSupported},
 			serve:  serveRegister,
 		},
 		{
-			name: "unregister", params: params, missing: thunder.InvalidParameter, index: "as it was registered",
+			name: "unregister", access: accessCall, params: params, missing: thunder.InvalidParameter, index: "as it was registered",
 			result: acknowledgement{}, returns: "ended",
 			doc:    "Ends a subscription.",
 			errors: []thunder.Number{thunder.FailedUnregistered, thunder.InvalidParameter},

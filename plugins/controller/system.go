@@ -21,20 +21,20 @@ func systemMethods() []method {
 	noDiscovery := []thunder.Number{thunder.NotSupported}
 	return []method{
 		{
-			name: "delete", missing: thunder.BadRequest, returns: "once it is gone",
+			name: "delete", access: accessAdmin, missing: thunder.BadRequest, returns: "once it is gone",
 			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
 			doc:    "Removes what an instance has kept.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
 			serve:  serveDelete,
 		},
 		{
-			name: "reboot", aliases: []string{"harakiri"}, returns: "once the restart has begun",
+			name: "reboot", access: accessAdmin, aliases: []string{"harakiri"}, returns: "once the restart has begun",
 			doc:    "Restarts the machine.",
 			errors: []thunder.Number{thunder.General, thunder.NotSupported},
 			serve:  serveReboot,
 		},
 		{
-			name:    "startdiscovery",
+			name: "startdiscovery", access: accessOperate,
 			params:  []parameter{{name: "ttl", kind: hops, optional: true, doc: "how many networks away, 1 to 255"}},
 			returns: "never: the search is a multicast, and nothing of this host leaves the loopback addresses",
 			doc:     "Searches other hosts in the network; refused.",
@@ -42,7 +42,7 @@ func systemMethods() []method {
 			serve:   refuseDiscovery,
 		},
 		{
-			name: "discoveryresults", access: property,
+			name: "discoveryresults", access: accessRead, form: property,
 			returns: "never, as there is no search",
 			doc:     "The hosts that were found; refused.",
 			errors:  noDiscovery,

@@ -1,0 +1,28 @@
+package controller
+
+import "dormouse/configs"
+
+// access is what a caller may do. Each level includes those before it.
+type access int
+
+const (
+	accessRead    access = 1 + iota // see states, figures and the host's events
+	accessCall                      // call plugins and get their events
+	accessOperate                   // move instances along their lifecycle
+	accessAdmin                     // change what instances there are, their configuration, the host
+)
+
+// may reports whether the caller may do what needs that access. Today every caller
+// may do everything: the host listens on loopback addresses only.
+func (from caller) may(needed access) bool { return needed != 0 }
+
+// neededAccess returns the access that a request of the row needs.
+func (m *method) neededAccess(r request) access {
+	switch {
+	case m.form == variable && r.raw != nil:
+		return m.writeAccess
+	case m.access == accessCall && r.shell.Callsign() == configs.ControllerCallsign:
+		return accessRead // the events are the host's own
+	}
+	return m.access
+}
