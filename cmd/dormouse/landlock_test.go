@@ -24,7 +24,7 @@ start-mode = "activated"
 resumed = false
 `)
 	h.wait(t, "ready")
-	const named = "has the Landlock domain of task"
+	const named = "has the Landlock domain of thread"
 	h.dormouse(t, "plugin", "explain", "Picky").expect(t, exitDone, "is stopped by nothing that is known")
 	h.dormouse(t, "plugin", "hibernate", "Picky").expect(t, exitFailed, "!"+named)
 	h.dormouse(t, "plugin", "explain", "Picky").expect(t, exitDone, named) // now it is known

@@ -63,7 +63,7 @@ func TestVerify(t *testing.T) {
 		{name: "one that needs its host", args: []string{"EXAMPLES/plugin"}, marks: "ooooo o ooooooo ooo", criu: true},
 		{name: "one of its site", args: []string{"--subsystem", "Other", "--subsystem", "Backend", "EXAMPLES/picky", "site"}, marks: "ooooo o ooooooo ooo", criu: true},
 		{name: "one of another site", args: []string{"EXAMPLES/picky", "site"}, marks: "ooFoo o ooooooo ooo", said: `there is no subsystem "Backend"`, criu: true},
-		{name: "in a Landlock domain", args: []string{"EXAMPLES/picky", "landlock"}, marks: "ooooo o ooF---o ooo", said: "has the Landlock domain of task", criu: true},
+		{name: "in a Landlock domain", args: []string{"EXAMPLES/picky", "landlock"}, marks: "ooooo o ooF---o ooo", said: "has the Landlock domain of thread", criu: true},
 		{name: "no state control", args: []string{"EXAMPLES/echo"}, marks: "ooooo o ------- ooo"},
 		{name: "no such method", args: []string{"--method", "sing", "EXAMPLES/echo"}, marks: "ooooo F ------- ooo", said: "whether sing exists, it answered: no"},
 		{

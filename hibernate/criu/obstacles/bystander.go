@@ -18,46 +18,40 @@ import (
 	"dormouse/internal/tracee"
 )
 
-// blind returns those of the tasks to which the process, by its number in their PID
-// namespace, is hidden.
-func blind(tids []int, process int) ([]int, error) {
-	const memory = 1 // KCMP_VM; of one process with itself, it tells nothing but whether it may be asked for
-	results, err := tracee.Syscall(tids, unix.SYS_KCMP, uintptr(process), uintptr(process), memory, 0, 0)
+// barredFrom returns those of the threads that may not inspect the process. pid is its
+// number in the PID namespace of the threads.
+func barredFrom(pid int, tids []int) ([]int, error) {
+	const memory = 1 // KCMP_VM, which compares the process with itself: only the permission counts
+	results, err := tracee.Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), memory, 0, 0)
 	if err != nil {
 		return nil, err
 	}
-	var blind []int
+	var barred []int
 	for _, tid := range tids {
 		switch r, alive := results[tid]; {
 		case !alive || r.Errno == 0:
 		case r.Errno == unix.EPERM:
-			blind = append(blind, tid)
+			barred = append(barred, tid)
 		default:
-			return nil, fmt.Errorf("task %d cannot compare processes: %w", tid, r.Errno)
+			return nil, fmt.Errorf("thread %d cannot compare processes: %w", tid, r.Errno)
 		}
 	}
-	return blind, nil
+	return barred, nil
 }
 
-// bystander is a process in a PID namespace that is in no domain of the tasks there.
-// It has one user and one group, and nothing else that would hide it from a task of
-// the same ones.
+// bystander is a helper process in the PID namespace of a tree, outside of any Landlock
+// domain that a thread of the tree has made. It has one user and one group and no
+// privileges, so that nothing else keeps a thread with the same user and group from
+// inspecting it.
 type bystander struct {
-	number int // in the namespace
-	cmd    *exec.Cmd
-	stdin  io.Closer
+	pid   int // in the PID namespace of the tree
+	cmd   *exec.Cmd
+	stdin io.Closer // ends the process when it is closed
 }
 
-// newBystander starts one beside the root, from a program in the directory programs.
-func newBystander(programs string, root int, is procfs.Owner) (*bystander, error) {
-	b, err := startBystander(programs, root, is)
-	if err != nil {
-		return nil, fmt.Errorf("cannot start a bystander: %w", err)
-	}
-	return b, nil
-}
-
-func startBystander(programs string, root int, is procfs.Owner) (*bystander, error) {
+// startBystander starts a bystander in the PID namespace of the root, with the user and
+// group of owner. Its program is installed in the directory programs.
+func startBystander(programs string, root int, owner procfs.Owner) (*bystander, error) {
 	program, err := native.InstallBystander(programs)
 	if err != nil {
 		return nil, err
@@ -67,9 +61,9 @@ func startBystander(programs string, root int, is procfs.Owner) (*bystander, err
 		return nil, err
 	}
 	defer namespace.Close()
-	b := &bystander{cmd: exec.Command(program, strconv.Itoa(is.UID), strconv.Itoa(is.GID))}
+	b := &bystander{cmd: exec.Command(program, strconv.Itoa(owner.UID), strconv.Itoa(owner.GID))}
 	b.cmd.Dir, b.cmd.Env = "/", []string{}
-	b.cmd.ExtraFiles = []*os.File{namespace} // 3, as the program expects
+	b.cmd.ExtraFiles = []*os.File{namespace} // descriptor 3, as the program expects
 	stdin, err := b.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -84,16 +78,17 @@ func startBystander(programs string, root int, is procfs.Owner) (*bystander, err
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err == nil {
-		b.number, err = strconv.Atoi(strings.TrimSpace(line))
+		b.pid, err = strconv.Atoi(strings.TrimSpace(line))
 	}
 	if err != nil {
-		b.end()
+		b.stop()
 		return nil, fmt.Errorf("%w: %s", err, b.cmd.ProcessState)
 	}
 	return b, nil
 }
 
-func (b *bystander) end() {
+// stop ends and reaps the process.
+func (b *bystander) stop() {
 	_ = b.stdin.Close()
-	_ = b.cmd.Wait() // how it ends says nothing
+	_ = b.cmd.Wait() // its exit status means nothing
 }

@@ -11,108 +11,112 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// domains finds tasks in a Landlock domain. The kernel shows it to nobody; but whoever
-// is in one can't look at a process outside of it, so each task is made to try.
-func (f *Finder) domains(tree []member, found *findings) error {
-	if !landlocked() {
+// findDomains finds threads in a Landlock domain. The kernel shows a thread's domain
+// nowhere. But a thread in a domain may not inspect a process outside of it, so each
+// thread is made to try that (through ptrace).
+func (f *Finder) findDomains(processes []treeProcess, found *findings) error {
+	if !isLandlockEnabled() {
 		return nil
 	}
-	process := make(map[int]int) // by task
+	pidOf := make(map[int]int)
 	var tids []int
-	for _, m := range tree {
-		for _, tid := range m.tids {
-			process[tid] = m.pid
+	for _, p := range processes {
+		for _, tid := range p.tids {
+			pidOf[tid] = p.pid
 			tids = append(tids, tid)
 		}
 	}
-	// Most may look at pid 1, a program of the host's.
-	hindered, err := blind(tids, 1)
+	// Nearly all threads may inspect pid 1, which is a program of the host. The other
+	// threads then try a process that differs from them in nothing but a domain.
+	suspects, err := barredFrom(1, tids)
 	if err == nil {
-		hindered, err = f.restricted(hindered, tree[0].pid)
+		suspects, err = f.barredFromBystander(suspects, processes[0].pid)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot tell which tasks are in a Landlock domain: %w", err)
+		return fmt.Errorf("cannot tell which threads are in a Landlock domain: %w", err)
 	}
-	for _, tid := range hindered {
-		if pid := process[tid]; pid != 0 { // one of each process is enough
-			found.note(pid, inDomain(tid), mendDomain)
-			f.confined.note(tid)
-			maps.DeleteFunc(process, func(_, of int) bool { return of == pid })
+	for _, tid := range suspects {
+		if pid := pidOf[tid]; pid != 0 {
+			found.addProcess(pid, hasDomain(tid), domainAdvice)
+			f.domains.remember(tid)
+			maps.DeleteFunc(pidOf, func(_, of int) bool { return of == pid }) // one finding per process
 		}
 	}
 	return nil
 }
 
-// restricted returns those of the tasks whose user, group and capabilities are not
-// what keeps them from looking at others.
-func (f *Finder) restricted(tids []int, root int) (restricted []int, err error) {
-	owned := make(map[procfs.Owner][]int)
+// barredFromBystander returns those of the threads that may not inspect a bystander
+// with their own user and group, started in the PID namespace of the root.
+func (f *Finder) barredFromBystander(tids []int, root int) (barred []int, err error) {
+	byOwner := make(map[procfs.Owner][]int)
 	for _, tid := range tids {
 		owner := procfs.OwnerOf(tid)
-		owned[owner] = append(owned[owner], tid)
+		byOwner[owner] = append(byOwner[owner], tid)
 	}
-	for owner, tids := range owned {
-		b, err := newBystander(f.Programs, root, owner)
+	for owner, tids := range byOwner {
+		b, err := startBystander(f.Programs, root, owner)
+		if err != nil {
+			return nil, fmt.Errorf("cannot start a bystander: %w", err)
+		}
+		some, err := barredFrom(b.pid, tids)
+		b.stop()
 		if err != nil {
 			return nil, err
 		}
-		blind, err := blind(tids, b.number)
-		b.end()
-		if err != nil {
-			return nil, err
-		}
-		restricted = append(restricted, blind...)
+		barred = append(barred, some...)
 	}
-	slices.Sort(restricted)
-	return restricted, nil
+	slices.Sort(barred)
+	return barred, nil
 }
 
-const mendDomain = "it would wake up without: restrict it otherwise (seccomp, capabilities, another user), " + orPaged
+const domainAdvice = "it would wake up without: restrict it otherwise (seccomp, capabilities, another user), " + orPageOut
 
-// orPaged ends what to do about a tree that can't be had without it.
-const orPaged = "or let it be paged out"
+// orPageOut is the last advice about an obstacle to a dump that is no obstacle to a
+// page-out.
+const orPageOut = "or let it be paged out"
 
-func inDomain(tid int) string { return fmt.Sprintf("has the Landlock domain of task %d", tid) }
+func hasDomain(tid int) string { return fmt.Sprintf("has the Landlock domain of thread %d", tid) }
 
-// landlocked tells whether the kernel has Landlock and it is not disabled.
-func landlocked() bool {
+// isLandlockEnabled reports whether the kernel has Landlock and it is not disabled.
+func isLandlockEnabled() bool {
 	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
 	_, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
 	return errno == 0
 }
 
-// confined are tasks that were found in a domain, by when they started. They never
-// leave it.
-type confined struct {
-	mu    sync.Mutex // guards tasks
-	tasks map[int]uint64
+// knownDomains remembers the threads that were found in a Landlock domain, which a
+// thread never leaves. Later checks find them without stopping the tree.
+type knownDomains struct {
+	mu      sync.Mutex
+	started map[int]uint64 // start time of each thread, guarded by mu
 }
 
-func (c *confined) note(tid int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.tasks == nil {
-		c.tasks = make(map[int]uint64)
+// remember adds the thread, and drops threads that have ended.
+func (k *knownDomains) remember(tid int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.started == nil {
+		k.started = make(map[int]uint64)
 	}
-	for known, started := range c.tasks {
+	for known, started := range k.started {
 		if procfs.Started(known) != started {
-			delete(c.tasks, known)
+			delete(k.started, known)
 		}
 	}
-	c.tasks[tid] = procfs.Started(tid)
+	k.started[tid] = procfs.Started(tid)
 }
 
-// find notes those of the tree.
-func (c *confined) find(tree []int, found *findings) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.tasks) == 0 {
+// findKnown finds the processes of the tree that have a remembered thread.
+func (k *knownDomains) findKnown(tree []int, found *findings) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.started) == 0 {
 		return
 	}
 	for _, pid := range tree {
 		for _, tid := range procfs.Threads(pid) {
-			if started, known := c.tasks[tid]; known && procfs.Started(tid) == started {
-				found.note(pid, inDomain(tid), mendDomain)
+			if started, known := k.started[tid]; known && procfs.Started(tid) == started {
+				found.addProcess(pid, hasDomain(tid), domainAdvice)
 				break
 			}
 		}

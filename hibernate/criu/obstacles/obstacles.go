@@ -1,3 +1,6 @@
+// Package obstacles finds what in a process tree CRIU cannot dump, or would bring back
+// different. It looks at the processes through /proc and ptrace(2), and changes nothing.
+// It does not know how CRIU is run, or what becomes of a tree with an obstacle.
 package obstacles
 
 import (
@@ -12,116 +15,87 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Finder finds obstacles, see hibernate.Engine.
+// Finder finds obstacles. Its methods are those of hibernate.Engine: each takes the
+// PIDs of a tree, the root first, and returns an ErrObstacle that names all obstacles,
+// or an ErrPassing if each of them may be gone a moment later.
 type Finder struct {
-	// Programs is the directory for the program that it starts beside a tree.
+	// Programs is the directory in which the helper process of the Landlock check is
+	// installed.
 	Programs string
-	confined confined
+	domains  knownDomains
 }
 
-// taken are kernel objects that CRIU has an image of, by what /proc calls them.
-var taken = []string{"[eventfd]", "[eventpoll]", "[fanotify]", "[pidfd]", "[signalfd]", "[timerfd]", "inotify"}
-
-// anonymous are some of the others, and how to do without.
-var anonymous = []struct{ target, mend string }{
-	{"anon_inode:[io_uring]", "the program must do without io_uring (libuv: UV_USE_IO_URING=0)"},
-	{"anon_inode:[perf_event]", "the program must close its performance counters first"},
-	{"anon_inode:[userfaultfd]", "the program must do without userfaultfd"},
-	{"anon_inode:[landlock-ruleset]", "the program must close it once it has restricted itself; and see docs/sleeping.md, Landlock"},
-}
-
-// protocols are kinds of sockets that CRIU has no image of.
-var protocols = map[string]string{
-	"MPTCP":    "the program must ask for plain TCP (Go: GODEBUG=multipathtcp=0)",
-	"AF_VSOCK": "close it in BeforeCheckpoint and open it again in AfterRestore",
-}
-
-// ObstaclesAnyTime names what the processes have open that CRIU is sure to refuse, or
-// to fail on when they wake. See hibernate.Engine.
+// ObstaclesAnyTime returns an error for the obstacles that a running tree shows: its
+// descriptors, mappings, namespaces, and what its processes share. See
+// hibernate.Engine.
 func (f *Finder) ObstaclesAnyTime(tree []int) error {
-	inside := make(map[string]bool, len(tree))
+	inTree := make(map[string]bool, len(tree))
 	for _, pid := range tree {
-		inside[strconv.Itoa(pid)] = true
+		inTree[strconv.Itoa(pid)] = true
 	}
 	var found findings
-	processObstacles(tree, &found)
-	sharingObstacles(tree, &found)
-	f.confined.find(tree, &found)
+	findInProcesses(tree, &found)
+	findShared(tree, &found)
+	f.domains.findKnown(tree, &found)
 	mounts := procfs.Mounts(tree[0])
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
-			what, mend := obstacle(d, inside)
+			what, advice := unsupported(d, inTree)
 			if what == "" {
-				what, mend = unlike(d)
+				what, advice = restoredDifferently(d)
 			}
-			if at := d.Mount(); what == "" && at != 0 && !mounts[at] {
-				what, mend = "a file on a mount that is not the host's, "+d.Target, "close it in BeforeCheckpoint" // a message queue is one
+			if mount := d.Mount(); what == "" && mount != 0 && !mounts[mount] { // such as a message queue
+				what, advice = "a file on a mount that is not the host's, "+d.Target, "close it in BeforeCheckpoint"
 			}
 			if what != "" {
-				found.add(d, what, mend)
+				found.addDescriptor(d, what, advice)
 			}
 		}
 	}
 	return found.err()
 }
 
-// ObstaclesWhenQuiet names connections to processes outside of the tree, and what they hold
-// that nobody has read. See hibernate.Engine.
+// ObstaclesWhenQuiet returns an error for connections of a quiet tree to processes
+// outside of it, and for unread data that CRIU would lose. See hibernate.Engine.
 func (f *Finder) ObstaclesWhenQuiet(tree []int) error {
 	var found findings
-	stuckConnections(tree, &found)
+	findTCPConflicts(tree, &found)
 	sockets := make(map[uint32]procfs.Descriptor)
 	var watches []procfs.Descriptor
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
 			if inode := d.Socket(); inode != 0 {
 				sockets[inode] = d
-				unread(d, &found)
+				findUnreadNetlink(d, &found)
 			}
-			if watchesFiles(d) {
+			if isFileWatch(d) {
 				watches = append(watches, d)
 			}
 		}
 	}
-	unheard(watches, &found)
+	findUnreadWatches(watches, &found)
 	if len(sockets) == 0 {
 		return found.err()
 	}
-	all, err := procfs.UnixSockets()
-	if err != nil {
+	if err := findUnixConnections(sockets, &found); err != nil {
 		return err
-	}
-	for inode, d := range sockets {
-		unaccepted(d, all, &found)
-		s, isUnix := all[inode]
-		if !isUnix || s.Peer == 0 {
-			continue
-		}
-		if _, within := sockets[s.Peer]; within {
-			continue
-		}
-		what := "a unix connection to a process outside of the plugin"
-		if name := all[s.Peer].Name; name != "" {
-			what += ", at " + name
-		} else if holder := procfs.HolderOf(s.Peer); holder != 0 {
-			what += fmt.Sprintf(", %d (%s)", holder, procfs.Command(holder))
-		}
-		found.add(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
 	}
 	return found.err()
 }
 
-// findings are what was found, each thing of a process once.
+// findings are the obstacles found so far. Equal obstacles of one process are one
+// finding.
 type findings []*finding
 
 type finding struct {
-	pid        int
-	what, mend string
-	fds        []string
-	passes     bool // by itself
+	pid          int
+	what, advice string
+	fds          []string
+	passing      bool // it may be gone a moment later
 }
 
-func (all *findings) add(d procfs.Descriptor, what, mend string) *finding {
+// addDescriptor adds an obstacle that is an open descriptor.
+func (all *findings) addDescriptor(d procfs.Descriptor, what, advice string) *finding {
 	fd := strconv.Itoa(d.FD)
 	for _, f := range *all {
 		if f.pid == d.PID && f.what == what {
@@ -129,18 +103,19 @@ func (all *findings) add(d procfs.Descriptor, what, mend string) *finding {
 			return f
 		}
 	}
-	f := all.note(d.PID, what, mend)
+	f := all.addProcess(d.PID, what, advice)
 	f.fds = []string{fd}
 	return f
 }
 
-// note is about a process as a whole.
-func (all *findings) note(pid int, what, mend string) *finding {
-	f := &finding{pid: pid, what: what, mend: mend}
+// addProcess adds an obstacle that is a property of the whole process.
+func (all *findings) addProcess(pid int, what, advice string) *finding {
+	f := &finding{pid: pid, what: what, advice: advice}
 	*all = append(*all, f)
 	return f
 }
 
+// err returns one error for all findings, nil if there are none.
 func (all findings) err() error {
 	if len(all) == 0 {
 		return nil
@@ -151,49 +126,68 @@ func (all findings) err() error {
 		if len(f.fds) > 0 {
 			what = fmt.Sprintf("has %s open as descriptor %s", f.what, strings.Join(f.fds, ", "))
 		}
-		texts[i] = fmt.Sprintf("process %d (%s) %s: %s", f.pid, procfs.Command(f.pid), what, f.mend)
+		texts[i] = fmt.Sprintf("process %d (%s) %s: %s", f.pid, procfs.Command(f.pid), what, f.advice)
 	}
 	kind := hibernate.ErrPassing
-	if slices.ContainsFunc(all, func(f *finding) bool { return !f.passes }) {
+	if slices.ContainsFunc(all, func(f *finding) bool { return !f.passing }) {
 		kind = hibernate.ErrObstacle
 	}
 	return fmt.Errorf("%w: %s", kind, strings.Join(texts, "; "))
 }
 
-// obstacle says what is wrong with d, nothing if CRIU may be able to take it.
-// Those inside are the PIDs of the tree.
-func obstacle(d procfs.Descriptor, inside map[string]bool) (what, mend string) {
+// supportedAnonymous are the anonymous inodes that CRIU dumps, as /proc names them.
+var supportedAnonymous = []string{"[eventfd]", "[eventpoll]", "[fanotify]", "[pidfd]", "[signalfd]", "[timerfd]", "inotify"}
+
+// anonymousAdvice says what to do about some of the anonymous inodes that CRIU cannot
+// dump.
+var anonymousAdvice = []struct{ target, advice string }{
+	{"anon_inode:[io_uring]", "the program must do without io_uring (libuv: UV_USE_IO_URING=0)"},
+	{"anon_inode:[perf_event]", "the program must close its performance counters first"},
+	{"anon_inode:[userfaultfd]", "the program must do without userfaultfd"},
+	{"anon_inode:[landlock-ruleset]", "the program must close it once it has restricted itself; and see docs/sleeping.md, Landlock"},
+}
+
+// protocolAdvice says what to do about the socket protocols that CRIU cannot dump.
+var protocolAdvice = map[string]string{
+	"MPTCP":    "the program must ask for plain TCP (Go: GODEBUG=multipathtcp=0)",
+	"AF_VSOCK": "close it in BeforeCheckpoint and open it again in AfterRestore",
+}
+
+// unsupported returns a name for the descriptor, and advice, if CRIU cannot dump it;
+// otherwise "". The keys of inTree are the PIDs of the tree.
+func unsupported(d procfs.Descriptor, inTree map[string]bool) (what, advice string) {
 	switch {
 	case strings.HasPrefix(d.Target, "anon_inode:"):
-		for _, a := range anonymous {
+		for _, a := range anonymousAdvice {
 			if strings.HasPrefix(d.Target, a.target) {
-				return a.target, a.mend
+				return a.target, a.advice
 			}
 		}
-		if !slices.Contains(taken, d.Target[len("anon_inode:"):]) {
+		if !slices.Contains(supportedAnonymous, d.Target[len("anon_inode:"):]) {
 			return d.Target, "close it in BeforeCheckpoint and open it again in AfterRestore"
 		}
 	case strings.HasPrefix(d.Target, "/proc/"):
 		pid, _, _ := strings.Cut(d.Target[len("/proc/"):], "/")
-		if inside[pid] {
+		if inTree[pid] {
 			return d.Target, "its number is another after the wake: open such files only to read them at once"
 		}
 	case strings.HasPrefix(d.Target, "/dev/"):
-		if number, ok := d.Device(); ok && !takesDevice(number) {
+		if number, ok := d.Device(); ok && !isSupportedDevice(number) {
 			return "the device " + d.Target, "close it in BeforeCheckpoint and open it again in AfterRestore"
 		}
 	case d.Socket() != 0:
 		protocol := d.Protocol()
-		if mend, ok := protocols[protocol]; ok {
-			return "a socket of protocol " + protocol, mend
+		if advice, ok := protocolAdvice[protocol]; ok {
+			return "a socket of protocol " + protocol, advice
 		}
 	}
 	return "", ""
 }
 
-// takesDevice tells whether CRIU knows the device: memory devices such as
-// /dev/null, terminals and tunnels.
-func takesDevice(number uint64) bool {
+// isSupportedDevice reports whether CRIU dumps the device: memory devices such as
+// /dev/null, terminals and tunnels. The major numbers are from
+// Documentation/admin-guide/devices.txt of the kernel.
+func isSupportedDevice(number uint64) bool {
 	const memory, console, terminal, misc, tunnel = 1, 4, 5, 10, 200
 	major, minor := unix.Major(number), unix.Minor(number)
 	switch {
@@ -203,4 +197,28 @@ func takesDevice(number uint64) bool {
 		return true
 	}
 	return major == misc && minor == tunnel
+}
+
+// MaxDeletedFile is the size in bytes up to which CRIU puts a file that has no name any
+// more into an image.
+const MaxDeletedFile = 64 << 20
+
+// restoredDifferently returns a name for the descriptor, and advice, if CRIU would
+// restore it changed or not at all; otherwise "".
+func restoredDifferently(d procfs.Descriptor) (what, advice string) {
+	switch {
+	case strings.HasPrefix(d.Target, "anon_inode:[eventfd]"):
+		if strings.TrimSpace(d.Info("eventfd-semaphore")) == "1" {
+			return "an eventfd that is a semaphore", "it would come back as a plain one: close it in BeforeCheckpoint"
+		}
+	case strings.HasPrefix(d.Target, "pipe:["):
+		if d.Flags()&unix.O_DIRECT != 0 {
+			return "a pipe in packet mode", "the program must do without O_DIRECT, or use a socket pair"
+		}
+	case strings.HasSuffix(d.Target, " (deleted)"):
+		if size, regular := d.Deleted(); regular && size > MaxDeletedFile {
+			return "a large deleted file, " + d.Target, "close it in BeforeCheckpoint, or keep its name"
+		}
+	}
+	return "", ""
 }

@@ -8,9 +8,10 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// stuckConnections finds accepted TCP connections that would keep their listener
-// from its port: both come back, and without SO_REUSEADDR one of them can't.
-func stuckConnections(tree []int, found *findings) {
+// findTCPConflicts finds listening TCP ports with connections that were not accepted,
+// and accepted connections that would prevent a restore of their listener: without
+// SO_REUSEADDR the two cannot be bound to one port again.
+func findTCPConflicts(tree []int, found *findings) {
 	type connection struct {
 		procfs.Descriptor
 		port string
@@ -24,7 +25,7 @@ func stuckConnections(tree []int, found *findings) {
 			}
 			s, err := d.TCP()
 			if err == nil && s.Waiting > 0 {
-				found.add(d, fmt.Sprintf("a TCP port, %s, with connections that it has not accepted", s.Port), "accept them, or close the port in BeforeCheckpoint").passes = true
+				found.addDescriptor(d, fmt.Sprintf("a TCP port, %s, with connections that it has not accepted", s.Port), "accept them, or close the port in BeforeCheckpoint").passing = true
 			}
 			switch {
 			case err != nil || s.Reuse:
@@ -37,26 +38,67 @@ func stuckConnections(tree []int, found *findings) {
 	}
 	for _, c := range accepted {
 		if listening[c.port] {
-			found.add(c.Descriptor, "a connection to its own listening TCP port "+c.port,
+			found.addDescriptor(c.Descriptor, "a connection to its own listening TCP port "+c.port,
 				"set SO_REUSEADDR on the listening socket, or close the connection in BeforeCheckpoint")
 		}
 	}
 }
 
-// unread finds netlink sockets with messages in them, which CRIU leaves alone.
-func unread(d procfs.Descriptor, found *findings) {
+// findUnixConnections finds unix sockets of the tree whose peer is a process outside of
+// it, and listening ones with connections that were not accepted. The keys of inTree
+// are the inodes of the tree's sockets.
+func findUnixConnections(inTree map[uint32]procfs.Descriptor, found *findings) error {
+	all, err := procfs.UnixSockets()
+	if err != nil {
+		return err
+	}
+	for inode, d := range inTree {
+		findUnaccepted(d, all, found)
+		s, isUnix := all[inode]
+		if !isUnix || s.Peer == 0 {
+			continue
+		}
+		if _, within := inTree[s.Peer]; within {
+			continue
+		}
+		what := "a unix connection to a process outside of the plugin"
+		if name := all[s.Peer].Name; name != "" {
+			what += ", at " + name
+		} else if holder := procfs.HolderOf(s.Peer); holder != 0 {
+			what += fmt.Sprintf(", %d (%s)", holder, procfs.Command(holder))
+		}
+		found.addDescriptor(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
+	}
+	return nil
+}
+
+// findUnaccepted finds connections of the tree with itself that wait at the listening
+// unix socket with data in them. A connection whose other end is closed (inode 0) may
+// hold data.
+func findUnaccepted(d procfs.Descriptor, all map[uint32]procfs.UnixSocket, found *findings) {
+	listener := all[d.Socket()]
+	for _, inode := range listener.Waiting {
+		if inode == 0 || all[inode].Unread > 0 {
+			found.addDescriptor(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint").passing = true
+		}
+	}
+}
+
+// findUnreadNetlink finds a netlink socket with unread messages, which CRIU does not
+// dump.
+func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 	if d.Protocol() != "NETLINK" {
 		return
 	}
 	if unread, err := d.Unread(); err == nil && unread {
-		found.add(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passes = true
+		found.addDescriptor(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passing = true
 	}
 }
 
-// unheard finds those of the watches of files that have events in them which nobody
-// reads, and which CRIU leaves alone.
-func unheard(watches []procfs.Descriptor, found *findings) {
-	lasts(func() bool {
+// findUnreadWatches finds inotify and fanotify descriptors with unread events, which
+// CRIU does not dump. It gives the plugin a moment to read them.
+func findUnreadWatches(watches []procfs.Descriptor, found *findings) {
+	remains(func() bool {
 		watches = slices.DeleteFunc(watches, func(d procfs.Descriptor) bool {
 			size, err := d.Queued()
 			return err != nil || size == 0
@@ -64,22 +106,11 @@ func unheard(watches []procfs.Descriptor, found *findings) {
 		return len(watches) > 0
 	})
 	for _, d := range watches {
-		found.add(d, d.Target+" with events to read", "read them, or close it in BeforeCheckpoint").passes = true
+		found.addDescriptor(d, d.Target+" with events to read", "read them, or close it in BeforeCheckpoint").passing = true
 	}
 }
 
-// watchesFiles tells whether it is an inotify or fanotify.
-func watchesFiles(d procfs.Descriptor) bool {
+// isFileWatch reports whether the descriptor is of inotify(7) or fanotify(7).
+func isFileWatch(d procfs.Descriptor) bool {
 	return d.Target == "anon_inode:inotify" || d.Target == "anon_inode:[fanotify]"
-}
-
-// unaccepted finds connections within the tree that wait at the listening socket and
-// carry data already. One that was closed again may have.
-func unaccepted(d procfs.Descriptor, all map[uint32]procfs.UnixSocket, found *findings) {
-	listener := all[d.Socket()]
-	for _, inode := range listener.Waiting {
-		if inode == 0 || all[inode].Unread > 0 {
-			found.add(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint").passes = true
-		}
-	}
 }

@@ -9,89 +9,95 @@ import (
 	"dormouse/internal/tracee"
 )
 
-// member is a process of a tree, and its threads. One that has ended has none.
-type member struct {
+// treeProcess is a process of the tree with its threads. A process that has ended has
+// no threads.
+type treeProcess struct {
 	pid  int
 	tids []int
 }
 
-// ObstaclesWhenStopped finds what no image tells of. See hibernate.Engine.
+// ObstaclesWhenStopped returns an error for properties of a stopped tree that CRIU
+// neither dumps nor restores: Landlock domains, PR_SET_MDWE, sealed memory, and robust
+// mutexes in files. See hibernate.Engine.
 func (f *Finder) ObstaclesWhenStopped(tree []int) error {
-	members := make([]member, len(tree))
+	processes := make([]treeProcess, len(tree))
 	for i, pid := range tree {
-		members[i] = member{pid, procfs.Threads(pid)}
+		processes[i] = treeProcess{pid, procfs.Threads(pid)}
 	}
 	var found findings
-	for _, look := range []func([]member, *findings) error{f.domains, protections, seals, mutexes} {
-		if err := look(members, &found); err != nil {
+	for _, find := range []func([]treeProcess, *findings) error{f.findDomains, findMDWE, findSealedMemory} {
+		if err := find(processes, &found); err != nil {
 			return err
 		}
 	}
+	findFileMutexes(processes, &found)
 	return found.err()
 }
 
-// protections finds processes to which the kernel denies memory that is executable
-// and was writable. One that the host has, CRIU's processes inherit.
-func protections(tree []member, found *findings) error {
-	own, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0)
+// findMDWE finds processes with PR_SET_MDWE, under which the kernel denies memory that
+// is both writable and executable, see prctl(2). A restored process has what the host
+// has, so a process that is like the host is no obstacle.
+func findMDWE(processes []treeProcess, found *findings) error {
+	ofHost, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0)
 	if err != nil {
-		return nil //nolint:nilerr // this kernel has none
+		return nil //nolint:nilerr // this kernel has no PR_SET_MDWE
 	}
-	var asked []int // one of each process
-	process := make(map[int]int)
-	for _, m := range tree {
-		if len(m.tids) > 0 {
-			asked = append(asked, m.tids[0])
-			process[m.tids[0]] = m.pid
+	var tids []int // one thread of each process
+	pidOf := make(map[int]int)
+	for _, p := range processes {
+		if len(p.tids) > 0 {
+			tids = append(tids, p.tids[0])
+			pidOf[p.tids[0]] = p.pid
 		}
 	}
-	results, err := tracee.Syscall(asked, unix.SYS_PRCTL, unix.PR_GET_MDWE, 0, 0, 0, 0)
+	results, err := tracee.Syscall(tids, unix.SYS_PRCTL, unix.PR_GET_MDWE, 0, 0, 0, 0)
 	if err != nil {
 		return fmt.Errorf("cannot tell which processes have PR_SET_MDWE: %w", err)
 	}
-	for _, tid := range asked {
-		if r, alive := results[tid]; alive && r != (tracee.Result{Value: int64(own)}) {
-			found.note(process[tid], "has PR_SET_MDWE", "it would wake up without: the program must do without, "+orPaged)
+	for _, tid := range tids {
+		if r, alive := results[tid]; alive && r != (tracee.Result{Value: int64(ofHost)}) {
+			found.addProcess(pidOf[tid], "has PR_SET_MDWE", "it would wake up without: the program must do without, "+orPageOut)
 		}
 	}
 	return nil
 }
 
-// seals finds processes with sealed memory.
-func seals(tree []member, found *findings) error {
+// findSealedMemory finds processes with memory that mseal(2) has sealed.
+func findSealedMemory(processes []treeProcess, found *findings) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_MSEAL, 0, 0, 0); errno != 0 {
-		return nil //nolint:nilerr // this kernel has none
+		return nil //nolint:nilerr // this kernel has no mseal
 	}
-	for _, m := range tree {
-		if len(m.tids) == 0 {
+	for _, p := range processes {
+		if len(p.tids) == 0 {
 			continue
 		}
-		sealed, err := procfs.Sealed(m.tids[0])
+		sealed, err := procfs.Sealed(p.tids[0])
 		if err != nil {
 			return fmt.Errorf("cannot tell which memory is sealed: %w", err)
 		}
 		if sealed {
-			found.note(m.pid, "has sealed memory (mseal)", "it would wake up unsealed: the program must do without, "+orPaged)
+			found.addProcess(p.pid, "has sealed memory (mseal)", "it would wake up unsealed: the program must do without, "+orPageOut)
 		}
 	}
 	return nil
 }
 
-// mutexes finds robust mutexes in files that processes hold: when the tree has been
-// dumped and ends, they are marked as a dead process's, and a file stays so.
-func mutexes(tree []member, found *findings) error {
-	for _, m := range tree {
-		if path := holdsIn(m); path != "" {
-			found.note(m.pid, "holds a robust mutex in the file "+path,
-				"it would wake up as one that died: unlock it in BeforeCheckpoint, or keep it in memory of no file").passes = true
+// findFileMutexes finds robust mutexes in files that processes hold. When the dumped
+// tree ends, the kernel marks them as left by a dead process, and the file keeps that
+// mark.
+func findFileMutexes(processes []treeProcess, found *findings) {
+	for _, p := range processes {
+		if path := fileOfHeldMutex(p); path != "" {
+			found.addProcess(p.pid, "holds a robust mutex in the file "+path,
+				"it would wake up as one that died: unlock it in BeforeCheckpoint, or keep it in memory of no file").passing = true
 		}
 	}
-	return nil
 }
 
-// holdsIn returns the first file in which a thread holds one.
-func holdsIn(m member) string {
-	for _, tid := range m.tids {
+// fileOfHeldMutex returns the path of the first file in which a thread of the process
+// holds a robust mutex, "" if there is none.
+func fileOfHeldMutex(p treeProcess) string {
+	for _, tid := range p.tids {
 		for _, futex := range procfs.Robust(tid) {
 			if path := procfs.SharedFile(tid, futex); path != "" {
 				return path
