@@ -129,87 +129,87 @@ type Hibernate struct {
 // Plugin is one configured instance of a program.
 type Plugin struct {
 	// Callsign is unique without regard to case and passes CheckCallsign.
-	Callsign string `toml:"callsign"`
+	Callsign string `toml:"callsign" use:"host"`
 
 	// Executable is absolute, or a bare name that the launcher finds in PATH.
 	// Either it or Builtin is set.
-	Executable string `toml:"executable"`
+	Executable string `toml:"executable" use:"exec"`
 
 	// Builtin is the class of a plugin that is part of the host.
-	Builtin string `toml:"builtin"`
+	Builtin string `toml:"builtin" use:"host"`
 
-	Arguments   []string          `toml:"arguments"`
-	Environment map[string]string `toml:"environment"`
+	Arguments   []string          `toml:"arguments" use:"exec"`
+	Environment map[string]string `toml:"environment" use:"exec"`
 
-	StartMode StartMode `toml:"start-mode"`
+	StartMode StartMode `toml:"start-mode" use:"adjust"`
 
 	// StartupOrder ranks the instances that start with the host, lower first.
 	// Equal numbers start side by side.
-	StartupOrder int `toml:"startup-order"`
+	StartupOrder int `toml:"startup-order" use:"adjust"`
 
 	// Resume is the key "resumed" as given, nil when absent; ask Resumed.
-	Resume *bool `toml:"resumed"`
+	Resume *bool `toml:"resumed" use:"adjust"`
 
 	// Preconditions are subsystems that must all be up before the instance is
 	// activated, Terminations subsystem states such as "!Network" any of which
 	// ends it until the preconditions hold again, Controls subsystems that it
 	// sets. The plugin's own lists are added to them.
-	Preconditions []string `toml:"precondition"`
-	Terminations  []string `toml:"termination"`
-	Controls      []string `toml:"control"`
+	Preconditions []string `toml:"precondition" use:"host"`
+	Terminations  []string `toml:"termination" use:"host"`
+	Controls      []string `toml:"control" use:"host"`
 
 	// Requires are callsigns that must be active, or hibernated, for this
 	// instance to be. They form no cycle.
-	Requires []string `toml:"requires"`
+	Requires []string `toml:"requires" use:"host"`
 
 	// Probe tells whether the host may start the program once, before it is
 	// activated, to ask what it needs.
-	Probe bool `toml:"probe"`
+	Probe bool `toml:"probe" use:"host"`
 
-	Restart Restart `toml:"restart"`
+	Restart Restart `toml:"restart" use:"adjust"`
 
 	Limits Limits `toml:"limits"`
 
 	// WebUI is a directory of static files, served at /Service/<Callsign>/UI.
-	WebUI string `toml:"web-ui"`
+	WebUI string `toml:"web-ui" use:"host"`
 
 	// Data holds the program's read-only files. Empty means the directory of the
 	// program's name below Host.Data.
-	Data string `toml:"data"`
+	Data string `toml:"data" use:"initialize"`
 
-	OnCall OnCall `toml:"on-call"`
+	OnCall OnCall `toml:"on-call" use:"adjust"`
 
 	Idling
 
 	// Configuration is the plugin's own table, which the host must not
 	// interpret. It holds only what JSON can hold: dates are RFC 3339 strings.
-	Configuration map[string]any `toml:"configuration"`
+	Configuration map[string]any `toml:"configuration" use:"initialize"`
 
 	// StartTimeout covers launch, handshake and Initialize's answer together.
-	StartTimeout Duration `toml:"start-timeout"`
+	StartTimeout Duration `toml:"start-timeout" use:"adjust"`
 
 	// StopTimeout bounds Deinitialize, and then once more the grace before the kill.
-	StopTimeout Duration `toml:"stop-timeout"`
+	StopTimeout Duration `toml:"stop-timeout" use:"adjust"`
 
 	// CallTimeout is the longest one call to the plugin may take.
-	CallTimeout Duration `toml:"call-timeout"`
+	CallTimeout Duration `toml:"call-timeout" use:"adjust"`
 
 	// Wake tells whether the instance runs before its memory is read from the
 	// image.
-	Wake WakeMode `toml:"wake"`
+	Wake WakeMode `toml:"wake" use:"host"`
 
-	Sleep Sleep `toml:"sleep"`
+	Sleep Sleep `toml:"sleep" use:"host"`
 
 	// CheckpointAfter is how long the instance is paged out at first, if that can
 	// be, before it is checkpointed. When nil, as without the key, it is not paged
 	// out first; it goes with SleepAuto only.
-	CheckpointAfter *Duration `toml:"checkpoint-after"`
+	CheckpointAfter *Duration `toml:"checkpoint-after" use:"host"`
 
-	OnFailedWake OnFailedWake `toml:"on-failed-wake"`
+	OnFailedWake OnFailedWake `toml:"on-failed-wake" use:"adjust"`
 
 	// WarmStart keeps an image of the plugin as it is right after Initialize, from
 	// which later activations begin.
-	WarmStart bool `toml:"warm-start"`
+	WarmStart bool `toml:"warm-start" use:"host"`
 }
 
 // Restart is what follows when a plugin ends by itself.

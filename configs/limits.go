@@ -7,20 +7,20 @@ import "math"
 type Limits struct {
 	// Memory counts what the kernel holds for them in files too. Beyond it some of
 	// that is dropped, and when that is not enough one of them is killed.
-	Memory Bytes `toml:"memory"`
+	Memory Bytes `toml:"memory" use:"cgroup"`
 
 	// Swap is what may be swapped out besides; nil for any.
-	Swap *Bytes `toml:"swap"`
+	Swap *Bytes `toml:"swap" use:"cgroup"`
 
 	// Pids counts threads.
-	Pids int `toml:"pids"`
+	Pids int `toml:"pids" use:"cgroup"`
 
 	// CPUWeight is their share of the processors where others want them too, of
 	// which an instance without it has 100.
-	CPUWeight int `toml:"cpu-weight"`
+	CPUWeight int `toml:"cpu-weight" use:"cgroup"`
 
 	// OpenFiles is for each process alone.
-	OpenFiles int `toml:"open-files"`
+	OpenFiles int `toml:"open-files" use:"exec"`
 }
 
 func (f *file) readLimits(t *table, l *Limits) {

@@ -38,14 +38,14 @@ func defaultTiers() Tiers {
 // Idling is what the host may do with an instance that nobody uses.
 type Idling struct {
 	// IdleSuspend and IdleHibernate are counted from the last call.
-	IdleSuspend   Idle `toml:"idle-suspend"`
-	IdleHibernate Idle `toml:"idle-hibernate"`
+	IdleSuspend   Idle `toml:"idle-suspend" use:"adjust"`
+	IdleHibernate Idle `toml:"idle-hibernate" use:"adjust"`
 
 	// AutoHibernate is the key as given, nil when absent; ask Plugin.MaySleep.
-	AutoHibernate *bool `toml:"auto-hibernate"`
+	AutoHibernate *bool `toml:"auto-hibernate" use:"adjust"`
 
 	// MinAwake is for how long after a start, a wake or a call nothing is done.
-	MinAwake Duration `toml:"min-awake"`
+	MinAwake Duration `toml:"min-awake" use:"adjust"`
 }
 
 // MaySleep reports whether the host may hibernate the instance by itself. Unless

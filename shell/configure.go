@@ -28,17 +28,12 @@ func (s *Shell) Configure(ctx context.Context, c configs.Plugin) error {
 	})
 }
 
-// Adjust takes over from c what may change whatever the instance does: its start
-// mode, startup order, whether it is resumed, what calls and failed wakes do, its
-// restart policy, its timeouts and what happens when it is idle. All the rest of c is left aside.
+// Adjust takes over the adjustable keys of c, see configs.UseAdjust, whatever the
+// instance does. All other keys stay as they are.
 func (s *Shell) Adjust(c configs.Plugin) {
 	for {
 		old := s.config.Load()
-		now := *old
-		now.StartMode, now.StartupOrder, now.Resume = c.StartMode, c.StartupOrder, c.Resume
-		now.OnCall, now.OnFailedWake, now.Restart = c.OnCall, c.OnFailedWake, c.Restart
-		now.Idling = c.Idling
-		now.StartTimeout, now.StopTimeout, now.CallTimeout = c.StartTimeout, c.StopTimeout, c.CallTimeout
+		now := old.Adjust(c)
 		if s.config.CompareAndSwap(old, &now) {
 			return
 		}

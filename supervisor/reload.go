@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -14,14 +13,6 @@ import (
 	"dormouse/configs"
 	"dormouse/shell"
 )
-
-// adjustable are the keys that may change whatever the instance does, see
-// shell.Shell.Adjust.
-var adjustable = []string{
-	"start-mode", "startup-order", "resumed", "restart", "on-call", "on-failed-wake",
-	"start-timeout", "stop-timeout", "call-timeout",
-	"idle-suspend", "idle-hibernate", "auto-hibernate", "min-awake",
-}
 
 // Reload makes the roster that of plugins: it changes only what differs, and
 // returns one line for each instance that it changed, sorted by callsign. A
@@ -147,12 +138,11 @@ func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 		r.say(callsign, "%v", err)
 		return
 	}
-	keys := differences(old, now)
-	deep := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return slices.Contains(adjustable, key) })
+	keys, adjustable := old.Differences(now)
 	switch {
 	case len(keys) == 0:
 		return
-	case len(deep) == 0:
+	case adjustable:
 		sh.Adjust(now)
 		r.say(callsign, "adjusted, %s", differ(keys))
 		return
@@ -225,19 +215,6 @@ func (r *reload) begin(ctx context.Context) {
 			r.say(sh.Callsign(), "added and started")
 		})
 	}
-}
-
-// differences are the keys in which two configurations differ, in the order of
-// the sample.
-func differences(a, b configs.Plugin) (keys []string) {
-	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
-	for _, field := range reflect.VisibleFields(x.Type()) {
-		key := field.Tag.Get("toml") // none for what only groups keys
-		if key != "" && !reflect.DeepEqual(x.FieldByIndex(field.Index).Interface(), y.FieldByIndex(field.Index).Interface()) {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }
 
 // differ is the keys in words.

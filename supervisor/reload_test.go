@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -226,30 +225,6 @@ func TestReloadOfControls(t *testing.T) {
 		r.reload(plugins, "Net: removed")
 		if !up() {
 			t.Error("it is down when nobody controls it")
-		}
-	})
-}
-
-// Each key is one that Adjust takes over, or makes a restart.
-func TestAdjustableKeys(t *testing.T) {
-	run(t, []instance{{"A", configs.StartDeactivated, 50, nil}}, func(r *rig) {
-		yes := true
-		given := configs.Plugin{
-			Callsign: "B", Executable: "e", Builtin: "b", Arguments: []string{"a"}, Environment: map[string]string{"a": "b"}, StartMode: "m", StartupOrder: 7,
-			Resume: &yes, Preconditions: []string{"p"}, Terminations: []string{"t"}, Controls: []string{"c"}, Requires: []string{"r"}, Probe: false,
-			Restart: configs.Restart{Limit: 77}, Limits: configs.Limits{Pids: 7}, WebUI: "w", Data: "d", OnCall: "o", Configuration: map[string]any{"a": 1},
-			StartTimeout: 1, StopTimeout: 2, CallTimeout: 3, Sleep: "s", CheckpointAfter: new(configs.Duration(4)), OnFailedWake: "f", WarmStart: true,
-			Idling: configs.Idling{IdleSuspend: 4, IdleHibernate: 5, AutoHibernate: &yes, MinAwake: 6},
-		}
-		before := r.shell("A").Config()
-		if n := len(differences(before, given)); n != reflect.TypeFor[configs.Plugin]().NumField()+reflect.TypeFor[configs.Idling]().NumField()-1 {
-			t.Fatalf("%d keys differ: the test does not know all", n)
-		}
-		r.shell("A").Adjust(given)
-		got := differences(before, r.shell("A").Config())
-		slices.Sort(got)
-		if diff := cmp.Diff(sorted(slices.Clone(adjustable)), got); diff != "" {
-			t.Errorf("what Adjust takes over (-want +got):\n%s", diff)
 		}
 	})
 }
