@@ -8,132 +8,143 @@ import (
 	"google.golang.org/grpc"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
 
-// Backend runs one plugin. Its shell calls Launch, Initialize, Deinitialize,
-// Stop and a Hibernator's methods one at a time; Invoke, Exists and Facts may
-// be called at any time and in parallel.
+// Backend runs one plugin. The shell calls Configure, Launch, Initialize, Deinitialize
+// and Stop one at a time; it may call Invoke, Exists and Facts at any time and in
+// parallel. A backend that is no more than this is part of the host.
 type Backend interface {
-	// Configure replaces what the backend was made with. It is called only while
-	// nothing runs and no image exists.
+	// Configure replaces the configuration that the backend was made with. The shell
+	// calls it only while the plugin neither runs nor sleeps.
 	Configure(c configs.Plugin)
-	// Launch starts the plugin and returns what it says of itself. The error
-	// wraps ErrInstantiation; Stop is called after it.
+	// Launch starts the plugin and returns the plugin's description of itself. The
+	// error wraps ErrInstantiation; the shell calls Stop after an error.
 	Launch(ctx context.Context) (Information, error)
-	// Initialize hands the plugin its configuration. The error wraps
-	// ErrInitialization and holds the plugin's own text; Stop is called after
-	// it.
+	// Initialize gives the plugin its configuration. The error wraps
+	// ErrInitialization and holds the plugin's own text; the shell calls Stop after an
+	// error.
 	Initialize(ctx context.Context) error
 	// Deinitialize tells the plugin that its work is over.
 	Deinitialize(ctx context.Context, why Reason) error
-	// Stop ends whatever Launch or Wake started and returns when nothing of it
-	// is left. It may be called at any time and twice.
+	// Stop ends all that was started for the plugin and returns when nothing of it is
+	// left. An image on disk stays. The shell may call Stop at any time, also twice.
 	Stop(ctx context.Context) error
 	// Invoke runs one method of the plugin.
 	Invoke(ctx context.Context, c Call) (json.RawMessage, error)
-	// Exists tells whether the plugin has the method.
+	// Exists reports whether the plugin has the method.
 	Exists(ctx context.Context, method string) (bool, error)
-	// Facts is what can be seen of the running plugin now.
+	// Facts returns the figures that the system keeps of the running plugin.
 	Facts() Facts
 }
 
-// Prober is a Backend that can ask its plugin what it needs without activating
-// it.
-type Prober interface {
-	// Probe starts the program if it must, asks it and ends it again. It is called
-	// before every activation and only while nothing runs; a program that is the
-	// same as before is not started again. The error wraps ErrInstantiation.
-	Probe(ctx context.Context) (Information, error)
-	// Recall is what Probe would return if that is known: it starts nothing.
-	Recall() (info Information, known bool)
-}
+// Process is a Backend whose plugin is a program in processes of its own: the plugin
+// can be probed, hibernated, started from a golden image, and left to the next host.
+// The shell calls its methods one at a time, except Conn, Evidence, Sleep,
+// HibernationObstacle, HibernationProgress and Golden.
+type Process interface {
+	Backend
 
-// Connector is a Backend whose plugin serves gRPC.
-type Connector interface {
-	// Conn is the connection to whatever process runs the plugin; it is the same
-	// for as long as the backend exists. Calls fail with UNAVAILABLE while there
-	// is no process.
+	// Conn returns the gRPC connection to the plugin. The connection stays the same
+	// across restarts of the plugin; calls on it fail with UNAVAILABLE while the plugin
+	// does not run.
 	Conn() grpc.ClientConnInterface
-}
-
-// Witness is a Backend that can tell more about the end of its plugin.
-type Witness interface {
-	// Evidence is called before Stop, while or after the plugin ends.
+	// Probe asks the program for its description, and starts the program for that if
+	// it has changed since it was last asked. The shell calls Probe only while the
+	// plugin neither runs nor sleeps. The error wraps ErrInstantiation.
+	Probe(ctx context.Context) (Information, error)
+	// KnownInformation returns what Probe would return, if that is known without
+	// starting the program.
+	KnownInformation() (info Information, known bool)
+	// Evidence returns what can be found out about the end of the plugin. The shell
+	// calls it before Stop, while or after the plugin ends.
 	Evidence() Evidence
-}
 
-// Evidence is what is known of a plugin's end.
-type Evidence struct {
-	// Exit says how the process ended, empty while it runs.
-	Exit string
-	// PID is the program's as the host sees or saw it, 0 when there was none;
-	// Begun is when its process was started or woken.
-	PID   int
-	Begun time.Time
-	// Core is the file that the process left of its memory, empty when none can be
-	// told.
-	Core string
-	// Log holds the last lines that the plugin wrote, oldest first.
-	Log []string
-	// Files are texts by name, such as what /proc/<pid>/status said.
-	Files map[string]string
-}
-
-// Hibernator is a Backend that can put its plugin to sleep, on disk or in place.
-type Hibernator interface {
-	// Hibernate leaves an image and no process, or one that does not run and an
-	// Image that is InPlace, or else an error and the plugin unharmed. The error
-	// wraps ErrExited when the plugin did not survive it.
+	// Hibernate puts the plugin to sleep, on disk or in place. After an error the
+	// plugin runs as before, unless the error wraps ErrExited.
 	Hibernate(ctx context.Context) error
-	// Ready is what keeps the image from being woken for now, nil for nothing: the
-	// plugin sleeps on then.
-	Ready(ctx context.Context) error
-	// Wake brings the plugin back from its image. After an error there is
-	// neither a process nor an image that could be used.
+	// HibernationObstacle returns what is certain to make Hibernate fail now, or nil.
+	// It changes nothing and does not find every obstacle. The error wraps
+	// hibernate.ErrObstacle, or names what the host lacks.
+	HibernationObstacle() error
+	// HibernationProgress returns how far a running Hibernate or Wake has come.
+	HibernationProgress() Progress
+	// Sleep returns a description of the plugin's sleep, nil while it does not sleep.
+	Sleep() *Sleep
+	// MoveToDisk turns a sleep in place into an image on disk. After an error the
+	// plugin sleeps in place as before, unless the error wraps ErrExited, or ErrAwake
+	// when the plugin could not be put back to sleep.
+	MoveToDisk(ctx context.Context) error
+	// PrepareWake returns an error if the plugin can't be woken for now, such as while
+	// the key of an encrypted image is missing; the plugin then sleeps on.
+	PrepareWake(ctx context.Context) error
+	// Wake brings the plugin back from its sleep. After an error the plugin neither
+	// runs nor sleeps.
 	Wake(ctx context.Context) (Information, error)
-	// Drop gives the image up; the instance is then as if it had been stopped.
-	Drop(ctx context.Context) error
-	// Image is the committed image, nil when there is none.
-	Image() *hibernate.Image
-	// Progress is how far a running Hibernate or Wake has come.
-	Progress() Progress
+	// EndSleep makes the plugin's image unusable, or kills the plugin that sleeps in
+	// place. The instance is then as after Stop.
+	EndSleep(ctx context.Context) error
+
+	// StartWarm restores the plugin from its golden image, in the place of Launch and
+	// Initialize. The error wraps ErrCold if no golden image fits and nothing was
+	// tried. After any error the plugin does not run.
+	StartWarm(ctx context.Context) (Information, error)
+	// MakeGolden makes a golden image of the plugin right after Initialize. After an
+	// error there is no golden image and the plugin runs as before, unless the error
+	// wraps ErrExited. Where the configuration asks for warm starts, the plugin's events
+	// are passed on only from MakeGolden or SkipGolden on.
+	MakeGolden(ctx context.Context) error
+	// SkipGolden takes the place of MakeGolden when no golden image is wanted.
+	SkipGolden()
+	// StartedFrom returns the golden image that the running plugin began from, nil
+	// after a cold start.
+	StartedFrom() *GoldenImage
+	// Golden returns the golden image that the next start may use, or why there is
+	// none.
+	Golden() (*GoldenImage, error)
+	// InvalidateGolden removes the golden image, if there is one; why is logged.
+	InvalidateGolden(why error)
+
+	// NoteActivated is called each time the plugin has become active. The backend
+	// keeps the reason for the next host.
+	NoteActivated(why Reason)
+	// Inherited reports whether an earlier host left a process of this plugin, and
+	// why the plugin was active. The shell calls Adopt before anything else then.
+	Inherited() (why Reason, inherited bool)
+	// Adopt takes over the plugin that an earlier host left running. After an error
+	// the plugin does not run, and the error says why it was not taken over.
+	Adopt(ctx context.Context) (Information, error)
+	// OutlivesHost reports whether the running plugin may run on without this host.
+	OutlivesHost() bool
+	// Leave disconnects from the running plugin, which runs on. The plugin is not
+	// told.
+	Leave(ctx context.Context) error
 }
 
-// Deepener is a Hibernator whose plugin can go from sleep in place to an image on
-// disk.
-type Deepener interface {
-	// Deepen is called while the Image is InPlace. After an error the plugin sleeps
-	// as before, unless the error wraps ErrExited, or ErrAwake when it could not be
-	// put back to sleep.
-	Deepen(ctx context.Context) error
-}
-
-// Sink is how a backend tells its shell what happens by itself. Its methods
-// may be called from any goroutine and don't block for long.
+// Sink takes the reports of a backend about its plugin. Its methods may be called from
+// any goroutine and don't block for long.
 type Sink interface {
-	// Exited must be called once when a plugin ends that nobody asked to end,
-	// never after the Stop that cleared it away has returned. The error wraps
-	// ErrMemoryExceeded if that is why.
+	// Exited reports that the plugin has ended unasked. A backend must call it once for
+	// each such end, and never after the Stop that cleared the plugin away has returned.
+	// The error wraps ErrMemoryExceeded if that is the cause.
 	Exited(err error)
-	// Notify passes an event of the plugin on.
+	// Notify passes an event of the plugin on to the subscribers.
 	Notify(n Notification)
-	// ControlChanged passes a change of the state control on.
+	// ControlChanged reports that the plugin has suspended or resumed.
 	ControlChanged(s statecontrol.State)
 }
 
-// Information is what a plugin says of itself, and what it can do.
+// Information is a plugin's description of itself.
 type Information struct {
 	Class       string
 	Description string
 	Version     Version
-	// Services are the full names of the gRPC services that it serves.
+	// Services are the full names of the gRPC services that the plugin serves.
 	Services []string
 	// Preconditions, Terminations and Controls are subsystems, as in
 	// configs.Plugin.
 	Preconditions, Terminations, Controls []string
-	// StateControl is nil when the plugin has none.
+	// StateControl is nil when the plugin can't be suspended.
 	StateControl statecontrol.Controller
 }
 
@@ -148,7 +159,7 @@ type Version struct {
 type Call struct {
 	// Method has neither callsign nor version.
 	Method string
-	// Index is what followed "@", empty when nothing did.
+	// Index is the part of the method's name after "@", empty when there is none.
 	Index string
 	// Params is JSON, nil when the caller gave none.
 	Params json.RawMessage
@@ -157,31 +168,79 @@ type Call struct {
 // Notification is an event that a plugin sends to its subscribers.
 type Notification struct {
 	Event string
-	// Index limits the event to subscribers of it; empty means all.
+	// Index limits the event to subscribers of that index; empty means all subscribers.
 	Index string
 	// Params is JSON, nil when there is none.
 	Params json.RawMessage
 }
 
-// Facts is what the system says of a running plugin.
+// Facts are the system's figures of a running plugin.
 type Facts struct {
-	// PID of the plugin's program as the host sees it, 0 when there is none.
+	// PID is the process ID of the plugin's program as the host sees it, 0 when there
+	// is none.
 	PID int
-	// Root is the process of the host's below which the program and all that it
-	// started run, 0 when there is none.
+	// Root is the process ID of the plugin's pid 1 as the host sees it, 0 when there is
+	// none. All processes of the plugin are below it.
 	Root int
 	// Memory is the proportional set size of the whole tree in bytes.
 	Memory int64
-	// Charged is what the kernel counts for the tree's cgroup in bytes, with the
-	// files that it holds in memory; 0 without a cgroup.
+	// Charged is the memory in bytes that the kernel charges to the tree's cgroup,
+	// cached files included; 0 without a cgroup.
 	Charged int64
-	// Loading is how much of its memory has come in since the wake, zero once all
-	// is there.
+	// Loading is how much of the memory has been loaded since a lazy wake, zero once
+	// all is loaded.
 	Loading Progress
 }
 
-// Progress counts bytes; Total is an estimate, 0 when nothing is running.
+// Progress counts bytes. Total is an estimate, 0 when nothing is under way.
 type Progress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`
+}
+
+// Evidence is what is known of a plugin's end.
+type Evidence struct {
+	// Exit says how the process ended, empty while it runs.
+	Exit string
+	// PID is the process ID of the program as the host sees or saw it, 0 when there was
+	// none; Begun is when the process was started or woken.
+	PID   int
+	Begun time.Time
+	// Core is the path of the process's core file, empty when it is not known.
+	Core string
+	// Log holds the last lines that the plugin wrote, oldest first.
+	Log []string
+	// Files are texts by file name, such as /proc/<pid>/status under "status".
+	Files map[string]string
+}
+
+// SleepKind says where the memory of a hibernated plugin is.
+type SleepKind string
+
+// The kinds of sleep.
+const (
+	Stored  SleepKind = "stored"   // in an image on disk; the plugin has no process
+	InPlace SleepKind = "in place" // in the swap; the plugin's processes are frozen
+)
+
+// Sleep describes the sleep of a hibernated plugin.
+type Sleep struct {
+	Kind SleepKind
+	// Engine is the name, with the version, of the engine that put the plugin to sleep.
+	Engine string
+	// Bytes is the size of the image, or of the memory in the swap.
+	Bytes int64
+	// Since is when the image was made, or the memory paged out.
+	Since time.Time
+	// Generation is the number of the image, 0 in place.
+	Generation uint64
+}
+
+// GoldenImage describes a golden image.
+type GoldenImage struct {
+	Engine  string
+	Bytes   int64
+	Created time.Time
+	// Generation is the number of the next life that begins from the image.
+	Generation uint64
 }

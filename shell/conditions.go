@@ -119,13 +119,12 @@ func (s *Shell) prepare(ctx context.Context, why Reason) error {
 // probe is cheap when the program is the one that was probed last: the backend
 // remembers. An executable may be replaced whenever nothing runs.
 func (s *Shell) probe(ctx context.Context) error {
-	prober, ok := s.backend.(Prober)
-	if !ok || !s.Config().Probe {
+	if s.process == nil || !s.Config().Probe {
 		return nil
 	}
 	ctx, cancel := s.cuttable(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
-	info, err := prober.Probe(ctx)
+	info, err := s.process.Probe(ctx)
 	if err = cutShort(ctx, err); err != nil && !errors.Is(err, ErrInstantiation) {
 		err = fmt.Errorf("%w: %w", ErrInstantiation, err)
 	}
@@ -140,11 +139,7 @@ func (s *Shell) probe(ctx context.Context) error {
 // recall learns of a plugin that sleeps since before the host began what it said
 // when it last ran.
 func (s *Shell) recall() {
-	prober, ok := s.backend.(Prober)
-	if !ok {
-		return
-	}
-	if info, known := prober.Recall(); known {
+	if info, known := s.process.KnownInformation(); known {
 		info.StateControl = nil
 		s.setInformation(info)
 	}

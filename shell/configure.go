@@ -60,8 +60,8 @@ func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 	return s.operate(ctx, Destroy, s.deactivationLimit(), func(ctx context.Context) error {
 		s.rouse(ctx, why)
 		err := s.finish(ctx, Destroy, why)
-		if w, ok := s.warmer(); ok && s.State() == Destroyed {
-			w.DropGolden(errDestroyed)
+		if s.startsWarm() && s.State() == Destroyed {
+			s.process.InvalidateGolden(errDestroyed)
 		}
 		return err
 	})

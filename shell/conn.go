@@ -18,11 +18,10 @@ import (
 // ends. It is nil for a backend that
 // serves no gRPC.
 func (s *Shell) Conn() grpc.ClientConnInterface {
-	connector, ok := s.backend.(Connector)
-	if !ok {
+	if s.process == nil {
 		return nil
 	}
-	return conn{s, connector.Conn()}
+	return conn{s, s.process.Conn()}
 }
 
 // conn is an admitted connection.

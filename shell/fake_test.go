@@ -15,11 +15,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
 
-// fake is a plugin in memory: a Hibernator whose steps can be held up and made
+// fake is a plugin in memory: a Process whose steps can be held up and made
 // to fail. It complains when its shell breaks the contract of a Backend.
 type fake struct {
 	t    *testing.T
@@ -34,8 +33,9 @@ type fake struct {
 	started bool   // there is a process, or what is left of one
 	alive   bool
 	process int
-	image   *hibernate.Image
+	asleep  *Sleep
 	inPlace bool           // it sleeps where it is
+	probed  bool           // it says what it is
 	control *control       // nil without state control
 	config  configs.Plugin // what Configure was given last
 	calls   map[string]int // by index, how often a call was delivered
@@ -52,7 +52,8 @@ const (
 	deinitialize = "deinitialize"
 	stop         = "stop"
 	hibernation  = "hibernate"
-	deepening    = "deepen"
+	moving       = "move to disk"
+	preparing    = "prepare wake"
 	wakening     = "wake"
 	asking       = "state"
 	invocation   = "invoke"
@@ -194,16 +195,13 @@ func (f *fake) Configure(c configs.Plugin) {
 	defer f.alone("configure")()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.started || f.image != nil {
+	if f.started || f.asleep != nil {
 		f.t.Error("configured while there was a plugin")
 	}
 	f.config = c
 }
 
-// connector is a fake that serves gRPC.
-type connector struct{ *fake }
-
-func (c connector) Conn() grpc.ClientConnInterface { return wire{c.fake} }
+func (f *fake) Conn() grpc.ClientConnInterface { return wire{f} }
 
 // wire is a connection on which a call answers at once, and a stream ends when
 // its client says so.
@@ -250,25 +248,25 @@ func (f *flow) RecvMsg(m any) error {
 	}
 }
 
-// prober is a fake that can be probed.
-type prober struct{ connector }
-
-func (p prober) Probe(ctx context.Context) (Information, error) {
-	defer p.alone(probing)()
-	p.mu.Lock()
-	if p.started || p.image != nil {
-		p.t.Error("probed while there was a plugin")
+func (f *fake) Probe(ctx context.Context) (Information, error) {
+	if !f.probed {
+		return Information{}, nil
 	}
-	p.mu.Unlock()
-	info := p.information()
+	defer f.alone(probing)()
+	f.mu.Lock()
+	if f.started || f.asleep != nil {
+		f.t.Error("probed while there was a plugin")
+	}
+	f.mu.Unlock()
+	info := f.information()
 	info.Preconditions, info.Terminations, info.Controls = []string{"Time"}, []string{"!Time"}, []string{"Location"}
-	return info, p.at(ctx, probing, "")
+	return info, f.at(ctx, probing, "")
 }
 
-func (p prober) Recall() (Information, bool) {
-	info := p.information()
+func (f *fake) KnownInformation() (Information, bool) {
+	info := f.information()
 	info.Controls = []string{"Location"}
-	return info, true
+	return info, f.probed
 }
 
 func (f *fake) Launch(ctx context.Context) (Information, error) {
@@ -301,8 +299,8 @@ func (f *fake) Stop(ctx context.Context) error {
 	err := f.at(ctx, stop, "")
 	f.mu.Lock()
 	f.alive, f.started = false, false
-	if f.image != nil && f.image.InPlace {
-		f.image = nil
+	if f.asleep != nil && f.asleep.Kind == InPlace {
+		f.asleep = nil
 	}
 	f.mu.Unlock()
 	f.reports.Wait()
@@ -325,40 +323,40 @@ func (f *fake) Hibernate(ctx context.Context) error {
 		return errKilled
 	}
 	if f.inPlace {
-		f.image = &hibernate.Image{Bytes: 4096, InPlace: true}
+		f.asleep = &Sleep{Kind: InPlace, Bytes: 4096}
 		return nil
 	}
 	f.alive, f.started = false, false
-	f.image = &hibernate.Image{Bytes: 4096, Generation: uint64(f.process)}
+	f.asleep = &Sleep{Kind: Stored, Bytes: 4096, Generation: uint64(f.process)}
 	return nil
 }
 
-func (f *fake) Deepen(ctx context.Context) error {
-	defer f.alone(deepening)()
-	if err := errors.Join(f.at(ctx, deepening, ""), f.up()); err != nil {
+func (f *fake) MoveToDisk(ctx context.Context) error {
+	defer f.alone(moving)()
+	if err := errors.Join(f.at(ctx, moving, ""), f.up()); err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.image == nil || !f.image.InPlace {
-		f.t.Error("deepened what does not sleep in place")
+	if f.asleep == nil || f.asleep.Kind != InPlace {
+		f.t.Error("moved to disk what does not sleep in place")
 	}
 	f.alive, f.started = false, false
-	f.image = &hibernate.Image{Bytes: 4096, Generation: uint64(f.process)}
+	f.asleep = &Sleep{Kind: Stored, Bytes: 4096, Generation: uint64(f.process)}
 	return nil
 }
 
 func (f *fake) Wake(ctx context.Context) (Information, error) {
 	defer f.alone(wakening)()
-	if image := f.Image(); image == nil || !image.InPlace {
+	if s := f.Sleep(); s == nil || s.Kind != InPlace {
 		f.begin(wakening)
 	}
 	err := errors.Join(f.at(ctx, wakening, ""), f.up())
 	f.mu.Lock()
-	if f.image == nil {
+	if f.asleep == nil {
 		f.t.Error("there was no image to wake")
 	}
-	f.image = nil
+	f.asleep = nil
 	f.mu.Unlock()
 	if err != nil {
 		return Information{}, err
@@ -395,25 +393,44 @@ func (f *fake) Facts() Facts {
 	return Facts{PID: f.process}
 }
 
-func (f *fake) Drop(context.Context) error {
+func (f *fake) EndSleep(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.image == nil {
+	if f.asleep == nil {
 		f.t.Error("there was no image to drop")
 	}
-	f.image = nil
+	f.asleep = nil
 	return nil
 }
 
-func (f *fake) Image() *hibernate.Image {
+func (f *fake) Sleep() *Sleep {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.image
+	return f.asleep
 }
 
-func (f *fake) Ready(context.Context) error { return f.Image().Locked() }
+func (f *fake) PrepareWake(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.faults[preparing]
+}
 
-func (f *fake) Progress() Progress { return Progress{Done: 1, Total: 2} }
+// The rest of a fake does nothing.
+func (f *fake) Evidence() Evidence                             { return Evidence{} }
+func (f *fake) HibernationObstacle() error                     { return nil }
+func (f *fake) StartWarm(context.Context) (Information, error) { return Information{}, ErrCold }
+func (f *fake) MakeGolden(context.Context) error               { return nil }
+func (f *fake) SkipGolden()                                    {}
+func (f *fake) StartedFrom() *GoldenImage                      { return nil }
+func (f *fake) Golden() (*GoldenImage, error)                  { return nil, errBroken }
+func (f *fake) InvalidateGolden(error)                         {}
+func (f *fake) NoteActivated(Reason)                           {}
+func (f *fake) Inherited() (Reason, bool)                      { return "", false }
+func (f *fake) Adopt(context.Context) (Information, error)     { return Information{}, errBroken }
+func (f *fake) OutlivesHost() bool                             { return false }
+func (f *fake) Leave(context.Context) error                    { return nil }
+
+func (f *fake) HibernationProgress() Progress { return Progress{Done: 1, Total: 2} }
 
 // control is the state control of a fake.
 type control struct {

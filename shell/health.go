@@ -21,15 +21,14 @@ func (s *Shell) CheckHealth(ctx context.Context) error {
 		return fmt.Errorf("%w: it is %s", ErrUnavailable, state)
 	}
 	defer s.flight.leave()
-	connector, ok := s.backend.(Connector)
-	if !ok {
+	if s.process == nil {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(end, cancel) //nolint:contextcheck // it ends with the plugin, not with the caller
 	defer stop()
-	answer, err := healthpb.NewHealthClient(connector.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: healthService})
+	answer, err := healthpb.NewHealthClient(s.process.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: healthService})
 	switch code := status.Code(err); {
 	case end.Err() != nil:
 		return fmt.Errorf("%w: it ended meanwhile", ErrUnavailable)

@@ -46,7 +46,7 @@ func runConnected(t *testing.T, s setup, c *connected, test func(*rig)) {
 	t.Helper()
 	run(t, s, func(r *rig) {
 		c.t = r.T
-		r.backend = serving{r.fake, c}
+		r.process = serving{r.fake, c}
 		test(r)
 	})
 }

@@ -24,7 +24,7 @@ func TestHibernateAndWake(t *testing.T) {
 		)
 		r.expectSteps(hibernation)
 		st := r.Status()
-		if st.Control != statecontrol.Suspended || st.Reason != Automatic || st.Image == nil || st.Facts.PID != 0 {
+		if st.Control != statecontrol.Suspended || st.Reason != Automatic || st.Sleep == nil || st.Facts.PID != 0 {
 			r.Errorf("got %+v", st)
 		}
 
@@ -34,7 +34,7 @@ func TestHibernateAndWake(t *testing.T) {
 			"wake: waking > activated, requested",
 		)
 		r.expectSteps(wakening)
-		if st := r.Status(); st.Control != statecontrol.Suspended || st.Image != nil || st.Facts.PID != 2 {
+		if st := r.Status(); st.Control != statecontrol.Suspended || st.Sleep != nil || st.Facts.PID != 2 {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.invoke(r.Context(), ""))
@@ -234,8 +234,8 @@ func TestDeactivateHibernated(t *testing.T) {
 		run(t, setup{image: true}, func(r *rig) {
 			r.must(r.Deactivate(r.Context(), Shutdown))
 			r.expect()
-			if st := r.Status(); st.State != Hibernated || st.Image == nil {
-				r.Errorf("got %s with image %v", st.State, st.Image)
+			if st := r.Status(); st.State != Hibernated || st.Sleep == nil {
+				r.Errorf("got %s with image %v", st.State, st.Sleep)
 			}
 		})
 	})
@@ -252,7 +252,7 @@ func TestEvict(t *testing.T) {
 		r.must(r.Hibernate(r.Context(), Automatic, 0))
 		r.forget()
 		r.must(r.Evict(r.Context(), full))
-		if st := r.Status(); st.State != Deactivated || st.Reason != Automatic || !errors.Is(st.Err, full) || st.Image != nil {
+		if st := r.Status(); st.State != Deactivated || st.Reason != Automatic || !errors.Is(st.Err, full) || st.Sleep != nil {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.Activate(r.Context(), Requested))

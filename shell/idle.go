@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
 
@@ -51,21 +50,21 @@ type Use struct {
 // nothing.
 func (s *Shell) Use() Use {
 	lane := s.Lane()
-	var image *hibernate.Image
-	if s.hibernator != nil {
-		image = s.hibernator.Image()
+	var sleep *Sleep
+	if s.process != nil {
+		sleep = s.process.Sleep()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var paged time.Time
-	if s.state == Hibernated && image != nil && image.InPlace {
+	if s.state == Hibernated && sleep != nil && sleep.Kind == InPlace {
 		paged = s.since
 	}
 	calls, streams := s.flight.counts()
 	return Use{
 		State: s.state, Control: s.control, Awake: s.idle.awake, Last: s.lastUse(),
 		Calls: calls, Streams: streams, Busy: lane.Job != "" || len(lane.Waiting) > 0,
-		Idled: s.idle.idled, Hibernates: s.hibernator != nil, Paged: paged,
+		Idled: s.idle.idled, Hibernates: s.process != nil, Paged: paged,
 	}
 }
 
@@ -95,7 +94,7 @@ func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
 // then it returns ErrInUse, and the plugin is what it was.
 func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
 	return s.operate(ctx, hibernateIdle, s.hibernateLimit, func(ctx context.Context) error {
-		if s.hibernator == nil {
+		if s.process == nil {
 			return fmt.Errorf("cannot hibernate: %w", ErrInProcess)
 		}
 		if err := s.usedSince(since); err != nil {

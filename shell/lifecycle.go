@@ -44,8 +44,8 @@ const (
 	Resume          Event = "resume"
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
-	Deepen          Event = "deepen" // from sleep in place to an image
-	Evict           Event = "evict"  // its image has to make room
+	MoveToDisk      Event = "move to disk" // from sleep in place to an image
+	Evict           Event = "evict"        // its image has to make room
 	Exit            Event = "exit"
 	Destroy         Event = "destroy"
 )
@@ -87,7 +87,7 @@ var Lifecycle = []Row{
 	{Event: Resume, From: Activated, Then: Activated, Else: Activated},
 	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, Needs: statecontrol.Suspended},
 	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Deactivated},
-	{Event: Deepen, From: Hibernated, Then: Hibernated, Else: Hibernated},
+	{Event: MoveToDisk, From: Hibernated, Then: Hibernated, Else: Hibernated},
 	{Event: Evict, From: Hibernated, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Hibernating, During: Deactivation, Then: Deactivated, Else: Deactivated},

@@ -17,7 +17,7 @@ import (
 
 var (
 	allStates = []State{Unavailable, Deactivated, Deactivation, Activated, Activation, Precondition, Hibernated, Hibernating, Waking, Destroyed}
-	allEvents = []Event{Activate, Adopt, Await, Lapse, Deactivate, MakeUnavailable, Suspend, Resume, Hibernate, Wake, Deepen, Evict, Exit, Destroy}
+	allEvents = []Event{Activate, Adopt, Await, Lapse, Deactivate, MakeUnavailable, Suspend, Resume, Hibernate, Wake, MoveToDisk, Evict, Exit, Destroy}
 )
 
 // place puts a shell into a state that no test could reach and hold otherwise.

@@ -186,7 +186,7 @@ func (u *user) act(i int) (what string, err error) {
 		return "resume", r.Resume(ctx, why)
 	case n < 62:
 		if r.fake.inPlace && u.dice.IntN(3) == 0 {
-			return "deepen", r.Deepen(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
+			return "move to disk", r.MoveToDisk(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
 		}
 		return "hibernate", r.Hibernate(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
 	case n < 65:

@@ -16,7 +16,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
 
@@ -36,13 +35,13 @@ type rig struct {
 
 // setup is how a test wants its instance.
 type setup struct {
-	config    func(*configs.Plugin)   // nil leaves the defaults
-	plain     bool                    // no state control
-	inProcess bool                    // no Hibernator
-	image     bool                    // hibernated from before
-	probe     bool                    // it can be probed
-	alone     bool                    // without surroundings
-	wrap      func(connector) Backend // nil for the fake as it is
+	config    func(*configs.Plugin) // nil leaves the defaults
+	plain     bool                  // no state control
+	inProcess bool                  // no Process
+	image     bool                  // hibernated from before
+	probe     bool                  // it can be probed
+	alone     bool                  // without surroundings
+	wrap      func(*fake) Backend   // nil for the fake as it is
 	document  func(why Reason, err error, evidence func() Evidence)
 }
 
@@ -70,7 +69,7 @@ func newRig(t *testing.T, s setup) *rig {
 		r.fake.control = &control{f: r.fake, first: statecontrol.Suspended, now: statecontrol.Suspended}
 	}
 	if s.image {
-		r.fake.image = &hibernate.Image{Bytes: 4096}
+		r.fake.asleep = &Sleep{Kind: Stored, Bytes: 4096}
 	}
 	var surroundings Surroundings
 	if !s.alone {
@@ -88,13 +87,12 @@ func newRig(t *testing.T, s setup) *rig {
 			r.fake.sink = sink
 			switch {
 			case s.wrap != nil:
-				return s.wrap(connector{r.fake})
+				return s.wrap(r.fake)
 			case s.inProcess:
 				return struct{ Backend }{r.fake}
-			case s.probe:
-				return prober{connector{r.fake}}
 			}
-			return connector{r.fake}
+			r.fake.probed = s.probe
+			return r.fake
 		},
 	})
 	r.seen.first = r.State()
@@ -315,7 +313,7 @@ func contradictions(st Status) []string {
 			wrong = append(wrong, fmt.Sprintf("%s although the state is %s", what, st.State))
 		}
 	}
-	check((st.Image != nil) == (st.State == Hibernated), fmt.Sprintf("image is %v", st.Image))
+	check((st.Sleep != nil) == (st.State == Hibernated), fmt.Sprintf("image is %v", st.Sleep))
 	check(st.Progress == Progress{} || st.State == Hibernating || st.State == Waking, "there is progress")
 	switch st.State {
 	case Deactivated, Unavailable, Destroyed:
@@ -326,7 +324,7 @@ func contradictions(st Status) []string {
 		check(st.Facts == Facts{}, "there is a process")
 		check(st.Err == nil || errors.Is(st.Err, ErrPending), fmt.Sprintf("the error is %v", st.Err))
 	case Hibernated:
-		check(st.Facts == Facts{} || st.Image != nil && st.Image.InPlace, "there is a process")
+		check(st.Facts == Facts{} || st.Sleep != nil && st.Sleep.Kind == InPlace, "there is a process")
 	default:
 		check(st.Err == nil || st.State == Activated, "there is an error")
 	}

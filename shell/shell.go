@@ -5,7 +5,6 @@ package shell
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -32,7 +31,7 @@ type Shell struct {
 	log            zerolog.Logger
 	observer       Observer
 	backend        Backend
-	hibernator     Hibernator // nil when the backend is none
+	process        Process // nil when the backend is part of the host
 	surroundings   Surroundings
 	dismissed      func()
 	postMortem     func(why Reason, err error, evidence func() Evidence)
@@ -113,9 +112,9 @@ func New(o Options) *Shell {
 	s.config.Store(&o.Config)
 	s.flight.open()
 	s.backend = o.Backend(sink{s})
-	s.hibernator, _ = s.backend.(Hibernator)
+	s.process, _ = s.backend.(Process)
 	switch {
-	case s.hibernator != nil && s.hibernator.Image() != nil:
+	case s.process != nil && s.process.Sleep() != nil:
 		s.state = Hibernated
 		s.control = statecontrol.Suspended
 		s.recall()
@@ -141,7 +140,7 @@ func (s *Shell) Close() {
 }
 
 // InProcess tells that the plugin is part of the host.
-func (s *Shell) InProcess() bool { return s.hibernator == nil }
+func (s *Shell) InProcess() bool { return s.process == nil }
 
 // Activate starts the plugin, or wakes it when it is hibernated. It does
 // nothing when the plugin is active. Where something is missing that it needs,
@@ -207,48 +206,17 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 	})
 }
 
-// Hibernate turns the suspended plugin into an image on disk. A limit of 0
-// means the host's own.
-func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) error {
-	if limit <= 0 || limit > s.hibernateLimit {
-		limit = s.hibernateLimit
-	}
-	return s.operate(ctx, Hibernate, limit, func(ctx context.Context) error {
-		if s.hibernator == nil {
-			return fmt.Errorf("cannot hibernate: %w", ErrInProcess)
-		}
-		return s.step(ctx, Hibernate, why, s.hibernate)
-	})
-}
-
-// Evict gives the image of a hibernated plugin up, to make room: the plugin is lost
-// as after a crash, and can't be told. why is kept as the reason.
-func (s *Shell) Evict(ctx context.Context, why error) error {
-	return s.operate(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
-		var dropped error
-		err := s.step(ctx, Evict, Automatic, func(ctx context.Context) error {
-			dropped = s.hibernator.Drop(ctx)
-			return errors.Join(why, dropped)
-		})
-		if s.State() == Deactivated && errors.Is(err, why) {
-			s.log.Warn().Err(err).Msg("dropped the image of the hibernated plugin, which is lost")
-			return dropped
-		}
-		return err
-	})
-}
-
 func (s *Shell) activate(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Activated:
 		return nil
 	case Hibernated:
-		if err := s.hibernator.Ready(ctx); err != nil {
+		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake: %w", err) // it sleeps on
 		}
 		err := s.step(ctx, Wake, why, s.wake)
 		if err == nil {
-			s.activated(why)
+			s.noteActivated(why)
 			s.rejoin(ctx)
 			return s.settle(ctx)
 		}
@@ -265,7 +233,7 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 	if err := s.step(ctx, Activate, why, s.start); err != nil {
 		return err
 	}
-	s.activated(why)
+	s.noteActivated(why)
 	return s.settle(ctx)
 }
 
@@ -282,7 +250,7 @@ func (s *Shell) deactivate(ctx context.Context, why Reason) error {
 		if s.isClosing() && !s.inPlace() {
 			return nil // the image waits for the next host
 		}
-		if err := s.hibernator.Ready(ctx); err != nil {
+		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
 		}
 		s.rouse(ctx, why)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
 
@@ -48,11 +47,11 @@ type Status struct {
 	// Precondition it is what the instance waits for now.
 	Err   error
 	Facts Facts
-	// Image is nil when the plugin is not hibernated.
-	Image *hibernate.Image
-	// Warm is the golden image that the plugin began its life from, nil when it was
-	// started cold.
-	Warm *hibernate.Image
+	// Sleep is nil when the plugin is not hibernated.
+	Sleep *Sleep
+	// StartedFrom is the golden image that the plugin was started from, nil after a cold
+	// start.
+	StartedFrom *GoldenImage
 	// Progress is zero unless the state is Hibernating or Waking.
 	Progress Progress
 	// History holds the last transitions, oldest first.
@@ -69,12 +68,12 @@ func (s *Shell) Status() Status {
 		if st.State == Precondition {
 			st.Err = s.missing()
 		}
-		if s.hibernator != nil {
+		if s.process != nil {
 			switch st.State {
 			case Hibernated:
-				st.Image = s.hibernator.Image()
+				st.Sleep = s.process.Sleep()
 			case Hibernating, Waking:
-				st.Progress = s.hibernator.Progress()
+				st.Progress = s.process.HibernationProgress()
 			default:
 			}
 		}
@@ -97,7 +96,7 @@ func (s *Shell) recorded() (st Status, changes int) {
 		Reason:      s.reason,
 		Since:       s.since,
 		Err:         s.failure,
-		Warm:        s.warmth.from,
+		StartedFrom: s.warmth.from,
 		History:     slices.Clone(s.history),
 	}, s.changes
 }

@@ -11,7 +11,7 @@ import (
 
 // warmth is how the plugin's present life began, and what that says of later ones.
 type warmth struct {
-	from  *hibernate.Image // the golden image, nil after a cold start
+	from  *GoldenImage // the golden image, nil after a cold start
 	begun time.Time
 	// doubt is why a golden image failed its plugin: none is made again until a cold
 	// start has lasted.
@@ -19,20 +19,16 @@ type warmth struct {
 	told  string // why there is none, as the log has it
 }
 
-// warmer is the backend if its plugin is to be started from a golden image.
-func (s *Shell) warmer() (Warmer, bool) {
-	w, ok := s.backend.(Warmer)
-	return w, ok && s.Config().WarmStart
-}
+// startsWarm reports whether the plugin is to be started from a golden image.
+func (s *Shell) startsWarm() bool { return s.process != nil && s.Config().WarmStart }
 
 // startWarm tells whether the plugin runs, from its golden image. After an attempt
 // that came to nothing all is as it was before, but for the image.
 func (s *Shell) startWarm(ctx context.Context) bool {
-	w, ok := s.warmer()
-	if !ok {
+	if !s.startsWarm() {
 		return false
 	}
-	err := s.restore(ctx, w)
+	err := s.restore(ctx)
 	if errors.Is(err, ErrCold) {
 		return false
 	}
@@ -47,15 +43,15 @@ func (s *Shell) startWarm(ctx context.Context) bool {
 		return false // which says nothing about the image
 	}
 	s.log.Warn().Err(err).Msg("could not start the plugin warm, starting it cold")
-	s.distrust(w, err)
+	s.distrust(err)
 	s.startOver()
 	return false
 }
 
-func (s *Shell) restore(ctx context.Context, w Warmer) error {
+func (s *Shell) restore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
-	info, err := w.Warm(ctx)
+	info, err := s.process.StartWarm(ctx)
 	if err == nil {
 		s.setInformation(info)
 		s.forgetMethods()
@@ -66,8 +62,7 @@ func (s *Shell) restore(ctx context.Context, w Warmer) error {
 // preserve makes the golden image of a plugin that Initialize has just returned
 // from. One that does not survive it is launched once more.
 func (s *Shell) preserve(ctx context.Context) error {
-	w, ok := s.warmer()
-	if !ok {
+	if !s.startsWarm() {
 		return nil
 	}
 	s.mu.Lock()
@@ -75,7 +70,12 @@ func (s *Shell) preserve(ctx context.Context) error {
 	s.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
 	defer cancel()
-	err := w.Preserve(limited, wanted)
+	var err error
+	if wanted {
+		err = s.process.MakeGolden(limited)
+	} else {
+		s.process.SkipGolden()
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -100,16 +100,16 @@ func (s *Shell) preserve(ctx context.Context) error {
 	if err := s.launch(ctx); err != nil {
 		return err
 	}
-	return w.Preserve(ctx, false)
+	s.process.SkipGolden()
+	return nil
 }
 
 // began notes the beginning of a life, or its adoption.
 func (s *Shell) began() {
-	w, ok := s.warmer()
-	if !ok {
+	if !s.startsWarm() {
 		return
 	}
-	from := w.Began()
+	from := s.process.StartedFrom()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.warmth.from, s.warmth.begun = from, time.Now()
@@ -127,8 +127,7 @@ func (s *Shell) startOver() {
 // a golden image and failed soon says that the image may be to blame; a cold one
 // that lasted, that the plugin is not.
 func (s *Shell) judge(cause error) {
-	w, ok := s.warmer()
-	if !ok {
+	if !s.startsWarm() {
 		return
 	}
 	window := time.Duration(s.Config().Restart.Window)
@@ -139,13 +138,13 @@ func (s *Shell) judge(cause error) {
 	}
 	s.mu.Unlock()
 	if warm && cause != nil && (!lasted || errors.Is(cause, hibernate.ErrRefused)) {
-		s.distrust(w, fmt.Errorf("the plugin failed within %s of a warm start: %w", window, cause))
+		s.distrust(fmt.Errorf("the plugin failed within %s of a warm start: %w", window, cause))
 	}
 }
 
 // distrust removes the golden image, which may be what is wrong with the plugin.
-func (s *Shell) distrust(w Warmer, cause error) {
-	w.DropGolden(cause)
+func (s *Shell) distrust(cause error) {
+	s.process.InvalidateGolden(cause)
 	s.setDoubt(cause)
 }
 
@@ -157,12 +156,11 @@ func (s *Shell) setDoubt(cause error) {
 
 // Golden is the golden image that the next life may begin from, or why there is
 // none. Both are nil when none is wanted.
-func (s *Shell) Golden() (*hibernate.Image, error) {
-	w, ok := s.warmer()
-	if !ok {
+func (s *Shell) Golden() (*GoldenImage, error) {
+	if !s.startsWarm() {
 		return nil, nil //nolint:nilnil // as said
 	}
-	image, why := w.Golden()
+	image, why := s.process.Golden()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if why != nil && s.warmth.doubt != nil {

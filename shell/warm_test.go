@@ -15,17 +15,18 @@ import (
 // The steps of a fake that can begin warm.
 const (
 	warming    = "warm"
-	preserving = "preserve"
-	dropping   = "drop golden"
+	preserving = "make golden"
+	skipping   = "skip golden"
+	dropping   = "invalidate golden"
 )
 
 // warmFake is a fake with a golden image once it was preserved.
 type warmFake struct {
-	connector
-	golden, from *hibernate.Image
+	*fake
+	golden, from *GoldenImage
 }
 
-func (w *warmFake) Warm(ctx context.Context) (Information, error) {
+func (w *warmFake) StartWarm(ctx context.Context) (Information, error) {
 	defer w.alone(warming)()
 	if w.golden == nil {
 		return Information{}, fmt.Errorf("%w: there is none", ErrCold)
@@ -43,27 +44,29 @@ func (w *warmFake) Warm(ctx context.Context) (Information, error) {
 	return w.information(), nil
 }
 
-func (w *warmFake) Began() *hibernate.Image { return w.from }
+func (w *warmFake) StartedFrom() *GoldenImage { return w.from }
 
-func (w *warmFake) Preserve(ctx context.Context, wanted bool) error {
+func (w *warmFake) MakeGolden(ctx context.Context) error {
 	defer w.alone(preserving)()
 	w.from = nil
-	if !wanted {
-		return w.at(ctx, "do not preserve", "")
-	}
 	if err := errors.Join(w.at(ctx, preserving, ""), w.up()); err != nil {
 		return err
 	}
-	w.golden = &hibernate.Image{Generation: 7}
+	w.golden = &GoldenImage{Generation: 7}
 	return nil
 }
 
-func (w *warmFake) DropGolden(error) {
+func (w *warmFake) SkipGolden() {
+	w.from = nil
+	_ = w.at(context.Background(), skipping, "")
+}
+
+func (w *warmFake) InvalidateGolden(error) {
 	_ = w.at(context.Background(), dropping, "")
 	w.golden = nil
 }
 
-func (w *warmFake) Golden() (*hibernate.Image, error) {
+func (w *warmFake) Golden() (*GoldenImage, error) {
 	if w.golden == nil {
 		return nil, hibernate.ErrNoImage
 	}
@@ -76,8 +79,8 @@ func runWarm(t *testing.T, test func(*rig, *warmFake)) {
 	var w *warmFake
 	s := setup{
 		config: func(c *configs.Plugin) { c.WarmStart = true },
-		wrap: func(c connector) Backend {
-			w = &warmFake{connector: c}
+		wrap: func(f *fake) Backend {
+			w = &warmFake{fake: f}
 			return w
 		},
 	}
@@ -86,7 +89,7 @@ func runWarm(t *testing.T, test func(*rig, *warmFake)) {
 
 var (
 	coldSteps     = []string{launch, initialize, preserving, asking}
-	doubtfulSteps = []string{launch, initialize, "do not preserve", asking}
+	doubtfulSteps = []string{launch, initialize, skipping, asking}
 	warmSteps     = []string{warming, asking}
 )
 
@@ -115,8 +118,8 @@ func (r *rig) fall() {
 func TestWarmStart(t *testing.T) {
 	runWarm(t, func(r *rig, _ *warmFake) {
 		r.starts(coldSteps...)
-		if st := r.Status(); st.Warm != nil {
-			r.Errorf("it began from %+v", st.Warm)
+		if st := r.Status(); st.StartedFrom != nil {
+			r.Errorf("it began from %+v", st.StartedFrom)
 		}
 		r.down()
 		r.starts(warmSteps...)
@@ -125,17 +128,17 @@ func TestWarmStart(t *testing.T) {
 			"suspend: activation is suspended",
 			"activate: activation > activated, requested",
 		)
-		if st := r.Status(); st.Warm == nil || st.Warm.Generation != 7 {
-			r.Errorf("it began from %+v", st.Warm)
+		if st := r.Status(); st.StartedFrom == nil || st.StartedFrom.Generation != 7 {
+			r.Errorf("it began from %+v", st.StartedFrom)
 		}
 		r.hibernateNow()
 		r.must(r.Activate(r.Context(), Requested))
-		if st := r.Status(); st.Warm == nil {
+		if st := r.Status(); st.StartedFrom == nil {
 			r.Error("a sleep has made its beginning cold")
 		}
 		r.down()
-		if st := r.Status(); st.Warm != nil {
-			r.Errorf("it does not run, and began from %+v", st.Warm)
+		if st := r.Status(); st.StartedFrom != nil {
+			r.Errorf("it does not run, and began from %+v", st.StartedFrom)
 		}
 	})
 }
@@ -163,7 +166,7 @@ func TestWarmStartFails(t *testing.T) {
 				if image, why := r.Golden(); image != nil || !errors.Is(why, errBroken) {
 					r.Errorf("its golden image is %v: %v", image, why)
 				}
-				if st := r.Status(); st.Warm != nil || st.Err != nil || w.golden != nil {
+				if st := r.Status(); st.StartedFrom != nil || st.Err != nil || w.golden != nil {
 					r.Errorf("it is %+v", st)
 				}
 			})

@@ -98,6 +98,19 @@ func (s *Shell) end(ctx context.Context, why Reason) error {
 	return s.backend.Stop(ctx)
 }
 
+// document lets the host look at a plugin before it is cleared away.
+func (s *Shell) document(why Reason, err error) {
+	if s.postMortem == nil {
+		return
+	}
+	s.postMortem(why, err, func() Evidence {
+		if s.process == nil {
+			return Evidence{}
+		}
+		return s.process.Evidence()
+	})
+}
+
 // stopping does one part of a deactivation within the stop timeout.
 func (s *Shell) stopping(ctx context.Context, part func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StopTimeout))
@@ -130,7 +143,7 @@ func (s *Shell) request(ctx context.Context, event Event, command statecontrol.C
 func (s *Shell) hibernate(ctx context.Context) error {
 	err := s.flight.empty(ctx, ErrHibernated)
 	if err == nil {
-		err = s.hibernator.Hibernate(ctx)
+		err = s.process.Hibernate(ctx)
 	}
 	if err != nil {
 		s.flight.refill()
@@ -142,7 +155,7 @@ func (s *Shell) hibernate(ctx context.Context) error {
 func (s *Shell) wake(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
 	defer cancel()
-	info, err := s.hibernator.Wake(limited)
+	info, err := s.process.Wake(limited)
 	if err != nil {
 		return fmt.Errorf("cannot wake: %w", errors.Join(err, s.backend.Stop(ctx)))
 	}

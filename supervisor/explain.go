@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
 )
 
@@ -35,7 +34,7 @@ type Explanation struct {
 	Obstacle error
 	// Golden is the golden image that its next life may begin from, NoGolden why there
 	// is none. Both are nil for an instance without warm-start.
-	Golden   *hibernate.Image
+	Golden   *shell.GoldenImage
 	NoGolden error
 	// Loading is how much of its memory has come in since its wake, zero once all is
 	// there. Only Explain looks.
@@ -62,7 +61,7 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	e.Golden, e.NoGolden = sh.Golden()
 	if e.State == shell.Activated && !sh.InProcess() {
 		facts := sh.Status().Facts
-		e.Saves, e.Loading, e.Obstacle = facts.Memory, facts.Loading, sh.Foresee()
+		e.Saves, e.Loading, e.Obstacle = facts.Memory, facts.Loading, sh.HibernationObstacle()
 		if e.Obstacle != nil {
 			e.Keeps = append(e.Keeps, "a hibernation would fail: "+e.Obstacle.Error())
 		}

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -13,8 +12,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
@@ -41,6 +40,7 @@ func (j *journal) read() []string {
 
 // plugin is a plugin in memory that writes a journal.
 type plugin struct {
+	shelltest.Stub
 	callsign string
 	sink     shell.Sink
 	journal  *journal
@@ -51,7 +51,7 @@ type plugin struct {
 	held     chan struct{}           // Launch and Deinitialize wait until it is closed; nil for at once
 
 	mu     sync.Mutex
-	image  *hibernate.Image
+	image  *shell.Sleep
 	config configs.Plugin
 }
 
@@ -87,15 +87,20 @@ func (p *plugin) Launch(ctx context.Context) (shell.Information, error) {
 	return shell.Information{Class: "Fake", StateControl: p.control}, nil
 }
 
-// prober is a plugin that can be probed.
-type prober struct{ *plugin }
-
-func (p prober) Probe(ctx context.Context) (shell.Information, error) {
+func (p *plugin) Probe(ctx context.Context) (shell.Information, error) {
+	if p.about == nil {
+		return shell.Information{}, nil
+	}
 	p.journal.add("probe " + p.callsign)
 	return *p.about, errors.Join(p.fails, p.wait(ctx))
 }
 
-func (p prober) Recall() (shell.Information, bool) { return *p.about, true }
+func (p *plugin) KnownInformation() (shell.Information, bool) {
+	if p.about == nil {
+		return shell.Information{}, false
+	}
+	return *p.about, true
+}
 
 func (p *plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
 	p.journal.add("end " + p.callsign + ", " + string(why))
@@ -120,7 +125,7 @@ func (p *plugin) Hibernate(context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.image = &hibernate.Image{}
+	p.image = &shell.Sleep{}
 	return nil
 }
 
@@ -132,22 +137,10 @@ func (p *plugin) Wake(context.Context) (shell.Information, error) {
 	return shell.Information{Class: "Fake"}, nil
 }
 
-func (p *plugin) Drop(context.Context) error { return nil }
-
-func (p *plugin) Image() *hibernate.Image {
+func (p *plugin) Sleep() *shell.Sleep {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.image
-}
-
-func (p *plugin) Initialize(context.Context) error             { return nil }
-func (p *plugin) Stop(context.Context) error                   { return nil }
-func (p *plugin) Exists(context.Context, string) (bool, error) { return false, nil }
-func (p *plugin) Facts() shell.Facts                           { return shell.Facts{} }
-func (p *plugin) Progress() shell.Progress                     { return shell.Progress{} }
-func (p *plugin) Ready(context.Context) error                  { return nil }
-func (p *plugin) Invoke(context.Context, shell.Call) (json.RawMessage, error) {
-	return json.RawMessage("null"), nil
 }
 
 // rig is a host of such plugins.
@@ -195,14 +188,7 @@ func runWith(t *testing.T, instances []instance, change func(*Options), test fun
 			return p
 		}
 		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			switch p := backend(c.Callsign, sink); {
-			case p.about != nil:
-				return prober{p}
-			case p.left:
-				return heir{p}
-			default:
-				return p
-			}
+			return backend(c.Callsign, sink)
 		}
 		for _, callsign := range []string{"First", "Second"} {
 			o.Builtins = append(o.Builtins, Builtin{callsign, func(_ *Supervisor, sink shell.Sink) shell.Backend {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
 )
 
@@ -63,7 +62,7 @@ func TestRequires(t *testing.T) {
 
 func TestRequiresAsleep(t *testing.T) {
 	instances, change := chain(configs.StartActivated, "A", "B")
-	instances[0].change = func(p *plugin) { p.image = &hibernate.Image{} }
+	instances[0].change = func(p *plugin) { p.image = &shell.Sleep{} }
 	runWith(t, instances, func(o *Options) {
 		change(o)
 		o.Plugins[1].Resume = new(bool)

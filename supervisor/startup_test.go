@@ -9,14 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
 )
 
 func TestProbedAtStart(t *testing.T) {
 	probed := func(about shell.Information) func(*plugin) { return func(p *plugin) { p.about = &about } }
 	run(t, []instance{
-		{"Asleep", configs.StartActivated, 1, func(p *plugin) { p.about, p.image = &shell.Information{}, &hibernate.Image{} }},
+		{"Asleep", configs.StartActivated, 1, func(p *plugin) { p.about, p.image = &shell.Information{}, &shell.Sleep{} }},
 		{"Pre", configs.StartActivated, 1, probed(shell.Information{Preconditions: []string{"Network"}, Terminations: []string{"!Network"}})},
 		{"Broken", configs.StartDeactivated, 2, func(p *plugin) { p.about, p.fails = &shell.Information{}, errors.New("broken") }},
 		{"Net", configs.StartActivated, 3, probed(shell.Information{Controls: []string{"Network"}})},
@@ -41,7 +40,7 @@ func TestProbedAtStart(t *testing.T) {
 // Who sleeps since before the host began still controls what it did.
 func TestHibernatedControlsAtStart(t *testing.T) {
 	run(t, []instance{{"Net", configs.StartDeactivated, 50, func(p *plugin) {
-		p.about, p.image = &shell.Information{Class: "Fake", Controls: []string{"Network"}}, &hibernate.Image{}
+		p.about, p.image = &shell.Information{Class: "Fake", Controls: []string{"Network"}}, &shell.Sleep{}
 	}}}, func(r *rig) {
 		r.Start(r.Context())
 		if slices.Contains(r.Subsystems(), Subsystem{"Network", true}) {

@@ -8,27 +8,22 @@ import (
 	"testing"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
 )
 
 // heir is a plugin that an earlier host has left running.
-type heir struct{ *plugin }
-
-func (h heir) Activated(shell.Reason)          {}
-func (h heir) Inherited() (shell.Reason, bool) { return shell.Startup, h.left }
-func (h heir) Stays() bool                     { return true }
-func (h heir) Leave(context.Context) error     { return nil }
-func (h heir) Adopt(context.Context) (shell.Information, error) {
-	h.left = false
-	return shell.Information{Class: "Fake"}, h.fails
+func (p *plugin) Inherited() (shell.Reason, bool) { return shell.Startup, p.left }
+func (p *plugin) OutlivesHost() bool              { return true }
+func (p *plugin) Adopt(context.Context) (shell.Information, error) {
+	p.left = false
+	return shell.Information{Class: "Fake"}, p.fails
 }
 
 // What an instance has made active is so in the next host too if the instance goes
 // on or sleeps on, and is forgotten otherwise.
 func TestSubsystemsOutliveTheHost(t *testing.T) {
 	adopted := func(p *plugin) { p.left = true }
-	asleep := func(p *plugin) { p.image = &hibernate.Image{} }
+	asleep := func(p *plugin) { p.image = &shell.Sleep{} }
 	for _, next := range []struct {
 		name   string
 		change func(*plugin)

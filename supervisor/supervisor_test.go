@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
 )
 
@@ -90,7 +89,7 @@ func TestStartModes(t *testing.T) {
 		{"On", configs.StartActivated, 50, nil},
 		{"Off", configs.StartDeactivated, 50, nil},
 		{"Barred", configs.StartUnavailable, 50, nil},
-		{"Asleep", configs.StartActivated, 50, func(p *plugin) { p.image = &hibernate.Image{} }},
+		{"Asleep", configs.StartActivated, 50, func(p *plugin) { p.image = &shell.Sleep{} }},
 	}, func(r *rig) {
 		r.Start(r.Context())
 		want := map[string]shell.State{
@@ -149,7 +148,7 @@ func TestNothingStartsAfterStop(t *testing.T) {
 	run(t, []instance{
 		{"Off", configs.StartDeactivated, 50, nil},
 		{"Barred", configs.StartUnavailable, 50, nil},
-		{"Asleep", configs.StartActivated, 50, func(p *plugin) { p.image = &hibernate.Image{} }},
+		{"Asleep", configs.StartActivated, 50, func(p *plugin) { p.image = &shell.Sleep{} }},
 	}, func(r *rig) {
 		r.Stop(context.Background())
 		for _, s := range r.Shells() {

@@ -230,7 +230,7 @@ func (t *tiers) take(m *move) error {
 	case suspending:
 		return sh.SuspendIdle(ctx, m.use.Last)
 	case deepening:
-		return sh.Deepen(ctx, shell.Automatic, 0)
+		return sh.MoveToDisk(ctx, shell.Automatic, 0)
 	default:
 		return sh.HibernateIdle(ctx, m.use.Last)
 	}

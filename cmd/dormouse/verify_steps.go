@@ -257,7 +257,7 @@ func (v *verification) sleep(ctx context.Context, o verifyOptions, host *private
 		if err := v.shell.Hibernate(ctx, shell.Requested, 0); err != nil {
 			return "", err
 		}
-		return "an image of " + size(v.shell.Status().Image.Bytes), nil
+		return "an image of " + size(v.shell.Status().Sleep.Bytes), nil
 	})
 	if skip == "" && !slept {
 		skip = "it did not sleep"

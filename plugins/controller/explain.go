@@ -77,7 +77,7 @@ func explained(e supervisor.Explanation) explanation {
 		x.Obstacle = e.Obstacle.Error()
 	}
 	if e.Golden != nil {
-		x.Golden = imageOf(e.Golden)
+		x.Golden = &imageRecord{e.Golden.Engine, e.Golden.Bytes, timeText(e.Golden.Created)}
 	}
 	if e.NoGolden != nil {
 		x.Cold = e.NoGolden.Error()

@@ -13,8 +13,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 	"dormouse/supervisor"
 )
@@ -141,6 +141,7 @@ func fakePlugins() []*fakePlugin {
 
 // fakePlugin is a backend in memory.
 type fakePlugin struct {
+	shelltest.Stub
 	config  configs.Plugin
 	sink    shell.Sink
 	control *fakeControl // nil for a plugin without state control
@@ -151,14 +152,10 @@ type fakePlugin struct {
 	release chan struct{} // closed to end "wait" and a hibernation that waits
 
 	mu      sync.Mutex
-	image   *hibernate.Image
+	image   *shell.Sleep
 	holds   bool // a hibernation waits for release
 	loading shell.Progress
 }
-
-var _ shell.Hibernator = (*fakePlugin)(nil)
-
-func (p *fakePlugin) Configure(configs.Plugin) {}
 
 func (p *fakePlugin) Launch(context.Context) (shell.Information, error) {
 	return p.information(), p.launch
@@ -175,9 +172,8 @@ func (p *fakePlugin) information() shell.Information {
 	return info
 }
 
-func (p *fakePlugin) Initialize(context.Context) error                 { return p.initialize }
-func (p *fakePlugin) Deinitialize(context.Context, shell.Reason) error { return nil }
-func (p *fakePlugin) Stop(context.Context) error                       { return p.stop }
+func (p *fakePlugin) Initialize(context.Context) error { return p.initialize }
+func (p *fakePlugin) Stop(context.Context) error       { return p.stop }
 
 func (p *fakePlugin) Facts() shell.Facts {
 	p.mu.Lock()
@@ -242,7 +238,7 @@ func (p *fakePlugin) Hibernate(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.image = &hibernate.Image{}
+	p.image = &shell.Sleep{}
 	return nil
 }
 
@@ -253,17 +249,13 @@ func (p *fakePlugin) Wake(context.Context) (shell.Information, error) {
 	return p.information(), nil
 }
 
-func (p *fakePlugin) Drop(context.Context) error { return nil }
-
-func (p *fakePlugin) Image() *hibernate.Image {
+func (p *fakePlugin) Sleep() *shell.Sleep {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.image
 }
 
-func (p *fakePlugin) Ready(context.Context) error { return nil }
-
-func (p *fakePlugin) Progress() shell.Progress { return shell.Progress{Done: 1, Total: 3} }
+func (p *fakePlugin) HibernationProgress() shell.Progress { return shell.Progress{Done: 1, Total: 3} }
 
 type fakeControl struct {
 	mu    sync.Mutex

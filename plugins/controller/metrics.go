@@ -65,10 +65,10 @@ func (f *Front) instanceFamilies() []family {
 		{
 			"dormouse_instance_image_bytes", "gauge", "Size on disk, or in the swap, of what hibernation left.",
 			func(st shell.Status) (int64, bool) {
-				if st.Image == nil {
+				if st.Sleep == nil {
 					return 0, false
 				}
-				return st.Image.Bytes, true
+				return st.Sleep.Bytes, true
 			},
 		},
 		{

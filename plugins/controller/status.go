@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
@@ -59,8 +58,8 @@ type imageRecord struct {
 	Created string `json:"created"`
 }
 
-func imageOf(i *hibernate.Image) *imageRecord {
-	return &imageRecord{i.Engine, i.Bytes, timeText(i.Created)}
+func sleepRecord(s *shell.Sleep) *imageRecord {
+	return &imageRecord{s.Engine, s.Bytes, timeText(s.Since)}
 }
 
 // warmRecord is the golden image that a plugin began from, and the number of its
@@ -134,11 +133,11 @@ func (f *Front) record(st shell.Status) record {
 	if r.ClassName == "" {
 		r.ClassName = program(st.Config)
 	}
-	if st.Image != nil {
-		r.Image = imageOf(st.Image)
+	if st.Sleep != nil {
+		r.Image = sleepRecord(st.Sleep)
 	}
-	if st.Warm != nil {
-		r.Warm = &warmRecord{timeText(st.Warm.Created), st.Warm.Generation}
+	if st.StartedFrom != nil {
+		r.Warm = &warmRecord{timeText(st.StartedFrom.Created), st.StartedFrom.Generation}
 	}
 	if st.State == shell.Hibernating || st.State == shell.Waking {
 		r.Transition = st.State

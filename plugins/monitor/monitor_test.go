@@ -12,7 +12,6 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
@@ -355,7 +354,7 @@ func TestRefusedConfiguration(t *testing.T) {
 			net.Callsign, between.Callsign, between.Requires = "Net", "Between", []string{"Net"}
 			s := newSupervisor(t, supervisor.Options{
 				Plugins: []configs.Plugin{net, between},
-				Backend: func(configs.Plugin, shell.Sink) shell.Backend { return &plugin{image: &hibernate.Image{}} },
+				Backend: func(configs.Plugin, shell.Sink) shell.Backend { return &plugin{image: &shell.Sleep{}} },
 				Log:     zerolog.Nop(),
 			})
 			own := configs.DefaultPlugin()

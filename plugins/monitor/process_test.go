@@ -231,9 +231,9 @@ func TestSleepsThroughPolls(t *testing.T) {
 	operate(func(ctx context.Context, why shell.Reason) error { return sh.Hibernate(ctx, why, 0) })
 	r.expect("Counter hibernated, requested")
 	before := r.statistics("Counter")
-	image := sh.Status().Image
+	image := sh.Status().Sleep
 	r.measured("Awake", r.statistics("Awake").Count+4)
-	if st := sh.Status(); st.State != shell.Hibernated || st.Image.Generation != image.Generation || st.Facts.PID != 0 {
+	if st := sh.Status(); st.State != shell.Hibernated || st.Sleep.Generation != image.Generation || st.Facts.PID != 0 {
 		t.Errorf("it did not sleep on: %+v", st)
 	}
 	if diff := cmp.Diff(before, r.statistics("Counter")); diff != "" {

@@ -18,8 +18,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 	"dormouse/supervisor"
 )
@@ -184,6 +184,7 @@ func (e *ear) Subsystems([]supervisor.Subsystem) {}
 // plugin is a plugin in memory. What it takes is what the processes take that
 // run the tests.
 type plugin struct {
+	shelltest.Stub
 	sink  shell.Sink
 	looks atomic.Int64 // how often its facts were asked for
 
@@ -194,13 +195,8 @@ type plugin struct {
 	silent  bool // it does not answer for its health
 	checks  int
 	running bool
-	image   *hibernate.Image
+	image   *shell.Sleep
 }
-
-var (
-	_ shell.Hibernator = (*plugin)(nil)
-	_ shell.Connector  = (*plugin)(nil)
-)
 
 // change sets something that others read.
 func (p *plugin) change(set func(*plugin)) {
@@ -245,8 +241,6 @@ func (p *plugin) Invoke(context.Context, shell.Call) (json.RawMessage, error) {
 	return nil, shell.ErrUnknownMethod
 }
 
-func (p *plugin) Configure(configs.Plugin) {}
-
 func (p *plugin) Launch(context.Context) (shell.Information, error) {
 	p.mu.Lock()
 	fails, held := p.fails, p.held
@@ -261,12 +255,6 @@ func (p *plugin) Launch(context.Context) (shell.Information, error) {
 func (p *plugin) information() shell.Information {
 	return shell.Information{Class: "Fake", StateControl: suspended{}}
 }
-
-func (p *plugin) Initialize(context.Context) error                 { return nil }
-func (p *plugin) Deinitialize(context.Context, shell.Reason) error { return nil }
-func (p *plugin) Exists(context.Context, string) (bool, error)     { return false, nil }
-func (p *plugin) Progress() shell.Progress                         { return shell.Progress{} }
-func (p *plugin) Ready(context.Context) error                      { return nil }
 
 func (p *plugin) Stop(context.Context) error {
 	p.change(func(p *plugin) { p.running = false })
@@ -284,7 +272,7 @@ func (p *plugin) Facts() shell.Facts {
 }
 
 func (p *plugin) Hibernate(context.Context) error {
-	p.change(func(p *plugin) { p.running, p.image = false, &hibernate.Image{} })
+	p.change(func(p *plugin) { p.running, p.image = false, &shell.Sleep{} })
 	return nil
 }
 
@@ -294,9 +282,7 @@ func (p *plugin) Wake(context.Context) (shell.Information, error) {
 	return p.information(), err
 }
 
-func (p *plugin) Drop(context.Context) error { return nil }
-
-func (p *plugin) Image() *hibernate.Image {
+func (p *plugin) Sleep() *shell.Sleep {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.image

@@ -28,7 +28,7 @@ var errLeft = errors.New("the host that ran the plugin was killed")
 // it does to a tree.
 const engineLimit = 5 * time.Second
 
-// Inherited tells whether an earlier host left anything, see shell.Heir.
+// Inherited tells whether an earlier host left anything, see shell.Process.
 func (b *Backend) Inherited() (why shell.Reason, left bool) {
 	if b.left == nil {
 		return "", false
@@ -36,7 +36,7 @@ func (b *Backend) Inherited() (why shell.Reason, left bool) {
 	return cmp.Or(b.left.Reason, shell.Startup), true
 }
 
-// Adopt takes over what an earlier host left running, see shell.Heir. All that it
+// Adopt takes over what an earlier host left running, see shell.Process. All that it
 // wrote down of a process is compared with that before anything is said to it.
 func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	left := b.left
@@ -205,14 +205,14 @@ func firstOf(pids []int) int {
 	return 0
 }
 
-// Stays tells whether the plugin would run on without this host, see shell.Heir.
-func (b *Backend) Stays() bool {
+// OutlivesHost reports whether the plugin would run on without this host, see shell.Process.
+func (b *Backend) OutlivesHost() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.tree != nil && !b.tree.bound
 }
 
-// Leave lets go of the running plugin, see shell.Heir.
+// Leave lets go of the running plugin, see shell.Process.
 func (b *Backend) Leave(ctx context.Context) error {
 	b.mu.Lock()
 	t, l := b.tree, b.link

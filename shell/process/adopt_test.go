@@ -25,10 +25,10 @@ func (r *rig) leave() []int {
 	r.host.Adopt = true
 	r.use(r.host)
 	r.activate()
-	r.Activated(shell.Requested)
+	r.NoteActivated(shell.Requested)
 	call[any](r, "increment", "")
 	pids := r.pids()
-	if !r.Stays() {
+	if !r.OutlivesHost() {
 		r.t.Fatal("it would not run on")
 	}
 	if err := r.Leave(r.limited(patience)); err != nil {

@@ -95,17 +95,7 @@ type Backend struct {
 	golden golden
 }
 
-var (
-	_ shell.Backend    = (*Backend)(nil)
-	_ shell.Hibernator = (*Backend)(nil)
-	_ shell.Deepener   = (*Backend)(nil)
-	_ shell.Connector  = (*Backend)(nil)
-	_ shell.Prober     = (*Backend)(nil)
-	_ shell.Witness    = (*Backend)(nil)
-	_ shell.Heir       = (*Backend)(nil)
-	_ shell.Warmer     = (*Backend)(nil)
-	_ shell.Foreseer   = (*Backend)(nil)
-)
+var _ shell.Process = (*Backend)(nil)
 
 // New returns the backend of an instance, which has an image if an earlier host
 // left it hibernated. An image that can't be trusted is put aside.
@@ -148,7 +138,7 @@ func (b *Backend) Configure(c configs.Plugin) {
 	b.weed()
 }
 
-// Conn is the connection to the plugin, see shell.Connector.
+// Conn is the connection to the plugin, see shell.Process.
 func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
 // Launch starts the program, see shell.Backend.
@@ -201,7 +191,7 @@ func (b *Backend) Initialize(ctx context.Context) error {
 	}
 	failpoint.Hit("initialize.done")
 	if !b.config.WarmStart {
-		b.follow() // else Preserve does: what was not told yet is told in every life
+		b.follow() // else MakeGolden or SkipGolden does: what was not told yet is told in every life
 	}
 	return nil
 }

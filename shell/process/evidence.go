@@ -19,7 +19,7 @@ const (
 	maxTasks    = 256
 )
 
-// Evidence collects what /proc and the cgroup tell, see shell.Witness.
+// Evidence collects what /proc and the cgroup tell, see shell.Process.
 func (b *Backend) Evidence() shell.Evidence {
 	b.mu.Lock()
 	t := b.tree

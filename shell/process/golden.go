@@ -23,8 +23,8 @@ type golden struct {
 	vainly  origin
 }
 
-// Warm restores the golden image, see shell.Warmer.
-func (b *Backend) Warm(ctx context.Context) (shell.Information, error) {
+// StartWarm restores the golden image, see shell.Process.
+func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	image, r, err := b.fittingGolden()
 	if errors.Is(err, hibernate.ErrNoImage) {
 		_, err = b.Golden() // which may know why
@@ -70,7 +70,7 @@ func (b *Backend) fittingGolden() (*hibernate.Image, record, error) {
 		b.golden.inVain(errors.New("its persistent directory changes in each of its lives"), now)
 	}
 	b.mu.Unlock()
-	b.DropGolden(err)
+	b.InvalidateGolden(err)
 	return nil, r, err
 }
 
@@ -83,7 +83,7 @@ func (b *Backend) readGolden() (image *hibernate.Image, r record, err error) {
 		err = fmt.Errorf("%w: it does not say what it was made from", hibernate.ErrRefused)
 	}
 	if err != nil && !errors.Is(err, hibernate.ErrNoImage) {
-		b.DropGolden(err)
+		b.InvalidateGolden(err)
 	}
 	return image, r, err
 }
@@ -118,8 +118,8 @@ func (b *Backend) abandon(ctx context.Context) error {
 	return b.Stop(ctx)
 }
 
-// DropGolden removes the golden image, see shell.Warmer.
-func (b *Backend) DropGolden(why error) {
+// InvalidateGolden removes the golden image, see shell.Process.
+func (b *Backend) InvalidateGolden(why error) {
 	_, there := b.slot.Golden()
 	b.mu.Lock()
 	b.golden.why, b.golden.unused = why, false
@@ -134,22 +134,30 @@ func (b *Backend) DropGolden(why error) {
 	b.log.Info().AnErr("because", why).Msg("removed the golden image")
 }
 
-// Began is where the running plugin began, see shell.Warmer.
-func (b *Backend) Began() *hibernate.Image {
+// StartedFrom is where the running plugin began, see shell.Process.
+func (b *Backend) StartedFrom() *shell.GoldenImage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.golden.from
+	return describeGolden(b.golden.from)
 }
 
-// Golden is the golden image, see shell.Warmer.
-func (b *Backend) Golden() (*hibernate.Image, error) {
+// Golden is the golden image, see shell.Process.
+func (b *Backend) Golden() (*shell.GoldenImage, error) {
 	image, err := b.slot.Golden()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if errors.Is(err, hibernate.ErrNoImage) && b.golden.why != nil {
 		err = b.golden.why
 	}
-	return image, err
+	return describeGolden(image), err
+}
+
+// describeGolden returns the shell's description of a golden image, nil for none.
+func describeGolden(i *hibernate.Image) *shell.GoldenImage {
+	if i == nil {
+		return nil
+	}
+	return &shell.GoldenImage{Engine: i.Engine, Bytes: i.Bytes, Created: i.Created, Generation: i.Generation}
 }
 
 // weed removes a golden image that is not wanted, or was made from something else:
@@ -167,19 +175,15 @@ func (b *Backend) weed() {
 	}
 	now, err := b.started()
 	if err != nil || now != r.Origin.Started {
-		b.DropGolden(r.Origin.differs(origin{Started: now}))
+		b.InvalidateGolden(r.Origin.differs(origin{Started: now}))
 	}
 }
 
-// Preserve makes the golden image, see shell.Warmer.
-func (b *Backend) Preserve(ctx context.Context, wanted bool) error {
+// MakeGolden makes the golden image, see shell.Process.
+func (b *Backend) MakeGolden(ctx context.Context) error {
 	b.mu.Lock()
 	t := b.tree
 	b.mu.Unlock()
-	if !wanted {
-		b.follow()
-		return nil
-	}
 	from, err := b.preservable(ctx)
 	if err != nil {
 		b.follow()
@@ -194,6 +198,9 @@ func (b *Backend) Preserve(ctx context.Context, wanted bool) error {
 	}
 	return err
 }
+
+// SkipGolden begins to pass events on, see shell.Process.
+func (b *Backend) SkipGolden() { b.follow() }
 
 // noteProgram looks at the program that is about to be started.
 func (b *Backend) noteProgram(program string) {

@@ -35,28 +35,28 @@ func born(t *testing.T, c configs.Plugin) *rig {
 func (r *rig) preserve() {
 	r.t.Helper()
 	r.activate()
-	if err := r.Preserve(r.limited(patience), true); err != nil {
+	if err := r.MakeGolden(r.limited(patience)); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
 // again ends the plugin and starts it warm.
-func (r *rig) again() *hibernate.Image {
+func (r *rig) again() *shell.GoldenImage {
 	r.t.Helper()
 	if err := r.Stop(r.limited(patience)); err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := r.Warm(r.limited(patience)); err != nil {
+	if _, err := r.StartWarm(r.limited(patience)); err != nil {
 		r.t.Fatal(err)
 	}
-	return r.Began()
+	return r.StartedFrom()
 }
 
 // cold fails the test unless the plugin, which has ended, has nothing to begin from
 // for that reason, and starts cold.
 func (r *rig) cold(reason string) {
 	r.t.Helper()
-	if _, err := r.Warm(r.limited(patience)); !errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), reason) {
+	if _, err := r.StartWarm(r.limited(patience)); !errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("got %v, want %v and %q", err, shell.ErrCold, reason)
 	}
 	if _, err := r.Golden(); err == nil || !strings.Contains(err.Error(), reason) {
@@ -101,7 +101,7 @@ func TestWarmStartAndSleep(t *testing.T) {
 		r.again()
 		call[any](r, "increment", "")
 		r.hibernate()
-		if image := r.Image(); image.Generation != uint64(2*want+2) {
+		if image := r.currentImage(); image.Generation != uint64(2*want+2) {
 			t.Errorf("it sleeps with generation %d", image.Generation)
 		}
 		r.wake()
@@ -159,7 +159,7 @@ func TestConnectionsStayWithTheFirstLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := r.Preserve(r.limited(patience), true); err != nil {
+	if err := r.MakeGolden(r.limited(patience)); err != nil {
 		t.Fatal(err)
 	}
 	call[any](r, "write", `{"text":"still here"}`)
@@ -178,7 +178,7 @@ func TestLazyWarmStart(t *testing.T) {
 	r := newRig(t, warm(lazy()))
 	r.activate()
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":64}`).SHA256
-	if err := r.Preserve(r.limited(patience), true); err != nil {
+	if err := r.MakeGolden(r.limited(patience)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -216,8 +216,8 @@ func TestWarmStartToOutliveTheHost(t *testing.T) {
 			t.Errorf("bound is %v, and it counts from %d", r.tree.bound, r.count())
 		}
 	}
-	r.Activated(shell.Requested)
-	from := r.Began()
+	r.NoteActivated(shell.Requested)
+	from := r.StartedFrom()
 	if err := r.Leave(r.limited(patience)); err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestWarmStartToOutliveTheHost(t *testing.T) {
 	if _, err := r.Adopt(r.limited(patience)); err != nil {
 		t.Fatal(err)
 	}
-	if now := r.Began(); now == nil || !now.Created.Equal(from.Created) || now.Generation != from.Generation {
+	if now := r.StartedFrom(); now == nil || !now.Created.Equal(from.Created) || now.Generation != from.Generation {
 		t.Errorf("it began from %+v, the next host has %+v", from, now)
 	}
 	r.again()
@@ -322,14 +322,14 @@ func TestDamagedGoldenImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	flip(t, filepath.Join(r.dir, "images", "Counter", "golden", "pages-1.img"), 4096)
-	_, err := r.Warm(r.limited(patience))
+	_, err := r.StartWarm(r.limited(patience))
 	if !errors.Is(err, hibernate.ErrRefused) || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "pages-1.img is damaged") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(r.runDir()); !errors.Is(err, os.ErrNotExist) || len(r.pids()) > 0 {
 		t.Errorf("left are %v and %v", r.pids(), err)
 	}
-	r.DropGolden(err)
+	r.InvalidateGolden(err)
 	r.cold("is damaged")
 }
 
@@ -347,13 +347,13 @@ func TestNothingBeginsFromGoldenImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.restore = func(hibernate.Restore) error { return errors.New("no such luck") }
-	_, err := r.Warm(r.limited(patience))
+	_, err := r.StartWarm(r.limited(patience))
 	if err == nil || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
-	r.DropGolden(err)
+	r.InvalidateGolden(err)
 	r.activate()
-	if err := r.Preserve(r.limited(patience), true); err == nil || !strings.Contains(err.Error(), "no such luck") {
+	if err := r.MakeGolden(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
 	if got := r.count(); got != 41 {
@@ -368,14 +368,14 @@ func TestPluginRefusesWarmStart(t *testing.T) {
 	if err := r.Stop(r.limited(patience)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := r.Warm(r.limited(patience))
+	_, err := r.StartWarm(r.limited(patience))
 	if err == nil || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "I live but once") {
 		t.Errorf("got %v", err)
 	}
 	r.gone(append(pids, r.pids()...))
-	r.DropGolden(err)
+	r.InvalidateGolden(err)
 	r.activate()
-	if err := r.Preserve(r.limited(patience), true); err == nil || !strings.Contains(err.Error(), "I live but once") {
+	if err := r.MakeGolden(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "I live but once") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -414,7 +414,7 @@ func TestNoGoldenImage(t *testing.T) {
 		t.Helper()
 		r.activate()
 		spoil()
-		if err := r.Preserve(r.limited(patience), true); err == nil || !strings.Contains(err.Error(), want) {
+		if err := r.MakeGolden(r.limited(patience)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 		if _, err := r.Golden(); err == nil || !strings.Contains(err.Error(), want) {
@@ -461,11 +461,11 @@ func TestGoldenImageOfNoUse(t *testing.T) {
 		}
 	}
 	write()
-	if _, err := r.Warm(r.limited(patience)); !errors.Is(err, errStale) {
+	if _, err := r.StartWarm(r.limited(patience)); !errors.Is(err, errStale) {
 		t.Fatalf("got %v", err)
 	}
 	r.activate()
-	if err := r.Preserve(r.limited(patience), true); err == nil || !strings.Contains(err.Error(), "in each of its lives") {
+	if err := r.MakeGolden(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "in each of its lives") {
 		t.Errorf("got %v", err)
 	}
 }

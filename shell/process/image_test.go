@@ -37,7 +37,7 @@ func (r *rig) refused(err error, reason string) {
 	if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("got %v, want ErrRefused and %q", err, reason)
 	}
-	if r.Image() != nil {
+	if r.currentImage() != nil {
 		r.t.Error("it still has the image")
 	}
 	if want := []string{"generation", "refused"}; !cmp.Equal(r.slots(), want) {
@@ -47,7 +47,7 @@ func (r *rig) refused(err error, reason string) {
 		r.t.Errorf("it runs as %v", pids)
 	}
 	r.use(r.host)
-	if r.Image() != nil {
+	if r.currentImage() != nil {
 		r.t.Error("the next host takes it")
 	}
 	r.activate() // cold
@@ -149,7 +149,7 @@ func TestImageIsRefusedAtStart(t *testing.T) {
 func TestWakeInTheNextHost(t *testing.T) {
 	r, _ := asleep(t)
 	r.restart()
-	if image := r.Image(); image == nil || image.Generation != 1 {
+	if image := r.currentImage(); image == nil || image.Generation != 1 {
 		t.Fatalf("the image is %+v", image)
 	}
 	info, err := r.Wake(r.limited(patience))
@@ -222,7 +222,7 @@ func TestImageTellsOfItsPlugin(t *testing.T) {
 	h := r.host
 	h.Memory = nil // and nobody has kept it
 	r.use(h)
-	got, known := r.Recall()
+	got, known := r.KnownInformation()
 	if got.StateControl, want.StateControl = nil, nil; !known || got.Class == "" || !cmp.Equal(got, want) {
 		t.Errorf("it knows %+v, %t; the plugin said %+v", got, known, want)
 	}
@@ -245,10 +245,10 @@ func TestWakeBeforeTheTrial(t *testing.T) {
 	tried := r.host
 	r.host.Engine = untried{tried.Engine}
 	r.use(r.host)
-	if err := r.Ready(r.limited(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := r.PrepareWake(r.limited(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	if r.Image() == nil {
+	if r.currentImage() == nil {
 		t.Error("it has no image any more")
 	}
 	r.use(tried)

@@ -151,8 +151,8 @@ func (b *Backend) enter(t *tree, p phase) error {
 	return err
 }
 
-// Activated notes why the plugin is active, see shell.Heir.
-func (b *Backend) Activated(why shell.Reason) {
+// NoteActivated notes why the plugin is active, see shell.Process.
+func (b *Backend) NoteActivated(why shell.Reason) {
 	b.mu.Lock()
 	t := b.tree
 	b.reason = why

@@ -31,7 +31,7 @@ func lastingRig(t *testing.T, mib int) (r *rig, digest string) {
 	r.host.Adopt = true
 	r.use(r.host)
 	r.activate()
-	r.Activated(shell.Requested)
+	r.NoteActivated(shell.Requested)
 	call[any](r, "increment", "")
 	digest = call[struct{ SHA256 string }](r, "fill", fmt.Sprintf(`{"mib":%d}`, mib)).SHA256
 	r.hibernate()
@@ -101,7 +101,7 @@ func TestLastingWake(t *testing.T) {
 		if got := r.Facts().Loading; got.Total < 100<<20 || len(r.loaders()) != 1 {
 			t.Errorf("it is loading %+v by %v", got, r.loaders())
 		}
-		if r.Image() != nil {
+		if r.currentImage() != nil {
 			t.Error("there still is an image")
 		}
 		r.intact(digest)
@@ -128,7 +128,7 @@ func (r *rig) wakeAgain() {
 func TestLoadingOutlivesTheHost(t *testing.T) {
 	r, digest := lastingRig(t, 200)
 	r.wake()
-	r.Activated(shell.Requested)
+	r.NoteActivated(shell.Requested)
 	loader := r.loader()
 	if err := r.Leave(r.limited(patience)); err != nil {
 		t.Fatal(err)
@@ -302,7 +302,7 @@ func TestDamageFoundWithoutHost(t *testing.T) {
 	}
 	flip(t, pages, info.Size()-info.Size()/10)
 	r.wake()
-	r.Activated(shell.Requested)
+	r.NoteActivated(shell.Requested)
 	pids := r.pids()
 	loader := r.loader()
 	if err := r.Leave(r.limited(patience)); err != nil {

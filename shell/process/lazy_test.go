@@ -57,7 +57,7 @@ func TestLazyWake(t *testing.T) {
 	if got := r.count(); got != 42 {
 		t.Errorf("it counts from %d", got)
 	}
-	if r.Image() != nil {
+	if r.currentImage() != nil {
 		t.Error("there still is an image")
 	}
 	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {

@@ -130,7 +130,7 @@ func TestEncryptedImageTellsNothing(t *testing.T) {
 		if found := err == nil; found == encrypt {
 			t.Errorf("encrypted: %v, found in the clear: %v", encrypt, found)
 		}
-		if err := r.Drop(context.Background()); err != nil {
+		if err := r.EndSleep(context.Background()); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(r.dir + "/images/Counter/image"); !errors.Is(err, os.ErrNotExist) {
@@ -150,7 +150,7 @@ func TestLockedImageIsKept(t *testing.T) {
 	h := r.host
 	h.Images.Pack(hibernate.Packing{Key: bytes.Repeat([]byte{8}, 32), Encrypt: true})
 	r.use(h)
-	if image := r.Image(); image == nil || !errors.Is(image.Locked(), hibernate.ErrKey) {
+	if image := r.currentImage(); image == nil || !errors.Is(image.Locked(), hibernate.ErrKey) {
 		t.Fatalf("got the image %+v", image)
 	}
 	h.Images.Pack(hibernate.Packing{Key: bytes.Repeat([]byte{7}, 32)})

@@ -50,7 +50,7 @@ func TestPageOut(t *testing.T) {
 	for n := range 3 {
 		call[any](r, "increment", "")
 		r.hibernate()
-		image := r.Image()
+		image := r.currentImage()
 		if image == nil || image.Engine != "pageout" || !image.InPlace || image.Bytes < 20<<20 {
 			t.Fatalf("the image is %+v", image)
 		}
@@ -61,8 +61,8 @@ func TestPageOut(t *testing.T) {
 			t.Errorf("in the image store are %v", files)
 		}
 		r.wake()
-		if got := r.count(); got != 42+n || r.Image() != nil {
-			t.Errorf("awake it counts from %d, its image is %+v", got, r.Image())
+		if got := r.count(); got != 42+n || r.currentImage() != nil {
+			t.Errorf("awake it counts from %d, its image is %+v", got, r.currentImage())
 		}
 	}
 	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
@@ -92,7 +92,7 @@ func TestStopPagedOut(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	r.gone(pids)
-	if r.Image() != nil {
+	if r.currentImage() != nil {
 		t.Error("there still is an image")
 	}
 	r.unasked()
@@ -153,12 +153,12 @@ func TestSleepByPreflight(t *testing.T) {
 				t.Fatalf("got %v, want %v", err, test.want)
 			}
 			if test.want != nil {
-				if got := r.count(); got != 41 || r.Image() != nil {
-					t.Errorf("it counts from %d, the image is %+v", got, r.Image())
+				if got := r.count(); got != 41 || r.currentImage() != nil {
+					t.Errorf("it counts from %d, the image is %+v", got, r.currentImage())
 				}
 				return
 			}
-			if image := r.Image(); image == nil || image.Engine != test.engine {
+			if image := r.currentImage(); image == nil || image.Engine != test.engine {
 				t.Fatalf("the image is %+v, want one by %s", image, test.engine)
 			}
 			r.wake()
@@ -200,11 +200,11 @@ func TestDeepen(t *testing.T) {
 	for generation := range 2 {
 		r.hibernate()
 		pids := r.pids()
-		if err := r.Deepen(r.limited(patience)); err != nil {
+		if err := r.MoveToDisk(r.limited(patience)); err != nil {
 			t.Fatal(err)
 		}
 		r.gone(pids)
-		if image := r.Image(); image == nil || image.InPlace || image.Engine != engine.Name() || image.Generation != uint64(generation+1) {
+		if image := r.currentImage(); image == nil || image.InPlace || image.Engine != engine.Name() || image.Generation != uint64(generation+1) {
 			t.Errorf("the image is %+v", image)
 		}
 		r.wake()
@@ -234,10 +234,10 @@ func TestDeepenFails(t *testing.T) {
 			r.activate()
 			r.hibernate()
 			spoil(r)
-			if err := r.Deepen(r.limited(patience)); err == nil || errors.Is(err, shell.ErrAwake) || errors.Is(err, shell.ErrExited) {
+			if err := r.MoveToDisk(r.limited(patience)); err == nil || errors.Is(err, shell.ErrAwake) || errors.Is(err, shell.ErrExited) {
 				t.Fatalf("got %v", err)
 			}
-			if image := r.Image(); image == nil || !image.InPlace || !r.frozen() {
+			if image := r.currentImage(); image == nil || !image.InPlace || !r.frozen() {
 				t.Errorf("the image is %+v, frozen: %v", image, r.frozen())
 			}
 			r.wake()

@@ -62,7 +62,7 @@ type fingerprint struct {
 	Written int64  `json:"written"`
 }
 
-// Probe asks the program what it is, unless that is known, see shell.Prober. The
+// Probe asks the program what it is, unless that is known, see shell.Process. The
 // program runs beside the instance's own place and is not initialized.
 func (b *Backend) Probe(ctx context.Context) (shell.Information, error) {
 	program, err := executable(b.config.Executable)
@@ -82,9 +82,9 @@ func (b *Backend) Probe(ctx context.Context) (shell.Information, error) {
 	return b.learn(info), nil
 }
 
-// Recall is what the plugin that sleeps said, or else the program before, see
-// shell.Prober.
-func (b *Backend) Recall() (shell.Information, bool) {
+// KnownInformation is what the plugin that sleeps said, or else the program before, see
+// shell.Process.
+func (b *Backend) KnownInformation() (shell.Information, bool) {
 	b.mu.Lock()
 	said := b.image != nil && b.info != nil
 	b.mu.Unlock()

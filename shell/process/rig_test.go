@@ -103,7 +103,7 @@ func newRig(t *testing.T, c configs.Plugin) *rig {
 		if err := r.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if _, err := os.Stat(r.runDir()); r.Image() == nil && err == nil {
+		if _, err := os.Stat(r.runDir()); r.currentImage() == nil && err == nil {
 			t.Errorf("%s is left", r.runDir())
 		}
 		r.host.Images.Close()

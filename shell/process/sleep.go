@@ -21,7 +21,7 @@ import (
 var pager pageout.Engine
 
 // Hibernate puts the plugin to sleep as its configuration says, see
-// shell.Hibernator.
+// shell.Process.
 func (b *Backend) Hibernate(ctx context.Context) error {
 	first, second := b.checkpoint, b.pageOut
 	switch {
@@ -50,9 +50,9 @@ func impossible(err error) bool {
 	return !errors.Is(err, shell.ErrExited) && slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
 
-// Deepen replaces sleep in place by an image, see shell.Deepener. What is certain
+// MoveToDisk replaces sleep in place by an image, see shell.Process. What is certain
 // to fail is refused before the plugin is disturbed.
-func (b *Backend) Deepen(ctx context.Context) error {
+func (b *Backend) MoveToDisk(ctx context.Context) error {
 	b.mu.Lock()
 	t := b.tree
 	b.mu.Unlock()
@@ -116,8 +116,8 @@ func (b *Backend) rouse(t *tree) error {
 	return pager.Wake(pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
 }
 
-// Foresee tells what would stop a hibernation, see shell.Foreseer.
-func (b *Backend) Foresee() error {
+// HibernationObstacle returns what would stop a hibernation, see shell.Process.
+func (b *Backend) HibernationObstacle() error {
 	b.mu.Lock()
 	t := b.tree
 	b.mu.Unlock()
@@ -150,8 +150,8 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	return nil
 }
 
-// Drop gives the image up, see shell.Hibernator.
-func (b *Backend) Drop(ctx context.Context) error {
+// EndSleep gives the image up, see shell.Process.
+func (b *Backend) EndSleep(ctx context.Context) error {
 	b.mu.Lock()
 	image := b.image
 	b.image = nil
@@ -165,16 +165,29 @@ func (b *Backend) Drop(ctx context.Context) error {
 	return errors.Join(image.Drop(), b.Stop(ctx))
 }
 
-// Image is the committed image, see shell.Hibernator.
-func (b *Backend) Image() *hibernate.Image {
+// Sleep describes how the plugin sleeps, see shell.Process.
+func (b *Backend) Sleep() *shell.Sleep {
+	i := b.currentImage()
+	if i == nil {
+		return nil
+	}
+	kind := shell.Stored
+	if i.InPlace {
+		kind = shell.InPlace
+	}
+	return &shell.Sleep{Kind: kind, Engine: i.Engine, Bytes: i.Bytes, Since: i.Created, Generation: i.Generation}
+}
+
+// currentImage returns the committed image, nil when the plugin does not sleep.
+func (b *Backend) currentImage() *hibernate.Image {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.image
 }
 
-// Progress compares what is written or loaded with what there is, see
-// shell.Hibernator.
-func (b *Backend) Progress() shell.Progress {
+// HibernationProgress compares what is written or loaded with what there is, see
+// shell.Process.
+func (b *Backend) HibernationProgress() shell.Progress {
 	b.mu.Lock()
 	t, image := b.tree, b.image
 	b.mu.Unlock()

@@ -41,10 +41,10 @@ func (r record) information() (*shellpb.InformationResponse, error) {
 	return info, proto.Unmarshal(r.Information, info)
 }
 
-// Ready makes sure that there is the key and the room to begin a wake, and that it is
-// known whether the engine works, see shell.Hibernator.
-func (b *Backend) Ready(ctx context.Context) error {
-	image := b.Image()
+// PrepareWake makes sure that there is the key and the room to begin a wake, and that it is
+// known whether the engine works, see shell.Process.
+func (b *Backend) PrepareWake(ctx context.Context) error {
+	image := b.currentImage()
 	if err := image.Locked(); err != nil || image == nil || image.InPlace {
 		return err
 	}
@@ -67,7 +67,7 @@ func (b *Backend) beginRestore(image *hibernate.Image, r record, p phase) error 
 }
 
 // Wake restores the image, or lets what sleeps in place run on, see
-// shell.Hibernator.
+// shell.Process.
 func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 	b.mu.Lock()
 	image, t := b.image, b.tree

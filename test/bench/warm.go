@@ -46,7 +46,7 @@ func (s *stage) compareWarm(ctx context.Context, mib, runs int) ([]row, error) {
 			timed(&warms, func() error { return own.answer(ctx) }),
 			own.loaded(ctx),
 		)
-		if err == nil && own.Status().Warm == nil {
+		if err == nil && own.Status().StartedFrom == nil {
 			_, err = own.Golden() // which says why
 		}
 		return errors.Join(err,

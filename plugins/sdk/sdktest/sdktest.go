@@ -316,7 +316,7 @@ func (h *Harness) StartWarm() {
 	h.needEngine()
 	h.Deactivate()
 	h.must("start", h.shell.Activate(h.t.Context(), shell.Requested))
-	if h.shell.Status().Warm == nil {
+	if h.shell.Status().StartedFrom == nil {
 		_, why := h.shell.Golden()
 		h.t.Fatalf("the plugin was started cold: %v", why)
 	}

@@ -7,23 +7,6 @@ import (
 	"time"
 )
 
-// Heir is a Backend whose plugin may outlive the host that started it.
-type Heir interface {
-	// Activated is called each time the plugin has become active, and why: the
-	// next host will want to know.
-	Activated(why Reason)
-	// Inherited tells whether an earlier host left something to decide about, and
-	// why the plugin was active.
-	Inherited() (why Reason, left bool)
-	// Adopt takes the plugin over that an earlier host left running. After an error
-	// nothing of it runs any more, and the error says why it was not taken over.
-	Adopt(ctx context.Context) (Information, error)
-	// Stays tells whether the plugin would run on without this host.
-	Stays() bool
-	// Leave lets go of the running plugin, without a word to it.
-	Leave(ctx context.Context) error
-}
-
 // Inherited tells that an earlier host left something behind: Adopt must come
 // before any other operation.
 func (s *Shell) Inherited() bool {
@@ -32,10 +15,10 @@ func (s *Shell) Inherited() bool {
 }
 
 func (s *Shell) inherited() (why Reason, left bool) {
-	if heir, ok := s.backend.(Heir); ok {
-		return heir.Inherited()
+	if s.process == nil {
+		return "", false
 	}
-	return "", false
+	return s.process.Inherited()
 }
 
 // Adopt takes over what an earlier host left, or ends it. The instance is then
@@ -48,7 +31,7 @@ func (s *Shell) Adopt(ctx context.Context) error {
 	return s.operate(ctx, Adopt, s.activationLimit(), func(ctx context.Context) error {
 		err := s.step(ctx, Adopt, why, s.adopt)
 		if err == nil {
-			s.activated(why)
+			s.noteActivated(why)
 		}
 		return err
 	})
@@ -56,10 +39,9 @@ func (s *Shell) Adopt(ctx context.Context) error {
 
 // adopt is the work of an adoption.
 func (s *Shell) adopt(ctx context.Context) error {
-	heir := s.backend.(Heir) //nolint:errcheck // whoever has inherited is one
 	limited, cancel := s.cuttable(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
-	info, err := heir.Adopt(limited)
+	info, err := s.process.Adopt(limited)
 	if err != nil {
 		return fmt.Errorf("cannot adopt: %w", cutShort(limited, err))
 	}
@@ -81,19 +63,18 @@ func (s *Shell) adopt(ctx context.Context) error {
 func (s *Shell) Leave(ctx context.Context) error {
 	s.close()
 	return s.operate(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
-		heir, ok := s.backend.(Heir)
-		if s.State() != Activated || !ok || !heir.Stays() {
+		if s.State() != Activated || s.process == nil || !s.process.OutlivesHost() {
 			return s.deactivate(ctx, Shutdown)
 		}
 		drained := s.stopping(ctx, s.flight.drain)
 		s.flight.close()
-		return errors.Join(drained, heir.Leave(ctx))
+		return errors.Join(drained, s.process.Leave(ctx))
 	})
 }
 
-// activated passes on that the plugin has become active.
-func (s *Shell) activated(why Reason) {
-	if heir, ok := s.backend.(Heir); ok {
-		heir.Activated(why)
+// noteActivated passes on that the plugin has become active.
+func (s *Shell) noteActivated(why Reason) {
+	if s.process != nil {
+		s.process.NoteActivated(why)
 	}
 }

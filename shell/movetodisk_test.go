@@ -19,7 +19,7 @@ func (r *rig) nap() {
 func TestWakeFromSleepInPlace(t *testing.T) {
 	run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
 		r.nap()
-		if st := r.Status(); st.Image == nil || !st.Image.InPlace || st.Facts.PID != 1 {
+		if st := r.Status(); st.Sleep == nil || st.Sleep.Kind != InPlace || st.Facts.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.invoke(r.Context(), ""))
@@ -67,11 +67,11 @@ func TestDeepen(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.nap()
 			for range 2 { // the second time there is nothing to do
-				r.must(r.Deepen(r.Context(), Automatic, 0))
+				r.must(r.MoveToDisk(r.Context(), Automatic, 0))
 			}
 			r.expect()
-			r.expectSteps(deepening)
-			if st := r.Status(); st.State != Hibernated || st.Image == nil || st.Image.InPlace || st.Facts.PID != 0 {
+			r.expectSteps(moving)
+			if st := r.Status(); st.State != Hibernated || st.Sleep == nil || st.Sleep.Kind == InPlace || st.Facts.PID != 0 {
 				r.Errorf("got %+v", st)
 			}
 			r.must(r.up())
@@ -81,20 +81,20 @@ func TestDeepen(t *testing.T) {
 	t.Run("a call waits for it", func(t *testing.T) {
 		run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
 			r.nap()
-			held := r.fake.hold(deepening)
-			deepened := background(func() error { return r.Deepen(r.Context(), Automatic, 0) })
+			held := r.fake.hold(moving)
+			deepened := background(func() error { return r.MoveToDisk(r.Context(), Automatic, 0) })
 			<-held.reached
 			called := background(func() error { return r.invoke(r.Context(), "") })
 			held.open()
 			r.must(<-deepened)
 			r.must(<-called)
-			r.expectSteps(deepening, wakening, invocation)
+			r.expectSteps(moving, wakening, invocation)
 		})
 	})
 	t.Run("not while active", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			if err := r.Deepen(r.Context(), Requested, 0); !errors.Is(err, ErrIllegalState) {
+			if err := r.MoveToDisk(r.Context(), Requested, 0); !errors.Is(err, ErrIllegalState) {
 				r.Errorf("got %v", err)
 			}
 		})
@@ -102,12 +102,12 @@ func TestDeepen(t *testing.T) {
 	t.Run("fails", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.nap()
-			r.fake.fail(deepening, errBroken)
-			if err := r.Deepen(r.Context(), Requested, 0); !errors.Is(err, errBroken) {
+			r.fake.fail(moving, errBroken)
+			if err := r.MoveToDisk(r.Context(), Requested, 0); !errors.Is(err, errBroken) {
 				r.Errorf("got %v", err)
 			}
 			r.expect()
-			if st := r.Status(); st.State != Hibernated || !st.Image.InPlace {
+			if st := r.Status(); st.State != Hibernated || st.Sleep.Kind != InPlace {
 				r.Errorf("got %+v", st)
 			}
 		})
@@ -115,8 +115,8 @@ func TestDeepen(t *testing.T) {
 	t.Run("wakes it", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.nap()
-			r.fake.fail(deepening, ErrAwake)
-			if err := r.Deepen(r.Context(), Requested, 0); !errors.Is(err, ErrAwake) {
+			r.fake.fail(moving, ErrAwake)
+			if err := r.MoveToDisk(r.Context(), Requested, 0); !errors.Is(err, ErrAwake) {
 				r.Errorf("got %v", err)
 			}
 			r.expect(
@@ -128,8 +128,8 @@ func TestDeepen(t *testing.T) {
 	t.Run("ends it", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.nap()
-			held := r.fake.hold(deepening)
-			done := background(func() error { return r.Deepen(r.Context(), Requested, 0) })
+			held := r.fake.hold(moving)
+			done := background(func() error { return r.MoveToDisk(r.Context(), Requested, 0) })
 			<-held.reached
 			background(func() error { r.fake.die(); return nil })
 			held.open()

@@ -19,9 +19,9 @@ type heir struct {
 	leaves int
 }
 
-func (h *heir) Activated(why Reason)      { h.noted = append(h.noted, why) }
+func (h *heir) NoteActivated(why Reason)  { h.noted = append(h.noted, why) }
 func (h *heir) Inherited() (Reason, bool) { return Requested, h.left }
-func (h *heir) Stays() bool               { return true }
+func (h *heir) OutlivesHost() bool        { return true }
 
 func (h *heir) Adopt(ctx context.Context) (Information, error) {
 	h.left = false
