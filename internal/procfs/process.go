@@ -1,20 +1,60 @@
 package procfs
 
 import (
+	"bytes"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
-// Namespace is the namespace of that name that the process is in, such as
-// "net:[4026531840]", empty when the kernel knows none.
-func Namespace(pid int, name string) string {
-	target, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
-	return target
+// Started is when the process began, in clock ticks since the boot. Together with
+// the boot it tells a process from any other that had or will have its PID. It is
+// 0 when the process is gone.
+func Started(pid int) uint64 { return stat(pid, 22) }
+
+// Parent is the parent's PID, 0 when the process is gone.
+func Parent(pid int) int { return int(stat(pid, 4)) }
+
+// NSPid returns the number of the process in its own PID namespace, 0 when it is
+// gone.
+func NSPid(pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	task, _, err := parseTask(string(text))
+	if err != nil {
+		return 0
+	}
+	return task.ID
+}
+
+// Command is the name of the process's program, cut to 15 bytes by the kernel.
+func Command(pid int) string {
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSuffix(string(name), "\n")
+}
+
+// Executing names the file that the process executes by device and inode, which
+// tell it even when it was replaced; empty when the process is gone.
+func Executing(pid int) string {
+	info, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return ""
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+// BootID is another one after each boot.
+func BootID() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
 }
 
 // Personality is the process's execution domain in hexadecimal, see
@@ -53,34 +93,18 @@ func OwnerOf(pid int) (o Owner) {
 	return o
 }
 
-// Mounts returns the numbers of the mounts that the process sees.
-func Mounts(pid int) map[uint64]bool {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
-	mounts := make(map[uint64]bool)
-	for line := range strings.Lines(string(text)) {
-		number, _, _ := strings.Cut(line, " ")
-		if id, err := strconv.ParseUint(number, 10, 64); err == nil {
-			mounts[id] = true
-		}
+// stat is a number of /proc/<pid>/stat, fields counted as in proc(5).
+func stat(pid, field int) uint64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
 	}
-	return mounts
-}
-
-// Mapped returns what the process has mapped, each once: paths, and what the kernel
-// calls things that have none.
-func Mapped(pid int) []string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	var names []string
-	last := ""
-	for line := range strings.Lines(string(text)) {
-		// address perms offset device inode name
-		if name := strings.TrimRight(after(line, 5), "\n"); name != "" && name != last {
-			names = append(names, name)
-			last = name
-		}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // the first is the third
+	if len(fields) < field-2 {
+		return 0
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	n, _ := strconv.ParseUint(fields[field-3], 10, 64)
+	return n
 }
 
 func status(pid int, key string) string {
@@ -96,74 +120,4 @@ func field(text, key string) string {
 		}
 	}
 	return ""
-}
-
-// Info is what /proc/<pid>/fdinfo says of the descriptor under key.
-func (d Descriptor) Info(key string) string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
-	return field(string(text), key+":")
-}
-
-// Flags are those that the file was opened with.
-func (d Descriptor) Flags() uint64 {
-	flags, _ := strconv.ParseUint(d.Info("flags"), 8, 64)
-	return flags
-}
-
-// Deleted returns what a file without a name takes on its disk; regular is false
-// when it has a name or is no regular file.
-func (d Descriptor) Deleted() (size int64, regular bool) {
-	var st unix.Stat_t
-	if err := unix.Stat(d.path(), &st); err != nil {
-		return 0, false
-	}
-	return st.Blocks * 512, st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
-}
-
-// limitNames begin the lines of /proc/<pid>/limits, in the order of their numbers.
-var limitNames = []string{
-	"Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set", "Max processes", "Max open files",
-	"Max locked memory", "Max address space", "Max file locks", "Max pending signals", "Max msgqueue size", "Max nice priority", "Max realtime priority", "Max realtime timeout",
-}
-
-// limits returns soft:hard of every resource limit, by its number.
-func limits(pid int) string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
-	if err != nil {
-		return ""
-	}
-	all := make([]string, len(limitNames))
-	for i, name := range limitNames {
-		if values := strings.Fields(field(string(text), name)); len(values) >= 2 {
-			all[i] = values[0] + ":" + values[1]
-		}
-	}
-	return strings.Join(all, " ")
-}
-
-// Difference names what tells the tasks apart, nothing when they are alike.
-func (t Task) Difference(o Task) string {
-	if t.ID != o.ID {
-		return fmt.Sprintf("ID is %d, not %d", o.ID, t.ID)
-	}
-	var all []string
-	for _, f := range []struct{ name, was, is string }{
-		{"UID", t.UID, o.UID},
-		{"GID", t.GID, o.GID},
-		{"Groups", t.Groups, o.Groups},
-		{"CapInh", t.CapInh, o.CapInh},
-		{"CapPrm", t.CapPrm, o.CapPrm},
-		{"CapEff", t.CapEff, o.CapEff},
-		{"CapBnd", t.CapBnd, o.CapBnd},
-		{"CapAmb", t.CapAmb, o.CapAmb},
-		{"NoNewPrivs", t.NoNewPrivs, o.NoNewPrivs},
-		{"Seccomp", t.Seccomp, o.Seccomp},
-		{"Filters", t.Filters, o.Filters},
-		{"Limits", t.Limits, o.Limits},
-	} {
-		if f.was != f.is {
-			all = append(all, fmt.Sprintf("%s is %q, not %q", f.name, f.is, f.was))
-		}
-	}
-	return strings.Join(all, ", ")
 }

@@ -2,9 +2,6 @@ package procfs
 
 import (
 	"encoding/binary"
-	"fmt"
-	"os"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -55,24 +52,4 @@ func peek(tid int, at uint64, into []byte) bool {
 	local[0].SetLen(len(into))
 	n, err := unix.ProcessVMReadv(tid, local, []unix.RemoteIovec{{Base: uintptr(at), Len: len(into)}}, 0)
 	return err == nil && n == len(into)
-}
-
-// SharedFile returns the file that the process shares the memory at that address
-// with, "" where there is none, or none that has a name.
-func SharedFile(pid int, at uint64) string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	for line := range strings.Lines(string(text)) {
-		// address perms offset device inode name
-		var start, end uint64
-		var access string
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &start, &end, &access); err != nil || at < start || end <= at {
-			continue
-		}
-		var st unix.Stat_t
-		err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, start, end), &st)
-		if err == nil && st.Nlink > 0 && strings.HasSuffix(access, "s") {
-			return strings.TrimSpace(after(line, 5))
-		}
-	}
-	return ""
 }

@@ -31,7 +31,7 @@ const loaderName = "dormouse-load"
 
 // IsLoader tells a loader from other processes. It ends by itself when the tree
 // that it loads for has ended, and must not before.
-func IsLoader(pid int) bool { return procfs.Name(pid) == loaderName }
+func IsLoader(pid int) bool { return procfs.Command(pid) == loaderName }
 
 // collect reaps loaders that ended between two programs of this process.
 func collect() {

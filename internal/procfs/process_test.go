@@ -8,6 +8,19 @@ import (
 	"testing"
 )
 
+func TestNSPid(t *testing.T) {
+	if got := NSPid(os.Getpid()); got != os.Getpid() && got <= 0 {
+		t.Errorf("got %d", got)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("a PID namespace needs root")
+	}
+	cmd := start(t, "echo ready; read x", &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID})
+	if got := NSPid(cmd.Process.Pid); got != 1 {
+		t.Errorf("got %d", got)
+	}
+}
+
 func TestIdentity(t *testing.T) {
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {
@@ -20,7 +33,7 @@ func TestIdentity(t *testing.T) {
 	if got := Parent(cmd.Process.Pid); got != os.Getpid() {
 		t.Errorf("its parent is %d", got)
 	}
-	if got := Name(cmd.Process.Pid); got != "sleep" {
+	if got := Command(cmd.Process.Pid); got != "sleep" {
 		t.Errorf("its name is %q", got)
 	}
 	path, err := exec.LookPath("sleep")
@@ -47,5 +60,17 @@ func TestIdentity(t *testing.T) {
 	}
 	if len(BootID()) != 36 {
 		t.Errorf("the boot is %q", BootID())
+	}
+}
+
+func TestCommand(t *testing.T) {
+	if got := Command(os.Getpid()); got != "procfs.test" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestOwner(t *testing.T) {
+	if got := OwnerOf(os.Getpid()); got != (Owner{os.Getuid(), os.Getgid()}) {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -5,89 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// Descriptor is one open file of a process.
-type Descriptor struct {
-	PID, FD int
-	// Target is what /proc/<pid>/fd/<fd> shows: a path, or "socket:[4711]" and the
-	// like.
-	Target string
-}
-
-// Descriptors returns what the process has open, nothing when it is gone.
-func Descriptors(pid int) []Descriptor {
-	dir, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		return nil
-	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(0) // as many as there are
-	open := make([]Descriptor, 0, len(names))
-	target := make([]byte, unix.PathMax)
-	for _, name := range names {
-		fd, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		if n, err := unix.Readlinkat(int(dir.Fd()), name, target); err == nil {
-			open = append(open, Descriptor{PID: pid, FD: fd, Target: string(target[:n])})
-		}
-	}
-	return open
-}
-
-func (d Descriptor) path() string { return fmt.Sprintf("/proc/%d/fd/%d", d.PID, d.FD) }
-
-// Device returns the number of the device that is open, ok = false when it is
-// none.
-func (d Descriptor) Device() (number uint64, ok bool) {
-	var st unix.Stat_t
-	if err := unix.Stat(d.path(), &st); err != nil {
-		return 0, false
-	}
-	kind := st.Mode & unix.S_IFMT
-	return st.Rdev, kind == unix.S_IFCHR || kind == unix.S_IFBLK
-}
-
-// Mount returns the number of the mount that the file is on, 0 when it has no path.
-func (d Descriptor) Mount() uint64 {
-	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, d.path(), 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st); err != nil {
-		return 0
-	}
-	kind := st.Mode & unix.S_IFMT
-	if !strings.HasPrefix(d.Target, "/") || strings.HasPrefix(d.Target, "/memfd:") || kind != unix.S_IFREG && kind != unix.S_IFDIR {
-		return 0
-	}
-	return st.Mnt_id
-}
-
-// Socket returns the inode of the socket that is open, 0 when it is none.
-func (d Descriptor) Socket() uint32 {
-	text, ok := strings.CutPrefix(d.Target, "socket:[")
-	if !ok {
-		return 0
-	}
-	inode, _ := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32)
-	return uint32(inode)
-}
-
-// Protocol is the kernel's name for the socket's protocol, such as "UNIX-STREAM",
-// empty when it is no socket.
-func (d Descriptor) Protocol() string {
-	name := make([]byte, 64)
-	n, err := unix.Getxattr(d.path(), "system.sockprotoname", name)
-	if err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(name[:n])
-}
 
 // UnixSocket is a unix socket as the kernel sees it.
 type UnixSocket struct {
@@ -111,6 +33,24 @@ func UnixSockets() (map[uint32]UnixSocket, error) {
 		return nil, fmt.Errorf("cannot list the unix sockets: %w", err)
 	}
 	return sockets, nil
+}
+
+// UnixPeers counts the connections, established or pending, of the listening
+// unix socket that is bound to path.
+func UnixPeers(path string) (int, error) {
+	text, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return 0, err
+	}
+	peers := 0
+	for line := range strings.Lines(string(text)) {
+		// Num RefCount Protocol Flags Type St Inode Path
+		fields := strings.Fields(line)
+		if len(fields) >= 8 && fields[5] != "01" && after(strings.TrimSuffix(line, "\n"), 7) == path {
+			peers++
+		}
+	}
+	return peers, nil
 }
 
 // See sock_diag(7): the sizes of its structures, and the attributes it is asked
@@ -192,10 +132,4 @@ func parseDiag(attributes []byte) (s UnixSocket) {
 		attributes = attributes[min(len(attributes), (length+3)&^3):]
 	}
 	return s
-}
-
-// Command is the name of the process's program, cut to 15 bytes by the kernel.
-func Command(pid int) string {
-	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	return strings.TrimSpace(string(name))
 }

@@ -1,0 +1,70 @@
+package procfs
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestMappedFiles(t *testing.T) {
+	dir := t.TempDir()
+	mapFile := func(name string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.Truncate(4096); err != nil {
+			t.Fatal(err)
+		}
+		data, err := syscall.Mmap(int(f.Fd()), 0, 4096, syscall.PROT_READ, syscall.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Munmap(data) })
+	}
+	mapFile("plain")
+	mapFile("two  spaces ")
+	mapFile("removed")
+	if err := os.Remove(filepath.Join(dir, "removed")); err != nil {
+		t.Fatal(err)
+	}
+	files, err := MappedFiles([]int{os.Getpid(), os.Getpid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(files, self) || !slices.IsSorted(files) {
+		t.Errorf("got %q", files)
+	}
+	var ours []string
+	for _, file := range files {
+		if rest, ok := strings.CutPrefix(file, dir+"/"); ok {
+			ours = append(ours, rest)
+		}
+	}
+	if diff := cmp.Diff([]string{"plain", "two  spaces "}, ours); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMapped(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := Mapped(os.Getpid())
+	if !slices.Contains(names, self) || !slices.Contains(names, "[vdso]") || slices.Contains(names, "") || len(slices.Compact(slices.Clone(names))) != len(names) {
+		t.Errorf("got %q", names)
+	}
+}

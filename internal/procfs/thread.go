@@ -1,0 +1,130 @@
+package procfs
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Task is what a thread may do: its identity as /proc/<pid>/status shows it.
+// Two tasks are alike when they are equal.
+type Task struct {
+	// ID is the thread's number in its own PID namespace.
+	ID         int    `json:"id"`
+	UID        string `json:"uid"`
+	GID        string `json:"gid"`
+	Groups     string `json:"groups"`
+	CapInh     string `json:"capInh"`
+	CapPrm     string `json:"capPrm"`
+	CapEff     string `json:"capEff"`
+	CapBnd     string `json:"capBnd"`
+	CapAmb     string `json:"capAmb"`
+	NoNewPrivs string `json:"noNewPrivs"`
+	Seccomp    string `json:"seccomp"`
+	// Filters is how many seccomp filters it has.
+	Filters string `json:"filters"`
+	// Limits are its process's resource limits, soft:hard each; only the first
+	// thread of a process has them.
+	Limits string `json:"limits,omitempty"`
+}
+
+// Tasks returns every thread of the processes that is no zombie, ordered by ID.
+func Tasks(pids []int) ([]Task, error) {
+	var tasks []Task
+	for _, pid := range pids {
+		for _, thread := range threads(pid) {
+			path := thread + "/status"
+			text, err := os.ReadFile(path)
+			if err != nil {
+				continue // the thread has ended
+			}
+			task, alive, err := parseTask(string(text))
+			if err != nil {
+				return nil, fmt.Errorf("cannot read %s: %w", path, err)
+			}
+			if thread[strings.LastIndexByte(thread, '/')+1:] == strconv.Itoa(pid) {
+				task.Limits = limits(pid)
+			}
+			if alive {
+				tasks = append(tasks, task)
+			}
+		}
+	}
+	slices.SortFunc(tasks, func(a, b Task) int { return a.ID - b.ID })
+	return tasks, nil
+}
+
+func parseTask(status string) (t Task, alive bool, err error) {
+	fields := map[string]*string{
+		"Uid": &t.UID, "Gid": &t.GID, "Groups": &t.Groups,
+		"CapInh": &t.CapInh, "CapPrm": &t.CapPrm, "CapEff": &t.CapEff, "CapBnd": &t.CapBnd, "CapAmb": &t.CapAmb,
+		"NoNewPrivs": &t.NoNewPrivs, "Seccomp": &t.Seccomp, "Seccomp_filters": &t.Filters,
+	}
+	for line := range strings.Lines(status) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.Join(strings.Fields(value), " ")
+		switch key {
+		case "State":
+			alive = !strings.HasPrefix(value, "Z") && !strings.HasPrefix(value, "X")
+		case "NSpid":
+			if t.ID, err = strconv.Atoi(value[strings.LastIndexByte(value, ' ')+1:]); err != nil {
+				return t, false, err
+			}
+		default:
+			if field := fields[key]; field != nil {
+				*field = value
+			}
+		}
+	}
+	return t, alive, nil
+}
+
+// Difference names what tells the tasks apart, nothing when they are alike.
+func (t Task) Difference(o Task) string {
+	if t.ID != o.ID {
+		return fmt.Sprintf("ID is %d, not %d", o.ID, t.ID)
+	}
+	var all []string
+	for _, f := range []struct{ name, was, is string }{
+		{"UID", t.UID, o.UID},
+		{"GID", t.GID, o.GID},
+		{"Groups", t.Groups, o.Groups},
+		{"CapInh", t.CapInh, o.CapInh},
+		{"CapPrm", t.CapPrm, o.CapPrm},
+		{"CapEff", t.CapEff, o.CapEff},
+		{"CapBnd", t.CapBnd, o.CapBnd},
+		{"CapAmb", t.CapAmb, o.CapAmb},
+		{"NoNewPrivs", t.NoNewPrivs, o.NoNewPrivs},
+		{"Seccomp", t.Seccomp, o.Seccomp},
+		{"Filters", t.Filters, o.Filters},
+		{"Limits", t.Limits, o.Limits},
+	} {
+		if f.was != f.is {
+			all = append(all, fmt.Sprintf("%s is %q, not %q", f.name, f.is, f.was))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// limitNames begin the lines of /proc/<pid>/limits, in the order of their numbers.
+var limitNames = []string{
+	"Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set", "Max processes", "Max open files",
+	"Max locked memory", "Max address space", "Max file locks", "Max pending signals", "Max msgqueue size", "Max nice priority", "Max realtime priority", "Max realtime timeout",
+}
+
+// limits returns soft:hard of every resource limit, by its number.
+func limits(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		return ""
+	}
+	all := make([]string, len(limitNames))
+	for i, name := range limitNames {
+		if values := strings.Fields(field(string(text), name)); len(values) >= 2 {
+			all[i] = values[0] + ":" + values[1]
+		}
+	}
+	return strings.Join(all, " ")
+}

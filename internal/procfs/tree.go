@@ -1,0 +1,63 @@
+// Package procfs reads what Linux says of processes; see proc(5).
+package procfs
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Children returns the children of every thread of pid, none when pid is gone.
+func Children(pid int) []int {
+	var children []int
+	for _, thread := range threads(pid) {
+		text, err := os.ReadFile(thread + "/children")
+		if err != nil {
+			continue // the thread has ended
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children
+}
+
+// threads returns the directory of each thread of pid, none when pid is gone.
+func threads(pid int) []string {
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(0) // as many as there are
+	for i, name := range names {
+		names[i] = dir + "/" + name
+	}
+	return names
+}
+
+// Threads returns the numbers of the threads of pid that have not ended, none when
+// pid is gone.
+func Threads(pid int) []int {
+	var all []int
+	for _, thread := range threads(pid) {
+		tid, err := strconv.Atoi(thread[strings.LastIndexByte(thread, '/')+1:])
+		if err == nil && !Zombie(tid) {
+			all = append(all, tid)
+		}
+	}
+	return all
+}
+
+// Tree returns root and all its descendants, parents first.
+func Tree(root int) []int {
+	tree := []int{root}
+	for i := 0; i < len(tree); i++ {
+		tree = append(tree, Children(tree[i])...)
+	}
+	return tree
+}
