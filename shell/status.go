@@ -115,3 +115,14 @@ func (s *Shell) Standing() (State, statecontrol.State) {
 	defer s.mu.Unlock()
 	return s.state, s.control
 }
+
+// Brief is Status without what has to be looked up: facts, image and progress.
+// The last element of its history is the transition that led to it.
+func (s *Shell) Brief() Status {
+	st, _ := s.recorded()
+	return st
+}
+
+// Notify sends an event to the instance's subscribers, as its backend's Sink
+// does.
+func (s *Shell) Notify(n Notification) { sink{s}.Notify(n) }
