@@ -2,28 +2,29 @@ package images
 
 import "slices"
 
-// Extent is memory that is still to come: where it belongs and where in the page
-// file it lies.
+// Extent is a range of addresses of a process whose contents are still in a page file
+// of the image.
 type Extent struct {
 	Start, End uint64
-	Offset     int64
-	// wiped memory is not handed on to children.
+	Offset     int64 // of the contents in the page file
+	// Wiped says that children do not inherit the memory, see MADV_WIPEONFORK in
+	// madvise(2).
 	Wiped bool
-	// moved memory was not always where it is.
+	// Moved says that the process has moved the memory to this address, see mremap(2).
 	Moved bool
 }
 
-// from returns the part of e that begins at the address.
+// TailFrom returns the part of e that begins at the address.
 func (e Extent) TailFrom(address uint64) Extent {
 	e.Offset += int64(address - e.Start)
 	e.Start = address
 	return e
 }
 
-// Extents are ordered by address and don't overlap.
+// Extents are ordered by address and do not overlap.
 type Extents []Extent
 
-// bytes is how much is still to come.
+// Bytes returns the total size.
 func (x Extents) Bytes() (total int64) {
 	for _, e := range x {
 		total += int64(e.End - e.Start)
@@ -31,7 +32,8 @@ func (x Extents) Bytes() (total int64) {
 	return total
 }
 
-// search returns the place of the first Extent that ends after the address.
+// IndexAfter returns the index of the first extent that ends after the address, or the
+// length of x.
 func (x Extents) IndexAfter(address uint64) int {
 	at, _ := slices.BinarySearchFunc(x, address, func(e Extent, address uint64) int {
 		if e.End <= address {
@@ -42,7 +44,7 @@ func (x Extents) IndexAfter(address uint64) int {
 	return at
 }
 
-// find returns the Extent that holds the address.
+// Find returns the extent that holds the address, and whether there is one.
 func (x Extents) Find(address uint64) (Extent, bool) {
 	at := x.IndexAfter(address)
 	if at == len(x) || x[at].Start > address {
@@ -51,7 +53,7 @@ func (x Extents) Find(address uint64) (Extent, bool) {
 	return x[at], true
 }
 
-// cut takes everything from start to end out of x, and returns it.
+// Remove removes the addresses from start to end from x, and returns what was there.
 func (x *Extents) Remove(start, end uint64) Extents {
 	first := x.IndexAfter(start)
 	last := first
@@ -74,7 +76,7 @@ func (x *Extents) Remove(start, end uint64) Extents {
 	return inside
 }
 
-// put adds more Extents in the place of what is there.
+// replaceWith adds the other extents to x; where they overlap, they replace those of x.
 func (x *Extents) replaceWith(more Extents) {
 	for _, e := range more {
 		x.Remove(e.Start, e.End)
@@ -82,7 +84,8 @@ func (x *Extents) replaceWith(more Extents) {
 	}
 }
 
-// move makes what lies from start to end lie at to.
+// Move moves what x has from start to end to the address to, and removes what x had
+// there.
 func (x *Extents) Move(start, end, to uint64) {
 	moved := x.Remove(start, end)
 	x.Remove(to, to+(end-start))
@@ -94,7 +97,7 @@ func (x *Extents) Move(start, end, to uint64) {
 	x.replaceWith(moved)
 }
 
-// settled tells whether anything from start to end was always there.
+// HasUnmoved reports whether x has anything from start to end that was never moved.
 func (x Extents) HasUnmoved(start, end uint64) bool {
 	for _, e := range x[x.IndexAfter(start):] {
 		if e.Start >= end {
@@ -107,22 +110,23 @@ func (x Extents) HasUnmoved(start, end uint64) bool {
 	return false
 }
 
-// unmap takes out what lay from start to end when that was unmapped, and returns
-// it. The kernel tells of it late: what was moved there may have come since, and
-// stays; if it had not, there is no mapping that it could be put into.
+// Unmap removes from x what was unmapped from start to end, and returns it. The kernel
+// reports an unmapping late, so moved memory may have come there since: it stays. (If it
+// came before, keeping it does no harm: there is no mapping to put it into.)
 func (x *Extents) Unmap(start, end uint64) Extents {
-	gone := x.Remove(start, end)
-	var since Extents
-	for _, e := range gone {
+	removed := x.Remove(start, end)
+	var movedSince Extents
+	for _, e := range removed {
 		if e.Moved {
-			since = append(since, e)
+			movedSince = append(movedSince, e)
 		}
 	}
-	x.replaceWith(since)
-	return slices.DeleteFunc(gone, func(e Extent) bool { return e.Moved })
+	x.replaceWith(movedSince)
+	return slices.DeleteFunc(removed, func(e Extent) bool { return e.Moved })
 }
 
-// forked is what a child of the process lacks.
+// InheritedByChild returns the extents that are missing in a child that the process
+// forks now.
 func (x Extents) InheritedByChild() Extents {
 	return slices.DeleteFunc(slices.Clone(x), func(e Extent) bool { return e.Wiped })
 }

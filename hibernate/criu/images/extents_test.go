@@ -33,7 +33,7 @@ func TestExtents(t *testing.T) {
 	}
 }
 
-// Extents are what they are page by page.
+// Random removals and moves give the same as a list of single pages.
 func TestExtentsAtRandom(t *testing.T) {
 	const size = 64
 	dice := rand.New(rand.NewPCG(1, 2))
@@ -74,7 +74,7 @@ func TestExtentsAtRandom(t *testing.T) {
 	}
 }
 
-func TestChunksOutside(t *testing.T) {
+func TestEagerChunks(t *testing.T) {
 	const chunk = 1 << 20
 	for name, test := range map[string]struct {
 		lazy []Extent
@@ -87,7 +87,7 @@ func TestChunksOutside(t *testing.T) {
 		"holes in one":   {[]Extent{{0, 4096, 4096, false, false}, {0, 4096, 3 * 4096, false, false}}, 4 * 4096, []int64{0}},
 		"across an edge": {[]Extent{{0, chunk - 4096, 0, false, false}}, chunk + 4096, []int64{0, 1}},
 	} {
-		if diff := cmp.Diff(test.want, chunksOutside(test.lazy, test.size)); diff != "" {
+		if diff := cmp.Diff(test.want, eagerChunks(test.lazy, test.size)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}

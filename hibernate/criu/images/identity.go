@@ -21,12 +21,14 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// taskDead is the state of a task that ended and waits to be reaped.
-const taskDead = 2
+// stateDead is the state, in a core image, of a process that has ended and waits to be
+// reaped.
+const stateDead = 2
 
-// Identities reads the core images, one of each thread.
+// Identities returns the identity and rights that the image in dir would give each
+// thread, ordered by number. Each thread has a core image.
 func Identities(dir string) ([]procfs.Task, error) {
-	filters, err := seccompFilters(dir)
+	filters, err := readSeccompFilters(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -34,32 +36,32 @@ func Identities(dir string) ([]procfs.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	var tasks []procfs.Task
+	var threads []procfs.Task
 	for _, path := range paths {
 		id, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(path)[len("core-"):], ".img"))
 		if err != nil {
-			return nil, fmt.Errorf("%s names no task: %w", path, err)
+			return nil, fmt.Errorf("%s names no thread: %w", path, err)
 		}
 		var core criu_core.CoreEntry
-		if err := readEntry(path, &core); err != nil {
+		if err := readOnlyEntry(path, &core); err != nil {
 			return nil, err
 		}
-		if core.GetTc().GetTaskState() == taskDead {
+		if core.GetTc().GetTaskState() == stateDead {
 			continue
 		}
-		task, err := identity(&core, filters)
+		thread, err := identityOf(&core, filters)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		task.ID = id
-		tasks = append(tasks, task)
+		thread.ID = id
+		threads = append(threads, thread)
 	}
-	slices.SortFunc(tasks, func(a, b procfs.Task) int { return a.ID - b.ID })
-	return tasks, nil
+	slices.SortFunc(threads, func(a, b procfs.Task) int { return a.ID - b.ID })
+	return threads, nil
 }
 
-// readEntry fills entry with the only one of the file.
-func readEntry(path string, entry proto.Message) error {
+// readOnlyEntry fills entry with the only entry of the image file.
+func readOnlyEntry(path string, entry proto.Message) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -76,21 +78,22 @@ func readEntry(path string, entry proto.Message) error {
 	return nil
 }
 
-// seccompFilters returns the filters that tasks refer to by their place.
-func seccompFilters(dir string) ([]*seccomp.SeccompFilter, error) {
+// readSeccompFilters returns the seccomp filters of the image. Threads refer to them by
+// index.
+func readSeccompFilters(dir string) ([]*seccomp.SeccompFilter, error) {
 	path := filepath.Join(dir, "seccomp.img")
 	if _, err := os.Stat(path); os.IsNotExist(err) {
 		return nil, nil
 	}
 	var all seccomp.SeccompEntry
-	if err := readEntry(path, &all); err != nil {
+	if err := readOnlyEntry(path, &all); err != nil {
 		return nil, err
 	}
 	return all.GetSeccompFilters(), nil
 }
 
-// identity puts what the image says as /proc/<pid>/status would.
-func identity(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t procfs.Task, err error) {
+// identityOf returns the identity in a core image, in the form of /proc/<pid>/status.
+func identityOf(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t procfs.Task, err error) {
 	thread := core.GetThreadCore()
 	c := thread.GetCreds()
 	if c == nil {
@@ -99,10 +102,10 @@ func identity(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t pr
 	t.UID = fmt.Sprint(c.GetUid(), c.GetEuid(), c.GetSuid(), c.GetFsuid())
 	t.GID = fmt.Sprint(c.GetGid(), c.GetEgid(), c.GetSgid(), c.GetFsgid())
 	t.Groups = strings.Trim(fmt.Sprint(c.GetGroups()), "[]")
-	t.CapInh, t.CapPrm = capabilities(c.GetCapInh()), capabilities(c.GetCapPrm())
-	t.CapEff, t.CapBnd = capabilities(c.GetCapEff()), capabilities(c.GetCapBnd())
-	ambient, noNewPrivs := newer(c)
-	t.CapAmb, t.NoNewPrivs = capabilities(ambient), strconv.FormatUint(noNewPrivs, 10)
+	t.CapInh, t.CapPrm = formatCapabilities(c.GetCapInh()), formatCapabilities(c.GetCapPrm())
+	t.CapEff, t.CapBnd = formatCapabilities(c.GetCapEff()), formatCapabilities(c.GetCapBnd())
+	ambient, noNewPrivs := newerFields(c)
+	t.CapAmb, t.NoNewPrivs = formatCapabilities(ambient), strconv.FormatUint(noNewPrivs, 10)
 	t.Seccomp = strconv.Itoa(int(thread.GetSeccompMode()))
 	count := 0
 	for at := thread.SeccompFilter; at != nil; at = filters[*at].Prev {
@@ -112,28 +115,29 @@ func identity(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t pr
 	}
 	t.Filters = strconv.Itoa(count)
 	if core.GetTc() != nil {
-		t.Limits = limits(core.GetTc().GetRlimits().GetRlimits())
+		t.Limits = formatLimits(core.GetTc().GetRlimits().GetRlimits())
 	}
 	return t, nil
 }
 
-func limits(all []*rlimit.RlimitEntry) string {
+// formatLimits returns the resource limits as soft:hard, in the order of their numbers.
+func formatLimits(all []*rlimit.RlimitEntry) string {
 	texts := make([]string, len(all))
 	for i, l := range all {
-		texts[i] = limit(l.GetCur()) + ":" + limit(l.GetMax())
+		texts[i] = formatLimit(l.GetCur()) + ":" + formatLimit(l.GetMax())
 	}
 	return strings.Join(texts, " ")
 }
 
-func limit(n uint64) string {
+func formatLimit(n uint64) string {
 	if n == math.MaxUint64 {
 		return "unlimited"
 	}
 	return strconv.FormatUint(n, 10)
 }
 
-// capabilities joins the 32 bit words of a set.
-func capabilities(words []uint32) string {
+// formatCapabilities returns the set, given as words of 32 bits, as 16 hexadecimal digits.
+func formatCapabilities(words []uint32) string {
 	var set uint64
 	for i, w := range words {
 		if i < 2 {
@@ -143,14 +147,15 @@ func capabilities(words []uint32) string {
 	return fmt.Sprintf("%016x", set)
 }
 
-// newer reads the fields that CRIU writes and go-criu's description lacks.
-func newer(c *creds.CredsEntry) (ambient []uint32, noNewPrivs uint64) {
+// newerFields returns the fields of the credentials that CRIU writes and go-criu does not
+// know.
+func newerFields(c *creds.CredsEntry) (ambient []uint32, noNewPrivs uint64) {
 	const fieldNoNewPrivs, fieldAmbient = 18, 19 // of creds.proto
 	for raw := []byte(c.ProtoReflect().GetUnknown()); len(raw) > 0; {
 		number, kind, header := protowire.ConsumeTag(raw)
 		length := protowire.ConsumeFieldValue(number, kind, raw[max(header, 0):])
 		if header < 0 || length < 0 {
-			break // what is missing will be noticed
+			break // the comparison with the kernel's view will fail
 		}
 		value, _ := protowire.ConsumeVarint(raw[header:])
 		if number == fieldNoNewPrivs {

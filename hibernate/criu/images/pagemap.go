@@ -1,3 +1,6 @@
+// Package images reads and writes the files of a CRIU image: it finds out where the
+// memory of each process lies, stores memory that CRIU sends, and reads the identity of
+// each thread. It does not know when CRIU runs, or whether an image may be used.
 package images
 
 import (
@@ -17,7 +20,8 @@ import (
 	"dormouse/hibernate"
 )
 
-// From CRIU's images/pagemap.proto and magic.h.
+// Flags of a page map's entry, and the magic numbers at the beginning of an image file:
+// from CRIU's images/pagemap.proto and magic.h.
 const (
 	pageInParent = 1 << 0
 	pageLazy     = 1 << 1
@@ -28,37 +32,42 @@ const (
 	magicMM      = 0x57492820
 )
 
-// Layout says where the memory of the tasks in an image lies.
+// Layout says where in the page files of an image the memory lies.
 type Layout struct {
-	// Lazy is the memory that CRIU leaves out, by the task's number in the image.
+	// Lazy is the memory that CRIU leaves out in a lazy restore, by the number of the
+	// process in the image.
 	Lazy map[int]ProcessMemory
-	// Eager are the chunks that hold anything else, by page file.
+	// Eager are the indices of the chunks, of hibernate.ChunkSize, that hold memory which
+	// CRIU always reads itself, by page file.
 	Eager map[string][]int64
 }
 
+// ProcessMemory is the lazy memory of one process: its page file, and the extents that
+// the process lacks after a lazy restore.
 type ProcessMemory struct {
 	File    string
 	Missing Extents
 }
 
-// ReadLayout reads the page maps of the image in dir.
+// ReadLayout reads the page maps of the image in dir. The page files may be empty as
+// long as their sizes are right.
 func ReadLayout(dir string) (Layout, error) {
 	l := Layout{Lazy: make(map[int]ProcessMemory), Eager: make(map[string][]int64)}
 	maps, err := filepath.Glob(filepath.Join(dir, "pagemap-*.img"))
 	if err != nil {
 		return l, err
 	}
-	lazy := make(map[string][]Extent) // of each page file, in the order of its contents
+	lazy := make(map[string][]Extent) // by page file, ordered by offset
 	for _, path := range maps {
-		var task int
-		if _, err := fmt.Sscanf(filepath.Base(path), "pagemap-%d.img", &task); err != nil {
-			continue // memory that is shared, which is never lazy
+		var process int
+		if _, err := fmt.Sscanf(filepath.Base(path), "pagemap-%d.img", &process); err != nil {
+			continue // shared memory, which is never lazy
 		}
-		memory, err := readTask(dir, path, task)
+		memory, err := readProcess(dir, path, process)
 		if err != nil {
 			return l, err
 		}
-		l.Lazy[task] = memory
+		l.Lazy[process] = memory
 		lazy[memory.File] = slices.SortedFunc(slices.Values(memory.Missing), func(a, b Extent) int { return int(a.Offset - b.Offset) })
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "pages-*.img"))
@@ -71,16 +80,17 @@ func ReadLayout(dir string) (Layout, error) {
 			return l, err
 		}
 		name := filepath.Base(path)
-		l.Eager[name] = chunksOutside(lazy[name], info.Size())
+		l.Eager[name] = eagerChunks(lazy[name], info.Size())
 	}
 	return l, nil
 }
 
-// chunksOutside returns the chunks of a file that hold more than the Extents.
-func chunksOutside(lazy []Extent, size int64) []int64 {
+// eagerChunks returns the indices of the chunks of a page file that hold anything but
+// the lazy extents, which are ordered by offset.
+func eagerChunks(lazy []Extent, size int64) []int64 {
 	var chunks []int64
 	at := int64(0)
-	outside := func(end int64) {
+	addUpTo := func(end int64) {
 		if at < end {
 			for c := at / hibernate.ChunkSize; c*hibernate.ChunkSize < end; c++ {
 				chunks = append(chunks, c)
@@ -88,21 +98,21 @@ func chunksOutside(lazy []Extent, size int64) []int64 {
 		}
 	}
 	for _, e := range lazy {
-		outside(e.Offset)
+		addUpTo(e.Offset)
 		at = e.Offset + int64(e.End-e.Start)
 	}
-	outside(size)
+	addUpTo(size)
 	return slices.Compact(chunks)
 }
 
-// readTask reads the page map at path and what the mappings it is for are like.
-func readTask(dir, path string, task int) (ProcessMemory, error) {
+// readProcess reads the page map at path and the mappings of its process.
+func readProcess(dir, path string, process int) (ProcessMemory, error) {
 	var memory ProcessMemory
-	vmas, err := readMappings(filepath.Join(dir, fmt.Sprintf("mm-%d.img", task)))
+	vmas, err := readMappings(filepath.Join(dir, fmt.Sprintf("mm-%d.img", process)))
 	if err != nil {
 		return memory, err
 	}
-	entries, err := readImage(path, magicPagemap)
+	entries, err := readEntries(path, magicPagemap)
 	if err != nil {
 		return memory, err
 	}
@@ -127,7 +137,7 @@ func readTask(dir, path string, task int) (ProcessMemory, error) {
 		if entry.GetFlags()&pagePresent == 0 {
 			continue
 		}
-		length := pages(entry) * page
+		length := pageCount(entry) * page
 		if entry.GetFlags()&pageLazy != 0 {
 			memory.Missing = append(memory.Missing, vmas.split(Extent{Start: entry.GetVaddr(), End: entry.GetVaddr() + length, Offset: offset})...)
 		}
@@ -140,11 +150,12 @@ func readTask(dir, path string, task int) (ProcessMemory, error) {
 	return memory, err
 }
 
-// pagesField is where CRIU 4.2 says how many pages an entry has; older ones say
-// it in a field of 32 bits, which newer ones leave at 0.
+// pagesField is the field of 64 bits in which CRIU 4.2 and later writes how many pages an
+// entry has. CRIU before 4.2 writes nr_pages, of 32 bits.
 const pagesField = 5
 
-func pages(entry *pagemap.PagemapEntry) uint64 {
+// pageCount returns how many pages the entry has. go-criu does not know pagesField.
+func pageCount(entry *pagemap.PagemapEntry) uint64 {
 	for rest := []byte(entry.ProtoReflect().GetUnknown()); len(rest) > 0; {
 		number, kind, n := protowire.ConsumeTag(rest)
 		if n < 0 {
@@ -164,15 +175,17 @@ func pages(entry *pagemap.PagemapEntry) uint64 {
 	return uint64(entry.GetNrPages())
 }
 
-// mapping is one of a task's.
+// mapping is a mapping of a process, with whether it is wiped on fork.
 type mapping struct {
 	start, end uint64
 	wiped      bool
 }
 
+// mappings are ordered by address.
 type mappings []mapping
 
-// split divides e along the mappings that it lies in.
+// split divides e at the borders of the mappings, and notes which parts are wiped on
+// fork.
 func (m mappings) split(e Extent) Extents {
 	var parts Extents
 	at, _ := slices.BinarySearchFunc(m, e.Start, func(v mapping, address uint64) int {
@@ -194,8 +207,9 @@ func (m mappings) split(e Extent) Extents {
 	return append(parts, e)
 }
 
+// readMappings reads the mappings from the mm image of a process.
 func readMappings(path string) (mappings, error) {
-	entries, err := readImage(path, magicMM)
+	entries, err := readEntries(path, magicMM)
 	if err != nil {
 		return nil, err
 	}
@@ -214,9 +228,9 @@ func readMappings(path string) (mappings, error) {
 	return vmas, nil
 }
 
-// readImage returns the entries of one of CRIU's images: after the magic numbers
-// each is preceded by its length.
-func readImage(path string, magic uint32) ([][]byte, error) {
+// readEntries returns the entries of an image file. They follow the magic numbers, each
+// after its length.
+func readEntries(path string, magic uint32) ([][]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

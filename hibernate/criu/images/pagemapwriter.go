@@ -11,27 +11,27 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Kinds of memory that CRIU numbers, in the lowest byte of what names it; the rest is
-// the task's number or that of the memory.
+// Kinds of memory in the lowest byte of the number by which CRIU names an image. The
+// other bytes are the number of the process or of the shared memory.
 const (
-	ofTask   = 1
-	ofShared = 2
+	ofProcess      = 1
+	ofSharedMemory = 2
 )
 
 // pageMapWriter writes the page map of one page file.
 type pageMapWriter struct {
 	file *os.File
 	out  *bufio.Writer
-	text []byte
+	text []byte // of the entry being written, kept to be used again
 }
 
-// newPageMap makes the page map of the memory that image names, which is in the
-// page file of that number.
-func newPageMap(dir string, image uint64, pages int) (*pageMapWriter, error) {
+// createPageMap creates the page map of the memory that image names. The contents are in
+// the page file with the number pageFile.
+func createPageMap(dir string, image uint64, pageFile int) (*pageMapWriter, error) {
 	name := fmt.Sprintf("pagemap-%d.img", image>>8)
 	switch image & 0xff {
-	case ofTask:
-	case ofShared:
+	case ofProcess:
+	case ofSharedMemory:
 		name = fmt.Sprintf("pagemap-shmem-%d.img", image>>8)
 	default:
 		return nil, fmt.Errorf("CRIU sends memory of an unknown kind, %#x", image)
@@ -41,19 +41,21 @@ func newPageMap(dir string, image uint64, pages int) (*pageMapWriter, error) {
 		return nil, err
 	}
 	m := &pageMapWriter{file: f, out: bufio.NewWriter(f)}
-	_, _ = m.out.Write(binary.LittleEndian.AppendUint32(nil, magicCommon)) // close tells
+	_, _ = m.out.Write(binary.LittleEndian.AppendUint32(nil, magicCommon)) // close returns the error
 	_, _ = m.out.Write(binary.LittleEndian.AppendUint32(nil, magicPagemap))
-	m.put(1, uint64(pages))
+	m.writeEntry(1, uint64(pageFile))
 	return m, nil
 }
 
-// add enters a region. Its second field is of 32 bits, and what an older CRIU reads.
-func (m *pageMapWriter) add(address, pages uint64, flags uint16) {
-	m.put(1, address, 2, uint64(uint32(pages)), 4, uint64(flags), pagesField, pages)
+// addRegion adds an entry for the pages at the address. The count stands in it twice: in
+// the field of 32 bits for CRIU before 4.2, and in pagesField.
+func (m *pageMapWriter) addRegion(address, pages uint64, flags uint16) {
+	m.writeEntry(1, address, 2, uint64(uint32(pages)), 4, uint64(flags), pagesField, pages)
 }
 
-// put writes an entry of numbered numbers, its length before it.
-func (m *pageMapWriter) put(fields ...uint64) {
+// writeEntry writes an entry after its length. The fields are pairs of a field number and
+// a value.
+func (m *pageMapWriter) writeEntry(fields ...uint64) {
 	m.text = m.text[:0]
 	for i := 0; i < len(fields); i += 2 {
 		m.text = protowire.AppendTag(m.text, protowire.Number(fields[i]), protowire.VarintType)
@@ -63,4 +65,5 @@ func (m *pageMapWriter) put(fields ...uint64) {
 	_, _ = m.out.Write(m.text)
 }
 
+// close writes what is buffered and closes the file.
 func (m *pageMapWriter) close() error { return errors.Join(m.out.Flush(), m.file.Close()) }

@@ -12,96 +12,98 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What CRIU asks of a server, in the lower half of a command; the upper one has the
-// flags of a page map's entry. See its page-xfer.c.
+// Commands that CRIU sends to a page server, in the lower half of a word whose upper half
+// has the flags of a page map's entry: from its criu/page-xfer.c.
 const (
 	serverOpen  = 4
 	serverAdd   = 6
 	serverClose = 0x1024
 )
 
-// request is one of CRIU's.
+// request is one request of CRIU.
 type request struct {
 	command, flags        uint16
 	pages, address, image uint64
 }
 
-// PageServer takes the memory that CRIU dumps, by the protocol in which CRIU sends
-// it to another machine. CRIU waits when it can't be stored as fast as it comes.
+// PageServer receives the memory that CRIU dumps, by the protocol in which CRIU sends it
+// to another machine. It stores the contents in page files of the caller and writes the
+// page maps. CRIU waits while the memory cannot be stored as fast.
 type PageServer struct {
-	near, far *os.File
-	in        *bufio.Reader
-	dir       string // of the page maps
-	create    func(name string) (io.WriteCloser, error)
-	ended     chan struct{}
-	err       error // after ended
+	ours, criuEnd *os.File
+	in            *bufio.Reader
+	dir           string // of the page maps
+	createFile    func(name string) (io.WriteCloser, error)
+	ended         chan struct{}
+	err           error // set before ended is closed
 
-	narrow  bool // the requests are those of a CRIU before 4.2
-	begun   int  // page files so far
-	current uint64
-	pages   io.WriteCloser
-	pageMap *pageMapWriter
+	before42 bool   // requests have the layout of CRIU before 4.2
+	files    int    // page files created so far
+	image    uint64 // names the memory that is being received
+	pages    io.WriteCloser
+	pageMap  *pageMapWriter
 }
 
-// ServePages begins to serve. The server must be ended.
+// ServePages starts a page server. It writes page maps into dir, and memory into the
+// files that create returns. The caller must close the server.
 func ServePages(dir string, create func(name string) (io.WriteCloser, error)) (*PageServer, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	_ = unix.SetNonblock(pair[0], true) // so that to close it ends a read
+	_ = unix.SetNonblock(pair[0], true) // so that Close ends a read
 	s := &PageServer{
-		near: os.NewFile(uintptr(pair[0]), "page server"), far: os.NewFile(uintptr(pair[1]), "page client"),
-		dir: dir, create: create, ended: make(chan struct{}),
+		ours: os.NewFile(uintptr(pair[0]), "page server"), criuEnd: os.NewFile(uintptr(pair[1]), "page client"),
+		dir: dir, createFile: create, ended: make(chan struct{}),
 	}
-	s.in = bufio.NewReaderSize(s.near, 64<<10)
+	s.in = bufio.NewReaderSize(s.ours, 64<<10)
 	go s.run()
 	return s, nil
 }
 
-// ClientEnd is the end of the connection that CRIU gets.
-func (s *PageServer) ClientEnd() *os.File { return s.far }
+// ClientEnd returns the end of the connection that CRIU must have.
+func (s *PageServer) ClientEnd() *os.File { return s.criuEnd }
 
-// Close returns when nothing is served any more, which is now or when CRIU said so. The
-// error is why the memory could not be stored.
+// Close ends the server and waits for it. The error says why memory could not be stored;
+// it is nil when CRIU has not sent everything, which CRIU reports itself.
 func (s *PageServer) Close() error {
-	_ = s.far.Close()
-	_ = s.near.Close()
+	_ = s.criuEnd.Close()
+	_ = s.ours.Close()
 	<-s.ended
 	return s.err
 }
 
 func (s *PageServer) run() {
 	defer close(s.ended)
-	s.err = s.serve()
-	_ = s.finish()     // what is open stays as it is
-	_ = s.near.Close() // if CRIU has more to say it fails
+	s.err = s.serveRequests()
+	_ = s.closeMemory() // after an error the files are of no use
+	_ = s.ours.Close()  // a CRIU that sends more gets an error
 }
 
-// serve returns when CRIU has told all or says no more; why, CRIU itself reports.
-func (s *PageServer) serve() error {
+// serveRequests returns when CRIU has sent everything or has hung up.
+func (s *PageServer) serveRequests() error {
 	for {
-		r, err := s.receive()
+		r, err := s.readRequest()
 		switch {
-		case cut(err):
+		case isDisconnect(err):
 			return nil
 		case err != nil:
 			return err
 		}
 		switch r.command {
 		case serverOpen:
-			err = s.open(r.image)
+			err = s.openMemory(r.image)
 		case serverAdd:
-			err = s.add(r)
+			err = s.storeRegion(r)
 		case serverClose:
-			if err = s.finish(); err == nil {
-				_, err = s.near.Write(make([]byte, 4)) // no error
+			if err = s.closeMemory(); err == nil {
+				_, err = s.ours.Write(make([]byte, 4)) // 0: no error
 			}
 			return err
 		default:
 			err = fmt.Errorf("CRIU asks for something unknown, %d", r.command)
 		}
-		if cut(err) {
+		if isDisconnect(err) {
 			return nil
 		}
 		if err != nil {
@@ -110,28 +112,27 @@ func (s *PageServer) serve() error {
 	}
 }
 
-// cut tells that the connection has ended.
-func cut(err error) bool {
+// isDisconnect reports whether the error means that the connection has ended.
+func isDisconnect(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// receive reads a request: a command and three numbers as the C compiler lays them
-// out. A CRIU before 4.2 has but 32 bits for the first of these, right after the
-// command.
-func (s *PageServer) receive() (request, error) {
+// readRequest reads a command and three numbers, in the layout of CRIU's C structure. In
+// CRIU before 4.2 the first number has 32 bits and follows the command at once.
+func (s *PageServer) readRequest() (request, error) {
 	var text [32]byte
 	head := text[:24]
 	if _, err := io.ReadFull(s.in, head); err != nil {
 		return request{}, err
 	}
 	order := binary.NativeEndian
-	if s.begun == 0 { // what opens an image names nothing else
-		s.narrow = order.Uint64(text[16:]) != 0
+	if s.files == 0 { // the first request opens an image, and its other numbers are 0
+		s.before42 = order.Uint64(text[16:]) != 0
 	}
 	command := order.Uint32(text[:])
 	r := request{command: uint16(command), flags: uint16(command >> 16)}
-	if s.narrow {
+	if s.before42 {
 		r.pages, r.address, r.image = uint64(order.Uint32(text[4:])), order.Uint64(text[8:]), order.Uint64(text[16:])
 		return r, nil
 	}
@@ -140,31 +141,31 @@ func (s *PageServer) receive() (request, error) {
 	return r, err
 }
 
-// open begins the memory of a task, or memory that tasks share.
-func (s *PageServer) open(image uint64) error {
-	if err := s.finish(); err != nil {
+// openMemory creates the page file and the page map of a process or of shared memory.
+func (s *PageServer) openMemory(image uint64) error {
+	if err := s.closeMemory(); err != nil {
 		return err
 	}
-	s.begun++
-	pages, err := s.create(fmt.Sprintf("pages-%d.img", s.begun))
+	s.files++
+	pages, err := s.createFile(fmt.Sprintf("pages-%d.img", s.files))
 	if err != nil {
 		return err
 	}
-	m, err := newPageMap(s.dir, image, s.begun)
+	m, err := createPageMap(s.dir, image, s.files)
 	if err != nil {
 		return errors.Join(err, pages.Close())
 	}
-	s.current, s.pages, s.pageMap = image, pages, m
-	_, err = s.near.Write([]byte{0}) // there is no image before this one
+	s.image, s.pages, s.pageMap = image, pages, m
+	_, err = s.ours.Write([]byte{0}) // 0: no parent image
 	return err
 }
 
-// add takes the pages of a region.
-func (s *PageServer) add(r request) error {
-	if s.pages == nil || r.image != s.current {
-		return fmt.Errorf("CRIU sends memory of image %#x, open is %#x", r.image, s.current)
+// storeRegion stores the pages of a region, and adds it to the page map.
+func (s *PageServer) storeRegion(r request) error {
+	if s.pages == nil || r.image != s.image {
+		return fmt.Errorf("CRIU sends memory of image %#x, open is %#x", r.image, s.image)
 	}
-	s.pageMap.add(r.address, r.pages, r.flags)
+	s.pageMap.addRegion(r.address, r.pages, r.flags)
 	if r.flags&pagePresent == 0 {
 		return nil
 	}
@@ -172,8 +173,8 @@ func (s *PageServer) add(r request) error {
 	return err
 }
 
-// finish completes what is open.
-func (s *PageServer) finish() error {
+// closeMemory closes the page file and the page map that are open.
+func (s *PageServer) closeMemory() error {
 	if s.pages == nil {
 		return nil
 	}

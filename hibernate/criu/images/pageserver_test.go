@@ -11,14 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// said is a request as CRIU sends it, in the layout of 4.2 or of before.
-func said(narrow bool, command uint16, flags uint32, pages, address, image uint64) []byte {
+// requestText is a request as CRIU sends it, in the layout of 4.2 or of before.
+func requestText(before42 bool, command uint16, flags uint32, pages, address, image uint64) []byte {
 	order := binary.NativeEndian
 	text := order.AppendUint32(nil, flags<<16|uint32(command))
-	if narrow {
+	if before42 {
 		text = order.AppendUint32(text, uint32(pages))
 	} else {
-		text = order.AppendUint32(text, 0xdeadbeef) // nobody cleared it
+		text = order.AppendUint32(text, 0xdeadbeef) // padding with leftovers
 		text = order.AppendUint64(text, pages)
 	}
 	return order.AppendUint64(order.AppendUint64(text, address), image)
@@ -39,7 +39,7 @@ func (k kept) create(name string) (io.WriteCloser, error) {
 func TestPageServer(t *testing.T) {
 	page := os.Getpagesize()
 	memory := bytes.Repeat([]byte("dormouse"), 5*page/8)
-	for name, narrow := range map[string]bool{"4.2": false, "before": true} {
+	for name, before42 := range map[string]bool{"4.2": false, "before": true} {
 		t.Run(name, func(t *testing.T) {
 			files, dir := make(kept), t.TempDir()
 			s, err := ServePages(dir, files.create)
@@ -48,18 +48,18 @@ func TestPageServer(t *testing.T) {
 			}
 			go func() {
 				for _, text := range [][]byte{
-					said(narrow, serverOpen, 0, 0, 0, 7<<8|ofTask),
-					said(narrow, serverAdd, pagePresent, 2, 0x10000, 7<<8|ofTask), memory[:2*page],
-					said(narrow, serverAdd, pageLazy, 9, 0x20000, 7<<8|ofTask),
-					said(narrow, serverAdd, pagePresent|pageLazy, 1, 0x30000, 7<<8|ofTask), memory[2*page : 3*page],
-					said(narrow, serverOpen, 0, 0, 0, 9<<8|ofShared),
-					said(narrow, serverAdd, pagePresent, 2, 0, 9<<8|ofShared), memory[3*page:],
-					said(narrow, serverClose, 0, 0, 0, 0),
+					requestText(before42, serverOpen, 0, 0, 0, 7<<8|ofProcess),
+					requestText(before42, serverAdd, pagePresent, 2, 0x10000, 7<<8|ofProcess), memory[:2*page],
+					requestText(before42, serverAdd, pageLazy, 9, 0x20000, 7<<8|ofProcess),
+					requestText(before42, serverAdd, pagePresent|pageLazy, 1, 0x30000, 7<<8|ofProcess), memory[2*page : 3*page],
+					requestText(before42, serverOpen, 0, 0, 0, 9<<8|ofSharedMemory),
+					requestText(before42, serverAdd, pagePresent, 2, 0, 9<<8|ofSharedMemory), memory[3*page:],
+					requestText(before42, serverClose, 0, 0, 0, 0),
 				} {
-					_, _ = s.far.Write(text)
+					_, _ = s.criuEnd.Write(text)
 				}
 			}()
-			if answers, err := io.ReadAll(io.LimitReader(s.far, 6)); err != nil || !bytes.Equal(answers, make([]byte, 6)) {
+			if answers, err := io.ReadAll(io.LimitReader(s.criuEnd, 6)); err != nil || !bytes.Equal(answers, make([]byte, 6)) {
 				t.Errorf("it answered %v: %v", answers, err)
 			}
 			if err := s.Close(); err != nil {
@@ -81,10 +81,10 @@ func TestPageServer(t *testing.T) {
 	}
 }
 
-// numbers returns what the entries of an image consist of.
+// numbers returns the field values of each entry of an image file.
 func numbers(t *testing.T, path string) (all [][]uint64) {
 	t.Helper()
-	entries, err := readImage(path, magicPagemap)
+	entries, err := readEntries(path, magicPagemap)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func numbers(t *testing.T, path string) (all [][]uint64) {
 // A server that is not told all, or something that it does not know, ends and hangs
 // up. What CRIU did not say, CRIU itself reports.
 func TestPageServerCutShort(t *testing.T) {
-	open := said(false, serverOpen, 0, 0, 0, 7<<8|ofTask)
+	open := requestText(false, serverOpen, 0, 0, 0, 7<<8|ofProcess)
 	for name, test := range map[string]struct {
 		says []byte
 		good bool
@@ -110,18 +110,18 @@ func TestPageServerCutShort(t *testing.T) {
 		"nothing":           {nil, true},
 		"half a request":    {open[:20], true},
 		"no end":            {open, true},
-		"too little memory": {append(open, said(false, serverAdd, pagePresent, 1, 0, 7<<8|ofTask)...), true},
-		"unknown command":   {append(open, said(false, 99, 0, 0, 0, 0)...), false},
-		"unknown kind":      {said(false, serverOpen, 0, 0, 0, 7<<8|3), false},
-		"other memory":      {append(open, said(false, serverAdd, pagePresent, 1, 0, 8<<8|ofTask)...), false},
+		"too little memory": {append(open, requestText(false, serverAdd, pagePresent, 1, 0, 7<<8|ofProcess)...), true},
+		"unknown command":   {append(open, requestText(false, 99, 0, 0, 0, 0)...), false},
+		"unknown kind":      {requestText(false, serverOpen, 0, 0, 0, 7<<8|3), false},
+		"other memory":      {append(open, requestText(false, serverAdd, pagePresent, 1, 0, 8<<8|ofProcess)...), false},
 	} {
 		s, err := ServePages(t.TempDir(), make(kept).create)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = s.far.Write(test.says)
+		_, _ = s.criuEnd.Write(test.says)
 		if !test.good {
-			_, _ = io.Copy(io.Discard, s.far) // until it hangs up
+			_, _ = io.Copy(io.Discard, s.criuEnd) // until it hangs up
 		}
 		if err := s.Close(); (err == nil) != test.good {
 			t.Errorf("%s: %v", name, err)
