@@ -33,9 +33,9 @@ type Limits struct {
 	Yielded func(golden Stored, why error)
 }
 
-// Limit sets the limits of all later checkpoints. It must not be called while
-// there is one.
-func (s *Store) Limit(l Limits) {
+// SetLimits sets the limits of all later checkpoints. It must not be called during a
+// checkpoint.
+func (s *Store) SetLimits(l Limits) {
 	s.limits, s.turns = l, nil
 	if l.Parallel > 0 {
 		s.turns = make(chan struct{}, l.Parallel)

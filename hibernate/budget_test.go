@@ -39,7 +39,7 @@ func TestBudgetRefuses(t *testing.T) {
 	b := newBench(t)
 	b.lay(t, "Big/image", big, 0)
 	b.lay(t, "Bad/refused", big, time.Hour)
-	b.store.Limit(hibernate.Limits{Budget: 82 << 20})
+	b.store.SetLimits(hibernate.Limits{Budget: 82 << 20})
 	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
 	if !errors.Is(err, hibernate.ErrBudget) {
 		t.Fatalf("got %v, want %v", err, hibernate.ErrBudget)
@@ -52,7 +52,7 @@ func TestBudgetRefuses(t *testing.T) {
 	if len(b.tree.asked) != 0 {
 		t.Errorf("the tree was asked to %v", b.tree.asked)
 	}
-	b.store.Limit(hibernate.Limits{Budget: 120 << 20})
+	b.store.SetLimits(hibernate.Limits{Budget: 120 << 20})
 	b.checkpoint(t)
 }
 
@@ -72,12 +72,12 @@ func TestBudgetEvictsTheOldest(t *testing.T) {
 		return os.RemoveAll(filepath.Join(b.dir, callsign))
 	}}
 	limits.Budget = 1 << 20
-	b.store.Limit(limits)
+	b.store.SetLimits(limits)
 	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrBudget) || evicted != nil {
 		t.Errorf("got %v, evicted %v", err, evicted)
 	}
 	limits.Budget = 80 << 20
-	b.store.Limit(limits)
+	b.store.SetLimits(limits)
 	b.checkpoint(t)
 	if diff := cmp.Diff([]string{"Old"}, evicted); diff != "" {
 		t.Error(diff)
@@ -99,7 +99,7 @@ func TestBudgetWithoutRoom(t *testing.T) {
 	b.lay(t, "Old/image", big, 0)
 	broken := errors.New("broken")
 	for name, answer := range map[string]error{"fails": broken, "does nothing": nil} {
-		b.store.Limit(hibernate.Limits{Budget: big + 1, Evict: func(context.Context, string, error) error { return answer }})
+		b.store.SetLimits(hibernate.Limits{Budget: big + 1, Evict: func(context.Context, string, error) error { return answer }})
 		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
 		if !errors.Is(err, hibernate.ErrBudget) || answer != nil && !errors.Is(err, answer) {
 			t.Errorf("%s: got %v", name, err)
@@ -109,7 +109,7 @@ func TestBudgetWithoutRoom(t *testing.T) {
 
 func TestReserve(t *testing.T) {
 	b := newBench(t)
-	b.store.Limit(hibernate.Limits{Reserve: 1 << 60})
+	b.store.SetLimits(hibernate.Limits{Reserve: 1 << 60})
 	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
 	if !errors.Is(err, hibernate.ErrSpace) || len(b.tree.asked) != 0 {
 		t.Errorf("got %v, the tree was asked to %v", err, b.tree.asked)
@@ -131,7 +131,7 @@ func (h held) Quiesce(ctx context.Context) error {
 // Who has no turn waits for it, no longer than it may.
 func TestParallelCheckpoints(t *testing.T) {
 	b := newBench(t)
-	b.store.Limit(hibernate.Limits{Parallel: 1, Budget: 1 << 40})
+	b.store.SetLimits(hibernate.Limits{Parallel: 1, Budget: 1 << 40})
 	first := held{b.tree, make(chan struct{}), make(chan struct{})}
 	done := make(chan error)
 	go func() {

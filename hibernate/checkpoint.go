@@ -11,11 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
@@ -99,7 +99,7 @@ func Preflight(e Engine, slot *Slot, root int) error {
 func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, golden bool) (*Image, error) {
 	failpoint.Hit("hibernate.begun")
 	order := Dump{PID: t.PID(), Dir: draft, Cgroup: t.Cgroup(), Again: golden}
-	if !slot.store.packs() {
+	if !slot.store.packing.Packs() {
 		order.Prestarted = e.Prestart(t.Cgroup(), nil) // while the tree makes itself ready
 		defer order.Prestarted.Close()
 	}
@@ -114,17 +114,17 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	if err != nil {
 		return nil, err
 	}
-	tagger, err := newTagger(slot.store.key, m.ID)
+	tagger, err := pack.NewTagger(slot.store.key, m.ID)
 	if err != nil {
 		return nil, err
 	}
-	var packed *stream
+	var packed *pack.Stream
 	if m.Packing != nil {
-		if packed, err = slot.pack(ctx, m, tagger, draft); err != nil {
+		if packed, err = slot.newStream(ctx, m, tagger, draft); err != nil {
 			return nil, err
 		}
-		defer packed.close()
-		order.Dir, order.Pages = packed.stage.dir, packed.create
+		defer packed.Close()
+		order.Dir, order.Pages = packed.ScratchDir(), packed.Create
 	}
 	pids := procfs.Tree(t.PID())
 	m.Stopped = stoppedIn(pids)
@@ -193,6 +193,25 @@ func commit(ctx context.Context, e Engine, slot *Slot, t Tree, draft string, gol
 	return m.image(slot), nil
 }
 
+// deletedFiles is room for deleted files whose contents an engine has to keep.
+const deletedFiles = 256 << 20
+
+// newStream begins to pack the image that m describes into the draft.
+func (s *Slot) newStream(ctx context.Context, m *manifest, t pack.Tagger, draft string) (*pack.Stream, error) {
+	codec, err := pack.NewCodec(m.Packing, s.store.packing.Key, m.ID, t)
+	if err != nil {
+		return nil, err
+	}
+	s.store.mu.Lock()
+	size := s.store.pending[s] + deletedFiles
+	s.store.mu.Unlock()
+	scratch, err := pack.NewScratch(size, m.Packing, s.draft)
+	if err != nil {
+		return nil, err
+	}
+	return pack.NewStream(ctx, codec, scratch, draft), nil
+}
+
 // stoppedIn returns those of the processes that are stopped, by their numbers
 // in their own PID namespace.
 func stoppedIn(pids []int) []int {
@@ -230,7 +249,7 @@ func (s *Slot) newManifest(e Engine, t Tree, golden bool) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	packing, err := s.store.newPacking()
+	packing, err := s.store.packing.NewFormat()
 	if err != nil {
 		return nil, err
 	}
@@ -243,14 +262,14 @@ func (s *Slot) newManifest(e Engine, t Tree, golden bool) (*manifest, error) {
 		Generation: generation,
 		Engine:     e.Name(),
 		Kernel:     kernelRelease(),
-		BootID:     bootID(),
+		BootID:     procfs.BootID(),
 		Record:     record,
 	}, nil
 }
 
 // describeTree notes what the tasks may do, and what they run from if that is no
 // longer what it was before the dump.
-func (m *manifest) describeTree(pids []int, t tagger) (err error) {
+func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
 	m.Created, m.Uptime = time.Now().Round(0), uptime()
 	if m.Tasks, err = procfs.Tasks(pids); err != nil {
 		return err
@@ -272,9 +291,9 @@ func (m *manifest) describeTree(pids []int, t tagger) (err error) {
 }
 
 // seal makes what is packed durable in the draft, and the manifest of all.
-func (m *manifest) seal(s *Store, packed *stream, draft string) (err error) {
+func (m *manifest) seal(s *Store, packed *pack.Stream, draft string) (err error) {
 	if packed != nil {
-		if m.Files, err = packed.finish(); err != nil {
+		if m.Files, err = packed.Finish(); err != nil {
 			return fmt.Errorf("cannot make the image durable: %w", err)
 		}
 	}
@@ -288,7 +307,7 @@ func (m *manifest) seal(s *Store, packed *stream, draft string) (err error) {
 }
 
 // syncFiles describes the files of the draft while they are written.
-func (m *manifest) syncFiles(t tagger, draft string) error {
+func (m *manifest) syncFiles(t pack.Tagger, draft string) error {
 	entries, err := os.ReadDir(draft)
 	if err != nil {
 		return err
@@ -311,8 +330,8 @@ func (m *manifest) image(slot *Slot) *Image {
 	return &Image{Engine: m.Engine, Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, slot: slot, manifest: *m}
 }
 
-func describeFiles(files []*os.File, t tagger) ([]file, error) {
-	described := make([]file, len(files))
+func describeFiles(files []*os.File, t pack.Tagger) ([]pack.File, error) {
+	described := make([]pack.File, len(files))
 	for i, f := range files {
 		info, err := f.Stat()
 		if err != nil {
@@ -322,11 +341,11 @@ func describeFiles(files []*os.File, t tagger) ([]file, error) {
 		if !info.Mode().IsRegular() {
 			return nil, fmt.Errorf("%s is not a regular file", name)
 		}
-		tag, err := t.file(f, uint32(i), info.Size())
+		tag, err := t.TagFile(f, uint32(i), info.Size())
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		described[i] = file{Name: name, Size: info.Size(), Tag: tag}
+		described[i] = pack.File{Name: name, Size: info.Size(), Tag: tag}
 	}
 	return described, nil
 }
@@ -342,9 +361,4 @@ func uptime() time.Duration {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // there always is one
 	return time.Duration(now.Nano())
-}
-
-func bootID() string {
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(id))
 }

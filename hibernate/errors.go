@@ -3,6 +3,8 @@ package hibernate
 import (
 	"errors"
 	"fmt"
+
+	"dormouse/hibernate/pack"
 )
 
 var (
@@ -29,7 +31,7 @@ var (
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
 	// ErrKey means that the host lacks the key of an image, which is kept.
-	ErrKey = errors.New("the image is locked")
+	ErrKey = pack.ErrKey
 	// ErrBudget means that the images would take more than they may; the text
 	// names what takes it.
 	ErrBudget = errors.New("the budget for images is used up")

@@ -43,7 +43,7 @@ func (s *Slot) Golden() (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.store.packing.Encrypt && (m.Packing == nil || m.Packing.Key == nil) {
+	if s.store.packing.Encrypt && !m.Packing.Encrypted() {
 		return nil, fmt.Errorf("%w: it is not encrypted, as images are to be now", ErrRefused)
 	}
 	image := m.image(s)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/pack"
 	"dormouse/internal/procfs"
 )
 
@@ -54,12 +55,12 @@ func TestPreserveLetsTheTreeRunOn(t *testing.T) {
 // Each life that begins from it has a number of its own, which no image of before
 // and none of after has.
 func TestGoldenImageIsRestoredAgain(t *testing.T) {
-	for name, packing := range map[string]hibernate.Packing{
+	for name, packing := range map[string]pack.Options{
 		"plain": {}, "packed": {Key: make([]byte, 32), Encrypt: true, Compress: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.store.Pack(packing)
+			b.store.SetPacking(packing)
 			b.preserve(t)
 			for life := uint64(1); life <= 6; life += 2 {
 				check(t, end(b.tree.root))
@@ -127,7 +128,7 @@ func TestGoldenImageIsRefused(t *testing.T) {
 			return errors.Join(err, os.RemoveAll(b.path("Counter/golden")), os.Rename(b.path("Counter/image"), b.path("Counter/golden")))
 		}, "it was written as the ordinary image"},
 		"not encrypted": {func(b *bench) error {
-			b.store.Pack(hibernate.Packing{Key: make([]byte, 32), Encrypt: true})
+			b.store.SetPacking(pack.Options{Key: make([]byte, 32), Encrypt: true})
 			return nil
 		}, "it is not encrypted"},
 	} {
@@ -197,7 +198,7 @@ func TestGoldenImagesMakeRoom(t *testing.T) {
 		}
 		yielded = append(yielded, golden.String())
 	}}
-	b.store.Limit(limits)
+	b.store.SetLimits(limits)
 	b.lay(t, "Old/image", big, 2*time.Hour)
 	b.lay(t, "Gold/golden", 17<<20, time.Hour)
 	if _, err := hibernate.Preserve(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrBudget) || len(b.tree.asked) != 0 {
@@ -216,7 +217,7 @@ func TestGoldenImagesMakeRoom(t *testing.T) {
 func TestGoldenImagesMakeSpace(t *testing.T) {
 	b := newBench(t)
 	b.lay(t, "Gold/golden", big, 0)
-	b.store.Limit(hibernate.Limits{Reserve: 1 << 60})
+	b.store.SetLimits(hibernate.Limits{Reserve: 1 << 60})
 	check(t, hibernate.Preflight(b.engine, b.slot, b.tree.PID()))
 	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrSpace) {
 		t.Errorf("got %v", err)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"dormouse/hibernate/pack"
 	"dormouse/internal/procfs"
 )
 
@@ -29,10 +30,10 @@ type manifest struct {
 	Kernel string        `json:"kernel"`
 	BootID string        `json:"bootId"`
 	// Bytes is the size of all Files together.
-	Bytes int64  `json:"bytes"`
-	Files []file `json:"files"`
+	Bytes int64       `json:"bytes"`
+	Files []pack.File `json:"files"`
 	// Packing is nil when the files are stored as they are.
-	Packing *packing `json:"packing,omitempty"`
+	Packing *pack.Format `json:"packing,omitempty"`
 	// Mapped are the executable and the libraries of the tree; their contents
 	// are not part of the image.
 	Mapped []mappedFile  `json:"mapped"`
@@ -62,15 +63,6 @@ func (m *manifest) kind() string {
 		return "golden"
 	}
 	return "ordinary"
-}
-
-// file is one file of an image.
-type file struct {
-	Name string `json:"name"`
-	Size int64  `json:"size"`
-	Tag  tag    `json:"tag"`
-	// Stored are the sizes of its chunks on disk, nil when all are what they were.
-	Stored []int64 `json:"stored,omitempty"`
 }
 
 // sealed is a manifest on disk: the text and a keyed digest of just that text.

@@ -1,45 +1,67 @@
 package hibernate
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strings"
+
+	"dormouse/hibernate/pack"
 )
 
-// memory is the Memory of an image. Its files stay open, and therefore readable
-// when the image is discarded.
-type memory struct {
-	image  *Image
-	tagger tagger
-	packer *packer // nil when the files are stored as they are
-	files  map[string]pageFile
+// ChunkSize is how many bytes of a page file are verified at once.
+const ChunkSize = pack.ChunkSize
+
+// Memory is the content of the page files of an image. It never returns an unverified
+// byte. Several goroutines may use it.
+type Memory interface {
+	// ReadChunk reads a chunk of a file, counted from 0, into the buffer, which has
+	// ChunkSize bytes, and returns the part that it filled: the last chunk is
+	// shorter. The error wraps ErrRefused if the chunk is not what was dumped.
+	ReadChunk(file string, index int64, buffer []byte) ([]byte, error)
+	Close() error
+}
+
+// MovableMemory is a Memory that can be moved to another process.
+type MovableMemory interface {
+	Memory
+	// Move returns what the other process must know, which is secret, and the open
+	// files that it needs, which remain the property of this Memory.
+	Move() (json.RawMessage, []*os.File, error)
+}
+
+// imageMemory is the Memory of an image. Its files stay open, so it can be read after
+// the image was discarded.
+type imageMemory struct {
+	from  memoryHandover
+	codec *pack.Codec
+	files map[string]pageFile
 }
 
 type pageFile struct {
 	*os.File
-	number uint32
-	want   file
+	number uint32 // among the files of the image
+	want   pack.File
 }
 
 // memory opens the page files of the image.
-func (i *Image) memory(t tagger) (*memory, error) {
-	return i.memoryOf(t, func(name string) (*os.File, error) { return os.Open(i.path(name)) })
+func (i *Image) memory() (*imageMemory, error) {
+	return openMemory(i.handover(), func(name string) (*os.File, error) { return os.Open(i.path(name)) })
 }
 
-// memoryOf has the page files from open, in the order of the manifest.
-func (i *Image) memoryOf(t tagger, open func(name string) (*os.File, error)) (*memory, error) {
-	m := &memory{image: i, tagger: t, files: make(map[string]pageFile)}
-	if i.manifest.Packing != nil {
-		var err error
-		if m.packer, err = i.manifest.packer(i.slot.store, t); err != nil {
-			return nil, err
-		}
+// openMemory returns the memory of an image, whose page files it opens with open in the
+// order of the manifest.
+func openMemory(from memoryHandover, open func(name string) (*os.File, error)) (*imageMemory, error) {
+	tagger, err := pack.NewTagger(from.Key, from.ID)
+	if err != nil {
+		return nil, err
 	}
-	for number, f := range i.manifest.Files {
-		if !strings.HasPrefix(f.Name, pagesPrefix) {
+	m := &imageMemory{from: from, files: make(map[string]pageFile)}
+	if m.codec, err = pack.NewCodec(from.Packing, from.PackingKey, from.ID, tagger); err != nil {
+		return nil, err
+	}
+	for number, f := range from.Files {
+		if !isPages(f.Name) {
 			continue
 		}
 		opened, err := open(f.Name)
@@ -51,30 +73,26 @@ func (i *Image) memoryOf(t tagger, open func(name string) (*os.File, error)) (*m
 	return m, nil
 }
 
-// ReadChunk verifies what it has read and not what the file holds, which may
-// change in between. See Memory.
-func (m *memory) ReadChunk(file string, index int64, buffer []byte) ([]byte, error) {
+// ReadChunk reads and verifies a chunk, see Memory.
+func (m *imageMemory) ReadChunk(file string, index int64, buffer []byte) ([]byte, error) {
 	f, ok := m.files[file]
 	if !ok {
 		return nil, fmt.Errorf("%w: it has no %s", ErrRefused, file)
 	}
-	if m.packer != nil {
-		return m.packer.open(f, f.want, f.number, index, buffer)
-	}
-	n, err := f.ReadAt(buffer[:chunk], index*chunk)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("cannot read memory: %w", err)
-	}
-	want := f.want.Tag.of(index)
-	got := m.tagger.chunk(nil, buffer[:n], f.number, uint64(index))
-	if want == nil || !bytes.Equal(got, want) {
-		return nil, fmt.Errorf("%w: %s is damaged", ErrRefused, file)
-	}
-	return buffer[:n], nil
+	data, err := m.codec.ReadChunk(f, f.want, f.number, index, buffer)
+	return data, refuseDamaged(err)
 }
 
-// Close closes the files; the last of a discarded image frees it.
-func (m *memory) Close() error {
+// refuseDamaged makes a pack.ErrDamaged an ErrRefused too.
+func refuseDamaged(err error) error {
+	if errors.Is(err, pack.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
+// Close closes the files. That frees the space of a discarded image.
+func (m *imageMemory) Close() error {
 	var errs []error
 	for _, f := range m.files {
 		errs = append(errs, f.Close())

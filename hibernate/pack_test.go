@@ -12,6 +12,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/hibernate/pack"
 	"dormouse/internal/procfs"
 )
 
@@ -21,7 +22,7 @@ var (
 )
 
 // packings are all that there are.
-var packings = map[string]hibernate.Packing{
+var packings = map[string]pack.Options{
 	"encrypted":                {Key: keyA, Encrypt: true},
 	"compressed":               {Compress: true},
 	"compressed and encrypted": {Key: keyA, Encrypt: true, Compress: true},
@@ -29,13 +30,13 @@ var packings = map[string]hibernate.Packing{
 
 // newPackedBench has memory of more than one chunk, of which one can't be made
 // smaller.
-func newPackedBench(t *testing.T, p hibernate.Packing) (b *bench, memory string) {
+func newPackedBench(t *testing.T, p pack.Options) (b *bench, memory string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		hibernatetest.Lacks(t, errors.New("a private tmpfs needs root"))
 	}
 	b = newBench(t)
-	b.store.Pack(p)
+	b.store.SetPacking(p)
 	memory = strings.Repeat("secret! ", hibernate.ChunkSize/8) + noise(hibernate.ChunkSize) + "tail"
 	b.engine.Set(b.tree.PID(), memory)
 	return b, memory
@@ -160,9 +161,9 @@ func TestPackedImageDamaged(t *testing.T) {
 func TestWrongKeyLocksAnImage(t *testing.T) {
 	b, memory := newPackedBench(t, packings["encrypted"])
 	b.checkpoint(t)
-	for name, packing := range map[string]hibernate.Packing{"none": {}, "another": {Key: keyB, Encrypt: true}} {
+	for name, packing := range map[string]pack.Options{"none": {}, "another": {Key: keyB, Encrypt: true}} {
 		store := openStore(t, b.dir)
-		store.Pack(packing)
+		store.SetPacking(packing)
 		image, err := store.Slot("Counter").Image()
 		check(t, err)
 		if err := image.Locked(); !errors.Is(err, hibernate.ErrKey) {
@@ -174,7 +175,7 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 		}
 	}
 	store := openStore(t, b.dir)
-	store.Pack(hibernate.Packing{Key: keyA}) // new ones would not be encrypted
+	store.SetPacking(pack.Options{Key: keyA}) // new ones would not be encrypted
 	image, err := store.Slot("Counter").Image()
 	check(t, err)
 	check(t, image.Locked())
@@ -200,7 +201,7 @@ func TestReadKey(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "key")
 		check(t, os.WriteFile(path, []byte(test.text), 0o600))
 		check(t, os.Chmod(path, test.mode))
-		key, err := hibernate.ReadKey(path)
+		key, err := pack.ReadKey(path)
 		if good := err == nil && bytes.Equal(key, keyA); good != test.good {
 			t.Errorf("%s: %x, %v", name, key, err)
 		}

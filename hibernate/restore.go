@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"dormouse/hibernate/pack"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
@@ -17,6 +18,8 @@ import (
 // pagesPrefix begins the names of the files that hold memory and nothing that
 // an engine would act on.
 const pagesPrefix = "pages-"
+
+func isPages(name string) bool { return strings.HasPrefix(name, pagesPrefix) }
 
 // attempts is how often a wake is tried: an engine that was killed or lost a
 // race leaves the image as it was.
@@ -71,7 +74,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (_ *os.Process, e
 	go func() {
 		var err error
 		if i.manifest.Packing == nil {
-			err = i.verify(t, func(name string) bool { return strings.HasPrefix(name, pagesPrefix) })
+			err = i.verify(t, func(name string) bool { return isPages(name) })
 		}
 		if err == nil {
 			err = i.slot.prepareConsume(i.Generation)
@@ -136,7 +139,7 @@ func loadAll(ctx context.Context, l Loading) error {
 }
 
 // restoreLazy lets the tree run when stopped returns.
-func (i *Image) restoreLazy(ctx context.Context, e Engine, t tagger, w Wake, stopped func(context.Context, Loading) error) (*os.Process, Loading, error) {
+func (i *Image) restoreLazy(ctx context.Context, e Engine, t pack.Tagger, w Wake, stopped func(context.Context, Loading) error) (*os.Process, Loading, error) {
 	w, closeStage, err := i.stage(t, w, true)
 	if err != nil {
 		return nil, nil, err
@@ -145,7 +148,7 @@ func (i *Image) restoreLazy(ctx context.Context, e Engine, t tagger, w Wake, sto
 	var root *os.Process
 	var loading Loading
 	err = i.load(ctx, w, func(ctx context.Context, order Restore) error {
-		m, err := i.memory(t)
+		m, err := i.memory()
 		if err == nil {
 			root, loading, err = e.RestoreLazy(ctx, order, m)
 		}
@@ -179,34 +182,34 @@ func (i *Image) Fits(e Engine) error {
 }
 
 // fits returns what to verify the files of the image with.
-func (i *Image) fits(e Engine) (tagger, error) {
+func (i *Image) fits(e Engine) (pack.Tagger, error) {
 	if err := i.Locked(); err != nil {
-		return tagger{}, err
+		return pack.Tagger{}, err
 	}
 	if err := i.sameConditions(e); err != nil {
-		return tagger{}, err
+		return pack.Tagger{}, err
 	}
-	t, err := newTagger(i.slot.store.key, i.manifest.ID)
+	t, err := pack.NewTagger(i.slot.store.key, i.manifest.ID)
 	if err != nil {
-		return tagger{}, err
+		return pack.Tagger{}, err
 	}
 	return t, checkMapped(i.manifest.Mapped, t)
 }
 
 // check verifies everything but the memory, and returns what to verify that
 // with.
-func (i *Image) check(e Engine) (tagger, error) {
+func (i *Image) check(e Engine) (pack.Tagger, error) {
 	t, err := i.fits(e)
 	if err != nil {
-		return tagger{}, err
+		return pack.Tagger{}, err
 	}
 	if err := i.checkFiles(); err != nil {
-		return tagger{}, err
+		return pack.Tagger{}, err
 	}
 	if i.manifest.Packing == nil { // or it is verified when it is unpacked
-		err := i.verify(t, func(name string) bool { return !strings.HasPrefix(name, pagesPrefix) })
+		err := i.verify(t, func(name string) bool { return !isPages(name) })
 		if err != nil {
-			return tagger{}, err
+			return pack.Tagger{}, err
 		}
 	}
 	return t, nil
@@ -214,20 +217,49 @@ func (i *Image) check(e Engine) (tagger, error) {
 
 // stage says where the engine finds its files, until the returned function is
 // called.
-func (i *Image) stage(t tagger, w Wake, lazy bool) (_ Wake, end func(), err error) {
+func (i *Image) stage(t pack.Tagger, w Wake, lazy bool) (_ Wake, end func(), err error) {
 	if i.manifest.Packing == nil {
 		w.dir = i.path()
 		return w, func() {}, nil
 	}
-	s, provide, err := i.unpack(t, lazy)
+	u, err := i.unpack(t, lazy)
 	if err != nil {
 		return w, nil, err
 	}
-	w.dir = s.dir
+	w.dir = u.Dir
 	if lazy {
-		w.provide = provide
+		w.provide = func(file string, index int64) error { return refuseDamaged(u.UnpackChunk(file, index)) }
 	}
-	return w, func() { _ = s.close() }, nil
+	return w, func() { _ = u.Close() }, nil
+}
+
+// unpack writes the files of a packed image into a scratch, with lazy only the sizes of
+// its page files.
+func (i *Image) unpack(t pack.Tagger, lazy bool) (*pack.Unpacker, error) {
+	m := &i.manifest
+	codec, err := pack.NewCodec(m.Packing, i.slot.store.packing.Key, m.ID, t)
+	if err != nil {
+		return nil, err
+	}
+	scratch, err := pack.NewScratch(i.unpackedSize(), m.Packing, i.slot.draft)
+	if err != nil {
+		return nil, err
+	}
+	u := pack.NewUnpacker(codec, i.path(), m.Files, scratch)
+	if err := u.UnpackAll(func(name string) bool { return lazy && isPages(name) }); err != nil {
+		return nil, errors.Join(refuseDamaged(err), u.Close())
+	}
+	return u, nil
+}
+
+// unpackedSize returns how much space the unpacked files take, in whole pages.
+func (i *Image) unpackedSize() int64 {
+	page := int64(os.Getpagesize())
+	total := int64(margin)
+	for _, f := range i.manifest.Files {
+		total += (f.Size + page - 1) / page * page
+	}
+	return total
 }
 
 // load has the engine rebuild the tree, stopped. Each attempt has its share of the
@@ -339,8 +371,8 @@ func (i *Image) checkFiles() error {
 		if !ok {
 			return fmt.Errorf("%w: %s is missing", ErrRefused, f.Name)
 		}
-		if size != f.stored() {
-			return fmt.Errorf("%w: %s has %d bytes, not %d", ErrRefused, f.Name, size, f.stored())
+		if size != f.StoredSize() {
+			return fmt.Errorf("%w: %s has %d bytes, not %d", ErrRefused, f.Name, size, f.StoredSize())
 		}
 		delete(sizes, f.Name)
 	}
@@ -351,7 +383,7 @@ func (i *Image) checkFiles() error {
 }
 
 // verify reads the wanted files and returns an ErrRefused when one has changed.
-func (i *Image) verify(t tagger, wanted func(name string) bool) error {
+func (i *Image) verify(t pack.Tagger, wanted func(name string) bool) error {
 	for number, f := range i.manifest.Files {
 		if !wanted(f.Name) {
 			continue
@@ -364,13 +396,13 @@ func (i *Image) verify(t tagger, wanted func(name string) bool) error {
 	return nil
 }
 
-func (i *Image) verifyFile(t tagger, number int, want file) error {
+func (i *Image) verifyFile(t pack.Tagger, number int, want pack.File) error {
 	f, err := os.Open(i.path(want.Name))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	defer f.Close()
-	got, err := t.file(f, uint32(number), want.Size)
+	got, err := t.TagFile(f, uint32(number), want.Size)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrRefused, want.Name, err)
 	}

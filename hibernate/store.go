@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 
+	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
 )
 
@@ -41,7 +42,7 @@ type Store struct {
 	dir      string
 	key      []byte
 	limits   Limits
-	packing  Packing
+	packing  pack.Options
 	turns    chan struct{} // nil for any number of images at the same time
 	removing sync.WaitGroup
 
@@ -90,6 +91,10 @@ func readKey(path string) ([]byte, error) {
 // Close returns when everything that was discarded is gone from the disk, and the
 // engines of all wakes have ended.
 func (s *Store) Close() { s.removing.Wait() }
+
+// SetPacking sets how all later images are packed. Images of before can be woken as long
+// as the key is the same. It must not be called during a checkpoint.
+func (s *Store) SetPacking(o pack.Options) { s.packing = o }
 
 // Slot returns the place of an instance's image.
 func (s *Store) Slot(callsign string) *Slot {

@@ -49,7 +49,7 @@ func TestDiskFullWhilePacking(t *testing.T) {
 			}
 			defer func() { check(t, unix.Unmount(disk, 0)) }()
 			b.dir, b.store = disk, openStore(t, disk)
-			b.store.Pack(packing)
+			b.store.SetPacking(packing)
 			b.slot = b.store.Slot("Counter")
 			b.engine.Set(b.tree.PID(), tooMuch())
 			_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)

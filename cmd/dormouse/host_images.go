@@ -11,6 +11,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/hibernate/pack"
 )
 
 // keepUnusable is how long an image stays that nobody can wake: someone may want
@@ -42,9 +43,9 @@ func (h *host) limits(c configs.Hibernate, images *hibernate.Store) hibernate.Li
 // credential is the name of the key among systemd's credentials.
 const credential = "dormouse-image-key"
 
-// pack has images packed as configured. A key is of use for those of before even
+// setPacking has images packed as configured. A key is of use for older images even
 // if no new ones are encrypted.
-func pack(images *hibernate.Store, c configs.Hibernate) error {
+func setPacking(images *hibernate.Store, c configs.Hibernate) error {
 	path := c.KeyFile
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); path == "" && dir != "" {
 		path = filepath.Join(dir, credential)
@@ -52,17 +53,17 @@ func pack(images *hibernate.Store, c configs.Hibernate) error {
 			path = ""
 		}
 	}
-	p := hibernate.Packing{Encrypt: c.Encrypt, Compress: c.Compress == configs.CompressZstd}
+	p := pack.Options{Encrypt: c.Encrypt, Compress: c.Compress == configs.CompressZstd}
 	switch {
 	case path != "":
 		var err error
-		if p.Key, err = hibernate.ReadKey(path); err != nil {
+		if p.Key, err = pack.ReadKey(path); err != nil {
 			return err
 		}
 	case c.Encrypt:
 		return errors.New("cannot encrypt images: there is no key; set [hibernate] key-file, or systemd's LoadCredential=" + credential)
 	}
-	images.Pack(p)
+	images.SetPacking(p)
 	return nil
 }
 

@@ -37,7 +37,7 @@ func TestImageKey(t *testing.T) {
 		"file before the rest": {config: configs.Hibernate{Encrypt: true, KeyFile: bad}, credentials: dir, problem: "64 hexadecimal digits"},
 	} {
 		t.Setenv("CREDENTIALS_DIRECTORY", test.credentials)
-		err := pack(images, test.config)
+		err := setPacking(images, test.config)
 		if (err == nil) != (test.problem == "") || err != nil && !strings.Contains(err.Error(), test.problem) {
 			t.Errorf("%s: got error %v, want %q", name, err, test.problem)
 		}

@@ -92,8 +92,8 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer kept.Close()
-	images.Limit(h.limits(config.Hibernate, images))
-	if err := pack(images, config.Hibernate); err != nil {
+	images.SetLimits(h.limits(config.Hibernate, images))
+	if err := setPacking(images, config.Hibernate); err != nil {
 		return err
 	}
 	backends, err := h.processes(config, places, images, kept)

@@ -18,6 +18,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/hibernate/pack"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
@@ -37,7 +38,7 @@ type holder struct {
 	theirs [2]*os.File
 	keys   [2]string
 	asleep func() // what happens meanwhile, may be nil
-	packed hibernate.Packing
+	packed pack.Options
 }
 
 func (h *holder) PID() int                      { return h.root.Pid }
@@ -148,7 +149,7 @@ func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
 	store, err := hibernate.OpenStore(filepath.Join(h.dir, "images"))
 	must(t, err)
 	defer store.Close()
-	store.Pack(h.packed)
+	store.SetPacking(h.packed)
 	slot := store.Slot("Objects")
 	image, err := hibernate.Checkpoint(t.Context(), e, slot, h)
 	if err != nil {
@@ -255,7 +256,7 @@ func TestObjectsPacked(t *testing.T) {
 			if why, absent := strings.CutPrefix(said, "absent: "); absent {
 				t.Skipf("this machine has none: %s", why)
 			}
-			h.packed = hibernate.Packing{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true, Compress: true}
+			h.packed = pack.Options{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true, Compress: true}
 			must(t, h.sleep(t, e))
 			if said := h.check(); said != "ok" {
 				t.Errorf("the program says %q", said)

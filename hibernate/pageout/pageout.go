@@ -6,7 +6,6 @@ package pageout
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +31,7 @@ func (Engine) Name() string { return "pageout" }
 // Check tells whether memory can be paged out here. It looks anew each time,
 // since swap comes and goes. The error wraps hibernate.ErrUnsupported.
 func (Engine) Check(context.Context) error {
-	swaps, err := os.ReadFile("/proc/swaps") // one line of heading, then one for each
-	if err != nil || bytes.Count(swaps, []byte("\n")) < 2 {
+	if swap, err := procfs.HasSwap(); !swap {
 		return errors.Join(fmt.Errorf("%w: memory can't be paged out, since there is no swap; zram will do", hibernate.ErrUnsupported), err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/hibernate/pack"
 	"dormouse/shell"
 )
 
@@ -282,7 +283,7 @@ func TestColdStart(t *testing.T) {
 			}
 		}, "its data directory has changed"},
 		"encryption": {func(_ *testing.T, r *rig) {
-			r.host.Images.Pack(hibernate.Packing{Key: make([]byte, 32), Encrypt: true})
+			r.host.Images.SetPacking(pack.Options{Key: make([]byte, 32), Encrypt: true})
 		}, "it is not encrypted"},
 		"engine": {func(_ *testing.T, r *rig) {
 			r.host.Engine = another{r.host.Engine}

@@ -14,6 +14,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/hibernate/pack"
 	"dormouse/shell"
 )
 
@@ -21,7 +22,7 @@ import (
 func TestPackedImages(t *testing.T) {
 	needCRIU(t)
 	key := bytes.Repeat([]byte{7}, 32)
-	for name, packing := range map[string]hibernate.Packing{
+	for name, packing := range map[string]pack.Options{
 		"encrypted":                {Key: key, Encrypt: true},
 		"compressed":               {Compress: true},
 		"compressed and encrypted": {Key: key, Encrypt: true, Compress: true},
@@ -31,7 +32,7 @@ func TestPackedImages(t *testing.T) {
 				c := counter()
 				c.Wake = wake
 				r := newRig(t, c)
-				r.host.Images.Pack(packing)
+				r.host.Images.SetPacking(packing)
 				r.activate()
 				digest := call[struct{ SHA256 string }](r, "fill", `{"mib":20}`).SHA256
 				for range 2 {
@@ -94,7 +95,7 @@ func TestPackedDumpFails(t *testing.T) {
 			ctx, cancel := context.WithCancel(r.limited(patience))
 			defer cancel()
 			h := r.host
-			h.Images.Pack(hibernate.Packing{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true})
+			h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true})
 			h.Engine = &interrupted{engine, func(d hibernate.Dump) { test.happens(r, d, cancel) }}
 			r.use(h)
 			r.activate()
@@ -123,7 +124,7 @@ func TestEncryptedImageTellsNothing(t *testing.T) {
 	needCRIU(t)
 	r := newRig(t, counter())
 	for _, encrypt := range []bool{false, true} {
-		r.host.Images.Pack(hibernate.Packing{Key: bytes.Repeat([]byte{7}, 32), Encrypt: encrypt})
+		r.host.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32), Encrypt: encrypt})
 		r.activate()
 		r.hibernate()
 		err := exec.CommandContext(t.Context(), "grep", "-rqaF", "--exclude=manifest", r.runDir(), r.dir+"/images").Run()
@@ -143,17 +144,17 @@ func TestEncryptedImageTellsNothing(t *testing.T) {
 func TestLockedImageIsKept(t *testing.T) {
 	needCRIU(t)
 	r := newRig(t, counter())
-	r.host.Images.Pack(hibernate.Packing{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true})
+	r.host.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true})
 	r.activate()
 	call[any](r, "increment", "")
 	r.hibernate()
 	h := r.host
-	h.Images.Pack(hibernate.Packing{Key: bytes.Repeat([]byte{8}, 32), Encrypt: true})
+	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{8}, 32), Encrypt: true})
 	r.use(h)
 	if image := r.currentImage(); image == nil || !errors.Is(image.Locked(), hibernate.ErrKey) {
 		t.Fatalf("got the image %+v", image)
 	}
-	h.Images.Pack(hibernate.Packing{Key: bytes.Repeat([]byte{7}, 32)})
+	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32)})
 	r.use(h)
 	r.wake()
 	if got := r.count(); got != 42 {

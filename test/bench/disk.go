@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"dormouse/hibernate"
+	"dormouse/hibernate/pack"
 )
 
 // measureDisk hibernates, in turn with dd.
@@ -19,14 +19,14 @@ func measureDisk(ctx context.Context, b *bench) (rows []row, err error) {
 	for _, order := range []struct {
 		mib     int
 		how     string
-		packing hibernate.Packing
+		packing pack.Options
 	}{
-		{10, "", hibernate.Packing{}},
-		{100, "", hibernate.Packing{}},
-		{500, "", hibernate.Packing{}},
-		{1000, "", hibernate.Packing{}},
-		{500, ", encrypted", hibernate.Packing{Key: make([]byte, 32), Encrypt: true}},
-		{500, ", compressed", hibernate.Packing{Compress: true}},
+		{10, "", pack.Options{}},
+		{100, "", pack.Options{}},
+		{500, "", pack.Options{}},
+		{1000, "", pack.Options{}},
+		{500, ", encrypted", pack.Options{Key: make([]byte, 32), Encrypt: true}},
+		{500, ", compressed", pack.Options{Compress: true}},
 	} {
 		if err == nil {
 			r := row{what: fmt.Sprintf("hibernate %d MiB%s", order.mib, order.how), yardstick: "dd conv=fsync"}
@@ -43,9 +43,9 @@ func measureDisk(ctx context.Context, b *bench) (rows []row, err error) {
 // compareWriting hibernates a plugin of mib MiB, its image packed so, in turn with
 // dd writing and syncing as many random bytes. What becomes of one is gone before
 // the other begins.
-func (s *stage) compareWriting(ctx context.Context, packing hibernate.Packing, mib, runs int) (hibernates, writes series, err error) {
-	s.images.Pack(packing)
-	defer s.images.Pack(hibernate.Packing{})
+func (s *stage) compareWriting(ctx context.Context, packing pack.Options, mib, runs int) (hibernates, writes series, err error) {
+	s.images.SetPacking(packing)
+	defer s.images.SetPacking(pack.Options{})
 	own, err := s.lazy(ctx, "Written", mib)
 	if err != nil {
 		return nil, nil, err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/procfs"
 )
 
 // zram is where the kernel makes block devices of compressed memory, and the size
@@ -21,12 +23,8 @@ const (
 // switchSwapOn makes a swap in memory if the machine has none. What it returns
 // undoes that.
 func switchSwapOn() (off func() error, err error) {
-	swaps, err := os.ReadFile("/proc/swaps") // one line of heading, then one for each
-	if err != nil {
-		return nil, err
-	}
-	if strings.Count(string(swaps), "\n") > 1 {
-		return func() error { return nil }, nil
+	if swap, err := procfs.HasSwap(); swap || err != nil {
+		return func() error { return nil }, err
 	}
 	text, err := os.ReadFile(zram + "hot_add")
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/pack"
 )
 
 // received is m as another process has it.
@@ -34,7 +35,7 @@ func received(t *testing.T, m hibernate.Memory) hibernate.Memory {
 // Memory that was moved is verified as ever, and needs neither the image nor who
 // had it before.
 func TestMovedMemory(t *testing.T) {
-	all := map[string]hibernate.Packing{"as it is": {}}
+	all := map[string]pack.Options{"as it is": {}}
 	maps.Copy(all, packings)
 	for name, packing := range all {
 		t.Run(name, func(t *testing.T) {

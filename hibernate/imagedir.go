@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/procfs"
 )
 
 // Slot holds at most one image of one instance, and one golden image. Its methods
@@ -43,10 +44,19 @@ func (i *Image) Record() json.RawMessage { return i.manifest.Record }
 // Age is how long ago the image was made. After a reboot it is as good as the wall
 // clock, within one boot it does not depend on that. It is never negative.
 func (i *Image) Age() time.Duration {
-	if i.manifest.Uptime > 0 && i.manifest.BootID == bootID() {
+	if i.manifest.Uptime > 0 && i.manifest.BootID == procfs.BootID() {
 		return max(0, uptime()-i.manifest.Uptime)
 	}
 	return max(0, time.Since(i.Created))
+}
+
+// Locked returns an ErrKey if the host does not have the key that the image was
+// encrypted with. Such an image is not refused: a host that has the key can wake it.
+func (i *Image) Locked() error {
+	if i == nil {
+		return nil
+	}
+	return i.manifest.Packing.CheckKey(i.slot.store.packing.Key)
 }
 
 // path joins names to the directory of the image.

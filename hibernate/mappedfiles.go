@@ -6,6 +6,7 @@ import (
 	"os"
 	"syscall"
 
+	"dormouse/hibernate/pack"
 	"dormouse/internal/procfs"
 )
 
@@ -17,11 +18,11 @@ type mappedFile struct {
 	Size int64  `json:"size"`
 	// Device, Inode, Modified and Changed tell without reading that the file is
 	// still the same; if they differ the tag decides.
-	Device   uint64 `json:"device"`
-	Inode    uint64 `json:"inode"`
-	Modified int64  `json:"modified"` // ns since 1970
-	Changed  int64  `json:"changed"`  // ns since 1970
-	Tag      tag    `json:"tag"`
+	Device   uint64   `json:"device"`
+	Inode    uint64   `json:"inode"`
+	Modified int64    `json:"modified"` // ns since 1970
+	Changed  int64    `json:"changed"`  // ns since 1970
+	Tag      pack.Tag `json:"tag"`
 }
 
 // mappedBase keeps the numbers of mapped files apart from those of image files,
@@ -29,7 +30,7 @@ type mappedFile struct {
 const mappedBase = 1 << 31
 
 // describeMapped returns the files that the processes run from.
-func describeMapped(pids []int, t tagger) ([]mappedFile, error) {
+func describeMapped(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	paths, err := procfs.MappedFiles(pids)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the mapped files: %w", err)
@@ -47,7 +48,7 @@ func describeMapped(pids []int, t tagger) ([]mappedFile, error) {
 }
 
 // checkMapped returns an ErrRefused when one of the files is not what it was.
-func checkMapped(files []mappedFile, t tagger) error {
+func checkMapped(files []mappedFile, t pack.Tagger) error {
 	for i, was := range files {
 		now, err := describe(was.Path)
 		if err != nil {
@@ -81,13 +82,13 @@ func describe(path string) (mappedFile, error) {
 	return m, nil
 }
 
-func (m *mappedFile) tag(t tagger, number int) error {
+func (m *mappedFile) tag(t pack.Tagger, number int) error {
 	f, err := os.Open(m.Path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	m.Tag, err = t.file(f, mappedBase+uint32(number), m.Size)
+	m.Tag, err = t.TagFile(f, mappedBase+uint32(number), m.Size)
 	return err
 }
 

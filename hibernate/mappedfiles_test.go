@@ -5,10 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"dormouse/hibernate/pack"
 )
 
 func TestCheckMapped(t *testing.T) {
-	tagger, err := newTagger(make([]byte, 32), "image")
+	tagger, err := pack.NewTagger(make([]byte, 32), "image")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +59,7 @@ func replace(path, text string) error {
 
 // The tag covers every byte, at its place, and depends on the image.
 func TestTag(t *testing.T) {
-	data := make([]byte, 2*chunk+10)
+	data := make([]byte, 2*pack.ChunkSize+10)
 	of := func(id string, number uint32, data []byte) string {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "f")
@@ -69,11 +71,11 @@ func TestTag(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		tagger, err := newTagger(make([]byte, 32), id)
+		tagger, err := pack.NewTagger(make([]byte, 32), id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum, err := tagger.file(f, number, int64(len(data)))
+		sum, err := tagger.TagFile(f, number, int64(len(data)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +94,7 @@ func TestTag(t *testing.T) {
 		}
 		seen[other] = what
 	}
-	for _, at := range []int{0, chunk - 1, chunk, 2*chunk + 9} {
+	for _, at := range []int{0, pack.ChunkSize - 1, pack.ChunkSize, 2*pack.ChunkSize + 9} {
 		data[at] ^= 1
 		if of("a", 0, data) == plain {
 			t.Errorf("byte %d does not matter", at)

@@ -1,13 +1,17 @@
-package hibernate
+package pack
 
 import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 )
+
+// ErrKey means that this host does not have the key of an image, which is kept.
+var ErrKey = errors.New("the image is locked")
 
 const keySize = 32
 
@@ -35,28 +39,26 @@ func ReadKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// nameOf tells a key from others and nothing else about it.
-func nameOf(key []byte) ([]byte, error) {
+// keyName returns a name for a key from which the key cannot be found out.
+func keyName(key []byte) ([]byte, error) {
 	return hkdf.Key(sha256.New, key, nil, "dormouse image key name", 8)
 }
 
-// Locked returns an ErrKey when the host has not the key that the image was
-// encrypted with. Such an image is as good as ever: it is not refused, and can be
-// woken by a host that has the key.
-func (i *Image) Locked() error {
-	if i == nil || i.manifest.Packing == nil || i.manifest.Packing.Key == nil {
+// CheckKey returns an ErrKey if files in this format are encrypted with another key than
+// the given one, which is nil if the host has none.
+func (f *Format) CheckKey(key []byte) error {
+	if !f.Encrypted() {
 		return nil
 	}
-	p, key := i.manifest.Packing, i.slot.store.packing.Key
 	if key == nil {
 		return fmt.Errorf("%w: it is encrypted, and the host has no key; set [hibernate] key-file and start it again", ErrKey)
 	}
-	name, err := nameOf(key)
+	name, err := keyName(key)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(name, p.Key) {
-		return fmt.Errorf("%w: it was encrypted with another key, %x; this host has %x; start it with the key of then", ErrKey, p.Key, name)
+	if !bytes.Equal(name, f.Key) {
+		return fmt.Errorf("%w: it was encrypted with another key, %x; this host has %x; start it with the key of then", ErrKey, f.Key, name)
 	}
 	return nil
 }

@@ -1,0 +1,66 @@
+package hibernate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"dormouse/hibernate/pack"
+)
+
+// memoryHandover is what a process must know to read the memory of an image.
+type memoryHandover struct {
+	// Key and PackingKey are the store's.
+	Key        []byte       `json:"key"`
+	PackingKey []byte       `json:"packingKey,omitempty"`
+	ID         string       `json:"id"`
+	Packing    *pack.Format `json:"packing,omitempty"`
+	Files      []pack.File  `json:"files"`
+}
+
+// handover returns what to open the memory of the image with.
+func (i *Image) handover() memoryHandover {
+	return memoryHandover{
+		Key: i.slot.store.key, PackingKey: i.slot.store.packing.Key,
+		ID: i.manifest.ID, Packing: i.manifest.Packing, Files: i.manifest.Files,
+	}
+}
+
+// Move returns what ReceiveMemory needs in the other process, see MovableMemory.
+func (m *imageMemory) Move() (json.RawMessage, []*os.File, error) {
+	var open []*os.File
+	for _, f := range m.from.Files {
+		if isPages(f.Name) {
+			open = append(open, m.files[f.Name].File)
+		}
+	}
+	text, err := json.Marshal(m.from)
+	return text, open, err
+}
+
+// ReceiveMemory returns the memory that another process has moved to this one. It takes
+// over the files, also after an error.
+func ReceiveMemory(text json.RawMessage, files []*os.File) (Memory, error) {
+	nextFile := func(string) (*os.File, error) {
+		if len(files) == 0 {
+			return nil, errors.New("it has more files than were handed over")
+		}
+		f := files[0]
+		files = files[1:]
+		return f, nil
+	}
+	var from memoryHandover
+	var m *imageMemory
+	err := json.Unmarshal(text, &from)
+	if err == nil {
+		m, err = openMemory(from, nextFile)
+	}
+	for _, f := range files {
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot take over the memory of an image: %w", err)
+	}
+	return m, nil
+}

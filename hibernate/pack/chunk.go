@@ -1,0 +1,88 @@
+package pack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+)
+
+// chunk is one chunk of a file on its way through a Stream.
+type chunk struct {
+	file        *storedFile
+	index       uint64
+	plain       []byte
+	scratch     []byte
+	stored, tag []byte
+	packed      chan struct{} // gets a value when stored and tag are set
+}
+
+// newChunk returns an empty chunk with its buffers.
+func (c *Codec) newChunk() *chunk {
+	k := &chunk{plain: make([]byte, 0, ChunkSize+tagSize), packed: make(chan struct{}, 1)}
+	if c.encoder != nil {
+		k.scratch = make([]byte, 0, ChunkSize+ChunkSize/64) // what cannot be compressed grows a little
+	}
+	return k
+}
+
+// fileWriter cuts a file of a Stream into chunks.
+type fileWriter struct {
+	stream *Stream
+	file   *storedFile
+	chunk  *chunk // being filled, or nil
+	index  uint64
+}
+
+func (w *fileWriter) Write(data []byte) (int, error) {
+	n, err := w.ReadFrom(bytes.NewReader(data))
+	return int(n), err
+}
+
+// ReadFrom reads right into the chunks, so that nothing is copied twice.
+func (w *fileWriter) ReadFrom(r io.Reader) (total int64, err error) {
+	for {
+		if w.chunk == nil {
+			select {
+			case w.chunk = <-w.stream.free:
+			case <-w.stream.ctx.Done():
+				return total, context.Cause(w.stream.ctx)
+			}
+		}
+		k := w.chunk
+		n, err := r.Read(k.plain[len(k.plain):ChunkSize])
+		total += int64(n)
+		if k.plain = k.plain[:len(k.plain)+n]; len(k.plain) == ChunkSize {
+			w.sendChunk()
+		}
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// sendChunk has the stream pack and store the chunk. It never blocks: the channels have
+// room for all chunks.
+func (w *fileWriter) sendChunk() {
+	k := w.chunk
+	k.file, k.index = w.file, w.index
+	w.stream.toPack <- k
+	w.stream.toStore <- k
+	w.chunk = nil
+	w.index++
+}
+
+// Close waits for nothing. Finish of the stream returns the errors that come later.
+func (w *fileWriter) Close() error {
+	if w.chunk != nil && len(w.chunk.plain) > 0 {
+		w.sendChunk()
+	}
+	if w.chunk != nil {
+		w.stream.free <- w.chunk
+		w.chunk = nil
+	}
+	return context.Cause(w.stream.ctx)
+}

@@ -1,0 +1,177 @@
+// Package pack stores the files of an image: in chunks of 1 MiB, each compressed and
+// encrypted if that is wanted, and each with a tag of its own, so that any chunk can be
+// read and verified alone. It does not know what the files hold, nor what an image is.
+package pack
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// ErrDamaged means that a file is not as it was stored. The text of an error that
+// wraps it begins with the name of the file.
+var ErrDamaged = errors.New("is damaged")
+
+// Options say how images are packed that are made from now on.
+type Options struct {
+	// Key encrypts if Encrypt is set, and decrypts what was encrypted with it.
+	Key      []byte
+	Encrypt  bool
+	Compress bool
+}
+
+// Packs reports whether files are packed at all.
+func (o Options) Packs() bool { return o.Encrypt || o.Compress }
+
+// NewFormat returns the format of the next image, nil if its files are stored as they
+// are.
+func (o Options) NewFormat() (*Format, error) {
+	if !o.Packs() {
+		return nil, nil //nolint:nilnil // as the manifest has it
+	}
+	f := &Format{Compressed: o.Compress}
+	var err error
+	if o.Encrypt {
+		f.Key, err = keyName(o.Key)
+	}
+	return f, err
+}
+
+// Format is how the files of one image are stored: in chunks, each compressed unless
+// that would not make it smaller, and then encrypted. Nil means as they are.
+type Format struct {
+	// Key is the name of the key of encrypted files, nil if they are not encrypted.
+	Key        []byte `json:"key,omitempty"`
+	Compressed bool   `json:"compressed,omitempty"`
+}
+
+// Encrypted reports whether the files are encrypted.
+func (f *Format) Encrypted() bool { return f != nil && f.Key != nil }
+
+// File describes one file of an image.
+type File struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+	Tag  Tag    `json:"tag"`
+	// Stored are the sizes of its chunks on disk, nil if those are not compressed.
+	Stored []int64 `json:"stored,omitempty"`
+}
+
+// StoredSize returns the size of the file on disk.
+func (f File) StoredSize() int64 {
+	if f.Stored == nil {
+		return f.Size
+	}
+	return sum(f.Stored)
+}
+
+// locate returns where a chunk is stored, in how many bytes, and how many bytes it has
+// when it is unpacked. The last is negative if there is no such chunk.
+func (f File) locate(index int64) (offset, length, size int64) {
+	offset = index * ChunkSize
+	size = min(ChunkSize, f.Size-offset)
+	if f.Stored == nil {
+		return offset, size, size
+	}
+	if index < 0 || index >= int64(len(f.Stored)) {
+		return 0, 0, -1
+	}
+	return sum(f.Stored[:index]), f.Stored[index], size
+}
+
+func sum(sizes []int64) (total int64) {
+	for _, n := range sizes {
+		total += n
+	}
+	return total
+}
+
+// Codec packs the chunks of one image and unpacks them. Several goroutines may use it.
+type Codec struct {
+	tagger    Tagger
+	encrypted bool
+	encoder   *zstd.Encoder // nil if nothing is compressed
+	decoder   *zstd.Decoder
+	buffers   *sync.Pool
+}
+
+// NewCodec returns the codec of the image with that ID, whose files are stored in that
+// format. The key encrypts and decrypts; tagger has the tags of files that are not
+// encrypted.
+func NewCodec(format *Format, key []byte, imageID string, tagger Tagger) (*Codec, error) {
+	c := &Codec{tagger: tagger, buffers: &sync.Pool{New: func() any { return new([ChunkSize + tagSize]byte) }}}
+	var err error
+	if format.Encrypted() {
+		c.encrypted = true
+		c.tagger, err = NewTagger(key, imageID)
+	}
+	if format != nil && format.Compressed && err == nil {
+		c.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(maxPackers),
+			zstd.WithWindowSize(ChunkSize), zstd.WithEncoderCRC(false)) // the tag tells
+		if err == nil {
+			c.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(ChunkSize))
+		}
+	}
+	return c, err
+}
+
+// packChunk returns the stored form of a chunk, and its tag. Both may overwrite data
+// and scratch.
+func (c *Codec) packChunk(data, scratch []byte, number uint32, index uint64) (stored, tag []byte) {
+	if c.encoder != nil {
+		if small := c.encoder.EncodeAll(data, scratch[:0]); len(small) < len(data) {
+			data = small
+		}
+	}
+	if !c.encrypted {
+		return data, c.tagger.appendTag(nil, data, number, index)
+	}
+	whole := c.tagger.gcm.Seal(data[:0], nonce(number, index), data, nil)
+	return whole[:len(whole)-tagSize], whole[len(whole)-tagSize:]
+}
+
+// ReadChunk reads a chunk of a stored file into the buffer, of ChunkSize bytes, and
+// returns the part that it filled. The error wraps ErrDamaged if the chunk is not as it
+// was packed. ReadChunk verifies the bytes that it has read, since the file may change
+// in between.
+func (c *Codec) ReadChunk(f io.ReaderAt, want File, number uint32, index int64, buffer []byte) ([]byte, error) {
+	offset, length, size := want.locate(index)
+	tag := want.Tag.ofChunk(index)
+	if tag == nil || size < 0 {
+		return nil, fmt.Errorf("%s %w: it has no chunk %d", want.Name, ErrDamaged, index)
+	}
+	scratch, _ := c.buffers.Get().(*[ChunkSize + tagSize]byte)
+	defer c.buffers.Put(scratch)
+	stored := scratch[:length]
+	if !c.encrypted && length == size {
+		stored = buffer[:length]
+	}
+	if _, err := f.ReadAt(stored, offset); errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s %w: it is shorter than it was", want.Name, ErrDamaged)
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", want.Name, err)
+	}
+	if c.encrypted {
+		// In place: the cipher allows that its result overlaps what it reads.
+		data, err := c.tagger.gcm.Open(scratch[:0], nonce(number, uint64(index)), append(stored, tag...), nil)
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)
+		}
+		stored = data
+	} else if !bytes.Equal(c.tagger.appendTag(nil, stored, number, uint64(index)), tag) {
+		return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)
+	}
+	if length == size {
+		return buffer[:copy(buffer, stored)], nil
+	}
+	plain, err := c.decoder.DecodeAll(stored, buffer[:0])
+	if err != nil || int64(len(plain)) != size {
+		return nil, errors.Join(fmt.Errorf("%s %w", want.Name, ErrDamaged), err)
+	}
+	return buffer[:copy(buffer, plain)], nil
+}

@@ -1,0 +1,68 @@
+package pack
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/internal/procfs"
+)
+
+// Scratch is a private directory for the files of an image in the form in which the
+// engine writes and reads them.
+type Scratch struct {
+	Dir   string
+	close func() error
+}
+
+// NewScratch returns a scratch in memory of at most size bytes. If that is not possible
+// and the format has no encryption, makeDir makes a directory on disk for it: files that
+// will be encrypted must never be on disk as they are.
+func NewScratch(size int64, format *Format, makeDir func() (string, error)) (*Scratch, error) {
+	s, err := scratchInMemory(size)
+	if err == nil || format.Encrypted() {
+		return s, err
+	}
+	dir, err := makeDir()
+	return &Scratch{dir, func() error { return os.RemoveAll(dir) }}, err
+}
+
+// Close removes the directory.
+func (s *Scratch) Close() error { return s.close() }
+
+// scratchInMemory returns a scratch that no other process finds, that is never swapped
+// out, and that ends with this process at the latest.
+func scratchInMemory(size int64) (*Scratch, error) {
+	fd, err := mountTmpfs(size)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a private tmpfs: %w", err)
+	}
+	return &Scratch{fmt.Sprintf("/proc/self/fd/%d", fd), func() error { return unix.Close(fd) }}, nil
+}
+
+// mountTmpfs makes a file system in memory, outside of the file tree, and returns its
+// root; see fsopen(2) and tmpfs(5).
+func mountTmpfs(size int64) (int, error) {
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(fs) }()
+	if err := unix.FsconfigSetString(fs, "mode", "0700"); err != nil {
+		return -1, err
+	}
+	if err := unix.FsconfigSetString(fs, "size", strconv.FormatInt(size, 10)); err != nil {
+		return -1, err
+	}
+	if err := unix.FsconfigSetFlag(fs, "noswap"); err != nil {
+		if swap, serr := procfs.HasSwap(); swap || serr != nil {
+			return -1, fmt.Errorf("its contents could be swapped out: %w", err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, err
+	}
+	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+}

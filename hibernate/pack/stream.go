@@ -1,0 +1,177 @@
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stream packs the files of an image while the engine writes them: chunk by chunk, on
+// several processors, each file in order. The engine waits when it is ahead by more than
+// a few chunks; those are all the memory that a stream takes.
+type Stream struct {
+	ctx     context.Context // ends with the first failure, which is its cause
+	fail    context.CancelCauseFunc
+	codec   *Codec
+	scratch *Scratch
+	dir     string
+	files   []*storedFile
+
+	free, toPack, toStore chan *chunk
+	workers               sync.WaitGroup
+	ended                 bool
+}
+
+// storedFile is a file of the stream with its description so far.
+type storedFile struct {
+	File
+	target  *os.File
+	number  uint32
+	written int64
+}
+
+// maxPackers is how many processors at most pack one image.
+const maxPackers = 4
+
+// NewStream begins to pack files into dir, until ctx ends. The engine may write files
+// that Finish packs into the scratch. The caller must close the stream, which closes the
+// scratch.
+func NewStream(ctx context.Context, codec *Codec, scratch *Scratch, dir string) *Stream {
+	packers := min(maxPackers, runtime.GOMAXPROCS(0))
+	chunks := packers + 2 // one more is filled and one is stored
+	s := &Stream{
+		codec: codec, scratch: scratch, dir: dir,
+		free: make(chan *chunk, chunks), toPack: make(chan *chunk, chunks), toStore: make(chan *chunk, chunks),
+	}
+	s.ctx, s.fail = context.WithCancelCause(ctx)
+	for range chunks {
+		s.free <- codec.newChunk()
+	}
+	for range packers {
+		s.workers.Go(s.packChunks)
+	}
+	s.workers.Go(s.storeChunks)
+	return s
+}
+
+// ScratchDir returns the directory for files that Finish packs.
+func (s *Stream) ScratchDir() string { return s.scratch.Dir }
+
+// Create begins a file that is packed while it is written. Only one goroutine may write
+// it, and must close it before it creates the next file.
+func (s *Stream) Create(name string) (io.WriteCloser, error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	file := &storedFile{File: File{Name: name}, target: f, number: uint32(len(s.files))}
+	s.files = append(s.files, file)
+	return &fileWriter{stream: s, file: file}, nil
+}
+
+// Finish packs the files of the scratch, and returns all files when they are on disk.
+func (s *Stream) Finish() ([]File, error) {
+	entries, err := os.ReadDir(s.scratch.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if err := s.moveIn(filepath.Join(s.scratch.Dir, entry.Name())); err != nil {
+			return nil, err
+		}
+	}
+	s.end()
+	if err := context.Cause(s.ctx); err != nil {
+		return nil, err
+	}
+	files := make([]File, len(s.files))
+	for i, f := range s.files {
+		if err := f.target.Sync(); err != nil {
+			return nil, err
+		}
+		files[i] = f.File
+	}
+	return files, nil
+}
+
+// moveIn packs a file of the scratch and removes it there.
+func (s *Stream) moveIn(path string) error {
+	source, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	if info, err := source.Stat(); err != nil || !info.Mode().IsRegular() {
+		return errors.Join(fmt.Errorf("%s is not a regular file", filepath.Base(path)), err)
+	}
+	target, err := s.Create(filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Close(), os.Remove(path))
+}
+
+// end returns when no chunk is under way any more.
+func (s *Stream) end() {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	close(s.toPack)
+	close(s.toStore)
+	s.workers.Wait()
+}
+
+// Close releases everything that the stream holds, the scratch included.
+func (s *Stream) Close() {
+	s.end()
+	s.fail(nil)
+	for _, f := range s.files {
+		_ = f.target.Close()
+	}
+	_ = s.scratch.Close()
+}
+
+// packChunks runs in several goroutines.
+func (s *Stream) packChunks() {
+	for k := range s.toPack {
+		k.stored, k.tag = s.codec.packChunk(k.plain, k.scratch, k.file.number, k.index)
+		k.packed <- struct{}{}
+	}
+}
+
+// storeChunks runs in one goroutine, which gets the chunks in their order.
+func (s *Stream) storeChunks() {
+	for k := range s.toStore {
+		<-k.packed
+		if s.ctx.Err() == nil {
+			if err := s.storeChunk(k.file, k); err != nil {
+				s.fail(err)
+			}
+		}
+		k.plain = k.plain[:0]
+		s.free <- k
+	}
+}
+
+// storeChunk appends a packed chunk to its file. The disk begins to write it at once, so
+// that the sync in Finish finds most of the work done.
+func (s *Stream) storeChunk(f *storedFile, k *chunk) error {
+	f.Size += int64(len(k.plain))
+	f.Tag = append(f.Tag, k.tag...)
+	if s.codec.encoder != nil {
+		f.Stored = append(f.Stored, int64(len(k.stored)))
+	}
+	n, err := f.target.Write(k.stored)
+	_ = unix.SyncFileRange(int(f.target.Fd()), f.written, int64(n), unix.SYNC_FILE_RANGE_WRITE)
+	f.written += int64(n)
+	return err
+}

@@ -1,0 +1,77 @@
+package pack
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Unpacker writes the files of a packed image into a scratch, as they were before they
+// were packed. Only one goroutine may use it.
+type Unpacker struct {
+	*Scratch
+	codec  *Codec
+	source string
+	files  []File
+	buffer []byte
+}
+
+// NewUnpacker returns an unpacker of the files, which are stored in source. The scratch
+// is closed with it.
+func NewUnpacker(codec *Codec, source string, files []File, scratch *Scratch) *Unpacker {
+	return &Unpacker{Scratch: scratch, codec: codec, source: source, files: files, buffer: make([]byte, ChunkSize)}
+}
+
+// UnpackAll writes all files, and those that isLater reports in their size only: the
+// caller writes their chunks later with UnpackChunk.
+func (u *Unpacker) UnpackAll(isLater func(name string) bool) error {
+	for _, f := range u.files {
+		if err := createSized(filepath.Join(u.Dir, f.Name), f.Size); err != nil {
+			return err
+		}
+		if isLater(f.Name) {
+			continue
+		}
+		for index := range f.Tag.Chunks() {
+			if err := u.UnpackChunk(f.Name, index); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// UnpackChunk writes one chunk of a file. The error wraps ErrDamaged if the stored chunk
+// is not as it was packed.
+func (u *Unpacker) UnpackChunk(name string, index int64) error {
+	number := slices.IndexFunc(u.files, func(f File) bool { return f.Name == name })
+	if number < 0 {
+		return fmt.Errorf("%s %w: there is no such file", name, ErrDamaged)
+	}
+	source, err := os.Open(filepath.Join(u.source, name))
+	if err != nil {
+		return fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
+	}
+	defer source.Close()
+	plain, err := u.codec.ReadChunk(source, u.files[number], uint32(number), index, u.buffer)
+	if err != nil {
+		return err
+	}
+	target, err := os.OpenFile(filepath.Join(u.Dir, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = target.WriteAt(plain, index*ChunkSize)
+	return errors.Join(err, target.Close())
+}
+
+// createSized creates a file of that many zeros, which take no space.
+func createSized(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Close())
+}
