@@ -2,11 +2,11 @@ package supervisor
 
 import "errors"
 
-// What the roster can refuse.
+// Errors of the methods of Supervisor.
 var (
-	// ErrUnknown means that there is no instance of that callsign.
+	// ErrUnknown means that no instance has that callsign.
 	ErrUnknown = errors.New("there is no such callsign")
-	// ErrExists means that the callsign is taken, in whatever case.
+	// ErrExists means that an instance has that callsign, in upper or lower case.
 	ErrExists = errors.New("the callsign is taken")
 	// ErrNotCloneable means that the instance is part of the host.
 	ErrNotCloneable = errors.New("a part of the host cannot be cloned")

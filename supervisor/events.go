@@ -7,21 +7,20 @@ import (
 	"dormouse/shell"
 )
 
-// events passes what happens to instances on to whoever listens. It is the
-// observer of every shell.
+// events passes what happens to instances on to the listeners.
 type events struct {
 	mu        sync.RWMutex
-	listeners []*listener // replaced, never changed: whoever is being told reads it
+	listeners []*listener // replaced, never changed: it is read without mu
 }
 
-// listener is one call of Listen, whatever it was given.
+// listener is one call of Listen: two calls may pass the same Listener.
 type listener struct{ Listener }
 
-// Listener is told what happens in the host, in order. Its methods must not
-// block and must not call back into operations.
+// Listener receives what happens in the host, in order. Its methods must not block and
+// must not call operations of instances.
 type Listener interface {
 	shell.Observer
-	// Subsystems is told those that changed.
+	// Subsystems receives the subsystems that changed.
 	Subsystems(changed []Subsystem)
 }
 
@@ -40,26 +39,25 @@ func (e *events) add(l Listener) (remove func()) {
 }
 
 func (e *events) Transition(t shell.Transition) {
-	for _, l := range e.now() {
+	for _, l := range e.current() {
 		l.Transition(t)
 	}
 }
 
 func (e *events) Notification(callsign string, n shell.Notification) {
-	for _, l := range e.now() {
+	for _, l := range e.current() {
 		l.Notification(callsign, n)
 	}
 }
 
-func (e *events) now() []*listener {
+func (e *events) current() []*listener {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return e.listeners
 }
 
-// Subsystems tells that some have changed.
 func (e *events) Subsystems(changed []Subsystem) {
-	for _, l := range e.now() {
+	for _, l := range e.current() {
 		l.Subsystems(changed)
 	}
 }

@@ -19,15 +19,15 @@ import (
 
 // PostMortem says which ends of plugins are documented, and where.
 type PostMortem struct {
-	// Dir holds a folder for each; empty documents nothing.
+	// Dir holds a folder for each end; empty documents nothing.
 	Dir string
-	// Reasons are those for which it is done.
+	// Reasons are the reasons of an end for which a folder is written.
 	Reasons []string
-	// Keep is how many folders there may be: the oldest are removed.
+	// Keep is how many folders there may be; the oldest are removed.
 	Keep int
 }
 
-// Names in a folder, beside the files of the evidence.
+// Names of files in a folder, beside those of the evidence, and of unfinished folders.
 const (
 	reportName = "report.json"
 	logName    = "log.txt"
@@ -41,8 +41,8 @@ type postMortems struct {
 	mu sync.Mutex
 }
 
-// report is what a folder begins with.
-type report struct {
+// postMortemReport is the content of report.json.
+type postMortemReport struct {
 	Callsign string           `json:"callsign"`
 	Reason   shell.Reason     `json:"reason"`
 	Error    string           `json:"error,omitempty"`
@@ -57,15 +57,16 @@ type report struct {
 	Memory   map[string]int64 `json:"memory,omitempty"` // of the cgroup, in bytes
 }
 
-// document writes a folder about a plugin that is about to be cleared away.
-func (s *Supervisor) document(callsign string, why shell.Reason, err error, evidence func() shell.Evidence) {
+// writePostMortem writes a folder about a plugin that has ended, before its cgroup and
+// its log are gone.
+func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, err error, evidence func() shell.Evidence) {
 	p := &s.postMortems
 	if p.Dir == "" || !slices.Contains(p.Reasons, string(why)) {
 		return
 	}
 	e := evidence()
 	now := time.Now().UTC()
-	r := report{Callsign: callsign, Reason: why, Exit: e.Exit, PID: e.PID, Begun: e.Begun.UTC(), At: now, Core: e.Core, Memory: memoryOf(e)}
+	r := postMortemReport{Callsign: callsign, Reason: why, Exit: e.Exit, PID: e.PID, Begun: e.Begun.UTC(), At: now, Core: e.Core, Memory: memoryFigures(e)}
 	if err != nil {
 		r.Error = err.Error()
 	}
@@ -84,8 +85,8 @@ func (s *Supervisor) document(callsign string, why shell.Reason, err error, evid
 	s.log.Info().Str("callsign", callsign).Str("folder", dir).Msg("documented the end of the plugin")
 }
 
-// write makes the folder beside, and renames it when it is whole.
-func (p *postMortems) write(r report, e shell.Evidence) (dir string, err error) {
+// write makes a folder under a draft name, and renames it when it is complete.
+func (p *postMortems) write(r postMortemReport, e shell.Evidence) (dir string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
@@ -95,7 +96,7 @@ func (p *postMortems) write(r report, e shell.Evidence) (dir string, err error) 
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = os.RemoveAll(draft) }() // which is gone if all went well
+	defer func() { _ = os.RemoveAll(draft) }() // does nothing once it is renamed
 	for name, text := range e.Files {
 		if name != filepath.Base(name) || !filepath.IsLocal(name) {
 			return "", fmt.Errorf("evidence named %q", name)
@@ -123,12 +124,12 @@ func (p *postMortems) write(r report, e shell.Evidence) (dir string, err error) 
 	if err := os.Rename(draft, dir); err != nil {
 		return "", err
 	}
-	return dir, errors.Join(atomicfile.SyncDir(p.Dir), p.prune())
+	return dir, errors.Join(atomicfile.SyncDir(p.Dir), p.removeOldest())
 }
 
-// prune removes the oldest folders, and what a host left that was killed while
-// it wrote one.
-func (p *postMortems) prune() error {
+// removeOldest removes the folders beyond Keep, and the drafts of hosts that were
+// killed.
+func (p *postMortems) removeOldest() error {
 	entries, err := os.ReadDir(p.Dir)
 	if err != nil {
 		return err
@@ -153,8 +154,9 @@ func (p *postMortems) prune() error {
 	return err
 }
 
-// memoryOf are those of the cgroup's files that hold a number of bytes.
-func memoryOf(e shell.Evidence) map[string]int64 {
+// memoryFigures returns the figures of the cgroup's memory files, in bytes, by the
+// file name without "memory.".
+func memoryFigures(e shell.Evidence) map[string]int64 {
 	numbers := make(map[string]int64)
 	for name, text := range e.Files {
 		if kind, ok := strings.CutPrefix(name, "memory."); ok {

@@ -83,7 +83,7 @@ func TestPostMortem(t *testing.T) {
 				t.Errorf("%s is %q, %v", name, text, err)
 			}
 		}
-		var got report
+		var got postMortemReport
 		text, err := os.ReadFile(filepath.Join(folder, "report.json"))
 		if err == nil {
 			err = json.Unmarshal(text, &got)
@@ -91,7 +91,7 @@ func TestPostMortem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := report{Callsign: "A", Reason: shell.Failure, Error: "the process has exited with status 3", Exit: "with status 3", Class: "Fake",
+		want := postMortemReport{Callsign: "A", Reason: shell.Failure, Error: "the process has exited with status 3", Exit: "with status 3", Class: "Fake",
 			PID: 4711, Begun: got.At.Add(-90 * time.Second), At: got.At, Uptime: 90, Core: core, Memory: map[string]int64{"peak": 4096}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
@@ -115,7 +115,7 @@ func TestPostMortemsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := func(o *Options) {
-		policy(configs.RestartNever)(o)
+		withRestart(configs.RestartNever)(o)
 		o.PostMortem = PostMortem{Dir: dir, Reasons: []string{"failure"}, Keep: 2}
 	}
 	runWith(t, []instance{{"A", configs.StartDeactivated, 50, nil}, {"Z", configs.StartDeactivated, 50, nil}}, options, func(r *rig) {
@@ -149,7 +149,7 @@ func TestPostMortemOfNobody(t *testing.T) {
 	})
 	p := postMortems{PostMortem: PostMortem{Dir: t.TempDir(), Keep: 1}}
 	for _, name := range []string{"../out", "a/b", "", ".", ".."} {
-		if _, err := p.write(report{}, shell.Evidence{Files: map[string]string{name: "x"}}); err == nil {
+		if _, err := p.write(postMortemReport{}, shell.Evidence{Files: map[string]string{name: "x"}}); err == nil {
 			t.Errorf("it wrote a file %q", name)
 		}
 	}

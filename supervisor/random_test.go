@@ -114,7 +114,7 @@ func (r *rig) unsettled() (wrong []string) {
 		}
 	}
 	for _, s := range r.Subsystems() {
-		if by := r.conditions.up[s.Name]; s.Active && by != "" && !r.conditions.there[by] {
+		if by := r.conditions.active[s.Name]; s.Active && by != "" && !r.conditions.present[by] {
 			wrong = append(wrong, fmt.Sprintf("%s is up because of %s, which is gone", s.Name, by))
 		}
 	}

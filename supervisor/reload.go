@@ -14,65 +14,66 @@ import (
 	"dormouse/shell"
 )
 
-// Reload makes the roster that of plugins: it changes only what differs, and
-// returns one line for each instance that it changed, sorted by callsign. A
-// failure to start or end one instance is such a line too. An error means that
-// plugins can't be, and that nothing was changed.
+// Reload makes the roster match plugins. It changes only what differs, and returns one
+// line for each instance that it changed, sorted by callsign; a failure to start or end
+// one instance is such a line too. After an error nothing is changed: plugins as a whole
+// is not possible.
 //
-// What is gone is ended, a hibernated instance after it was woken. What is new is
-// started if its start mode says so. What is active or hibernated is restarted,
-// unless only keys differ that can be adjusted in place; what is not is given its
-// new configuration. A start mode counts from the next start of the host on.
-// Clones stay, and so does what was configured at run time.
+// Reload ends instances that plugins no longer names, hibernated ones after a wake. It
+// makes new ones, and starts them if their start mode says so. It restarts active and
+// hibernated ones, unless all differing keys are adjustable; the others get their new
+// configuration. Clones and overrides stay.
 func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]string, error) {
-	done, err := s.change()
+	done, err := s.beginChange()
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
 	defer done()
-	r := reload{s: s, before: s.ledger.files, after: byCallsign(plugins)}
+	r := reload{s: s, before: s.definitions.files, after: byCallsign(plugins)}
 	if err := r.check(plugins); err != nil {
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
-	s.ledger.files = maps.Clone(r.after)
-	r.end(ctx)
-	r.change(ctx)
-	r.begin(ctx)
-	s.evaluate() // requirements may differ
-	s.tiers.look()
+	s.definitions.files = maps.Clone(r.after)
+	r.endRemoved(ctx)
+	r.applyChanged(ctx)
+	r.startNew(ctx)
+	s.followConditions() // requirements may differ
+	s.autoSleep.decideSoon()
 	slices.SortFunc(r.lines, func(a, b string) int {
 		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
 	})
 	return r.lines, nil
 }
 
-// reload is one Reload under way.
+// reload is one call of Reload.
 type reload struct {
 	s             *Supervisor
-	before, after map[string]configs.Plugin
+	before, after map[string]configs.Plugin // by callsign
 
 	mu    sync.Mutex
 	lines []string
 }
 
-func (r *reload) say(callsign, format string, args ...any) {
+// addLine adds a line to the result of Reload.
+func (r *reload) addLine(callsign, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, callsign+": "+fmt.Sprintf(format, args...))
 }
 
-// keep leaves the instance to the next reload, since it is still what it was.
-func (r *reload) keep(callsign string) {
+// keepOld records that the instance still has its old configuration, so that the next
+// reload tries again.
+func (r *reload) keepOld(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.s.ledger.files[callsign] = r.before[callsign]
+	r.s.definitions.files[callsign] = r.before[callsign]
 }
 
-// check looks for all that could be wrong, and changes nothing.
+// check returns everything that is wrong with plugins, and changes nothing.
 func (r *reload) check(plugins []configs.Plugin) (err error) {
 	all := slices.Clone(plugins)
-	for _, callsign := range slices.Sorted(maps.Keys(r.s.ledger.clones)) {
-		all = append(all, r.s.ledger.clones[callsign].Plugin)
+	for _, callsign := range slices.Sorted(maps.Keys(r.s.definitions.clones)) {
+		all = append(all, r.s.definitions.clones[callsign].Plugin)
 		for _, p := range plugins {
 			if strings.EqualFold(p.Callsign, callsign) {
 				err = errors.Join(err, fmt.Errorf("%w: %q is that of a clone, destroy it first", ErrExists, callsign))
@@ -83,59 +84,61 @@ func (r *reload) check(plugins []configs.Plugin) (err error) {
 		err = errors.Join(err, wrong)
 	}
 	for _, p := range plugins {
-		err = errors.Join(err, r.s.fits(p.Callsign), r.s.checkBuiltin(p))
+		err = errors.Join(err, r.s.checkPlace(p.Callsign), r.s.checkBuiltin(p))
 	}
 	return err
 }
 
-// isNew tells of an instance whether it can't be made from the one that there
-// was.
-func (r *reload) isNew(p configs.Plugin) bool {
+// needsNewShell reports whether the instance did not exist before, or was of another
+// built-in or a program.
+func (r *reload) needsNewShell(p configs.Plugin) bool {
 	old, ok := r.before[p.Callsign]
 	return !ok || old.Builtin != p.Builtin
 }
 
-// end removes what is gone, in the reverse order of the start.
-func (r *reload) end(ctx context.Context) {
+// endRemoved ends the instances that plugins no longer names, in the reverse order of
+// the start.
+func (r *reload) endRemoved(ctx context.Context) {
 	var gone []*shell.Shell
 	for callsign := range r.before {
 		p, stays := r.after[callsign]
-		if sh, ok := r.s.Shell(callsign); ok && (!stays || r.isNew(p)) {
+		if sh, ok := r.s.Shell(callsign); ok && (!stays || r.needsNewShell(p)) {
 			gone = append(gone, sh)
 		}
 	}
-	for _, rank := range slices.Backward(ranks(gone, afterRequired(gone))) {
+	for _, rank := range slices.Backward(rankBy(gone, afterRequired(gone))) {
 		inParallel(rank, func(sh *shell.Shell) {
 			callsign := sh.Callsign()
-			if err := errors.Join(r.s.remove(ctx, sh), r.s.restarts.forget(callsign)); err != nil {
-				r.say(callsign, "could not be removed: %v", err)
-				r.keep(callsign)
+			if err := errors.Join(r.s.endInstance(ctx, sh), r.s.restarts.remove(callsign)); err != nil {
+				r.addLine(callsign, "could not be removed: %v", err)
+				r.keepOld(callsign)
 			} else if _, stays := r.after[callsign]; !stays {
-				r.say(callsign, "removed")
+				r.addLine(callsign, "removed")
 			}
 		})
 	}
 }
 
-// change gives what differs its new configuration.
-func (r *reload) change(ctx context.Context) {
+// applyChanged gives each instance whose configuration differs its new one.
+func (r *reload) applyChanged(ctx context.Context) {
 	var shells []*shell.Shell
 	for callsign, p := range r.after {
-		if sh, ok := r.s.Shell(callsign); ok && !r.isNew(p) {
+		if sh, ok := r.s.Shell(callsign); ok && !r.needsNewShell(p) {
 			shells = append(shells, sh)
 		}
 	}
-	for _, rank := range ranks(shells, afterRequired(shells)) {
+	for _, rank := range rankBy(shells, afterRequired(shells)) {
 		inParallel(rank, func(sh *shell.Shell) { r.apply(ctx, sh) })
 	}
 }
 
+// apply adjusts, reconfigures or restarts one instance.
 func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 	callsign := sh.Callsign()
-	old, err := r.s.ledger.effective(r.before[callsign])
-	now, nerr := r.s.ledger.effective(r.after[callsign])
+	old, err := r.s.definitions.withOverride(r.before[callsign])
+	now, nerr := r.s.definitions.withOverride(r.after[callsign])
 	if err = errors.Join(err, nerr); err != nil {
-		r.say(callsign, "%v", err)
+		r.addLine(callsign, "%v", err)
 		return
 	}
 	keys, adjustable := old.Differences(now)
@@ -144,7 +147,7 @@ func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 		return
 	case adjustable:
 		sh.Adjust(now)
-		r.say(callsign, "adjusted, %s", differ(keys))
+		r.addLine(callsign, "adjusted, %s", differText(keys))
 		return
 	}
 	did := "reconfigured"
@@ -156,15 +159,15 @@ func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 		err = r.restart(ctx, sh, now)
 	}
 	if err != nil && !errors.Is(err, shell.ErrPending) {
-		r.say(callsign, "could not be %s although %s: %v", did, differ(keys), err)
+		r.addLine(callsign, "could not be %s although %s: %v", did, differText(keys), err)
 		return
 	}
-	r.say(callsign, "%s, %s", did, differ(keys))
+	r.addLine(callsign, "%s, %s", did, differText(keys))
 }
 
 func (r *reload) restart(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
 	if err := sh.Deactivate(ctx, shell.Requested); err != nil {
-		r.keep(sh.Callsign())
+		r.keepOld(sh.Callsign())
 		return err
 	}
 	if err := r.configure(ctx, sh, config); err != nil {
@@ -176,49 +179,49 @@ func (r *reload) restart(ctx context.Context, sh *shell.Shell, config configs.Pl
 func (r *reload) configure(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
 	err := sh.Configure(ctx, config)
 	if err != nil {
-		r.keep(sh.Callsign())
+		r.keepOld(sh.Callsign())
 	}
 	return err
 }
 
-// begin makes what is new, and starts what is to be started.
-func (r *reload) begin(ctx context.Context) {
+// startNew makes the new instances, and starts those whose start mode says so.
+func (r *reload) startNew(ctx context.Context) {
 	var made []*shell.Shell
 	for callsign, p := range r.after {
 		if _, there := r.s.Shell(callsign); there {
 			continue
 		}
-		config, err := r.s.ledger.effective(p)
+		config, err := r.s.definitions.withOverride(p)
 		if err != nil {
-			r.say(callsign, "%v", err)
+			r.addLine(callsign, "%v", err)
 		}
-		sh, err := r.s.instance(config)
+		sh, err := r.s.newInstance(config)
 		if err != nil {
-			r.say(callsign, "could not be added: %v", err)
+			r.addLine(callsign, "could not be added: %v", err)
 			continue
 		}
 		r.s.roster.add(sh)
 		made = append(made, sh)
 	}
-	r.s.probe(ctx, made)
-	r.s.establish() // what they control is no longer up by itself
-	for _, rank := range ranks(made, startup) {
+	r.s.probeAll(ctx, made)
+	r.s.activateUncontrolled() // the new instances may control some
+	for _, rank := range rankBy(made, startPosition) {
 		inParallel(rank, func(sh *shell.Shell) {
 			if sh.Config().StartMode != configs.StartActivated {
-				r.say(sh.Callsign(), "added")
+				r.addLine(sh.Callsign(), "added")
 				return
 			}
 			if err := sh.Activate(ctx, shell.Startup); err != nil {
-				r.say(sh.Callsign(), "added, but could not be started: %v", err)
+				r.addLine(sh.Callsign(), "added, but could not be started: %v", err)
 				return
 			}
-			r.say(sh.Callsign(), "added and started")
+			r.addLine(sh.Callsign(), "added and started")
 		})
 	}
 }
 
-// differ is the keys in words.
-func differ(keys []string) string {
+// differText says that these keys differ.
+func differText(keys []string) string {
 	last := len(keys) - 1
 	if last == 0 && !strings.HasSuffix(keys[0], "s") {
 		return "its " + keys[0] + " differs"

@@ -16,7 +16,7 @@ import (
 )
 
 // files are the host's configured plugins, to be changed and loaded again.
-func (r *rig) files() map[string]configs.Plugin { return maps.Clone(r.ledger.files) }
+func (r *rig) files() map[string]configs.Plugin { return maps.Clone(r.definitions.files) }
 
 func (r *rig) reload(plugins map[string]configs.Plugin, want ...string) {
 	r.Helper()
@@ -105,7 +105,7 @@ func TestReload(t *testing.T) {
 // What can't be is refused before anything is changed.
 func TestReloadRefuses(t *testing.T) {
 	run(t, []instance{{"A", configs.StartActivated, 50, nil}, {"B", configs.StartActivated, 50, nil}}, func(r *rig) {
-		r.options.Fits = func(callsign string) error {
+		r.options.CheckCallsign = func(callsign string) error {
 			if callsign == "Long" {
 				return errors.New("Long is too long")
 			}

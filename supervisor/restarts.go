@@ -14,38 +14,37 @@ import (
 	"dormouse/shell"
 )
 
-// RestartCount is how often a plugin was started again after it had ended by
-// itself.
-type RestartCount struct {
-	// Count is how often within the window of its restart policy.
+// RestartStatus says how often the host has restarted a plugin that ended by itself.
+type RestartStatus struct {
+	// Count is the number of restarts within the window of the restart policy.
 	Count int
-	// GivenUp tells that it was too often: only a request starts it now.
+	// GivenUp reports whether the limit was reached: only a request starts the plugin
+	// now.
 	GivenUp bool
-	// Next is when the next restart is due, zero when none is.
+	// Next is when the next restart is due, zero if none is planned.
 	Next time.Time
 }
 
-// restarts starts plugins again that ended by themselves, as their policies say.
+// restarts starts plugins again that ended by themselves, as the restart policy of
+// each instance says.
 type restarts struct {
-	s    *Supervisor
-	kept store.Bucket[restartRecord]
+	s       *Supervisor
+	records kept[restartRecord]
 
-	saving sync.Mutex // one record at a time goes to disk, always as it is then
-
-	mu sync.Mutex
-	of map[string]*restarting
+	mu     sync.Mutex
+	states map[string]*restartState // by callsign
 }
 
-// restarting is the restarts of one instance.
-type restarting struct {
-	record  restartRecord
-	next    time.Time // when the planned one is due; zero when none is
-	cancel  context.CancelFunc
-	plan    int  // counts plans, so that a dropped one is told from the present
-	ownTurn bool // the activation under way is a restart
+// restartState is what restarts knows of one instance.
+type restartState struct {
+	record     restartRecord
+	next       time.Time // when the planned restart is due; zero if none is planned
+	cancel     context.CancelFunc
+	plan       int  // number of the plan, so that a canceled one can be told from the present one
+	restarting bool // the activation under way is a restart
 }
 
-// restartRecord is what is kept of it across restarts of the host.
+// restartRecord is the part of a restartState that outlives the host.
 type restartRecord struct {
 	Version int         `json:"version"`
 	Times   []time.Time `json:"times"` // of the restarts, oldest first
@@ -55,63 +54,85 @@ type restartRecord struct {
 const restartVersion = 1
 
 func newRestarts(s *Supervisor) (*restarts, error) {
-	r := &restarts{s: s, kept: store.In[restartRecord](s.options.Store, "restarts"), of: make(map[string]*restarting)}
-	kept, err := r.kept.All()
-	for callsign, record := range kept {
-		r.of[callsign] = &restarting{record: record}
+	r := &restarts{s: s, states: make(map[string]*restartState)}
+	r.records = kept[restartRecord]{
+		bucket:  store.In[restartRecord](s.options.Store, "restarts"),
+		current: r.currentRecord,
+		failed: func(callsign string, err error) {
+			s.log.Error().Err(err).Str("callsign", callsign).Msg("could not keep the number of restarts")
+		},
+	}
+	records, err := r.records.all()
+	for callsign, record := range records {
+		r.states[callsign] = &restartState{record: record}
 	}
 	return r, err
 }
 
-// Restarts tells how often the plugin of an instance was started again, nothing
-// for one that there is not.
-func (s *Supervisor) Restarts(callsign string) RestartCount {
+// currentRecord returns the record of an instance to be kept, false if there were no
+// restarts.
+func (r *restarts) currentRecord(callsign string) (restartRecord, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state := r.states[callsign]
+	if state == nil || len(state.record.Times) == 0 {
+		return restartRecord{}, false
+	}
+	record := state.record
+	record.Times = slices.Clone(record.Times)
+	return record, true
+}
+
+// RestartStatus returns the restarts of an instance, the zero value for an unknown
+// callsign.
+func (s *Supervisor) RestartStatus(callsign string) RestartStatus {
 	sh, ok := s.Shell(callsign)
 	r := s.restarts
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := r.of[callsign]
-	if !ok || i == nil {
-		return RestartCount{}
+	state := r.states[callsign]
+	if !ok || state == nil {
+		return RestartStatus{}
 	}
-	return RestartCount{Count: len(within(i.record.Times, sh.Config().Restart)), GivenUp: i.record.GivenUp, Next: i.next}
+	count := len(withinWindow(state.record.Times, sh.Config().Restart))
+	return RestartStatus{Count: count, GivenUp: state.record.GivenUp, Next: state.next}
 }
 
-// observe plans a restart when a plugin ended by itself, and drops the plan when
-// anything else happens to the instance. It is called for each transition, in
+// onTransition plans a restart when a plugin ended by itself, and cancels the plan
+// when anything else happens to the instance. It is called for each transition, in
 // order.
-func (r *restarts) observe(t shell.Transition) {
+func (r *restarts) onTransition(t shell.Transition) {
 	sh, ok := r.s.Shell(t.Callsign)
 	if t.From == t.To || !ok {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := r.of[t.Callsign]
-	if i == nil {
-		i = &restarting{}
-		r.of[t.Callsign] = i
+	state := r.states[t.Callsign]
+	if state == nil {
+		state = &restartState{}
+		r.states[t.Callsign] = state
 	}
-	failed := t.To == shell.Deactivated && (i.ownTurn && t.Event == shell.Activate || endedByItself(t))
-	i.drop()
+	failed := t.To == shell.Deactivated && (state.restarting && t.Event == shell.Activate || endedByItself(t))
+	state.cancelPlan()
 	switch t.To {
 	case shell.Activation:
 		if t.Event == shell.Adopt {
-			return // it was begun in an earlier host
+			return // the earlier host has counted this activation
 		}
-		i.ownTurn = t.Reason == shell.Automatic
-		r.begin(sh, i, t.Reason)
+		state.restarting = t.Reason == shell.Automatic
+		r.resetCount(sh, state, t.Reason)
 	case shell.Deactivation:
 	default:
-		i.ownTurn = false
+		state.restarting = false
 	}
-	if failed && applies(sh.Config().Restart.Policy, t) {
-		r.plan(sh, i)
+	if failed && covers(sh.Config().Restart.Policy, t) {
+		r.planRestart(sh, state)
 	}
 }
 
-// endedByItself tells whether t is an end that nobody asked for. A failed wake is
-// none: what follows from it is configured apart.
+// endedByItself reports whether t is an end that was not requested. A failed wake
+// does not count: on-failed-wake says what follows it.
 func endedByItself(t shell.Transition) bool {
 	switch t.Reason {
 	case shell.Failure, shell.MemoryExceeded, shell.WatchdogExpired:
@@ -121,53 +142,57 @@ func endedByItself(t shell.Transition) bool {
 	}
 }
 
-func applies(policy configs.RestartPolicy, t shell.Transition) bool {
+// covers reports whether the policy asks for a restart after an end of this kind.
+func covers(policy configs.RestartPolicy, t shell.Transition) bool {
 	exit, ok := errors.AsType[*shell.ExitError](t.Err)
 	clean := ok && exit.Clean() && t.Reason == shell.Failure
 	return policy == configs.RestartAlways || policy == configs.RestartOnFailure && !clean
 }
 
-// begin looks at an activation: one that somebody asked for is a new beginning.
-func (r *restarts) begin(sh *shell.Shell, i *restarting, why shell.Reason) {
+// resetCount forgets earlier restarts at a requested activation. At the start of the
+// host it only lifts GivenUp. The caller holds mu.
+func (r *restarts) resetCount(sh *shell.Shell, state *restartState, why shell.Reason) {
 	switch why {
 	case shell.Automatic, shell.Conditions:
 		return
-	case shell.Startup: // what happened in the host before counts
-		i.record.GivenUp = false
+	case shell.Startup:
+		state.record.GivenUp = false
 	default:
-		i.record = restartRecord{}
+		state.record = restartRecord{}
 	}
-	r.s.later(func() { r.save(sh.Callsign()) })
+	r.s.startBackground(func() { r.records.save(sh.Callsign()) })
 }
 
-// plan has the instance restarted after its backoff, or gives it up.
-func (r *restarts) plan(sh *shell.Shell, i *restarting) {
+// planRestart has the instance restarted after a pause, or gives it up if the limit
+// is reached. The caller holds mu.
+func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 	policy := sh.Config().Restart
-	i.record.Version = restartVersion
-	i.record.Times = within(i.record.Times, policy)
-	if len(i.record.Times) >= policy.Limit {
-		i.record.GivenUp = true
-		why := fmt.Sprintf("given up after %d restarts within %s, activate it to try again", len(i.record.Times), policy.Window)
+	record := &state.record
+	record.Version = restartVersion
+	record.Times = withinWindow(record.Times, policy)
+	if len(record.Times) >= policy.Limit {
+		record.GivenUp = true
+		why := fmt.Sprintf("given up after %d restarts within %s, activate it to try again", len(record.Times), policy.Window)
 		r.s.log.Error().Str("callsign", sh.Callsign()).Msg(why)
-		r.s.later(func() {
-			r.save(sh.Callsign())
+		r.s.startBackground(func() {
+			r.records.save(sh.Callsign())
 			sh.GiveUp(why)
 		})
 		return
 	}
-	delay := backoff(policy, len(i.record.Times))
-	i.next = time.Now().Add(delay)
-	i.record.Times = append(i.record.Times, i.next)
+	delay := pauseBefore(policy, len(record.Times))
+	state.next = time.Now().Add(delay)
+	record.Times = append(record.Times, state.next)
 	var ctx context.Context
-	ctx, i.cancel = context.WithCancel(r.s.ctx)
-	plan := i.plan
-	r.s.log.Info().Str("callsign", sh.Callsign()).Int("restart", len(i.record.Times)).Stringer("in", delay.Round(time.Millisecond)).Msg("will start the plugin again")
-	r.s.later(func() { r.carryOut(ctx, sh, i, plan, delay) })
+	ctx, state.cancel = context.WithCancel(r.s.ctx)
+	plan := state.plan
+	r.s.log.Info().Str("callsign", sh.Callsign()).Int("restart", len(record.Times)).Stringer("in", delay.Round(time.Millisecond)).Msg("will start the plugin again")
+	r.s.startBackground(func() { r.restartAfter(ctx, delay, sh, state, plan) })
 }
 
-// carryOut restarts the instance after delay unless the plan is dropped.
-func (r *restarts) carryOut(ctx context.Context, sh *shell.Shell, i *restarting, plan int, delay time.Duration) {
-	r.save(sh.Callsign()) // first, lest a host that is killed meanwhile forgets to count it
+// restartAfter restarts the instance after delay, unless the plan is canceled before.
+func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *shell.Shell, state *restartState, plan int) {
+	r.records.save(sh.Callsign()) // first, so that a host killed during the pause has counted the restart
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
@@ -178,84 +203,58 @@ func (r *restarts) carryOut(ctx context.Context, sh *shell.Shell, i *restarting,
 	err := sh.Restart(ctx, func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return i.plan == plan
+		return state.plan == plan
 	})
 	if err != nil && ctx.Err() == nil {
 		r.s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msg("could not start the plugin again")
 	}
 }
 
-// drop cancels what is planned for the instance.
-func (r *restarts) drop(callsign string) {
+// cancelPlan cancels the planned restart of an instance.
+func (r *restarts) cancelPlan(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i := r.of[callsign]; i != nil {
-		i.drop()
+	if state := r.states[callsign]; state != nil {
+		state.cancelPlan()
 	}
 }
 
-// forget deletes all that is known of an instance that is gone.
-func (r *restarts) forget(callsign string) error {
-	r.drop(callsign)
-	r.saving.Lock()
-	defer r.saving.Unlock()
+// remove deletes all that is known of an instance that no longer exists, on disk too.
+func (r *restarts) remove(callsign string) error {
 	r.mu.Lock()
-	delete(r.of, callsign)
-	r.mu.Unlock()
-	return r.kept.Delete(callsign)
-}
-
-// save writes the record of an instance as it is now.
-func (r *restarts) save(callsign string) {
-	r.saving.Lock()
-	defer r.saving.Unlock()
-	r.mu.Lock()
-	i := r.of[callsign]
-	var record restartRecord
-	if i != nil {
-		record = i.record
-		record.Times = slices.Clone(record.Times)
+	if state := r.states[callsign]; state != nil {
+		state.cancelPlan()
+		delete(r.states, callsign)
 	}
 	r.mu.Unlock()
-	var err error
-	switch _, known, gerr := r.kept.Get(callsign); {
-	case gerr != nil:
-		err = gerr
-	case i != nil && len(record.Times) > 0:
-		err = r.kept.Put(callsign, record)
-	case known:
-		err = r.kept.Delete(callsign)
-	}
-	if err != nil {
-		r.s.log.Error().Err(err).Str("callsign", callsign).Msg("could not keep the number of restarts")
-	}
+	return r.records.remove(callsign)
 }
 
-func (i *restarting) drop() {
-	if i.cancel != nil {
-		i.cancel()
-		i.cancel = nil
+func (s *restartState) cancelPlan() {
+	if s.cancel != nil {
+		s.cancel()
+		s.cancel = nil
 	}
-	i.next = time.Time{}
-	i.plan++
+	s.next = time.Time{}
+	s.plan++
 }
 
-// within are those of the times that the policy still counts. One far ahead was
-// noted before the clock was set back, and says nothing.
-func within(times []time.Time, policy configs.Restart) []time.Time {
+// withinWindow returns the restarts that the policy still counts. A time far ahead
+// was noted before the clock was set back, and does not count.
+func withinWindow(times []time.Time, policy configs.Restart) []time.Time {
 	now, window := time.Now(), time.Duration(policy.Window)
 	return slices.DeleteFunc(slices.Clone(times), func(at time.Time) bool {
 		return at.Before(now.Add(-window)) || at.After(now.Add(2*window))
 	})
 }
 
-// backoff is the pause before the restart that follows on so many: it doubles
-// with each, up to the window, and is longer by up to a quarter, so that what
-// ended together is not started together.
-func backoff(policy configs.Restart, before int) time.Duration {
+// pauseBefore returns the pause before a restart. It doubles with each earlier one,
+// up to the window, and is longer by up to a quarter at random, so that plugins that
+// ended together are not restarted together.
+func pauseBefore(policy configs.Restart, earlier int) time.Duration {
 	pause := time.Duration(policy.Backoff)
 	longest := max(pause, time.Duration(policy.Window))
-	for range before {
+	for range earlier {
 		pause = min(2*pause, longest)
 	}
 	return pause + rand.N(pause/4+1)

@@ -34,7 +34,7 @@ func (r *rig) closing() {
 	})
 }
 
-func policy(p configs.RestartPolicy) func(*Options) {
+func withRestart(p configs.RestartPolicy) func(*Options) {
 	return func(o *Options) {
 		for i := range o.Plugins {
 			o.Plugins[i].Restart = configs.Restart{Policy: p, Limit: 3, Window: configs.Duration(time.Minute), Backoff: configs.Duration(time.Second)}
@@ -57,14 +57,14 @@ func pass(d time.Duration) {
 
 func (r *rig) expectRestarts(callsign string, count int, givenUp, planned bool) {
 	r.Helper()
-	got := r.Restarts(callsign)
+	got := r.RestartStatus(callsign)
 	if got.Count != count || got.GivenUp != givenUp || !got.Next.IsZero() != planned {
 		r.Errorf("%s has %+v, want %d restarts, given up %v, one planned %v", callsign, got, count, givenUp, planned)
 	}
 }
 
 func TestRestartsUntilGivenUp(t *testing.T) {
-	runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, policy(configs.RestartOnFailure), func(r *rig) {
+	runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, withRestart(configs.RestartOnFailure), func(r *rig) {
 		r.Start(r.Context())
 		r.expectRestarts("A", 0, false, false)
 		pause := time.Second
@@ -72,7 +72,7 @@ func TestRestartsUntilGivenUp(t *testing.T) {
 			r.crash("A", 1)
 			r.expectState("A", shell.Deactivated, shell.Failure)
 			r.expectRestarts("A", n, false, true)
-			if next := time.Until(r.Restarts("A").Next); next < pause || next > pause*5/4 {
+			if next := time.Until(r.RestartStatus("A").Next); next < pause || next > pause*5/4 {
 				r.Errorf("restart %d is due in %s, want %s or a little more", n, next, pause)
 			}
 			pass(pause - time.Millisecond)
@@ -101,11 +101,11 @@ func TestRestartsUntilGivenUp(t *testing.T) {
 
 // A run of one window makes what was before forgotten.
 func TestRestartsOfAStablePlugin(t *testing.T) {
-	runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, policy(configs.RestartAlways), func(r *rig) {
+	runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, withRestart(configs.RestartAlways), func(r *rig) {
 		r.Start(r.Context())
 		for range 10 {
 			r.crash("A", 0)
-			if next := time.Until(r.Restarts("A").Next); next > 5*time.Second/4 {
+			if next := time.Until(r.RestartStatus("A").Next); next > 5*time.Second/4 {
 				r.Errorf("it is due in %s", next)
 			}
 			pass(time.Minute + 5*time.Second)
@@ -139,7 +139,7 @@ func TestRestartPolicies(t *testing.T) {
 	} {
 		for name, end := range ends {
 			t.Run(string(p)+" "+name, func(t *testing.T) {
-				runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, policy(p), func(r *rig) {
+				runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, withRestart(p), func(r *rig) {
 					r.Start(r.Context())
 					end(r)
 					pass(10 * time.Second)
@@ -170,7 +170,7 @@ func TestRestartIsDropped(t *testing.T) {
 		"activate":    {func(r *rig) error { return r.shell("A").Activate(r.Context(), shell.Requested) }, shell.Activated, shell.Requested},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, policy(configs.RestartAlways), func(r *rig) {
+			runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, withRestart(configs.RestartAlways), func(r *rig) {
 				r.Start(r.Context())
 				r.crash("A", 1)
 				r.expectRestarts("A", 1, false, true)
@@ -178,7 +178,7 @@ func TestRestartIsDropped(t *testing.T) {
 					r.Fatal(err)
 				}
 				r.journal.read()
-				if next := r.Restarts("A").Next; !next.IsZero() {
+				if next := r.RestartStatus("A").Next; !next.IsZero() {
 					r.Errorf("one is due at %s", next)
 				}
 				pass(time.Minute)
@@ -193,7 +193,7 @@ func TestRestartIsDropped(t *testing.T) {
 
 // A restart that fails counts as one.
 func TestRestartThatFails(t *testing.T) {
-	runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, policy(configs.RestartOnFailure), func(r *rig) {
+	runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, withRestart(configs.RestartOnFailure), func(r *rig) {
 		r.Start(r.Context())
 		r.plugins["A"].fails = errors.New("no license")
 		r.journal.read()
@@ -214,7 +214,7 @@ func TestRestartThatFails(t *testing.T) {
 }
 
 func TestStopDropsRestarts(t *testing.T) {
-	runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, policy(configs.RestartAlways), func(r *rig) {
+	runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, withRestart(configs.RestartAlways), func(r *rig) {
 		r.Start(r.Context())
 		r.crash("A", 1)
 		r.journal.read()
@@ -227,7 +227,7 @@ func TestStopDropsRestarts(t *testing.T) {
 // How often a plugin was restarted outlives the host.
 func TestRestartsAreKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
-	options := func(o *Options) { keeping(path)(o); policy(configs.RestartOnFailure)(o) }
+	options := func(o *Options) { keeping(path)(o); withRestart(configs.RestartOnFailure)(o) }
 	instances := []instance{{"A", configs.StartActivated, 50, nil}, {"B", configs.StartActivated, 50, nil}}
 	runWith(t, instances, options, func(r *rig) {
 		r.closing()
@@ -269,7 +269,7 @@ func TestClockSetBack(t *testing.T) {
 	p := configs.Restart{Window: configs.Duration(time.Minute)}
 	now := time.Now()
 	times := []time.Time{now.Add(-2 * time.Minute), now.Add(-time.Second), now.Add(time.Minute), now.AddDate(1, 0, 0)}
-	if got := within(times, p); len(got) != 2 || !got[0].Equal(times[1]) || !got[1].Equal(times[2]) {
+	if got := withinWindow(times, p); len(got) != 2 || !got[0].Equal(times[1]) || !got[1].Equal(times[2]) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -8,11 +8,12 @@ import (
 	"dormouse/shell"
 )
 
-// roster is who exists.
+// roster is the set of instances that exist.
 type roster struct {
 	mu     sync.Mutex
-	shells map[string]*shell.Shell
-	own    []*shell.Shell // the built-ins, in the order in which they start
+	shells map[string]*shell.Shell // by callsign
+
+	builtins []*shell.Shell // the host's own, in the order in which they start
 }
 
 func newRoster() *roster {
@@ -27,7 +28,7 @@ func (r *roster) add(s *shell.Shell) {
 
 func (r *roster) addBuiltin(s *shell.Shell) {
 	r.add(s)
-	r.own = append(r.own, s)
+	r.builtins = append(r.builtins, s)
 }
 
 func (r *roster) remove(callsign string) {
@@ -43,6 +44,7 @@ func (r *roster) find(callsign string) (*shell.Shell, bool) {
 	return s, ok
 }
 
+// all returns every instance, sorted by callsign.
 func (r *roster) all() []*shell.Shell {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,8 +56,7 @@ func (r *roster) all() []*shell.Shell {
 	return all
 }
 
-func (r *roster) builtins() []*shell.Shell { return r.own }
-
+// plugins returns every instance beside the host's own built-ins.
 func (r *roster) plugins() []*shell.Shell {
-	return slices.DeleteFunc(r.all(), func(s *shell.Shell) bool { return slices.Contains(r.own, s) })
+	return slices.DeleteFunc(r.all(), func(s *shell.Shell) bool { return slices.Contains(r.builtins, s) })
 }

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
-	"dormouse/configs"
+	"dormouse/internal/store"
 	"dormouse/shell"
 )
 
@@ -15,26 +16,53 @@ type Subsystem struct {
 	Active bool   `json:"active"`
 }
 
-// platform is up from the start, whoever would control it.
+// platform is active from the start, even if an instance controls it.
 const platform = "Platform"
 
-// Subsystems returns all of the host's, in their fixed order.
+// subsystemChanges brings changes of subsystems to disk and to the listeners.
+type subsystemChanges struct {
+	setters kept[setRecord] // by subsystem
+
+	announcing sync.Mutex // held from a change until every listener has been told
+}
+
+// setRecord notes which instance activated a subsystem. A plugin that outlives this
+// host, or sleeps meanwhile, does not activate it again.
+type setRecord struct {
+	Version int    `json:"version"`
+	By      string `json:"by"`
+}
+
+func (s *Supervisor) openSetters() kept[setRecord] {
+	return kept[setRecord]{
+		bucket: store.In[setRecord](s.options.Store, "subsystems"),
+		current: func(name string) (setRecord, bool) {
+			by := s.conditions.activator(name)
+			return setRecord{recordVersion, by}, by != ""
+		},
+		failed: func(name string, err error) {
+			s.log.Error().Err(err).Str("subsystem", name).Msg("could not keep for the next host who made the subsystem active")
+		},
+	}
+}
+
+// Subsystems returns all subsystems of the host, in their fixed order.
 func (s *Supervisor) Subsystems() []Subsystem {
 	c := &s.conditions
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := make([]Subsystem, len(c.subsystems))
 	for i, name := range c.subsystems {
-		_, active := c.up[name]
+		_, active := c.active[name]
 		all[i] = Subsystem{name, active}
 	}
 	return all
 }
 
-// SetSubsystem makes a subsystem that the instance controls active or not, and
-// has those instances that depend on it started or ended. What it made active is
-// so until it ends. It returns ErrUnknown, ErrNotControlled for a subsystem that
-// the instance does not control, or shell.ErrUnavailable when it does not run.
+// SetSubsystem activates or deactivates a subsystem that the instance controls, and
+// has the instances that depend on the subsystem started or ended. It stays active
+// until the instance ends. The error wraps ErrUnknown, ErrNotControlled, or
+// shell.ErrUnavailable if the instance does not run.
 func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 	sh, ok := s.Shell(callsign)
 	switch {
@@ -43,97 +71,87 @@ func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 	case !slices.Contains(sh.About().Controls, name) || !slices.Contains(s.conditions.subsystems, name):
 		return fmt.Errorf("cannot set subsystem %s: %w", name, ErrNotControlled)
 	}
-	c := &s.conditions
-	c.telling.Lock()
-	defer c.telling.Unlock()
-	switch state := sh.State(); state { // what leaves the others drops its subsystems when telling is free
+	s.changes.announcing.Lock()
+	defer s.changes.announcing.Unlock()
+	// An instance in any other state has dropped its subsystems, or does so next.
+	switch state := sh.State(); state {
 	case shell.Activation, shell.Activated, shell.Hibernating, shell.Waking, shell.Deactivation:
 	default:
 		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", name, shell.ErrUnavailable, state)
 	}
-	changed := c.set(callsign, []string{name}, active)
-	s.save([]string{name}) // before anybody acts on it
+	changed := s.conditions.setActive(callsign, []string{name}, active)
+	s.changes.setters.save(name) // before an instance acts on it
 	s.announce(changed)
 	return nil
 }
 
-// setRecord tells the next host who made a subsystem active: what goes on without
-// this host, or sleeps on, will not say it again.
-type setRecord struct {
-	Version int    `json:"version"`
-	By      string `json:"by"`
-}
-
-// save writes down who has made those subsystems active, as it is now.
-func (s *Supervisor) save(names []string) {
-	c := &s.conditions
-	c.saving.Lock()
-	defer c.saving.Unlock()
-	for _, name := range names {
-		c.mu.Lock()
-		by := c.up[name]
-		c.mu.Unlock()
-		var err error
-		if by == "" {
-			err = c.kept.Delete(name)
-		} else {
-			err = c.kept.Put(name, setRecord{recordVersion, by})
-		}
-		if err != nil {
-			s.log.Error().Err(err).Str("subsystem", name).Msg("could not keep for the next host who made the subsystem active")
-		}
+// dropSubsystems deactivates the subsystems that the instance had activated.
+func (s *Supervisor) dropSubsystems(callsign string) {
+	s.changes.announcing.Lock()
+	defer s.changes.announcing.Unlock()
+	names := s.conditions.activatedBy(callsign)
+	s.announce(s.conditions.setActive(callsign, names, false))
+	if len(names) > 0 {
+		s.startBackground(func() { s.saveSetters(names) }) // while the host stops, the next host clears them
 	}
 }
 
-// restore makes those subsystems active again that were so by instances which an
-// earlier host left running or hibernated.
-func (s *Supervisor) restore() {
+func (s *Supervisor) saveSetters(names []string) {
+	for _, name := range names {
+		s.changes.setters.save(name)
+	}
+}
+
+// restoreSubsystems activates the subsystems again that are kept for instances which
+// an earlier host left running or hibernated.
+func (s *Supervisor) restoreSubsystems() {
 	c := &s.conditions
-	c.telling.Lock()
-	defer c.telling.Unlock()
-	kept, err := c.kept.All()
+	s.changes.announcing.Lock()
+	defer s.changes.announcing.Unlock()
+	setters, err := s.changes.setters.all()
 	if err != nil {
 		s.log.Error().Err(err).Msg("subsystems that plugins had made active are inactive until they do so again")
 	}
 	var changed []Subsystem
-	var past []string
-	for _, name := range slices.Sorted(maps.Keys(kept)) {
-		if by := kept[name].By; c.isThere(by) && slices.Contains(c.subsystems, name) {
-			changed = append(changed, c.set(by, []string{name}, true)...)
+	var outdated []string
+	for _, name := range slices.Sorted(maps.Keys(setters)) {
+		if by := setters[name].By; c.isPresent(by) && slices.Contains(c.subsystems, name) {
+			changed = append(changed, c.setActive(by, []string{name}, true)...)
 		} else {
-			past = append(past, name)
+			outdated = append(outdated, name)
 		}
 	}
 	s.announce(changed)
-	s.save(past)
+	s.saveSetters(outdated)
 }
 
-// establish makes those subsystems active that nobody controls, and no others
-// that nobody has set.
-func (s *Supervisor) establish() {
-	free := slices.Clone(s.conditions.subsystems)
+// activateUncontrolled activates the subsystems that no instance controls, and
+// deactivates the others that the host had activated.
+func (s *Supervisor) activateUncontrolled() {
+	c := &s.conditions
+	uncontrolled := slices.Clone(c.subsystems)
 	for _, sh := range s.Shells() {
 		controls := sh.About().Controls
-		free = slices.DeleteFunc(free, func(name string) bool { return name != platform && slices.Contains(controls, name) })
+		uncontrolled = slices.DeleteFunc(uncontrolled, func(name string) bool { return name != platform && slices.Contains(controls, name) })
 	}
-	s.conditions.telling.Lock()
-	defer s.conditions.telling.Unlock()
-	held := slices.DeleteFunc(s.conditions.madeBy(""), func(name string) bool { return slices.Contains(free, name) })
-	s.announce(append(s.conditions.set("", held, false), s.conditions.set("", free, true)...))
+	s.changes.announcing.Lock()
+	defer s.changes.announcing.Unlock()
+	controlled := slices.DeleteFunc(c.activatedBy(""), func(name string) bool { return slices.Contains(uncontrolled, name) })
+	s.announce(append(c.setActive("", controlled, false), c.setActive("", uncontrolled, true)...))
 }
 
-// announce tells that subsystems have changed and lets whom it concerns follow.
-// The caller holds telling.
+// announce tells the listeners which subsystems have changed, and has the instances
+// follow. The caller holds announcing.
 func (s *Supervisor) announce(changed []Subsystem) {
 	if len(changed) == 0 {
 		return
 	}
 	s.log.Info().Strs("active", namesOf(changed, true)).Strs("inactive", namesOf(changed, false)).Msg("subsystems have changed")
 	s.events.Subsystems(changed)
-	s.evaluate()
+	s.followConditions()
 }
 
-// namesOf returns the names of those that are active, or of those that are not.
+// namesOf returns the names of the active subsystems, or of the inactive ones.
 func namesOf(subsystems []Subsystem, active bool) (names []string) {
 	for _, s := range subsystems {
 		if s.Active == active {
@@ -141,9 +159,4 @@ func namesOf(subsystems []Subsystem, active bool) (names []string) {
 		}
 	}
 	return names
-}
-
-// allSubsystems are Thunder's and then the site's own.
-func allSubsystems(own []string) []string {
-	return configs.Host{Subsystems: own}.AllSubsystems()
 }

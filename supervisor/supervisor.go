@@ -1,6 +1,6 @@
-// Package supervisor is the host: which instances exist, in what order they
-// start and stop, and who is told what happens to them. It does not know how a
-// plugin runs, nor that there is a network.
+// Package supervisor holds the instances of a host: which exist, in what order they
+// start and stop, and which listeners hear what happens to them. It does not know how
+// a plugin runs, nor that there is a network.
 package supervisor
 
 import (
@@ -20,36 +20,36 @@ import (
 	"dormouse/shell"
 )
 
-// Supervisor holds the instances from New to Stop.
+// Supervisor holds the instances of one host, from New to Stop.
 type Supervisor struct {
 	options     Options
 	log         zerolog.Logger
 	roster      *roster
+	definitions *definitions
 	events      events
 	conditions  conditions
-	ledger      *ledger
+	changes     subsystemChanges
+	departures  departures
+	followers   followers
 	restarts    *restarts
-	tiers       *tiers
+	autoSleep   *autoSleep
 	postMortems postMortems
 
 	ctx        context.Context // ends when the host stops
 	stop       context.CancelFunc
-	adopting   atomic.Bool    // not all instances are back that an earlier host left
-	background sync.WaitGroup // instances that follow their conditions or are to be restarted
-
-	mu        sync.Mutex
-	following map[*shell.Shell]bool // those that background holds
-	changed   map[*shell.Shell]bool // those whose conditions changed since they looked
+	adopting   atomic.Bool // not all instances that an earlier host left are back yet
+	mu         sync.Mutex  // guards the end of ctx against startBackground
+	background sync.WaitGroup
 }
 
-// Builtin is an instance that is part of the host: always active, first to
-// start and last to stop.
+// Builtin is an instance that is part of the host: always active, first to start and
+// last to stop.
 type Builtin struct {
 	Callsign string
 	Backend  func(*Supervisor, shell.Sink) shell.Backend
 }
 
-// Class makes what runs an instance whose configuration names it as its builtin.
+// Class makes the backend of a configured instance that is a built-in.
 type Class func(*Supervisor, configs.Plugin, shell.Sink) shell.Backend
 
 // Options is what a Supervisor is made of.
@@ -60,92 +60,94 @@ type Options struct {
 	Builtins         []Builtin
 	// Subsystems are the site's own, beside configs.Subsystems.
 	Subsystems []string
-	// Classes are the builtins that configured instances may be of.
+	// Classes are the built-ins that configured instances may be, by the name that
+	// their key builtin has.
 	Classes map[string]Class
-	// Backend makes what runs a configured plugin.
+	// Backend makes the backend of a configured plugin.
 	Backend func(configs.Plugin, shell.Sink) shell.Backend
-	// Store is where what changes at run time is kept. With nil it is lost when
-	// the host ends.
+	// Store keeps what is changed at run time. With nil the changes are lost when the
+	// host ends.
 	Store *store.Store
-	// Fits says what keeps a plugin of that callsign from having its place on this
-	// host; nil when any does.
-	Fits func(callsign string) error
-	// Forget removes what the backend of a clone that is destroyed has kept; nil
-	// when it keeps nothing.
-	Forget func(callsign string) error
-	// PostMortem says which ends of plugins are documented; none when it is zero.
+	// CheckCallsign returns why this host has no place for an instance of that
+	// callsign; with nil every callsign is fine.
+	CheckCallsign func(callsign string) error
+	// RemoveKept removes what the backend of a destroyed clone has kept; nil when it
+	// keeps nothing.
+	RemoveKept func(callsign string) error
+	// PostMortem says which ends of plugins are documented; the zero value documents
+	// none.
 	PostMortem PostMortem
-	// Tiers is what puts plugins to sleep by itself; when zero only their own idle
-	// times do.
-	Tiers Tiers
+	AutoSleep  AutoSleep
 }
 
-// New returns a host whose instances exist but don't run yet. Nothing is left of
-// it after an error.
+// New returns a host whose instances exist but do not run yet. After an error nothing
+// of it is left.
 func New(o Options) (*Supervisor, error) {
 	s := &Supervisor{
-		options:    o,
-		log:        o.Log,
-		roster:     newRoster(),
-		conditions: newConditions(o),
-		following:  make(map[*shell.Shell]bool),
-		changed:    make(map[*shell.Shell]bool),
-
+		options:     o,
+		log:         o.Log,
+		roster:      newRoster(),
+		conditions:  newConditions(o),
+		departures:  departures{waitsFor: make(map[string][]string)},
+		followers:   followers{running: make(map[*shell.Shell]bool)},
 		postMortems: postMortems{PostMortem: o.PostMortem},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	if err := s.build(); err != nil {
+	if err := s.makeInstances(); err != nil {
 		s.stop()
 		return nil, err
 	}
 	return s, nil
 }
 
-// build makes the instances: the host's own, then the configured ones, then
-// clones.
-func (s *Supervisor) build() (err error) {
+// makeInstances fills the roster: the built-ins, then the configured instances, then
+// the clones.
+func (s *Supervisor) makeInstances() (err error) {
 	o := s.options
-	if s.ledger, err = openLedger(o.Store, o.Plugins); err == nil {
+	if s.definitions, err = openDefinitions(o.Store, o.Plugins); err == nil {
 		s.restarts, err = newRestarts(s)
 	}
-	s.tiers = newTiers(s)
 	if err != nil {
 		return fmt.Errorf("cannot read what was changed at run time: %w", err)
 	}
+	s.autoSleep = newAutoSleep(s)
+	s.changes.setters = s.openSetters()
 	for _, b := range o.Builtins {
 		config := configs.DefaultPlugin()
 		config.Callsign = b.Callsign
 		config.StartMode = configs.StartActivated
-		s.roster.addBuiltin(s.shell(config, func(sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
+		s.roster.addBuiltin(s.newShell(config, func(sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
 	}
-	for _, config := range append(slices.Clone(o.Plugins), s.ledger.cloned(s.log)...) {
-		if config, err = s.ledger.effective(config); err != nil {
+	for _, config := range append(slices.Clone(o.Plugins), s.definitions.cloneConfigs(s.log)...) {
+		if config, err = s.definitions.withOverride(config); err != nil {
 			return err
 		}
-		sh, err := s.instance(config)
+		sh, err := s.newInstance(config)
 		if err != nil {
 			return err
 		}
 		s.roster.add(sh)
 	}
-	if err := s.tiers.remind(); err != nil {
+	if err := s.autoSleep.restore(); err != nil {
 		return fmt.Errorf("cannot read what was suspended: %w", err)
 	}
 	return nil
 }
 
-// instance makes an instance from its configuration.
-func (s *Supervisor) instance(config configs.Plugin) (*shell.Shell, error) {
+// newInstance makes a plugin or a configured built-in from its configuration.
+func (s *Supervisor) newInstance(config configs.Plugin) (*shell.Shell, error) {
 	if config.Builtin == "" {
-		return s.shell(config, func(sink shell.Sink) shell.Backend { return s.options.Backend(config, sink) }), nil
+		return s.newShell(config, func(sink shell.Sink) shell.Backend { return s.options.Backend(config, sink) }), nil
 	}
 	if err := s.checkBuiltin(config); err != nil {
 		return nil, err
 	}
 	class := s.options.Classes[config.Builtin]
-	return s.shell(config, func(sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
+	return s.newShell(config, func(sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
 }
 
+// checkBuiltin returns an error if the configuration names a built-in that this host
+// does not have.
 func (s *Supervisor) checkBuiltin(config configs.Plugin) error {
 	if _, ok := s.options.Classes[config.Builtin]; ok || config.Builtin == "" {
 		return nil
@@ -154,25 +156,24 @@ func (s *Supervisor) checkBuiltin(config configs.Plugin) error {
 	return fmt.Errorf("cannot make %s: there is no builtin %q, only: %s", config.Callsign, config.Builtin, known)
 }
 
-func (s *Supervisor) shell(config configs.Plugin, backend func(shell.Sink) shell.Backend) *shell.Shell {
+func (s *Supervisor) newShell(config configs.Plugin, backend func(shell.Sink) shell.Backend) *shell.Shell {
 	sh := shell.New(shell.Options{
 		Config:           config,
 		HibernateTimeout: s.options.HibernateTimeout,
 		Log:              s.log,
 		Observer:         observer{s},
 		Surroundings:     surroundings{s, config.Callsign},
-		Dismissed:        func() { s.restarts.drop(config.Callsign) },
+		Dismissed:        func() { s.restarts.cancelPlan(config.Callsign) },
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
-			s.document(config.Callsign, why, err, evidence)
+			s.writePostMortem(config.Callsign, why, err, evidence)
 		},
 		Backend: backend,
 	})
-	s.conditions.appear(config.Callsign, sh.State() == shell.Hibernated || sh.Inherited())
+	s.conditions.setPresent(config.Callsign, sh.State() == shell.Hibernated || sh.Inherited())
 	return sh
 }
 
-// Shell returns the instance of that callsign, or false. Case matters, as it
-// does to Thunder.
+// Shell returns the instance of that callsign, or false. Case matters, as in Thunder.
 func (s *Supervisor) Shell(callsign string) (*shell.Shell, bool) {
 	return s.roster.find(callsign)
 }
@@ -182,17 +183,22 @@ func (s *Supervisor) Shells() []*shell.Shell {
 	return s.roster.all()
 }
 
-// later runs work in the background unless the host stops.
-func (s *Supervisor) later(work func()) {
+// startBackground runs work in a goroutine that Stop waits for. It returns false, and
+// runs nothing, once the host stops.
+func (s *Supervisor) startBackground(work func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx.Err() == nil {
-		s.background.Go(work)
+	if s.stopping() {
+		return false
 	}
+	s.background.Go(work)
+	return true
 }
 
-// Listen makes l hear of everything that happens from now on, in
-// order for each instance, until the returned function is called.
+func (s *Supervisor) stopping() bool { return s.ctx.Err() != nil }
+
+// Listen has l called for everything that happens from now on, in order for each
+// instance, until the returned function is called.
 func (s *Supervisor) Listen(l Listener) (stop func()) {
 	return s.events.add(l)
 }

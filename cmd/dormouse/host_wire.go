@@ -157,7 +157,7 @@ func (h *host) assemble(config configs.Config, places *places, backends process.
 	h.front = controller.New(controller.Options{
 		Host: config.Host, Log: h.log, Version: version,
 		Hibernates: h.hibernates.Load,
-		Restarts:   func(callsign string) int { return h.supervisor.Restarts(callsign).Count },
+		Restarts:   func(callsign string) int { return h.supervisor.RestartStatus(callsign).Count },
 		Proxies:    h.proxies,
 		Reload:     h.reloads.reload,
 	})
@@ -176,10 +176,10 @@ func (h *host) assemble(config configs.Config, places *places, backends process.
 		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
 			return process.New(backends, c, sink)
 		},
-		Tiers:  supervisor.Tiers{Rules: config.Hibernate.Tiers},
-		Store:  kept,
-		Fits:   places.fits,
-		Forget: backends.Forget,
+		AutoSleep:     supervisor.AutoSleep{Rules: config.Hibernate.Tiers},
+		Store:         kept,
+		CheckCallsign: places.fits,
+		RemoveKept:    backends.Forget,
 		PostMortem: supervisor.PostMortem{
 			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,
 		},

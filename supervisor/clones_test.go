@@ -33,13 +33,13 @@ func TestClone(t *testing.T) {
 	var gone []string
 	options := func(o *Options) {
 		keeping(path)(o)
-		o.Fits = func(callsign string) error {
+		o.CheckCallsign = func(callsign string) error {
 			if len(callsign) > 10 {
 				return errors.New("too long")
 			}
 			return nil
 		}
-		o.Forget = func(callsign string) error { gone = append(gone, callsign); return nil }
+		o.RemoveKept = func(callsign string) error { gone = append(gone, callsign); return nil }
 	}
 	runWith(t, instances, options, func(r *rig) {
 		r.closing()
@@ -236,7 +236,7 @@ func TestStoreOfAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	runWith(t, nil, keeping(path), func(r *rig) {
 		r.closing()
-		r.must(r.ledger.keptTables.Put("A", table{JSON: json.RawMessage(`[]`)}))
+		r.must(r.definitions.keptOverrides.Put("A", override{JSON: json.RawMessage(`[]`)}))
 	})
 	o := Options{Plugins: []configs.Plugin{{Callsign: "A"}}}
 	keeping(path)(&o)

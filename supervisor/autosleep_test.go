@@ -119,7 +119,7 @@ func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin)
 	}
 	change := func(o *Options) {
 		rules.PressureSome, rules.PressureWindow = configs.Duration(150*time.Millisecond), configs.Duration(2*time.Second)
-		o.Tiers = Tiers{rules, g.Available, g.watch}
+		o.AutoSleep = AutoSleep{rules, g.Available, g.watch}
 		for i := range o.Plugins {
 			configure(&o.Plugins[i])
 		}
@@ -292,7 +292,7 @@ func TestNothingTicks(t *testing.T) {
 				r.Fatalf("%s is %s", callsign, state)
 			}
 		}
-		if m, again := r.tiers.situation().decide(); m != nil || !again.IsZero() {
+		if m, again := r.autoSleep.situation().Decide(); m != nil || !again.IsZero() {
 			r.Errorf("it looks again in %s", time.Until(again))
 		}
 	})

@@ -1,0 +1,204 @@
+package supervisor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"dormouse/configs"
+	"dormouse/internal/store"
+	"dormouse/shell"
+	"dormouse/supervisor/policy"
+)
+
+// AutoSleep configures how the host puts plugins to sleep by itself. With the zero
+// value only the plugins' own idle times do so.
+type AutoSleep struct {
+	Rules configs.Tiers
+	// Available returns how many bytes of memory are available; nil asks the kernel.
+	Available func() (int64, error)
+	// Watch calls report whenever threads stood still for want of memory for some
+	// time within window, until ctx ends; nil asks the kernel.
+	Watch func(ctx context.Context, some, window time.Duration, report func()) error
+}
+
+// laneTimeout is how long a step may wait for its turn in the instance's lane.
+const laneTimeout = 10 * time.Second
+
+// autoSleep takes the steps that the policy decides on, one after the other.
+type autoSleep struct {
+	s       *Supervisor
+	rules   configs.Tiers
+	memory  *memoryWatch
+	notes   kept[idledRecord]
+	changed chan struct{} // holds one value while a decision is due
+
+	mu       sync.Mutex
+	attempts map[string]*policy.Attempts // by callsign
+	reliefBy time.Time                   // see policy.Situation
+}
+
+// idledRecord notes for the next host that this one suspended the instance.
+type idledRecord struct {
+	Version int  `json:"version"`
+	Idled   bool `json:"idled"`
+}
+
+func newAutoSleep(s *Supervisor) *autoSleep {
+	o := s.options.AutoSleep
+	if o.Rules.Pressure == "" {
+		o.Rules.Pressure = configs.PressureOff
+	}
+	a := &autoSleep{
+		s: s, rules: o.Rules, memory: newMemoryWatch(o, s.log),
+		changed: make(chan struct{}, 1), attempts: make(map[string]*policy.Attempts),
+	}
+	a.notes = kept[idledRecord]{
+		bucket: store.In[idledRecord](s.options.Store, "idled"),
+		current: func(callsign string) (idledRecord, bool) {
+			sh, ok := s.Shell(callsign)
+			return idledRecord{recordVersion, true}, ok && sh.Use().Idled
+		},
+		failed: func(callsign string, err error) {
+			s.log.Error().Err(err).Str("callsign", callsign).Msg("could not keep that the plugin is to be resumed when it is used")
+		},
+	}
+	return a
+}
+
+// restore marks the hibernated instances that the earlier host had suspended.
+func (a *autoSleep) restore() error {
+	notes, err := a.notes.all()
+	for callsign, note := range notes {
+		if sh, ok := a.s.Shell(callsign); ok && note.Idled && sh.State() == shell.Hibernated {
+			sh.KeepIdled()
+		}
+	}
+	return err
+}
+
+// begin takes steps in the background until the host stops.
+func (a *autoSleep) begin() {
+	if a.rules.Pressure != configs.PressureOff {
+		a.s.startBackground(func() { a.memory.follow(a.s.ctx, a.decideSoon) })
+	}
+	a.s.startBackground(a.run)
+	a.decideSoon()
+}
+
+// decideSoon has run decide again, since something has changed.
+func (a *autoSleep) decideSoon() {
+	select {
+	case a.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (a *autoSleep) run() {
+	timer := time.NewTimer(0)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-a.s.ctx.Done():
+			return
+		case <-a.changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+		d, again := a.situation().Decide()
+		for ; d != nil && !a.s.stopping(); d, again = a.situation().Decide() {
+			a.carryOut(d)
+		}
+		if !again.IsZero() {
+			timer.Reset(max(0, time.Until(again)))
+		}
+	}
+}
+
+// situation returns everything that the policy decides on, as it is now.
+func (a *autoSleep) situation() policy.Situation {
+	now := policy.Situation{Rules: a.rules, Now: time.Now()}
+	for _, sh := range a.s.Shells() {
+		if sh.InProcess() {
+			continue
+		}
+		c := a.candidate(sh)
+		if a.rules.BudgetBytes > 0 && c.Use.State == shell.Activated {
+			c.Memory = sh.Status().Facts.Memory
+		}
+		now.Candidates = append(now.Candidates, c)
+	}
+	a.mu.Lock()
+	now.ReliefBy = a.reliefBy
+	a.mu.Unlock()
+	now.Shortage = a.memory.shortage(now.Now, now.ReliefBy)
+	return now
+}
+
+// candidate returns an instance as the policy sees it, without its memory.
+func (a *autoSleep) candidate(sh *shell.Shell) policy.Candidate {
+	c := policy.Candidate{Callsign: sh.Callsign(), Config: sh.Config(), Use: sh.Use()}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if attempts := a.attempts[c.Callsign]; attempts != nil {
+		c.Attempts = *attempts
+	}
+	return c
+}
+
+// carryOut takes a step, unless it is to be logged only, and records its outcome.
+func (a *autoSleep) carryOut(d *policy.Decision) {
+	sh, ok := a.s.Shell(d.Callsign)
+	if !ok {
+		return
+	}
+	log := a.s.log.Info().Str("callsign", d.Callsign).Str("because", d.Because)
+	var err error
+	if d.DryRun {
+		log.Msgf("would %s the plugin", d.Tier)
+	} else {
+		log.Msgf("about to %s the plugin", d.Tier)
+		err = a.takeStep(sh, d)
+	}
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if d.ShortOfMemory && (d.DryRun || d.Tier != policy.Suspend) {
+		a.reliefBy = now.Add(2 * time.Duration(a.rules.PressureWindow))
+	}
+	attempts := a.attempts[d.Callsign]
+	if attempts == nil {
+		attempts = &policy.Attempts{}
+		a.attempts[d.Callsign] = attempts
+	}
+	attempts.Record(d, err, now)
+}
+
+func (a *autoSleep) takeStep(sh *shell.Shell, d *policy.Decision) error {
+	ctx, cancel := context.WithTimeout(a.s.ctx, laneTimeout)
+	defer cancel()
+	switch d.Tier {
+	case policy.Suspend:
+		return sh.SuspendIdle(ctx, d.Use.Last)
+	case policy.MoveToDisk:
+		return sh.MoveToDisk(ctx, shell.Automatic, 0)
+	default:
+		return sh.HibernateIdle(ctx, d.Use.Last)
+	}
+}
+
+// onTransition follows the instances. It must not block.
+func (a *autoSleep) onTransition(t shell.Transition) {
+	switch t.To {
+	case shell.Activation, shell.Destroyed: // earlier attempts say nothing about the next process
+		a.mu.Lock()
+		delete(a.attempts, t.Callsign)
+		a.mu.Unlock()
+	default:
+	}
+	if t.To == shell.Destroyed || t.To == shell.Hibernating {
+		a.s.startBackground(func() { a.notes.save(t.Callsign) })
+	}
+	a.decideSoon()
+}

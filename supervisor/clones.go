@@ -1,0 +1,124 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"dormouse/configs"
+	"dormouse/shell"
+)
+
+// Clone makes an instance with the configuration of another, including what Configure
+// has set. The clone is deactivated, or unavailable if its start mode says so, and
+// exists until it is destroyed: each later host starts it as its start mode says. The
+// error wraps ErrUnknown, ErrExists or ErrNotCloneable, or says what is wrong with the
+// new callsign.
+func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) error {
+	done, err := s.beginChange()
+	if err != nil {
+		return fmt.Errorf("cannot clone: %w", err)
+	}
+	defer done()
+	sh, ok := s.Shell(callsign)
+	if !ok {
+		return fmt.Errorf("cannot clone: %w: %q", ErrUnknown, callsign)
+	}
+	if sh.InProcess() {
+		return fmt.Errorf("cannot clone %s: %w", callsign, ErrNotCloneable)
+	}
+	if err := s.checkNewCallsign(newCallsign); err != nil {
+		return fmt.Errorf("cannot clone %s: %w", callsign, err)
+	}
+	c := clone{recordVersion, callsign, sh.Config()}
+	c.Plugin.Callsign = newCallsign
+	made, err := s.newInstance(c.Plugin)
+	if err != nil {
+		return fmt.Errorf("cannot clone %s: %w", callsign, err)
+	}
+	if err := s.definitions.keptClones.Put(newCallsign, c); err != nil {
+		made.Close()
+		return fmt.Errorf("cannot clone %s: %w", callsign, err)
+	}
+	s.definitions.clones[newCallsign] = c
+	s.roster.add(made)
+	s.log.Info().Str("callsign", newCallsign).Str("of", callsign).Msg("cloned")
+	return nil
+}
+
+// checkNewCallsign returns why no instance of that callsign can be made. The error may
+// wrap ErrExists.
+func (s *Supervisor) checkNewCallsign(callsign string) error {
+	if err := configs.CheckCallsign(callsign); err != nil {
+		return err
+	}
+	for _, sh := range s.Shells() {
+		if strings.EqualFold(sh.Callsign(), callsign) {
+			return fmt.Errorf("%w: %q", ErrExists, sh.Callsign())
+		}
+	}
+	return s.checkPlace(callsign)
+}
+
+// checkPlace returns why this host has no place for an instance of that callsign.
+func (s *Supervisor) checkPlace(callsign string) error {
+	if s.options.CheckCallsign == nil {
+		return nil
+	}
+	return s.options.CheckCallsign(callsign)
+}
+
+// Destroy ends a clone and removes all that is kept of it. For an instance that the
+// configuration names Destroy does nothing. The error may wrap ErrUnknown.
+func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
+	done, err := s.beginChange()
+	if err != nil {
+		return fmt.Errorf("cannot destroy: %w", err)
+	}
+	defer done()
+	sh, ok := s.Shell(callsign)
+	if !ok {
+		return fmt.Errorf("cannot destroy: %w: %q", ErrUnknown, callsign)
+	}
+	if _, cloned := s.definitions.clones[callsign]; !cloned {
+		return nil
+	}
+	if err := s.endInstance(ctx, sh); err != nil {
+		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
+	}
+	// The clone's record goes last: while it exists, a next Destroy can finish this.
+	err = errors.Join(s.removeKept(callsign), s.restarts.remove(callsign), s.definitions.keptOverrides.Delete(callsign))
+	if err == nil {
+		err = s.definitions.keptClones.Delete(callsign)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove all that was kept of %s: %w", callsign, err)
+	}
+	delete(s.definitions.clones, callsign)
+	delete(s.definitions.overrides, callsign)
+	return nil
+}
+
+func (s *Supervisor) removeKept(callsign string) error {
+	if s.options.RemoveKept == nil {
+		return nil
+	}
+	return s.options.RemoveKept(callsign)
+}
+
+// endInstance ends an instance and takes it off the roster. If the plugin could not be
+// ended, the instance stays there and the error says why.
+func (s *Supervisor) endInstance(ctx context.Context, sh *shell.Shell) error {
+	err := sh.Destroy(ctx, shell.Requested)
+	if sh.State() != shell.Destroyed {
+		return err
+	}
+	if err != nil {
+		s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msg("did not end in order")
+	}
+	s.restarts.cancelPlan(sh.Callsign())
+	s.roster.remove(sh.Callsign())
+	sh.Close()
+	return nil
+}

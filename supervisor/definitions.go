@@ -1,0 +1,134 @@
+package supervisor
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/internal/store"
+	"dormouse/shell"
+)
+
+// definitions is what the instances are made from: the configuration files, the
+// clones, and the overrides that were set at run time. All maps are by callsign.
+type definitions struct {
+	changing sync.Mutex // held while the roster or a configuration changes
+
+	files     map[string]configs.Plugin
+	clones    map[string]clone
+	overrides map[string]override // also those that are not persisted
+
+	keptClones    store.Bucket[clone]
+	keptOverrides store.Bucket[override]
+}
+
+// recordVersion is the version of all records here but restartRecord.
+const recordVersion = 1
+
+// clone is an instance that was made at run time, from a copy of another's
+// configuration.
+type clone struct {
+	Version int            `json:"version"`
+	Of      string         `json:"of"`
+	Plugin  configs.Plugin `json:"plugin"`
+}
+
+// override replaces the plugin's own configuration of one instance.
+type override struct {
+	Version int             `json:"version"`
+	JSON    json.RawMessage `json:"configuration"`
+}
+
+// UnmarshalJSON gives keys that are missing in a record of an earlier version their
+// defaults, and keeps numbers as they are written.
+func (c *clone) UnmarshalJSON(raw []byte) error {
+	type plain clone
+	p := plain{Plugin: configs.DefaultPlugin()}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	err := decoder.Decode(&p)
+	*c = clone(p)
+	return err
+}
+
+// openDefinitions reads the clones and the persisted overrides.
+func openDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, error) {
+	d := &definitions{
+		files:      byCallsign(plugins),
+		keptClones: store.In[clone](s, "clones"), keptOverrides: store.In[override](s, "configurations"),
+	}
+	var err error
+	if d.clones, err = d.keptClones.All(); err != nil {
+		return nil, err
+	}
+	if d.overrides, err = d.keptOverrides.All(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func byCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
+	all := make(map[string]configs.Plugin, len(plugins))
+	for _, p := range plugins {
+		all[p.Callsign] = p
+	}
+	return all
+}
+
+// cloneConfigs returns the configurations of the clones, sorted by callsign. A clone
+// whose callsign a file now names as well is left out until the file no longer does.
+func (d *definitions) cloneConfigs(log zerolog.Logger) (plugins []configs.Plugin) {
+	for _, callsign := range slices.Sorted(maps.Keys(d.clones)) {
+		taken := func(file string) bool { return strings.EqualFold(file, callsign) }
+		if slices.ContainsFunc(slices.Collect(maps.Keys(d.files)), taken) {
+			log.Warn().Str("callsign", callsign).Msg("the configuration names a clone's callsign, the clone is left out")
+			delete(d.clones, callsign)
+			continue
+		}
+		plugins = append(plugins, d.clones[callsign].Plugin)
+	}
+	return plugins
+}
+
+// withoutOverride returns the configuration of an instance as the file has it, or as
+// the clone was made.
+func (d *definitions) withoutOverride(callsign string) (configs.Plugin, bool) {
+	if p, ok := d.files[callsign]; ok {
+		return p, true
+	}
+	c, ok := d.clones[callsign]
+	return c.Plugin, ok
+}
+
+// withOverride returns p with the override that was set for its callsign.
+func (d *definitions) withOverride(p configs.Plugin) (configs.Plugin, error) {
+	o, ok := d.overrides[p.Callsign]
+	if !ok {
+		return p, nil
+	}
+	values, err := decodeObject(o.JSON)
+	if err != nil {
+		return p, fmt.Errorf("cannot use what was persisted for %s: %w", p.Callsign, err)
+	}
+	p.Configuration = values
+	return p, nil
+}
+
+// beginChange returns when no other change of the roster or of a configuration is
+// under way; done ends the change. The error wraps shell.ErrUnavailable once the host
+// stops.
+func (s *Supervisor) beginChange() (done func(), err error) {
+	s.definitions.changing.Lock()
+	if s.stopping() {
+		s.definitions.changing.Unlock()
+		return nil, fmt.Errorf("%w: the host is shutting down", shell.ErrUnavailable)
+	}
+	return s.definitions.changing.Unlock, nil
+}

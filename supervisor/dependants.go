@@ -1,0 +1,52 @@
+package supervisor
+
+import (
+	"slices"
+	"sync"
+
+	"dormouse/shell"
+)
+
+// departures records which instances are about to end, and the dependants that each
+// of them waits for.
+type departures struct {
+	mu       sync.Mutex
+	waitsFor map[string][]string // by callsign
+}
+
+// dependants returns the instances that have to end before the given one does, also
+// those that have begun to end, and records that it waits for them. An instance that
+// itself waits for the given one is left out, so that two instances that depend on
+// each other never wait for each other.
+func (s *Supervisor) dependants(callsign string) []*shell.Shell {
+	d := &s.departures
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dependants := slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
+		switch sh.State() {
+		case shell.Activation, shell.Waking, shell.Activated, shell.Deactivation:
+			return sh.Callsign() == callsign || d.waits(sh.Callsign(), callsign) || s.conditions.lost(sh.Config(), sh.About()) == nil
+		default:
+			return true
+		}
+	})
+	for _, sh := range dependants {
+		d.waitsFor[callsign] = append(d.waitsFor[callsign], sh.Callsign())
+	}
+	return dependants
+}
+
+// waits reports whether an instance waits for another, directly or through others.
+// The waits form no circle. The caller holds mu.
+func (d *departures) waits(callsign, other string) bool {
+	return slices.ContainsFunc(d.waitsFor[callsign], func(next string) bool {
+		return next == other || d.waits(next, other)
+	})
+}
+
+// doneWaiting records that the instance no longer waits for its dependants.
+func (d *departures) doneWaiting(callsign string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.waitsFor, callsign)
+}

@@ -1,0 +1,94 @@
+package supervisor
+
+import (
+	"slices"
+	"sync"
+
+	"dormouse/shell"
+)
+
+// followers are the background goroutines that start and end instances as their
+// conditions change.
+type followers struct {
+	mu sync.Mutex
+	// running has one entry for each goroutine: true if the conditions of its instance
+	// have changed since it looked.
+	running map[*shell.Shell]bool
+}
+
+// followConditions has each instance whose requirements are violated end, and each
+// that waits and whose requirements are satisfied start, in the background. An
+// instance that is changing its state checks its requirements by itself.
+func (s *Supervisor) followConditions() {
+	if s.adopting.Load() {
+		return
+	}
+	for _, sh := range slices.Concat(s.violated(), s.satisfied()) {
+		s.follow(sh)
+	}
+}
+
+// violated returns the active or starting instances whose requirements no longer hold.
+// It leaves out those that have begun to end.
+func (s *Supervisor) violated() []*shell.Shell {
+	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
+		switch sh.State() {
+		case shell.Activation, shell.Waking:
+		case shell.Activated:
+			if !s.conditions.isPresent(sh.Callsign()) {
+				return true
+			}
+		default:
+			return true
+		}
+		return s.conditions.lost(sh.Config(), sh.About()) == nil
+	})
+}
+
+// satisfied returns the waiting instances whose requirements are all met.
+func (s *Supervisor) satisfied() []*shell.Shell {
+	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
+		return sh.State() != shell.Precondition || s.conditions.missing(sh.Config(), sh.About()) != nil
+	})
+}
+
+// follow has one instance check its requirements in the background, and once more if
+// they change meanwhile.
+func (s *Supervisor) follow(sh *shell.Shell) {
+	f := &s.followers
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, running := f.running[sh]; running {
+		f.running[sh] = true
+		return
+	}
+	started := s.startBackground(func() {
+		for s.takeChange(sh) {
+			// The shell logs and keeps the errors.
+			switch sh.State() {
+			case shell.Activated:
+				_ = sh.ConditionsLost(s.ctx)
+			case shell.Precondition:
+				_ = sh.ConditionsMet(s.ctx)
+			default:
+			}
+		}
+	})
+	if started {
+		f.running[sh] = true
+	}
+}
+
+// takeChange reports whether the instance has to check its requirements again. If
+// not, its goroutine is to end.
+func (s *Supervisor) takeChange(sh *shell.Shell) bool {
+	f := &s.followers
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running[sh] && !s.stopping() {
+		f.running[sh] = false
+		return true
+	}
+	delete(f.running, sh)
+	return false
+}

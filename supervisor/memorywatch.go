@@ -1,0 +1,94 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/internal/memory"
+)
+
+// memoryWatch finds out whether the machine's memory is short.
+type memoryWatch struct {
+	AutoSleep
+	log zerolog.Logger
+
+	mu           sync.Mutex
+	pressedAt    time.Time // when the kernel last reported pressure
+	unwatchedErr error     // why the kernel reports none
+}
+
+func newMemoryWatch(o AutoSleep, log zerolog.Logger) *memoryWatch {
+	if o.Available == nil {
+		o.Available = memory.Available
+	}
+	if o.Watch == nil {
+		o.Watch = memory.WatchPressure
+	}
+	return &memoryWatch{AutoSleep: o, log: log}
+}
+
+// follow calls report whenever the kernel reports memory pressure, until ctx ends.
+func (w *memoryWatch) follow(ctx context.Context, report func()) {
+	err := w.Watch(ctx, time.Duration(w.Rules.PressureSome), time.Duration(w.Rules.PressureWindow), func() {
+		w.mu.Lock()
+		w.pressedAt = time.Now()
+		w.mu.Unlock()
+		report()
+	})
+	if err == nil {
+		return
+	}
+	w.mu.Lock()
+	w.unwatchedErr = err
+	w.mu.Unlock()
+	if w.Rules.MemoryAvailable > 0 {
+		w.log.Warn().Err(err).Stringer("memory-available", w.Rules.MemoryAvailable).Msg("memory is short only when less is available: the kernel does not tell of pressure")
+		return
+	}
+	w.log.Warn().Err(err).Msg("nothing sleeps for want of memory: the kernel does not tell of it, set memory-available")
+}
+
+// unwatched returns why the kernel reports no pressure, nil if it does.
+func (w *memoryWatch) unwatched() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unwatchedErr
+}
+
+// shortage says why memory is short at a moment, or returns "". Pressure from before
+// since does not count.
+func (w *memoryWatch) shortage(now, since time.Time) string {
+	if w.Rules.Pressure == configs.PressureOff {
+		return ""
+	}
+	if text := w.belowFloor(); text != "" {
+		return text
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	recent := now.Add(-2 * time.Duration(w.Rules.PressureWindow))
+	if w.pressedAt.After(recent) && !w.pressedAt.Before(since) {
+		return fmt.Sprintf("tasks stood still for want of memory for %s within %s", w.Rules.PressureSome, w.Rules.PressureWindow)
+	}
+	return ""
+}
+
+// belowFloor says that less memory is available than memory-available, or returns "".
+func (w *memoryWatch) belowFloor() string {
+	if w.Rules.MemoryAvailable == 0 {
+		return ""
+	}
+	available, err := w.Available()
+	switch {
+	case err != nil:
+		w.log.Warn().Err(err).Msg("cannot tell how much memory is available")
+	case available < int64(w.Rules.MemoryAvailable):
+		return fmt.Sprintf("%s of memory are available, the floor is %s", configs.Bytes(available&^1023), w.Rules.MemoryAvailable)
+	}
+	return ""
+}

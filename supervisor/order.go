@@ -1,0 +1,75 @@
+package supervisor
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"dormouse/shell"
+)
+
+// position says when an instance starts: a lower order first, and within one order a
+// lower depth first.
+type position struct {
+	order int // startup-order
+	depth int // of the instances that it requires
+}
+
+func (p position) compare(q position) int {
+	return cmp.Or(cmp.Compare(p.order, q.order), cmp.Compare(p.depth, q.depth))
+}
+
+// startPosition ignores what the instance requires: it waits for that by itself.
+func startPosition(sh *shell.Shell) position { return position{order: sh.Config().StartupOrder} }
+
+// afterRequired returns a function that puts each instance behind all that it
+// requires.
+func afterRequired(shells []*shell.Shell) func(*shell.Shell) position {
+	byCallsign := make(map[string]*shell.Shell, len(shells))
+	for _, sh := range shells {
+		byCallsign[sh.Callsign()] = sh
+	}
+	known := make(map[*shell.Shell]position, len(shells))
+	var find func(sh *shell.Shell) position
+	find = func(sh *shell.Shell) position {
+		if p, ok := known[sh]; ok {
+			return p
+		}
+		p := startPosition(sh)
+		known[sh] = p // a circle of requirements would end here
+		for _, callsign := range sh.Config().Requires {
+			if required, ok := byCallsign[callsign]; ok {
+				behind := find(required)
+				behind.depth++
+				if behind.compare(p) > 0 {
+					p = behind
+				}
+			}
+		}
+		known[sh] = p
+		return p
+	}
+	return find
+}
+
+// rankBy sorts instances by their position and groups those of the same one.
+func rankBy(shells []*shell.Shell, at func(*shell.Shell) position) [][]*shell.Shell {
+	slices.SortStableFunc(shells, func(a, b *shell.Shell) int { return at(a).compare(at(b)) })
+	var ranks [][]*shell.Shell
+	for i, s := range shells {
+		if i == 0 || at(s) != at(shells[i-1]) {
+			ranks = append(ranks, nil)
+		}
+		ranks[len(ranks)-1] = append(ranks[len(ranks)-1], s)
+	}
+	return ranks
+}
+
+// inParallel runs work for each instance and returns when all are done.
+func inParallel(shells []*shell.Shell, work func(*shell.Shell)) {
+	var all sync.WaitGroup
+	for _, s := range shells {
+		all.Go(func() { work(s) })
+	}
+	all.Wait()
+}

@@ -1,0 +1,157 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"dormouse/configs"
+	"dormouse/shell"
+)
+
+// Explanation says why an instance is awake or asleep, and what comes next.
+type Explanation struct {
+	Callsign string
+	State    shell.State
+	// Why is the whole answer in a sentence or two.
+	Why string
+	// Keeps lists what keeps the instance awake now.
+	Keeps []string
+	// Next is the step that the host will take by itself, nil if none is planned.
+	Next *Prospect
+	// LastUse is when the instance was last used, zero when it does not run.
+	LastUse time.Time
+	// Failure is why the last attempt failed, nil if it did not. Retry is when the
+	// next attempt may come, zero for not before the instance is started anew.
+	Failure error
+	Retry   time.Time
+	// Resumes reports whether the host has suspended the instance and resumes it at
+	// its next use.
+	Resumes bool
+}
+
+// Prospect is a step that is planned.
+type Prospect struct {
+	Do      string
+	At      time.Time
+	Because string
+	// DryRun reports whether the host will only log the step.
+	DryRun bool
+}
+
+// Explain explains one candidate. Unwatched is why the kernel reports no memory
+// pressure, nil if it does.
+func (s Situation) Explain(c Candidate, unwatched error) Explanation {
+	e := Explanation{Callsign: c.Callsign, State: c.Use.State, Failure: c.Attempts.failure}
+	if c.Use.State != shell.Activated {
+		e.Why = inactiveText(c)
+		return e
+	}
+	e.LastUse, e.Resumes = c.Use.Last, c.Use.Idled
+	if c.Attempts.failure != nil && !c.Attempts.hopeless {
+		e.Retry = c.Attempts.notBefore
+	}
+	if tier, at, because := s.idleStep(c); tier != "" {
+		e.Next = &Prospect{string(tier), at, because, s.Rules.DryRun}
+	}
+	e.Keeps = s.keepsAwake(c)
+	e.Why = s.summary(c, e, unwatched)
+	return e
+}
+
+// inactiveText says where an instance stands that is not activated.
+func inactiveText(c Candidate) string {
+	switch {
+	case c.Use.State == shell.Hibernated && c.Config.OnCall == configs.OnCallWake:
+		return "it is hibernated, and wakes when it is called"
+	case c.Use.State == shell.Hibernated:
+		return `it is hibernated, and calls are refused until it is activated (on-call = "reject")`
+	case c.Use.State == shell.Hibernating || c.Use.State == shell.Waking || c.Use.State == shell.Activation || c.Use.State == shell.Deactivation:
+		return "it is in " + strings.Replace(string(c.Use.State), "hibernating", "hibernation", 1)
+	}
+	return "it does not run: it is " + string(c.Use.State)
+}
+
+// keepsAwake lists what keeps an activated instance awake now, whatever is planned.
+func (s Situation) keepsAwake(c Candidate) (texts []string) {
+	if why := c.whyNeverHibernated(); why != "" {
+		texts = append(texts, why)
+	}
+	if c.Use.Calls > 0 {
+		texts = append(texts, fmt.Sprintf("%d calls are under way", c.Use.Calls))
+	}
+	if c.Use.Streams > 0 {
+		texts = append(texts, fmt.Sprintf("%d streams are open", c.Use.Streams))
+	}
+	if c.Use.Busy {
+		texts = append(texts, "an operation runs, or waits for its turn")
+	}
+	minAwake := time.Duration(c.Config.MinAwake)
+	if c.Use.Awake.Add(minAwake).After(s.Now) {
+		texts = append(texts, fmt.Sprintf("it was started or woken less than %s ago (min-awake)", minAwake))
+	} else if c.Use.Last.Add(minAwake).After(s.Now) {
+		texts = append(texts, fmt.Sprintf("it was used less than %s ago (min-awake)", minAwake))
+	}
+	if c.Attempts.failure != nil && c.Attempts.notBefore.After(s.Now) {
+		texts = append(texts, fmt.Sprintf("the last attempt failed, the next comes in %s: %v", toSeconds(c.Attempts.notBefore.Sub(s.Now)), c.Attempts.failure))
+	}
+	return texts
+}
+
+// summary is the explanation of an activated instance in one sentence.
+func (s Situation) summary(c Candidate, e Explanation, unwatched error) string {
+	var parts []string
+	verb := "will"
+	if s.Rules.DryRun {
+		verb = "would (dry-run)"
+	}
+	switch {
+	case e.Next == nil:
+	case c.isInUse():
+		parts = append(parts, fmt.Sprintf("the host %s %s it when it has not been used for long enough: %s", verb, e.Next.Do, strings.Join(e.Keeps, ", ")))
+	default:
+		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, if nobody uses it until then", verb, e.Next.Do, toSeconds(e.Next.At.Sub(s.Now))))
+	}
+	never := c.whyNeverHibernated()
+	switch causes := s.commonCauses(unwatched); {
+	case never != "" && e.Next == nil:
+		parts = append(parts, "the host does not put it to sleep: "+never)
+	case never != "":
+		parts = append(parts, "but does not hibernate it: "+never)
+	case causes != "":
+		parts = append(parts, "the host hibernates it "+causes)
+	case e.Next == nil:
+		parts = append(parts, "nothing puts it to sleep: it has neither idle-suspend nor idle-hibernate, and the host has neither pressure nor a budget")
+	}
+	if e.Resumes {
+		parts = append(parts, "it was suspended since nobody used it, and is resumed when somebody does")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// commonCauses says for which causes the host hibernates any instance, whatever that
+// instance's own idle times are.
+func (s Situation) commonCauses(unwatched error) string {
+	var causes []string
+	r := s.Rules
+	if r.Pressure != configs.PressureOff {
+		cause := "when memory is short"
+		if r.Pressure == configs.PressureReport || r.DryRun {
+			cause += " (only told)"
+		}
+		if unwatched != nil && r.MemoryAvailable == 0 {
+			cause += fmt.Sprintf(", which nobody tells: %v", unwatched)
+		}
+		causes = append(causes, cause)
+	}
+	if r.BudgetCount > 0 {
+		causes = append(causes, fmt.Sprintf("when more than %d plugins are awake", r.BudgetCount))
+	}
+	if r.BudgetBytes > 0 {
+		causes = append(causes, fmt.Sprintf("when the plugins take more than %s", r.BudgetBytes))
+	}
+	return strings.Join(causes, ", or ")
+}
+
+// toSeconds formats a time to come, to the second.
+func toSeconds(d time.Duration) string { return max(0, d.Round(time.Second)).String() }

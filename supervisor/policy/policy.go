@@ -1,0 +1,246 @@
+// Package policy decides which instance the host puts to sleep next by itself, and
+// says why. It is a function of what it is given: it neither measures anything nor
+// operates instances.
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/statecontrol"
+)
+
+// Tier is one step of sleep that the host takes with an instance by itself.
+type Tier string
+
+const (
+	Suspend    Tier = "suspend"
+	Hibernate  Tier = "hibernate"
+	MoveToDisk Tier = "checkpoint" // of an instance that sleeps in place
+)
+
+// Candidate is an instance as the policy sees it.
+type Candidate struct {
+	Callsign string
+	Config   configs.Plugin
+	Use      shell.Use
+	Attempts Attempts
+	// Memory is what the plugin occupies, in bytes; needed only under a budget of
+	// bytes.
+	Memory int64
+}
+
+// Situation is everything that a decision depends on.
+type Situation struct {
+	Rules configs.Tiers
+	Now   time.Time
+	// Shortage says why memory is short; it is empty when memory is not short.
+	Shortage string
+	// ReliefBy is when memory will show the effect of the last step. Until then the
+	// policy takes no other step because of a shortage.
+	ReliefBy   time.Time
+	Candidates []Candidate
+}
+
+// Decision is a step that the host is to take with one instance.
+type Decision struct {
+	Candidate
+	Tier          Tier
+	Because       string
+	ShortOfMemory bool // the cause is that memory is short
+	DryRun        bool // the host only logs the step
+}
+
+// Decide returns the step to take now, nil for none, and when to decide again: zero
+// means not before something changes.
+func (s Situation) Decide() (*Decision, time.Time) {
+	var again time.Time
+	decideBy := func(at time.Time) {
+		if !at.IsZero() && (again.IsZero() || at.Before(again)) {
+			again = at
+		}
+	}
+	var due *Decision
+	var since time.Time
+	for _, c := range s.Candidates {
+		tier, at, because := s.idleStep(c)
+		switch {
+		case tier == "" || s.Rules.DryRun && c.Attempts.lastLogged(tier).Equal(c.Use.Last):
+		case at.After(s.Now):
+			decideBy(at)
+		case due == nil || at.Before(since):
+			due, since = &Decision{Candidate: c, Tier: tier, Because: because, DryRun: s.Rules.DryRun}, at
+		}
+	}
+	if due != nil {
+		return due, time.Time{}
+	}
+	because, shortage := s.excess()
+	switch {
+	case because == "":
+	case shortage && s.ReliefBy.After(s.Now):
+		decideBy(s.ReliefBy)
+	default:
+		d, at := s.leastRecentlyUsed(because, shortage)
+		if d != nil {
+			return d, time.Time{}
+		}
+		decideBy(at)
+	}
+	if interval := s.measureInterval(); interval > 0 && slices.ContainsFunc(s.Candidates, Candidate.mayHibernate) {
+		decideBy(s.Now.Add(interval))
+	}
+	return nil, again
+}
+
+// measureInterval returns how often the host has to measure memory, 0 for never.
+func (s Situation) measureInterval() time.Duration {
+	const budgetInterval = 10 * time.Second
+	switch {
+	case s.Rules.Pressure != configs.PressureOff && s.Rules.MemoryAvailable > 0:
+		return time.Duration(s.Rules.PressureWindow)
+	case s.Rules.BudgetBytes > 0:
+		return budgetInterval
+	}
+	return 0
+}
+
+// excess returns which budget is exceeded, or why memory is short; because is empty
+// when neither is so.
+func (s Situation) excess() (because string, shortage bool) {
+	count, bytes := 0, int64(0)
+	for _, c := range s.Candidates {
+		switch c.Use.State {
+		case shell.Activation, shell.Activated, shell.Hibernating, shell.Waking:
+			count++
+			bytes += c.Memory
+		default:
+		}
+	}
+	switch {
+	case s.Rules.BudgetCount > 0 && count > s.Rules.BudgetCount:
+		return fmt.Sprintf("%d plugins are awake, the budget is %d", count, s.Rules.BudgetCount), false
+	case s.Rules.BudgetBytes > 0 && bytes > int64(s.Rules.BudgetBytes):
+		return fmt.Sprintf("the plugins take %s, the budget is %s", configs.Bytes(bytes&^1023), s.Rules.BudgetBytes), false
+	case s.Rules.Pressure != configs.PressureOff && s.Shortage != "":
+		return s.Shortage, true
+	}
+	return "", false
+}
+
+// leastRecentlyUsed returns the next step with the instance that callers will miss
+// least: a suspended instance goes before a resumed one. When no instance can take a
+// step yet, it returns when the first one can.
+func (s Situation) leastRecentlyUsed(because string, shortage bool) (*Decision, time.Time) {
+	dry := s.Rules.DryRun || shortage && s.Rules.Pressure == configs.PressureReport
+	var soonest time.Time
+	var able []Candidate
+	for _, c := range s.Candidates {
+		tier := c.nextTier()
+		if !c.mayHibernate() || tier == MoveToDisk && !shortage || dry && c.Attempts.lastLogged(tier).Equal(c.Use.Last) {
+			continue
+		}
+		at := c.earliest(s.Now, c.Use.Last.Add(time.Duration(c.Config.MinAwake)))
+		switch {
+		case !at.After(s.Now):
+			able = append(able, c)
+		case soonest.IsZero() || at.Before(soonest):
+			soonest = at
+		}
+	}
+	if len(able) == 0 {
+		return nil, soonest
+	}
+	c := slices.MinFunc(able, func(a, b Candidate) int {
+		return cmp.Or(cmp.Compare(a.noticeability(), b.noticeability()), a.Use.Last.Compare(b.Use.Last), cmp.Compare(a.Callsign, b.Callsign))
+	})
+	return &Decision{c, c.nextTier(), because, shortage, dry}, time.Time{}
+}
+
+// idleStep returns the step that follows if the instance stays unused, when it is
+// due, and why. Tier is empty when no step follows.
+func (s Situation) idleStep(c Candidate) (tier Tier, at time.Time, because string) {
+	if after := c.Config.CheckpointAfter; !c.Use.Paged.IsZero() && c.mayHibernate() {
+		because = fmt.Sprintf("it has been paged out for %s (checkpoint-after)", after)
+		return MoveToDisk, c.earliest(s.Now, c.Use.Paged.Add(time.Duration(*after))), because
+	}
+	if c.Use.State != shell.Activated || c.Use.Control == "" {
+		return "", at, ""
+	}
+	if after := time.Duration(c.Config.IdleHibernate); after > 0 && c.mayHibernate() {
+		tier, at = c.nextTier(), c.earliest(s.Now, c.Use.Last.Add(after))
+		because = fmt.Sprintf("nobody has used it for %s (idle-hibernate)", after)
+	}
+	if after := time.Duration(c.Config.IdleSuspend); after > 0 && c.Use.Control == statecontrol.Resumed {
+		suspend := c.earliest(s.Now, c.Use.Last.Add(after))
+		if tier == "" || suspend.Before(at) {
+			tier, at = Suspend, suspend
+			because = fmt.Sprintf("nobody has used it for %s (idle-suspend)", after)
+		}
+	}
+	return tier, at, because
+}
+
+// nextTier returns the step of sleep that is next for the instance as it is now.
+func (c Candidate) nextTier() Tier {
+	switch {
+	case !c.Use.Paged.IsZero():
+		return MoveToDisk
+	case c.Use.Control == statecontrol.Resumed:
+		return Suspend
+	}
+	return Hibernate
+}
+
+// noticeability orders candidates by how much a caller notices of their next step.
+func (c Candidate) noticeability() int {
+	return slices.Index([]Tier{MoveToDisk, Hibernate, Suspend}, c.nextTier())
+}
+
+// earliest returns when a step may be taken that is due at a moment: later if the
+// instance is in use, was just woken, or has failed to sleep.
+func (c Candidate) earliest(now, due time.Time) time.Time {
+	minAwake := time.Duration(c.Config.MinAwake)
+	if c.isInUse() { // as if its last use ended now
+		due = now.Add(max(due.Sub(c.Use.Last), minAwake))
+	}
+	for _, limit := range []time.Time{c.Use.Awake.Add(minAwake), c.Attempts.notBefore} {
+		if limit.After(due) {
+			due = limit
+		}
+	}
+	return due
+}
+
+func (c Candidate) isInUse() bool { return c.Use.Calls+c.Use.Streams > 0 || c.Use.Busy }
+
+func (c Candidate) mayHibernate() bool { return c.whyNeverHibernated() == "" }
+
+// whyNeverHibernated says why the host does not hibernate the instance, however
+// short memory is and however long the instance is idle. It is empty if the host may
+// do so.
+func (c Candidate) whyNeverHibernated() string {
+	switch {
+	case !c.Use.Hibernates:
+		return "it is part of the host"
+	case !c.Use.Paged.IsZero() && c.Attempts.hopeless:
+		return fmt.Sprintf("it can't be checkpointed until it is started anew: %v", c.Attempts.failure)
+	case !c.Use.Paged.IsZero() && c.Config.CheckpointAfter != nil:
+		return ""
+	case c.Use.State != shell.Activated:
+		return "it is " + string(c.Use.State)
+	case c.Use.Control == "":
+		return "it has no state control, and only what can be suspended can be hibernated"
+	case !c.Config.MaySleep() && c.Config.AutoHibernate != nil:
+		return "auto-hibernate = false"
+	case !c.Config.MaySleep():
+		return `its callers would be refused: on-call = "reject", and auto-hibernate is not set`
+	case c.Attempts.hopeless:
+		return fmt.Sprintf("it can't be hibernated until it is started anew: %v", c.Attempts.failure)
+	}
+	return ""
+}

@@ -1,0 +1,87 @@
+package supervisor
+
+import (
+	"context"
+
+	"dormouse/configs"
+	"dormouse/shell"
+)
+
+// surroundings is the host as one of its instances asks it.
+type surroundings struct {
+	s        *Supervisor
+	callsign string
+}
+
+func (h surroundings) Missing(about shell.Information) error {
+	return h.s.conditions.missing(h.config(), about)
+}
+
+// Lost returns nil while the host stops, since then the host ends all instances in
+// its own order.
+func (h surroundings) Lost(about shell.Information) error {
+	if h.s.stopping() {
+		return nil
+	}
+	return h.s.conditions.lost(h.config(), about)
+}
+
+func (h surroundings) config() configs.Plugin {
+	if sh, ok := h.s.Shell(h.callsign); ok {
+		return sh.Config()
+	}
+	return configs.Plugin{}
+}
+
+// Leaving deactivates the subsystems of an instance that is about to end, and returns
+// when its dependants have ended or ctx has.
+func (h surroundings) Leaving(ctx context.Context) {
+	s := h.s
+	s.conditions.setPresent(h.callsign, false)
+	s.dropSubsystems(h.callsign)
+	dependants := s.dependants(h.callsign)
+	defer s.departures.doneWaiting(h.callsign)
+	ended := make(chan struct{}, len(dependants))
+	for _, sh := range dependants {
+		if !s.startBackground(func() {
+			if err := sh.ConditionsLost(ctx); err != nil {
+				s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msgf("did not end before %s", h.callsign)
+			}
+			ended <- struct{}{}
+		}) {
+			return
+		}
+	}
+	for range dependants {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// observer is the host as its instances report to it.
+type observer struct{ s *Supervisor }
+
+func (o observer) Notification(callsign string, n shell.Notification) {
+	o.s.events.Notification(callsign, n)
+}
+
+func (o observer) Transition(t shell.Transition) {
+	s := o.s
+	s.events.Transition(t)
+	s.restarts.onTransition(t)
+	s.autoSleep.onTransition(t)
+	switch {
+	case t.From == t.To:
+	case t.To == shell.Activated:
+		s.conditions.setPresent(t.Callsign, true)
+		s.followConditions()
+	case t.To == shell.Hibernating, t.To == shell.Hibernated, t.To == shell.Waking:
+	default:
+		s.conditions.setPresent(t.Callsign, false)
+		s.dropSubsystems(t.Callsign)
+		s.followConditions()
+	}
+}
