@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -32,7 +33,7 @@ func (b backend) Stop(context.Context) error                       { return nil 
 func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	result, err := b.front.serveOwn(ctx, caller{}, c)
 	if err != nil {
-		e := failure(thunderR4{}, err) // whose codes are the numbers themselves
+		e := dialect.Failure(dialect.R4{}, err) // whose codes are the numbers themselves
 		return nil, &shell.PluginError{Code: e.Code, Message: e.Message, Data: e.Data}
 	}
 	return result, nil

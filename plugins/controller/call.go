@@ -9,6 +9,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -20,11 +21,11 @@ type caller struct {
 	// callsign is what the path names, empty when it names none.
 	callsign string
 	// dialect is nil for whoever does not mind.
-	dialect dialect
+	dialect dialect.Dialect
 }
 
 // speaks is the dialect in which the caller is answered.
-func (f *Front) speaks(from caller) dialect {
+func (f *Front) speaks(from caller) dialect.Dialect {
 	if from.dialect == nil {
 		return f.dialect
 	}
@@ -79,7 +80,7 @@ func (f *Front) answerOne(ctx context.Context, from caller, r jsonrpc.Request) r
 	result, err := f.call(ctx, from, r)
 	switch {
 	case err != nil:
-		answer := jsonrpc.Response{ID: r.ID, Error: failure(f.speaks(from), err)}
+		answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.speaks(from), err)}
 		return reply{answer.Append(nil), failed}
 	case r.ID == nil:
 		return reply{}
@@ -101,7 +102,7 @@ func (f *Front) refuse(from caller, r jsonrpc.Request) reply {
 	if r.ID == nil && from.socket == nil {
 		r.ID = jsonrpc.Null
 	}
-	answer := jsonrpc.Response{ID: r.ID, Error: failure(f.speaks(from), thunder.NewError(n, r.Err))}
+	answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.speaks(from), thunder.NewError(n, r.Err))}
 	return reply{answer.Append(nil), why}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 )
 
@@ -54,7 +55,7 @@ func TestConformance(t *testing.T) {
 
 // The cases run in order on one host; each names what a client sends and the
 // bytes that it must get.
-func testConformance(t *testing.T, dialect string) { //nolint:thelper // the test itself, once for each dialect
+func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test itself, once for each dialect
 	const (
 		unknownText  = `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Unknown method."}}`
 		ok           = `{"jsonrpc":"2.0","id":1,"result":null}`
@@ -79,7 +80,7 @@ func testConformance(t *testing.T, dialect string) { //nolint:thelper // the tes
 			Reboot:  func(context.Context) error { return nil },
 		},
 	})
-	c := h.dial(t, "/jsonrpc?dialect="+dialect)
+	c := h.dial(t, "/jsonrpc?dialect="+spoken)
 	for _, tt := range []struct {
 		name, send string
 		want       string // in R4
@@ -262,7 +263,7 @@ func testConformance(t *testing.T, dialect string) { //nolint:thelper // the tes
 			if tt.r5 == "" {
 				tt.r5 = sameError.Replace(tt.want)
 			}
-			if dialect == "r5" {
+			if spoken == "r5" {
 				tt.want = tt.r5
 			}
 			c.send(tt.send)
@@ -270,7 +271,7 @@ func testConformance(t *testing.T, dialect string) { //nolint:thelper // the tes
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
-			h.checkDocumented(t, dialect, tt.send, got)
+			h.checkDocumented(t, spoken, tt.send, got)
 		})
 	}
 	c.tb = t
@@ -278,7 +279,7 @@ func testConformance(t *testing.T, dialect string) { //nolint:thelper // the tes
 
 // checkDocumented compares an error of a method of the Controller's with those
 // that its row lists.
-func (h *host) checkDocumented(t *testing.T, dialect, request, answer string) {
+func (h *host) checkDocumented(t *testing.T, spoken, request, answer string) {
 	t.Helper()
 	var sent struct{ Method string }
 	var got struct{ Error *struct{ Code int } }
@@ -290,7 +291,11 @@ func (h *host) checkDocumented(t *testing.T, dialect, request, answer string) {
 	if !ok || !strings.HasPrefix(sent.Method, "Controller.1.") {
 		return
 	}
-	if !slices.ContainsFunc(m.failures(), func(n thunder.Number) bool { return render(dialects[dialect], n).Code == got.Error.Code }) {
+	d, err := dialect.Named(spoken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(m.failures(), func(n thunder.Number) bool { return dialect.NumberFailure(d, n).Code == got.Error.Code }) {
 		t.Errorf("%s does not document the error %d", name, got.Error.Code)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
-	"dormouse/shell"
+	"dormouse/plugins/controller/dialect"
 )
 
 // A connection speaks what it asks for, or else what its listener speaks.
@@ -92,25 +92,6 @@ func TestPostR5(t *testing.T) {
 	}
 }
 
-// Numbers that are no errors of Thunder's own.
-func TestForeignNumbers(t *testing.T) {
-	for _, tt := range []struct {
-		code         int
-		r4, r5, text string // text is R5's
-	}{
-		{999, "999", "-31999", "Undefined Thunder error code: 999"},
-		{1<<31 | 1, "501", "-31501", "ERROR_GENERAL"},
-		{1<<24 | 10, "10", "10", "Undefined Custom Error: 10"},
-		{1<<24 | 0xfffff6, "-10", "-10", "Undefined Custom Error: -10"},
-	} {
-		err := &shell.PluginError{Code: tt.code}
-		r4, r5 := failure(thunderR4{}, err), failure(thunderR5{}, err)
-		if got := fmt.Sprint(r4.Code, " ", r5.Code, " ", r5.Message); got != tt.r4+" "+tt.r5+" "+tt.text {
-			t.Errorf("%#x: got %s", tt.code, got)
-		}
-	}
-}
-
 // The bytes of a record in R5, with every time replaced by "T".
 func TestRecordR5(t *testing.T) {
 	h := newHost(t, setup{
@@ -130,7 +111,7 @@ func TestRecordR5(t *testing.T) {
 		t.Errorf("record (-want +got):\n%s", diff)
 	}
 	var states []string
-	for _, r := range decode[[]r5Record](t, c.do("Controller.1.status", "")) {
+	for _, r := range decode[[]dialect.R5Record](t, c.do("Controller.1.status", "")) {
 		states = append(states, r.Callsign+" "+r.State)
 	}
 	if diff := cmp.Diff([]string{

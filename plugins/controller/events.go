@@ -5,6 +5,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
@@ -49,7 +50,7 @@ func (f *Front) tellState(t shell.Transition) {
 	}
 	f.events.publish(stateChange, either(t.Callsign,
 		renderChange(t.Callsign, state, t.Reason, false), renderChange(t.Callsign, state, t.Reason, true)))
-	f.publishAll(t.Callsign, stateChange.event, marshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
+	f.publishAll(t.Callsign, stateChange.event, jsonrpc.MustMarshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
 // Notification passes an event of a plugin on to those who registered for it
@@ -75,14 +76,14 @@ func (f *Front) Subsystems(changed []supervisor.Subsystem) {
 	if len(changed) == 0 || !f.events.any(subsystemChange) {
 		return
 	}
-	whole := marshal(changed)
+	whole := jsonrpc.MustMarshal(changed)
 	f.events.publish(subsystemChange, func(s subscription) (json.RawMessage, bool) {
 		if s.index == "" {
 			return whole, true
 		}
 		for _, one := range changed {
 			if one.Name == s.index {
-				return marshal([]supervisor.Subsystem{one}), true
+				return jsonrpc.MustMarshal([]supervisor.Subsystem{one}), true
 			}
 		}
 		return nil, false
@@ -102,7 +103,7 @@ func renderChange(callsign string, to shell.State, why shell.Reason, alone bool)
 	if alone {
 		c.Callsign = ""
 	}
-	return marshal(c)
+	return jsonrpc.MustMarshal(c)
 }
 
 func renderControl(callsign string, to statecontrol.State, alone bool) json.RawMessage {
@@ -127,14 +128,14 @@ func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
 	if !f.events.any(allEvents) {
 		return
 	}
-	whole := make(map[dialect]json.RawMessage, 2)
+	whole := make(map[dialect.Dialect]json.RawMessage, 2)
 	f.events.publish(allEvents, func(s subscription) (json.RawMessage, bool) {
 		if s.index != "" && s.index != callsign {
 			return nil, false
 		}
 		d := s.socket.from.dialect
 		if whole[d] == nil {
-			whole[d] = marshal(d.all(callsign, event, params))
+			whole[d] = jsonrpc.MustMarshal(d.AllEvent(callsign, event, params))
 		}
 		return whole[d], true
 	})

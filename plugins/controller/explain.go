@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/supervisor"
@@ -35,8 +36,8 @@ type explanation struct {
 	Resumes  bool            `json:"resumes,omitempty"`
 	// Golden is what the next start begins from, Cold why it is a cold one; neither is
 	// there without warm-start.
-	Golden *imageRecord `json:"golden,omitempty"`
-	Cold   string       `json:"cold,omitempty"`
+	Golden *dialect.Image `json:"golden,omitempty"`
+	Cold   string         `json:"cold,omitempty"`
 }
 
 type prospect struct {
@@ -65,19 +66,19 @@ func explained(e supervisor.Explanation) explanation {
 		x.Loading = &e.Loading
 	}
 	if e.Next != nil {
-		x.Next = &prospect{e.Next.Do, timeText(e.Next.At), e.Next.Because, e.Next.DryRun}
+		x.Next = &prospect{e.Next.Do, timestamp(e.Next.At), e.Next.Because, e.Next.DryRun}
 	}
 	if !e.LastUse.IsZero() {
-		x.LastUse = timeText(e.LastUse)
+		x.LastUse = timestamp(e.LastUse)
 	}
 	if !e.Retry.IsZero() {
-		x.Retry = timeText(e.Retry)
+		x.Retry = timestamp(e.Retry)
 	}
 	if e.Obstacle != nil {
 		x.Obstacle = e.Obstacle.Error()
 	}
 	if e.Golden != nil {
-		x.Golden = &imageRecord{e.Golden.Engine, e.Golden.Bytes, timeText(e.Golden.Created)}
+		x.Golden = &dialect.Image{Engine: e.Golden.Engine, Bytes: e.Golden.Bytes, Created: timestamp(e.Golden.Created)}
 	}
 	if e.NoGolden != nil {
 		x.Cold = e.NoGolden.Error()

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
@@ -52,7 +53,7 @@ type Front struct {
 	version string
 	limits  limits
 	guard   guard
-	dialect dialect // where neither listener nor connection says which
+	dialect dialect.Dialect // where neither listener nor connection says which
 	mux     *http.ServeMux
 	methods map[string]*method // of the callsign Controller
 	common  map[string]*method // of every callsign
@@ -94,7 +95,7 @@ func New(o Options) *Front {
 		version: o.Version,
 		limits:  defaultLimits(),
 		guard:   newGuard(o.Host),
-		dialect: dialectOf(o.Host.Dialect),
+		dialect: dialect.OfListener(o.Host.Dialect),
 		sockets: make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())

@@ -8,6 +8,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/controller/dialect"
 )
 
 // Whatever comes in, what goes out is JSON that a client can read, in both
@@ -31,7 +32,7 @@ func FuzzAnswer(f *testing.F) {
 		if bytes.Contains(message, []byte("wait")) {
 			t.Skip("the plugin of the test would really wait")
 		}
-		for _, d := range []dialect{thunderR4{}, thunderR5{}} {
+		for _, d := range []dialect.Dialect{dialect.R4{}, dialect.R5{}} {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel() // what waits gives up, what changes instances still runs
 			r := h.answer(ctx, caller{dialect: d}, message)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 )
 
 func (f *Front) routes() *http.ServeMux {
@@ -42,7 +43,7 @@ func (f *Front) Server(speaks configs.Dialect) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(f.log.With().Str("level", "warn").Logger(), "", 0),
 		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(f.ctx, dialectKey{}, dialectOf(speaks))
+			return context.WithValue(f.ctx, dialectKey{}, dialect.OfListener(speaks))
 		},
 		ConnContext: f.links.open,
 		ConnState: func(c net.Conn, state http.ConnState) {
@@ -128,12 +129,12 @@ func (f *Front) knows(callsign string) bool {
 }
 
 func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
-	dialect, err := f.dialectFor(r)
+	spoken, err := f.dialectFor(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	from.dialect = dialect
+	from.dialect = spoken
 	message, ok := f.readBody(w, r)
 	switch {
 	case !ok:
@@ -148,7 +149,7 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 		f.send(w, http.StatusNoContent, "", nil)
 		return
 	}
-	f.send(w, answer.outcome.status(dialect), jsonType, answer.body)
+	f.send(w, answer.outcome.status(spoken), jsonType, answer.body)
 }
 
 // readBody reads what the request brings, or answers why it could not. The
@@ -201,10 +202,10 @@ func (f *Front) sending(w http.ResponseWriter) (done func()) {
 }
 
 // status is the HTTP status of an answer.
-func (o outcome) status(d dialect) int {
+func (o outcome) status(d dialect.Dialect) int {
 	switch o {
 	case failed:
-		return d.failureStatus()
+		return d.FailureStatus()
 	case malformed:
 		return http.StatusBadRequest
 	default:
@@ -215,4 +216,21 @@ func (o outcome) status(d dialect) int {
 func (f *Front) refuseMethod(w http.ResponseWriter) {
 	w.Header().Set("Allow", http.MethodPost)
 	http.Error(w, "JSON-RPC only supported via POST request with a body", http.StatusMethodNotAllowed)
+}
+
+// dialectKey is the key of the listener's dialect in the context of a request.
+type dialectKey struct{}
+
+// dialectFor returns the dialect that the URL asks for with ?dialect=, else the
+// listener's. The error is for the client.
+func (f *Front) dialectFor(r *http.Request) (dialect.Dialect, error) {
+	if r.URL.RawQuery != "" {
+		if name := r.URL.Query().Get("dialect"); name != "" {
+			return dialect.Named(name)
+		}
+	}
+	if d, ok := r.Context().Value(dialectKey{}).(dialect.Dialect); ok {
+		return d, nil
+	}
+	return f.dialect, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/supervisor"
 )
@@ -21,7 +22,7 @@ func metadataMethods() []method {
 	return []method{
 		{
 			name: "services", access: accessRead, aliases: []string{"status"}, form: property, index: "the instance",
-			result: []record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
+			result: []dialect.Record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
 			doc:    "The instances and where they stand.",
 			errors: []thunder.Number{thunder.UnknownKey},
 			serve:  serveStatus,
@@ -34,7 +35,7 @@ func metadataMethods() []method {
 		},
 		{
 			name: "framework", access: accessRead, aliases: []string{"version"}, form: property,
-			result: versionRecord{}, returns: "the version; hash is what it was built from",
+			result: dialect.Version{}, returns: "the version; hash is what it was built from",
 			doc:   "The version of the host.",
 			serve: serveVersion,
 		},
@@ -72,7 +73,7 @@ func serveSubsystems(_ context.Context, r request) (any, error) {
 }
 
 func serveVersion(_ context.Context, r request) (any, error) {
-	return versionRecord{Hash: r.front.version, Version: thunder.ParseVersion(r.front.version)}, nil
+	return dialect.Version{Hash: r.front.version, Version: thunder.ParseVersion(r.front.version)}, nil
 }
 
 // buildRecord is Thunder's; where it asks for a feature that a Go host has no

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -78,7 +79,7 @@ type request struct {
 }
 
 // dialect is how the answer is to read.
-func (r request) dialect() dialect { return r.front.speaks(r.from) }
+func (r request) dialect() dialect.Dialect { return r.front.speaks(r.from) }
 
 // controllerMethods is the API of the callsign Controller.
 func controllerMethods() []method {
@@ -117,7 +118,7 @@ func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
 	if err != nil || result == nil {
 		return nil, err
 	}
-	return marshal(result), nil
+	return jsonrpc.MustMarshal(result), nil
 }
 
 // arguments holds the text of each parameter that was given.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 )
 
@@ -70,7 +71,7 @@ func serveDiscover(_ context.Context, r request) (any, error) {
 }
 
 // describe is the row in the words of OpenRPC.
-func (m *method) describe(name string, d dialect) openRPCMethod {
+func (m *method) describe(name string, d dialect.Dialect) openRPCMethod {
 	result := openRPCValue{Name: "result", Description: m.returns, Schema: schemaOf(d, m.result)}
 	if result.Description == "" {
 		result.Description = "nothing"
@@ -85,7 +86,7 @@ func (m *method) describe(name string, d dialect) openRPCMethod {
 		o.Params = append(o.Params, openRPCValue{p.name, p.doc, !p.optional, schema{"type": p.kind.String()}})
 	}
 	for _, n := range m.failures() {
-		e := render(d, n)
+		e := dialect.NumberFailure(d, n)
 		o.Errors = append(o.Errors, openRPCError{e.Code, e.Message})
 	}
 	return o
@@ -108,14 +109,14 @@ type schema map[string]any
 
 // schemaOf is the schema of what a row returns. Where that is the dialect's own
 // affair, the dialect is asked.
-func schemaOf(d dialect, result any) schema {
+func schemaOf(d dialect.Dialect, result any) schema {
 	switch result.(type) {
 	case nil:
 		return schema{"type": "null"}
 	case acknowledgement:
-		return schemaOf(d, d.registered())
-	case []record:
-		return schema{"type": "array", "items": schemaOf(d, d.status(record{}))}
+		return schemaOf(d, d.RegisterResult())
+	case []dialect.Record:
+		return schema{"type": "array", "items": schemaOf(d, d.Status(dialect.Record{}))}
 	}
 	return schemaOfType(reflect.TypeOf(result))
 }

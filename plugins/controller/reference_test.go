@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,7 +50,7 @@ func reference() string {
 	for _, d := range []struct {
 		name   string
 		sample any
-	}{{"thunder-r4", r4Record{}}, {"thunder-r5", r5Record{}}} {
+	}{{"thunder-r4", dialect.R4Record{}}, {"thunder-r5", dialect.R5Record{}}} {
 		fmt.Fprintf(&b, "- `%s`: %s\n", d.name, members(d.sample))
 	}
 	b.WriteString(referenceEvents)
@@ -83,7 +84,7 @@ func (m *method) refer(b *strings.Builder, callsign string) {
 		}
 		fmt.Fprintf(b, "- `%s` (%s%s): %s\n", p.name, p.kind, optional, p.doc)
 	}
-	fmt.Fprintf(b, "- returns %s: %s\n", shape(schemaOf(thunderR4{}, m.result)), m.returns)
+	fmt.Fprintf(b, "- returns %s: %s\n", shape(schemaOf(dialect.R4{}, m.result)), m.returns)
 	var names []string
 	for _, n := range m.failures() {
 		names = append(names, n.Name())

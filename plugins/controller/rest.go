@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"dormouse/configs"
+	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -64,7 +66,7 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 		http.Error(w, "Bad request.", http.StatusBadRequest)
 		return
 	}
-	dialect, err := f.dialectFor(r)
+	spoken, err := f.dialectFor(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -73,7 +75,7 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 	if !ok {
 		return
 	}
-	result, err := serve(visit{f, r, dialect, strings.TrimSuffix(argument, "/"), body})
+	result, err := serve(visit{f, r, spoken, strings.TrimSuffix(argument, "/"), body})
 	f.sendREST(w, result, err)
 }
 
@@ -94,7 +96,7 @@ func (f *Front) sendREST(w http.ResponseWriter, result any, err error) {
 	case sentence:
 		f.send(w, http.StatusOK, textType, []byte(result+"\n"))
 	default:
-		f.send(w, http.StatusOK, jsonType, marshal(result))
+		f.send(w, http.StatusOK, jsonType, jsonrpc.MustMarshal(result))
 	}
 }
 
@@ -148,7 +150,7 @@ var statuses = map[thunder.Number]int{
 type visit struct {
 	front    *Front
 	request  *http.Request
-	dialect  dialect
+	dialect  dialect.Dialect
 	argument string // what follows the name in the path, empty when nothing does
 	body     []byte
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"dormouse/configs"
+	"dormouse/internal/jsonrpc"
 	"dormouse/plugins/thunder"
 )
 
@@ -134,7 +135,7 @@ func (v visit) discover() (any, error) {
 		if err != nil {
 			return nil, &refusal{http.StatusBadRequest, "TTL must be a number"}
 		}
-		params = marshal(object{"ttl": n})
+		params = jsonrpc.MustMarshal(object{"ttl": n})
 	}
 	_, err := v.call("startdiscovery", "", params)
 	return nil, unlessOffered(err)
@@ -163,7 +164,7 @@ func lifecycle(method, done string) resource {
 		if timeout := v.request.URL.Query().Get("timeout"); timeout != "" {
 			params["timeout"] = timeout
 		}
-		_, err := v.call(method, "", marshal(params))
+		_, err := v.call(method, "", jsonrpc.MustMarshal(params))
 		return nil, v.unknown(err)
 	}
 }
@@ -194,7 +195,7 @@ func (v visit) reboot() (any, error) {
 }
 
 func (v visit) remove() (any, error) {
-	_, err := v.call("delete", "", marshal(object{"path": v.argument}))
+	_, err := v.call("delete", "", jsonrpc.MustMarshal(object{"path": v.argument}))
 	if err != nil && thunder.ErrorOf(err).Number == thunder.PrivilegedRequest {
 		return nil, &refusal{http.StatusBadRequest, "incorrect path"}
 	}

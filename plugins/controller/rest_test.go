@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -112,7 +113,7 @@ func TestRESTShowsTheInstances(t *testing.T) {
 			t.Errorf("%s: %q, %q", path, kind, kept)
 		}
 	}
-	one := unmarshal[record](t, h.request(t, "GET", "/Service/Controller/Plugin/Auto", "").body)
+	one := unmarshal[dialect.Record](t, h.request(t, "GET", "/Service/Controller/Plugin/Auto", "").body)
 	if one.Callsign != "Auto" || one.State != "resumed" {
 		t.Errorf("got %+v", one)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 )
 
 // The roster as a client changes it, on one host, step by step.
@@ -83,7 +84,7 @@ func TestConditions(t *testing.T) {
 		}
 	}
 	state := func() string {
-		return decode[r5Record](t, h.dial(t, "/jsonrpc?dialect=r5").do("Controller.1.services@P", "")).State
+		return decode[dialect.R5Record](t, h.dial(t, "/jsonrpc?dialect=r5").do("Controller.1.services@P", "")).State
 	}
 	c, events := h.dial(t, "/jsonrpc"), h.dial(t, "/jsonrpc")
 	events.must("Controller.1.register", `{"event":"statechange","id":"c"}`)

@@ -38,7 +38,7 @@ type socket struct {
 }
 
 func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign string) {
-	dialect, err := f.dialectFor(r)
+	spoken, err := f.dialectFor(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -48,7 +48,7 @@ func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign str
 		out:   newOutbox(f.limits.queueLength, f.limits.queueBytes, &f.queues),
 		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
 	}
-	s.from = caller{s, callsign, dialect}
+	s.from = caller{s, callsign, spoken}
 	s.link = linkOf(r.Context())
 	defer f.links.drop(s.link)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)

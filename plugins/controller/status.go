@@ -2,82 +2,15 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
 	"path/filepath"
 	"time"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
-
-// record is what there is to say of an instance. Which members it has on the
-// wire, in which order and words, is the dialect's.
-type record struct {
-	Callsign, Locator, ClassName, Module string
-	State, StartMode                     string // in lower case
-	AutoStart, Resumed                   bool
-	StartupOrder                         int
-	WebUI, Communicator                  string
-	// Postfix is the name of the instance's directories.
-	Postfix                               string
-	Preconditions, Terminations, Controls []string
-	Configuration                         json.RawMessage
-	Version                               versionRecord
-	ProcessedRequests                     int64
-	Observers                             int
-	additions
-}
-
-// additions are members of ours, the same in every dialect.
-type additions struct {
-	PID        int              `json:"pid,omitempty"`
-	Memory     int64            `json:"memory,omitempty"`
-	Image      *imageRecord     `json:"image,omitempty"`
-	Warm       *warmRecord      `json:"warm,omitempty"`
-	Transition shell.State      `json:"transition,omitempty"`
-	Progress   *shell.Progress  `json:"progress,omitempty"`
-	Loading    *shell.Progress  `json:"loading,omitempty"`
-	Restarts   int              `json:"restarts,omitempty"`
-	Reason     string           `json:"reason"`
-	Since      string           `json:"since"`
-	Error      string           `json:"error,omitempty"`
-	Why        string           `json:"why,omitempty"`
-	History    []historyElement `json:"history,omitempty"`
-}
-
-type versionRecord struct {
-	Hash string `json:"hash"`
-	shell.Version
-}
-
-type imageRecord struct {
-	Engine  string `json:"engine"`
-	Bytes   int64  `json:"bytes"`
-	Created string `json:"created"`
-}
-
-func sleepRecord(s *shell.Sleep) *imageRecord {
-	return &imageRecord{s.Engine, s.Bytes, timeText(s.Since)}
-}
-
-// warmRecord is the golden image that a plugin began from, and the number of its
-// life.
-type warmRecord struct {
-	Created    string `json:"created"`
-	Generation uint64 `json:"generation"`
-}
-
-type historyElement struct {
-	At      string             `json:"at"`
-	Event   shell.Event        `json:"event"`
-	From    shell.State        `json:"from"`
-	To      shell.State        `json:"to"`
-	Reason  string             `json:"reason,omitempty"`
-	Error   string             `json:"error,omitempty"`
-	Control statecontrol.State `json:"control,omitempty"`
-}
 
 func serveStatus(_ context.Context, r request) (any, error) {
 	if r.index != "" {
@@ -86,24 +19,24 @@ func serveStatus(_ context.Context, r request) (any, error) {
 			return nil, thunder.NewError(thunder.UnknownKey, nil)
 		}
 		st := sh.Status()
-		one := r.front.record(st)
-		one.History = history(st)
+		one := r.front.instanceRecord(st)
+		one.History = changeRecords(st)
 		one.Why = r.front.supervisor.Why(r.index)
-		return r.dialect().indexed(one), nil
+		return r.dialect().StatusOfOne(one), nil
 	}
 	all := []any{}
 	for _, sh := range r.front.supervisor.Shells() {
-		all = append(all, r.dialect().status(r.front.record(sh.Status())))
+		all = append(all, r.dialect().Status(r.front.instanceRecord(sh.Status())))
 	}
 	return all, nil
 }
 
-func (f *Front) record(st shell.Status) record {
-	r := record{
+func (f *Front) instanceRecord(st shell.Status) dialect.Record {
+	r := dialect.Record{
 		Callsign:          st.Config.Callsign,
 		Locator:           st.Config.Executable,
 		ClassName:         st.Information.Class,
-		Module:            program(st.Config),
+		Module:            programName(st.Config),
 		State:             stateText(st),
 		StartMode:         string(st.Config.StartMode),
 		AutoStart:         st.Config.StartMode == configs.StartActivated,
@@ -114,14 +47,14 @@ func (f *Front) record(st shell.Status) record {
 		Terminations:      st.Terminations(),
 		Controls:          st.Controls(),
 		Configuration:     st.Config.ConfigurationJSON(),
-		Version:           versionRecord{Version: st.Information.Version},
+		Version:           dialect.Version{Version: st.Information.Version},
 		ProcessedRequests: f.processed.of(st.Config.Callsign),
 		Observers:         f.events.count(st.Config.Callsign),
-		additions: additions{
+		Additions: dialect.Additions{
 			PID:    st.Facts.PID,
 			Memory: st.Facts.Memory,
 			Reason: thunder.PascalCase(string(st.Reason)),
-			Since:  timeText(st.Since),
+			Since:  timestamp(st.Since),
 		},
 	}
 	if st.Config.Executable != "" {
@@ -131,13 +64,13 @@ func (f *Front) record(st shell.Status) record {
 		r.Restarts = f.options.Restarts(st.Config.Callsign)
 	}
 	if r.ClassName == "" {
-		r.ClassName = program(st.Config)
+		r.ClassName = programName(st.Config)
 	}
 	if st.Sleep != nil {
-		r.Image = sleepRecord(st.Sleep)
+		r.Image = &dialect.Image{Engine: st.Sleep.Engine, Bytes: st.Sleep.Bytes, Created: timestamp(st.Sleep.Since)}
 	}
 	if st.StartedFrom != nil {
-		r.Warm = &warmRecord{timeText(st.StartedFrom.Created), st.StartedFrom.Generation}
+		r.Warm = &dialect.WarmStart{Created: timestamp(st.StartedFrom.Created), Generation: st.StartedFrom.Generation}
 	}
 	if st.State == shell.Hibernating || st.State == shell.Waking {
 		r.Transition = st.State
@@ -153,7 +86,7 @@ func (f *Front) record(st shell.Status) record {
 }
 
 // program is the name of what an instance runs.
-func program(c configs.Plugin) string {
+func programName(c configs.Plugin) string {
 	if c.Executable == "" {
 		return c.Callsign
 	}
@@ -180,11 +113,11 @@ func stateText(st shell.Status) string {
 	}
 }
 
-func history(st shell.Status) []historyElement {
-	var h []historyElement
+func changeRecords(st shell.Status) []dialect.Transition {
+	var h []dialect.Transition
 	for _, t := range st.History {
-		e := historyElement{
-			At:      timeText(t.At),
+		e := dialect.Transition{
+			At:      timestamp(t.At),
 			Event:   t.Event,
 			From:    t.From,
 			To:      t.To,
@@ -199,4 +132,4 @@ func history(st shell.Status) []historyElement {
 	return h
 }
 
-func timeText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dormouse/plugins/controller/dialect"
 	"dormouse/shell"
 )
 
@@ -51,7 +52,7 @@ func TestStatusRecord(t *testing.T) {
 	}
 
 	c.do("Controller.1.activate", `{"callsign":"Bad"}`)
-	bad := decode[[]r4Record](t, c.do("Controller.1.status@Bad", ""))[0]
+	bad := decode[[]dialect.R4Record](t, c.do("Controller.1.status@Bad", ""))[0]
 	if bad.Error != "initialization failed: no such tuner" || bad.Reason != "InitializationFailed" || bad.State != "deactivated" {
 		t.Errorf("got %+v", bad)
 	}
@@ -82,7 +83,7 @@ func TestStatusOfAll(t *testing.T) {
 	c := h.dial(t, "/jsonrpc")
 	c.must("Controller.1.activate", `{"callsign":"P"}`)
 	var states []string
-	for _, r := range decode[[]r4Record](t, c.do("Controller.1.status", "")) {
+	for _, r := range decode[[]dialect.R4Record](t, c.do("Controller.1.status", "")) {
 		states = append(states, r.Callsign+" "+r.State)
 		if r.History != nil {
 			t.Errorf("%s has a history", r.Callsign)
@@ -109,7 +110,7 @@ func TestStatusInTransition(t *testing.T) {
 	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
 	c.send(`{"method":"Controller.1.hibernate","params":{"callsign":"Auto"}}`)
 	<-auto.entered
-	got := decode[[]r4Record](t, c.do("Controller.1.status@Auto", ""))[0]
+	got := decode[[]dialect.R4Record](t, c.do("Controller.1.status@Auto", ""))[0]
 	want := &shell.Progress{Done: 1, Total: 3}
 	if got.State != "suspended" || got.Transition != shell.Hibernating || !cmp.Equal(got.Progress, want) {
 		t.Errorf("got %s, %s, %v", got.State, got.Transition, got.Progress)

@@ -67,7 +67,7 @@ func serveRegister(_ context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.InvalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", longestName))
 	}
 	var news []json.RawMessage
-	if r.dialect().snapshots() {
+	if r.dialect().SnapshotsOnRegister() {
 		r.front.standing.Lock()
 		defer r.front.standing.Unlock()
 		news = r.front.standing.snapshot(t, s.index)
@@ -75,14 +75,14 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	if err := r.front.events.add(t, s, r.front.limits.subscriptions, news); err != nil {
 		return nil, thunder.NewError(thunder.FailedRegistered, err)
 	}
-	return r.dialect().registered(), nil
+	return r.dialect().RegisterResult(), nil
 }
 
 func serveUnregister(_ context.Context, r request) (any, error) {
 	if t, s := r.subscription(); !r.front.events.remove(t, s) {
 		return nil, thunder.NewError(thunder.FailedUnregistered, nil)
 	}
-	return r.dialect().registered(), nil
+	return r.dialect().RegisterResult(), nil
 }
 
 func (r request) subscription() (topic, subscription) {

@@ -1,4 +1,4 @@
-package controller
+package dialect
 
 import (
 	"encoding/json"
@@ -7,19 +7,23 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// thunderR5 is the newer generation.
-type thunderR5 struct{}
+// R5 is the dialect of Thunder R5, the newer generation.
+type R5 struct{}
 
-func (thunderR5) wire(n thunder.Number) thunder.Wire { return n.R5() }
+// Wire returns a number as R5 writes it.
+func (R5) Wire(n thunder.Number) thunder.Wire { return n.R5() }
 
-func (thunderR5) failureStatus() int { return http.StatusOK }
+// FailureStatus returns 200.
+func (R5) FailureStatus() int { return http.StatusOK }
 
-func (thunderR5) registered() any { return nil }
+// RegisterResult returns null.
+func (R5) RegisterResult() any { return nil }
 
-func (thunderR5) snapshots() bool { return true }
+// SnapshotsOnRegister returns true.
+func (R5) SnapshotsOnRegister() bool { return true }
 
-// r5Record is an instance as services shows it.
-type r5Record struct {
+// R5Record is an instance as R5 writes it, in its order.
+type R5Record struct {
 	Callsign          string          `json:"callsign"`
 	Locator           string          `json:"locator"`
 	ClassName         string          `json:"classname"`
@@ -27,7 +31,7 @@ type r5Record struct {
 	State             string          `json:"state"`
 	StartMode         string          `json:"startmode"`
 	Resumed           bool            `json:"resumed"`
-	Version           versionRecord   `json:"version"`
+	Version           Version         `json:"version"`
 	Communicator      string          `json:"communicator,omitempty"`
 	PersistentPath    string          `json:"persistentpathpostfix,omitempty"`
 	VolatilePath      string          `json:"volatilepathpostfix,omitempty"`
@@ -38,23 +42,26 @@ type r5Record struct {
 	Observers         int             `json:"observers"`
 	ProcessedRequests int64           `json:"processedrequests"`
 	ProcessedObjects  int64           `json:"processedobjects"`
-	additions
+	Additions
 }
 
-func (thunderR5) status(r record) any {
+// Status returns an R5Record.
+func (R5) Status(r Record) any {
 	if string(r.Configuration) == "{}" {
 		r.Configuration = nil
 	}
-	return r5Record{
+	return R5Record{
 		r.Callsign, r.Locator, r.ClassName, r.Module, thunder.PascalCase(r.State), thunder.PascalCase(r.StartMode), r.Resumed, r.Version,
 		r.Communicator, r.Postfix, r.Postfix, r.Preconditions, r.Terminations, r.Controls, r.Configuration,
-		r.Observers, r.ProcessedRequests, 0, r.additions,
+		r.Observers, r.ProcessedRequests, 0, r.Additions,
 	}
 }
 
-func (d thunderR5) indexed(r record) any { return d.status(r) }
+// StatusOfOne returns an R5Record.
+func (d R5) StatusOfOne(r Record) any { return d.Status(r) }
 
-func (thunderR5) all(callsign, event string, params json.RawMessage) any {
+// AllEvent returns the event with its parameters under params.
+func (R5) AllEvent(callsign, event string, params json.RawMessage) any {
 	return struct {
 		Event    string          `json:"event"`
 		Callsign string          `json:"callsign"`

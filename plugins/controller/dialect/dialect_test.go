@@ -1,4 +1,4 @@
-package controller
+package dialect
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/jsonrpc"
 	"dormouse/plugins/thunder"
@@ -44,25 +43,27 @@ func TestFailure(t *testing.T) {
 		{&shell.PluginError{Code: 1001}, jsonrpc.Error{Code: 1001, Message: "ERROR_GENERAL"}},
 		{&shell.PluginError{}, jsonrpc.Error{Code: 1, Message: "ERROR_GENERAL"}},
 	} {
-		if diff := cmp.Diff(&tt.want, failure(thunderR4{}, tt.err)); diff != "" {
+		if diff := cmp.Diff(&tt.want, Failure(R4{}, tt.err)); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
 		}
 	}
 }
 
-// The front is also a plugin, for those who don't come over the network.
-func TestBackend(t *testing.T) {
-	h := newHost(t, setup{})
-	own, _ := h.supervisor.Shell(configs.ControllerCallsign)
-	result, err := own.Invoke(t.Context(), shell.Call{Method: "framework"})
-	if err != nil || string(result) != `{"hash":"v1.2.3-4-gabc","major":1,"minor":2,"patch":3}` {
-		t.Errorf("got %s, %v", result, err)
-	}
-	_, err = own.Invoke(t.Context(), shell.Call{Method: "activate", Params: []byte(`{"callsign":"Nope"}`)})
-	if answered, ok := errors.AsType[*shell.PluginError](err); !ok || answered.Code != 22 {
-		t.Errorf("got %v", err)
-	}
-	if exists, err := own.Exists(t.Context(), "activate"); !exists || err != nil {
-		t.Errorf("got %v, %v", exists, err)
+// Numbers that are no errors of Thunder's own.
+func TestForeignNumbers(t *testing.T) {
+	for _, tt := range []struct {
+		code         int
+		r4, r5, text string // text is R5's
+	}{
+		{999, "999", "-31999", "Undefined Thunder error code: 999"},
+		{1<<31 | 1, "501", "-31501", "ERROR_GENERAL"},
+		{1<<24 | 10, "10", "10", "Undefined Custom Error: 10"},
+		{1<<24 | 0xfffff6, "-10", "-10", "Undefined Custom Error: -10"},
+	} {
+		err := &shell.PluginError{Code: tt.code}
+		r4, r5 := Failure(R4{}, err), Failure(R5{}, err)
+		if got := fmt.Sprint(r4.Code, " ", r5.Code, " ", r5.Message); got != tt.r4+" "+tt.r5+" "+tt.text {
+			t.Errorf("%#x: got %s", tt.code, got)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package controller
+package dialect
 
 import (
 	"encoding/json"
@@ -7,19 +7,23 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// thunderR4 is what the devices in the field speak.
-type thunderR4 struct{}
+// R4 is the dialect of Thunder R4, which devices in the field speak.
+type R4 struct{}
 
-func (thunderR4) wire(n thunder.Number) thunder.Wire { return n.R4() }
+// Wire returns a number as R4 writes it.
+func (R4) Wire(n thunder.Number) thunder.Wire { return n.R4() }
 
-func (thunderR4) failureStatus() int { return http.StatusAccepted }
+// FailureStatus returns 202.
+func (R4) FailureStatus() int { return http.StatusAccepted }
 
-func (thunderR4) registered() any { return 0 }
+// RegisterResult returns 0.
+func (R4) RegisterResult() any { return 0 }
 
-func (thunderR4) snapshots() bool { return false }
+// SnapshotsOnRegister returns false.
+func (R4) SnapshotsOnRegister() bool { return false }
 
-// r4Record is an instance as status shows it.
-type r4Record struct {
+// R4Record is an instance as R4 writes it, in its order.
+type R4Record struct {
 	Callsign          string          `json:"callsign"`
 	Locator           string          `json:"locator"`
 	ClassName         string          `json:"classname"`
@@ -40,22 +44,25 @@ type r4Record struct {
 	ProcessedObjects  int64           `json:"processedobjects"`
 	Observers         int             `json:"observers"`
 	Module            string          `json:"module"`
-	Version           versionRecord   `json:"version"`
-	additions
+	Version           Version         `json:"version"`
+	Additions
 }
 
-func (thunderR4) status(r record) any {
-	return r4Record{
+// Status returns an R4Record.
+func (R4) Status(r Record) any {
+	return R4Record{
 		r.Callsign, r.Locator, r.ClassName, r.AutoStart, r.Resumed, r.WebUI, r.Preconditions, r.Terminations, r.Controls,
 		r.Configuration, r.Postfix, r.Postfix, r.StartupOrder, thunder.PascalCase(r.StartMode), r.Communicator, r.State,
-		r.ProcessedRequests, 0, r.Observers, r.Module, r.Version, r.additions,
+		r.ProcessedRequests, 0, r.Observers, r.Module, r.Version, r.Additions,
 	}
 }
 
-func (d thunderR4) indexed(r record) any { return []any{d.status(r)} }
+// StatusOfOne returns a list of one R4Record.
+func (d R4) StatusOfOne(r Record) any { return []any{d.Status(r)} }
 
-// all names the event too: without it, nobody could tell a plugin's events apart.
-func (thunderR4) all(callsign, event string, params json.RawMessage) any {
+// AllEvent names the event too: otherwise a client could not tell the events of one
+// plugin apart.
+func (R4) AllEvent(callsign, event string, params json.RawMessage) any {
 	return struct {
 		Callsign string          `json:"callsign"`
 		Data     json.RawMessage `json:"data,omitempty"`

@@ -1,0 +1,114 @@
+// Package dialect writes what differs between the generations of Thunder's clients:
+// errors, records of instances and a few results. It does not know the network, nor
+// which methods there are.
+package dialect
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"dormouse/configs"
+	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
+	"dormouse/shell"
+)
+
+// Dialect is the variant of Thunder's messages that one generation of clients
+// speaks: R4 or R5.
+type Dialect interface {
+	// Wire returns the code and the text of a number.
+	Wire(n thunder.Number) thunder.Wire
+	// FailureStatus returns the HTTP status of an answer that is an error.
+	FailureStatus() int
+	// RegisterResult returns the result of register and unregister.
+	RegisterResult() any
+	// SnapshotsOnRegister reports whether a client that registers for changes of
+	// state is sent the present state of the active instances at once.
+	SnapshotsOnRegister() bool
+	// Status returns the JSON value of an instance in a list.
+	Status(r Record) any
+	// StatusOfOne returns the JSON value of an instance that was asked for by name.
+	StatusOfOne(r Record) any
+	// AllEvent returns the parameters of an event for a subscriber of all events.
+	AllEvent(callsign, event string, params json.RawMessage) any
+}
+
+var byName = map[string]Dialect{
+	string(configs.DialectR4): R4{}, "r4": R4{},
+	string(configs.DialectR5): R5{}, "r5": R5{},
+}
+
+// Named returns the dialect that a client asks for by name. The error is for the
+// client.
+func Named(name string) (Dialect, error) {
+	d, ok := byName[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no dialect %.40q: it is %q or %q", name, configs.DialectR4, configs.DialectR5)
+	}
+	return d, nil
+}
+
+// OfListener returns the dialect that a listener is configured with, by default R4.
+func OfListener(name configs.Dialect) Dialect {
+	if d, ok := byName[string(name)]; ok {
+		return d
+	}
+	return R4{}
+}
+
+// Failure returns err, which is not nil, as the answer to a request. A plugin's own
+// answer is passed on, unless err says by a number of its own what it led to.
+func Failure(d Dialect, err error) *jsonrpc.Error {
+	numbered, ok := errors.AsType[*thunder.Error](err)
+	if answered, isAnswer := errors.AsType[*shell.PluginError](err); isAnswer && !ok {
+		return pluginFailure(d, answered)
+	}
+	if !ok {
+		numbered = thunder.ErrorOf(err)
+	}
+	e := NumberFailure(d, numbered.Number)
+	if numbered.Cause == nil {
+		return e
+	}
+	cause := strings.ReplaceAll(numbered.Cause.Error(), "\n", "; ")
+	var data struct {
+		Cause        string `json:"cause,omitempty"`
+		RetryAfterMs int64  `json:"retryAfterMs,omitempty"`
+	}
+	switch {
+	case numbered.Number.CauseIsText():
+		e.Message = cause
+	case numbered.CauseAddsToNumber():
+		data.Cause = cause
+	}
+	if errors.Is(numbered.Cause, shell.ErrBusy) {
+		data.RetryAfterMs = shell.RetryAfter.Milliseconds()
+	}
+	if data.Cause != "" || data.RetryAfterMs != 0 {
+		e.Data = jsonrpc.MustMarshal(data)
+	}
+	return e
+}
+
+// pluginFailure returns a plugin's answer. Its text replaces the number's.
+func pluginFailure(d Dialect, p *shell.PluginError) *jsonrpc.Error {
+	e := &jsonrpc.Error{Code: p.Code}
+	if p.Code >= 0 {
+		e = NumberFailure(d, max(thunder.Number(p.Code), thunder.General))
+	}
+	if p.Message != "" {
+		e.Message = p.Message
+	}
+	if jsonrpc.Valid(p.Data) {
+		e.Data = p.Data
+	}
+	return e
+}
+
+// NumberFailure returns the error with the number's code and text, and no cause.
+func NumberFailure(d Dialect, n thunder.Number) *jsonrpc.Error {
+	w := d.Wire(n)
+	return &jsonrpc.Error{Code: w.Code, Message: w.Text}
+}

@@ -1,0 +1,75 @@
+package dialect
+
+import (
+	"encoding/json"
+
+	"dormouse/shell"
+	"dormouse/statecontrol"
+)
+
+// Record is the state and configuration of an instance. The dialects give its
+// fields different JSON names, orders and spellings.
+type Record struct {
+	Callsign, Locator, ClassName, Module string
+	State, StartMode                     string // in lower case
+	AutoStart, Resumed                   bool
+	StartupOrder                         int
+	WebUI, Communicator                  string
+	// Postfix is the name of the instance's directories.
+	Postfix                               string
+	Preconditions, Terminations, Controls []string
+	Configuration                         json.RawMessage
+	Version                               Version
+	ProcessedRequests                     int64
+	Observers                             int
+	Additions
+}
+
+// Additions are the members that Thunder does not have. They are the same in every
+// dialect.
+type Additions struct {
+	PID        int             `json:"pid,omitempty"`
+	Memory     int64           `json:"memory,omitempty"` // bytes
+	Image      *Image          `json:"image,omitempty"`
+	Warm       *WarmStart      `json:"warm,omitempty"`
+	Transition shell.State     `json:"transition,omitempty"`
+	Progress   *shell.Progress `json:"progress,omitempty"`
+	Loading    *shell.Progress `json:"loading,omitempty"`
+	Restarts   int             `json:"restarts,omitempty"`
+	Reason     string          `json:"reason"`
+	Since      string          `json:"since"`
+	Error      string          `json:"error,omitempty"`
+	Why        string          `json:"why,omitempty"`
+	History    []Transition    `json:"history,omitempty"`
+}
+
+// Version is the version of a program, and the commit that it was built from.
+type Version struct {
+	Hash string `json:"hash"`
+	shell.Version
+}
+
+// Image is what hibernation left of an instance, on disk or in the swap.
+type Image struct {
+	Engine  string `json:"engine"`
+	Bytes   int64  `json:"bytes"`
+	Created string `json:"created"`
+}
+
+// WarmStart is the golden image that an instance was started from. Generation
+// counts the starts.
+type WarmStart struct {
+	Created    string `json:"created"`
+	Generation uint64 `json:"generation"`
+}
+
+// Transition is one earlier change of an instance's state.
+type Transition struct {
+	At      string             `json:"at"`
+	Event   shell.Event        `json:"event"`
+	From    shell.State        `json:"from"`
+	To      shell.State        `json:"to"`
+	Reason  string             `json:"reason,omitempty"`
+	Error   string             `json:"error,omitempty"`
+	Control statecontrol.State `json:"control,omitempty"`
+}
