@@ -228,7 +228,7 @@ func (s *Store) estimate(slot *Slot, tree []int) (int64, error) {
 			return need, nil
 		}
 	}
-	need := procfs.Unbacked(tree) + margin
+	need := procfs.UnbackedBytes(tree) + margin
 	if need > free {
 		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free beyond what is set aside",
 			ErrSpace, mebibytes(need), s.dir, mebibytes(max(0, free)))

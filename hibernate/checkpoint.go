@@ -217,7 +217,7 @@ func (s *Slot) newStream(ctx context.Context, m *manifest, t pack.Tagger, draft 
 func stoppedIn(pids []int) []int {
 	var stopped []int
 	for _, pid := range pids {
-		if procfs.Stopped(pid) {
+		if procfs.IsStopped(pid) {
 			stopped = append(stopped, procfs.NSPid(pid))
 		}
 	}
@@ -271,12 +271,12 @@ func (s *Slot) newManifest(e Engine, t Tree, golden bool) (*manifest, error) {
 // longer what it was before the dump.
 func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
 	m.Created, m.Uptime = time.Now().Round(0), uptime()
-	if m.Tasks, err = procfs.Tasks(pids); err != nil {
+	if m.Tasks, err = procfs.ThreadIdentities(pids); err != nil {
 		return err
 	}
 	m.Tuning = procfs.Tunings(pids)
 	if m.Golden {
-		if m.Droppable, err = procfs.Droppable(pids); err != nil {
+		if m.Droppable, err = procfs.DroppableSpans(pids); err != nil {
 			return err
 		}
 	}

@@ -158,7 +158,7 @@ func TestWakeUsesTheImageUp(t *testing.T) {
 	if got := b.engine.Memory(b.tree.PID()); got != "memory of the plugin" {
 		t.Errorf("woke with memory %q", got)
 	}
-	if procfs.Stopped(b.tree.PID()) {
+	if procfs.IsStopped(b.tree.PID()) {
 		t.Error("the woken tree is stopped")
 	}
 	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
@@ -243,7 +243,7 @@ func TestCheckpointFails(t *testing.T) {
 			if diff := cmp.Diff([]string{"quiesce", "revive"}, b.tree.asked); diff != "" {
 				t.Error(diff)
 			}
-			if procfs.Stopped(b.tree.PID()) || procfs.Zombie(b.tree.PID()) {
+			if procfs.IsStopped(b.tree.PID()) || procfs.HasEnded(b.tree.PID()) {
 				t.Error("the tree does not run")
 			}
 			if left := b.files(t); len(left) != 0 {
@@ -260,7 +260,7 @@ func TestCheckpointKeepsStoppedProcessesStopped(t *testing.T) {
 	}
 	b.wake(t, b.checkpoint(t))
 	defer func() { _ = end(b.tree.root) }()
-	if !procfs.Stopped(b.tree.PID()) {
+	if !procfs.IsStopped(b.tree.PID()) {
 		t.Error("a tree that slept while stopped woke up running")
 	}
 }

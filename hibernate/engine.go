@@ -42,7 +42,7 @@ type Engine interface {
 	// Identities returns the identity and rights that the image in dir would give each
 	// thread, ordered by ID. An engine that cannot read its images returns
 	// ErrUnsupported.
-	Identities(dir string) ([]procfs.Task, error)
+	Identities(dir string) ([]procfs.ThreadIdentity, error)
 	// Restore rebuilds a tree from r.Dir and returns its root, a child of this
 	// process. Every process is stopped, as after Dump. After an error no process of
 	// the attempt runs any more.

@@ -21,7 +21,7 @@ type fakeSubject struct {
 func (s *fakeSubject) PID() int                               { return s.root.Pid }
 func (s *fakeSubject) Cgroup() cgroup.Dir                     { return "" }
 func (s *fakeSubject) State(*testing.T) string                { return s.engine.Memory(s.root.Pid) }
-func (s *fakeSubject) Stopped(*testing.T) bool                { return procfs.Stopped(s.root.Pid) }
+func (s *fakeSubject) Stopped(*testing.T) bool                { return procfs.IsStopped(s.root.Pid) }
 func (s *fakeSubject) Files(*testing.T) []hibernate.Inherited { return nil }
 func (s *fakeSubject) Adopt(_ *testing.T, root *os.Process)   { s.root = root }
 func (s *fakeSubject) Continue(*testing.T)                    { procfs.Continue([]int{s.root.Pid}) }

@@ -41,7 +41,7 @@ func TestPreserveLetsTheTreeRunOn(t *testing.T) {
 	if diff := cmp.Diff([]string{"quiesce", "revive"}, b.tree.asked); diff != "" {
 		t.Error(diff)
 	}
-	if procfs.Stopped(b.tree.PID()) {
+	if procfs.IsStopped(b.tree.PID()) {
 		t.Error("the tree is stopped")
 	}
 	if diff := cmp.Diff(goldenFiles, b.files(t)); diff != "" {
@@ -181,7 +181,7 @@ func TestPreserveFails(t *testing.T) {
 			if left := b.files(t); len(left) > 0 {
 				t.Errorf("left are %v", left)
 			}
-			if procfs.Stopped(b.tree.PID()) {
+			if procfs.IsStopped(b.tree.PID()) {
 				t.Error("the tree is stopped")
 			}
 		})

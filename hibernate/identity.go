@@ -34,7 +34,7 @@ func (m *manifest) checkIdentities(e Engine, dir string) error {
 func sameCgroup(pids []int) error {
 	root := cgroup.PathOf(pids[0])
 	for _, pid := range pids {
-		if at := cgroup.PathOf(pid); at != root && !procfs.Zombie(pid) {
+		if at := cgroup.PathOf(pid); at != root && !procfs.HasEnded(pid) {
 			return fmt.Errorf("%w: task %d came back in cgroup %s, not %s", ErrRefused, procfs.NSPid(pid), at, root)
 		}
 	}

@@ -35,8 +35,8 @@ func TestLazyWakeUsesTheImageUp(t *testing.T) {
 	b := newBench(t)
 	image := b.checkpoint(t)
 	loading := b.wakeLazily(t, image)
-	if procfs.Stopped(b.tree.PID()) || b.engine.Memory(b.tree.PID()) != "" {
-		t.Errorf("stopped: %v, with the memory %q", procfs.Stopped(b.tree.PID()), b.engine.Memory(b.tree.PID()))
+	if procfs.IsStopped(b.tree.PID()) || b.engine.Memory(b.tree.PID()) != "" {
+		t.Errorf("stopped: %v, with the memory %q", procfs.IsStopped(b.tree.PID()), b.engine.Memory(b.tree.PID()))
 	}
 	if _, err := openStore(t, b.dir).Slot("Counter").Image(); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("the image that is in use can be woken again: %v", err)

@@ -36,12 +36,12 @@ type manifest struct {
 	Packing *pack.Format `json:"packing,omitempty"`
 	// Mapped are the executable and the libraries of the tree; their contents
 	// are not part of the image.
-	Mapped []mappedFile  `json:"mapped"`
-	Tasks  []procfs.Task `json:"tasks"`
+	Mapped []mappedFile            `json:"mapped"`
+	Tasks  []procfs.ThreadIdentity `json:"tasks"`
 	// Tuning is what no engine brings back.
 	Tuning []procfs.Tuning `json:"tuning,omitempty"`
 	// Droppable is memory that no two lives may have in common; see
-	// procfs.Droppable. Only a golden image has it.
+	// procfs.DroppableSpans. Only a golden image has it.
 	Droppable []procfs.Span `json:"droppable,omitempty"`
 	// Stopped are the processes, numbered as in their own PID namespace, that
 	// were stopped before the dump and stay so after the wake.

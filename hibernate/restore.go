@@ -295,7 +295,7 @@ func share(ctx context.Context, parts int) (context.Context, context.CancelFunc)
 // admit lets the restored tree run if it is what was dumped.
 func (i *Image) admit(root int) error {
 	pids := procfs.Tree(root)
-	tasks, err := procfs.Tasks(pids)
+	tasks, err := procfs.ThreadIdentities(pids)
 	if err != nil {
 		return err
 	}
@@ -305,10 +305,10 @@ func (i *Image) admit(root int) error {
 	if err := sameCgroup(pids); err != nil {
 		return err
 	}
-	if err := procfs.Tune(pids, i.manifest.Tuning); err != nil {
+	if err := procfs.ApplyTunings(pids, i.manifest.Tuning); err != nil {
 		return err
 	}
-	if err := procfs.Drop(pids, i.manifest.Droppable); err != nil {
+	if err := procfs.ClearSpans(pids, i.manifest.Droppable); err != nil {
 		return err
 	}
 	if err := i.slot.finishConsume(); err != nil {
@@ -322,7 +322,7 @@ func (i *Image) admit(root int) error {
 // sameTasks returns an ErrRefused when a restored task may do other things than
 // the one that was dumped: an image decides about privileges, and a plugin can
 // influence its own image.
-func sameTasks(want, got []procfs.Task) error {
+func sameTasks(want, got []procfs.ThreadIdentity) error {
 	if len(want) != len(got) {
 		return fmt.Errorf("%w: it holds %d tasks, dumped were %d", ErrRefused, len(got), len(want))
 	}

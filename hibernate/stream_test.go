@@ -59,8 +59,8 @@ func TestDiskFullWhilePacking(t *testing.T) {
 			if diff := cmp.Diff([]string{"quiesce", "revive"}, b.tree.asked); diff != "" {
 				t.Error(diff)
 			}
-			if left := b.files(t); len(left) > 0 || procfs.Stopped(b.tree.PID()) {
-				t.Errorf("left are %v, stopped is the tree: %v", left, procfs.Stopped(b.tree.PID()))
+			if left := b.files(t); len(left) > 0 || procfs.IsStopped(b.tree.PID()) {
+				t.Errorf("left are %v, stopped is the tree: %v", left, procfs.IsStopped(b.tree.PID()))
 			}
 		})
 	}

@@ -312,7 +312,7 @@ func (v *verification) note() {
 func (v *verification) alive() error {
 	var alive []string
 	for _, pid := range v.pids {
-		if !procfs.Zombie(pid) {
+		if !procfs.HasEnded(pid) {
 			alive = append(alive, fmt.Sprintf("%d (%s)", pid, procfs.Command(pid)))
 		}
 	}

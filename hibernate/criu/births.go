@@ -94,7 +94,7 @@ func isHalfMade(pid int) bool {
 // waitStopped returns when the stop that CRIU leaves behind has reached every
 // task; it lets go of them a moment before.
 func waitStopped(ctx context.Context, root int) error {
-	for slices.ContainsFunc(procfs.Tree(root), func(pid int) bool { return !procfs.Stopped(pid) && !procfs.Zombie(pid) }) {
+	for slices.ContainsFunc(procfs.Tree(root), func(pid int) bool { return !procfs.IsStopped(pid) && !procfs.HasEnded(pid) }) {
 		if ctx.Err() != nil {
 			return fmt.Errorf("the tree does not stop: %w", ctx.Err())
 		}

@@ -83,7 +83,7 @@ func waitForSockets(ctx context.Context, pid int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for sockets(pid) < 2 {
-		if procfs.Zombie(pid) {
+		if procfs.HasEnded(pid) {
 			return errors.New("the canary ended before it was ready")
 		}
 		select {

@@ -219,7 +219,9 @@ func toPageServer(s *images.PageServer) handed {
 }
 
 // Identities reads the images of a dump, see hibernate.Engine.
-func (e *Engine) Identities(dir string) ([]procfs.Task, error) { return images.Identities(dir) }
+func (e *Engine) Identities(dir string) ([]procfs.ThreadIdentity, error) {
+	return images.Identities(dir)
+}
 
 // Restore leaves the tree stopped, see hibernate.Engine.
 func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {

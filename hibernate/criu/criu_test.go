@@ -156,7 +156,7 @@ func (s *subject) ask(t *testing.T, word string) string {
 	must(t, err)
 	must(t, conn.Close())
 	wait(t, "the subject to close its end", func() bool {
-		peers, err := procfs.UnixPeers(s.socket)
+		peers, err := procfs.CountUnixPeers(s.socket)
 		return err == nil && peers == 0
 	})
 	return strings.TrimSpace(answer)
@@ -175,7 +175,7 @@ func (s *subject) Advance(t *testing.T) {
 
 func (s *subject) Stopped(*testing.T) bool {
 	for _, pid := range procfs.Tree(s.root.Pid) {
-		if !procfs.Stopped(pid) {
+		if !procfs.IsStopped(pid) {
 			return false
 		}
 	}

@@ -76,7 +76,7 @@ func TestDomains(t *testing.T) {
 				t.Helper()
 				begun := time.Now()
 				err := look(tree)
-				t.Logf("looked at %d threads for %s", len(procfs.Threads(tree[1]))+1, time.Since(begun))
+				t.Logf("looked at %d threads for %s", len(procfs.ThreadIDs(tree[1]))+1, time.Since(begun))
 				if confined != errors.Is(err, hibernate.ErrObstacle) || !confined && err != nil {
 					t.Errorf("got %v", err)
 				}
@@ -106,7 +106,7 @@ func TestDomainsOfAnotherUser(t *testing.T) {
 	tree := procfs.Tree(h.PID())
 	for _, pid := range tree {
 		must(t, unix.Kill(pid, unix.SIGSTOP))
-		wait(t, "it stops", func() bool { return procfs.Stopped(pid) })
+		wait(t, "it stops", func() bool { return procfs.IsStopped(pid) })
 	}
 	if err := e.ObstaclesWhenStopped(tree); err != nil {
 		t.Error(err)

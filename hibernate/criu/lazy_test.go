@@ -122,7 +122,7 @@ func (s *subject) wake(t *testing.T, e *criu.Engine, m *folder) hibernate.Loadin
 		t.Error("it runs before anybody said so")
 	}
 	t.Cleanup(func() {
-		if !procfs.Zombie(s.PID()) {
+		if !procfs.HasEnded(s.PID()) {
 			s.End(t)
 		}
 		loading.Close()
@@ -444,7 +444,7 @@ func TestLazyHostKilled(t *testing.T) {
 	}
 	must(t, syscall.Kill(root, syscall.SIGKILL))
 	for _, pid := range tree {
-		wait(t, "all that the host had started to end", func() bool { return procfs.Zombie(pid) })
+		wait(t, "all that the host had started to end", func() bool { return procfs.HasEnded(pid) })
 	}
 	if s.cgroup != "" {
 		wait(t, "the cgroup to be empty", func() bool { return os.Remove(string(s.cgroup)) == nil })

@@ -77,7 +77,7 @@ func TestLoaderKilled(t *testing.T) {
 	loading := s.wake(t, e, m)
 	pid := loaderIn(m.lasting)
 	must(t, syscall.Kill(pid, syscall.SIGKILL))
-	wait(t, "the loader to end", func() bool { return procfs.Zombie(pid) })
+	wait(t, "the loader to end", func() bool { return procfs.HasEnded(pid) })
 	<-loading.Done()
 	if err := loading.Err(); err == nil || err.Error() != "the process that loaded it has ended before all was in" {
 		t.Errorf("got %v", err)

@@ -240,7 +240,7 @@ func newChild(before []int) func() (int, error) {
 					found = child
 					return true
 				case len(line) == 0:
-					unsure = unsure || !procfs.Zombie(child)
+					unsure = unsure || !procfs.HasEnded(child)
 				}
 			}
 			return !unsure

@@ -92,7 +92,7 @@ func havingEnv(variable string) (pids []int) {
 	for _, file := range all {
 		text, _ := os.ReadFile(file)
 		pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
-		if bytes.Contains(text, []byte(variable+"\x00")) && !procfs.Zombie(pid) {
+		if bytes.Contains(text, []byte(variable+"\x00")) && !procfs.HasEnded(pid) {
 			pids = append(pids, pid)
 		}
 	}

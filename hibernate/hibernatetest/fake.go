@@ -260,7 +260,7 @@ func Stop(pid int) error {
 	}
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for !procfs.Stopped(pid) {
+	for !procfs.IsStopped(pid) {
 		<-tick.C
 	}
 	return nil

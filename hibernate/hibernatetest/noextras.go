@@ -27,7 +27,9 @@ func (NoExtras) ObstaclesWhenStopped([]int) error { return nil }
 func (NoExtras) Prestart(cgroup.Dir, []hibernate.Inherited) hibernate.Prestarted { return notStarted{} }
 
 // Identities returns hibernate.ErrUnsupported.
-func (NoExtras) Identities(string) ([]procfs.Task, error) { return nil, hibernate.ErrUnsupported }
+func (NoExtras) Identities(string) ([]procfs.ThreadIdentity, error) {
+	return nil, hibernate.ErrUnsupported
+}
 
 // RestoreLazy closes m and returns hibernate.ErrUnsupported.
 func (NoExtras) RestoreLazy(_ context.Context, _ hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {

@@ -75,7 +75,7 @@ func sleep(ctx context.Context, t Tree) (a Account, err error) {
 		return a, err
 	}
 	tree := procfs.Tree(t.PID)
-	a.Before = procfs.Anonymous(tree)
+	a.Before = procfs.AnonymousBytes(tree)
 	if free := swapFree(); free < a.Before {
 		return a, fmt.Errorf("%w: there are %d MiB to page out, the swap has %d MiB free", hibernate.ErrSpace, a.Before>>20, free>>20)
 	}
@@ -84,7 +84,7 @@ func sleep(ctx context.Context, t Tree) (a Account, err error) {
 			return a, err
 		}
 	}
-	a.Resident, a.Swapped = procfs.Anonymous(tree), procfs.Swapped(tree)
+	a.Resident, a.Swapped = procfs.AnonymousBytes(tree), procfs.SwappedBytes(tree)
 	if a.Resident > a.Before/2 {
 		return a, fmt.Errorf("%w: %d of %d KiB stay resident, being locked, shared by processes of the tree, or kept from the swap by a limit",
 			ErrStays, a.Resident>>10, a.Before>>10)

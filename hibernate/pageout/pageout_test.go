@@ -134,7 +134,7 @@ func (s *subject) End(t *testing.T) {
 	must(t, s.cgroup.WaitEmpty())
 }
 
-func (s *subject) Resident() int64 { return procfs.Anonymous(procfs.Tree(s.cmd.Process.Pid)) }
+func (s *subject) Resident() int64 { return procfs.AnonymousBytes(procfs.Tree(s.cmd.Process.Pid)) }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -162,8 +162,8 @@ func TestAccount(t *testing.T) {
 	}
 	a, err := pageout.Engine{}.Sleep(t.Context(), s.tree())
 	must(t, err)
-	if a.Before < 32<<20 || a.Swapped < 32<<20 || a.Resident != procfs.Anonymous(tree) || a.Swapped != procfs.Swapped(tree) {
-		t.Errorf("got %+v; resident are %d, swapped %d", a, procfs.Anonymous(tree), procfs.Swapped(tree))
+	if a.Before < 32<<20 || a.Swapped < 32<<20 || a.Resident != procfs.AnonymousBytes(tree) || a.Swapped != procfs.SwappedBytes(tree) {
+		t.Errorf("got %+v; resident are %d, swapped %d", a, procfs.AnonymousBytes(tree), procfs.SwappedBytes(tree))
 	}
 }
 

@@ -25,7 +25,7 @@ func (d Dir) Members() (pids []int) {
 func (d Dir) MembersOutside(root int) []int {
 	members := d.Members() // first: a process forked after this look belongs to the tree
 	tree := procfs.Tree(root)
-	return slices.DeleteFunc(members, func(pid int) bool { return slices.Contains(tree, pid) || procfs.Zombie(pid) })
+	return slices.DeleteFunc(members, func(pid int) bool { return slices.Contains(tree, pid) || procfs.HasEnded(pid) })
 }
 
 // Contains reports whether the process, alive or a zombie, is in the cgroup.

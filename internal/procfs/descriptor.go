@@ -44,7 +44,7 @@ func Descriptors(pid int) []Descriptor {
 
 // Device returns the number of the device that is open, ok = false when it is
 // none.
-func (d Descriptor) Device() (number uint64, ok bool) {
+func (d Descriptor) DeviceNumber() (number uint64, ok bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(d.path(), &st); err != nil {
 		return 0, false
@@ -54,7 +54,7 @@ func (d Descriptor) Device() (number uint64, ok bool) {
 }
 
 // Mount returns the number of the mount that the file is on, 0 when it has no path.
-func (d Descriptor) Mount() uint64 {
+func (d Descriptor) MountID() uint64 {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, d.path(), 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st); err != nil {
 		return 0
@@ -67,7 +67,7 @@ func (d Descriptor) Mount() uint64 {
 }
 
 // Socket returns the inode of the socket that is open, 0 when it is none.
-func (d Descriptor) Socket() uint32 {
+func (d Descriptor) SocketInode() uint32 {
 	text, ok := strings.CutPrefix(d.Target, "socket:[")
 	if !ok {
 		return 0
@@ -88,20 +88,20 @@ func (d Descriptor) Protocol() string {
 }
 
 // Info is what /proc/<pid>/fdinfo says of the descriptor under key.
-func (d Descriptor) Info(key string) string {
+func (d Descriptor) InfoField(key string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
-	return field(string(text), key+":")
+	return lineValue(string(text), key+":")
 }
 
 // Flags are those that the file was opened with.
-func (d Descriptor) Flags() uint64 {
-	flags, _ := strconv.ParseUint(d.Info("flags"), 8, 64)
+func (d Descriptor) OpenFlags() uint64 {
+	flags, _ := strconv.ParseUint(d.InfoField("flags"), 8, 64)
 	return flags
 }
 
 // Deleted returns what a file without a name takes on its disk; regular is false
 // when it has a name or is no regular file.
-func (d Descriptor) Deleted() (size int64, regular bool) {
+func (d Descriptor) DeletedSize() (size int64, regular bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(d.path(), &st); err != nil {
 		return 0, false
@@ -110,8 +110,8 @@ func (d Descriptor) Deleted() (size int64, regular bool) {
 }
 
 // Unread tells whether there is something to read in the socket.
-func (d Descriptor) Unread() (unread bool, err error) {
-	err = d.borrow(func(fd int) error {
+func (d Descriptor) HasUnread() (unread bool, err error) {
+	err = d.withDuplicate(func(fd int) error {
 		var words [9]uint32 // the first is SK_MEMINFO_RMEM_ALLOC
 		size := uint32(unsafe.Sizeof(words))
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
@@ -126,8 +126,8 @@ func (d Descriptor) Unread() (unread bool, err error) {
 }
 
 // Queued is how many bytes there are to read in the file, if it can tell.
-func (d Descriptor) Queued() (size uint32, err error) {
-	err = d.borrow(func(fd int) error {
+func (d Descriptor) QueuedBytes() (size uint32, err error) {
+	err = d.withDuplicate(func(fd int) error {
 		size, err = unix.IoctlGetUint32(fd, unix.TIOCINQ) // FIONREAD by another name
 		return err
 	})
@@ -136,11 +136,11 @@ func (d Descriptor) Queued() (size uint32, err error) {
 
 // HolderOf returns a process that has the socket with the inode open, 0 if there is
 // none to be seen. It looks through all of them.
-func HolderOf(inode uint32) int {
+func SocketHolder(inode uint32) int {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range processes {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if slices.ContainsFunc(Descriptors(pid), func(d Descriptor) bool { return d.Socket() == inode }) {
+		if slices.ContainsFunc(Descriptors(pid), func(d Descriptor) bool { return d.SocketInode() == inode }) {
 			return pid
 		}
 	}
@@ -150,7 +150,7 @@ func HolderOf(inode uint32) int {
 func (d Descriptor) path() string { return fmt.Sprintf("/proc/%d/fd/%d", d.PID, d.FD) }
 
 // borrow hands the process's own descriptor to use, for the moment.
-func (d Descriptor) borrow(use func(fd int) error) error {
+func (d Descriptor) withDuplicate(use func(fd int) error) error {
 	pidfd, err := unix.PidfdOpen(d.PID, 0)
 	if err != nil {
 		return err

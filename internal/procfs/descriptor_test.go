@@ -49,7 +49,7 @@ func TestDescriptors(t *testing.T) {
 	}
 	defer file.Close()
 	d := find(t, int(file.Fd()))
-	if _, device := d.Device(); d.Target != path || device || d.Socket() != 0 || d.Protocol() != "" {
+	if _, device := d.DeviceNumber(); d.Target != path || device || d.SocketInode() != 0 || d.Protocol() != "" {
 		t.Errorf("a file is %+v", d)
 	}
 	null, err := os.Open(os.DevNull)
@@ -57,7 +57,7 @@ func TestDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	if number, ok := find(t, int(null.Fd())).Device(); !ok || unix.Major(number) != 1 || unix.Minor(number) != 3 {
+	if number, ok := find(t, int(null.Fd())).DeviceNumber(); !ok || unix.Major(number) != 1 || unix.Minor(number) != 3 {
 		t.Errorf("/dev/null is device %d, %v", number, ok)
 	}
 	if gone := Descriptors(1 << 30); len(gone) != 0 {
@@ -72,14 +72,14 @@ func TestUnread(t *testing.T) {
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing was written that could be lost
 	d := find(t, fd)
-	if unread, err := d.Unread(); err != nil || unread {
+	if unread, err := d.HasUnread(); err != nil || unread {
 		t.Errorf("a new one has something to read: %v, %v", unread, err)
 	}
 	request := []byte{20, 0, 0, 0, 18, 0, 1, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // RTM_GETLINK, all
 	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		t.Fatal(err)
 	}
-	if unread, err := d.Unread(); err != nil || !unread {
+	if unread, err := d.HasUnread(); err != nil || !unread {
 		t.Errorf("with an answer it has nothing to read: %v, %v", unread, err)
 	}
 }

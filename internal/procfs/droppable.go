@@ -23,7 +23,7 @@ type Span struct {
 // Droppable returns the memory of the processes that the kernel may drop whenever
 // it likes, see MAP_DROPPABLE in mmap(2): there getrandom(3) keeps the random
 // numbers that it gives out next.
-func Droppable(pids []int) ([]Span, error) {
+func DroppableSpans(pids []int) ([]Span, error) {
 	var spans []Span
 	for _, pid := range pids {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
@@ -33,7 +33,7 @@ func Droppable(pids []int) ([]Span, error) {
 		if err != nil {
 			return nil, err
 		}
-		found, err := droppable(f)
+		found, err := parseDroppable(f)
 		_ = f.Close()
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			return nil, err
@@ -47,7 +47,7 @@ func Droppable(pids []int) ([]Span, error) {
 }
 
 // droppable picks them out of a file smaps.
-func droppable(smaps io.Reader) (spans []Span, err error) {
+func parseDroppable(smaps io.Reader) (spans []Span, err error) {
 	var s Span
 	lines := bufio.NewScanner(smaps)
 	for lines.Scan() {
@@ -69,7 +69,7 @@ func droppable(smaps io.Reader) (spans []Span, err error) {
 
 // Drop empties that memory, as the kernel might have done: whoever uses it is ready
 // for that.
-func Drop(pids []int, spans []Span) error {
+func ClearSpans(pids []int, spans []Span) error {
 	for _, s := range spans {
 		at := slices.IndexFunc(pids, func(pid int) bool { return NSPid(pid) == s.ID })
 		if at < 0 {

@@ -19,7 +19,7 @@ func TestDroppable(t *testing.T) {
 	}
 	copy(memory, "random")
 	self := []int{os.Getpid()}
-	spans, err := Droppable(self)
+	spans, err := DroppableSpans(self)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,13 +28,13 @@ func TestDroppable(t *testing.T) {
 	if ours < 0 {
 		t.Fatalf("droppable are %+v", spans)
 	}
-	if err := Drop(self, spans[ours:ours+1]); err != nil {
+	if err := ClearSpans(self, spans[ours:ours+1]); err != nil {
 		t.Fatal(err)
 	}
 	if got := string(memory[:6]); got != "\x00\x00\x00\x00\x00\x00" {
 		t.Errorf("it still holds %q", got)
 	}
-	if err := Drop(self, []Span{{ID: 1 << 30}}); err == nil {
+	if err := ClearSpans(self, []Span{{ID: 1 << 30}}); err == nil {
 		t.Error("it dropped the memory of a process that there is not")
 	}
 	if err := unix.Munmap(memory); err != nil {

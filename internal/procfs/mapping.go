@@ -28,7 +28,7 @@ func MappedFiles(pids []int) ([]string, error) {
 			// address perms offset dev inode path
 			fields := strings.Fields(lines.Text())
 			if len(fields) >= 6 && fields[4] != "0" && strings.HasPrefix(fields[5], "/") {
-				path := after(lines.Text(), 5)
+				path := skipFields(lines.Text(), 5)
 				if !strings.HasSuffix(path, " (deleted)") && !strings.HasPrefix(path, "/memfd:") && !strings.HasPrefix(path, "/dev/") {
 					found[path] = true
 				}
@@ -50,13 +50,13 @@ func MappedFiles(pids []int) ([]string, error) {
 
 // Mapped returns what the process has mapped, each once: paths, and what the kernel
 // calls things that have none.
-func Mapped(pid int) []string {
+func MappingNames(pid int) []string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	var names []string
 	last := ""
 	for line := range strings.Lines(string(text)) {
 		// address perms offset device inode name
-		if name := strings.TrimRight(after(line, 5), "\n"); name != "" && name != last {
+		if name := strings.TrimRight(skipFields(line, 5), "\n"); name != "" && name != last {
 			names = append(names, name)
 			last = name
 		}
@@ -67,7 +67,7 @@ func Mapped(pid int) []string {
 
 // SharedFile returns the file that the process shares the memory at that address
 // with, "" where there is none, or none that has a name.
-func SharedFile(pid int, at uint64) string {
+func SharedFileAt(pid int, at uint64) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	for line := range strings.Lines(string(text)) {
 		// address perms offset device inode name
@@ -79,7 +79,7 @@ func SharedFile(pid int, at uint64) string {
 		var st unix.Stat_t
 		err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, start, end), &st)
 		if err == nil && st.Nlink > 0 && strings.HasSuffix(access, "s") {
-			return strings.TrimSpace(after(line, 5))
+			return strings.TrimSpace(skipFields(line, 5))
 		}
 	}
 	return ""
@@ -87,7 +87,7 @@ func SharedFile(pid int, at uint64) string {
 
 // after returns what follows the first n fields of the line: a path, which may
 // hold spaces.
-func after(line string, n int) string {
+func skipFields(line string, n int) string {
 	for range n {
 		_, line, _ = strings.Cut(strings.TrimLeft(line, " "), " ")
 	}

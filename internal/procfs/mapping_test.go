@@ -63,7 +63,7 @@ func TestMapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := Mapped(os.Getpid())
+	names := MappingNames(os.Getpid())
 	if !slices.Contains(names, self) || !slices.Contains(names, "[vdso]") || slices.Contains(names, "") || len(slices.Compact(slices.Clone(names))) != len(names) {
 		t.Errorf("got %q", names)
 	}

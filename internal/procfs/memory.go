@@ -10,14 +10,14 @@ import (
 // PSS returns the proportional set size of the processes together, in bytes.
 // A process that has ended or may not be read counts nothing.
 func PSS(pids []int) int64 {
-	return sum(pids, "smaps_rollup", "Pss:")
+	return sumFields(pids, "smaps_rollup", "Pss:")
 }
 
 // Unbacked is the memory of the processes, swapped out or not, that no file has
 // the contents of.
-func Unbacked(pids []int) (total int64) {
+func UnbackedBytes(pids []int) (total int64) {
 	for _, key := range []string{"Anonymous:", "Pss_Shmem:", "Swap:"} {
-		total += sum(pids, "smaps_rollup", key)
+		total += sumFields(pids, "smaps_rollup", key)
 	}
 	return total
 }
@@ -25,15 +25,15 @@ func Unbacked(pids []int) (total int64) {
 // RSS returns the resident set size of the processes together, in bytes; it is
 // cheaper than PSS and counts shared pages more than once.
 func RSS(pids []int) int64 {
-	return sum(pids, "status", "VmRSS:")
+	return sumFields(pids, "status", "VmRSS:")
 }
 
 // Anonymous returns how much memory of the processes is resident that no file
 // holds, in bytes, and Swapped how much of it is in the swap.
-func Anonymous(pids []int) int64 { return sum(pids, "smaps_rollup", "Anonymous:") }
+func AnonymousBytes(pids []int) int64 { return sumFields(pids, "smaps_rollup", "Anonymous:") }
 
 // Swapped is described at Anonymous.
-func Swapped(pids []int) int64 { return sum(pids, "smaps_rollup", "Swap:") }
+func SwappedBytes(pids []int) int64 { return sumFields(pids, "smaps_rollup", "Swap:") }
 
 // Usage is what some processes take together.
 type Usage struct {
@@ -63,27 +63,27 @@ func Measure(pids []int) Usage {
 		}
 		u.Processes++
 		u.Virtual += pages * page
-		u.Resident += kib(string(rollup), "Pss:")
-		u.Shared += kib(string(rollup), "Pss_File:") + kib(string(rollup), "Pss_Shmem:")
+		u.Resident += kibField(string(rollup), "Pss:")
+		u.Shared += kibField(string(rollup), "Pss_File:") + kibField(string(rollup), "Pss_Shmem:")
 	}
 	return u
 }
 
-func sum(pids []int, file, key string) int64 {
+func sumFields(pids []int, file, key string) int64 {
 	var total int64
 	for _, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 		if err != nil {
 			continue
 		}
-		total += kib(string(text), key)
+		total += kibField(string(text), key)
 	}
 	return total
 }
 
 // kib is the value of that key in bytes, which the text tells in KiB; 0 when it
 // has none.
-func kib(text, key string) int64 {
+func kibField(text, key string) int64 {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {
 			n, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)

@@ -8,7 +8,7 @@ import (
 func TestMemory(t *testing.T) {
 	own := []int{os.Getpid()}
 	pss, rss := PSS(own), RSS(own)
-	if unbacked := Unbacked(own); unbacked <= 0 || unbacked >= rss {
+	if unbacked := UnbackedBytes(own); unbacked <= 0 || unbacked >= rss {
 		t.Errorf("of %d bytes %d are in no file", rss, unbacked)
 	}
 	if pss < 1<<20 || rss < 1<<20 || rss > 1<<34 {
@@ -33,7 +33,7 @@ func TestMeasure(t *testing.T) {
 	cmd := start(t, `sh -c 'until grep -q sleep /proc/$PPID/comm; do :; done' & echo ready; exec sleep 1000`, nil)
 	eventually(t, "a child is a zombie", func() bool {
 		children := Children(cmd.Process.Pid)
-		return len(children) == 1 && Zombie(children[0])
+		return len(children) == 1 && HasEnded(children[0])
 	})
 	if u := Measure(Tree(cmd.Process.Pid)); u.Processes != 1 {
 		t.Errorf("with a zombie it takes %+v", u)

@@ -15,7 +15,7 @@ func Namespace(pid int, name string) string {
 }
 
 // Mounts returns the numbers of the mounts that the process sees.
-func Mounts(pid int) map[uint64]bool {
+func MountIDs(pid int) map[uint64]bool {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	mounts := make(map[uint64]bool)
 	for line := range strings.Lines(string(text)) {

@@ -14,7 +14,7 @@ func TestMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if at := find(t, int(file.Fd())).Mount(); at == 0 || !Mounts(os.Getpid())[at] {
+	if at := find(t, int(file.Fd())).MountID(); at == 0 || !MountIDs(os.Getpid())[at] {
 		t.Errorf("a file is on mount %d", at)
 	}
 	memory, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC)
@@ -22,7 +22,7 @@ func TestMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(memory) //nolint:errcheck // nothing was written that could be lost
-	if at := find(t, memory).Mount(); at != 0 {
+	if at := find(t, memory).MountID(); at != 0 {
 		t.Errorf("memory is on mount %d", at)
 	}
 }

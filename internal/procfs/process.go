@@ -12,10 +12,10 @@ import (
 // Started is when the process began, in clock ticks since the boot. Together with
 // the boot it tells a process from any other that had or will have its PID. It is
 // 0 when the process is gone.
-func Started(pid int) uint64 { return stat(pid, 22) }
+func StartTicks(pid int) uint64 { return statField(pid, 22) }
 
 // Parent is the parent's PID, 0 when the process is gone.
-func Parent(pid int) int { return int(stat(pid, 4)) }
+func Parent(pid int) int { return int(statField(pid, 4)) }
 
 // NSPid returns the number of the process in its own PID namespace, 0 when it is
 // gone.
@@ -24,7 +24,7 @@ func NSPid(pid int) int {
 	if err != nil {
 		return 0
 	}
-	task, _, err := parseTask(string(text))
+	task, _, err := parseThreadStatus(string(text))
 	if err != nil {
 		return 0
 	}
@@ -39,7 +39,7 @@ func Command(pid int) string {
 
 // Executing names the file that the process executes by device and inode, which
 // tell it even when it was replaced; empty when the process is gone.
-func Executing(pid int) string {
+func ExecutableID(pid int) string {
 	info, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
 		return ""
@@ -65,15 +65,15 @@ func Personality(pid int) string {
 }
 
 // Traced tells whether a debugger is attached to the process.
-func Traced(pid int) bool {
-	tracer := status(pid, "TracerPid:")
+func IsTraced(pid int) bool {
+	tracer := statusField(pid, "TracerPid:")
 	return tracer != "" && tracer != "0"
 }
 
 // ForeignUser tells whether the process has any user or group other than this one's.
-func ForeignUser(pid int) bool {
+func HasForeignUser(pid int) bool {
 	for key, own := range map[string]int{"Uid:": os.Getuid(), "Gid:": os.Getgid()} {
-		for id := range strings.FieldsSeq(status(pid, key)) {
+		for id := range strings.FieldsSeq(statusField(pid, key)) {
 			if id != strconv.Itoa(own) {
 				return true
 			}
@@ -88,13 +88,13 @@ type Owner struct{ UID, GID int }
 // OwnerOf returns the process's, root's when it is gone.
 func OwnerOf(pid int) (o Owner) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, _ = fmt.Sscan(field(string(text), "Uid:"), &o.UID)
-	_, _ = fmt.Sscan(field(string(text), "Gid:"), &o.GID)
+	_, _ = fmt.Sscan(lineValue(string(text), "Uid:"), &o.UID)
+	_, _ = fmt.Sscan(lineValue(string(text), "Gid:"), &o.GID)
 	return o
 }
 
 // stat is a number of /proc/<pid>/stat, fields counted as in proc(5).
-func stat(pid, field int) uint64 {
+func statField(pid, field int) uint64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
@@ -107,13 +107,13 @@ func stat(pid, field int) uint64 {
 	return n
 }
 
-func status(pid int, key string) string {
+func statusField(pid int, key string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	return field(string(text), key)
+	return lineValue(string(text), key)
 }
 
 // field returns what follows key at the beginning of a line.
-func field(text, key string) string {
+func lineValue(text, key string) string {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {
 			return strings.TrimSpace(rest)

@@ -26,7 +26,7 @@ func TestIdentity(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	own, child := Started(os.Getpid()), Started(cmd.Process.Pid)
+	own, child := StartTicks(os.Getpid()), StartTicks(cmd.Process.Pid)
 	if own == 0 || child < own {
 		t.Errorf("this process began at %d, its child at %d", own, child)
 	}
@@ -48,14 +48,14 @@ func TestIdentity(t *testing.T) {
 	if !ok {
 		t.Fatal("there is no inode to be had")
 	}
-	if got, want := Executing(cmd.Process.Pid), fmt.Sprintf("%d:%d", st.Dev, st.Ino); got != want {
+	if got, want := ExecutableID(cmd.Process.Pid), fmt.Sprintf("%d:%d", st.Dev, st.Ino); got != want {
 		t.Errorf("it executes %s, want %s", got, want)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // it was killed
-	if began, file := Started(cmd.Process.Pid), Executing(cmd.Process.Pid); began != 0 || file != "" {
+	if began, file := StartTicks(cmd.Process.Pid), ExecutableID(cmd.Process.Pid); began != 0 || file != "" {
 		t.Errorf("it is gone, but began at %d and executes %q", began, file)
 	}
 	if len(BootID()) != 36 {

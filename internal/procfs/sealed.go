@@ -12,19 +12,19 @@ import (
 )
 
 // Sealed tells whether the process has sealed memory of its own, see mseal(2).
-func Sealed(pid int) (bool, error) {
+func HasSealedMemory(pid int) (bool, error) {
 	smaps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return false, nil // it has ended
 	}
-	return sealed(smaps), err
+	return containsSealed(smaps), err
 }
 
 // kernels are mappings that the kernel makes, and may seal itself.
-var kernels = []string{"[sigpage]", "[uprobes]", "[vdso]", "[vectors]", "[vsyscall]", "[vvar]", "[vvar_vclock]"}
+var kernelMappings = []string{"[sigpage]", "[uprobes]", "[vdso]", "[vectors]", "[vsyscall]", "[vvar]", "[vvar_vclock]"}
 
 // sealed looks for the flag in a file smaps.
-func sealed(smaps []byte) bool {
+func containsSealed(smaps []byte) bool {
 	mark := []byte(" sl ")
 	if !bytes.Contains(smaps, mark) {
 		return false // as a rule
@@ -33,11 +33,11 @@ func sealed(smaps []byte) bool {
 	for line := range bytes.Lines(smaps) {
 		switch {
 		case bytes.HasPrefix(line, []byte("VmFlags:")):
-			if bytes.Contains(line, mark) && !slices.Contains(kernels, name) {
+			if bytes.Contains(line, mark) && !slices.Contains(kernelMappings, name) {
 				return true
 			}
 		case 'A' > line[0] || line[0] > 'Z': // the first line of a mapping
-			name = strings.TrimSpace(after(string(line), 5))
+			name = strings.TrimSpace(skipFields(string(line), 5))
 		}
 	}
 	return false

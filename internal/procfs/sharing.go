@@ -13,11 +13,11 @@ const (
 )
 
 // Shared returns pairs of the processes that share what, the lower number first.
-func Shared(pids []int, what int) (pairs [][2]int) {
+func PairsSharing(pids []int, what int) (pairs [][2]int) {
 	order := slices.Clone(pids)
-	slices.SortFunc(order, func(a, b int) int { return compare(a, b, what) })
+	slices.SortFunc(order, func(a, b int) int { return compareResource(a, b, what) })
 	for i := 1; i < len(order); i++ {
-		if a, b := order[i-1], order[i]; compare(a, b, what) == 0 {
+		if a, b := order[i-1], order[i]; compareResource(a, b, what) == 0 {
 			pairs = append(pairs, [2]int{min(a, b), max(a, b)})
 		}
 	}
@@ -26,7 +26,7 @@ func Shared(pids []int, what int) (pairs [][2]int) {
 
 // compare is 0 when both processes have the same of what. Those that can't be asked
 // have nothing in common with others.
-func compare(a, b, what int) int {
+func compareResource(a, b, what int) int {
 	less, _, errno := unix.RawSyscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), uintptr(what), 0, 0, 0)
 	switch {
 	case errno != 0:

@@ -8,13 +8,13 @@ import (
 
 func TestShared(t *testing.T) {
 	own := os.Getpid()
-	if pairs := Shared([]int{own, os.Getppid(), 1 << 30}, SharedMemory); len(pairs) != 0 {
+	if pairs := PairsSharing([]int{own, os.Getppid(), 1 << 30}, SharedMemory); len(pairs) != 0 {
 		t.Errorf("strangers share: %v", pairs)
 	}
-	if pairs := Shared([]int{own, own}, SharedDirectory); !slices.Equal(pairs, [][2]int{{own, own}}) {
+	if pairs := PairsSharing([]int{own, own}, SharedDirectory); !slices.Equal(pairs, [][2]int{{own, own}}) {
 		t.Errorf("with itself it shares %v", pairs)
 	}
-	if Uninterruptible(1 << 30) {
+	if HasUninterruptibleThread(1 << 30) {
 		t.Error("nobody waits")
 	}
 }

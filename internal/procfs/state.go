@@ -10,23 +10,23 @@ import (
 )
 
 // Stopped tells whether the process is in job control stop.
-func Stopped(pid int) bool {
-	return state(pid) == 'T'
+func IsStopped(pid int) bool {
+	return stateLetter(pid) == 'T'
 }
 
 // Zombie tells whether the process has ended and waits to be reaped, or is gone.
-func Zombie(pid int) bool {
-	s := state(pid)
+func HasEnded(pid int) bool {
+	s := stateLetter(pid)
 	return s == 'Z' || s == 0
 }
 
 // Uninterruptible tells whether a thread of the process waits for what no signal
 // ends, such as a child that it made by vfork.
-func Uninterruptible(pid int) bool {
-	return slices.ContainsFunc(Threads(pid), func(tid int) bool { return state(tid) == 'D' })
+func HasUninterruptibleThread(pid int) bool {
+	return slices.ContainsFunc(ThreadIDs(pid), func(tid int) bool { return stateLetter(tid) == 'D' })
 }
 
-func state(pid int) byte {
+func stateLetter(pid int) byte {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0

@@ -14,8 +14,8 @@ type TCPSocket struct {
 }
 
 // TCP asks the socket.
-func (d Descriptor) TCP() (s TCPSocket, err error) {
-	err = d.borrow(func(fd int) error {
+func (d Descriptor) TCPSocket() (s TCPSocket, err error) {
+	err = d.withDuplicate(func(fd int) error {
 		accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 		if err != nil {
 			return err
@@ -32,7 +32,7 @@ func (d Descriptor) TCP() (s TCPSocket, err error) {
 		if err != nil {
 			return err
 		}
-		s.Listening, s.Reuse, s.Port = accepts != 0, reuse != 0, port(name)
+		s.Listening, s.Reuse, s.Port = accepts != 0, reuse != 0, localPort(name)
 		if s.Listening {
 			s.Waiting = int(info.Unacked) // of a listening socket, it means this
 		}
@@ -41,7 +41,7 @@ func (d Descriptor) TCP() (s TCPSocket, err error) {
 	return s, err
 }
 
-func port(name unix.Sockaddr) string {
+func localPort(name unix.Sockaddr) string {
 	n := 0
 	switch name := name.(type) {
 	case *unix.SockaddrInet4:

@@ -10,7 +10,7 @@ import (
 
 // Task is what a thread may do: its identity as /proc/<pid>/status shows it.
 // Two tasks are alike when they are equal.
-type Task struct {
+type ThreadIdentity struct {
 	// ID is the thread's number in its own PID namespace.
 	ID         int    `json:"id"`
 	UID        string `json:"uid"`
@@ -31,32 +31,32 @@ type Task struct {
 }
 
 // Tasks returns every thread of the processes that is no zombie, ordered by ID.
-func Tasks(pids []int) ([]Task, error) {
-	var tasks []Task
+func ThreadIdentities(pids []int) ([]ThreadIdentity, error) {
+	var tasks []ThreadIdentity
 	for _, pid := range pids {
-		for _, thread := range threads(pid) {
+		for _, thread := range threadDirs(pid) {
 			path := thread + "/status"
 			text, err := os.ReadFile(path)
 			if err != nil {
 				continue // the thread has ended
 			}
-			task, alive, err := parseTask(string(text))
+			task, alive, err := parseThreadStatus(string(text))
 			if err != nil {
 				return nil, fmt.Errorf("cannot read %s: %w", path, err)
 			}
 			if thread[strings.LastIndexByte(thread, '/')+1:] == strconv.Itoa(pid) {
-				task.Limits = limits(pid)
+				task.Limits = resourceLimits(pid)
 			}
 			if alive {
 				tasks = append(tasks, task)
 			}
 		}
 	}
-	slices.SortFunc(tasks, func(a, b Task) int { return a.ID - b.ID })
+	slices.SortFunc(tasks, func(a, b ThreadIdentity) int { return a.ID - b.ID })
 	return tasks, nil
 }
 
-func parseTask(status string) (t Task, alive bool, err error) {
+func parseThreadStatus(status string) (t ThreadIdentity, alive bool, err error) {
 	fields := map[string]*string{
 		"Uid": &t.UID, "Gid": &t.GID, "Groups": &t.Groups,
 		"CapInh": &t.CapInh, "CapPrm": &t.CapPrm, "CapEff": &t.CapEff, "CapBnd": &t.CapBnd, "CapAmb": &t.CapAmb,
@@ -82,7 +82,7 @@ func parseTask(status string) (t Task, alive bool, err error) {
 }
 
 // Difference names what tells the tasks apart, nothing when they are alike.
-func (t Task) Difference(o Task) string {
+func (t ThreadIdentity) Difference(o ThreadIdentity) string {
 	if t.ID != o.ID {
 		return fmt.Sprintf("ID is %d, not %d", o.ID, t.ID)
 	}
@@ -115,14 +115,14 @@ var limitNames = []string{
 }
 
 // limits returns soft:hard of every resource limit, by its number.
-func limits(pid int) string {
+func resourceLimits(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
 	if err != nil {
 		return ""
 	}
 	all := make([]string, len(limitNames))
 	for i, name := range limitNames {
-		if values := strings.Fields(field(string(text), name)); len(values) >= 2 {
+		if values := strings.Fields(lineValue(string(text), name)); len(values) >= 2 {
 			all[i] = values[0] + ":" + values[1]
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // Children returns the children of every thread of pid, none when pid is gone.
 func Children(pid int) []int {
 	var children []int
-	for _, thread := range threads(pid) {
+	for _, thread := range threadDirs(pid) {
 		text, err := os.ReadFile(thread + "/children")
 		if err != nil {
 			continue // the thread has ended
@@ -26,7 +26,7 @@ func Children(pid int) []int {
 }
 
 // threads returns the directory of each thread of pid, none when pid is gone.
-func threads(pid int) []string {
+func threadDirs(pid int) []string {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
 	d, err := os.Open(dir)
 	if err != nil {
@@ -42,11 +42,11 @@ func threads(pid int) []string {
 
 // Threads returns the numbers of the threads of pid that have not ended, none when
 // pid is gone.
-func Threads(pid int) []int {
+func ThreadIDs(pid int) []int {
 	var all []int
-	for _, thread := range threads(pid) {
+	for _, thread := range threadDirs(pid) {
 		tid, err := strconv.Atoi(thread[strings.LastIndexByte(thread, '/')+1:])
-		if err == nil && !Zombie(tid) {
+		if err == nil && !HasEnded(tid) {
 			all = append(all, tid)
 		}
 	}

@@ -72,13 +72,13 @@ func TestNobody(t *testing.T) {
 	if got := Tree(nobody); !slices.Equal(got, []int{nobody}) {
 		t.Errorf("its tree is %v", got)
 	}
-	if !Zombie(nobody) || Stopped(nobody) || NSPid(nobody) != 0 || PSS([]int{nobody}) != 0 || RSS([]int{nobody}) != 0 {
+	if !HasEnded(nobody) || IsStopped(nobody) || NSPid(nobody) != 0 || PSS([]int{nobody}) != 0 || RSS([]int{nobody}) != 0 {
 		t.Error("it has something")
 	}
 	if u := Measure([]int{nobody}); u != (Usage{}) {
 		t.Errorf("it takes %+v", u)
 	}
-	if tasks, err := Tasks([]int{nobody}); err != nil || len(tasks) != 0 {
+	if tasks, err := ThreadIdentities([]int{nobody}); err != nil || len(tasks) != 0 {
 		t.Errorf("its tasks are %v, %v", tasks, err)
 	}
 	if files, err := MappedFiles([]int{nobody}); err != nil || len(files) != 0 {

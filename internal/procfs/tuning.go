@@ -27,10 +27,10 @@ type Tuning struct {
 
 // Tunings returns those of the threads of the processes that have any.
 func Tunings(pids []int) []Tuning {
-	own := tuning(os.Getpid())
+	own := readTuning(os.Getpid())
 	var all []Tuning
-	eachThread(pids, func(tid, id int) {
-		t := tuning(tid)
+	forEachThread(pids, func(tid, id int) {
+		t := readTuning(tid)
 		if slices.Equal(t.Processors, own.Processors) {
 			t.Processors = nil
 		}
@@ -51,7 +51,7 @@ func Tunings(pids []int) []Tuning {
 }
 
 // Tune gives the threads of the processes what is wanted of them.
-func Tune(pids []int, wanted []Tuning) error {
+func ApplyTunings(pids []int, wanted []Tuning) error {
 	if len(wanted) == 0 {
 		return nil
 	}
@@ -60,7 +60,7 @@ func Tune(pids []int, wanted []Tuning) error {
 		byID[t.ID] = t
 	}
 	var first error
-	eachThread(pids, func(tid, id int) {
+	forEachThread(pids, func(tid, id int) {
 		if t, ok := byID[id]; ok {
 			if err := t.apply(tid); err != nil && first == nil {
 				first = fmt.Errorf("cannot tune task %d: %w", id, err)
@@ -72,9 +72,9 @@ func Tune(pids []int, wanted []Tuning) error {
 
 // eachThread calls what with the number of every thread, here and in its own PID
 // namespace.
-func eachThread(pids []int, what func(tid, id int)) {
+func forEachThread(pids []int, what func(tid, id int)) {
 	for _, pid := range pids {
-		for _, thread := range threads(pid) {
+		for _, thread := range threadDirs(pid) {
 			tid, _ := strconv.Atoi(thread[strings.LastIndexByte(thread, '/')+1:])
 			if id := NSPid(tid); id != 0 && tid != 0 {
 				what(tid, id)
@@ -86,7 +86,7 @@ func eachThread(pids []int, what func(tid, id int)) {
 // ioprioProcess is IOPRIO_WHO_PROCESS.
 const ioprioProcess = 1
 
-func tuning(tid int) (t Tuning) {
+func readTuning(tid int) (t Tuning) {
 	mask := make([]uint64, 128) // 8192 processors
 	n, _, errno := unix.RawSyscall(unix.SYS_SCHED_GETAFFINITY, uintptr(tid), uintptr(len(mask)*8), uintptr(unsafe.Pointer(&mask[0])))
 	if errno == 0 {

@@ -28,7 +28,7 @@ type UnixSocket struct {
 
 // UnixSockets returns all unix sockets of this network namespace by inode.
 func UnixSockets() (map[uint32]UnixSocket, error) {
-	sockets, err := dumpUnixSockets()
+	sockets, err := queryUnixSockets()
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the unix sockets: %w", err)
 	}
@@ -37,7 +37,7 @@ func UnixSockets() (map[uint32]UnixSocket, error) {
 
 // UnixPeers counts the connections, established or pending, of the listening
 // unix socket that is bound to path.
-func UnixPeers(path string) (int, error) {
+func CountUnixPeers(path string) (int, error) {
 	text, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return 0, err
@@ -46,7 +46,7 @@ func UnixPeers(path string) (int, error) {
 	for line := range strings.Lines(string(text)) {
 		// Num RefCount Protocol Flags Type St Inode Path
 		fields := strings.Fields(line)
-		if len(fields) >= 8 && fields[5] != "01" && after(strings.TrimSuffix(line, "\n"), 7) == path {
+		if len(fields) >= 8 && fields[5] != "01" && skipFields(strings.TrimSuffix(line, "\n"), 7) == path {
 			peers++
 		}
 	}
@@ -66,7 +66,7 @@ const (
 	attrQueues   = 4              // UNIX_DIAG_RQLEN
 )
 
-func dumpUnixSockets() (map[uint32]UnixSocket, error) {
+func queryUnixSockets() (map[uint32]UnixSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
@@ -101,13 +101,13 @@ func dumpUnixSockets() (map[uint32]UnixSocket, error) {
 			case m.Header.Type == unix.NLMSG_ERROR || len(m.Data) < diagMessage:
 				return nil, errors.New("the kernel refuses")
 			}
-			sockets[host.Uint32(m.Data[4:])] = parseDiag(m.Data[diagMessage:])
+			sockets[host.Uint32(m.Data[4:])] = parseSocketDiag(m.Data[diagMessage:])
 		}
 	}
 }
 
 // parseDiag reads the attributes of one socket.
-func parseDiag(attributes []byte) (s UnixSocket) {
+func parseSocketDiag(attributes []byte) (s UnixSocket) {
 	host := binary.NativeEndian
 	for len(attributes) >= unix.SizeofRtAttr {
 		length := int(host.Uint16(attributes))

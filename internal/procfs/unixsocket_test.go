@@ -33,8 +33,8 @@ func TestUnixSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if one.Protocol() != "UNIX-STREAM" || sockets[one.Socket()].Peer != other.Socket() || sockets[other.Socket()].Peer != one.Socket() {
-		t.Errorf("a pair of %s is %+v and %+v", one.Protocol(), sockets[one.Socket()], sockets[other.Socket()])
+	if one.Protocol() != "UNIX-STREAM" || sockets[one.SocketInode()].Peer != other.SocketInode() || sockets[other.SocketInode()].Peer != one.SocketInode() {
+		t.Errorf("a pair of %s is %+v and %+v", one.Protocol(), sockets[one.SocketInode()], sockets[other.SocketInode()])
 	}
 	named := make(map[string]bool)
 	for _, s := range sockets {
@@ -46,8 +46,8 @@ func TestUnixSockets(t *testing.T) {
 	if err := unix.Close(pair[1]); err != nil {
 		t.Fatal(err)
 	}
-	if sockets, err = UnixSockets(); err != nil || sockets[one.Socket()].Peer != 0 {
-		t.Errorf("a socket whose peer is closed is %+v, %v", sockets[one.Socket()], err)
+	if sockets, err = UnixSockets(); err != nil || sockets[one.SocketInode()].Peer != 0 {
+		t.Errorf("a socket whose peer is closed is %+v, %v", sockets[one.SocketInode()], err)
 	}
 }
 
@@ -62,10 +62,10 @@ func TestUnaccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours, theirs := find(t, raw(t, conn)), find(t, raw(t, listener))
-	if holder := HolderOf(ours.Socket()); holder != os.Getpid() {
+	if holder := SocketHolder(ours.SocketInode()); holder != os.Getpid() {
 		t.Errorf("process %d holds it", holder)
 	}
-	if holder := HolderOf(0xfffffffe); holder != 0 {
+	if holder := SocketHolder(0xfffffffe); holder != 0 {
 		t.Errorf("process %d holds what is not", holder)
 	}
 	look := func(waiting uint32, sent bool) {
@@ -74,18 +74,18 @@ func TestUnaccepted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := all[theirs.Socket()].Waiting; !slices.Equal(got, []uint32{waiting}) {
+		if got := all[theirs.SocketInode()].Waiting; !slices.Equal(got, []uint32{waiting}) {
 			t.Errorf("%v wait for it", got)
 		}
-		if got := all[ours.Socket()].Unread; got > 0 != sent {
+		if got := all[ours.SocketInode()].Unread; got > 0 != sent {
 			t.Errorf("%d bytes are not read", got)
 		}
 	}
-	look(ours.Socket(), false)
+	look(ours.SocketInode(), false)
 	if _, err := conn.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	look(ours.Socket(), true)
+	look(ours.SocketInode(), true)
 }
 
 func TestUnixPeers(t *testing.T) {
@@ -98,7 +98,7 @@ func TestUnixPeers(t *testing.T) {
 		defer listener.Close()
 		check := func(want int) {
 			t.Helper()
-			if got, err := UnixPeers(path); err != nil || got != want {
+			if got, err := CountUnixPeers(path); err != nil || got != want {
 				t.Errorf("%q: got %d, %v, want %d", name, got, err, want)
 			}
 		}

@@ -165,7 +165,7 @@ func (t *thread) lost() bool {
 	if t.held {
 		return errors.Is(t.detach(), unix.ESRCH)
 	}
-	return procfs.Zombie(t.tid)
+	return procfs.HasEnded(t.tid)
 }
 
 func (t *thread) detach() error { return t.request(unix.PTRACE_DETACH, 0, nil) }

@@ -73,14 +73,14 @@ func TestSyscall(t *testing.T) {
 // interrupt does it often, in both threads of the process.
 func interrupt(t *testing.T, pid int, stopped bool) {
 	t.Helper()
-	tids := procfs.Threads(pid)
+	tids := procfs.ThreadIDs(pid)
 	if len(tids) != 2 {
 		t.Fatalf("it has the threads %v", tids)
 	}
 	for range 20 {
 		if stopped {
 			_ = unix.Kill(pid, unix.SIGSTOP)
-			until(pid, procfs.Stopped)
+			until(pid, procfs.IsStopped)
 		}
 		results := look(t, tids, pid)
 		if len(results) != 2 || results[tids[0]] != (Result{}) || results[tids[1]] != (Result{}) {
@@ -93,7 +93,7 @@ func interrupt(t *testing.T, pid int, stopped bool) {
 			t.Errorf("got %v, %v, want its number %d", results, err, pid)
 		}
 		if stopped {
-			until(pid, procfs.Stopped) // again
+			until(pid, procfs.IsStopped) // again
 		}
 		_ = unix.Kill(pid, unix.SIGCONT)
 	}
@@ -139,7 +139,7 @@ func TestEnded(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	until(pid, procfs.Zombie)
+	until(pid, procfs.HasEnded)
 	if results, err := Syscall([]int{1 << 30}, unix.SYS_GETPID); err != nil || len(results) != 0 {
 		t.Errorf("got %v, %v", results, err)
 	}

@@ -149,7 +149,7 @@ func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 		return nil, err
 	}
 	t.pid = t.program()
-	if now := procfs.Executing(t.pid); i.Executing != "" && now != i.Executing {
+	if now := procfs.ExecutableID(t.pid); i.Executing != "" && now != i.Executing {
 		return nil, fmt.Errorf("process %d executes another file than the plugin did", t.pid)
 	}
 	if t.leaf.fd, err = os.Open(string(i.Cgroup)); err != nil {
@@ -165,7 +165,7 @@ func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 // sameRoot compares the process that has the root's PID with what was written
 // down of the root.
 func sameRoot(i *instance, root int) error {
-	if i.Started != 0 && procfs.Started(root) != i.Started {
+	if i.Started != 0 && procfs.StartTicks(root) != i.Started {
 		return fmt.Errorf("process %d is not the plugin's, which has ended while there was no host", root)
 	}
 	if !slices.Contains(i.Cgroup.Members(), root) {

@@ -77,7 +77,7 @@ func (r *rig) unharmed(digest string) {
 		}
 	}
 	for _, pid := range r.pids() {
-		if procfs.Stopped(pid) {
+		if procfs.IsStopped(pid) {
 			r.t.Errorf("process %d is stopped", pid)
 		}
 	}

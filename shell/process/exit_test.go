@@ -64,7 +64,7 @@ func TestExitOfPidone(t *testing.T) {
 	if err := receive(t, r.sink.exits); !strings.Contains(err.Error(), "signal 9 (killed)") {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "the program is gone too", func() bool { return procfs.Zombie(pids[1]) })
+	eventually(t, "the program is gone too", func() bool { return procfs.HasEnded(pids[1]) })
 }
 
 // A grandchild with the log pipes in its hands does not hide that the plugin is

@@ -136,8 +136,8 @@ func (b *Backend) describe(t *tree, p phase) (instance, error) {
 	info, err := proto.Marshal(b.info)
 	return instance{
 		Phase: p, Cgroup: t.cgroup(), Bound: t.bound,
-		Root: t.root.Pid, Started: procfs.Started(t.root.Pid),
-		Number: t.number, Executing: procfs.Executing(t.program()), Begun: t.begun.Round(0),
+		Root: t.root.Pid, Started: procfs.StartTicks(t.root.Pid),
+		Number: t.number, Executing: procfs.ExecutableID(t.program()), Begun: t.begun.Round(0),
 		Socket: b.socket, Information: info, Reason: b.reason, Warm: beginningOf(b.golden.from),
 	}, err
 }
@@ -210,7 +210,7 @@ func (i *instance) end(own *Cgroups) error {
 // when it started them.
 func (i *instance) children() []int {
 	pids := i.Cgroup.Members()
-	if i.Root != 0 && procfs.Started(i.Root) == i.Started {
+	if i.Root != 0 && procfs.StartTicks(i.Root) == i.Started {
 		pids = append(pids, i.Root) // which may have ended by itself
 	}
 	slices.Sort(pids)

@@ -191,7 +191,7 @@ func TestHostKilledWhileLoadingForAdoption(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), "the process that loaded it has ended") {
 					t.Errorf("got %v", err)
 				}
-				eventually(t, "the plugin to end", func() bool { return procfs.Zombie(root) })
+				eventually(t, "the plugin to end", func() bool { return procfs.HasEnded(root) })
 				if _, err := os.Stat(r.runDir()); err == nil {
 					t.Error("its directory is left")
 				}

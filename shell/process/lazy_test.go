@@ -245,7 +245,7 @@ func TestHostKilledWhileLoading(t *testing.T) {
 	}
 	_ = cmd.Wait() // it was killed
 	for _, p := range tree {
-		eventually(t, "the plugin ends with its host", func() bool { return procfs.Zombie(p) })
+		eventually(t, "the plugin ends with its host", func() bool { return procfs.HasEnded(p) })
 	}
 	store, err := hibernate.OpenStore(filepath.Join(root, "images"))
 	if err != nil {

@@ -202,7 +202,7 @@ func waitNoPeer(ctx context.Context, socket string) error {
 	tick := time.NewTicker(200 * time.Microsecond)
 	defer tick.Stop()
 	for {
-		peers, err := procfs.UnixPeers(socket)
+		peers, err := procfs.CountUnixPeers(socket)
 		if err != nil || peers == 0 {
 			return err
 		}

@@ -189,7 +189,7 @@ func (r *rig) pids() []int {
 func (r *rig) gone(pids []int) {
 	r.t.Helper()
 	for _, pid := range pids {
-		if !procfs.Zombie(pid) {
+		if !procfs.HasEnded(pid) {
 			r.t.Errorf("process %d still runs", pid)
 		}
 	}

@@ -198,10 +198,10 @@ func TestStoppedChildSleepsStopped(t *testing.T) {
 	if err := syscall.Kill(child(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the child is stopped", func() bool { return procfs.Stopped(child()) })
+	eventually(t, "the child is stopped", func() bool { return procfs.IsStopped(child()) })
 	r.hibernate()
 	r.wake()
-	if !procfs.Stopped(child()) {
+	if !procfs.IsStopped(child()) {
 		t.Error("the child runs")
 	}
 	if err := syscall.Kill(child(), syscall.SIGCONT); err != nil {

@@ -224,7 +224,7 @@ func (r *rig) signalProgram(s syscall.Signal) {
 		r.t.Fatal(err)
 	}
 	if s == syscall.SIGSTOP {
-		eventually(r.t, "the program is stopped", func() bool { return procfs.Stopped(pid) })
+		eventually(r.t, "the program is stopped", func() bool { return procfs.IsStopped(pid) })
 	}
 }
 

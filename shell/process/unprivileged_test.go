@@ -103,7 +103,7 @@ func unprivilegedStoppedRoot(t *testing.T) {
 	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the root is stopped", func() bool { return procfs.Stopped(pids[0]) })
+	eventually(t, "the root is stopped", func() bool { return procfs.IsStopped(pids[0]) })
 	begun := time.Now()
 	if err := r.Stop(r.limited(patience)); err != nil {
 		t.Error(err)

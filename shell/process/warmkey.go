@@ -69,7 +69,7 @@ func (b *Backend) programFiles(program string) (all string, err error) {
 // started stands for all that the host gives a plugin, and for the rights that the
 // host has to give.
 func (b *Backend) started() (string, error) {
-	rights, err := procfs.Tasks([]int{os.Getpid()})
+	rights, err := procfs.ThreadIdentities([]int{os.Getpid()})
 	if err != nil {
 		return "", err
 	}
@@ -86,14 +86,14 @@ func (b *Backend) started() (string, error) {
 }
 
 // privileges are those of the first thread, which alone has the limits.
-func privileges(tasks []procfs.Task) procfs.Task {
+func privileges(tasks []procfs.ThreadIdentity) procfs.ThreadIdentity {
 	for _, task := range tasks {
 		if task.Limits != "" {
 			task.ID = 0
 			return task
 		}
 	}
-	return procfs.Task{}
+	return procfs.ThreadIdentity{}
 }
 
 // differs says what is not as it was when the image was made, nil for nothing.

@@ -88,7 +88,7 @@ func (s *site) stands() (loader int) {
 	until(s.t, "the loader to stop", func() bool {
 		loader = s.loader()
 		_, err := os.Stat(filepath.Join(s.root, "images/Counter/generation"))
-		return loader != 0 && procfs.Stopped(loader) && err == nil
+		return loader != 0 && procfs.IsStopped(loader) && err == nil
 	})
 	return loader
 }

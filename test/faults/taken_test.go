@@ -20,7 +20,7 @@ func take(t *testing.T, pid int, began uint64) *exec.Cmd {
 	t.Helper()
 	var taker *exec.Cmd
 	until(t, fmt.Sprintf("process %d to be another", pid), func() bool {
-		if now := procfs.Started(pid); now != 0 && now != began {
+		if now := procfs.StartTicks(pid); now != 0 && now != began {
 			return true
 		}
 		// The kernel gives the next new process the number after this one.
@@ -71,7 +71,7 @@ func TestTakenPID(t *testing.T) {
 			host := h.cmd.Process.Pid
 			var left struct{ Root int }
 			must(t, json.Unmarshal(read(t, filepath.Join(s.root, "run", "Counter", "instance.json")), &left))
-			rootBegan, hostBegan := procfs.Started(left.Root), procfs.Started(host)
+			rootBegan, hostBegan := procfs.StartTicks(left.Root), procfs.StartTicks(host)
 			must(t, h.cmd.Process.Kill())
 			h.killed()
 			_ = syscall.Kill(left.Root, syscall.SIGKILL) // with the policy stop it is gone

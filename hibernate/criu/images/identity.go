@@ -27,7 +27,7 @@ const stateDead = 2
 
 // Identities returns the identity and rights that the image in dir would give each
 // thread, ordered by number. Each thread has a core image.
-func Identities(dir string) ([]procfs.Task, error) {
+func Identities(dir string) ([]procfs.ThreadIdentity, error) {
 	filters, err := readSeccompFilters(dir)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func Identities(dir string) ([]procfs.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	var threads []procfs.Task
+	var threads []procfs.ThreadIdentity
 	for _, path := range paths {
 		id, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(path)[len("core-"):], ".img"))
 		if err != nil {
@@ -56,7 +56,7 @@ func Identities(dir string) ([]procfs.Task, error) {
 		thread.ID = id
 		threads = append(threads, thread)
 	}
-	slices.SortFunc(threads, func(a, b procfs.Task) int { return a.ID - b.ID })
+	slices.SortFunc(threads, func(a, b procfs.ThreadIdentity) int { return a.ID - b.ID })
 	return threads, nil
 }
 
@@ -93,7 +93,7 @@ func readSeccompFilters(dir string) ([]*seccomp.SeccompFilter, error) {
 }
 
 // identityOf returns the identity in a core image, in the form of /proc/<pid>/status.
-func identityOf(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t procfs.Task, err error) {
+func identityOf(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t procfs.ThreadIdentity, err error) {
 	thread := core.GetThreadCore()
 	c := thread.GetCreds()
 	if c == nil {

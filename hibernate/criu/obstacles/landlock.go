@@ -99,11 +99,11 @@ func (k *knownDomains) remember(tid int) {
 		k.started = make(map[int]uint64)
 	}
 	for known, started := range k.started {
-		if procfs.Started(known) != started {
+		if procfs.StartTicks(known) != started {
 			delete(k.started, known)
 		}
 	}
-	k.started[tid] = procfs.Started(tid)
+	k.started[tid] = procfs.StartTicks(tid)
 }
 
 // findKnown finds the processes of the tree that have a remembered thread.
@@ -114,8 +114,8 @@ func (k *knownDomains) findKnown(tree []int, found *findings) {
 		return
 	}
 	for _, pid := range tree {
-		for _, tid := range procfs.Threads(pid) {
-			if started, known := k.started[tid]; known && procfs.Started(tid) == started {
+		for _, tid := range procfs.ThreadIDs(pid) {
+			if started, known := k.started[tid]; known && procfs.StartTicks(tid) == started {
 				found.addProcess(pid, hasDomain(tid), domainAdvice)
 				break
 			}

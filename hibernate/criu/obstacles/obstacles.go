@@ -37,14 +37,14 @@ func (f *Finder) ObstaclesAnyTime(tree []int) error {
 	findInProcesses(tree, &found)
 	findShared(tree, &found)
 	f.domains.findKnown(tree, &found)
-	mounts := procfs.Mounts(tree[0])
+	mounts := procfs.MountIDs(tree[0])
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
 			what, advice := unsupported(d, inTree)
 			if what == "" {
 				what, advice = restoredDifferently(d)
 			}
-			if mount := d.Mount(); what == "" && mount != 0 && !mounts[mount] { // such as a message queue
+			if mount := d.MountID(); what == "" && mount != 0 && !mounts[mount] { // such as a message queue
 				what, advice = "a file on a mount that is not the host's, "+d.Target, "close it in BeforeCheckpoint"
 			}
 			if what != "" {
@@ -64,7 +64,7 @@ func (f *Finder) ObstaclesWhenQuiet(tree []int) error {
 	var watches []procfs.Descriptor
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
-			if inode := d.Socket(); inode != 0 {
+			if inode := d.SocketInode(); inode != 0 {
 				sockets[inode] = d
 				findUnreadNetlink(d, &found)
 			}
@@ -172,10 +172,10 @@ func unsupported(d procfs.Descriptor, inTree map[string]bool) (what, advice stri
 			return d.Target, "its number is another after the wake: open such files only to read them at once"
 		}
 	case strings.HasPrefix(d.Target, "/dev/"):
-		if number, ok := d.Device(); ok && !isSupportedDevice(number) {
+		if number, ok := d.DeviceNumber(); ok && !isSupportedDevice(number) {
 			return "the device " + d.Target, "close it in BeforeCheckpoint and open it again in AfterRestore"
 		}
-	case d.Socket() != 0:
+	case d.SocketInode() != 0:
 		protocol := d.Protocol()
 		if advice, ok := protocolAdvice[protocol]; ok {
 			return "a socket of protocol " + protocol, advice
@@ -208,15 +208,15 @@ const MaxDeletedFile = 64 << 20
 func restoredDifferently(d procfs.Descriptor) (what, advice string) {
 	switch {
 	case strings.HasPrefix(d.Target, "anon_inode:[eventfd]"):
-		if strings.TrimSpace(d.Info("eventfd-semaphore")) == "1" {
+		if strings.TrimSpace(d.InfoField("eventfd-semaphore")) == "1" {
 			return "an eventfd that is a semaphore", "it would come back as a plain one: close it in BeforeCheckpoint"
 		}
 	case strings.HasPrefix(d.Target, "pipe:["):
-		if d.Flags()&unix.O_DIRECT != 0 {
+		if d.OpenFlags()&unix.O_DIRECT != 0 {
 			return "a pipe in packet mode", "the program must do without O_DIRECT, or use a socket pair"
 		}
 	case strings.HasSuffix(d.Target, " (deleted)"):
-		if size, regular := d.Deleted(); regular && size > MaxDeletedFile {
+		if size, regular := d.DeletedSize(); regular && size > MaxDeletedFile {
 			return "a large deleted file, " + d.Target, "close it in BeforeCheckpoint, or keep its name"
 		}
 	}

@@ -29,7 +29,7 @@ func findInProcesses(tree []int, found *findings) {
 			"start it again; the unit must not have PrivateTmp, ProtectSystem and their like where plugins outlive the host")
 	}
 	for _, pid := range tree {
-		if procfs.Zombie(pid) {
+		if procfs.HasEnded(pid) {
 			continue
 		}
 		for _, kind := range namespaces {
@@ -44,10 +44,10 @@ func findInProcesses(tree []int, found *findings) {
 		if personality := procfs.Personality(pid); personality != hostPersonality && personality != "" {
 			found.addProcess(pid, "has another personality, "+personality, "it would be lost: start it without setarch")
 		}
-		if procfs.Traced(pid) {
+		if procfs.IsTraced(pid) {
 			found.addProcess(pid, "is being traced", "end the debugger first")
 		}
-		if !mayDumpOthers && procfs.ForeignUser(pid) {
+		if !mayDumpOthers && procfs.HasForeignUser(pid) {
 			found.addProcess(pid, "runs as another user", "the host needs the capability CAP_SYS_RESOURCE for that")
 		}
 		findMappings(pid, found)
@@ -57,7 +57,7 @@ func findInProcesses(tree []int, found *findings) {
 // findMappings finds mappings of the process that are neither memory nor a regular
 // file.
 func findMappings(pid int, found *findings) {
-	for _, path := range procfs.Mapped(pid) {
+	for _, path := range procfs.MappingNames(pid) {
 		switch {
 		case strings.HasPrefix(path, "/SYSV"):
 			found.addProcess(pid, "has System V shared memory mapped, "+path, "the program must use shm_open or memfd_create instead")

@@ -11,10 +11,10 @@ import (
 // findShared finds processes that share their memory or working directory with another
 // process. CRIU dumps that only between threads of one process.
 func findShared(tree []int, found *findings) {
-	alive := slices.DeleteFunc(slices.Clone(tree), procfs.Zombie)
-	for _, pair := range procfs.Shared(alive, procfs.SharedMemory) {
+	alive := slices.DeleteFunc(slices.Clone(tree), procfs.HasEnded)
+	for _, pair := range procfs.PairsSharing(alive, procfs.SharedMemory) {
 		switch {
-		case !procfs.Uninterruptible(pair[0]):
+		case !procfs.HasUninterruptibleThread(pair[0]):
 			if stillShared(pair, procfs.SharedMemory) {
 				found.addProcess(pair[1], fmt.Sprintf("shares its memory with process %d", pair[0]), "the program must use threads, or fork without CLONE_VM")
 			}
@@ -22,7 +22,7 @@ func findShared(tree []int, found *findings) {
 			found.addProcess(pair[1], fmt.Sprintf("holds process %d in a vfork", pair[0]), "it must execute another program at once, or end").passing = true
 		}
 	}
-	for _, pair := range procfs.Shared(alive, procfs.SharedDirectory) {
+	for _, pair := range procfs.PairsSharing(alive, procfs.SharedDirectory) {
 		if stillShared(pair, procfs.SharedDirectory) {
 			found.addProcess(pair[1], fmt.Sprintf("shares its working directory with process %d", pair[0]), "the program must fork without CLONE_FS")
 		}
@@ -32,7 +32,7 @@ func findShared(tree []int, found *findings) {
 // stillShared reports whether two living processes share the resource. For two
 // processes that have ended, kcmp(2) would claim the same.
 func stillShared(pair [2]int, resource int) bool {
-	return len(procfs.Shared(pair[:], resource)) == 1 && !procfs.Zombie(pair[0]) && !procfs.Zombie(pair[1])
+	return len(procfs.PairsSharing(pair[:], resource)) == 1 && !procfs.HasEnded(pair[0]) && !procfs.HasEnded(pair[1])
 }
 
 // passingTime is how long an obstacle that usually passes, such as a vfork, is waited

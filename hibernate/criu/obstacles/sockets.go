@@ -20,10 +20,10 @@ func findTCPConflicts(tree []int, found *findings) {
 	var accepted []connection
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
-			if d.Socket() == 0 || !strings.HasPrefix(d.Protocol(), "TCP") {
+			if d.SocketInode() == 0 || !strings.HasPrefix(d.Protocol(), "TCP") {
 				continue
 			}
-			s, err := d.TCP()
+			s, err := d.TCPSocket()
 			if err == nil && s.Waiting > 0 {
 				found.addDescriptor(d, fmt.Sprintf("a TCP port, %s, with connections that it has not accepted", s.Port), "accept them, or close the port in BeforeCheckpoint").passing = true
 			}
@@ -64,7 +64,7 @@ func findUnixConnections(inTree map[uint32]procfs.Descriptor, found *findings) e
 		what := "a unix connection to a process outside of the plugin"
 		if name := all[s.Peer].Name; name != "" {
 			what += ", at " + name
-		} else if holder := procfs.HolderOf(s.Peer); holder != 0 {
+		} else if holder := procfs.SocketHolder(s.Peer); holder != 0 {
 			what += fmt.Sprintf(", %d (%s)", holder, procfs.Command(holder))
 		}
 		found.addDescriptor(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
@@ -76,7 +76,7 @@ func findUnixConnections(inTree map[uint32]procfs.Descriptor, found *findings) e
 // unix socket with data in them. A connection whose other end is closed (inode 0) may
 // hold data.
 func findUnaccepted(d procfs.Descriptor, all map[uint32]procfs.UnixSocket, found *findings) {
-	listener := all[d.Socket()]
+	listener := all[d.SocketInode()]
 	for _, inode := range listener.Waiting {
 		if inode == 0 || all[inode].Unread > 0 {
 			found.addDescriptor(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint").passing = true
@@ -90,7 +90,7 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 	if d.Protocol() != "NETLINK" {
 		return
 	}
-	if unread, err := d.Unread(); err == nil && unread {
+	if unread, err := d.HasUnread(); err == nil && unread {
 		found.addDescriptor(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passing = true
 	}
 }
@@ -100,7 +100,7 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 func findUnreadWatches(watches []procfs.Descriptor, found *findings) {
 	remains(func() bool {
 		watches = slices.DeleteFunc(watches, func(d procfs.Descriptor) bool {
-			size, err := d.Queued()
+			size, err := d.QueuedBytes()
 			return err != nil || size == 0
 		})
 		return len(watches) > 0

@@ -22,7 +22,7 @@ type treeProcess struct {
 func (f *Finder) ObstaclesWhenStopped(tree []int) error {
 	processes := make([]treeProcess, len(tree))
 	for i, pid := range tree {
-		processes[i] = treeProcess{pid, procfs.Threads(pid)}
+		processes[i] = treeProcess{pid, procfs.ThreadIDs(pid)}
 	}
 	var found findings
 	for _, find := range []func([]treeProcess, *findings) error{f.findDomains, findMDWE, findSealedMemory} {
@@ -71,7 +71,7 @@ func findSealedMemory(processes []treeProcess, found *findings) error {
 		if len(p.tids) == 0 {
 			continue
 		}
-		sealed, err := procfs.Sealed(p.tids[0])
+		sealed, err := procfs.HasSealedMemory(p.tids[0])
 		if err != nil {
 			return fmt.Errorf("cannot tell which memory is sealed: %w", err)
 		}
@@ -98,8 +98,8 @@ func findFileMutexes(processes []treeProcess, found *findings) {
 // holds a robust mutex, "" if there is none.
 func fileOfHeldMutex(p treeProcess) string {
 	for _, tid := range p.tids {
-		for _, futex := range procfs.Robust(tid) {
-			if path := procfs.SharedFile(tid, futex); path != "" {
+		for _, futex := range procfs.RobustFutexes(tid) {
+			if path := procfs.SharedFileAt(tid, futex); path != "" {
 				return path
 			}
 		}

@@ -36,7 +36,7 @@ func IsLoader(pid int) bool { return procfs.Command(pid) == loaderName }
 // collect reaps loaders that ended between two programs of this process.
 func collect() {
 	for _, child := range procfs.Children(os.Getpid()) {
-		if procfs.Zombie(child) && IsLoader(child) {
+		if procfs.HasEnded(child) && IsLoader(child) {
 			_, _ = syscall.Wait4(child, nil, syscall.WNOHANG, nil) // somebody else may have
 		}
 	}
