@@ -15,12 +15,11 @@ import (
 // Descriptor is one open file of a process.
 type Descriptor struct {
 	PID, FD int
-	// Target is what /proc/<pid>/fd/<fd> shows: a path, or "socket:[4711]" and the
-	// like.
+	// Target is the link /proc/<pid>/fd/<fd>: a path, or a name like "socket:[4711]".
 	Target string
 }
 
-// Descriptors returns what the process has open, nothing when it is gone.
+// Descriptors returns the open files of the process, nil when the process is gone.
 func Descriptors(pid int) []Descriptor {
 	dir, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
@@ -42,8 +41,8 @@ func Descriptors(pid int) []Descriptor {
 	return open
 }
 
-// Device returns the number of the device that is open, ok = false when it is
-// none.
+// DeviceNumber returns the number of the open device, and ok = false when the file is
+// not a device.
 func (d Descriptor) DeviceNumber() (number uint64, ok bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(d.path(), &st); err != nil {
@@ -53,7 +52,7 @@ func (d Descriptor) DeviceNumber() (number uint64, ok bool) {
 	return st.Rdev, kind == unix.S_IFCHR || kind == unix.S_IFBLK
 }
 
-// Mount returns the number of the mount that the file is on, 0 when it has no path.
+// MountID returns the ID of the mount that the file is on, 0 when the file has no path.
 func (d Descriptor) MountID() uint64 {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, d.path(), 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st); err != nil {
@@ -66,7 +65,7 @@ func (d Descriptor) MountID() uint64 {
 	return st.Mnt_id
 }
 
-// Socket returns the inode of the socket that is open, 0 when it is none.
+// SocketInode returns the inode of the open socket, 0 when the file is not a socket.
 func (d Descriptor) SocketInode() uint32 {
 	text, ok := strings.CutPrefix(d.Target, "socket:[")
 	if !ok {
@@ -76,8 +75,8 @@ func (d Descriptor) SocketInode() uint32 {
 	return uint32(inode)
 }
 
-// Protocol is the kernel's name for the socket's protocol, such as "UNIX-STREAM",
-// empty when it is no socket.
+// Protocol returns the kernel's name for the protocol of the socket, such as
+// "UNIX-STREAM", "" when the file is not a socket.
 func (d Descriptor) Protocol() string {
 	name := make([]byte, 64)
 	n, err := unix.Getxattr(d.path(), "system.sockprotoname", name)
@@ -87,21 +86,22 @@ func (d Descriptor) Protocol() string {
 	return unix.ByteSliceToString(name[:n])
 }
 
-// Info is what /proc/<pid>/fdinfo says of the descriptor under key.
+// InfoField returns the value of the key in /proc/<pid>/fdinfo/<fd>, "" when there is
+// none.
 func (d Descriptor) InfoField(key string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
 	return lineValue(string(text), key+":")
 }
 
-// Flags are those that the file was opened with.
+// OpenFlags returns the flags of open(2) that the file has.
 func (d Descriptor) OpenFlags() uint64 {
 	flags, _ := strconv.ParseUint(d.InfoField("flags"), 8, 64)
 	return flags
 }
 
-// Deleted returns what a file without a name takes on its disk; regular is false
-// when it has a name or is no regular file.
-func (d Descriptor) DeletedSize() (size int64, regular bool) {
+// DeletedSize returns the bytes that a deleted regular file occupies on its disk, and
+// ok = false for any other file.
+func (d Descriptor) DeletedSize() (size int64, ok bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(d.path(), &st); err != nil {
 		return 0, false
@@ -109,7 +109,7 @@ func (d Descriptor) DeletedSize() (size int64, regular bool) {
 	return st.Blocks * 512, st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
-// Unread tells whether there is something to read in the socket.
+// HasUnread reports whether the socket has received data that was not read yet.
 func (d Descriptor) HasUnread() (unread bool, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		var words [9]uint32 // the first is SK_MEMINFO_RMEM_ALLOC
@@ -125,7 +125,8 @@ func (d Descriptor) HasUnread() (unread bool, err error) {
 	return unread, err
 }
 
-// Queued is how many bytes there are to read in the file, if it can tell.
+// QueuedBytes returns the number of bytes that can be read from the file now, and an
+// error when the file does not know.
 func (d Descriptor) QueuedBytes() (size uint32, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		size, err = unix.IoctlGetUint32(fd, unix.TIOCINQ) // FIONREAD by another name
@@ -134,8 +135,8 @@ func (d Descriptor) QueuedBytes() (size uint32, err error) {
 	return size, err
 }
 
-// HolderOf returns a process that has the socket with the inode open, 0 if there is
-// none to be seen. It looks through all of them.
+// SocketHolder returns the PID of a process that has the socket open, 0 if none is
+// visible. It looks through all processes.
 func SocketHolder(inode uint32) int {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range processes {
@@ -149,7 +150,8 @@ func SocketHolder(inode uint32) int {
 
 func (d Descriptor) path() string { return fmt.Sprintf("/proc/%d/fd/%d", d.PID, d.FD) }
 
-// borrow hands the process's own descriptor to use, for the moment.
+// withDuplicate calls use with a duplicate of the descriptor in this process, see
+// pidfd_getfd(2).
 func (d Descriptor) withDuplicate(use func(fd int) error) error {
 	pidfd, err := unix.PidfdOpen(d.PID, 0)
 	if err != nil {
@@ -160,6 +162,6 @@ func (d Descriptor) withDuplicate(use func(fd int) error) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd) //nolint:errcheck // the process has it still
+	defer unix.Close(fd) //nolint:errcheck // the other process still has the file open
 	return use(fd)
 }

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Span is a part of a process's memory.
+// Span is a range of the memory of a process, from Start up to End.
 type Span struct {
 	// ID is the process's number in its own PID namespace.
 	ID    int    `json:"id"`
@@ -20,9 +20,9 @@ type Span struct {
 	End   uint64 `json:"end"`
 }
 
-// Droppable returns the memory of the processes that the kernel may drop whenever
-// it likes, see MAP_DROPPABLE in mmap(2): there getrandom(3) keeps the random
-// numbers that it gives out next.
+// DroppableSpans returns the memory of the processes that the kernel may drop at any
+// time, see MAP_DROPPABLE in mmap(2). There getrandom(3) keeps the random numbers that
+// it returns next.
 func DroppableSpans(pids []int) ([]Span, error) {
 	var spans []Span
 	for _, pid := range pids {
@@ -46,7 +46,7 @@ func DroppableSpans(pids []int) ([]Span, error) {
 	return spans, nil
 }
 
-// droppable picks them out of a file smaps.
+// parseDroppable returns the spans of a file smaps whose flags contain "dp".
 func parseDroppable(smaps io.Reader) (spans []Span, err error) {
 	var s Span
 	lines := bufio.NewScanner(smaps)
@@ -67,8 +67,8 @@ func parseDroppable(smaps io.Reader) (spans []Span, err error) {
 	return spans, lines.Err()
 }
 
-// Drop empties that memory, as the kernel might have done: whoever uses it is ready
-// for that.
+// ClearSpans writes zeros to the spans, as the kernel does to droppable memory.
+// Programs are ready for that at any time.
 func ClearSpans(pids []int, spans []Span) error {
 	for _, s := range spans {
 		at := slices.IndexFunc(pids, func(pid int) bool { return NSPid(pid) == s.ID })

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MappedFiles returns the regular files that the processes have mapped, sorted,
-// each once. One that has ended has none.
+// MappedFiles returns the paths of the regular files that the processes have mapped,
+// sorted, each once. It leaves out deleted files and devices.
 func MappedFiles(pids []int) ([]string, error) {
 	found := make(map[string]bool)
 	for _, pid := range pids {
@@ -48,8 +48,8 @@ func MappedFiles(pids []int) ([]string, error) {
 	return paths, nil
 }
 
-// Mapped returns what the process has mapped, each once: paths, and what the kernel
-// calls things that have none.
+// MappingNames returns the names of the mappings of the process, sorted, each once:
+// paths, and names in brackets such as "[vdso]".
 func MappingNames(pid int) []string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	var names []string
@@ -65,8 +65,8 @@ func MappingNames(pid int) []string {
 	return slices.Compact(names)
 }
 
-// SharedFile returns the file that the process shares the memory at that address
-// with, "" where there is none, or none that has a name.
+// SharedFileAt returns the path of the file that the process has mapped as shared at
+// that address, "" if no file with a name is mapped there.
 func SharedFileAt(pid int, at uint64) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	for line := range strings.Lines(string(text)) {
@@ -85,8 +85,8 @@ func SharedFileAt(pid int, at uint64) string {
 	return ""
 }
 
-// after returns what follows the first n fields of the line: a path, which may
-// hold spaces.
+// skipFields returns the line after its first n fields. The rest may be a path with
+// spaces.
 func skipFields(line string, n int) string {
 	for range n {
 		_, line, _ = strings.Cut(strings.TrimLeft(line, " "), " ")

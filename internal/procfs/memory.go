@@ -8,43 +8,34 @@ import (
 )
 
 // PSS returns the proportional set size of the processes together, in bytes.
-// A process that has ended or may not be read counts nothing.
-func PSS(pids []int) int64 {
-	return sumFields(pids, "smaps_rollup", "Pss:")
+func PSS(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Pss:") }
+
+// RSS returns the resident set size of the processes together, in bytes. It is cheaper
+// than PSS and counts shared pages more than once.
+func RSS(pids []int) int64 { return sumKiB(pids, "status", "VmRSS:") }
+
+// UnbackedBytes returns the memory of the processes, resident or in the swap, whose
+// contents are in no file.
+func UnbackedBytes(pids []int) int64 {
+	return sumKiB(pids, "smaps_rollup", "Anonymous:", "Pss_Shmem:", "Swap:")
 }
 
-// Unbacked is the memory of the processes, swapped out or not, that no file has
-// the contents of.
-func UnbackedBytes(pids []int) (total int64) {
-	for _, key := range []string{"Anonymous:", "Pss_Shmem:", "Swap:"} {
-		total += sumFields(pids, "smaps_rollup", key)
-	}
-	return total
-}
+// AnonymousBytes returns the resident memory of the processes that belongs to no file.
+func AnonymousBytes(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Anonymous:") }
 
-// RSS returns the resident set size of the processes together, in bytes; it is
-// cheaper than PSS and counts shared pages more than once.
-func RSS(pids []int) int64 {
-	return sumFields(pids, "status", "VmRSS:")
-}
+// SwappedBytes returns the memory of the processes that is in the swap.
+func SwappedBytes(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Swap:") }
 
-// Anonymous returns how much memory of the processes is resident that no file
-// holds, in bytes, and Swapped how much of it is in the swap.
-func AnonymousBytes(pids []int) int64 { return sumFields(pids, "smaps_rollup", "Anonymous:") }
-
-// Swapped is described at Anonymous.
-func SwappedBytes(pids []int) int64 { return sumFields(pids, "smaps_rollup", "Swap:") }
-
-// Usage is what some processes take together.
+// Usage is the memory that a group of processes takes.
 type Usage struct {
-	// Processes is how many of them live.
+	// Processes is the number of living processes.
 	Processes int
-	// Resident, Shared and Virtual are bytes: the proportional set size, the part
-	// of it that is not anonymous, and the address space.
+	// Resident is the proportional set size, Shared its part that is not anonymous,
+	// Virtual the size of the address spaces; all in bytes.
 	Resident, Shared, Virtual int64
 }
 
-// Measure reads what the processes take; one that has ended counts nothing.
+// Measure returns the memory usage of the living ones of the processes.
 func Measure(pids []int) Usage {
 	var u Usage
 	page := int64(os.Getpagesize())
@@ -69,20 +60,20 @@ func Measure(pids []int) Usage {
 	return u
 }
 
-func sumFields(pids []int, file, key string) int64 {
-	var total int64
+// sumKiB adds the fields of that file in /proc/<pid>, in bytes. A process that has
+// ended or may not be read counts nothing.
+func sumKiB(pids []int, file string, keys ...string) (total int64) {
 	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
-		if err != nil {
-			continue
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+		for _, key := range keys {
+			total += kibField(string(text), key)
 		}
-		total += kibField(string(text), key)
 	}
 	return total
 }
 
-// kib is the value of that key in bytes, which the text tells in KiB; 0 when it
-// has none.
+// kibField returns the value of the key, which the text has in KiB, in bytes; 0 when
+// the text lacks the key.
 func kibField(text, key string) int64 {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {

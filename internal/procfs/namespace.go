@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// Namespace is the namespace of that name that the process is in, such as
-// "net:[4026531840]", empty when the kernel knows none.
-func Namespace(pid int, name string) string {
-	target, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
+// Namespace returns the namespace of that kind that the process is in, such as
+// "net:[4026531840]", "" when the kernel has no such kind.
+func Namespace(pid int, kind string) string {
+	target, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
 	return target
 }
 
-// Mounts returns the numbers of the mounts that the process sees.
+// MountIDs returns the IDs of the mounts that the process sees, see
+// /proc/<pid>/mountinfo.
 func MountIDs(pid int) map[uint64]bool {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	mounts := make(map[uint64]bool)

@@ -9,36 +9,37 @@ import (
 	"syscall"
 )
 
-// Started is when the process began, in clock ticks since the boot. Together with
-// the boot it tells a process from any other that had or will have its PID. It is
-// 0 when the process is gone.
+// StartTicks returns when the process began, in clock ticks since the boot, 0 when the
+// process is gone. With BootID it distinguishes the process from every other that gets
+// the same PID.
 func StartTicks(pid int) uint64 { return statField(pid, 22) }
 
-// Parent is the parent's PID, 0 when the process is gone.
+// Parent returns the PID of the parent, 0 when the process is gone.
 func Parent(pid int) int { return int(statField(pid, 4)) }
 
-// NSPid returns the number of the process in its own PID namespace, 0 when it is
-// gone.
+// NSPid returns the number of the process or thread in its own PID namespace, 0 when it
+// is gone.
 func NSPid(pid int) int {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
-	task, _, err := parseThreadStatus(string(text))
+	thread, _, err := parseThreadStatus(string(text))
 	if err != nil {
 		return 0
 	}
-	return task.ID
+	return thread.ID
 }
 
-// Command is the name of the process's program, cut to 15 bytes by the kernel.
+// Command returns the name of the process, as set by prctl(2) or taken from the name of
+// its program, "" when the process is gone. The kernel cuts it to 15 bytes.
 func Command(pid int) string {
 	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	return strings.TrimSuffix(string(name), "\n")
 }
 
-// Executing names the file that the process executes by device and inode, which
-// tell it even when it was replaced; empty when the process is gone.
+// ExecutableID returns "device:inode" of the file that the process executes, also when
+// the file was replaced or deleted, "" when the process is gone.
 func ExecutableID(pid int) string {
 	info, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
@@ -51,26 +52,27 @@ func ExecutableID(pid int) string {
 	return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// BootID is another one after each boot.
+// BootID returns an identifier that the kernel makes anew at each boot.
 func BootID() string {
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(id))
 }
 
-// Personality is the process's execution domain in hexadecimal, see
-// personality(2), empty when it may not be read.
+// Personality returns the execution domain of the process in hexadecimal, see
+// personality(2), "" when it may not be read.
 func Personality(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/personality", pid))
 	return strings.TrimSpace(string(text))
 }
 
-// Traced tells whether a debugger is attached to the process.
+// IsTraced reports whether a debugger is attached to the process.
 func IsTraced(pid int) bool {
 	tracer := statusField(pid, "TracerPid:")
 	return tracer != "" && tracer != "0"
 }
 
-// ForeignUser tells whether the process has any user or group other than this one's.
+// HasForeignUser reports whether any user or group ID of the process differs from the
+// real one of this process.
 func HasForeignUser(pid int) bool {
 	for key, own := range map[string]int{"Uid:": os.Getuid(), "Gid:": os.Getgid()} {
 		for id := range strings.FieldsSeq(statusField(pid, key)) {
@@ -85,7 +87,7 @@ func HasForeignUser(pid int) bool {
 // Owner is the real user and group of a process.
 type Owner struct{ UID, GID int }
 
-// OwnerOf returns the process's, root's when it is gone.
+// OwnerOf returns the owner of the process, root when the process is gone.
 func OwnerOf(pid int) (o Owner) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, _ = fmt.Sscan(lineValue(string(text), "Uid:"), &o.UID)
@@ -93,13 +95,14 @@ func OwnerOf(pid int) (o Owner) {
 	return o
 }
 
-// stat is a number of /proc/<pid>/stat, fields counted as in proc(5).
+// statField returns a number from /proc/<pid>/stat, fields counted as in proc(5), 0
+// when the process is gone.
 func statField(pid, field int) uint64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // the first is the third
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // fields[0] is field 3
 	if len(fields) < field-2 {
 		return 0
 	}
@@ -107,12 +110,14 @@ func statField(pid, field int) uint64 {
 	return n
 }
 
+// statusField returns the value of the key in /proc/<pid>/status, "" when the process
+// is gone.
 func statusField(pid int, key string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	return lineValue(string(text), key)
 }
 
-// field returns what follows key at the beginning of a line.
+// lineValue returns the rest of the first line that begins with key.
 func lineValue(text, key string) string {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {

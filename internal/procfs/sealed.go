@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sealed tells whether the process has sealed memory of its own, see mseal(2).
+// HasSealedMemory reports whether the process has sealed memory of its own, see
+// mseal(2).
 func HasSealedMemory(pid int) (bool, error) {
 	smaps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -20,10 +21,11 @@ func HasSealedMemory(pid int) (bool, error) {
 	return containsSealed(smaps), err
 }
 
-// kernels are mappings that the kernel makes, and may seal itself.
+// kernelMappings are the mappings that the kernel makes, and may seal itself.
 var kernelMappings = []string{"[sigpage]", "[uprobes]", "[vdso]", "[vectors]", "[vsyscall]", "[vvar]", "[vvar_vclock]"}
 
-// sealed looks for the flag in a file smaps.
+// containsSealed reports whether a mapping in the text of a file smaps is sealed and
+// does not belong to the kernel.
 func containsSealed(smaps []byte) bool {
 	mark := []byte(" sl ")
 	if !bytes.Contains(smaps, mark) {

@@ -6,28 +6,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What processes may share, see clone(2).
+// Resources that processes may share, see clone(2) and kcmp(2).
 const (
 	SharedMemory    = 1 // KCMP_VM
 	SharedDirectory = 3 // KCMP_FS
 )
 
-// Shared returns pairs of the processes that share what, the lower number first.
-func PairsSharing(pids []int, what int) (pairs [][2]int) {
+// PairsSharing returns the pairs of processes that share the resource, the lower PID
+// first. resource is SharedMemory or SharedDirectory.
+func PairsSharing(pids []int, resource int) (pairs [][2]int) {
 	order := slices.Clone(pids)
-	slices.SortFunc(order, func(a, b int) int { return compareResource(a, b, what) })
+	slices.SortFunc(order, func(a, b int) int { return compareResource(a, b, resource) })
 	for i := 1; i < len(order); i++ {
-		if a, b := order[i-1], order[i]; compareResource(a, b, what) == 0 {
+		if a, b := order[i-1], order[i]; compareResource(a, b, resource) == 0 {
 			pairs = append(pairs, [2]int{min(a, b), max(a, b)})
 		}
 	}
 	return pairs
 }
 
-// compare is 0 when both processes have the same of what. Those that can't be asked
-// have nothing in common with others.
-func compareResource(a, b, what int) int {
-	less, _, errno := unix.RawSyscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), uintptr(what), 0, 0, 0)
+// compareResource orders the processes by resource and returns 0 when they share it. A
+// process that may not be inspected shares nothing.
+func compareResource(a, b, resource int) int {
+	less, _, errno := unix.RawSyscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), uintptr(resource), 0, 0, 0)
 	switch {
 	case errno != 0:
 		return a - b

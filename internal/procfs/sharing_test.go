@@ -15,6 +15,6 @@ func TestShared(t *testing.T) {
 		t.Errorf("with itself it shares %v", pairs)
 	}
 	if HasUninterruptibleThread(1 << 30) {
-		t.Error("nobody waits")
+		t.Error("a missing process waits")
 	}
 }

@@ -9,23 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stopped tells whether the process is in job control stop.
+// IsStopped reports whether the process is in job control stop, as after SIGSTOP.
 func IsStopped(pid int) bool {
 	return stateLetter(pid) == 'T'
 }
 
-// Zombie tells whether the process has ended and waits to be reaped, or is gone.
+// HasEnded reports whether the process is a zombie or gone.
 func HasEnded(pid int) bool {
 	s := stateLetter(pid)
 	return s == 'Z' || s == 0
 }
 
-// Uninterruptible tells whether a thread of the process waits for what no signal
-// ends, such as a child that it made by vfork.
+// HasUninterruptibleThread reports whether a thread of the process is in a wait that no
+// signal ends, such as the wait of vfork(2) for the child.
 func HasUninterruptibleThread(pid int) bool {
 	return slices.ContainsFunc(ThreadIDs(pid), func(tid int) bool { return stateLetter(tid) == 'D' })
 }
 
+// stateLetter returns the third field of /proc/<pid>/stat, such as 'R', 0 when the
+// process is gone.
 func stateLetter(pid int) byte {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -39,9 +41,9 @@ func stateLetter(pid int) byte {
 	return text[end+2]
 }
 
-// Continue sends SIGCONT to each process.
+// Continue sends SIGCONT to each of the processes.
 func Continue(pids []int) {
 	for _, pid := range pids {
-		_ = unix.Kill(pid, unix.SIGCONT) // one that is gone needs none
+		_ = unix.Kill(pid, unix.SIGCONT) // it may be gone
 	}
 }

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TCPSocket is what a TCP socket says of itself.
+// TCPSocket is the state of a TCP socket.
 type TCPSocket struct {
 	Listening, Reuse bool
-	Waiting          int    // connections that were not accepted yet
-	Port             string // the local one, empty when it has none
+	Waiting          int    // number of connections that are not accepted yet
+	Port             string // local, "" when not bound
 }
 
-// TCP asks the socket.
+// TCPSocket returns the state of the TCP socket, and an error when the file is not one.
 func (d Descriptor) TCPSocket() (s TCPSocket, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
@@ -34,13 +34,14 @@ func (d Descriptor) TCPSocket() (s TCPSocket, err error) {
 		}
 		s.Listening, s.Reuse, s.Port = accepts != 0, reuse != 0, localPort(name)
 		if s.Listening {
-			s.Waiting = int(info.Unacked) // of a listening socket, it means this
+			s.Waiting = int(info.Unacked) // the length of the accept queue, for a listening socket
 		}
 		return nil
 	})
 	return s, err
 }
 
+// localPort returns the port of the address, "" when it has none.
 func localPort(name unix.Sockaddr) string {
 	n := 0
 	switch name := name.(type) {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Task is what a thread may do: its identity as /proc/<pid>/status shows it.
-// Two tasks are alike when they are equal.
+// ThreadIdentity is the identity and rights of a thread as /proc/<pid>/status shows
+// them. Two threads have the same rights when all but ID is equal.
 type ThreadIdentity struct {
 	// ID is the thread's number in its own PID namespace.
 	ID         int    `json:"id"`
@@ -23,16 +23,17 @@ type ThreadIdentity struct {
 	CapAmb     string `json:"capAmb"`
 	NoNewPrivs string `json:"noNewPrivs"`
 	Seccomp    string `json:"seccomp"`
-	// Filters is how many seccomp filters it has.
+	// Filters is the number of seccomp filters.
 	Filters string `json:"filters"`
-	// Limits are its process's resource limits, soft:hard each; only the first
+	// Limits are the resource limits of the process, "soft:hard" each. Only the first
 	// thread of a process has them.
 	Limits string `json:"limits,omitempty"`
 }
 
-// Tasks returns every thread of the processes that is no zombie, ordered by ID.
+// ThreadIdentities returns the identity of every living thread of the processes,
+// ordered by ID.
 func ThreadIdentities(pids []int) ([]ThreadIdentity, error) {
-	var tasks []ThreadIdentity
+	var all []ThreadIdentity
 	for _, pid := range pids {
 		for _, thread := range threadDirs(pid) {
 			path := thread + "/status"
@@ -40,22 +41,24 @@ func ThreadIdentities(pids []int) ([]ThreadIdentity, error) {
 			if err != nil {
 				continue // the thread has ended
 			}
-			task, alive, err := parseThreadStatus(string(text))
+			t, alive, err := parseThreadStatus(string(text))
 			if err != nil {
 				return nil, fmt.Errorf("cannot read %s: %w", path, err)
 			}
 			if thread[strings.LastIndexByte(thread, '/')+1:] == strconv.Itoa(pid) {
-				task.Limits = resourceLimits(pid)
+				t.Limits = resourceLimits(pid)
 			}
 			if alive {
-				tasks = append(tasks, task)
+				all = append(all, t)
 			}
 		}
 	}
-	slices.SortFunc(tasks, func(a, b ThreadIdentity) int { return a.ID - b.ID })
-	return tasks, nil
+	slices.SortFunc(all, func(a, b ThreadIdentity) int { return a.ID - b.ID })
+	return all, nil
 }
 
+// parseThreadStatus reads the text of /proc/<pid>/status. It reports in alive whether
+// the thread is neither a zombie nor dead.
 func parseThreadStatus(status string) (t ThreadIdentity, alive bool, err error) {
 	fields := map[string]*string{
 		"Uid": &t.UID, "Gid": &t.GID, "Groups": &t.Groups,
@@ -81,7 +84,8 @@ func parseThreadStatus(status string) (t ThreadIdentity, alive bool, err error) 
 	return t, alive, nil
 }
 
-// Difference names what tells the tasks apart, nothing when they are alike.
+// Difference returns a text that names each field of o that differs from t, "" when
+// they are equal.
 func (t ThreadIdentity) Difference(o ThreadIdentity) string {
 	if t.ID != o.ID {
 		return fmt.Sprintf("ID is %d, not %d", o.ID, t.ID)
@@ -108,13 +112,15 @@ func (t ThreadIdentity) Difference(o ThreadIdentity) string {
 	return strings.Join(all, ", ")
 }
 
-// limitNames begin the lines of /proc/<pid>/limits, in the order of their numbers.
+// limitNames are the first words of the lines of /proc/<pid>/limits, ordered by the
+// numbers of the limits, see getrlimit(2).
 var limitNames = []string{
 	"Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set", "Max processes", "Max open files",
 	"Max locked memory", "Max address space", "Max file locks", "Max pending signals", "Max msgqueue size", "Max nice priority", "Max realtime priority", "Max realtime timeout",
 }
 
-// limits returns soft:hard of every resource limit, by its number.
+// resourceLimits returns "soft:hard" of every resource limit, ordered by number, ""
+// when the process is gone.
 func resourceLimits(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
 	if err != nil {

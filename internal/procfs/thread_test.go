@@ -8,34 +8,34 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTasks(t *testing.T) {
+func TestThreadIdentities(t *testing.T) {
 	cmd := start(t, `sleep 1000 & echo ready; exec sleep 1000`, nil) // which does not reap
 	pids := Tree(cmd.Process.Pid)
-	tasks, err := ThreadIdentities([]int{pids[1], pids[0]})
-	if err != nil || len(tasks) != 2 {
-		t.Fatalf("got %+v, %v", tasks, err)
+	threads, err := ThreadIdentities([]int{pids[1], pids[0]})
+	if err != nil || len(threads) != 2 {
+		t.Fatalf("got %+v, %v", threads, err)
 	}
-	if tasks[0].ID != NSPid(pids[0]) || tasks[1].ID != NSPid(pids[1]) {
-		t.Errorf("the processes %v are %+v", pids, tasks)
+	if threads[0].ID != NSPid(pids[0]) || threads[1].ID != NSPid(pids[1]) {
+		t.Errorf("the processes %v are %+v", pids, threads)
 	}
-	tasks[1].ID = tasks[0].ID
-	if diff := cmp.Diff(tasks[0], tasks[1]); diff != "" {
+	threads[1].ID = threads[0].ID
+	if diff := cmp.Diff(threads[0], threads[1]); diff != "" {
 		t.Error(diff)
 	}
 	if err := syscall.Kill(pids[1], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the child does not count", func() bool {
-		tasks, err = ThreadIdentities(pids)
-		return err == nil && len(tasks) == 1
+		threads, err = ThreadIdentities(pids)
+		return err == nil && len(threads) == 1
 	})
 	own, err := ThreadIdentities([]int{os.Getpid()})
 	if err != nil || len(own) < 2 {
-		t.Errorf("this process has tasks %+v: %v", own, err)
+		t.Errorf("this process has threads %+v: %v", own, err)
 	}
 }
 
-func TestParseTask(t *testing.T) {
+func TestParseThreadStatus(t *testing.T) {
 	const status = "Name:\ta:b\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t4711\nPid:\t4712\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n" +
 		"Groups:\t10 20 \nNStgid:\t4711\t1\nNSpid:\t4712\t2\nCapInh:\t0000000000000000\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000001\n" +
 		"CapBnd:\t000001fffffffffe\nCapAmb:\t0000000000000002\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"

@@ -1,4 +1,6 @@
-// Package procfs reads what Linux says of processes; see proc(5).
+// Package procfs reads what Linux reports about processes, see proc(5). It changes a
+// process only in Continue, ApplyTunings and ClearSpans. It does not know what the
+// processes are for.
 package procfs
 
 import (
@@ -8,7 +10,7 @@ import (
 	"strings"
 )
 
-// Children returns the children of every thread of pid, none when pid is gone.
+// Children returns the PIDs of the children of every thread of pid, nil when pid is gone.
 func Children(pid int) []int {
 	var children []int
 	for _, thread := range threadDirs(pid) {
@@ -25,7 +27,7 @@ func Children(pid int) []int {
 	return children
 }
 
-// threads returns the directory of each thread of pid, none when pid is gone.
+// threadDirs returns the /proc directory of each thread of pid, nil when pid is gone.
 func threadDirs(pid int) []string {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
 	d, err := os.Open(dir)
@@ -40,8 +42,8 @@ func threadDirs(pid int) []string {
 	return names
 }
 
-// Threads returns the numbers of the threads of pid that have not ended, none when
-// pid is gone.
+// ThreadIDs returns the TIDs of the threads of pid that have not ended, nil when pid is
+// gone.
 func ThreadIDs(pid int) []int {
 	var all []int
 	for _, thread := range threadDirs(pid) {
@@ -53,7 +55,7 @@ func ThreadIDs(pid int) []int {
 	return all
 }
 
-// Tree returns root and all its descendants, parents first.
+// Tree returns the PIDs of root and all its descendants, parents first.
 func Tree(root int) []int {
 	tree := []int{root}
 	for i := 0; i < len(tree); i++ {

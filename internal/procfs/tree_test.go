@@ -67,22 +67,22 @@ func TestTree(t *testing.T) {
 	}
 }
 
-func TestNobody(t *testing.T) {
-	const nobody = 1 << 30 // above the largest PID
-	if got := Tree(nobody); !slices.Equal(got, []int{nobody}) {
+func TestMissingProcess(t *testing.T) {
+	const missing = 1 << 30 // above the largest PID
+	if got := Tree(missing); !slices.Equal(got, []int{missing}) {
 		t.Errorf("its tree is %v", got)
 	}
-	if !HasEnded(nobody) || IsStopped(nobody) || NSPid(nobody) != 0 || PSS([]int{nobody}) != 0 || RSS([]int{nobody}) != 0 {
+	if !HasEnded(missing) || IsStopped(missing) || NSPid(missing) != 0 || PSS([]int{missing}) != 0 || RSS([]int{missing}) != 0 {
 		t.Error("it has something")
 	}
-	if u := Measure([]int{nobody}); u != (Usage{}) {
+	if u := Measure([]int{missing}); u != (Usage{}) {
 		t.Errorf("it takes %+v", u)
 	}
-	if tasks, err := ThreadIdentities([]int{nobody}); err != nil || len(tasks) != 0 {
-		t.Errorf("its tasks are %v, %v", tasks, err)
+	if threads, err := ThreadIdentities([]int{missing}); err != nil || len(threads) != 0 {
+		t.Errorf("its threads are %v, %v", threads, err)
 	}
-	if files, err := MappedFiles([]int{nobody}); err != nil || len(files) != 0 {
+	if files, err := MappedFiles([]int{missing}); err != nil || len(files) != 0 {
 		t.Errorf("it has %v mapped: %v", files, err)
 	}
-	Continue([]int{nobody})
+	Continue([]int{missing})
 }

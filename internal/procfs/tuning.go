@@ -11,21 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tuning is how the kernel treats one thread, apart from what it may do. A value
-// that is the host's own, or the kernel's, is empty.
+// Tuning is how the kernel schedules and treats one thread. A value that equals the
+// host's own, or the kernel's default, is zero.
 type Tuning struct {
 	// ID is the thread's number in its own PID namespace.
 	ID int `json:"id"`
-	// Processors are the words of its affinity mask.
+	// Processors is the affinity mask, see sched_setaffinity(2).
 	Processors []uint64 `json:"processors,omitempty"`
 	IOPriority int      `json:"ioPriority,omitempty"`
-	// Slack is its timer slack in nanoseconds.
+	// Slack is the timer slack in nanoseconds.
 	Slack uint64 `json:"slack,omitempty"`
-	// Core is the process's coredump_filter.
+	// Core is the coredump_filter of the process.
 	Core string `json:"core,omitempty"`
 }
 
-// Tunings returns those of the threads of the processes that have any.
+// Tunings returns the tuning of each thread of the processes that has any.
 func Tunings(pids []int) []Tuning {
 	own := readTuning(os.Getpid())
 	var all []Tuning
@@ -50,7 +50,8 @@ func Tunings(pids []int) []Tuning {
 	return all
 }
 
-// Tune gives the threads of the processes what is wanted of them.
+// ApplyTunings sets the tuning of the threads of the processes, found by ID. It goes on
+// after an error and returns the first.
 func ApplyTunings(pids []int, wanted []Tuning) error {
 	if len(wanted) == 0 {
 		return nil
@@ -63,21 +64,21 @@ func ApplyTunings(pids []int, wanted []Tuning) error {
 	forEachThread(pids, func(tid, id int) {
 		if t, ok := byID[id]; ok {
 			if err := t.apply(tid); err != nil && first == nil {
-				first = fmt.Errorf("cannot tune task %d: %w", id, err)
+				first = fmt.Errorf("cannot tune thread %d: %w", id, err)
 			}
 		}
 	})
 	return first
 }
 
-// eachThread calls what with the number of every thread, here and in its own PID
-// namespace.
-func forEachThread(pids []int, what func(tid, id int)) {
+// forEachThread calls visit for every thread, with its TID and with its number in its
+// own PID namespace.
+func forEachThread(pids []int, visit func(tid, id int)) {
 	for _, pid := range pids {
 		for _, thread := range threadDirs(pid) {
 			tid, _ := strconv.Atoi(thread[strings.LastIndexByte(thread, '/')+1:])
 			if id := NSPid(tid); id != 0 && tid != 0 {
-				what(tid, id)
+				visit(tid, id)
 			}
 		}
 	}
@@ -86,6 +87,7 @@ func forEachThread(pids []int, what func(tid, id int)) {
 // ioprioProcess is IOPRIO_WHO_PROCESS.
 const ioprioProcess = 1
 
+// readTuning returns the tuning of a thread, without its ID.
 func readTuning(tid int) (t Tuning) {
 	mask := make([]uint64, 128) // 8192 processors
 	n, _, errno := unix.RawSyscall(unix.SYS_SCHED_GETAFFINITY, uintptr(tid), uintptr(len(mask)*8), uintptr(unsafe.Pointer(&mask[0])))

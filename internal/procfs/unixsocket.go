@@ -11,22 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnixSocket is a unix socket as the kernel sees it.
+// UnixSocket is the state of a unix socket.
 type UnixSocket struct {
-	// Peer is the inode of the socket that it is connected to, 0 when there is
-	// none any more.
+	// Peer is the inode of the socket at the other end, 0 when that was closed or the
+	// socket was never connected.
 	Peer uint32
-	// Name is what it is bound to, often nothing. One in the abstract namespace
-	// begins with "@".
+	// Name is the address that the socket is bound to, often "". A name in the
+	// abstract namespace begins with "@".
 	Name string
-	// Unread counts bytes that it sent and the peer did not read.
+	// Unread is the number of bytes that the socket sent and its peer did not read yet.
 	Unread uint32
-	// Waiting are the sockets that are connected to it, a listening one, and were not
-	// accepted yet; 0 is one that was closed since.
+	// Waiting are the inodes of the connections to this listening socket that are not
+	// accepted yet, 0 for a connection that was closed since.
 	Waiting []uint32
 }
 
-// UnixSockets returns all unix sockets of this network namespace by inode.
+// UnixSockets returns all unix sockets of this network namespace by their inodes.
 func UnixSockets() (map[uint32]UnixSocket, error) {
 	sockets, err := queryUnixSockets()
 	if err != nil {
@@ -35,8 +35,8 @@ func UnixSockets() (map[uint32]UnixSocket, error) {
 	return sockets, nil
 }
 
-// UnixPeers counts the connections, established or pending, of the listening
-// unix socket that is bound to path.
+// CountUnixPeers returns the number of connections, established or pending, to the
+// listening unix socket that is bound to path.
 func CountUnixPeers(path string) (int, error) {
 	text, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
@@ -53,8 +53,7 @@ func CountUnixPeers(path string) (int, error) {
 	return peers, nil
 }
 
-// See sock_diag(7): the sizes of its structures, and the attributes it is asked
-// for.
+// The sizes of the structures and the attributes of sock_diag(7).
 const (
 	diagByFamily = 20 // SOCK_DIAG_BY_FAMILY
 	diagRequest  = 24
@@ -106,7 +105,8 @@ func queryUnixSockets() (map[uint32]UnixSocket, error) {
 	}
 }
 
-// parseDiag reads the attributes of one socket.
+// parseSocketDiag returns the socket that the attributes of one netlink message
+// describe.
 func parseSocketDiag(attributes []byte) (s UnixSocket) {
 	host := binary.NativeEndian
 	for len(attributes) >= unix.SizeofRtAttr {
