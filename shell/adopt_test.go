@@ -55,7 +55,7 @@ func adoptee(t *testing.T, err error) (*Shell, *heir) {
 
 func TestAdoptKeepsTheReason(t *testing.T) {
 	s, h := adoptee(t, nil)
-	if !s.Inherited() || s.State() != Deactivated {
+	if !s.NeedsAdoption() || s.State() != Deactivated {
 		t.Fatalf("before the adoption it is %s", s.State())
 	}
 	if err := s.Adopt(t.Context()); err != nil {

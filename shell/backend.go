@@ -246,28 +246,28 @@ type GoldenImage struct {
 	Generation uint64
 }
 
-// Surroundings is what the rest of the host has to do with one instance. Its
+// Requirements is what the rest of the host has to do with one instance. Its
 // methods may be called with the instance's turn taken, and must not ask the
 // shell for an operation of the same instance.
-type Surroundings interface {
+type Requirements interface {
 	// Missing returns nil when the instance, which says about of itself, may be
 	// activated, or an error that wraps ErrPending and names what it waits for.
-	Missing(about Information) error
+	MayActivate(about Information) error
 	// Lost returns nil while the instance may stay active, or an error that wraps
 	// ErrPending and names what it can't be without.
-	Lost(about Information) error
+	MayStayActive(about Information) error
 	// Leaving is called before an active instance is deactivated, while it still
 	// takes calls. It returns when whatever depends on the instance has ended, or
 	// with ctx.
-	Leaving(ctx context.Context)
+	EndDependants(ctx context.Context)
 }
 
-// solitude is the surroundings of an instance that has none.
-type solitude struct{}
+// noRequirements is the surroundings of an instance that has none.
+type noRequirements struct{}
 
-func (solitude) Missing(Information) error { return nil }
-func (solitude) Lost(Information) error    { return nil }
-func (solitude) Leaving(context.Context)   {}
+func (noRequirements) MayActivate(Information) error   { return nil }
+func (noRequirements) MayStayActive(Information) error { return nil }
+func (noRequirements) EndDependants(context.Context)   {}
 
 // sink is the shell as its backend sees it.
 type sink struct{ s *Shell }
@@ -279,11 +279,11 @@ func (k sink) Exited(err error) {
 	s.mu.Lock()
 	generation := s.generation
 	s.mu.Unlock()
-	s.flight.close()
-	s.later(func() {
-		_ = s.lane.do(context.Background(), Exit, func() error {
+	s.inFlight.cancelAll()
+	s.goUnlessClosing(func() {
+		_ = s.lane.run(context.Background(), Exit, func() error {
 			state := s.State()
-			runs := state == Activated || state == Hibernated && s.inPlace()
+			runs := state == Activated || state == Hibernated && s.sleepsInPlace()
 			s.mu.Lock()
 			stale := s.generation != generation || !runs
 			s.mu.Unlock()
@@ -292,21 +292,21 @@ func (k sink) Exited(err error) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), s.deactivationLimit())
 			defer cancel()
-			return s.step(ctx, Exit, reasonOfExit(err), s.bury(err))
+			return s.step(ctx, Exit, exitReason(err), s.afterExit(err))
 		})
 	})
 }
 
-// bury is the work after an end that nobody asked for.
-func (s *Shell) bury(cause error) func(context.Context) error {
+// afterExit is the work after an end that nobody asked for.
+func (s *Shell) afterExit(cause error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		s.flight.close()
-		s.document(reasonOfExit(cause), cause)
-		s.judge(cause)
+		s.inFlight.cancelAll()
+		s.runPostMortem(exitReason(cause), cause)
+		s.reviewWarmStart(cause)
 		return errors.Join(cause, s.backend.Stop(ctx))
 	}
 }
 
 func (k sink) Notify(n Notification) { k.s.observer.Notification(k.s.Callsign(), n) }
 
-func (k sink) ControlChanged(to statecontrol.State) { k.s.controlled(to) }
+func (k sink) ControlChanged(to statecontrol.State) { k.s.recordControl(to) }

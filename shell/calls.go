@@ -17,24 +17,24 @@ import (
 // a *PluginError when the plugin took it and answered with an error.
 func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 	var result json.RawMessage
-	err := s.call(ctx, len(c.Params), func(ctx context.Context) (err error) {
+	err := s.callPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
 		result, err = s.backend.Invoke(ctx, c)
 		return err
 	})
-	s.learn(c.Method, err)
+	s.rememberOutcome(c.Method, err)
 	return result, err
 }
 
-// call delivers what takes so many bytes while it waits.
-func (s *Shell) call(ctx context.Context, bytes int, deliver func(context.Context) error) error {
+// callPlugin delivers what takes so many bytes while it waits.
+func (s *Shell) callPlugin(ctx context.Context, bytes int, deliver func(context.Context) error) error {
 	ctx, cancel, limit := s.limited(ctx)
 	defer cancel()
 	end, err := s.admit(ctx, bytes)
 	if err != nil {
 		return err
 	}
-	defer s.flight.leave()
-	defer s.touch()
+	defer s.inFlight.leaveCall()
+	defer s.noteUse()
 	return s.deliver(ctx, cancel, admission{end: end}, limit, deliver)
 }
 
@@ -70,88 +70,88 @@ func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, let admi
 // call is counted as in flight until flight.leave; the context it returns ends
 // when running calls are to be given up.
 func (s *Shell) admit(ctx context.Context, bytes int) (context.Context, error) {
-	end, held, err := s.receive(bytes)
+	end, held, err := s.admitOrHold(bytes)
 	if held == nil {
 		return end, err
 	}
-	return s.await(ctx, held)
+	return s.awaitAdmission(ctx, held)
 }
 
-// receive lets a call in, has it wait or refuses it. State, count and queue are
+// admitOrHold lets a call in, has it wait or refuses it. State, count and queue are
 // one: whoever leaves Activated may rely on seeing every call that got in, and no
 // call overtakes those that wait.
-func (s *Shell) receive(bytes int) (end context.Context, waits *heldCall, err error) {
+func (s *Shell) admitOrHold(bytes int) (end context.Context, waits *heldCall, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wakes := s.Config().OnCall == configs.OnCallWake
 	switch {
 	case s.state == Activated && len(s.held.calls) == 0:
-		s.rejoinLater()
-		return s.flight.enter(), nil, nil
+		s.resumeInBackground()
+		return s.inFlight.enterCall(), nil, nil
 	case s.state == Activated:
 	case !wakes && (s.state == Hibernated || s.state == Hibernating):
 		return nil, nil, ErrHibernated
 	case !wakes || !holds(s.state):
 		return nil, nil, fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 	}
-	waits, err = s.hold(bytes)
+	waits, err = s.holdCall(bytes)
 	return nil, waits, err
 }
 
-// board lets in what is no use of the plugin, and neither wakes it nor waits.
-func (s *Shell) board() (end context.Context, state State) {
+// enterIfActive lets in what is no use of the plugin, and neither wakes it nor waits.
+func (s *Shell) enterIfActive() (end context.Context, state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == Activated {
-		end = s.flight.enter()
+		end = s.inFlight.enterCall()
 	}
 	return end, s.state
 }
 
-// knownMethods is of how many methods an instance remembers whether there are.
-const knownMethods = 1024
+// maxKnownMethods is of how many methods an instance remembers whether there are.
+const maxKnownMethods = 1024
 
 // Exists tells whether the plugin has the method. It is no use of the plugin: it
 // neither wakes it nor waits. Of one that sleeps it tells what is known, and
 // returns ErrHibernated for what is not.
 func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err error) {
-	err = s.peek(ctx, func(ctx context.Context) error {
+	err = s.callWithoutUse(ctx, func(ctx context.Context) error {
 		exists, err = s.backend.Exists(ctx, method)
 		return err
 	})
 	switch {
 	case err == nil:
-		s.remembers(method, exists)
+		s.rememberMethod(method, exists)
 	case errors.Is(err, ErrHibernated):
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if known, ok := s.known[method]; ok {
+		if known, ok := s.knownMethods[method]; ok {
 			return known, nil
 		}
 	}
 	return exists, err
 }
 
-// looks tells which calls of a plugin are none of use: whoever asks whether
+// isProbe tells which calls of a plugin are none of use: whoever asks whether
 // it is well does not want it to wake, nor keeps it from falling asleep.
-func looks(method string) bool {
+func isProbe(method string) bool {
 	return method == shellpb.Dispatcher_Exists_FullMethodName || strings.HasPrefix(method, "/grpc.health.v1.Health/")
 }
 
-// peek delivers what is no use of the plugin, if it is awake.
-func (s *Shell) peek(ctx context.Context, deliver func(context.Context) error) error {
+// callWithoutUse delivers what is no use of the plugin, if it is awake.
+func (s *Shell) callWithoutUse(ctx context.Context, deliver func(context.Context) error) error {
 	ctx, cancel, limit := s.limited(ctx)
 	defer cancel()
-	end, state := s.board()
+	end, state := s.enterIfActive()
 	if end == nil {
-		return asleep(state)
+		return notActiveError(state)
 	}
-	defer s.flight.leave()
+	defer s.inFlight.leaveCall()
 	return s.deliver(ctx, cancel, admission{end: end}, limit, deliver)
 }
 
-// asleep is the error of what does not wake an instance.
-func asleep(state State) error {
+// notActiveError is the error of what does not wake an instance.
+func notActiveError(state State) error {
 	switch state {
 	case Hibernating, Hibernated, Waking:
 		return ErrHibernated
@@ -160,24 +160,24 @@ func asleep(state State) error {
 	}
 }
 
-// learn takes from the outcome of a call whether there is such a method.
-func (s *Shell) learn(method string, err error) {
+// rememberOutcome takes from the outcome of a call whether there is such a method.
+func (s *Shell) rememberOutcome(method string, err error) {
 	switch {
 	case err == nil:
-		s.remembers(method, true)
+		s.rememberMethod(method, true)
 	case errors.Is(err, ErrUnknownMethod):
-		s.remembers(method, false)
+		s.rememberMethod(method, false)
 	}
 }
 
-func (s *Shell) remembers(method string, exists bool) {
+func (s *Shell) rememberMethod(method string, exists bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known == nil {
-		s.known = make(map[string]bool)
+	if s.knownMethods == nil {
+		s.knownMethods = make(map[string]bool)
 	}
-	if _, known := s.known[method]; known || len(s.known) < knownMethods {
-		s.known[method] = exists
+	if _, known := s.knownMethods[method]; known || len(s.knownMethods) < maxKnownMethods {
+		s.knownMethods[method] = exists
 	}
 }
 
@@ -185,5 +185,5 @@ func (s *Shell) remembers(method string, exists bool) {
 func (s *Shell) forgetMethods() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known = nil
+	s.knownMethods = nil
 }

@@ -156,7 +156,7 @@ func TestCallEndsInTime(t *testing.T) {
 			for _, ask := range []func(context.Context) error{
 				func(ctx context.Context) error { return r.invoke(ctx, "") },
 				func(ctx context.Context) error {
-					return r.peek(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+					return r.callWithoutUse(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 				},
 			} {
 				ctx, cancel := context.WithTimeout(r.Context(), time.Second)
@@ -200,8 +200,8 @@ func TestCallEndsInTime(t *testing.T) {
 func TestHeldCalls(t *testing.T) {
 	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
 		held := r.fake.hold(wakening)
-		results := make(chan error, heldCalls)
-		for i := range heldCalls {
+		results := make(chan error, maxHeldCalls)
+		for i := range maxHeldCalls {
 			go func() { results <- r.invoke(r.Context(), fmt.Sprint(i)) }()
 		}
 		synctest.Wait()
@@ -209,12 +209,12 @@ func TestHeldCalls(t *testing.T) {
 			r.Errorf("got error %v, want ErrBusy", err)
 		}
 		held.open()
-		for range heldCalls {
+		for range maxHeldCalls {
 			if err := <-results; err != nil {
 				r.Error(err)
 			}
 		}
-		for i := range heldCalls {
+		for i := range maxHeldCalls {
 			if n := r.fake.delivered(fmt.Sprint(i)); n != 1 {
 				r.Errorf("call %d was delivered %d times", i, n)
 			}
@@ -222,7 +222,7 @@ func TestHeldCalls(t *testing.T) {
 		if n := countOf(r.fake.steps(), wakening); n != 1 {
 			r.Errorf("it was woken %d times", n)
 		}
-		if n := r.Lane().Held; n != 0 {
+		if n := r.LaneStatus().Held; n != 0 {
 			r.Errorf("%d calls still count as held", n)
 		}
 	})
@@ -420,7 +420,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 			r.activate()
 			answer := &PluginError{Code: 7, Message: "no"}
 			held := r.fake.hold(stop)
-			err := r.call(r.Context(), 0, func(context.Context) error {
+			err := r.callPlugin(r.Context(), 0, func(context.Context) error {
 				background(func() error { r.fake.die(); return nil })
 				return answer
 			})

@@ -10,32 +10,32 @@ import (
 
 // These wait for their turn like operations, but change no state by themselves.
 const (
-	reconsider Event = "reconsider"
-	probe      Event = "probe"
+	recheckEvent Event = "reconsider"
+	probeEvent   Event = "probe"
 )
 
-// ConditionsMet is to be called when the surroundings have changed for the
+// ActivateIfWaiting is to be called when the surroundings have changed for the
 // better. It activates an instance that waits, for the reason it was asked to be
 // activated, unless something is missing still.
-func (s *Shell) ConditionsMet(ctx context.Context) error {
-	return s.operate(ctx, reconsider, s.activationLimit(), func(ctx context.Context) error {
-		st, _ := s.recorded()
+func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
+	return s.runInLane(ctx, recheckEvent, s.activationLimit(), func(ctx context.Context) error {
+		st, _ := s.recordedStatus()
 		if st.State != Precondition {
 			return nil
 		}
-		return s.activate(ctx, st.Reason)
+		return s.activateInTurn(ctx, st.Reason)
 	})
 }
 
-// ConditionsLost is to be called when the surroundings have changed for the
+// DeactivateIfUnmet is to be called when the surroundings have changed for the
 // worse. It ends an active instance that can't be without what is gone, until
 // that is back. A hibernated one is left alone until it wakes.
-func (s *Shell) ConditionsLost(ctx context.Context) error {
-	return s.operate(ctx, reconsider, s.deactivationLimit(), func(ctx context.Context) error {
+func (s *Shell) DeactivateIfUnmet(ctx context.Context) error {
+	return s.runInLane(ctx, recheckEvent, s.deactivationLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
 			return nil
 		}
-		_, err := s.lapse(ctx)
+		_, err := s.lapseIfUnmet(ctx)
 		return err
 	})
 }
@@ -44,7 +44,7 @@ func (s *Shell) ConditionsLost(ctx context.Context) error {
 // backend and its configuration allow that. Activations do so by themselves. Other
 // than they, it is given up when ctx ends: it changes nothing.
 func (s *Shell) Probe(ctx context.Context) error {
-	return s.operate(ctx, probe, s.activationLimit(), func(limited context.Context) error {
+	return s.runInLane(ctx, probeEvent, s.activationLimit(), func(limited context.Context) error {
 		limited, cancel := context.WithCancel(limited)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
@@ -57,9 +57,9 @@ func (s *Shell) Probe(ctx context.Context) error {
 	})
 }
 
-// About is what is known of the plugin by its own words, with the subsystems
+// EffectiveInformation is what is known of the plugin by its own words, with the subsystems
 // that the configuration names added to its lists.
-func (s *Shell) About() Information {
+func (s *Shell) EffectiveInformation() Information {
 	st := Status{Config: s.Config(), Information: s.information()}
 	about := st.Information
 	about.Preconditions, about.Terminations, about.Controls = st.Preconditions(), st.Terminations(), st.Controls()
@@ -92,23 +92,23 @@ func union(a, b []string) []string {
 	return all
 }
 
-// prepare learns what the plugin needs, and leaves the instance waiting when that
+// checkBeforeActivation learns what the plugin needs, and leaves the instance waiting when that
 // is not there.
-func (s *Shell) prepare(ctx context.Context, why Reason) error {
+func (s *Shell) checkBeforeActivation(ctx context.Context, why Reason) error {
 	state := s.State()
-	if _, ok := lookup(Activate, state); !ok {
+	if _, ok := findRow(Activate, state); !ok {
 		return nil // it will be refused
 	}
 	if err := s.probe(ctx); err != nil {
 		return s.step(ctx, Activate, why, func(context.Context) error { return err })
 	}
-	missing := s.missing()
+	missing := s.unmetRequirements()
 	if missing != nil && state != Precondition {
 		s.log.Info().Msgf("the plugin can't be activated yet, %v", missing)
 		if err := s.step(ctx, Await, why, func(context.Context) error { return nil }); err != nil {
 			return err
 		}
-		missing = s.missing() // it may have come before anybody knew who waits for it
+		missing = s.unmetRequirements() // it may have come before anybody knew who waits for it
 	}
 	if missing != nil {
 		return fmt.Errorf("cannot activate: %w", missing)
@@ -122,10 +122,10 @@ func (s *Shell) probe(ctx context.Context) error {
 	if s.process == nil || !s.Config().Probe {
 		return nil
 	}
-	ctx, cancel := s.cuttable(ctx, time.Duration(s.Config().StartTimeout))
+	ctx, cancel := s.untilShutdown(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	info, err := s.process.Probe(ctx)
-	if err = cutShort(ctx, err); err != nil && !errors.Is(err, ErrInstantiation) {
+	if err = shutdownError(ctx, err); err != nil && !errors.Is(err, ErrInstantiation) {
 		err = fmt.Errorf("%w: %w", ErrInstantiation, err)
 	}
 	if err != nil {
@@ -136,49 +136,51 @@ func (s *Shell) probe(ctx context.Context) error {
 	return nil
 }
 
-// recall learns of a plugin that sleeps since before the host began what it said
+// loadKnownInformation learns of a plugin that sleeps since before the host began what it said
 // when it last ran.
-func (s *Shell) recall() {
+func (s *Shell) loadKnownInformation() {
 	if info, known := s.process.KnownInformation(); known {
 		info.StateControl = nil
 		s.setInformation(info)
 	}
 }
 
-// settle ends the plugin again when what it can't be without went while it came
+// checkAfterActivation ends the plugin again when what it can't be without went while it came
 // up.
-func (s *Shell) settle(ctx context.Context) error {
-	lost, err := s.lapse(ctx)
+func (s *Shell) checkAfterActivation(ctx context.Context) error {
+	lost, err := s.lapseIfUnmet(ctx)
 	if lost == nil {
 		return nil
 	}
 	return fmt.Errorf("cannot stay active: %w", errors.Join(lost, err))
 }
 
-// lapse ends the active plugin until its conditions are back, if any is lost.
-func (s *Shell) lapse(ctx context.Context) (lost, err error) {
-	if lost = s.surroundings.Lost(s.About()); lost != nil {
+// lapseIfUnmet ends the active plugin until its conditions are back, if any is lost.
+func (s *Shell) lapseIfUnmet(ctx context.Context) (lost, err error) {
+	if lost = s.requirements.MayStayActive(s.EffectiveInformation()); lost != nil {
 		s.log.Info().Msgf("the plugin has to end, %v", lost)
-		err = s.finish(ctx, Lapse, Conditions)
+		err = s.endInstance(ctx, Lapse, Conditions)
 	}
 	return lost, err
 }
 
-func (s *Shell) missing() error { return s.surroundings.Missing(s.About()) }
+func (s *Shell) unmetRequirements() error {
+	return s.requirements.MayActivate(s.EffectiveInformation())
+}
 
-// leaving has whatever depends on the plugin end before it.
-func (s *Shell) leaving(ctx context.Context) {
+// endDependants has whatever depends on the plugin end before it.
+func (s *Shell) endDependants(ctx context.Context) {
 	if s.isClosing() {
 		return // the host ends all in its own order
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.leavingLimit())
+	ctx, cancel := context.WithTimeout(ctx, s.dependantsLimit())
 	defer cancel()
-	s.surroundings.Leaving(ctx)
+	s.requirements.EndDependants(ctx)
 }
 
-// leavingLimit leaves dependants as long as the plugin itself may take.
-func (s *Shell) leavingLimit() time.Duration {
-	if s.surroundings == (solitude{}) {
+// dependantsLimit leaves dependants as long as the plugin itself may take.
+func (s *Shell) dependantsLimit() time.Duration {
+	if s.requirements == (noRequirements{}) {
 		return 0
 	}
 	return s.endLimit()

@@ -41,14 +41,14 @@ func TestActivationWaits(t *testing.T) {
 				r.Errorf("got %s, %v", st.Reason, st.Err)
 			}
 
-			if err := r.ConditionsMet(r.Context()); !errors.Is(err, ErrPending) {
+			if err := r.ActivateIfWaiting(r.Context()); !errors.Is(err, ErrPending) {
 				r.Errorf("got error %v, want ErrPending", err)
 			}
 			r.expect()
 
 			r.around.set(nil, nil)
-			r.must(r.ConditionsMet(r.Context()))
-			r.must(r.ConditionsMet(r.Context())) // does nothing
+			r.must(r.ActivateIfWaiting(r.Context()))
+			r.must(r.ActivateIfWaiting(r.Context())) // does nothing
 			r.expect(
 				"activate: precondition > activation, "+string(why),
 				"activate: activation > activated, "+string(why),
@@ -63,7 +63,7 @@ func TestWaitingIsGivenUp(t *testing.T) {
 		r.must(r.Deactivate(r.Context(), Requested))
 		r.expect("deactivate: precondition > deactivated, requested")
 		r.around.set(nil, nil)
-		r.must(r.ConditionsMet(r.Context()))
+		r.must(r.ActivateIfWaiting(r.Context()))
 		r.expect()
 		r.expectSteps()
 	})
@@ -74,7 +74,7 @@ func TestWaitingEndsInFailure(t *testing.T) {
 		r.wait(Startup)
 		r.around.set(nil, nil)
 		r.fake.fail(launch, errBroken)
-		if err := r.ConditionsMet(r.Context()); !errors.Is(err, ErrInstantiation) {
+		if err := r.ActivateIfWaiting(r.Context()); !errors.Is(err, ErrInstantiation) {
 			r.Errorf("got error %v", err)
 		}
 		r.expect(
@@ -106,12 +106,12 @@ func TestConditionsComeWhileNobodyWaits(t *testing.T) {
 func TestConditionsLost(t *testing.T) {
 	run(t, setup{plain: true}, func(r *rig) {
 		r.activate()
-		r.must(r.ConditionsLost(r.Context())) // they are not
+		r.must(r.DeactivateIfUnmet(r.Context())) // they are not
 		r.expect()
 
 		r.around.set(errAbsent, errAbsent)
-		r.must(r.ConditionsLost(r.Context()))
-		r.must(r.ConditionsLost(r.Context())) // does nothing
+		r.must(r.DeactivateIfUnmet(r.Context()))
+		r.must(r.DeactivateIfUnmet(r.Context())) // does nothing
 		r.expect(
 			"lapse: activated > deactivation, conditions",
 			"lapse: deactivation > precondition, conditions",
@@ -119,7 +119,7 @@ func TestConditionsLost(t *testing.T) {
 		r.expectSteps("deinitialize conditions", stop)
 
 		r.around.set(nil, nil)
-		r.must(r.ConditionsMet(r.Context()))
+		r.must(r.ActivateIfWaiting(r.Context()))
 		r.expect(
 			"activate: precondition > activation, conditions",
 			"activate: activation > activated, conditions",
@@ -132,7 +132,7 @@ func TestConditionsLostAndTheEndFails(t *testing.T) {
 		r.activate()
 		r.around.set(errAbsent, errAbsent)
 		r.fake.fail(stop, errBroken)
-		if err := r.ConditionsLost(r.Context()); !errors.Is(err, errBroken) {
+		if err := r.DeactivateIfUnmet(r.Context()); !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
 		r.expect(
@@ -163,7 +163,7 @@ func TestConditionsLostWhileItComesUp(t *testing.T) {
 func TestConditionsLostWhileAsleep(t *testing.T) {
 	run(t, setup{image: true, config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
 		r.around.set(errAbsent, errAbsent)
-		r.must(r.ConditionsLost(r.Context()))
+		r.must(r.DeactivateIfUnmet(r.Context()))
 		r.expect()
 		if err := r.invoke(r.Context(), "x"); !errors.Is(err, ErrPending) || r.fake.delivered("x") != 0 {
 			r.Errorf("got error %v, delivered %d times", err, r.fake.delivered("x"))
@@ -297,7 +297,7 @@ func TestLeaving(t *testing.T) {
 		"destroy":    func(r *rig) error { return r.Destroy(r.Context(), Requested) },
 		"conditions": func(r *rig) error {
 			r.around.set(errAbsent, errAbsent)
-			return r.ConditionsLost(r.Context())
+			return r.DeactivateIfUnmet(r.Context())
 		},
 	}
 	for name, end := range ends {
@@ -338,8 +338,8 @@ func TestLeavingTakesTooLong(t *testing.T) {
 		r.around.leave = func(ctx context.Context) { <-ctx.Done() }
 		begun := time.Now()
 		r.must(r.Deactivate(r.Context(), Requested))
-		if took := time.Since(begun); took != r.leavingLimit() {
-			r.Errorf("it took %s, want %s", took, r.leavingLimit())
+		if took := time.Since(begun); took != r.dependantsLimit() {
+			r.Errorf("it took %s, want %s", took, r.dependantsLimit())
 		}
 		r.expectSteps("deinitialize requested", stop)
 		r.around.leave = nil
@@ -349,8 +349,8 @@ func TestLeavingTakesTooLong(t *testing.T) {
 func TestWithoutSurroundings(t *testing.T) {
 	run(t, setup{plain: true, alone: true}, func(r *rig) {
 		r.must(r.Activate(r.Context(), Requested))
-		r.must(r.ConditionsLost(r.Context()))
-		r.must(r.ConditionsMet(r.Context()))
+		r.must(r.DeactivateIfUnmet(r.Context()))
+		r.must(r.ActivateIfWaiting(r.Context()))
 		r.must(r.Deactivate(r.Context(), Requested))
 		r.expect(
 			"activate: deactivated > activation, requested",

@@ -7,16 +7,16 @@ import (
 	"dormouse/configs"
 )
 
-// configure is the event under which a configuration waits for its turn. It
+// configureEvent is the event under which a configuration waits for its turn. It
 // changes no state.
-const configure Event = "configure"
+const configureEvent Event = "configure"
 
 // Configure replaces what the instance was made from, all but the callsign. It
 // returns ErrIllegalState while there is a plugin, running or hibernated, that
 // was made from the old: the next activation sees the new one.
 func (s *Shell) Configure(ctx context.Context, c configs.Plugin) error {
 	c.Callsign = s.callsign
-	return s.operate(ctx, configure, s.endLimit(), func(context.Context) error {
+	return s.runInLane(ctx, configureEvent, s.endLimit(), func(context.Context) error {
 		switch state := s.State(); state {
 		case Deactivated, Unavailable, Precondition:
 			s.backend.Configure(c)
@@ -28,9 +28,9 @@ func (s *Shell) Configure(ctx context.Context, c configs.Plugin) error {
 	})
 }
 
-// Adjust takes over the adjustable keys of c, see configs.UseAdjust, whatever the
+// AdjustConfig takes over the adjustable keys of c, see configs.UseAdjust, whatever the
 // instance does. All other keys stay as they are.
-func (s *Shell) Adjust(c configs.Plugin) {
+func (s *Shell) AdjustConfig(c configs.Plugin) {
 	for {
 		old := s.config.Load()
 		now := old.Adjust(c)
@@ -40,9 +40,9 @@ func (s *Shell) Adjust(c configs.Plugin) {
 	}
 }
 
-// Prepare replaces the plugin's own table for the next activation, whatever the
+// SetNextConfiguration replaces the plugin's own table for the next activation, whatever the
 // instance does now.
-func (s *Shell) Prepare(table map[string]any) {
+func (s *Shell) SetNextConfiguration(table map[string]any) {
 	for {
 		old := s.config.Load()
 		now := *old
@@ -57,10 +57,10 @@ func (s *Shell) Prepare(table map[string]any) {
 // one that is hibernated is woken for that. A destroyed shell refuses everything;
 // Close is still to be called.
 func (s *Shell) Destroy(ctx context.Context, why Reason) error {
-	return s.operate(ctx, Destroy, s.deactivationLimit(), func(ctx context.Context) error {
-		s.rouse(ctx, why)
-		err := s.finish(ctx, Destroy, why)
-		if s.startsWarm() && s.State() == Destroyed {
+	return s.runInLane(ctx, Destroy, s.deactivationLimit(), func(ctx context.Context) error {
+		s.wakeToEnd(ctx, why)
+		err := s.endInstance(ctx, Destroy, why)
+		if s.wantsWarmStart() && s.State() == Destroyed {
 			s.process.InvalidateGolden(errDestroyed)
 		}
 		return err

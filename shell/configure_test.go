@@ -58,7 +58,7 @@ func TestAdjust(t *testing.T) {
 		want.StartTimeout, want.StopTimeout, want.CallTimeout = 1e9, 2e9, 3e9
 		given := want
 		given.Callsign, given.Executable, given.Controls, given.Requires = "Other", "/other", []string{"Time"}, []string{"Net"}
-		r.Adjust(given)
+		r.AdjustConfig(given)
 		if diff := cmp.Diff(want, r.Config()); diff != "" {
 			r.Errorf("(-want +got):\n%s", diff)
 		}

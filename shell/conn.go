@@ -31,10 +31,10 @@ type conn struct {
 }
 
 func (c conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	if looks(method) {
-		return c.s.peek(ctx, func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
+	if isProbe(method) {
+		return c.s.callWithoutUse(ctx, func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
 	}
-	return c.s.call(ctx, sizeOf(args), func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
+	return c.s.callPlugin(ctx, messageSize(args), func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
 }
 
 func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
@@ -47,15 +47,15 @@ func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 	leave := sync.OnceFunc(func() {
 		given()
 		cancel()
-		if !looks(method) {
-			c.s.touch()
+		if !isProbe(method) {
+			c.s.noteUse()
 		}
-		c.s.flight.leaveStream()
+		c.s.inFlight.leaveStream()
 	})
 	under, err := c.to.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		leave()
-		return nil, because(end, err)
+		return nil, endCause(end, err)
 	}
 	context.AfterFunc(ctx, leave)
 	return &stream{under, end, leave, !desc.ServerStreams}, nil
@@ -64,22 +64,22 @@ func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 // admitStream lets a stream in, for which it may wait as long as a call may take.
 // The context it returns ends when the stream is to end.
 func (s *Shell) admitStream(ctx context.Context, method string) (context.Context, error) {
-	if looks(method) {
-		if end, state := s.board(); end == nil {
-			return nil, asleep(state)
+	if isProbe(method) {
+		if end, state := s.enterIfActive(); end == nil {
+			return nil, notActiveError(state)
 		}
-		return s.flight.stream(), nil
+		return s.inFlight.becomeStream(), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
 	defer cancel()
 	if _, err := s.admit(ctx, 0); err != nil {
 		return nil, err
 	}
-	return s.flight.stream(), nil
+	return s.inFlight.becomeStream(), nil
 }
 
-// because is err, or what ended the streams if that is its cause.
-func because(end context.Context, err error) error {
+// endCause is err, or what ended the streams if that is its cause.
+func endCause(end context.Context, err error) error {
 	if end.Err() != nil && !errors.Is(err, io.EOF) {
 		return context.Cause(end)
 	}
@@ -89,30 +89,30 @@ func because(end context.Context, err error) error {
 // stream leaves the flight when it has ended.
 type stream struct {
 	grpc.ClientStream
-	end   context.Context
-	leave func()
-	once  bool // one message is all that it receives
+	end    context.Context
+	leave  func()
+	single bool // one message is all that it receives
 }
 
 func (s *stream) Header() (metadata.MD, error) {
 	header, err := s.ClientStream.Header()
 	if err != nil {
 		s.leave()
-		err = because(s.end, err)
+		err = endCause(s.end, err)
 	}
 	return header, err
 }
 
 func (s *stream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
-	if err == nil && !s.once {
+	if err == nil && !s.single {
 		return nil
 	}
 	s.leave()
 	if err == nil {
 		return nil
 	}
-	return because(s.end, err)
+	return endCause(s.end, err)
 }
 
 func (s *stream) SendMsg(m any) error {
@@ -121,5 +121,5 @@ func (s *stream) SendMsg(m any) error {
 		return err
 	}
 	s.leave()
-	return because(s.end, err)
+	return endCause(s.end, err)
 }

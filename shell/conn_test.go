@@ -26,10 +26,10 @@ func (r *rig) stream(ctx context.Context) (stream grpc.ClientStream, ended <-cha
 func (r *rig) expectStreams(want int) {
 	r.Helper()
 	synctest.Wait()
-	r.flight.mu.Lock()
-	defer r.flight.mu.Unlock()
-	if r.flight.streams != want || r.flight.calls != 0 {
-		r.Errorf("%d streams and %d calls count, want %d and none", r.flight.streams, r.flight.calls, want)
+	r.inFlight.mu.Lock()
+	defer r.inFlight.mu.Unlock()
+	if r.inFlight.streams != want || r.inFlight.calls != 0 {
+		r.Errorf("%d streams and %d calls count, want %d and none", r.inFlight.streams, r.inFlight.calls, want)
 	}
 }
 

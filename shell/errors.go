@@ -29,7 +29,7 @@ var (
 	ErrNoStateControl = errors.New("the instance has no state control now")
 	// ErrInProcess means that the instance runs inside the host, which can't be
 	// hibernated.
-	ErrInProcess = errors.New("the instance runs inside the host")
+	ErrBuiltIn = errors.New("the instance runs inside the host")
 	// ErrNotSupported means that this host can't do it; the text says why.
 	ErrNotSupported = errors.New("not supported on this host")
 	// ErrUnknownMethod means that the plugin does not know the method.

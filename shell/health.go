@@ -16,11 +16,11 @@ const healthService = "plugin"
 // alone and returns ErrUnavailable. It is no call: it neither wakes the plugin
 // nor waits for one that wakes. A plugin without gRPC has nothing to say.
 func (s *Shell) CheckHealth(ctx context.Context) error {
-	end, state := s.board()
+	end, state := s.enterIfActive()
 	if end == nil {
 		return fmt.Errorf("%w: it is %s", ErrUnavailable, state)
 	}
-	defer s.flight.leave()
+	defer s.inFlight.leaveCall()
 	if s.process == nil {
 		return nil
 	}
@@ -42,14 +42,14 @@ func (s *Shell) CheckHealth(ctx context.Context) error {
 	return nil
 }
 
-// DeactivateActive is Deactivate for whoever judged the running plugin: unless
+// DeactivateIfActive is Deactivate for whoever judged the running plugin: unless
 // the instance is activated when its turn comes, it does nothing, so that it
 // never wakes one.
-func (s *Shell) DeactivateActive(ctx context.Context, why Reason) error {
-	return s.operate(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
+func (s *Shell) DeactivateIfActive(ctx context.Context, why Reason) error {
+	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
 			return nil
 		}
-		return s.deactivate(ctx, why)
+		return s.deactivateInTurn(ctx, why)
 	})
 }

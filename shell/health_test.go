@@ -139,7 +139,7 @@ func TestDeactivateActive(t *testing.T) {
 			run(t, setup{}, func(r *rig) {
 				r.bring(state)()
 				r.forget()
-				r.must(r.DeactivateActive(r.Context(), MemoryExceeded))
+				r.must(r.DeactivateIfActive(r.Context(), MemoryExceeded))
 				r.expect()
 			})
 		})
@@ -147,7 +147,7 @@ func TestDeactivateActive(t *testing.T) {
 	t.Run("activated", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.must(r.DeactivateActive(r.Context(), MemoryExceeded))
+			r.must(r.DeactivateIfActive(r.Context(), MemoryExceeded))
 			if st := r.Status(); st.State != Deactivated || st.Reason != MemoryExceeded {
 				r.Errorf("it is %s, %s", st.State, st.Reason)
 			}
@@ -156,7 +156,7 @@ func TestDeactivateActive(t *testing.T) {
 	t.Run("meanwhile hibernating", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			finish := r.bring(Hibernating)
-			judged := background(func() error { return r.DeactivateActive(r.Context(), Failure) })
+			judged := background(func() error { return r.DeactivateIfActive(r.Context(), Failure) })
 			finish()
 			r.must(<-judged)
 			if got := r.State(); got != Hibernated {

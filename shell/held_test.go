@@ -34,7 +34,7 @@ func TestHeldAreLetInTogether(t *testing.T) {
 				mu.Lock()
 				order = append(order, name)
 				mu.Unlock()
-				r.flight.leave()
+				r.inFlight.leaveCall()
 			})
 			synctest.Wait()
 		}
@@ -47,7 +47,7 @@ func TestHeldAreLetInTogether(t *testing.T) {
 				r.seen.tell = nil
 				all.Go(func() {
 					defer close(asking)
-					end, held, err := r.receive(0)
+					end, held, err := r.admitOrHold(0)
 					if end != nil || held == nil || err != nil {
 						r.Errorf("a call overtakes those that wait: %v, %v, %v", end, held, err)
 						return
@@ -56,7 +56,7 @@ func TestHeldAreLetInTogether(t *testing.T) {
 					if a.err != nil {
 						r.Error(a.err)
 					}
-					r.flight.leave()
+					r.inFlight.leaveCall()
 				})
 				<-time.After(time.Nanosecond) // it has come
 			}
@@ -76,7 +76,7 @@ func TestHeldAreLetInTogether(t *testing.T) {
 func TestHeldBytes(t *testing.T) {
 	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
 		waking := r.fake.hold(wakening)
-		large := Call{Method: "echo", Params: []byte(strings.Repeat(" ", heldBytes-1) + "1")}
+		large := Call{Method: "echo", Params: []byte(strings.Repeat(" ", maxHeldBytes-1) + "1")}
 		first := background(func() error { _, err := r.Invoke(r.Context(), large); return err })
 		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrBusy) {
 			r.Errorf("got error %v, want ErrBusy", err)
@@ -110,13 +110,13 @@ func TestLookingWakesNothing(t *testing.T) {
 			}
 		}
 		r.must(r.invoke(r.Context(), ""))
-		last := r.Use().Last
+		last := r.Usage().LastUse
 		pass(time.Minute)
 		_, _ = r.Exists(r.Context(), "echo")
 		r.must(r.Conn().Invoke(r.Context(), "/grpc.health.v1.Health/Check", nil, nil))
 		_ = r.CheckHealth(r.Context())
 		r.Status()
-		if got := r.Use().Last; !got.Equal(last) {
+		if got := r.Usage().LastUse; !got.Equal(last) {
 			r.Errorf("looking counts as use: %s later", got.Sub(last))
 		}
 		r.hibernateNow()
@@ -135,8 +135,8 @@ func TestLookingWakesNothing(t *testing.T) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
 		r.Status()
-		r.Lane()
-		r.Use()
+		r.LaneStatus()
+		r.Usage()
 		r.expectSteps()
 		r.expect()
 	})
@@ -198,7 +198,7 @@ func TestLedger(t *testing.T) {
 		if slept != cycles || woken < cycles-1 || calls < cycles {
 			r.Errorf("%d cycles, %d wakes, %d calls", slept, woken, calls)
 		}
-		if diff := cmp.Diff(int64(0), r.Lane().Held); diff != "" {
+		if diff := cmp.Diff(int64(0), r.LaneStatus().Held); diff != "" {
 			r.Errorf("held (-want +got):\n%s", diff)
 		}
 	})

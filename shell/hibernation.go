@@ -13,18 +13,18 @@ func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) 
 	if limit <= 0 || limit > s.hibernateLimit {
 		limit = s.hibernateLimit
 	}
-	return s.operate(ctx, Hibernate, limit, func(ctx context.Context) error {
+	return s.runInLane(ctx, Hibernate, limit, func(ctx context.Context) error {
 		if s.process == nil {
-			return fmt.Errorf("cannot hibernate: %w", ErrInProcess)
+			return fmt.Errorf("cannot hibernate: %w", ErrBuiltIn)
 		}
-		return s.step(ctx, Hibernate, why, s.hibernate)
+		return s.step(ctx, Hibernate, why, s.hibernatePlugin)
 	})
 }
 
 // Evict gives the image of a hibernated plugin up, to make room: the plugin is lost
 // as after a crash, and can't be told. why is kept as the reason.
 func (s *Shell) Evict(ctx context.Context, why error) error {
-	return s.operate(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
 		var dropped error
 		err := s.step(ctx, Evict, Automatic, func(ctx context.Context) error {
 			dropped = s.process.EndSleep(ctx)
@@ -45,19 +45,19 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 	if limit <= 0 || limit > s.hibernateLimit {
 		limit = s.hibernateLimit
 	}
-	return s.operate(ctx, MoveToDisk, limit, func(ctx context.Context) error {
+	return s.runInLane(ctx, MoveToDisk, limit, func(ctx context.Context) error {
 		if s.process == nil {
-			return fmt.Errorf("cannot move to disk: %w", ErrInProcess)
+			return fmt.Errorf("cannot move to disk: %w", ErrBuiltIn)
 		}
-		if s.State() == Hibernated && !s.inPlace() {
+		if s.State() == Hibernated && !s.sleepsInPlace() {
 			return nil
 		}
 		err := s.step(ctx, MoveToDisk, why, s.process.MoveToDisk)
 		switch {
 		case errors.Is(err, ErrExited): // it did not survive what should have left it asleep
-			return s.step(ctx, Exit, reasonOfExit(err), s.bury(err))
+			return s.step(ctx, Exit, exitReason(err), s.afterExit(err))
 		case errors.Is(err, ErrAwake):
-			return errors.Join(err, s.activate(ctx, Failure))
+			return errors.Join(err, s.activateInTurn(ctx, Failure))
 		case err == nil:
 			s.log.Info().Msg("went from sleep in place to an image")
 		}
@@ -65,9 +65,9 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 	})
 }
 
-// inPlace tells whether the plugin, which is hibernated, sleeps where it is, and so
+// sleepsInPlace tells whether the plugin, which is hibernated, sleeps where it is, and so
 // can end.
-func (s *Shell) inPlace() bool {
+func (s *Shell) sleepsInPlace() bool {
 	sleep := s.process.Sleep()
 	return sleep != nil && sleep.Kind == InPlace
 }
@@ -76,7 +76,7 @@ func (s *Shell) inPlace() bool {
 // It waits for no operation and wakes nothing.
 func (s *Shell) HibernationObstacle() error {
 	if s.process == nil {
-		return ErrInProcess
+		return ErrBuiltIn
 	}
 	if s.State() != Activated {
 		return nil

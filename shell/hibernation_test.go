@@ -50,7 +50,7 @@ func TestHibernateRefused(t *testing.T) {
 	}{
 		{"resumed", setup{config: func(c *configs.Plugin) { c.StartMode = configs.StartActivated }}, ErrIllegalState, "it is resumed, suspend it first"},
 		{"no state control", setup{plain: true}, ErrIllegalState, "no state control"},
-		{"in process", setup{inProcess: true}, ErrInProcess, "cannot hibernate"},
+		{"in process", setup{inProcess: true}, ErrBuiltIn, "cannot hibernate"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run(t, test.setup, func(r *rig) {

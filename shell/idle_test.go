@@ -16,8 +16,8 @@ func startsResumed(c *configs.Plugin) { c.StartMode = configs.StartActivated }
 func (r *rig) expectControl(want statecontrol.State, idled bool) {
 	r.Helper()
 	synctest.Wait()
-	if use := r.Use(); use.Control != want || use.Idled != idled {
-		r.Errorf("it is %s, idled %t; want %s, %t", use.Control, use.Idled, want, idled)
+	if use := r.Usage(); use.Control != want || use.IdleSuspended != idled {
+		r.Errorf("it is %s, idled %t; want %s, %t", use.Control, use.IdleSuspended, want, idled)
 	}
 }
 
@@ -26,35 +26,35 @@ func TestUse(t *testing.T) {
 		r.activate()
 		begun := time.Now()
 		pass(time.Minute)
-		if use := r.Use(); !use.Awake.Equal(begun) || !use.Last.Equal(begun) || !use.Hibernates {
+		if use := r.Usage(); !use.AwakeSince.Equal(begun) || !use.LastUse.Equal(begun) || !use.CanHibernate {
 			r.Errorf("got %+v, want %s", use, begun)
 		}
 		gate := r.fake.hold(invocation)
 		answered := background(func() error { return r.invoke(r.Context(), "") })
-		if use := r.Use(); use.Calls != 1 || !use.Last.Equal(begun) {
+		if use := r.Usage(); use.Calls != 1 || !use.LastUse.Equal(begun) {
 			r.Errorf("got %+v", use)
 		}
 		pass(time.Second)
 		gate.open()
 		r.must(<-answered)
-		if use := r.Use(); use.Calls != 0 || !use.Last.Equal(time.Now()) {
+		if use := r.Usage(); use.Calls != 0 || !use.LastUse.Equal(time.Now()) {
 			r.Errorf("got %+v", use)
 		}
 		stream, ended := r.stream(r.Context())
 		pass(time.Second)
-		if use := r.Use(); use.Streams != 1 {
+		if use := r.Usage(); use.Streams != 1 {
 			r.Errorf("got %+v", use)
 		}
 		r.must(stream.CloseSend())
 		if err := <-ended; !errors.Is(err, io.EOF) {
 			r.Errorf("the stream ends with %v", err)
 		}
-		if use := r.Use(); use.Streams != 0 || !use.Last.Equal(time.Now()) {
+		if use := r.Usage(); use.Streams != 0 || !use.LastUse.Equal(time.Now()) {
 			r.Errorf("got %+v", use)
 		}
 		pass(time.Second)
 		r.must(r.Suspend(r.Context(), Requested))
-		if use := r.Use(); !use.Last.Equal(time.Now()) {
+		if use := r.Usage(); !use.LastUse.Equal(time.Now()) {
 			r.Errorf("a request is no use: %+v", use)
 		}
 	})
@@ -65,10 +65,10 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 		r.Helper()
 		r.activate()
 		pass(time.Minute)
-		last := r.Use().Last
+		last := r.Usage().LastUse
 		r.must(r.SuspendIdle(r.Context(), last))
 		r.expectControl(statecontrol.Suspended, true)
-		if got := r.Use().Last; !got.Equal(last) {
+		if got := r.Usage().LastUse; !got.Equal(last) {
 			r.Errorf("the host's own suspension counts as use")
 		}
 	}
@@ -82,14 +82,14 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 	t.Run("by a wake", func(t *testing.T) {
 		run(t, setup{config: func(c *configs.Plugin) { startsResumed(c); wakeOnCall(c) }}, func(r *rig) {
 			idled(r)
-			r.must(r.HibernateIdle(r.Context(), r.Use().Last))
+			r.must(r.HibernateIdle(r.Context(), r.Usage().LastUse))
 			r.must(r.invoke(r.Context(), ""))
 			r.expectControl(statecontrol.Resumed, false)
 		})
 	})
 	t.Run("of the host before", func(t *testing.T) {
 		run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
-			r.KeepIdled()
+			r.NoteIdleSuspended()
 			r.must(r.invoke(r.Context(), ""))
 			r.expectControl(statecontrol.Resumed, false)
 		})
@@ -115,7 +115,7 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 	t.Run("nor what never was", func(t *testing.T) {
 		run(t, setup{config: wakeOnCall}, func(r *rig) {
 			r.activate()
-			r.must(r.HibernateIdle(r.Context(), r.Use().Last))
+			r.must(r.HibernateIdle(r.Context(), r.Usage().LastUse))
 			r.must(r.invoke(r.Context(), ""))
 			r.expectControl(statecontrol.Suspended, false)
 		})
@@ -128,13 +128,13 @@ func TestCallsGoFirst(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		run(t, setup{config: startsResumed}, func(r *rig) {
 			r.activate()
-			seen := r.Use()
+			seen := r.Usage()
 			pass(time.Minute)
 			r.must(r.invoke(r.Context(), ""))
-			if err := r.SuspendIdle(r.Context(), seen.Last); !errors.Is(err, ErrInUse) {
+			if err := r.SuspendIdle(r.Context(), seen.LastUse); !errors.Is(err, ErrInUse) {
 				r.Errorf("got error %v, want ErrInUse", err)
 			}
-			if err := r.HibernateIdle(r.Context(), seen.Last); !errors.Is(err, ErrInUse) {
+			if err := r.HibernateIdle(r.Context(), seen.LastUse); !errors.Is(err, ErrInUse) {
 				r.Errorf("got error %v, want ErrInUse", err)
 			}
 			r.expect()
@@ -172,7 +172,7 @@ func TestCallsGoFirst(t *testing.T) {
 			r.activate()
 			r.observer = meanwhile{r.seen, func(tr Transition) {
 				if tr.To == Hibernating {
-					r.flight.enter()
+					r.inFlight.enterCall()
 				}
 			}}
 			if err := r.HibernateIdle(r.Context(), time.Now()); !errors.Is(err, ErrInUse) {
@@ -181,7 +181,7 @@ func TestCallsGoFirst(t *testing.T) {
 			if got := r.State(); got != Activated {
 				r.Errorf("it is %s", got)
 			}
-			r.flight.leave()
+			r.inFlight.leaveCall()
 			r.expectSteps()
 		})
 	})

@@ -9,13 +9,13 @@ import (
 // errEnded is what becomes of a call that is given up.
 var errEnded = fmt.Errorf("%w: it was ended while the call ran", ErrUnavailable)
 
-// flight counts what is on its way through a plugin: calls, which are waited
+// inFlight counts what is on its way through a plugin: calls, which are waited
 // for, and streams, which may last for ever.
-type flight struct {
+type inFlight struct {
 	mu      sync.Mutex
 	calls   int
 	streams int
-	left    chan struct{} // closed when something has left, while someone waits for that
+	changed chan struct{} // closed when something has left, while someone waits for that
 
 	end       context.Context // ends when all is given up
 	giveUp    context.CancelFunc
@@ -24,7 +24,7 @@ type flight struct {
 }
 
 // open begins a new flight: what enters is told by its context when to give up.
-func (f *flight) open() {
+func (f *inFlight) open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	end, cancel := context.WithCancelCause(context.Background())
@@ -32,75 +32,75 @@ func (f *flight) open() {
 	f.streaming, f.endStream = context.WithCancelCause(end)
 }
 
-// enter counts a call.
-func (f *flight) enter() context.Context {
+// enterCall counts a call.
+func (f *inFlight) enterCall() context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
 	return f.end
 }
 
-// stream makes a call that has entered a stream.
-func (f *flight) stream() context.Context {
+// becomeStream makes a call that has entered a stream.
+func (f *inFlight) becomeStream() context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls--
 	f.streams++
-	f.tell()
+	f.notify()
 	return f.streaming
 }
 
 // counts is what is on its way now.
-func (f *flight) counts() (calls, streams int) {
+func (f *inFlight) counts() (calls, streams int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls, f.streams
 }
 
-func (f *flight) leave() {
+func (f *inFlight) leaveCall() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls--
-	f.tell()
+	f.notify()
 }
 
-func (f *flight) leaveStream() {
+func (f *inFlight) leaveStream() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.streams--
-	f.tell()
+	f.notify()
 }
 
-// tell has those look again who wait. The caller holds mu.
-func (f *flight) tell() {
-	if f.left != nil {
-		close(f.left)
-		f.left = nil
+// notify has those look again who wait. The caller holds mu.
+func (f *inFlight) notify() {
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
 	}
 }
 
-// drain returns when no call is running. The caller sees to it that none enters.
-func (f *flight) drain(ctx context.Context) error {
-	return f.wait(ctx, func() int { return f.calls })
+// drainCalls returns when no call is running. The caller sees to it that none enters.
+func (f *inFlight) drainCalls(ctx context.Context) error {
+	return f.waitForNone(ctx, func() int { return f.calls })
 }
 
-// empty ends the streams, telling them why, and returns when nothing is on its
+// endStreamsAndDrain ends the streams, telling them why, and returns when nothing is on its
 // way any more.
-func (f *flight) empty(ctx context.Context, why error) error {
+func (f *inFlight) endStreamsAndDrain(ctx context.Context, why error) error {
 	f.mu.Lock()
 	f.endStream(why)
 	f.mu.Unlock()
-	return f.wait(ctx, func() int { return f.calls + f.streams })
+	return f.waitForNone(ctx, func() int { return f.calls + f.streams })
 }
 
-// refill lets streams in again that empty has ended.
-func (f *flight) refill() {
+// readmitStreams lets streams in again that empty has ended.
+func (f *inFlight) readmitStreams() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.streaming, f.endStream = context.WithCancelCause(f.end)
 }
 
-func (f *flight) wait(ctx context.Context, running func() int) error {
+func (f *inFlight) waitForNone(ctx context.Context, running func() int) error {
 	for {
 		f.mu.Lock()
 		n := running()
@@ -108,10 +108,10 @@ func (f *flight) wait(ctx context.Context, running func() int) error {
 			f.mu.Unlock()
 			return nil
 		}
-		if f.left == nil {
-			f.left = make(chan struct{})
+		if f.changed == nil {
+			f.changed = make(chan struct{})
 		}
-		left := f.left
+		left := f.changed
 		f.mu.Unlock()
 		select {
 		case <-left:
@@ -121,8 +121,8 @@ func (f *flight) wait(ctx context.Context, running func() int) error {
 	}
 }
 
-// close gives up whatever is on its way.
-func (f *flight) close() {
+// cancelAll gives up whatever is on its way.
+func (f *inFlight) cancelAll() {
 	f.mu.Lock()
 	giveUp := f.giveUp
 	f.mu.Unlock()

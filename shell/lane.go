@@ -12,8 +12,8 @@ import (
 // its value is the callsign.
 const LaneLabel = "lane"
 
-// Lane is what an instance has to do at one moment.
-type Lane struct {
+// LaneStatus is what an instance has to do at one moment.
+type LaneStatus struct {
 	// Job is the operation under way, empty when there is none.
 	Job Event
 	// Runs is how many operations there have been.
@@ -25,12 +25,12 @@ type Lane struct {
 	Held int64
 }
 
-// Lane tells what the instance has to do. It waits for no operation.
-func (s *Shell) Lane() Lane {
-	held := s.heldNow()
+// LaneStatus tells what the instance has to do. It waits for no operation.
+func (s *Shell) LaneStatus() LaneStatus {
+	held := s.heldCount()
 	s.lane.mu.Lock()
 	defer s.lane.mu.Unlock()
-	return Lane{Job: s.lane.job, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: held}
+	return LaneStatus{Job: s.lane.job, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: held}
 }
 
 // lane lets the operations of one instance through one at a time, in the order
@@ -55,40 +55,40 @@ func newLane(callsign string) *lane {
 	return l
 }
 
-// do runs work when its turn has come. Where an operation for the same event
+// run runs work when its turn has come. Where an operation for the same event
 // was under way while do waited, and no other since, its result is taken over
 // and work does not run: many who ask for the same at once cause it once. What
 // is no request for a state is always done.
 //
 // It returns ErrInProgress when ctx ends before the turn comes. Once work runs,
 // do returns with it, whatever becomes of ctx.
-func (l *lane) do(ctx context.Context, event Event, work func() error) error {
+func (l *lane) run(ctx context.Context, event Event, work func() error) error {
 	came := l.ended.Load()
-	if !l.take(ctx, event) {
+	if !l.waitForTurn(ctx, event) {
 		return ErrInProgress
 	}
 	defer func() { l.turn <- struct{}{} }()
-	if l.last == event && l.ended.Load() > came && joins(event) {
+	if l.last == event && l.ended.Load() > came && isJoinable(event) {
 		return l.err
 	}
-	l.begin(event)
-	defer l.begin("")
+	l.setJob(event)
+	defer l.setJob("")
 	pprof.Do(ctx, l.labels, func(context.Context) { l.err = work() })
 	l.last = event
 	l.ended.Add(1)
 	return l.err
 }
 
-// begin records the operation under way.
-func (l *lane) begin(event Event) {
+// setJob records the operation under way.
+func (l *lane) setJob(event Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.job = event
 }
 
-// take waits for the turn. One that is free is taken even when ctx has ended,
+// waitForTurn waits for the turn. One that is free is taken even when ctx has ended,
 // for nothing is in progress then.
-func (l *lane) take(ctx context.Context, event Event) bool {
+func (l *lane) waitForTurn(ctx context.Context, event Event) bool {
 	select {
 	case <-l.turn:
 		return true
@@ -111,10 +111,10 @@ func (l *lane) take(ctx context.Context, event Event) bool {
 	}
 }
 
-// joins tells whether asking twice for event is the same as asking once.
-func joins(event Event) bool {
+// isJoinable tells whether asking twice for event is the same as asking once.
+func isJoinable(event Event) bool {
 	switch event {
-	case Exit, configure, reconsider, probe, restart, suspendIdle, hibernateIdle, resumeUsed:
+	case Exit, configureEvent, recheckEvent, probeEvent, restartEvent, suspendIdleEvent, hibernateIdleEvent, resumeUsedEvent:
 		return false
 	default:
 		return true

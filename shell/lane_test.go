@@ -24,7 +24,7 @@ func TestLaneTakesTurns(t *testing.T) {
 		for i := range 50 {
 			event := allEvents[i%2] // no two in a row are the same
 			all.Go(func() {
-				_ = l.do(t.Context(), event, func() error {
+				_ = l.run(t.Context(), event, func() error {
 					<-release
 					order = append(order, i)
 					return nil
@@ -47,7 +47,7 @@ func TestLaneSharesResults(t *testing.T) {
 		var runs []string
 		do := func(event Event, name string, err error) <-chan error {
 			return background(func() error {
-				return l.do(t.Context(), event, func() error {
+				return l.run(t.Context(), event, func() error {
 					<-release
 					runs = append(runs, name)
 					return err
@@ -204,8 +204,8 @@ func TestLaneIsSeen(t *testing.T) {
 		synctest.Wait()
 		gone := background(func() error { return r.MakeUnavailable(r.Context(), Requested) })
 		synctest.Wait()
-		want := Lane{Job: Deactivate, Runs: 1, Waiting: []Event{Activate, MakeUnavailable}}
-		if diff := cmp.Diff(want, r.Lane()); diff != "" {
+		want := LaneStatus{Job: Deactivate, Runs: 1, Waiting: []Event{Activate, MakeUnavailable}}
+		if diff := cmp.Diff(want, r.LaneStatus()); diff != "" {
 			r.Errorf("while it ends (-want +got):\n%s", diff)
 		}
 		held.open()
@@ -214,7 +214,7 @@ func TestLaneIsSeen(t *testing.T) {
 		if err := <-gone; !errors.Is(err, ErrIllegalState) {
 			r.Errorf("got %v", err)
 		}
-		if diff := cmp.Diff(Lane{Runs: 4, Waiting: []Event{}}, r.Lane()); diff != "" {
+		if diff := cmp.Diff(LaneStatus{Runs: 4, Waiting: []Event{}}, r.LaneStatus()); diff != "" {
 			r.Errorf("afterwards (-want +got):\n%s", diff)
 		}
 	})

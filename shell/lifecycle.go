@@ -68,7 +68,7 @@ type Row struct {
 	Then, Else State
 	// Needs is the state control state that the plugin must be in; empty when
 	// any will do.
-	Needs statecontrol.State
+	NeedsControl statecontrol.State
 }
 
 // Lifecycle is all that can happen. What is not listed is refused with
@@ -85,7 +85,7 @@ var Lifecycle = []Row{
 	{Event: MakeUnavailable, From: Deactivated, Then: Unavailable, Else: Deactivated},
 	{Event: Suspend, From: Activated, Then: Activated, Else: Activated},
 	{Event: Resume, From: Activated, Then: Activated, Else: Activated},
-	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, Needs: statecontrol.Suspended},
+	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, NeedsControl: statecontrol.Suspended},
 	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Deactivated},
 	{Event: MoveToDisk, From: Hibernated, Then: Hibernated, Else: Hibernated},
 	{Event: Evict, From: Hibernated, Then: Deactivated, Else: Deactivated},
@@ -98,8 +98,8 @@ var Lifecycle = []Row{
 	{Event: Destroy, From: Unavailable, Then: Destroyed, Else: Destroyed},
 }
 
-// lookup returns the row for e in state from.
-func lookup(e Event, from State) (Row, bool) {
+// findRow returns the row for e in state from.
+func findRow(e Event, from State) (Row, bool) {
 	for _, row := range Lifecycle {
 		if row.Event == e && row.From == from {
 			return row, true
@@ -108,8 +108,8 @@ func lookup(e Event, from State) (Row, bool) {
 	return Row{}, false
 }
 
-// Diagram is the lifecycle as a Mermaid state diagram, for the documentation.
-func Diagram() string {
+// LifecycleDiagram is the lifecycle as a Mermaid state diagram, for the documentation.
+func LifecycleDiagram() string {
 	var b strings.Builder
 	b.WriteString("stateDiagram-v2\n    [*] --> deactivated\n    [*] --> unavailable\n    [*] --> hibernated: an image from before\n")
 	seen := make(map[string]bool)
@@ -122,8 +122,8 @@ func Diagram() string {
 	}
 	for _, row := range Lifecycle {
 		label := string(row.Event)
-		if row.Needs != "" {
-			label += " (" + string(row.Needs) + ")"
+		if row.NeedsControl != "" {
+			label += " (" + string(row.NeedsControl) + ")"
 		}
 		if row.During == "" {
 			arrow(row.From, row.Then, label)

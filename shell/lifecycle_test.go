@@ -50,7 +50,7 @@ func TestLifecycleListedRows(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				r := newRig(t, setup{})
-				r.place(row.From, row.Needs)
+				r.place(row.From, row.NeedsControl)
 				var during State
 				err := r.step(t.Context(), row.Event, Requested, func(context.Context) error {
 					during = r.State()
@@ -84,7 +84,7 @@ func TestLifecycleListedRows(t *testing.T) {
 func TestLifecycleForbidsTheRest(t *testing.T) {
 	for _, event := range allEvents {
 		for _, state := range allStates {
-			if _, ok := lookup(event, state); ok {
+			if _, ok := findRow(event, state); ok {
 				continue
 			}
 			r := newRig(t, setup{})
@@ -106,7 +106,7 @@ func TestLifecycleForbidsTheRest(t *testing.T) {
 func TestLifecycleNeedsStateControl(t *testing.T) {
 	for _, row := range Lifecycle {
 		for _, control := range []statecontrol.State{"", statecontrol.Suspended, statecontrol.Resumed} {
-			if row.Needs == "" || control == row.Needs {
+			if row.NeedsControl == "" || control == row.NeedsControl {
 				continue
 			}
 			r := newRig(t, setup{})
@@ -129,7 +129,7 @@ func TestVerbs(t *testing.T) {
 		Resume:          func(r *rig) error { return r.Resume(r.Context(), Requested) },
 		Hibernate:       func(r *rig) error { return r.Hibernate(r.Context(), Requested, 0) },
 		Destroy:         func(r *rig) error { return r.Destroy(r.Context(), Requested) },
-		configure:       func(r *rig) error { return r.Configure(r.Context(), r.Config()) },
+		configureEvent:  func(r *rig) error { return r.Configure(r.Context(), r.Config()) },
 	}
 	for _, test := range []struct {
 		from  State
@@ -145,7 +145,7 @@ func TestVerbs(t *testing.T) {
 		{Deactivated, Resume, Activated, nil, false},
 		{Deactivated, Hibernate, Deactivated, ErrIllegalState, true},
 		{Deactivated, Destroy, Destroyed, nil, false},
-		{Deactivated, configure, Deactivated, nil, true},
+		{Deactivated, configureEvent, Deactivated, nil, true},
 
 		{Unavailable, Activate, Unavailable, ErrIllegalState, true},
 		{Unavailable, Deactivate, Deactivated, nil, false},
@@ -154,7 +154,7 @@ func TestVerbs(t *testing.T) {
 		{Unavailable, Resume, Unavailable, ErrIllegalState, true},
 		{Unavailable, Hibernate, Unavailable, ErrIllegalState, true},
 		{Unavailable, Destroy, Destroyed, nil, false},
-		{Unavailable, configure, Unavailable, nil, true},
+		{Unavailable, configureEvent, Unavailable, nil, true},
 
 		{Activated, Activate, Activated, nil, true},
 		{Activated, Deactivate, Deactivated, nil, false},
@@ -163,7 +163,7 @@ func TestVerbs(t *testing.T) {
 		{Activated, Resume, Activated, nil, false},
 		{Activated, Hibernate, Hibernated, nil, false},
 		{Activated, Destroy, Destroyed, nil, false},
-		{Activated, configure, Activated, ErrIllegalState, true},
+		{Activated, configureEvent, Activated, ErrIllegalState, true},
 
 		{Precondition, Activate, Precondition, ErrPending, true},
 		{Precondition, Deactivate, Deactivated, nil, false},
@@ -172,7 +172,7 @@ func TestVerbs(t *testing.T) {
 		{Precondition, Resume, Precondition, ErrPending, true},
 		{Precondition, Hibernate, Precondition, ErrIllegalState, true},
 		{Precondition, Destroy, Destroyed, nil, false},
-		{Precondition, configure, Precondition, nil, true},
+		{Precondition, configureEvent, Precondition, nil, true},
 
 		{Hibernated, Activate, Activated, nil, false},
 		{Hibernated, Deactivate, Deactivated, nil, false},
@@ -181,7 +181,7 @@ func TestVerbs(t *testing.T) {
 		{Hibernated, Resume, Activated, nil, false},
 		{Hibernated, Hibernate, Hibernated, ErrIllegalState, true},
 		{Hibernated, Destroy, Destroyed, nil, false},
-		{Hibernated, configure, Hibernated, ErrIllegalState, true},
+		{Hibernated, configureEvent, Hibernated, ErrIllegalState, true},
 
 		{Destroyed, Activate, Destroyed, ErrIllegalState, true},
 		{Destroyed, Deactivate, Destroyed, ErrIllegalState, true},
@@ -190,7 +190,7 @@ func TestVerbs(t *testing.T) {
 		{Destroyed, Resume, Destroyed, ErrIllegalState, true},
 		{Destroyed, Hibernate, Destroyed, ErrIllegalState, true},
 		{Destroyed, Destroy, Destroyed, ErrIllegalState, true},
-		{Destroyed, configure, Destroyed, ErrIllegalState, true},
+		{Destroyed, configureEvent, Destroyed, ErrIllegalState, true},
 	} {
 		t.Run(string(test.verb)+" when "+string(test.from), func(t *testing.T) {
 			run(t, setup{}, func(r *rig) {
@@ -263,7 +263,7 @@ func TestDiagramInDocumentation(t *testing.T) {
 	if !opened || !closed {
 		t.Fatalf("%s has no lines %q and %q", path, strings.TrimSpace(begin), end)
 	}
-	want := "```mermaid\n" + Diagram() + "```\n"
+	want := "```mermaid\n" + LifecycleDiagram() + "```\n"
 	if *update && got != want {
 		if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)

@@ -89,16 +89,16 @@ func TestRandomEvents(t *testing.T) {
 				if st.State == Precondition && st.Err == nil {
 					r.Errorf("it waits for nothing; history:\n%s", history(st))
 				}
-				if st.State == Activated && r.around.Lost(Information{}) != nil {
+				if st.State == Activated && r.around.MayStayActive(Information{}) != nil {
 					r.Errorf("it is activated with its conditions lost; history:\n%s", history(st))
 				}
-				if n := r.Lane().Held; n != 0 {
+				if n := r.LaneStatus().Held; n != 0 {
 					r.Errorf("%d calls still count as held", n)
 				}
-				if n := r.flight.streams; n != 0 {
+				if n := r.inFlight.streams; n != 0 {
 					r.Errorf("%d streams still count", n)
 				}
-				if n := r.flight.calls; n != 0 {
+				if n := r.inFlight.calls; n != 0 {
 					r.Errorf("%d calls still count as in flight", n)
 				}
 			})
@@ -148,12 +148,12 @@ func (u *user) act(i int) (what string, err error) {
 		return "destroy", r.Destroy(ctx, why)
 	case n < 15:
 		r.around.set(nil, nil)
-		return "conditions met", r.ConditionsMet(context.Background())
+		return "conditions met", r.ActivateIfWaiting(context.Background())
 	case n < 25:
 		r.around.set(errAbsent, nil)
 	case n < 35:
 		r.around.set(errAbsent, errAbsent)
-		return "conditions lost", r.ConditionsLost(context.Background())
+		return "conditions lost", r.DeactivateIfUnmet(context.Background())
 	case n < 40:
 		return "probe", r.Probe(ctx)
 	case n < 80:
@@ -195,7 +195,7 @@ func (u *user) act(i int) (what string, err error) {
 	case n < 67:
 		return "configure", r.Configure(ctx, r.Config())
 	case n < 68:
-		r.Adjust(r.Config())
+		r.AdjustConfig(r.Config())
 		return "adjust", nil
 	case n < 72:
 		if r.fake.control != nil {

@@ -24,8 +24,8 @@ const (
 	InstantiationFailed  Reason = "instantiation failed"
 )
 
-// reasonOf is why event, begun for the reason asked, led where it led.
-func reasonOf(event Event, err error, asked Reason) Reason {
+// reasonAfter is why event, begun for the reason asked, led where it led.
+func reasonAfter(event Event, err error, asked Reason) Reason {
 	switch event {
 	case Deactivate, Lapse, Destroy, Evict, Exit:
 		return asked // an end that was not in order is still the end it was
@@ -44,13 +44,13 @@ func reasonOf(event Event, err error, asked Reason) Reason {
 	return asked
 }
 
-// reasonOfExit is why a plugin ended that nobody asked to end.
-func reasonOfExit(err error) Reason {
+// exitReason is why a plugin ended that nobody asked to end.
+func exitReason(err error) Reason {
 	if errors.Is(err, ErrMemoryExceeded) {
 		return MemoryExceeded
 	}
 	return Failure
 }
 
-// Wire is r as plugins are told it.
-func (r Reason) Wire() shellpb.Reason { return shellpb.ReasonOf(string(r)) }
+// Proto is r as plugins are told it.
+func (r Reason) Proto() shellpb.Reason { return shellpb.ReasonOf(string(r)) }

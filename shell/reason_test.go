@@ -16,7 +16,7 @@ func TestReasonOnTheWire(t *testing.T) {
 		t.Errorf("%d reasons, the contract has %d", len(all), len(shellpb.Reason_name))
 	}
 	for i, reason := range all {
-		if wire := reason.Wire(); wire != shellpb.Reason(i) || wire.Words() != string(reason) {
+		if wire := reason.Proto(); wire != shellpb.Reason(i) || wire.Words() != string(reason) {
 			t.Errorf("%q is %s, which reads %q", reason, wire, wire.Words())
 		}
 	}

@@ -15,15 +15,15 @@ func TestRestart(t *testing.T) {
 		r.activate()
 		background(func() error { r.fake.die(); return nil })
 		r.forget()
-		r.must(r.Restart(r.Context(), func() bool { return false }))
+		r.must(r.RestartIf(r.Context(), func() bool { return false }))
 		r.expect()
-		r.must(r.Restart(r.Context(), yes))
+		r.must(r.RestartIf(r.Context(), yes))
 		r.expect(
 			"activate: deactivated > activation, automatic",
 			"suspend: activation is suspended",
 			"activate: activation > activated, automatic",
 		)
-		r.must(r.Restart(r.Context(), func() bool { t.Error("it is up"); return true }))
+		r.must(r.RestartIf(r.Context(), func() bool { t.Error("it is up"); return true }))
 	})
 }
 
@@ -45,18 +45,18 @@ func TestDismissed(t *testing.T) {
 
 func TestGiveUp(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.GiveUp("no more")
+		r.NoteRestartsGivenUp("no more")
 		if err := r.Status().Err; err != nil {
 			r.Errorf("nothing was wrong, now there is %v", err)
 		}
 		r.activate()
 		background(func() error { r.fake.die(); return nil })
-		r.GiveUp("no more")
+		r.NoteRestartsGivenUp("no more")
 		if err := r.Status().Err; !errors.Is(err, ErrExited) || err.Error() != errKilled.Error()+"; no more" {
 			r.Errorf("got %v", err)
 		}
 		r.activate()
-		r.GiveUp("no more")
+		r.NoteRestartsGivenUp("no more")
 		if err := r.Status().Err; err != nil {
 			r.Errorf("it is up, and yet %v", err)
 		}

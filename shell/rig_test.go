@@ -71,7 +71,7 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.image {
 		r.fake.asleep = &Sleep{Kind: Stored, Bytes: 4096}
 	}
-	var surroundings Surroundings
+	var surroundings Requirements
 	if !s.alone {
 		surroundings = r.around
 	}
@@ -80,7 +80,7 @@ func newRig(t *testing.T, s setup) *rig {
 		HibernateTimeout: hibernateTimeout,
 		Log:              zerolog.Nop(),
 		Observer:         r.seen,
-		Surroundings:     surroundings,
+		Requirements:     surroundings,
 		Dismissed:        func() { r.dismissals.Add(1) },
 		PostMortem:       s.document,
 		Backend: func(sink Sink) Backend {
@@ -133,20 +133,20 @@ func (a *around) set(absent, gone error) {
 	a.absent, a.gone = absent, gone
 }
 
-func (a *around) Missing(about Information) error {
+func (a *around) MayActivate(about Information) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked = append(a.asked, about)
 	return a.absent
 }
 
-func (a *around) Lost(Information) error {
+func (a *around) MayStayActive(Information) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.gone
 }
 
-func (a *around) Leaving(ctx context.Context) {
+func (a *around) EndDependants(ctx context.Context) {
 	a.mu.Lock()
 	leave := a.leave
 	a.mu.Unlock()

@@ -32,38 +32,38 @@ type Shell struct {
 	observer       Observer
 	backend        Backend
 	process        Process // nil when the backend is part of the host
-	surroundings   Surroundings
-	dismissed      func()
-	postMortem     func(why Reason, err error, evidence func() Evidence)
+	requirements   Requirements
+	onDismissed    func()
+	onPostMortem   func(why Reason, err error, evidence func() Evidence)
 
-	shutdown context.Context // ends when the host ends in order
-	cut      context.CancelFunc
+	shutdown      context.Context // ends when the host ends in order
+	beginShutdown context.CancelFunc
 
-	lane   *lane
-	flight flight
-	used   atomic.Int64 // when somebody last used the plugin, since made
-	made   time.Time
+	lane     *lane
+	inFlight inFlight
+	lastUsed atomic.Int64 // when somebody last used the plugin, since made
+	made     time.Time
 	// background holds the operations that nobody waits for: those that the
 	// backend's reports or held calls began.
 	background sync.WaitGroup
 
-	telling sync.Mutex // held from a change until the observer knows, so that it hears them in order
+	observerTurn sync.Mutex // held from a change until the observer knows, so that it hears them in order
 
-	mu         sync.Mutex // guards assignments only, never held while working
-	state      State
-	control    statecontrol.State
-	reason     Reason
-	since      time.Time
-	failure    error
-	info       Information
-	generation int  // counts processes, so that the end of an old one is told from that of the present
-	changes    int  // counts transitions
-	closing    bool // only deactivations follow
-	history    []Transition
-	held       held
-	idle       idle
-	warmth     warmth
-	known      map[string]bool // methods that the plugin has, or has not, as far as it was asked
+	mu           sync.Mutex // guards assignments only, never held while working
+	state        State
+	control      statecontrol.State
+	reason       Reason
+	since        time.Time
+	failure      error
+	info         Information
+	generation   int  // counts processes, so that the end of an old one is told from that of the present
+	changes      int  // counts transitions
+	closing      bool // only deactivations follow
+	history      []Transition
+	held         holdQueue
+	idle         idle
+	warmth       warmth
+	knownMethods map[string]bool // methods that the plugin has, or has not, as far as it was asked
 }
 
 // Options is what a Shell is made of.
@@ -74,7 +74,7 @@ type Options struct {
 	Log              zerolog.Logger
 	Observer         Observer
 	// Surroundings say when the instance may be active; nil when it always may.
-	Surroundings Surroundings
+	Requirements Requirements
 	// Dismissed is called when somebody wants an instance to be down that is down
 	// already; nil if nobody cares. It must not block.
 	Dismissed func()
@@ -93,32 +93,32 @@ func New(o Options) *Shell {
 		hibernateLimit: o.HibernateTimeout,
 		log:            o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
 		observer:       o.Observer,
-		surroundings:   o.Surroundings,
-		dismissed:      o.Dismissed,
-		postMortem:     o.PostMortem,
+		requirements:   o.Requirements,
+		onDismissed:    o.Dismissed,
+		onPostMortem:   o.PostMortem,
 		lane:           newLane(o.Config.Callsign),
 		state:          Deactivated,
 		reason:         Startup,
 		since:          time.Now(),
 		made:           time.Now(),
 	}
-	if s.surroundings == nil {
-		s.surroundings = solitude{}
+	if s.requirements == nil {
+		s.requirements = noRequirements{}
 	}
-	if s.dismissed == nil {
-		s.dismissed = func() {}
+	if s.onDismissed == nil {
+		s.onDismissed = func() {}
 	}
-	s.shutdown, s.cut = context.WithCancel(context.Background())
+	s.shutdown, s.beginShutdown = context.WithCancel(context.Background())
 	s.config.Store(&o.Config)
-	s.flight.open()
+	s.inFlight.open()
 	s.backend = o.Backend(sink{s})
 	s.process, _ = s.backend.(Process)
 	switch {
 	case s.process != nil && s.process.Sleep() != nil:
 		s.state = Hibernated
 		s.control = statecontrol.Suspended
-		s.recall()
-	case s.Inherited():
+		s.loadKnownInformation()
+	case s.NeedsAdoption():
 	case o.Config.StartMode == configs.StartUnavailable:
 		s.state = Unavailable
 	}
@@ -134,21 +134,21 @@ func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 // Close makes the shell refuse every operation, and returns when nothing of it
 // runs any more. The instance must have been deactivated, or be hibernated.
 func (s *Shell) Close() {
-	s.close()
-	s.cut()
+	s.beginClosing()
+	s.beginShutdown()
 	s.background.Wait()
 }
 
-// InProcess tells that the plugin is part of the host.
-func (s *Shell) InProcess() bool { return s.process == nil }
+// IsBuiltIn tells that the plugin is part of the host.
+func (s *Shell) IsBuiltIn() bool { return s.process == nil }
 
 // Activate starts the plugin, or wakes it when it is hibernated. It does
 // nothing when the plugin is active. Where something is missing that it needs,
 // the instance waits for that and starts by itself; the error, each time, wraps
 // ErrPending.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
-	return s.operate(ctx, Activate, s.activationLimit(), func(ctx context.Context) error {
-		return s.activate(ctx, why)
+	return s.runInLane(ctx, Activate, s.activationLimit(), func(ctx context.Context) error {
+		return s.activateInTurn(ctx, why)
 	})
 }
 
@@ -160,17 +160,17 @@ func (s *Shell) Activate(ctx context.Context, why Reason) error {
 // an activation that is under way is cut short.
 func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	if why == Shutdown {
-		s.close()
-		s.cut()
+		s.beginClosing()
+		s.beginShutdown()
 	}
-	return s.operate(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
-		return s.deactivate(ctx, why)
+	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
+		return s.deactivateInTurn(ctx, why)
 	})
 }
 
 // MakeUnavailable bars a deactivated instance from being activated.
 func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
-	return s.operate(ctx, MakeUnavailable, time.Duration(s.Config().StopTimeout), func(ctx context.Context) error {
+	return s.runInLane(ctx, MakeUnavailable, time.Duration(s.Config().StopTimeout), func(ctx context.Context) error {
 		if s.State() == Unavailable {
 			return nil
 		}
@@ -181,32 +181,32 @@ func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 // Suspend asks the plugin to suspend. An instance without state control whose
 // start mode is deactivated is deactivated instead.
 func (s *Shell) Suspend(ctx context.Context, why Reason) error {
-	return s.operate(ctx, Suspend, s.deactivationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Suspend, s.deactivationLimit(), func(ctx context.Context) error {
 		s.setIdled(false) // whoever asks wants it to stay so
 		if s.State() == Activated && s.information().StateControl == nil && s.Config().StartMode == configs.StartDeactivated {
-			return s.deactivate(ctx, why)
+			return s.deactivateInTurn(ctx, why)
 		}
-		return s.request(ctx, Suspend, statecontrol.Suspend)
+		return s.requestControl(ctx, Suspend, statecontrol.Suspend)
 	})
 }
 
 // Resume asks the plugin to resume; it activates or wakes it before that if it
 // must.
 func (s *Shell) Resume(ctx context.Context, why Reason) error {
-	return s.operate(ctx, Resume, s.activationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Resume, s.activationLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
-			if err := s.activate(ctx, why); err != nil {
+			if err := s.activateInTurn(ctx, why); err != nil {
 				return err
 			}
-			if s.resumed() {
+			if s.isResumed() {
 				return nil
 			}
 		}
-		return s.request(ctx, Resume, statecontrol.Resume)
+		return s.requestControl(ctx, Resume, statecontrol.Resume)
 	})
 }
 
-func (s *Shell) activate(ctx context.Context, why Reason) error {
+func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Activated:
 		return nil
@@ -214,11 +214,11 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake: %w", err) // it sleeps on
 		}
-		err := s.step(ctx, Wake, why, s.wake)
+		err := s.step(ctx, Wake, why, s.wakePlugin)
 		if err == nil {
 			s.noteActivated(why)
-			s.rejoin(ctx)
-			return s.settle(ctx)
+			s.resumeIfIdleSuspended(ctx)
+			return s.checkAfterActivation(ctx)
 		}
 		if s.Config().OnFailedWake != configs.FailedWakeColdStart || s.isClosing() {
 			return err
@@ -227,60 +227,60 @@ func (s *Shell) activate(ctx context.Context, why Reason) error {
 		why = Automatic
 	default:
 	}
-	if err := s.prepare(ctx, why); err != nil {
+	if err := s.checkBeforeActivation(ctx, why); err != nil {
 		return err
 	}
-	if err := s.step(ctx, Activate, why, s.start); err != nil {
+	if err := s.step(ctx, Activate, why, s.startPlugin); err != nil {
 		return err
 	}
 	s.noteActivated(why)
-	return s.settle(ctx)
+	return s.checkAfterActivation(ctx)
 }
 
-func (s *Shell) deactivate(ctx context.Context, why Reason) error {
+func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Deactivated:
-		s.dismissed()
+		s.onDismissed()
 		return nil
 	case Unavailable, Precondition, Destroyed:
 		if s.isClosing() {
 			return nil
 		}
 	case Hibernated:
-		if s.isClosing() && !s.inPlace() {
+		if s.isClosing() && !s.sleepsInPlace() {
 			return nil // the image waits for the next host
 		}
 		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
 		}
-		s.rouse(ctx, why)
+		s.wakeToEnd(ctx, why)
 	default:
 	}
 	if s.State() == Deactivated {
 		return nil
 	}
-	return s.finish(ctx, Deactivate, why)
+	return s.endInstance(ctx, Deactivate, why)
 }
 
-// rouse wakes a hibernated plugin, that it may end in order. One that can't be
+// wakeToEnd wakes a hibernated plugin, that it may end in order. One that can't be
 // woken has ended already.
-func (s *Shell) rouse(ctx context.Context, why Reason) {
+func (s *Shell) wakeToEnd(ctx context.Context, why Reason) {
 	if s.State() != Hibernated {
 		return
 	}
-	if err := s.step(ctx, Wake, why, s.wake); err != nil {
+	if err := s.step(ctx, Wake, why, s.wakePlugin); err != nil {
 		s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
 	}
 }
 
-// finish steps out of any state for good, or until the next activation. Only a
+// endInstance steps out of any state for good, or until the next activation. Only a
 // plugin that runs gives it work to do.
-func (s *Shell) finish(ctx context.Context, event Event, why Reason) error {
+func (s *Shell) endInstance(ctx context.Context, event Event, why Reason) error {
 	if s.State() != Activated {
 		return s.step(ctx, event, why, func(context.Context) error { return nil })
 	}
-	s.leaving(ctx)
-	return s.step(ctx, event, why, func(ctx context.Context) error { return s.end(ctx, why) })
+	s.endDependants(ctx)
+	return s.step(ctx, event, why, func(ctx context.Context) error { return s.endPlugin(ctx, why) })
 }
 
 func (s *Shell) activationLimit() time.Duration {
@@ -291,15 +291,15 @@ func (s *Shell) activationLimit() time.Duration {
 	return limit
 }
 
-func (s *Shell) deactivationLimit() time.Duration { return s.leavingLimit() + s.endLimit() }
+func (s *Shell) deactivationLimit() time.Duration { return s.dependantsLimit() + s.endLimit() }
 
 // endLimit is what ending the plugin alone may take.
 func (s *Shell) endLimit() time.Duration {
 	return s.hibernateLimit + 3*time.Duration(s.Config().StopTimeout)
 }
 
-// later runs work in the background unless the shell is closing.
-func (s *Shell) later(work func()) bool {
+// goUnlessClosing runs work in the background unless the shell is closing.
+func (s *Shell) goUnlessClosing(work func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closing {
@@ -308,7 +308,7 @@ func (s *Shell) later(work func()) bool {
 	return !s.closing
 }
 
-func (s *Shell) close() {
+func (s *Shell) beginClosing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true
@@ -320,7 +320,7 @@ func (s *Shell) isClosing() bool {
 	return s.closing
 }
 
-func (s *Shell) resumed() bool {
+func (s *Shell) isResumed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.control == statecontrol.Resumed
@@ -338,8 +338,8 @@ func (s *Shell) setInformation(i Information) {
 	s.info = i
 }
 
-// observe writes the one log line of a transition and passes it on.
-func (s *Shell) observe(t Transition) {
+// reportTransition writes the one log line of a transition and passes it on.
+func (s *Shell) reportTransition(t Transition) {
 	event := s.log.Info()
 	if t.Err != nil {
 		event = s.log.Error().Err(t.Err)

@@ -25,8 +25,8 @@ type Transition struct {
 // historyLength is how many transitions an instance remembers.
 const historyLength = 32
 
-// remember keeps t among the last transitions. The caller holds mu.
-func (s *Shell) remember(t Transition) {
+// appendHistory keeps t among the last transitions. The caller holds mu.
+func (s *Shell) appendHistory(t Transition) {
 	if len(s.history) == historyLength {
 		s.history = append(s.history[:0], s.history[1:]...)
 	}
@@ -63,10 +63,10 @@ type Status struct {
 // changes meanwhile, Status looks again.
 func (s *Shell) Status() Status {
 	for {
-		st, changes := s.recorded()
+		st, changes := s.recordedStatus()
 		st.Facts = s.backend.Facts()
 		if st.State == Precondition {
-			st.Err = s.missing()
+			st.Err = s.unmetRequirements()
 		}
 		if s.process != nil {
 			switch st.State {
@@ -77,15 +77,15 @@ func (s *Shell) Status() Status {
 			default:
 			}
 		}
-		if _, now := s.recorded(); now == changes {
+		if _, now := s.recordedStatus(); now == changes {
 			return st
 		}
 	}
 }
 
-// recorded is the part of the status that the shell knows itself, and the
+// recordedStatus is the part of the status that the shell knows itself, and the
 // number of changes that led to it.
-func (s *Shell) recorded() (st Status, changes int) {
+func (s *Shell) recordedStatus() (st Status, changes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Status{
@@ -96,7 +96,7 @@ func (s *Shell) recorded() (st Status, changes int) {
 		Reason:      s.reason,
 		Since:       s.since,
 		Err:         s.failure,
-		StartedFrom: s.warmth.from,
+		StartedFrom: s.warmth.startedFrom,
 		History:     slices.Clone(s.history),
 	}, s.changes
 }
@@ -108,18 +108,18 @@ func (s *Shell) State() State {
 	return s.state
 }
 
-// Standing is the part of the status that costs nothing to ask for: the state,
+// StateAndControl is the part of the status that costs nothing to ask for: the state,
 // and the state control that is empty when the plugin has none.
-func (s *Shell) Standing() (State, statecontrol.State) {
+func (s *Shell) StateAndControl() (State, statecontrol.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state, s.control
 }
 
-// Brief is Status without what has to be looked up: facts, image and progress.
+// BriefStatus is Status without what has to be looked up: facts, image and progress.
 // The last element of its history is the transition that led to it.
-func (s *Shell) Brief() Status {
-	st, _ := s.recorded()
+func (s *Shell) BriefStatus() Status {
+	st, _ := s.recordedStatus()
 	return st
 }
 

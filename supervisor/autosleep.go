@@ -57,7 +57,7 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 		bucket: store.In[idledRecord](s.options.Store, "idled"),
 		current: func(callsign string) (idledRecord, bool) {
 			sh, ok := s.Shell(callsign)
-			return idledRecord{recordVersion, true}, ok && sh.Use().Idled
+			return idledRecord{recordVersion, true}, ok && sh.Usage().IdleSuspended
 		},
 		failed: func(callsign string, err error) {
 			s.log.Error().Err(err).Str("callsign", callsign).Msg("could not keep that the plugin is to be resumed when it is used")
@@ -71,7 +71,7 @@ func (a *autoSleep) restore() error {
 	notes, err := a.notes.all()
 	for callsign, note := range notes {
 		if sh, ok := a.s.Shell(callsign); ok && note.Idled && sh.State() == shell.Hibernated {
-			sh.KeepIdled()
+			sh.NoteIdleSuspended()
 		}
 	}
 	return err
@@ -120,7 +120,7 @@ func (a *autoSleep) run() {
 func (a *autoSleep) situation() policy.Situation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
 	for _, sh := range a.s.Shells() {
-		if sh.InProcess() {
+		if sh.IsBuiltIn() {
 			continue
 		}
 		c := a.candidate(sh)
@@ -138,7 +138,7 @@ func (a *autoSleep) situation() policy.Situation {
 
 // candidate returns an instance as the policy sees it, without its memory.
 func (a *autoSleep) candidate(sh *shell.Shell) policy.Candidate {
-	c := policy.Candidate{Callsign: sh.Callsign(), Config: sh.Config(), Use: sh.Use()}
+	c := policy.Candidate{Callsign: sh.Callsign(), Config: sh.Config(), Use: sh.Usage()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if attempts := a.attempts[c.Callsign]; attempts != nil {
@@ -180,11 +180,11 @@ func (a *autoSleep) takeStep(sh *shell.Shell, d *policy.Decision) error {
 	defer cancel()
 	switch d.Tier {
 	case policy.Suspend:
-		return sh.SuspendIdle(ctx, d.Use.Last)
+		return sh.SuspendIdle(ctx, d.Use.LastUse)
 	case policy.MoveToDisk:
 		return sh.MoveToDisk(ctx, shell.Automatic, 0)
 	default:
-		return sh.HibernateIdle(ctx, d.Use.Last)
+		return sh.HibernateIdle(ctx, d.Use.LastUse)
 	}
 }
 

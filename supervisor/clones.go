@@ -25,7 +25,7 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 	if !ok {
 		return fmt.Errorf("cannot clone: %w: %q", ErrUnknown, callsign)
 	}
-	if sh.InProcess() {
+	if sh.IsBuiltIn() {
 		return fmt.Errorf("cannot clone %s: %w", callsign, ErrNotCloneable)
 	}
 	if err := s.checkNewCallsign(newCallsign); err != nil {

@@ -25,7 +25,7 @@ func (s *Supervisor) dependants(callsign string) []*shell.Shell {
 	dependants := slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
 		switch sh.State() {
 		case shell.Activation, shell.Waking, shell.Activated, shell.Deactivation:
-			return sh.Callsign() == callsign || d.waits(sh.Callsign(), callsign) || s.conditions.lost(sh.Config(), sh.About()) == nil
+			return sh.Callsign() == callsign || d.waits(sh.Callsign(), callsign) || s.conditions.lost(sh.Config(), sh.EffectiveInformation()) == nil
 		default:
 			return true
 		}

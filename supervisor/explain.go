@@ -33,7 +33,7 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	}
 	e := Explanation{Explanation: s.autoSleep.explain(sh)}
 	e.Golden, e.NoGolden = sh.Golden()
-	if e.State == shell.Activated && !sh.InProcess() {
+	if e.State == shell.Activated && !sh.IsBuiltIn() {
 		facts := sh.Status().Facts
 		e.Saves, e.Loading, e.Obstacle = facts.Memory, facts.Loading, sh.HibernationObstacle()
 		if e.Obstacle != nil {

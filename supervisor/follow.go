@@ -41,14 +41,14 @@ func (s *Supervisor) violated() []*shell.Shell {
 		default:
 			return true
 		}
-		return s.conditions.lost(sh.Config(), sh.About()) == nil
+		return s.conditions.lost(sh.Config(), sh.EffectiveInformation()) == nil
 	})
 }
 
 // satisfied returns the waiting instances whose requirements are all met.
 func (s *Supervisor) satisfied() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
-		return sh.State() != shell.Precondition || s.conditions.missing(sh.Config(), sh.About()) != nil
+		return sh.State() != shell.Precondition || s.conditions.missing(sh.Config(), sh.EffectiveInformation()) != nil
 	})
 }
 
@@ -67,9 +67,9 @@ func (s *Supervisor) follow(sh *shell.Shell) {
 			// The shell logs and keeps the errors.
 			switch sh.State() {
 			case shell.Activated:
-				_ = sh.ConditionsLost(s.ctx)
+				_ = sh.DeactivateIfUnmet(s.ctx)
 			case shell.Precondition:
-				_ = sh.ConditionsMet(s.ctx)
+				_ = sh.ActivateIfWaiting(s.ctx)
 			default:
 			}
 		}

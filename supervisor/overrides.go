@@ -63,7 +63,7 @@ func (s *Supervisor) Restore(_ context.Context, callsign string) error {
 		}
 		delete(s.definitions.overrides, callsign)
 		if original, ok := s.definitions.withoutOverride(callsign); ok && sh != nil {
-			sh.Prepare(original.Configuration)
+			sh.SetNextConfiguration(original.Configuration)
 		}
 		return nil
 	})

@@ -74,7 +74,7 @@ func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, err erro
 		r.Uptime = now.Sub(e.Begun).Seconds()
 	}
 	if sh, ok := s.Shell(callsign); ok {
-		about := sh.About()
+		about := sh.EffectiveInformation()
 		r.Class, r.Version = about.Class, about.Version
 	}
 	dir, werr := p.write(r, e)

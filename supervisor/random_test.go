@@ -94,7 +94,7 @@ func (r *rig) act(dice *rand.Rand) {
 			r.plugins[sh.Callsign()].sink.Exited(errors.New("killed"))
 		}
 	default:
-		for _, name := range sh.About().Controls {
+		for _, name := range sh.EffectiveInformation().Controls {
 			_ = r.SetSubsystem(sh.Callsign(), name, dice.IntN(3) > 0)
 		}
 	}
@@ -103,7 +103,7 @@ func (r *rig) act(dice *rand.Rand) {
 // unsettled are those who should not be where they are.
 func (r *rig) unsettled() (wrong []string) {
 	for _, sh := range r.roster.plugins() {
-		missing, lost := r.conditions.missing(sh.Config(), sh.About()), r.conditions.lost(sh.Config(), sh.About())
+		missing, lost := r.conditions.missing(sh.Config(), sh.EffectiveInformation()), r.conditions.lost(sh.Config(), sh.EffectiveInformation())
 		switch state := sh.State(); {
 		case state == shell.Precondition && missing == nil:
 			wrong = append(wrong, sh.Callsign()+" waits for nothing")

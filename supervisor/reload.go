@@ -146,7 +146,7 @@ func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 	case len(keys) == 0:
 		return
 	case adjustable:
-		sh.Adjust(now)
+		sh.AdjustConfig(now)
 		r.addLine(callsign, "adjusted, %s", differText(keys))
 		return
 	}

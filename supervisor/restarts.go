@@ -176,7 +176,7 @@ func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 		r.s.log.Error().Str("callsign", sh.Callsign()).Msg(why)
 		r.s.startBackground(func() {
 			r.records.save(sh.Callsign())
-			sh.GiveUp(why)
+			sh.NoteRestartsGivenUp(why)
 		})
 		return
 	}
@@ -200,7 +200,7 @@ func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *sh
 		return
 	case <-timer.C:
 	}
-	err := sh.Restart(ctx, func() bool {
+	err := sh.RestartIf(ctx, func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return state.plan == plan

@@ -71,7 +71,7 @@ func TestClasses(t *testing.T) {
 		if diff := cmp.Diff(map[string]string{"Watch": "Monitor"}, maps.Clone(made)); diff != "" {
 			r.Errorf("made (-want +got):\n%s", diff)
 		}
-		if err := r.shell("Watch").Hibernate(r.Context(), shell.Requested, 0); !errors.Is(err, shell.ErrInProcess) {
+		if err := r.shell("Watch").Hibernate(r.Context(), shell.Requested, 0); !errors.Is(err, shell.ErrBuiltIn) {
 			r.Errorf("got error %v, want ErrInProcess", err)
 		}
 		r.deactivate("Watch")

@@ -68,7 +68,7 @@ func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("cannot set subsystem %s: %w: %q", name, ErrUnknown, callsign)
-	case !slices.Contains(sh.About().Controls, name) || !slices.Contains(s.conditions.subsystems, name):
+	case !slices.Contains(sh.EffectiveInformation().Controls, name) || !slices.Contains(s.conditions.subsystems, name):
 		return fmt.Errorf("cannot set subsystem %s: %w", name, ErrNotControlled)
 	}
 	s.changes.announcing.Lock()
@@ -131,7 +131,7 @@ func (s *Supervisor) activateUncontrolled() {
 	c := &s.conditions
 	uncontrolled := slices.Clone(c.subsystems)
 	for _, sh := range s.Shells() {
-		controls := sh.About().Controls
+		controls := sh.EffectiveInformation().Controls
 		uncontrolled = slices.DeleteFunc(uncontrolled, func(name string) bool { return name != platform && slices.Contains(controls, name) })
 	}
 	s.changes.announcing.Lock()

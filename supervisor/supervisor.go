@@ -162,14 +162,14 @@ func (s *Supervisor) newShell(config configs.Plugin, backend func(shell.Sink) sh
 		HibernateTimeout: s.options.HibernateTimeout,
 		Log:              s.log,
 		Observer:         observer{s},
-		Surroundings:     surroundings{s, config.Callsign},
+		Requirements:     requirements{s, config.Callsign},
 		Dismissed:        func() { s.restarts.cancelPlan(config.Callsign) },
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
 			s.writePostMortem(config.Callsign, why, err, evidence)
 		},
 		Backend: backend,
 	})
-	s.conditions.setPresent(config.Callsign, sh.State() == shell.Hibernated || sh.Inherited())
+	s.conditions.setPresent(config.Callsign, sh.State() == shell.Hibernated || sh.NeedsAdoption())
 	return sh
 }
 

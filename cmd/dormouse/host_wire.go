@@ -217,7 +217,7 @@ func (h *host) proxies() []controller.Proxy {
 func (h *host) plugins() []*shell.Shell {
 	var plugins []*shell.Shell
 	for _, s := range h.supervisor.Shells() {
-		if !s.InProcess() {
+		if !s.IsBuiltIn() {
 			plugins = append(plugins, s)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // dispatches tells whether an instance without gRPC of its own is served as a
 // Dispatcher: all such but the host itself, which has a service with types.
 func dispatches(sh *shell.Shell) bool {
-	return sh.InProcess() && sh.Callsign() != configs.ControllerCallsign
+	return sh.IsBuiltIn() && sh.Callsign() != configs.ControllerCallsign
 }
 
 // dispatch answers for a part of the host what a plugin would answer itself.

@@ -46,13 +46,13 @@ var controlStates = map[statecontrol.State]statecontrolpb.State{
 
 // statusOf is an instance as native clients see it.
 func (c *Communicator) statusOf(sh *shell.Shell) *shellpb.StatusResponse {
-	st := sh.Brief()
+	st := sh.BriefStatus()
 	info := st.Information
 	s := &shellpb.StatusResponse{
 		Callsign:      st.Config.Callsign,
 		State:         states[st.State],
 		Control:       controls[st.Control],
-		Reason:        st.Reason.Wire(),
+		Reason:        st.Reason.Proto(),
 		Class:         info.Class,
 		Locator:       st.Config.Executable,
 		Version:       versionOf(info.Version),
@@ -70,7 +70,7 @@ func (c *Communicator) statusOf(sh *shell.Shell) *shellpb.StatusResponse {
 	if st.Err != nil {
 		s.Error = st.Err.Error()
 	}
-	if c.Paths != nil && !sh.InProcess() {
+	if c.Paths != nil && !sh.IsBuiltIn() {
 		s.Paths = c.Paths(st.Config)
 	}
 	return s
@@ -100,7 +100,7 @@ func changeOf(t shell.Transition) *shellpb.StateChange {
 		Callsign: t.Callsign,
 		State:    states[t.To],
 		Control:  controls[t.Control],
-		Reason:   t.Reason.Wire(),
+		Reason:   t.Reason.Proto(),
 	}
 }
 

@@ -80,7 +80,7 @@ func (s shellService) Interfaces(ctx context.Context, _ *shellpb.InterfacesReque
 	if err != nil {
 		return nil, err
 	}
-	switch st := sh.Brief(); st.State {
+	switch st := sh.BriefStatus(); st.State {
 	case shell.Activated, shell.Hibernating, shell.Hibernated, shell.Waking:
 		if dispatches(sh) {
 			return &shellpb.InterfacesResponse{Services: []string{shellpb.DispatcherService}}, nil

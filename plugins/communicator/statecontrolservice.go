@@ -25,7 +25,7 @@ func (s controlService) State(ctx context.Context, _ *statecontrolpb.StateReques
 	if err != nil {
 		return nil, err
 	}
-	st := sh.Brief()
+	st := sh.BriefStatus()
 	if st.State == shell.Activated && st.Control == "" {
 		return nil, refusal(fmt.Errorf("cannot tell the state: %w", shell.ErrNoStateControl))
 	}
@@ -61,7 +61,7 @@ func (s controlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.ServerStre
 		return to.Send(&statecontrolpb.StateResponse{State: controlStates[state]})
 	}
 	first := func() error {
-		st := sh.Brief()
+		st := sh.BriefStatus()
 		seen = lastOf(st)
 		return send(st.Control)
 	}

@@ -123,7 +123,7 @@ func (e *endpoint) watchStates(ctx context.Context, callsign string, send func(*
 			if callsign != "" && sh.Callsign() != callsign {
 				continue
 			}
-			st := sh.Brief()
+			st := sh.BriefStatus()
 			seen[sh.Callsign()] = lastOf(st)
 			present := shell.Transition{Callsign: sh.Callsign(), To: st.State, Control: st.Control, Reason: st.Reason}
 			if err := send(changeOf(present)); err != nil {

@@ -64,8 +64,8 @@ func TestThreads(t *testing.T) {
 	first, _ := h.supervisor.Shell("Auto")
 	eighth, _ := h.supervisor.Shell("Plain")
 	want := []threadRecord{
-		{"0x0", shell.Hibernate, first.Lane().Runs, "Auto"},
-		{"0x7", "", eighth.Lane().Runs, "Plain"},
+		{"0x0", shell.Hibernate, first.LaneStatus().Runs, "Auto"},
+		{"0x7", "", eighth.LaneStatus().Runs, "Plain"},
 	}
 	if got := []threadRecord{threads[0], threads[7]}; len(threads) != 11 || !slices.Equal(want, got) || want[0].Runs < 2 {
 		t.Errorf("threads: %+v", threads)

@@ -76,7 +76,7 @@ func serveProcessInfo(_ context.Context, r request) (any, error) { return r.fron
 func (f *Front) process() processRecord {
 	p := processRecord{Threads: []threadRecord{}, Pending: []string{}}
 	for i, sh := range f.supervisor.Shells() {
-		lane := sh.Lane()
+		lane := sh.LaneStatus()
 		p.Threads = append(p.Threads, threadRecord{fmt.Sprintf("0x%x", i), lane.Job, lane.Runs, sh.Callsign()})
 		if lane.Job != "" {
 			p.Occupation++

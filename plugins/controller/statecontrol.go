@@ -38,14 +38,14 @@ func controlMethods() []method {
 // hasControl tells whether the plugin has state control as far as is known: one
 // that never ran could have it.
 func hasControl(sh *shell.Shell) bool {
-	state, control := sh.Standing()
+	state, control := sh.StateAndControl()
 	return state != shell.Activated || control != ""
 }
 
 // controlled returns the state of the plugin's state control, while it may be
 // asked for.
 func (r request) controlled() (statecontrol.State, error) {
-	switch state, control := r.shell.Standing(); state {
+	switch state, control := r.shell.StateAndControl(); state {
 	case shell.Activated:
 		return control, nil
 	case shell.Hibernated, shell.Hibernating:

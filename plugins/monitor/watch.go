@@ -171,7 +171,7 @@ func (w *watch) end(o *observable, sh *shell.Shell, why cause) {
 		return
 	}
 	w.tell(o, deactivated, why.legacy, why.text)
-	if err := sh.DeactivateActive(w.ctx, why.reason); err != nil {
+	if err := sh.DeactivateIfActive(w.ctx, why.reason); err != nil {
 		w.log.Error().Err(err).Str("observable", o.callsign).Msg("could not end an instance")
 	}
 	o.setHealth(true) // whatever is started next begins anew

@@ -42,7 +42,7 @@ var sentinels = []struct {
 	{shell.ErrInProgress, InProgress},
 	{shell.ErrBusy, InProgress},
 	{shell.ErrNoStateControl, NoStateControl},
-	{shell.ErrInProcess, InProcess},
+	{shell.ErrBuiltIn, InProcess},
 	{shell.ErrNotSupported, NotSupported},
 	{hibernate.ErrUnsupported, NotSupported},
 	{hibernate.ErrObstacle, NotSupported},

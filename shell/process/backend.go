@@ -207,7 +207,7 @@ func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
 		}
 	}
 	failpoint.Hit("deactivate.begun")
-	_, err := b.plugin.Deinitialize(ctx, &shellpb.DeinitializeRequest{Reason: why.Wire()})
+	_, err := b.plugin.Deinitialize(ctx, &shellpb.DeinitializeRequest{Reason: why.Proto()})
 	if err != nil {
 		return fmt.Errorf("cannot deinitialize: %w", b.explain(fromStatus(err)))
 	}

@@ -38,9 +38,9 @@ func (a Attempts) lastLogged(tier Tier) time.Time {
 func (a *Attempts) Record(d *Decision, err error, now time.Time) {
 	switch {
 	case d.DryRun && d.Tier == Suspend:
-		a.loggedSuspend = d.Use.Last
+		a.loggedSuspend = d.Use.LastUse
 	case d.DryRun:
-		a.loggedHibernate = d.Use.Last
+		a.loggedHibernate = d.Use.LastUse
 	case err == nil:
 		*a = Attempts{}
 	case errors.Is(err, shell.ErrInUse), errors.Is(err, shell.ErrIllegalState), errors.Is(err, shell.ErrInProgress):

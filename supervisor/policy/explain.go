@@ -47,7 +47,7 @@ func (s Situation) Explain(c Candidate, unwatched error) Explanation {
 		e.Why = inactiveText(c)
 		return e
 	}
-	e.LastUse, e.Resumes = c.Use.Last, c.Use.Idled
+	e.LastUse, e.Resumes = c.Use.LastUse, c.Use.IdleSuspended
 	if c.Attempts.failure != nil && !c.Attempts.hopeless {
 		e.Retry = c.Attempts.notBefore
 	}
@@ -87,9 +87,9 @@ func (s Situation) keepsAwake(c Candidate) (texts []string) {
 		texts = append(texts, "an operation runs, or waits for its turn")
 	}
 	minAwake := time.Duration(c.Config.MinAwake)
-	if c.Use.Awake.Add(minAwake).After(s.Now) {
+	if c.Use.AwakeSince.Add(minAwake).After(s.Now) {
 		texts = append(texts, fmt.Sprintf("it was started or woken less than %s ago (min-awake)", minAwake))
-	} else if c.Use.Last.Add(minAwake).After(s.Now) {
+	} else if c.Use.LastUse.Add(minAwake).After(s.Now) {
 		texts = append(texts, fmt.Sprintf("it was used less than %s ago (min-awake)", minAwake))
 	}
 	if c.Attempts.failure != nil && c.Attempts.notBefore.After(s.Now) {

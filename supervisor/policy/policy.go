@@ -27,7 +27,7 @@ const (
 type Candidate struct {
 	Callsign string
 	Config   configs.Plugin
-	Use      shell.Use
+	Use      shell.Usage
 	Attempts Attempts
 	// Memory is what the plugin occupies, in bytes; needed only under a budget of
 	// bytes.
@@ -69,7 +69,7 @@ func (s Situation) Decide() (*Decision, time.Time) {
 	for _, c := range s.Candidates {
 		tier, at, because := s.idleStep(c)
 		switch {
-		case tier == "" || s.Rules.DryRun && c.Attempts.lastLogged(tier).Equal(c.Use.Last):
+		case tier == "" || s.Rules.DryRun && c.Attempts.lastLogged(tier).Equal(c.Use.LastUse):
 		case at.After(s.Now):
 			decideBy(at)
 		case due == nil || at.Before(since):
@@ -141,10 +141,10 @@ func (s Situation) leastRecentlyUsed(because string, shortage bool) (*Decision, 
 	var able []Candidate
 	for _, c := range s.Candidates {
 		tier := c.nextTier()
-		if !c.mayHibernate() || tier == MoveToDisk && !shortage || dry && c.Attempts.lastLogged(tier).Equal(c.Use.Last) {
+		if !c.mayHibernate() || tier == MoveToDisk && !shortage || dry && c.Attempts.lastLogged(tier).Equal(c.Use.LastUse) {
 			continue
 		}
-		at := c.earliest(s.Now, c.Use.Last.Add(time.Duration(c.Config.MinAwake)))
+		at := c.earliest(s.Now, c.Use.LastUse.Add(time.Duration(c.Config.MinAwake)))
 		switch {
 		case !at.After(s.Now):
 			able = append(able, c)
@@ -156,7 +156,7 @@ func (s Situation) leastRecentlyUsed(because string, shortage bool) (*Decision, 
 		return nil, soonest
 	}
 	c := slices.MinFunc(able, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(a.noticeability(), b.noticeability()), a.Use.Last.Compare(b.Use.Last), cmp.Compare(a.Callsign, b.Callsign))
+		return cmp.Or(cmp.Compare(a.noticeability(), b.noticeability()), a.Use.LastUse.Compare(b.Use.LastUse), cmp.Compare(a.Callsign, b.Callsign))
 	})
 	return &Decision{c, c.nextTier(), because, shortage, dry}, time.Time{}
 }
@@ -164,19 +164,19 @@ func (s Situation) leastRecentlyUsed(because string, shortage bool) (*Decision, 
 // idleStep returns the step that follows if the instance stays unused, when it is
 // due, and why. Tier is empty when no step follows.
 func (s Situation) idleStep(c Candidate) (tier Tier, at time.Time, because string) {
-	if after := c.Config.CheckpointAfter; !c.Use.Paged.IsZero() && c.mayHibernate() {
+	if after := c.Config.CheckpointAfter; !c.Use.InPlaceSince.IsZero() && c.mayHibernate() {
 		because = fmt.Sprintf("it has been paged out for %s (checkpoint-after)", after)
-		return MoveToDisk, c.earliest(s.Now, c.Use.Paged.Add(time.Duration(*after))), because
+		return MoveToDisk, c.earliest(s.Now, c.Use.InPlaceSince.Add(time.Duration(*after))), because
 	}
 	if c.Use.State != shell.Activated || c.Use.Control == "" {
 		return "", at, ""
 	}
 	if after := time.Duration(c.Config.IdleHibernate); after > 0 && c.mayHibernate() {
-		tier, at = c.nextTier(), c.earliest(s.Now, c.Use.Last.Add(after))
+		tier, at = c.nextTier(), c.earliest(s.Now, c.Use.LastUse.Add(after))
 		because = fmt.Sprintf("nobody has used it for %s (idle-hibernate)", after)
 	}
 	if after := time.Duration(c.Config.IdleSuspend); after > 0 && c.Use.Control == statecontrol.Resumed {
-		suspend := c.earliest(s.Now, c.Use.Last.Add(after))
+		suspend := c.earliest(s.Now, c.Use.LastUse.Add(after))
 		if tier == "" || suspend.Before(at) {
 			tier, at = Suspend, suspend
 			because = fmt.Sprintf("nobody has used it for %s (idle-suspend)", after)
@@ -188,7 +188,7 @@ func (s Situation) idleStep(c Candidate) (tier Tier, at time.Time, because strin
 // nextTier returns the step of sleep that is next for the instance as it is now.
 func (c Candidate) nextTier() Tier {
 	switch {
-	case !c.Use.Paged.IsZero():
+	case !c.Use.InPlaceSince.IsZero():
 		return MoveToDisk
 	case c.Use.Control == statecontrol.Resumed:
 		return Suspend
@@ -206,9 +206,9 @@ func (c Candidate) noticeability() int {
 func (c Candidate) earliest(now, due time.Time) time.Time {
 	minAwake := time.Duration(c.Config.MinAwake)
 	if c.isInUse() { // as if its last use ended now
-		due = now.Add(max(due.Sub(c.Use.Last), minAwake))
+		due = now.Add(max(due.Sub(c.Use.LastUse), minAwake))
 	}
-	for _, limit := range []time.Time{c.Use.Awake.Add(minAwake), c.Attempts.notBefore} {
+	for _, limit := range []time.Time{c.Use.AwakeSince.Add(minAwake), c.Attempts.notBefore} {
 		if limit.After(due) {
 			due = limit
 		}
@@ -225,11 +225,11 @@ func (c Candidate) mayHibernate() bool { return c.whyNeverHibernated() == "" }
 // do so.
 func (c Candidate) whyNeverHibernated() string {
 	switch {
-	case !c.Use.Hibernates:
+	case !c.Use.CanHibernate:
 		return "it is part of the host"
-	case !c.Use.Paged.IsZero() && c.Attempts.hopeless:
+	case !c.Use.InPlaceSince.IsZero() && c.Attempts.hopeless:
 		return fmt.Sprintf("it can't be checkpointed until it is started anew: %v", c.Attempts.failure)
-	case !c.Use.Paged.IsZero() && c.Config.CheckpointAfter != nil:
+	case !c.Use.InPlaceSince.IsZero() && c.Config.CheckpointAfter != nil:
 		return ""
 	case c.Use.State != shell.Activated:
 		return "it is " + string(c.Use.State)

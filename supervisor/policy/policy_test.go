@@ -22,8 +22,8 @@ func ago(d time.Duration) time.Time { return noon.Add(-d) }
 // one is an instance that was started an hour before noon and used ago last, in
 // the way that changes give it.
 func one(callsign string, used time.Duration, changes ...func(*Candidate)) Candidate {
-	s := Candidate{Callsign: callsign, Config: configs.DefaultPlugin(), Use: shell.Use{
-		State: shell.Activated, Control: statecontrol.Resumed, Awake: ago(time.Hour), Last: ago(used), Hibernates: true,
+	s := Candidate{Callsign: callsign, Config: configs.DefaultPlugin(), Use: shell.Usage{
+		State: shell.Activated, Control: statecontrol.Resumed, AwakeSince: ago(time.Hour), LastUse: ago(used), CanHibernate: true,
 	}}
 	for _, change := range changes {
 		change(&s)
@@ -50,7 +50,7 @@ func failed(after time.Time) func(*Candidate) {
 }
 func pagedOut(ago, checkpointAfter time.Duration) func(*Candidate) {
 	return func(s *Candidate) {
-		s.Use.State, s.Use.Control, s.Use.Paged = shell.Hibernated, statecontrol.Suspended, noon.Add(-ago)
+		s.Use.State, s.Use.Control, s.Use.InPlaceSince = shell.Hibernated, statecontrol.Suspended, noon.Add(-ago)
 		if checkpointAfter > 0 {
 			s.Config.CheckpointAfter = new(configs.Duration(checkpointAfter))
 		}
@@ -103,7 +103,7 @@ func TestDecide(t *testing.T) {
 		{"with a call", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, calling, idleAfter(5*time.Minute, 0))}, none, 5 * time.Minute},
 		{"with a stream", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, streaming, idleAfter(5*time.Minute, 0))}, none, 5 * time.Minute},
 		{"during an operation", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, busy, idleAfter(5*time.Minute, 0))}, none, 5 * time.Minute},
-		{"just woken", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Second, 0), func(s *Candidate) { s.Use.Awake = ago(4 * time.Second) })}, none, 6 * time.Second},
+		{"just woken", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Second, 0), func(s *Candidate) { s.Use.AwakeSince = ago(4 * time.Second) })}, none, 6 * time.Second},
 		{"failed before", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0), failed(noon.Add(time.Minute)))}, none, time.Minute},
 		{"failed long before", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0), failed(ago(time.Second)))}, "suspend A", 0},
 		{"hopeless", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, suspendedNow, idleAfter(0, time.Minute), hopeless)}, none, 0},
@@ -121,7 +121,7 @@ func TestDecide(t *testing.T) {
 		{"used just now", on, "short", 0, []Candidate{one("A", 4*time.Second, wakes)}, none, 6 * time.Second},
 		{"with a call under pressure", on, "short", 0, []Candidate{one("A", time.Hour, wakes, calling)}, none, 10 * time.Second},
 		{"not settled", on, "short", -3 * time.Second, []Candidate{one("A", time.Hour, wakes)}, none, 3 * time.Second},
-		{"part of the host", on, "short", 0, []Candidate{one("A", time.Hour, wakes, func(s *Candidate) { s.Use.Hibernates = false })}, none, 0},
+		{"part of the host", on, "short", 0, []Candidate{one("A", time.Hour, wakes, func(s *Candidate) { s.Use.CanHibernate = false })}, none, 0},
 		{"the floor is looked at", floor, none, 0, []Candidate{one("A", time.Hour, wakes)}, none, 2 * time.Second},
 		{"but not for nobody", floor, none, 0, []Candidate{one("A", time.Hour), one("B", time.Hour, wakes, state(shell.Hibernated))}, none, 0},
 
@@ -135,10 +135,10 @@ func TestDecide(t *testing.T) {
 		{"within the bytes", configs.Tiers{BudgetBytes: 4 << 20}, none, 0, []Candidate{one("B", time.Hour, wakes, takes(2<<20))}, none, 10 * time.Second},
 
 		{"a dry run", dry, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0))}, "dry: suspend A", 0},
-		{"a dry run that was told", dry, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0), func(s *Candidate) { s.Attempts.loggedSuspend = s.Use.Last })}, none, 0},
+		{"a dry run that was told", dry, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0), func(s *Candidate) { s.Attempts.loggedSuspend = s.Use.LastUse })}, none, 0},
 		{"a report", report, "short", 0, []Candidate{one("A", time.Hour, wakes, suspendedNow)}, "dry: hibernate A, short", 0},
 		{"a report of the next", report, "short", 0, []Candidate{
-			one("A", time.Hour, wakes, suspendedNow, func(s *Candidate) { s.Attempts.loggedHibernate = s.Use.Last }), one("B", time.Minute, wakes, suspendedNow),
+			one("A", time.Hour, wakes, suspendedNow, func(s *Candidate) { s.Attempts.loggedHibernate = s.Use.LastUse }), one("B", time.Minute, wakes, suspendedNow),
 		}, "dry: hibernate B, short", 0},
 		{"a report does not concern idle times", report, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0))}, "suspend A", 0},
 	} {

@@ -35,7 +35,7 @@ func TestFailure(t *testing.T) {
 		{thunder.CallErrorOf(shell.ErrUnavailable), jsonrpc.Error{Code: 2, Message: "Service is not active"}},
 		{thunder.CallErrorOf(shell.ErrExited), jsonrpc.Error{Code: 2, Message: "Service is not active"}},
 		{thunder.CallErrorOf(shell.ErrHibernated), jsonrpc.Error{Code: 46, Message: "Service is hibernated"}},
-		{shell.ErrInProcess, jsonrpc.Error{Code: 47, Message: "ERROR_INPROC"}},
+		{shell.ErrBuiltIn, jsonrpc.Error{Code: 47, Message: "ERROR_INPROC"}},
 		{fmt.Errorf("%w: no criu", hibernate.ErrUnsupported), jsonrpc.Error{Code: 44, Message: "hibernation is not available: no criu"}},
 		{thunder.NewError(thunder.PendingConditions, nil), jsonrpc.Error{Code: 31, Message: "ERROR_PENDING_CONDITIONS"}},
 		{thunder.NewError(thunder.ClosingFailed, nil), jsonrpc.Error{Code: 19, Message: "ERROR_CLOSING_FAILED"}},

@@ -7,35 +7,35 @@ import (
 	"dormouse/shell"
 )
 
-// surroundings is the host as one of its instances asks it.
-type surroundings struct {
+// requirements checks the requirements of one instance, see shell.Requirements.
+type requirements struct {
 	s        *Supervisor
 	callsign string
 }
 
-func (h surroundings) Missing(about shell.Information) error {
+func (h requirements) MayActivate(about shell.Information) error {
 	return h.s.conditions.missing(h.config(), about)
 }
 
-// Lost returns nil while the host stops, since then the host ends all instances in
+// MayStayActive returns nil while the host stops, since then the host ends all instances in
 // its own order.
-func (h surroundings) Lost(about shell.Information) error {
+func (h requirements) MayStayActive(about shell.Information) error {
 	if h.s.stopping() {
 		return nil
 	}
 	return h.s.conditions.lost(h.config(), about)
 }
 
-func (h surroundings) config() configs.Plugin {
+func (h requirements) config() configs.Plugin {
 	if sh, ok := h.s.Shell(h.callsign); ok {
 		return sh.Config()
 	}
 	return configs.Plugin{}
 }
 
-// Leaving deactivates the subsystems of an instance that is about to end, and returns
+// EndDependants deactivates the subsystems of an instance that is about to end, and returns
 // when its dependants have ended or ctx has.
-func (h surroundings) Leaving(ctx context.Context) {
+func (h requirements) EndDependants(ctx context.Context) {
 	s := h.s
 	s.conditions.setPresent(h.callsign, false)
 	s.dropSubsystems(h.callsign)
@@ -44,7 +44,7 @@ func (h surroundings) Leaving(ctx context.Context) {
 	ended := make(chan struct{}, len(dependants))
 	for _, sh := range dependants {
 		if !s.startBackground(func() {
-			if err := sh.ConditionsLost(ctx); err != nil {
+			if err := sh.DeactivateIfUnmet(ctx); err != nil {
 				s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msgf("did not end before %s", h.callsign)
 			}
 			ended <- struct{}{}
