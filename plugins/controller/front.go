@@ -57,9 +57,7 @@ type Front struct {
 	mux     *http.ServeMux
 	methods map[string]*method // of the callsign Controller
 	common  map[string]*method // of every callsign
-	// resources are the REST requests by verb and name.
-	resources map[string]resource
-	events    subscribers
+	events  subscribers
 	// standing is where the instances stand, for newcomers among the subscribers.
 	standing standing
 	links    links
@@ -102,7 +100,6 @@ func New(o Options) *Front {
 	f.queues.left.Store(f.limits.allQueues)
 	f.methods = byName(controllerMethods())
 	f.common = byName(commonMethods())
-	f.resources = restResources()
 	f.mux = f.routes()
 	return f
 }

@@ -29,8 +29,8 @@ func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
 // serveUI serves the web page of an instance: the files of a directory, while
 // the instance is active. The host's own page is there without a directory too.
 func (f *Front) serveUI(w http.ResponseWriter, r *http.Request, callsign, name string) {
-	if err := f.away(callsign); err != nil {
-		f.sendREST(w, nil, err)
+	if why := f.notServing(callsign); why != nil {
+		f.sendREST(w, why.Response())
 		return
 	}
 	if name == "" && !strings.HasSuffix(r.URL.Path, "/") {

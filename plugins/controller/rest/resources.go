@@ -1,0 +1,224 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"dormouse/configs"
+	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
+	"dormouse/supervisor"
+)
+
+// resources is the REST interface of the Controller, by HTTP method and name.
+var resources = map[string]Resource{
+	"GET ":              Request.overview,
+	"GET Plugins":       resultAsMember("plugins", "status"),
+	"GET Links":         resultAsMember("channel", "links"),
+	"GET Process":       Request.threads,
+	"GET Plugin":        Request.plugin,
+	"GET Environment":   Request.environment,
+	"GET Configuration": Request.configuration,
+	"GET Callstack":     Request.callstack,
+	"GET SubSystems":    Request.subsystems,
+	"GET Version":       Request.version,
+	"GET Discovery":     Request.discoveryResults,
+
+	"PUT Activate":      operation("activate", "activated"),
+	"PUT Deactivate":    operation("deactivate", "deactivated"),
+	"PUT Unavailable":   operation("unavailable", "made unavailable"),
+	"PUT Suspend":       operation("suspend", "suspended"),
+	"PUT Resume":        operation("resume", "resumed"),
+	"PUT Hibernate":     operation("hibernate", "hibernated"),
+	"PUT Configuration": Request.configure,
+	"PUT Persist":       Request.persist,
+	"PUT Discovery":     Request.startDiscovery,
+	"PUT Harakiri":      Request.reboot,
+
+	"DELETE Persistent": Request.deleteFile,
+}
+
+// object is a JSON object of values in JSON already, or of plain ones.
+type object map[string]any
+
+// resultAsMember returns the resource whose JSON object has the method's result as
+// that member.
+func resultAsMember(member, method string) Resource {
+	return func(r Request) (any, error) {
+		elements, err := r.Call(method, "", nil)
+		return object{member: elements}, err
+	}
+}
+
+func (r Request) overview() (any, error) {
+	plugins, err := r.Call("status", "", nil)
+	if err != nil {
+		return nil, err
+	}
+	links, err := r.Call("links", "", nil)
+	if err != nil {
+		return nil, err
+	}
+	threads, err := r.Call("threads", "", nil)
+	return object{"plugins": plugins, "channel": links, "server": object{"threads": threads}}, err
+}
+
+func (r Request) threads() (any, error) {
+	threads, err := r.Call("threads", "", nil)
+	return object{"server": object{"threads": threads}}, err
+}
+
+// plugin returns the record of one instance, without the array that R4 puts it in.
+func (r Request) plugin() (any, error) {
+	if err := r.requireArgument("a callsign"); err != nil {
+		return nil, err
+	}
+	found, err := r.Call("status", r.Argument, nil)
+	if err != nil {
+		return nil, r.explainUnknownKey(err)
+	}
+	return json.RawMessage(bytes.TrimSuffix(bytes.TrimPrefix(found, []byte("[")), []byte("]"))), nil
+}
+
+func (r Request) environment() (any, error) {
+	if err := r.requireArgument("a variable"); err != nil {
+		return nil, err
+	}
+	value, err := r.Call("environment", r.Argument, nil)
+	if err != nil && thunder.ErrorOf(err).Number == thunder.UnknownKey {
+		return nil, &Error{http.StatusNoContent, "Environment variable does not exist"}
+	}
+	return object{"value": value}, err
+}
+
+func (r Request) configuration() (any, error) {
+	if err := r.requireArgument("a callsign"); err != nil {
+		return nil, err
+	}
+	result, err := r.Call("configuration", r.Argument, nil)
+	return result, r.explainUnknownKey(err)
+}
+
+func (r Request) callstack() (any, error) {
+	if r.Argument == "" {
+		return nil, &Error{http.StatusBadRequest, "Please supply an index for the callstack you need!"}
+	}
+	return r.Call("callstack", r.Argument, nil)
+}
+
+func (r Request) subsystems() (any, error) {
+	found, err := r.Call("subsystems", "", nil)
+	if err != nil {
+		return nil, err
+	}
+	var all []supervisor.Subsystem
+	if err := json.Unmarshal(found, &all); err != nil {
+		return nil, err
+	}
+	active := make(map[string]bool)
+	for _, s := range all {
+		active[s.Name] = s.Active
+	}
+	return object{"subsystems": active}, nil
+}
+
+func (r Request) version() (any, error) { return r.Call("version", "", nil) }
+
+func (r Request) discoveryResults() (any, error) {
+	found, err := r.Call("discoveryresults", "", nil)
+	return object{"bridges": found}, explainNoDiscovery(err)
+}
+
+func (r Request) startDiscovery() (any, error) {
+	var params json.RawMessage
+	if ttl := r.Query.Get("TTL"); ttl != "" {
+		n, err := strconv.Atoi(ttl)
+		if err != nil {
+			return nil, &Error{http.StatusBadRequest, "TTL must be a number"}
+		}
+		params = jsonrpc.MustMarshal(object{"ttl": n})
+	}
+	_, err := r.Call("startdiscovery", "", params)
+	return nil, explainNoDiscovery(err)
+}
+
+// explainNoDiscovery returns err in Thunder's words if it says that the host does
+// not search the network.
+func explainNoDiscovery(err error) error {
+	if err != nil && thunder.ErrorOf(err).Number == thunder.NotSupported {
+		return &Error{http.StatusBadRequest, "Probe functionality not enabled!"}
+	}
+	return err
+}
+
+// operation returns the resource that runs a lifecycle method. An operation that the
+// instance's state does not allow is answered with 409; Thunder says 200 and does
+// nothing.
+func operation(method, done string) Resource {
+	return func(r Request) (any, error) {
+		switch r.Argument {
+		case "":
+			return nil, r.requireArgument("a callsign")
+		case configs.ControllerCallsign:
+			return nil, &Error{http.StatusForbidden, "The PluginHost Controller can not be " + done + "."}
+		}
+		params := object{"callsign": r.Argument}
+		if timeout := r.Query.Get("timeout"); timeout != "" {
+			params["timeout"] = timeout
+		}
+		_, err := r.Call(method, "", jsonrpc.MustMarshal(params))
+		return nil, r.explainUnknownKey(err)
+	}
+}
+
+func (r Request) configure() (any, error) {
+	if r.Argument == "" || len(r.Body) == 0 {
+		return nil, &Error{http.StatusBadRequest, "Not sufficent data to comply to the request"} //nolint:misspell // as Thunder spells it
+	}
+	if !json.Valid(r.Body) {
+		return nil, &Error{http.StatusBadRequest, "Could not update the config. Error: the body is not JSON"}
+	}
+	_, err := r.Call("configuration", r.Argument, r.Body)
+	if err = r.explainUnknownKey(err); err == nil {
+		return nil, nil
+	}
+	no := errorOf(err)
+	return nil, &Error{no.Status, "Could not update the config. Error: " + no.Text}
+}
+
+func (r Request) persist() (any, error) {
+	_, err := r.Call("persist", "", nil)
+	return sentence("Current configuration stored"), err
+}
+
+func (r Request) reboot() (any, error) {
+	_, err := r.Call("reboot", "", nil)
+	return nil, err
+}
+
+func (r Request) deleteFile() (any, error) {
+	_, err := r.Call("delete", "", jsonrpc.MustMarshal(object{"path": r.Argument}))
+	if err != nil && thunder.ErrorOf(err).Number == thunder.PrivilegedRequest {
+		return nil, &Error{http.StatusBadRequest, "incorrect path"}
+	}
+	return nil, err
+}
+
+// requireArgument returns an error if the path ends with the name.
+func (r Request) requireArgument(what string) error {
+	if r.Argument != "" {
+		return nil
+	}
+	return &Error{http.StatusBadRequest, "the path must end with " + what}
+}
+
+// explainUnknownKey returns err in Thunder's words if it says that there is no
+// instance of the callsign in the path.
+func (r Request) explainUnknownKey(err error) error {
+	if err != nil && thunder.ErrorOf(err).Number == thunder.UnknownKey {
+		return &Error{http.StatusNotFound, "There is no callsign: " + r.Argument}
+	}
+	return err
+}

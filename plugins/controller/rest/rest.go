@@ -1,0 +1,119 @@
+// Package rest translates Thunder's REST requests to calls of the Controller's
+// methods, and their results to responses. It does not know connections, nor how a
+// method works.
+package rest
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/thunder"
+)
+
+// Request is a request for /Service/Controller/<name>/<argument>.
+type Request struct {
+	// Argument is the rest of the path after the resource's name, often empty.
+	Argument string
+	Query    url.Values
+	Body     []byte
+	// Call calls a method of the Controller.
+	Call func(method, index string, params json.RawMessage) (json.RawMessage, error)
+}
+
+// Response is the answer to a request.
+type Response struct {
+	Status      int
+	ContentType string // empty without a body
+	Body        []byte
+}
+
+// Content types of responses.
+const (
+	JSON = "application/json"
+	Text = "text/plain; charset=utf-8"
+)
+
+// Resource serves the requests of one HTTP method for one name. It returns a value
+// for JSON, a sentence, or nil for an empty body.
+type Resource func(Request) (any, error)
+
+// Find returns the resource for an HTTP method and a name. The empty name is the
+// Controller itself.
+func Find(method, name string) (_ Resource, ok bool) {
+	r, ok := resources[method+" "+name]
+	return r, ok
+}
+
+// Serve returns the response to a request.
+func (resource Resource) Serve(r Request) Response {
+	result, err := resource(r)
+	if err != nil {
+		return errorOf(err).Response()
+	}
+	switch result := result.(type) {
+	case nil:
+		return Response{Status: http.StatusOK}
+	case sentence:
+		return Response{http.StatusOK, Text, []byte(result + "\n")}
+	default:
+		return Response{http.StatusOK, JSON, jsonrpc.MustMarshal(result)}
+	}
+}
+
+// sentence is a result in plain text.
+type sentence string
+
+// Error is a refusal with its HTTP status.
+type Error struct {
+	Status int
+	Text   string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Response returns the error as a response. The statuses 204 and 304 have no body.
+func (e *Error) Response() Response {
+	if e.Status == http.StatusNoContent || e.Status == http.StatusNotModified {
+		return Response{Status: e.Status}
+	}
+	return Response{e.Status, Text, []byte(e.Text + "\n")}
+}
+
+// errorOf returns a method's error with its HTTP status: that of its number, else
+// 500.
+func errorOf(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	numbered := thunder.ErrorOf(err)
+	status, known := statuses[numbered.Number]
+	if !known {
+		status = http.StatusInternalServerError
+	}
+	return &Error{status, numbered.Error()}
+}
+
+// statuses is the HTTP status of each number; all others are 500. Thunder answers
+// 304 while something is still under way.
+var statuses = map[thunder.Number]int{
+	thunder.Unavailable:       http.StatusServiceUnavailable,
+	thunder.IllegalState:      http.StatusConflict,
+	thunder.TimedOut:          http.StatusGatewayTimeout,
+	thunder.InProgress:        http.StatusNotModified,
+	thunder.UnknownKey:        http.StatusNotFound,
+	thunder.IncompleteConfig:  http.StatusBadRequest,
+	thunder.PrivilegedRequest: http.StatusForbidden,
+	thunder.BadRequest:        http.StatusBadRequest,
+	thunder.PendingConditions: http.StatusNotModified,
+	thunder.NotExist:          http.StatusNotFound,
+	thunder.NotSupported:      http.StatusNotImplemented,
+	thunder.InProcess:         http.StatusConflict,
+	thunder.ParseFailure:      http.StatusBadRequest,
+	thunder.UnknownMethod:     http.StatusNotImplemented,
+	thunder.InvalidParameter:  http.StatusBadRequest,
+	thunder.Aborted:           http.StatusConflict,
+	thunder.NoStateControl:    http.StatusNotImplemented,
+}
