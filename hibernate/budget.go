@@ -16,44 +16,43 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Limits bound what all images of a host take together. The zero value bounds
-// nothing but the space that there is.
+// Limits bound what all images of a host take together. The zero value has no limits
+// except for the free space on the disk.
 type Limits struct {
-	// Budget is how many bytes the images may have, 0 for any; Reserve is how many
+	// Budget is how many bytes all images may take, 0 for any. Reserve is how many bytes
 	// must stay free on their disk.
 	Budget, Reserve int64
-	// Parallel is how many may be written at the same time, 0 for any.
+	// Parallel is how many images may be written at the same time, 0 for any number.
 	Parallel int
-	// Evict ends the instance whose image is the oldest for the reason that is
-	// given, and removes the image. With nil a checkpoint beyond the budget is
-	// refused.
+	// Evict ends the instance with the oldest image, for the given reason, and removes
+	// that image. If it is nil a checkpoint beyond the budget is refused.
 	Evict func(ctx context.Context, callsign string, why error) error
-	// Yielded is told of each golden image that was removed to make room, which
-	// Evict is not asked for. It may be nil.
-	Yielded func(golden Stored, why error)
+	// GoldenEvicted is called after a golden image was removed to make room, which
+	// happens without Evict. It may be nil.
+	GoldenEvicted func(golden Stored, why error)
 }
 
 // SetLimits sets the limits of all later checkpoints. It must not be called during a
 // checkpoint.
 func (s *Store) SetLimits(l Limits) {
-	s.limits, s.turns = l, nil
+	s.limits, s.writers = l, nil
 	if l.Parallel > 0 {
-		s.turns = make(chan struct{}, l.Parallel)
+		s.writers = make(chan struct{}, l.Parallel)
 	}
 }
 
-// Stored is an image that lies in a store.
+// Stored describes an image in a store, as it is found on disk.
 type Stored struct {
 	Callsign string
 	Bytes    int64
 	Written  time.Time
-	// Refused ones will never be woken, Golden ones hold nobody's state.
-	Refused, Golden bool
+	// Quarantined images will never be woken. Golden images hold no instance's state.
+	Quarantined, Golden bool
 }
 
 func (s Stored) String() string {
 	switch {
-	case s.Refused:
+	case s.Quarantined:
 		return fmt.Sprintf("%s %s (refused)", s.Callsign, mebibytes(s.Bytes))
 	case s.Golden:
 		return fmt.Sprintf("%s %s (golden)", s.Callsign, mebibytes(s.Bytes))
@@ -64,7 +63,7 @@ func (s Stored) String() string {
 // Stored lists the images: golden ones first, and the oldest first of each kind.
 func (s *Store) Stored() ([]Stored, error) {
 	var all []Stored
-	for _, name := range []string{imageName, refusedName, goldenName} {
+	for _, name := range []string{imageName, quarantineName, goldenName} {
 		dirs, err := filepath.Glob(filepath.Join(s.dir, "*", name))
 		if err != nil {
 			return nil, err
@@ -78,8 +77,8 @@ func (s *Store) Stored() ([]Stored, error) {
 				return nil, err
 			}
 			all = append(all, Stored{
-				Callsign: filepath.Base(filepath.Dir(dir)), Bytes: sizeOf(dir), Written: info.ModTime(),
-				Refused: name == refusedName, Golden: name == goldenName,
+				Callsign: filepath.Base(filepath.Dir(dir)), Bytes: sizeOfFiles(dir), Written: info.ModTime(),
+				Quarantined: name == quarantineName, Golden: name == goldenName,
 			})
 		}
 	}
@@ -95,8 +94,8 @@ func (s *Store) Stored() ([]Stored, error) {
 	return all, nil
 }
 
-// sizeOf adds up the files of a directory.
-func sizeOf(dir string) (total int64) {
+// sizeOfFiles returns the size of all files in a directory together.
+func sizeOfFiles(dir string) (total int64) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
 		if info, err := entry.Info(); err == nil {
@@ -106,26 +105,27 @@ func sizeOf(dir string) (total int64) {
 	return total
 }
 
-// admit waits for a turn to write an image of the tree, and sets aside the space
-// that it may need until release is called. For a golden one nothing is removed.
-func (s *Store) admit(ctx context.Context, slot *Slot, tree []int, golden bool) (release func(), err error) {
-	if s.turns != nil {
+// reserveSpace waits until an image of the tree may be written, and reserves the space
+// that it may need until release is called. It removes older images to make room, but
+// none for a golden image.
+func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, golden bool) (release func(), err error) {
+	if s.writers != nil {
 		select {
-		case s.turns <- struct{}{}:
+		case s.writers <- struct{}{}:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%d other images are being written: %w", cap(s.turns), ctx.Err())
+			return nil, fmt.Errorf("%d other images are being written: %w", cap(s.writers), ctx.Err())
 		}
 	}
 	release = func() {
 		s.mu.Lock()
-		delete(s.pending, slot)
+		delete(s.reserved, dir)
 		s.mu.Unlock()
-		if s.turns != nil {
-			<-s.turns
+		if s.writers != nil {
+			<-s.writers
 		}
 	}
 	for {
-		oldest, err := s.book(slot, tree)
+		oldest, err := s.tryReserve(dir, tree)
 		if err == nil {
 			return release, nil
 		}
@@ -140,29 +140,30 @@ func (s *Store) admit(ctx context.Context, slot *Slot, tree []int, golden bool) 
 	}
 }
 
+// evict removes an image to make room. The reason why is part of the error.
 func (s *Store) evict(ctx context.Context, oldest Stored, why error) error {
-	slot := s.Slot(oldest.Callsign)
+	dir := s.ImageDir(oldest.Callsign)
 	if oldest.Golden {
-		return s.yield(oldest, why)
+		return s.evictGolden(oldest, why)
 	}
-	if oldest.Refused {
-		return s.trash(slot.path(refusedName))
+	if oldest.Quarantined {
+		return s.deleteLater(dir.path(quarantineName))
 	}
 	if err := s.limits.Evict(ctx, oldest.Callsign, why); err != nil {
 		return fmt.Errorf("%w; and %s can't make room: %w", why, oldest.Callsign, err)
 	}
-	if _, err := os.Lstat(slot.path(imageName)); err == nil {
+	if _, err := os.Lstat(dir.path(imageName)); err == nil {
 		return fmt.Errorf("%w; and %s still has its image", why, oldest.Callsign)
 	}
 	return nil
 }
 
-// book sets space aside. With an ErrBudget or ErrSpace comes what has to go for it,
-// unless that would not help.
-func (s *Store) book(slot *Slot, tree []int) (oldest Stored, err error) {
+// tryReserve reserves space for an image of the tree. With an ErrBudget or ErrSpace it
+// returns the image to evict first, an empty one if that would not help.
+func (s *Store) tryReserve(dir *ImageDir, tree []int) (oldest Stored, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	need, err := s.estimate(slot, tree)
+	need, err := s.checkDisk(dir, tree)
 	if errors.Is(err, ErrSpace) {
 		if stored, serr := s.Stored(); serr == nil && len(stored) > 0 && stored[0].Golden {
 			oldest = stored[0]
@@ -176,28 +177,29 @@ func (s *Store) book(slot *Slot, tree []int) (oldest Stored, err error) {
 		if err != nil {
 			return Stored{}, err
 		}
-		if err := s.within(stored, need); err != nil {
+		if err := s.checkBudget(stored, need); err != nil {
 			if len(stored) > 0 && need <= s.limits.Budget {
 				oldest = stored[0]
 			}
 			return oldest, err
 		}
 	}
-	s.pending[slot] = need
+	s.reserved[dir] = need
 	return Stored{}, nil
 }
 
-// within returns an ErrBudget that says what has used the budget up.
-func (s *Store) within(stored []Stored, need int64) error {
+// checkBudget returns an ErrBudget, which lists what uses the budget, if it has no room
+// for that many bytes. The caller holds mu.
+func (s *Store) checkBudget(stored []Stored, need int64) error {
 	total := need
 	var users []string
 	for _, one := range stored {
 		total += one.Bytes
 		users = append(users, one.String())
 	}
-	for slot, bytes := range s.pending {
+	for dir, bytes := range s.reserved {
 		total += bytes
-		users = append(users, fmt.Sprintf("%s %s (being written)", slot.callsign, mebibytes(bytes)))
+		users = append(users, fmt.Sprintf("%s %s (being written)", dir.callsign, mebibytes(bytes)))
 	}
 	if total <= s.limits.Budget {
 		return nil
@@ -210,25 +212,26 @@ func (s *Store) within(stored []Stored, need int64) error {
 		ErrBudget, mebibytes(need), mebibytes(s.limits.Budget), used)
 }
 
-// estimate returns what an image of the tree may take: it is about as large as the
-// memory that is in no file. It refuses early what could not be written.
-func (s *Store) estimate(slot *Slot, tree []int) (int64, error) {
+// checkDisk returns how many bytes an image of the tree may take, or an ErrSpace if the
+// disk has not as much. An image is about as large as the memory that is in no file. The
+// caller holds mu.
+func (s *Store) checkDisk(dir *ImageDir, tree []int) (need int64, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {
 		return 0, err
 	}
 	free := int64(fs.Bavail)*fs.Bsize - s.limits.Reserve
-	for other, bytes := range s.pending {
-		if other != slot {
+	for other, bytes := range s.reserved {
+		if other != dir {
 			free -= max(0, bytes-other.Written())
 		}
 	}
 	if s.limits.Budget == 0 {
-		if need := procfs.RSS(tree) + margin; need <= free { // more than it will be, and quicker to have
+		if need := procfs.RSS(tree) + imageOverhead; need <= free { // an upper bound that is quick to read
 			return need, nil
 		}
 	}
-	need := procfs.UnbackedBytes(tree) + margin
+	need = procfs.UnbackedBytes(tree) + imageOverhead
 	if need > free {
 		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free beyond what is set aside",
 			ErrSpace, mebibytes(need), s.dir, mebibytes(max(0, free)))
@@ -236,4 +239,5 @@ func (s *Store) estimate(slot *Slot, tree []int) (int64, error) {
 	return need, nil
 }
 
+// mebibytes prints a size, rounded up to whole MiB.
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }

@@ -18,7 +18,7 @@ import (
 func (b *bench) another(t *testing.T, callsign string, memory int) *bench {
 	t.Helper()
 	other := *b
-	other.slot = b.store.Slot(callsign)
+	other.imageDir = b.store.ImageDir(callsign)
 	other.tree = &tree{root: b.engine.Start(t, strings.Repeat("m", memory))}
 	return &other
 }
@@ -40,7 +40,7 @@ func TestBudgetRefuses(t *testing.T) {
 	b.lay(t, "Big/image", big, 0)
 	b.lay(t, "Bad/refused", big, time.Hour)
 	b.store.SetLimits(hibernate.Limits{Budget: 82 << 20})
-	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 	if !errors.Is(err, hibernate.ErrBudget) {
 		t.Fatalf("got %v, want %v", err, hibernate.ErrBudget)
 	}
@@ -73,7 +73,7 @@ func TestBudgetEvictsTheOldest(t *testing.T) {
 	}}
 	limits.Budget = 1 << 20
 	b.store.SetLimits(limits)
-	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrBudget) || evicted != nil {
+	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrBudget) || evicted != nil {
 		t.Errorf("got %v, evicted %v", err, evicted)
 	}
 	limits.Budget = 80 << 20
@@ -100,7 +100,7 @@ func TestBudgetWithoutRoom(t *testing.T) {
 	broken := errors.New("broken")
 	for name, answer := range map[string]error{"fails": broken, "does nothing": nil} {
 		b.store.SetLimits(hibernate.Limits{Budget: big + 1, Evict: func(context.Context, string, error) error { return answer }})
-		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 		if !errors.Is(err, hibernate.ErrBudget) || answer != nil && !errors.Is(err, answer) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -110,7 +110,7 @@ func TestBudgetWithoutRoom(t *testing.T) {
 func TestReserve(t *testing.T) {
 	b := newBench(t)
 	b.store.SetLimits(hibernate.Limits{Reserve: 1 << 60})
-	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 	if !errors.Is(err, hibernate.ErrSpace) || len(b.tree.asked) != 0 {
 		t.Errorf("got %v, the tree was asked to %v", err, b.tree.asked)
 	}
@@ -135,14 +135,14 @@ func TestParallelCheckpoints(t *testing.T) {
 	first := held{b.tree, make(chan struct{}), make(chan struct{})}
 	done := make(chan error)
 	go func() {
-		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, first)
+		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, first)
 		done <- err
 	}()
 	<-first.begun
 	second := b.another(t, "Second", 1)
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := hibernate.Checkpoint(short, b.engine, second.slot, second.tree); !errors.Is(err, context.Canceled) || len(second.tree.asked) != 0 {
+	if _, err := hibernate.Checkpoint(short, b.engine, second.imageDir, second.tree); !errors.Is(err, context.Canceled) || len(second.tree.asked) != 0 {
 		t.Errorf("without a turn: %v, asked to %v", err, second.tree.asked)
 	}
 	close(first.end)
@@ -171,7 +171,7 @@ func TestSweep(t *testing.T) {
 	if diff := cmp.Diff([]string{"New 1 MiB", "New 1 MiB (refused)"}, names(swept.Kept)); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := b.slot.Image(); err != nil {
+	if _, err := b.imageDir.Image(); err != nil {
 		t.Errorf("the image of an instance that exists: %v", err)
 	}
 	left, err := b.store.Stored()
@@ -186,12 +186,12 @@ func TestDroppedImage(t *testing.T) {
 	image := b.checkpoint(t)
 	replayed := filepath.Join(t.TempDir(), "copy")
 	check(t, os.CopyFS(replayed, os.DirFS(filepath.Join(b.dir, "Counter/image"))))
-	check(t, image.Drop())
-	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrNoImage) {
+	check(t, image.Invalidate())
+	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 		t.Errorf("got %v, want %v", err, hibernate.ErrNoImage)
 	}
 	check(t, os.Rename(replayed, filepath.Join(b.dir, "Counter/image")))
-	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
+	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("a copy of it: %v, want %v", err, hibernate.ErrRefused)
 	}
 }

@@ -56,18 +56,18 @@ func end(p *os.Process) error {
 
 // bench is a store, an engine and a tree to try things on.
 type bench struct {
-	dir    string
-	store  *hibernate.Store
-	engine *hibernatetest.Fake
-	slot   *hibernate.Slot
-	tree   *tree
+	dir      string
+	store    *hibernate.Store
+	engine   *hibernatetest.Fake
+	imageDir *hibernate.ImageDir
+	tree     *tree
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{dir: t.TempDir(), engine: hibernatetest.NewFake(t)}
 	b.store = openStore(t, b.dir)
-	b.slot = b.store.Slot("Counter")
+	b.imageDir = b.store.ImageDir("Counter")
 	b.tree = &tree{root: b.engine.Start(t, "memory of the plugin")}
 	return b
 }
@@ -85,7 +85,7 @@ func openStore(t *testing.T, dir string) *hibernate.Store {
 // checkpoint must succeed.
 func (b *bench) checkpoint(t *testing.T) *hibernate.Image {
 	t.Helper()
-	image, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+	image, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestCheckpointCommits(t *testing.T) {
 	if diff := cmp.Diff(want, b.files(t)); diff != "" {
 		t.Error(diff)
 	}
-	again, err := b.slot.Image()
+	again, err := b.imageDir.Image()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,13 +161,13 @@ func TestWakeUsesTheImageUp(t *testing.T) {
 	if procfs.IsStopped(b.tree.PID()) {
 		t.Error("the woken tree is stopped")
 	}
-	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
+	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("the used image is read with error %v, want %v", err, hibernate.ErrRefused)
 	}
 	if err := image.Discard(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrNoImage) {
+	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 		t.Errorf("after Discard: %v, want %v", err, hibernate.ErrNoImage)
 	}
 	if diff := cmp.Diff([]string{"Counter/generation"}, b.files(t)); diff != "" {
@@ -182,7 +182,7 @@ func TestWakeUsesTheImageUp(t *testing.T) {
 func TestCheckpointMeetsAnObstacle(t *testing.T) {
 	b := newBench(t)
 	b.engine.Obstacle = hibernate.ErrObstacle
-	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrObstacle) {
+	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrObstacle) {
 		t.Errorf("error %v, want %v", err, hibernate.ErrObstacle)
 	}
 	if len(b.tree.asked) != 0 || len(b.files(t)) != 0 {
@@ -218,7 +218,7 @@ func TestCheckpointFails(t *testing.T) {
 			expired: true,
 			want:    context.Canceled,
 		},
-		"the slot can't be committed to": {
+		"the directory can't be committed to": {
 			prepare: func(b *bench) {
 				// A directory that is not empty can't be renamed over.
 				_ = os.MkdirAll(filepath.Join(b.dir, "Counter", "image", "x"), 0o700)
@@ -236,7 +236,7 @@ func TestCheckpointFails(t *testing.T) {
 			if test.expired {
 				cancel()
 			}
-			_, err := hibernate.Checkpoint(ctx, b.engine, b.slot, b.tree)
+			_, err := hibernate.Checkpoint(ctx, b.engine, b.imageDir, b.tree)
 			if err == nil || test.want != nil && !errors.Is(err, test.want) {
 				t.Fatalf("error %v, want %v", err, test.want)
 			}
@@ -308,14 +308,14 @@ func TestImageIsRefused(t *testing.T) {
 			func(b *bench) error {
 				err := os.Remove(b.path(".key"))
 				other, oerr := hibernate.OpenStore(b.dir)
-				b.slot = other.Slot("Counter")
+				b.imageDir = other.ImageDir("Counter")
 				return errors.Join(err, oerr)
 			},
 			"was not written by this host",
 		},
 		"another instance's": {
 			func(b *bench) error {
-				b.slot = b.store.Slot("Other")
+				b.imageDir = b.store.ImageDir("Other")
 				return os.Rename(b.path("Counter"), b.path("Other"))
 			},
 			"it belongs to Counter",
@@ -340,15 +340,15 @@ func TestImageIsRefused(t *testing.T) {
 			b := newBench(t)
 			b.checkpoint(t)
 			check(t, test.damage(b))
-			image, err := b.slot.Image()
+			image, err := b.imageDir.Image()
 			if err == nil {
 				_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
 			}
 			if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("error %v, want %v with %q", err, hibernate.ErrRefused, test.want)
 			}
-			check(t, b.slot.Refuse())
-			if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrNoImage) {
+			check(t, b.imageDir.Quarantine())
+			if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 				t.Errorf("after Refuse: %v, want %v", err, hibernate.ErrNoImage)
 			}
 		})
@@ -366,7 +366,7 @@ func TestReplayedImageIsRefused(t *testing.T) {
 		t.Helper()
 		check(t, os.RemoveAll(at))
 		check(t, os.CopyFS(at, os.DirFS(saved)))
-		if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
+		if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrRefused) {
 			t.Errorf("the replayed image is read with error %v, want %v", err, hibernate.ErrRefused)
 		}
 	}
@@ -376,11 +376,11 @@ func TestReplayedImageIsRefused(t *testing.T) {
 	replay()
 	// Without the note of what was used an old image must not become new.
 	check(t, os.RemoveAll(at))
-	check(t, b.slot.Refuse())
+	check(t, b.imageDir.Quarantine())
 	b.tree = &tree{root: b.engine.Start(t, "x")}
 	b.checkpoint(t)
 	check(t, os.Remove(filepath.Join(b.dir, "Counter", "generation")))
-	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrRefused) {
+	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("without its generation the image is read with error %v, want %v", err, hibernate.ErrRefused)
 	}
 }
@@ -430,11 +430,11 @@ func TestWrittenCountsTheDraft(t *testing.T) {
 	b.engine.BeforeDump = func() {
 		drafts, _ := filepath.Glob(filepath.Join(b.dir, "Counter", "draft-*"))
 		_ = os.WriteFile(filepath.Join(drafts[0], "a"), make([]byte, 100), 0o600)
-		during = b.slot.Written()
+		during = b.imageDir.Written()
 	}
 	b.checkpoint(t)
-	if during != 100 || b.slot.Written() != 0 {
-		t.Errorf("Written() = %d during and %d after, want 100 and 0", during, b.slot.Written())
+	if during != 100 || b.imageDir.Written() != 0 {
+		t.Errorf("Written() = %d during and %d after, want 100 and 0", during, b.imageDir.Written())
 	}
 }
 

@@ -10,32 +10,33 @@ import (
 )
 
 // A golden image is what a tree was at one moment, for any number of lives to begin
-// from. It is never the truth of an instance, and gives way to every other image.
+// from. An instance's state is never stored in it, and it is removed when any other image
+// needs its space.
 
-// Preserve makes the tree the golden image of slot, where there must be none, and
-// lets it run on. After an error there is no golden image and the tree runs as before;
-// if that can't be had either, the error is Revive's as well.
-func Preserve(ctx context.Context, e Engine, slot *Slot, t Tree) (*Image, error) {
-	image, err := take(ctx, e, slot, t, true)
+// Preserve makes a golden image of the tree in dir, where there must be none, and lets
+// the tree run on. After an error there is no golden image and the tree runs as before;
+// if the tree can't run as before either, the error is Revive's as well.
+func Preserve(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
+	image, err := makeImage(ctx, e, dir, t, true)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the golden image: %w", err)
 	}
-	slot.store.forgive(slot)
+	dir.store.forgetEviction(dir)
 	resume(procfs.Tree(t.PID()), image.manifest.Stopped)
-	if err := t.Revive(context.WithoutCancel(ctx)); err != nil { // nor would a copy of it
-		return nil, errors.Join(fmt.Errorf("cannot go on from the golden image: %w", err), slot.DropGolden())
+	if err := t.Revive(context.WithoutCancel(ctx)); err != nil { // a copy of the tree would not revive either
+		return nil, errors.Join(fmt.Errorf("cannot go on from the golden image: %w", err), dir.DiscardGolden())
 	}
 	return image, nil
 }
 
-// Golden returns the golden image, or ErrNoImage; after it had to make room for
-// another, the error says so. It returns ErrRefused as Image does.
-func (s *Slot) Golden() (*Image, error) {
-	m, err := s.manifest(goldenName)
+// Golden returns the golden image, or ErrNoImage. If it was removed to make room for
+// another image the error says so. Golden returns ErrRefused as Image does.
+func (d *ImageDir) Golden() (*Image, error) {
+	m, err := d.readManifest(goldenName)
 	if errors.Is(err, ErrNoImage) {
-		s.store.mu.Lock()
-		defer s.store.mu.Unlock()
-		if why := s.store.gone[s.callsign]; why != nil {
+		d.store.mu.Lock()
+		defer d.store.mu.Unlock()
+		if why := d.store.evicted[d.callsign]; why != nil {
 			err = fmt.Errorf("%w: %w", err, why)
 		}
 		return nil, err
@@ -43,46 +44,46 @@ func (s *Slot) Golden() (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.store.packing.Encrypt && !m.Packing.Encrypted() {
+	if d.store.packing.Encrypt && !m.Packing.Encrypted() {
 		return nil, fmt.Errorf("%w: it is not encrypted, as images are to be now", ErrRefused)
 	}
-	image := m.image(s)
-	used, err := s.used()
+	image := m.image(d)
+	used, err := d.usedGeneration()
 	image.Generation = used + 1
 	return image, err
 }
 
-// DropGolden removes the golden image if there is one. A life that is being restored
-// from it either has all it needs, or fails.
-func (s *Slot) DropGolden() error {
-	if _, err := os.Lstat(s.path(goldenName)); errors.Is(err, os.ErrNotExist) {
+// DiscardGolden deletes the golden image if there is one. A restore from it that is under
+// way either has all that it needs, or fails.
+func (d *ImageDir) DiscardGolden() error {
+	if _, err := os.Lstat(d.path(goldenName)); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	return s.store.trash(s.path(goldenName))
+	return d.store.deleteLater(d.path(goldenName))
 }
 
-// yield removes a golden image at once, to make room.
-func (s *Store) yield(golden Stored, why error) error {
-	if err := os.RemoveAll(s.Slot(golden.Callsign).path(goldenName)); err != nil {
+// evictGolden deletes a golden image at once, to make room for another image.
+func (s *Store) evictGolden(golden Stored, why error) error {
+	if err := os.RemoveAll(s.ImageDir(golden.Callsign).path(goldenName)); err != nil {
 		return fmt.Errorf("%w; and the golden image of %s can't make room: %w", why, golden.Callsign, err)
 	}
 	s.mu.Lock()
-	s.gone[golden.Callsign] = errors.New("it was removed to make room for another")
+	s.evicted[golden.Callsign] = errors.New("it was removed to make room for another")
 	s.mu.Unlock()
-	if s.limits.Yielded != nil {
-		s.limits.Yielded(golden, why)
+	if s.limits.GoldenEvicted != nil {
+		s.limits.GoldenEvicted(golden, why)
 	}
 	return nil
 }
 
-// forgive forgets why an earlier golden image went.
-func (s *Store) forgive(slot *Slot) {
+// forgetEviction forgets that an earlier golden image was removed to make room.
+func (s *Store) forgetEviction(dir *ImageDir) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.gone, slot.callsign)
+	delete(s.evicted, dir.callsign)
 }
 
-// hasGolden tells whether there is any.
+// hasGolden reports whether any instance has a golden image.
 func (s *Store) hasGolden() bool {
 	stored, err := s.Stored()
 	return err == nil && len(stored) > 0 && stored[0].Golden

@@ -18,7 +18,7 @@ import (
 // preserve must succeed.
 func (b *bench) preserve(t *testing.T) {
 	t.Helper()
-	if _, err := hibernate.Preserve(t.Context(), b.engine, b.slot, b.tree); err != nil {
+	if _, err := hibernate.Preserve(t.Context(), b.engine, b.imageDir, b.tree); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -26,7 +26,7 @@ func (b *bench) preserve(t *testing.T) {
 // golden must be there.
 func (b *bench) golden(t *testing.T) *hibernate.Image {
 	t.Helper()
-	image, err := b.slot.Golden()
+	image, err := b.imageDir.Golden()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestPreserveLetsTheTreeRunOn(t *testing.T) {
 	if diff := cmp.Diff(goldenFiles, b.files(t)); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := b.slot.Image(); !errors.Is(err, hibernate.ErrNoImage) {
+	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 		t.Errorf("the instance counts as hibernated: %v", err)
 	}
 }
@@ -84,8 +84,8 @@ func TestGoldenImageIsRestoredAgain(t *testing.T) {
 				check(t, ordinary.Discard())
 			}
 			check(t, end(b.tree.root))
-			check(t, b.slot.DropGolden())
-			check(t, b.slot.DropGolden())
+			check(t, b.imageDir.DiscardGolden())
+			check(t, b.imageDir.DiscardGolden())
 			if diff := cmp.Diff([]string{"Counter/generation"}, b.files(t)); diff != "" {
 				t.Error(diff)
 			}
@@ -120,11 +120,11 @@ func TestGoldenImageIsRefused(t *testing.T) {
 		"no manifest":      {func(b *bench) error { return os.Remove(b.path(golden + "manifest")) }, "it has no manifest"},
 		"missing file":     {func(b *bench) error { return os.Remove(b.path(golden + "core-1.img")) }, "core-1.img is missing"},
 		"another instance's": {func(b *bench) error {
-			b.slot = b.store.Slot("Other")
+			b.imageDir = b.store.ImageDir("Other")
 			return os.Rename(b.path("Counter"), b.path("Other"))
 		}, "it belongs to Counter"},
 		"an ordinary one": {func(b *bench) error {
-			_, err := hibernate.Checkpoint(context.Background(), b.engine, b.slot, b.tree)
+			_, err := hibernate.Checkpoint(context.Background(), b.engine, b.imageDir, b.tree)
 			return errors.Join(err, os.RemoveAll(b.path("Counter/golden")), os.Rename(b.path("Counter/image"), b.path("Counter/golden")))
 		}, "it was written as the ordinary image"},
 		"not encrypted": {func(b *bench) error {
@@ -136,7 +136,7 @@ func TestGoldenImageIsRefused(t *testing.T) {
 			b := newBench(t)
 			b.preserve(t)
 			check(t, test.damage(b))
-			image, err := b.slot.Golden()
+			image, err := b.imageDir.Golden()
 			if err == nil {
 				_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
 			}
@@ -152,7 +152,7 @@ func TestGoldenImageIsNoOrdinaryOne(t *testing.T) {
 	b := newBench(t)
 	b.preserve(t)
 	check(t, os.Rename(b.path("Counter/golden"), b.path("Counter/image")))
-	_, err := b.slot.Image()
+	_, err := b.imageDir.Image()
 	if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), "it was written as the golden image") {
 		t.Errorf("got %v, want %v", err, hibernate.ErrRefused)
 	}
@@ -172,7 +172,7 @@ func TestPreserveFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			test.spoil(b)
-			if _, err := hibernate.Preserve(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, broken) {
+			if _, err := hibernate.Preserve(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, broken) {
 				t.Errorf("got %v", err)
 			}
 			if diff := cmp.Diff(test.asked, b.tree.asked); diff != "" {
@@ -192,7 +192,7 @@ func TestPreserveFails(t *testing.T) {
 func TestGoldenImagesMakeRoom(t *testing.T) {
 	b := newBench(t)
 	var yielded []string
-	limits := hibernate.Limits{Budget: 60 << 20, Yielded: func(golden hibernate.Stored, why error) {
+	limits := hibernate.Limits{Budget: 60 << 20, GoldenEvicted: func(golden hibernate.Stored, why error) {
 		if !errors.Is(why, hibernate.ErrBudget) {
 			t.Errorf("%s goes for %v", golden, why)
 		}
@@ -201,14 +201,14 @@ func TestGoldenImagesMakeRoom(t *testing.T) {
 	b.store.SetLimits(limits)
 	b.lay(t, "Old/image", big, 2*time.Hour)
 	b.lay(t, "Gold/golden", 17<<20, time.Hour)
-	if _, err := hibernate.Preserve(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrBudget) || len(b.tree.asked) != 0 {
+	if _, err := hibernate.Preserve(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrBudget) || len(b.tree.asked) != 0 {
 		t.Errorf("got %v, the tree was asked to %v", err, b.tree.asked)
 	}
 	b.checkpoint(t)
 	if diff := cmp.Diff([]string{"Gold 17 MiB (golden)"}, yielded); diff != "" {
 		t.Error(diff)
 	}
-	_, err := b.store.Slot("Gold").Golden()
+	_, err := b.store.ImageDir("Gold").Golden()
 	if !errors.Is(err, hibernate.ErrNoImage) || !strings.Contains(err.Error(), "make room") {
 		t.Errorf("got %v", err)
 	}
@@ -218,11 +218,11 @@ func TestGoldenImagesMakeSpace(t *testing.T) {
 	b := newBench(t)
 	b.lay(t, "Gold/golden", big, 0)
 	b.store.SetLimits(hibernate.Limits{Reserve: 1 << 60})
-	check(t, hibernate.Preflight(b.engine, b.slot, b.tree.PID()))
-	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree); !errors.Is(err, hibernate.ErrSpace) {
+	check(t, hibernate.Preflight(b.engine, b.imageDir, b.tree.PID()))
+	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrSpace) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := b.store.Slot("Gold").Golden(); !errors.Is(err, hibernate.ErrNoImage) {
+	if _, err := b.store.ImageDir("Gold").Golden(); !errors.Is(err, hibernate.ErrNoImage) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -22,7 +22,7 @@ type memoryHandover struct {
 // handover returns what to open the memory of the image with.
 func (i *Image) handover() memoryHandover {
 	return memoryHandover{
-		Key: i.slot.store.key, PackingKey: i.slot.store.packing.Key,
+		Key: i.dir.store.key, PackingKey: i.dir.store.packing.Key,
 		ID: i.manifest.ID, Packing: i.manifest.Packing, Files: i.manifest.Files,
 	}
 }

@@ -13,17 +13,24 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Slot holds at most one image of one instance, and one golden image. Its methods
-// are called by one goroutine at a time, save for Golden.
-type Slot struct {
+// How an image goes away:
+//
+//	Discard      it was used: delete it
+//	Invalidate   it was not used: make it and all copies of it unusable for ever, delete it
+//	Quarantine   it is distrusted: make it unusable for ever, keep it for inspection
+//	RemoveAll    its instance is gone for good: delete all that is kept of the instance
+
+// ImageDir is the directory of one instance's images: at most one image and one golden
+// image. Only one goroutine at a time may call its methods, except for Golden.
+type ImageDir struct {
 	store    *Store
 	callsign string
-	dir      string
+	base     string
 }
 
-// Image is a committed image, or the record of a tree that sleeps in place.
+// Image is a committed image, or stands for a tree that sleeps in place.
 type Image struct {
-	// Engine is the name, with its version, of what made it.
+	// Engine is the name, with its version, of the engine that made the image.
 	Engine  string
 	Bytes   int64
 	Created time.Time
@@ -31,18 +38,18 @@ type Image struct {
 	// ends with the host.
 	InPlace bool
 	// Generation numbers the instance's images; it only grows. That of a golden image
-	// is the one with which the next life begins that is restored from it.
+	// is the generation of the next life that is restored from it.
 	Generation uint64
 
-	slot     *Slot
+	dir      *ImageDir
 	manifest manifest
 }
 
-// Record is what the tree's owner put beside it.
+// Record returns what Tree.Record returned when the image was made.
 func (i *Image) Record() json.RawMessage { return i.manifest.Record }
 
-// Age is how long ago the image was made. After a reboot it is as good as the wall
-// clock, within one boot it does not depend on that. It is never negative.
+// Age returns how long ago the image was made, never less than zero. Within one boot it
+// does not depend on the wall clock.
 func (i *Image) Age() time.Duration {
 	if i.manifest.Uptime > 0 && i.manifest.BootID == procfs.BootID() {
 		return max(0, uptime()-i.manifest.Uptime)
@@ -56,28 +63,28 @@ func (i *Image) Locked() error {
 	if i == nil {
 		return nil
 	}
-	return i.manifest.Packing.CheckKey(i.slot.store.packing.Key)
+	return i.manifest.Packing.CheckKey(i.dir.store.packing.Key)
 }
 
-// path joins names to the directory of the image.
+// path returns the path of names joined, below the directory of the image.
 func (i *Image) path(names ...string) string {
-	return i.slot.path(append([]string{i.manifest.place()}, names...)...)
+	return i.dir.path(append([]string{i.manifest.place()}, names...)...)
 }
 
-// path joins names to the slot's directory.
-func (s *Slot) path(names ...string) string {
-	return filepath.Join(append([]string{s.dir}, names...)...)
+// path returns the path of names joined, below the instance's directory.
+func (d *ImageDir) path(names ...string) string {
+	return filepath.Join(append([]string{d.base}, names...)...)
 }
 
-// Image returns the committed image, or ErrNoImage. It returns ErrRefused when
-// what lies there is not the image that this host last committed for this
-// instance, or was woken before.
-func (s *Slot) Image() (*Image, error) {
-	m, err := s.manifest(imageName)
+// Image returns the committed image, or ErrNoImage. It returns ErrRefused if what is
+// stored there is not the image that this host last committed for this instance, and
+// ErrSpent if that image was woken before.
+func (d *ImageDir) Image() (*Image, error) {
+	m, err := d.readManifest(imageName)
 	if err != nil {
 		return nil, err
 	}
-	used, err := s.used()
+	used, err := d.usedGeneration()
 	switch {
 	case err != nil:
 		return nil, err
@@ -88,16 +95,17 @@ func (s *Slot) Image() (*Image, error) {
 	case m.Generation != used+1:
 		return nil, fmt.Errorf("%w: it is generation %d, expected was %d", ErrRefused, m.Generation, used+1)
 	}
-	return m.image(s), nil
+	return m.image(d), nil
 }
 
-// manifest reads what lies in the place of an image, and makes sure that this host
-// put it there.
-func (s *Slot) manifest(place string) (*manifest, error) {
+// readManifest reads the manifest of the image in that place, imageName or goldenName.
+// The error is ErrNoImage if there is none, and wraps ErrRefused if this host did not
+// write it there.
+func (d *ImageDir) readManifest(place string) (*manifest, error) {
 	m := &manifest{}
-	err := readSealed(s.path(place, manifestName), s.store.key, m)
+	err := readSealed(d.path(place, manifestName), d.store.key, m)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(s.path(place)); err == nil {
+		if _, err := os.Lstat(d.path(place)); err == nil {
 			return nil, fmt.Errorf("%w: it has no manifest", ErrRefused)
 		}
 		return nil, ErrNoImage
@@ -107,7 +115,7 @@ func (s *Slot) manifest(place string) (*manifest, error) {
 		return nil, err
 	case m.Format != format:
 		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
-	case m.Callsign != s.callsign:
+	case m.Callsign != d.callsign:
 		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
 	case m.place() != place:
 		return nil, fmt.Errorf("%w: it was written as the %s image", ErrRefused, m.kind())
@@ -115,88 +123,89 @@ func (s *Slot) manifest(place string) (*manifest, error) {
 	return m, nil
 }
 
-// used returns the highest generation that was ever woken, 0 for none.
-func (s *Slot) used() (uint64, error) {
+// usedGeneration returns the highest generation that was ever woken or invalidated, 0
+// for none.
+func (d *ImageDir) usedGeneration() (uint64, error) {
 	var used uint64
-	err := readSealed(s.path(generationName), s.store.key, &used)
+	err := readSealed(d.path(generationName), d.store.key, &used)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
 	return used, err
 }
 
-// consume makes it impossible to wake generation g, or an older one, again.
-func (s *Slot) consume(g uint64) error {
-	if err := s.prepareConsume(g); err != nil {
+// invalidate makes images of that generation, and of all older ones, unusable for ever.
+func (d *ImageDir) invalidate(generation uint64) error {
+	if err := d.prepareInvalidation(generation); err != nil {
 		return err
 	}
-	return s.finishConsume()
+	return d.finishInvalidation()
 }
 
-// prepareConsume does the part of consume that changes nothing yet. A checkpoint
-// does it ahead, so that the wake finds it done and needs no space.
-func (s *Slot) prepareConsume(g uint64) error {
+// prepareInvalidation writes a file that changes nothing before finishInvalidation. A
+// checkpoint writes it, so that the wake needs no space on disk.
+func (d *ImageDir) prepareInvalidation(generation uint64) error {
 	var prepared uint64
-	if err := readSealed(s.path(generationNew), s.store.key, &prepared); err == nil && prepared == g {
+	if err := readSealed(d.path(generationNew), d.store.key, &prepared); err == nil && prepared == generation {
 		return nil
 	}
-	return writeSealed(s.path(generationNew), s.store.key, g)
+	return writeSealed(d.path(generationNew), d.store.key, generation)
 }
 
-func (s *Slot) finishConsume() error {
-	if err := os.Rename(s.path(generationNew), s.path(generationName)); err != nil {
+// finishInvalidation makes the prepared generation the highest used one, durably.
+func (d *ImageDir) finishInvalidation() error {
+	if err := os.Rename(d.path(generationNew), d.path(generationName)); err != nil {
 		return err
 	}
-	return atomicfile.SyncDir(s.dir)
+	return atomicfile.SyncDir(d.base)
 }
 
-// draft makes the directory for a new image.
-func (s *Slot) draft() (string, error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+// makeDraft makes an empty directory for a new image and returns its path.
+func (d *ImageDir) makeDraft() (string, error) {
+	if err := os.MkdirAll(d.base, 0o700); err != nil {
 		return "", err
 	}
-	return os.MkdirTemp(s.dir, draftPrefix)
+	return os.MkdirTemp(d.base, draftPrefix)
 }
 
-// Discard removes the image. It may have been restored.
-func (i *Image) Discard() error {
-	return i.slot.store.trash(i.path())
-}
+// Discard deletes the image, which was used.
+func (i *Image) Discard() error { return i.dir.store.deleteLater(i.path()) }
 
-// Clear removes an image that was woken; see ErrSpent.
-func (s *Slot) Clear() error { return s.store.trash(s.path(imageName)) }
+// DiscardSpent deletes an image for which Image returned ErrSpent.
+func (d *ImageDir) DiscardSpent() error { return d.store.deleteLater(d.path(imageName)) }
 
-// Drop gives the image up unused: neither it nor a copy can be woken any more.
-func (i *Image) Drop() error {
+// Invalidate deletes the image, which was not used. A copy of it can't be woken either,
+// unless it is golden.
+func (i *Image) Invalidate() error {
 	if i.manifest.Golden {
-		return i.slot.DropGolden()
+		return i.dir.DiscardGolden()
 	}
-	return errors.Join(i.slot.consume(i.manifest.Generation), i.Discard())
+	return errors.Join(i.dir.invalidate(i.manifest.Generation), i.Discard())
 }
 
-// Refuse takes whatever lies in the slot out of use for ever and keeps it, as
-// the only one, for whoever wants to find out why. What can't be done of it does
-// not keep the rest from being done: the image must not stay where it is.
-func (s *Slot) Refuse() error {
+// Quarantine makes the image unusable for ever and keeps it for inspection, in place of
+// an earlier one that was kept. An error in one step does not prevent the next: the image
+// must not stay where it is.
+func (d *ImageDir) Quarantine() error {
 	var errs []error
-	if used, err := s.used(); err == nil {
-		errs = append(errs, s.consume(used+1))
+	if used, err := d.usedGeneration(); err == nil {
+		errs = append(errs, d.invalidate(used+1))
 	}
-	if _, err := os.Lstat(s.path(refusedName)); err == nil {
-		errs = append(errs, s.store.trash(s.path(refusedName)))
+	if _, err := os.Lstat(d.path(quarantineName)); err == nil {
+		errs = append(errs, d.store.deleteLater(d.path(quarantineName)))
 	}
-	if err := os.Rename(s.path(imageName), s.path(refusedName)); !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(d.path(imageName), d.path(quarantineName)); !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// Remove deletes all that is kept of an instance that is gone for good.
-func (s *Slot) Remove() error { return os.RemoveAll(s.dir) }
+// RemoveAll deletes all that is kept of an instance that is gone for good.
+func (d *ImageDir) RemoveAll() error { return os.RemoveAll(d.base) }
 
 // Written returns how many bytes the image that is being written has so far.
-func (s *Slot) Written() int64 {
-	files, _ := filepath.Glob(s.path(draftPrefix+"*", "*"))
+func (d *ImageDir) Written() int64 {
+	files, _ := filepath.Glob(d.path(draftPrefix+"*", "*"))
 	var total int64
 	for _, path := range files {
 		if info, err := os.Lstat(path); err == nil {

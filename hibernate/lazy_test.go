@@ -38,7 +38,7 @@ func TestLazyWakeUsesTheImageUp(t *testing.T) {
 	if procfs.IsStopped(b.tree.PID()) || b.engine.Memory(b.tree.PID()) != "" {
 		t.Errorf("stopped: %v, with the memory %q", procfs.IsStopped(b.tree.PID()), b.engine.Memory(b.tree.PID()))
 	}
-	if _, err := openStore(t, b.dir).Slot("Counter").Image(); !errors.Is(err, hibernate.ErrRefused) {
+	if _, err := openStore(t, b.dir).ImageDir("Counter").Image(); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("the image that is in use can be woken again: %v", err)
 	}
 	check(t, image.Discard())

@@ -4,19 +4,24 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"dormouse/hibernate/pack"
+	"dormouse/internal/atomicfile"
 	"dormouse/internal/procfs"
 )
 
 // format is raised when a host could misread the images of an older one.
 const format = 2
 
-// manifest says what an image is: whose, made by what, and of which files.
+// manifest says what an image is: of which instance, made by what, and of which files.
 type manifest struct {
 	Format     int       `json:"format"`
 	ID         string    `json:"id"`
@@ -24,7 +29,7 @@ type manifest struct {
 	Generation uint64    `json:"generation"` // 0 for a golden image
 	Golden     bool      `json:"golden,omitempty"`
 	Created    time.Time `json:"created"`
-	// Uptime is the same moment on the clock of the boot, which nobody sets.
+	// Uptime is the same moment as Created, as time since the boot.
 	Uptime time.Duration `json:"uptime,omitempty"`
 	Engine string        `json:"engine"`
 	Kernel string        `json:"kernel"`
@@ -32,13 +37,13 @@ type manifest struct {
 	// Bytes is the size of all Files together.
 	Bytes int64       `json:"bytes"`
 	Files []pack.File `json:"files"`
-	// Packing is nil when the files are stored as they are.
+	// Packing is nil if the files are stored as they are.
 	Packing *pack.Format `json:"packing,omitempty"`
 	// Mapped are the executable and the libraries of the tree; their contents
 	// are not part of the image.
 	Mapped []mappedFile            `json:"mapped"`
 	Tasks  []procfs.ThreadIdentity `json:"tasks"`
-	// Tuning is what no engine brings back.
+	// Tuning is what engines do not restore.
 	Tuning []procfs.Tuning `json:"tuning,omitempty"`
 	// Droppable is memory that no two lives may have in common; see
 	// procfs.DroppableSpans. Only a golden image has it.
@@ -46,11 +51,128 @@ type manifest struct {
 	// Stopped are the processes, numbered as in their own PID namespace, that
 	// were stopped before the dump and stay so after the wake.
 	Stopped []int `json:"stopped,omitempty"`
-	// Record belongs to the tree's owner.
+	// Record belongs to the tree's owner, see Tree.
 	Record json.RawMessage `json:"record"`
 }
 
-// place is the directory of the image in its slot.
+// newManifest returns the manifest of the next image, without what is only known after
+// the dump.
+func (d *ImageDir) newManifest(e Engine, t Tree, golden bool) (*manifest, error) {
+	var generation uint64 // a golden image has none, so that it can't pass for an ordinary image
+	if !golden {
+		used, err := d.usedGeneration()
+		if err != nil {
+			return nil, err
+		}
+		generation = used + 1
+	}
+	known, err := t.Record()
+	if err != nil {
+		return nil, err
+	}
+	record, err := json.Marshal(known)
+	if err != nil {
+		return nil, err
+	}
+	packing, err := d.store.packing.NewFormat()
+	if err != nil {
+		return nil, err
+	}
+	return &manifest{
+		Format:     format,
+		Packing:    packing,
+		ID:         newImageID(),
+		Callsign:   d.callsign,
+		Golden:     golden,
+		Generation: generation,
+		Engine:     e.Name(),
+		Kernel:     kernelRelease(),
+		BootID:     procfs.BootID(),
+		Record:     record,
+	}, nil
+}
+
+// describeTree notes the rights and settings of the stopped tree, and its mapped files
+// if they are no longer those that it had before the dump.
+func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
+	m.Created, m.Uptime = time.Now().Round(0), uptime()
+	if m.Tasks, err = procfs.ThreadIdentities(pids); err != nil {
+		return err
+	}
+	m.Tuning = procfs.Tunings(pids)
+	if m.Golden {
+		if m.Droppable, err = procfs.DroppableSpans(pids); err != nil {
+			return err
+		}
+	}
+	paths, err := procfs.MappedFiles(pids)
+	if err != nil {
+		return err
+	}
+	if !slices.EqualFunc(m.Mapped, paths, func(f mappedFile, path string) bool { return f.Path == path }) {
+		m.Mapped, err = describeMapped(pids, t)
+	}
+	return err
+}
+
+// describeFiles makes the files in the draft durable and notes their sizes and tags. The
+// disk writes them while a processor reads them.
+func (m *manifest) describeFiles(t pack.Tagger, draft string) error {
+	entries, err := os.ReadDir(draft)
+	if err != nil {
+		return err
+	}
+	files := make([]*os.File, len(entries))
+	for i, entry := range entries {
+		if files[i], err = os.Open(filepath.Join(draft, entry.Name())); err != nil {
+			return err
+		}
+		defer files[i].Close()
+	}
+	synced := make(chan error, 1)
+	go func() { synced <- syncAll(files) }()
+	m.Files, err = tagFiles(files, t)
+	return errors.Join(err, <-synced)
+}
+
+// tagFiles returns the descriptions of the files, which are numbered in their order.
+func tagFiles(files []*os.File, t pack.Tagger) ([]pack.File, error) {
+	described := make([]pack.File, len(files))
+	for i, f := range files {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		name := filepath.Base(f.Name())
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file", name)
+		}
+		tag, err := t.TagFile(f, uint32(i), info.Size())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		described[i] = pack.File{Name: name, Size: info.Size(), Tag: tag}
+	}
+	return described, nil
+}
+
+// write seals the manifest in the draft and makes it durable.
+func (m *manifest) write(key []byte, draft string) error {
+	for _, f := range m.Files {
+		m.Bytes += f.Size
+	}
+	if err := writeSealed(filepath.Join(draft, manifestName), key, m); err != nil {
+		return fmt.Errorf("cannot write the manifest: %w", err)
+	}
+	return atomicfile.SyncDir(draft)
+}
+
+// image returns the committed image that the manifest in dir describes.
+func (m *manifest) image(dir *ImageDir) *Image {
+	return &Image{Engine: m.Engine, Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, dir: dir, manifest: *m}
+}
+
+// place returns the name of the image's directory in its ImageDir.
 func (m *manifest) place() string {
 	if m.Golden {
 		return goldenName
@@ -58,6 +180,7 @@ func (m *manifest) place() string {
 	return imageName
 }
 
+// kind returns the word for the image in errors.
 func (m *manifest) kind() string {
 	if m.Golden {
 		return "golden"
@@ -65,19 +188,34 @@ func (m *manifest) kind() string {
 	return "ordinary"
 }
 
-// sealed is a manifest on disk: the text and a keyed digest of just that text.
+// kernelRelease returns the kernel's version, as "uname -r" prints it.
+func kernelRelease() string {
+	var u unix.Utsname
+	_ = unix.Uname(&u) // can't fail with a valid pointer
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// uptime returns the time since the boot, including the time that the machine was
+// suspended.
+func uptime() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // every kernel has this clock
+	return time.Duration(now.Nano())
+}
+
+// sealed is a file with the JSON text of a value and a keyed digest of that text.
 type sealed struct {
 	Manifest json.RawMessage `json:"manifest"`
 	HMAC     []byte          `json:"hmac"`
 }
 
-// writeSealed stores v with a digest under key and makes it durable.
+// writeSealed writes v as JSON with a digest under key, and makes the file durable.
 func writeSealed(path string, key []byte, v any) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	whole, err := json.Marshal(sealed{text, mac(key, text)})
+	whole, err := json.Marshal(sealed{text, keyedDigest(key, text)})
 	if err != nil {
 		return err
 	}
@@ -95,8 +233,8 @@ func writeSealed(path string, key []byte, v any) error {
 	return err
 }
 
-// readSealed loads what writeSealed stored. A file that this key did not seal
-// is an ErrRefused.
+// readSealed reads into v what writeSealed wrote. The error wraps ErrRefused if the file
+// was not sealed with this key.
 func readSealed(path string, key []byte, v any) error {
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -106,7 +244,7 @@ func readSealed(path string, key []byte, v any) error {
 	if err := json.Unmarshal(whole, &s); err != nil {
 		return fmt.Errorf("%w: %s is damaged: %w", ErrRefused, filepath.Base(path), err)
 	}
-	if !hmac.Equal(s.HMAC, mac(key, s.Manifest)) {
+	if !hmac.Equal(s.HMAC, keyedDigest(key, s.Manifest)) {
 		return fmt.Errorf("%w: %s was not written by this host, or changed since", ErrRefused, filepath.Base(path))
 	}
 	if err := json.Unmarshal(s.Manifest, v); err != nil {
@@ -115,7 +253,7 @@ func readSealed(path string, key []byte, v any) error {
 	return nil
 }
 
-func mac(key, text []byte) []byte {
+func keyedDigest(key, text []byte) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write(text)
 	return h.Sum(nil)

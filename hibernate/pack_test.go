@@ -164,7 +164,7 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 	for name, packing := range map[string]pack.Options{"none": {}, "another": {Key: keyB, Encrypt: true}} {
 		store := openStore(t, b.dir)
 		store.SetPacking(packing)
-		image, err := store.Slot("Counter").Image()
+		image, err := store.ImageDir("Counter").Image()
 		check(t, err)
 		if err := image.Locked(); !errors.Is(err, hibernate.ErrKey) {
 			t.Errorf("key %s: %v, want %v", name, err, hibernate.ErrKey)
@@ -176,7 +176,7 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 	}
 	store := openStore(t, b.dir)
 	store.SetPacking(pack.Options{Key: keyA}) // new ones would not be encrypted
-	image, err := store.Slot("Counter").Image()
+	image, err := store.ImageDir("Counter").Image()
 	check(t, err)
 	check(t, image.Locked())
 	b.wake(t, image)

@@ -62,13 +62,13 @@ func TestEngineStartsEarly(t *testing.T) {
 	}
 
 	b.tree.quiesceErr = errors.New("busy")
-	if _, err := hibernate.Checkpoint(t.Context(), e, b.slot, b.tree); !errors.Is(err, b.tree.quiesceErr) {
+	if _, err := hibernate.Checkpoint(t.Context(), e, b.imageDir, b.tree); !errors.Is(err, b.tree.quiesceErr) {
 		t.Errorf("got %v", err)
 	}
 	expect("start", "quiesce", "close", "revive")
 
 	b.tree.quiesceErr = nil
-	image, err := hibernate.Checkpoint(t.Context(), e, b.slot, b.tree)
+	image, err := hibernate.Checkpoint(t.Context(), e, b.imageDir, b.tree)
 	check(t, err)
 	expect("start", "quiesce", "dump started", "close", "kill")
 

@@ -77,7 +77,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (_ *os.Process, e
 			err = i.verify(t, func(name string) bool { return isPages(name) })
 		}
 		if err == nil {
-			err = i.slot.prepareConsume(i.Generation)
+			err = i.dir.prepareInvalidation(i.Generation)
 		}
 		meanwhile <- err
 	}()
@@ -123,7 +123,7 @@ func (i *Image) dismiss(s Prestarted, err error) {
 		s.Close()
 		return
 	}
-	i.slot.store.later(s.Close)
+	i.dir.store.runInBackground(s.Close)
 }
 
 // loadAll returns when all memory is in the tree: a packed image that is wanted at
@@ -156,7 +156,7 @@ func (i *Image) restoreLazy(ctx context.Context, e Engine, t pack.Tagger, w Wake
 	})
 	failpoint.Hit("wake.loaded")
 	if err == nil {
-		err = i.slot.prepareConsume(i.Generation)
+		err = i.dir.prepareInvalidation(i.Generation)
 	}
 	if err == nil {
 		err = stopped(ctx, loading)
@@ -189,7 +189,7 @@ func (i *Image) fits(e Engine) (pack.Tagger, error) {
 	if err := i.sameConditions(e); err != nil {
 		return pack.Tagger{}, err
 	}
-	t, err := pack.NewTagger(i.slot.store.key, i.manifest.ID)
+	t, err := pack.NewTagger(i.dir.store.key, i.manifest.ID)
 	if err != nil {
 		return pack.Tagger{}, err
 	}
@@ -237,11 +237,11 @@ func (i *Image) stage(t pack.Tagger, w Wake, lazy bool) (_ Wake, end func(), err
 // its page files.
 func (i *Image) unpack(t pack.Tagger, lazy bool) (*pack.Unpacker, error) {
 	m := &i.manifest
-	codec, err := pack.NewCodec(m.Packing, i.slot.store.packing.Key, m.ID, t)
+	codec, err := pack.NewCodec(m.Packing, i.dir.store.packing.Key, m.ID, t)
 	if err != nil {
 		return nil, err
 	}
-	scratch, err := pack.NewScratch(i.unpackedSize(), m.Packing, i.slot.draft)
+	scratch, err := pack.NewScratch(i.unpackedSize(), m.Packing, i.dir.makeDraft)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +255,7 @@ func (i *Image) unpack(t pack.Tagger, lazy bool) (*pack.Unpacker, error) {
 // unpackedSize returns how much space the unpacked files take, in whole pages.
 func (i *Image) unpackedSize() int64 {
 	page := int64(os.Getpagesize())
-	total := int64(margin)
+	total := int64(imageOverhead)
 	for _, f := range i.manifest.Files {
 		total += (f.Size + page - 1) / page * page
 	}
@@ -311,7 +311,7 @@ func (i *Image) admit(root int) error {
 	if err := procfs.ClearSpans(pids, i.manifest.Droppable); err != nil {
 		return err
 	}
-	if err := i.slot.finishConsume(); err != nil {
+	if err := i.dir.finishInvalidation(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
 	failpoint.Hit("wake.consumed")

@@ -14,7 +14,7 @@ import (
 	"dormouse/internal/atomicfile"
 )
 
-// What lies in a store:
+// Files and directories of a store:
 //
 //	.key                         32 random bytes; images sealed with others are foreign
 //	<callsign>/generation        the highest generation that was ever woken
@@ -23,8 +23,8 @@ import (
 //	<callsign>/image/manifest    what it is, sealed
 //	<callsign>/golden/           the golden image, likewise
 //	<callsign>/draft-*/          an image that is being written
-//	<callsign>/trash-*/          an image that is being removed
-//	<callsign>/refused/          the last image that could not be woken
+//	<callsign>/trash-*/          an image that is being deleted
+//	<callsign>/refused/          the quarantine: the last image that could not be woken
 const (
 	keyName        = ".key" // no callsign begins with a dot
 	generationName = "generation"
@@ -34,48 +34,54 @@ const (
 	manifestName   = "manifest"
 	draftPrefix    = "draft-"
 	trashPrefix    = "trash-"
-	refusedName    = "refused"
+	quarantineName = "refused"
 )
 
 // Store is the directory of all images of a host.
 type Store struct {
-	dir      string
-	key      []byte
-	limits   Limits
-	packing  pack.Options
-	turns    chan struct{} // nil for any number of images at the same time
-	removing sync.WaitGroup
+	dir        string
+	key        []byte
+	limits     Limits
+	packing    pack.Options
+	writers    chan struct{} // holds one value for each image being written, nil for any number
+	background sync.WaitGroup
 
-	mu      sync.Mutex
-	pending map[*Slot]int64  // what is set aside for images that are being written
-	gone    map[string]error // why golden images went that made room, by callsign
+	mu       sync.Mutex
+	reserved map[*ImageDir]int64 // bytes of disk for images that are being written
+	evicted  map[string]error    // why golden images were removed to make room, by callsign
 }
 
-// OpenStore makes dir a store unless it is one, and removes what an earlier
-// host left unfinished.
-func OpenStore(dir string) (*Store, error) {
+// OpenStore makes dir a store unless it is one already, and deletes the drafts and the
+// trash of an earlier host.
+func OpenStore(dir string) (_ *Store, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot open the image store: %w", err)
+		}
+	}()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot open the image store: %w", err)
+		return nil, err
 	}
 	if err := os.Chmod(dir, 0o700); err != nil { // images hold the plugins' memory
-		return nil, fmt.Errorf("cannot open the image store: %w", err)
+		return nil, err
 	}
-	key, err := readKey(filepath.Join(dir, keyName))
+	key, err := readStoreKey(filepath.Join(dir, keyName))
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the image store: %w", err)
+		return nil, err
 	}
 	for _, prefix := range []string{draftPrefix, trashPrefix} {
 		left, _ := filepath.Glob(filepath.Join(dir, "*", prefix+"*"))
 		for _, path := range left {
 			if err := os.RemoveAll(path); err != nil {
-				return nil, fmt.Errorf("cannot open the image store: %w", err)
+				return nil, err
 			}
 		}
 	}
-	return &Store{dir: dir, key: key, pending: make(map[*Slot]int64), gone: make(map[string]error)}, nil
+	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), evicted: make(map[string]error)}, nil
 }
 
-func readKey(path string) ([]byte, error) {
+// readStoreKey reads the key that seals the images, and makes one if there is none.
+func readStoreKey(path string) ([]byte, error) {
 	key, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		key = make([]byte, 32)
@@ -88,38 +94,38 @@ func readKey(path string) ([]byte, error) {
 	return key, err
 }
 
-// Close returns when everything that was discarded is gone from the disk, and the
-// engines of all wakes have ended.
-func (s *Store) Close() { s.removing.Wait() }
+// Close returns when all deleted images are gone from the disk, and the engines of all
+// wakes have ended.
+func (s *Store) Close() { s.background.Wait() }
 
 // SetPacking sets how all later images are packed. Images of before can be woken as long
 // as the key is the same. It must not be called during a checkpoint.
 func (s *Store) SetPacking(o pack.Options) { s.packing = o }
 
-// Slot returns the place of an instance's image.
-func (s *Store) Slot(callsign string) *Slot {
-	return &Slot{store: s, callsign: callsign, dir: filepath.Join(s.dir, callsign)}
+// ImageDir returns the directory of an instance's images, which need not exist yet.
+func (s *Store) ImageDir(callsign string) *ImageDir {
+	return &ImageDir{store: s, callsign: callsign, base: filepath.Join(s.dir, callsign)}
 }
 
-// trash makes path vanish at once and frees its blocks in the background, which
-// can take longer than a wake. On a disk that is full it takes that time.
-func (s *Store) trash(path string) error {
-	gone, err := os.MkdirTemp(filepath.Dir(path), trashPrefix)
+// deleteLater makes path vanish at once and frees its blocks in the background, which
+// can take longer than a wake. If the disk is full it deletes path before it returns.
+func (s *Store) deleteLater(path string) error {
+	trash, err := os.MkdirTemp(filepath.Dir(path), trashPrefix)
 	if errors.Is(err, syscall.ENOSPC) {
 		return os.RemoveAll(path)
 	}
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(path, filepath.Join(gone, filepath.Base(path))); err != nil {
-		return errors.Join(err, os.Remove(gone))
+	if err := os.Rename(path, filepath.Join(trash, filepath.Base(path))); err != nil {
+		return errors.Join(err, os.Remove(trash))
 	}
-	s.later(func() { _ = os.RemoveAll(gone) }) // what is left goes at the next OpenStore
+	s.runInBackground(func() { _ = os.RemoveAll(trash) }) // OpenStore deletes what is left
 	return nil
 }
 
-// later tidies up when nobody waits for it any more, but before Close returns.
-func (s *Store) later(tidy func()) { s.removing.Go(tidy) }
+// runInBackground runs work that no caller waits for, except for Close.
+func (s *Store) runInBackground(work func()) { s.background.Go(work) }
 
-// newID names an image, unique for ever.
-func newID() string { return strings.ToLower(rand.Text()) }
+// newImageID returns a name for an image that no other image ever has.
+func newImageID() string { return strings.ToLower(rand.Text()) }

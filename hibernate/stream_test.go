@@ -50,9 +50,9 @@ func TestDiskFullWhilePacking(t *testing.T) {
 			defer func() { check(t, unix.Unmount(disk, 0)) }()
 			b.dir, b.store = disk, openStore(t, disk)
 			b.store.SetPacking(packing)
-			b.slot = b.store.Slot("Counter")
+			b.imageDir = b.store.ImageDir("Counter")
 			b.engine.Set(b.tree.PID(), tooMuch())
-			_, err := hibernate.Checkpoint(t.Context(), b.engine, b.slot, b.tree)
+			_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 			if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "pages-1.img") {
 				t.Errorf("error %v, want %v of pages-1.img", err, syscall.ENOSPC)
 			}
@@ -100,8 +100,8 @@ func (e *steady) Dump(_ context.Context, d hibernate.Dump) error {
 // Who dumps is never far ahead of the draft, however much there is.
 func TestPackingKeepsUp(t *testing.T) {
 	b, _ := newPackedBench(t, packings["encrypted"])
-	e := &steady{Fake: b.engine, written: b.slot.Written}
-	_, err := hibernate.Checkpoint(t.Context(), e, b.slot, b.tree)
+	e := &steady{Fake: b.engine, written: b.imageDir.Written}
+	_, err := hibernate.Checkpoint(t.Context(), e, b.imageDir, b.tree)
 	check(t, err)
 	if few := int64(8 * hibernate.ChunkSize); e.ahead > few {
 		t.Errorf("%d bytes were under way, want no more than %d", e.ahead, few)
@@ -112,7 +112,7 @@ func TestPackingKeepsUp(t *testing.T) {
 func TestPackingGivenUp(t *testing.T) {
 	b, _ := newPackedBench(t, packings["encrypted"])
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := hibernate.Checkpoint(ctx, endless{b.engine, cancel}, b.slot, b.tree)
+	_, err := hibernate.Checkpoint(ctx, endless{b.engine, cancel}, b.imageDir, b.tree)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Swept is what a sweep found that nobody will wake.
+// Swept lists the images that a sweep found and that no instance will wake.
 type Swept struct {
 	Removed, Kept []Stored
 }
 
-// Sweep removes what is older than age of the images that were refused, and of
-// those of instances that are not known any more. Younger ones are kept: an
-// instance may be missing by mistake. Its golden image goes at once.
-func (s *Store) Sweep(age time.Duration, known func(callsign string) bool) (Swept, error) {
+// Sweep deletes the images older than age that are quarantined or belong to instances
+// that are not known. It keeps younger ones, since an instance may be missing by
+// mistake, except for golden images.
+func (s *Store) Sweep(age time.Duration, isKnown func(callsign string) bool) (Swept, error) {
 	stored, err := s.Stored()
 	if err != nil {
 		return Swept{}, fmt.Errorf("cannot sweep the image store: %w", err)
@@ -24,30 +24,30 @@ func (s *Store) Sweep(age time.Duration, known func(callsign string) bool) (Swep
 	var errs []error
 	for _, one := range stored {
 		switch {
-		case !one.Refused && known(one.Callsign):
+		case !one.Quarantined && isKnown(one.Callsign):
 		case time.Since(one.Written) < age && !one.Golden:
 			swept.Kept = append(swept.Kept, one)
 		default:
 			swept.Removed = append(swept.Removed, one)
-			errs = append(errs, s.discard(one))
+			errs = append(errs, s.invalidate(one))
 		}
 	}
 	return swept, errors.Join(errs...)
 }
 
-// discard removes an image whose instance does not run; a copy of it can't be
+// invalidate deletes an image of an instance that does not run. A copy of it can't be
 // woken either.
-func (s *Store) discard(one Stored) error {
-	slot := s.Slot(one.Callsign)
+func (s *Store) invalidate(one Stored) error {
+	dir := s.ImageDir(one.Callsign)
 	if one.Golden {
-		return slot.DropGolden()
+		return dir.DiscardGolden()
 	}
-	if !one.Refused {
-		if err := slot.Refuse(); err != nil {
+	if !one.Quarantined {
+		if err := dir.Quarantine(); err != nil {
 			return err
 		}
 	}
-	err := s.trash(slot.path(refusedName))
+	err := s.deleteLater(dir.path(quarantineName))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

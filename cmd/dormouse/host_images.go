@@ -21,7 +21,7 @@ const keepUnusable = 7 * 24 * time.Hour
 // limits are what images may take.
 func (h *host) limits(c configs.Hibernate, images *hibernate.Store) hibernate.Limits {
 	l := hibernate.Limits{Budget: int64(c.Budget), Reserve: int64(c.Reserve), Parallel: c.Parallel}
-	l.Yielded = func(golden hibernate.Stored, why error) {
+	l.GoldenEvicted = func(golden hibernate.Stored, why error) {
 		h.log.Warn().Str("callsign", golden.Callsign).AnErr("because", why).Msg("removed a golden image to make room, the next start is cold")
 	}
 	if l.Parallel == 0 {
@@ -32,7 +32,7 @@ func (h *host) limits(c configs.Hibernate, images *hibernate.Store) hibernate.Li
 			sh, ok := h.supervisor.Shell(callsign)
 			if !ok {
 				h.log.Warn().Str("callsign", callsign).Msg("dropped the image of an instance that does not exist, to make room")
-				return images.Slot(callsign).Remove()
+				return images.ImageDir(callsign).RemoveAll()
 			}
 			return sh.Evict(ctx, fmt.Errorf("its image was the oldest when the budget of %s for images was used up", c.Budget))
 		}

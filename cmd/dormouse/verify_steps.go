@@ -248,7 +248,7 @@ func (v *verification) sleep(ctx context.Context, o verifyOptions, host *private
 	}
 	possible := v.try(stepPreflight, skip, func() (string, error) {
 		v.note()
-		return "", hibernate.Preflight(host.engine, host.Images.Slot(verifyCallsign), v.shell.Status().Facts.PID)
+		return "", hibernate.Preflight(host.engine, host.Images.ImageDir(verifyCallsign), v.shell.Status().Facts.PID)
 	})
 	if skip == "" && !possible {
 		skip = "the preflight failed"

@@ -150,7 +150,7 @@ func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
 	must(t, err)
 	defer store.Close()
 	store.SetPacking(h.packed)
-	slot := store.Slot("Objects")
+	slot := store.ImageDir("Objects")
 	image, err := hibernate.Checkpoint(t.Context(), e, slot, h)
 	if err != nil {
 		return err

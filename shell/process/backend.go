@@ -60,13 +60,13 @@ type Host struct {
 
 // Backend is one plugin program under one callsign.
 type Backend struct {
-	host   Host
-	config configs.Plugin
-	place  string // the name of the run directory and the cgroup
-	tail   output.Tail
-	log    zerolog.Logger
-	sink   shell.Sink
-	slot   *hibernate.Slot
+	host     Host
+	config   configs.Plugin
+	place    string // the name of the run directory and the cgroup
+	tail     output.Tail
+	log      zerolog.Logger
+	sink     shell.Sink
+	imageDir *hibernate.ImageDir
 
 	// The stubs outlive every process: the router stands behind them.
 	router     *router
@@ -101,7 +101,7 @@ var _ shell.Process = (*Backend)(nil)
 // left it hibernated. An image that can't be trusted is put aside.
 func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
 	b := at(config.Callsign, h, config, sink)
-	b.slot = h.Images.Slot(config.Callsign)
+	b.imageDir = h.Images.ImageDir(config.Callsign)
 	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
 		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}

@@ -76,7 +76,7 @@ func (b *Backend) fittingGolden() (*hibernate.Image, record, error) {
 
 // readGolden returns the golden image and what was put beside it.
 func (b *Backend) readGolden() (image *hibernate.Image, r record, err error) {
-	if image, err = b.slot.Golden(); err == nil {
+	if image, err = b.imageDir.Golden(); err == nil {
 		r, err = recordOf(image)
 	}
 	if err == nil && r.Origin == nil {
@@ -120,14 +120,14 @@ func (b *Backend) abandon(ctx context.Context) error {
 
 // InvalidateGolden removes the golden image, see shell.Process.
 func (b *Backend) InvalidateGolden(why error) {
-	_, there := b.slot.Golden()
+	_, there := b.imageDir.Golden()
 	b.mu.Lock()
 	b.golden.why, b.golden.unused = why, false
 	b.mu.Unlock()
 	if errors.Is(there, hibernate.ErrNoImage) {
 		return
 	}
-	if err := b.slot.DropGolden(); err != nil {
+	if err := b.imageDir.DiscardGolden(); err != nil {
 		b.log.Error().Err(err).Msg("could not remove the golden image")
 		return
 	}
@@ -143,7 +143,7 @@ func (b *Backend) StartedFrom() *shell.GoldenImage {
 
 // Golden is the golden image, see shell.Process.
 func (b *Backend) Golden() (*shell.GoldenImage, error) {
-	image, err := b.slot.Golden()
+	image, err := b.imageDir.Golden()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if errors.Is(err, hibernate.ErrNoImage) && b.golden.why != nil {
@@ -164,7 +164,7 @@ func describeGolden(i *hibernate.Image) *shell.GoldenImage {
 // what it holds is not to lie on the disk any longer.
 func (b *Backend) weed() {
 	if !b.config.WarmStart {
-		if err := b.slot.DropGolden(); err != nil {
+		if err := b.imageDir.DiscardGolden(); err != nil {
 			b.log.Error().Err(err).Msg("could not remove the golden image")
 		}
 		return
@@ -188,7 +188,7 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 	if err != nil {
 		b.follow()
 	} else {
-		_, err = hibernate.Preserve(ctx, b.host.Engine, b.slot, newborn{sleeper{b, t, starting, starting}})
+		_, err = hibernate.Preserve(ctx, b.host.Engine, b.imageDir, newborn{sleeper{b, t, starting, starting}})
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -232,7 +232,7 @@ func (b *Backend) preservable(ctx context.Context) (origin, error) {
 	if err := b.host.Engine.Check(ctx); err != nil {
 		return now, err
 	}
-	return now, b.slot.DropGolden()
+	return now, b.imageDir.DiscardGolden()
 }
 
 // inVain notes what is not to be tried again before something of the plugin has

@@ -193,7 +193,7 @@ func TestLazyWarmStart(t *testing.T) {
 		call[any](r, "fill", `{"mib":1}`)
 	}
 	r.again()
-	if err := r.slot.DropGolden(); err != nil { // what is on its way is held open
+	if err := r.imageDir.DiscardGolden(); err != nil { // what is on its way is held open
 		t.Fatal(err)
 	}
 	r.host.Images.Close()

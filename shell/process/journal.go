@@ -169,7 +169,7 @@ func (b *Backend) NoteActivated(why shell.Reason) {
 // is put aside; of an image and processes, the image is the truth.
 func (b *Backend) takeStock() error {
 	left, err := readInstance(b.runDir())
-	image, ierr := b.slot.Image()
+	image, ierr := b.imageDir.Image()
 	switch {
 	case ierr == nil:
 		b.image = image
@@ -181,9 +181,9 @@ func (b *Backend) takeStock() error {
 		}
 		return errors.Join(err, left.end(b.host.Cgroups), b.host.endLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), instanceName)))
 	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == waking || left.Phase == running):
-		err = errors.Join(err, b.slot.Clear())
+		err = errors.Join(err, b.imageDir.DiscardSpent())
 	case !errors.Is(ierr, hibernate.ErrNoImage):
-		err = errors.Join(err, fmt.Errorf("put an image aside that cannot be woken: %w", ierr), b.slot.Refuse())
+		err = errors.Join(err, fmt.Errorf("put an image aside that cannot be woken: %w", ierr), b.imageDir.Quarantine())
 	}
 	b.left = left
 	return err

@@ -252,7 +252,7 @@ func TestHostKilledWhileLoading(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	if image, err := store.Slot("Counter").Image(); !errors.Is(err, hibernate.ErrNoImage) {
+	if image, err := store.ImageDir("Counter").Image(); !errors.Is(err, hibernate.ErrNoImage) {
 		t.Errorf("the next host finds %+v, %v", image, err)
 	}
 	left, _ := filepath.Glob(filepath.Join(root, "images", "Counter", "*"))

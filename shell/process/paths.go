@@ -57,6 +57,6 @@ func (h Host) Forget(callsign string) error {
 	return errors.Join(
 		os.RemoveAll(filepath.Join(h.StateDir, "persistent", callsign)),
 		os.RemoveAll(filepath.Join(h.RunDir, callsign)),
-		h.Images.Slot(callsign).Remove(),
+		h.Images.ImageDir(callsign).RemoveAll(),
 	)
 }

@@ -65,7 +65,7 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	if err := b.host.Engine.Check(ctx); err != nil {
 		return fmt.Errorf("cannot checkpoint: %w: %w", shell.ErrNotSupported, err)
 	}
-	if err := hibernate.Preflight(b.host.Engine, b.slot, t.root.Pid); err != nil {
+	if err := hibernate.Preflight(b.host.Engine, b.imageDir, t.root.Pid); err != nil {
 		return fmt.Errorf("cannot checkpoint: %w", err)
 	}
 	err := b.rouse(t)
@@ -124,7 +124,7 @@ func (b *Backend) HibernationObstacle() error {
 	if t == nil {
 		return nil
 	}
-	return hibernate.Preflight(b.host.Engine, b.slot, t.root.Pid)
+	return hibernate.Preflight(b.host.Engine, b.imageDir, t.root.Pid)
 }
 
 // checkpoint turns the plugin's tree into an image.
@@ -138,7 +138,7 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	if err := t.loaded(ctx); err != nil { // a dump would lack the rest
 		return fmt.Errorf("cannot hibernate: %w", err)
 	}
-	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.slot, sleeper{b, t, hibernating, running})
+	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.imageDir, sleeper{b, t, hibernating, running})
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (b *Backend) EndSleep(ctx context.Context) error {
 	case image.InPlace:
 		return b.Stop(ctx)
 	}
-	return errors.Join(image.Drop(), b.Stop(ctx))
+	return errors.Join(image.Invalidate(), b.Stop(ctx))
 }
 
 // Sleep describes how the plugin sleeps, see shell.Process.
@@ -197,7 +197,7 @@ func (b *Backend) HibernationProgress() shell.Progress {
 	case image != nil:
 		return shell.Progress{Done: min(procfs.RSS(b.host.Cgroups.members(b.place)), image.Bytes), Total: image.Bytes}
 	case t != nil:
-		return shell.Progress{Done: b.slot.Written(), Total: procfs.PSS(t.pids())}
+		return shell.Progress{Done: b.imageDir.Written(), Total: procfs.PSS(t.pids())}
 	}
 	return shell.Progress{}
 }

@@ -89,15 +89,15 @@ func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 
 func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
 	if err := b.host.Engine.Check(ctx); err != nil {
-		return errors.Join(err, b.slot.Refuse())
+		return errors.Join(err, b.imageDir.Quarantine())
 	}
 	r, err := recordOf(image)
 	if err != nil {
-		return errors.Join(err, b.slot.Refuse())
+		return errors.Join(err, b.imageDir.Quarantine())
 	}
 	t, err := b.restore(ctx, image, r, waking)
 	if err != nil {
-		return errors.Join(err, b.slot.Refuse())
+		return errors.Join(err, b.imageDir.Quarantine())
 	}
 	failpoint.Hit("wake.restored")
 	err = b.reconnect(ctx, t, r.Socket, wokenFrom(image))

@@ -40,7 +40,7 @@ func (s *stage) compareWarm(ctx context.Context, mib, runs int) ([]row, error) {
 	err := rounds(ctx, runs, func() error {
 		defer s.images.Close() // no run pays for the removal of another's image
 		err := errors.Join(
-			s.images.Slot("Warm").DropGolden(),
+			s.images.ImageDir("Warm").DiscardGolden(),
 			timed(&makings, func() error { return own.answer(ctx) }),
 			own.Deactivate(ctx, shell.Requested),
 			timed(&warms, func() error { return own.answer(ctx) }),
