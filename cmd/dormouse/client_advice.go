@@ -20,8 +20,8 @@ func hasNumber(err error, numbers ...thunder.Number) bool {
 }
 
 // unknown says that there is no such instance, and which there are.
-func (c *client) unknown(ctx context.Context, callsign string) error {
-	all, err := c.records(ctx, "")
+func (c *client) unknownInstanceError(ctx context.Context, callsign string) error {
+	all, err := c.listInstances(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -29,27 +29,27 @@ func (c *client) unknown(ctx context.Context, callsign string) error {
 	for _, r := range all {
 		names = append(names, r.Callsign)
 	}
-	return fmt.Errorf("there is no instance %q%s", callsign, orSo(callsign, names))
+	return fmt.Errorf("there is no instance %q%s", callsign, suggestion(callsign, names))
 }
 
 // command is a command line that asks the same host, ready to be pasted.
-func (c *client) command(words string) string {
+func (c *client) commandLine(words string) string {
 	line := os.Args[0] + " " + words
-	if c.host != defaultHost {
-		line += " --host " + c.host
+	if c.address != defaultHost {
+		line += " --host " + c.address
 	}
 	return line
 }
 
 // advise completes an error of a verb on an instance by what can be done next.
-func (c *client) advise(ctx context.Context, verb, callsign string, err error) error {
+func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error) error {
 	remote, ok := errors.AsType[*remoteError](err)
 	if !ok {
 		return err
 	}
 	if hasNumber(err, thunder.UnknownKey, thunder.NotExist) {
-		if all, rerr := c.records(ctx, ""); rerr == nil && !holds(all, callsign) {
-			return c.unknown(ctx, callsign)
+		if all, rerr := c.listInstances(ctx, ""); rerr == nil && !hasCallsign(all, callsign) {
+			return c.unknownInstanceError(ctx, callsign)
 		}
 	}
 	text := strings.Replace(remote.Error(), shell.ErrIllegalState.Error()+": ", "", 1) // the rest says it better
@@ -58,18 +58,18 @@ func (c *client) advise(ctx context.Context, verb, callsign string, err error) e
 	}
 	switch {
 	case hasNumber(err, thunder.IllegalState) && verb == "hibernate" && strings.Contains(text, "resumed"):
-		return try(c.command("plugin suspend " + callsign))
+		return try(c.commandLine("plugin suspend " + callsign))
 	case hasNumber(err, thunder.Hibernated), hasNumber(err, thunder.Unavailable) && verb == "call":
-		return try(c.command("plugin activate " + callsign))
+		return try(c.commandLine("plugin activate " + callsign))
 	case hasNumber(err, thunder.NotSupported):
 		return try(os.Args[0] + " doctor")
 	case hasNumber(err, thunder.OpeningFailed, thunder.InProgress, thunder.IllegalState):
-		return try(c.command("plugin show " + callsign))
+		return try(c.commandLine("plugin show " + callsign))
 	}
 	return errors.New(text)
 }
 
-func holds(all []record, callsign string) bool {
+func hasCallsign(all []instanceRecord, callsign string) bool {
 	for _, r := range all {
 		if r.Callsign == callsign {
 			return true

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-func prepareCall(flags *flag.FlagSet) action {
-	c, format := clientFlags(flags), formatFlag(flags)
+func callVerb(flags *flag.FlagSet) action {
+	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		method := args[0]
 		callsign, _, ok := cutLast(method, ".")
@@ -21,7 +21,7 @@ func prepareCall(flags *flag.FlagSet) action {
 		}
 		var params any
 		if len(args) > 1 {
-			raw, err := readParams(t.in, args[1])
+			raw, err := readJSONArgument(t.in, args[1])
 			if err != nil {
 				return err
 			}
@@ -29,18 +29,18 @@ func prepareCall(flags *flag.FlagSet) action {
 		}
 		result, err := c.call(ctx, method, params)
 		if err != nil {
-			return fmt.Errorf("cannot call %s: %w", method, c.advise(ctx, "call", trimVersion(callsign), err))
+			return fmt.Errorf("cannot call %s: %w", method, c.addAdvice(ctx, "call", withoutVersion(callsign), err))
 		}
-		if t.outShown || format.json() {
-			return t.sayJSON(result)
+		if t.outIsTerminal || format.isJSON() {
+			return t.printJSON(result)
 		}
-		t.say("%s\n", result)
+		t.printf("%s\n", result)
 		return nil
 	}
 }
 
 // readParams takes JSON as it is, from @FILE, or from in when the argument is "-".
-func readParams(in io.Reader, argument string) (json.RawMessage, error) {
+func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
 	raw, from := []byte(argument), "the parameters"
 	var err error
 	if argument == "-" {
@@ -62,7 +62,7 @@ func readParams(in io.Reader, argument string) (json.RawMessage, error) {
 }
 
 // trimVersion drops the version that may follow a callsign.
-func trimVersion(callsign string) string {
+func withoutVersion(callsign string) string {
 	if name, digits, ok := cutLast(callsign, "."); ok && strings.Trim(digits, "0123456789") == "" {
 		return name
 	}

@@ -23,19 +23,19 @@ type event struct {
 // controlEvent is the one that the Controller's event "all" leaves out.
 const controlEvent = "statecontrolstatechange"
 
-func prepareEvents(flags *flag.FlagSet) action {
-	c, format := clientFlags(flags), formatFlag(flags)
+func eventsVerb(flags *flag.FlagSet) action {
+	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, wanted []string) error {
-		if err := c.checkWanted(ctx, wanted); err != nil {
+		if err := c.checkEventNames(ctx, wanted); err != nil {
 			return err
 		}
-		ws, _, err := websocket.Dial(ctx, "ws://"+c.host+rpcPath, &websocket.DialOptions{HTTPClient: overHTTP}) //nolint:bodyclose // a websocket has none
+		ws, _, err := websocket.Dial(ctx, "ws://"+c.address+rpcPath, &websocket.DialOptions{HTTPClient: httpClient}) //nolint:bodyclose // a websocket has none
 		if err != nil {
-			return c.unanswered(ctx, err)
+			return c.noAnswerError(ctx, err)
 		}
 		defer func() { _ = ws.CloseNow() }()
 		ws.SetReadLimit(-1)
-		if err := subscribe(ctx, ws); err != nil {
+		if err := subscribeToAll(ctx, ws); err != nil {
 			return err
 		}
 		for {
@@ -45,26 +45,26 @@ func prepareEvents(flags *flag.FlagSet) action {
 				_ = ws.Close(websocket.StatusNormalClosure, "")
 				return nil
 			case err != nil:
-				return fmt.Errorf("the host at %s ended the connection: %w", c.host, innermost(err))
+				return fmt.Errorf("the host at %s ended the connection: %w", c.address, innermostError(err))
 			}
 			e, err := parseEvent(message)
 			switch {
 			case err != nil:
 				return err
-			case e.Event == "" || !e.isWanted(wanted):
+			case e.Event == "" || !e.matchesAny(wanted):
 				continue
 			}
-			t.say("%s\n", e.text(format))
-			if t.failed != nil {
-				return t.failed
+			t.printf("%s\n", e.text(format))
+			if t.writeErr != nil {
+				return t.writeErr
 			}
 		}
 	}
 }
 
 // checkWanted refuses names that no event could ever have.
-func (c *client) checkWanted(ctx context.Context, wanted []string) error {
-	all, err := c.records(ctx, "")
+func (c *client) checkEventNames(ctx context.Context, wanted []string) error {
+	all, err := c.listInstances(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -75,14 +75,14 @@ func (c *client) checkWanted(ctx context.Context, wanted []string) error {
 		}
 		if !known {
 			callsign, _, _ := strings.Cut(w, ".")
-			return c.unknown(ctx, callsign)
+			return c.unknownInstanceError(ctx, callsign)
 		}
 	}
 	return nil
 }
 
 // subscribe registers for everything; the answers come among the events.
-func subscribe(ctx context.Context, ws *websocket.Conn) error {
+func subscribeToAll(ctx context.Context, ws *websocket.Conn) error {
 	for i, name := range []string{"all", controlEvent} {
 		request := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Controller.1.register","params":{"event":%q,"id":"events"}}`, i+1, name)
 		if err := ws.Write(ctx, websocket.MessageText, []byte(request)); err != nil {
@@ -129,7 +129,7 @@ func parseEvent(message []byte) (event, error) {
 	return e, nil
 }
 
-func (e event) isWanted(wanted []string) bool {
+func (e event) matchesAny(wanted []string) bool {
 	for _, w := range wanted {
 		if w == e.Callsign || w == e.Callsign+"."+e.Event {
 			return true
@@ -138,8 +138,8 @@ func (e event) isWanted(wanted []string) bool {
 	return len(wanted) == 0
 }
 
-func (e event) text(format *format) string {
-	if format.json() {
+func (e event) text(format *outputFormat) string {
+	if format.isJSON() {
 		line, _ := json.Marshal(e) // its only free part was parsed from JSON
 		return string(line)
 	}

@@ -10,16 +10,16 @@ import (
 
 // explanation is an instance as Controller.explain shows it.
 type explanation struct {
-	Callsign string    `json:"callsign"`
-	State    string    `json:"state"`
-	Why      string    `json:"why"`
-	Keeps    []string  `json:"keepsawake"`
-	LastUse  time.Time `json:"lastuse"`
-	Saves    int64     `json:"saves"`
-	Loading  progress  `json:"loading"`
-	Obstacle string    `json:"obstacle"`
-	Failure  string    `json:"failure"`
-	Retry    time.Time `json:"retry"`
+	Callsign string       `json:"callsign"`
+	State    string       `json:"state"`
+	Why      string       `json:"why"`
+	Keeps    []string     `json:"keepsawake"`
+	LastUse  time.Time    `json:"lastuse"`
+	Saves    int64        `json:"saves"`
+	Loading  byteProgress `json:"loading"`
+	Obstacle string       `json:"obstacle"`
+	Failure  string       `json:"failure"`
+	Retry    time.Time    `json:"retry"`
 	Next     *struct {
 		Do      string    `json:"do"`
 		At      time.Time `json:"at"`
@@ -30,24 +30,24 @@ type explanation struct {
 	Cold   string       `json:"cold"`
 }
 
-func prepareExplain(flags *flag.FlagSet) action {
-	c, format := clientFlags(flags), formatFlag(flags)
+func explainVerb(flags *flag.FlagSet) action {
+	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
-		if _, err := c.record(ctx, args[0]); err != nil {
+		if _, err := c.getInstance(ctx, args[0]); err != nil {
 			return err // which names those that there are
 		}
 		result, err := c.call(ctx, "Controller.explain@"+args[0], nil)
 		if err != nil {
 			return fmt.Errorf("cannot explain %s: %w", args[0], err)
 		}
-		if format.json() {
-			return t.sayJSON(result)
+		if format.isJSON() {
+			return t.printJSON(result)
 		}
 		var e explanation
 		if err := json.Unmarshal(result, &e); err != nil {
 			return fmt.Errorf("cannot understand the host's explanation: %w", err)
 		}
-		t.say("%s", e.text())
+		t.printf("%s", e.text())
 		return nil
 	}
 }
@@ -60,7 +60,7 @@ func (e explanation) text() string {
 		if i == 0 {
 			name = "keeps it awake"
 		}
-		rows.add("  "+name, oneLine(keeps))
+		rows.add("  "+name, joinLines(keeps))
 	}
 	if e.Next != nil {
 		next := fmt.Sprintf("%s at %s: %s", e.Next.Do, e.Next.At.Local().Format(time.TimeOnly), e.Next.Because)
@@ -70,36 +70,36 @@ func (e explanation) text() string {
 		rows.add("  next", next)
 	}
 	if !e.LastUse.IsZero() {
-		rows.add("  last used", moment(e.LastUse))
+		rows.add("  last used", formatMoment(e.LastUse))
 	}
 	if e.Saves > 0 {
-		rows.add("  would save", size(e.Saves)+" of memory")
+		rows.add("  would save", formatBytes(e.Saves)+" of memory")
 	}
 	if e.Loading.Total > 0 {
 		rows.add("  its memory", e.Loading.text()+" loaded since its wake, the rest follows")
 	}
 	if e.State == "activated" {
-		rows.add("  a hibernation", obstacleOr(e.Obstacle))
+		rows.add("  a hibernation", obstacleText(e.Obstacle))
 	}
 	if e.Failure != "" {
 		again := "not until it is started anew"
 		if !e.Retry.IsZero() {
 			again = e.Retry.Local().Format(time.TimeOnly)
 		}
-		rows.add("  last failure", oneLine(e.Failure)+"; next attempt: "+again)
+		rows.add("  last failure", joinLines(e.Failure)+"; next attempt: "+again)
 	}
 	switch {
 	case e.Golden != nil:
-		rows.add("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", moment(e.Golden.Created), size(e.Golden.Bytes)))
+		rows.add("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", formatMoment(e.Golden.Created), formatBytes(e.Golden.Bytes)))
 	case e.Cold != "":
-		rows.add("  next start", "cold: "+oneLine(e.Cold))
+		rows.add("  next start", "cold: "+joinLines(e.Cold))
 	}
-	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, oneLine(e.Why), rows.text(0))
+	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, joinLines(e.Why), rows.text(0))
 }
 
-func obstacleOr(obstacle string) string {
+func obstacleText(obstacle string) string {
 	if obstacle == "" {
 		return "is stopped by nothing that is known"
 	}
-	return "would fail: " + oneLine(obstacle)
+	return "would fail: " + joinLines(obstacle)
 }

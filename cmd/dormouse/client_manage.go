@@ -7,36 +7,36 @@ import (
 	"fmt"
 )
 
-func prepareClone(flags *flag.FlagSet) action {
-	c := clientFlags(flags)
+func cloneVerb(flags *flag.FlagSet) action {
+	c := addClientFlags(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		_, err := c.call(ctx, "Controller.clone", map[string]string{"callsign": args[0], "newcallsign": args[1]})
 		if err != nil {
-			return fmt.Errorf("cannot clone %s: %w", args[0], c.advise(ctx, "clone", args[0], err))
+			return fmt.Errorf("cannot clone %s: %w", args[0], c.addAdvice(ctx, "clone", args[0], err))
 		}
-		t.say("%s is there, start it with: dormouse plugin activate %s\n", args[1], args[1])
+		t.printf("%s is there, start it with: dormouse plugin activate %s\n", args[1], args[1])
 		return nil
 	}
 }
 
-func prepareDestroy(flags *flag.FlagSet) action {
-	c := clientFlags(flags)
+func destroyVerb(flags *flag.FlagSet) action {
+	c := addClientFlags(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		for _, name := range args {
 			if _, err := c.call(ctx, "Controller.destroy", map[string]string{"callsign": name}); err != nil {
-				return fmt.Errorf("cannot destroy %s: %w", name, c.advise(ctx, "destroy", name, err))
+				return fmt.Errorf("cannot destroy %s: %w", name, c.addAdvice(ctx, "destroy", name, err))
 			}
-			if _, err := c.record(ctx, name); err == nil {
+			if _, err := c.getInstance(ctx, name); err == nil {
 				return fmt.Errorf("cannot destroy %s: it is no clone; take it out of the configuration and run: dormouse reload", name)
 			}
-			t.say("%s is gone\n", name)
+			t.printf("%s is gone\n", name)
 		}
 		return nil
 	}
 }
 
-func prepareConfigure(flags *flag.FlagSet) action {
-	c, format := clientFlags(flags), formatFlag(flags)
+func configureVerb(flags *flag.FlagSet) action {
+	c, format := addClientFlags(flags), addFormatFlag(flags)
 	keep := flags.Bool("keep", false, "keep it across restarts of the host")
 	forget := flags.Bool("forget", false, "go back to what the configuration file says")
 	return func(ctx context.Context, t *terminal, args []string) error {
@@ -47,15 +47,15 @@ func prepareConfigure(flags *flag.FlagSet) action {
 			return &usageError{err: fmt.Errorf("--forget takes no new configuration")}
 		case *forget:
 			if _, err := c.call(ctx, "Controller.restore", callsign); err != nil {
-				return fmt.Errorf("cannot configure %s: %w", name, c.advise(ctx, "configure", name, err))
+				return fmt.Errorf("cannot configure %s: %w", name, c.addAdvice(ctx, "configure", name, err))
 			}
 		case len(args) > 1:
-			raw, err := readParams(t.in, args[1])
+			raw, err := readJSONArgument(t.in, args[1])
 			if err != nil {
 				return err
 			}
 			if _, err := c.call(ctx, "Controller.configuration@"+name, raw); err != nil {
-				return fmt.Errorf("cannot configure %s: %w", name, c.advise(ctx, "configure", name, err))
+				return fmt.Errorf("cannot configure %s: %w", name, c.addAdvice(ctx, "configure", name, err))
 			}
 		}
 		if *keep {
@@ -65,25 +65,25 @@ func prepareConfigure(flags *flag.FlagSet) action {
 		}
 		now, err := c.call(ctx, "Controller.configuration@"+name, nil)
 		if err != nil {
-			return fmt.Errorf("cannot read the configuration of %s: %w", name, c.advise(ctx, "configure", name, err))
+			return fmt.Errorf("cannot read the configuration of %s: %w", name, c.addAdvice(ctx, "configure", name, err))
 		}
-		if t.outShown || format.json() {
-			return t.sayJSON(now)
+		if t.outIsTerminal || format.isJSON() {
+			return t.printJSON(now)
 		}
-		t.say("%s\n", now)
+		t.printf("%s\n", now)
 		return nil
 	}
 }
 
-func prepareSubsystems(flags *flag.FlagSet) action {
-	c, format := clientFlags(flags), formatFlag(flags)
+func subsystemsVerb(flags *flag.FlagSet) action {
+	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		result, err := c.call(ctx, "Controller.subsystems", nil)
 		if err != nil {
 			return err
 		}
-		if format.json() {
-			return t.sayJSON(result)
+		if format.isJSON() {
+			return t.printJSON(result)
 		}
 		var all []struct {
 			Subsystem string `json:"subsystem"`
@@ -101,30 +101,30 @@ func prepareSubsystems(flags *flag.FlagSet) action {
 			}
 			rows.add(s.Subsystem, state)
 		}
-		t.say("%s", rows.text(t.width))
+		t.printf("%s", rows.text(t.width))
 		return nil
 	}
 }
 
-func prepareReload(flags *flag.FlagSet) action {
-	c, format := clientFlags(flags), formatFlag(flags)
+func reloadVerb(flags *flag.FlagSet) action {
+	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		result, err := c.call(ctx, "Controller.reload", nil)
 		if err != nil {
 			return fmt.Errorf("cannot reload: %w", err)
 		}
-		if format.json() {
-			return t.sayJSON(result)
+		if format.isJSON() {
+			return t.printJSON(result)
 		}
 		var changes []string
 		if err := json.Unmarshal(result, &changes); err != nil {
 			return fmt.Errorf("cannot understand what the host changed: %w", err)
 		}
 		for _, change := range changes {
-			t.say("%s\n", change)
+			t.printf("%s\n", change)
 		}
 		if len(changes) == 0 {
-			t.say("nothing differs\n")
+			t.printf("nothing differs\n")
 		}
 		return nil
 	}

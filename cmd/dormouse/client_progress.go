@@ -9,9 +9,9 @@ import (
 
 const (
 	// patience is how long an operation may take before it is worth a line.
-	patience = 150 * time.Millisecond
+	progressDelay = 150 * time.Millisecond
 	// glance is the time between two looks at the progress.
-	glance = 100 * time.Millisecond
+	progressInterval = 100 * time.Millisecond
 )
 
 // showProgress keeps one line about a transition of the instance up to date,
@@ -21,8 +21,8 @@ func (c *client) showProgress(ctx context.Context, t *terminal, name string) (hi
 	var all sync.WaitGroup
 	all.Go(func() {
 		begun := time.Now()
-		defer t.complain(clearLine)
-		timer := time.NewTimer(patience)
+		defer t.errorf(clearLine)
+		timer := time.NewTimer(progressDelay)
 		defer timer.Stop()
 		for {
 			select {
@@ -30,10 +30,10 @@ func (c *client) showProgress(ctx context.Context, t *terminal, name string) (hi
 				return
 			case <-timer.C:
 			}
-			if found, err := c.records(ctx, name); err == nil && len(found) == 1 {
-				t.complain(clearLine+"%s", progressLine(found[0], time.Since(begun)))
+			if found, err := c.listInstances(ctx, name); err == nil && len(found) == 1 {
+				t.errorf(clearLine+"%s", progressLine(found[0], time.Since(begun)))
 			}
-			timer.Reset(glance)
+			timer.Reset(progressInterval)
 		}
 	})
 	return func() {
@@ -45,8 +45,8 @@ func (c *client) showProgress(ctx context.Context, t *terminal, name string) (hi
 // clearLine makes a terminal forget the line that the cursor is on.
 const clearLine = "\r\x1b[K"
 
-func progressLine(r record, took time.Duration) string {
-	line := fmt.Sprintf("%s %s", r.state(), r.Callsign)
+func progressLine(r instanceRecord, took time.Duration) string {
+	line := fmt.Sprintf("%s %s", r.displayState(), r.Callsign)
 	if r.Progress.Total > 0 {
 		line += fmt.Sprintf("  %d / %d MiB", r.Progress.Done>>20, r.Progress.Total>>20)
 	}

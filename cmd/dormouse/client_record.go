@@ -11,7 +11,7 @@ import (
 )
 
 // record is an instance as Controller.status shows it.
-type record struct {
+type instanceRecord struct {
 	Callsign      string          `json:"callsign"`
 	Locator       string          `json:"locator"`
 	ClassName     string          `json:"classname"`
@@ -38,12 +38,12 @@ type record struct {
 		Created    time.Time `json:"created"`
 		Generation uint64    `json:"generation"`
 	} `json:"warm"`
-	Transition string    `json:"transition"`
-	Progress   progress  `json:"progress"`
-	Loading    progress  `json:"loading"`
-	Reason     string    `json:"reason"`
-	Since      time.Time `json:"since"`
-	Error      string    `json:"error"`
+	Transition string       `json:"transition"`
+	Progress   byteProgress `json:"progress"`
+	Loading    byteProgress `json:"loading"`
+	Reason     string       `json:"reason"`
+	Since      time.Time    `json:"since"`
+	Error      string       `json:"error"`
 	History    []struct {
 		At      time.Time `json:"at"`
 		Event   string    `json:"event"`
@@ -65,15 +65,15 @@ type imageRecord struct {
 }
 
 // progress counts bytes.
-type progress struct {
+type byteProgress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`
 }
 
-func (p progress) text() string { return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20) }
+func (p byteProgress) text() string { return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20) }
 
 // state is where the instance stands, also between two of Thunder's states.
-func (r record) state() string {
+func (r instanceRecord) displayState() string {
 	if r.Transition != "" {
 		return r.Transition
 	}
@@ -81,11 +81,11 @@ func (r record) state() string {
 }
 
 // active tells whether the plugin runs.
-func (r record) active() bool {
+func (r instanceRecord) isActive() bool {
 	return r.State == "activated" || r.State == "suspended" || r.State == "resumed"
 }
 
-func (r record) image() int64 {
+func (r instanceRecord) imageBytes() int64 {
 	if r.Image == nil {
 		return 0
 	}
@@ -93,12 +93,12 @@ func (r record) image() int64 {
 }
 
 // inSwap tells whether the instance sleeps in place.
-func (r record) inSwap() bool {
+func (r instanceRecord) sleepsInPlace() bool {
 	return r.Image != nil && r.Image.Engine == (pageout.Engine{}).Name()
 }
 
 // records asks for all instances, or only for that of the callsign.
-func (c *client) records(ctx context.Context, callsign string) ([]record, error) {
+func (c *client) listInstances(ctx context.Context, callsign string) ([]instanceRecord, error) {
 	method := "Controller.status"
 	if callsign != "" {
 		method += "@" + callsign
@@ -111,7 +111,7 @@ func (c *client) records(ctx context.Context, callsign string) ([]record, error)
 	if err := json.Unmarshal(result, &raws); err != nil {
 		return nil, fmt.Errorf("cannot understand the host's status: %w", err)
 	}
-	all := make([]record, len(raws))
+	all := make([]instanceRecord, len(raws))
 	for i, raw := range raws {
 		if err := json.Unmarshal(raw, &all[i]); err != nil {
 			return nil, fmt.Errorf("cannot understand the host's status: %w", err)
@@ -123,15 +123,15 @@ func (c *client) records(ctx context.Context, callsign string) ([]record, error)
 
 // record asks for one instance. When there is none of that name the error lists
 // what may have been meant.
-func (c *client) record(ctx context.Context, callsign string) (record, error) {
-	found, err := c.records(ctx, callsign)
+func (c *client) getInstance(ctx context.Context, callsign string) (instanceRecord, error) {
+	found, err := c.listInstances(ctx, callsign)
 	switch {
 	case hasNumber(err, thunder.UnknownKey):
-		return record{}, c.unknown(ctx, callsign)
+		return instanceRecord{}, c.unknownInstanceError(ctx, callsign)
 	case err != nil:
-		return record{}, err
+		return instanceRecord{}, err
 	case len(found) != 1:
-		return record{}, fmt.Errorf("cannot understand the host's status of %s: it holds %d records", callsign, len(found))
+		return instanceRecord{}, fmt.Errorf("cannot understand the host's status of %s: it holds %d records", callsign, len(found))
 	}
 	return found[0], nil
 }

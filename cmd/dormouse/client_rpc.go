@@ -17,7 +17,7 @@ import (
 
 // client speaks JSON-RPC with a host over HTTP. It sets no limit on how long an
 // answer takes; the host does.
-type client struct{ host string }
+type client struct{ address string }
 
 // rpcPath asks for the one dialect that the program reads, whatever the host
 // speaks to others.
@@ -46,7 +46,7 @@ func (e *remoteError) Error() string {
 
 var dialer = net.Dialer{Timeout: 5 * time.Second}
 
-var overHTTP = &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
+var httpClient = &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
 
 // call returns the result of one method. The error is a *remoteError when the
 // host answered with one, and wraps errUnreachable when there is none.
@@ -61,25 +61,25 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the host: %w", err)
 	}
-	if _, _, err := net.SplitHostPort(c.host); err != nil {
-		return nil, &usageError{err: fmt.Errorf("%q is not an address such as %s", c.host, defaultHost)}
+	if _, _, err := net.SplitHostPort(c.address); err != nil {
+		return nil, &usageError{err: fmt.Errorf("%q is not an address such as %s", c.address, defaultHost)}
 	}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.host+rpcPath, bytes.NewReader(body))
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.address+rpcPath, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the host: %w", err)
 	}
 	post.Header.Set("Content-Type", "application/json")
-	response, err := overHTTP.Do(post)
+	response, err := httpClient.Do(post)
 	if err != nil {
-		return nil, c.unanswered(ctx, err)
+		return nil, c.noAnswerError(ctx, err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, c.unanswered(ctx, err)
+		return nil, c.noAnswerError(ctx, err)
 	}
 	if response.StatusCode == http.StatusForbidden {
-		return nil, fmt.Errorf("the host at %s refuses: %s", c.host, strings.TrimSpace(string(text)))
+		return nil, fmt.Errorf("the host at %s refuses: %s", c.address, strings.TrimSpace(string(text)))
 	}
 	var answer struct {
 		Result json.RawMessage `json:"result"`
@@ -87,7 +87,7 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	}
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return nil, fmt.Errorf("cannot understand %s, is it a Dormouse host? It answered %s: %.200s",
-			c.host, response.Status, strings.TrimSpace(string(text)))
+			c.address, response.Status, strings.TrimSpace(string(text)))
 	}
 	if answer.Error != nil {
 		return nil, answer.Error
@@ -96,19 +96,19 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 }
 
 // unanswered says why there is no answer.
-func (c *client) unanswered(ctx context.Context, err error) error {
+func (c *client) noAnswerError(ctx context.Context, err error) error {
 	operation, _ := errors.AsType[*net.OpError](err)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted; what the host has begun it carries on")
 	case errors.Is(err, syscall.ECONNREFUSED), operation != nil && operation.Op == "dial":
-		return fmt.Errorf("%w at %s: %w; start one with `%s serve`, or name another with --host", errUnreachable, c.host, innermost(err), os.Args[0])
+		return fmt.Errorf("%w at %s: %w; start one with `%s serve`, or name another with --host", errUnreachable, c.address, innermostError(err), os.Args[0])
 	}
-	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c.host, innermost(err))
+	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c.address, innermostError(err))
 }
 
 // innermost drops what the layers of net/http put around an error.
-func innermost(err error) error {
+func innermostError(err error) error {
 	for {
 		inner := errors.Unwrap(err)
 		if inner == nil {

@@ -65,7 +65,7 @@ func TestUsage(t *testing.T) {
 
 func TestEveryVerbTeaches(t *testing.T) {
 	for _, v := range verbs() {
-		help := v.help()
+		help := v.helpText()
 		if !strings.Contains(help, "Example:\n  dormouse ") || v.summary == "" {
 			t.Errorf("dormouse %s --help has no example or no summary:\n%s", v.name, help)
 		}
@@ -92,7 +92,7 @@ func TestClientVerbs(t *testing.T) {
 		if !strings.Contains(r.out, "instantiation failed: ") || !strings.Contains(r.out, "no-such-plugin does not exist") {
 			t.Errorf("the list does not say why Missing is not active:\n%s", r.out)
 		}
-		var all []record
+		var all []instanceRecord
 		if err := json.Unmarshal([]byte(h.dormouse(t, "plugin", "list", "-o", "json").out), &all); err != nil {
 			t.Fatal(err)
 		}

@@ -9,47 +9,47 @@ import (
 	"time"
 )
 
-func prepareList(flags *flag.FlagSet) action {
-	c, format := clientFlags(flags), formatFlag(flags)
+func listVerb(flags *flag.FlagSet) action {
+	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {
-		all, err := c.records(ctx, "")
+		all, err := c.listInstances(ctx, "")
 		if err != nil {
 			return err
 		}
-		if format.json() {
+		if format.isJSON() {
 			raws := make([]json.RawMessage, len(all))
 			for i, r := range all {
 				raws[i] = r.raw
 			}
-			return t.sayJSON(raws)
+			return t.printJSON(raws)
 		}
 		rows := table{}
 		rows.add("NAME", "STATE", "PID", "MEMORY", "IMAGE", "SINCE", "REASON")
 		for _, r := range all {
-			rows.add(r.Callsign, r.state(), pid(r), sizeOr(r.Memory), sizeOr(r.image()), age(time.Since(r.Since)), because(r.Reason, r.Error))
+			rows.add(r.Callsign, r.displayState(), pidText(r), bytesOrDash(r.Memory), bytesOrDash(r.imageBytes()), formatAge(time.Since(r.Since)), reasonText(r.Reason, r.Error))
 		}
-		t.say("%s", rows.text(t.width))
+		t.printf("%s", rows.text(t.width))
 		return nil
 	}
 }
 
-func prepareShow(flags *flag.FlagSet) action {
-	c, format := clientFlags(flags), formatFlag(flags)
+func showVerb(flags *flag.FlagSet) action {
+	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
-		r, err := c.record(ctx, args[0])
+		r, err := c.getInstance(ctx, args[0])
 		if err != nil {
 			return err
 		}
-		if format.json() {
-			return t.sayJSON(r.raw)
+		if format.isJSON() {
+			return t.printJSON(r.raw)
 		}
-		t.say("%s", r.text())
+		t.printf("%s", r.details())
 		return nil
 	}
 }
 
 // text is all that is known of the instance, for a person.
-func (r record) text() string {
+func (r instanceRecord) details() string {
 	rows := table{}
 	add := func(name, value string) {
 		if value != "" {
@@ -57,29 +57,29 @@ func (r record) text() string {
 		}
 	}
 	add("callsign", r.Callsign)
-	add("state", r.state())
-	add("reason", words(r.Reason))
-	add("since", moment(r.Since))
-	add("error", oneLine(r.Error))
+	add("state", r.displayState())
+	add("reason", wordsOfPascal(r.Reason))
+	add("since", formatMoment(r.Since))
+	add("error", joinLines(r.Error))
 	add("class", fmt.Sprintf("%s %d.%d.%d", r.ClassName, r.Version.Major, r.Version.Minor, r.Version.Patch))
 	add("executable", r.Locator)
-	add("start mode", words(r.StartMode))
+	add("start mode", wordsOfPascal(r.StartMode))
 	add("startup order", fmt.Sprint(r.StartupOrder))
 	add("needs", strings.Join(r.Precondition, ", "))
 	add("ended by", strings.Join(r.Termination, ", "))
 	add("controls", strings.Join(r.Control, ", "))
 	if r.PID != 0 {
-		add("pid", pid(r))
-		add("memory", sizeOr(r.Memory))
+		add("pid", pidText(r))
+		add("memory", bytesOrDash(r.Memory))
 	}
 	if r.Loading.Total > 0 {
 		add("loading", r.Loading.text()+" of it since its wake")
 	}
 	if r.Image != nil {
-		add("image", size(r.Image.Bytes)+" by "+r.Image.Engine+", made "+moment(r.Image.Created))
+		add("image", formatBytes(r.Image.Bytes)+" by "+r.Image.Engine+", made "+formatMoment(r.Image.Created))
 	}
 	if r.Warm != nil {
-		add("started", fmt.Sprintf("warm, from the golden image made %s, as generation %d", moment(r.Warm.Created), r.Warm.Generation))
+		add("started", fmt.Sprintf("warm, from the golden image made %s, as generation %d", formatMoment(r.Warm.Created), r.Warm.Generation))
 	}
 	add("calls", fmt.Sprint(r.Requests))
 	add("observers", fmt.Sprint(r.Observers))
@@ -94,12 +94,12 @@ func (r record) text() string {
 		if h.From == h.To {
 			change = h.Control
 		}
-		rows.add("  "+h.At.Local().Format(time.DateTime+".000"), h.Event, change, because(h.Reason, h.Error))
+		rows.add("  "+h.At.Local().Format(time.DateTime+".000"), h.Event, change, reasonText(h.Reason, h.Error))
 	}
 	return text + rows.text(0)
 }
 
-func pid(r record) string {
+func pidText(r instanceRecord) string {
 	if r.PID == 0 {
 		return "-"
 	}
@@ -108,8 +108,8 @@ func pid(r record) string {
 
 // because is the reason in words, with the error behind it. Some errors begin
 // with their reason.
-func because(reason, failure string) string {
-	reason, failure = words(reason), oneLine(failure)
+func reasonText(reason, failure string) string {
+	reason, failure = wordsOfPascal(reason), joinLines(failure)
 	switch {
 	case failure == "":
 		return reason
@@ -119,6 +119,6 @@ func because(reason, failure string) string {
 	return reason + ": " + failure
 }
 
-func moment(t time.Time) string {
-	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), age(time.Since(t)))
+func formatMoment(t time.Time) string {
+	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), formatAge(time.Since(t)))
 }

@@ -9,8 +9,8 @@ import (
 	"dormouse/configs"
 )
 
-func prepareConfigCheck(flags *flag.FlagSet) action {
-	format := formatFlag(flags)
+func configCheckVerb(flags *flag.FlagSet) action {
+	format := addFormatFlag(flags)
 	path := flags.String("config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
 	return func(_ context.Context, t *terminal, _ []string) error {
 		config, err := configs.Load(*path, os.Getenv, configs.Overrides{})
@@ -18,18 +18,18 @@ func prepareConfigCheck(flags *flag.FlagSet) action {
 			return err
 		}
 		found, _ := errors.AsType[configs.LoadErrors](err)
-		if format.json() {
-			return errors.Join(t.sayJSON(problems(found)), reported(err))
+		if format.isJSON() {
+			return errors.Join(t.printJSON(problems(found)), reportedError(err))
 		}
 		if err != nil {
-			t.say("%v\n", err)
-			return reported(err)
+			t.printf("%v\n", err)
+			return reportedError(err)
 		}
 		name := *path
 		if name == "" {
 			name = configs.DefaultPath
 		}
-		t.say("%s: nothing wrong, %d plugins\n", name, len(config.Plugins))
+		t.printf("%s: nothing wrong, %d plugins\n", name, len(config.Plugins))
 		return nil
 	}
 }
@@ -48,7 +48,7 @@ func problems(found configs.LoadErrors) []problem {
 	return list
 }
 
-func reported(err error) error {
+func reportedError(err error) error {
 	if err != nil {
 		return errReported
 	}

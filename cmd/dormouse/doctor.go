@@ -27,8 +27,8 @@ type finding struct {
 	Mend  string `json:"mend,omitempty"`
 }
 
-func prepareDoctor(flags *flag.FlagSet) action {
-	format := formatFlag(flags)
+func doctorVerb(flags *flag.FlagSet) action {
+	format := addFormatFlag(flags)
 	var o configs.Overrides
 	path := flags.String("config", "", "the configuration `FILE` that names CRIU, "+configs.DefaultPath+" if not given")
 	flags.StringVar(&o.Criu, "criu", "", "the `PATH` of CRIU's executable")
@@ -47,8 +47,8 @@ func prepareDoctor(flags *flag.FlagSet) action {
 		if !found.Checkpoint.Works {
 			verdict = errReported
 		}
-		if format.json() {
-			return errors.Join(t.sayJSON(found), verdict)
+		if format.isJSON() {
+			return errors.Join(t.printJSON(found), verdict)
 		}
 		rows := table{}
 		for _, f := range found.Findings {
@@ -56,20 +56,20 @@ func prepareDoctor(flags *flag.FlagSet) action {
 			if !f.OK {
 				mark = "missing"
 			}
-			rows.add(f.Check, mark, oneLine(f.Found))
+			rows.add(f.Check, mark, joinLines(f.Found))
 			if !f.OK {
 				rows.add("", "", "means: "+f.Means)
 				rows.add("", "", "mend:  "+f.Mend)
 			}
 		}
-		t.say("%s\n%s", rows.text(0), found.text())
+		t.printf("%s\n%s", rows.text(0), found.details())
 		return verdict
 	}
 }
 
 // examination is all that was looked at, and what comes of it.
 type examination struct {
-	abilities
+	sleepSupport
 	Findings []finding `json:"findings"`
 }
 
@@ -77,12 +77,12 @@ type examination struct {
 func examine(ctx context.Context, path, dir string) examination {
 	engine := criu.Open(path, dir)
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	ctx, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
 	cgroups := examineCgroups(dir)
-	can := findAbilities(ctx, engine, cgroups.OK)
+	can := checkSleepSupport(ctx, engine, cgroups.OK)
 	trial := finding{
-		Check: "dump and restore", OK: can.Checkpoint.Works, Found: "done in " + seconds(time.Since(begun)),
+		Check: "dump and restore", OK: can.Checkpoint.Works, Found: "done in " + formatSeconds(time.Since(begun)),
 		Means: "no plugin can be hibernated on disk",
 		Mend:  "mend what is missing above; a CRIU that does not fit the kernel is replaced by `make setup`",
 	}

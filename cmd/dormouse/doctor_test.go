@@ -39,14 +39,14 @@ func TestDoctor(t *testing.T) {
 
 // What the host says at its start is what works.
 func TestBrief(t *testing.T) {
-	yes, no := ability{Works: true}, ability{}
-	for can, want := range map[abilities]string{
+	yes, no := support{Works: true}, support{}
+	for can, want := range map[sleepSupport]string{
 		{yes, yes}: "plugins sleep on disk, by criu 4, or in the swap",
 		{yes, no}:  "plugins sleep on disk, by criu 4",
 		{no, yes}:  "plugins sleep in the swap, but not on disk, see `d doctor`",
 		{no, no}:   "hibernation is not available, see `d doctor`",
 	} {
-		if got := can.brief("criu 4", "d doctor"); got != want {
+		if got := can.summary("criu 4", "d doctor"); got != want {
 			t.Errorf("%+v: %q", can, got)
 		}
 	}

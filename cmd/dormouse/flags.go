@@ -21,7 +21,7 @@ func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 	var positional []string
 	for {
 		if err := flags.Parse(args); err != nil {
-			return nil, flagError(err)
+			return nil, unknownFlagError(err)
 		}
 		rest := flags.Args()
 		parsed := args[:len(args)-len(rest)]
@@ -37,7 +37,7 @@ func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 }
 
 // flagError is what the flag package says, in the words of this program.
-func flagError(err error) error {
+func unknownFlagError(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
 	}
@@ -48,32 +48,32 @@ func flagError(err error) error {
 }
 
 // clientFlags declares what every verb that speaks with a host takes.
-func clientFlags(flags *flag.FlagSet) *client {
-	c := &client{host: os.Getenv("DORMOUSE_LISTEN")}
-	if c.host == "" {
-		c.host = defaultHost
+func addClientFlags(flags *flag.FlagSet) *client {
+	c := &client{address: os.Getenv("DORMOUSE_LISTEN")}
+	if c.address == "" {
+		c.address = defaultHost
 	}
-	flags.StringVar(&c.host, "host", c.host, "the `ADDRESS` of the host; DORMOUSE_LISTEN sets it too")
+	flags.StringVar(&c.address, "host", c.address, "the `ADDRESS` of the host; DORMOUSE_LISTEN sets it too")
 	return c
 }
 
 // format is how a verb writes its result.
-type format string
+type outputFormat string
 
-func formatFlag(flags *flag.FlagSet) *format {
-	f := format("table")
+func addFormatFlag(flags *flag.FlagSet) *outputFormat {
+	f := outputFormat("table")
 	flags.Var(&f, "o", "write the result as `FORMAT`: table or json")
 	return &f
 }
 
-func (f *format) String() string { return string(*f) }
+func (f *outputFormat) String() string { return string(*f) }
 
-func (f *format) Set(text string) error {
+func (f *outputFormat) Set(text string) error {
 	if text != "table" && text != "json" {
 		return errors.New("it must be table or json")
 	}
-	*f = format(text)
+	*f = outputFormat(text)
 	return nil
 }
 
-func (f *format) json() bool { return *f == "json" }
+func (f *outputFormat) isJSON() bool { return *f == "json" }

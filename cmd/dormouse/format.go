@@ -8,7 +8,7 @@ import (
 )
 
 // size writes bytes for a person.
-func size(bytes int64) string {
+func formatBytes(bytes int64) string {
 	value, unit := float64(bytes), "B"
 	for _, larger := range []string{"KiB", "MiB", "GiB", "TiB"} {
 		if value < 1024 {
@@ -23,15 +23,15 @@ func size(bytes int64) string {
 }
 
 // sizeOr writes nothing worth a number as a dash.
-func sizeOr(bytes int64) string {
+func bytesOrDash(bytes int64) string {
 	if bytes == 0 {
 		return "-"
 	}
-	return size(bytes)
+	return formatBytes(bytes)
 }
 
 // age writes how long ago something was, in its largest unit.
-func age(d time.Duration) string {
+func formatAge(d time.Duration) string {
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
@@ -44,12 +44,12 @@ func age(d time.Duration) string {
 }
 
 // seconds writes how long something took.
-func seconds(d time.Duration) string {
+func formatSeconds(d time.Duration) string {
 	return fmt.Sprintf("%.2f s", d.Seconds())
 }
 
 // words turns the wire's "InstantiationFailed" into "instantiation failed".
-func words(pascal string) string {
+func wordsOfPascal(pascal string) string {
 	var b strings.Builder
 	for i, r := range pascal {
 		if unicode.IsUpper(r) && i > 0 {
@@ -61,6 +61,6 @@ func words(pascal string) string {
 }
 
 // oneLine keeps text from breaking a table.
-func oneLine(text string) string {
+func joinLines(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // overview lists the verbs, or those whose names begin with a word.
-func overview(group string) string {
+func verbOverview(group string) string {
 	var b strings.Builder
 	b.WriteString("Dormouse supervises plugins and puts those that nobody needs to sleep on disk.\n\n" +
 		"Usage: dormouse VERB [flags] [arguments]\n\n")
@@ -26,7 +26,7 @@ func overview(group string) string {
 }
 
 // help teaches the verb.
-func (v verb) help() string {
+func (v verb) helpText() string {
 	var b strings.Builder
 	flags := flag.NewFlagSet(v.name, flag.ContinueOnError)
 	v.prepare(flags)
@@ -54,10 +54,10 @@ func (v verb) help() string {
 	return b.String()
 }
 
-func prepareHelp(*flag.FlagSet) action {
+func helpVerb(*flag.FlagSet) action {
 	return func(_ context.Context, t *terminal, args []string) error {
 		if len(args) == 0 {
-			t.say("%s", overview(""))
+			t.printf("%s", verbOverview(""))
 			return nil
 		}
 		v, _, err := findVerb(args)
@@ -65,22 +65,22 @@ func prepareHelp(*flag.FlagSet) action {
 		case err != nil:
 			return err
 		case v == nil:
-			t.say("%s", overview(args[0]))
+			t.printf("%s", verbOverview(args[0]))
 		default:
-			t.say("%s", v.help())
+			t.printf("%s", v.helpText())
 		}
 		return nil
 	}
 }
 
-func prepareVersion(flags *flag.FlagSet) action {
-	format := formatFlag(flags)
+func versionVerb(flags *flag.FlagSet) action {
+	format := addFormatFlag(flags)
 	return func(_ context.Context, t *terminal, _ []string) error {
 		platform := runtime.GOOS + "/" + runtime.GOARCH
-		if format.json() {
-			return t.sayJSON(map[string]string{"version": version, "go": runtime.Version(), "platform": platform})
+		if format.isJSON() {
+			return t.printJSON(map[string]string{"version": version, "go": runtime.Version(), "platform": platform})
 		}
-		t.say("dormouse %s (%s, %s)\n", version, runtime.Version(), platform)
+		t.printf("dormouse %s (%s, %s)\n", version, runtime.Version(), platform)
 		return nil
 	}
 }

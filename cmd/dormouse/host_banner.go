@@ -10,9 +10,9 @@ import (
 )
 
 // banner tells whoever started the host by hand what there is and what to try.
-func (h *host) banner(address string, can abilities) string {
+func (h *host) banner(address string, can sleepSupport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.brief(h.engine.Name(), os.Args[0]+" doctor"))
+	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.summary(h.engine.Name(), os.Args[0]+" doctor"))
 	rows := table{}
 	for _, s := range h.plugins() {
 		st := s.Status()
@@ -20,18 +20,18 @@ func (h *host) banner(address string, can abilities) string {
 		if st.Facts.PID != 0 {
 			pid = fmt.Sprintf("pid %d", st.Facts.PID)
 		}
-		rows.add("  "+st.Config.Callsign, standing(st), pid)
+		rows.add("  "+st.Config.Callsign, stateText(st), pid)
 	}
 	b.WriteString(rows.text(0) + "\nTry in another terminal:\n\n")
-	c := client{host: address}
-	for _, line := range c.tries(h.plugins(), can.any()) {
+	c := client{address: address}
+	for _, line := range c.suggestedCommands(h.plugins(), can.isAny()) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	return b.String() + "\n"
 }
 
 // standing is the state, and for an active plugin with state control that one.
-func standing(st shell.Status) string {
+func stateText(st shell.Status) string {
 	if st.State == shell.Activated && st.Control != "" {
 		return string(st.Control)
 	}
@@ -39,22 +39,22 @@ func standing(st shell.Status) string {
 }
 
 // tries are commands that work with the plugins as they are.
-func (c *client) tries(plugins []*shell.Shell, hibernation bool) []string {
-	lines := []string{c.command("plugin list")}
+func (c *client) suggestedCommands(plugins []*shell.Shell, hibernation bool) []string {
+	lines := []string{c.commandLine("plugin list")}
 	for _, s := range plugins {
 		st := s.Status()
 		name := st.Config.Callsign
 		if st.State == shell.Activated && st.Information.Class == "counter" {
-			lines[0] = c.command("call " + name + `.increment '{"by":1}'`)
+			lines[0] = c.commandLine("call " + name + `.increment '{"by":1}'`)
 		}
 		if st.State != shell.Activated || st.Control == "" || !hibernation {
 			continue
 		}
-		hibernate := c.command("plugin hibernate " + name)
+		hibernate := c.commandLine("plugin hibernate " + name)
 		if st.Control == statecontrol.Resumed {
-			hibernate = c.command("plugin suspend "+name) + " && " + hibernate
+			hibernate = c.commandLine("plugin suspend "+name) + " && " + hibernate
 		}
-		return append(lines, hibernate, c.command("plugin activate "+name))
+		return append(lines, hibernate, c.commandLine("plugin activate "+name))
 	}
-	return append(lines, c.command("plugin list -o json"), c.command("events"))
+	return append(lines, c.commandLine("plugin list -o json"), c.commandLine("events"))
 }

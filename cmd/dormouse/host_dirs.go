@@ -22,20 +22,20 @@ const (
 )
 
 // places are the directories that one host has to itself.
-type places struct {
+type hostDirs struct {
 	// run holds the sockets and volatile files of the plugins.
 	run string
 	// short tells that run was made because the configured one is too long.
-	short bool
+	isShortened bool
 	// address is the file of that name, empty until it is written.
 	address string
 	locks   []*os.File
 }
 
 // claim makes the host's directories and keeps other hosts out of them.
-func claim(config configs.Config) (_ *places, err error) {
+func claimDirs(config configs.Config) (_ *hostDirs, err error) {
 	root := config.Host.Root
-	p := &places{run: config.Host.RunDir()}
+	p := &hostDirs{run: config.Host.RunDir()}
 	defer func() {
 		if err != nil {
 			p.release()
@@ -47,13 +47,13 @@ func claim(config configs.Config) (_ *places, err error) {
 	if err := p.lockRoot(root); err != nil {
 		return nil, err
 	}
-	if !socketsFit(p.run, config.Plugins) {
-		p.run, p.short = shortRunDir(root), true
-		if !socketsFit(p.run, config.Plugins) {
+	if !socketPathsFit(p.run, config.Plugins) {
+		p.run, p.isShortened = shortRunDir(root), true
+		if !socketPathsFit(p.run, config.Plugins) {
 			return nil, fmt.Errorf("cannot find a directory whose path is short enough for sockets: %s is too long, set TMPDIR", p.run)
 		}
 	}
-	if err := privateDir(p.run); err != nil {
+	if err := makePrivateDir(p.run); err != nil {
 		return nil, fmt.Errorf("cannot use %s as run directory: %w", p.run, err)
 	}
 	for _, dir := range []string{p.run, config.Hibernate.Dir} {
@@ -66,19 +66,19 @@ func claim(config configs.Config) (_ *places, err error) {
 
 // native is where the native clients' socket is made: where it is configured to
 // be, or among the plugins' where that path is too long for a socket.
-func (p *places) native(configured string) (string, error) {
+func (p *hostDirs) communicatorPath(configured string) (string, error) {
 	path := configured
-	if p.short && len(path) > communicator.LongestPath {
+	if p.isShortened && len(path) > communicator.LongestPath {
 		path = filepath.Join(p.run, filepath.Base(path))
 	}
-	if err := privateDir(filepath.Dir(path)); err != nil {
+	if err := makePrivateDir(filepath.Dir(path)); err != nil {
 		return "", fmt.Errorf("cannot use %s as the directory of the communicator: %w", filepath.Dir(path), err)
 	}
 	return path, nil
 }
 
 // publish writes into root where the host listens.
-func (p *places) publish(root, address string) error {
+func (p *hostDirs) writeAddress(root, address string) error {
 	path := filepath.Join(root, addressName)
 	if err := atomicfile.Write(path, []byte(address+"\n"), 0o600); err != nil {
 		return fmt.Errorf("cannot write the host's address: %w", err)
@@ -88,11 +88,11 @@ func (p *places) publish(root, address string) error {
 }
 
 // release gives the directories back. What hibernated instances need stays.
-func (p *places) release() {
+func (p *hostDirs) release() {
 	if p.address != "" {
 		_ = os.Remove(p.address)
 	}
-	if p.short {
+	if p.isShortened {
 		_ = os.Remove(p.run) // unless a hibernated instance has files in it
 	}
 	for _, lock := range p.locks {
@@ -101,7 +101,7 @@ func (p *places) release() {
 }
 
 // lockRoot makes this process the only host with that root.
-func (p *places) lockRoot(root string) error {
+func (p *hostDirs) lockRoot(root string) error {
 	lock, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot lock the root directory: %w", err)
@@ -127,7 +127,7 @@ func (p *places) lockRoot(root string) error {
 }
 
 // lockDir keeps a host with another root from using a directory of this one.
-func (p *places) lockDir(path string) error {
+func (p *hostDirs) lockDir(path string) error {
 	err := os.MkdirAll(path, 0o700)
 	var dir *os.File
 	if err == nil {
@@ -149,7 +149,7 @@ func (p *places) lockDir(path string) error {
 
 // socketsFit tells whether every plugin's socket can have its path below
 // runDir: Linux allows 107 bytes.
-func socketsFit(runDir string, plugins []configs.Plugin) bool {
+func socketPathsFit(runDir string, plugins []configs.Plugin) bool {
 	const limit, margin = 107, 8
 	longest := 0
 	for _, p := range plugins {
@@ -159,8 +159,8 @@ func socketsFit(runDir string, plugins []configs.Plugin) bool {
 }
 
 // fits says what keeps an instance of that callsign from having its socket.
-func (p *places) fits(callsign string) error {
-	if socketsFit(p.run, []configs.Plugin{{Callsign: callsign}}) {
+func (p *hostDirs) checkCallsign(callsign string) error {
+	if socketPathsFit(p.run, []configs.Plugin{{Callsign: callsign}}) {
 		return nil
 	}
 	return fmt.Errorf("%q is too long a callsign: the path of its socket below %s would have more than the 107 bytes that Linux allows", callsign, p.run)
@@ -175,7 +175,7 @@ func shortRunDir(root string) string {
 
 // privateDir makes dir, or makes sure that nobody else could have put something
 // into it.
-func privateDir(dir string) error {
+func makePrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

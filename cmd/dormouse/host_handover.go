@@ -36,9 +36,9 @@ type keptSocket struct {
 
 // received returns the sockets that the program was started with: those that
 // systemd made, and those that an earlier host has left.
-func received() (handed []*os.File, left leftSockets) {
+func receivedSockets() (handed []*os.File, left leftSockets) {
 	left = make(leftSockets)
-	for _, f := range append(activation.Files(true), inherited()...) {
+	for _, f := range append(activation.Files(true), inheritedSockets()...) {
 		if strings.HasPrefix(f.Name(), keptPrefix) {
 			left[f.Name()] = f
 		} else {
@@ -48,7 +48,7 @@ func received() (handed []*os.File, left leftSockets) {
 	return handed, left
 }
 
-func inherited() (files []*os.File) {
+func inheritedSockets() (files []*os.File) {
 	words := strings.Split(os.Getenv(inheritedName), ":")
 	_ = os.Unsetenv(inheritedName) // or the next program would believe it
 	for pair := range slices.Chunk(words, 2) {
@@ -63,7 +63,7 @@ func inherited() (files []*os.File) {
 type leftSockets map[string]*os.File
 
 // take returns the listener of that name, nil when there is none.
-func (left leftSockets) take(name string) net.Listener {
+func (left leftSockets) takeListener(name string) net.Listener {
 	f, ok := left[name]
 	if !ok {
 		return nil
@@ -78,16 +78,16 @@ func (left leftSockets) take(name string) net.Listener {
 }
 
 // giveUp closes those that nobody has taken, here and in systemd's store.
-func (left leftSockets) giveUp(log zerolog.Logger) {
+func (left leftSockets) closeAll(log zerolog.Logger) {
 	for name, f := range left {
 		log.Info().Str("socket", strings.TrimPrefix(name, keptPrefix)).Msg("nothing is served there any more")
 		_ = f.Close()
-		disclaim(name)
+		removeFromSystemd(name)
 	}
 }
 
 // pass makes the sockets the caller's to close.
-func (s *sockets) pass() []keptSocket {
+func (s *sockets) releaseKept() []keptSocket {
 	kept := s.kept
 	s.kept = nil
 	return kept
@@ -95,7 +95,7 @@ func (s *sockets) pass() []keptSocket {
 
 // bequeath leaves the sockets open for the program that is executed next, and tells
 // it of them.
-func bequeath(kept []keptSocket) error {
+func passToNextProgram(kept []keptSocket) error {
 	var words []string
 	for _, k := range kept {
 		fd := k.file.Fd()

@@ -16,10 +16,10 @@ import (
 
 // keepUnusable is how long an image stays that nobody can wake: someone may want
 // to find out why, or have left its instance out of the configuration by mistake.
-const keepUnusable = 7 * 24 * time.Hour
+const unusableImageAge = 7 * 24 * time.Hour
 
 // limits are what images may take.
-func (h *host) limits(c configs.Hibernate, images *hibernate.Store) hibernate.Limits {
+func (h *host) imageLimits(c configs.Hibernate, images *hibernate.Store) hibernate.Limits {
 	l := hibernate.Limits{Budget: int64(c.Budget), Reserve: int64(c.Reserve), Parallel: c.Parallel}
 	l.GoldenEvicted = func(golden hibernate.Stored, why error) {
 		h.log.Warn().Str("callsign", golden.Callsign).AnErr("because", why).Msg("removed a golden image to make room, the next start is cold")
@@ -68,8 +68,8 @@ func setPacking(images *hibernate.Store, c configs.Hibernate) error {
 }
 
 // sweep removes images that nobody will wake, and tells of those that it left.
-func (h *host) sweep(images *hibernate.Store) {
-	swept, err := images.Sweep(keepUnusable, func(callsign string) bool {
+func (h *host) sweepImages(images *hibernate.Store) {
+	swept, err := images.Sweep(unusableImageAge, func(callsign string) bool {
 		_, ok := h.supervisor.Shell(callsign)
 		return ok
 	})

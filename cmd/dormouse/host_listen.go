@@ -19,7 +19,7 @@ const nativeName = "communicator"
 
 // sockets are those on which the host serves.
 type sockets struct {
-	front  []entrance
+	front  []frontListener
 	native net.Listener
 	// path is where native was bound, empty when it was handed over.
 	path string
@@ -27,7 +27,7 @@ type sockets struct {
 }
 
 // entrance is a listener of the front's, with what is spoken there.
-type entrance struct {
+type frontListener struct {
 	net.Listener
 	dialect configs.Dialect
 }
@@ -35,28 +35,28 @@ type entrance struct {
 // listen returns the sockets that systemd hands over, and those that it doesn't:
 // the front's at the addresses of the configuration, the native clients' at path. An
 // earlier host may have kept these; what it kept in vain is given up.
-func listen(config configs.Config, path string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
+func openSockets(config configs.Config, path string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
-	handed, left := received()
+	handed, left := receivedSockets()
 	defer func() {
-		left.giveUp(log)
+		left.closeAll(log)
 		if err != nil {
 			s.close(false)
 		}
 	}()
-	if err := s.take(handed, config.Host.Dialect); err != nil {
+	if err := s.addHandedOver(handed, config.Host.Dialect); err != nil {
 		return nil, err
 	}
-	if err := checkHanded(s.front); err != nil {
+	if err := checkLoopback(s.front); err != nil {
 		return nil, err
 	}
 	if len(s.front) == 0 {
-		if err := s.bind(left, config.Host.Listen, config.Host.Dialect); err != nil {
+		if err := s.bindFront(left, config.Host.Listen, config.Host.Dialect); err != nil {
 			return nil, err
 		}
 	}
 	for _, l := range config.Listeners {
-		if err := s.bind(left, l.Address, l.Dialect); err != nil {
+		if err := s.bindFront(left, l.Address, l.Dialect); err != nil {
 			return nil, err
 		}
 	}
@@ -69,9 +69,9 @@ func listen(config configs.Config, path string, group communicator.Group, log ze
 }
 
 // bind adds an entrance at the address.
-func (s *sockets) bind(left leftSockets, address string, dialect configs.Dialect) error {
+func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Dialect) error {
 	name := keptName(address)
-	l, err := left.take(name), error(nil)
+	l, err := left.takeListener(name), error(nil)
 	if l == nil {
 		l, err = net.Listen("tcp", address)
 	}
@@ -81,19 +81,19 @@ func (s *sockets) bind(left leftSockets, address string, dialect configs.Dialect
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
-	s.front = append(s.front, entrance{l, dialect})
-	return s.keep(name, l)
+	s.front = append(s.front, frontListener{l, dialect})
+	return s.keepOpen(name, l)
 }
 
 // bindNative makes the native clients' socket. One that was kept is of use only as
 // long as there is a path that leads to it.
 func (s *sockets) bindNative(left leftSockets, path string, group communicator.Group) (err error) {
 	name := keptName(path)
-	l := left.take(name)
+	l := left.takeListener(name)
 	if l != nil {
 		if err = group.Admit(path); errors.Is(err, os.ErrNotExist) {
 			_ = l.Close() // nobody would find it
-			disclaim(name)
+			removeFromSystemd(name)
 			l = nil
 		}
 	}
@@ -105,23 +105,23 @@ func (s *sockets) bindNative(left leftSockets, path string, group communicator.G
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // it is one; and close knows whether the path is to go
 	s.native, s.path = l, path
-	return s.keep(name, l)
+	return s.keepOpen(name, l)
 }
 
 // keep holds a socket beside the listener that serves on it, and has systemd hold
 // it too.
-func (s *sockets) keep(name string, l net.Listener) error {
+func (s *sockets) keepOpen(name string, l net.Listener) error {
 	file, err := l.(interface{ File() (*os.File, error) }).File() //nolint:errcheck // every socket has it
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
 	s.kept = append(s.kept, keptSocket{name, file})
-	entrust(name, l)
+	storeInSystemd(name, l)
 	return nil
 }
 
 // take sorts what systemd handed over by its name.
-func (s *sockets) take(handed []*os.File, dialect configs.Dialect) error {
+func (s *sockets) addHandedOver(handed []*os.File, dialect configs.Dialect) error {
 	for i, f := range handed {
 		s.kept = append(s.kept, keptSocket{f.Name(), f})
 		l, err := net.FileListener(f)
@@ -129,7 +129,7 @@ func (s *sockets) take(handed []*os.File, dialect configs.Dialect) error {
 			return fmt.Errorf("cannot use socket %d that was handed over: it is no listening stream socket", i)
 		}
 		if f.Name() != nativeName {
-			s.front = append(s.front, entrance{l, dialect})
+			s.front = append(s.front, frontListener{l, dialect})
 			continue
 		}
 		if s.native != nil || l.Addr().Network() != "unix" {
@@ -142,7 +142,7 @@ func (s *sockets) take(handed []*os.File, dialect configs.Dialect) error {
 }
 
 // checkHanded holds sockets from outside to what the configuration allows.
-func checkHanded(listeners []entrance) error {
+func checkLoopback(listeners []frontListener) error {
 	for _, l := range listeners {
 		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 			return fmt.Errorf("cannot listen on %s: there is no token or TLS yet: anyone who can reach it would control the box; "+

@@ -10,19 +10,19 @@ import (
 
 // anewError is why a host ended that is to be followed by one in the same process,
 // which inherits the sockets.
-type anewError struct{ sockets []keptSocket }
+type reexecError struct{ sockets []keptSocket }
 
-func (*anewError) Error() string { return "the program is to be executed anew" }
+func (*reexecError) Error() string { return "the program is to be executed anew" }
 
 // awaitRelief ends the host when it is told to make room for a successor: with
 // on-host-exit = "adopt" the plugins run on meanwhile. SIGUSR1 leaves it to others to
 // start that one, SIGUSR2 has this process execute it.
-func (h *host) awaitRelief(ctx context.Context, end context.CancelFunc) {
+func (h *host) awaitSuccessor(ctx context.Context, end context.CancelFunc) {
 	select {
-	case s := <-h.relief:
+	case s := <-h.successorSignals:
 		h.log.Info().Stringer("signal", s).Msg("making room for the next host")
-		h.relieved.Store(true)
-		h.anew.Store(s == syscall.SIGUSR2)
+		h.hasSuccessor.Store(true)
+		h.reexecs.Store(s == syscall.SIGUSR2)
 		end()
 	case <-ctx.Done():
 	}
@@ -30,8 +30,8 @@ func (h *host) awaitRelief(ctx context.Context, end context.CancelFunc) {
 
 // executeAnew replaces this program by what lies at its path now, in the same
 // process, so that a service manager sees no end of the service.
-func executeAnew(path string, sockets []keptSocket) error {
-	err := bequeath(sockets)
+func reexec(path string, sockets []keptSocket) error {
+	err := passToNextProgram(sockets)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2) // until the next program listens to them
 	if err == nil {
 		err = syscall.Exec(path, os.Args, os.Environ())

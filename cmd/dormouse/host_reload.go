@@ -43,12 +43,12 @@ func (r *reloader) reload(ctx context.Context) (lines []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; the configuration stays as it was", err)
 	}
-	return append(late(r.started, config), lines...), nil
+	return append(hostKeyChanges(r.started, config), lines...), nil
 }
 
 // late has a line for each key of the host itself that differs from what it was
 // started with.
-func late(started, now configs.Config) (lines []string) {
+func hostKeyChanges(started, now configs.Config) (lines []string) {
 	for _, section := range []struct {
 		name   string
 		before any
@@ -56,7 +56,7 @@ func late(started, now configs.Config) (lines []string) {
 	}{
 		{"host", started.Host, now.Host},
 		{"hibernate", started.Hibernate, now.Hibernate},
-		{"host", listeners{started.Listeners}, listeners{now.Listeners}},
+		{"host", listenerKey{started.Listeners}, listenerKey{now.Listeners}},
 	} {
 		before, after := reflect.ValueOf(section.before), reflect.ValueOf(section.after)
 		for i := range before.NumField() {
@@ -69,12 +69,12 @@ func late(started, now configs.Config) (lines []string) {
 	return lines
 }
 
-type listeners struct {
+type listenerKey struct {
 	All []configs.Listener `toml:"listener"`
 }
 
 // followHangups reloads at each SIGHUP, once the host has started, until ctx ends.
-func (h *host) followHangups(ctx context.Context, hangups <-chan os.Signal, started <-chan struct{}) {
+func (h *host) reloadOnHangups(ctx context.Context, hangups <-chan os.Signal, started <-chan struct{}) {
 	select {
 	case <-started:
 	case <-ctx.Done():
@@ -86,8 +86,8 @@ func (h *host) followHangups(ctx context.Context, hangups <-chan os.Signal, star
 			return
 		case <-hangups:
 		}
-		notify(reloading())
+		notifySystemd(reloadingState())
 		_, _ = h.reloads.reload(ctx) // which has logged what came of it
-		notify(ready)
+		notifySystemd(ready)
 	}
 }

@@ -11,11 +11,11 @@ import (
 
 const (
 	// farewell is how long running requests may keep an ending host waiting.
-	farewell = 2 * time.Second
+	requestGrace = 2 * time.Second
 	// arrival is how long it waits for what those ask who have connected already.
-	arrival = 200 * time.Millisecond
+	connectionGrace = 200 * time.Millisecond
 	// checkLimit bounds the trial dump and restore at the start.
-	checkLimit = 30 * time.Second
+	hibernationCheckTimeout = 30 * time.Second
 )
 
 // run starts the plugins, serves until ctx ends or serving fails, and stops the
@@ -29,7 +29,7 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	}
 	var all sync.WaitGroup
 	failures := make([]error, len(s.front)+1)
-	h.entrances = s.front
+	h.listeners = s.front
 	for i, e := range s.front {
 		server := h.front.Server(e.dialect)
 		h.servers = append(h.servers, server)
@@ -49,26 +49,26 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	address := s.front[0].Addr().String()
 	h.log.Info().Str("address", address).Stringer("communicator", s.native.Addr()).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
 
-	checked, started := make(chan abilities, 1), make(chan struct{})
-	all.Go(func() { checked <- h.check(ctx) })
+	checked, started := make(chan sleepSupport, 1), make(chan struct{})
+	all.Go(func() { checked <- h.checkHibernation(ctx) })
 	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
-	all.Go(func() { keepWatchdogFed(fed, h) })
+	all.Go(func() { feedWatchdog(fed, h) })
 	all.Go(func() {
 		defer close(started)
 		h.supervisor.Start(ctx)
 	})
-	all.Go(func() { h.followHangups(ctx, hangups, started) })
-	all.Go(func() { h.awaitRelief(ctx, cancel) })
+	all.Go(func() { h.reloadOnHangups(ctx, hangups, started) })
+	all.Go(func() { h.awaitSuccessor(ctx, cancel) })
 	select {
 	case <-started:
 		h.log.Info().Int("plugins", len(h.plugins())).Msg("ready")
-		notify(ready)
+		notifySystemd(ready)
 	case <-ctx.Done():
 	}
 	select {
 	case can := <-checked:
-		if ctx.Err() == nil && showsBanner(logFormat) {
-			t.say("%s", h.banner(address, can))
+		if ctx.Err() == nil && wantsBanner(logFormat) {
+			t.printf("%s", h.banner(address, can))
 		}
 	case <-ctx.Done():
 	}
@@ -82,15 +82,15 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 
 // check finds out whether plugins can be hibernated here, and says so, unless
 // the host ends before that.
-func (h *host) check(ctx context.Context) abilities {
-	limited, cancel := context.WithTimeout(ctx, checkLimit)
+func (h *host) checkHibernation(ctx context.Context) sleepSupport {
+	limited, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
 	begun := time.Now()
-	can := findAbilities(limited, h.engine, h.freezes)
+	can := checkSleepSupport(limited, h.engine, h.freezes)
 	if ctx.Err() != nil {
 		return can
 	}
-	h.hibernates.Store(can.any())
+	h.hibernates.Store(can.isAny())
 	switch {
 	case can.Checkpoint.Works:
 		h.log.Info().Str("engine", h.engine.Name()).Bool("pageout", can.PageOut.Works).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
@@ -104,12 +104,12 @@ func (h *host) check(ctx context.Context) abilities {
 
 // dismiss ends the front: what clients have asked is answered, and they are to ask
 // the next host whatever comes later.
-func (h *host) dismiss(ctx context.Context) {
-	for _, e := range h.entrances {
+func (h *host) closeFront(ctx context.Context) {
+	for _, e := range h.listeners {
 		_ = e.Close()
 	}
 	h.serving.Wait() // all that was accepted is known
-	soon, cancel := context.WithTimeout(ctx, arrival)
+	soon, cancel := context.WithTimeout(ctx, connectionGrace)
 	h.front.Arrived(soon)
 	cancel()
 	for _, server := range h.servers {
@@ -125,22 +125,22 @@ func (h *host) dismiss(ctx context.Context) {
 // stop ends the front and the communicator, so that nobody begins anything new,
 // and then the plugins.
 func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
-	force := killOnSignal(h.log, h.roots)
-	if h.anew.Load() {
-		notify(reloading())
+	force := killOnSignal(h.log, h.pluginRoots)
+	if h.reexecs.Load() {
+		notifySystemd(reloadingState())
 	} else {
-		notify(stopping)
+		notifySystemd(stopping)
 	}
 	h.log.Info().Msg("ending in order; a second signal kills what still runs")
-	limited, cancel := context.WithTimeout(ctx, farewell)
+	limited, cancel := context.WithTimeout(ctx, requestGrace)
 	defer cancel()
 	var bidding sync.WaitGroup
-	bidding.Go(func() { h.dismiss(limited) })
+	bidding.Go(func() { h.closeFront(limited) })
 	if err := h.communicator.Close(limited); err != nil {
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
 	bidding.Wait()
-	if h.relieved.Load() {
+	if h.hasSuccessor.Load() {
 		<-started
 		h.supervisor.Leave(ctx)
 	} else {

@@ -12,7 +12,7 @@ import (
 	"dormouse/configs"
 )
 
-func prepareServe(flags *flag.FlagSet) action {
+func serveVerb(flags *flag.FlagSet) action {
 	var path string
 	var o configs.Overrides
 	flags.StringVar(&path, "config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
@@ -28,7 +28,7 @@ func prepareServe(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot start with this configuration:\n%w", err)
 		}
-		log, err := openLog(t, config.Host)
+		log, err := newLog(t, config.Host)
 		if err != nil {
 			return err
 		}
@@ -37,8 +37,8 @@ func prepareServe(flags *flag.FlagSet) action {
 			return fmt.Errorf("cannot tell where this program is: %w", err)
 		}
 		err = serve(ctx, t, load, config, log)
-		if next, anew := errors.AsType[*anewError](err); anew {
-			return executeAnew(path, next.sockets)
+		if next, anew := errors.AsType[*reexecError](err); anew {
+			return reexec(path, next.sockets)
 		}
 		return err
 	}
@@ -46,17 +46,17 @@ func prepareServe(flags *flag.FlagSet) action {
 
 // openLog makes the host's log on standard error: lines for a person who
 // watches, else JSON.
-func openLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
+func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 	level, err := zerolog.ParseLevel(h.LogLevel)
 	if err != nil {
 		return zerolog.Nop(), err
 	}
 	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
 	w := t.err
-	if h.LogFormat == "console" || h.LogFormat == "auto" && t.errShown {
+	if h.LogFormat == "console" || h.LogFormat == "auto" && t.errIsTerminal {
 		w = zerolog.ConsoleWriter{
 			Out:        t.err,
-			NoColor:    !t.errShown || os.Getenv("NO_COLOR") != "",
+			NoColor:    !t.errIsTerminal || os.Getenv("NO_COLOR") != "",
 			TimeFormat: "15:04:05.000",
 		}
 	}

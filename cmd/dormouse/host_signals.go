@@ -20,7 +20,7 @@ var errSecondSignal = errors.New("ended by force: a second signal came before ev
 
 // patienceWhenForced is how long a host may take to end once all that it started
 // is being killed.
-const patienceWhenForced = 10 * time.Second
+const forcedEndTimeout = 10 * time.Second
 
 // killOnSignal waits for one more signal and then kills every process that the
 // host has started or adopted, again and again, since what the host undoes may
@@ -42,7 +42,7 @@ func killOnSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
 		}
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
-		for range int(patienceWhenForced / (100 * time.Millisecond)) {
+		for range int(forcedEndTimeout / (100 * time.Millisecond)) {
 			killDescendants()
 			for _, root := range adopted() {
 				_ = syscall.Kill(root, syscall.SIGKILL) // it may be gone already

@@ -20,20 +20,20 @@ const (
 
 // reloading is what it is told while the configuration is read again. It compares
 // the time with when it sent its signal.
-func reloading() string {
+func reloadingState() string {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // there always is one
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
 }
 
 // notify says something to systemd if it is there to hear it.
-func notify(state string) {
+func notifySystemd(state string) {
 	_, _ = daemon.SdNotify(false, state)
 }
 
 // entrust has systemd keep a socket for the next host, under its name, until the
 // service is stopped for good.
-func entrust(name string, l net.Listener) {
+func storeInSystemd(name string, l net.Listener) {
 	to := os.Getenv("NOTIFY_SOCKET")
 	raw, err := l.(syscall.Conn).SyscallConn() //nolint:errcheck // every socket has it
 	if to == "" || err != nil {
@@ -50,17 +50,17 @@ func entrust(name string, l net.Listener) {
 }
 
 // disclaim has systemd close what it keeps under that name.
-func disclaim(name string) { notify("FDSTOREREMOVE=1\nFDNAME=" + name) }
+func removeFromSystemd(name string) { notifySystemd("FDSTOREREMOVE=1\nFDNAME=" + name) }
 
 // showsBanner tells whether standard output is for a person: not with a service
 // manager, nor where programs read.
-func showsBanner(logFormat string) bool {
+func wantsBanner(logFormat string) bool {
 	return logFormat != "json" && os.Getenv("NOTIFY_SOCKET") == ""
 }
 
 // keepWatchdogFed tells systemd at once and then in time, until ctx ends, that the
 // host works: that the state of every instance can still be asked for.
-func keepWatchdogFed(ctx context.Context, h *host) {
+func feedWatchdog(ctx context.Context, h *host) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
 		return
@@ -71,7 +71,7 @@ func keepWatchdogFed(ctx context.Context, h *host) {
 		for _, s := range h.supervisor.Shells() {
 			_ = s.State()
 		}
-		notify(daemon.SdNotifyWatchdog)
+		notifySystemd(daemon.SdNotifyWatchdog)
 		select {
 		case <-ctx.Done():
 			return

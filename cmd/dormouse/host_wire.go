@@ -29,20 +29,20 @@ import (
 
 // host is what serves once everything is open.
 type host struct {
-	log          zerolog.Logger
-	engine       *criu.Engine
-	front        *controller.Front
-	entrances    []entrance
-	servers      []*http.Server
-	serving      sync.WaitGroup // of servers that accept connections
-	communicator *communicator.Communicator
-	supervisor   *supervisor.Supervisor
-	reloads      *reloader
-	hibernates   atomic.Bool // the engine was tried, and works, or plugins can be paged out
-	freezes      bool        // plugins have cgroups of their own
-	relief       <-chan os.Signal
-	relieved     atomic.Bool // another host follows, to which plugins and sockets are left
-	anew         atomic.Bool // it is to be executed in this process
+	log              zerolog.Logger
+	engine           *criu.Engine
+	front            *controller.Front
+	listeners        []frontListener
+	servers          []*http.Server
+	serving          sync.WaitGroup // of servers that accept connections
+	communicator     *communicator.Communicator
+	supervisor       *supervisor.Supervisor
+	reloads          *reloader
+	hibernates       atomic.Bool // the engine was tried, and works, or plugins can be paged out
+	freezes          bool        // plugins have cgroups of their own
+	successorSignals <-chan os.Signal
+	hasSuccessor     atomic.Bool // another host follows, to which plugins and sockets are left
+	reexecs          atomic.Bool // it is to be executed in this process
 }
 
 // What the host keeps in the root.
@@ -63,7 +63,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	defer signal.Stop(hangups)
 	signal.Notify(relief, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(relief)
-	places, err := claim(config)
+	places, err := claimDirs(config)
 	if err != nil {
 		return err
 	}
@@ -72,16 +72,16 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err != nil {
 		return err
 	}
-	path, err := places.native(config.Host.Communicator)
+	path, err := places.communicatorPath(config.Host.Communicator)
 	if err != nil {
 		return err
 	}
-	h := &host{log: log, relief: relief, reloads: &reloader{log: log, load: load, started: config}}
-	sockets, err := listen(config, path, group, log)
+	h := &host{log: log, successorSignals: relief, reloads: &reloader{log: log, load: load, started: config}}
+	sockets, err := openSockets(config, path, group, log)
 	if err != nil {
 		return err
 	}
-	defer func() { sockets.close(h.relieved.Load()) }()
+	defer func() { sockets.close(h.hasSuccessor.Load()) }()
 	images, err := hibernate.OpenStore(config.Hibernate.Dir)
 	if err != nil {
 		return err
@@ -92,11 +92,11 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer kept.Close()
-	images.SetLimits(h.limits(config.Hibernate, images))
+	images.SetLimits(h.imageLimits(config.Hibernate, images))
 	if err := setPacking(images, config.Hibernate); err != nil {
 		return err
 	}
-	backends, err := h.processes(config, places, images, kept)
+	backends, err := h.makeProcessHost(config, places, images, kept)
 	if err != nil {
 		return err
 	}
@@ -106,19 +106,19 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err := h.assemble(config, places, backends, kept, group); err != nil { //nolint:contextcheck // what is made here gets its contexts later
 		return err
 	}
-	defer h.clear(places.run)
-	h.sweep(images)
-	if err := places.publish(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
+	defer h.clearRunDir(places.run)
+	h.sweepImages(images)
+	if err := places.writeAddress(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}
-	if err = h.run(ctx, t, sockets, hangups, config.Host.LogFormat); err == nil && h.anew.Load() {
-		err = &anewError{sockets.pass()}
+	if err = h.run(ctx, t, sockets, hangups, config.Host.LogFormat); err == nil && h.reexecs.Load() {
+		err = &reexecError{sockets.releaseKept()}
 	}
 	return err
 }
 
 // processes is what all plugin processes share.
-func (h *host) processes(config configs.Config, places *places, images *hibernate.Store, kept *store.Store) (process.Host, error) {
+func (h *host) makeProcessHost(config configs.Config, places *hostDirs, images *hibernate.Store, kept *store.Store) (process.Host, error) {
 	programs := filepath.Join(config.Host.Root, programsName)
 	pidone, err := native.InstallPidone(programs)
 	if err != nil {
@@ -153,7 +153,7 @@ func (h *host) processes(config configs.Config, places *places, images *hibernat
 }
 
 // assemble makes the parts of the host and shows them to each other.
-func (h *host) assemble(config configs.Config, places *places, backends process.Host, kept *store.Store, group communicator.Group) error {
+func (h *host) assemble(config configs.Config, places *hostDirs, backends process.Host, kept *store.Store, group communicator.Group) error {
 	h.front = controller.New(controller.Options{
 		Host: config.Host, Log: h.log, Version: version,
 		Hibernates: h.hibernates.Load,
@@ -178,7 +178,7 @@ func (h *host) assemble(config configs.Config, places *places, backends process.
 		},
 		AutoSleep:     supervisor.AutoSleep{Rules: config.Hibernate.Tiers},
 		Store:         kept,
-		CheckCallsign: places.fits,
+		CheckCallsign: places.checkCallsign,
 		RemoveKept:    backends.Forget,
 		PostMortem: supervisor.PostMortem{
 			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,
@@ -225,7 +225,7 @@ func (h *host) plugins() []*shell.Shell {
 }
 
 // roots are the processes below which the plugins run.
-func (h *host) roots() (pids []int) {
+func (h *host) pluginRoots() (pids []int) {
 	for _, s := range h.plugins() {
 		if root := s.Status().Facts.Root; root != 0 {
 			pids = append(pids, root)
@@ -236,9 +236,9 @@ func (h *host) roots() (pids []int) {
 
 // clear removes what instances left in the run directory. A hibernated one keeps
 // its part, as its image refers to the files there, and so does one that runs on.
-func (h *host) clear(run string) {
+func (h *host) clearRunDir(run string) {
 	for _, s := range h.plugins() {
-		if st := s.State(); st == shell.Hibernated || st == shell.Activated && h.relieved.Load() {
+		if st := s.State(); st == shell.Hibernated || st == shell.Activated && h.hasSuccessor.Load() {
 			continue // the next host needs it
 		}
 		if err := os.RemoveAll(filepath.Join(run, s.Callsign())); err != nil {
@@ -248,7 +248,7 @@ func (h *host) clear(run string) {
 }
 
 func (h *host) closeCgroups(c *process.Cgroups) {
-	if err := c.Close(); err != nil && !h.relieved.Load() {
+	if err := c.Close(); err != nil && !h.hasSuccessor.Load() {
 		h.log.Warn().Err(err).Msg("could not remove the host's cgroup")
 	}
 }

@@ -33,22 +33,22 @@ func main() {
 	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb { // a host has started it
 		if err := pager.Load(hibernate.ReceiveMemory); err != nil {
-			openTerminal().complain("dormouse: cannot load the memory of a plugin: %v\n", err)
+			openTerminal().errorf("dormouse: cannot load the memory of a plugin: %v\n", err)
 			os.Exit(exitFailed)
 		}
 		os.Exit(exitDone)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code := run(ctx, openTerminal(), os.Args[1:])
+	code := runCommandLine(ctx, openTerminal(), os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
 // run carries one command line out and returns the exit code.
-func run(ctx context.Context, t *terminal, args []string) int {
-	err := dispatch(ctx, t, args)
+func runCommandLine(ctx context.Context, t *terminal, args []string) int {
+	err := runVerb(ctx, t, args)
 	if err == nil {
-		err = t.failed
+		err = t.writeErr
 	}
 	usage, isUsage := errors.AsType[*usageError](err)
 	switch {
@@ -57,11 +57,11 @@ func run(ctx context.Context, t *terminal, args []string) int {
 	case isUsage && usage.err == nil: // the overview has been shown
 		return exitUsage
 	case isUsage:
-		t.complain("dormouse: %v\nRun `%s --help` to see how it is used.\n", err, usage.command)
+		t.errorf("dormouse: %v\nRun `%s --help` to see how it is used.\n", err, usage.command)
 		return exitUsage
 	}
 	if !errors.Is(err, errReported) {
-		t.complain("dormouse: %v\n", err)
+		t.errorf("dormouse: %v\n", err)
 	}
 	if errors.Is(err, errUnreachable) {
 		return exitUnreachable

@@ -202,9 +202,9 @@ func (h *testHost) exitCode(t *testing.T) int {
 }
 
 // show returns the record of an instance.
-func (h *testHost) show(t *testing.T, name string) record {
+func (h *testHost) show(t *testing.T, name string) instanceRecord {
 	t.Helper()
-	var r record
+	var r instanceRecord
 	if err := json.Unmarshal([]byte(h.dormouse(t, "plugin", "show", name, "-o", "json").expect(t, 0).out), &r); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestPageOut(t *testing.T) {
 			for range 2 {
 				h.dormouse(t, "plugin", "hibernate", "Counter").expect(t, exitDone, "Counter hibernated: ", " in the swap, ")
 				asleep := h.show(t, "Counter")
-				if asleep.State != "hibernated" || asleep.PID != awake.PID || !asleep.inSwap() || asleep.Image.Bytes == 0 {
+				if asleep.State != "hibernated" || asleep.PID != awake.PID || !asleep.sleepsInPlace() || asleep.Image.Bytes == 0 {
 					t.Errorf("asleep it is %+v", asleep)
 				}
 				h.dormouse(t, "plugin", "activate", "Counter").expect(t, exitDone, "Counter woken: suspended, pid ", "from the swap")

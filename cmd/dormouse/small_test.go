@@ -16,7 +16,7 @@ import (
 func TestSocketsFit(t *testing.T) {
 	plugins := []configs.Plugin{{Callsign: "A"}, {Callsign: "Counter"}}
 	for length, want := range map[int]bool{13: true, 74: true, 75: false, 200: false} {
-		if got := socketsFit(strings.Repeat("d", length), plugins); got != want {
+		if got := socketPathsFit(strings.Repeat("d", length), plugins); got != want {
 			t.Errorf("a run directory of %d bytes: %v, want %v", length, got, want)
 		}
 	}
@@ -29,14 +29,14 @@ func TestShortRunDir(t *testing.T) {
 	if dir != shortRunDir(long) || dir == shortRunDir(long+"x") {
 		t.Errorf("%s must depend on the root and on nothing else", dir)
 	}
-	if !socketsFit(dir, []configs.Plugin{{Callsign: strings.Repeat("c", 40)}}) {
+	if !socketPathsFit(dir, []configs.Plugin{{Callsign: strings.Repeat("c", 40)}}) {
 		t.Errorf("%s is too long", dir)
 	}
 }
 
 func TestPrivateDir(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
-	if err := privateDir(dir); err != nil {
+	if err := makePrivateDir(dir); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -45,14 +45,14 @@ func TestPrivateDir(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := privateDir(dir); err == nil {
+	if err := makePrivateDir(dir); err == nil {
 		t.Error("a directory that others may write was accepted")
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	if err := privateDir(link); err == nil {
+	if err := makePrivateDir(link); err == nil {
 		t.Error("a symbolic link was accepted")
 	}
 }
@@ -80,24 +80,24 @@ func TestParseFlags(t *testing.T) {
 
 func TestWordsForPeople(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
-		{size(0), "0 B"},
-		{size(1023), "1023 B"},
-		{size(3 << 19), "1.5 MiB"},
-		{size(204 << 20), "204 MiB"},
-		{size(3 << 29), "1.5 GiB"},
-		{age(59 * time.Second), "59s"},
-		{age(61 * time.Minute), "1h"},
-		{age(47 * time.Hour), "47h"},
-		{age(72 * time.Hour), "3d"},
-		{age(-time.Second), "0s"},
-		{seconds(520 * time.Millisecond), "0.52 s"},
-		{words("InstantiationFailed"), "instantiation failed"},
-		{because("Failure", "a\nb"), "failure: a; b"},
-		{cut("abcdef", 4), "abc…"},
-		{orSo("Cuonter", []string{"Counter", "Echo"}), "; did you mean Counter?"},
-		{orSo("Xyz", []string{"Counter", "Echo"}), "; there are Counter, Echo"},
-		{trimVersion("org.rdk.X.1"), "org.rdk.X"},
-		{trimVersion("org.rdk.X"), "org.rdk.X"},
+		{formatBytes(0), "0 B"},
+		{formatBytes(1023), "1023 B"},
+		{formatBytes(3 << 19), "1.5 MiB"},
+		{formatBytes(204 << 20), "204 MiB"},
+		{formatBytes(3 << 29), "1.5 GiB"},
+		{formatAge(59 * time.Second), "59s"},
+		{formatAge(61 * time.Minute), "1h"},
+		{formatAge(47 * time.Hour), "47h"},
+		{formatAge(72 * time.Hour), "3d"},
+		{formatAge(-time.Second), "0s"},
+		{formatSeconds(520 * time.Millisecond), "0.52 s"},
+		{wordsOfPascal("InstantiationFailed"), "instantiation failed"},
+		{reasonText("Failure", "a\nb"), "failure: a; b"},
+		{truncate("abcdef", 4), "abc…"},
+		{suggestion("Cuonter", []string{"Counter", "Echo"}), "; did you mean Counter?"},
+		{suggestion("Xyz", []string{"Counter", "Echo"}), "; there are Counter, Echo"},
+		{withoutVersion("org.rdk.X.1"), "org.rdk.X"},
+		{withoutVersion("org.rdk.X"), "org.rdk.X"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
@@ -107,16 +107,16 @@ func TestWordsForPeople(t *testing.T) {
 
 // How much of a plugin's memory is there is told as long as it is not all of it.
 func TestLoadingIsTold(t *testing.T) {
-	loading := progress{12 << 20, 64 << 20}
+	loading := byteProgress{12 << 20, 64 << 20}
 	for _, text := range []string{
-		record{PID: 1, Loading: loading}.text(),
+		instanceRecord{PID: 1, Loading: loading}.details(),
 		explanation{State: "activated", Loading: loading}.text(),
 	} {
 		if !strings.Contains(text, "12 of 64 MiB") {
 			t.Errorf("got:\n%s", text)
 		}
 	}
-	for _, text := range []string{record{PID: 1}.text(), explanation{State: "activated"}.text()} {
+	for _, text := range []string{instanceRecord{PID: 1}.details(), explanation{State: "activated"}.text()} {
 		if strings.Contains(text, "MiB") {
 			t.Errorf("got:\n%s", text)
 		}

@@ -8,10 +8,10 @@ import (
 
 // orSo ends an error about an unknown word with those that may have been meant,
 // or with all when none is near.
-func orSo(word string, known []string) string {
+func suggestion(word string, known []string) string {
 	var near []string
 	for _, k := range known {
-		if resembles(strings.ToLower(word), strings.ToLower(k)) {
+		if isSimilar(strings.ToLower(word), strings.ToLower(k)) {
 			near = append(near, k)
 		}
 	}
@@ -27,7 +27,7 @@ func orSo(word string, known []string) string {
 	return "; there are " + strings.Join(known, ", ")
 }
 
-func resembles(a, b string) bool {
+func isSimilar(a, b string) bool {
 	short, long := a, b
 	if len(short) > len(long) {
 		short, long = long, short

@@ -30,12 +30,12 @@ func (t *table) text(width int) string {
 				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
 			}
 		}
-		text.WriteString(cut(strings.TrimRight(line.String(), " "), width) + "\n")
+		text.WriteString(truncate(strings.TrimRight(line.String(), " "), width) + "\n")
 	}
 	return text.String()
 }
 
-func cut(line string, width int) string {
+func truncate(line string, width int) string {
 	runes := []rune(line)
 	if width <= 1 || len(runes) <= width {
 		return line

@@ -15,18 +15,18 @@ type terminal struct {
 	in       io.Reader
 	out, err io.Writer
 	// outShown and errShown tell that a person watches out and err.
-	outShown, errShown bool
-	width              int // columns of out, 0 when it is no terminal
+	outIsTerminal, errIsTerminal bool
+	width                        int // columns of out, 0 when it is no terminal
 
-	failed error // the first write to out that did not work
+	writeErr error // the first write to out that did not work
 }
 
 func openTerminal() *terminal {
 	return &terminal{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
-		outShown: isTerminal(os.Stdout),
-		errShown: isTerminal(os.Stderr),
-		width:    columns(os.Stdout),
+		outIsTerminal: isTerminal(os.Stdout),
+		errIsTerminal: isTerminal(os.Stderr),
+		width:         terminalWidth(os.Stdout),
 	}
 }
 
@@ -36,7 +36,7 @@ func isTerminal(f *os.File) bool {
 }
 
 // columns is how wide the terminal is, 0 when f is none.
-func columns(f *os.File) int {
+func terminalWidth(f *os.File) int {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
 		return 0
@@ -45,19 +45,19 @@ func columns(f *os.File) int {
 }
 
 // say writes to out. That it failed is told when the verb has ended.
-func (t *terminal) say(format string, args ...any) {
-	if _, err := fmt.Fprintf(t.out, format, args...); err != nil && t.failed == nil {
-		t.failed = fmt.Errorf("cannot write the result: %w", err)
+func (t *terminal) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(t.out, format, args...); err != nil && t.writeErr == nil {
+		t.writeErr = fmt.Errorf("cannot write the result: %w", err)
 	}
 }
 
 // complain writes to err.
-func (t *terminal) complain(format string, args ...any) {
+func (t *terminal) errorf(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.err, format, args...) // there is nowhere else to tell
 }
 
 // sayJSON writes v for a program that asked for it.
-func (t *terminal) sayJSON(v any) error {
+func (t *terminal) printJSON(v any) error {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
@@ -65,6 +65,6 @@ func (t *terminal) sayJSON(v any) error {
 	if err := encoder.Encode(v); err != nil {
 		return fmt.Errorf("cannot write the result: %w", err)
 	}
-	t.say("%s", text.String())
+	t.printf("%s", text.String())
 	return nil
 }

@@ -32,77 +32,77 @@ func verbs() []verb {
 			doc: "Runs the host until it gets SIGTERM or Ctrl-C, then ends every plugin in order.\n" +
 				"Flags are stronger than DORMOUSE_* variables, which are stronger than the file.",
 			example: "dormouse serve --config configs/sample.toml --root .run",
-			prepare: prepareServe,
+			prepare: serveVerb,
 		},
 		{
 			name: "plugin list", summary: "every instance and where it stands",
 			example: "dormouse plugin list",
-			prepare: prepareList,
+			prepare: listVerb,
 		},
 		{
 			name: "plugin show", args: "NAME", summary: "all that is known of one instance, with its history",
 			example: "dormouse plugin show Counter",
-			prepare: prepareShow,
+			prepare: showVerb,
 		},
 		{
 			name: "plugin activate", args: "NAME...", summary: "start a plugin, or wake a hibernated one",
 			example: "dormouse plugin activate Counter",
-			prepare: prepareOperation(activating),
+			prepare: operationVerb(activating),
 		},
 		{
 			name: "plugin deactivate", args: "NAME...", summary: "end a plugin",
 			doc:     "A hibernated plugin is woken first, so that it can store what it wants to keep.",
 			example: "dormouse plugin deactivate Counter",
-			prepare: prepareOperation(deactivating),
+			prepare: operationVerb(deactivating),
 		},
 		{
 			name: "plugin suspend", args: "NAME...", summary: "ask a plugin to pause its work",
 			doc:     "Only a suspended plugin can be hibernated.",
 			example: "dormouse plugin suspend Counter",
-			prepare: prepareOperation(suspending),
+			prepare: operationVerb(suspending),
 		},
 		{
 			name: "plugin resume", args: "NAME...", summary: "ask a plugin to go on; starts or wakes it if it must",
 			example: "dormouse plugin resume Counter",
-			prepare: prepareOperation(resuming),
+			prepare: operationVerb(resuming),
 		},
 		{
 			name: "plugin explain", args: "NAME", summary: "why a plugin is awake or asleep, and what comes next",
 			doc: "Says what keeps the plugin awake, when the host will put it to sleep by itself, what that would\n" +
 				"save, and what would stop it. It wakes nothing.",
 			example: "dormouse plugin explain Counter",
-			prepare: prepareExplain,
+			prepare: explainVerb,
 		},
 		{
 			name: "plugin hibernate", args: "NAME...", summary: "put a suspended plugin to sleep on disk",
 			doc: "The plugin's processes are written to disk and ended, which frees their memory.\n" +
 				"`dormouse plugin activate NAME` brings them back as they were.",
 			example: "dormouse plugin suspend Counter && dormouse plugin hibernate Counter",
-			prepare: prepareHibernate,
+			prepare: hibernateVerb,
 		},
 		{
 			name: "plugin unavailable", args: "NAME...", summary: "bar a deactivated plugin from being started",
 			doc:     "`dormouse plugin deactivate NAME` lifts the bar.",
 			example: "dormouse plugin unavailable Counter",
-			prepare: prepareOperation(barring),
+			prepare: operationVerb(makingUnavailable),
 		},
 		{
 			name: "plugin clone", args: "NAME NEW", summary: "make another instance of a plugin",
 			doc:     "It has the configuration of the first, and is there after a restart of the host too.",
 			example: "dormouse plugin clone Counter Counter2",
-			prepare: prepareClone,
+			prepare: cloneVerb,
 		},
 		{
 			name: "plugin destroy", args: "NAME...", summary: "end a clone for good, with all that is kept of it",
 			example: "dormouse plugin destroy Counter2",
-			prepare: prepareDestroy,
+			prepare: destroyVerb,
 		},
 		{
 			name: "plugin configure", args: "NAME [CONFIGURATION]", summary: "show or replace a plugin's own configuration",
 			doc: "CONFIGURATION is a JSON object, @FILE or - and holds for the next activation; the\n" +
 				"plugin must not be active. Without --keep it is forgotten when the host ends.",
 			example: `dormouse plugin configure Counter '{"start":100}' --keep`,
-			prepare: prepareConfigure,
+			prepare: configureVerb,
 		},
 		{
 			name: "plugin verify", args: "PROGRAM [ARGUMENT...]", summary: "take a program through a plugin's whole life",
@@ -111,54 +111,54 @@ func verbs() []verb {
 				"author must do. Exits with 0 if none did and with 1 otherwise. Arguments of the program that\n" +
 				"begin with a dash come after --.",
 			example: `dormouse plugin verify --method get --config '{"start":1}' bin/plugins/counter`,
-			prepare: prepareVerify,
+			prepare: verifyVerb,
 		},
 		{
 			name: "call", args: "CALLSIGN.METHOD [PARAMS]", summary: "call a method of a plugin, or of the Controller",
 			doc:     "PARAMS is JSON, @FILE to read it from a file, or - to read it from standard input.",
 			example: `dormouse call Counter.increment '{"by":1}'`,
-			prepare: prepareCall,
+			prepare: callVerb,
 		},
 		{
 			name: "events", args: "[CALLSIGN[.EVENT]...]", summary: "follow what happens until Ctrl-C",
 			doc:     "Shows every event, or only those of the callsigns and events named.",
 			example: "dormouse events Counter.changed",
-			prepare: prepareEvents,
+			prepare: eventsVerb,
 		},
 		{
 			name: "subsystems", summary: "the conditions of the platform that plugins wait for",
 			example: "dormouse subsystems",
-			prepare: prepareSubsystems,
+			prepare: subsystemsVerb,
 		},
 		{
 			name: "reload", summary: "have the host read its configuration again",
 			doc: "Only what differs is changed: new instances are made, missing ones ended, changed\n" +
 				"ones restarted. With an error in the configuration nothing is.",
 			example: "dormouse reload",
-			prepare: prepareReload,
+			prepare: reloadVerb,
 		},
 		{
 			name: "config check", summary: "say what is wrong with a configuration",
 			doc:     "Prints every problem with its file and line, and exits with 1 if there is one.",
 			example: "dormouse config check --config configs/sample.toml",
-			prepare: prepareConfigCheck,
+			prepare: configCheckVerb,
 		},
 		{
 			name: "doctor", summary: "check whether this machine can hibernate plugins",
 			doc: "Dumps and restores a process of its own, since nothing less proves that it works.\n" +
 				"Exits with 0 if plugins can sleep on disk, and with 1 if they can't or only in the swap.",
 			example: "dormouse doctor",
-			prepare: prepareDoctor,
+			prepare: doctorVerb,
 		},
-		{name: "version", summary: "the version of this program", example: "dormouse version", prepare: prepareVersion},
-		{name: "help", args: "[VERB...]", summary: "this list, or how a verb is used", example: "dormouse help plugin hibernate", prepare: prepareHelp},
+		{name: "version", summary: "the version of this program", example: "dormouse version", prepare: versionVerb},
+		{name: "help", args: "[VERB...]", summary: "this list, or how a verb is used", example: "dormouse help plugin hibernate", prepare: helpVerb},
 	}
 }
 
 // dispatch finds the verb that args begin with and carries it out.
-func dispatch(ctx context.Context, t *terminal, args []string) error {
+func runVerb(ctx context.Context, t *terminal, args []string) error {
 	if len(args) == 0 {
-		t.complain("%s", overview(""))
+		t.errorf("%s", verbOverview(""))
 		return &usageError{}
 	}
 	switch args[0] {
@@ -173,10 +173,10 @@ func dispatch(ctx context.Context, t *terminal, args []string) error {
 	}
 	if v == nil { // the first word of several verbs
 		if len(rest) == 0 {
-			t.complain("%s", overview(args[0]))
+			t.errorf("%s", verbOverview(args[0]))
 			return &usageError{}
 		}
-		t.say("%s", overview(args[0]))
+		t.printf("%s", verbOverview(args[0]))
 		return nil
 	}
 	command := "dormouse " + v.name
@@ -184,11 +184,11 @@ func dispatch(ctx context.Context, t *terminal, args []string) error {
 	act := v.prepare(flags)
 	positional, err := parseFlags(flags, rest)
 	if errors.Is(err, flag.ErrHelp) {
-		t.say("%s", v.help())
+		t.printf("%s", v.helpText())
 		return nil
 	}
 	if err == nil {
-		err = checkArity(v.args, positional)
+		err = checkArguments(v.args, positional)
 	}
 	if err != nil {
 		return &usageError{command, err}
@@ -223,11 +223,11 @@ func findVerb(args []string) (*verb, []string, error) {
 	case !group:
 		command = args[0]
 	}
-	return nil, nil, &usageError{"dormouse", fmt.Errorf("there is no verb %q%s", command, orSo(command, names))}
+	return nil, nil, &usageError{"dormouse", fmt.Errorf("there is no verb %q%s", command, suggestion(command, names))}
 }
 
 // checkArity holds the positional arguments against what usage promises.
-func checkArity(usage string, args []string) error {
+func checkArguments(usage string, args []string) error {
 	words := strings.Fields(usage)
 	least, endless := 0, false
 	for _, word := range words {

@@ -32,8 +32,8 @@ type verifyOptions struct {
 	log        zerolog.Logger
 }
 
-func prepareVerify(flags *flag.FlagSet) action {
-	format := formatFlag(flags)
+func verifyVerb(flags *flag.FlagSet) action {
+	format := addFormatFlag(flags)
 	configuration := flags.String("config", "{}", "the plugin's configuration, `JSON` or @FILE")
 	params := flags.String("params", "", "the parameters of --method, `JSON` or @FILE")
 	verbose := flags.Bool("v", false, "show the host's log and the plugin's, on standard error")
@@ -53,34 +53,34 @@ func prepareVerify(flags *flag.FlagSet) action {
 		}
 		o.log = zerolog.Nop()
 		if *verbose {
-			o.log = zerolog.New(zerolog.ConsoleWriter{Out: t.err, NoColor: !t.errShown, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
+			o.log = zerolog.New(zerolog.ConsoleWriter{Out: t.err, NoColor: !t.errIsTerminal, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
 		}
 		v := &verification{Program: o.program}
-		if !format.json() {
-			v.tell = func(s, before verified) { t.say("%s", s.text(before)) }
+		if !format.isJSON() {
+			v.tell = func(s, before verified) { t.printf("%s", s.text(before)) }
 		}
 		dir, err := v.run(ctx, o)
 		if err != nil {
 			return fmt.Errorf("cannot verify %s: %w", o.program, err)
 		}
 		if o.keep {
-			t.complain("The host's directory is %s.\n", dir)
+			t.errorf("The host's directory is %s.\n", dir)
 		}
 		var verdict error
 		if !v.OK {
 			verdict = errReported
 		}
-		if format.json() {
-			return errors.Join(t.sayJSON(v), verdict)
+		if format.isJSON() {
+			return errors.Join(t.printJSON(v), verdict)
 		}
-		t.say("\n%s\n", v.verdict())
+		t.printf("\n%s\n", v.verdict())
 		return verdict
 	}
 }
 
 // read takes the JSON that the flags hold.
 func (o *verifyOptions) read(t *terminal, configuration, params string) error {
-	raw, err := readParams(t.in, configuration)
+	raw, err := readJSONArgument(t.in, configuration)
 	if err == nil {
 		err = json.Unmarshal(raw, &o.configuration)
 	}
@@ -93,7 +93,7 @@ func (o *verifyOptions) read(t *terminal, configuration, params string) error {
 	if o.method == "" {
 		return &usageError{err: errors.New("--params has no meaning without --method")}
 	}
-	o.params, err = readParams(t.in, params)
+	o.params, err = readJSONArgument(t.in, params)
 	return err
 }
 
@@ -115,7 +115,7 @@ const (
 // text is the step's line, with a second one if the author must do something.
 // What was said of the step before is not said again.
 func (s verified) text(before verified) string {
-	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), oneLine(s.Found)
+	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), joinLines(s.Found)
 	if s.Result == resultSkipped {
 		took = ""
 		if before.Result == resultSkipped && before.Found == s.Found {

@@ -203,7 +203,7 @@ func (v *verification) callMethod(ctx context.Context, c shell.Call) (string, er
 		return "", fmt.Errorf("asked whether %s exists, it answered: %w", c.Method, err)
 	}
 	result, err := v.shell.Invoke(ctx, c)
-	return fmt.Sprintf("%s answered %s", c.Method, cut(string(result), 60)), err
+	return fmt.Sprintf("%s answered %s", c.Method, truncate(string(result), 60)), err
 }
 
 func (v *verification) callMissing(ctx context.Context) (string, error) {
@@ -220,7 +220,7 @@ func (v *verification) callMissing(ctx context.Context) (string, error) {
 	case errors.Is(err, shell.ErrUnknownMethod), refused && isUnknownMethod(refusal.Code):
 		return "an unknown method is refused", nil
 	case err == nil:
-		return "", fmt.Errorf("it answered an unknown method with %s", cut(string(result), 60))
+		return "", fmt.Errorf("it answered an unknown method with %s", truncate(string(result), 60))
 	}
 	return "", fmt.Errorf("it refused an unknown method with another error: %w", err)
 }
@@ -243,7 +243,7 @@ func (v *verification) sleep(ctx context.Context, o verifyOptions, host *private
 	}
 	if skip == "" {
 		if err := host.engine.Check(ctx); err != nil {
-			skip = "not possible here: " + oneLine(err.Error())
+			skip = "not possible here: " + joinLines(err.Error())
 		}
 	}
 	possible := v.try(stepPreflight, skip, func() (string, error) {
@@ -257,7 +257,7 @@ func (v *verification) sleep(ctx context.Context, o verifyOptions, host *private
 		if err := v.shell.Hibernate(ctx, shell.Requested, 0); err != nil {
 			return "", err
 		}
-		return "an image of " + size(v.shell.Status().Sleep.Bytes), nil
+		return "an image of " + formatBytes(v.shell.Status().Sleep.Bytes), nil
 	})
 	if skip == "" && !slept {
 		skip = "it did not sleep"
