@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/internal/bytesize"
 	"dormouse/internal/procfs"
 )
 
@@ -53,11 +54,11 @@ type Stored struct {
 func (s Stored) String() string {
 	switch {
 	case s.Quarantined:
-		return fmt.Sprintf("%s %s (refused)", s.Callsign, mebibytes(s.Bytes))
+		return fmt.Sprintf("%s %s (refused)", s.Callsign, bytesize.Format(s.Bytes))
 	case s.Golden:
-		return fmt.Sprintf("%s %s (golden)", s.Callsign, mebibytes(s.Bytes))
+		return fmt.Sprintf("%s %s (golden)", s.Callsign, bytesize.Format(s.Bytes))
 	}
-	return s.Callsign + " " + mebibytes(s.Bytes)
+	return s.Callsign + " " + bytesize.Format(s.Bytes)
 }
 
 // Stored lists the images: golden ones first, and the oldest first of each kind.
@@ -199,7 +200,7 @@ func (s *Store) checkBudget(stored []Stored, need int64) error {
 	}
 	for dir, bytes := range s.reserved {
 		total += bytes
-		users = append(users, fmt.Sprintf("%s %s (being written)", dir.callsign, mebibytes(bytes)))
+		users = append(users, fmt.Sprintf("%s %s (being written)", dir.callsign, bytesize.Format(bytes)))
 	}
 	if total <= s.limits.Budget {
 		return nil
@@ -209,7 +210,7 @@ func (s *Store) checkBudget(stored []Stored, need int64) error {
 		used = "in use: " + strings.Join(users, ", ")
 	}
 	return fmt.Errorf("%w: the image needs about %s, [hibernate] budget is %s, %s; raise it, wake one of them, or set on-budget = \"evict\"",
-		ErrBudget, mebibytes(need), mebibytes(s.limits.Budget), used)
+		ErrBudget, bytesize.Format(need), bytesize.Format(s.limits.Budget), used)
 }
 
 // checkDisk returns how many bytes an image of the tree may take, or an ErrSpace if the
@@ -234,10 +235,9 @@ func (s *Store) checkDisk(dir *ImageDir, tree []int) (need int64, err error) {
 	need = procfs.UnbackedBytes(tree) + imageOverhead
 	if need > free {
 		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free beyond what is set aside",
-			ErrSpace, mebibytes(need), s.dir, mebibytes(max(0, free)))
+			ErrSpace, bytesize.Format(need), s.dir, bytesize.Format(max(0, free)))
 	}
 	return need, nil
 }
 
 // mebibytes prints a size, rounded up to whole MiB.
-func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }

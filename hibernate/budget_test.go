@@ -165,10 +165,10 @@ func TestSweep(t *testing.T) {
 		}
 		return names
 	}
-	if diff := cmp.Diff([]string{"Lost 1 MiB", "Counter 1 MiB (refused)"}, names(swept.Removed)); diff != "" {
+	if diff := cmp.Diff([]string{"Lost 1 B", "Counter 1 B (refused)"}, names(swept.Removed)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"New 1 MiB", "New 1 MiB (refused)"}, names(swept.Kept)); diff != "" {
+	if diff := cmp.Diff([]string{"New 1 B", "New 1 B (refused)"}, names(swept.Kept)); diff != "" {
 		t.Error(diff)
 	}
 	if _, err := b.imageDir.Image(); err != nil {

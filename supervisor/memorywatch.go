@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/internal/bytesize"
 	"dormouse/internal/memory"
 )
 
@@ -88,7 +89,7 @@ func (w *memoryWatch) belowFloor() string {
 	case err != nil:
 		w.log.Warn().Err(err).Msg("cannot tell how much memory is available")
 	case available < int64(w.Rules.MemoryAvailable):
-		return fmt.Sprintf("%s of memory are available, the floor is %s", configs.Bytes(available&^1023), w.Rules.MemoryAvailable)
+		return fmt.Sprintf("%s of memory are available, the floor is %s", bytesize.Format(available), w.Rules.MemoryAvailable)
 	}
 	return ""
 }

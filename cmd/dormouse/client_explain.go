@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"time"
+
+	"dormouse/internal/bytesize"
 )
 
 // explanation is an instance as Controller.explain shows it.
@@ -73,7 +75,7 @@ func (e explanation) text() string {
 		rows.add("  last used", formatMoment(e.LastUse))
 	}
 	if e.Saves > 0 {
-		rows.add("  would save", formatBytes(e.Saves)+" of memory")
+		rows.add("  would save", bytesize.Format(e.Saves)+" of memory")
 	}
 	if e.Loading.Total > 0 {
 		rows.add("  its memory", e.Loading.text()+" loaded since its wake, the rest follows")
@@ -90,7 +92,7 @@ func (e explanation) text() string {
 	}
 	switch {
 	case e.Golden != nil:
-		rows.add("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", formatMoment(e.Golden.Created), formatBytes(e.Golden.Bytes)))
+		rows.add("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", formatMoment(e.Golden.Created), bytesize.Format(e.Golden.Bytes)))
 	case e.Cold != "":
 		rows.add("  next start", "cold: "+joinLines(e.Cold))
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"dormouse/internal/bytesize"
 	"dormouse/plugins/thunder"
 )
 
@@ -163,9 +164,9 @@ func describeActivation(before, after instanceRecord) string {
 		return fmt.Sprintf("%s; it was started afresh: %s", runs, joinLines(failure))
 	}
 	if before.sleepsInPlace() {
-		return fmt.Sprintf("woken: %s, %s to come back from the swap", runs, formatBytes(before.imageBytes()))
+		return fmt.Sprintf("woken: %s, %s to come back from the swap", runs, bytesize.Format(before.imageBytes()))
 	}
-	return fmt.Sprintf("woken: %s, %s read from disk", runs, formatBytes(before.imageBytes()))
+	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(before.imageBytes()))
 }
 
 // failedWake is why a cold start had to stand in for the last wake, empty when
@@ -184,5 +185,5 @@ func describeHibernation(before, after instanceRecord) string {
 	if after.sleepsInPlace() {
 		where = "in the swap"
 	}
-	return fmt.Sprintf("%s: %s %s, %s of memory given back", after.State, formatBytes(after.imageBytes()), where, formatBytes(max(0, before.Memory-after.Memory)))
+	return fmt.Sprintf("%s: %s %s, %s of memory given back", after.State, bytesize.Format(after.imageBytes()), where, bytesize.Format(max(0, before.Memory-after.Memory)))
 }

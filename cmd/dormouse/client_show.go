@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"dormouse/internal/bytesize"
 )
 
 func listVerb(flags *flag.FlagSet) action {
@@ -76,7 +78,7 @@ func (r instanceRecord) details() string {
 		add("loading", r.Loading.text()+" of it since its wake")
 	}
 	if r.Image != nil {
-		add("image", formatBytes(r.Image.Bytes)+" by "+r.Image.Engine+", made "+formatMoment(r.Image.Created))
+		add("image", bytesize.Format(r.Image.Bytes)+" by "+r.Image.Engine+", made "+formatMoment(r.Image.Created))
 	}
 	if r.Warm != nil {
 		add("started", fmt.Sprintf("warm, from the golden image made %s, as generation %d", formatMoment(r.Warm.Created), r.Warm.Generation))

@@ -5,29 +5,16 @@ import (
 	"strings"
 	"time"
 	"unicode"
-)
 
-// size writes bytes for a person.
-func formatBytes(bytes int64) string {
-	value, unit := float64(bytes), "B"
-	for _, larger := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if value < 1024 {
-			break
-		}
-		value, unit = value/1024, larger
-	}
-	if unit == "B" || value >= 10 {
-		return fmt.Sprintf("%.0f %s", value, unit)
-	}
-	return fmt.Sprintf("%.1f %s", value, unit)
-}
+	"dormouse/internal/bytesize"
+)
 
 // sizeOr writes nothing worth a number as a dash.
 func bytesOrDash(bytes int64) string {
 	if bytes == 0 {
 		return "-"
 	}
-	return formatBytes(bytes)
+	return bytesize.Format(bytes)
 }
 
 // age writes how long ago something was, in its largest unit.

@@ -13,6 +13,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/internal/bytesize"
 	"dormouse/internal/procfs"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -257,7 +258,7 @@ func (v *verification) sleep(ctx context.Context, o verifyOptions, host *private
 		if err := v.shell.Hibernate(ctx, shell.Requested, 0); err != nil {
 			return "", err
 		}
-		return "an image of " + formatBytes(v.shell.Status().Sleep.Bytes), nil
+		return "an image of " + bytesize.Format(v.shell.Status().Sleep.Bytes), nil
 	})
 	if skip == "" && !slept {
 		skip = "it did not sleep"

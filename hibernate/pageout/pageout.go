@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/internal/bytesize"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
@@ -77,7 +78,7 @@ func sleep(ctx context.Context, t Tree) (a Account, err error) {
 	tree := procfs.Tree(t.PID)
 	a.Before = procfs.AnonymousBytes(tree)
 	if free := swapFree(); free < a.Before {
-		return a, fmt.Errorf("%w: there are %d MiB to page out, the swap has %d MiB free", hibernate.ErrSpace, a.Before>>20, free>>20)
+		return a, fmt.Errorf("%w: there are %s to page out, the swap has %s free", hibernate.ErrSpace, bytesize.Format(a.Before), bytesize.Format(free))
 	}
 	for _, pid := range tree {
 		if err := pageOut(ctx, pid); err != nil {

@@ -117,7 +117,7 @@ func TestNoSpaceIsSeenBefore(t *testing.T) {
 	call[any](r, "increment", "")
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":8}`).SHA256
 	err := r.Hibernate(r.limited(patience))
-	if !errors.Is(err, hibernate.ErrSpace) || !strings.Contains(err.Error(), "MiB free") {
+	if !errors.Is(err, hibernate.ErrSpace) || !strings.Contains(err.Error(), " free") {
 		t.Errorf("got %v", err)
 	}
 	r.unharmed(digest)

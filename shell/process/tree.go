@@ -15,6 +15,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/internal/bytesize"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
@@ -160,7 +161,7 @@ func (t *tree) loaded(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		done, total := t.loading.Progress()
-		return fmt.Errorf("only %d of %d MiB of its memory are loaded yet: %w", done>>20, total>>20, ctx.Err())
+		return fmt.Errorf("only %s of %s of its memory are loaded yet: %w", bytesize.Format(done), bytesize.Format(total), ctx.Err())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/internal/bytesize"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -125,7 +126,7 @@ func (s Situation) excess() (because string, shortage bool) {
 	case s.Rules.BudgetCount > 0 && count > s.Rules.BudgetCount:
 		return fmt.Sprintf("%d plugins are awake, the budget is %d", count, s.Rules.BudgetCount), false
 	case s.Rules.BudgetBytes > 0 && bytes > int64(s.Rules.BudgetBytes):
-		return fmt.Sprintf("the plugins take %s, the budget is %s", configs.Bytes(bytes&^1023), s.Rules.BudgetBytes), false
+		return fmt.Sprintf("the plugins take %s, the budget is %s", bytesize.Format(bytes), s.Rules.BudgetBytes), false
 	case s.Rules.Pressure != configs.PressureOff && s.Shortage != "":
 		return s.Shortage, true
 	}

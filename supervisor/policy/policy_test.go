@@ -131,7 +131,7 @@ func TestDecide(t *testing.T) {
 		}, "suspend B, 3 plugins are awake, the budget is 2", 0},
 		{"beyond the bytes", configs.Tiers{BudgetBytes: 3 << 20}, none, 0, []Candidate{
 			one("A", time.Hour, takes(2<<20)), one("B", time.Minute, wakes, suspendedNow, takes(2<<20)),
-		}, "hibernate B, the plugins take 4MiB, the budget is 3MiB", 0},
+		}, "hibernate B, the plugins take 4.0 MiB, the budget is 3MiB", 0},
 		{"within the bytes", configs.Tiers{BudgetBytes: 4 << 20}, none, 0, []Candidate{one("B", time.Hour, wakes, takes(2<<20))}, none, 10 * time.Second},
 
 		{"a dry run", dry, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0))}, "dry: suspend A", 0},
