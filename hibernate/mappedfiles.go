@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"syscall"
 
 	"dormouse/hibernate/pack"
+	"dormouse/internal/fileid"
 	"dormouse/internal/procfs"
 )
 
@@ -14,15 +14,9 @@ import (
 // An engine may notice that it has another size, never that a byte of its code
 // changed.
 type mappedFile struct {
-	Path string `json:"path"`
-	Size int64  `json:"size"`
-	// Device, Inode, Modified and Changed tell without reading that the file is
-	// still the same; if they differ the tag decides.
-	Device   uint64   `json:"device"`
-	Inode    uint64   `json:"inode"`
-	Modified int64    `json:"modified"` // ns since 1970
-	Changed  int64    `json:"changed"`  // ns since 1970
-	Tag      pack.Tag `json:"tag"`
+	Path      string   `json:"path"`
+	fileid.ID          // if it is another one, the tag decides
+	Tag       pack.Tag `json:"tag"`
 }
 
 // mappedBase keeps the numbers of mapped files apart from those of image files,
@@ -54,8 +48,7 @@ func checkMapped(files []mappedFile, t pack.Tagger) error {
 		if err != nil {
 			return fmt.Errorf("%w: the plugin runs from %s: %w", ErrRefused, was.Path, err)
 		}
-		now.Tag = was.Tag
-		if now.same(was) {
+		if now.ID == was.ID {
 			continue
 		}
 		if now.Size == was.Size {
@@ -71,15 +64,8 @@ func checkMapped(files []mappedFile, t pack.Tagger) error {
 }
 
 func describe(path string) (mappedFile, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return mappedFile{}, err
-	}
-	m := mappedFile{Path: path, Size: info.Size(), Modified: info.ModTime().UnixNano()}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		m.Device, m.Inode, m.Changed = sys.Dev, sys.Ino, sys.Ctim.Nano()
-	}
-	return m, nil
+	id, err := fileid.Of(path)
+	return mappedFile{Path: path, ID: id}, err
 }
 
 func (m *mappedFile) tag(t pack.Tagger, number int) error {
@@ -90,8 +76,4 @@ func (m *mappedFile) tag(t pack.Tagger, number int) error {
 	defer f.Close()
 	m.Tag, err = t.TagFile(f, mappedBase+uint32(number), m.Size)
 	return err
-}
-
-func (m mappedFile) same(o mappedFile) bool {
-	return m.Size == o.Size && m.Device == o.Device && m.Inode == o.Inode && m.Modified == o.Modified && m.Changed == o.Changed
 }

@@ -22,6 +22,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/failpoint"
+	"dormouse/internal/fileid"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
@@ -148,7 +149,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	b.noteProgram(program)
-	started := look(program)
+	started := fileid.OfSettled(program)
 	t, socket, err := b.start(ctx, program)
 	if err == nil {
 		b.mu.Lock()

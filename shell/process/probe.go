@@ -11,11 +11,10 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
+	"dormouse/internal/fileid"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
@@ -53,13 +52,13 @@ type Remembered struct {
 	Information []byte      `json:"information"` // a shellpb.InformationResponse
 }
 
-// fingerprint tells without reading it whether a file may have changed.
+// fingerprint is a fileid.ID with the names that it has in the records.
 type fingerprint struct {
-	Device  uint64 `json:"device"`
-	Inode   uint64 `json:"inode"`
-	Size    int64  `json:"size"`
-	Changed int64  `json:"changed"` // nanoseconds, as Written
-	Written int64  `json:"written"`
+	Device   uint64 `json:"device"`
+	Inode    uint64 `json:"inode"`
+	Size     int64  `json:"size"`
+	Changed  int64  `json:"changed"`
+	Modified int64  `json:"written"`
 }
 
 // Probe asks the program what it is, unless that is known, see shell.Process. The
@@ -117,7 +116,7 @@ func (b *Backend) isProbe() bool { return strings.HasSuffix(b.place, probeSuffix
 func (b *Backend) recall(program string) *shellpb.InformationResponse {
 	key := b.memoryKey(program)
 	r, found, err := b.host.Memory.Get(key)
-	if err == nil && found && r.File != look(program) {
+	if err == nil && found && r.File != fingerprint(fileid.OfSettled(program)) {
 		found, err = r.stillOf(program)
 		if found && err == nil {
 			err = b.host.Memory.Put(key, r)
@@ -138,20 +137,20 @@ func (b *Backend) recall(program string) *shellpb.InformationResponse {
 
 // stillOf compares the program's content, and takes on how its file looks now.
 func (r *Remembered) stillOf(program string) (bool, error) {
-	now := look(program)
+	now := fileid.OfSettled(program)
 	sum, err := digest(program)
-	r.File = now
+	r.File = fingerprint(now)
 	return sum == r.Digest, err
 }
 
 // remember keeps what the program said that was started when its file looked so.
-func (b *Backend) remember(program string, started fingerprint) {
+func (b *Backend) remember(program string, started fileid.ID) {
 	if err := b.keep(program, started); err != nil {
 		b.log.Warn().Err(err).Msg("could not keep the program's information")
 	}
 }
 
-func (b *Backend) keep(program string, started fingerprint) error {
+func (b *Backend) keep(program string, started fileid.ID) error {
 	b.mu.Lock()
 	info, err := proto.MarshalOptions{Deterministic: true}.Marshal(b.info)
 	b.mu.Unlock()
@@ -160,14 +159,14 @@ func (b *Backend) keep(program string, started fingerprint) error {
 	}
 	key := b.memoryKey(program)
 	known, found, err := b.host.Memory.Get(key)
-	if err == nil && found && known.File == started && bytes.Equal(known.Information, info) {
+	if err == nil && found && known.File == fingerprint(started) && bytes.Equal(known.Information, info) {
 		return nil
 	}
 	sum, err := digest(program)
-	if err != nil || look(program) != started { // replaced while it was started: nobody knows what has run
+	if err != nil || fileid.OfSettled(program) != started { // replaced while it was started: nobody knows what has run
 		return err
 	}
-	return b.host.Memory.Put(key, Remembered{File: started, Digest: sum, Information: info})
+	return b.host.Memory.Put(key, Remembered{File: fingerprint(started), Digest: sum, Information: info})
 }
 
 // memoryKey stands for the program and how it is started.
@@ -178,20 +177,6 @@ func (b *Backend) memoryKey(program string) string {
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])
-}
-
-// settled is how old a change must be for the clock of the file system to tell
-// it from the next one.
-const settled = time.Second
-
-// look returns the zero fingerprint, which is no file's, when the file is gone
-// or has changed so lately that a later change might look the same.
-func look(path string) fingerprint {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil || time.Since(time.Unix(st.Ctim.Unix())) < settled {
-		return fingerprint{}
-	}
-	return fingerprint{st.Dev, st.Ino, st.Size, st.Ctim.Nano(), st.Mtim.Nano()}
 }
 
 func digest(path string) (string, error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/internal/fileid"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -48,7 +49,7 @@ func counted(t *testing.T, c configs.Plugin) (_ configs.Plugin, starts func() in
 // settle waits until a change of the file is old enough to be told from the next.
 func settle(t *testing.T, path string) {
 	t.Helper()
-	eventually(t, "the file is old enough", func() bool { return look(path) != fingerprint{} })
+	eventually(t, "the file is old enough", func() bool { return fileid.OfSettled(path) != fileid.ID{} })
 }
 
 // remembering is a rig whose host keeps what programs say.
@@ -129,8 +130,8 @@ func TestProbeOfWhatHasChanged(t *testing.T) {
 	settle(t, c.Executable)
 	r.probe()
 	for _, kept := range memory {
-		if kept.File != look(c.Executable) {
-			t.Errorf("it would be read again: %+v, now %+v", kept.File, look(c.Executable))
+		if now := fileid.OfSettled(c.Executable); kept.File != fingerprint(now) {
+			t.Errorf("it would be read again: %+v, now %+v", kept.File, now)
 		}
 	}
 

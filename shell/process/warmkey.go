@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/internal/fileid"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 )
@@ -136,7 +137,8 @@ func footprint(path string) (string, error) {
 		if count++; err == nil && count > maxFootprint {
 			err = fmt.Errorf("%s has more than %d files, which would be looked at before each start", target, maxFootprint)
 		}
-		_, _ = fmt.Fprintf(sum, "%q %d %d %o %d %d %d\n", path, st.Dev, st.Ino, st.Mode, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
+		id := fileid.FromStat(&st)
+		_, _ = fmt.Fprintf(sum, "%q %d %d %o %d %d %d\n", path, id.Device, id.Inode, st.Mode, id.Size, id.Modified, id.Changed)
 		return err
 	})
 	return hex.EncodeToString(sum.Sum(nil)), err
