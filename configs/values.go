@@ -216,14 +216,15 @@ func checkListen(address string) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("the port of %q must be a number from 0 to 65535", address)
 	}
-	if !isLoopback(host) {
+	if !IsLoopback(host) {
 		return fmt.Errorf("cannot listen on %q: there is no token or TLS yet: "+
 			"anyone who can reach it would control the box; listen on a loopback address", address)
 	}
 	return nil
 }
 
-func isLoopback(host string) bool {
+// IsLoopback reports whether a host, a name or an address, is this machine alone.
+func IsLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
 		return strings.EqualFold(host, "localhost")

@@ -110,7 +110,7 @@ func (h *host) closeFront(ctx context.Context) {
 	}
 	h.serving.Wait() // all that was accepted is known
 	soon, cancel := context.WithTimeout(ctx, connectionGrace)
-	h.front.Arrived(soon)
+	h.front.WaitFirstRequests(soon)
 	cancel()
 	for _, server := range h.servers {
 		if err := server.Shutdown(ctx); err != nil {

@@ -36,7 +36,7 @@ func BenchmarkAnswer(b *testing.B) {
 	request := []byte(call("Plain.1.echo", `{"by":1}`))
 	b.ReportAllocs()
 	for b.Loop() {
-		if r := h.answer(b.Context(), caller{dialect: h.dialect}, request); r.outcome != succeeded {
+		if r := h.answerMessage(b.Context(), caller{dialect: h.dialect}, request); r.outcome != succeeded {
 			b.Fatal(string(r.body))
 		}
 	}

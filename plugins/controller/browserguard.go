@@ -4,7 +4,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,13 +13,13 @@ import (
 
 // guard keeps web pages of others out: a page may open a connection to a
 // loopback address, and with DNS rebinding even under its own name.
-type guard struct {
+type browserGuard struct {
 	hosts   []string // lower case, besides loopback
 	origins []string // lower case
 }
 
-func newGuard(h configs.Host) guard {
-	var g guard
+func newBrowserGuard(h configs.Host) browserGuard {
+	var g browserGuard
 	for _, host := range append([]string{h.Listen}, h.AllowedHosts...) {
 		g.hosts = append(g.hosts, hostName(host))
 	}
@@ -31,12 +30,12 @@ func newGuard(h configs.Host) guard {
 }
 
 // refuse says why a request may not be served, or nothing.
-func (g guard) refuse(r *http.Request) string {
+func (g browserGuard) refusal(r *http.Request) string {
 	host := hostName(r.Host)
-	if host == "" || !isLoopback(host) && !slices.Contains(g.hosts, host) {
+	if host == "" || !configs.IsLoopback(host) && !slices.Contains(g.hosts, host) {
 		return "the Host header names none of this host's names; see allowed-hosts in the configuration"
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && !g.allows(origin, r.Host) {
+	if origin := r.Header.Get("Origin"); origin != "" && !g.allowsOrigin(origin, r.Host) {
 		return "pages of this origin may not call; see allowed-origins in the configuration"
 	}
 	return ""
@@ -44,7 +43,7 @@ func (g guard) refuse(r *http.Request) string {
 
 // allows tells whether pages of the origin may call: the host's own, and those
 // that the configuration names.
-func (g guard) allows(origin, host string) bool {
+func (g browserGuard) allowsOrigin(origin, host string) bool {
 	if slices.Contains(g.origins, strings.ToLower(origin)) {
 		return true
 	}
@@ -61,17 +60,9 @@ func hostName(hostPort string) string {
 	return strings.ToLower(host)
 }
 
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return host == "localhost"
-	}
-	return addr.IsLoopback()
-}
-
 // isJSON tells whether a body may be read. What a form can send without asking
 // first is refused; that nothing is said is what simple clients do.
-func isJSON(contentType string) bool {
+func isJSONType(contentType string) bool {
 	if contentType == "" {
 		return true
 	}

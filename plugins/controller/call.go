@@ -25,7 +25,7 @@ type caller struct {
 }
 
 // speaks is the dialect in which the caller is answered.
-func (f *Front) speaks(from caller) dialect.Dialect {
+func (f *Front) dialectOf(from caller) dialect.Dialect {
 	if from.dialect == nil {
 		return f.dialect
 	}
@@ -49,17 +49,17 @@ const (
 
 // answer serves a message. The requests of a batch are served one after the
 // other, so that a script can be sent as one.
-func (f *Front) answer(ctx context.Context, from caller, message []byte) reply {
+func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) reply {
 	m, err := jsonrpc.Parse(message)
 	switch {
 	case err != nil:
-		return f.answerOne(ctx, from, jsonrpc.Request{Err: err})
+		return f.answerRequest(ctx, from, jsonrpc.Request{Err: err})
 	case !m.Batch:
-		return f.answerOne(ctx, from, m.Requests[0])
+		return f.answerRequest(ctx, from, m.Requests[0])
 	}
 	var body []byte
 	for _, r := range m.Requests {
-		if one := f.answerOne(ctx, from, r); one.body != nil {
+		if one := f.answerRequest(ctx, from, r); one.body != nil {
 			body = append(append(body, ','), one.body...)
 		}
 	}
@@ -70,17 +70,17 @@ func (f *Front) answer(ctx context.Context, from caller, message []byte) reply {
 	return reply{body: body}
 }
 
-func (f *Front) answerOne(ctx context.Context, from caller, r jsonrpc.Request) reply {
+func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Request) reply {
 	if r.Err != nil {
-		return f.refuse(from, r)
+		return f.answerInvalid(from, r)
 	}
 	if r.ID == nil {
 		ctx = context.WithoutCancel(ctx) // its sender need not stay
 	}
-	result, err := f.call(ctx, from, r)
+	result, err := f.callMethod(ctx, from, r)
 	switch {
 	case err != nil:
-		answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.speaks(from), err)}
+		answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.dialectOf(from), err)}
 		return reply{answer.Append(nil), failed}
 	case r.ID == nil:
 		return reply{}
@@ -91,7 +91,7 @@ func (f *Front) answerOne(ctx context.Context, from caller, r jsonrpc.Request) r
 
 // refuse answers what is no request. An id that is not known is null, but left
 // out on a websocket, as Thunder does: its clients match answers by their id.
-func (f *Front) refuse(from caller, r jsonrpc.Request) reply {
+func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
 	n, why := thunder.NotRequest, malformed
 	switch {
 	case errors.Is(r.Err, jsonrpc.ErrSyntax):
@@ -102,12 +102,12 @@ func (f *Front) refuse(from caller, r jsonrpc.Request) reply {
 	if r.ID == nil && from.socket == nil {
 		r.ID = jsonrpc.Null
 	}
-	answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.speaks(from), thunder.NewError(n, r.Err))}
+	answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.dialectOf(from), thunder.NewError(n, r.Err))}
 	return reply{answer.Append(nil), why}
 }
 
 // call finds who is to serve the request.
-func (f *Front) call(ctx context.Context, from caller, r jsonrpc.Request) (result json.RawMessage, err error) {
+func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) (result json.RawMessage, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			f.log.Error().Str("method", r.Method).Any("panic", p).Bytes("stack", debug.Stack()).Msg("a call panicked")
@@ -118,7 +118,7 @@ func (f *Front) call(ctx context.Context, from caller, r jsonrpc.Request) (resul
 	if err != nil {
 		return nil, thunder.NewError(thunder.InvalidDesignator, err)
 	}
-	callsign, err := from.resolve(d.Callsign)
+	callsign, err := from.targetCallsign(d.Callsign)
 	if err != nil {
 		return nil, err
 	}
@@ -131,20 +131,20 @@ func (f *Front) call(ctx context.Context, from caller, r jsonrpc.Request) (resul
 	}
 	f.processed.add(callsign)
 	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
-	if m, ok := f.shared(sh, d.Method); ok {
+	if m, ok := f.commonMethod(sh, d.Method); ok {
 		return m.call(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
 	}
 	if callsign == configs.ControllerCallsign {
-		return f.serveOwn(ctx, from, c)
+		return f.callController(ctx, from, c)
 	}
 	if !from.may(accessCall) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
-	return invoke(ctx, sh, c)
+	return callPlugin(ctx, sh, c)
 }
 
 // shared is the method of that name which the host serves for the instance.
-func (f *Front) shared(sh *shell.Shell, name string) (*method, bool) {
+func (f *Front) commonMethod(sh *shell.Shell, name string) (*method, bool) {
 	m, ok := f.common[name]
 	if ok && m.when != nil && !m.when(sh) {
 		return nil, false
@@ -153,7 +153,7 @@ func (f *Front) shared(sh *shell.Shell, name string) (*method, bool) {
 }
 
 // resolve says which callsign is meant: a path that names one leaves no choice.
-func (from caller) resolve(callsign string) (string, error) {
+func (from caller) targetCallsign(callsign string) (string, error) {
 	switch {
 	case from.callsign == "" && callsign == "":
 		return configs.ControllerCallsign, nil
@@ -167,7 +167,7 @@ func (from caller) resolve(callsign string) (string, error) {
 
 // serveOwn serves the methods of the callsign Controller. They don't go through
 // the instance, whose limit for a call is shorter than a lifecycle operation's.
-func (f *Front) serveOwn(ctx context.Context, from caller, c shell.Call) (json.RawMessage, error) {
+func (f *Front) callController(ctx context.Context, from caller, c shell.Call) (json.RawMessage, error) {
 	m, ok := f.methods[c.Method]
 	if !ok {
 		return nil, thunder.NewError(thunder.UnknownMethod, nil)
@@ -175,7 +175,7 @@ func (f *Front) serveOwn(ctx context.Context, from caller, c shell.Call) (json.R
 	return m.call(ctx, request{front: f, from: from, index: c.Index, raw: c.Params})
 }
 
-func invoke(ctx context.Context, sh *shell.Shell, c shell.Call) (json.RawMessage, error) {
+func callPlugin(ctx context.Context, sh *shell.Shell, c shell.Call) (json.RawMessage, error) {
 	result, err := sh.Invoke(ctx, c)
 	if err != nil {
 		if answered, ok := errors.AsType[*shell.PluginError](err); ok {

@@ -15,35 +15,35 @@ import (
 
 // links are the connections of the front, HTTP and websockets alike. The zero
 // value is ready.
-type links struct {
-	arriving sync.WaitGroup // those that have not brought a request yet
+type connections struct {
+	beforeFirstRequest sync.WaitGroup // those that have not brought a request yet
 
 	mu     sync.Mutex
 	last   uint64
-	byConn map[net.Conn]*link
+	byConn map[net.Conn]*connection
 }
 
 // link is one connection.
-type link struct {
-	id      uint64
-	conn    net.Conn
-	remote  string
-	arrived func() // may be called more than once
+type connection struct {
+	id           uint64
+	conn         net.Conn
+	remote       string
+	firstRequest func() // may be called more than once
 
 	mu     sync.Mutex
 	state  string
-	name   string    // the path last asked for
+	path   string    // the path last asked for
 	active time.Time // when something last came in
 }
 
 // What a link is used for.
 const (
-	linkHTTP   = "WebServer"
-	linkSocket = "WebSocket"
+	usedForHTTP      = "WebServer"
+	usedForWebsocket = "WebSocket"
 )
 
 // linkRecord is a connection as a client sees it.
-type linkRecord struct {
+type connectionRecord struct {
 	Remote   string `json:"remote"`
 	State    string `json:"state"`
 	ID       uint64 `json:"id"`
@@ -51,29 +51,29 @@ type linkRecord struct {
 	Name     string `json:"name,omitempty"`
 }
 
-type linkKey struct{}
+type connectionKey struct{}
 
 // open keeps a new connection and puts its link into the context of its
 // requests.
-func (l *links) open(ctx context.Context, c net.Conn) context.Context {
+func (l *connections) track(ctx context.Context, c net.Conn) context.Context {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byConn == nil {
-		l.byConn = make(map[net.Conn]*link)
+		l.byConn = make(map[net.Conn]*connection)
 	}
 	l.last++
-	l.arriving.Add(1)
-	one := &link{
-		id: l.last, conn: c, remote: c.RemoteAddr().String(), state: linkHTTP, active: time.Now(),
-		arrived: sync.OnceFunc(l.arriving.Done),
+	l.beforeFirstRequest.Add(1)
+	one := &connection{
+		id: l.last, conn: c, remote: c.RemoteAddr().String(), state: usedForHTTP, active: time.Now(),
+		firstRequest: sync.OnceFunc(l.beforeFirstRequest.Done),
 	}
 	l.byConn[c] = one
-	return context.WithValue(ctx, linkKey{}, one)
+	return context.WithValue(ctx, connectionKey{}, one)
 }
 
 // changed forgets a connection that has ended. One that becomes a websocket is
 // kept until drop.
-func (l *links) changed(c net.Conn, state http.ConnState) {
+func (l *connections) stateChanged(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	one := l.byConn[c]
@@ -82,19 +82,19 @@ func (l *links) changed(c net.Conn, state http.ConnState) {
 	case state == http.StateHijacked:
 		one.mu.Lock()
 		defer one.mu.Unlock()
-		one.state = linkSocket
+		one.state = usedForWebsocket
 	case state == http.StateClosed:
-		one.arrived()
+		one.firstRequest()
 		delete(l.byConn, c)
 	}
 }
 
-func (l *links) drop(one *link) {
+func (l *connections) dropWebsocket(one *connection) {
 	if one == nil {
 		return
 	}
 	one.mu.Lock()
-	hijacked := one.state == linkSocket
+	hijacked := one.state == usedForWebsocket
 	one.mu.Unlock()
 	if hijacked { // else it is still HTTP's
 		l.mu.Lock()
@@ -104,40 +104,40 @@ func (l *links) drop(one *link) {
 }
 
 // linkOf is nil for a request that came over no connection of a Server's.
-func linkOf(ctx context.Context) *link {
-	one, _ := ctx.Value(linkKey{}).(*link)
+func connectionOf(ctx context.Context) *connection {
+	one, _ := ctx.Value(connectionKey{}).(*connection)
 	return one
 }
 
 // touch notes that something came in, with the path if it has one.
-func (l *link) touch(path string) {
+func (l *connection) noteActivity(path string) {
 	if l == nil {
 		return
 	}
-	l.arrived()
+	l.firstRequest()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.active = time.Now()
 	if path != "" {
-		l.name = path
+		l.path = path
 	}
 }
 
 // records lists the connections in the order in which they came. Active is one
 // from which something came not longer ago than quiet.
-func (l *links) records(quiet time.Duration) []linkRecord {
+func (l *connections) records(quiet time.Duration) []connectionRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := []linkRecord{}
+	all := []connectionRecord{}
 	for _, one := range l.byConn {
 		one.mu.Lock()
-		all = append(all, linkRecord{
+		all = append(all, connectionRecord{
 			Remote: hostAtPort(one.remote), State: one.state, ID: one.id,
-			Activity: time.Since(one.active) < quiet, Name: one.name,
+			Activity: time.Since(one.active) < quiet, Name: one.path,
 		})
 		one.mu.Unlock()
 	}
-	slices.SortFunc(all, func(a, b linkRecord) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b connectionRecord) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
@@ -162,7 +162,7 @@ type Proxy struct {
 }
 
 func serveLinks(_ context.Context, r request) (any, error) {
-	return r.front.links.records(r.front.limits.pingEvery), nil
+	return r.front.connections.records(r.front.limits.pingEvery), nil
 }
 
 // serveProxies lists all, or those of one link, where their origin is known.

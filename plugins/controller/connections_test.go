@@ -19,21 +19,21 @@ func TestLinks(t *testing.T) {
 	c := h.dial(t, "/jsonrpc/Plain?token=secret")
 	other := h.dial(t, "/Service")
 	eventually(t, func() bool { // a client may know before the host that they are websockets
-		return !slices.ContainsFunc(decode[[]linkRecord](t, other.do("Controller.1.links", "")), func(l linkRecord) bool { return l.State != "WebSocket" })
+		return !slices.ContainsFunc(decode[[]connectionRecord](t, other.do("Controller.1.links", "")), func(l connectionRecord) bool { return l.State != "WebSocket" })
 	})
 	_, answer := h.post(t, "/jsonrpc", call("Controller.1.links", ""))
-	got := decode[[]linkRecord](t, answer)
+	got := decode[[]connectionRecord](t, answer)
 	for _, l := range got {
 		if !strings.HasPrefix(l.Remote, "127.0.0.1@") {
 			t.Errorf("remote %q", l.Remote)
 		}
 	}
-	want := []linkRecord{
+	want := []connectionRecord{
 		{State: "WebSocket", ID: 1, Activity: true, Name: "/jsonrpc/Plain"},
 		{State: "WebSocket", ID: 2, Activity: true, Name: "/Service"},
 		{State: "WebServer", ID: 3, Activity: true, Name: "/jsonrpc"},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(linkRecord{}, "Remote")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(connectionRecord{}, "Remote")); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}
 	if err := c.ws.CloseNow(); err != nil {
@@ -41,7 +41,7 @@ func TestLinks(t *testing.T) {
 	}
 	h.waitForSockets(t, 1)
 	eventually(t, func() bool {
-		return !slices.ContainsFunc(decode[[]linkRecord](t, other.do("Controller.1.links", "")), func(l linkRecord) bool { return l.ID == 1 })
+		return !slices.ContainsFunc(decode[[]connectionRecord](t, other.do("Controller.1.links", "")), func(l connectionRecord) bool { return l.ID == 1 })
 	})
 }
 

@@ -59,7 +59,7 @@ func serveExists(ctx context.Context, r request) (any, error) {
 }
 
 func (f *Front) exists(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
-	m, shared := f.shared(sh, name)
+	m, shared := f.commonMethod(sh, name)
 	switch {
 	case name == "":
 		return false, nil

@@ -67,13 +67,19 @@ type frameRecord struct {
 	Line     int    `json:"line,omitempty"`
 }
 
-func serveThreads(_ context.Context, r request) (any, error) { return r.front.process().Threads, nil }
+func serveThreads(_ context.Context, r request) (any, error) {
+	return r.front.collectProcess().Threads, nil
+}
 
-func servePending(_ context.Context, r request) (any, error) { return r.front.process().Pending, nil }
+func servePending(_ context.Context, r request) (any, error) {
+	return r.front.collectProcess().Pending, nil
+}
 
-func serveProcessInfo(_ context.Context, r request) (any, error) { return r.front.process(), nil }
+func serveProcessInfo(_ context.Context, r request) (any, error) {
+	return r.front.collectProcess(), nil
+}
 
-func (f *Front) process() processRecord {
+func (f *Front) collectProcess() processRecord {
 	p := processRecord{Threads: []threadRecord{}, Pending: []string{}}
 	for i, sh := range f.supervisor.Shells() {
 		lane := sh.LaneStatus()
@@ -100,12 +106,12 @@ func serveCallStack(_ context.Context, r request) (any, error) {
 	if n >= len(shells) {
 		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
-	return stacks(shells[n].Callsign())
+	return goroutineFrames(shells[n].Callsign())
 }
 
 // stacks returns the frames of the goroutines that carry the lane's label. The
 // profile is text in which a line of labels comes before the frames they are of.
-func stacks(callsign string) ([]frameRecord, error) {
+func goroutineFrames(callsign string) ([]frameRecord, error) {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
 		return nil, err

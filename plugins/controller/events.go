@@ -27,29 +27,29 @@ const controlChanged = controlPrefix + "statechanged"
 
 // Transition tells the subscribers of the Controller's events.
 func (f *Front) Transition(t shell.Transition) {
-	f.count(t)
-	f.standing.Lock()
-	defer f.standing.Unlock()
-	f.standing.note(t)
+	f.countTransition(t)
+	f.snapshots.Lock()
+	defer f.snapshots.Unlock()
+	f.snapshots.update(t)
 	if t.From == t.To {
 		if t.To != shell.Activation { // who is not active yet is not told of
-			f.tellControl(t)
+			f.publishControlState(t)
 		}
 		return
 	}
-	f.tellState(t)
+	f.publishState(t)
 	if t.From == shell.Activation {
-		f.tellControl(t)
+		f.publishControlState(t)
 	}
 }
 
-func (f *Front) tellState(t shell.Transition) {
-	state, news := announced(t)
-	if !news || !f.events.any(stateChange) && !f.events.any(allEvents) {
+func (f *Front) publishState(t shell.Transition) {
+	state, news := announcedState(t)
+	if !news || !f.events.hasSubscribers(stateChange) && !f.events.hasSubscribers(allEvents) {
 		return
 	}
-	f.events.publish(stateChange, either(t.Callsign,
-		renderChange(t.Callsign, state, t.Reason, false), renderChange(t.Callsign, state, t.Reason, true)))
+	f.events.publish(stateChange, paramsByIndex(t.Callsign,
+		marshalChange(t.Callsign, state, t.Reason, false), marshalChange(t.Callsign, state, t.Reason, true)))
 	f.publishAll(t.Callsign, stateChange.event, jsonrpc.MustMarshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
@@ -57,7 +57,7 @@ func (f *Front) tellState(t shell.Transition) {
 // with its callsign.
 func (f *Front) Notification(callsign string, n shell.Notification) {
 	t := topic{callsign, n.Event}
-	if !f.events.any(t) && !f.events.any(allEvents) {
+	if !f.events.hasSubscribers(t) && !f.events.hasSubscribers(allEvents) {
 		return
 	}
 	if len(n.Params) > 0 && !jsonrpc.Valid(n.Params) {
@@ -73,7 +73,7 @@ func (f *Front) Notification(callsign string, n shell.Notification) {
 // Subsystems tells the subscribers which have changed; with an index, only who
 // asked for that one.
 func (f *Front) Subsystems(changed []supervisor.Subsystem) {
-	if len(changed) == 0 || !f.events.any(subsystemChange) {
+	if len(changed) == 0 || !f.events.hasSubscribers(subsystemChange) {
 		return
 	}
 	whole := jsonrpc.MustMarshal(changed)
@@ -98,7 +98,7 @@ type change struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
-func renderChange(callsign string, to shell.State, why shell.Reason, alone bool) json.RawMessage {
+func marshalChange(callsign string, to shell.State, why shell.Reason, alone bool) json.RawMessage {
 	c := change{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))}
 	if alone {
 		c.Callsign = ""
@@ -106,18 +106,18 @@ func renderChange(callsign string, to shell.State, why shell.Reason, alone bool)
 	return jsonrpc.MustMarshal(c)
 }
 
-func renderControl(callsign string, to statecontrol.State, alone bool) json.RawMessage {
-	return renderChange(callsign, shell.State(to), "", alone)
+func marshalControlChange(callsign string, to statecontrol.State, alone bool) json.RawMessage {
+	return marshalChange(callsign, shell.State(to), "", alone)
 }
 
 // tellControl tells that a plugin is suspended or resumed, in the Controller's
 // name and in its own, but not once more to those who are told everything.
-func (f *Front) tellControl(t shell.Transition) {
+func (f *Front) publishControlState(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {
 		return
 	}
-	alone := renderControl(t.Callsign, t.Control, true)
-	f.events.publish(stateControlChange, either(t.Callsign, renderControl(t.Callsign, t.Control, false), alone))
+	alone := marshalControlChange(t.Callsign, t.Control, true)
+	f.events.publish(stateControlChange, paramsByIndex(t.Callsign, marshalControlChange(t.Callsign, t.Control, false), alone))
 	f.events.publish(topic{t.Callsign, controlChanged}, func(s subscription) (json.RawMessage, bool) {
 		return alone, s.index == ""
 	})
@@ -125,7 +125,7 @@ func (f *Front) tellControl(t shell.Transition) {
 
 // publishAll renders the event once for each dialect that somebody speaks.
 func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
-	if !f.events.any(allEvents) {
+	if !f.events.hasSubscribers(allEvents) {
 		return
 	}
 	whole := make(map[dialect.Dialect]json.RawMessage, 2)
@@ -145,7 +145,7 @@ func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
 // those into a state in between are not, nor is a hibernation that failed and
 // changed nothing, nor that an instance begins or ends to wait. One that its
 // conditions ended has been deactivated, also when it then waits for them.
-func announced(t shell.Transition) (shell.State, bool) {
+func announcedState(t shell.Transition) (shell.State, bool) {
 	switch t.To {
 	case shell.Deactivated:
 		return t.To, t.From != shell.Precondition
@@ -162,7 +162,7 @@ func announced(t shell.Transition) (shell.State, bool) {
 
 // either sends whole to subscribers of everything and alone to those who
 // registered for the callsign, who know which one it is.
-func either(callsign string, whole, alone json.RawMessage) func(subscription) (json.RawMessage, bool) {
+func paramsByIndex(callsign string, whole, alone json.RawMessage) func(subscription) (json.RawMessage, bool) {
 	return func(s subscription) (json.RawMessage, bool) {
 		switch s.index {
 		case "":

@@ -120,14 +120,14 @@ func TestSubscriptionsEndWithTheSocket(t *testing.T) {
 	if diff := cmp.Diff(refused, c.do("Plain.1.register", `{"event":"c","id":"c"}`)); diff != "" {
 		t.Errorf("third subscription (-want +got):\n%s", diff)
 	}
-	if n := h.events.count("Plain"); n != 2 {
+	if n := h.events.countOf("Plain"); n != 2 {
 		t.Errorf("%d observers, want 2", n)
 	}
 	if err := c.ws.CloseNow(); err != nil {
 		t.Fatal(err)
 	}
 	h.waitForSockets(t, 0)
-	if n := h.events.count("Plain"); n != 0 {
+	if n := h.events.countOf("Plain"); n != 0 {
 		t.Errorf("%d observers are left", n)
 	}
 }
@@ -186,7 +186,7 @@ func TestAnnounced(t *testing.T) {
 		{shell.Deactivation, shell.Precondition, shell.Deactivated},
 		{shell.Deactivated, shell.Destroyed, shell.Destroyed},
 	} {
-		got, news := announced(shell.Transition{From: tt.from, To: tt.to})
+		got, news := announcedState(shell.Transition{From: tt.from, To: tt.to})
 		if news != (tt.want != "") || news && got != tt.want {
 			t.Errorf("%s to %s is told as %q, %v", tt.from, tt.to, got, news)
 		}
@@ -195,13 +195,13 @@ func TestAnnounced(t *testing.T) {
 
 // An instance that is gone is in no snapshot.
 func TestStandingForgets(t *testing.T) {
-	var s standing
-	s.note(shell.Transition{Callsign: "X", From: shell.Activation, To: shell.Activated, Reason: shell.Requested})
-	if news := s.snapshot(stateChange, ""); len(news) != 1 {
+	var s snapshots
+	s.update(shell.Transition{Callsign: "X", From: shell.Activation, To: shell.Activated, Reason: shell.Requested})
+	if news := s.eventsFor(stateChange, ""); len(news) != 1 {
 		t.Errorf("got %s", news)
 	}
-	s.note(shell.Transition{Callsign: "X", From: shell.Deactivated, To: shell.Destroyed})
-	if news := s.snapshot(stateChange, ""); news != nil || len(s.byCallsign) != 0 {
+	s.update(shell.Transition{Callsign: "X", From: shell.Deactivated, To: shell.Destroyed})
+	if news := s.eventsFor(stateChange, ""); news != nil || len(s.byCallsign) != 0 {
 		t.Errorf("got %s", news)
 	}
 }

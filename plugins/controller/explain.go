@@ -25,7 +25,7 @@ type explanation struct {
 	State    shell.State `json:"state"`
 	Why      string      `json:"why"`
 	Keeps    []string    `json:"keepsawake,omitempty"`
-	Next     *prospect   `json:"next,omitempty"`
+	Next     *nextSleep  `json:"next,omitempty"`
 	LastUse  string      `json:"lastuse,omitempty"`
 	Saves    int64       `json:"saves,omitempty"`
 	// Loading is left out once all of the memory is there.
@@ -40,7 +40,7 @@ type explanation struct {
 	Cold   string         `json:"cold,omitempty"`
 }
 
-type prospect struct {
+type nextSleep struct {
 	Do      string `json:"do"`
 	At      string `json:"at"`
 	Because string `json:"because"`
@@ -55,10 +55,10 @@ func serveExplain(_ context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
-	return explained(e), nil
+	return explanationRecord(e), nil
 }
 
-func explained(e supervisor.Explanation) explanation {
+func explanationRecord(e supervisor.Explanation) explanation {
 	x := explanation{
 		Callsign: e.Callsign, State: e.State, Why: e.Why, Keeps: e.Keeps, Saves: e.Saves, Resumes: e.Resumes,
 	}
@@ -66,7 +66,7 @@ func explained(e supervisor.Explanation) explanation {
 		x.Loading = &e.Loading
 	}
 	if e.Next != nil {
-		x.Next = &prospect{e.Next.Do, timestamp(e.Next.At), e.Next.Because, e.Next.DryRun}
+		x.Next = &nextSleep{e.Next.Do, timestamp(e.Next.At), e.Next.Because, e.Next.DryRun}
 	}
 	if !e.LastUse.IsZero() {
 		x.LastUse = timestamp(e.LastUse)

@@ -22,9 +22,9 @@ func TestExplain(t *testing.T) {
 	want := explanation{
 		Callsign: "Auto", State: "activated", Saves: 4096,
 		Keeps: []string{"it was started or woken less than 10s ago (min-awake)"},
-		Next:  &prospect{Do: "suspend", Because: "nobody has used it for 1h0m0s (idle-suspend)"},
+		Next:  &nextSleep{Do: "suspend", Because: "nobody has used it for 1h0m0s (idle-suspend)"},
 	}
-	ignored := cmp.Options{cmpopts.IgnoreFields(explanation{}, "Why", "LastUse"), cmpopts.IgnoreFields(prospect{}, "At")}
+	ignored := cmp.Options{cmpopts.IgnoreFields(explanation{}, "Why", "LastUse"), cmpopts.IgnoreFields(nextSleep{}, "At")}
 	if diff := cmp.Diff(want, got, ignored); diff != "" {
 		t.Errorf("explain (-want +got):\n%s", diff)
 	}

@@ -52,26 +52,26 @@ type Front struct {
 	log     zerolog.Logger
 	version string
 	limits  limits
-	guard   guard
+	guard   browserGuard
 	dialect dialect.Dialect // where neither listener nor connection says which
 	mux     *http.ServeMux
 	methods map[string]*method // of the callsign Controller
 	common  map[string]*method // of every callsign
 	events  subscribers
 	// standing is where the instances stand, for newcomers among the subscribers.
-	standing standing
-	links    links
+	snapshots   snapshots
+	connections connections
 	// processed counts the calls to each instance.
 	processed counters
 	// exits and restarts of each instance that nobody asked for.
 	exits, restarts counters
 	// queues is what the outboxes of all websockets share.
-	queues budget
+	queueBudget queueBudget
 	// connections of HTTP that are open, not counting websockets.
-	connections atomic.Int64
+	httpConnections atomic.Int64
 
-	supervisor *supervisor.Supervisor
-	unlisten   func()
+	supervisor    *supervisor.Supervisor
+	stopListening func()
 
 	ctx     context.Context // ends when Close won't wait any longer
 	cancel  context.CancelFunc
@@ -92,14 +92,14 @@ func New(o Options) *Front {
 		log:     o.Log,
 		version: o.Version,
 		limits:  defaultLimits(),
-		guard:   newGuard(o.Host),
+		guard:   newBrowserGuard(o.Host),
 		dialect: dialect.OfListener(o.Host.Dialect),
 		sockets: make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.queues.left.Store(f.limits.allQueues)
-	f.methods = byName(controllerMethods())
-	f.common = byName(commonMethods())
+	f.queueBudget.left.Store(f.limits.allQueues)
+	f.methods = indexByName(controllerMethods())
+	f.common = indexByName(commonMethods())
 	f.mux = f.routes()
 	return f
 }
@@ -110,7 +110,7 @@ func (f *Front) Builtin() supervisor.Builtin {
 		Callsign: configs.ControllerCallsign,
 		Backend: func(s *supervisor.Supervisor, _ shell.Sink) shell.Backend {
 			f.supervisor = s
-			f.unlisten = s.Listen(f)
+			f.stopListening = s.Listen(f)
 			return backend{f}
 		},
 	}
@@ -119,11 +119,11 @@ func (f *Front) Builtin() supervisor.Builtin {
 // Arrived returns when each connection has brought its first request, or when ctx
 // has ended: a server that is shut down looks at none that comes later. Nothing may
 // be accepted any more.
-func (f *Front) Arrived(ctx context.Context) {
+func (f *Front) WaitFirstRequests(ctx context.Context) {
 	all := make(chan struct{})
 	go func() {
 		defer close(all)
-		f.links.arriving.Wait()
+		f.connections.beforeFirstRequest.Wait()
 	}()
 	select {
 	case <-all:
@@ -135,15 +135,15 @@ func (f *Front) Arrived(ctx context.Context) {
 // any more. When ctx ends before that, what is left is cut off and an error
 // returned. Nothing is served afterwards.
 func (f *Front) Close(ctx context.Context) error {
-	if f.unlisten != nil {
-		defer f.unlisten()
+	if f.stopListening != nil {
+		defer f.stopListening()
 	}
 	f.mu.Lock()
 	first := !f.closed
 	f.closed = true
 	for s := range f.sockets {
 		if first {
-			f.running.Go(s.leave)
+			f.running.Go(s.closeGoingAway)
 		}
 	}
 	f.mu.Unlock()
@@ -156,25 +156,25 @@ func (f *Front) Close(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		f.cutAll()
+		f.cutOffAll()
 		return fmt.Errorf("cannot end every request: %w", ctx.Err())
 	}
 	f.cancel()
 	return nil
 }
 
-func (f *Front) cutAll() {
+func (f *Front) cutOffAll() {
 	f.cancel()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for s := range f.sockets {
-		s.cut("the host ends")
+		s.cutOff("the host ends")
 	}
 }
 
 // enter counts a request as running until f.running.Done; it refuses once the
 // front is closed.
-func (f *Front) enter() bool {
+func (f *Front) beginRequest() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

@@ -18,7 +18,7 @@ import (
 func (f *Front) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, path := range []string{"/jsonrpc", "/jsonrpc/{$}", "/jsonrpc/{callsign}"} {
-		mux.HandleFunc(path, f.serveRPC)
+		mux.HandleFunc(path, f.serveJSONRPC)
 	}
 	for _, path := range []string{"/Service", "/Service/{$}", "/Service/{callsign}", "/Service/{callsign}/{rest...}"} {
 		mux.HandleFunc(path, f.serveService)
@@ -26,7 +26,7 @@ func (f *Front) routes() *http.ServeMux {
 	mux.HandleFunc("GET /{$}", f.serveRedirect)
 	mux.HandleFunc("GET /metrics", f.serveMetrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		f.send(w, http.StatusOK, textType, []byte("ok"))
+		f.respond(w, http.StatusOK, textType, []byte("ok"))
 	})
 	return mux
 }
@@ -45,16 +45,16 @@ func (f *Front) Server(speaks configs.Dialect) *http.Server {
 		BaseContext: func(net.Listener) context.Context {
 			return context.WithValue(f.ctx, dialectKey{}, dialect.OfListener(speaks))
 		},
-		ConnContext: f.links.open,
+		ConnContext: f.connections.track,
 		ConnState: func(c net.Conn, state http.ConnState) {
-			f.links.changed(c, state)
+			f.connections.stateChanged(c, state)
 			switch state {
 			case http.StateNew:
-				if f.connections.Add(1) > int64(f.limits.connections) {
+				if f.httpConnections.Add(1) > int64(f.limits.connections) {
 					_ = c.Close()
 				}
 			case http.StateClosed, http.StateHijacked:
-				f.connections.Add(-1)
+				f.httpConnections.Add(-1)
 			default:
 			}
 		},
@@ -62,14 +62,14 @@ func (f *Front) Server(speaks configs.Dialect) *http.Server {
 }
 
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !f.enter() {
+	if !f.beginRequest() {
 		http.Error(w, "the host is ending", http.StatusServiceUnavailable)
 		return
 	}
 	defer f.running.Done()
-	linkOf(r.Context()).touch(r.URL.Path)
+	connectionOf(r.Context()).noteActivity(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if why := f.guard.refuse(r); why != "" {
+	if why := f.guard.refusal(r); why != "" {
 		http.Error(w, why, http.StatusForbidden)
 		return
 	}
@@ -83,22 +83,22 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mux.ServeHTTP(w, r)
 }
 
-func (f *Front) serveRPC(w http.ResponseWriter, r *http.Request) {
+func (f *Front) serveJSONRPC(w http.ResponseWriter, r *http.Request) {
 	if isUpgrade(r) {
 		f.serveUpgrade(w, r)
 		return
 	}
 	from := caller{callsign: r.PathValue("callsign")}
 	switch {
-	case !f.knows(from.callsign):
+	case !f.hasInstance(from.callsign):
 		http.NotFound(w, r)
 	case r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "":
 		w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
 		w.Header().Set("Access-Control-Allow-Headers", "Content-Type")
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method != http.MethodPost:
-		f.refuseMethod(w)
-	case !isJSON(r.Header.Get("Content-Type")):
+		f.respondMethodNotAllowed(w)
+	case !isJSONType(r.Header.Get("Content-Type")):
 		http.Error(w, "JSON-RPC needs the header Content-Type: application/json", http.StatusUnsupportedMediaType)
 	default:
 		f.servePost(w, r, from)
@@ -112,15 +112,15 @@ func isUpgrade(r *http.Request) bool {
 // serveUpgrade makes a websocket of the connection.
 func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	callsign := r.PathValue("callsign")
-	if !f.knows(callsign) || r.PathValue("rest") != "" {
+	if !f.hasInstance(callsign) || r.PathValue("rest") != "" {
 		http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
 		return
 	}
-	f.serveSocket(w, r, callsign)
+	f.serveWebsocket(w, r, callsign)
 }
 
 // knows tells whether a path may name the callsign, which may be none.
-func (f *Front) knows(callsign string) bool {
+func (f *Front) hasInstance(callsign string) bool {
 	if callsign == "" {
 		return true
 	}
@@ -140,16 +140,16 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 	case !ok:
 		return
 	case len(message) == 0:
-		f.refuseMethod(w)
+		f.respondMethodNotAllowed(w)
 		return
 	}
-	answer := f.answer(r.Context(), from, message)
+	answer := f.answerMessage(r.Context(), from, message)
 	w.Header().Set("Cache-Control", "no-store")
 	if answer.body == nil {
-		f.send(w, http.StatusNoContent, "", nil)
+		f.respond(w, http.StatusNoContent, "", nil)
 		return
 	}
-	f.send(w, answer.outcome.status(spoken), jsonType, answer.body)
+	f.respond(w, answer.outcome.httpStatus(spoken), jsonType, answer.body)
 }
 
 // readBody reads what the request brings, or answers why it could not. The
@@ -177,8 +177,8 @@ const (
 )
 
 // send answers a request as a whole, to a client that takes it in time.
-func (f *Front) send(w http.ResponseWriter, status int, contentType string, body []byte) {
-	defer f.sending(w)()
+func (f *Front) respond(w http.ResponseWriter, status int, contentType string, body []byte) {
+	defer f.startWriteDeadline(w)()
 	if len(body) > 0 {
 		w.Header().Set("Content-Type", contentType)
 	}
@@ -192,7 +192,7 @@ func (f *Front) send(w http.ResponseWriter, status int, contentType string, body
 // sending begins the time in which a client must take its answer. The returned
 // function ends it, and sends what is left: the next request on the connection
 // has no such deadline.
-func (f *Front) sending(w http.ResponseWriter) (done func()) {
+func (f *Front) startWriteDeadline(w http.ResponseWriter) (done func()) {
 	conn := http.NewResponseController(w)
 	_ = conn.SetWriteDeadline(time.Now().Add(f.limits.write))
 	return func() {
@@ -202,7 +202,7 @@ func (f *Front) sending(w http.ResponseWriter) (done func()) {
 }
 
 // status is the HTTP status of an answer.
-func (o outcome) status(d dialect.Dialect) int {
+func (o outcome) httpStatus(d dialect.Dialect) int {
 	switch o {
 	case failed:
 		return d.FailureStatus()
@@ -213,7 +213,7 @@ func (o outcome) status(d dialect.Dialect) int {
 	}
 }
 
-func (f *Front) refuseMethod(w http.ResponseWriter) {
+func (f *Front) respondMethodNotAllowed(w http.ResponseWriter) {
 	w.Header().Set("Allow", http.MethodPost)
 	http.Error(w, "JSON-RPC only supported via POST request with a body", http.StatusMethodNotAllowed)
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // rosterMethods change which instances there are and how they are configured.
-func rosterMethods() []method {
+func instanceMethods() []method {
 	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
 		{
@@ -46,13 +46,13 @@ func rosterMethods() []method {
 			name: "persist", access: accessAdmin, aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
 			doc:    "Keeps changes of configurations across restarts of the host.",
 			errors: []thunder.Number{thunder.General},
-			serve:  serveKept((*supervisor.Supervisor).Persist),
+			serve:  persistenceHandler((*supervisor.Supervisor).Persist),
 		},
 		{
 			name: "restore", access: accessAdmin, params: one, returns: "once it is on disk",
 			doc:    "Forgets changes of configurations: the next activation sees what the files say.",
 			errors: []thunder.Number{thunder.General},
-			serve:  serveKept((*supervisor.Supervisor).Restore),
+			serve:  persistenceHandler((*supervisor.Supervisor).Restore),
 		},
 		{
 			name: "reload", access: accessAdmin, result: []string{}, returns: "one line for each instance that was changed",
@@ -69,7 +69,7 @@ func serveClone(ctx context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	if err := r.front.supervisor.Clone(ctx, callsign, fresh); err != nil {
-		return nil, settle(err, thunder.General, thunder.UnknownKey, thunder.DuplicateKey, thunder.NotSupported)
+		return nil, renumber(err, thunder.General, thunder.UnknownKey, thunder.DuplicateKey, thunder.NotSupported)
 	}
 	return fresh, nil
 }
@@ -79,12 +79,12 @@ func serveDestroy(ctx context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	err := r.front.supervisor.Destroy(ctx, r.args["callsign"])
-	return nil, settle(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
+	return nil, renumber(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
 }
 
 func serveConfiguration(ctx context.Context, r request) (any, error) {
 	if r.raw != nil {
-		return nil, r.configure(ctx)
+		return nil, r.setConfiguration(ctx)
 	}
 	sh, ok := r.front.supervisor.Shell(r.index)
 	if !ok {
@@ -96,7 +96,7 @@ func serveConfiguration(ctx context.Context, r request) (any, error) {
 	return sh.Config().ConfigurationJSON(), nil
 }
 
-func (r request) configure(ctx context.Context) error {
+func (r request) setConfiguration(ctx context.Context) error {
 	sh, ok := r.front.supervisor.Shell(r.index)
 	_, wrong := jsonrpc.Fields(r.raw)
 	switch {
@@ -109,18 +109,18 @@ func (r request) configure(ctx context.Context) error {
 	case sh.Callsign() == configs.ControllerCallsign || sh.State() == shell.Activated:
 		return thunder.NewError(thunder.General, fmt.Errorf("cannot configure: %s is active, deactivate it first", r.index))
 	}
-	return settle(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
+	return renumber(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
 }
 
 // serveKept is what persist and restore have in common: all that goes wrong has
 // one number.
-func serveKept(do func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
+func persistenceHandler(do func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
 		callsign, given := r.args["callsign"]
 		if given && callsign == "" {
 			callsign = configs.ControllerCallsign
 		}
-		return nil, settle(do(r.front.supervisor, ctx, callsign), thunder.General)
+		return nil, renumber(do(r.front.supervisor, ctx, callsign), thunder.General)
 	}
 }
 
@@ -130,7 +130,7 @@ func serveReload(ctx context.Context, r request) (any, error) {
 	}
 	changed, err := r.front.options.Reload(ctx)
 	if err != nil {
-		return nil, settle(err, thunder.General)
+		return nil, renumber(err, thunder.General)
 	}
 	return append([]string{}, changed...), nil
 }

@@ -19,31 +19,31 @@ func lifecycleMethods() []method {
 			name: "activate", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Starts the plugin, or wakes it when it is hibernated.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions},
-			serve:  operation((*shell.Shell).Activate, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions),
+			serve:  operationHandler((*shell.Shell).Activate, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions),
 		},
 		{
 			name: "deactivate", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Ends the plugin; a hibernated one is woken first, so that it can store what it wants to keep.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
-			serve:  operation((*shell.Shell).Deactivate, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
+			serve:  operationHandler((*shell.Shell).Deactivate, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
 		},
 		{
 			name: "unavailable", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Bars a deactivated instance from being activated; deactivate lets it in again.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
-			serve:  operation((*shell.Shell).MakeUnavailable, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
+			serve:  operationHandler((*shell.Shell).MakeUnavailable, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
 		},
 		{
 			name: "suspend", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Suspends the plugin; deactivates one without state control that does not start with the host.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.TimedOut},
-			serve:  operation((*shell.Shell).Suspend, asItIs),
+			serve:  operationHandler((*shell.Shell).Suspend, ownNumber),
 		},
 		{
 			name: "resume", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
 			doc:    "Resumes the plugin; activates or wakes it before that if it must.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions, thunder.OpeningFailed, thunder.TimedOut},
-			serve:  operation((*shell.Shell).Resume, asItIs),
+			serve:  operationHandler((*shell.Shell).Resume, ownNumber),
 		},
 		{
 			name: "hibernate", access: accessOperate, missing: thunder.BadRequest, returns: "once it sleeps",
@@ -59,20 +59,20 @@ func lifecycleMethods() []method {
 }
 
 // asItIs lets an operation's error keep its own number.
-const asItIs thunder.Number = 0
+const ownNumber thunder.Number = 0
 
 // operation makes the row of a lifecycle verb. Errors other than those in pass
 // become otherwise, with what went wrong as the cause.
-func operation(
-	verb func(*shell.Shell, context.Context, shell.Reason) error,
-	otherwise thunder.Number, pass ...thunder.Number,
+func operationHandler(
+	run func(*shell.Shell, context.Context, shell.Reason) error,
+	fallback thunder.Number, kept ...thunder.Number,
 ) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
-		sh, err := r.target(thunder.PrivilegedRequest)
+		sh, err := r.targetInstance(thunder.PrivilegedRequest)
 		if err != nil {
 			return nil, err
 		}
-		return nil, settle(verb(sh, ctx, shell.Requested), otherwise, pass...)
+		return nil, renumber(run(sh, ctx, shell.Requested), fallback, kept...)
 	}
 }
 
@@ -80,20 +80,20 @@ func serveHibernate(ctx context.Context, r request) (any, error) {
 	if r.args["callsign"] == "" {
 		return nil, thunder.NewError(thunder.BadRequest, nil)
 	}
-	sh, err := r.target(thunder.BadRequest)
+	sh, err := r.targetInstance(thunder.BadRequest)
 	if err != nil {
 		return nil, err
 	}
 	err = sh.Hibernate(ctx, shell.Requested, r.args.duration("timeout"))
-	return nil, settle(err, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted)
+	return nil, renumber(err, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted)
 }
 
 // target is the instance that the parameter names, which may not be the front
 // itself.
-func (r request) target(own thunder.Number) (*shell.Shell, error) {
+func (r request) targetInstance(ifController thunder.Number) (*shell.Shell, error) {
 	callsign := r.args["callsign"]
 	if callsign == configs.ControllerCallsign {
-		return nil, thunder.NewError(own, nil)
+		return nil, thunder.NewError(ifController, nil)
 	}
 	sh, ok := r.front.supervisor.Shell(callsign)
 	if !ok {
@@ -103,17 +103,17 @@ func (r request) target(own thunder.Number) (*shell.Shell, error) {
 }
 
 // settle numbers what an operation returned.
-func settle(err error, otherwise thunder.Number, pass ...thunder.Number) error {
+func renumber(err error, fallback thunder.Number, kept ...thunder.Number) error {
 	if err == nil {
 		return nil
 	}
 	f := thunder.ErrorOf(err)
 	answered, ok := errors.AsType[*shell.PluginError](err)
 	switch {
-	case otherwise == asItIs && ok:
+	case fallback == ownNumber && ok:
 		return answered
-	case otherwise != asItIs && !slices.Contains(pass, f.Number):
-		return thunder.NewError(otherwise, err)
+	case fallback != ownNumber && !slices.Contains(kept, f.Number):
+		return thunder.NewError(fallback, err)
 	}
 	return f
 }

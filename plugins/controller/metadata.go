@@ -54,7 +54,7 @@ func metadataMethods() []method {
 		},
 		{
 			name: "links", access: accessRead, form: property,
-			result: []linkRecord{}, returns: "the connections, oldest first",
+			result: []connectionRecord{}, returns: "the connections, oldest first",
 			doc:   "Who is connected over HTTP and websockets.",
 			serve: serveLinks,
 		},

@@ -55,17 +55,17 @@ const (
 
 type parameter struct {
 	name     string
-	kind     kind
+	kind     paramKind
 	optional bool
 	doc      string
 }
 
-type kind int
+type paramKind int
 
 const (
-	text         kind = iota // a number is taken as its text
-	milliseconds             // a string of digits is taken as the number
-	hops                     // the same; out of range is a bad request
+	text         paramKind = iota // a number is taken as its text
+	milliseconds                  // a string of digits is taken as the number
+	hopCount                      // the same; out of range is a bad request
 )
 
 // request is one call of a row.
@@ -79,20 +79,20 @@ type request struct {
 }
 
 // dialect is how the answer is to read.
-func (r request) dialect() dialect.Dialect { return r.front.speaks(r.from) }
+func (r request) dialect() dialect.Dialect { return r.front.dialectOf(r.from) }
 
 // controllerMethods is the API of the callsign Controller.
 func controllerMethods() []method {
-	return slices.Concat(lifecycleMethods(), explainMethods(), rosterMethods(), metadataMethods(), diagnosticMethods(), systemMethods())
+	return slices.Concat(lifecycleMethods(), explainMethods(), instanceMethods(), metadataMethods(), diagnosticMethods(), systemMethods())
 }
 
 // commonMethods is what the host serves for every callsign, whatever its plugin
 // does.
 func commonMethods() []method {
-	return slices.Concat(subscriptionMethods(), descriptionMethods(), controlMethods())
+	return slices.Concat(subscriptionMethods(), descriptionMethods(), stateControlMethods())
 }
 
-func byName(table []method) map[string]*method {
+func indexByName(table []method) map[string]*method {
 	m := make(map[string]*method, len(table))
 	for _, row := range table {
 		for _, name := range append(row.aliases, row.name) {
@@ -108,7 +108,7 @@ func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	if m.form == action && len(m.params) > 0 || m.form == objectOrOther && bytes.HasPrefix(r.raw, []byte("{")) {
-		args, err := m.arguments(r.raw)
+		args, err := m.parseArguments(r.raw)
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +129,7 @@ func (a arguments) duration(name string) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-func (m *method) arguments(raw json.RawMessage) (arguments, error) {
+func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 	var fields map[string]json.RawMessage
 	if raw != nil {
 		var err error
@@ -172,7 +172,7 @@ func (p parameter) parse(value json.RawMessage) (string, error) {
 	switch n, err := strconv.ParseInt(s, 10, 64); {
 	case p.kind == milliseconds && (err != nil || n < 0 || n > maxMilliseconds):
 		return "", errors.New("not a number of milliseconds")
-	case p.kind == hops && (err != nil || n < 1 || n > 255):
+	case p.kind == hopCount && (err != nil || n < 1 || n > 255):
 		return "", thunder.NewError(thunder.BadRequest, errors.New("not a number from 1 to 255"))
 	}
 	return s, nil
@@ -180,7 +180,7 @@ func (p parameter) parse(value json.RawMessage) (string, error) {
 
 const maxMilliseconds = int64(24 * time.Hour / time.Millisecond)
 
-func (k kind) String() string {
+func (k paramKind) String() string {
 	if k == text {
 		return "string"
 	}

@@ -15,15 +15,15 @@ import (
 // serveMetrics tells Prometheus what the host looks like now, from what lives
 // rather than from figures kept for it.
 func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
-	var m metrics
-	f.hostMetrics(&m)
-	f.instanceMetrics(&m)
+	var m metricsText
+	f.writeHostMetrics(&m)
+	f.writeInstanceMetrics(&m)
 	w.Header().Set("Cache-Control", "no-store")
-	f.send(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", m.Bytes())
+	f.respond(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", m.Bytes())
 }
 
 // count notes what leaves no trace in an instance.
-func (f *Front) count(t shell.Transition) {
+func (f *Front) countTransition(t shell.Transition) {
 	switch {
 	case t.Event == shell.Exit && t.To == shell.Deactivated:
 		f.exits.add(t.Callsign)
@@ -36,18 +36,18 @@ func (f *Front) count(t shell.Transition) {
 	}
 }
 
-func (f *Front) hostMetrics(m *metrics) {
+func (f *Front) writeHostMetrics(m *metricsText) {
 	f.mu.Lock()
 	sockets := len(f.sockets)
 	f.mu.Unlock()
-	m.family("dormouse_build_info", "gauge", "The version of the host.")
-	m.sample(1, "version", f.version, "goversion", runtime.Version())
-	m.family("dormouse_websockets", "gauge", "Websockets that are open.")
-	m.sample(int64(sockets))
-	m.family("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
-	m.sample(f.connections.Load())
-	m.family("go_goroutines", "gauge", "Goroutines of the host.")
-	m.sample(int64(runtime.NumGoroutine()))
+	m.beginFamily("dormouse_build_info", "gauge", "The version of the host.")
+	m.writeSample(1, "version", f.version, "goversion", runtime.Version())
+	m.beginFamily("dormouse_websockets", "gauge", "Websockets that are open.")
+	m.writeSample(int64(sockets))
+	m.beginFamily("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
+	m.writeSample(f.httpConnections.Load())
+	m.beginFamily("go_goroutines", "gauge", "Goroutines of the host.")
+	m.writeSample(int64(runtime.NumGoroutine()))
 }
 
 // family is one metric with a value for each instance.
@@ -86,7 +86,7 @@ func (f *Front) instanceFamilies() []family {
 		},
 		{
 			"dormouse_instance_subscriptions", "gauge", "Subscriptions to the instance's events.",
-			func(st shell.Status) (int64, bool) { return int64(f.events.count(st.Config.Callsign)), true },
+			func(st shell.Status) (int64, bool) { return int64(f.events.countOf(st.Config.Callsign)), true },
 		},
 		{
 			"dormouse_instance_since_seconds", "gauge", "When the instance entered its state, in Unix time.",
@@ -95,7 +95,7 @@ func (f *Front) instanceFamilies() []family {
 	}
 }
 
-func (f *Front) instanceMetrics(m *metrics) {
+func (f *Front) writeInstanceMetrics(m *metricsText) {
 	var all []shell.Status
 	inState := make(map[shell.State]int64)
 	for _, sh := range f.supervisor.Shells() {
@@ -103,26 +103,26 @@ func (f *Front) instanceMetrics(m *metrics) {
 		all = append(all, st)
 		inState[st.State]++
 	}
-	m.family("dormouse_instances", "gauge", "Instances in each state.")
-	for _, state := range states() {
-		m.sample(inState[state], "state", string(state))
+	m.beginFamily("dormouse_instances", "gauge", "Instances in each state.")
+	for _, state := range lifecycleStates() {
+		m.writeSample(inState[state], "state", string(state))
 	}
-	m.family("dormouse_instance_state", "gauge", "1 for the state that the instance is in.")
+	m.beginFamily("dormouse_instance_state", "gauge", "1 for the state that the instance is in.")
 	for _, st := range all {
-		m.sample(1, "callsign", st.Config.Callsign, "state", string(st.State), "control", string(st.Control))
+		m.writeSample(1, "callsign", st.Config.Callsign, "state", string(st.State), "control", string(st.Control))
 	}
 	for _, one := range f.instanceFamilies() {
-		m.family(one.name, one.kind, one.help)
+		m.beginFamily(one.name, one.kind, one.help)
 		for _, st := range all {
 			if value, ok := one.value(st); ok {
-				m.sample(value, "callsign", st.Config.Callsign)
+				m.writeSample(value, "callsign", st.Config.Callsign)
 			}
 		}
 	}
 }
 
 // states is every state that an instance can be in.
-func states() []shell.State {
+func lifecycleStates() []shell.State {
 	var all []shell.State
 	for _, row := range shell.Lifecycle {
 		all = append(all, row.From, row.During, row.Then, row.Else)
@@ -132,18 +132,18 @@ func states() []shell.State {
 }
 
 // metrics is the text format of Prometheus, written one family at a time.
-type metrics struct {
+type metricsText struct {
 	bytes.Buffer
 	name string // of the family that is being written
 }
 
-func (m *metrics) family(name, kind, help string) {
+func (m *metricsText) beginFamily(name, kind, help string) {
 	m.name = name
 	m.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
 
 // sample writes one value; labels are names and values in turn.
-func (m *metrics) sample(value int64, labels ...string) {
+func (m *metricsText) writeSample(value int64, labels ...string) {
 	m.WriteString(m.name)
 	for i := 0; i < len(labels); i += 2 {
 		separator := ","

@@ -72,7 +72,7 @@ func serveDiscover(_ context.Context, r request) (any, error) {
 
 // describe is the row in the words of OpenRPC.
 func (m *method) describe(name string, d dialect.Dialect) openRPCMethod {
-	result := openRPCValue{Name: "result", Description: m.returns, Schema: schemaOf(d, m.result)}
+	result := openRPCValue{Name: "result", Description: m.returns, Schema: resultSchema(d, m.result)}
 	if result.Description == "" {
 		result.Description = "nothing"
 	}
@@ -85,7 +85,7 @@ func (m *method) describe(name string, d dialect.Dialect) openRPCMethod {
 	for _, p := range m.params {
 		o.Params = append(o.Params, openRPCValue{p.name, p.doc, !p.optional, schema{"type": p.kind.String()}})
 	}
-	for _, n := range m.failures() {
+	for _, n := range m.possibleErrors() {
 		e := dialect.NumberFailure(d, n)
 		o.Errors = append(o.Errors, openRPCError{e.Code, e.Message})
 	}
@@ -94,7 +94,7 @@ func (m *method) describe(name string, d dialect.Dialect) openRPCMethod {
 
 // failures are the numbers that a call of the row may fail with once it has been
 // found.
-func (m *method) failures() []thunder.Number {
+func (m *method) possibleErrors() []thunder.Number {
 	all := slices.Clone(m.errors)
 	for _, n := range []thunder.Number{m.missing, thunder.ParseFailure} {
 		if len(m.params) > 0 && n != 0 && !slices.Contains(all, n) {
@@ -109,14 +109,14 @@ type schema map[string]any
 
 // schemaOf is the schema of what a row returns. Where that is the dialect's own
 // affair, the dialect is asked.
-func schemaOf(d dialect.Dialect, result any) schema {
+func resultSchema(d dialect.Dialect, result any) schema {
 	switch result.(type) {
 	case nil:
 		return schema{"type": "null"}
 	case acknowledgement:
-		return schemaOf(d, d.RegisterResult())
+		return resultSchema(d, d.RegisterResult())
 	case []dialect.Record:
-		return schema{"type": "array", "items": schemaOf(d, d.Status(dialect.Record{}))}
+		return schema{"type": "array", "items": resultSchema(d, d.Status(dialect.Record{}))}
 	}
 	return schemaOfType(reflect.TypeOf(result))
 }

@@ -84,9 +84,9 @@ func (m *method) refer(b *strings.Builder, callsign string) {
 		}
 		fmt.Fprintf(b, "- `%s` (%s%s): %s\n", p.name, p.kind, optional, p.doc)
 	}
-	fmt.Fprintf(b, "- returns %s: %s\n", shape(schemaOf(dialect.R4{}, m.result)), m.returns)
+	fmt.Fprintf(b, "- returns %s: %s\n", shape(resultSchema(dialect.R4{}, m.result)), m.returns)
 	var names []string
-	for _, n := range m.failures() {
+	for _, n := range m.possibleErrors() {
 		names = append(names, n.Name())
 	}
 	if names = slices.Compact(names); names != nil {

@@ -22,7 +22,7 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 		h.Set("Access-Control-Allow-Methods", "GET,POST,PUT,DELETE")
 		h.Set("Access-Control-Allow-Headers", "Content-Type")
 		h.Set("Access-Control-Max-Age", "3600")
-		f.send(w, http.StatusNoContent, "", nil)
+		f.respond(w, http.StatusNoContent, "", nil)
 		return
 	}
 	callsign := cmp.Or(r.PathValue("callsign"), configs.ControllerCallsign)
@@ -33,7 +33,7 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 	case callsign == configs.ControllerCallsign:
 		f.serveREST(w, r, name, argument)
 	default:
-		f.serveAbsent(w, callsign)
+		f.respondNotServing(w, callsign)
 	}
 }
 
@@ -72,26 +72,26 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 	if !ok {
 		return
 	}
-	f.sendREST(w, resource.Serve(rest.Request{
+	f.respondREST(w, resource.Serve(rest.Request{
 		Argument: strings.TrimSuffix(argument, "/"), Query: r.URL.Query(), Body: body,
 		Call: func(method, index string, params json.RawMessage) (json.RawMessage, error) {
-			return f.serveOwn(r.Context(), caller{dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
+			return f.callController(r.Context(), caller{dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
 		},
 	}))
 }
 
-func (f *Front) sendREST(w http.ResponseWriter, r rest.Response) {
-	f.send(w, r.Status, r.ContentType, r.Body)
+func (f *Front) respondREST(w http.ResponseWriter, r rest.Response) {
+	f.respond(w, r.Status, r.ContentType, r.Body)
 }
 
 // serveAbsent answers for a plugin, which has no REST of its own.
-func (f *Front) serveAbsent(w http.ResponseWriter, callsign string) {
+func (f *Front) respondNotServing(w http.ResponseWriter, callsign string) {
 	w.Header().Set("Cache-Control", "no-store")
 	why := f.notServing(callsign)
 	if why == nil {
 		why = &rest.Error{Status: http.StatusServiceUnavailable, Text: "The requested service is not loaded."}
 	}
-	f.sendREST(w, why.Response())
+	f.respondREST(w, why.Response())
 }
 
 // notServing returns why an instance can't serve anything now, nil when it can.

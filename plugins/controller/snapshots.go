@@ -13,21 +13,21 @@ import (
 // standing is where the instances stand as their subscribers were told. Whoever
 // tells or asks holds the lock, so that a newcomer misses nothing and hears
 // nothing twice.
-type standing struct {
+type snapshots struct {
 	sync.Mutex
 
-	byCallsign map[string]stand
+	byCallsign map[string]snapshot
 }
 
-type stand struct {
+type snapshot struct {
 	active  bool
 	reason  shell.Reason
 	control statecontrol.State
 }
 
-func (s *standing) note(t shell.Transition) {
+func (s *snapshots) update(t shell.Transition) {
 	if s.byCallsign == nil {
-		s.byCallsign = make(map[string]stand)
+		s.byCallsign = make(map[string]snapshot)
 	}
 	now := s.byCallsign[t.Callsign]
 	now.control = t.Control
@@ -43,16 +43,16 @@ func (s *standing) note(t shell.Transition) {
 }
 
 // snapshot is what a new subscriber of the topic is told at once.
-func (s *standing) snapshot(t topic, index string) []json.RawMessage {
+func (s *snapshots) eventsFor(t topic, index string) []json.RawMessage {
 	var news []json.RawMessage
 	for _, callsign := range slices.Sorted(maps.Keys(s.byCallsign)) {
 		now, alone := s.byCallsign[callsign], index == callsign
 		switch {
 		case !now.active || index != "" && !alone:
 		case t == stateChange:
-			news = append(news, renderChange(callsign, shell.Activated, now.reason, alone))
+			news = append(news, marshalChange(callsign, shell.Activated, now.reason, alone))
 		case t == stateControlChange && alone && now.control != "":
-			news = append(news, renderControl(callsign, now.control, alone))
+			news = append(news, marshalControlChange(callsign, now.control, alone))
 		}
 	}
 	return news

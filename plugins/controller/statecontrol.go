@@ -15,18 +15,18 @@ import (
 // its status.
 const controlPrefix = "statecontrol::"
 
-func controlMethods() []method {
+func stateControlMethods() []method {
 	refused := []thunder.Number{thunder.CallNotActive, thunder.CallHibernated}
 	return []method{
 		{
-			name: controlPrefix + "state", access: accessRead, form: property, when: hasControl,
+			name: controlPrefix + "state", access: accessRead, form: property, when: mayHaveStateControl,
 			result: "", returns: "Suspended or Resumed",
 			doc:    "Where the plugin stands; only with state control.",
 			errors: refused,
 			serve:  serveControlState,
 		},
 		{
-			name: controlPrefix + "request", access: accessOperate, missing: thunder.BadRequest, when: hasControl,
+			name: controlPrefix + "request", access: accessOperate, missing: thunder.BadRequest, when: mayHaveStateControl,
 			params: []parameter{{name: "command", doc: "Suspend or Resume"}}, returns: "once it is done",
 			doc:    "Suspends or resumes the plugin; only with state control.",
 			errors: append(refused, thunder.IllegalState, thunder.BadRequest, thunder.InProgress, thunder.TimedOut),
@@ -37,14 +37,14 @@ func controlMethods() []method {
 
 // hasControl tells whether the plugin has state control as far as is known: one
 // that never ran could have it.
-func hasControl(sh *shell.Shell) bool {
+func mayHaveStateControl(sh *shell.Shell) bool {
 	state, control := sh.StateAndControl()
 	return state != shell.Activated || control != ""
 }
 
 // controlled returns the state of the plugin's state control, while it may be
 // asked for.
-func (r request) controlled() (statecontrol.State, error) {
+func (r request) controlState() (statecontrol.State, error) {
 	switch state, control := r.shell.StateAndControl(); state {
 	case shell.Activated:
 		return control, nil
@@ -56,7 +56,7 @@ func (r request) controlled() (statecontrol.State, error) {
 }
 
 func serveControlState(_ context.Context, r request) (any, error) {
-	state, err := r.controlled()
+	state, err := r.controlState()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func serveControlState(_ context.Context, r request) (any, error) {
 }
 
 func serveControlRequest(ctx context.Context, r request) (any, error) {
-	if _, err := r.controlled(); err != nil {
+	if _, err := r.controlState(); err != nil {
 		return nil, err
 	}
 	var err error
@@ -76,5 +76,5 @@ func serveControlRequest(ctx context.Context, r request) (any, error) {
 	default:
 		return nil, thunder.NewError(thunder.BadRequest, fmt.Errorf("the command %.40q is neither Suspend nor Resume", r.args["command"]))
 	}
-	return nil, settle(err, asItIs)
+	return nil, renumber(err, ownNumber)
 }

@@ -20,7 +20,7 @@ func serveStatus(_ context.Context, r request) (any, error) {
 		}
 		st := sh.Status()
 		one := r.front.instanceRecord(st)
-		one.History = changeRecords(st)
+		one.History = transitionRecords(st)
 		one.Why = r.front.supervisor.Why(r.index)
 		return r.dialect().StatusOfOne(one), nil
 	}
@@ -49,7 +49,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		Configuration:     st.Config.ConfigurationJSON(),
 		Version:           dialect.Version{Version: st.Information.Version},
 		ProcessedRequests: f.processed.of(st.Config.Callsign),
-		Observers:         f.events.count(st.Config.Callsign),
+		Observers:         f.events.countOf(st.Config.Callsign),
 		Additions: dialect.Additions{
 			PID:    st.Facts.PID,
 			Memory: st.Facts.Memory,
@@ -113,7 +113,7 @@ func stateText(st shell.Status) string {
 	}
 }
 
-func changeRecords(st shell.Status) []dialect.Transition {
+func transitionRecords(st shell.Status) []dialect.Transition {
 	var h []dialect.Transition
 	for _, t := range st.History {
 		e := dialect.Transition{

@@ -68,9 +68,9 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	}
 	var news []json.RawMessage
 	if r.dialect().SnapshotsOnRegister() {
-		r.front.standing.Lock()
-		defer r.front.standing.Unlock()
-		news = r.front.standing.snapshot(t, s.index)
+		r.front.snapshots.Lock()
+		defer r.front.snapshots.Unlock()
+		news = r.front.snapshots.eventsFor(t, s.index)
 	}
 	if err := r.front.events.add(t, s, r.front.limits.subscriptions, news); err != nil {
 		return nil, thunder.NewError(thunder.FailedRegistered, err)
@@ -105,7 +105,7 @@ func (s *subscribers) add(t topic, sub subscription, most int, news []json.RawMe
 	sub.socket.subscriptions++
 	s.byTopic[t] = append(s.byTopic[t], sub)
 	for _, params := range news {
-		sub.tell(t.event, params)
+		sub.send(t.event, params)
 	}
 	return nil
 }
@@ -118,20 +118,20 @@ func (s *subscribers) remove(t topic, sub subscription) bool {
 		return false
 	}
 	sub.socket.subscriptions--
-	s.set(t, slices.Delete(s.byTopic[t], i, i+1))
+	s.setTopic(t, slices.Delete(s.byTopic[t], i, i+1))
 	return true
 }
 
 // drop forgets a socket.
-func (s *subscribers) drop(gone *socket) {
+func (s *subscribers) dropSocket(gone *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for t, subs := range s.byTopic {
-		s.set(t, slices.DeleteFunc(subs, func(sub subscription) bool { return sub.socket == gone }))
+		s.setTopic(t, slices.DeleteFunc(subs, func(sub subscription) bool { return sub.socket == gone }))
 	}
 }
 
-func (s *subscribers) set(t topic, subs []subscription) {
+func (s *subscribers) setTopic(t topic, subs []subscription) {
 	if len(subs) == 0 {
 		delete(s.byTopic, t)
 		return
@@ -140,7 +140,7 @@ func (s *subscribers) set(t topic, subs []subscription) {
 }
 
 // count is how many subscriptions there are to events of the callsign.
-func (s *subscribers) count(callsign string) int {
+func (s *subscribers) countOf(callsign string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	n := 0
@@ -152,7 +152,7 @@ func (s *subscribers) count(callsign string) int {
 	return n
 }
 
-func (s *subscribers) any(t topic) bool {
+func (s *subscribers) hasSubscribers(t topic) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.byTopic[t]) > 0
@@ -165,16 +165,16 @@ func (s *subscribers) publish(t topic, params func(subscription) (json.RawMessag
 	defer s.mu.RUnlock()
 	for _, sub := range s.byTopic[t] {
 		if p, meant := params(sub); meant {
-			sub.tell(t.event, p)
+			sub.send(t.event, p)
 		}
 	}
 }
 
 // tell queues one event.
-func (s subscription) tell(event string, params json.RawMessage) {
+func (s subscription) send(event string, params json.RawMessage) {
 	n := jsonrpc.Notification{Method: s.id + "." + event, Params: params}
 	if s.index != "" {
 		n.Method += "@" + s.index
 	}
-	s.socket.notify(n.Append(nil))
+	s.socket.sendEvent(n.Append(nil))
 }

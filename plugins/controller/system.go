@@ -35,7 +35,7 @@ func systemMethods() []method {
 		},
 		{
 			name: "startdiscovery", access: accessOperate,
-			params:  []parameter{{name: "ttl", kind: hops, optional: true, doc: "how many networks away, 1 to 255"}},
+			params:  []parameter{{name: "ttl", kind: hopCount, optional: true, doc: "how many networks away, 1 to 255"}},
 			returns: "never: the search is a multicast, and nothing of this host leaves the loopback addresses",
 			doc:     "Searches other hosts in the network; refused.",
 			errors:  append(noDiscovery, thunder.BadRequest),
@@ -64,11 +64,11 @@ func serveDelete(_ context.Context, r request) (any, error) {
 	}
 	root, err := os.OpenRoot(filepath.Join(r.front.options.Host.Root, "persistent"))
 	if err != nil {
-		return nil, deletion(err)
+		return nil, deletionError(err)
 	}
 	defer root.Close()
 	if _, err := root.Lstat(path); err != nil {
-		return nil, deletion(err)
+		return nil, deletionError(err)
 	}
 	if err := root.RemoveAll(path); err != nil {
 		return nil, thunder.NewError(thunder.DestructionFailed, err)
@@ -78,7 +78,7 @@ func serveDelete(_ context.Context, r request) (any, error) {
 
 // deletion numbers why a path cannot be looked at: it is not there, or it leads
 // out of where it must stay.
-func deletion(err error) error {
+func deletionError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return thunder.NewError(thunder.UnknownKey, errors.New("there is no such file"))
@@ -90,7 +90,7 @@ func deletion(err error) error {
 
 func serveReboot(ctx context.Context, r request) (any, error) {
 	r.front.log.Warn().Msg("a client restarts the machine")
-	return nil, settle(r.front.options.Reboot(ctx), thunder.General, thunder.NotSupported)
+	return nil, renumber(r.front.options.Reboot(ctx), thunder.General, thunder.NotSupported)
 }
 
 // rebootLimit is how long the command may take to begin the restart.

@@ -30,12 +30,12 @@ func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
 // the instance is active. The host's own page is there without a directory too.
 func (f *Front) serveUI(w http.ResponseWriter, r *http.Request, callsign, name string) {
 	if why := f.notServing(callsign); why != nil {
-		f.sendREST(w, why.Response())
+		f.respondREST(w, why.Response())
 		return
 	}
 	if name == "" && !strings.HasSuffix(r.URL.Path, "/") {
 		// Relative names on the page are meant to be below UI/.
-		http.Redirect(w, r, "UI/"+query(r), http.StatusMovedPermanently)
+		http.Redirect(w, r, "UI/"+queryString(r), http.StatusMovedPermanently)
 		return
 	}
 	root, err := os.OpenRoot(f.uiDir(callsign))
@@ -50,7 +50,7 @@ func (f *Front) serveUI(w http.ResponseWriter, r *http.Request, callsign, name s
 	}
 }
 
-func query(r *http.Request) string {
+func queryString(r *http.Request) string {
 	if r.URL.RawQuery == "" {
 		return ""
 	}
@@ -91,20 +91,20 @@ func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root,
 	h.Set("ETag", `"`+strconv.FormatInt(info.ModTime().UnixNano(), 36)+"-"+strconv.FormatInt(info.Size(), 36)+`"`)
 	h.Set("Cache-Control", "no-cache") // ask whether it is still the same
 	h.Set("Content-Security-Policy", "frame-ancestors 'self'")
-	defer f.sending(w)()
+	defer f.startWriteDeadline(w)()
 	http.ServeContent(w, r, info.Name(), info.ModTime(), file)
 }
 
 func (f *Front) serveBuiltinPage(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
-	h.Set("Content-Security-Policy", builtinPolicy())
-	f.send(w, http.StatusOK, htmlType, []byte(builtinPage))
+	h.Set("Content-Security-Policy", builtinPagePolicy())
+	f.respond(w, http.StatusOK, htmlType, []byte(builtinPage))
 }
 
 // builtinPolicy lets the page run its own script and style, and talk to this
 // host; nothing else.
-func builtinPolicy() string {
+func builtinPagePolicy() string {
 	return "default-src 'none'; script-src " + inlineHash("script") + "; style-src " + inlineHash("style") +
 		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }

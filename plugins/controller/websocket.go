@@ -20,13 +20,13 @@ import (
 // socket is one websocket: it reads requests, has them served in parallel and
 // sends answers and events in one order.
 type socket struct {
-	front *Front
-	from  caller
-	ws    *websocket.Conn
-	conn  net.Conn // below ws, for deadlines and to cut it off
-	out   *outbox
-	link  *link
-	log   zerolog.Logger
+	front      *Front
+	from       caller
+	ws         *websocket.Conn
+	conn       net.Conn // below ws, for deadlines and to cut it off
+	queue      *sendQueue
+	connection *connection
+	log        zerolog.Logger
 
 	ctx    context.Context // of the calls, ends with the connection
 	cancel context.CancelFunc
@@ -37,7 +37,7 @@ type socket struct {
 	subscriptions int // guarded by the front's subscribers
 }
 
-func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign string) {
+func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign string) {
 	spoken, err := f.dialectFor(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -45,17 +45,17 @@ func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign str
 	}
 	s := &socket{
 		front: f,
-		out:   newOutbox(f.limits.queueLength, f.limits.queueBytes, &f.queues),
+		queue: newSendQueue(f.limits.queueLength, f.limits.queueBytes, &f.queueBudget),
 		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
 	}
 	s.from = caller{s, callsign, spoken}
-	s.link = linkOf(r.Context())
-	defer f.links.drop(s.link)
+	s.connection = connectionOf(r.Context())
+	defer f.connections.dropWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()
 	h := hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(&h, r, &websocket.AcceptOptions{
-		Subprotocols:       firstProtocol(r.Header),
+		Subprotocols:       preferredProtocol(r.Header),
 		InsecureSkipVerify: true, // the guard has looked at the origin
 	})
 	if err != nil {
@@ -64,19 +64,19 @@ func (f *Front) serveSocket(w http.ResponseWriter, r *http.Request, callsign str
 	}
 	ws.SetReadLimit(f.limits.message)
 	s.ws, s.conn = ws, h.conn
-	switch closed, full := f.admit(s); {
+	switch closed, full := f.addSocket(s); {
 	case closed:
-		s.leave()
+		s.closeGoingAway()
 	case full:
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
 	default:
-		defer f.forget(s)
-		s.serve() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
+		defer f.removeSocket(s)
+		s.run() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
 	}
 }
 
 // admit makes the socket one of the front's, unless that is closed or full.
-func (f *Front) admit(s *socket) (closed, full bool) {
+func (f *Front) addSocket(s *socket) (closed, full bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	full = len(f.sockets) >= f.limits.sockets
@@ -86,29 +86,29 @@ func (f *Front) admit(s *socket) (closed, full bool) {
 	return f.closed, full
 }
 
-func (f *Front) forget(s *socket) {
+func (f *Front) removeSocket(s *socket) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.sockets, s)
 }
 
 // serve returns when the connection and all that it started have ended.
-func (s *socket) serve() {
+func (s *socket) run() {
 	var own, calls sync.WaitGroup
-	own.Go(s.write)
-	own.Go(s.keepAlive)
-	err := s.read(&calls)
+	own.Go(s.writeMessages)
+	own.Go(s.pingRegularly)
+	err := s.readMessages(&calls)
 	s.log.Debug().Err(err).Msg("a websocket ended")
 	s.cancel()
-	s.out.close()
+	s.queue.close()
 	_ = s.ws.CloseNow()
 	calls.Wait()
-	s.front.events.drop(s)
+	s.front.events.dropSocket(s)
 	own.Wait()
 }
 
 // read serves messages until the connection ends.
-func (s *socket) read(calls *sync.WaitGroup) error {
+func (s *socket) readMessages(calls *sync.WaitGroup) error {
 	slots := make(chan struct{}, s.front.limits.calls)
 	var buffer bytes.Buffer
 	for {
@@ -125,13 +125,13 @@ func (s *socket) read(calls *sync.WaitGroup) error {
 			return err
 		}
 		message := bytes.Clone(buffer.Bytes())
-		s.link.touch("")
-		if err := s.acquire(slots); err != nil {
+		s.connection.noteActivity("")
+		if err := s.acquireCallSlot(slots); err != nil {
 			return err
 		}
 		calls.Go(func() {
-			if answer := s.front.answer(s.ctx, s.from, message); answer.body != nil {
-				s.out.put(answer.body)
+			if answer := s.front.answerMessage(s.ctx, s.from, message); answer.body != nil {
+				s.queue.putAnswer(answer.body)
 			}
 			<-slots
 		})
@@ -139,7 +139,7 @@ func (s *socket) read(calls *sync.WaitGroup) error {
 }
 
 // acquire waits while as many calls as are allowed are running.
-func (s *socket) acquire(slots chan<- struct{}) error {
+func (s *socket) acquireCallSlot(slots chan<- struct{}) error {
 	select {
 	case slots <- struct{}{}:
 		return nil
@@ -155,10 +155,10 @@ func (s *socket) acquire(slots chan<- struct{}) error {
 	}
 }
 
-func (s *socket) write() {
+func (s *socket) writeMessages() {
 	var messages [][]byte
 	for {
-		if messages = s.out.take(messages); messages == nil {
+		if messages = s.queue.takeAll(messages); messages == nil {
 			return
 		}
 		for _, m := range messages {
@@ -166,7 +166,7 @@ func (s *socket) write() {
 			err := s.ws.Write(context.Background(), websocket.MessageText, m)
 			switch {
 			case errors.Is(err, os.ErrDeadlineExceeded):
-				s.cut("it does not take what it is sent")
+				s.cutOff("it does not take what it is sent")
 				return
 			case err != nil:
 				_ = s.conn.Close()
@@ -179,14 +179,14 @@ func (s *socket) write() {
 
 // notify queues an event. A client that does not keep up is cut off: it would
 // have to miss events without knowing.
-func (s *socket) notify(event []byte) {
-	if !s.out.offer(event) {
-		s.cut("it is too slow for its events")
+func (s *socket) sendEvent(event []byte) {
+	if !s.queue.offerEvent(event) {
+		s.cutOff("it is too slow for its events")
 	}
 }
 
 // keepAlive finds out whether the peer is still there.
-func (s *socket) keepAlive() {
+func (s *socket) pingRegularly() {
 	tick := time.NewTicker(s.front.limits.pingEvery)
 	defer tick.Stop()
 	for {
@@ -202,7 +202,7 @@ func (s *socket) keepAlive() {
 		// While reading waits for calls to end, no pong is seen.
 		waited := before%2 == 1 || s.waits.Load() != before
 		if err != nil && !waited && s.ctx.Err() == nil {
-			s.cut("it does not answer a ping")
+			s.cutOff("it does not answer a ping")
 			return
 		}
 	}
@@ -210,22 +210,22 @@ func (s *socket) keepAlive() {
 
 // cut ends the connection without waiting for the client, or for anything. Its
 // reader then ends the rest.
-func (s *socket) cut(why string) {
+func (s *socket) cutOff(why string) {
 	s.cancel()
-	s.out.close()
+	s.queue.close()
 	if err := s.conn.Close(); err == nil {
 		s.log.Warn().Str("reason", why).Msg("cut a client off")
 	}
 }
 
 // leave ends the connection in order.
-func (s *socket) leave() {
+func (s *socket) closeGoingAway() {
 	_ = s.ws.Close(websocket.StatusGoingAway, "the host ends")
 }
 
 // firstProtocol is what the client would like best, whatever it is: the clients
 // of Thunder fail unless they get it, and all of them mean JSON-RPC.
-func firstProtocol(h http.Header) []string {
+func preferredProtocol(h http.Header) []string {
 	first, _, _ := strings.Cut(h.Get("Sec-WebSocket-Protocol"), ",")
 	if first = strings.TrimSpace(first); first == "" {
 		return nil
