@@ -32,7 +32,7 @@ func main() {
 	// plugins, and a descriptor that CRIU does not know makes a dump fail.
 	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb { // a host has started it
-		if err := pager.Load(hibernate.ReceiveMemory); err != nil {
+		if err := pager.RunLoader(hibernate.ReceiveMemory); err != nil {
 			openTerminal().errorf("dormouse: cannot load the memory of a plugin: %v\n", err)
 			os.Exit(exitFailed)
 		}

@@ -34,7 +34,7 @@ const holdEnv = "DORMOUSE_TEST_HOLD"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb {
-		_ = pager.Load(receiveFolder)
+		_ = pager.RunLoader(receiveFolder)
 		return
 	}
 	if socket := os.Getenv(subjectEnv); socket != "" {

@@ -31,7 +31,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w before the memory is read: %w", hibernate.ErrUnsupported, err), m.Close())
 	}
-	p, err := pager.Begin(layout, r, m, e.programs, e.timing)
+	p, err := pager.Start(layout, r, m, e.programs, e.timing)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot restore: %w", err)
 	}
@@ -54,7 +54,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 	born := &births{}
 	root, err := e.restore(ctx, r, born, func(c *gocriu.Criu, opts *rpc.CriuOpts) error {
 		opts.LazyPages = new(true)
-		return p.Attend(ctx, opts.GetWorkDirFd(), func() error { return c.Restore(opts, born) })
+		return p.ServeRestore(ctx, opts.GetWorkDirFd(), func() error { return c.Restore(opts, born) })
 	})
 	alive := born.root
 	if err != nil {

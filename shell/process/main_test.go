@@ -37,7 +37,7 @@ const binVariable = "DORMOUSE_TEST_BIN"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == criupager.LoaderVerb {
-		_ = criupager.Load(hibernate.ReceiveMemory)
+		_ = criupager.RunLoader(hibernate.ReceiveMemory)
 		return
 	}
 	flag.Parse()

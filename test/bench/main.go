@@ -60,7 +60,7 @@ type bench struct {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb { // started by this program, for a plugin that outlives it
-		if err := pager.Load(hibernate.ReceiveMemory); err != nil {
+		if err := pager.RunLoader(hibernate.ReceiveMemory); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}

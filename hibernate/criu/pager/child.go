@@ -20,102 +20,102 @@ import (
 	"dormouse/internal/failpoint"
 )
 
-// What a loader has from its start, besides the page files, see startLoader.
+// The descriptors that a loader is started with, see loaderClient.spawn.
 const (
-	loadControl = 3 + iota // the connection to whoever has started it
-	loadSocket             // where others will find it
-	loadImages             // the directory of the image
-	loadPages
+	hostFD   = 3 + iota // the connection to the host that started the loader
+	socketFD            // the socket on which later hosts find the loader
+	imagesFD            // the directory of the image
+	pagesFD             // the first of the page files
 )
 
-// pulse is the time between two reports of progress.
-const pulse = 50 * time.Millisecond
+// progressInterval is the time between two reports of progress.
+const progressInterval = 50 * time.Millisecond
 
-// load is the work of a loader.
-type load struct {
-	*pager
+// loader is the state of a loader process: a localPager that reports to hosts.
+type loader struct {
+	*localPager
 	programs string
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	hosts map[*net.UnixConn]bool
-	said  report
+	last  report // sent to the hosts
 }
 
-// Load brings memory in until all is there or the tree has ended, see LoaderVerb.
-// If the memory can't be had it waits for the end of the tree: a host must kill
-// it. Open returns the memory that was moved here.
-func Load(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) error {
+// RunLoader is the main function of a loader, see LoaderVerb. It loads memory until all
+// is loaded or the tree has ended. If memory cannot be read, it waits until a host has
+// killed the tree. open returns the memory that hibernate.MovableMemory has moved here.
+func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err
 	}
-	_ = os.WriteFile("/proc/self/comm", []byte(loaderName), 0) // for who looks at processes
-	// Who ends all processes of a service ends the plugin first, which may need
-	// memory to end in order.
+	_ = os.WriteFile("/proc/self/comm", []byte(loaderName), 0) // for IsLoader
+	// A service manager that ends all processes of the service ends the plugin, too,
+	// which may need its memory to end in order.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	host, err := unixConn(loadControl)
+	host, err := connFromFD(hostFD)
 	if err != nil {
 		return err
 	}
 	defer host.Close()
-	listener, err := receiveListener(host)
+	listener, err := receiveCRIUSocket(host)
 	if err != nil {
 		return err
 	}
 	commands := json.NewDecoder(host)
-	var o order
-	if err := commands.Decode(&o); err != nil {
+	var order loadOrder
+	if err := commands.Decode(&order); err != nil {
 		return err
 	}
-	l := &load{programs: o.Programs, hosts: map[*net.UnixConn]bool{host: true}}
-	if l.pager, err = begin(o, open); err != nil {
-		l.say(failure(err))
+	l := &loader{programs: order.Programs, hosts: map[*net.UnixConn]bool{host: true}}
+	if l.localPager, err = startOrderedPager(order, open); err != nil {
+		l.send(failureReport(err))
 		return err
 	}
 	defer l.Close()
 	failpoint.Hit("load.begun")
-	go l.watch()
-	attended := make(chan error, 1)
-	go func() { attended <- l.accept(context.Background(), listener) }()
-	root, err := l.prepare(commands, attended)
-	if err != nil || root < 0 { // nobody waits for memory yet
+	go l.sendProgress()
+	received := make(chan error, 1)
+	go func() { received <- l.receiveSpaces(context.Background(), listener) }()
+	root, err := l.awaitConfirm(commands, received)
+	if err != nil || root < 0 { // no tree has started to run
 		return err
 	}
 	defer func() { _ = unix.Close(root) }()
-	go l.listen(host, commands)
+	go l.acceptHosts(host, commands)
 	failpoint.Hit("load.confirmed")
-	return l.last(root)
+	return l.awaitEnd(root)
 }
 
-// begin starts the loading of an order.
-func begin(o order, open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) (*pager, error) {
+// startOrderedPager starts the pager with the inherited descriptors.
+func startOrderedPager(order loadOrder, open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) (*localPager, error) {
 	var pages []*os.File
-	for n := range o.Pages {
-		pages = append(pages, os.NewFile(uintptr(loadPages+n), "pages"))
+	for n := range order.Pages {
+		pages = append(pages, os.NewFile(uintptr(pagesFD+n), "pages"))
 	}
-	m, err := open(o.Memory, pages)
+	m, err := open(order.Memory, pages)
 	if err != nil {
 		return nil, err
 	}
-	dir := os.NewFile(loadImages, "images")
+	dir := os.NewFile(imagesFD, "images")
 	layout, err := images.ReadLayout(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
 	err = errors.Join(err, dir.Close())
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	return newPager(layout, m, Timing{o.Quiet, o.Patience})
+	return startLocalPager(layout, m, Timing{order.Quiet, order.Patience})
 }
 
-// prepare returns when a host wants to know whether all is right so far, with a
-// pidfd of the tree, less than 0 when there is nothing to load for.
-func (l *load) prepare(commands *json.Decoder, attended <-chan error) (int, error) {
+// awaitConfirm waits for the host's Confirm and answers it. It returns a pidfd of the
+// root, less than 0 if the restore has failed. received is the result of receiveSpaces.
+func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (root int, err error) {
 	var c command
 	if err := commands.Decode(&c); err != nil {
-		return -1, err // the host is gone, and the tree not yet alive
+		return -1, err // the host has ended, and no tree runs yet
 	}
-	root := -1
-	err := <-l.verified
+	root = -1
+	err = <-l.verified
 	if c.Root != 0 {
-		err = errors.Join(err, <-attended)
+		err = errors.Join(err, <-received)
 		if err == nil {
 			err = l.guard.start(l.programs, c.Root)
 		}
@@ -124,24 +124,25 @@ func (l *load) prepare(commands *json.Decoder, attended <-chan error) (int, erro
 		}
 	}
 	if err == nil {
-		err = unix.Listen(loadSocket, unix.SOMAXCONN)
+		err = unix.Listen(socketFD, unix.SOMAXCONN)
 	}
 	if err != nil {
-		l.say(failure(err))
-		return -1, errors.Join(err, commands.Decode(&c)) // until the host has read it
+		l.send(failureReport(err))
+		return -1, errors.Join(err, commands.Decode(&c)) // waits until the host has read the report
 	}
 	done, total := l.Progress()
-	l.say(report{Loaded: done, Total: total, Confirmed: true})
+	l.send(report{Loaded: done, Total: total, Confirmed: true})
 	if root < 0 {
 		return -1, commands.Decode(&c)
 	}
 	return root, nil
 }
 
-// listen does what hosts tell, the first and those who come after it.
-func (l *load) listen(first *net.UnixConn, commands *json.Decoder) {
-	go l.obey(first, commands)
-	listener, err := unixListener(loadSocket)
+// acceptHosts carries out the commands of the first host, and of each later host that
+// connects.
+func (l *loader) acceptHosts(first *net.UnixConn, commands *json.Decoder) {
+	go l.obeyHost(first, commands)
+	listener, err := listenerFromFD(socketFD)
 	for err == nil {
 		var host *net.UnixConn
 		if host, err = listener.AcceptUnix(); err != nil {
@@ -149,13 +150,14 @@ func (l *load) listen(first *net.UnixConn, commands *json.Decoder) {
 		}
 		l.mu.Lock()
 		l.hosts[host] = true
+		l.sendLast()
 		l.mu.Unlock()
-		l.again()
-		go l.obey(host, json.NewDecoder(host))
+		go l.obeyHost(host, json.NewDecoder(host))
 	}
 }
 
-func (l *load) obey(host *net.UnixConn, commands *json.Decoder) {
+// obeyHost carries out a host's commands until the host hangs up.
+func (l *loader) obeyHost(host *net.UnixConn, commands *json.Decoder) {
 	for {
 		var c command
 		if err := commands.Decode(&c); err != nil {
@@ -171,89 +173,75 @@ func (l *load) obey(host *net.UnixConn, commands *json.Decoder) {
 	}
 }
 
-// watch reports how far it is until it is over, and a failure at once: CRIU would
-// wait for its memory.
-func (l *load) watch() {
-	tick := time.NewTicker(pulse)
+// sendProgress reports progress until the loading is over, and a failure at once:
+// otherwise CRIU would wait for its memory.
+func (l *loader) sendProgress() {
+	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			done, total := l.Progress()
-			l.say(report{Loaded: done, Total: total})
+			l.send(report{Loaded: done, Total: total})
 		case <-l.Done():
 			if err := l.Err(); err != nil {
-				l.say(failure(err))
+				l.send(failureReport(err))
 			}
 			return
 		}
 	}
 }
 
-// last returns when all is loaded or the tree below the pidfd has ended.
-func (l *load) last(root int) error {
+// awaitEnd returns when all memory is loaded, or the tree whose root the pidfd is for
+// has ended. After a failure it waits for the end of the tree.
+func (l *loader) awaitEnd(root int) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		poll := []unix.PollFd{{Fd: int32(root), Events: unix.POLLIN}}
-		for {
-			if _, err := unix.Poll(poll, -1); !errors.Is(err, unix.EINTR) {
-				return
-			}
-		}
+		waitReadable(root)
 	}()
 	select {
 	case <-ended:
 	case <-l.Done():
 		if l.Err() != nil {
-			<-ended // until then it must not read anything else
+			<-ended // if the pager closed before, the tree would read zeros
 			return l.Err()
 		}
-		_ = os.Remove(strconv.Itoa(os.Getpid())) // in its directory, which may be gone with the tree
+		_ = os.Remove(strconv.Itoa(os.Getpid())) // the socket; its directory may be gone with the tree
 	}
 	done, total := l.Progress()
-	l.say(report{Loaded: done, Total: total, Done: true})
+	l.send(report{Loaded: done, Total: total, Done: true})
 	return nil
 }
 
-// say tells all hosts something new.
-func (l *load) say(r report) {
+// send sends a report to all hosts, unless it says nothing new or follows a failure.
+func (l *loader) send(r report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.said.Failure != "" || l.said == r {
+	if l.last.Failure != "" || l.last == r {
 		return
 	}
-	l.said = r
-	l.spread()
+	l.last = r
+	l.sendLast()
 }
 
-// again tells all hosts what was said last.
-func (l *load) again() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.spread()
-}
-
-// spread may wait for a host that does not read, which keeps no memory back. The
-// caller holds mu.
-func (l *load) spread() {
+// sendLast sends the last report to all hosts. It may wait for a host that does not read,
+// but no memory waits for it. The caller holds mu.
+func (l *loader) sendLast() {
 	for host := range l.hosts {
-		if json.NewEncoder(host).Encode(l.said) != nil {
+		if json.NewEncoder(host).Encode(l.last) != nil {
 			delete(l.hosts, host)
 			_ = host.Close()
 		}
 	}
 }
 
-func failure(err error) report {
-	return report{Failure: err.Error(), Refused: errors.Is(err, hibernate.ErrRefused)}
-}
-
-// receiveListener is CRIU's socket, which comes before the order.
-func receiveListener(host *net.UnixConn) (*net.UnixListener, error) {
+// receiveCRIUSocket receives the socket to which CRIU will connect. The host sends it
+// before the order.
+func receiveCRIUSocket(host *net.UnixConn) (*net.UnixListener, error) {
 	fd, err := receiveFD(host)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take CRIU's socket over: %w", err)
 	}
-	return unixListener(uintptr(fd))
+	return listenerFromFD(uintptr(fd))
 }

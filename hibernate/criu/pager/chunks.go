@@ -8,36 +8,36 @@ import (
 	"dormouse/hibernate"
 )
 
-// chunksHeld bounds the memory that a loading takes.
-const chunksHeld = 6
+// maxCachedChunks bounds the memory that a loading takes.
+const maxCachedChunks = 6
 
-// chunks keeps the chunks that were read last, the latest first.
-type chunks []held
+// chunkCache keeps the chunks of page files that were read last, the latest first.
+type chunkCache []cachedChunk
 
-type held struct {
+type cachedChunk struct {
 	file   string
 	index  int64
 	buffer []byte
-	data   []byte
+	data   []byte // in buffer, nil if the chunk could not be read
 }
 
-// at returns what a page file holds from the offset to the end of the chunk. It
-// is good until the next call.
-func (c *chunks) at(m hibernate.Memory, file string, offset int64) ([]byte, error) {
+// read returns the contents of a page file from the offset to the end of its chunk. The
+// result is valid until the next read.
+func (c *chunkCache) read(m hibernate.Memory, file string, offset int64) ([]byte, error) {
 	index := offset / hibernate.ChunkSize
-	place := slices.IndexFunc(*c, func(h held) bool { return h.file == file && h.index == index && h.data != nil })
-	var h held
+	place := slices.IndexFunc(*c, func(h cachedChunk) bool { return h.file == file && h.index == index && h.data != nil })
+	var h cachedChunk
 	switch {
 	case place >= 0:
 		h = (*c)[place]
 		*c = slices.Delete(*c, place, place+1)
-	case len(*c) == chunksHeld:
+	case len(*c) == maxCachedChunks:
 		h = (*c)[len(*c)-1]
 		*c = (*c)[:len(*c)-1]
 		h.data = nil
 	}
 	if h.buffer == nil {
-		buffer, err := newChunk()
+		buffer, err := allocateChunk()
 		if err != nil {
 			return nil, err
 		}
@@ -58,15 +58,16 @@ func (c *chunks) at(m hibernate.Memory, file string, offset int64) ([]byte, erro
 	return h.data[offset-index*hibernate.ChunkSize:], nil
 }
 
-func (c *chunks) free() {
+// free unmaps all buffers.
+func (c *chunkCache) free() {
 	for _, h := range *c {
 		_ = unix.Munmap(h.buffer)
 	}
 	*c = nil
 }
 
-// newChunk is memory for a chunk, which must be unmapped: garbage of that size
-// would stay for long.
-func newChunk() ([]byte, error) {
+// allocateChunk maps a buffer for one chunk, which the caller must unmap. The garbage
+// collector would keep buffers of that size for long.
+func allocateChunk() ([]byte, error) {
 	return unix.Mmap(-1, 0, hibernate.ChunkSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 }

@@ -6,147 +6,219 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
 )
 
-// Attend has the loader take over the address spaces that CRIU makes while restore
-// runs. Both take about as long to begin.
-func (l *loader) Attend(_ context.Context, workDir int32, restore func() error) error {
-	listener, err := listenCRIU(workDir)
+// loaderClient is a Pager whose work a loader does. A loader has a directory of its own:
+// a socket there, named after its PID, exists until all memory is loaded.
+type loaderClient struct {
+	// What the loader is started with.
+	dir, imageDir string
+	memory        hibernate.MovableMemory
+	order         loadOrder
+
+	conn  *net.UnixConn // nil before the loader is started
+	path  string        // of the loader's socket
+	pidfd int
+
+	loaded, total atomic.Int64 // bytes
+	confirmed     chan struct{}
+	done          chan struct{}
+	err           error // set before done is closed
+
+	leaving atomic.Bool
+	closing sync.Once
+}
+
+var _ Pager = (*loaderClient)(nil)
+
+var errLoaderEnded = errors.New("the process that loaded it has ended before all was in")
+
+func newLoaderClient() *loaderClient {
+	return &loaderClient{confirmed: make(chan struct{}), done: make(chan struct{})}
+}
+
+// Rejoin connects to the loader that an earlier host started in dir. It returns nil if
+// all memory is loaded, see hibernate.Engine.
+func Rejoin(dir string) (hibernate.Loading, error) {
+	defer reapLoaders()
+	entries, err := os.ReadDir(dir)
+	if len(entries) == 0 {
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return nil, err
+	}
+	path := filepath.Join(dir, entries[0].Name())
+	conn, err := dialUnix(path)
+	if errors.Is(err, os.ErrNotExist) { // the loader has just loaded the last memory
+		return nil, nil //nolint:nilnil // as promised
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errLoaderEnded, err)
+	}
+	c := newLoaderClient()
+	pid, err := peerPID(conn)
+	if err == nil {
+		err = c.attach(conn, path, pid)
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	go c.readReports()
+	return c, nil
+}
+
+// attach sets the loader: the process with the PID, which listens at path and is at the
+// other end of conn.
+func (c *loaderClient) attach(conn *net.UnixConn, path string, pid int) (err error) {
+	if c.pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
+		c.conn, c.path = conn, path
+	}
+	return err
+}
+
+// ServeRestore implements Pager. It starts the loader while CRIU starts: both take about
+// as long.
+func (c *loaderClient) ServeRestore(_ context.Context, workDir int32, restore func() error) error {
+	listener, err := listenForCRIU(workDir)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 	started := make(chan error, 1)
-	go func() { started <- l.start(listener) }()
+	go func() { started <- c.start(listener) }()
 	err = restore()
 	return errors.Join(err, <-started)
 }
 
-// Confirm returns when the loader goes on by itself, see command.
-func (l *loader) Confirm(ctx context.Context, _ string, root int) error {
-	if l.conn == nil {
-		return l.Err()
+// Confirm implements Pager. It returns when the loader goes on without this process.
+func (c *loaderClient) Confirm(ctx context.Context, _ string, root int) error {
+	if c.conn == nil {
+		return c.Err()
 	}
-	if err := l.tell(command{Confirm: true, Root: root}); err != nil {
-		return errors.Join(err, l.Err())
+	if err := c.send(command{Confirm: true, Root: root}); err != nil {
+		return errors.Join(err, c.Err())
 	}
 	select {
-	case <-l.confirmed:
+	case <-c.confirmed:
 		return nil
-	case <-l.done:
+	case <-c.done:
 	case <-ctx.Done():
 		return fmt.Errorf("the process that loads the memory does not answer: %w", ctx.Err())
 	}
 	select {
-	case <-l.confirmed: // and all is in by now
+	case <-c.confirmed: // and all memory is loaded already
 		return nil
 	default:
-		return cmp.Or(l.err, errLoaderGone)
+		return cmp.Or(c.err, errLoaderEnded)
 	}
 }
 
-func (l *loader) tell(what any) error { return json.NewEncoder(l.conn).Encode(what) }
+func (c *loaderClient) send(message any) error { return json.NewEncoder(c.conn).Encode(message) }
 
-// follow notes what the loader reports until there is nothing more to say.
-func (l *loader) follow() {
-	defer close(l.done)
-	reports := json.NewDecoder(l.conn)
+// readReports notes each report of the loader, until the last one, a failure, or the end
+// of the connection.
+func (c *loaderClient) readReports() {
+	defer close(c.done)
+	reports := json.NewDecoder(c.conn)
 	for {
 		var r report
 		err := reports.Decode(&r)
 		switch {
-		case l.leaving.Load():
+		case c.leaving.Load():
 			return
 		case err != nil:
-			if _, err := os.Lstat(l.path); err == nil { // or all is in
-				l.err = errLoaderGone
+			if _, err := os.Lstat(c.path); err == nil { // without its socket, all memory is loaded
+				c.err = errLoaderEnded
 			}
 			return
 		case r.Failure != "":
-			l.err = &remoteError{r.Failure, r.Refused}
+			c.err = &loaderError{r.Failure, r.Refused}
 			return
 		}
-		l.loaded.Store(r.Loaded)
-		l.total.Store(r.Total)
+		c.loaded.Store(r.Loaded)
+		c.total.Store(r.Total)
 		if r.Done {
 			return
 		}
 		if r.Confirmed {
 			select {
-			case <-l.confirmed:
+			case <-c.confirmed:
 			default:
-				close(l.confirmed)
+				close(c.confirmed)
 			}
 		}
 	}
 }
 
-// Done is closed when nothing more is loaded, see hibernate.Loading.
-func (l *loader) Done() <-chan struct{} { return l.done }
+// Done implements hibernate.Loading.
+func (c *loaderClient) Done() <-chan struct{} { return c.done }
 
-// Err is why the loading failed, see hibernate.Loading.
-func (l *loader) Err() error {
+// Err implements hibernate.Loading.
+func (c *loaderClient) Err() error {
 	select {
-	case <-l.done:
-		return l.err
+	case <-c.done:
+		return c.err
 	default:
 		return nil
 	}
 }
 
-// Progress counts bytes, see hibernate.Loading.
-func (l *loader) Progress() (done, total int64) { return l.loaded.Load(), l.total.Load() }
+// Progress implements hibernate.Loading.
+func (c *loaderClient) Progress() (done, total int64) { return c.loaded.Load(), c.total.Load() }
 
-// Hurry ends all patience, see hibernate.Loading.
-func (l *loader) Hurry() { _ = l.tell(command{Hurry: true}) } // follow finds out if it is gone
+// Hurry implements hibernate.Loading.
+func (c *loaderClient) Hurry() { _ = c.send(command{Hurry: true}) } // readReports notices a loader that has ended
 
-// Leave lets the other process go on alone, see hibernate.Loading.
-func (l *loader) Leave() {
-	l.closing.Do(func() {
-		l.leaving.Store(true)
-		l.part()
+// Leave implements hibernate.Loading. The loader goes on.
+func (c *loaderClient) Leave() {
+	c.closing.Do(func() {
+		c.leaving.Store(true)
+		c.disconnect()
 	})
 }
 
-// Close ends the other process, see hibernate.Loading.
-func (l *loader) Close() {
-	l.closing.Do(func() {
-		if l.memory != nil {
-			_ = l.memory.Close()
+// Close implements hibernate.Loading. It kills the loader and waits for its end.
+func (c *loaderClient) Close() {
+	c.closing.Do(func() {
+		if c.memory != nil {
+			_ = c.memory.Close()
 		}
-		if l.conn == nil {
+		if c.conn == nil {
 			return
 		}
-		_ = unix.PidfdSendSignal(l.pidfd, unix.SIGKILL, nil, 0) // it may have ended
-		poll := []unix.PollFd{{Fd: int32(l.pidfd), Events: unix.POLLIN}}
-		for {
-			if _, err := unix.Poll(poll, -1); !errors.Is(err, unix.EINTR) {
-				break
-			}
-		}
-		_ = unix.Waitid(unix.P_PIDFD, l.pidfd, nil, unix.WEXITED, nil) // if it is a child
-		l.part()
-		_ = os.Remove(l.path) // it is gone if all is in
-		collect()
+		_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0) // it may have ended
+		waitReadable(c.pidfd)
+		_ = unix.Waitid(unix.P_PIDFD, c.pidfd, nil, unix.WEXITED, nil) // it may be no child of this host
+		c.disconnect()
+		_ = os.Remove(c.path) // the loader removes it when all memory is loaded
+		reapLoaders()
 	})
 }
 
-func (l *loader) part() {
-	_ = l.conn.Close()
-	<-l.done
-	_ = unix.Close(l.pidfd)
+// disconnect closes the connection and waits for readReports.
+func (c *loaderClient) disconnect() {
+	_ = c.conn.Close()
+	<-c.done
+	_ = unix.Close(c.pidfd)
 }
 
-// remoteError is a failure as the loader tells it.
-type remoteError struct {
-	text    string
-	refused bool
+// waitReadable returns when the descriptor is readable. A pidfd is readable when its
+// process has ended.
+func waitReadable(fd int) {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(poll, -1); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
 }
-
-func (e *remoteError) Error() string        { return e.text }
-func (e *remoteError) Is(target error) bool { return e.refused && target == hibernate.ErrRefused }

@@ -13,16 +13,17 @@ import (
 	"dormouse/internal/uffd"
 )
 
-// guard is a process that holds the address spaces of a tree, too, for as long as
-// the tree lives. Were this process killed, its descriptors would be closed before
-// the tree is killed with it, and in between the tree would read zeros.
+// guard is a helper process that holds copies of a tree's address spaces while the tree
+// lives. Without it, if this process were killed, the kernel would close the address
+// spaces before it kills the tree, and in between the tree would read zeros.
 type guard struct {
-	// What was sent to near and not received is held by whoever has far.
-	near, far *os.File
+	// A descriptor that was sent to ours and not received is held by the process that
+	// has theirs. The guard process never receives.
+	ours, theirs *os.File
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	process *os.Process
-	ended   bool
+	stopped bool
 }
 
 func newGuard() (*guard, error) {
@@ -30,20 +31,20 @@ func newGuard() (*guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &guard{near: os.NewFile(uintptr(pair[0]), "near"), far: os.NewFile(uintptr(pair[1]), "far")}, nil
+	return &guard{ours: os.NewFile(uintptr(pair[0]), "guard"), theirs: os.NewFile(uintptr(pair[1]), "guarded")}, nil
 }
 
-// hold gives the guard one more address space.
-func (g *guard) hold(fd uffd.FD) error {
-	return unix.Sendmsg(int(g.near.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
+// add gives the guard a copy of one more address space.
+func (g *guard) add(fd uffd.FD) error {
+	return unix.Sendmsg(int(g.ours.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
 }
 
-// start runs the guard of the tree below root unless it is needed no more.
-// programs is where it is installed.
+// start starts the process for the tree below root, unless the guard was stopped. The
+// program is installed in the directory programs.
 func (g *guard) start(programs string, root int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.ended {
+	if g.stopped {
 		return nil
 	}
 	program, err := native.InstallHold(programs)
@@ -58,27 +59,27 @@ func (g *guard) start(programs string, root int) error {
 	defer pidfd.Close()
 	cmd := exec.Command(program)
 	cmd.Dir, cmd.Env = "/", []string{}
-	cmd.ExtraFiles = []*os.File{pidfd, g.far} // 3, as the program expects, and 4
+	cmd.ExtraFiles = []*os.File{pidfd, g.theirs} // descriptors 3 and 4, as the program expects
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := spawn.Exclusive(cmd.Start); err != nil {
 		return err
 	}
 	g.process = cmd.Process
-	return g.far.Close()
+	return g.theirs.Close()
 }
 
-// end returns when the guard holds nothing any more.
-func (g *guard) end() {
+// stop ends the process and closes all copies.
+func (g *guard) stop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.ended {
+	if g.stopped {
 		return
 	}
-	g.ended = true
+	g.stopped = true
 	if g.process != nil {
 		_ = g.process.Kill()
 		_, _ = g.process.Wait()
 	}
-	_ = g.near.Close()
-	_ = g.far.Close() // unless the process has it
+	_ = g.ours.Close()
+	_ = g.theirs.Close() // already closed if the process was started
 }

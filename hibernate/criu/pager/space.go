@@ -3,7 +3,6 @@ package pager
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,41 +12,40 @@ import (
 )
 
 const (
-	// around is how much follows a page that is waited for.
-	around = 64 << 10
-	// slice is how much is brought in between two looks at who waits.
-	slice = 256 << 10
+	// faultAhead is how many bytes at most are filled for one fault, from the page that
+	// is waited for to the next multiple.
+	faultAhead = 64 << 10
+	// loadAhead is how many bytes are loaded between two looks at the events.
+	loadAhead = 256 << 10
 )
 
-var pageSize = uint64(os.Getpagesize())
-
-// space is one address space.
+// space is the address space of one process.
 type space struct {
 	fd      uffd.FD
-	file    string
+	file    string // page file
 	missing images.Extents
-	waiting []uint64 // pages whose turn has not come
-	gone    bool     // the process has ended
+	faults  []uint64 // pages that threads wait for
+	ended   bool     // so has the process
 }
 
-// serve does all that is asked for.
-func (p *pager) serve() error {
-	for i := 0; i < len(p.spaces); i++ { // forks append
+// handleEvents reads the events of all address spaces and answers their faults.
+func (p *localPager) handleEvents() error {
+	for i := 0; i < len(p.spaces); i++ { // forks append to spaces
 		s := p.spaces[i]
 		events, err := s.fd.Events(nil)
 		if err != nil {
 			return err
 		}
 		for _, e := range events {
-			if err := p.note(s, e); err != nil {
+			if err := p.handleEvent(s, e); err != nil {
 				return err
 			}
 		}
-		pages := s.waiting
-		s.waiting = nil
+		pages := s.faults
+		s.faults = nil
 		for _, page := range pages {
-			p.lastHit = time.Now()
-			if err := p.answer(s, page); err != nil {
+			p.lastFault = time.Now()
+			if err := p.answerFault(s, page); err != nil {
 				return err
 			}
 		}
@@ -55,16 +53,17 @@ func (p *pager) serve() error {
 	return nil
 }
 
-// note keeps track of what a process does with its memory.
-func (p *pager) note(s *space, e uffd.Event) error {
+// handleEvent notes a fault, or how the process has changed its address space.
+func (p *localPager) handleEvent(s *space, e uffd.Event) error {
 	switch e.Kind {
 	case uffd.Fault:
-		s.waiting = append(s.waiting, e.Start&^(pageSize-1))
+		s.faults = append(s.faults, e.Start&^(pageSize-1))
 	case uffd.Fork:
-		p.adopt(&space{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
+		p.addForked(&space{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
 	case uffd.Remap:
-		// Two threads tell of what they moved in any order. If the one that left the
-		// place has not told yet, it can't be known what is whose.
+		// The kernel may report the moves of two threads in either order. If the target
+		// still has memory that was never moved, a move away from it is not reported yet,
+		// and the pager cannot know which memory is where.
 		if s.missing.HasUnmoved(e.To, e.To+e.End-e.Start) {
 			return errors.New("cannot follow how memory was moved: two threads told of it in the wrong order")
 		}
@@ -77,51 +76,53 @@ func (p *pager) note(s *space, e uffd.Event) error {
 	return nil
 }
 
-// adopt takes a child over, unless it lacks nothing.
-func (p *pager) adopt(child *space) {
+// addForked takes over the address space of a forked child, or closes it if the child
+// lacks no memory.
+func (p *localPager) addForked(child *space) {
 	if len(child.missing) == 0 {
 		_ = child.fd.Close()
 		return
 	}
 	p.total.Add(child.missing.Bytes())
 	p.spaces = append(p.spaces, child)
-	_ = p.guard.hold(child.fd) // it may have no room for hundreds
+	_ = p.guard.add(child.fd) // the guard's socket may be full after hundreds
 }
 
-// answer ends the wait for a page.
-func (p *pager) answer(s *space, page uint64) error {
-	end := page - page%around + around
+// answerFault fills the page that a thread waits for, and some pages after it.
+func (p *localPager) answerFault(s *space, page uint64) error {
+	end := page - page%faultAhead + faultAhead
 	if e, missing := s.missing.Find(page); missing {
 		e = e.TailFrom(page)
 		e.End = min(e.End, end)
-		return p.copy(s, e, true)
+		return p.fillFrom(s, e, true)
 	}
-	// It never had contents.
+	// The page never had contents.
 	if next := s.missing.IndexAfter(page); next < len(s.missing) {
 		end = min(end, s.missing[next].Start)
 	}
 	_, err := s.fd.Zero(page, end-page)
 	if errors.Is(err, unix.ENOENT) {
-		_, err = s.fd.Zero(page, pageSize) // the mapping ends there
+		_, err = s.fd.Zero(page, pageSize) // the mapping ends before end
 	}
-	return p.settle(s, page, err, true)
+	return p.handleFillError(s, page, err, true)
 }
 
-// fill brings in a piece that nobody waits for.
-func (p *pager) fill() error {
+// loadNext loads some of the memory that no thread waits for.
+func (p *localPager) loadNext() error {
 	for _, s := range p.spaces {
 		if len(s.missing) > 0 {
 			e := s.missing[0]
-			e.End = min(e.End, e.Start+slice)
-			return p.copy(s, e, false)
+			e.End = min(e.End, e.Start+loadAhead)
+			return p.fillFrom(s, e, false)
 		}
 	}
 	return nil
 }
 
-// copy brings in e as far as one chunk has it.
-func (p *pager) copy(s *space, e images.Extent, waited bool) error {
-	data, err := p.chunks.at(p.memory, s.file, e.Offset)
+// fillFrom fills the beginning of e, up to the end of a chunk. awaited says that a
+// thread waits for the first page.
+func (p *localPager) fillFrom(s *space, e images.Extent, awaited bool) error {
+	data, err := p.cache.read(p.memory, s.file, e.Offset)
 	if err != nil {
 		return err
 	}
@@ -131,39 +132,39 @@ func (p *pager) copy(s *space, e images.Extent, waited bool) error {
 		n, err = s.fd.Copy(e.Start, data[:pageSize]) // the mapping was divided
 	}
 	if n > 0 {
-		p.came(s, e.Start, uint64(n))
+		p.markLoaded(s, e.Start, uint64(n))
 		return nil
 	}
-	return p.settle(s, e.Start, err, waited)
+	return p.handleFillError(s, e.Start, err, awaited)
 }
 
-// came notes that memory is no longer missing.
-func (p *pager) came(s *space, start, length uint64) {
+// markLoaded notes that memory is no longer missing.
+func (p *localPager) markLoaded(s *space, start, length uint64) {
 	s.missing.Remove(start, start+length)
 	p.loaded.Add(int64(length))
 }
 
-// settle decides what becomes of a page that could not be put in its place.
-func (p *pager) settle(s *space, page uint64, err error, waited bool) error {
+// handleFillError handles the error, possibly nil, of filling a page. It returns nil if
+// the page is filled, will be tried again, or has nothing left to be filled.
+func (p *localPager) handleFillError(s *space, page uint64, err error, awaited bool) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.EAGAIN):
-		if waited {
-			s.waiting = append(s.waiting, page)
+	case errors.Is(err, unix.EAGAIN): // an event must be read first
+		if awaited {
+			s.faults = append(s.faults, page)
 		}
 		return nil
 	case errors.Is(err, unix.ESRCH): // the process has ended
 		p.loaded.Add(s.missing.Bytes())
-		s.missing, s.waiting, s.gone = nil, nil, true
+		s.missing, s.faults, s.ended = nil, nil, true
 		return nil
-	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOENT):
-		// It is there already, or there is no place for it any more.
+	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOENT): // the page is filled, or its mapping is gone
 		if _, missing := s.missing.Find(page); missing {
-			p.came(s, page, pageSize)
+			p.markLoaded(s, page, pageSize)
 		}
 		if err := s.fd.Wake(page, pageSize); err != nil {
-			return fmt.Errorf("cannot wake who waits for memory: %w", err)
+			return fmt.Errorf("cannot wake the threads that wait for memory: %w", err)
 		}
 		return nil
 	default:

@@ -1,7 +1,6 @@
 package pager
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -9,191 +8,96 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"dormouse/hibernate"
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
 )
 
-// LoaderVerb is the first argument of a loader: this program, which brings memory
-// in instead of a process that may end before all is in. Its main function must
-// call Load when it is given it.
+// LoaderVerb is the first argument of a loader: a process of this program that loads
+// memory into a tree in place of a process that may end before. The main function must
+// call RunLoader when it finds LoaderVerb.
 const LoaderVerb = "load"
 
-// loaderName is what a loader calls itself.
+// loaderName is the name of a loader in /proc/<pid>/comm.
 const loaderName = "dormouse-load"
 
-// IsLoader tells a loader from other processes. It ends by itself when the tree
-// that it loads for has ended, and must not before.
+// IsLoader reports whether the process is a loader. A loader ends by itself when its
+// tree has ended, and must not be killed before.
 func IsLoader(pid int) bool { return procfs.Command(pid) == loaderName }
 
-// collect reaps loaders that ended between two programs of this process.
-func collect() {
+// reapLoaders reaps loaders that ended while this process executed itself anew.
+func reapLoaders() {
 	for _, child := range procfs.Children(os.Getpid()) {
 		if procfs.HasEnded(child) && IsLoader(child) {
-			_, _ = syscall.Wait4(child, nil, syscall.WNOHANG, nil) // somebody else may have
+			_, _ = syscall.Wait4(child, nil, syscall.WNOHANG, nil) // another goroutine may have reaped it
 		}
 	}
 }
 
-// What a loader is told. An order comes first, with CRIU's socket.
-type (
-	order struct {
-		Programs        string
-		Quiet, Patience time.Duration
-		Memory          json.RawMessage
-		Pages           int // files of the memory
-	}
-	command struct {
-		// Confirm asks whether all that CRIU reads by itself is right. From then on the
-		// loader goes on without whoever asked, for the tree below Root unless that
-		// is 0.
-		Confirm bool
-		Root    int
-		Hurry   bool
-	}
-)
-
-// report is what a loader says, whenever that changes.
-type report struct {
-	Loaded, Total   int64
-	Confirmed, Done bool
-	Failure         string
-	Refused         bool // the failure is an ErrRefused
-}
-
-// loader is a loading by another process, see LoaderVerb. It is found in a
-// directory, by a socket that is named by its PID and there until all is loaded.
-type loader struct {
-	// What it is started with.
-	dir, images string
-	memory      hibernate.MovableMemory
-	order       order
-
-	conn  *net.UnixConn // nil before it is started
-	path  string
-	pidfd int
-
-	loaded, total atomic.Int64
-	confirmed     chan struct{}
-	done          chan struct{}
-	err           error // after done
-
-	leaving atomic.Bool
-	closing sync.Once
-}
-
-var _ Server = (*loader)(nil)
-
-func newLoader() *loader {
-	return &loader{confirmed: make(chan struct{}), done: make(chan struct{})}
-}
-
-// start has the process take CRIU's socket over.
-func (l *loader) start(criu *net.UnixListener) error {
+// start starts the loader, and hands over CRIU's socket and the order.
+func (c *loaderClient) start(criu *net.UnixListener) error {
 	defer func() {
-		_ = l.memory.Close() // which was only read
-		l.memory = nil
+		_ = c.memory.Close() // it was only read from
+		c.memory = nil
 	}()
-	if err := l.launch(); err != nil {
-		l.err = fmt.Errorf("cannot start the process that loads the memory: %w", err)
-		close(l.done)
-		return l.err
+	if err := c.spawn(); err != nil {
+		c.err = fmt.Errorf("cannot start the process that loads the memory: %w", err)
+		close(c.done)
+		return c.err
 	}
-	go l.follow()
+	go c.readReports()
 	socket, err := criu.File()
 	if err != nil {
 		return err
 	}
-	_, _, err = l.conn.WriteMsgUnix([]byte{0}, unix.UnixRights(int(socket.Fd())), nil)
-	return errors.Join(err, socket.Close(), l.tell(l.order))
+	_, _, err = c.conn.WriteMsgUnix([]byte{0}, unix.UnixRights(int(socket.Fd())), nil)
+	return errors.Join(err, socket.Close(), c.send(c.order))
 }
 
-// launch starts the process with what it needs of the image, in its directory.
-func (l *loader) launch() error {
-	text, pages, err := l.memory.Move()
+// spawn starts the loader process with the descriptors that RunLoader expects, and
+// creates the socket by which other hosts find it. The socket is named after the PID, so
+// it gets its final name last.
+func (c *loaderClient) spawn() error {
+	text, pages, err := c.memory.Move()
 	if err != nil {
 		return err
 	}
-	l.order.Memory, l.order.Pages = text, len(pages)
-	images, err := os.Open(l.images)
+	c.order.Memory, c.order.Pages = text, len(pages)
+	imageDir, err := os.Open(c.imageDir)
 	if err != nil {
 		return err
 	}
-	defer images.Close()
-	fresh := filepath.Join(l.dir, "new")
-	socket, err := bind(fresh)
+	defer imageDir.Close()
+	unnamed := filepath.Join(c.dir, "new")
+	socket, err := bindUnix(unnamed)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	near, far, err := connected()
+	ours, theirs, err := unixPair()
 	if err != nil {
-		return errors.Join(err, os.Remove(fresh))
+		return errors.Join(err, os.Remove(unnamed))
 	}
-	defer far.Close()
-	cmd := exec.Command("/proc/self/exe", LoaderVerb, l.dir)
-	cmd.Args[0], cmd.Dir = os.Args[0], l.dir
-	cmd.ExtraFiles = append([]*os.File{far, socket, images}, pages...) // see Load
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}               // no signal of the terminal's is for it
+	defer theirs.Close()
+	cmd := exec.Command("/proc/self/exe", LoaderVerb, c.dir)
+	cmd.Args[0], cmd.Dir = os.Args[0], c.dir
+	cmd.ExtraFiles = append([]*os.File{theirs, socket, imageDir}, pages...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // so that no signal from the terminal reaches it
 	if err := spawn.Exclusive(cmd.Start); err != nil {
-		return errors.Join(err, near.Close(), os.Remove(fresh))
+		return errors.Join(err, ours.Close(), os.Remove(unnamed))
 	}
-	path := filepath.Join(l.dir, strconv.Itoa(cmd.Process.Pid))
-	err = os.Rename(fresh, path)
+	path := filepath.Join(c.dir, strconv.Itoa(cmd.Process.Pid))
+	err = os.Rename(unnamed, path)
 	if err == nil {
-		err = l.join(near, path, cmd.Process.Pid)
+		err = c.attach(ours, path, cmd.Process.Pid)
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_, _ = cmd.Process.Wait()
-		return errors.Join(err, near.Close())
+		return errors.Join(err, ours.Close())
 	}
 	return cmd.Process.Release()
 }
-
-// join makes the process that listens at path, and speaks on conn, the loader.
-func (l *loader) join(conn *net.UnixConn, path string, pid int) (err error) {
-	if l.pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
-		l.conn, l.path = conn, path
-	}
-	return err
-}
-
-// Rejoin finds the loader in dir, see hibernate.Engine.
-func Rejoin(dir string) (hibernate.Loading, error) {
-	defer collect()
-	entries, err := os.ReadDir(dir)
-	if len(entries) == 0 {
-		if errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
-		return nil, err
-	}
-	path := filepath.Join(dir, entries[0].Name())
-	conn, err := dial(path)
-	if errors.Is(err, os.ErrNotExist) { // it was nearly through
-		return nil, nil //nolint:nilnil // as promised
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errLoaderGone, err)
-	}
-	l := newLoader()
-	pid, err := peer(conn)
-	if err == nil {
-		err = l.join(conn, path, pid)
-	}
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	go l.follow()
-	return l, nil
-}
-
-var errLoaderGone = errors.New("the process that loaded it has ended before all was in")

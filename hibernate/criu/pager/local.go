@@ -1,0 +1,269 @@
+package pager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu/images"
+	"dormouse/internal/uffd"
+)
+
+// localPager is a Pager in this process. A single goroutine reads the events of all
+// address spaces and fills them, so that no event can make outdated what it fills in.
+type localPager struct {
+	memory hibernate.Memory
+	layout images.Layout
+	timing Timing
+	cache  chunkCache
+	guard  *guard
+	wakeup int // eventfd that ends the loop's wait, -1 after Close
+	done   chan struct{}
+	err    error // set before done is closed
+	// verified receives the result of verifyEager.
+	verified chan error
+	readers  sync.WaitGroup // of memory, besides the loop
+
+	total, loaded atomic.Int64 // bytes
+
+	mu       sync.Mutex // guards these orders to the loop
+	added    []*space
+	allAdded bool
+	hurry    bool
+	closed   bool
+
+	// The rest belongs to the loop.
+	spaces     []*space
+	allAddedAt time.Time
+	lastFault  time.Time
+}
+
+var _ Pager = (*localPager)(nil)
+
+func startLocalPager(l images.Layout, m hibernate.Memory, timing Timing) (*localPager, error) {
+	wakeup, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGuard()
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(wakeup))
+	}
+	p := &localPager{
+		memory: m, layout: l, timing: timing, guard: g, wakeup: wakeup,
+		done: make(chan struct{}), verified: make(chan error, 1),
+	}
+	p.readers.Go(func() { p.verified <- verifyEager(l, m) })
+	go p.run()
+	return p, nil
+}
+
+// ServeRestore implements Pager.
+func (p *localPager) ServeRestore(ctx context.Context, workDir int32, restore func() error) error {
+	listener, err := listenForCRIU(workDir)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	received := make(chan error, 1)
+	go func() { received <- p.receiveSpaces(ctx, listener) }()
+	err = restore()
+	if err != nil {
+		cancel()
+	}
+	rerr := <-received
+	cancel()
+	return errors.Join(err, rerr)
+}
+
+// Confirm implements Pager. It starts the guard of the tree.
+func (p *localPager) Confirm(_ context.Context, programs string, root int) error {
+	var err error
+	if root != 0 {
+		err = p.guard.start(programs, root)
+	}
+	return errors.Join(<-p.verified, err)
+}
+
+// Done implements hibernate.Loading.
+func (p *localPager) Done() <-chan struct{} { return p.done }
+
+// Err implements hibernate.Loading.
+func (p *localPager) Err() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+		return nil
+	}
+}
+
+// Progress implements hibernate.Loading.
+func (p *localPager) Progress() (done, total int64) { return p.loaded.Load(), p.total.Load() }
+
+// Hurry implements hibernate.Loading. The loop stops waiting for a quiet moment.
+func (p *localPager) Hurry() { p.tellLoop(func() { p.hurry = true }) }
+
+// Leave implements hibernate.Loading. It does nothing: the loading ends with this
+// process.
+func (p *localPager) Leave() {}
+
+// Close implements hibernate.Loading. It ends the loop and closes the address spaces.
+func (p *localPager) Close() {
+	p.tellLoop(func() { p.closed = true })
+	<-p.done
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closeSpaces()
+	if p.wakeup >= 0 {
+		_ = unix.Close(p.wakeup)
+		p.wakeup = -1
+	}
+}
+
+// addSpace takes over the address space of a process. number is the one in the image.
+func (p *localPager) addSpace(number int, fd uffd.FD) error {
+	memory, known := p.layout.Lazy[number]
+	p.total.Add(memory.Missing.Bytes())
+	p.tellLoop(func() { p.added = append(p.added, &space{fd: fd, file: memory.File, missing: memory.Missing}) })
+	if !known {
+		return fmt.Errorf("the image has no memory of process %d", number)
+	}
+	return p.guard.add(fd)
+}
+
+// setAllAdded says that CRIU has made all processes, so that no address space follows.
+func (p *localPager) setAllAdded() { p.tellLoop(func() { p.allAdded = true }) }
+
+// tellLoop changes the orders to the loop and wakes it.
+func (p *localPager) tellLoop(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+	if p.wakeup >= 0 {
+		_, _ = unix.Write(p.wakeup, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+}
+
+// run is the loop. It ends when all memory is loaded, after a failure, or by Close.
+func (p *localPager) run() {
+	defer close(p.done)
+	defer p.cache.free()
+	defer func() {
+		p.readers.Wait()
+		p.err = errors.Join(p.err, p.memory.Close())
+	}()
+	for {
+		p.mu.Lock()
+		p.spaces, p.added = append(p.spaces, p.added...), nil
+		allAdded, hurry, closed := p.allAdded, p.hurry, p.closed
+		p.mu.Unlock()
+		if closed {
+			return
+		}
+		if err := p.handleEvents(); err != nil {
+			p.err = err
+			return
+		}
+		p.dropEnded()
+		if allAdded {
+			if p.allAddedAt.IsZero() {
+				p.allAddedAt, p.lastFault = time.Now(), time.Now()
+			}
+			if !p.isAnyMissing() {
+				p.mu.Lock()
+				p.closeSpaces()
+				p.mu.Unlock()
+				return
+			}
+		}
+		limit := p.waitLimit(allAdded, hurry)
+		if limit == 0 {
+			if err := p.loadNext(); err != nil {
+				p.err = err
+				return
+			}
+		}
+		if err := p.waitForEvent(limit); err != nil {
+			p.err = err
+			return
+		}
+	}
+}
+
+// retryInterval is how long a process may take to notice that its event was read. Until
+// then the kernel refuses to fill its memory.
+const retryInterval = 50 * time.Microsecond
+
+// waitLimit returns how long the loop may wait for an event: 0 if it is to load memory
+// that no thread waits for, and less than 0 for no limit.
+func (p *localPager) waitLimit(allAdded, hurry bool) time.Duration {
+	for _, s := range p.spaces {
+		if len(s.faults) > 0 {
+			return retryInterval
+		}
+	}
+	now := time.Now()
+	switch {
+	case !allAdded:
+		return -1
+	case hurry, now.Sub(p.allAddedAt) > p.timing.Patience:
+		return 0
+	default:
+		return max(0, p.timing.Quiet-now.Sub(p.lastFault))
+	}
+}
+
+// waitForEvent returns when an address space has an event, after tellLoop, or when the
+// limit has passed.
+func (p *localPager) waitForEvent(limit time.Duration) error {
+	fds := make([]unix.PollFd, 0, 1+len(p.spaces))
+	fds = append(fds, unix.PollFd{Fd: int32(p.wakeup), Events: unix.POLLIN})
+	for _, s := range p.spaces {
+		fds = append(fds, unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN})
+	}
+	var timeout *unix.Timespec
+	if limit >= 0 {
+		timeout = new(unix.NsecToTimespec(int64(limit)))
+	}
+	_, err := unix.Ppoll(fds, timeout, nil)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("cannot wait for page faults: %w", err)
+	}
+	if fds[0].Revents != 0 {
+		_, _ = unix.Read(p.wakeup, make([]byte, 8))
+	}
+	return nil
+}
+
+// isAnyMissing reports whether any memory is not loaded yet.
+func (p *localPager) isAnyMissing() bool {
+	return slices.ContainsFunc(p.spaces, func(s *space) bool { return len(s.missing) > 0 })
+}
+
+// dropEnded closes and forgets the address spaces of processes that have ended.
+func (p *localPager) dropEnded() {
+	p.spaces = slices.DeleteFunc(p.spaces, func(s *space) bool {
+		if s.ended {
+			_ = s.fd.Close()
+		}
+		return s.ended
+	})
+}
+
+// closeSpaces closes all address spaces. The guard's copies go first: otherwise a fault
+// on a page that never had contents would block for ever. The caller holds mu.
+func (p *localPager) closeSpaces() {
+	p.guard.stop()
+	for _, s := range append(p.spaces, p.added...) {
+		_ = s.fd.Close()
+	}
+	p.spaces, p.added = nil, nil
+}

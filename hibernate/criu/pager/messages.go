@@ -1,0 +1,54 @@
+package pager
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"dormouse/hibernate"
+)
+
+// A host and a loader, which may be of different versions of this program, send each
+// other these messages as JSON. The names of the fields must not change.
+type (
+	// loadOrder is the first message to a loader. CRIU's socket precedes it.
+	loadOrder struct {
+		Programs        string
+		Quiet, Patience time.Duration
+		Memory          json.RawMessage // as hibernate.MovableMemory returns it
+		Pages           int             // how many page files the loader has
+	}
+	// command is any later message to a loader.
+	command struct {
+		// Confirm asks whether the memory that CRIU has read itself is as it was dumped.
+		// From the answer on, the loader goes on without the host: for the tree below
+		// Root, or to its own end if Root is 0.
+		Confirm bool
+		Root    int
+		// Hurry has the rest loaded without waiting for a quiet moment.
+		Hurry bool
+	}
+	// report is the message of a loader to all hosts, sent when it has changed.
+	report struct {
+		Loaded, Total   int64 // bytes
+		Confirmed, Done bool
+		Failure         string
+		Refused         bool // the failure is a hibernate.ErrRefused
+	}
+)
+
+// failureReport returns the report of a failure.
+func failureReport(err error) report {
+	return report{Failure: err.Error(), Refused: errors.Is(err, hibernate.ErrRefused)}
+}
+
+// loaderError is a failure that a loader has reported.
+type loaderError struct {
+	text    string
+	refused bool
+}
+
+func (e *loaderError) Error() string { return e.text }
+
+// Is reports whether the failure was a hibernate.ErrRefused in the loader.
+func (e *loaderError) Is(target error) bool { return e.refused && target == hibernate.ErrRefused }
