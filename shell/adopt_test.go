@@ -44,7 +44,7 @@ func adoptee(t *testing.T, err error) (*Shell, *heir) {
 	config.StartMode = configs.StartUnavailable
 	s := New(Options{
 		Config: config, HibernateTimeout: r.hibernateLimit, Log: zerolog.Nop(), Observer: r.observer,
-		Backend: func(sink Sink) Backend {
+		Backend: func(_ func() configs.Plugin, sink Sink) Backend {
 			h.sink = sink
 			return h
 		},

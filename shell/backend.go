@@ -8,17 +8,13 @@ import (
 
 	"google.golang.org/grpc"
 
-	"dormouse/configs"
 	"dormouse/statecontrol"
 )
 
-// Backend runs one plugin. The shell calls Configure, Launch, Initialize, Deinitialize
-// and Stop one at a time; it may call Invoke, Exists and Facts at any time and in
+// Backend runs one plugin. The shell calls Launch, Initialize, Deinitialize and
+// Stop one at a time; it may call Invoke, Exists and Facts at any time and in
 // parallel. A backend that is no more than this is part of the host.
 type Backend interface {
-	// Configure replaces the configuration that the backend was made with. The shell
-	// calls it only while the plugin neither runs nor sleeps.
-	Configure(c configs.Plugin)
 	// Launch starts the plugin and returns the plugin's description of itself. The
 	// error wraps ErrInstantiation; the shell calls Stop after an error.
 	Launch(ctx context.Context) (Information, error)
@@ -105,6 +101,9 @@ type Process interface {
 	Golden() (*GoldenImage, error)
 	// InvalidateGolden removes the golden image, if there is one; why is logged.
 	InvalidateGolden(why error)
+	// RemoveStaleGolden removes the golden image if the configuration, which has just
+	// changed, no longer asks for it or differs from what the image was made with.
+	RemoveStaleGolden()
 
 	// NoteActivated is called each time the plugin has become active. The backend
 	// keeps the reason for the next host.

@@ -19,8 +19,10 @@ func (s *Shell) Configure(ctx context.Context, c configs.Plugin) error {
 	return s.runInLane(ctx, configureEvent, s.endLimit(), func(context.Context) error {
 		switch state := s.State(); state {
 		case Deactivated, Unavailable, Precondition:
-			s.backend.Configure(c)
 			s.config.Store(&c)
+			if s.process != nil {
+				s.process.RemoveStaleGolden()
+			}
 			return nil
 		default:
 			return fmt.Errorf("cannot configure: %w: it is %s", ErrIllegalState, state)

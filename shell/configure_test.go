@@ -17,7 +17,7 @@ func TestConfigure(t *testing.T) {
 		given := want
 		given.Callsign = "Other"
 		r.must(r.Configure(r.Context(), given))
-		for what, got := range map[string]configs.Plugin{"shell": r.Config(), "status": r.Status().Config, "backend": r.fake.config} {
+		for what, got := range map[string]configs.Plugin{"shell": r.Config(), "status": r.Status().Config, "backend": r.fake.config()} {
 			if diff := cmp.Diff(want, got); diff != "" {
 				r.Errorf("%s (-want +got):\n%s", what, diff)
 			}
@@ -70,7 +70,7 @@ func TestAdjust(t *testing.T) {
 		}
 		r.must(r.Deactivate(r.Context(), Requested))
 		r.activate()
-		if diff := cmp.Diff(want, r.fake.config); diff != "" {
+		if diff := cmp.Diff(want, r.fake.config()); diff != "" {
 			r.Errorf("the backend was launched with another (-want +got):\n%s", diff)
 		}
 	})

@@ -34,10 +34,10 @@ type fake struct {
 	alive   bool
 	process int
 	asleep  *Sleep
-	inPlace bool           // it sleeps where it is
-	probed  bool           // it says what it is
-	control *control       // nil without state control
-	config  configs.Plugin // what Configure was given last
+	inPlace bool     // it sleeps where it is
+	probed  bool     // it says what it is
+	control *control // nil without state control
+	config  func() configs.Plugin
 	calls   map[string]int // by index, how often a call was delivered
 	running int            // calls that are not answered yet
 	reports sync.WaitGroup
@@ -191,14 +191,13 @@ func (f *fake) information() Information {
 	return info
 }
 
-func (f *fake) Configure(c configs.Plugin) {
+func (f *fake) RemoveStaleGolden() {
 	defer f.alone("configure")()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.started || f.asleep != nil {
 		f.t.Error("configured while there was a plugin")
 	}
-	f.config = c
 }
 
 func (f *fake) Conn() grpc.ClientConnInterface { return wire{f} }

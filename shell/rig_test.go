@@ -83,8 +83,8 @@ func newRig(t *testing.T, s setup) *rig {
 		Requirements:     surroundings,
 		Dismissed:        func() { r.dismissals.Add(1) },
 		PostMortem:       s.document,
-		Backend: func(sink Sink) Backend {
-			r.fake.sink = sink
+		Backend: func(config func() configs.Plugin, sink Sink) Backend {
+			r.fake.config, r.fake.sink = config, sink
 			switch {
 			case s.wrap != nil:
 				return s.wrap(r.fake)

@@ -81,8 +81,9 @@ type Options struct {
 	// PostMortem is called before a plugin is cleared away, for whatever reason;
 	// nil if nobody cares. Evidence collects what its backend can tell of it.
 	PostMortem func(why Reason, err error, evidence func() Evidence)
-	// Backend makes what runs the plugin; it reports to the Sink.
-	Backend func(Sink) Backend
+	// Backend makes the backend, which reports to sink; config returns the configuration
+	// as it is at the time of the call.
+	Backend func(config func() configs.Plugin, sink Sink) Backend
 }
 
 // New returns an instance in its first state: hibernated if its backend finds
@@ -111,7 +112,7 @@ func New(o Options) *Shell {
 	s.shutdown, s.beginShutdown = context.WithCancel(context.Background())
 	s.config.Store(&o.Config)
 	s.inFlight.open()
-	s.backend = o.Backend(sink{s})
+	s.backend = o.Backend(s.Config, sink{s})
 	s.process, _ = s.backend.(Process)
 	switch {
 	case s.process != nil && s.process.Sleep() != nil:

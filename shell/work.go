@@ -14,7 +14,6 @@ import (
 
 // startPlugin is the work of an activation.
 func (s *Shell) startPlugin(ctx context.Context) error {
-	s.backend.Configure(s.Config()) // with what was adjusted since the last time
 	begin, cancel := s.untilShutdown(ctx, s.activationLimit())
 	defer cancel()
 	if !s.tryWarmStart(begin) {

@@ -124,9 +124,9 @@ func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin)
 			configure(&o.Plugins[i])
 		}
 		plain := o.Backend
-		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			p := &steered{plugin: plain(c, sink).(*plugin)} //nolint:errcheck // a panic fails the test as well
-			all[c.Callsign] = p
+		o.Backend = func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			p := &steered{plugin: plain(config, sink).(*plugin)} //nolint:errcheck // a panic fails the test as well
+			all[config().Callsign] = p
 			return p
 		}
 	}

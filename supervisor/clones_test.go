@@ -169,7 +169,7 @@ func TestConfigure(t *testing.T) {
 		r.must(r.Configure(r.Context(), "A", json.RawMessage(`{"n":1}`)))
 		r.must(r.Configure(r.Context(), "B", json.RawMessage(`{"n":2}`)))
 		r.activate("B")
-		if got := string(r.plugins["B"].config.ConfigurationJSON()); got != `{"n":2}` {
+		if got := string(r.plugins["B"].launched().ConfigurationJSON()); got != `{"n":2}` {
 			t.Errorf("it was launched with %s", got)
 		}
 	})
@@ -197,12 +197,12 @@ func TestConfigure(t *testing.T) {
 		}
 		r.activate("A")
 		r.must(r.Restore(r.Context(), "A"))
-		if got := string(r.plugins["A"].config.ConfigurationJSON()); got != `{"n":1}` {
+		if got := string(r.plugins["A"].launched().ConfigurationJSON()); got != `{"n":1}` {
 			t.Errorf("what runs has %s", got)
 		}
 		r.deactivate("A")
 		r.activate("A")
-		if got := string(r.plugins["A"].config.ConfigurationJSON()); got != `{}` {
+		if got := string(r.plugins["A"].launched().ConfigurationJSON()); got != `{}` {
 			t.Errorf("it was launched with %s", got)
 		}
 		if err := r.Restore(r.Context(), "None"); !errors.Is(err, ErrUnknown) {

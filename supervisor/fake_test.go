@@ -50,9 +50,17 @@ type plugin struct {
 	left     bool                    // an earlier host has left it running
 	held     chan struct{}           // Launch and Deinitialize wait until it is closed; nil for at once
 
-	mu     sync.Mutex
-	image  *shell.Sleep
-	config configs.Plugin
+	config func() configs.Plugin
+
+	mu    sync.Mutex
+	image *shell.Sleep
+	given configs.Plugin // what it was launched with
+}
+
+func (p *plugin) launched() configs.Plugin {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.given
 }
 
 func (p *plugin) wait(ctx context.Context) error {
@@ -67,14 +75,13 @@ func (p *plugin) wait(ctx context.Context) error {
 	}
 }
 
-func (p *plugin) Configure(c configs.Plugin) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.config = c
-}
-
 func (p *plugin) Launch(ctx context.Context) (shell.Information, error) {
 	p.journal.add("launch " + p.callsign)
+	if p.config != nil {
+		p.mu.Lock()
+		p.given = p.config()
+		p.mu.Unlock()
+	}
 	if err := p.wait(ctx); err != nil {
 		return shell.Information{}, err
 	}
@@ -187,8 +194,10 @@ func runWith(t *testing.T, instances []instance, change func(*Options), test fun
 			r.plugins[callsign] = p
 			return p
 		}
-		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			return backend(c.Callsign, sink)
+		o.Backend = func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			p := backend(config().Callsign, sink)
+			p.config = config
+			return p
 		}
 		for _, callsign := range []string{"First", "Second"} {
 			o.Builtins = append(o.Builtins, Builtin{callsign, func(_ *Supervisor, sink shell.Sink) shell.Backend {

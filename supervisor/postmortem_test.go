@@ -49,8 +49,8 @@ func TestPostMortem(t *testing.T) {
 	options := func(o *Options) {
 		o.PostMortem = PostMortem{Dir: dir, Reasons: []string{"failure", "watchdog expired"}, Keep: 20}
 		backend := o.Backend
-		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			return witness{backend(c, sink).(*plugin), shell.Evidence{ //nolint:errcheck // it is one
+		o.Backend = func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			return witness{backend(config, sink).(*plugin), shell.Evidence{ //nolint:errcheck // it is one
 				Exit: "with status 3", PID: 4711, Begun: time.Now(), Core: core, Log: []string{"one", "two"},
 				Files: map[string]string{"status": "Name: fake\n", "memory.peak": "4096\n", "memory.max": "max\n"},
 			}}

@@ -55,9 +55,10 @@ func TestHibernatedControlsAtStart(t *testing.T) {
 func TestClasses(t *testing.T) {
 	made := make(map[string]string)
 	class := func(name string) Class {
-		return func(_ *Supervisor, c configs.Plugin, _ shell.Sink) shell.Backend {
-			made[c.Callsign] = name
-			return struct{ shell.Backend }{&plugin{callsign: c.Callsign, journal: &journal{}}}
+		return func(_ *Supervisor, config func() configs.Plugin, _ shell.Sink) shell.Backend {
+			callsign := config().Callsign
+			made[callsign] = name
+			return struct{ shell.Backend }{&plugin{callsign: callsign, journal: &journal{}}}
 		}
 	}
 	classes := map[string]Class{"Monitor": class("Monitor"), "Remote": class("Remote")}

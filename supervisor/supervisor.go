@@ -50,7 +50,7 @@ type Builtin struct {
 }
 
 // Class makes the backend of a configured instance that is a built-in.
-type Class func(*Supervisor, configs.Plugin, shell.Sink) shell.Backend
+type Class func(s *Supervisor, config func() configs.Plugin, sink shell.Sink) shell.Backend
 
 // Options is what a Supervisor is made of.
 type Options struct {
@@ -64,7 +64,7 @@ type Options struct {
 	// their key builtin has.
 	Classes map[string]Class
 	// Backend makes the backend of a configured plugin.
-	Backend func(configs.Plugin, shell.Sink) shell.Backend
+	Backend func(config func() configs.Plugin, sink shell.Sink) shell.Backend
 	// Store keeps what is changed at run time. With nil the changes are lost when the
 	// host ends.
 	Store *store.Store
@@ -116,7 +116,7 @@ func (s *Supervisor) makeInstances() (err error) {
 		config := configs.DefaultPlugin()
 		config.Callsign = b.Callsign
 		config.StartMode = configs.StartActivated
-		s.roster.addBuiltin(s.newShell(config, func(sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
+		s.roster.addBuiltin(s.newShell(config, func(_ func() configs.Plugin, sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
 	}
 	for _, config := range append(slices.Clone(o.Plugins), s.definitions.cloneConfigs(s.log)...) {
 		if config, err = s.definitions.withOverride(config); err != nil {
@@ -137,13 +137,13 @@ func (s *Supervisor) makeInstances() (err error) {
 // newInstance makes a plugin or a configured built-in from its configuration.
 func (s *Supervisor) newInstance(config configs.Plugin) (*shell.Shell, error) {
 	if config.Builtin == "" {
-		return s.newShell(config, func(sink shell.Sink) shell.Backend { return s.options.Backend(config, sink) }), nil
+		return s.newShell(config, s.options.Backend), nil
 	}
 	if err := s.checkBuiltin(config); err != nil {
 		return nil, err
 	}
 	class := s.options.Classes[config.Builtin]
-	return s.newShell(config, func(sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
+	return s.newShell(config, func(config func() configs.Plugin, sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
 }
 
 // checkBuiltin returns an error if the configuration names a built-in that this host
@@ -156,7 +156,7 @@ func (s *Supervisor) checkBuiltin(config configs.Plugin) error {
 	return fmt.Errorf("cannot make %s: there is no builtin %q, only: %s", config.Callsign, config.Builtin, known)
 }
 
-func (s *Supervisor) newShell(config configs.Plugin, backend func(shell.Sink) shell.Backend) *shell.Shell {
+func (s *Supervisor) newShell(config configs.Plugin, backend func(func() configs.Plugin, shell.Sink) shell.Backend) *shell.Shell {
 	sh := shell.New(shell.Options{
 		Config:           config,
 		HibernateTimeout: s.options.HibernateTimeout,

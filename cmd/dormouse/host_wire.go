@@ -168,12 +168,12 @@ func (h *host) assemble(config configs.Config, places *hostDirs, backends proces
 		Log:              h.log,
 		Builtins:         []supervisor.Builtin{h.front.Builtin()},
 		Classes: map[string]supervisor.Class{
-			monitor.Class: func(s *supervisor.Supervisor, c configs.Plugin, sink shell.Sink) shell.Backend {
+			monitor.Class: func(s *supervisor.Supervisor, c func() configs.Plugin, sink shell.Sink) shell.Backend {
 				return monitor.New(s, c, sink, h.log)
 			},
 		},
 		Subsystems: config.Host.Subsystems,
-		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
+		Backend: func(c func() configs.Plugin, sink shell.Sink) shell.Backend {
 			return process.New(backends, c, sink)
 		},
 		AutoSleep:     supervisor.AutoSleep{Rules: config.Hibernate.Tiers},

@@ -74,7 +74,7 @@ func openPrivateHost(o verifyOptions) (_ *privateHost, err error) {
 
 // settle makes the one instance, which can call the host as it could any other.
 // All subsystems are up.
-func (h *privateHost) settle(ctx context.Context, config configs.Plugin, limit time.Duration, backend func(configs.Plugin, shell.Sink) shell.Backend) (*shell.Shell, error) {
+func (h *privateHost) settle(ctx context.Context, config configs.Plugin, limit time.Duration, backend func(func() configs.Plugin, shell.Sink) shell.Backend) (*shell.Shell, error) {
 	var err error
 	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins: []configs.Plugin{config}, Subsystems: h.subsystems, HibernateTimeout: limit, Log: h.Log, Backend: backend,

@@ -120,7 +120,7 @@ func (v *verification) run(ctx context.Context, o verifyOptions) (dir string, er
 		return path, err
 	})
 	w := &witness{v: v, known: configs.Host{Subsystems: o.subsystems}.AllSubsystems(), grace: time.Duration(config.StopTimeout) / 2}
-	v.shell, err = host.settle(ctx, config, max(o.timeout, 30*time.Second), func(c configs.Plugin, s shell.Sink) shell.Backend {
+	v.shell, err = host.settle(ctx, config, max(o.timeout, 30*time.Second), func(c func() configs.Plugin, s shell.Sink) shell.Backend {
 		w.Backend = process.New(host.Host, c, s)
 		return w
 	})

@@ -16,8 +16,6 @@ type backend struct{ front *Front }
 
 var _ shell.Backend = backend{}
 
-func (b backend) Configure(configs.Plugin) {}
-
 func (b backend) Launch(context.Context) (shell.Information, error) {
 	return shell.Information{
 		Class:       configs.ControllerCallsign,

@@ -67,10 +67,10 @@ func newHost(tb testing.TB, s setup) *host {
 				return struct{ shell.Backend }{&fakePlugin{control: &fakeControl{}}}
 			},
 		}},
-		Backend: func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			p, ok := h.plugins[c.Callsign]
+		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			p, ok := h.plugins[config().Callsign]
 			if !ok { // a clone
-				p = &fakePlugin{config: c, control: &fakeControl{}}
+				p = &fakePlugin{config: config(), control: &fakeControl{}}
 			}
 			p.sink = sink
 			return p

@@ -24,7 +24,7 @@ const Class = "Monitor"
 // watch's.
 type monitor struct {
 	supervisor *supervisor.Supervisor
-	config     configs.Plugin
+	config     func() configs.Plugin
 	sink       shell.Sink
 	log        zerolog.Logger
 	methods    map[string]method
@@ -36,17 +36,15 @@ type monitor struct {
 var _ shell.Backend = (*monitor)(nil)
 
 // New returns the backend of an instance that watches others of s.
-func New(s *supervisor.Supervisor, c configs.Plugin, sink shell.Sink, log zerolog.Logger) shell.Backend {
+func New(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink, log zerolog.Logger) shell.Backend {
 	return &monitor{
 		supervisor: s,
-		config:     c,
+		config:     config,
 		sink:       sink,
-		log:        log.With().Str("callsign", c.Callsign).Logger(),
+		log:        log.With().Str("callsign", config().Callsign).Logger(),
 		methods:    methods(),
 	}
 }
-
-func (m *monitor) Configure(c configs.Plugin) { m.config = c }
 
 func (m *monitor) Launch(context.Context) (shell.Information, error) {
 	return shell.Information{
@@ -58,7 +56,7 @@ func (m *monitor) Launch(context.Context) (shell.Information, error) {
 
 // Initialize begins to watch. The error names the observable that is wrong.
 func (m *monitor) Initialize(context.Context) error {
-	configured, err := readSettings(m.config.ConfigurationJSON())
+	configured, err := readSettings(m.config().ConfigurationJSON())
 	if err == nil {
 		err = m.check(configured)
 	}
@@ -75,12 +73,13 @@ func (m *monitor) Initialize(context.Context) error {
 
 // check refuses what could never end well, and says what may be a mistake.
 func (m *monitor) check(configured []settings) error {
-	own := m.config.Callsign
+	config := m.config()
+	own := config.Callsign
 	for _, s := range configured {
 		switch sh, ok := m.supervisor.Shell(s.callsign); {
 		case s.callsign == own:
 			return fmt.Errorf("observable %s: it cannot watch itself", own)
-		case m.requires(m.config, s.callsign):
+		case m.requires(config, s.callsign):
 			return fmt.Errorf("observable %s: %s requires it, and would be ended before it", s.callsign, own)
 		case !ok:
 			m.log.Warn().Str("observable", s.callsign).Msg("there is no such instance to watch yet")

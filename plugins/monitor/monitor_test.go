@@ -354,13 +354,13 @@ func TestRefusedConfiguration(t *testing.T) {
 			net.Callsign, between.Callsign, between.Requires = "Net", "Between", []string{"Net"}
 			s := newSupervisor(t, supervisor.Options{
 				Plugins: []configs.Plugin{net, between},
-				Backend: func(configs.Plugin, shell.Sink) shell.Backend { return &plugin{image: &shell.Sleep{}} },
+				Backend: func(func() configs.Plugin, shell.Sink) shell.Backend { return &plugin{image: &shell.Sleep{}} },
 				Log:     zerolog.Nop(),
 			})
 			own := configs.DefaultPlugin()
 			own.Callsign, own.Requires = "Monitor", []string{"Between"}
 			own.Configuration = table(t, c.configuration)
-			m := New(s, own, nil, zerolog.Nop())
+			m := New(s, func() configs.Plugin { return own }, nil, zerolog.Nop())
 			err := m.Initialize(t.Context())
 			if !errors.Is(err, shell.ErrInitialization) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)

@@ -88,8 +88,10 @@ func newLive(t *testing.T, configuration string, others ...string) *live {
 		Plugins:          plugins,
 		HibernateTimeout: time.Minute,
 		Log:              zerolog.Nop(),
-		Backend:          func(c configs.Plugin, sink shell.Sink) shell.Backend { return process.New(host, c, sink) },
-		Builtins:         []supervisor.Builtin{builtin(own)},
+		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			return process.New(host, config, sink)
+		},
+		Builtins: []supervisor.Builtin{builtin(own)},
 	})
 	t.Cleanup(r.Listen(r)) // before the Monitor does, which is told in turn
 	r.Start(t.Context())

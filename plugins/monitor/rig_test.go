@@ -53,9 +53,10 @@ func run(t *testing.T, configuration string, change func(*configs.Plugin), test 
 			}
 			o.Plugins = append(o.Plugins, c)
 		}
-		o.Backend = func(c configs.Plugin, sink shell.Sink) shell.Backend {
-			r.plugins[c.Callsign] = &plugin{sink: sink, health: healthpb.HealthCheckResponse_SERVING}
-			return r.plugins[c.Callsign]
+		o.Backend = func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			callsign := config().Callsign
+			r.plugins[callsign] = &plugin{sink: sink, health: healthpb.HealthCheckResponse_SERVING}
+			return r.plugins[callsign]
 		}
 		o.Builtins = []supervisor.Builtin{builtin(own)}
 		r.Supervisor = newSupervisor(t, o)
@@ -73,14 +74,9 @@ func run(t *testing.T, configuration string, change func(*configs.Plugin), test 
 // builtin is a Monitor that starts before everything that it watches.
 func builtin(own configs.Plugin) supervisor.Builtin {
 	return supervisor.Builtin{Callsign: own.Callsign, Backend: func(s *supervisor.Supervisor, sink shell.Sink) shell.Backend {
-		return configured{New(s, own, sink, zerolog.Nop())}
+		return New(s, func() configs.Plugin { return own }, sink, zerolog.Nop())
 	}}
 }
-
-// configured keeps the configuration that it was made with.
-type configured struct{ shell.Backend }
-
-func (configured) Configure(configs.Plugin) {}
 
 func newSupervisor(t *testing.T, o supervisor.Options) *supervisor.Supervisor {
 	t.Helper()

@@ -70,7 +70,7 @@ func (b *Backend) unfit(i *instance) error {
 		return fmt.Errorf("%w, and the plugin was to end with it", errLeft)
 	case !b.host.Adopt:
 		return fmt.Errorf("%w, and on-host-exit is not adopt", errLeft)
-	case i.Configuration != startedWith(b.config):
+	case i.Configuration != checksum(startedWith(b.config())...):
 		return errors.New("the plugin was started with another configuration")
 	}
 	return nil

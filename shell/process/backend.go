@@ -62,8 +62,9 @@ type Host struct {
 // Backend is one plugin program under one callsign.
 type Backend struct {
 	host     Host
-	config   configs.Plugin
-	place    string // the name of the run directory and the cgroup
+	callsign string
+	config   func() configs.Plugin // as the instance is configured now
+	place    string                // the name of the run directory and the cgroup
 	tail     output.Tail
 	log      zerolog.Logger
 	sink     shell.Sink
@@ -88,6 +89,10 @@ type Backend struct {
 	info   *shellpb.InformationResponse
 	socket string
 
+	// given is the configuration that the present plugin was started with; config may
+	// have another table for the next one already. Only operations use it.
+	given configs.Plugin
+
 	reason shell.Reason // why it is active
 	left   *instance    // what an earlier host left, until that is adopted or ended
 
@@ -100,31 +105,33 @@ var _ shell.Process = (*Backend)(nil)
 
 // New returns the backend of an instance, which has an image if an earlier host
 // left it hibernated. An image that can't be trusted is put aside.
-func New(h Host, config configs.Plugin, sink shell.Sink) *Backend {
-	b := at(config.Callsign, h, config, sink)
-	b.imageDir = h.Images.ImageDir(config.Callsign)
+func New(h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
+	b := at(config().Callsign, h, config, sink)
+	b.imageDir = h.Images.ImageDir(b.callsign)
 	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
 		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
 	if err := b.takeStock(); err != nil {
 		b.log.Error().Err(err).Msg("what an earlier host left is not all in order")
 	}
-	b.weed()
+	b.RemoveStaleGolden()
 	return b
 }
 
 // at returns a backend that can't hibernate, with the name of its run directory
 // and its cgroup.
-func at(place string, h Host, config configs.Plugin, sink shell.Sink) *Backend {
+func at(place string, h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 	if h.Memory == nil {
 		h.Memory = make(ownMemory)
 	}
-	r := &router{}
+	r, now := &router{}, config()
 	return &Backend{
 		host:       h,
+		callsign:   now.Callsign,
 		config:     config,
+		given:      now,
 		place:      place,
-		log:        h.Log.With().Str("callsign", config.Callsign).Logger(),
+		log:        h.Log.With().Str("callsign", now.Callsign).Logger(),
 		sink:       sink,
 		router:     r,
 		plugin:     shellpb.NewPluginClient(r),
@@ -133,18 +140,13 @@ func at(place string, h Host, config configs.Plugin, sink shell.Sink) *Backend {
 	}
 }
 
-// Configure replaces the configuration, see shell.Backend.
-func (b *Backend) Configure(c configs.Plugin) {
-	b.config = c
-	b.weed()
-}
-
 // Conn is the connection to the plugin, see shell.Process.
 func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
 // Launch starts the program, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
-	program, err := executable(b.config.Executable)
+	b.given = b.config()
+	program, err := executable(b.given.Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
@@ -179,9 +181,9 @@ func (b *Backend) Initialize(ctx context.Context) error {
 	}
 	failpoint.Hit("initialize.begun")
 	answer, err := b.plugin.Initialize(ctx, &shellpb.InitializeRequest{
-		Callsign:      b.config.Callsign,
-		Configuration: b.config.ConfigurationJSON(),
-		Paths:         b.host.Paths(b.config),
+		Callsign:      b.callsign,
+		Configuration: b.given.ConfigurationJSON(),
+		Paths:         b.host.Paths(b.given),
 		HostSocket:    b.hostSocketPath(),
 	})
 	if err != nil {
@@ -191,7 +193,7 @@ func (b *Backend) Initialize(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
 	}
 	failpoint.Hit("initialize.done")
-	if !b.config.WarmStart {
+	if !b.given.WarmStart {
 		b.follow() // else MakeGolden or SkipGolden does: what was not told yet is told in every life
 	}
 	return nil
@@ -238,7 +240,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 	if asleep {
 		_ = b.rouse(t) // or it could not end by request
 	}
-	grace := time.Duration(b.config.StopTimeout) / 2
+	grace := time.Duration(b.config().StopTimeout) / 2
 	if l != nil {
 		if l.shutdown(ctx, grace) == nil {
 			t.wait(grace)

@@ -89,7 +89,7 @@ func (b *Backend) core(t *tree) string {
 	if err != nil {
 		return ""
 	}
-	path := corePath(strings.TrimSpace(pattern), filepath.Base(b.config.Executable), t.number, t.pid)
+	path := corePath(strings.TrimSpace(pattern), filepath.Base(b.config().Executable), t.number, t.pid)
 	if path == "" {
 		return ""
 	}

@@ -25,6 +25,7 @@ type golden struct {
 
 // StartWarm restores the golden image, see shell.Process.
 func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
+	b.given = b.config()
 	image, r, err := b.fittingGolden()
 	if errors.Is(err, hibernate.ErrNoImage) {
 		_, err = b.Golden() // which may know why
@@ -160,10 +161,12 @@ func describeGolden(i *hibernate.Image) *shell.GoldenImage {
 	return &shell.GoldenImage{Engine: i.Engine, Bytes: i.Bytes, Created: i.Created, Generation: i.Generation}
 }
 
-// weed removes a golden image that is not wanted, or was made from something else:
-// what it holds is not to lie on the disk any longer.
-func (b *Backend) weed() {
-	if !b.config.WarmStart {
+// RemoveStaleGolden removes a golden image that the configuration does not ask for, or
+// that was made with another one, see shell.Process. The memory in it may hold secrets
+// of the plugin, so it must not stay on disk until the next start.
+func (b *Backend) RemoveStaleGolden() {
+	b.given = b.config()
+	if !b.given.WarmStart {
 		if err := b.imageDir.DiscardGolden(); err != nil {
 			b.log.Error().Err(err).Msg("could not remove the golden image")
 		}
@@ -204,7 +207,7 @@ func (b *Backend) SkipGolden() { b.follow() }
 
 // noteProgram looks at the program that is about to be started.
 func (b *Backend) noteProgram(program string) {
-	if !b.config.WarmStart {
+	if !b.given.WarmStart {
 		return
 	}
 	looks, err := b.programFiles(program)

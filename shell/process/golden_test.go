@@ -244,15 +244,15 @@ func TestColdStart(t *testing.T) {
 	}{
 		"configuration": {func(_ *testing.T, r *rig) {
 			r.config.Configuration = map[string]any{"start": 7}
-			r.Configure(r.config)
+			r.RemoveStaleGolden()
 		}, "what it is started with has changed"},
 		"arguments": {func(_ *testing.T, r *rig) {
 			r.config.Arguments = []string{"more"}
-			r.Configure(r.config)
+			r.RemoveStaleGolden()
 		}, "what it is started with has changed"},
 		"environment": {func(_ *testing.T, r *rig) {
 			r.config.Environment = map[string]string{"MORE": "1"}
-			r.Configure(r.config)
+			r.RemoveStaleGolden()
 		}, "what it is started with has changed"},
 		"environment of the host": {func(t *testing.T, _ *rig) { t.Helper(); t.Setenv("LC_ALL", "C.UTF-8") }, "what it is started with has changed"},
 		"program": {func(t *testing.T, r *rig) {
@@ -441,7 +441,7 @@ func TestNoGoldenImage(t *testing.T) {
 		t.Errorf("it was dumped %d times", dumps)
 	}
 	r.config.Arguments = []string{"another"}
-	r.Configure(r.config)
+	r.RemoveStaleGolden()
 	r.preserve()
 	if dumps != 1 {
 		t.Errorf("it was dumped %d times", dumps)

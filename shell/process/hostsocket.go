@@ -56,7 +56,7 @@ func (b *Backend) openHostSocket(t *tree) error {
 		return fmt.Errorf("cannot make the plugin's host socket: %w", err)
 	}
 	h := &hostSocket{UnixListener: l, tree: t, log: b.log, conns: make(map[*hostConn]bool)}
-	h.stop = b.host.Serve(b.config.Callsign, h)
+	h.stop = b.host.Serve(b.callsign, h)
 	b.hostSocket = h
 	return nil
 }

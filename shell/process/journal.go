@@ -110,7 +110,7 @@ func (b *Backend) write(i instance) error {
 	if b.isProbe() {
 		return nil // it is bound to its host, and its cgroup is cleared
 	}
-	i.Boot, i.Configuration = procfs.BootID(), startedWith(b.config)
+	i.Boot, i.Configuration = procfs.BootID(), checksum(startedWith(b.given)...)
 	text, err := json.Marshal(i)
 	if err != nil {
 		return err
@@ -224,16 +224,17 @@ func reap(pids []int) {
 	}
 }
 
-// startedWith stands for the part of a configuration that a running plugin was
-// given and can't be given anew.
-func startedWith(c configs.Plugin) string {
-	given := []any{c.Executable, c.Arguments, c.Environment, c.Data, c.ConfigurationJSON()}
-	if c.Limits != (configs.Limits{}) {
-		given = append(given, c.Limits)
-	}
-	raw, err := json.Marshal(given)
+// startedWith returns all that a plugin with the configuration is given and can't be
+// given anew while it runs.
+func startedWith(c configs.Plugin) []any {
+	return c.Given(configs.UseExec, configs.UseInitialize, configs.UseCgroup)
+}
+
+// checksum returns a text that stands for the values, which JSON can hold.
+func checksum(values ...any) string {
+	raw, err := json.Marshal(values)
 	if err != nil {
-		panic(err) // there are only strings in it
+		panic(err)
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])

@@ -32,11 +32,11 @@ func (b *Backend) start(ctx context.Context, program string) (*tree, string, err
 	}
 	paths := b.paths()
 	cmd := exec.Command(b.host.Pidone)
-	if files := b.config.Limits.OpenFiles; files > 0 {
+	if files := b.given.Limits.OpenFiles; files > 0 {
 		cmd.Args = append(cmd.Args, "--files", strconv.Itoa(files))
 	}
 	cmd.Args = append(cmd.Args, program)
-	for _, argument := range b.config.Arguments {
+	for _, argument := range b.given.Arguments {
 		cmd.Args = append(cmd.Args, shell.Substitute(argument, paths))
 	}
 	cmd.Dir = b.volatileDir() // its own: dumps of trees with the same one wait for each other
@@ -77,7 +77,7 @@ func (b *Backend) grow(plant func(*tree) error) (*tree, error) {
 	if !b.bound() {
 		spools = b.runDir()
 	}
-	t, err := newTree(b.host.Cgroups, b.place, b.config.Limits, spools, b.log, &b.tail)
+	t, err := newTree(b.host.Cgroups, b.place, b.given.Limits, spools, b.log, &b.tail)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (b *Backend) environment(paths shell.Paths) []string {
 			env[name] = value
 		}
 	}
-	for name, value := range b.config.Environment {
+	for name, value := range b.given.Environment {
 		env[name] = shell.Substitute(value, paths)
 	}
 	// CRIU can't checkpoint MPTCP sockets, which Go listens on by default.

@@ -13,10 +13,10 @@ import (
 // paths are the places of the instance.
 func (b *Backend) paths() shell.Paths {
 	return shell.Paths{
-		Callsign:   b.config.Callsign,
+		Callsign:   b.callsign,
 		Persistent: b.persistentDir(),
 		Volatile:   b.volatileDir(),
-		Data:       b.host.dataDir(b.config),
+		Data:       b.host.dataDir(b.given),
 		System:     b.host.StateDir,
 	}
 }
@@ -30,7 +30,7 @@ func (b *Backend) persistentDir() string {
 	if b.isProbe() {
 		return filepath.Join(b.runDir(), "persistent")
 	}
-	return filepath.Join(b.host.StateDir, "persistent", b.config.Callsign)
+	return filepath.Join(b.host.StateDir, "persistent", b.callsign)
 }
 
 // Paths are the directories of an instance, as its plugin is told them.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"dormouse/configs"
 	"dormouse/internal/fileid"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
@@ -64,13 +64,13 @@ type fingerprint struct {
 // Probe asks the program what it is, unless that is known, see shell.Process. The
 // program runs beside the instance's own place and is not initialized.
 func (b *Backend) Probe(ctx context.Context) (shell.Information, error) {
-	program, err := executable(b.config.Executable)
+	program, err := executable(b.config().Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
-	info := b.recall(program)
+	info := b.recall(program, b.config())
 	if info == nil {
-		p := at(b.config.Callsign+probeSuffix, b.host, b.config, bystander{})
+		p := at(b.callsign+probeSuffix, b.host, b.config, bystander{})
 		p.log = p.log.With().Bool("probe", true).Logger()
 		_, err := p.Launch(ctx)
 		if err = errors.Join(err, p.Stop(ctx)); err != nil {
@@ -90,11 +90,11 @@ func (b *Backend) KnownInformation() (shell.Information, bool) {
 	if said {
 		return b.information(), true
 	}
-	program, err := executable(b.config.Executable)
+	program, err := executable(b.config().Executable)
 	if err != nil {
 		return shell.Information{}, false
 	}
-	info := b.recall(program)
+	info := b.recall(program, b.config())
 	if info == nil {
 		return shell.Information{}, false
 	}
@@ -113,8 +113,8 @@ func (b *Backend) isProbe() bool { return strings.HasSuffix(b.place, probeSuffix
 
 // recall returns what the program said before, nil when it has not been asked or
 // is another one by now.
-func (b *Backend) recall(program string) *shellpb.InformationResponse {
-	key := b.memoryKey(program)
+func (b *Backend) recall(program string, c configs.Plugin) *shellpb.InformationResponse {
+	key := memoryKey(program, c)
 	r, found, err := b.host.Memory.Get(key)
 	if err == nil && found && r.File != fingerprint(fileid.OfSettled(program)) {
 		found, err = r.stillOf(program)
@@ -157,7 +157,7 @@ func (b *Backend) keep(program string, started fileid.ID) error {
 	if err != nil {
 		return err
 	}
-	key := b.memoryKey(program)
+	key := memoryKey(program, b.given)
 	known, found, err := b.host.Memory.Get(key)
 	if err == nil && found && known.File == fingerprint(started) && bytes.Equal(known.Information, info) {
 		return nil
@@ -169,14 +169,10 @@ func (b *Backend) keep(program string, started fileid.ID) error {
 	return b.host.Memory.Put(key, Remembered{File: fingerprint(started), Digest: sum, Information: info})
 }
 
-// memoryKey stands for the program and how it is started.
-func (b *Backend) memoryKey(program string) string {
-	raw, err := json.Marshal([]any{program, b.config.Arguments, b.config.Environment})
-	if err != nil {
-		panic(err) // there are only strings in it
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
+// memoryKey returns the key of the program, as it is executed with the configuration.
+func memoryKey(program string, c configs.Plugin) string {
+	c.Executable = program
+	return checksum(c.Given(configs.UseExec)...)
 }
 
 func digest(path string) (string, error) {

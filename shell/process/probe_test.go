@@ -156,12 +156,10 @@ func TestProbeOfWhatHasChanged(t *testing.T) {
 	expect("changed and asked", 2)
 
 	// Other arguments, another environment.
-	c.Arguments = []string{"stubborn"}
-	r.Configure(c)
+	r.config.Arguments = []string{"stubborn"}
 	r.probe()
 	expect("other arguments", 3)
-	c.Environment = map[string]string{"A": "b"}
-	r.Configure(c)
+	r.config.Environment = map[string]string{"A": "b"}
 	r.probe()
 	r.probe()
 	expect("another environment", 4)

@@ -117,7 +117,7 @@ func (r *rig) use(h Host) {
 	r.sink = &sink{exits: make(chan error, 10), events: make(chan shell.Notification, 100), controls: make(chan statecontrol.State, 100)}
 	r.visitors = make(chan net.Conn, 10)
 	h.Serve = r.serve
-	r.Backend = New(h, r.config, r.sink)
+	r.Backend = New(h, func() configs.Plugin { return r.config }, r.sink)
 }
 
 // limited is a context for one operation.

@@ -24,16 +24,17 @@ var pager pageout.Engine
 // shell.Process.
 func (b *Backend) Hibernate(ctx context.Context) error {
 	first, second := b.checkpoint, b.pageOut
+	c := b.config()
 	switch {
-	case b.config.Sleep == configs.SleepPageOut:
+	case c.Sleep == configs.SleepPageOut:
 		return b.pageOut(ctx)
-	case b.config.Sleep == configs.SleepCheckpoint:
+	case c.Sleep == configs.SleepCheckpoint:
 		return b.checkpoint(ctx)
-	case b.config.CheckpointAfter != nil:
+	case c.CheckpointAfter != nil:
 		first, second = second, first
 	}
 	err := first(ctx)
-	if !impossible(err) || b.config.CheckpointAfter == nil && pager.Check(ctx) != nil {
+	if !impossible(err) || c.CheckpointAfter == nil && pager.Check(ctx) != nil {
 		return err
 	}
 	b.log.Info().Err(err).Msg("goes to sleep the other way")
@@ -59,7 +60,7 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	if t.ended() {
 		return fmt.Errorf("cannot checkpoint: %w", t.exitError())
 	}
-	if b.config.Sleep == configs.SleepPageOut {
+	if b.config().Sleep == configs.SleepPageOut {
 		return fmt.Errorf("cannot checkpoint: %w: it is configured to be paged out", shell.ErrNotSupported)
 	}
 	if err := b.host.Engine.Check(ctx); err != nil {
@@ -75,7 +76,7 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	if err == nil || errors.Is(err, shell.ErrExited) {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(b.config.CallTimeout))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(b.config().CallTimeout))
 	defer cancel()
 	if perr := b.pageOut(ctx); perr != nil {
 		return fmt.Errorf("%w; %w: %w", err, shell.ErrAwake, perr)
@@ -242,7 +243,7 @@ func (s sleeper) Quiesce(ctx context.Context) error {
 // Revive connects to the plugin again. A plugin that can't be reached any more
 // is ended: it must not be taken for an active one.
 func (s sleeper) Revive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.b.config.CallTimeout))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.b.config().CallTimeout))
 	defer cancel()
 	if s.t.ended() {
 		return s.t.exitError()

@@ -151,7 +151,8 @@ const lazyFrom = 32 << 20
 
 // bringBack restores the image, before its memory if that is wanted and possible.
 func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hibernate.Wake) (*os.Process, hibernate.Loading, error) {
-	wanted := b.config.Wake == configs.WakeLazy || b.config.Wake == configs.WakeAuto && image.Bytes >= lazyFrom
+	mode := b.config().Wake
+	wanted := mode == configs.WakeLazy || mode == configs.WakeAuto && image.Bytes >= lazyFrom
 	if wanted {
 		if w.Lasting != "" {
 			if err := os.MkdirAll(w.Lasting, 0o700); err != nil {

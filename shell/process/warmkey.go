@@ -3,7 +3,6 @@ package process
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/configs"
 	"dormouse/internal/fileid"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
@@ -34,12 +34,12 @@ func (b *Backend) origin() (o origin, err error) {
 	if o.Started, err = b.started(); err != nil {
 		return o, err
 	}
-	program, err := executable(b.config.Executable)
+	program, err := executable(b.given.Executable)
 	if err == nil {
 		o.Program, err = b.programFiles(program)
 	}
 	if err == nil {
-		o.Data, err = footprint(b.host.dataDir(b.config))
+		o.Data, err = footprint(b.host.dataDir(b.given))
 	}
 	if err == nil {
 		o.Persistent, err = footprint(b.persistentDir())
@@ -51,7 +51,7 @@ func (b *Backend) origin() (o origin, err error) {
 // interpreter is.
 func (b *Backend) programFiles(program string) (all string, err error) {
 	files := []string{program}
-	for _, argument := range b.config.Arguments {
+	for _, argument := range b.given.Arguments {
 		path := shell.Substitute(argument, b.paths())
 		if info, err := os.Stat(path); filepath.IsAbs(path) && err == nil && info.Mode().IsRegular() {
 			files = append(files, path)
@@ -75,15 +75,8 @@ func (b *Backend) started() (string, error) {
 		return "", err
 	}
 	paths := b.paths()
-	raw, err := json.Marshal([]any{
-		b.config.Executable, b.config.Arguments, b.environment(paths), b.config.ConfigurationJSON(), paths,
-		b.hostSocketPath(), b.bound(), privileges(rights),
-	})
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:]), nil
+	given := b.given.Given(configs.UseExec, configs.UseInitialize)
+	return checksum(given, b.environment(paths), paths, b.hostSocketPath(), b.bound(), privileges(rights)), nil
 }
 
 // privileges are those of the first thread, which alone has the limits.

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/shell"
 )
@@ -20,7 +19,6 @@ type Stub struct{}
 
 var _ shell.Process = Stub{}
 
-func (Stub) Configure(configs.Plugin)                          {}
 func (Stub) Launch(context.Context) (shell.Information, error) { return shell.Information{}, nil }
 func (Stub) Initialize(context.Context) error                  { return nil }
 func (Stub) Deinitialize(context.Context, shell.Reason) error  { return nil }
@@ -47,6 +45,7 @@ func (Stub) SkipGolden()                                      {}
 func (Stub) StartedFrom() *shell.GoldenImage                  { return nil }
 func (Stub) Golden() (*shell.GoldenImage, error)              { return nil, hibernate.ErrNoImage }
 func (Stub) InvalidateGolden(error)                           {}
+func (Stub) RemoveStaleGolden()                               {}
 func (Stub) NoteActivated(shell.Reason)                       {}
 func (Stub) Inherited() (shell.Reason, bool)                  { return "", false }
 func (Stub) Adopt(context.Context) (shell.Information, error) { return shell.Information{}, nil }

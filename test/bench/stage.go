@@ -145,7 +145,9 @@ func (s *stage) instanceOf(config configs.Plugin) *shell.Shell {
 	}
 	return shell.New(shell.Options{
 		Config: config, HibernateTimeout: time.Minute, Log: zerolog.Nop(), Observer: deaf{},
-		Backend: func(sink shell.Sink) shell.Backend { return process.New(host, config, sink) },
+		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			return process.New(host, config, sink)
+		},
 	})
 }
 

@@ -118,13 +118,15 @@ func startHost(t *testing.T, besides ...configs.Plugin) *host {
 	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins: append(besides, plugin("Streams", "plugin", true), plugin("Counter", "counter", true), other),
 		Classes: map[string]supervisor.Class{
-			monitor.Class: func(s *supervisor.Supervisor, c configs.Plugin, sink shell.Sink) shell.Backend {
-				return monitor.New(s, c, sink, log)
+			monitor.Class: func(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink) shell.Backend {
+				return monitor.New(s, config, sink, log)
 			},
 		},
 		HibernateTimeout: patience,
 		Log:              log,
-		Backend:          func(c configs.Plugin, sink shell.Sink) shell.Backend { return process.New(backends, c, sink) },
+		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			return process.New(backends, config, sink)
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

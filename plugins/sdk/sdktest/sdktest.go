@@ -210,7 +210,9 @@ func newHost(tb testing.TB, plugins []configs.Plugin) *supervisor.Supervisor {
 		Plugins:          plugins,
 		HibernateTimeout: patience,
 		Log:              backends.Log,
-		Backend:          func(c configs.Plugin, s shell.Sink) shell.Backend { return process.New(backends, c, s) },
+		Backend: func(config func() configs.Plugin, s shell.Sink) shell.Backend {
+			return process.New(backends, config, s)
+		},
 	})
 	if err != nil {
 		tb.Fatal(err)
