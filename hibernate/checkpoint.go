@@ -88,6 +88,9 @@ type checkpoint struct {
 // makeImage commits an image of the tree and leaves the tree stopped. After an error there
 // is no image, and the tree runs as before.
 func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, golden bool) (*Image, error) {
+	if err := e.Check(ctx); err != nil {
+		return nil, err
+	}
 	tree := procfs.Tree(t.PID())
 	if err := e.ObstaclesAnyTime(tree); err != nil {
 		return nil, err
@@ -218,7 +221,7 @@ func (c *checkpoint) check(context.Context) error {
 	if err := c.engine.ObstaclesWhenStopped(c.stopped); err != nil {
 		return err
 	}
-	return c.manifest.checkIdentities(c.engine, c.order.Dir)
+	return c.manifest.checkImageIdentities(c.engine, c.order.Dir)
 }
 
 // seal makes the files durable and writes the manifest. It also prepares the wake, which

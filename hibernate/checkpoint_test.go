@@ -332,7 +332,7 @@ func TestImageIsRefused(t *testing.T) {
 				b.engine.Intruder = true
 				return nil
 			},
-			"task 1 came back as",
+			"thread 1 came back as",
 		},
 	}
 	for name, test := range tests {

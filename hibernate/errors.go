@@ -8,31 +8,30 @@ import (
 )
 
 var (
-	// ErrUnsupported means that this host can't hibernate anything; the text says
+	// ErrUnsupported means that this host can't hibernate any plugin; the text says
 	// why and what would help.
 	ErrUnsupported = errors.New("hibernation is not available")
-	// ErrNoImage means that the instance is not hibernated.
+	// ErrNoImage means that the instance has no image of that kind.
 	ErrNoImage = errors.New("there is no image")
-	// ErrRefused means that an image is not, or no longer, what this host wrote
-	// for this instance, or does not fit what it would wake up in. It must not be
-	// restored.
+	// ErrRefused means that an image is not, or no longer, what this host wrote for
+	// this instance, or does not fit this host. It must not be restored.
 	ErrRefused = errors.New("the image is refused")
-	// ErrSpent is an ErrRefused: the image is the one that was woken last, and
-	// its host did not live to remove it.
+	// ErrSpent is an ErrRefused: the image is the one that was woken last, and its host
+	// ended before it had deleted the image.
 	ErrSpent = fmt.Errorf("%w: it has been used", ErrRefused)
-	// ErrObstacle means that there is something about the tree that the engine has no
-	// image of; the text names it and says what to do.
+	// ErrObstacle means that the engine can't put something about the tree into an
+	// image; the text names it and says what to do.
 	ErrObstacle = errors.New("not everything can go into an image")
 	// ErrPassing is an ErrObstacle that may be gone at the next attempt.
 	ErrPassing = fmt.Errorf("%w now", ErrObstacle)
-	// ErrForged means that an image in the making gives a task other rights than
-	// the kernel says it has. It is not committed.
-	ErrForged = errors.New("the image lies about a task")
+	// ErrForged means that a new image gives a thread other rights than the kernel says
+	// it has. The image is not committed.
+	ErrForged = errors.New("the image lies about a thread")
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
 	// ErrKey means that the host lacks the key of an image, which is kept.
 	ErrKey = pack.ErrKey
-	// ErrBudget means that the images would take more than they may; the text
-	// names what takes it.
+	// ErrBudget means that the images would take more space than the operator allows;
+	// the text names what takes the space.
 	ErrBudget = errors.New("the budget for images is used up")
 )

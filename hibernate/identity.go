@@ -8,34 +8,48 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// checkIdentities returns an ErrForged when the image would give a task other
-// rights than the kernel says it has.
-func (m *manifest) checkIdentities(e Engine, dir string) error {
-	claimed, err := e.Identities(dir)
+// checkImageIdentities returns an ErrForged if the image in dir would give a thread other
+// rights than the kernel says it has. A plugin may have influenced its own image.
+func (m *manifest) checkImageIdentities(e Engine, dir string) error {
+	inImage, err := e.Identities(dir)
 	if errors.Is(err, ErrUnsupported) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read who is in the image: %w", err)
 	}
-	if len(claimed) != len(m.Tasks) {
-		return fmt.Errorf("%w: it holds %d tasks, the tree has %d", ErrForged, len(claimed), len(m.Tasks))
+	if len(inImage) != len(m.Tasks) {
+		return fmt.Errorf("%w: it holds %d threads, the tree has %d", ErrForged, len(inImage), len(m.Tasks))
 	}
 	for k, is := range m.Tasks {
-		if difference := is.Difference(claimed[k]); difference != "" {
-			return fmt.Errorf("%w: task %d: %s", ErrForged, is.ID, difference)
+		if difference := is.Difference(inImage[k]); difference != "" {
+			return fmt.Errorf("%w: thread %d: %s", ErrForged, is.ID, difference)
 		}
 	}
 	return nil
 }
 
-// sameCgroup returns an ErrRefused when a task woke up in another cgroup than the
-// root. Apart from the instance's cgroup it would escape limits and kills.
-func sameCgroup(pids []int) error {
+// checkRestoredIdentities returns an ErrRefused if a restored thread has other rights than
+// the dumped one.
+func checkRestoredIdentities(dumped, restored []procfs.ThreadIdentity) error {
+	if len(dumped) != len(restored) {
+		return fmt.Errorf("%w: it holds %d threads, dumped were %d", ErrRefused, len(restored), len(dumped))
+	}
+	for k := range dumped {
+		if difference := dumped[k].Difference(restored[k]); difference != "" {
+			return fmt.Errorf("%w: thread %d came back as another: %s", ErrRefused, dumped[k].ID, difference)
+		}
+	}
+	return nil
+}
+
+// checkRestoredCgroup returns an ErrRefused if a restored process is in another cgroup than
+// the root. Outside of the instance's cgroup it would escape limits and kills.
+func checkRestoredCgroup(pids []int) error {
 	root := cgroup.PathOf(pids[0])
 	for _, pid := range pids {
 		if at := cgroup.PathOf(pid); at != root && !procfs.HasEnded(pid) {
-			return fmt.Errorf("%w: task %d came back in cgroup %s, not %s", ErrRefused, procfs.NSPid(pid), at, root)
+			return fmt.Errorf("%w: process %d came back in cgroup %s, not %s", ErrRefused, procfs.NSPid(pid), at, root)
 		}
 	}
 	return nil

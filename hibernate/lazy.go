@@ -1,21 +1,21 @@
 package hibernate
 
-// Loading is memory on its way into a tree. As long as it is missing there,
-// whoever touches it waits: after a failure until the tree is killed.
+// Loading is memory on its way into a tree that runs already. A thread that touches memory
+// that is not loaded yet waits for it; after a failure it waits until the tree is killed.
 type Loading interface {
-	// Done is closed when nothing more is loaded: all is in, the tree has ended,
+	// Done is closed when no more memory is loaded: all of it is in, the tree has ended,
 	// or the loading has failed.
 	Done() <-chan struct{}
-	// Err is why it failed, nil before Done and when it did not.
+	// Err returns why the loading failed, nil before Done and after a success.
 	Err() error
-	// Progress counts bytes.
+	// Progress returns how many bytes are loaded, and how many there are.
 	Progress() (done, total int64)
-	// Hurry has the rest loaded without regard to anything else.
+	// Hurry has the rest loaded as fast as possible.
 	Hurry()
-	// Leave lets go of a lasting loading, which goes on: it is Done for this
-	// process. See Restore.Lasting.
+	// Leave ends this host's part in a lasting loading, which goes on without it: Done
+	// is closed. See Restore.Lasting.
 	Leave()
-	// Close gives back what the loading held. It must not be called before Done
-	// unless the tree is dead: memory that is missing then reads as zeros.
+	// Close releases what the loading holds. It must not be called before Done unless
+	// the tree is dead: memory that is missing then reads as zeros.
 	Close()
 }

@@ -1,12 +1,10 @@
 package hibernate
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"dormouse/hibernate/pack"
@@ -15,241 +13,239 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// pagesPrefix begins the names of the files that hold memory and nothing that
-// an engine would act on.
-const pagesPrefix = "pages-"
-
-func isPages(name string) bool { return strings.HasPrefix(name, pagesPrefix) }
-
-// attempts is how often a wake is tried: an engine that was killed or lost a
-// race leaves the image as it was.
+// attempts is how often the engine tries a restore: if it was killed or lost a race the
+// image is as it was.
 const attempts = 2
 
-// Wake is where a tree is restored to.
+// Wake says where a tree is restored to.
 type Wake struct {
 	Cgroup cgroup.Dir
-	// Files belong to the caller.
+	// Files remain the property of the caller.
 	Files []Inherited
-	// Cleanup is called after each attempt that failed and must end whatever is
-	// left in the cgroup.
+	// Cleanup is called after each attempt that failed, and must end every process
+	// in the cgroup.
 	Cleanup func() error
 	// Lasting is as in Restore.
 	Lasting string
-
-	dir        string // of the files as the engine has them
-	provide    func(file string, index int64) error
-	prestarted Prestarted
 }
 
-// Restore brings the image back to life and uses it up, unless it is golden. The
-// returned root is a child of this process. Nothing of the tree runs before every
-// byte of the image has been verified and every task found to be what it was. After
-// an error nothing of it runs; if the error is ErrRefused no further attempt can
-// succeed.
-func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (_ *os.Process, err error) {
-	w.prestarted = e.Prestart(w.Cgroup, w.Files) // while the image is verified
-	defer func() { i.dismiss(w.prestarted, err) }()
-	t, err := i.check(e)
-	if err != nil {
-		return nil, err
-	}
-	failpoint.Hit("wake.verified")
+// Restore brings the image back to life and uses it up, unless it is golden. The returned
+// root is a child of this process. No process of the tree runs before every byte of the
+// image has been verified and every thread was found to be what it was. After an error no
+// process of it runs; if the error is ErrRefused no further attempt can succeed.
+func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
+	r := &restoration{image: i, engine: e, wake: w}
+	load := r.loadEagerly
 	if i.manifest.Packing != nil {
-		root, loading, err := i.restoreLazy(ctx, e, t, w, loadAll)
-		if err == nil {
-			loading.Close()
-		}
-		if !errors.Is(err, ErrUnsupported) {
-			return root, err
-		}
+		load = r.loadHurried
 	}
-	w, closeStage, err := i.stage(t, w, false)
-	if err != nil {
+	if err := r.run(ctx, load); err != nil {
 		return nil, err
 	}
-	defer closeStage()
-	// The memory is verified while the engine loads it: its size is known to be
-	// right and no engine acts on what it holds.
-	meanwhile := make(chan error, 1)
-	go func() {
-		var err error
-		if i.manifest.Packing == nil {
-			err = i.verify(t, func(name string) bool { return isPages(name) })
-		}
-		if err == nil {
-			err = i.dir.prepareInvalidation(i.Generation)
-		}
-		meanwhile <- err
-	}()
-	var root *os.Process
-	err = i.load(ctx, w, func(ctx context.Context, order Restore) (err error) {
-		root, err = e.Restore(ctx, order)
-		return err
-	})
-	failpoint.Hit("wake.loaded")
-	if merr := <-meanwhile; merr != nil {
-		err = errors.Join(merr, err)
+	if r.loading != nil {
+		r.loading.Close()
 	}
-	if err == nil {
-		err = i.admit(root.Pid)
-	}
-	if err != nil {
-		if root != nil {
-			err = errors.Join(err, end(root), w.Cleanup())
-		}
-		return nil, err
-	}
-	return root, nil
+	return r.root, nil
 }
 
-// RestoreLazy is Restore before the memory is read: it comes into the running
-// tree, verified piece by piece, until the Loading is done. The image may be
-// discarded meanwhile. If the loading fails the caller must kill the tree.
-func (i *Image) RestoreLazy(ctx context.Context, e Engine, w Wake) (_ *os.Process, _ Loading, err error) {
-	w.prestarted = e.Prestart(w.Cgroup, w.Files)
-	defer func() { i.dismiss(w.prestarted, err) }()
-	t, err := i.check(e)
-	if err != nil {
+// RestoreLazy is like Restore, but the tree runs before its memory is read: memory comes
+// into the running tree, verified chunk by chunk, until the Loading is done. The caller may
+// discard the image meanwhile. If the loading fails the caller must kill the tree. The
+// error wraps ErrUnsupported if only Restore is possible.
+func (i *Image) RestoreLazy(ctx context.Context, e Engine, w Wake) (*os.Process, Loading, error) {
+	r := &restoration{image: i, engine: e, wake: w}
+	if err := r.run(ctx, r.loadLazily); err != nil {
 		return nil, nil, err
 	}
-	failpoint.Hit("wake.verified")
-	return i.restoreLazy(ctx, e, t, w, func(context.Context, Loading) error { return nil })
+	return r.root, r.loading, nil
 }
 
-// dismiss ends an engine that has done its work, for which nobody waits, or failed:
-// then it must be gone before its cgroup is.
-func (i *Image) dismiss(s Prestarted, err error) {
+// restoration is one attempt to wake an image.
+type restoration struct {
+	image  *Image
+	engine Engine
+	wake   Wake
+
+	prestarted Prestarted
+	tagger     pack.Tagger
+	unpacked   *pack.Unpacker // nil if the image is not packed
+	root       *os.Process    // nil before the engine has restored it, stopped
+	loading    Loading        // nil if all memory is loaded
+}
+
+// run verifies everything but the memory, has load restore the stopped tree, and lets the
+// tree run.
+func (r *restoration) run(ctx context.Context, load func(context.Context) error) (err error) {
+	if err := r.engine.Check(ctx); err != nil {
+		return err
+	}
+	r.prestarted = r.engine.Prestart(r.wake.Cgroup, r.wake.Files) // while the image is verified
+	defer func() { r.close(err) }()
+	if r.tagger, err = r.image.verifyMetadata(r.engine); err != nil {
+		return err
+	}
+	failpoint.Hit("wake.verified")
+	err = load(ctx)
+	failpoint.Hit("wake.loaded")
+	if err == nil {
+		err = r.letRun()
+	}
 	if err != nil {
-		s.Close()
+		return errors.Join(err, r.undo())
+	}
+	return nil
+}
+
+// close releases what only run needs. The engine may end in the background if it has done
+// its work; otherwise it must be gone before its cgroup is.
+func (r *restoration) close(err error) {
+	r.closeUnpacked()
+	if err != nil {
+		r.prestarted.Close()
 		return
 	}
-	i.dir.store.runInBackground(s.Close)
+	r.image.dir.store.runInBackground(r.prestarted.Close)
 }
 
-// loadAll returns when all memory is in the tree: a packed image that is wanted at
-// once is not unpacked beside it first.
-func loadAll(ctx context.Context, l Loading) error {
-	l.Hurry()
+// undo ends a restored tree, which must not run.
+func (r *restoration) undo() error {
+	if r.root == nil {
+		return nil
+	}
+	err := errors.Join(killAndReap(r.root), r.wake.Cleanup())
+	if r.loading != nil {
+		r.loading.Close()
+	}
+	return err
+}
+
+// loadEagerly has the engine restore the tree with all its memory. Meanwhile it verifies
+// the memory: the size is known to be right, and the engine interprets none of it.
+func (r *restoration) loadEagerly(ctx context.Context) error {
+	dir, err := r.unpack(false)
+	if err != nil {
+		return err
+	}
+	verified := make(chan error, 1)
+	go func() {
+		var err error
+		if r.unpacked == nil {
+			err = r.image.verifyFiles(r.tagger, isPages)
+		}
+		if err == nil {
+			err = r.image.dir.prepareInvalidation(r.image.Generation)
+		}
+		verified <- err
+	}()
+	err = r.tryRestore(ctx, Restore{Dir: dir}, func(ctx context.Context, order Restore) (err error) {
+		r.root, err = r.engine.Restore(ctx, order)
+		return err
+	})
+	if verr := <-verified; verr != nil {
+		return errors.Join(verr, err)
+	}
+	return err
+}
+
+// loadLazily has the engine restore the tree without its memory, and begins the loading.
+func (r *restoration) loadLazily(ctx context.Context) error {
+	dir, err := r.unpack(true)
+	if err != nil {
+		return err
+	}
+	order := Restore{Dir: dir}
+	if r.unpacked != nil {
+		order.Provide = func(file string, index int64) error { return refuseDamaged(r.unpacked.UnpackChunk(file, index)) }
+	}
+	err = r.tryRestore(ctx, order, func(ctx context.Context, order Restore) error {
+		m, err := r.image.memory()
+		if err == nil {
+			r.root, r.loading, err = r.engine.RestoreLazy(ctx, order, m)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return r.image.dir.prepareInvalidation(r.image.Generation)
+}
+
+// loadHurried is loadLazily that returns when all memory is in the tree. A packed image
+// need not be unpacked first then. An engine without lazy restores loads eagerly.
+func (r *restoration) loadHurried(ctx context.Context) error {
+	err := r.loadLazily(ctx)
+	if errors.Is(err, ErrUnsupported) {
+		r.closeUnpacked()
+		return r.loadEagerly(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	r.loading.Hurry()
 	select {
-	case <-l.Done():
-		return l.Err()
+	case <-r.loading.Done():
+		return r.loading.Err()
 	case <-ctx.Done():
 		return fmt.Errorf("cannot restore: the memory was not read in time: %w", ctx.Err())
 	}
 }
 
-// restoreLazy lets the tree run when stopped returns.
-func (i *Image) restoreLazy(ctx context.Context, e Engine, t pack.Tagger, w Wake, stopped func(context.Context, Loading) error) (*os.Process, Loading, error) {
-	w, closeStage, err := i.stage(t, w, true)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer closeStage()
-	var root *os.Process
-	var loading Loading
-	err = i.load(ctx, w, func(ctx context.Context, order Restore) error {
-		m, err := i.memory()
-		if err == nil {
-			root, loading, err = e.RestoreLazy(ctx, order, m)
+// tryRestore calls restore with the order, and again after a failure. Each attempt has its
+// share of the time, so that one that hangs leaves some time for the next.
+func (r *restoration) tryRestore(ctx context.Context, order Restore, restore func(context.Context, Restore) error) error {
+	order.Cgroup, order.Files, order.Lasting, order.Prestarted = r.wake.Cgroup, r.wake.Files, r.wake.Lasting, r.prestarted
+	var errs []error
+	for left := attempts; left > 0; left-- {
+		limited, cancel := withShareOfTime(ctx, left)
+		err := restore(limited, order)
+		cancel()
+		if err == nil || errors.Is(err, ErrUnsupported) {
+			return err
 		}
-		return err
-	})
-	failpoint.Hit("wake.loaded")
-	if err == nil {
-		err = i.dir.prepareInvalidation(i.Generation)
-	}
-	if err == nil {
-		err = stopped(ctx, loading)
-	}
-	if err == nil {
-		err = i.admit(root.Pid)
-	}
-	if err != nil {
-		if root != nil {
-			err = errors.Join(err, end(root), w.Cleanup())
-			loading.Close()
-		}
-		return nil, nil, err
-	}
-	return root, loading, nil
-}
-
-// Fits tells whether the engine, the kernel and what the tree runs from are those
-// that the image was made under, and whether the host has its key.
-func (i *Image) Fits(e Engine) error {
-	_, err := i.fits(e)
-	return err
-}
-
-// fits returns what to verify the files of the image with.
-func (i *Image) fits(e Engine) (pack.Tagger, error) {
-	if err := i.Locked(); err != nil {
-		return pack.Tagger{}, err
-	}
-	if err := i.sameConditions(e); err != nil {
-		return pack.Tagger{}, err
-	}
-	t, err := pack.NewTagger(i.dir.store.key, i.manifest.ID)
-	if err != nil {
-		return pack.Tagger{}, err
-	}
-	return t, checkMapped(i.manifest.Mapped, t)
-}
-
-// check verifies everything but the memory, and returns what to verify that
-// with.
-func (i *Image) check(e Engine) (pack.Tagger, error) {
-	t, err := i.fits(e)
-	if err != nil {
-		return pack.Tagger{}, err
-	}
-	if err := i.checkFiles(); err != nil {
-		return pack.Tagger{}, err
-	}
-	if i.manifest.Packing == nil { // or it is verified when it is unpacked
-		err := i.verify(t, func(name string) bool { return !isPages(name) })
-		if err != nil {
-			return pack.Tagger{}, err
+		errs = append(errs, err, r.wake.Cleanup())
+		order.Prestarted = nil
+		if ctx.Err() != nil || errors.Is(err, ErrRefused) {
+			break
 		}
 	}
-	return t, nil
+	return fmt.Errorf("cannot restore: %w", errors.Join(errs...))
 }
 
-// stage says where the engine finds its files, until the returned function is
-// called.
-func (i *Image) stage(t pack.Tagger, w Wake, lazy bool) (_ Wake, end func(), err error) {
-	if i.manifest.Packing == nil {
-		w.dir = i.path()
-		return w, func() {}, nil
+// withShareOfTime limits ctx to an equal part of the time that it has left.
+func withShareOfTime(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
+	late, limited := ctx.Deadline()
+	if !limited {
+		return context.WithCancel(ctx)
 	}
-	u, err := i.unpack(t, lazy)
-	if err != nil {
-		return w, nil, err
-	}
-	w.dir = u.Dir
-	if lazy {
-		w.provide = func(file string, index int64) error { return refuseDamaged(u.UnpackChunk(file, index)) }
-	}
-	return w, func() { _ = u.Close() }, nil
+	return context.WithTimeout(ctx, time.Until(late)/time.Duration(parts))
 }
 
-// unpack writes the files of a packed image into a scratch, with lazy only the sizes of
-// its page files.
-func (i *Image) unpack(t pack.Tagger, lazy bool) (*pack.Unpacker, error) {
-	m := &i.manifest
-	codec, err := pack.NewCodec(m.Packing, i.dir.store.packing.Key, m.ID, t)
+// unpack returns the directory in which the engine finds the files of the image. A packed
+// image is unpacked into a scratch first, lazily without the contents of its page files.
+func (r *restoration) unpack(lazily bool) (dir string, err error) {
+	m := &r.image.manifest
+	if m.Packing == nil {
+		return r.image.path(), nil
+	}
+	codec, err := pack.NewCodec(m.Packing, r.image.dir.store.packing.Key, m.ID, r.tagger)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	scratch, err := pack.NewScratch(i.unpackedSize(), m.Packing, i.dir.makeDraft)
+	scratch, err := pack.NewScratch(r.image.unpackedSize(), m.Packing, r.image.dir.makeDraft)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	u := pack.NewUnpacker(codec, i.path(), m.Files, scratch)
-	if err := u.UnpackAll(func(name string) bool { return lazy && isPages(name) }); err != nil {
-		return nil, errors.Join(refuseDamaged(err), u.Close())
+	r.unpacked = pack.NewUnpacker(codec, r.image.path(), m.Files, scratch)
+	err = r.unpacked.UnpackAll(func(name string) bool { return lazily && isPages(name) })
+	return r.unpacked.Dir, refuseDamaged(err)
+}
+
+// closeUnpacked removes the scratch of unpack.
+func (r *restoration) closeUnpacked() {
+	if r.unpacked != nil {
+		_ = r.unpacked.Close()
+		r.unpacked = nil
 	}
-	return u, nil
 }
 
 // unpackedSize returns how much space the unpacked files take, in whole pages.
@@ -262,158 +258,37 @@ func (i *Image) unpackedSize() int64 {
 	return total
 }
 
-// load has the engine rebuild the tree, stopped. Each attempt has its share of the
-// time, so that one that hangs leaves some to the next.
-func (i *Image) load(ctx context.Context, w Wake, restore func(context.Context, Restore) error) error {
-	order := Restore{Dir: w.dir, Cgroup: w.Cgroup, Provide: w.provide, Lasting: w.Lasting, Files: w.Files, Prestarted: w.prestarted}
-	var errs []error
-	for left := attempts; left > 0; left-- {
-		limited, cancel := share(ctx, left)
-		err := restore(limited, order)
-		cancel()
-		if err == nil || errors.Is(err, ErrUnsupported) {
-			return err
-		}
-		errs = append(errs, err, w.Cleanup())
-		order.Prestarted = nil
-		if ctx.Err() != nil || errors.Is(err, ErrRefused) {
-			break
-		}
-	}
-	return fmt.Errorf("cannot restore: %w", errors.Join(errs...))
-}
-
-// share limits ctx to an equal part of the time that it has left.
-func share(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
-	late, limited := ctx.Deadline()
-	if !limited {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, time.Until(late)/time.Duration(parts))
-}
-
-// admit lets the restored tree run if it is what was dumped.
-func (i *Image) admit(root int) error {
-	pids := procfs.Tree(root)
-	tasks, err := procfs.ThreadIdentities(pids)
+// letRun compares the restored tree with the dumped one, marks the image as used, and lets
+// the tree run.
+func (r *restoration) letRun() error {
+	m := &r.image.manifest
+	pids := procfs.Tree(r.root.Pid)
+	threads, err := procfs.ThreadIdentities(pids)
 	if err != nil {
 		return err
 	}
-	if err := sameTasks(i.manifest.Tasks, tasks); err != nil {
+	if err := checkRestoredIdentities(m.Tasks, threads); err != nil {
 		return err
 	}
-	if err := sameCgroup(pids); err != nil {
+	if err := checkRestoredCgroup(pids); err != nil {
 		return err
 	}
-	if err := procfs.ApplyTunings(pids, i.manifest.Tuning); err != nil {
+	if err := procfs.ApplyTunings(pids, m.Tuning); err != nil {
 		return err
 	}
-	if err := procfs.ClearSpans(pids, i.manifest.Droppable); err != nil {
+	if err := procfs.ClearSpans(pids, m.Droppable); err != nil {
 		return err
 	}
-	if err := i.dir.finishInvalidation(); err != nil {
+	if err := r.image.dir.finishInvalidation(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
 	failpoint.Hit("wake.consumed")
-	resume(pids, i.manifest.Stopped)
+	resume(pids, m.Stopped)
 	return nil
 }
 
-// sameTasks returns an ErrRefused when a restored task may do other things than
-// the one that was dumped: an image decides about privileges, and a plugin can
-// influence its own image.
-func sameTasks(want, got []procfs.ThreadIdentity) error {
-	if len(want) != len(got) {
-		return fmt.Errorf("%w: it holds %d tasks, dumped were %d", ErrRefused, len(got), len(want))
-	}
-	for k := range want {
-		if difference := want[k].Difference(got[k]); difference != "" {
-			return fmt.Errorf("%w: task %d came back as another: %s", ErrRefused, want[k].ID, difference)
-		}
-	}
-	return nil
-}
-
-// sameConditions refuses an image that was made under other conditions than it
-// would be woken in.
-func (i *Image) sameConditions(e Engine) error {
-	m := &i.manifest
-	if now := e.Name(); m.Engine != now {
-		return fmt.Errorf("%w: it was made by %s, installed is %s", ErrRefused, m.Engine, now)
-	}
-	if now := kernelRelease(); m.Kernel != now {
-		return fmt.Errorf("%w: it was made under kernel %s, running is %s", ErrRefused, m.Kernel, now)
-	}
-	return nil
-}
-
-// checkFiles compares names and sizes. An engine handed a shortened page file
-// would wait for the rest for ever.
-func (i *Image) checkFiles() error {
-	entries, err := os.ReadDir(i.path())
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	sizes := make(map[string]int64)
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRefused, err)
-		}
-		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%w: %s is not a regular file", ErrRefused, entry.Name())
-		}
-		sizes[entry.Name()] = info.Size()
-	}
-	delete(sizes, manifestName)
-	for _, f := range i.manifest.Files {
-		size, ok := sizes[f.Name]
-		if !ok {
-			return fmt.Errorf("%w: %s is missing", ErrRefused, f.Name)
-		}
-		if size != f.StoredSize() {
-			return fmt.Errorf("%w: %s has %d bytes, not %d", ErrRefused, f.Name, size, f.StoredSize())
-		}
-		delete(sizes, f.Name)
-	}
-	for name := range sizes {
-		return fmt.Errorf("%w: %s does not belong to it", ErrRefused, name)
-	}
-	return nil
-}
-
-// verify reads the wanted files and returns an ErrRefused when one has changed.
-func (i *Image) verify(t pack.Tagger, wanted func(name string) bool) error {
-	for number, f := range i.manifest.Files {
-		if !wanted(f.Name) {
-			continue
-		}
-		err := i.verifyFile(t, number, f)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (i *Image) verifyFile(t pack.Tagger, number int, want pack.File) error {
-	f, err := os.Open(i.path(want.Name))
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	defer f.Close()
-	got, err := t.TagFile(f, uint32(number), want.Size)
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrRefused, want.Name, err)
-	}
-	if !bytes.Equal(got, want.Tag) {
-		return fmt.Errorf("%w: %s is damaged", ErrRefused, want.Name)
-	}
-	return nil
-}
-
-// end kills a root that must not run, and with it its PID namespace.
-func end(root *os.Process) error {
+// killAndReap kills a root, and with it its PID namespace.
+func killAndReap(root *os.Process) error {
 	err := root.Kill()
 	if _, werr := root.Wait(); err == nil {
 		err = werr

@@ -1,0 +1,126 @@
+package hibernate
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+
+	"dormouse/hibernate/pack"
+)
+
+// pagesPrefix begins the names of the files that hold memory and nothing that an engine
+// interprets.
+const pagesPrefix = "pages-"
+
+// isPages reports whether a file of that name holds nothing but memory.
+func isPages(name string) bool { return strings.HasPrefix(name, pagesPrefix) }
+
+// Fits returns an error unless the engine, the kernel and the mapped files are those that
+// the image was made with, and the host has the image's key.
+func (i *Image) Fits(e Engine) error {
+	_, err := i.checkConditions(e)
+	return err
+}
+
+// checkConditions does what Fits does, and returns the tagger that verifies the files of
+// the image.
+func (i *Image) checkConditions(e Engine) (pack.Tagger, error) {
+	if err := i.Locked(); err != nil {
+		return pack.Tagger{}, err
+	}
+	m := &i.manifest
+	if now := e.Name(); m.Engine != now {
+		return pack.Tagger{}, fmt.Errorf("%w: it was made by %s, installed is %s", ErrRefused, m.Engine, now)
+	}
+	if now := kernelRelease(); m.Kernel != now {
+		return pack.Tagger{}, fmt.Errorf("%w: it was made under kernel %s, running is %s", ErrRefused, m.Kernel, now)
+	}
+	t, err := pack.NewTagger(i.dir.store.key, m.ID)
+	if err != nil {
+		return pack.Tagger{}, err
+	}
+	return t, checkMapped(m.Mapped, t)
+}
+
+// verifyMetadata verifies everything but the memory, and returns the tagger that verifies
+// the memory.
+func (i *Image) verifyMetadata(e Engine) (pack.Tagger, error) {
+	t, err := i.checkConditions(e)
+	if err != nil {
+		return pack.Tagger{}, err
+	}
+	if err := i.checkFileSizes(); err != nil {
+		return pack.Tagger{}, err
+	}
+	if i.manifest.Packing != nil { // the files are verified when they are unpacked
+		return t, nil
+	}
+	return t, i.verifyFiles(t, func(name string) bool { return !isPages(name) })
+}
+
+// checkFileSizes returns an ErrRefused if a file is missing, has another size or does not
+// belong to the image. An engine would wait for ever for the rest of a shortened page file.
+func (i *Image) checkFileSizes() error {
+	entries, err := os.ReadDir(i.path())
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	sizes := make(map[string]int64)
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%w: %s is not a regular file", ErrRefused, entry.Name())
+		}
+		sizes[entry.Name()] = info.Size()
+	}
+	delete(sizes, manifestName)
+	for _, f := range i.manifest.Files {
+		size, ok := sizes[f.Name]
+		if !ok {
+			return fmt.Errorf("%w: %s is missing", ErrRefused, f.Name)
+		}
+		if size != f.StoredSize() {
+			return fmt.Errorf("%w: %s has %d bytes, not %d", ErrRefused, f.Name, size, f.StoredSize())
+		}
+		delete(sizes, f.Name)
+	}
+	for name := range sizes {
+		return fmt.Errorf("%w: %s does not belong to it", ErrRefused, name)
+	}
+	return nil
+}
+
+// verifyFiles reads the files that isWanted selects, and returns an ErrRefused if one of
+// them has changed.
+func (i *Image) verifyFiles(t pack.Tagger, isWanted func(name string) bool) error {
+	for number, f := range i.manifest.Files {
+		if !isWanted(f.Name) {
+			continue
+		}
+		if err := i.verifyFile(t, uint32(number), f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifyFile reads one file, which has that number among the files of the image.
+func (i *Image) verifyFile(t pack.Tagger, number uint32, want pack.File) error {
+	f, err := os.Open(i.path(want.Name))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	defer f.Close()
+	got, err := t.TagFile(f, number, want.Size)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrRefused, want.Name, err)
+	}
+	if !bytes.Equal(got, want.Tag) {
+		return fmt.Errorf("%w: %s is damaged", ErrRefused, want.Name)
+	}
+	return nil
+}
