@@ -17,19 +17,43 @@ func TestOpenFilesAreLimited(t *testing.T) {
 	c := counter()
 	c.Limits.OpenFiles = 200
 	r := newRig(t, c)
-	limit := func() {
-		t.Helper()
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", r.Facts().PID))
-		if _, line, _ := strings.Cut(string(text), "Max open files"); err != nil || !strings.HasPrefix(strings.Join(strings.Fields(line), " "), "200 200 files") {
-			t.Errorf("%v; it has the limits\n%s", err, text)
-		}
-	}
 	r.activate()
-	limit()
+	r.mayOpen(200)
 	needCRIU(t)
 	r.hibernate()
 	r.wake()
-	limit()
+	r.mayOpen(200)
+}
+
+// mayOpen fails the test unless the program may have just that many files open.
+func (r *rig) mayOpen(files int) {
+	r.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", r.Facts().PID))
+	_, line, _ := strings.Cut(string(text), "Max open files")
+	if want := fmt.Sprintf("%d %d files", files, files); err != nil || !strings.HasPrefix(strings.Join(strings.Fields(line), " "), want) {
+		r.t.Errorf("%v; it has the limits\n%s", err, text)
+	}
+}
+
+// A golden image carries the limit with it, so it can't be used under another one.
+func TestOpenFilesReachWarmStarts(t *testing.T) {
+	c := counter()
+	c.Limits.OpenFiles = 200
+	r := born(t, c)
+	r.again()
+	r.mayOpen(200)
+	for name, files := range map[string]int{"raised": 500, "lowered": 100} {
+		t.Logf("the limit is %s", name)
+		if err := r.Stop(r.limited(patience)); err != nil {
+			t.Fatal(err)
+		}
+		r.config.Limits.OpenFiles = files
+		r.RemoveStaleGolden()
+		r.cold("limits")
+		r.mayOpen(files)
+		r.again()
+		r.mayOpen(files)
+	}
 }
 
 // Nothing is started that could take more than it should.

@@ -66,6 +66,38 @@ func TestStopByForce(t *testing.T) {
 	}
 }
 
+// A stop-timeout that was adjusted while the plugin ran counts for its end.
+func TestAdjustedStopTimeout(t *testing.T) {
+	c := rogue("stubborn")
+	c.StopTimeout = configs.Duration(time.Minute)
+	r := newRig(t, c)
+	r.activate()
+	r.config.StopTimeout = configs.Duration(200 * time.Millisecond)
+	begun := time.Now()
+	if err := r.Stop(r.limited(patience)); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// A call-timeout that was adjusted while the plugin ran bounds how long the host tries
+// to reach the plugin again after a hibernation that failed.
+func TestAdjustedCallTimeout(t *testing.T) {
+	r := newRig(t, rogue())
+	r.activate()
+	r.signalProgram(syscall.SIGSTOP)
+	r.config.CallTimeout = configs.Duration(200 * time.Millisecond)
+	begun := time.Now()
+	if err := (sleeper{r.Backend, r.tree, hibernating, running}).Revive(r.limited(patience)); !errors.Is(err, shell.ErrExited) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func TestStopBySIGTERM(t *testing.T) {
 	c := rogue()
 	c.StopTimeout = configs.Duration(time.Minute)

@@ -94,7 +94,7 @@ func privileges(tasks []procfs.ThreadIdentity) procfs.ThreadIdentity {
 func (o origin) differs(now origin) error {
 	switch {
 	case o.Started != now.Started:
-		return errors.New("what it is started with has changed: arguments, environment, configuration, directories or rights")
+		return errors.New("what it is started with has changed: arguments, environment, configuration, directories, limits or rights")
 	case o.Program != now.Program:
 		return errors.New("its program was replaced or changed since")
 	case o.Data != now.Data:
