@@ -9,6 +9,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc/credentials"
+
+	"dormouse/internal/unixsock"
 )
 
 // gate decides who may connect, and knows who has. To gRPC it is how a
@@ -16,7 +18,7 @@ import (
 type gate struct {
 	most  int
 	log   zerolog.Logger
-	check func(identity) error // nil where the listener has seen to it
+	check func(unixsock.Peer) error // nil where the listener has seen to it
 
 	mu          sync.Mutex
 	connections map[*connection]net.Conn // nil once nobody is let in any more
@@ -24,7 +26,7 @@ type gate struct {
 
 var _ credentials.TransportCredentials = (*gate)(nil)
 
-func newGate(most int, log zerolog.Logger, check func(identity) error) *gate {
+func newGate(most int, log zerolog.Logger, check func(unixsock.Peer) error) *gate {
 	return &gate{most: most, log: log, check: check, connections: make(map[*connection]net.Conn)}
 }
 
@@ -54,14 +56,14 @@ func (g *gate) admit(raw net.Conn) (*connection, error) {
 	c := &connection{held: make(map[holding]int)}
 	c.SecurityLevel = credentials.PrivacyAndIntegrity // it leaves the machine nowhere
 	if g.check != nil {
-		who, err := identify(raw)
+		peer, err := unixsock.PeerOf(raw)
 		if err == nil {
-			err = g.check(who)
+			err = g.check(peer)
 		}
 		if err != nil {
 			return nil, err
 		}
-		c.origin = who.String()
+		c.origin = peer.String()
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

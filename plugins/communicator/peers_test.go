@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"dormouse/internal/unixsock"
 )
 
 func TestGate(t *testing.T) {
@@ -49,7 +51,7 @@ func TestGate(t *testing.T) {
 		t.Error("one came in that was shut")
 	}
 
-	strict := newGate(2, zerolog.Nop(), func(identity) error { return refuse })
+	strict := newGate(2, zerolog.Nop(), func(unixsock.Peer) error { return refuse })
 	near, other := net.Pipe()
 	defer other.Close()
 	if _, _, err := strict.ServerHandshake(near); err == nil {

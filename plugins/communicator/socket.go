@@ -1,12 +1,14 @@
 package communicator
 
 import (
+	"dormouse/internal/unixsock"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -38,6 +40,20 @@ func LookupGroup(name string) (Group, error) {
 		return Group{}, fmt.Errorf("cannot use group %s: %w", name, err)
 	}
 	return Group{name: name, id: id, named: true}, nil
+}
+
+// check returns an error if the peer is neither root, nor the host's own user, nor a
+// member of the group.
+func (g Group) check(peer unixsock.Peer) error {
+	switch {
+	case peer.UID == 0, peer.UID == os.Geteuid():
+		return nil
+	case g.named && (peer.GID == g.id || slices.Contains(peer.Groups, uint32(g.id))):
+		return nil
+	case g.named:
+		return fmt.Errorf("%s is not a member of group %s", peer, g.name)
+	}
+	return fmt.Errorf("%s is not the host's user %d; communicator-group lets others in", peer, os.Geteuid())
 }
 
 // Listen makes the socket of native clients at path. What a host that died left

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"dormouse/internal/unixsock"
 )
 
 func shortDir(t *testing.T) string {
@@ -104,15 +106,15 @@ func TestWhoMayConnect(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		group Group
-		who   identity
+		who   unixsock.Peer
 		may   bool
 	}{
-		{"root", Group{}, identity{uid: 0}, true},
-		{"the host's user", Group{}, identity{uid: us}, true},
-		{"somebody", Group{}, identity{uid: us + 1000, gid: 44}, false},
-		{"a member", group, identity{uid: us + 1000, gid: 44}, true},
-		{"a member besides", group, identity{uid: us + 1000, gid: 7, groups: []uint32{9, 44}}, true},
-		{"no member", group, identity{uid: us + 1000, gid: 7, groups: []uint32{9}}, false},
+		{"root", Group{}, unixsock.Peer{UID: 0}, true},
+		{"the host's user", Group{}, unixsock.Peer{UID: us}, true},
+		{"somebody", Group{}, unixsock.Peer{UID: us + 1000, GID: 44}, false},
+		{"a member", group, unixsock.Peer{UID: us + 1000, GID: 44}, true},
+		{"a member besides", group, unixsock.Peer{UID: us + 1000, GID: 7, Groups: []uint32{9, 44}}, true},
+		{"no member", group, unixsock.Peer{UID: us + 1000, GID: 7, Groups: []uint32{9}}, false},
 	} {
 		if err := test.group.check(test.who); (err == nil) != test.may {
 			t.Errorf("%s: %v", test.name, err)
@@ -205,12 +207,12 @@ func TestIdentify(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	who, err := identify(conn)
-	if err != nil || who.pid != os.Getpid() || who.uid != os.Getuid() || who.gid != os.Getgid() {
+	who, err := unixsock.PeerOf(conn)
+	if err != nil || who.PID != os.Getpid() || who.UID != os.Getuid() || who.GID != os.Getgid() {
 		t.Errorf("got %+v, %v", who, err)
 	}
 	groups, err := os.Getgroups()
-	if err != nil || len(groups) != len(who.groups) {
-		t.Errorf("groups: %v, got %v, %v", groups, who.groups, err)
+	if err != nil || len(groups) != len(who.Groups) {
+		t.Errorf("Groups: %v, got %v, %v", groups, who.Groups, err)
 	}
 }

@@ -15,13 +15,13 @@ import (
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"dormouse/internal/procfs"
+	"dormouse/internal/unixsock"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
 	"dormouse/shell/shellpb"
@@ -99,19 +99,12 @@ func dial(ctx context.Context, t *tree, address *net.UnixAddr) (net.Conn, error)
 }
 
 func checkPeer(conn *net.UnixConn, t *tree) error {
-	raw, err := conn.SyscallConn()
+	peer, err := unixsock.PeerOf(conn)
 	if err != nil {
 		return err
 	}
-	var peer *unix.Ucred
-	cerr := raw.Control(func(fd uintptr) {
-		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err = errors.Join(cerr, err); err != nil {
-		return fmt.Errorf("cannot ask who is at the other end: %w", err)
-	}
-	if int(peer.Pid) != t.root.Pid && !slices.Contains(t.pids(), int(peer.Pid)) {
-		return fmt.Errorf("process %d is at the other end of the plugin's socket and is none of the plugin's", peer.Pid)
+	if peer.PID != t.root.Pid && !slices.Contains(t.pids(), peer.PID) {
+		return fmt.Errorf("process %d is at the other end of the plugin's socket and is none of the plugin's", peer.PID)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu/images"
 	"dormouse/internal/failpoint"
+	"dormouse/internal/unixsock"
 )
 
 // The descriptors that a loader is started with, see loaderClient.spawn.
@@ -52,7 +53,7 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 	// A service manager that ends all processes of the service ends the plugin, too,
 	// which may need its memory to end in order.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	host, err := connFromFD(hostFD)
+	host, err := unixsock.ConnFromFD(hostFD)
 	if err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 // connects.
 func (l *loader) acceptHosts(first *net.UnixConn, commands *json.Decoder) {
 	go l.obeyHost(first, commands)
-	listener, err := listenerFromFD(socketFD)
+	listener, err := unixsock.ListenerFromFD(socketFD)
 	for err == nil {
 		var host *net.UnixConn
 		if host, err = listener.AcceptUnix(); err != nil {
@@ -239,9 +240,9 @@ func (l *loader) sendLast() {
 // receiveCRIUSocket receives the socket to which CRIU will connect. The host sends it
 // before the order.
 func receiveCRIUSocket(host *net.UnixConn) (*net.UnixListener, error) {
-	fd, err := receiveFD(host)
+	fd, err := unixsock.ReceiveDescriptor(host)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take CRIU's socket over: %w", err)
 	}
-	return listenerFromFD(uintptr(fd))
+	return unixsock.ListenerFromFD(uintptr(fd))
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/internal/unixsock"
 )
 
 // loaderClient is a Pager whose work a loader does. A loader has a directory of its own:
@@ -58,7 +59,7 @@ func Rejoin(dir string) (hibernate.Loading, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, entries[0].Name())
-	conn, err := dialUnix(path)
+	conn, err := unixsock.Dial(path)
 	if errors.Is(err, os.ErrNotExist) { // the loader has just loaded the last memory
 		return nil, nil //nolint:nilnil // as promised
 	}
@@ -66,9 +67,9 @@ func Rejoin(dir string) (hibernate.Loading, error) {
 		return nil, fmt.Errorf("%w: %w", errLoaderEnded, err)
 	}
 	c := newLoaderClient()
-	pid, err := peerPID(conn)
+	peer, err := unixsock.PeerOf(conn)
 	if err == nil {
-		err = c.attach(conn, path, pid)
+		err = c.attach(conn, path, peer.PID)
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())

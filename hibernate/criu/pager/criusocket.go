@@ -3,15 +3,13 @@ package pager
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"dormouse/internal/uffd"
+	"dormouse/internal/unixsock"
 )
 
 // In a lazy restore CRIU connects to a socket of this name in its working directory. It
@@ -25,9 +23,7 @@ const (
 
 // listenForCRIU creates the socket in CRIU's working directory.
 func listenForCRIU(workDir int32) (*net.UnixListener, error) {
-	// The path through the descriptor is short enough for a socket.
-	address := &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", workDir, lazySocket), Net: "unix"}
-	return net.ListenUnix("unix", address)
+	return unixsock.ListenIn(int(workDir), lazySocket)
 }
 
 // receiveSpaces takes over all address spaces from CRIU, which connects once. It gives
@@ -55,7 +51,7 @@ func (p *localPager) receiveSpaces(ctx context.Context, listener *net.UnixListen
 		case number < 0: // a zombie
 			continue
 		default:
-			fd, err := receiveFD(conn)
+			fd, err := unixsock.ReceiveDescriptor(conn)
 			if err != nil {
 				return fmt.Errorf("cannot take over the memory of process %d: %w", number, err)
 			}
@@ -64,26 +60,4 @@ func (p *localPager) receiveSpaces(ctx context.Context, listener *net.UnixListen
 			}
 		}
 	}
-}
-
-// receiveFD receives one descriptor.
-func receiveFD(conn *net.UnixConn) (int, error) {
-	data, control := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := conn.ReadMsgUnix(data, control)
-	if err != nil {
-		return -1, err
-	}
-	messages, err := unix.ParseSocketControlMessage(control[:n])
-	if err != nil {
-		return -1, err
-	}
-	if len(messages) != 1 {
-		return -1, errors.New("CRIU sent no descriptor")
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return -1, errors.Join(errors.New("CRIU sent no descriptor"), err)
-	}
-	unix.CloseOnExec(fds[0])
-	return fds[0], nil
 }

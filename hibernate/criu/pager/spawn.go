@@ -10,10 +10,9 @@ import (
 	"strconv"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"dormouse/internal/procfs"
 	"dormouse/internal/spawn"
+	"dormouse/internal/unixsock"
 )
 
 // LoaderVerb is the first argument of a loader: a process of this program that loads
@@ -53,7 +52,7 @@ func (c *loaderClient) start(criu *net.UnixListener) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = c.conn.WriteMsgUnix([]byte{0}, unix.UnixRights(int(socket.Fd())), nil)
+	err = unixsock.SendDescriptor(c.conn, int(socket.Fd()))
 	return errors.Join(err, socket.Close(), c.send(c.order))
 }
 
@@ -72,12 +71,12 @@ func (c *loaderClient) spawn() error {
 	}
 	defer imageDir.Close()
 	unnamed := filepath.Join(c.dir, "new")
-	socket, err := bindUnix(unnamed)
+	socket, err := unixsock.Bind(unnamed)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	ours, theirs, err := unixPair()
+	ours, theirs, err := unixsock.Pair()
 	if err != nil {
 		return errors.Join(err, os.Remove(unnamed))
 	}

@@ -1,0 +1,100 @@
+// Package unixsock does with unix sockets what net does not: it finds out which process
+// is at the other end, passes descriptors, and binds and dials at paths of any length.
+// See unix(7). It does not know what is sent.
+package unixsock
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bind returns a stream socket bound to path, to which nothing can connect until it
+// listens. path may be longer than the 107 bytes of a socket's address.
+func Bind(path string) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	socket := os.NewFile(uintptr(fd), "socket")
+	err = withShortPath(path, func(short string) error { return unix.Bind(fd, &unix.SockaddrUnix{Name: short}) })
+	if err != nil {
+		return nil, errors.Join(err, socket.Close())
+	}
+	return socket, nil
+}
+
+// Dial connects to the stream socket at path, which may be of any length.
+func Dial(path string) (conn *net.UnixConn, err error) {
+	err = withShortPath(path, func(short string) error {
+		conn, err = net.DialUnix("unix", nil, &net.UnixAddr{Name: short, Net: "unix"})
+		return err
+	})
+	return conn, err
+}
+
+// ListenIn listens at that name in the directory that dirFD is open on.
+func ListenIn(dirFD int, name string) (*net.UnixListener, error) {
+	return net.ListenUnix("unix", &net.UnixAddr{Name: pathIn(dirFD, name), Net: "unix"})
+}
+
+// withShortPath calls use with another path of the same file that fits into a socket's
+// address.
+func withShortPath(path string, use func(short string) error) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return use(pathIn(int(dir.Fd()), filepath.Base(path)))
+}
+
+func pathIn(dirFD int, name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", dirFD, name) }
+
+// Pair returns both ends of a connection. far is meant for another process.
+func Pair() (near *net.UnixConn, far *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	far = os.NewFile(uintptr(pair[1]), "far")
+	near, err = ConnFromFD(uintptr(pair[0]))
+	if err != nil {
+		return nil, nil, errors.Join(err, far.Close())
+	}
+	return near, far, nil
+}
+
+// ConnFromFD returns the connection that the descriptor is open on, and closes the
+// descriptor.
+func ConnFromFD(fd uintptr) (*net.UnixConn, error) {
+	f := os.NewFile(fd, "connection")
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	if unixConn, ok := conn.(*net.UnixConn); ok {
+		return unixConn, nil
+	}
+	return nil, errors.Join(fmt.Errorf("descriptor %d is not a unix socket", fd), conn.Close())
+}
+
+// ListenerFromFD returns the listener that the descriptor is open on, and closes the
+// descriptor.
+func ListenerFromFD(fd uintptr) (*net.UnixListener, error) {
+	f := os.NewFile(fd, "listener")
+	defer f.Close()
+	listener, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	if unixListener, ok := listener.(*net.UnixListener); ok {
+		return unixListener, nil
+	}
+	return nil, errors.Join(fmt.Errorf("descriptor %d is not a unix socket", fd), listener.Close())
+}
