@@ -187,11 +187,13 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 	b.mu.Lock()
 	t := b.tree
 	b.mu.Unlock()
-	from, err := b.preservable(ctx)
-	if err != nil {
+	tree := &newborn{sleeper: sleeper{b, t, starting, starting}}
+	from, err := b.preservable()
+	if err == nil {
+		_, err = hibernate.Preserve(ctx, b.host.Engine, b.imageDir, tree)
+	}
+	if !tree.quiesced { // otherwise Revive follows the plugin
 		b.follow()
-	} else {
-		_, err = hibernate.Preserve(ctx, b.host.Engine, b.imageDir, newborn{sleeper{b, t, starting, starting}})
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -221,7 +223,7 @@ func (b *Backend) noteProgram(program string) {
 
 // preservable says what a golden image of the plugin is made from. What is certain
 // to fail, or to be of no use, is refused before the plugin is disturbed.
-func (b *Backend) preservable(ctx context.Context) (origin, error) {
+func (b *Backend) preservable() (origin, error) {
 	now, err := b.origin()
 	if err != nil {
 		return now, err
@@ -231,9 +233,6 @@ func (b *Backend) preservable(ctx context.Context) (origin, error) {
 	b.mu.Unlock()
 	if vain != nil && vainly.Started == now.Started && vainly.Program == now.Program && vainly.Data == now.Data {
 		return now, vain
-	}
-	if err := b.host.Engine.Check(ctx); err != nil {
-		return now, err
 	}
 	return now, b.imageDir.DiscardGolden()
 }
@@ -255,11 +254,20 @@ func passing(err error) bool {
 
 // newborn is the tree right after Initialize, as the making of its golden image sees
 // it. A host that is killed meanwhile leaves a plugin that was being started.
-type newborn struct{ sleeper }
+type newborn struct {
+	sleeper
+	quiesced bool
+}
+
+// Quiesce notes that Revive will be called.
+func (n *newborn) Quiesce(ctx context.Context) error {
+	n.quiesced = true
+	return n.sleeper.Quiesce(ctx)
+}
 
 // Record says what a later life has to be compared with, too: as it is now that the
 // plugin writes no more, save for the program, which it has read before.
-func (n newborn) Record() (any, error) {
+func (n *newborn) Record() (any, error) {
 	r, err := n.record()
 	if err != nil {
 		return nil, err

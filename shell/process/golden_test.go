@@ -232,6 +232,21 @@ func TestWarmStartToOutliveTheHost(t *testing.T) {
 	r.again()
 }
 
+// A plugin with an obstacle to its golden image passes its events on.
+func TestObstacleToGoldenImage(t *testing.T) {
+	needCRIU(t)
+	r := newRig(t, warm(counter()))
+	h := r.host
+	h.Engine = obstructed{engine, true}
+	r.use(h)
+	r.activate()
+	if err := r.MakeGolden(r.limited(patience)); !errors.Is(err, hibernate.ErrObstacle) {
+		t.Errorf("got %v", err)
+	}
+	call[any](r, "increment", "")
+	receive(t, r.sink.events)
+}
+
 // another is an engine of another version.
 type another struct{ hibernate.Engine }
 
