@@ -130,9 +130,6 @@ func (b *Backend) HibernationObstacle() error {
 
 // checkpoint turns the plugin's tree into an image.
 func (b *Backend) checkpoint(ctx context.Context) error {
-	if err := b.host.Engine.Check(ctx); err != nil {
-		return fmt.Errorf("cannot hibernate: %w: %w", shell.ErrNotSupported, err)
-	}
 	b.mu.Lock()
 	t := b.tree
 	b.mu.Unlock()
@@ -140,6 +137,9 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 		return fmt.Errorf("cannot hibernate: %w", err)
 	}
 	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.imageDir, sleeper{b, t, hibernating, running})
+	if errors.Is(err, hibernate.ErrUnsupported) {
+		return fmt.Errorf("%w: %w", shell.ErrNotSupported, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -88,9 +88,6 @@ func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 }
 
 func (b *Backend) wake(ctx context.Context, image *hibernate.Image) error {
-	if err := b.host.Engine.Check(ctx); err != nil {
-		return errors.Join(err, b.imageDir.Quarantine())
-	}
 	r, err := recordOf(image)
 	if err != nil {
 		return errors.Join(err, b.imageDir.Quarantine())
