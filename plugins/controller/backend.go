@@ -11,7 +11,7 @@ import (
 	"dormouse/shell"
 )
 
-// backend is the front as a plugin that runs in the host.
+// backend is the front as the backend of the instance Controller.
 type backend struct{ front *Front }
 
 var _ shell.Backend = backend{}

@@ -11,10 +11,10 @@ import (
 	"dormouse/configs"
 )
 
-// guard keeps web pages of others out: a page may open a connection to a
-// loopback address, and with DNS rebinding even under its own name.
+// browserGuard refuses requests of foreign web pages. A page can open a connection
+// to a loopback address, and with DNS rebinding even under its own host name.
 type browserGuard struct {
-	hosts   []string // lower case, besides loopback
+	hosts   []string // lower case; loopback names are always allowed
 	origins []string // lower case
 }
 
@@ -29,7 +29,7 @@ func newBrowserGuard(h configs.Host) browserGuard {
 	return g
 }
 
-// refuse says why a request may not be served, or nothing.
+// refusal returns why a request may not be served, empty if it may.
 func (g browserGuard) refusal(r *http.Request) string {
 	host := hostName(r.Host)
 	if host == "" || !configs.IsLoopback(host) && !slices.Contains(g.hosts, host) {
@@ -41,8 +41,8 @@ func (g browserGuard) refusal(r *http.Request) string {
 	return ""
 }
 
-// allows tells whether pages of the origin may call: the host's own, and those
-// that the configuration names.
+// allowsOrigin reports whether pages of the origin may call: the host's own pages,
+// and those that the configuration names.
 func (g browserGuard) allowsOrigin(origin, host string) bool {
 	if slices.Contains(g.origins, strings.ToLower(origin)) {
 		return true
@@ -51,7 +51,7 @@ func (g browserGuard) allowsOrigin(origin, host string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
 }
 
-// hostName is the name in a host header or address, in lower case.
+// hostName returns the name in a Host header or an address, in lower case.
 func hostName(hostPort string) string {
 	host, _, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -60,8 +60,9 @@ func hostName(hostPort string) string {
 	return strings.ToLower(host)
 }
 
-// isJSON tells whether a body may be read. What a form can send without asking
-// first is refused; that nothing is said is what simple clients do.
+// isJSONType reports whether a body of that Content-Type may be read. A page may
+// send the types of a form without a preflight request, so these are refused;
+// simple clients send none.
 func isJSONType(contentType string) bool {
 	if contentType == "" {
 		return true

@@ -14,17 +14,17 @@ import (
 	"dormouse/shell"
 )
 
-// caller is who sent a message.
+// caller is the sender of a message.
 type caller struct {
-	// socket is nil over plain HTTP.
+	// socket is the caller's websocket, nil over plain HTTP.
 	socket *socket
-	// callsign is what the path names, empty when it names none.
+	// callsign is the instance that the path names, empty when it names none.
 	callsign string
-	// dialect is nil for whoever does not mind.
+	// dialect is nil when the caller did not ask for one.
 	dialect dialect.Dialect
 }
 
-// speaks is the dialect in which the caller is answered.
+// dialectOf returns the dialect in which the caller is answered.
 func (f *Front) dialectOf(from caller) dialect.Dialect {
 	if from.dialect == nil {
 		return f.dialect
@@ -34,8 +34,9 @@ func (f *Front) dialectOf(from caller) dialect.Dialect {
 
 // reply is the answer to a message.
 type reply struct {
-	// body is nil when there is nothing to say.
-	body    []byte
+	// body is nil when nothing is answered.
+	body []byte
+	// outcome decides the HTTP status of a reply.
 	outcome outcome
 }
 
@@ -43,12 +44,12 @@ type outcome int
 
 const (
 	succeeded outcome = iota
-	failed            // the one request of the message
+	failed            // the message was one request, and it failed
 	malformed
 )
 
-// answer serves a message. The requests of a batch are served one after the
-// other, so that a script can be sent as one.
+// answerMessage serves a message, a request or a batch. The requests of a batch run
+// one after the other, so that a script can be sent as one.
 func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) reply {
 	m, err := jsonrpc.Parse(message)
 	switch {
@@ -70,12 +71,13 @@ func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) 
 	return reply{body: body}
 }
 
+// answerRequest calls the method of a request and returns its answer.
 func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Request) reply {
 	if r.Err != nil {
 		return f.answerInvalid(from, r)
 	}
 	if r.ID == nil {
-		ctx = context.WithoutCancel(ctx) // its sender need not stay
+		ctx = context.WithoutCancel(ctx) // a notification runs on when its sender has gone
 	}
 	result, err := f.callMethod(ctx, from, r)
 	switch {
@@ -89,8 +91,9 @@ func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Reques
 	return reply{body: answer.Append(make([]byte, 0, len(result)+len(r.ID)+40))}
 }
 
-// refuse answers what is no request. An id that is not known is null, but left
-// out on a websocket, as Thunder does: its clients match answers by their id.
+// answerInvalid answers a message that is not a request. An id that is not known is
+// null, but left out on a websocket, as Thunder does: its clients match answers by
+// their id.
 func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
 	n, why := thunder.NotRequest, malformed
 	switch {
@@ -106,7 +109,7 @@ func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
 	return reply{answer.Append(nil), why}
 }
 
-// call finds who is to serve the request.
+// callMethod finds the instance and the method of a request, and calls it.
 func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) (result json.RawMessage, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -143,16 +146,18 @@ func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) 
 	return callPlugin(ctx, sh, c)
 }
 
-// shared is the method of that name which the host serves for the instance.
+// commonMethod returns the method of that name which the host itself serves for the
+// instance.
 func (f *Front) commonMethod(sh *shell.Shell, name string) (*method, bool) {
 	m, ok := f.common[name]
-	if ok && m.when != nil && !m.when(sh) {
+	if ok && m.offeredFor != nil && !m.offeredFor(sh) {
 		return nil, false
 	}
 	return m, ok
 }
 
-// resolve says which callsign is meant: a path that names one leaves no choice.
+// targetCallsign returns the instance that a call is for. A method name must not
+// contradict the path, if that names an instance.
 func (from caller) targetCallsign(callsign string) (string, error) {
 	switch {
 	case from.callsign == "" && callsign == "":
@@ -165,8 +170,9 @@ func (from caller) targetCallsign(callsign string) (string, error) {
 	return "", thunder.NewError(thunder.UnknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, callsign))
 }
 
-// serveOwn serves the methods of the callsign Controller. They don't go through
-// the instance, whose limit for a call is shorter than a lifecycle operation's.
+// callController calls a method of the callsign Controller. The call does not go
+// through the instance, whose limit for a call is shorter than a lifecycle
+// operation may take.
 func (f *Front) callController(ctx context.Context, from caller, c shell.Call) (json.RawMessage, error) {
 	m, ok := f.methods[c.Method]
 	if !ok {
@@ -175,6 +181,7 @@ func (f *Front) callController(ctx context.Context, from caller, c shell.Call) (
 	return m.call(ctx, request{front: f, from: from, index: c.Index, raw: c.Params})
 }
 
+// callPlugin passes a call on to the instance's plugin.
 func callPlugin(ctx context.Context, sh *shell.Shell, c shell.Call) (json.RawMessage, error) {
 	result, err := sh.Invoke(ctx, c)
 	if err != nil {

@@ -13,36 +13,36 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// links are the connections of the front, HTTP and websockets alike. The zero
-// value is ready.
+// connections is the list of open connections to the front, HTTP and websockets
+// alike. The zero value is ready.
 type connections struct {
-	beforeFirstRequest sync.WaitGroup // those that have not brought a request yet
+	beforeFirstRequest sync.WaitGroup // connections that have not brought a request yet
 
 	mu     sync.Mutex
 	last   uint64
 	byConn map[net.Conn]*connection
 }
 
-// link is one connection.
+// connection is one connection of a client.
 type connection struct {
 	id           uint64
 	conn         net.Conn
 	remote       string
-	firstRequest func() // may be called more than once
+	firstRequest func() // says that the first request has come; may be called again
 
 	mu     sync.Mutex
 	state  string
-	path   string    // the path last asked for
-	active time.Time // when something last came in
+	path   string    // of the last request
+	active time.Time // when the client last sent something
 }
 
-// What a link is used for.
+// Uses of a connection, in Thunder's words.
 const (
 	usedForHTTP      = "WebServer"
 	usedForWebsocket = "WebSocket"
 )
 
-// linkRecord is a connection as a client sees it.
+// connectionRecord is a connection as clients see it.
 type connectionRecord struct {
 	Remote   string `json:"remote"`
 	State    string `json:"state"`
@@ -51,10 +51,11 @@ type connectionRecord struct {
 	Name     string `json:"name,omitempty"`
 }
 
+// connectionKey is the key of the connection in the context of a request.
 type connectionKey struct{}
 
-// open keeps a new connection and puts its link into the context of its
-// requests.
+// track adds a new connection, and puts it into the context of its requests. It is
+// an http.Server's ConnContext.
 func (l *connections) track(ctx context.Context, c net.Conn) context.Context {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,8 +72,8 @@ func (l *connections) track(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, one)
 }
 
-// changed forgets a connection that has ended. One that becomes a websocket is
-// kept until drop.
+// stateChanged removes a connection that was closed. A connection that becomes a
+// websocket stays until dropWebsocket.
 func (l *connections) stateChanged(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,6 +90,9 @@ func (l *connections) stateChanged(c net.Conn, state http.ConnState) {
 	}
 }
 
+// dropWebsocket removes the connection of a websocket that has ended. It does
+// nothing if the upgrade failed: then the connection still belongs to the
+// http.Server.
 func (l *connections) dropWebsocket(one *connection) {
 	if one == nil {
 		return
@@ -96,20 +100,22 @@ func (l *connections) dropWebsocket(one *connection) {
 	one.mu.Lock()
 	hijacked := one.state == usedForWebsocket
 	one.mu.Unlock()
-	if hijacked { // else it is still HTTP's
+	if hijacked {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.byConn, one.conn)
 	}
 }
 
-// linkOf is nil for a request that came over no connection of a Server's.
+// connectionOf returns the connection of a request, nil if it came through no
+// Server.
 func connectionOf(ctx context.Context) *connection {
 	one, _ := ctx.Value(connectionKey{}).(*connection)
 	return one
 }
 
-// touch notes that something came in, with the path if it has one.
+// noteActivity records that the client sent something, with the path if it was an
+// HTTP request.
 func (l *connection) noteActivity(path string) {
 	if l == nil {
 		return
@@ -123,8 +129,8 @@ func (l *connection) noteActivity(path string) {
 	}
 }
 
-// records lists the connections in the order in which they came. Active is one
-// from which something came not longer ago than quiet.
+// records lists the connections, oldest first. A connection counts as active if the
+// client sent something within the time quiet.
 func (l *connections) records(quiet time.Duration) []connectionRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,7 +147,7 @@ func (l *connections) records(quiet time.Duration) []connectionRecord {
 	return all
 }
 
-// hostAtPort is an address as Thunder writes it.
+// hostAtPort returns an address as Thunder writes it, with "@" before the port.
 func hostAtPort(address string) string {
 	if i := strings.LastIndexByte(address, ':'); i >= 0 {
 		return address[:i] + "@" + address[i+1:]
@@ -149,15 +155,15 @@ func hostAtPort(address string) string {
 	return address
 }
 
-// Proxy is an interface of a plugin that a native client holds.
+// Proxy is an interface of a plugin that a native client uses.
 type Proxy struct {
 	Interface string `json:"interface"`
 	Name      string `json:"name"`
 	Instance  string `json:"instance"`
 	Count     int    `json:"count"`
-	// Origin is the channel and the link through which it is held.
+	// Origin says which client uses it, and through which connection.
 	Origin string `json:"origin,omitempty"`
-	// Link is the name of that link.
+	// Link is the name of that connection.
 	Link string `json:"-"`
 }
 
@@ -165,7 +171,7 @@ func serveLinks(_ context.Context, r request) (any, error) {
 	return r.front.connections.records(r.front.limits.pingEvery), nil
 }
 
-// serveProxies lists all, or those of one link, where their origin is known.
+// serveProxies lists all proxies, or without their origin those of one connection.
 func serveProxies(_ context.Context, r request) (any, error) {
 	all := []Proxy{}
 	if r.front.options.Proxies != nil {

@@ -11,11 +11,11 @@ import (
 	"dormouse/shell"
 )
 
-// descriptionMethods tell what a callsign has to offer.
+// descriptionMethods are the methods that describe what a callsign serves.
 func descriptionMethods() []method {
 	return []method{
 		{
-			name: "exists", access: accessRead, form: objectOrOther, missing: thunder.InvalidParameter,
+			name: "exists", access: accessRead, form: objectOrOther, missingParam: thunder.InvalidParameter,
 			params: []parameter{{name: "method", doc: "the name of the method"}},
 			result: true, returns: "whether it has; for a bare name instead of an object 0 or 22, as of old",
 			doc:    "Tells whether the callsign has the method.",
@@ -37,8 +37,8 @@ func descriptionMethods() []method {
 	}
 }
 
-// serveExists answers a bare name, as old clients send it, with Thunder's
-// number instead of a truth value.
+// serveExists answers with a boolean, or with Thunder's number if the parameters
+// are a bare name, as old clients send them.
 func serveExists(ctx context.Context, r request) (any, error) {
 	name, asked := r.args["method"]
 	if !asked && r.raw != nil {
@@ -58,12 +58,14 @@ func serveExists(ctx context.Context, r request) (any, error) {
 	return thunder.UnknownKey, nil
 }
 
+// exists reports whether the instance has the method: one that the host serves for
+// it, or one of the plugin's own.
 func (f *Front) exists(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
 	m, shared := f.commonMethod(sh, name)
 	switch {
 	case name == "":
 		return false, nil
-	case shared && (m.when == nil || sh.State() == shell.Activated):
+	case shared && (m.offeredFor == nil || sh.State() == shell.Activated):
 		return true, nil
 	}
 	if sh.Callsign() == configs.ControllerCallsign {
@@ -73,7 +75,7 @@ func (f *Front) exists(ctx context.Context, sh *shell.Shell, name string) (bool,
 	return sh.Exists(ctx, name)
 }
 
-// interfaceVersion is one of Thunder's interfaces.
+// interfaceVersion is the version of one of Thunder's interfaces.
 type interfaceVersion struct {
 	Name string `json:"name"`
 	shell.Version

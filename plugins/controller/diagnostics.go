@@ -14,8 +14,9 @@ import (
 	"dormouse/shell"
 )
 
-// diagnosticMethods tell what the host is doing. Thunder's threads are lanes
-// here: one for each instance, in which its operations run one at a time.
+// diagnosticMethods are the methods that show what the host is doing. Thunder's
+// threads are lanes here: one for each instance, which runs its operations one at a
+// time.
 func diagnosticMethods() []method {
 	return []method{
 		{
@@ -28,7 +29,7 @@ func diagnosticMethods() []method {
 			name: "pendingrequests", access: accessRead, form: property,
 			result: []string{}, returns: "the operations that wait for their turn and the calls that wait for an instance to wake",
 			doc:   "What waits.",
-			serve: servePending,
+			serve: servePendingRequests,
 		},
 		{
 			name: "processinfo", access: accessRead, form: property,
@@ -46,20 +47,24 @@ func diagnosticMethods() []method {
 	}
 }
 
+// threadRecord is the lane of one instance, as a thread in Thunder's terms.
 type threadRecord struct {
 	ID   string      `json:"id"`
 	Job  shell.Event `json:"job"`
 	Runs int64       `json:"runs"`
-	// Callsign is ours.
+	// Callsign is not Thunder's.
 	Callsign string `json:"callsign"`
 }
 
+// processRecord is the work of the whole host. Occupation is how many lanes run an
+// operation.
 type processRecord struct {
 	Threads    []threadRecord `json:"threads"`
 	Pending    []string       `json:"pending"`
 	Occupation int            `json:"occupation"`
 }
 
+// frameRecord is one frame of a goroutine's stack.
 type frameRecord struct {
 	Address  string `json:"address"`
 	Module   string `json:"module"`
@@ -71,7 +76,7 @@ func serveThreads(_ context.Context, r request) (any, error) {
 	return r.front.collectProcess().Threads, nil
 }
 
-func servePending(_ context.Context, r request) (any, error) {
+func servePendingRequests(_ context.Context, r request) (any, error) {
 	return r.front.collectProcess().Pending, nil
 }
 
@@ -79,6 +84,8 @@ func serveProcessInfo(_ context.Context, r request) (any, error) {
 	return r.front.collectProcess(), nil
 }
 
+// collectProcess returns the lanes of all instances, and the operations and calls
+// that wait.
 func (f *Front) collectProcess() processRecord {
 	p := processRecord{Threads: []threadRecord{}, Pending: []string{}}
 	for i, sh := range f.supervisor.Shells() {
@@ -109,8 +116,9 @@ func serveCallStack(_ context.Context, r request) (any, error) {
 	return goroutineFrames(shells[n].Callsign())
 }
 
-// stacks returns the frames of the goroutines that carry the lane's label. The
-// profile is text in which a line of labels comes before the frames they are of.
+// goroutineFrames returns the stack frames of the goroutines that work for the
+// instance. In the profile, a line of labels comes before the frames of its
+// goroutines.
 func goroutineFrames(callsign string) ([]frameRecord, error) {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -135,7 +143,8 @@ func goroutineFrames(callsign string) ([]frameRecord, error) {
 	return frames, lines.Err()
 }
 
-// parseFrame reads "#	0x48e5a1	dormouse/shell.(*Shell).step+0x1c1	/src/shell/step.go:48".
+// parseFrame reads a line such as "#      0x48e5a1
+// dormouse/shell.(*Shell).step+0x1c1      /src/shell/step.go:48".
 func parseFrame(line string) (frameRecord, bool) {
 	parts := strings.Fields(strings.TrimPrefix(line, "#"))
 	if len(parts) < 3 {

@@ -22,17 +22,18 @@ var (
 	allEvents          = topic{configs.ControllerCallsign, "all"}
 )
 
-// controlChanged is the event of every callsign whose plugin has state control.
+// controlChanged is the event of every plugin with state control.
 const controlChanged = controlPrefix + "statechanged"
 
-// Transition tells the subscribers of the Controller's events.
+// Transition sends the Controller's events of a change of state to their
+// subscribers.
 func (f *Front) Transition(t shell.Transition) {
 	f.countTransition(t)
 	f.snapshots.Lock()
 	defer f.snapshots.Unlock()
 	f.snapshots.update(t)
 	if t.From == t.To {
-		if t.To != shell.Activation { // who is not active yet is not told of
+		if t.To != shell.Activation { // an instance that is still starting has no state control yet
 			f.publishControlState(t)
 		}
 		return
@@ -43,6 +44,7 @@ func (f *Front) Transition(t shell.Transition) {
 	}
 }
 
+// publishState sends the event statechange, if clients are told of the transition.
 func (f *Front) publishState(t shell.Transition) {
 	state, news := announcedState(t)
 	if !news || !f.events.hasSubscribers(stateChange) && !f.events.hasSubscribers(allEvents) {
@@ -53,8 +55,8 @@ func (f *Front) publishState(t shell.Transition) {
 	f.publishAll(t.Callsign, stateChange.event, jsonrpc.MustMarshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
-// Notification passes an event of a plugin on to those who registered for it
-// with its callsign.
+// Notification sends an event of a plugin to the clients that registered for it
+// with the plugin's callsign.
 func (f *Front) Notification(callsign string, n shell.Notification) {
 	t := topic{callsign, n.Event}
 	if !f.events.hasSubscribers(t) && !f.events.hasSubscribers(allEvents) {
@@ -70,8 +72,8 @@ func (f *Front) Notification(callsign string, n shell.Notification) {
 	f.publishAll(callsign, n.Event, n.Params)
 }
 
-// Subsystems tells the subscribers which have changed; with an index, only who
-// asked for that one.
+// Subsystems sends the subsystems that changed to their subscribers. A subscriber
+// with an index gets only the subsystem of that name.
 func (f *Front) Subsystems(changed []supervisor.Subsystem) {
 	if len(changed) == 0 || !f.events.hasSubscribers(subsystemChange) {
 		return
@@ -90,14 +92,16 @@ func (f *Front) Subsystems(changed []supervisor.Subsystem) {
 	})
 }
 
-// change is what is said of a new state. Who registered for one callsign is not
-// told which one it is.
+// change is the parameters of an event about a new state. Clients that registered
+// for one callsign get them without it.
 type change struct {
 	Callsign string `json:"callsign,omitempty"`
 	State    string `json:"state"`
 	Reason   string `json:"reason,omitempty"`
 }
 
+// marshalChange returns the parameters of statechange, without the callsign if
+// alone.
 func marshalChange(callsign string, to shell.State, why shell.Reason, alone bool) json.RawMessage {
 	c := change{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))}
 	if alone {
@@ -106,12 +110,15 @@ func marshalChange(callsign string, to shell.State, why shell.Reason, alone bool
 	return jsonrpc.MustMarshal(c)
 }
 
+// marshalControlChange returns the parameters of statecontrolstatechange, without
+// the callsign if alone.
 func marshalControlChange(callsign string, to statecontrol.State, alone bool) json.RawMessage {
 	return marshalChange(callsign, shell.State(to), "", alone)
 }
 
-// tellControl tells that a plugin is suspended or resumed, in the Controller's
-// name and in its own, but not once more to those who are told everything.
+// publishControlState sends that a plugin was suspended or resumed, as an event of
+// the Controller and as one of the plugin. Subscribers of all events don't get it a
+// second time.
 func (f *Front) publishControlState(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {
 		return
@@ -123,7 +130,8 @@ func (f *Front) publishControlState(t shell.Transition) {
 	})
 }
 
-// publishAll renders the event once for each dialect that somebody speaks.
+// publishAll sends an event of any callsign to the subscribers of all events, each
+// in the dialect of its websocket.
 func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
 	if !f.events.hasSubscribers(allEvents) {
 		return
@@ -141,10 +149,10 @@ func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
 	})
 }
 
-// announced tells whether a transition is news to clients, and as which state:
-// those into a state in between are not, nor is a hibernation that failed and
-// changed nothing, nor that an instance begins or ends to wait. One that its
-// conditions ended has been deactivated, also when it then waits for them.
+// announcedState returns the state that clients are told, and reports whether they
+// are told. They are not told of states in between, of a hibernation that failed,
+// and of the beginning and end of waiting for preconditions. An instance that its
+// conditions ended counts as deactivated, even if it then waits for them.
 func announcedState(t shell.Transition) (shell.State, bool) {
 	switch t.To {
 	case shell.Deactivated:
@@ -160,8 +168,8 @@ func announcedState(t shell.Transition) (shell.State, bool) {
 	}
 }
 
-// either sends whole to subscribers of everything and alone to those who
-// registered for the callsign, who know which one it is.
+// paramsByIndex returns the parameters for subscribers without an index (whole) and
+// for those with the callsign as index (alone).
 func paramsByIndex(callsign string, whole, alone json.RawMessage) func(subscription) (json.RawMessage, bool) {
 	return func(s subscription) (json.RawMessage, bool) {
 		switch s.index {

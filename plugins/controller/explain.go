@@ -9,7 +9,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// explainMethods are ours: why an instance is awake or asleep.
+// explainMethods is the method that explains why an instance is awake or asleep.
+// Thunder has none.
 func explainMethods() []method {
 	return []method{{
 		name: "explain", access: accessRead, form: property, index: "the callsign",
@@ -20,6 +21,7 @@ func explainMethods() []method {
 	}}
 }
 
+// explanation is why an instance is awake or asleep, and what happens next.
 type explanation struct {
 	Callsign string      `json:"callsign"`
 	State    shell.State `json:"state"`
@@ -28,18 +30,19 @@ type explanation struct {
 	Next     *nextSleep  `json:"next,omitempty"`
 	LastUse  string      `json:"lastuse,omitempty"`
 	Saves    int64       `json:"saves,omitempty"`
-	// Loading is left out once all of the memory is there.
+	// Loading is left out once all of the memory is loaded.
 	Loading  *shell.Progress `json:"loading,omitempty"`
 	Obstacle string          `json:"obstacle,omitempty"`
 	Failure  string          `json:"failure,omitempty"`
 	Retry    string          `json:"retry,omitempty"`
 	Resumes  bool            `json:"resumes,omitempty"`
-	// Golden is what the next start begins from, Cold why it is a cold one; neither is
-	// there without warm-start.
+	// Golden is the image that the next start begins from, Cold why the next start
+	// is a cold one. Both are empty without warm-start.
 	Golden *dialect.Image `json:"golden,omitempty"`
 	Cold   string         `json:"cold,omitempty"`
 }
 
+// nextSleep is what the idle policy will do next, when and why.
 type nextSleep struct {
 	Do      string `json:"do"`
 	At      string `json:"at"`
@@ -58,6 +61,7 @@ func serveExplain(_ context.Context, r request) (any, error) {
 	return explanationRecord(e), nil
 }
 
+// explanationRecord returns the supervisor's explanation as clients see it.
 func explanationRecord(e supervisor.Explanation) explanation {
 	x := explanation{
 		Callsign: e.Callsign, State: e.State, Why: e.Why, Keeps: e.Keeps, Saves: e.Saves, Resumes: e.Resumes,

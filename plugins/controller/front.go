@@ -1,8 +1,7 @@
-// Package controller is the front: the only part of the host that talks to the
-// network. It speaks JSON-RPC as Thunder does over HTTP and websocket, serves
-// the methods of the callsign Controller itself and passes every other call to
-// its instance. It does not know how a plugin runs, when an instance may change
-// its state or what a plugin's parameters mean.
+// Package controller is the front for JSON-RPC: it speaks as Thunder does over HTTP
+// and websocket, serves the methods of the callsign Controller itself and passes
+// every other call on to its instance. It does not know how a plugin runs, when an
+// instance may change its state or what a plugin's parameters mean.
 package controller
 
 import (
@@ -22,67 +21,68 @@ import (
 
 // Options is what a Front is made of.
 type Options struct {
-	// Host says which names and origins may be used to reach the front.
+	// Host says which host names and web origins may be used to reach the front.
 	Host configs.Host
 	Log  zerolog.Logger
-	// Version is the host's own, such as "v1.2.3" or a commit.
+	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 
-	// What the front can only pass on. Where one is nil, the host has nothing of
-	// the kind, and a method that needs it is not supported.
+	// A method whose function is nil is answered with NotSupported, or with an
+	// empty result.
 
-	// Hibernates tells whether plugins can be hibernated here.
+	// Hibernates reports whether plugins can be hibernated on this host.
 	Hibernates func() bool
-	// Restarts is how often an instance was started again after it had ended by
-	// itself.
+	// Restarts returns how often the host started an instance again after it had
+	// ended by itself.
 	Restarts func(callsign string) int
-	// Proxies lists what native clients hold of plugins.
+	// Proxies lists the interfaces of plugins that native clients use.
 	Proxies func() []Proxy
-	// Reload reads the configuration again and returns what it changed.
+	// Reload reads the configuration again and returns one line for each change.
 	Reload func(context.Context) ([]string, error)
-	// Reboot restarts the machine; nil means as the configuration of the host
-	// says.
+	// Reboot restarts the machine. Nil means by the command of the host's
+	// configuration, else by systemd.
 	Reboot func(context.Context) error
 }
 
-// Front serves the network. It must be handed to a supervisor by Builtin before
-// it serves the first request.
+// Front serves JSON-RPC, REST and web pages. Builtin must hand it to a supervisor
+// before it serves the first request.
 type Front struct {
 	options Options
 	log     zerolog.Logger
 	version string
 	limits  limits
 	guard   browserGuard
-	dialect dialect.Dialect // where neither listener nor connection says which
+	dialect dialect.Dialect // of clients for which neither the listener nor the URL names one
 	mux     *http.ServeMux
 	methods map[string]*method // of the callsign Controller
 	common  map[string]*method // of every callsign
 	events  subscribers
-	// standing is where the instances stand, for newcomers among the subscribers.
+	// snapshots is the state of each instance, for new subscribers.
 	snapshots   snapshots
 	connections connections
 	// processed counts the calls to each instance.
 	processed counters
-	// exits and restarts of each instance that nobody asked for.
+	// exits counts how often a plugin ended by itself, restarts how often the host
+	// started it again.
 	exits, restarts counters
-	// queues is what the outboxes of all websockets share.
+	// queueBudget bounds the memory of all send queues together.
 	queueBudget queueBudget
-	// connections of HTTP that are open, not counting websockets.
+	// httpConnections is how many are open, without websockets.
 	httpConnections atomic.Int64
 
 	supervisor    *supervisor.Supervisor
 	stopListening func()
 
-	ctx     context.Context // ends when Close won't wait any longer
+	ctx     context.Context // ends when Close waits no longer
 	cancel  context.CancelFunc
-	running sync.WaitGroup // requests, which last as long as their websocket
+	running sync.WaitGroup // requests; that of a websocket lasts as long as the websocket
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	sockets map[*socket]bool
 }
 
-// New returns a front that serves nobody yet.
+// New returns a front that serves no listener yet.
 func New(o Options) *Front {
 	if o.Reboot == nil {
 		o.Reboot = rebootWith(o.Host.Reboot)
@@ -97,14 +97,14 @@ func New(o Options) *Front {
 		sockets: make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.queueBudget.left.Store(f.limits.allQueues)
+	f.queueBudget.left.Store(f.limits.allQueueBytes)
 	f.methods = indexByName(controllerMethods())
 	f.common = indexByName(commonMethods())
 	f.mux = f.routes()
 	return f
 }
 
-// Builtin is the front as an instance of a supervisor's.
+// Builtin returns the front as a built-in instance for a supervisor.
 func (f *Front) Builtin() supervisor.Builtin {
 	return supervisor.Builtin{
 		Callsign: configs.ControllerCallsign,
@@ -116,9 +116,9 @@ func (f *Front) Builtin() supervisor.Builtin {
 	}
 }
 
-// Arrived returns when each connection has brought its first request, or when ctx
-// has ended: a server that is shut down looks at none that comes later. Nothing may
-// be accepted any more.
+// WaitFirstRequests returns when each connection has brought its first request, or
+// ctx has ended. An http.Server that shuts down closes connections without one, and
+// loses requests that are on their way. The listeners must be closed before.
 func (f *Front) WaitFirstRequests(ctx context.Context) {
 	all := make(chan struct{})
 	go func() {
@@ -131,9 +131,9 @@ func (f *Front) WaitFirstRequests(ctx context.Context) {
 	}
 }
 
-// Close bids every websocket farewell and returns when no request is running
-// any more. When ctx ends before that, what is left is cut off and an error
-// returned. Nothing is served afterwards.
+// Close sends every websocket a closing frame and returns when no request runs any
+// more. If ctx ends first, Close cuts the rest off and returns an error. The front
+// serves nothing afterwards.
 func (f *Front) Close(ctx context.Context) error {
 	if f.stopListening != nil {
 		defer f.stopListening()
@@ -163,6 +163,7 @@ func (f *Front) Close(ctx context.Context) error {
 	return nil
 }
 
+// cutOffAll ends all calls and closes every websocket at once.
 func (f *Front) cutOffAll() {
 	f.cancel()
 	f.mu.Lock()
@@ -172,8 +173,8 @@ func (f *Front) cutOffAll() {
 	}
 }
 
-// enter counts a request as running until f.running.Done; it refuses once the
-// front is closed.
+// beginRequest counts a request as running until f.running.Done. It returns false
+// once the front is closed.
 func (f *Front) beginRequest() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

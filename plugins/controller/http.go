@@ -13,8 +13,10 @@ import (
 
 	"dormouse/configs"
 	"dormouse/plugins/controller/dialect"
+	"dormouse/plugins/controller/rest"
 )
 
+// routes returns the handlers of all URLs.
 func (f *Front) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, path := range []string{"/jsonrpc", "/jsonrpc/{$}", "/jsonrpc/{callsign}"} {
@@ -26,20 +28,20 @@ func (f *Front) routes() *http.ServeMux {
 	mux.HandleFunc("GET /{$}", f.serveRedirect)
 	mux.HandleFunc("GET /metrics", f.serveMetrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		f.respond(w, http.StatusOK, textType, []byte("ok"))
+		f.respond(w, http.StatusOK, rest.Text, []byte("ok"))
 	})
 	return mux
 }
 
-// Server returns a server for the front that waits for no client for ever.
-// After its Shutdown, Close ends the websockets. All servers of a front share
-// its limits. Whom this one serves is spoken to in the dialect, unless a
-// connection asks for another.
+// Server returns an HTTP server for the front, with time limits for slow clients.
+// After its Shutdown, Close ends the websockets. All servers of a front share its
+// limits. A client is answered in the dialect speaks, unless its URL asks for
+// another.
 func (f *Front) Server(speaks configs.Dialect) *http.Server {
 	return &http.Server{
 		Handler:           f,
-		ReadHeaderTimeout: f.limits.header,
-		IdleTimeout:       f.limits.idle,
+		ReadHeaderTimeout: f.limits.headerTime,
+		IdleTimeout:       f.limits.idleTime,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(f.log.With().Str("level", "warn").Logger(), "", 0),
 		BaseContext: func(net.Listener) context.Context {
@@ -61,6 +63,7 @@ func (f *Front) Server(speaks configs.Dialect) *http.Server {
 	}
 }
 
+// ServeHTTP serves a request that the browser guard lets through.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !f.beginRequest() {
 		http.Error(w, "the host is ending", http.StatusServiceUnavailable)
@@ -77,12 +80,13 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Vary", "Origin")
 	}
-	if r.ContentLength != 0 { // also for a body that nobody is going to read
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.body))
+	if r.ContentLength != 0 { // even if the body is not read
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.bodyTime))
 	}
 	f.mux.ServeHTTP(w, r)
 }
 
+// serveJSONRPC serves the paths below /jsonrpc: calls by POST, and websockets.
 func (f *Front) serveJSONRPC(w http.ResponseWriter, r *http.Request) {
 	if isUpgrade(r) {
 		f.serveUpgrade(w, r)
@@ -105,11 +109,13 @@ func (f *Front) serveJSONRPC(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// isUpgrade reports whether the request asks for a websocket.
 func isUpgrade(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// serveUpgrade makes a websocket of the connection.
+// serveUpgrade turns the connection into a websocket, if the path names an instance
+// or none.
 func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	callsign := r.PathValue("callsign")
 	if !f.hasInstance(callsign) || r.PathValue("rest") != "" {
@@ -119,7 +125,8 @@ func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	f.serveWebsocket(w, r, callsign)
 }
 
-// knows tells whether a path may name the callsign, which may be none.
+// hasInstance reports whether there is an instance of that callsign, or the
+// callsign is empty.
 func (f *Front) hasInstance(callsign string) bool {
 	if callsign == "" {
 		return true
@@ -128,6 +135,7 @@ func (f *Front) hasInstance(callsign string) bool {
 	return known
 }
 
+// servePost answers the JSON-RPC message in the body of a request.
 func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 	spoken, err := f.dialectFor(r)
 	if err != nil {
@@ -149,13 +157,14 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 		f.respond(w, http.StatusNoContent, "", nil)
 		return
 	}
-	f.respond(w, answer.outcome.httpStatus(spoken), jsonType, answer.body)
+	f.respond(w, answer.outcome.httpStatus(spoken), rest.JSON, answer.body)
 }
 
-// readBody reads what the request brings, or answers why it could not. The
-// time to send it ends here: what is then done may take longer.
+// readBody returns the body of a request. If it cannot be read, readBody answers
+// the request and returns false. The limit for sending the body ends here: the call
+// may take longer.
 func (f *Front) readBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.message))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.messageBytes))
 	tooBig, isTooBig := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case isTooBig:
@@ -170,13 +179,8 @@ func (f *Front) readBody(w http.ResponseWriter, r *http.Request) (body []byte, o
 	return body, true
 }
 
-const (
-	jsonType = "application/json"
-	textType = "text/plain; charset=utf-8"
-	htmlType = "text/html; charset=utf-8"
-)
-
-// send answers a request as a whole, to a client that takes it in time.
+// respond sends a whole response. A client that does not take it in time is cut
+// off.
 func (f *Front) respond(w http.ResponseWriter, status int, contentType string, body []byte) {
 	defer f.startWriteDeadline(w)()
 	if len(body) > 0 {
@@ -189,19 +193,19 @@ func (f *Front) respond(w http.ResponseWriter, status int, contentType string, b
 	_, _ = w.Write(body)
 }
 
-// sending begins the time in which a client must take its answer. The returned
-// function ends it, and sends what is left: the next request on the connection
-// has no such deadline.
+// startWriteDeadline begins the time in which the client must take its response.
+// done flushes the response and ends the time, which must not run on into the
+// connection's next request.
 func (f *Front) startWriteDeadline(w http.ResponseWriter) (done func()) {
 	conn := http.NewResponseController(w)
-	_ = conn.SetWriteDeadline(time.Now().Add(f.limits.write))
+	_ = conn.SetWriteDeadline(time.Now().Add(f.limits.writeTime))
 	return func() {
 		_ = conn.Flush()
 		_ = conn.SetWriteDeadline(time.Time{})
 	}
 }
 
-// status is the HTTP status of an answer.
+// httpStatus returns the HTTP status of an answer in that dialect.
 func (o outcome) httpStatus(d dialect.Dialect) int {
 	switch o {
 	case failed:

@@ -124,7 +124,7 @@ func TestClosedFrontServesNobody(t *testing.T) {
 // A client that stops in the middle of something is not waited for.
 func TestSlowRequests(t *testing.T) {
 	h := newHost(t, setup{limits: func(l *limits) {
-		l.header, l.body, l.idle = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+		l.headerTime, l.bodyTime, l.idleTime = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 	}})
 	for _, tt := range []struct{ name, send string }{
 		{"header", "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\n"},
@@ -146,7 +146,7 @@ func TestSlowRequests(t *testing.T) {
 
 // A long call outlives the time allowed for sending its request.
 func TestLongCallOverHTTP(t *testing.T) {
-	h := newHost(t, setup{limits: func(l *limits) { l.header, l.body = 20*time.Millisecond, 20*time.Millisecond }})
+	h := newHost(t, setup{limits: func(l *limits) { l.headerTime, l.bodyTime = 20*time.Millisecond, 20*time.Millisecond }})
 	plain := h.plugins["Plain"]
 	time.AfterFunc(200*time.Millisecond, func() { close(plain.release) })
 	if status, answer := h.post(t, "/jsonrpc", call("Plain.1.wait", "")); status != 200 {

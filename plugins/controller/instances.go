@@ -13,12 +13,13 @@ import (
 	"dormouse/supervisor"
 )
 
-// rosterMethods change which instances there are and how they are configured.
+// instanceMethods are the methods that change which instances there are and how
+// they are configured.
 func instanceMethods() []method {
 	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
 		{
-			name: "clone", access: accessAdmin, missing: thunder.BadRequest,
+			name: "clone", access: accessAdmin, missingParam: thunder.BadRequest,
 			params: []parameter{
 				{name: "callsign", doc: "the instance whose configuration is taken"},
 				{name: "newcallsign", doc: "the callsign of the new instance"},
@@ -29,7 +30,7 @@ func instanceMethods() []method {
 			serve:  serveClone,
 		},
 		{
-			name: "destroy", access: accessAdmin, missing: thunder.BadRequest, returns: "once nothing is left of it",
+			name: "destroy", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once nothing is left of it",
 			params: []parameter{{name: "callsign", doc: "the instance"}},
 			doc:    "Ends a clone for good, with all that is kept of it; for any other instance it does nothing.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported},
@@ -96,6 +97,7 @@ func serveConfiguration(ctx context.Context, r request) (any, error) {
 	return sh.Config().ConfigurationJSON(), nil
 }
 
+// setConfiguration replaces the configuration of the instance that the index names.
 func (r request) setConfiguration(ctx context.Context) error {
 	sh, ok := r.front.supervisor.Shell(r.index)
 	_, wrong := jsonrpc.Fields(r.raw)
@@ -112,8 +114,8 @@ func (r request) setConfiguration(ctx context.Context) error {
 	return renumber(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
 }
 
-// serveKept is what persist and restore have in common: all that goes wrong has
-// one number.
+// persistenceHandler returns the handler of persist or restore. Every error of
+// theirs has the number General.
 func persistenceHandler(do func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
 		callsign, given := r.args["callsign"]

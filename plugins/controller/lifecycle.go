@@ -10,43 +10,43 @@ import (
 	"dormouse/shell"
 )
 
-// lifecycleMethods are the verbs of the lifecycle.
+// lifecycleMethods are the methods that change the state of an instance.
 func lifecycleMethods() []method {
 	const done = "once it is done"
 	callsign := []parameter{{name: "callsign", doc: "the instance"}}
 	return []method{
 		{
-			name: "activate", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "activate", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
 			doc:    "Starts the plugin, or wakes it when it is hibernated.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions},
 			serve:  operationHandler((*shell.Shell).Activate, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions),
 		},
 		{
-			name: "deactivate", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "deactivate", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
 			doc:    "Ends the plugin; a hibernated one is woken first, so that it can store what it wants to keep.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
 			serve:  operationHandler((*shell.Shell).Deactivate, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
 		},
 		{
-			name: "unavailable", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "unavailable", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
 			doc:    "Bars a deactivated instance from being activated; deactivate lets it in again.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
 			serve:  operationHandler((*shell.Shell).MakeUnavailable, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
 		},
 		{
-			name: "suspend", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "suspend", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
 			doc:    "Suspends the plugin; deactivates one without state control that does not start with the host.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.TimedOut},
 			serve:  operationHandler((*shell.Shell).Suspend, ownNumber),
 		},
 		{
-			name: "resume", access: accessOperate, params: callsign, missing: thunder.BadRequest, returns: done,
+			name: "resume", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
 			doc:    "Resumes the plugin; activates or wakes it before that if it must.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions, thunder.OpeningFailed, thunder.TimedOut},
 			serve:  operationHandler((*shell.Shell).Resume, ownNumber),
 		},
 		{
-			name: "hibernate", access: accessOperate, missing: thunder.BadRequest, returns: "once it sleeps",
+			name: "hibernate", access: accessOperate, missingParam: thunder.BadRequest, returns: "once it sleeps",
 			params: append(callsign, parameter{
 				name: "timeout", kind: milliseconds, optional: true,
 				doc: "the longest it may take in milliseconds, the host's own limit when absent",
@@ -58,11 +58,12 @@ func lifecycleMethods() []method {
 	}
 }
 
-// asItIs lets an operation's error keep its own number.
+// ownNumber, as the fallback of renumber, lets each error keep its number.
 const ownNumber thunder.Number = 0
 
-// operation makes the row of a lifecycle verb. Errors other than those in pass
-// become otherwise, with what went wrong as the cause.
+// operationHandler returns the handler that runs an operation on the instance in
+// the parameters. Its errors get the number fallback, except those whose number is
+// in kept.
 func operationHandler(
 	run func(*shell.Shell, context.Context, shell.Reason) error,
 	fallback thunder.Number, kept ...thunder.Number,
@@ -76,6 +77,7 @@ func operationHandler(
 	}
 }
 
+// serveHibernate hibernates an instance, within the time limit in the parameters.
 func serveHibernate(ctx context.Context, r request) (any, error) {
 	if r.args["callsign"] == "" {
 		return nil, thunder.NewError(thunder.BadRequest, nil)
@@ -88,8 +90,8 @@ func serveHibernate(ctx context.Context, r request) (any, error) {
 	return nil, renumber(err, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted)
 }
 
-// target is the instance that the parameter names, which may not be the front
-// itself.
+// targetInstance returns the instance in the parameters. The error has the number
+// ifController if it is the Controller.
 func (r request) targetInstance(ifController thunder.Number) (*shell.Shell, error) {
 	callsign := r.args["callsign"]
 	if callsign == configs.ControllerCallsign {
@@ -102,7 +104,8 @@ func (r request) targetInstance(ifController thunder.Number) (*shell.Shell, erro
 	return sh, nil
 }
 
-// settle numbers what an operation returned.
+// renumber returns the error of an operation with the number fallback, unless its
+// own number is in kept.
 func renumber(err error, fallback thunder.Number, kept ...thunder.Number) error {
 	if err == nil {
 		return nil

@@ -17,7 +17,7 @@ import (
 	"dormouse/supervisor"
 )
 
-// metadataMethods tell what the host is and holds.
+// metadataMethods are the methods that describe the host and what it runs.
 func metadataMethods() []method {
 	return []method{
 		{
@@ -76,8 +76,8 @@ func serveVersion(_ context.Context, r request) (any, error) {
 	return dialect.Version{Hash: r.front.version, Version: thunder.ParseVersion(r.front.version)}, nil
 }
 
-// buildRecord is Thunder's; where it asks for a feature that a Go host has no
-// use for, the answer is no.
+// buildRecord is how the host was built, in Thunder's terms. Features that a Go
+// program has no use for are false.
 type buildRecord struct {
 	SystemType        string   `json:"systemtype"`
 	BuildType         string   `json:"buildtype"`
@@ -106,8 +106,8 @@ func serveBuildInfo(_ context.Context, r request) (any, error) {
 	return b, nil
 }
 
-// buildType is Debug when the compiler was told not to optimize, or to look for
-// races.
+// buildType returns Debug for a build without optimization or with the race
+// detector, else Release.
 func buildType() string {
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {

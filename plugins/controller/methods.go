@@ -16,31 +16,31 @@ import (
 	"dormouse/shell"
 )
 
-// method is one row of the API: what a client may call and what that does. The
+// method is one row of the API: a method of the host's with its documentation. The
 // description of the API is made from the same rows.
 type method struct {
 	name string
-	// aliases are other names for the same.
+	// aliases are further names of the method.
 	aliases []string
 	doc     string
-	// access is what a caller needs for the call, writeAccess for one that writes a
-	// variable.
+	// access is what a caller needs, writeAccess what it needs to write a variable.
 	access, writeAccess access
 	form                form
 	params              []parameter
-	// index says what may follow "@"; empty when that is ignored.
+	// index says what may follow "@" in the name; empty if an index is ignored.
 	index string
-	// result is a value of the type that is returned, nil for null; returns says
-	// what it means.
+	// result is a value of the type that serve returns, nil for null; returns
+	// describes it.
 	result  any
 	returns string
-	// errors are the numbers that the method itself fails with.
+	// errors are the numbers that serve itself fails with.
 	errors []thunder.Number
-	// missing is the error for a parameter that is required and not there.
-	missing thunder.Number
-	// when tells which instances have the method; nil means all.
-	when  func(*shell.Shell) bool
-	serve func(context.Context, request) (any, error)
+	// missingParam is the number for a required parameter that the caller left out.
+	missingParam thunder.Number
+	// offeredFor reports whether an instance has the method; nil means that all
+	// have it.
+	offeredFor func(*shell.Shell) bool
+	serve      func(context.Context, request) (any, error)
 }
 
 // form is how a method is called.
@@ -53,6 +53,7 @@ const (
 	objectOrOther             // with an object of parameters, or JSON that serve reads itself
 )
 
+// parameter is one member of a method's parameters.
 type parameter struct {
 	name     string
 	kind     paramKind
@@ -60,38 +61,39 @@ type parameter struct {
 	doc      string
 }
 
+// paramKind is the type of a parameter.
 type paramKind int
 
 const (
-	text         paramKind = iota // a number is taken as its text
-	milliseconds                  // a string of digits is taken as the number
-	hopCount                      // the same; out of range is a bad request
+	text         paramKind = iota // a string, or a number's digits
+	milliseconds                  // a number, also as a string
+	hopCount                      // 1 to 255, also as a string
 )
 
-// request is one call of a row.
+// request is one call of a method of the host's.
 type request struct {
 	front *Front
 	from  caller
-	shell *shell.Shell // the instance that was called
+	shell *shell.Shell // the instance that was called; nil for methods of the Controller
 	index string
 	args  arguments
 	raw   json.RawMessage
 }
 
-// dialect is how the answer is to read.
+// dialect returns the dialect of the answer.
 func (r request) dialect() dialect.Dialect { return r.front.dialectOf(r.from) }
 
-// controllerMethods is the API of the callsign Controller.
+// controllerMethods returns the methods of the callsign Controller.
 func controllerMethods() []method {
 	return slices.Concat(lifecycleMethods(), explainMethods(), instanceMethods(), metadataMethods(), diagnosticMethods(), systemMethods())
 }
 
-// commonMethods is what the host serves for every callsign, whatever its plugin
-// does.
+// commonMethods returns the methods that the host serves for every callsign.
 func commonMethods() []method {
 	return slices.Concat(subscriptionMethods(), descriptionMethods(), stateControlMethods())
 }
 
+// indexByName returns the rows by name and alias.
 func indexByName(table []method) map[string]*method {
 	m := make(map[string]*method, len(table))
 	for _, row := range table {
@@ -102,7 +104,8 @@ func indexByName(table []method) map[string]*method {
 	return m
 }
 
-// call checks the parameters, serves the request and renders its result.
+// call checks the caller's access and the parameters, serves the request and
+// returns its result as JSON.
 func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
 	if !r.from.may(m.neededAccess(r)) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
@@ -121,14 +124,17 @@ func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
 	return jsonrpc.MustMarshal(result), nil
 }
 
-// arguments holds the text of each parameter that was given.
+// arguments is the text of each parameter that the caller gave.
 type arguments map[string]string
 
+// duration returns the parameter, of kind milliseconds; 0 if the caller left it
+// out.
 func (a arguments) duration(name string) time.Duration {
-	ms, _ := strconv.ParseInt(a[name], 10, 64) // checked when it came in
+	ms, _ := strconv.ParseInt(a[name], 10, 64) // checked by parseArguments
 	return time.Duration(ms) * time.Millisecond
 }
 
+// parseArguments checks the parameters of a call against the row.
 func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 	var fields map[string]json.RawMessage
 	if raw != nil {
@@ -142,7 +148,7 @@ func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 		value, given := fields[p.name]
 		switch {
 		case !given && !p.optional:
-			return nil, thunder.NewError(m.missing, fmt.Errorf("the parameter %q is missing: %s", p.name, p.doc))
+			return nil, thunder.NewError(m.missingParam, fmt.Errorf("the parameter %q is missing: %s", p.name, p.doc))
 		case !given:
 			continue
 		}
@@ -159,6 +165,7 @@ func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 	return args, nil
 }
 
+// parse returns the text of a parameter's JSON value.
 func (p parameter) parse(value json.RawMessage) (string, error) {
 	s := string(value)
 	switch value[0] {

@@ -12,8 +12,8 @@ import (
 	"dormouse/shell"
 )
 
-// serveMetrics tells Prometheus what the host looks like now, from what lives
-// rather than from figures kept for it.
+// serveMetrics answers Prometheus with the present figures of the host and of each
+// instance.
 func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	var m metricsText
 	f.writeHostMetrics(&m)
@@ -22,7 +22,8 @@ func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	f.respond(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", m.Bytes())
 }
 
-// count notes what leaves no trace in an instance.
+// countTransition counts exits and restarts, which an instance's status does not
+// show.
 func (f *Front) countTransition(t shell.Transition) {
 	switch {
 	case t.Event == shell.Exit && t.To == shell.Deactivated:
@@ -50,15 +51,16 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 	m.writeSample(int64(runtime.NumGoroutine()))
 }
 
-// family is one metric with a value for each instance.
-type family struct {
+// instanceMetric is one metric with a value for each instance.
+type instanceMetric struct {
 	name, kind, help string
-	// value is false for an instance that has none.
+	// value returns false for an instance that has no value.
 	value func(shell.Status) (int64, bool)
 }
 
-func (f *Front) instanceFamilies() []family {
-	return []family{
+// instanceMetrics returns the metrics that each instance has.
+func (f *Front) instanceMetrics() []instanceMetric {
+	return []instanceMetric{
 		{
 			"dormouse_instance_memory_bytes", "gauge", "Proportional set size of the plugin's processes.",
 			func(st shell.Status) (int64, bool) { return st.Facts.Memory, st.Facts.Memory > 0 },
@@ -74,15 +76,15 @@ func (f *Front) instanceFamilies() []family {
 		},
 		{
 			"dormouse_instance_calls_total", "counter", "Calls to the instance, also those that failed.",
-			func(st shell.Status) (int64, bool) { return f.processed.of(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.processed.get(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_exits_total", "counter", "Times that the plugin ended by itself.",
-			func(st shell.Status) (int64, bool) { return f.exits.of(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.exits.get(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_restarts_total", "counter", "Times that the host activated the instance by itself.",
-			func(st shell.Status) (int64, bool) { return f.restarts.of(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.restarts.get(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_subscriptions", "gauge", "Subscriptions to the instance's events.",
@@ -111,7 +113,7 @@ func (f *Front) writeInstanceMetrics(m *metricsText) {
 	for _, st := range all {
 		m.writeSample(1, "callsign", st.Config.Callsign, "state", string(st.State), "control", string(st.Control))
 	}
-	for _, one := range f.instanceFamilies() {
+	for _, one := range f.instanceMetrics() {
 		m.beginFamily(one.name, one.kind, one.help)
 		for _, st := range all {
 			if value, ok := one.value(st); ok {
@@ -121,7 +123,7 @@ func (f *Front) writeInstanceMetrics(m *metricsText) {
 	}
 }
 
-// states is every state that an instance can be in.
+// lifecycleStates returns every state that an instance can be in.
 func lifecycleStates() []shell.State {
 	var all []shell.State
 	for _, row := range shell.Lifecycle {
@@ -131,10 +133,10 @@ func lifecycleStates() []shell.State {
 	return slices.DeleteFunc(slices.Compact(all), func(s shell.State) bool { return s == "" })
 }
 
-// metrics is the text format of Prometheus, written one family at a time.
+// metricsText is the text format of Prometheus, written one metric at a time.
 type metricsText struct {
 	bytes.Buffer
-	name string // of the family that is being written
+	name string // of the metric that is being written
 }
 
 func (m *metricsText) beginFamily(name, kind, help string) {
@@ -142,7 +144,7 @@ func (m *metricsText) beginFamily(name, kind, help string) {
 	m.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
 
-// sample writes one value; labels are names and values in turn.
+// writeSample writes one value; labels are names and values in turn.
 func (m *metricsText) writeSample(value int64, labels ...string) {
 	m.WriteString(m.name)
 	for i := 0; i < len(labels); i += 2 {
@@ -160,7 +162,7 @@ func (m *metricsText) writeSample(value int64, labels ...string) {
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// counters counts something of each instance, until it is destroyed. The zero
+// counters counts something for each instance, until it is destroyed. The zero
 // value is ready.
 type counters struct {
 	mu         sync.Mutex
@@ -176,7 +178,7 @@ func (c *counters) add(callsign string) {
 	c.byCallsign[callsign]++
 }
 
-func (c *counters) of(callsign string) int64 {
+func (c *counters) get(callsign string) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.byCallsign[callsign]

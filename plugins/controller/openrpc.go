@@ -12,7 +12,7 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// An OpenRPC 1.3 document, as far as the table fills it.
+// The parts of an OpenRPC 1.3 document that the table of methods fills.
 type (
 	openRPC struct {
 		OpenRPC string          `json:"openrpc"`
@@ -45,6 +45,8 @@ type (
 	}
 )
 
+// serveDiscover returns the OpenRPC document of the methods that the host serves
+// for the instance.
 func serveDiscover(_ context.Context, r request) (any, error) {
 	callsign := r.shell.Callsign()
 	table := commonMethods()
@@ -60,18 +62,18 @@ func serveDiscover(_ context.Context, r request) (any, error) {
 		},
 	}
 	for _, m := range table {
-		if m.when != nil && !m.when(r.shell) {
+		if m.offeredFor != nil && !m.offeredFor(r.shell) {
 			continue
 		}
 		for _, name := range append([]string{m.name}, m.aliases...) {
-			document.Methods = append(document.Methods, m.describe(callsign+".1."+name, r.dialect()))
+			document.Methods = append(document.Methods, m.openRPC(callsign+".1."+name, r.dialect()))
 		}
 	}
 	return document, nil
 }
 
-// describe is the row in the words of OpenRPC.
-func (m *method) describe(name string, d dialect.Dialect) openRPCMethod {
+// openRPC returns the row as a method of an OpenRPC document.
+func (m *method) openRPC(name string, d dialect.Dialect) openRPCMethod {
 	result := openRPCValue{Name: "result", Description: m.returns, Schema: resultSchema(d, m.result)}
 	if result.Description == "" {
 		result.Description = "nothing"
@@ -92,11 +94,10 @@ func (m *method) describe(name string, d dialect.Dialect) openRPCMethod {
 	return o
 }
 
-// failures are the numbers that a call of the row may fail with once it has been
-// found.
+// possibleErrors returns the numbers that a call of the row may fail with.
 func (m *method) possibleErrors() []thunder.Number {
 	all := slices.Clone(m.errors)
-	for _, n := range []thunder.Number{m.missing, thunder.ParseFailure} {
+	for _, n := range []thunder.Number{m.missingParam, thunder.ParseFailure} {
 		if len(m.params) > 0 && n != 0 && !slices.Contains(all, n) {
 			all = append(all, n)
 		}
@@ -107,8 +108,7 @@ func (m *method) possibleErrors() []thunder.Number {
 // schema is a JSON schema.
 type schema map[string]any
 
-// schemaOf is the schema of what a row returns. Where that is the dialect's own
-// affair, the dialect is asked.
+// resultSchema returns the schema of a row's result in that dialect.
 func resultSchema(d dialect.Dialect, result any) schema {
 	switch result.(type) {
 	case nil:
@@ -121,7 +121,8 @@ func resultSchema(d dialect.Dialect, result any) schema {
 	return schemaOfType(reflect.TypeOf(result))
 }
 
-// schemaOfType follows encoding/json, as far as the results of the table go.
+// schemaOfType returns the schema of what encoding/json makes of the type. It knows
+// the types of the table's results only.
 func schemaOfType(t reflect.Type) schema {
 	switch {
 	case t == reflect.TypeFor[json.RawMessage]():

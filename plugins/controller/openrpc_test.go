@@ -22,7 +22,7 @@ func TestDiscover(t *testing.T) {
 	own := names("Controller")
 	for _, table := range []map[string]*method{h.methods, h.common} {
 		for name, m := range table {
-			if listed := slices.Contains(own, "Controller.1."+name); listed != (m.when == nil) {
+			if listed := slices.Contains(own, "Controller.1."+name); listed != (m.offeredFor == nil) {
 				t.Errorf("%s is listed: %v", name, listed)
 			}
 		}
@@ -138,7 +138,7 @@ func TestEveryRowIsDocumented(t *testing.T) {
 			t.Errorf("%s: the access that a caller needs is missing", m.name)
 		}
 		for _, p := range m.params {
-			if p.doc == "" || !p.optional && m.missing == 0 {
+			if p.doc == "" || !p.optional && m.missingParam == 0 {
 				t.Errorf("%s: parameter %q has no documentation, or no error for when it is missing", m.name, p.name)
 			}
 		}

@@ -131,7 +131,7 @@ func TestHalfClosed(t *testing.T) {
 }
 
 func TestTLSIsRefused(t *testing.T) {
-	h := newHost(t, setup{limits: func(l *limits) { l.header = 500 * time.Millisecond }})
+	h := newHost(t, setup{limits: func(l *limits) { l.headerTime = 500 * time.Millisecond }})
 	conn := tls.Client(h.connect(t), &tls.Config{ServerName: "localhost"})
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"dormouse/shell"
 )
 
-// serveService serves everything below /Service: websockets, web pages and REST.
+// serveService serves the paths below /Service: websockets, web pages and REST.
 func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 	if isUpgrade(r) {
 		f.serveUpgrade(w, r)
@@ -28,8 +28,8 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 	callsign := cmp.Or(r.PathValue("callsign"), configs.ControllerCallsign)
 	name, argument, _ := strings.Cut(r.PathValue("rest"), "/")
 	switch {
-	case name == "UI" && isRead(r):
-		f.serveUI(w, r, callsign, argument)
+	case name == "UI" && isReadMethod(r):
+		f.serveWebUI(w, r, callsign, argument)
 	case callsign == configs.ControllerCallsign:
 		f.serveREST(w, r, name, argument)
 	default:
@@ -37,11 +37,13 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func isRead(r *http.Request) bool {
+// isReadMethod reports whether the HTTP method is GET or HEAD.
+func isReadMethod(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-// serveREST finds the row for a request and answers what that returns.
+// serveREST answers a REST request to the Controller. A plugin has no REST
+// interface.
 func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument string) {
 	verb := r.Method
 	if verb == http.MethodHead {
@@ -80,11 +82,13 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 	}))
 }
 
+// respondREST sends the response of a REST request.
 func (f *Front) respondREST(w http.ResponseWriter, r rest.Response) {
 	f.respond(w, r.Status, r.ContentType, r.Body)
 }
 
-// serveAbsent answers for a plugin, which has no REST of its own.
+// respondNotServing answers a REST request to a plugin: it is not there, not
+// active, or has no REST interface.
 func (f *Front) respondNotServing(w http.ResponseWriter, callsign string) {
 	w.Header().Set("Cache-Control", "no-store")
 	why := f.notServing(callsign)
@@ -94,7 +98,7 @@ func (f *Front) respondNotServing(w http.ResponseWriter, callsign string) {
 	f.respondREST(w, why.Response())
 }
 
-// notServing returns why an instance can't serve anything now, nil when it can.
+// notServing returns why an instance can't serve its web page now, nil if it can.
 func (f *Front) notServing(callsign string) *rest.Error {
 	sh, ok := f.supervisor.Shell(callsign)
 	if !ok {

@@ -5,105 +5,110 @@ import (
 	"sync/atomic"
 )
 
-// outbox is what one websocket has still to be sent, in order and bounded. The
-// order holds between events and answers: the events that a call caused come
+// sendQueue holds the messages that one websocket has still to send, in order and
+// bounded. Events and answers keep their order: the events that a call caused come
 // before its answer.
 type sendQueue struct {
 	mostMessages, mostBytes int
 	budget                  *queueBudget
 
 	mu         sync.Mutex
-	change     sync.Cond // messages came or went, or it was closed
+	change     sync.Cond // messages were added or taken, or the queue was closed
 	queue      [][]byte
-	bytes      int // of the queue
-	inWriting  int // bytes of what was taken last and may not have been sent yet
-	fromBudget int // from the budget
+	bytes      int // of the messages in queue
+	inWriting  int // bytes of the messages taken last, which may not be sent yet
+	fromBudget int // bytes taken from the budget
 	closed     bool
 }
 
-// budget is what all outboxes together may hold beyond the small share of each:
-// who keeps up does not feel how many others lag behind.
+// queueBudget is the memory that all send queues together may take beyond freeBytes
+// each. A client that keeps up does not notice how many others lag behind.
 type queueBudget struct{ left atomic.Int64 }
 
-// share is what an outbox may hold whatever the others do.
+// freeBytes is what a send queue may hold without the budget.
 const freeBytes = 64 << 10
 
 func newSendQueue(messages, bytes int, common *queueBudget) *sendQueue {
-	o := &sendQueue{mostMessages: messages, mostBytes: bytes, budget: common}
-	o.change.L = &o.mu
-	return o
+	q := &sendQueue{mostMessages: messages, mostBytes: bytes, budget: common}
+	q.change.L = &q.mu
+	return q
 }
 
-// put adds an answer once there is room. It returns false when the outbox is
+// putAnswer adds an answer once there is room. It returns false when the queue is
 // closed.
-func (o *sendQueue) putAnswer(message []byte) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for !o.closed && !o.hasRoom(message) {
-		o.change.Wait()
+func (q *sendQueue) putAnswer(message []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.closed && !q.hasRoom(message) {
+		q.change.Wait()
 	}
-	return o.appendMessage(message)
+	return q.appendMessage(message)
 }
 
-// offer adds an event, or returns false when there is no room for it.
-func (o *sendQueue) offerEvent(message []byte) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.closed || o.hasRoom(message) && o.appendMessage(message)
+// offerEvent adds an event. It returns false when there is no room for it.
+func (q *sendQueue) offerEvent(message []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed || q.hasRoom(message) && q.appendMessage(message)
 }
 
-// take removes all messages once there are any. It returns nil when the outbox
-// is closed.
-func (o *sendQueue) takeAll(spent [][]byte) [][]byte {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for !o.closed && len(o.queue) == 0 {
-		o.change.Wait()
+// takeAll removes and returns all messages once there are any, nil when the queue
+// is closed. It reuses the slice spent.
+func (q *sendQueue) takeAll(spent [][]byte) [][]byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.closed && len(q.queue) == 0 {
+		q.change.Wait()
 	}
-	if o.closed {
+	if q.closed {
 		return nil
 	}
 	clear(spent)
-	messages := o.queue
-	o.queue, o.bytes, o.inWriting = spent[:0], 0, o.bytes
-	o.updateBudget()
-	o.change.Broadcast()
+	messages := q.queue
+	q.queue, q.bytes, q.inWriting = spent[:0], 0, q.bytes
+	q.updateBudget()
+	q.change.Broadcast()
 	return messages
 }
 
-func (o *sendQueue) close() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closed = true
-	o.queue, o.bytes, o.inWriting = nil, 0, 0
-	o.updateBudget()
-	o.change.Broadcast()
+// close drops all messages and wakes the goroutines that wait.
+func (q *sendQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.queue, q.bytes, q.inWriting = nil, 0, 0
+	q.updateBudget()
+	q.change.Broadcast()
 }
 
-// room lets one message of any size into an empty outbox.
-func (o *sendQueue) hasRoom(message []byte) bool {
-	bytes := o.bytes + len(message)
-	more := bytes + o.inWriting - freeBytes - o.fromBudget
-	return len(o.queue) == 0 ||
-		len(o.queue) < o.mostMessages && bytes <= o.mostBytes && (more <= 0 || int64(more) <= o.budget.left.Load())
+// hasRoom reports whether the message fits. An empty queue takes one message of any
+// size.
+func (q *sendQueue) hasRoom(message []byte) bool {
+	bytes := q.bytes + len(message)
+	more := bytes + q.inWriting - freeBytes - q.fromBudget
+	return len(q.queue) == 0 ||
+		len(q.queue) < q.mostMessages && bytes <= q.mostBytes && (more <= 0 || int64(more) <= q.budget.left.Load())
 }
 
-// draw takes from the budget what is held beyond the share, or gives back.
-func (o *sendQueue) updateBudget() {
-	more := max(o.bytes+o.inWriting-freeBytes, 0) - o.fromBudget
+// updateBudget takes from the budget what the queue holds beyond freeBytes, or
+// gives it back.
+func (q *sendQueue) updateBudget() {
+	more := max(q.bytes+q.inWriting-freeBytes, 0) - q.fromBudget
 	if more != 0 {
-		o.fromBudget += more
-		o.budget.left.Add(int64(-more))
+		q.fromBudget += more
+		q.budget.left.Add(int64(-more))
 	}
 }
 
-func (o *sendQueue) appendMessage(message []byte) bool {
-	if o.closed {
+// appendMessage adds a message without waiting. It returns false when the queue is
+// closed.
+func (q *sendQueue) appendMessage(message []byte) bool {
+	if q.closed {
 		return false
 	}
-	o.queue = append(o.queue, message)
-	o.bytes += len(message)
-	o.updateBudget()
-	o.change.Broadcast()
+	q.queue = append(q.queue, message)
+	q.bytes += len(message)
+	q.updateBudget()
+	q.change.Broadcast()
 	return true
 }

@@ -10,21 +10,23 @@ import (
 	"dormouse/statecontrol"
 )
 
-// standing is where the instances stand as their subscribers were told. Whoever
-// tells or asks holds the lock, so that a newcomer misses nothing and hears
-// nothing twice.
+// snapshots is the state of each instance as subscribers were last told. Publishing
+// an event and adding a subscriber hold the lock, so that a new subscriber misses
+// no event and gets none twice.
 type snapshots struct {
 	sync.Mutex
 
 	byCallsign map[string]snapshot
 }
 
+// snapshot is the state of one instance.
 type snapshot struct {
 	active  bool
 	reason  shell.Reason
 	control statecontrol.State
 }
 
+// update keeps the state after a transition. The caller holds the lock.
 func (s *snapshots) update(t shell.Transition) {
 	if s.byCallsign == nil {
 		s.byCallsign = make(map[string]snapshot)
@@ -35,25 +37,26 @@ func (s *snapshots) update(t shell.Transition) {
 	case t.To == shell.Destroyed:
 		delete(s.byCallsign, t.Callsign)
 		return
-	case t.From == t.To, t.To == shell.Hibernating: // active until it sleeps
+	case t.From == t.To, t.To == shell.Hibernating: // for clients still active
 	default:
 		now.active, now.reason = t.To == shell.Activated, t.Reason
 	}
 	s.byCallsign[t.Callsign] = now
 }
 
-// snapshot is what a new subscriber of the topic is told at once.
+// eventsFor returns the parameters of the events that tell a new subscriber of the
+// topic the present state. The caller holds the lock.
 func (s *snapshots) eventsFor(t topic, index string) []json.RawMessage {
-	var news []json.RawMessage
+	var events []json.RawMessage
 	for _, callsign := range slices.Sorted(maps.Keys(s.byCallsign)) {
 		now, alone := s.byCallsign[callsign], index == callsign
 		switch {
 		case !now.active || index != "" && !alone:
 		case t == stateChange:
-			news = append(news, marshalChange(callsign, shell.Activated, now.reason, alone))
+			events = append(events, marshalChange(callsign, shell.Activated, now.reason, alone))
 		case t == stateControlChange && alone && now.control != "":
-			news = append(news, marshalControlChange(callsign, now.control, alone))
+			events = append(events, marshalControlChange(callsign, now.control, alone))
 		}
 	}
-	return news
+	return events
 }

@@ -10,23 +10,25 @@ import (
 	"dormouse/statecontrol"
 )
 
-// controlPrefix is the interface of a plugin with state control. The host
-// serves it, so that what is asked of the plugin runs in its lane and shows in
+// controlPrefix begins the methods and events of a plugin's state control. The host
+// serves them, so that a suspend or resume runs in the instance's lane and shows in
 // its status.
 const controlPrefix = "statecontrol::"
 
+// stateControlMethods are the methods of every instance whose plugin has state
+// control.
 func stateControlMethods() []method {
 	refused := []thunder.Number{thunder.CallNotActive, thunder.CallHibernated}
 	return []method{
 		{
-			name: controlPrefix + "state", access: accessRead, form: property, when: mayHaveStateControl,
+			name: controlPrefix + "state", access: accessRead, form: property, offeredFor: mayHaveStateControl,
 			result: "", returns: "Suspended or Resumed",
 			doc:    "Where the plugin stands; only with state control.",
 			errors: refused,
 			serve:  serveControlState,
 		},
 		{
-			name: controlPrefix + "request", access: accessOperate, missing: thunder.BadRequest, when: mayHaveStateControl,
+			name: controlPrefix + "request", access: accessOperate, missingParam: thunder.BadRequest, offeredFor: mayHaveStateControl,
 			params: []parameter{{name: "command", doc: "Suspend or Resume"}}, returns: "once it is done",
 			doc:    "Suspends or resumes the plugin; only with state control.",
 			errors: append(refused, thunder.IllegalState, thunder.BadRequest, thunder.InProgress, thunder.TimedOut),
@@ -35,15 +37,15 @@ func stateControlMethods() []method {
 	}
 }
 
-// hasControl tells whether the plugin has state control as far as is known: one
-// that never ran could have it.
+// mayHaveStateControl reports whether the plugin has state control. While the
+// plugin does not run that is not known, and the answer is yes.
 func mayHaveStateControl(sh *shell.Shell) bool {
 	state, control := sh.StateAndControl()
 	return state != shell.Activated || control != ""
 }
 
-// controlled returns the state of the plugin's state control, while it may be
-// asked for.
+// controlState returns the state of the plugin's state control, or an error if the
+// plugin is not active.
 func (r request) controlState() (statecontrol.State, error) {
 	switch state, control := r.shell.StateAndControl(); state {
 	case shell.Activated:

@@ -12,6 +12,8 @@ import (
 	"dormouse/statecontrol"
 )
 
+// serveStatus returns the record of one instance, with its history, or the records
+// of all.
 func serveStatus(_ context.Context, r request) (any, error) {
 	if r.index != "" {
 		sh, ok := r.front.supervisor.Shell(r.index)
@@ -31,6 +33,7 @@ func serveStatus(_ context.Context, r request) (any, error) {
 	return all, nil
 }
 
+// instanceRecord returns an instance as clients see it, without its history.
 func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	r := dialect.Record{
 		Callsign:          st.Config.Callsign,
@@ -48,7 +51,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		Controls:          st.Controls(),
 		Configuration:     st.Config.ConfigurationJSON(),
 		Version:           dialect.Version{Version: st.Information.Version},
-		ProcessedRequests: f.processed.of(st.Config.Callsign),
+		ProcessedRequests: f.processed.get(st.Config.Callsign),
 		Observers:         f.events.countOf(st.Config.Callsign),
 		Additions: dialect.Additions{
 			PID:    st.Facts.PID,
@@ -85,7 +88,8 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	return r
 }
 
-// program is the name of what an instance runs.
+// programName returns the name of the instance's program, for a built-in its
+// callsign.
 func programName(c configs.Plugin) string {
 	if c.Executable == "" {
 		return c.Callsign
@@ -93,8 +97,8 @@ func programName(c configs.Plugin) string {
 	return filepath.Base(c.Executable)
 }
 
-// stateText is the state in Thunder's words: those that it does not have show
-// as the state they came from.
+// stateText returns the state in Thunder's words. A state that Thunder does not
+// have shows as the one before it.
 func stateText(st shell.Status) string {
 	switch st.State {
 	case shell.Waking:
@@ -113,6 +117,7 @@ func stateText(st shell.Status) string {
 	}
 }
 
+// transitionRecords returns the history of an instance, oldest transition first.
 func transitionRecords(st shell.Status) []dialect.Transition {
 	var h []dialect.Transition
 	for _, t := range st.History {
@@ -132,4 +137,5 @@ func transitionRecords(st shell.Status) []dialect.Transition {
 	return h
 }
 
+// timestamp returns a time as clients read it, in UTC with milliseconds.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }

@@ -29,9 +29,9 @@ func TestStorm(t *testing.T) {
 		most   = 192 << 20       // of the heap, meanwhile
 	)
 	h := newHost(t, setup{limits: func(l *limits) {
-		l.header, l.body, l.idle = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
+		l.headerTime, l.bodyTime, l.idleTime = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
 		// A good client that is quick enough is quick enough for these too.
-		l.write, l.pingEvery, l.pong = quick, 100*time.Millisecond, quick+time.Second
+		l.writeTime, l.pingEvery, l.pongTime = quick, 100*time.Millisecond, quick+time.Second
 		l.queueLength = 32
 	}})
 	good := h.dial(t, "/jsonrpc")

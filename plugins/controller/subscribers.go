@@ -12,7 +12,7 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// subscribers is who wants to be told what. The zero value is ready.
+// subscribers is which websockets get which events. The zero value is ready.
 type subscribers struct {
 	mu      sync.RWMutex
 	byTopic map[topic][]subscription
@@ -21,20 +21,22 @@ type subscribers struct {
 // topic is one event of one callsign. Neither needs to exist.
 type topic struct{ callsign, event string }
 
-// subscription is one registration; a socket has no two that are equal.
+// subscription is one registration of a websocket for a topic. No two of a
+// websocket are equal.
 type subscription struct {
 	socket *socket
 	id     string
 	index  string
 }
 
-// longestName bounds what a subscription keeps, and repeats in every event.
-const longestName = 256
+// maxNameBytes bounds the names in a subscription, which every event repeats.
+const maxNameBytes = 256
 
-// acknowledgement is what register and unregister return, whatever that is in
-// the dialect.
+// acknowledgement stands in the table for the result of register and unregister,
+// which depends on the dialect.
 type acknowledgement struct{}
 
+// subscriptionMethods are the methods that begin and end subscriptions.
 func subscriptionMethods() []method {
 	params := []parameter{
 		{name: "event", doc: "the name of the event, which need not exist"},
@@ -42,14 +44,14 @@ func subscriptionMethods() []method {
 	}
 	return []method{
 		{
-			name: "register", access: accessCall, params: params, missing: thunder.InvalidParameter, index: "what the event must be about",
+			name: "register", access: accessCall, params: params, missingParam: thunder.InvalidParameter, index: "what the event must be about",
 			result: acknowledgement{}, returns: "registered; over plain HTTP there is nothing to notify, and it is refused",
 			doc:    "Subscribes this websocket to an event: it is then sent notifications of the method id.event.",
 			errors: []thunder.Number{thunder.FailedRegistered, thunder.InvalidParameter, thunder.NotSupported},
 			serve:  serveRegister,
 		},
 		{
-			name: "unregister", access: accessCall, params: params, missing: thunder.InvalidParameter, index: "as it was registered",
+			name: "unregister", access: accessCall, params: params, missingParam: thunder.InvalidParameter, index: "as it was registered",
 			result: acknowledgement{}, returns: "ended",
 			doc:    "Ends a subscription.",
 			errors: []thunder.Number{thunder.FailedUnregistered, thunder.InvalidParameter},
@@ -63,16 +65,16 @@ func serveRegister(_ context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.NotSupported, errors.New("cannot register over plain HTTP: there is no channel to notify; use a websocket"))
 	}
 	t, s := r.subscription()
-	if max(len(t.event), len(s.id), len(s.index)) > longestName {
-		return nil, thunder.NewError(thunder.InvalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", longestName))
+	if max(len(t.event), len(s.id), len(s.index)) > maxNameBytes {
+		return nil, thunder.NewError(thunder.InvalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", maxNameBytes))
 	}
-	var news []json.RawMessage
+	var snapshot []json.RawMessage
 	if r.dialect().SnapshotsOnRegister() {
 		r.front.snapshots.Lock()
 		defer r.front.snapshots.Unlock()
-		news = r.front.snapshots.eventsFor(t, s.index)
+		snapshot = r.front.snapshots.eventsFor(t, s.index)
 	}
-	if err := r.front.events.add(t, s, r.front.limits.subscriptions, news); err != nil {
+	if err := r.front.events.add(t, s, r.front.limits.subscriptions, snapshot); err != nil {
 		return nil, thunder.NewError(thunder.FailedRegistered, err)
 	}
 	return r.dialect().RegisterResult(), nil
@@ -85,31 +87,34 @@ func serveUnregister(_ context.Context, r request) (any, error) {
 	return r.dialect().RegisterResult(), nil
 }
 
+// subscription returns the topic and the subscription in the parameters.
 func (r request) subscription() (topic, subscription) {
 	return topic{r.shell.Callsign(), r.args["event"]}, subscription{r.from.socket, r.args["id"], r.index}
 }
 
-// add keeps a subscription, whose socket is told the news before anything else.
-func (s *subscribers) add(t topic, sub subscription, most int, news []json.RawMessage) error {
+// add keeps a subscription, and sends its websocket the snapshot before any other
+// event. limit is the most subscriptions that a websocket may have.
+func (s *subscribers) add(t topic, sub subscription, limit int, snapshot []json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.byTopic[t], sub) {
 		return errors.New("the same event, id and index are registered already")
 	}
-	if sub.socket.subscriptions == most {
-		return fmt.Errorf("the websocket has %d subscriptions already", most)
+	if sub.socket.subscriptions == limit {
+		return fmt.Errorf("the websocket has %d subscriptions already", limit)
 	}
 	if s.byTopic == nil {
 		s.byTopic = make(map[topic][]subscription)
 	}
 	sub.socket.subscriptions++
 	s.byTopic[t] = append(s.byTopic[t], sub)
-	for _, params := range news {
+	for _, params := range snapshot {
 		sub.send(t.event, params)
 	}
 	return nil
 }
 
+// remove ends a subscription. It returns false if there is none such.
 func (s *subscribers) remove(t topic, sub subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +127,7 @@ func (s *subscribers) remove(t topic, sub subscription) bool {
 	return true
 }
 
-// drop forgets a socket.
+// dropSocket ends all subscriptions of a websocket.
 func (s *subscribers) dropSocket(gone *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,6 +136,7 @@ func (s *subscribers) dropSocket(gone *socket) {
 	}
 }
 
+// setTopic replaces the subscriptions of a topic.
 func (s *subscribers) setTopic(t topic, subs []subscription) {
 	if len(subs) == 0 {
 		delete(s.byTopic, t)
@@ -139,7 +145,7 @@ func (s *subscribers) setTopic(t topic, subs []subscription) {
 	s.byTopic[t] = subs
 }
 
-// count is how many subscriptions there are to events of the callsign.
+// countOf returns how many subscriptions there are to events of the callsign.
 func (s *subscribers) countOf(callsign string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -152,14 +158,15 @@ func (s *subscribers) countOf(callsign string) int {
 	return n
 }
 
+// hasSubscribers reports whether the topic has subscriptions.
 func (s *subscribers) hasSubscribers(t topic) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.byTopic[t]) > 0
 }
 
-// publish queues the event for its subscribers and waits for none of them.
-// params is asked for each subscriber what it is sent, and whether it is meant.
+// publish queues an event for the subscribers of a topic, without waiting. params
+// returns the parameters for a subscription, and false if it gets no event.
 func (s *subscribers) publish(t topic, params func(subscription) (json.RawMessage, bool)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -170,7 +177,7 @@ func (s *subscribers) publish(t topic, params func(subscription) (json.RawMessag
 	}
 }
 
-// tell queues one event.
+// send queues an event with those parameters for the websocket.
 func (s subscription) send(event string, params json.RawMessage) {
 	n := jsonrpc.Notification{Method: s.id + "." + event, Params: params}
 	if s.index != "" {

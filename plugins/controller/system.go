@@ -16,12 +16,12 @@ import (
 	"dormouse/shell"
 )
 
-// systemMethods reach beyond the instances.
+// systemMethods are the methods that act on the machine and its files.
 func systemMethods() []method {
 	noDiscovery := []thunder.Number{thunder.NotSupported}
 	return []method{
 		{
-			name: "delete", access: accessAdmin, missing: thunder.BadRequest, returns: "once it is gone",
+			name: "delete", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once it is gone",
 			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
 			doc:    "Removes what an instance has kept.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
@@ -51,12 +51,13 @@ func systemMethods() []method {
 	}
 }
 
+// refuseDiscovery answers the methods that would search the network.
 func refuseDiscovery(context.Context, request) (any, error) {
 	return nil, thunder.NewError(thunder.NotSupported, errors.New("this host does not search the network: it serves loopback addresses only"))
 }
 
-// serveDelete stays below the persistent directories whatever the path and the
-// links there are.
+// serveDelete deletes a file of an instance. Neither the path nor a link in it can
+// lead out of the persistent directories.
 func serveDelete(_ context.Context, r request) (any, error) {
 	path := filepath.FromSlash(r.args["path"])
 	if !filepath.IsLocal(path) || strings.Contains(path, "..") || filepath.Dir(filepath.Clean(path)) == "." {
@@ -76,8 +77,8 @@ func serveDelete(_ context.Context, r request) (any, error) {
 	return nil, nil
 }
 
-// deletion numbers why a path cannot be looked at: it is not there, or it leads
-// out of where it must stay.
+// deletionError returns the error for a path that cannot be opened: it does not
+// exist, or it leads out of the persistent directories.
 func deletionError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -93,11 +94,11 @@ func serveReboot(ctx context.Context, r request) (any, error) {
 	return nil, renumber(r.front.options.Reboot(ctx), thunder.General, thunder.NotSupported)
 }
 
-// rebootLimit is how long the command may take to begin the restart.
+// rebootLimit is the time that the command may take to begin the restart.
 const rebootLimit = 10 * time.Second
 
-// rebootWith restarts the machine by the command, or by systemd's where none is
-// given. No shell sees the command.
+// rebootWith returns a function that restarts the machine by the command, without a
+// command by systemd. The command does not go through a shell.
 func rebootWith(command []string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		program := command

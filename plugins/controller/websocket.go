@@ -17,26 +17,27 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// socket is one websocket: it reads requests, has them served in parallel and
-// sends answers and events in one order.
+// socket is one websocket. It serves the client's requests in parallel, and sends
+// answers and events in one order.
 type socket struct {
 	front      *Front
 	from       caller
 	ws         *websocket.Conn
-	conn       net.Conn // below ws, for deadlines and to cut it off
+	conn       net.Conn // under ws, for write deadlines and for closing at once
 	queue      *sendQueue
 	connection *connection
 	log        zerolog.Logger
 
-	ctx    context.Context // of the calls, ends with the connection
+	ctx    context.Context // of the client's calls; ends with the connection
 	cancel context.CancelFunc
 
-	// waits counts when reading began to wait for a call to end and when it
-	// went on: odd while it waits.
-	waits         atomic.Int64
+	// readPauses counts when the reader began to wait for a call to end, and when
+	// it read on: it is odd while the reader waits.
+	readPauses    atomic.Int64
 	subscriptions int // guarded by the front's subscribers
 }
 
+// serveWebsocket turns the connection into a websocket and serves it until it ends.
 func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign string) {
 	spoken, err := f.dialectFor(r)
 	if err != nil {
@@ -56,13 +57,13 @@ func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign 
 	h := hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(&h, r, &websocket.AcceptOptions{
 		Subprotocols:       preferredProtocol(r.Header),
-		InsecureSkipVerify: true, // the guard has looked at the origin
+		InsecureSkipVerify: true, // the browser guard has checked the origin
 	})
 	if err != nil {
 		s.log.Debug().Err(err).Msg("refused a websocket")
 		return
 	}
-	ws.SetReadLimit(f.limits.message)
+	ws.SetReadLimit(f.limits.messageBytes)
 	s.ws, s.conn = ws, h.conn
 	switch closed, full := f.addSocket(s); {
 	case closed:
@@ -75,11 +76,12 @@ func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign 
 	}
 }
 
-// admit makes the socket one of the front's, unless that is closed or full.
+// addSocket adds the websocket to the front's, unless the front is closed or has
+// too many.
 func (f *Front) addSocket(s *socket) (closed, full bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	full = len(f.sockets) >= f.limits.sockets
+	full = len(f.sockets) >= f.limits.websockets
 	if !f.closed && !full {
 		f.sockets[s] = true
 	}
@@ -92,7 +94,8 @@ func (f *Front) removeSocket(s *socket) {
 	delete(f.sockets, s)
 }
 
-// serve returns when the connection and all that it started have ended.
+// run serves the websocket, and returns when the connection and all calls on it
+// have ended.
 func (s *socket) run() {
 	var own, calls sync.WaitGroup
 	own.Go(s.writeMessages)
@@ -107,7 +110,7 @@ func (s *socket) run() {
 	own.Wait()
 }
 
-// read serves messages until the connection ends.
+// readMessages serves the client's messages until the connection ends.
 func (s *socket) readMessages(calls *sync.WaitGroup) error {
 	slots := make(chan struct{}, s.front.limits.calls)
 	var buffer bytes.Buffer
@@ -138,15 +141,15 @@ func (s *socket) readMessages(calls *sync.WaitGroup) error {
 	}
 }
 
-// acquire waits while as many calls as are allowed are running.
+// acquireCallSlot waits until another call may run.
 func (s *socket) acquireCallSlot(slots chan<- struct{}) error {
 	select {
 	case slots <- struct{}{}:
 		return nil
 	default:
 	}
-	s.waits.Add(1)
-	defer s.waits.Add(1)
+	s.readPauses.Add(1)
+	defer s.readPauses.Add(1)
 	select {
 	case slots <- struct{}{}:
 		return nil
@@ -155,6 +158,7 @@ func (s *socket) acquireCallSlot(slots chan<- struct{}) error {
 	}
 }
 
+// writeMessages sends the messages in the queue until the connection ends.
 func (s *socket) writeMessages() {
 	var messages [][]byte
 	for {
@@ -162,7 +166,7 @@ func (s *socket) writeMessages() {
 			return
 		}
 		for _, m := range messages {
-			_ = s.conn.SetWriteDeadline(time.Now().Add(s.front.limits.write))
+			_ = s.conn.SetWriteDeadline(time.Now().Add(s.front.limits.writeTime))
 			err := s.ws.Write(context.Background(), websocket.MessageText, m)
 			switch {
 			case errors.Is(err, os.ErrDeadlineExceeded):
@@ -173,19 +177,19 @@ func (s *socket) writeMessages() {
 				return
 			}
 		}
-		_ = s.conn.SetWriteDeadline(time.Time{}) // or the next ping would come too late for it
+		_ = s.conn.SetWriteDeadline(time.Time{}) // else the next ping would fail at this deadline
 	}
 }
 
-// notify queues an event. A client that does not keep up is cut off: it would
-// have to miss events without knowing.
+// sendEvent queues an event. A client that does not keep up is cut off: it would
+// miss events without knowing.
 func (s *socket) sendEvent(event []byte) {
 	if !s.queue.offerEvent(event) {
 		s.cutOff("it is too slow for its events")
 	}
 }
 
-// keepAlive finds out whether the peer is still there.
+// pingRegularly pings the client, and cuts it off if it does not answer.
 func (s *socket) pingRegularly() {
 	tick := time.NewTicker(s.front.limits.pingEvery)
 	defer tick.Stop()
@@ -195,12 +199,12 @@ func (s *socket) pingRegularly() {
 			return
 		case <-tick.C:
 		}
-		before := s.waits.Load()
-		limited, cancel := context.WithTimeout(s.ctx, s.front.limits.pong)
+		before := s.readPauses.Load()
+		limited, cancel := context.WithTimeout(s.ctx, s.front.limits.pongTime)
 		err := s.ws.Ping(limited)
 		cancel()
-		// While reading waits for calls to end, no pong is seen.
-		waited := before%2 == 1 || s.waits.Load() != before
+		// While the reader waits for a call to end, it sees no pong.
+		waited := before%2 == 1 || s.readPauses.Load() != before
 		if err != nil && !waited && s.ctx.Err() == nil {
 			s.cutOff("it does not answer a ping")
 			return
@@ -208,8 +212,7 @@ func (s *socket) pingRegularly() {
 	}
 }
 
-// cut ends the connection without waiting for the client, or for anything. Its
-// reader then ends the rest.
+// cutOff closes the connection at once. The goroutine in run then ends the rest.
 func (s *socket) cutOff(why string) {
 	s.cancel()
 	s.queue.close()
@@ -218,13 +221,13 @@ func (s *socket) cutOff(why string) {
 	}
 }
 
-// leave ends the connection in order.
+// closeGoingAway closes the connection with a closing frame, because the host ends.
 func (s *socket) closeGoingAway() {
 	_ = s.ws.Close(websocket.StatusGoingAway, "the host ends")
 }
 
-// firstProtocol is what the client would like best, whatever it is: the clients
-// of Thunder fail unless they get it, and all of them mean JSON-RPC.
+// preferredProtocol returns the first subprotocol that the client asks for.
+// Thunder's clients fail if the host does not confirm it, whatever it is called.
 func preferredProtocol(h http.Header) []string {
 	first, _, _ := strings.Cut(h.Get("Sec-WebSocket-Protocol"), ",")
 	if first = strings.TrimSpace(first); first == "" {
@@ -233,7 +236,7 @@ func preferredProtocol(h http.Header) []string {
 	return []string{first}
 }
 
-// hijacker remembers the connection that was hijacked.
+// hijacker keeps the connection that was hijacked.
 type hijacker struct {
 	http.ResponseWriter
 	conn net.Conn

@@ -90,7 +90,7 @@ func TestCallsInParallel(t *testing.T) {
 func TestCallsBeyondTheLimitWait(t *testing.T) {
 	const pong = 300 * time.Millisecond
 	h := newHost(t, setup{limits: func(l *limits) {
-		l.calls, l.pingEvery, l.pong = 2, time.Millisecond, pong
+		l.calls, l.pingEvery, l.pongTime = 2, time.Millisecond, pong
 	}})
 	c := h.dial(t, "/jsonrpc/Plain")
 	answers := make(chan string)
@@ -111,7 +111,7 @@ func TestCallsBeyondTheLimitWait(t *testing.T) {
 	<-plain.entered
 	<-plain.entered
 	s := h.onlySocket(t)
-	eventually(t, func() bool { return s.waits.Load()%2 == 1 })
+	eventually(t, func() bool { return s.readPauses.Load()%2 == 1 })
 	select {
 	case <-plain.entered:
 		t.Error("a third call was let in")
@@ -210,7 +210,7 @@ func TestSlowSubscriberIsCutOff(t *testing.T) {
 }
 
 func TestClientThatTakesNoAnswerIsCutOff(t *testing.T) {
-	h := newHost(t, setup{limits: func(l *limits) { l.queueLength, l.write = 1, 50*time.Millisecond }})
+	h := newHost(t, setup{limits: func(l *limits) { l.queueLength, l.writeTime = 1, 50*time.Millisecond }})
 	c := h.dial(t, "/jsonrpc/Plain")
 	big := call("echo", `"`+strings.Repeat("x", 512<<10)+`"`)
 	for range 1000 {
@@ -223,7 +223,7 @@ func TestClientThatTakesNoAnswerIsCutOff(t *testing.T) {
 }
 
 func TestDeadPeerIsFound(t *testing.T) {
-	h := newHost(t, setup{limits: func(l *limits) { l.pingEvery, l.pong = 20*time.Millisecond, 20*time.Millisecond }})
+	h := newHost(t, setup{limits: func(l *limits) { l.pingEvery, l.pongTime = 20*time.Millisecond, 20*time.Millisecond }})
 	h.dial(t, "/jsonrpc") // never reads, so it never answers a ping
 	h.waitForLog(t, "it does not answer a ping")
 	h.waitForSockets(t, 0)
@@ -231,7 +231,7 @@ func TestDeadPeerIsFound(t *testing.T) {
 
 // The time that a client has for one message must not run against the next ping.
 func TestQuietClientIsKept(t *testing.T) {
-	h := newHost(t, setup{limits: func(l *limits) { l.write, l.pingEvery = 5*time.Millisecond, 20*time.Millisecond }})
+	h := newHost(t, setup{limits: func(l *limits) { l.writeTime, l.pingEvery = 5*time.Millisecond, 20*time.Millisecond }})
 	var pings atomic.Int64
 	c, _, err := h.tryDial(t, "/jsonrpc", &websocket.DialOptions{OnPingReceived: func(context.Context, []byte) bool {
 		pings.Add(1)
@@ -254,7 +254,7 @@ func TestQuietClientIsKept(t *testing.T) {
 }
 
 func TestWebsocketLimit(t *testing.T) {
-	h := newHost(t, setup{limits: func(l *limits) { l.sockets = 1 }})
+	h := newHost(t, setup{limits: func(l *limits) { l.websockets = 1 }})
 	h.dial(t, "/jsonrpc").must("Plain.1.echo", "")
 	c := h.dial(t, "/jsonrpc")
 	if status := c.end(); status != websocket.StatusTryAgainLater {

@@ -16,25 +16,26 @@ import (
 	"dormouse/configs"
 )
 
-// builtinPage is what an operator sees where no other page is installed.
+// builtinPage is the web page of the host where no other page is installed.
 //
 //go:embed page.html
 var builtinPage string
 
+// serveRedirect redirects / to the web page of the host.
 func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Cache-Control", "no-cache") // or browsers keep it for ever
+	w.Header().Set("Cache-Control", "no-cache") // else browsers keep it for ever
 	http.Redirect(w, r, f.options.Host.Redirect, http.StatusMovedPermanently)
 }
 
-// serveUI serves the web page of an instance: the files of a directory, while
-// the instance is active. The host's own page is there without a directory too.
-func (f *Front) serveUI(w http.ResponseWriter, r *http.Request, callsign, name string) {
+// serveWebUI serves the web page of an instance from its directory, while the
+// instance is active. The host has a built-in page if there is no directory.
+func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, name string) {
 	if why := f.notServing(callsign); why != nil {
 		f.respondREST(w, why.Response())
 		return
 	}
 	if name == "" && !strings.HasSuffix(r.URL.Path, "/") {
-		// Relative names on the page are meant to be below UI/.
+		// The page's relative links mean files below UI/.
 		http.Redirect(w, r, "UI/"+queryString(r), http.StatusMovedPermanently)
 		return
 	}
@@ -50,6 +51,7 @@ func (f *Front) serveUI(w http.ResponseWriter, r *http.Request, callsign, name s
 	}
 }
 
+// queryString returns the query of the URL with "?", or nothing.
 func queryString(r *http.Request) string {
 	if r.URL.RawQuery == "" {
 		return ""
@@ -57,7 +59,7 @@ func queryString(r *http.Request) string {
 	return "?" + r.URL.RawQuery
 }
 
-// uiDir is the directory of an instance's page, which need not exist.
+// uiDir returns the directory of an instance's web page, which need not exist.
 func (f *Front) uiDir(callsign string) string {
 	if callsign == configs.ControllerCallsign {
 		return f.options.Host.UIDir()
@@ -69,8 +71,8 @@ func (f *Front) uiDir(callsign string) string {
 	return config.WebUI
 }
 
-// serveFile serves one file below root, which no name and no link leads out
-// of. A directory is its index.html, never a listing.
+// serveFile serves one file below root. Neither name nor a link can lead out of
+// root. A directory is served as its index.html, never listed.
 func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root, name string) {
 	if name == "" || strings.HasSuffix(name, "/") {
 		name += "index.html"
@@ -89,27 +91,28 @@ func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root,
 	}
 	h := w.Header()
 	h.Set("ETag", `"`+strconv.FormatInt(info.ModTime().UnixNano(), 36)+"-"+strconv.FormatInt(info.Size(), 36)+`"`)
-	h.Set("Cache-Control", "no-cache") // ask whether it is still the same
+	h.Set("Cache-Control", "no-cache") // browsers revalidate by the ETag
 	h.Set("Content-Security-Policy", "frame-ancestors 'self'")
 	defer f.startWriteDeadline(w)()
 	http.ServeContent(w, r, info.Name(), info.ModTime(), file)
 }
 
+// serveBuiltinPage serves the built-in page of the host.
 func (f *Front) serveBuiltinPage(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", builtinPagePolicy())
-	f.respond(w, http.StatusOK, htmlType, []byte(builtinPage))
+	f.respond(w, http.StatusOK, "text/html; charset=utf-8", []byte(builtinPage))
 }
 
-// builtinPolicy lets the page run its own script and style, and talk to this
-// host; nothing else.
+// builtinPagePolicy returns a Content-Security-Policy with which the page can run
+// its own script and style and call this host, and nothing else.
 func builtinPagePolicy() string {
 	return "default-src 'none'; script-src " + inlineHash("script") + "; style-src " + inlineHash("style") +
 		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// inlineHash names what the page's only element of that kind holds.
+// inlineHash returns the hash of the page's only script or style element.
 func inlineHash(element string) string {
 	_, rest, _ := strings.Cut(builtinPage, "<"+element+">")
 	inline, _, _ := strings.Cut(rest, "</"+element+">")
