@@ -174,7 +174,7 @@ func examinePressure() finding {
 		Means: "plugins sleep for want of memory only below memory-available",
 		Mend:  "boot with psi=1, or set memory-available in [hibernate]",
 	}
-	if err := memory.CheckPressure(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)); err != nil {
+	if err := memory.CheckPressureSupport(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)); err != nil {
 		f.OK, f.Found = false, err.Error()
 	}
 	return f

@@ -1,4 +1,3 @@
-// Package failpoint lets a test kill the host between two steps of its work. It
-// does nothing unless it is built with the tag failpoints, and does not know
-// what the steps are.
+// Package failpoint lets a test kill or stop this process between two steps of its work.
+// It does nothing unless it is built with the tag failpoints, and does not know the steps.
 package failpoint

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// variable names the one point at which the process is killed, or stopped where
-// the word stop follows.
+// variable is the environment variable that names the point at which the process is
+// killed, or stopped if " stop" follows the name.
 const variable = "DORMOUSE_FAILPOINT"
 
-// Hit marks the boundary of two steps. The process ends there by SIGKILL if the
-// environment names it.
+// Hit marks the point between two steps. It kills or stops this process if variable names
+// the point.
 func Hit(name string) {
 	switch os.Getenv(variable) {
 	case name:

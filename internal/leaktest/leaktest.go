@@ -1,4 +1,5 @@
-// Package leaktest makes tests fail that leave goroutines behind.
+// Package leaktest fails a package's tests if they leave goroutines behind. It does not
+// know which test started them.
 package leaktest
 
 import (
@@ -10,29 +11,29 @@ import (
 	"time"
 )
 
-// patience is how long goroutines have to end after the last test.
-const patience = 5 * time.Second
+// endTime is how long goroutines may take to end after the last test.
+const endTime = 5 * time.Second
 
-// Run runs the tests and returns the exit code for the process: a failure also
-// when goroutines are left that run code of this module or of one of the
-// packages besides.
-func Run(m *testing.M, besides ...string) int {
+// Run runs the tests and returns the exit code for the process. It is a failure, too, if
+// goroutines are left that run code of this module or of one of the other packages.
+func Run(m *testing.M, otherPackages ...string) int {
 	code := m.Run()
 	if code != 0 {
 		return code
 	}
-	if left := Goroutines(besides...); left != "" {
+	if left := waitForGoroutines(otherPackages); left != "" {
 		fmt.Fprintf(os.Stderr, "goroutines that no test ended:\n\n%s\n", left)
 		return 1
 	}
 	return 0
 }
 
-// Goroutines returns the stacks of such goroutines, once they had time to end.
-func Goroutines(besides ...string) string {
-	packages := append([]string{"dormouse/"}, besides...)
+// waitForGoroutines returns the stacks of the goroutines that are left after endTime, ""
+// if all have ended.
+func waitForGoroutines(otherPackages []string) string {
+	packages := append([]string{"dormouse/"}, otherPackages...)
 	buffer := make([]byte, 1<<20)
-	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+	for deadline := time.Now().Add(endTime); ; runtime.Gosched() {
 		var left []string
 		for stack := range strings.SplitSeq(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
 			if !strings.Contains(stack, "TestMain") && containsAny(stack, packages) {

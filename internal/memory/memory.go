@@ -1,5 +1,5 @@
-// Package memory tells how short the machine is of memory. It does not know who
-// takes it, nor what could be done.
+// Package memory reads from the kernel how short of memory the machine is. It does not
+// know which processes use the memory, or what to do about it.
 package memory
 
 import (
@@ -18,8 +18,8 @@ const (
 	meminfoFile  = "/proc/meminfo"
 )
 
-// Available is how many bytes can be had without swapping, as the kernel
-// estimates it.
+// Available returns how many bytes of memory new processes can get without swapping, as
+// the kernel estimates it (MemAvailable in proc_meminfo(5)).
 func Available() (int64, error) {
 	text, err := os.ReadFile(meminfoFile)
 	if err != nil {
@@ -34,21 +34,21 @@ func Available() (int64, error) {
 	return 0, errors.New(meminfoFile + " does not say what is available")
 }
 
-// CheckPressure tells what keeps this kernel from telling of pressure, nil if
-// nothing does.
-func CheckPressure(some, window time.Duration) error {
-	fd, err := openTrigger(some, window)
+// CheckPressureSupport returns an error if the kernel cannot report memory pressure with
+// these values, see WatchPressure.
+func CheckPressureSupport(stall, window time.Duration) error {
+	fd, err := openPressureTrigger(stall, window)
 	if err != nil {
 		return err
 	}
 	return unix.Close(fd)
 }
 
-// WatchPressure calls tell whenever tasks stood still for want of memory for as
-// long as some within window, at most once for each window, until ctx ends. The
-// error says why the kernel does not tell.
-func WatchPressure(ctx context.Context, some, window time.Duration, tell func()) error {
-	fd, err := openTrigger(some, window)
+// WatchPressure calls onPressure each time that processes have waited for memory for as
+// long as stall within window, at most once per window, until ctx ends. It returns an
+// error if the kernel cannot report that. See the kernel's Documentation/accounting/psi.rst.
+func WatchPressure(ctx context.Context, stall, window time.Duration, onPressure func()) error {
+	fd, err := openPressureTrigger(stall, window)
 	if err != nil {
 		return err
 	}
@@ -72,13 +72,14 @@ func WatchPressure(ctx context.Context, some, window time.Duration, tell func())
 		case fds[0].Revents&unix.POLLERR != 0:
 			return fmt.Errorf("cannot wait for pressure: %s has gone", pressureFile)
 		case fds[0].Revents&unix.POLLPRI != 0:
-			tell()
+			onPressure()
 		}
 	}
 }
 
-// openTrigger returns a descriptor of which poll tells when there was pressure.
-func openTrigger(some, window time.Duration) (fd int, err error) {
+// openPressureTrigger returns a descriptor on which poll(2) reports POLLPRI when there was
+// pressure.
+func openPressureTrigger(stall, window time.Duration) (fd int, err error) {
 	fd, err = unix.Open(pressureFile, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 		return 0, fmt.Errorf("the kernel does not account for pressure, boot it with psi=1: %s: %w", pressureFile, err)
@@ -86,9 +87,9 @@ func openTrigger(some, window time.Duration) (fd int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot open %s: %w", pressureFile, err)
 	}
-	if _, err = unix.Write(fd, fmt.Appendf(nil, "some %d %d\x00", some.Microseconds(), window.Microseconds())); err != nil {
+	if _, err = unix.Write(fd, fmt.Appendf(nil, "some %d %d\x00", stall.Microseconds(), window.Microseconds())); err != nil {
 		_ = unix.Close(fd)
-		return 0, fmt.Errorf("cannot ask %s for %s within %s: %w", pressureFile, some, window, err)
+		return 0, fmt.Errorf("cannot ask %s for %s within %s: %w", pressureFile, stall, window, err)
 	}
 	return fd, nil
 }

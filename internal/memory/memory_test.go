@@ -26,16 +26,16 @@ func TestAvailable(t *testing.T) {
 }
 
 func TestWatchPressure(t *testing.T) {
-	const some, window = 150 * time.Millisecond, 2 * time.Second
+	const stall, window = 150 * time.Millisecond, 2 * time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- WatchPressure(ctx, some, window, func() {}) }()
+	go func() { ended <- WatchPressure(ctx, stall, window, func() {}) }()
 	cancel()
 	err := <-ended
-	if possible := CheckPressure(some, window); !errors.Is(err, errors.Unwrap(possible)) {
+	if possible := CheckPressureSupport(stall, window); !errors.Is(err, errors.Unwrap(possible)) {
 		t.Errorf("the watch ended with %v, the check with %v", err, possible)
 	}
-	if err := CheckPressure(window, some); err == nil {
+	if err := CheckPressureSupport(window, stall); err == nil {
 		t.Error("a stall longer than its window was accepted")
 	}
 }

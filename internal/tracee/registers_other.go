@@ -6,18 +6,22 @@ import "errors"
 
 type registers struct{}
 
-var instruction = []byte{0}
+var syscallInstruction = []byte{0}
 
-const alignment = 1
+const instructionAlignment = 1
 
-func (t *thread) get() (registers, error) {
+// readRegisters returns the general registers of the stopped thread.
+func (t *thread) readRegisters() (registers, error) {
 	return registers{}, errors.New("this processor is not known, only amd64 and arm64")
 }
 
-func (t *thread) set(registers) error { return nil }
+// writeRegisters sets the general registers of the stopped thread.
+func (t *thread) writeRegisters(registers) error { return nil }
 
-func (r *registers) native() bool { return false }
+func (r *registers) is64Bit() bool { return false }
 
-func (r *registers) enter(uint64, uintptr, []uintptr) {}
+func (r *registers) setSyscall(uint64, uintptr, []uintptr) {}
 
+// result returns the result of a system call that has returned, negative for an error
+// number.
 func (r *registers) result() int64 { return 0 }

@@ -1,5 +1,5 @@
-// Package tracee has threads of other processes execute system calls, through
-// ptrace(2). It does not know what for.
+// Package tracee makes threads of other processes execute system calls, by ptrace(2). It
+// does not know which system calls, or why.
 package tracee
 
 import (
@@ -14,12 +14,12 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Syscall has each of the threads execute the system call, which must neither block
-// nor write to memory, and returns what came of it for those that live. A thread may
-// be in job control stop and stays so; what it was doing goes on afterwards, as after
-// such a stop. If this process dies meanwhile, so do they.
+// Syscall makes each thread execute the system call, and returns the results by thread
+// ID. Threads that have ended have no result. The system call must neither block nor
+// write to memory. Afterwards each thread goes on where it was, or stays in job control
+// stop. If this process is killed meanwhile, so are the threads' processes.
 func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, error) {
-	runtime.LockOSThread() // it is the tracer
+	runtime.LockOSThread() // the tracer is a thread, not a process
 	defer runtime.UnlockOSThread()
 	threads := make([]*thread, len(tids))
 	for i, tid := range tids {
@@ -27,11 +27,12 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, 
 	}
 	results := make(map[int]Result, len(tids))
 	var errs []error
-	// All are begun with before the first is waited for: they run meanwhile.
+	// Each step is taken for all threads before the next step waits for the first
+	// thread, so that all threads run meanwhile.
 	for _, step := range []func(*thread) error{
 		(*thread).seize,
-		func(t *thread) error { return t.begin(number, arguments) },
-		(*thread).proceed,
+		func(t *thread) error { return t.enterSyscall(number, arguments) },
+		(*thread).leaveSyscall,
 		func(t *thread) error {
 			result, err := t.finish()
 			if err == nil {
@@ -40,113 +41,114 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, 
 			return err
 		},
 	} {
-		var going []*thread
+		var remaining []*thread
 		for _, t := range threads {
 			if err := step(t); err == nil {
-				going = append(going, t)
-			} else if !t.lost() {
-				errs = append(errs, fmt.Errorf("cannot trace task %d: %w", t.tid, err))
+				remaining = append(remaining, t)
+			} else if !t.abandon() {
+				errs = append(errs, fmt.Errorf("cannot trace thread %d: %w", t.tid, err))
 			}
 		}
-		threads = going
+		threads = remaining
 	}
 	return results, errors.Join(errs...)
 }
 
-// Result is what came of a system call: its value, or why there is none.
+// Result is the result of a system call: its value, or an error number other than 0.
 type Result struct {
 	Value int64
 	Errno unix.Errno
 }
 
-// options make the thread's own seccomp filters pass over what it is made to do,
-// and end it with the tracer rather than let it run on with foreign registers.
+// options suspend the thread's own seccomp filters, and kill the thread with the tracer:
+// it must not run on with changed registers.
 const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_SUSPEND_SECCOMP | unix.PTRACE_O_EXITKILL
 
-// thread is one that is made to execute a system call. What it has to find again is
-// noted in it.
+// thread is a thread under ptrace, with the state that must be restored.
 type thread struct {
 	tid       int
-	held      bool
+	seized    bool
 	registers registers
 	blocked   uint64 // signals
-	section   section
+	rseq      rseqPointer
 }
 
+// seize attaches to the thread and stops it. It does not wait for the stop.
 func (t *thread) seize() error {
 	if err := unix.PtraceSeize(t.tid); err != nil {
 		return err
 	}
-	t.held = true
+	t.seized = true
 	return unix.PtraceInterrupt(t.tid)
 }
 
-// begin notes what the thread was doing, and lets it run up to the system call. No
-// signal can come between.
-func (t *thread) begin(number uintptr, arguments []uintptr) (err error) {
-	if _, err = t.wait(); err != nil {
+// enterSyscall waits for the stop, saves the thread's state, and lets it run to the
+// entry of the system call. It blocks all signals, so that no handler runs in between.
+func (t *thread) enterSyscall(number uintptr, arguments []uintptr) (err error) {
+	if _, err = t.waitForStop(); err != nil {
 		return err
 	}
-	if t.registers, err = t.get(); err != nil {
+	if t.registers, err = t.readRegisters(); err != nil {
 		return err
 	}
 	r := t.registers
-	if !r.native() {
+	if !r.is64Bit() {
 		return errors.New("it is a 32-bit program")
 	}
-	if t.dispatches() {
+	if t.hasUserDispatch() {
 		return errors.New("it dispatches its system calls itself")
 	}
-	gate, err := t.gate()
+	address, err := t.syscallAddress()
 	if err != nil {
 		return err
 	}
-	if t.section, err = t.critical(); err != nil {
+	if t.rseq, err = t.readRseqPointer(); err != nil {
 		return err
 	}
-	if err = t.request(unix.PTRACE_GETSIGMASK, signals, unsafe.Pointer(&t.blocked)); err != nil {
+	if err = t.ptrace(unix.PTRACE_GETSIGMASK, signalSetSize, unsafe.Pointer(&t.blocked)); err != nil {
 		return err
 	}
 	if err = unix.PtraceSetOptions(t.tid, options); err != nil {
 		return err
 	}
-	every := ^uint64(0)
-	if err = t.request(unix.PTRACE_SETSIGMASK, signals, unsafe.Pointer(&every)); err != nil {
+	all := ^uint64(0)
+	if err = t.ptrace(unix.PTRACE_SETSIGMASK, signalSetSize, unsafe.Pointer(&all)); err != nil {
 		return err
 	}
-	r.enter(gate, number, arguments)
-	if err = t.set(r); err != nil {
-		return err
-	}
-	return unix.PtraceSyscall(t.tid, 0)
-}
-
-// signals is the size of a signal set.
-const signals = 8
-
-// proceed lets the thread run through the system call that it has come to.
-func (t *thread) proceed() error {
-	if err := t.arrive(); err != nil {
+	r.setSyscall(address, number, arguments)
+	if err = t.writeRegisters(r); err != nil {
 		return err
 	}
 	return unix.PtraceSyscall(t.tid, 0)
 }
 
-// finish lets go of the thread, which is as it was, and returns what came of the
-// system call.
+// signalSetSize is the size of a signal set of the kernel in bytes.
+const signalSetSize = 8
+
+// leaveSyscall waits for the entry of the system call, and lets the thread run to its
+// exit.
+func (t *thread) leaveSyscall() error {
+	if err := t.waitForSyscall(); err != nil {
+		return err
+	}
+	return unix.PtraceSyscall(t.tid, 0)
+}
+
+// finish waits for the exit of the system call, restores the thread's state, detaches,
+// and returns the result.
 func (t *thread) finish() (result Result, err error) {
-	if err := t.arrive(); err != nil {
+	if err := t.waitForSyscall(); err != nil {
 		return result, err
 	}
-	r, err := t.get()
+	r, err := t.readRegisters()
 	if err == nil {
-		err = t.set(t.registers)
+		err = t.writeRegisters(t.registers)
 	}
 	if err == nil {
-		err = t.restore(t.section)
+		err = t.restoreRseqPointer(t.rseq)
 	}
 	if err == nil {
-		err = t.request(unix.PTRACE_SETSIGMASK, signals, unsafe.Pointer(&t.blocked))
+		err = t.ptrace(unix.PTRACE_SETSIGMASK, signalSetSize, unsafe.Pointer(&t.blocked))
 	}
 	if err != nil {
 		return result, err
@@ -159,37 +161,38 @@ func (t *thread) finish() (result Result, err error) {
 	return result, t.detach()
 }
 
-// lost lets go of a thread with which something went wrong, and tells whether that is
-// because it has ended.
-func (t *thread) lost() bool {
-	if t.held {
+// abandon detaches from a thread after an error, and reports whether the error came
+// because the thread has ended.
+func (t *thread) abandon() bool {
+	if t.seized {
 		return errors.Is(t.detach(), unix.ESRCH)
 	}
 	return procfs.HasEnded(t.tid)
 }
 
-func (t *thread) detach() error { return t.request(unix.PTRACE_DETACH, 0, nil) }
+func (t *thread) detach() error { return t.ptrace(unix.PTRACE_DETACH, 0, nil) }
 
-// arrive returns when the thread enters a system call or leaves one.
-func (t *thread) arrive() error {
+// waitForSyscall returns when the thread stops at the entry or exit of a system call.
+func (t *thread) waitForSyscall() error {
 	for {
-		stop, err := t.wait()
+		stop, err := t.waitForStop()
 		if err != nil || stop == int(unix.SIGTRAP)|0x80 {
 			return err
 		}
-		if stop>>8 != 0 { // no signal, but a stop of its own
+		if stop>>8 != 0 { // a stop by ptrace itself: there is no signal to pass on
 			stop = 0
-		} // else SIGSTOP, which nobody can block
+		} // else SIGSTOP, the only signal that cannot be blocked and does not kill
 		if err := unix.PtraceSyscall(t.tid, stop); err != nil {
 			return err
 		}
 	}
 }
 
-// wait returns when the thread stands still, and why. If it ends instead, whoever is
-// its parent must find that out: it may be this process.
-func (t *thread) wait() (stop int, err error) {
-	const status = 24 // offset of si_status
+// waitForStop returns when the thread has stopped, with the reason (si_status). If the
+// thread ends instead, the error is ESRCH, and its exit status is left for its parent,
+// which may be this process.
+func (t *thread) waitForStop() (reason int, err error) {
+	const offset = 24 // of si_status
 	var info unix.Siginfo
 	for {
 		err := unix.Waitid(unix.P_PID, t.tid, &info, unix.WSTOPPED|unix.WALL, nil)
@@ -201,13 +204,22 @@ func (t *thread) wait() (stop int, err error) {
 			return 0, err
 		default:
 			bytes := (*[unsafe.Sizeof(info)]byte)(unsafe.Pointer(&info))
-			return int(binary.NativeEndian.Uint32(bytes[status:])), nil
+			return int(binary.NativeEndian.Uint32(bytes[offset:])), nil
 		}
 	}
 }
 
-func (t *thread) request(what int, size uintptr, data unsafe.Pointer) error {
-	if _, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(what), uintptr(t.tid), size, uintptr(data), 0, 0); errno != 0 {
+// hasUserDispatch reports whether system calls of the thread become signals, see
+// PR_SET_SYSCALL_USER_DISPATCH in prctl(2).
+func (t *thread) hasUserDispatch() bool {
+	var config struct{ mode, selector, offset, length uint64 }
+	err := t.ptrace(unix.PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, unsafe.Sizeof(config), unsafe.Pointer(&config))
+	return err == nil && config.mode != 0
+}
+
+// ptrace makes a ptrace request that golang.org/x/sys/unix does not have.
+func (t *thread) ptrace(request int, size uintptr, data unsafe.Pointer) error {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(request), uintptr(t.tid), size, uintptr(data), 0, 0); errno != 0 {
 		return errno
 	}
 	return nil

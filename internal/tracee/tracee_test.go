@@ -20,8 +20,8 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// look makes the threads look at the process, without seeing anything.
-func look(t *testing.T, tids []int, pid int) map[int]Result {
+// inspect makes the threads compare the process with itself, which only needs permission.
+func inspect(t *testing.T, tids []int, pid int) map[int]Result {
 	t.Helper()
 	results, err := Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), 1, 0, 0)
 	if err != nil {
@@ -30,8 +30,8 @@ func look(t *testing.T, tids []int, pid int) map[int]Result {
 	return results
 }
 
-// TestSyscall interrupts a program in whatever it does, and lets the program itself
-// say that it did not notice.
+// TestSyscall interrupts a program at different kinds of work. The program itself says
+// that it did not notice.
 func TestSyscall(t *testing.T) {
 	needRoot(t)
 	program := filepath.Join(t.TempDir(), "subject")
@@ -70,7 +70,7 @@ func TestSyscall(t *testing.T) {
 	}
 }
 
-// interrupt does it often, in both threads of the process.
+// interrupt has both threads of the process execute system calls, many times.
 func interrupt(t *testing.T, pid int, stopped bool) {
 	t.Helper()
 	tids := procfs.ThreadIDs(pid)
@@ -82,12 +82,12 @@ func interrupt(t *testing.T, pid int, stopped bool) {
 			_ = unix.Kill(pid, unix.SIGSTOP)
 			until(pid, procfs.IsStopped)
 		}
-		results := look(t, tids, pid)
+		results := inspect(t, tids, pid)
 		if len(results) != 2 || results[tids[0]] != (Result{}) || results[tids[1]] != (Result{}) {
 			t.Errorf("got %v", results)
 		}
-		if results := look(t, tids, 1<<30); results[tids[0]].Errno != unix.ESRCH {
-			t.Errorf("got %v of nobody", results)
+		if results := inspect(t, tids, 1<<30); results[tids[0]].Errno != unix.ESRCH {
+			t.Errorf("got %v of a process that does not exist", results)
 		}
 		if results, err := Syscall(tids[1:], unix.SYS_GETPID); err != nil || results[tids[1]].Value != int64(pid) {
 			t.Errorf("got %v, %v, want its number %d", results, err, pid)
@@ -99,14 +99,14 @@ func interrupt(t *testing.T, pid int, stopped bool) {
 	}
 }
 
-// until returns when the process is what is asked for, which takes no time.
+// until returns when the process is in the state, which takes no time.
 func until(pid int, is func(int) bool) {
 	for !is(pid) {
 		runtime.Gosched()
 	}
 }
 
-// Who ends meanwhile is left to its parent.
+// The exit status of a thread that ends meanwhile is left for its parent.
 func TestEnding(t *testing.T) {
 	needRoot(t)
 	for range 20 {
@@ -115,7 +115,7 @@ func TestEnding(t *testing.T) {
 			t.Fatal(err)
 		}
 		tids := []int{cmd.Process.Pid}
-		look(t, tids, 1)
+		inspect(t, tids, 1)
 		go func() { _ = cmd.Process.Kill() }()
 		for {
 			// An error is that it is about to end and can't be traced any more.
@@ -129,7 +129,7 @@ func TestEnding(t *testing.T) {
 	}
 }
 
-// Whoever has ended is not among the results, and nobody waits for it.
+// A thread that has ended has no result, and Syscall does not wait for it.
 func TestEnded(t *testing.T) {
 	cmd := exec.Command("/bin/sleep", "1000")
 	if err := cmd.Start(); err != nil {

@@ -1,6 +1,5 @@
-// Package uffd fills the memory of other processes when they touch it; see
-// userfaultfd(2) and linux/userfaultfd.h. It does not know where the contents
-// come from.
+// Package uffd fills the memory of other processes when they touch it, see
+// userfaultfd(2). It does not know where the contents come from.
 package uffd
 
 import (
@@ -14,18 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// From linux/userfaultfd.h; the request numbers hold the sizes of their
-// arguments and are the same on all 64-bit processors.
+// From linux/userfaultfd.h. The request numbers contain the sizes of their arguments and
+// are the same on all 64-bit processors.
 const (
 	api = 0xaa
 
-	requestAPI      = 0xc018aa3f
-	requestRegister = 0xc020aa00
-	requestWake     = 0x8010aa02
-	requestCopy     = 0xc028aa03
-	requestZero     = 0xc020aa04
-
-	modeMissing = 1
+	requestAPI  = 0xc018aa3f
+	requestWake = 0x8010aa02
+	requestCopy = 0xc028aa03
+	requestZero = 0xc020aa04
 
 	featureFork   = 1 << 1
 	featureRemap  = 1 << 2
@@ -33,14 +29,15 @@ const (
 	featureUnmap  = 1 << 6
 )
 
-// features make the kernel tell of all that moves or removes memory.
-const features = featureFork | featureRemap | featureRemove | featureUnmap
+// wantedFeatures make the kernel report everything that moves or removes memory.
+const wantedFeatures = featureFork | featureRemap | featureRemove | featureUnmap
 
-// Kind is what an Event tells of.
+// Kind is the kind of an Event.
 type Kind uint8
 
-// The kinds of events. After a Fork the child has a descriptor of its own; a
-// Remove is an madvise that empties, an Unmap takes the mapping as well.
+// A Fault is a thread that waits for a page. At a Fork the child gets an FD of its own. A
+// Remap is an mremap(2) that moves memory, a Remove an madvise(2) that empties it, and an
+// Unmap removes the mapping as well.
 const (
 	Fault  Kind = 0x12
 	Fork   Kind = 0x13
@@ -49,27 +46,28 @@ const (
 	Unmap  Kind = 0x16
 )
 
-// Event is what a process does with memory that is waited for.
+// Event is something that a process does with the memory of an FD.
 type Event struct {
 	Kind Kind
-	// Start is the address of a Fault, and where the memory of the others begins.
+	// Start is the address of a Fault, or the first address of a Remap, Remove or Unmap.
 	Start uint64
-	// End is where the memory of a Remap, Remove or Unmap ends.
+	// End is the address after the last of a Remap, Remove or Unmap.
 	End uint64
-	// To is where a Remap moves it.
+	// To is the address to which a Remap moves the memory.
 	To uint64
-	// Child is the descriptor that a Fork made in this process.
+	// Child is the descriptor of a forked child's address space.
 	Child FD
 }
 
 const eventSize = 32
 
-// FD is the descriptor of one address space. It must stay open until nothing is
-// missing there: who waits for memory when it is closed gets zeros.
+// FD is a userfaultfd, the descriptor of one address space. It must stay open until no
+// memory is missing there: a thread that touches missing memory after the last copy of
+// the FD is closed reads zeros.
 type FD int
 
-// Available returns an error where the kernel can't do all that this package
-// asks of it, or won't for this process.
+// Available returns an error if the kernel lacks a feature that this package needs, or
+// refuses userfaultfd to this process.
 func Available() error {
 	fd, err := open()
 	if err != nil {
@@ -78,33 +76,30 @@ func Available() error {
 	return fd.Close()
 }
 
+// open returns an FD for this process.
 func open() (FD, error) {
 	n, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC|unix.O_NONBLOCK, 0, 0)
 	if errno != 0 {
 		return -1, fmt.Errorf("userfaultfd is not available: %w", errno)
 	}
 	fd := FD(n)
-	if err := fd.request(requestAPI, unsafe.Pointer(&[3]uint64{api, features})); err != nil {
-		return -1, errors.Join(fmt.Errorf("userfaultfd does not tell what happens to memory: %w", err), fd.Close())
+	if err := fd.request(requestAPI, unsafe.Pointer(&[3]uint64{api, wantedFeatures})); err != nil {
+		return -1, errors.Join(fmt.Errorf("userfaultfd does not report what happens to memory: %w", err), fd.Close())
 	}
 	return fd, nil
 }
 
-// register has accesses to missing pages of this process wait.
-func (fd FD) register(start, length uint64) error {
-	return fd.request(requestRegister, unsafe.Pointer(&[4]uint64{start, length, modeMissing}))
-}
-
-// Close lets go of the address space.
+// Close closes the descriptor, see FD.
 func (fd FD) Close() error { return unix.Close(int(fd)) }
 
-// buffers spare a loading thousands of them.
-var buffers = sync.Pool{New: func() any { return new([64 * eventSize]byte) }}
+// eventBuffers avoid an allocation for each call of Events.
+var eventBuffers = sync.Pool{New: func() any { return new([64 * eventSize]byte) }}
 
-// Events appends what has happened, in order, to events. It waits for nothing.
+// Events appends the events since the last call to events, in their order. It does not
+// wait for any.
 func (fd FD) Events(events []Event) ([]Event, error) {
-	buffer, _ := buffers.Get().(*[64 * eventSize]byte)
-	defer buffers.Put(buffer)
+	buffer, _ := eventBuffers.Get().(*[64 * eventSize]byte)
+	defer eventBuffers.Put(buffer)
 	n, err := unix.Read(int(fd), buffer[:])
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return events, nil
@@ -113,12 +108,13 @@ func (fd FD) Events(events []Event) ([]Event, error) {
 		return events, fmt.Errorf("cannot read from userfaultfd: %w", err)
 	}
 	for message := range slices.Chunk(buffer[:n], eventSize) {
-		events = append(events, parse(message))
+		events = append(events, parseEvent(message))
 	}
 	return events, nil
 }
 
-func parse(message []byte) Event {
+// parseEvent parses a struct uffd_msg of linux/userfaultfd.h.
+func parseEvent(message []byte) Event {
 	e := Event{Kind: Kind(message[0])}
 	first := binary.NativeEndian.Uint64(message[8:])
 	second := binary.NativeEndian.Uint64(message[16:])
@@ -136,29 +132,29 @@ func parse(message []byte) Event {
 	return e
 }
 
-// Copy puts a copy of pages at the address and wakes who waits for them. It
-// returns how many bytes it has put there, also when it fails: with EAGAIN when
-// Events has something that must be known before, EEXIST when there is a page
-// already, ENOENT when there is no mapping, or not just one, that waits for
-// memory, ESRCH when the process is gone.
+// Copy copies pages to the address and wakes the threads that wait for them. It returns
+// how many bytes it has copied, which may be fewer than asked for without an error. The
+// error is EAGAIN if the caller must read Events first, EEXIST if the page is filled
+// already, ENOENT if the range is not within one registered mapping, and ESRCH if the
+// process has ended.
 func (fd FD) Copy(address uint64, pages []byte) (int, error) {
 	argument := struct{ dst, src, length, mode, copied uint64 }{
 		dst: address, src: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(pages)))), length: uint64(len(pages)),
 	}
 	err := fd.request(requestCopy, unsafe.Pointer(&argument))
-	return done(argument.copied, err)
+	return byteCount(argument.copied, err)
 }
 
-// Zero puts pages of zeros at the address; otherwise it is like Copy.
+// Zero is like Copy, with zeros for contents.
 func (fd FD) Zero(address, length uint64) (int, error) {
 	argument := struct{ start, length, mode, zeroed uint64 }{start: address, length: length}
 	err := fd.request(requestZero, unsafe.Pointer(&argument))
-	return done(argument.zeroed, err)
+	return byteCount(argument.zeroed, err)
 }
 
-// done reads the result of a request, a number of bytes or a negative error. The
-// kernel says EAGAIN for each success that is not complete.
-func done(result uint64, err error) (int, error) {
+// byteCount returns the number of bytes in the result of a request, or err if there is
+// none. The kernel returns EAGAIN also if the request was carried out in part.
+func byteCount(result uint64, err error) (int, error) {
 	switch n := int64(result); {
 	case err == nil || n > 0:
 		return int(n), nil
@@ -167,11 +163,12 @@ func done(result uint64, err error) (int, error) {
 	}
 }
 
-// Wake has whoever waits for the pages look again.
+// Wake wakes the threads that wait for pages there; each touches its page again.
 func (fd FD) Wake(address, length uint64) error {
 	return fd.request(requestWake, unsafe.Pointer(&[2]uint64{address, length}))
 }
 
+// request makes an ioctl(2) request.
 func (fd FD) request(number uintptr, argument unsafe.Pointer) error {
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), number, uintptr(argument))

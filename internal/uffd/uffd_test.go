@@ -16,8 +16,14 @@ import (
 
 const page = 4096
 
-// watched returns pages of this process that wait for their contents.
-func watched(t *testing.T, pages int) (FD, []byte, uint64) {
+// register makes threads of this process wait when they touch missing pages there.
+func (fd FD) register(start, length uint64) error {
+	const requestRegister, modeMissing = 0xc020aa00, 1 // from linux/userfaultfd.h
+	return fd.request(requestRegister, unsafe.Pointer(&[4]uint64{start, length, modeMissing}))
+}
+
+// mapRegistered maps pages of which each thread waits for the contents.
+func mapRegistered(t *testing.T, pages int) (FD, []byte, uint64) {
 	t.Helper()
 	if err := Available(); err != nil {
 		if os.Getenv("DORMOUSE_REQUIRE_CRIU") == "1" {
@@ -45,15 +51,15 @@ func watched(t *testing.T, pages int) (FD, []byte, uint64) {
 	return fd, memory, address
 }
 
-func TestPagesComeWhenTheyAreTouched(t *testing.T) {
-	fd, memory, address := watched(t, 4)
+func TestPagesAreFilledWhenTouched(t *testing.T) {
+	fd, memory, address := mapRegistered(t, 4)
 	touched := make(chan byte)
 	go func() {
 		b := memory[page+7] // here, and not when it is received
 		touched <- b
 	}()
 	want := []Event{{Kind: Fault, Start: address + page}}
-	got := await(t, fd, 1)
+	got := readEvents(t, fd, 1)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -87,10 +93,10 @@ func TestPagesComeWhenTheyAreTouched(t *testing.T) {
 	}
 }
 
-// What happens to memory is told in the order in which it happened, also when
-// several wait to tell it.
+// Events have the order in which they happened, also when several threads wait for
+// theirs to be read.
 func TestEventsComeInOrder(t *testing.T) {
-	fd, memory, address := watched(t, 16)
+	fd, memory, address := mapRegistered(t, 16)
 	var want []Event
 	ended := make(chan error)
 	for i := range 5 {
@@ -109,9 +115,9 @@ func TestEventsComeInOrder(t *testing.T) {
 		t.Errorf("copied %d bytes: %v", n, err)
 	}
 	if _, err := fd.Zero(address+page, page); !errors.Is(err, unix.EAGAIN) {
-		t.Errorf("memory came although something has to be known before: %v", err)
+		t.Errorf("memory was filled before the events were read: %v", err)
 	}
-	if diff := cmp.Diff(want, await(t, fd, 5)); diff != "" {
+	if diff := cmp.Diff(want, readEvents(t, fd, 5)); diff != "" {
 		t.Error(diff)
 	}
 	for range 5 {
@@ -122,7 +128,7 @@ func TestEventsComeInOrder(t *testing.T) {
 }
 
 func TestMovedAndEmptied(t *testing.T) {
-	fd, memory, address := watched(t, 8)
+	fd, memory, address := mapRegistered(t, 8)
 	to, err := unix.Mmap(-1, 0, 2*page, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		t.Fatal(err)
@@ -133,12 +139,12 @@ func TestMovedAndEmptied(t *testing.T) {
 		_, _, errno := unix.Syscall6(unix.SYS_MREMAP, uintptr(address), 2*page, 2*page, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, target, 0)
 		ended <- errorOf(errno)
 	}()
-	events := await(t, fd, 2)
+	events := readEvents(t, fd, 2)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 	go func() { ended <- unix.Madvise(memory[4*page:6*page], unix.MADV_DONTNEED) }()
-	events = append(events, await(t, fd, 1)...)
+	events = append(events, readEvents(t, fd, 1)...)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
@@ -159,8 +165,8 @@ func errorOf(errno unix.Errno) error {
 	return errno
 }
 
-// await returns what happens once n events were read.
-func await(t *testing.T, fd FD, n int) []Event {
+// readEvents returns n events.
+func readEvents(t *testing.T, fd FD, n int) []Event {
 	t.Helper()
 	var events []Event
 	for deadline := time.Now().Add(10 * time.Second); len(events) < n; {
@@ -179,8 +185,7 @@ func await(t *testing.T, fd FD, n int) []Event {
 	return events
 }
 
-// awaitBlocked returns when the thread waits in the kernel for its event to be
-// read.
+// awaitBlocked returns when the thread waits in the kernel for its event to be read.
 func awaitBlocked(t *testing.T, tid int) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

@@ -1,5 +1,5 @@
-// A program that does one thing until it gets SIGUSR1, or until it is done, and says
-// how that ended.
+// A program that does one kind of work until it gets SIGUSR1, or until it is done, and says
+// whether the work was disturbed.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -34,7 +34,7 @@ static const char *nap(void) {
 	return (now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 >= 300 ? "done" : "too short";
 }
 
-static const char *reckon(void) { // with registers of another kind
+static const char *reckon(void) { // uses floating-point registers
 	double x = 1;
 	while (!told) x = x * 1.5 / 1.5;
 	return x == 1 ? "done" : "another number";
