@@ -7,25 +7,27 @@ import (
 	"time"
 )
 
-// NeedsAdoption tells that an earlier host left something behind: Adopt must come
-// before any other operation.
+// NeedsAdoption reports whether an earlier host left something of the plugin behind.
+// Adopt must then come before any other operation.
 func (s *Shell) NeedsAdoption() bool {
-	_, left := s.inheritedReason()
-	return left
+	_, inherited := s.inheritedReason()
+	return inherited
 }
 
-func (s *Shell) inheritedReason() (why Reason, left bool) {
+// inheritedReason returns why the plugin that an earlier host left was active.
+func (s *Shell) inheritedReason() (why Reason, inherited bool) {
 	if s.process == nil {
 		return "", false
 	}
 	return s.process.Inherited()
 }
 
-// Adopt takes over what an earlier host left, or ends it. The instance is then
-// active for the same reason as before, or deactivated with the cause kept.
+// Adopt takes over the plugin that an earlier host left running, or ends what is left of
+// it. The instance is then active for the same reason as before, or deactivated with the
+// error in its status. Adopt does nothing if there is nothing to adopt.
 func (s *Shell) Adopt(ctx context.Context) error {
-	why, left := s.inheritedReason()
-	if !left {
+	why, inherited := s.inheritedReason()
+	if !inherited {
 		return nil
 	}
 	return s.runInLane(ctx, Adopt, s.activationLimit(), func(ctx context.Context) error {
@@ -58,8 +60,8 @@ func (s *Shell) adoptPlugin(ctx context.Context) error {
 	return nil
 }
 
-// Leave is the last operation: a plugin that can run on without the host is let
-// go once the calls to it have ended, any other is deactivated as by Shutdown.
+// Leave is the last operation before the host ends. A plugin that can outlive the host
+// is left running once the calls to it have ended; any other plugin is deactivated.
 func (s *Shell) Leave(ctx context.Context) error {
 	s.beginClosing()
 	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
@@ -72,7 +74,7 @@ func (s *Shell) Leave(ctx context.Context) error {
 	})
 }
 
-// noteActivated passes on that the plugin has become active.
+// noteActivated tells the backend why the plugin has become active.
 func (s *Shell) noteActivated(why Reason) {
 	if s.process != nil {
 		s.process.NoteActivated(why)

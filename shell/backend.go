@@ -3,7 +3,6 @@ package shell
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -245,34 +244,35 @@ type GoldenImage struct {
 	Generation uint64
 }
 
-// Requirements is what the rest of the host has to do with one instance. Its
-// methods may be called with the instance's turn taken, and must not ask the
-// shell for an operation of the same instance.
+// Requirements checks what an instance requires of the rest of the host: subsystems and
+// other instances. The shell may call its methods while an operation of the instance
+// runs; they must not ask the shell for another operation of the same instance.
 type Requirements interface {
-	// Missing returns nil when the instance, which says about of itself, may be
-	// activated, or an error that wraps ErrPending and names what it waits for.
+	// MayActivate returns nil if the instance may be activated, or an error that wraps
+	// ErrPending and names the requirements that are not met. The information includes
+	// the lists of the configuration.
 	MayActivate(about Information) error
-	// Lost returns nil while the instance may stay active, or an error that wraps
-	// ErrPending and names what it can't be without.
+	// MayStayActive returns nil if the instance may stay active, or an error that wraps
+	// ErrPending and names the requirements that no longer hold.
 	MayStayActive(about Information) error
-	// Leaving is called before an active instance is deactivated, while it still
-	// takes calls. It returns when whatever depends on the instance has ended, or
-	// with ctx.
+	// EndDependants is called before an active instance is deactivated, while it still
+	// takes calls. It returns when the instances that depend on it have ended, or with
+	// ctx.
 	EndDependants(ctx context.Context)
 }
 
-// noRequirements is the surroundings of an instance that has none.
+// noRequirements are the Requirements of an instance that has none.
 type noRequirements struct{}
 
 func (noRequirements) MayActivate(Information) error   { return nil }
 func (noRequirements) MayStayActive(Information) error { return nil }
 func (noRequirements) EndDependants(context.Context)   {}
 
-// sink is the shell as its backend sees it.
+// sink takes the reports of a shell's backend.
 type sink struct{ s *Shell }
 
-// Exited gives the running calls up at once, for an operation may be waiting
-// for them. The rest has its turn in the lane, however long that takes.
+// Exited gives up the calls in flight at once, since an operation may wait for them. The
+// step to deactivated waits for its turn in the lane without a limit.
 func (k sink) Exited(err error) {
 	s := k.s
 	s.mu.Lock()
@@ -282,30 +282,20 @@ func (k sink) Exited(err error) {
 	s.goUnlessClosing(func() {
 		_ = s.lane.run(context.Background(), Exit, func() error {
 			state := s.State()
-			runs := state == Activated || state == Hibernated && s.sleepsInPlace()
+			hasProcess := state == Activated || state == Hibernated && s.sleepsInPlace()
 			s.mu.Lock()
-			stale := s.generation != generation || !runs
+			stale := s.generation != generation
 			s.mu.Unlock()
-			if stale {
+			if stale || !hasProcess {
 				return nil
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), s.deactivationLimit())
 			defer cancel()
-			return s.step(ctx, Exit, exitReason(err), s.afterExit(err))
+			return s.stepAfterExit(ctx, err)
 		})
 	})
 }
 
-// afterExit is the work after an end that nobody asked for.
-func (s *Shell) afterExit(cause error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		s.inFlight.cancelAll()
-		s.runPostMortem(exitReason(cause), cause)
-		s.reviewWarmStart(cause)
-		return errors.Join(cause, s.backend.Stop(ctx))
-	}
-}
-
-func (k sink) Notify(n Notification) { k.s.observer.Notification(k.s.Callsign(), n) }
+func (k sink) Notify(n Notification) { k.s.Notify(n) }
 
 func (k sink) ControlChanged(to statecontrol.State) { k.s.recordControl(to) }

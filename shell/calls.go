@@ -12,9 +12,9 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// Invoke runs a method of the plugin, within the instance's call timeout. It
-// returns ErrUnavailable or ErrHibernated when nothing can take the call, and
-// a *PluginError when the plugin took it and answered with an error.
+// Invoke runs a method of the plugin within the instance's call timeout. It returns
+// ErrUnavailable or ErrHibernated if the instance takes no calls now, and a *PluginError
+// if the plugin answered with an error.
 func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 	var result json.RawMessage
 	err := s.callPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
@@ -25,40 +25,50 @@ func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 	return result, err
 }
 
-// callPlugin delivers what takes so many bytes while it waits.
-func (s *Shell) callPlugin(ctx context.Context, bytes int, deliver func(context.Context) error) error {
-	ctx, cancel, limit := s.limited(ctx)
+// callPlugin admits one call, which occupies size bytes of the hold queue if it has to
+// wait, and runs send. The call counts as use of the plugin.
+func (s *Shell) callPlugin(ctx context.Context, size int, send func(context.Context) error) error {
+	enter := func(ctx context.Context) (context.Context, error) { return s.admit(ctx, size) }
+	return s.enterAndSend(ctx, enter, func(ctx context.Context) error {
+		defer s.noteUse()
+		return send(ctx)
+	})
+}
+
+// callWithoutUse runs send as a probe if the instance is active. It never wakes the
+// instance or waits for it.
+func (s *Shell) callWithoutUse(ctx context.Context, send func(context.Context) error) error {
+	return s.enterAndSend(ctx, func(context.Context) (context.Context, error) {
+		end, state := s.enterIfActive()
+		if end == nil {
+			return nil, notActiveError(state)
+		}
+		return end, nil
+	}, send)
+}
+
+// enterAndSend runs enter, which counts the call as in flight, and send, both within the
+// call timeout. The context that enter returns ends send early.
+func (s *Shell) enterAndSend(ctx context.Context, enter func(context.Context) (end context.Context, err error), send func(context.Context) error) error {
+	timeout := time.Duration(s.Config().CallTimeout)
+	limit := timeout.String()
+	if by, set := ctx.Deadline(); set && time.Until(by) < timeout {
+		limit = "the caller's own deadline"
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	end, err := s.admit(ctx, bytes)
+	end, err := enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.inFlight.leaveCall()
-	defer s.noteUse()
-	return s.deliver(ctx, cancel, admission{end: end}, limit, deliver)
-}
-
-// limited is ctx until the call timeout at the latest; limit says whose time it is.
-func (s *Shell) limited(ctx context.Context) (limited context.Context, cancel context.CancelFunc, limit string) {
-	timeout := time.Duration(s.Config().CallTimeout)
-	limit = timeout.String()
-	if by, set := ctx.Deadline(); set && time.Until(by) < timeout {
-		limit = "the caller's own deadline"
-	}
-	limited, cancel = context.WithTimeout(ctx, timeout)
-	return limited, cancel, limit
-}
-
-// deliver makes a call that was let in, within limit.
-func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, let admission, limit string, deliver func(context.Context) error) error {
-	stop := context.AfterFunc(let.end, cancel) //nolint:contextcheck // it ends with the plugin, not with the caller
-	defer stop()
-	err := deliver(ctx)
+	defer context.AfterFunc(end, cancel)() //nolint:contextcheck // end belongs to the plugin, not to the caller
+	err = send(ctx)
 	_, answered := errors.AsType[*PluginError](err)
 	switch {
 	case err == nil || answered:
 		return err
-	case let.end.Err() != nil:
+	case end.Err() != nil:
 		return errEnded
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, limit)
@@ -66,54 +76,69 @@ func (s *Shell) deliver(ctx context.Context, cancel context.CancelFunc, let admi
 	return err
 }
 
-// admit is the one place that decides what a call meets. After a nil error the
-// call is counted as in flight until flight.leave; the context it returns ends
-// when running calls are to be given up.
-func (s *Shell) admit(ctx context.Context, bytes int) (context.Context, error) {
-	end, held, err := s.admitOrHold(bytes)
+// admit decides for every call whether it is delivered, held or refused; a held call
+// waits here. After a nil error the call counts as in flight until inFlight.leaveCall,
+// and must be given up when the returned context ends.
+func (s *Shell) admit(ctx context.Context, size int) (end context.Context, err error) {
+	end, held, err := s.admitOrHold(size)
 	if held == nil {
 		return end, err
 	}
 	return s.awaitAdmission(ctx, held)
 }
 
-// admitOrHold lets a call in, has it wait or refuses it. State, count and queue are
-// one: whoever leaves Activated may rely on seeing every call that got in, and no
-// call overtakes those that wait.
-func (s *Shell) admitOrHold(bytes int) (end context.Context, waits *heldCall, err error) {
+// admitOrHold admits a call, adds it to the hold queue or refuses it. State, count and
+// queue are read under one lock, so that an operation that leaves Activated sees every
+// admitted call, and no call overtakes the held ones.
+func (s *Shell) admitOrHold(size int) (end context.Context, held *heldCall, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wakes := s.Config().OnCall == configs.OnCallWake
 	switch {
-	case s.state == Activated && len(s.held.calls) == 0:
+	case s.state.TakesCalls() && len(s.held.calls) == 0:
 		s.resumeInBackground()
 		return s.inFlight.enterCall(), nil, nil
-	case s.state == Activated:
+	case s.state.TakesCalls():
 	case !wakes && (s.state == Hibernated || s.state == Hibernating):
 		return nil, nil, ErrHibernated
-	case !wakes || !holds(s.state):
+	case !wakes || !s.state.HoldsCalls():
 		return nil, nil, fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 	}
-	waits, err = s.holdCall(bytes)
-	return nil, waits, err
+	held, err = s.holdCall(size)
+	return nil, held, err
 }
 
-// enterIfActive lets in what is no use of the plugin, and neither wakes it nor waits.
+// enterIfActive counts a probe (health, Exists) as in flight if the instance is active;
+// otherwise end is nil. It never wakes the instance or waits for it.
 func (s *Shell) enterIfActive() (end context.Context, state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == Activated {
+	if s.state.TakesCalls() {
 		end = s.inFlight.enterCall()
 	}
 	return end, s.state
 }
 
-// maxKnownMethods is of how many methods an instance remembers whether there are.
+// notActiveError returns the error of a probe of an instance that is not active.
+func notActiveError(state State) error {
+	if state.IsAsleep() {
+		return ErrHibernated
+	}
+	return fmt.Errorf("%w: it is %s", ErrUnavailable, state)
+}
+
+// isProbe reports whether calls of the gRPC method are probes, which neither wake the
+// plugin nor keep it awake.
+func isProbe(method string) bool {
+	return method == shellpb.Dispatcher_Exists_FullMethodName || strings.HasPrefix(method, "/grpc.health.v1.Health/")
+}
+
+// maxKnownMethods is the number of methods of which an instance remembers whether they
+// exist.
 const maxKnownMethods = 1024
 
-// Exists tells whether the plugin has the method. It is no use of the plugin: it
-// neither wakes it nor waits. Of one that sleeps it tells what is known, and
-// returns ErrHibernated for what is not.
+// Exists reports whether the plugin has the method, without waking it. For a plugin that
+// sleeps it answers from memory, and returns ErrHibernated if it does not know.
 func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err error) {
 	err = s.callWithoutUse(ctx, func(ctx context.Context) error {
 		exists, err = s.backend.Exists(ctx, method)
@@ -132,35 +157,8 @@ func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err err
 	return exists, err
 }
 
-// isProbe tells which calls of a plugin are none of use: whoever asks whether
-// it is well does not want it to wake, nor keeps it from falling asleep.
-func isProbe(method string) bool {
-	return method == shellpb.Dispatcher_Exists_FullMethodName || strings.HasPrefix(method, "/grpc.health.v1.Health/")
-}
-
-// callWithoutUse delivers what is no use of the plugin, if it is awake.
-func (s *Shell) callWithoutUse(ctx context.Context, deliver func(context.Context) error) error {
-	ctx, cancel, limit := s.limited(ctx)
-	defer cancel()
-	end, state := s.enterIfActive()
-	if end == nil {
-		return notActiveError(state)
-	}
-	defer s.inFlight.leaveCall()
-	return s.deliver(ctx, cancel, admission{end: end}, limit, deliver)
-}
-
-// notActiveError is the error of what does not wake an instance.
-func notActiveError(state State) error {
-	switch state {
-	case Hibernating, Hibernated, Waking:
-		return ErrHibernated
-	default:
-		return fmt.Errorf("%w: it is %s", ErrUnavailable, state)
-	}
-}
-
-// rememberOutcome takes from the outcome of a call whether there is such a method.
+// rememberOutcome remembers whether the method exists, as far as the error of a call
+// shows it.
 func (s *Shell) rememberOutcome(method string, err error) {
 	switch {
 	case err == nil:
@@ -170,6 +168,7 @@ func (s *Shell) rememberOutcome(method string, err error) {
 	}
 }
 
+// rememberMethod remembers whether the method exists, for Exists while the plugin sleeps.
 func (s *Shell) rememberMethod(method string, exists bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +180,7 @@ func (s *Shell) rememberMethod(method string, exists bool) {
 	}
 }
 
-// forgetMethods is for a program that may be another than before.
+// forgetMethods forgets which methods exist, since the program may have changed.
 func (s *Shell) forgetMethods() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

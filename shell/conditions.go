@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// These wait for their turn like operations, but change no state by themselves.
+// Events under which checks wait for their turn. They change no state themselves.
 const (
 	recheckEvent Event = "reconsider"
 	probeEvent   Event = "probe"
 )
 
-// ActivateIfWaiting is to be called when the surroundings have changed for the
-// better. It activates an instance that waits, for the reason it was asked to be
-// activated, unless something is missing still.
+// ActivateIfWaiting activates an instance that waits for its requirements, if all are met
+// now. The host calls it when requirements may have come to be met. The reason is that of
+// the request that made the instance wait.
 func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 	return s.runInLane(ctx, recheckEvent, s.activationLimit(), func(ctx context.Context) error {
 		st, _ := s.recordedStatus()
@@ -27,9 +27,9 @@ func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 	})
 }
 
-// DeactivateIfUnmet is to be called when the surroundings have changed for the
-// worse. It ends an active instance that can't be without what is gone, until
-// that is back. A hibernated one is left alone until it wakes.
+// DeactivateIfUnmet ends an active instance whose requirements no longer hold; the
+// instance then waits for them. The host calls it when requirements may have been lost. A
+// hibernated instance is left alone until it wakes.
 func (s *Shell) DeactivateIfUnmet(ctx context.Context) error {
 	return s.runInLane(ctx, recheckEvent, s.deactivationLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
@@ -40,25 +40,23 @@ func (s *Shell) DeactivateIfUnmet(ctx context.Context) error {
 	})
 }
 
-// Probe asks a plugin that is neither running nor hibernated what it needs, if its
-// backend and its configuration allow that. Activations do so by themselves. Other
-// than they, it is given up when ctx ends: it changes nothing.
+// Probe asks a plugin that neither runs nor sleeps what it requires, if its configuration
+// allows that. Every activation does so itself. Unlike other operations, Probe is given
+// up when ctx ends.
 func (s *Shell) Probe(ctx context.Context) error {
 	return s.runInLane(ctx, probeEvent, s.activationLimit(), func(limited context.Context) error {
 		limited, cancel := context.WithCancel(limited)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
-		switch s.State() {
-		case Deactivated, Unavailable, Precondition:
-			return s.probe(limited)
-		default:
+		if !s.State().IsDown() {
 			return nil
 		}
+		return s.probe(limited)
 	})
 }
 
-// EffectiveInformation is what is known of the plugin by its own words, with the subsystems
-// that the configuration names added to its lists.
+// EffectiveInformation returns the plugin's description of itself, with the subsystems of
+// the configuration added to its lists.
 func (s *Shell) EffectiveInformation() Information {
 	st := Status{Config: s.Config(), Information: s.information()}
 	about := st.Information
@@ -66,22 +64,23 @@ func (s *Shell) EffectiveInformation() Information {
 	return about
 }
 
-// Preconditions are the subsystems that must be up before the instance is
-// activated: those of its configuration, then those of the plugin.
+// Preconditions returns the subsystems that must be up before the instance is activated:
+// those of its configuration, then those of the plugin.
 func (st Status) Preconditions() []string {
 	return union(st.Config.Preconditions, st.Information.Preconditions)
 }
 
-// Terminations are the states of subsystems that end the instance.
+// Terminations returns the states of subsystems that end the instance.
 func (st Status) Terminations() []string {
 	return union(st.Config.Terminations, st.Information.Terminations)
 }
 
-// Controls are the subsystems that the instance sets.
+// Controls returns the subsystems that the instance may set.
 func (st Status) Controls() []string {
 	return union(st.Config.Controls, st.Information.Controls)
 }
 
+// union returns a, then the elements of b that are not in a.
 func union(a, b []string) []string {
 	all := slices.Clone(a)
 	for _, name := range b {
@@ -92,32 +91,32 @@ func union(a, b []string) []string {
 	return all
 }
 
-// checkBeforeActivation learns what the plugin needs, and leaves the instance waiting when that
-// is not there.
+// checkBeforeActivation probes the plugin and checks its requirements. If some are not
+// met, the instance is left in Precondition and the error wraps ErrPending.
 func (s *Shell) checkBeforeActivation(ctx context.Context, why Reason) error {
 	state := s.State()
 	if _, ok := findRow(Activate, state); !ok {
-		return nil // it will be refused
+		return nil // the activation itself will be refused
 	}
 	if err := s.probe(ctx); err != nil {
 		return s.step(ctx, Activate, why, func(context.Context) error { return err })
 	}
-	missing := s.unmetRequirements()
-	if missing != nil && state != Precondition {
-		s.log.Info().Msgf("the plugin can't be activated yet, %v", missing)
-		if err := s.step(ctx, Await, why, func(context.Context) error { return nil }); err != nil {
+	unmet := s.unmetRequirements()
+	if unmet != nil && state != Precondition {
+		s.log.Info().Msgf("the plugin can't be activated yet, %v", unmet)
+		if err := s.step(ctx, Await, why, doNothing); err != nil {
 			return err
 		}
-		missing = s.unmetRequirements() // it may have come before anybody knew who waits for it
+		unmet = s.unmetRequirements() // a change before the step did not reach this instance
 	}
-	if missing != nil {
-		return fmt.Errorf("cannot activate: %w", missing)
+	if unmet != nil {
+		return fmt.Errorf("cannot activate: %w", unmet)
 	}
 	return nil
 }
 
-// probe is cheap when the program is the one that was probed last: the backend
-// remembers. An executable may be replaced whenever nothing runs.
+// probe asks the plugin for its description. The backend starts the program only if it
+// has changed since it was last asked.
 func (s *Shell) probe(ctx context.Context) error {
 	if s.process == nil || !s.Config().Probe {
 		return nil
@@ -131,13 +130,12 @@ func (s *Shell) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info.StateControl = nil // that of a process which has ended
+	info.StateControl = nil // the process that served it has ended
 	s.setInformation(info)
 	return nil
 }
 
-// loadKnownInformation learns of a plugin that sleeps since before the host began what it said
-// when it last ran.
+// loadKnownInformation sets the information of a plugin that an earlier host hibernated.
 func (s *Shell) loadKnownInformation() {
 	if info, known := s.process.KnownInformation(); known {
 		info.StateControl = nil
@@ -145,40 +143,44 @@ func (s *Shell) loadKnownInformation() {
 	}
 }
 
-// checkAfterActivation ends the plugin again when what it can't be without went while it came
-// up.
+// checkAfterActivation ends the plugin again if its requirements were lost while it
+// started or woke.
 func (s *Shell) checkAfterActivation(ctx context.Context) error {
-	lost, err := s.lapseIfUnmet(ctx)
-	if lost == nil {
+	unmet, err := s.lapseIfUnmet(ctx)
+	if unmet == nil {
 		return nil
 	}
-	return fmt.Errorf("cannot stay active: %w", errors.Join(lost, err))
+	return fmt.Errorf("cannot stay active: %w", errors.Join(unmet, err))
 }
 
-// lapseIfUnmet ends the active plugin until its conditions are back, if any is lost.
-func (s *Shell) lapseIfUnmet(ctx context.Context) (lost, err error) {
-	if lost = s.requirements.MayStayActive(s.EffectiveInformation()); lost != nil {
-		s.log.Info().Msgf("the plugin has to end, %v", lost)
+// lapseIfUnmet ends the active plugin if its requirements no longer hold, and returns
+// which do not.
+func (s *Shell) lapseIfUnmet(ctx context.Context) (unmet, err error) {
+	if unmet = s.requirements.MayStayActive(s.EffectiveInformation()); unmet != nil {
+		s.log.Info().Msgf("the plugin has to end, %v", unmet)
 		err = s.endInstance(ctx, Lapse, Conditions)
 	}
-	return lost, err
+	return unmet, err
 }
 
+// unmetRequirements returns the requirements that keep the instance from being activated,
+// nil for none.
 func (s *Shell) unmetRequirements() error {
 	return s.requirements.MayActivate(s.EffectiveInformation())
 }
 
-// endDependants has whatever depends on the plugin end before it.
+// endDependants ends the instances that depend on this one. When the host shuts down, the
+// host orders the ends of all instances itself.
 func (s *Shell) endDependants(ctx context.Context) {
 	if s.isClosing() {
-		return // the host ends all in its own order
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.dependantsLimit())
 	defer cancel()
 	s.requirements.EndDependants(ctx)
 }
 
-// dependantsLimit leaves dependants as long as the plugin itself may take.
+// dependantsLimit returns how long dependants may take to end: as long as this plugin.
 func (s *Shell) dependantsLimit() time.Duration {
 	if s.requirements == (noRequirements{}) {
 		return 0

@@ -11,41 +11,41 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// Conn is a connection to the plugin's gRPC services on which every call meets
-// what Invoke meets: it is refused, held or delivered as the instance's state
-// says. Unary calls are bounded by the call timeout; streams are not, and end
-// with ErrHibernated when the instance is hibernated, with ErrUnavailable when it
-// ends. It is nil for a backend that
-// serves no gRPC.
+// Conn returns a connection to the plugin's gRPC services, or nil for a built-in. Every
+// call on it is admitted like a call of Invoke: refused, held or delivered by the state
+// of the instance. Unary calls end with the call timeout. Streams have no time limit;
+// they end with ErrHibernated when the instance is hibernated and with ErrUnavailable
+// when it is stopped.
 func (s *Shell) Conn() grpc.ClientConnInterface {
 	if s.process == nil {
 		return nil
 	}
-	return conn{s, s.process.Conn()}
+	return admittedConn{s, s.process.Conn()}
 }
 
-// conn is an admitted connection.
-type conn struct {
+// admittedConn is a connection whose calls are admitted by a shell.
+type admittedConn struct {
 	s  *Shell
 	to grpc.ClientConnInterface
 }
 
-func (c conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+func (c admittedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	send := func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) }
 	if isProbe(method) {
-		return c.s.callWithoutUse(ctx, func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
+		return c.s.callWithoutUse(ctx, send)
 	}
-	return c.s.callPlugin(ctx, messageSize(args), func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) })
+	return c.s.callPlugin(ctx, messageSize(args), send)
 }
 
-func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	end, err := c.s.admitStream(ctx, method)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	given := context.AfterFunc(end, cancel)
+	forget := context.AfterFunc(end, cancel)
 	leave := sync.OnceFunc(func() {
-		given()
+		forget()
 		cancel()
 		if !isProbe(method) {
 			c.s.noteUse()
@@ -58,12 +58,12 @@ func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 		return nil, endCause(end, err)
 	}
 	context.AfterFunc(ctx, leave)
-	return &stream{under, end, leave, !desc.ServerStreams}, nil
+	return &admittedStream{under, end, leave, !desc.ServerStreams}, nil
 }
 
-// admitStream lets a stream in, for which it may wait as long as a call may take.
-// The context it returns ends when the stream is to end.
-func (s *Shell) admitStream(ctx context.Context, method string) (context.Context, error) {
+// admitStream admits a stream, which may be held up to the call timeout. The returned
+// context ends when the stream must end.
+func (s *Shell) admitStream(ctx context.Context, method string) (end context.Context, err error) {
 	if isProbe(method) {
 		if end, state := s.enterIfActive(); end == nil {
 			return nil, notActiveError(state)
@@ -78,7 +78,8 @@ func (s *Shell) admitStream(ctx context.Context, method string) (context.Context
 	return s.inFlight.becomeStream(), nil
 }
 
-// endCause is err, or what ended the streams if that is its cause.
+// endCause returns why end has ended, if that made the stream fail with err, and
+// otherwise err.
 func endCause(end context.Context, err error) error {
 	if end.Err() != nil && !errors.Is(err, io.EOF) {
 		return context.Cause(end)
@@ -86,15 +87,15 @@ func endCause(end context.Context, err error) error {
 	return err
 }
 
-// stream leaves the flight when it has ended.
-type stream struct {
+// admittedStream is a stream that counts as in flight until it ends.
+type admittedStream struct {
 	grpc.ClientStream
 	end    context.Context
 	leave  func()
-	single bool // one message is all that it receives
+	single bool // the plugin sends one message only
 }
 
-func (s *stream) Header() (metadata.MD, error) {
+func (s *admittedStream) Header() (metadata.MD, error) {
 	header, err := s.ClientStream.Header()
 	if err != nil {
 		s.leave()
@@ -103,7 +104,7 @@ func (s *stream) Header() (metadata.MD, error) {
 	return header, err
 }
 
-func (s *stream) RecvMsg(m any) error {
+func (s *admittedStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
 	if err == nil && !s.single {
 		return nil
@@ -115,9 +116,9 @@ func (s *stream) RecvMsg(m any) error {
 	return endCause(s.end, err)
 }
 
-func (s *stream) SendMsg(m any) error {
+func (s *admittedStream) SendMsg(m any) error {
 	err := s.ClientStream.SendMsg(m)
-	if err == nil || errors.Is(err, io.EOF) { // at EOF, RecvMsg tells why
+	if err == nil || errors.Is(err, io.EOF) { // after io.EOF, RecvMsg returns the error of the stream
 		return err
 	}
 	s.leave()

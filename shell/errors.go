@@ -7,67 +7,65 @@ import (
 	"syscall"
 )
 
-// What an operation or a call on an instance can be refused with.
+// Errors of operations and calls.
 var (
-	// ErrIllegalState means that the lifecycle has no row for the event in the
+	// ErrIllegalState means that the lifecycle table has no row for the event in the
 	// present state.
 	ErrIllegalState = errors.New("the instance is in a state that does not allow this")
-	// ErrPending means that the instance waits for its preconditions; the text
-	// names them.
+	// ErrPending means that the instance waits for its requirements, which the text names.
 	ErrPending = errors.New("waiting")
-	// ErrUnavailable means that there is no activated plugin to take a call.
+	// ErrUnavailable means that the instance is not active and so takes no call.
 	ErrUnavailable = errors.New("the instance is not active")
-	// ErrHibernated means that the plugin sleeps and calls don't wake it.
+	// ErrHibernated means that the plugin is hibernated and a call does not wake it.
 	ErrHibernated = errors.New("the instance is hibernated")
-	// ErrInProgress means that another operation kept its turn for longer than
-	// the caller would wait.
+	// ErrInProgress means that another operation ran for longer than the caller waited for
+	// its turn.
 	ErrInProgress = errors.New("another operation of the instance is still running")
-	// ErrTimedOut means that the operation did not end within its deadline.
+	// ErrTimedOut means that the operation or call did not end within its time limit.
 	ErrTimedOut = errors.New("timed out")
-	// ErrNoStateControl means that the plugin can't be suspended or resumed,
-	// or is not active and so can't be asked.
+	// ErrNoStateControl means that the plugin can't be suspended or resumed, or is not
+	// active.
 	ErrNoStateControl = errors.New("the instance has no state control now")
-	// ErrInProcess means that the instance runs inside the host, which can't be
-	// hibernated.
+	// ErrBuiltIn means that the instance is part of the host and can't be hibernated.
 	ErrBuiltIn = errors.New("the instance runs inside the host")
-	// ErrNotSupported means that this host can't do it; the text says why.
+	// ErrNotSupported means that this host lacks what the operation needs; the text says
+	// what.
 	ErrNotSupported = errors.New("not supported on this host")
-	// ErrUnknownMethod means that the plugin does not know the method.
+	// ErrUnknownMethod means that the plugin does not have the method.
 	ErrUnknownMethod = errors.New("unknown method")
-	// ErrInvalidParams means that the method does not take such parameters.
+	// ErrInvalidParams means that the method does not take these parameters.
 	ErrInvalidParams = errors.New("invalid parameters")
-	// ErrInstantiation means that the program could not be brought to its
-	// handshake.
+	// ErrInstantiation means that the program could not be started up to its handshake and
+	// its description of itself.
 	ErrInstantiation = errors.New("instantiation failed")
-	// ErrInitialization means that the plugin answered Initialize with an error
-	// text, or not at all.
+	// ErrInitialization means that Initialize returned an error text, or no answer.
 	ErrInitialization = errors.New("initialization failed")
-	// ErrUnhealthy means that the plugin runs but says that it does not serve.
+	// ErrUnhealthy means that the plugin runs and reports that it does not serve.
 	ErrUnhealthy = errors.New("the plugin does not serve")
 	// ErrExited means that the plugin's process has ended.
 	ErrExited = errors.New("the process has exited")
-	// ErrMemoryExceeded means that the kernel ended the plugin's process, or one
-	// below it, for want of memory. It comes with ErrExited.
+	// ErrMemoryExceeded means that the kernel killed a process of the plugin because memory
+	// was short. It comes with ErrExited.
 	ErrMemoryExceeded = errors.New("the memory was exceeded")
-	// ErrCold means that there is no golden image that a plugin could begin from; the
+	// ErrCold means that no golden image fits, so that the plugin must be started cold; the
 	// text says why.
 	ErrCold = errors.New("the plugin starts cold")
 	// ErrAwake means that a plugin that slept could not be put back to sleep.
 	ErrAwake = errors.New("the plugin is awake now")
-	// ErrInUse means that what was to be done with an idle instance was not, since it
-	// is used.
+	// ErrInUse means that an operation on an idle instance was not done because the
+	// instance is used.
 	ErrInUse = errors.New("the instance is in use")
 	// ErrBusy means that too many calls wait for the instance to wake.
 	ErrBusy = errors.New("too many calls wait for the instance")
 )
 
-// errClosing is what operations are refused with once the host shuts down.
+// errClosing refuses operations while the host shuts down.
 var errClosing = fmt.Errorf("%w: the host is shutting down", ErrUnavailable)
 
-// errDestroyed is why nothing begins from a golden image any more.
+// errDestroyed is why the golden image of a destroyed instance is removed.
 var errDestroyed = errors.New("the instance was destroyed")
 
-// PluginError is what a plugin answered instead of a result.
+// PluginError is an error that a plugin answered a call with.
 type PluginError struct {
 	// Code is Thunder's error number, or a JSON-RPC code when negative; 0 when the
 	// plugin gave none.
@@ -84,21 +82,20 @@ func (e *PluginError) Error() string {
 	return fmt.Sprintf("%s (code %d)", e.Message, e.Code)
 }
 
-// ExitError is the end of a plugin's process that nobody asked for. It wraps
-// ErrExited.
+// ExitError says how a plugin's process ended unasked. It wraps ErrExited.
 type ExitError struct {
-	// Status is what the process exited with, unless Signal is more than 0: then
-	// that ended it.
+	// Status is the exit status of the process, if Signal is 0; otherwise Signal killed
+	// the process.
 	Status int
 	Signal syscall.Signal
-	// Words quotes the last lines that it wrote, nil when there are none.
-	Words error
+	// LastLines quotes the last lines that the process wrote, nil when there are none.
+	LastLines error
 }
 
-// Clean tells whether the process said that nothing was wrong.
-func (e *ExitError) Clean() bool { return e.Status == 0 && e.Signal == 0 }
+// IsClean reports whether the process exited with status 0.
+func (e *ExitError) IsClean() bool { return e.Status == 0 && e.Signal == 0 }
 
-// How is the end in words, as "with status 1".
+// How describes the end in words, such as "with status 1".
 func (e *ExitError) How() string {
 	if e.Signal > 0 {
 		return fmt.Sprintf("on signal %d (%s)", e.Signal, e.Signal)
@@ -108,8 +105,8 @@ func (e *ExitError) How() string {
 
 func (e *ExitError) Error() string {
 	text := ErrExited.Error() + " " + e.How()
-	if e.Words != nil {
-		text += "; " + e.Words.Error()
+	if e.LastLines != nil {
+		text += "; " + e.LastLines.Error()
 	}
 	return text
 }

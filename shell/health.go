@@ -9,12 +9,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// healthService is the name under which every plugin reports its health.
+// healthService is the service name under which every plugin reports its health.
 const healthService = "plugin"
 
-// CheckHealth asks an activated plugin whether it serves; any other it leaves
-// alone and returns ErrUnavailable. It is no call: it neither wakes the plugin
-// nor waits for one that wakes. A plugin without gRPC has nothing to say.
+// CheckHealth asks an activated plugin whether it serves, as a probe: it neither wakes
+// the plugin nor waits for one that wakes. It returns nil if the plugin serves or has no
+// health service, ErrUnhealthy if the plugin says that it does not serve, and
+// ErrUnavailable if the instance is not active.
 func (s *Shell) CheckHealth(ctx context.Context) error {
 	end, state := s.enterIfActive()
 	if end == nil {
@@ -26,14 +27,13 @@ func (s *Shell) CheckHealth(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(end, cancel) //nolint:contextcheck // it ends with the plugin, not with the caller
-	defer stop()
+	defer context.AfterFunc(end, cancel)() //nolint:contextcheck // end belongs to the plugin, not to the caller
 	answer, err := healthpb.NewHealthClient(s.process.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: healthService})
 	switch code := status.Code(err); {
 	case end.Err() != nil:
 		return fmt.Errorf("%w: it ended meanwhile", ErrUnavailable)
 	case code == codes.Unimplemented || code == codes.NotFound:
-		return nil // it answered
+		return nil
 	case err != nil:
 		return fmt.Errorf("cannot ask for the plugin's health: %w", err)
 	case answer.GetStatus() != healthpb.HealthCheckResponse_SERVING:
@@ -42,9 +42,8 @@ func (s *Shell) CheckHealth(ctx context.Context) error {
 	return nil
 }
 
-// DeactivateIfActive is Deactivate for whoever judged the running plugin: unless
-// the instance is activated when its turn comes, it does nothing, so that it
-// never wakes one.
+// DeactivateIfActive deactivates the instance if it is activated when its turn comes. It
+// never wakes the plugin.
 func (s *Shell) DeactivateIfActive(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {

@@ -10,56 +10,49 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// What may wait for one instance to wake.
+// How many calls, of how many bytes together, may wait for one instance to wake.
 const (
 	maxHeldCalls = 256
 	maxHeldBytes = 16 << 20
 )
 
-// RetryAfter is when a caller that got ErrBusy may come back.
+// RetryAfter is how long a caller should wait after ErrBusy before it calls again.
 const RetryAfter = time.Second
 
-// holdQueue is the calls that wait until the instance is activated. Shell.mu guards it.
+// holdQueue holds the calls that wait until the instance is activated. Shell.mu guards
+// it.
 type holdQueue struct {
 	calls  []*heldCall
 	bytes  int
-	waking bool // somebody sees to it that each gets its answer
+	waking bool // wakeForHeldCalls runs
 }
 
+// heldCall is a call that waits until the instance is activated.
 type heldCall struct {
-	size   int
-	answer chan admission // of one
+	size   int            // in bytes
+	answer chan admission // gets one answer
 }
 
-// admission is what becomes of a call that waits.
+// admission is the answer to a held call: the context that ends when the call must be
+// given up, or why the call is refused.
 type admission struct {
 	end context.Context
 	err error
 }
 
-// holds tells in which states a call may wait.
-func holds(state State) bool {
-	switch state {
-	case Hibernating, Hibernated, Waking, Activation:
-		return true
-	default:
-		return false
-	}
-}
-
-// holdCall has a call wait, and begins the one wake for all that do. The caller holds
-// mu.
-func (s *Shell) holdCall(bytes int) (*heldCall, error) {
+// holdCall adds a call to the hold queue, and starts the one wake for all held calls. It
+// returns ErrBusy if the queue is full. The caller holds mu.
+func (s *Shell) holdCall(size int) (*heldCall, error) {
 	h := &s.held
 	switch {
 	case s.closing:
 		return nil, errClosing
-	case len(h.calls) == maxHeldCalls, h.bytes+bytes > maxHeldBytes && len(h.calls) > 0:
+	case len(h.calls) == maxHeldCalls, h.bytes+size > maxHeldBytes && len(h.calls) > 0:
 		return nil, ErrBusy
 	}
-	call := &heldCall{bytes, make(chan admission, 1)}
+	call := &heldCall{size, make(chan admission, 1)}
 	h.calls = append(h.calls, call)
-	h.bytes += bytes
+	h.bytes += size
 	if !h.waking {
 		h.waking = true
 		s.background.Go(s.wakeForHeldCalls)
@@ -67,15 +60,15 @@ func (s *Shell) holdCall(bytes int) (*heldCall, error) {
 	return call, nil
 }
 
-// awaitAdmission returns when the call has been let in or refused, or can't wait any
-// longer; the waking then goes on.
-func (s *Shell) awaitAdmission(ctx context.Context, call *heldCall) (context.Context, error) {
+// awaitAdmission returns when the held call is admitted or refused, or with ctx. The
+// instance wakes even if ctx ends.
+func (s *Shell) awaitAdmission(ctx context.Context, call *heldCall) (end context.Context, err error) {
 	select {
 	case a := <-call.answer:
 		return a.end, a.err
 	case <-ctx.Done():
 	}
-	if !s.removeHeld(call) { // it was answered in the same moment
+	if !s.removeHeld(call) { // the answer came in the same moment
 		a := <-call.answer
 		if a.err != nil {
 			return nil, a.err
@@ -88,7 +81,8 @@ func (s *Shell) awaitAdmission(ctx context.Context, call *heldCall) (context.Con
 	return nil, ctx.Err()
 }
 
-// removeHeld takes a call out of the queue, unless it has left it.
+// removeHeld takes a call out of the hold queue, and reports whether the call was still
+// in it.
 func (s *Shell) removeHeld(call *heldCall) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,8 +95,8 @@ func (s *Shell) removeHeld(call *heldCall) bool {
 	return true
 }
 
-// wakeForHeldCalls waits for the operations that came before, and wakes the instance
-// if they leave it hibernated, until nobody waits any more.
+// wakeForHeldCalls wakes the instance when its turn comes, if the instance is still
+// hibernated then, and repeats that until every held call is answered.
 func (s *Shell) wakeForHeldCalls() {
 	for done := false; !done; {
 		err := s.runInLane(context.Background(), Wake, s.activationLimit(), func(ctx context.Context) error {
@@ -115,18 +109,19 @@ func (s *Shell) wakeForHeldCalls() {
 	}
 }
 
-// answerHeldCalls lets those in who wait, or refuses them after err, unless they have
-// still something to wait for. It returns true when nobody waits.
-func (s *Shell) answerHeldCalls(err error) bool {
+// answerHeldCalls admits the held calls if the instance is active, or refuses them after
+// err. If neither applies and the instance may still wake, the calls stay held. It
+// returns true when no call is held any more.
+func (s *Shell) answerHeldCalls(err error) (done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case len(s.held.calls) == 0:
-	case err == nil && s.state == Activated:
+	case err == nil && s.state.TakesCalls():
 		s.answerAllHeld(func() admission { return admission{end: s.inFlight.enterCall()} })
 	case err != nil:
 		err = fmt.Errorf("cannot wake the instance for the call: %w", err)
-	case holds(s.state):
+	case s.state.HoldsCalls():
 		return false
 	default:
 		err = fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
@@ -136,7 +131,8 @@ func (s *Shell) answerHeldCalls(err error) bool {
 	return true
 }
 
-// answerAllHeld answers those who wait. The caller holds mu.
+// answerAllHeld empties the hold queue and gives each call its answer. The caller holds
+// mu.
 func (s *Shell) answerAllHeld(answer func() admission) {
 	for _, call := range s.held.calls {
 		call.answer <- answer()
@@ -144,20 +140,20 @@ func (s *Shell) answerAllHeld(answer func() admission) {
 	s.held.calls, s.held.bytes = nil, 0
 }
 
-// heldCount is how many calls wait.
+// heldCount returns how many calls are held.
 func (s *Shell) heldCount() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int64(len(s.held.calls))
 }
 
-// messageSize is what the question of a call takes while it waits, as far as it says.
-func messageSize(args any) int {
-	switch args := args.(type) {
+// messageSize returns the size in bytes of a gRPC request, 0 if its type does not tell.
+func messageSize(request any) int {
+	switch request := request.(type) {
 	case proto.Message:
-		return proto.Size(args)
+		return proto.Size(request)
 	case interface{ Size() int }:
-		return args.Size()
+		return request.Size()
 	}
 	return 0
 }

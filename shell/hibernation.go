@@ -7,13 +7,10 @@ import (
 	"time"
 )
 
-// Hibernate turns the suspended plugin into an image on disk. A limit of 0
-// means the host's own.
+// Hibernate puts the suspended plugin to sleep, on disk or in place as its configuration
+// says. A limit of 0 means the host's own.
 func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) error {
-	if limit <= 0 || limit > s.hibernateLimit {
-		limit = s.hibernateLimit
-	}
-	return s.runInLane(ctx, Hibernate, limit, func(ctx context.Context) error {
+	return s.runInLane(ctx, Hibernate, s.hibernationLimit(limit), func(ctx context.Context) error {
 		if s.process == nil {
 			return fmt.Errorf("cannot hibernate: %w", ErrBuiltIn)
 		}
@@ -21,31 +18,11 @@ func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) 
 	})
 }
 
-// Evict gives the image of a hibernated plugin up, to make room: the plugin is lost
-// as after a crash, and can't be told. why is kept as the reason.
-func (s *Shell) Evict(ctx context.Context, why error) error {
-	return s.runInLane(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
-		var dropped error
-		err := s.step(ctx, Evict, Automatic, func(ctx context.Context) error {
-			dropped = s.process.EndSleep(ctx)
-			return errors.Join(why, dropped)
-		})
-		if s.State() == Deactivated && errors.Is(err, why) {
-			s.log.Warn().Err(err).Msg("dropped the image of the hibernated plugin, which is lost")
-			return dropped
-		}
-		return err
-	})
-}
-
-// MoveToDisk turns a plugin that sleeps in place into an image on disk, without its
-// being active in between. It does nothing when there is an image already. A limit
-// of 0 means the host's own.
+// MoveToDisk turns a sleep in place into an image on disk; the plugin does not become
+// active for that. It does nothing if there is an image already. A limit of 0 means the
+// host's own.
 func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration) error {
-	if limit <= 0 || limit > s.hibernateLimit {
-		limit = s.hibernateLimit
-	}
-	return s.runInLane(ctx, MoveToDisk, limit, func(ctx context.Context) error {
+	return s.runInLane(ctx, MoveToDisk, s.hibernationLimit(limit), func(ctx context.Context) error {
 		if s.process == nil {
 			return fmt.Errorf("cannot move to disk: %w", ErrBuiltIn)
 		}
@@ -54,8 +31,8 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 		}
 		err := s.step(ctx, MoveToDisk, why, s.process.MoveToDisk)
 		switch {
-		case errors.Is(err, ErrExited): // it did not survive what should have left it asleep
-			return s.step(ctx, Exit, exitReason(err), s.afterExit(err))
+		case errors.Is(err, ErrExited): // the plugin did not survive the attempt
+			return s.stepAfterExit(ctx, err)
 		case errors.Is(err, ErrAwake):
 			return errors.Join(err, s.activateInTurn(ctx, Failure))
 		case err == nil:
@@ -65,15 +42,20 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 	})
 }
 
-// sleepsInPlace tells whether the plugin, which is hibernated, sleeps where it is, and so
-// can end.
-func (s *Shell) sleepsInPlace() bool {
-	sleep := s.process.Sleep()
-	return sleep != nil && sleep.Kind == InPlace
+// Evict gives up the image of a hibernated plugin to make room: the plugin is lost as
+// after a crash, and is not told. The status keeps why as its error.
+func (s *Shell) Evict(ctx context.Context, why error) error {
+	return s.runInLane(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
+		return s.stepFor(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
+			err := s.process.EndSleep(ctx)
+			s.log.Warn().Err(errors.Join(why, err)).Msg("dropped the image of the hibernated plugin, which is lost")
+			return err
+		})
+	})
 }
 
-// HibernationObstacle tells what would stop a hibernation now, nil for nothing that is known.
-// It waits for no operation and wakes nothing.
+// HibernationObstacle returns what is certain to make a hibernation fail now, nil if no
+// obstacle is known. It waits for no operation and wakes nothing.
 func (s *Shell) HibernationObstacle() error {
 	if s.process == nil {
 		return ErrBuiltIn
@@ -81,8 +63,59 @@ func (s *Shell) HibernationObstacle() error {
 	if s.State() != Activated {
 		return nil
 	}
-	if err := s.process.HibernationObstacle(); s.State() == Activated { // what was found may be half of an end
+	if err := s.process.HibernationObstacle(); s.State() == Activated { // otherwise the plugin was ending meanwhile
 		return err
 	}
 	return nil
+}
+
+// sleepsInPlace reports whether the hibernated plugin sleeps in place.
+func (s *Shell) sleepsInPlace() bool {
+	sleep := s.process.Sleep()
+	return sleep != nil && sleep.Kind == InPlace
+}
+
+// hibernationLimit returns the time limit of a hibernation, at most the host's own.
+func (s *Shell) hibernationLimit(wanted time.Duration) time.Duration {
+	if wanted <= 0 {
+		return s.hibernateLimit
+	}
+	return min(wanted, s.hibernateLimit)
+}
+
+// hibernatePlugin is the work of a hibernation: it waits until nothing is in flight and
+// puts the plugin to sleep. New calls are refused or held already.
+func (s *Shell) hibernatePlugin(ctx context.Context) error {
+	err := s.inFlight.endStreamsAndDrain(ctx, ErrHibernated)
+	if err == nil {
+		err = s.process.Hibernate(ctx)
+	}
+	if err != nil {
+		s.inFlight.readmitStreams()
+	}
+	return err
+}
+
+// wakePlugin is the work of a wake.
+func (s *Shell) wakePlugin(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
+	defer cancel()
+	info, err := s.process.Wake(limited)
+	if err != nil {
+		return fmt.Errorf("cannot wake: %w", errors.Join(err, s.backend.Stop(ctx)))
+	}
+	s.setInformation(info)
+	s.inFlight.open()
+	return nil
+}
+
+// wakeToEnd wakes a hibernated plugin so that it can end in order. A plugin that can't be
+// woken has ended already.
+func (s *Shell) wakeToEnd(ctx context.Context, why Reason) {
+	if s.State() != Hibernated {
+		return
+	}
+	if err := s.step(ctx, Wake, why, s.wakePlugin); err != nil {
+		s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
+	}
 }

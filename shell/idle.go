@@ -8,46 +8,56 @@ import (
 	"dormouse/statecontrol"
 )
 
-// These wait for their turn like the operations that they are, but nobody's
-// request joins them.
+// Events under which the operations on idle instances wait for their turn. They change
+// no state themselves, and requests of clients don't join them.
 const (
 	suspendIdleEvent   Event = "suspend idle"
 	hibernateIdleEvent Event = "hibernate idle"
 	resumeUsedEvent    Event = "resume used"
 )
 
-// idle is what is known of the times without use. Shell.mu guards it.
+// idlePhase says how far the host is with suspending an idle plugin.
+type idlePhase int
+
+const (
+	notIdle        idlePhase = iota // the host has not suspended the plugin, or a client has asked for something since
+	idleSuspending                  // the host is suspending the plugin
+	idleSuspended                   // the host has suspended the plugin
+	idleResuming                    // the host is about to resume the plugin, since it is used
+)
+
+// isSuspended reports whether the plugin is suspended by the host itself.
+func (p idlePhase) isSuspended() bool { return p == idleSuspended || p == idleResuming }
+
+// idle is what the shell knows of the times without use. Shell.mu guards it.
 type idle struct {
-	awake      time.Time // when the plugin was started or woken last
-	suspending bool      // the host is about to suspend it
-	idled      bool      // the host has suspended it, and nobody has asked for anything else since
-	resuming   bool      // the host is about to resume it
+	awakeSince time.Time // when the plugin was last started or woken
+	phase      idlePhase
 }
 
 // Usage is how an instance is used at one moment.
 type Usage struct {
 	State   State
 	Control statecontrol.State
-	// Awake is when the plugin was started or woken last, zero if it never was.
+	// AwakeSince is when the plugin was last started or woken, zero if it never was.
 	AwakeSince time.Time
-	// Last is when somebody used it last: the end of a call or a stream, its start
-	// or wake, or when its state control changed on somebody's behalf.
+	// LastUse is when the plugin was last used: the end of a call or stream, a start or
+	// wake, or a change of state control that a client or the plugin caused.
 	LastUse time.Time
-	// Calls and Streams are on their way now.
+	// Calls and Streams are in flight now.
 	Calls, Streams int
-	// Busy tells that an operation runs or waits.
+	// Busy reports whether an operation runs or waits.
 	Busy bool
-	// Idled tells that the host has suspended the plugin, which will be resumed
-	// when it is used.
+	// IdleSuspended reports whether the host has suspended the plugin and resumes it when
+	// it is used.
 	IdleSuspended bool
-	// Hibernates tells whether the backend could hibernate it at all.
+	// CanHibernate reports whether the backend can hibernate at all.
 	CanHibernate bool
-	// Paged is since when it sleeps in place, zero if it does not.
+	// InPlaceSince is since when the plugin sleeps in place, zero if it does not.
 	InPlaceSince time.Time
 }
 
-// Usage tells how the instance is used. It waits for nothing and costs next to
-// nothing.
+// Usage returns how the instance is used. It waits for nothing and is cheap.
 func (s *Shell) Usage() Usage {
 	lane := s.LaneStatus()
 	var sleep *Sleep
@@ -56,33 +66,33 @@ func (s *Shell) Usage() Usage {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var paged time.Time
+	var inPlaceSince time.Time
 	if s.state == Hibernated && sleep != nil && sleep.Kind == InPlace {
-		paged = s.since
+		inPlaceSince = s.since
 	}
 	calls, streams := s.inFlight.counts()
 	return Usage{
-		State: s.state, Control: s.control, AwakeSince: s.idle.awake, LastUse: s.lastUse(),
+		State: s.state, Control: s.control, AwakeSince: s.idle.awakeSince, LastUse: s.lastUse(),
 		Calls: calls, Streams: streams, Busy: lane.Job != "" || len(lane.Waiting) > 0,
-		IdleSuspended: s.idle.idled, CanHibernate: s.process != nil, InPlaceSince: paged,
+		IdleSuspended: s.idle.phase.isSuspended(), CanHibernate: s.process != nil, InPlaceSince: inPlaceSince,
 	}
 }
 
-// SuspendIdle suspends the plugin unless it was used after the moment given: then
-// it returns ErrInUse. It is resumed when it is used or woken next, unless
-// somebody asks for something else before.
+// SuspendIdle suspends the plugin, or returns ErrInUse if it was used after since. The
+// plugin is resumed when it is next used or woken, unless a client asks for another
+// state first.
 func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
 	return s.runInLane(ctx, suspendIdleEvent, s.deactivationLimit(), func(ctx context.Context) error {
 		if err := s.inUseSince(since); err != nil {
 			return fmt.Errorf("cannot suspend: %w", err)
 		}
-		s.setSuspending(true)
+		before := s.setIdlePhase(idleSuspending)
 		err := s.requestControl(ctx, Suspend, statecontrol.Suspend)
-		s.setSuspending(false)
+		s.replaceIdlePhase(idleSuspending, before)
 		if err != nil {
 			return err
 		}
-		if used := s.inUseSince(since); used != nil { // meanwhile, and a call goes first
+		if used := s.inUseSince(since); used != nil { // a call came meanwhile and goes first
 			s.resumeIfIdleSuspended(ctx)
 			return fmt.Errorf("cannot suspend: %w", used)
 		}
@@ -90,8 +100,8 @@ func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
 	})
 }
 
-// HibernateIdle is Hibernate unless the plugin was used after the moment given:
-// then it returns ErrInUse, and the plugin is what it was.
+// HibernateIdle hibernates the plugin, or returns ErrInUse and leaves the plugin as it
+// was if it was used after since.
 func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
 	return s.runInLane(ctx, hibernateIdleEvent, s.hibernateLimit, func(ctx context.Context) error {
 		if s.process == nil {
@@ -101,7 +111,7 @@ func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
 			return fmt.Errorf("cannot hibernate: %w", err)
 		}
 		return s.step(ctx, Hibernate, Automatic, func(ctx context.Context) error {
-			if calls, streams := s.inFlight.counts(); calls+streams > 0 || s.lastUse().After(since) { // in the last moment
+			if calls, streams := s.inFlight.counts(); calls+streams > 0 || s.lastUse().After(since) { // a call came in the last moment
 				return fmt.Errorf("cannot hibernate: %w", ErrInUse)
 			}
 			return s.hibernatePlugin(ctx)
@@ -109,11 +119,11 @@ func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
 	})
 }
 
-// NoteIdleSuspended tells a hibernated instance what it was in the host before: suspended
-// by that and not by anybody's request.
-func (s *Shell) NoteIdleSuspended() { s.setIdled(true) }
+// NoteIdleSuspended records for a hibernated instance that an earlier host had suspended
+// it because it was idle.
+func (s *Shell) NoteIdleSuspended() { s.setIdlePhase(idleSuspended) }
 
-// inUseSince is ErrInUse when the plugin is used now, or was after the moment.
+// inUseSince returns ErrInUse if the plugin is used now, or was used after since.
 func (s *Shell) inUseSince(since time.Time) error {
 	if calls, streams := s.inFlight.counts(); calls+streams > 0 {
 		return fmt.Errorf("%w: %d calls and %d streams are under way", ErrInUse, calls, streams)
@@ -124,17 +134,17 @@ func (s *Shell) inUseSince(since time.Time) error {
 	return nil
 }
 
-// noteUse notes that the plugin is used.
+// noteUse records that the plugin is used now.
 func (s *Shell) noteUse() { s.lastUsed.Store(int64(time.Since(s.made))) }
 
-// lastUse counts on no clock that can be set.
+// lastUse returns when the plugin was last used, by the monotonic clock.
 func (s *Shell) lastUse() time.Time { return s.made.Add(time.Duration(s.lastUsed.Load())) }
 
-// resumeIfIdleSuspended resumes the plugin if it was the host that suspended it. The caller has
-// the turn.
+// resumeIfIdleSuspended resumes the plugin if the host itself suspended it. The caller
+// has the turn.
 func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
 	s.mu.Lock()
-	ours := s.idle.idled && s.state == Activated && s.control == statecontrol.Suspended
+	ours := s.idle.phase.isSuspended() && s.state == Activated && s.control == statecontrol.Suspended
 	s.mu.Unlock()
 	if !ours {
 		return
@@ -144,52 +154,60 @@ func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
 	}
 }
 
-// resumeInBackground resumes the plugin because it is used, in the background, since a
-// suspended one takes calls too. The caller holds mu.
+// resumeInBackground resumes a plugin that the host suspended, because a call has come;
+// the call does not wait for that. The caller holds mu.
 func (s *Shell) resumeInBackground() {
-	if !s.idle.idled || s.idle.resuming || s.closing {
+	if s.idle.phase != idleSuspended || s.closing {
 		return
 	}
-	s.idle.resuming = true
+	s.idle.phase = idleResuming
 	s.background.Go(func() {
 		_ = s.runInLane(context.Background(), resumeUsedEvent, s.activationLimit(), func(ctx context.Context) error {
 			s.resumeIfIdleSuspended(ctx)
 			return nil
 		})
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.idle.resuming = false
+		s.replaceIdlePhase(idleResuming, idleSuspended) // if the plugin could not be resumed
 	})
 }
 
-func (s *Shell) setIdled(idled bool) {
+// setIdlePhase sets the phase and returns the one before.
+func (s *Shell) setIdlePhase(to idlePhase) (before idlePhase) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.idle.idled = idled
+	before, s.idle.phase = s.idle.phase, to
+	return before
 }
 
-func (s *Shell) setSuspending(suspending bool) {
+// replaceIdlePhase sets the phase if it is still from.
+func (s *Shell) replaceIdlePhase(from, to idlePhase) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.idle.suspending = suspending
-}
-
-// enter follows the lifecycle.
-func (i *idle) enter(t Transition) {
-	switch t.To {
-	case Activated:
-		if t.From != Hibernating {
-			i.awake = t.At
-		}
-	case Hibernating, Hibernated, Waking:
-	default:
-		i.idled = false
+	if s.idle.phase == from {
+		s.idle.phase = to
 	}
 }
 
-// controlled follows the state control, and tells whether the change is the
-// host's own.
-func (i *idle) controlled(to statecontrol.State) bool {
-	i.idled = i.suspending && to == statecontrol.Suspended
-	return i.idled
+// enterState follows a change of the lifecycle state.
+func (i *idle) enterState(t Transition) {
+	switch {
+	case t.To == Activated:
+		if t.From != Hibernating {
+			i.awakeSince = t.At
+		}
+	case !t.To.IsAsleep():
+		i.phase = notIdle
+	}
+}
+
+// recordControl follows a change of the state control, and reports whether the host
+// itself caused the change.
+func (i *idle) recordControl(to statecontrol.State) (ours bool) {
+	ours = i.phase == idleSuspending && to == statecontrol.Suspended
+	switch {
+	case ours:
+		i.phase = idleSuspended
+	case i.phase != idleSuspending:
+		i.phase = notIdle
+	}
+	return ours
 }

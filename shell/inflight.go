@@ -6,24 +6,25 @@ import (
 	"sync"
 )
 
-// errEnded is what becomes of a call that is given up.
+// errEnded is the error of a call that is given up because the plugin ends.
 var errEnded = fmt.Errorf("%w: it was ended while the call ran", ErrUnavailable)
 
-// inFlight counts what is on its way through a plugin: calls, which are waited
-// for, and streams, which may last for ever.
+// inFlight counts the calls and streams that are on their way through a plugin. Calls
+// are waited for; streams may last for ever, and are ended instead.
 type inFlight struct {
 	mu      sync.Mutex
 	calls   int
 	streams int
-	changed chan struct{} // closed when something has left, while someone waits for that
+	changed chan struct{} // closed when a call or stream has left; nil while nothing waits for that
 
-	end       context.Context // ends when all is given up
+	end       context.Context // ends when all calls and streams are given up
 	giveUp    context.CancelFunc
-	streaming context.Context // ends with end, or before it when streams alone do
+	streaming context.Context // ends with end, or earlier when only streams are ended
 	endStream context.CancelCauseFunc
 }
 
-// open begins a new flight: what enters is told by its context when to give up.
+// open makes new contexts for the calls and streams to come, after cancelAll had ended
+// the old ones.
 func (f *inFlight) open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -32,7 +33,8 @@ func (f *inFlight) open() {
 	f.streaming, f.endStream = context.WithCancelCause(end)
 }
 
-// enterCall counts a call.
+// enterCall counts a call and returns the context that ends when the call must be given
+// up.
 func (f *inFlight) enterCall() context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -40,7 +42,8 @@ func (f *inFlight) enterCall() context.Context {
 	return f.end
 }
 
-// becomeStream makes a call that has entered a stream.
+// becomeStream counts one of the calls as a stream from now on, and returns the context
+// that ends when the stream must end.
 func (f *inFlight) becomeStream() context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -50,13 +53,14 @@ func (f *inFlight) becomeStream() context.Context {
 	return f.streaming
 }
 
-// counts is what is on its way now.
+// counts returns how many calls and streams are in flight.
 func (f *inFlight) counts() (calls, streams int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls, f.streams
 }
 
+// leaveCall counts that a call has ended.
 func (f *inFlight) leaveCall() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,6 +68,7 @@ func (f *inFlight) leaveCall() {
 	f.notify()
 }
 
+// leaveStream counts that a stream has ended.
 func (f *inFlight) leaveStream() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,7 +76,7 @@ func (f *inFlight) leaveStream() {
 	f.notify()
 }
 
-// notify has those look again who wait. The caller holds mu.
+// notify wakes the goroutines in waitForNone. The caller holds mu.
 func (f *inFlight) notify() {
 	if f.changed != nil {
 		close(f.changed)
@@ -79,13 +84,14 @@ func (f *inFlight) notify() {
 	}
 }
 
-// drainCalls returns when no call is running. The caller sees to it that none enters.
+// drainCalls returns when no call is in flight, or with ctx. The caller makes sure that
+// no new call enters.
 func (f *inFlight) drainCalls(ctx context.Context) error {
 	return f.waitForNone(ctx, func() int { return f.calls })
 }
 
-// endStreamsAndDrain ends the streams, telling them why, and returns when nothing is on its
-// way any more.
+// endStreamsAndDrain ends the streams with the cause why, and returns when no call or
+// stream is in flight, or with ctx.
 func (f *inFlight) endStreamsAndDrain(ctx context.Context, why error) error {
 	f.mu.Lock()
 	f.endStream(why)
@@ -93,17 +99,18 @@ func (f *inFlight) endStreamsAndDrain(ctx context.Context, why error) error {
 	return f.waitForNone(ctx, func() int { return f.calls + f.streams })
 }
 
-// readmitStreams lets streams in again that empty has ended.
+// readmitStreams lets new streams in after endStreamsAndDrain.
 func (f *inFlight) readmitStreams() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.streaming, f.endStream = context.WithCancelCause(f.end)
 }
 
-func (f *inFlight) waitForNone(ctx context.Context, running func() int) error {
+// waitForNone returns when count, which is called under mu, is 0, or with ctx.
+func (f *inFlight) waitForNone(ctx context.Context, count func() int) error {
 	for {
 		f.mu.Lock()
-		n := running()
+		n := count()
 		if n == 0 {
 			f.mu.Unlock()
 			return nil
@@ -111,17 +118,17 @@ func (f *inFlight) waitForNone(ctx context.Context, running func() int) error {
 		if f.changed == nil {
 			f.changed = make(chan struct{})
 		}
-		left := f.changed
+		changed := f.changed
 		f.mu.Unlock()
 		select {
-		case <-left:
+		case <-changed:
 		case <-ctx.Done():
 			return fmt.Errorf("%d running calls did not end: %w", n, ctx.Err())
 		}
 	}
 }
 
-// cancelAll gives up whatever is on its way.
+// cancelAll gives up all calls and streams in flight.
 func (f *inFlight) cancelAll() {
 	f.mu.Lock()
 	giveUp := f.giveUp

@@ -8,24 +8,23 @@ import (
 	"sync/atomic"
 )
 
-// LaneLabel is the profiler's label of goroutines that work for an instance;
-// its value is the callsign.
+// LaneLabel is the profiler's label of goroutines that work for an instance. Its value
+// is the callsign.
 const LaneLabel = "lane"
 
-// LaneStatus is what an instance has to do at one moment.
+// LaneStatus says what an instance is doing at one moment.
 type LaneStatus struct {
 	// Job is the operation under way, empty when there is none.
 	Job Event
-	// Runs is how many operations there have been.
+	// Runs counts the operations that have ended.
 	Runs int64
-	// Waiting are the operations that wait for their turn, in the order in which
-	// they came.
+	// Waiting are the operations that wait for their turn, oldest first.
 	Waiting []Event
-	// Held is how many calls wait for the instance to wake.
+	// Held is the number of calls that wait for the instance to wake.
 	Held int64
 }
 
-// LaneStatus tells what the instance has to do. It waits for no operation.
+// LaneStatus returns what the instance is doing. It waits for no operation.
 func (s *Shell) LaneStatus() LaneStatus {
 	held := s.heldCount()
 	s.lane.mu.Lock()
@@ -33,18 +32,19 @@ func (s *Shell) LaneStatus() LaneStatus {
 	return LaneStatus{Job: s.lane.job, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: held}
 }
 
-// lane lets the operations of one instance through one at a time, in the order
-// in which they came.
+// lane runs the operations of one instance one at a time, in the order in which they
+// were asked for.
 type lane struct {
 	labels pprof.LabelSet
 	turn   chan struct{} // holds the one token
-	ended  atomic.Int64  // how many operations there have been
+	ended  atomic.Int64  // how many operations have ended
 
-	// What ended last is read and written by whoever has the turn.
+	// The event and the error of the operation that ended last. The holder of the turn
+	// reads and writes them.
 	last Event
 	err  error
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	job     Event
 	waiting []Event
 }
@@ -55,20 +55,19 @@ func newLane(callsign string) *lane {
 	return l
 }
 
-// run runs work when its turn has come. Where an operation for the same event
-// was under way while do waited, and no other since, its result is taken over
-// and work does not run: many who ask for the same at once cause it once. What
-// is no request for a state is always done.
+// run waits for its turn and does the work. If the operation that ended last was for the
+// same event and began while run waited, run returns that operation's error instead, so
+// that many requests for the same thing cause it once; see isJoinable.
 //
-// It returns ErrInProgress when ctx ends before the turn comes. Once work runs,
-// do returns with it, whatever becomes of ctx.
+// run returns ErrInProgress if ctx ends before the turn comes. Once work has begun, run
+// returns with it, even if ctx ends.
 func (l *lane) run(ctx context.Context, event Event, work func() error) error {
-	came := l.ended.Load()
+	endedBefore := l.ended.Load()
 	if !l.waitForTurn(ctx, event) {
 		return ErrInProgress
 	}
 	defer func() { l.turn <- struct{}{} }()
-	if l.last == event && l.ended.Load() > came && isJoinable(event) {
+	if l.last == event && l.ended.Load() > endedBefore && isJoinable(event) {
 		return l.err
 	}
 	l.setJob(event)
@@ -86,8 +85,8 @@ func (l *lane) setJob(event Event) {
 	l.job = event
 }
 
-// waitForTurn waits for the turn. One that is free is taken even when ctx has ended,
-// for nothing is in progress then.
+// waitForTurn waits for the turn and reports whether it came before ctx ended. A turn
+// that is free is taken even if ctx has ended.
 func (l *lane) waitForTurn(ctx context.Context, event Event) bool {
 	select {
 	case <-l.turn:
@@ -111,7 +110,8 @@ func (l *lane) waitForTurn(ctx context.Context, event Event) bool {
 	}
 }
 
-// isJoinable tells whether asking twice for event is the same as asking once.
+// isJoinable reports whether two requests for event that wait at the same time may share
+// one operation.
 func isJoinable(event Event) bool {
 	switch event {
 	case Exit, configureEvent, recheckEvent, probeEvent, restartEvent, suspendIdleEvent, hibernateIdleEvent, resumeUsedEvent:

@@ -7,10 +7,10 @@ import (
 	"dormouse/statecontrol"
 )
 
-// State is where an instance stands. The texts are Thunder's, in lower case.
+// State is the lifecycle state of an instance. The texts are Thunder's, in lower case.
 type State string
 
-// Thunder's states.
+// States that Thunder has, too.
 const (
 	Unavailable  State = "unavailable"
 	Deactivated  State = "deactivated"
@@ -22,22 +22,63 @@ const (
 	Destroyed    State = "destroyed"
 )
 
-// States of ours; clients that speak Thunder's words see the state they came
-// from.
+// States that only Dormouse has. Clients that speak Thunder's words see the state from
+// which the instance came.
 const (
 	Hibernating State = "hibernating"
 	Waking      State = "waking"
 )
 
-// Event is what can happen to an instance.
+// traits are the properties of a state on which code switches, here and elsewhere.
+type traits struct{ down, transitional, running, initialized, asleep, holdsCalls bool }
+
+// stateTraits has a row for each state but Destroyed, which has none of the properties.
+var stateTraits = map[State]traits{
+	Unavailable:  {down: true},
+	Deactivated:  {down: true},
+	Precondition: {down: true},
+	Activation:   {transitional: true, running: true, holdsCalls: true},
+	Activated:    {running: true, initialized: true},
+	Hibernating:  {transitional: true, running: true, initialized: true, asleep: true, holdsCalls: true},
+	Hibernated:   {initialized: true, asleep: true, holdsCalls: true},
+	Waking:       {transitional: true, running: true, initialized: true, asleep: true, holdsCalls: true},
+	Deactivation: {transitional: true},
+}
+
+// TakesCalls reports whether the plugin takes calls in this state.
+func (s State) TakesCalls() bool { return s == Activated }
+
+// HoldsCalls reports whether a call that arrives in this state may wait until the
+// instance is active.
+func (s State) HoldsCalls() bool { return stateTraits[s].holdsCalls }
+
+// IsDown reports whether the plugin neither runs nor sleeps, and can be activated or
+// configured.
+func (s State) IsDown() bool { return stateTraits[s].down }
+
+// IsTransitional reports whether an operation is under way in this state.
+func (s State) IsTransitional() bool { return stateTraits[s].transitional }
+
+// IsRunning reports whether the plugin has a process that is not being stopped.
+func (s State) IsRunning() bool { return stateTraits[s].running }
+
+// IsInitialized reports whether the plugin has been initialized and is not being
+// stopped. A plugin that sleeps is initialized.
+func (s State) IsInitialized() bool { return stateTraits[s].initialized }
+
+// IsAsleep reports whether the plugin sleeps, goes to sleep or wakes.
+func (s State) IsAsleep() bool { return stateTraits[s].asleep }
+
+// Event names something that happens to an instance: an operation, or the end of the
+// plugin's process.
 type Event string
 
 // The events of the lifecycle.
 const (
-	Adopt           Event = "adopt" // what an earlier host left running
+	Adopt           Event = "adopt" // take over the plugin that an earlier host left running
 	Activate        Event = "activate"
-	Await           Event = "await" // what it was to be activated for is missing
-	Lapse           Event = "lapse" // what it can't be without is lost
+	Await           Event = "await" // wait for a requirement instead of activating
+	Lapse           Event = "lapse" // end, because a requirement no longer holds
 	Deactivate      Event = "deactivate"
 	MakeUnavailable Event = "unavailable"
 	Suspend         Event = "suspend"
@@ -45,12 +86,12 @@ const (
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
 	MoveToDisk      Event = "move to disk" // from sleep in place to an image
-	Evict           Event = "evict"        // its image has to make room
+	Evict           Event = "evict"        // give up the image to make room
 	Exit            Event = "exit"
 	Destroy         Event = "destroy"
 )
 
-// verb is what an error says could not be done.
+// verb returns the event as a verb for error texts, as in "cannot activate".
 func (e Event) verb() string {
 	if e == MakeUnavailable {
 		return "make unavailable"
@@ -58,21 +99,21 @@ func (e Event) verb() string {
 	return string(e)
 }
 
-// Row says what one event does in one state.
+// Row is one line of the lifecycle table: what one event does in one state.
 type Row struct {
 	Event Event
 	From  State
 	// During is the state while the work is done; empty when there is none.
 	During State
-	// Then is entered when the work succeeded, Else when it failed.
+	// Then is the state after work that succeeded, Else the state after work that failed.
 	Then, Else State
-	// Needs is the state control state that the plugin must be in; empty when
-	// any will do.
+	// NeedsControl is the state of the plugin's state control that the event requires;
+	// empty for any.
 	NeedsControl statecontrol.State
 }
 
-// Lifecycle is all that can happen. What is not listed is refused with
-// ErrIllegalState.
+// Lifecycle is the table of all events in all states. An event without a row for the
+// present state is refused with ErrIllegalState.
 var Lifecycle = []Row{
 	{Event: Activate, From: Deactivated, During: Activation, Then: Activated, Else: Deactivated},
 	{Event: Activate, From: Precondition, During: Activation, Then: Activated, Else: Deactivated},
@@ -98,7 +139,7 @@ var Lifecycle = []Row{
 	{Event: Destroy, From: Unavailable, Then: Destroyed, Else: Destroyed},
 }
 
-// findRow returns the row for e in state from.
+// findRow returns the row of the lifecycle table for event e in state from.
 func findRow(e Event, from State) (Row, bool) {
 	for _, row := range Lifecycle {
 		if row.Event == e && row.From == from {
@@ -108,7 +149,7 @@ func findRow(e Event, from State) (Row, bool) {
 	return Row{}, false
 }
 
-// LifecycleDiagram is the lifecycle as a Mermaid state diagram, for the documentation.
+// LifecycleDiagram returns the lifecycle table as a Mermaid state diagram, for the documentation.
 func LifecycleDiagram() string {
 	var b strings.Builder
 	b.WriteString("stateDiagram-v2\n    [*] --> deactivated\n    [*] --> unavailable\n    [*] --> hibernated: an image from before\n")

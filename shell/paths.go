@@ -2,19 +2,18 @@ package shell
 
 import "strings"
 
-// Paths are the places of one instance.
+// Paths are the directories of one instance, which its configuration may name.
 type Paths struct {
 	Callsign string
-	// Persistent is kept across restarts of host and machine, Volatile is emptied
-	// at each activation, Data holds read-only files and may not exist.
+	// Persistent is kept across restarts of the host and the machine. Volatile is emptied
+	// at each activation. Data holds read-only files and may not exist.
 	Persistent, Volatile, Data string
 	// System is the host's root directory.
 	System string
 }
 
-// Substitute puts the instance's paths and callsign in the place of
-// %persistentpath%, %volatilepath%, %datapath%, %systempath% and %callsign%. All
-// else stays as it is, other words between percent signs too.
+// Substitute replaces %persistentpath%, %volatilepath%, %datapath%, %systempath% and
+// %callsign% in text. Other words between percent signs stay as they are.
 func Substitute(text string, p Paths) string {
 	if !strings.Contains(text, "%") {
 		return text

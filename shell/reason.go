@@ -2,12 +2,13 @@ package shell
 
 import (
 	"errors"
+	"fmt"
 
 	"dormouse/shell/shellpb"
 )
 
-// Reason tells why an instance is in its state. The texts are what a person
-// reads; Thunder's spelling is the wire's business.
+// Reason is why an instance is in its state. The texts are for people; each wire has its
+// own spelling.
 type Reason string
 
 // Thunder's reasons.
@@ -24,11 +25,12 @@ const (
 	InstantiationFailed  Reason = "instantiation failed"
 )
 
-// reasonAfter is why event, begun for the reason asked, led where it led.
+// reasonAfter returns the reason that the status keeps after a step for event, which was
+// asked for with the reason asked and failed with err.
 func reasonAfter(event Event, err error, asked Reason) Reason {
 	switch event {
 	case Deactivate, Lapse, Destroy, Evict, Exit:
-		return asked // an end that was not in order is still the end it was
+		return asked // the plugin has ended for this reason, even if not in order
 	default:
 	}
 	switch {
@@ -44,7 +46,8 @@ func reasonAfter(event Event, err error, asked Reason) Reason {
 	return asked
 }
 
-// exitReason is why a plugin ended that nobody asked to end.
+// exitReason returns the reason of a step after the plugin's process ended unasked with
+// err.
 func exitReason(err error) Reason {
 	if errors.Is(err, ErrMemoryExceeded) {
 		return MemoryExceeded
@@ -52,5 +55,16 @@ func exitReason(err error) Reason {
 	return Failure
 }
 
-// Proto is r as plugins are told it.
+// failureError returns an error for a deactivation that the plugin caused, nil for any
+// other reason.
+func failureError(why Reason) error {
+	switch why {
+	case Failure, MemoryExceeded, WatchdogExpired:
+		return fmt.Errorf("it was ended: %s", why)
+	default:
+		return nil
+	}
+}
+
+// Proto returns the reason as plugins get it over gRPC.
 func (r Reason) Proto() shellpb.Reason { return shellpb.ReasonOf(string(r)) }

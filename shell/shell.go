@@ -1,6 +1,6 @@
-// Package shell is one plugin instance: its lifecycle, the order of its
-// operations and what its callers meet. It does not know how a plugin runs
-// (its Backend does), nor that other instances exist.
+// Package shell holds one plugin instance: its lifecycle state, the queue of its
+// operations, and the admission of calls. It does not know how a plugin runs, which its
+// Backend does, or that other instances exist.
 package shell
 
 import (
@@ -16,78 +16,78 @@ import (
 	"dormouse/statecontrol"
 )
 
-// Observer is told what happens to an instance, in order. Its methods must not
-// block and must not call back into the shell's operations.
+// Observer is told of the transitions and events of an instance, in order. Its methods
+// must not block and must not call operations of the shell.
 type Observer interface {
 	Transition(t Transition)
 	Notification(callsign string, n Notification)
 }
 
-// Shell is one instance. Its methods may be called from any goroutine.
+// Shell is one plugin instance. Its methods may be called from any goroutine.
 type Shell struct {
 	callsign       string
-	config         atomic.Pointer[configs.Plugin] // replaced, never changed
+	config         atomic.Pointer[configs.Plugin] // replaced as a whole, never changed
 	hibernateLimit time.Duration
 	log            zerolog.Logger
 	observer       Observer
 	backend        Backend
-	process        Process // nil when the backend is part of the host
+	process        Process // the backend, nil for a built-in
 	requirements   Requirements
 	onDismissed    func()
 	onPostMortem   func(why Reason, err error, evidence func() Evidence)
 
-	shutdown      context.Context // ends when the host ends in order
+	shutdown      context.Context // ends when the host begins to shut down
 	beginShutdown context.CancelFunc
 
 	lane     *lane
 	inFlight inFlight
-	lastUsed atomic.Int64 // when somebody last used the plugin, since made
+	lastUsed atomic.Int64 // when the plugin was last used, in nanoseconds since made
 	made     time.Time
-	// background holds the operations that nobody waits for: those that the
-	// backend's reports or held calls began.
+	// background holds the goroutines of operations that the backend's reports or held
+	// calls started.
 	background sync.WaitGroup
 
-	observerTurn sync.Mutex // held from a change until the observer knows, so that it hears them in order
+	observing sync.Mutex // held from a change until the observer knows it, so that changes are told in order
 
-	mu           sync.Mutex // guards assignments only, never held while working
+	mu           sync.Mutex // guards the fields below; never held during work
 	state        State
 	control      statecontrol.State
 	reason       Reason
-	since        time.Time
-	failure      error
+	since        time.Time // when state was entered
+	failure      error     // what went wrong on the way to state
 	info         Information
-	generation   int  // counts processes, so that the end of an old one is told from that of the present
-	changes      int  // counts transitions
-	closing      bool // only deactivations follow
+	generation   int  // number of the plugin's process; a report about an earlier process is ignored
+	changes      int  // number of changes of the status so far
+	closing      bool // only deactivations are accepted
 	history      []Transition
 	held         holdQueue
 	idle         idle
 	warmth       warmth
-	knownMethods map[string]bool // methods that the plugin has, or has not, as far as it was asked
+	knownMethods map[string]bool // by name, whether the plugin has the method
 }
 
-// Options is what a Shell is made of.
+// Options are what a Shell is made from.
 type Options struct {
 	Config configs.Plugin
 	// HibernateTimeout bounds one hibernation or wake.
 	HibernateTimeout time.Duration
 	Log              zerolog.Logger
 	Observer         Observer
-	// Surroundings say when the instance may be active; nil when it always may.
+	// Requirements checks when the instance may be active; nil means always.
 	Requirements Requirements
-	// Dismissed is called when somebody wants an instance to be down that is down
-	// already; nil if nobody cares. It must not block.
+	// Dismissed, if not nil, is called when a deactivation finds the instance deactivated
+	// already. It must not block.
 	Dismissed func()
-	// PostMortem is called before a plugin is cleared away, for whatever reason;
-	// nil if nobody cares. Evidence collects what its backend can tell of it.
+	// PostMortem, if not nil, is called before the process of a plugin is cleared away.
+	// evidence collects what the backend can find out about the end.
 	PostMortem func(why Reason, err error, evidence func() Evidence)
-	// Backend makes the backend, which reports to sink; config returns the configuration
-	// as it is at the time of the call.
+	// Backend makes the instance's backend, which reports to sink. config returns the
+	// configuration as it is at the time of the call.
 	Backend func(config func() configs.Plugin, sink Sink) Backend
 }
 
-// New returns an instance in its first state: hibernated if its backend finds
-// an image from before, else unavailable or deactivated as its start mode says.
+// New returns an instance in its first state: hibernated if its backend has an image from
+// an earlier host, otherwise unavailable or deactivated by its start mode.
 func New(o Options) *Shell {
 	s := &Shell{
 		callsign:       o.Config.Callsign,
@@ -126,39 +126,41 @@ func New(o Options) *Shell {
 	return s
 }
 
-// Callsign is the instance's name.
+// Callsign returns the name of the instance.
 func (s *Shell) Callsign() string { return s.callsign }
 
-// Config is what the instance was made from, or what replaced it.
+// Config returns the present configuration of the instance.
 func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 
-// Close makes the shell refuse every operation, and returns when nothing of it
-// runs any more. The instance must have been deactivated, or be hibernated.
+// Close makes the shell refuse every operation, and returns when no goroutine of the shell
+// runs any more. The instance must be deactivated or hibernated.
 func (s *Shell) Close() {
 	s.beginClosing()
 	s.beginShutdown()
 	s.background.Wait()
 }
 
-// IsBuiltIn tells that the plugin is part of the host.
+// Notify sends an event to the subscribers of the instance.
+func (s *Shell) Notify(n Notification) { s.observer.Notification(s.callsign, n) }
+
+// IsBuiltIn reports whether the instance is part of the host.
 func (s *Shell) IsBuiltIn() bool { return s.process == nil }
 
-// Activate starts the plugin, or wakes it when it is hibernated. It does
-// nothing when the plugin is active. Where something is missing that it needs,
-// the instance waits for that and starts by itself; the error, each time, wraps
-// ErrPending.
+// Activate starts the plugin, or wakes it if it is hibernated. It does nothing if the
+// plugin is active. If a requirement is not met, the instance waits in Precondition and
+// starts when all are met; the error then wraps ErrPending.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Activate, s.activationLimit(), func(ctx context.Context) error {
 		return s.activateInTurn(ctx, why)
 	})
 }
 
-// Deactivate ends the plugin. A hibernated one is woken first, so that it can
-// store what it wants to keep. It does nothing when the plugin is not running.
+// Deactivate ends the plugin. A hibernated plugin is woken first, so that it can store
+// its state. Deactivate does nothing if the plugin does not run.
 //
-// With the reason Shutdown it is the last operation: what is not running stays
-// as it is, also hibernated on disk, whatever waits or comes later is refused, and
-// an activation that is under way is cut short.
+// With the reason Shutdown it is the last operation: instances that don't run stay as
+// they are, also hibernated on disk; operations that wait or come later are refused, and
+// an activation that is under way is given up.
 func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	if why == Shutdown {
 		s.beginClosing()
@@ -169,21 +171,22 @@ func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	})
 }
 
-// MakeUnavailable bars a deactivated instance from being activated.
+// MakeUnavailable keeps a deactivated instance from being activated until it is
+// deactivated again.
 func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, MakeUnavailable, time.Duration(s.Config().StopTimeout), func(ctx context.Context) error {
 		if s.State() == Unavailable {
 			return nil
 		}
-		return s.step(ctx, MakeUnavailable, why, func(context.Context) error { return nil })
+		return s.step(ctx, MakeUnavailable, why, doNothing)
 	})
 }
 
-// Suspend asks the plugin to suspend. An instance without state control whose
-// start mode is deactivated is deactivated instead.
+// Suspend asks the plugin to suspend. An instance without state control whose start mode
+// is deactivated is deactivated instead.
 func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Suspend, s.deactivationLimit(), func(ctx context.Context) error {
-		s.setIdled(false) // whoever asks wants it to stay so
+		s.setIdlePhase(notIdle) // the plugin is to stay suspended when it is used
 		if s.State() == Activated && s.information().StateControl == nil && s.Config().StartMode == configs.StartDeactivated {
 			return s.deactivateInTurn(ctx, why)
 		}
@@ -191,8 +194,8 @@ func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 	})
 }
 
-// Resume asks the plugin to resume; it activates or wakes it before that if it
-// must.
+// Resume asks the plugin to resume. An instance that is not active is activated or woken
+// first.
 func (s *Shell) Resume(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Resume, s.activationLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
@@ -207,13 +210,14 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 	})
 }
 
+// activateInTurn is Activate for a caller that has the turn.
 func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Activated:
 		return nil
 	case Hibernated:
 		if err := s.process.PrepareWake(ctx); err != nil {
-			return fmt.Errorf("cannot wake: %w", err) // it sleeps on
+			return fmt.Errorf("cannot wake: %w", err)
 		}
 		err := s.step(ctx, Wake, why, s.wakePlugin)
 		if err == nil {
@@ -238,6 +242,7 @@ func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 	return s.checkAfterActivation(ctx)
 }
 
+// deactivateInTurn is Deactivate for a caller that has the turn.
 func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Deactivated:
@@ -249,7 +254,7 @@ func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
 		}
 	case Hibernated:
 		if s.isClosing() && !s.sleepsInPlace() {
-			return nil // the image waits for the next host
+			return nil // the next host will find the image
 		}
 		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
@@ -263,50 +268,41 @@ func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
 	return s.endInstance(ctx, Deactivate, why)
 }
 
-// wakeToEnd wakes a hibernated plugin, that it may end in order. One that can't be
-// woken has ended already.
-func (s *Shell) wakeToEnd(ctx context.Context, why Reason) {
-	if s.State() != Hibernated {
-		return
-	}
-	if err := s.step(ctx, Wake, why, s.wakePlugin); err != nil {
-		s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
-	}
-}
-
-// endInstance steps out of any state for good, or until the next activation. Only a
-// plugin that runs gives it work to do.
+// endInstance takes the step of event, which ends an active plugin. The instances that
+// depend on an active one end first.
 func (s *Shell) endInstance(ctx context.Context, event Event, why Reason) error {
 	if s.State() != Activated {
-		return s.step(ctx, event, why, func(context.Context) error { return nil })
+		return s.step(ctx, event, why, doNothing)
 	}
 	s.endDependants(ctx)
 	return s.step(ctx, event, why, func(ctx context.Context) error { return s.endPlugin(ctx, why) })
 }
 
+// activationLimit returns how long an activation may take at most.
 func (s *Shell) activationLimit() time.Duration {
 	limit := 3*time.Duration(s.Config().StartTimeout) + s.hibernateLimit + time.Duration(s.Config().CallTimeout)
-	if s.Config().WarmStart { // an attempt that comes to nothing, and the making of an image
+	if s.Config().WarmStart { // a failed warm start, and the making of a golden image
 		limit += 3*time.Duration(s.Config().StartTimeout) + s.hibernateLimit
 	}
 	return limit
 }
 
+// deactivationLimit returns how long a deactivation may take at most, with that of the
+// instances that depend on this one.
 func (s *Shell) deactivationLimit() time.Duration { return s.dependantsLimit() + s.endLimit() }
 
-// endLimit is what ending the plugin alone may take.
+// endLimit returns how long the end of this plugin alone may take.
 func (s *Shell) endLimit() time.Duration {
 	return s.hibernateLimit + 3*time.Duration(s.Config().StopTimeout)
 }
 
-// goUnlessClosing runs work in the background unless the shell is closing.
-func (s *Shell) goUnlessClosing(work func()) bool {
+// goUnlessClosing runs work in the background, or not at all if the shell is closing.
+func (s *Shell) goUnlessClosing(work func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closing {
 		s.background.Go(work)
 	}
-	return !s.closing
 }
 
 func (s *Shell) beginClosing() {
@@ -321,12 +317,6 @@ func (s *Shell) isClosing() bool {
 	return s.closing
 }
 
-func (s *Shell) isResumed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.control == statecontrol.Resumed
-}
-
 func (s *Shell) information() Information {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,18 +327,4 @@ func (s *Shell) setInformation(i Information) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.info = i
-}
-
-// reportTransition writes the one log line of a transition and passes it on.
-func (s *Shell) reportTransition(t Transition) {
-	event := s.log.Info()
-	if t.Err != nil {
-		event = s.log.Error().Err(t.Err)
-	}
-	if t.From == t.To {
-		event.Msg(string(t.Control))
-	} else {
-		event.Str("from", string(t.From)).Str("reason", string(t.Reason)).Msg(string(t.To))
-	}
-	s.observer.Transition(t)
 }

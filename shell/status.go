@@ -8,14 +8,14 @@ import (
 	"dormouse/statecontrol"
 )
 
-// Transition is one change of an instance. From equals To when only the state
+// Transition is one change of an instance's state. From equals To when only the state
 // control changed.
 type Transition struct {
 	Callsign string
 	Event    Event
 	From, To State
-	// Control is the plugin's state control after the change, empty when it has
-	// none.
+	// Control is the state of the plugin's state control after the change, empty when the
+	// plugin has none.
 	Control statecontrol.State
 	Reason  Reason
 	Err     error
@@ -25,7 +25,8 @@ type Transition struct {
 // historyLength is how many transitions an instance remembers.
 const historyLength = 32
 
-// appendHistory keeps t among the last transitions. The caller holds mu.
+// appendHistory adds t to the history and drops the oldest transition if the history is
+// full. The caller holds mu.
 func (s *Shell) appendHistory(t Transition) {
 	if len(s.history) == historyLength {
 		s.history = append(s.history[:0], s.history[1:]...)
@@ -33,7 +34,7 @@ func (s *Shell) appendHistory(t Transition) {
 	s.history = append(s.history, t)
 }
 
-// Status is an instance at one moment.
+// Status describes an instance at one moment.
 type Status struct {
 	Config      configs.Plugin
 	Information Information
@@ -43,8 +44,8 @@ type Status struct {
 	Reason  Reason
 	// Since is when State was entered.
 	Since time.Time
-	// Err is what went wrong on the way to State, nil when nothing did. In
-	// Precondition it is what the instance waits for now.
+	// Err is what went wrong on the way to State, nil when nothing did. In Precondition
+	// it names the requirements that are not met now.
 	Err   error
 	Facts Facts
 	// Sleep is nil when the plugin is not hibernated.
@@ -58,9 +59,9 @@ type Status struct {
 	History []Transition
 }
 
-// Status tells where the instance stands. It waits for no operation and wakes
-// nothing. What it says of the plugin belongs to the state it tells: when that
-// changes meanwhile, Status looks again.
+// Status returns the full status of the instance. It waits for no operation and wakes
+// nothing. All parts belong to the same state: if the state changes meanwhile, Status
+// collects them again.
 func (s *Shell) Status() Status {
 	for {
 		st, changes := s.recordedStatus()
@@ -83,8 +84,15 @@ func (s *Shell) Status() Status {
 	}
 }
 
-// recordedStatus is the part of the status that the shell knows itself, and the
-// number of changes that led to it.
+// BriefStatus returns the status without Facts, Sleep and Progress, which must be looked
+// up. The last element of its history is the transition that led to it.
+func (s *Shell) BriefStatus() Status {
+	st, _ := s.recordedStatus()
+	return st
+}
+
+// recordedStatus returns the part of the status that the shell keeps itself, and the
+// number of changes so far.
 func (s *Shell) recordedStatus() (st Status, changes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,28 +109,22 @@ func (s *Shell) recordedStatus() (st Status, changes int) {
 	}, s.changes
 }
 
-// State is where the instance stands.
+// State returns the lifecycle state.
 func (s *Shell) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
 }
 
-// StateAndControl is the part of the status that costs nothing to ask for: the state,
-// and the state control that is empty when the plugin has none.
+// StateAndControl returns the lifecycle state and the state of the plugin's state
+// control, which is empty when the plugin has none. It is cheap.
 func (s *Shell) StateAndControl() (State, statecontrol.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state, s.control
 }
 
-// BriefStatus is Status without what has to be looked up: facts, image and progress.
-// The last element of its history is the transition that led to it.
-func (s *Shell) BriefStatus() Status {
-	st, _ := s.recordedStatus()
-	return st
+func (s *Shell) isResumed() bool {
+	_, control := s.StateAndControl()
+	return control == statecontrol.Resumed
 }
-
-// Notify sends an event to the instance's subscribers, as its backend's Sink
-// does.
-func (s *Shell) Notify(n Notification) { sink{s}.Notify(n) }

@@ -9,9 +9,9 @@ import (
 	"dormouse/statecontrol"
 )
 
-// runInLane gives work its turn in the lane, for which it waits up to limit, and
-// then as long again, which the caller's going away does not shorten. In a shell
-// that closes, it waits for the one operation that still runs, until that ends.
+// runInLane gives work its turn in the lane. The caller waits up to limit for the turn;
+// from then on work has as long again, even if the caller goes away. While the shell is
+// closing, the caller waits without limit for the operation that still runs.
 func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration, work func(context.Context) error) error {
 	wait := ctx
 	if !s.isClosing() {
@@ -29,10 +29,23 @@ func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration,
 	})
 }
 
-// step is the one place where the lifecycle state changes: it looks the event
-// up, enters the state in between, does the work and enters the state that the
-// row names for its outcome. The caller has the turn.
+// cause is why a step is taken. The status keeps err even if the work of the step
+// succeeds; err is nil for a step that was asked for.
+type cause struct {
+	reason Reason
+	err    error
+}
+
+// step changes the lifecycle state by a row of the lifecycle table, see stepFor.
 func (s *Shell) step(ctx context.Context, event Event, why Reason, work func(context.Context) error) error {
+	return s.stepFor(ctx, event, cause{reason: why}, work)
+}
+
+// stepFor changes the lifecycle state by the table's row for event in the present state:
+// it enters the row's During state, does the work, and enters Then or Else. It returns
+// the error of the work, or ErrIllegalState if there is no such row. The caller has the
+// turn.
+func (s *Shell) stepFor(ctx context.Context, event Event, why cause, work func(context.Context) error) error {
 	s.mu.Lock()
 	row, ok := findRow(event, s.state)
 	before := s.reason
@@ -44,30 +57,45 @@ func (s *Shell) step(ctx context.Context, event Event, why Reason, work func(con
 		return fmt.Errorf("cannot %s: %w", event.verb(), s.illegalStateError(event))
 	}
 	if row.During != "" {
-		s.enterState(row.During, event, why, nil)
+		s.enterState(row.During, event, why.reason, nil)
 	}
 	err := work(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", ErrTimedOut, err)
 	}
-	to, reason := row.Then, why
+	to, reason := row.Then, why.reason
 	if err != nil {
-		to, reason = row.Else, reasonAfter(event, err, why)
+		to, reason = row.Else, reasonAfter(event, err, why.reason)
 	}
 	if to == s.State() {
 		return err
 	}
 	if err != nil && to == Activated {
-		if errors.Is(err, ErrExited) { // it did not survive what should have left it unharmed
-			return s.step(ctx, Exit, exitReason(err), s.afterExit(err))
+		if errors.Is(err, ErrExited) { // the plugin did not survive the attempt
+			return s.stepAfterExit(ctx, err)
 		}
-		reason = before // it runs on, for the reason it was started
+		reason = before // the plugin runs on, for the reason it was started
 	}
-	s.enterState(to, event, reason, err)
+	s.enterState(to, event, reason, errors.Join(why.err, err))
 	return err
 }
 
-// illegalStateError says why event is refused now.
+// stepAfterExit takes the step that follows the end of the plugin's process, and returns
+// exit with what went wrong in clearing it away. The caller has the turn.
+func (s *Shell) stepAfterExit(ctx context.Context, exit error) error {
+	err := s.stepFor(ctx, Exit, cause{exitReason(exit), exit}, func(ctx context.Context) error {
+		s.inFlight.cancelAll()
+		s.runPostMortem(exitReason(exit), exit)
+		s.reviewWarmStart(exit)
+		return s.backend.Stop(ctx)
+	})
+	return errors.Join(exit, err)
+}
+
+// doNothing is the work of a step that only changes the state.
+func doNothing(context.Context) error { return nil }
+
+// illegalStateError returns the ErrIllegalState that says why event is refused now.
 func (s *Shell) illegalStateError(event Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,20 +108,20 @@ func (s *Shell) illegalStateError(event Event) error {
 	return fmt.Errorf("%w: it is %s", ErrIllegalState, s.state)
 }
 
-// enterState assigns the state, remembers the transition and tells the observer.
+// enterState sets the state, adds the transition to the history and reports it to the
+// observer.
 func (s *Shell) enterState(to State, event Event, why Reason, err error) {
-	s.observerTurn.Lock()
-	defer s.observerTurn.Unlock()
+	s.observing.Lock()
+	defer s.observing.Unlock()
 	s.mu.Lock()
 	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: to, Reason: why, Err: err, At: time.Now()}
 	s.state, s.reason, s.failure, s.since = to, why, err, t.At
-	s.idle.enter(t)
-	switch to {
-	case Activation, Waking:
+	s.idle.enterState(t)
+	switch {
+	case to == Activation, to == Waking:
 		s.generation++
-	case Deactivated, Unavailable, Precondition, Destroyed:
+	case to.IsDown(), to == Destroyed:
 		s.control, s.warmth.startedFrom = "", nil
-	default:
 	}
 	if to == Activated && t.From != Hibernating {
 		s.noteUse()
@@ -105,16 +133,16 @@ func (s *Shell) enterState(to State, event Event, why Reason, err error) {
 	s.reportTransition(t)
 }
 
-// recordControl records that the plugin is suspended or resumed. News from a
-// plugin that is on its way out is none.
+// recordControl records that the plugin has suspended or resumed. Reports from a plugin
+// that is being stopped are ignored.
 func (s *Shell) recordControl(to statecontrol.State) {
 	if to != statecontrol.Suspended && to != statecontrol.Resumed {
 		return
 	}
-	s.observerTurn.Lock()
-	defer s.observerTurn.Unlock()
+	s.observing.Lock()
+	defer s.observing.Unlock()
 	s.mu.Lock()
-	if s.control == to || s.state != Activation && s.state != Activated && s.state != Hibernating && s.state != Waking {
+	if s.control == to || !s.state.IsRunning() {
 		s.mu.Unlock()
 		return
 	}
@@ -123,7 +151,7 @@ func (s *Shell) recordControl(to statecontrol.State) {
 		event = Suspend
 	}
 	s.control = to
-	if !s.idle.controlled(to) {
+	if !s.idle.recordControl(to) {
 		s.noteUse()
 	}
 	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: s.state, Control: to, Reason: s.reason, At: time.Now()}
@@ -133,21 +161,36 @@ func (s *Shell) recordControl(to statecontrol.State) {
 	s.reportTransition(t)
 }
 
-// untilShutdown is ctx until limit has passed, or until the host shuts down: what only
-// begins something, or can be asked again, keeps nobody waiting then. What moves a
-// plugin between its process and its image is never cut, nor is its end.
+// reportTransition writes the one log line of a transition and tells the observer.
+func (s *Shell) reportTransition(t Transition) {
+	event := s.log.Info()
+	if t.Err != nil {
+		event = s.log.Error().Err(t.Err)
+	}
+	if t.From == t.To {
+		event.Msg(string(t.Control))
+	} else {
+		event.Str("from", string(t.From)).Str("reason", string(t.Reason)).Msg(string(t.To))
+	}
+	s.observer.Transition(t)
+}
+
+// untilShutdown returns ctx with a deadline after limit, which also ends when the host
+// shuts down. It is for work that can be given up, such as a start or a call to the
+// plugin; hibernation, wake and stop are never given up.
 func (s *Shell) untilShutdown(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cut := context.WithCancelCause(ctx)
-	kept := context.AfterFunc(s.shutdown, func() { cut(errClosing) })
+	ctx, cancelFor := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(s.shutdown, func() { cancelFor(errClosing) })
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	return ctx, func() {
-		kept()
+		forget()
 		cancel()
-		cut(nil)
+		cancelFor(nil)
 	}
 }
 
-// shutdownError is err, or errClosing where that is why the work of ctx failed.
+// shutdownError returns errClosing if the shutdown of the host made the work under ctx
+// fail with err, and otherwise err.
 func shutdownError(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errClosing) {
 		return errClosing

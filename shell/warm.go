@@ -9,21 +9,22 @@ import (
 	"dormouse/hibernate"
 )
 
-// warmth is how the plugin's present life began, and what that says of later ones.
+// warmth is how the plugin was last started, and whether golden images can be trusted.
+// Shell.mu guards it.
 type warmth struct {
-	startedFrom *GoldenImage // the golden image, nil after a cold start
+	startedFrom *GoldenImage // nil after a cold start
 	startedAt   time.Time
-	// doubt is why a golden image failed its plugin: none is made again until a cold
-	// start has lasted.
+	// doubt is why the plugin failed after a warm start. While it is set no golden image
+	// is made; a cold start that lasts clears it.
 	doubt      error
-	lastLogged string // why there is none, as the log has it
+	lastLogged string // why there was no golden image, when that was last logged
 }
 
 // wantsWarmStart reports whether the plugin is to be started from a golden image.
 func (s *Shell) wantsWarmStart() bool { return s.process != nil && s.Config().WarmStart }
 
-// tryWarmStart tells whether the plugin runs, from its golden image. After an attempt
-// that came to nothing all is as it was before, but for the image.
+// tryWarmStart starts the plugin from its golden image and reports whether it runs. After
+// a failed attempt the golden image is gone and nothing of the plugin runs.
 func (s *Shell) tryWarmStart(ctx context.Context) bool {
 	if !s.wantsWarmStart() {
 		return false
@@ -40,7 +41,7 @@ func (s *Shell) tryWarmStart(ctx context.Context) bool {
 		err = errors.Join(err, s.backend.Stop(context.WithoutCancel(ctx)))
 	}
 	if ctx.Err() != nil {
-		return false // which says nothing about the image
+		return false // the image is not to blame
 	}
 	s.log.Warn().Err(err).Msg("could not start the plugin warm, starting it cold")
 	s.invalidateGolden(err)
@@ -48,6 +49,7 @@ func (s *Shell) tryWarmStart(ctx context.Context) bool {
 	return false
 }
 
+// restoreGolden restores the plugin from its golden image within the start timeout.
 func (s *Shell) restoreGolden(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
@@ -59,36 +61,28 @@ func (s *Shell) restoreGolden(ctx context.Context) error {
 	return err
 }
 
-// makeGolden makes the golden image of a plugin that Initialize has just returned
-// from. One that does not survive it is launched once more.
+// makeGolden makes a golden image of the plugin right after Initialize, if one is wanted.
+// A plugin that does not survive that is launched once more. The error means that the
+// plugin does not run.
 func (s *Shell) makeGolden(ctx context.Context) error {
 	if !s.wantsWarmStart() {
 		return nil
 	}
 	s.mu.Lock()
-	wanted, told := s.warmth.doubt == nil, s.warmth.lastLogged
+	doubt := s.warmth.doubt
 	s.mu.Unlock()
+	if doubt != nil {
+		s.process.SkipGolden()
+		s.logNoGolden(nil)
+		return ctx.Err()
+	}
 	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
 	defer cancel()
-	var err error
-	if wanted {
-		err = s.process.MakeGolden(limited)
-	} else {
-		s.process.SkipGolden()
-	}
+	err := s.process.MakeGolden(limited)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != told && err != nil { // it may be the same each time
-		s.log.Warn().Err(err).Msg("the plugin has no golden image, and later starts are cold")
-	}
-	s.mu.Lock()
-	s.warmth.lastLogged = text
-	s.mu.Unlock()
+	s.logNoGolden(err)
 	if !errors.Is(err, ErrExited) {
 		return nil
 	}
@@ -104,7 +98,24 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 	return nil
 }
 
-// noteStart notes the beginning of a life, or its adoption.
+// logNoGolden logs why no golden image could be made, unless it was logged already; err
+// is nil if one was made.
+func (s *Shell) logNoGolden(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	s.mu.Lock()
+	before := s.warmth.lastLogged
+	s.warmth.lastLogged = text
+	s.mu.Unlock()
+	if err != nil && text != before {
+		s.log.Warn().Err(err).Msg("the plugin has no golden image, and later starts are cold")
+	}
+}
+
+// noteStart records when the plugin started and from which golden image, for
+// reviewWarmStart.
 func (s *Shell) noteStart() {
 	if !s.wantsWarmStart() {
 		return
@@ -115,7 +126,8 @@ func (s *Shell) noteStart() {
 	s.warmth.startedFrom, s.warmth.startedAt = from, time.Now()
 }
 
-// ignoreEarlierExits makes the end of a process of this activation no news.
+// ignoreEarlierExits makes the shell ignore reports of the end of processes that were
+// started before.
 func (s *Shell) ignoreEarlierExits() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,10 +135,10 @@ func (s *Shell) ignoreEarlierExits() {
 	s.control = ""
 }
 
-// reviewWarmStart looks at a life that ends, for that cause or in order. One that began from
-// a golden image and failed soon says that the image may be to blame; a cold one
-// that lasted, that the plugin is not.
-func (s *Shell) reviewWarmStart(cause error) {
+// reviewWarmStart judges the plugin's start when the plugin ends because of failure, which
+// is nil for an end in order. A plugin that fails soon after a warm start loses its golden
+// image. A cold start that lasted clears earlier doubt.
+func (s *Shell) reviewWarmStart(failure error) {
 	if !s.wantsWarmStart() {
 		return
 	}
@@ -137,28 +149,29 @@ func (s *Shell) reviewWarmStart(cause error) {
 		s.warmth.doubt = nil
 	}
 	s.mu.Unlock()
-	if warm && cause != nil && (!lasted || errors.Is(cause, hibernate.ErrRefused)) {
-		s.invalidateGolden(fmt.Errorf("the plugin failed within %s of a warm start: %w", window, cause))
+	if warm && failure != nil && (!lasted || errors.Is(failure, hibernate.ErrRefused)) {
+		s.invalidateGolden(fmt.Errorf("the plugin failed within %s of a warm start: %w", window, failure))
 	}
 }
 
-// invalidateGolden removes the golden image, which may be what is wrong with the plugin.
-func (s *Shell) invalidateGolden(cause error) {
-	s.process.InvalidateGolden(cause)
-	s.setGoldenDoubt(cause)
+// invalidateGolden removes the golden image because of why, and makes none until a cold
+// start has lasted.
+func (s *Shell) invalidateGolden(why error) {
+	s.process.InvalidateGolden(why)
+	s.setGoldenDoubt(why)
 }
 
-func (s *Shell) setGoldenDoubt(cause error) {
+func (s *Shell) setGoldenDoubt(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.warmth.doubt = cause
+	s.warmth.doubt = why
 }
 
-// Golden is the golden image that the next life may begin from, or why there is
-// none. Both are nil when none is wanted.
+// Golden returns the golden image that the next start may use, or why there is none. Both
+// are nil if the instance is not started warm.
 func (s *Shell) Golden() (*GoldenImage, error) {
 	if !s.wantsWarmStart() {
-		return nil, nil //nolint:nilnil // as said
+		return nil, nil //nolint:nilnil // both nil is documented
 	}
 	image, why := s.process.Golden()
 	s.mu.Lock()
@@ -167,14 +180,4 @@ func (s *Shell) Golden() (*GoldenImage, error) {
 		why = fmt.Errorf("none is made before a cold start has lasted %s: %w", s.Config().Restart.Window, s.warmth.doubt)
 	}
 	return image, why
-}
-
-// failureError is an end for that reason as an error, nil for one in order.
-func failureError(why Reason) error {
-	switch why {
-	case Failure, MemoryExceeded, WatchdogExpired:
-		return fmt.Errorf("it was ended: %s", why)
-	default:
-		return nil
-	}
 }

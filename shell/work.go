@@ -9,15 +9,16 @@ import (
 	"dormouse/statecontrol"
 )
 
-// What follows is the work of the steps: it asks the backend for what the
-// lifecycle has decided, and changes no state.
+// The functions in this file are the work of steps: they have the backend carry out what
+// the lifecycle table has decided, and change no state.
 
-// startPlugin is the work of an activation.
+// startPlugin is the work of an activation: it starts the plugin warm if it can, and
+// otherwise cold. After an error the plugin does not run.
 func (s *Shell) startPlugin(ctx context.Context) error {
-	begin, cancel := s.untilShutdown(ctx, s.activationLimit())
+	limited, cancel := s.untilShutdown(ctx, s.activationLimit())
 	defer cancel()
-	if !s.tryWarmStart(begin) {
-		if err := shutdownError(begin, s.coldStart(begin)); err != nil {
+	if !s.tryWarmStart(limited) {
+		if err := shutdownError(limited, s.coldStart(limited)); err != nil {
 			s.runPostMortem(reasonAfter(Activate, err, Failure), err)
 			return errors.Join(err, s.backend.Stop(ctx))
 		}
@@ -26,7 +27,8 @@ func (s *Shell) startPlugin(ctx context.Context) error {
 	return nil
 }
 
-// coldStart starts the plugin from nothing.
+// coldStart starts the plugin from its program, up to the state control that its
+// configuration asks for.
 func (s *Shell) coldStart(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {
@@ -44,7 +46,8 @@ func (s *Shell) coldStart(ctx context.Context) error {
 	return err
 }
 
-// launchAndInitialize brings a new process to where Initialize has succeeded.
+// launchAndInitialize starts a new process and initializes the plugin, within the start
+// timeout.
 func (s *Shell) launchAndInitialize(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
@@ -57,8 +60,8 @@ func (s *Shell) launchAndInitialize(ctx context.Context) error {
 	return s.backend.Initialize(ctx)
 }
 
-// startStateControl brings the plugin's state control, if it has one, to where its
-// configuration wants it.
+// startStateControl resumes a plugin that has started if its configuration asks for that,
+// and records the state of its state control.
 func (s *Shell) startStateControl(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
@@ -77,16 +80,16 @@ func (s *Shell) startStateControl(ctx context.Context) error {
 		now = statecontrol.Resumed
 	}
 	if now != statecontrol.Resumed {
-		now = statecontrol.Suspended // Thunder knows no third one for an active plugin
+		now = statecontrol.Suspended // Thunder has no third state for an active plugin
 	}
 	s.recordControl(now)
 	return nil
 }
 
-// endPlugin is the work of a deactivation. Calls that don't end in time are given up,
-// but the plugin still gets to store what it wants to keep.
+// endPlugin is the work of a deactivation. Calls that don't end within the stop timeout
+// are given up; the plugin is deinitialized in any case.
 func (s *Shell) endPlugin(ctx context.Context, why Reason) error {
-	s.runPostMortem(why, nil) // while it is as it was
+	s.runPostMortem(why, nil)
 	s.reviewWarmStart(failureError(why))
 	drained := s.withStopTimeout(ctx, s.inFlight.drainCalls)
 	s.inFlight.cancelAll()
@@ -97,7 +100,8 @@ func (s *Shell) endPlugin(ctx context.Context, why Reason) error {
 	return s.backend.Stop(ctx)
 }
 
-// runPostMortem lets the host look at a plugin before it is cleared away.
+// runPostMortem lets the host examine a plugin that ends for the reason why, before its
+// process is cleared away. err is nil for an end that was asked for.
 func (s *Shell) runPostMortem(why Reason, err error) {
 	if s.onPostMortem == nil {
 		return
@@ -110,14 +114,14 @@ func (s *Shell) runPostMortem(why Reason, err error) {
 	})
 }
 
-// withStopTimeout does one part of a deactivation within the stop timeout.
+// withStopTimeout runs one part of a deactivation within the stop timeout.
 func (s *Shell) withStopTimeout(ctx context.Context, part func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StopTimeout))
 	defer cancel()
 	return part(ctx)
 }
 
-// requestControl is suspend and resume.
+// requestControl asks the plugin's state control for a change, as the step of event.
 func (s *Shell) requestControl(ctx context.Context, event Event, command statecontrol.Command) error {
 	control := s.information().StateControl
 	if s.State() != Activated || control == nil {
@@ -136,29 +140,4 @@ func (s *Shell) requestControl(ctx context.Context, event Event, command stateco
 		s.recordControl(command.Target())
 		return nil
 	})
-}
-
-// hibernatePlugin is the work of a hibernation: no new call is let in by now.
-func (s *Shell) hibernatePlugin(ctx context.Context) error {
-	err := s.inFlight.endStreamsAndDrain(ctx, ErrHibernated)
-	if err == nil {
-		err = s.process.Hibernate(ctx)
-	}
-	if err != nil {
-		s.inFlight.readmitStreams()
-	}
-	return err
-}
-
-// wakePlugin is the work of a wake.
-func (s *Shell) wakePlugin(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
-	defer cancel()
-	info, err := s.process.Wake(limited)
-	if err != nil {
-		return fmt.Errorf("cannot wake: %w", errors.Join(err, s.backend.Stop(ctx)))
-	}
-	s.setInformation(info)
-	s.inFlight.open()
-	return nil
 }

@@ -145,7 +145,7 @@ func endedByItself(t shell.Transition) bool {
 // covers reports whether the policy asks for a restart after an end of this kind.
 func covers(policy configs.RestartPolicy, t shell.Transition) bool {
 	exit, ok := errors.AsType[*shell.ExitError](t.Err)
-	clean := ok && exit.Clean() && t.Reason == shell.Failure
+	clean := ok && exit.IsClean() && t.Reason == shell.Failure
 	return policy == configs.RestartAlways || policy == configs.RestartOnFailure && !clean
 }
 

@@ -335,7 +335,7 @@ func (t *tree) exit() error {
 		}
 		return exit
 	}
-	exit := &shell.ExitError{Status: t.state.ExitCode(), Words: t.lastWords()}
+	exit := &shell.ExitError{Status: t.state.ExitCode(), LastLines: t.lastWords()}
 	if status, ok := t.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		exit.Signal = status.Signal()
 	} else if signal := exit.Status - 128; signal > 0 && signal < 65 {
