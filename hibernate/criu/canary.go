@@ -14,7 +14,6 @@ import (
 	"dormouse/hibernate"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
-	"dormouse/internal/spawn"
 )
 
 // canary dumps and restores a tree like a plugin's: an own session and PID
@@ -37,7 +36,7 @@ func (e *Engine) canary(ctx context.Context) error {
 	cmd := exec.Command(program, native.Canary)
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
-	if err := spawn.Exclusive(cmd.Start); err != nil {
+	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start a process in a PID namespace: %w", err)
 	}
 	alive := true

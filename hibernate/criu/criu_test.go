@@ -376,3 +376,44 @@ func TestDumpsInOneWorkingDirectory(t *testing.T) {
 		s.End(t)
 	}
 }
+
+// A tree may hold more files than the soft limit that this process was started with,
+// and keeps its own limit.
+func TestMoreFilesThanTheSoftLimit(t *testing.T) {
+	e := open(t)
+	var was, limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 200, Max: was.Max}))
+	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was)) }()
+	s := startWith(t, "many files", syscall.SIGKILL)
+	limits := func() string {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", procfs.Children(s.PID())[0]))
+		must(t, err)
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "Max open files") {
+				return line
+			}
+		}
+		return ""
+	}
+	before := limits()
+	s.Advance(t)
+	dir := t.TempDir()
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	s.End(t)
+	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+	must(t, err)
+	s.Adopt(t, root)
+	s.Continue(t)
+	defer s.End(t)
+	if got := s.State(t); got != "1" {
+		t.Errorf("it is in state %s", got)
+	}
+	if got := limits(); got != before {
+		t.Errorf("it has %swant %s", got, before)
+	}
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	if limit.Cur != 200 {
+		t.Errorf("this process may open %d files", limit.Cur)
+	}
+}

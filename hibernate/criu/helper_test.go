@@ -14,8 +14,8 @@ import (
 	"dormouse/hibernate/hibernatetest"
 )
 
-// A CRIU that dies leaves nobody waiting, though a helper of its own lives on and
-// holds the socket by which it would have answered.
+// When CRIU dies the engine does not wait, although a helper of CRIU lives on and holds
+// the socket on which CRIU would have answered.
 func TestCRIUEndsBeforeItsHelper(t *testing.T) {
 	working := open(t).Path()
 	dir := t.TempDir()
@@ -38,5 +38,9 @@ func TestCRIUEndsBeforeItsHelper(t *testing.T) {
 	}
 	if got := s.State(t); got != "1" {
 		t.Errorf("it is in state %q", got)
+	}
+	attempt := hibernatetest.Cgroup(t) // in which nothing may be left
+	if _, err := e.Restore(ctx, hibernate.Restore{Dir: t.TempDir(), Cgroup: attempt}); err == nil || ctx.Err() != nil {
+		t.Errorf("got %v, %v", err, ctx.Err())
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/atomicfile"
-	"dormouse/internal/spawn"
 )
 
 // kernelCache is where CRIU looks for what it once found out about the kernel.
@@ -34,7 +33,7 @@ func (e *Engine) seedKernelCache(ctx context.Context) error {
 	cmd.WaitDelay = time.Second                                                          // what it started may have left the group and hold its output
 	var data bytes.Buffer
 	cmd.Stdout = &data
-	err := spawn.Exclusive(cmd.Start)
+	err := cmd.Start()
 	if err == nil {
 		err = cmd.Wait()
 	}

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	gocriu "github.com/checkpoint-restore/go-criu/v7"
-	"github.com/checkpoint-restore/go-criu/v7/rpc"
-
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu/images"
 	"dormouse/hibernate/criu/pager"
@@ -51,21 +48,22 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 		cancel()
 		<-watched
 	}()
-	born := &births{}
-	root, err := e.restore(ctx, r, born, func(c *gocriu.Criu, opts *rpc.CriuOpts) error {
-		opts.LazyPages = new(true)
-		return p.ServeRestore(ctx, opts.GetWorkDirFd(), func() error { return c.Restore(opts, born) })
-	})
-	alive := born.root
-	if err != nil {
-		alive = 0
+	opts := restoreOptions()
+	opts.LazyPages = new(true)
+	made := &restored{group: r.Cgroup}
+	root, err := e.restore(ctx, r, made, operation{opts: opts, attend: func(dir int32, request func() error) error {
+		return p.ServeRestore(ctx, dir, request)
+	}})
+	alive := 0
+	if err == nil {
+		alive = root.Pid
 	}
 	if cerr := p.Confirm(ctx, e.programs, alive); cerr != nil {
 		err = errors.Join(cerr, err)
 	}
 	if err != nil {
-		err = errors.Join(err, born.end(r.Cgroup))
-		p.Close() // nobody is left who could take zeros for memory
+		err = errors.Join(err, made.end())
+		p.Close() // after the end of the tree, which would take zeros for its memory
 		return nil, nil, errors.Join(p.Err(), err)
 	}
 	return root, p, nil

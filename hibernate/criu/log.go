@@ -23,9 +23,10 @@ var harmless = []string{"Can't setup RLIMIT_NOFILE for self"}
 // the cause, CRIU then reports once more on each level.
 const causes = 2
 
-// logged replaces err, which never says what went wrong, by what the log does.
-func logged(work string, err error) error {
-	text, rerr := os.ReadFile(filepath.Join(work, logName))
+// quoteLog returns the first errors in CRIU's log in the directory, or err when there
+// are none: CRIU's answer never says what went wrong.
+func quoteLog(dir string, err error) error {
+	text, rerr := os.ReadFile(filepath.Join(dir, logName))
 	if rerr != nil {
 		return err
 	}

@@ -22,7 +22,6 @@ import (
 	"dormouse/internal/cgroup"
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
-	"dormouse/internal/spawn"
 )
 
 // holder is the C program of testdata/objects behind pid 1 of its namespace. It
@@ -85,7 +84,7 @@ func startHolder(t *testing.T, program, object string) (*holder, string) {
 		defer leaf.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(leaf.Fd())
 	}
-	must(t, spawn.Exclusive(cmd.Start))
+	must(t, cmd.Start())
 	h.closeTheirs()
 	h.root = cmd.Process
 	return h, h.line()

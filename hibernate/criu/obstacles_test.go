@@ -62,9 +62,20 @@ func hold(what string) error {
 		begin = restrictAll
 	case "landlock thread":
 		begin = restrictOne
+	case "many files":
+		begin = manyFiles
 	}
 	_, err := begin()
 	return err
+}
+
+func manyFiles() (fd int, err error) {
+	for range 500 {
+		if fd, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			break
+		}
+	}
+	return fd, err
 }
 
 func ioUring() (int, error) {

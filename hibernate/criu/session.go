@@ -6,49 +6,49 @@ import (
 	"os"
 	"sync"
 
-	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
-	"google.golang.org/protobuf/proto"
 
 	"dormouse/hibernate"
 	"dormouse/internal/cgroup"
 )
 
-// session is a CRIU process for one operation, from its start to its end.
+// session is a CRIU process for one operation, from its start to its end, and the
+// directory in which it works.
 type session struct {
-	begun   chan struct{} // closed when all below is settled
-	err     error
-	work    string // directory
-	process *process
-	told    rpc.CriuOpts // what it must be told of what it was started with
+	settled chan struct{} // closed when what follows is set
+	err     error         // why CRIU could not be started
+	dir     string
+	client  *client
 
-	close func()
+	close func() // ends CRIU and removes the directory
 }
 
 // Prestart begins to start a CRIU, see hibernate.Engine.
 func (e *Engine) Prestart(group cgroup.Dir, files []hibernate.Inherited) hibernate.Prestarted {
-	return e.begin(group, inherited(files))
+	return e.startSession(group, inheritedFiles(files))
 }
 
-func (e *Engine) begin(group cgroup.Dir, files []handed) *session {
-	s := &session{begun: make(chan struct{})}
+// startSession begins to start a CRIU and waits for nothing. See startClient for
+// group and files.
+func (e *Engine) startSession(group cgroup.Dir, files []*os.File) *session {
+	s := &session{settled: make(chan struct{})}
 	s.close = sync.OnceFunc(s.end)
 	go func() {
-		defer close(s.begun)
-		if s.work, s.err = os.MkdirTemp(e.programs, workPrefix); s.err == nil {
-			s.process, s.err = e.start(s.work, group, &s.told, files)
+		defer close(s.settled)
+		if s.dir, s.err = os.MkdirTemp(e.programs, workPrefix); s.err == nil {
+			s.client, s.err = startClient(e.path, group, files)
 		}
 	}()
 	return s
 }
 
-// session returns the one that was started for an order, or begins it. It must be
-// ended if it was not started, or if the order fails.
-func (e *Engine) session(started hibernate.Prestarted, group cgroup.Dir, files []handed) (s *session, end func()) {
-	if s, ok := started.(*session); ok {
-		return s, func() {} // whoever started it ends it
+// sessionFor returns the session that was started for an operation, or starts one.
+// The caller must call end after the operation: it closes what was started here.
+func (e *Engine) sessionFor(prestarted hibernate.Prestarted, group cgroup.Dir, files []*os.File) (s *session, end func()) {
+	if s, ok := prestarted.(*session); ok {
+		return s, func() {}
 	}
-	s = e.begin(group, files)
+	s = e.startSession(group, files)
 	return s, s.close
 }
 
@@ -56,49 +56,66 @@ func (e *Engine) session(started hibernate.Prestarted, group cgroup.Dir, files [
 func (s *session) Close() { s.close() }
 
 func (s *session) end() {
-	<-s.begun
-	if s.process != nil {
-		s.process.end()
+	<-s.settled
+	if s.client != nil {
+		s.client.close()
 	}
-	if s.work != "" {
-		_ = os.RemoveAll(s.work) // Tidy does it otherwise
+	if s.dir != "" {
+		_ = os.RemoveAll(s.dir) // else Tidy does it
 	}
 }
 
-// run has CRIU carry operation out. It returns what CRIU's log says when that
-// fails; nothing of it is left then. It calls giveUp when ctx or CRIU ends before.
-func (s *session) run(ctx context.Context, dir string, opts *rpc.CriuOpts, giveUp func(),
-	operation func(*gocriu.Criu, *rpc.CriuOpts, gocriu.Notify) error,
-) (err error) {
+// operation is what a session's CRIU is asked for.
+type operation struct {
+	kind   rpc.CriuReqType
+	images string // directory
+	opts   *rpc.CriuOpts
+	notify func(*rpc.CriuNotify) // is called with CRIU's notifications; may be nil
+	// attend makes the request, with what CRIU needs meanwhile beside it; may be nil.
+	// The first parameter is a descriptor of the session's directory.
+	attend func(dir int32, request func() error) error
+}
+
+// run has CRIU carry the operation out. After an error, which quotes CRIU's log,
+// CRIU has ended.
+func (s *session) run(ctx context.Context, o operation) (err error) {
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if <-s.begun; s.err != nil {
+	if <-s.settled; s.err != nil {
 		return fmt.Errorf("cannot start CRIU: %w", s.err)
 	}
-	images, err := os.Open(dir)
+	images, err := os.Open(o.images)
 	if err != nil {
 		return err
 	}
 	defer images.Close()
-	work, err := os.Open(s.work)
+	dir, err := os.Open(s.dir)
 	if err != nil {
 		return err
 	}
-	defer work.Close()
-	opts.ImagesDirFd = new(int32(images.Fd()))
-	opts.WorkDirFd = new(int32(work.Fd()))
-	proto.Merge(opts, &s.told)
-
-	stop := s.process.watch(ctx, giveUp)
-	err = operation(s.process.rpc, opts, gocriu.NoNotify{})
-	switch expired := stop(); {
-	case err != nil && expired:
+	defer dir.Close()
+	o.opts.ImagesDirFd = new(int32(images.Fd()))
+	o.opts.WorkDirFd = new(int32(dir.Fd()))
+	if o.notify != nil {
+		o.opts.NotifyScripts = new(true)
+	}
+	request := func() error {
+		_, err := s.client.request(ctx, &rpc.CriuReq{Type: &o.kind, Opts: o.opts}, o.notify)
+		return err
+	}
+	if o.attend == nil {
+		err = request()
+	} else {
+		err = o.attend(*o.opts.WorkDirFd, request)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
 	case err != nil:
-		return logged(s.work, err)
+		return quoteLog(s.dir, err)
 	}
 	return nil
 }

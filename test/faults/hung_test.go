@@ -31,8 +31,7 @@ func working(ctx context.Context, h *host) (pids []int) {
 	for ctx.Err() == nil && len(pids) == 0 {
 		for _, pid := range procfs.Children(h.cmd.Process.Pid) {
 			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-			launcher := bytes.Contains(line, []byte("/bin/criu-"))
-			if bytes.Contains(line, []byte("\x00swrk\x00")) && !launcher {
+			if bytes.Contains(line, []byte("\x00swrk\x00")) {
 				pids = append(pids, pid)
 			}
 		}

@@ -14,7 +14,6 @@ import (
 
 	"dormouse/internal/native"
 	"dormouse/internal/procfs"
-	"dormouse/internal/spawn"
 	"dormouse/internal/tracee"
 )
 
@@ -73,7 +72,7 @@ func startBystander(programs string, root int, owner procfs.Owner) (*bystander, 
 	if err != nil {
 		return nil, errors.Join(err, stdin.Close())
 	}
-	if err := spawn.Exclusive(b.cmd.Start); err != nil {
+	if err := b.cmd.Start(); err != nil {
 		return nil, err
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/native"
-	"dormouse/internal/spawn"
 	"dormouse/internal/uffd"
 )
 
@@ -61,7 +60,7 @@ func (g *guard) start(programs string, root int) error {
 	cmd.Dir, cmd.Env = "/", []string{}
 	cmd.ExtraFiles = []*os.File{pidfd, g.theirs} // descriptors 3 and 4, as the program expects
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := spawn.Exclusive(cmd.Start); err != nil {
+	if err := cmd.Start(); err != nil {
 		return err
 	}
 	g.process = cmd.Process

@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"dormouse/internal/procfs"
-	"dormouse/internal/spawn"
 	"dormouse/internal/unixsock"
 )
 
@@ -85,7 +84,7 @@ func (c *loaderClient) spawn() error {
 	cmd.Args[0], cmd.Dir = os.Args[0], c.dir
 	cmd.ExtraFiles = append([]*os.File{theirs, socket, imageDir}, pages...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // so that no signal from the terminal reaches it
-	if err := spawn.Exclusive(cmd.Start); err != nil {
+	if err := cmd.Start(); err != nil {
 		return errors.Join(err, ours.Close(), os.Remove(unnamed))
 	}
 	path := filepath.Join(c.dir, strconv.Itoa(cmd.Process.Pid))

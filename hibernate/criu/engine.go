@@ -10,12 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	gocriu "github.com/checkpoint-restore/go-criu/v7"
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
 	"google.golang.org/protobuf/proto"
 
@@ -30,7 +30,7 @@ import (
 type Engine struct {
 	path     string
 	version  string
-	programs string // directory for the launcher
+	programs string // directory for helpers and work
 	timing   pager.Timing
 	*obstacles.Finder
 
@@ -98,24 +98,31 @@ func locate() string {
 // versionLimit is how long CRIU may take to tell its version.
 const versionLimit = 5 * time.Second
 
+// askVersion returns CRIU's version, such as "4.2.1".
 func (e *Engine) askVersion() (string, error) {
 	if _, err := exec.LookPath(e.path); err != nil {
 		return "", err
 	}
-	p, err := e.start("", "", &rpc.CriuOpts{}, nil)
+	c, err := startClient(e.path, "", nil)
 	if err != nil {
 		return "", err
 	}
-	late := time.AfterFunc(versionLimit, p.kill)
-	n, err := p.rpc.GetCriuVersion()
-	if !late.Stop() {
+	defer c.close()
+	ctx, cancel := context.WithTimeout(context.Background(), versionLimit)
+	defer cancel()
+	resp, err := c.request(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()}, nil)
+	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("it does not tell its version within %s", versionLimit)
 	}
-	p.end()
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d.%d.%d", n/10000, n/100%100, n%100), nil
+	v := resp.GetVersion()
+	major, minor, patch := v.GetMajorNumber(), v.GetMinorNumber(), v.GetSublevel()
+	if v.GetGitid() != "" { // a development version, counted as the next release
+		minor, patch = minor+1, 0
+	}
+	return fmt.Sprintf("%d.%d.%d", major, minor, patch), nil
 }
 
 // Tidy ends and removes what is left of an engine with the same directory whose
@@ -192,30 +199,40 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 	return nil
 }
 
-// dump has CRIU work, and takes the memory from it if it is to go elsewhere.
+// dump has CRIU write the images. The memory goes to d.Pages if that is given.
 func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts) error {
-	giveUp := func() { signalAll(helpers(d), syscall.SIGKILL) }
 	if d.Pages == nil {
-		s, end := e.session(d.Prestarted, d.Cgroup, nil)
-		defer end()
-		return s.run(ctx, d.Dir, opts, giveUp, (*gocriu.Criu).Dump)
+		return e.runDump(ctx, d, opts, nil)
 	}
 	server, err := images.ServePages(d.Dir, d.Pages)
 	if err != nil {
 		return err
 	}
-	s := e.begin(d.Cgroup, []handed{toPageServer(server)})
-	err = s.run(ctx, d.Dir, opts, giveUp, (*gocriu.Criu).Dump)
-	s.close()
+	opts.Ps = &rpc.CriuPageServerInfo{Fd: new(int32(passedFD))}
+	err = e.runDump(ctx, d, opts, []*os.File{server.ClientEnd()})
 	if serr := server.Close(); serr != nil && ctx.Err() == nil {
-		return serr // of which CRIU knows but that nobody listens
+		return serr // the cause: CRIU knows only that its connection has ended
 	}
 	return err
 }
 
-// toPageServer gives CRIU its end of the connection.
-func toPageServer(s *images.PageServer) handed {
-	return handed{s.ClientEnd(), func(opts *rpc.CriuOpts, fd int32) { opts.Ps = &rpc.CriuPageServerInfo{Fd: &fd} }}
+// runDump has CRIU dump with the files passed on. After an error nothing of CRIU
+// runs any more.
+func (e *Engine) runDump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts, files []*os.File) error {
+	s, end := e.sessionFor(d.Prestarted, d.Cgroup, files)
+	defer end()
+	err := s.run(ctx, operation{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
+	if err != nil {
+		signalAll(dumpHelpers(d), syscall.SIGKILL)
+	}
+	return err
+}
+
+// dumpHelpers returns what a CRIU that was killed may have left in the cgroup. Such
+// helpers share this process's PID namespace, which no process of a plugin does.
+func dumpHelpers(d hibernate.Dump) []int {
+	own := procfs.Namespace(os.Getpid(), "pid")
+	return slices.DeleteFunc(d.Cgroup.MembersOutside(d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
 }
 
 // Identities reads the images of a dump, see hibernate.Engine.
@@ -225,41 +242,56 @@ func (e *Engine) Identities(dir string) ([]procfs.ThreadIdentity, error) {
 
 // Restore leaves the tree stopped, see hibernate.Engine.
 func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
-	born := &births{}
-	root, err := e.restore(ctx, r, born, func(c *gocriu.Criu, opts *rpc.CriuOpts) error { return c.Restore(opts, born) })
+	made := &restored{group: r.Cgroup}
+	root, err := e.restore(ctx, r, made, operation{opts: restoreOptions()})
 	if err != nil {
-		return nil, errors.Join(err, born.end(r.Cgroup))
+		return nil, errors.Join(err, made.end())
 	}
 	return root, nil
 }
 
-// restore returns the root of what the operation, a restore, has made. After an
-// error born tells what has to be ended.
-func (e *Engine) restore(ctx context.Context, r hibernate.Restore, born *births,
-	operation func(*gocriu.Criu, *rpc.CriuOpts) error,
-) (*os.Process, error) {
-	opts := options()
-	opts.LeaveStopped = new(true)
-	opts.RstSibling = new(true) // the root becomes our child, so that its end can be waited for
-	giveUp := func() { born.kill(r.Cgroup) }
-	s, end := e.session(r.Prestarted, r.Cgroup, inherited(r.Files))
+// restore completes the operation, has CRIU carry it out, and returns the root of
+// the tree. After an error the caller must end what was made.
+func (e *Engine) restore(ctx context.Context, r hibernate.Restore, made *restored, o operation) (*os.Process, error) {
+	s, end := e.sessionFor(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
-	err := s.run(ctx, r.Dir, opts, giveUp, func(c *gocriu.Criu, opts *rpc.CriuOpts, _ gocriu.Notify) error {
-		return operation(c, opts)
-	})
-	if err == nil && born.root == 0 {
+	for i := range r.Files {
+		o.opts.InheritFd = append(o.opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
+	}
+	o.kind, o.images, o.notify = rpc.CriuReqType_RESTORE, r.Dir, made.notify
+	err := s.run(ctx, o)
+	if err == nil && !made.complete {
 		err = errors.New("CRIU did not say which process it made")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot restore: %w", err)
 	}
-	if err := waitStopped(ctx, born.root); err != nil {
+	if err := waitStopped(ctx, made.root); err != nil {
 		return nil, err
 	}
-	return os.FindProcess(born.root)
+	return os.FindProcess(made.root)
 }
 
-// options are what dump and restore have in common.
+// inheritedFiles returns the files that a restored tree gets, in the same order. Each
+// becomes a descriptor of CRIU's own, even if a file occurs twice: CRIU takes no
+// descriptor under two keys.
+func inheritedFiles(inherited []hibernate.Inherited) []*os.File {
+	files := make([]*os.File, len(inherited))
+	for i, f := range inherited {
+		files[i] = f.File
+	}
+	return files
+}
+
+// restoreOptions returns the options of every restore.
+func restoreOptions() *rpc.CriuOpts {
+	opts := options()
+	opts.LeaveStopped = new(true)
+	opts.RstSibling = new(true) // the root becomes a child of this process, which can wait for its end
+	return opts
+}
+
+// options returns the options that every dump and every restore has.
 func options() *rpc.CriuOpts {
 	return &rpc.CriuOpts{
 		LogLevel: proto.Int32(2),
