@@ -76,7 +76,7 @@ func TestEngineStartsEarly(t *testing.T) {
 	if _, err := image.Restore(t.Context(), e, b.noCgroup()); !errors.Is(err, b.engine.RestoreError) {
 		t.Errorf("got %v", err)
 	}
-	expect("start", "restore started", "restore", "close")
+	expect("start", "restore started", "close", "restore", "close")
 
 	b.engine.RestoreError = nil
 	root, err := image.Restore(t.Context(), e, b.noCgroup())

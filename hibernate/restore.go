@@ -202,8 +202,11 @@ func (r *restoration) tryRestore(ctx context.Context, order Restore, restore fun
 		if err == nil || errors.Is(err, ErrUnsupported) {
 			return err
 		}
+		if order.Prestarted != nil { // the attempt may not have used the engine
+			order.Prestarted.Close()
+			order.Prestarted = nil
+		}
 		errs = append(errs, err, r.wake.Cleanup())
-		order.Prestarted = nil
 		if ctx.Err() != nil || errors.Is(err, ErrRefused) {
 			break
 		}
