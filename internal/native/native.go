@@ -25,10 +25,6 @@ const Canary = "--canary"
 // there, and returns its path.
 func InstallPidone(dir string) (string, error) { return install(dir, "pidone", pidone) }
 
-// InstallInCgroup writes the program that starts others in a cgroup into dir
-// unless it is there, and returns its path.
-func InstallInCgroup(dir string) (string, error) { return install(dir, "incgroup", incgroup) }
-
 // InstallHold writes the program that holds descriptors until a process has ended
 // into dir unless it is there, and returns its path.
 func InstallHold(dir string) (string, error) { return install(dir, "hold", hold) }

@@ -44,7 +44,7 @@ func TestInstall(t *testing.T) {
 	if held, err := os.ReadFile(path); err != nil || !bytes.Equal(held, pidone) {
 		t.Errorf("it stays damaged: %v", err)
 	}
-	other, err := InstallInCgroup(dir)
+	other, err := InstallHold(dir)
 	if err != nil || other == path {
 		t.Errorf("got %s, %v", other, err)
 	}
@@ -342,62 +342,6 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-func TestInCgroup(t *testing.T) {
-	parent := "/sys/fs/cgroup"
-	if _, err := os.Stat(parent + "/cgroup.procs"); err != nil {
-		parent += "/unified"
-	}
-	cgroup, err := os.MkdirTemp(parent, "dormouse-incgroup-") //nolint:usetesting // it must be a cgroup
-	if err != nil {
-		if os.Getenv("DORMOUSE_REQUIRE_CRIU") == "1" {
-			t.Fatal(err)
-		}
-		t.Skipf("there are no cgroups to be had: %v", err)
-	}
-	defer os.Remove(cgroup)
-	dir := t.TempDir()
-	program, err := InstallInCgroup(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := func(target, name string) {
-		t.Helper()
-		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	link(program, "anything")
-	link(cgroup, "cgroup")
-	link("/bin/sh", "program")
-	cmd := exec.Command(filepath.Join(dir, "anything"), "-c", `echo "$0 $1"; cat /proc/self/cgroup; exit 7`, "a", "b c")
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var status syscall.WaitStatus
-	if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil || status.ExitStatus() != 7 {
-		t.Errorf("it is no child of ours: %v, status %d", err, status.ExitStatus())
-	}
-	if !strings.HasPrefix(string(out), "a b c\n") || !strings.Contains(string(out), "0::/"+filepath.Base(cgroup)+"\n") {
-		t.Errorf("got %q", out)
-	}
-
-	if err := os.Remove(filepath.Join(dir, "cgroup")); err != nil {
-		t.Fatal(err)
-	}
-	if err := exec.Command(filepath.Join(dir, "anything")).Run(); err == nil || err.Error() != "exit status 2" {
-		t.Errorf("without a cgroup: %v", err)
-	}
-}
-
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	late := time.After(10 * time.Second)
@@ -565,28 +509,5 @@ func TestBystander(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it did not end with its stdin: %v", err)
-	}
-}
-
-// Who waits for the PID is told at once when there will be none.
-func TestInNoCgroup(t *testing.T) {
-	dir := t.TempDir()
-	program, err := InstallInCgroup(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = errors.Join(
-		os.Symlink(program, filepath.Join(dir, "anything")),
-		os.Symlink("/bin/sh", filepath.Join(dir, "program")),
-		os.Symlink(filepath.Join(dir, "gone"), filepath.Join(dir, "cgroup")),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := exec.Command(filepath.Join(dir, "anything"), "-c", "exit 0").Run(); err == nil {
-		t.Error("it was started")
-	}
-	if text, err := os.ReadFile(filepath.Join(dir, "pid")); err != nil || string(text) != "\n" {
-		t.Errorf("got %q, %v", text, err)
 	}
 }

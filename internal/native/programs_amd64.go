@@ -5,9 +5,6 @@ import _ "embed"
 //go:embed pidone_amd64.elf
 var pidone []byte
 
-//go:embed incgroup_amd64.elf
-var incgroup []byte
-
 //go:embed hold_amd64.elf
 var hold []byte
 

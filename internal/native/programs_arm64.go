@@ -5,9 +5,6 @@ import _ "embed"
 //go:embed pidone_arm64.elf
 var pidone []byte
 
-//go:embed incgroup_arm64.elf
-var incgroup []byte
-
 //go:embed hold_arm64.elf
 var hold []byte
 

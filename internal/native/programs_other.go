@@ -2,4 +2,4 @@
 
 package native
 
-var pidone, incgroup, hold, bystander []byte
+var pidone, hold, bystander []byte
