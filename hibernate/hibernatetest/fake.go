@@ -15,7 +15,6 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/internal/procfs"
-	"dormouse/internal/spawn"
 )
 
 // Fake is an engine whose trees are single sleeping processes, and whose images
@@ -249,7 +248,7 @@ func sleeper(privileged bool) (*os.Process, error) {
 	if privileged {
 		cmd.SysProcAttr.Credential.Groups = nil
 	}
-	err := spawn.Exclusive(cmd.Start)
+	err := cmd.Start()
 	return cmd.Process, err
 }
 

@@ -18,7 +18,6 @@ import (
 	"dormouse/internal/bytesize"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
-	"dormouse/internal/spawn"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
 )
@@ -86,7 +85,7 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 		attributes.CgroupFD = int(t.leaf.fd.Fd())
 	}
 	cmd.SysProcAttr = attributes
-	if err := spawn.Exclusive(cmd.Start); err != nil {
+	if err := cmd.Start(); err != nil {
 		return err
 	}
 	t.root = cmd.Process
