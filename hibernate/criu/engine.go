@@ -184,7 +184,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 	opts.Pid = new(int32(d.PID))
 	opts.LeaveStopped = new(true)
 	opts.LinkRemap = new(!d.Again) // the first restore removes these links
-	release, err := claimWorkDirs(ctx, d.PID)
+	release, err := lockWorkDirs(ctx, d.PID)
 	if err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}

@@ -14,45 +14,44 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// mountPoint is the directory that CRIU makes for a moment in the working
-// directory of a task whose PID namespace is not the one that /proc shows. It
-// gives up when there is one already: that of another CRIU, or one left behind
-// by a CRIU that was killed.
+// mountPoint is a directory that CRIU creates for a moment in the working directory of
+// a process whose PID namespace is not the one that /proc shows. The dump fails if it
+// exists already, because of another CRIU, or because a CRIU was killed.
 const mountPoint = "proc.crtools"
 
-// claimWorkDirs keeps every other dump out of the working directories of the
-// tree below root until release is called, and clears them for this one.
-func claimWorkDirs(ctx context.Context, root int) (release func(), err error) {
+// lockWorkDirs locks the working directories of the tree below root against other dumps
+// until release is called, and removes a mountPoint that was left there.
+func lockWorkDirs(ctx context.Context, root int) (release func(), err error) {
 	var dirs []string
 	for _, pid := range procfs.Tree(root) {
 		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
 			dirs = append(dirs, dir)
 		}
 	}
-	slices.Sort(dirs) // the same order for all, or two could wait for each other
-	var held []*os.File
+	slices.Sort(dirs) // all dumps lock in the same order, so that two never wait for each other
+	var locked []*os.File
 	release = func() {
-		for _, dir := range held {
+		for _, dir := range locked {
 			_ = dir.Close()
 		}
 	}
 	for _, path := range slices.Compact(dirs) {
 		dir, err := os.Open(path)
 		if err != nil {
-			continue // deleted, or not to be seen from here: nobody else's either
+			continue // it is deleted, or in another mount namespace: no other dump uses it
 		}
-		held = append(held, dir)
-		if err := lock(ctx, dir); err != nil {
+		locked = append(locked, dir)
+		if err := lockDir(ctx, dir); err != nil {
 			release()
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
-		_ = os.Remove(filepath.Join(path, mountPoint)) // it is empty unless it is somebody's own
+		_ = os.Remove(filepath.Join(path, mountPoint)) // fails if it is not empty: then it is not of CRIU
 	}
 	return release, nil
 }
 
-// lock waits for dir until ctx ends.
-func lock(ctx context.Context, dir *os.File) error {
+// lockDir locks the directory, see flock(2). It waits until ctx ends.
+func lockDir(ctx context.Context, dir *os.File) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
