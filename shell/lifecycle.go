@@ -30,18 +30,21 @@ const (
 )
 
 // traits are the properties of a state on which code switches, here and elsewhere.
-type traits struct{ down, transitional, running, initialized, asleep, holdsCalls bool }
+type traits struct {
+	down, transitional, running, initialized, asleep bool
+	holdsCalls, needsRequirements                    bool
+}
 
 // stateTraits has a row for each state but Destroyed, which has none of the properties.
 var stateTraits = map[State]traits{
 	Unavailable:  {down: true},
 	Deactivated:  {down: true},
 	Precondition: {down: true},
-	Activation:   {transitional: true, running: true, holdsCalls: true},
-	Activated:    {running: true, initialized: true},
+	Activation:   {transitional: true, running: true, holdsCalls: true, needsRequirements: true},
+	Activated:    {running: true, initialized: true, needsRequirements: true},
 	Hibernating:  {transitional: true, running: true, initialized: true, asleep: true, holdsCalls: true},
 	Hibernated:   {initialized: true, asleep: true, holdsCalls: true},
-	Waking:       {transitional: true, running: true, initialized: true, asleep: true, holdsCalls: true},
+	Waking:       {transitional: true, running: true, initialized: true, asleep: true, holdsCalls: true, needsRequirements: true},
 	Deactivation: {transitional: true},
 }
 
@@ -65,6 +68,10 @@ func (s State) IsRunning() bool { return stateTraits[s].running }
 // IsInitialized reports whether the plugin has been initialized and is not being
 // stopped. A plugin that sleeps is initialized.
 func (s State) IsInitialized() bool { return stateTraits[s].initialized }
+
+// NeedsRequirements reports whether the requirements of the instance must hold in this
+// state. They need not hold while the plugin sleeps or is being stopped.
+func (s State) NeedsRequirements() bool { return stateTraits[s].needsRequirements }
 
 // IsAsleep reports whether the plugin sleeps, goes to sleep or wakes.
 func (s State) IsAsleep() bool { return stateTraits[s].asleep }

@@ -274,3 +274,16 @@ func TestDiagramInDocumentation(t *testing.T) {
 		t.Errorf("the diagram in %s is old (-want +got); go test ./shell -update writes it:\n%s", path, diff)
 	}
 }
+
+func TestEachStateHasTraits(t *testing.T) {
+	for _, row := range Lifecycle {
+		for _, state := range []State{row.From, row.During, row.Then, row.Else} {
+			if _, ok := stateTraits[state]; !ok && state != "" && state != Destroyed {
+				t.Errorf("%s has no traits", state)
+			}
+			if row.During == state && state != "" && !state.IsTransitional() {
+				t.Errorf("%s is not transitional", state)
+			}
+		}
+	}
+}

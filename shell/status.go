@@ -70,12 +70,11 @@ func (s *Shell) Status() Status {
 			st.Err = s.unmetRequirements()
 		}
 		if s.process != nil {
-			switch st.State {
-			case Hibernated:
+			switch {
+			case st.State == Hibernated:
 				st.Sleep = s.process.Sleep()
-			case Hibernating, Waking:
+			case st.State.IsAsleep():
 				st.Progress = s.process.HibernationProgress()
-			default:
 			}
 		}
 		if _, now := s.recordedStatus(); now == changes {

@@ -23,12 +23,10 @@ func (s *Supervisor) dependants(callsign string) []*shell.Shell {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dependants := slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
-		switch sh.State() {
-		case shell.Activation, shell.Waking, shell.Activated, shell.Deactivation:
-			return sh.Callsign() == callsign || d.waits(sh.Callsign(), callsign) || s.conditions.lost(sh.Config(), sh.EffectiveInformation()) == nil
-		default:
+		if !sh.State().NeedsRequirements() && sh.State() != shell.Deactivation {
 			return true
 		}
+		return sh.Callsign() == callsign || d.waits(sh.Callsign(), callsign) || s.conditions.lost(sh.Config(), sh.EffectiveInformation()) == nil
 	})
 	for _, sh := range dependants {
 		d.waitsFor[callsign] = append(d.waitsFor[callsign], sh.Callsign())

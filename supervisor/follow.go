@@ -32,13 +32,8 @@ func (s *Supervisor) followConditions() {
 // It leaves out those that have begun to end.
 func (s *Supervisor) violated() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
-		switch sh.State() {
-		case shell.Activation, shell.Waking:
-		case shell.Activated:
-			if !s.conditions.isPresent(sh.Callsign()) {
-				return true
-			}
-		default:
+		switch state := sh.State(); {
+		case !state.NeedsRequirements(), state == shell.Activated && !s.conditions.isPresent(sh.Callsign()):
 			return true
 		}
 		return s.conditions.lost(sh.Config(), sh.EffectiveInformation()) == nil

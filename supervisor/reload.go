@@ -151,10 +151,9 @@ func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 		return
 	}
 	did := "reconfigured"
-	switch sh.State() {
-	case shell.Deactivated, shell.Unavailable, shell.Precondition:
+	if sh.State().IsDown() {
 		err = r.configure(ctx, sh, now)
-	default:
+	} else {
 		did = "restarted"
 		err = r.restart(ctx, sh, now)
 	}

@@ -78,7 +78,7 @@ func (o observer) Transition(t shell.Transition) {
 	case t.To == shell.Activated:
 		s.conditions.setPresent(t.Callsign, true)
 		s.followConditions()
-	case t.To == shell.Hibernating, t.To == shell.Hibernated, t.To == shell.Waking:
+	case t.To.IsAsleep():
 	default:
 		s.conditions.setPresent(t.Callsign, false)
 		s.dropSubsystems(t.Callsign)

@@ -74,9 +74,7 @@ func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
 	// An instance in any other state has dropped its subsystems, or does so next.
-	switch state := sh.State(); state {
-	case shell.Activation, shell.Activated, shell.Hibernating, shell.Waking, shell.Deactivation:
-	default:
+	if state := sh.State(); !state.IsRunning() && state != shell.Deactivation {
 		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", name, shell.ErrUnavailable, state)
 	}
 	changed := s.conditions.setActive(callsign, []string{name}, active)

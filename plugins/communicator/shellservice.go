@@ -80,14 +80,14 @@ func (s shellService) Interfaces(ctx context.Context, _ *shellpb.InterfacesReque
 	if err != nil {
 		return nil, err
 	}
-	switch st := sh.BriefStatus(); st.State {
-	case shell.Activated, shell.Hibernating, shell.Hibernated, shell.Waking:
-		if dispatches(sh) {
-			return &shellpb.InterfacesResponse{Services: []string{shellpb.DispatcherService}}, nil
-		}
-		return &shellpb.InterfacesResponse{Services: st.Information.Services}, nil
-	default:
+	st := sh.BriefStatus()
+	switch {
+	case !st.State.IsInitialized():
 		return &shellpb.InterfacesResponse{}, nil
+	case dispatches(sh):
+		return &shellpb.InterfacesResponse{Services: []string{shellpb.DispatcherService}}, nil
+	default:
+		return &shellpb.InterfacesResponse{Services: st.Information.Services}, nil
 	}
 }
 

@@ -104,10 +104,10 @@ func (f *Front) notServing(callsign string) *rest.Error {
 	if !ok {
 		return &rest.Error{Status: http.StatusNotFound, Text: "There is no callsign: " + callsign}
 	}
-	switch sh.State() {
-	case shell.Activated:
+	switch state := sh.State(); {
+	case state.TakesCalls():
 		return nil
-	case shell.Hibernated, shell.Hibernating, shell.Waking:
+	case state.IsAsleep():
 		return &rest.Error{Status: http.StatusGone, Text: "The requested service is currently in the hibernated mode."}
 	default:
 		return &rest.Error{Status: http.StatusGone, Text: "The requested service is currently in the deactivated mode."}

@@ -66,7 +66,7 @@ func inactiveText(c Candidate) string {
 		return "it is hibernated, and wakes when it is called"
 	case c.Use.State == shell.Hibernated:
 		return `it is hibernated, and calls are refused until it is activated (on-call = "reject")`
-	case c.Use.State == shell.Hibernating || c.Use.State == shell.Waking || c.Use.State == shell.Activation || c.Use.State == shell.Deactivation:
+	case c.Use.State.IsTransitional():
 		return "it is in " + strings.Replace(string(c.Use.State), "hibernating", "hibernation", 1)
 	}
 	return "it does not run: it is " + string(c.Use.State)

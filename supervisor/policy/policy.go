@@ -115,11 +115,9 @@ func (s Situation) measureInterval() time.Duration {
 func (s Situation) excess() (because string, shortage bool) {
 	count, bytes := 0, int64(0)
 	for _, c := range s.Candidates {
-		switch c.Use.State {
-		case shell.Activation, shell.Activated, shell.Hibernating, shell.Waking:
+		if c.Use.State.IsRunning() {
 			count++
 			bytes += c.Memory
-		default:
 		}
 	}
 	switch {
