@@ -255,7 +255,7 @@ func TestCheckpointFails(t *testing.T) {
 
 func TestCheckpointKeepsStoppedProcessesStopped(t *testing.T) {
 	b := newBench(t)
-	if err := hibernatetest.Stop(b.tree.PID()); err != nil {
+	if err := hibernatetest.StopProcess(b.tree.PID()); err != nil {
 		t.Fatal(err)
 	}
 	b.wake(t, b.checkpoint(t))

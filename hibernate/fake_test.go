@@ -23,7 +23,7 @@ func (s *fakeSubject) Cgroup() cgroup.Dir                     { return "" }
 func (s *fakeSubject) State(*testing.T) string                { return s.engine.Memory(s.root.Pid) }
 func (s *fakeSubject) Stopped(*testing.T) bool                { return procfs.IsStopped(s.root.Pid) }
 func (s *fakeSubject) Files(*testing.T) []hibernate.Inherited { return nil }
-func (s *fakeSubject) Adopt(_ *testing.T, root *os.Process)   { s.root = root }
+func (s *fakeSubject) SetRoot(_ *testing.T, root *os.Process) { s.root = root }
 func (s *fakeSubject) Continue(*testing.T)                    { procfs.Continue([]int{s.root.Pid}) }
 
 func (s *fakeSubject) Advance(t *testing.T) {
@@ -32,7 +32,7 @@ func (s *fakeSubject) Advance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.engine.Set(s.root.Pid, strconv.Itoa(n+1))
+	s.engine.SetMemory(s.root.Pid, strconv.Itoa(n+1))
 }
 
 func (s *fakeSubject) End(t *testing.T) {
@@ -47,7 +47,7 @@ func (s *fakeSubject) End(t *testing.T) {
 
 func TestFake(t *testing.T) {
 	engine := hibernatetest.NewFake(t)
-	hibernatetest.Run(t, engine, func(t *testing.T) hibernatetest.Subject {
+	hibernatetest.RunSuite(t, engine, func(t *testing.T) hibernatetest.Subject {
 		t.Helper()
 		return &fakeSubject{engine, engine.Start(t, "0")}
 	})

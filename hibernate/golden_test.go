@@ -72,7 +72,7 @@ func TestGoldenImageIsRestoredAgain(t *testing.T) {
 				if got := b.engine.Memory(b.tree.PID()); got != "memory of the plugin" {
 					t.Errorf("it woke with %q", got)
 				}
-				b.engine.Set(b.tree.PID(), "changed")
+				b.engine.SetMemory(b.tree.PID(), "changed")
 				ordinary := b.checkpoint(t)
 				if ordinary.Generation != life+1 {
 					t.Errorf("its own image has generation %d, want %d", ordinary.Generation, life+1)

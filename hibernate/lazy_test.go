@@ -82,7 +82,7 @@ func TestLazyWakeVerifiesEachChunk(t *testing.T) {
 func TestChunksCannotBeExchanged(t *testing.T) {
 	b := newBench(t)
 	first, second := strings.Repeat("a", hibernate.ChunkSize), strings.Repeat("b", hibernate.ChunkSize)
-	b.engine.Set(b.tree.PID(), first+second+"c")
+	b.engine.SetMemory(b.tree.PID(), first+second+"c")
 	image := b.checkpoint(t)
 	lazy := &reader{Fake: b.engine}
 	root, loading, err := image.RestoreLazy(t.Context(), lazy, b.noCgroup())

@@ -33,12 +33,12 @@ var packings = map[string]pack.Options{
 func newPackedBench(t *testing.T, p pack.Options) (b *bench, memory string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		hibernatetest.Lacks(t, errors.New("a private tmpfs needs root"))
+		hibernatetest.SkipOrFail(t, errors.New("a private tmpfs needs root"))
 	}
 	b = newBench(t)
 	b.store.SetPacking(p)
 	memory = strings.Repeat("secret! ", hibernate.ChunkSize/8) + noise(hibernate.ChunkSize) + "tail"
-	b.engine.Set(b.tree.PID(), memory)
+	b.engine.SetMemory(b.tree.PID(), memory)
 	return b, memory
 }
 

@@ -23,7 +23,7 @@ func TestPackedSizes(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %d", name, size), func(t *testing.T) {
 				b, _ := newPackedBench(t, packing)
 				memory := strings.Repeat("?", size)
-				b.engine.Set(b.tree.PID(), memory)
+				b.engine.SetMemory(b.tree.PID(), memory)
 				image := b.checkpoint(t)
 				b.wake(t, image)
 				defer func() { check(t, end(b.tree.root)) }()
@@ -45,13 +45,13 @@ func TestDiskFullWhilePacking(t *testing.T) {
 			b, _ := newPackedBench(t, packing)
 			disk := t.TempDir()
 			if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=12m"); err != nil {
-				hibernatetest.Lacks(t, fmt.Errorf("cannot mount a small disk: %w", err))
+				hibernatetest.SkipOrFail(t, fmt.Errorf("cannot mount a small disk: %w", err))
 			}
 			defer func() { check(t, unix.Unmount(disk, 0)) }()
 			b.dir, b.store = disk, openStore(t, disk)
 			b.store.SetPacking(packing)
 			b.imageDir = b.store.ImageDir("Counter")
-			b.engine.Set(b.tree.PID(), tooMuch())
+			b.engine.SetMemory(b.tree.PID(), tooMuch())
 			_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 			if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "pages-1.img") {
 				t.Errorf("error %v, want %v of pages-1.img", err, syscall.ENOSPC)
@@ -94,7 +94,7 @@ func (e *steady) Dump(_ context.Context, d hibernate.Dump) error {
 		_, err = pages.Write(make([]byte, hibernate.ChunkSize))
 		e.ahead = max(e.ahead, n*hibernate.ChunkSize-e.written())
 	}
-	return errors.Join(err, pages.Close(), hibernatetest.Stop(d.PID))
+	return errors.Join(err, pages.Close(), hibernatetest.StopProcess(d.PID))
 }
 
 // Who dumps is never far ahead of the draft, however much there is.

@@ -31,7 +31,7 @@ resumed = false
 	if now := h.show(t, "Picky"); now.State != "suspended" {
 		t.Errorf("after the attempt it is %+v", now)
 	}
-	hibernatetest.Swap(t)
+	hibernatetest.SwitchSwapOn(t)
 	h.dormouse(t, "plugin", "hibernate", "Picky").expect(t, exitDone, " in the swap, ")
 	h.dormouse(t, "plugin", "activate", "Picky").expect(t, exitDone, "from the swap")
 	if code := h.end(t); code != exitDone {

@@ -107,7 +107,7 @@ func startWith(t *testing.T, holding string, atEnd syscall.Signal) *subject {
 	must(t, err)
 	self, err := os.Executable()
 	must(t, err)
-	s := &subject{socket: filepath.Join(dir, "s"), cgroup: hibernatetest.Cgroup(t)}
+	s := &subject{socket: filepath.Join(dir, "s"), cgroup: hibernatetest.NewCgroup(t)}
 	s.pipe(t)
 	cmd := exec.Command(pidone, self)
 	cmd.Env = []string{subjectEnv + "=" + s.socket, holdEnv + "=" + holding, "GORACE=atexit_sleep_ms=0"}
@@ -200,7 +200,7 @@ func (s *subject) Files(t *testing.T) []hibernate.Inherited {
 	return []hibernate.Inherited{{Key: s.key, File: s.write}}
 }
 
-func (s *subject) Adopt(_ *testing.T, root *os.Process) { s.root = root }
+func (s *subject) SetRoot(_ *testing.T, root *os.Process) { s.root = root }
 
 func inode(t *testing.T, f *os.File) string {
 	t.Helper()
@@ -212,14 +212,14 @@ func inode(t *testing.T, f *os.File) string {
 func open(t *testing.T) *criu.Engine {
 	t.Helper()
 	e := criu.Open("", t.TempDir())
-	hibernatetest.Need(t, e)
+	hibernatetest.RequireEngine(t, e)
 	return e
 }
 
 func TestEngine(t *testing.T) {
 	e := open(t)
 	children := procfs.Children(os.Getpid())
-	hibernatetest.Run(t, e, func(t *testing.T) hibernatetest.Subject {
+	hibernatetest.RunSuite(t, e, func(t *testing.T) hibernatetest.Subject {
 		t.Helper()
 		return start(t)
 	})
@@ -279,7 +279,7 @@ func TestGivingUp(t *testing.T) {
 	}
 	root, err = e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: files})
 	must(t, err)
-	s.Adopt(t, root)
+	s.SetRoot(t, root)
 	s.Continue(t)
 	defer s.End(t)
 	if got := s.State(t); got != "0" {
@@ -403,7 +403,7 @@ func TestMoreFilesThanTheSoftLimit(t *testing.T) {
 	s.End(t)
 	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 	must(t, err)
-	s.Adopt(t, root)
+	s.SetRoot(t, root)
 	s.Continue(t)
 	defer s.End(t)
 	if got := s.State(t); got != "1" {

@@ -16,7 +16,7 @@ func TestGoWakesInANewCgroup(t *testing.T) {
 	s := start(t)
 	defer func() { s.End(t) }()
 	if s.cgroup == "" {
-		hibernatetest.Lacks(t, errors.New("there is no cgroup v2"))
+		hibernatetest.SkipOrFail(t, errors.New("there is no cgroup v2"))
 	}
 	for n := range 20 {
 		dir := t.TempDir()
@@ -27,7 +27,7 @@ func TestGoWakesInANewCgroup(t *testing.T) {
 		must(t, s.cgroup.Make())
 		root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 		must(t, err)
-		s.Adopt(t, root)
+		s.SetRoot(t, root)
 		s.Continue(t)
 		if got := s.State(t); got != strconv.Itoa(n+1) {
 			t.Fatalf("state %s after wake %d", got, n+1)

@@ -117,7 +117,7 @@ func (s *subject) wake(t *testing.T, e *criu.Engine, m *folder) hibernate.Loadin
 	t.Helper()
 	root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: m.dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 	must(t, err)
-	s.Adopt(t, root)
+	s.SetRoot(t, root)
 	if !s.Stopped(t) {
 		t.Error("it runs before anybody said so")
 	}
@@ -315,7 +315,7 @@ func TestLazyTreeEnds(t *testing.T) {
 			m := folders(t, dir)[n%2]
 			root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 			must(t, err)
-			s.Adopt(t, root)
+			s.SetRoot(t, root)
 			s.Continue(t)
 			s.order(t, "check 0 100")
 			s.End(t)
@@ -466,7 +466,7 @@ func TestLazyRestoreUnsupported(t *testing.T) {
 	must(t, os.Rename(filepath.Join(dir, "kept"), filepath.Join(dir, "pagemap-2.img")))
 	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 	must(t, err)
-	s.Adopt(t, root)
+	s.SetRoot(t, root)
 	s.Continue(t)
 	s.order(t, "check 0 1024")
 	s.End(t)

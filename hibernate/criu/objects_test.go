@@ -69,7 +69,7 @@ func compileHolder(t *testing.T) (path string, objects []string) {
 // is "ready" unless the machine lacks the object.
 func startHolder(t *testing.T, program, object string) (*holder, string) {
 	t.Helper()
-	h := &holder{object: object, dir: t.TempDir(), cgroup: hibernatetest.Cgroup(t)}
+	h := &holder{object: object, dir: t.TempDir(), cgroup: hibernatetest.NewCgroup(t)}
 	pidone, err := native.InstallPidone(filepath.Dir(program))
 	must(t, err)
 	h.pipes(t)

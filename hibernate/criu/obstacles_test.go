@@ -144,7 +144,7 @@ func sleepAndWake(t *testing.T, e *criu.Engine, s *subject) error {
 	if err != nil {
 		return fmt.Errorf("cannot restore: %w", err)
 	}
-	s.Adopt(t, root)
+	s.SetRoot(t, root)
 	s.End(t)
 	return nil
 }

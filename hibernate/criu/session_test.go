@@ -18,11 +18,11 @@ import (
 func TestStartEarly(t *testing.T) {
 	programs := t.TempDir()
 	e := criu.Open("", programs)
-	hibernatetest.Need(t, e)
+	hibernatetest.RequireEngine(t, e)
 	s := start(t)
 	defer s.End(t)
 	if s.Cgroup() == "" {
-		hibernatetest.Lacks(t, errors.New("there is no cgroup v2"))
+		hibernatetest.SkipOrFail(t, errors.New("there is no cgroup v2"))
 	}
 	gone := func(when string) {
 		t.Helper()

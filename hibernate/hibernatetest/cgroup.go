@@ -7,9 +7,9 @@ import (
 	"dormouse/internal/cgroup"
 )
 
-// Cgroup makes a cgroup, in which nothing may be left when the test ends. It returns
-// "" where there is no cgroup v2 to be had.
-func Cgroup(t *testing.T) cgroup.Dir {
+// NewCgroup makes a cgroup, which must be empty when the test ends. It returns "" if the
+// machine has no cgroup v2.
+func NewCgroup(t *testing.T) cgroup.Dir {
 	t.Helper()
 	mount, err := cgroup.MountPoint()
 	if err != nil {
@@ -17,7 +17,7 @@ func Cgroup(t *testing.T) cgroup.Dir {
 	}
 	dir, err := os.MkdirTemp(mount, "dormouse-test-") //nolint:usetesting // it is a cgroup
 	if err != nil {
-		Lacks(t, err)
+		SkipOrFail(t, err)
 	}
 	t.Cleanup(func() {
 		if err := os.Remove(dir); err != nil {

@@ -18,8 +18,8 @@ import (
 )
 
 // Fake is an engine whose trees are single sleeping processes, and whose images
-// hold what Set gave a process as its memory. It can be made to fail at each of
-// its steps. It needs root, for PID namespaces, and no CRIU.
+// hold the text that SetMemory gave a process as its memory. A test can make it fail at
+// each of its steps. It needs root, for PID namespaces, and no CRIU.
 type Fake struct {
 	NoExtras
 	// Version is the second word of Name; images carry it.
@@ -27,11 +27,12 @@ type Fake struct {
 	// Unsupported, DumpError and RestoreError are returned by the operations,
 	// once they have done half of their work.
 	Unsupported, DumpError, RestoreError error
-	// Obstacle, Stranger and Loss are returned by the methods of their names.
+	// Obstacle, Stranger and Loss are found at any time, in a quiet tree and in a
+	// stopped tree.
 	Obstacle, Stranger, Loss error
 	// BeforeDump and BeforeRestore are called when an operation begins.
 	BeforeDump, BeforeRestore func()
-	// Intruder makes Restore return a tree that may do more than the dumped one.
+	// Intruder makes Restore return a tree with more rights than the dumped one.
 	Intruder bool
 
 	mu       sync.Mutex
@@ -50,18 +51,17 @@ func (f *Fake) ObstaclesWhenQuiet([]int) error { return f.Stranger }
 // ObstaclesWhenStopped returns Loss.
 func (f *Fake) ObstaclesWhenStopped([]int) error { return f.Loss }
 
-// The files of a fake image: one that a real engine would act on, one of memory.
+// The files of a fake image: one that a real engine would interpret, one of memory.
 const (
 	fakeCore  = "core-1.img"
 	fakePages = "pages-1.img"
 )
 
-// NewFake returns a working engine. It skips the test where there are no PID
-// namespaces to be had.
+// NewFake returns a working engine. It skips the test if PID namespaces are not possible.
 func NewFake(t *testing.T) *Fake {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		Lacks(t, errors.New("PID namespaces need root"))
+		SkipOrFail(t, errors.New("PID namespaces need root"))
 	}
 	return &Fake{Version: "1", memory: make(map[int]string)}
 }
@@ -69,35 +69,35 @@ func NewFake(t *testing.T) *Fake {
 // Start runs a process that the engine can dump. It ends with the test.
 func (f *Fake) Start(t *testing.T, memory string) *os.Process {
 	t.Helper()
-	p, err := sleeper(false)
+	p, err := startSleep(false)
 	must(t, err)
 	t.Cleanup(func() { _, _ = p.Kill(), reap(p) })
-	f.Set(p.Pid, memory)
+	f.SetMemory(p.Pid, memory)
 	return p
 }
 
-// Set gives the process its memory.
-func (f *Fake) Set(pid int, memory string) {
+// SetMemory gives the process its memory.
+func (f *Fake) SetMemory(pid int, memory string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.memory[pid] = memory
 }
 
-// Memory returns what the process has.
+// Memory returns the memory of the process.
 func (f *Fake) Memory(pid int) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.memory[pid]
 }
 
-// Restores counts the attempts so far.
+// Restores returns how often a restore was attempted so far.
 func (f *Fake) Restores() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.restores
 }
 
-// Name is "fake" and Version.
+// Name returns "fake" and Version.
 func (f *Fake) Name() string { return "fake " + f.Version }
 
 // Check returns Unsupported.
@@ -126,9 +126,10 @@ func (f *Fake) Dump(ctx context.Context, d hibernate.Dump) error {
 	if err != nil {
 		return err
 	}
-	return Stop(d.PID)
+	return StopProcess(d.PID)
 }
 
+// writePages writes the memory as the order says.
 func writePages(d hibernate.Dump, memory string) error {
 	if d.Pages == nil {
 		return os.WriteFile(filepath.Join(d.Dir, fakePages), []byte(memory), 0o600)
@@ -156,23 +157,23 @@ func (f *Fake) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, e
 	if err != nil {
 		return nil, err
 	}
-	p, err := f.raise(ctx)
+	p, err := f.startStopped(ctx)
 	if p != nil {
-		f.Set(p.Pid, string(memory))
+		f.SetMemory(p.Pid, string(memory))
 	}
 	return p, err
 }
 
-// raise starts a process without memory and stops it.
-func (f *Fake) raise(ctx context.Context) (*os.Process, error) {
+// startStopped starts a process without memory and stops it.
+func (f *Fake) startStopped(ctx context.Context) (*os.Process, error) {
 	if err := errors.Join(f.RestoreError, ctx.Err()); err != nil {
 		return nil, err
 	}
-	p, err := sleeper(f.Intruder)
+	p, err := startSleep(f.Intruder)
 	if err != nil {
 		return nil, err
 	}
-	return p, Stop(p.Pid)
+	return p, StopProcess(p.Pid)
 }
 
 // RestoreLazy starts a stopped process that gets its memory when it is hurried.
@@ -184,14 +185,14 @@ func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate
 	if err != nil {
 		return nil, nil, errors.Join(err, m.Close())
 	}
-	p, err := f.raise(ctx)
+	p, err := f.startStopped(ctx)
 	if err != nil {
 		return nil, nil, errors.Join(err, m.Close())
 	}
 	return p, &fakeLoading{fake: f, pid: p.Pid, memory: m, size: pages.Size(), done: make(chan struct{})}, nil
 }
 
-// fakeLoading loads when it is told to, and at once.
+// fakeLoading loads all memory when Hurry is called.
 type fakeLoading struct {
 	fake   *Fake
 	pid    int
@@ -217,7 +218,7 @@ func (l *fakeLoading) Hurry() {
 			}
 			all = append(all, data...)
 		}
-		l.fake.Set(l.pid, string(all))
+		l.fake.SetMemory(l.pid, string(all))
 		return nil
 	})
 }
@@ -231,15 +232,17 @@ func (l *fakeLoading) Err() error {
 	}
 }
 
-func (l *fakeLoading) end(with func() error) {
+// end does load and closes Done, the first time that it is called.
+func (l *fakeLoading) end(load func() error) {
 	l.once.Do(func() {
-		l.err = errors.Join(with(), l.memory.Close())
+		l.err = errors.Join(load(), l.memory.Close())
 		close(l.done)
 	})
 }
 
-// sleeper is pid 1 of a namespace and does nothing.
-func sleeper(privileged bool) (*os.Process, error) {
+// startSleep starts pid 1 of a new PID namespace, which does nothing. A privileged one
+// has other groups.
+func startSleep(privileged bool) (*os.Process, error) {
 	cmd := exec.Command("sleep", "infinity")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
@@ -252,8 +255,8 @@ func sleeper(privileged bool) (*os.Process, error) {
 	return cmd.Process, err
 }
 
-// Stop returns when the process is in job control stop.
-func Stop(pid int) error {
+// StopProcess stops the process and returns when job control shows it as stopped.
+func StopProcess(pid int) error {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return err
 	}
@@ -265,7 +268,7 @@ func Stop(pid int) error {
 	return nil
 }
 
-// reap collects a process that may have been collected before.
+// reap waits for a process that may have been waited for before.
 func reap(p *os.Process) error {
 	_, err := p.Wait()
 	return err

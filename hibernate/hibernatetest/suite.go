@@ -1,5 +1,5 @@
-// Package hibernatetest is what every hibernate.Engine must pass, and an engine
-// without processes for tests of what is built on engines.
+// Package hibernatetest has the suites that every hibernate.Engine must pass, a fake engine
+// for tests of code that uses engines, and checks of what the machine can do.
 package hibernatetest
 
 import (
@@ -16,30 +16,30 @@ import (
 	"dormouse/internal/cgroup"
 )
 
-// Subject is a process tree that an engine can be tried on.
+// Subject is a process tree that an engine is tested with.
 type Subject interface {
-	// PID of the root, which can be dumped.
+	// PID returns the process id of the root, which can be dumped.
 	PID() int
-	// Cgroup is the directory of the tree's own cgroup, or "".
+	// Cgroup returns the directory of the tree's own cgroup, or "".
 	Cgroup() cgroup.Dir
-	// State returns something that only a tree with its memory intact can tell.
+	// State returns a text that only a tree with its memory intact can return.
 	State(t *testing.T) string
 	// Advance changes what State returns.
 	Advance(t *testing.T)
-	// Stopped tells whether no task of the tree runs.
+	// Stopped reports whether all threads of the tree are stopped.
 	Stopped(t *testing.T) bool
 	// Continue lets the stopped tree run.
 	Continue(t *testing.T)
-	// End kills and reaps the tree, running or stopped. It must leave nothing.
+	// End kills and reaps the tree, running or stopped, with all its processes.
 	End(t *testing.T)
-	// Files is what a restore has to hand over.
+	// Files returns the files that a restore must hand over to the tree.
 	Files(t *testing.T) []hibernate.Inherited
-	// Adopt makes the restored root the tree's.
-	Adopt(t *testing.T, root *os.Process)
+	// SetRoot makes the restored process the root of the tree.
+	SetRoot(t *testing.T, root *os.Process)
 }
 
-// Run tries the engine on subjects, each made fresh by start.
-func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { //nolint:thelper // its subtests are the tests
+// RunSuite tests the engine with subjects that start makes, a new one for each test.
+func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { //nolint:thelper // its subtests are the tests
 	t.Run("check passes and is repeatable", func(t *testing.T) {
 		for range 2 {
 			if err := e.Check(t.Context()); err != nil {
@@ -134,7 +134,7 @@ func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { /
 		s := start(t)
 		s.Advance(t)
 		before := s.State(t)
-		dir, taken := t.TempDir(), &taker{dir: t.TempDir()}
+		dir, taken := t.TempDir(), &pageCollector{dir: t.TempDir()}
 		must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.create}))
 		s.End(t)
 		if len(taken.names) == 0 || taken.open != nil {
@@ -153,7 +153,7 @@ func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { /
 			t.Errorf("the tree came back with state %q, want %q", got, before)
 		}
 	})
-	for name, fault := range map[string]taker{"made": {unmade: errFull}, "written": {unwritten: errFull}} {
+	for name, fault := range map[string]pageCollector{"made": {uncreated: errFull}, "written": {unwritten: errFull}} {
 		t.Run("a dump whose memory can't be "+name+" leaves the tree running", func(t *testing.T) {
 			s := start(t)
 			defer s.End(t)
@@ -185,23 +185,24 @@ func Run(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { /
 	})
 }
 
-// errFull is what befalls a taker.
+// errFull is an error that a pageCollector returns on demand.
 var errFull = errors.New("there is no room")
 
-// taker takes the memory of a dump, one file after the other.
-type taker struct {
-	dir               string
-	unmade, unwritten error
-	names             []string
-	open              *os.File
+// pageCollector writes the page files of a dump into dir, one after the other. It returns
+// uncreated from create and unwritten from Write if they are set.
+type pageCollector struct {
+	dir                  string
+	uncreated, unwritten error
+	names                []string
+	open                 *os.File
 }
 
-func (k *taker) create(name string) (io.WriteCloser, error) {
+func (k *pageCollector) create(name string) (io.WriteCloser, error) {
 	if k.open != nil {
 		return nil, fmt.Errorf("%s is not closed", k.open.Name())
 	}
-	if k.unmade != nil {
-		return nil, k.unmade
+	if k.uncreated != nil {
+		return nil, k.uncreated
 	}
 	var err error
 	k.open, err = os.Create(filepath.Join(k.dir, name))
@@ -209,14 +210,14 @@ func (k *taker) create(name string) (io.WriteCloser, error) {
 	return k, err
 }
 
-func (k *taker) Write(data []byte) (int, error) {
+func (k *pageCollector) Write(data []byte) (int, error) {
 	if k.unwritten != nil {
 		return 0, k.unwritten
 	}
 	return k.open.Write(data)
 }
 
-func (k *taker) Close() error {
+func (k *pageCollector) Close() error {
 	err := k.open.Close()
 	k.open = nil
 	return err
@@ -233,7 +234,7 @@ func restore(t *testing.T, e hibernate.Engine, s Subject, dir string) {
 	t.Helper()
 	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)})
 	must(t, err)
-	s.Adopt(t, root)
+	s.SetRoot(t, root)
 }
 
 // first returns the alphabetically first file of an image.

@@ -90,9 +90,9 @@ func start(t *testing.T, kind string) *subject {
 // newCgroup skips the test where there is no cgroup v2 to be had.
 func newCgroup(t *testing.T) cgroup.Dir {
 	t.Helper()
-	dir := hibernatetest.Cgroup(t)
+	dir := hibernatetest.NewCgroup(t)
 	if dir == "" {
-		hibernatetest.Lacks(t, errors.New("cgroup v2 is not mounted"))
+		hibernatetest.SkipOrFail(t, errors.New("cgroup v2 is not mounted"))
 	}
 	return dir
 }
@@ -144,8 +144,8 @@ func must(t *testing.T, err error) {
 }
 
 func TestEngine(t *testing.T) {
-	hibernatetest.Swap(t)
-	hibernatetest.RunInPlace(t, pageout.Engine{}.Check, func(t *testing.T) hibernatetest.InPlace {
+	hibernatetest.SwitchSwapOn(t)
+	hibernatetest.RunInPlaceSuite(t, pageout.Engine{}.Check, func(t *testing.T) hibernatetest.InPlaceSubject {
 		t.Helper()
 		return start(t, "plain")
 	})
@@ -153,7 +153,7 @@ func TestEngine(t *testing.T) {
 
 // The account is what can be seen from outside.
 func TestAccount(t *testing.T) {
-	hibernatetest.Swap(t)
+	hibernatetest.SwitchSwapOn(t)
 	s := start(t, "plain")
 	defer s.End(t)
 	tree := procfs.Tree(s.tree().PID)
@@ -169,7 +169,7 @@ func TestAccount(t *testing.T) {
 
 // What would gain nothing is not done.
 func TestLockedMemoryIsRefused(t *testing.T) {
-	hibernatetest.Swap(t)
+	hibernatetest.SwitchSwapOn(t)
 	s := start(t, "locked")
 	defer s.End(t)
 	before := s.State(t)

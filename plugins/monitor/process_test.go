@@ -220,7 +220,7 @@ func TestSleepsThroughPolls(t *testing.T) {
 		{"callsign": "Counter", "memory": 1, "operational": 1, "restart": {"window": 600, "limit": 2}},
 		{"callsign": "Awake", "memory": 1, "operational": 1}
 	]}`, "Awake")
-	hibernatetest.Need(t, r.engine)
+	hibernatetest.RequireEngine(t, r.engine)
 	r.call("Monitor", "resetstatistics", "", `{"callsign":"Awake"}`)
 	sh, _ := r.Shell("Counter")
 	operate := func(do func(context.Context, shell.Reason) error) {

@@ -106,14 +106,14 @@ func build(dir string) error {
 // they must be.
 func needCRIU(t *testing.T) {
 	t.Helper()
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 }
 
 // needCgroups does so where there are no cgroups.
 func needCgroups(r *rig) {
 	r.t.Helper()
 	if r.host.Cgroups == nil {
-		hibernatetest.Lacks(r.t, errors.New("there are no cgroups to be had"))
+		hibernatetest.SkipOrFail(r.t, errors.New("there are no cgroups to be had"))
 	}
 }
 

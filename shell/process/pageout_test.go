@@ -22,7 +22,7 @@ import (
 // napping returns a rig whose plugin is configured to be paged out, and runs.
 func napping(t *testing.T, c configs.Plugin) *rig {
 	t.Helper()
-	hibernatetest.Swap(t)
+	hibernatetest.SwitchSwapOn(t)
 	c.Sleep = configs.SleepPageOut
 	r := newRig(t, c)
 	needCgroups(r)
@@ -125,7 +125,7 @@ func TestKilledPagedOut(t *testing.T) {
 // The configuration, and what the preflight finds, choose how a plugin sleeps.
 func TestSleepByPreflight(t *testing.T) {
 	needCRIU(t)
-	hibernatetest.Swap(t)
+	hibernatetest.SwitchSwapOn(t)
 	for name, test := range map[string]struct {
 		sleep    configs.Sleep
 		obstacle bool
@@ -189,7 +189,7 @@ func (o obstructed) ObstaclesWhenStopped([]int) error { return nil }
 // From paged out to an image, and from there awake.
 func TestDeepen(t *testing.T) {
 	needCRIU(t)
-	hibernatetest.Swap(t)
+	hibernatetest.SwitchSwapOn(t)
 	c := counter()
 	c.Sleep, c.CheckpointAfter = configs.SleepAuto, new(configs.Duration(time.Hour))
 	r := newRig(t, c)
@@ -221,7 +221,7 @@ func TestDeepen(t *testing.T) {
 // What can't be checkpointed sleeps on as it did.
 func TestDeepenFails(t *testing.T) {
 	needCRIU(t)
-	hibernatetest.Swap(t)
+	hibernatetest.SwitchSwapOn(t)
 	for name, spoil := range map[string]func(r *rig){
 		"before it is disturbed": func(r *rig) { r.host.Engine = obstructed{r.host.Engine, true} },
 		"in the dump":            func(r *rig) { r.host.Engine = brokenDump{r.host.Engine} },

@@ -148,7 +148,7 @@ func rest(t *testing.T, stream grpc.ServerStreamingClient[streams.Text]) string 
 // A call that is known to be unary is waited for by a hibernation.
 func TestForwardUnaryIsWaitedFor(t *testing.T) {
 	h := startHost(t)
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 	answered := make(chan error, 1)
 	go func() {
 		_, err := streams.NewStreamsClient(h.client.Conn("Streams")).Wait(h.limited(), &streams.Number{Number: 500})

@@ -28,7 +28,7 @@ const (
 // AfterRestore, which connects to it.
 func TestHostSocketSleeps(t *testing.T) {
 	h := startHost(t)
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 	for range 3 {
 		h.must("Streams", sleep)
 		if _, err := os.Stat(h.hostSocket()); !errors.Is(err, os.ErrNotExist) {
@@ -45,7 +45,7 @@ func TestHostSocketSleeps(t *testing.T) {
 // A connection that the plugin does not close would be dumped with it.
 func TestHostSocketKept(t *testing.T) {
 	h := startHost(t)
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 	h.call("keep")
 	err := h.operate("Streams", sleep)
 	if err == nil || !strings.Contains(err.Error(), "keeps 1 connections to its host socket open; it must close them in BeforeCheckpoint") {

@@ -17,7 +17,7 @@ import (
 // A client in another language, made from nothing but the contracts.
 func TestNode(t *testing.T) {
 	h := startHost(t)
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 	needNode(t)
 	common := []string{
 		"state CONTROL_SUSPENDED STATE_HIBERNATING", "state CONTROL_SUSPENDED STATE_HIBERNATED",
@@ -69,7 +69,7 @@ func needNode(t *testing.T) {
 	probe := exec.CommandContext(t.Context(), "node", "-e", "require('@grpc/grpc-js'); require('@grpc/proto-loader')")
 	probe.Dir = "../../plugins/examples/native-node"
 	if out, err := probe.CombinedOutput(); err != nil {
-		hibernatetest.Lacks(t, fmt.Errorf("native-node lacks Node or its modules, which `make setup` installs: %w\n%s", err, out))
+		hibernatetest.SkipOrFail(t, fmt.Errorf("native-node lacks Node or its modules, which `make setup` installs: %w\n%s", err, out))
 	}
 }
 

@@ -42,7 +42,7 @@ func next[T any](t *testing.T, stream grpc.ServerStreamingClient[T]) *T {
 
 func TestLifecycleIsWatched(t *testing.T) {
 	h := startHost(t)
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 	every, err := h.client.Controller().Watch(h.limited(), &controllerpb.WatchRequest{})
 	if err != nil {
 		t.Fatal(err)

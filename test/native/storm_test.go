@@ -84,7 +84,7 @@ func TestManyClients(t *testing.T) {
 // ended; each gets its own answer or is refused, and none hangs.
 func TestStorm(t *testing.T) {
 	h := startHost(t)
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 	h.must("Streams", sleep, activate)
 	fds, goroutines := descriptors(t), runtime.NumGoroutine()
 	ctx, cancel := context.WithCancel(h.limited())
@@ -174,7 +174,7 @@ func TestStorm(t *testing.T) {
 // sleep.
 func TestStormWakes(t *testing.T) {
 	h := startHost(t)
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 	h.must("Other", activate)
 	ctx, cancel := context.WithCancel(h.limited())
 	defer cancel()
@@ -211,7 +211,7 @@ func (h *host) crash() {
 // A hundred sleeps with the host socket in use leave nothing behind.
 func TestManySleeps(t *testing.T) {
 	h := startHost(t)
-	hibernatetest.Need(t, engine)
+	hibernatetest.RequireEngine(t, engine)
 	cycle := func() {
 		t.Helper()
 		h.must("Streams", sleep, activate)

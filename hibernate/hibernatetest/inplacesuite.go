@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// InPlace is a process tree and an engine that lets it sleep where it is. Its
-// memory must be worth the sleep.
-type InPlace interface {
-	// Sleep and Wake are the engine's.
+// InPlaceSubject is a process tree together with an engine that puts it to sleep in place.
+// The tree must have enough memory to page out.
+type InPlaceSubject interface {
+	// Sleep and Wake call the engine.
 	Sleep(ctx context.Context) error
 	Wake() error
 	// State, Advance, Stopped and End are as in Subject.
@@ -16,13 +16,13 @@ type InPlace interface {
 	Advance(t *testing.T)
 	Stopped(t *testing.T) bool
 	End(t *testing.T)
-	// Resident is how much memory the tree takes, in bytes.
+	// Resident returns how many bytes of memory the tree takes.
 	Resident() int64
 }
 
-// RunInPlace is Run for an engine that makes no image: of its promises, those that
-// are not about files.
-func RunInPlace(t *testing.T, check func(context.Context) error, start func(t *testing.T) InPlace) { //nolint:thelper // its subtests are the tests
+// RunInPlaceSuite tests an engine that makes no image: all that RunSuite tests and that is
+// not about files.
+func RunInPlaceSuite(t *testing.T, check func(context.Context) error, start func(t *testing.T) InPlaceSubject) { //nolint:thelper // its subtests are the tests
 	t.Run("check passes and is repeatable", func(t *testing.T) {
 		for range 2 {
 			must(t, check(t.Context()))

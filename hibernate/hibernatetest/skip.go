@@ -1,0 +1,26 @@
+package hibernatetest
+
+import (
+	"os"
+	"testing"
+
+	"dormouse/hibernate"
+)
+
+// RequireEngine skips the test unless the engine works here, see SkipOrFail.
+func RequireEngine(tb testing.TB, e hibernate.Engine) {
+	tb.Helper()
+	if err := e.Check(tb.Context()); err != nil {
+		SkipOrFail(tb, err)
+	}
+}
+
+// SkipOrFail skips the test because this machine lacks something that a checkpoint or its
+// tests need. With DORMOUSE_REQUIRE_CRIU=1 in the environment the test fails instead.
+func SkipOrFail(tb testing.TB, why error) {
+	tb.Helper()
+	if os.Getenv("DORMOUSE_REQUIRE_CRIU") == "1" {
+		tb.Fatal(why)
+	}
+	tb.Skip(why)
+}
