@@ -16,11 +16,11 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// canary dumps and restores a tree like a plugin's: an own session and PID
-// namespace, pid 1, and a child that holds a UDP socket and a TCP listener.
-// Some combinations of CRIU and kernel dump everything but those, others dump
-// and can't restore.
-func (e *Engine) canary(ctx context.Context) error {
+// testDumpAndRestore dumps and restores the canary, a tree like that of a plugin: a root
+// in a session and a PID namespace of its own, and a child with a UDP socket and a TCP
+// listener. Some combinations of CRIU and kernel cannot dump such sockets, others cannot
+// restore them.
+func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	if err := os.MkdirAll(e.programs, 0o755); err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (e *Engine) canary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := sockets(root.Pid)
+	n := countSockets(root.Pid)
 	_ = root.Kill()
 	if _, err := root.Wait(); err != nil {
 		return err
@@ -76,12 +76,12 @@ func (e *Engine) canary(ctx context.Context) error {
 	return nil
 }
 
-// waitForSockets returns when the canary has opened its sockets; it starts
-// within a few milliseconds and there is nobody to tell.
+// waitForSockets returns when the canary below pid has opened its sockets. The canary
+// cannot report that itself: a connection to the outside could not be dumped.
 func waitForSockets(ctx context.Context, pid int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for sockets(pid) < 2 {
+	for countSockets(pid) < 2 {
 		if procfs.HasEnded(pid) {
 			return errors.New("the canary ended before it was ready")
 		}
@@ -94,8 +94,8 @@ func waitForSockets(ctx context.Context, pid int) error {
 	return nil
 }
 
-// sockets counts the sockets of the canary below pid.
-func sockets(pid int) int {
+// countSockets returns how many sockets the canary below pid has.
+func countSockets(pid int) int {
 	n := 0
 	for _, child := range procfs.Children(pid) {
 		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", child))

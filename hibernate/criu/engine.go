@@ -166,8 +166,8 @@ func (e *Engine) Check(ctx context.Context) error {
 	if e.checked {
 		return e.checkErr
 	}
-	err := e.seedKernelCache(ctx)
-	if cerr := e.canary(ctx); cerr != nil {
+	err := e.writeKernelCache(ctx)
+	if cerr := e.testDumpAndRestore(ctx); cerr != nil {
 		err = fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
 		if ctx.Err() != nil {
 			return err

@@ -14,14 +14,14 @@ import (
 	"dormouse/internal/atomicfile"
 )
 
-// kernelCache is where CRIU looks for what it once found out about the kernel.
+// kernelCache is the file in which CRIU keeps what it has found out about the kernel.
 const kernelCache = "/run/criu.kdat"
 
-// seedKernelCache makes CRIU's cache on machines whose /run is no tmpfs. CRIU
-// refuses to write it there, as it might survive a reboot, but reads it; without
-// it every operation takes about 30 ms longer. It is made anew at each start of
-// the host, since CRIU would trust one of an older kernel.
-func (e *Engine) seedKernelCache(ctx context.Context) error {
+// writeKernelCache writes CRIU's kernel cache on machines whose /run is not a tmpfs.
+// CRIU reads the cache there but refuses to write it, since the file could survive a
+// reboot; without the cache every operation takes about 30 ms longer. The host writes it
+// at each start, because CRIU would also believe a cache of another kernel.
+func (e *Engine) writeKernelCache(ctx context.Context) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs("/run", &fs); err != nil || fs.Type == unix.TMPFS_MAGIC {
 		return err
@@ -29,8 +29,8 @@ func (e *Engine) seedKernelCache(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "unshare", "-m", "sh", "-c",
 		`mount -t tmpfs tmpfs /run && { "$0" check >/dev/null 2>&1; cat /run/criu.kdat; }`, e.path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // CRIU, too
-	cmd.WaitDelay = time.Second                                                          // what it started may have left the group and hold its output
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // the whole process group, with CRIU
+	cmd.WaitDelay = time.Second                                                          // in case a process outside of the group holds the output
 	var data bytes.Buffer
 	cmd.Stdout = &data
 	err := cmd.Start()
@@ -41,7 +41,7 @@ func (e *Engine) seedKernelCache(ctx context.Context) error {
 		err = atomicfile.Write(kernelCache, data.Bytes(), 0o600)
 	}
 	if err != nil {
-		_ = os.Remove(kernelCache) // slow is better than wrong
+		_ = os.Remove(kernelCache) // operations are slow without it, but not wrong
 		return fmt.Errorf("cannot make %s: %w", kernelCache, err)
 	}
 	return nil

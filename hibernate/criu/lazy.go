@@ -12,8 +12,8 @@ import (
 	"dormouse/internal/uffd"
 )
 
-// RestoreLazy has CRIU leave the lazy memory out and a pager bring it in, see
-// hibernate.Engine.
+// RestoreLazy restores a tree whose memory a pager loads while it runs. CRIU itself
+// restores only the memory that cannot come later. See hibernate.Engine.
 func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	var layout images.Layout
 	err := uffd.Available()
@@ -34,7 +34,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan struct{})
-	go func() { // without its memory CRIU could wait for ever
+	go func() { // if the pager fails, CRIU could wait for memory for ever
 		defer close(watched)
 		select {
 		case <-p.Done():
@@ -69,7 +69,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 	return root, p, nil
 }
 
-// provideEager has all put in place that CRIU reads by itself.
+// provideEager calls provide, if given, for each chunk that CRIU reads itself.
 func provideEager(l images.Layout, provide func(file string, index int64) error) error {
 	if provide == nil {
 		return nil
@@ -84,5 +84,6 @@ func provideEager(l images.Layout, provide func(file string, index int64) error)
 	return nil
 }
 
-// RejoinLoading finds the loader in dir, see hibernate.Engine.
+// RejoinLoading connects to the loader that an earlier host started in dir, see
+// hibernate.Engine.
 func (e *Engine) RejoinLoading(dir string) (hibernate.Loading, error) { return pager.Rejoin(dir) }

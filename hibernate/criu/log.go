@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// logName is where CRIU logs, in the operation's working directory.
+// logName is CRIU's log file in the directory of a session.
 const logName = "criu.log"
 
-// prefix is what CRIU puts before an error: at some levels the time, from some
-// processes the PID, and the place in its source.
-var prefix = regexp.MustCompile(`^(\([0-9.]+\)\s+)?(\s*\d+:\s*)?Error \([^)]*\):\s*`)
+// errorPrefix matches the text before an error in CRIU's log: sometimes the time,
+// sometimes the PID, and the line of CRIU's source.
+var errorPrefix = regexp.MustCompile(`^(\([0-9.]+\)\s+)?(\s*\d+:\s*)?Error \([^)]*\):\s*`)
 
-// harmless are errors that CRIU reports and lives with.
+// harmless are errors after which CRIU goes on.
 var harmless = []string{"Can't setup RLIMIT_NOFILE for self"}
 
-// causes is how many lines of the log an error quotes: the first is nearest to
-// the cause, CRIU then reports once more on each level.
-const causes = 2
+// maxQuoted is how many errors of the log an error quotes. The first is nearest to the
+// cause; CRIU then logs another one in each calling function.
+const maxQuoted = 2
 
 // quoteLog returns the first errors in CRIU's log in the directory, or err when there
 // are none: CRIU's answer never says what went wrong.
@@ -33,12 +33,12 @@ func quoteLog(dir string, err error) error {
 	var found []string
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
-		at := prefix.FindString(line)
+		at := errorPrefix.FindString(line)
 		if at == "" || isHarmless(line) {
 			continue
 		}
 		found = append(found, line[len(at):])
-		if len(found) == causes {
+		if len(found) == maxQuoted {
 			break
 		}
 	}
@@ -48,6 +48,7 @@ func quoteLog(dir string, err error) error {
 	return fmt.Errorf("CRIU says: %w", errors.New(strings.Join(found, "; ")))
 }
 
+// isHarmless reports whether the line of the log is an error after which CRIU goes on.
 func isHarmless(line string) bool {
 	for _, h := range harmless {
 		if strings.Contains(line, h) {
