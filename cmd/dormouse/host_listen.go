@@ -91,7 +91,7 @@ func (s *sockets) bindNative(left leftSockets, path string, group communicator.G
 	name := keptName(path)
 	l := left.takeListener(name)
 	if l != nil {
-		if err = group.Admit(path); errors.Is(err, os.ErrNotExist) {
+		if err = group.GrantAccess(path); errors.Is(err, os.ErrNotExist) {
 			_ = l.Close() // nobody would find it
 			removeFromSystemd(name)
 			l = nil

@@ -6,10 +6,10 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// frame is one message of a call that is passed on: neither copied nor decoded.
+// frame is one message of a call that is passed on, neither copied nor decoded.
 type frame struct{ data mem.BufferSlice }
 
-// codec takes frames for what they are and everything else for protobuf.
+// codec is gRPC's codec for protobuf, which leaves frames as they are.
 type codec struct{}
 
 var (
@@ -18,13 +18,14 @@ var (
 	protobuf = encoding.GetCodecV2(proto.Name)
 )
 
-// Size is what it takes while it waits for the plugin.
+// Size returns the bytes that the message takes in the hold queue.
 func (f *frame) Size() int { return f.data.Len() }
 
-// Name is protobuf's: what is passed on is what clients and plugins sent.
+// Name returns the name of protobuf's codec: clients and plugins send protobuf.
 func (codec) Name() string { return proto.Name }
 
-// Marshal gives the frame's reference to the data away, see grpc.ClientStream.
+// Marshal hands a frame's reference to the data over, as grpc.ClientStream
+// requires.
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	if f, ok := v.(*frame); ok {
 		data := f.data
@@ -34,6 +35,7 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	return protobuf.Marshal(v)
 }
 
+// Unmarshal lets a frame keep a reference to the data.
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if f, ok := v.(*frame); ok {
 		data.Ref()

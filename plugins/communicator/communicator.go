@@ -1,6 +1,6 @@
-// Package communicator serves the host to native clients and to the plugins
-// themselves, over gRPC: the host and its instances as services, and every
-// plugin's own services by passing their frames on. It does not know what is in
+// Package communicator is the front for gRPC: it serves native clients, and plugins
+// on their host sockets. The host and its instances are services; calls of a
+// plugin's own services are passed on frame by frame. It does not know what is in
 // those frames, when an instance may change its state, or how a plugin runs.
 package communicator
 
@@ -26,56 +26,55 @@ import (
 	"dormouse/supervisor"
 )
 
-// What clients may use at once.
+// Limits of what clients and plugins may use at once.
 const (
-	mostClients = 128 // connections to the communicator socket
-	mostOwn     = 16  // connections of a plugin to its host socket
-	mostStreams = 256 // calls under way on one connection
-	streamBytes = 256 << 10
-	clientBytes = 1 << 20 // unread on one connection
+	maxClients        = 128       // connections of native clients
+	maxOwnConnections = 16        // connections of one plugin
+	maxStreams        = 256       // calls on one connection
+	streamWindow      = 256 << 10 // unread bytes of one call
+	connectionWindow  = 1 << 20   // unread bytes on one connection
 )
 
 // Options is what a Communicator is made of.
 type Options struct {
 	Supervisor *supervisor.Supervisor
 	Log        zerolog.Logger
-	// Version is the host's own, such as "v1.2.3" or a commit.
+	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
-	// Paths are an instance's directories.
+	// Paths returns the directories of an instance.
 	Paths func(configs.Plugin) *shellpb.Paths
-	// Reload reads the configuration again, see supervisor.Reload.
+	// Reload reads the configuration again and returns one line for each change.
 	Reload func(context.Context) ([]string, error)
 }
 
-// Communicator serves any number of sockets: one to native clients and one to
-// each running plugin.
+// Communicator serves any number of sockets: one to native clients, and one to each
+// running plugin.
 type Communicator struct {
 	Options
-	clients  *gate
-	native   *grpc.Server
-	unlisten func()
+	nativePeers   *peers
+	native        *grpc.Server
+	stopListening func()
 
-	transitions feed[shell.Transition]
-	subsystems  feed[[]supervisor.Subsystem]
+	transitions watchers[shell.Transition]
+	subsystems  watchers[[]supervisor.Subsystem]
 
-	// pumps are the goroutines that a call leaves behind when it has ended before
-	// them; they end at once.
+	// pumps are goroutines of calls that have ended. They end soon after.
 	pumps sync.WaitGroup
-	// leaving waits for the last calls of plugins that have ended.
-	leaving sync.WaitGroup
+	// stopping waits for the last calls of plugins that have ended.
+	stopping sync.WaitGroup
 }
 
-// New returns a communicator that serves nobody yet. group is the one whose
-// members may be native clients besides root and the host's own user.
+// New returns a communicator that serves no socket yet. The members of group may be
+// native clients, besides root and the host's own user.
 func New(o Options, group Group) *Communicator {
 	c := &Communicator{Options: o}
-	c.clients = newGate(mostClients, o.Log, group.check)
-	c.native = c.newServer(&endpoint{Communicator: c}, c.clients)
-	c.unlisten = o.Supervisor.Listen(listener{c})
+	c.nativePeers = newPeers(maxClients, o.Log, group.checkPeer)
+	c.native = c.newServer(&endpoint{Communicator: c}, c.nativePeers)
+	c.stopListening = o.Supervisor.Listen(listener{c})
 	return c
 }
 
-// Serve serves native clients until Close, which may come first.
+// Serve serves native clients until Close. Close may come first.
 func (c *Communicator) Serve(l net.Listener) error {
 	if err := c.native.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("cannot serve native clients any longer: %w", err)
@@ -83,73 +82,74 @@ func (c *Communicator) Serve(l net.Listener) error {
 	return nil
 }
 
-// ServeInstance serves the host socket of an instance: who connects to l is its
-// plugin. The returned function cuts every connection. It does not wait for
-// running calls, one of which may be waiting for whoever calls it.
+// ServeInstance serves the host socket of an instance: every connection to l is its
+// plugin's. stop closes all connections. It does not wait for running calls, one of
+// which may itself wait for the caller of stop.
 func (c *Communicator) ServeInstance(callsign string, l net.Listener) (stop func()) {
-	g := newGate(mostOwn, c.Log.With().Str("callsign", callsign).Logger(), nil)
-	s := c.newServer(&endpoint{Communicator: c, own: callsign}, g)
+	p := newPeers(maxOwnConnections, c.Log.With().Str("callsign", callsign).Logger(), nil)
+	s := c.newServer(&endpoint{Communicator: c, ownCallsign: callsign}, p)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
 		_ = s.Serve(l) // ended by Stop; if the listener fails the plugin finds out
 	}()
 	return func() {
-		g.shut()
+		p.closeAll()
 		s.Stop()
 		<-served
-		c.leaving.Go(s.GracefulStop)
+		c.stopping.Go(s.GracefulStop)
 	}
 }
 
-// Close refuses new calls of native clients and returns when none is running any
-// more. When ctx ends before that, what is left is cut off and an error
-// returned. Plugins are served on.
+// Close refuses new calls of native clients and returns when none runs any more. If
+// ctx ends first, Close cuts the rest off and returns an error. Plugins are served
+// on.
 func (c *Communicator) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		c.native.GracefulStop()
 	}()
-	c.transitions.end()
-	c.subsystems.end()
+	c.transitions.endNative()
+	c.subsystems.endNative()
 	select {
 	case <-ended:
 		return nil
 	case <-ctx.Done():
 	}
-	c.clients.shut()
+	c.nativePeers.closeAll()
 	c.native.Stop()
 	<-ended
 	return fmt.Errorf("cannot end every call of native clients: %w", ctx.Err())
 }
 
-// Wait returns when nothing of the communicator runs any more. It is called
-// after Close and when all plugins have ended.
+// Wait returns when no goroutine of the communicator runs any more. It is called
+// after Close, once all plugins have ended.
 func (c *Communicator) Wait() {
-	c.unlisten()
-	c.leaving.Wait()
+	c.stopListening()
+	c.stopping.Wait()
 	c.pumps.Wait()
 }
 
-func (c *Communicator) newServer(e *endpoint, g *gate) *grpc.Server {
+// newServer returns the gRPC server of a socket whose connections p accepts.
+func (c *Communicator) newServer(e *endpoint, p *peers) *grpc.Server {
 	s := grpc.NewServer(
-		grpc.Creds(g),
+		grpc.Creds(p),
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.UnknownServiceHandler(e.forward),
 		grpc.MaxRecvMsgSize(shellpb.MaxMessage),
 		grpc.MaxSendMsgSize(shellpb.MaxMessage),
-		grpc.MaxConcurrentStreams(mostStreams),
-		grpc.InitialWindowSize(streamBytes),
-		grpc.InitialConnWindowSize(clientBytes),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connectionWindow),
 		grpc.ConnectionTimeout(5*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.WaitForHandlers(e.own == ""),
+		grpc.WaitForHandlers(e.ownCallsign == ""),
 	)
 	shellpb.RegisterShellServer(s, shellService{endpoint: e})
 	statecontrolpb.RegisterStateControlServer(s, controlService{endpoint: e})
-	if e.own == "" {
+	if e.ownCallsign == "" {
 		controllerpb.RegisterControllerServer(s, controllerService{endpoint: e})
 	}
 	serving := health.NewServer()
@@ -160,7 +160,7 @@ func (c *Communicator) newServer(e *endpoint, g *gate) *grpc.Server {
 	return s
 }
 
-// listener hears what happens in the host.
+// listener passes the supervisor's reports on to watchers.
 type listener struct{ c *Communicator }
 
 var _ supervisor.Listener = listener{}

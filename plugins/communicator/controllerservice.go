@@ -12,21 +12,22 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// controllerService is dormouse.controller.v1.Controller.
+// controllerService is the gRPC service dormouse.controller.v1.Controller.
 type controllerService struct {
 	controllerpb.UnimplementedControllerServer
 	*endpoint
 }
 
-// done is the answer to all that has none.
+// done is the answer of operations without a result.
 var done = &controllerpb.DoneResponse{}
 
+// operate runs an operation on the instance of that callsign.
 func (s controllerService) operate(ctx context.Context, callsign string, o shellpb.Operation, limit *durationpb.Duration) (*controllerpb.DoneResponse, error) {
-	sh, err := operable(s.find(callsign))
+	sh, err := refuseController(s.findInstance(callsign))
 	if err != nil {
 		return nil, err
 	}
-	return done, operate(ctx, sh, o, shell.Requested, limit)
+	return done, runOperation(ctx, sh, o, shell.Requested, limit)
 }
 
 func (s controllerService) Activate(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
@@ -54,17 +55,17 @@ func (s controllerService) Hibernate(ctx context.Context, r *controllerpb.Hibern
 }
 
 func (s controllerService) Clone(ctx context.Context, r *controllerpb.CloneRequest) (*controllerpb.DoneResponse, error) {
-	return done, refusal(s.Supervisor.Clone(ctx, r.GetCallsign(), r.GetNewCallsign()))
+	return done, statusError(s.Supervisor.Clone(ctx, r.GetCallsign(), r.GetNewCallsign()))
 }
 
 func (s controllerService) Destroy(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, refusal(s.Supervisor.Destroy(ctx, r.GetCallsign()))
+	return done, statusError(s.Supervisor.Destroy(ctx, r.GetCallsign()))
 }
 
 func (s controllerService) Services(context.Context, *controllerpb.ServicesRequest) (*controllerpb.ServicesResponse, error) {
 	all := &controllerpb.ServicesResponse{}
 	for _, sh := range s.Supervisor.Shells() {
-		all.Services = append(all.Services, s.statusOf(sh))
+		all.Services = append(all.Services, s.statusMessage(sh))
 	}
 	return all, nil
 }
@@ -74,33 +75,33 @@ func (s controllerService) Watch(_ *controllerpb.WatchRequest, to grpc.ServerStr
 }
 
 func (s controllerService) Subsystems(context.Context, *controllerpb.SubsystemsRequest) (*shellpb.SubsystemsResponse, error) {
-	return subsystemsOf(s.Supervisor.Subsystems()), nil
+	return subsystemsMessage(s.Supervisor.Subsystems()), nil
 }
 
 func (s controllerService) Configure(ctx context.Context, r *controllerpb.ConfigureRequest) (*controllerpb.DoneResponse, error) {
-	sh, err := operable(s.find(r.GetCallsign()))
+	sh, err := refuseController(s.findInstance(r.GetCallsign()))
 	if err != nil {
 		return nil, err
 	}
-	return done, refusal(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
+	return done, statusError(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
 }
 
 func (s controllerService) Persist(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, refusal(s.Supervisor.Persist(ctx, r.GetCallsign()))
+	return done, statusError(s.Supervisor.Persist(ctx, r.GetCallsign()))
 }
 
 func (s controllerService) Restore(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, refusal(s.Supervisor.Restore(ctx, r.GetCallsign()))
+	return done, statusError(s.Supervisor.Restore(ctx, r.GetCallsign()))
 }
 
 func (s controllerService) Reload(ctx context.Context, _ *controllerpb.ReloadRequest) (*controllerpb.ReloadResponse, error) {
 	if s.Options.Reload == nil {
-		return nil, refusal(errors.ErrUnsupported)
+		return nil, statusError(errors.ErrUnsupported)
 	}
 	changes, err := s.Options.Reload(ctx)
-	return &controllerpb.ReloadResponse{Changes: changes}, refusal(err)
+	return &controllerpb.ReloadResponse{Changes: changes}, statusError(err)
 }
 
 func (s controllerService) Version(context.Context, *controllerpb.VersionRequest) (*controllerpb.VersionResponse, error) {
-	return &controllerpb.VersionResponse{Hash: s.Options.Version, Version: s.version()}, nil
+	return &controllerpb.VersionResponse{Hash: s.Options.Version, Version: s.hostVersion()}, nil
 }

@@ -16,13 +16,14 @@ import (
 // endpoint is one socket's side of the host.
 type endpoint struct {
 	*Communicator
-	// own is the callsign whose plugin alone can reach it, empty where native
-	// clients do.
-	own string
+	// ownCallsign is the instance whose plugin uses the socket, empty for native
+	// clients.
+	ownCallsign string
 }
 
-// named is the callsign that a call is about, empty when it names none.
-func named(ctx context.Context) (string, error) {
+// callsignOf returns the callsign in the metadata of a call, empty if there is
+// none.
+func callsignOf(ctx context.Context) (string, error) {
 	switch callsigns := metadata.ValueFromIncomingContext(ctx, shellpb.CallsignKey); len(callsigns) {
 	case 0:
 		return "", nil
@@ -33,29 +34,31 @@ func named(ctx context.Context) (string, error) {
 	}
 }
 
-// target is the instance that a call of the host's own services is about.
-func (e *endpoint) target(ctx context.Context) (*shell.Shell, error) {
-	callsign, err := named(ctx)
+// targetInstance returns the instance that a call of the host's services is about:
+// the one in the metadata, else the calling plugin's own.
+func (e *endpoint) targetInstance(ctx context.Context) (*shell.Shell, error) {
+	callsign, err := callsignOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if callsign = cmp.Or(callsign, e.own); callsign == "" {
+	if callsign = cmp.Or(callsign, e.ownCallsign); callsign == "" {
 		return nil, errNoCallsign
 	}
-	return e.find(callsign)
+	return e.findInstance(callsign)
 }
 
-func (e *endpoint) find(callsign string) (*shell.Shell, error) {
+// findInstance returns the instance of that callsign.
+func (e *endpoint) findInstance(callsign string) (*shell.Shell, error) {
 	sh, ok := e.Supervisor.Shell(callsign)
 	if !ok {
-		return nil, refusal(fmt.Errorf("%w: %q", supervisor.ErrUnknown, callsign))
+		return nil, statusError(fmt.Errorf("%w: %q", supervisor.ErrUnknown, callsign))
 	}
 	return sh, nil
 }
 
-// operable is target for what changes its state: the host itself can't be asked
-// to.
-func operable(sh *shell.Shell, err error) (*shell.Shell, error) {
+// refuseController returns the instance, or an error if it is the Controller, whose
+// state no call may change. An err is passed on.
+func refuseController(sh *shell.Shell, err error) (*shell.Shell, error) {
 	if err == nil && sh.Callsign() == configs.ControllerCallsign {
 		return nil, errHostItself
 	}

@@ -13,18 +13,18 @@ import (
 )
 
 var (
-	errNoCallsign = numbered(thunder.BadRequest, "the metadata "+shellpb.CallsignKey+" must name the instance that the call is about")
-	errCallsigns  = numbered(thunder.BadRequest, "the metadata "+shellpb.CallsignKey+" must name one instance, not several")
-	errHostItself = numbered(thunder.PrivilegedRequest, "the host itself can't be activated, ended or put to sleep by a call")
-	errNotOwn     = numbered(thunder.PrivilegedRequest, "only the plugin itself may do this, on its host socket")
-	errReserved   = numbered(thunder.PrivilegedRequest, "only the host may call this")
-	errNoGRPC     = numbered(thunder.NotSupported, "a part of the host serves no gRPC of its own")
-	errNoQuestion = numbered(thunder.BadRequest, "a unary call has one message, this one has none")
-	errSlow       = status.Error(codes.ResourceExhausted, "the watcher reads too slowly and has lost track; watch anew")
+	errNoCallsign = newStatus(thunder.BadRequest, "the metadata "+shellpb.CallsignKey+" must name the instance that the call is about")
+	errCallsigns  = newStatus(thunder.BadRequest, "the metadata "+shellpb.CallsignKey+" must name one instance, not several")
+	errHostItself = newStatus(thunder.PrivilegedRequest, "the host itself can't be activated, ended or put to sleep by a call")
+	errNotOwn     = newStatus(thunder.PrivilegedRequest, "only the plugin itself may do this, on its host socket")
+	errReserved   = newStatus(thunder.PrivilegedRequest, "only the host may call this")
+	errNoGRPC     = newStatus(thunder.NotSupported, "a part of the host serves no gRPC of its own")
+	errNoMessage  = newStatus(thunder.BadRequest, "a unary call has one message, this one has none")
+	errTooSlow    = status.Error(codes.ResourceExhausted, "the watcher reads too slowly and has lost track; watch anew")
 	errEnding     = status.Error(codes.Unavailable, "the host is ending")
 )
 
-// statusCodes is the status of gRPC for each number; all others are Unknown.
+// statusCodes is the gRPC code of each number; all others are Unknown.
 var statusCodes = map[thunder.Number]codes.Code{
 	thunder.Unavailable:       codes.Unavailable,
 	thunder.IllegalState:      codes.FailedPrecondition,
@@ -46,7 +46,7 @@ var statusCodes = map[thunder.Number]codes.Code{
 	thunder.Aborted:           codes.Canceled,
 }
 
-// codeOf returns the status of gRPC for a number.
+// codeOf returns the gRPC code of a number.
 func codeOf(n thunder.Number) codes.Code {
 	if code, known := statusCodes[n]; known {
 		return code
@@ -54,8 +54,9 @@ func codeOf(n thunder.Number) codes.Code {
 	return codes.Unknown
 }
 
-// refusal is err, which the host made, as a client receives it; nil stays nil.
-func refusal(err error) error {
+// statusError returns an error of the host as a gRPC status with Thunder's number;
+// nil stays nil.
+func statusError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -72,15 +73,16 @@ func refusal(err error) error {
 	return shellpb.Status(code, err.Error(), detail)
 }
 
-// refusalOfCall is refusal where err may also be what the plugin itself answered.
-// A status inside another error is only a part of the story.
-func refusalOfCall(err error) error {
+// callStatusError returns the error of a call that was passed on. A plugin's own
+// status is passed on as it is; a status inside another error is not the plugin's.
+func callStatusError(err error) error {
 	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return answer.GRPCStatus().Err()
 	}
-	return refusal(err)
+	return statusError(err)
 }
 
-func numbered(number thunder.Number, message string) error {
+// newStatus returns a gRPC status with Thunder's number.
+func newStatus(number thunder.Number, message string) error {
 	return shellpb.Status(codeOf(number), message, &shellpb.Error{Code: int32(number)})
 }

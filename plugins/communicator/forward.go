@@ -15,10 +15,10 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// passedOn is how a forwarded call is begun: any kind of call is a stream of both
+// bothWays begins a forwarded call: every kind of call fits into a stream of both
 // sides.
 var (
-	passedOn    = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	bothWays    = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 	callOptions = []grpc.CallOption{
 		grpc.ForceCodecV2(codec{}),
 		grpc.MaxCallRecvMsgSize(shellpb.MaxMessage),
@@ -26,82 +26,82 @@ var (
 	}
 )
 
-// forward passes a call of an unknown service on to the plugin that its metadata
-// names.
+// forward passes a call of a service that the host does not have on to the plugin
+// that the metadata names.
 func (e *endpoint) forward(_ any, in grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(in)
-	if reserved(method) {
+	if isReserved(method) {
 		return errReserved
 	}
-	callsign, err := named(in.Context())
+	callsign, err := callsignOf(in.Context())
 	if err != nil {
 		return err
 	}
 	if callsign == "" {
 		return errNoCallsign
 	}
-	sh, err := e.find(callsign)
+	sh, err := e.findInstance(callsign)
 	if err != nil {
 		return err
 	}
-	defer hold(in.Context(), method, callsign)()
+	defer countCall(in.Context(), method, callsign)()
 	conn := sh.Conn()
 	if conn == nil {
-		return dispatch(in, sh, method)
+		return dispatchToBuiltin(in, sh, method)
 	}
-	if unary(in.Context(), method) {
+	if isUnary(in.Context(), method) {
 		return forwardUnary(in, conn, method)
 	}
 	return e.forwardStream(in, conn, method)
 }
 
-// forwardUnary passes one question on and one answer back.
+// forwardUnary passes one message on and one answer back.
 func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method string) error {
 	var question, answer frame
 	if err := in.RecvMsg(&question); err != nil {
 		if errors.Is(err, io.EOF) {
-			err = errNoQuestion
+			err = errNoMessage
 		}
 		return err
 	}
 	var header, trailer metadata.MD
 	options := append(slices.Clip(callOptions), grpc.Header(&header), grpc.Trailer(&trailer))
-	err := conn.Invoke(outgoing(in.Context()), method, &question, &answer, options...)
+	err := conn.Invoke(outgoingContext(in.Context()), method, &question, &answer, options...)
 	in.SetTrailer(trailer)
 	if err := in.SetHeader(header); err != nil {
 		return err
 	}
 	if err != nil {
-		return refusalOfCall(err)
+		return callStatusError(err)
 	}
 	return in.SendMsg(&answer)
 }
 
 // forwardStream passes messages both ways until the plugin has ended the call.
 func (e *endpoint) forwardStream(in grpc.ServerStream, conn grpc.ClientConnInterface, method string) error {
-	ctx, cancel := context.WithCancelCause(outgoing(in.Context()))
+	ctx, cancel := context.WithCancelCause(outgoingContext(in.Context()))
 	defer cancel(nil)
-	out, err := conn.NewStream(ctx, passedOn, method, callOptions...)
+	out, err := conn.NewStream(ctx, bothWays, method, callOptions...)
 	if err != nil {
-		return refusalOfCall(err)
+		return callStatusError(err)
 	}
 	e.pumps.Go(func() {
-		if err := pumpIn(in, out); err != nil {
+		if err := pumpToPlugin(in, out); err != nil {
 			cancel(err)
 		}
 	})
-	err = pumpOut(in, out)
+	err = pumpToClient(in, out)
 	in.SetTrailer(out.Trailer())
 	if cause := context.Cause(ctx); err != nil && cause != nil && in.Context().Err() == nil {
-		return cause // the client's side failed, and so the call to the plugin was given up
+		return cause // the client's side failed, and ended the call to the plugin
 	}
 	return err
 }
 
-// pumpIn passes the client's messages on and then that there are no more. It
-// returns an error when the client sent what can't be passed on; what the plugin
-// refuses pumpOut is told.
-func pumpIn(in grpc.ServerStream, out grpc.ClientStream) error {
+// pumpToPlugin passes the client's messages on, and their end. It returns an error
+// if a client's message can't be passed on. If the plugin refuses one, pumpToClient
+// gets the error.
+func pumpToPlugin(in grpc.ServerStream, out grpc.ClientStream) error {
 	var f frame
 	for {
 		err := in.RecvMsg(&f)
@@ -117,12 +117,12 @@ func pumpIn(in grpc.ServerStream, out grpc.ClientStream) error {
 	}
 }
 
-// pumpOut passes the plugin's headers and messages back. It returns the call's
-// status.
-func pumpOut(in grpc.ServerStream, out grpc.ClientStream) error {
+// pumpToClient passes the plugin's header and messages back. It returns the status
+// of the call.
+func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 	header, err := out.Header()
 	if err != nil {
-		return refusalOfCall(err)
+		return callStatusError(err)
 	}
 	if header != nil { // else the plugin answered with a status alone
 		if err := in.SendHeader(header); err != nil {
@@ -136,7 +136,7 @@ func pumpOut(in grpc.ServerStream, out grpc.ClientStream) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return refusalOfCall(err)
+			return callStatusError(err)
 		}
 		if err := in.SendMsg(&f); err != nil {
 			return err
@@ -144,9 +144,9 @@ func pumpOut(in grpc.ServerStream, out grpc.ClientStream) error {
 	}
 }
 
-// unary tells whether a call has one question and one answer: by the contract, or
-// because the client says so.
-func unary(ctx context.Context, method string) bool {
+// isUnary reports whether a call has one message and one answer: by the contract,
+// or because the client's metadata says so.
+func isUnary(ctx context.Context, method string) bool {
 	switch method {
 	case shellpb.Dispatcher_Invoke_FullMethodName, shellpb.Dispatcher_Exists_FullMethodName:
 		return true
@@ -154,32 +154,34 @@ func unary(ctx context.Context, method string) bool {
 	return metadata.ValueFromIncomingContext(ctx, shellpb.UnaryKey) != nil
 }
 
-// reserved tells which methods of a plugin are the host's alone: those that
-// move it along its lifecycle.
-func reserved(method string) bool {
+// isReserved reports whether only the host may call the method, because it moves
+// the plugin along its lifecycle.
+func isReserved(method string) bool {
 	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	switch service {
 	case "dormouse.shell.v1.Plugin", shellpb.HooksService:
 		return true
 	case shellpb.DispatcherService:
-		return strings.HasSuffix(method, "/Events") // there is one stream, the host's
+		return strings.HasSuffix(method, "/Events") // a plugin has one such stream, the host's
 	}
-	return strings.HasPrefix(service, "plugin.") // go-plugin's own
+	return strings.HasPrefix(service, "plugin.") // go-plugin's services
 }
 
-// outgoing is the context of a forwarded call: the caller's with its metadata,
-// but for what concerned this hop alone.
-func outgoing(ctx context.Context) context.Context {
+// outgoingContext returns the context of a forwarded call: the client's, without
+// the metadata that concerned this hop alone.
+func outgoingContext(ctx context.Context) context.Context {
 	md, _ := metadata.FromIncomingContext(ctx) // a copy
 	for key := range md {
-		if ofThisHop(key) {
+		if isHopMetadata(key) {
 			delete(md, key)
 		}
 	}
 	return metadata.NewOutgoingContext(ctx, md)
 }
 
-func ofThisHop(key string) bool {
+// isHopMetadata reports whether a key of the metadata concerns the connection to
+// the host alone.
+func isHopMetadata(key string) bool {
 	switch key {
 	case "content-type", "te", "user-agent", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "grpc-previous-rpc-attempts":
 		return true
@@ -187,8 +189,8 @@ func ofThisHop(key string) bool {
 	return strings.HasPrefix(key, ":") || strings.HasPrefix(key, "dormouse-")
 }
 
-// ended says why a stream to a client is over.
-func ended(ctx context.Context) error {
+// endedStatus returns why a stream to a client ended with its context.
+func endedStatus(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return status.Error(codes.DeadlineExceeded, "the call's deadline has passed")
 	}

@@ -13,112 +13,114 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-// gate decides who may connect, and knows who has. To gRPC it is how a
-// connection is secured: by a socket that only some can reach.
-type gate struct {
-	most  int
+// peers decides which clients may connect to a socket, and lists their connections.
+// gRPC uses it as transport credentials: the socket itself is the security.
+type peers struct {
+	limit int
 	log   zerolog.Logger
-	check func(unixsock.Peer) error // nil where the listener has seen to it
+	check func(unixsock.Peer) error // nil where every client of the socket may connect
 
 	mu          sync.Mutex
-	connections map[*connection]net.Conn // nil once nobody is let in any more
+	connections map[*connection]net.Conn // nil after closeAll
 }
 
-var _ credentials.TransportCredentials = (*gate)(nil)
+var _ credentials.TransportCredentials = (*peers)(nil)
 
-func newGate(most int, log zerolog.Logger, check func(unixsock.Peer) error) *gate {
-	return &gate{most: most, log: log, check: check, connections: make(map[*connection]net.Conn)}
+func newPeers(limit int, log zerolog.Logger, check func(unixsock.Peer) error) *peers {
+	return &peers{limit: limit, log: log, check: check, connections: make(map[*connection]net.Conn)}
 }
 
-// connection is one client's, and what it has under way.
+// connection is one client's connection and the calls on it that are under way.
 type connection struct {
 	credentials.CommonAuthInfo
-	origin string
+	clientName string
 
-	mu   sync.Mutex
-	held map[holding]int
+	mu            sync.Mutex
+	callsUnderWay map[calledService]int
 }
 
-// AuthType is the name of this way to secure a connection.
+// AuthType returns the name of this way to secure a connection.
 func (*connection) AuthType() string { return "peer credentials" }
 
-// ServerHandshake lets a client in or not.
-func (g *gate) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	c, err := g.admit(raw)
+// ServerHandshake accepts or refuses a new connection.
+func (p *peers) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	c, err := p.admit(raw)
 	if err != nil {
-		g.log.Warn().Err(err).Msg("refused a native connection")
+		p.log.Warn().Err(err).Msg("refused a native connection")
 		return nil, nil, errors.Join(err, raw.Close())
 	}
-	return &admitted{raw, sync.OnceFunc(func() { g.leave(c) })}, c, nil
+	return &listedConn{raw, sync.OnceFunc(func() { p.remove(c) })}, c, nil
 }
 
-func (g *gate) admit(raw net.Conn) (*connection, error) {
-	c := &connection{held: make(map[holding]int)}
-	c.SecurityLevel = credentials.PrivacyAndIntegrity // it leaves the machine nowhere
-	if g.check != nil {
+// admit adds the connection to the list, if its client is allowed and there is
+// room.
+func (p *peers) admit(raw net.Conn) (*connection, error) {
+	c := &connection{callsUnderWay: make(map[calledService]int)}
+	c.SecurityLevel = credentials.PrivacyAndIntegrity // a unix socket does not leave the machine
+	if p.check != nil {
 		peer, err := unixsock.PeerOf(raw)
 		if err == nil {
-			err = g.check(peer)
+			err = p.check(peer)
 		}
 		if err != nil {
 			return nil, err
 		}
-		c.origin = peer.String()
+		c.clientName = peer.String()
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	switch {
-	case g.connections == nil:
+	case p.connections == nil:
 		return nil, errEnding
-	case len(g.connections) >= g.most:
-		return nil, fmt.Errorf("there are %d connections already", g.most)
+	case len(p.connections) >= p.limit:
+		return nil, fmt.Errorf("there are %d connections already", p.limit)
 	}
-	g.connections[c] = raw
+	p.connections[c] = raw
 	return c, nil
 }
 
-func (g *gate) leave(c *connection) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.connections, c)
+// remove takes a closed connection off the list.
+func (p *peers) remove(c *connection) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.connections, c)
 }
 
-// shut lets nobody in any more and cuts every connection, also those that have
-// not said a word yet, for which gRPC would wait.
-func (g *gate) shut() {
-	g.mu.Lock()
-	connections := g.connections
-	g.connections = nil
-	g.mu.Unlock()
+// closeAll closes every connection and refuses new ones. gRPC itself would wait for
+// connections that have sent nothing yet.
+func (p *peers) closeAll() {
+	p.mu.Lock()
+	connections := p.connections
+	p.connections = nil
+	p.mu.Unlock()
 	for _, raw := range connections {
 		_ = raw.Close() // the client may have closed it
 	}
 }
 
-// ClientHandshake is no use of a gate.
-func (g *gate) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+// ClientHandshake is not supported: peers serves servers only.
+func (p *peers) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return nil, nil, errors.ErrUnsupported
 }
 
-// Info describes the gate to gRPC.
-func (g *gate) Info() credentials.ProtocolInfo {
+// Info describes the credentials to gRPC.
+func (p *peers) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: "local"}
 }
 
-// Clone returns the same gate: there is nothing in it that one user could change
-// for another.
-func (g *gate) Clone() credentials.TransportCredentials { return g }
+// Clone returns the same peers: gRPC changes nothing in it.
+func (p *peers) Clone() credentials.TransportCredentials { return p }
 
-// OverrideServerName is no use of a gate.
-func (g *gate) OverrideServerName(string) error { return errors.ErrUnsupported }
+// OverrideServerName is not supported.
+func (p *peers) OverrideServerName(string) error { return errors.ErrUnsupported }
 
-// admitted leaves the gate's list when it is closed.
-type admitted struct {
+// listedConn is a connection that leaves the list of peers when it is closed.
+type listedConn struct {
 	net.Conn
-	leave func()
+	remove func()
 }
 
-func (a *admitted) Close() error {
-	a.leave()
+func (a *listedConn) Close() error {
+	a.remove()
 	return a.Conn.Close()
 }

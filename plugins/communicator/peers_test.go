@@ -12,7 +12,7 @@ import (
 
 func TestGate(t *testing.T) {
 	refuse := errors.New("no member")
-	g := newGate(2, zerolog.Nop(), nil)
+	g := newPeers(2, zerolog.Nop(), nil)
 	enter := func() (net.Conn, net.Conn, error) {
 		near, far := net.Pipe()
 		t.Cleanup(func() { _ = far.Close() })
@@ -43,7 +43,7 @@ func TestGate(t *testing.T) {
 	if err != nil {
 		t.Errorf("after one has left: %v", err)
 	}
-	g.shut()
+	g.closeAll()
 	if _, err := far.Read(make([]byte, 1)); err == nil {
 		t.Error("it was not cut")
 	}
@@ -51,7 +51,7 @@ func TestGate(t *testing.T) {
 		t.Error("one came in that was shut")
 	}
 
-	strict := newGate(2, zerolog.Nop(), func(unixsock.Peer) error { return refuse })
+	strict := newPeers(2, zerolog.Nop(), func(unixsock.Peer) error { return refuse })
 	near, other := net.Pipe()
 	defer other.Close()
 	if _, _, err := strict.ServerHandshake(near); err == nil {

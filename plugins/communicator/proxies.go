@@ -9,28 +9,28 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// Proxy is what a native client holds of a plugin: calls of one service of its
-// that are under way.
+// Proxy is a service of a plugin that a native client is calling.
 type Proxy struct {
-	Interface string // the service
-	Name      string // the callsign
+	Interface string // the gRPC service
+	Name      string // the callsign of the plugin
 	Count     int
-	Origin    string // who the client is
+	Origin    string // the client's process and user
 }
 
-// holding is what one connection may hold several times.
-type holding struct{ service, callsign string }
+// calledService is a service of a plugin.
+type calledService struct{ service, callsign string }
 
-// Proxies lists what native clients hold now, by callsign and interface.
+// Proxies lists the services that native clients are calling now, sorted by
+// callsign and service.
 func (c *Communicator) Proxies() []Proxy {
-	g := c.clients
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	p := c.nativePeers
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var all []Proxy
-	for client := range g.connections {
+	for client := range p.connections {
 		client.mu.Lock()
-		for what, count := range client.held {
-			all = append(all, Proxy{what.service, what.callsign, count, client.origin})
+		for what, count := range client.callsUnderWay {
+			all = append(all, Proxy{what.service, what.callsign, count, client.clientName})
 		}
 		client.mu.Unlock()
 	}
@@ -40,9 +40,8 @@ func (c *Communicator) Proxies() []Proxy {
 	return all
 }
 
-// hold counts a call as under way on its connection until the returned function
-// is called.
-func hold(ctx context.Context, method, callsign string) (release func()) {
+// countCall counts a call as under way on its connection until end is called.
+func countCall(ctx context.Context, method, callsign string) (end func()) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return func() {}
@@ -52,15 +51,15 @@ func hold(ctx context.Context, method, callsign string) (release func()) {
 		return func() {}
 	}
 	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	what := holding{service, callsign}
+	what := calledService{service, callsign}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held[what]++
+	c.callsUnderWay[what]++
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.held[what]--; c.held[what] == 0 {
-			delete(c.held, what)
+		if c.callsUnderWay[what]--; c.callsUnderWay[what] == 0 {
+			delete(c.callsUnderWay, what)
 		}
 	}
 }

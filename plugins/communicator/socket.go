@@ -15,18 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LongestPath is how many bytes Linux allows for the path of a unix socket.
+// LongestPath is how many bytes the path of a unix socket may have; see unix(7).
 const LongestPath = 107
 
-// Group is the one whose members may be native clients besides root and the
-// host's own user. The zero Group has none.
+// Group is the group whose members may be native clients, besides root and the
+// host's own user. The zero Group has no members.
 type Group struct {
 	name  string
 	id    int
 	named bool
 }
 
-// LookupGroup finds a group by its name; the empty name is the zero Group's.
+// LookupGroup returns the group of that name, the zero Group for the empty name.
 func LookupGroup(name string) (Group, error) {
 	if name == "" {
 		return Group{}, nil
@@ -42,9 +42,9 @@ func LookupGroup(name string) (Group, error) {
 	return Group{name: name, id: id, named: true}, nil
 }
 
-// check returns an error if the peer is neither root, nor the host's own user, nor a
-// member of the group.
-func (g Group) check(peer unixsock.Peer) error {
+// checkPeer returns an error if the peer is neither root, nor the host's own user,
+// nor a member of the group.
+func (g Group) checkPeer(peer unixsock.Peer) error {
 	switch {
 	case peer.UID == 0, peer.UID == os.Geteuid():
 		return nil
@@ -56,28 +56,29 @@ func (g Group) check(peer unixsock.Peer) error {
 	return fmt.Errorf("%s is not the host's user %d; communicator-group lets others in", peer, os.Geteuid())
 }
 
-// Listen makes the socket of native clients at path. What a host that died left
-// there it replaces.
+// Listen makes the socket of native clients at path. It replaces a socket that a
+// dead host left there.
 func Listen(path string, group Group) (net.Listener, error) {
 	if len(path) > LongestPath {
 		return nil, fmt.Errorf("cannot listen on %s: the path has %d bytes, a socket's may have %d; set communicator to a shorter one",
 			path, len(path), LongestPath)
 	}
-	if err := removeStale(path); err != nil {
+	if err := removeStaleSocket(path); err != nil {
 		return nil, err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for native clients: %w", err)
 	}
-	if err := group.Admit(path); err != nil {
+	if err := group.GrantAccess(path); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-// removeStale removes a socket on which nobody listens any more.
-func removeStale(path string) error {
+// removeStaleSocket removes a socket on which no program listens. It returns an
+// error if a program does, or path is another file.
+func removeStaleSocket(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -85,11 +86,11 @@ func removeStale(path string) error {
 	case err != nil:
 		return fmt.Errorf("cannot listen for native clients: %w", err)
 	case info.Mode()&os.ModeSocket == 0:
-		return fmt.Errorf("cannot listen on %s: it is no socket; remove it, or set communicator to another path", path)
+		return fmt.Errorf("cannot listen on %s: it is not a socket; remove it, or set communicator to another path", path)
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {
-		_ = conn.Close() // it only asked
+		_ = conn.Close() // the connection was only a test
 		return fmt.Errorf("cannot listen on %s: another program does; end it, or set communicator to another path", path)
 	}
 	if !errors.Is(err, unix.ECONNREFUSED) {
@@ -101,8 +102,9 @@ func removeStale(path string) error {
 	return nil
 }
 
-// Admit gives the group the right to connect, and to reach the socket.
-func (g Group) Admit(path string) error {
+// GrantAccess lets members of the group connect to the socket at path, and no other
+// users. It makes the directories above passable if they are the host's own.
+func (g Group) GrantAccess(path string) error {
 	if !g.named {
 		return os.Chmod(path, 0o600)
 	}
@@ -111,7 +113,7 @@ func (g Group) Admit(path string) error {
 		err = os.Chmod(path, 0o660)
 	}
 	if err == nil {
-		err = g.reach(filepath.Dir(path))
+		err = g.makeReachable(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot let group %s use the communicator: %w", g.name, err)
@@ -119,14 +121,14 @@ func (g Group) Admit(path string) error {
 	return nil
 }
 
-// reach makes the host's own directory passable for the group, though no more.
-// Those above it are not the host's to open.
-func (g Group) reach(dir string) error {
+// makeReachable lets the group pass dir, the host's own directory, and checks that
+// it can pass the directories above, which are not the host's to change.
+func (g Group) makeReachable(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
-	if !g.passes(info) {
+	if !g.canPass(info) {
 		if err := os.Chown(dir, -1, g.id); err != nil {
 			return err
 		}
@@ -136,15 +138,15 @@ func (g Group) reach(dir string) error {
 	}
 	for dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
-		if info, err := os.Stat(dir); err != nil || !g.passes(info) {
+		if info, err := os.Stat(dir); err != nil || !g.canPass(info) {
 			return errors.Join(err, fmt.Errorf("it can't pass %s; set communicator to a path that it can reach, such as /run/dormouse/communicator", dir))
 		}
 	}
 	return nil
 }
 
-// passes tells whether the rights of a directory let the group through.
-func (g Group) passes(info os.FileInfo) bool {
+// canPass reports whether the group may pass a directory.
+func (g Group) canPass(info os.FileInfo) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	return info.Mode()&0o001 != 0 || ok && int(owner.Gid) == g.id && info.Mode()&0o010 != 0
 }

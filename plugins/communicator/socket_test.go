@@ -64,7 +64,7 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path, Group{}); err == nil || !strings.Contains(err.Error(), "it is no socket") {
+	if _, err := Listen(path, Group{}); err == nil || !strings.Contains(err.Error(), "it is not a socket") {
 		t.Errorf("a file in the way: %v", err)
 	}
 	long := filepath.Join(dir, strings.Repeat("x", LongestPath-len(dir)))
@@ -116,7 +116,7 @@ func TestWhoMayConnect(t *testing.T) {
 		{"a member besides", group, unixsock.Peer{UID: us + 1000, GID: 7, Groups: []uint32{9, 44}}, true},
 		{"no member", group, unixsock.Peer{UID: us + 1000, GID: 7, Groups: []uint32{9}}, false},
 	} {
-		if err := test.group.check(test.who); (err == nil) != test.may {
+		if err := test.group.checkPeer(test.who); (err == nil) != test.may {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
@@ -134,7 +134,7 @@ func TestOtherUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGate(mostClients, zerolog.Nop(), group.check)
+	g := newPeers(maxClients, zerolog.Nop(), group.checkPeer)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {

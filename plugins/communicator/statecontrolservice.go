@@ -13,27 +13,28 @@ import (
 	"dormouse/statecontrol/statecontrolpb"
 )
 
-// controlService is dormouse.statecontrol.v1.StateControl of any instance. The
-// plugin's own is asked by its shell alone, so that everybody hears of it.
+// controlService is the gRPC service dormouse.statecontrol.v1.StateControl for
+// every instance. Only the shell calls the plugin's own, so that the host knows of
+// each change.
 type controlService struct {
 	statecontrolpb.UnimplementedStateControlServer
 	*endpoint
 }
 
 func (s controlService) State(ctx context.Context, _ *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
-	sh, err := s.target(ctx)
+	sh, err := s.targetInstance(ctx)
 	if err != nil {
 		return nil, err
 	}
 	st := sh.BriefStatus()
 	if st.State == shell.Activated && st.Control == "" {
-		return nil, refusal(fmt.Errorf("cannot tell the state: %w", shell.ErrNoStateControl))
+		return nil, statusError(fmt.Errorf("cannot tell the state: %w", shell.ErrNoStateControl))
 	}
-	return &statecontrolpb.StateResponse{State: controlStates[st.Control]}, nil
+	return &statecontrolpb.StateResponse{State: wireControlStates[st.Control]}, nil
 }
 
 func (s controlService) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
-	sh, err := operable(s.target(ctx))
+	sh, err := refuseController(s.targetInstance(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -43,29 +44,29 @@ func (s controlService) Request(ctx context.Context, r *statecontrolpb.RequestRe
 	case statecontrolpb.Command_COMMAND_RESUME:
 		err = sh.Resume(ctx, shell.Requested)
 	default:
-		return nil, numbered(thunder.BadRequest, "the command is none that a state control knows")
+		return nil, newStatus(thunder.BadRequest, "the command is neither suspend nor resume")
 	}
-	return &statecontrolpb.RequestResponse{}, refusal(err)
+	return &statecontrolpb.RequestResponse{}, statusError(err)
 }
 
 func (s controlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
-	sh, err := s.target(to.Context())
+	sh, err := s.targetInstance(to.Context())
 	if err != nil {
 		return err
 	}
-	w := s.transitions.subscribe(s.own == "", func(t shell.Transition) bool { return t.Callsign == sh.Callsign() })
+	w := s.transitions.add(s.ownCallsign == "", func(t shell.Transition) bool { return t.Callsign == sh.Callsign() })
 	var seen time.Time
 	var now statecontrol.State
 	send := func(state statecontrol.State) error {
 		now = state
-		return to.Send(&statecontrolpb.StateResponse{State: controlStates[state]})
+		return to.Send(&statecontrolpb.StateResponse{State: wireControlStates[state]})
 	}
-	first := func() error {
+	sendPresent := func() error {
 		st := sh.BriefStatus()
-		seen = lastOf(st)
+		seen = lastChange(st)
 		return send(st.Control)
 	}
-	return watch(to.Context(), s.Communicator, &s.transitions, w, first, func(t shell.Transition) error {
+	return serveWatcher(to.Context(), s.Communicator, &s.transitions, w, sendPresent, func(t shell.Transition) error {
 		if t.Control == now || !t.At.After(seen) {
 			return nil
 		}

@@ -9,89 +9,92 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// queued is how much a watcher may be behind.
-const queued = 256
+// maxQueued is how many reports may wait for one watcher.
+const maxQueued = 256
 
-// feed passes news on to watchers in order, and waits for none of them: one that
-// is too far behind is cut.
-type feed[T any] struct {
-	mu       sync.Mutex
-	watchers map[*watcher[T]]bool
+// watchers passes reports on to its watchers in order, and waits for none of them.
+// A watcher that is too far behind is ended.
+type watchers[T any] struct {
+	mu  sync.Mutex
+	all map[*watcher[T]]bool
 }
 
-// watcher is one that has asked for news.
+// watcher is one client's stream of reports.
 type watcher[T any] struct {
 	wants  func(T) bool
 	native bool
 	queue  chan T
-	// cut is closed, after why was set, when no more will come.
+	// cut is closed when no report follows any more; why is set before that.
 	cut chan struct{}
 	why error
 }
 
-// subscribe makes a watcher hear of all that is published from now on and that
-// it wants.
-func (f *feed[T]) subscribe(native bool, wants func(T) bool) *watcher[T] {
-	w := &watcher[T]{wants: wants, native: native, queue: make(chan T, queued), cut: make(chan struct{})}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.watchers == nil {
-		f.watchers = make(map[*watcher[T]]bool)
+// add returns a watcher that gets every report from now on that it wants. native
+// says that a native client watches, and not a plugin.
+func (ws *watchers[T]) add(native bool, wants func(T) bool) *watcher[T] {
+	w := &watcher[T]{wants: wants, native: native, queue: make(chan T, maxQueued), cut: make(chan struct{})}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.all == nil {
+		ws.all = make(map[*watcher[T]]bool)
 	}
-	f.watchers[w] = true
+	ws.all[w] = true
 	return w
 }
 
-func (f *feed[T]) publish(v T) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for w := range f.watchers {
+// publish queues a report for each watcher that wants it.
+func (ws *watchers[T]) publish(v T) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.all {
 		if !w.wants(v) {
 			continue
 		}
 		select {
 		case w.queue <- v:
 		default:
-			f.drop(w, errSlow)
+			ws.end(w, errTooSlow)
 		}
 	}
 }
 
-// end cuts the watchers that are native clients.
-func (f *feed[T]) end() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for w := range f.watchers {
+// endNative ends the watchers of native clients, because the host ends.
+func (ws *watchers[T]) endNative() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.all {
 		if w.native {
-			f.drop(w, errEnding)
+			ws.end(w, errEnding)
 		}
 	}
 }
 
-func (f *feed[T]) unsubscribe(w *watcher[T]) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.drop(w, nil)
+// remove ends a watcher whose call is over.
+func (ws *watchers[T]) remove(w *watcher[T]) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.end(w, nil)
 }
 
-// drop ends w unless it has ended before. The caller holds mu.
-func (f *feed[T]) drop(w *watcher[T], why error) {
-	if f.watchers[w] {
-		delete(f.watchers, w)
+// end ends a watcher with why as the status of its call. The caller holds mu.
+func (ws *watchers[T]) end(w *watcher[T], why error) {
+	if ws.all[w] {
+		delete(ws.all, w)
 		w.why = why
 		close(w.cut)
 		close(w.queue)
 	}
 }
 
-// watch sends a watcher what is there, by first, and then its news, until the
-// caller ends it or it is cut. A client that does not read blocks only the
-// goroutine that sends, which ends with the call.
-func watch[T any](ctx context.Context, c *Communicator, f *feed[T], w *watcher[T], first func() error, send func(T) error) error {
-	defer f.unsubscribe(w)
+// serveWatcher sends a watcher the present state by sendPresent, and then its
+// reports by send, until the client ends the call or the watcher is ended. A client
+// that does not read blocks only the goroutine that sends, which ends with the
+// call.
+func serveWatcher[T any](ctx context.Context, c *Communicator, from *watchers[T], w *watcher[T], sendPresent func() error, send func(T) error) error {
+	defer from.remove(w)
 	sent := make(chan error, 1)
 	c.pumps.Go(func() {
-		err := first()
+		err := sendPresent()
 		for v := range w.queue {
 			if err == nil {
 				err = send(v)
@@ -101,7 +104,7 @@ func watch[T any](ctx context.Context, c *Communicator, f *feed[T], w *watcher[T
 	})
 	select {
 	case <-ctx.Done():
-		return ended(ctx)
+		return endedStatus(ctx)
 	case <-w.cut:
 		return w.why
 	case err := <-sent:
@@ -112,36 +115,37 @@ func watch[T any](ctx context.Context, c *Communicator, f *feed[T], w *watcher[T
 	}
 }
 
-// watchStates sends where an instance stands, or each one when callsign is
-// empty, and then every change. The watcher is there before the present is looked
-// at, so that nothing falls in between; what it is told of twice is left out.
+// watchStates sends the present state of an instance, or of all when callsign is
+// empty, and then every change. The watcher is added before the present state is
+// read, so that no change is missed; a change that the present state shows already
+// is not sent.
 func (e *endpoint) watchStates(ctx context.Context, callsign string, send func(*shellpb.StateChange) error) error {
-	w := e.transitions.subscribe(e.own == "", func(t shell.Transition) bool { return callsign == "" || t.Callsign == callsign })
-	seen := make(map[string]time.Time) // when the last change that a client knows of was made
-	first := func() error {
+	w := e.transitions.add(e.ownCallsign == "", func(t shell.Transition) bool { return callsign == "" || t.Callsign == callsign })
+	seen := make(map[string]time.Time) // time of the last change that the client was sent
+	sendPresent := func() error {
 		for _, sh := range e.Supervisor.Shells() {
 			if callsign != "" && sh.Callsign() != callsign {
 				continue
 			}
 			st := sh.BriefStatus()
-			seen[sh.Callsign()] = lastOf(st)
+			seen[sh.Callsign()] = lastChange(st)
 			present := shell.Transition{Callsign: sh.Callsign(), To: st.State, Control: st.Control, Reason: st.Reason}
-			if err := send(changeOf(present)); err != nil {
+			if err := send(changeMessage(present)); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return watch(ctx, e.Communicator, &e.transitions, w, first, func(t shell.Transition) error {
+	return serveWatcher(ctx, e.Communicator, &e.transitions, w, sendPresent, func(t shell.Transition) error {
 		if !t.At.After(seen[t.Callsign]) {
 			return nil
 		}
-		return send(changeOf(t))
+		return send(changeMessage(t))
 	})
 }
 
-// lastOf is when the status became what it is.
-func lastOf(st shell.Status) time.Time {
+// lastChange returns when the status last changed.
+func lastChange(st shell.Status) time.Time {
 	if len(st.History) == 0 {
 		return time.Time{}
 	}

@@ -15,15 +15,15 @@ func all(int) bool { return true }
 
 // A watcher hears all in order, and nobody waits for one that does not read.
 func TestFeed(t *testing.T) {
-	var f feed[int]
-	reading, stuck := f.subscribe(false, all), f.subscribe(false, all)
-	even := f.subscribe(false, func(n int) bool { return n%2 == 0 })
+	var f watchers[int]
+	reading, stuck := f.add(false, all), f.add(false, all)
+	even := f.add(false, func(n int) bool { return n%2 == 0 })
 	c := &Communicator{}
 	got := make(chan int)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	go func() {
-		ended <- watch(ctx, c, &f, reading, func() error { return nil }, func(n int) error {
+		ended <- serveWatcher(ctx, c, &f, reading, func() error { return nil }, func(n int) error {
 			got <- n
 			return nil
 		})
@@ -31,12 +31,12 @@ func TestFeed(t *testing.T) {
 	hang := make(chan struct{})
 	cut := make(chan error, 1)
 	go func() {
-		cut <- watch(ctx, c, &f, stuck, func() error { return nil }, func(int) error {
+		cut <- serveWatcher(ctx, c, &f, stuck, func() error { return nil }, func(int) error {
 			<-hang
 			return errors.New("its stream is over")
 		})
 	}()
-	for n := range queued + 2 {
+	for n := range maxQueued + 2 {
 		f.publish(n)
 		if g := <-got; g != n {
 			t.Fatalf("got %d instead of %d", g, n)
@@ -51,24 +51,24 @@ func TestFeed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	c.pumps.Wait()
-	f.unsubscribe(even)
+	f.remove(even)
 	var evens []int
 	for n := range even.queue {
 		evens = append(evens, n)
 	}
-	if diff := cmp.Diff([]int{0, 2, 4}, evens[:3]); diff != "" || len(evens) != queued/2+1 {
+	if diff := cmp.Diff([]int{0, 2, 4}, evens[:3]); diff != "" || len(evens) != maxQueued/2+1 {
 		t.Errorf("got %d, %s", len(evens), diff)
 	}
-	if len(f.watchers) != 0 {
-		t.Errorf("%d watchers are left", len(f.watchers))
+	if len(f.all) != 0 {
+		t.Errorf("%d watchers are left", len(f.all))
 	}
 }
 
 func TestFeedEnds(t *testing.T) {
-	var f feed[int]
-	native, own := f.subscribe(true, all), f.subscribe(false, all)
-	f.end()
-	err := watch(t.Context(), &Communicator{}, &f, native, func() error { return nil }, func(int) error { return nil })
+	var f watchers[int]
+	native, own := f.add(true, all), f.add(false, all)
+	f.endNative()
+	err := serveWatcher(t.Context(), &Communicator{}, &f, native, func() error { return nil }, func(int) error { return nil })
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("got %v", err)
 	}
@@ -79,7 +79,7 @@ func TestFeedEnds(t *testing.T) {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
 	c := &Communicator{}
-	if err := watch(ctx, c, &f, own, func() error { return nil }, func(int) error { return nil }); status.Code(err) != codes.DeadlineExceeded {
+	if err := serveWatcher(ctx, c, &f, own, func() error { return nil }, func(int) error { return nil }); status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("got %v", err)
 	}
 	c.pumps.Wait()
