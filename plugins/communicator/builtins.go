@@ -52,5 +52,5 @@ func builtinStatusError(err error) error {
 		return statusError(err)
 	}
 	number := thunder.Of(answer)
-	return shellpb.Status(codeOf(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
+	return shellpb.ErrorWithDetail(codeOf(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
 }

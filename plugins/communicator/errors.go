@@ -70,7 +70,7 @@ func statusError(err error) error {
 	case errors.Is(err, shell.ErrNoStateControl):
 		code = codes.FailedPrecondition
 	}
-	return shellpb.Status(code, err.Error(), detail)
+	return shellpb.ErrorWithDetail(code, err.Error(), detail)
 }
 
 // callStatusError returns the error of a call that was passed on. A plugin's own
@@ -84,5 +84,5 @@ func callStatusError(err error) error {
 
 // newStatus returns a gRPC status with Thunder's number.
 func newStatus(number thunder.Number, message string) error {
-	return shellpb.Status(codeOf(number), message, &shellpb.Error{Code: int32(number)})
+	return shellpb.ErrorWithDetail(codeOf(number), message, &shellpb.Error{Code: int32(number)})
 }

@@ -53,7 +53,7 @@ func toStatus(err error) error {
 	switch {
 	case ok:
 	case errors.Is(err, context.DeadlineExceeded):
-		return shellpb.Status(codes.DeadlineExceeded, err.Error(), &shellpb.Error{Code: TimedOut})
+		return shellpb.ErrorWithDetail(codes.DeadlineExceeded, err.Error(), &shellpb.Error{Code: TimedOut})
 	default:
 		e = &Error{Code: General}
 	}
@@ -68,7 +68,7 @@ func toStatus(err error) error {
 	case InvalidParameter:
 		code = codes.InvalidArgument
 	}
-	return shellpb.Status(code, err.Error(), detail)
+	return shellpb.ErrorWithDetail(code, err.Error(), detail)
 }
 
 // refused is a failed call of the host as the plugin gets it.
@@ -82,7 +82,7 @@ func refused(ctx context.Context, what string, err error) error {
 		return fmt.Errorf("cannot %s: %w", what, ctx.Err())
 	}
 	e := &Error{Code: General, Message: status.Convert(err).Message()}
-	if detail := shellpb.Detail(err); detail != nil {
+	if detail := shellpb.DetailOf(err); detail != nil {
 		e.Code = int(detail.GetCode())
 		if len(detail.GetData()) > 0 {
 			e.Data = json.RawMessage(detail.GetData())

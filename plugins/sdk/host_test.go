@@ -161,7 +161,7 @@ func (h *fakeHost) WatchSubsystems(_ *shellpb.WatchSubsystemsRequest, stream grp
 			return err
 		}
 	}
-	return shellpb.Status(codes.PermissionDenied, "no more", &shellpb.Error{Code: PrivilegedRequest})
+	return shellpb.ErrorWithDetail(codes.PermissionDenied, "no more", &shellpb.Error{Code: PrivilegedRequest})
 }
 
 // Invoke is another plugin's.
@@ -298,9 +298,9 @@ func TestHostRefuses(t *testing.T) {
 		refuse error
 		want   *Error
 	}{
-		{shellpb.Status(codes.Unavailable, "asleep", &shellpb.Error{Code: Hibernated, Data: []byte(`[1]`)}),
+		{shellpb.ErrorWithDetail(codes.Unavailable, "asleep", &shellpb.Error{Code: Hibernated, Data: []byte(`[1]`)}),
 			&Error{Code: Hibernated, Message: "asleep", Data: json.RawMessage(`[1]`)}},
-		{shellpb.Status(codes.NotFound, "there is no Nat", &shellpb.Error{Code: UnknownKey}), &Error{Code: UnknownKey, Message: "there is no Nat"}},
+		{shellpb.ErrorWithDetail(codes.NotFound, "there is no Nat", &shellpb.Error{Code: UnknownKey}), &Error{Code: UnknownKey, Message: "there is no Nat"}},
 		{errors.New("plain"), &Error{Code: General, Message: "plain"}},
 	} {
 		fake.refuse = test.refuse

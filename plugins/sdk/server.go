@@ -117,7 +117,7 @@ func (s *server) newGRPC(options []grpc.ServerOption) *grpc.Server {
 func (s *server) answerPanic(call string, err *error) {
 	if v := recover(); v != nil {
 		s.log.Error("the plugin panicked", "call", call, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		*err = shellpb.Status(codes.Internal, fmt.Sprintf("the plugin panicked: %v", v), &shellpb.Error{Code: General})
+		*err = shellpb.ErrorWithDetail(codes.Internal, fmt.Sprintf("the plugin panicked: %v", v), &shellpb.Error{Code: General})
 	}
 }
 

@@ -93,7 +93,7 @@ func (c *control) Request(ctx context.Context, r *statecontrolpb.RequestRequest)
 	}
 	err := c.request(ctx, command)
 	if errors.Is(err, statecontrol.ErrIllegalState) {
-		return nil, shellpb.Status(codes.FailedPrecondition, err.Error(), &shellpb.Error{Code: IllegalState})
+		return nil, shellpb.ErrorWithDetail(codes.FailedPrecondition, err.Error(), &shellpb.Error{Code: IllegalState})
 	}
 	if err != nil {
 		return nil, toStatus(err)

@@ -17,7 +17,7 @@ func fromStatus(err error) error {
 		return nil
 	}
 	s := status.Convert(err)
-	if detail := shellpb.Detail(err); detail != nil {
+	if detail := shellpb.DetailOf(err); detail != nil {
 		return &shell.PluginError{Code: int(detail.GetCode()), Message: s.Message(), Data: detail.GetData()}
 	}
 	switch s.Code() {

@@ -1,22 +1,20 @@
-// Package shellpb is the contract between a host and a plugin process: the
-// generated code of shell.proto and what both ends agree on beside it.
+// Package shellpb is the contract between the host and a plugin process: the generated
+// code of shell.proto, and constants that both ends share.
 package shellpb
 
-// What host and plugin agree on before the first call, in go-plugin's terms.
-// The cookie is no secret: it tells a program that it was started by a host
-// and not by hand.
+// The handshake of go-plugin. The cookie is not secret: it shows a program that a host
+// started it, and not a person.
 const (
 	ProtocolVersion = 1
 	CookieKey       = "DORMOUSE_PLUGIN"
 	CookieValue     = "88703c9f7715bb1a8e95f2c89af309de"
 )
 
-// MaxMessage is the size in bytes of the largest message that either end
-// sends or takes.
+// MaxMessage is the size in bytes of the largest message that host or plugin sends or
+// accepts.
 const MaxMessage = 8 << 20
 
-// The services that a plugin may list in its Information, besides
-// statecontrol.ServiceName and those of its own.
+// Services of this contract that a plugin may list in its Information.
 const (
 	DispatcherService = "dormouse.shell.v1.Dispatcher"
 	HooksService      = "dormouse.shell.v1.Hooks"

@@ -1,9 +1,9 @@
 package shellpb
 
-// CallsignKey is the metadata that names the instance which a call to the host's
-// Shell, its StateControl or a plugin's own service is about.
+// CallsignKey is the gRPC metadata key whose value names the instance that a call to the
+// host is about.
 const CallsignKey = "dormouse-callsign"
 
-// UnaryKey is the metadata that, with any value, says of a forwarded call that it
-// has one question and one answer. The host can't know that by itself.
+// UnaryKey is the gRPC metadata key that marks a forwarded call as unary: one request and
+// one response. The value does not matter. The host can't see that of the call itself.
 const UnaryKey = "dormouse-unary"

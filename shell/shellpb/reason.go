@@ -2,18 +2,18 @@ package shellpb
 
 import "strings"
 
-// What the contract's names of reasons are made of; a person reads the rest.
+// reasonPrefix begins the name of every reason in shell.proto.
 const reasonPrefix = "REASON_"
 
 var reasonWords, reasonNames = strings.NewReplacer("_", " "), strings.NewReplacer(" ", "_")
 
-// Words is what a person reads, as "memory exceeded", empty for a reason that a
-// later version has.
+// Words returns the reason as text for people, such as "memory exceeded"; empty if this
+// version does not know the reason.
 func (r Reason) Words() string {
 	return reasonWords.Replace(strings.ToLower(strings.TrimPrefix(Reason_name[int32(r)], reasonPrefix)))
 }
 
-// ReasonOf is the reason of these words, REQUESTED when there is none.
+// ReasonOf returns the reason with the given text, REQUESTED if there is none.
 func ReasonOf(words string) Reason {
 	return Reason(Reason_value[reasonPrefix+reasonNames.Replace(strings.ToUpper(words))])
 }

@@ -32,7 +32,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Reason tells why a state changes; names and numbers are Thunder's.
+// Reason is why a state changes. Names and numbers are Thunder's.
 type Reason int32
 
 const (
@@ -799,7 +799,7 @@ type InvokeRequest struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// JSON, empty when the caller gave none.
 	Params []byte `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
-	// What followed "@" in the caller's method, empty when nothing did.
+	// The part after "@" in the caller's method, empty when there is none.
 	Index         string `protobuf:"bytes,3,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -991,7 +991,7 @@ func (x *ExistsResponse) GetExists() bool {
 
 type EventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Sequence of the last event that the host has got from this process: the
+	// Sequence of the last event that the host has received from this process: the
 	// plugin goes on with the one after it, whether that was sent before or
 	// not. 0 when the host doesn't know: the plugin goes on with what it has not
 	// sent yet.
@@ -1386,7 +1386,7 @@ type StatusResponse struct {
 	// What went wrong on the way to the state, empty when nothing did.
 	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	Class string `protobuf:"bytes,6,opt,name=class,proto3" json:"class,omitempty"`
-	// The program that the instance runs, empty for a part of the host.
+	// The program that the instance runs, empty for a built-in.
 	Locator   string    `protobuf:"bytes,7,opt,name=locator,proto3" json:"locator,omitempty"`
 	Version   *Version  `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
 	StartMode StartMode `protobuf:"varint,9,opt,name=start_mode,json=startMode,proto3,enum=dormouse.shell.v1.StartMode" json:"start_mode,omitempty"`

@@ -45,11 +45,11 @@ type PluginClient interface {
 	Information(ctx context.Context, in *InformationRequest, opts ...grpc.CallOption) (*InformationResponse, error)
 	// Initialize is called once, before any call of a user. A non-empty
 	// error text means that the plugin can't work: the host ends the process and
-	// shows the text to whoever asked for the activation.
+	// returns the text to the caller that asked for the activation.
 	Initialize(ctx context.Context, in *InitializeRequest, opts ...grpc.CallOption) (*InitializeResponse, error)
 	// Deinitialize is called once, after the last call of a user has been
-	// answered or given up. The plugin must store what it wants to keep; the process is
-	// ended afterwards, whatever it answers.
+	// answered or given up. The plugin must store its state; the process is
+	// ended afterwards, whatever the plugin answers.
 	Deinitialize(ctx context.Context, in *DeinitializeRequest, opts ...grpc.CallOption) (*DeinitializeResponse, error)
 }
 
@@ -102,11 +102,11 @@ type PluginServer interface {
 	Information(context.Context, *InformationRequest) (*InformationResponse, error)
 	// Initialize is called once, before any call of a user. A non-empty
 	// error text means that the plugin can't work: the host ends the process and
-	// shows the text to whoever asked for the activation.
+	// returns the text to the caller that asked for the activation.
 	Initialize(context.Context, *InitializeRequest) (*InitializeResponse, error)
 	// Deinitialize is called once, after the last call of a user has been
-	// answered or given up. The plugin must store what it wants to keep; the process is
-	// ended afterwards, whatever it answers.
+	// answered or given up. The plugin must store its state; the process is
+	// ended afterwards, whatever the plugin answers.
 	Deinitialize(context.Context, *DeinitializeRequest) (*DeinitializeResponse, error)
 	mustEmbedUnimplementedPluginServer()
 }
@@ -242,7 +242,7 @@ type DispatcherClient interface {
 	// be answered with status UNIMPLEMENTED, parameters that don't fit with
 	// INVALID_ARGUMENT.
 	Invoke(ctx context.Context, in *InvokeRequest, opts ...grpc.CallOption) (*InvokeResponse, error)
-	// Exists tells whether Invoke knows the method.
+	// Exists reports whether Invoke knows the method.
 	Exists(ctx context.Context, in *ExistsRequest, opts ...grpc.CallOption) (*ExistsResponse, error)
 	// Events is opened by the host after Initialize and again after each wake.
 	// The plugin must keep events that arise while no stream is open and send
@@ -307,7 +307,7 @@ type DispatcherServer interface {
 	// be answered with status UNIMPLEMENTED, parameters that don't fit with
 	// INVALID_ARGUMENT.
 	Invoke(context.Context, *InvokeRequest) (*InvokeResponse, error)
-	// Exists tells whether Invoke knows the method.
+	// Exists reports whether Invoke knows the method.
 	Exists(context.Context, *ExistsRequest) (*ExistsResponse, error)
 	// Events is opened by the host after Initialize and again after each wake.
 	// The plugin must keep events that arise while no stream is open and send
@@ -435,7 +435,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Hooks is served by plugins that have something to do around a checkpoint.
+// Hooks is served by plugins that must act before or after a checkpoint.
 type HooksClient interface {
 	// BeforeCheckpoint is called when no call is running any more, and also right
 	// after Initialize if an image for warm starts is made. The plugin
@@ -445,7 +445,8 @@ type HooksClient interface {
 	// AfterRestore follows also when the checkpoint failed, with slept = 0.
 	BeforeCheckpoint(ctx context.Context, in *BeforeCheckpointRequest, opts ...grpc.CallOption) (*BeforeCheckpointResponse, error)
 	// AfterRestore is called before the first call of a user after a wake, and in
-	// a warm start in the place of Initialize. The plugin should dial again, renew leases and reseed what must differ.
+	// a warm start in the place of Initialize. The plugin should dial again, renew leases
+	// and seed its random numbers anew.
 	AfterRestore(ctx context.Context, in *AfterRestoreRequest, opts ...grpc.CallOption) (*AfterRestoreResponse, error)
 }
 
@@ -481,7 +482,7 @@ func (c *hooksClient) AfterRestore(ctx context.Context, in *AfterRestoreRequest,
 // All implementations must embed UnimplementedHooksServer
 // for forward compatibility.
 //
-// Hooks is served by plugins that have something to do around a checkpoint.
+// Hooks is served by plugins that must act before or after a checkpoint.
 type HooksServer interface {
 	// BeforeCheckpoint is called when no call is running any more, and also right
 	// after Initialize if an image for warm starts is made. The plugin
@@ -491,7 +492,8 @@ type HooksServer interface {
 	// AfterRestore follows also when the checkpoint failed, with slept = 0.
 	BeforeCheckpoint(context.Context, *BeforeCheckpointRequest) (*BeforeCheckpointResponse, error)
 	// AfterRestore is called before the first call of a user after a wake, and in
-	// a warm start in the place of Initialize. The plugin should dial again, renew leases and reseed what must differ.
+	// a warm start in the place of Initialize. The plugin should dial again, renew leases
+	// and seed its random numbers anew.
 	AfterRestore(context.Context, *AfterRestoreRequest) (*AfterRestoreResponse, error)
 	mustEmbedUnimplementedHooksServer()
 }
@@ -602,7 +604,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Shell is what the host offers about an instance: to the instance itself on its
+// Shell is the service of the host about one instance: for the instance itself on its
 // host socket, and to native clients on the communicator socket. The instance is
 // the one that the metadata "dormouse-callsign" names; on a host socket it is
 // the plugin's own when there is none. An unknown callsign is answered with
@@ -627,13 +629,13 @@ type ShellClient interface {
 	// Watch sends the present state at once and then each change, in order, until
 	// the caller ends it. With every = true it does so for all instances.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StateChange], error)
-	// Interfaces lists the gRPC services that the plugin serves. It is empty
+	// Interfaces lists the gRPC services that the plugin serves. The list is empty
 	// unless the plugin is activated or hibernated.
 	Interfaces(ctx context.Context, in *InterfacesRequest, opts ...grpc.CallOption) (*InterfacesResponse, error)
-	// Subsystems lists all of the host's, in their fixed order.
+	// Subsystems lists all subsystems of the host, in a fixed order.
 	Subsystems(ctx context.Context, in *SubsystemsRequest, opts ...grpc.CallOption) (*SubsystemsResponse, error)
 	// SetSubsystem may be called by a plugin that controls the subsystem, for
-	// itself. Anyone else is answered with PERMISSION_DENIED.
+	// itself. Any other caller is answered with PERMISSION_DENIED.
 	SetSubsystem(ctx context.Context, in *SetSubsystemRequest, opts ...grpc.CallOption) (*SetSubsystemResponse, error)
 	// WatchSubsystems sends all subsystems at once and then those that change.
 	WatchSubsystems(ctx context.Context, in *WatchSubsystemsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubsystemsResponse], error)
@@ -762,7 +764,7 @@ func (c *shellClient) Notify(ctx context.Context, in *NotifyRequest, opts ...grp
 // All implementations must embed UnimplementedShellServer
 // for forward compatibility.
 //
-// Shell is what the host offers about an instance: to the instance itself on its
+// Shell is the service of the host about one instance: for the instance itself on its
 // host socket, and to native clients on the communicator socket. The instance is
 // the one that the metadata "dormouse-callsign" names; on a host socket it is
 // the plugin's own when there is none. An unknown callsign is answered with
@@ -787,13 +789,13 @@ type ShellServer interface {
 	// Watch sends the present state at once and then each change, in order, until
 	// the caller ends it. With every = true it does so for all instances.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[StateChange]) error
-	// Interfaces lists the gRPC services that the plugin serves. It is empty
+	// Interfaces lists the gRPC services that the plugin serves. The list is empty
 	// unless the plugin is activated or hibernated.
 	Interfaces(context.Context, *InterfacesRequest) (*InterfacesResponse, error)
-	// Subsystems lists all of the host's, in their fixed order.
+	// Subsystems lists all subsystems of the host, in a fixed order.
 	Subsystems(context.Context, *SubsystemsRequest) (*SubsystemsResponse, error)
 	// SetSubsystem may be called by a plugin that controls the subsystem, for
-	// itself. Anyone else is answered with PERMISSION_DENIED.
+	// itself. Any other caller is answered with PERMISSION_DENIED.
 	SetSubsystem(context.Context, *SetSubsystemRequest) (*SetSubsystemResponse, error)
 	// WatchSubsystems sends all subsystems at once and then those that change.
 	WatchSubsystems(*WatchSubsystemsRequest, grpc.ServerStreamingServer[SubsystemsResponse]) error

@@ -5,9 +5,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Status returns an error that carries detail to the other end. The detail is
-// left out when it can't be encoded.
-func Status(code codes.Code, message string, detail *Error) error {
+// ErrorWithDetail returns a gRPC status error that carries detail to the other end. The
+// detail is left out if it can't be encoded.
+func ErrorWithDetail(code codes.Code, message string, detail *Error) error {
 	plain := status.New(code, message)
 	detailed, err := plain.WithDetails(detail)
 	if err != nil {
@@ -16,8 +16,8 @@ func Status(code codes.Code, message string, detail *Error) error {
 	return detailed.Err()
 }
 
-// Detail returns the Error that a status carries, nil when there is none.
-func Detail(err error) *Error {
+// DetailOf returns the detail that a gRPC status error carries, nil when there is none.
+func DetailOf(err error) *Error {
 	for _, detail := range status.Convert(err).Details() {
 		if e, ok := detail.(*Error); ok {
 			return e
