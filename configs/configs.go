@@ -1,6 +1,7 @@
-// Package configs holds what an operator may set: the types, their defaults, and
-// the one way to load them. It knows files, environment and flags; it does not
-// know what a plugin does with its configuration, nor whether an executable exists.
+// Package configs holds the configuration of the host and of the instances: the types,
+// their defaults, and the one way to load them from files, environment and flags. It
+// does not know what a plugin does with its configuration, nor whether an executable
+// exists.
 package configs
 
 import (
@@ -10,8 +11,8 @@ import (
 	"time"
 )
 
-// Config is everything the host is told before it starts. A Config that Load
-// returned is valid: nothing in it needs checking again.
+// Config is the configuration of the host and all instances. A Config that Load
+// returned is valid and needs no other checks.
 type Config struct {
 	Host      Host       `toml:"host"`
 	Listeners []Listener `toml:"listener"`
@@ -19,7 +20,7 @@ type Config struct {
 	Plugins   []Plugin   `toml:"plugin"`
 }
 
-// Host is where the host keeps its things and who may talk to it.
+// Host is where the host keeps its files and which clients it admits.
 type Host struct {
 	// Root is the state directory; absolute once loaded.
 	Root string `toml:"root"`
@@ -27,14 +28,14 @@ type Host struct {
 	// Listen is the host:port of HTTP and websocket, always a loopback address.
 	Listen string `toml:"listen"`
 
-	// Dialect is what Listen speaks unless a connection asks for another.
+	// Dialect is the dialect of Listen, unless a connection asks for another.
 	Dialect Dialect `toml:"dialect"`
 
 	// Communicator is the unix socket of native clients; absolute once loaded.
 	Communicator string `toml:"communicator"`
 
 	// CommunicatorGroup is the group whose members may connect to it besides
-	// root and the host's own user. Empty means nobody else.
+	// root and the host's own user. Empty admits no others.
 	CommunicatorGroup string `toml:"communicator-group"`
 
 	LogLevel  string `toml:"log-level"`  // trace, debug, info, warn or error
@@ -46,17 +47,17 @@ type Host struct {
 	// AllowedHosts are Host header names accepted besides loopback and Listen.
 	AllowedHosts []string `toml:"allowed-hosts"`
 
-	// Redirect is where GET / sends a browser.
+	// Redirect is the path to which GET / redirects a browser.
 	Redirect string `toml:"redirect"`
 
 	// WebUI is the directory that is served at /Service/Controller/UI. Empty
-	// means <root>/ui; ask UIDir.
+	// means <root>/ui; see UIDir.
 	WebUI string `toml:"web-ui"`
 
-	// Data holds the read-only files of plugins that don't name their own.
+	// Data is the directory with the read-only files of plugins that have no own Data.
 	Data string `toml:"data"`
 
-	// Subsystems are site-defined ones beside Subsystems.
+	// Subsystems are the subsystems that the site defines besides Thunder's.
 	Subsystems []string `toml:"subsystems"`
 
 	// Environment are the variables of the host that clients may read.
@@ -66,27 +67,27 @@ type Host struct {
 	// that is there.
 	Reboot []string `toml:"reboot"`
 
-	// OnHostExit is what becomes of the plugins when the host ends without having
+	// OnHostExit is what happens to the plugins when the host ends and has not
 	// stopped them.
 	OnHostExit OnHostExit `toml:"on-host-exit"`
 
-	// ExitReasons are the reasons for which the end of a plugin is documented in
-	// <root>/post-mortem, PostMortems the number of such folders that are kept.
+	// ExitReasons are the reasons for which the host writes a folder about the end of
+	// a plugin to <root>/post-mortem. It keeps the last PostMortems of them.
 	ExitReasons []string `toml:"exit-reasons"`
 	PostMortems int      `toml:"post-mortems"`
 }
 
-// Listener is one more address on which the front is served.
+// Listener is one more address at which the host accepts HTTP and websocket.
 type Listener struct {
 	Address string  `toml:"address"`
 	Dialect Dialect `toml:"dialect"`
 }
 
-// RunDir is the directory of sockets and instance records, which must not
-// outlive a boot: the one the communicator lies in.
+// RunDir returns the directory of sockets and journals, which the machine must empty at
+// boot: the directory of the communicator.
 func (h Host) RunDir() string { return filepath.Dir(h.Communicator) }
 
-// UIDir is the directory that is served at /Service/Controller/UI.
+// UIDir returns the directory that is served at /Service/Controller/UI.
 func (h Host) UIDir() string {
 	if h.WebUI != "" {
 		return h.WebUI
@@ -94,20 +95,21 @@ func (h Host) UIDir() string {
 	return filepath.Join(h.Root, "ui")
 }
 
-// Hibernate is how instances are put to disk.
+// Hibernate is how instances are hibernated.
 type Hibernate struct {
 	// Criu is the path or name of CRIU's executable. Empty means the one that
 	// setup or the package installed, then whatever PATH finds.
 	Criu string `toml:"criu"`
 
-	// Dir holds the images. Empty only in Default: Load makes it <root>/images.
+	// Dir is the directory of the images. It is empty only in Default: Load makes it
+	// <root>/images.
 	Dir string `toml:"dir"`
 
 	// Timeout is the longest that one dump or one restore may take.
 	Timeout Duration `toml:"timeout"`
 
-	// Budget is how much all images may take together, 0 for any, and OnBudget what
-	// happens to a hibernation beyond it. Reserve stays free on their disk.
+	// Budget is how much all images may take together, 0 for any amount. OnBudget is
+	// what happens to a hibernation beyond it. Reserve stays free on their disk.
 	Budget   Bytes    `toml:"budget"`
 	OnBudget OnBudget `toml:"on-budget"`
 	Reserve  Bytes    `toml:"reserve"`
@@ -116,8 +118,8 @@ type Hibernate struct {
 	// processor.
 	Parallel int `toml:"parallel"`
 
-	// Encrypt encrypts new images with the key in KeyFile, or that of the systemd
-	// credential "dormouse-image-key" when KeyFile is empty.
+	// Encrypt reports whether new images are encrypted: with the key in KeyFile, or
+	// in the systemd credential "dormouse-image-key" if KeyFile is empty.
 	Encrypt bool   `toml:"encrypt"`
 	KeyFile string `toml:"key-file"`
 
@@ -126,7 +128,7 @@ type Hibernate struct {
 	Tiers
 }
 
-// Plugin is one configured instance of a program.
+// Plugin is the configuration of one instance.
 type Plugin struct {
 	// Callsign is unique without regard to case and passes CheckCallsign.
 	Callsign string `toml:"callsign" use:"host"`
@@ -147,13 +149,13 @@ type Plugin struct {
 	// Equal numbers start side by side.
 	StartupOrder int `toml:"startup-order" use:"adjust"`
 
-	// Resume is the key "resumed" as given, nil when absent; ask Resumed.
+	// Resume is the key "resumed" as given, nil without the key; see Resumed.
 	Resume *bool `toml:"resumed" use:"adjust"`
 
 	// Preconditions are subsystems that must all be up before the instance is
-	// activated, Terminations subsystem states such as "!Network" any of which
-	// ends it until the preconditions hold again, Controls subsystems that it
-	// sets. The plugin's own lists are added to them.
+	// activated. Any of Terminations, subsystem states such as "!Network", ends the
+	// instance until the preconditions hold again. Controls are subsystems that the
+	// instance sets. The plugin's own lists are added to them.
 	Preconditions []string `toml:"precondition" use:"host"`
 	Terminations  []string `toml:"termination" use:"host"`
 	Controls      []string `toml:"control" use:"host"`
@@ -162,8 +164,8 @@ type Plugin struct {
 	// instance to be. They form no cycle.
 	Requires []string `toml:"requires" use:"host"`
 
-	// Probe tells whether the host may start the program once, before it is
-	// activated, to ask what it needs.
+	// Probe reports whether the host may start the program once before the instance
+	// is activated, to ask which subsystems it needs.
 	Probe bool `toml:"probe" use:"host"`
 
 	Restart Restart `toml:"restart" use:"adjust"`
@@ -173,16 +175,16 @@ type Plugin struct {
 	// WebUI is a directory of static files, served at /Service/<Callsign>/UI.
 	WebUI string `toml:"web-ui" use:"host"`
 
-	// Data holds the program's read-only files. Empty means the directory of the
-	// program's name below Host.Data.
+	// Data is the directory with the program's read-only files. Empty means the
+	// directory with the program's name in Host.Data.
 	Data string `toml:"data" use:"initialize"`
 
 	OnCall OnCall `toml:"on-call" use:"adjust"`
 
 	Idling
 
-	// Configuration is the plugin's own table, which the host must not
-	// interpret. It holds only what JSON can hold: dates are RFC 3339 strings.
+	// Configuration is the plugin's own table, which the host must not interpret.
+	// It has only values that JSON has: dates are RFC 3339 strings.
 	Configuration map[string]any `toml:"configuration" use:"initialize"`
 
 	// StartTimeout covers launch, handshake and Initialize's answer together.
@@ -194,30 +196,29 @@ type Plugin struct {
 	// CallTimeout is the longest one call to the plugin may take.
 	CallTimeout Duration `toml:"call-timeout" use:"adjust"`
 
-	// Wake tells whether the instance runs before its memory is read from the
-	// image.
+	// Wake is how much memory is loaded before a woken instance runs.
 	Wake WakeMode `toml:"wake" use:"host"`
 
 	Sleep Sleep `toml:"sleep" use:"host"`
 
-	// CheckpointAfter is how long the instance is paged out at first, if that can
-	// be, before it is checkpointed. When nil, as without the key, it is not paged
-	// out first; it goes with SleepAuto only.
+	// CheckpointAfter is how long the instance sleeps in place at first, if that is
+	// possible, before it is checkpointed; nil, as without the key, for a checkpoint
+	// at once. It goes with SleepAuto only.
 	CheckpointAfter *Duration `toml:"checkpoint-after" use:"host"`
 
 	OnFailedWake OnFailedWake `toml:"on-failed-wake" use:"adjust"`
 
-	// WarmStart keeps an image of the plugin as it is right after Initialize, from
-	// which later activations begin.
+	// WarmStart reports whether the host keeps a golden image of the plugin, from
+	// which later activations start.
 	WarmStart bool `toml:"warm-start" use:"host"`
 }
 
-// Restart is what follows when a plugin ends by itself.
+// Restart is what the host does when a plugin ends by itself.
 type Restart struct {
 	Policy RestartPolicy `toml:"policy"`
 
-	// Limit is how many restarts there may be within Window before the instance
-	// is given up.
+	// Limit is how many restarts the host tries within Window before it gives the
+	// instance up.
 	Limit  int      `toml:"limit"`
 	Window Duration `toml:"window"`
 
@@ -226,8 +227,8 @@ type Restart struct {
 	Backoff Duration `toml:"backoff"`
 }
 
-// Resumed reports whether the instance is to be resumed once it is activated.
-// Unless the configuration says, it is if it starts with the host.
+// Resumed reports whether the host resumes the instance once it is activated. Without
+// the key it does if the instance starts with the host.
 func (p Plugin) Resumed() bool {
 	if p.Resume != nil {
 		return *p.Resume
@@ -235,9 +236,9 @@ func (p Plugin) Resumed() bool {
 	return p.StartMode == StartActivated
 }
 
-// ConfigurationJSON is the plugin's own table as Initialize receives it, `{}`
-// when there is none. It panics on a value that JSON cannot hold, which Load
-// never lets in.
+// ConfigurationJSON returns the plugin's own table as Initialize receives it, `{}` if
+// there is none. It panics on a value that JSON does not have; Load accepts no such
+// value.
 func (p Plugin) ConfigurationJSON() json.RawMessage {
 	if len(p.Configuration) == 0 {
 		return json.RawMessage("{}")
@@ -249,8 +250,8 @@ func (p Plugin) ConfigurationJSON() json.RawMessage {
 	return raw
 }
 
-// Default is the host with no file, no environment and no flag. Together with
-// DefaultPlugin it is the only place where defaults are written.
+// Default returns the configuration of a host without file, environment and flags. All
+// defaults are here and in DefaultPlugin.
 func Default() Config {
 	return Config{
 		Host: Host{
@@ -276,8 +277,8 @@ func Default() Config {
 	}
 }
 
-// DefaultPlugin is a plugin before its callsign and its executable (or builtin)
-// are known, the keys that have no default.
+// DefaultPlugin returns an instance without callsign and executable (or builtin), the
+// keys that have no default.
 func DefaultPlugin() Plugin {
 	return Plugin{
 		StartMode:    StartDeactivated,

@@ -34,7 +34,7 @@ func FuzzLoad(f *testing.F) {
 		if len(text) > 1<<12 {
 			return
 		}
-		l := &load{config: Default(), callsigns: make(map[string]spot)}
+		l := &load{config: Default(), callsigns: make(map[string]position)}
 		(&file{load: l, path: "f.toml", dir: "/etc"}).decode(text)
 		lines := 1 + strings.Count(string(text), "\n")
 		for _, p := range l.problems {
@@ -50,8 +50,8 @@ func FuzzLoad(f *testing.F) {
 		}
 		var values map[string]any
 		meta, err := toml.Decode(string(text), &values)
-		if err == nil && notText(text) == 0 {
-			if marks := scanKeys(string(text)); len(marks) != len(meta.Keys()) {
+		if err == nil && findBadByte(text) == 0 {
+			if marks := findKeys(string(text)); len(marks) != len(meta.Keys()) {
 				t.Errorf("found the lines of %d keys, the library has %d: %v", len(marks), len(meta.Keys()), meta.Keys())
 			}
 		}

@@ -2,37 +2,39 @@ package configs
 
 import "math"
 
-// Limits is what the processes of one instance may take together. Zero is what the
-// host itself may.
+// Limits is what the processes of one instance may take together. A zero field sets no
+// limit.
 type Limits struct {
-	// Memory counts what the kernel holds for them in files too. Beyond it some of
-	// that is dropped, and when that is not enough one of them is killed.
+	// Memory includes the file contents that the kernel caches for the processes.
+	// Beyond the limit the kernel drops such contents, and if that is not enough it
+	// kills one of the processes.
 	Memory Bytes `toml:"memory" use:"cgroup"`
 
-	// Swap is what may be swapped out besides; nil for any.
+	// Swap is how much of the processes may be in the swap besides, nil for any amount.
 	Swap *Bytes `toml:"swap" use:"cgroup"`
 
-	// Pids counts threads.
+	// Pids is the number of threads.
 	Pids int `toml:"pids" use:"cgroup"`
 
-	// CPUWeight is their share of the processors where others want them too, of
-	// which an instance without it has 100.
+	// CPUWeight is the share of the processors while other processes want them too. An
+	// instance without a weight has 100.
 	CPUWeight int `toml:"cpu-weight" use:"cgroup"`
 
-	// OpenFiles is for each process alone.
+	// OpenFiles is the number of open files of each single process.
 	OpenFiles int `toml:"open-files" use:"exec"`
 }
 
-func (f *file) readLimits(t *table, l *Limits) {
-	values, _ := get[map[string]any](t, "limits", "a table")
-	t = &table{file: f, name: "in the limits table " + t.name, place: t.place.key("limits"), values: values}
-	t.parsed("memory", `a size such as "64MiB"`, &l.Memory)
+// readLimits reads the table limits of a plugin.
+func (f *file) readLimits(t *tableReader, l *Limits) {
+	values, _ := readValue[map[string]any](t, "limits", "a table")
+	t = &tableReader{file: f, name: "in the limits table " + t.name, lines: t.lines.key("limits"), values: values}
+	t.readParsed("memory", `a size such as "64MiB"`, &l.Memory)
 	if _, given := values["swap"]; given {
 		l.Swap = new(Bytes)
-		t.parsed("swap", `a size such as "64MiB"`, l.Swap)
+		t.readParsed("swap", `a size such as "64MiB"`, l.Swap)
 	}
-	t.integer("pids", &l.Pids, 0, math.MaxInt32)
-	t.integer("cpu-weight", &l.CPUWeight, 0, 10000)
-	t.integer("open-files", &l.OpenFiles, 0, math.MaxInt32)
-	t.unknown()
+	t.readInteger("pids", &l.Pids, 0, math.MaxInt32)
+	t.readInteger("cpu-weight", &l.CPUWeight, 0, 10000)
+	t.readInteger("open-files", &l.OpenFiles, 0, math.MaxInt32)
+	t.reportUnknownKeys()
 }

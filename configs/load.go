@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// DefaultPath is the main file where the operator names none.
+// DefaultPath is the main file if the operator names none.
 const DefaultPath = "/etc/dormouse/dormouse.toml"
 
 const (
-	dropInDir = "plugins.d" // beside the main file
+	dropInDir = "plugins.d" // in the directory of the main file
 	sizeLimit = 1 << 20
 )
 
-// Overrides are settings given as flags; an empty one was not given.
+// Overrides are settings given as flags, "" for a flag that was not given.
 type Overrides struct {
-	// Root moves everything below it: the state, the images and, unless it is
-	// overridden itself, the communicator to <root>/run/communicator.
+	// Root moves the state and the images below it, and the communicator to
+	// <root>/run/communicator unless that is overridden itself.
 	Root string
 
 	Listen       string
@@ -31,22 +31,22 @@ type Overrides struct {
 	LogFormat    string
 }
 
-// Load reads the main file and the plugins.d/*.toml beside it in lexical order,
-// then applies the environment and, last and strongest, the flags. An empty path
-// means DefaultPath, which alone may be missing. getenv is os.Getenv or a stand-in;
+// Load reads the main file and then, in lexical order, the plugins.d/*.toml beside it.
+// It then applies the environment and, as the strongest, the flags. An empty path means
+// DefaultPath, the only file that may be missing. getenv is os.Getenv or a stand-in;
 // nil reads no environment.
 //
-// Relative paths start from the directory of the file that names them, or from
-// the working directory if given as flag or in the environment. An error is
-// always LoadErrors: everything that is wrong, never only the first thing.
+// Relative paths start from the directory of the file that names them, or from the
+// working directory if given as flag or in the environment. An error is always
+// LoadErrors, with all faults.
 func Load(path string, getenv func(string) string, flags Overrides) (Config, error) {
-	l := &load{config: Default(), callsigns: make(map[string]spot)}
+	l := &load{config: Default(), callsigns: make(map[string]position)}
 	if path == "" {
-		l.main(DefaultPath, true)
+		l.readMainAndDropIns(DefaultPath, true)
 	} else {
-		l.main(path, false)
+		l.readMainAndDropIns(path, false)
 	}
-	l.override(getenv, flags)
+	l.applyOverrides(getenv, flags)
 	l.checkRequires()
 	if len(l.problems) > 0 {
 		return Config{}, l.problems.sorted()
@@ -57,7 +57,7 @@ func Load(path string, getenv func(string) string, flags Overrides) (Config, err
 	return l.config, nil
 }
 
-// checkRequires reports each at the plugin whose requirement it is.
+// checkRequires reports each unmet requirement at the plugin that has it.
 func (l *load) checkRequires() {
 	for _, err := range CheckRequires(l.config.Plugins) {
 		at := l.callsigns[strings.ToLower(err.Callsign)]
@@ -65,26 +65,27 @@ func (l *load) checkRequires() {
 	}
 }
 
-// load is one load under way.
+// load is one run of Load.
 type load struct {
 	config    Config
 	problems  LoadErrors
-	callsigns map[string]spot // in lower case → where the plugin that has it stands
+	callsigns map[string]position // by callsign in lower case: where its plugin is configured
 }
 
-// spot is a line of a file.
-type spot struct {
+// position is a line of a file.
+type position struct {
 	path string
 	line int
 }
 
-func (s spot) String() string { return fmt.Sprintf("%s:%d", s.path, s.line) }
+func (s position) String() string { return fmt.Sprintf("%s:%d", s.path, s.line) }
 
-// main reads the main file and its drop-ins.
-func (l *load) main(path string, mayMiss bool) {
+// readMainAndDropIns reads the main file and the files in plugins.d beside it. mayMiss
+// allows that there is no main file.
+func (l *load) readMainAndDropIns(path string, mayMiss bool) {
 	_, err := os.Stat(path)
 	if !mayMiss || !errors.Is(err, fs.ErrNotExist) {
-		l.read(path, false)
+		l.readFile(path, false)
 	}
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
 	entries, err := os.ReadDir(dir)
@@ -94,13 +95,14 @@ func (l *load) main(path string, mayMiss bool) {
 	for _, entry := range entries {
 		// Editors leave hidden files behind.
 		if name := entry.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
-			l.read(filepath.Join(dir, name), true)
+			l.readFile(filepath.Join(dir, name), true)
 		}
 	}
 }
 
-func (l *load) read(path string, dropIn bool) {
-	text, err := readFile(path)
+// readFile decodes one file into the configuration.
+func (l *load) readFile(path string, dropIn bool) {
+	text, err := readRegularFile(path)
 	if err != nil {
 		l.problems.add(path, 0, cannotRead(err))
 		return
@@ -114,8 +116,9 @@ func (l *load) read(path string, dropIn bool) {
 	f.decode(text)
 }
 
-// readFile looks before it opens, for opening a pipe would wait for a writer.
-func readFile(path string) ([]byte, error) {
+// readRegularFile returns the contents of a file of at most 1 MiB. It checks the kind
+// of file first, because opening a pipe would wait for a writer.
+func readRegularFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -141,7 +144,7 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// cannotRead drops the path from the error of a system call: the problem names it.
+// cannotRead wraps an error without the path in it, because the problem names the path.
 func cannotRead(err error) error {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
@@ -149,14 +152,15 @@ func cannotRead(err error) error {
 	return fmt.Errorf("cannot read: %w", err)
 }
 
-// override applies what was given outside the files, flag before variable.
-func (l *load) override(getenv func(string) string, flags Overrides) {
+// applyOverrides applies the settings given outside of files: for each the flag, else
+// the variable.
+func (l *load) applyOverrides(getenv func(string) string, flags Overrides) {
 	host := &l.config.Host
 	settings := []struct {
 		flag, value, variable string
 		apply                 func(value string) error
 	}{
-		{"--root", flags.Root, "DORMOUSE_ROOT", l.moveTo},
+		{"--root", flags.Root, "DORMOUSE_ROOT", l.setRoot},
 		{"--listen", flags.Listen, "DORMOUSE_LISTEN", func(v string) error {
 			host.Listen = v
 			return checkListen(v)
@@ -174,11 +178,11 @@ func (l *load) override(getenv func(string) string, flags Overrides) {
 		}},
 		{"--log-level", flags.LogLevel, "DORMOUSE_LOG_LEVEL", func(v string) error {
 			host.LogLevel = v
-			return oneOf(v, logLevels)
+			return checkOneOf(v, logLevels)
 		}},
 		{"--log-format", flags.LogFormat, "DORMOUSE_LOG_FORMAT", func(v string) error {
 			host.LogFormat = v
-			return oneOf(v, logFormats)
+			return checkOneOf(v, logFormats)
 		}},
 	}
 	for _, s := range settings {
@@ -195,9 +199,9 @@ func (l *load) override(getenv func(string) string, flags Overrides) {
 	}
 }
 
-// moveTo puts all that the host keeps below one directory, whatever the files
-// say, so that two hosts with different roots never share a thing.
-func (l *load) moveTo(root string) error {
+// setRoot puts all files of the host below one directory, whatever the configuration
+// files say, so that two hosts with different roots share no file.
+func (l *load) setRoot(root string) error {
 	root, err := filepath.Abs(root)
 	l.config.Host.Root = root
 	l.config.Host.Communicator = filepath.Join(root, "run", "communicator")

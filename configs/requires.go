@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// RequiresError says which instances require each other in a circle, or which
-// one requires an instance that there is not.
+// RequiresError reports a required instance that is not configured, or instances that
+// require each other in a circle.
 type RequiresError struct {
 	// Callsign is the instance whose requirement is wrong.
 	Callsign string
-	// Missing is the callsign that nobody has, empty for a circle.
+	// Missing is the required callsign that no instance has, "" for a circle.
 	Missing string
-	// Circle leads from Callsign back to it.
+	// Circle is the callsigns from Callsign back to Callsign.
 	Circle []string
 }
 
@@ -24,8 +24,8 @@ func (e *RequiresError) Error() string {
 	return "instances require each other in a circle: " + strings.Join(e.Circle, " → ")
 }
 
-// CheckRequires returns a *RequiresError for each requirement that can't be met,
-// in the order of the plugins, and one for each circle.
+// CheckRequires returns an error for each required callsign that no plugin has, in the
+// order of the plugins, and one for each circle.
 func CheckRequires(plugins []Plugin) []*RequiresError {
 	requires := make(map[string][]string, len(plugins))
 	for _, p := range plugins {

@@ -7,26 +7,27 @@ import (
 	"strings"
 )
 
-// Subsystems are Thunder's, in the order in which it numbers and lists them.
+// Subsystems are the names of Thunder's subsystems, in the order in which Thunder
+// numbers them.
 var Subsystems = []string{
 	"Platform", "Security", "Network", "Identifier", "Graphics", "Internet", "Location", "Time",
 	"Provisioning", "Decryption", "WebSource", "Streaming", "Bluetooth", "Cryptography", "Installation",
 }
 
-// AllSubsystems are Thunder's and then the site's own.
+// AllSubsystems returns Thunder's subsystems, followed by those that the site defines.
 func (h Host) AllSubsystems() []string {
 	return append(slices.Clone(Subsystems), h.Subsystems...)
 }
 
-// SubsystemNot takes the name of a termination apart: "!Network" is met while
-// Network is down.
-func SubsystemNot(name string) (subsystem string, not bool) {
+// SplitTermination returns the subsystem of a termination such as "!Network", and in
+// not whether the termination is met while the subsystem is down.
+func SplitTermination(name string) (subsystem string, not bool) {
 	return strings.CutPrefix(name, "!")
 }
 
 var subsystemForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
 
-// CheckNewSubsystem says why a site can't define a subsystem of that name.
+// CheckNewSubsystem returns an error if a site cannot define a subsystem of that name.
 func CheckNewSubsystem(name string) error {
 	if !subsystemForm.MatchString(name) {
 		return fmt.Errorf(`%q is not the name of a subsystem: it must be a letter, then at most 63 letters, digits, "_" or "-"`, name)
@@ -37,10 +38,10 @@ func CheckNewSubsystem(name string) error {
 	return nil
 }
 
-// CheckSubsystem says what is wrong with the name of one of the known subsystems.
-// With negative, it may be marked by "!".
+// CheckSubsystem returns an error if the name is not one of the known subsystems. If
+// negative is true, a "!" may stand before the name.
 func CheckSubsystem(name string, known []string, negative bool) error {
-	subsystem, not := SubsystemNot(name)
+	subsystem, not := SplitTermination(name)
 	if not && !negative {
 		return fmt.Errorf("%q must be a subsystem that is up; what is to end the instance stands in \"termination\"", name)
 	}

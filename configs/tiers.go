@@ -1,28 +1,29 @@
 package configs
 
 import (
-	"fmt"
 	"math"
 	"time"
 )
 
 // Tiers is when the host puts plugins to sleep by itself.
 type Tiers struct {
-	// DryRun makes all that would happen by itself be told only.
+	// DryRun makes the host only log which plugins it would put to sleep.
 	DryRun bool `toml:"dry-run"`
 
 	Pressure Pressure `toml:"pressure"`
 
-	// PressureSome is for how long within PressureWindow some task must have stood
-	// still for want of memory.
+	// Memory is short if threads of the system have waited for memory for
+	// PressureSome within PressureWindow, see "some" in
+	// Documentation/accounting/psi.rst of the Linux source.
 	PressureSome   Duration `toml:"pressure-some"`
 	PressureWindow Duration `toml:"pressure-window"`
 
-	// MemoryAvailable is the floor below which memory is short too; 0 for none.
+	// MemoryAvailable is the amount of available memory below which memory is short
+	// too, 0 for none.
 	MemoryAvailable Bytes `toml:"memory-available"`
 
-	// BudgetCount and BudgetBytes are how many plugins, and how much memory of
-	// theirs, are to be awake; 0 for any.
+	// BudgetCount and BudgetBytes are how many plugins may be awake, and how much
+	// memory they may have together; 0 for any.
 	BudgetCount int   `toml:"budget-count"`
 	BudgetBytes Bytes `toml:"budget-bytes"`
 }
@@ -35,22 +36,41 @@ func defaultTiers() Tiers {
 	}
 }
 
-// Idling is what the host may do with an instance that nobody uses.
-type Idling struct {
-	// IdleSuspend and IdleHibernate are counted from the last call.
-	IdleSuspend   Idle `toml:"idle-suspend" use:"adjust"`
-	IdleHibernate Idle `toml:"idle-hibernate" use:"adjust"`
+// readTiers reads the keys of Tiers from the table [hibernate].
+func readTiers(t *tableReader, r *Tiers) {
+	t.readBool("dry-run", &r.DryRun)
+	readWord(t, "pressure", &r.Pressure, PressureOff, PressureOn, PressureReport)
+	t.readDuration("pressure-some", &r.PressureSome)
+	t.readDuration("pressure-window", &r.PressureWindow)
+	least, most := Duration(500*time.Millisecond), Duration(10*time.Second) // as the kernel requires
+	if r.PressureWindow < least || r.PressureWindow > most {
+		t.addProblem(t.lines.key("pressure-window"), "key %q %s must be between %s and %s", "pressure-window", t.name, least, most)
+	} else if r.PressureSome > r.PressureWindow {
+		t.addProblem(t.lines.key("pressure-some"), "key %q %s must not be longer than the window, %s", "pressure-some", t.name, r.PressureWindow)
+	}
+	t.readParsed("memory-available", `a size such as "64MiB"`, &r.MemoryAvailable)
+	t.readInteger("budget-count", &r.BudgetCount, 0, math.MaxInt32)
+	t.readParsed("budget-bytes", `a size such as "64MiB"`, &r.BudgetBytes)
+}
 
-	// AutoHibernate is the key as given, nil when absent; ask Plugin.MaySleep.
+// Idling is what the host does with an instance that gets no calls.
+type Idling struct {
+	// IdleSuspend and IdleHibernate are the times since the last call after which the
+	// host suspends and hibernates the instance.
+	IdleSuspend   IdleTime `toml:"idle-suspend" use:"adjust"`
+	IdleHibernate IdleTime `toml:"idle-hibernate" use:"adjust"`
+
+	// AutoHibernate is the key as given, nil without the key; see Plugin.MaySleep.
 	AutoHibernate *bool `toml:"auto-hibernate" use:"adjust"`
 
-	// MinAwake is for how long after a start, a wake or a call nothing is done.
+	// MinAwake is how long after a start, a wake or a call the host leaves the
+	// instance awake.
 	MinAwake Duration `toml:"min-awake" use:"adjust"`
 }
 
-// MaySleep reports whether the host may hibernate the instance by itself. Unless
-// the configuration says, it may if no caller would be refused for it, or if it is
-// to sleep when idle anyway.
+// MaySleep reports whether the host may hibernate the instance by itself. Without the
+// key auto-hibernate it may if a call would wake the instance, or if idle-hibernate is
+// set.
 func (p Plugin) MaySleep() bool {
 	if p.AutoHibernate != nil {
 		return *p.AutoHibernate
@@ -58,67 +78,13 @@ func (p Plugin) MaySleep() bool {
 	return p.OnCall == OnCallWake || p.IdleHibernate > 0
 }
 
-// Pressure is what short memory leads to.
-type Pressure string
-
-// The answers to short memory: nothing, sleep, and a line that says who would.
-const (
-	PressureOff    Pressure = "off"
-	PressureOn     Pressure = "on"
-	PressureReport Pressure = "report"
-)
-
-// Idle is a time without use, 0 for one that never comes.
-type Idle time.Duration
-
-const never = "never"
-
-func (i Idle) String() string {
-	if i == 0 {
-		return never
-	}
-	return time.Duration(i).String()
-}
-
-// MarshalText writes what UnmarshalText reads back exactly.
-func (i Idle) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
-
-// UnmarshalText leaves i as it was when it returns an error.
-func (i *Idle) UnmarshalText(text []byte) error {
-	if string(text) == never {
-		*i = 0
-		return nil
-	}
-	var d Duration
-	if err := d.UnmarshalText(text); err != nil {
-		return fmt.Errorf("%w, or %q", err, never)
-	}
-	*i = Idle(d)
-	return nil
-}
-
-func readTiers(t *table, r *Tiers) {
-	t.boolean("dry-run", &r.DryRun)
-	word(t, "pressure", &r.Pressure, PressureOff, PressureOn, PressureReport)
-	t.duration("pressure-some", &r.PressureSome)
-	t.duration("pressure-window", &r.PressureWindow)
-	least, most := Duration(500*time.Millisecond), Duration(10*time.Second) // the kernel's
-	if r.PressureWindow < least || r.PressureWindow > most {
-		t.problem(t.place.key("pressure-window"), "key %q %s must be between %s and %s", "pressure-window", t.name, least, most)
-	} else if r.PressureSome > r.PressureWindow {
-		t.problem(t.place.key("pressure-some"), "key %q %s must not be longer than the window, %s", "pressure-some", t.name, r.PressureWindow)
-	}
-	t.parsed("memory-available", `a size such as "64MiB"`, &r.MemoryAvailable)
-	t.integer("budget-count", &r.BudgetCount, 0, math.MaxInt32)
-	t.parsed("budget-bytes", `a size such as "64MiB"`, &r.BudgetBytes)
-}
-
-func readIdling(t *table, i *Idling) {
-	t.parsed("idle-suspend", `a duration such as "5m"`, &i.IdleSuspend)
-	t.parsed("idle-hibernate", `a duration such as "5m"`, &i.IdleHibernate)
-	t.optionalBool("auto-hibernate", &i.AutoHibernate)
-	t.duration("min-awake", &i.MinAwake)
+// readIdling reads the keys of Idling from the table of a plugin.
+func readIdling(t *tableReader, i *Idling) {
+	t.readParsed("idle-suspend", `a duration such as "5m"`, &i.IdleSuspend)
+	t.readParsed("idle-hibernate", `a duration such as "5m"`, &i.IdleHibernate)
+	t.readOptionalBool("auto-hibernate", &i.AutoHibernate)
+	t.readDuration("min-awake", &i.MinAwake)
 	if i.AutoHibernate != nil && !*i.AutoHibernate && i.IdleHibernate > 0 {
-		t.problem(t.place.key("auto-hibernate"), "keys \"auto-hibernate\" and \"idle-hibernate\" %s contradict each other", t.name)
+		t.addProblem(t.lines.key("auto-hibernate"), "keys \"auto-hibernate\" and \"idle-hibernate\" %s contradict each other", t.name)
 	}
 }

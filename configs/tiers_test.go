@@ -29,8 +29,8 @@ func TestBytesText(t *testing.T) {
 }
 
 func TestIdleText(t *testing.T) {
-	for text, want := range map[string]configs.Idle{"never": 0, "5m": configs.Idle(5 * time.Minute)} {
-		var i, again configs.Idle
+	for text, want := range map[string]configs.IdleTime{"never": 0, "5m": configs.IdleTime(5 * time.Minute)} {
+		var i, again configs.IdleTime
 		if err := i.UnmarshalText([]byte(text)); err != nil || i != want {
 			t.Errorf("%s: got %s, %v", text, i, err)
 		}
@@ -39,7 +39,7 @@ func TestIdleText(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "0s", "-1m", "Never", "soon"} {
-		i := configs.Idle(7)
+		i := configs.IdleTime(7)
 		if err := i.UnmarshalText([]byte(text)); err == nil || i != 7 {
 			t.Errorf("%q: got %s and error %v", text, i, err)
 		}
@@ -55,8 +55,8 @@ func TestMaySleep(t *testing.T) {
 	}{
 		{"by default", func(*configs.Plugin) {}, false},
 		{"calls wake it", func(p *configs.Plugin) { p.OnCall = configs.OnCallWake }, true},
-		{"it sleeps when idle", func(p *configs.Plugin) { p.IdleHibernate = configs.Idle(time.Minute) }, true},
-		{"it is suspended when idle", func(p *configs.Plugin) { p.IdleSuspend = configs.Idle(time.Minute) }, false},
+		{"it sleeps when idle", func(p *configs.Plugin) { p.IdleHibernate = configs.IdleTime(time.Minute) }, true},
+		{"it is suspended when idle", func(p *configs.Plugin) { p.IdleSuspend = configs.IdleTime(time.Minute) }, false},
 		{"allowed", func(p *configs.Plugin) { p.AutoHibernate = &yes }, true},
 		{"forbidden", func(p *configs.Plugin) { p.OnCall, p.AutoHibernate = configs.OnCallWake, &no }, false},
 	} {

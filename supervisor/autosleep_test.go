@@ -155,7 +155,7 @@ func (r *rig) callPlugin(callsign string) {
 }
 
 func sleepy(c *configs.Plugin) {
-	c.OnCall, c.IdleSuspend, c.IdleHibernate = configs.OnCallWake, configs.Idle(time.Minute), configs.Idle(3*time.Minute)
+	c.OnCall, c.IdleSuspend, c.IdleHibernate = configs.OnCallWake, configs.IdleTime(time.Minute), configs.IdleTime(3*time.Minute)
 }
 
 func TestIdleTiers(t *testing.T) {

@@ -107,7 +107,7 @@ func (c *conditions) inactive(preconditions []string) (texts []string) {
 // that would undo it. The caller holds mu.
 func (c *conditions) metTerminations(terminations []string) (texts []string) {
 	for _, termination := range terminations {
-		name, not := configs.SubsystemNot(termination)
+		name, not := configs.SplitTermination(termination)
 		_, active := c.active[name]
 		switch {
 		case not && !active:

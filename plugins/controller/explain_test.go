@@ -14,7 +14,7 @@ import (
 func TestExplain(t *testing.T) {
 	h := newHost(t, setup{plugins: func(p *configs.Plugin) {
 		if p.Callsign == "Auto" {
-			p.IdleSuspend, p.IdleHibernate = configs.Idle(time.Hour), configs.Idle(2*time.Hour)
+			p.IdleSuspend, p.IdleHibernate = configs.IdleTime(time.Hour), configs.IdleTime(2*time.Hour)
 		}
 	}})
 	c := h.dial(t, "/jsonrpc")

@@ -42,7 +42,7 @@ func state(to shell.State) func(*Candidate) {
 }
 func idleAfter(suspend, hibernate time.Duration) func(*Candidate) {
 	return func(s *Candidate) {
-		s.Config.IdleSuspend, s.Config.IdleHibernate = configs.Idle(suspend), configs.Idle(hibernate)
+		s.Config.IdleSuspend, s.Config.IdleHibernate = configs.IdleTime(suspend), configs.IdleTime(hibernate)
 	}
 }
 func failed(after time.Time) func(*Candidate) {

@@ -7,9 +7,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPlaces lays names and lines side by side for a document with everything
+// TestKeyLines lays names and lines side by side for a document with everything
 // that could put them out of step: the value of each key is the line it is on.
-func TestPlaces(t *testing.T) {
+func TestKeyLines(t *testing.T) {
 	const doc = "\ufeff" + `# comment = 0
 a.b = 2 # c = 0
 "quoted = 0 [x]" . 'y#' = 3
@@ -44,7 +44,7 @@ n = 29`
 	if err != nil {
 		t.Fatal(err)
 	}
-	top := placesOf(doc, meta.Keys())
+	top := linesOfKeys(doc, meta.Keys())
 	array := top.key("array")
 	got := map[string]int{
 		"a.b":             top.key("a").key("b").line,
@@ -92,7 +92,7 @@ func TestNearest(t *testing.T) {
 		"configuration": "",
 		"":              "",
 	} {
-		if got := nearest(word, known); got != want {
+		if got := nearestWord(word, known); got != want {
 			t.Errorf("%q: got %q, want %q", word, got, want)
 		}
 	}

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// free takes a table of any content and turns it into what JSON would hold.
-func (t *table) free(key string, to *map[string]any) {
-	values, ok := get[map[string]any](t, key, "a table")
+// readFreeTable reads a table of any content, and converts it to values that JSON has.
+func (t *tableReader) readFreeTable(key string, to *map[string]any) {
+	values, ok := readValue[map[string]any](t, key, "a table")
 	if ok && len(values) > 0 {
-		*to = t.jsonTable(values, t.place.key(key))
+		*to = t.jsonTable(values, t.lines.key(key))
 	}
 }
 
-func (t *table) jsonTable(values map[string]any, at *place) map[string]any {
+func (t *tableReader) jsonTable(values map[string]any, at *keyLines) map[string]any {
 	out := make(map[string]any, len(values))
 	for key, value := range values {
 		out[key] = t.jsonValue(key, value, at.key(key))
@@ -21,8 +21,8 @@ func (t *table) jsonTable(values map[string]any, at *place) map[string]any {
 	return out
 }
 
-// jsonValue takes the key only to name it in a problem.
-func (t *table) jsonValue(key string, value any, at *place) any {
+// jsonValue converts a value. key is only for naming the value in a problem.
+func (t *tableReader) jsonValue(key string, value any, at *keyLines) any {
 	switch value := value.(type) {
 	case map[string]any:
 		return t.jsonTable(value, at)
@@ -42,14 +42,14 @@ func (t *table) jsonValue(key string, value any, at *place) any {
 		return dateText(value)
 	case float64:
 		if math.IsNaN(value) || math.IsInf(value, 0) {
-			t.problem(at, "key %q in the configuration %s: a plugin gets it as JSON, which has no %v", key, t.name, value)
+			t.addProblem(at, "key %q in the configuration %s: a plugin gets it as JSON, which has no %v", key, t.name, value)
 		}
 	}
 	return value
 }
 
-// dateText writes a TOML date or time as RFC 3339 does, leaving out what the file
-// left out: the library marks those by the name of their zone.
+// dateText returns a TOML date or time as RFC 3339 writes it, without the parts that
+// the file leaves out. The library marks such values by the name of their zone.
 func dateText(t time.Time) string {
 	switch t.Location().String() {
 	case "datetime-local":

@@ -1,0 +1,127 @@
+package configs
+
+import (
+	"dormouse/internal/spelling"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// ControllerCallsign is the callsign of the host itself. No configured instance may
+// have it.
+const ControllerCallsign = "Controller"
+
+var callsignForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
+
+// CheckCallsign returns an error if the name cannot be the callsign of an instance. A
+// callsign that passes is safe as a file name and as one segment of a URL.
+func CheckCallsign(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a callsign must not be empty")
+	case !callsignForm.MatchString(name):
+		return fmt.Errorf(`%q is not a callsign: it must be a letter, then at most 63 letters, digits, "_", "." or "-"`, name)
+	case strings.Contains(name, "..") || strings.HasSuffix(name, "."):
+		return fmt.Errorf(`%q is not a callsign: it must not hold ".." nor end in "."`, name)
+	case strings.EqualFold(name, ControllerCallsign):
+		return fmt.Errorf("the callsign %q is reserved: the host itself answers to it", name)
+	case strings.EqualFold(name, "communicator"):
+		return fmt.Errorf("the callsign %q is reserved: the native clients' socket is called so, beside the instances' directories", name)
+	}
+	return nil
+}
+
+// checkListen returns an error if the address is not host:port on a loopback interface.
+func checkListen(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is not an address such as \"127.0.0.1:9998\"", address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("the port of %q must be a number from 0 to 65535", address)
+	}
+	if !IsLoopback(host) {
+		return fmt.Errorf("cannot listen on %q: there is no token or TLS yet: "+
+			"anyone who can reach it would control the box; listen on a loopback address", address)
+	}
+	return nil
+}
+
+// IsLoopback reports whether the host name or address stands for this machine alone.
+func IsLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return strings.EqualFold(host, "localhost")
+	}
+	return addr.IsLoopback()
+}
+
+func checkOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || strings.Contains(u.Host, "*") || origin != u.Scheme+"://"+u.Host {
+		return fmt.Errorf("%q is not a web origin such as \"https://tv.example:8443\"", origin)
+	}
+	return nil
+}
+
+func checkHostName(name string) error {
+	if name == "" || strings.ContainsAny(name, "/@*, \t") {
+		return fmt.Errorf("%q is not a host name such as \"tv.example\"", name)
+	}
+	return nil
+}
+
+func checkNotEmpty(s string) error {
+	if s == "" {
+		return errors.New("must not be empty")
+	}
+	return nil
+}
+
+// checkOneOf returns an error if the word is not an allowed one. The error names the
+// nearest allowed word.
+func checkOneOf[T ~string](word T, allowed []T) error {
+	var names, quoted []string
+	for _, a := range allowed {
+		if word == a {
+			return nil
+		}
+		names = append(names, string(a))
+		quoted = append(quoted, strconv.Quote(string(a)))
+	}
+	last := len(quoted) - 1
+	return fmt.Errorf("%q is not %s or %s%s", string(word),
+		strings.Join(quoted[:last], ", "), quoted[last], didYouMean(string(word), names))
+}
+
+// didYouMean returns the end of an error about an unknown word, which suggests the
+// nearest known word; "" if none is near.
+func didYouMean(word string, known []string) string {
+	if near := nearestWord(word, known); near != "" {
+		return fmt.Sprintf(": did you mean %q?", near)
+	}
+	return ""
+}
+
+// nearestWord returns the known word that the word most likely stands for, or "". Upper
+// case and "_" for "-" do not count as differences, and the start of a word counts as
+// near.
+func nearestWord(word string, known []string) string {
+	word = strings.ReplaceAll(strings.ToLower(word), "_", "-")
+	best, least := "", 1+(len(word)+2)/3
+	for _, k := range known {
+		d := spelling.Distance(word, k)
+		if len(word) >= 3 && strings.HasPrefix(k, word) {
+			d = min(d, 1)
+		}
+		if d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}

@@ -1,0 +1,124 @@
+package configs
+
+// StartMode is the state in which an instance is once the host has started.
+type StartMode string
+
+// The values of the key "start-mode".
+const (
+	StartDeactivated StartMode = "deactivated"
+	StartActivated   StartMode = "activated"
+	StartUnavailable StartMode = "unavailable"
+)
+
+// OnCall is how a call to a hibernated instance is answered.
+type OnCall string
+
+// The values of the key "on-call": refuse the call, or hold it and wake the instance.
+const (
+	OnCallReject OnCall = "reject"
+	OnCallWake   OnCall = "wake"
+)
+
+// WakeMode is how much memory is loaded before a woken instance runs.
+type WakeMode string
+
+// The values of the key "wake".
+const (
+	WakeAuto  WakeMode = "auto"  // lazy if that is quicker and possible
+	WakeEager WakeMode = "eager" // all, read and verified
+	WakeLazy  WakeMode = "lazy"  // none: each piece is read and verified when it is needed
+)
+
+// Sleep is the kind of sleep that a hibernation leads to.
+type Sleep string
+
+// The values of the key "sleep". A checkpoint is an image on disk that outlives the
+// host. A plugin that is paged out stays as it is, frozen and in the swap.
+const (
+	SleepAuto       Sleep = "auto" // a checkpoint if one is possible, else paged out
+	SleepCheckpoint Sleep = "checkpoint"
+	SleepPageOut    Sleep = "pageout"
+)
+
+// OnHostExit is what happens to running plugins when their host is killed or hands over
+// to the next host.
+type OnHostExit string
+
+// The values of the key "on-host-exit": the plugins end with the host, or run on until
+// the next host adopts them.
+const (
+	HostExitStop  OnHostExit = "stop"
+	HostExitAdopt OnHostExit = "adopt"
+)
+
+// OnFailedWake is what happens to an instance whose image cannot be restored.
+type OnFailedWake string
+
+// The values of the key "on-failed-wake": start the program anew, or deactivate the
+// instance and keep the reason.
+const (
+	FailedWakeColdStart  OnFailedWake = "cold-start"
+	FailedWakeDeactivate OnFailedWake = "deactivate"
+)
+
+// OnBudget is what happens to a hibernation for which the budget of the images has no
+// room.
+type OnBudget string
+
+// The values of the key "on-budget": refuse the hibernation, or deactivate the instance
+// with the oldest image.
+const (
+	OnBudgetRefuse OnBudget = "refuse"
+	OnBudgetEvict  OnBudget = "evict"
+)
+
+// Compression is how new images are compressed.
+type Compression string
+
+// The values of the key "compress".
+const (
+	CompressNone Compression = "none"
+	CompressZstd Compression = "zstd"
+)
+
+// Pressure is what the host does when memory is short.
+type Pressure string
+
+// The values of the key "pressure": do nothing, hibernate plugins, or only log which
+// plugins would be hibernated.
+const (
+	PressureOff    Pressure = "off"
+	PressureOn     Pressure = "on"
+	PressureReport Pressure = "report"
+)
+
+// Dialect is a variant of Thunder's wire format.
+type Dialect string
+
+// The values of the key "dialect": the variant of the devices in the field, and the
+// newer one.
+const (
+	DialectR4 Dialect = "thunder-r4"
+	DialectR5 Dialect = "thunder-r5"
+)
+
+// RestartPolicy decides after which ends a plugin is started again.
+type RestartPolicy string
+
+// The values of the key "policy". RestartOnFailure does not start a plugin again that
+// ended with status 0.
+const (
+	RestartNever     RestartPolicy = "never"
+	RestartOnFailure RestartPolicy = "on-failure"
+	RestartAlways    RestartPolicy = "always"
+)
+
+var (
+	logLevels  = []string{"trace", "debug", "info", "warn", "error"}
+	logFormats = []string{"auto", "console", "json"}
+
+	exitReasons = []string{
+		"requested", "automatic", "failure", "memory exceeded", "startup", "shutdown", "conditions",
+		"watchdog expired", "initialization failed", "instantiation failed",
+	}
+)

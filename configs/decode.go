@@ -1,0 +1,258 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+)
+
+// file is one configuration file that is read into a load.
+type file struct {
+	*load
+	path   string // as problems name it
+	dir    string // absolute; relative paths in the file start here
+	dropIn bool
+}
+
+// decode reads the text of the file into the configuration of the load. A text that is
+// not valid TOML changes nothing.
+func (f *file) decode(text []byte) {
+	if line := findBadByte(text); line > 0 {
+		f.problems.add(f.path, line, errors.New("not UTF-8 text"))
+		return
+	}
+	if line := findTooDeep(string(text)); line > 0 {
+		f.problems.add(f.path, line, fmt.Errorf("tables or lists are nested deeper than %d levels", maxNesting))
+		return
+	}
+	var values map[string]any
+	meta, err := toml.Decode(string(text), &values)
+	if err != nil {
+		line, err := explainSyntaxError(string(text), err)
+		f.problems.add(f.path, line, err)
+		return
+	}
+	top := &tableReader{
+		file:   f,
+		name:   "at the top level",
+		lines:  linesOfKeys(string(text), meta.Keys()),
+		values: values,
+	}
+	host, _ := readValue[map[string]any](top, "host", "a table, written [host]")
+	listeners, _ := readValue[[]map[string]any](top, "listener", "a list of tables, each written [[listener]]")
+	hibernate, _ := readValue[map[string]any](top, "hibernate", "a table, written [hibernate]")
+	plugins, _ := readValue[[]map[string]any](top, "plugin", "a list of tables, each written [[plugin]]")
+	top.reportUnknownKeys()
+	if f.dropIn {
+		f.rejectTables(top, "host", "listener", "hibernate")
+	} else {
+		f.readHost(&tableReader{file: f, name: "in [host]", lines: top.lines.key("host"), values: host})
+		for i, listener := range listeners {
+			f.readListener(&tableReader{file: f, name: "in [[listener]]", lines: top.lines.key("listener").element(i), values: listener})
+		}
+		f.readHibernate(&tableReader{file: f, name: "in [hibernate]", lines: top.lines.key("hibernate"), values: hibernate})
+	}
+	for i, plugin := range plugins {
+		f.readPlugin(&tableReader{file: f, name: "in [[plugin]]", lines: top.lines.key("plugin").element(i), values: plugin})
+	}
+}
+
+// rejectTables reports tables that may only be in the main file, so that no drop-in can
+// change the host.
+func (f *file) rejectTables(top *tableReader, keys ...string) {
+	for _, key := range keys {
+		if _, given := top.values[key]; given {
+			top.addProblem(top.lines.key(key), "[%s] must not stand in a drop-in, which may hold [[plugin]] tables only", key)
+		}
+	}
+}
+
+// readHost reads the table [host].
+func (f *file) readHost(t *tableReader) {
+	h := &f.config.Host
+	t.readPath("root", &h.Root, checkNotEmpty)
+	t.readText("listen", &h.Listen, checkListen)
+	t.readPath("communicator", &h.Communicator, checkNotEmpty)
+	readWord(t, "log-level", &h.LogLevel, logLevels...)
+	readWord(t, "log-format", &h.LogFormat, logFormats...)
+	t.readTexts("allowed-origins", &h.AllowedOrigins, checkOrigin)
+	t.readTexts("allowed-hosts", &h.AllowedHosts, checkHostName)
+	readWord(t, "dialect", &h.Dialect, DialectR4, DialectR5)
+	t.readText("communicator-group", &h.CommunicatorGroup)
+	t.readText("redirect", &h.Redirect, checkNotEmpty)
+	t.readPath("web-ui", &h.WebUI)
+	t.readPath("data", &h.Data, checkNotEmpty)
+	t.readTexts("subsystems", &h.Subsystems, CheckNewSubsystem)
+	t.readTexts("environment", &h.Environment, checkVariable)
+	t.readTexts("reboot", &h.Reboot)
+	readWord(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
+	t.readTexts("exit-reasons", &h.ExitReasons, func(s string) error { return checkOneOf(s, exitReasons) })
+	t.readInteger("post-mortems", &h.PostMortems, 0, 1000)
+	t.reportUnknownKeys()
+}
+
+// readListener reads a table [[listener]].
+func (f *file) readListener(t *tableReader) {
+	l := Listener{Dialect: DialectR4}
+	t.readText("address", &l.Address, checkListen)
+	readWord(t, "dialect", &l.Dialect, DialectR4, DialectR5)
+	t.reportMissing("address")
+	t.reportUnknownKeys()
+	f.config.Listeners = append(f.config.Listeners, l)
+}
+
+// readHibernate reads the table [hibernate].
+func (f *file) readHibernate(t *tableReader) {
+	h := &f.config.Hibernate
+	t.readProgram("criu", &h.Criu)
+	t.readPath("dir", &h.Dir)
+	t.readDuration("timeout", &h.Timeout)
+	t.readParsed("budget", `a size such as "64MiB"`, &h.Budget)
+	readWord(t, "on-budget", &h.OnBudget, OnBudgetRefuse, OnBudgetEvict)
+	t.readParsed("reserve", `a size such as "64MiB"`, &h.Reserve)
+	t.readInteger("parallel", &h.Parallel, 0, 1000)
+	t.readBool("encrypt", &h.Encrypt)
+	t.readPath("key-file", &h.KeyFile)
+	readWord(t, "compress", &h.Compress, CompressNone, CompressZstd)
+	readTiers(t, &h.Tiers)
+	t.reportUnknownKeys()
+}
+
+// readPlugin reads a table [[plugin]].
+func (f *file) readPlugin(t *tableReader) {
+	p := DefaultPlugin()
+	t.readText("callsign", &p.Callsign, CheckCallsign)
+	t.readProgram("executable", &p.Executable, checkNotEmpty)
+	t.readText("builtin", &p.Builtin)
+	t.readTexts("arguments", &p.Arguments)
+	t.readTextMap("environment", &p.Environment, checkVariable)
+	readWord(t, "start-mode", &p.StartMode, StartDeactivated, StartActivated, StartUnavailable)
+	t.readInteger("startup-order", &p.StartupOrder, math.MinInt32, math.MaxInt32)
+	t.readOptionalBool("resumed", &p.Resume)
+	t.readTexts("precondition", &p.Preconditions, f.checkSubsystem)
+	t.readTexts("termination", &p.Terminations, f.checkTermination)
+	t.readTexts("control", &p.Controls, f.checkSubsystem)
+	t.readTexts("requires", &p.Requires, CheckCallsign)
+	t.readBool("probe", &p.Probe)
+	f.readRestart(t, &p.Restart)
+	f.readLimits(t, &p.Limits)
+	t.readPath("web-ui", &p.WebUI)
+	t.readPath("data", &p.Data)
+	readWord(t, "on-call", &p.OnCall, OnCallReject, OnCallWake)
+	readIdling(t, &p.Idling)
+	t.readFreeTable("configuration", &p.Configuration)
+	t.readDuration("start-timeout", &p.StartTimeout)
+	t.readDuration("stop-timeout", &p.StopTimeout)
+	t.readDuration("call-timeout", &p.CallTimeout)
+	readWord(t, "wake", &p.Wake, WakeAuto, WakeEager, WakeLazy)
+	readWord(t, "sleep", &p.Sleep, SleepAuto, SleepCheckpoint, SleepPageOut)
+	t.readOptionalDuration("checkpoint-after", &p.CheckpointAfter)
+	readWord(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
+	t.readBool("warm-start", &p.WarmStart)
+	t.reportMissing("callsign")
+	if _, program := t.values["executable"]; program == (p.Builtin != "") {
+		t.addProblem(t.lines, "one of the keys \"executable\" and \"builtin\" must stand %s", t.name)
+	}
+	if p.Builtin != "" && p.Limits != (Limits{}) {
+		t.addProblem(t.lines.key("limits"), "key \"limits\" %s goes with \"executable\" only", t.name)
+	}
+	if p.CheckpointAfter != nil && p.Sleep != SleepAuto {
+		t.addProblem(t.lines.key("checkpoint-after"), "key \"checkpoint-after\" %s goes with sleep = \"auto\" only", t.name)
+	}
+	t.reportUnknownKeys()
+	f.claimCallsign(t, p.Callsign)
+	f.config.Plugins = append(f.config.Plugins, p)
+}
+
+// checkSubsystem is CheckSubsystem for the subsystems that are known here, with the
+// site's own: the table [host] of the main file is read before any plugin.
+func (f *file) checkSubsystem(name string) error {
+	return CheckSubsystem(name, f.config.Host.AllSubsystems(), false)
+}
+
+// checkTermination is checkSubsystem for a name that may begin with "!".
+func (f *file) checkTermination(name string) error {
+	return CheckSubsystem(name, f.config.Host.AllSubsystems(), true)
+}
+
+// readRestart reads the table restart of a plugin.
+func (f *file) readRestart(t *tableReader, r *Restart) {
+	values, _ := readValue[map[string]any](t, "restart", "a table")
+	t = &tableReader{file: f, name: "in the restart table " + t.name, lines: t.lines.key("restart"), values: values}
+	readWord(t, "policy", &r.Policy, RestartNever, RestartOnFailure, RestartAlways)
+	t.readInteger("limit", &r.Limit, 0, 1000)
+	t.readDuration("window", &r.Window)
+	t.readDuration("backoff", &r.Backoff)
+	t.reportUnknownKeys()
+}
+
+// claimCallsign reports a callsign that another plugin of the load has, in upper or
+// lower case.
+func (f *file) claimCallsign(t *tableReader, callsign string) {
+	if callsign == "" {
+		return // missing or malformed, and reported as such
+	}
+	at := t.lines.key("callsign")
+	folded := strings.ToLower(callsign)
+	if first, taken := f.callsigns[folded]; taken {
+		t.addProblem(at, "the callsign %q is taken by the plugin at %s", callsign, first)
+		return
+	}
+	f.callsigns[folded] = position{f.path, at.line}
+}
+
+func checkVariable(name string) error {
+	if name == "" || strings.Contains(name, "=") {
+		return fmt.Errorf(`%q is not the name of a variable`, name)
+	}
+	return nil
+}
+
+// findBadByte returns the line of the first byte that is a control character or not
+// UTF-8, or 0. No TOML file may have such bytes.
+func findBadByte(text []byte) int {
+	line := 1
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case r == '\n':
+			line++
+		case r == '\t' || bytes.HasPrefix(text, []byte("\r\n")):
+		case r == utf8.RuneError && size == 1, r < ' ', r == 0x7f:
+			return line
+		}
+		text = text[size:]
+	}
+	return 0
+}
+
+// explainSyntaxError returns the line and the cause of an error of the TOML library.
+// The line in the error is one off at a newline or the end of the file, so it is
+// counted from the last byte that the library has read.
+func explainSyntaxError(text string, err error) (int, error) {
+	line := 0
+	if parse, ok := errors.AsType[toml.ParseError](err); ok {
+		doc := strings.TrimPrefix(text, "\ufeff")
+		last := parse.Position.Start + parse.Position.Len - 1
+		line = 1 + strings.Count(doc[:min(max(0, last), len(doc))], "\n")
+		err = errors.New(withoutControls(strings.TrimSuffix(parse.Message, ".")))
+	}
+	return line, fmt.Errorf("not valid TOML: %w", err)
+}
+
+// withoutControls returns the message without control characters, which a terminal
+// should not get from a file.
+func withoutControls(message string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, message)
+}

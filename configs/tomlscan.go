@@ -1,0 +1,138 @@
+package configs
+
+import (
+	"iter"
+	"strings"
+)
+
+// token is one byte of a TOML document outside of comments and strings. A string is one
+// token: its first quote.
+type token struct {
+	at   int // offset in the document
+	line int
+}
+
+// tokens returns the tokens of a document, with their bytes. It needs no valid TOML.
+func tokens(doc string) iter.Seq2[byte, token] {
+	return func(yield func(byte, token) bool) {
+		line := 1
+		for i := 0; i < len(doc); {
+			c, width := doc[i], 1
+			switch c {
+			case '"', '\'':
+				width = stringLength(doc[i:])
+			case '#':
+				if width = strings.IndexByte(doc[i:], '\n'); width < 0 {
+					return
+				}
+			}
+			if c != '#' && !yield(c, token{i, line}) {
+				return
+			}
+			line += strings.Count(doc[i:i+width], "\n")
+			i += width
+		}
+	}
+}
+
+// stringLength returns the length of the TOML string that text begins with, quotes
+// included. A string that is not closed ends before the end of its line, or with text
+// if it may have several lines.
+func stringLength(text string) int {
+	quote := text[:1]
+	if long := strings.Repeat(quote, 3); strings.HasPrefix(text, long) {
+		quote = long
+	}
+	for i := len(quote); i < len(text); i++ {
+		switch {
+		case text[i] == '\\' && text[0] == '"':
+			i++
+		case text[i] == '\n' && len(quote) == 1:
+			return i
+		case strings.HasPrefix(text[i:], quote):
+			end := i + len(quote)
+			// One or two quotes may stand before the three that end a long string.
+			for len(quote) == 3 && end < min(len(text), i+5) && text[end] == text[0] {
+				end++
+			}
+			return end
+		}
+	}
+	return len(text)
+}
+
+// maxNesting is how many tables and lists may lie within each other. The time that the
+// TOML library takes grows faster than the depth.
+const maxNesting = 64
+
+// findTooDeep returns the first line on which a document nests deeper than maxNesting,
+// or 0. It needs no valid TOML.
+func findTooDeep(doc string) int {
+	dots, all := 0, 0
+	var outside []int // the dots before each open bracket
+	for c, token := range tokens(doc) {
+		switch c {
+		case '\n', ',':
+			dots = 0
+		case '.':
+			dots++
+		case '[', '{':
+			outside, all, dots = append(outside, dots), all+dots, 0
+		case ']', '}':
+			if last := len(outside) - 1; last >= 0 {
+				all -= outside[last]
+				outside, dots = outside[:last], 0
+			}
+		}
+		if len(outside)+all+dots > maxNesting {
+			return token.line
+		}
+	}
+	return 0
+}
+
+// keyStart is where a key or the header of a table begins.
+type keyStart struct {
+	line    int
+	element bool // it is a [[header]]
+}
+
+// findKeys returns where the keys of a document begin, in order: at the start of a line
+// outside of all brackets, and after "{" and "," in an inline table. The document must
+// be valid TOML.
+func findKeys(doc string) []keyStart {
+	doc = strings.TrimPrefix(doc, "\ufeff")
+	var starts []keyStart
+	var open []byte // the "[" and "{" that are not closed
+	keyNext := true
+	for c, token := range tokens(doc) {
+		switch c {
+		case ' ', '\t', '\r':
+			continue
+		case '\n':
+			keyNext = keyNext || len(open) == 0
+			continue
+		case ',':
+			keyNext = len(open) > 0 && open[len(open)-1] == '{'
+			continue
+		case '{':
+			open = append(open, c)
+			keyNext = true
+			continue
+		case ']', '}':
+			if len(open) > 0 {
+				open = open[:len(open)-1]
+			}
+			keyNext = false
+			continue
+		}
+		if keyNext {
+			starts = append(starts, keyStart{token.line, strings.HasPrefix(doc[token.at:], "[[")})
+		}
+		if c == '[' {
+			open = append(open, c)
+		}
+		keyNext = false
+	}
+	return starts
+}
