@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flushInterval is short against the time that a large dump takes.
+// flushInterval is the time between two flushes, much less than a large dump takes.
 const flushInterval = 5 * time.Millisecond
 
-// flushEarly has the kernel write the memory in dir to disk while the engine
-// still dumps, so that the sync at the end finds most of it done. It ends with
-// the returned function, which sends all the rest on its way.
+// flushEarly has the kernel write the page files in dir to disk while the engine still
+// dumps, so that the sync at the end finds most of the work done. The caller must call stop,
+// which has the kernel begin to write all the rest.
 func flushEarly(dir string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -25,9 +25,9 @@ func flushEarly(dir string) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				flush(dir, pagesPrefix+"*", files)
+				startFlush(dir, pagesPrefix+"*", files)
 			case <-done:
-				flush(dir, "*", files)
+				startFlush(dir, "*", files)
 				for _, f := range files {
 					_ = f.Close()
 				}
@@ -41,9 +41,10 @@ func flushEarly(dir string) (stop func()) {
 	}
 }
 
-// flush begins to write what is new in the files; it waits for nothing and whatever
-// it can't do is left to the sync.
-func flush(dir, pattern string, open map[string]*os.File) {
+// startFlush has the kernel begin to write new data of the files whose names match the
+// pattern. It waits for nothing, and leaves what fails to the later sync. Files stay open
+// in the map open.
+func startFlush(dir, pattern string, open map[string]*os.File) {
 	names, _ := filepath.Glob(filepath.Join(dir, pattern))
 	for _, name := range names {
 		f := open[name]
@@ -58,8 +59,8 @@ func flush(dir, pattern string, open map[string]*os.File) {
 	}
 }
 
-// syncers is how many files are synced at a time: what a file system writes for one
-// small file it can write for several at once.
+// syncers is how many files are synced at a time. One write of a file system can serve
+// several small files.
 const syncers = 8
 
 // syncAll returns when the contents of the files are on disk.

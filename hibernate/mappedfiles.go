@@ -10,20 +10,20 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// mappedFile is a file whose contents an image relies on without holding them.
-// An engine may notice that it has another size, never that a byte of its code
-// changed.
+// mappedFile is a file that the tree has mapped, such as its executable or a library. The
+// image needs it but does not contain it. An engine may notice that it has another size,
+// but never that a byte of its code changed.
 type mappedFile struct {
 	Path      string   `json:"path"`
-	fileid.ID          // if it is another one, the tag decides
+	fileid.ID          // if this differs the tag decides whether the contents are the same
 	Tag       pack.Tag `json:"tag"`
 }
 
-// mappedBase keeps the numbers of mapped files apart from those of image files,
-// whose tags have the same key.
+// mappedBase is added to the numbers of mapped files, so that they differ from those of
+// image files: the tags of both have the same key.
 const mappedBase = 1 << 31
 
-// describeMapped returns the files that the processes run from.
+// describeMapped returns the files that the processes have mapped, with their tags.
 func describeMapped(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	paths, err := procfs.MappedFiles(pids)
 	if err != nil {
@@ -31,8 +31,8 @@ func describeMapped(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	}
 	files := make([]mappedFile, len(paths))
 	for i, path := range paths {
-		if files[i], err = describe(path); err == nil {
-			err = files[i].tag(t, i)
+		if files[i], err = identify(path); err == nil {
+			err = files[i].setTag(t, i)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot describe mapped file %s: %w", path, err)
@@ -41,10 +41,10 @@ func describeMapped(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	return files, nil
 }
 
-// checkMapped returns an ErrRefused when one of the files is not what it was.
+// checkMapped returns an ErrRefused if the contents of one of the files changed.
 func checkMapped(files []mappedFile, t pack.Tagger) error {
 	for i, was := range files {
-		now, err := describe(was.Path)
+		now, err := identify(was.Path)
 		if err != nil {
 			return fmt.Errorf("%w: the plugin runs from %s: %w", ErrRefused, was.Path, err)
 		}
@@ -52,7 +52,7 @@ func checkMapped(files []mappedFile, t pack.Tagger) error {
 			continue
 		}
 		if now.Size == was.Size {
-			if err := now.tag(t, i); err != nil {
+			if err := now.setTag(t, i); err != nil {
 				return fmt.Errorf("%w: cannot read %s: %w", ErrRefused, was.Path, err)
 			}
 		}
@@ -63,12 +63,14 @@ func checkMapped(files []mappedFile, t pack.Tagger) error {
 	return nil
 }
 
-func describe(path string) (mappedFile, error) {
+// identify returns the mapped file at path, without its tag.
+func identify(path string) (mappedFile, error) {
 	id, err := fileid.Of(path)
 	return mappedFile{Path: path, ID: id}, err
 }
 
-func (m *mappedFile) tag(t pack.Tagger, number int) error {
+// setTag reads the file for its tag.
+func (m *mappedFile) setTag(t pack.Tagger, number int) error {
 	f, err := os.Open(m.Path)
 	if err != nil {
 		return err

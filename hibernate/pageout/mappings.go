@@ -10,14 +10,15 @@ import (
 // mapping is a part of a process's address space.
 type mapping struct{ start, length uintptr }
 
-// inMemory begin the names of files that are memory themselves.
-var inMemory = []string{"/memfd:", "/dev/shm/", "/dev/zero", "/SYSV"}
+// memoryFiles are the first parts of the names of files that exist only in memory.
+var memoryFiles = []string{"/memfd:", "/dev/shm/", "/dev/zero", "/SYSV"}
 
-// judge says what is to become of the mapping in a line of /proc/<pid>/maps.
-// What only the swap can hold is paged out. What a file holds is made the first
-// to go when memory is short: dropping it at once would gain little, as others
-// often run the same program, and a wake would wait for the disk.
-func judge(line string) (area mapping, advice int) {
+// adviceFor returns the mapping in a line of /proc/<pid>/maps, and the advice for it to
+// process_madvise(2), 0 for none. Memory that only the swap can hold is paged out. Memory
+// that is in a file is made the first to be dropped when memory is short: to drop it at once
+// would gain little, since other processes often run the same program, and a wake would
+// wait for the disk.
+func adviceFor(line string) (area mapping, advice int) {
 	// address perms offset dev inode path
 	fields := strings.Fields(line)
 	if len(fields) < 5 || len(fields[1]) < 4 {
@@ -41,7 +42,7 @@ func judge(line string) (area mapping, advice int) {
 	if fields[4] == "0" || private && writable {
 		return area, unix.MADV_PAGEOUT
 	}
-	for _, prefix := range inMemory {
+	for _, prefix := range memoryFiles {
 		if strings.HasPrefix(name, prefix) {
 			return area, unix.MADV_PAGEOUT
 		}

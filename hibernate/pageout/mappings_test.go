@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestJudge(t *testing.T) {
+func TestAdviceFor(t *testing.T) {
 	for line, want := range map[string]int{
 		"c000000000-c000400000 rw-p 00000000 00:00 0":                                  unix.MADV_PAGEOUT,
 		"c000400000-c004000000 ---p 00000000 00:00 0":                                  unix.MADV_PAGEOUT,
@@ -22,11 +22,11 @@ func TestJudge(t *testing.T) {
 		"":                                0,
 		"8f00-7f00 rw-p 00000000 00:00 0": 0,
 	} {
-		if _, got := judge(line); got != want {
+		if _, got := adviceFor(line); got != want {
 			t.Errorf("%q: got advice %d, want %d", line, got, want)
 		}
 	}
-	if area, _ := judge("1000-3000 rw-p 00000000 00:00 0"); area != (mapping{0x1000, 0x2000}) {
+	if area, _ := adviceFor("1000-3000 rw-p 00000000 00:00 0"); area != (mapping{0x1000, 0x2000}) {
 		t.Errorf("got %+v", area)
 	}
 }

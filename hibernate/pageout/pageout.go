@@ -1,7 +1,7 @@
-// Package pageout lets a process tree sleep where it is: frozen in its cgroup,
-// its memory given to the swap that the platform has. It writes no image and
-// switches no swap on, and what sleeps so does not outlive the host. It does not
-// know what the tree is for.
+// Package pageout puts a process tree to sleep in place: it freezes the tree's cgroup and
+// gives its memory to the swap that the machine has. It writes no image and switches no
+// swap on, and a tree that sleeps in place does not outlive the host. It does not know
+// what the tree is for.
 package pageout
 
 import (
@@ -20,17 +20,18 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// ErrStays means that a sleep would free too little; the text says why.
+// ErrStays means that a sleep would free too little memory; the text says why.
 var ErrStays = errors.New("its memory can't be paged out")
 
 // Engine puts trees to sleep in place.
 type Engine struct{}
 
-// Name is how the engine is shown. It has no version: no image needs it again.
+// Name returns the engine's name for display. It has no version, because no image depends on
+// the engine.
 func (Engine) Name() string { return "pageout" }
 
-// Check tells whether memory can be paged out here. It looks anew each time,
-// since swap comes and goes. The error wraps hibernate.ErrUnsupported.
+// Check returns an error that wraps hibernate.ErrUnsupported if memory can't be paged out
+// here. Each call reads the state of the machine, since swap may come and go.
 func (Engine) Check(context.Context) error {
 	if swap, err := procfs.HasSwap(); !swap {
 		return errors.Join(fmt.Errorf("%w: memory can't be paged out, since there is no swap; zram will do", hibernate.ErrUnsupported), err)
@@ -38,25 +39,25 @@ func (Engine) Check(context.Context) error {
 	return nil
 }
 
-// Tree is the tree that is to sleep.
+// Tree is a process tree that can sleep in place.
 type Tree struct {
-	// PID of the root.
+	// PID is the process id of the root.
 	PID int
-	// Cgroup is the directory of the tree's own cgroup, "" for none: then it can't
-	// be frozen.
+	// Cgroup is the directory of the tree's own cgroup. A tree without one, "", can't be
+	// frozen.
 	Cgroup cgroup.Dir
 }
 
-// Account is what a sleep has gained, in bytes.
+// Account says how much memory a sleep has freed, in bytes.
 type Account struct {
-	// Before and Resident are the tree's anonymous memory that was and is
-	// resident; Swapped is what is in the swap.
+	// Before and Resident are the tree's anonymous memory that was resident before the
+	// sleep and is resident now. Swapped is its memory in the swap.
 	Before, Resident, Swapped int64
 }
 
-// Sleep freezes the tree and pages its memory out. After an error it runs on;
-// the error wraps hibernate.ErrUnsupported, hibernate.ErrSpace or ErrStays when one
-// of those is why.
+// Sleep freezes the tree and pages its memory out. After an error the tree runs on; the
+// error wraps hibernate.ErrUnsupported, hibernate.ErrSpace or ErrStays if one of them is
+// the cause.
 func (e Engine) Sleep(ctx context.Context, t Tree) (Account, error) {
 	if t.Cgroup == "" {
 		return Account{}, fmt.Errorf("%w: only a tree in a cgroup of its own can be frozen", hibernate.ErrUnsupported)
@@ -64,24 +65,25 @@ func (e Engine) Sleep(ctx context.Context, t Tree) (Account, error) {
 	if err := e.Check(ctx); err != nil {
 		return Account{}, err
 	}
-	a, err := sleep(ctx, t)
+	a, err := freezeAndPageOut(ctx, t)
 	if err != nil {
 		return Account{}, errors.Join(err, e.Wake(t))
 	}
 	return a, nil
 }
 
-func sleep(ctx context.Context, t Tree) (a Account, err error) {
+// freezeAndPageOut does the work of Sleep. After an error the tree may be frozen.
+func freezeAndPageOut(ctx context.Context, t Tree) (a Account, err error) {
 	if err := t.Cgroup.Freeze(ctx); err != nil {
 		return a, err
 	}
 	tree := procfs.Tree(t.PID)
 	a.Before = procfs.AnonymousBytes(tree)
-	if free := swapFree(); free < a.Before {
+	if free := freeSwap(); free < a.Before {
 		return a, fmt.Errorf("%w: there are %s to page out, the swap has %s free", hibernate.ErrSpace, bytesize.Format(a.Before), bytesize.Format(free))
 	}
 	for _, pid := range tree {
-		if err := pageOut(ctx, pid); err != nil {
+		if err := pageOutProcess(ctx, pid); err != nil {
 			return a, err
 		}
 	}
@@ -93,15 +95,15 @@ func sleep(ctx context.Context, t Tree) (a Account, err error) {
 	return a, nil
 }
 
-// Wake lets the tree run, or go on running. Its memory comes back as it is
-// touched.
+// Wake lets the tree run. Its memory comes back page by page, as it is touched. A tree that
+// runs already runs on.
 func (Engine) Wake(t Tree) error {
 	return t.Cgroup.Thaw()
 }
 
-// pageOut gives the memory of one process to the swap. What can't be paged out,
-// such as locked memory, stays; the account tells.
-func pageOut(ctx context.Context, pid int) error {
+// pageOutProcess gives the memory of one process to the swap. Memory that can't be paged
+// out, such as locked memory, stays resident without an error.
+func pageOutProcess(ctx context.Context, pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -117,7 +119,7 @@ func pageOut(ctx context.Context, pid int) error {
 	defer maps.Close()
 	lines := bufio.NewScanner(maps)
 	for lines.Scan() && ctx.Err() == nil {
-		area, advice := judge(lines.Text())
+		area, advice := adviceFor(lines.Text())
 		if advice == 0 {
 			continue
 		}
@@ -129,7 +131,7 @@ func pageOut(ctx context.Context, pid int) error {
 	return errors.Join(lines.Err(), ctx.Err())
 }
 
-// advise is process_madvise(2) for one mapping.
+// advise calls process_madvise(2) for one mapping.
 func advise(pidfd int, area mapping, advice int) error {
 	for area.length > 0 {
 		vector := unix.RemoteIovec{Base: area.start, Len: int(area.length)}
@@ -146,8 +148,8 @@ func advise(pidfd int, area mapping, advice int) error {
 	return nil
 }
 
-// swapFree is how much the swap can still take, in bytes.
-func swapFree() int64 {
+// freeSwap returns how many bytes the swap can still take.
+func freeSwap() int64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return 0

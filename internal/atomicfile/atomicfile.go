@@ -1,5 +1,5 @@
-// Package atomicfile writes files that are, after a crash at any moment, either
-// the old or the new ones.
+// Package atomicfile replaces files so that after a crash at any moment a file has either
+// its old or its new contents.
 package atomicfile
 
 import (
@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// Write replaces path by data: it writes beside, syncs, renames and syncs the
-// directory. Directories up to path are made with mode 0700.
+// Write replaces the file at path durably: it writes a new file beside it, syncs that, and
+// renames it. It makes missing directories with mode 0700.
 func Write(path string, data []byte, mode os.FileMode) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -20,13 +20,13 @@ func Write(path string, data []byte, mode os.FileMode) error {
 	return SyncDir(dir)
 }
 
-// Replace is Write for what does not outlive a boot: whatever becomes of this
-// process, the file is the old or the new one, but a power cut may take it. The
-// directory exists.
+// Replace is like Write but not durable: if this process ends the file is the old or the
+// new one, but a power cut may lose both. The directory must exist.
 func Replace(path string, data []byte, mode os.FileMode) error {
 	return replace(path, data, mode, func(*os.File) error { return nil })
 }
 
+// replace does the work of Write and Replace, with sync for the new file.
 func replace(path string, data []byte, mode os.FileMode, sync func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*")
@@ -54,7 +54,7 @@ func replace(path string, data []byte, mode os.FileMode, sync func(*os.File) err
 	return err
 }
 
-// SyncDir makes the names in dir durable.
+// SyncDir makes new, removed and renamed entries of dir durable.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

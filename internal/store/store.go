@@ -1,6 +1,6 @@
-// Package store keeps small records in one file: JSON by bucket and key. What a
-// write has acknowledged is on disk, and a write that was cut off has not
-// happened. It does not know what the records mean.
+// Package store keeps small records in one file: JSON by bucket and key. A record is on
+// disk when the write returns; a write that a crash interrupts has no effect. The package
+// does not know what the records mean.
 package store
 
 import (
@@ -18,22 +18,21 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// patience is how long Open waits for another process to let the file go.
-const patience = 2 * time.Second
+// lockTimeout is how long Open waits for another process to close the file.
+const lockTimeout = 2 * time.Second
 
-// ErrDamaged means that the file can't be read as it was written. Nothing is
-// changed in it then.
+// ErrDamaged means that the file is not as it was written. Open does not change such a
+// file.
 var ErrDamaged = errors.New("the file is damaged")
 
-// Store is one open file. It may be used from any goroutine; writes wait for
-// each other.
+// Store is one open file of records. Any goroutine may use it; writes wait for each
+// other.
 type Store struct {
 	db *bbolt.DB
 }
 
-// Open opens the file, or makes it with mode 0600, and reads all of it once, so
-// that damage is found now and not in the middle of work. The error wraps
-// ErrDamaged if that is what keeps it from being opened.
+// Open opens the file, or makes it with mode 0600. It reads all records once, so that damage
+// is found now and not later; the error wraps ErrDamaged then.
 func Open(path string) (_ *Store, err error) {
 	var file *os.File
 	defer func() {
@@ -42,9 +41,9 @@ func Open(path string) (_ *Store, err error) {
 		}
 	}()
 	var db *bbolt.DB
-	err = guarded(func() (err error) {
+	err = withoutPanic(func() (err error) {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:      patience,
+			Timeout:      lockTimeout,
 			FreelistType: bbolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 				file, err = os.OpenFile(name, flag, mode)
@@ -55,7 +54,7 @@ func Open(path string) (_ *Store, err error) {
 	})
 	if err == nil {
 		file = nil // it is db's now
-		if err = guarded(func() error { return check(db) }); err != nil {
+		if err = withoutPanic(func() error { return checkRecords(db) }); err != nil {
 			err = errors.Join(err, db.Close())
 		}
 	}
@@ -74,7 +73,7 @@ func Open(path string) (_ *Store, err error) {
 	return nil, fmt.Errorf("cannot open %s: %w; restore it from a backup, or move it away to begin without what it held", path, err)
 }
 
-// Close returns once every write under way has ended.
+// Close closes the file after every write under way. A nil store has nothing to close.
 func (s *Store) Close() error {
 	if s == nil {
 		return nil
@@ -82,17 +81,17 @@ func (s *Store) Close() error {
 	return s.db.Close()
 }
 
-// Bucket is the records of one kind, each a T.
+// Bucket holds the records of one kind, each a T, by their keys.
 type Bucket[T any] struct {
 	store *Store
 	name  []byte
 }
 
-// In returns a bucket of s, which need not exist yet. One of a nil store is
-// empty and forgets what is put into it.
+// In returns a bucket of s, which need not exist yet. A bucket of a nil store is always
+// empty.
 func In[T any](s *Store, name string) Bucket[T] { return Bucket[T]{s, []byte(name)} }
 
-// Get returns the record of that key, or false when there is none.
+// Get returns the record of that key, and whether there is one.
 func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
 	err = b.view(func(bucket *bbolt.Bucket) error {
 		raw := bucket.Get([]byte(key))
@@ -105,7 +104,7 @@ func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
 	return value, found, err
 }
 
-// All returns every record by its key.
+// All returns all records by their keys.
 func (b Bucket[T]) All() (map[string]T, error) {
 	all := make(map[string]T)
 	err := b.view(func(bucket *bbolt.Bucket) error {
@@ -119,21 +118,22 @@ func (b Bucket[T]) All() (map[string]T, error) {
 	return all, err
 }
 
-// Put replaces the record of that key. It is on disk when Put returns nil.
+// Put stores the record of that key. The record is on disk when Put returns nil.
 func (b Bucket[T]) Put(key string, value T) error {
 	raw, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("cannot store %s %q: %w", b.name, key, err)
 	}
-	return b.update("store", key, func(bucket *bbolt.Bucket) error { return bucket.Put([]byte(key), seal(raw)) })
+	return b.update("store", key, func(bucket *bbolt.Bucket) error { return bucket.Put([]byte(key), addChecksum(raw)) })
 }
 
-// Delete removes the record of that key, for good when it returns nil. One that
-// there is not is no error.
+// Delete removes the record of that key. It returns nil if the bucket has no such
+// record.
 func (b Bucket[T]) Delete(key string) error {
 	return b.update("delete", key, func(bucket *bbolt.Bucket) error { return bucket.Delete([]byte(key)) })
 }
 
+// view calls read with the bucket, unless it does not exist yet.
 func (b Bucket[T]) view(read func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
@@ -146,6 +146,7 @@ func (b Bucket[T]) view(read func(*bbolt.Bucket) error) error {
 	})
 }
 
+// update calls write with the bucket, which it makes if needed. The verb is for the error.
 func (b Bucket[T]) update(verb, key string, write func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
@@ -163,8 +164,9 @@ func (b Bucket[T]) update(verb, key string, write func(*bbolt.Bucket) error) err
 	return nil
 }
 
-func (b Bucket[T]) decode(key, sealed []byte, to *T) error {
-	raw, err := unseal(sealed)
+// decode reads a stored record into to.
+func (b Bucket[T]) decode(key, stored []byte, to *T) error {
+	raw, err := verifyChecksum(stored)
 	if err == nil {
 		err = json.Unmarshal(raw, to)
 	}
@@ -176,21 +178,23 @@ func (b Bucket[T]) decode(key, sealed []byte, to *T) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// seal puts a checksum before a record: bbolt has one of its own pages' heads
+// addChecksum puts a checksum before a record: bbolt has checksums of its own metadata
 // only.
-func seal(raw []byte) []byte {
+func addChecksum(raw []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, crc32.Checksum(raw, castagnoli)), raw...)
 }
 
-func unseal(sealed []byte) ([]byte, error) {
-	if len(sealed) < 4 || binary.BigEndian.Uint32(sealed) != crc32.Checksum(sealed[4:], castagnoli) {
+// verifyChecksum returns the record without its checksum, or an ErrDamaged if they do not
+// match.
+func verifyChecksum(stored []byte) ([]byte, error) {
+	if len(stored) < 4 || binary.BigEndian.Uint32(stored) != crc32.Checksum(stored[4:], castagnoli) {
 		return nil, fmt.Errorf("%w: the checksum does not match", ErrDamaged)
 	}
-	return sealed[4:], nil
+	return stored[4:], nil
 }
 
-// check reads every record.
-func check(db *bbolt.DB) error {
+// checkRecords reads every record and returns an ErrDamaged for the first damaged one.
+func checkRecords(db *bbolt.DB) error {
 	return db.View(func(tx *bbolt.Tx) error {
 		info, err := os.Stat(db.Path())
 		if err != nil {
@@ -200,8 +204,8 @@ func check(db *bbolt.DB) error {
 			return fmt.Errorf("%w: it has %d bytes instead of %d", ErrDamaged, info.Size(), tx.Size())
 		}
 		return tx.ForEach(func(name []byte, bucket *bbolt.Bucket) error {
-			return bucket.ForEach(func(key, sealed []byte) error {
-				if _, err := unseal(sealed); err != nil {
+			return bucket.ForEach(func(key, stored []byte) error {
+				if _, err := verifyChecksum(stored); err != nil {
 					return fmt.Errorf("%s %q: %w", name, key, err)
 				}
 				return nil
@@ -210,9 +214,9 @@ func check(db *bbolt.DB) error {
 	})
 }
 
-// guarded turns what bbolt does about pages that can't be right, or are not
-// there at all, into an error.
-func guarded(work func() error) (err error) {
+// withoutPanic calls work and returns its panics as an ErrDamaged: bbolt panics, or faults,
+// on pages that are damaged or missing.
+func withoutPanic(work func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if cause := recover(); cause != nil {

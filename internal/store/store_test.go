@@ -42,7 +42,7 @@ func write(variable string) error {
 			if err != nil {
 				return err
 			}
-			if err := bucket.Put([]byte("n"), seal([]byte("99"))); err != nil {
+			if err := bucket.Put([]byte("n"), addChecksum([]byte("99"))); err != nil {
 				return err
 			}
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -164,7 +164,7 @@ func TestSecondProcessIsKeptOut(t *testing.T) {
 	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), path+": another process uses it") {
 		t.Errorf("got %v", err)
 	}
-	if took := time.Since(begun); took > 10*patience {
+	if took := time.Since(begun); took > 10*lockTimeout {
 		t.Errorf("it took %v", took)
 	}
 }

@@ -185,25 +185,3 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 		t.Error("it woke with other memory")
 	}
 }
-
-func TestReadKey(t *testing.T) {
-	for name, test := range map[string]struct {
-		text string
-		mode os.FileMode
-		good bool
-	}{
-		"bytes":      {string(keyA), 0o600, true},
-		"digits":     {strings.Repeat("01", 32) + "\n", 0o440, true},
-		"too short":  {"0101", 0o600, false},
-		"no digits":  {strings.Repeat("x", 64), 0o600, false},
-		"everyone's": {string(keyA), 0o604, false},
-	} {
-		path := filepath.Join(t.TempDir(), "key")
-		check(t, os.WriteFile(path, []byte(test.text), 0o600))
-		check(t, os.Chmod(path, test.mode))
-		key, err := pack.ReadKey(path)
-		if good := err == nil && bytes.Equal(key, keyA); good != test.good {
-			t.Errorf("%s: %x, %v", name, key, err)
-		}
-	}
-}
