@@ -12,19 +12,20 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// Error is an error that tells the caller more than a text.
+// Error is an error with a number. A method that returns one gives the caller the
+// number and the data. A refusal of the host is one too.
 type Error struct {
-	// Code is Thunder's error number, or a JSON-RPC code when negative.
+	// Code is a number of Thunder's, or a code of JSON-RPC when negative.
 	Code    int
 	Message string
-	// Data is encoded as JSON for the caller; it may be nil.
+	// Data is encoded as JSON for the caller. It may be nil.
 	Data any
 }
 
 func (e *Error) Error() string { return e.Message }
 
-// The numbers of Thunder that plugins have most use for; an Error may have any
-// other.
+// Thunder's numbers for errors that plugins often return. Code may be any other of
+// Thunder's.
 const (
 	General           = 1
 	Unavailable       = 2
@@ -44,7 +45,7 @@ const (
 	InvalidParameter  = 54
 )
 
-// toStatus is err as it goes to the host.
+// toStatus returns the plugin's error as a gRPC status for the host; nil stays nil.
 func toStatus(err error) error {
 	if err == nil {
 		return nil
@@ -58,7 +59,7 @@ func toStatus(err error) error {
 		e = &Error{Code: General}
 	}
 	detail := &shellpb.Error{Code: int32(e.Code)}
-	if data, err := encode(e.Data); err == nil {
+	if data, err := encodeJSON(e.Data); err == nil {
 		detail.Data = data
 	}
 	code := codes.Unknown
@@ -71,8 +72,9 @@ func toStatus(err error) error {
 	return shellpb.ErrorWithDetail(code, err.Error(), detail)
 }
 
-// refused is a failed call of the host as the plugin gets it.
-func refused(ctx context.Context, what string, err error) error {
+// hostError returns the error of a call to the host as the plugin gets it; nil
+// stays nil. what is the verb phrase after "cannot".
+func hostError(ctx context.Context, what string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -87,14 +89,14 @@ func refused(ctx context.Context, what string, err error) error {
 		if len(detail.GetData()) > 0 {
 			e.Data = json.RawMessage(detail.GetData())
 		}
-	} else if code, ok := numbers[status.Code(err)]; ok {
+	} else if code, ok := numberOfCode[status.Code(err)]; ok {
 		e.Code = code
 	}
 	return fmt.Errorf("cannot %s: %w", what, e)
 }
 
-// numbers is what a status without a number comes closest to.
-var numbers = map[codes.Code]int{
+// numberOfCode is the number of a gRPC status that has none of its own.
+var numberOfCode = map[codes.Code]int{
 	codes.Unavailable:        Unavailable,
 	codes.FailedPrecondition: IllegalState,
 	codes.DeadlineExceeded:   TimedOut,

@@ -12,57 +12,58 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// The bounds of what is kept for the host to take, or to take again.
+// Limits of the events that are kept for the host. maxEventBytes is for one event.
 const (
-	keptEvents = 256
-	keptBytes  = 8 << 20
-	maxEvent   = 1 << 20
+	maxKeptEvents = 256
+	maxKeptBytes  = 8 << 20
+	maxEventBytes = 1 << 20
 )
 
-// events holds what the plugin emitted last, sent or not, so that a stream can
-// go on where another broke. There is one stream at a time.
-type events struct {
+// eventQueue keeps the last events of the plugin, sent or not, so that a new stream
+// can go on where an earlier one broke. There is one stream at a time.
+type eventQueue struct {
 	log *slog.Logger
 
 	mu        sync.Mutex
-	kept      []*shellpb.Event // oldest first, no gaps
-	bytes     int              // params of kept
-	last      uint64           // sequence of the newest event
-	sent      uint64           // sequence of the newest event given to a stream
-	news      chan struct{}    // closed and replaced with each event
-	stream    uint64           // counts the streams; the newest is the present one
-	supersede context.CancelFunc
+	kept      []*shellpb.Event // oldest first, with consecutive sequence numbers
+	bytes     int              // of the parameters in kept
+	newest    uint64           // sequence number of the newest event
+	sent      uint64           // sequence number of the newest event given to a stream
+	added     chan struct{}    // closed and replaced when an event is added
+	stream    uint64           // the number of the present stream
+	endStream context.CancelFunc
 }
 
-func newEvents(log *slog.Logger) *events {
-	return &events{log: log, news: make(chan struct{}), supersede: func() {}}
+func newEventQueue(log *slog.Logger) *eventQueue {
+	return &eventQueue{log: log, added: make(chan struct{}), endStream: func() {}}
 }
 
-// add never blocks. It drops the oldest events beyond the bounds.
-func (q *events) add(e *shellpb.Event) {
+// add appends an event and drops the oldest ones beyond the limits. It never
+// blocks.
+func (q *eventQueue) add(e *shellpb.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.last++
-	e.Sequence = q.last
+	q.newest++
+	e.Sequence = q.newest
 	q.kept = append(q.kept, e)
 	q.bytes += len(e.GetParams())
-	for len(q.kept) > keptEvents || q.bytes > keptBytes {
+	for len(q.kept) > maxKeptEvents || q.bytes > maxKeptBytes {
 		q.bytes -= len(q.kept[0].GetParams())
 		q.kept = slices.Delete(q.kept, 0, 1)
 	}
-	close(q.news)
-	q.news = make(chan struct{})
+	close(q.added)
+	q.added = make(chan struct{})
 }
 
-// serve gives each event after the one numbered after to send, until ctx ends,
-// send fails or another stream is served. With after = 0 it begins with the
-// oldest event that no stream was given.
-func (q *events) serve(ctx context.Context, after uint64, send func(*shellpb.Event) error) error {
+// sendAll sends each event after the sequence number after, until ctx ends, send
+// fails or another stream begins. With after 0 it begins with the oldest event that
+// no stream was given.
+func (q *eventQueue) sendAll(ctx context.Context, after uint64, send func(*shellpb.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := q.open(cancel, after)
+	stream := q.openStream(cancel, after)
 	for {
-		e, err := q.next(ctx, stream)
+		e, err := q.waitNext(ctx, stream)
 		if err != nil {
 			return err
 		}
@@ -73,22 +74,24 @@ func (q *events) serve(ctx context.Context, after uint64, send func(*shellpb.Eve
 	}
 }
 
-func (q *events) open(cancel context.CancelFunc, after uint64) (stream uint64) {
+// openStream ends the present stream and returns the number of a new one, which
+// begins after the event of that sequence number.
+func (q *eventQueue) openStream(cancel context.CancelFunc, after uint64) (stream uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.supersede()
-	q.supersede = cancel
+	q.endStream()
+	q.endStream = cancel
 	q.stream++
-	if 0 < after && after <= q.last {
+	if 0 < after && after <= q.newest {
 		q.sent = after
 	}
 	return q.stream
 }
 
-// next waits for an event and takes it as sent.
-func (q *events) next(ctx context.Context, stream uint64) (*shellpb.Event, error) {
+// waitNext waits for the next event of the stream.
+func (q *eventQueue) waitNext(ctx context.Context, stream uint64) (*shellpb.Event, error) {
 	for {
-		e, dropped, news, err := q.take(ctx, stream)
+		e, dropped, news, err := q.takeNext(ctx, stream)
 		if dropped > 0 {
 			q.log.Warn("events were dropped because nobody took them", "count", dropped)
 		}
@@ -102,7 +105,10 @@ func (q *events) next(ctx context.Context, stream uint64) (*shellpb.Event, error
 	}
 }
 
-func (q *events) take(ctx context.Context, stream uint64) (e *shellpb.Event, dropped uint64, news <-chan struct{}, err error) {
+// takeNext returns the next event of the stream and counts it as sent. dropped is
+// how many events before it are lost. If there is no event yet, added is closed
+// when there is one.
+func (q *eventQueue) takeNext(ctx context.Context, stream uint64) (e *shellpb.Event, dropped uint64, news <-chan struct{}, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
@@ -110,8 +116,8 @@ func (q *events) take(ctx context.Context, stream uint64) (e *shellpb.Event, dro
 		return nil, 0, nil, status.Error(codes.Aborted, "another stream of events was opened")
 	case ctx.Err() != nil:
 		return nil, 0, nil, status.FromContextError(ctx.Err()).Err()
-	case q.sent == q.last:
-		return nil, 0, q.news, nil
+	case q.sent == q.newest:
+		return nil, 0, q.added, nil
 	}
 	oldest := q.kept[0].GetSequence()
 	if q.sent+1 < oldest {
@@ -122,8 +128,8 @@ func (q *events) take(ctx context.Context, stream uint64) (e *shellpb.Event, dro
 	return q.kept[q.sent-oldest], dropped, nil, nil
 }
 
-// giveBack lets the next stream begin with e, unless there is one already.
-func (q *events) giveBack(e *shellpb.Event, stream uint64) {
+// giveBack counts e as not sent, so that the next stream begins with it.
+func (q *eventQueue) giveBack(e *shellpb.Event, stream uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if stream == q.stream {

@@ -83,16 +83,16 @@ func TestEvents(t *testing.T) {
 	})
 	t.Run("drop the oldest", func(t *testing.T) {
 		emit(b.in, 121, 1000)
-		listen(t, conn, 120).expect(1000-keptEvents+1, 1000)
+		listen(t, conn, 120).expect(1000-maxKeptEvents+1, 1000)
 	})
 }
 
 // A host may remember a process that is gone.
 func TestEventsAfterUnknown(t *testing.T) {
-	q := newEvents(logger)
+	q := newEventQueue(logger)
 	q.add(&shellpb.Event{Name: "one"})
 	enough := errors.New("enough")
-	err := q.serve(t.Context(), 5000, func(e *shellpb.Event) error {
+	err := q.sendAll(t.Context(), 5000, func(e *shellpb.Event) error {
 		if e.GetName() != "one" {
 			t.Errorf("got %v", e)
 		}
@@ -110,7 +110,7 @@ func TestEventsWithIndexAndParams(t *testing.T) {
 		Open bool `json:"open"`
 	}{true})
 	b.in.Emit("chan", make(chan int))
-	b.in.Emit("large", strings.Repeat("x", maxEvent))
+	b.in.Emit("large", strings.Repeat("x", maxEventBytes))
 	b.in.Emit("bell", nil)
 	var got []string
 	for range 2 {
@@ -126,11 +126,11 @@ func TestEventsWithIndexAndParams(t *testing.T) {
 }
 
 func TestEventsKeptBytes(t *testing.T) {
-	q := newEvents(logger)
+	q := newEventQueue(logger)
 	for range 20 {
-		q.add(&shellpb.Event{Params: make([]byte, maxEvent)})
+		q.add(&shellpb.Event{Params: make([]byte, maxEventBytes)})
 	}
-	if len(q.kept) != keptBytes/maxEvent || q.bytes != keptBytes {
+	if len(q.kept) != maxKeptBytes/maxEventBytes || q.bytes != maxKeptBytes {
 		t.Errorf("kept %d events with %d bytes", len(q.kept), q.bytes)
 	}
 }
@@ -138,14 +138,14 @@ func TestEventsKeptBytes(t *testing.T) {
 // A stream that breaks while it sends leaves the event to the next one, unless
 // that has begun already.
 func TestEventsBrokenStream(t *testing.T) {
-	q := newEvents(logger)
+	q := newEventQueue(logger)
 	q.add(&shellpb.Event{Name: "one"})
 	q.add(&shellpb.Event{Name: "two"})
 	broken := errors.New("broken")
 	var got []string
 	for _, fail := range []bool{true, true, false} {
 		ctx, cancel := context.WithCancel(t.Context())
-		err := q.serve(ctx, 0, func(e *shellpb.Event) error {
+		err := q.sendAll(ctx, 0, func(e *shellpb.Event) error {
 			got = append(got, e.GetName())
 			if fail {
 				return broken

@@ -13,114 +13,120 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// Host is what the host offers a plugin: to look at, to operate and to call
-// other instances and itself. Where a method takes a callsign, "" is the plugin
-// itself. Its methods may be called from any goroutine, in BeforeCheckpoint and
-// AfterRestore too. What the host refuses is an *Error with Thunder's number.
+// Host calls the host and, through it, other plugins. The methods may be called
+// from any goroutine, also in BeforeCheckpoint and AfterRestore. In all of them the
+// callsign "" means the plugin's own instance. When the host refuses a call, the
+// error wraps an *Error with Thunder's number.
 //
-// The connection is made by the first call. A hibernation closes it once
-// BeforeCheckpoint has returned: calls that run then end with ErrSlept, those
-// that come later wait for the wake, and the loops over Watch and the like go
-// on after it. Nothing of this needs the plugin's attention.
-type Host struct{ line *line }
+// The first call connects to the host. When the plugin is hibernated, the
+// connection is closed after BeforeCheckpoint has returned: running calls end with
+// ErrSlept, later calls wait until the plugin is awake, and the loops over Watch,
+// WatchAll and WatchSubsystems go on by themselves. A plugin needs no code for
+// this.
+type Host struct{ conn *hostConn }
 
-// Status tells where an instance stands. It waits for no operation and wakes
-// nothing.
+// Status returns the present state and the configuration of an instance. It neither
+// waits for an operation nor wakes the plugin.
 func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
-	answer, err := h.shell().Status(about(ctx, callsign), &shellpb.StatusRequest{})
+	answer, err := h.shellClient().Status(withCallsign(ctx, callsign), &shellpb.StatusRequest{})
 	if err != nil {
-		return Status{}, refused(ctx, "tell the status of "+named(callsign), err)
+		return Status{}, hostError(ctx, "tell the status of "+nameInError(callsign), err)
 	}
-	return statusOf(answer), nil
+	return statusFrom(answer), nil
 }
 
-// Interfaces lists the gRPC services that an instance's plugin serves; there are
-// none unless it is activated or hibernated.
+// Interfaces lists the gRPC services of an instance's plugin. The list is empty
+// unless the instance is activated or hibernated.
 func (h *Host) Interfaces(ctx context.Context, callsign string) ([]string, error) {
-	answer, err := h.shell().Interfaces(about(ctx, callsign), &shellpb.InterfacesRequest{})
+	answer, err := h.shellClient().Interfaces(withCallsign(ctx, callsign), &shellpb.InterfacesRequest{})
 	if err != nil {
-		return nil, refused(ctx, "list the interfaces of "+named(callsign), err)
+		return nil, hostError(ctx, "list the interfaces of "+nameInError(callsign), err)
 	}
 	return answer.GetServices(), nil
 }
 
-// Activate starts an instance's plugin, or wakes it when it is hibernated.
+// Activate starts an instance's plugin, or wakes it if it is hibernated.
 func (h *Host) Activate(ctx context.Context, callsign string) error {
 	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_ACTIVATE, "activate")
 }
 
-// Deactivate ends an instance's plugin. A plugin that ends itself gets no
-// answer: it must ask from a goroutine of its own, not in a method or hook.
+// Deactivate ends an instance's plugin. A plugin that deactivates itself gets no
+// answer. It must call Deactivate from a goroutine of its own, not from a method or
+// hook, which the host would wait for.
 func (h *Host) Deactivate(ctx context.Context, callsign string) error {
 	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_DEACTIVATE, "deactivate")
 }
 
-// Unavailable bars a deactivated instance from being activated.
+// Unavailable makes a deactivated instance unavailable: it can't be activated until
+// it is deactivated again.
 func (h *Host) Unavailable(ctx context.Context, callsign string) error {
 	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_UNAVAILABLE, "make unavailable")
 }
 
-// Suspend asks an instance's plugin to suspend. For itself a plugin had better
-// use Instance.Request.
+// Suspend suspends an instance's plugin. A plugin should suspend itself with
+// Instance.Request instead.
 func (h *Host) Suspend(ctx context.Context, callsign string) error {
 	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_SUSPEND, "suspend")
 }
 
-// Resume activates or wakes an instance's plugin if it must, and resumes it.
+// Resume resumes an instance's plugin. If necessary it first activates or wakes the
+// plugin.
 func (h *Host) Resume(ctx context.Context, callsign string) error {
 	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_RESUME, "resume")
 }
 
-// Hibernate puts an instance's suspended plugin to sleep on disk. A plugin may
-// do so with itself, though not in a method or hook, which would have to end
-// first; it then finds ErrSlept when it is awake again, or when the hibernation
-// failed after BeforeCheckpoint.
+// Hibernate hibernates an instance's suspended plugin. A plugin may hibernate
+// itself, but not from a method or hook, which the host would wait for. It then
+// gets ErrSlept, both after it woke and after a hibernation that failed once
+// BeforeCheckpoint had returned. The deadline of ctx limits the hibernation.
 func (h *Host) Hibernate(ctx context.Context, callsign string) error {
 	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_HIBERNATE, "hibernate")
 }
 
+// operate runs a lifecycle operation on an instance. verb is for the error.
 func (h *Host) operate(ctx context.Context, callsign string, o shellpb.Operation, verb string) error {
 	request := &shellpb.OperateRequest{Operation: o}
 	if deadline, ok := ctx.Deadline(); ok && o == shellpb.Operation_OPERATION_HIBERNATE {
 		request.Timeout = durationpb.New(time.Until(deadline))
 	}
-	_, err := h.shell().Operate(about(ctx, callsign), request)
-	return refused(ctx, verb+" "+named(callsign), err)
+	_, err := h.shellClient().Operate(withCallsign(ctx, callsign), request)
+	return hostError(ctx, verb+" "+nameInError(callsign), err)
 }
 
-// Configure replaces the configuration of a deactivated instance; v is encoded
-// as JSON and must become an object.
+// Configure replaces the configuration of a deactivated instance. v is encoded as
+// JSON and must become an object.
 func (h *Host) Configure(ctx context.Context, callsign string, v any) error {
-	raw, err := encode(v)
+	raw, err := encodeJSON(v)
 	if err != nil {
 		return fmt.Errorf("cannot encode the configuration: %w", err)
 	}
-	_, err = h.shell().Configure(about(ctx, callsign), &shellpb.ConfigureRequest{Configuration: raw})
-	return refused(ctx, "configure "+named(callsign), err)
+	_, err = h.shellClient().Configure(withCallsign(ctx, callsign), &shellpb.ConfigureRequest{Configuration: raw})
+	return hostError(ctx, "configure "+nameInError(callsign), err)
 }
 
-// Notify sends an event of the plugin's own and returns when the host has it.
-// Instance.Emit, which does not wait, is what most plugins want.
+// Notify sends an event of the plugin and returns when the host has it.
+// Instance.Emit does not wait, and is the better choice for most plugins.
 func (h *Host) Notify(ctx context.Context, event string, params any) error {
-	raw, err := encode(params)
+	raw, err := encodeJSON(params)
 	if err != nil {
 		return fmt.Errorf("cannot encode the event %s: %w", event, err)
 	}
-	_, err = h.shell().Notify(ctx, &shellpb.NotifyRequest{Event: &shellpb.Event{Name: event, Params: raw}})
-	return refused(ctx, "send the event "+event, err)
+	_, err = h.shellClient().Notify(ctx, &shellpb.NotifyRequest{Event: &shellpb.Event{Name: event, Params: raw}})
+	return hostError(ctx, "send the event "+event, err)
 }
 
-// Invoke runs a method of another plugin, under the rules that every caller
-// meets: it may wake the plugin, or be refused. Params and result may be nil;
-// a *json.RawMessage as result takes the answer as it is.
+// Invoke calls a method of another instance's plugin, under the same rules as for
+// clients: the call may wake the plugin or be refused. params is encoded as JSON;
+// the answer is decoded into result, or stored in it unchanged if it is a
+// *json.RawMessage. Both may be nil.
 func (h *Host) Invoke(ctx context.Context, callsign, method string, params, result any) error {
-	raw, err := encode(params)
+	raw, err := encodeJSON(params)
 	if err != nil {
 		return fmt.Errorf("cannot encode the parameters of %s: %w", method, err)
 	}
 	answer, err := shellpb.NewDispatcherClient(h.Conn(callsign)).Invoke(ctx, &shellpb.InvokeRequest{Method: method, Params: raw})
 	if err != nil {
-		return refused(ctx, "call "+method+" of "+named(callsign), err)
+		return hostError(ctx, "call "+method+" of "+nameInError(callsign), err)
 	}
 	if result == nil {
 		return nil
@@ -135,50 +141,53 @@ func (h *Host) Invoke(ctx context.Context, callsign, method string, params, resu
 	return nil
 }
 
-// Conn is a live connection to whatever gRPC services another plugin serves. It
-// may be kept: it outlasts restarts and sleeps of both plugins. What fails on it
-// fails with a gRPC status.
+// Conn returns a connection for the generated clients of another plugin's gRPC
+// services. The plugin may keep it: it stays usable when either plugin restarts or
+// sleeps. Calls on it fail with a gRPC status.
 func (h *Host) Conn(callsign string) grpc.ClientConnInterface {
-	return forward{h.way(), callsign}
+	return pluginConn{h.connection(), callsign}
 }
 
-// forward names the plugin that each call is for.
-type forward struct {
-	line     *line
+// pluginConn is a connection to another plugin through the host. It adds the
+// plugin's callsign to every call.
+type pluginConn struct {
+	host     *hostConn
 	callsign string
 }
 
-func (f forward) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	ctx = metadata.AppendToOutgoingContext(about(ctx, f.callsign), shellpb.UnaryKey, "1")
-	return f.line.Invoke(ctx, method, args, reply, opts...)
+func (f pluginConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	ctx = metadata.AppendToOutgoingContext(withCallsign(ctx, f.callsign), shellpb.UnaryKey, "1")
+	return f.host.Invoke(ctx, method, args, reply, opts...)
 }
 
-func (f forward) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return f.line.NewStream(about(ctx, f.callsign), desc, method, opts...)
+func (f pluginConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return f.host.NewStream(withCallsign(ctx, f.callsign), desc, method, opts...)
 }
 
-// about adds the callsign to what goes along with a call.
-func about(ctx context.Context, callsign string) context.Context {
+// withCallsign returns a context for a call about that instance.
+func withCallsign(ctx context.Context, callsign string) context.Context {
 	if callsign == "" {
 		return ctx
 	}
 	return metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, callsign)
 }
 
-// named is the callsign as an error tells it.
-func named(callsign string) string {
+// nameInError returns the callsign as an error shows it.
+func nameInError(callsign string) string {
 	if callsign == "" {
 		return "itself"
 	}
 	return callsign
 }
 
-// way is the line; an Instance made by a test of the author's has none.
-func (h *Host) way() *line {
-	if h == nil || h.line == nil {
-		return &line{}
+// connection returns the connection to the host. In an author's test that made the
+// Instance itself, every call on it fails.
+func (h *Host) connection() *hostConn {
+	if h == nil || h.conn == nil {
+		return &hostConn{}
 	}
-	return h.line
+	return h.conn
 }
 
-func (h *Host) shell() shellpb.ShellClient { return shellpb.NewShellClient(h.way()) }
+// shellClient returns a client of the host's Shell service.
+func (h *Host) shellClient() shellpb.ShellClient { return shellpb.NewShellClient(h.connection()) }

@@ -360,7 +360,7 @@ func TestSleep(t *testing.T) {
 		running := make(chan error)
 		go func() { running <- in.Host.Hibernate(t.Context(), "") }()
 		<-fake.arrived
-		session := in.Host.line.session
+		session := in.Host.conn.dialed
 		if _, err := hooks.BeforeCheckpoint(t.Context(), &shellpb.BeforeCheckpointRequest{}); err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +377,7 @@ func TestSleep(t *testing.T) {
 			t.Errorf("asleep, a call ended with %v", err)
 		}
 		cancel()
-		if in.Host.line.session != nil {
+		if in.Host.conn.dialed != nil {
 			t.Error("a call made a connection while the plugin was going to sleep")
 		}
 		waiting := make(chan error)
@@ -460,7 +460,7 @@ func TestWatchOutlivesHost(t *testing.T) {
 	told := []shellpb.State{shellpb.State_STATE_ACTIVATED, shellpb.State_STATE_DEACTIVATED}
 	go func() { fake.state <- told[0] }()
 	for change, err := range in.Host.WatchAll(t.Context()) {
-		if err != nil || change.Callsign != "every" || change.State != wireStates[told[0]] {
+		if err != nil || change.Callsign != "every" || change.State != statesByWire[told[0]] {
 			t.Errorf("got %+v, %v", change, err)
 		}
 		told = told[1:]

@@ -13,9 +13,8 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// ErrSlept is what a call to the host ends with when the plugin is hibernated
-// before the answer comes, or was about to be. The call may have been carried
-// out.
+// ErrSlept is the error of a call to the host that was under way when the plugin
+// was hibernated, or was about to be. The host may have carried the call out.
 var ErrSlept = status.Error(codes.Aborted, "the plugin was hibernated before the answer came")
 
 var (
@@ -23,53 +22,54 @@ var (
 	errEnded  = status.Error(codes.Unavailable, "the plugin is deinitialized")
 )
 
-// line is the way to the host: a connection that is made when it is first
-// needed, again after each sleep, and never while the plugin is going to sleep.
-type line struct {
+// hostConn is the connection to the host. It is opened by the first call, closed
+// before each sleep and opened again by the first call after it.
+type hostConn struct {
 	socket string
 
-	mu      sync.Mutex
-	session *session      // nil when there is no connection
-	awake   chan struct{} // closed by wake; nil unless the plugin is going to sleep
-	ended   bool
+	mu     sync.Mutex
+	dialed *dialedConn   // nil when not connected
+	awake  chan struct{} // closed by reopen; nil unless the plugin is about to sleep
+	ended  bool
 }
 
-var _ grpc.ClientConnInterface = (*line)(nil)
+var _ grpc.ClientConnInterface = (*hostConn)(nil)
 
 // Invoke implements grpc.ClientConnInterface.
-func (l *line) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	s, err := l.open(ctx)
+func (l *hostConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	s, err := l.openConn(ctx)
 	if err != nil {
 		return err
 	}
-	return s.because(s.conn.Invoke(ctx, method, args, reply, opts...))
+	return s.explain(s.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
 // NewStream implements grpc.ClientConnInterface.
-func (l *line) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	s, err := l.open(ctx)
+func (l *hostConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := l.openConn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	under, err := s.conn.NewStream(ctx, desc, method, opts...)
 	if err != nil {
-		return nil, s.because(err)
+		return nil, s.explain(err)
 	}
-	return stream{under, s}, nil
+	return hostStream{under, s}, nil
 }
 
-// stream says so when it ended for a sleep.
-type stream struct {
+// hostStream is a stream that ends with ErrSlept when the plugin is hibernated.
+type hostStream struct {
 	grpc.ClientStream
-	session *session
+	conn *dialedConn
 }
 
-func (s stream) RecvMsg(m any) error { return s.session.because(s.ClientStream.RecvMsg(m)) }
+func (s hostStream) RecvMsg(m any) error { return s.conn.explain(s.ClientStream.RecvMsg(m)) }
 
-// open returns the connection. It waits for the end of a sleep.
-func (l *line) open(ctx context.Context) (*session, error) {
+// openConn returns the present connection, or dials a new one. While the plugin is
+// about to sleep it waits for the end of the sleep.
+func (l *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
 	for {
-		s, awake, err := l.present()
+		s, awake, err := l.presentConn()
 		if awake == nil {
 			return s, err
 		}
@@ -81,7 +81,9 @@ func (l *line) open(ctx context.Context) (*session, error) {
 	}
 }
 
-func (l *line) present() (_ *session, awake <-chan struct{}, err error) {
+// presentConn is openConn without waiting. While the plugin is about to sleep, it
+// returns a channel that is closed after the sleep.
+func (l *hostConn) presentConn() (_ *dialedConn, awake <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -91,18 +93,18 @@ func (l *line) present() (_ *session, awake <-chan struct{}, err error) {
 		return nil, nil, errNoHost
 	case l.awake != nil:
 		return nil, l.awake, nil
-	case l.session == nil:
-		l.session, err = dialSession(l.socket)
+	case l.dialed == nil:
+		l.dialed, err = newDialedConn(l.socket)
 	}
-	return l.session, nil, err
+	return l.dialed, nil, err
 }
 
-// sleep closes the connection; when it returns no descriptor of it is open, and
-// none will be until wake.
-func (l *line) sleep() {
+// closeForSleep closes the connection. When it returns, no descriptor of the
+// connection is open, and none is opened before reopen.
+func (l *hostConn) closeForSleep() {
 	l.mu.Lock()
-	s := l.session
-	l.session = nil
+	s := l.dialed
+	l.dialed = nil
 	if l.awake == nil {
 		l.awake = make(chan struct{})
 	}
@@ -112,8 +114,9 @@ func (l *line) sleep() {
 	}
 }
 
-// wake lets calls through again. It may be called without a sleep before it.
-func (l *line) wake() {
+// reopen lets calls through again. It may be called without an earlier
+// closeForSleep.
+func (l *hostConn) reopen() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.awake != nil {
@@ -122,28 +125,29 @@ func (l *line) wake() {
 	}
 }
 
-// end closes the line for good.
-func (l *line) end() {
+// closeForGood closes the connection. All later calls fail.
+func (l *hostConn) closeForGood() {
 	l.mu.Lock()
 	l.ended = true
 	l.mu.Unlock()
-	l.sleep()
-	l.wake()
+	l.closeForSleep()
+	l.reopen()
 }
 
-// session is one connection to the host.
-type session struct {
-	conn *grpc.ClientConn
-	over chan struct{} // closed before the connection is
+// dialedConn is one gRPC connection to the host and its sockets.
+type dialedConn struct {
+	conn   *grpc.ClientConn
+	closed chan struct{} // closed before conn is
 
 	mu      sync.Mutex
-	dialing sync.WaitGroup
-	sockets []net.Conn // that were dialed; closing one twice does no harm
+	dials   sync.WaitGroup
+	sockets []net.Conn // of conn; a socket may be closed twice
 }
 
-// dialSession makes no connection yet: gRPC dials with the first call.
-func dialSession(socket string) (*session, error) {
-	s := &session{over: make(chan struct{})}
+// newDialedConn returns a connection to the host's socket. gRPC dials it at the
+// first call.
+func newDialedConn(socket string) (*dialedConn, error) {
+	s := &dialedConn{closed: make(chan struct{})}
 	conn, err := grpc.NewClient("passthrough:///host",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.dial(ctx, socket) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -154,11 +158,12 @@ func dialSession(socket string) (*session, error) {
 	return s, err
 }
 
-func (s *session) dial(ctx context.Context, socket string) (net.Conn, error) {
-	if !s.begin() {
+// dial connects to the host's socket, unless the connection was closed.
+func (s *dialedConn) dial(ctx context.Context, socket string) (net.Conn, error) {
+	if !s.beginDial() {
 		return nil, net.ErrClosed
 	}
-	defer s.dialing.Done()
+	defer s.dials.Done()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -170,42 +175,44 @@ func (s *session) dial(ctx context.Context, socket string) (net.Conn, error) {
 	return conn, nil
 }
 
-// begin counts a dial unless the session is over.
-func (s *session) begin() bool {
+// beginDial counts a dial in dials. It returns false if the connection was closed.
+func (s *dialedConn) beginDial() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.isOver() {
+	if s.isClosed() {
 		return false
 	}
-	s.dialing.Add(1)
+	s.dials.Add(1)
 	return true
 }
 
-// close does not trust gRPC to have closed the sockets when its Close returns.
-func (s *session) close() {
+// close closes the connection and its sockets, which may still be open when the
+// Close of gRPC returns.
+func (s *dialedConn) close() {
 	s.mu.Lock()
-	close(s.over)
+	close(s.closed)
 	s.mu.Unlock()
 	_ = s.conn.Close()
-	s.dialing.Wait()
+	s.dials.Wait()
 	for _, socket := range s.sockets {
 		_ = socket.Close()
 	}
 }
 
-func (s *session) isOver() bool {
+// isClosed reports whether close was called.
+func (s *dialedConn) isClosed() bool {
 	select {
-	case <-s.over:
+	case <-s.closed:
 		return true
 	default:
 		return false
 	}
 }
 
-// because is err, or ErrSlept if the end of the session is behind it.
-func (s *session) because(err error) error {
+// explain returns err, or ErrSlept if err comes from closing the connection.
+func (s *dialedConn) explain(err error) error {
 	code := status.Code(err)
-	if err != nil && s.isOver() && (code == codes.Canceled || code == codes.Unavailable) {
+	if err != nil && s.isClosed() && (code == codes.Canceled || code == codes.Unavailable) {
 		return ErrSlept
 	}
 	return err

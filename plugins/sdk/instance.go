@@ -10,44 +10,46 @@ import (
 	"dormouse/statecontrol"
 )
 
-// Instance is the plugin as the host has set it up: one program may run under
-// several callsigns, each with a configuration and directories of its own. Its
-// methods may be called from any goroutine, but not before Initialize.
+// Instance is one instance of the plugin as the host has set it up. One program may
+// run under several callsigns, each with its own configuration and directories. The
+// methods may be called from any goroutine once Initialize was called.
 type Instance struct {
-	Callsign      string
+	Callsign string
+	// Configuration is the configuration of an instance: a JSON object, or empty.
 	Configuration Configuration
-	// Persistent is a directory that outlives the process and the host.
+	// Persistent is the path of a directory that is kept when the process and the
+	// host end.
 	Persistent string
-	// Volatile is a directory that is emptied at each activation.
+	// Volatile is the path of a directory that is emptied at each activation.
 	Volatile string
-	// Data is a directory of files that came with the plugin; it may not exist,
-	// and nothing may be written there.
+	// Data is the path of a directory with the files that came with the plugin. It
+	// may not exist, and the plugin must not write to it.
 	Data string
-	// Host is what the host offers the plugin.
+	// Host is the plugin's way to call the host and other plugins.
 	Host *Host
-	// Log reaches the host's log with level and fields intact. The default
-	// loggers of slog and log lead to the same place; what is printed to
-	// standard output or error arrives as text without a level.
+	// Log writes to the host's log, with level and fields. The default loggers of
+	// the packages slog and log write there too. Text that the plugin prints to
+	// standard output or standard error also reaches the log, without a level.
 	Log *slog.Logger
 
-	events  *events
-	control *control // nil when the plugin is no Suspender
+	events  *eventQueue
+	control *stateControl // nil unless the plugin is a Suspender
 }
 
 // Configuration is a JSON object, or empty.
 type Configuration json.RawMessage
 
-// Decode reads the configuration into the struct that v points to. A member
-// that v has no field for is an error; one that is missing leaves its field as
-// it was, so that v may hold defaults. If v has a method Validate() error it is
-// called last.
+// Decode reads the configuration into the struct that v points to. A member of the
+// configuration without a field in v is an error. A field without a member keeps
+// its value, so v may hold defaults. If v has a method Validate() error, Decode
+// calls it last and returns its error.
 func (c Configuration) Decode(v any) error {
-	return decode(json.RawMessage(c), v)
+	return decodeJSON(json.RawMessage(c), v)
 }
 
-// Substitute puts the instance's own values in the place of %persistentpath%,
-// %volatilepath%, %datapath% and %callsign%, so that a configuration can name
-// files without knowing where the instance keeps them.
+// Substitute replaces %persistentpath%, %volatilepath%, %datapath% and %callsign%
+// in text by the instance's own paths and callsign, so that a configuration can
+// name files in the instance's directories.
 func (in *Instance) Substitute(text string) string {
 	return strings.NewReplacer(
 		"%persistentpath%", in.Persistent,
@@ -57,33 +59,37 @@ func (in *Instance) Substitute(text string) string {
 	).Replace(text)
 }
 
-// Emit sends an event to its subscribers. It never waits for them: events that
-// nobody takes are kept, the last 256 of them, and sent once the host listens
-// again. Params may be nil; an event whose params can't be encoded, or exceed
-// 1 MiB, is logged and dropped.
+// Emit sends an event to the clients that registered for it. params is encoded as
+// JSON and may be nil. Emit never waits: the last 256 events are kept until the
+// host takes them, and older ones are dropped. An event whose params can't be
+// encoded, or take more than 1 MiB, is logged and dropped.
 func (in *Instance) Emit(event string, params any) {
 	in.EmitAt("", event, params)
 }
 
-// EmitAt is Emit limited to those who subscribed to event@index.
+// EmitAt sends an event only to the clients that registered for event@index; see
+// Emit.
 func (in *Instance) EmitAt(index, event string, params any) {
-	raw, err := encode(params)
+	raw, err := encodeJSON(params)
 	switch {
 	case in.events == nil: // made by a test of the author's, without a host
 	case err != nil:
 		in.Log.Error("cannot encode the event", "event", event, "error", err)
-	case len(raw) > maxEvent:
+	case len(raw) > maxEventBytes:
 		in.Log.Error("the event is too large", "event", event, "bytes", len(raw))
 	default:
 		in.events.add(&shellpb.Event{Name: event, Index: index, Params: raw})
 	}
 }
 
-// Request suspends or resumes the plugin on its own initiative, as if the host
-// had asked; the host is told. It must not be called from Suspend or Resume.
+// Request suspends or resumes the plugin from within, as if the host had asked. The
+// host is told of the new state. Suspend and Resume must not call Request: it would
+// wait for them for ever. The error is a *Error with code NotSupported if the
+// plugin is not a Suspender, and statecontrol.ErrIllegalState if the plugin is in
+// that state already.
 func (in *Instance) Request(ctx context.Context, c statecontrol.Command) error {
 	if in.control == nil {
 		return &Error{Code: NotSupported, Message: "the plugin has no state control"}
 	}
-	return in.control.request(ctx, c)
+	return in.control.runCommand(ctx, c)
 }

@@ -6,23 +6,24 @@ import (
 	"os"
 )
 
-// logger is made before go-plugin puts its own pipes in place of os.Stdout and
-// os.Stderr: the host reads the real standard error line by line, the pipes
-// only while it is connected.
+// logger writes to the real standard error, which the host reads line by line. It
+// is made before go-plugin replaces os.Stderr by a pipe, which the host reads only
+// while it is connected.
 var logger = newLogger(os.Stderr)
 
-// newLogger writes the lines that go-plugin's host end understands, which are
-// hclog's. It writes all levels; what to keep is the host's to decide.
+// newLogger returns a logger that writes the JSON lines of hclog, which go-plugin's
+// host end understands. It writes all levels: the host filters them.
 func newLogger(w io.Writer) *slog.Logger {
 	const everything = slog.LevelDebug - 100
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: everything, ReplaceAttr: asHclog}))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: everything, ReplaceAttr: hclogAttr}))
 }
 
-func asHclog(groups []string, a slog.Attr) slog.Attr {
+// hclogAttr renames the attributes of slog to those of hclog.
+func hclogAttr(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) > 0 {
 		return a
 	}
-	// An author's field may have the same key, but hardly the same type too.
+	// A field of the author's may have the same key, but hardly the same type.
 	switch value := a.Value.Any().(type) {
 	case slog.Level:
 		if a.Key == slog.LevelKey {
@@ -42,6 +43,7 @@ func asHclog(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
+// hclogLevel returns the name of the level in hclog.
 func hclogLevel(l slog.Level) string {
 	switch {
 	case l < slog.LevelDebug:

@@ -68,7 +68,7 @@ func connect(t *testing.T, p Plugin) *grpc.ClientConn {
 		t.Fatal(err)
 	}
 	s := newServer(p, newLogger(t.Output()))
-	g := s.newGRPC(nil)
+	g := s.newGRPCServer(nil)
 	s.register(g)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(listener) }()

@@ -11,19 +11,25 @@ import (
 	"strings"
 )
 
-// Methods are a plugin's methods by name.
+// Methods is a plugin's methods by name.
 type Methods map[string]Handler
 
-// Handler answers one call. What it returns is encoded as JSON; nil becomes
-// null. An error may be, or wrap, an *Error; any other has code General.
+// Handler answers a call of a method. Its result is encoded as JSON; nil becomes
+// null. If its error is or wraps an *Error, the caller gets that error's number and
+// data, else the number General.
 type Handler func(ctx context.Context, c Call) (any, error)
 
 // Call is one call of a method.
 type Call struct {
+	// Method returns a Handler for a function with typed parameters and result.
+	// Parameters that don't fit In, or have a member without a field in In, are
+	// answered with InvalidParameter and a text that names the member. A field
+	// without a member keeps its zero value. If In has a method Validate() error,
+	// its error is answered with InvalidParameter too.
 	Method string
-	// Index is what followed "@" in the caller's method, often nothing.
+	// Index is the text after "@" in the method that the caller named, often empty.
 	Index string
-	// Params is JSON, empty when the caller gave none.
+	// Params is the parameters as JSON, empty if the caller gave none.
 	Params json.RawMessage
 }
 
@@ -35,15 +41,16 @@ type Call struct {
 func Method[In, Out any](f func(context.Context, In) (Out, error)) Handler {
 	return func(ctx context.Context, c Call) (any, error) {
 		var in In
-		if err := decode(c.Params, &in); err != nil {
+		if err := decodeJSON(c.Params, &in); err != nil {
 			return nil, &Error{Code: InvalidParameter, Message: fmt.Sprintf("invalid parameters: %v", err)}
 		}
 		return f(ctx, in)
 	}
 }
 
-// encode returns nothing for nil, and JSON that is ready as it is.
-func encode(v any) (json.RawMessage, error) {
+// encodeJSON returns v as JSON. It returns nil for nil, and a json.RawMessage
+// unchanged.
+func encodeJSON(v any) (json.RawMessage, error) {
 	if v == nil {
 		return nil, nil
 	}
@@ -57,13 +64,14 @@ func encode(v any) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// decode leaves v alone when there is no data, or only null.
-func decode(data json.RawMessage, v any) error {
+// decodeJSON decodes data into v, without unknown members, and validates v. It
+// leaves v unchanged if data is empty.
+func decodeJSON(data json.RawMessage, v any) error {
 	if len(bytes.TrimSpace(data)) > 0 {
 		decoder := json.NewDecoder(bytes.NewReader(data))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(v); err != nil {
-			return plain(err)
+			return plainJSONError(err)
 		}
 		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 			return errors.New("there is more than one JSON value")
@@ -75,8 +83,8 @@ func decode(data json.RawMessage, v any) error {
 	return nil
 }
 
-// plain says an error of encoding/json without Go's types.
-func plain(err error) error {
+// plainJSONError returns an error of encoding/json without the names of Go types.
+func plainJSONError(err error) error {
 	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
@@ -85,10 +93,11 @@ func plain(err error) error {
 	if where == "" {
 		where = "the value"
 	}
-	return fmt.Errorf("%s must be %s, not %s", where, kind(mismatch.Type), mismatch.Value)
+	return fmt.Errorf("%s must be %s, not %s", where, typeInWords(mismatch.Type), mismatch.Value)
 }
 
-func kind(t reflect.Type) string {
+// typeInWords returns the JSON type that a Go type is decoded from.
+func typeInWords(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
 		return "a boolean"

@@ -1,23 +1,23 @@
-// Package sdk is what a plugin is written with. A plugin is a type with two
-// methods, handed to Serve by main; what else it can do it shows by
-// implementing Describer, Dispatcher, Suspender, BeforeCheckpointer,
-// AfterRestorer or Registrar. Serve asks for these once, at its start.
+// Package sdk is for authors of plugins. A plugin is a Go type with two methods,
+// Initialize and Deinitialize, which main passes to Serve. It can do more by
+// implementing Describer, Dispatcher, Suspender, BeforeCheckpointer, AfterRestorer
+// or Registrar; Serve checks for these interfaces once, when it starts.
 //
-// A plugin may be hibernated whenever it is suspended and no call is running:
-// its process, with all its children and threads, becomes a file and comes
-// back later, in memory as it was. Timers and monotonic time stand still
-// meanwhile; wall time jumps. Connections to other processes are lost, save the
-// one to the host, which the package closes and makes again. A plugin must not
-// keep io_uring rings or files below /proc/<pid> open: such a process can't be
+// The host may hibernate a plugin whenever the plugin is suspended and no call is
+// running. Its process, with all its children and threads, is then stored as files
+// and later restored, with its memory as it was. Meanwhile timers and monotonic
+// time stand still; wall time jumps. Connections to other processes are lost,
+// except the connection to the host, which the package closes and opens again. A
+// process that has an io_uring ring or a file below /proc/<pid> open can't be
 // hibernated.
 //
-// What the host offers in turn is Instance.Host: the state of other instances
-// and power over them, the subsystems, and calls of other plugins.
+// A plugin reaches the host through Instance.Host: it can see and operate other
+// instances, read and set subsystems, and call other plugins.
 //
 // The smallest complete plugin is dormouse/plugins/examples/echo.
 //
-// The package knows the contract and not the host: nothing here depends on
-// how, or by what, the plugin was started.
+// The package knows the contract between host and plugin, and nothing else of the
+// host.
 package sdk
 
 import (
@@ -27,90 +27,100 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Plugin is what every plugin must implement.
+// Plugin is the interface that every plugin must implement.
 type Plugin interface {
-	// Initialize is called once and before everything else; it may keep in. A warm
-	// start begins after it, see Wake. The text of an error is shown to whoever
-	// wanted the plugin started, and the process then ends without Deinitialize. ctx
-	// ends with the call, so what runs on afterwards must not depend on it.
+	// Initialize prepares the plugin for calls. The host calls it once, before
+	// every other method except Information, Methods and Register. The plugin may
+	// keep in. ctx ends when Initialize returns, so goroutines that run on must not
+	// use it. If Initialize returns an error, its text is shown to the client that
+	// activated the instance, and the process ends without Deinitialize. With a
+	// warm start, a restored process begins after Initialize; see Wake.
 	Initialize(ctx context.Context, in *Instance) error
-	// Deinitialize is called once after an Initialize that succeeded, unless
-	// the process is killed. No call of a user follows. The process ends
-	// afterwards, whatever Deinitialize returns; an error is only logged.
+	// Deinitialize frees what the plugin holds. The host calls it once, if
+	// Initialize succeeded and the process is not killed. No call of a client
+	// follows. The process ends afterwards, even if Deinitialize returns an error,
+	// which is only logged.
 	Deinitialize(ctx context.Context, why Reason) error
 }
 
-// Describer is a plugin that says more of itself than its program's name.
+// Describer is a plugin that describes itself. The host uses the program's name for
+// others.
 type Describer interface {
-	// Information may be called before Initialize.
+	// Information returns the description. Serve calls it once, before Initialize.
 	Information() Information
 }
 
-// Dispatcher is a plugin with methods that users call.
+// Dispatcher is a plugin with methods that clients and other plugins can call.
 type Dispatcher interface {
-	// Methods is called once, before Initialize. The methods themselves are
-	// called in parallel, and never before Initialize has returned.
+	// Methods returns the methods by name. Serve calls it once, before Initialize.
+	// The host calls the methods themselves after Initialize has returned, several
+	// at a time.
 	Methods() Methods
 }
 
-// Suspender is a plugin that can be suspended and resumed, which it must be
-// able to if it is to be hibernated. It starts suspended. Suspend and Resume
-// are called in turns and one at a time; after an error the plugin is where it
-// was. A suspended plugin still answers calls.
+// Suspender is a plugin that can be suspended and resumed. Only such a plugin can
+// be hibernated. After Initialize it is suspended. Suspend and Resume are called
+// alternately and one at a time; after an error the plugin is in the same state as
+// before. A suspended plugin still answers calls.
 type Suspender interface {
 	Suspend(ctx context.Context) error
 	Resume(ctx context.Context) error
 }
 
-// BeforeCheckpointer is a plugin with something to do before it is hibernated:
-// drop secrets, end connections in order.
+// BeforeCheckpointer is a plugin that must do something before it is hibernated,
+// such as dropping secrets or closing connections.
 type BeforeCheckpointer interface {
-	// BeforeCheckpoint is called when no call is running. An error refuses the
-	// hibernation.
+	// BeforeCheckpoint is called while no other call is running. If it returns an
+	// error, the plugin is not hibernated.
 	BeforeCheckpoint(ctx context.Context) error
 }
 
-// AfterRestorer is a plugin with something to do after it was hibernated: dial
-// again, renew leases, reseed what must differ.
+// AfterRestorer is a plugin that must do something after it was hibernated, such as
+// dialing again, renewing leases or seeding random generators anew.
 type AfterRestorer interface {
-	// AfterRestore is called before the first call of a user after a sleep and in a
-	// warm start, and also when the plugin runs on after BeforeCheckpoint: a
-	// hibernation failed, or the image for warm starts was made.
+	// AfterRestore is called after a sleep and in a warm start, before any call of
+	// a client. It is also called when the process simply runs on after
+	// BeforeCheckpoint: because the hibernation failed, or because only the image
+	// for warm starts was made.
 	AfterRestore(ctx context.Context, w Wake) error
 }
 
-// Registrar is a plugin that serves gRPC services of its own, which native
-// clients reach through the host.
+// Registrar is a plugin with gRPC services of its own. Clients and other plugins
+// call them through the host.
 type Registrar interface {
-	// Register is called once, before Initialize.
+	// Register registers the services with r. Serve calls it once, before
+	// Initialize.
 	Register(r grpc.ServiceRegistrar)
 }
 
-// Wake tells a plugin how it was hibernated.
+// Wake describes the sleep or the warm start that AfterRestore is called for.
 type Wake struct {
-	// Generation grows with every checkpoint and every warm start of the instance.
+	// Generation is a number that grows with every checkpoint and every warm start
+	// of the instance.
 	Generation uint64
-	// Slept is wall time, 0 when the checkpoint failed and the plugin never
-	// slept.
+	// Slept is how long the plugin slept, in wall time. It is 0 when the process
+	// ran on because the checkpoint failed.
 	Slept time.Duration
-	// Warm tells that this is a new life, which begins where Initialize had
-	// returned in an earlier one. Others may begin there too: what must not be the
-	// same in two lives must be made anew. See the operator's key warm-start.
+	// Warm reports whether this is a warm start: a new life of the plugin, which
+	// begins after the Initialize of an earlier process. Several lives may begin
+	// there, so AfterRestore must renew everything that two lives must not share.
+	// Warm starts are enabled by the operator's key warm-start.
 	Warm bool
 }
 
-// Information is what a plugin says of itself.
+// Information is a plugin's description of itself.
 type Information struct {
-	// Name is the program's own, not the instance's. Serve fills in the
-	// executable's when it is empty.
+	// Name is the name of the program, not of the instance. If it is empty, Serve
+	// uses the executable's name.
 	Name        string
 	Description string
-	Version     Version
-	// Preconditions are subsystems, such as "Network", all of which must be up
+	// Version is a plugin's version.
+	Version Version
+	// Preconditions are the subsystems, such as "Network", that must all be up
 	// before the plugin is activated.
 	Preconditions []string
-	// Terminations are subsystem states, such as "!Network", any of which ends
-	// the plugin until its preconditions hold again.
+	// Terminations are the states of subsystems, such as "!Network", of which each
+	// one ends the plugin until its preconditions hold again.
 	Terminations []string
 	// Controls are the subsystems that the plugin sets with Host.SetSubsystem.
 	Controls []string
@@ -119,10 +129,10 @@ type Information struct {
 // Version is a plugin's own version.
 type Version struct{ Major, Minor, Patch uint32 }
 
-// Reason tells why the state of an instance changes.
+// Reason is why the state of an instance changes.
 type Reason string
 
-// The reasons there are. Deinitialize is not called with the last two.
+// All reasons. Deinitialize is never called with the last two.
 const (
 	Requested            Reason = "requested"
 	Automatic            Reason = "automatic"

@@ -16,20 +16,21 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// endTimeout is how long Deinitialize has when the plugin ends without the
-// host having called it.
-const endTimeout = 5 * time.Second
+// deinitializeTimeout limits Deinitialize when the process ends without the host
+// having called it.
+const deinitializeTimeout = 5 * time.Second
 
-// Serve runs p until the host ends it, or the process is sent SIGTERM; main
-// should return after it. SIGINT is ignored: it is meant for the host in whose
-// terminal the plugin happens to run. In a process that no host started, Serve
-// says so on standard error and exits with status 1.
+// Serve runs the plugin p until the host ends it, or until the process gets
+// SIGTERM. main should return after Serve. Serve ignores SIGINT, which is meant for
+// a host in the same terminal. In a process that was not started by a host, Serve
+// prints how to start the plugin to standard error and exits with status 1.
 func Serve(p Plugin) {
 	if os.Getenv(shellpb.CookieKey) != shellpb.CookieValue {
-		byHand()
+		exitStartedByHand()
 	}
 	slog.SetDefault(logger)
-	// A plugin that outlives its host must not die of the next line it logs.
+	// A plugin may outlive its host. Without this, the next line that it logs would
+	// kill it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	s := newServer(p, logger)
@@ -41,17 +42,18 @@ func Serve(p Plugin) {
 			MagicCookieValue: shellpb.CookieValue,
 		},
 		Plugins:    plugin.PluginSet{"plugin": g},
-		GRPCServer: s.newGRPC,
+		GRPCServer: s.newGRPCServer,
 	})
 	if !g.served {
 		os.Exit(1) //nolint:forbidigo // go-plugin has logged why it can't listen, and returned
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), deinitializeTimeout)
 	defer cancel()
-	_ = s.end(ctx, Shutdown) // logged there
+	_ = s.deinitializeOnce(ctx, Shutdown) // logged there
 }
 
-func byHand() {
+// exitStartedByHand prints how to start a plugin, and ends the process.
+func exitStartedByHand() {
 	program, err := filepath.Abs(os.Args[0])
 	if err != nil {
 		program = os.Args[0]
@@ -68,7 +70,7 @@ and then run: dormouse serve
 	os.Exit(1) //nolint:forbidigo // Serve promises it
 }
 
-// goPlugin is a server as go-plugin wants it.
+// goPlugin is the server as go-plugin needs it.
 type goPlugin struct {
 	plugin.NetRPCUnsupportedPlugin
 	server *server
@@ -78,7 +80,7 @@ type goPlugin struct {
 func (g *goPlugin) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
 	g.server.register(s)
 	g.served = true
-	// The first SIGTERM ends the plugin in order, a second one at once.
+	// The first SIGTERM ends the plugin with Deinitialize, a second one at once.
 	terminated, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	context.AfterFunc(terminated, func() {
 		stop()

@@ -19,32 +19,33 @@ import (
 	"dormouse/statecontrol/statecontrolpb"
 )
 
-// server is a plugin's end of the contract.
+// server serves the contract to the host in the plugin's place.
 type server struct {
 	shellpb.UnimplementedPluginServer
 	shellpb.UnimplementedDispatcherServer
 	shellpb.UnimplementedHooksServer
 
-	log    *slog.Logger
-	plugin Plugin
-	about  *shellpb.InformationResponse
-	events *events
+	log         *slog.Logger
+	plugin      Plugin
+	information *shellpb.InformationResponse
+	events      *eventQueue
 
-	// What the plugin can do besides; all may be nil.
+	// The plugin's optional interfaces. Each may be nil.
 	methods Methods
-	control *control
+	control *stateControl
 	before  BeforeCheckpointer
 	after   AfterRestorer
 
-	line  atomic.Pointer[line] // to the host, nil before Initialize
-	begun atomic.Bool          // Initialize was called
-	ready atomic.Bool          // Initialize has succeeded, Deinitialize was not called
-	ended sync.Once            // Deinitialize of the plugin
+	host         atomic.Pointer[hostConn] // nil before Initialize
+	initializing atomic.Bool              // the host has called Initialize
+	initialized  atomic.Bool              // Initialize has succeeded, and Deinitialize was not called
+	deinitialize sync.Once                // calls the plugin's Deinitialize
 }
 
-// newServer asks p what it can do.
+// newServer returns the server for p, with the optional interfaces that p
+// implements.
 func newServer(p Plugin, log *slog.Logger) *server {
-	s := &server{plugin: p, log: log, events: newEvents(log)}
+	s := &server{plugin: p, log: log, events: newEventQueue(log)}
 	about := Information{}
 	if d, ok := p.(Describer); ok {
 		about = d.Information()
@@ -52,7 +53,7 @@ func newServer(p Plugin, log *slog.Logger) *server {
 	if about.Name == "" {
 		about.Name = filepath.Base(os.Args[0])
 	}
-	s.about = &shellpb.InformationResponse{
+	s.information = &shellpb.InformationResponse{
 		Name:        about.Name,
 		Description: about.Description,
 		Version:     &shellpb.Version{Major: about.Version.Major, Minor: about.Version.Minor, Patch: about.Version.Patch},
@@ -65,17 +66,18 @@ func newServer(p Plugin, log *slog.Logger) *server {
 		s.methods = d.Methods()
 	}
 	if c, ok := p.(Suspender); ok {
-		s.control = newControl(c)
+		s.control = newStateControl(c)
 	}
 	s.before, _ = p.(BeforeCheckpointer)
 	s.after, _ = p.(AfterRestorer)
 	return s
 }
 
-// register offers the plugin's services on r, and lists them in about.
+// register registers all services of the plugin on r, and lists those that clients
+// may call in its information.
 func (s *server) register(r grpc.ServiceRegistrar) {
 	shellpb.RegisterPluginServer(r, s)
-	listed := lister{r, s.about}
+	listed := serviceLister{r, s.information}
 	shellpb.RegisterDispatcherServer(listed, s)
 	shellpb.RegisterHooksServer(listed, s)
 	if s.control != nil {
@@ -86,35 +88,37 @@ func (s *server) register(r grpc.ServiceRegistrar) {
 	}
 }
 
-// lister notes the names of the services that are registered with it.
-type lister struct {
+// serviceLister adds the name of each service registered with it to the plugin's
+// information.
+type serviceLister struct {
 	grpc.ServiceRegistrar
-	about *shellpb.InformationResponse
+	information *shellpb.InformationResponse
 }
 
-func (l lister) RegisterService(d *grpc.ServiceDesc, service any) {
-	l.about.Services = append(l.about.Services, d.ServiceName)
+func (l serviceLister) RegisterService(d *grpc.ServiceDesc, service any) {
+	l.information.Services = append(l.information.Services, d.ServiceName)
 	l.ServiceRegistrar.RegisterService(d, service)
 }
 
-// newGRPC returns the gRPC server to register with.
-func (s *server) newGRPC(options []grpc.ServerOption) *grpc.Server {
+// newGRPCServer returns the gRPC server on which go-plugin registers the services.
+func (s *server) newGRPCServer(options []grpc.ServerOption) *grpc.Server {
 	return grpc.NewServer(append(options,
 		grpc.MaxRecvMsgSize(shellpb.MaxMessage),
 		grpc.MaxSendMsgSize(shellpb.MaxMessage),
 		grpc.UnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
-			defer s.answerPanic(info.FullMethod, &err)
+			defer s.recoverPanic(info.FullMethod, &err)
 			return next(ctx, r)
 		}),
 		grpc.StreamInterceptor(func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-			defer s.answerPanic(info.FullMethod, &err)
+			defer s.recoverPanic(info.FullMethod, &err)
 			return next(service, stream)
 		}),
 	)...)
 }
 
-// answerPanic lets a panic end the call and not the process.
-func (s *server) answerPanic(call string, err *error) {
+// recoverPanic turns a panic of the plugin into the error of the call. It must be
+// deferred.
+func (s *server) recoverPanic(call string, err *error) {
 	if v := recover(); v != nil {
 		s.log.Error("the plugin panicked", "call", call, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		*err = shellpb.ErrorWithDetail(codes.Internal, fmt.Sprintf("the plugin panicked: %v", v), &shellpb.Error{Code: General})
@@ -122,58 +126,58 @@ func (s *server) answerPanic(call string, err *error) {
 }
 
 func (s *server) Information(context.Context, *shellpb.InformationRequest) (*shellpb.InformationResponse, error) {
-	return s.about, nil
+	return s.information, nil
 }
 
 func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (*shellpb.InitializeResponse, error) {
-	if !s.begun.CompareAndSwap(false, true) {
+	if !s.initializing.CompareAndSwap(false, true) {
 		return nil, status.Error(codes.FailedPrecondition, "the plugin was initialized before")
 	}
-	way := &line{socket: r.GetHostSocket()}
-	s.line.Store(way)
+	host := &hostConn{socket: r.GetHostSocket()}
+	s.host.Store(host)
 	err := s.plugin.Initialize(ctx, &Instance{
 		Callsign:      r.GetCallsign(),
 		Configuration: r.GetConfiguration(),
 		Persistent:    r.GetPaths().GetPersistent(),
 		Volatile:      r.GetPaths().GetVolatile(),
 		Data:          r.GetPaths().GetData(),
-		Host:          &Host{way},
+		Host:          &Host{host},
 		Log:           s.log,
 		events:        s.events,
 		control:       s.control,
 	})
 	if err != nil {
-		way.end()
+		host.closeForGood()
 		return &shellpb.InitializeResponse{Error: fmt.Sprintf("cannot initialize: %v", err)}, nil
 	}
 	if s.control != nil {
-		s.control.enter(statecontrol.Suspended)
+		s.control.setState(statecontrol.Suspended)
 	}
-	s.ready.Store(true)
+	s.initialized.Store(true)
 	return &shellpb.InitializeResponse{}, nil
 }
 
 func (s *server) Deinitialize(ctx context.Context, r *shellpb.DeinitializeRequest) (*shellpb.DeinitializeResponse, error) {
-	return &shellpb.DeinitializeResponse{}, toStatus(s.end(ctx, Reason(r.GetReason().Words())))
+	return &shellpb.DeinitializeResponse{}, toStatus(s.deinitializeOnce(ctx, Reason(r.GetReason().Words())))
 }
 
-// end calls the plugin's Deinitialize if it is due, or returns when another
-// call of it has returned.
-func (s *server) end(ctx context.Context, why Reason) (err error) {
-	if !s.begun.Load() {
+// deinitializeOnce calls the plugin's Deinitialize if Initialize succeeded. A
+// second call waits for the first one and does nothing.
+func (s *server) deinitializeOnce(ctx context.Context, why Reason) (err error) {
+	if !s.initializing.Load() {
 		return nil
 	}
-	s.ended.Do(func() {
-		if !s.ready.CompareAndSwap(true, false) {
+	s.deinitialize.Do(func() {
+		if !s.initialized.CompareAndSwap(true, false) {
 			return
 		}
 		if err = s.plugin.Deinitialize(ctx, why); err != nil {
 			s.log.Error("cannot deinitialize in order", "error", err)
 		}
 		if s.control != nil {
-			s.control.enter(statecontrol.Exited)
+			s.control.setState(statecontrol.Exited)
 		}
-		s.line.Load().end()
+		s.host.Load().closeForGood()
 	})
 	return err
 }
@@ -183,14 +187,14 @@ func (s *server) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb
 	if !ok {
 		return nil, status.Errorf(codes.Unimplemented, "unknown method %q", r.GetMethod())
 	}
-	if !s.ready.Load() {
+	if !s.initialized.Load() {
 		return nil, status.Error(codes.Unavailable, "the plugin is not initialized")
 	}
 	result, err := handler(ctx, Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	raw, err := encode(result)
+	raw, err := encodeJSON(result)
 	if err != nil {
 		return nil, toStatus(fmt.Errorf("cannot encode the result of %s: %w", r.GetMethod(), err))
 	}
@@ -203,7 +207,7 @@ func (s *server) Exists(_ context.Context, r *shellpb.ExistsRequest) (*shellpb.E
 }
 
 func (s *server) Events(r *shellpb.EventsRequest, stream grpc.ServerStreamingServer[shellpb.Event]) error {
-	return s.events.serve(stream.Context(), r.GetAfter(), stream.Send)
+	return s.events.sendAll(stream.Context(), r.GetAfter(), stream.Send)
 }
 
 func (s *server) BeforeCheckpoint(ctx context.Context, _ *shellpb.BeforeCheckpointRequest) (*shellpb.BeforeCheckpointResponse, error) {
@@ -212,19 +216,19 @@ func (s *server) BeforeCheckpoint(ctx context.Context, _ *shellpb.BeforeCheckpoi
 			return nil, toStatus(err)
 		}
 	}
-	if way := s.line.Load(); way != nil {
-		way.sleep()
+	if host := s.host.Load(); host != nil {
+		host.closeForSleep()
 	}
-	// What is garbage now would be written to the image and read back. With 500
-	// MiB that are not garbage this takes 1 ms if they hold no pointers, 70 if
-	// they are eight million small objects, 400 if they are a large map.
+	// Garbage would be written to the image and read back. With 500 MiB in use,
+	// this takes 1 ms if they hold no pointers, 70 ms if they are eight million
+	// small objects, 400 ms if they are one large map.
 	debug.FreeOSMemory()
 	return &shellpb.BeforeCheckpointResponse{}, nil
 }
 
 func (s *server) AfterRestore(ctx context.Context, r *shellpb.AfterRestoreRequest) (*shellpb.AfterRestoreResponse, error) {
-	if way := s.line.Load(); way != nil {
-		way.wake()
+	if host := s.host.Load(); host != nil {
+		host.reopen()
 	}
 	if s.after != nil {
 		wake := Wake{Generation: r.GetGeneration(), Slept: r.GetSlept().AsDuration(), Warm: r.GetWarm()}

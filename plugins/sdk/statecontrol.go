@@ -15,56 +15,59 @@ import (
 	"dormouse/statecontrol/statecontrolpb"
 )
 
-// control is the state control of a plugin.
-type control struct {
+// stateControl serves the state control of a plugin that is a Suspender.
+type stateControl struct {
 	statecontrolpb.UnimplementedStateControlServer
-	plugin Suspender
-	turn   chan struct{} // held while the plugin suspends or resumes
+	plugin  Suspender
+	running chan struct{} // full while Suspend or Resume runs
 
-	mu  sync.Mutex
-	now *change
+	mu     sync.Mutex
+	latest *stateNode
 }
 
-// change is a state and the way to the one after it. Watchers walk along this
-// list, each at its own pace, and so miss no state however short it was.
-type change struct {
-	state statecontrol.State
-	over  chan struct{} // closed once next is set
-	next  *change
+// stateNode is one state in a linked list of all states of the plugin. Each watcher
+// walks along the list at its own pace, and so misses no state.
+type stateNode struct {
+	state    statecontrol.State
+	replaced chan struct{} // closed when next is set
+	next     *stateNode
 }
 
-func newControl(p Suspender) *control {
-	return &control{
-		plugin: p,
-		turn:   make(chan struct{}, 1),
-		now:    &change{state: statecontrol.Uninitialized, over: make(chan struct{})},
+func newStateControl(p Suspender) *stateControl {
+	return &stateControl{
+		plugin:  p,
+		running: make(chan struct{}, 1),
+		latest:  &stateNode{state: statecontrol.Uninitialized, replaced: make(chan struct{})},
 	}
 }
 
-func (c *control) present() *change {
+// latestState returns the present state.
+func (c *stateControl) latestState() *stateNode {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now
+	return c.latest
 }
 
-func (c *control) enter(s statecontrol.State) {
+// setState enters a new state and tells the watchers.
+func (c *stateControl) setState(s statecontrol.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now.next = &change{state: s, over: make(chan struct{})}
-	close(c.now.over)
-	c.now = c.now.next
+	c.latest.next = &stateNode{state: s, replaced: make(chan struct{})}
+	close(c.latest.replaced)
+	c.latest = c.latest.next
 }
 
-// request returns statecontrol.ErrIllegalState when the plugin is in the
-// command's target already, or is not running.
-func (c *control) request(ctx context.Context, command statecontrol.Command) error {
+// runCommand suspends or resumes the plugin. It returns
+// statecontrol.ErrIllegalState if the plugin is in that state already, or is not
+// initialized.
+func (c *stateControl) runCommand(ctx context.Context, command statecontrol.Command) error {
 	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
+	case c.running <- struct{}{}:
+		defer func() { <-c.running }()
 	case <-ctx.Done():
 		return fmt.Errorf("cannot %s: an earlier request is still running: %w", command, ctx.Err())
 	}
-	switch now := c.present().state; now {
+	switch now := c.latestState().state; now {
 	case command.Target():
 		return statecontrol.ErrIllegalState
 	case statecontrol.Uninitialized, statecontrol.Exited:
@@ -78,20 +81,20 @@ func (c *control) request(ctx context.Context, command statecontrol.Command) err
 	if err := act(ctx); err != nil {
 		return err
 	}
-	c.enter(command.Target())
+	c.setState(command.Target())
 	return nil
 }
 
-func (c *control) State(context.Context, *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
-	return c.present().message(), nil
+func (c *stateControl) State(context.Context, *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
+	return c.latestState().message(), nil
 }
 
-func (c *control) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
-	command, ok := commands[r.GetCommand()]
+func (c *stateControl) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
+	command, ok := controlCommands[r.GetCommand()]
 	if !ok {
 		return nil, status.Errorf(codes.InvalidArgument, "unknown command %d", r.GetCommand())
 	}
-	err := c.request(ctx, command)
+	err := c.runCommand(ctx, command)
 	if errors.Is(err, statecontrol.ErrIllegalState) {
 		return nil, shellpb.ErrorWithDetail(codes.FailedPrecondition, err.Error(), &shellpb.Error{Code: IllegalState})
 	}
@@ -101,31 +104,31 @@ func (c *control) Request(ctx context.Context, r *statecontrolpb.RequestRequest)
 	return &statecontrolpb.RequestResponse{}, nil
 }
 
-func (c *control) Watch(_ *statecontrolpb.WatchRequest, stream grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
-	for now := c.present(); ; now = now.next {
+func (c *stateControl) Watch(_ *statecontrolpb.WatchRequest, stream grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
+	for now := c.latestState(); ; now = now.next {
 		if err := stream.Send(now.message()); err != nil {
 			return err
 		}
 		select {
-		case <-now.over:
+		case <-now.replaced:
 		case <-stream.Context().Done():
 			return status.FromContextError(stream.Context().Err()).Err()
 		}
 	}
 }
 
-func (c *change) message() *statecontrolpb.StateResponse {
-	return &statecontrolpb.StateResponse{State: states[c.state]}
+func (c *stateNode) message() *statecontrolpb.StateResponse {
+	return &statecontrolpb.StateResponse{State: controlStates[c.state]}
 }
 
-var states = map[statecontrol.State]statecontrolpb.State{
+var controlStates = map[statecontrol.State]statecontrolpb.State{
 	statecontrol.Uninitialized: statecontrolpb.State_STATE_UNINITIALIZED,
 	statecontrol.Suspended:     statecontrolpb.State_STATE_SUSPENDED,
 	statecontrol.Resumed:       statecontrolpb.State_STATE_RESUMED,
 	statecontrol.Exited:        statecontrolpb.State_STATE_EXITED,
 }
 
-var commands = map[statecontrolpb.Command]statecontrol.Command{
+var controlCommands = map[statecontrolpb.Command]statecontrol.Command{
 	statecontrolpb.Command_COMMAND_SUSPEND: statecontrol.Suspend,
 	statecontrolpb.Command_COMMAND_RESUME:  statecontrol.Resume,
 }

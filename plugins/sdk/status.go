@@ -5,10 +5,11 @@ import (
 	"dormouse/statecontrol"
 )
 
-// State is where an instance stands.
+// State is a state of an instance.
 type State string
 
-// The states of an instance. The last two are on the way from one to another.
+// The states of an instance. Activation, deactivation, hibernating and waking lead
+// from one state to another.
 const (
 	StateUnavailable  State = "unavailable"
 	StateDeactivated  State = "deactivated"
@@ -22,71 +23,76 @@ const (
 	StateWaking       State = "waking"
 )
 
-// Change is where an instance stands after a change of it.
+// Change is the state of an instance after a change.
 type Change struct {
 	Callsign string
 	State    State
-	// Control is the plugin's state control, empty when it has none or is not
-	// active.
+	// Control is the state of the plugin's state control. It is empty if the plugin
+	// has none or is not active.
 	Control statecontrol.State
 	Reason  Reason
 }
 
-// Status is an instance as the host sees it.
+// Status is the state and the configuration of an instance.
 type Status struct {
 	Change
-	// Error is what went wrong on the way to the state, empty when nothing did.
+	// Error is the error that led to the state, empty if none did.
 	Error string
-	// Class is the plugin's own name, Locator its program.
+	// Class is the name that the plugin gives itself, Locator the path of its
+	// program.
 	Class, Locator string
 	Version        Version
-	// StartMode is the state, unavailable, deactivated or activated, that the
-	// instance is given when the host starts. With Resumed it is resumed then.
+	// StartMode is the state that the instance gets when the host starts:
+	// unavailable, deactivated or activated. If Resumed is true, the plugin is
+	// resumed then.
 	StartMode     State
 	Resumed       bool
 	Configuration Configuration
-	Paths         Paths
-	// The subsystems that the plugin needs, ends with and sets.
+	// Paths are the paths of an instance's directories; see Instance.
+	Paths Paths
+	// The subsystems that must be up for the plugin, the states of subsystems that
+	// end it, and the subsystems that it sets.
 	Preconditions, Terminations, Controls []string
-	// Requires are the callsigns that must be active for this instance to be.
+	// Requires are the instances that must be active for this instance to be
+	// active.
 	Requires []string
 }
 
 // Paths are the directories of an instance.
 type Paths struct{ Persistent, Volatile, Data string }
 
-// Subsystem is a condition of the host, such as "Network", that is up or down.
+// Subsystem is a condition of the platform, such as "Network", that is up or down.
 type Subsystem struct {
 	Name   string
 	Active bool
 }
 
-func changeOf(c *shellpb.StateChange) Change {
+func changeFrom(c *shellpb.StateChange) Change {
 	return Change{
 		Callsign: c.GetCallsign(),
-		State:    wireStates[c.GetState()],
-		Control:  wireControls[c.GetControl()],
+		State:    statesByWire[c.GetState()],
+		Control:  controlsByWire[c.GetControl()],
 		Reason:   Reason(c.GetReason().Words()),
 	}
 }
 
-func statusOf(s *shellpb.StatusResponse) Status {
+func statusFrom(s *shellpb.StatusResponse) Status {
 	v := s.GetVersion()
 	return Status{
 		Change: Change{
 			Callsign: s.GetCallsign(),
-			State:    wireStates[s.GetState()],
-			Control:  wireControls[s.GetControl()],
+			State:    statesByWire[s.GetState()],
+			Control:  controlsByWire[s.GetControl()],
 			Reason:   Reason(s.GetReason().Words()),
 		},
 		Error:         s.GetError(),
 		Class:         s.GetClass(),
 		Locator:       s.GetLocator(),
 		Version:       Version{v.GetMajor(), v.GetMinor(), v.GetPatch()},
-		StartMode:     startModes[s.GetStartMode()],
+		StartMode:     startModesByWire[s.GetStartMode()],
 		Resumed:       s.GetResumed(),
 		Configuration: s.GetConfiguration(),
-		Paths:         pathsOf(s.GetPaths()),
+		Paths:         pathsFrom(s.GetPaths()),
 		Preconditions: s.GetPreconditions(),
 		Terminations:  s.GetTerminations(),
 		Controls:      s.GetControls(),
@@ -94,11 +100,11 @@ func statusOf(s *shellpb.StatusResponse) Status {
 	}
 }
 
-func pathsOf(p *shellpb.Paths) Paths {
+func pathsFrom(p *shellpb.Paths) Paths {
 	return Paths{Persistent: p.GetPersistent(), Volatile: p.GetVolatile(), Data: p.GetData()}
 }
 
-func subsystemsOf(r *shellpb.SubsystemsResponse) []Subsystem {
+func subsystemsFrom(r *shellpb.SubsystemsResponse) []Subsystem {
 	all := make([]Subsystem, len(r.GetSubsystems()))
 	for i, s := range r.GetSubsystems() {
 		all[i] = Subsystem{s.GetName(), s.GetActive()}
@@ -106,7 +112,7 @@ func subsystemsOf(r *shellpb.SubsystemsResponse) []Subsystem {
 	return all
 }
 
-var wireStates = map[shellpb.State]State{
+var statesByWire = map[shellpb.State]State{
 	shellpb.State_STATE_UNAVAILABLE:  StateUnavailable,
 	shellpb.State_STATE_DEACTIVATED:  StateDeactivated,
 	shellpb.State_STATE_ACTIVATED:    StateActivated,
@@ -119,12 +125,12 @@ var wireStates = map[shellpb.State]State{
 	shellpb.State_STATE_WAKING:       StateWaking,
 }
 
-var wireControls = map[shellpb.Control]statecontrol.State{
+var controlsByWire = map[shellpb.Control]statecontrol.State{
 	shellpb.Control_CONTROL_SUSPENDED: statecontrol.Suspended,
 	shellpb.Control_CONTROL_RESUMED:   statecontrol.Resumed,
 }
 
-var startModes = map[shellpb.StartMode]State{
+var startModesByWire = map[shellpb.StartMode]State{
 	shellpb.StartMode_START_MODE_UNAVAILABLE: StateUnavailable,
 	shellpb.StartMode_START_MODE_DEACTIVATED: StateDeactivated,
 	shellpb.StartMode_START_MODE_ACTIVATED:   StateActivated,

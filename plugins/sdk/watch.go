@@ -13,67 +13,68 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// Watch yields where an instance stands and then each change, in order, until
-// the loop is left or ctx ends, which is no error. After the plugin slept, or
-// the host was restarted, it begins again with where the instance stands then:
-// changes of the time between are not told. Any other error is the last thing
-// it yields.
+// Watch returns a loop over the states of an instance: the present state first,
+// then each change in order. The loop ends, without an error, when it is left or
+// ctx ends. After the plugin slept or the host was restarted, the loop goes on with
+// the state at that time; changes in between are left out. Any other error is the
+// last element of the loop.
 func (h *Host) Watch(ctx context.Context, callsign string) iter.Seq2[Change, error] {
-	return h.changes(ctx, callsign, &shellpb.WatchRequest{})
+	return h.watchChanges(ctx, callsign, &shellpb.WatchRequest{})
 }
 
-// WatchAll is Watch for every instance of the host.
+// WatchAll is Watch for all instances of the host.
 func (h *Host) WatchAll(ctx context.Context) iter.Seq2[Change, error] {
-	return h.changes(ctx, "", &shellpb.WatchRequest{Every: true})
+	return h.watchChanges(ctx, "", &shellpb.WatchRequest{Every: true})
 }
 
-func (h *Host) changes(ctx context.Context, callsign string, r *shellpb.WatchRequest) iter.Seq2[Change, error] {
+// watchChanges returns the loop of Watch and WatchAll.
+func (h *Host) watchChanges(ctx context.Context, callsign string, r *shellpb.WatchRequest) iter.Seq2[Change, error] {
 	open := func(ctx context.Context, opts ...grpc.CallOption) (grpc.ServerStreamingClient[shellpb.StateChange], error) {
-		return h.shell().Watch(about(ctx, callsign), r, opts...)
+		return h.shellClient().Watch(withCallsign(ctx, callsign), r, opts...)
 	}
 	return func(yield func(Change, error) bool) {
-		err := follow(ctx, open, func(c *shellpb.StateChange) bool { return yield(changeOf(c), nil) })
+		err := followStream(ctx, open, func(c *shellpb.StateChange) bool { return yield(changeFrom(c), nil) })
 		if err != nil {
-			yield(Change{}, refused(ctx, "watch "+named(callsign), err))
+			yield(Change{}, hostError(ctx, "watch "+nameInError(callsign), err))
 		}
 	}
 }
 
-// Subsystems lists all of the host's, in their fixed order.
+// Subsystems lists all subsystems of the host, always in the same order.
 func (h *Host) Subsystems(ctx context.Context) ([]Subsystem, error) {
-	answer, err := h.shell().Subsystems(ctx, &shellpb.SubsystemsRequest{})
+	answer, err := h.shellClient().Subsystems(ctx, &shellpb.SubsystemsRequest{})
 	if err != nil {
-		return nil, refused(ctx, "list the subsystems", err)
+		return nil, hostError(ctx, "list the subsystems", err)
 	}
-	return subsystemsOf(answer), nil
+	return subsystemsFrom(answer), nil
 }
 
-// SetSubsystem says whether a subsystem is up that the plugin controls, see
-// Information.Controls. It goes down when the plugin ends.
+// SetSubsystem sets a subsystem up or down. The plugin must name it in
+// Information.Controls. The host sets it down when the plugin ends.
 func (h *Host) SetSubsystem(ctx context.Context, name string, active bool) error {
-	_, err := h.shell().SetSubsystem(ctx, &shellpb.SetSubsystemRequest{Subsystem: &shellpb.Subsystem{Name: name, Active: active}})
-	return refused(ctx, "set the subsystem "+name, err)
+	_, err := h.shellClient().SetSubsystem(ctx, &shellpb.SetSubsystemRequest{Subsystem: &shellpb.Subsystem{Name: name, Active: active}})
+	return hostError(ctx, "set the subsystem "+name, err)
 }
 
-// WatchSubsystems yields all subsystems and then those that change, as Watch
-// does.
+// WatchSubsystems returns a loop over the subsystems: all of them first, then those
+// that change. It ends as the loop of Watch does.
 func (h *Host) WatchSubsystems(ctx context.Context) iter.Seq2[[]Subsystem, error] {
 	open := func(ctx context.Context, opts ...grpc.CallOption) (grpc.ServerStreamingClient[shellpb.SubsystemsResponse], error) {
-		return h.shell().WatchSubsystems(ctx, &shellpb.WatchSubsystemsRequest{}, opts...)
+		return h.shellClient().WatchSubsystems(ctx, &shellpb.WatchSubsystemsRequest{}, opts...)
 	}
 	return func(yield func([]Subsystem, error) bool) {
-		err := follow(ctx, open, func(r *shellpb.SubsystemsResponse) bool { return yield(subsystemsOf(r), nil) })
+		err := followStream(ctx, open, func(r *shellpb.SubsystemsResponse) bool { return yield(subsystemsFrom(r), nil) })
 		if err != nil {
-			yield(nil, refused(ctx, "watch the subsystems", err))
+			yield(nil, hostError(ctx, "watch the subsystems", err))
 		}
 	}
 }
 
-// follow gives every message of a stream to take, until that returns false or
-// ctx ends. It opens the stream anew after a sleep, and after a break of one
-// that had begun: then it waits for the host to be there again.
-func follow[M any](ctx context.Context, open func(context.Context, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error),
-	take func(*M) bool,
+// followStream calls deliver with each message of a stream, until deliver returns
+// false or ctx ends. It opens the stream again after a sleep, and after the host
+// was restarted.
+func followStream[M any](ctx context.Context, open func(context.Context, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error),
+	deliver func(*M) bool,
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -85,7 +86,7 @@ func follow[M any](ctx context.Context, open func(context.Context, ...grpc.CallO
 			var m *M
 			if m, err = stream.Recv(); err == nil {
 				begun = true
-				if !take(m) {
+				if !deliver(m) {
 					return nil
 				}
 			}
