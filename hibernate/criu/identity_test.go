@@ -78,7 +78,7 @@ func TestForgedIdentity(t *testing.T) {
 		"one filter of two": {"seccomp-filters", func(c *criu_core.CoreEntry) { thread(c).SeccompFilter = proto.Uint32(0) }, "Filters"},
 		"no such filter":    {"seccomp-filters", func(c *criu_core.CoreEntry) { thread(c).SeccompFilter = proto.Uint32(9) }, "filter 9"},
 		"limits":            {"rlimits", func(c *criu_core.CoreEntry) { c.Tc.Rlimits.Rlimits[7].Max = proto.Uint64(1 << 20) }, "Limits"},
-		"dead":              {"rlimits", func(c *criu_core.CoreEntry) { c.Tc.TaskState = proto.Uint32(2) }, "tasks"},
+		"dead":              {"rlimits", func(c *criu_core.CoreEntry) { c.Tc.TaskState = proto.Uint32(2) }, "threads"},
 	}
 	for name, f := range forgeries {
 		t.Run(name, func(t *testing.T) {

@@ -12,29 +12,58 @@ import (
 	"dormouse/internal/uffd"
 )
 
-// RestoreLazy restores a tree whose memory a pager loads while it runs. CRIU itself
-// restores only the memory that cannot come later. See hibernate.Engine.
+// RestoreLazy implements hibernate.Engine. CRIU leaves out the memory that can come
+// later, and a pager loads it into the tree.
 func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
-	var layout images.Layout
-	err := uffd.Available()
-	if err == nil {
-		layout, err = images.ReadLayout(r.Dir)
-	}
-	if err == nil {
-		if err := provideEager(layout, r.Provide); err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
-		}
-	}
+	layout, err := readLayout(r.Dir)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w before the memory is read: %w", hibernate.ErrUnsupported, err), m.Close())
+	}
+	if err := provideEager(layout, r.Provide); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
 	}
 	p, err := pager.Start(layout, r, m, e.programs, e.timing)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot restore: %w", err)
 	}
+	ctx, stop := withPager(ctx, p)
+	defer stop()
+	opts := restoreOptions()
+	opts.LazyPages = new(true)
+	tree := &restoredTree{group: r.Cgroup}
+	root, err := e.restore(ctx, r, tree, operation{opts: opts, serve: func(dirFD int32, request func() error) error {
+		return p.ServeRestore(ctx, dirFD, request)
+	}})
+	rootPID := 0
+	if err == nil {
+		rootPID = root.Pid
+	}
+	if cerr := p.Confirm(ctx, e.programs, rootPID); cerr != nil {
+		err = errors.Join(cerr, err)
+	}
+	if err != nil {
+		err = errors.Join(err, tree.end())
+		p.Close() // after the end of the tree, which would read zeros in place of its memory
+		return nil, nil, errors.Join(p.Err(), err)
+	}
+	return root, p, nil
+}
+
+// readLayout returns how the memory lies in the images, or an error when the kernel
+// cannot load memory later.
+func readLayout(dir string) (images.Layout, error) {
+	if err := uffd.Available(); err != nil {
+		return images.Layout{}, err
+	}
+	return images.ReadLayout(dir)
+}
+
+// withPager returns a context that also ends when the pager fails: CRIU could wait for
+// ever for memory. The caller must call stop.
+func withPager(ctx context.Context, p hibernate.Loading) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan struct{})
-	go func() { // if the pager fails, CRIU could wait for memory for ever
+	go func() {
 		defer close(watched)
 		select {
 		case <-p.Done():
@@ -44,32 +73,14 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 		case <-ctx.Done():
 		}
 	}()
-	defer func() {
+	return ctx, func() {
 		cancel()
 		<-watched
-	}()
-	opts := restoreOptions()
-	opts.LazyPages = new(true)
-	made := &restored{group: r.Cgroup}
-	root, err := e.restore(ctx, r, made, operation{opts: opts, attend: func(dir int32, request func() error) error {
-		return p.ServeRestore(ctx, dir, request)
-	}})
-	alive := 0
-	if err == nil {
-		alive = root.Pid
 	}
-	if cerr := p.Confirm(ctx, e.programs, alive); cerr != nil {
-		err = errors.Join(cerr, err)
-	}
-	if err != nil {
-		err = errors.Join(err, made.end())
-		p.Close() // after the end of the tree, which would take zeros for its memory
-		return nil, nil, errors.Join(p.Err(), err)
-	}
-	return root, p, nil
 }
 
-// provideEager calls provide, if given, for each chunk that CRIU reads itself.
+// provideEager calls provide for each chunk of memory that CRIU itself reads. provide may
+// be nil.
 func provideEager(l images.Layout, provide func(file string, index int64) error) error {
 	if provide == nil {
 		return nil
@@ -84,6 +95,5 @@ func provideEager(l images.Layout, provide func(file string, index int64) error)
 	return nil
 }
 
-// RejoinLoading connects to the loader that an earlier host started in dir, see
-// hibernate.Engine.
+// RejoinLoading implements hibernate.Engine.
 func (e *Engine) RejoinLoading(dir string) (hibernate.Loading, error) { return pager.Rejoin(dir) }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -18,14 +18,15 @@ import (
 
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
+	"dormouse/internal/unixsock"
 )
 
-// client is a CRIU process that carries out one request, and this process's end of
-// the socket on which CRIU gets it ("criu swrk").
+// client is a CRIU process ("criu swrk") that carries out one request, and the connection
+// to it. The messages are those of CRIU's RPC, see https://criu.org/RPC.
 type client struct {
 	cmd      *exec.Cmd
-	conn     *net.UnixConn // SOCK_SEQPACKET: each packet is one message
-	answered bool          // CRIU has said how the request went, and ends by itself
+	conn     *net.UnixConn // each packet is one message
+	answered bool          // CRIU has answered the request, and ends by itself
 	ended    chan struct{} // closed when CRIU is reaped
 }
 
@@ -36,23 +37,23 @@ const (
 )
 
 const (
-	// maxMessage is more bytes than CRIU puts into a message.
+	// maxMessage is the size in bytes that no message of CRIU's exceeds.
 	maxMessage = 8 << 10
 	// exitLimit is how long CRIU may take to end after its answer.
 	exitLimit = 10 * time.Second
 )
 
-// startClient starts the CRIU at path, with files as its descriptors from passedFD
-// on. CRIU is born in the cgroup, or in that of this process for "", and so is all that
-// CRIU restores.
+// startClient starts the CRIU at path, with files as its descriptors from passedFD on.
+// CRIU, and so all that CRIU restores, is born in the cgroup, or for "" in that of this
+// process.
 func startClient(path string, group cgroup.Dir, files []*os.File) (*client, error) {
-	conn, far, err := packetSocketPair()
+	conn, theirs, err := unixsock.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return nil, err
 	}
-	defer far.Close()
+	defer theirs.Close()
 	cmd := exec.Command(path, "swrk", strconv.Itoa(socketFD))
-	cmd.ExtraFiles = append([]*os.File{far}, files...)
+	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if group != "" {
 		dir, err := os.Open(string(group))
@@ -62,7 +63,7 @@ func startClient(path string, group cgroup.Dir, files []*os.File) (*client, erro
 		defer dir.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
-	if err := startWithMostFiles(cmd); err != nil {
+	if err := startWithRaisedLimit(cmd); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	c := &client{cmd: cmd, conn: conn, ended: make(chan struct{})}
@@ -70,17 +71,17 @@ func startClient(path string, group cgroup.Dir, files []*os.File) (*client, erro
 	return c, nil
 }
 
-// reap waits for the end of CRIU. After that a read returns what CRIU has said and
-// then io.EOF, although a half-made tree may still hold CRIU's end of the socket.
+// reap waits for the end of CRIU. From then on a read returns the messages that CRIU has
+// sent and then io.EOF, even while a half-made tree holds CRIU's end of the connection.
 func (c *client) reap() {
 	_ = c.cmd.Wait() // the exit status says less than the answer
 	_ = c.conn.CloseRead()
 	close(c.ended)
 }
 
-// request sends CRIU its request and returns CRIU's answer. It calls notify, unless
-// that is nil, with each notification that comes before, and CRIU goes on after
-// that. After an error close must be called before the work is tried again.
+// request sends the request and returns CRIU's answer. It calls notify, unless that is
+// nil, with each notification before the answer; CRIU waits for the return of notify.
+// After an error the caller must call close before it tries again.
 func (c *client) request(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -107,7 +108,7 @@ func (c *client) request(ctx context.Context, req *rpc.CriuReq, notify func(*rpc
 	}
 }
 
-// exchange sends one message and returns the next one of CRIU's.
+// exchange sends one message and returns the next message from CRIU.
 func (c *client) exchange(req *rpc.CriuReq) (*rpc.CriuResp, error) {
 	text, err := proto.Marshal(req)
 	if err != nil {
@@ -118,14 +119,18 @@ func (c *client) exchange(req *rpc.CriuReq) (*rpc.CriuResp, error) {
 	}
 	answer := make([]byte, maxMessage)
 	n, err := c.conn.Read(answer)
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("CRIU ended without an answer")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("CRIU ended without an answer: %w", err)
+		return nil, fmt.Errorf("cannot read CRIU's answer: %w", err)
 	}
 	resp := &rpc.CriuResp{}
 	return resp, proto.Unmarshal(answer[:n], resp)
 }
 
-// close returns when CRIU has ended. A CRIU that has not answered is killed.
+// close returns when CRIU has ended. It kills a CRIU that has not answered, or that does
+// not end within exitLimit.
 func (c *client) close() {
 	_ = c.conn.Close()
 	if !c.answered {
@@ -136,11 +141,11 @@ func (c *client) close() {
 	<-c.ended
 }
 
-// kill ends CRIU and the helpers that CRIU has forked. They are stopped first,
-// since a stopped process forks no more.
+// kill kills CRIU and the helpers that CRIU has forked. It stops them first, since a
+// stopped process cannot fork.
 func (c *client) kill() {
 	select {
-	case <-c.ended: // the PID may be another's by now
+	case <-c.ended: // the PID may belong to another process by now
 		return
 	default:
 	}
@@ -158,58 +163,4 @@ func signalAll(pids []int, s syscall.Signal) {
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, s)
 	}
-}
-
-// startWithMostFiles starts cmd with its soft limit of open files raised to the hard
-// one: CRIU may need more than the tree, and gets the limit with which this process
-// was started. CRIU reads its limit as soon as it runs, so it is stopped at its first
-// instruction until the limit is set, see ptrace(2).
-func startWithMostFiles(cmd *exec.Cmd) error {
-	runtime.LockOSThread() // only the thread that started a traced process can let it run
-	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr.Ptrace = true
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	pid := cmd.Process.Pid
-	err := waitTraced(pid)
-	if err == nil {
-		var limit unix.Rlimit
-		err = unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit)
-		limit.Cur = limit.Max
-		err = errors.Join(err, unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil), unix.PtraceDetach(pid))
-	}
-	if err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		return fmt.Errorf("cannot raise its limit of open files: %w", err)
-	}
-	return nil
-}
-
-// waitTraced returns when the process has stopped at its first instruction.
-func waitTraced(pid int) error {
-	var info unix.Siginfo
-	for {
-		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
-// packetSocketPair returns the two ends of a connection that keeps messages apart,
-// the second for a process that is to be started.
-func packetSocketPair() (*net.UnixConn, *os.File, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	near, far := os.NewFile(uintptr(pair[0]), "CRIU"), os.NewFile(uintptr(pair[1]), "CRIU's end")
-	defer near.Close() // a connection has a descriptor of its own
-	conn, err := net.FileConn(near)
-	if err != nil {
-		return nil, nil, errors.Join(err, far.Close())
-	}
-	return conn.(*net.UnixConn), far, nil //nolint:forcetypeassert // the socket is a unix socket
 }

@@ -2,9 +2,14 @@ package criu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
 
@@ -15,26 +20,25 @@ import (
 // session is a CRIU process for one operation, from its start to its end, and the
 // directory in which it works.
 type session struct {
-	settled chan struct{} // closed when what follows is set
-	err     error         // why CRIU could not be started
+	started chan struct{} // closed when startSession has set what follows
+	err     error         // why CRIU did not start
 	dir     string
 	client  *client
 
-	close func() // ends CRIU and removes the directory
+	close func() // calls end, once
 }
 
-// Prestart begins to start a CRIU, see hibernate.Engine.
+// Prestart implements hibernate.Engine.
 func (e *Engine) Prestart(group cgroup.Dir, files []hibernate.Inherited) hibernate.Prestarted {
 	return e.startSession(group, inheritedFiles(files))
 }
 
-// startSession begins to start a CRIU and waits for nothing. See startClient for
-// group and files.
+// startSession begins to start CRIU as startClient does, and does not wait for that.
 func (e *Engine) startSession(group cgroup.Dir, files []*os.File) *session {
-	s := &session{settled: make(chan struct{})}
+	s := &session{started: make(chan struct{})}
 	s.close = sync.OnceFunc(s.end)
 	go func() {
-		defer close(s.settled)
+		defer close(s.started)
 		if s.dir, s.err = os.MkdirTemp(e.programs, workPrefix); s.err == nil {
 			s.client, s.err = startClient(e.path, group, files)
 		}
@@ -42,8 +46,8 @@ func (e *Engine) startSession(group cgroup.Dir, files []*os.File) *session {
 	return s
 }
 
-// sessionFor returns the session that was started for an operation, or starts one.
-// The caller must call end after the operation: it closes what was started here.
+// sessionFor returns the session that was started before, or starts one if that is nil.
+// The caller must call end after the operation, which closes only a session started here.
 func (e *Engine) sessionFor(prestarted hibernate.Prestarted, group cgroup.Dir, files []*os.File) (s *session, end func()) {
 	if s, ok := prestarted.(*session); ok {
 		return s, func() {}
@@ -52,39 +56,40 @@ func (e *Engine) sessionFor(prestarted hibernate.Prestarted, group cgroup.Dir, f
 	return s, s.close
 }
 
-// Close ends CRIU, see hibernate.Prestarted.
+// Close implements hibernate.Prestarted.
 func (s *session) Close() { s.close() }
 
+// end returns when CRIU has ended, and removes the directory.
 func (s *session) end() {
-	<-s.settled
+	<-s.started
 	if s.client != nil {
 		s.client.close()
 	}
 	if s.dir != "" {
-		_ = os.RemoveAll(s.dir) // else Tidy does it
+		_ = os.RemoveAll(s.dir) // if that fails, Tidy removes it
 	}
 }
 
-// operation is what a session's CRIU is asked for.
+// operation is one dump or restore.
 type operation struct {
 	kind   rpc.CriuReqType
-	images string // directory
+	images string // the directory
 	opts   *rpc.CriuOpts
-	notify func(*rpc.CriuNotify) // is called with CRIU's notifications; may be nil
-	// attend makes the request, with what CRIU needs meanwhile beside it; may be nil.
-	// The first parameter is a descriptor of the session's directory.
-	attend func(dir int32, request func() error) error
+	notify func(*rpc.CriuNotify) // is called with each notification of CRIU's; may be nil
+	// serve calls request, and meanwhile serves CRIU on a socket in the session's
+	// directory, which dirFD is open on; may be nil.
+	serve func(dirFD int32, request func() error) error
 }
 
-// run has CRIU carry the operation out. After an error, which quotes CRIU's log,
-// CRIU has ended.
+// run has CRIU carry the operation out. After an error, which quotes CRIU's log, CRIU has
+// ended.
 func (s *session) run(ctx context.Context, o operation) (err error) {
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if <-s.settled; s.err != nil {
+	if <-s.started; s.err != nil {
 		return fmt.Errorf("cannot start CRIU: %w", s.err)
 	}
 	images, err := os.Open(o.images)
@@ -106,10 +111,10 @@ func (s *session) run(ctx context.Context, o operation) (err error) {
 		_, err := s.client.request(ctx, &rpc.CriuReq{Type: &o.kind, Opts: o.opts}, o.notify)
 		return err
 	}
-	if o.attend == nil {
+	if o.serve == nil {
 		err = request()
 	} else {
-		err = o.attend(*o.opts.WorkDirFd, request)
+		err = o.serve(*o.opts.WorkDirFd, request)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -118,4 +123,31 @@ func (s *session) run(ctx context.Context, o operation) (err error) {
 		return quoteLog(s.dir, err)
 	}
 	return nil
+}
+
+// The engine's directories below its directory of programs.
+const (
+	workPrefix   = "criu-"   // of a session
+	canaryPrefix = "canary-" // of a Check
+)
+
+// Tidy kills the CRIUs and canaries that a killed host has left, and removes their
+// directories. No other engine may be at work in the same directory of programs.
+func (e *Engine) Tidy() error {
+	var errs []error
+	for _, prefix := range []string{workPrefix, canaryPrefix} {
+		begin := filepath.Join(e.programs, prefix)
+		links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+		for _, link := range links {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			if dir, err := os.Readlink(link); err == nil && strings.HasPrefix(dir, begin) {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // unless the process has ended meanwhile
+			}
+		}
+		dirs, _ := filepath.Glob(begin + "*")
+		for _, dir := range dirs {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -55,9 +55,10 @@ func withShortPath(path string, use func(short string) error) error {
 
 func pathIn(dirFD int, name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", dirFD, name) }
 
-// Pair returns both ends of a connection. far is meant for another process.
-func Pair() (near *net.UnixConn, far *os.File, err error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// Pair returns both ends of a connection of that socket type, unix.SOCK_STREAM or
+// unix.SOCK_SEQPACKET. far is meant for another process.
+func Pair(socketType int) (near *net.UnixConn, far *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, socketType|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
 	}

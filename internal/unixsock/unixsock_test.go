@@ -56,7 +56,7 @@ func TestLongPath(t *testing.T) {
 }
 
 func TestPeerGroups(t *testing.T) {
-	near, far, err := Pair()
+	near, far, err := Pair(unix.SOCK_STREAM)
 	must(t, err)
 	defer near.Close()
 	defer far.Close()
@@ -77,7 +77,7 @@ func TestPeerGroups(t *testing.T) {
 }
 
 func TestDescriptors(t *testing.T) {
-	near, far, err := Pair()
+	near, far, err := Pair(unix.SOCK_STREAM)
 	must(t, err)
 	defer near.Close()
 	dup, err := unix.FcntlInt(far.Fd(), unix.F_DUPFD_CLOEXEC, 0)

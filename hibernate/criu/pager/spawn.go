@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"dormouse/internal/procfs"
 	"dormouse/internal/unixsock"
 )
@@ -75,7 +77,7 @@ func (c *loaderClient) spawn() error {
 		return err
 	}
 	defer socket.Close()
-	ours, theirs, err := unixsock.Pair()
+	ours, theirs, err := unixsock.Pair(unix.SOCK_STREAM)
 	if err != nil {
 		return errors.Join(err, os.Remove(unnamed))
 	}

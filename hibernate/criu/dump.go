@@ -1,0 +1,89 @@
+package criu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/checkpoint-restore/go-criu/v7/rpc"
+	"google.golang.org/protobuf/proto"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu/images"
+	"dormouse/hibernate/criu/obstacles"
+	"dormouse/internal/procfs"
+)
+
+// Dump implements hibernate.Engine.
+func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
+	opts := commonOptions()
+	opts.Pid = new(int32(d.PID))
+	opts.LinkRemap = new(!d.Again) // the first restore removes these links
+	unlock, err := lockWorkDirs(ctx, d.PID)
+	if err != nil {
+		return fmt.Errorf("cannot dump: %w", err)
+	}
+	defer unlock()
+	if err := e.dump(ctx, d, opts); err != nil {
+		return fmt.Errorf("cannot dump: %w", err)
+	}
+	if err := waitStopped(ctx, d.PID); err != nil {
+		procfs.Continue(procfs.Tree(d.PID))
+		return err
+	}
+	return nil
+}
+
+// dump has CRIU write the images. The memory goes to d.Pages if that is set.
+func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts) error {
+	if d.Pages == nil {
+		return e.runDump(ctx, d, opts, nil)
+	}
+	server, err := images.ServePages(d.Dir, d.Pages)
+	if err != nil {
+		return err
+	}
+	opts.Ps = &rpc.CriuPageServerInfo{Fd: new(int32(passedFD))}
+	err = e.runDump(ctx, d, opts, []*os.File{server.ClientEnd()})
+	if serr := server.Close(); serr != nil && ctx.Err() == nil {
+		return serr // the cause: CRIU knows only that its connection has ended
+	}
+	return err
+}
+
+// runDump has CRIU dump, with the files passed on. After an error no process of CRIU's
+// runs any more.
+func (e *Engine) runDump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts, files []*os.File) error {
+	s, end := e.sessionFor(d.Prestarted, d.Cgroup, files)
+	defer end()
+	err := s.run(ctx, operation{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
+	if err != nil {
+		signalAll(dumpHelpers(d), syscall.SIGKILL)
+	}
+	return err
+}
+
+// dumpHelpers returns the processes that a killed CRIU has left in the tree's cgroup.
+// They are in this process's PID namespace, unlike all processes of the tree.
+func dumpHelpers(d hibernate.Dump) []int {
+	own := procfs.Namespace(os.Getpid(), "pid")
+	return slices.DeleteFunc(d.Cgroup.MembersOutside(d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
+}
+
+// commonOptions returns the options that every dump and every restore has.
+func commonOptions() *rpc.CriuOpts {
+	return &rpc.CriuOpts{
+		LogLevel:     proto.Int32(2),
+		LogFile:      new(logName),
+		LeaveStopped: new(true),
+		// CRIU runs in the tree's cgroup, so all that CRIU restores is there too.
+		ManageCgroupsMode: rpc.CriuCgMode_IGNORE.Enum(),
+		NetworkLock:       rpc.CriuNetworkLockMethod_SKIP.Enum(),
+		TcpClose:          new(true), // peers see the end of a connection at once, instead of a reset later
+		FileLocks:         new(true),
+		GhostLimit:        proto.Uint32(obstacles.MaxDeletedFile),
+		Timeout:           proto.Uint32(10), // seconds to freeze the tree
+	}
+}

@@ -1,0 +1,59 @@
+package criu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/checkpoint-restore/go-criu/v7/rpc"
+)
+
+// installPaths are where make setup and the package install CRIU.
+var installPaths = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/criu/criu"}
+
+// installedCRIU returns the path of the CRIU that is installed for this host or is in
+// PATH, "" when there is none.
+func installedCRIU() string {
+	for _, path := range installPaths {
+		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	path, err := exec.LookPath("criu")
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+// versionLimit is how long CRIU may take to tell its version.
+const versionLimit = 5 * time.Second
+
+// askVersion returns the version of the CRIU at path, such as "4.2.1".
+func askVersion(path string) (string, error) {
+	if _, err := exec.LookPath(path); err != nil {
+		return "", err
+	}
+	c, err := startClient(path, "", nil)
+	if err != nil {
+		return "", err
+	}
+	defer c.close()
+	ctx, cancel := context.WithTimeout(context.Background(), versionLimit)
+	defer cancel()
+	resp, err := c.request(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()}, nil)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("it does not tell its version within %s", versionLimit)
+	}
+	if err != nil {
+		return "", err
+	}
+	v := resp.GetVersion()
+	major, minor, patch := v.GetMajorNumber(), v.GetMinorNumber(), v.GetSublevel()
+	if v.GetGitid() != "" { // a development version counts as the next release
+		minor, patch = minor+1, 0
+	}
+	return fmt.Sprintf("%d.%d.%d", major, minor, patch), nil
+}

@@ -1,0 +1,139 @@
+package criu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/checkpoint-restore/go-criu/v7/rpc"
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/internal/cgroup"
+	"dormouse/internal/procfs"
+)
+
+// Restore implements hibernate.Engine.
+func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
+	tree := &restoredTree{group: r.Cgroup}
+	root, err := e.restore(ctx, r, tree, operation{opts: restoreOptions()})
+	if err != nil {
+		return nil, errors.Join(err, tree.end())
+	}
+	return root, nil
+}
+
+// restore completes the operation, has CRIU carry it out, and returns the root of the
+// tree. After an error the caller must call tree.end.
+func (e *Engine) restore(ctx context.Context, r hibernate.Restore, tree *restoredTree, o operation) (*os.Process, error) {
+	s, end := e.sessionFor(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
+	defer end()
+	for i := range r.Files {
+		o.opts.InheritFd = append(o.opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
+	}
+	o.kind, o.images, o.notify = rpc.CriuReqType_RESTORE, r.Dir, tree.notify
+	err := s.run(ctx, o)
+	if err == nil && !tree.complete {
+		err = errors.New("CRIU did not say which process it made")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot restore: %w", err)
+	}
+	if err := waitStopped(ctx, tree.root); err != nil {
+		return nil, err
+	}
+	return os.FindProcess(tree.root)
+}
+
+// inheritedFiles returns the files that a restored tree gets, in the same order. CRIU
+// gets a descriptor for each, since one descriptor cannot have two keys.
+func inheritedFiles(inherited []hibernate.Inherited) []*os.File {
+	files := make([]*os.File, len(inherited))
+	for i, f := range inherited {
+		files[i] = f.File
+	}
+	return files
+}
+
+// restoreOptions returns the options that every restore has.
+func restoreOptions() *rpc.CriuOpts {
+	opts := commonOptions()
+	opts.RstSibling = new(true) // the root becomes a child of this process, which can then wait for its end
+	return opts
+}
+
+// restoredTree is the tree that CRIU is making in a restore.
+type restoredTree struct {
+	group    cgroup.Dir // "" when the tree gets none of its own
+	root     int        // PID of the root, 0 before CRIU has made it
+	complete bool       // CRIU has made the whole tree
+}
+
+// notify records what CRIU says of the tree.
+func (r *restoredTree) notify(n *rpc.CriuNotify) {
+	switch n.GetScript() {
+	case "setup-namespaces": // the tree is only its root yet
+		r.root = int(n.GetPid())
+	case "post-restore":
+		r.root, r.complete = int(n.GetPid()), true
+	}
+}
+
+// end kills and reaps the tree, and kills the helpers that a killed CRIU left in the
+// cgroup. CRIU itself must have ended before.
+func (r *restoredTree) end() error {
+	roots := r.roots()
+	signalAll(roots, syscall.SIGKILL) // which kills all processes of their PID namespaces
+	for range 100 {                   // helpers may fork between Members and the signal
+		left := r.group.Members()
+		if len(left) == 0 {
+			break
+		}
+		signalAll(left, syscall.SIGKILL)
+		time.Sleep(time.Millisecond)
+	}
+	var errs []error
+	for _, pid := range roots {
+		if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil && !errors.Is(err, syscall.ECHILD) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// roots returns the children of this process that a restore has made. CRIU may have
+// been killed before it could name the root.
+func (r *restoredTree) roots() []int {
+	var roots []int
+	for _, child := range procfs.Children(os.Getpid()) {
+		if child == r.root || r.group.Contains(child) || r.group == "" && isHalfMade(child) {
+			roots = append(roots, child)
+		}
+	}
+	return roots
+}
+
+// isHalfMade reports whether CRIU has just begun to restore the process, which still has
+// CRIU's command line.
+func isHalfMade(pid int) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(line), "criu: restore --rpc")
+}
+
+// waitStopped returns when every process of the tree below root is stopped. CRIU answers
+// a moment before the stop has reached all of them.
+func waitStopped(ctx context.Context, root int) error {
+	for slices.ContainsFunc(procfs.Tree(root), func(pid int) bool { return !procfs.IsStopped(pid) && !procfs.HasEnded(pid) }) {
+		if ctx.Err() != nil {
+			return fmt.Errorf("the tree does not stop: %w", ctx.Err())
+		}
+		// The runtime's timers take a millisecond when nothing else is to be done.
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000}, nil)
+	}
+	return nil
+}
