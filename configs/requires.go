@@ -19,7 +19,7 @@ type RequiresError struct {
 
 func (e *RequiresError) Error() string {
 	if e.Missing != "" {
-		return fmt.Sprintf("%s requires %q, which there is not", e.Callsign, e.Missing)
+		return fmt.Sprintf("%s requires %q, but no instance has that callsign", e.Callsign, e.Missing)
 	}
 	return "instances require each other in a circle: " + strings.Join(e.Circle, " → ")
 }

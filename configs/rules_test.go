@@ -33,7 +33,7 @@ func TestRules(t *testing.T) {
 		{"termination", plugin + `termination = ["!Network"]`, ""},
 		{"subsystem of the site", "[host]\nsubsystems = [\"Tuner\"]\n" + plugin + `control = ["Tuner"]`, ""},
 		{"subsystem that exists", "[host]\nsubsystems = [\"network\"]", `x:2: key "subsystems[0]" in [host]: "network" exists already`},
-		{"requires nobody", plugin + `requires = ["Nope"]`, `x:2: A requires "Nope", which there is not`},
+		{"requires nobody", plugin + `requires = ["Nope"]`, `x:2: A requires "Nope", but no instance has that callsign`},
 		{"requires itself", plugin + `requires = ["A"]`, `x:2: instances require each other in a circle: A → A`},
 		{"restart policy", plugin + `restart = { policy = "allways" }`, `x:4: key "policy" in the restart table in [[plugin]]: "allways" is not "never", "on-failure" or "always": did you mean "always"?`},
 		{"limits", plugin + `limits = { memory = "64MiB", swap = "0", pids = 32, cpu-weight = 50, open-files = 256 }`, ""},
