@@ -144,7 +144,7 @@ type Information struct {
 	// configs.Plugin.
 	Preconditions, Terminations, Controls []string
 	// StateControl is nil when the plugin can't be suspended.
-	StateControl statecontrol.Controller
+	StateControl statecontrol.Control
 }
 
 // Version is a plugin's own version.

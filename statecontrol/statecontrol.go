@@ -1,7 +1,6 @@
-// Package statecontrol is the suspend and resume contract of a plugin, after
-// Thunder's IStateControl: its states, its commands and the host's end of it.
-// It knows nothing of lifecycles; whether a plugin may be asked at all is the
-// shell's to decide.
+// Package statecontrol is the contract by which the host suspends and resumes a plugin,
+// after Thunder's IStateControl: the states, the commands and the host's client. It does
+// not know the lifecycle of an instance; the shell decides when a plugin may be asked.
 package statecontrol
 
 import (
@@ -16,7 +15,7 @@ import (
 	"dormouse/statecontrol/statecontrolpb"
 )
 
-// State is where a plugin with state control stands while it is activated.
+// State is the state control state of an activated plugin.
 type State string
 
 // The states of Thunder's IStateControl.
@@ -27,7 +26,7 @@ const (
 	Exited        State = "exited"
 )
 
-// Command is what a plugin can be asked.
+// Command is a request to a plugin with state control.
 type Command string
 
 // The commands of Thunder's IStateControl.
@@ -36,7 +35,7 @@ const (
 	Resume  Command = "resume"
 )
 
-// Target is the state that c leads to.
+// Target returns the state that the command leads to.
 func (c Command) Target() State {
 	if c == Suspend {
 		return Suspended
@@ -47,24 +46,23 @@ func (c Command) Target() State {
 // ErrIllegalState means that the plugin is already in the state asked for.
 var ErrIllegalState = errors.New("the plugin is already in that state")
 
-// ServiceName is the gRPC service by which a plugin shows that it has state
-// control.
+// ServiceName is the gRPC service that a plugin with state control serves.
 const ServiceName = "dormouse.statecontrol.v1.StateControl"
 
-// Controller is a plugin's state control as its shell uses it.
-type Controller interface {
-	// State asks the plugin where it stands.
+// Control is the state control of one plugin, as its shell uses it.
+type Control interface {
+	// State asks the plugin for its state.
 	State(ctx context.Context) (State, error)
-	// Request returns once the plugin is in c.Target(). It returns
-	// ErrIllegalState when the plugin was there before.
+	// Request sends the command and returns once the plugin is in c.Target(). It
+	// returns ErrIllegalState if the plugin was in that state before.
 	Request(ctx context.Context, c Command) error
-	// Watch reports the present state and each change until ctx ends or the
-	// connection breaks.
+	// Watch calls changed with the present state and after each change, until ctx
+	// ends or the connection breaks.
 	Watch(ctx context.Context, changed func(State)) error
 }
 
-// NewClient returns the state control that is served at the far end of conn.
-func NewClient(conn grpc.ClientConnInterface) Controller {
+// NewClient returns the state control of the plugin at the other end of conn.
+func NewClient(conn grpc.ClientConnInterface) Control {
 	return client{statecontrolpb.NewStateControlClient(conn)}
 }
 
@@ -77,11 +75,11 @@ func (c client) State(ctx context.Context) (State, error) {
 	if err != nil {
 		return Uninitialized, fmt.Errorf("cannot ask for the state: %w", err)
 	}
-	return fromWire[answer.GetState()], nil
+	return stateFromWire[answer.GetState()], nil
 }
 
 func (c client) Request(ctx context.Context, command Command) error {
-	_, err := c.rpc.Request(ctx, &statecontrolpb.RequestRequest{Command: toWire[command]})
+	_, err := c.rpc.Request(ctx, &statecontrolpb.RequestRequest{Command: commandToWire[command]})
 	if status.Code(err) == codes.FailedPrecondition {
 		return ErrIllegalState
 	}
@@ -98,18 +96,18 @@ func (c client) Watch(ctx context.Context, changed func(State)) error {
 		if err != nil {
 			return err
 		}
-		changed(fromWire[answer.GetState()])
+		changed(stateFromWire[answer.GetState()])
 	}
 }
 
-var fromWire = map[statecontrolpb.State]State{
+var stateFromWire = map[statecontrolpb.State]State{
 	statecontrolpb.State_STATE_UNINITIALIZED: Uninitialized,
 	statecontrolpb.State_STATE_SUSPENDED:     Suspended,
 	statecontrolpb.State_STATE_RESUMED:       Resumed,
 	statecontrolpb.State_STATE_EXITED:        Exited,
 }
 
-var toWire = map[Command]statecontrolpb.Command{
+var commandToWire = map[Command]statecontrolpb.Command{
 	Suspend: statecontrolpb.Command_COMMAND_SUSPEND,
 	Resume:  statecontrolpb.Command_COMMAND_RESUME,
 }

@@ -44,11 +44,11 @@ type plugin struct {
 	callsign string
 	sink     shell.Sink
 	journal  *journal
-	about    *shell.Information      // what Probe returns; nil when it can't be probed
-	fails    error                   // what Launch and Probe return
-	control  statecontrol.Controller // nil without state control
-	left     bool                    // an earlier host has left it running
-	held     chan struct{}           // Launch and Deinitialize wait until it is closed; nil for at once
+	about    *shell.Information   // what Probe returns; nil when it can't be probed
+	fails    error                // what Launch and Probe return
+	control  statecontrol.Control // nil without state control
+	left     bool                 // an earlier host has left it running
+	held     chan struct{}        // Launch and Deinitialize wait until it is closed; nil for at once
 
 	config func() configs.Plugin
 
@@ -118,7 +118,7 @@ func (p *plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
 func (p *plugin) sleeps() { p.control = suspended{} }
 
 // suspended is the state control of a plugin that never is anything else.
-type suspended struct{ statecontrol.Controller }
+type suspended struct{ statecontrol.Control }
 
 func (suspended) State(context.Context) (statecontrol.State, error) {
 	return statecontrol.Suspended, nil

@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// ErrDesignator means that a method name is not a designator.
+// ErrDesignator means that the method of a request is not a designator.
 var ErrDesignator = errors.New("the method is not a designator")
 
-// Discover is the one method whose name has a dot: what begins with "rpc." is
-// JSON-RPC's own.
-const Discover = "rpc.discover"
+// DiscoverMethod is the only method whose name has a dot: JSON-RPC reserves names that
+// begin with "rpc.".
+const DiscoverMethod = "rpc.discover"
 
-// DefaultVersion is meant where no version is named.
+// DefaultVersion is the version of a designator that names none.
 const DefaultVersion = 1
 
-// Designator is what the method of a request names:
+// Designator is the parsed method of a request:
 //
 //	[Callsign.][version.][prefix[#instance]::]method[@index]
 type Designator struct {
-	// Callsign may hold dots; empty when the request leaves it to the path.
+	// Callsign may contain dots. It is empty if the path of the request names it.
 	Callsign string
 	Version  int
 	// Method includes the prefix and its instance.
@@ -28,18 +28,17 @@ type Designator struct {
 	Index  string
 }
 
-// ParseDesignator splits a method name. A token of digits before the method is
-// the version; one above 254 is no version of anything and is ignored. The
-// error wraps ErrDesignator.
+// ParseDesignator splits a method name. Digits alone before the method are the version;
+// a number above 254 cannot be a version and is ignored. The error wraps ErrDesignator.
 func ParseDesignator(method string) (Designator, error) {
 	d := Designator{Version: DefaultVersion}
 	name, index, _ := strings.Cut(method, "@")
 	d.Index = index
 
-	// The prefix may not hold a dot, what follows it may.
+	// A prefix has no dot, but its instance and the method may have one.
 	head, _, _ := strings.Cut(name, "::")
 	dot := strings.LastIndexByte(head, '.')
-	if rest, ok := strings.CutSuffix(name, Discover); ok && (rest == "" || strings.HasSuffix(rest, ".")) {
+	if rest, ok := strings.CutSuffix(name, DiscoverMethod); ok && (rest == "" || strings.HasSuffix(rest, ".")) {
 		dot = len(rest) - 1
 	}
 	d.Method = name[dot+1:]
@@ -52,7 +51,7 @@ func ParseDesignator(method string) (Designator, error) {
 
 	d.Callsign = name[:dot]
 	last := d.Callsign[strings.LastIndexByte(d.Callsign, '.')+1:]
-	if version, ok := digits(last); ok {
+	if version, ok := parseDigits(last); ok {
 		d.Callsign = strings.TrimSuffix(strings.TrimSuffix(d.Callsign, last), ".")
 		if version <= 254 {
 			d.Version = version
@@ -67,6 +66,7 @@ func ParseDesignator(method string) (Designator, error) {
 	return d, nil
 }
 
+// checkMethod returns an error if the method has no name or an empty prefix.
 func checkMethod(method string) error {
 	prefix, rest, found := strings.Cut(method, "::")
 	if !found {
@@ -81,8 +81,8 @@ func checkMethod(method string) error {
 	return nil
 }
 
-// digits returns the number that s is, at most 255.
-func digits(s string) (n int, ok bool) {
+// parseDigits returns the number that s has in decimal, but at most 255.
+func parseDigits(s string) (n int, ok bool) {
 	for _, c := range []byte(s) {
 		if c < '0' || c > '9' {
 			return 0, false

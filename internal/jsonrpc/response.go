@@ -7,15 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// Null is JSON's null: the id of an answer to something that has none, and the
-// result of a method that returns nothing.
+// Null is the JSON null: the id of an answer to a message without one, and the result
+// of a method that returns nothing.
 var Null = json.RawMessage("null")
 
-// Response answers one request, with a result or an error.
+// Response is the answer to one request, with a result or an error.
 type Response struct {
-	// ID is left out when nil: the answer to a notification that failed.
+	// ID is left out if nil, as in the answer to a notification that failed.
 	ID json.RawMessage
-	// Result is JSON; nil becomes null.
+	// Result is JSON; nil stands for null.
 	Result json.RawMessage
 	Error  *Error
 }
@@ -24,19 +24,19 @@ type Response struct {
 type Error struct {
 	Code    int
 	Message string
-	// Data is JSON, left out when nil.
+	// Data is JSON, left out if nil.
 	Data json.RawMessage
 }
 
-// Notification is an event on its way to a client.
+// Notification is a message to a client that gets no answer.
 type Notification struct {
 	Method string
-	// Params is JSON, left out when nil.
+	// Params is JSON, left out if nil.
 	Params json.RawMessage
 }
 
-// Append renders the response behind dst. Result, Data and ID must be JSON: they
-// are copied as they are.
+// Append appends the response to dst. It copies ID, Result and Data as they are, so
+// they must be JSON.
 func (r Response) Append(dst []byte) []byte {
 	dst = append(dst, `{"jsonrpc":"2.0"`...)
 	if r.ID != nil {
@@ -59,7 +59,8 @@ func (r Response) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// Append renders the notification behind dst; Params are copied as they are.
+// Append appends the notification to dst. It copies Params as they are, so they must be
+// JSON.
 func (n Notification) Append(dst []byte) []byte {
 	dst = appendString(append(dst, `{"jsonrpc":"2.0","method":`...), n.Method)
 	if len(n.Params) > 0 {
@@ -68,8 +69,8 @@ func (n Notification) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// appendString appends s as a JSON string, with the replacement character for
-// what is not UTF-8.
+// appendString appends s as a JSON string, with the replacement character for bytes
+// that are not UTF-8.
 func appendString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
@@ -88,8 +89,8 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// MustMarshal returns v as JSON without HTML escapes. It panics for a value that
-// JSON cannot hold: v must be of a type made for it.
+// MustMarshal returns v as JSON without HTML escapes. It panics if JSON cannot
+// represent v.
 func MustMarshal(v any) json.RawMessage {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

@@ -1,8 +1,8 @@
-// Package spelling tells how far a word is from another. It does not know which
-// words there are.
+// Package spelling measures how much two words differ. It does not know any words.
 package spelling
 
-// Distance is Levenshtein's: how many bytes to add, drop or change make b of a.
+// Distance returns the Levenshtein distance: how many bytes must be added, removed or
+// changed to turn a into b.
 func Distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

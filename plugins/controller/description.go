@@ -29,7 +29,7 @@ func descriptionMethods() []method {
 			serve: serveVersions,
 		},
 		{
-			name: jsonrpc.Discover, access: accessRead, form: property,
+			name: jsonrpc.DiscoverMethod, access: accessRead, form: property,
 			result: json.RawMessage{}, returns: "an OpenRPC document",
 			doc:   "Describes what the host itself serves under the callsign.",
 			serve: serveDiscover,

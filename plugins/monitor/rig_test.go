@@ -285,7 +285,7 @@ func (p *plugin) Sleep() *shell.Sleep {
 }
 
 // suspended is a state control that is always so.
-type suspended struct{ statecontrol.Controller }
+type suspended struct{ statecontrol.Control }
 
 func (suspended) State(context.Context) (statecontrol.State, error) {
 	return statecontrol.Suspended, nil

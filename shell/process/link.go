@@ -239,14 +239,14 @@ func (b *Backend) followControl(l *link) {
 // control is a plugin's state control, whose requests wait for reports that are
 // on their way.
 type control struct {
-	statecontrol.Controller
+	statecontrol.Control
 	asking *sync.Mutex
 }
 
 func (c control) Request(ctx context.Context, command statecontrol.Command) error {
 	c.asking.Lock()
 	defer c.asking.Unlock()
-	return c.Controller.Request(ctx, command)
+	return c.Control.Request(ctx, command)
 }
 
 func (b *Backend) followEvents(l *link) {

@@ -8,13 +8,12 @@ import (
 	"slices"
 )
 
-// Everything here walks JSON that json.Valid has accepted, which is why it can
-// be short.
+// The functions in this file expect JSON that json.Valid has accepted.
 
 const space = " \t\r\n"
 
-// Fields splits params that are an object. It refuses a name that is there
-// twice, since nobody could say which one was meant.
+// Fields returns the members of params by name. The error says that params are not an
+// object, or that a name is there twice.
 func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
 	if !json.Valid(params) {
 		return nil, errors.New("params are not JSON")
@@ -24,7 +23,7 @@ func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
 		return nil, errors.New("params are not an object")
 	}
 	fields := make(map[string]json.RawMessage)
-	for name, value := range members(params[start:]) {
+	for name, value := range objectMembers(params[start:]) {
 		if _, twice := fields[string(name)]; twice {
 			return nil, fmt.Errorf("params have more than one %.80q", name)
 		}
@@ -33,8 +32,8 @@ func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// members yields the names and values of an object.
-func members(object []byte) iter.Seq2[[]byte, json.RawMessage] {
+// objectMembers yields the names and values of an object.
+func objectMembers(object []byte) iter.Seq2[[]byte, json.RawMessage] {
 	return func(yield func([]byte, json.RawMessage) bool) {
 		i := skipSpace(object, 1)
 		for object[i] != '}' {
@@ -53,8 +52,8 @@ func members(object []byte) iter.Seq2[[]byte, json.RawMessage] {
 	}
 }
 
-// elements yields the values of an array.
-func elements(array []byte) iter.Seq[json.RawMessage] {
+// arrayElements yields the elements of an array.
+func arrayElements(array []byte) iter.Seq[json.RawMessage] {
 	return func(yield func(json.RawMessage) bool) {
 		i := skipSpace(array, 1)
 		for array[i] != ']' {
@@ -69,8 +68,8 @@ func elements(array []byte) iter.Seq[json.RawMessage] {
 	}
 }
 
-// depth is how deep arrays and objects are nested.
-func depth(valid []byte) int {
+// nestingDepth returns how deep arrays and objects are nested.
+func nestingDepth(valid []byte) int {
 	now, most := 0, 0
 	for i := 0; i < len(valid); i++ {
 		switch valid[i] {
@@ -86,7 +85,7 @@ func depth(valid []byte) int {
 	return most
 }
 
-// skipValue returns where the value that begins at i ends.
+// skipValue returns the offset behind the value that begins at i.
 func skipValue(valid []byte, i int) int {
 	switch valid[i] {
 	case '"':
@@ -114,6 +113,7 @@ func skipValue(valid []byte, i int) int {
 	return i
 }
 
+// skipString returns the offset behind the string that begins at i.
 func skipString(valid []byte, i int) int {
 	for i++; valid[i] != '"'; i++ {
 		if valid[i] == '\\' {
@@ -123,6 +123,7 @@ func skipString(valid []byte, i int) int {
 	return i + 1
 }
 
+// skipSpace returns the offset of the first byte from i on that is not white space.
 func skipSpace(valid []byte, i int) int {
 	for valid[i] == ' ' || valid[i] == '\t' || valid[i] == '\r' || valid[i] == '\n' {
 		i++
@@ -130,7 +131,7 @@ func skipSpace(valid []byte, i int) int {
 	return i
 }
 
-// unquote is the text of a string.
+// unquote returns the text of a JSON string.
 func unquote(quoted []byte) []byte {
 	if !slices.Contains(quoted, '\\') {
 		return quoted[1 : len(quoted)-1]

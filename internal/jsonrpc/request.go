@@ -1,10 +1,9 @@
-// Package jsonrpc is JSON-RPC 2.0 as bytes: it splits what came in and renders
-// what goes out. It does not know what a method does, who sent a message or
-// what Thunder calls an error.
+// Package jsonrpc parses JSON-RPC 2.0 requests and renders responses and notifications.
+// It does not know what a method does, which client sent a message, or the error codes
+// of Thunder.
 //
-// It is strict about what a message must be and lenient about what Thunder's
-// clients do: the version may be missing, ids may be strings, parameters may be
-// of any type. Names of members are case-sensitive.
+// It is lenient where Thunder's clients are: the version may be missing, ids may be
+// strings, and parameters may be of any type. Names of members are case-sensitive.
 package jsonrpc
 
 import (
@@ -16,48 +15,47 @@ import (
 	"unicode/utf8"
 )
 
-// What a message may hold at most.
+// Limits of a message.
 const (
 	MaxDepth = 64
 	MaxBatch = 100
-	maxID    = 1 << 53 // beyond it a JavaScript client would not know its id again
+	maxID    = 1 << 53 // a JavaScript client cannot represent larger ids
 )
 
-// Why a message is refused.
+// The reasons to refuse a message.
 var (
 	// ErrSyntax means that the message is not JSON in UTF-8.
 	ErrSyntax = errors.New("the message is not JSON")
 	// ErrInvalid means that the JSON is not a request.
 	ErrInvalid = errors.New("the message is not a JSON-RPC request")
-	// ErrNoMethod is an ErrInvalid: an object that could be a request but for the
-	// method, which it lacks.
+	// ErrNoMethod wraps ErrInvalid and means that a request has no method.
 	ErrNoMethod = fmt.Errorf("%w: it has no method", ErrInvalid)
 )
 
-// Valid tells whether raw may be sent as it is: JSON in UTF-8, or else a
-// browser would close the connection.
+// Valid reports whether raw is JSON in UTF-8. If a host sent anything else, a browser
+// would close the connection.
 func Valid(raw []byte) bool { return utf8.Valid(raw) && json.Valid(raw) }
 
-// Message is one request or a batch of at least one and at most MaxBatch.
+// Message is one request, or a batch of 1 to MaxBatch requests.
 type Message struct {
 	Batch    bool
 	Requests []Request
 }
 
-// Request is one call. Its bytes are those of the message.
+// Request is one call. Its fields share the bytes of the message.
 type Request struct {
-	// ID is returned as it came; nil for a notification, which gets no answer.
+	// ID is the bytes of the id; nil for a notification, which gets no answer.
 	ID     json.RawMessage
 	Method string
-	// Params is nil when there are none; null counts as none.
+	// Params is nil if the request has none, or null.
 	Params json.RawMessage
-	// Err is what keeps this from being a request, nil for a good one. ID is
-	// set if it could be read.
+	// Err is the fault of a request that is not valid, else nil. ID is set if it
+	// could be read.
 	Err error
 }
 
-// Parse splits a message. The error is about the message as a whole and wraps
-// ErrSyntax or ErrInvalid; what is wrong with one request is in the request.
+// Parse splits a message. The error is about the whole message and wraps ErrSyntax or
+// ErrInvalid. A fault of one request is in the request.
 func Parse(message []byte) (Message, error) {
 	if !utf8.Valid(message) {
 		return Message{}, fmt.Errorf("%w: it is not UTF-8", ErrSyntax)
@@ -66,7 +64,7 @@ func Parse(message []byte) (Message, error) {
 		var discarded json.RawMessage
 		return Message{}, fmt.Errorf("%w: %w", ErrSyntax, json.Unmarshal(message, &discarded))
 	}
-	if depth(message) > MaxDepth {
+	if nestingDepth(message) > MaxDepth {
 		return Message{}, fmt.Errorf("%w: it is nested deeper than %d levels", ErrInvalid, MaxDepth)
 	}
 	message = bytes.Trim(message, space)
@@ -81,7 +79,7 @@ func Parse(message []byte) (Message, error) {
 
 func parseBatch(array []byte) (Message, error) {
 	m := Message{Batch: true}
-	for element := range elements(array) {
+	for element := range arrayElements(array) {
 		if len(m.Requests) == MaxBatch {
 			return Message{}, fmt.Errorf("%w: a batch holds at most %d requests", ErrInvalid, MaxBatch)
 		}
@@ -100,16 +98,16 @@ func parseBatch(array []byte) (Message, error) {
 func parseRequest(object []byte) Request {
 	var r Request
 	var hasID, hasMethod, hasParams bool
-	for name, value := range members(object) {
+	for name, value := range objectMembers(object) {
 		switch string(name) {
 		case "id":
-			r.once(&hasID, "id")
+			r.markSeen(&hasID, "id")
 			r.setID(value)
 		case "method":
-			r.once(&hasMethod, "method")
+			r.markSeen(&hasMethod, "method")
 			r.setMethod(value)
 		case "params":
-			r.once(&hasParams, "params")
+			r.markSeen(&hasParams, "params")
 			if !bytes.Equal(value, Null) {
 				r.Params = value
 			}
@@ -127,12 +125,12 @@ func (r *Request) setID(value []byte) {
 		r.ID = value
 		return
 	case '{', '[', 't', 'f':
-		r.fail("its id is neither a number nor a string")
+		r.setError("its id is neither a number nor a string")
 		return
 	}
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil || n > maxID || n < -maxID {
-		r.fail("its id %.40s is not a whole number of at most 2^53", value)
+		r.setError("its id %.40s is not a whole number of at most 2^53", value)
 		return
 	}
 	r.ID = value
@@ -140,21 +138,22 @@ func (r *Request) setID(value []byte) {
 
 func (r *Request) setMethod(value []byte) {
 	if value[0] != '"' {
-		r.fail("its method is not a string")
+		r.setError("its method is not a string")
 		return
 	}
 	r.Method = string(unquote(value))
 }
 
-func (r *Request) once(seen *bool, name string) {
+// markSeen sets an error if the member was seen before.
+func (r *Request) markSeen(seen *bool, name string) {
 	if *seen {
-		r.fail("it has more than one %s", name)
+		r.setError("it has more than one %s", name)
 	}
 	*seen = true
 }
 
-// fail keeps the first thing that is wrong.
-func (r *Request) fail(format string, args ...any) {
+// setError sets the error of the request if it has none.
+func (r *Request) setError(format string, args ...any) {
 	if r.Err == nil {
 		r.Err = fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 	}
