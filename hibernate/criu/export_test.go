@@ -6,6 +6,5 @@ import (
 	"dormouse/hibernate/criu/pager"
 )
 
-// Hold has the engine bring no memory in that nobody waits for, until it is told
-// to hurry.
-func (e *Engine) Hold() { e.timing = pager.Timing{Quiet: time.Hour, Patience: time.Hour} }
+// LoadOnDemand makes the engine load only memory that a thread waits for, until Hurry.
+func (e *Engine) LoadOnDemand() { e.timing = pager.Timing{Quiet: time.Hour, Patience: time.Hour} }

@@ -9,11 +9,11 @@ import (
 	"dormouse/hibernate/hibernatetest"
 )
 
-// A Go program keeps files of its cgroup open. They must not stop a wake in a
-// cgroup that was removed and made anew, however often.
+// A Go program keeps files of its cgroup open. The program must wake even if the cgroup
+// was removed and made anew, any number of times.
 func TestGoWakesInANewCgroup(t *testing.T) {
-	e := open(t)
-	s := start(t)
+	e := openEngine(t)
+	s := startSubject(t)
 	defer func() { s.End(t) }()
 	if s.cgroup == "" {
 		hibernatetest.SkipOrFail(t, errors.New("there is no cgroup v2"))

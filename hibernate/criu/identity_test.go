@@ -18,7 +18,7 @@ import (
 	"dormouse/hibernate/criu"
 )
 
-// forger is CRIU under the influence of the plugin that it dumps.
+// forger is an engine whose images a plugin has forged, through a flaw in CRIU.
 type forger struct {
 	*criu.Engine
 	forge func(*criu_core.CoreEntry)
@@ -28,10 +28,10 @@ func (f forger) Dump(ctx context.Context, d hibernate.Dump) error {
 	if err := f.Engine.Dump(ctx, d); err != nil {
 		return err
 	}
-	return editCore(filepath.Join(d.Dir, "core-2.img"), f.forge)
+	return editCoreImage(filepath.Join(d.Dir, "core-2.img"), f.forge)
 }
 
-func editCore(path string, edit func(*criu_core.CoreEntry)) error {
+func editCoreImage(path string, edit func(*criu_core.CoreEntry)) error {
 	in, err := os.Open(path)
 	if err != nil {
 		return err
@@ -53,23 +53,23 @@ func editCore(path string, edit func(*criu_core.CoreEntry)) error {
 	return errors.Join(crit.New(nil, out, "", false, false).Encode(image), out.Close())
 }
 
-// An image that gives a task more than the kernel says it has is never committed,
-// whatever is wrong with it, and the plugin runs on.
+// An image that gives a thread another identity than the kernel shows is never
+// published, and the plugin runs on.
 func TestForgedIdentity(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	program, _ := compileHolder(t)
 	thread := (*criu_core.CoreEntry).GetThreadCore
 	forgeries := map[string]struct {
 		object string
 		forge  func(*criu_core.CoreEntry)
-		field  string // in which it is noticed, empty for none
+		field  string // that differs, "" if the image is accepted
 	}{
 		"nothing":           {"seccomp-filters", func(*criu_core.CoreEntry) {}, ""},
 		"effective":         {"capabilities", func(c *criu_core.CoreEntry) { thread(c).Creds.CapEff = []uint32{math.MaxUint32, 0x1ff} }, "CapEff"},
 		"permitted":         {"capabilities", func(c *criu_core.CoreEntry) { thread(c).Creds.CapPrm[0] |= 1 << 21 }, "CapPrm"},
 		"inheritable":       {"capabilities", func(c *criu_core.CoreEntry) { thread(c).Creds.CapInh[0] |= 1 << 21 }, "CapInh"},
 		"bounding set":      {"capabilities", func(c *criu_core.CoreEntry) { thread(c).Creds.CapBnd[0] |= 1 << 21 }, "CapBnd"},
-		"ambient":           {"capabilities", func(c *criu_core.CoreEntry) { more(c, 19, 1<<21) }, "CapAmb"},
+		"ambient":           {"capabilities", func(c *criu_core.CoreEntry) { appendField(c, 19, 1<<21) }, "CapAmb"},
 		"user":              {"capabilities", func(c *criu_core.CoreEntry) { thread(c).Creds.Fsuid = proto.Uint32(1) }, "UID"},
 		"group":             {"capabilities", func(c *criu_core.CoreEntry) { thread(c).Creds.Sgid = proto.Uint32(1) }, "GID"},
 		"groups":            {"capabilities", func(c *criu_core.CoreEntry) { thread(c).Creds.Groups = []uint32{42} }, "Groups"},
@@ -104,8 +104,8 @@ func TestForgedIdentity(t *testing.T) {
 	}
 }
 
-// more appends a value to a field that go-criu does not know.
-func more(c *criu_core.CoreEntry, field protowire.Number, value uint64) {
+// appendField appends a value to a field that go-criu does not know.
+func appendField(c *criu_core.CoreEntry, field protowire.Number, value uint64) {
 	m := c.GetThreadCore().GetCreds().ProtoReflect()
 	raw := protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), value)
 	m.SetUnknown(append(raw, m.GetUnknown()...))

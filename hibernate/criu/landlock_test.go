@@ -34,8 +34,9 @@ func restrict() error {
 	return nil
 }
 
-// restrictAll does that with the whole program: it executes itself from within.
-func restrictAll() (int, error) {
+// restrictProcess puts the whole process into a Landlock domain, by executing itself
+// there.
+func restrictProcess() (int, error) {
 	if held, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); held == 1 || err != nil {
 		return 0, err
 	}
@@ -46,8 +47,8 @@ func restrictAll() (int, error) {
 	return 0, syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 }
 
-// restrictOne does it with a thread that lives on.
-func restrictOne() (int, error) {
+// restrictThread puts one thread, which lives on, into a Landlock domain.
+func restrictThread() (int, error) {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -57,16 +58,16 @@ func restrictOne() (int, error) {
 	return 0, <-done
 }
 
-// TestDomains looks for domains after a dump, when they are looked for, and
-// then for what is known of them.
-func TestDomains(t *testing.T) {
-	e := open(t)
+// TestLandlockDomains looks for domains in a stopped tree, and then for the remembered
+// ones in the running tree.
+func TestLandlockDomains(t *testing.T) {
+	e := openEngine(t)
 	for holding, confined := range map[string]bool{"": false, "landlock": true, "landlock thread": true} {
 		t.Run(holding, func(t *testing.T) {
 			if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno != 0 {
 				t.Skipf("this machine has no Landlock: %v", errno)
 			}
-			s := startWith(t, holding, syscall.SIGKILL)
+			s := startSubjectWith(t, holding, syscall.SIGKILL)
 			defer s.End(t)
 			s.Advance(t)
 			tree := procfs.Tree(s.PID())
@@ -94,9 +95,9 @@ func TestDomains(t *testing.T) {
 	}
 }
 
-// Another user is not a domain.
-func TestDomainsOfAnotherUser(t *testing.T) {
-	e := open(t)
+// A process of another user is not taken for one in a domain.
+func TestOtherUserIsNoLandlockDomain(t *testing.T) {
+	e := openEngine(t)
 	program, _ := compileHolder(t)
 	h, said := startHolder(t, program, "other-user")
 	defer h.end(t)

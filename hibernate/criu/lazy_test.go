@@ -23,11 +23,12 @@ import (
 	"dormouse/internal/uffd"
 )
 
-// folder is a Memory that verifies nothing, and fails or waits where it is told.
-type folder struct {
+// folderMemory is a hibernate.Memory that reads a directory. It verifies nothing, and
+// fails or waits where before says so.
+type folderMemory struct {
 	dir string
-	// lasting is where another process loads, "" when this one does, which alone
-	// can be told anything.
+	// lasting is the directory of the loader; "" if this process loads. before works in
+	// this process only.
 	lasting string
 
 	mu     sync.Mutex
@@ -38,7 +39,7 @@ type folder struct {
 	before func(file string, index int64) error
 }
 
-func (f *folder) ReadChunk(file string, index int64, buffer []byte) ([]byte, error) {
+func (f *folderMemory) ReadChunk(file string, index int64, buffer []byte) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.before != nil {
@@ -64,7 +65,7 @@ func (f *folder) ReadChunk(file string, index int64, buffer []byte) ([]byte, err
 	return buffer[:n], nil
 }
 
-func (f *folder) Close() error {
+func (f *folderMemory) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
@@ -75,30 +76,32 @@ func (f *folder) Close() error {
 	return errors.Join(errs...)
 }
 
-// Move says where the files are.
-func (f *folder) Move() (json.RawMessage, []*os.File, error) {
+// Move implements hibernate.MovableMemory.
+func (f *folderMemory) Move() (json.RawMessage, []*os.File, error) {
 	text, err := json.Marshal(f.dir)
 	return text, nil, err
 }
 
-func receiveFolder(text json.RawMessage, _ []*os.File) (hibernate.Memory, error) {
-	f := &folder{}
+func receiveFolderMemory(text json.RawMessage, _ []*os.File) (hibernate.Memory, error) {
+	f := &folderMemory{}
 	return f, json.Unmarshal(text, &f.dir)
 }
 
-// folders are those of dir for this process and for one that lasts.
-func folders(t *testing.T, dir string) []*folder {
+// folderMemories returns two memories of the image in dir: one for this process, one for
+// a loader.
+func folderMemories(t *testing.T, dir string) []*folderMemory {
 	t.Helper()
-	return []*folder{{dir: dir}, {dir: dir, lasting: t.TempDir()}}
+	return []*folderMemory{{dir: dir}, {dir: dir, lasting: t.TempDir()}}
 }
 
-// lazy is a subject that was painted, dumped and ended.
+// lazyImage returns a subject that has painted its memory, was dumped and has ended, and
+// the directory of its image.
 func lazyImage(t *testing.T, e *criu.Engine, mib int, orders ...string) (*subject, string) {
 	t.Helper()
-	return lazyImageOf(t, e, start(t), mib, orders...)
+	return lazyImageFrom(t, e, startSubject(t), mib, orders...)
 }
 
-func lazyImageOf(t *testing.T, e *criu.Engine, s *subject, mib int, orders ...string) (*subject, string) {
+func lazyImageFrom(t *testing.T, e *criu.Engine, s *subject, mib int, orders ...string) (*subject, string) {
 	t.Helper()
 	must(t, uffd.Available())
 	s.order(t, fmt.Sprintf("paint 0 %d", mib*256))
@@ -111,15 +114,14 @@ func lazyImageOf(t *testing.T, e *criu.Engine, s *subject, mib int, orders ...st
 	return s, dir
 }
 
-// wake restores the subject lazily and has it run. The subject ends with the
-// test.
-func (s *subject) wake(t *testing.T, e *criu.Engine, m *folder) hibernate.Loading {
+// wake restores the subject lazily and continues it. The subject ends with the test.
+func (s *subject) wake(t *testing.T, e *criu.Engine, m *folderMemory) hibernate.Loading {
 	t.Helper()
 	root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: m.dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 	must(t, err)
 	s.SetRoot(t, root)
 	if !s.Stopped(t) {
-		t.Error("it runs before anybody said so")
+		t.Error("it runs before it was continued")
 	}
 	t.Cleanup(func() {
 		if !procfs.HasEnded(s.PID()) {
@@ -134,7 +136,7 @@ func (s *subject) wake(t *testing.T, e *criu.Engine, m *folder) hibernate.Loadin
 	return loading
 }
 
-// order has the subject do something that must succeed.
+// order gives the subject an order that must succeed.
 func (s *subject) order(t *testing.T, words string) {
 	t.Helper()
 	if got := s.ask(t, words); got != "ok" {
@@ -143,9 +145,9 @@ func (s *subject) order(t *testing.T, words string) {
 }
 
 func TestLazyMemoryIsIntact(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	s, dir := lazyImage(t, e, 100)
-	for _, m := range folders(t, dir) {
+	for _, m := range folderMemories(t, dir) {
 		loading := s.wake(t, e, m)
 		if got := s.State(t); got != "0" {
 			t.Errorf("it answers %q", got)
@@ -161,9 +163,9 @@ func TestLazyMemoryIsIntact(t *testing.T) {
 	}
 }
 
-// What becomes of memory before it came.
+// A tree may change memory that is not loaded yet in any way.
 func TestLazyMemoryChanges(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	for name, orders := range map[string][]string{
 		"emptied":          {"empty 1000 3000", "check 0 4096"},
 		"emptied, written": {"empty 1000 3000", "write 900 1100", "together 0 4096"},
@@ -180,8 +182,8 @@ func TestLazyMemoryChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, dir := lazyImage(t, e, 16)
-			e.Hold()
-			loading := s.wake(t, e, &folder{dir: dir})
+			e.LoadOnDemand()
+			loading := s.wake(t, e, &folderMemory{dir: dir})
 			for _, o := range orders {
 				s.order(t, o)
 			}
@@ -194,12 +196,12 @@ func TestLazyMemoryChanges(t *testing.T) {
 	}
 }
 
-// Memory that is wiped on fork is so before it came, too.
+// MADV_WIPEONFORK also holds for memory that is not loaded yet.
 func TestLazyMemoryIsWipedOnFork(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	s, dir := lazyImage(t, e, 16, "private 1000 2000")
-	e.Hold()
-	loading := s.wake(t, e, &folder{dir: dir})
+	e.LoadOnDemand()
+	loading := s.wake(t, e, &folderMemory{dir: dir})
 	s.order(t, "forked-private 1000 2000")
 	s.order(t, "fork 0 1000")
 	s.order(t, "check 0 4096")
@@ -210,13 +212,13 @@ func TestLazyMemoryIsWipedOnFork(t *testing.T) {
 
 var errDisk = errors.New("the disk says no")
 
-// What can't be read is never anything else: who touches it waits for its end.
+// A thread that touches memory which cannot be read waits until the tree is killed.
 func TestLazyMemoryCannotBeRead(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	s, dir := lazyImage(t, e, 16)
-	e.Hold()
+	e.LoadOnDemand()
 	last := int64(-1)
-	m := &folder{dir: dir, before: func(_ string, index int64) error {
+	m := &folderMemory{dir: dir, before: func(_ string, index int64) error {
 		if index == last {
 			return errDisk
 		}
@@ -227,7 +229,7 @@ func TestLazyMemoryCannotBeRead(t *testing.T) {
 	loading := s.wake(t, e, m)
 	s.order(t, "check 0 100")
 	m.mu.Lock()
-	last = info.Size()/hibernate.ChunkSize/2 + 1 // in the middle of the canvas
+	last = info.Size()/hibernate.ChunkSize/2 + 1 // in the middle of the paintedMemory
 	m.mu.Unlock()
 	conn, err := net.Dial("unix", s.socket)
 	must(t, err)
@@ -245,12 +247,12 @@ func TestLazyMemoryCannotBeRead(t *testing.T) {
 	}
 }
 
-// What CRIU needs itself is asked for before anything runs.
+// Memory that CRIU reads itself is verified before the tree runs.
 func TestLazyRestoreFails(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	s, dir := lazyImage(t, e, 4)
 	layout := map[string][]int64{}
-	m := &folder{dir: dir, before: func(file string, index int64) error {
+	m := &folderMemory{dir: dir, before: func(file string, index int64) error {
 		layout[file] = append(layout[file], index)
 		return nil
 	}}
@@ -263,7 +265,7 @@ func TestLazyRestoreFails(t *testing.T) {
 		t.Fatalf("asked for was %v", layout)
 	}
 	for file, index := range map[string]int64{"pages-1.img": 0, "pages-2.img": 0} {
-		m := &folder{dir: dir, before: func(f string, i int64) error {
+		m := &folderMemory{dir: dir, before: func(f string, i int64) error {
 			if f == file && i == index {
 				return errDisk
 			}
@@ -283,14 +285,14 @@ func TestLazyRestoreFails(t *testing.T) {
 }
 
 func TestLazyRestoreGivenUp(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	s, dir := lazyImage(t, e, 16)
 	for after := range 50 {
-		m := folders(t, dir)[after%2]
+		m := folderMemories(t, dir)[after%2]
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after/2)*time.Millisecond)
 		root, loading, err := e.RestoreLazy(ctx, hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 		cancel()
-		if err == nil { // it was quicker
+		if err == nil { // the restore was quicker
 			must(t, root.Kill())
 			_, err = root.Wait()
 			must(t, err)
@@ -302,17 +304,17 @@ func TestLazyRestoreGivenUp(t *testing.T) {
 	}
 }
 
-// A tree may end at any time, and nothing is left of the loading.
+// When a tree ends during its loading, no process and no descriptor is left.
 func TestLazyTreeEnds(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	s, dir := lazyImage(t, e, 16)
-	before := descriptors(t)
+	before := countDescriptors(t)
 	for _, hold := range []bool{false, true} {
 		if hold {
-			e.Hold()
+			e.LoadOnDemand()
 		}
 		for n := range 6 {
-			m := folders(t, dir)[n%2]
+			m := folderMemories(t, dir)[n%2]
 			root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 			must(t, err)
 			s.SetRoot(t, root)
@@ -329,25 +331,24 @@ func TestLazyTreeEnds(t *testing.T) {
 	}
 	must(t, s.read.Close())
 	must(t, s.write.Close())
-	if after := descriptors(t); after > before {
+	if after := countDescriptors(t); after > before {
 		t.Errorf("%d descriptors, before there were %d", after, before)
 	}
 }
 
-func descriptors(t *testing.T) int {
+func countDescriptors(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	must(t, err)
 	return len(entries)
 }
 
-// Threads that change memory while others wait for it never see anything but
-// their own.
+// Threads that change memory while others wait for it read only their own contents.
 func TestLazyMemoryOfManyThreads(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	const mib = 48
 	s, dir := lazyImage(t, e, mib)
-	for n, m := range append(folders(t, dir), folders(t, dir)...) {
+	for n, m := range append(folderMemories(t, dir), folderMemories(t, dir)...) {
 		loading := s.wake(t, e, m)
 		if n < 2 {
 			loading.Hurry()
@@ -361,16 +362,16 @@ func TestLazyMemoryOfManyThreads(t *testing.T) {
 	}
 }
 
-// Everything at once, while memory comes by itself: threads read, pages are
-// emptied, moved and unmapped, children are made.
+// While memory is loaded, threads read, pages are emptied, moved and unmapped, and
+// children are forked.
 func TestLazyMemoryUnderFire(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	const mib = 64
 	s, dir := lazyImage(t, e, mib)
 	for round := range 4 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			dice := rand.New(rand.NewPCG(uint64(round), 4711))
-			loading := s.wake(t, e, folders(t, dir)[round%2])
+			loading := s.wake(t, e, folderMemories(t, dir)[round%2])
 			loading.Hurry()
 			whole := fmt.Sprintf("0 %d", mib*256)
 			gone := 0
@@ -381,7 +382,7 @@ func TestLazyMemoryUnderFire(t *testing.T) {
 				case 0:
 					s.order(t, "empty "+part)
 				case 1:
-					s.order(t, fmt.Sprintf("unmap %d %d", gone, gone+20)) // from below, where nothing is done but this
+					s.order(t, fmt.Sprintf("unmap %d %d", gone, gone+20)) // from the first page on, where nothing else is done
 					gone += 20
 				case 2:
 					s.order(t, "fork "+whole)
@@ -399,20 +400,20 @@ func TestLazyMemoryUnderFire(t *testing.T) {
 	}
 }
 
-// TestLazyHostKilled runs itself again as a host that is killed while its tree,
-// which outlives it, lacks memory.
+// TestLazyHostKilled runs itself again as a host, and kills that host while its tree,
+// which lives on, lacks memory.
 func TestLazyHostKilled(t *testing.T) {
 	const variable = "DORMOUSE_TEST_HOST"
 	if os.Getenv(variable) != "" {
-		e := open(t)
-		e.Hold()
-		s, dir := lazyImageOf(t, e, startWith(t, "", 0), 16)
-		s.wake(t, e, &folder{dir: dir})
+		e := openEngine(t)
+		e.LoadOnDemand()
+		s, dir := lazyImageFrom(t, e, startSubjectWith(t, "", 0), 16)
+		s.wake(t, e, &folderMemory{dir: dir})
 		fmt.Printf("\nwoke %d %s %s\n", s.PID(), s.socket, s.cgroup) //nolint:forbidigo // to the test that started this one
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		return
 	}
-	open(t)
+	openEngine(t)
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestLazyHostKilled$")
 	cmd.Env = append(os.Environ(), variable+"=1", "TMPDIR="+t.TempDir())
 	stdin, err := cmd.StdinPipe()
@@ -452,11 +453,11 @@ func TestLazyHostKilled(t *testing.T) {
 	must(t, os.RemoveAll(filepath.Dir(s.socket)))
 }
 
-// An image that can't be read like this can still be restored.
+// An image whose page maps cannot be read can still be restored without lazy loading.
 func TestLazyRestoreUnsupported(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	s, dir := lazyImage(t, e, 4)
-	m := &folder{dir: dir}
+	m := &folderMemory{dir: dir}
 	must(t, os.Rename(filepath.Join(dir, "pagemap-2.img"), filepath.Join(dir, "kept")))
 	must(t, os.WriteFile(filepath.Join(dir, "pagemap-2.img"), []byte("of another version"), 0o600))
 	_, _, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup}, m)

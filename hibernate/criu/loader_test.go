@@ -19,8 +19,8 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// loaderIn is the process that loads in dir, 0 when there is none.
-func loaderIn(dir string) int {
+// loaderPID returns the loader whose socket is in dir, 0 if there is none.
+func loaderPID(dir string) int {
 	paths, _ := filepath.Glob(dir + "/[0-9]*")
 	if len(paths) == 0 {
 		return 0
@@ -29,14 +29,14 @@ func loaderIn(dir string) int {
 	return pid
 }
 
-// While threads do all that can be done to memory, one host after another leaves
-// the loading to the next.
+// One host after another hands the loading over, while threads change memory in all
+// ways.
 func TestLoadingIsHandedOver(t *testing.T) {
-	e := open(t)
-	e.Hold()
+	e := openEngine(t)
+	e.LoadOnDemand()
 	const mib = 64
 	s, dir := lazyImage(t, e, mib)
-	m := folders(t, dir)[1]
+	m := folderMemories(t, dir)[1]
 	loading := s.wake(t, e, m)
 	var over atomic.Bool
 	ended := make(chan struct{})
@@ -53,7 +53,7 @@ func TestLoadingIsHandedOver(t *testing.T) {
 		next, err := e.RejoinLoading(m.lasting)
 		must(t, err)
 		if next == nil {
-			t.Fatal("nobody loads")
+			t.Fatal("there is no loader")
 		}
 		wait(t, "it to be told", func() bool { _, total := next.Progress(); return total > 0 })
 		loading = next
@@ -64,20 +64,20 @@ func TestLoadingIsHandedOver(t *testing.T) {
 	must(t, loading.Err())
 	loading.Close()
 	s.order(t, fmt.Sprintf("check 0 %d", mib*256))
-	if handed == 0 || loaderIn(m.lasting) != 0 {
-		t.Errorf("it was handed over %d times, and left is %d", handed, loaderIn(m.lasting))
+	if handed == 0 || loaderPID(m.lasting) != 0 {
+		t.Errorf("it was handed over %d times, and left is %d", handed, loaderPID(m.lasting))
 	}
 	s.End(t)
 }
 
-// When nobody is left to bring it, memory is waited for.
+// When the loader was killed, threads wait for memory until the tree is killed.
 func TestLoaderKilled(t *testing.T) {
-	e := open(t)
-	e.Hold()
+	e := openEngine(t)
+	e.LoadOnDemand()
 	s, dir := lazyImage(t, e, 16)
-	m := folders(t, dir)[1]
+	m := folderMemories(t, dir)[1]
 	loading := s.wake(t, e, m)
-	pid := loaderIn(m.lasting)
+	pid := loaderPID(m.lasting)
 	must(t, syscall.Kill(pid, syscall.SIGKILL))
 	must(t, unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)) // all its threads have ended, its socket is closed
 	<-loading.Done()
@@ -85,7 +85,7 @@ func TestLoaderKilled(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if next, err := e.RejoinLoading(m.lasting); err == nil || next != nil {
-		t.Error("somebody still loads")
+		t.Error("there is still a loader")
 	}
 	conn, err := net.Dial("unix", s.socket)
 	must(t, err)
@@ -98,30 +98,30 @@ func TestLoaderKilled(t *testing.T) {
 	}
 	s.End(t)
 	loading.Close()
-	if left := loaderIn(m.lasting); left != 0 {
+	if left := loaderPID(m.lasting); left != 0 {
 		t.Errorf("%d is left", left)
 	}
 }
 
-// A restore whose loader ends is none, and leaves nothing.
+// A restore whose loader is killed fails and leaves no process.
 func TestLoaderKilledEarly(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	s, dir := lazyImage(t, e, 16)
 	for range 3 {
-		m := folders(t, dir)[1]
+		m := folderMemories(t, dir)[1]
 		begun := make(chan struct{})
 		go func() {
 			defer close(begun)
-			wait(t, "the loader to start", func() bool { return loaderIn(m.lasting) != 0 })
-			_ = syscall.Kill(loaderIn(m.lasting), syscall.SIGKILL)
+			wait(t, "the loader to start", func() bool { return loaderPID(m.lasting) != 0 })
+			_ = syscall.Kill(loaderPID(m.lasting), syscall.SIGKILL)
 		}()
 		root, _, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
 		<-begun
 		if err == nil || root != nil {
 			t.Errorf("got %v", root)
 		}
-		if left := procfs.Children(os.Getpid()); len(left) > 0 || loaderIn(m.lasting) != 0 || !m.closed {
-			t.Errorf("left are %v and %d, the memory is closed: %v", left, loaderIn(m.lasting), m.closed)
+		if left := procfs.Children(os.Getpid()); len(left) > 0 || loaderPID(m.lasting) != 0 || !m.closed {
+			t.Errorf("left are %v and %d, the memory is closed: %v", left, loaderPID(m.lasting), m.closed)
 		}
 	}
 }

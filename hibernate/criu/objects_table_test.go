@@ -12,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "write the table into docs/sleeping.md")
 
-// TestSleepingTable keeps the table that people read the one that is tried.
+// TestSleepingTable compares the table in docs/sleeping.md with the table of the tests.
 func TestSleepingTable(t *testing.T) {
 	const path, begin, end = "../../docs/sleeping.md", "<!-- table -->\n", "<!-- end of table -->\n"
 	text, err := os.ReadFile(path)
@@ -52,10 +52,10 @@ const (
 
 // object is a row of the table in docs/sleeping.md.
 type object struct {
-	name    string // the program's
-	text    string // the reader's
+	name    string // in the C program
+	text    string // in the docs
 	outcome outcome
-	words   string // of the error
+	words   string // that the error contains
 }
 
 var objects = []object{

@@ -24,8 +24,9 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// holder is the C program of testdata/objects behind pid 1 of its namespace. It
-// is a hibernate.Tree: nothing of it is connected to the outside but two pipes.
+// holder is a process of the C program in testdata/objects, behind pid 1 of its
+// namespace. It holds one kind of kernel object. It is a hibernate.Tree that is connected
+// to the outside by two pipes only.
 type holder struct {
 	object string
 	dir    string
@@ -36,7 +37,7 @@ type holder struct {
 	lines  *bufio.Reader
 	theirs [2]*os.File
 	keys   [2]string
-	asleep func() // what happens meanwhile, may be nil
+	asleep func() // is called while it sleeps, may be nil
 	packed pack.Options
 }
 
@@ -65,8 +66,8 @@ func compileHolder(t *testing.T) (path string, objects []string) {
 	return path, strings.Fields(string(names))
 }
 
-// startHolder has the program set the object up. It returns what it said, which
-// is "ready" unless the machine lacks the object.
+// startHolder starts the program with the object, and returns its first line: "ready"
+// unless the machine lacks the object.
 func startHolder(t *testing.T, program, object string) (*holder, string) {
 	t.Helper()
 	h := &holder{object: object, dir: t.TempDir(), cgroup: hibernatetest.NewCgroup(t)}
@@ -90,7 +91,7 @@ func startHolder(t *testing.T, program, object string) (*holder, string) {
 	return h, h.line()
 }
 
-// pipes makes new ones, and notes the inodes of the old.
+// pipes creates new pipes, and notes the inodes of the old ones.
 func (h *holder) pipes(t *testing.T) {
 	t.Helper()
 	if h.in != nil {
@@ -124,13 +125,13 @@ func (h *holder) line() string {
 	return strings.TrimSpace(line)
 }
 
-// check returns what the program finds: "ok", or what is wrong.
+// check makes the program check its object, and returns "ok" or what is wrong.
 func (h *holder) check() string {
-	_, _ = h.in.WriteString("check\n") // a dead program says it by saying nothing
+	_, _ = h.in.WriteString("check\n") // a dead program gives no answer
 	return h.line()
 }
 
-// end kills and reaps everything, also a cgroup that the program made.
+// end kills and reaps the program, and removes a cgroup that the program made.
 func (h *holder) end(t *testing.T) {
 	t.Helper()
 	h.close()
@@ -174,13 +175,13 @@ func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
 	return nil
 }
 
-// timePassing is how long the program sleeps where it is about time.
+// timePassing is how long the objects that measure time sleep.
 const timePassing = 500 * time.Millisecond
 
 // TestObjects takes every object through a sleep, and compares what happens with
 // docs/sleeping.md.
 func TestObjects(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	program, names := compileHolder(t)
 	var known []string
 	for _, o := range objects {
@@ -193,7 +194,7 @@ func TestObjects(t *testing.T) {
 	}
 	for _, o := range objects {
 		t.Run(o.name, func(t *testing.T) {
-			if !hasTerminal(o.name) { // their numbers are the host's: one would take another's while that sleeps
+			if !hasTerminal(o.name) { // their numbers are the host's: another test would take the number while one sleeps
 				t.Parallel()
 			}
 			h, said := startHolder(t, program, o.name)
@@ -215,7 +216,7 @@ func TestObjects(t *testing.T) {
 			switch {
 			case want == named && (err == nil || foreseen == nil || !errors.Is(err, hibernate.ErrObstacle)):
 				t.Errorf("it is not named: %v; the program says %s", err, said)
-			case (want == named || want == refused) && errors.Is(err, hibernate.ErrPassing) != passing[o.name]:
+			case (want == named || want == refused) && errors.Is(err, hibernate.ErrPassing) != isPassing[o.name]:
 				t.Errorf("whether it passes is wrong: %v", err)
 			case want == named && !strings.Contains(err.Error(), o.words):
 				t.Errorf("it is named %v, want %q", err, o.words)
@@ -234,20 +235,20 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// heavy are the objects that page files are about, and some with large images besides.
-// (prot-none is none of them: memory that comes later is accounted otherwise.)
-var heavy = []string{
+// withPageFiles are the objects whose contents are in page files, and some with large
+// images. It lacks prot-none: memory that is loaded later is accounted otherwise.
+var withPageFiles = []string{
 	"anon-shared", "brk", "copy-on-write", "deleted-cwd", "deleted-executable", "deleted-small", "deleted-sparse", "dontdump", "file-shared",
 	"grandchildren", "guard-pages", "many-children", "many-files", "many-mappings", "memfd", "mlock", "pipe", "private-file",
 	"shm", "threads", "tmpfile", "transparent-huge", "wipeonfork", "zombie",
 }
 
-// TestObjectsPacked takes them through a sleep in which nothing of them is on the disk
-// as it is.
+// TestObjectsPacked takes such objects through a sleep with a compressed and encrypted
+// image.
 func TestObjectsPacked(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	program, _ := compileHolder(t)
-	for _, object := range heavy {
+	for _, object := range withPageFiles {
 		t.Run(object, func(t *testing.T) {
 			t.Parallel()
 			h, said := startHolder(t, program, object)
@@ -264,10 +265,10 @@ func TestObjectsPacked(t *testing.T) {
 	}
 }
 
-// A file that was open may be written to by others meanwhile, but not grow or
-// shrink: CRIU compares its size.
+// Other processes may write to a file that the sleeping plugin has open, but must not
+// change its size: CRIU compares it.
 func TestFileChangedAsleep(t *testing.T) {
-	e := open(t)
+	e := openEngine(t)
 	program, _ := compileHolder(t)
 	for content, want := range map[string]string{"0123456789": "", "xxxx45xxxx": "", "012345": "size"} {
 		t.Run(content, func(t *testing.T) {
@@ -290,10 +291,10 @@ func TestFileChangedAsleep(t *testing.T) {
 	}
 }
 
-// passing are obstacles that may be gone a moment later.
-var passing = map[string]bool{"vfork": true, "unix-pending": true, "tcp-backlog": true, "netlink-data": true, "robust-mutex-file": true, "inotify-queued": true, "fanotify-queued": true}
+// isPassing are the objects that are an ErrPassing.
+var isPassing = map[string]bool{"vfork": true, "unix-pending": true, "tcp-backlog": true, "netlink-data": true, "robust-mutex-file": true, "inotify-queued": true, "fanotify-queued": true}
 
-// hasTerminal tells the objects that are pseudo terminals.
+// hasTerminal reports whether the object is a pseudo terminal.
 func hasTerminal(object string) bool {
 	return strings.HasPrefix(object, "pty") || object == "controlling-terminal"
 }

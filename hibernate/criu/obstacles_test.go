@@ -19,9 +19,9 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// holdings are what a program may have open, by the words by which an obstacle
-// names them; what begins with "ok" is none. They are opened for good.
-var holdings = map[string]func() (int, error){
+// openable has functions that open an object for good. The keys are the words by which
+// an obstacle names the object; an object whose key begins with "ok" is no obstacle.
+var openable = map[string]func() (int, error){
 	"":                        func() (int, error) { return 0, nil },
 	"anon_inode:[io_uring]":   ioUring,
 	"anon_inode:[perf_event]": perfEvent,
@@ -55,13 +55,13 @@ var holdings = map[string]func() (int, error){
 	},
 }
 
-func hold(what string) error {
-	begin := holdings[what]
+func openObject(what string) error {
+	begin := openable[what]
 	switch what {
 	case "landlock":
-		begin = restrictAll
+		begin = restrictProcess
 	case "landlock thread":
-		begin = restrictOne
+		begin = restrictThread
 	case "many files":
 		begin = manyFiles
 	}
@@ -103,11 +103,11 @@ func perfEvent() (int, error) {
 	}, 0, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
 }
 
-// TestObstacles lets CRIU itself say whether each is one: it must fail to dump,
-// or to restore, what is named, and manage what is not.
+// TestObstacles compares the obstacles with CRIU itself, which must fail to dump or to
+// restore each of them, and none of the other objects.
 func TestObstacles(t *testing.T) {
-	e := open(t)
-	for holding, try := range holdings {
+	e := openEngine(t)
+	for holding, try := range openable {
 		t.Run(holding, func(t *testing.T) {
 			fd, err := try()
 			if err != nil {
@@ -116,7 +116,7 @@ func TestObstacles(t *testing.T) {
 			if fd > 0 {
 				must(t, unix.Close(fd))
 			}
-			s := startWith(t, holding, syscall.SIGKILL)
+			s := startSubjectWith(t, holding, syscall.SIGKILL)
 			begun := time.Now()
 			err = errors.Join(e.ObstaclesAnyTime(procfs.Tree(s.PID())), e.ObstaclesWhenQuiet(procfs.Tree(s.PID())))
 			t.Logf("looked for %s", time.Since(begun))
@@ -131,7 +131,7 @@ func TestObstacles(t *testing.T) {
 	}
 }
 
-// sleepAndWake returns why that can't be done. The subject ends.
+// sleepAndWake dumps and restores the subject, and returns the error. The subject ends.
 func sleepAndWake(t *testing.T, e *criu.Engine, s *subject) error {
 	t.Helper()
 	dir := t.TempDir()
@@ -149,15 +149,15 @@ func sleepAndWake(t *testing.T, e *criu.Engine, s *subject) error {
 	return nil
 }
 
-// TestStrangers connects to the subject, and lets the peers of connections be
-// found in and out of a tree.
-func TestStrangers(t *testing.T) {
+// TestObstaclesWhenQuiet looks at a connection to the subject, as one within a tree and
+// as one to a process outside.
+func TestObstaclesWhenQuiet(t *testing.T) {
 	e := criu.Open("", t.TempDir())
 	socket := filepath.Join(t.TempDir(), "host")
 	listener, err := net.Listen("unix", socket)
 	must(t, err)
 	defer listener.Close()
-	s := start(t)
+	s := startSubject(t)
 	defer s.End(t)
 	must(t, e.ObstaclesWhenQuiet([]int{s.PID()}))
 	// The far end of this connection belongs to the subject.

@@ -13,13 +13,13 @@ import (
 	"dormouse/hibernate/hibernatetest"
 )
 
-// A CRIU that has started waits for its order inside the cgroup, and is gone when
-// it is closed, with an order or without.
-func TestStartEarly(t *testing.T) {
+// A CRIU that was started early waits for its order inside the cgroup, and has ended
+// after Close, with an order or without.
+func TestPrestart(t *testing.T) {
 	programs := t.TempDir()
 	e := criu.Open("", programs)
 	hibernatetest.RequireEngine(t, e)
-	s := start(t)
+	s := startSubject(t)
 	defer s.End(t)
 	if s.Cgroup() == "" {
 		hibernatetest.SkipOrFail(t, errors.New("there is no cgroup v2"))

@@ -15,38 +15,37 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// checkEnv makes the test binary a host that tries its engine in the directory
-// that is the value. All that it starts has the variable too.
-const checkEnv = "DORMOUSE_TEST_CHECK"
+// checkingHostEnv makes the test binary a host that checks its engine in the directory
+// that is the value. Its children inherit the variable.
+const checkingHostEnv = "DORMOUSE_TEST_CHECK"
 
-func check(dir string) {
+func runChecker(dir string) {
 	if err := criu.Open(os.Getenv("DORMOUSE_CRIU"), dir).Check(context.Background()); err != nil {
 		panic(err)
 	}
 	os.Exit(0)
 }
 
-// A host that is killed in its first trial leaves nothing that the next one does
-// not clear away.
+// Tidy removes what a host leaves that is killed while it checks its engine.
 func TestTidyAfterACheck(t *testing.T) {
-	open(t)
+	openEngine(t)
 	self, err := os.Executable()
 	must(t, err)
 	for _, moment := range []struct {
 		name string
 		come func(dir string) bool
 	}{
-		{"before the dump", func(dir string) bool { return !latest(dir, "canary-*").IsZero() }},
-		{"in the dump", func(dir string) bool { return !latest(dir, "criu-*").IsZero() }},
-		{"dumped", func(dir string) bool { return !latest(dir, inventory).IsZero() }},
+		{"before the dump", func(dir string) bool { return !latestChange(dir, "canary-*").IsZero() }},
+		{"in the dump", func(dir string) bool { return !latestChange(dir, "criu-*").IsZero() }},
+		{"dumped", func(dir string) bool { return !latestChange(dir, inventory).IsZero() }},
 		{"in the restore", func(dir string) bool {
-			return !latest(dir, inventory).IsZero() && latest(dir, "criu-*").After(latest(dir, inventory))
+			return !latestChange(dir, inventory).IsZero() && latestChange(dir, "criu-*").After(latestChange(dir, inventory))
 		}},
 	} {
 		t.Run(moment.name, func(t *testing.T) {
 			dir := t.TempDir()
 			host := exec.Command(self)
-			host.Env = append(os.Environ(), checkEnv+"="+dir)
+			host.Env = append(os.Environ(), checkingHostEnv+"="+dir)
 			must(t, host.Start())
 			ended := make(chan struct{})
 			go func() {
@@ -55,7 +54,7 @@ func TestTidyAfterACheck(t *testing.T) {
 			}()
 			wait(t, moment.name, func() bool {
 				select {
-				case <-ended: // it was quicker; then there is nothing to tidy
+				case <-ended: // the check was quicker; then there is nothing to tidy
 					return true
 				default:
 					return moment.come(dir)
@@ -64,7 +63,7 @@ func TestTidyAfterACheck(t *testing.T) {
 			_ = host.Process.Kill()
 			<-ended
 			must(t, criu.Open("", dir).Tidy())
-			wait(t, "all to end that it started", func() bool { return len(havingEnv(checkEnv+"="+dir)) == 0 })
+			wait(t, "all to end that it started", func() bool { return len(pidsWithVariable(checkingHostEnv+"="+dir)) == 0 })
 			if left, _ := filepath.Glob(filepath.Join(dir, "c*")); len(left) > 0 {
 				t.Errorf("left are %v", left)
 			}
@@ -72,11 +71,11 @@ func TestTidyAfterACheck(t *testing.T) {
 	}
 }
 
-// inventory is what a dump writes last.
+// inventory is the file that a dump writes last.
 const inventory = "canary-*/images/inventory.img"
 
-// latest is when the youngest of those files was changed, zero when there is none.
-func latest(dir, files string) (at time.Time) {
+// latestChange returns when the last of the files was changed, zero if there are none.
+func latestChange(dir, files string) (at time.Time) {
 	found, _ := filepath.Glob(filepath.Join(dir, files))
 	for _, path := range found {
 		if info, err := os.Stat(path); err == nil && info.ModTime().After(at) {
@@ -86,8 +85,8 @@ func latest(dir, files string) (at time.Time) {
 	return at
 }
 
-// havingEnv are the processes with the variable.
-func havingEnv(variable string) (pids []int) {
+// pidsWithVariable returns the processes whose environment has the variable.
+func pidsWithVariable(variable string) (pids []int) {
 	all, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, file := range all {
 		text, _ := os.ReadFile(file)

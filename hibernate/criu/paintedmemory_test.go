@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canvas is memory of which the subject knows what must be in it.
-type canvas struct {
+// paintedMemory is memory whose contents the subject knows and can check.
+type paintedMemory struct {
 	pages []page
 }
 
-// page is where a page lies and what its words hold, 0 for zeros. Without a
-// place it was given up.
+// page is the address of a page and the first of its words, which count up; 0 for a page
+// of zeros. The address 0 is an unmapped page.
 type page struct {
 	place uintptr
 	paint uint64
@@ -28,9 +28,8 @@ const (
 	pageWords = pageBytes / 8
 )
 
-// do carries one order out: a verb, then the first page and the page after the
-// last.
-func (c *canvas) do(words []string) string {
+// do carries out an order: a verb, the first page, and the page after the last.
+func (c *paintedMemory) do(words []string) string {
 	var from, to int
 	if len(words) > 2 {
 		from, _ = strconv.Atoi(words[1])
@@ -42,7 +41,7 @@ func (c *canvas) do(words []string) string {
 		err = c.paint(to)
 	case "check":
 		return c.check(from, to)
-	case "together": // many at once
+	case "together": // in several threads
 		var all sync.WaitGroup
 		answers := make([]string, 8)
 		for i := range answers {
@@ -78,7 +77,7 @@ func (c *canvas) do(words []string) string {
 		}
 	case "move":
 		err = c.call(from, to, func(start, length uintptr) error { return c.move(from, to, start, length) })
-	case "swallow": // moved onto the pages that come before it
+	case "swallow": // moves the pages onto as many pages before them
 		err = c.call(from, to, func(start, length uintptr) error { return c.moveTo(from, to, start, length, c.pages[2*from-to].place) })
 		for i := 2*from - to; i < from; i++ {
 			c.pages[i].place = 0
@@ -100,8 +99,8 @@ func (c *canvas) do(words []string) string {
 	return "ok"
 }
 
-// storm has threads read, write, empty and move pages, each its own.
-func (c *canvas) storm(from, to int) string {
+// storm makes threads read, write, empty and move pages, each thread its own.
+func (c *paintedMemory) storm(from, to int) string {
 	const threads, block = 6, 32
 	var all sync.WaitGroup
 	answers := make(chan string, threads)
@@ -144,11 +143,11 @@ func madvise(start, length uintptr, advice int) error {
 	return errorOf(errno)
 }
 
-func (c *canvas) call(from, to int, do func(start, length uintptr) error) error {
+func (c *paintedMemory) call(from, to int, do func(start, length uintptr) error) error {
 	return do(c.pages[from].place, uintptr(to-from)*pageBytes)
 }
 
-func (c *canvas) paint(n int) error {
+func (c *paintedMemory) paint(n int) error {
 	memory, err := unix.Mmap(-1, 0, n*pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return err
@@ -161,8 +160,8 @@ func (c *canvas) paint(n int) error {
 	return nil
 }
 
-func (c *canvas) move(from, to int, start, length uintptr) error {
-	// A place that is free for certain.
+func (c *paintedMemory) move(from, to int, start, length uintptr) error {
+	// An address that is free for certain.
 	memory, err := unix.Mmap(-1, 0, int(length), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return err
@@ -170,7 +169,7 @@ func (c *canvas) move(from, to int, start, length uintptr) error {
 	return c.moveTo(from, to, start, length, uintptr(unsafe.Pointer(&memory[0])))
 }
 
-func (c *canvas) moveTo(from, to int, start, length, target uintptr) error {
+func (c *paintedMemory) moveTo(from, to int, start, length, target uintptr) error {
 	place, _, errno := syscall.Syscall6(unix.SYS_MREMAP, start, length, length, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, target, 0)
 	if errno != 0 {
 		return errno
@@ -181,15 +180,15 @@ func (c *canvas) moveTo(from, to int, start, length, target uintptr) error {
 	return nil
 }
 
-func (c *canvas) check(from, to int) string {
-	if bad := c.bad(from, to); bad >= 0 {
+func (c *paintedMemory) check(from, to int) string {
+	if bad := c.firstWrong(from, to); bad >= 0 {
 		return fmt.Sprintf("page %d is wrong", bad)
 	}
 	return "ok"
 }
 
-// bad returns the first page that does not hold what it must.
-func (c *canvas) bad(from, to int) int {
+// firstWrong returns the first page with wrong contents, -1 if there is none.
+func (c *paintedMemory) firstWrong(from, to int) int {
 	for i := from; i < to; i++ {
 		if !c.pages[i].holds(c.pages[i].paint) {
 			return i
@@ -228,9 +227,9 @@ func word(paint uint64, i int) uint64 {
 	return paint + uint64(i)
 }
 
-// fork has a child look at the pages, which are zeros for it if they are
-// private. The child may do nothing that needs the Go runtime.
-func (c *canvas) fork(from, to int, private bool) string {
+// fork forks a child that checks the pages; private pages must be zeros there. The child
+// must not need the Go runtime.
+func (c *paintedMemory) fork(from, to int, private bool) string {
 	child, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if errno != 0 {
 		return errno.Error()

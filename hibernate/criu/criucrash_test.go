@@ -17,7 +17,7 @@ import (
 // When CRIU dies the engine does not wait, although a helper of CRIU lives on and holds
 // the socket on which CRIU would have answered.
 func TestCRIUEndsBeforeItsHelper(t *testing.T) {
-	working := open(t).Path()
+	working := openEngine(t).Path()
 	dir := t.TempDir()
 	dying := filepath.Join(dir, "dying")
 	script := fmt.Sprintf("#!/bin/sh\nif [ -e %q ]; then sleep 1000 & exit 1; fi\nexec %q \"$@\"\n", dying, working)
@@ -25,7 +25,7 @@ func TestCRIUEndsBeforeItsHelper(t *testing.T) {
 	must(t, os.WriteFile(path, []byte(script), 0o700)) //nolint:gosec // it is a program
 	e := criu.Open(path, t.TempDir())
 	must(t, os.WriteFile(dying, nil, 0o600))
-	s := start(t)
+	s := startSubject(t)
 	defer func() { s.End(t) }()
 	if s.cgroup == "" {
 		hibernatetest.SkipOrFail(t, errors.New("there is no cgroup v2"))

@@ -1,0 +1,202 @@
+package criu_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
+	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
+	"dormouse/internal/procfs"
+)
+
+func TestEngine(t *testing.T) {
+	e := openEngine(t)
+	children := procfs.Children(os.Getpid())
+	hibernatetest.RunSuite(t, e, func(t *testing.T) hibernatetest.Subject {
+		t.Helper()
+		return startSubject(t)
+	})
+	if left := procfs.Children(os.Getpid()); len(left) != len(children) {
+		t.Errorf("children left: %v, before there were %v", left, children)
+	}
+}
+
+// The error of a dump quotes CRIU's log.
+func TestDumpErrorNamesTheCause(t *testing.T) {
+	e := openEngine(t)
+	s := startSubject(t)
+	defer s.End(t)
+	conn, err := net.Dial("unix", s.socket)
+	must(t, err)
+	defer conn.Close()
+	err = e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup})
+	if err == nil || !strings.Contains(err.Error(), "unix") {
+		t.Errorf("error %v, want one about the unix socket that is connected", err)
+	}
+	if s.Stopped(t) {
+		t.Error("the tree is stopped")
+	}
+}
+
+func TestDumpToAFullDisk(t *testing.T) {
+	e := openEngine(t)
+	dir := t.TempDir()
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"))
+	defer func() { must(t, unix.Unmount(dir, 0)) }()
+	s := startSubject(t)
+	defer s.End(t)
+	s.Advance(t)
+	if err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}); err == nil {
+		t.Fatal("dumped a Go program into 64 KiB")
+	}
+	if got := s.State(t); s.Stopped(t) || got != "1" {
+		t.Errorf("stopped %v with state %q, want running with 1", s.Stopped(t), got)
+	}
+}
+
+func TestRestoreGivenUp(t *testing.T) {
+	e := openEngine(t)
+	s := startSubject(t)
+	dir := t.TempDir()
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	s.End(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	files := s.Files(t)
+	root, err := e.Restore(ctx, hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: files})
+	if !errors.Is(err, context.Canceled) || root != nil {
+		t.Fatalf("root %v, error %v, want nil, %v", root, err, context.Canceled)
+	}
+	if len(procfs.Children(os.Getpid())) != 0 {
+		t.Errorf("children left: %v", procfs.Children(os.Getpid()))
+	}
+	root, err = e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: files})
+	must(t, err)
+	s.SetRoot(t, root)
+	s.Continue(t)
+	defer s.End(t)
+	if got := s.State(t); got != "0" {
+		t.Errorf("state %q after a restore that was given up, want 0", got)
+	}
+}
+
+func TestCheckSaysWhy(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "criu")
+	for path, want := range map[string]string{missing: "cannot run " + missing, "/bin/false": "cannot run /bin/false"} {
+		err := criu.Open(path, t.TempDir()).Check(t.Context())
+		if !errors.Is(err, hibernate.ErrUnsupported) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %v with %q", path, err, hibernate.ErrUnsupported, want)
+		}
+	}
+}
+
+// A restore that is given up at any moment ends and leaves no process.
+func TestRestoreGivenUpMidway(t *testing.T) {
+	e := openEngine(t)
+	dir := t.TempDir()
+	s := startSubject(t)
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	s.End(t)
+	for _, group := range []cgroup.Dir{s.cgroup, ""} {
+		for after := range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*time.Millisecond)
+			root, err := e.Restore(ctx, hibernate.Restore{Dir: dir, Cgroup: group, Files: s.Files(t)})
+			cancel()
+			if err == nil { // the restore was quicker
+				must(t, root.Kill())
+				_, err = root.Wait()
+				must(t, err)
+			}
+			if left := procfs.Children(os.Getpid()); len(left) != 0 {
+				t.Fatalf("given up after %d ms in cgroup %q: children left: %v", after, group, left)
+			}
+		}
+	}
+}
+
+// After a check that was cut short the next one begins anew.
+func TestCheckCutShort(t *testing.T) {
+	openEngine(t)
+	e := criu.Open("", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Check(ctx); !errors.Is(err, hibernate.ErrUnsupported) {
+		t.Errorf("error %v, want %v", err, hibernate.ErrUnsupported)
+	}
+	must(t, e.Check(t.Context()))
+}
+
+// CRIU creates a directory in the working directory of a dumped process, and fails if it
+// exists, because of another CRIU, or because a CRIU was killed.
+func TestDumpsInOneWorkingDirectory(t *testing.T) {
+	e := openEngine(t)
+	t.Chdir(t.TempDir())
+	must(t, os.Mkdir("proc.crtools", 0o700))
+	subjects := []*subject{startSubject(t), startSubject(t), startSubject(t)}
+	errs := make(chan error)
+	for _, s := range subjects {
+		dir := t.TempDir()
+		go func() { errs <- e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}) }()
+	}
+	for range subjects {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range subjects {
+		s.End(t)
+	}
+}
+
+// A tree may hold more files than the soft limit that this process was started with,
+// and keeps its own limit.
+func TestMoreFilesThanTheSoftLimit(t *testing.T) {
+	e := openEngine(t)
+	var was, limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))
+	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 200, Max: was.Max}))
+	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was)) }()
+	s := startSubjectWith(t, "many files", syscall.SIGKILL)
+	limits := func() string {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", procfs.Children(s.PID())[0]))
+		must(t, err)
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "Max open files") {
+				return line
+			}
+		}
+		return ""
+	}
+	before := limits()
+	s.Advance(t)
+	dir := t.TempDir()
+	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	s.End(t)
+	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+	must(t, err)
+	s.SetRoot(t, root)
+	s.Continue(t)
+	defer s.End(t)
+	if got := s.State(t); got != "1" {
+		t.Errorf("it is in state %s", got)
+	}
+	if got := limits(); got != before {
+		t.Errorf("it has %swant %s", got, before)
+	}
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	if limit.Cur != 200 {
+		t.Errorf("this process may open %d files", limit.Cur)
+	}
+}
