@@ -6,11 +6,11 @@ import (
 	"dormouse/shell"
 )
 
-// action is what the monitor does, in the words of the old interface and of the
-// new one. The old one's spelling is Thunder's.
+// action is an action of the monitor, in the words of Thunder's old interface and
+// of its new one.
 type action struct{ legacy, text string }
 
-// cause is why the monitor ends an observable, in the words of both.
+// cause is why the monitor ends an observable, in the words of both interfaces.
 type cause struct {
 	reason       shell.Reason
 	legacy, text string
@@ -25,20 +25,20 @@ var (
 	notOperational = cause{shell.Failure, "Failure", "NotOperational"}
 )
 
-// news is the content of both events.
-type news struct {
+// eventParams is the parameters of the events of both interfaces.
+type eventParams struct {
 	Callsign string `json:"callsign"`
 	Action   string `json:"action"`
 	Reason   string `json:"reason,omitempty"`
 }
 
-// tell sends the events of both interfaces.
-func (w *watch) tell(o *observable, a action, legacyReason, reason string) {
-	w.notify("action", news{o.callsign, a.legacy, legacyReason})
-	w.notify("statuschanged", news{o.callsign, a.text, reason})
+// sendEvents sends the events of both interfaces.
+func (w *watch) sendEvents(o *observable, a action, legacyReason, reason string) {
+	w.sendEvent("action", eventParams{o.callsign, a.legacy, legacyReason})
+	w.sendEvent("statuschanged", eventParams{o.callsign, a.text, reason})
 }
 
-func (w *watch) notify(event string, n news) {
+func (w *watch) sendEvent(event string, n eventParams) {
 	params, err := json.Marshal(n)
 	if err != nil {
 		w.log.Error().Err(err).Str("event", event).Msg("could not send an event")

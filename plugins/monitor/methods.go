@@ -9,10 +9,10 @@ import (
 	"dormouse/shell"
 )
 
-// method serves one call; the result is encoded as JSON.
+// method serves one call. Its result is encoded as JSON.
 type method func(*watch, shell.Call) (any, error)
 
-// methods is the API: Thunder's old interface, then its new one.
+// methods returns the handlers of Thunder's old interface, then of its new one.
 func methods() map[string]method {
 	return map[string]method{
 		"status":        status,
@@ -31,18 +31,19 @@ func badRequest(cause string) error {
 	return &shell.PluginError{Code: int(thunder.BadRequest), Message: cause}
 }
 
-// record is one observable as the old interface tells it.
-type record struct {
+// statusRecord is one observable as the old interface describes it.
+type statusRecord struct {
 	Measurements statistics `json:"measurements"`
 	Observable   string     `json:"observable"`
 	Restart      any        `json:"restart"`
 }
 
-func (w *watch) record(o *observable, forget bool) record {
-	return record{Measurements: w.statistics(o, forget), Observable: o.callsign, Restart: o.restartLimits()}
+func (w *watch) statusRecord(o *observable, forget bool) statusRecord {
+	return statusRecord{Measurements: w.statistics(o, forget), Observable: o.callsign, Restart: o.restartLimits()}
 }
 
-// statistics are the observable's; it is operational only while it is active.
+// statistics returns what was measured of the observable, and forgets it if forget.
+// An observable is operational only while it is active.
 func (w *watch) statistics(o *observable, forget bool) statistics {
 	s := o.statistics(forget)
 	sh, ok := w.supervisor.Shell(o.callsign)
@@ -50,66 +51,68 @@ func (w *watch) statistics(o *observable, forget bool) statistics {
 	return s
 }
 
-// named returns the observable that a call is about.
-func (w *watch) named(callsign string) (*observable, error) {
+// requireObservable returns the observable of that callsign, or an error for the
+// caller.
+func (w *watch) requireObservable(callsign string) (*observable, error) {
 	if callsign == "" {
 		return nil, badRequest("callsign is missing")
 	}
-	o := w.find(callsign)
+	o := w.findObservable(callsign)
 	if o == nil {
 		return nil, &shell.PluginError{Code: int(thunder.UnknownKey), Message: fmt.Sprintf("%.80s is not observed", callsign)}
 	}
 	return o, nil
 }
 
-// parameter returns the observable that the parameters name, and what else they
-// hold.
-func (w *watch) parameter(params json.RawMessage, others members) (*observable, error) {
+// observableInParams returns the observable that the parameters name. It reads the
+// other members by others.
+func (w *watch) observableInParams(params json.RawMessage, others members) (*observable, error) {
 	var callsign string
-	known := members{"callsign": text(&callsign)}
+	known := members{"callsign": nonEmptyText(&callsign)}
 	maps.Copy(known, others)
 	if err := readMembers(params, known); err != nil {
 		return nil, badRequest(err.Error())
 	}
-	return w.named(callsign)
+	return w.requireObservable(callsign)
 }
 
+// status serves the statistics of one observable or of all.
 func status(w *watch, c shell.Call) (any, error) {
 	asked := w.observables
 	if c.Index != "" {
-		o, err := w.named(c.Index)
+		o, err := w.requireObservable(c.Index)
 		if err != nil {
 			return nil, err
 		}
 		asked = []*observable{o}
 	}
-	records := []record{}
+	records := []statusRecord{}
 	for _, o := range asked {
-		records = append(records, w.record(o, false))
+		records = append(records, w.statusRecord(o, false))
 	}
 	return records, nil
 }
 
 func setRestartLimits(w *watch, c shell.Call) (any, error) {
 	var l *limits
-	o, err := w.parameter(c.Params, members{"restart": limitsInto(&l)})
+	o, err := w.observableInParams(c.Params, members{"restart": readLimitsInto(&l)})
 	if err != nil {
 		return nil, err
 	}
 	if l == nil {
 		return nil, badRequest("restart is missing")
 	}
-	o.setLimits(l)
+	o.setRestartLimits(l)
 	return nil, nil
 }
 
-// resetStats returns what there was before.
+// resetStats forgets the statistics of an observable and returns them.
 func resetStats(w *watch, c shell.Call) (any, error) {
-	o, err := w.parameter(c.Params, nil)
+	o, err := w.observableInParams(c.Params, nil)
 	if err != nil {
 		return nil, err
 	}
-	return w.record(o, true), nil
+	return w.statusRecord(o, true), nil
 }
 
 func observables(w *watch, _ shell.Call) (any, error) {
@@ -121,17 +124,17 @@ func observables(w *watch, _ shell.Call) (any, error) {
 }
 
 func measurementData(w *watch, c shell.Call) (any, error) {
-	o, err := w.named(c.Index)
+	o, err := w.requireObservable(c.Index)
 	if err != nil {
 		return nil, err
 	}
 	return w.statistics(o, false), nil
 }
 
-// restartingLimits is read without parameters and written with them, below
-// "value" or bare.
+// restartingLimits returns the restart limits, or replaces them by those in the
+// parameters, which stand alone or below "value".
 func restartingLimits(w *watch, c shell.Call) (any, error) {
-	o, err := w.named(c.Index)
+	o, err := w.requireObservable(c.Index)
 	if err != nil {
 		return nil, err
 	}
@@ -139,17 +142,17 @@ func restartingLimits(w *watch, c shell.Call) (any, error) {
 		return o.restartLimits(), nil
 	}
 	var l *limits
-	if readMembers(c.Params, members{"value": limitsInto(&l)}) != nil || l == nil {
+	if readMembers(c.Params, members{"value": readLimitsInto(&l)}) != nil || l == nil {
 		if l, err = readLimits(c.Params); err != nil {
 			return nil, badRequest(err.Error())
 		}
 	}
-	o.setLimits(l)
+	o.setRestartLimits(l)
 	return nil, nil
 }
 
 func resetStatistics(w *watch, c shell.Call) (any, error) {
-	o, err := w.parameter(c.Params, nil)
+	o, err := w.observableInParams(c.Params, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +160,8 @@ func resetStatistics(w *watch, c shell.Call) (any, error) {
 	return nil, nil
 }
 
-func limitsInto(l **limits) func(json.RawMessage) error {
+// readLimitsInto returns a function that reads restart limits into l.
+func readLimitsInto(l **limits) func(json.RawMessage) error {
 	return func(raw json.RawMessage) (err error) {
 		*l, err = readLimits(raw)
 		return err

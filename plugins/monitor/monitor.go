@@ -1,7 +1,7 @@
-// Package monitor is the built-in plugin of Thunder's class Monitor: it measures
-// what other instances take, ends those that take too much or don't answer, and
-// starts again what failed. It does not know how a plugin runs, nor who reads
-// its figures.
+// Package monitor is the built-in plugin of Thunder's class Monitor. It measures
+// the memory of other instances, ends instances that take too much or don't answer,
+// and restarts instances that failed. It does not know how a plugin runs, nor which
+// clients read its figures.
 package monitor
 
 import (
@@ -17,11 +17,11 @@ import (
 	"dormouse/supervisor"
 )
 
-// Class is the plugin's class, as a configuration names it.
+// Class is the class of the plugin, as a configuration names it.
 const Class = "Monitor"
 
-// monitor is the plugin; all that it does between Initialize and Stop is its
-// watch's.
+// monitor is the backend of an instance of the class Monitor. Its watch does the
+// work between Initialize and Stop.
 type monitor struct {
 	supervisor *supervisor.Supervisor
 	config     func() configs.Plugin
@@ -35,7 +35,8 @@ type monitor struct {
 
 var _ shell.Backend = (*monitor)(nil)
 
-// New returns the backend of an instance that watches others of s.
+// New returns the backend of a Monitor instance, which watches other instances of
+// s.
 func New(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink, log zerolog.Logger) shell.Backend {
 	return &monitor{
 		supervisor: s,
@@ -54,11 +55,12 @@ func (m *monitor) Launch(context.Context) (shell.Information, error) {
 	}, nil
 }
 
-// Initialize begins to watch. The error names the observable that is wrong.
+// Initialize begins to watch. The error names the observable whose settings are
+// wrong.
 func (m *monitor) Initialize(context.Context) error {
 	configured, err := readSettings(m.config().ConfigurationJSON())
 	if err == nil {
-		err = m.check(configured)
+		err = m.checkSettings(configured)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
@@ -71,8 +73,9 @@ func (m *monitor) Initialize(context.Context) error {
 	return nil
 }
 
-// check refuses what could never end well, and says what may be a mistake.
-func (m *monitor) check(configured []settings) error {
+// checkSettings returns an error for an observable that can't be watched, and logs
+// what may be a mistake.
+func (m *monitor) checkSettings(configured []settings) error {
 	config := m.config()
 	own := config.Callsign
 	for _, s := range configured {
@@ -91,7 +94,8 @@ func (m *monitor) check(configured []settings) error {
 	return nil
 }
 
-// requires tells whether c needs the instance, itself or through others.
+// requires reports whether c requires the instance, directly or through other
+// instances.
 func (m *monitor) requires(c configs.Plugin, callsign string) bool {
 	for _, needed := range c.Requires {
 		if needed == callsign {
@@ -106,7 +110,7 @@ func (m *monitor) requires(c configs.Plugin, callsign string) bool {
 
 func (m *monitor) Deinitialize(context.Context, shell.Reason) error { return nil }
 
-// Stop ends the watch and waits for what it began.
+// Stop ends the watch and waits for its goroutines.
 func (m *monitor) Stop(ctx context.Context) error {
 	m.mu.Lock()
 	w := m.watch

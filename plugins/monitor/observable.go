@@ -8,15 +8,15 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// observable is an instance that is watched, as far as it is known.
+// observable is an instance that the monitor watches, and what was measured of it.
 type observable struct {
-	settings // but for restart, which mu guards
+	settings // mu guards restart
 
-	ending sync.Mutex // held while it is being ended
+	ending sync.Mutex // held while the monitor ends the instance
 
 	mu       sync.Mutex
-	restarts []time.Time // those in the present window, oldest first
-	unwell   bool        // it failed the last check
+	restarts []time.Time // times of the restarts in the present window, oldest first
+	unwell   bool        // the last health check failed
 	count    int64
 	resident, allocated,
 	shared, charged, processes series
@@ -24,10 +24,10 @@ type observable struct {
 
 func newObservable(s settings) *observable { return &observable{settings: s} }
 
-// series is what many measurements come to.
+// series summarizes many values.
 type series struct{ min, max, sum, last int64 }
 
-func (s *series) add(value int64, first bool) {
+func (s *series) addValue(value int64, first bool) {
 	if first {
 		s.min, s.max = value, value
 	}
@@ -36,17 +36,18 @@ func (s *series) add(value int64, first bool) {
 	s.last = value
 }
 
-// add counts one measurement; charged is what the cgroup takes.
-func (o *observable) add(u procfs.Usage, charged int64) {
+// addMeasurement adds one measurement. charged is the memory of the cgroup in
+// bytes.
+func (o *observable) addMeasurement(u procfs.Usage, charged int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	first := o.count == 0
 	o.count++
-	o.resident.add(u.Resident, first)
-	o.allocated.add(u.Virtual, first)
-	o.shared.add(u.Shared, first)
-	o.charged.add(charged, first)
-	o.processes.add(int64(u.Processes), first)
+	o.resident.addValue(u.Resident, first)
+	o.allocated.addValue(u.Virtual, first)
+	o.shared.addValue(u.Shared, first)
+	o.charged.addValue(charged, first)
+	o.processes.addValue(int64(u.Processes), first)
 }
 
 func (o *observable) setHealth(well bool) {
@@ -55,10 +56,10 @@ func (o *observable) setHealth(well bool) {
 	o.unwell = !well
 }
 
-// allow counts a restart, if there may be one now. Once there may not, the
-// count begins anew with whoever starts the instance after all. No limits mean
-// that it is not to be restarted.
-func (o *observable) allow(now time.Time) (l *limits, allowed bool) {
+// allowRestart reports whether the limits allow a restart now, and counts it. A
+// refusal resets the count, so that it begins anew when the instance is started by
+// other means. Without limits (l is nil) the monitor does not restart the instance.
+func (o *observable) allowRestart(now time.Time) (l *limits, allowed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l = o.restart
@@ -77,13 +78,13 @@ func (o *observable) allow(now time.Time) (l *limits, allowed bool) {
 	return l, true
 }
 
-func (o *observable) setLimits(l *limits) {
+func (o *observable) setRestartLimits(l *limits) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.restart = l
 }
 
-// restartLimits is an empty object where there are none.
+// restartLimits returns the limits for clients, an empty object if there are none.
 func (o *observable) restartLimits() any {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -93,12 +94,12 @@ func (o *observable) restartLimits() any {
 	return o.restart
 }
 
-// statistics are the measurements as clients read them, in bytes.
+// statistics is the measurements as clients get them, in bytes.
 type statistics struct {
 	Resident    summary `json:"resident"`
 	Allocated   summary `json:"allocated"`
 	Shared      summary `json:"shared"`
-	Cgroup      summary `json:"cgroup,omitzero"` // not Thunder's
+	Cgroup      summary `json:"cgroup,omitzero"` // Thunder has none
 	Process     summary `json:"process"`
 	Operational bool    `json:"operational"`
 	Count       int64   `json:"count"`
@@ -111,7 +112,7 @@ type summary struct {
 	Last    int64 `json:"last"`
 }
 
-// statistics returns what was measured so far, and forgets it if so told.
+// statistics returns what was measured, and forgets it if forget.
 func (o *observable) statistics(forget bool) statistics {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -11,27 +11,27 @@ import (
 	"time"
 )
 
-// settings is what the configuration says of one observable.
+// settings is the configuration of one observable.
 type settings struct {
 	callsign string
-	// memory and operational are the intervals of the two polls; 0 means never.
+	// memory and operational are the intervals of measuring and of health checks; 0
+	// means never.
 	memory, operational time.Duration
-	// memoryLimit is in bytes; 0 means none.
+	// memoryLimit is in bytes; 0 means no limit.
 	memoryLimit int64
-	// observeOnly means that an observable that does not answer is only reported,
-	// and never restarted.
+	// observeOnly says that a failed health check is only reported.
 	observeOnly bool
-	restart     *limits // nil when it is not to be restarted
+	restart     *limits // nil: the monitor does not restart the instance
 }
 
-// limits say how often an observable is restarted within how many seconds. No
-// limit and no window are 0.
+// limits is how often an observable may be restarted within a window of seconds. 0
+// means no limit, or no window.
 type limits struct {
 	Limit  int64 `json:"limit"`
 	Window int64 `json:"window"`
 }
 
-// Thunder's integers.
+// The largest values that Thunder accepts.
 const (
 	maxLimit   = 255
 	maxWindow  = 65535
@@ -39,6 +39,8 @@ const (
 	maxKiB     = 1<<32 - 1
 )
 
+// readSettings returns the settings of all observables in the instance's
+// configuration.
 func readSettings(raw json.RawMessage) ([]settings, error) {
 	var list []json.RawMessage
 	err := readMembers(raw, members{"observables": func(raw json.RawMessage) error {
@@ -57,15 +59,16 @@ func readSettings(raw json.RawMessage) ([]settings, error) {
 			err = errors.New("it is listed twice")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("observable %s: %w", nameOf(raw, i+1), err)
+			return nil, fmt.Errorf("observable %s: %w", observableName(raw, i+1), err)
 		}
 		all = append(all, s)
 	}
 	return all, nil
 }
 
-// nameOf is what an error calls an observable: its callsign, or its place.
-func nameOf(raw json.RawMessage, place int) string {
+// observableName returns the callsign of an observable, or its place in the list,
+// for an error.
+func observableName(raw json.RawMessage, place int) string {
 	var named struct {
 		Callsign string `json:"callsign"`
 	}
@@ -75,14 +78,15 @@ func nameOf(raw json.RawMessage, place int) string {
 	return named.Callsign
 }
 
+// readObservable returns the settings of one observable.
 func readObservable(raw json.RawMessage) (settings, error) {
 	var s settings
 	var memory, kib, operational int64
 	err := readMembers(raw, members{
-		"callsign":    text(&s.callsign),
-		"memory":      number(&memory, 0, maxSeconds),
-		"memorylimit": number(&kib, 0, maxKiB),
-		"operational": number(&operational, -maxSeconds, maxSeconds),
+		"callsign":    nonEmptyText(&s.callsign),
+		"memory":      wholeNumber(&memory, 0, maxSeconds),
+		"memorylimit": wholeNumber(&kib, 0, maxKiB),
+		"operational": wholeNumber(&operational, -maxSeconds, maxSeconds),
 		"restart": func(raw json.RawMessage) (err error) {
 			s.restart, err = readLimits(raw)
 			return err
@@ -105,9 +109,10 @@ func readObservable(raw json.RawMessage) (settings, error) {
 	return s, nil
 }
 
+// readLimits returns restart limits.
 func readLimits(raw json.RawMessage) (*limits, error) {
 	l := limits{Limit: -1, Window: -1}
-	err := readMembers(raw, members{"limit": number(&l.Limit, 0, maxLimit), "window": number(&l.Window, 0, maxWindow)})
+	err := readMembers(raw, members{"limit": wholeNumber(&l.Limit, 0, maxLimit), "window": wholeNumber(&l.Window, 0, maxWindow)})
 	switch {
 	case err != nil:
 		return nil, err
@@ -119,9 +124,11 @@ func readLimits(raw json.RawMessage) (*limits, error) {
 	return &l, nil
 }
 
-// members says how the members of a JSON object are read; there are no others.
+// members is the functions that read the members of a JSON object, by name. Other
+// members are errors.
 type members map[string]func(json.RawMessage) error
 
+// readMembers reads the members of a JSON object in the order of their names.
 func readMembers(raw json.RawMessage, known members) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil || given == nil {
@@ -139,7 +146,8 @@ func readMembers(raw json.RawMessage, known members) error {
 	return nil
 }
 
-func text(into *string) func(json.RawMessage) error {
+// nonEmptyText returns a function that reads a text.
+func nonEmptyText(into *string) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		if json.Unmarshal(raw, into) != nil || *into == "" {
 			return errors.New("must be a text")
@@ -148,8 +156,9 @@ func text(into *string) func(json.RawMessage) error {
 	}
 }
 
-// number also takes what Thunder takes: a number as a text.
-func number(into *int64, least, most int64) func(json.RawMessage) error {
+// wholeNumber returns a function that reads a number, also one in a string, as
+// Thunder does.
+func wholeNumber(into *int64, least, most int64) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		n, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
 		if err != nil || n != float64(int64(n)) || int64(n) < least || int64(n) > most {

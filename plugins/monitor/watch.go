@@ -16,32 +16,32 @@ import (
 	"dormouse/supervisor"
 )
 
-// healthLimit is how long a plugin may take to say that it is well. A busy
-// machine is no reason to end one.
+// healthLimit is how long a plugin may take to answer a health check. It is long
+// because a busy machine must not cost a plugin its life.
 const healthLimit = 5 * time.Second
 
-// watch is what goes on between Initialize and Stop.
+// watch is the monitor's work between Initialize and Stop.
 type watch struct {
-	supervisor  *supervisor.Supervisor
-	sink        shell.Sink
-	log         zerolog.Logger
-	observables []*observable
-	polls       []*poll
-	deaf        func() // ends the listening
+	supervisor    *supervisor.Supervisor
+	sink          shell.Sink
+	log           zerolog.Logger
+	observables   []*observable
+	polls         []*poll
+	stopListening func() // ends the reports of the supervisor
 
-	ctx     context.Context // ends with the watch
+	ctx     context.Context // ends when the watch is stopped
 	cancel  context.CancelFunc
-	mu      sync.Mutex // held to begin work, so that none is once ctx has ended
+	mu      sync.Mutex // held while work starts, so that no work starts after ctx has ended
 	working sync.WaitGroup
 }
 
-// poll is what is done to one observable again and again.
+// poll is a check of one observable that is repeated.
 type poll struct {
-	of    *observable
-	every time.Duration
-	next  time.Time
-	do    func(*observable, *shell.Shell)
-	turn  sync.Mutex // held while it is done: a slow one misses its next times
+	observable *observable
+	every      time.Duration
+	next       time.Time
+	check      func(*observable, *shell.Shell)
+	running    sync.Mutex // held during a check; a slow check misses its next times
 }
 
 var _ supervisor.Listener = (*watch)(nil)
@@ -54,25 +54,26 @@ func newWatch(s *supervisor.Supervisor, sink shell.Sink, log zerolog.Logger, con
 		o := newObservable(c)
 		w.observables = append(w.observables, o)
 		if c.memory > 0 {
-			w.polls = append(w.polls, &poll{of: o, every: c.memory, next: now.Add(c.memory), do: w.measure})
+			w.polls = append(w.polls, &poll{observable: o, every: c.memory, next: now.Add(c.memory), check: w.measureMemory})
 		}
 		if c.operational > 0 {
-			w.polls = append(w.polls, &poll{of: o, every: c.operational, next: now.Add(c.operational), do: w.checkHealth})
+			w.polls = append(w.polls, &poll{observable: o, every: c.operational, next: now.Add(c.operational), check: w.checkHealth})
 		}
 	}
 	return w
 }
 
 func (w *watch) start() {
-	w.deaf = w.supervisor.Listen(w)
+	w.stopListening = w.supervisor.Listen(w)
 	if len(w.polls) > 0 {
-		w.begin(w.run)
+		w.startWork(w.runPolls)
 	}
 }
 
-// stop returns when nothing of the watch runs any more, or with ctx.
+// stop ends the watch. It returns when no goroutine of it runs any more, or with an
+// error when ctx ends.
 func (w *watch) stop(ctx context.Context) error {
-	w.deaf()
+	w.stopListening()
 	w.mu.Lock()
 	w.cancel()
 	w.mu.Unlock()
@@ -89,8 +90,8 @@ func (w *watch) stop(ctx context.Context) error {
 	}
 }
 
-// begin runs work beside, unless the watch has ended.
-func (w *watch) begin(work func()) {
+// startWork runs work in a goroutine, unless the watch was stopped.
+func (w *watch) startWork(work func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx.Err() == nil {
@@ -98,8 +99,8 @@ func (w *watch) begin(work func()) {
 	}
 }
 
-// run begins each poll at its times. It does nothing slow itself.
-func (w *watch) run() {
+// runPolls starts each poll at its times.
+func (w *watch) runPolls() {
 	for {
 		p := slices.MinFunc(w.polls, func(a, b *poll) int { return a.next.Compare(b.next) })
 		select {
@@ -110,40 +111,42 @@ func (w *watch) run() {
 		for now := time.Now(); !p.next.After(now); {
 			p.next = p.next.Add(p.every)
 		}
-		w.begin(func() { w.do(p) })
+		w.startWork(func() { w.runPoll(p) })
 	}
 }
 
-// do polls an observable that is activated. Any other is left alone.
-func (w *watch) do(p *poll) {
-	if !p.turn.TryLock() {
+// runPoll checks the observable, if it is activated.
+func (w *watch) runPoll(p *poll) {
+	if !p.running.TryLock() {
 		return
 	}
-	defer p.turn.Unlock()
-	if sh, ok := w.supervisor.Shell(p.of.callsign); ok && sh.State() == shell.Activated {
-		p.do(p.of, sh)
+	defer p.running.Unlock()
+	if sh, ok := w.supervisor.Shell(p.observable.callsign); ok && sh.State() == shell.Activated {
+		p.check(p.observable, sh)
 	}
 }
 
-// measure takes the figures of all that the plugin started. A part of the host
-// has none of its own.
-func (w *watch) measure(o *observable, sh *shell.Shell) {
+// measureMemory measures all processes of the plugin, and ends it if it exceeds its
+// limit. A built-in has no processes.
+func (w *watch) measureMemory(o *observable, sh *shell.Shell) {
 	facts := sh.Status().Facts
 	if facts.Root == 0 {
 		return
 	}
 	usage := procfs.Measure(procfs.Tree(facts.Root)[1:])
-	if usage.Processes == 0 || sh.State() != shell.Activated { // it was on its way out
+	if usage.Processes == 0 || sh.State() != shell.Activated { // the plugin ended meanwhile
 		return
 	}
-	o.add(usage, facts.Charged)
+	o.addMeasurement(usage, facts.Charged)
 	if o.memoryLimit > 0 && usage.Resident > o.memoryLimit {
 		w.log.Warn().Str("observable", o.callsign).Int64("resident", usage.Resident).Int64("limit", o.memoryLimit).
 			Msg("an instance took more memory than it may")
-		w.end(o, sh, exceededMemory)
+		w.endObservable(o, sh, exceededMemory)
 	}
 }
 
+// checkHealth asks the plugin whether it is well. It ends a plugin that is not,
+// unless the settings only observe.
 func (w *watch) checkHealth(o *observable, sh *shell.Shell) {
 	ctx, cancel := context.WithTimeout(w.ctx, healthLimit)
 	defer cancel()
@@ -157,12 +160,12 @@ func (w *watch) checkHealth(o *observable, sh *shell.Shell) {
 	}
 	w.log.Warn().Err(err).Str("observable", o.callsign).Msg("an instance is not operational")
 	if !o.observeOnly {
-		w.end(o, sh, notOperational)
+		w.endObservable(o, sh, notOperational)
 	}
 }
 
-// end ends an observable, unless that is being done already.
-func (w *watch) end(o *observable, sh *shell.Shell, why cause) {
+// endObservable deactivates an observable, unless that is under way already.
+func (w *watch) endObservable(o *observable, sh *shell.Shell, why cause) {
 	if !o.ending.TryLock() {
 		return
 	}
@@ -170,48 +173,50 @@ func (w *watch) end(o *observable, sh *shell.Shell, why cause) {
 	if sh.State() != shell.Activated {
 		return
 	}
-	w.tell(o, deactivated, why.legacy, why.text)
+	w.sendEvents(o, deactivated, why.legacy, why.text)
 	if err := sh.DeactivateIfActive(w.ctx, why.reason); err != nil {
 		w.log.Error().Err(err).Str("observable", o.callsign).Msg("could not end an instance")
 	}
-	o.setHealth(true) // whatever is started next begins anew
+	o.setHealth(true) // the next process begins anew
 }
 
-// Transition has an observable that failed started again. An activation or a
-// wake that failed is none that could be repeated with a better outcome.
+// Transition restarts an observable whose plugin failed or exceeded its memory. It
+// does not repeat an activation or a wake that failed.
 func (w *watch) Transition(t shell.Transition) {
 	ended := t.From == shell.Deactivation && t.To == shell.Deactivated
-	if o := w.find(t.Callsign); o != nil && ended && (t.Reason == shell.Failure || t.Reason == shell.MemoryExceeded) {
-		w.begin(func() { w.restart(o, t.At) })
+	if o := w.findObservable(t.Callsign); o != nil && ended && (t.Reason == shell.Failure || t.Reason == shell.MemoryExceeded) {
+		w.startWork(func() { w.restartObservable(o, t.At) })
 	}
 }
 
-// restart starts an observable again that failed then, if it may.
-func (w *watch) restart(o *observable, then time.Time) {
+// restartObservable activates an observable that failed at the time then, if its
+// settings and limits allow that.
+func (w *watch) restartObservable(o *observable, then time.Time) {
 	sh, ok := w.supervisor.Shell(o.callsign)
 	if !ok || sh.State() != shell.Deactivated || o.observeOnly || sh.Config().Restart.Policy != configs.RestartNever {
 		return
 	}
-	switch l, allowed := o.allow(then); {
+	switch l, allowed := o.allowRestart(then); {
 	case l == nil:
 	case !allowed:
 		w.log.Error().Str("observable", o.callsign).Int64("limit", l.Limit).Int64("window", l.Window).
 			Msg("stopped restarting an instance that keeps failing")
-		w.tell(o, stopped, fmt.Sprintf("%d attempts failed within the restart window", l.Limit), "")
+		w.sendEvents(o, stopped, fmt.Sprintf("%d attempts failed within the restart window", l.Limit), "")
 	default:
-		w.tell(o, activated, "Automatic", "")
+		w.sendEvents(o, activated, "Automatic", "")
 		_ = sh.Activate(w.ctx, shell.Automatic) // the shell has logged and kept the error
 	}
 }
 
-// Notification and Subsystems are other people's affairs.
+// Notification does nothing: the monitor needs transitions only.
 func (w *watch) Notification(string, shell.Notification) {}
 
-// Subsystems does nothing, see Notification.
+// Subsystems does nothing, as Notification.
 func (w *watch) Subsystems([]supervisor.Subsystem) {}
 
-// find returns the observable of that callsign, nil when it is none.
-func (w *watch) find(callsign string) *observable {
+// findObservable returns the observable of that callsign, nil if the monitor does
+// not watch it.
+func (w *watch) findObservable(callsign string) *observable {
 	i := slices.IndexFunc(w.observables, func(o *observable) bool { return o.callsign == callsign })
 	if i < 0 {
 		return nil
