@@ -84,7 +84,7 @@ func (in *Instance) EmitAt(index, event string, params any) {
 
 // Request suspends or resumes the plugin from within, as if the host had asked. The
 // host is told of the new state. Suspend and Resume must not call Request: it would
-// wait for them for ever. The error is a *Error with code NotSupported if the
+// wait for them until ctx ends. The error is a *Error with code NotSupported if the
 // plugin is not a Suspender, and statecontrol.ErrIllegalState if the plugin is in
 // that state already.
 func (in *Instance) Request(ctx context.Context, c statecontrol.Command) error {

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// childCommand is the hidden argument that makes the program a child.
+	// childCommand is the argument that makes the program a child process.
 	childCommand = "child"
 	maxDepth     = 8
 )
 
-// family is a chain of processes, each the parent of the next. Each talks to
-// its neighbors by two pipes and ends when the one above is gone.
-type family struct {
+// childChain is a chain of processes, each the parent of the next. A process talks
+// to its neighbors by two pipes, and ends when its parent is gone.
+type childChain struct {
 	mu    sync.Mutex
 	first *child
 }
@@ -36,26 +36,28 @@ func (p spawnParams) Validate() error {
 	return nil
 }
 
-type spawned struct {
+type spawnResult struct {
 	PIDs []int `json:"pids"`
 }
 
-type answered struct {
+type aliveResult struct {
 	Alive int `json:"alive"`
 }
 
-// spawn ends the chain from before, so that depth 0 leaves none.
-func (c *counter) spawn(ctx context.Context, p spawnParams) (spawned, error) {
-	pids, err := c.family.replace(ctx, p.Depth)
-	return spawned{pids}, err
+// spawn starts a chain of processes in place of the earlier one; depth 0 only ends
+// that.
+func (c *counter) spawn(ctx context.Context, p spawnParams) (spawnResult, error) {
+	pids, err := c.children.restart(ctx, p.Depth)
+	return spawnResult{pids}, err
 }
 
-func (c *counter) children(ctx context.Context, _ none) (answered, error) {
-	return answered{c.family.ask(ctx)}, nil
+func (c *counter) countChildren(ctx context.Context, _ noParams) (aliveResult, error) {
+	return aliveResult{c.children.countAlive(ctx)}, nil
 }
 
-// replace returns the pids of the new chain, the oldest first.
-func (f *family) replace(ctx context.Context, depth int) ([]int, error) {
+// restart ends the chain and starts a new one. It returns the pids of the new
+// chain, parents first.
+func (f *childChain) restart(ctx context.Context, depth int) ([]int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.first != nil {
@@ -70,14 +72,14 @@ func (f *family) replace(ctx context.Context, depth int) ([]int, error) {
 	return pids, err
 }
 
-// ask returns how many of the chain answer.
-func (f *family) ask(ctx context.Context) int {
+// countAlive returns how many processes of the chain answer.
+func (f *childChain) countAlive(ctx context.Context) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.first == nil {
 		return 0
 	}
-	alive := f.first.ask(ctx)
+	alive := f.first.countAlive(ctx)
 	if alive == 0 {
 		f.first.stop(ctx)
 		f.first = nil
@@ -85,14 +87,14 @@ func (f *family) ask(ctx context.Context) int {
 	return alive
 }
 
-// child is a process as its parent has it.
+// child is a child process as its parent sees it.
 type child struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	answers *json.Decoder
 }
 
-// startChild returns when the whole chain is running.
+// startChild starts a chain of depth processes. It returns once all of them run.
 func startChild(ctx context.Context, depth int) (*child, []int, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -112,7 +114,7 @@ func startChild(ctx context.Context, depth int) (*child, []int, error) {
 		return nil, nil, fmt.Errorf("cannot start a child: %w", err)
 	}
 	c := &child{cmd, in, json.NewDecoder(out)}
-	defer c.killWhen(ctx)()
+	defer c.killAtEndOf(ctx)()
 	var pids []int
 	if err := c.answers.Decode(&pids); err != nil {
 		c.stop(ctx)
@@ -121,10 +123,10 @@ func startChild(ctx context.Context, depth int) (*child, []int, error) {
 	return c, pids, nil
 }
 
-// ask returns how many of c and those below it answer. After 0 the child is of
-// no more use and must be stopped.
-func (c *child) ask(ctx context.Context) int {
-	defer c.killWhen(ctx)()
+// countAlive returns how many processes of the chain answer, from c on. After 0 the
+// child must be stopped.
+func (c *child) countAlive(ctx context.Context) int {
+	defer c.killAtEndOf(ctx)()
 	alive := 0
 	if _, err := io.WriteString(c.in, "\n"); err != nil {
 		return 0
@@ -135,21 +137,21 @@ func (c *child) ask(ctx context.Context) int {
 	return alive
 }
 
-// stop ends the chain from c on and reaps c.
+// stop ends the chain from c on, and waits for c.
 func (c *child) stop(ctx context.Context) {
-	defer c.killWhen(ctx)()
+	defer c.killAtEndOf(ctx)()
 	_ = c.in.Close()
-	_ = c.cmd.Wait() // how it ended is its own business
+	_ = c.cmd.Wait() // its exit status does not matter
 }
 
-// killWhen kills the child if ctx ends before the returned function is called.
-func (c *child) killWhen(ctx context.Context) (stop func() bool) {
+// killAtEndOf kills the child if ctx ends before stop is called.
+func (c *child) killAtEndOf(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() })
 }
 
-// runChild is the life of a child: it writes the pids of its part of the chain,
-// then for each line that it reads how many of that part are alive. It returns
-// the exit status.
+// runChild is the main function of a child process. It writes the pids of its part
+// of the chain, and then for each line that it reads how many processes of that
+// part answer. It returns the exit status.
 func runChild(depth string, in io.Reader, out io.Writer) int {
 	ctx := context.Background()
 	answers := json.NewEncoder(out)
@@ -172,7 +174,7 @@ func runChild(depth string, in io.Reader, out io.Writer) int {
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		alive := 1
 		if next != nil {
-			alive += next.ask(ctx)
+			alive += next.countAlive(ctx)
 		}
 		if answers.Encode(alive) != nil {
 			return 1

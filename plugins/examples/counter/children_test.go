@@ -15,10 +15,10 @@ import (
 
 func TestChildren(t *testing.T) {
 	c := start(t, "")
-	if got := must[answered](t, c, "children", ""); got.Alive != 0 {
+	if got := must[aliveResult](t, c, "children", ""); got.Alive != 0 {
 		t.Errorf("%d children answer before there are any", got.Alive)
 	}
-	first := must[spawned](t, c, "spawn", `{"depth": 3}`).PIDs
+	first := must[spawnResult](t, c, "spawn", `{"depth": 3}`).PIDs
 	if len(first) != 3 {
 		t.Fatalf("3 children have the pids %v", first)
 	}
@@ -30,14 +30,14 @@ func TestChildren(t *testing.T) {
 		parent = pid
 	}
 	for range 3 {
-		if got := must[answered](t, c, "children", ""); got.Alive != 3 {
+		if got := must[aliveResult](t, c, "children", ""); got.Alive != 3 {
 			t.Errorf("%d children answer, want 3", got.Alive)
 		}
 	}
 
-	second := must[spawned](t, c, "spawn", `{"depth": 8}`).PIDs
+	second := must[spawnResult](t, c, "spawn", `{"depth": 8}`).PIDs
 	gone(t, first...)
-	if got := must[answered](t, c, "children", ""); got.Alive != 8 {
+	if got := must[aliveResult](t, c, "children", ""); got.Alive != 8 {
 		t.Errorf("%d children answer, want 8", got.Alive)
 	}
 	if text, err := call(t, c, "spawn", `{"depth": 0}`); err != nil || text != `{"pids":[]}` {
@@ -49,14 +49,14 @@ func TestChildren(t *testing.T) {
 func TestChildrenKilled(t *testing.T) {
 	for i, want := range []int{0, 1, 2} {
 		c := start(t, "")
-		pids := must[spawned](t, c, "spawn", `{"depth": 3}`).PIDs
+		pids := must[spawnResult](t, c, "spawn", `{"depth": 3}`).PIDs
 		if err := syscall.Kill(pids[i], syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if got := must[answered](t, c, "children", ""); got.Alive != want {
+		if got := must[aliveResult](t, c, "children", ""); got.Alive != want {
 			t.Errorf("child %d of 3 was killed, %d answer, want %d", i+1, got.Alive, want)
 		}
-		must[spawned](t, c, "spawn", `{"depth": 0}`)
+		must[spawnResult](t, c, "spawn", `{"depth": 0}`)
 		gone(t, pids...)
 	}
 }
@@ -64,13 +64,13 @@ func TestChildrenKilled(t *testing.T) {
 // A child that has stopped must hold up nobody for longer than they would wait.
 func TestChildrenStopped(t *testing.T) {
 	c := start(t, "")
-	pids := must[spawned](t, c, "spawn", `{"depth": 2}`).PIDs
+	pids := must[spawnResult](t, c, "spawn", `{"depth": 2}`).PIDs
 	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if got := c.family.ask(ctx); got != 0 {
+	if got := c.children.countAlive(ctx); got != 0 {
 		t.Errorf("%d children answer, want 0", got)
 	}
 	gone(t, pids...)

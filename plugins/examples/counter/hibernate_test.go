@@ -16,8 +16,8 @@ func TestHibernate(t *testing.T) {
 			t.Fatalf("%s: %v", method, err)
 		}
 	}
-	var family spawned
-	var memory filled
+	var family spawnResult
+	var memory fillResult
 	ask("spawn", map[string]int{"depth": 3}, &family)
 	ask("fill", map[string]any{"mib": 8, "pattern": "text"}, &memory)
 	if len(family.PIDs) != 3 {
@@ -29,8 +29,8 @@ func TestHibernate(t *testing.T) {
 		h.Hibernate()
 		h.Wake()
 		var count value
-		var children answered
-		var sum digest
+		var children aliveResult
+		var sum digestResult
 		ask("increment", nil, &count)
 		ask("children", nil, &children)
 		ask("digest", nil, &sum)

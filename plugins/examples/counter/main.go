@@ -1,6 +1,6 @@
-// Counter is a plugin with a value in memory and nowhere else: after a wake it
-// must be what it was. To make hibernation work for its living it can also
-// fill memory and keep a chain of child processes.
+// Counter is a plugin with a value that is only in memory, so that a wake must
+// bring it back. To make hibernation harder, it can also fill memory and keep a
+// chain of child processes.
 package main
 
 import (
@@ -21,10 +21,10 @@ func main() {
 }
 
 type counter struct {
-	in     *sdk.Instance
-	begun  time.Time
-	memory memory
-	family family
+	in       *sdk.Instance
+	begun    time.Time
+	memory   memory
+	children childChain
 
 	mu    sync.Mutex
 	value int64
@@ -40,7 +40,7 @@ var (
 func (c *counter) Initialize(ctx context.Context, in *sdk.Instance) error {
 	var config struct {
 		Start int64 `json:"start"`
-		Fill  int   `json:"fill"` // MiB, for work that takes its time
+		Fill  int   `json:"fill"` // MiB to fill at once, for a large image
 	}
 	if err := in.Configuration.Decode(&config); err != nil {
 		return fmt.Errorf("cannot read the configuration: %w", err)
@@ -59,8 +59,8 @@ func (c *counter) Initialize(ctx context.Context, in *sdk.Instance) error {
 }
 
 func (c *counter) Deinitialize(ctx context.Context, why sdk.Reason) error {
-	c.in.Log.Info("counter ended", "value", c.present(), "reason", why)
-	_, err := c.family.replace(ctx, 0)
+	c.in.Log.Info("counter ended", "value", c.currentValue(), "reason", why)
+	_, err := c.children.restart(ctx, 0)
 	return err
 }
 
@@ -72,20 +72,19 @@ func (c *counter) Information() sdk.Information {
 	}
 }
 
-// Suspend and Resume have nothing to stop: the counter does nothing between
-// calls.
+// Suspend and Resume only log: the counter does nothing between calls.
 func (c *counter) Suspend(context.Context) error {
-	c.in.Log.Info("counter suspended", "value", c.present())
+	c.in.Log.Info("counter suspended", "value", c.currentValue())
 	return nil
 }
 
 func (c *counter) Resume(context.Context) error {
-	c.in.Log.Info("counter resumed", "value", c.present())
+	c.in.Log.Info("counter resumed", "value", c.currentValue())
 	return nil
 }
 
 func (c *counter) AfterRestore(_ context.Context, w sdk.Wake) error {
-	c.in.Log.Info("counter woke", "value", c.present(), "generation", w.Generation, "slept", w.Slept.String())
+	c.in.Log.Info("counter woke", "value", c.currentValue(), "generation", w.Generation, "slept", w.Slept.String())
 	return nil
 }
 
@@ -96,29 +95,29 @@ func (c *counter) Methods() sdk.Methods {
 		"fill":      sdk.Method(c.fill),
 		"digest":    sdk.Method(c.digest),
 		"spawn":     sdk.Method(c.spawn),
-		"children":  sdk.Method(c.children),
+		"children":  sdk.Method(c.countChildren),
 		"clock":     sdk.Method(c.clock),
 	}
 }
 
-type none struct{}
+type noParams struct{}
 
 type value struct {
 	Value int64 `json:"value"`
 }
 
-func (c *counter) present() int64 {
+func (c *counter) currentValue() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.value
 }
 
-func (c *counter) get(context.Context, none) (value, error) {
-	return value{c.present()}, nil
+func (c *counter) get(context.Context, noParams) (value, error) {
+	return value{c.currentValue()}, nil
 }
 
-// increment adds 1 if the caller doesn't say by how much. Events leave in the
-// order of the values.
+// increment adds 1, or the number in the parameters. The events come in the order
+// of the values.
 func (c *counter) increment(_ context.Context, p struct {
 	By *int64 `json:"by"`
 }) (value, error) {
@@ -135,9 +134,9 @@ func (c *counter) increment(_ context.Context, p struct {
 
 type clock struct {
 	Unix     int64 `json:"unix"`
-	UptimeMs int64 `json:"uptimeMs"` // monotonic: does not count time asleep
+	UptimeMs int64 `json:"uptimeMs"` // monotonic time, which stands still during a sleep
 }
 
-func (c *counter) clock(context.Context, none) (clock, error) {
+func (c *counter) clock(context.Context, noParams) (clock, error) {
 	return clock{time.Now().Unix(), time.Since(c.begun).Milliseconds()}, nil
 }

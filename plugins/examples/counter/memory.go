@@ -18,7 +18,7 @@ const (
 	maxFillMiB = 4096
 )
 
-// memory is what fill allocated last.
+// memory is the memory of the last fill.
 type memory struct {
 	mu   sync.Mutex
 	data []byte
@@ -42,48 +42,50 @@ func (p *fillParams) Validate() error {
 	return nil
 }
 
-type filled struct {
+type fillResult struct {
 	MiB    int    `json:"mib"`
 	SHA256 string `json:"sha256"`
 }
 
-type digest struct {
+type digestResult struct {
 	SHA256 string `json:"sha256"`
 }
 
-// fill gives up the memory of the fill before it, also when it ends early.
-func (c *counter) fill(ctx context.Context, p fillParams) (filled, error) {
+// fill allocates memory and fills it with a pattern. It frees the memory of the
+// last fill first, also if it then fails.
+func (c *counter) fill(ctx context.Context, p fillParams) (fillResult, error) {
 	c.memory.mu.Lock()
 	defer c.memory.mu.Unlock()
 	if c.memory.data != nil {
 		c.memory.data = nil
-		debug.FreeOSMemory() // or both would be resident until the next collection
+		debug.FreeOSMemory() // else the old memory would stay resident until the next collection
 	}
 	data := make([]byte, p.MiB*mebibyte)
-	paint := patterns[p.Pattern]
+	write := patterns[p.Pattern]
 	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	for chunk := range slices.Chunk(data, mebibyte) {
 		if err := ctx.Err(); err != nil {
-			return filled{}, fmt.Errorf("cannot fill %d MiB: %w", p.MiB, err)
+			return fillResult{}, fmt.Errorf("cannot fill %d MiB: %w", p.MiB, err)
 		}
-		paint(chunk, random)
+		write(chunk, random)
 	}
-	sum, err := sum(ctx, data)
+	sum, err := sha256Hex(ctx, data)
 	if err != nil {
-		return filled{}, err
+		return fillResult{}, err
 	}
 	c.memory.data = data
-	return filled{p.MiB, sum}, nil
+	return fillResult{p.MiB, sum}, nil
 }
 
-func (c *counter) digest(ctx context.Context, _ none) (digest, error) {
+func (c *counter) digest(ctx context.Context, _ noParams) (digestResult, error) {
 	c.memory.mu.Lock()
 	defer c.memory.mu.Unlock()
-	sum, err := sum(ctx, c.memory.data)
-	return digest{sum}, err
+	sum, err := sha256Hex(ctx, c.memory.data)
+	return digestResult{sum}, err
 }
 
-func sum(ctx context.Context, data []byte) (string, error) {
+// sha256Hex returns the SHA-256 of data.
+func sha256Hex(ctx context.Context, data []byte) (string, error) {
 	hash := sha256.New()
 	for chunk := range slices.Chunk(data, mebibyte) {
 		if err := ctx.Err(); err != nil {
@@ -94,21 +96,21 @@ func sum(ctx context.Context, data []byte) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// patterns write every byte, so that every page becomes resident.
+// patterns writes every byte of a chunk, so that every page becomes resident.
 var patterns = map[string]func(chunk []byte, random *rand.Rand){
 	"zero":   func(chunk []byte, _ *rand.Rand) { clear(chunk) },
-	"random": paintRandom,
-	"text":   paintText,
+	"random": fillRandom,
+	"text":   fillLogText,
 }
 
-func paintRandom(chunk []byte, random *rand.Rand) {
+func fillRandom(chunk []byte, random *rand.Rand) {
 	for word := range slices.Chunk(chunk, 8) {
 		binary.NativeEndian.PutUint64(word, random.Uint64())
 	}
 }
 
-// paintText writes lines as of a log, which compress as logs do.
-func paintText(chunk []byte, random *rand.Rand) {
+// fillLogText writes lines like those of a log, which compress as well.
+func fillLogText(chunk []byte, random *rand.Rand) {
 	const longest = 128
 	levels := [...]string{"DEBUG ", "INFO ", "INFO ", "WARN "}
 	text := chunk[:0]

@@ -24,7 +24,7 @@ func TestFillInInitialize(t *testing.T) {
 func TestFill(t *testing.T) {
 	c := start(t, "")
 	empty := hex.EncodeToString(sha256.New().Sum(nil))
-	if got := must[digest](t, c, "digest", ""); got.SHA256 != empty {
+	if got := must[digestResult](t, c, "digest", ""); got.SHA256 != empty {
 		t.Errorf("before the first fill the digest is %s", got.SHA256)
 	}
 	for _, test := range []struct {
@@ -38,8 +38,8 @@ func TestFill(t *testing.T) {
 		{"random", 2048, 2100, true},
 	} {
 		params := fmt.Sprintf(`{"mib": 2, "pattern": %q}`, test.pattern)
-		first := must[filled](t, c, "fill", params)
-		if got := must[digest](t, c, "digest", ""); first.MiB != 2 || got.SHA256 != first.SHA256 {
+		first := must[fillResult](t, c, "fill", params)
+		if got := must[digestResult](t, c, "digest", ""); first.MiB != 2 || got.SHA256 != first.SHA256 {
 			t.Errorf("%s: fill says %+v, digest %s", test.pattern, first, got.SHA256)
 		}
 		var size counted
@@ -53,11 +53,11 @@ func TestFill(t *testing.T) {
 		if kib := int(size) / 1024; kib < test.least || kib > test.most {
 			t.Errorf("%s: 2 MiB compress to %d KiB", test.pattern, kib)
 		}
-		if again := must[filled](t, c, "fill", params); (again != first) != test.different {
+		if again := must[fillResult](t, c, "fill", params); (again != first) != test.different {
 			t.Errorf("%s: filled twice, got %s and %s", test.pattern, first.SHA256, again.SHA256)
 		}
 	}
-	if got := must[filled](t, c, "fill", `{"mib": 0}`); got.SHA256 != empty {
+	if got := must[fillResult](t, c, "fill", `{"mib": 0}`); got.SHA256 != empty {
 		t.Errorf("a fill of nothing has the digest %s", got.SHA256)
 	}
 }

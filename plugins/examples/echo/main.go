@@ -1,5 +1,5 @@
-// Echo is a plugin with one method, which answers what it was asked, and one
-// event, which tells everybody else.
+// Echo is a plugin with one method, which returns its parameters, and one event,
+// which sends them to subscribers.
 package main
 
 import (
