@@ -10,11 +10,11 @@ import (
 )
 
 // banner tells whoever started the host by hand what there is and what to try.
-func (h *host) banner(address string, can sleepSupport) string {
+func (h *hostServer) banner(address string, can sleepSupport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.summary(h.engine.Name(), os.Args[0]+" doctor"))
+	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.summary(h.host.Engine.Name(), os.Args[0]+" doctor"))
 	rows := table{}
-	for _, s := range h.plugins() {
+	for _, s := range h.host.Plugins() {
 		st := s.Status()
 		pid := ""
 		if st.Facts.PID != 0 {
@@ -24,7 +24,7 @@ func (h *host) banner(address string, can sleepSupport) string {
 	}
 	b.WriteString(rows.text(0) + "\nTry in another terminal:\n\n")
 	c := client{address: address}
-	for _, line := range c.suggestedCommands(h.plugins(), can.isAny()) {
+	for _, line := range c.suggestedCommands(h.host.Plugins(), can.isAny()) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	return b.String() + "\n"

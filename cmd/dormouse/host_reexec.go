@@ -17,7 +17,7 @@ func (*reexecError) Error() string { return "the program is to be executed anew"
 // awaitRelief ends the host when it is told to make room for a successor: with
 // on-host-exit = "adopt" the plugins run on meanwhile. SIGUSR1 leaves it to others to
 // start that one, SIGUSR2 has this process execute it.
-func (h *host) awaitSuccessor(ctx context.Context, end context.CancelFunc) {
+func (h *hostServer) awaitSuccessor(ctx context.Context, end context.CancelFunc) {
 	select {
 	case s := <-h.successorSignals:
 		h.log.Info().Stringer("signal", s).Msg("making room for the next host")

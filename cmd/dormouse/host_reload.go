@@ -10,14 +10,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
-	"dormouse/supervisor"
 )
 
 // reloader reads the configuration again while the host runs.
 type reloader struct {
-	log        zerolog.Logger
-	load       func() (configs.Config, error)
-	supervisor *supervisor.Supervisor
+	log   zerolog.Logger
+	load  func() (configs.Config, error)
+	apply func(context.Context, []configs.Plugin) ([]string, error)
 
 	mu      sync.Mutex
 	started configs.Config // what the host was started with: its own keys count until it ends
@@ -39,7 +38,7 @@ func (r *reloader) reload(ctx context.Context) (lines []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload, the configuration stays as it was:\n%w", err)
 	}
-	lines, err = r.supervisor.Reload(ctx, config.Plugins)
+	lines, err = r.apply(ctx, config.Plugins)
 	if err != nil {
 		return nil, fmt.Errorf("%w; the configuration stays as it was", err)
 	}
@@ -74,7 +73,7 @@ type listenerKey struct {
 }
 
 // followHangups reloads at each SIGHUP, once the host has started, until ctx ends.
-func (h *host) reloadOnHangups(ctx context.Context, hangups <-chan os.Signal, started <-chan struct{}) {
+func (h *hostServer) reloadOnHangups(ctx context.Context, hangups <-chan os.Signal, started <-chan struct{}) {
 	select {
 	case <-started:
 	case <-ctx.Done():
@@ -87,7 +86,7 @@ func (h *host) reloadOnHangups(ctx context.Context, hangups <-chan os.Signal, st
 		case <-hangups:
 		}
 		notifySystemd(reloadingState())
-		_, _ = h.reloads.reload(ctx) // which has logged what came of it
+		_, _ = h.reload(ctx) // which has logged what came of it
 		notifySystemd(ready)
 	}
 }

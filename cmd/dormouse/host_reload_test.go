@@ -158,7 +158,7 @@ func TestReload(t *testing.T) {
 // A clone is there in the next host, and outlives a reload.
 func TestCloneOutlivesTheHost(t *testing.T) {
 	root := t.TempDir()
-	kept, err := store.Open(filepath.Join(root, storeName))
+	kept, err := store.Open(filepath.Join(root, "store.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ restart = { policy = "on-failure", limit = 2, window = "10m", backoff = "10ms" }
 			t.Fatalf("the list does not say that it is given up:\n%s", status)
 		}
 	}
-	reports, err := filepath.Glob(filepath.Join(root, postMortemName, "Counter-*-failure", "report.json"))
+	reports, err := filepath.Glob(filepath.Join(root, "post-mortem", "Counter-*-failure", "report.json"))
 	if err != nil || len(reports) != 3 {
 		t.Fatalf("there are %q, %v; the log is:\n%s", reports, err, h.log)
 	}
@@ -250,7 +250,7 @@ func (h *testHost) killed(t *testing.T, pid int) int {
 // A store that can't be read keeps the host from starting and stays as it is.
 func TestDamagedStore(t *testing.T) {
 	root := t.TempDir()
-	path := filepath.Join(root, storeName)
+	path := filepath.Join(root, "store.db")
 	damaged := strings.Repeat("no store", 4096)
 	if err := os.WriteFile(path, []byte(damaged), 0o600); err != nil {
 		t.Fatal(err)

@@ -4,9 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/plugins/host"
 )
 
 const (
@@ -18,20 +25,48 @@ const (
 	hibernationCheckTimeout = 30 * time.Second
 )
 
+// hostServer is a host with the sockets and signals that it serves.
+type hostServer struct {
+	log              zerolog.Logger
+	host             *host.Host
+	listeners        []frontListener
+	servers          []*http.Server
+	serving          sync.WaitGroup // of servers that accept connections
+	reload           func(context.Context) ([]string, error)
+	hibernates       atomic.Bool // plugins can be hibernated in some way, as was tried at the start
+	successorSignals <-chan os.Signal
+	hasSuccessor     atomic.Bool // another host follows, which adopts plugins and sockets
+	reexecs          atomic.Bool // the successor is executed in this process
+}
+
+func (h *hostServer) reloadPlugins(ctx context.Context, plugins []configs.Plugin) ([]string, error) {
+	return h.host.Supervisor.Reload(ctx, plugins)
+}
+
+// pluginRoots returns the pid of the root of each running plugin.
+func (h *hostServer) pluginRoots() (pids []int) {
+	for _, s := range h.host.Plugins() {
+		if root := s.Status().Facts.Root; root != 0 {
+			pids = append(pids, root)
+		}
+	}
+	return pids
+}
+
 // run starts the plugins, serves until ctx ends or serving fails, and stops the
 // plugins.
-func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan os.Signal, logFormat string) error {
+func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan os.Signal, logFormat string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h.supervisor.Adopt(ctx)
-	if err := h.engine.Tidy(); err != nil {
+	h.host.Supervisor.Adopt(ctx)
+	if err := h.host.Engine.Tidy(); err != nil {
 		h.log.Warn().Err(err).Msg("could not remove what an earlier host left")
 	}
 	var all sync.WaitGroup
 	failures := make([]error, len(s.front)+1)
 	h.listeners = s.front
 	for i, e := range s.front {
-		server := h.front.Server(e.dialect)
+		server := h.host.Front.Server(e.dialect)
 		h.servers = append(h.servers, server)
 		h.serving.Go(func() {
 			if err := server.Serve(e); ctx.Err() == nil {
@@ -41,7 +76,7 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 		})
 	}
 	all.Go(func() {
-		if err := h.communicator.Serve(s.native); err != nil {
+		if err := h.host.Communicator.Serve(s.native); err != nil {
 			failures[len(s.front)] = err
 			cancel()
 		}
@@ -55,13 +90,13 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 	all.Go(func() { feedWatchdog(fed, h) })
 	all.Go(func() {
 		defer close(started)
-		h.supervisor.Start(ctx)
+		h.host.Supervisor.Start(ctx)
 	})
 	all.Go(func() { h.reloadOnHangups(ctx, hangups, started) })
 	all.Go(func() { h.awaitSuccessor(ctx, cancel) })
 	select {
 	case <-started:
-		h.log.Info().Int("plugins", len(h.plugins())).Msg("ready")
+		h.log.Info().Int("plugins", len(h.host.Plugins())).Msg("ready")
 		notifySystemd(ready)
 	case <-ctx.Done():
 	}
@@ -82,18 +117,18 @@ func (h *host) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan 
 
 // check finds out whether plugins can be hibernated here, and says so, unless
 // the host ends before that.
-func (h *host) checkHibernation(ctx context.Context) sleepSupport {
+func (h *hostServer) checkHibernation(ctx context.Context) sleepSupport {
 	limited, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
 	begun := time.Now()
-	can := checkSleepSupport(limited, h.engine, h.freezes)
+	can := checkSleepSupport(limited, h.host.Engine, h.host.Processes.Cgroups != nil)
 	if ctx.Err() != nil {
 		return can
 	}
 	h.hibernates.Store(can.isAny())
 	switch {
 	case can.Checkpoint.Works:
-		h.log.Info().Str("engine", h.engine.Name()).Bool("pageout", can.PageOut.Works).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
+		h.log.Info().Str("engine", h.host.Engine.Name()).Bool("pageout", can.PageOut.Works).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
 	case can.PageOut.Works:
 		h.log.Warn().Err(can.Checkpoint.err).Msg("plugins can't be hibernated on disk, but be paged out")
 	default:
@@ -104,27 +139,27 @@ func (h *host) checkHibernation(ctx context.Context) sleepSupport {
 
 // dismiss ends the front: what clients have asked is answered, and they are to ask
 // the next host whatever comes later.
-func (h *host) closeFront(ctx context.Context) {
+func (h *hostServer) closeFront(ctx context.Context) {
 	for _, e := range h.listeners {
 		_ = e.Close()
 	}
 	h.serving.Wait() // all that was accepted is known
 	soon, cancel := context.WithTimeout(ctx, connectionGrace)
-	h.front.WaitFirstRequests(soon)
+	h.host.Front.WaitFirstRequests(soon)
 	cancel()
 	for _, server := range h.servers {
 		if err := server.Shutdown(ctx); err != nil {
 			_ = server.Close()
 		}
 	}
-	if err := h.front.Close(ctx); err != nil {
+	if err := h.host.Front.Close(ctx); err != nil {
 		h.log.Info().Err(err).Msg("cut off the clients that were left")
 	}
 }
 
 // stop ends the front and the communicator, so that nobody begins anything new,
 // and then the plugins.
-func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
+func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
 	force := killOnSignal(h.log, h.pluginRoots)
 	if h.reexecs.Load() {
 		notifySystemd(reloadingState())
@@ -136,18 +171,18 @@ func (h *host) stop(ctx context.Context, started <-chan struct{}) error {
 	defer cancel()
 	var bidding sync.WaitGroup
 	bidding.Go(func() { h.closeFront(limited) })
-	if err := h.communicator.Close(limited); err != nil {
+	if err := h.host.Communicator.Close(limited); err != nil {
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
 	bidding.Wait()
 	if h.hasSuccessor.Load() {
 		<-started
-		h.supervisor.Leave(ctx)
+		h.host.Supervisor.Leave(ctx)
 	} else {
-		h.supervisor.Stop(ctx) // bounded by the plugins' own limits
+		h.host.Supervisor.Stop(ctx) // bounded by the plugins' own limits
 		<-started
 	}
-	h.communicator.Wait()
+	h.host.Communicator.Wait()
 	if force() {
 		return errSecondSignal
 	}

@@ -6,10 +6,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/plugins/communicator"
+	"dormouse/plugins/host"
 )
 
 func serveVerb(flags *flag.FlagSet) action {
@@ -61,4 +65,57 @@ func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 		}
 	}
 	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
+}
+
+// serve runs a host until ctx ends. It closes everything in the reverse order, so that
+// nothing is taken away from what still runs. Load has read config, and reads it again.
+func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) error {
+	syscall.Umask(0o077)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a log that is no longer read must not end the host
+	hangups, successors := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	signal.Notify(successors, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(successors)
+	dirs, err := claimDirs(config)
+	if err != nil {
+		return err
+	}
+	defer dirs.release()
+	group, err := communicator.LookupGroup(config.Host.CommunicatorGroup)
+	if err != nil {
+		return err
+	}
+	path, err := dirs.communicatorPath(config.Host.Communicator)
+	if err != nil {
+		return err
+	}
+	h := &hostServer{log: log, successorSignals: successors}
+	sockets, err := openSockets(config, path, group, log)
+	if err != nil {
+		return err
+	}
+	defer func() { sockets.close(h.hasSuccessor.Load()) }()
+	reloads := &reloader{log: log, load: load, started: config, apply: h.reloadPlugins}
+	h.reload = reloads.reload
+	config.Hibernate.KeyFile = imageKeyFile(config.Hibernate)
+	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
+		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group,
+		CheckCallsign: dirs.checkCallsign, Hibernates: h.hibernates.Load, Reload: h.reload,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := h.host.Close(h.hasSuccessor.Load()); err != nil {
+			log.Warn().Err(err).Msg("could not clean up")
+		}
+	}()
+	if err := dirs.writeAddress(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
+		return err
+	}
+	if err = h.run(ctx, t, sockets, hangups, config.Host.LogFormat); err == nil && h.reexecs.Load() {
+		err = &reexecError{sockets.releaseKept()}
+	}
+	return err
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
+
+	"dormouse/configs"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
@@ -60,7 +64,7 @@ func wantsBanner(logFormat string) bool {
 
 // keepWatchdogFed tells systemd at once and then in time, until ctx ends, that the
 // host works: that the state of every instance can still be asked for.
-func feedWatchdog(ctx context.Context, h *host) {
+func feedWatchdog(ctx context.Context, h *hostServer) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
 		return
@@ -68,7 +72,7 @@ func feedWatchdog(ctx context.Context, h *host) {
 	tick := time.NewTicker(interval / 2)
 	defer tick.Stop()
 	for {
-		for _, s := range h.supervisor.Shells() {
+		for _, s := range h.host.Supervisor.Shells() {
 			_ = s.State()
 		}
 		notifySystemd(daemon.SdNotifyWatchdog)
@@ -78,4 +82,21 @@ func feedWatchdog(ctx context.Context, h *host) {
 		case <-tick.C:
 		}
 	}
+}
+
+// credential is the name of the images' key among systemd's credentials.
+const credential = "dormouse-image-key"
+
+// imageKeyFile returns the file with the images' key: the configured one, or systemd's
+// credential if there is one.
+func imageKeyFile(c configs.Hibernate) string {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if c.KeyFile != "" || dir == "" {
+		return c.KeyFile
+	}
+	path := filepath.Join(dir, credential)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return ""
+	}
+	return path
 }

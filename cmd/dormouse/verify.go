@@ -13,57 +13,39 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/plugins/sdk/verify"
 )
-
-// verifyOptions is what is to be verified, and how.
-type verifyOptions struct {
-	program       string
-	arguments     []string
-	configuration map[string]any
-	// method is called with params; without one, a call of an unknown method is
-	// tried.
-	method  string
-	params  json.RawMessage
-	timeout time.Duration
-	// subsystems are those that only the site of the plugin knows.
-	subsystems []string
-	criu       string
-	keep       bool
-	log        zerolog.Logger
-}
 
 func verifyVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	configuration := flags.String("config", "{}", "the plugin's configuration, `JSON` or @FILE")
 	params := flags.String("params", "", "the parameters of --method, `JSON` or @FILE")
 	verbose := flags.Bool("v", false, "show the host's log and the plugin's, on standard error")
-	var o verifyOptions
-	flags.StringVar(&o.method, "method", "", "a method `NAME` to call, before and after the sleep")
-	flags.DurationVar(&o.timeout, "timeout", time.Duration(configs.DefaultPlugin().StartTimeout), "how `LONG` the plugin may take for each answer")
+	o := verify.Options{Version: version, Log: zerolog.Nop()}
+	flags.StringVar(&o.Method, "method", "", "a method `NAME` to call, before and after the sleep")
+	flags.DurationVar(&o.Timeout, "timeout", time.Duration(configs.DefaultPlugin().StartTimeout), "how `LONG` the plugin may take for each answer")
 	flags.Func("subsystem", "the `NAME` of a subsystem that the site defines; may be given several times", func(name string) error {
-		o.subsystems = append(o.subsystems, name)
+		o.Subsystems = append(o.Subsystems, name)
 		return configs.CheckNewSubsystem(name)
 	})
-	flags.StringVar(&o.criu, "criu", os.Getenv("DORMOUSE_CRIU"), "the `PATH` of CRIU's executable")
-	flags.BoolVar(&o.keep, "keep", false, "leave the host's directory, and say where it is")
+	flags.StringVar(&o.CRIU, "criu", os.Getenv("DORMOUSE_CRIU"), "the `PATH` of CRIU's executable")
+	flags.BoolVar(&o.Keep, "keep", false, "leave the host's directory, and say where it is")
 	return func(ctx context.Context, t *terminal, args []string) error {
-		o.program, o.arguments = args[0], args[1:]
-		if err := o.read(t, *configuration, *params); err != nil {
+		o.Program, o.Arguments = args[0], args[1:]
+		if err := readVerifyJSON(t, &o, *configuration, *params); err != nil {
 			return err
 		}
-		o.log = zerolog.Nop()
 		if *verbose {
-			o.log = zerolog.New(zerolog.ConsoleWriter{Out: t.err, NoColor: !t.errIsTerminal, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
+			o.Log = zerolog.New(zerolog.ConsoleWriter{Out: t.err, NoColor: !t.errIsTerminal, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
 		}
-		v := &verification{Program: o.program}
 		if !format.isJSON() {
-			v.tell = func(s, before verified) { t.printf("%s", s.text(before)) }
+			o.Report = func(s, before verify.Step) { t.printf("%s", stepText(s, before)) }
 		}
-		dir, err := v.run(ctx, o)
+		v, dir, err := verify.Run(ctx, o)
 		if err != nil {
-			return fmt.Errorf("cannot verify %s: %w", o.program, err)
+			return fmt.Errorf("cannot verify %s: %w", o.Program, err)
 		}
-		if o.keep {
+		if o.Keep {
 			t.errorf("The host's directory is %s.\n", dir)
 		}
 		var verdict error
@@ -73,16 +55,16 @@ func verifyVerb(flags *flag.FlagSet) action {
 		if format.isJSON() {
 			return errors.Join(t.printJSON(v), verdict)
 		}
-		t.printf("\n%s\n", v.verdict())
+		t.printf("\n%s\n", verdictText(v))
 		return verdict
 	}
 }
 
-// read takes the JSON that the flags hold.
-func (o *verifyOptions) read(t *terminal, configuration, params string) error {
+// readVerifyJSON reads the JSON of the flags --config and --params into o.
+func readVerifyJSON(t *terminal, o *verify.Options, configuration, params string) error {
 	raw, err := readJSONArgument(t.in, configuration)
 	if err == nil {
-		err = json.Unmarshal(raw, &o.configuration)
+		err = json.Unmarshal(raw, &o.Configuration)
 	}
 	if err != nil {
 		return &usageError{err: fmt.Errorf("--config must be a JSON object: %w", err)}
@@ -90,53 +72,38 @@ func (o *verifyOptions) read(t *terminal, configuration, params string) error {
 	if params == "" {
 		return nil
 	}
-	if o.method == "" {
+	if o.Method == "" {
 		return &usageError{err: errors.New("--params has no meaning without --method")}
 	}
-	o.params, err = readJSONArgument(t.in, params)
+	o.Params, err = readJSONArgument(t.in, params)
 	return err
 }
 
-// verified is what became of one step.
-type verified struct {
-	Step    string  `json:"step"`
-	Result  string  `json:"result"` // one of those below
-	Found   string  `json:"found,omitempty"`
-	Mend    string  `json:"mend,omitempty"`
-	Seconds float64 `json:"seconds"`
-}
-
-const (
-	resultOK      = "ok"
-	resultFailed  = "failed"
-	resultSkipped = "skipped"
-)
-
-// text is the step's line, with a second one if the author must do something.
+// stepText returns the line of a step, with a second one if the author must do something.
 // What was said of the step before is not said again.
-func (s verified) text(before verified) string {
+func stepText(s, before verify.Step) string {
 	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), joinLines(s.Found)
-	if s.Result == resultSkipped {
+	if s.Result == verify.Skipped {
 		took = ""
-		if before.Result == resultSkipped && before.Found == s.Found {
+		if before.Result == verify.Skipped && before.Found == s.Found {
 			found = ""
 		}
 	}
-	line := strings.TrimRight(fmt.Sprintf("%-13s  %-7s  %8s  %s", s.Step, s.Result, took, found), " ") + "\n"
+	line := strings.TrimRight(fmt.Sprintf("%-13s  %-7s  %8s  %s", s.Name, s.Result, took, found), " ") + "\n"
 	if s.Mend != "" {
 		line += fmt.Sprintf("%-34s→ %s\n", "", s.Mend)
 	}
 	return line
 }
 
-// verdict is one sentence.
-func (v *verification) verdict() string {
+// verdictText returns the outcome in one sentence.
+func verdictText(v verify.Verification) string {
 	failed, asleep := 0, false
 	for _, s := range v.Steps {
-		if s.Result == resultFailed {
+		if s.Result == verify.Failed {
 			failed++
 		}
-		asleep = asleep || s.Step == stepRestore && s.Result == resultOK
+		asleep = asleep || s.Name == verify.Restore && s.Result == verify.OK
 	}
 	switch {
 	case failed == 0 && !v.OK:

@@ -49,7 +49,7 @@ func (s *stage) compareAnswers(ctx context.Context, mib, runs int, evicted bool)
 	defer func() { err = errors.Join(err, os.Remove(bytes)) }()
 	var answers, loads, restores, reads series
 	err = rounds(ctx, runs, func() error {
-		defer s.images.Close() // no run pays for the removal of another's image
+		defer s.host.Processes.Images.Close() // no run pays for the removal of another's image
 		err := errors.Join(own.sleep(ctx), other.dump())
 		if evicted {
 			err = errors.Join(err, evict(own.images, other.images, filepath.Dir(bytes)))
@@ -117,7 +117,7 @@ func measureSizes(ctx context.Context, b *bench) (_ []row, err error) {
 	defer func() { err = errors.Join(err, empty.end()) }()
 	var littles, bigs, empties series
 	err = rounds(ctx, b.runs, func() error {
-		defer s.images.Close()
+		defer s.host.Processes.Images.Close()
 		if err := errors.Join(little.sleep(ctx), big.sleep(ctx), empty.dump()); err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (s *stage) compareLasting(ctx context.Context, runs int, other *sleeper, mi
 	defer func() { err = errors.Join(err, own.end(ctx)) }()
 	var owns, others series
 	err = rounds(ctx, runs, func() error {
-		defer s.images.Close()
+		defer s.host.Processes.Images.Close()
 		return errors.Join(
 			own.sleep(ctx), other.sleep(ctx),
 			timed(&owns, func() error { return own.answer(ctx) }),

@@ -78,13 +78,13 @@ func repeat(ctx context.Context, call func(context.Context) error) error {
 
 // host is a dormouse that serves one echo plugin, and has another that does
 // not run.
-type host struct {
+type servedHost struct {
 	cmd     *exec.Cmd
 	dir     string
 	address string
 }
 
-func startHost(ctx context.Context, binary, plugins string) (*host, error) {
+func startHost(ctx context.Context, binary, plugins string) (*servedHost, error) {
 	dir, err := os.MkdirTemp("", "dmb")
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func startHost(ctx context.Context, binary, plugins string) (*host, error) {
 	if err := os.WriteFile(filepath.Join(dir, "dormouse.toml"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	h := &host{dir: dir}
+	h := &servedHost{dir: dir}
 	h.cmd = exec.Command(binary, "serve", "--config", filepath.Join(dir, "dormouse.toml"), "--root", dir, "--listen", "127.0.0.1:0", "--log-level", "warn")
 	h.cmd.Stderr = os.Stderr
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
@@ -112,7 +112,7 @@ func startHost(ctx context.Context, binary, plugins string) (*host, error) {
 	return h, err
 }
 
-func (h *host) stop() error {
+func (h *servedHost) stop() error {
 	err := h.cmd.Process.Signal(syscall.SIGTERM)
 	return errors.Join(err, h.cmd.Wait(), os.RemoveAll(h.dir))
 }
@@ -120,7 +120,7 @@ func (h *host) stop() error {
 // request is what every way of calling sends.
 const request = `{"jsonrpc":"2.0","id":1,"method":"Echo.1.echo","params":{"text":"hello"}}`
 
-func (h *host) callHTTP(ctx context.Context) error {
+func (h *servedHost) callHTTP(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+h.address+"/jsonrpc", strings.NewReader(request))
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (h *host) callHTTP(ctx context.Context) error {
 	return checkAnswer(body)
 }
 
-func (h *host) dialWebsocket(ctx context.Context) (func(context.Context) error, error) {
+func (h *servedHost) dialWebsocket(ctx context.Context) (func(context.Context) error, error) {
 	conn, _, err := websocket.Dial(ctx, "ws://"+h.address+"/jsonrpc", nil) //nolint:bodyclose // Dial says that it has none
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (h *host) dialWebsocket(ctx context.Context) (func(context.Context) error, 
 }
 
 // dialGRPC calls the plugin on its own socket.
-func (h *host) dialGRPC() (call func(context.Context) error, hangUp func(), err error) {
+func (h *servedHost) dialGRPC() (call func(context.Context) error, hangUp func(), err error) {
 	sockets, err := filepath.Glob(filepath.Join(h.dir, "run", "Echo", "plugin*"))
 	if err != nil || len(sockets) != 1 {
 		return nil, nil, fmt.Errorf("the plugin has sockets %v, %w", sockets, err)
@@ -172,7 +172,7 @@ func (h *host) dialGRPC() (call func(context.Context) error, hangUp func(), err 
 }
 
 // dialMany is dialGRPC on n connections.
-func (h *host) dialMany(n int) (calls []func(context.Context) error, hangUp func(), err error) {
+func (h *servedHost) dialMany(n int) (calls []func(context.Context) error, hangUp func(), err error) {
 	var ends []func()
 	hangUp = func() {
 		for _, end := range ends {
@@ -190,7 +190,7 @@ func (h *host) dialMany(n int) (calls []func(context.Context) error, hangUp func
 }
 
 // dialNative calls the same service through the host.
-func (h *host) dialNative() (call func(context.Context) error, hangUp func(), err error) {
+func (h *servedHost) dialNative() (call func(context.Context) error, hangUp func(), err error) {
 	c, err := client.Dial(filepath.Join(h.dir, "run", "communicator"))
 	if err != nil {
 		return nil, nil, err

@@ -44,8 +44,8 @@ func measureDisk(ctx context.Context, b *bench) (rows []row, err error) {
 // dd writing and syncing as many random bytes. What becomes of one is gone before
 // the other begins.
 func (s *stage) compareWriting(ctx context.Context, packing pack.Options, mib, runs int) (hibernates, writes series, err error) {
-	s.images.SetPacking(packing)
-	defer s.images.SetPacking(pack.Options{})
+	s.host.Processes.Images.SetPacking(packing)
+	defer s.host.Processes.Images.SetPacking(pack.Options{})
 	own, err := s.lazy(ctx, "Written", mib)
 	if err != nil {
 		return nil, nil, err
@@ -58,7 +58,7 @@ func (s *stage) compareWriting(ctx context.Context, packing pack.Options, mib, r
 	defer func() { err = errors.Join(err, os.Remove(source)) }()
 	target := filepath.Join(s.dir, "written")
 	err = rounds(ctx, runs, func() error {
-		defer s.images.Close()
+		defer s.host.Processes.Images.Close()
 		unix.Sync() // nobody pays for what others left
 		err := errors.Join(
 			timed(&writes, func() error { return dd(ctx, source, target, mib, "conv=fsync") }),

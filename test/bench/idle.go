@@ -34,7 +34,7 @@ func (s *stage) crowd(ctx context.Context, n int) (report string, err error) {
 	var sleepers []*sleeper
 	defer func() {
 		for _, one := range sleepers {
-			err = errors.Join(err, one.end(ctx), s.images.ImageDir(one.Callsign()).RemoveAll())
+			err = errors.Join(err, one.end(ctx), s.host.Processes.Images.ImageDir(one.Callsign()).RemoveAll())
 		}
 	}()
 	var before int64

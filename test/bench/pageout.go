@@ -53,7 +53,7 @@ func (s *stage) comparePageOut(ctx context.Context, mib, runs int) (_ []row, err
 	defer func() { err = errors.Join(err, image.end(ctx)) }()
 	var freezes, dumps, thaws, restores series
 	err = rounds(ctx, runs, func() error {
-		defer s.images.Close()
+		defer s.host.Processes.Images.Close()
 		return errors.Join(
 			timed(&freezes, func() error { return place.sleep(ctx) }),
 			timed(&dumps, func() error { return image.sleep(ctx) }),

@@ -36,7 +36,7 @@ func (s *stage) plain(ctx context.Context, mib int) (*plain, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startPlain(ctx, s.engine.Path(), s.pidone, s.counter, dir, mib)
+	return startPlain(ctx, s.host.Engine.Path(), s.host.Processes.Pidone, s.counter, dir, mib)
 }
 
 // startPlain runs the counter plugin and has it fill mib MiB.

@@ -34,7 +34,7 @@ func (s *stage) compareSleep(ctx context.Context, mib, runs int) (_ []row, err e
 	defer func() { err = errors.Join(err, other.end()) }()
 	var hibernates, dumps, wakes, restores series
 	err = rounds(ctx, runs, func() error {
-		defer s.images.Close() // no run pays for the removal of another's image
+		defer s.host.Processes.Images.Close() // no run pays for the removal of another's image
 		return errors.Join(
 			timed(&hibernates, func() error { return own.sleep(ctx) }),
 			timed(&dumps, other.dump),

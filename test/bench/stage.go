@@ -12,9 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
-	"dormouse/hibernate/criu"
-	"dormouse/internal/native"
+	"dormouse/plugins/host"
 	"dormouse/shell"
 	"dormouse/shell/process"
 )
@@ -23,10 +21,7 @@ import (
 type stage struct {
 	dir     string
 	counter string
-	pidone  string
-	engine  *criu.Engine
-	images  *hibernate.Store
-	cgroups *process.Cgroups
+	host    *host.Host
 	adopt   bool // what is made from now on outlives this process
 }
 
@@ -67,26 +62,19 @@ func newStage(ctx context.Context, counter string) (_ *stage, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if s.pidone, err = native.InstallPidone(s.dir); err != nil {
+	if s.host, err = host.Open(host.Private(s.dir, zerolog.Nop())); err != nil {
 		return nil, err
 	}
-	if s.images, err = hibernate.OpenStore(filepath.Join(s.dir, "images")); err != nil {
-		return nil, err
+	if s.host.Processes.Cgroups == nil {
+		return nil, errors.New("cannot measure without cgroups")
 	}
-	if s.cgroups, err = process.OpenCgroups(s.dir); err != nil {
-		return nil, err
-	}
-	s.engine = criu.Open("", s.dir)
-	return s, s.engine.Check(ctx)
+	return s, s.host.Engine.Check(ctx)
 }
 
 func (s *stage) close() error {
 	var err error
-	if s.images != nil {
-		s.images.Close()
-	}
-	if s.cgroups != nil {
-		err = s.cgroups.Close()
+	if s.host != nil {
+		err = s.host.Close(false)
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
@@ -139,14 +127,12 @@ func (s *stage) sleeper(ctx context.Context, callsign string, mib int, config co
 }
 
 func (s *stage) instanceOf(config configs.Plugin) *shell.Shell {
-	host := process.Host{
-		RunDir: filepath.Join(s.dir, "run"), StateDir: s.dir, Pidone: s.pidone, Cgroups: s.cgroups,
-		Adopt: s.adopt, Engine: s.engine, Images: s.images, Log: zerolog.Nop(),
-	}
+	processes := s.host.Processes
+	processes.Adopt, processes.Serve = s.adopt, nil // a host socket would be measured too
 	return shell.New(shell.Options{
 		Config: config, HibernateTimeout: time.Minute, Log: zerolog.Nop(), Observer: deaf{},
 		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
-			return process.New(host, config, sink)
+			return process.New(processes, config, sink)
 		},
 	})
 }

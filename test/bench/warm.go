@@ -38,9 +38,9 @@ func (s *stage) compareWarm(ctx context.Context, mib, runs int) ([]row, error) {
 	defer own.Close()
 	var makings, warms, colds series
 	err := rounds(ctx, runs, func() error {
-		defer s.images.Close() // no run pays for the removal of another's image
+		defer s.host.Processes.Images.Close() // no run pays for the removal of another's image
 		err := errors.Join(
-			s.images.ImageDir("Warm").DiscardGolden(),
+			s.host.Processes.Images.ImageDir("Warm").DiscardGolden(),
 			timed(&makings, func() error { return own.answer(ctx) }),
 			own.Deactivate(ctx, shell.Requested),
 			timed(&warms, func() error { return own.answer(ctx) }),

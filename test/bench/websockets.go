@@ -129,7 +129,7 @@ var (
 // compareParallel asks the host itself and a plugin on many websockets at once,
 // in turn with a server that sends back what it gets and with calling the
 // plugin directly on as many connections.
-func (h *host) compareParallel(ctx context.Context, b *bare, runs int) ([]row, error) {
+func (h *servedHost) compareParallel(ctx context.Context, b *bare, runs int) ([]row, error) {
 	own, err := gather(ctx, "ws://"+h.address+"/jsonrpc", parallelSockets)
 	defer own.leave()
 	if err != nil {
@@ -184,7 +184,7 @@ func (h *host) compareParallel(ctx context.Context, b *bare, runs int) ([]row, e
 
 // compareEvents makes an instance change its state until the last of many
 // subscribers knows, in turn with a server that writes as much to as many.
-func (h *host) compareEvents(ctx context.Context, b *bare, runs int) (row, error) {
+func (h *servedHost) compareEvents(ctx context.Context, b *bare, runs int) (row, error) {
 	own, err := gather(ctx, "ws://"+h.address+"/jsonrpc", subscribers)
 	defer own.leave()
 	if err == nil {

@@ -31,7 +31,7 @@ func TestForwardEveryKind(t *testing.T) {
 	})
 }
 
-func (h *host) everyKind(t *testing.T, conn grpc.ClientConnInterface, ctx context.Context) { //nolint:revive // the context belongs to the connection
+func (h *rig) everyKind(t *testing.T, conn grpc.ClientConnInterface, ctx context.Context) { //nolint:revive // the context belongs to the connection
 	t.Helper()
 	c := streams.NewStreamsClient(conn)
 	large := grpc.MaxCallRecvMsgSize(shellpb.MaxMessage)
@@ -154,7 +154,7 @@ func TestForwardUnaryIsWaitedFor(t *testing.T) {
 		_, err := streams.NewStreamsClient(h.client.Conn("Streams")).Wait(h.limited(), &streams.Number{Number: 500})
 		answered <- err
 	}()
-	h.eventually("the call runs", func() bool { return len(h.served.Proxies()) == 1 })
+	h.eventually("the call runs", func() bool { return len(h.host.Communicator.Proxies()) == 1 })
 	h.must("Streams", sleep)
 	if err := <-answered; err != nil {
 		t.Error(err)
@@ -182,7 +182,7 @@ func TestForwardDeadlineAndCancellation(t *testing.T) {
 		t.Fatalf("got %v, %v", header, err)
 	}
 	held := communicator.Proxy{Interface: "dormouse.test.streams.v1.Streams", Name: "Streams", Count: 1}
-	proxies := h.served.Proxies()
+	proxies := h.host.Communicator.Proxies()
 	if len(proxies) != 1 || !strings.HasPrefix(proxies[0].Origin, "pid ") {
 		t.Fatalf("held is %+v", proxies)
 	}
@@ -212,7 +212,7 @@ func TestForwardDeadlineAndCancellation(t *testing.T) {
 		n, err := c.Gone(h.limited(), &streams.Text{})
 		return err == nil && n.GetNumber() == 2
 	})
-	h.eventually("nothing is held", func() bool { return len(h.served.Proxies()) == 0 })
+	h.eventually("nothing is held", func() bool { return len(h.host.Communicator.Proxies()) == 0 })
 }
 
 func TestForwardRefusals(t *testing.T) {
@@ -253,7 +253,7 @@ func TestForwardRefusals(t *testing.T) {
 }
 
 // eventually looks every millisecond until is returns true.
-func (h *host) eventually(what string, is func() bool) {
+func (h *rig) eventually(what string, is func() bool) {
 	h.t.Helper()
 	late := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)

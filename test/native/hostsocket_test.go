@@ -90,13 +90,13 @@ func TestHostSocketOfAnother(t *testing.T) {
 }
 
 // ownSocket serves h to the test as if it were the plugin of the callsign.
-func (h *host) ownSocket(callsign string) *grpc.ClientConn {
+func (h *rig) ownSocket(callsign string) *grpc.ClientConn {
 	h.t.Helper()
 	l, err := net.Listen("unix", h.dir+"/own")
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.t.Cleanup(h.served.ServeInstance(callsign, l))
+	h.t.Cleanup(h.host.Communicator.ServeInstance(callsign, l))
 	conn, err := grpc.NewClient("unix:"+h.dir+"/own", grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		h.t.Fatal(err)
@@ -118,7 +118,7 @@ func TestOwnSocket(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	heard := make(chan shell.Notification, 10)
-	t.Cleanup(h.supervisor.Listen(ear{heard}))
+	t.Cleanup(h.host.Supervisor.Listen(ear{heard}))
 	event := &shellpb.Event{Name: "news", Params: []byte(`{"n":1}`), Index: "x"}
 	if _, err := own.Notify(h.limited(), &shellpb.NotifyRequest{Event: event}); err != nil {
 		t.Error(err)

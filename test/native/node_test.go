@@ -73,13 +73,13 @@ func needNode(t *testing.T) {
 	}
 }
 
-func (h *host) nodeCommand(args ...string) *exec.Cmd {
+func (h *rig) nodeCommand(args ...string) *exec.Cmd {
 	return exec.CommandContext(h.limited(), "node", append([]string{"../../plugins/examples/native-node/main.js", h.socket()}, args...)...)
 }
 
 // node runs the example and returns the states that it saw and all else that it
 // said.
-func (h *host) node(t *testing.T, args ...string) (states, rest []string) {
+func (h *rig) node(t *testing.T, args ...string) (states, rest []string) {
 	t.Helper()
 	cmd := h.nodeCommand(args...)
 	var complaints bytes.Buffer

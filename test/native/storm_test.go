@@ -34,7 +34,7 @@ func descriptors(t *testing.T) int {
 }
 
 // steady fails the test when descriptors or goroutines stay more than they were.
-func (h *host) steady(fds, goroutines int) {
+func (h *rig) steady(fds, goroutines int) {
 	h.t.Helper()
 	h.eventually(fmt.Sprintf("no more than %d descriptors and %d goroutines are left", fds, goroutines), func() bool {
 		return descriptors(h.t) <= fds && runtime.NumGoroutine() <= goroutines
@@ -75,7 +75,7 @@ func TestManyClients(t *testing.T) {
 	}
 	all.Wait()
 	h.steady(fds, goroutines)
-	if held := h.served.Proxies(); len(held) != 0 {
+	if held := h.host.Communicator.Proxies(); len(held) != 0 {
 		t.Errorf("still held: %v", held)
 	}
 }
@@ -199,9 +199,9 @@ func TestStormWakes(t *testing.T) {
 }
 
 // crash kills the plugin and waits until the host has noticed.
-func (h *host) crash() {
+func (h *rig) crash() {
 	h.t.Helper()
-	sh, _ := h.supervisor.Shell("Streams")
+	sh, _ := h.host.Supervisor.Shell("Streams")
 	if err := syscall.Kill(sh.Status().Facts.PID, syscall.SIGKILL); err != nil {
 		h.t.Fatal(err)
 	}

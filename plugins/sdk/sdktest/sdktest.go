@@ -23,9 +23,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -33,16 +31,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
-	"dormouse/internal/native"
-	"dormouse/plugins/communicator"
+	"dormouse/plugins/host"
 	"dormouse/plugins/sdk"
 	"dormouse/shell"
-	"dormouse/shell/process"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
-	"dormouse/supervisor"
 )
 
 // RequireCRIU is the environment variable that, set to 1, makes a test fail
@@ -98,7 +92,7 @@ type Options struct {
 // the test's goroutine, save for Call and State.
 type Harness struct {
 	t     testing.TB
-	host  *supervisor.Supervisor
+	host  *host.Host
 	shell *shell.Shell
 	seen  *observer
 }
@@ -156,11 +150,11 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	}
 	h := &Harness{t: tb, seen: &observer{callsign: config.Callsign, more: make(chan struct{})}}
 	h.host = newHost(tb, plugins)
-	tb.Cleanup(h.host.Listen(h.seen))
+	tb.Cleanup(h.host.Supervisor.Listen(h.seen))
 	tb.Cleanup(h.end)
 	ctx := context.WithoutCancel(tb.Context())
 	for _, callsign := range append(o.Beside, config.Callsign) {
-		h.shell, _ = h.host.Shell(callsign)
+		h.shell, _ = h.host.Supervisor.Shell(callsign)
 		if err := h.shell.Activate(ctx, shell.Requested); err != nil {
 			return h, fmt.Errorf("%s: %w", callsign, err)
 		}
@@ -168,8 +162,8 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	return h, nil
 }
 
-// newHost returns a host for one test, all but its front.
-func newHost(tb testing.TB, plugins []configs.Plugin) *supervisor.Supervisor {
+// newHost returns a private host for one test.
+func newHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "sdktest") //nolint:usetesting // the name of tb.TempDir may be too long for a socket in it
 	if err != nil {
@@ -180,51 +174,19 @@ func newHost(tb testing.TB, plugins []configs.Plugin) *supervisor.Supervisor {
 			tb.Errorf("cannot remove the host's directory: %v", err)
 		}
 	})
-	pidone, err := native.InstallPidone(dir)
-	if err != nil {
-		tb.Fatalf("cannot install the plugin's pid 1: %v", err)
-	}
-	images, err := hibernate.OpenStore(filepath.Join(dir, "images"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(images.Close)
-	cgroups, err := process.OpenCgroups(dir)
-	if err != nil {
-		tb.Logf("the plugin runs without a cgroup of its own: %v", err)
-	} else {
-		tb.Cleanup(func() {
-			if err := cgroups.Close(); err != nil {
-				tb.Errorf("cannot remove the host's cgroup: %v", err)
-			}
-		})
-	}
-	var served *communicator.Communicator
-	backends := process.Host{
-		RunDir: filepath.Join(dir, "run"), StateDir: dir, Pidone: pidone,
-		Cgroups: cgroups, Engine: engine, Images: images,
-		Log:   zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}),
-		Serve: func(callsign string, l net.Listener) (stop func()) { return served.ServeInstance(callsign, l) },
-	}
-	host, err := supervisor.New(supervisor.Options{
-		Plugins:          plugins,
-		HibernateTimeout: patience,
-		Log:              backends.Log,
-		Backend: func(config func() configs.Plugin, s shell.Sink) shell.Backend {
-			return process.New(backends, config, s)
-		},
-	})
+	o := host.Private(dir, zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}), plugins...)
+	o.Version, o.Engine = "sdktest", engine
+	o.Config.Hibernate.Timeout = configs.Duration(patience)
+	h, err := host.Open(o)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	served = communicator.New(communicator.Options{Supervisor: host, Log: backends.Log, Version: "sdktest", Paths: backends.Paths}, communicator.Group{})
 	tb.Cleanup(func() {
-		if err := served.Close(context.Background()); err != nil {
-			tb.Errorf("cannot close the plugins' host: %v", err)
+		if err := h.Close(false); err != nil {
+			tb.Error(err)
 		}
-		served.Wait()
 	})
-	return host
+	return h
 }
 
 // end leaves nothing running. An image goes with the host's directory.
@@ -235,7 +197,9 @@ func (h *Harness) end() {
 			h.t.Errorf("cannot deactivate the plugin: %v", err)
 		}
 	}
-	h.host.Stop(context.Background())
+	if err := h.host.Stop(context.Background()); err != nil {
+		h.t.Errorf("cannot stop the host: %v", err)
+	}
 }
 
 // Call runs one of the plugin's methods as a JSON-RPC client would. Params may

@@ -1,0 +1,239 @@
+// Package host wires one host: the image store, the engine, cgroups, the supervisor
+// with its built-ins, and both fronts. It does not know flags, listening sockets or a
+// service manager.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/hibernate"
+	"dormouse/hibernate/criu"
+	"dormouse/internal/store"
+	"dormouse/plugins/communicator"
+	"dormouse/plugins/controller"
+	"dormouse/plugins/monitor"
+	"dormouse/shell"
+	"dormouse/shell/process"
+	"dormouse/supervisor"
+)
+
+// Names of what a host keeps in its root.
+const (
+	programsName   = "bin"      // pid 1 of the plugins, and CRIU's helpers
+	storeName      = "store.db" // what is changed at run time
+	postMortemName = "post-mortem"
+)
+
+// Options is what a Host is made of.
+type Options struct {
+	Config configs.Config
+	// RunDir holds the sockets and volatile files of the plugins. It must be private,
+	// and its path short enough for sockets in it.
+	RunDir  string
+	Version string
+	Log     zerolog.Logger
+
+	// Engine replaces the one that the configuration names; nil opens that.
+	Engine *criu.Engine
+	// Group is the group whose members may be native clients.
+	Group communicator.Group
+	// CheckCallsign returns why this host has no place for an instance of that
+	// callsign; nil accepts every callsign.
+	CheckCallsign func(callsign string) error
+	// Hibernates reports whether plugins can be hibernated here, and Reload reads the
+	// configuration again. With nil the host tells clients that it supports neither.
+	Hibernates func() bool
+	Reload     func(context.Context) ([]string, error)
+	// WrapBackend replaces the backend of a plugin; nil leaves it as it is.
+	WrapBackend func(*process.Backend) shell.Backend
+
+	private bool
+}
+
+// Private returns the options of a host for a test or a trial, which keeps everything
+// in dir. It has no JSON-RPC front and no durable store, and puts no plugin to sleep by
+// itself. The path of dir must be short.
+func Private(dir string, log zerolog.Logger, plugins ...configs.Plugin) Options {
+	o := Options{RunDir: filepath.Join(dir, "run"), Log: log, private: true}
+	o.Config.Plugins = plugins
+	o.Config.Host.Root = dir
+	o.Config.Hibernate.Dir = filepath.Join(dir, "images")
+	o.Config.Hibernate.Timeout = configs.Duration(time.Minute)
+	return o
+}
+
+// Host is one host whose instances exist. The caller starts the supervisor, serves the
+// fronts, and stops both before Close.
+type Host struct {
+	Supervisor   *supervisor.Supervisor
+	Front        *controller.Front // nil in a private host
+	Communicator *communicator.Communicator
+	Engine       *criu.Engine
+	Processes    process.Host // what the plugin processes share
+
+	options Options
+	log     zerolog.Logger
+	store   *store.Store // nil in a private host
+}
+
+// Open makes a host. After an error nothing of it is left.
+func Open(o Options) (_ *Host, err error) {
+	h := &Host{options: o, log: o.Log, Engine: o.Engine}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.closeStores())
+		}
+	}()
+	if err := h.openStores(); err != nil {
+		return nil, err
+	}
+	if err := h.openProcesses(); err != nil {
+		return nil, err
+	}
+	if err := h.makeParts(); err != nil {
+		return nil, err
+	}
+	h.sweep()
+	return h, nil
+}
+
+// openStores opens the images, and the store of what is changed at run time.
+func (h *Host) openStores() (err error) {
+	config := h.options.Config
+	if h.Processes.Images, err = hibernate.OpenStore(config.Hibernate.Dir); err != nil {
+		return err
+	}
+	if h.options.private {
+		return nil
+	}
+	if h.store, err = store.Open(filepath.Join(config.Host.Root, storeName)); err != nil {
+		return err
+	}
+	h.Processes.Images.SetLimits(h.imageLimits(config.Hibernate))
+	return setPacking(h.Processes.Images, config.Hibernate)
+}
+
+// makeParts makes the supervisor and the fronts, and connects them.
+func (h *Host) makeParts() (err error) {
+	o, config := h.options, h.options.Config
+	s := supervisor.Options{
+		Plugins:          config.Plugins,
+		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
+		Log:              h.log,
+		Classes:          map[string]supervisor.Class{monitor.Class: h.newMonitor},
+		Subsystems:       config.Host.Subsystems,
+		Backend:          h.newBackend,
+		AutoSleep:        supervisor.AutoSleep{Rules: config.Hibernate.Tiers},
+		Store:            h.store,
+		CheckCallsign:    o.CheckCallsign,
+		RemoveKept:       h.Processes.Forget,
+		PostMortem: supervisor.PostMortem{
+			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,
+		},
+	}
+	if !o.private {
+		h.Front = controller.New(controller.Options{
+			Host: config.Host, Log: h.log, Version: o.Version,
+			Hibernates: o.Hibernates,
+			Restarts:   func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
+			Proxies:    h.proxies,
+			Reload:     o.Reload,
+		})
+		s.Builtins = []supervisor.Builtin{h.Front.Builtin()}
+	}
+	if h.Supervisor, err = supervisor.New(s); err != nil {
+		return err
+	}
+	h.Communicator = communicator.New(communicator.Options{
+		Supervisor: h.Supervisor, Log: h.log, Version: o.Version, Paths: h.Processes.Paths, Reload: o.Reload,
+	}, o.Group)
+	return nil
+}
+
+func (h *Host) newBackend(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+	b := process.New(h.Processes, config, sink)
+	if h.options.WrapBackend != nil {
+		return h.options.WrapBackend(b)
+	}
+	return b
+}
+
+func (h *Host) newMonitor(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink) shell.Backend {
+	return monitor.New(s, config, sink, h.log)
+}
+
+// proxies returns what native clients hold, as the JSON-RPC front shows it.
+func (h *Host) proxies() []controller.Proxy {
+	const link = "communicator"
+	var all []controller.Proxy
+	for _, p := range h.Communicator.Proxies() {
+		all = append(all, controller.Proxy{
+			Interface: p.Interface, Name: p.Name, Instance: "0x0", Count: p.Count,
+			Origin: p.Origin + "@" + link, Link: link,
+		})
+	}
+	return all
+}
+
+// Plugins returns the instances that are not part of the host.
+func (h *Host) Plugins() []*shell.Shell {
+	var plugins []*shell.Shell
+	for _, s := range h.Supervisor.Shells() {
+		if !s.IsBuiltIn() {
+			plugins = append(plugins, s)
+		}
+	}
+	return plugins
+}
+
+// Stop ends the communicator and the plugins. The error says that native clients were
+// cut off because ctx ended.
+func (h *Host) Stop(ctx context.Context) error {
+	err := h.Communicator.Close(ctx)
+	h.Supervisor.Stop(ctx)
+	h.Communicator.Wait()
+	return err
+}
+
+// Close removes what nothing needs any more, and closes the stores. Hibernated
+// instances keep their files, and with succeeded, which means that another host adopts
+// the plugins, so do active ones.
+func (h *Host) Close(succeeded bool) error {
+	var errs []error
+	for _, s := range h.Plugins() {
+		if st := s.State(); st == shell.Hibernated || st == shell.Activated && succeeded {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(h.options.RunDir, s.Callsign())); err != nil {
+			errs = append(errs, fmt.Errorf("cannot clear the run directory: %w", err))
+		}
+	}
+	if err := h.closeStores(); err != nil && !succeeded { // a cgroup with plugins in it can't be removed
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// closeStores closes the stores and removes the host's cgroup, as far as they are
+// open.
+func (h *Host) closeStores() error {
+	var errs []error
+	if h.Processes.Cgroups != nil {
+		if err := h.Processes.Cgroups.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("cannot remove the host's cgroup: %w", err))
+		}
+	}
+	errs = append(errs, h.store.Close())
+	if h.Processes.Images != nil {
+		h.Processes.Images.Close()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,70 @@
+package host
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+
+	"dormouse/configs"
+	"dormouse/hibernate/criu"
+	"dormouse/internal/native"
+	"dormouse/internal/store"
+	"dormouse/shell/process"
+)
+
+// openProcesses opens what all plugin processes share: pid 1, cgroups and the engine.
+func (h *Host) openProcesses() error {
+	config := h.options.Config
+	programs := filepath.Join(config.Host.Root, programsName)
+	pidone, err := native.InstallPidone(programs)
+	if err != nil {
+		return err
+	}
+	if h.options.private {
+		if err := os.MkdirAll(h.options.RunDir, 0o700); err != nil {
+			return err
+		}
+	}
+	adopt := config.Host.OnHostExit == configs.HostExitAdopt
+	open := process.OpenCgroups
+	if adopt {
+		open = process.InheritCgroups
+	}
+	cgroups, err := open(h.options.RunDir)
+	if err != nil {
+		h.log.Info().Err(err).Msg("plugins run without cgroups of their own")
+	}
+	if adopt && (cgroups == nil || os.Geteuid() != 0) {
+		h.log.Warn().Msg("on-host-exit = \"adopt\" needs root and cgroups: plugins end with this host")
+		adopt = false
+	}
+	for _, p := range config.Plugins {
+		if err := cgroups.CanEnforce(p.Limits); err != nil {
+			h.log.Warn().Err(err).Str("callsign", p.Callsign).Msg("this instance can't start with its limits")
+		}
+	}
+	if h.Engine == nil {
+		h.Engine = criu.Open(config.Hibernate.Criu, programs)
+	}
+	h.Processes = process.Host{
+		RunDir: h.options.RunDir, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, Adopt: adopt,
+		Cgroups: cgroups, Engine: h.Engine, Images: h.Processes.Images, Log: h.log,
+		Serve: func(callsign string, l net.Listener) func() { return h.Communicator.ServeInstance(callsign, l) },
+	}
+	if h.store != nil {
+		h.Processes.Memory = store.In[process.Remembered](h.store, "programs")
+	}
+	return nil
+}
+
+// sweep ends processes and removes images of instances that no longer exist.
+func (h *Host) sweep() {
+	var callsigns []string
+	for _, s := range h.Supervisor.Shells() {
+		callsigns = append(callsigns, s.Callsign())
+	}
+	if err := h.Processes.Sweep(callsigns); err != nil {
+		h.log.Warn().Err(err).Msg("could not end all that an earlier host left of instances that are no more")
+	}
+	h.sweepImages()
+}

@@ -1,0 +1,142 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/process"
+	"dormouse/shell/shellpb"
+	"dormouse/statecontrol"
+)
+
+// observedBackend is the plugin's backend, and makes steps of what the shell does in one
+// operation.
+type observedBackend struct {
+	*process.Backend
+	run        *run
+	subsystems []string      // that exist
+	ending     bool          // the next Stop is a step
+	grace      time.Duration // in which each request to end must be met
+}
+
+// Launch is three steps: the handshake, the plugin's information, its health.
+func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, err error) {
+	launched := b.run.try(Handshake, "", func() (string, error) {
+		info, err = b.Backend.Launch(ctx)
+		return "", err
+	})
+	if !launched {
+		return info, err
+	}
+	b.run.services = info.Services
+	b.run.try(Information, "", func() (string, error) { return b.describe(ctx, info) })
+	b.run.try(Health, "", func() (string, error) {
+		answer, err := healthpb.NewHealthClient(b.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: "plugin"})
+		if err == nil && answer.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			err = fmt.Errorf("it is %s", answer.GetStatus())
+		}
+		if err != nil {
+			err = errors.New(status.Convert(err).Message())
+		}
+		return "", err
+	})
+	return withoutConditions(info), nil
+}
+
+// Wake is part of the step Restore.
+func (b *observedBackend) Wake(ctx context.Context) (shell.Information, error) {
+	info, err := b.Backend.Wake(ctx)
+	return withoutConditions(info), err
+}
+
+// withoutConditions removes the conditions, which would end the plugin before the steps
+// that follow.
+func withoutConditions(info shell.Information) shell.Information {
+	info.Preconditions, info.Terminations = nil, nil
+	return info
+}
+
+// describe returns the plugin's information in one line. It asks a second time: the
+// answer must be the same.
+func (b *observedBackend) describe(ctx context.Context, info shell.Information) (string, error) {
+	client := shellpb.NewPluginClient(b.Conn())
+	first, err := client.Information(ctx, &shellpb.InformationRequest{})
+	if err != nil {
+		return "", err
+	}
+	again, err := client.Information(ctx, &shellpb.InformationRequest{})
+	switch {
+	case err != nil:
+		return "", err
+	case !proto.Equal(first, again):
+		return "", fmt.Errorf("it first said %v, and then %v", first, again)
+	case info.Class == "":
+		return "", errors.New("it has no name")
+	}
+	var wrong []error
+	for _, s := range info.Preconditions {
+		wrong = append(wrong, configs.CheckSubsystem(s, b.subsystems, false))
+	}
+	for _, s := range info.Terminations {
+		wrong = append(wrong, configs.CheckSubsystem(s, b.subsystems, true))
+	}
+	v := info.Version
+	return fmt.Sprintf("%s %d.%d.%d: %s", info.Class, v.Major, v.Minor, v.Patch, strings.Join(info.Services, ", ")), errors.Join(wrong...)
+}
+
+// Initialize is one step. A plugin with state control is suspended, or resumed,
+// after it.
+func (b *observedBackend) Initialize(ctx context.Context) (err error) {
+	b.run.try(Initialize, "", func() (found string, _ error) {
+		if err = b.Backend.Initialize(ctx); err == nil && slices.Contains(b.run.services, statecontrol.ServiceName) {
+			found, err = b.controlState(ctx)
+		}
+		return found, err
+	})
+	return err
+}
+
+// controlState returns the state of the plugin after Initialize.
+func (b *observedBackend) controlState(ctx context.Context) (string, error) {
+	state, err := statecontrol.NewClient(b.Conn()).State(ctx)
+	if err == nil && state != statecontrol.Suspended && state != statecontrol.Resumed {
+		err = fmt.Errorf("it was initialized, and says that it is %s", state)
+	}
+	return string(state), err
+}
+
+// Deinitialize is one step, whose error the shell only logs.
+func (b *observedBackend) Deinitialize(ctx context.Context, why shell.Reason) (err error) {
+	b.run.try(Deinitialize, "", func() (string, error) {
+		err = b.Backend.Deinitialize(ctx, why)
+		return "", err
+	})
+	return err
+}
+
+// Stop is a step at the end of the verification. A plugin that ends neither by Shutdown
+// nor by SIGTERM is killed, which shows in the time that Stop takes.
+func (b *observedBackend) Stop(ctx context.Context) (err error) {
+	if !b.ending {
+		return b.Backend.Stop(ctx)
+	}
+	begun := time.Now()
+	b.run.try(End, "", func() (string, error) {
+		err = b.Backend.Stop(ctx)
+		if err == nil && time.Since(begun) >= b.grace {
+			return "", fmt.Errorf("it did not end within %s of being asked to", b.grace)
+		}
+		return "", err
+	})
+	return err
+}

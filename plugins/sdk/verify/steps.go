@@ -1,0 +1,284 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"dormouse/hibernate"
+	"dormouse/internal/bytesize"
+	"dormouse/internal/procfs"
+	"dormouse/plugins/thunder"
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+	"dormouse/statecontrol"
+)
+
+// Names of the steps.
+const (
+	Executable   = "executable"
+	Handshake    = "handshake"
+	Information  = "information"
+	Health       = "health"
+	Initialize   = "initialize"
+	Methods      = "methods"
+	Suspend      = "suspend"
+	Preflight    = "preflight"
+	Checkpoint   = "checkpoint"
+	ProcessGone  = "process gone"
+	Restore      = "restore"
+	CallAgain    = "call again"
+	Resume       = "resume"
+	Deinitialize = "deinitialize"
+	End          = "end"
+	NothingLeft  = "nothing left"
+)
+
+// mends says for each step what the author has to do when it fails, and where that is
+// explained.
+var mends = map[string]string{
+	Executable:   "name a file that can be executed; a script needs its #! line",
+	Handshake:    "serve gRPC on a socket in $PLUGIN_UNIX_SOCKET_DIR, write 1|1|unix|SOCKET|grpc as the first line to stdout, and answer Information (docs/plugins.md, Handshake)",
+	Information:  "answer Information always the same, with a name and with subsystems that exist; --subsystem names those of the site (docs/plugins.md, Services)",
+	Health:       `serve grpc.health.v1.Health and answer SERVING for "plugin" (docs/plugins.md, Services)`,
+	Initialize:   "answer Initialize with no error text; --config gives it a configuration (docs/plugins.md, Services)",
+	Methods:      "answer an unknown method with UNIMPLEMENTED, and the others with JSON (docs/plugins.md, Errors)",
+	Suspend:      "answer Request when the state is reached, and a second one with FAILED_PRECONDITION (docs/plugins.md, Services)",
+	Preflight:    "do without what is named (docs/plugins.md, What sleep means)",
+	Checkpoint:   "do without what is named, or close it in BeforeCheckpoint (docs/plugins.md, What sleep means)",
+	ProcessGone:  "this is the host's fault and not the plugin's",
+	Restore:      "put back in AfterRestore what is named, or close it in BeforeCheckpoint (docs/plugins.md, What sleep means)",
+	CallAgain:    "go on after the sleep where the plugin was before (docs/plugins.md, What sleep means)",
+	Resume:       "answer Request when the state is reached (docs/plugins.md, Services)",
+	Deinitialize: "answer Deinitialize in time (docs/plugins.md, Services)",
+	End:          "end the process on Shutdown or SIGTERM (docs/plugins.md, Services)",
+	NothingLeft:  "end the processes and remove the files named",
+}
+
+// unknownMethod is the name of a method that no plugin has.
+const unknownMethod = "dormouse-verify-no-such-method"
+
+// try does one step, or skips it if skip says why, and reports whether the step was ok.
+func (r *run) try(step, skip string, work func() (found string, err error)) bool {
+	s := Step{Name: step, Result: Skipped, Found: skip}
+	if skip == "" {
+		begun := time.Now()
+		found, err := work()
+		s.Result, s.Found, s.Seconds = OK, found, time.Since(begun).Seconds()
+		if err != nil {
+			s.Result, s.Found, s.Mend = Failed, err.Error(), mends[step]
+		}
+	}
+	var before Step
+	if n := len(r.Steps); n > 0 {
+		before = r.Steps[n-1]
+	}
+	r.Steps = append(r.Steps, s)
+	if r.Report != nil {
+		r.Report(s, before)
+	}
+	return s.Result == OK
+}
+
+// Order holds the names of all steps, in their order.
+var Order = []string{
+	Executable, Handshake, Information, Health, Initialize, Methods, Suspend, Preflight,
+	Checkpoint, ProcessGone, Restore, CallAgain, Resume, Deinitialize, End, NothingLeft,
+}
+
+// skipTo skips the steps that are still missing before the given one.
+func (r *run) skipTo(step, why string) {
+	for _, s := range Order[len(r.Steps):slices.Index(Order, step)] {
+		r.try(s, why, nil)
+	}
+}
+
+// notRunning says that the plugin does not run, if so. It returns "" also for a plugin
+// that ended unnoticed: the next step fails then.
+func (r *run) notRunning() string {
+	state := r.shell.State()
+	if state == shell.Activated || state == shell.Hibernated || !r.hasFailed() {
+		return ""
+	}
+	return "it does not run"
+}
+
+// withPluginEnd adds to an error why the plugin has ended, if it has.
+func (r *run) withPluginEnd(err error) error {
+	if end := r.shell.Status().Err; err != nil && end != nil && r.shell.State() != shell.Activated {
+		return fmt.Errorf("%w: %w", err, end)
+	}
+	return err
+}
+
+// callStep is a step that calls a method.
+func (r *run) callStep(ctx context.Context, step string) {
+	skip := r.notRunning()
+	if skip == "" && !slices.Contains(r.services, shellpb.DispatcherService) {
+		skip = "it serves no Dispatcher"
+	}
+	r.try(step, skip, func() (found string, err error) {
+		if r.Method == "" {
+			found, err = r.callUnknown(ctx)
+		} else {
+			found, err = r.callMethod(ctx, shell.Call{Method: r.Method, Params: r.Params})
+		}
+		return found, r.withPluginEnd(err)
+	})
+}
+
+// callMethod calls a method that must exist, and returns its answer in one line.
+func (r *run) callMethod(ctx context.Context, c shell.Call) (string, error) {
+	exists, err := r.shell.Exists(ctx, c.Method)
+	if err == nil && !exists {
+		err = errors.New("no")
+	}
+	if err != nil {
+		return "", fmt.Errorf("asked whether %s exists, it answered: %w", c.Method, err)
+	}
+	result, err := r.shell.Invoke(ctx, c)
+	return fmt.Sprintf("%s answered %s", c.Method, shorten(string(result), 60)), err
+}
+
+// callUnknown calls a method that does not exist, and returns an error unless the plugin
+// refuses it as the contract says.
+func (r *run) callUnknown(ctx context.Context) (string, error) {
+	exists, err := r.shell.Exists(ctx, unknownMethod)
+	if err == nil && exists {
+		err = errors.New("yes")
+	}
+	if err != nil {
+		return "", fmt.Errorf("asked whether an unknown method exists, it answered: %w", err)
+	}
+	result, err := r.shell.Invoke(ctx, shell.Call{Method: unknownMethod})
+	refusal, refused := errors.AsType[*shell.PluginError](err)
+	switch {
+	case errors.Is(err, shell.ErrUnknownMethod), refused && isUnknownMethod(refusal.Code):
+		return "an unknown method is refused", nil
+	case err == nil:
+		return "", fmt.Errorf("it answered an unknown method with %s", shorten(string(result), 60))
+	}
+	return "", fmt.Errorf("it refused an unknown method with another error: %w", err)
+}
+
+// isUnknownMethod reports whether a plugin's code says that it has no such method:
+// Thunder's number, or JSON-RPC's code.
+func isUnknownMethod(code int) bool {
+	return code == int(thunder.UnknownMethod) || code == thunder.UnknownMethod.R4().Code
+}
+
+// sleepSteps does every step from the suspension to the next resumption.
+func (r *run) sleepSteps(ctx context.Context) {
+	skip := r.notRunning()
+	if skip == "" && !slices.Contains(r.services, statecontrol.ServiceName) {
+		skip = "it serves no StateControl, and so can't be hibernated"
+	}
+	suspended := r.try(Suspend, skip, func() (string, error) { return "", r.withPluginEnd(r.suspend(ctx)) })
+	if skip == "" && !suspended {
+		skip = "it is not suspended"
+	}
+	if skip == "" {
+		if err := r.host.Engine.Check(ctx); err != nil {
+			skip = "not possible here: " + joinLines(err.Error())
+		}
+	}
+	possible := r.try(Preflight, skip, func() (string, error) {
+		r.recordProcesses()
+		return "", hibernate.Preflight(r.host.Engine, r.host.Processes.Images.ImageDir(callsign), r.shell.Status().Facts.PID)
+	})
+	if skip == "" && !possible {
+		skip = "the preflight failed"
+	}
+	slept := r.try(Checkpoint, skip, func() (string, error) {
+		if err := r.shell.Hibernate(ctx, shell.Requested, 0); err != nil {
+			return "", err
+		}
+		return "an image of " + bytesize.Format(r.shell.Status().Sleep.Bytes), nil
+	})
+	if skip == "" && !slept {
+		skip = "it did not sleep"
+	}
+	r.try(ProcessGone, skip, func() (string, error) { return "", r.checkProcessesGone() })
+	r.try(Restore, skip, func() (string, error) { return "", r.shell.Activate(ctx, shell.Requested) })
+	if skip == "" {
+		r.recordProcesses()
+		r.callStep(ctx, CallAgain)
+	} else {
+		r.try(CallAgain, skip, nil)
+	}
+	resumable := r.notRunning()
+	if resumable == "" && !suspended {
+		resumable = "it was not suspended"
+	}
+	r.try(Resume, resumable, func() (string, error) { return "", r.shell.Resume(ctx, shell.Requested) })
+}
+
+// suspend suspends the plugin, and returns an error if it accepts a second request.
+func (r *run) suspend(ctx context.Context) error {
+	if r.shell.Status().Control == statecontrol.Suspended {
+		if err := r.shell.Resume(ctx, shell.Requested); err != nil {
+			return err
+		}
+	}
+	if err := r.shell.Suspend(ctx, shell.Requested); err != nil {
+		return err
+	}
+	control := r.shell.Status().Information.StateControl
+	switch err := control.Request(ctx, statecontrol.Suspend); {
+	case err == nil:
+		return errors.New("asked to suspend a second time, it did not refuse")
+	case !errors.Is(err, statecontrol.ErrIllegalState):
+		return fmt.Errorf("asked to suspend a second time, it refused with another error: %w", err)
+	}
+	state, err := control.State(ctx)
+	if err == nil && state != statecontrol.Suspended {
+		err = fmt.Errorf("it was suspended, and says that it is %s", state)
+	}
+	return err
+}
+
+// recordProcesses adds the plugin's processes of now to those that must end.
+func (r *run) recordProcesses() {
+	if pid := r.shell.Status().Facts.PID; pid != 0 {
+		r.pids = append(r.pids, procfs.Tree(pid)...)
+	}
+}
+
+// checkProcessesGone returns an error that names the plugin's processes that have not
+// ended.
+func (r *run) checkProcessesGone() error {
+	var alive []string
+	for _, pid := range r.pids {
+		if !procfs.HasEnded(pid) {
+			alive = append(alive, fmt.Sprintf("%d (%s)", pid, procfs.Command(pid)))
+		}
+	}
+	if len(alive) == 0 {
+		return nil
+	}
+	return fmt.Errorf("still alive: process %s", strings.Join(alive, ", "))
+}
+
+// lookProgram returns the absolute path of a program that can be executed.
+func lookProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	return path, err
+}
+
+// shorten cuts a text after a number of characters.
+func shorten(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
+}
+
+func joinLines(text string) string { return strings.ReplaceAll(text, "\n", "; ") }

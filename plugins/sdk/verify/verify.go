@@ -1,0 +1,181 @@
+// Package verify takes a program through a plugin's whole life, in a private host, and
+// says what its author has to mend. It prints nothing.
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/plugins/host"
+	"dormouse/shell"
+	"dormouse/shell/process"
+)
+
+// callsign is the instance's in the private host.
+const callsign = "Verify"
+
+// Options says which program is verified, and how.
+type Options struct {
+	Program       string
+	Arguments     []string
+	Configuration map[string]any
+	// Method is called with Params before and after the sleep; if it is empty, an
+	// unknown method is called.
+	Method string
+	Params json.RawMessage
+	// Timeout is how long the plugin may take for each answer.
+	Timeout time.Duration
+	// Subsystems are those that only the site of the plugin has.
+	Subsystems []string
+	CRIU       string // path of CRIU's executable, "" for the default one
+	Keep       bool   // leave the host's directory
+	Version    string
+	Log        zerolog.Logger
+	// Report is called after each step, with the step before; it may be nil.
+	Report func(s, before Step)
+}
+
+// Verification is the outcome of all steps.
+type Verification struct {
+	Program string `json:"program"`
+	OK      bool   `json:"ok"`
+	Steps   []Step `json:"steps"`
+}
+
+// Step is the outcome of one step.
+type Step struct {
+	Name    string  `json:"step"`
+	Result  Result  `json:"result"`
+	Found   string  `json:"found,omitempty"`
+	Mend    string  `json:"mend,omitempty"` // what the author must do
+	Seconds float64 `json:"seconds"`
+}
+
+// Result says how a step ended.
+type Result string
+
+const (
+	OK      Result = "ok"
+	Failed  Result = "failed"
+	Skipped Result = "skipped"
+)
+
+// Run verifies a program, and returns the directory of its host, which is there still
+// only with Keep. The error means that the program could not be tried; it is not the
+// program's fault.
+func Run(ctx context.Context, o Options) (_ Verification, dir string, err error) {
+	if dir, err = os.MkdirTemp("", "dormouse-verify-"); err != nil {
+		return Verification{}, "", err
+	}
+	if !o.Keep {
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	r := &run{Options: o, dir: dir, Verification: Verification{Program: o.Program}}
+	err = r.all(ctx)
+	return r.Verification, dir, err
+}
+
+// run is a verification under way.
+type run struct {
+	Options
+	Verification
+	dir      string
+	host     *host.Host
+	backend  *observedBackend
+	services []string // that the plugin serves
+	shell    *shell.Shell
+	pids     []int // of all processes that the plugin has had
+}
+
+// all does every step.
+func (r *run) all(ctx context.Context) (err error) {
+	config := r.pluginConfig()
+	found := r.try(Executable, "", func() (string, error) {
+		path, err := lookProgram(r.Options.Program)
+		config.Executable = path
+		return path, err
+	})
+	if err := r.openHost(config); err != nil {
+		return err
+	}
+	r.host.Supervisor.Start(ctx)
+	r.shell, _ = r.host.Supervisor.Shell(callsign)
+	var activated error
+	if found {
+		activated = r.shell.Activate(ctx, shell.Requested)
+		r.recordProcesses()
+	}
+	r.skipTo(Methods, "it does not run")
+	r.callStep(ctx, Methods)
+	r.sleepSteps(ctx)
+	r.backend.ending = true
+	_ = r.shell.Deactivate(context.WithoutCancel(ctx), shell.Requested) // the backend makes it steps
+	r.skipTo(NothingLeft, "it does not run")
+	stopped := r.host.Stop(context.WithoutCancel(ctx))
+	r.try(NothingLeft, "", func() (string, error) {
+		return "", errors.Join(stopped, r.checkProcessesGone(), r.leftFiles(), r.host.Close(false))
+	})
+	r.Verification.OK = activated == nil && !r.hasFailed()
+	return nil
+}
+
+// openHost makes a private host with the one instance, which can call the host as in
+// any other.
+func (r *run) openHost(config configs.Plugin) (err error) {
+	o := host.Private(r.dir, r.Log, config)
+	o.Version = r.Version
+	o.Config.Hibernate.Criu = r.CRIU
+	o.Config.Hibernate.Timeout = configs.Duration(max(r.Timeout, 30*time.Second))
+	o.Config.Host.Subsystems = r.Subsystems
+	o.WrapBackend = func(b *process.Backend) shell.Backend {
+		known := o.Config.Host.AllSubsystems()
+		r.backend = &observedBackend{Backend: b, run: r, subsystems: known, grace: time.Duration(config.StopTimeout) / 2}
+		return r.backend
+	}
+	r.host, err = host.Open(o)
+	return err
+}
+
+// pluginConfig returns how the plugin is run.
+func (r *run) pluginConfig() configs.Plugin {
+	c := configs.DefaultPlugin()
+	c.Callsign = callsign
+	c.Arguments, c.Configuration = r.Arguments, r.Configuration
+	c.StartTimeout, c.CallTimeout = configs.Duration(r.Timeout), configs.Duration(r.Timeout)
+	c.StopTimeout = min(c.StopTimeout, c.CallTimeout)
+	c.Probe = false                               // Information has a step of its own
+	c.OnFailedWake = configs.FailedWakeDeactivate // so that a failed wake does not pass for a good one
+	c.Sleep = configs.SleepCheckpoint             // it demands more of a plugin than to be paged out
+	return c
+}
+
+// leftFiles returns an error that names the files which the plugin left behind.
+func (r *run) leftFiles() error {
+	r.host.Processes.Images.Close() // returns when the images that were used are deleted
+	var found []error
+	for _, dir := range []string{r.host.Processes.RunDir, filepath.Join(r.dir, "images", callsign)} {
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && filepath.Base(path) != "generation" {
+				found = append(found, fmt.Errorf("the file %s", path))
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			found = append(found, err)
+		}
+	}
+	return errors.Join(found...)
+}
+
+func (r *run) hasFailed() bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Result == Failed })
+}
