@@ -30,7 +30,7 @@ type Limits struct {
 	Evict func(ctx context.Context, callsign string, why error) error
 	// GoldenEvicted is called after a golden image was removed to make room, which
 	// happens without Evict. It may be nil.
-	GoldenEvicted func(golden Stored, why error)
+	GoldenEvicted func(golden StoredImage, why error)
 }
 
 // SetLimits sets the limits of all later checkpoints. It must not be called during a
@@ -42,8 +42,8 @@ func (s *Store) SetLimits(l Limits) {
 	}
 }
 
-// Stored describes an image in a store, as it is found on disk.
-type Stored struct {
+// StoredImage describes an image in a store, as it is found on disk.
+type StoredImage struct {
 	Callsign string
 	Bytes    int64
 	Written  time.Time
@@ -51,7 +51,7 @@ type Stored struct {
 	Quarantined, Golden bool
 }
 
-func (s Stored) String() string {
+func (s StoredImage) String() string {
 	switch {
 	case s.Quarantined:
 		return fmt.Sprintf("%s %s (refused)", s.Callsign, bytesize.Format(s.Bytes))
@@ -61,9 +61,9 @@ func (s Stored) String() string {
 	return s.Callsign + " " + bytesize.Format(s.Bytes)
 }
 
-// Stored lists the images: golden ones first, and the oldest first of each kind.
-func (s *Store) Stored() ([]Stored, error) {
-	var all []Stored
+// List returns the images: golden ones first, and the oldest first of each kind.
+func (s *Store) List() ([]StoredImage, error) {
+	var all []StoredImage
 	for _, name := range []string{imageName, quarantineName, goldenName} {
 		dirs, err := filepath.Glob(filepath.Join(s.dir, "*", name))
 		if err != nil {
@@ -77,13 +77,13 @@ func (s *Store) Stored() ([]Stored, error) {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, Stored{
+			all = append(all, StoredImage{
 				Callsign: filepath.Base(filepath.Dir(dir)), Bytes: sizeOfFiles(dir), Written: info.ModTime(),
 				Quarantined: name == quarantineName, Golden: name == goldenName,
 			})
 		}
 	}
-	slices.SortFunc(all, func(a, b Stored) int {
+	slices.SortFunc(all, func(a, b StoredImage) int {
 		switch {
 		case a.Golden && !b.Golden:
 			return -1
@@ -134,15 +134,15 @@ func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, gol
 			release()
 			return nil, err
 		}
-		if err := s.evict(ctx, oldest, err); err != nil {
+		if err := s.evictStored(ctx, oldest, err); err != nil {
 			release()
 			return nil, err
 		}
 	}
 }
 
-// evict removes an image to make room. The reason why is part of the error.
-func (s *Store) evict(ctx context.Context, oldest Stored, why error) error {
+// evictStored removes an image to make room. The reason why is part of the error.
+func (s *Store) evictStored(ctx context.Context, oldest StoredImage, why error) error {
 	dir := s.ImageDir(oldest.Callsign)
 	if oldest.Golden {
 		return s.evictGolden(oldest, why)
@@ -161,12 +161,12 @@ func (s *Store) evict(ctx context.Context, oldest Stored, why error) error {
 
 // tryReserve reserves space for an image of the tree. With an ErrBudget or ErrSpace it
 // returns the image to evict first, an empty one if that would not help.
-func (s *Store) tryReserve(dir *ImageDir, tree []int) (oldest Stored, err error) {
+func (s *Store) tryReserve(dir *ImageDir, tree []int) (oldest StoredImage, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	need, err := s.checkDisk(dir, tree)
+	need, err := s.checkDiskSpace(dir, tree)
 	if errors.Is(err, ErrSpace) {
-		if stored, serr := s.Stored(); serr == nil && len(stored) > 0 && stored[0].Golden {
+		if stored, serr := s.List(); serr == nil && len(stored) > 0 && stored[0].Golden {
 			oldest = stored[0]
 		}
 	}
@@ -174,9 +174,9 @@ func (s *Store) tryReserve(dir *ImageDir, tree []int) (oldest Stored, err error)
 		return oldest, err
 	}
 	if s.limits.Budget > 0 {
-		stored, err := s.Stored()
+		stored, err := s.List()
 		if err != nil {
-			return Stored{}, err
+			return StoredImage{}, err
 		}
 		if err := s.checkBudget(stored, need); err != nil {
 			if len(stored) > 0 && need <= s.limits.Budget {
@@ -186,12 +186,12 @@ func (s *Store) tryReserve(dir *ImageDir, tree []int) (oldest Stored, err error)
 		}
 	}
 	s.reserved[dir] = need
-	return Stored{}, nil
+	return StoredImage{}, nil
 }
 
 // checkBudget returns an ErrBudget, which lists what uses the budget, if it has no room
 // for that many bytes. The caller holds mu.
-func (s *Store) checkBudget(stored []Stored, need int64) error {
+func (s *Store) checkBudget(stored []StoredImage, need int64) error {
 	total := need
 	var users []string
 	for _, one := range stored {
@@ -213,10 +213,10 @@ func (s *Store) checkBudget(stored []Stored, need int64) error {
 		ErrBudget, bytesize.Format(need), bytesize.Format(s.limits.Budget), used)
 }
 
-// checkDisk returns how many bytes an image of the tree may take, or an ErrSpace if the
+// checkDiskSpace returns how many bytes an image of the tree may take, or an ErrSpace if the
 // disk has not as much. An image is about as large as the memory that is in no file. The
 // caller holds mu.
-func (s *Store) checkDisk(dir *ImageDir, tree []int) (need int64, err error) {
+func (s *Store) checkDiskSpace(dir *ImageDir, tree []int) (need int64, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {
 		return 0, err
@@ -224,7 +224,7 @@ func (s *Store) checkDisk(dir *ImageDir, tree []int) (need int64, err error) {
 	free := int64(fs.Bavail)*fs.Bsize - s.limits.Reserve
 	for other, bytes := range s.reserved {
 		if other != dir {
-			free -= max(0, bytes-other.Written())
+			free -= max(0, bytes-other.DraftBytes())
 		}
 	}
 	if s.limits.Budget == 0 {

@@ -82,7 +82,7 @@ func TestBudgetEvictsTheOldest(t *testing.T) {
 	if diff := cmp.Diff([]string{"Old"}, evicted); diff != "" {
 		t.Error(diff)
 	}
-	left, err := b.store.Stored()
+	left, err := b.store.List()
 	check(t, err)
 	var names []string
 	for _, one := range left {
@@ -159,7 +159,7 @@ func TestSweep(t *testing.T) {
 	b.lay(t, "New/refused", 1, 0)
 	swept, err := b.store.Sweep(time.Hour, func(callsign string) bool { return callsign == "Counter" })
 	check(t, err)
-	names := func(all []hibernate.Stored) (names []string) {
+	names := func(all []hibernate.StoredImage) (names []string) {
 		for _, one := range all {
 			names = append(names, one.String())
 		}
@@ -174,7 +174,7 @@ func TestSweep(t *testing.T) {
 	if _, err := b.imageDir.Image(); err != nil {
 		t.Errorf("the image of an instance that exists: %v", err)
 	}
-	left, err := b.store.Stored()
+	left, err := b.store.List()
 	check(t, err)
 	if len(left) != 3 {
 		t.Errorf("left: %v", left)

@@ -60,7 +60,7 @@ func Preflight(e Engine, dir *ImageDir, root int) error {
 	}
 	dir.store.mu.Lock()
 	defer dir.store.mu.Unlock()
-	_, err := dir.store.checkDisk(dir, tree)
+	_, err := dir.store.checkDiskSpace(dir, tree)
 	if errors.Is(err, ErrSpace) && dir.store.hasGolden() {
 		return nil // a golden image would make room
 	}
@@ -146,7 +146,7 @@ func (c *checkpoint) close() {
 // undo removes the draft and has the tree run as before.
 func (c *checkpoint) undo(ctx context.Context) error {
 	if c.stopped != nil {
-		resume(c.stopped, c.manifest.Stopped)
+		continueExcept(c.stopped, c.manifest.Stopped)
 	}
 	err := os.RemoveAll(c.draft)
 	_ = os.Remove(c.dir.path(generationNew)) // written by seal, if that was reached
@@ -187,7 +187,7 @@ func (c *checkpoint) prepare(ctx context.Context) (err error) {
 // another processor.
 func (c *checkpoint) dump(ctx context.Context) error {
 	pids := procfs.Tree(c.tree.PID())
-	c.manifest.Stopped = stoppedIn(pids)
+	c.manifest.Stopped = stoppedProcesses(pids)
 	mapped := make(chan error, 1)
 	go func() {
 		var err error
@@ -252,7 +252,7 @@ func (c *checkpoint) publish(ctx context.Context) error {
 		return err
 	}
 	failpoint.Hit("hibernate.sealed")
-	place := c.dir.path(c.manifest.place())
+	place := c.dir.path(c.manifest.dirName())
 	if err := os.Rename(c.draft, place); err != nil {
 		return err
 	}
@@ -285,9 +285,9 @@ func (c *checkpoint) newStream(ctx context.Context) (*pack.Stream, error) {
 	return pack.NewStream(ctx, codec, scratch, c.draft), nil
 }
 
-// stoppedIn returns the processes that are stopped, by their numbers in their own PID
+// stoppedProcesses returns the processes that are stopped, by their numbers in their own PID
 // namespace.
-func stoppedIn(pids []int) []int {
+func stoppedProcesses(pids []int) []int {
 	var stopped []int
 	for _, pid := range pids {
 		if procfs.IsStopped(pid) {
@@ -297,8 +297,8 @@ func stoppedIn(pids []int) []int {
 	return stopped
 }
 
-// resume lets the processes run, except for those that were stopped before the dump.
-func resume(pids, stopped []int) {
+// continueExcept lets the processes run, except for those that were stopped before the dump.
+func continueExcept(pids, stopped []int) {
 	procfs.Continue(slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
 		return len(stopped) > 0 && slices.Contains(stopped, procfs.NSPid(pid))
 	}))

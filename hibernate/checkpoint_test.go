@@ -102,8 +102,8 @@ func (b *bench) wake(t *testing.T, image *hibernate.Image) {
 	b.tree = &tree{root: root}
 }
 
-func (b *bench) noCgroup() hibernate.Wake {
-	return hibernate.Wake{Cleanup: func() error { return nil }}
+func (b *bench) noCgroup() hibernate.WakeOptions {
+	return hibernate.WakeOptions{Cleanup: func() error { return nil }}
 }
 
 // files lists the instance's directory.
@@ -391,7 +391,7 @@ func TestRestoreFails(t *testing.T) {
 	image := b.checkpoint(t)
 	b.engine.RestoreError = errors.New("broken")
 	cleanups := 0
-	_, err := image.Restore(t.Context(), b.engine, hibernate.Wake{Cleanup: func() error { cleanups++; return nil }})
+	_, err := image.Restore(t.Context(), b.engine, hibernate.WakeOptions{Cleanup: func() error { cleanups++; return nil }})
 	if !errors.Is(err, b.engine.RestoreError) || errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("error %v, want %v", err, b.engine.RestoreError)
 	}
@@ -430,11 +430,11 @@ func TestWrittenCountsTheDraft(t *testing.T) {
 	b.engine.BeforeDump = func() {
 		drafts, _ := filepath.Glob(filepath.Join(b.dir, "Counter", "draft-*"))
 		_ = os.WriteFile(filepath.Join(drafts[0], "a"), make([]byte, 100), 0o600)
-		during = b.imageDir.Written()
+		during = b.imageDir.DraftBytes()
 	}
 	b.checkpoint(t)
-	if during != 100 || b.imageDir.Written() != 0 {
-		t.Errorf("Written() = %d during and %d after, want 100 and 0", during, b.imageDir.Written())
+	if during != 100 || b.imageDir.DraftBytes() != 0 {
+		t.Errorf("DraftBytes() = %d during and %d after, want 100 and 0", during, b.imageDir.DraftBytes())
 	}
 }
 

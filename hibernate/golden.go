@@ -13,16 +13,16 @@ import (
 // from. An instance's state is never stored in it, and it is removed when any other image
 // needs its space.
 
-// Preserve makes a golden image of the tree in dir, where there must be none, and lets
+// MakeGolden makes a golden image of the tree in dir, where there must be none, and lets
 // the tree run on. After an error there is no golden image and the tree runs as before;
 // if the tree can't run as before either, the error is Revive's as well.
-func Preserve(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
+func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
 	image, err := makeImage(ctx, e, dir, t, true)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the golden image: %w", err)
 	}
 	dir.store.forgetEviction(dir)
-	resume(procfs.Tree(t.PID()), image.manifest.Stopped)
+	continueExcept(procfs.Tree(t.PID()), image.manifest.Stopped)
 	if err := t.Revive(context.WithoutCancel(ctx)); err != nil { // a copy of the tree would not revive either
 		return nil, errors.Join(fmt.Errorf("cannot go on from the golden image: %w", err), dir.DiscardGolden())
 	}
@@ -63,7 +63,7 @@ func (d *ImageDir) DiscardGolden() error {
 }
 
 // evictGolden deletes a golden image at once, to make room for another image.
-func (s *Store) evictGolden(golden Stored, why error) error {
+func (s *Store) evictGolden(golden StoredImage, why error) error {
 	if err := os.RemoveAll(s.ImageDir(golden.Callsign).path(goldenName)); err != nil {
 		return fmt.Errorf("%w; and the golden image of %s can't make room: %w", why, golden.Callsign, err)
 	}
@@ -85,6 +85,6 @@ func (s *Store) forgetEviction(dir *ImageDir) {
 
 // hasGolden reports whether any instance has a golden image.
 func (s *Store) hasGolden() bool {
-	stored, err := s.Stored()
+	stored, err := s.List()
 	return err == nil && len(stored) > 0 && stored[0].Golden
 }

@@ -18,7 +18,7 @@ import (
 // preserve must succeed.
 func (b *bench) preserve(t *testing.T) {
 	t.Helper()
-	if _, err := hibernate.Preserve(t.Context(), b.engine, b.imageDir, b.tree); err != nil {
+	if _, err := hibernate.MakeGolden(t.Context(), b.engine, b.imageDir, b.tree); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -172,7 +172,7 @@ func TestPreserveFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			test.spoil(b)
-			if _, err := hibernate.Preserve(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, broken) {
+			if _, err := hibernate.MakeGolden(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, broken) {
 				t.Errorf("got %v", err)
 			}
 			if diff := cmp.Diff(test.asked, b.tree.asked); diff != "" {
@@ -192,7 +192,7 @@ func TestPreserveFails(t *testing.T) {
 func TestGoldenImagesMakeRoom(t *testing.T) {
 	b := newBench(t)
 	var yielded []string
-	limits := hibernate.Limits{Budget: 60 << 20, GoldenEvicted: func(golden hibernate.Stored, why error) {
+	limits := hibernate.Limits{Budget: 60 << 20, GoldenEvicted: func(golden hibernate.StoredImage, why error) {
 		if !errors.Is(why, hibernate.ErrBudget) {
 			t.Errorf("%s goes for %v", golden, why)
 		}
@@ -201,7 +201,7 @@ func TestGoldenImagesMakeRoom(t *testing.T) {
 	b.store.SetLimits(limits)
 	b.lay(t, "Old/image", big, 2*time.Hour)
 	b.lay(t, "Gold/golden", 17<<20, time.Hour)
-	if _, err := hibernate.Preserve(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrBudget) || len(b.tree.asked) != 0 {
+	if _, err := hibernate.MakeGolden(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrBudget) || len(b.tree.asked) != 0 {
 		t.Errorf("got %v, the tree was asked to %v", err, b.tree.asked)
 	}
 	b.checkpoint(t)

@@ -57,9 +57,9 @@ func (i *Image) Age() time.Duration {
 	return max(0, time.Since(i.Created))
 }
 
-// Locked returns an ErrKey if the host does not have the key that the image was
+// CheckKey returns an ErrKey if the host does not have the key that the image was
 // encrypted with. Such an image is not refused: a host that has the key can wake it.
-func (i *Image) Locked() error {
+func (i *Image) CheckKey() error {
 	if i == nil || i.InPlace {
 		return nil
 	}
@@ -68,7 +68,7 @@ func (i *Image) Locked() error {
 
 // path returns the path of names joined, below the directory of the image.
 func (i *Image) path(names ...string) string {
-	return i.dir.path(append([]string{i.manifest.place()}, names...)...)
+	return i.dir.path(append([]string{i.manifest.dirName()}, names...)...)
 }
 
 // path returns the path of names joined, below the instance's directory.
@@ -117,7 +117,7 @@ func (d *ImageDir) readManifest(place string) (*manifest, error) {
 		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
 	case m.Callsign != d.callsign:
 		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
-	case m.place() != place:
+	case m.dirName() != place:
 		return nil, fmt.Errorf("%w: it was written as the %s image", ErrRefused, m.kind())
 	}
 	return m, nil
@@ -203,8 +203,8 @@ func (d *ImageDir) Quarantine() error {
 // RemoveAll deletes all that is kept of an instance that is gone for good.
 func (d *ImageDir) RemoveAll() error { return os.RemoveAll(d.base) }
 
-// Written returns how many bytes the image that is being written has so far.
-func (d *ImageDir) Written() int64 {
+// DraftBytes returns how many bytes the image that is being written has so far.
+func (d *ImageDir) DraftBytes() int64 {
 	files, _ := filepath.Glob(d.path(draftPrefix+"*", "*"))
 	var total int64
 	for _, path := range files {

@@ -172,8 +172,8 @@ func (m *manifest) image(dir *ImageDir) *Image {
 	return &Image{Engine: m.Engine, Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, dir: dir, manifest: *m}
 }
 
-// place returns the name of the image's directory in its ImageDir.
-func (m *manifest) place() string {
+// dirName returns the name of the image's directory in its ImageDir.
+func (m *manifest) dirName() string {
 	if m.Golden {
 		return goldenName
 	}

@@ -25,9 +25,9 @@ type Memory interface {
 // MovableMemory is a Memory that can be moved to another process.
 type MovableMemory interface {
 	Memory
-	// Move returns what the other process must know, which is secret, and the open
+	// HandOver returns what the other process must know, which is secret, and the open
 	// files that it needs, which remain the property of this Memory.
-	Move() (json.RawMessage, []*os.File, error)
+	HandOver() (json.RawMessage, []*os.File, error)
 }
 
 // imageMemory is the Memory of an image. Its files stay open, so it can be read after
@@ -44,8 +44,8 @@ type pageFile struct {
 	want   pack.File
 }
 
-// memory opens the page files of the image.
-func (i *Image) memory() (*imageMemory, error) {
+// openMemory opens the page files of the image.
+func (i *Image) openMemory() (*imageMemory, error) {
 	return openMemory(i.handover(), func(name string) (*os.File, error) { return os.Open(i.path(name)) })
 }
 

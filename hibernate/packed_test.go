@@ -166,7 +166,7 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 		store.SetPacking(packing)
 		image, err := store.ImageDir("Counter").Image()
 		check(t, err)
-		if err := image.Locked(); !errors.Is(err, hibernate.ErrKey) {
+		if err := image.CheckKey(); !errors.Is(err, hibernate.ErrKey) {
 			t.Errorf("key %s: %v, want %v", name, err, hibernate.ErrKey)
 		}
 		_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
@@ -178,7 +178,7 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 	store.SetPacking(pack.Options{Key: keyA}) // new ones would not be encrypted
 	image, err := store.ImageDir("Counter").Image()
 	check(t, err)
-	check(t, image.Locked())
+	check(t, image.CheckKey())
 	b.wake(t, image)
 	defer func() { _ = end(b.tree.root) }()
 	if b.engine.Memory(b.tree.PID()) != memory {

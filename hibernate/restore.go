@@ -17,8 +17,8 @@ import (
 // image is as it was.
 const attempts = 2
 
-// Wake says where a tree is restored to.
-type Wake struct {
+// WakeOptions says where a tree is restored to.
+type WakeOptions struct {
 	Cgroup cgroup.Dir
 	// Files remain the property of the caller.
 	Files []Inherited
@@ -33,7 +33,7 @@ type Wake struct {
 // root is a child of this process. No process of the tree runs before every byte of the
 // image has been verified and every thread was found to be what it was. After an error no
 // process of it runs; if the error is ErrRefused no further attempt can succeed.
-func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, error) {
+func (i *Image) Restore(ctx context.Context, e Engine, w WakeOptions) (*os.Process, error) {
 	r := &restoration{image: i, engine: e, wake: w}
 	load := r.loadEagerly
 	if i.manifest.Packing != nil {
@@ -52,7 +52,7 @@ func (i *Image) Restore(ctx context.Context, e Engine, w Wake) (*os.Process, err
 // into the running tree, verified chunk by chunk, until the Loading is done. The caller may
 // discard the image meanwhile. If the loading fails the caller must kill the tree. The
 // error wraps ErrUnsupported if only Restore is possible.
-func (i *Image) RestoreLazy(ctx context.Context, e Engine, w Wake) (*os.Process, Loading, error) {
+func (i *Image) RestoreLazy(ctx context.Context, e Engine, w WakeOptions) (*os.Process, Loading, error) {
 	r := &restoration{image: i, engine: e, wake: w}
 	if err := r.run(ctx, r.loadLazily); err != nil {
 		return nil, nil, err
@@ -64,7 +64,7 @@ func (i *Image) RestoreLazy(ctx context.Context, e Engine, w Wake) (*os.Process,
 type restoration struct {
 	image  *Image
 	engine Engine
-	wake   Wake
+	wake   WakeOptions
 
 	prestarted Prestarted
 	tagger     pack.Tagger
@@ -158,7 +158,7 @@ func (r *restoration) loadLazily(ctx context.Context) error {
 		order.Provide = func(file string, index int64) error { return refuseDamaged(r.unpacked.UnpackChunk(file, index)) }
 	}
 	err = r.tryRestore(ctx, order, func(ctx context.Context, order Restore) error {
-		m, err := r.image.memory()
+		m, err := r.image.openMemory()
 		if err == nil {
 			r.root, r.loading, err = r.engine.RestoreLazy(ctx, order, m)
 		}
@@ -286,7 +286,7 @@ func (r *restoration) letRun() error {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
 	failpoint.Hit("wake.consumed")
-	resume(pids, m.Stopped)
+	continueExcept(pids, m.Stopped)
 	return nil
 }
 

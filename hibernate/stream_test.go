@@ -100,7 +100,7 @@ func (e *steady) Dump(_ context.Context, d hibernate.Dump) error {
 // Who dumps is never far ahead of the draft, however much there is.
 func TestPackingKeepsUp(t *testing.T) {
 	b, _ := newPackedBench(t, packings["encrypted"])
-	e := &steady{Fake: b.engine, written: b.imageDir.Written}
+	e := &steady{Fake: b.engine, written: b.imageDir.DraftBytes}
 	_, err := hibernate.Checkpoint(t.Context(), e, b.imageDir, b.tree)
 	check(t, err)
 	if few := int64(8 * hibernate.ChunkSize); e.ahead > few {

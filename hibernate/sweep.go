@@ -9,14 +9,14 @@ import (
 
 // Swept lists the images that a sweep found and that no instance will wake.
 type Swept struct {
-	Removed, Kept []Stored
+	Removed, Kept []StoredImage
 }
 
 // Sweep deletes the images older than age that are quarantined or belong to instances
 // that are not known. It keeps younger ones, since an instance may be missing by
 // mistake, except for golden images.
 func (s *Store) Sweep(age time.Duration, isKnown func(callsign string) bool) (Swept, error) {
-	stored, err := s.Stored()
+	stored, err := s.List()
 	if err != nil {
 		return Swept{}, fmt.Errorf("cannot sweep the image store: %w", err)
 	}
@@ -29,15 +29,15 @@ func (s *Store) Sweep(age time.Duration, isKnown func(callsign string) bool) (Sw
 			swept.Kept = append(swept.Kept, one)
 		default:
 			swept.Removed = append(swept.Removed, one)
-			errs = append(errs, s.invalidate(one))
+			errs = append(errs, s.invalidateStored(one))
 		}
 	}
 	return swept, errors.Join(errs...)
 }
 
-// invalidate deletes an image of an instance that does not run. A copy of it can't be
+// invalidateStored deletes an image of an instance that does not run. A copy of it can't be
 // woken either.
-func (s *Store) invalidate(one Stored) error {
+func (s *Store) invalidateStored(one StoredImage) error {
 	dir := s.ImageDir(one.Callsign)
 	if one.Golden {
 		return dir.DiscardGolden()

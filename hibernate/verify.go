@@ -16,17 +16,17 @@ const pagesPrefix = "pages-"
 // isPages reports whether a file of that name holds nothing but memory.
 func isPages(name string) bool { return strings.HasPrefix(name, pagesPrefix) }
 
-// Fits returns an error unless the engine, the kernel and the mapped files are those that
+// CheckFits returns an error unless the engine, the kernel and the mapped files are those that
 // the image was made with, and the host has the image's key.
-func (i *Image) Fits(e Engine) error {
+func (i *Image) CheckFits(e Engine) error {
 	_, err := i.checkConditions(e)
 	return err
 }
 
-// checkConditions does what Fits does, and returns the tagger that verifies the files of
+// checkConditions does what CheckFits does, and returns the tagger that verifies the files of
 // the image.
 func (i *Image) checkConditions(e Engine) (pack.Tagger, error) {
-	if err := i.Locked(); err != nil {
+	if err := i.CheckKey(); err != nil {
 		return pack.Tagger{}, err
 	}
 	m := &i.manifest

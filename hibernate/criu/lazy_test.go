@@ -77,7 +77,7 @@ func (f *folderMemory) Close() error {
 }
 
 // Move implements hibernate.MovableMemory.
-func (f *folderMemory) Move() (json.RawMessage, []*os.File, error) {
+func (f *folderMemory) HandOver() (json.RawMessage, []*os.File, error) {
 	text, err := json.Marshal(f.dir)
 	return text, nil, err
 }

@@ -205,11 +205,11 @@ type fakeLoading struct {
 
 func (l *fakeLoading) Done() <-chan struct{}    { return l.done }
 func (l *fakeLoading) Progress() (int64, int64) { return 0, 0 }
-func (l *fakeLoading) Close()                   { l.end(func() error { return nil }) }
+func (l *fakeLoading) Close()                   { l.finish(func() error { return nil }) }
 func (l *fakeLoading) Leave()                   {}
 
 func (l *fakeLoading) Hurry() {
-	l.end(func() error {
+	l.finish(func() error {
 		var all []byte
 		for index := range (l.size + hibernate.ChunkSize - 1) / hibernate.ChunkSize {
 			data, err := l.memory.ReadChunk(fakePages, index, make([]byte, hibernate.ChunkSize))
@@ -232,8 +232,8 @@ func (l *fakeLoading) Err() error {
 	}
 }
 
-// end does load and closes Done, the first time that it is called.
-func (l *fakeLoading) end(load func() error) {
+// finish does load and closes Done, the first time that it is called.
+func (l *fakeLoading) finish(load func() error) {
 	l.once.Do(func() {
 		l.err = errors.Join(load(), l.memory.Close())
 		close(l.done)

@@ -102,7 +102,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		dir := dump(t, e, s)
 		s.End(t)
 		hidden := filepath.Join(t.TempDir(), "hidden")
-		victim := filepath.Join(dir, first(t, dir))
+		victim := filepath.Join(dir, firstFile(t, dir))
 		must(t, os.Rename(victim, hidden))
 		if _, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)}); err == nil {
 			t.Fatal("restored an image that lacks a file")
@@ -135,7 +135,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		s.Advance(t)
 		before := s.State(t)
 		dir, taken := t.TempDir(), &pageCollector{dir: t.TempDir()}
-		must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.create}))
+		must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.createPages}))
 		s.End(t)
 		if len(taken.names) == 0 || taken.open != nil {
 			t.Errorf("files %q were handed over, %v is open", taken.names, taken.open)
@@ -159,7 +159,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 			defer s.End(t)
 			before := s.State(t)
 			fault.dir = t.TempDir()
-			err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.Cgroup(), Pages: fault.create})
+			err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.Cgroup(), Pages: fault.createPages})
 			if !errors.Is(err, errFull) {
 				t.Errorf("error %v, want %v", err, errFull)
 			}
@@ -197,7 +197,7 @@ type pageCollector struct {
 	open                 *os.File
 }
 
-func (k *pageCollector) create(name string) (io.WriteCloser, error) {
+func (k *pageCollector) createPages(name string) (io.WriteCloser, error) {
 	if k.open != nil {
 		return nil, fmt.Errorf("%s is not closed", k.open.Name())
 	}
@@ -237,8 +237,8 @@ func restore(t *testing.T, e hibernate.Engine, s Subject, dir string) {
 	s.SetRoot(t, root)
 }
 
-// first returns the alphabetically first file of an image.
-func first(t *testing.T, dir string) string {
+// firstFile returns the alphabetically first file of an image.
+func firstFile(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	must(t, err)

@@ -67,12 +67,12 @@ func (f File) StoredSize() int64 {
 	if f.Stored == nil {
 		return f.Size
 	}
-	return sum(f.Stored)
+	return sumOf(f.Stored)
 }
 
-// locate returns where a chunk is stored, in how many bytes, and how many bytes it has
+// locateChunk returns where a chunk is stored, in how many bytes, and how many bytes it has
 // when it is unpacked. The last is negative if there is no such chunk.
-func (f File) locate(index int64) (offset, length, size int64) {
+func (f File) locateChunk(index int64) (offset, length, size int64) {
 	offset = index * ChunkSize
 	size = min(ChunkSize, f.Size-offset)
 	if f.Stored == nil {
@@ -81,10 +81,10 @@ func (f File) locate(index int64) (offset, length, size int64) {
 	if index < 0 || index >= int64(len(f.Stored)) {
 		return 0, 0, -1
 	}
-	return sum(f.Stored[:index]), f.Stored[index], size
+	return sumOf(f.Stored[:index]), f.Stored[index], size
 }
 
-func sum(sizes []int64) (total int64) {
+func sumOf(sizes []int64) (total int64) {
 	for _, n := range sizes {
 		total += n
 	}
@@ -140,7 +140,7 @@ func (c *Codec) packChunk(data, scratch []byte, number uint32, index uint64) (st
 // was packed. ReadChunk verifies the bytes that it has read, since the file may change
 // in between.
 func (c *Codec) ReadChunk(f io.ReaderAt, want File, number uint32, index int64, buffer []byte) ([]byte, error) {
-	offset, length, size := want.locate(index)
+	offset, length, size := want.locateChunk(index)
 	tag := want.Tag.ofChunk(index)
 	if tag == nil || size < 0 {
 		return nil, fmt.Errorf("%s %w: it has no chunk %d", want.Name, ErrDamaged, index)

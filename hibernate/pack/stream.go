@@ -83,11 +83,11 @@ func (s *Stream) Finish() ([]File, error) {
 		return nil, err
 	}
 	for _, entry := range entries {
-		if err := s.moveIn(filepath.Join(s.scratch.Dir, entry.Name())); err != nil {
+		if err := s.packScratchFile(filepath.Join(s.scratch.Dir, entry.Name())); err != nil {
 			return nil, err
 		}
 	}
-	s.end()
+	s.waitForChunks()
 	if err := context.Cause(s.ctx); err != nil {
 		return nil, err
 	}
@@ -101,8 +101,8 @@ func (s *Stream) Finish() ([]File, error) {
 	return files, nil
 }
 
-// moveIn packs a file of the scratch and removes it there.
-func (s *Stream) moveIn(path string) error {
+// packScratchFile packs a file of the scratch and removes it there.
+func (s *Stream) packScratchFile(path string) error {
 	source, err := os.Open(path)
 	if err != nil {
 		return err
@@ -119,8 +119,8 @@ func (s *Stream) moveIn(path string) error {
 	return errors.Join(err, target.Close(), os.Remove(path))
 }
 
-// end returns when no chunk is under way any more.
-func (s *Stream) end() {
+// waitForChunks returns when no chunk is under way any more.
+func (s *Stream) waitForChunks() {
 	if s.ended {
 		return
 	}
@@ -132,7 +132,7 @@ func (s *Stream) end() {
 
 // Close releases everything that the stream holds, the scratch included.
 func (s *Stream) Close() {
-	s.end()
+	s.waitForChunks()
 	s.fail(nil)
 	for _, f := range s.files {
 		_ = f.target.Close()

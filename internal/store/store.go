@@ -93,13 +93,13 @@ func In[T any](s *Store, name string) Bucket[T] { return Bucket[T]{s, []byte(nam
 
 // Get returns the record of that key, and whether there is one.
 func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
-	err = b.view(func(bucket *bbolt.Bucket) error {
+	err = b.readBucket(func(bucket *bbolt.Bucket) error {
 		raw := bucket.Get([]byte(key))
 		if raw == nil {
 			return nil
 		}
 		found = true
-		return b.decode([]byte(key), raw, &value)
+		return b.decodeRecord([]byte(key), raw, &value)
 	})
 	return value, found, err
 }
@@ -107,10 +107,10 @@ func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
 // All returns all records by their keys.
 func (b Bucket[T]) All() (map[string]T, error) {
 	all := make(map[string]T)
-	err := b.view(func(bucket *bbolt.Bucket) error {
+	err := b.readBucket(func(bucket *bbolt.Bucket) error {
 		return bucket.ForEach(func(key, raw []byte) error {
 			var value T
-			err := b.decode(key, raw, &value)
+			err := b.decodeRecord(key, raw, &value)
 			all[string(key)] = value
 			return err
 		})
@@ -124,17 +124,17 @@ func (b Bucket[T]) Put(key string, value T) error {
 	if err != nil {
 		return fmt.Errorf("cannot store %s %q: %w", b.name, key, err)
 	}
-	return b.update("store", key, func(bucket *bbolt.Bucket) error { return bucket.Put([]byte(key), addChecksum(raw)) })
+	return b.updateBucket("store", key, func(bucket *bbolt.Bucket) error { return bucket.Put([]byte(key), addChecksum(raw)) })
 }
 
 // Delete removes the record of that key. It returns nil if the bucket has no such
 // record.
 func (b Bucket[T]) Delete(key string) error {
-	return b.update("delete", key, func(bucket *bbolt.Bucket) error { return bucket.Delete([]byte(key)) })
+	return b.updateBucket("delete", key, func(bucket *bbolt.Bucket) error { return bucket.Delete([]byte(key)) })
 }
 
-// view calls read with the bucket, unless it does not exist yet.
-func (b Bucket[T]) view(read func(*bbolt.Bucket) error) error {
+// readBucket calls read with the bucket, unless it does not exist yet.
+func (b Bucket[T]) readBucket(read func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
 	}
@@ -146,8 +146,8 @@ func (b Bucket[T]) view(read func(*bbolt.Bucket) error) error {
 	})
 }
 
-// update calls write with the bucket, which it makes if needed. The verb is for the error.
-func (b Bucket[T]) update(verb, key string, write func(*bbolt.Bucket) error) error {
+// updateBucket calls write with the bucket, which it makes if needed. The verb is for the error.
+func (b Bucket[T]) updateBucket(verb, key string, write func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
 	}
@@ -164,8 +164,8 @@ func (b Bucket[T]) update(verb, key string, write func(*bbolt.Bucket) error) err
 	return nil
 }
 
-// decode reads a stored record into to.
-func (b Bucket[T]) decode(key, stored []byte, to *T) error {
+// decodeRecord reads a stored record into to.
+func (b Bucket[T]) decodeRecord(key, stored []byte, to *T) error {
 	raw, err := verifyChecksum(stored)
 	if err == nil {
 		err = json.Unmarshal(raw, to)

@@ -20,7 +20,7 @@ const unusableImageAge = 7 * 24 * time.Hour
 // imageLimits returns how much images may take, and what happens beyond that.
 func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 	l := hibernate.Limits{Budget: int64(c.Budget), Reserve: int64(c.Reserve), Parallel: c.Parallel}
-	l.GoldenEvicted = func(golden hibernate.Stored, why error) {
+	l.GoldenEvicted = func(golden hibernate.StoredImage, why error) {
 		h.log.Warn().Str("callsign", golden.Callsign).AnErr("because", why).Msg("removed a golden image to make room, the next start is cold")
 	}
 	if l.Parallel == 0 {

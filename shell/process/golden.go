@@ -61,7 +61,7 @@ func (b *Backend) fittingGolden() (*hibernate.Image, record, error) {
 		err = r.Origin.differs(now)
 	}
 	if err == nil {
-		err = image.Fits(b.host.Engine)
+		err = image.CheckFits(b.host.Engine)
 	}
 	if err == nil {
 		return image, r, nil
@@ -190,7 +190,7 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 	tree := &newborn{sleeper: sleeper{b, t, starting, starting}}
 	from, err := b.preservable()
 	if err == nil {
-		_, err = hibernate.Preserve(ctx, b.host.Engine, b.imageDir, tree)
+		_, err = hibernate.MakeGolden(ctx, b.host.Engine, b.imageDir, tree)
 	}
 	if !tree.quiesced { // otherwise Revive follows the plugin
 		b.follow()

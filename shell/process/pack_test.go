@@ -151,7 +151,7 @@ func TestLockedImageIsKept(t *testing.T) {
 	h := r.host
 	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{8}, 32), Encrypt: true})
 	r.use(h)
-	if image := r.currentImage(); image == nil || !errors.Is(image.Locked(), hibernate.ErrKey) {
+	if image := r.currentImage(); image == nil || !errors.Is(image.CheckKey(), hibernate.ErrKey) {
 		t.Fatalf("got the image %+v", image)
 	}
 	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32)})

@@ -198,7 +198,7 @@ func (b *Backend) HibernationProgress() shell.Progress {
 	case image != nil:
 		return shell.Progress{Done: min(procfs.RSS(b.host.Cgroups.members(b.place)), image.Bytes), Total: image.Bytes}
 	case t != nil:
-		return shell.Progress{Done: b.imageDir.Written(), Total: procfs.PSS(t.pids())}
+		return shell.Progress{Done: b.imageDir.DraftBytes(), Total: procfs.PSS(t.pids())}
 	}
 	return shell.Progress{}
 }

@@ -45,7 +45,7 @@ func (r record) information() (*shellpb.InformationResponse, error) {
 // known whether the engine works, see shell.Process.
 func (b *Backend) PrepareWake(ctx context.Context) error {
 	image := b.currentImage()
-	if err := image.Locked(); err != nil || image == nil || image.InPlace {
+	if err := image.CheckKey(); err != nil || image == nil || image.InPlace {
 		return err
 	}
 	if err := b.host.Engine.Check(ctx); err != nil && ctx.Err() != nil {
@@ -123,7 +123,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record,
 	failpoint.Hit("wake.begun")
 	t, err := b.grow(func(t *tree) error {
 		t.bound = r.Bound
-		root, loading, err := b.bringBack(ctx, image, hibernate.Wake{
+		root, loading, err := b.bringBack(ctx, image, hibernate.WakeOptions{
 			Cgroup:  t.cgroup(),
 			Files:   t.inherited(r.Pipes),
 			Cleanup: t.killLeft,
@@ -147,7 +147,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, r record,
 const lazyFrom = 32 << 20
 
 // bringBack restores the image, before its memory if that is wanted and possible.
-func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hibernate.Wake) (*os.Process, hibernate.Loading, error) {
+func (b *Backend) bringBack(ctx context.Context, image *hibernate.Image, w hibernate.WakeOptions) (*os.Process, hibernate.Loading, error) {
 	mode := b.config().Wake
 	wanted := mode == configs.WakeLazy || mode == configs.WakeAuto && image.Bytes >= lazyFrom
 	if wanted {

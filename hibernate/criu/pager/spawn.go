@@ -61,7 +61,7 @@ func (c *loaderClient) start(criu *net.UnixListener) error {
 // creates the socket by which other hosts find it. The socket is named after the PID, so
 // it gets its final name last.
 func (c *loaderClient) spawn() error {
-	text, pages, err := c.memory.Move()
+	text, pages, err := c.memory.HandOver()
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func received(t *testing.T, m hibernate.Memory) hibernate.Memory {
 	if !ok {
 		t.Fatal("no other process can have the memory")
 	}
-	text, files, err := movable.Move()
+	text, files, err := movable.HandOver()
 	check(t, err)
 	copies := make([]*os.File, len(files))
 	for i, f := range files {
@@ -81,7 +81,7 @@ func TestMovedMemoryLacksFiles(t *testing.T) {
 		loading.Close()
 	}()
 	movable, _ := lazy.memory.(hibernate.MovableMemory)
-	text, _, err := movable.Move()
+	text, _, err := movable.HandOver()
 	check(t, err)
 	if m, err := hibernate.ReceiveMemory(text, nil); err == nil || m != nil {
 		t.Errorf("got %v", m)

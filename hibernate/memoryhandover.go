@@ -27,8 +27,8 @@ func (i *Image) handover() memoryHandover {
 	}
 }
 
-// Move returns what ReceiveMemory needs in the other process, see MovableMemory.
-func (m *imageMemory) Move() (json.RawMessage, []*os.File, error) {
+// HandOver returns what ReceiveMemory needs in the other process, see MovableMemory.
+func (m *imageMemory) HandOver() (json.RawMessage, []*os.File, error) {
 	var open []*os.File
 	for _, f := range m.from.Files {
 		if isPages(f.Name) {
