@@ -147,15 +147,15 @@ func TestWaitEventGivesUp(t *testing.T) {
 
 func TestControllers(t *testing.T) {
 	dir := Dir(t.TempDir())
-	must(t, os.WriteFile(dir.file("cgroup.controllers"), []byte("cpu memory\n"), 0o600))
-	must(t, os.WriteFile(dir.file("cgroup.subtree_control"), []byte("cpu\n"), 0o600))
+	must(t, os.WriteFile(dir.path("cgroup.controllers"), []byte("cpu memory\n"), 0o600))
+	must(t, os.WriteFile(dir.path("cgroup.subtree_control"), []byte("cpu\n"), 0o600))
 	for name, want := range map[string][2]bool{"cpu": {true, true}, "memory": {true, false}, "mem": {}} {
-		if got := [2]bool{dir.HasController(name), dir.HandsDown(name)}; got != want {
+		if got := [2]bool{dir.HasController(name), dir.EnablesForChildren(name)}; got != want {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
-	must(t, os.Truncate(dir.file("cgroup.subtree_control"), 0))
-	must(t, dir.HandDown("memory"))
+	must(t, os.Truncate(dir.path("cgroup.subtree_control"), 0))
+	must(t, dir.EnableForChildren("memory"))
 	if got := dir.read("cgroup.subtree_control"); got != "+memory" {
 		t.Errorf("it wrote %q", got)
 	}

@@ -1,13 +1,12 @@
 package cgroup
 
 import (
+	"dormouse/internal/procfs"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-
-	"dormouse/internal/procfs"
 )
 
 // Members returns the PIDs of the processes in the cgroup, nil for no cgroup. It does
@@ -40,20 +39,4 @@ func (d Dir) Enter() error {
 		return fmt.Errorf("cannot move this process to another cgroup: %w", err)
 	}
 	return nil
-}
-
-// Kill kills every process in the cgroup and below, and returns when none is left.
-// The cgroup should not be used again: Linux (6.18 does) may kill any process that is
-// later cloned into a cgroup that was killed once.
-func (d Dir) Kill() error {
-	if err := d.Set("cgroup.kill", "1"); err != nil {
-		return fmt.Errorf("cannot kill the cgroup: %w", err)
-	}
-	return d.WaitEmpty()
-}
-
-// CanKill returns nil if the kernel offers cgroup.kill, which came with Linux 5.14.
-func (d Dir) CanKill() error {
-	_, err := os.Stat(d.file("cgroup.kill"))
-	return err
 }

@@ -27,7 +27,7 @@ func AnonymousBytes(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Ano
 func SwappedBytes(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Swap:") }
 
 // Usage is the memory that a group of processes takes.
-type Usage struct {
+type MemoryUsage struct {
 	// Processes is the number of living processes.
 	Processes int
 	// Resident is the proportional set size, Shared its part that is not anonymous,
@@ -36,8 +36,8 @@ type Usage struct {
 }
 
 // Measure returns the memory usage of the living ones of the processes.
-func Measure(pids []int) Usage {
-	var u Usage
+func MeasureMemory(pids []int) MemoryUsage {
+	var u MemoryUsage
 	page := int64(os.Getpagesize())
 	for _, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))

@@ -21,11 +21,11 @@ func TestMemory(t *testing.T) {
 
 func TestMeasure(t *testing.T) {
 	own := os.Getpid()
-	u, pss := Measure([]int{own}), PSS([]int{own})
+	u, pss := MeasureMemory([]int{own}), PSS([]int{own})
 	if u.Processes != 1 || u.Resident < pss/2 || u.Resident > pss*2 || u.Shared <= 0 || u.Shared >= u.Resident || u.Virtual <= u.Resident {
 		t.Errorf("it takes %+v, PSS is %d", u, pss)
 	}
-	if twice := Measure([]int{own, own}); twice.Processes != 2 || twice.Resident < u.Resident*3/2 {
+	if twice := MeasureMemory([]int{own, own}); twice.Processes != 2 || twice.Resident < u.Resident*3/2 {
 		t.Errorf("twice it takes %+v", twice)
 	}
 
@@ -35,7 +35,7 @@ func TestMeasure(t *testing.T) {
 		children := Children(cmd.Process.Pid)
 		return len(children) == 1 && HasEnded(children[0])
 	})
-	if u := Measure(Tree(cmd.Process.Pid)); u.Processes != 1 {
+	if u := MeasureMemory(Tree(cmd.Process.Pid)); u.Processes != 1 {
 		t.Errorf("with a zombie it takes %+v", u)
 	}
 }

@@ -75,7 +75,7 @@ func TestMissingProcess(t *testing.T) {
 	if !HasEnded(missing) || IsStopped(missing) || NSPid(missing) != 0 || PSS([]int{missing}) != 0 || RSS([]int{missing}) != 0 {
 		t.Error("it has something")
 	}
-	if u := Measure([]int{missing}); u != (Usage{}) {
+	if u := MeasureMemory([]int{missing}); u != (MemoryUsage{}) {
 		t.Errorf("it takes %+v", u)
 	}
 	if threads, err := ThreadIdentities([]int{missing}); err != nil || len(threads) != 0 {

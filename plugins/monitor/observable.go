@@ -38,7 +38,7 @@ func (s *series) addValue(value int64, first bool) {
 
 // addMeasurement adds one measurement. charged is the memory of the cgroup in
 // bytes.
-func (o *observable) addMeasurement(u procfs.Usage, charged int64) {
+func (o *observable) addMeasurement(u procfs.MemoryUsage, charged int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	first := o.count == 0

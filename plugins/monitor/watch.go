@@ -133,7 +133,7 @@ func (w *watch) measureMemory(o *observable, sh *shell.Shell) {
 	if facts.Root == 0 {
 		return
 	}
-	usage := procfs.Measure(procfs.Tree(facts.Root)[1:])
+	usage := procfs.MeasureMemory(procfs.Tree(facts.Root)[1:])
 	if usage.Processes == 0 || sh.State() != shell.Activated { // the plugin ended meanwhile
 		return
 	}

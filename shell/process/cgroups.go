@@ -16,7 +16,7 @@ type Cgroups struct {
 	base cgroup.Dir // dir is in it
 
 	unavailable map[string]error // by controller, why no limit of it can be enforced
-	handedDown  []string         // the controllers that base did not hand down before
+	enabled     []string         // the controllers that this host has enabled for the children of base
 	hostDir     cgroup.Dir       // the cgroup in base that the host itself is in, "" if it is in base
 }
 
@@ -44,19 +44,19 @@ func openCgroups(runDir string, adopt bool) (*Cgroups, error) {
 	if err := c.dir.Make(); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("cannot make a cgroup: %w", err)
 	}
-	if err := c.dir.CanKill(); err != nil {
+	if err := c.dir.CheckKillSupport(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot use cgroups: %w; it came with Linux 5.14", err), c.Close())
 	}
-	if err := c.endLeftovers(runDir, adopt); err != nil {
+	if err := c.endLeftPlugins(runDir, adopt); err != nil {
 		return nil, fmt.Errorf("cannot end what an earlier host left: %w", err)
 	}
-	c.handDownControllers(adopt)
+	c.enableControllers(adopt)
 	return c, nil
 }
 
-// endLeftovers ends the plugins of an earlier host that could not do it itself. With
-// adopt it spares the plugins that the host has noted in a journal.
-func (c *Cgroups) endLeftovers(runDir string, adopt bool) error {
+// endLeftPlugins kills the plugins that an earlier host left in its cgroups. With adopt
+// it spares plugins that have a journal.
+func (c *Cgroups) endLeftPlugins(runDir string, adopt bool) error {
 	left, err := filepath.Glob(filepath.Join(string(c.dir), "*", "cgroup.kill"))
 	for _, kill := range left {
 		dir := cgroup.Dir(filepath.Dir(kill))
@@ -73,7 +73,7 @@ func (c *Cgroups) Close() error {
 	if err := os.Remove(string(c.dir)); err != nil {
 		return err
 	}
-	return c.undoHandDown()
+	return c.restoreHost()
 }
 
 // leaf is the cgroup of one plugin's tree.

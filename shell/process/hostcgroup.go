@@ -13,8 +13,8 @@ import (
 // limitControllers are the controllers that plugins' limits need.
 var limitControllers = []string{"memory", "pids", "cpu"}
 
-// hostCgroupName is the cgroup, beside the plugins', that the host moves to: a cgroup
-// with processes in it can't hand controllers down.
+// hostCgroupName is the name of the cgroup in base that the host moves to: the kernel
+// enables controllers only for the children of a cgroup without processes.
 const hostCgroupName = "dormouse-host"
 
 var (
@@ -23,19 +23,20 @@ var (
 	errMayNotMove   = errors.New(`a host whose plugins may outlive it can't move: give its service DelegateSubgroup=` + hostCgroupName)
 )
 
-// handDownControllers gives the cgroups of plugins the controllers that the host has,
-// and records for every other controller why not. A host that adopts must not move.
-func (c *Cgroups) handDownControllers(adopt bool) {
+// enableControllers lets the cgroups of plugins use the controllers that the host has,
+// and records for every other controller why they cannot. A host that adopts plugins
+// must not move.
+func (c *Cgroups) enableControllers(adopt bool) {
 	c.unavailable = make(map[string]error)
 	for _, controller := range limitControllers {
-		err := c.handDown(c.base, controller)
+		err := c.enableForChildren(c.base, controller)
 		if errors.Is(err, unix.EBUSY) {
 			if err = c.moveHost(adopt); err == nil {
-				err = c.handDown(c.base, controller)
+				err = c.enableForChildren(c.base, controller)
 			}
 		}
 		if err == nil {
-			err = c.handDown(c.dir, controller)
+			err = c.enableForChildren(c.dir, controller)
 		}
 		if err != nil {
 			c.unavailable[controller] = err
@@ -43,19 +44,19 @@ func (c *Cgroups) handDownControllers(adopt bool) {
 	}
 }
 
-// handDown gives the cgroups in dir the controller.
-func (c *Cgroups) handDown(dir cgroup.Dir, controller string) error {
+// enableForChildren lets the cgroups in dir use the controller.
+func (c *Cgroups) enableForChildren(dir cgroup.Dir, controller string) error {
 	switch {
-	case dir.HandsDown(controller):
+	case dir.EnablesForChildren(controller):
 		return nil
 	case !dir.HasController(controller):
 		return errNoController
 	}
-	if err := dir.HandDown(controller); err != nil {
+	if err := dir.EnableForChildren(controller); err != nil {
 		return err
 	}
 	if dir == c.base {
-		c.handedDown = append(c.handedDown, controller)
+		c.enabled = append(c.enabled, controller)
 	}
 	return nil
 }
@@ -81,13 +82,14 @@ func (c *Cgroups) moveHost(adopt bool) error {
 	return nil
 }
 
-// undoHandDown takes the controllers back, and moves the host back to base.
-func (c *Cgroups) undoHandDown() error {
+// restoreHost disables the controllers that enableControllers enabled, and moves the
+// host back to base.
+func (c *Cgroups) restoreHost() error {
 	var errs []error
-	for _, controller := range c.handedDown {
-		errs = append(errs, c.base.TakeBack(controller))
+	for _, controller := range c.enabled {
+		errs = append(errs, c.base.DisableForChildren(controller))
 	}
-	c.handedDown = nil
+	c.enabled = nil
 	if c.hostDir != "" {
 		errs = append(errs, c.base.Enter(), os.Remove(string(c.hostDir)))
 		c.hostDir = ""

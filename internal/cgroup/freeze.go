@@ -7,25 +7,9 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// emptyLimit is how long killed processes may take to leave a cgroup.
-const emptyLimit = 10 * time.Second
-
-// WaitEmpty returns when no process is left in the cgroup and below, or an error after
-// ten seconds.
-func (d Dir) WaitEmpty() error {
-	late := time.Now().Add(emptyLimit)
-	return d.waitEvent("populated 0", func() error {
-		if time.Now().After(late) {
-			return fmt.Errorf("processes in %s do not end", d)
-		}
-		return nil
-	})
-}
 
 // Freeze stops every process in the cgroup and below, and returns when all have
 // stopped. After an error, the caller should thaw the cgroup.
@@ -54,7 +38,7 @@ func (d Dir) Thaw() error {
 // waitEvent returns when cgroup.events contains the event, or with the first error of
 // giveUp. The kernel signals each change of that file as POLLPRI.
 func (d Dir) waitEvent(event string, giveUp func() error) error {
-	events, err := os.Open(d.file("cgroup.events"))
+	events, err := os.Open(d.path("cgroup.events"))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,39 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+// Kill kills every process in the cgroup and below, and returns when none is left.
+// The cgroup should not be used again: Linux (6.18 does) may kill any process that is
+// later cloned into a cgroup that was killed once.
+func (d Dir) Kill() error {
+	if err := d.Set("cgroup.kill", "1"); err != nil {
+		return fmt.Errorf("cannot kill the cgroup: %w", err)
+	}
+	return d.WaitEmpty()
+}
+
+// CheckKillSupport returns an error if the kernel lacks cgroup.kill, which came with
+// Linux 5.14.
+func (d Dir) CheckKillSupport() error {
+	_, err := os.Stat(d.path("cgroup.kill"))
+	return err
+}
+
+// emptyLimit is how long killed processes may take to leave a cgroup.
+const emptyLimit = 10 * time.Second
+
+// WaitEmpty returns when no process is left in the cgroup and below, or an error after
+// ten seconds.
+func (d Dir) WaitEmpty() error {
+	late := time.Now().Add(emptyLimit)
+	return d.waitEvent("populated 0", func() error {
+		if time.Now().After(late) {
+			return fmt.Errorf("processes in %s do not end", d)
+		}
+		return nil
+	})
+}
