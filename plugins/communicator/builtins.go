@@ -11,46 +11,46 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// isDispatcher reports whether the instance is a built-in that the host serves as a
-// Dispatcher. The Controller is not: it has a service of its own.
-func isDispatcher(sh *shell.Shell) bool {
+// isDispatcherBuiltin reports whether the instance is a built-in that the host
+// serves as a Dispatcher. The Controller is not: it has a service of its own.
+func isDispatcherBuiltin(sh *shell.Shell) bool {
 	return sh.IsBuiltIn() && sh.Callsign() != configs.ControllerCallsign
 }
 
 // dispatchToBuiltin answers a call to a built-in in place of a plugin.
 func dispatchToBuiltin(in grpc.ServerStream, sh *shell.Shell, method string) error {
 	switch {
-	case isDispatcher(sh) && method == shellpb.Dispatcher_Invoke_FullMethodName:
+	case isDispatcherBuiltin(sh) && method == shellpb.Dispatcher_Invoke_FullMethodName:
 		var r shellpb.InvokeRequest
 		if err := in.RecvMsg(&r); err != nil {
 			return err
 		}
 		result, err := sh.Invoke(in.Context(), shell.Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
 		if err != nil {
-			return builtinStatusError(err)
+			return statusFromBuiltinError(err)
 		}
 		return in.SendMsg(&shellpb.InvokeResponse{Result: result})
-	case isDispatcher(sh) && method == shellpb.Dispatcher_Exists_FullMethodName:
+	case isDispatcherBuiltin(sh) && method == shellpb.Dispatcher_Exists_FullMethodName:
 		var r shellpb.ExistsRequest
 		if err := in.RecvMsg(&r); err != nil {
 			return err
 		}
 		exists, err := sh.Exists(in.Context(), r.GetMethod())
 		if err != nil {
-			return statusError(err)
+			return statusFromError(err)
 		}
 		return in.SendMsg(&shellpb.ExistsResponse{Exists: exists})
 	}
 	return errNoGRPC
 }
 
-// builtinStatusError returns err, which may be a built-in's answer, as a gRPC
+// statusFromBuiltinError returns err, which may be a built-in's answer, as a gRPC
 // status.
-func builtinStatusError(err error) error {
+func statusFromBuiltinError(err error) error {
 	answer, ok := errors.AsType[*shell.PluginError](err)
 	if !ok {
-		return statusError(err)
+		return statusFromError(err)
 	}
 	number := thunder.Of(answer)
-	return shellpb.ErrorWithDetail(codeOf(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
+	return shellpb.ErrorWithDetail(grpcCode(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
 }

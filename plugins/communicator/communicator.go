@@ -136,7 +136,7 @@ func (c *Communicator) newServer(e *endpoint, p *peers) *grpc.Server {
 	s := grpc.NewServer(
 		grpc.Creds(p),
 		grpc.ForceServerCodecV2(codec{}),
-		grpc.UnknownServiceHandler(e.forward),
+		grpc.UnknownServiceHandler(e.forwardToPlugin),
 		grpc.MaxRecvMsgSize(shellpb.MaxMessage),
 		grpc.MaxSendMsgSize(shellpb.MaxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),

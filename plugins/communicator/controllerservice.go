@@ -55,11 +55,11 @@ func (s controllerService) Hibernate(ctx context.Context, r *controllerpb.Hibern
 }
 
 func (s controllerService) Clone(ctx context.Context, r *controllerpb.CloneRequest) (*controllerpb.DoneResponse, error) {
-	return done, statusError(s.Supervisor.Clone(ctx, r.GetCallsign(), r.GetNewCallsign()))
+	return done, statusFromError(s.Supervisor.Clone(ctx, r.GetCallsign(), r.GetNewCallsign()))
 }
 
 func (s controllerService) Destroy(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, statusError(s.Supervisor.Destroy(ctx, r.GetCallsign()))
+	return done, statusFromError(s.Supervisor.Destroy(ctx, r.GetCallsign()))
 }
 
 func (s controllerService) Services(context.Context, *controllerpb.ServicesRequest) (*controllerpb.ServicesResponse, error) {
@@ -83,23 +83,23 @@ func (s controllerService) Configure(ctx context.Context, r *controllerpb.Config
 	if err != nil {
 		return nil, err
 	}
-	return done, statusError(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
+	return done, statusFromError(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
 }
 
 func (s controllerService) Persist(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, statusError(s.Supervisor.Persist(ctx, r.GetCallsign()))
+	return done, statusFromError(s.Supervisor.Persist(ctx, r.GetCallsign()))
 }
 
 func (s controllerService) Restore(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, statusError(s.Supervisor.Restore(ctx, r.GetCallsign()))
+	return done, statusFromError(s.Supervisor.Restore(ctx, r.GetCallsign()))
 }
 
 func (s controllerService) Reload(ctx context.Context, _ *controllerpb.ReloadRequest) (*controllerpb.ReloadResponse, error) {
 	if s.Options.Reload == nil {
-		return nil, statusError(errors.ErrUnsupported)
+		return nil, statusFromError(errors.ErrUnsupported)
 	}
 	changes, err := s.Options.Reload(ctx)
-	return &controllerpb.ReloadResponse{Changes: changes}, statusError(err)
+	return &controllerpb.ReloadResponse{Changes: changes}, statusFromError(err)
 }
 
 func (s controllerService) Version(context.Context, *controllerpb.VersionRequest) (*controllerpb.VersionResponse, error) {

@@ -104,9 +104,9 @@ func subsystemsMessage(all []supervisor.Subsystem) *shellpb.SubsystemsResponse {
 	return r
 }
 
-// reasonFrom returns the reason for an operation that a client gives, by default
+// reasonFromClient returns the reason for an operation that a client gives, by default
 // Requested.
-func reasonFrom(r shellpb.Reason) shell.Reason {
+func reasonFromClient(r shellpb.Reason) shell.Reason {
 	if words := r.Words(); words != "" && r != shellpb.Reason_REASON_SHUTDOWN { // only the host shuts down
 		return shell.Reason(words)
 	}

@@ -21,9 +21,9 @@ type endpoint struct {
 	ownCallsign string
 }
 
-// callsignOf returns the callsign in the metadata of a call, empty if there is
-// none.
-func callsignOf(ctx context.Context) (string, error) {
+// callsignFromMetadata returns the callsign in the metadata of a call, empty if
+// there is none.
+func callsignFromMetadata(ctx context.Context) (string, error) {
 	switch callsigns := metadata.ValueFromIncomingContext(ctx, shellpb.CallsignKey); len(callsigns) {
 	case 0:
 		return "", nil
@@ -37,7 +37,7 @@ func callsignOf(ctx context.Context) (string, error) {
 // targetInstance returns the instance that a call of the host's services is about:
 // the one in the metadata, else the calling plugin's own.
 func (e *endpoint) targetInstance(ctx context.Context) (*shell.Shell, error) {
-	callsign, err := callsignOf(ctx)
+	callsign, err := callsignFromMetadata(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (e *endpoint) targetInstance(ctx context.Context) (*shell.Shell, error) {
 func (e *endpoint) findInstance(callsign string) (*shell.Shell, error) {
 	sh, ok := e.Supervisor.Shell(callsign)
 	if !ok {
-		return nil, statusError(fmt.Errorf("%w: %q", supervisor.ErrUnknown, callsign))
+		return nil, statusFromError(fmt.Errorf("%w: %q", supervisor.ErrUnknown, callsign))
 	}
 	return sh, nil
 }

@@ -13,13 +13,13 @@ import (
 )
 
 var (
-	errNoCallsign = newStatus(thunder.BadRequest, "the metadata "+shellpb.CallsignKey+" must name the instance that the call is about")
-	errCallsigns  = newStatus(thunder.BadRequest, "the metadata "+shellpb.CallsignKey+" must name one instance, not several")
-	errHostItself = newStatus(thunder.PrivilegedRequest, "the host itself can't be activated, ended or put to sleep by a call")
-	errNotOwn     = newStatus(thunder.PrivilegedRequest, "only the plugin itself may do this, on its host socket")
-	errReserved   = newStatus(thunder.PrivilegedRequest, "only the host may call this")
-	errNoGRPC     = newStatus(thunder.NotSupported, "a part of the host serves no gRPC of its own")
-	errNoMessage  = newStatus(thunder.BadRequest, "a unary call has one message, this one has none")
+	errNoCallsign = statusWithNumber(thunder.BadRequest, "the metadata "+shellpb.CallsignKey+" must name the instance that the call is about")
+	errCallsigns  = statusWithNumber(thunder.BadRequest, "the metadata "+shellpb.CallsignKey+" must name one instance, not several")
+	errHostItself = statusWithNumber(thunder.PrivilegedRequest, "the host itself can't be activated, ended or put to sleep by a call")
+	errNotOwn     = statusWithNumber(thunder.PrivilegedRequest, "only the plugin itself may do this, on its host socket")
+	errReserved   = statusWithNumber(thunder.PrivilegedRequest, "only the host may call this")
+	errNoGRPC     = statusWithNumber(thunder.NotSupported, "a part of the host serves no gRPC of its own")
+	errNoMessage  = statusWithNumber(thunder.BadRequest, "a unary call has one message, this one has none")
 	errTooSlow    = status.Error(codes.ResourceExhausted, "the watcher reads too slowly and has lost track; watch anew")
 	errEnding     = status.Error(codes.Unavailable, "the host is ending")
 )
@@ -46,22 +46,22 @@ var statusCodes = map[thunder.Number]codes.Code{
 	thunder.Aborted:           codes.Canceled,
 }
 
-// codeOf returns the gRPC code of a number.
-func codeOf(n thunder.Number) codes.Code {
+// grpcCode returns the gRPC code of a number.
+func grpcCode(n thunder.Number) codes.Code {
 	if code, known := statusCodes[n]; known {
 		return code
 	}
 	return codes.Unknown
 }
 
-// statusError returns an error of the host as a gRPC status with Thunder's number;
+// statusFromError returns an error of the host as a gRPC status with Thunder's number;
 // nil stays nil.
-func statusError(err error) error {
+func statusFromError(err error) error {
 	if err == nil {
 		return nil
 	}
 	number := thunder.Of(err)
-	code := codeOf(number)
+	code := grpcCode(number)
 	detail := &shellpb.Error{Code: int32(number)}
 	switch {
 	case errors.Is(err, shell.ErrBusy):
@@ -73,16 +73,16 @@ func statusError(err error) error {
 	return shellpb.ErrorWithDetail(code, err.Error(), detail)
 }
 
-// callStatusError returns the error of a call that was passed on. A plugin's own
+// statusFromCallError returns the error of a call that was passed on. A plugin's own
 // status is passed on as it is; a status inside another error is not the plugin's.
-func callStatusError(err error) error {
+func statusFromCallError(err error) error {
 	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return answer.GRPCStatus().Err()
 	}
-	return statusError(err)
+	return statusFromError(err)
 }
 
-// newStatus returns a gRPC status with Thunder's number.
-func newStatus(number thunder.Number, message string) error {
-	return shellpb.ErrorWithDetail(codeOf(number), message, &shellpb.Error{Code: int32(number)})
+// statusWithNumber returns a gRPC status with Thunder's number.
+func statusWithNumber(number thunder.Number, message string) error {
+	return shellpb.ErrorWithDetail(grpcCode(number), message, &shellpb.Error{Code: int32(number)})
 }

@@ -36,16 +36,16 @@ func TestRefusal(t *testing.T) {
 		{shell.ErrHibernated, codes.FailedPrecondition, 46},
 		{fmt.Errorf("cannot wake: %w", status.Error(codes.DataLoss, "its own")), codes.Unknown, 1},
 	} {
-		err := statusError(test.err)
+		err := statusFromError(test.err)
 		if status.Code(err) != test.code || shellpb.DetailOf(err).GetCode() != test.number {
 			t.Errorf("%v: got %v with %v", test.err, err, shellpb.DetailOf(err))
 		}
 	}
-	if got := string(shellpb.DetailOf(statusError(shell.ErrBusy)).GetData()); got != `{"retryAfterMs":1000}` {
+	if got := string(shellpb.DetailOf(statusFromError(shell.ErrBusy)).GetData()); got != `{"retryAfterMs":1000}` {
 		t.Errorf("when to come back: %s", got)
 	}
 	own := status.Error(codes.DataLoss, "its own")
-	if got := callStatusError(own); status.Code(got) != codes.DataLoss {
+	if got := statusFromCallError(own); status.Code(got) != codes.DataLoss {
 		t.Errorf("what the plugin answered: %v", got)
 	}
 }

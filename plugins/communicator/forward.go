@@ -26,14 +26,14 @@ var (
 	}
 )
 
-// forward passes a call of a service that the host does not have on to the plugin
-// that the metadata names.
-func (e *endpoint) forward(_ any, in grpc.ServerStream) error {
+// forwardToPlugin passes a call of a service that the host does not have on to the
+// plugin that the metadata names.
+func (e *endpoint) forwardToPlugin(_ any, in grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(in)
-	if isReserved(method) {
+	if isReservedMethod(method) {
 		return errReserved
 	}
-	callsign, err := callsignOf(in.Context())
+	callsign, err := callsignFromMetadata(in.Context())
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (e *endpoint) forward(_ any, in grpc.ServerStream) error {
 	if conn == nil {
 		return dispatchToBuiltin(in, sh, method)
 	}
-	if isUnary(in.Context(), method) {
+	if isUnaryCall(in.Context(), method) {
 		return forwardUnary(in, conn, method)
 	}
 	return e.forwardStream(in, conn, method)
@@ -72,7 +72,7 @@ func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method st
 		return err
 	}
 	if err != nil {
-		return callStatusError(err)
+		return statusFromCallError(err)
 	}
 	return in.SendMsg(&answer)
 }
@@ -83,7 +83,7 @@ func (e *endpoint) forwardStream(in grpc.ServerStream, conn grpc.ClientConnInter
 	defer cancel(nil)
 	out, err := conn.NewStream(ctx, bothWays, method, callOptions...)
 	if err != nil {
-		return callStatusError(err)
+		return statusFromCallError(err)
 	}
 	e.pumps.Go(func() {
 		if err := pumpToPlugin(in, out); err != nil {
@@ -122,7 +122,7 @@ func pumpToPlugin(in grpc.ServerStream, out grpc.ClientStream) error {
 func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 	header, err := out.Header()
 	if err != nil {
-		return callStatusError(err)
+		return statusFromCallError(err)
 	}
 	if header != nil { // else the plugin answered with a status alone
 		if err := in.SendHeader(header); err != nil {
@@ -136,7 +136,7 @@ func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return callStatusError(err)
+			return statusFromCallError(err)
 		}
 		if err := in.SendMsg(&f); err != nil {
 			return err
@@ -144,9 +144,9 @@ func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 	}
 }
 
-// isUnary reports whether a call has one message and one answer: by the contract,
+// isUnaryCall reports whether a call has one message and one answer: by the contract,
 // or because the client's metadata says so.
-func isUnary(ctx context.Context, method string) bool {
+func isUnaryCall(ctx context.Context, method string) bool {
 	switch method {
 	case shellpb.Dispatcher_Invoke_FullMethodName, shellpb.Dispatcher_Exists_FullMethodName:
 		return true
@@ -154,9 +154,9 @@ func isUnary(ctx context.Context, method string) bool {
 	return metadata.ValueFromIncomingContext(ctx, shellpb.UnaryKey) != nil
 }
 
-// isReserved reports whether only the host may call the method, because it moves
+// isReservedMethod reports whether only the host may call the method, because it moves
 // the plugin along its lifecycle.
-func isReserved(method string) bool {
+func isReservedMethod(method string) bool {
 	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	switch service {
 	case "dormouse.shell.v1.Plugin", shellpb.HooksService:
@@ -189,8 +189,8 @@ func isHopMetadata(key string) bool {
 	return strings.HasPrefix(key, ":") || strings.HasPrefix(key, "dormouse-")
 }
 
-// endedStatus returns why a stream to a client ended with its context.
-func endedStatus(ctx context.Context) error {
+// contextEndStatus returns why a stream to a client ended with its context.
+func contextEndStatus(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return status.Error(codes.DeadlineExceeded, "the call's deadline has passed")
 	}

@@ -44,7 +44,7 @@ func (*connection) AuthType() string { return "peer credentials" }
 
 // ServerHandshake accepts or refuses a new connection.
 func (p *peers) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	c, err := p.admit(raw)
+	c, err := p.addIfAllowed(raw)
 	if err != nil {
 		p.log.Warn().Err(err).Msg("refused a native connection")
 		return nil, nil, errors.Join(err, raw.Close())
@@ -52,9 +52,9 @@ func (p *peers) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, e
 	return &listedConn{raw, sync.OnceFunc(func() { p.remove(c) })}, c, nil
 }
 
-// admit adds the connection to the list, if its client is allowed and there is
+// addIfAllowed adds the connection to the list, if its client is allowed and there is
 // room.
-func (p *peers) admit(raw net.Conn) (*connection, error) {
+func (p *peers) addIfAllowed(raw net.Conn) (*connection, error) {
 	c := &connection{callsUnderWay: make(map[calledService]int)}
 	c.SecurityLevel = credentials.PrivacyAndIntegrity // a unix socket does not leave the machine
 	if p.check != nil {

@@ -32,7 +32,7 @@ func (s shellService) Operate(ctx context.Context, r *shellpb.OperateRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	return &shellpb.OperateResponse{}, runOperation(ctx, sh, r.GetOperation(), reasonFrom(r.GetReason()), r.GetTimeout())
+	return &shellpb.OperateResponse{}, runOperation(ctx, sh, r.GetOperation(), reasonFromClient(r.GetReason()), r.GetTimeout())
 }
 
 // runOperation runs an operation on an instance. Once begun it runs on when the
@@ -40,19 +40,19 @@ func (s shellService) Operate(ctx context.Context, r *shellpb.OperateRequest) (*
 func runOperation(ctx context.Context, sh *shell.Shell, o shellpb.Operation, why shell.Reason, limit *durationpb.Duration) error {
 	switch o {
 	case shellpb.Operation_OPERATION_ACTIVATE:
-		return statusError(sh.Activate(ctx, why))
+		return statusFromError(sh.Activate(ctx, why))
 	case shellpb.Operation_OPERATION_DEACTIVATE:
-		return statusError(sh.Deactivate(ctx, why))
+		return statusFromError(sh.Deactivate(ctx, why))
 	case shellpb.Operation_OPERATION_UNAVAILABLE:
-		return statusError(sh.MakeUnavailable(ctx, why))
+		return statusFromError(sh.MakeUnavailable(ctx, why))
 	case shellpb.Operation_OPERATION_SUSPEND:
-		return statusError(sh.Suspend(ctx, why))
+		return statusFromError(sh.Suspend(ctx, why))
 	case shellpb.Operation_OPERATION_RESUME:
-		return statusError(sh.Resume(ctx, why))
+		return statusFromError(sh.Resume(ctx, why))
 	case shellpb.Operation_OPERATION_HIBERNATE:
-		return statusError(sh.Hibernate(ctx, why, limit.AsDuration()))
+		return statusFromError(sh.Hibernate(ctx, why, limit.AsDuration()))
 	default:
-		return newStatus(thunder.BadRequest, "the host does not know the operation")
+		return statusWithNumber(thunder.BadRequest, "the host does not know the operation")
 	}
 }
 
@@ -61,7 +61,7 @@ func (s shellService) Configure(ctx context.Context, r *shellpb.ConfigureRequest
 	if err != nil {
 		return nil, err
 	}
-	return &shellpb.ConfigureResponse{}, statusError(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
+	return &shellpb.ConfigureResponse{}, statusFromError(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
 }
 
 func (s shellService) Watch(r *shellpb.WatchRequest, to grpc.ServerStreamingServer[shellpb.StateChange]) error {
@@ -84,7 +84,7 @@ func (s shellService) Interfaces(ctx context.Context, _ *shellpb.InterfacesReque
 	switch {
 	case !st.State.IsInitialized():
 		return &shellpb.InterfacesResponse{}, nil
-	case isDispatcher(sh):
+	case isDispatcherBuiltin(sh):
 		return &shellpb.InterfacesResponse{Services: []string{shellpb.DispatcherService}}, nil
 	default:
 		return &shellpb.InterfacesResponse{Services: st.Information.Services}, nil
@@ -101,7 +101,7 @@ func (s shellService) SetSubsystem(ctx context.Context, r *shellpb.SetSubsystemR
 		return nil, err
 	}
 	what := r.GetSubsystem()
-	return &shellpb.SetSubsystemResponse{}, statusError(s.Supervisor.SetSubsystem(sh.Callsign(), what.GetName(), what.GetActive()))
+	return &shellpb.SetSubsystemResponse{}, statusFromError(s.Supervisor.SetSubsystem(sh.Callsign(), what.GetName(), what.GetActive()))
 }
 
 func (s shellService) WatchSubsystems(_ *shellpb.WatchSubsystemsRequest, to grpc.ServerStreamingServer[shellpb.SubsystemsResponse]) error {
@@ -136,10 +136,10 @@ func (s shellService) Notify(ctx context.Context, r *shellpb.NotifyRequest) (*sh
 	}
 	event := r.GetEvent()
 	if event.GetName() == "" {
-		return nil, newStatus(thunder.BadRequest, "the event has no name")
+		return nil, statusWithNumber(thunder.BadRequest, "the event has no name")
 	}
 	if len(event.GetParams()) > 0 && !json.Valid(event.GetParams()) {
-		return nil, newStatus(thunder.BadRequest, "the parameters of the event are not JSON")
+		return nil, statusWithNumber(thunder.BadRequest, "the parameters of the event are not JSON")
 	}
 	sh.Notify(shell.Notification{Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams()})
 	return &shellpb.NotifyResponse{}, nil

@@ -28,7 +28,7 @@ func (s controlService) State(ctx context.Context, _ *statecontrolpb.StateReques
 	}
 	st := sh.BriefStatus()
 	if st.State == shell.Activated && st.Control == "" {
-		return nil, statusError(fmt.Errorf("cannot tell the state: %w", shell.ErrNoStateControl))
+		return nil, statusFromError(fmt.Errorf("cannot tell the state: %w", shell.ErrNoStateControl))
 	}
 	return &statecontrolpb.StateResponse{State: wireControlStates[st.Control]}, nil
 }
@@ -44,9 +44,9 @@ func (s controlService) Request(ctx context.Context, r *statecontrolpb.RequestRe
 	case statecontrolpb.Command_COMMAND_RESUME:
 		err = sh.Resume(ctx, shell.Requested)
 	default:
-		return nil, newStatus(thunder.BadRequest, "the command is neither suspend nor resume")
+		return nil, statusWithNumber(thunder.BadRequest, "the command is neither suspend nor resume")
 	}
-	return &statecontrolpb.RequestResponse{}, statusError(err)
+	return &statecontrolpb.RequestResponse{}, statusFromError(err)
 }
 
 func (s controlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
@@ -63,7 +63,7 @@ func (s controlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.ServerStre
 	}
 	sendPresent := func() error {
 		st := sh.BriefStatus()
-		seen = lastChange(st)
+		seen = lastChangeAt(st)
 		return send(st.Control)
 	}
 	return serveWatcher(to.Context(), s.Communicator, &s.transitions, w, sendPresent, func(t shell.Transition) error {

@@ -104,7 +104,7 @@ func serveWatcher[T any](ctx context.Context, c *Communicator, from *watchers[T]
 	})
 	select {
 	case <-ctx.Done():
-		return endedStatus(ctx)
+		return contextEndStatus(ctx)
 	case <-w.cut:
 		return w.why
 	case err := <-sent:
@@ -128,7 +128,7 @@ func (e *endpoint) watchStates(ctx context.Context, callsign string, send func(*
 				continue
 			}
 			st := sh.BriefStatus()
-			seen[sh.Callsign()] = lastChange(st)
+			seen[sh.Callsign()] = lastChangeAt(st)
 			present := shell.Transition{Callsign: sh.Callsign(), To: st.State, Control: st.Control, Reason: st.Reason}
 			if err := send(changeMessage(present)); err != nil {
 				return err
@@ -144,8 +144,8 @@ func (e *endpoint) watchStates(ctx context.Context, callsign string, send func(*
 	})
 }
 
-// lastChange returns when the status last changed.
-func lastChange(st shell.Status) time.Time {
+// lastChangeAt returns when the status last changed.
+func lastChangeAt(st shell.Status) time.Time {
 	if len(st.History) == 0 {
 		return time.Time{}
 	}

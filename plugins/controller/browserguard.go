@@ -29,8 +29,8 @@ func newBrowserGuard(h configs.Host) browserGuard {
 	return g
 }
 
-// refusal returns why a request may not be served, empty if it may.
-func (g browserGuard) refusal(r *http.Request) string {
+// refusalReason returns why a request may not be served, empty if it may.
+func (g browserGuard) refusalReason(r *http.Request) string {
 	host := hostName(r.Host)
 	if host == "" || !configs.IsLoopback(host) && !slices.Contains(g.hosts, host) {
 		return "the Host header names none of this host's names; see allowed-hosts in the configuration"

@@ -291,7 +291,7 @@ func (h *host) checkDocumented(t *testing.T, spoken, request, answer string) {
 	if !ok || !strings.HasPrefix(sent.Method, "Controller.1.") {
 		return
 	}
-	d, err := dialect.Named(spoken)
+	d, err := dialect.ByName(spoken)
 	if err != nil {
 		t.Fatal(err)
 	}

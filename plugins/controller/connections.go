@@ -56,28 +56,28 @@ type connectionKey struct{}
 
 // track adds a new connection, and puts it into the context of its requests. It is
 // an http.Server's ConnContext.
-func (l *connections) track(ctx context.Context, c net.Conn) context.Context {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.byConn == nil {
-		l.byConn = make(map[net.Conn]*connection)
+func (cs *connections) track(ctx context.Context, c net.Conn) context.Context {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.byConn == nil {
+		cs.byConn = make(map[net.Conn]*connection)
 	}
-	l.last++
-	l.beforeFirstRequest.Add(1)
+	cs.last++
+	cs.beforeFirstRequest.Add(1)
 	one := &connection{
-		id: l.last, conn: c, remote: c.RemoteAddr().String(), state: usedForHTTP, active: time.Now(),
-		firstRequest: sync.OnceFunc(l.beforeFirstRequest.Done),
+		id: cs.last, conn: c, remote: c.RemoteAddr().String(), state: usedForHTTP, active: time.Now(),
+		firstRequest: sync.OnceFunc(cs.beforeFirstRequest.Done),
 	}
-	l.byConn[c] = one
+	cs.byConn[c] = one
 	return context.WithValue(ctx, connectionKey{}, one)
 }
 
 // stateChanged removes a connection that was closed. A connection that becomes a
 // websocket stays until dropWebsocket.
-func (l *connections) stateChanged(c net.Conn, state http.ConnState) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	one := l.byConn[c]
+func (cs *connections) stateChanged(c net.Conn, state http.ConnState) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	one := cs.byConn[c]
 	switch {
 	case one == nil:
 	case state == http.StateHijacked:
@@ -86,14 +86,14 @@ func (l *connections) stateChanged(c net.Conn, state http.ConnState) {
 		one.state = usedForWebsocket
 	case state == http.StateClosed:
 		one.firstRequest()
-		delete(l.byConn, c)
+		delete(cs.byConn, c)
 	}
 }
 
 // dropWebsocket removes the connection of a websocket that has ended. It does
 // nothing if the upgrade failed: then the connection still belongs to the
 // http.Server.
-func (l *connections) dropWebsocket(one *connection) {
+func (cs *connections) dropWebsocket(one *connection) {
 	if one == nil {
 		return
 	}
@@ -101,44 +101,44 @@ func (l *connections) dropWebsocket(one *connection) {
 	hijacked := one.state == usedForWebsocket
 	one.mu.Unlock()
 	if hijacked {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.byConn, one.conn)
+		cs.mu.Lock()
+		defer cs.mu.Unlock()
+		delete(cs.byConn, one.conn)
 	}
 }
 
-// connectionOf returns the connection of a request, nil if it came through no
+// connectionFromContext returns the connection of a request, nil if it came through no
 // Server.
-func connectionOf(ctx context.Context) *connection {
+func connectionFromContext(ctx context.Context) *connection {
 	one, _ := ctx.Value(connectionKey{}).(*connection)
 	return one
 }
 
 // noteActivity records that the client sent something, with the path if it was an
 // HTTP request.
-func (l *connection) noteActivity(path string) {
-	if l == nil {
+func (c *connection) noteActivity(path string) {
+	if c == nil {
 		return
 	}
-	l.firstRequest()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.active = time.Now()
+	c.firstRequest()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active = time.Now()
 	if path != "" {
-		l.path = path
+		c.path = path
 	}
 }
 
 // records lists the connections, oldest first. A connection counts as active if the
 // client sent something within the time quiet.
-func (l *connections) records(quiet time.Duration) []connectionRecord {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (cs *connections) records(quiet time.Duration) []connectionRecord {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
 	all := []connectionRecord{}
-	for _, one := range l.byConn {
+	for _, one := range cs.byConn {
 		one.mu.Lock()
 		all = append(all, connectionRecord{
-			Remote: hostAtPort(one.remote), State: one.state, ID: one.id,
+			Remote: thunderAddress(one.remote), State: one.state, ID: one.id,
 			Activity: time.Since(one.active) < quiet, Name: one.path,
 		})
 		one.mu.Unlock()
@@ -147,8 +147,8 @@ func (l *connections) records(quiet time.Duration) []connectionRecord {
 	return all
 }
 
-// hostAtPort returns an address as Thunder writes it, with "@" before the port.
-func hostAtPort(address string) string {
+// thunderAddress returns an address as Thunder writes it, with "@" before the port.
+func thunderAddress(address string) string {
 	if i := strings.LastIndexByte(address, ':'); i >= 0 {
 		return address[:i] + "@" + address[i+1:]
 	}

@@ -46,7 +46,7 @@ func serveExists(ctx context.Context, r request) (any, error) {
 			return nil, thunder.NewError(thunder.ParseFailure, errors.New("params are neither an object nor the name of a method"))
 		}
 	}
-	exists, err := r.front.exists(ctx, r.shell, name)
+	exists, err := r.front.hasMethod(ctx, r.shell, name)
 	switch {
 	case err != nil:
 		return nil, thunder.CallErrorOf(err)
@@ -58,9 +58,9 @@ func serveExists(ctx context.Context, r request) (any, error) {
 	return thunder.UnknownKey, nil
 }
 
-// exists reports whether the instance has the method: one that the host serves for
+// hasMethod reports whether the instance has the method: one that the host serves for
 // it, or one of the plugin's own.
-func (f *Front) exists(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
+func (f *Front) hasMethod(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
 	m, shared := f.commonMethod(sh, name)
 	switch {
 	case name == "":

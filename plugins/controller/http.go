@@ -70,9 +70,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.running.Done()
-	connectionOf(r.Context()).noteActivity(r.URL.Path)
+	connectionFromContext(r.Context()).noteActivity(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if why := f.guard.refusal(r); why != "" {
+	if why := f.guard.refusalReason(r); why != "" {
 		http.Error(w, why, http.StatusForbidden)
 		return
 	}
@@ -230,7 +230,7 @@ type dialectKey struct{}
 func (f *Front) dialectFor(r *http.Request) (dialect.Dialect, error) {
 	if r.URL.RawQuery != "" {
 		if name := r.URL.Query().Get("dialect"); name != "" {
-			return dialect.Named(name)
+			return dialect.ByName(name)
 		}
 	}
 	if d, ok := r.Context().Value(dialectKey{}).(dialect.Dialect); ok {

@@ -50,7 +50,7 @@ func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign 
 		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
 	}
 	s.from = caller{s, callsign, spoken}
-	s.connection = connectionOf(r.Context())
+	s.connection = connectionFromContext(r.Context())
 	defer f.connections.dropWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()

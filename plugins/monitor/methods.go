@@ -12,22 +12,22 @@ import (
 // method serves one call. Its result is encoded as JSON.
 type method func(*watch, shell.Call) (any, error)
 
-// methods returns the handlers of Thunder's old interface, then of its new one.
-func methods() map[string]method {
+// handlers returns the handlers of Thunder's old interface, then of its new one.
+func handlers() map[string]method {
 	return map[string]method{
-		"status":        status,
-		"restartlimits": setRestartLimits,
-		"resetstats":    resetStats,
+		"status":        serveStatus,
+		"restartlimits": serveRestartLimits,
+		"resetstats":    serveResetStats,
 
-		"observables":      observables,
-		"measurementdata":  measurementData,
-		"restartinglimits": restartingLimits,
-		"resetstatistics":  resetStatistics,
+		"observables":      serveObservables,
+		"measurementdata":  serveMeasurementData,
+		"restartinglimits": serveRestartingLimits,
+		"resetstatistics":  serveResetStatistics,
 	}
 }
 
-// badRequest returns the error of a caller whose parameters are wrong.
-func badRequest(cause string) error {
+// badRequestError returns the error of a caller whose parameters are wrong.
+func badRequestError(cause string) error {
 	return &shell.PluginError{Code: int(thunder.BadRequest), Message: cause}
 }
 
@@ -55,7 +55,7 @@ func (w *watch) statistics(o *observable, forget bool) statistics {
 // caller.
 func (w *watch) requireObservable(callsign string) (*observable, error) {
 	if callsign == "" {
-		return nil, badRequest("callsign is missing")
+		return nil, badRequestError("callsign is missing")
 	}
 	o := w.findObservable(callsign)
 	if o == nil {
@@ -68,16 +68,16 @@ func (w *watch) requireObservable(callsign string) (*observable, error) {
 // other members by others.
 func (w *watch) observableInParams(params json.RawMessage, others members) (*observable, error) {
 	var callsign string
-	known := members{"callsign": nonEmptyText(&callsign)}
+	known := members{"callsign": readText(&callsign)}
 	maps.Copy(known, others)
 	if err := readMembers(params, known); err != nil {
-		return nil, badRequest(err.Error())
+		return nil, badRequestError(err.Error())
 	}
 	return w.requireObservable(callsign)
 }
 
-// status serves the statistics of one observable or of all.
-func status(w *watch, c shell.Call) (any, error) {
+// serveStatus serves the statistics of one observable or of all.
+func serveStatus(w *watch, c shell.Call) (any, error) {
 	asked := w.observables
 	if c.Index != "" {
 		o, err := w.requireObservable(c.Index)
@@ -93,21 +93,21 @@ func status(w *watch, c shell.Call) (any, error) {
 	return records, nil
 }
 
-func setRestartLimits(w *watch, c shell.Call) (any, error) {
+func serveRestartLimits(w *watch, c shell.Call) (any, error) {
 	var l *limits
 	o, err := w.observableInParams(c.Params, members{"restart": readLimitsInto(&l)})
 	if err != nil {
 		return nil, err
 	}
 	if l == nil {
-		return nil, badRequest("restart is missing")
+		return nil, badRequestError("restart is missing")
 	}
 	o.setRestartLimits(l)
 	return nil, nil
 }
 
-// resetStats forgets the statistics of an observable and returns them.
-func resetStats(w *watch, c shell.Call) (any, error) {
+// serveResetStats forgets the statistics of an observable and returns them.
+func serveResetStats(w *watch, c shell.Call) (any, error) {
 	o, err := w.observableInParams(c.Params, nil)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func resetStats(w *watch, c shell.Call) (any, error) {
 	return w.statusRecord(o, true), nil
 }
 
-func observables(w *watch, _ shell.Call) (any, error) {
+func serveObservables(w *watch, _ shell.Call) (any, error) {
 	callsigns := []string{}
 	for _, o := range w.observables {
 		callsigns = append(callsigns, o.callsign)
@@ -123,7 +123,7 @@ func observables(w *watch, _ shell.Call) (any, error) {
 	return callsigns, nil
 }
 
-func measurementData(w *watch, c shell.Call) (any, error) {
+func serveMeasurementData(w *watch, c shell.Call) (any, error) {
 	o, err := w.requireObservable(c.Index)
 	if err != nil {
 		return nil, err
@@ -131,9 +131,9 @@ func measurementData(w *watch, c shell.Call) (any, error) {
 	return w.statistics(o, false), nil
 }
 
-// restartingLimits returns the restart limits, or replaces them by those in the
+// serveRestartingLimits returns the restart limits, or replaces them by those in the
 // parameters, which stand alone or below "value".
-func restartingLimits(w *watch, c shell.Call) (any, error) {
+func serveRestartingLimits(w *watch, c shell.Call) (any, error) {
 	o, err := w.requireObservable(c.Index)
 	if err != nil {
 		return nil, err
@@ -144,14 +144,14 @@ func restartingLimits(w *watch, c shell.Call) (any, error) {
 	var l *limits
 	if readMembers(c.Params, members{"value": readLimitsInto(&l)}) != nil || l == nil {
 		if l, err = readLimits(c.Params); err != nil {
-			return nil, badRequest(err.Error())
+			return nil, badRequestError(err.Error())
 		}
 	}
 	o.setRestartLimits(l)
 	return nil, nil
 }
 
-func resetStatistics(w *watch, c shell.Call) (any, error) {
+func serveResetStatistics(w *watch, c shell.Call) (any, error) {
 	o, err := w.observableInParams(c.Params, nil)
 	if err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ func New(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink
 		config:     config,
 		sink:       sink,
 		log:        log.With().Str("callsign", config().Callsign).Logger(),
-		methods:    methods(),
+		methods:    handlers(),
 	}
 }
 

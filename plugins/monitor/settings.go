@@ -83,10 +83,10 @@ func readObservable(raw json.RawMessage) (settings, error) {
 	var s settings
 	var memory, kib, operational int64
 	err := readMembers(raw, members{
-		"callsign":    nonEmptyText(&s.callsign),
-		"memory":      wholeNumber(&memory, 0, maxSeconds),
-		"memorylimit": wholeNumber(&kib, 0, maxKiB),
-		"operational": wholeNumber(&operational, -maxSeconds, maxSeconds),
+		"callsign":    readText(&s.callsign),
+		"memory":      readNumber(&memory, 0, maxSeconds),
+		"memorylimit": readNumber(&kib, 0, maxKiB),
+		"operational": readNumber(&operational, -maxSeconds, maxSeconds),
 		"restart": func(raw json.RawMessage) (err error) {
 			s.restart, err = readLimits(raw)
 			return err
@@ -112,7 +112,7 @@ func readObservable(raw json.RawMessage) (settings, error) {
 // readLimits returns restart limits.
 func readLimits(raw json.RawMessage) (*limits, error) {
 	l := limits{Limit: -1, Window: -1}
-	err := readMembers(raw, members{"limit": wholeNumber(&l.Limit, 0, maxLimit), "window": wholeNumber(&l.Window, 0, maxWindow)})
+	err := readMembers(raw, members{"limit": readNumber(&l.Limit, 0, maxLimit), "window": readNumber(&l.Window, 0, maxWindow)})
 	switch {
 	case err != nil:
 		return nil, err
@@ -146,8 +146,8 @@ func readMembers(raw json.RawMessage, known members) error {
 	return nil
 }
 
-// nonEmptyText returns a function that reads a text.
-func nonEmptyText(into *string) func(json.RawMessage) error {
+// readText returns a function that reads a text.
+func readText(into *string) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		if json.Unmarshal(raw, into) != nil || *into == "" {
 			return errors.New("must be a text")
@@ -156,9 +156,9 @@ func nonEmptyText(into *string) func(json.RawMessage) error {
 	}
 }
 
-// wholeNumber returns a function that reads a number, also one in a string, as
+// readNumber returns a function that reads a number, also one in a string, as
 // Thunder does.
-func wholeNumber(into *int64, least, most int64) func(json.RawMessage) error {
+func readNumber(into *int64, least, most int64) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		n, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
 		if err != nil || n != float64(int64(n)) || int64(n) < least || int64(n) > most {

@@ -45,8 +45,9 @@ const (
 	InvalidParameter  = 54
 )
 
-// toStatus returns the plugin's error as a gRPC status for the host; nil stays nil.
-func toStatus(err error) error {
+// statusForHost returns the plugin's error as a gRPC status for the host; nil stays
+// nil.
+func statusForHost(err error) error {
 	if err == nil {
 		return nil
 	}

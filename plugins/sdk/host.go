@@ -30,7 +30,7 @@ type Host struct{ conn *hostConn }
 func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
 	answer, err := h.shellClient().Status(withCallsign(ctx, callsign), &shellpb.StatusRequest{})
 	if err != nil {
-		return Status{}, hostError(ctx, "tell the status of "+nameInError(callsign), err)
+		return Status{}, hostError(ctx, "tell the status of "+callsignInError(callsign), err)
 	}
 	return statusFrom(answer), nil
 }
@@ -40,7 +40,7 @@ func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
 func (h *Host) Interfaces(ctx context.Context, callsign string) ([]string, error) {
 	answer, err := h.shellClient().Interfaces(withCallsign(ctx, callsign), &shellpb.InterfacesRequest{})
 	if err != nil {
-		return nil, hostError(ctx, "list the interfaces of "+nameInError(callsign), err)
+		return nil, hostError(ctx, "list the interfaces of "+callsignInError(callsign), err)
 	}
 	return answer.GetServices(), nil
 }
@@ -90,7 +90,7 @@ func (h *Host) operate(ctx context.Context, callsign string, o shellpb.Operation
 		request.Timeout = durationpb.New(time.Until(deadline))
 	}
 	_, err := h.shellClient().Operate(withCallsign(ctx, callsign), request)
-	return hostError(ctx, verb+" "+nameInError(callsign), err)
+	return hostError(ctx, verb+" "+callsignInError(callsign), err)
 }
 
 // Configure replaces the configuration of a deactivated instance. v is encoded as
@@ -101,7 +101,7 @@ func (h *Host) Configure(ctx context.Context, callsign string, v any) error {
 		return fmt.Errorf("cannot encode the configuration: %w", err)
 	}
 	_, err = h.shellClient().Configure(withCallsign(ctx, callsign), &shellpb.ConfigureRequest{Configuration: raw})
-	return hostError(ctx, "configure "+nameInError(callsign), err)
+	return hostError(ctx, "configure "+callsignInError(callsign), err)
 }
 
 // Notify sends an event of the plugin and returns when the host has it.
@@ -126,7 +126,7 @@ func (h *Host) Invoke(ctx context.Context, callsign, method string, params, resu
 	}
 	answer, err := shellpb.NewDispatcherClient(h.Conn(callsign)).Invoke(ctx, &shellpb.InvokeRequest{Method: method, Params: raw})
 	if err != nil {
-		return hostError(ctx, "call "+method+" of "+nameInError(callsign), err)
+		return hostError(ctx, "call "+method+" of "+callsignInError(callsign), err)
 	}
 	if result == nil {
 		return nil
@@ -172,8 +172,8 @@ func withCallsign(ctx context.Context, callsign string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, callsign)
 }
 
-// nameInError returns the callsign as an error shows it.
-func nameInError(callsign string) string {
+// callsignInError returns the callsign as an error shows it.
+func callsignInError(callsign string) string {
 	if callsign == "" {
 		return "itself"
 	}

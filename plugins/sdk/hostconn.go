@@ -41,7 +41,7 @@ func (l *hostConn) Invoke(ctx context.Context, method string, args, reply any, o
 	if err != nil {
 		return err
 	}
-	return s.explain(s.conn.Invoke(ctx, method, args, reply, opts...))
+	return s.errorOrSlept(s.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
 // NewStream implements grpc.ClientConnInterface.
@@ -52,7 +52,7 @@ func (l *hostConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method 
 	}
 	under, err := s.conn.NewStream(ctx, desc, method, opts...)
 	if err != nil {
-		return nil, s.explain(err)
+		return nil, s.errorOrSlept(err)
 	}
 	return hostStream{under, s}, nil
 }
@@ -63,13 +63,13 @@ type hostStream struct {
 	conn *dialedConn
 }
 
-func (s hostStream) RecvMsg(m any) error { return s.conn.explain(s.ClientStream.RecvMsg(m)) }
+func (s hostStream) RecvMsg(m any) error { return s.conn.errorOrSlept(s.ClientStream.RecvMsg(m)) }
 
 // openConn returns the present connection, or dials a new one. While the plugin is
 // about to sleep it waits for the end of the sleep.
 func (l *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
 	for {
-		s, awake, err := l.presentConn()
+		s, awake, err := l.connIfAwake()
 		if awake == nil {
 			return s, err
 		}
@@ -81,9 +81,9 @@ func (l *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
 	}
 }
 
-// presentConn is openConn without waiting. While the plugin is about to sleep, it
+// connIfAwake is openConn without waiting. While the plugin is about to sleep, it
 // returns a channel that is closed after the sleep.
-func (l *hostConn) presentConn() (_ *dialedConn, awake <-chan struct{}, err error) {
+func (l *hostConn) connIfAwake() (_ *dialedConn, awake <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -209,8 +209,8 @@ func (s *dialedConn) isClosed() bool {
 	}
 }
 
-// explain returns err, or ErrSlept if err comes from closing the connection.
-func (s *dialedConn) explain(err error) error {
+// errorOrSlept returns err, or ErrSlept if err comes from closing the connection.
+func (s *dialedConn) errorOrSlept(err error) error {
 	code := status.Code(err)
 	if err != nil && s.isClosed() && (code == codes.Canceled || code == codes.Unavailable) {
 		return ErrSlept

@@ -158,7 +158,7 @@ func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (
 }
 
 func (s *server) Deinitialize(ctx context.Context, r *shellpb.DeinitializeRequest) (*shellpb.DeinitializeResponse, error) {
-	return &shellpb.DeinitializeResponse{}, toStatus(s.deinitializeOnce(ctx, Reason(r.GetReason().Words())))
+	return &shellpb.DeinitializeResponse{}, statusForHost(s.deinitializeOnce(ctx, Reason(r.GetReason().Words())))
 }
 
 // deinitializeOnce calls the plugin's Deinitialize if Initialize succeeded. A
@@ -192,11 +192,11 @@ func (s *server) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb
 	}
 	result, err := handler(ctx, Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, statusForHost(err)
 	}
 	raw, err := encodeJSON(result)
 	if err != nil {
-		return nil, toStatus(fmt.Errorf("cannot encode the result of %s: %w", r.GetMethod(), err))
+		return nil, statusForHost(fmt.Errorf("cannot encode the result of %s: %w", r.GetMethod(), err))
 	}
 	return &shellpb.InvokeResponse{Result: raw}, nil
 }
@@ -213,7 +213,7 @@ func (s *server) Events(r *shellpb.EventsRequest, stream grpc.ServerStreamingSer
 func (s *server) BeforeCheckpoint(ctx context.Context, _ *shellpb.BeforeCheckpointRequest) (*shellpb.BeforeCheckpointResponse, error) {
 	if s.before != nil {
 		if err := s.before.BeforeCheckpoint(ctx); err != nil {
-			return nil, toStatus(err)
+			return nil, statusForHost(err)
 		}
 	}
 	if host := s.host.Load(); host != nil {
@@ -233,7 +233,7 @@ func (s *server) AfterRestore(ctx context.Context, r *shellpb.AfterRestoreReques
 	if s.after != nil {
 		wake := Wake{Generation: r.GetGeneration(), Slept: r.GetSlept().AsDuration(), Warm: r.GetWarm()}
 		if err := s.after.AfterRestore(ctx, wake); err != nil {
-			return nil, toStatus(err)
+			return nil, statusForHost(err)
 		}
 	}
 	return &shellpb.AfterRestoreResponse{}, nil

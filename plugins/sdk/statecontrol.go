@@ -99,7 +99,7 @@ func (c *stateControl) Request(ctx context.Context, r *statecontrolpb.RequestReq
 		return nil, shellpb.ErrorWithDetail(codes.FailedPrecondition, err.Error(), &shellpb.Error{Code: IllegalState})
 	}
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, statusForHost(err)
 	}
 	return &statecontrolpb.RequestResponse{}, nil
 }

@@ -35,7 +35,7 @@ func (h *Host) watchChanges(ctx context.Context, callsign string, r *shellpb.Wat
 	return func(yield func(Change, error) bool) {
 		err := followStream(ctx, open, func(c *shellpb.StateChange) bool { return yield(changeFrom(c), nil) })
 		if err != nil {
-			yield(Change{}, hostError(ctx, "watch "+nameInError(callsign), err))
+			yield(Change{}, hostError(ctx, "watch "+callsignInError(callsign), err))
 		}
 	}
 }

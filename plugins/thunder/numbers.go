@@ -49,8 +49,8 @@ const (
 	NotRequest     Number = -5 // JSON that is not a request
 )
 
-// Wire is an error number as clients of one dialect receive it.
-type Wire struct {
+// WireError is an error number as clients of one dialect receive it.
+type WireError struct {
 	Code int
 	Text string
 }
@@ -59,7 +59,7 @@ type Wire struct {
 // code is made from the number and its text is "ERROR_" with the name.
 type meaning struct {
 	name   string
-	r4, r5 Wire
+	r4, r5 WireError
 	// causeIsText says that clients get the cause as the text, because the number's
 	// own text says too little. All other texts are fixed: clients compare them.
 	causeIsText bool
@@ -70,20 +70,20 @@ type meaning struct {
 var meanings = map[Number]meaning{
 	0:                  {name: "NONE"},
 	General:            {name: "GENERAL", causeIsText: true},
-	Unavailable:        {name: "UNAVAILABLE", r5: Wire{-31002, "The service is not active."}},
+	Unavailable:        {name: "UNAVAILABLE", r5: WireError{-31002, "The service is not active."}},
 	3:                  {name: "ASYNC_FAILED"},
 	4:                  {name: "ASYNC_ABORTED"},
-	IllegalState:       {name: "ILLEGAL_STATE", r4: Wire{5, "The service is in an illegal state!!!."}, r5: Wire{-31005, "The service is in an illegal state."}},
+	IllegalState:       {name: "ILLEGAL_STATE", r4: WireError{5, "The service is in an illegal state!!!."}, r5: WireError{-31005, "The service is in an illegal state."}},
 	OpeningFailed:      {name: "OPENING_FAILED", causeIsText: true},
 	7:                  {name: "ACCEPT_FAILED"},
 	8:                  {name: "PENDING_SHUTDOWN"},
 	9:                  {name: "ALREADY_CONNECTED"},
 	10:                 {name: "CONNECTION_CLOSED"},
-	TimedOut:           {name: "TIMEDOUT", r4: Wire{-32000, "Call timed out."}, r5: Wire{-32000, "Call timed out."}, causeIsText: true},
+	TimedOut:           {name: "TIMEDOUT", r4: WireError{-32000, "Call timed out."}, r5: WireError{-32000, "Call timed out."}, causeIsText: true},
 	InProgress:         {name: "INPROGRESS"},
 	13:                 {name: "COULD_NOT_SET_ADDRESS"},
 	14:                 {name: "INCORRECT_HASH"},
-	15:                 {name: "INCORRECT_URL", r4: Wire{15, "Designator is invalid."}, r5: Wire{-31015, "Designator is invalid."}},
+	15:                 {name: "INCORRECT_URL", r4: WireError{15, "Designator is invalid."}, r5: WireError{-31015, "Designator is invalid."}},
 	16:                 {name: "INVALID_INPUT_LENGTH"},
 	17:                 {name: "DESTRUCTION_SUCCEEDED"},
 	DestructionFailed:  {name: "DESTRUCTION_FAILED"},
@@ -92,13 +92,13 @@ var meanings = map[Number]meaning{
 	21:                 {name: "PROCESS_KILLED"},
 	UnknownKey:         {name: "UNKNOWN_KEY"},
 	IncompleteConfig:   {name: "INCOMPLETE_CONFIG"},
-	PrivilegedRequest:  {name: "PRIVILIGED_REQUEST", r4: Wire{-32604, "method invocation not allowed."}, r5: Wire{-32604, "Method invocation not allowed."}},
+	PrivilegedRequest:  {name: "PRIVILIGED_REQUEST", r4: WireError{-32604, "method invocation not allowed."}, r5: WireError{-32604, "Method invocation not allowed."}},
 	25:                 {name: "RPC_CALL_FAILED"},
 	26:                 {name: "UNREACHABLE_NETWORK"},
 	27:                 {name: "REQUEST_SUBMITTED"},
 	28:                 {name: "UNKNOWN_TABLE"},
 	DuplicateKey:       {name: "DUPLICATE_KEY"},
-	BadRequest:         {name: "BAD_REQUEST", r4: Wire{-32603, "Could not access requested service"}},
+	BadRequest:         {name: "BAD_REQUEST", r4: WireError{-32603, "Could not access requested service"}},
 	PendingConditions:  {name: "PENDING_CONDITIONS"},
 	32:                 {name: "SURFACE_UNAVAILABLE"},
 	33:                 {name: "PLAYER_UNAVAILABLE"},
@@ -106,34 +106,34 @@ var meanings = map[Number]meaning{
 	35:                 {name: "SECOND_RESOURCE_NOT_FOUND"},
 	36:                 {name: "ALREADY_RELEASED"},
 	37:                 {name: "NEGATIVE_ACKNOWLEDGE"},
-	InvalidSignature:   {name: "INVALID_SIGNATURE", r4: Wire{-32602, "Requested version is not supported."}, r5: Wire{-31038, "Requested version is not supported."}},
+	InvalidSignature:   {name: "INVALID_SIGNATURE", r4: WireError{-32602, "Requested version is not supported."}, r5: WireError{-31038, "Requested version is not supported."}},
 	39:                 {name: "READ_ERROR"},
 	40:                 {name: "WRITE_ERROR"},
-	InvalidDesignator:  {name: "INVALID_DESIGNATOR", r4: Wire{-32600, "Destined invoke failed."}},
+	InvalidDesignator:  {name: "INVALID_DESIGNATOR", r4: WireError{-32600, "Destined invoke failed."}},
 	42:                 {name: "UNAUTHENTICATED"},
-	NotExist:           {name: "NOT_EXIST", r4: Wire{-32603, "Could not access requested service"}, r5: Wire{-31043, "The service is not available."}},
-	NotSupported:       {name: "NOT_SUPPORTED", r5: Wire{-31044, "The operation is not supported."}, causeIsText: true},
+	NotExist:           {name: "NOT_EXIST", r4: WireError{-32603, "Could not access requested service"}, r5: WireError{-31043, "The service is not available."}},
+	NotSupported:       {name: "NOT_SUPPORTED", r5: WireError{-31044, "The operation is not supported."}, causeIsText: true},
 	45:                 {name: "INVALID_RANGE"},
-	Hibernated:         {name: "HIBERNATED", r4: Wire{46, "The service is in an Hibernated state!!!."}, r5: Wire{-31046, "The service is hibernated."}},
+	Hibernated:         {name: "HIBERNATED", r4: WireError{46, "The service is in an Hibernated state!!!."}, r5: WireError{-31046, "The service is hibernated."}},
 	InProcess:          {name: "INPROC"},
-	FailedRegistered:   {name: "FAILED_REGISTERED", r4: Wire{22, "Registration already done!!!."}, r5: Wire{-31048, "Registration failed."}},
-	FailedUnregistered: {name: "FAILED_UNREGISTERED", r4: Wire{22, "Unregister was already done!!!."}, r5: Wire{-31048, "Unregister failed."}},
+	FailedRegistered:   {name: "FAILED_REGISTERED", r4: WireError{22, "Registration already done!!!."}, r5: WireError{-31048, "Registration failed."}},
+	FailedUnregistered: {name: "FAILED_UNREGISTERED", r4: WireError{22, "Unregister was already done!!!."}, r5: WireError{-31048, "Unregister failed."}},
 	ParseFailure:       {name: "PARSE_FAILURE", causeIsText: true},
-	51:                 {name: "PRIVILIGED_DEFERRED", r4: Wire{-32604, "Method invocation is deferred, currently not allowed."}, r5: Wire{-32604, "Method invocation is deferred, currently not allowed."}},
-	InvalidEnvelope:    {name: "INVALID_ENVELOPPE", r4: Wire{-32600, "Invalid request."}, r5: Wire{-32600, "Invalid request."}, causeIsText: true},
-	UnknownMethod:      {name: "UNKNOWN_METHOD", r4: Wire{-32601, "Unknown method."}, r5: Wire{-32601, "Unknown method."}},
-	InvalidParameter:   {name: "INVALID_PARAMETER", r4: Wire{-32602, "Invalid parameters."}, r5: Wire{-32602, "Invalid parameters."}},
-	InternalError:      {name: "INTERNAL_JSONRPC", r4: Wire{-32603, "Unknown JSON-RPC error."}, r5: Wire{-32603, "Unknown JSON-RPC error."}},
-	ParsingEnvelope:    {name: "PARSING_ENVELOPPE", r4: Wire{-32700, "Parsing of the parameters failed"}, r5: Wire{-32700, "Parsing of the parameters failed"}, causeIsText: true},
+	51:                 {name: "PRIVILIGED_DEFERRED", r4: WireError{-32604, "Method invocation is deferred, currently not allowed."}, r5: WireError{-32604, "Method invocation is deferred, currently not allowed."}},
+	InvalidEnvelope:    {name: "INVALID_ENVELOPPE", r4: WireError{-32600, "Invalid request."}, r5: WireError{-32600, "Invalid request."}, causeIsText: true},
+	UnknownMethod:      {name: "UNKNOWN_METHOD", r4: WireError{-32601, "Unknown method."}, r5: WireError{-32601, "Unknown method."}},
+	InvalidParameter:   {name: "INVALID_PARAMETER", r4: WireError{-32602, "Invalid parameters."}, r5: WireError{-32602, "Invalid parameters."}},
+	InternalError:      {name: "INTERNAL_JSONRPC", r4: WireError{-32603, "Unknown JSON-RPC error."}, r5: WireError{-32603, "Unknown JSON-RPC error."}},
+	ParsingEnvelope:    {name: "PARSING_ENVELOPPE", r4: WireError{-32700, "Parsing of the parameters failed"}, r5: WireError{-32700, "Parsing of the parameters failed"}, causeIsText: true},
 	57:                 {name: "COMPOSIT_OBJECT"},
 	Aborted:            {name: "ABORTED"},
 	59:                 {name: "CANCEL"},
 
-	CallNotActive:  {name: "UNAVAILABLE", r4: Wire{2, "Service is not active"}, r5: Wire{-31002, "The service is not active."}},
-	CallHibernated: {name: "HIBERNATED", r4: Wire{46, "Service is hibernated"}, r5: Wire{-31046, "The service is hibernated."}},
-	NoStateControl: {name: "UNAVAILABLE", r4: Wire{2, "ERROR_UNAVAILABLE"}, r5: Wire{-31044, "The operation is not supported."}},
-	NotJSON:        {name: "PARSING_ENVELOPPE", r4: Wire{-32700, ""}, r5: Wire{-31050, ""}, causeIsText: true},
-	NotRequest:     {name: "INVALID_ENVELOPPE", r4: Wire{-32600, ""}, r5: Wire{-31050, ""}, causeIsText: true},
+	CallNotActive:  {name: "UNAVAILABLE", r4: WireError{2, "Service is not active"}, r5: WireError{-31002, "The service is not active."}},
+	CallHibernated: {name: "HIBERNATED", r4: WireError{46, "Service is hibernated"}, r5: WireError{-31046, "The service is hibernated."}},
+	NoStateControl: {name: "UNAVAILABLE", r4: WireError{2, "ERROR_UNAVAILABLE"}, r5: WireError{-31044, "The operation is not supported."}},
+	NotJSON:        {name: "PARSING_ENVELOPPE", r4: WireError{-32700, ""}, r5: WireError{-31050, ""}, causeIsText: true},
+	NotRequest:     {name: "INVALID_ENVELOPPE", r4: WireError{-32600, ""}, r5: WireError{-31050, ""}, causeIsText: true},
 }
 
 // Thunder marks two kinds of numbers by a bit: those of native interfaces, and
@@ -152,41 +152,41 @@ func (n Number) Name() string { return meanings[n].name }
 func (n Number) CauseIsText() bool { return meanings[n].causeIsText }
 
 // R4 returns the number as clients of Thunder R4 receive it.
-func (n Number) R4() Wire {
+func (n Number) R4() WireError {
 	m, known := meanings[n]
 	switch {
 	case n > 0 && n&nativeBit != 0:
 		n &^= nativeBit
-		return Wire{int(n) + 500, n.R4().Text}
+		return WireError{int(n) + 500, n.R4().Text}
 	case n > 0 && n&vendorBit != 0:
-		return n.vendor()
+		return n.vendorError()
 	case !known:
-		return Wire{int(n), "ERROR_GENERAL"}
-	case m.r4 == (Wire{}):
-		return Wire{int(n), "ERROR_" + m.name}
+		return WireError{int(n), "ERROR_GENERAL"}
+	case m.r4 == (WireError{}):
+		return WireError{int(n), "ERROR_" + m.name}
 	}
 	return m.r4
 }
 
 // R5 returns the number as clients of Thunder R5 receive it.
-func (n Number) R5() Wire {
+func (n Number) R5() WireError {
 	m, known := meanings[n]
 	switch {
 	case n > 0 && n&nativeBit != 0:
 		n &^= nativeBit
-		return Wire{-31500 - int(n), n.R5().Text}
+		return WireError{-31500 - int(n), n.R5().Text}
 	case n > 0 && n&vendorBit != 0:
-		return n.vendor()
+		return n.vendorError()
 	case !known:
-		return Wire{-31000 - int(n), fmt.Sprintf("Undefined Thunder error code: %d", n)}
-	case m.r5 == (Wire{}):
-		return Wire{-31000 - int(n), "ERROR_" + m.name}
+		return WireError{-31000 - int(n), fmt.Sprintf("Undefined Thunder error code: %d", n)}
+	case m.r5 == (WireError{}):
+		return WireError{-31000 - int(n), "ERROR_" + m.name}
 	}
 	return m.r5
 }
 
-// vendor returns a vendor's number, which is the same in every dialect.
-func (n Number) vendor() Wire {
+// vendorError returns a vendor's number, which is the same in every dialect.
+func (n Number) vendorError() WireError {
 	own := int(int32(n<<8) >> 8) //nolint:gosec // the low 24 bits are meant
-	return Wire{own, fmt.Sprintf("Undefined Custom Error: %d", own)}
+	return WireError{own, fmt.Sprintf("Undefined Custom Error: %d", own)}
 }

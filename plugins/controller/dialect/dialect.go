@@ -19,7 +19,7 @@ import (
 // speaks: R4 or R5.
 type Dialect interface {
 	// Wire returns the code and the text of a number.
-	Wire(n thunder.Number) thunder.Wire
+	WireError(n thunder.Number) thunder.WireError
 	// FailureStatus returns the HTTP status of an answer that is an error.
 	FailureStatus() int
 	// RegisterResult returns the result of register and unregister.
@@ -35,15 +35,15 @@ type Dialect interface {
 	AllEvent(callsign, event string, params json.RawMessage) any
 }
 
-var byName = map[string]Dialect{
+var dialects = map[string]Dialect{
 	string(configs.DialectR4): R4{}, "r4": R4{},
 	string(configs.DialectR5): R5{}, "r5": R5{},
 }
 
-// Named returns the dialect that a client asks for by name. The error is for the
+// ByName returns the dialect that a client asks for by name. The error is for the
 // client.
-func Named(name string) (Dialect, error) {
-	d, ok := byName[name]
+func ByName(name string) (Dialect, error) {
+	d, ok := dialects[name]
 	if !ok {
 		return nil, fmt.Errorf("there is no dialect %.40q: it is %q or %q", name, configs.DialectR4, configs.DialectR5)
 	}
@@ -52,7 +52,7 @@ func Named(name string) (Dialect, error) {
 
 // OfListener returns the dialect that a listener is configured with, by default R4.
 func OfListener(name configs.Dialect) Dialect {
-	if d, ok := byName[string(name)]; ok {
+	if d, ok := dialects[string(name)]; ok {
 		return d
 	}
 	return R4{}
@@ -109,6 +109,6 @@ func pluginFailure(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 
 // NumberFailure returns the error with the number's code and text, and no cause.
 func NumberFailure(d Dialect, n thunder.Number) *jsonrpc.Error {
-	w := d.Wire(n)
+	w := d.WireError(n)
 	return &jsonrpc.Error{Code: w.Code, Message: w.Text}
 }

@@ -10,8 +10,8 @@ import (
 // R4 is the dialect of Thunder R4, which devices in the field speak.
 type R4 struct{}
 
-// Wire returns a number as R4 writes it.
-func (R4) Wire(n thunder.Number) thunder.Wire { return n.R4() }
+// WireError returns a number as R4 writes it.
+func (R4) WireError(n thunder.Number) thunder.WireError { return n.R4() }
 
 // FailureStatus returns 202.
 func (R4) FailureStatus() int { return http.StatusAccepted }

@@ -10,8 +10,8 @@ import (
 // R5 is the dialect of Thunder R5, the newer generation.
 type R5 struct{}
 
-// Wire returns a number as R5 writes it.
-func (R5) Wire(n thunder.Number) thunder.Wire { return n.R5() }
+// WireError returns a number as R5 writes it.
+func (R5) WireError(n thunder.Number) thunder.WireError { return n.R5() }
 
 // FailureStatus returns 200.
 func (R5) FailureStatus() int { return http.StatusOK }
