@@ -38,7 +38,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hiberna
 	if err == nil {
 		rootPID = root.Pid
 	}
-	if cerr := p.Confirm(ctx, e.programs, rootPID); cerr != nil {
+	if cerr := p.FinishRestore(ctx, e.programs, rootPID); cerr != nil {
 		err = errors.Join(cerr, err)
 	}
 	if err != nil {
@@ -96,4 +96,4 @@ func provideEager(l images.Layout, provide func(file string, index int64) error)
 }
 
 // RejoinLoading implements hibernate.Engine.
-func (e *Engine) RejoinLoading(dir string) (hibernate.Loading, error) { return pager.Rejoin(dir) }
+func (e *Engine) RejoinLoading(dir string) (hibernate.Loading, error) { return pager.RejoinLoader(dir) }

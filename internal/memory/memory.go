@@ -46,7 +46,8 @@ func CheckPressureSupport(stall, window time.Duration) error {
 
 // WatchPressure calls onPressure each time that processes have waited for memory for as
 // long as stall within window, at most once per window, until ctx ends. It returns an
-// error if the kernel cannot report that. See the kernel's Documentation/accounting/psi.rst.
+// error if the kernel cannot report that. See Documentation/accounting/psi.rst of the
+// kernel.
 func WatchPressure(ctx context.Context, stall, window time.Duration, onPressure func()) error {
 	fd, err := openPressureTrigger(stall, window)
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 	"dormouse/internal/tracee"
 )
 
-// barredFrom returns those of the threads that may not inspect the process. pid is its
-// number in the PID namespace of the threads.
-func barredFrom(pid int, tids []int) ([]int, error) {
+// threadsBarredFrom returns those of the threads that may not inspect the process. pid is
+// its number in the PID namespace of the threads.
+func threadsBarredFrom(pid int, tids []int) ([]int, error) {
 	const memory = 1 // KCMP_VM, which compares the process with itself: only the permission counts
 	results, err := tracee.Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), memory, 0, 0)
 	if err != nil {

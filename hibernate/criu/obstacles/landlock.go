@@ -28,16 +28,16 @@ func (f *Finder) findDomains(processes []treeProcess, found *findings) error {
 	}
 	// Nearly all threads may inspect pid 1, which is a program of the host. The other
 	// threads then try a process that differs from them in nothing but a domain.
-	suspects, err := barredFrom(1, tids)
+	suspects, err := threadsBarredFrom(1, tids)
 	if err == nil {
-		suspects, err = f.barredFromBystander(suspects, processes[0].pid)
+		suspects, err = f.threadsBarredFromBystander(suspects, processes[0].pid)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot tell which threads are in a Landlock domain: %w", err)
 	}
 	for _, tid := range suspects {
 		if pid := pidOf[tid]; pid != 0 {
-			found.addProcess(pid, hasDomain(tid), domainAdvice)
+			found.addProcess(pid, domainText(tid), domainAdvice)
 			f.domains.remember(tid)
 			maps.DeleteFunc(pidOf, func(_, of int) bool { return of == pid }) // one finding per process
 		}
@@ -45,9 +45,9 @@ func (f *Finder) findDomains(processes []treeProcess, found *findings) error {
 	return nil
 }
 
-// barredFromBystander returns those of the threads that may not inspect a bystander
-// with their own user and group, started in the PID namespace of the root.
-func (f *Finder) barredFromBystander(tids []int, root int) (barred []int, err error) {
+// threadsBarredFromBystander returns those of the threads that may not inspect a
+// bystander with their own user and group, started in the PID namespace of the root.
+func (f *Finder) threadsBarredFromBystander(tids []int, root int) (barred []int, err error) {
 	byOwner := make(map[procfs.Owner][]int)
 	for _, tid := range tids {
 		owner := procfs.OwnerOf(tid)
@@ -58,7 +58,7 @@ func (f *Finder) barredFromBystander(tids []int, root int) (barred []int, err er
 		if err != nil {
 			return nil, fmt.Errorf("cannot start a bystander: %w", err)
 		}
-		some, err := barredFrom(b.pid, tids)
+		some, err := threadsBarredFrom(b.pid, tids)
 		b.stop()
 		if err != nil {
 			return nil, err
@@ -69,13 +69,14 @@ func (f *Finder) barredFromBystander(tids []int, root int) (barred []int, err er
 	return barred, nil
 }
 
+// domainAdvice says what to do about a Landlock domain.
 const domainAdvice = "it would wake up without: restrict it otherwise (seccomp, capabilities, another user), " + orPageOut
 
-// orPageOut is the last advice about an obstacle to a dump that is no obstacle to a
-// page-out.
+// orPageOut ends the advice about an obstacle that does not prevent a page-out.
 const orPageOut = "or let it be paged out"
 
-func hasDomain(tid int) string { return fmt.Sprintf("has the Landlock domain of thread %d", tid) }
+// domainText returns the words for an obstacle that is the domain of the thread.
+func domainText(tid int) string { return fmt.Sprintf("has the Landlock domain of thread %d", tid) }
 
 // isLandlockEnabled reports whether the kernel has Landlock and it is not disabled.
 func isLandlockEnabled() bool {
@@ -116,7 +117,7 @@ func (k *knownDomains) findKnown(tree []int, found *findings) {
 	for _, pid := range tree {
 		for _, tid := range procfs.ThreadIDs(pid) {
 			if started, known := k.started[tid]; known && procfs.StartTicks(tid) == started {
-				found.addProcess(pid, hasDomain(tid), domainAdvice)
+				found.addProcess(pid, domainText(tid), domainAdvice)
 				break
 			}
 		}

@@ -40,9 +40,9 @@ func (f *Finder) ObstaclesAnyTime(tree []int) error {
 	mounts := procfs.MountIDs(tree[0])
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
-			what, advice := unsupported(d, inTree)
+			what, advice := unsupportedDescriptor(d, inTree)
 			if what == "" {
-				what, advice = restoredDifferently(d)
+				what, advice = alteredDescriptor(d)
 			}
 			if mount := d.MountID(); what == "" && mount != 0 && !mounts[mount] { // such as a message queue
 				what, advice = "a file on a mount that is not the host's, "+d.Target, "close it in BeforeCheckpoint"
@@ -52,7 +52,7 @@ func (f *Finder) ObstaclesAnyTime(tree []int) error {
 			}
 		}
 	}
-	return found.err()
+	return found.asError()
 }
 
 // ObstaclesWhenQuiet returns an error for connections of a quiet tree to processes
@@ -75,12 +75,12 @@ func (f *Finder) ObstaclesWhenQuiet(tree []int) error {
 	}
 	findUnreadWatches(watches, &found)
 	if len(sockets) == 0 {
-		return found.err()
+		return found.asError()
 	}
 	if err := findUnixConnections(sockets, &found); err != nil {
 		return err
 	}
-	return found.err()
+	return found.asError()
 }
 
 // findings are the obstacles found so far. Equal obstacles of one process are one
@@ -115,8 +115,8 @@ func (all *findings) addProcess(pid int, what, advice string) *finding {
 	return f
 }
 
-// err returns one error for all findings, nil if there are none.
-func (all findings) err() error {
+// asError returns one error for all findings, nil if there are none.
+func (all findings) asError() error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -153,9 +153,9 @@ var protocolAdvice = map[string]string{
 	"AF_VSOCK": "close it in BeforeCheckpoint and open it again in AfterRestore",
 }
 
-// unsupported returns a name for the descriptor, and advice, if CRIU cannot dump it;
-// otherwise "". The keys of inTree are the PIDs of the tree.
-func unsupported(d procfs.Descriptor, inTree map[string]bool) (what, advice string) {
+// unsupportedDescriptor returns a name for the descriptor, and advice, if CRIU cannot
+// dump it; otherwise "". The keys of inTree are the PIDs of the tree.
+func unsupportedDescriptor(d procfs.Descriptor, inTree map[string]bool) (what, advice string) {
 	switch {
 	case strings.HasPrefix(d.Target, "anon_inode:"):
 		for _, a := range anonymousAdvice {
@@ -203,9 +203,9 @@ func isSupportedDevice(number uint64) bool {
 // more into an image.
 const MaxDeletedFile = 64 << 20
 
-// restoredDifferently returns a name for the descriptor, and advice, if CRIU would
+// alteredDescriptor returns a name for the descriptor, and advice, if CRIU would
 // restore it changed or not at all; otherwise "".
-func restoredDifferently(d procfs.Descriptor) (what, advice string) {
+func alteredDescriptor(d procfs.Descriptor) (what, advice string) {
 	switch {
 	case strings.HasPrefix(d.Target, "anon_inode:[eventfd]"):
 		if strings.TrimSpace(d.InfoField("eventfd-semaphore")) == "1" {

@@ -15,23 +15,23 @@ func findShared(tree []int, found *findings) {
 	for _, pair := range procfs.PairsSharing(alive, procfs.SharedMemory) {
 		switch {
 		case !procfs.HasUninterruptibleThread(pair[0]):
-			if stillShared(pair, procfs.SharedMemory) {
+			if isStillShared(pair, procfs.SharedMemory) {
 				found.addProcess(pair[1], fmt.Sprintf("shares its memory with process %d", pair[0]), "the program must use threads, or fork without CLONE_VM")
 			}
-		case remains(func() bool { return stillShared(pair, procfs.SharedMemory) }):
+		case remains(func() bool { return isStillShared(pair, procfs.SharedMemory) }):
 			found.addProcess(pair[1], fmt.Sprintf("holds process %d in a vfork", pair[0]), "it must execute another program at once, or end").passing = true
 		}
 	}
 	for _, pair := range procfs.PairsSharing(alive, procfs.SharedDirectory) {
-		if stillShared(pair, procfs.SharedDirectory) {
+		if isStillShared(pair, procfs.SharedDirectory) {
 			found.addProcess(pair[1], fmt.Sprintf("shares its working directory with process %d", pair[0]), "the program must fork without CLONE_FS")
 		}
 	}
 }
 
-// stillShared reports whether two living processes share the resource. For two
+// isStillShared reports whether two living processes share the resource. For two
 // processes that have ended, kcmp(2) would claim the same.
-func stillShared(pair [2]int, resource int) bool {
+func isStillShared(pair [2]int, resource int) bool {
 	return len(procfs.PairsSharing(pair[:], resource)) == 1 && !procfs.HasEnded(pair[0]) && !procfs.HasEnded(pair[1])
 }
 

@@ -31,12 +31,12 @@ func (f *Finder) ObstaclesWhenStopped(tree []int) error {
 		}
 	}
 	findFileMutexes(processes, &found)
-	return found.err()
+	return found.asError()
 }
 
 // findMDWE finds processes with PR_SET_MDWE, under which the kernel denies memory that
 // is both writable and executable, see prctl(2). A restored process has what the host
-// has, so a process that is like the host is no obstacle.
+// has, so only a process that differs from the host is an obstacle.
 func findMDWE(processes []treeProcess, found *findings) error {
 	ofHost, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0)
 	if err != nil {

@@ -26,9 +26,9 @@ func listenForCRIU(workDir int32) (*net.UnixListener, error) {
 	return unixsock.ListenIn(int(workDir), lazySocket)
 }
 
-// receiveSpaces takes over all address spaces from CRIU, which connects once. It gives
-// up when ctx ends.
-func (p *localPager) receiveSpaces(ctx context.Context, listener *net.UnixListener) error {
+// receiveAddressSpaces takes over all address spaces from CRIU, which connects once. It
+// gives up when ctx ends.
+func (p *localPager) receiveAddressSpaces(ctx context.Context, listener *net.UnixListener) error {
 	defer listener.Close()
 	stop := context.AfterFunc(ctx, func() { _ = listener.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -55,7 +55,7 @@ func (p *localPager) receiveSpaces(ctx context.Context, listener *net.UnixListen
 			if err != nil {
 				return fmt.Errorf("cannot take over the memory of process %d: %w", number, err)
 			}
-			if err := p.addSpace(int(number), uffd.FD(fd)); err != nil {
+			if err := p.addAddressSpace(int(number), uffd.FD(fd)); err != nil {
 				return err
 			}
 		}

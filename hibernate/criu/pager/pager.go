@@ -23,10 +23,10 @@ type Pager interface {
 	// restore, runs. It returns the error of either. The pager's socket is in CRIU's
 	// working directory, given as a descriptor.
 	ServeRestore(ctx context.Context, workDir int32, restore func() error) error
-	// Confirm returns an error if the memory that CRIU has read itself is not as it was
-	// dumped. After success the tree below root reads nothing but its own memory, even
+	// FinishRestore returns an error if the memory that CRIU has read itself is not as it
+	// was dumped. After success the tree below root reads nothing but its own memory, even
 	// if this process or the loader is killed. root is 0 if the restore has failed.
-	Confirm(ctx context.Context, programs string, root int) error
+	FinishRestore(ctx context.Context, programs string, root int) error
 }
 
 // Timing says when memory is loaded that no thread waits for.

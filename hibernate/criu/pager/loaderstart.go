@@ -92,7 +92,7 @@ func (c *loaderClient) spawn() error {
 	path := filepath.Join(c.dir, strconv.Itoa(cmd.Process.Pid))
 	err = os.Rename(unnamed, path)
 	if err == nil {
-		err = c.attach(ours, path, cmd.Process.Pid)
+		err = c.setLoader(ours, path, cmd.Process.Pid)
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()

@@ -47,9 +47,9 @@ func newLoaderClient() *loaderClient {
 	return &loaderClient{confirmed: make(chan struct{}), done: make(chan struct{})}
 }
 
-// Rejoin connects to the loader that an earlier host started in dir. It returns nil if
-// all memory is loaded, see hibernate.Engine.
-func Rejoin(dir string) (hibernate.Loading, error) {
+// RejoinLoader connects to the loader that an earlier host started in dir. It returns nil
+// if all memory is loaded, see hibernate.Engine.
+func RejoinLoader(dir string) (hibernate.Loading, error) {
 	defer reapLoaders()
 	entries, err := os.ReadDir(dir)
 	if len(entries) == 0 {
@@ -69,7 +69,7 @@ func Rejoin(dir string) (hibernate.Loading, error) {
 	c := newLoaderClient()
 	peer, err := unixsock.PeerOf(conn)
 	if err == nil {
-		err = c.attach(conn, path, peer.PID)
+		err = c.setLoader(conn, path, peer.PID)
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -78,9 +78,9 @@ func Rejoin(dir string) (hibernate.Loading, error) {
 	return c, nil
 }
 
-// attach sets the loader: the process with the PID, which listens at path and is at the
+// setLoader sets the loader: the process with the PID, which listens at path and is at the
 // other end of conn.
-func (c *loaderClient) attach(conn *net.UnixConn, path string, pid int) (err error) {
+func (c *loaderClient) setLoader(conn *net.UnixConn, path string, pid int) (err error) {
 	if c.pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
 		c.conn, c.path = conn, path
 	}
@@ -101,8 +101,8 @@ func (c *loaderClient) ServeRestore(_ context.Context, workDir int32, restore fu
 	return errors.Join(err, <-started)
 }
 
-// Confirm implements Pager. It returns when the loader goes on without this process.
-func (c *loaderClient) Confirm(ctx context.Context, _ string, root int) error {
+// FinishRestore implements Pager. It returns when the loader goes on without this process.
+func (c *loaderClient) FinishRestore(ctx context.Context, _ string, root int) error {
 	if c.conn == nil {
 		return c.Err()
 	}

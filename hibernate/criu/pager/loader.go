@@ -76,7 +76,7 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 	failpoint.Hit("load.begun")
 	go l.sendProgress()
 	received := make(chan error, 1)
-	go func() { received <- l.receiveSpaces(context.Background(), listener) }()
+	go func() { received <- l.receiveAddressSpaces(context.Background(), listener) }()
 	root, err := l.awaitConfirm(commands, received)
 	if err != nil || root < 0 { // no tree has started to run
 		return err
@@ -107,7 +107,8 @@ func startOrderedPager(order loadOrder, open func(json.RawMessage, []*os.File) (
 }
 
 // awaitConfirm waits for the host's Confirm and answers it. It returns a pidfd of the
-// root, less than 0 if the restore has failed. received is the result of receiveSpaces.
+// root, less than 0 if the restore has failed. received delivers the result of
+// receiveAddressSpaces.
 func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (root int, err error) {
 	var c command
 	if err := commands.Decode(&c); err != nil {

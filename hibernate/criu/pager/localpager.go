@@ -34,13 +34,13 @@ type localPager struct {
 	total, loaded atomic.Int64 // bytes
 
 	mu       sync.Mutex // guards these orders to the loop
-	added    []*space
+	added    []*addressSpace
 	allAdded bool
 	hurry    bool
 	closed   bool
 
 	// The rest belongs to the loop.
-	spaces     []*space
+	spaces     []*addressSpace
 	allAddedAt time.Time
 	lastFault  time.Time
 }
@@ -73,7 +73,7 @@ func (p *localPager) ServeRestore(ctx context.Context, workDir int32, restore fu
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	received := make(chan error, 1)
-	go func() { received <- p.receiveSpaces(ctx, listener) }()
+	go func() { received <- p.receiveAddressSpaces(ctx, listener) }()
 	err = restore()
 	if err != nil {
 		cancel()
@@ -83,8 +83,8 @@ func (p *localPager) ServeRestore(ctx context.Context, workDir int32, restore fu
 	return errors.Join(err, rerr)
 }
 
-// Confirm implements Pager. It starts the guard of the tree.
-func (p *localPager) Confirm(_ context.Context, programs string, root int) error {
+// FinishRestore implements Pager. It starts the guard of the tree.
+func (p *localPager) FinishRestore(_ context.Context, programs string, root int) error {
 	var err error
 	if root != 0 {
 		err = p.guard.start(programs, root)
@@ -121,18 +121,19 @@ func (p *localPager) Close() {
 	<-p.done
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closeSpaces()
+	p.closeAddressSpaces()
 	if p.wakeup >= 0 {
 		_ = unix.Close(p.wakeup)
 		p.wakeup = -1
 	}
 }
 
-// addSpace takes over the address space of a process. number is the one in the image.
-func (p *localPager) addSpace(number int, fd uffd.FD) error {
+// addAddressSpace takes over the address space of the process with the number in the
+// image.
+func (p *localPager) addAddressSpace(number int, fd uffd.FD) error {
 	memory, known := p.layout.Lazy[number]
 	p.total.Add(memory.Missing.Bytes())
-	p.tellLoop(func() { p.added = append(p.added, &space{fd: fd, file: memory.File, missing: memory.Missing}) })
+	p.tellLoop(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
 	if !known {
 		return fmt.Errorf("the image has no memory of process %d", number)
 	}
@@ -179,7 +180,7 @@ func (p *localPager) run() {
 			}
 			if !p.isAnyMissing() {
 				p.mu.Lock()
-				p.closeSpaces()
+				p.closeAddressSpaces()
 				p.mu.Unlock()
 				return
 			}
@@ -245,12 +246,12 @@ func (p *localPager) waitForEvent(limit time.Duration) error {
 
 // isAnyMissing reports whether any memory is not loaded yet.
 func (p *localPager) isAnyMissing() bool {
-	return slices.ContainsFunc(p.spaces, func(s *space) bool { return len(s.missing) > 0 })
+	return slices.ContainsFunc(p.spaces, func(s *addressSpace) bool { return len(s.missing) > 0 })
 }
 
 // dropEnded closes and forgets the address spaces of processes that have ended.
 func (p *localPager) dropEnded() {
-	p.spaces = slices.DeleteFunc(p.spaces, func(s *space) bool {
+	p.spaces = slices.DeleteFunc(p.spaces, func(s *addressSpace) bool {
 		if s.ended {
 			_ = s.fd.Close()
 		}
@@ -258,9 +259,9 @@ func (p *localPager) dropEnded() {
 	})
 }
 
-// closeSpaces closes all address spaces. The guard's copies go first: otherwise a fault
-// on a page that never had contents would block for ever. The caller holds mu.
-func (p *localPager) closeSpaces() {
+// closeAddressSpaces closes all address spaces. The guard's copies go first: otherwise a
+// fault on a page that never had contents would block for ever. The caller holds mu.
+func (p *localPager) closeAddressSpaces() {
 	p.guard.stop()
 	for _, s := range append(p.spaces, p.added...) {
 		_ = s.fd.Close()

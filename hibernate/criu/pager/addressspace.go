@@ -19,8 +19,8 @@ const (
 	loadAhead = 256 << 10
 )
 
-// space is the address space of one process.
-type space struct {
+// addressSpace is the address space of one process.
+type addressSpace struct {
 	fd      uffd.FD
 	file    string // page file
 	missing images.Extents
@@ -54,12 +54,12 @@ func (p *localPager) handleEvents() error {
 }
 
 // handleEvent notes a fault, or how the process has changed its address space.
-func (p *localPager) handleEvent(s *space, e uffd.Event) error {
+func (p *localPager) handleEvent(s *addressSpace, e uffd.Event) error {
 	switch e.Kind {
 	case uffd.Fault:
 		s.faults = append(s.faults, e.Start&^(pageSize-1))
 	case uffd.Fork:
-		p.addForked(&space{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
+		p.addForked(&addressSpace{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
 	case uffd.Remap:
 		// The kernel may report the moves of two threads in either order. If the target
 		// still has memory that was never moved, a move away from it is not reported yet,
@@ -78,7 +78,7 @@ func (p *localPager) handleEvent(s *space, e uffd.Event) error {
 
 // addForked takes over the address space of a forked child, or closes it if the child
 // lacks no memory.
-func (p *localPager) addForked(child *space) {
+func (p *localPager) addForked(child *addressSpace) {
 	if len(child.missing) == 0 {
 		_ = child.fd.Close()
 		return
@@ -89,12 +89,12 @@ func (p *localPager) addForked(child *space) {
 }
 
 // answerFault fills the page that a thread waits for, and some pages after it.
-func (p *localPager) answerFault(s *space, page uint64) error {
+func (p *localPager) answerFault(s *addressSpace, page uint64) error {
 	end := page - page%faultAhead + faultAhead
 	if e, missing := s.missing.Find(page); missing {
 		e = e.TailFrom(page)
 		e.End = min(e.End, end)
-		return p.fillFrom(s, e, true)
+		return p.fillPages(s, e, true)
 	}
 	// The page never had contents.
 	if next := s.missing.IndexAfter(page); next < len(s.missing) {
@@ -113,15 +113,15 @@ func (p *localPager) loadNext() error {
 		if len(s.missing) > 0 {
 			e := s.missing[0]
 			e.End = min(e.End, e.Start+loadAhead)
-			return p.fillFrom(s, e, false)
+			return p.fillPages(s, e, false)
 		}
 	}
 	return nil
 }
 
-// fillFrom fills the beginning of e, up to the end of a chunk. awaited says that a
+// fillPages fills the beginning of e, up to the end of a chunk. awaited says that a
 // thread waits for the first page.
-func (p *localPager) fillFrom(s *space, e images.Extent, awaited bool) error {
+func (p *localPager) fillPages(s *addressSpace, e images.Extent, awaited bool) error {
 	data, err := p.cache.read(p.memory, s.file, e.Offset)
 	if err != nil {
 		return err
@@ -139,14 +139,14 @@ func (p *localPager) fillFrom(s *space, e images.Extent, awaited bool) error {
 }
 
 // markLoaded notes that memory is no longer missing.
-func (p *localPager) markLoaded(s *space, start, length uint64) {
+func (p *localPager) markLoaded(s *addressSpace, start, length uint64) {
 	s.missing.Remove(start, start+length)
 	p.loaded.Add(int64(length))
 }
 
 // handleFillError handles the error, possibly nil, of filling a page. It returns nil if
 // the page is filled, will be tried again, or has nothing left to be filled.
-func (p *localPager) handleFillError(s *space, page uint64, err error, awaited bool) error {
+func (p *localPager) handleFillError(s *addressSpace, page uint64, err error, awaited bool) error {
 	switch {
 	case err == nil:
 		return nil
