@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -9,29 +9,31 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
 func TestActivate(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.must(r.Activate(r.Context(), Startup))
+		r.must(r.Activate(r.Context(), shell.Startup))
 		r.expect(
 			"activate: deactivated > activation, startup",
 			"suspend: activation is suspended",
 			"activate: activation > activated, startup",
 		)
-		r.expectSteps(launch, initialize, asking)
+		r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		st := r.Status()
-		if st.Err != nil || st.Reason != Startup || st.Control != statecontrol.Suspended || st.Information.Class != "Fake" || st.Facts.PID != 1 {
+		if st.Err != nil || st.Reason != shell.Startup || st.Control != statecontrol.Suspended || st.Information.Class != "Fake" || st.Facts.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
 
-		r.must(r.Deactivate(r.Context(), Requested))
+		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.expect(
 			"deactivate: activated > deactivation, requested",
 			"deactivate: deactivation > deactivated, requested",
 		)
-		r.expectSteps(deinitialize+" requested", stop)
+		r.expectSteps(shelltest.Deinitialize+" requested", shelltest.Stop)
 	})
 }
 
@@ -55,8 +57,8 @@ func TestActivateResumes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.StartMode, c.Resume = test.mode, test.key }
 			run(t, setup{config: config}, func(r *rig) {
-				r.fake.control.first = test.first
-				r.must(r.Activate(r.Context(), Startup))
+				r.fake.Control.First = test.first
+				r.must(r.Activate(r.Context(), shell.Startup))
 				r.expect("activate: deactivated > activation, startup", test.want[0], "activate: activation > activated, startup")
 			})
 		})
@@ -68,19 +70,19 @@ func TestActivateFails(t *testing.T) {
 		step   string
 		err    error
 		want   error
-		reason Reason
+		reason shell.Reason
 		steps  []string
 	}{
-		{launch, errBroken, ErrInstantiation, InstantiationFailed, []string{launch, stop}},
-		{initialize, errBroken, ErrInitialization, InitializationFailed, []string{launch, initialize, stop}},
-		{asking, errBroken, ErrInitialization, InitializationFailed, []string{launch, initialize, asking, stop}},
-		{"resume", errBroken, ErrInitialization, InitializationFailed, []string{launch, initialize, asking, "resume", stop}},
+		{shelltest.Launch, errBroken, shell.ErrInstantiation, shell.InstantiationFailed, []string{shelltest.Launch, shelltest.Stop}},
+		{shelltest.Initialize, errBroken, shell.ErrInitialization, shell.InitializationFailed, []string{shelltest.Launch, shelltest.Initialize, shelltest.Stop}},
+		{shelltest.AskState, errBroken, shell.ErrInitialization, shell.InitializationFailed, []string{shelltest.Launch, shelltest.Initialize, shelltest.AskState, shelltest.Stop}},
+		{"resume", errBroken, shell.ErrInitialization, shell.InitializationFailed, []string{shelltest.Launch, shelltest.Initialize, shelltest.AskState, "resume", shelltest.Stop}},
 	} {
 		t.Run(test.step, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.StartMode = configs.StartActivated }
 			run(t, setup{config: config}, func(r *rig) {
-				r.fake.fail(test.step, test.err)
-				err := r.Activate(r.Context(), Requested)
+				r.fake.Fail(test.step, test.err)
+				err := r.Activate(r.Context(), shell.Requested)
 				if !errors.Is(err, test.want) || !errors.Is(err, test.err) {
 					r.Errorf("got error %v, want %v and %v in it", err, test.want, test.err)
 				}
@@ -95,9 +97,9 @@ func TestActivateFails(t *testing.T) {
 				}
 
 				// The next one that succeeds leaves nothing of it.
-				r.fake.fail(test.step, nil)
+				r.fake.Fail(test.step, nil)
 				r.activate()
-				if st := r.Status(); st.Err != nil || st.Reason != Requested {
+				if st := r.Status(); st.Err != nil || st.Reason != shell.Requested {
 					r.Errorf("got reason %s and error %v", st.Reason, st.Err)
 				}
 			})
@@ -106,12 +108,12 @@ func TestActivateFails(t *testing.T) {
 }
 
 func TestActivateEndsInTime(t *testing.T) {
-	for _, step := range []string{launch, initialize, asking} {
+	for _, step := range []string{shelltest.Launch, shelltest.Initialize, shelltest.AskState} {
 		run(t, setup{}, func(r *rig) {
-			r.fake.hold(step)
+			r.fake.Hold(step)
 			begun := time.Now()
-			err := r.Activate(r.Context(), Requested)
-			if !errors.Is(err, ErrTimedOut) || r.State() != Deactivated {
+			err := r.Activate(r.Context(), shell.Requested)
+			if !errors.Is(err, shell.ErrTimedOut) || r.State() != shell.Deactivated {
 				r.Errorf("%s: got error %v in state %s", step, err, r.State())
 			}
 			if took := time.Since(begun); took != time.Duration(r.Config().StartTimeout) {
@@ -125,13 +127,13 @@ func TestDeactivateInDisorder(t *testing.T) {
 	t.Run("plugin does not answer", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.fake.hold(deinitialize)
+			r.fake.Hold(shelltest.Deinitialize)
 			begun := time.Now()
-			r.must(r.Deactivate(r.Context(), Requested))
+			r.must(r.Deactivate(r.Context(), shell.Requested))
 			if took := time.Since(begun); took != time.Duration(r.Config().StopTimeout) {
 				r.Errorf("it took %s", took)
 			}
-			r.expectSteps(deinitialize+" requested", stop)
+			r.expectSteps(shelltest.Deinitialize+" requested", shelltest.Stop)
 			r.expect(
 				"deactivate: activated > deactivation, requested",
 				"deactivate: deactivation > deactivated, requested",
@@ -141,8 +143,8 @@ func TestDeactivateInDisorder(t *testing.T) {
 	t.Run("cannot be cleared away", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.fake.fail(stop, errBroken)
-			if err := r.Deactivate(r.Context(), Conditions); !errors.Is(err, errBroken) {
+			r.fake.Fail(shelltest.Stop, errBroken)
+			if err := r.Deactivate(r.Context(), shell.Conditions); !errors.Is(err, errBroken) {
 				r.Errorf("got error %v", err)
 			}
 			r.expect(
@@ -156,32 +158,32 @@ func TestDeactivateInDisorder(t *testing.T) {
 func TestStateControl(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		r.must(r.Resume(r.Context(), Requested))
-		r.must(r.Suspend(r.Context(), Requested))
+		r.must(r.Resume(r.Context(), shell.Requested))
+		r.must(r.Suspend(r.Context(), shell.Requested))
 		r.expect("resume: activated is resumed", "suspend: activated is suspended")
 		r.expectSteps("resume", "suspend")
 
-		if err := r.Suspend(r.Context(), Requested); !errors.Is(err, ErrIllegalState) {
+		if err := r.Suspend(r.Context(), shell.Requested); !errors.Is(err, shell.ErrIllegalState) {
 			r.Errorf("got error %v, want ErrIllegalState", err)
 		}
-		r.fake.fail("resume", errBroken)
-		if err := r.Resume(r.Context(), Requested); !errors.Is(err, errBroken) {
+		r.fake.Fail("resume", errBroken)
+		if err := r.Resume(r.Context(), shell.Requested); !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
-		r.fake.fail("resume", nil)
-		r.fake.hold("resume")
-		if err := r.Resume(r.Context(), Requested); !errors.Is(err, ErrTimedOut) {
+		r.fake.Fail("resume", nil)
+		r.fake.Hold("resume")
+		if err := r.Resume(r.Context(), shell.Requested); !errors.Is(err, shell.ErrTimedOut) {
 			r.Errorf("got error %v, want ErrTimedOut", err)
 		}
 		r.expect()
-		if st := r.Status(); st.State != Activated || st.Control != statecontrol.Suspended {
+		if st := r.Status(); st.State != shell.Activated || st.Control != statecontrol.Suspended {
 			r.Errorf("got %s, %s", st.State, st.Control)
 		}
 
 		// The plugin changes by itself.
-		r.fake.control.turn(statecontrol.Resumed)
-		r.fake.control.turn(statecontrol.Resumed)
-		r.fake.control.turn(statecontrol.Exited)
+		r.fake.Control.Turn(statecontrol.Resumed)
+		r.fake.Control.Turn(statecontrol.Resumed)
+		r.fake.Control.Turn(statecontrol.Exited)
 		r.expect("resume: activated is resumed")
 	})
 }
@@ -189,7 +191,7 @@ func TestStateControl(t *testing.T) {
 func TestSuspendWithoutStateControl(t *testing.T) {
 	run(t, setup{plain: true}, func(r *rig) {
 		r.activate()
-		r.must(r.Suspend(r.Context(), Requested))
+		r.must(r.Suspend(r.Context(), shell.Requested))
 		r.expect(
 			"deactivate: activated > deactivation, requested",
 			"deactivate: deactivation > deactivated, requested",
@@ -198,7 +200,7 @@ func TestSuspendWithoutStateControl(t *testing.T) {
 	config := func(c *configs.Plugin) { c.StartMode = configs.StartActivated }
 	run(t, setup{plain: true, config: config}, func(r *rig) {
 		r.activate()
-		if err := r.Suspend(r.Context(), Requested); !errors.Is(err, ErrNoStateControl) {
+		if err := r.Suspend(r.Context(), shell.Requested); !errors.Is(err, shell.ErrNoStateControl) {
 			r.Errorf("got error %v, want ErrNoStateControl", err)
 		}
 		r.expect()
@@ -208,7 +210,7 @@ func TestSuspendWithoutStateControl(t *testing.T) {
 func TestResumeFromElsewhere(t *testing.T) {
 	t.Run("deactivated", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			r.must(r.Resume(r.Context(), Requested))
+			r.must(r.Resume(r.Context(), shell.Requested))
 			r.expect(
 				"activate: deactivated > activation, requested",
 				"suspend: activation is suspended",
@@ -220,13 +222,13 @@ func TestResumeFromElsewhere(t *testing.T) {
 	t.Run("deactivated, resumes with the activation", func(t *testing.T) {
 		config := func(c *configs.Plugin) { c.StartMode = configs.StartActivated }
 		run(t, setup{config: config}, func(r *rig) {
-			r.must(r.Resume(r.Context(), Requested))
-			r.expectSteps(launch, initialize, asking, "resume")
+			r.must(r.Resume(r.Context(), shell.Requested))
+			r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState, "resume")
 		})
 	})
 	t.Run("hibernated", func(t *testing.T) {
 		run(t, setup{image: true}, func(r *rig) {
-			r.must(r.Resume(r.Context(), Requested))
+			r.must(r.Resume(r.Context(), shell.Requested))
 			r.expect(
 				"wake: hibernated > waking, requested",
 				"wake: waking > activated, requested",
@@ -236,7 +238,7 @@ func TestResumeFromElsewhere(t *testing.T) {
 	})
 	t.Run("without state control", func(t *testing.T) {
 		run(t, setup{plain: true}, func(r *rig) {
-			if err := r.Resume(r.Context(), Requested); !errors.Is(err, ErrNoStateControl) || r.State() != Activated {
+			if err := r.Resume(r.Context(), shell.Requested); !errors.Is(err, shell.ErrNoStateControl) || r.State() != shell.Activated {
 				r.Errorf("got error %v in state %s, want ErrNoStateControl in activated", err, r.State())
 			}
 		})
@@ -244,16 +246,16 @@ func TestResumeFromElsewhere(t *testing.T) {
 }
 
 func TestShutdownIsTheLastOperation(t *testing.T) {
-	for _, state := range []State{Unavailable, Hibernated} {
+	for _, state := range []shell.State{shell.Unavailable, shell.Hibernated} {
 		t.Run(string(state), func(t *testing.T) {
-			run(t, setup{image: state == Hibernated}, func(r *rig) {
-				if state == Unavailable {
-					r.must(r.MakeUnavailable(r.Context(), Requested))
+			run(t, setup{image: state == shell.Hibernated}, func(r *rig) {
+				if state == shell.Unavailable {
+					r.must(r.MakeUnavailable(r.Context(), shell.Requested))
 				}
 				r.forget()
-				r.must(r.Deactivate(r.Context(), Shutdown))
-				r.must(r.Deactivate(r.Context(), Requested))
-				if err := r.Activate(r.Context(), Requested); !errors.Is(err, ErrUnavailable) {
+				r.must(r.Deactivate(r.Context(), shell.Shutdown))
+				r.must(r.Deactivate(r.Context(), shell.Requested))
+				if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrUnavailable) {
 					r.Errorf("got error %v, want ErrUnavailable", err)
 				}
 				r.expect()
@@ -263,31 +265,31 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 	t.Run("activated", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			held := r.fake.hold(deinitialize)
-			down := background(func() error { return r.Deactivate(context.Background(), Shutdown) })
-			again := background(func() error { return r.Activate(r.Context(), Requested) })
-			held.open()
+			held := r.fake.Hold(shelltest.Deinitialize)
+			down := background(func() error { return r.Deactivate(context.Background(), shell.Shutdown) })
+			again := background(func() error { return r.Activate(r.Context(), shell.Requested) })
+			held.Open()
 			r.must(<-down)
-			if err := <-again; !errors.Is(err, ErrUnavailable) {
+			if err := <-again; !errors.Is(err, shell.ErrUnavailable) {
 				r.Errorf("got error %v, want ErrUnavailable", err)
 			}
-			r.expectSteps(deinitialize+" shutdown", stop)
+			r.expectSteps(shelltest.Deinitialize+" shutdown", shelltest.Stop)
 		})
 	})
-	for _, step := range []string{probing, launch, initialize} {
+	for _, step := range []string{shelltest.Probe, shelltest.Launch, shelltest.Initialize} {
 		t.Run("cuts short in "+step, func(t *testing.T) {
-			run(t, setup{probe: step == probing}, func(r *rig) {
+			run(t, setup{probe: step == shelltest.Probe}, func(r *rig) {
 				begun := time.Now()
-				r.fake.hold(step)
+				r.fake.Hold(step)
 				up := background(r.up)
-				waits := background(func() error { return r.Suspend(r.Context(), Requested) })
-				r.must(r.Deactivate(context.Background(), Shutdown))
+				waits := background(func() error { return r.Suspend(r.Context(), shell.Requested) })
+				r.must(r.Deactivate(context.Background(), shell.Shutdown))
 				for _, done := range []<-chan error{up, waits} {
-					if err := <-done; !errors.Is(err, errClosing) {
-						r.Errorf("got error %v, want %v", err, errClosing)
+					if err := <-done; !errors.Is(err, shell.ErrClosing) {
+						r.Errorf("got error %v, want %v", err, shell.ErrClosing)
 					}
 				}
-				if st := r.Status(); st.State != Deactivated || st.Reason != Shutdown || time.Since(begun) != 0 {
+				if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.Shutdown || time.Since(begun) != 0 {
 					r.Errorf("it is %s (%s) after %s", st.State, st.Reason, time.Since(begun))
 				}
 			})
@@ -296,13 +298,13 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 	t.Run("cuts no wake, but no cold start follows", func(t *testing.T) {
 		config := func(c *configs.Plugin) { c.StopTimeout = configs.Duration(time.Second) }
 		run(t, setup{config: config, image: true}, func(r *rig) {
-			r.fake.hold(wakening) // until its time is over
+			r.fake.Hold(shelltest.Wake) // until its time is over
 			up := background(r.up)
-			r.must(r.Deactivate(context.Background(), Shutdown))
-			if err := <-up; !errors.Is(err, ErrTimedOut) {
+			r.must(r.Deactivate(context.Background(), shell.Shutdown))
+			if err := <-up; !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got error %v, want ErrTimedOut", err)
 			}
-			r.expectSteps(wakening, stop)
+			r.expectSteps(shelltest.Wake, shelltest.Stop)
 		})
 	})
 }

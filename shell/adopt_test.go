@@ -1,89 +1,69 @@
-package shell
+package shell_test
 
 import (
-	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 )
 
-// heir is a fake that an earlier host left running.
-type heir struct {
-	*fake
-	left   bool
-	err    error
-	noted  []Reason
-	leaves int
-}
-
-func (h *heir) NoteActivated(why Reason)  { h.noted = append(h.noted, why) }
-func (h *heir) Inherited() (Reason, bool) { return Requested, h.left }
-func (h *heir) OutlivesHost() bool        { return true }
-
-func (h *heir) Adopt(ctx context.Context) (Information, error) {
-	h.left = false
-	if h.err != nil {
-		return Information{}, h.err
-	}
-	return h.Launch(ctx)
-}
-
-func (h *heir) Leave(ctx context.Context) error {
-	h.leaves++
-	return h.Stop(ctx)
-}
-
-func adoptee(t *testing.T, err error) (*Shell, *heir) {
+// adoptee returns a shell whose plugin an earlier host left running.
+func adoptee(t *testing.T, err error) (*shell.Shell, *shelltest.Plugin) {
 	t.Helper()
-	r := newRig(t, setup{})
-	h := &heir{fake: r.fake, left: true, err: err}
-	config := r.Config()
-	config.StartMode = configs.StartUnavailable
-	s := New(Options{
-		Config: config, HibernateTimeout: r.hibernateLimit, Log: zerolog.Nop(), Observer: r.observer,
-		Backend: func(_ func() configs.Plugin, sink Sink) Backend {
-			h.sink = sink
-			return h
+	p := &shelltest.Plugin{Left: true, Complain: t.Errorf}
+	p.Fail(shelltest.Adopt, err)
+	config := configs.DefaultPlugin()
+	config.Callsign, config.StartMode = "Fake", configs.StartUnavailable
+	s := shell.New(shell.Options{
+		Config: config, HibernateTimeout: hibernateTimeout, Log: zerolog.Nop(), Observer: &recorder{},
+		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			p.Attach(config, sink)
+			return p
 		},
 	})
 	t.Cleanup(s.Close)
-	return s, h
+	return s, p
 }
 
 func TestAdoptKeepsTheReason(t *testing.T) {
-	s, h := adoptee(t, nil)
-	if !s.NeedsAdoption() || s.State() != Deactivated {
+	s, p := adoptee(t, nil)
+	if !s.NeedsAdoption() || s.State() != shell.Deactivated {
 		t.Fatalf("before the adoption it is %s", s.State())
 	}
 	if err := s.Adopt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if st := s.Status(); st.State != Activated || st.Reason != Requested || st.Err != nil {
+	if st := s.Status(); st.State != shell.Activated || st.Reason != shell.Requested || st.Err != nil {
 		t.Errorf("it is %s for the reason %s, %v", st.State, st.Reason, st.Err)
 	}
-	if err := s.Leave(t.Context()); err != nil || h.leaves != 1 || s.State() != Activated {
-		t.Errorf("got %v, %d leaves, %s", err, h.leaves, s.State())
+	if err := s.Leave(t.Context()); err != nil || s.State() != shell.Activated {
+		t.Errorf("got %v, %s", err, s.State())
 	}
-	if len(h.noted) != 1 || h.noted[0] != Requested {
-		t.Errorf("noted was %v", h.noted)
+	if steps := p.Steps(); !slices.Equal(steps, []string{shelltest.Adopt, shelltest.Leave}) {
+		t.Errorf("the steps were %v", steps)
 	}
-	if err := s.Activate(t.Context(), Requested); !errors.Is(err, ErrUnavailable) {
+	if len(p.ActivatedFor()) != 1 || p.ActivatedFor()[0] != shell.Requested {
+		t.Errorf("noted was %v", p.ActivatedFor())
+	}
+	if err := s.Activate(t.Context(), shell.Requested); !errors.Is(err, shell.ErrUnavailable) {
 		t.Errorf("after it left it could be activated: %v", err)
 	}
 }
 
 func TestAdoptFails(t *testing.T) {
-	s, h := adoptee(t, errBroken)
+	s, p := adoptee(t, errBroken)
 	if err := s.Adopt(t.Context()); !errors.Is(err, errBroken) {
 		t.Errorf("got %v", err)
 	}
-	if st := s.Status(); st.State != Deactivated || st.Reason != Failure || !errors.Is(st.Err, errBroken) {
+	if st := s.Status(); st.State != shell.Deactivated || st.Reason != shell.Failure || !errors.Is(st.Err, errBroken) {
 		t.Errorf("it is %s for the reason %s, %v", st.State, st.Reason, st.Err)
 	}
-	if err := s.Adopt(t.Context()); err != nil || len(h.noted) > 0 {
-		t.Errorf("once more: %v, noted %v", err, h.noted)
+	if err := s.Adopt(t.Context()); err != nil || len(p.ActivatedFor()) > 0 {
+		t.Errorf("once more: %v, noted %v", err, p.ActivatedFor())
 	}
 }

@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -14,48 +14,50 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 )
 
 func wakeOnCall(c *configs.Plugin) { c.OnCall = configs.OnCallWake }
 
 // bring leads the instance to a state; finish ends the operation that keeps it
 // there, if one does.
-func (r *rig) bring(state State) (finish func()) {
+func (r *rig) bring(state shell.State) (finish func()) {
 	r.Helper()
 	hold := func(step string, operate func() error) func() {
-		held := r.fake.hold(step)
+		held := r.fake.Hold(step)
 		done := background(operate)
 		return func() {
-			held.open()
+			held.Open()
 			r.must(<-done)
 		}
 	}
 	finish = func() {}
 	switch state {
-	case Deactivated:
-	case Unavailable:
-		r.must(r.MakeUnavailable(r.Context(), Requested))
-	case Precondition:
-		r.wait(Requested)
-	case Destroyed:
-		r.must(r.Destroy(r.Context(), Requested))
-	case Activation:
-		finish = hold(launch, r.up)
-	case Activated:
+	case shell.Deactivated:
+	case shell.Unavailable:
+		r.must(r.MakeUnavailable(r.Context(), shell.Requested))
+	case shell.Precondition:
+		r.wait(shell.Requested)
+	case shell.Destroyed:
+		r.must(r.Destroy(r.Context(), shell.Requested))
+	case shell.Activation:
+		finish = hold(shelltest.Launch, r.up)
+	case shell.Activated:
 		r.activate()
-	case Deactivation:
+	case shell.Deactivation:
 		r.activate()
-		finish = hold(deinitialize, func() error { return r.Deactivate(r.Context(), Requested) })
-	case Hibernating:
+		finish = hold(shelltest.Deinitialize, func() error { return r.Deactivate(r.Context(), shell.Requested) })
+	case shell.Hibernating:
 		r.activate()
-		finish = hold(hibernation, func() error { return r.Hibernate(r.Context(), Requested, 0) })
-	case Hibernated:
-		r.activate()
-		r.hibernateNow()
-	case Waking:
+		finish = hold(shelltest.Hibernate, func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
+	case shell.Hibernated:
 		r.activate()
 		r.hibernateNow()
-		finish = hold(wakening, r.up)
+	case shell.Waking:
+		r.activate()
+		r.hibernateNow()
+		finish = hold(shelltest.Wake, r.up)
 	}
 	if got := r.State(); got != state {
 		r.Fatalf("it is %s, want %s", got, state)
@@ -65,21 +67,21 @@ func (r *rig) bring(state State) (finish func()) {
 
 func TestAdmission(t *testing.T) {
 	for _, test := range []struct {
-		state  State
+		state  shell.State
 		reject error // with on-call = "reject"
 		wake   error // with on-call = "wake"
 		held   bool  // and whether it waits for the operation that runs
 	}{
-		{Unavailable, ErrUnavailable, ErrUnavailable, false},
-		{Deactivated, ErrUnavailable, ErrUnavailable, false},
-		{Activation, ErrUnavailable, nil, true},
-		{Activated, nil, nil, false},
-		{Deactivation, ErrUnavailable, ErrUnavailable, false},
-		{Hibernating, ErrHibernated, nil, true},
-		{Hibernated, ErrHibernated, nil, false},
-		{Waking, ErrUnavailable, nil, true},
-		{Precondition, ErrUnavailable, ErrUnavailable, false},
-		{Destroyed, ErrUnavailable, ErrUnavailable, false},
+		{shell.Unavailable, shell.ErrUnavailable, shell.ErrUnavailable, false},
+		{shell.Deactivated, shell.ErrUnavailable, shell.ErrUnavailable, false},
+		{shell.Activation, shell.ErrUnavailable, nil, true},
+		{shell.Activated, nil, nil, false},
+		{shell.Deactivation, shell.ErrUnavailable, shell.ErrUnavailable, false},
+		{shell.Hibernating, shell.ErrHibernated, nil, true},
+		{shell.Hibernated, shell.ErrHibernated, nil, false},
+		{shell.Waking, shell.ErrUnavailable, nil, true},
+		{shell.Precondition, shell.ErrUnavailable, shell.ErrUnavailable, false},
+		{shell.Destroyed, shell.ErrUnavailable, shell.ErrUnavailable, false},
 	} {
 		for _, policy := range []configs.OnCall{configs.OnCallReject, configs.OnCallWake} {
 			t.Run(fmt.Sprintf("%s, %s", test.state, policy), func(t *testing.T) {
@@ -102,7 +104,7 @@ func TestAdmission(t *testing.T) {
 					if want == nil {
 						wantDelivered = 1
 					}
-					if n := r.fake.delivered("x"); n != wantDelivered {
+					if n := r.fake.Delivered("x"); n != wantDelivered {
 						r.Errorf("it was delivered %d times, want %d", n, wantDelivered)
 					}
 				})
@@ -114,7 +116,7 @@ func TestAdmission(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		result, err := r.Invoke(r.Context(), Call{Method: "echo", Params: []byte(`{"a":1}`)})
+		result, err := r.Invoke(r.Context(), shell.Call{Method: "echo", Params: []byte(`{"a":1}`)})
 		if diff := cmp.Diff(json.RawMessage(`{"a":1}`), result); diff != "" || err != nil {
 			r.Errorf("error %v, result (-want +got):\n%s", err, diff)
 		}
@@ -123,8 +125,8 @@ func TestAnswers(t *testing.T) {
 				r.Errorf("%s: got %t, %v; want %t", method, got, err, want)
 			}
 		}
-		for _, want := range []error{&PluginError{Code: 7, Message: "no"}, ErrUnknownMethod, ErrInvalidParams} {
-			r.fake.fail(invocation, want)
+		for _, want := range []error{&shell.PluginError{Code: 7, Message: "no"}, shell.ErrUnknownMethod, shell.ErrInvalidParams} {
+			r.fake.Fail(shelltest.Invoke, want)
 			if err := r.invoke(r.Context(), ""); !errors.Is(err, want) {
 				r.Errorf("got error %v, want %v", err, want)
 			}
@@ -137,14 +139,14 @@ func TestCallEndsInTime(t *testing.T) {
 	t.Run("in the plugin", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.fake.hold(invocation)
+			r.fake.Hold(shelltest.Invoke)
 			begun := time.Now()
 			err := r.invoke(r.Context(), "")
-			if took := time.Since(begun); took != limit || !errors.Is(err, ErrTimedOut) {
+			if took := time.Since(begun); took != limit || !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got %v after %s", err, took)
 			}
-			r.fake.fail(invocation, fmt.Errorf("%w: its own clock is ahead", context.DeadlineExceeded))
-			if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrTimedOut) {
+			r.fake.Fail(shelltest.Invoke, fmt.Errorf("%w: its own clock is ahead", context.DeadlineExceeded))
+			if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got error %v, want ErrTimedOut", err)
 			}
 		})
@@ -152,16 +154,16 @@ func TestCallEndsInTime(t *testing.T) {
 	t.Run("in less, which the caller set", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.fake.hold(invocation)
+			r.fake.Hold(shelltest.Invoke)
 			for _, ask := range []func(context.Context) error{
 				func(ctx context.Context) error { return r.invoke(ctx, "") },
 				func(ctx context.Context) error {
-					return r.callWithoutUse(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+					return r.CallWithoutUse(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 				},
 			} {
 				ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 				const want = "timed out: no answer from the plugin within the caller's own deadline"
-				if err := ask(ctx); !errors.Is(err, ErrTimedOut) || err.Error() != want {
+				if err := ask(ctx); !errors.Is(err, shell.ErrTimedOut) || err.Error() != want {
 					r.Errorf("got %v, want %s", err, want)
 				}
 				cancel()
@@ -170,15 +172,15 @@ func TestCallEndsInTime(t *testing.T) {
 	})
 	t.Run("while it waits for the wake", func(t *testing.T) {
 		run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
-			held := r.fake.hold(wakening)
+			held := r.fake.Hold(shelltest.Wake)
 			begun := time.Now()
 			err := r.invoke(r.Context(), "")
-			if took := time.Since(begun); took != limit || !errors.Is(err, ErrTimedOut) {
+			if took := time.Since(begun); took != limit || !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got %v after %s", err, took)
 			}
-			held.open()
+			held.Open()
 			synctest.Wait()
-			if got := r.State(); got != Activated {
+			if got := r.State(); got != shell.Activated {
 				r.Errorf("it is %s: the waking must go on without the call", got)
 			}
 		})
@@ -186,40 +188,40 @@ func TestCallEndsInTime(t *testing.T) {
 	t.Run("the caller's own", func(t *testing.T) {
 		run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
 			ctx, cancel := context.WithCancel(r.Context())
-			held := r.fake.hold(wakening)
+			held := r.fake.Hold(shelltest.Wake)
 			answered := background(func() error { return r.invoke(ctx, "") })
 			cancel()
 			if err := <-answered; !errors.Is(err, context.Canceled) {
 				r.Errorf("got error %v, want context.Canceled", err)
 			}
-			held.open()
+			held.Open()
 		})
 	})
 }
 
 func TestHeldCalls(t *testing.T) {
 	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
-		held := r.fake.hold(wakening)
-		results := make(chan error, maxHeldCalls)
-		for i := range maxHeldCalls {
+		held := r.fake.Hold(shelltest.Wake)
+		results := make(chan error, shell.MaxHeldCalls)
+		for i := range shell.MaxHeldCalls {
 			go func() { results <- r.invoke(r.Context(), fmt.Sprint(i)) }()
 		}
 		synctest.Wait()
-		if err := r.invoke(r.Context(), "one more"); !errors.Is(err, ErrBusy) {
+		if err := r.invoke(r.Context(), "one more"); !errors.Is(err, shell.ErrBusy) {
 			r.Errorf("got error %v, want ErrBusy", err)
 		}
-		held.open()
-		for range maxHeldCalls {
+		held.Open()
+		for range shell.MaxHeldCalls {
 			if err := <-results; err != nil {
 				r.Error(err)
 			}
 		}
-		for i := range maxHeldCalls {
-			if n := r.fake.delivered(fmt.Sprint(i)); n != 1 {
+		for i := range shell.MaxHeldCalls {
+			if n := r.fake.Delivered(fmt.Sprint(i)); n != 1 {
 				r.Errorf("call %d was delivered %d times", i, n)
 			}
 		}
-		if n := countOf(r.fake.steps(), wakening); n != 1 {
+		if n := countOf(r.fake.Steps(), shelltest.Wake); n != 1 {
 			r.Errorf("it was woken %d times", n)
 		}
 		if n := r.LaneStatus().Held; n != 0 {
@@ -237,28 +239,28 @@ func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 		want   error
 		steps  []string
 	}{
-		{"cold start", configs.FailedWakeColdStart, nil, nil, []string{wakening, stop, launch, initialize, asking}},
-		{"cold start fails too", configs.FailedWakeColdStart, ErrInstantiation, ErrInstantiation, []string{wakening, stop, launch, stop}},
-		{"deactivate", configs.FailedWakeDeactivate, nil, errBroken, []string{wakening, stop}},
+		{"cold start", configs.FailedWakeColdStart, nil, nil, []string{shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState}},
+		{"cold start fails too", configs.FailedWakeColdStart, shell.ErrInstantiation, shell.ErrInstantiation, []string{shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Stop}},
+		{"deactivate", configs.FailedWakeDeactivate, nil, errBroken, []string{shelltest.Wake, shelltest.Stop}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.OnCall, c.OnFailedWake = configs.OnCallWake, test.policy }
 			run(t, setup{image: true, config: config}, func(r *rig) {
-				r.fake.fail(wakening, errBroken)
-				r.fake.fail(launch, test.launch)
-				held := r.fake.hold(wakening)
+				r.fake.Fail(shelltest.Wake, errBroken)
+				r.fake.Fail(shelltest.Launch, test.launch)
+				held := r.fake.Hold(shelltest.Wake)
 				results := make(chan error, calls)
 				for range calls {
 					go func() { results <- r.invoke(r.Context(), "") }()
 					synctest.Wait() // the first begins the wake, the others find it waking
 				}
-				held.open()
+				held.Open()
 				for range calls {
 					if err := <-results; !errors.Is(err, test.want) {
 						r.Errorf("got error %v, want %v", err, test.want)
 					}
 				}
-				steps := slices.DeleteFunc(r.fake.steps(), func(s string) bool { return s == invocation })
+				steps := slices.DeleteFunc(r.fake.Steps(), func(s string) bool { return s == shelltest.Invoke })
 				if diff := cmp.Diff(test.steps, steps); diff != "" {
 					r.Errorf("steps (-want +got):\n%s", diff)
 				}
@@ -276,26 +278,26 @@ func TestHeldCallStartsNothing(t *testing.T) {
 	}{
 		{"hibernation", func(r *rig) (string, func() error) {
 			r.activate()
-			return hibernation, func() error { return r.Hibernate(r.Context(), Requested, 0) }
+			return shelltest.Hibernate, func() error { return r.Hibernate(r.Context(), shell.Requested, 0) }
 		}},
-		{"activation", func(r *rig) (string, func() error) { return launch, r.up }},
+		{"activation", func(r *rig) (string, func() error) { return shelltest.Launch, r.up }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run(t, setup{config: wakeOnCall}, func(r *rig) {
 				step, operate := test.finish(r)
-				r.fake.fail(step, errKilled)
-				held := r.fake.hold(step)
+				r.fake.Fail(step, shelltest.ErrKilled)
+				held := r.fake.Hold(step)
 				done := background(operate)
 				answered := background(func() error { return r.invoke(r.Context(), "") })
 				r.forget()
-				held.open()
-				if err := <-done; !errors.Is(err, ErrExited) {
+				held.Open()
+				if err := <-done; !errors.Is(err, shell.ErrExited) {
 					r.Errorf("got error %v, want ErrExited", err)
 				}
-				if err := <-answered; !errors.Is(err, ErrUnavailable) {
+				if err := <-answered; !errors.Is(err, shell.ErrUnavailable) {
 					r.Errorf("got error %v, want ErrUnavailable", err)
 				}
-				r.expectSteps(stop)
+				r.expectSteps(shelltest.Stop)
 			})
 		})
 	}
@@ -303,11 +305,11 @@ func TestHeldCallStartsNothing(t *testing.T) {
 
 func TestHeldCallAtShutdown(t *testing.T) {
 	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
-		r.must(r.Deactivate(r.Context(), Shutdown))
-		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrUnavailable) {
+		r.must(r.Deactivate(r.Context(), shell.Shutdown))
+		if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
-		if got := r.State(); got != Hibernated {
+		if got := r.State(); got != shell.Hibernated {
 			r.Errorf("it is %s, want hibernated", got)
 		}
 	})
@@ -316,35 +318,35 @@ func TestHeldCallAtShutdown(t *testing.T) {
 func TestHibernationLetsCallsEnd(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		held := r.fake.hold(invocation)
+		held := r.fake.Hold(shelltest.Invoke)
 		answered := background(func() error { return r.invoke(r.Context(), "before") })
-		asleep := background(func() error { return r.Hibernate(r.Context(), Requested, 0) })
-		if got := r.State(); got != Hibernating {
+		asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
+		if got := r.State(); got != shell.Hibernating {
 			r.Errorf("it is %s, want hibernating", got)
 		}
-		r.expectSteps(invocation) // and no hibernation yet
-		if err := r.invoke(r.Context(), "after"); !errors.Is(err, ErrHibernated) {
+		r.expectSteps(shelltest.Invoke) // and no hibernation yet
+		if err := r.invoke(r.Context(), "after"); !errors.Is(err, shell.ErrHibernated) {
 			r.Errorf("got error %v, want ErrHibernated", err)
 		}
-		held.open()
+		held.Open()
 		r.must(<-answered)
 		r.must(<-asleep)
-		r.expectSteps(hibernation)
+		r.expectSteps(shelltest.Hibernate)
 	})
 	t.Run("or gives up", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			held := r.fake.hold(invocation)
+			held := r.fake.Hold(shelltest.Invoke)
 			answered := background(func() error { return r.invoke(r.Context(), "") })
-			if err := r.Hibernate(r.Context(), Requested, time.Second); !errors.Is(err, ErrTimedOut) {
+			if err := r.Hibernate(r.Context(), shell.Requested, time.Second); !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got error %v, want ErrTimedOut", err)
 			}
-			if !pending(answered) || r.State() != Activated {
+			if !pending(answered) || r.State() != shell.Activated {
 				r.Errorf("the call must go on; it is %s", r.State())
 			}
-			held.open()
+			held.Open()
 			r.must(<-answered)
-			r.expectSteps(invocation)
+			r.expectSteps(shelltest.Invoke)
 		})
 	})
 }
@@ -353,11 +355,11 @@ func TestCallsAreGivenUp(t *testing.T) {
 	t.Run("exit", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.fake.hold(invocation)
+			r.fake.Hold(shelltest.Invoke)
 			answered := background(func() error { return r.invoke(r.Context(), "") })
 			begun := time.Now()
-			r.fake.die()
-			if err := <-answered; !errors.Is(err, ErrUnavailable) || time.Since(begun) != 0 {
+			r.fake.Die()
+			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) || time.Since(begun) != 0 {
 				r.Errorf("got error %v after %s, want ErrUnavailable at once", err, time.Since(begun))
 			}
 		})
@@ -365,36 +367,36 @@ func TestCallsAreGivenUp(t *testing.T) {
 	t.Run("exit while a hibernation waits for them", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.fake.hold(invocation)
+			r.fake.Hold(shelltest.Invoke)
 			answered := background(func() error { return r.invoke(r.Context(), "") })
-			asleep := background(func() error { return r.Hibernate(r.Context(), Requested, 0) })
+			asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
 			begun := time.Now()
-			r.fake.die()
-			if err := <-asleep; !errors.Is(err, ErrExited) || time.Since(begun) != 0 {
+			r.fake.Die()
+			if err := <-asleep; !errors.Is(err, shell.ErrExited) || time.Since(begun) != 0 {
 				r.Errorf("got error %v after %s, want ErrExited at once", err, time.Since(begun))
 			}
-			if err := <-answered; !errors.Is(err, ErrUnavailable) {
+			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) {
 				r.Errorf("got error %v, want ErrUnavailable", err)
 			}
 		})
 	})
 	t.Run("exit that nobody has noticed yet", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			held := r.fake.hold(asking)
+			held := r.fake.Hold(shelltest.AskState)
 			up := background(r.up)
-			resuming := r.fake.hold("resume")
-			resumed := background(func() error { return r.Resume(r.Context(), Requested) })
-			background(func() error { r.fake.die(); return nil }) // comes after the two
-			held.open()
+			resuming := r.fake.Hold("resume")
+			resumed := background(func() error { return r.Resume(r.Context(), shell.Requested) })
+			background(func() error { r.fake.Die(); return nil }) // comes after the two
+			held.Open()
 			r.must(<-up)
-			r.fake.hold(invocation)
+			r.fake.Hold(shelltest.Invoke)
 			answered := background(func() error { return r.invoke(r.Context(), "") })
 			begun := time.Now()
-			resuming.open()
-			if err := <-resumed; !errors.Is(err, ErrExited) {
+			resuming.Open()
+			if err := <-resumed; !errors.Is(err, shell.ErrExited) {
 				r.Errorf("got error %v, want ErrExited", err)
 			}
-			if err := <-answered; !errors.Is(err, ErrUnavailable) || time.Since(begun) != 0 {
+			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) || time.Since(begun) != 0 {
 				r.Errorf("got error %v after %s, want ErrUnavailable at once", err, time.Since(begun))
 			}
 		})
@@ -402,29 +404,29 @@ func TestCallsAreGivenUp(t *testing.T) {
 	t.Run("deactivate", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.fake.hold(invocation)
+			r.fake.Hold(shelltest.Invoke)
 			answered := background(func() error { return r.invoke(r.Context(), "") })
 			begun := time.Now()
-			r.must(r.Deactivate(r.Context(), Requested))
+			r.must(r.Deactivate(r.Context(), shell.Requested))
 			if took := time.Since(begun); took != time.Duration(r.Config().StopTimeout) {
 				r.Errorf("it took %s", took)
 			}
-			if err := <-answered; !errors.Is(err, ErrUnavailable) {
+			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) {
 				r.Errorf("got error %v, want ErrUnavailable", err)
 			}
-			r.expectSteps(invocation, deinitialize+" requested", stop)
+			r.expectSteps(shelltest.Invoke, shelltest.Deinitialize+" requested", shelltest.Stop)
 		})
 	})
 	t.Run("answered in the last moment", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			answer := &PluginError{Code: 7, Message: "no"}
-			held := r.fake.hold(stop)
-			err := r.callPlugin(r.Context(), 0, func(context.Context) error {
-				background(func() error { r.fake.die(); return nil })
+			answer := &shell.PluginError{Code: 7, Message: "no"}
+			held := r.fake.Hold(shelltest.Stop)
+			err := r.CallPlugin(r.Context(), 0, func(context.Context) error {
+				background(func() error { r.fake.Die(); return nil })
 				return answer
 			})
-			held.open()
+			held.Open()
 			if !errors.Is(err, answer) {
 				r.Errorf("got error %v, want %v", err, answer)
 			}
@@ -460,9 +462,9 @@ func TestCallsDuringSleepCycles(t *testing.T) {
 					return
 				default:
 				}
-				if err := r.Hibernate(r.Context(), Requested, 0); err == nil {
+				if err := r.Hibernate(r.Context(), shell.Requested, 0); err == nil {
 					cycles++
-				} else if !errors.Is(err, ErrIllegalState) { // it sleeps already
+				} else if !errors.Is(err, shell.ErrIllegalState) { // it sleeps already
 					r.Errorf("cannot hibernate: %v", err)
 				}
 				if cycles%2 == 0 {
@@ -477,7 +479,7 @@ func TestCallsDuringSleepCycles(t *testing.T) {
 		sleeping.Wait()
 		for caller := range callers {
 			for i := range each {
-				if n := r.fake.delivered(fmt.Sprintf("%d.%d", caller, i)); n != 1 {
+				if n := r.fake.Delivered(fmt.Sprintf("%d.%d", caller, i)); n != 1 {
 					r.Errorf("call %d of %d was delivered %d times", i, caller, n)
 				}
 			}

@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -12,12 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 )
 
-var errAbsent = fmt.Errorf("%w for Network", ErrPending)
+var errAbsent = fmt.Errorf("%w for Network", shell.ErrPending)
 
 // wait has the instance wait in vain, and forgets how.
-func (r *rig) wait(why Reason) {
+func (r *rig) wait(why shell.Reason) {
 	r.Helper()
 	r.around.set(errAbsent, nil)
 	if err := r.Activate(r.Context(), why); !errors.Is(err, errAbsent) {
@@ -27,11 +29,11 @@ func (r *rig) wait(why Reason) {
 }
 
 func TestActivationWaits(t *testing.T) {
-	for _, why := range []Reason{Requested, Startup} {
+	for _, why := range []shell.Reason{shell.Requested, shell.Startup} {
 		run(t, setup{plain: true}, func(r *rig) {
 			r.around.set(errAbsent, nil)
 			for range 2 { // it says so each time
-				if err := r.Activate(r.Context(), why); !errors.Is(err, ErrPending) || err.Error() != "cannot activate: waiting for Network" {
+				if err := r.Activate(r.Context(), why); !errors.Is(err, shell.ErrPending) || err.Error() != "cannot activate: waiting for Network" {
 					r.Errorf("got error %q", err)
 				}
 			}
@@ -41,7 +43,7 @@ func TestActivationWaits(t *testing.T) {
 				r.Errorf("got %s, %v", st.Reason, st.Err)
 			}
 
-			if err := r.ActivateIfWaiting(r.Context()); !errors.Is(err, ErrPending) {
+			if err := r.ActivateIfWaiting(r.Context()); !errors.Is(err, shell.ErrPending) {
 				r.Errorf("got error %v, want ErrPending", err)
 			}
 			r.expect()
@@ -59,8 +61,8 @@ func TestActivationWaits(t *testing.T) {
 
 func TestWaitingIsGivenUp(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.wait(Requested)
-		r.must(r.Deactivate(r.Context(), Requested))
+		r.wait(shell.Requested)
+		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.expect("deactivate: precondition > deactivated, requested")
 		r.around.set(nil, nil)
 		r.must(r.ActivateIfWaiting(r.Context()))
@@ -71,10 +73,10 @@ func TestWaitingIsGivenUp(t *testing.T) {
 
 func TestWaitingEndsInFailure(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.wait(Startup)
+		r.wait(shell.Startup)
 		r.around.set(nil, nil)
-		r.fake.fail(launch, errBroken)
-		if err := r.ActivateIfWaiting(r.Context()); !errors.Is(err, ErrInstantiation) {
+		r.fake.Fail(shelltest.Launch, errBroken)
+		if err := r.ActivateIfWaiting(r.Context()); !errors.Is(err, shell.ErrInstantiation) {
 			r.Errorf("got error %v", err)
 		}
 		r.expect(
@@ -89,12 +91,12 @@ func TestWaitingEndsInFailure(t *testing.T) {
 func TestConditionsComeWhileNobodyWaits(t *testing.T) {
 	run(t, setup{plain: true}, func(r *rig) {
 		r.around.set(errAbsent, nil)
-		r.seen.tell = func(t Transition) {
-			if t.To == Precondition {
+		r.seen.tell = func(t shell.Transition) {
+			if t.To == shell.Precondition {
 				r.around.set(nil, nil)
 			}
 		}
-		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.Activate(r.Context(), shell.Requested))
 		r.expect(
 			"await: deactivated > precondition, requested",
 			"activate: precondition > activation, requested",
@@ -116,7 +118,7 @@ func TestConditionsLost(t *testing.T) {
 			"lapse: activated > deactivation, conditions",
 			"lapse: deactivation > precondition, conditions",
 		)
-		r.expectSteps("deinitialize conditions", stop)
+		r.expectSteps("deinitialize conditions", shelltest.Stop)
 
 		r.around.set(nil, nil)
 		r.must(r.ActivateIfWaiting(r.Context()))
@@ -131,7 +133,7 @@ func TestConditionsLostAndTheEndFails(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
 		r.around.set(errAbsent, errAbsent)
-		r.fake.fail(stop, errBroken)
+		r.fake.Fail(shelltest.Stop, errBroken)
 		if err := r.DeactivateIfUnmet(r.Context()); !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
@@ -144,11 +146,11 @@ func TestConditionsLostAndTheEndFails(t *testing.T) {
 
 func TestConditionsLostWhileItComesUp(t *testing.T) {
 	run(t, setup{plain: true}, func(r *rig) {
-		held := r.fake.hold(launch)
-		up := background(func() error { return r.Activate(r.Context(), Requested) })
+		held := r.fake.Hold(shelltest.Launch)
+		up := background(func() error { return r.Activate(r.Context(), shell.Requested) })
 		r.around.set(errAbsent, errAbsent)
-		held.open()
-		if err := <-up; !errors.Is(err, ErrPending) || err.Error() != "cannot stay active: waiting for Network" {
+		held.Open()
+		if err := <-up; !errors.Is(err, shell.ErrPending) || err.Error() != "cannot stay active: waiting for Network" {
 			r.Errorf("got error %v", err)
 		}
 		r.expect(
@@ -165,8 +167,8 @@ func TestConditionsLostWhileAsleep(t *testing.T) {
 		r.around.set(errAbsent, errAbsent)
 		r.must(r.DeactivateIfUnmet(r.Context()))
 		r.expect()
-		if err := r.invoke(r.Context(), "x"); !errors.Is(err, ErrPending) || r.fake.delivered("x") != 0 {
-			r.Errorf("got error %v, delivered %d times", err, r.fake.delivered("x"))
+		if err := r.invoke(r.Context(), "x"); !errors.Is(err, shell.ErrPending) || r.fake.Delivered("x") != 0 {
+			r.Errorf("got error %v, delivered %d times", err, r.fake.Delivered("x"))
 		}
 		r.expect(
 			"wake: hibernated > waking, automatic",
@@ -180,9 +182,9 @@ func TestConditionsLostWhileAsleep(t *testing.T) {
 // TestColdStartWaits has a wake fail, and what an activation needs missing.
 func TestColdStartWaits(t *testing.T) {
 	run(t, setup{image: true}, func(r *rig) {
-		r.fake.fail(wakening, errBroken)
+		r.fake.Fail(shelltest.Wake, errBroken)
 		r.around.set(errAbsent, nil)
-		if err := r.Activate(r.Context(), Requested); !errors.Is(err, ErrPending) {
+		if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrPending) {
 			r.Errorf("got error %v", err)
 		}
 		r.expect(
@@ -198,8 +200,8 @@ func TestProbe(t *testing.T) {
 		c.Preconditions, c.Terminations, c.Controls = []string{"Network", "Time"}, []string{"!Network"}, []string{"Graphics"}
 	}
 	run(t, setup{probe: true, config: config}, func(r *rig) {
-		r.must(r.Activate(r.Context(), Requested))
-		r.expectSteps(probing, launch, initialize, asking)
+		r.must(r.Activate(r.Context(), shell.Requested))
+		r.expectSteps(shelltest.Probe, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		asked := r.around.asked[0]
 		for what, diff := range map[string]string{
 			"preconditions": cmp.Diff([]string{"Network", "Time"}, asked.Preconditions),
@@ -210,14 +212,14 @@ func TestProbe(t *testing.T) {
 				r.Errorf("%s (-want +got):\n%s", what, diff)
 			}
 		}
-		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.Activate(r.Context(), shell.Requested))
 		r.must(r.Probe(r.Context()))
 		r.expectSteps()
 
-		r.must(r.Deactivate(r.Context(), Requested))
+		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.forget()
 		r.must(r.Probe(r.Context()))
-		r.expectSteps(probing)
+		r.expectSteps(shelltest.Probe)
 		r.expect()
 		if got := r.Status().Controls(); !slices.Equal(got, []string{"Graphics", "Location"}) {
 			r.Errorf("the status tells the controls %v", got)
@@ -230,8 +232,8 @@ func TestProbe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, s, func(r *rig) {
 				r.must(r.Probe(r.Context()))
-				r.must(r.Activate(r.Context(), Requested))
-				r.expectSteps(launch, initialize, asking)
+				r.must(r.Activate(r.Context(), shell.Requested))
+				r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 			})
 		})
 	}
@@ -240,37 +242,37 @@ func TestProbe(t *testing.T) {
 // A host that ends does not wait for programs that it only wanted to ask.
 func TestProbeEndsWithItsCaller(t *testing.T) {
 	run(t, setup{probe: true}, func(r *rig) {
-		r.fake.hold(probing)
+		r.fake.Hold(shelltest.Probe)
 		ctx, cancel := context.WithCancel(r.Context())
 		begun, asked := time.Now(), background(func() error { return r.Probe(ctx) })
 		cancel()
 		if err := <-asked; !errors.Is(err, context.Canceled) || time.Since(begun) != 0 {
 			r.Errorf("got error %v after %v", err, time.Since(begun))
 		}
-		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.Activate(r.Context(), shell.Requested))
 	})
 }
 
 func TestProbeFails(t *testing.T) {
 	run(t, setup{probe: true}, func(r *rig) {
-		r.fake.fail(probing, errBroken)
-		for _, state := range []State{Deactivated, Precondition} {
-			if state == Precondition {
-				r.fake.fail(probing, nil)
-				r.wait(Requested)
-				r.fake.fail(probing, errBroken)
+		r.fake.Fail(shelltest.Probe, errBroken)
+		for _, state := range []shell.State{shell.Deactivated, shell.Precondition} {
+			if state == shell.Precondition {
+				r.fake.Fail(shelltest.Probe, nil)
+				r.wait(shell.Requested)
+				r.fake.Fail(shelltest.Probe, errBroken)
 			}
-			if err := r.Activate(r.Context(), Requested); !errors.Is(err, ErrInstantiation) || !errors.Is(err, errBroken) {
+			if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrInstantiation) || !errors.Is(err, errBroken) {
 				r.Errorf("got error %v", err)
 			}
 			r.expect(
 				fmt.Sprintf("activate: %s > activation, requested", state),
 				"activate: activation > deactivated, instantiation failed: instantiation failed: broken",
 			)
-			r.expectSteps(probing)
+			r.expectSteps(shelltest.Probe)
 		}
-		r.must(r.MakeUnavailable(r.Context(), Requested))
-		if err := r.Activate(r.Context(), Requested); !errors.Is(err, ErrIllegalState) {
+		r.must(r.MakeUnavailable(r.Context(), shell.Requested))
+		if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrIllegalState) {
 			r.Errorf("got error %v", err)
 		}
 		r.expectSteps()
@@ -279,10 +281,10 @@ func TestProbeFails(t *testing.T) {
 
 func TestProbeEndsInTime(t *testing.T) {
 	run(t, setup{probe: true}, func(r *rig) {
-		r.fake.hold(probing)
+		r.fake.Hold(shelltest.Probe)
 		begun := time.Now()
-		err := r.Activate(r.Context(), Requested)
-		if took := time.Since(begun); took != time.Duration(r.Config().StartTimeout) || !errors.Is(err, ErrTimedOut) {
+		err := r.Activate(r.Context(), shell.Requested)
+		if took := time.Since(begun); took != time.Duration(r.Config().StartTimeout) || !errors.Is(err, shell.ErrTimedOut) {
 			r.Errorf("after %s: %v", took, err)
 		}
 	})
@@ -292,9 +294,9 @@ func TestProbeEndsInTime(t *testing.T) {
 // plugin is about to end, whatever the end is.
 func TestLeaving(t *testing.T) {
 	ends := map[string]func(*rig) error{
-		"deactivate": func(r *rig) error { return r.Deactivate(r.Context(), Requested) },
-		"suspend":    func(r *rig) error { return r.Suspend(r.Context(), Requested) },
-		"destroy":    func(r *rig) error { return r.Destroy(r.Context(), Requested) },
+		"deactivate": func(r *rig) error { return r.Deactivate(r.Context(), shell.Requested) },
+		"suspend":    func(r *rig) error { return r.Suspend(r.Context(), shell.Requested) },
+		"destroy":    func(r *rig) error { return r.Destroy(r.Context(), shell.Requested) },
 		"conditions": func(r *rig) error {
 			r.around.set(errAbsent, errAbsent)
 			return r.DeactivateIfUnmet(r.Context())
@@ -309,7 +311,7 @@ func TestLeaving(t *testing.T) {
 					r.must(r.invoke(ctx, "last"))
 				}
 				r.must(end(r))
-				if n := r.fake.delivered("last"); n != 1 {
+				if n := r.fake.Delivered("last"); n != 1 {
 					r.Errorf("the last call was delivered %d times", n)
 				}
 			})
@@ -325,7 +327,7 @@ func TestLeaving(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
 			r.around.leave = func(context.Context) { r.Error("it is gone already") }
-			r.fake.die()
+			r.fake.Die()
 			synctest.Wait()
 		})
 	})
@@ -337,21 +339,21 @@ func TestLeavingTakesTooLong(t *testing.T) {
 		r.activate()
 		r.around.leave = func(ctx context.Context) { <-ctx.Done() }
 		begun := time.Now()
-		r.must(r.Deactivate(r.Context(), Requested))
-		if took := time.Since(begun); took != r.dependantsLimit() {
-			r.Errorf("it took %s, want %s", took, r.dependantsLimit())
+		r.must(r.Deactivate(r.Context(), shell.Requested))
+		if took, want := time.Since(begun), hibernateTimeout+3*time.Duration(r.Config().StopTimeout); took != want {
+			r.Errorf("it took %s, want %s", took, want)
 		}
-		r.expectSteps("deinitialize requested", stop)
+		r.expectSteps("deinitialize requested", shelltest.Stop)
 		r.around.leave = nil
 	})
 }
 
 func TestWithoutSurroundings(t *testing.T) {
 	run(t, setup{plain: true, alone: true}, func(r *rig) {
-		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.Activate(r.Context(), shell.Requested))
 		r.must(r.DeactivateIfUnmet(r.Context()))
 		r.must(r.ActivateIfWaiting(r.Context()))
-		r.must(r.Deactivate(r.Context(), Requested))
+		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.expect(
 			"activate: deactivated > activation, requested",
 			"activate: activation > activated, requested",

@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 )
 
 func TestConfigure(t *testing.T) {
@@ -17,7 +19,7 @@ func TestConfigure(t *testing.T) {
 		given := want
 		given.Callsign = "Other"
 		r.must(r.Configure(r.Context(), given))
-		for what, got := range map[string]configs.Plugin{"shell": r.Config(), "status": r.Status().Config, "backend": r.fake.config()} {
+		for what, got := range map[string]configs.Plugin{"shell": r.Config(), "status": r.Status().Config, "backend": r.fake.Config()} {
 			if diff := cmp.Diff(want, got); diff != "" {
 				r.Errorf("%s (-want +got):\n%s", what, diff)
 			}
@@ -28,14 +30,14 @@ func TestConfigure(t *testing.T) {
 // TestConfigureIsNeverShared has two configurations wait for one turn.
 func TestConfigureIsNeverShared(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		held := r.fake.hold(launch)
-		r.fake.fail(launch, errBroken)
-		launched := background(func() error { return r.Activate(r.Context(), Requested) })
+		held := r.fake.Hold(shelltest.Launch)
+		r.fake.Fail(shelltest.Launch, errBroken)
+		launched := background(func() error { return r.Activate(r.Context(), shell.Requested) })
 		first, second := r.Config(), r.Config()
 		first.Arguments, second.Arguments = []string{"1"}, []string{"2"}
 		one := background(func() error { return r.Configure(r.Context(), first) })
 		two := background(func() error { return r.Configure(r.Context(), second) })
-		held.open()
+		held.Open()
 		if err := <-launched; !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
@@ -63,14 +65,14 @@ func TestAdjust(t *testing.T) {
 			r.Errorf("(-want +got):\n%s", diff)
 		}
 
-		r.fake.hold(invocation)
+		r.fake.Hold(shelltest.Invoke)
 		begun := time.Now()
-		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrTimedOut) || time.Since(begun) != 3*time.Second {
+		if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrTimedOut) || time.Since(begun) != 3*time.Second {
 			r.Errorf("got error %v after %s", err, time.Since(begun))
 		}
-		r.must(r.Deactivate(r.Context(), Requested))
+		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.activate()
-		if diff := cmp.Diff(want, r.fake.config()); diff != "" {
+		if diff := cmp.Diff(want, r.fake.Config()); diff != "" {
 			r.Errorf("the backend was launched with another (-want +got):\n%s", diff)
 		}
 	})
@@ -79,13 +81,13 @@ func TestAdjust(t *testing.T) {
 func TestDestroy(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		r.must(r.Destroy(r.Context(), Requested))
+		r.must(r.Destroy(r.Context(), shell.Requested))
 		r.expect(
 			"destroy: activated > deactivation, requested",
 			"destroy: deactivation > destroyed, requested",
 		)
-		r.expectSteps("deinitialize requested", stop)
-		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrUnavailable) {
+		r.expectSteps("deinitialize requested", shelltest.Stop)
+		if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
 	})
@@ -94,8 +96,8 @@ func TestDestroy(t *testing.T) {
 func TestDestroyHibernated(t *testing.T) {
 	for _, failure := range []error{nil, errBroken} {
 		run(t, setup{image: true}, func(r *rig) {
-			r.fake.fail(wakening, failure)
-			r.must(r.Destroy(r.Context(), Requested))
+			r.fake.Fail(shelltest.Wake, failure)
+			r.must(r.Destroy(r.Context(), shell.Requested))
 			if failure != nil {
 				r.expect(
 					"wake: hibernated > waking, requested",
@@ -110,7 +112,7 @@ func TestDestroyHibernated(t *testing.T) {
 				"destroy: activated > deactivation, requested",
 				"destroy: deactivation > destroyed, requested",
 			)
-			r.expectSteps(wakening, "deinitialize requested", stop)
+			r.expectSteps(shelltest.Wake, "deinitialize requested", shelltest.Stop)
 		})
 	}
 }
@@ -120,11 +122,11 @@ func TestDestroyHibernated(t *testing.T) {
 func TestDestroyAlthoughItDoesNotEnd(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		r.fake.fail(stop, errBroken)
-		if err := r.Destroy(r.Context(), Requested); !errors.Is(err, errBroken) {
+		r.fake.Fail(shelltest.Stop, errBroken)
+		if err := r.Destroy(r.Context(), shell.Requested); !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
-		if st := r.Status(); st.State != Destroyed || st.Reason != Requested || !errors.Is(st.Err, errBroken) {
+		if st := r.Status(); st.State != shell.Destroyed || st.Reason != shell.Requested || !errors.Is(st.Err, errBroken) {
 			r.Errorf("got %s, %s, %v", st.State, st.Reason, st.Err)
 		}
 	})

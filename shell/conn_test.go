@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -26,20 +29,18 @@ func (r *rig) stream(ctx context.Context) (stream grpc.ClientStream, ended <-cha
 func (r *rig) expectStreams(want int) {
 	r.Helper()
 	synctest.Wait()
-	r.inFlight.mu.Lock()
-	defer r.inFlight.mu.Unlock()
-	if r.inFlight.streams != want || r.inFlight.calls != 0 {
-		r.Errorf("%d streams and %d calls count, want %d and none", r.inFlight.streams, r.inFlight.calls, want)
+	if calls, streams := r.InFlight(); streams != want || calls != 0 {
+		r.Errorf("%d streams and %d calls count, want %d and none", streams, calls, want)
 	}
 }
 
 func TestConnIsAdmitted(t *testing.T) {
 	run(t, setup{image: true}, func(r *rig) {
 		err := r.Conn().Invoke(r.Context(), "/service/method", nil, nil)
-		if !errors.Is(err, ErrHibernated) {
+		if !errors.Is(err, shell.ErrHibernated) {
 			r.Errorf("got error %v, want ErrHibernated", err)
 		}
-		if _, err := r.Conn().NewStream(r.Context(), &grpc.StreamDesc{}, "/service/method"); !errors.Is(err, ErrHibernated) {
+		if _, err := r.Conn().NewStream(r.Context(), &grpc.StreamDesc{}, "/service/method"); !errors.Is(err, shell.ErrHibernated) {
 			r.Errorf("got error %v, want ErrHibernated", err)
 		}
 		r.activate()
@@ -48,11 +49,11 @@ func TestConnIsAdmitted(t *testing.T) {
 	})
 	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
 		_, ended := r.stream(r.Context())
-		if !pending(ended) || r.State() != Activated {
+		if !pending(ended) || r.State() != shell.Activated {
 			r.Errorf("it is %s", r.State())
 		}
-		r.fake.die()
-		if err := <-ended; !errors.Is(err, ErrUnavailable) {
+		r.fake.Die()
+		if err := <-ended; !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
 	})
@@ -87,7 +88,7 @@ func TestStreamEnds(t *testing.T) {
 		r.must(once.RecvMsg(true)) // the one answer that there is
 		r.expectStreams(0)
 
-		r.fake.fail(opening, errBroken)
+		r.fake.Fail(shelltest.OpenStream, errBroken)
 		if _, err := r.Conn().NewStream(r.Context(), &grpc.StreamDesc{}, "/service/method"); !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
@@ -102,29 +103,29 @@ func TestStreamsEndForHibernation(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
 			stream, ended := r.stream(r.Context())
-			held := r.fake.hold(invocation)
+			held := r.fake.Hold(shelltest.Invoke)
 			answered := background(func() error { return r.invoke(r.Context(), "") })
-			r.fake.fail(hibernation, failure)
-			asleep := background(func() error { return r.Hibernate(r.Context(), Requested, 0) })
-			if err := <-ended; !errors.Is(err, ErrHibernated) {
+			r.fake.Fail(shelltest.Hibernate, failure)
+			asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
+			if err := <-ended; !errors.Is(err, shell.ErrHibernated) {
 				r.Errorf("got error %v, want ErrHibernated", err)
 			}
 			if !pending(asleep) || !pending(answered) {
 				r.Error("the running call was not waited for")
 			}
-			if err := stream.SendMsg(nil); !errors.Is(err, ErrHibernated) {
+			if err := stream.SendMsg(nil); !errors.Is(err, shell.ErrHibernated) {
 				r.Errorf("got error %v, want ErrHibernated", err)
 			}
-			if _, err := stream.Header(); !errors.Is(err, ErrHibernated) {
+			if _, err := stream.Header(); !errors.Is(err, shell.ErrHibernated) {
 				r.Errorf("got error %v, want ErrHibernated", err)
 			}
-			held.open()
+			held.Open()
 			r.must(<-answered)
 			if err := <-asleep; !errors.Is(err, failure) {
 				r.Errorf("got error %v, want %v", err, failure)
 			}
 			r.expectStreams(0)
-			r.must(r.Activate(r.Context(), Requested))
+			r.must(r.Activate(r.Context(), shell.Requested))
 			_, ended = r.stream(r.Context())
 			if !pending(ended) {
 				r.Errorf("a new stream ended with %v", <-ended)
@@ -138,17 +139,17 @@ func TestStreamsDoNotDelayTheEnd(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
 		_, ended := r.stream(r.Context())
-		held := r.fake.hold(invocation)
+		held := r.fake.Hold(shelltest.Invoke)
 		answered := background(func() error { return r.invoke(r.Context(), "") })
 		begun := time.Now()
-		down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
 		if !pending(ended) {
 			r.Error("the stream ended before the call")
 		}
-		held.open()
+		held.Open()
 		r.must(<-answered)
 		r.must(<-down)
-		if err := <-ended; !errors.Is(err, ErrUnavailable) {
+		if err := <-ended; !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
 		if took := time.Since(begun); took != 0 {

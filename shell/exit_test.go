@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -7,22 +7,24 @@ import (
 	"slices"
 	"testing"
 
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
 func TestExit(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		background(func() error { r.fake.die(); return nil })
+		background(func() error { r.fake.Die(); return nil })
 		r.expect(
 			"exit: activated > deactivation, failure",
-			fmt.Sprintf("exit: deactivation > deactivated, failure: %v", errKilled),
+			fmt.Sprintf("exit: deactivation > deactivated, failure: %v", shelltest.ErrKilled),
 		)
-		r.expectSteps(stop)
-		if st := r.Status(); !errors.Is(st.Err, ErrExited) || st.Reason != Failure {
+		r.expectSteps(shelltest.Stop)
+		if st := r.Status(); !errors.Is(st.Err, shell.ErrExited) || st.Reason != shell.Failure {
 			r.Errorf("got reason %s and error %v", st.Reason, st.Err)
 		}
-		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrUnavailable) {
+		if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
 
@@ -34,24 +36,24 @@ func TestExit(t *testing.T) {
 }
 
 func TestExitForWantOfMemory(t *testing.T) {
-	starved := fmt.Errorf("%w: %w", ErrExited, ErrMemoryExceeded)
+	starved := fmt.Errorf("%w: %w", shell.ErrExited, shell.ErrMemoryExceeded)
 	for name, end := range map[string]func(*rig){
-		"active": func(r *rig) { background(func() error { r.fake.sink.Exited(starved); return nil }) },
+		"active": func(r *rig) { background(func() error { r.fake.Sink.Exited(starved); return nil }) },
 		"hibernating": func(r *rig) {
-			r.fake.fail(hibernation, starved)
-			_ = r.Hibernate(r.Context(), Requested, 0)
+			r.fake.Fail(shelltest.Hibernate, starved)
+			_ = r.Hibernate(r.Context(), shell.Requested, 0)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var documented []Reason
-			document := func(why Reason, _ error, _ func() Evidence) { documented = append(documented, why) }
+			var documented []shell.Reason
+			document := func(why shell.Reason, _ error, _ func() shell.Evidence) { documented = append(documented, why) }
 			run(t, setup{document: document}, func(r *rig) {
 				r.activate()
 				end(r)
-				if !slices.Equal(documented, []Reason{MemoryExceeded}) {
+				if !slices.Equal(documented, []shell.Reason{shell.MemoryExceeded}) {
 					r.Errorf("documented are %v", documented)
 				}
-				if st := r.Status(); st.State != Deactivated || st.Reason != MemoryExceeded || !errors.Is(st.Err, ErrMemoryExceeded) {
+				if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.MemoryExceeded || !errors.Is(st.Err, shell.ErrMemoryExceeded) {
 					r.Errorf("got %s, %s, %v", st.State, st.Reason, st.Err)
 				}
 			})
@@ -66,35 +68,35 @@ func TestExitDuringOperations(t *testing.T) {
 		prepare func(*rig)
 		operate func(*rig) error
 		err     error
-		reason  Reason
+		reason  shell.Reason
 	}{
-		{launch, nil, (*rig).up, ErrInstantiation, InstantiationFailed},
-		{initialize, nil, (*rig).up, ErrInitialization, InitializationFailed},
-		{asking, nil, (*rig).up, nil, Failure}, // too late for the activation to notice
-		{"resume", (*rig).activate, func(r *rig) error { return r.Resume(r.Context(), Requested) }, ErrExited, Failure},
-		{hibernation, (*rig).activate, func(r *rig) error { return r.Hibernate(r.Context(), Requested, 0) }, ErrExited, Failure},
-		{deinitialize, (*rig).activate, func(r *rig) error { return r.Deactivate(r.Context(), Requested) }, nil, Requested},
-		{stop, (*rig).activate, func(r *rig) error { return r.Deactivate(r.Context(), Requested) }, nil, Requested},
-		{wakening, func(r *rig) { r.activate(); r.hibernateNow() }, (*rig).up, ErrExited, Failure},
+		{shelltest.Launch, nil, (*rig).up, shell.ErrInstantiation, shell.InstantiationFailed},
+		{shelltest.Initialize, nil, (*rig).up, shell.ErrInitialization, shell.InitializationFailed},
+		{shelltest.AskState, nil, (*rig).up, nil, shell.Failure}, // too late for the activation to notice
+		{"resume", (*rig).activate, func(r *rig) error { return r.Resume(r.Context(), shell.Requested) }, shell.ErrExited, shell.Failure},
+		{shelltest.Hibernate, (*rig).activate, func(r *rig) error { return r.Hibernate(r.Context(), shell.Requested, 0) }, shell.ErrExited, shell.Failure},
+		{shelltest.Deinitialize, (*rig).activate, func(r *rig) error { return r.Deactivate(r.Context(), shell.Requested) }, nil, shell.Requested},
+		{shelltest.Stop, (*rig).activate, func(r *rig) error { return r.Deactivate(r.Context(), shell.Requested) }, nil, shell.Requested},
+		{shelltest.Wake, func(r *rig) { r.activate(); r.hibernateNow() }, (*rig).up, shell.ErrExited, shell.Failure},
 	} {
 		t.Run(test.step, func(t *testing.T) {
 			run(t, setup{config: deactivateOnFailedWake}, func(r *rig) {
 				if test.prepare != nil {
 					test.prepare(r)
 				}
-				held := r.fake.hold(test.step)
+				held := r.fake.Hold(test.step)
 				done := background(func() error { return test.operate(r) })
-				<-held.reached
-				background(func() error { r.fake.die(); return nil })
-				held.open()
+				<-held.Reached
+				background(func() error { r.fake.Die(); return nil })
+				held.Open()
 				if err := <-done; !errors.Is(err, test.err) {
 					r.Errorf("got error %v, want %v", err, test.err)
 				}
 				background(func() error { return nil }) // the exit has its turn
-				if st := r.Status(); st.State != Deactivated || st.Reason != test.reason {
+				if st := r.Status(); st.State != shell.Deactivated || st.Reason != test.reason {
 					r.Errorf("got %s, %s; want deactivated, %s", st.State, st.Reason, test.reason)
 				}
-				if r.fake.remains() {
+				if r.fake.HasProcess() {
 					r.Error("what was left of the process was not cleared away")
 				}
 			})
@@ -102,18 +104,18 @@ func TestExitDuringOperations(t *testing.T) {
 	}
 }
 
-func (r *rig) up() error { return r.Activate(r.Context(), Requested) }
+func (r *rig) up() error { return r.Activate(r.Context(), shell.Requested) }
 
 // TestExitOfAnEarlierProcess lets the report of an exit wait until another
 // process runs.
 func TestExitOfAnEarlierProcess(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		held := r.fake.hold(deinitialize)
-		down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+		held := r.fake.Hold(shelltest.Deinitialize)
+		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
 		up := background(r.up)
-		background(func() error { r.fake.die(); return nil })
-		held.open()
+		background(func() error { r.fake.Die(); return nil })
+		held.Open()
 		r.must(<-down)
 		r.must(<-up)
 		background(func() error { return nil })
@@ -133,18 +135,18 @@ func TestExitOfAnEarlierProcess(t *testing.T) {
 func TestExitOutwaitsOperations(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		r.fake.hold(hibernation) // a minute
-		r.fake.hold("resume")    // half a minute
-		asleep := background(func() error { return r.Hibernate(r.Context(), Requested, 0) })
-		resumed := background(func() error { return r.Resume(r.Context(), Requested) })
-		background(func() error { r.fake.die(); return nil })
+		r.fake.Hold(shelltest.Hibernate) // a minute
+		r.fake.Hold("resume")            // half a minute
+		asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
+		resumed := background(func() error { return r.Resume(r.Context(), shell.Requested) })
+		background(func() error { r.fake.Die(); return nil })
 		for _, done := range []<-chan error{asleep, resumed} {
-			if err := <-done; !errors.Is(err, ErrTimedOut) {
+			if err := <-done; !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got error %v, want ErrTimedOut", err)
 			}
 		}
 		background(func() error { return nil })
-		if st := r.Status(); st.State != Deactivated || st.Reason != Failure {
+		if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.Failure {
 			r.Errorf("got %s, %s; want deactivated, failure", st.State, st.Reason)
 		}
 	})
@@ -153,17 +155,17 @@ func TestExitOutwaitsOperations(t *testing.T) {
 func TestLateNewsIsNone(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		held := r.fake.hold(deinitialize)
-		down := background(func() error { return r.Deactivate(r.Context(), Requested) })
-		r.fake.control.turn(statecontrol.Resumed)
-		held.open()
+		held := r.fake.Hold(shelltest.Deinitialize)
+		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
+		r.fake.Control.Turn(statecontrol.Resumed)
+		held.Open()
 		r.must(<-down)
-		r.fake.control.turn(statecontrol.Suspended)
+		r.fake.Control.Turn(statecontrol.Suspended)
 		r.forget()
 		if st := r.Status(); st.Control != "" {
 			r.Errorf("got control %s", st.Control)
 		}
-		r.must(r.Deactivate(context.Background(), Shutdown))
+		r.must(r.Deactivate(context.Background(), shell.Shutdown))
 		r.expect()
 	})
 }
@@ -171,7 +173,7 @@ func TestLateNewsIsNone(t *testing.T) {
 func TestNotification(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		r.fake.sink.Notify(Notification{Event: "ticked"})
+		r.fake.Sink.Notify(shell.Notification{Event: "ticked"})
 		if len(r.seen.notes) != 1 || r.seen.notes[0].Event != "ticked" {
 			r.Errorf("got %v", r.seen.notes)
 		}

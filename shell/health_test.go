@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"dormouse/shell"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -33,20 +35,12 @@ func (c *connected) Invoke(ctx context.Context, method string, args, reply any, 
 	return err
 }
 
-// serving is a fake with such a connection.
-type serving struct {
-	*fake
-	conn *connected
-}
-
-func (s serving) Conn() grpc.ClientConnInterface { return s.conn }
-
 // runConnected is run with a plugin that answers for its health.
 func runConnected(t *testing.T, s setup, c *connected, test func(*rig)) {
 	t.Helper()
 	run(t, s, func(r *rig) {
 		c.t = r.T
-		r.process = serving{r.fake, c}
+		r.fake.Connection = c
 		test(r)
 	})
 }
@@ -58,8 +52,8 @@ func TestHealth(t *testing.T) {
 		want error
 	}{
 		"serves":          {said: healthpb.HealthCheckResponse_SERVING},
-		"does not serve":  {said: healthpb.HealthCheckResponse_NOT_SERVING, want: ErrUnhealthy},
-		"does not know":   {want: ErrUnhealthy},
+		"does not serve":  {said: healthpb.HealthCheckResponse_NOT_SERVING, want: shell.ErrUnhealthy},
+		"does not know":   {want: shell.ErrUnhealthy},
 		"has no health":   {err: status.Error(codes.Unimplemented, "")},
 		"has another one": {err: status.Error(codes.NotFound, "")},
 		"is broken":       {err: errBroken, want: errBroken},
@@ -83,7 +77,7 @@ func TestHealth(t *testing.T) {
 
 // TestHealthIsNoCall asks in every state of a plugin that calls wake.
 func TestHealthIsNoCall(t *testing.T) {
-	for _, state := range []State{Unavailable, Deactivated, Activation, Deactivation, Hibernating, Hibernated, Waking} {
+	for _, state := range []shell.State{shell.Unavailable, shell.Deactivated, shell.Activation, shell.Deactivation, shell.Hibernating, shell.Hibernated, shell.Waking} {
 		t.Run(string(state), func(t *testing.T) {
 			plugin := &connected{answer: func(context.Context, string) (healthpb.HealthCheckResponse_ServingStatus, error) {
 				t.Error("the plugin was asked")
@@ -91,7 +85,7 @@ func TestHealthIsNoCall(t *testing.T) {
 			}}
 			runConnected(t, setup{config: wakeOnCall}, plugin, func(r *rig) {
 				finish := r.bring(state)
-				if err := r.CheckHealth(r.Context()); !errors.Is(err, ErrUnavailable) {
+				if err := r.CheckHealth(r.Context()); !errors.Is(err, shell.ErrUnavailable) {
 					r.Errorf("got %v, want ErrUnavailable", err)
 				}
 				synctest.Wait()
@@ -118,8 +112,8 @@ func TestHealthOfTheSilent(t *testing.T) {
 		}
 
 		asked := background(func() error { return r.CheckHealth(r.Context()) })
-		r.fake.die()
-		if err := <-asked; !errors.Is(err, ErrUnavailable) {
+		r.fake.Die()
+		if err := <-asked; !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("it ended: got %v, want ErrUnavailable", err)
 		}
 		synctest.Wait()
@@ -134,12 +128,12 @@ func TestHealthWithoutGRPC(t *testing.T) {
 }
 
 func TestDeactivateActive(t *testing.T) {
-	for _, state := range []State{Unavailable, Deactivated, Hibernated} {
+	for _, state := range []shell.State{shell.Unavailable, shell.Deactivated, shell.Hibernated} {
 		t.Run(string(state), func(t *testing.T) {
 			run(t, setup{}, func(r *rig) {
 				r.bring(state)()
 				r.forget()
-				r.must(r.DeactivateIfActive(r.Context(), MemoryExceeded))
+				r.must(r.DeactivateIfActive(r.Context(), shell.MemoryExceeded))
 				r.expect()
 			})
 		})
@@ -147,19 +141,19 @@ func TestDeactivateActive(t *testing.T) {
 	t.Run("activated", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.must(r.DeactivateIfActive(r.Context(), MemoryExceeded))
-			if st := r.Status(); st.State != Deactivated || st.Reason != MemoryExceeded {
+			r.must(r.DeactivateIfActive(r.Context(), shell.MemoryExceeded))
+			if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.MemoryExceeded {
 				r.Errorf("it is %s, %s", st.State, st.Reason)
 			}
 		})
 	})
 	t.Run("meanwhile hibernating", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			finish := r.bring(Hibernating)
-			judged := background(func() error { return r.DeactivateIfActive(r.Context(), Failure) })
+			finish := r.bring(shell.Hibernating)
+			judged := background(func() error { return r.DeactivateIfActive(r.Context(), shell.Failure) })
 			finish()
 			r.must(<-judged)
-			if got := r.State(); got != Hibernated {
+			if got := r.State(); got != shell.Hibernated {
 				r.Errorf("it is %s", got)
 			}
 		})

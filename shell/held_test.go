@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 )
 
 // TestHeldAreLetInTogether has calls arrive one after the other while the plugin
@@ -22,19 +24,18 @@ func TestHeldAreLetInTogether(t *testing.T) {
 	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
 		var mu sync.Mutex
 		var order []string
-		waking := r.fake.hold(wakening)
+		waking := r.fake.Hold(shelltest.Wake)
 		var all sync.WaitGroup
 		come := func(name string) {
 			all.Go(func() {
-				end, err := r.admit(r.Context(), 0)
-				if err != nil || end == nil {
+				if err := r.Admit(r.Context(), 0); err != nil {
 					r.Errorf("%s: got %v", name, err)
 					return
 				}
 				mu.Lock()
 				order = append(order, name)
 				mu.Unlock()
-				r.inFlight.leaveCall()
+				r.LeaveCall()
 			})
 			synctest.Wait()
 		}
@@ -42,32 +43,31 @@ func TestHeldAreLetInTogether(t *testing.T) {
 			come(fmt.Sprint(i))
 		}
 		asking := make(chan struct{})
-		r.seen.tell = func(tr Transition) {
-			if tr.To == Activated { // awake, but the operation is not over
+		r.seen.tell = func(tr shell.Transition) {
+			if tr.To == shell.Activated { // awake, but the operation is not over
 				r.seen.tell = nil
 				all.Go(func() {
 					defer close(asking)
-					end, held, err := r.admitOrHold(0)
-					if end != nil || held == nil || err != nil {
-						r.Errorf("a call overtakes those that wait: %v, %v, %v", end, held, err)
+					answer, err := r.HoldCall(0)
+					if answer == nil || err != nil {
+						r.Errorf("a call overtakes those that wait: %v", err)
 						return
 					}
-					a := <-held.answer
-					if a.err != nil {
-						r.Error(a.err)
+					if err := answer(); err != nil {
+						r.Error(err)
 					}
-					r.inFlight.leaveCall()
+					r.LeaveCall()
 				})
 				<-time.After(time.Nanosecond) // it has come
 			}
 		}
-		waking.open()
+		waking.Open()
 		<-asking
 		all.Wait()
 		if slices.Sort(order); !slices.Equal(order, []string{"0", "1", "2", "3", "4"}) {
 			r.Errorf("let in were %v", order)
 		}
-		if n := countOf(r.fake.steps(), wakening); n != 1 {
+		if n := countOf(r.fake.Steps(), shelltest.Wake); n != 1 {
 			r.Errorf("woken %d times", n)
 		}
 	})
@@ -75,17 +75,17 @@ func TestHeldAreLetInTogether(t *testing.T) {
 
 func TestHeldBytes(t *testing.T) {
 	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
-		waking := r.fake.hold(wakening)
-		large := Call{Method: "echo", Params: []byte(strings.Repeat(" ", maxHeldBytes-1) + "1")}
+		waking := r.fake.Hold(shelltest.Wake)
+		large := shell.Call{Method: "echo", Params: []byte(strings.Repeat(" ", shell.MaxHeldBytes-1) + "1")}
 		first := background(func() error { _, err := r.Invoke(r.Context(), large); return err })
-		if err := r.invoke(r.Context(), ""); !errors.Is(err, ErrBusy) {
+		if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrBusy) {
 			r.Errorf("got error %v, want ErrBusy", err)
 		}
 		ctx, cancel := context.WithCancel(r.Context())
-		waking.open()
+		waking.Open()
 		r.must(<-first)
 		r.hibernateNow()
-		waking = r.fake.hold(wakening)
+		waking = r.fake.Hold(shelltest.Wake)
 		given := background(func() error { _, err := r.Invoke(ctx, large); return err })
 		cancel()
 		if err := <-given; !errors.Is(err, context.Canceled) {
@@ -95,7 +95,7 @@ func TestHeldBytes(t *testing.T) {
 		if !pending(again) {
 			r.Error("what was withdrawn still counts")
 		}
-		waking.open()
+		waking.Open()
 		r.must(<-again)
 	})
 }
@@ -125,13 +125,13 @@ func TestLookingWakesNothing(t *testing.T) {
 				r.Errorf("asleep, %s: got %t, %v", method, got, err)
 			}
 		}
-		if _, err := r.Exists(r.Context(), "other"); !errors.Is(err, ErrHibernated) {
+		if _, err := r.Exists(r.Context(), "other"); !errors.Is(err, shell.ErrHibernated) {
 			r.Errorf("got error %v, want ErrHibernated", err)
 		}
-		if err := r.Conn().Invoke(r.Context(), "/grpc.health.v1.Health/Check", nil, nil); !errors.Is(err, ErrHibernated) {
+		if err := r.Conn().Invoke(r.Context(), "/grpc.health.v1.Health/Check", nil, nil); !errors.Is(err, shell.ErrHibernated) {
 			r.Errorf("got error %v, want ErrHibernated", err)
 		}
-		if err := r.CheckHealth(r.Context()); !errors.Is(err, ErrUnavailable) {
+		if err := r.CheckHealth(r.Context()); !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
 		r.Status()
@@ -152,7 +152,7 @@ func TestLedger(t *testing.T) {
 		c.CallTimeout = configs.Duration(time.Minute)
 	}
 	run(t, setup{config: config}, func(r *rig) {
-		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.Activate(r.Context(), shell.Requested))
 		var all sync.WaitGroup
 		done := make(chan struct{})
 		answers := make([]map[string]error, callers)
@@ -174,7 +174,7 @@ func TestLedger(t *testing.T) {
 			switch err := r.HibernateIdle(r.Context(), time.Now()); {
 			case err == nil:
 				slept++
-			case !errors.Is(err, ErrInUse) && !errors.Is(err, ErrIllegalState):
+			case !errors.Is(err, shell.ErrInUse) && !errors.Is(err, shell.ErrIllegalState):
 				r.Fatalf("attempt %d: %v", tried, err)
 			}
 			pass(3 * time.Millisecond)
@@ -188,13 +188,13 @@ func TestLedger(t *testing.T) {
 				if err != nil {
 					r.Errorf("call %s: %v", name, err)
 				}
-				if n := r.fake.delivered(name); n != 1 {
+				if n := r.fake.Delivered(name); n != 1 {
 					r.Errorf("call %s was delivered %d times", name, n)
 				}
 			}
 		}
-		steps := r.fake.steps()
-		slept, woken := countOf(steps, hibernation), countOf(steps, wakening)
+		steps := r.fake.Steps()
+		slept, woken := countOf(steps, shelltest.Hibernate), countOf(steps, shelltest.Wake)
 		if slept != cycles || woken < cycles-1 || calls < cycles {
 			r.Errorf("%d cycles, %d wakes, %d calls", slept, woken, calls)
 		}

@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
@@ -15,25 +17,25 @@ func deactivateOnFailedWake(c *configs.Plugin) { c.OnFailedWake = configs.Failed
 
 func TestHibernateAndWake(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.must(r.Activate(r.Context(), Startup))
+		r.must(r.Activate(r.Context(), shell.Startup))
 		r.forget()
-		r.must(r.Hibernate(r.Context(), Automatic, 0))
+		r.must(r.Hibernate(r.Context(), shell.Automatic, 0))
 		r.expect(
 			"hibernate: activated > hibernating, automatic",
 			"hibernate: hibernating > hibernated, automatic",
 		)
-		r.expectSteps(hibernation)
+		r.expectSteps(shelltest.Hibernate)
 		st := r.Status()
-		if st.Control != statecontrol.Suspended || st.Reason != Automatic || st.Sleep == nil || st.Facts.PID != 0 {
+		if st.Control != statecontrol.Suspended || st.Reason != shell.Automatic || st.Sleep == nil || st.Facts.PID != 0 {
 			r.Errorf("got %+v", st)
 		}
 
-		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.Activate(r.Context(), shell.Requested))
 		r.expect(
 			"wake: hibernated > waking, requested",
 			"wake: waking > activated, requested",
 		)
-		r.expectSteps(wakening)
+		r.expectSteps(shelltest.Wake)
 		if st := r.Status(); st.Control != statecontrol.Suspended || st.Sleep != nil || st.Facts.PID != 2 {
 			r.Errorf("got %+v", st)
 		}
@@ -48,19 +50,19 @@ func TestHibernateRefused(t *testing.T) {
 		want  error
 		text  string
 	}{
-		{"resumed", setup{config: func(c *configs.Plugin) { c.StartMode = configs.StartActivated }}, ErrIllegalState, "it is resumed, suspend it first"},
-		{"no state control", setup{plain: true}, ErrIllegalState, "no state control"},
-		{"in process", setup{inProcess: true}, ErrBuiltIn, "cannot hibernate"},
+		{"resumed", setup{config: func(c *configs.Plugin) { c.StartMode = configs.StartActivated }}, shell.ErrIllegalState, "it is resumed, suspend it first"},
+		{"no state control", setup{plain: true}, shell.ErrIllegalState, "no state control"},
+		{"in process", setup{inProcess: true}, shell.ErrBuiltIn, "cannot hibernate"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run(t, test.setup, func(r *rig) {
 				r.activate()
-				err := r.Hibernate(r.Context(), Requested, 0)
+				err := r.Hibernate(r.Context(), shell.Requested, 0)
 				if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 					r.Errorf("got error %q, want %v with %q", err, test.want, test.text)
 				}
 				r.expect()
-				if st := r.Status(); st.State != Activated || st.Err != nil {
+				if st := r.Status(); st.State != shell.Activated || st.Err != nil {
 					r.Errorf("got %s with error %v", st.State, st.Err)
 				}
 			})
@@ -70,10 +72,10 @@ func TestHibernateRefused(t *testing.T) {
 
 func TestHibernateFails(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.must(r.Activate(r.Context(), Startup))
+		r.must(r.Activate(r.Context(), shell.Startup))
 		r.forget()
-		r.fake.fail(hibernation, errBroken)
-		if err := r.Hibernate(r.Context(), Requested, 0); !errors.Is(err, errBroken) {
+		r.fake.Fail(shelltest.Hibernate, errBroken)
+		if err := r.Hibernate(r.Context(), shell.Requested, 0); !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
 		r.expect(
@@ -81,13 +83,13 @@ func TestHibernateFails(t *testing.T) {
 			"hibernate: hibernating > activated, startup: broken",
 		)
 		st := r.Status()
-		if st.Control != statecontrol.Suspended || st.Reason != Startup || !errors.Is(st.Err, errBroken) || st.Facts.PID != 1 {
+		if st.Control != statecontrol.Suspended || st.Reason != shell.Startup || !errors.Is(st.Err, errBroken) || st.Facts.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.invoke(r.Context(), ""))
 
-		r.fake.fail(hibernation, nil)
-		r.must(r.Hibernate(r.Context(), Requested, 0))
+		r.fake.Fail(shelltest.Hibernate, nil)
+		r.must(r.Hibernate(r.Context(), shell.Requested, 0))
 		if st := r.Status(); st.Err != nil {
 			r.Errorf("the error %v has outlived its state", st.Err)
 		}
@@ -102,10 +104,10 @@ func TestHibernateEndsInTime(t *testing.T) {
 	} {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.fake.hold(hibernation)
+			r.fake.Hold(shelltest.Hibernate)
 			begun := time.Now()
-			err := r.Hibernate(r.Context(), Requested, test.limit)
-			if took := time.Since(begun); took != test.want || !errors.Is(err, ErrTimedOut) || r.State() != Activated {
+			err := r.Hibernate(r.Context(), shell.Requested, test.limit)
+			if took := time.Since(begun); took != test.want || !errors.Is(err, shell.ErrTimedOut) || r.State() != shell.Activated {
 				r.Errorf("limit %s: %s after %s: %v", test.limit, r.State(), took, err)
 			}
 		})
@@ -115,15 +117,15 @@ func TestHibernateEndsInTime(t *testing.T) {
 func TestControlChangesWhileHibernating(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		held := r.fake.hold(hibernation)
-		r.fake.fail(hibernation, errBroken)
-		asleep := background(func() error { return r.Hibernate(r.Context(), Requested, 0) })
-		r.fake.control.turn(statecontrol.Resumed)
-		held.open()
+		held := r.fake.Hold(shelltest.Hibernate)
+		r.fake.Fail(shelltest.Hibernate, errBroken)
+		asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
+		r.fake.Control.Turn(statecontrol.Resumed)
+		held.Open()
 		if err := <-asleep; !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
-		if st := r.Status(); st.State != Activated || st.Control != statecontrol.Resumed {
+		if st := r.Status(); st.State != shell.Activated || st.Control != statecontrol.Resumed {
 			r.Errorf("got %s, %s; want activated, resumed", st.State, st.Control)
 		}
 	})
@@ -132,34 +134,34 @@ func TestControlChangesWhileHibernating(t *testing.T) {
 func TestPluginDiesOfHibernation(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		held := r.fake.hold(hibernation)
-		asleep := background(func() error { return r.Hibernate(r.Context(), Requested, 0) })
-		r.fake.die()
-		held.open()
-		if err := <-asleep; !errors.Is(err, ErrExited) {
+		held := r.fake.Hold(shelltest.Hibernate)
+		asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
+		r.fake.Die()
+		held.Open()
+		if err := <-asleep; !errors.Is(err, shell.ErrExited) {
 			r.Errorf("got error %v, want ErrExited", err)
 		}
 		r.expect(
 			"hibernate: activated > hibernating, requested",
 			"exit: hibernating > deactivation, failure",
-			fmt.Sprintf("exit: deactivation > deactivated, failure: %v", errKilled),
+			fmt.Sprintf("exit: deactivation > deactivated, failure: %v", shelltest.ErrKilled),
 		)
-		r.expectSteps(hibernation, stop)
+		r.expectSteps(shelltest.Hibernate, shelltest.Stop)
 	})
 }
 
 func TestWakeFails(t *testing.T) {
 	t.Run("deactivate", func(t *testing.T) {
 		run(t, setup{image: true, config: deactivateOnFailedWake}, func(r *rig) {
-			r.fake.fail(wakening, errBroken)
-			if err := r.Activate(r.Context(), Requested); !errors.Is(err, errBroken) {
+			r.fake.Fail(shelltest.Wake, errBroken)
+			if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, errBroken) {
 				r.Errorf("got error %v", err)
 			}
 			r.expect(
 				"wake: hibernated > waking, requested",
 				"wake: waking > deactivated, failure: cannot wake: broken",
 			)
-			r.expectSteps(wakening, stop)
+			r.expectSteps(shelltest.Wake, shelltest.Stop)
 			if st := r.Status(); !errors.Is(st.Err, errBroken) {
 				r.Errorf("got error %v", st.Err)
 			}
@@ -167,8 +169,8 @@ func TestWakeFails(t *testing.T) {
 	})
 	t.Run("cold start", func(t *testing.T) {
 		run(t, setup{image: true}, func(r *rig) {
-			r.fake.fail(wakening, errBroken)
-			r.must(r.Activate(r.Context(), Requested))
+			r.fake.Fail(shelltest.Wake, errBroken)
+			r.must(r.Activate(r.Context(), shell.Requested))
 			r.expect(
 				"wake: hibernated > waking, requested",
 				"wake: waking > deactivated, failure: cannot wake: broken",
@@ -176,7 +178,7 @@ func TestWakeFails(t *testing.T) {
 				"suspend: activation is suspended",
 				"activate: activation > activated, automatic",
 			)
-			r.expectSteps(wakening, stop, launch, initialize, asking)
+			r.expectSteps(shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 			if st := r.Status(); st.Err != nil {
 				r.Errorf("got error %v", st.Err)
 			}
@@ -184,22 +186,22 @@ func TestWakeFails(t *testing.T) {
 	})
 	t.Run("cold start fails too", func(t *testing.T) {
 		run(t, setup{image: true}, func(r *rig) {
-			r.fake.fail(wakening, errBroken)
-			r.fake.fail(launch, errBroken)
-			if err := r.Activate(r.Context(), Requested); !errors.Is(err, ErrInstantiation) {
+			r.fake.Fail(shelltest.Wake, errBroken)
+			r.fake.Fail(shelltest.Launch, errBroken)
+			if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrInstantiation) {
 				r.Errorf("got error %v, want ErrInstantiation", err)
 			}
-			if st := r.Status(); st.State != Deactivated || st.Reason != InstantiationFailed {
+			if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.InstantiationFailed {
 				r.Errorf("got %s, %s", st.State, st.Reason)
 			}
 		})
 	})
 	t.Run("too late", func(t *testing.T) {
 		run(t, setup{image: true, config: deactivateOnFailedWake}, func(r *rig) {
-			r.fake.hold(wakening)
+			r.fake.Hold(shelltest.Wake)
 			begun := time.Now()
-			err := r.Activate(r.Context(), Requested)
-			if took := time.Since(begun); took != hibernateTimeout || !errors.Is(err, ErrTimedOut) || r.State() != Deactivated {
+			err := r.Activate(r.Context(), shell.Requested)
+			if took := time.Since(begun); took != hibernateTimeout || !errors.Is(err, shell.ErrTimedOut) || r.State() != shell.Deactivated {
 				r.Errorf("%s after %s: %v", r.State(), took, err)
 			}
 		})
@@ -209,32 +211,32 @@ func TestWakeFails(t *testing.T) {
 func TestDeactivateHibernated(t *testing.T) {
 	t.Run("wakes first", func(t *testing.T) {
 		run(t, setup{image: true}, func(r *rig) {
-			r.must(r.Deactivate(r.Context(), Requested))
+			r.must(r.Deactivate(r.Context(), shell.Requested))
 			r.expect(
 				"wake: hibernated > waking, requested",
 				"wake: waking > activated, requested",
 				"deactivate: activated > deactivation, requested",
 				"deactivate: deactivation > deactivated, requested",
 			)
-			r.expectSteps(wakening, deinitialize+" requested", stop)
+			r.expectSteps(shelltest.Wake, shelltest.Deinitialize+" requested", shelltest.Stop)
 		})
 	})
 	t.Run("cannot wake", func(t *testing.T) {
 		run(t, setup{image: true}, func(r *rig) {
-			r.fake.fail(wakening, errBroken)
-			r.must(r.Deactivate(r.Context(), Requested))
+			r.fake.Fail(shelltest.Wake, errBroken)
+			r.must(r.Deactivate(r.Context(), shell.Requested))
 			r.expect(
 				"wake: hibernated > waking, requested",
 				"wake: waking > deactivated, failure: cannot wake: broken",
 			)
-			r.expectSteps(wakening, stop)
+			r.expectSteps(shelltest.Wake, shelltest.Stop)
 		})
 	})
 	t.Run("sleeps on when the host ends", func(t *testing.T) {
 		run(t, setup{image: true}, func(r *rig) {
-			r.must(r.Deactivate(r.Context(), Shutdown))
+			r.must(r.Deactivate(r.Context(), shell.Shutdown))
 			r.expect()
-			if st := r.Status(); st.State != Hibernated || st.Sleep == nil {
+			if st := r.Status(); st.State != shell.Hibernated || st.Sleep == nil {
 				r.Errorf("got %s with image %v", st.State, st.Sleep)
 			}
 		})
@@ -245,18 +247,18 @@ func TestDeactivateHibernated(t *testing.T) {
 func TestEvict(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		full := errors.New("no room")
-		r.must(r.Activate(r.Context(), Startup))
-		if err := r.Evict(r.Context(), full); !errors.Is(err, ErrIllegalState) {
+		r.must(r.Activate(r.Context(), shell.Startup))
+		if err := r.Evict(r.Context(), full); !errors.Is(err, shell.ErrIllegalState) {
 			r.Errorf("an activated instance: %v", err)
 		}
-		r.must(r.Hibernate(r.Context(), Automatic, 0))
+		r.must(r.Hibernate(r.Context(), shell.Automatic, 0))
 		r.forget()
 		r.must(r.Evict(r.Context(), full))
-		if st := r.Status(); st.State != Deactivated || st.Reason != Automatic || !errors.Is(st.Err, full) || st.Sleep != nil {
+		if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.Automatic || !errors.Is(st.Err, full) || st.Sleep != nil {
 			r.Errorf("got %+v", st)
 		}
-		r.must(r.Activate(r.Context(), Requested))
-		if st := r.Status(); st.State != Activated || st.Facts.PID != 2 {
+		r.must(r.Activate(r.Context(), shell.Requested))
+		if st := r.Status(); st.State != shell.Activated || st.Facts.PID != 2 {
 			r.Errorf("got %+v", st)
 		}
 	})

@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
@@ -29,13 +31,13 @@ func TestUse(t *testing.T) {
 		if use := r.Usage(); !use.AwakeSince.Equal(begun) || !use.LastUse.Equal(begun) || !use.CanHibernate {
 			r.Errorf("got %+v, want %s", use, begun)
 		}
-		gate := r.fake.hold(invocation)
+		gate := r.fake.Hold(shelltest.Invoke)
 		answered := background(func() error { return r.invoke(r.Context(), "") })
 		if use := r.Usage(); use.Calls != 1 || !use.LastUse.Equal(begun) {
 			r.Errorf("got %+v", use)
 		}
 		pass(time.Second)
-		gate.open()
+		gate.Open()
 		r.must(<-answered)
 		if use := r.Usage(); use.Calls != 0 || !use.LastUse.Equal(time.Now()) {
 			r.Errorf("got %+v", use)
@@ -53,7 +55,7 @@ func TestUse(t *testing.T) {
 			r.Errorf("got %+v", use)
 		}
 		pass(time.Second)
-		r.must(r.Suspend(r.Context(), Requested))
+		r.must(r.Suspend(r.Context(), shell.Requested))
 		if use := r.Usage(); !use.LastUse.Equal(time.Now()) {
 			r.Errorf("a request is no use: %+v", use)
 		}
@@ -105,7 +107,7 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 	t.Run("nor when somebody wants it suspended", func(t *testing.T) {
 		run(t, setup{config: startsResumed}, func(r *rig) {
 			idled(r)
-			if err := r.Suspend(r.Context(), Requested); !errors.Is(err, ErrIllegalState) {
+			if err := r.Suspend(r.Context(), shell.Requested); !errors.Is(err, shell.ErrIllegalState) {
 				r.Errorf("got error %v", err)
 			}
 			r.must(r.invoke(r.Context(), ""))
@@ -131,10 +133,10 @@ func TestCallsGoFirst(t *testing.T) {
 			seen := r.Usage()
 			pass(time.Minute)
 			r.must(r.invoke(r.Context(), ""))
-			if err := r.SuspendIdle(r.Context(), seen.LastUse); !errors.Is(err, ErrInUse) {
+			if err := r.SuspendIdle(r.Context(), seen.LastUse); !errors.Is(err, shell.ErrInUse) {
 				r.Errorf("got error %v, want ErrInUse", err)
 			}
-			if err := r.HibernateIdle(r.Context(), seen.LastUse); !errors.Is(err, ErrInUse) {
+			if err := r.HibernateIdle(r.Context(), seen.LastUse); !errors.Is(err, shell.ErrInUse) {
 				r.Errorf("got error %v, want ErrInUse", err)
 			}
 			r.expect()
@@ -143,25 +145,25 @@ func TestCallsGoFirst(t *testing.T) {
 	t.Run("under way", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			gate := r.fake.hold(invocation)
+			gate := r.fake.Hold(shelltest.Invoke)
 			answered := background(func() error { return r.invoke(r.Context(), "") })
-			if err := r.HibernateIdle(r.Context(), time.Now()); !errors.Is(err, ErrInUse) {
+			if err := r.HibernateIdle(r.Context(), time.Now()); !errors.Is(err, shell.ErrInUse) {
 				r.Errorf("got error %v, want ErrInUse", err)
 			}
 			r.expect()
-			gate.open()
+			gate.Open()
 			r.must(<-answered)
 		})
 	})
 	t.Run("while it is suspended", func(t *testing.T) {
 		run(t, setup{config: startsResumed}, func(r *rig) {
 			r.activate()
-			gate := r.fake.hold(string(statecontrol.Suspend))
+			gate := r.fake.Hold(string(statecontrol.Suspend))
 			done := background(func() error { return r.SuspendIdle(r.Context(), time.Now()) })
 			pass(time.Millisecond)
 			r.must(r.invoke(r.Context(), ""))
-			gate.open()
-			if err := <-done; !errors.Is(err, ErrInUse) {
+			gate.Open()
+			if err := <-done; !errors.Is(err, shell.ErrInUse) {
 				r.Errorf("got error %v, want ErrInUse", err)
 			}
 			r.expectControl(statecontrol.Resumed, false)
@@ -170,18 +172,18 @@ func TestCallsGoFirst(t *testing.T) {
 	t.Run("in the last moment", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.observer = meanwhile{r.seen, func(tr Transition) {
-				if tr.To == Hibernating {
-					r.inFlight.enterCall()
+			r.SetObserver(meanwhile{r.seen, func(tr shell.Transition) {
+				if tr.To == shell.Hibernating {
+					r.EnterCall()
 				}
-			}}
-			if err := r.HibernateIdle(r.Context(), time.Now()); !errors.Is(err, ErrInUse) {
+			}})
+			if err := r.HibernateIdle(r.Context(), time.Now()); !errors.Is(err, shell.ErrInUse) {
 				r.Errorf("got error %v, want ErrInUse", err)
 			}
-			if got := r.State(); got != Activated {
+			if got := r.State(); got != shell.Activated {
 				r.Errorf("it is %s", got)
 			}
-			r.inFlight.leaveCall()
+			r.LeaveCall()
 			r.expectSteps()
 		})
 	})
@@ -189,11 +191,11 @@ func TestCallsGoFirst(t *testing.T) {
 
 // meanwhile is an observer that does something at a transition.
 type meanwhile struct {
-	Observer
-	do func(Transition)
+	shell.Observer
+	do func(shell.Transition)
 }
 
-func (m meanwhile) Transition(t Transition) {
+func (m meanwhile) Transition(t shell.Transition) {
 	m.Observer.Transition(t)
 	m.do(t)
 }

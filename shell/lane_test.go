@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -12,19 +12,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
 func TestLaneTakesTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane("Test")
+		l := shell.NewLane("Test")
 		release := make(chan struct{})
 		var all sync.WaitGroup
 		var order []int // unguarded: whoever has the turn is alone
 		for i := range 50 {
 			event := allEvents[i%2] // no two in a row are the same
 			all.Go(func() {
-				_ = l.run(t.Context(), event, func() error {
+				_ = l.Run(t.Context(), event, func() error {
 					<-release
 					order = append(order, i)
 					return nil
@@ -42,25 +44,25 @@ func TestLaneTakesTurns(t *testing.T) {
 
 func TestLaneSharesResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane("Test")
+		l := shell.NewLane("Test")
 		release := make(chan struct{})
 		var runs []string
-		do := func(event Event, name string, err error) <-chan error {
+		do := func(event shell.Event, name string, err error) <-chan error {
 			return background(func() error {
-				return l.run(t.Context(), event, func() error {
+				return l.Run(t.Context(), event, func() error {
 					<-release
 					runs = append(runs, name)
 					return err
 				})
 			})
 		}
-		first := do(Activate, "a1", errBroken)
-		second := do(Activate, "a2", nil) // shares with the first
-		exit1 := do(Exit, "e1", nil)
-		exit2 := do(Exit, "e2", nil) // looks for itself
-		third := do(Activate, "a3", nil)
-		fourth := do(Activate, "a4", errBroken) // shares with the third, not with the first
-		down := do(Deactivate, "d", nil)
+		first := do(shell.Activate, "a1", errBroken)
+		second := do(shell.Activate, "a2", nil) // shares with the first
+		exit1 := do(shell.Exit, "e1", nil)
+		exit2 := do(shell.Exit, "e2", nil) // looks for itself
+		third := do(shell.Activate, "a3", nil)
+		fourth := do(shell.Activate, "a4", errBroken) // shares with the third, not with the first
+		down := do(shell.Deactivate, "d", nil)
 		close(release)
 		synctest.Wait()
 		if want := []string{"a1", "e1", "e2", "a3", "d"}; !slices.Equal(runs, want) {
@@ -78,7 +80,7 @@ func TestLaneSharesResults(t *testing.T) {
 			}
 		}
 		// Whoever comes afterwards shares nothing.
-		if err := <-do(Deactivate, "d", errBroken); !errors.Is(err, errBroken) {
+		if err := <-do(shell.Deactivate, "d", errBroken); !errors.Is(err, errBroken) {
 			t.Errorf("got %v, want %v", err, errBroken)
 		}
 	})
@@ -88,20 +90,20 @@ func TestManyActivateAtOnce(t *testing.T) {
 	for _, want := range []error{nil, errBroken} {
 		t.Run(fmt.Sprint(want), func(t *testing.T) {
 			run(t, setup{}, func(r *rig) {
-				r.fake.fail(launch, want)
-				held := r.fake.hold(launch)
+				r.fake.Fail(shelltest.Launch, want)
+				held := r.fake.Hold(shelltest.Launch)
 				results := make(chan error, 100)
 				for range cap(results) {
 					go func() { results <- r.up() }()
 				}
 				synctest.Wait()
-				held.open()
+				held.Open()
 				for range cap(results) {
 					if err := <-results; !errors.Is(err, want) {
 						r.Errorf("got error %v, want %v", err, want)
 					}
 				}
-				if n := countOf(r.fake.steps(), launch); n != 1 {
+				if n := countOf(r.fake.Steps(), shelltest.Launch); n != 1 {
 					r.Errorf("it was launched %d times", n)
 				}
 			})
@@ -122,45 +124,45 @@ func TestOperationsWaitTheirTurn(t *testing.T) {
 	t.Run("activate during deactivation", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			held := r.fake.hold(deinitialize)
-			down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+			held := r.fake.Hold(shelltest.Deinitialize)
+			down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
 			up := background(r.up)
 			if !pending(up) {
 				r.Error("activate did not wait")
 			}
-			held.open()
+			held.Open()
 			r.must(<-down)
 			r.must(<-up)
-			r.expectSteps(deinitialize+" requested", stop, launch, initialize, asking)
+			r.expectSteps(shelltest.Deinitialize+" requested", shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		})
 	})
 	t.Run("deactivate during activation", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			held := r.fake.hold(initialize)
+			held := r.fake.Hold(shelltest.Initialize)
 			up := background(r.up)
-			down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+			down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
 			again := background(r.up) // comes after the deactivation, so it must not share with the first
-			held.open()
+			held.Open()
 			r.must(<-up)
 			r.must(<-down)
 			r.must(<-again)
-			if got := r.State(); got != Activated {
+			if got := r.State(); got != shell.Activated {
 				r.Errorf("it is %s, the last wish was activated", got)
 			}
-			r.expectSteps(launch, initialize, asking, deinitialize+" requested", stop, launch, initialize, asking)
+			r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState, shelltest.Deinitialize+" requested", shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		})
 	})
 	t.Run("not for ever", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			held := r.fake.hold(deinitialize)
-			down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+			held := r.fake.Hold(shelltest.Deinitialize)
+			down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
 			begun := time.Now()
-			err := r.Hibernate(r.Context(), Requested, time.Second)
-			if took := time.Since(begun); took != time.Second || !errors.Is(err, ErrInProgress) {
+			err := r.Hibernate(r.Context(), shell.Requested, time.Second)
+			if took := time.Since(begun); took != time.Second || !errors.Is(err, shell.ErrInProgress) {
 				r.Errorf("got %v after %s", err, took)
 			}
-			held.open()
+			held.Open()
 			r.must(<-down)
 		})
 	})
@@ -170,25 +172,25 @@ func TestCallerGoesAway(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
 		ctx, cancel := context.WithCancel(r.Context())
-		held := r.fake.hold("resume")
-		resumed := background(func() error { return r.Resume(ctx, Requested) })
-		waits := background(func() error { return r.Deactivate(ctx, Requested) })
+		held := r.fake.Hold("resume")
+		resumed := background(func() error { return r.Resume(ctx, shell.Requested) })
+		waits := background(func() error { return r.Deactivate(ctx, shell.Requested) })
 		cancel()
 		synctest.Wait()
-		if err := <-waits; !errors.Is(err, ErrInProgress) {
+		if err := <-waits; !errors.Is(err, shell.ErrInProgress) {
 			r.Errorf("got error %v, want ErrInProgress", err)
 		}
 		if !pending(resumed) {
 			r.Error("the operation was abandoned")
 		}
-		held.open()
+		held.Open()
 		r.must(<-resumed)
-		if st := r.Status(); st.State != Activated || st.Control != statecontrol.Resumed {
+		if st := r.Status(); st.State != shell.Activated || st.Control != statecontrol.Resumed {
 			r.Errorf("got %s, %s", st.State, st.Control)
 		}
 		// Nothing is in progress: not waiting is no reason to refuse.
 		for range 20 {
-			r.must(r.Activate(ctx, Requested))
+			r.must(r.Activate(ctx, shell.Requested))
 		}
 	})
 }
@@ -197,24 +199,24 @@ func TestCallerGoesAway(t *testing.T) {
 func TestLaneIsSeen(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		held := r.fake.hold(deinitialize)
-		down := background(func() error { return r.Deactivate(r.Context(), Requested) })
+		held := r.fake.Hold(shelltest.Deinitialize)
+		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
 		synctest.Wait()
 		up := background(r.up)
 		synctest.Wait()
-		gone := background(func() error { return r.MakeUnavailable(r.Context(), Requested) })
+		gone := background(func() error { return r.MakeUnavailable(r.Context(), shell.Requested) })
 		synctest.Wait()
-		want := LaneStatus{Job: Deactivate, Runs: 1, Waiting: []Event{Activate, MakeUnavailable}}
+		want := shell.LaneStatus{Job: shell.Deactivate, Runs: 1, Waiting: []shell.Event{shell.Activate, shell.MakeUnavailable}}
 		if diff := cmp.Diff(want, r.LaneStatus()); diff != "" {
 			r.Errorf("while it ends (-want +got):\n%s", diff)
 		}
-		held.open()
+		held.Open()
 		r.must(<-down)
 		r.must(<-up)
-		if err := <-gone; !errors.Is(err, ErrIllegalState) {
+		if err := <-gone; !errors.Is(err, shell.ErrIllegalState) {
 			r.Errorf("got %v", err)
 		}
-		if diff := cmp.Diff(LaneStatus{Runs: 4, Waiting: []Event{}}, r.LaneStatus()); diff != "" {
+		if diff := cmp.Diff(shell.LaneStatus{Runs: 4, Waiting: []shell.Event{}}, r.LaneStatus()); diff != "" {
 			r.Errorf("afterwards (-want +got):\n%s", diff)
 		}
 	})

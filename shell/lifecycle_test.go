@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -12,25 +12,24 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/shell"
 	"dormouse/statecontrol"
 )
 
 var (
-	allStates = []State{Unavailable, Deactivated, Deactivation, Activated, Activation, Precondition, Hibernated, Hibernating, Waking, Destroyed}
-	allEvents = []Event{Activate, Adopt, Await, Lapse, Deactivate, MakeUnavailable, Suspend, Resume, Hibernate, Wake, MoveToDisk, Evict, Exit, Destroy}
+	allStates = []shell.State{shell.Unavailable, shell.Deactivated, shell.Deactivation, shell.Activated, shell.Activation, shell.Precondition, shell.Hibernated, shell.Hibernating, shell.Waking, shell.Destroyed}
+	allEvents = []shell.Event{shell.Activate, shell.Adopt, shell.Await, shell.Lapse, shell.Deactivate, shell.MakeUnavailable, shell.Suspend, shell.Resume, shell.Hibernate, shell.Wake, shell.MoveToDisk, shell.Evict, shell.Exit, shell.Destroy}
 )
 
 // place puts a shell into a state that no test could reach and hold otherwise.
-func (r *rig) place(state State, control statecontrol.State) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state, r.control, r.reason = state, control, Startup
+func (r *rig) place(state shell.State, control statecontrol.State) {
+	r.SetState(state, control)
 	r.seen.first = state
 }
 
 func TestLifecycleHasNoOtherStates(t *testing.T) {
-	for _, row := range Lifecycle {
-		for _, state := range []State{row.From, row.During, row.Then, row.Else} {
+	for _, row := range shell.Lifecycle {
+		for _, state := range []shell.State{row.From, row.During, row.Then, row.Else} {
 			if state != "" && !slices.Contains(allStates, state) {
 				t.Errorf("the tests don't know the state %s", state)
 			}
@@ -42,7 +41,7 @@ func TestLifecycleHasNoOtherStates(t *testing.T) {
 }
 
 func TestLifecycleListedRows(t *testing.T) {
-	for _, row := range Lifecycle {
+	for _, row := range shell.Lifecycle {
 		for _, failure := range []error{nil, errBroken} {
 			name := string(row.Event) + " when " + string(row.From)
 			if failure != nil {
@@ -51,8 +50,8 @@ func TestLifecycleListedRows(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				r := newRig(t, setup{})
 				r.place(row.From, row.NeedsControl)
-				var during State
-				err := r.step(t.Context(), row.Event, Requested, func(context.Context) error {
+				var during shell.State
+				err := r.Step(t.Context(), row.Event, shell.Requested, func(context.Context) error {
 					during = r.State()
 					return failure
 				})
@@ -84,16 +83,16 @@ func TestLifecycleListedRows(t *testing.T) {
 func TestLifecycleForbidsTheRest(t *testing.T) {
 	for _, event := range allEvents {
 		for _, state := range allStates {
-			if _, ok := findRow(event, state); ok {
+			if _, ok := shell.FindRow(event, state); ok {
 				continue
 			}
 			r := newRig(t, setup{})
 			r.place(state, statecontrol.Suspended)
-			err := r.step(t.Context(), event, Requested, func(context.Context) error {
+			err := r.Step(t.Context(), event, shell.Requested, func(context.Context) error {
 				t.Errorf("%s was done when %s", event, state)
 				return nil
 			})
-			if !errors.Is(err, ErrIllegalState) || !strings.Contains(err.Error(), string(state)) {
+			if !errors.Is(err, shell.ErrIllegalState) || !strings.Contains(err.Error(), string(state)) {
 				t.Errorf("%s when %s: got %v, want ErrIllegalState and the state", event, state, err)
 			}
 			if r.State() != state || r.seen.news() != nil {
@@ -104,15 +103,15 @@ func TestLifecycleForbidsTheRest(t *testing.T) {
 }
 
 func TestLifecycleNeedsStateControl(t *testing.T) {
-	for _, row := range Lifecycle {
+	for _, row := range shell.Lifecycle {
 		for _, control := range []statecontrol.State{"", statecontrol.Suspended, statecontrol.Resumed} {
 			if row.NeedsControl == "" || control == row.NeedsControl {
 				continue
 			}
 			r := newRig(t, setup{})
 			r.place(row.From, control)
-			err := r.step(t.Context(), row.Event, Requested, func(context.Context) error { return nil })
-			if !errors.Is(err, ErrIllegalState) || r.State() != row.From {
+			err := r.Step(t.Context(), row.Event, shell.Requested, func(context.Context) error { return nil })
+			if !errors.Is(err, shell.ErrIllegalState) || r.State() != row.From {
 				t.Errorf("%s when %q: got %v in %s, want ErrIllegalState in %s", row.Event, control, err, r.State(), row.From)
 			}
 		}
@@ -121,91 +120,91 @@ func TestLifecycleNeedsStateControl(t *testing.T) {
 
 // TestVerbs tries every verb in every state in which an instance can rest.
 func TestVerbs(t *testing.T) {
-	verbs := map[Event]func(*rig) error{
-		Activate:        func(r *rig) error { return r.Activate(r.Context(), Requested) },
-		Deactivate:      func(r *rig) error { return r.Deactivate(r.Context(), Requested) },
-		MakeUnavailable: func(r *rig) error { return r.MakeUnavailable(r.Context(), Requested) },
-		Suspend:         func(r *rig) error { return r.Suspend(r.Context(), Requested) },
-		Resume:          func(r *rig) error { return r.Resume(r.Context(), Requested) },
-		Hibernate:       func(r *rig) error { return r.Hibernate(r.Context(), Requested, 0) },
-		Destroy:         func(r *rig) error { return r.Destroy(r.Context(), Requested) },
-		configureEvent:  func(r *rig) error { return r.Configure(r.Context(), r.Config()) },
+	verbs := map[shell.Event]func(*rig) error{
+		shell.Activate:        func(r *rig) error { return r.Activate(r.Context(), shell.Requested) },
+		shell.Deactivate:      func(r *rig) error { return r.Deactivate(r.Context(), shell.Requested) },
+		shell.MakeUnavailable: func(r *rig) error { return r.MakeUnavailable(r.Context(), shell.Requested) },
+		shell.Suspend:         func(r *rig) error { return r.Suspend(r.Context(), shell.Requested) },
+		shell.Resume:          func(r *rig) error { return r.Resume(r.Context(), shell.Requested) },
+		shell.Hibernate:       func(r *rig) error { return r.Hibernate(r.Context(), shell.Requested, 0) },
+		shell.Destroy:         func(r *rig) error { return r.Destroy(r.Context(), shell.Requested) },
+		shell.ConfigureEvent:  func(r *rig) error { return r.Configure(r.Context(), r.Config()) },
 	}
 	for _, test := range []struct {
-		from  State
-		verb  Event
-		to    State
+		from  shell.State
+		verb  shell.Event
+		to    shell.State
 		err   error
 		quiet bool // nothing is told to anyone
 	}{
-		{Deactivated, Activate, Activated, nil, false},
-		{Deactivated, Deactivate, Deactivated, nil, true},
-		{Deactivated, MakeUnavailable, Unavailable, nil, false},
-		{Deactivated, Suspend, Deactivated, ErrNoStateControl, true},
-		{Deactivated, Resume, Activated, nil, false},
-		{Deactivated, Hibernate, Deactivated, ErrIllegalState, true},
-		{Deactivated, Destroy, Destroyed, nil, false},
-		{Deactivated, configureEvent, Deactivated, nil, true},
+		{shell.Deactivated, shell.Activate, shell.Activated, nil, false},
+		{shell.Deactivated, shell.Deactivate, shell.Deactivated, nil, true},
+		{shell.Deactivated, shell.MakeUnavailable, shell.Unavailable, nil, false},
+		{shell.Deactivated, shell.Suspend, shell.Deactivated, shell.ErrNoStateControl, true},
+		{shell.Deactivated, shell.Resume, shell.Activated, nil, false},
+		{shell.Deactivated, shell.Hibernate, shell.Deactivated, shell.ErrIllegalState, true},
+		{shell.Deactivated, shell.Destroy, shell.Destroyed, nil, false},
+		{shell.Deactivated, shell.ConfigureEvent, shell.Deactivated, nil, true},
 
-		{Unavailable, Activate, Unavailable, ErrIllegalState, true},
-		{Unavailable, Deactivate, Deactivated, nil, false},
-		{Unavailable, MakeUnavailable, Unavailable, nil, true},
-		{Unavailable, Suspend, Unavailable, ErrNoStateControl, true},
-		{Unavailable, Resume, Unavailable, ErrIllegalState, true},
-		{Unavailable, Hibernate, Unavailable, ErrIllegalState, true},
-		{Unavailable, Destroy, Destroyed, nil, false},
-		{Unavailable, configureEvent, Unavailable, nil, true},
+		{shell.Unavailable, shell.Activate, shell.Unavailable, shell.ErrIllegalState, true},
+		{shell.Unavailable, shell.Deactivate, shell.Deactivated, nil, false},
+		{shell.Unavailable, shell.MakeUnavailable, shell.Unavailable, nil, true},
+		{shell.Unavailable, shell.Suspend, shell.Unavailable, shell.ErrNoStateControl, true},
+		{shell.Unavailable, shell.Resume, shell.Unavailable, shell.ErrIllegalState, true},
+		{shell.Unavailable, shell.Hibernate, shell.Unavailable, shell.ErrIllegalState, true},
+		{shell.Unavailable, shell.Destroy, shell.Destroyed, nil, false},
+		{shell.Unavailable, shell.ConfigureEvent, shell.Unavailable, nil, true},
 
-		{Activated, Activate, Activated, nil, true},
-		{Activated, Deactivate, Deactivated, nil, false},
-		{Activated, MakeUnavailable, Activated, ErrIllegalState, true},
-		{Activated, Suspend, Activated, ErrIllegalState, true}, // it is suspended
-		{Activated, Resume, Activated, nil, false},
-		{Activated, Hibernate, Hibernated, nil, false},
-		{Activated, Destroy, Destroyed, nil, false},
-		{Activated, configureEvent, Activated, ErrIllegalState, true},
+		{shell.Activated, shell.Activate, shell.Activated, nil, true},
+		{shell.Activated, shell.Deactivate, shell.Deactivated, nil, false},
+		{shell.Activated, shell.MakeUnavailable, shell.Activated, shell.ErrIllegalState, true},
+		{shell.Activated, shell.Suspend, shell.Activated, shell.ErrIllegalState, true}, // it is suspended
+		{shell.Activated, shell.Resume, shell.Activated, nil, false},
+		{shell.Activated, shell.Hibernate, shell.Hibernated, nil, false},
+		{shell.Activated, shell.Destroy, shell.Destroyed, nil, false},
+		{shell.Activated, shell.ConfigureEvent, shell.Activated, shell.ErrIllegalState, true},
 
-		{Precondition, Activate, Precondition, ErrPending, true},
-		{Precondition, Deactivate, Deactivated, nil, false},
-		{Precondition, MakeUnavailable, Precondition, ErrIllegalState, true},
-		{Precondition, Suspend, Precondition, ErrNoStateControl, true},
-		{Precondition, Resume, Precondition, ErrPending, true},
-		{Precondition, Hibernate, Precondition, ErrIllegalState, true},
-		{Precondition, Destroy, Destroyed, nil, false},
-		{Precondition, configureEvent, Precondition, nil, true},
+		{shell.Precondition, shell.Activate, shell.Precondition, shell.ErrPending, true},
+		{shell.Precondition, shell.Deactivate, shell.Deactivated, nil, false},
+		{shell.Precondition, shell.MakeUnavailable, shell.Precondition, shell.ErrIllegalState, true},
+		{shell.Precondition, shell.Suspend, shell.Precondition, shell.ErrNoStateControl, true},
+		{shell.Precondition, shell.Resume, shell.Precondition, shell.ErrPending, true},
+		{shell.Precondition, shell.Hibernate, shell.Precondition, shell.ErrIllegalState, true},
+		{shell.Precondition, shell.Destroy, shell.Destroyed, nil, false},
+		{shell.Precondition, shell.ConfigureEvent, shell.Precondition, nil, true},
 
-		{Hibernated, Activate, Activated, nil, false},
-		{Hibernated, Deactivate, Deactivated, nil, false},
-		{Hibernated, MakeUnavailable, Hibernated, ErrIllegalState, true},
-		{Hibernated, Suspend, Hibernated, ErrNoStateControl, true},
-		{Hibernated, Resume, Activated, nil, false},
-		{Hibernated, Hibernate, Hibernated, ErrIllegalState, true},
-		{Hibernated, Destroy, Destroyed, nil, false},
-		{Hibernated, configureEvent, Hibernated, ErrIllegalState, true},
+		{shell.Hibernated, shell.Activate, shell.Activated, nil, false},
+		{shell.Hibernated, shell.Deactivate, shell.Deactivated, nil, false},
+		{shell.Hibernated, shell.MakeUnavailable, shell.Hibernated, shell.ErrIllegalState, true},
+		{shell.Hibernated, shell.Suspend, shell.Hibernated, shell.ErrNoStateControl, true},
+		{shell.Hibernated, shell.Resume, shell.Activated, nil, false},
+		{shell.Hibernated, shell.Hibernate, shell.Hibernated, shell.ErrIllegalState, true},
+		{shell.Hibernated, shell.Destroy, shell.Destroyed, nil, false},
+		{shell.Hibernated, shell.ConfigureEvent, shell.Hibernated, shell.ErrIllegalState, true},
 
-		{Destroyed, Activate, Destroyed, ErrIllegalState, true},
-		{Destroyed, Deactivate, Destroyed, ErrIllegalState, true},
-		{Destroyed, MakeUnavailable, Destroyed, ErrIllegalState, true},
-		{Destroyed, Suspend, Destroyed, ErrNoStateControl, true},
-		{Destroyed, Resume, Destroyed, ErrIllegalState, true},
-		{Destroyed, Hibernate, Destroyed, ErrIllegalState, true},
-		{Destroyed, Destroy, Destroyed, ErrIllegalState, true},
-		{Destroyed, configureEvent, Destroyed, ErrIllegalState, true},
+		{shell.Destroyed, shell.Activate, shell.Destroyed, shell.ErrIllegalState, true},
+		{shell.Destroyed, shell.Deactivate, shell.Destroyed, shell.ErrIllegalState, true},
+		{shell.Destroyed, shell.MakeUnavailable, shell.Destroyed, shell.ErrIllegalState, true},
+		{shell.Destroyed, shell.Suspend, shell.Destroyed, shell.ErrNoStateControl, true},
+		{shell.Destroyed, shell.Resume, shell.Destroyed, shell.ErrIllegalState, true},
+		{shell.Destroyed, shell.Hibernate, shell.Destroyed, shell.ErrIllegalState, true},
+		{shell.Destroyed, shell.Destroy, shell.Destroyed, shell.ErrIllegalState, true},
+		{shell.Destroyed, shell.ConfigureEvent, shell.Destroyed, shell.ErrIllegalState, true},
 	} {
 		t.Run(string(test.verb)+" when "+string(test.from), func(t *testing.T) {
 			run(t, setup{}, func(r *rig) {
 				switch test.from {
-				case Unavailable:
-					r.must(r.MakeUnavailable(r.Context(), Requested))
-				case Activated:
+				case shell.Unavailable:
+					r.must(r.MakeUnavailable(r.Context(), shell.Requested))
+				case shell.Activated:
 					r.activate()
-				case Hibernated:
+				case shell.Hibernated:
 					r.activate()
 					r.hibernateNow()
-				case Precondition:
-					r.wait(Requested)
-				case Destroyed:
-					r.must(r.Destroy(r.Context(), Requested))
+				case shell.Precondition:
+					r.wait(shell.Requested)
+				case shell.Destroyed:
+					r.must(r.Destroy(r.Context(), shell.Requested))
 				default:
 				}
 				r.forget()
@@ -230,19 +229,19 @@ func TestFirstState(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		setup setup
-		want  State
+		want  shell.State
 	}{
-		{"deactivated", setup{config: start(configs.StartDeactivated)}, Deactivated},
-		{"activated", setup{config: start(configs.StartActivated)}, Deactivated},
-		{"unavailable", setup{config: start(configs.StartUnavailable)}, Unavailable},
-		{"image", setup{config: start(configs.StartActivated), image: true}, Hibernated},
-		{"image of an unavailable one", setup{config: start(configs.StartUnavailable), image: true}, Hibernated},
+		{"deactivated", setup{config: start(configs.StartDeactivated)}, shell.Deactivated},
+		{"activated", setup{config: start(configs.StartActivated)}, shell.Deactivated},
+		{"unavailable", setup{config: start(configs.StartUnavailable)}, shell.Unavailable},
+		{"image", setup{config: start(configs.StartActivated), image: true}, shell.Hibernated},
+		{"image of an unavailable one", setup{config: start(configs.StartUnavailable), image: true}, shell.Hibernated},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t, test.setup)
 			st := r.Status()
-			if st.State != test.want || st.Reason != Startup || st.Err != nil {
-				t.Errorf("got %s, %s, error %v; want %s, %s", st.State, st.Reason, st.Err, test.want, Startup)
+			if st.State != test.want || st.Reason != shell.Startup || st.Err != nil {
+				t.Errorf("got %s, %s, error %v; want %s, %s", st.State, st.Reason, st.Err, test.want, shell.Startup)
 			}
 			for _, wrong := range contradictions(st) {
 				t.Error(wrong)
@@ -263,7 +262,7 @@ func TestDiagramInDocumentation(t *testing.T) {
 	if !opened || !closed {
 		t.Fatalf("%s has no lines %q and %q", path, strings.TrimSpace(begin), end)
 	}
-	want := "```mermaid\n" + LifecycleDiagram() + "```\n"
+	want := "```mermaid\n" + shell.LifecycleDiagram() + "```\n"
 	if *update && got != want {
 		if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
@@ -276,9 +275,9 @@ func TestDiagramInDocumentation(t *testing.T) {
 }
 
 func TestEachStateHasTraits(t *testing.T) {
-	for _, row := range Lifecycle {
-		for _, state := range []State{row.From, row.During, row.Then, row.Else} {
-			if _, ok := stateTraits[state]; !ok && state != "" && state != Destroyed {
+	for _, row := range shell.Lifecycle {
+		for _, state := range []shell.State{row.From, row.During, row.Then, row.Else} {
+			if !state.HasTraits() && state != "" && state != shell.Destroyed {
 				t.Errorf("%s has no traits", state)
 			}
 			if row.During == state && state != "" && !state.IsTransitional() {

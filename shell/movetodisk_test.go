@@ -1,25 +1,27 @@
-package shell
+package shell_test
 
 import (
 	"errors"
 	"testing"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 )
 
 // nap returns the instance hibernated in place.
 func (r *rig) nap() {
 	r.Helper()
-	r.fake.inPlace = true
+	r.fake.InPlace = true
 	r.activate()
-	r.must(r.Hibernate(r.Context(), Requested, 0))
+	r.must(r.Hibernate(r.Context(), shell.Requested, 0))
 	r.forget()
 }
 
 func TestWakeFromSleepInPlace(t *testing.T) {
 	run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
 		r.nap()
-		if st := r.Status(); st.Sleep == nil || st.Sleep.Kind != InPlace || st.Facts.PID != 1 {
+		if st := r.Status(); st.Sleep == nil || st.Sleep.Kind != shell.InPlace || st.Facts.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.invoke(r.Context(), ""))
@@ -37,13 +39,13 @@ func TestWakeFromSleepInPlace(t *testing.T) {
 func TestExitInPlace(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.nap()
-		r.fake.die()
+		r.fake.Die()
 		background(func() error { return nil })
 		r.expect(
 			"exit: hibernated > deactivation, failure",
 			"exit: deactivation > deactivated, failure: the process has exited on signal 9",
 		)
-		r.expectSteps(stop)
+		r.expectSteps(shelltest.Stop)
 	})
 }
 
@@ -51,14 +53,14 @@ func TestExitInPlace(t *testing.T) {
 func TestShutdownInPlace(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.nap()
-		r.must(r.Deactivate(r.Context(), Shutdown))
+		r.must(r.Deactivate(r.Context(), shell.Shutdown))
 		r.expect(
 			"wake: hibernated > waking, shutdown",
 			"wake: waking > activated, shutdown",
 			"deactivate: activated > deactivation, shutdown",
 			"deactivate: deactivation > deactivated, shutdown",
 		)
-		r.expectSteps(wakening, deinitialize+" shutdown", stop)
+		r.expectSteps(shelltest.Wake, shelltest.Deinitialize+" shutdown", shelltest.Stop)
 	})
 }
 
@@ -67,11 +69,11 @@ func TestDeepen(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.nap()
 			for range 2 { // the second time there is nothing to do
-				r.must(r.MoveToDisk(r.Context(), Automatic, 0))
+				r.must(r.MoveToDisk(r.Context(), shell.Automatic, 0))
 			}
 			r.expect()
-			r.expectSteps(moving)
-			if st := r.Status(); st.State != Hibernated || st.Sleep == nil || st.Sleep.Kind == InPlace || st.Facts.PID != 0 {
+			r.expectSteps(shelltest.MoveToDisk)
+			if st := r.Status(); st.State != shell.Hibernated || st.Sleep == nil || st.Sleep.Kind == shell.InPlace || st.Facts.PID != 0 {
 				r.Errorf("got %+v", st)
 			}
 			r.must(r.up())
@@ -81,20 +83,20 @@ func TestDeepen(t *testing.T) {
 	t.Run("a call waits for it", func(t *testing.T) {
 		run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
 			r.nap()
-			held := r.fake.hold(moving)
-			deepened := background(func() error { return r.MoveToDisk(r.Context(), Automatic, 0) })
-			<-held.reached
+			held := r.fake.Hold(shelltest.MoveToDisk)
+			deepened := background(func() error { return r.MoveToDisk(r.Context(), shell.Automatic, 0) })
+			<-held.Reached
 			called := background(func() error { return r.invoke(r.Context(), "") })
-			held.open()
+			held.Open()
 			r.must(<-deepened)
 			r.must(<-called)
-			r.expectSteps(moving, wakening, invocation)
+			r.expectSteps(shelltest.MoveToDisk, shelltest.Wake, shelltest.Invoke)
 		})
 	})
 	t.Run("not while active", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			if err := r.MoveToDisk(r.Context(), Requested, 0); !errors.Is(err, ErrIllegalState) {
+			if err := r.MoveToDisk(r.Context(), shell.Requested, 0); !errors.Is(err, shell.ErrIllegalState) {
 				r.Errorf("got %v", err)
 			}
 		})
@@ -102,12 +104,12 @@ func TestDeepen(t *testing.T) {
 	t.Run("fails", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.nap()
-			r.fake.fail(moving, errBroken)
-			if err := r.MoveToDisk(r.Context(), Requested, 0); !errors.Is(err, errBroken) {
+			r.fake.Fail(shelltest.MoveToDisk, errBroken)
+			if err := r.MoveToDisk(r.Context(), shell.Requested, 0); !errors.Is(err, errBroken) {
 				r.Errorf("got %v", err)
 			}
 			r.expect()
-			if st := r.Status(); st.State != Hibernated || st.Sleep.Kind != InPlace {
+			if st := r.Status(); st.State != shell.Hibernated || st.Sleep.Kind != shell.InPlace {
 				r.Errorf("got %+v", st)
 			}
 		})
@@ -115,8 +117,8 @@ func TestDeepen(t *testing.T) {
 	t.Run("wakes it", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.nap()
-			r.fake.fail(moving, ErrAwake)
-			if err := r.MoveToDisk(r.Context(), Requested, 0); !errors.Is(err, ErrAwake) {
+			r.fake.Fail(shelltest.MoveToDisk, shell.ErrAwake)
+			if err := r.MoveToDisk(r.Context(), shell.Requested, 0); !errors.Is(err, shell.ErrAwake) {
 				r.Errorf("got %v", err)
 			}
 			r.expect(
@@ -128,16 +130,16 @@ func TestDeepen(t *testing.T) {
 	t.Run("ends it", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.nap()
-			held := r.fake.hold(moving)
-			done := background(func() error { return r.MoveToDisk(r.Context(), Requested, 0) })
-			<-held.reached
-			background(func() error { r.fake.die(); return nil })
-			held.open()
-			if err := <-done; !errors.Is(err, ErrExited) {
+			held := r.fake.Hold(shelltest.MoveToDisk)
+			done := background(func() error { return r.MoveToDisk(r.Context(), shell.Requested, 0) })
+			<-held.Reached
+			background(func() error { r.fake.Die(); return nil })
+			held.Open()
+			if err := <-done; !errors.Is(err, shell.ErrExited) {
 				r.Errorf("got %v", err)
 			}
 			background(func() error { return nil }) // the exit has its turn
-			if st := r.Status(); st.State != Deactivated || st.Reason != Failure || st.Err == nil {
+			if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.Failure || st.Err == nil {
 				r.Errorf("got %+v", st)
 			}
 		})

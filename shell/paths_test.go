@@ -1,9 +1,13 @@
-package shell
+package shell_test
 
-import "testing"
+import (
+	"testing"
+
+	"dormouse/shell"
+)
 
 func TestSubstitute(t *testing.T) {
-	p := Paths{Callsign: "Net", Persistent: "/p/Net", Volatile: "/v/Net", Data: "/d/net", System: "/s"}
+	p := shell.Paths{Callsign: "Net", Persistent: "/p/Net", Volatile: "/v/Net", Data: "/d/net", System: "/s"}
 	for text, want := range map[string]string{
 		"":                                       "",
 		"plain":                                  "plain",
@@ -15,12 +19,12 @@ func TestSubstitute(t *testing.T) {
 		"%%callsign%%":                           "%Net%",
 		"%CALLSIGN%":                             "%CALLSIGN%",
 	} {
-		if got := Substitute(text, p); got != want {
+		if got := shell.Substitute(text, p); got != want {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
 	}
 	// What is put in is not looked at again.
-	if got := Substitute("%datapath%", Paths{Callsign: "Net", Data: "/d/%callsign%"}); got != "/d/%callsign%" {
+	if got := shell.Substitute("%datapath%", shell.Paths{Callsign: "Net", Data: "/d/%callsign%"}); got != "/d/%callsign%" {
 		t.Errorf("got %q", got)
 	}
 }

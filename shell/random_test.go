@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
@@ -27,8 +29,8 @@ var seed = flag.Uint64("seed", 0, "run TestRandomEvents with this seed only")
 // refusals are all that an operation or call may be answered with. Anything
 // else is a mistake of the shell.
 var refusals = []error{
-	ErrIllegalState, ErrUnavailable, ErrHibernated, ErrInProgress, ErrTimedOut, ErrNoStateControl,
-	ErrPending, ErrInstantiation, ErrInitialization, ErrExited, ErrBusy, errBroken, context.Canceled,
+	shell.ErrIllegalState, shell.ErrUnavailable, shell.ErrHibernated, shell.ErrInProgress, shell.ErrTimedOut, shell.ErrNoStateControl,
+	shell.ErrPending, shell.ErrInstantiation, shell.ErrInitialization, shell.ErrExited, shell.ErrBusy, errBroken, context.Canceled,
 }
 
 // TestRandomEvents lets several goroutines do what they like with one instance,
@@ -49,7 +51,8 @@ func TestRandomEvents(t *testing.T) {
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
 			run(t, setup{config: config, plain: dice.IntN(8) == 0, image: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
-				r.fake.chaos, r.fake.inPlace = chaos(r.fake, seed), seed%2 == 0
+				r.fake.SetChaos(chaos(r.fake, seed))
+				r.fake.InPlace = seed%2 == 0
 				done := make(chan struct{})
 				var acting, watching sync.WaitGroup
 				for n := range users {
@@ -80,26 +83,23 @@ func TestRandomEvents(t *testing.T) {
 				synctest.Wait()
 
 				st := r.Status()
-				if st.State == Activated && st.Facts.PID == 0 {
+				if st.State == shell.Activated && st.Facts.PID == 0 {
 					r.Errorf("it is activated without a process; history:\n%s", history(st))
 				}
-				if resting := []State{Activated, Deactivated, Unavailable, Precondition, Hibernated, Destroyed}; !slices.Contains(resting, st.State) {
+				if resting := []shell.State{shell.Activated, shell.Deactivated, shell.Unavailable, shell.Precondition, shell.Hibernated, shell.Destroyed}; !slices.Contains(resting, st.State) {
 					r.Errorf("it is %s with nothing left to do; history:\n%s", st.State, history(st))
 				}
-				if st.State == Precondition && st.Err == nil {
+				if st.State == shell.Precondition && st.Err == nil {
 					r.Errorf("it waits for nothing; history:\n%s", history(st))
 				}
-				if st.State == Activated && r.around.MayStayActive(Information{}) != nil {
+				if st.State == shell.Activated && r.around.MayStayActive(shell.Information{}) != nil {
 					r.Errorf("it is activated with its conditions lost; history:\n%s", history(st))
 				}
 				if n := r.LaneStatus().Held; n != 0 {
 					r.Errorf("%d calls still count as held", n)
 				}
-				if n := r.inFlight.streams; n != 0 {
-					r.Errorf("%d streams still count", n)
-				}
-				if n := r.inFlight.calls; n != 0 {
-					r.Errorf("%d calls still count as in flight", n)
+				if calls, streams := r.InFlight(); calls+streams != 0 {
+					r.Errorf("%d calls and %d streams still count as in flight", calls, streams)
 				}
 			})
 		})
@@ -109,7 +109,7 @@ func TestRandomEvents(t *testing.T) {
 func pick[T any](dice *rand.Rand, from ...T) T { return from[dice.IntN(len(from))] }
 
 // chaos makes some steps fail and the plugin die in some.
-func chaos(f *fake, seed uint64) func(step string) error {
+func chaos(f *shelltest.Plugin, seed uint64) func(step string) error {
 	var mu sync.Mutex
 	dice := rand.New(rand.NewPCG(seed, 1<<32))
 	return func(step string) error {
@@ -119,10 +119,10 @@ func chaos(f *fake, seed uint64) func(step string) error {
 		switch {
 		case n < 6:
 			return errBroken
-		case n < 9 && step != stop:
-			f.die()
+		case n < 9 && step != shelltest.Stop:
+			f.Die()
 		case n < 10:
-			return errKilled // it only seems so
+			return shelltest.ErrKilled // it only seems so
 		}
 		return nil
 	}
@@ -142,7 +142,7 @@ func (u *user) act(i int) (what string, err error) {
 		ctx, cancel = context.WithCancel(ctx)
 		go cancel()
 	}
-	why := pick(u.dice, Requested, Automatic, Conditions)
+	why := pick(u.dice, shell.Requested, shell.Automatic, shell.Conditions)
 	switch n := u.dice.IntN(400); {
 	case n == 0:
 		return "destroy", r.Destroy(ctx, why)
@@ -185,12 +185,12 @@ func (u *user) act(i int) (what string, err error) {
 	case n < 45:
 		return "resume", r.Resume(ctx, why)
 	case n < 62:
-		if r.fake.inPlace && u.dice.IntN(3) == 0 {
+		if r.fake.InPlace && u.dice.IntN(3) == 0 {
 			return "move to disk", r.MoveToDisk(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
 		}
 		return "hibernate", r.Hibernate(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
 	case n < 65:
-		r.fake.die()
+		r.fake.Die()
 		return "die", nil
 	case n < 67:
 		return "configure", r.Configure(ctx, r.Config())
@@ -198,21 +198,21 @@ func (u *user) act(i int) (what string, err error) {
 		r.AdjustConfig(r.Config())
 		return "adjust", nil
 	case n < 72:
-		if r.fake.control != nil {
-			r.fake.control.turn(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
+		if r.fake.Control != nil {
+			r.fake.Control.Turn(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
 		}
 		return "turn", nil
 	default:
 		index := fmt.Sprintf("%d.%d", u.number, i)
 		err := r.invoke(ctx, index)
-		if n := r.fake.delivered(index); n > 1 || err == nil && n == 0 {
+		if n := r.fake.Delivered(index); n > 1 || err == nil && n == 0 {
 			r.Errorf("call %s was delivered %d times and answered with error %v", index, n, err)
 		}
 		return "invoke", err
 	}
 }
 
-func history(st Status) (lines string) {
+func history(st shell.Status) (lines string) {
 	for _, t := range st.History {
 		lines += line(t) + "\n"
 	}
@@ -221,16 +221,16 @@ func history(st Status) (lines string) {
 
 func TestHistoryIsBounded(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		for range historyLength {
+		for range shell.HistoryLength {
 			r.activate()
-			r.must(r.Deactivate(r.Context(), Requested))
+			r.must(r.Deactivate(r.Context(), shell.Requested))
 		}
 		st := r.Status()
-		if len(st.History) != historyLength {
-			r.Errorf("%d transitions are remembered, want %d", len(st.History), historyLength)
+		if len(st.History) != shell.HistoryLength {
+			r.Errorf("%d transitions are remembered, want %d", len(st.History), shell.HistoryLength)
 		}
 		for i, got := range st.History {
-			if want := r.seen.all[len(r.seen.all)-historyLength+i]; line(got) != line(want) {
+			if want := r.seen.all[len(r.seen.all)-shell.HistoryLength+i]; line(got) != line(want) {
 				r.Errorf("transition %d is %q, want %q", i, line(got), line(want))
 			}
 		}

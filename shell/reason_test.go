@@ -1,16 +1,17 @@
-package shell
+package shell_test
 
 import (
 	"testing"
 
+	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
 
 // Every reason has its name in the contract, which has no other.
 func TestReasonOnTheWire(t *testing.T) {
-	all := []Reason{
-		Requested, Automatic, Failure, MemoryExceeded, Startup, Shutdown, Conditions,
-		WatchdogExpired, InitializationFailed, InstantiationFailed,
+	all := []shell.Reason{
+		shell.Requested, shell.Automatic, shell.Failure, shell.MemoryExceeded, shell.Startup, shell.Shutdown, shell.Conditions,
+		shell.WatchdogExpired, shell.InitializationFailed, shell.InstantiationFailed,
 	}
 	if len(all) != len(shellpb.Reason_name) {
 		t.Errorf("%d reasons, the contract has %d", len(all), len(shellpb.Reason_name))

@@ -1,9 +1,12 @@
-package shell
+package shell_test
 
 import (
 	"errors"
 	"slices"
 	"testing"
+
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -13,7 +16,7 @@ func yes() bool { return true }
 func TestRestart(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		background(func() error { r.fake.die(); return nil })
+		background(func() error { r.fake.Die(); return nil })
 		r.forget()
 		r.must(r.RestartIf(r.Context(), func() bool { return false }))
 		r.expect()
@@ -32,11 +35,11 @@ func TestRestart(t *testing.T) {
 func TestDismissed(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		r.must(r.Deactivate(r.Context(), Requested))
+		r.must(r.Deactivate(r.Context(), shell.Requested))
 		if n := r.dismissals.Load(); n != 0 {
 			r.Errorf("dismissed %d times by its end", n)
 		}
-		r.must(r.Deactivate(r.Context(), Requested))
+		r.must(r.Deactivate(r.Context(), shell.Requested))
 		if n := r.dismissals.Load(); n != 1 {
 			r.Errorf("dismissed %d times", n)
 		}
@@ -50,9 +53,9 @@ func TestGiveUp(t *testing.T) {
 			r.Errorf("nothing was wrong, now there is %v", err)
 		}
 		r.activate()
-		background(func() error { r.fake.die(); return nil })
+		background(func() error { r.fake.Die(); return nil })
 		r.NoteRestartsGivenUp("no more")
-		if err := r.Status().Err; !errors.Is(err, ErrExited) || err.Error() != errKilled.Error()+"; no more" {
+		if err := r.Status().Err; !errors.Is(err, shell.ErrExited) || err.Error() != shelltest.ErrKilled.Error()+"; no more" {
 			r.Errorf("got %v", err)
 		}
 		r.activate()
@@ -68,7 +71,7 @@ func TestGiveUp(t *testing.T) {
 func TestPostMortem(t *testing.T) {
 	var told []string
 	var r *rig
-	document := func(why Reason, err error, evidence func() Evidence) {
+	document := func(why shell.Reason, err error, evidence func() shell.Evidence) {
 		line := string(why)
 		if err != nil {
 			line += ": " + err.Error()
@@ -77,7 +80,7 @@ func TestPostMortem(t *testing.T) {
 		if e := evidence(); e.Exit != "" {
 			t.Errorf("got evidence %+v from who has none", e)
 		}
-		if slices.Contains(r.fake.steps(), stop) {
+		if slices.Contains(r.fake.Steps(), shelltest.Stop) {
 			t.Errorf("%s: it is cleared away", line)
 		}
 	}
@@ -85,16 +88,16 @@ func TestPostMortem(t *testing.T) {
 		r = now
 		r.activate()
 		r.forget()
-		r.must(r.Deactivate(r.Context(), WatchdogExpired))
+		r.must(r.Deactivate(r.Context(), shell.WatchdogExpired))
 		r.activate()
 		r.forget()
-		background(func() error { r.fake.die(); return nil })
+		background(func() error { r.fake.Die(); return nil })
 		r.forget()
-		r.fake.fail(initialize, errBroken)
-		if err := r.Activate(r.Context(), Requested); err == nil {
+		r.fake.Fail(shelltest.Initialize, errBroken)
+		if err := r.Activate(r.Context(), shell.Requested); err == nil {
 			r.Error("it is active")
 		}
-		want := []string{"watchdog expired", "failure: " + errKilled.Error(), "initialization failed: initialization failed: broken"}
+		want := []string{"watchdog expired", "failure: " + shelltest.ErrKilled.Error(), "initialization failed: initialization failed: broken"}
 		if diff := cmp.Diff(want, told); diff != "" {
 			r.Errorf("(-want +got):\n%s", diff)
 		}

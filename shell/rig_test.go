@@ -1,4 +1,4 @@
-package shell
+package shell_test
 
 import (
 	"context"
@@ -16,17 +16,21 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
+
+var errBroken = errors.New("broken")
 
 // hibernateTimeout is the host's limit in all tests here.
 const hibernateTimeout = time.Minute
 
 // rig is a shell over a fake, with all that it tells its observer.
 type rig struct {
-	*Shell
+	*shell.Shell
 	*testing.T
-	fake   *fake
+	fake   *shelltest.Plugin
 	around *around
 	seen   *recorder
 
@@ -41,8 +45,8 @@ type setup struct {
 	image     bool                  // hibernated from before
 	probe     bool                  // it can be probed
 	alone     bool                  // without surroundings
-	wrap      func(*fake) Backend   // nil for the fake as it is
-	document  func(why Reason, err error, evidence func() Evidence)
+	golden    bool                  // it makes golden images
+	document  func(why shell.Reason, err error, evidence func() shell.Evidence)
 }
 
 // run runs test in a bubble with a clock of its own, and looks after the end
@@ -64,18 +68,23 @@ func newRig(t *testing.T, s setup) *rig {
 		s.config(&config)
 	}
 	r := &rig{T: t, around: &around{}, seen: &recorder{}}
-	r.fake = &fake{t: t, faults: map[string]error{}, gates: map[string]*gate{}, calls: map[string]int{}}
+	about := shell.Information{Class: "Fake", Version: shell.Version{Major: 1}}
+	r.fake = &shelltest.Plugin{Info: about, KeepsGolden: s.golden, Complain: t.Errorf}
 	if !s.plain {
-		r.fake.control = &control{f: r.fake, first: statecontrol.Suspended, now: statecontrol.Suspended}
+		r.fake.AddControl(statecontrol.Suspended)
+	}
+	if s.probe {
+		about.Preconditions, about.Terminations, about.Controls = []string{"Time"}, []string{"!Time"}, []string{"Location"}
+		r.fake.ProbeInfo = &about
 	}
 	if s.image {
-		r.fake.asleep = &Sleep{Kind: Stored, Bytes: 4096}
+		r.fake.Asleep = &shell.Sleep{Kind: shell.Stored, Bytes: 4096}
 	}
-	var surroundings Requirements
+	var surroundings shell.Requirements
 	if !s.alone {
 		surroundings = r.around
 	}
-	r.Shell = New(Options{
+	r.Shell = shell.New(shell.Options{
 		Config:           config,
 		HibernateTimeout: hibernateTimeout,
 		Log:              zerolog.Nop(),
@@ -83,15 +92,11 @@ func newRig(t *testing.T, s setup) *rig {
 		Requirements:     surroundings,
 		Dismissed:        func() { r.dismissals.Add(1) },
 		PostMortem:       s.document,
-		Backend: func(config func() configs.Plugin, sink Sink) Backend {
-			r.fake.config, r.fake.sink = config, sink
-			switch {
-			case s.wrap != nil:
-				return s.wrap(r.fake)
-			case s.inProcess:
-				return struct{ Backend }{r.fake}
+		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			r.fake.Attach(config, sink)
+			if s.inProcess {
+				return struct{ shell.Backend }{r.fake}
 			}
-			r.fake.probed = s.probe
 			return r.fake
 		},
 	})
@@ -102,15 +107,12 @@ func newRig(t *testing.T, s setup) *rig {
 // end shuts the instance down as its host would.
 func (r *rig) end() {
 	r.Helper()
-	r.fake.mu.Lock()
-	clear(r.fake.faults)
-	r.fake.chaos = nil
-	r.fake.mu.Unlock()
-	if err := r.Deactivate(context.Background(), Shutdown); err != nil {
+	r.fake.Heal()
+	if err := r.Deactivate(context.Background(), shell.Shutdown); err != nil {
 		r.Errorf("cannot shut down: %v", err)
 	}
 	r.Close()
-	if r.fake.remains() {
+	if r.fake.HasProcess() {
 		r.Errorf("a process is left in state %s", r.State())
 	}
 	for _, wrong := range append(r.seen.contradictions(), contradictions(r.Status())...) {
@@ -123,7 +125,7 @@ type around struct {
 	mu     sync.Mutex
 	absent error // what is missing
 	gone   error // what is lost
-	asked  []Information
+	asked  []shell.Information
 	leave  func(context.Context)
 }
 
@@ -133,14 +135,14 @@ func (a *around) set(absent, gone error) {
 	a.absent, a.gone = absent, gone
 }
 
-func (a *around) MayActivate(about Information) error {
+func (a *around) MayActivate(about shell.Information) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked = append(a.asked, about)
 	return a.absent
 }
 
-func (a *around) MayStayActive(Information) error {
+func (a *around) MayStayActive(shell.Information) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.gone
@@ -166,7 +168,7 @@ func (r *rig) must(err error) {
 // activate brings the instance up and forgets how.
 func (r *rig) activate() {
 	r.Helper()
-	r.must(r.Activate(r.Context(), Requested))
+	r.must(r.Activate(r.Context(), shell.Requested))
 	r.forget()
 }
 
@@ -174,15 +176,15 @@ func (r *rig) activate() {
 func (r *rig) hibernateNow() {
 	r.Helper()
 	if r.Status().Control != statecontrol.Suspended {
-		r.must(r.Suspend(r.Context(), Requested))
+		r.must(r.Suspend(r.Context(), shell.Requested))
 	}
-	r.must(r.Hibernate(r.Context(), Requested, 0))
+	r.must(r.Hibernate(r.Context(), shell.Requested, 0))
 	r.forget()
 }
 
 // forget makes expect and steps begin here.
 func (r *rig) forget() {
-	r.fake.steps()
+	r.fake.Steps()
 	r.seen.news()
 }
 
@@ -197,14 +199,14 @@ func (r *rig) expect(want ...string) {
 // expectSteps compares what the plugin was asked for since the last time.
 func (r *rig) expectSteps(want ...string) {
 	r.Helper()
-	if diff := cmp.Diff(want, r.fake.steps()); diff != "" {
+	if diff := cmp.Diff(want, r.fake.Steps()); diff != "" {
 		r.Errorf("steps (-want +got):\n%s", diff)
 	}
 }
 
 // invoke makes a call that answers with its parameters.
 func (r *rig) invoke(ctx context.Context, index string) error {
-	_, err := r.Invoke(ctx, Call{Method: "echo", Index: index, Params: []byte(`1`)})
+	_, err := r.Invoke(ctx, shell.Call{Method: "echo", Index: index, Params: []byte(`1`)})
 	return err
 }
 
@@ -222,14 +224,14 @@ func pending(result <-chan error) bool { return len(result) == 0 }
 // recorder is an observer that remembers.
 type recorder struct {
 	mu    sync.Mutex
-	first State
-	all   []Transition
+	first shell.State
+	all   []shell.Transition
 	read  int
-	notes []Notification
-	tell  func(Transition)
+	notes []shell.Notification
+	tell  func(shell.Transition)
 }
 
-func (r *recorder) Transition(t Transition) {
+func (r *recorder) Transition(t shell.Transition) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, t)
@@ -238,7 +240,7 @@ func (r *recorder) Transition(t Transition) {
 	}
 }
 
-func (r *recorder) Notification(_ string, n Notification) {
+func (r *recorder) Notification(_ string, n shell.Notification) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notes = append(r.notes, n)
@@ -260,7 +262,7 @@ func (r *recorder) news() []string {
 //
 //	activate: activation > deactivated, initialization failed: the error
 //	resume: activated is resumed
-func line(t Transition) string {
+func line(t shell.Transition) string {
 	if t.From == t.To {
 		return fmt.Sprintf("%s: %s is %s", t.Event, t.From, t.Control)
 	}
@@ -291,8 +293,8 @@ func (r *recorder) contradictions() []string {
 }
 
 // listed tells whether a row leads this way.
-func listed(t Transition) bool {
-	return t.From == t.To || slices.ContainsFunc(Lifecycle, func(row Row) bool {
+func listed(t shell.Transition) bool {
+	return t.From == t.To || slices.ContainsFunc(shell.Lifecycle, func(row shell.Row) bool {
 		if row.Event != t.Event {
 			return false
 		}
@@ -306,29 +308,29 @@ func listed(t Transition) bool {
 }
 
 // contradictions are the parts of a status that can't be true together.
-func contradictions(st Status) []string {
+func contradictions(st shell.Status) []string {
 	var wrong []string
 	check := func(ok bool, what string) {
 		if !ok {
 			wrong = append(wrong, fmt.Sprintf("%s although the state is %s", what, st.State))
 		}
 	}
-	check((st.Sleep != nil) == (st.State == Hibernated), fmt.Sprintf("image is %v", st.Sleep))
-	check(st.Progress == Progress{} || st.State == Hibernating || st.State == Waking, "there is progress")
+	check((st.Sleep != nil) == (st.State == shell.Hibernated), fmt.Sprintf("image is %v", st.Sleep))
+	check(st.Progress == shell.Progress{} || st.State == shell.Hibernating || st.State == shell.Waking, "there is progress")
 	switch st.State {
-	case Deactivated, Unavailable, Destroyed:
+	case shell.Deactivated, shell.Unavailable, shell.Destroyed:
 		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
-		check(st.Facts == Facts{}, "there is a process")
-	case Precondition:
+		check(st.Facts == shell.Facts{}, "there is a process")
+	case shell.Precondition:
 		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
-		check(st.Facts == Facts{}, "there is a process")
-		check(st.Err == nil || errors.Is(st.Err, ErrPending), fmt.Sprintf("the error is %v", st.Err))
-	case Hibernated:
-		check(st.Facts == Facts{} || st.Sleep != nil && st.Sleep.Kind == InPlace, "there is a process")
+		check(st.Facts == shell.Facts{}, "there is a process")
+		check(st.Err == nil || errors.Is(st.Err, shell.ErrPending), fmt.Sprintf("the error is %v", st.Err))
+	case shell.Hibernated:
+		check(st.Facts == shell.Facts{} || st.Sleep != nil && st.Sleep.Kind == shell.InPlace, "there is a process")
 	default:
-		check(st.Err == nil || st.State == Activated, "there is an error")
+		check(st.Err == nil || st.State == shell.Activated, "there is an error")
 	}
-	check(len(st.History) <= historyLength, fmt.Sprintf("%d transitions are remembered", len(st.History)))
+	check(len(st.History) <= shell.HistoryLength, fmt.Sprintf("%d transitions are remembered", len(st.History)))
 	if n := len(st.History); n > 0 {
 		last := st.History[n-1]
 		check(last.To == st.State, fmt.Sprintf("history ends with %s", last.To))

@@ -1,122 +1,53 @@
-package shell
+package shell_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
+	"dormouse/shell"
+	"dormouse/shell/shelltest"
 )
-
-// The steps of a fake that can begin warm.
-const (
-	warming    = "warm"
-	preserving = "make golden"
-	skipping   = "skip golden"
-	dropping   = "invalidate golden"
-)
-
-// warmFake is a fake with a golden image once it was preserved.
-type warmFake struct {
-	*fake
-	golden, from *GoldenImage
-}
-
-func (w *warmFake) StartWarm(ctx context.Context) (Information, error) {
-	defer w.alone(warming)()
-	if w.golden == nil {
-		return Information{}, fmt.Errorf("%w: there is none", ErrCold)
-	}
-	w.begin(warming)
-	if err := errors.Join(w.at(ctx, warming, ""), w.up()); err != nil {
-		w.mu.Lock()
-		w.alive, w.started = false, false
-		w.mu.Unlock()
-		w.reports.Wait()
-		return Information{}, err
-	}
-	w.control.set(w.control.first)
-	w.from = w.golden
-	return w.information(), nil
-}
-
-func (w *warmFake) StartedFrom() *GoldenImage { return w.from }
-
-func (w *warmFake) MakeGolden(ctx context.Context) error {
-	defer w.alone(preserving)()
-	w.from = nil
-	if err := errors.Join(w.at(ctx, preserving, ""), w.up()); err != nil {
-		return err
-	}
-	w.golden = &GoldenImage{Generation: 7}
-	return nil
-}
-
-func (w *warmFake) SkipGolden() {
-	w.from = nil
-	_ = w.at(context.Background(), skipping, "")
-}
-
-func (w *warmFake) InvalidateGolden(error) {
-	_ = w.at(context.Background(), dropping, "")
-	w.golden = nil
-}
-
-func (w *warmFake) Golden() (*GoldenImage, error) {
-	if w.golden == nil {
-		return nil, hibernate.ErrNoImage
-	}
-	return w.golden, nil
-}
 
 // runWarm is run for an instance that is to be started warm.
-func runWarm(t *testing.T, test func(*rig, *warmFake)) {
+func runWarm(t *testing.T, test func(*rig, *shelltest.Plugin)) {
 	t.Helper()
-	var w *warmFake
-	s := setup{
-		config: func(c *configs.Plugin) { c.WarmStart = true },
-		wrap: func(f *fake) Backend {
-			w = &warmFake{fake: f}
-			return w
-		},
-	}
-	run(t, s, func(r *rig) { test(r, w) })
+	s := setup{config: func(c *configs.Plugin) { c.WarmStart = true }, golden: true}
+	run(t, s, func(r *rig) { test(r, r.fake) })
 }
 
 var (
-	coldSteps     = []string{launch, initialize, preserving, asking}
-	doubtfulSteps = []string{launch, initialize, skipping, asking}
-	warmSteps     = []string{warming, asking}
+	coldSteps     = []string{shelltest.Launch, shelltest.Initialize, shelltest.MakeGolden, shelltest.AskState}
+	doubtfulSteps = []string{shelltest.Launch, shelltest.Initialize, shelltest.SkipGolden, shelltest.AskState}
+	warmSteps     = []string{shelltest.StartWarm, shelltest.AskState}
 )
 
 // starts activates the instance and compares how.
 func (r *rig) starts(want ...string) {
 	r.Helper()
 	r.forget()
-	r.must(r.Activate(r.Context(), Requested))
+	r.must(r.Activate(r.Context(), shell.Requested))
 	r.expectSteps(want...)
 }
 
 func (r *rig) down() {
 	r.Helper()
-	r.must(r.Deactivate(r.Context(), Requested))
+	r.must(r.Deactivate(r.Context(), shell.Requested))
 }
 
 // fall is an end that nobody asked for.
 func (r *rig) fall() {
 	r.Helper()
-	background(func() error { r.fake.die(); return nil })
-	if s := r.State(); s != Deactivated {
+	background(func() error { r.fake.Die(); return nil })
+	if s := r.State(); s != shell.Deactivated {
 		r.Fatalf("it is %s", s)
 	}
 }
 
 func TestWarmStart(t *testing.T) {
-	runWarm(t, func(r *rig, _ *warmFake) {
+	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
 		r.starts(coldSteps...)
 		if st := r.Status(); st.StartedFrom != nil {
 			r.Errorf("it began from %+v", st.StartedFrom)
@@ -132,7 +63,7 @@ func TestWarmStart(t *testing.T) {
 			r.Errorf("it began from %+v", st.StartedFrom)
 		}
 		r.hibernateNow()
-		r.must(r.Activate(r.Context(), Requested))
+		r.must(r.Activate(r.Context(), shell.Requested))
 		if st := r.Status(); st.StartedFrom == nil {
 			r.Error("a sleep has made its beginning cold")
 		}
@@ -146,27 +77,25 @@ func TestWarmStart(t *testing.T) {
 // Whatever goes wrong with the image, the same activation starts the plugin cold.
 func TestWarmStartFails(t *testing.T) {
 	for step, want := range map[string][]string{
-		warming: {warming, dropping},
-		asking:  {warming, asking, stop, dropping},
+		shelltest.StartWarm: {shelltest.StartWarm, shelltest.InvalidateGolden},
+		shelltest.AskState:  {shelltest.StartWarm, shelltest.AskState, shelltest.Stop, shelltest.InvalidateGolden},
 	} {
 		t.Run(step, func(t *testing.T) {
-			runWarm(t, func(r *rig, w *warmFake) {
+			runWarm(t, func(r *rig, w *shelltest.Plugin) {
 				r.starts(coldSteps...)
 				r.down()
-				r.fake.mu.Lock()
 				first := true
-				r.fake.chaos = func(at string) (err error) {
+				r.fake.SetChaos(func(at string) (err error) {
 					if at == step && first {
 						first, err = false, errBroken
 					}
 					return err
-				}
-				r.fake.mu.Unlock()
+				})
 				r.starts(append(want, doubtfulSteps...)...)
 				if image, why := r.Golden(); image != nil || !errors.Is(why, errBroken) {
 					r.Errorf("its golden image is %v: %v", image, why)
 				}
-				if st := r.Status(); st.StartedFrom != nil || st.Err != nil || w.golden != nil {
+				if st := r.Status(); st.StartedFrom != nil || st.Err != nil || w.GoldenMade != nil {
 					r.Errorf("it is %+v", st)
 				}
 			})
@@ -176,16 +105,16 @@ func TestWarmStartFails(t *testing.T) {
 
 // The end of the process that was given up is not that of the one in its place.
 func TestWarmStartDies(t *testing.T) {
-	runWarm(t, func(r *rig, _ *warmFake) {
+	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
 		r.starts(coldSteps...)
 		r.down()
-		g := r.fake.hold(warming)
-		done := background(func() error { return r.Activate(r.Context(), Requested) })
-		r.fake.die()
-		g.open()
+		g := r.fake.Hold(shelltest.StartWarm)
+		done := background(func() error { return r.Activate(r.Context(), shell.Requested) })
+		r.fake.Die()
+		g.Open()
 		r.must(<-done)
 		synctest.Wait()
-		if s := r.State(); s != Activated {
+		if s := r.State(); s != shell.Activated {
 			r.Errorf("it is %s", s)
 		}
 		r.must(r.invoke(r.Context(), ""))
@@ -195,7 +124,7 @@ func TestWarmStartDies(t *testing.T) {
 // A plugin that fails soon after a warm start is started cold, and has no image again
 // before it has lasted.
 func TestPoisonedGoldenImage(t *testing.T) {
-	runWarm(t, func(r *rig, _ *warmFake) {
+	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
 		window := time.Duration(r.Config().Restart.Window)
 		r.starts(coldSteps...)
 		r.fall() // which says nothing of an image that it did not begin from
@@ -205,7 +134,7 @@ func TestPoisonedGoldenImage(t *testing.T) {
 		r.starts(doubtfulSteps...)
 		r.down()
 		r.starts(doubtfulSteps...)
-		if _, why := r.Golden(); !errors.Is(why, errKilled) {
+		if _, why := r.Golden(); !errors.Is(why, shelltest.ErrKilled) {
 			r.Errorf("there is no golden image since %v", why)
 		}
 		pass(window)
@@ -216,22 +145,22 @@ func TestPoisonedGoldenImage(t *testing.T) {
 		pass(window)
 		r.fall()
 		r.starts(warmSteps...)
-		r.must(r.Deactivate(r.Context(), WatchdogExpired))
+		r.must(r.Deactivate(r.Context(), shell.WatchdogExpired))
 		r.starts(doubtfulSteps...)
 	})
 }
 
 // An image that can't be made is no reason not to start.
 func TestPreserveFails(t *testing.T) {
-	runWarm(t, func(r *rig, _ *warmFake) {
-		r.fake.fail(preserving, errBroken)
+	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
+		r.fake.Fail(shelltest.MakeGolden, errBroken)
 		r.starts(coldSteps...)
 		r.down()
 		r.starts(coldSteps...)
 		r.down()
-		r.fake.fail(preserving, errKilled)
-		r.starts(append([]string{launch, initialize, preserving, stop}, doubtfulSteps...)...)
-		if _, why := r.Golden(); !errors.Is(why, errKilled) {
+		r.fake.Fail(shelltest.MakeGolden, shelltest.ErrKilled)
+		r.starts(append([]string{shelltest.Launch, shelltest.Initialize, shelltest.MakeGolden, shelltest.Stop}, doubtfulSteps...)...)
+		if _, why := r.Golden(); !errors.Is(why, shelltest.ErrKilled) {
 			r.Errorf("there is no golden image since %v", why)
 		}
 	})
@@ -239,10 +168,10 @@ func TestPreserveFails(t *testing.T) {
 
 // It has its own time, which is not that of the start.
 func TestPreserveTakesLong(t *testing.T) {
-	runWarm(t, func(r *rig, _ *warmFake) {
-		g := r.fake.hold(preserving)
-		done := background(func() error { return r.Activate(r.Context(), Requested) })
-		<-g.reached
+	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
+		g := r.fake.Hold(shelltest.MakeGolden)
+		done := background(func() error { return r.Activate(r.Context(), shell.Requested) })
+		<-g.Reached
 		pass(3 * time.Duration(r.Config().StartTimeout))
 		if !pending(done) {
 			r.Error("it was not waited for")

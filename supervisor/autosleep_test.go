@@ -15,71 +15,8 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/shell"
-	"dormouse/statecontrol"
+	"dormouse/shell/shelltest"
 )
-
-// steered is a plugin with a state control that does what it is told, and a
-// hibernation that can be made to fail.
-type steered struct {
-	*plugin
-	mu    sync.Mutex
-	now   statecontrol.State
-	fails error
-}
-
-func (p *steered) Launch(ctx context.Context) (shell.Information, error) {
-	info, err := p.plugin.Launch(ctx)
-	p.set(statecontrol.Suspended)
-	info.StateControl = p
-	return info, err
-}
-
-func (p *steered) Wake(ctx context.Context) (shell.Information, error) {
-	info, err := p.plugin.Wake(ctx)
-	info.StateControl = p
-	return info, err
-}
-
-func (p *steered) Hibernate(ctx context.Context) error {
-	p.mu.Lock()
-	fails := p.fails
-	p.mu.Unlock()
-	p.journal.add("hibernate " + p.callsign)
-	if fails != nil {
-		return fails
-	}
-	p.control = p
-	return p.plugin.Hibernate(ctx)
-}
-
-func (p *steered) set(s statecontrol.State) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.now = s
-}
-
-func (p *steered) fail(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fails = err
-}
-
-func (p *steered) State(context.Context) (statecontrol.State, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.now, nil
-}
-
-func (p *steered) Request(_ context.Context, c statecontrol.Command) error {
-	p.journal.add(string(c) + " " + p.callsign)
-	p.set(c.Target())
-	return nil
-}
-
-func (p *steered) Watch(ctx context.Context, _ func(statecontrol.State)) error {
-	<-ctx.Done()
-	return nil
-}
 
 // gauge is how short the bubble is of memory.
 type gauge struct {
@@ -110,9 +47,9 @@ func (g *gauge) watch(ctx context.Context, _, _ time.Duration, tell func()) erro
 
 // runTiers runs test in a host of such plugins, all started with it; configure
 // changes the configuration of each.
-func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin), callsigns []string, test func(*rig, *gauge, map[string]*steered)) {
+func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin), callsigns []string, test func(*rig, *gauge, map[string]*plugin)) {
 	t.Helper()
-	all, g := make(map[string]*steered), &gauge{}
+	all, g := make(map[string]*plugin), &gauge{}
 	var instances []instance
 	for _, callsign := range callsigns {
 		instances = append(instances, instance{callsign, configs.StartActivated, 50, nil})
@@ -125,7 +62,9 @@ func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin)
 		}
 		plain := o.Backend
 		o.Backend = func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
-			p := &steered{plugin: plain(config, sink).(*plugin)} //nolint:errcheck // a panic fails the test as well
+			p := plain(config, sink).(*plugin) //nolint:errcheck // a panic fails the test as well
+			p.detailed = true
+			p.sleeps()
 			all[config().Callsign] = p
 			return p
 		}
@@ -159,7 +98,7 @@ func sleepy(c *configs.Plugin) {
 }
 
 func TestIdleTiers(t *testing.T) {
-	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, _ map[string]*steered) {
+	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, _ map[string]*plugin) {
 		r.after(time.Minute - time.Nanosecond)
 		r.after(time.Nanosecond, "suspend A")
 		r.after(2*time.Minute, "hibernate A")
@@ -177,7 +116,7 @@ func TestIdleTiers(t *testing.T) {
 
 // An instance that is looked at falls asleep all the same.
 func TestLookingKeepsNobodyAwake(t *testing.T) {
-	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, _ map[string]*steered) {
+	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, _ map[string]*plugin) {
 		for range 4 * 60 {
 			<-time.After(time.Second)
 			r.shell("A").Status()
@@ -198,7 +137,7 @@ func TestPressure(t *testing.T) {
 			c.OnCall = configs.OnCallWake
 		}
 	}
-	runTiers(t, rules, configure, []string{"A", "B", "C", "Refuses"}, func(r *rig, g *gauge, _ map[string]*steered) {
+	runTiers(t, rules, configure, []string{"A", "B", "C", "Refuses"}, func(r *rig, g *gauge, _ map[string]*plugin) {
 		g.set(200)
 		for _, callsign := range []string{"C", "A", "B"} {
 			pass(time.Minute)
@@ -227,7 +166,7 @@ func TestPressure(t *testing.T) {
 
 func TestBudget(t *testing.T) {
 	configure := func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }
-	runTiers(t, configs.Tiers{BudgetCount: 2}, configure, []string{"A", "B", "C", "D"}, func(r *rig, _ *gauge, _ map[string]*steered) {
+	runTiers(t, configs.Tiers{BudgetCount: 2}, configure, []string{"A", "B", "C", "D"}, func(r *rig, _ *gauge, _ map[string]*plugin) {
 		pass(5 * time.Second)
 		r.callPlugin("A")
 		pass(4 * time.Second)
@@ -238,7 +177,7 @@ func TestBudget(t *testing.T) {
 }
 
 func TestDryRun(t *testing.T) {
-	runTiers(t, configs.Tiers{DryRun: true, BudgetCount: 1}, sleepy, []string{"A", "B"}, func(r *rig, _ *gauge, _ map[string]*steered) {
+	runTiers(t, configs.Tiers{DryRun: true, BudgetCount: 1}, sleepy, []string{"A", "B"}, func(r *rig, _ *gauge, _ map[string]*plugin) {
 		r.after(time.Hour)
 		e, err := r.Explain("A")
 		if err != nil || e.Next == nil || !e.Next.DryRun || !strings.HasPrefix(e.Why, "the host would (dry-run) suspend it") {
@@ -248,8 +187,8 @@ func TestDryRun(t *testing.T) {
 }
 
 func TestFailedAttempts(t *testing.T) {
-	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, all map[string]*steered) {
-		all["A"].fail(errors.New("the disk is full"))
+	runTiers(t, configs.Tiers{}, sleepy, []string{"A"}, func(r *rig, _ *gauge, all map[string]*plugin) {
+		all["A"].Fail(shelltest.Hibernate, errors.New("the disk is full"))
 		r.after(3*time.Minute, "suspend A", "hibernate A")
 		e, _ := r.Explain("A")
 		if e.Failure == nil || time.Until(e.Retry) != 10*time.Second || !strings.Contains(strings.Join(e.Keeps, "\n"), "the next comes in 10s: the disk is full") {
@@ -258,15 +197,15 @@ func TestFailedAttempts(t *testing.T) {
 		r.after(10*time.Second, "hibernate A")
 		r.after(19 * time.Second)
 		r.after(time.Second, "hibernate A")
-		all["A"].fail(fmt.Errorf("%w: process 7 is in a vfork", hibernate.ErrPassing))
+		all["A"].Fail(shelltest.Hibernate, fmt.Errorf("%w: process 7 is in a vfork", hibernate.ErrPassing))
 		r.after(40*time.Second, "hibernate A")
-		all["A"].fail(fmt.Errorf("%w: process 7 has a ring", hibernate.ErrObstacle))
+		all["A"].Fail(shelltest.Hibernate, fmt.Errorf("%w: process 7 has a ring", hibernate.ErrObstacle))
 		r.after(80*time.Second, "hibernate A")
 		r.after(24 * time.Hour)
 		if why := r.Why("A"); !strings.Contains(why, "until it is started anew: not everything can go into an image: process 7 has a ring") {
 			r.Errorf("why is %q", why)
 		}
-		all["A"].fail(nil)
+		all["A"].Fail(shelltest.Hibernate, nil)
 		for _, operate := range []func(context.Context, shell.Reason) error{r.shell("A").Deactivate, r.shell("A").Activate} {
 			if err := operate(r.Context(), shell.Requested); err != nil {
 				r.Fatal(err)
@@ -284,7 +223,7 @@ func TestNothingTicks(t *testing.T) {
 		callsigns = append(callsigns, fmt.Sprintf("P%d", i))
 	}
 	rules := configs.Tiers{Pressure: configs.PressureOn, MemoryAvailable: 100}
-	runTiers(t, rules, sleepy, callsigns, func(r *rig, g *gauge, _ map[string]*steered) {
+	runTiers(t, rules, sleepy, callsigns, func(r *rig, g *gauge, _ map[string]*plugin) {
 		g.set(200)
 		pass(time.Hour)
 		for callsign, state := range r.states() {

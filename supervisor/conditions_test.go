@@ -167,7 +167,7 @@ func TestControllerDies(t *testing.T) {
 		r.Start(r.Context())
 		r.activate("Net")
 		r.set("Net", "Network", true)
-		r.plugins["Net"].sink.Exited(errors.New("killed"))
+		r.plugins["Net"].Sink.Exited(errors.New("killed"))
 		synctest.Wait()
 		r.expectState("Net", shell.Deactivated, shell.Failure)
 		r.expectState("Pre", shell.Precondition, shell.Conditions)

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -40,21 +39,55 @@ func (j *journal) read() []string {
 
 // plugin is a plugin in memory that writes a journal.
 type plugin struct {
-	shelltest.Stub
+	shelltest.Plugin
 	callsign string
-	sink     shell.Sink
 	journal  *journal
-	about    *shell.Information   // what Probe returns; nil when it can't be probed
-	fails    error                // what Launch and Probe return
-	control  statecontrol.Control // nil without state control
-	left     bool                 // an earlier host has left it running
-	held     chan struct{}        // Launch and Deinitialize wait until it is closed; nil for at once
-
-	config func() configs.Plugin
+	detailed bool               // it also writes when it is suspended, resumed and hibernated
+	about    *shell.Information // what Probe returns; nil when it can't be probed
+	fails    error              // what Launch, Probe and Adopt return
+	held     chan struct{}      // Launch, Probe and Deinitialize wait until it is closed; nil for at once
 
 	mu    sync.Mutex
-	image *shell.Sleep
 	given configs.Plugin // what it was launched with
+}
+
+func newPlugin(callsign string, j *journal, change func(*plugin), config func() configs.Plugin, sink shell.Sink) *plugin {
+	p := &plugin{callsign: callsign, journal: j}
+	p.Info = shell.Information{Class: "Fake"}
+	p.OnStep = p.step
+	p.Attach(config, sink)
+	if change != nil {
+		change(p)
+	}
+	if p.about != nil {
+		p.Info, p.ProbeInfo = *p.about, p.about
+	}
+	return p
+}
+
+func (p *plugin) step(ctx context.Context, step, detail string) error {
+	switch step {
+	case shelltest.Launch, shelltest.Probe:
+		p.journal.add(step + " " + p.callsign)
+		if step == shelltest.Launch && p.Config != nil {
+			p.mu.Lock()
+			p.given = p.Config()
+			p.mu.Unlock()
+		}
+		return errors.Join(p.wait(ctx), p.fails)
+	case shelltest.Adopt:
+		return p.fails
+	case shelltest.Deinitialize:
+		p.journal.add("end " + p.callsign + ", " + detail)
+		return p.wait(ctx)
+	case shelltest.Wake:
+		p.journal.add("wake " + p.callsign)
+	case shelltest.Hibernate, string(statecontrol.Suspend), string(statecontrol.Resume):
+		if p.detailed {
+			p.journal.add(step + " " + p.callsign)
+		}
+	}
+	return nil
 }
 
 func (p *plugin) launched() configs.Plugin {
@@ -75,80 +108,8 @@ func (p *plugin) wait(ctx context.Context) error {
 	}
 }
 
-func (p *plugin) Launch(ctx context.Context) (shell.Information, error) {
-	p.journal.add("launch " + p.callsign)
-	if p.config != nil {
-		p.mu.Lock()
-		p.given = p.config()
-		p.mu.Unlock()
-	}
-	if err := p.wait(ctx); err != nil {
-		return shell.Information{}, err
-	}
-	if p.fails != nil {
-		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, p.fails)
-	}
-	if p.about != nil {
-		return *p.about, nil
-	}
-	return shell.Information{Class: "Fake", StateControl: p.control}, nil
-}
-
-func (p *plugin) Probe(ctx context.Context) (shell.Information, error) {
-	if p.about == nil {
-		return shell.Information{}, nil
-	}
-	p.journal.add("probe " + p.callsign)
-	return *p.about, errors.Join(p.fails, p.wait(ctx))
-}
-
-func (p *plugin) KnownInformation() (shell.Information, bool) {
-	if p.about == nil {
-		return shell.Information{}, false
-	}
-	return *p.about, true
-}
-
-func (p *plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
-	p.journal.add("end " + p.callsign + ", " + string(why))
-	return p.wait(ctx)
-}
-
 // sleeps makes a plugin that can be hibernated from its next launch on.
-func (p *plugin) sleeps() { p.control = suspended{} }
-
-// suspended is the state control of a plugin that never is anything else.
-type suspended struct{ statecontrol.Control }
-
-func (suspended) State(context.Context) (statecontrol.State, error) {
-	return statecontrol.Suspended, nil
-}
-
-func (suspended) Request(context.Context, statecontrol.Command) error { return nil }
-
-func (p *plugin) Hibernate(context.Context) error {
-	if p.control == nil {
-		return shell.ErrNotSupported
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.image = &shell.Sleep{}
-	return nil
-}
-
-func (p *plugin) Wake(context.Context) (shell.Information, error) {
-	p.journal.add("wake " + p.callsign)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.image = nil
-	return shell.Information{Class: "Fake"}, nil
-}
-
-func (p *plugin) Sleep() *shell.Sleep {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.image
-}
+func (p *plugin) sleeps() { p.AddControl(statecontrol.Suspended) }
 
 // rig is a host of such plugins.
 type rig struct {
@@ -186,22 +147,17 @@ func runWith(t *testing.T, instances []instance, change func(*Options), test fun
 			o.Plugins = append(o.Plugins, config)
 			changes[i.callsign] = i.change
 		}
-		backend := func(callsign string, sink shell.Sink) *plugin {
-			p := &plugin{callsign: callsign, sink: sink, journal: r.journal}
-			if change := changes[callsign]; change != nil {
-				change(p)
-			}
+		backend := func(callsign string, config func() configs.Plugin, sink shell.Sink) *plugin {
+			p := newPlugin(callsign, r.journal, changes[callsign], config, sink)
 			r.plugins[callsign] = p
 			return p
 		}
 		o.Backend = func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
-			p := backend(config().Callsign, sink)
-			p.config = config
-			return p
+			return backend(config().Callsign, config, sink)
 		}
 		for _, callsign := range []string{"First", "Second"} {
 			o.Builtins = append(o.Builtins, Builtin{callsign, func(_ *Supervisor, sink shell.Sink) shell.Backend {
-				return struct{ shell.Backend }{backend(callsign, sink)}
+				return struct{ shell.Backend }{backend(callsign, nil, sink)}
 			}})
 		}
 		change(&o)

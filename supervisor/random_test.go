@@ -91,7 +91,7 @@ func (r *rig) act(dice *rand.Rand) {
 		_ = sh.Hibernate(r.Context(), shell.Requested, 0)
 	case n < 60:
 		if sh.State() == shell.Activated {
-			r.plugins[sh.Callsign()].sink.Exited(errors.New("killed"))
+			r.plugins[sh.Callsign()].Sink.Exited(errors.New("killed"))
 		}
 	default:
 		for _, name := range sh.EffectiveInformation().Controls {

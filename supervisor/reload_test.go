@@ -92,7 +92,7 @@ func TestReload(t *testing.T) {
 			"Tuned": "activated", "New": "activated", "Idle": "deactivated", "Copy": "deactivated"}, states); diff != "" {
 			r.Errorf("states (-want +got):\n%s", diff)
 		}
-		if got := r.plugins["Changed"].config().Arguments; !slices.Equal(got, []string{"-v"}) {
+		if got := r.plugins["Changed"].Config().Arguments; !slices.Equal(got, []string{"-v"}) {
 			r.Errorf("it was launched with %q", got)
 		}
 		if got := r.shell("Tuned").Config(); got.CallTimeout != 7 || got.Restart.Limit != 9 {

@@ -46,7 +46,7 @@ func TestRequires(t *testing.T) {
 
 		r.activate("A")
 		r.expect("launch A", "launch B", "launch C")
-		r.plugins["A"].sink.Exited(errors.New("killed"))
+		r.plugins["A"].Sink.Exited(errors.New("killed"))
 		synctest.Wait()
 		r.expectState("A", shell.Deactivated, shell.Failure)
 		r.expectState("B", shell.Precondition, shell.Conditions)
@@ -62,7 +62,7 @@ func TestRequires(t *testing.T) {
 
 func TestRequiresAsleep(t *testing.T) {
 	instances, change := chain(configs.StartActivated, "A", "B")
-	instances[0].change = func(p *plugin) { p.image = &shell.Sleep{} }
+	instances[0].change = func(p *plugin) { p.Asleep = &shell.Sleep{} }
 	runWith(t, instances, func(o *Options) {
 		change(o)
 		o.Plugins[1].Resume = new(bool)

@@ -45,7 +45,7 @@ func withRestart(p configs.RestartPolicy) func(*Options) {
 // crash ends the plugin by itself and waits for all that follows at once.
 func (r *rig) crash(callsign string, status int) {
 	r.Helper()
-	r.plugins[callsign].sink.Exited(&shell.ExitError{Status: status})
+	r.plugins[callsign].Sink.Exited(&shell.ExitError{Status: status})
 	synctest.Wait()
 }
 
@@ -127,8 +127,8 @@ func TestRestartPolicies(t *testing.T) {
 	ends := map[string]func(*rig){
 		"exit 0":  exited(0),
 		"exit 1":  exited(1),
-		"signal":  func(r *rig) { r.plugins["A"].sink.Exited(&shell.ExitError{Signal: 9}); synctest.Wait() },
-		"unknown": func(r *rig) { r.plugins["A"].sink.Exited(shell.ErrExited); synctest.Wait() },
+		"signal":  func(r *rig) { r.plugins["A"].Sink.Exited(&shell.ExitError{Signal: 9}); synctest.Wait() },
+		"unknown": func(r *rig) { r.plugins["A"].Sink.Exited(shell.ErrExited); synctest.Wait() },
 		"memory":  deactivated(shell.MemoryExceeded), "watchdog": deactivated(shell.WatchdogExpired),
 		"requested": deactivated(shell.Requested), "conditions": deactivated(shell.Conditions), "automatic": deactivated(shell.Automatic),
 	}

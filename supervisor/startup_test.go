@@ -15,7 +15,7 @@ import (
 func TestProbedAtStart(t *testing.T) {
 	probed := func(about shell.Information) func(*plugin) { return func(p *plugin) { p.about = &about } }
 	run(t, []instance{
-		{"Asleep", configs.StartActivated, 1, func(p *plugin) { p.about, p.image = &shell.Information{}, &shell.Sleep{} }},
+		{"Asleep", configs.StartActivated, 1, func(p *plugin) { p.about, p.Asleep = &shell.Information{}, &shell.Sleep{} }},
 		{"Pre", configs.StartActivated, 1, probed(shell.Information{Preconditions: []string{"Network"}, Terminations: []string{"!Network"}})},
 		{"Broken", configs.StartDeactivated, 2, func(p *plugin) { p.about, p.fails = &shell.Information{}, errors.New("broken") }},
 		{"Net", configs.StartActivated, 3, probed(shell.Information{Controls: []string{"Network"}})},
@@ -40,7 +40,7 @@ func TestProbedAtStart(t *testing.T) {
 // Who sleeps since before the host began still controls what it did.
 func TestHibernatedControlsAtStart(t *testing.T) {
 	run(t, []instance{{"Net", configs.StartDeactivated, 50, func(p *plugin) {
-		p.about, p.image = &shell.Information{Class: "Fake", Controls: []string{"Network"}}, &shell.Sleep{}
+		p.about, p.Asleep = &shell.Information{Class: "Fake", Controls: []string{"Network"}}, &shell.Sleep{}
 	}}}, func(r *rig) {
 		r.Start(r.Context())
 		if slices.Contains(r.Subsystems(), Subsystem{"Network", true}) {
@@ -55,10 +55,10 @@ func TestHibernatedControlsAtStart(t *testing.T) {
 func TestClasses(t *testing.T) {
 	made := make(map[string]string)
 	class := func(name string) Class {
-		return func(_ *Supervisor, config func() configs.Plugin, _ shell.Sink) shell.Backend {
+		return func(_ *Supervisor, config func() configs.Plugin, sink shell.Sink) shell.Backend {
 			callsign := config().Callsign
 			made[callsign] = name
-			return struct{ shell.Backend }{&plugin{callsign: callsign, journal: &journal{}}}
+			return struct{ shell.Backend }{newPlugin(callsign, &journal{}, nil, config, sink)}
 		}
 	}
 	classes := map[string]Class{"Monitor": class("Monitor"), "Remote": class("Remote")}

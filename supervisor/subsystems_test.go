@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"context"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -11,19 +10,11 @@ import (
 	"dormouse/shell"
 )
 
-// heir is a plugin that an earlier host has left running.
-func (p *plugin) Inherited() (shell.Reason, bool) { return shell.Startup, p.left }
-func (p *plugin) OutlivesHost() bool              { return true }
-func (p *plugin) Adopt(context.Context) (shell.Information, error) {
-	p.left = false
-	return shell.Information{Class: "Fake"}, p.fails
-}
-
 // What an instance has made active is so in the next host too if the instance goes
 // on or sleeps on, and is forgotten otherwise.
 func TestSubsystemsOutliveTheHost(t *testing.T) {
-	adopted := func(p *plugin) { p.left = true }
-	asleep := func(p *plugin) { p.image = &shell.Sleep{} }
+	adopted := func(p *plugin) { p.Left = true }
+	asleep := func(p *plugin) { p.Asleep = &shell.Sleep{} }
 	for _, next := range []struct {
 		name   string
 		change func(*plugin)
@@ -31,7 +22,7 @@ func TestSubsystemsOutliveTheHost(t *testing.T) {
 	}{
 		{"adopted", adopted, true},
 		{"hibernated", asleep, true},
-		{"not to be adopted", func(p *plugin) { p.left, p.fails = true, errors.New("another process") }, false},
+		{"not to be adopted", func(p *plugin) { p.Left, p.fails = true, errors.New("another process") }, false},
 		{"ended", nil, false},
 	} {
 		t.Run(next.name, func(t *testing.T) {

@@ -89,7 +89,7 @@ func TestStartModes(t *testing.T) {
 		{"On", configs.StartActivated, 50, nil},
 		{"Off", configs.StartDeactivated, 50, nil},
 		{"Barred", configs.StartUnavailable, 50, nil},
-		{"Asleep", configs.StartActivated, 50, func(p *plugin) { p.image = &shell.Sleep{} }},
+		{"Asleep", configs.StartActivated, 50, func(p *plugin) { p.Asleep = &shell.Sleep{} }},
 	}, func(r *rig) {
 		r.Start(r.Context())
 		want := map[string]shell.State{
@@ -148,7 +148,7 @@ func TestNothingStartsAfterStop(t *testing.T) {
 	run(t, []instance{
 		{"Off", configs.StartDeactivated, 50, nil},
 		{"Barred", configs.StartUnavailable, 50, nil},
-		{"Asleep", configs.StartActivated, 50, func(p *plugin) { p.image = &shell.Sleep{} }},
+		{"Asleep", configs.StartActivated, 50, func(p *plugin) { p.Asleep = &shell.Sleep{} }},
 	}, func(r *rig) {
 		r.Stop(context.Background())
 		for _, s := range r.Shells() {
@@ -213,7 +213,7 @@ func TestListen(t *testing.T) {
 
 		stopOneAgain()
 		stopOneAgain() // does nothing
-		r.plugins["A"].sink.Notify(shell.Notification{Event: "ticked"})
+		r.plugins["A"].Sink.Notify(shell.Notification{Event: "ticked"})
 		check(one, "A ticked")
 		check(other, "A ticked")
 

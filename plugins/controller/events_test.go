@@ -56,9 +56,9 @@ func TestEvents(t *testing.T) {
 		c.expect(tt.want...)
 	}
 
-	h.plugins["Plain"].sink.Exited(errors.New("killed by signal 9"))
+	h.plugins["Plain"].Sink.Exited(errors.New("killed by signal 9"))
 	c.expect(of("Plain", "Deactivated", "Failure"))
-	h.plugins["Auto"].sink.ControlChanged(statecontrol.Suspended)
+	h.plugins["Auto"].Sink.ControlChanged(statecontrol.Suspended)
 	c.expect(controlOf("Auto", "Suspended"))
 }
 

@@ -64,15 +64,15 @@ func newHost(tb testing.TB, s setup) *host {
 		Builtins: []supervisor.Builtin{h.Builtin(), {
 			Callsign: "Inside",
 			Backend: func(*supervisor.Supervisor, shell.Sink) shell.Backend {
-				return struct{ shell.Backend }{&fakePlugin{control: &fakeControl{}}}
+				return struct{ shell.Backend }{newFakePlugin(configs.Plugin{}, true)}
 			},
 		}},
 		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 			p, ok := h.plugins[config().Callsign]
 			if !ok { // a clone
-				p = &fakePlugin{config: config(), control: &fakeControl{}}
+				p = newFakePlugin(config(), true)
 			}
-			p.sink = sink
+			p.Attach(config, sink)
 			return p
 		},
 	})
@@ -107,28 +107,26 @@ func (h *host) alsoServe(tb testing.TB, d configs.Dialect) (url string) {
 
 func fakePlugins() []*fakePlugin {
 	plugin := func(callsign string, mode configs.StartMode, control bool) *fakePlugin {
-		p := &fakePlugin{config: configs.DefaultPlugin(), release: make(chan struct{}), entered: make(chan struct{}, 1000)}
+		p := newFakePlugin(configs.DefaultPlugin(), control)
 		p.config.Callsign = callsign
 		p.config.Executable = "/usr/lib/plugins/" + callsign + "d"
 		p.config.StartMode = mode
-		if control {
-			p.control = &fakeControl{state: statecontrol.Uninitialized}
-		}
 		return p
 	}
 	bad := plugin("Bad", configs.StartDeactivated, false)
-	bad.initialize = fmt.Errorf("%w: no such tuner", shell.ErrInitialization)
+	bad.Fail(shelltest.Initialize, errors.New("no such tuner"))
 	missing := plugin("NoLib", configs.StartDeactivated, false)
-	missing.launch = fmt.Errorf("%w: no such file", shell.ErrInstantiation)
+	missing.Fail(shelltest.Launch, errors.New("no such file"))
 	stuck := plugin("Stuck", configs.StartActivated, false)
-	stuck.stop = errors.New("a process is left over")
+	stuck.Fail(shelltest.Stop, errors.New("a process is left over"))
 	awake := plugin("NoEngine", configs.StartActivated, true)
 	no := false
 	awake.config.Resume = &no
-	awake.hibernate = fmt.Errorf("%w: install criu", shell.ErrNotSupported)
+	awake.Fail(shelltest.Hibernate, fmt.Errorf("%w: install criu", shell.ErrNotSupported))
 	dotted := plugin("org.test.Dotted", configs.StartActivated, false)
 	dotted.config.Configuration = map[string]any{"tuner": 1}
 	dotted.config.Preconditions = []string{"Network"}
+	dotted.Info.Preconditions, dotted.Info.Terminations = []string{"Network", "Time"}, []string{"!Network"}
 	dotted.config.Controls = []string{"Graphics"}
 	return []*fakePlugin{
 		plugin("Auto", configs.StartActivated, true),
@@ -139,53 +137,55 @@ func fakePlugins() []*fakePlugin {
 	}
 }
 
-// fakePlugin is a backend in memory.
+// fakePlugin is a plugin in memory with some methods.
 type fakePlugin struct {
-	shelltest.Stub
-	config  configs.Plugin
-	sink    shell.Sink
-	control *fakeControl // nil for a plugin without state control
-
-	launch, initialize, stop, hibernate error // what fails
+	shelltest.Plugin
+	config configs.Plugin
 
 	entered chan struct{} // told of each "wait" that has begun
 	release chan struct{} // closed to end "wait" and a hibernation that waits
 
-	mu      sync.Mutex
-	image   *shell.Sleep
 	holds   bool // a hibernation waits for release
+	mu      sync.Mutex
 	loading shell.Progress
 }
 
-func (p *fakePlugin) Launch(context.Context) (shell.Information, error) {
-	return p.information(), p.launch
+// newFakePlugin returns a plugin with state control, or without.
+func newFakePlugin(config configs.Plugin, control bool) *fakePlugin {
+	p := &fakePlugin{config: config, release: make(chan struct{}), entered: make(chan struct{}, 1000)}
+	p.Info = shell.Information{Class: "Fake", Version: shell.Version{Major: 1, Minor: 5, Patch: 2}}
+	p.Call, p.Figures = p.call, p.figures
+	p.HasMethod = func(method string) bool { return method == "echo" }
+	if control {
+		p.AddControl(statecontrol.Uninitialized)
+	}
+	p.OnStep = func(ctx context.Context, step, _ string) error {
+		if step == shelltest.Hibernate && p.holds {
+			return p.wait(ctx)
+		}
+		return nil
+	}
+	return p
 }
 
-func (p *fakePlugin) information() shell.Information {
-	info := shell.Information{Class: "Fake", Version: shell.Version{Major: 1, Minor: 5, Patch: 2}}
-	if len(p.config.Preconditions) > 0 {
-		info.Preconditions, info.Terminations = []string{"Network", "Time"}, []string{"!Network"}
+// wait returns when the test closes release, or with ctx.
+func (p *fakePlugin) wait(ctx context.Context) error {
+	p.entered <- struct{}{}
+	select {
+	case <-p.release:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if p.control != nil {
-		info.StateControl = p.control
-	}
-	return info
 }
 
-func (p *fakePlugin) Initialize(context.Context) error { return p.initialize }
-func (p *fakePlugin) Stop(context.Context) error       { return p.stop }
-
-func (p *fakePlugin) Facts() shell.Facts {
+func (p *fakePlugin) figures() shell.Facts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return shell.Facts{PID: 42, Memory: 4096, Loading: p.loading}
 }
 
-func (p *fakePlugin) Exists(_ context.Context, method string) (bool, error) {
-	return method == "echo", nil
-}
-
-func (p *fakePlugin) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
+func (p *fakePlugin) call(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	switch c.Method {
 	case "echo", "org::echo":
 		return c.Params, nil
@@ -208,79 +208,15 @@ func (p *fakePlugin) Invoke(ctx context.Context, c shell.Call) (json.RawMessage,
 	case "panic":
 		panic("the backend has a bug")
 	case "event":
-		p.sink.Notify(shell.Notification{Event: "changed", Params: c.Params})
+		p.Sink.Notify(shell.Notification{Event: "changed", Params: c.Params})
 		return nil, nil
 	case "indexedevent":
-		p.sink.Notify(shell.Notification{Event: "changed", Index: c.Index, Params: c.Params})
+		p.Sink.Notify(shell.Notification{Event: "changed", Index: c.Index, Params: c.Params})
 		return nil, nil
 	case "wait":
-		p.entered <- struct{}{}
-		select {
-		case <-p.release:
-		case <-ctx.Done():
-		}
-		return json.RawMessage(`"waited"`), ctx.Err()
+		return json.RawMessage(`"waited"`), p.wait(ctx)
 	}
 	return nil, shell.ErrUnknownMethod
-}
-
-func (p *fakePlugin) Hibernate(ctx context.Context) error {
-	if p.holds {
-		p.entered <- struct{}{}
-		select {
-		case <-p.release:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if p.hibernate != nil {
-		return p.hibernate
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.image = &shell.Sleep{}
-	return nil
-}
-
-func (p *fakePlugin) Wake(context.Context) (shell.Information, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.image = nil
-	return p.information(), nil
-}
-
-func (p *fakePlugin) Sleep() *shell.Sleep {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.image
-}
-
-func (p *fakePlugin) HibernationProgress() shell.Progress { return shell.Progress{Done: 1, Total: 3} }
-
-type fakeControl struct {
-	mu    sync.Mutex
-	state statecontrol.State
-}
-
-func (c *fakeControl) State(context.Context) (statecontrol.State, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state, nil
-}
-
-func (c *fakeControl) Request(_ context.Context, command statecontrol.Command) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state == command.Target() {
-		return statecontrol.ErrIllegalState
-	}
-	c.state = command.Target()
-	return nil
-}
-
-func (c *fakeControl) Watch(ctx context.Context, _ func(statecontrol.State)) error {
-	<-ctx.Done()
-	return ctx.Err()
 }
 
 // logBuffer keeps what was logged and tells when something new was.

@@ -17,7 +17,7 @@ func TestMetrics(t *testing.T) {
 	c.must("Auto.1.register", `{"event":"changed","id":"c"}`)
 	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
 	c.must("Controller.1.hibernate", `{"callsign":"Auto"}`)
-	h.plugins["Plain"].sink.Exited(errors.New("it fell over"))
+	h.plugins["Plain"].Sink.Exited(errors.New("it fell over"))
 	plain, _ := h.supervisor.Shell("Plain")
 	eventually(t, func() bool { return plain.State() == shell.Deactivated })
 	if err := plain.Activate(context.Background(), shell.Automatic); err != nil {
@@ -45,7 +45,7 @@ func TestMetrics(t *testing.T) {
 		`dormouse_instances{state="waking"} 0`,
 		`dormouse_instance_state{callsign="Auto",state="hibernated",control="suspended"} 1`,
 		`dormouse_instance_memory_bytes{callsign="Plain"} 4096`,
-		`dormouse_instance_image_bytes{callsign="Auto"} 0`,
+		`dormouse_instance_image_bytes{callsign="Auto"} 4096`,
 		`dormouse_instance_calls_total{callsign="Auto"} 1`,
 		`dormouse_instance_subscriptions{callsign="Auto"} 1`,
 		`dormouse_instance_exits_total{callsign="Plain"} 1`,

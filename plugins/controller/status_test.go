@@ -30,7 +30,7 @@ func TestStatusRecord(t *testing.T) {
 	c.must("Controller.1.hibernate", `{"callsign":"Auto"}`)
 	for _, tt := range []struct{ callsign, want string }{
 		{"Auto", `[{` + auto + `,"state":"hibernated","processedrequests":2,"processedobjects":0,"observers":1,"module":"Autod",` +
-			`"version":{"hash":"","major":1,"minor":5,"patch":2},"pid":42,"memory":4096,"image":{"engine":"","bytes":0,"created":"T"},` +
+			`"version":{"hash":"","major":1,"minor":5,"patch":2},"pid":42,"memory":4096,"image":{"engine":"","bytes":4096,"created":"T"},` +
 			`"reason":"Requested","since":"T","why":"it is hibernated, and calls are refused until it is activated (on-call = \"reject\")","history":[` +
 			`{"at":"T","event":"activate","from":"deactivated","to":"activation","reason":"Startup"},` + reload + `,` +
 			`{"at":"T","event":"activate","from":"activation","to":"activated","reason":"Startup","control":"resumed"},` +

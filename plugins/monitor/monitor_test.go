@@ -311,7 +311,7 @@ func TestHibernationDuringCheck(t *testing.T) {
 		if got := r.shell("Net").State(); got != shell.Hibernated {
 			r.Errorf("it is %s", got)
 		}
-		r.plugins["Net"].change(func(p *plugin) { p.image = nil })
+		_ = r.plugins["Net"].EndSleep(r.Context())
 	})
 }
 
@@ -354,8 +354,12 @@ func TestRefusedConfiguration(t *testing.T) {
 			net.Callsign, between.Callsign, between.Requires = "Net", "Between", []string{"Net"}
 			s := newSupervisor(t, supervisor.Options{
 				Plugins: []configs.Plugin{net, between},
-				Backend: func(func() configs.Plugin, shell.Sink) shell.Backend { return &plugin{image: &shell.Sleep{}} },
-				Log:     zerolog.Nop(),
+				Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+					p := newPlugin(config, sink)
+					p.Asleep = &shell.Sleep{Kind: shell.Stored}
+					return p
+				},
+				Log: zerolog.Nop(),
 			})
 			own := configs.DefaultPlugin()
 			own.Callsign, own.Requires = "Monitor", []string{"Between"}

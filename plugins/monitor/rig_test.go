@@ -55,7 +55,7 @@ func run(t *testing.T, configuration string, change func(*configs.Plugin), test 
 		}
 		o.Backend = func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 			callsign := config().Callsign
-			r.plugins[callsign] = &plugin{sink: sink, health: healthpb.HealthCheckResponse_SERVING}
+			r.plugins[callsign] = newPlugin(config, sink)
 			return r.plugins[callsign]
 		}
 		o.Builtins = []supervisor.Builtin{builtin(own)}
@@ -112,7 +112,7 @@ func (r *rig) pass(d time.Duration) {
 // crash ends a plugin as a fault would, and returns when all has followed.
 func (r *rig) crash(callsign string) {
 	r.Helper()
-	r.plugins[callsign].sink.Exited(shell.ErrExited)
+	r.plugins[callsign].Sink.Exited(shell.ErrExited)
 	synctest.Wait()
 }
 
@@ -177,21 +177,48 @@ func (e *ear) Notification(callsign string, n shell.Notification) {
 
 func (e *ear) Subsystems([]supervisor.Subsystem) {}
 
-// plugin is a plugin in memory. What it takes is what the processes take that
-// run the tests.
+// plugin is a plugin in memory. Its figures are those of the processes that run the
+// tests.
 type plugin struct {
-	shelltest.Stub
-	sink  shell.Sink
+	shelltest.Plugin
 	looks atomic.Int64 // how often its facts were asked for
 
-	mu      sync.Mutex
-	fails   error         // what Launch and Wake return
-	held    chan struct{} // Launch waits until it is closed; nil for at once
-	health  healthpb.HealthCheckResponse_ServingStatus
-	silent  bool // it does not answer for its health
-	checks  int
-	running bool
-	image   *shell.Sleep
+	mu     sync.Mutex
+	fails  error         // what Launch and Wake return
+	held   chan struct{} // Launch waits until it is closed; nil for at once
+	health healthpb.HealthCheckResponse_ServingStatus
+	silent bool // it does not answer for its health
+	checks int
+}
+
+func newPlugin(config func() configs.Plugin, sink shell.Sink) *plugin {
+	p := &plugin{health: healthpb.HealthCheckResponse_SERVING}
+	p.Info = shell.Information{Class: "Fake"}
+	p.AddControl(statecontrol.Suspended)
+	p.Connection = conn{plugin: p}
+	p.OnStep = p.step
+	p.Figures = func() shell.Facts {
+		p.looks.Add(1)
+		if !p.HasProcess() {
+			return shell.Facts{}
+		}
+		return shell.Facts{PID: os.Getpid(), Root: os.Getppid()}
+	}
+	p.Attach(config, sink)
+	return p
+}
+
+func (p *plugin) step(_ context.Context, step, _ string) error {
+	if step != shelltest.Launch && step != shelltest.Wake {
+		return nil
+	}
+	p.mu.Lock()
+	fails, held := p.fails, p.held
+	p.mu.Unlock()
+	if held != nil {
+		<-held
+	}
+	return fails
 }
 
 // change sets something that others read.
@@ -206,8 +233,6 @@ func (p *plugin) checked() int {
 	defer p.mu.Unlock()
 	return p.checks
 }
-
-func (p *plugin) Conn() grpc.ClientConnInterface { return conn{plugin: p} }
 
 // conn is where the plugin answers for its health.
 type conn struct {
@@ -231,62 +256,4 @@ func (c conn) Invoke(ctx context.Context, _ string, _, reply any, _ ...grpc.Call
 	}
 	answer.Status = said
 	return nil
-}
-
-func (p *plugin) Invoke(context.Context, shell.Call) (json.RawMessage, error) {
-	return nil, shell.ErrUnknownMethod
-}
-
-func (p *plugin) Launch(context.Context) (shell.Information, error) {
-	p.mu.Lock()
-	fails, held := p.fails, p.held
-	p.running = fails == nil
-	p.mu.Unlock()
-	if held != nil {
-		<-held
-	}
-	return p.information(), fails
-}
-
-func (p *plugin) information() shell.Information {
-	return shell.Information{Class: "Fake", StateControl: suspended{}}
-}
-
-func (p *plugin) Stop(context.Context) error {
-	p.change(func(p *plugin) { p.running = false })
-	return nil
-}
-
-func (p *plugin) Facts() shell.Facts {
-	p.looks.Add(1)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.running {
-		return shell.Facts{}
-	}
-	return shell.Facts{PID: os.Getpid(), Root: os.Getppid()}
-}
-
-func (p *plugin) Hibernate(context.Context) error {
-	p.change(func(p *plugin) { p.running, p.image = false, &shell.Sleep{} })
-	return nil
-}
-
-func (p *plugin) Wake(context.Context) (shell.Information, error) {
-	var err error
-	p.change(func(p *plugin) { p.running, p.image, err = p.fails == nil, nil, p.fails })
-	return p.information(), err
-}
-
-func (p *plugin) Sleep() *shell.Sleep {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.image
-}
-
-// suspended is a state control that is always so.
-type suspended struct{ statecontrol.Control }
-
-func (suspended) State(context.Context) (statecontrol.State, error) {
-	return statecontrol.Suspended, nil
 }
