@@ -28,15 +28,12 @@ type ImageDir struct {
 	base     string
 }
 
-// Image is a committed image, or stands for a tree that sleeps in place.
+// Image is a committed image.
 type Image struct {
 	// Engine is the name, with its version, of the engine that made the image.
 	Engine  string
 	Bytes   int64
 	Created time.Time
-	// InPlace means that there are no files: the tree itself is still there, and
-	// ends with the host.
-	InPlace bool
 	// Generation numbers the instance's images; it only grows. That of a golden image
 	// is the generation of the next life that is restored from it.
 	Generation uint64
@@ -60,9 +57,6 @@ func (i *Image) Age() time.Duration {
 // CheckKey returns an ErrKey if the host does not have the key that the image was
 // encrypted with. Such an image is not refused: a host that has the key can wake it.
 func (i *Image) CheckKey() error {
-	if i == nil || i.InPlace {
-		return nil
-	}
 	return i.manifest.Packing.CheckKey(i.dir.store.packing.Key)
 }
 

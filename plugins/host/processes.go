@@ -52,7 +52,7 @@ func (h *Host) openProcesses() error {
 		Serve: func(callsign string, l net.Listener) func() { return h.Communicator.ServeInstance(callsign, l) },
 	}
 	if h.store != nil {
-		h.Processes.Memory = store.In[process.Remembered](h.store, "programs")
+		h.Processes.Programs = store.In[process.CachedProgram](h.store, "programs")
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (h *Host) sweep() {
 	for _, s := range h.Supervisor.Shells() {
 		callsigns = append(callsigns, s.Callsign())
 	}
-	if err := h.Processes.Sweep(callsigns); err != nil {
+	if err := h.Processes.KillRemovedInstances(callsigns); err != nil {
 		h.log.Warn().Err(err).Msg("could not end all that an earlier host left of instances that are no more")
 	}
 	h.sweepImages()

@@ -21,109 +21,108 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// errLeft is why nothing of an earlier host is taken over.
-var errLeft = errors.New("the host that ran the plugin was killed")
+// errHostKilled is why a tree that an earlier host left is not adopted.
+var errHostKilled = errors.New("the host that ran the plugin was killed")
 
-// engineLimit is how long an engine whose host was killed may take to finish what
-// it does to a tree.
+// engineLimit is how long an engine whose host was killed may go on to dump or restore.
 const engineLimit = 5 * time.Second
 
-// Inherited tells whether an earlier host left anything, see shell.Process.
-func (b *Backend) Inherited() (why shell.Reason, left bool) {
-	if b.left == nil {
+// Inherited reports whether an earlier host left a journal, see shell.Process.
+func (b *Backend) Inherited() (why shell.Reason, inherited bool) {
+	if b.inherited == nil {
 		return "", false
 	}
-	return cmp.Or(b.left.Reason, shell.Startup), true
+	return cmp.Or(b.inherited.Reason, shell.Startup), true
 }
 
-// Adopt takes over what an earlier host left running, see shell.Process. All that it
-// wrote down of a process is compared with that before anything is said to it.
+// Adopt takes over the tree that an earlier host left, see shell.Process. It compares the
+// tree with the journal before it connects to the plugin.
 func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
-	left := b.left
-	b.left = nil
-	err := b.unfit(left)
+	j := b.inherited
+	b.inherited = nil
+	err := b.checkAdoptable(j)
 	if err == nil {
-		err = b.takeOver(ctx, left)
+		err = b.adoptTree(ctx, j)
 	}
-	if err != nil {
-		b.mu.Lock()
-		t := b.tree
-		b.mu.Unlock()
-		if t != nil {
-			return shell.Information{}, errors.Join(err, b.Stop(ctx))
-		}
-		return shell.Information{}, errors.Join(err, left.end(b.host.Cgroups), b.host.endLoading(b.runDir()), os.RemoveAll(b.runDir()))
+	if err == nil {
+		return b.information(), nil
 	}
-	return b.information(), nil
+	if b.current().tree != nil {
+		return shell.Information{}, errors.Join(err, b.Stop(ctx))
+	}
+	return shell.Information{}, errors.Join(err, j.killTree(b.host.Cgroups), b.host.removeLoading(b.runDir()), os.RemoveAll(b.runDir()))
 }
 
-// unfit says what keeps a tree from being taken over, whatever has become of it.
-func (b *Backend) unfit(i *instance) error {
+// checkAdoptable returns why the tree can't be adopted according to its journal.
+func (b *Backend) checkAdoptable(j *journal) error {
 	switch {
-	case i.Boot != procfs.BootID():
-		return fmt.Errorf("%w: by the end of the boot", errLeft)
-	case i.Phase == starting:
-		return fmt.Errorf("%w while the plugin started", errLeft)
-	case i.Phase == ending:
-		return fmt.Errorf("%w while the plugin ended", errLeft)
-	case i.Bound:
-		return fmt.Errorf("%w, and the plugin was to end with it", errLeft)
+	case j.Boot != procfs.BootID():
+		return fmt.Errorf("%w: by the end of the boot", errHostKilled)
+	case j.Phase == phaseStarting:
+		return fmt.Errorf("%w while the plugin started", errHostKilled)
+	case j.Phase == phaseEnding:
+		return fmt.Errorf("%w while the plugin ended", errHostKilled)
+	case j.Bound:
+		return fmt.Errorf("%w, and the plugin was to end with it", errHostKilled)
 	case !b.host.Adopt:
-		return fmt.Errorf("%w, and on-host-exit is not adopt", errLeft)
-	case i.Configuration != checksum(startedWith(b.config())...):
+		return fmt.Errorf("%w, and on-host-exit is not adopt", errHostKilled)
+	case j.Configuration != startedWith(b.config()):
 		return errors.New("the plugin was started with another configuration")
 	}
 	return nil
 }
 
-// takeOver makes the running tree the backend's own. After an error, what is to be
-// ended is b.tree if there is one, and else in the cgroup.
-func (b *Backend) takeOver(ctx context.Context, i *instance) error {
+// adoptTree takes over the running tree and connects to the plugin. After an error the
+// tree is in b.life, or else its processes are in the cgroup of the journal.
+func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
 	info := &shellpb.InformationResponse{}
-	if err := proto.Unmarshal(i.Information, info); err != nil {
+	if err := proto.Unmarshal(j.Information, info); err != nil {
 		return err
 	}
-	loading, err := b.host.rejoin(b.runDir()) // first: the plugin may wait for its memory
+	loading, err := b.host.rejoinLoading(b.runDir()) // first: the plugin may wait for its memory
 	if err != nil {
 		return fmt.Errorf("cannot load the rest of its memory: %w", err)
 	}
-	t, err := b.find(ctx, i)
+	t, err := b.findTree(ctx, j)
 	if err != nil {
 		if loading != nil {
 			loading.Leave()
 		}
 		return err
 	}
-	t.watch(func(err error) { b.sink.Exited(err) })
-	t.await(loading)
+	t.watchExit(func(err error) { b.sink.Exited(err) })
+	t.watchLoading(loading)
 	b.mu.Lock()
-	b.tree, b.info, b.socket, b.reason = t, info, i.Socket, i.Reason
-	b.golden.from = i.Warm.image()
-	b.mu.Unlock()
-	b.seen.Store(i.Seen)
-	if i.Phase != running { // it may have been told that it will sleep
-		return b.reconnect(ctx, t, i.Socket, &shellpb.AfterRestoreRequest{Generation: i.Generation})
+	b.life = life{state: lifeRunning, tree: t}
+	b.info, b.socket, b.reason = info, j.Socket, j.Reason
+	if j.Warm != nil {
+		b.golden.startedFrom = &shell.GoldenImage{Created: j.Warm.Created, Generation: j.Warm.Generation}
 	}
-	if err := b.attach(ctx, t, i.Socket); err != nil {
+	b.mu.Unlock()
+	b.lastEvent.Store(j.LastEvent)
+	if j.Phase != phaseRunning { // its BeforeCheckpoint may have been called
+		return b.reconnect(ctx, t, j.Socket, &shellpb.AfterRestoreRequest{Generation: j.Generation})
+	}
+	if err := b.connectInitialized(ctx, t, j.Socket); err != nil {
 		return err
 	}
-	if err := b.inform(ctx); err != nil { // and so finds out who answers
-		return b.explain(err)
+	if err := b.fetchInformation(ctx); err != nil { // which also checks that the plugin answers
+		return b.exitErrorOr(err)
 	}
-	b.follow()
+	b.followReports()
 	return nil
 }
 
-// find makes sure that the tree is the one that was written down, and has it run.
-func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
-	root := i.Root
+// findTree checks that the tree of the journal runs, thaws it, and opens its pidfd, its
+// cgroup and its output.
+func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error) {
+	root := j.Root
 	if root == 0 {
-		root = firstOf(i.Cgroup.Members())
+		root = findRoot(j.Cgroup.Members())
 	}
-	in := &leaf{Dir: i.Cgroup}
 	t := &tree{
-		leaf: in, kills: in.OOMKills(), apart: true, adopted: procfs.Parent(root) != os.Getpid(),
-		number: i.Number, begun: i.Begun, exited: make(chan struct{}),
+		leaf: &leaf{Dir: j.Cgroup}, oomKillsBefore: j.Cgroup.OOMKills(), ownNamespace: true, foreign: procfs.Parent(root) != os.Getpid(),
+		programNSPid: j.ProgramNSPid, begun: j.Begun, exited: make(chan struct{}),
 	}
 	if t.pidfd, err = openPidfd(root); err != nil {
 		return nil, fmt.Errorf("the plugin ended while there was no host: %w", err)
@@ -133,26 +132,27 @@ func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 			t.pidfd.close()
 		}
 	}()
-	// The descriptor holds the process: if it is the right one now, it stays it.
-	if err := sameRoot(i, root); err != nil {
+	// The pidfd comes first: the process that it refers to can't be replaced after the
+	// check.
+	if err := j.checkRoot(root); err != nil {
 		return nil, err
 	}
-	if err := pager.Wake(pageout.Tree{PID: root, Cgroup: i.Cgroup}); err != nil { // it may sleep in place
+	if err := pageOut.Wake(pageout.Tree{PID: root, Cgroup: j.Cgroup}); err != nil { // it may sleep in place
 		return nil, err
 	}
-	if i.Phase != running {
-		if err := standAlone(ctx, root, i.Cgroup); err != nil {
+	if j.Phase != phaseRunning {
+		if err := waitForEngine(ctx, root, j.Cgroup); err != nil {
 			return nil, err
 		}
 	}
 	if t.root, err = os.FindProcess(root); err != nil {
 		return nil, err
 	}
-	t.pid = t.program()
-	if now := procfs.ExecutableID(t.pid); i.Executing != "" && now != i.Executing {
-		return nil, fmt.Errorf("process %d executes another file than the plugin did", t.pid)
+	t.programPID = t.findProgram()
+	if now := procfs.ExecutableID(t.programPID); j.Executing != "" && now != j.Executing {
+		return nil, fmt.Errorf("process %d executes another file than the plugin did", t.programPID)
 	}
-	if t.leaf.fd, err = os.Open(string(i.Cgroup)); err != nil {
+	if t.leaf.fd, err = os.Open(string(j.Cgroup)); err != nil {
 		return nil, err
 	}
 	if t.output, err = output.Open(b.runDir(), b.log, &b.tail); err != nil {
@@ -162,20 +162,20 @@ func (b *Backend) find(ctx context.Context, i *instance) (_ *tree, err error) {
 	return t, nil
 }
 
-// sameRoot compares the process that has the root's PID with what was written
-// down of the root.
-func sameRoot(i *instance, root int) error {
-	if i.Started != 0 && procfs.StartTicks(root) != i.Started {
+// checkRoot returns an error if the process is not the root that the journal describes.
+func (j *journal) checkRoot(root int) error {
+	if j.RootStarted != 0 && procfs.StartTicks(root) != j.RootStarted {
 		return fmt.Errorf("process %d is not the plugin's, which has ended while there was no host", root)
 	}
-	if !slices.Contains(i.Cgroup.Members(), root) {
+	if !slices.Contains(j.Cgroup.Members(), root) {
 		return fmt.Errorf("process %d is not in the plugin's cgroup", root)
 	}
 	return nil
 }
 
-// standAlone returns when a tree that was being dumped or restored runs by itself.
-func standAlone(ctx context.Context, root int, group cgroup.Dir) error {
+// waitForEngine returns when the engine of an earlier host, which dumped or restored the
+// tree, has left the cgroup, and lets the tree run.
+func waitForEngine(ctx context.Context, root int, group cgroup.Dir) error {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
@@ -189,14 +189,14 @@ func standAlone(ctx context.Context, root int, group cgroup.Dir) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("processes %v of a hibernation that nobody waits for still work on the plugin", engine)
+			return fmt.Errorf("processes %v of an earlier hibernation still work on the plugin", engine)
 		}
 	}
 }
 
-// firstOf returns the process that is pid 1 of its namespace and below none of the
-// others, 0 when there is none.
-func firstOf(pids []int) int {
+// findRoot returns the process that is pid 1 of its namespace and not below another one
+// of pids, 0 if there is none.
+func findRoot(pids []int) int {
 	for _, pid := range pids {
 		if procfs.NSPid(pid) == 1 && !slices.Contains(pids, procfs.Parent(pid)) {
 			return pid
@@ -205,52 +205,48 @@ func firstOf(pids []int) int {
 	return 0
 }
 
-// OutlivesHost reports whether the plugin would run on without this host, see shell.Process.
+// OutlivesHost reports whether the kernel lets the plugin run on without this host, see
+// shell.Process.
 func (b *Backend) OutlivesHost() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.tree != nil && !b.tree.bound
+	t := b.current().tree
+	return t != nil && !t.bound
 }
 
-// Leave lets go of the running plugin, see shell.Process.
+// Leave closes the connections to the plugin, which runs on, see shell.Process.
 func (b *Backend) Leave(ctx context.Context) error {
-	b.mu.Lock()
-	t, l := b.tree, b.link
-	b.link = nil
-	b.mu.Unlock()
-	b.router.set(nil)
+	t, l := b.current().tree, b.takeLink()
+	b.router.connectTo(nil)
 	if l != nil {
 		l.detach()
 	}
-	_ = b.closeHostSocket(ctx, partingLimit) // what the plugin does not let go is cut
-	i, err := b.describe(t, running)
-	i.Seen = b.seen.Load()
+	_ = b.closeHostSocket(ctx, hostSocketLimit) // connections that the plugin keeps open are cut
+	j, err := b.describeTree(t, phaseRunning)
+	j.LastEvent = b.lastEvent.Load()
 	if err == nil {
-		err = b.write(i)
+		err = b.writeJournal(j)
 	}
-	b.mu.Lock()
-	b.tree = nil
-	b.mu.Unlock()
-	t.leave()
+	b.setLife(life{})
+	t.detach()
 	return err
 }
 
-// rejoin takes over the loading that an earlier host has begun for the instance
-// with that run directory, nil when there is none.
-func (h Host) rejoin(runDir string) (hibernate.Loading, error) {
+// rejoinLoading takes over a loading that an earlier host began for the instance with
+// that run directory, nil if there is none.
+func (h Host) rejoinLoading(runDir string) (hibernate.Loading, error) {
 	return h.Engine.RejoinLoading(filepath.Join(runDir, loadingName))
 }
 
-// endLoading leaves nothing of a loading whose tree has been killed.
-func (h Host) endLoading(runDir string) error {
-	if loading, _ := h.rejoin(runDir); loading != nil { // there is nothing else that it could fail to do
+// removeLoading ends the loading of a tree that has been killed, and removes its files.
+func (h Host) removeLoading(runDir string) error {
+	if loading, _ := h.rejoinLoading(runDir); loading != nil { // an error means that the loader has ended
 		loading.Close()
 	}
 	return os.RemoveAll(filepath.Join(runDir, loadingName))
 }
 
-// Sweep ends what an earlier host left of instances that there are no more.
-func (h Host) Sweep(callsigns []string) error {
+// KillRemovedInstances kills the trees that an earlier host left of instances that are
+// not among the callsigns.
+func (h Host) KillRemovedInstances(callsigns []string) error {
 	entries, err := os.ReadDir(h.RunDir)
 	if err != nil {
 		return err
@@ -261,10 +257,10 @@ func (h Host) Sweep(callsigns []string) error {
 			continue
 		}
 		dir := filepath.Join(h.RunDir, entry.Name())
-		left, err := readInstance(dir)
+		j, err := readJournal(dir)
 		errs = append(errs, err)
-		if left != nil {
-			errs = append(errs, left.end(h.Cgroups), h.endLoading(dir), os.RemoveAll(dir))
+		if j != nil {
+			errs = append(errs, j.killTree(h.Cgroups), h.removeLoading(dir), os.RemoveAll(dir))
 		}
 	}
 	return errors.Join(errs...)

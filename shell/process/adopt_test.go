@@ -74,7 +74,7 @@ func TestAdoptedEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.mu.Lock()
-	t1 := r.tree
+	t1 := r.life.tree
 	r.mu.Unlock()
 	t1.kill()
 	if err := receive(t, r.sink.exits); err == nil {
@@ -85,30 +85,30 @@ func TestAdoptedEnds(t *testing.T) {
 // What does not fit in every point is ended, and said why.
 func TestAdoptNothingElse(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(r *rig, i *instance)
+		change func(r *rig, i *journal)
 		want   string
 	}{
-		"policy":        {func(r *rig, _ *instance) { r.host.Adopt = false }, "on-host-exit is not adopt"},
-		"configuration": {func(r *rig, _ *instance) { r.config.Configuration["start"] = 7 }, "another configuration"},
-		"boot":          {func(_ *rig, i *instance) { i.Boot = "another" }, "by the end of the boot"},
-		"start time":    {func(_ *rig, i *instance) { i.Started++ }, "is not the plugin's"},
-		"process":       {func(_ *rig, i *instance) { i.Root, i.Started = os.Getpid(), 0 }, "not in the plugin's cgroup"},
-		"program":       {func(_ *rig, i *instance) { i.Executing = "1:1" }, "executes another file"},
-		"socket":        {func(_ *rig, i *instance) { i.Socket += "x" }, "cannot ask the plugin"},
-		"starting":      {func(_ *rig, i *instance) { i.Phase = starting }, "while the plugin started"},
-		"ending":        {func(_ *rig, i *instance) { i.Phase = ending }, "while the plugin ended"},
+		"policy":        {func(r *rig, _ *journal) { r.host.Adopt = false }, "on-host-exit is not adopt"},
+		"configuration": {func(r *rig, _ *journal) { r.config.Configuration["start"] = 7 }, "another configuration"},
+		"boot":          {func(_ *rig, i *journal) { i.Boot = "another" }, "by the end of the boot"},
+		"start time":    {func(_ *rig, i *journal) { i.RootStarted++ }, "is not the plugin's"},
+		"process":       {func(_ *rig, i *journal) { i.Root, i.RootStarted = os.Getpid(), 0 }, "not in the plugin's cgroup"},
+		"program":       {func(_ *rig, i *journal) { i.Executing = "1:1" }, "executes another file"},
+		"socket":        {func(_ *rig, i *journal) { i.Socket += "x" }, "cannot ask the plugin"},
+		"starting":      {func(_ *rig, i *journal) { i.Phase = phaseStarting }, "while the plugin started"},
+		"ending":        {func(_ *rig, i *journal) { i.Phase = phaseEnding }, "while the plugin ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, counter())
 			pids := r.leave()
-			i, err := readInstance(r.runDir())
+			i, err := readJournal(r.runDir())
 			if err != nil {
 				t.Fatal(err)
 			}
 			test.change(r, i)
 			text, err := json.Marshal(i)
 			if err == nil {
-				err = atomicfile.Replace(filepath.Join(r.runDir(), instanceName), text, 0o600)
+				err = atomicfile.Replace(filepath.Join(r.runDir(), journalName), text, 0o600)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -119,7 +119,7 @@ func TestAdoptNothingElse(t *testing.T) {
 			}
 			if name == "boot" { // after one, nothing runs; here it does
 				i.Boot = procfs.BootID()
-				if err := i.end(r.host.Cgroups); err != nil {
+				if err := i.killTree(r.host.Cgroups); err != nil {
 					t.Error(err)
 				}
 			}

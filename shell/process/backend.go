@@ -1,7 +1,7 @@
-// Package process is the shell.Backend of a plugin that is a program: it starts
-// it behind pid 1 of a PID namespace, speaks gRPC with it through go-plugin,
-// ends its whole tree, and puts the tree to disk and back. It does not know the
-// lifecycle; what may be asked when is its shell's business.
+// Package process is the backend of a plugin that is a program. It starts the program
+// behind pid 1 of a PID namespace, speaks gRPC with the plugin through go-plugin, kills
+// the plugin's whole tree, and hibernates and wakes the tree. It does not know the
+// lifecycle: the shell decides what is asked when.
 package process
 
 import (
@@ -30,99 +30,92 @@ import (
 	"dormouse/statecontrol"
 )
 
-// Host is what all plugin processes of a host share.
+// Host holds what the backends of one host share.
 type Host struct {
-	// RunDir holds the sockets and volatile files of running and hibernated
-	// plugins; it must be private. StateDir holds what plugins keep.
+	// RunDir holds the sockets and volatile files of running and hibernated plugins; it
+	// must be private. StateDir holds the plugins' persistent files.
 	RunDir   string
 	StateDir string
-	// DataDir holds the read-only files of plugins that don't name their own, in
-	// directories of their programs' names.
+	// DataDir holds the read-only files of plugins whose configuration names no other
+	// directory, in directories of their programs' names.
 	DataDir string
-	// Pidone is the path of the plugins' pid 1.
+	// Pidone is the path of the program that is pid 1 of each plugin's PID namespace.
 	Pidone string
-	// Cgroups is where the plugins' cgroups are made, nil where there can't be
-	// any.
+	// Cgroups makes the plugins' cgroups, nil where the host can't have any.
 	Cgroups *Cgroups
-	// Adopt lets plugins run on when the host ends without stopping them, and takes
-	// those over that an earlier host left. It needs Cgroups.
+	// Adopt lets plugins outlive the host, and has the host adopt the plugins of an
+	// earlier one. It needs Cgroups.
 	Adopt  bool
 	Engine hibernate.Engine
 	Images *hibernate.Store
-	// Memory is where what programs say of themselves is kept; with nil each
-	// backend knows it as long as it exists.
-	Memory Memory
-	// Serve serves the host to an instance's plugin, which alone can connect to l.
-	// The function that it returns closes l and every connection of it, and does
-	// not wait for running calls. When nil, plugins have no host socket.
+	// Programs caches what programs say of themselves, across hosts. With nil each
+	// backend has a cache of its own.
+	Programs ProgramCache
+	// Serve serves the host to an instance's plugin on l, which accepts connections
+	// from that plugin only. The function that Serve returns closes l and its
+	// connections and does not wait for calls. When nil, plugins have no host socket.
 	Serve func(callsign string, l net.Listener) (stop func())
 	Log   zerolog.Logger
 }
 
-// Backend is one plugin program under one callsign.
+// Backend runs one plugin program under one callsign.
 type Backend struct {
 	host     Host
 	callsign string
 	config   func() configs.Plugin // as the instance is configured now
-	place    string                // the name of the run directory and the cgroup
+	place    string                // name of the run directory and of the cgroup
 	tail     output.Tail
 	log      zerolog.Logger
 	sink     shell.Sink
 	imageDir *hibernate.ImageDir
 
-	// The stubs outlive every process: the router stands behind them.
+	// The clients outlive every process: they call through the router.
 	router     *router
 	plugin     shellpb.PluginClient
 	dispatcher shellpb.DispatcherClient
 	hooks      shellpb.HooksClient
 
-	seen atomic.Uint64 // sequence of the last event of the present process
+	lastEvent atomic.Uint64 // sequence number of the last event of the present process
 
-	// asking keeps what the watch of the state control reports and what is
-	// requested of it apart, so that an old report is not taken for news.
-	asking sync.Mutex
+	// controlOrder is held while the state control is requested or asked, so that an
+	// old report is not taken for a new state.
+	controlOrder sync.Mutex
 
-	mu     sync.Mutex
-	tree   *tree            // nil when no process runs
-	link   *link            // nil when the host is not connected to it
-	image  *hibernate.Image // nil when there is none
-	info   *shellpb.InformationResponse
-	socket string
+	// Only operations use these, and a shell runs one operation at a time.
+	given     configs.Plugin // started the present plugin; config may hold the next one's
+	inherited *journal       // of an earlier host, until its tree is adopted or killed
 
-	// given is the configuration that the present plugin was started with; config may
-	// have another table for the next one already. Only operations use it.
-	given configs.Plugin
-
-	reason shell.Reason // why it is active
-	left   *instance    // what an earlier host left, until that is adopted or ended
-
-	hostSocket *hostSocket // nil while the host is not served to the plugin
-
-	golden golden
+	mu         sync.Mutex
+	life       life
+	info       *shellpb.InformationResponse
+	socket     string       // path of the plugin's socket
+	reason     shell.Reason // why the plugin is active
+	hostSocket *hostSocket  // nil while the plugin can't call the host
+	golden     golden
 }
 
 var _ shell.Process = (*Backend)(nil)
 
-// New returns the backend of an instance, which has an image if an earlier host
-// left it hibernated. An image that can't be trusted is put aside.
+// New returns the backend of an instance. The plugin sleeps if an earlier host left it
+// hibernated; an image that can't be trusted is quarantined.
 func New(h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
-	b := at(config().Callsign, h, config, sink)
+	b := newBackend(config().Callsign, h, config, sink)
 	b.imageDir = h.Images.ImageDir(b.callsign)
 	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
 		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
-	if err := b.takeStock(); err != nil {
+	if err := b.findLeftovers(); err != nil {
 		b.log.Error().Err(err).Msg("what an earlier host left is not all in order")
 	}
 	b.RemoveStaleGolden()
 	return b
 }
 
-// at returns a backend that can't hibernate, with the name of its run directory
-// and its cgroup.
-func at(place string, h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
-	if h.Memory == nil {
-		h.Memory = make(ownMemory)
+// newBackend returns a backend without images, whose run directory and cgroup have the
+// name place.
+func newBackend(place string, h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
+	if h.Programs == nil {
+		h.Programs = make(ownCache)
 	}
 	r, now := &router{}, config()
 	return &Backend{
@@ -140,43 +133,38 @@ func at(place string, h Host, config func() configs.Plugin, sink shell.Sink) *Ba
 	}
 }
 
-// Conn is the connection to the plugin, see shell.Process.
+// Conn returns the connection to the plugin, see shell.Process.
 func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
 // Launch starts the program, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	b.given = b.config()
-	program, err := executable(b.given.Executable)
+	program, err := findExecutable(b.given.Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
-	b.noteProgram(program)
-	started := fileid.OfSettled(program)
-	t, socket, err := b.start(ctx, program)
+	b.noteProgramFiles(program)
+	file := fileid.OfSettled(program)
+	t, socket, err := b.startProgram(ctx, program)
 	if err == nil {
-		b.mu.Lock()
-		b.socket = socket
-		b.mu.Unlock()
-		b.seen.Store(0)
+		b.setSocket(socket)
+		b.lastEvent.Store(0)
 		err = b.connect(ctx, t, socket)
 	}
 	if err == nil {
-		err = b.explain(b.inform(ctx))
+		err = b.exitErrorOr(b.fetchInformation(ctx))
 	}
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	failpoint.Hit("launch.informed")
-	b.remember(program, started)
+	b.cacheInformation(program, file)
 	return b.information(), nil
 }
 
-// Initialize hands the plugin its configuration, see shell.Backend.
+// Initialize gives the plugin its configuration, see shell.Backend.
 func (b *Backend) Initialize(ctx context.Context) error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	if err := b.openHostSocket(t); err != nil {
+	if err := b.openHostSocket(b.current().tree); err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
 	}
 	failpoint.Hit("initialize.begun")
@@ -187,75 +175,74 @@ func (b *Backend) Initialize(ctx context.Context) error {
 		HostSocket:    b.hostSocketPath(),
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.explain(fromStatus(err)))
+		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.exitErrorOr(fromStatus(err)))
 	}
 	if text := answer.GetError(); text != "" {
 		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
 	}
 	failpoint.Hit("initialize.done")
 	if !b.given.WarmStart {
-		b.follow() // else MakeGolden or SkipGolden does: what was not told yet is told in every life
+		b.followReports() // else after MakeGolden: events that are not read yet come in every life
 	}
 	return nil
 }
 
 // Deinitialize tells the plugin that its work is over, see shell.Backend.
 func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	if t != nil {
-		if err := b.enter(t, ending); err != nil {
+	if t := b.current().tree; t != nil {
+		if err := b.journalTree(t, phaseEnding); err != nil {
 			b.log.Warn().Err(err).Msg("the next host would take this plugin for an active one")
 		}
 	}
 	failpoint.Hit("deactivate.begun")
 	_, err := b.plugin.Deinitialize(ctx, &shellpb.DeinitializeRequest{Reason: why.Proto()})
 	if err != nil {
-		return fmt.Errorf("cannot deinitialize: %w", b.explain(fromStatus(err)))
+		return fmt.Errorf("cannot deinitialize: %w", b.exitErrorOr(fromStatus(err)))
 	}
 	return nil
 }
 
-// Stop ends the tree: by request, by SIGTERM, by force, each in its time. See
-// shell.Backend.
+// Stop ends the tree: it asks the plugin to end, sends SIGTERM after half of the stop
+// timeout, and kills the tree after the other half. See shell.Backend.
 func (b *Backend) Stop(ctx context.Context) error {
-	b.mu.Lock()
-	t, l, image := b.tree, b.link, b.image
-	b.tree, b.link = nil, nil
-	asleep := image != nil && image.InPlace
-	if asleep {
-		b.image = nil
+	if b.current().state == lifeStored {
+		return nil // the wake needs the run directory
 	}
-	b.mu.Unlock()
-	if t == nil && image != nil {
-		return nil // it sleeps, and needs its directory when it wakes
-	}
+	before := b.setLife(life{})
+	t, l := before.tree, before.link
 	if t == nil {
-		_ = b.closeHostSocket(ctx, 0) // nobody is left to hold it
+		_ = b.closeHostSocket(ctx, 0) // no process holds its connections
 		return os.RemoveAll(b.runDir())
 	}
 	failpoint.Hit("stop.begun")
 	t.expectEnd()
-	if asleep {
-		_ = b.rouse(t) // or it could not end by request
+	if before.state == lifeFrozen {
+		_ = thaw(t) // a frozen plugin can't end by request
 	}
 	grace := time.Duration(b.config().StopTimeout) / 2
 	if l != nil {
-		if l.shutdown(ctx, grace) == nil {
-			t.wait(grace)
+		if l.requestShutdown(ctx, grace) == nil {
+			t.waitEnd(grace)
 		}
 	}
-	b.router.set(nil)
+	b.router.connectTo(nil)
 	if l != nil {
 		l.detach()
 		failpoint.Hit("stop.asked")
 		t.terminate(grace)
 	}
-	err := t.end()
+	err := t.destroy()
 	failpoint.Hit("stop.ended")
-	_ = b.closeHostSocket(ctx, partingLimit) // the plugin's ends went with it
+	_ = b.closeHostSocket(ctx, hostSocketLimit) // the plugin's ends are closed with its processes
 	return errors.Join(err, os.RemoveAll(b.runDir()))
+}
+
+// killAndStop kills the tree at once, in place of asking the plugin to end.
+func (b *Backend) killAndStop(ctx context.Context) error {
+	if t := b.current().tree; t != nil {
+		t.killUnasked()
+	}
+	return b.Stop(ctx)
 }
 
 // Invoke runs one method, see shell.Backend.
@@ -267,7 +254,7 @@ func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, er
 	return answer.GetResult(), nil
 }
 
-// Exists asks for a method, see shell.Backend.
+// Exists reports whether the plugin has the method, see shell.Backend.
 func (b *Backend) Exists(ctx context.Context, method string) (bool, error) {
 	answer, err := b.dispatcher.Exists(ctx, &shellpb.ExistsRequest{Method: method})
 	if err != nil {
@@ -276,33 +263,54 @@ func (b *Backend) Exists(ctx context.Context, method string) (bool, error) {
 	return answer.GetExists(), nil
 }
 
-// Facts looks at the running tree, see shell.Backend.
+// Facts returns the system's figures of the tree, see shell.Backend.
 func (b *Backend) Facts() shell.Facts {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	if t == nil || t.ended() {
+	t := b.current().tree
+	if t == nil || t.hasEnded() {
 		return shell.Facts{}
 	}
 	return shell.Facts{
-		PID: t.program(), Root: t.root.Pid,
-		Memory: procfs.PSS(t.pids()), Charged: t.cgroup().MemoryBytes(), Loading: t.progress(),
+		PID: t.findProgram(), Root: t.root.Pid,
+		Memory: procfs.PSS(t.pids()), Charged: t.cgroup().MemoryBytes(), Loading: t.loadingProgress(),
 	}
 }
 
-// inform asks the plugin what it is.
-func (b *Backend) inform(ctx context.Context) error {
+// fetchInformation asks the plugin for its description and keeps it.
+func (b *Backend) fetchInformation(ctx context.Context) error {
 	info, err := b.plugin.Information(ctx, &shellpb.InformationRequest{})
 	if err != nil {
 		return fmt.Errorf("cannot ask the plugin for its information: %w", fromStatus(err))
 	}
-	b.mu.Lock()
-	b.info = info
-	b.mu.Unlock()
+	b.setInformation(info)
 	return nil
 }
 
-// information is what the plugin said of itself at its launch.
+func (b *Backend) setInformation(info *shellpb.InformationResponse) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.info = info
+}
+
+func (b *Backend) setSocket(path string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.socket = path
+}
+
+func (b *Backend) socketPath() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.socket
+}
+
+// hasHooks reports whether the plugin serves the hooks of checkpoints.
+func (b *Backend) hasHooks() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.serves(shellpb.HooksService)
+}
+
+// information returns the plugin's description of itself.
 func (b *Backend) information() shell.Information {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -318,22 +326,21 @@ func (b *Backend) information() shell.Information {
 		Controls:      b.info.GetControls(),
 	}
 	if b.serves(statecontrol.ServiceName) {
-		info.StateControl = control{statecontrol.NewClient(b.router), &b.asking}
+		info.StateControl = orderedControl{statecontrol.NewClient(b.router), &b.controlOrder}
 	}
 	return info
 }
 
-// serves tells whether the plugin listed the service. The caller holds mu.
+// serves reports whether the plugin serves the gRPC service. The caller holds mu.
 func (b *Backend) serves(service string) bool {
 	return slices.Contains(b.info.GetServices(), service)
 }
 
-// explain returns how the process ended, if that is why nobody answered.
-func (b *Backend) explain(err error) error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.endedSoon() {
+// exitErrorOr returns how the tree ended if err says that the plugin is unavailable and
+// its end is the cause, else err.
+func (b *Backend) exitErrorOr(err error) error {
+	t := b.current().tree
+	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.endsNow() {
 		return err
 	}
 	return t.exitError()

@@ -60,7 +60,7 @@ func (c *Cgroups) endLeftPlugins(runDir string, adopt bool) error {
 	left, err := filepath.Glob(filepath.Join(string(c.dir), "*", "cgroup.kill"))
 	for _, kill := range left {
 		dir := cgroup.Dir(filepath.Dir(kill))
-		if i, _ := readInstance(filepath.Join(runDir, dir.Name())); adopt && i != nil && i.Cgroup == dir {
+		if j, _ := readJournal(filepath.Join(runDir, dir.Name())); adopt && j != nil && j.Cgroup == dir {
 			continue // its backend decides
 		}
 		err = errors.Join(err, dir.Kill(), dir.Remove())

@@ -68,7 +68,7 @@ func (r *rig) unharmed(digest string) {
 	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
 		r.t.Errorf("its memory is %s, was %s", got, digest)
 	}
-	if r.currentImage() != nil {
+	if r.Sleep() != nil {
 		r.t.Error("there is an image")
 	}
 	for _, name := range r.slots() {
@@ -192,8 +192,8 @@ func (r *rig) survived(err error) bool {
 	if !errors.Is(err, shell.ErrExited) {
 		return true
 	}
-	if exit := receive(r.t, r.sink.exits); !errors.Is(exit, shell.ErrExited) || r.currentImage() != nil || len(r.slots()) > 0 {
-		r.t.Errorf("got %v, image %v, in the store %v", exit, r.currentImage(), r.slots())
+	if exit := receive(r.t, r.sink.exits); !errors.Is(exit, shell.ErrExited) || r.Sleep() != nil || len(r.slots()) > 0 {
+		r.t.Errorf("got %v, image %v, in the store %v", exit, r.Sleep(), r.slots())
 	}
 	return false
 }
@@ -278,8 +278,8 @@ func TestWakeFails(t *testing.T) {
 	if _, err := r.Wake(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
-	if r.currentImage() != nil || len(r.pids()) > 0 {
-		t.Errorf("it has the image %v and the processes %v", r.currentImage(), r.pids())
+	if r.Sleep() != nil || len(r.pids()) > 0 {
+		t.Errorf("it has the image %v and the processes %v", r.Sleep(), r.pids())
 	}
 	if err := r.Stop(r.limited(patience)); err != nil {
 		t.Error(err)
@@ -297,12 +297,12 @@ func TestExitDuringHibernate(t *testing.T) {
 	pids := r.pids()
 	m.duringDump = func(hibernate.Dump) {
 		_ = syscall.Kill(pids[len(pids)-1], syscall.SIGKILL)
-		eventually(t, "the tree has ended", r.tree.ended)
+		eventually(t, "the tree has ended", r.life.tree.hasEnded)
 	}
 	if err := r.Hibernate(r.limited(patience)); !errors.Is(err, shell.ErrExited) {
 		t.Errorf("got %v", err)
 	}
-	if r.currentImage() != nil || len(r.slots()) > 0 {
+	if r.Sleep() != nil || len(r.slots()) > 0 {
 		t.Errorf("there is an image: %v", r.slots())
 	}
 	if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) {

@@ -13,83 +13,84 @@ import (
 	"dormouse/shell"
 )
 
-// Bounds of what is collected.
+// maxFileBytes and maxThreads bound the evidence: the bytes of one file, and the threads
+// whose state is described.
 const (
-	maxEvidence = 64 << 10 // of one file
-	maxTasks    = 256
+	maxFileBytes = 64 << 10
+	maxThreads   = 256
 )
 
-// Evidence collects what /proc and the cgroup tell, see shell.Process.
+// Evidence reads the plugin's files in /proc and in its cgroup, see shell.Process.
 func (b *Backend) Evidence() shell.Evidence {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
+	t := b.current().tree
 	if t == nil {
 		return shell.Evidence{Log: b.tail.Lines()}
 	}
-	e := shell.Evidence{PID: t.pid, Begun: t.begun, Files: make(map[string]string)}
-	if t.ended() {
+	e := shell.Evidence{PID: t.programPID, Begun: t.begun, Files: make(map[string]string)}
+	if t.hasEnded() {
 		exit := t.exitError() // which reads the log to its end
 		if how, ok := errors.AsType[*shell.ExitError](exit); ok {
 			e.Exit = how.How()
 		}
-		e.Core = b.core(t)
-	} else if pid := t.program(); pid != 0 {
+		e.Core = b.coreFile(t)
+	} else if pid := t.findProgram(); pid != 0 {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
-		collect(e.Files, proc, "status", "smaps_rollup", "limits", "cgroup", "io")
-		e.Files["tasks"] = tasks(proc)
+		readFiles(e.Files, proc, "status", "smaps_rollup", "limits", "cgroup", "io")
+		e.Files["tasks"] = threadStates(proc)
 	}
 	if t.leaf != nil {
-		collect(e.Files, string(t.leaf.Dir), "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
+		readFiles(e.Files, string(t.leaf.Dir), "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
 	}
 	e.Log = b.tail.Lines()
 	return e
 }
 
-// collect adds those of the files in dir that can be read.
-func collect(to map[string]string, dir string, names ...string) {
+// readFiles adds those of the named files in dir that can be read and are not empty.
+func readFiles(to map[string]string, dir string, names ...string) {
 	for _, name := range names {
-		if text, err := readSome(filepath.Join(dir, name)); err == nil && text != "" {
+		if text, err := readBeginning(filepath.Join(dir, name)); err == nil && text != "" {
 			to[name] = text
 		}
 	}
 }
 
-func readSome(path string) (string, error) {
+// readBeginning returns the first maxFileBytes of the file.
+func readBeginning(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxEvidence))
+	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes))
 	return string(text), err
 }
 
-// tasks says of each thread of a process where it is in the kernel.
-func tasks(proc string) string {
+// threadStates returns a text that says for each thread of a process where in the kernel
+// the thread waits. Proc is the process's directory in /proc.
+func threadStates(proc string) string {
 	found, _ := filepath.Glob(filepath.Join(proc, "task", "*"))
 	var b strings.Builder
 	for i, dir := range found {
-		if i == maxTasks {
+		if i == maxThreads {
 			fmt.Fprintf(&b, "and %d more\n", len(found)-i)
 			break
 		}
 		files := make(map[string]string)
-		collect(files, dir, "comm", "wchan", "syscall", "stack")
+		readFiles(files, dir, "comm", "wchan", "syscall", "stack")
 		fmt.Fprintf(&b, "%s %s wchan %s syscall %s\n%s", filepath.Base(dir),
 			strings.TrimSpace(files["comm"]), strings.TrimSpace(files["wchan"]), strings.TrimSpace(files["syscall"]), files["stack"])
 	}
 	return b.String()
 }
 
-// core returns the file that the kernel's pattern names, if there is one that
-// this program can have left.
-func (b *Backend) core(t *tree) string {
-	pattern, err := readSome("/proc/sys/kernel/core_pattern")
+// coreFile returns the newest file that the kernel's core_pattern can name and that was
+// written since the tree began, "" if there is none.
+func (b *Backend) coreFile(t *tree) string {
+	pattern, err := readBeginning("/proc/sys/kernel/core_pattern")
 	if err != nil {
 		return ""
 	}
-	path := corePath(strings.TrimSpace(pattern), filepath.Base(b.config().Executable), t.number, t.pid)
+	path := corePath(strings.TrimSpace(pattern), filepath.Base(b.config().Executable), t.programNSPid, t.programPID)
 	if path == "" {
 		return ""
 	}
@@ -106,10 +107,10 @@ func (b *Backend) core(t *tree) string {
 	return newest
 }
 
-// corePath is core_pattern, see core(5), with a star for all that can't be told
-// afterwards; empty when cores go to a program. Number is the PID that the
-// process had for itself.
-func corePath(pattern, name string, number, pid int) string {
+// corePath returns a glob pattern for the core file that core_pattern names, see core(5),
+// with a star for what is not known afterwards. It returns "" if cores are piped to a
+// program. NSPid is the PID of the process in its own namespace.
+func corePath(pattern, name string, nsPid, pid int) string {
 	if pattern == "" || strings.HasPrefix(pattern, "|") || strings.HasPrefix(pattern, "@") {
 		return ""
 	}
@@ -125,7 +126,7 @@ func corePath(pattern, name string, number, pid int) string {
 		case '%':
 			b.WriteByte('%')
 		case 'p':
-			b.WriteString(strconv.Itoa(number))
+			b.WriteString(strconv.Itoa(nsPid))
 		case 'P':
 			b.WriteString(strconv.Itoa(pid))
 		case 'e':

@@ -73,7 +73,7 @@ func TestExitWithPipesHeld(t *testing.T) {
 	r := newRig(t, rogue())
 	r.activate()
 	call[any](r, "orphan", "")
-	eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.tree.root.Pid)) == 2 })
+	eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.life.tree.root.Pid)) == 2 })
 	pids := r.pids()
 	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"enough"}`)}); err == nil {
 		t.Error("it answered")

@@ -12,21 +12,23 @@ import (
 	"dormouse/shell"
 )
 
-// golden is what a backend knows of its golden image beside what lies on the disk.
-// Its fields are guarded by the backend's mu.
+// golden is what a backend knows of its golden image beside the files. Its fields are
+// guarded by the backend's mu.
 type golden struct {
-	why     error            // there is none
-	from    *hibernate.Image // where the present life began, nil for a cold start
-	unused  bool             // it was made by this backend, and nothing has begun from it
-	program string           // footprint of the program before it was started
-	vain    error            // it is of no use to make one from what vainly says
-	vainly  origin
+	missing     error              // why there is no image
+	startedFrom *shell.GoldenImage // the present life began from it, nil after a cold start
+	unused      bool               // this backend made the image, and no life has begun from it
+	// programFiles is the footprint of the program's files before they were executed.
+	programFiles string
+	// hopeless is why no image can be made for a plugin with the key hopelessFor.
+	hopeless    error
+	hopelessFor warmKey
 }
 
 // StartWarm restores the golden image, see shell.Process.
 func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	b.given = b.config()
-	image, r, err := b.fittingGolden()
+	image, n, err := b.fittingGolden()
 	if errors.Is(err, hibernate.ErrNoImage) {
 		_, err = b.Golden() // which may know why
 	}
@@ -37,93 +39,80 @@ func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrCold, err)
 	}
 	failpoint.Hit("warm.begun")
-	if err := b.beginFrom(ctx, image, r); err != nil {
-		b.mu.Lock()
-		b.golden.inVain(fmt.Errorf("nothing could begin from its golden image: %w", err), *r.Origin)
-		b.mu.Unlock()
-		return shell.Information{}, errors.Join(fmt.Errorf("cannot begin from the golden image: %w", err), b.abandon(ctx))
+	if err := b.restoreGolden(ctx, image, n); err != nil {
+		b.dontRetryGolden(fmt.Errorf("nothing could begin from its golden image: %w", err), *n.WarmKey)
+		return shell.Information{}, errors.Join(fmt.Errorf("cannot begin from the golden image: %w", err), b.killAndStop(ctx))
 	}
 	b.mu.Lock()
-	b.golden.from, b.golden.unused = image, false
+	b.golden.startedFrom, b.golden.unused = describeGolden(image), false
 	b.mu.Unlock()
 	return b.information(), nil
 }
 
-// fittingGolden returns the golden image if a life that begins now could begin
-// from it. One that does not fit is removed.
-func (b *Backend) fittingGolden() (*hibernate.Image, record, error) {
-	image, r, err := b.readGolden()
+// fittingGolden returns the golden image, which it removes in place of that if a life
+// that begins now could not use it.
+func (b *Backend) fittingGolden() (*hibernate.Image, imageNote, error) {
+	image, n, err := b.readGolden()
 	if err != nil {
-		return nil, r, err
+		return nil, n, err
 	}
-	now, err := b.origin()
+	now, err := b.warmKey()
 	if err == nil {
-		err = r.Origin.differs(now)
+		err = n.WarmKey.difference(now)
 	}
 	if err == nil {
 		err = image.CheckFits(b.host.Engine)
 	}
 	if err == nil {
-		return image, r, nil
+		return image, n, nil
 	}
 	b.mu.Lock()
-	if b.golden.unused && errors.Is(err, errStale) {
-		b.golden.inVain(errors.New("its persistent directory changes in each of its lives"), now)
-	}
+	unused := b.golden.unused
 	b.mu.Unlock()
+	if unused && errors.Is(err, errPersistentChanged) {
+		b.dontRetryGolden(errors.New("its persistent directory changes in each of its lives"), now)
+	}
 	b.InvalidateGolden(err)
-	return nil, r, err
+	return nil, n, err
 }
 
-// readGolden returns the golden image and what was put beside it.
-func (b *Backend) readGolden() (image *hibernate.Image, r record, err error) {
+// readGolden returns the golden image with its note, whether or not it fits.
+func (b *Backend) readGolden() (image *hibernate.Image, n imageNote, err error) {
 	if image, err = b.imageDir.Golden(); err == nil {
-		r, err = recordOf(image)
+		n, err = imageNoteOf(image)
 	}
-	if err == nil && r.Origin == nil {
+	if err == nil && n.WarmKey == nil {
 		err = fmt.Errorf("%w: it does not say what it was made from", hibernate.ErrRefused)
 	}
 	if err != nil && !errors.Is(err, hibernate.ErrNoImage) {
 		b.InvalidateGolden(err)
 	}
-	return image, r, err
+	return image, n, err
 }
 
-// beginFrom restores the tree where Initialize had returned.
-func (b *Backend) beginFrom(ctx context.Context, image *hibernate.Image, r record) error {
+// restoreGolden restores the tree as it was when Initialize had returned.
+func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, n imageNote) error {
 	if err := b.makeDirs(); err != nil {
 		return err
 	}
-	t, err := b.restore(ctx, image, r, starting)
+	t, err := b.restore(ctx, image, n, phaseStarting)
 	if err != nil {
 		return err
 	}
 	failpoint.Hit("warm.restored")
-	b.seen.Store(0)
-	told := wokenFrom(image)
-	told.Warm = true
-	err = b.reconnect(ctx, t, r.Socket, told)
+	b.lastEvent.Store(0)
+	request := afterRestore(image)
+	request.Warm = true
+	err = b.reconnect(ctx, t, n.Socket, request)
 	failpoint.Hit("warm.connected")
 	return err
-}
-
-// abandon ends at once what has come of an attempt.
-func (b *Backend) abandon(ctx context.Context) error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	if t != nil && !t.ended() {
-		t.expectEnd()
-		t.kill()
-	}
-	return b.Stop(ctx)
 }
 
 // InvalidateGolden removes the golden image, see shell.Process.
 func (b *Backend) InvalidateGolden(why error) {
 	_, there := b.imageDir.Golden()
 	b.mu.Lock()
-	b.golden.why, b.golden.unused = why, false
+	b.golden.missing, b.golden.unused = why, false
 	b.mu.Unlock()
 	if errors.Is(there, hibernate.ErrNoImage) {
 		return
@@ -135,20 +124,21 @@ func (b *Backend) InvalidateGolden(why error) {
 	b.log.Info().AnErr("because", why).Msg("removed the golden image")
 }
 
-// StartedFrom is where the running plugin began, see shell.Process.
+// StartedFrom returns the golden image that the running plugin began from, see
+// shell.Process.
 func (b *Backend) StartedFrom() *shell.GoldenImage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return describeGolden(b.golden.from)
+	return b.golden.startedFrom
 }
 
-// Golden is the golden image, see shell.Process.
+// Golden returns the golden image, or why there is none, see shell.Process.
 func (b *Backend) Golden() (*shell.GoldenImage, error) {
 	image, err := b.imageDir.Golden()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if errors.Is(err, hibernate.ErrNoImage) && b.golden.why != nil {
-		err = b.golden.why
+	if errors.Is(err, hibernate.ErrNoImage) && b.golden.missing != nil {
+		err = b.golden.missing
 	}
 	return describeGolden(image), err
 }
@@ -172,128 +162,133 @@ func (b *Backend) RemoveStaleGolden() {
 		}
 		return
 	}
-	_, r, err := b.readGolden()
+	_, n, err := b.readGolden()
 	if err != nil {
 		return
 	}
-	now, err := b.started()
-	if err != nil || now != r.Origin.Started {
-		b.InvalidateGolden(r.Origin.differs(origin{Started: now}))
+	now, err := b.startedKey()
+	if err != nil || now != n.WarmKey.Started {
+		b.InvalidateGolden(n.WarmKey.difference(warmKey{Started: now}))
 	}
 }
 
-// MakeGolden makes the golden image, see shell.Process.
+// MakeGolden makes a golden image of the plugin, which has just been initialized, see
+// shell.Process.
 func (b *Backend) MakeGolden(ctx context.Context) error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	tree := &newborn{sleeper: sleeper{b, t, starting, starting}}
-	from, err := b.preservable()
+	tree := &initializedTree{checkpointTree: checkpointTree{b, b.current().tree, phaseStarting, phaseStarting}}
+	key, err := b.prepareGolden()
 	if err == nil {
 		_, err = hibernate.MakeGolden(ctx, b.host.Engine, b.imageDir, tree)
 	}
-	if !tree.quiesced { // otherwise Revive follows the plugin
-		b.follow()
+	if !tree.quiesced { // otherwise Revive follows the reports
+		b.followReports()
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.golden.why, b.golden.unused = err, err == nil
+	b.golden.missing, b.golden.unused = err, err == nil
+	b.mu.Unlock()
 	if err != nil {
-		b.golden.inVain(err, from)
+		b.dontRetryGolden(err, key)
 	}
 	return err
 }
 
 // SkipGolden begins to pass events on, see shell.Process.
-func (b *Backend) SkipGolden() { b.follow() }
+func (b *Backend) SkipGolden() { b.followReports() }
 
-// noteProgram looks at the program that is about to be started.
-func (b *Backend) noteProgram(program string) {
+// noteProgramFiles keeps the footprint of the program that is about to be executed.
+func (b *Backend) noteProgramFiles(program string) {
 	if !b.given.WarmStart {
 		return
 	}
-	looks, err := b.programFiles(program)
+	files, err := b.programFootprint(program)
 	if err != nil {
-		looks = "" // which no program looks like
+		files = "" // the footprint of no program
 	}
 	b.mu.Lock()
-	b.golden.program, b.golden.from = looks, nil
+	b.golden.programFiles, b.golden.startedFrom = files, nil
 	b.mu.Unlock()
 }
 
-// preservable says what a golden image of the plugin is made from. What is certain
-// to fail, or to be of no use, is refused before the plugin is disturbed.
-func (b *Backend) preservable() (origin, error) {
-	now, err := b.origin()
+// prepareGolden removes an earlier golden image and returns the key of the plugin. It
+// returns an error, before the plugin is disturbed, if an image is certain to fail or to
+// be of no use.
+func (b *Backend) prepareGolden() (warmKey, error) {
+	now, err := b.warmKey()
 	if err != nil {
 		return now, err
 	}
 	b.mu.Lock()
-	vain, vainly := b.golden.vain, b.golden.vainly
+	hopeless, key := b.golden.hopeless, b.golden.hopelessFor
 	b.mu.Unlock()
-	if vain != nil && vainly.Started == now.Started && vainly.Program == now.Program && vainly.Data == now.Data {
-		return now, vain
+	key.Persistent = now.Persistent // changes with each life
+	if hopeless != nil && key == now {
+		return now, hopeless
 	}
 	return now, b.imageDir.DiscardGolden()
 }
 
-// inVain notes what is not to be tried again before something of the plugin has
-// changed.
-func (g *golden) inVain(err error, from origin) {
-	if !passing(err) {
-		g.vain, g.vainly = errors.New(err.Error()), from // another time it means nothing else
+// dontRetryGolden keeps the backend from making another golden image until the key of
+// the plugin changes, unless the cause may pass by itself.
+func (b *Backend) dontRetryGolden(err error, key warmKey) {
+	if mayPass(err) {
+		return
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.golden.hopeless, b.golden.hopelessFor = errors.New(err.Error()), key // its sentinels don't hold for later attempts
 }
 
-// passing tells whether err may be gone the next time, without anything of the
-// plugin having changed.
-func passing(err error) bool {
+// mayPass reports whether the cause of err may be gone at the next attempt although
+// nothing of the plugin has changed.
+func mayPass(err error) bool {
 	causes := []error{hibernate.ErrSpace, hibernate.ErrBudget, hibernate.ErrRefused, context.DeadlineExceeded, context.Canceled}
 	return slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
 
-// newborn is the tree right after Initialize, as the making of its golden image sees
-// it. A host that is killed meanwhile leaves a plugin that was being started.
-type newborn struct {
-	sleeper
-	quiesced bool
+// initializedTree is the tree right after Initialize, as the checkpoint of its golden
+// image sees it. If the host is killed meanwhile, the journal says that the plugin was
+// being started.
+type initializedTree struct {
+	checkpointTree
+	quiesced bool // hibernate calls Revive
 }
 
-// Quiesce notes that Revive will be called.
-func (n *newborn) Quiesce(ctx context.Context) error {
-	n.quiesced = true
-	return n.sleeper.Quiesce(ctx)
+// Quiesce is that of checkpointTree, and notes the call.
+func (i *initializedTree) Quiesce(ctx context.Context) error {
+	i.quiesced = true
+	return i.checkpointTree.Quiesce(ctx)
 }
 
-// Record says what a later life has to be compared with, too: as it is now that the
-// plugin writes no more, save for the program, which it has read before.
-func (n *newborn) Record() (any, error) {
-	r, err := n.record()
+// Record returns the imageNote with the plugin's warm key. The plugin is quiet by now,
+// so the footprints of its directories are final; that of the program must be the one
+// from before the program was executed.
+func (i *initializedTree) Record() (any, error) {
+	n, err := i.imageNote()
 	if err != nil {
 		return nil, err
 	}
-	if err := n.b.tidy(); err != nil {
+	if err := i.b.checkVolatileDir(); err != nil {
 		return nil, err
 	}
-	from, err := n.b.origin()
-	n.b.mu.Lock()
-	defer n.b.mu.Unlock()
-	if err == nil && from.Program != n.b.golden.program {
+	key, err := i.b.warmKey()
+	i.b.mu.Lock()
+	defer i.b.mu.Unlock()
+	if err == nil && key.Program != i.b.golden.programFiles {
 		err = errors.New("its program was replaced while it started")
 	}
-	r.Origin = &from
-	return r, err
+	n.WarmKey = &key
+	return n, err
 }
 
-// tidy returns an error when the plugin has files that would not be there when
-// another life begins.
-func (b *Backend) tidy() error {
-	left, err := os.ReadDir(b.volatileDir())
+// checkVolatileDir returns an error if the plugin has files that a later life would miss,
+// since the volatile directory is empty when a life begins.
+func (b *Backend) checkVolatileDir() error {
+	files, err := os.ReadDir(b.volatileDir())
 	if err != nil {
 		return err
 	}
-	for _, file := range left {
-		if file.Type()&os.ModeSocket == 0 { // which comes back by itself
+	for _, file := range files {
+		if file.Type()&os.ModeSocket == 0 { // CRIU makes sockets anew
 			return fmt.Errorf("it has %s in its volatile directory, which is empty when a life begins", file.Name())
 		}
 	}

@@ -102,7 +102,7 @@ func TestWarmStartAndSleep(t *testing.T) {
 		r.again()
 		call[any](r, "increment", "")
 		r.hibernate()
-		if image := r.currentImage(); image.Generation != uint64(2*want+2) {
+		if image := r.Sleep(); image.Generation != uint64(2*want+2) {
 			t.Errorf("it sleeps with generation %d", image.Generation)
 		}
 		r.wake()
@@ -184,7 +184,7 @@ func TestLazyWarmStart(t *testing.T) {
 	}
 	for range 2 {
 		r.again()
-		if r.tree.loading == nil {
+		if r.life.tree.loading == nil {
 			t.Fatal("all memory was read before")
 		}
 		if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
@@ -213,8 +213,8 @@ func TestWarmStartToOutliveTheHost(t *testing.T) {
 	r.preserve()
 	for range 2 {
 		r.again()
-		if r.tree.bound || r.count() != 41 {
-			t.Errorf("bound is %v, and it counts from %d", r.tree.bound, r.count())
+		if r.life.tree.bound || r.count() != 41 {
+			t.Errorf("bound is %v, and it counts from %d", r.life.tree.bound, r.count())
 		}
 	}
 	r.NoteActivated(shell.Requested)
@@ -477,7 +477,7 @@ func TestGoldenImageOfNoUse(t *testing.T) {
 		}
 	}
 	write()
-	if _, err := r.StartWarm(r.limited(patience)); !errors.Is(err, errStale) {
+	if _, err := r.StartWarm(r.limited(patience)); !errors.Is(err, errPersistentChanged) {
 		t.Fatalf("got %v", err)
 	}
 	r.activate()

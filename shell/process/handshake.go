@@ -12,11 +12,11 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// parseHandshake returns the socket from go-plugin's handshake line,
+// parseHandshake returns the path of the plugin's socket from go-plugin's handshake line,
 //
 //	core version|protocol version|network|address|protocol[|certificate[|multiplex]]
 //
-// which must lie in dir: a plugin does not choose what its host dials.
+// It refuses a socket outside of dir: a plugin must not make its host dial another one.
 func parseHandshake(line, dir string) (socket string, err error) {
 	fields := strings.Split(line, "|")
 	if len(fields) < 5 {

@@ -14,24 +14,25 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// partingLimit is how long a plugin may take to close its connections to the
-// host socket once the host has closed its ends.
-const partingLimit = 3 * time.Second
+// hostSocketLimit is how long a plugin may take to close its connections to the host
+// socket after the host has closed its ends.
+const hostSocketLimit = 3 * time.Second
 
-// hostSocket is where the host serves one plugin process. It lets in processes of
-// the plugin's tree, and knows when they have let go.
+// hostSocket is the listener on which the host serves one plugin. It accepts connections
+// from processes of the plugin's tree, and knows which of them are still open.
 type hostSocket struct {
 	*net.UnixListener
 	tree *tree
 	log  zerolog.Logger
-	stop func()
+	stop func() // ends the serving
 
 	mu    sync.Mutex
 	conns map[*hostConn]bool
-	// parting counts the connections whose other end the plugin has not closed.
-	parting sync.WaitGroup
+	// open counts the connections whose other end the plugin has not closed.
+	open sync.WaitGroup
 }
 
+// hostSocketPath returns the path of the host socket, "" if plugins have none.
 func (b *Backend) hostSocketPath() string {
 	if b.host.Serve == nil {
 		return ""
@@ -39,8 +40,8 @@ func (b *Backend) hostSocketPath() string {
 	return filepath.Join(b.runDir(), "host")
 }
 
-// openHostSocket serves the host to the plugin of tree t, unless it does
-// already.
+// openHostSocket begins to serve the host to the plugin of tree t, unless the host is
+// served already.
 func (b *Backend) openHostSocket(t *tree) error {
 	path := b.hostSocketPath()
 	b.mu.Lock()
@@ -61,8 +62,8 @@ func (b *Backend) openHostSocket(t *tree) error {
 	return nil
 }
 
-// closeHostSocket ends the serving. It returns when the plugin holds no
-// connection any more, or with an error when it has not let go in time.
+// closeHostSocket ends the serving and returns when the plugin has closed its connections.
+// It cuts those that are open after limit, and returns an error then.
 func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) error {
 	b.mu.Lock()
 	h := b.hostSocket
@@ -74,13 +75,14 @@ func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) erro
 	h.stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if left := h.part(ctx); left > 0 {
+	if left := h.waitOrCut(ctx); left > 0 {
 		return fmt.Errorf("the plugin keeps %d connections to its host socket open; it must close them in BeforeCheckpoint", left)
 	}
 	return nil
 }
 
-// Accept returns the next connection of the plugin's; others are refused.
+// Accept returns the next connection from the plugin, and closes connections from other
+// processes.
 func (h *hostSocket) Accept() (net.Conn, error) {
 	for {
 		conn, err := h.AcceptUnix()
@@ -95,47 +97,47 @@ func (h *hostSocket) Accept() (net.Conn, error) {
 		h.mu.Lock()
 		h.conns[c] = true
 		h.mu.Unlock()
-		h.parting.Add(1)
+		h.open.Add(1)
 		return c, nil
 	}
 }
 
-// part waits for the plugin to close its ends, cuts what is left when ctx ends,
-// and returns how many that were. The serving has ended before.
-func (h *hostSocket) part(ctx context.Context) (left int) {
-	parted := make(chan struct{})
+// waitOrCut waits for the plugin to close its connections, cuts those that are open when
+// ctx ends, and returns the number of those. The serving must have ended.
+func (h *hostSocket) waitOrCut(ctx context.Context) (left int) {
+	closed := make(chan struct{})
 	go func() {
-		defer close(parted)
-		h.parting.Wait()
+		defer close(closed)
+		h.open.Wait()
 	}()
 	select {
-	case <-parted:
+	case <-closed:
 	case <-ctx.Done():
 		h.mu.Lock()
 		left = len(h.conns)
 		for c := range h.conns {
-			_ = c.UnixConn.Close() // the one that waits for the other end notices
+			_ = c.UnixConn.Close() // which ends its finishClose
 		}
 		h.mu.Unlock()
-		<-parted
+		<-closed
 	}
 	return left
 }
 
-func (h *hostSocket) forget(c *hostConn) {
+func (h *hostSocket) remove(c *hostConn) {
 	h.mu.Lock()
 	delete(h.conns, c)
 	h.mu.Unlock()
-	h.parting.Done()
+	h.open.Done()
 }
 
-// hostConn is a connection that is closed in two steps: the host says that it
-// has no more to say, and waits for the plugin to close its end. A connection
-// that only the host has closed would be dumped with the plugin.
+// hostConn is a connection that is closed in two steps: the host shuts its direction down,
+// then waits for the plugin to close its end. A connection of which only the host's end is
+// closed would be dumped with the plugin.
 type hostConn struct {
 	*net.UnixConn
 	socket  *hostSocket
-	reading sync.Mutex // held while someone reads
+	reading sync.Mutex // held during Read
 	closed  atomic.Bool
 }
 
@@ -148,22 +150,21 @@ func (c *hostConn) Read(p []byte) (int, error) {
 	return c.UnixConn.Read(p)
 }
 
-// Close is the first step; the second follows by itself.
+// Close is the first step. It starts the second, finishClose, and does not wait for it.
 func (c *hostConn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}
-	err := errors.Join(c.SetDeadline(time.Unix(1, 0)), c.CloseWrite()) // whoever reads or writes is let go
-	go c.part()
+	err := errors.Join(c.SetDeadline(time.Unix(1, 0)), c.CloseWrite()) // unblocks Read and Write
+	go c.finishClose()
 	return err
 }
 
-// part reads until the plugin has closed its end, and closes the host's. The
-// socket waits for it.
-func (c *hostConn) part() {
-	defer c.socket.forget(c)
-	c.reading.Lock()   // until the last reader has left; later ones see that it is closed
-	c.reading.Unlock() //nolint:staticcheck // nothing is to be done in between
+// finishClose reads until the plugin has closed its end, then closes the host's end.
+func (c *hostConn) finishClose() {
+	defer c.socket.remove(c)
+	c.reading.Lock()   // until a Read that has begun returns; later ones see that it is closed
+	c.reading.Unlock() //nolint:staticcheck // only the wait matters
 	if c.SetDeadline(time.Time{}) == nil {
 		rest := make([]byte, 4096)
 		for {

@@ -83,7 +83,7 @@ func TestHostSocket(t *testing.T) {
 
 	// The next one is closed by the plugin in time, and what has come in before is
 	// no obstacle.
-	if err := r.openHostSocket(r.tree); err != nil {
+	if err := r.openHostSocket(r.life.tree); err != nil {
 		t.Fatal(err)
 	}
 	call[any](r, "dial", "")

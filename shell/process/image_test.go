@@ -37,7 +37,7 @@ func (r *rig) refused(err error, reason string) {
 	if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("got %v, want ErrRefused and %q", err, reason)
 	}
-	if r.currentImage() != nil {
+	if r.Sleep() != nil {
 		r.t.Error("it still has the image")
 	}
 	if want := []string{"generation", "refused"}; !cmp.Equal(r.slots(), want) {
@@ -47,7 +47,7 @@ func (r *rig) refused(err error, reason string) {
 		r.t.Errorf("it runs as %v", pids)
 	}
 	r.use(r.host)
-	if r.currentImage() != nil {
+	if r.Sleep() != nil {
 		r.t.Error("the next host takes it")
 	}
 	r.activate() // cold
@@ -149,7 +149,7 @@ func TestImageIsRefusedAtStart(t *testing.T) {
 func TestWakeInTheNextHost(t *testing.T) {
 	r, _ := asleep(t)
 	r.restart()
-	if image := r.currentImage(); image == nil || image.Generation != 1 {
+	if image := r.Sleep(); image == nil || image.Generation != 1 {
 		t.Fatalf("the image is %+v", image)
 	}
 	info, err := r.Wake(r.limited(patience))
@@ -220,7 +220,7 @@ func TestImageTellsOfItsPlugin(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := r.host
-	h.Memory = nil // and nobody has kept it
+	h.Programs = nil // and nobody has kept it
 	r.use(h)
 	got, known := r.KnownInformation()
 	if got.StateControl, want.StateControl = nil, nil; !known || got.Class == "" || !cmp.Equal(got, want) {
@@ -248,7 +248,7 @@ func TestWakeBeforeTheTrial(t *testing.T) {
 	if err := r.PrepareWake(r.limited(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	if r.currentImage() == nil {
+	if r.Sleep() == nil {
 		t.Error("it has no image any more")
 	}
 	r.use(tried)

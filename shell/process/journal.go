@@ -23,229 +23,236 @@ import (
 	"dormouse/shell"
 )
 
-// instanceName is the file in an instance's run directory from which the next
-// host learns what this one was about to do, should it be killed. The directory
-// does not outlive a boot, so nothing is synced: what a killed process has written
-// stays written.
-const instanceName = "instance.json"
+// journalName is the file in an instance's run directory from which the next host learns
+// how far this host was with the plugin, should this host be killed. The run directory
+// does not outlive a boot, so the file is not synced to disk: what a process has written
+// stays when the process is killed.
+const journalName = "instance.json"
 
 // phase is how far a host has come with a plugin.
 type phase string
 
 const (
-	starting    phase = "starting" // there may be processes, which nobody can use yet
-	running     phase = "running"
-	hibernating phase = "hibernating" // it runs, or stands still, unless there is an image
-	waking      phase = "waking"      // the image is the truth until it is spent
-	ending      phase = "ending"
+	phaseStarting    phase = "starting" // there may be processes, which are of no use yet
+	phaseRunning     phase = "running"
+	phaseHibernating phase = "hibernating" // the tree runs or is stopped, unless there is an image
+	phaseWaking      phase = "waking"      // the image counts, unless it is spent
+	phaseEnding      phase = "ending"
 )
 
-// instance is a plugin's process tree as a host leaves it to the next. A valid
-// image beside it is the truth whatever it says.
-type instance struct {
+// journal describes a plugin's process tree for the next host. If there is also a valid
+// image, the image counts and the tree is killed.
+type journal struct {
 	Phase  phase      `json:"phase"`
 	Boot   string     `json:"boot"`
 	Cgroup cgroup.Dir `json:"cgroup,omitempty"`
-	// Bound tells that the kernel ends the tree with its host.
+	// Bound means that the kernel kills the tree when its host ends.
 	Bound bool `json:"bound"`
-	// Root is pid 1 of the tree as the host sees it, 0 before it is known;
-	// Started, with the boot, tells it from another process of that number.
-	Root    int    `json:"root,omitempty"`
-	Started uint64 `json:"started,omitempty"`
-	// Number is the program's PID in its own namespace, Executing its file.
-	Number      int       `json:"number,omitempty"`
-	Executing   string    `json:"executing,omitempty"`
-	Begun       time.Time `json:"begun,omitzero"`
-	Socket      string    `json:"socket,omitempty"`
-	Information []byte    `json:"information,omitempty"`
-	// Configuration stands for what the program was started with.
+	// Root is the PID of pid 1 of the tree in the host's namespace, 0 while it is not
+	// known. RootStarted is its start time in clock ticks since the boot: a later process
+	// with the same PID has another one.
+	Root        int    `json:"root,omitempty"`
+	RootStarted uint64 `json:"started,omitempty"`
+	// ProgramNSPid is the PID of the program in the tree's namespace, Executing identifies
+	// the program's file.
+	ProgramNSPid int       `json:"number,omitempty"`
+	Executing    string    `json:"executing,omitempty"`
+	Begun        time.Time `json:"begun,omitzero"`
+	Socket       string    `json:"socket,omitempty"`
+	Information  []byte    `json:"information,omitempty"` // a shellpb.InformationResponse
+	// Configuration is the checksum of what the plugin was started with.
 	Configuration string       `json:"configuration"`
-	Reason        shell.Reason `json:"reason,omitempty"`
-	Generation    uint64       `json:"generation,omitempty"` // of the image that is being woken
-	// Warm is where the plugin began, nil after a cold start.
-	Warm *beginning `json:"warm,omitempty"`
-	// Seen is the last event that a host has passed on which left in order.
-	Seen uint64 `json:"seen,omitempty"`
+	Reason        shell.Reason `json:"reason,omitempty"`     // why the plugin is active
+	Generation    uint64       `json:"generation,omitempty"` // of the image that is being restored
+	// Warm is the golden image that the plugin began from, nil after a cold start.
+	Warm *goldenStart `json:"warm,omitempty"`
+	// LastEvent is the sequence number of the last event that a host passed on before it
+	// left the plugin in order.
+	LastEvent uint64 `json:"seen,omitempty"`
 }
 
-// beginning is a golden image as it was when a life began from it.
-type beginning struct {
+// goldenStart identifies a golden image in a journal.
+type goldenStart struct {
 	Created    time.Time `json:"created"`
 	Generation uint64    `json:"generation"`
 }
 
-func beginningOf(i *hibernate.Image) *beginning {
-	if i == nil {
-		return nil
-	}
-	return &beginning{i.Created, i.Generation}
-}
-
-func (b *beginning) image() *hibernate.Image {
-	if b == nil {
-		return nil
-	}
-	return &hibernate.Image{Created: b.Created, Generation: b.Generation}
-}
-
-// readInstance returns what an earlier host left in a run directory, nil when
-// that is nothing.
-func readInstance(runDir string) (*instance, error) {
-	text, err := os.ReadFile(filepath.Join(runDir, instanceName))
+// readJournal returns the journal in a run directory, nil if there is none.
+func readJournal(runDir string) (*journal, error) {
+	text, err := os.ReadFile(filepath.Join(runDir, journalName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	i := &instance{}
+	j := &journal{}
 	if err == nil {
-		err = json.Unmarshal(text, i)
+		err = json.Unmarshal(text, j)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read what an earlier host left: %w", err)
 	}
-	return i, nil
+	return j, nil
 }
 
-// write replaces what the next host would find.
-func (b *Backend) write(i instance) error {
+// writeJournal replaces the journal.
+func (b *Backend) writeJournal(j journal) error {
 	if b.isProbe() {
-		return nil // it is bound to its host, and its cgroup is cleared
+		return nil // a probe ends with its host, and the next host clears its cgroup
 	}
-	i.Boot, i.Configuration = procfs.BootID(), checksum(startedWith(b.given)...)
-	text, err := json.Marshal(i)
+	j.Boot, j.Configuration = procfs.BootID(), startedWith(b.given)
+	text, err := json.Marshal(j)
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Replace(filepath.Join(b.runDir(), instanceName), text, 0o600); err != nil {
+	if err := atomicfile.Replace(filepath.Join(b.runDir(), journalName), text, 0o600); err != nil {
 		return fmt.Errorf("cannot write down what the next host must know: %w", err)
 	}
 	return nil
 }
 
-// begin writes down that processes will be in the cgroup from now on.
-func (b *Backend) begin(i instance) error {
+// journalProcesses writes a journal for a tree whose processes will be in the instance's
+// cgroup from now on.
+func (b *Backend) journalProcesses(j journal) error {
 	if b.host.Cgroups != nil {
-		i.Cgroup = b.host.Cgroups.dir.Child(b.place)
+		j.Cgroup = b.host.Cgroups.dir.Child(b.place)
 	}
-	return b.write(i)
+	return b.writeJournal(j)
 }
 
-// describe is the tree as it is now.
-func (b *Backend) describe(t *tree, p phase) (instance, error) {
+// journalRestore writes that the image is about to be restored.
+func (b *Backend) journalRestore(image *hibernate.Image, n imageNote, p phase) error {
+	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
+		return err
+	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	info, err := proto.Marshal(b.info)
-	return instance{
-		Phase: p, Cgroup: t.cgroup(), Bound: t.bound,
-		Root: t.root.Pid, Started: procfs.StartTicks(t.root.Pid),
-		Number: t.number, Executing: procfs.ExecutableID(t.program()), Begun: t.begun.Round(0),
-		Socket: b.socket, Information: info, Reason: b.reason, Warm: beginningOf(b.golden.from),
-	}, err
+	why := b.reason
+	b.mu.Unlock()
+	return b.journalProcesses(journal{
+		Phase: p, Bound: n.Bound, ProgramNSPid: n.ProgramNSPid, Socket: n.Socket, Information: n.Information,
+		Generation: image.Generation, Reason: why,
+	})
 }
 
-// enter writes down how far it is with the running tree.
-func (b *Backend) enter(t *tree, p phase) error {
-	i, err := b.describe(t, p)
+// journalTree writes what the tree is now, in phase p.
+func (b *Backend) journalTree(t *tree, p phase) error {
+	j, err := b.describeTree(t, p)
 	if err == nil {
-		err = b.write(i)
+		err = b.writeJournal(j)
 	}
 	return err
 }
 
-// NoteActivated notes why the plugin is active, see shell.Process.
+// describeTree returns a journal of the tree as it is now, in phase p.
+func (b *Backend) describeTree(t *tree, p phase) (journal, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	info, err := proto.Marshal(b.info)
+	j := journal{
+		Phase: p, Cgroup: t.cgroup(), Bound: t.bound,
+		Root: t.root.Pid, RootStarted: procfs.StartTicks(t.root.Pid),
+		ProgramNSPid: t.programNSPid, Executing: procfs.ExecutableID(t.findProgram()), Begun: t.begun.Round(0),
+		Socket: b.socket, Information: info, Reason: b.reason,
+	}
+	if from := b.golden.startedFrom; from != nil {
+		j.Warm = &goldenStart{from.Created, from.Generation}
+	}
+	return j, err
+}
+
+// removeJournal removes the journal of a plugin of which only an image is left.
+func (b *Backend) removeJournal() {
+	if err := os.Remove(filepath.Join(b.runDir(), journalName)); err != nil {
+		b.log.Warn().Err(err).Msg("could not remove what the next host would read")
+	}
+}
+
+// NoteActivated writes to the journal why the plugin is active, see shell.Process.
 func (b *Backend) NoteActivated(why shell.Reason) {
 	b.mu.Lock()
-	t := b.tree
+	t := b.life.tree
 	b.reason = why
 	b.mu.Unlock()
 	if t == nil {
 		return
 	}
-	if err := b.enter(t, running); err != nil {
+	if err := b.journalTree(t, phaseRunning); err != nil {
 		b.log.Warn().Err(err).Msg("the next host will not know this process")
 	}
 }
 
-// takeStock finds out what an earlier host left. An image that can't be trusted
-// is put aside; of an image and processes, the image is the truth.
-func (b *Backend) takeStock() error {
-	left, err := readInstance(b.runDir())
+// findLeftovers finds the image and the journal of an earlier host. It quarantines an
+// image that can't be trusted; beside a valid image, it kills the tree.
+func (b *Backend) findLeftovers() error {
+	left, err := readJournal(b.runDir())
 	image, ierr := b.imageDir.Image()
 	switch {
 	case ierr == nil:
-		b.image = image
-		if r, rerr := recordOf(image); rerr == nil { // else its wake will say so
-			b.info, _ = r.information()
+		b.life = life{state: lifeStored, image: image}
+		if n, nerr := imageNoteOf(image); nerr == nil { // Wake reports a note that can't be read
+			b.info, _ = n.information()
 		}
 		if left == nil {
 			return err
 		}
-		return errors.Join(err, left.end(b.host.Cgroups), b.host.endLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), instanceName)))
-	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == waking || left.Phase == running):
+		return errors.Join(err, left.killTree(b.host.Cgroups), b.host.removeLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), journalName)))
+	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == phaseWaking || left.Phase == phaseRunning):
 		err = errors.Join(err, b.imageDir.DiscardSpent())
 	case !errors.Is(ierr, hibernate.ErrNoImage):
 		err = errors.Join(err, fmt.Errorf("put an image aside that cannot be woken: %w", ierr), b.imageDir.Quarantine())
 	}
-	b.left = left
+	b.inherited = left
 	return err
 }
 
-// end kills what is left of the tree, which may be in the cgroup of a host that
-// lived elsewhere than one with own.
-func (i *instance) end(own *Cgroups) error {
-	if i.Cgroup == "" || i.Boot != procfs.BootID() {
+// killTree kills what is left of the tree and removes its cgroup. The cgroup may be below
+// another one than own, if the earlier host lived in another cgroup.
+func (j *journal) killTree(own *Cgroups) error {
+	if j.Cgroup == "" || j.Boot != procfs.BootID() {
 		return nil
 	}
-	defer reap(i.children())
-	if !i.Cgroup.Exists() {
-		return nil // it is gone, and so is what was in it
+	defer reapChildren(j.ownChildren())
+	if !j.Cgroup.Exists() {
+		return nil // and so its processes have ended
 	}
-	err := errors.Join(i.Cgroup.Kill(), i.Cgroup.Remove())
-	if parent := i.Cgroup.Parent(); own == nil || parent != own.dir {
-		_ = os.Remove(string(parent)) // if this was the last one in it
+	err := errors.Join(j.Cgroup.Kill(), j.Cgroup.Remove())
+	if parent := j.Cgroup.Parent(); own == nil || parent != own.dir {
+		_ = os.Remove(string(parent)) // works if this was the last cgroup in it
 	}
 	return err
 }
 
-// children are those of the tree that are this process's: it was another program
-// when it started them.
-func (i *instance) children() []int {
-	pids := i.Cgroup.Members()
-	if i.Root != 0 && procfs.StartTicks(i.Root) == i.Started {
-		pids = append(pids, i.Root) // which may have ended by itself
+// ownChildren returns the processes of the tree that are children of this process, which
+// has executed another host before.
+func (j *journal) ownChildren() []int {
+	pids := j.Cgroup.Members()
+	if j.Root != 0 && procfs.StartTicks(j.Root) == j.RootStarted {
+		pids = append(pids, j.Root) // a root that has ended is in no cgroup
 	}
 	slices.Sort(pids)
 	return slices.DeleteFunc(slices.Compact(pids), func(pid int) bool { return procfs.Parent(pid) != os.Getpid() })
 }
 
-// reap collects children that have been killed.
-func reap(pids []int) {
+// reapChildren waits for children that have been killed.
+func reapChildren(pids []int) {
 	for _, pid := range pids {
 		_, _ = syscall.Wait4(pid, nil, 0, nil)
 	}
 }
 
-// startedWith returns all that a plugin with the configuration is given and can't be
-// given anew while it runs.
-func startedWith(c configs.Plugin) []any {
-	return c.Given(configs.UseExec, configs.UseInitialize, configs.UseCgroup)
+// startedWith returns a checksum of all that a plugin with the configuration is given and
+// can't be given anew while it runs.
+func startedWith(c configs.Plugin) string {
+	return checksum(c.Given(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
 }
 
-// checksum returns a text that stands for the values, which JSON can hold.
+// checksum returns the SHA-256 of the values as JSON, in hexadecimal.
 func checksum(values ...any) string {
 	raw, err := json.Marshal(values)
 	if err != nil {
-		panic(err)
+		panic(err) // configurations hold only what JSON can hold
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])
 }
 
-// forget leaves nothing for the next host: the image says it all.
-func (b *Backend) forget() {
-	if err := os.Remove(filepath.Join(b.runDir(), instanceName)); err != nil {
-		b.log.Warn().Err(err).Msg("could not remove what the next host would read")
-	}
-}
-
-// bound tells whether the kernel is to end a new tree with the host.
+// bound reports whether the kernel is to kill a new tree when the host ends.
 func (b *Backend) bound() bool { return !b.host.Adopt || b.isProbe() }

@@ -101,7 +101,7 @@ func TestLastingWake(t *testing.T) {
 		if got := r.Facts().Loading; got.Total < 100<<20 || len(r.loaders()) != 1 {
 			t.Errorf("it is loading %+v by %v", got, r.loaders())
 		}
-		if r.currentImage() != nil {
+		if r.Sleep() != nil {
 			t.Error("there still is an image")
 		}
 		r.intact(digest)

@@ -20,13 +20,12 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// passed are the variables of the host's own environment that plugins get.
-var passed = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
+// inheritedVariables are the environment variables that plugins inherit from the host.
+var inheritedVariables = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
 
-// start runs the program until it has shaken hands, and returns its tree and
-// the socket that it listens on. After an error b.tree is whatever has to be
-// stopped.
-func (b *Backend) start(ctx context.Context, program string) (*tree, string, error) {
+// startProgram starts the program and waits for its handshake. It returns the tree and
+// the path of the plugin's socket. After an error, Stop ends what was started.
+func (b *Backend) startProgram(ctx context.Context, program string) (*tree, string, error) {
 	if err := b.makeDirs(); err != nil {
 		return nil, "", err
 	}
@@ -39,20 +38,20 @@ func (b *Backend) start(ctx context.Context, program string) (*tree, string, err
 	for _, argument := range b.given.Arguments {
 		cmd.Args = append(cmd.Args, shell.Substitute(argument, paths))
 	}
-	cmd.Dir = b.volatileDir() // its own: dumps of trees with the same one wait for each other
+	cmd.Dir = b.volatileDir() // of its own: CRIU dumps trees with the same directory one after another
 	cmd.Env = b.environment(paths)
-	if err := b.begin(instance{Phase: starting, Bound: b.bound()}); err != nil {
+	if err := b.journalProcesses(journal{Phase: phaseStarting, Bound: b.bound()}); err != nil {
 		return nil, "", err
 	}
 	failpoint.Hit("launch.begun")
-	t, err := b.grow(func(t *tree) error { return t.launch(cmd) })
+	t, err := b.newTree(func(t *tree) error { return t.launch(cmd) })
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot start %s: %w", program, err)
 	}
 	failpoint.Hit("launch.started")
 	line, err := t.output.FirstLine(ctx)
 	if err != nil {
-		if errors.Is(err, output.ErrNoLine) && t.endedSoon() {
+		if errors.Is(err, output.ErrNoLine) && t.endsNow() {
 			err = t.exitError()
 		} else if words := t.lastWords(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)
@@ -66,40 +65,39 @@ func (b *Backend) start(ctx context.Context, program string) (*tree, string, err
 	if err != nil {
 		return nil, "", fmt.Errorf("%s does not shake hands as a plugin: %w", program, err)
 	}
-	t.setProgram()
+	t.noteProgram()
 	failpoint.Hit("launch.shaken")
 	return t, socket, nil
 }
 
-// grow makes a tree with its own cgroup and log pipes; plant starts its root.
-func (b *Backend) grow(plant func(*tree) error) (*tree, error) {
+// newTree makes a tree with its cgroup and output, whose root startRoot starts, and makes
+// it the tree of the backend.
+func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
 	spools := ""
 	if !b.bound() {
 		spools = b.runDir()
 	}
-	t, err := newTree(b.host.Cgroups, b.place, b.given.Limits, spools, b.log, &b.tail)
+	t, err := prepareTree(b.host.Cgroups, b.place, b.given.Limits, spools, b.log, &b.tail)
 	if err != nil {
 		return nil, err
 	}
 	t.bound = b.bound()
-	if err := plant(t); err != nil {
-		return nil, errors.Join(err, t.discard())
+	if err := startRoot(t); err != nil {
+		return nil, errors.Join(err, t.release())
 	}
 	if t.pidfd, err = openPidfd(t.root.Pid); err != nil {
 		t.kill()
 		_, werr := t.root.Wait()
-		return nil, errors.Join(err, werr, t.discard())
+		return nil, errors.Join(err, werr, t.release())
 	}
-	t.watch(func(err error) { b.sink.Exited(err) })
-	b.mu.Lock()
-	b.tree = t
-	b.mu.Unlock()
+	t.watchExit(func(err error) { b.sink.Exited(err) })
+	b.setTree(t)
 	return t, nil
 }
 
-// executable finds the program and refuses what could not run, before anything
-// is started for it.
-func executable(name string) (string, error) {
+// findExecutable returns the absolute path of the program, which it looks for in PATH if
+// name has no slash. It returns an error if the file can't be executed.
+func findExecutable(name string) (string, error) {
 	path := name
 	if !strings.Contains(name, "/") {
 		found, err := exec.LookPath(name)
@@ -122,8 +120,7 @@ func executable(name string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// execError says in words what execve(2) means by the errors that a user can
-// mend.
+// execError explains the errors of execve(2) that an operator can mend.
 func execError(errno unix.Errno) error {
 	switch {
 	case errors.Is(errno, unix.ENOEXEC):
@@ -134,7 +131,8 @@ func execError(errno unix.Errno) error {
 	return errno
 }
 
-// makeDirs makes the instance's directories; the volatile one is empty then.
+// makeDirs makes the instance's directories. It empties the run directory and with it
+// the volatile one.
 func (b *Backend) makeDirs() error {
 	if err := os.RemoveAll(b.runDir()); err != nil {
 		return fmt.Errorf("cannot clear the run directory: %w", err)
@@ -147,11 +145,11 @@ func (b *Backend) makeDirs() error {
 	return nil
 }
 
-// environment is the plugin's: little of the host's, go-plugin's handshake and
-// what the instance's configuration adds.
+// environment returns the plugin's environment, sorted: the variables inherited from the
+// host, the configured ones, and those of go-plugin's handshake.
 func (b *Backend) environment(paths shell.Paths) []string {
 	env := make(map[string]string)
-	for _, name := range passed {
+	for _, name := range inheritedVariables {
 		if value, ok := os.LookupEnv(name); ok {
 			env[name] = value
 		}

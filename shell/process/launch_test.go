@@ -178,10 +178,10 @@ func TestPeerIsThePlugin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if conn, err := dial(t.Context(), r.tree, address); err == nil || !strings.Contains(err.Error(), "none of the plugin's") {
+	if conn, err := dialTree(t.Context(), r.life.tree, address); err == nil || !strings.Contains(err.Error(), "none of the plugin's") {
 		t.Errorf("got %v, %v", conn, err)
 	}
-	conn, err := dial(t.Context(), r.tree, &net.UnixAddr{Name: r.socket, Net: "unix"})
+	conn, err := dialTree(t.Context(), r.life.tree, &net.UnixAddr{Name: r.socket, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestEnvironment(t *testing.T) {
 		"PLUGIN_PROTOCOL_VERSIONS=1",
 		"PLUGIN_UNIX_SOCKET_DIR=/r/Mine",
 	}
-	for _, name := range passed {
+	for _, name := range inheritedVariables {
 		if name != "PATH" && name != "HOME" {
 			t.Setenv(name, "")
 			if err := os.Unsetenv(name); err != nil {

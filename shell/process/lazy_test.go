@@ -51,13 +51,13 @@ func (r *rig) awaitLoaded() {
 func TestLazyWake(t *testing.T) {
 	r, digest := dozing(t, 100)
 	r.wake()
-	if r.tree.loading == nil {
+	if r.life.tree.loading == nil {
 		t.Fatal("it was no lazy wake")
 	}
 	if got := r.count(); got != 42 {
 		t.Errorf("it counts from %d", got)
 	}
-	if r.currentImage() != nil {
+	if r.Sleep() != nil {
 		t.Error("there still is an image")
 	}
 	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
@@ -71,7 +71,7 @@ func TestLazyWake(t *testing.T) {
 	if got := r.slots(); !cmp.Equal(got, []string{"generation"}) {
 		t.Errorf("in the image store are %v", got)
 	}
-	if done, total := r.tree.loading.Progress(); done != total || done < 100<<20 {
+	if done, total := r.life.tree.loading.Progress(); done != total || done < 100<<20 {
 		t.Errorf("loaded %d of %d bytes", done, total)
 	}
 	r.unasked()
@@ -283,11 +283,11 @@ func TestWakeMode(t *testing.T) {
 			c.Wake = mode
 			r := newRig(t, c)
 			r.activate()
-			for mib, want := range map[int]bool{1: test.small, lazyFrom >> 20: test.large} {
+			for mib, want := range map[int]bool{1: test.small, minLazyBytes >> 20: test.large} {
 				call[any](r, "fill", fmt.Sprintf(`{"mib":%d}`, mib))
 				r.hibernate()
 				r.wake()
-				if got := r.tree.loading != nil; got != want {
+				if got := r.life.tree.loading != nil; got != want {
 					t.Errorf("%d MiB: lazy is %v", mib, got)
 				}
 			}

@@ -127,7 +127,7 @@ func TestMemoryExceeded(t *testing.T) {
 	}
 	exceed := func(t *testing.T) {
 		t.Helper()
-		dir := string(r.tree.cgroup())
+		dir := string(r.life.tree.cgroup())
 		for file, want := range map[string]string{"memory.max": "100663296", "memory.swap.max": "0", "pids.max": "72", "cpu.weight": "50"} {
 			if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil || strings.TrimSpace(string(got)) != want {
 				t.Errorf("%s is %q, %v", file, got, err)

@@ -28,26 +28,26 @@ import (
 	"dormouse/statecontrol"
 )
 
-// link is one connection of the host to a plugin process.
+// link is one gRPC connection of the host to a plugin, made by go-plugin's client.
 type link struct {
-	socket string
+	socket string // path
 	conn   *grpc.ClientConn
-	made   atomic.Pointer[grpc.ClientConn] // conn, as soon as there is one
+	made   atomic.Pointer[grpc.ClientConn] // conn, while go-plugin still waits for the plugin's answer too
 	client *plugin.Client
 
-	released  chan struct{} // closed to make go-plugin let go
-	release   func()
-	streams   context.Context
-	endStream context.CancelFunc
-	following sync.WaitGroup
+	released   chan struct{} // closed to end go-plugin's goroutines
+	release    func()        // closes released, once
+	streams    context.Context
+	endStreams context.CancelFunc
+	following  sync.WaitGroup // the readers of the plugin's reports
 }
 
-// dialLink connects to the plugin of tree t. go-plugin is told that it
-// re-attaches, the first time too: it then starts, ends and removes nothing.
+// dialLink connects to the plugin of tree t. It makes go-plugin believe that it reattaches
+// to a plugin, so that go-plugin neither starts nor ends a process nor removes files.
 func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, tail *output.Tail) (*link, error) {
 	l := &link{socket: socket, released: make(chan struct{})}
 	l.release = sync.OnceFunc(func() { close(l.released) })
-	l.streams, l.endStream = context.WithCancel(context.Background())
+	l.streams, l.endStreams = context.WithCancel(context.Background())
 	address := &net.UnixAddr{Name: socket, Net: "unix"}
 	l.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
@@ -61,7 +61,7 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, t
 		SyncStdout:       output.NewLineWriter("stdout", log, tail),
 		SyncStderr:       output.NewLineWriter("stderr", log, tail),
 		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, t, address) }),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialTree(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
 			grpc.WithDisableServiceConfig(),
 			grpc.WithStreamInterceptor(l.openStream),
@@ -70,11 +70,11 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, t
 			Protocol:        plugin.ProtocolGRPC,
 			ProtocolVersion: shellpb.ProtocolVersion,
 			Addr:            address,
-			ReattachFunc:    func() (runner.AttachedRunner, error) { return attached{l}, nil },
+			ReattachFunc:    func() (runner.AttachedRunner, error) { return reattached{l}, nil },
 		},
 	})
-	settled := context.AfterFunc(ctx, l.close)
-	defer settled()
+	stopWatching := context.AfterFunc(ctx, l.close)
+	defer stopWatching()
 	protocol, err := l.client.Client()
 	if err != nil {
 		l.close()
@@ -84,9 +84,8 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, t
 	return l, nil
 }
 
-// dial connects to the socket and makes sure that a process of the tree listens
-// there.
-func dial(ctx context.Context, t *tree, address *net.UnixAddr) (net.Conn, error) {
+// dialTree connects to the socket and checks that a process of the tree listens there.
+func dialTree(ctx context.Context, t *tree, address *net.UnixAddr) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", address.Name)
 	if err != nil {
@@ -98,6 +97,7 @@ func dial(ctx context.Context, t *tree, address *net.UnixAddr) (net.Conn, error)
 	return conn, nil
 }
 
+// checkPeer returns an error unless the other end of conn is a process of the tree.
 func checkPeer(conn *net.UnixConn, t *tree) error {
 	peer, err := unixsock.PeerOf(conn)
 	if err != nil {
@@ -109,9 +109,9 @@ func checkPeer(conn *net.UnixConn, t *tree) error {
 	return nil
 }
 
-// shutdown asks go-plugin's server in the plugin to end. A plugin that does not
-// have one answers with an error.
-func (l *link) shutdown(ctx context.Context, limit time.Duration) error {
+// requestShutdown asks go-plugin's server in the plugin to end. A plugin without that
+// server answers with an error.
+func (l *link) requestShutdown(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	return l.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
@@ -128,8 +128,8 @@ func libraryLog(log zerolog.Logger) hclog.Logger {
 	})
 }
 
-// openStream notes the connection: go-plugin keeps it to itself until the plugin
-// has answered on it, however long that takes.
+// openStream is a gRPC interceptor that keeps the connection for close: go-plugin returns
+// the connection only when the plugin has answered on it, which may take for ever.
 func (l *link) openStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
 	open grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
@@ -142,23 +142,23 @@ func (l *link) openStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc
 	}
 }
 
-// close ends the connection, or the attempt to make it, without a word to the
-// plugin. It does not use go-plugin's Close, which would end that.
+// close closes the connection, or gives up the attempt to connect. It does not tell the
+// plugin, as go-plugin's Close would.
 func (l *link) close() {
-	l.endStream()
+	l.endStreams()
 	l.release()
 	if conn := l.made.Load(); conn != nil {
 		_ = conn.Close()
 	}
 }
 
-// detach closes the link and returns when nobody uses it any more.
+// detach closes the link and returns when no goroutine reads from it any more.
 func (l *link) detach() {
 	l.close()
 	l.following.Wait()
 }
 
-// connect puts a new link to the tree behind the router.
+// connect makes a link to the tree and has the router call through it.
 func (b *Backend) connect(ctx context.Context, t *tree, socket string) error {
 	l, err := dialLink(ctx, t, socket, b.log, &b.tail)
 	if err != nil {
@@ -166,32 +166,29 @@ func (b *Backend) connect(ctx context.Context, t *tree, socket string) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.tree != t {
+	if b.life.tree != t {
 		l.close()
 		return errors.New("the plugin was stopped meanwhile")
 	}
-	b.link = l
-	b.router.set(l.conn)
+	b.life.link = l
+	b.router.connectTo(l.conn)
 	return nil
 }
 
-// disconnect takes the link away and returns when the plugin has noticed.
+// disconnect closes the link and returns when the plugin has closed its end.
 func (b *Backend) disconnect(ctx context.Context) error {
-	b.mu.Lock()
-	l := b.link
-	b.link = nil
-	b.mu.Unlock()
+	l := b.takeLink()
 	if l == nil {
 		return nil
 	}
-	b.router.set(nil)
+	b.router.connectTo(nil)
 	l.detach()
-	return waitNoPeer(ctx, l.socket)
+	return waitDisconnected(ctx, l.socket)
 }
 
-// waitNoPeer returns when no connection to the socket is left. The plugin closes
-// its end on its own time, and nothing announces it.
-func waitNoPeer(ctx context.Context, socket string) error {
+// waitDisconnected returns when no connection to the socket is left. It polls, since the
+// kernel does not report when the plugin closes its end.
+func waitDisconnected(ctx context.Context, socket string) error {
 	tick := time.NewTicker(200 * time.Microsecond)
 	defer tick.Stop()
 	for {
@@ -207,11 +204,12 @@ func waitNoPeer(ctx context.Context, socket string) error {
 	}
 }
 
-// follow listens to what the plugin tells by itself, until the link is detached.
-func (b *Backend) follow() {
+// followReports passes the plugin's events and state changes on, until the link is
+// detached.
+func (b *Backend) followReports() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.link
+	l := b.life.link
 	if l == nil {
 		return
 	}
@@ -223,74 +221,77 @@ func (b *Backend) follow() {
 	}
 }
 
-// followControl takes what the watch tells for a hint: it may come after the
-// answer to a later request, so the plugin is asked where it stands now.
+// followControl passes on changes of the plugin's state control. A report may come after
+// the answer to a later request, so at each report it asks for the present state.
 func (b *Backend) followControl(l *link) {
 	client := statecontrol.NewClient(l.conn)
 	_ = client.Watch(l.streams, func(statecontrol.State) {
-		b.asking.Lock()
-		defer b.asking.Unlock()
+		b.controlOrder.Lock()
+		defer b.controlOrder.Unlock()
 		if now, err := client.State(l.streams); err == nil {
 			b.sink.ControlChanged(now)
 		}
 	})
 }
 
-// control is a plugin's state control, whose requests wait for reports that are
-// on their way.
-type control struct {
+// orderedControl is a plugin's state control whose requests wait while a report is passed
+// on.
+type orderedControl struct {
 	statecontrol.Control
-	asking *sync.Mutex
+	order *sync.Mutex
 }
 
-func (c control) Request(ctx context.Context, command statecontrol.Command) error {
-	c.asking.Lock()
-	defer c.asking.Unlock()
+func (c orderedControl) Request(ctx context.Context, command statecontrol.Command) error {
+	c.order.Lock()
+	defer c.order.Unlock()
 	return c.Control.Request(ctx, command)
 }
 
+// followEvents passes on the events after the last one that was passed on before.
 func (b *Backend) followEvents(l *link) {
-	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.streams, &shellpb.EventsRequest{After: b.seen.Load()})
+	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.streams, &shellpb.EventsRequest{After: b.lastEvent.Load()})
 	for err == nil {
 		var event *shellpb.Event
 		if event, err = stream.Recv(); err == nil {
-			b.seen.Store(event.GetSequence())
+			b.lastEvent.Store(event.GetSequence())
 			b.sink.Notify(shell.Notification{Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams()})
 		}
 	}
 }
 
-// attached is what go-plugin believes to run the plugin.
-type attached struct{ l *link }
+// reattached takes the place of the process in go-plugin's client, which must not touch
+// the real one.
+type reattached struct{ l *link }
 
-var _ runner.AttachedRunner = attached{}
+var _ runner.AttachedRunner = reattached{}
 
-// Wait lets go-plugin's goroutines go when the link is detached.
-func (a attached) Wait(context.Context) error {
+// Wait returns when the link is released, which ends go-plugin's goroutines.
+func (a reattached) Wait(context.Context) error {
 	<-a.l.released
 	return nil
 }
 
-func (a attached) Kill(context.Context) error { return syscall.ENOTSUP }
-func (a attached) ID() string                 { return a.l.socket }
+func (a reattached) Kill(context.Context) error { return syscall.ENOTSUP }
+func (a reattached) ID() string                 { return a.l.socket }
 
-func (a attached) PluginToHost(network, address string) (string, string, error) {
+func (a reattached) PluginToHost(network, address string) (string, string, error) {
 	return network, address, nil
 }
 
-func (a attached) HostToPlugin(network, address string) (string, string, error) {
+func (a reattached) HostToPlugin(network, address string) (string, string, error) {
 	return network, address, nil
 }
 
-// router is a connection that stays while the one behind it comes and goes.
+// router is a gRPC connection that outlives the links: it passes calls to the present
+// one, and fails them with UNAVAILABLE while there is none.
 type router struct {
 	conn atomic.Pointer[grpc.ClientConn]
 }
 
 var _ grpc.ClientConnInterface = (*router)(nil)
 
-// set puts conn behind the router, or nothing when it is nil.
-func (r *router) set(conn *grpc.ClientConn) { r.conn.Store(conn) }
+// connectTo makes conn the connection for calls; nil means none.
+func (r *router) connectTo(conn *grpc.ClientConn) { r.conn.Store(conn) }
 
 func (r *router) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	conn := r.conn.Load()

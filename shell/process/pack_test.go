@@ -151,8 +151,8 @@ func TestLockedImageIsKept(t *testing.T) {
 	h := r.host
 	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{8}, 32), Encrypt: true})
 	r.use(h)
-	if image := r.currentImage(); image == nil || !errors.Is(image.CheckKey(), hibernate.ErrKey) {
-		t.Fatalf("got the image %+v", image)
+	if sleep, err := r.Sleep(), r.PrepareWake(t.Context()); sleep == nil || !errors.Is(err, hibernate.ErrKey) {
+		t.Fatalf("got the sleep %+v, %v", sleep, err)
 	}
 	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32)})
 	r.use(h)

@@ -33,7 +33,7 @@ func napping(t *testing.T, c configs.Plugin) *rig {
 // frozen tells whether no task of the plugin's cgroup runs.
 func (r *rig) frozen() bool {
 	r.t.Helper()
-	events, err := os.ReadFile(filepath.Join(string(r.tree.cgroup()), "cgroup.events"))
+	events, err := os.ReadFile(filepath.Join(string(r.life.tree.cgroup()), "cgroup.events"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -50,8 +50,8 @@ func TestPageOut(t *testing.T) {
 	for n := range 3 {
 		call[any](r, "increment", "")
 		r.hibernate()
-		image := r.currentImage()
-		if image == nil || image.Engine != "pageout" || !image.InPlace || image.Bytes < 20<<20 {
+		image := r.Sleep()
+		if image == nil || image.Engine != "pageout" || image.Kind != shell.InPlace || image.Bytes < 20<<20 {
 			t.Fatalf("the image is %+v", image)
 		}
 		if after := procfs.AnonymousBytes(pids); !r.frozen() || after > before/2 {
@@ -61,8 +61,8 @@ func TestPageOut(t *testing.T) {
 			t.Errorf("in the image store are %v", files)
 		}
 		r.wake()
-		if got := r.count(); got != 42+n || r.currentImage() != nil {
-			t.Errorf("awake it counts from %d, its image is %+v", got, r.currentImage())
+		if got := r.count(); got != 42+n || r.Sleep() != nil {
+			t.Errorf("awake it counts from %d, its image is %+v", got, r.Sleep())
 		}
 	}
 	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
@@ -92,7 +92,7 @@ func TestStopPagedOut(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	r.gone(pids)
-	if r.currentImage() != nil {
+	if r.Sleep() != nil {
 		t.Error("there still is an image")
 	}
 	r.unasked()
@@ -153,12 +153,12 @@ func TestSleepByPreflight(t *testing.T) {
 				t.Fatalf("got %v, want %v", err, test.want)
 			}
 			if test.want != nil {
-				if got := r.count(); got != 41 || r.currentImage() != nil {
-					t.Errorf("it counts from %d, the image is %+v", got, r.currentImage())
+				if got := r.count(); got != 41 || r.Sleep() != nil {
+					t.Errorf("it counts from %d, the image is %+v", got, r.Sleep())
 				}
 				return
 			}
-			if image := r.currentImage(); image == nil || image.Engine != test.engine {
+			if image := r.Sleep(); image == nil || image.Engine != test.engine {
 				t.Fatalf("the image is %+v, want one by %s", image, test.engine)
 			}
 			r.wake()
@@ -204,7 +204,7 @@ func TestDeepen(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.gone(pids)
-		if image := r.currentImage(); image == nil || image.InPlace || image.Engine != engine.Name() || image.Generation != uint64(generation+1) {
+		if image := r.Sleep(); image == nil || image.Kind == shell.InPlace || image.Engine != engine.Name() || image.Generation != uint64(generation+1) {
 			t.Errorf("the image is %+v", image)
 		}
 		r.wake()
@@ -237,7 +237,7 @@ func TestDeepenFails(t *testing.T) {
 			if err := r.MoveToDisk(r.limited(patience)); err == nil || errors.Is(err, shell.ErrAwake) || errors.Is(err, shell.ErrExited) {
 				t.Fatalf("got %v", err)
 			}
-			if image := r.currentImage(); image == nil || !image.InPlace || !r.frozen() {
+			if image := r.Sleep(); image == nil || image.Kind != shell.InPlace || !r.frozen() {
 				t.Errorf("the image is %+v, frozen: %v", image, r.frozen())
 			}
 			r.wake()

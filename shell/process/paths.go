@@ -10,7 +10,7 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// paths are the places of the instance.
+// paths returns the instance's directories, for the substitution of variables.
 func (b *Backend) paths() shell.Paths {
 	return shell.Paths{
 		Callsign:   b.callsign,
@@ -24,8 +24,8 @@ func (b *Backend) paths() shell.Paths {
 func (b *Backend) runDir() string      { return filepath.Join(b.host.RunDir, b.place) }
 func (b *Backend) volatileDir() string { return filepath.Join(b.runDir(), "volatile") }
 
-// persistentDir is among what is removed again in a probe, which must not leave
-// a thing.
+// persistentDir returns the directory of files that outlive the plugin. That of a probe is
+// in its run directory, since a probe must leave nothing.
 func (b *Backend) persistentDir() string {
 	if b.isProbe() {
 		return filepath.Join(b.runDir(), "persistent")
@@ -33,7 +33,7 @@ func (b *Backend) persistentDir() string {
 	return filepath.Join(b.host.StateDir, "persistent", b.callsign)
 }
 
-// Paths are the directories of an instance, as its plugin is told them.
+// Paths returns the directories of an instance, as Initialize passes them to the plugin.
 func (h Host) Paths(c configs.Plugin) *shellpb.Paths {
 	return &shellpb.Paths{
 		Persistent: filepath.Join(h.StateDir, "persistent", c.Callsign),
@@ -42,6 +42,7 @@ func (h Host) Paths(c configs.Plugin) *shellpb.Paths {
 	}
 }
 
+// dataDir returns the directory of the program's read-only files, "" if there is none.
 func (h Host) dataDir(c configs.Plugin) string {
 	switch {
 	case c.Data != "":
@@ -52,8 +53,8 @@ func (h Host) dataDir(c configs.Plugin) string {
 	return filepath.Join(h.DataDir, filepath.Base(c.Executable))
 }
 
-// Forget removes what is kept of an instance that is gone for good.
-func (h Host) Forget(callsign string) error {
+// RemoveKept removes all files of an instance that is gone for good, images included.
+func (h Host) RemoveKept(callsign string) error {
 	return errors.Join(
 		os.RemoveAll(filepath.Join(h.StateDir, "persistent", callsign)),
 		os.RemoveAll(filepath.Join(h.RunDir, callsign)),

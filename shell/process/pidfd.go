@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pidfd is a process of which this one need not be the parent.
+// pidfd refers to a process, which need not be a child of the host, see pidfd_open(2).
 type pidfd struct{ file *os.File }
 
 func openPidfd(pid int) (*pidfd, error) {
@@ -19,11 +19,13 @@ func openPidfd(pid int) (*pidfd, error) {
 	return &pidfd{os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-// wait tells whether the process has ended, which it waits for unless it is
-// closed. It closes the descriptor. It must wait like this and not in the kernel: as
-// many waits there as the host has processors delay whatever comes from a socket by
-// up to ten milliseconds, which the first answer after a wake would feel.
-func (p *pidfd) wait() bool {
+// waitExit waits for the end of the process, closes the descriptor, and reports whether
+// the process has ended; false means that the descriptor was closed before.
+//
+// It waits through Go's poller. A goroutine that blocks in the kernel takes one of the
+// host's processors, and as many of them as there are processors delay the first answer
+// after a wake by up to ten milliseconds.
+func (p *pidfd) waitExit() bool {
 	defer p.file.Close()
 	raw, err := p.file.SyscallConn()
 	if err != nil {

@@ -20,40 +20,39 @@ import (
 	"dormouse/statecontrol"
 )
 
-// probeSuffix sets a probe apart from its instance. It is in no callsign, and
-// short, for it is part of a socket's path.
+// probeSuffix ends the name of a probe's run directory and cgroup. No callsign holds it,
+// and it is short since it becomes part of a socket's path.
 const probeSuffix = "~probe"
 
-// Memory is where backends keep what programs have said of themselves, by keys
-// of the backends' making.
-type Memory interface {
-	Get(key string) (r Remembered, found bool, err error)
-	Put(key string, r Remembered) error
+// ProgramCache keeps what programs say of themselves. Backends make the keys.
+type ProgramCache interface {
+	Get(key string) (p CachedProgram, found bool, err error)
+	Put(key string, p CachedProgram) error
 }
 
-// ownMemory is that of a backend whose host has none. It is not used at two
-// places at once: a backend's work is done one thing at a time.
-type ownMemory map[string]Remembered
+// ownCache is the ProgramCache of one backend, which uses it from one goroutine at a
+// time.
+type ownCache map[string]CachedProgram
 
-func (m ownMemory) Get(key string) (Remembered, bool, error) {
-	r, found := m[key]
-	return r, found, nil
+func (c ownCache) Get(key string) (CachedProgram, bool, error) {
+	p, found := c[key]
+	return p, found, nil
 }
 
-func (m ownMemory) Put(key string, r Remembered) error { m[key] = r; return nil }
+func (c ownCache) Put(key string, p CachedProgram) error { c[key] = p; return nil }
 
-// Remembered is what one program said, started with certain arguments and a
-// certain environment.
-type Remembered struct {
-	// File is how the program's file looked; as long as it looks the same, Digest
-	// need not be compared.
-	File        fingerprint `json:"file"`
-	Digest      string      `json:"digest"`
-	Information []byte      `json:"information"` // a shellpb.InformationResponse
+// CachedProgram is what one program said of itself when it was started with certain
+// arguments, environment and limits.
+type CachedProgram struct {
+	// File identifies the program's file; while it is the same, Digest need not be
+	// compared.
+	File        fileFields `json:"file"`
+	Digest      string     `json:"digest"`      // SHA-256 of the file
+	Information []byte     `json:"information"` // a shellpb.InformationResponse
 }
 
-// fingerprint is a fileid.ID with the names that it has in the records.
-type fingerprint struct {
+// fileFields is a fileid.ID with the names that it has in the cache on disk.
+type fileFields struct {
 	Device   uint64 `json:"device"`
 	Inode    uint64 `json:"inode"`
 	Size     int64  `json:"size"`
@@ -61,16 +60,17 @@ type fingerprint struct {
 	Modified int64  `json:"written"`
 }
 
-// Probe asks the program what it is, unless that is known, see shell.Process. The
-// program runs beside the instance's own place and is not initialized.
+// Probe asks the program for its description, unless that is in the cache, see
+// shell.Process. The program runs in directories of its own and is not initialized.
 func (b *Backend) Probe(ctx context.Context) (shell.Information, error) {
-	program, err := executable(b.config().Executable)
+	c := b.config()
+	program, err := findExecutable(c.Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
-	info := b.recall(program, b.config())
+	info := b.cachedInformation(program, c)
 	if info == nil {
-		p := at(b.callsign+probeSuffix, b.host, b.config, bystander{})
+		p := newBackend(b.callsign+probeSuffix, b.host, b.config, discardSink{})
 		p.log = p.log.With().Bool("probe", true).Logger()
 		_, err := p.Launch(ctx)
 		if err = errors.Join(err, p.Stop(ctx)); err != nil {
@@ -78,53 +78,52 @@ func (b *Backend) Probe(ctx context.Context) (shell.Information, error) {
 		}
 		info = p.info
 	}
-	return b.learn(info), nil
+	b.setInformation(info)
+	return b.information(), nil
 }
 
-// KnownInformation is what the plugin that sleeps said, or else the program before, see
-// shell.Process.
+// KnownInformation returns the description of the plugin that sleeps, or else that of the
+// program if it is in the cache, see shell.Process.
 func (b *Backend) KnownInformation() (shell.Information, bool) {
 	b.mu.Lock()
-	said := b.image != nil && b.info != nil
+	asleep := b.life.state == lifeFrozen || b.life.image != nil
+	known := asleep && b.info != nil
 	b.mu.Unlock()
-	if said {
+	if known {
 		return b.information(), true
 	}
-	program, err := executable(b.config().Executable)
+	c := b.config()
+	program, err := findExecutable(c.Executable)
 	if err != nil {
 		return shell.Information{}, false
 	}
-	info := b.recall(program, b.config())
+	info := b.cachedInformation(program, c)
 	if info == nil {
 		return shell.Information{}, false
 	}
-	return b.learn(info), true
-}
-
-// learn makes info what is known of the program.
-func (b *Backend) learn(info *shellpb.InformationResponse) shell.Information {
-	b.mu.Lock()
-	b.info = info
-	b.mu.Unlock()
-	return b.information()
+	b.setInformation(info)
+	return b.information(), true
 }
 
 func (b *Backend) isProbe() bool { return strings.HasSuffix(b.place, probeSuffix) }
 
-// recall returns what the program said before, nil when it has not been asked or
-// is another one by now.
-func (b *Backend) recall(program string, c configs.Plugin) *shellpb.InformationResponse {
-	key := memoryKey(program, c)
-	r, found, err := b.host.Memory.Get(key)
-	if err == nil && found && r.File != fingerprint(fileid.OfSettled(program)) {
-		found, err = r.stillOf(program)
+// cachedInformation returns what the program, started as c says, said of itself. It
+// returns nil if that is not in the cache or the program's file has changed.
+func (b *Backend) cachedInformation(program string, c configs.Plugin) *shellpb.InformationResponse {
+	key := programKey(program, c)
+	p, found, err := b.host.Programs.Get(key)
+	if now := fileFields(fileid.OfSettled(program)); err == nil && found && p.File != now {
+		var digest string
+		digest, err = fileDigest(program)
+		found = digest == p.Digest
+		p.File = now
 		if found && err == nil {
-			err = b.host.Memory.Put(key, r)
+			err = b.host.Programs.Put(key, p)
 		}
 	}
 	info := &shellpb.InformationResponse{}
 	if err == nil && found {
-		err = proto.Unmarshal(r.Information, info)
+		err = proto.Unmarshal(p.Information, info)
 	}
 	if err != nil {
 		b.log.Warn().Err(err).Msg("could not use what is kept of the program's information")
@@ -135,47 +134,41 @@ func (b *Backend) recall(program string, c configs.Plugin) *shellpb.InformationR
 	return info
 }
 
-// stillOf compares the program's content, and takes on how its file looks now.
-func (r *Remembered) stillOf(program string) (bool, error) {
-	now := fileid.OfSettled(program)
-	sum, err := digest(program)
-	r.File = fingerprint(now)
-	return sum == r.Digest, err
-}
-
-// remember keeps what the program said that was started when its file looked so.
-func (b *Backend) remember(program string, started fileid.ID) {
-	if err := b.keep(program, started); err != nil {
+// cacheInformation caches what the plugin said of itself. File is the identity of the
+// program's file before the program was executed.
+func (b *Backend) cacheInformation(program string, file fileid.ID) {
+	if err := b.putInformation(program, file); err != nil {
 		b.log.Warn().Err(err).Msg("could not keep the program's information")
 	}
 }
 
-func (b *Backend) keep(program string, started fileid.ID) error {
+func (b *Backend) putInformation(program string, file fileid.ID) error {
 	b.mu.Lock()
 	info, err := proto.MarshalOptions{Deterministic: true}.Marshal(b.info)
 	b.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	key := memoryKey(program, b.given)
-	known, found, err := b.host.Memory.Get(key)
-	if err == nil && found && known.File == fingerprint(started) && bytes.Equal(known.Information, info) {
+	key := programKey(program, b.given)
+	known, found, err := b.host.Programs.Get(key)
+	if err == nil && found && known.File == fileFields(file) && bytes.Equal(known.Information, info) {
 		return nil
 	}
-	sum, err := digest(program)
-	if err != nil || fileid.OfSettled(program) != started { // replaced while it was started: nobody knows what has run
+	digest, err := fileDigest(program)
+	if err != nil || fileid.OfSettled(program) != file { // replaced while it was started
 		return err
 	}
-	return b.host.Memory.Put(key, Remembered{File: fingerprint(started), Digest: sum, Information: info})
+	return b.host.Programs.Put(key, CachedProgram{File: fileFields(file), Digest: digest, Information: info})
 }
 
-// memoryKey returns the key of the program, as it is executed with the configuration.
-func memoryKey(program string, c configs.Plugin) string {
+// programKey returns the key in the cache of the program, executed as c says.
+func programKey(program string, c configs.Plugin) string {
 	c.Executable = program
 	return checksum(c.Given(configs.UseExec)...)
 }
 
-func digest(path string) (string, error) {
+// fileDigest returns the SHA-256 of the file in hexadecimal.
+func fileDigest(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -188,11 +181,11 @@ func digest(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// bystander hears what happens in a probe: whoever started it sees for himself.
-type bystander struct{}
+// discardSink drops the reports of a probe, which waits for its program itself.
+type discardSink struct{}
 
-var _ shell.Sink = bystander{}
+var _ shell.Sink = discardSink{}
 
-func (bystander) Exited(error)                      {}
-func (bystander) Notify(shell.Notification)         {}
-func (bystander) ControlChanged(statecontrol.State) {}
+func (discardSink) Exited(error)                      {}
+func (discardSink) Notify(shell.Notification)         {}
+func (discardSink) ControlChanged(statecontrol.State) {}

@@ -16,11 +16,11 @@ import (
 	"dormouse/statecontrol"
 )
 
-// notes is a Memory that lives as long as a test.
-type notes map[string]Remembered
+// notes is a ProgramCache that lives as long as a test.
+type notes map[string]CachedProgram
 
-func (n notes) Get(key string) (Remembered, bool, error) { r, found := n[key]; return r, found, nil }
-func (n notes) Put(key string, r Remembered) error       { n[key] = r; return nil }
+func (n notes) Get(key string) (CachedProgram, bool, error) { r, found := n[key]; return r, found, nil }
+func (n notes) Put(key string, r CachedProgram) error       { n[key] = r; return nil }
 
 // counted is a program that notes each of its starts in the returned file.
 func counted(t *testing.T, c configs.Plugin) (_ configs.Plugin, starts func() int) {
@@ -53,11 +53,11 @@ func settle(t *testing.T, path string) {
 }
 
 // remembering is a rig whose host keeps what programs say.
-func remembering(t *testing.T, c configs.Plugin, m Memory) *rig {
+func remembering(t *testing.T, c configs.Plugin, m ProgramCache) *rig {
 	t.Helper()
 	r := newRig(t, c)
 	h := r.host
-	h.Memory = m
+	h.Programs = m
 	r.use(h)
 	return r
 }
@@ -130,7 +130,7 @@ func TestProbeOfWhatHasChanged(t *testing.T) {
 	settle(t, c.Executable)
 	r.probe()
 	for _, kept := range memory {
-		if now := fileid.OfSettled(c.Executable); kept.File != fingerprint(now) {
+		if now := fileid.OfSettled(c.Executable); kept.File != fileFields(now) {
 			t.Errorf("it would be read again: %+v, now %+v", kept.File, now)
 		}
 	}
@@ -167,7 +167,7 @@ func TestProbeOfWhatHasChanged(t *testing.T) {
 
 // Without a place to keep it, what a program said is known as long as the
 // backend is.
-func TestProbeWithoutMemory(t *testing.T) {
+func TestProbeWithoutCache(t *testing.T) {
 	c, starts := counted(t, rogue())
 	r := newRig(t, c)
 	r.probe()
@@ -179,7 +179,7 @@ func TestProbeWithoutMemory(t *testing.T) {
 }
 
 // What a launch told need not be asked again.
-func TestLaunchIsRemembered(t *testing.T) {
+func TestLaunchIsCached(t *testing.T) {
 	c, starts := counted(t, rogue())
 	r := remembering(t, c, notes{})
 	settle(t, c.Executable)

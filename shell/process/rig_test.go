@@ -103,7 +103,7 @@ func newRig(t *testing.T, c configs.Plugin) *rig {
 		if err := r.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if _, err := os.Stat(r.runDir()); r.currentImage() == nil && err == nil {
+		if _, err := os.Stat(r.runDir()); r.Sleep() == nil && err == nil {
 			t.Errorf("%s is left", r.runDir())
 		}
 		r.host.Images.Close()
@@ -179,10 +179,10 @@ func (r *rig) count() int {
 func (r *rig) pids() []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.tree == nil {
+	if r.life.tree == nil {
 		return nil
 	}
-	return r.tree.pids()
+	return r.life.tree.pids()
 }
 
 // gone fails the test if one of the processes still runs.

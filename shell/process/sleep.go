@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/hibernate/pageout"
@@ -17,24 +19,25 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// pager has no state, and so every backend shares it.
-var pager pageout.Engine
+// pageOut puts trees to sleep in place. The engine has no state, so all backends share
+// it.
+var pageOut pageout.Engine
 
-// Hibernate puts the plugin to sleep as its configuration says, see
-// shell.Process.
+// Hibernate puts the plugin to sleep in the way that its configuration asks for, see
+// shell.Process. With sleep = "auto" it tries the other way if the first is impossible.
 func (b *Backend) Hibernate(ctx context.Context) error {
-	first, second := b.checkpoint, b.pageOut
+	first, second := b.checkpoint, b.sleepInPlace
 	c := b.config()
 	switch {
 	case c.Sleep == configs.SleepPageOut:
-		return b.pageOut(ctx)
+		return b.sleepInPlace(ctx)
 	case c.Sleep == configs.SleepCheckpoint:
 		return b.checkpoint(ctx)
 	case c.CheckpointAfter != nil:
 		first, second = second, first
 	}
 	err := first(ctx)
-	if !impossible(err) || c.CheckpointAfter == nil && pager.Check(ctx) != nil {
+	if !isImpossible(err) || c.CheckpointAfter == nil && pageOut.Check(ctx) != nil {
 		return err
 	}
 	b.log.Info().Err(err).Msg("goes to sleep the other way")
@@ -44,20 +47,69 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 	return nil
 }
 
-// impossible tells whether err means that this kind of sleep can't be had, and that
-// the plugin runs on as before.
-func impossible(err error) bool {
+// isImpossible reports whether err says that the plugin can't sleep in the way that was
+// tried, while it runs on as before.
+func isImpossible(err error) bool {
 	causes := []error{hibernate.ErrUnsupported, hibernate.ErrObstacle, hibernate.ErrSpace, pageout.ErrStays}
 	return !errors.Is(err, shell.ErrExited) && slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
 
-// MoveToDisk replaces sleep in place by an image, see shell.Process. What is certain
-// to fail is refused before the plugin is disturbed.
+// checkpoint turns the tree into an image on disk.
+func (b *Backend) checkpoint(ctx context.Context) error {
+	t := b.current().tree
+	if err := t.waitLoaded(ctx); err != nil { // a dump would lack what is not loaded
+		return fmt.Errorf("cannot hibernate: %w", err)
+	}
+	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.imageDir, checkpointTree{b, t, phaseHibernating, phaseRunning})
+	if errors.Is(err, hibernate.ErrUnsupported) {
+		return fmt.Errorf("%w: %w", shell.ErrNotSupported, err)
+	}
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("hibernate.killed")
+	b.setLife(life{state: lifeStored, image: image})
+	b.removeJournal()
+	return nil
+}
+
+// sleepInPlace freezes the tree and pages its memory out. The connections to the plugin
+// stay, and its hooks are not called: the plugin loses nothing.
+func (b *Backend) sleepInPlace(ctx context.Context) error {
+	t := b.current().tree
+	if err := t.waitLoaded(ctx); err != nil { // memory that is not loaded can't be paged out
+		return fmt.Errorf("cannot page out: %w", err)
+	}
+	account, err := pageOut.Sleep(ctx, pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
+	switch {
+	case t.hasEnded():
+		return t.exitError()
+	case errors.Is(err, hibernate.ErrUnsupported):
+		return fmt.Errorf("cannot page out: %w: %w", shell.ErrNotSupported, err)
+	case err != nil:
+		return fmt.Errorf("cannot page out: %w", err)
+	}
+	now := b.current()
+	now.state = lifeFrozen
+	now.sleep = shell.Sleep{Kind: shell.InPlace, Engine: pageOut.Name(), Bytes: account.Swapped, Since: time.Now().Round(0)}
+	b.setLife(now)
+	b.log.Debug().Int64("before", account.Before).Int64("resident", account.Resident).Int64("swapped", account.Swapped).Msg("paged out")
+	return nil
+}
+
+// thaw lets a tree that sleeps in place run again.
+func thaw(t *tree) error {
+	if t.hasEnded() {
+		return t.exitError()
+	}
+	return pageOut.Wake(pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
+}
+
+// MoveToDisk replaces a sleep in place by an image, see shell.Process. It looks for
+// obstacles before it thaws the plugin.
 func (b *Backend) MoveToDisk(ctx context.Context) error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	if t.ended() {
+	t := b.current().tree
+	if t.hasEnded() {
 		return fmt.Errorf("cannot checkpoint: %w", t.exitError())
 	}
 	if b.config().Sleep == configs.SleepPageOut {
@@ -69,7 +121,7 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	if err := hibernate.Preflight(b.host.Engine, b.imageDir, t.root.Pid); err != nil {
 		return fmt.Errorf("cannot checkpoint: %w", err)
 	}
-	err := b.rouse(t)
+	err := thaw(t)
 	if err == nil {
 		err = b.checkpoint(ctx)
 	}
@@ -78,200 +130,124 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(b.config().CallTimeout))
 	defer cancel()
-	if perr := b.pageOut(ctx); perr != nil {
+	if perr := b.sleepInPlace(ctx); perr != nil {
 		return fmt.Errorf("%w; %w: %w", err, shell.ErrAwake, perr)
 	}
 	return err
 }
 
-// pageOut puts the tree to sleep in place. The connections to it stay, and its
-// hooks are not called: it loses nothing that it would have to get back.
-func (b *Backend) pageOut(ctx context.Context) error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	if err := t.loaded(ctx); err != nil { // what is still to come could not be paged out
-		return fmt.Errorf("cannot page out: %w", err)
-	}
-	account, err := pager.Sleep(ctx, pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
-	switch {
-	case t.ended():
-		return t.exitError()
-	case errors.Is(err, hibernate.ErrUnsupported):
-		return fmt.Errorf("cannot page out: %w: %w", shell.ErrNotSupported, err)
-	case err != nil:
-		return fmt.Errorf("cannot page out: %w", err)
-	}
-	b.mu.Lock()
-	b.image = &hibernate.Image{Engine: pager.Name(), Bytes: account.Swapped, Created: time.Now().Round(0), InPlace: true}
-	b.mu.Unlock()
-	b.log.Debug().Int64("before", account.Before).Int64("resident", account.Resident).Int64("swapped", account.Swapped).Msg("paged out")
-	return nil
-}
-
-// rouse lets a tree run on that sleeps in place.
-func (b *Backend) rouse(t *tree) error {
-	if t.ended() {
-		return t.exitError()
-	}
-	return pager.Wake(pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
-}
-
-// HibernationObstacle returns what would stop a hibernation, see shell.Process.
+// HibernationObstacle returns what is certain to make a checkpoint fail now, see
+// shell.Process.
 func (b *Backend) HibernationObstacle() error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
+	t := b.current().tree
 	if t == nil {
 		return nil
 	}
 	return hibernate.Preflight(b.host.Engine, b.imageDir, t.root.Pid)
 }
 
-// checkpoint turns the plugin's tree into an image.
-func (b *Backend) checkpoint(ctx context.Context) error {
-	b.mu.Lock()
-	t := b.tree
-	b.mu.Unlock()
-	if err := t.loaded(ctx); err != nil { // a dump would lack the rest
-		return fmt.Errorf("cannot hibernate: %w", err)
-	}
-	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.imageDir, sleeper{b, t, hibernating, running})
-	if errors.Is(err, hibernate.ErrUnsupported) {
-		return fmt.Errorf("%w: %w", shell.ErrNotSupported, err)
-	}
-	if err != nil {
-		return err
-	}
-	failpoint.Hit("hibernate.killed")
-	b.mu.Lock()
-	b.image, b.tree = image, nil
-	b.mu.Unlock()
-	b.forget()
-	return nil
-}
-
-// EndSleep gives the image up, see shell.Process.
-func (b *Backend) EndSleep(ctx context.Context) error {
-	b.mu.Lock()
-	image := b.image
-	b.image = nil
-	b.mu.Unlock()
-	switch {
-	case image == nil:
-		return hibernate.ErrNoImage
-	case image.InPlace:
-		return b.Stop(ctx)
-	}
-	return errors.Join(image.Invalidate(), b.Stop(ctx))
-}
-
-// Sleep describes how the plugin sleeps, see shell.Process.
-func (b *Backend) Sleep() *shell.Sleep {
-	i := b.currentImage()
-	if i == nil {
-		return nil
-	}
-	kind := shell.Stored
-	if i.InPlace {
-		kind = shell.InPlace
-	}
-	return &shell.Sleep{Kind: kind, Engine: i.Engine, Bytes: i.Bytes, Since: i.Created, Generation: i.Generation}
-}
-
-// currentImage returns the committed image, nil when the plugin does not sleep.
-func (b *Backend) currentImage() *hibernate.Image {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.image
-}
-
-// HibernationProgress compares what is written or loaded with what there is, see
-// shell.Process.
+// HibernationProgress compares the bytes written or loaded so far with all that there
+// are, see shell.Process.
 func (b *Backend) HibernationProgress() shell.Progress {
-	b.mu.Lock()
-	t, image := b.tree, b.image
-	b.mu.Unlock()
-	switch {
-	case image != nil && t != nil:
-		return shell.Progress{Done: min(procfs.RSS(t.pids()), image.Bytes), Total: image.Bytes}
-	case image != nil:
-		return shell.Progress{Done: min(procfs.RSS(b.host.Cgroups.members(b.place)), image.Bytes), Total: image.Bytes}
-	case t != nil:
-		return shell.Progress{Done: b.imageDir.DraftBytes(), Total: procfs.PSS(t.pids())}
+	loaded := func(pids []int, total int64) shell.Progress {
+		return shell.Progress{Done: min(procfs.RSS(pids), total), Total: total}
 	}
-	return shell.Progress{}
+	switch l := b.current(); {
+	case l.state == lifeRunning:
+		return shell.Progress{Done: b.imageDir.DraftBytes(), Total: procfs.PSS(l.tree.pids())}
+	case l.state == lifeFrozen:
+		return loaded(l.tree.pids(), l.sleep.Bytes)
+	case l.tree != nil: // the image is restored, and more
+		return loaded(l.tree.pids(), l.image.Bytes)
+	case l.image != nil:
+		return loaded(b.host.Cgroups.members(b.place), l.image.Bytes)
+	default:
+		return shell.Progress{}
+	}
 }
 
-func (b *Backend) hasHooks() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.serves(shellpb.HooksService)
+// EndSleep makes the image unusable, or kills the frozen tree, see shell.Process.
+func (b *Backend) EndSleep(ctx context.Context) error {
+	switch l := b.current(); l.state {
+	case lifeFrozen:
+		return b.killAndStop(ctx)
+	case lifeStored:
+		b.setLife(life{})
+		return errors.Join(l.image.Invalidate(), b.Stop(ctx))
+	default:
+		return hibernate.ErrNoImage
+	}
 }
 
-// sleeper is the running tree as a checkpoint sees it.
-type sleeper struct {
+// checkpointTree is the running tree as a checkpoint sees it.
+type checkpointTree struct {
 	b *Backend
 	t *tree
-	// In these phases the next host would find it: while it goes to sleep, and after
-	// a sleep that came to nothing.
+	// during is the phase in the journal while the checkpoint runs, after the phase once
+	// the checkpoint has failed.
 	during, after phase
 }
 
-var _ hibernate.Tree = sleeper{}
+var _ hibernate.Tree = checkpointTree{}
 
-func (s sleeper) PID() int { return s.t.root.Pid }
+func (c checkpointTree) PID() int { return c.t.root.Pid }
 
-func (s sleeper) Cgroup() cgroup.Dir { return s.t.cgroup() }
+func (c checkpointTree) Cgroup() cgroup.Dir { return c.t.cgroup() }
 
-// Quiesce runs the plugin's hook and cuts the connections, to it and from it.
-func (s sleeper) Quiesce(ctx context.Context) error {
-	if err := s.b.enter(s.t, s.during); err != nil {
+// Quiesce calls the plugin's BeforeCheckpoint and closes the connections in both
+// directions.
+func (c checkpointTree) Quiesce(ctx context.Context) error {
+	if err := c.b.journalTree(c.t, c.during); err != nil {
 		return err
 	}
-	if s.b.hasHooks() {
-		if _, err := s.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
-			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", s.b.explain(fromStatus(err)))
+	if c.b.hasHooks() {
+		if _, err := c.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
+			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.exitErrorOr(fromStatus(err)))
 		}
 	}
-	if err := s.b.closeHostSocket(ctx, partingLimit); err != nil {
+	if err := c.b.closeHostSocket(ctx, hostSocketLimit); err != nil {
 		return err
 	}
-	return s.b.disconnect(ctx)
+	return c.b.disconnect(ctx)
 }
 
-// Revive connects to the plugin again. A plugin that can't be reached any more
-// is ended: it must not be taken for an active one.
-func (s sleeper) Revive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.b.config().CallTimeout))
+// Revive connects to the plugin again, within the call timeout. It kills a plugin that
+// can't be reached, which must not be taken for an active one.
+func (c checkpointTree) Revive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.b.config().CallTimeout))
 	defer cancel()
-	if s.t.ended() {
-		return s.t.exitError()
+	if c.t.hasEnded() {
+		return c.t.exitError()
 	}
-	err := s.b.disconnect(ctx)
+	err := c.b.disconnect(ctx)
 	if err == nil {
-		s.b.mu.Lock()
-		socket := s.b.socket
-		s.b.mu.Unlock()
-		err = s.b.reconnect(ctx, s.t, socket, &shellpb.AfterRestoreRequest{})
+		err = c.b.reconnect(ctx, c.t, c.b.socketPath(), &shellpb.AfterRestoreRequest{})
 	}
 	if err == nil {
-		err = s.b.enter(s.t, s.after)
+		err = c.b.journalTree(c.t, c.after)
 	}
-	if err != nil && !s.t.ended() {
-		s.t.expectEnd()
-		s.t.kill()
+	if err != nil && !c.t.hasEnded() {
+		c.t.killUnasked()
 		err = fmt.Errorf("%w: the host ended it, since it did not come back from the attempt: %w", shell.ErrExited, err)
 	}
 	return err
 }
 
-// Kill ends the tree, whose image is the truth now.
-func (s sleeper) Kill(context.Context) {
-	if err := s.t.end(); err != nil {
-		s.b.log.Warn().Err(err).Msg("a hibernated plugin left something behind")
+// Kill kills the tree after its image is published.
+func (c checkpointTree) Kill(context.Context) {
+	if err := c.t.destroy(); err != nil {
+		c.b.log.Warn().Err(err).Msg("a hibernated plugin left something behind")
 	}
 }
 
-// Record says how to find the plugin again.
-func (s sleeper) Record() (any, error) { return s.record() }
+// Record returns the imageNote.
+func (c checkpointTree) Record() (any, error) { return c.imageNote() }
+
+func (c checkpointTree) imageNote() (imageNote, error) {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	info, err := proto.Marshal(c.b.info)
+	return imageNote{
+		Socket: c.b.socket, Output: c.t.output.Keys(), ProgramNSPid: c.t.programNSPid, Information: info, Bound: c.t.bound,
+	}, err
+}

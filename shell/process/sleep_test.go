@@ -34,7 +34,7 @@ func TestHibernate(t *testing.T) {
 	if got := r.Facts(); got != (shell.Facts{}) {
 		t.Errorf("asleep it has %+v", got)
 	}
-	if image := r.currentImage(); image == nil || image.Bytes < 20<<20 || image.Generation != 1 {
+	if image := r.Sleep(); image == nil || image.Bytes < 20<<20 || image.Generation != 1 {
 		t.Errorf("the image is %+v", image)
 	}
 	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "get"}); !errors.Is(err, shell.ErrUnavailable) {
@@ -61,7 +61,7 @@ func TestHibernate(t *testing.T) {
 		t.Errorf("the tree is %v, the facts %+v", r.pids(), r.Facts())
 	}
 	r.log.await(t, `"message":"counter woke"`, `"generation":1`)
-	if r.currentImage() != nil {
+	if r.Sleep() != nil {
 		t.Error("there still is an image")
 	}
 	r.unasked()
@@ -173,7 +173,7 @@ func TestStopAfterWake(t *testing.T) {
 	r := newRig(t, rogue("stubborn"))
 	r.activate()
 	call[any](r, "orphan", "")
-	eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.tree.root.Pid)) == 2 })
+	eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.life.tree.root.Pid)) == 2 })
 	eventually(t, "the orphan has begun", func() bool { return r.HibernationObstacle() == nil })
 	r.hibernate()
 	r.wake()

@@ -11,7 +11,7 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// fromStatus turns what gRPC returned into the shell's errors.
+// fromStatus translates an error of a gRPC call into one of the shell's errors.
 func fromStatus(err error) error {
 	if err == nil {
 		return nil

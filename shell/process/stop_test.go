@@ -90,7 +90,7 @@ func TestAdjustedCallTimeout(t *testing.T) {
 	r.signalProgram(syscall.SIGSTOP)
 	r.config.CallTimeout = configs.Duration(200 * time.Millisecond)
 	begun := time.Now()
-	if err := (sleeper{r.Backend, r.tree, hibernating, running}).Revive(r.limited(patience)); !errors.Is(err, shell.ErrExited) {
+	if err := (checkpointTree{r.Backend, r.life.tree, phaseHibernating, phaseRunning}).Revive(r.limited(patience)); !errors.Is(err, shell.ErrExited) {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(begun); took > 10*time.Second {
@@ -126,7 +126,7 @@ func TestStopEndsTheWholeTree(t *testing.T) {
 		r := newRig(t, rogue("stubborn"))
 		r.activate()
 		call[any](r, "orphan", "")
-		eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.tree.root.Pid)) == 2 })
+		eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.life.tree.root.Pid)) == 2 })
 		pids := r.pids()
 		if err := r.Stop(r.limited(patience)); err != nil {
 			t.Error(err)
@@ -158,7 +158,7 @@ func TestStopDuringLaunch(t *testing.T) {
 func TestConnectAfterStop(t *testing.T) {
 	r := newRig(t, rogue())
 	r.activate()
-	tree := r.tree
+	tree := r.life.tree
 	if err := r.Stop(r.limited(patience)); err != nil {
 		t.Error(err)
 	}
@@ -197,7 +197,7 @@ func TestStopWithNestedCgroups(t *testing.T) {
 	r := newRig(t, rogue())
 	needCgroups(r)
 	r.activate()
-	if err := os.MkdirAll(string(r.tree.cgroup())+"/a/b", 0o755); err != nil {
+	if err := os.MkdirAll(string(r.life.tree.cgroup())+"/a/b", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Stop(r.limited(patience)); err != nil {
@@ -233,12 +233,12 @@ func TestLaunchEndsWhatIsLeft(t *testing.T) {
 	r.activate()
 	r.gone(pids)
 	// It ends without touching what runs now.
-	earlier.tree.expectEnd()
-	<-earlier.tree.exited
-	earlier.link.detach()
-	earlier.tree.waiting.Wait()
-	earlier.tree.output.Close()
-	_ = earlier.tree.leaf.fd.Close()
+	earlier.life.tree.expectEnd()
+	<-earlier.life.tree.exited
+	earlier.life.link.detach()
+	earlier.life.tree.background.Wait()
+	earlier.life.tree.output.Close()
+	_ = earlier.life.tree.leaf.fd.Close()
 	earlier.hostSocket.SetUnlinkOnClose(false) // the name is the other one's by now
 	if err := earlier.closeHostSocket(t.Context(), 0); err != nil {
 		t.Error(err)

@@ -114,7 +114,7 @@ func TestCRIUKilledAnywhereInRestore(t *testing.T) {
 		if got := r.count(); got != 42 {
 			t.Fatalf("at %d it counts from %d", i, got)
 		}
-		if there, ours := r.tree.cgroup().Members(), r.pids(); len(there) != len(ours) || !slices.Contains(there, ours[0]) {
+		if there, ours := r.life.tree.cgroup().Members(), r.pids(); len(there) != len(ours) || !slices.Contains(there, ours[0]) {
 			t.Errorf("at %d processes %v are in the cgroup, the plugin's are %v", i, there, ours)
 		}
 	}

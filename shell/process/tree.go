@@ -22,33 +22,35 @@ import (
 	"dormouse/shell/process/output"
 )
 
-// tree is a plugin's processes: pid 1 of their namespace, the program below it
-// and all that the program started.
+// tree is the process tree of a plugin: pid 1 of its PID namespace, the program below
+// pid 1, and all that the program started.
 type tree struct {
 	leaf   *leaf // nil without cgroups
 	output *output.Streams
+	begun  time.Time // when the tree was started or woken
 
-	root    *os.Process
-	pidfd   *pidfd                // of the root
-	adopted bool                  // the root is no child of this process
-	bound   bool                  // the kernel ends the tree with the host
-	apart   bool                  // the tree has a PID namespace of its own
-	number  int                   // the program's PID in that namespace
-	pid     int                   // the program's PID as the host saw it when it began
-	begun   time.Time             // when it was started or woken
-	awaited atomic.Bool           // the end of the tree is what the host wants
-	kills   int                   // how often one of it had been ended for want of memory when this host got it
-	loading hibernate.Loading     // nil unless the tree woke before its memory was read
-	cause   atomic.Pointer[error] // why the host ended it, when that was no wish
-	exited  chan struct{}         // closed when the root is reaped, which what follows tells of
-	state   *os.ProcessState
-	starved bool // one of it was ended for want of memory
-	waiting sync.WaitGroup
+	root         *os.Process // pid 1
+	pidfd        *pidfd      // of the root
+	foreign      bool        // the root is not a child of this host
+	bound        bool        // the kernel kills the tree when the host ends
+	ownNamespace bool        // the tree has a PID namespace of its own
+	programNSPid int         // PID of the program in the tree's namespace
+	programPID   int         // PID of the program in the host's namespace, when the tree began
+
+	loading        hibernate.Loading // nil unless the tree runs before all its memory is loaded
+	endExpected    atomic.Bool       // the host ends the tree, so its end is not reported
+	oomKillsBefore int               // processes of the cgroup that the kernel had killed for memory when this host took the tree
+	killCause      atomic.Pointer[error]
+	background     sync.WaitGroup
+
+	exited    chan struct{}    // closed when the root is reaped; the fields below are set then
+	exitState *os.ProcessState // nil for a foreign root
+	oomKilled bool             // the kernel killed a process of the tree for memory
 }
 
-// newTree prepares what a tree needs before it has a process. Its output goes to
-// files in the directory spools, or to pipes when that is "".
-func newTree(c *Cgroups, name string, limits configs.Limits, spools string, log zerolog.Logger, tail *output.Tail) (*tree, error) {
+// prepareTree makes what a tree needs before its first process: its cgroup, and its
+// output in the directory spools, or in pipes when spools is "".
+func prepareTree(c *Cgroups, name string, limits configs.Limits, spools string, log zerolog.Logger, tail *output.Tail) (*tree, error) {
 	t := &tree{exited: make(chan struct{}), begun: time.Now()}
 	if err := c.CanEnforce(limits); err != nil {
 		return nil, err
@@ -62,13 +64,13 @@ func newTree(c *Cgroups, name string, limits configs.Limits, spools string, log 
 	}
 	var err error
 	if t.output, err = output.Open(spools, log, tail); err != nil {
-		return nil, errors.Join(err, t.discard())
+		return nil, errors.Join(err, t.release())
 	}
 	return t, nil
 }
 
-// launch starts cmd as the root. Without privileges the tree shares the host's
-// PID namespace.
+// launch starts cmd as the root. A host without privileges can't make a PID namespace:
+// the tree then shares the host's.
 func (t *tree) launch(cmd *exec.Cmd) error {
 	stdout, stderr := t.output.Files()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -78,7 +80,7 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 	}
 	if os.Geteuid() == 0 {
 		attributes.Cloneflags = syscall.CLONE_NEWPID
-		t.apart = true
+		t.ownNamespace = true
 	}
 	if t.leaf != nil {
 		attributes.UseCgroupFD = true
@@ -93,47 +95,45 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 	return nil
 }
 
-// inherited hands the tree's ends of its output to a restored tree, which knows them
-// by the keys of its image.
-func (t *tree) inherited(image output.Keys) []hibernate.Inherited {
+// inheritedOutput returns the tree's ends of its output for a restore, under the keys
+// by which the tree in the image knows them.
+func (t *tree) inheritedOutput(image output.Keys) []hibernate.Inherited {
 	stdout, stderr := t.output.Files()
 	return []hibernate.Inherited{{Key: image.Stdout, File: stdout}, {Key: image.Stderr, File: stderr}}
 }
 
-// adopt takes a root that was restored with the tree's log pipes, and what is
-// still loaded into it.
-func (t *tree) adopt(root *os.Process, number int, loading hibernate.Loading) {
-	t.root, t.number, t.apart = root, number, true
-	t.pid = t.program()
+// attachRestored makes a restored process the root. Loading is nil if all memory of
+// the tree is loaded.
+func (t *tree) attachRestored(root *os.Process, programNSPid int, loading hibernate.Loading) {
+	t.root, t.programNSPid, t.ownNamespace = root, programNSPid, true
+	t.programPID = t.findProgram()
 	t.output.Start(false)
-	t.await(loading)
+	t.watchLoading(loading)
 }
 
-// await has the end of the loading noticed, if there is one.
-func (t *tree) await(loading hibernate.Loading) {
-	if loading != nil {
-		t.loading = loading
-		t.waiting.Go(t.load)
+// watchLoading kills the tree if its memory can't be loaded: a process that touches
+// missing memory would block for ever. Loading may be nil.
+func (t *tree) watchLoading(loading hibernate.Loading) {
+	if loading == nil {
+		return
 	}
-}
-
-// load waits for the memory of the tree. Without it the tree can't live: what
-// touches memory that does not come would wait for ever.
-func (t *tree) load() {
-	defer t.loading.Close()
-	select {
-	case <-t.exited:
-	case <-t.loading.Done():
-		if err := t.loading.Err(); err != nil {
-			t.cause.Store(new(fmt.Errorf("%w: the host ended it, since its memory could not be loaded: %w", shell.ErrExited, err)))
-			t.kill()
-			<-t.exited
+	t.loading = loading
+	t.background.Go(func() {
+		defer loading.Close()
+		select {
+		case <-t.exited:
+		case <-loading.Done():
+			if err := loading.Err(); err != nil {
+				t.killCause.Store(new(fmt.Errorf("%w: the host ended it, since its memory could not be loaded: %w", shell.ErrExited, err)))
+				t.kill()
+				<-t.exited
+			}
 		}
-	}
+	})
 }
 
-// progress is how far the loading has come, zero when there is none any more.
-func (t *tree) progress() shell.Progress {
+// loadingProgress returns how much memory is loaded, zero once all is.
+func (t *tree) loadingProgress() shell.Progress {
 	if t.loading == nil {
 		return shell.Progress{}
 	}
@@ -146,8 +146,8 @@ func (t *tree) progress() shell.Progress {
 	}
 }
 
-// loaded returns when all memory of the tree is there.
-func (t *tree) loaded(ctx context.Context) error {
+// waitLoaded hurries the loading of the tree's memory and returns when it is done.
+func (t *tree) waitLoaded(ctx context.Context) error {
 	if t.loading == nil {
 		return nil
 	}
@@ -164,43 +164,45 @@ func (t *tree) loaded(ctx context.Context) error {
 	}
 }
 
-// leave lets go of the running tree, whose output was read up to now.
-func (t *tree) leave() {
+// detach closes the host's descriptors of the running tree, which the next host can
+// adopt. Output that was written up to now is read.
+func (t *tree) detach() {
 	t.expectEnd()
 	t.pidfd.close()
 	if t.loading != nil {
 		t.loading.Leave()
 	}
-	t.waiting.Wait()
+	t.background.Wait()
 	t.output.Close()
 	_ = t.leaf.fd.Close()
 	_ = t.root.Release()
 }
 
-// watch reaps the root when it ends and reports an end that nobody awaited.
-func (t *tree) watch(report func(error)) {
-	t.waiting.Go(func() {
-		if !t.pidfd.wait() {
-			return // it was let go
+// watchExit reaps the root when it ends, and calls report unless the end is expected.
+func (t *tree) watchExit(report func(error)) {
+	t.background.Go(func() {
+		if !t.pidfd.waitExit() {
+			return // the tree was detached
 		}
-		if !t.adopted { // else its parent reaps it
+		if !t.foreign { // a foreign root is reaped by its parent
 			if state, err := t.root.Wait(); err == nil {
-				t.state = state
+				t.exitState = state
 			}
 		}
-		t.starved = t.cgroup().OOMKills() > t.kills
+		t.oomKilled = t.cgroup().OOMKills() > t.oomKillsBefore
 		t.output.TreeEnded()
 		close(t.exited)
-		if !t.awaited.Load() {
+		if !t.endExpected.Load() {
 			report(t.exitError())
 		}
 	})
 }
 
-// expectEnd makes the end of the tree no news.
-func (t *tree) expectEnd() { t.awaited.Store(true) }
+// expectEnd makes the host ignore the end of the tree, since the host causes it.
+func (t *tree) expectEnd() { t.endExpected.Store(true) }
 
-func (t *tree) ended() bool {
+// hasEnded reports whether the root is reaped.
+func (t *tree) hasEnded() bool {
 	select {
 	case <-t.exited:
 		return true
@@ -209,15 +211,15 @@ func (t *tree) ended() bool {
 	}
 }
 
-// endedSoon is ended, save that it leaves a moment for the end of a tree that
-// has closed its files already.
-func (t *tree) endedSoon() bool {
-	t.wait(200 * time.Millisecond)
-	return t.ended()
+// endsNow is hasEnded for a tree whose files are closed already: its end may be a
+// moment away.
+func (t *tree) endsNow() bool {
+	t.waitEnd(200 * time.Millisecond)
+	return t.hasEnded()
 }
 
-// wait returns when the tree has ended, or after limit.
-func (t *tree) wait(limit time.Duration) {
+// waitEnd returns when the tree has ended, or after limit.
+func (t *tree) waitEnd(limit time.Duration) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -226,57 +228,62 @@ func (t *tree) wait(limit time.Duration) {
 	}
 }
 
-// terminate asks the program by SIGTERM to end, and waits for it up to limit.
+// terminate sends SIGTERM and waits for the end of the tree, no longer than limit.
 func (t *tree) terminate(limit time.Duration) {
-	if t.ended() {
+	if t.hasEnded() {
 		return
 	}
 	if err := t.root.Signal(syscall.SIGTERM); err == nil {
-		t.wait(limit)
+		t.waitEnd(limit)
 	}
 }
 
-// end kills what still runs, reaps it, and removes all that the tree had. Its
-// log is read to the end.
-func (t *tree) end() error {
-	t.expectEnd()
-	if !t.ended() {
-		t.kill()
-		<-t.exited
-	}
-	t.waiting.Wait()
-	if t.adopted {
+// destroy kills and reaps what still runs, reads the rest of the output, and releases
+// all that the tree had.
+func (t *tree) destroy() error {
+	t.killUnasked()
+	<-t.exited
+	t.background.Wait()
+	if t.foreign {
 		_ = t.root.Release() // not before: it forgets the PID
 	}
-	return t.discard()
+	return t.release()
 }
 
-// kill leaves no process of the tree alive.
+// killUnasked kills the tree without asking the plugin to end.
+func (t *tree) killUnasked() {
+	t.expectEnd()
+	if !t.hasEnded() {
+		t.kill()
+	}
+}
+
+// kill kills all processes of the tree.
 func (t *tree) kill() {
 	if t.leaf != nil && t.leaf.Kill() == nil {
 		return
 	}
-	if !t.apart {
-		// The root ends its descendants, but only if it lives to do so. It may be
-		// stopped, by the plugin, which has the same user.
+	if !t.ownNamespace {
+		// The root kills its descendants at SIGQUIT, unless the plugin, which has the same
+		// user, has stopped it: hence SIGCONT.
 		if t.root.Signal(syscall.SIGQUIT) == nil && t.root.Signal(syscall.SIGCONT) == nil {
-			t.wait(time.Second)
+			t.waitEnd(time.Second)
 		}
 	}
-	_ = t.root.Kill() // and with pid 1 its whole namespace; it may be gone already
+	_ = t.root.Kill() // with pid 1 the kernel kills its namespace; it may be gone already
 }
 
-// killLeft ends what a failed restore left in the cgroup, which the next attempt
-// can use then.
-func (t *tree) killLeft() error {
+// clearCgroup kills what a failed restore left in the cgroup, so that the next attempt
+// can use the cgroup.
+func (t *tree) clearCgroup() error {
 	if t.leaf == nil {
 		return nil
 	}
 	return t.leaf.renew()
 }
 
-// discard gives back what a tree has besides processes.
-func (t *tree) discard() error {
+// release closes the output and removes the cgroup. The tree has no process any more.
+func (t *tree) release() error {
 	if t.output != nil {
 		t.output.Close()
 	}
@@ -286,27 +293,29 @@ func (t *tree) discard() error {
 	return t.leaf.remove()
 }
 
-// pids are the host's numbers of all processes.
+// pids returns the PIDs of all processes of the tree in the host's namespace.
 func (t *tree) pids() []int { return procfs.Tree(t.root.Pid) }
 
-// setProgram notes which process is the program: pid 1's first child. Orphans
-// come after it.
-func (t *tree) setProgram() {
+// noteProgram sets the PIDs of the program, which is pid 1's first child. Orphans that
+// pid 1 inherits come later.
+func (t *tree) noteProgram() {
 	if children := procfs.Children(t.root.Pid); len(children) > 0 {
-		t.pid, t.number = children[0], procfs.NSPid(children[0])
+		t.programPID, t.programNSPid = children[0], procfs.NSPid(children[0])
 	}
 }
 
-// program returns the host's number of the program, 0 when it is gone.
-func (t *tree) program() int {
+// findProgram returns the PID of the program in the host's namespace, 0 when the
+// program has ended.
+func (t *tree) findProgram() int {
 	for _, child := range procfs.Children(t.root.Pid) {
-		if procfs.NSPid(child) == t.number {
+		if procfs.NSPid(child) == t.programNSPid {
 			return child
 		}
 	}
 	return 0
 }
 
+// cgroup returns the cgroup of the tree, "" without cgroups.
 func (t *tree) cgroup() cgroup.Dir {
 	if t.leaf == nil {
 		return ""
@@ -314,40 +323,41 @@ func (t *tree) cgroup() cgroup.Dir {
 	return t.leaf.Dir
 }
 
-// exitError says how the tree ended, and what of.
+// exitError waits for the end of the tree and returns its cause.
 func (t *tree) exitError() error {
 	<-t.exited
-	if cause := t.cause.Load(); cause != nil {
+	if cause := t.killCause.Load(); cause != nil {
 		return *cause
 	}
-	if t.starved {
-		return fmt.Errorf("%w: %w", shell.ErrMemoryExceeded, t.exit())
+	if t.oomKilled {
+		return fmt.Errorf("%w: %w", shell.ErrMemoryExceeded, t.exitStateError())
 	}
-	return t.exit()
+	return t.exitStateError()
 }
 
-func (t *tree) exit() error {
-	if t.state == nil {
+// exitStateError returns how the root exited, with the last lines of stderr.
+func (t *tree) exitStateError() error {
+	if t.exitState == nil {
 		exit := fmt.Errorf("%w; how is not known, for an earlier host had started it", shell.ErrExited)
 		if words := t.lastWords(); words != nil {
 			exit = fmt.Errorf("%w; %w", exit, words)
 		}
 		return exit
 	}
-	exit := &shell.ExitError{Status: t.state.ExitCode(), LastLines: t.lastWords()}
-	if status, ok := t.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	exit := &shell.ExitError{Status: t.exitState.ExitCode(), LastLines: t.lastWords()}
+	if status, ok := t.exitState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		exit.Signal = status.Signal()
 	} else if signal := exit.Status - 128; signal > 0 && signal < 65 {
-		// Pid 1 can't die of a signal itself; it tells the program's like this.
+		// Pid 1 can't die of a signal itself; it passes the program's signal on like this.
 		exit.Signal = syscall.Signal(signal)
 	}
 	return exit
 }
 
-// lastWords is the end of what the plugin wrote on stderr, nil when it wrote
-// nothing.
+// lastWords returns an error that quotes the last lines of stderr, nil if there are
+// none.
 func (t *tree) lastWords() error {
-	if t.ended() {
+	if t.hasEnded() {
 		t.output.WaitRead(time.Second)
 	}
 	return t.output.LastWords()

@@ -62,7 +62,7 @@ func unprivilegedActivate(t *testing.T) {
 	if got := call[struct{ Value int }](r, "increment", "").Value; got != 42 {
 		t.Errorf("it counts %d", got)
 	}
-	if f := r.Facts(); f.PID == 0 || f.Root != r.tree.root.Pid || f.PID == f.Root || f.Memory == 0 {
+	if f := r.Facts(); f.PID == 0 || f.Root != r.life.tree.root.Pid || f.PID == f.Root || f.Memory == 0 {
 		t.Errorf("got %+v", f)
 	}
 	if err := r.Deinitialize(r.limited(patience), shell.Requested); err != nil {
@@ -79,7 +79,7 @@ func withOrphans(t *testing.T) *rig {
 	r := newRig(t, rogue("stubborn"))
 	r.activate()
 	call[any](r, "orphan", "")
-	eventually(t, "the orphan is the root's", func() bool { return len(procfs.Children(r.tree.root.Pid)) == 2 })
+	eventually(t, "the orphan is the root's", func() bool { return len(procfs.Children(r.life.tree.root.Pid)) == 2 })
 	if len(r.pids()) != 4 {
 		t.Errorf("the tree is %v", r.pids())
 	}

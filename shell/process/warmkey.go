@@ -17,39 +17,40 @@ import (
 	"dormouse/shell"
 )
 
-// origin is what a plugin has become what it is from, right after Initialize: in a
-// later life that must be the same. An image itself knows engine, kernel, executable
-// and libraries.
-type origin struct {
-	// Started stands for how it was started and initialized, and as whom.
+// warmKey identifies all that a plugin depends on right after Initialize, as far as its
+// image does not say so itself (the image knows engine, kernel, executable and
+// libraries). A golden image fits only if the key is the same as when it was made.
+type warmKey struct {
+	// Started identifies the plugin's configuration and the rights of the host.
 	Started string `json:"started"`
-	// Program, Data and Persistent stand for files that it has, or may have, read.
+	// Program, Data and Persistent are footprints of files that the plugin has read, or
+	// may have read.
 	Program    string `json:"program"`
 	Data       string `json:"data"`
 	Persistent string `json:"persistent"`
 }
 
-// origin is that of a plugin that is started now.
-func (b *Backend) origin() (o origin, err error) {
-	if o.Started, err = b.started(); err != nil {
-		return o, err
+// warmKey returns the key of a plugin that is started now.
+func (b *Backend) warmKey() (key warmKey, err error) {
+	if key.Started, err = b.startedKey(); err != nil {
+		return key, err
 	}
-	program, err := executable(b.given.Executable)
+	program, err := findExecutable(b.given.Executable)
 	if err == nil {
-		o.Program, err = b.programFiles(program)
-	}
-	if err == nil {
-		o.Data, err = footprint(b.host.dataDir(b.given))
+		key.Program, err = b.programFootprint(program)
 	}
 	if err == nil {
-		o.Persistent, err = footprint(b.persistentDir())
+		key.Data, err = footprint(b.host.dataDir(b.given))
 	}
-	return o, err
+	if err == nil {
+		key.Persistent, err = footprint(b.persistentDir())
+	}
+	return key, err
 }
 
-// programFiles stands for the program and the files that it is told to run, as an
-// interpreter is.
-func (b *Backend) programFiles(program string) (all string, err error) {
+// programFootprint returns the footprint of the program and of the files among its
+// arguments, such as an interpreter's script.
+func (b *Backend) programFootprint(program string) (all string, err error) {
 	files := []string{program}
 	for _, argument := range b.given.Arguments {
 		path := shell.Substitute(argument, b.paths())
@@ -67,52 +68,56 @@ func (b *Backend) programFiles(program string) (all string, err error) {
 	return all, nil
 }
 
-// started stands for all that the host gives a plugin, and for the rights that the
-// host has to give.
-func (b *Backend) started() (string, error) {
-	rights, err := procfs.ThreadIdentities([]int{os.Getpid()})
+// startedKey returns a checksum of all that the host gives a plugin, and of the rights
+// that the plugin inherits from the host.
+func (b *Backend) startedKey() (string, error) {
+	threads, err := procfs.ThreadIdentities([]int{os.Getpid()})
 	if err != nil {
 		return "", err
 	}
 	paths := b.paths()
 	given := b.given.Given(configs.UseExec, configs.UseInitialize)
-	return checksum(given, b.environment(paths), paths, b.hostSocketPath(), b.bound(), privileges(rights)), nil
+	return checksum(given, b.environment(paths), paths, b.hostSocketPath(), b.bound(), firstThread(threads)), nil
 }
 
-// privileges are those of the first thread, which alone has the limits.
-func privileges(tasks []procfs.ThreadIdentity) procfs.ThreadIdentity {
-	for _, task := range tasks {
-		if task.Limits != "" {
-			task.ID = 0
-			return task
+// firstThread returns the identity of the first thread, the only one with limits, without
+// its ID.
+func firstThread(threads []procfs.ThreadIdentity) procfs.ThreadIdentity {
+	for _, thread := range threads {
+		if thread.Limits != "" {
+			thread.ID = 0
+			return thread
 		}
 	}
 	return procfs.ThreadIdentity{}
 }
 
-// differs says what is not as it was when the image was made, nil for nothing.
-func (o origin) differs(now origin) error {
+// difference returns an error that says what has changed from k to now, nil if nothing
+// has.
+func (k warmKey) difference(now warmKey) error {
 	switch {
-	case o.Started != now.Started:
+	case k.Started != now.Started:
 		return errors.New("what it is started with has changed: arguments, environment, configuration, directories, limits or rights")
-	case o.Program != now.Program:
+	case k.Program != now.Program:
 		return errors.New("its program was replaced or changed since")
-	case o.Data != now.Data:
+	case k.Data != now.Data:
 		return errors.New("its data directory has changed since")
-	case o.Persistent != now.Persistent:
-		return errStale
+	case k.Persistent != now.Persistent:
+		return errPersistentChanged
 	}
 	return nil
 }
 
-// errStale keeps a plugin from writing old things over newer ones.
-var errStale = errors.New("its persistent directory has changed since, which it might overwrite from memory")
+// errPersistentChanged keeps a plugin from overwriting newer files with what it has in
+// memory.
+var errPersistentChanged = errors.New("its persistent directory has changed since, which it might overwrite from memory")
 
-// maxFootprint is how many files are looked at before a start.
+// maxFootprint is the largest number of files in a footprint, which is taken before each
+// start.
 const maxFootprint = 10_000
 
-// footprint stands for a file, or all files below a directory, as far as they can be
-// told from others without being read; empty when there are none.
+// footprint returns a checksum over the identity, size and times of a file, or of all
+// files below a directory. It reads no file, and returns "" if the path does not exist.
 func footprint(path string) (string, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if path == "" || errors.Is(err, fs.ErrNotExist) {

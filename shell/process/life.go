@@ -1,0 +1,87 @@
+package process
+
+import (
+	"dormouse/hibernate"
+	"dormouse/shell"
+)
+
+// lifeState says whether the plugin has processes, an image, or both.
+type lifeState int
+
+const (
+	lifeNone    lifeState = iota // neither processes nor an image
+	lifeRunning                  // the tree runs
+	lifeFrozen                   // the tree sleeps in place
+	lifeStored                   // an image on disk, no processes
+	lifeWaking                   // the image is being restored
+)
+
+// life is what exists of the plugin now. A Backend replaces it as a whole, under mu.
+type life struct {
+	state lifeState
+	// tree is set in lifeRunning and lifeFrozen, and in lifeWaking once the tree has processes.
+	tree *tree
+	// link is the connection to the tree, nil while there is none.
+	link *link
+	// image is set in lifeStored and lifeWaking.
+	image *hibernate.Image
+	// sleep describes the sleep in lifeFrozen.
+	sleep shell.Sleep
+}
+
+// current returns what exists of the plugin now.
+func (b *Backend) current() life {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.life
+}
+
+// setLife replaces what exists of the plugin, and returns what existed before.
+func (b *Backend) setLife(now life) (before life) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before, b.life = b.life, now
+	return before
+}
+
+// setTree adds a tree that has just got its processes.
+func (b *Backend) setTree(t *tree) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.life.state != lifeWaking {
+		b.life.state = lifeRunning
+	}
+	b.life.tree = t
+}
+
+// takeLink removes the link and returns it, nil if there is none.
+func (b *Backend) takeLink() *link {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.life.link
+	b.life.link = nil
+	return l
+}
+
+// endWaking ends a wake: the tree is lifeRunning if it has got processes.
+func (b *Backend) endWaking() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.life.state, b.life.image = lifeNone, nil
+	if b.life.tree != nil {
+		b.life.state = lifeRunning
+	}
+}
+
+// Sleep describes the plugin's sleep, see shell.Process.
+func (b *Backend) Sleep() *shell.Sleep {
+	switch l := b.current(); l.state {
+	case lifeFrozen:
+		return &l.sleep
+	case lifeStored, lifeWaking:
+		i := l.image
+		return &shell.Sleep{Kind: shell.Stored, Engine: i.Engine, Bytes: i.Bytes, Since: i.Created, Generation: i.Generation}
+	default:
+		return nil
+	}
+}
