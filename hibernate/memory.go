@@ -19,15 +19,10 @@ type Memory interface {
 	// ChunkSize bytes, and returns the part that it filled: the last chunk is
 	// shorter. The error wraps ErrRefused if the chunk is not what was dumped.
 	ReadChunk(file string, index int64, buffer []byte) ([]byte, error)
-	Close() error
-}
-
-// MovableMemory is a Memory that can be moved to another process.
-type MovableMemory interface {
-	Memory
-	// HandOver returns what the other process must know, which is secret, and the open
-	// files that it needs, which remain the property of this Memory.
+	// HandOver returns what another process must know to read the memory, which is
+	// secret, and the open files that it needs, which remain the property of this Memory.
 	HandOver() (json.RawMessage, []*os.File, error)
+	Close() error
 }
 
 // imageMemory is the Memory of an image. Its files stay open, so it can be read after

@@ -27,7 +27,7 @@ func (i *Image) handover() memoryHandover {
 	}
 }
 
-// HandOver returns what ReceiveMemory needs in the other process, see MovableMemory.
+// HandOver returns what ReceiveMemory needs in the other process, see Memory.
 func (m *imageMemory) HandOver() (json.RawMessage, []*os.File, error) {
 	var open []*os.File
 	for _, f := range m.from.Files {
@@ -39,7 +39,7 @@ func (m *imageMemory) HandOver() (json.RawMessage, []*os.File, error) {
 	return text, open, err
 }
 
-// ReceiveMemory returns the memory that another process has moved to this one. It takes
+// ReceiveMemory returns the memory that another process has handed over. It takes
 // over the files, also after an error.
 func ReceiveMemory(text json.RawMessage, files []*os.File) (Memory, error) {
 	nextFile := func(string) (*os.File, error) {

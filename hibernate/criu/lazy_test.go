@@ -76,7 +76,6 @@ func (f *folderMemory) Close() error {
 	return errors.Join(errs...)
 }
 
-// Move implements hibernate.MovableMemory.
 func (f *folderMemory) HandOver() (json.RawMessage, []*os.File, error) {
 	text, err := json.Marshal(f.dir)
 	return text, nil, err

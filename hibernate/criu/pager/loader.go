@@ -44,7 +44,7 @@ type loader struct {
 
 // RunLoader is the main function of a loader, see LoaderVerb. It loads memory until all
 // is loaded or the tree has ended. If memory cannot be read, it waits until a host has
-// killed the tree. open returns the memory that hibernate.MovableMemory has moved here.
+// killed the tree. open returns the memory that hibernate.Memory has handed over.
 func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 type loaderClient struct {
 	// What the loader is started with.
 	dir, imageDir string
-	memory        hibernate.MovableMemory
+	memory        hibernate.Memory
 	order         loadOrder
 
 	conn  *net.UnixConn // nil before the loader is started

@@ -15,7 +15,7 @@ type (
 	loadOrder struct {
 		Programs        string
 		Quiet, Patience time.Duration
-		Memory          json.RawMessage // as hibernate.MovableMemory returns it
+		Memory          json.RawMessage // as HandOver of hibernate.Memory returns it
 		Pages           int             // how many page files the loader has
 	}
 	// command is any later message to a loader.

@@ -51,12 +51,8 @@ func Start(l images.Layout, r hibernate.Restore, m hibernate.Memory, programs st
 		}
 		return p, nil
 	}
-	movable, can := m.(hibernate.MovableMemory)
-	if !can {
-		return nil, errors.Join(errors.New("no other process can have the memory"), m.Close())
-	}
 	c := newLoaderClient()
-	c.dir, c.imageDir, c.memory = r.Lasting, r.Dir, movable
+	c.dir, c.imageDir, c.memory = r.Lasting, r.Dir, m
 	c.order = loadOrder{Programs: programs, Quiet: timing.Quiet, Patience: timing.Patience}
 	return c, nil
 }
