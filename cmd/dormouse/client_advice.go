@@ -19,7 +19,7 @@ func hasNumber(err error, numbers ...thunder.Number) bool {
 	return ok && slices.ContainsFunc(numbers, func(n thunder.Number) bool { return n.R4().Code == remote.Code })
 }
 
-// unknown says that there is no such instance, and which there are.
+// unknownInstanceError returns an error that lists the instances which do exist.
 func (c *client) unknownInstanceError(ctx context.Context, callsign string) error {
 	all, err := c.listInstances(ctx, "")
 	if err != nil {
@@ -32,7 +32,7 @@ func (c *client) unknownInstanceError(ctx context.Context, callsign string) erro
 	return fmt.Errorf("there is no instance %q%s", callsign, suggestion(callsign, names))
 }
 
-// command is a command line that asks the same host, ready to be pasted.
+// commandLine returns a command for the same host, ready to be pasted.
 func (c *client) commandLine(words string) string {
 	line := os.Args[0] + " " + words
 	if c.address != defaultHost {
@@ -41,7 +41,7 @@ func (c *client) commandLine(words string) string {
 	return line
 }
 
-// advise completes an error of a verb on an instance by what can be done next.
+// addAdvice adds to an error of a verb on an instance what the user can do next.
 func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error) error {
 	remote, ok := errors.AsType[*remoteError](err)
 	if !ok {
@@ -69,6 +69,7 @@ func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error
 	return errors.New(text)
 }
 
+// hasCallsign reports whether one of the instances has that callsign.
 func hasCallsign(all []instanceRecord, callsign string) bool {
 	for _, r := range all {
 		if r.Callsign == callsign {

@@ -11,6 +11,7 @@ import (
 	"strings"
 )
 
+// callVerb calls a method of a plugin or of the Controller.
 func callVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
@@ -39,7 +40,8 @@ func callVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// readParams takes JSON as it is, from @FILE, or from in when the argument is "-".
+// readJSONArgument returns the JSON of an argument: itself, that of @FILE, or that of in
+// if the argument is "-".
 func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
 	raw, from := []byte(argument), "the parameters"
 	var err error
@@ -61,7 +63,7 @@ func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// trimVersion drops the version that may follow a callsign.
+// withoutVersion removes the version that may follow a callsign.
 func withoutVersion(callsign string) string {
 	if name, digits, ok := cutLast(callsign, "."); ok && strings.Trim(digits, "0123456789") == "" {
 		return name
@@ -69,6 +71,7 @@ func withoutVersion(callsign string) string {
 	return callsign
 }
 
+// cutLast is strings.Cut around the last sep; it finds none at either end of s.
 func cutLast(s, sep string) (before, after string, found bool) {
 	i := strings.LastIndex(s, sep)
 	if i <= 0 || i == len(s)-len(sep) {

@@ -12,7 +12,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// event is one line of what happens.
+// event is one event of an instance, as `dormouse events` shows it.
 type event struct {
 	Time     time.Time       `json:"time"`
 	Callsign string          `json:"callsign"`
@@ -20,9 +20,10 @@ type event struct {
 	Params   json.RawMessage `json:"params,omitempty"`
 }
 
-// controlEvent is the one that the Controller's event "all" leaves out.
+// controlEvent is the event that the Controller's event "all" does not include.
 const controlEvent = "statecontrolstatechange"
 
+// eventsVerb prints events until Ctrl-C.
 func eventsVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, wanted []string) error {
@@ -62,7 +63,7 @@ func eventsVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// checkWanted refuses names that no event could ever have.
+// checkEventNames returns an error if a name begins with no existing callsign.
 func (c *client) checkEventNames(ctx context.Context, wanted []string) error {
 	all, err := c.listInstances(ctx, "")
 	if err != nil {
@@ -81,7 +82,7 @@ func (c *client) checkEventNames(ctx context.Context, wanted []string) error {
 	return nil
 }
 
-// subscribe registers for everything; the answers come among the events.
+// subscribeToAll registers for all events. The answers come between the events.
 func subscribeToAll(ctx context.Context, ws *websocket.Conn) error {
 	for i, name := range []string{"all", controlEvent} {
 		request := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Controller.1.register","params":{"event":%q,"id":"events"}}`, i+1, name)
@@ -92,7 +93,7 @@ func subscribeToAll(ctx context.Context, ws *websocket.Conn) error {
 	return nil
 }
 
-// parseEvent returns no event for the answer to a subscription.
+// parseEvent returns an event without a name for the answer to a subscription.
 func parseEvent(message []byte) (event, error) {
 	var m struct {
 		Method string          `json:"method"`
@@ -129,6 +130,8 @@ func parseEvent(message []byte) (event, error) {
 	return e, nil
 }
 
+// matchesAny reports whether one of the names, CALLSIGN or CALLSIGN.EVENT, is that of
+// the event, or whether there are no names.
 func (e event) matchesAny(wanted []string) bool {
 	for _, w := range wanted {
 		if w == e.Callsign || w == e.Callsign+"."+e.Event {

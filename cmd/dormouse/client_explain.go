@@ -10,7 +10,7 @@ import (
 	"dormouse/internal/bytesize"
 )
 
-// explanation is an instance as Controller.explain shows it.
+// explanation is the result of Controller.explain.
 type explanation struct {
 	Callsign string       `json:"callsign"`
 	State    string       `json:"state"`
@@ -32,11 +32,12 @@ type explanation struct {
 	Cold   string       `json:"cold"`
 }
 
+// explainVerb prints why a plugin is awake or asleep.
 func explainVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		if _, err := c.getInstance(ctx, args[0]); err != nil {
-			return err // which names those that there are
+			return err
 		}
 		result, err := c.call(ctx, "Controller.explain@"+args[0], nil)
 		if err != nil {
@@ -54,7 +55,7 @@ func explainVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// text is the explanation for a person: the answer first, its parts below.
+// text returns the explanation for a person: the answer first, its parts below.
 func (e explanation) text() string {
 	rows := table{}
 	for i, keeps := range e.Keeps {

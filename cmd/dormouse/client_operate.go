@@ -14,14 +14,14 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// operation is a lifecycle verb.
+// operation is a verb that changes the state of an instance.
 type operation struct {
 	name string
-	// target is the state that makes it needless.
+	// needlessIn is the state in which the operation has nothing to do.
 	needlessIn string
-	// shows is whether it can take so long that its progress is worth a look.
+	// showsProgress reports whether the operation may take long.
 	showsProgress bool
-	// told says what became of the instance: before and after are its records.
+	// describeChange says how the operation changed the instance.
 	describeChange func(before, after instanceRecord) string
 }
 
@@ -34,7 +34,7 @@ var (
 	hibernating       = operation{name: "hibernate", needlessIn: "hibernated", showsProgress: true, describeChange: describeHibernation}
 )
 
-// outcome is what one instance's operation led to, as JSON has it.
+// operationOutcome is the outcome for one instance, as JSON.
 type operationOutcome struct {
 	Callsign string          `json:"callsign"`
 	Seconds  float64         `json:"seconds"`
@@ -42,6 +42,7 @@ type operationOutcome struct {
 	Status   json.RawMessage `json:"status,omitempty"`
 }
 
+// operationVerb returns the verb that carries out o on instances.
 func operationVerb(o operation) func(*flag.FlagSet) action {
 	return func(flags *flag.FlagSet) action {
 		c, format := addClientFlags(flags), addFormatFlag(flags)
@@ -51,6 +52,7 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 	}
 }
 
+// hibernateVerb puts suspended plugins to sleep.
 func hibernateVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	timeout := flags.Duration("timeout", 0, "give up after `DURATION`, such as 10s; the host's own limit if not given")
@@ -62,8 +64,8 @@ func hibernateVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// operateAll carries o out on one instance after the other. One that fails does
-// not keep the others from their turn.
+// operateAll carries out an operation on one instance after the other, also after one has
+// failed.
 func (c *client) operateAll(ctx context.Context, t *terminal, o operation, names []string, limit time.Duration, format *outputFormat) error {
 	var outcomes []operationOutcome
 	var failed error
@@ -92,6 +94,8 @@ func (c *client) operateAll(ctx context.Context, t *terminal, o operation, names
 	return failed
 }
 
+// operate carries out an operation on one instance, and returns what the host says of the
+// instance before and after.
 func (c *client) operate(ctx context.Context, t *terminal, o operation, name string, limit time.Duration) (before, after instanceRecord, took time.Duration, err error) {
 	if before, err = c.getInstance(ctx, name); err != nil {
 		return before, after, 0, err
@@ -109,7 +113,7 @@ func (c *client) operate(ctx context.Context, t *terminal, o operation, name str
 	took = time.Since(begun)
 	hide()
 	if hasNumber(err, thunder.IllegalState) && before.State == o.needlessIn {
-		return before, before, took, nil // Thunder calls that an error, a person would not
+		return before, before, took, nil // an error only to Thunder
 	}
 	if err != nil {
 		return before, after, took, c.addAdvice(ctx, o.name, name, withoutVerbInCause(err, o.name))
@@ -118,7 +122,8 @@ func (c *client) operate(ctx context.Context, t *terminal, o operation, name str
 	return before, after, took, nil
 }
 
-// shorten drops from the host's cause what the program says itself.
+// withoutVerbInCause removes "cannot VERB:" from the host's cause, since the client says
+// so itself.
 func withoutVerbInCause(err error, verb string) error {
 	remote, ok := errors.AsType[*remoteError](err)
 	if !ok {
@@ -139,7 +144,7 @@ func withoutVerbInCause(err error, verb string) error {
 	return &short
 }
 
-// tell says what became of the instance.
+// describe says how the operation changed the instance.
 func (o operation) describe(before, after instanceRecord) string {
 	if after.State == "" {
 		return o.name + " done"
@@ -169,8 +174,7 @@ func describeActivation(before, after instanceRecord) string {
 	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(before.imageBytes()))
 }
 
-// failedWake is why a cold start had to stand in for the last wake, empty when
-// that went well.
+// failedWakeError returns the error of the last wake, "" if it succeeded.
 func failedWakeError(after instanceRecord) string {
 	for _, h := range slices.Backward(after.History) {
 		if h.Event == "wake" {

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	// patience is how long an operation may take before it is worth a line.
+	// progressDelay is how long an operation may take before its progress is shown.
 	progressDelay = 150 * time.Millisecond
-	// glance is the time between two looks at the progress.
+	// progressInterval is the time between two updates.
 	progressInterval = 100 * time.Millisecond
 )
 
-// showProgress keeps one line about a transition of the instance up to date,
-// until the returned function is called and the line is gone.
+// showProgress shows one line about a transition of the instance and keeps it up to
+// date. The returned function removes the line.
 func (c *client) showProgress(ctx context.Context, t *terminal, name string) (hide func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
@@ -42,7 +42,7 @@ func (c *client) showProgress(ctx context.Context, t *terminal, name string) (hi
 	}
 }
 
-// clearLine makes a terminal forget the line that the cursor is on.
+// clearLine clears the line that the cursor is on.
 const clearLine = "\r\x1b[K"
 
 func progressLine(r instanceRecord, took time.Duration) string {

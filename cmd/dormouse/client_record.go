@@ -10,7 +10,7 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// record is an instance as Controller.status shows it.
+// instanceRecord is an instance as Controller.status returns it.
 type instanceRecord struct {
 	Callsign      string          `json:"callsign"`
 	Locator       string          `json:"locator"`
@@ -54,17 +54,17 @@ type instanceRecord struct {
 		Control string    `json:"control"`
 	} `json:"history"`
 
-	raw json.RawMessage // as it came
+	raw json.RawMessage // the whole record as the host sent it
 }
 
-// imageRecord is an image on disk, or what sleeps in place.
+// imageRecord is the sleep of an instance: an image on disk, or in place.
 type imageRecord struct {
 	Engine  string    `json:"engine"`
 	Bytes   int64     `json:"bytes"`
 	Created time.Time `json:"created"`
 }
 
-// progress counts bytes.
+// byteProgress is a progress in bytes.
 type byteProgress struct {
 	Done  int64 `json:"done"`
 	Total int64 `json:"total"`
@@ -72,7 +72,7 @@ type byteProgress struct {
 
 func (p byteProgress) text() string { return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20) }
 
-// state is where the instance stands, also between two of Thunder's states.
+// displayState returns the state of the instance, also one that Thunder does not have.
 func (r instanceRecord) displayState() string {
 	if r.Transition != "" {
 		return r.Transition
@@ -80,11 +80,12 @@ func (r instanceRecord) displayState() string {
 	return r.State
 }
 
-// active tells whether the plugin runs.
+// isActive reports whether the plugin runs.
 func (r instanceRecord) isActive() bool {
 	return r.State == "activated" || r.State == "suspended" || r.State == "resumed"
 }
 
+// imageBytes returns the size of what sleeps, 0 for an instance that is awake.
 func (r instanceRecord) imageBytes() int64 {
 	if r.Image == nil {
 		return 0
@@ -92,12 +93,12 @@ func (r instanceRecord) imageBytes() int64 {
 	return r.Image.Bytes
 }
 
-// inSwap tells whether the instance sleeps in place.
+// sleepsInPlace reports whether the plugin is paged out.
 func (r instanceRecord) sleepsInPlace() bool {
 	return r.Image != nil && r.Image.Engine == (pageout.Engine{}).Name()
 }
 
-// records asks for all instances, or only for that of the callsign.
+// listInstances returns all instances, or only the one of the callsign if it is not "".
 func (c *client) listInstances(ctx context.Context, callsign string) ([]instanceRecord, error) {
 	method := "Controller.status"
 	if callsign != "" {
@@ -121,8 +122,8 @@ func (c *client) listInstances(ctx context.Context, callsign string) ([]instance
 	return all, nil
 }
 
-// record asks for one instance. When there is none of that name the error lists
-// what may have been meant.
+// getInstance returns one instance. If it does not exist, the error lists similar
+// callsigns.
 func (c *client) getInstance(ctx context.Context, callsign string) (instanceRecord, error) {
 	found, err := c.listInstances(ctx, callsign)
 	switch {

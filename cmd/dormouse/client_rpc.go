@@ -15,25 +15,24 @@ import (
 	"time"
 )
 
-// client speaks JSON-RPC with a host over HTTP. It sets no limit on how long an
-// answer takes; the host does.
+// client calls the methods of a host by JSON-RPC over HTTP. It does not limit how long
+// an answer takes; the host does.
 type client struct{ address string }
 
-// rpcPath asks for the one dialect that the program reads, whatever the host
-// speaks to others.
+// rpcPath asks for the dialect R4, the only one that the client understands.
 const rpcPath = "/jsonrpc?dialect=r4"
 
-// errUnreachable means that no host could be asked.
+// errUnreachable means that no host answered at the address.
 var errUnreachable = errors.New("no host reached")
 
-// remoteError is what a host answered instead of a result.
+// remoteError is the JSON-RPC error that a host answered.
 type remoteError struct {
 	Code    int             `json:"code"`
 	Message string          `json:"message"`
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
-// Error is the cause if the host told one: the messages are Thunder's.
+// Error returns the cause if the host sent one, since the messages are Thunder's.
 func (e *remoteError) Error() string {
 	var data struct {
 		Cause string `json:"cause"`
@@ -48,8 +47,8 @@ var dialer = net.Dialer{Timeout: 5 * time.Second}
 
 var httpClient = &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
 
-// call returns the result of one method. The error is a *remoteError when the
-// host answered with one, and wraps errUnreachable when there is none.
+// call calls one method and returns its result. The error is a *remoteError if the host
+// answered with one, and wraps errUnreachable if no host answered.
 func (c *client) call(ctx context.Context, method string, params any) (json.RawMessage, error) {
 	request := struct {
 		JSONRPC string `json:"jsonrpc"`
@@ -95,7 +94,7 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	return answer.Result, nil
 }
 
-// unanswered says why there is no answer.
+// noAnswerError returns why the host did not answer.
 func (c *client) noAnswerError(ctx context.Context, err error) error {
 	operation, _ := errors.AsType[*net.OpError](err)
 	switch {
@@ -107,7 +106,7 @@ func (c *client) noAnswerError(ctx context.Context, err error) error {
 	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c.address, innermostError(err))
 }
 
-// innermost drops what the layers of net/http put around an error.
+// innermostError returns the error that the layers of net/http wrap.
 func innermostError(err error) error {
 	for {
 		inner := errors.Unwrap(err)

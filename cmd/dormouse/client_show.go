@@ -11,6 +11,7 @@ import (
 	"dormouse/internal/bytesize"
 )
 
+// listVerb lists the instances.
 func listVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {
@@ -35,6 +36,7 @@ func listVerb(flags *flag.FlagSet) action {
 	}
 }
 
+// showVerb prints everything about one instance.
 func showVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
@@ -50,7 +52,7 @@ func showVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// text is all that is known of the instance, for a person.
+// details returns everything about the instance, for a person.
 func (r instanceRecord) details() string {
 	rows := table{}
 	add := func(name, value string) {
@@ -101,6 +103,7 @@ func (r instanceRecord) details() string {
 	return text + rows.text(0)
 }
 
+// pidText returns the pid of the plugin, or a dash.
 func pidText(r instanceRecord) string {
 	if r.PID == 0 {
 		return "-"
@@ -108,8 +111,8 @@ func pidText(r instanceRecord) string {
 	return fmt.Sprint(r.PID)
 }
 
-// because is the reason in words, with the error behind it. Some errors begin
-// with their reason.
+// reasonText returns the reason of a state in words, and the error behind it. Some errors
+// begin with their reason already.
 func reasonText(reason, failure string) string {
 	reason, failure = wordsOfPascal(reason), joinLines(failure)
 	switch {
@@ -121,6 +124,7 @@ func reasonText(reason, failure string) string {
 	return reason + ": " + failure
 }
 
+// formatMoment formats a time with its age.
 func formatMoment(t time.Time) string {
 	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), formatAge(time.Since(t)))
 }

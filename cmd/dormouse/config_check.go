@@ -9,6 +9,7 @@ import (
 	"dormouse/configs"
 )
 
+// configCheckVerb prints what is wrong with a configuration.
 func configCheckVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	path := flags.String("config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
@@ -34,6 +35,7 @@ func configCheckVerb(flags *flag.FlagSet) action {
 	}
 }
 
+// problem is one thing that is wrong with a configuration.
 type problem struct {
 	Source  string `json:"source"`
 	Line    int    `json:"line,omitempty"`
@@ -48,6 +50,7 @@ func problems(found configs.LoadErrors) []problem {
 	return list
 }
 
+// reportedError returns errReported in place of any error.
 func reportedError(err error) error {
 	if err != nil {
 		return errReported

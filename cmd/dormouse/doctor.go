@@ -17,16 +17,17 @@ import (
 	"dormouse/shell/process"
 )
 
-// finding is one thing that was looked at.
+// finding is the outcome of one check of the machine.
 type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
 	Found string `json:"found"`
-	// Means is what is lost without it, and Mend how to get it.
+	// Means is what does not work without it, and Mend how to repair it.
 	Means string `json:"means,omitempty"`
 	Mend  string `json:"mend,omitempty"`
 }
 
+// doctorVerb checks whether this machine can hibernate plugins.
 func doctorVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	var o configs.Overrides
@@ -67,13 +68,13 @@ func doctorVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// examination is all that was looked at, and what comes of it.
+// examination is all findings, and the ways of sleep that work.
 type examination struct {
 	sleepSupport
 	Findings []finding `json:"findings"`
 }
 
-// examine looks at everything that hibernation needs, and tries it in dir.
+// examine checks everything that hibernation needs, and tries it in dir.
 func examine(ctx context.Context, path, dir string) examination {
 	engine := criu.Open(path, dir)
 	begun := time.Now()
@@ -134,8 +135,8 @@ func examineCgroups(dir string) finding {
 	return f
 }
 
-// examineLimits tries what limits need where this program runs, which need not be
-// where the host does.
+// examineLimits checks what limits need in the cgroup of this program, which may differ
+// from the host's.
 func examineLimits(dir string) finding {
 	f := finding{
 		Check: "limits", OK: true, Found: "can be enforced",
@@ -153,8 +154,8 @@ func examineLimits(dir string) finding {
 	return f
 }
 
-// examineSwap looks for what plugins sleep in that CRIU can't take. Hibernation
-// works without it.
+// examineSwap checks whether plugins can be paged out. It matters only for those that
+// CRIU can't dump.
 func examineSwap(ctx context.Context) finding {
 	f := finding{
 		Check: "swap", OK: true, Found: "can be used",

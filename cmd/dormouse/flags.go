@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// defaultHost is where a client looks for a host that nobody named, and where
-// a host listens that nobody configured.
+// defaultHost is the address of the host when neither --host nor DORMOUSE_LISTEN names
+// one.
 const defaultHost = "127.0.0.1:9998"
 
-// parseFlags reads flags before, between and after the positional arguments,
-// which it returns. What follows "--" is positional.
+// parseFlags parses flags before, between and after the positional arguments, and
+// returns these. Everything after "--" is positional.
 func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
@@ -36,7 +36,7 @@ func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-// flagError is what the flag package says, in the words of this program.
+// unknownFlagError replaces the flag package's error about an unknown flag.
 func unknownFlagError(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
@@ -47,7 +47,7 @@ func unknownFlagError(err error) error {
 	return err
 }
 
-// clientFlags declares what every verb that speaks with a host takes.
+// addClientFlags declares the flag --host, and returns the client that it configures.
 func addClientFlags(flags *flag.FlagSet) *client {
 	c := &client{address: os.Getenv("DORMOUSE_LISTEN")}
 	if c.address == "" {
@@ -57,9 +57,10 @@ func addClientFlags(flags *flag.FlagSet) *client {
 	return c
 }
 
-// format is how a verb writes its result.
+// outputFormat is how a verb prints its result: "table" or "json".
 type outputFormat string
 
+// addFormatFlag declares the flag -o.
 func addFormatFlag(flags *flag.FlagSet) *outputFormat {
 	f := outputFormat("table")
 	flags.Var(&f, "o", "write the result as `FORMAT`: table or json")

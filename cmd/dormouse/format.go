@@ -9,7 +9,7 @@ import (
 	"dormouse/internal/bytesize"
 )
 
-// sizeOr writes nothing worth a number as a dash.
+// bytesOrDash formats a number of bytes, and 0 as a dash.
 func bytesOrDash(bytes int64) string {
 	if bytes == 0 {
 		return "-"
@@ -17,7 +17,7 @@ func bytesOrDash(bytes int64) string {
 	return bytesize.Format(bytes)
 }
 
-// age writes how long ago something was, in its largest unit.
+// formatAge formats a time that has passed in its largest unit: "3d".
 func formatAge(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -30,12 +30,12 @@ func formatAge(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
-// seconds writes how long something took.
+// formatSeconds formats a duration in seconds: "0.52 s".
 func formatSeconds(d time.Duration) string {
 	return fmt.Sprintf("%.2f s", d.Seconds())
 }
 
-// words turns the wire's "InstantiationFailed" into "instantiation failed".
+// wordsOfPascal turns "InstantiationFailed", as on the wire, into "instantiation failed".
 func wordsOfPascal(pascal string) string {
 	var b strings.Builder
 	for i, r := range pascal {
@@ -47,7 +47,7 @@ func wordsOfPascal(pascal string) string {
 	return b.String()
 }
 
-// oneLine keeps text from breaking a table.
+// joinLines puts a text of several lines into one, so that it fits into a table.
 func joinLines(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// overview lists the verbs, or those whose names begin with a word.
+// verbOverview returns a list of all verbs, or of those whose first word is group.
 func verbOverview(group string) string {
 	var b strings.Builder
 	b.WriteString("Dormouse supervises plugins and puts those that nobody needs to sleep on disk.\n\n" +
@@ -25,7 +25,7 @@ func verbOverview(group string) string {
 	return b.String()
 }
 
-// help teaches the verb.
+// helpText returns what `dormouse VERB --help` prints.
 func (v verb) helpText() string {
 	var b strings.Builder
 	flags := flag.NewFlagSet(v.name, flag.ContinueOnError)
@@ -54,6 +54,7 @@ func (v verb) helpText() string {
 	return b.String()
 }
 
+// helpVerb prints the help texts.
 func helpVerb(*flag.FlagSet) action {
 	return func(_ context.Context, t *terminal, args []string) error {
 		if len(args) == 0 {
@@ -73,6 +74,7 @@ func helpVerb(*flag.FlagSet) action {
 	}
 }
 
+// versionVerb prints the version of the program.
 func versionVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	return func(_ context.Context, t *terminal, _ []string) error {

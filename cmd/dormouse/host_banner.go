@@ -9,7 +9,8 @@ import (
 	"dormouse/statecontrol"
 )
 
-// banner tells whoever started the host by hand what there is and what to try.
+// banner returns a text for a person who started the host by hand: the instances, and
+// commands to try.
 func (h *hostServer) banner(address string, can sleepSupport) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.summary(h.host.Engine.Name(), os.Args[0]+" doctor"))
@@ -30,7 +31,8 @@ func (h *hostServer) banner(address string, can sleepSupport) string {
 	return b.String() + "\n"
 }
 
-// standing is the state, and for an active plugin with state control that one.
+// stateText returns the state, and suspended or resumed for an active plugin with state
+// control.
 func stateText(st shell.Status) string {
 	if st.State == shell.Activated && st.Control != "" {
 		return string(st.Control)
@@ -38,7 +40,7 @@ func stateText(st shell.Status) string {
 	return string(st.State)
 }
 
-// tries are commands that work with the plugins as they are.
+// suggestedCommands returns commands that work in the present state of the plugins.
 func (c *client) suggestedCommands(plugins []*shell.Shell, hibernation bool) []string {
 	lines := []string{c.commandLine("plugin list")}
 	for _, s := range plugins {

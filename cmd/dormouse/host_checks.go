@@ -9,19 +9,20 @@ import (
 	"dormouse/hibernate/pageout"
 )
 
-// abilities are the ways in which plugins can be hibernated here.
+// sleepSupport says in which ways plugins can be hibernated on this machine.
 type sleepSupport struct {
 	Checkpoint support `json:"checkpoint"` // to an image on disk
 	PageOut    support `json:"pageout"`    // in place, to the swap
 }
 
-// ability is a way, or the reason why there is none.
+// support says whether one way works, or why not.
 type support struct {
 	Works bool   `json:"works"`
 	Why   string `json:"why,omitempty"`
 	err   error
 }
 
+// supportUnless returns support that err prevents; nil means that it works.
 func supportUnless(err error) support {
 	if err == nil {
 		return support{Works: true}
@@ -31,8 +32,8 @@ func supportUnless(err error) support {
 
 var errNoCgroups = errors.New("plugins have no cgroups of their own to be frozen in")
 
-// findAbilities tries everything. The engine is that of checkpoints; freezes tells
-// whether plugins get cgroups.
+// checkSleepSupport tries every way. The engine makes checkpoints; freezes says that
+// plugins get cgroups.
 func checkSleepSupport(ctx context.Context, engine hibernate.Engine, freezes bool) sleepSupport {
 	paging := (pageout.Engine{}).Check(ctx)
 	if !freezes {
@@ -41,10 +42,10 @@ func checkSleepSupport(ctx context.Context, engine hibernate.Engine, freezes boo
 	return sleepSupport{Checkpoint: supportUnless(engine.Check(ctx)), PageOut: supportUnless(paging)}
 }
 
-// any tells whether plugins can be hibernated at all.
+// isAny reports whether plugins can be hibernated in some way.
 func (a sleepSupport) isAny() bool { return a.Checkpoint.Works || a.PageOut.Works }
 
-// brief says it in one line, for who has not asked.
+// summary returns one line for the banner.
 func (a sleepSupport) summary(engine, doctor string) string {
 	switch {
 	case a.Checkpoint.Works && a.PageOut.Works:
@@ -57,7 +58,7 @@ func (a sleepSupport) summary(engine, doctor string) string {
 	return "hibernation is not available, see `" + doctor + "`"
 }
 
-// text says it in full.
+// details returns the verdict of `dormouse doctor`.
 func (a sleepSupport) details() string {
 	say := func(way string, can support) string {
 		if can.Works {

@@ -15,24 +15,24 @@ import (
 	"dormouse/plugins/communicator"
 )
 
-// Files of the host's own in the root.
+// Names of the host's own files in the root.
 const (
 	lockName    = "lock"    // held by the host that runs, with its PID
 	addressName = "address" // where it listens; there as long as it runs
 )
 
-// places are the directories that one host has to itself.
+// hostDirs are the directories that one host has to itself.
 type hostDirs struct {
 	// run holds the sockets and volatile files of the plugins.
 	run string
-	// short tells that run was made because the configured one is too long.
+	// isShortened reports whether run stands in for a configured one that is too long.
 	isShortened bool
-	// address is the file of that name, empty until it is written.
+	// address is the path of the address file, "" until it is written.
 	address string
 	locks   []*os.File
 }
 
-// claim makes the host's directories and keeps other hosts out of them.
+// claimDirs makes and locks the host's directories.
 func claimDirs(config configs.Config) (_ *hostDirs, err error) {
 	root := config.Host.Root
 	p := &hostDirs{run: config.Host.RunDir()}
@@ -64,8 +64,8 @@ func claimDirs(config configs.Config) (_ *hostDirs, err error) {
 	return p, nil
 }
 
-// native is where the native clients' socket is made: where it is configured to
-// be, or among the plugins' where that path is too long for a socket.
+// communicatorPath returns where the native clients' socket is made: at the configured
+// path, or in the run directory if that path is too long for a socket.
 func (p *hostDirs) communicatorPath(configured string) (string, error) {
 	path := configured
 	if p.isShortened && len(path) > communicator.LongestPath {
@@ -77,7 +77,7 @@ func (p *hostDirs) communicatorPath(configured string) (string, error) {
 	return path, nil
 }
 
-// publish writes into root where the host listens.
+// writeAddress writes the address at which the host listens into root.
 func (p *hostDirs) writeAddress(root, address string) error {
 	path := filepath.Join(root, addressName)
 	if err := atomicfile.Write(path, []byte(address+"\n"), 0o600); err != nil {
@@ -87,7 +87,7 @@ func (p *hostDirs) writeAddress(root, address string) error {
 	return nil
 }
 
-// release gives the directories back. What hibernated instances need stays.
+// release unlocks the directories. The files of hibernated instances stay.
 func (p *hostDirs) release() {
 	if p.address != "" {
 		_ = os.Remove(p.address)
@@ -147,8 +147,8 @@ func (p *hostDirs) lockDir(path string) error {
 	return nil
 }
 
-// socketsFit tells whether every plugin's socket can have its path below
-// runDir: Linux allows 107 bytes.
+// socketPathsFit reports whether the path of every plugin's socket below runDir has at
+// most the 107 bytes that Linux allows (unix(7)).
 func socketPathsFit(runDir string, plugins []configs.Plugin) bool {
 	const limit, margin = 107, 8
 	longest := 0
@@ -158,7 +158,8 @@ func socketPathsFit(runDir string, plugins []configs.Plugin) bool {
 	return len(runDir)+len("/")+longest+len("/plugin0123456789")+margin <= limit
 }
 
-// fits says what keeps an instance of that callsign from having its socket.
+// checkCallsign returns an error if the socket of such an instance would have too long a
+// path.
 func (p *hostDirs) checkCallsign(callsign string) error {
 	if socketPathsFit(p.run, []configs.Plugin{{Callsign: callsign}}) {
 		return nil
@@ -166,15 +167,14 @@ func (p *hostDirs) checkCallsign(callsign string) error {
 	return fmt.Errorf("%q is too long a callsign: the path of its socket below %s would have more than the 107 bytes that Linux allows", callsign, p.run)
 }
 
-// shortRunDir stands in for a run directory whose path is too long for sockets.
-// It is always the same for a root, since images name the sockets in it.
+// shortRunDir returns a run directory with a short path. It is always the same for a
+// root, since images name the sockets in it.
 func shortRunDir(root string) string {
 	sum := sha256.Sum256([]byte(root))
 	return filepath.Join(os.TempDir(), fmt.Sprintf("dormouse-%x", sum[:6]))
 }
 
-// privateDir makes dir, or makes sure that nobody else could have put something
-// into it.
+// makePrivateDir makes dir. If it exists, no other user may own it or write into it.
 func makePrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sockets outlive the program that serves on them, so that clients wait instead of
-// being refused: the next one in the same process inherits them, and systemd keeps
-// for the next host those that it did not make itself.
+// Listening sockets outlive the host, so that clients wait instead of being refused. A
+// next host in the same process inherits them; for any other, systemd keeps the sockets
+// that it did not make itself.
 
-// inheritedName is the variable that tells a program what it inherits from the one
-// before: number:name:number:name… Descriptors may have any number, since the Go
-// runtime has its own among those from 3 on.
+// inheritedName is the environment variable that lists the inherited sockets:
+// descriptor:name:descriptor:name… The descriptors are not consecutive, since the Go
+// runtime has opened some too.
 const inheritedName = "DORMOUSE_SOCKETS"
 
 // keptPrefix begins the names of the sockets that a host has made.
@@ -34,7 +34,7 @@ type keptSocket struct {
 	file *os.File
 }
 
-// received returns the sockets that the program was started with: those that
+// receivedSockets returns the sockets that the program was started with: those that
 // systemd made, and those that an earlier host has left.
 func receivedSockets() (handed []*os.File, left leftSockets) {
 	left = make(leftSockets)
@@ -48,9 +48,10 @@ func receivedSockets() (handed []*os.File, left leftSockets) {
 	return handed, left
 }
 
+// inheritedSockets returns the sockets that inheritedName lists.
 func inheritedSockets() (files []*os.File) {
 	words := strings.Split(os.Getenv(inheritedName), ":")
-	_ = os.Unsetenv(inheritedName) // or the next program would believe it
+	_ = os.Unsetenv(inheritedName) // so that no child process uses it
 	for pair := range slices.Chunk(words, 2) {
 		if fd, err := strconv.Atoi(pair[0]); err == nil && len(pair) == 2 {
 			files = append(files, os.NewFile(uintptr(fd), pair[1]))
@@ -59,10 +60,10 @@ func inheritedSockets() (files []*os.File) {
 	return files
 }
 
-// leftSockets are those of an earlier host, by name, that nobody has taken yet.
+// leftSockets are the sockets of an earlier host that this one has not taken yet, by name.
 type leftSockets map[string]*os.File
 
-// take returns the listener of that name, nil when there is none.
+// takeListener returns the listener of that name, nil if there is none.
 func (left leftSockets) takeListener(name string) net.Listener {
 	f, ok := left[name]
 	if !ok {
@@ -70,14 +71,14 @@ func (left leftSockets) takeListener(name string) net.Listener {
 	}
 	l, err := net.FileListener(f)
 	if err != nil {
-		return nil // it is given up
+		return nil // closeAll closes it
 	}
 	delete(left, name)
 	_ = f.Close() // the listener has its own
 	return l
 }
 
-// giveUp closes those that nobody has taken, here and in systemd's store.
+// closeAll closes the sockets that were not taken, here and in systemd's store.
 func (left leftSockets) closeAll(log zerolog.Logger) {
 	for name, f := range left {
 		log.Info().Str("socket", strings.TrimPrefix(name, keptPrefix)).Msg("nothing is served there any more")
@@ -86,15 +87,15 @@ func (left leftSockets) closeAll(log zerolog.Logger) {
 	}
 }
 
-// pass makes the sockets the caller's to close.
+// releaseKept returns the kept sockets, which the caller closes from now on.
 func (s *sockets) releaseKept() []keptSocket {
 	kept := s.kept
 	s.kept = nil
 	return kept
 }
 
-// bequeath leaves the sockets open for the program that is executed next, and tells
-// it of them.
+// passToNextProgram keeps the sockets open across the next execve(2), and lists them in
+// inheritedName.
 func passToNextProgram(kept []keptSocket) error {
 	var words []string
 	for _, k := range kept {

@@ -13,28 +13,27 @@ import (
 	"dormouse/plugins/communicator"
 )
 
-// nativeName is what systemd calls the socket of native clients that it hands
-// over: FileDescriptorName=communicator.
+// nativeName is the FileDescriptorName= that systemd gives the socket of native clients.
 const nativeName = "communicator"
 
-// sockets are those on which the host serves.
+// sockets are all sockets on which the host serves.
 type sockets struct {
 	front  []frontListener
 	native net.Listener
-	// path is where native was bound, empty when it was handed over.
+	// path is where native was bound, "" if systemd handed it over.
 	path string
 	kept []keptSocket
 }
 
-// entrance is a listener of the front's, with what is spoken there.
+// frontListener is a listener for JSON-RPC clients, with the dialect that it speaks.
 type frontListener struct {
 	net.Listener
 	dialect configs.Dialect
 }
 
-// listen returns the sockets that systemd hands over, and those that it doesn't:
-// the front's at the addresses of the configuration, the native clients' at path. An
-// earlier host may have kept these; what it kept in vain is given up.
+// openSockets returns the sockets that systemd hands over, and opens the others: those of
+// JSON-RPC clients at the configured addresses, that of native clients at path. It takes
+// those that an earlier host has kept, and closes the kept ones that it does not need.
 func openSockets(config configs.Config, path string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
 	handed, left := receivedSockets()
@@ -68,7 +67,7 @@ func openSockets(config configs.Config, path string, group communicator.Group, l
 	return s, nil
 }
 
-// bind adds an entrance at the address.
+// bindFront adds a listener for JSON-RPC clients at the address.
 func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Dialect) error {
 	name := keptName(address)
 	l, err := left.takeListener(name), error(nil)
@@ -85,14 +84,14 @@ func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Di
 	return s.keepOpen(name, l)
 }
 
-// bindNative makes the native clients' socket. One that was kept is of use only as
-// long as there is a path that leads to it.
+// bindNative opens the native clients' socket. A kept one is used only if its path still
+// exists.
 func (s *sockets) bindNative(left leftSockets, path string, group communicator.Group) (err error) {
 	name := keptName(path)
 	l := left.takeListener(name)
 	if l != nil {
 		if err = group.GrantAccess(path); errors.Is(err, os.ErrNotExist) {
-			_ = l.Close() // nobody would find it
+			_ = l.Close() // no client could find it
 			removeFromSystemd(name)
 			l = nil
 		}
@@ -108,8 +107,8 @@ func (s *sockets) bindNative(left leftSockets, path string, group communicator.G
 	return s.keepOpen(name, l)
 }
 
-// keep holds a socket beside the listener that serves on it, and has systemd hold
-// it too.
+// keepOpen holds a duplicate of a listener's socket, and has systemd hold another, so
+// that the socket outlives the listener.
 func (s *sockets) keepOpen(name string, l net.Listener) error {
 	file, err := l.(interface{ File() (*os.File, error) }).File() //nolint:errcheck // every socket has it
 	if err != nil {
@@ -120,7 +119,7 @@ func (s *sockets) keepOpen(name string, l net.Listener) error {
 	return nil
 }
 
-// take sorts what systemd handed over by its name.
+// addHandedOver adds the sockets that systemd handed over, by their names.
 func (s *sockets) addHandedOver(handed []*os.File, dialect configs.Dialect) error {
 	for i, f := range handed {
 		s.kept = append(s.kept, keptSocket{f.Name(), f})
@@ -141,7 +140,7 @@ func (s *sockets) addHandedOver(handed []*os.File, dialect configs.Dialect) erro
 	return nil
 }
 
-// checkHanded holds sockets from outside to what the configuration allows.
+// checkLoopback returns an error if a listener can be reached from another machine.
 func checkLoopback(listeners []frontListener) error {
 	for _, l := range listeners {
 		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
@@ -152,7 +151,8 @@ func checkLoopback(listeners []frontListener) error {
 	return nil
 }
 
-// close ends the sockets. Only a host with a successor leaves the way to them.
+// close closes the sockets. The path of the native one stays only if another host
+// succeeds this one.
 func (s *sockets) close(succeeded bool) {
 	for _, l := range s.front {
 		_ = l.Close() // serving may have closed it

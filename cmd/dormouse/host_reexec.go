@@ -8,15 +8,15 @@ import (
 	"syscall"
 )
 
-// anewError is why a host ended that is to be followed by one in the same process,
-// which inherits the sockets.
+// reexecError ends a host that is followed by another in the same process, which inherits
+// the sockets.
 type reexecError struct{ sockets []keptSocket }
 
 func (*reexecError) Error() string { return "the program is to be executed anew" }
 
-// awaitRelief ends the host when it is told to make room for a successor: with
-// on-host-exit = "adopt" the plugins run on meanwhile. SIGUSR1 leaves it to others to
-// start that one, SIGUSR2 has this process execute it.
+// awaitSuccessor calls end when a signal asks the host to make room for a successor. With
+// on-host-exit = "adopt" the plugins run on meanwhile. After SIGUSR1 the operator starts
+// the successor, after SIGUSR2 this process executes it.
 func (h *hostServer) awaitSuccessor(ctx context.Context, end context.CancelFunc) {
 	select {
 	case s := <-h.successorSignals:
@@ -28,8 +28,8 @@ func (h *hostServer) awaitSuccessor(ctx context.Context, end context.CancelFunc)
 	}
 }
 
-// executeAnew replaces this program by what lies at its path now, in the same
-// process, so that a service manager sees no end of the service.
+// reexec executes the program that is at path now in this process, so that a service
+// manager does not see the service end.
 func reexec(path string, sockets []keptSocket) error {
 	err := passToNextProgram(sockets)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2) // until the next program listens to them

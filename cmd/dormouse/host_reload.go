@@ -19,11 +19,11 @@ type reloader struct {
 	apply func(context.Context, []configs.Plugin) ([]string, error)
 
 	mu      sync.Mutex
-	started configs.Config // what the host was started with: its own keys count until it ends
+	started configs.Config // at the start of the host, whose own keys do not change until it ends
 }
 
-// reload makes the roster what the configuration says now, and returns a line for
-// each thing that differs. After an error nothing was changed.
+// reload reads the configuration, applies it, and returns a line for each difference.
+// After an error nothing is changed.
 func (r *reloader) reload(ctx context.Context) (lines []string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,8 +45,8 @@ func (r *reloader) reload(ctx context.Context) (lines []string, err error) {
 	return append(hostKeyChanges(r.started, config), lines...), nil
 }
 
-// late has a line for each key of the host itself that differs from what it was
-// started with.
+// hostKeyChanges returns a line for each key of the host itself that has changed since
+// the start.
 func hostKeyChanges(started, now configs.Config) (lines []string) {
 	for _, section := range []struct {
 		name   string
@@ -68,11 +68,12 @@ func hostKeyChanges(started, now configs.Config) (lines []string) {
 	return lines
 }
 
+// listenerKey gives the listeners a key, as [[listener]] has in the file.
 type listenerKey struct {
 	All []configs.Listener `toml:"listener"`
 }
 
-// followHangups reloads at each SIGHUP, once the host has started, until ctx ends.
+// reloadOnHangups reloads at each SIGHUP, once the host has started, until ctx ends.
 func (h *hostServer) reloadOnHangups(ctx context.Context, hangups <-chan os.Signal, started <-chan struct{}) {
 	select {
 	case <-started:
@@ -86,7 +87,7 @@ func (h *hostServer) reloadOnHangups(ctx context.Context, hangups <-chan os.Sign
 		case <-hangups:
 		}
 		notifySystemd(reloadingState())
-		_, _ = h.reload(ctx) // which has logged what came of it
+		_, _ = h.reload(ctx) // it logs the outcome
 		notifySystemd(ready)
 	}
 }

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// farewell is how long running requests may keep an ending host waiting.
+	// requestGrace is how long the end of the host waits for running requests.
 	requestGrace = 2 * time.Second
-	// arrival is how long it waits for what those ask who have connected already.
+	// connectionGrace is how long it waits for the first request of each connection.
 	connectionGrace = 200 * time.Millisecond
-	// checkLimit bounds the trial dump and restore at the start.
+	// hibernationCheckTimeout limits the trial dump and restore at the start.
 	hibernationCheckTimeout = 30 * time.Second
 )
 
@@ -115,8 +115,8 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	return errors.Join(append(failures, err)...)
 }
 
-// check finds out whether plugins can be hibernated here, and says so, unless
-// the host ends before that.
+// checkHibernation tries whether plugins can be hibernated here, and logs the outcome
+// unless the host ends before.
 func (h *hostServer) checkHibernation(ctx context.Context) sleepSupport {
 	limited, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
@@ -137,13 +137,12 @@ func (h *hostServer) checkHibernation(ctx context.Context) sleepSupport {
 	return can
 }
 
-// dismiss ends the front: what clients have asked is answered, and they are to ask
-// the next host whatever comes later.
+// closeFront ends the JSON-RPC front once the requests of connected clients are answered.
 func (h *hostServer) closeFront(ctx context.Context) {
 	for _, e := range h.listeners {
 		_ = e.Close()
 	}
-	h.serving.Wait() // all that was accepted is known
+	h.serving.Wait() // now no further connection is accepted
 	soon, cancel := context.WithTimeout(ctx, connectionGrace)
 	h.host.Front.WaitFirstRequests(soon)
 	cancel()
@@ -157,8 +156,7 @@ func (h *hostServer) closeFront(ctx context.Context) {
 	}
 }
 
-// stop ends the front and the communicator, so that nobody begins anything new,
-// and then the plugins.
+// stop ends both fronts, so that no client begins an operation, and then the plugins.
 func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
 	force := killOnSignal(h.log, h.pluginRoots)
 	if h.reexecs.Load() {

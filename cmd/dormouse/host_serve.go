@@ -16,6 +16,7 @@ import (
 	"dormouse/plugins/host"
 )
 
+// serveVerb runs the host.
 func serveVerb(flags *flag.FlagSet) action {
 	var path string
 	var o configs.Overrides
@@ -48,8 +49,8 @@ func serveVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// openLog makes the host's log on standard error: lines for a person who
-// watches, else JSON.
+// newLog returns the host's log on standard error: as lines if a person sees it, else as
+// JSON.
 func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 	level, err := zerolog.ParseLevel(h.LogLevel)
 	if err != nil {

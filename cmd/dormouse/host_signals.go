@@ -14,18 +14,16 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// errSecondSignal is why a host ends that was not given the time to end in
-// order.
+// errSecondSignal ends a host that a second signal kept from ending in order.
 var errSecondSignal = errors.New("ended by force: a second signal came before every plugin had ended")
 
-// patienceWhenForced is how long a host may take to end once all that it started
-// is being killed.
+// forcedEndTimeout is how long the host may take to end once its processes are killed.
 const forcedEndTimeout = 10 * time.Second
 
-// killOnSignal waits for one more signal and then kills every process that the
-// host has started or adopted, again and again, since what the host undoes may
-// start others. Adopted returns the roots of those that are not its children. The
-// returned function ends it and tells whether that happened.
+// killOnSignal waits for one more signal and then kills every process that the host has
+// started or adopted, repeatedly, since cleaning up may start further ones. Adopted
+// returns the roots of plugins, which need not be children of the host. The returned
+// function ends the wait and reports whether processes were killed.
 func killOnSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -64,8 +62,8 @@ func killOnSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
 	}
 }
 
-// killDescendants ends the plugins' trees and CRIU's processes. Who brings memory
-// into a tree ends after it.
+// killDescendants kills all descendants of the host but loaders, which end after the
+// trees whose memory they load.
 func killDescendants() {
 	for _, pid := range procfs.Tree(os.Getpid())[1:] {
 		if pager.IsLoader(pid) {

@@ -16,26 +16,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a service manager is told.
+// States that are reported to the service manager, see sd_notify(3).
 const (
 	ready    = daemon.SdNotifyReady
 	stopping = daemon.SdNotifyStopping
 )
 
-// reloading is what it is told while the configuration is read again. It compares
-// the time with when it sent its signal.
+// reloadingState returns the state during a reload. Its time shows systemd that the reload
+// began after its signal.
 func reloadingState() string {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // there always is one
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
 }
 
-// notify says something to systemd if it is there to hear it.
+// notifySystemd reports a state to systemd, if that runs the host.
 func notifySystemd(state string) {
 	_, _ = daemon.SdNotify(false, state)
 }
 
-// entrust has systemd keep a socket for the next host, under its name, until the
+// storeInSystemd has systemd keep a socket for the next host, under its name, until the
 // service is stopped for good.
 func storeInSystemd(name string, l net.Listener) {
 	to := os.Getenv("NOTIFY_SOCKET")
@@ -53,17 +53,17 @@ func storeInSystemd(name string, l net.Listener) {
 	_ = unix.Close(from) // nothing was written to it that could fail
 }
 
-// disclaim has systemd close what it keeps under that name.
+// removeFromSystemd has systemd close the socket that it keeps under that name.
 func removeFromSystemd(name string) { notifySystemd("FDSTOREREMOVE=1\nFDNAME=" + name) }
 
-// showsBanner tells whether standard output is for a person: not with a service
-// manager, nor where programs read.
+// wantsBanner reports whether standard output is for a person: not under a service
+// manager, nor with a log for programs.
 func wantsBanner(logFormat string) bool {
 	return logFormat != "json" && os.Getenv("NOTIFY_SOCKET") == ""
 }
 
-// keepWatchdogFed tells systemd at once and then in time, until ctx ends, that the
-// host works: that the state of every instance can still be asked for.
+// feedWatchdog reports to systemd regularly, until ctx ends, that the host works: that it
+// can still read the state of every instance.
 func feedWatchdog(ctx context.Context, h *hostServer) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {

@@ -1,6 +1,5 @@
-// Dormouse supervises plugins that run as processes of their own, and puts
-// those that nobody needs to sleep on disk. `dormouse serve` is the host, the
-// other verbs are its clients.
+// Dormouse supervises plugins that run as processes of their own, and puts idle ones to
+// sleep on disk. `dormouse serve` is the host, most other verbs are its clients.
 package main
 
 import (
@@ -28,8 +27,8 @@ const (
 )
 
 func main() {
-	// What was left open by whoever started the program would leak into the
-	// plugins, and a descriptor that CRIU does not know makes a dump fail.
+	// Descriptors that the parent process left open would leak into the plugins, and one
+	// that CRIU does not know makes a dump fail.
 	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb { // a host has started it
 		if err := pager.RunLoader(hibernate.ReceiveMemory); err != nil {
@@ -44,7 +43,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run carries one command line out and returns the exit code.
+// runCommandLine carries out one command line and returns the exit code.
 func runCommandLine(ctx context.Context, t *terminal, args []string) int {
 	err := runVerb(ctx, t, args)
 	if err == nil {
@@ -69,13 +68,13 @@ func runCommandLine(ctx context.Context, t *terminal, args []string) int {
 	return exitFailed
 }
 
-// errReported ends a verb that has already said what went wrong.
+// errReported ends a verb that has already printed what went wrong.
 var errReported = errors.New("failed")
 
-// usageError is a command line that can't be carried out as it stands.
+// usageError says what is wrong with a command line.
 type usageError struct {
-	command string // whose help would tell
-	err     error
+	command string // the one whose help explains the usage
+	err     error  // nil if the help has been shown
 }
 
 func (e *usageError) Error() string {

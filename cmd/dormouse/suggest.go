@@ -6,8 +6,8 @@ import (
 	"dormouse/internal/spelling"
 )
 
-// orSo ends an error about an unknown word with those that may have been meant,
-// or with all when none is near.
+// suggestion returns the end of an error about an unknown word: the known words that are
+// similar, or all of them if none is.
 func suggestion(word string, known []string) string {
 	var near []string
 	for _, k := range known {
@@ -27,6 +27,7 @@ func suggestion(word string, known []string) string {
 	return "; there are " + strings.Join(known, ", ")
 }
 
+// isSimilar reports whether one word contains the other, or differs in few letters.
 func isSimilar(a, b string) bool {
 	short, long := a, b
 	if len(short) > len(long) {

@@ -5,12 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// table is rows of cells that are to stand below each other.
+// table is rows of cells whose columns are aligned.
 type table struct{ rows [][]string }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// text aligns the columns. Lines longer than width are cut, unless it is 0.
+// text returns the aligned table. Lines are cut to width, unless width is 0.
 func (t *table) text(width int) string {
 	var widths []int
 	for _, row := range t.rows {
@@ -35,6 +35,7 @@ func (t *table) text(width int) string {
 	return text.String()
 }
 
+// truncate cuts a line to a number of characters, the last of which is then "…".
 func truncate(line string, width int) string {
 	runes := []rune(line)
 	if width <= 1 || len(runes) <= width {

@@ -10,17 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is where a verb reads and writes, and what a person would see of it.
+// terminal is the standard streams of a verb.
 type terminal struct {
 	in       io.Reader
 	out, err io.Writer
-	// outShown and errShown tell that a person watches out and err.
+	// outIsTerminal and errIsTerminal report whether a person sees out and err.
 	outIsTerminal, errIsTerminal bool
-	width                        int // columns of out, 0 when it is no terminal
+	width                        int // columns of out, 0 if it is not a terminal
 
-	writeErr error // the first write to out that did not work
+	writeErr error // of the first failed write to out
 }
 
+// openTerminal returns the streams of this process.
 func openTerminal() *terminal {
 	return &terminal{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
@@ -35,7 +36,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// columns is how wide the terminal is, 0 when f is none.
+// terminalWidth returns the number of columns, 0 if f is not a terminal.
 func terminalWidth(f *os.File) int {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
@@ -44,19 +45,19 @@ func terminalWidth(f *os.File) int {
 	return int(size.Col)
 }
 
-// say writes to out. That it failed is told when the verb has ended.
+// printf writes to out. If that fails, the verb fails when it has ended.
 func (t *terminal) printf(format string, args ...any) {
 	if _, err := fmt.Fprintf(t.out, format, args...); err != nil && t.writeErr == nil {
 		t.writeErr = fmt.Errorf("cannot write the result: %w", err)
 	}
 }
 
-// complain writes to err.
+// errorf writes to err.
 func (t *terminal) errorf(format string, args ...any) {
-	_, _ = fmt.Fprintf(t.err, format, args...) // there is nowhere else to tell
+	_, _ = fmt.Fprintf(t.err, format, args...) // a failure could not be shown either
 }
 
-// sayJSON writes v for a program that asked for it.
+// printJSON writes v to out, indented.
 func (t *terminal) printJSON(v any) error {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)

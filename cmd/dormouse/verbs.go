@@ -9,20 +9,20 @@ import (
 	"strings"
 )
 
-// verb is one row of what the program can do; help is made from the rows.
+// verb is one command of the program. The help texts are made from the verbs.
 type verb struct {
 	name string
-	// args is how usage writes what follows the name. It is also the rule:
-	// brackets mean that a word may be left out, dots that more may follow.
+	// args is what follows the name, as the usage text has it. checkArguments obeys it:
+	// a word in brackets may be left out, after dots more words may follow.
 	args    string
 	summary string
 	doc     string
 	example string
-	// prepare declares the flags and returns what to do once they are read.
+	// prepare declares the flags and returns the action that uses them.
 	prepare func(*flag.FlagSet) action
 }
 
-// action is the work of a verb with its positional arguments.
+// action carries out a verb, given its positional arguments.
 type action func(ctx context.Context, t *terminal, args []string) error
 
 func verbs() []verb {
@@ -155,7 +155,7 @@ func verbs() []verb {
 	}
 }
 
-// dispatch finds the verb that args begin with and carries it out.
+// runVerb carries out the verb that args begin with.
 func runVerb(ctx context.Context, t *terminal, args []string) error {
 	if len(args) == 0 {
 		t.errorf("%s", verbOverview(""))
@@ -171,7 +171,7 @@ func runVerb(ctx context.Context, t *terminal, args []string) error {
 	if err != nil {
 		return err
 	}
-	if v == nil { // the first word of several verbs
+	if v == nil { // only the first word of several verbs is given
 		if len(rest) == 0 {
 			t.errorf("%s", verbOverview(args[0]))
 			return &usageError{}
@@ -200,8 +200,8 @@ func runVerb(ctx context.Context, t *terminal, args []string) error {
 	return err
 }
 
-// findVerb returns the row and the words after its name. It returns no row and
-// no error when the first word alone begins the names of several.
+// findVerb returns the verb that args begin with and the words after its name. It
+// returns neither a verb nor an error when only the first word of several verbs is given.
 func findVerb(args []string) (*verb, []string, error) {
 	all := verbs()
 	group := false
@@ -226,7 +226,7 @@ func findVerb(args []string) (*verb, []string, error) {
 	return nil, nil, &usageError{"dormouse", fmt.Errorf("there is no verb %q%s", command, suggestion(command, names))}
 }
 
-// checkArity holds the positional arguments against what usage promises.
+// checkArguments returns an error if there are fewer or more arguments than usage allows.
 func checkArguments(usage string, args []string) error {
 	words := strings.Fields(usage)
 	least, endless := 0, false

@@ -16,6 +16,7 @@ import (
 	"dormouse/plugins/sdk/verify"
 )
 
+// verifyVerb takes a program through a plugin's whole life.
 func verifyVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	configuration := flags.String("config", "{}", "the plugin's configuration, `JSON` or @FILE")
@@ -79,8 +80,8 @@ func readVerifyJSON(t *terminal, o *verify.Options, configuration, params string
 	return err
 }
 
-// stepText returns the line of a step, with a second one if the author must do something.
-// What was said of the step before is not said again.
+// stepText returns the line of a step, and a second line if the author must do something.
+// It leaves out a reason that the step before has given already.
 func stepText(s, before verify.Step) string {
 	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), joinLines(s.Found)
 	if s.Result == verify.Skipped {

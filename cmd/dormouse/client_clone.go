@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+)
+
+// cloneVerb makes another instance of a plugin.
+func cloneVerb(flags *flag.FlagSet) action {
+	c := addClientFlags(flags)
+	return func(ctx context.Context, t *terminal, args []string) error {
+		_, err := c.call(ctx, "Controller.clone", map[string]string{"callsign": args[0], "newcallsign": args[1]})
+		if err != nil {
+			return fmt.Errorf("cannot clone %s: %w", args[0], c.addAdvice(ctx, "clone", args[0], err))
+		}
+		t.printf("%s is there, start it with: dormouse plugin activate %s\n", args[1], args[1])
+		return nil
+	}
+}
+
+// destroyVerb ends clones and removes what is kept of them.
+func destroyVerb(flags *flag.FlagSet) action {
+	c := addClientFlags(flags)
+	return func(ctx context.Context, t *terminal, args []string) error {
+		for _, name := range args {
+			if _, err := c.call(ctx, "Controller.destroy", map[string]string{"callsign": name}); err != nil {
+				return fmt.Errorf("cannot destroy %s: %w", name, c.addAdvice(ctx, "destroy", name, err))
+			}
+			if _, err := c.getInstance(ctx, name); err == nil {
+				return fmt.Errorf("cannot destroy %s: it is no clone; take it out of the configuration and run: dormouse reload", name)
+			}
+			t.printf("%s is gone\n", name)
+		}
+		return nil
+	}
+}
