@@ -34,7 +34,7 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, 
 		func(t *thread) error { return t.enterSyscall(number, arguments) },
 		(*thread).leaveSyscall,
 		func(t *thread) error {
-			result, err := t.finish()
+			result, err := t.finishSyscall()
 			if err == nil {
 				results[t.tid] = result
 			}
@@ -45,7 +45,7 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, 
 		for _, t := range threads {
 			if err := step(t); err == nil {
 				remaining = append(remaining, t)
-			} else if !t.abandon() {
+			} else if !t.detachAfterError() {
 				errs = append(errs, fmt.Errorf("cannot trace thread %d: %w", t.tid, err))
 			}
 		}
@@ -134,9 +134,9 @@ func (t *thread) leaveSyscall() error {
 	return unix.PtraceSyscall(t.tid, 0)
 }
 
-// finish waits for the exit of the system call, restores the thread's state, detaches,
-// and returns the result.
-func (t *thread) finish() (result Result, err error) {
+// finishSyscall waits for the exit of the system call, restores the thread's state,
+// detaches, and returns the result.
+func (t *thread) finishSyscall() (result Result, err error) {
 	if err := t.waitForSyscall(); err != nil {
 		return result, err
 	}
@@ -161,9 +161,9 @@ func (t *thread) finish() (result Result, err error) {
 	return result, t.detach()
 }
 
-// abandon detaches from a thread after an error, and reports whether the error came
-// because the thread has ended.
-func (t *thread) abandon() bool {
+// detachAfterError detaches from a thread after an error, and reports whether the error
+// came because the thread has ended.
+func (t *thread) detachAfterError() bool {
 	if t.seized {
 		return errors.Is(t.detach(), unix.ESRCH)
 	}

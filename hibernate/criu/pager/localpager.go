@@ -109,7 +109,7 @@ func (p *localPager) Err() error {
 func (p *localPager) Progress() (done, total int64) { return p.loaded.Load(), p.total.Load() }
 
 // Hurry implements hibernate.Loading. The loop stops waiting for a quiet moment.
-func (p *localPager) Hurry() { p.tellLoop(func() { p.hurry = true }) }
+func (p *localPager) Hurry() { p.changeOrders(func() { p.hurry = true }) }
 
 // Leave implements hibernate.Loading. It does nothing: the loading ends with this
 // process.
@@ -117,7 +117,7 @@ func (p *localPager) Leave() {}
 
 // Close implements hibernate.Loading. It ends the loop and closes the address spaces.
 func (p *localPager) Close() {
-	p.tellLoop(func() { p.closed = true })
+	p.changeOrders(func() { p.closed = true })
 	<-p.done
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +133,7 @@ func (p *localPager) Close() {
 func (p *localPager) addAddressSpace(number int, fd uffd.FD) error {
 	memory, known := p.layout.Lazy[number]
 	p.total.Add(memory.Missing.Bytes())
-	p.tellLoop(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
+	p.changeOrders(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
 	if !known {
 		return fmt.Errorf("the image has no memory of process %d", number)
 	}
@@ -141,10 +141,10 @@ func (p *localPager) addAddressSpace(number int, fd uffd.FD) error {
 }
 
 // setAllAdded says that CRIU has made all processes, so that no address space follows.
-func (p *localPager) setAllAdded() { p.tellLoop(func() { p.allAdded = true }) }
+func (p *localPager) setAllAdded() { p.changeOrders(func() { p.allAdded = true }) }
 
-// tellLoop changes the orders to the loop and wakes it.
-func (p *localPager) tellLoop(change func()) {
+// changeOrders changes the orders to the loop and wakes it.
+func (p *localPager) changeOrders(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change()
@@ -222,7 +222,7 @@ func (p *localPager) waitLimit(allAdded, hurry bool) time.Duration {
 	}
 }
 
-// waitForEvent returns when an address space has an event, after tellLoop, or when the
+// waitForEvent returns when an address space has an event, after changeOrders, or when the
 // limit has passed.
 func (p *localPager) waitForEvent(limit time.Duration) error {
 	fds := make([]unix.PollFd, 0, 1+len(p.spaces))
