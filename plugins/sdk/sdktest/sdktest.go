@@ -1,4 +1,4 @@
-// Package sdktest runs a plugin in its author's tests as a host runs it: as a
+// Package sdktest is for tests of plugins. It runs a plugin as a host does: as a
 // process of its own, with the real lifecycle, and hibernated by the real CRIU.
 //
 //	func TestMain(m *testing.M) { sdktest.Main(m, &counter{}) }
@@ -13,10 +13,9 @@
 //		}
 //	}
 //
-// The plugin finds a host behind Instance.Host, too: in it are the instance and
-// those that Options.Beside names. What the package promises of a host it takes
-// from the host's own code; it knows nothing of configuration files or the
-// network.
+// Instance.Host works, too: the host has the plugin's instance and the instances
+// that Options.Beside names. The package uses the host's own code, but neither
+// configuration files nor the network.
 package sdktest
 
 import (
@@ -39,23 +38,23 @@ import (
 	"dormouse/statecontrol"
 )
 
-// RequireCRIU is the environment variable that, set to 1, makes a test fail
-// that would be skipped because the machine can't hibernate processes.
+// RequireCRIU is an environment variable. If it is 1, a test fails instead of being
+// skipped on a machine that can't hibernate processes.
 const RequireCRIU = "DORMOUSE_REQUIRE_CRIU"
 
 // patience is how long the harness waits for anything.
 const patience = 30 * time.Second
 
-// Main runs the tests of m, or p if the test binary was started as a plugin. It
-// must be all that TestMain does, save for what must precede both. p may be nil
-// where all tests name an executable.
+// Main runs the tests of m. If the test binary was started as a plugin, it runs p
+// instead. TestMain should call Main and do nothing else, except what tests and
+// plugin both need. p may be nil if all tests name an executable.
 func Main(m *testing.M, p sdk.Plugin) {
 	if os.Getenv(shellpb.CookieKey) == shellpb.CookieValue {
 		sdk.Serve(p)
 		return
 	}
-	// A descriptor that go test let slip through to the plugin can't be
-	// checkpointed.
+	// go test may leave descriptors open. A plugin that inherits one can't be
+	// hibernated.
 	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	programs, err := os.MkdirTemp("", "sdktest")
 	if err != nil {
@@ -66,39 +65,39 @@ func Main(m *testing.M, p sdk.Plugin) {
 	m.Run()
 }
 
-// engine is one for all tests, as its check takes a moment; nil before Main.
+// engine serves all tests, because its check takes a moment. It is nil before Main.
 var engine *criu.Engine
 
-// Options is how the plugin is started; the zero value will do for most.
+// Options is how the plugin is started. The zero value is enough for most tests.
 type Options struct {
-	// Executable is a program, with its Arguments, to be run in the place of the
-	// plugin that was handed to Main: one in another language.
+	// Executable is a program to run, with its Arguments, in place of the plugin
+	// that Main was called with. It may be written in any language.
 	Executable string
 	Arguments  []string
-	// Callsign is "Test" if empty.
+	// Callsign is the plugin's callsign, "Test" if empty.
 	Callsign      string
 	Configuration map[string]any
-	// Beside are the callsigns of more instances of the same plugin, which it can
-	// watch, operate and call. They are activated before it.
+	// Beside names more instances of the same plugin, which the plugin can watch,
+	// operate and call. They are activated before it.
 	Beside []string
-	// Environment is what the plugin gets besides PATH and the like.
+	// Environment is the plugin's environment, in addition to PATH and the like.
 	Environment map[string]string
-	// WarmStart has an image made right after Initialize, for StartWarm.
+	// WarmStart makes an image right after Initialize, for StartWarm.
 	WarmStart bool
 }
 
-// Harness is one plugin, activated until it is told otherwise. Its methods fail
-// the test when the host refuses what they ask for, and must be called from
-// the test's goroutine, save for Call and State.
+// Harness is a plugin under test and its private host. Its methods fail the test if
+// the host refuses the operation. They must be called from the test's goroutine,
+// except Call and State.
 type Harness struct {
-	t     testing.TB
-	host  *host.Host
-	shell *shell.Shell
-	seen  *observer
+	t      testing.TB
+	host   *host.Host
+	shell  *shell.Shell
+	events *eventQueue
 }
 
-// Start activates the plugin, and ends it when the test ends. One with state
-// control is suspended then.
+// Start activates a plugin, and deactivates it at the end of the test. A plugin
+// with state control is suspended after Start.
 func Start(tb testing.TB, o Options) *Harness {
 	tb.Helper()
 	h, err := start(tb, o)
@@ -108,7 +107,7 @@ func Start(tb testing.TB, o Options) *Harness {
 	return h
 }
 
-// Refused starts a plugin that must fail to initialize, and returns its error.
+// Refused starts a plugin whose Initialize must fail, and returns its error.
 func Refused(tb testing.TB, o Options) error {
 	tb.Helper()
 	_, err := start(tb, o)
@@ -137,7 +136,7 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 	}
 	config.Executable, config.Arguments = program, o.Arguments
 	config.Environment = o.Environment
-	config.Probe = false // one start is enough to see
+	config.Probe = false // probing would start the program a second time
 	config.Sleep = configs.SleepCheckpoint
 	config.Configuration = o.Configuration
 	config.WarmStart = o.WarmStart
@@ -148,10 +147,10 @@ func start(tb testing.TB, o Options) (*Harness, error) {
 		another.Callsign = callsign
 		plugins = append(plugins, another)
 	}
-	h := &Harness{t: tb, seen: &observer{callsign: config.Callsign, more: make(chan struct{})}}
+	h := &Harness{t: tb, events: &eventQueue{callsign: config.Callsign, added: make(chan struct{})}}
 	h.host = newHost(tb, plugins)
-	tb.Cleanup(h.host.Supervisor.Listen(h.seen))
-	tb.Cleanup(h.end)
+	tb.Cleanup(h.host.Supervisor.Listen(h.events))
+	tb.Cleanup(h.stopAll)
 	ctx := context.WithoutCancel(tb.Context())
 	for _, callsign := range append(o.Beside, config.Callsign) {
 		h.shell, _ = h.host.Supervisor.Shell(callsign)
@@ -189,8 +188,9 @@ func newHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
 	return h
 }
 
-// end leaves nothing running. An image goes with the host's directory.
-func (h *Harness) end() {
+// stopAll deactivates the plugin and stops the host. A hibernated plugin's image is
+// removed with the host's directory.
+func (h *Harness) stopAll() {
 	h.t.Helper()
 	if h.shell.State() != shell.Hibernated {
 		if err := h.shell.Deactivate(context.Background(), shell.Shutdown); err != nil {
@@ -202,10 +202,10 @@ func (h *Harness) end() {
 	}
 }
 
-// Call runs one of the plugin's methods as a JSON-RPC client would. Params may
-// be nil, and so may result if nobody wants it. What the plugin answered
-// instead of a result is a *shell.PluginError, an unknown method
-// shell.ErrUnknownMethod.
+// Call calls a method of the plugin as a JSON-RPC client would. params is encoded
+// as JSON, the answer is decoded into result; both may be nil. The error is a
+// *shell.PluginError if the plugin answered with an error, and
+// shell.ErrUnknownMethod if it has no such method.
 func (h *Harness) Call(method string, params, result any) error {
 	call := shell.Call{Method: method}
 	if params != nil {
@@ -222,30 +222,31 @@ func (h *Harness) Call(method string, params, result any) error {
 	return json.Unmarshal(answer, result)
 }
 
-// State is where the instance stands.
+// State returns the state of the instance.
 func (h *Harness) State() shell.State { return h.shell.State() }
 
-// Suspend asks the plugin to suspend.
+// Suspend suspends the plugin.
 func (h *Harness) Suspend() {
 	h.t.Helper()
-	h.must("suspend", h.shell.Suspend(h.t.Context(), shell.Requested))
+	h.failOn("suspend", h.shell.Suspend(h.t.Context(), shell.Requested))
 }
 
-// Resume asks the plugin to resume.
+// Resume resumes the plugin.
 func (h *Harness) Resume() {
 	h.t.Helper()
-	h.must("resume", h.shell.Resume(h.t.Context(), shell.Requested))
+	h.failOn("resume", h.shell.Resume(h.t.Context(), shell.Requested))
 }
 
-// Hibernate turns the plugin into an image on disk, and suspends it before if
-// it must. Where this can't be done the test is skipped.
+// Hibernate hibernates the plugin to disk, and suspends it before that if it is
+// resumed. On a machine that can't hibernate processes the test is skipped; see
+// RequireCRIU.
 func (h *Harness) Hibernate() {
 	h.t.Helper()
-	h.must("hibernate", h.hibernate())
+	h.failOn("hibernate", h.hibernate())
 }
 
-// HibernateRefused is Hibernate for a plugin that must refuse, or that can't be hibernated
-// as it is; it returns why. The plugin runs on.
+// HibernateRefused hibernates a plugin that must refuse, or that can't be
+// hibernated as it is, and returns the error. The plugin runs on.
 func (h *Harness) HibernateRefused() error {
 	h.t.Helper()
 	err := h.hibernate()
@@ -257,14 +258,16 @@ func (h *Harness) HibernateRefused() error {
 
 func (h *Harness) hibernate() error {
 	h.t.Helper()
-	h.needEngine()
+	h.requireEngine()
 	if h.shell.Status().Control == statecontrol.Resumed {
 		h.Suspend()
 	}
 	return h.shell.Hibernate(h.t.Context(), shell.Requested, 0)
 }
 
-func (h *Harness) needEngine() {
+// requireEngine skips the test if this machine can't hibernate processes, or fails
+// it if RequireCRIU is set.
+func (h *Harness) requireEngine() {
 	h.t.Helper()
 	if err := engine.Check(h.t.Context()); err != nil {
 		if os.Getenv(RequireCRIU) == "1" {
@@ -274,47 +277,48 @@ func (h *Harness) needEngine() {
 	}
 }
 
-// StartWarm ends the plugin and starts it from the image that Options.WarmStart asks
-// for. It fails the test if the plugin had to be started cold; where nothing can be
-// hibernated the test is skipped.
+// StartWarm deactivates the plugin and starts it from the image that
+// Options.WarmStart makes. It fails the test if the plugin was started cold. On a
+// machine that can't hibernate processes the test is skipped; see RequireCRIU.
 func (h *Harness) StartWarm() {
 	h.t.Helper()
-	h.needEngine()
+	h.requireEngine()
 	h.Deactivate()
-	h.must("start", h.shell.Activate(h.t.Context(), shell.Requested))
+	h.failOn("start", h.shell.Activate(h.t.Context(), shell.Requested))
 	if h.shell.Status().StartedFrom == nil {
 		_, why := h.shell.Golden()
 		h.t.Fatalf("the plugin was started cold: %v", why)
 	}
 }
 
-// Wake brings the plugin back from its image. It is suspended then.
+// Wake wakes the hibernated plugin. It is suspended after that.
 func (h *Harness) Wake() {
 	h.t.Helper()
 	if state := h.shell.State(); state != shell.Hibernated {
 		h.t.Fatalf("cannot wake the plugin: it is %s", state)
 	}
-	h.must("wake", h.shell.Activate(h.t.Context(), shell.Requested))
+	h.failOn("wake", h.shell.Activate(h.t.Context(), shell.Requested))
 }
 
-// Deactivate ends the plugin, as the end of the test would.
+// Deactivate ends the plugin before the end of the test.
 func (h *Harness) Deactivate() {
 	h.t.Helper()
-	h.must("deactivate", h.shell.Deactivate(h.t.Context(), shell.Requested))
+	h.failOn("deactivate", h.shell.Deactivate(h.t.Context(), shell.Requested))
 }
 
-// Event waits for the next event of that name which no earlier call has
-// returned, and decodes its params into v unless that is nil.
+// Event waits for the next event of that name, which must come within 30 seconds,
+// and decodes its parameters into v, which may be nil. Each event is returned once.
 func (h *Harness) Event(name string, v any) {
 	h.t.Helper()
-	n, err := h.seen.next(h.t.Context(), name)
+	n, err := h.events.waitEvent(h.t.Context(), name)
 	if err == nil && v != nil {
 		err = json.Unmarshal(n.Params, v)
 	}
-	h.must("get the event "+name+" from", err)
+	h.failOn("get the event "+name+" from", err)
 }
 
-func (h *Harness) must(verb string, err error) {
+// failOn fails the test if err is not nil. verb is for its message.
+func (h *Harness) failOn(verb string, err error) {
 	h.t.Helper()
 	if err != nil {
 		h.t.Fatalf("cannot %s the plugin: %v", verb, err)
