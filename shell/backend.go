@@ -12,7 +12,7 @@ import (
 
 // Backend runs one plugin. The shell calls Launch, Initialize, Deinitialize and
 // Stop one at a time; it may call Invoke, Exists and Facts at any time and in
-// parallel. A backend that is no more than this is part of the host.
+// parallel. A backend without the methods of Process is part of the host.
 type Backend interface {
 	// Launch starts the plugin and returns the plugin's description of itself. The
 	// error wraps ErrInstantiation; the shell calls Stop after an error.
@@ -49,18 +49,18 @@ type Process interface {
 	// it has changed since it was last asked. The shell calls Probe only while the
 	// plugin neither runs nor sleeps. The error wraps ErrInstantiation.
 	Probe(ctx context.Context) (Information, error)
-	// KnownInformation returns what Probe would return, if that is known without
-	// starting the program.
+	// KnownInformation returns the description that Probe would return, if it is known
+	// without starting the program.
 	KnownInformation() (info Information, known bool)
-	// Evidence returns what can be found out about the end of the plugin. The shell
-	// calls it before Stop, while or after the plugin ends.
+	// Evidence collects exit, log and /proc files of a plugin that ends, for the post-mortem.
+	// The shell calls it before Stop.
 	Evidence() Evidence
 
 	// Hibernate puts the plugin to sleep, on disk or in place. After an error the
 	// plugin runs as before, unless the error wraps ErrExited.
 	Hibernate(ctx context.Context) error
-	// HibernationObstacle returns what is certain to make Hibernate fail now, or nil.
-	// It changes nothing and does not find every obstacle. The error wraps
+	// HibernationObstacle returns an obstacle that is certain to make Hibernate fail now,
+	// or nil. It changes nothing and does not find every obstacle. The error wraps
 	// hibernate.ErrObstacle, or names what the host lacks.
 	HibernationObstacle() error
 	// HibernationProgress returns how far a running Hibernate or Wake has come.
@@ -197,7 +197,7 @@ type Progress struct {
 	Total int64 `json:"total"`
 }
 
-// Evidence is what is known of a plugin's end.
+// Evidence holds the traces of a plugin's end: exit, core file, log and /proc files.
 type Evidence struct {
 	// Exit says how the process ended, empty while it runs.
 	Exit string
@@ -243,30 +243,6 @@ type GoldenImage struct {
 	// Generation is the number of the next life that begins from the image.
 	Generation uint64
 }
-
-// Requirements checks what an instance requires of the rest of the host: subsystems and
-// other instances. The shell may call its methods while an operation of the instance
-// runs; they must not ask the shell for another operation of the same instance.
-type Requirements interface {
-	// MayActivate returns nil if the instance may be activated, or an error that wraps
-	// ErrPending and names the requirements that are not met. The information includes
-	// the lists of the configuration.
-	MayActivate(about Information) error
-	// MayStayActive returns nil if the instance may stay active, or an error that wraps
-	// ErrPending and names the requirements that no longer hold.
-	MayStayActive(about Information) error
-	// EndDependants is called before an active instance is deactivated, while it still
-	// takes calls. It returns when the instances that depend on it have ended, or with
-	// ctx.
-	EndDependants(ctx context.Context)
-}
-
-// noRequirements are the Requirements of an instance that has none.
-type noRequirements struct{}
-
-func (noRequirements) MayActivate(Information) error   { return nil }
-func (noRequirements) MayStayActive(Information) error { return nil }
-func (noRequirements) EndDependants(context.Context)   {}
 
 // sink takes the reports of a shell's backend.
 type sink struct{ s *Shell }

@@ -96,7 +96,7 @@ func (s *Shell) admitOrHold(size int) (end context.Context, held *heldCall, err 
 	wakes := s.Config().OnCall == configs.OnCallWake
 	switch {
 	case s.state.TakesCalls() && len(s.held.calls) == 0:
-		s.resumeInBackground()
+		s.resumeIdleInBackground()
 		return s.inFlight.enterCall(), nil, nil
 	case s.state.TakesCalls():
 	case !wakes && (s.state == Hibernated || s.state == Hibernating):

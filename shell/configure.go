@@ -50,17 +50,3 @@ func (s *Shell) changeConfig(change func(*configs.Plugin)) {
 		}
 	}
 }
-
-// Destroy ends the instance for good. A plugin that runs is deactivated first, one that
-// is hibernated is woken for that. A destroyed shell refuses everything; Close must still
-// be called.
-func (s *Shell) Destroy(ctx context.Context, why Reason) error {
-	return s.runInLane(ctx, Destroy, s.deactivationLimit(), func(ctx context.Context) error {
-		s.wakeToEnd(ctx, why)
-		err := s.endInstance(ctx, Destroy, why)
-		if s.wantsWarmStart() && s.State() == Destroyed {
-			s.process.InvalidateGolden(errDestroyed)
-		}
-		return err
-	})
-}

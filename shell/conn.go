@@ -29,6 +29,8 @@ type admittedConn struct {
 	to grpc.ClientConnInterface
 }
 
+// Invoke makes a unary call, see grpc.ClientConnInterface. A call of a probe method never
+// waits or wakes.
 func (c admittedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	send := func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) }
 	if isProbe(method) {
@@ -37,6 +39,7 @@ func (c admittedConn) Invoke(ctx context.Context, method string, args, reply any
 	return c.s.callPlugin(ctx, messageSize(args), send)
 }
 
+// NewStream opens a stream, see grpc.ClientConnInterface.
 func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	end, err := c.s.admitStream(ctx, method)
 	if err != nil {

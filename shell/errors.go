@@ -28,8 +28,7 @@ var (
 	ErrNoStateControl = errors.New("the instance has no state control now")
 	// ErrBuiltIn means that the instance is part of the host and can't be hibernated.
 	ErrBuiltIn = errors.New("the instance runs inside the host")
-	// ErrNotSupported means that this host lacks what the operation needs; the text says
-	// what.
+	// ErrNotSupported means that this host can't do the operation; the text says why.
 	ErrNotSupported = errors.New("not supported on this host")
 	// ErrUnknownMethod means that the plugin does not have the method.
 	ErrUnknownMethod = errors.New("unknown method")

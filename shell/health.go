@@ -41,14 +41,3 @@ func (s *Shell) CheckHealth(ctx context.Context) error {
 	}
 	return nil
 }
-
-// DeactivateIfActive deactivates the instance if it is activated when its turn comes. It
-// never wakes the plugin.
-func (s *Shell) DeactivateIfActive(ctx context.Context, why Reason) error {
-	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
-		if s.State() != Activated {
-			return nil
-		}
-		return s.deactivateInTurn(ctx, why)
-	})
-}

@@ -54,8 +54,8 @@ func (s *Shell) Evict(ctx context.Context, why error) error {
 	})
 }
 
-// HibernationObstacle returns what is certain to make a hibernation fail now, nil if no
-// obstacle is known. It waits for no operation and wakes nothing.
+// HibernationObstacle returns an obstacle that is certain to make a hibernation fail now,
+// nil if none is known. It waits for no operation and wakes nothing.
 func (s *Shell) HibernationObstacle() error {
 	if s.process == nil {
 		return ErrBuiltIn

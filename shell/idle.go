@@ -154,9 +154,9 @@ func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
 	}
 }
 
-// resumeInBackground resumes a plugin that the host suspended, because a call has come;
+// resumeIdleInBackground resumes a plugin that the host suspended, because a call has come;
 // the call does not wait for that. The caller holds mu.
-func (s *Shell) resumeInBackground() {
+func (s *Shell) resumeIdleInBackground() {
 	if s.idle.phase != idleSuspended || s.closing {
 		return
 	}

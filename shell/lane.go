@@ -12,7 +12,7 @@ import (
 // is the callsign.
 const LaneLabel = "lane"
 
-// LaneStatus says what an instance is doing at one moment.
+// LaneStatus lists the operations of an instance at one moment: running and waiting.
 type LaneStatus struct {
 	// Job is the operation under way, empty when there is none.
 	Job Event
@@ -24,7 +24,7 @@ type LaneStatus struct {
 	Held int64
 }
 
-// LaneStatus returns what the instance is doing. It waits for no operation.
+// LaneStatus returns the operations of the instance. It waits for no operation.
 func (s *Shell) LaneStatus() LaneStatus {
 	held := s.heldCount()
 	s.lane.mu.Lock()
@@ -49,6 +49,7 @@ type lane struct {
 	waiting []Event
 }
 
+// newLane returns an idle lane; callsign labels its goroutines in profiles.
 func newLane(callsign string) *lane {
 	l := &lane{turn: make(chan struct{}, 1), labels: pprof.Labels(LaneLabel, callsign)}
 	l.turn <- struct{}{}

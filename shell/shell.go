@@ -54,7 +54,7 @@ type Shell struct {
 	control      statecontrol.State
 	reason       Reason
 	since        time.Time // when state was entered
-	failure      error     // what went wrong on the way to state
+	failure      error     // the error that led to state, nil for none
 	info         Information
 	generation   int  // number of the plugin's process; a report about an earlier process is ignored
 	changes      int  // number of changes of the status so far
@@ -66,7 +66,7 @@ type Shell struct {
 	knownMethods map[string]bool // by name, whether the plugin has the method
 }
 
-// Options are what a Shell is made from.
+// Options are the parameters of New.
 type Options struct {
 	Config configs.Plugin
 	// HibernateTimeout bounds one hibernation or wake.
@@ -171,6 +171,17 @@ func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	})
 }
 
+// DeactivateIfActive deactivates the instance if it is activated when its turn comes. It
+// never wakes the plugin.
+func (s *Shell) DeactivateIfActive(ctx context.Context, why Reason) error {
+	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
+		if s.State() != Activated {
+			return nil
+		}
+		return s.deactivateInTurn(ctx, why)
+	})
+}
+
 // MakeUnavailable keeps a deactivated instance from being activated until it is
 // deactivated again.
 func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
@@ -207,6 +218,20 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 			}
 		}
 		return s.requestControl(ctx, Resume, statecontrol.Resume)
+	})
+}
+
+// Destroy ends the instance for good. A plugin that runs is deactivated first, one that
+// is hibernated is woken for that. A destroyed shell refuses everything; Close must still
+// be called.
+func (s *Shell) Destroy(ctx context.Context, why Reason) error {
+	return s.runInLane(ctx, Destroy, s.deactivationLimit(), func(ctx context.Context) error {
+		s.wakeToEnd(ctx, why)
+		err := s.endInstance(ctx, Destroy, why)
+		if s.wantsWarmStart() && s.State() == Destroyed {
+			s.process.InvalidateGolden(errDestroyed)
+		}
+		return err
 	})
 }
 
@@ -305,18 +330,21 @@ func (s *Shell) goUnlessClosing(work func()) {
 	}
 }
 
+// beginClosing makes the shell refuse all further operations except Deactivate.
 func (s *Shell) beginClosing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true
 }
 
+// isClosing reports whether the host is shutting the instance down.
 func (s *Shell) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
 }
 
+// information returns the plugin's description of itself, without the configuration's lists.
 func (s *Shell) information() Information {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -44,8 +44,8 @@ type Status struct {
 	Reason  Reason
 	// Since is when State was entered.
 	Since time.Time
-	// Err is what went wrong on the way to State, nil when nothing did. In Precondition
-	// it names the requirements that are not met now.
+	// Err is the error that led to State, nil for none. In Precondition it names the
+	// requirements that are not met now.
 	Err   error
 	Facts Facts
 	// Sleep is nil when the plugin is not hibernated.
@@ -123,6 +123,7 @@ func (s *Shell) StateAndControl() (State, statecontrol.State) {
 	return s.state, s.control
 }
 
+// isResumed reports whether the plugin is resumed, not suspended.
 func (s *Shell) isResumed() bool {
 	_, control := s.StateAndControl()
 	return control == statecontrol.Resumed

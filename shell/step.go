@@ -81,7 +81,7 @@ func (s *Shell) stepFor(ctx context.Context, event Event, why cause, work func(c
 }
 
 // stepAfterExit takes the step that follows the end of the plugin's process, and returns
-// exit with what went wrong in clearing it away. The caller has the turn.
+// exit, joined with the errors of clearing the process away. The caller has the turn.
 func (s *Shell) stepAfterExit(ctx context.Context, exit error) error {
 	err := s.stepFor(ctx, Exit, cause{exitReason(exit), exit}, func(ctx context.Context) error {
 		s.inFlight.cancelAll()

@@ -8,6 +8,30 @@ import (
 	"time"
 )
 
+// Requirements checks what an instance requires of the rest of the host: subsystems and
+// other instances. The shell may call its methods while an operation of the instance
+// runs; they must not ask the shell for another operation of the same instance.
+type Requirements interface {
+	// MayActivate returns nil if the instance may be activated, or an error that wraps
+	// ErrPending and names the requirements that are not met. The information includes
+	// the lists of the configuration.
+	MayActivate(about Information) error
+	// MayStayActive returns nil if the instance may stay active, or an error that wraps
+	// ErrPending and names the requirements that no longer hold.
+	MayStayActive(about Information) error
+	// EndDependants is called before an active instance is deactivated, while it still
+	// takes calls. It returns when the instances that depend on it have ended, or with
+	// ctx.
+	EndDependants(ctx context.Context)
+}
+
+// noRequirements are the Requirements of an instance that has none.
+type noRequirements struct{}
+
+func (noRequirements) MayActivate(Information) error   { return nil }
+func (noRequirements) MayStayActive(Information) error { return nil }
+func (noRequirements) EndDependants(context.Context)   {}
+
 // Events under which checks wait for their turn. They change no state themselves.
 const (
 	recheckEvent Event = "reconsider"

@@ -161,6 +161,7 @@ func (s *Shell) invalidateGolden(why error) {
 	s.setGoldenDoubt(why)
 }
 
+// setGoldenDoubt records why golden images are in doubt, see warmth.
 func (s *Shell) setGoldenDoubt(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

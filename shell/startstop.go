@@ -9,9 +9,6 @@ import (
 	"dormouse/statecontrol"
 )
 
-// The functions in this file are the work of steps: they have the backend carry out what
-// the lifecycle table has decided, and change no state.
-
 // startPlugin is the work of an activation: it starts the plugin warm if it can, and
 // otherwise cold. After an error the plugin does not run.
 func (s *Shell) startPlugin(ctx context.Context) error {
