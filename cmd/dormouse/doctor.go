@@ -146,7 +146,7 @@ func examineLimits(dir string) finding {
 	c, err := process.OpenCgroups(dir)
 	if err == nil {
 		one := configs.Bytes(1)
-		err = errors.Join(c.CanEnforce(configs.Limits{Memory: one, Swap: &one, Pids: 1, CPUWeight: 1}), c.Close())
+		err = errors.Join(c.CheckLimits(configs.Limits{Memory: one, Swap: &one, Pids: 1, CPUWeight: 1}), c.Close())
 	}
 	if err != nil {
 		f.OK, f.Found = false, err.Error()

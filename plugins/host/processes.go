@@ -39,7 +39,7 @@ func (h *Host) openProcesses() error {
 		adopt = false
 	}
 	for _, p := range config.Plugins {
-		if err := cgroups.CanEnforce(p.Limits); err != nil {
+		if err := cgroups.CheckLimits(p.Limits); err != nil {
 			h.log.Warn().Err(err).Str("callsign", p.Callsign).Msg("this instance can't start with its limits")
 		}
 	}

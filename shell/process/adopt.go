@@ -121,7 +121,7 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 		root = findRoot(j.Cgroup.Members())
 	}
 	t := &tree{
-		leaf: &leaf{Dir: j.Cgroup}, oomKillsBefore: j.Cgroup.OOMKills(), ownNamespace: true, foreign: procfs.Parent(root) != os.Getpid(),
+		group: &pluginCgroup{Dir: j.Cgroup}, oomKillsBefore: j.Cgroup.OOMKills(), ownNamespace: true, foreign: procfs.Parent(root) != os.Getpid(),
 		programNSPid: j.ProgramNSPid, begun: j.Begun, exited: make(chan struct{}),
 	}
 	if t.pidfd, err = openPidfd(root); err != nil {
@@ -152,11 +152,11 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 	if now := procfs.ExecutableID(t.programPID); j.Executing != "" && now != j.Executing {
 		return nil, fmt.Errorf("process %d executes another file than the plugin did", t.programPID)
 	}
-	if t.leaf.fd, err = os.Open(string(j.Cgroup)); err != nil {
+	if t.group.fd, err = os.Open(string(j.Cgroup)); err != nil {
 		return nil, err
 	}
 	if t.output, err = output.Open(b.runDir(), b.log, &b.tail); err != nil {
-		return nil, errors.Join(err, t.leaf.fd.Close())
+		return nil, errors.Join(err, t.group.fd.Close())
 	}
 	t.output.Start(false)
 	return t, nil
@@ -226,7 +226,7 @@ func (b *Backend) Leave(ctx context.Context) error {
 		err = b.writeJournal(j)
 	}
 	b.setLife(life{})
-	t.detach()
+	t.leaveRunning()
 	return err
 }
 

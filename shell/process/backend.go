@@ -175,7 +175,7 @@ func (b *Backend) Initialize(ctx context.Context) error {
 		HostSocket:    b.hostSocketPath(),
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.exitErrorOr(fromStatus(err)))
+		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.exitErrorOr(fromGRPCError(err)))
 	}
 	if text := answer.GetError(); text != "" {
 		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
@@ -190,14 +190,14 @@ func (b *Backend) Initialize(ctx context.Context) error {
 // Deinitialize tells the plugin that its work is over, see shell.Backend.
 func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
 	if t := b.current().tree; t != nil {
-		if err := b.journalTree(t, phaseEnding); err != nil {
+		if err := b.writeTreeJournal(t, phaseEnding); err != nil {
 			b.log.Warn().Err(err).Msg("the next host would take this plugin for an active one")
 		}
 	}
 	failpoint.Hit("deactivate.begun")
 	_, err := b.plugin.Deinitialize(ctx, &shellpb.DeinitializeRequest{Reason: why.Proto()})
 	if err != nil {
-		return fmt.Errorf("cannot deinitialize: %w", b.exitErrorOr(fromStatus(err)))
+		return fmt.Errorf("cannot deinitialize: %w", b.exitErrorOr(fromGRPCError(err)))
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 // killAndStop kills the tree at once, in place of asking the plugin to end.
 func (b *Backend) killAndStop(ctx context.Context) error {
 	if t := b.current().tree; t != nil {
-		t.killUnasked()
+		t.killSilently()
 	}
 	return b.Stop(ctx)
 }
@@ -249,7 +249,7 @@ func (b *Backend) killAndStop(ctx context.Context) error {
 func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	answer, err := b.dispatcher.Invoke(ctx, &shellpb.InvokeRequest{Method: c.Method, Index: c.Index, Params: c.Params})
 	if err != nil {
-		return nil, fromStatus(err)
+		return nil, fromGRPCError(err)
 	}
 	return answer.GetResult(), nil
 }
@@ -258,7 +258,7 @@ func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, er
 func (b *Backend) Exists(ctx context.Context, method string) (bool, error) {
 	answer, err := b.dispatcher.Exists(ctx, &shellpb.ExistsRequest{Method: method})
 	if err != nil {
-		return false, fromStatus(err)
+		return false, fromGRPCError(err)
 	}
 	return answer.GetExists(), nil
 }
@@ -279,7 +279,7 @@ func (b *Backend) Facts() shell.Facts {
 func (b *Backend) fetchInformation(ctx context.Context) error {
 	info, err := b.plugin.Information(ctx, &shellpb.InformationRequest{})
 	if err != nil {
-		return fmt.Errorf("cannot ask the plugin for its information: %w", fromStatus(err))
+		return fmt.Errorf("cannot ask the plugin for its information: %w", fromGRPCError(err))
 	}
 	b.setInformation(info)
 	return nil
@@ -340,7 +340,7 @@ func (b *Backend) serves(service string) bool {
 // its end is the cause, else err.
 func (b *Backend) exitErrorOr(err error) error {
 	t := b.current().tree
-	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.endsNow() {
+	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.endsSoon() {
 		return err
 	}
 	return t.exitError()

@@ -6,6 +6,9 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"dormouse/internal/cgroup"
 )
@@ -47,16 +50,16 @@ func openCgroups(runDir string, adopt bool) (*Cgroups, error) {
 	if err := c.dir.CheckKillSupport(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot use cgroups: %w; it came with Linux 5.14", err), c.Close())
 	}
-	if err := c.endLeftPlugins(runDir, adopt); err != nil {
+	if err := c.killLeftPlugins(runDir, adopt); err != nil {
 		return nil, fmt.Errorf("cannot end what an earlier host left: %w", err)
 	}
 	c.enableControllers(adopt)
 	return c, nil
 }
 
-// endLeftPlugins kills the plugins that an earlier host left in its cgroups. With adopt
+// killLeftPlugins kills the plugins that an earlier host left in its cgroups. With adopt
 // it spares plugins that have a journal.
-func (c *Cgroups) endLeftPlugins(runDir string, adopt bool) error {
+func (c *Cgroups) killLeftPlugins(runDir string, adopt bool) error {
 	left, err := filepath.Glob(filepath.Join(string(c.dir), "*", "cgroup.kill"))
 	for _, kill := range left {
 		dir := cgroup.Dir(filepath.Dir(kill))
@@ -73,23 +76,23 @@ func (c *Cgroups) Close() error {
 	if err := os.Remove(string(c.dir)); err != nil {
 		return err
 	}
-	return c.restoreHost()
+	return c.disableControllers()
 }
 
-// leaf is the cgroup of one plugin's tree.
-type leaf struct {
+// pluginCgroup is the cgroup of one plugin's tree.
+type pluginCgroup struct {
 	cgroup.Dir
 	fd       *os.File // the directory, for clone(2) into the cgroup
 	settings []setting
 }
 
-// leaf makes the cgroup of an instance. It kills the processes that an earlier host
+// makeCgroup makes the cgroup of an instance. It kills the processes that an earlier host
 // may have left in it.
-func (c *Cgroups) leaf(callsign string, limits []setting) (*leaf, error) {
-	l := &leaf{Dir: c.dir.Child(callsign), settings: limits}
-	err := l.make()
+func (c *Cgroups) makeCgroup(callsign string, limits []setting) (*pluginCgroup, error) {
+	l := &pluginCgroup{Dir: c.dir.Child(callsign), settings: limits}
+	err := l.create()
 	if errors.Is(err, os.ErrExist) {
-		err = l.renew()
+		err = l.recreate()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the plugin's cgroup: %w", err)
@@ -105,7 +108,7 @@ func (c *Cgroups) members(callsign string) []int {
 	return c.dir.Child(callsign).Members()
 }
 
-func (l *leaf) make() (err error) {
+func (l *pluginCgroup) create() (err error) {
 	if err = l.Make(); err != nil {
 		return err
 	}
@@ -118,20 +121,107 @@ func (l *leaf) make() (err error) {
 	return nil
 }
 
-// renew kills every process in the cgroup and puts a new cgroup in its place: see
+// recreate kills every process in the cgroup and puts a new cgroup in its place: see
 // cgroup.Dir.Kill for why.
-func (l *leaf) renew() error {
+func (l *pluginCgroup) recreate() error {
 	if err := l.Kill(); err != nil {
 		return err
 	}
 	if err := l.remove(); err != nil {
 		return err
 	}
-	return l.make()
+	return l.create()
 }
 
 // remove deletes the cgroup, which proves that no process is in it.
-func (l *leaf) remove() error {
+func (l *pluginCgroup) remove() error {
 	_ = l.fd.Close()
 	return l.Remove()
+}
+
+// limitControllers are the controllers that plugins' limits need.
+var limitControllers = []string{"memory", "pids", "cpu"}
+
+// hostCgroupName is the name of the cgroup in base that the host moves to: the kernel
+// enables controllers only for the children of a cgroup without processes.
+const hostCgroupName = "dormouse-host"
+
+var (
+	errNoController = errors.New("the host's cgroup lacks it: run the host as a service with Delegate=yes, on a kernel without cgroup v1 in use")
+	errNotAlone     = errors.New("other processes are in the host's cgroup: run the host as a service with Delegate=yes")
+	errMayNotMove   = errors.New(`a host whose plugins may outlive it can't move: give its service DelegateSubgroup=` + hostCgroupName)
+)
+
+// enableControllers lets the cgroups of plugins use the controllers that the host has,
+// and records for every other controller why they cannot. A host that adopts plugins
+// must not move.
+func (c *Cgroups) enableControllers(adopt bool) {
+	c.unavailable = make(map[string]error)
+	for _, controller := range limitControllers {
+		err := c.enableForChildren(c.base, controller)
+		if errors.Is(err, unix.EBUSY) {
+			if err = c.moveHost(adopt); err == nil {
+				err = c.enableForChildren(c.base, controller)
+			}
+		}
+		if err == nil {
+			err = c.enableForChildren(c.dir, controller)
+		}
+		if err != nil {
+			c.unavailable[controller] = err
+		}
+	}
+}
+
+// enableForChildren lets the cgroups in dir use the controller.
+func (c *Cgroups) enableForChildren(dir cgroup.Dir, controller string) error {
+	switch {
+	case dir.EnablesForChildren(controller):
+		return nil
+	case !dir.HasController(controller):
+		return errNoController
+	}
+	if err := dir.EnableForChildren(controller); err != nil {
+		return err
+	}
+	if dir == c.base {
+		c.enabled = append(c.enabled, controller)
+	}
+	return nil
+}
+
+// moveHost moves the host out of base, into a cgroup of its own.
+func (c *Cgroups) moveHost(adopt bool) error {
+	switch {
+	case c.hostDir != "":
+		return unix.EBUSY // the host has moved, and still a process is there
+	case adopt:
+		return errMayNotMove
+	case !slices.Equal(c.base.Members(), []int{os.Getpid()}):
+		return errNotAlone
+	}
+	dir := c.base.Child(hostCgroupName)
+	if err := dir.Make(); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := dir.Enter(); err != nil {
+		return errors.Join(err, os.Remove(string(dir)))
+	}
+	c.hostDir = dir
+	return nil
+}
+
+// disableControllers disables the controllers that enableControllers enabled, and moves the
+// host back to base.
+func (c *Cgroups) disableControllers() error {
+	var errs []error
+	for _, controller := range c.enabled {
+		errs = append(errs, c.base.DisableForChildren(controller))
+	}
+	c.enabled = nil
+	if c.hostDir != "" {
+		errs = append(errs, c.base.Enter(), os.Remove(string(c.hostDir)))
+		c.hostDir = ""
+	}
+	return errors.Join(errs...)
 }

@@ -38,8 +38,8 @@ func (b *Backend) Evidence() shell.Evidence {
 		readFiles(e.Files, proc, "status", "smaps_rollup", "limits", "cgroup", "io")
 		e.Files["tasks"] = threadStates(proc)
 	}
-	if t.leaf != nil {
-		readFiles(e.Files, string(t.leaf.Dir), "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
+	if t.group != nil {
+		readFiles(e.Files, string(t.group.Dir), "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
 	}
 	e.Log = b.tail.Lines()
 	return e

@@ -15,14 +15,14 @@ import (
 // golden is what a backend knows of its golden image beside the files. Its fields are
 // guarded by the backend's mu.
 type golden struct {
-	missing     error              // why there is no image
+	missingWhy  error              // why there is no image
 	startedFrom *shell.GoldenImage // the present life began from it, nil after a cold start
 	unused      bool               // this backend made the image, and no life has begun from it
 	// programFiles is the footprint of the program's files before they were executed.
 	programFiles string
-	// hopeless is why no image can be made for a plugin with the key hopelessFor.
-	hopeless    error
-	hopelessFor warmKey
+	// failure is why an image of a plugin with the key failedKey can't be made.
+	failure   error
+	failedKey warmKey
 }
 
 // StartWarm restores the golden image, see shell.Process.
@@ -101,7 +101,7 @@ func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, n i
 	}
 	failpoint.Hit("warm.restored")
 	b.lastEvent.Store(0)
-	request := afterRestore(image)
+	request := afterRestoreRequest(image)
 	request.Warm = true
 	err = b.reconnect(ctx, t, n.Socket, request)
 	failpoint.Hit("warm.connected")
@@ -112,7 +112,7 @@ func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, n i
 func (b *Backend) InvalidateGolden(why error) {
 	_, there := b.imageDir.Golden()
 	b.mu.Lock()
-	b.golden.missing, b.golden.unused = why, false
+	b.golden.missingWhy, b.golden.unused = why, false
 	b.mu.Unlock()
 	if errors.Is(there, hibernate.ErrNoImage) {
 		return
@@ -137,8 +137,8 @@ func (b *Backend) Golden() (*shell.GoldenImage, error) {
 	image, err := b.imageDir.Golden()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if errors.Is(err, hibernate.ErrNoImage) && b.golden.missing != nil {
-		err = b.golden.missing
+	if errors.Is(err, hibernate.ErrNoImage) && b.golden.missingWhy != nil {
+		err = b.golden.missingWhy
 	}
 	return describeGolden(image), err
 }
@@ -166,7 +166,7 @@ func (b *Backend) RemoveStaleGolden() {
 	if err != nil {
 		return
 	}
-	now, err := b.startedKey()
+	now, err := b.startChecksum()
 	if err != nil || now != n.WarmKey.Started {
 		b.InvalidateGolden(n.WarmKey.difference(warmKey{Started: now}))
 	}
@@ -184,7 +184,7 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 		b.followReports()
 	}
 	b.mu.Lock()
-	b.golden.missing, b.golden.unused = err, err == nil
+	b.golden.missingWhy, b.golden.unused = err, err == nil
 	b.mu.Unlock()
 	if err != nil {
 		b.dontRetryGolden(err, key)
@@ -218,11 +218,11 @@ func (b *Backend) prepareGolden() (warmKey, error) {
 		return now, err
 	}
 	b.mu.Lock()
-	hopeless, key := b.golden.hopeless, b.golden.hopelessFor
+	failure, key := b.golden.failure, b.golden.failedKey
 	b.mu.Unlock()
 	key.Persistent = now.Persistent // changes with each life
-	if hopeless != nil && key == now {
-		return now, hopeless
+	if failure != nil && key == now {
+		return now, failure
 	}
 	return now, b.imageDir.DiscardGolden()
 }
@@ -230,17 +230,17 @@ func (b *Backend) prepareGolden() (warmKey, error) {
 // dontRetryGolden keeps the backend from making another golden image until the key of
 // the plugin changes, unless the cause may pass by itself.
 func (b *Backend) dontRetryGolden(err error, key warmKey) {
-	if mayPass(err) {
+	if isTransient(err) {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.golden.hopeless, b.golden.hopelessFor = errors.New(err.Error()), key // its sentinels don't hold for later attempts
+	b.golden.failure, b.golden.failedKey = errors.New(err.Error()), key // its sentinels don't hold for later attempts
 }
 
-// mayPass reports whether the cause of err may be gone at the next attempt although
+// isTransient reports whether the cause of err may be gone at the next attempt although
 // nothing of the plugin has changed.
-func mayPass(err error) bool {
+func isTransient(err error) bool {
 	causes := []error{hibernate.ErrSpace, hibernate.ErrBudget, hibernate.ErrRefused, context.DeadlineExceeded, context.Canceled}
 	return slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }

@@ -75,7 +75,7 @@ func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) erro
 	h.stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if left := h.waitOrCut(ctx); left > 0 {
+	if left := h.waitClosed(ctx); left > 0 {
 		return fmt.Errorf("the plugin keeps %d connections to its host socket open; it must close them in BeforeCheckpoint", left)
 	}
 	return nil
@@ -102,9 +102,9 @@ func (h *hostSocket) Accept() (net.Conn, error) {
 	}
 }
 
-// waitOrCut waits for the plugin to close its connections, cuts those that are open when
+// waitClosed waits for the plugin to close its connections, cuts those that are open when
 // ctx ends, and returns the number of those. The serving must have ended.
-func (h *hostSocket) waitOrCut(ctx context.Context) (left int) {
+func (h *hostSocket) waitClosed(ctx context.Context) (left int) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)

@@ -109,31 +109,31 @@ func (b *Backend) writeJournal(j journal) error {
 	return nil
 }
 
-// journalProcesses writes a journal for a tree whose processes will be in the instance's
+// writeStartJournal writes a journal for a tree whose processes will be in the instance's
 // cgroup from now on.
-func (b *Backend) journalProcesses(j journal) error {
+func (b *Backend) writeStartJournal(j journal) error {
 	if b.host.Cgroups != nil {
 		j.Cgroup = b.host.Cgroups.dir.Child(b.place)
 	}
 	return b.writeJournal(j)
 }
 
-// journalRestore writes that the image is about to be restored.
-func (b *Backend) journalRestore(image *hibernate.Image, n imageNote, p phase) error {
+// writeRestoreJournal writes that the image is about to be restored.
+func (b *Backend) writeRestoreJournal(image *hibernate.Image, n imageNote, p phase) error {
 	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
 		return err
 	}
 	b.mu.Lock()
 	why := b.reason
 	b.mu.Unlock()
-	return b.journalProcesses(journal{
+	return b.writeStartJournal(journal{
 		Phase: p, Bound: n.Bound, ProgramNSPid: n.ProgramNSPid, Socket: n.Socket, Information: n.Information,
 		Generation: image.Generation, Reason: why,
 	})
 }
 
-// journalTree writes what the tree is now, in phase p.
-func (b *Backend) journalTree(t *tree, p phase) error {
+// writeTreeJournal writes what the tree is now, in phase p.
+func (b *Backend) writeTreeJournal(t *tree, p phase) error {
 	j, err := b.describeTree(t, p)
 	if err == nil {
 		err = b.writeJournal(j)
@@ -174,7 +174,7 @@ func (b *Backend) NoteActivated(why shell.Reason) {
 	if t == nil {
 		return
 	}
-	if err := b.journalTree(t, phaseRunning); err != nil {
+	if err := b.writeTreeJournal(t, phaseRunning); err != nil {
 		b.log.Warn().Err(err).Msg("the next host will not know this process")
 	}
 }
@@ -254,5 +254,5 @@ func checksum(values ...any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// bound reports whether the kernel is to kill a new tree when the host ends.
-func (b *Backend) bound() bool { return !b.host.Adopt || b.isProbe() }
+// bindsNewTrees reports whether the kernel is to kill a new tree when the host ends.
+func (b *Backend) bindsNewTrees() bool { return !b.host.Adopt || b.isProbe() }

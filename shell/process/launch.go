@@ -40,7 +40,7 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 	}
 	cmd.Dir = b.volatileDir() // of its own: CRIU dumps trees with the same directory one after another
 	cmd.Env = b.environment(paths)
-	if err := b.journalProcesses(journal{Phase: phaseStarting, Bound: b.bound()}); err != nil {
+	if err := b.writeStartJournal(journal{Phase: phaseStarting, Bound: b.bindsNewTrees()}); err != nil {
 		return nil, "", err
 	}
 	failpoint.Hit("launch.begun")
@@ -51,7 +51,7 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 	failpoint.Hit("launch.started")
 	line, err := t.output.FirstLine(ctx)
 	if err != nil {
-		if errors.Is(err, output.ErrNoLine) && t.endsNow() {
+		if errors.Is(err, output.ErrNoLine) && t.endsSoon() {
 			err = t.exitError()
 		} else if words := t.lastWords(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)
@@ -65,7 +65,7 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 	if err != nil {
 		return nil, "", fmt.Errorf("%s does not shake hands as a plugin: %w", program, err)
 	}
-	t.noteProgram()
+	t.setProgramPIDs()
 	failpoint.Hit("launch.shaken")
 	return t, socket, nil
 }
@@ -74,21 +74,21 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 // it the tree of the backend.
 func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
 	spools := ""
-	if !b.bound() {
+	if !b.bindsNewTrees() {
 		spools = b.runDir()
 	}
 	t, err := prepareTree(b.host.Cgroups, b.place, b.given.Limits, spools, b.log, &b.tail)
 	if err != nil {
 		return nil, err
 	}
-	t.bound = b.bound()
+	t.bound = b.bindsNewTrees()
 	if err := startRoot(t); err != nil {
-		return nil, errors.Join(err, t.release())
+		return nil, errors.Join(err, t.releaseResources())
 	}
 	if t.pidfd, err = openPidfd(t.root.Pid); err != nil {
 		t.kill()
 		_, werr := t.root.Wait()
-		return nil, errors.Join(err, werr, t.release())
+		return nil, errors.Join(err, werr, t.releaseResources())
 	}
 	t.watchExit(func(err error) { b.sink.Exited(err) })
 	b.setTree(t)

@@ -10,16 +10,16 @@ type lifeState int
 
 const (
 	lifeNone    lifeState = iota // neither processes nor an image
-	lifeRunning                  // the tree runs
-	lifeFrozen                   // the tree sleeps in place
-	lifeStored                   // an image on disk, no processes
-	lifeWaking                   // the image is being restored
+	lifeRunning                  // processes
+	lifeFrozen                   // processes that sleep in place
+	lifeStored                   // an image
+	lifeWaking                   // an image, and processes once it is restored
 )
 
 // life is what exists of the plugin now. A Backend replaces it as a whole, under mu.
 type life struct {
 	state lifeState
-	// tree is set in lifeRunning and lifeFrozen, and in lifeWaking once the tree has processes.
+	// tree is set in lifeRunning and lifeFrozen, and in lifeWaking after the restore.
 	tree *tree
 	// link is the connection to the tree, nil while there is none.
 	link *link
@@ -63,7 +63,7 @@ func (b *Backend) takeLink() *link {
 	return l
 }
 
-// endWaking ends a wake: the tree is lifeRunning if it has got processes.
+// endWaking ends a wake. The plugin runs if its tree has got processes.
 func (b *Backend) endWaking() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -35,9 +35,9 @@ func cgroupSettings(l configs.Limits) (all []setting) {
 	return all
 }
 
-// CanEnforce returns nil if all limits can be enforced here, and otherwise an error
+// CheckLimits returns nil if all limits can be enforced here, and otherwise an error
 // that wraps shell.ErrNotSupported and says why. c may be nil, for a host without cgroups.
-func (c *Cgroups) CanEnforce(l configs.Limits) error {
+func (c *Cgroups) CheckLimits(l configs.Limits) error {
 	for _, s := range cgroupSettings(l) {
 		switch {
 		case c == nil:
@@ -50,7 +50,7 @@ func (c *Cgroups) CanEnforce(l configs.Limits) error {
 }
 
 // setLimits writes the limits to the cgroup's files.
-func (l *leaf) setLimits() error {
+func (l *pluginCgroup) setLimits() error {
 	for _, s := range l.settings {
 		if err := l.Set(s.file, s.value); err != nil {
 			return fmt.Errorf("cannot set limits.%s: %w", s.key, err)

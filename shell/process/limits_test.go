@@ -81,9 +81,9 @@ func TestLimitsThatCannotBeEnforced(t *testing.T) {
 }
 
 // fakeCgroup is a directory that looks like one.
-func fakeCgroup(t *testing.T, files ...string) *leaf {
+func fakeCgroup(t *testing.T, files ...string) *pluginCgroup {
 	t.Helper()
-	l := &leaf{Dir: cgroup.Dir(t.TempDir())}
+	l := &pluginCgroup{Dir: cgroup.Dir(t.TempDir())}
 	for _, name := range files {
 		if err := os.WriteFile(filepath.Join(string(l.Dir), name), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func TestMemoryExceeded(t *testing.T) {
 	c.Limits = configs.Limits{Memory: 96 << 20, Swap: new(configs.Bytes), Pids: 64, CPUWeight: 50}
 	r := newRig(t, c)
 	needCgroups(r)
-	if err := r.host.Cgroups.CanEnforce(c.Limits); err != nil {
+	if err := r.host.Cgroups.CheckLimits(c.Limits); err != nil {
 		t.Skip(err)
 	}
 	exceed := func(t *testing.T) {

@@ -37,7 +37,7 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 		first, second = second, first
 	}
 	err := first(ctx)
-	if !isImpossible(err) || c.CheckpointAfter == nil && pageOut.Check(ctx) != nil {
+	if !isSleepImpossible(err) || c.CheckpointAfter == nil && pageOut.Check(ctx) != nil {
 		return err
 	}
 	b.log.Info().Err(err).Msg("goes to sleep the other way")
@@ -47,9 +47,9 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 	return nil
 }
 
-// isImpossible reports whether err says that the plugin can't sleep in the way that was
+// isSleepImpossible reports whether err says that the plugin can't sleep in the way that was
 // tried, while it runs on as before.
-func isImpossible(err error) bool {
+func isSleepImpossible(err error) bool {
 	causes := []error{hibernate.ErrUnsupported, hibernate.ErrObstacle, hibernate.ErrSpace, pageout.ErrStays}
 	return !errors.Is(err, shell.ErrExited) && slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
@@ -197,12 +197,12 @@ func (c checkpointTree) Cgroup() cgroup.Dir { return c.t.cgroup() }
 // Quiesce calls the plugin's BeforeCheckpoint and closes the connections in both
 // directions.
 func (c checkpointTree) Quiesce(ctx context.Context) error {
-	if err := c.b.journalTree(c.t, c.during); err != nil {
+	if err := c.b.writeTreeJournal(c.t, c.during); err != nil {
 		return err
 	}
 	if c.b.hasHooks() {
 		if _, err := c.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
-			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.exitErrorOr(fromStatus(err)))
+			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.exitErrorOr(fromGRPCError(err)))
 		}
 	}
 	if err := c.b.closeHostSocket(ctx, hostSocketLimit); err != nil {
@@ -224,10 +224,10 @@ func (c checkpointTree) Revive(ctx context.Context) error {
 		err = c.b.reconnect(ctx, c.t, c.b.socketPath(), &shellpb.AfterRestoreRequest{})
 	}
 	if err == nil {
-		err = c.b.journalTree(c.t, c.after)
+		err = c.b.writeTreeJournal(c.t, c.after)
 	}
 	if err != nil && !c.t.hasEnded() {
-		c.t.killUnasked()
+		c.t.killSilently()
 		err = fmt.Errorf("%w: the host ended it, since it did not come back from the attempt: %w", shell.ErrExited, err)
 	}
 	return err

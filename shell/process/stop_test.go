@@ -238,7 +238,7 @@ func TestLaunchEndsWhatIsLeft(t *testing.T) {
 	earlier.life.link.detach()
 	earlier.life.tree.background.Wait()
 	earlier.life.tree.output.Close()
-	_ = earlier.life.tree.leaf.fd.Close()
+	_ = earlier.life.tree.group.fd.Close()
 	earlier.hostSocket.SetUnlinkOnClose(false) // the name is the other one's by now
 	if err := earlier.closeHostSocket(t.Context(), 0); err != nil {
 		t.Error(err)

@@ -25,7 +25,7 @@ import (
 // tree is the process tree of a plugin: pid 1 of its PID namespace, the program below
 // pid 1, and all that the program started.
 type tree struct {
-	leaf   *leaf // nil without cgroups
+	group  *pluginCgroup // nil without cgroups
 	output *output.Streams
 	begun  time.Time // when the tree was started or woken
 
@@ -52,19 +52,19 @@ type tree struct {
 // output in the directory spools, or in pipes when spools is "".
 func prepareTree(c *Cgroups, name string, limits configs.Limits, spools string, log zerolog.Logger, tail *output.Tail) (*tree, error) {
 	t := &tree{exited: make(chan struct{}), begun: time.Now()}
-	if err := c.CanEnforce(limits); err != nil {
+	if err := c.CheckLimits(limits); err != nil {
 		return nil, err
 	}
 	if c != nil {
-		l, err := c.leaf(name, cgroupSettings(limits))
+		l, err := c.makeCgroup(name, cgroupSettings(limits))
 		if err != nil {
 			return nil, err
 		}
-		t.leaf = l
+		t.group = l
 	}
 	var err error
 	if t.output, err = output.Open(spools, log, tail); err != nil {
-		return nil, errors.Join(err, t.release())
+		return nil, errors.Join(err, t.releaseResources())
 	}
 	return t, nil
 }
@@ -82,9 +82,9 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 		attributes.Cloneflags = syscall.CLONE_NEWPID
 		t.ownNamespace = true
 	}
-	if t.leaf != nil {
+	if t.group != nil {
 		attributes.UseCgroupFD = true
-		attributes.CgroupFD = int(t.leaf.fd.Fd())
+		attributes.CgroupFD = int(t.group.fd.Fd())
 	}
 	cmd.SysProcAttr = attributes
 	if err := cmd.Start(); err != nil {
@@ -164,9 +164,9 @@ func (t *tree) waitLoaded(ctx context.Context) error {
 	}
 }
 
-// detach closes the host's descriptors of the running tree, which the next host can
+// leaveRunning closes the host's descriptors of the running tree, which the next host can
 // adopt. Output that was written up to now is read.
-func (t *tree) detach() {
+func (t *tree) leaveRunning() {
 	t.expectEnd()
 	t.pidfd.close()
 	if t.loading != nil {
@@ -174,7 +174,7 @@ func (t *tree) detach() {
 	}
 	t.background.Wait()
 	t.output.Close()
-	_ = t.leaf.fd.Close()
+	_ = t.group.fd.Close()
 	_ = t.root.Release()
 }
 
@@ -211,9 +211,9 @@ func (t *tree) hasEnded() bool {
 	}
 }
 
-// endsNow is hasEnded for a tree whose files are closed already: its end may be a
+// endsSoon is hasEnded for a tree whose files are closed already: its end may be a
 // moment away.
-func (t *tree) endsNow() bool {
+func (t *tree) endsSoon() bool {
 	t.waitEnd(200 * time.Millisecond)
 	return t.hasEnded()
 }
@@ -241,17 +241,17 @@ func (t *tree) terminate(limit time.Duration) {
 // destroy kills and reaps what still runs, reads the rest of the output, and releases
 // all that the tree had.
 func (t *tree) destroy() error {
-	t.killUnasked()
+	t.killSilently()
 	<-t.exited
 	t.background.Wait()
 	if t.foreign {
 		_ = t.root.Release() // not before: it forgets the PID
 	}
-	return t.release()
+	return t.releaseResources()
 }
 
-// killUnasked kills the tree without asking the plugin to end.
-func (t *tree) killUnasked() {
+// killSilently kills the tree without asking the plugin to end.
+func (t *tree) killSilently() {
 	t.expectEnd()
 	if !t.hasEnded() {
 		t.kill()
@@ -260,7 +260,7 @@ func (t *tree) killUnasked() {
 
 // kill kills all processes of the tree.
 func (t *tree) kill() {
-	if t.leaf != nil && t.leaf.Kill() == nil {
+	if t.group != nil && t.group.Kill() == nil {
 		return
 	}
 	if !t.ownNamespace {
@@ -276,29 +276,29 @@ func (t *tree) kill() {
 // clearCgroup kills what a failed restore left in the cgroup, so that the next attempt
 // can use the cgroup.
 func (t *tree) clearCgroup() error {
-	if t.leaf == nil {
+	if t.group == nil {
 		return nil
 	}
-	return t.leaf.renew()
+	return t.group.recreate()
 }
 
-// release closes the output and removes the cgroup. The tree has no process any more.
-func (t *tree) release() error {
+// releaseResources closes the output and removes the cgroup. The tree has no process any more.
+func (t *tree) releaseResources() error {
 	if t.output != nil {
 		t.output.Close()
 	}
-	if t.leaf == nil {
+	if t.group == nil {
 		return nil
 	}
-	return t.leaf.remove()
+	return t.group.remove()
 }
 
 // pids returns the PIDs of all processes of the tree in the host's namespace.
 func (t *tree) pids() []int { return procfs.Tree(t.root.Pid) }
 
-// noteProgram sets the PIDs of the program, which is pid 1's first child. Orphans that
+// setProgramPIDs sets the PIDs of the program, which is pid 1's first child. Orphans that
 // pid 1 inherits come later.
-func (t *tree) noteProgram() {
+func (t *tree) setProgramPIDs() {
 	if children := procfs.Children(t.root.Pid); len(children) > 0 {
 		t.programPID, t.programNSPid = children[0], procfs.NSPid(children[0])
 	}
@@ -317,10 +317,10 @@ func (t *tree) findProgram() int {
 
 // cgroup returns the cgroup of the tree, "" without cgroups.
 func (t *tree) cgroup() cgroup.Dir {
-	if t.leaf == nil {
+	if t.group == nil {
 		return ""
 	}
-	return t.leaf.Dir
+	return t.group.Dir
 }
 
 // exitError waits for the end of the tree and returns its cause.

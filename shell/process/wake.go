@@ -56,7 +56,7 @@ func (b *Backend) PrepareWake(ctx context.Context) error {
 		return err
 	}
 	n, _ := imageNoteOf(l.image) // Wake reports a note that can't be read
-	return b.journalRestore(l.image, n, phaseWaking)
+	return b.writeRestoreJournal(l.image, n, phaseWaking)
 }
 
 // Wake restores the image, or thaws a tree that sleeps in place, see shell.Process.
@@ -90,7 +90,7 @@ func (b *Backend) wakeFrom(ctx context.Context, image *hibernate.Image) error {
 		return errors.Join(err, b.imageDir.Quarantine())
 	}
 	failpoint.Hit("wake.restored")
-	err = b.reconnect(ctx, t, n.Socket, afterRestore(image))
+	err = b.reconnect(ctx, t, n.Socket, afterRestoreRequest(image))
 	failpoint.Hit("wake.connected")
 	if derr := image.Discard(); derr != nil {
 		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
@@ -98,8 +98,8 @@ func (b *Backend) wakeFrom(ctx context.Context, image *hibernate.Image) error {
 	return err
 }
 
-// afterRestore returns the request that tells the plugin about its restore.
-func afterRestore(image *hibernate.Image) *shellpb.AfterRestoreRequest {
+// afterRestoreRequest returns the request that tells the plugin about its restore.
+func afterRestoreRequest(image *hibernate.Image) *shellpb.AfterRestoreRequest {
 	return &shellpb.AfterRestoreRequest{Generation: image.Generation, Slept: durationpb.New(image.Age())}
 }
 
@@ -110,7 +110,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNo
 	if err != nil {
 		return nil, err
 	}
-	if err := b.journalRestore(image, n, p); err != nil {
+	if err := b.writeRestoreJournal(image, n, p); err != nil {
 		return nil, err
 	}
 	failpoint.Hit("wake.begun")
@@ -120,7 +120,7 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNo
 			Cgroup:  t.cgroup(),
 			Files:   t.inheritedOutput(n.Output),
 			Cleanup: t.clearCgroup,
-			Lasting: b.lastingLoading(n.Bound),
+			Lasting: b.lastingLoadingDir(n.Bound),
 		})
 		if err == nil {
 			t.attachRestored(root, n.ProgramNSPid, loading)
@@ -162,9 +162,9 @@ func (b *Backend) restoreRoot(ctx context.Context, image *hibernate.Image, w hib
 // outlive the host.
 const loadingName = "loading"
 
-// lastingLoading returns the directory for a loading that must outlive the host, ""
+// lastingLoadingDir returns the directory for a loading that must outlive the host, ""
 // when the tree ends with the host.
-func (b *Backend) lastingLoading(bound bool) string {
+func (b *Backend) lastingLoadingDir(bound bool) string {
 	if bound || !b.host.Adopt {
 		return ""
 	}
@@ -179,7 +179,7 @@ func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, request
 	}
 	if b.hasHooks() {
 		if _, err := b.hooks.AfterRestore(ctx, request); err != nil {
-			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.exitErrorOr(fromStatus(err)))
+			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.exitErrorOr(fromGRPCError(err)))
 		}
 	}
 	b.followReports()

@@ -32,7 +32,7 @@ type warmKey struct {
 
 // warmKey returns the key of a plugin that is started now.
 func (b *Backend) warmKey() (key warmKey, err error) {
-	if key.Started, err = b.startedKey(); err != nil {
+	if key.Started, err = b.startChecksum(); err != nil {
 		return key, err
 	}
 	program, err := findExecutable(b.given.Executable)
@@ -68,16 +68,16 @@ func (b *Backend) programFootprint(program string) (all string, err error) {
 	return all, nil
 }
 
-// startedKey returns a checksum of all that the host gives a plugin, and of the rights
+// startChecksum returns a checksum of all that the host gives a plugin, and of the rights
 // that the plugin inherits from the host.
-func (b *Backend) startedKey() (string, error) {
+func (b *Backend) startChecksum() (string, error) {
 	threads, err := procfs.ThreadIdentities([]int{os.Getpid()})
 	if err != nil {
 		return "", err
 	}
 	paths := b.paths()
 	given := b.given.Given(configs.UseExec, configs.UseInitialize)
-	return checksum(given, b.environment(paths), paths, b.hostSocketPath(), b.bound(), firstThread(threads)), nil
+	return checksum(given, b.environment(paths), paths, b.hostSocketPath(), b.bindsNewTrees(), firstThread(threads)), nil
 }
 
 // firstThread returns the identity of the first thread, the only one with limits, without

@@ -98,7 +98,7 @@ func openStream(dir, name string, log zerolog.Logger, tail *Tail) (*stream, erro
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a log pipe: %w", err)
 	}
-	s.read, s.write = &drainedPipe{File: r}, w
+	s.read, s.write = &pipeReader{File: r}, w
 	if s.key, err = pipeKey(r); err != nil {
 		return nil, errors.Join(err, r.Close(), w.Close())
 	}

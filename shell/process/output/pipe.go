@@ -8,35 +8,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drainedPipe is the host's end of a pipe. Bytes that are in the pipe when the read
+// pipeReader is the host's end of a pipe. Bytes that are in the pipe when the read
 // deadline passes are still read, since a busy host may be late.
-type drainedPipe struct {
+type pipeReader struct {
 	*os.File
 	deadlinePassed bool
 	left           int // bytes that were in the pipe at the deadline and are unread
 }
 
-func (d *drainedPipe) Read(b []byte) (int, error) {
-	if d.deadlinePassed {
-		return d.readLeft(b)
+func (r *pipeReader) Read(b []byte) (int, error) {
+	if r.deadlinePassed {
+		return r.readLeft(b)
 	}
-	n, err := d.File.Read(b)
+	n, err := r.File.Read(b)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, err
 	}
-	d.deadlinePassed, d.left = true, buffered(d.File)
-	if err := d.SetReadDeadline(time.Time{}); err != nil { // bytes that are there don't block
+	r.deadlinePassed, r.left = true, buffered(r.File)
+	if err := r.SetReadDeadline(time.Time{}); err != nil { // bytes that are there don't block
 		return 0, err
 	}
-	return d.readLeft(b)
+	return r.readLeft(b)
 }
 
-func (d *drainedPipe) readLeft(b []byte) (int, error) {
-	if d.left == 0 {
+func (r *pipeReader) readLeft(b []byte) (int, error) {
+	if r.left == 0 {
 		return 0, os.ErrDeadlineExceeded
 	}
-	n, err := d.File.Read(b[:min(len(b), d.left)])
-	d.left -= n
+	n, err := r.File.Read(b[:min(len(b), r.left)])
+	r.left -= n
 	return n, err
 }
 

@@ -11,8 +11,8 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// fromStatus translates an error of a gRPC call into one of the shell's errors.
-func fromStatus(err error) error {
+// fromGRPCError translates an error of a gRPC call into one of the shell's errors.
+func fromGRPCError(err error) error {
 	if err == nil {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // What was written before the deadline is read after it, and nothing else.
-func TestDrain(t *testing.T) {
+func TestPipeReader(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +21,7 @@ func TestDrain(t *testing.T) {
 	if _, err := io.WriteString(w, text); err != nil {
 		t.Fatal(err)
 	}
-	d := &drainedPipe{File: r}
+	d := &pipeReader{File: r}
 	if err := d.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
 		t.Fatal(err)
 	}
