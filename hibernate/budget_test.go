@@ -56,8 +56,8 @@ func TestBudgetRefuses(t *testing.T) {
 	b.checkpoint(t)
 }
 
-// Refused images go by themselves, then the instances with the oldest ones, and
-// nobody goes where that would not help.
+// Quarantined images are evicted without their instances, then the instances with the
+// oldest images. No instance is evicted if that would not help.
 func TestBudgetEvictsTheOldest(t *testing.T) {
 	b := newBench(t)
 	b.lay(t, "Old/image", big, 2*time.Hour)
@@ -128,7 +128,7 @@ func (h held) Quiesce(ctx context.Context) error {
 	return h.tree.Quiesce(ctx)
 }
 
-// Who has no turn waits for it, no longer than it may.
+// A checkpoint waits for others that write, no longer than its context allows.
 func TestParallelCheckpoints(t *testing.T) {
 	b := newBench(t)
 	b.store.SetLimits(hibernate.Limits{Parallel: 1, Budget: 1 << 40})

@@ -271,7 +271,7 @@ const deletedFiles = 256 << 20
 // newStream begins to pack the image into the draft.
 func (c *checkpoint) newStream(ctx context.Context) (*pack.Stream, error) {
 	store, m := c.dir.store, c.manifest
-	codec, err := pack.NewCodec(m.Packing, store.packing.Key, m.ID, c.tagger)
+	codec, err := pack.NewCodec(m.Packing, m.ID, store.key, store.packing.Key)
 	if err != nil {
 		return nil, err
 	}

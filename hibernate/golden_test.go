@@ -188,7 +188,7 @@ func TestPreserveFails(t *testing.T) {
 	}
 }
 
-// Golden images go first, whatever on-budget says, and make nobody go themselves.
+// Golden images are evicted first, whatever on-budget says, and evict no other image.
 func TestGoldenImagesMakeRoom(t *testing.T) {
 	b := newBench(t)
 	var yielded []string

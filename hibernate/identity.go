@@ -16,7 +16,7 @@ func (m *manifest) checkImageIdentities(e Engine, dir string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read who is in the image: %w", err)
+		return fmt.Errorf("cannot read the identities in the image: %w", err)
 	}
 	if len(inImage) != len(m.Tasks) {
 		return fmt.Errorf("%w: it holds %d threads, the tree has %d", ErrForged, len(inImage), len(m.Tasks))

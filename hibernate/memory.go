@@ -47,14 +47,11 @@ func (i *Image) openMemory() (*imageMemory, error) {
 // openMemory returns the memory of an image, whose page files it opens with open in the
 // order of the manifest.
 func openMemory(from memoryHandover, open func(name string) (*os.File, error)) (*imageMemory, error) {
-	tagger, err := pack.NewTagger(from.Key, from.ID)
+	codec, err := pack.NewCodec(from.Packing, from.ID, from.Key, from.PackingKey)
 	if err != nil {
 		return nil, err
 	}
-	m := &imageMemory{from: from, files: make(map[string]pageFile)}
-	if m.codec, err = pack.NewCodec(from.Packing, from.PackingKey, from.ID, tagger); err != nil {
-		return nil, err
-	}
+	m := &imageMemory{from: from, codec: codec, files: make(map[string]pageFile)}
 	for number, f := range from.Files {
 		if !isPages(f.Name) {
 			continue

@@ -28,9 +28,9 @@ func received(t *testing.T, m hibernate.Memory) hibernate.Memory {
 	return got
 }
 
-// Memory that was moved is verified as ever, and needs neither the image nor who
-// had it before.
-func TestMovedMemory(t *testing.T) {
+// Memory that was handed over is verified as ever, and needs neither the image nor the
+// process that had it before.
+func TestHandedOverMemory(t *testing.T) {
 	all := map[string]pack.Options{"as it is": {}}
 	maps.Copy(all, packings)
 	for name, packing := range all {
@@ -66,7 +66,7 @@ func TestMovedMemory(t *testing.T) {
 }
 
 // A memory without its files is none, and leaves none open.
-func TestMovedMemoryLacksFiles(t *testing.T) {
+func TestHandedOverMemoryLacksFiles(t *testing.T) {
 	b := newBench(t)
 	image := b.checkpoint(t)
 	lazy := &reader{Fake: b.engine}

@@ -230,7 +230,8 @@ func (r *restoration) unpack(lazily bool) (dir string, err error) {
 	if m.Packing == nil {
 		return r.image.path(), nil
 	}
-	codec, err := pack.NewCodec(m.Packing, r.image.dir.store.packing.Key, m.ID, r.tagger)
+	store := r.image.dir.store
+	codec, err := pack.NewCodec(m.Packing, m.ID, store.key, store.packing.Key)
 	if err != nil {
 		return "", err
 	}

@@ -97,7 +97,7 @@ func (e *steady) Dump(_ context.Context, d hibernate.Dump) error {
 	return errors.Join(err, pages.Close(), hibernatetest.StopProcess(d.PID))
 }
 
-// Who dumps is never far ahead of the draft, however much there is.
+// A dump is never far ahead of the draft, however much memory there is.
 func TestPackingKeepsUp(t *testing.T) {
 	b, _ := newPackedBench(t, packings["encrypted"])
 	e := &steady{Fake: b.engine, written: b.imageDir.DraftBytes}
@@ -108,7 +108,7 @@ func TestPackingKeepsUp(t *testing.T) {
 	}
 }
 
-// Who writes memory does not wait when there is no time left.
+// A dump does not wait to write memory when there is no time left.
 func TestPackingGivenUp(t *testing.T) {
 	b, _ := newPackedBench(t, packings["encrypted"])
 	ctx, cancel := context.WithCancel(t.Context())

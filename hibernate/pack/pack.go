@@ -101,15 +101,16 @@ type Codec struct {
 }
 
 // NewCodec returns the codec of the image with that ID, whose files are stored in that
-// format. The key encrypts and decrypts; tagger has the tags of files that are not
-// encrypted.
-func NewCodec(format *Format, key []byte, imageID string, tagger Tagger) (*Codec, error) {
-	c := &Codec{tagger: tagger, buffers: &sync.Pool{New: func() any { return new([ChunkSize + tagSize]byte) }}}
-	var err error
-	if format.Encrypted() {
-		c.encrypted = true
-		c.tagger, err = NewTagger(key, imageID)
+// format. Chunks are encrypted and tagged with packingKey, or only tagged with hostKey if
+// they are not encrypted.
+func NewCodec(format *Format, imageID string, hostKey, packingKey []byte) (*Codec, error) {
+	c := &Codec{encrypted: format.Encrypted(), buffers: &sync.Pool{New: func() any { return new([ChunkSize + tagSize]byte) }}}
+	key := hostKey
+	if c.encrypted {
+		key = packingKey
 	}
+	var err error
+	c.tagger, err = NewTagger(key, imageID)
 	if format != nil && format.Compressed && err == nil {
 		c.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(maxPackers),
 			zstd.WithWindowSize(ChunkSize), zstd.WithEncoderCRC(false)) // the tag tells

@@ -87,7 +87,7 @@ func start(t *testing.T, kind string) *subject {
 	return s
 }
 
-// newCgroup skips the test where there is no cgroup v2 to be had.
+// newCgroup skips the test if the machine has no cgroup v2.
 func newCgroup(t *testing.T) cgroup.Dir {
 	t.Helper()
 	dir := hibernatetest.NewCgroup(t)

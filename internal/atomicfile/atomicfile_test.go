@@ -72,7 +72,7 @@ func TestWriteOverLink(t *testing.T) {
 	}
 }
 
-// Whoever reads meanwhile sees one of the files, whole.
+// Readers see one of the files meanwhile, whole.
 func TestReadersSeeWholeFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	whole := [][]byte{bytes.Repeat([]byte("a"), 100_000), bytes.Repeat([]byte("b"), 50_000)}
