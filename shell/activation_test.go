@@ -189,7 +189,7 @@ func TestStateControl(t *testing.T) {
 }
 
 func TestSuspendWithoutStateControl(t *testing.T) {
-	run(t, setup{plain: true}, func(r *rig) {
+	run(t, setup{noControl: true}, func(r *rig) {
 		r.activate()
 		r.must(r.Suspend(r.Context(), shell.Requested))
 		r.expect(
@@ -198,7 +198,7 @@ func TestSuspendWithoutStateControl(t *testing.T) {
 		)
 	})
 	config := func(c *configs.Plugin) { c.StartMode = configs.StartActivated }
-	run(t, setup{plain: true, config: config}, func(r *rig) {
+	run(t, setup{noControl: true, config: config}, func(r *rig) {
 		r.activate()
 		if err := r.Suspend(r.Context(), shell.Requested); !errors.Is(err, shell.ErrNoStateControl) {
 			r.Errorf("got error %v, want ErrNoStateControl", err)
@@ -227,7 +227,7 @@ func TestResumeFromElsewhere(t *testing.T) {
 		})
 	})
 	t.Run("hibernated", func(t *testing.T) {
-		run(t, setup{image: true}, func(r *rig) {
+		run(t, setup{hibernated: true}, func(r *rig) {
 			r.must(r.Resume(r.Context(), shell.Requested))
 			r.expect(
 				"wake: hibernated > waking, requested",
@@ -237,7 +237,7 @@ func TestResumeFromElsewhere(t *testing.T) {
 		})
 	})
 	t.Run("without state control", func(t *testing.T) {
-		run(t, setup{plain: true}, func(r *rig) {
+		run(t, setup{noControl: true}, func(r *rig) {
 			if err := r.Resume(r.Context(), shell.Requested); !errors.Is(err, shell.ErrNoStateControl) || r.State() != shell.Activated {
 				r.Errorf("got error %v in state %s, want ErrNoStateControl in activated", err, r.State())
 			}
@@ -248,11 +248,11 @@ func TestResumeFromElsewhere(t *testing.T) {
 func TestShutdownIsTheLastOperation(t *testing.T) {
 	for _, state := range []shell.State{shell.Unavailable, shell.Hibernated} {
 		t.Run(string(state), func(t *testing.T) {
-			run(t, setup{image: state == shell.Hibernated}, func(r *rig) {
+			run(t, setup{hibernated: state == shell.Hibernated}, func(r *rig) {
 				if state == shell.Unavailable {
 					r.must(r.MakeUnavailable(r.Context(), shell.Requested))
 				}
-				r.forget()
+				r.forgetSoFar()
 				r.must(r.Deactivate(r.Context(), shell.Shutdown))
 				r.must(r.Deactivate(r.Context(), shell.Requested))
 				if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrUnavailable) {
@@ -297,7 +297,7 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 	}
 	t.Run("cuts no wake, but no cold start follows", func(t *testing.T) {
 		config := func(c *configs.Plugin) { c.StopTimeout = configs.Duration(time.Second) }
-		run(t, setup{config: config, image: true}, func(r *rig) {
+		run(t, setup{config: config, hibernated: true}, func(r *rig) {
 			r.fake.Hold(shelltest.Wake) // until its time is over
 			up := background(r.up)
 			r.must(r.Deactivate(context.Background(), shell.Shutdown))

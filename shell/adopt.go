@@ -56,7 +56,7 @@ func (s *Shell) adoptPlugin(ctx context.Context) error {
 		}
 		s.recordControl(now)
 	}
-	s.inFlight.open()
+	s.inFlight.reopen()
 	return nil
 }
 

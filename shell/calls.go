@@ -21,7 +21,7 @@ func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 		result, err = s.backend.Invoke(ctx, c)
 		return err
 	})
-	s.rememberOutcome(c.Method, err)
+	s.rememberMethodFromError(c.Method, err)
 	return result, err
 }
 
@@ -157,9 +157,9 @@ func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err err
 	return exists, err
 }
 
-// rememberOutcome remembers whether the method exists, as far as the error of a call
+// rememberMethodFromError remembers whether the method exists, as far as the error of a call
 // shows it.
-func (s *Shell) rememberOutcome(method string, err error) {
+func (s *Shell) rememberMethodFromError(method string, err error) {
 	switch {
 	case err == nil:
 		s.rememberMethod(method, true)
@@ -180,8 +180,8 @@ func (s *Shell) rememberMethod(method string, exists bool) {
 	}
 }
 
-// forgetMethods forgets which methods exist, since the program may have changed.
-func (s *Shell) forgetMethods() {
+// forgetKnownMethods forgets which methods exist, since the program may have changed.
+func (s *Shell) forgetKnownMethods() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.knownMethods = nil

@@ -171,7 +171,7 @@ func TestCallEndsInTime(t *testing.T) {
 		})
 	})
 	t.Run("while it waits for the wake", func(t *testing.T) {
-		run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+		run(t, setup{config: wakeOnCall, hibernated: true}, func(r *rig) {
 			held := r.fake.Hold(shelltest.Wake)
 			begun := time.Now()
 			err := r.invoke(r.Context(), "")
@@ -186,7 +186,7 @@ func TestCallEndsInTime(t *testing.T) {
 		})
 	})
 	t.Run("the caller's own", func(t *testing.T) {
-		run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+		run(t, setup{config: wakeOnCall, hibernated: true}, func(r *rig) {
 			ctx, cancel := context.WithCancel(r.Context())
 			held := r.fake.Hold(shelltest.Wake)
 			answered := background(func() error { return r.invoke(ctx, "") })
@@ -200,7 +200,7 @@ func TestCallEndsInTime(t *testing.T) {
 }
 
 func TestHeldCalls(t *testing.T) {
-	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+	run(t, setup{config: wakeOnCall, hibernated: true}, func(r *rig) {
 		held := r.fake.Hold(shelltest.Wake)
 		results := make(chan error, shell.MaxHeldCalls)
 		for i := range shell.MaxHeldCalls {
@@ -245,7 +245,7 @@ func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.OnCall, c.OnFailedWake = configs.OnCallWake, test.policy }
-			run(t, setup{image: true, config: config}, func(r *rig) {
+			run(t, setup{hibernated: true, config: config}, func(r *rig) {
 				r.fake.Fail(shelltest.Wake, errBroken)
 				r.fake.Fail(shelltest.Launch, test.launch)
 				held := r.fake.Hold(shelltest.Wake)
@@ -289,7 +289,7 @@ func TestHeldCallStartsNothing(t *testing.T) {
 				held := r.fake.Hold(step)
 				done := background(operate)
 				answered := background(func() error { return r.invoke(r.Context(), "") })
-				r.forget()
+				r.forgetSoFar()
 				held.Open()
 				if err := <-done; !errors.Is(err, shell.ErrExited) {
 					r.Errorf("got error %v, want ErrExited", err)
@@ -304,7 +304,7 @@ func TestHeldCallStartsNothing(t *testing.T) {
 }
 
 func TestHeldCallAtShutdown(t *testing.T) {
-	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+	run(t, setup{config: wakeOnCall, hibernated: true}, func(r *rig) {
 		r.must(r.Deactivate(r.Context(), shell.Shutdown))
 		if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)

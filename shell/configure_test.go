@@ -95,7 +95,7 @@ func TestDestroy(t *testing.T) {
 
 func TestDestroyHibernated(t *testing.T) {
 	for _, failure := range []error{nil, errBroken} {
-		run(t, setup{image: true}, func(r *rig) {
+		run(t, setup{hibernated: true}, func(r *rig) {
 			r.fake.Fail(shelltest.Wake, failure)
 			r.must(r.Destroy(r.Context(), shell.Requested))
 			if failure != nil {

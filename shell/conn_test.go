@@ -35,7 +35,7 @@ func (r *rig) expectStreams(want int) {
 }
 
 func TestConnIsAdmitted(t *testing.T) {
-	run(t, setup{image: true}, func(r *rig) {
+	run(t, setup{hibernated: true}, func(r *rig) {
 		err := r.Conn().Invoke(r.Context(), "/service/method", nil, nil)
 		if !errors.Is(err, shell.ErrHibernated) {
 			r.Errorf("got error %v, want ErrHibernated", err)
@@ -47,7 +47,7 @@ func TestConnIsAdmitted(t *testing.T) {
 		r.must(r.Conn().Invoke(r.Context(), "/service/method", nil, nil))
 		r.expectStreams(0)
 	})
-	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+	run(t, setup{config: wakeOnCall, hibernated: true}, func(r *rig) {
 		_, ended := r.stream(r.Context())
 		if !pending(ended) || r.State() != shell.Activated {
 			r.Errorf("it is %s", r.State())
@@ -57,7 +57,7 @@ func TestConnIsAdmitted(t *testing.T) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
 	})
-	run(t, setup{inProcess: true}, func(r *rig) {
+	run(t, setup{builtIn: true}, func(r *rig) {
 		if r.Conn() != nil {
 			r.Error("a backend without gRPC has a connection")
 		}

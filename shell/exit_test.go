@@ -47,7 +47,7 @@ func TestExitForWantOfMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var documented []shell.Reason
 			document := func(why shell.Reason, _ error, _ func() shell.Evidence) { documented = append(documented, why) }
-			run(t, setup{document: document}, func(r *rig) {
+			run(t, setup{postMortem: document}, func(r *rig) {
 				r.activate()
 				end(r)
 				if !slices.Equal(documented, []shell.Reason{shell.MemoryExceeded}) {
@@ -161,7 +161,7 @@ func TestLateNewsIsNone(t *testing.T) {
 		held.Open()
 		r.must(<-down)
 		r.fake.Control.Turn(statecontrol.Suspended)
-		r.forget()
+		r.forgetSoFar()
 		if st := r.Status(); st.Control != "" {
 			r.Errorf("got control %s", st.Control)
 		}

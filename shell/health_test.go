@@ -121,7 +121,7 @@ func TestHealthOfTheSilent(t *testing.T) {
 }
 
 func TestHealthWithoutGRPC(t *testing.T) {
-	run(t, setup{inProcess: true}, func(r *rig) {
+	run(t, setup{builtIn: true}, func(r *rig) {
 		r.activate()
 		r.must(r.CheckHealth(r.Context()))
 	})
@@ -132,7 +132,7 @@ func TestDeactivateActive(t *testing.T) {
 		t.Run(string(state), func(t *testing.T) {
 			run(t, setup{}, func(r *rig) {
 				r.bring(state)()
-				r.forget()
+				r.forgetSoFar()
 				r.must(r.DeactivateIfActive(r.Context(), shell.MemoryExceeded))
 				r.expect()
 			})

@@ -21,7 +21,7 @@ import (
 // TestHeldAreLetInTogether has calls arrive one after the other while the plugin
 // wakes, and one more when it is awake but they have not been let in yet.
 func TestHeldAreLetInTogether(t *testing.T) {
-	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+	run(t, setup{config: wakeOnCall, hibernated: true}, func(r *rig) {
 		var mu sync.Mutex
 		var order []string
 		waking := r.fake.Hold(shelltest.Wake)
@@ -74,7 +74,7 @@ func TestHeldAreLetInTogether(t *testing.T) {
 }
 
 func TestHeldBytes(t *testing.T) {
-	run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+	run(t, setup{config: wakeOnCall, hibernated: true}, func(r *rig) {
 		waking := r.fake.Hold(shelltest.Wake)
 		large := shell.Call{Method: "echo", Params: []byte(strings.Repeat(" ", shell.MaxHeldBytes-1) + "1")}
 		first := background(func() error { _, err := r.Invoke(r.Context(), large); return err })

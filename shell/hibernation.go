@@ -105,7 +105,7 @@ func (s *Shell) wakePlugin(ctx context.Context) error {
 		return fmt.Errorf("cannot wake: %w", errors.Join(err, s.backend.Stop(ctx)))
 	}
 	s.setInformation(info)
-	s.inFlight.open()
+	s.inFlight.reopen()
 	return nil
 }
 

@@ -18,7 +18,7 @@ func deactivateOnFailedWake(c *configs.Plugin) { c.OnFailedWake = configs.Failed
 func TestHibernateAndWake(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.must(r.Activate(r.Context(), shell.Startup))
-		r.forget()
+		r.forgetSoFar()
 		r.must(r.Hibernate(r.Context(), shell.Automatic, 0))
 		r.expect(
 			"hibernate: activated > hibernating, automatic",
@@ -51,8 +51,8 @@ func TestHibernateRefused(t *testing.T) {
 		text  string
 	}{
 		{"resumed", setup{config: func(c *configs.Plugin) { c.StartMode = configs.StartActivated }}, shell.ErrIllegalState, "it is resumed, suspend it first"},
-		{"no state control", setup{plain: true}, shell.ErrIllegalState, "no state control"},
-		{"in process", setup{inProcess: true}, shell.ErrBuiltIn, "cannot hibernate"},
+		{"no state control", setup{noControl: true}, shell.ErrIllegalState, "no state control"},
+		{"in process", setup{builtIn: true}, shell.ErrBuiltIn, "cannot hibernate"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run(t, test.setup, func(r *rig) {
@@ -73,7 +73,7 @@ func TestHibernateRefused(t *testing.T) {
 func TestHibernateFails(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.must(r.Activate(r.Context(), shell.Startup))
-		r.forget()
+		r.forgetSoFar()
 		r.fake.Fail(shelltest.Hibernate, errBroken)
 		if err := r.Hibernate(r.Context(), shell.Requested, 0); !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
@@ -152,7 +152,7 @@ func TestPluginDiesOfHibernation(t *testing.T) {
 
 func TestWakeFails(t *testing.T) {
 	t.Run("deactivate", func(t *testing.T) {
-		run(t, setup{image: true, config: deactivateOnFailedWake}, func(r *rig) {
+		run(t, setup{hibernated: true, config: deactivateOnFailedWake}, func(r *rig) {
 			r.fake.Fail(shelltest.Wake, errBroken)
 			if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, errBroken) {
 				r.Errorf("got error %v", err)
@@ -168,7 +168,7 @@ func TestWakeFails(t *testing.T) {
 		})
 	})
 	t.Run("cold start", func(t *testing.T) {
-		run(t, setup{image: true}, func(r *rig) {
+		run(t, setup{hibernated: true}, func(r *rig) {
 			r.fake.Fail(shelltest.Wake, errBroken)
 			r.must(r.Activate(r.Context(), shell.Requested))
 			r.expect(
@@ -185,7 +185,7 @@ func TestWakeFails(t *testing.T) {
 		})
 	})
 	t.Run("cold start fails too", func(t *testing.T) {
-		run(t, setup{image: true}, func(r *rig) {
+		run(t, setup{hibernated: true}, func(r *rig) {
 			r.fake.Fail(shelltest.Wake, errBroken)
 			r.fake.Fail(shelltest.Launch, errBroken)
 			if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrInstantiation) {
@@ -197,7 +197,7 @@ func TestWakeFails(t *testing.T) {
 		})
 	})
 	t.Run("too late", func(t *testing.T) {
-		run(t, setup{image: true, config: deactivateOnFailedWake}, func(r *rig) {
+		run(t, setup{hibernated: true, config: deactivateOnFailedWake}, func(r *rig) {
 			r.fake.Hold(shelltest.Wake)
 			begun := time.Now()
 			err := r.Activate(r.Context(), shell.Requested)
@@ -210,7 +210,7 @@ func TestWakeFails(t *testing.T) {
 
 func TestDeactivateHibernated(t *testing.T) {
 	t.Run("wakes first", func(t *testing.T) {
-		run(t, setup{image: true}, func(r *rig) {
+		run(t, setup{hibernated: true}, func(r *rig) {
 			r.must(r.Deactivate(r.Context(), shell.Requested))
 			r.expect(
 				"wake: hibernated > waking, requested",
@@ -222,7 +222,7 @@ func TestDeactivateHibernated(t *testing.T) {
 		})
 	})
 	t.Run("cannot wake", func(t *testing.T) {
-		run(t, setup{image: true}, func(r *rig) {
+		run(t, setup{hibernated: true}, func(r *rig) {
 			r.fake.Fail(shelltest.Wake, errBroken)
 			r.must(r.Deactivate(r.Context(), shell.Requested))
 			r.expect(
@@ -233,7 +233,7 @@ func TestDeactivateHibernated(t *testing.T) {
 		})
 	})
 	t.Run("sleeps on when the host ends", func(t *testing.T) {
-		run(t, setup{image: true}, func(r *rig) {
+		run(t, setup{hibernated: true}, func(r *rig) {
 			r.must(r.Deactivate(r.Context(), shell.Shutdown))
 			r.expect()
 			if st := r.Status(); st.State != shell.Hibernated || st.Sleep == nil {
@@ -252,7 +252,7 @@ func TestEvict(t *testing.T) {
 			r.Errorf("an activated instance: %v", err)
 		}
 		r.must(r.Hibernate(r.Context(), shell.Automatic, 0))
-		r.forget()
+		r.forgetSoFar()
 		r.must(r.Evict(r.Context(), full))
 		if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.Automatic || !errors.Is(st.Err, full) || st.Sleep != nil {
 			r.Errorf("got %+v", st)

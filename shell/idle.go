@@ -29,13 +29,14 @@ const (
 // isSuspended reports whether the plugin is suspended by the host itself.
 func (p idlePhase) isSuspended() bool { return p == idleSuspended || p == idleResuming }
 
-// idle is what the shell knows of the times without use. Shell.mu guards it.
+// idle holds when the plugin was last started or woken, and how far the host is with
+// suspending it for want of use. Shell.mu guards it.
 type idle struct {
 	awakeSince time.Time // when the plugin was last started or woken
 	phase      idlePhase
 }
 
-// Usage is how an instance is used at one moment.
+// Usage holds the state, the calls in flight and the last use of an instance at one moment.
 type Usage struct {
 	State   State
 	Control statecontrol.State
@@ -57,7 +58,7 @@ type Usage struct {
 	InPlaceSince time.Time
 }
 
-// Usage returns how the instance is used. It waits for nothing and is cheap.
+// Usage returns how the instance is used now. It waits for no operation and is cheap.
 func (s *Shell) Usage() Usage {
 	lane := s.LaneStatus()
 	var sleep *Sleep
@@ -178,7 +179,7 @@ func (s *Shell) setIdlePhase(to idlePhase) (before idlePhase) {
 	return before
 }
 
-// replaceIdlePhase sets the phase if it is still from.
+// replaceIdlePhase sets the phase to the value of to, if it still has the value of from.
 func (s *Shell) replaceIdlePhase(from, to idlePhase) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

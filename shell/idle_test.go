@@ -90,7 +90,7 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 		})
 	})
 	t.Run("of the host before", func(t *testing.T) {
-		run(t, setup{config: wakeOnCall, image: true}, func(r *rig) {
+		run(t, setup{config: wakeOnCall, hibernated: true}, func(r *rig) {
 			r.NoteIdleSuspended()
 			r.must(r.invoke(r.Context(), ""))
 			r.expectControl(statecontrol.Resumed, false)

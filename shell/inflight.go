@@ -23,9 +23,9 @@ type inFlight struct {
 	endStream context.CancelCauseFunc
 }
 
-// open makes new contexts for the calls and streams to come, after cancelAll had ended
+// reopen makes new contexts for the calls and streams to come, after cancelAll had ended
 // the old ones.
-func (f *inFlight) open() {
+func (f *inFlight) reopen() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	end, cancel := context.WithCancelCause(context.Background())

@@ -29,7 +29,7 @@ const (
 	Waking      State = "waking"
 )
 
-// traits are the properties of a state on which code switches, here and elsewhere.
+// traits are the properties of a state. Code that must handle every state switches on them.
 type traits struct {
 	down, transitional, running, initialized, asleep bool
 	holdsCalls, needsRequirements                    bool

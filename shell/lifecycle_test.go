@@ -95,7 +95,7 @@ func TestLifecycleForbidsTheRest(t *testing.T) {
 			if !errors.Is(err, shell.ErrIllegalState) || !strings.Contains(err.Error(), string(state)) {
 				t.Errorf("%s when %s: got %v, want ErrIllegalState and the state", event, state, err)
 			}
-			if r.State() != state || r.seen.news() != nil {
+			if r.State() != state || r.seen.newTransitions() != nil {
 				t.Errorf("%s when %s was refused but changed something", event, state)
 			}
 		}
@@ -207,14 +207,14 @@ func TestVerbs(t *testing.T) {
 					r.must(r.Destroy(r.Context(), shell.Requested))
 				default:
 				}
-				r.forget()
+				r.forgetSoFar()
 				if err := verbs[test.verb](r); !errors.Is(err, test.err) {
 					r.Errorf("got error %v, want %v", err, test.err)
 				}
 				if got := r.State(); got != test.to {
 					r.Errorf("it is %s afterwards, want %s", got, test.to)
 				}
-				if quiet := r.seen.news() == nil; quiet != test.quiet {
+				if quiet := r.seen.newTransitions() == nil; quiet != test.quiet {
 					r.Errorf("quiet is %t, want %t", quiet, test.quiet)
 				}
 			})
@@ -234,8 +234,8 @@ func TestFirstState(t *testing.T) {
 		{"deactivated", setup{config: start(configs.StartDeactivated)}, shell.Deactivated},
 		{"activated", setup{config: start(configs.StartActivated)}, shell.Deactivated},
 		{"unavailable", setup{config: start(configs.StartUnavailable)}, shell.Unavailable},
-		{"image", setup{config: start(configs.StartActivated), image: true}, shell.Hibernated},
-		{"image of an unavailable one", setup{config: start(configs.StartUnavailable), image: true}, shell.Hibernated},
+		{"image", setup{config: start(configs.StartActivated), hibernated: true}, shell.Hibernated},
+		{"image of an unavailable one", setup{config: start(configs.StartUnavailable), hibernated: true}, shell.Hibernated},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t, test.setup)

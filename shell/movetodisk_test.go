@@ -9,18 +9,18 @@ import (
 	"dormouse/shell/shelltest"
 )
 
-// nap returns the instance hibernated in place.
-func (r *rig) nap() {
+// hibernateInPlace returns the instance hibernated in place.
+func (r *rig) hibernateInPlace() {
 	r.Helper()
 	r.fake.InPlace = true
 	r.activate()
 	r.must(r.Hibernate(r.Context(), shell.Requested, 0))
-	r.forget()
+	r.forgetSoFar()
 }
 
 func TestWakeFromSleepInPlace(t *testing.T) {
 	run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
-		r.nap()
+		r.hibernateInPlace()
 		if st := r.Status(); st.Sleep == nil || st.Sleep.Kind != shell.InPlace || st.Facts.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
@@ -38,7 +38,7 @@ func TestWakeFromSleepInPlace(t *testing.T) {
 // What sleeps in place can end there, and that is told.
 func TestExitInPlace(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.nap()
+		r.hibernateInPlace()
 		r.fake.Die()
 		background(func() error { return nil })
 		r.expect(
@@ -52,7 +52,7 @@ func TestExitInPlace(t *testing.T) {
 // An image waits for the next host; a process can't.
 func TestShutdownInPlace(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.nap()
+		r.hibernateInPlace()
 		r.must(r.Deactivate(r.Context(), shell.Shutdown))
 		r.expect(
 			"wake: hibernated > waking, shutdown",
@@ -67,7 +67,7 @@ func TestShutdownInPlace(t *testing.T) {
 func TestDeepen(t *testing.T) {
 	t.Run("to an image", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			r.nap()
+			r.hibernateInPlace()
 			for range 2 { // the second time there is nothing to do
 				r.must(r.MoveToDisk(r.Context(), shell.Automatic, 0))
 			}
@@ -82,7 +82,7 @@ func TestDeepen(t *testing.T) {
 	})
 	t.Run("a call waits for it", func(t *testing.T) {
 		run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
-			r.nap()
+			r.hibernateInPlace()
 			held := r.fake.Hold(shelltest.MoveToDisk)
 			deepened := background(func() error { return r.MoveToDisk(r.Context(), shell.Automatic, 0) })
 			<-held.Reached
@@ -103,7 +103,7 @@ func TestDeepen(t *testing.T) {
 	})
 	t.Run("fails", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			r.nap()
+			r.hibernateInPlace()
 			r.fake.Fail(shelltest.MoveToDisk, errBroken)
 			if err := r.MoveToDisk(r.Context(), shell.Requested, 0); !errors.Is(err, errBroken) {
 				r.Errorf("got %v", err)
@@ -116,7 +116,7 @@ func TestDeepen(t *testing.T) {
 	})
 	t.Run("wakes it", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			r.nap()
+			r.hibernateInPlace()
 			r.fake.Fail(shelltest.MoveToDisk, shell.ErrAwake)
 			if err := r.MoveToDisk(r.Context(), shell.Requested, 0); !errors.Is(err, shell.ErrAwake) {
 				r.Errorf("got %v", err)
@@ -129,7 +129,7 @@ func TestDeepen(t *testing.T) {
 	})
 	t.Run("ends it", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			r.nap()
+			r.hibernateInPlace()
 			held := r.fake.Hold(shelltest.MoveToDisk)
 			done := background(func() error { return r.MoveToDisk(r.Context(), shell.Requested, 0) })
 			<-held.Reached

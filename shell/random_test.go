@@ -50,7 +50,7 @@ func TestRandomEvents(t *testing.T) {
 				c.OnFailedWake = pick(dice, configs.FailedWakeColdStart, configs.FailedWakeDeactivate)
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
-			run(t, setup{config: config, plain: dice.IntN(8) == 0, image: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
+			run(t, setup{config: config, noControl: dice.IntN(8) == 0, hibernated: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
 				r.fake.SetChaos(chaos(r.fake, seed))
 				r.fake.InPlace = seed%2 == 0
 				done := make(chan struct{})
@@ -92,7 +92,7 @@ func TestRandomEvents(t *testing.T) {
 				if st.State == shell.Precondition && st.Err == nil {
 					r.Errorf("it waits for nothing; history:\n%s", history(st))
 				}
-				if st.State == shell.Activated && r.around.MayStayActive(shell.Information{}) != nil {
+				if st.State == shell.Activated && r.requirements.MayStayActive(shell.Information{}) != nil {
 					r.Errorf("it is activated with its conditions lost; history:\n%s", history(st))
 				}
 				if n := r.LaneStatus().Held; n != 0 {
@@ -147,13 +147,13 @@ func (u *user) act(i int) (what string, err error) {
 	case n == 0:
 		return "destroy", r.Destroy(ctx, why)
 	case n < 15:
-		r.around.set(nil, nil)
+		r.requirements.set(nil, nil)
 		return "conditions met", r.ActivateIfWaiting(context.Background())
 	case n < 25:
-		r.around.set(errAbsent, nil)
+		r.requirements.set(errAbsent, nil)
 	case n < 35:
-		r.around.set(errAbsent, errAbsent)
-		return "conditions lost", r.DeactivateIfUnmet(context.Background())
+		r.requirements.set(errAbsent, errAbsent)
+		return "conditions lost", r.DeactivateIfRequirementsLost(context.Background())
 	case n < 40:
 		return "probe", r.Probe(ctx)
 	case n < 80:

@@ -51,15 +51,15 @@ func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 	})
 }
 
-// DeactivateIfUnmet ends an active instance whose requirements no longer hold; the
+// DeactivateIfRequirementsLost ends an active instance whose requirements no longer hold; the
 // instance then waits for them. The host calls it when requirements may have been lost. A
 // hibernated instance is left alone until it wakes.
-func (s *Shell) DeactivateIfUnmet(ctx context.Context) error {
+func (s *Shell) DeactivateIfRequirementsLost(ctx context.Context) error {
 	return s.runInLane(ctx, recheckEvent, s.deactivationLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
 			return nil
 		}
-		_, err := s.lapseIfUnmet(ctx)
+		_, err := s.lapseIfRequirementsLost(ctx)
 		return err
 	})
 }
@@ -115,9 +115,9 @@ func union(a, b []string) []string {
 	return all
 }
 
-// checkBeforeActivation probes the plugin and checks its requirements. If some are not
+// probeAndCheckRequirements probes the plugin and checks its requirements. If some are not
 // met, the instance is left in Precondition and the error wraps ErrPending.
-func (s *Shell) checkBeforeActivation(ctx context.Context, why Reason) error {
+func (s *Shell) probeAndCheckRequirements(ctx context.Context, why Reason) error {
 	state := s.State()
 	if _, ok := findRow(Activate, state); !ok {
 		return nil // the activation itself will be refused
@@ -167,28 +167,28 @@ func (s *Shell) loadKnownInformation() {
 	}
 }
 
-// checkAfterActivation ends the plugin again if its requirements were lost while it
-// started or woke.
-func (s *Shell) checkAfterActivation(ctx context.Context) error {
-	unmet, err := s.lapseIfUnmet(ctx)
-	if unmet == nil {
+// endIfRequirementsLost ends a plugin that has just started or woken if its requirements
+// were lost meanwhile. The error names them.
+func (s *Shell) endIfRequirementsLost(ctx context.Context) error {
+	lost, err := s.lapseIfRequirementsLost(ctx)
+	if lost == nil {
 		return nil
 	}
-	return fmt.Errorf("cannot stay active: %w", errors.Join(unmet, err))
+	return fmt.Errorf("cannot stay active: %w", errors.Join(lost, err))
 }
 
-// lapseIfUnmet ends the active plugin if its requirements no longer hold, and returns
-// which do not.
-func (s *Shell) lapseIfUnmet(ctx context.Context) (unmet, err error) {
-	if unmet = s.requirements.MayStayActive(s.EffectiveInformation()); unmet != nil {
-		s.log.Info().Msgf("the plugin has to end, %v", unmet)
+// lapseIfRequirementsLost ends the active plugin if its requirements no longer hold. lost
+// names them, and is nil if all hold.
+func (s *Shell) lapseIfRequirementsLost(ctx context.Context) (lost, err error) {
+	if lost = s.requirements.MayStayActive(s.EffectiveInformation()); lost != nil {
+		s.log.Info().Msgf("the plugin has to end, %v", lost)
 		err = s.endInstance(ctx, Lapse, Conditions)
 	}
-	return unmet, err
+	return lost, err
 }
 
-// unmetRequirements returns the requirements that keep the instance from being activated,
-// nil for none.
+// unmetRequirements returns an error that names the requirements that are not met, nil if
+// the instance may be activated.
 func (s *Shell) unmetRequirements() error {
 	return s.requirements.MayActivate(s.EffectiveInformation())
 }

@@ -21,17 +21,17 @@ var errAbsent = fmt.Errorf("%w for Network", shell.ErrPending)
 // wait has the instance wait in vain, and forgets how.
 func (r *rig) wait(why shell.Reason) {
 	r.Helper()
-	r.around.set(errAbsent, nil)
+	r.requirements.set(errAbsent, nil)
 	if err := r.Activate(r.Context(), why); !errors.Is(err, errAbsent) {
 		r.Fatalf("got error %v, want %v", err, errAbsent)
 	}
-	r.forget()
+	r.forgetSoFar()
 }
 
 func TestActivationWaits(t *testing.T) {
 	for _, why := range []shell.Reason{shell.Requested, shell.Startup} {
-		run(t, setup{plain: true}, func(r *rig) {
-			r.around.set(errAbsent, nil)
+		run(t, setup{noControl: true}, func(r *rig) {
+			r.requirements.set(errAbsent, nil)
 			for range 2 { // it says so each time
 				if err := r.Activate(r.Context(), why); !errors.Is(err, shell.ErrPending) || err.Error() != "cannot activate: waiting for Network" {
 					r.Errorf("got error %q", err)
@@ -48,7 +48,7 @@ func TestActivationWaits(t *testing.T) {
 			}
 			r.expect()
 
-			r.around.set(nil, nil)
+			r.requirements.set(nil, nil)
 			r.must(r.ActivateIfWaiting(r.Context()))
 			r.must(r.ActivateIfWaiting(r.Context())) // does nothing
 			r.expect(
@@ -64,7 +64,7 @@ func TestWaitingIsGivenUp(t *testing.T) {
 		r.wait(shell.Requested)
 		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.expect("deactivate: precondition > deactivated, requested")
-		r.around.set(nil, nil)
+		r.requirements.set(nil, nil)
 		r.must(r.ActivateIfWaiting(r.Context()))
 		r.expect()
 		r.expectSteps()
@@ -74,7 +74,7 @@ func TestWaitingIsGivenUp(t *testing.T) {
 func TestWaitingEndsInFailure(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.wait(shell.Startup)
-		r.around.set(nil, nil)
+		r.requirements.set(nil, nil)
 		r.fake.Fail(shelltest.Launch, errBroken)
 		if err := r.ActivateIfWaiting(r.Context()); !errors.Is(err, shell.ErrInstantiation) {
 			r.Errorf("got error %v", err)
@@ -89,11 +89,11 @@ func TestWaitingEndsInFailure(t *testing.T) {
 // TestConditionsComeWhileNobodyWaits changes them between the moment when one is
 // missing and that when the instance is known to wait for it.
 func TestConditionsComeWhileNobodyWaits(t *testing.T) {
-	run(t, setup{plain: true}, func(r *rig) {
-		r.around.set(errAbsent, nil)
+	run(t, setup{noControl: true}, func(r *rig) {
+		r.requirements.set(errAbsent, nil)
 		r.seen.tell = func(t shell.Transition) {
 			if t.To == shell.Precondition {
-				r.around.set(nil, nil)
+				r.requirements.set(nil, nil)
 			}
 		}
 		r.must(r.Activate(r.Context(), shell.Requested))
@@ -106,21 +106,21 @@ func TestConditionsComeWhileNobodyWaits(t *testing.T) {
 }
 
 func TestConditionsLost(t *testing.T) {
-	run(t, setup{plain: true}, func(r *rig) {
+	run(t, setup{noControl: true}, func(r *rig) {
 		r.activate()
-		r.must(r.DeactivateIfUnmet(r.Context())) // they are not
+		r.must(r.DeactivateIfRequirementsLost(r.Context())) // they are not
 		r.expect()
 
-		r.around.set(errAbsent, errAbsent)
-		r.must(r.DeactivateIfUnmet(r.Context()))
-		r.must(r.DeactivateIfUnmet(r.Context())) // does nothing
+		r.requirements.set(errAbsent, errAbsent)
+		r.must(r.DeactivateIfRequirementsLost(r.Context()))
+		r.must(r.DeactivateIfRequirementsLost(r.Context())) // does nothing
 		r.expect(
 			"lapse: activated > deactivation, conditions",
 			"lapse: deactivation > precondition, conditions",
 		)
 		r.expectSteps("deinitialize conditions", shelltest.Stop)
 
-		r.around.set(nil, nil)
+		r.requirements.set(nil, nil)
 		r.must(r.ActivateIfWaiting(r.Context()))
 		r.expect(
 			"activate: precondition > activation, conditions",
@@ -132,9 +132,9 @@ func TestConditionsLost(t *testing.T) {
 func TestConditionsLostAndTheEndFails(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		r.around.set(errAbsent, errAbsent)
+		r.requirements.set(errAbsent, errAbsent)
 		r.fake.Fail(shelltest.Stop, errBroken)
-		if err := r.DeactivateIfUnmet(r.Context()); !errors.Is(err, errBroken) {
+		if err := r.DeactivateIfRequirementsLost(r.Context()); !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
 		}
 		r.expect(
@@ -145,10 +145,10 @@ func TestConditionsLostAndTheEndFails(t *testing.T) {
 }
 
 func TestConditionsLostWhileItComesUp(t *testing.T) {
-	run(t, setup{plain: true}, func(r *rig) {
+	run(t, setup{noControl: true}, func(r *rig) {
 		held := r.fake.Hold(shelltest.Launch)
 		up := background(func() error { return r.Activate(r.Context(), shell.Requested) })
-		r.around.set(errAbsent, errAbsent)
+		r.requirements.set(errAbsent, errAbsent)
 		held.Open()
 		if err := <-up; !errors.Is(err, shell.ErrPending) || err.Error() != "cannot stay active: waiting for Network" {
 			r.Errorf("got error %v", err)
@@ -163,9 +163,9 @@ func TestConditionsLostWhileItComesUp(t *testing.T) {
 }
 
 func TestConditionsLostWhileAsleep(t *testing.T) {
-	run(t, setup{image: true, config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
-		r.around.set(errAbsent, errAbsent)
-		r.must(r.DeactivateIfUnmet(r.Context()))
+	run(t, setup{hibernated: true, config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
+		r.requirements.set(errAbsent, errAbsent)
+		r.must(r.DeactivateIfRequirementsLost(r.Context()))
 		r.expect()
 		if err := r.invoke(r.Context(), "x"); !errors.Is(err, shell.ErrPending) || r.fake.Delivered("x") != 0 {
 			r.Errorf("got error %v, delivered %d times", err, r.fake.Delivered("x"))
@@ -181,9 +181,9 @@ func TestConditionsLostWhileAsleep(t *testing.T) {
 
 // TestColdStartWaits has a wake fail, and what an activation needs missing.
 func TestColdStartWaits(t *testing.T) {
-	run(t, setup{image: true}, func(r *rig) {
+	run(t, setup{hibernated: true}, func(r *rig) {
 		r.fake.Fail(shelltest.Wake, errBroken)
-		r.around.set(errAbsent, nil)
+		r.requirements.set(errAbsent, nil)
 		if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrPending) {
 			r.Errorf("got error %v", err)
 		}
@@ -202,7 +202,7 @@ func TestProbe(t *testing.T) {
 	run(t, setup{probe: true, config: config}, func(r *rig) {
 		r.must(r.Activate(r.Context(), shell.Requested))
 		r.expectSteps(shelltest.Probe, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
-		asked := r.around.asked[0]
+		asked := r.requirements.asked[0]
 		for what, diff := range map[string]string{
 			"preconditions": cmp.Diff([]string{"Network", "Time"}, asked.Preconditions),
 			"terminations":  cmp.Diff([]string{"!Network", "!Time"}, asked.Terminations),
@@ -217,7 +217,7 @@ func TestProbe(t *testing.T) {
 		r.expectSteps()
 
 		r.must(r.Deactivate(r.Context(), shell.Requested))
-		r.forget()
+		r.forgetSoFar()
 		r.must(r.Probe(r.Context()))
 		r.expectSteps(shelltest.Probe)
 		r.expect()
@@ -298,15 +298,15 @@ func TestLeaving(t *testing.T) {
 		"suspend":    func(r *rig) error { return r.Suspend(r.Context(), shell.Requested) },
 		"destroy":    func(r *rig) error { return r.Destroy(r.Context(), shell.Requested) },
 		"conditions": func(r *rig) error {
-			r.around.set(errAbsent, errAbsent)
-			return r.DeactivateIfUnmet(r.Context())
+			r.requirements.set(errAbsent, errAbsent)
+			return r.DeactivateIfRequirementsLost(r.Context())
 		},
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			run(t, setup{plain: name == "suspend"}, func(r *rig) {
+			run(t, setup{noControl: name == "suspend"}, func(r *rig) {
 				r.activate()
-				r.around.leave = func(ctx context.Context) {
+				r.requirements.leave = func(ctx context.Context) {
 					r.expect()
 					r.must(r.invoke(ctx, "last"))
 				}
@@ -320,13 +320,13 @@ func TestLeaving(t *testing.T) {
 	t.Run("shutdown", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.around.leave = func(context.Context) { r.Error("the host knows that it leaves") }
+			r.requirements.leave = func(context.Context) { r.Error("the host knows that it leaves") }
 		})
 	})
 	t.Run("exit", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
-			r.around.leave = func(context.Context) { r.Error("it is gone already") }
+			r.requirements.leave = func(context.Context) { r.Error("it is gone already") }
 			r.fake.Die()
 			synctest.Wait()
 		})
@@ -337,21 +337,21 @@ func TestLeaving(t *testing.T) {
 func TestLeavingTakesTooLong(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		r.around.leave = func(ctx context.Context) { <-ctx.Done() }
+		r.requirements.leave = func(ctx context.Context) { <-ctx.Done() }
 		begun := time.Now()
 		r.must(r.Deactivate(r.Context(), shell.Requested))
 		if took, want := time.Since(begun), hibernateTimeout+3*time.Duration(r.Config().StopTimeout); took != want {
 			r.Errorf("it took %s, want %s", took, want)
 		}
 		r.expectSteps("deinitialize requested", shelltest.Stop)
-		r.around.leave = nil
+		r.requirements.leave = nil
 	})
 }
 
 func TestWithoutSurroundings(t *testing.T) {
-	run(t, setup{plain: true, alone: true}, func(r *rig) {
+	run(t, setup{noControl: true, withoutRequirements: true}, func(r *rig) {
 		r.must(r.Activate(r.Context(), shell.Requested))
-		r.must(r.DeactivateIfUnmet(r.Context()))
+		r.must(r.DeactivateIfRequirementsLost(r.Context()))
 		r.must(r.ActivateIfWaiting(r.Context()))
 		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.expect(

@@ -17,7 +17,7 @@ func TestRestart(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
 		background(func() error { r.fake.Die(); return nil })
-		r.forget()
+		r.forgetSoFar()
 		r.must(r.RestartIf(r.Context(), func() bool { return false }))
 		r.expect()
 		r.must(r.RestartIf(r.Context(), yes))
@@ -84,15 +84,15 @@ func TestPostMortem(t *testing.T) {
 			t.Errorf("%s: it is cleared away", line)
 		}
 	}
-	run(t, setup{document: document}, func(now *rig) {
+	run(t, setup{postMortem: document}, func(now *rig) {
 		r = now
 		r.activate()
-		r.forget()
+		r.forgetSoFar()
 		r.must(r.Deactivate(r.Context(), shell.WatchdogExpired))
 		r.activate()
-		r.forget()
+		r.forgetSoFar()
 		background(func() error { r.fake.Die(); return nil })
-		r.forget()
+		r.forgetSoFar()
 		r.fake.Fail(shelltest.Initialize, errBroken)
 		if err := r.Activate(r.Context(), shell.Requested); err == nil {
 			r.Error("it is active")
@@ -101,6 +101,6 @@ func TestPostMortem(t *testing.T) {
 		if diff := cmp.Diff(want, told); diff != "" {
 			r.Errorf("(-want +got):\n%s", diff)
 		}
-		r.forget()
+		r.forgetSoFar()
 	})
 }

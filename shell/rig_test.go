@@ -30,23 +30,23 @@ const hibernateTimeout = time.Minute
 type rig struct {
 	*shell.Shell
 	*testing.T
-	fake   *shelltest.Plugin
-	around *around
-	seen   *recorder
+	fake         *shelltest.Plugin
+	requirements *fakeRequirements
+	seen         *recorder
 
 	dismissals atomic.Int64
 }
 
 // setup is how a test wants its instance.
 type setup struct {
-	config    func(*configs.Plugin) // nil leaves the defaults
-	plain     bool                  // no state control
-	inProcess bool                  // no Process
-	image     bool                  // hibernated from before
-	probe     bool                  // it can be probed
-	alone     bool                  // without surroundings
-	golden    bool                  // it makes golden images
-	document  func(why shell.Reason, err error, evidence func() shell.Evidence)
+	config              func(*configs.Plugin) // nil leaves the defaults
+	noControl           bool                  // no state control
+	builtIn             bool                  // no Process
+	hibernated          bool                  // hibernated from before
+	probe               bool                  // it can be probed
+	withoutRequirements bool                  // without surroundings
+	golden              bool                  // it makes golden images
+	postMortem          func(why shell.Reason, err error, evidence func() shell.Evidence)
 }
 
 // run runs test in a bubble with a clock of its own, and looks after the end
@@ -67,22 +67,22 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.config != nil {
 		s.config(&config)
 	}
-	r := &rig{T: t, around: &around{}, seen: &recorder{}}
+	r := &rig{T: t, requirements: &fakeRequirements{}, seen: &recorder{}}
 	about := shell.Information{Class: "Fake", Version: shell.Version{Major: 1}}
 	r.fake = &shelltest.Plugin{Info: about, KeepsGolden: s.golden, Complain: t.Errorf}
-	if !s.plain {
+	if !s.noControl {
 		r.fake.AddControl(statecontrol.Suspended)
 	}
 	if s.probe {
 		about.Preconditions, about.Terminations, about.Controls = []string{"Time"}, []string{"!Time"}, []string{"Location"}
 		r.fake.ProbeInfo = &about
 	}
-	if s.image {
+	if s.hibernated {
 		r.fake.Asleep = &shell.Sleep{Kind: shell.Stored, Bytes: 4096}
 	}
 	var surroundings shell.Requirements
-	if !s.alone {
-		surroundings = r.around
+	if !s.withoutRequirements {
+		surroundings = r.requirements
 	}
 	r.Shell = shell.New(shell.Options{
 		Config:           config,
@@ -91,10 +91,10 @@ func newRig(t *testing.T, s setup) *rig {
 		Observer:         r.seen,
 		Requirements:     surroundings,
 		Dismissed:        func() { r.dismissals.Add(1) },
-		PostMortem:       s.document,
+		PostMortem:       s.postMortem,
 		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 			r.fake.Attach(config, sink)
-			if s.inProcess {
+			if s.builtIn {
 				return struct{ shell.Backend }{r.fake}
 			}
 			return r.fake
@@ -120,8 +120,8 @@ func (r *rig) end() {
 	}
 }
 
-// around is the rest of a host. Nothing is missing at first.
-type around struct {
+// fakeRequirements is the rest of a host. Nothing is missing at first.
+type fakeRequirements struct {
 	mu     sync.Mutex
 	absent error // what is missing
 	gone   error // what is lost
@@ -129,26 +129,26 @@ type around struct {
 	leave  func(context.Context)
 }
 
-func (a *around) set(absent, gone error) {
+func (a *fakeRequirements) set(absent, gone error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.absent, a.gone = absent, gone
 }
 
-func (a *around) MayActivate(about shell.Information) error {
+func (a *fakeRequirements) MayActivate(about shell.Information) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked = append(a.asked, about)
 	return a.absent
 }
 
-func (a *around) MayStayActive(shell.Information) error {
+func (a *fakeRequirements) MayStayActive(shell.Information) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.gone
 }
 
-func (a *around) EndDependants(ctx context.Context) {
+func (a *fakeRequirements) EndDependants(ctx context.Context) {
 	a.mu.Lock()
 	leave := a.leave
 	a.mu.Unlock()
@@ -169,7 +169,7 @@ func (r *rig) must(err error) {
 func (r *rig) activate() {
 	r.Helper()
 	r.must(r.Activate(r.Context(), shell.Requested))
-	r.forget()
+	r.forgetSoFar()
 }
 
 // hibernateNow puts the activated instance to sleep and forgets how.
@@ -179,19 +179,19 @@ func (r *rig) hibernateNow() {
 		r.must(r.Suspend(r.Context(), shell.Requested))
 	}
 	r.must(r.Hibernate(r.Context(), shell.Requested, 0))
-	r.forget()
+	r.forgetSoFar()
 }
 
-// forget makes expect and steps begin here.
-func (r *rig) forget() {
+// forgetSoFar makes expect and steps begin here.
+func (r *rig) forgetSoFar() {
 	r.fake.Steps()
-	r.seen.news()
+	r.seen.newTransitions()
 }
 
 // expect compares what the observer was told since the last time.
 func (r *rig) expect(want ...string) {
 	r.Helper()
-	if diff := cmp.Diff(want, r.seen.news()); diff != "" {
+	if diff := cmp.Diff(want, r.seen.newTransitions()); diff != "" {
 		r.Errorf("transitions (-want +got):\n%s", diff)
 	}
 }
@@ -246,8 +246,8 @@ func (r *recorder) Notification(_ string, n shell.Notification) {
 	r.notes = append(r.notes, n)
 }
 
-// news are the transitions since the last call, one line each.
-func (r *recorder) news() []string {
+// newTransitions are the transitions since the last call, one line each.
+func (r *recorder) newTransitions() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var lines []string

@@ -111,7 +111,7 @@ func New(o Options) *Shell {
 	}
 	s.shutdown, s.beginShutdown = context.WithCancel(context.Background())
 	s.config.Store(&o.Config)
-	s.inFlight.open()
+	s.inFlight.reopen()
 	s.backend = o.Backend(s.Config, sink{s})
 	s.process, _ = s.backend.(Process)
 	switch {
@@ -248,7 +248,7 @@ func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 		if err == nil {
 			s.noteActivated(why)
 			s.resumeIfIdleSuspended(ctx)
-			return s.checkAfterActivation(ctx)
+			return s.endIfRequirementsLost(ctx)
 		}
 		if s.Config().OnFailedWake != configs.FailedWakeColdStart || s.isClosing() {
 			return err
@@ -257,14 +257,14 @@ func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 		why = Automatic
 	default:
 	}
-	if err := s.checkBeforeActivation(ctx, why); err != nil {
+	if err := s.probeAndCheckRequirements(ctx, why); err != nil {
 		return err
 	}
 	if err := s.step(ctx, Activate, why, s.startPlugin); err != nil {
 		return err
 	}
 	s.noteActivated(why)
-	return s.checkAfterActivation(ctx)
+	return s.endIfRequirementsLost(ctx)
 }
 
 // deactivateInTurn is Deactivate for a caller that has the turn.

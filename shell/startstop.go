@@ -20,7 +20,7 @@ func (s *Shell) startPlugin(ctx context.Context) error {
 			return errors.Join(err, s.backend.Stop(ctx))
 		}
 	}
-	s.inFlight.open()
+	s.inFlight.reopen()
 	return nil
 }
 
@@ -53,7 +53,7 @@ func (s *Shell) launchAndInitialize(ctx context.Context) error {
 		return err
 	}
 	s.setInformation(info)
-	s.forgetMethods()
+	s.forgetKnownMethods()
 	return s.backend.Initialize(ctx)
 }
 

@@ -56,7 +56,7 @@ func (s *Shell) restoreGolden(ctx context.Context) error {
 	info, err := s.process.StartWarm(ctx)
 	if err == nil {
 		s.setInformation(info)
-		s.forgetMethods()
+		s.forgetKnownMethods()
 	}
 	return err
 }

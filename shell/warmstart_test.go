@@ -24,21 +24,21 @@ var (
 	warmSteps     = []string{shelltest.StartWarm, shelltest.AskState}
 )
 
-// starts activates the instance and compares how.
-func (r *rig) starts(want ...string) {
+// expectStart activates the instance and compares how.
+func (r *rig) expectStart(want ...string) {
 	r.Helper()
-	r.forget()
+	r.forgetSoFar()
 	r.must(r.Activate(r.Context(), shell.Requested))
 	r.expectSteps(want...)
 }
 
-func (r *rig) down() {
+func (r *rig) deactivate() {
 	r.Helper()
 	r.must(r.Deactivate(r.Context(), shell.Requested))
 }
 
-// fall is an end that nobody asked for.
-func (r *rig) fall() {
+// dieUnasked is an end that nobody asked for.
+func (r *rig) dieUnasked() {
 	r.Helper()
 	background(func() error { r.fake.Die(); return nil })
 	if s := r.State(); s != shell.Deactivated {
@@ -48,12 +48,12 @@ func (r *rig) fall() {
 
 func TestWarmStart(t *testing.T) {
 	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
-		r.starts(coldSteps...)
+		r.expectStart(coldSteps...)
 		if st := r.Status(); st.StartedFrom != nil {
 			r.Errorf("it began from %+v", st.StartedFrom)
 		}
-		r.down()
-		r.starts(warmSteps...)
+		r.deactivate()
+		r.expectStart(warmSteps...)
 		r.expect(
 			"activate: deactivated > activation, requested",
 			"suspend: activation is suspended",
@@ -67,7 +67,7 @@ func TestWarmStart(t *testing.T) {
 		if st := r.Status(); st.StartedFrom == nil {
 			r.Error("a sleep has made its beginning cold")
 		}
-		r.down()
+		r.deactivate()
 		if st := r.Status(); st.StartedFrom != nil {
 			r.Errorf("it does not run, and began from %+v", st.StartedFrom)
 		}
@@ -82,8 +82,8 @@ func TestWarmStartFails(t *testing.T) {
 	} {
 		t.Run(step, func(t *testing.T) {
 			runWarm(t, func(r *rig, w *shelltest.Plugin) {
-				r.starts(coldSteps...)
-				r.down()
+				r.expectStart(coldSteps...)
+				r.deactivate()
 				first := true
 				r.fake.SetChaos(func(at string) (err error) {
 					if at == step && first {
@@ -91,7 +91,7 @@ func TestWarmStartFails(t *testing.T) {
 					}
 					return err
 				})
-				r.starts(append(want, doubtfulSteps...)...)
+				r.expectStart(append(want, doubtfulSteps...)...)
 				if image, why := r.Golden(); image != nil || !errors.Is(why, errBroken) {
 					r.Errorf("its golden image is %v: %v", image, why)
 				}
@@ -106,8 +106,8 @@ func TestWarmStartFails(t *testing.T) {
 // The end of the process that was given up is not that of the one in its place.
 func TestWarmStartDies(t *testing.T) {
 	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
-		r.starts(coldSteps...)
-		r.down()
+		r.expectStart(coldSteps...)
+		r.deactivate()
 		g := r.fake.Hold(shelltest.StartWarm)
 		done := background(func() error { return r.Activate(r.Context(), shell.Requested) })
 		r.fake.Die()
@@ -126,27 +126,27 @@ func TestWarmStartDies(t *testing.T) {
 func TestPoisonedGoldenImage(t *testing.T) {
 	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
 		window := time.Duration(r.Config().Restart.Window)
-		r.starts(coldSteps...)
-		r.fall() // which says nothing of an image that it did not begin from
-		r.starts(warmSteps...)
+		r.expectStart(coldSteps...)
+		r.dieUnasked() // which says nothing of an image that it did not begin from
+		r.expectStart(warmSteps...)
 		pass(window - time.Second)
-		r.fall()
-		r.starts(doubtfulSteps...)
-		r.down()
-		r.starts(doubtfulSteps...)
+		r.dieUnasked()
+		r.expectStart(doubtfulSteps...)
+		r.deactivate()
+		r.expectStart(doubtfulSteps...)
 		if _, why := r.Golden(); !errors.Is(why, shelltest.ErrKilled) {
 			r.Errorf("there is no golden image since %v", why)
 		}
 		pass(window)
-		r.fall()
-		r.starts(coldSteps...)
-		r.fall()
-		r.starts(warmSteps...)
+		r.dieUnasked()
+		r.expectStart(coldSteps...)
+		r.dieUnasked()
+		r.expectStart(warmSteps...)
 		pass(window)
-		r.fall()
-		r.starts(warmSteps...)
+		r.dieUnasked()
+		r.expectStart(warmSteps...)
 		r.must(r.Deactivate(r.Context(), shell.WatchdogExpired))
-		r.starts(doubtfulSteps...)
+		r.expectStart(doubtfulSteps...)
 	})
 }
 
@@ -154,12 +154,12 @@ func TestPoisonedGoldenImage(t *testing.T) {
 func TestPreserveFails(t *testing.T) {
 	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
 		r.fake.Fail(shelltest.MakeGolden, errBroken)
-		r.starts(coldSteps...)
-		r.down()
-		r.starts(coldSteps...)
-		r.down()
+		r.expectStart(coldSteps...)
+		r.deactivate()
+		r.expectStart(coldSteps...)
+		r.deactivate()
 		r.fake.Fail(shelltest.MakeGolden, shelltest.ErrKilled)
-		r.starts(append([]string{shelltest.Launch, shelltest.Initialize, shelltest.MakeGolden, shelltest.Stop}, doubtfulSteps...)...)
+		r.expectStart(append([]string{shelltest.Launch, shelltest.Initialize, shelltest.MakeGolden, shelltest.Stop}, doubtfulSteps...)...)
 		if _, why := r.Golden(); !errors.Is(why, shelltest.ErrKilled) {
 			r.Errorf("there is no golden image since %v", why)
 		}

@@ -62,7 +62,7 @@ func (s *Supervisor) follow(sh *shell.Shell) {
 			// The shell logs and keeps the errors.
 			switch sh.State() {
 			case shell.Activated:
-				_ = sh.DeactivateIfUnmet(s.ctx)
+				_ = sh.DeactivateIfRequirementsLost(s.ctx)
 			case shell.Precondition:
 				_ = sh.ActivateIfWaiting(s.ctx)
 			default:

@@ -44,7 +44,7 @@ func (h requirements) EndDependants(ctx context.Context) {
 	ended := make(chan struct{}, len(dependants))
 	for _, sh := range dependants {
 		if !s.startBackground(func() {
-			if err := sh.DeactivateIfUnmet(ctx); err != nil {
+			if err := sh.DeactivateIfRequirementsLost(ctx); err != nil {
 				s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msgf("did not end before %s", h.callsign)
 			}
 			ended <- struct{}{}

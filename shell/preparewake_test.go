@@ -16,7 +16,7 @@ func TestSleepsOnWhileItCannotWake(t *testing.T) {
 		r.must(r.Activate(r.Context(), shell.Startup))
 		r.must(r.Hibernate(r.Context(), shell.Automatic, 0))
 		r.fake.Fail(shelltest.PrepareWake, errBroken)
-		r.forget()
+		r.forgetSoFar()
 		for name, ask := range map[string]func(context.Context, shell.Reason) error{"activate": r.Activate, "deactivate": r.Deactivate} {
 			if err := ask(r.Context(), shell.Requested); !errors.Is(err, errBroken) {
 				r.Errorf("%s: got %v, want %v", name, err, errBroken)
