@@ -4,8 +4,8 @@
 // 	protoc        v3.21.12
 // source: plugins/controller/controllerpb/controller.proto
 
-// Package dormouse.controller.v1 is the host as a whole, for native clients. What
-// concerns one instance is dormouse.shell.v1.Shell's.
+// Package dormouse.controller.v1 is the host as a whole, for native clients. The
+// service of one instance is dormouse.shell.v1.Shell.
 
 package controllerpb
 
@@ -111,7 +111,7 @@ func (*DoneResponse) Descriptor() ([]byte, []int) {
 type HibernateRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Callsign string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
-	// Absent means the host's own limit.
+	// The longest that it may take; without one, the host's limit.
 	Timeout       *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

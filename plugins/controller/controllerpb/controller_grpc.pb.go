@@ -4,8 +4,8 @@
 // - protoc             v3.21.12
 // source: plugins/controller/controllerpb/controller.proto
 
-// Package dormouse.controller.v1 is the host as a whole, for native clients. What
-// concerns one instance is dormouse.shell.v1.Shell's.
+// Package dormouse.controller.v1 is the host as a whole, for native clients. The
+// service of one instance is dormouse.shell.v1.Shell.
 
 package controllerpb
 
@@ -47,41 +47,43 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Controller is served on the communicator socket. Every failure carries a
-// dormouse.shell.v1.Error with Thunder's number in its details; an unknown
+// Controller is served on the communicator socket. Every error has a
+// dormouse.shell.v1.Error with Thunder's number in its details. An unknown
 // callsign is NOT_FOUND.
 type ControllerClient interface {
-	// Activate starts the plugin, or wakes it when it is hibernated.
+	// Activate starts the plugin, or wakes it if it is hibernated.
 	Activate(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	Deactivate(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Unavailable bars a deactivated instance from being activated.
+	// Unavailable makes a deactivated instance unavailable: it can't be activated
+	// until it is deactivated again.
 	Unavailable(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	Suspend(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Resume activates or wakes the plugin before that if it must.
+	// Resume resumes the plugin. If necessary it first activates or wakes it.
 	Resume(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Hibernate puts a suspended plugin to sleep on disk.
+	// Hibernate stores a suspended plugin on disk.
 	Hibernate(ctx context.Context, in *HibernateRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Clone makes an instance with the configuration of another. It is there
-	// after a restart of the host too.
+	// Clone makes an instance with the configuration of another. The clone outlives
+	// a restart of the host.
 	Clone(ctx context.Context, in *CloneRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Destroy ends a clone for good. For other instances it does nothing.
+	// Destroy ends a clone and deletes all that is kept of it. For other instances it
+	// does nothing.
 	Destroy(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Services tells where every instance stands, sorted by callsign.
+	// Services lists the status of every instance, sorted by callsign.
 	Services(ctx context.Context, in *ServicesRequest, opts ...grpc.CallOption) (*ServicesResponse, error)
-	// Watch sends the state of every instance at once and then each change, in
-	// order, until the caller ends it.
+	// Watch sends the present state of every instance and then each change, in order,
+	// until the caller ends it.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[shellpb.StateChange], error)
 	Subsystems(ctx context.Context, in *SubsystemsRequest, opts ...grpc.CallOption) (*shellpb.SubsystemsResponse, error)
 	// Configure replaces an instance's configuration for its next activation.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Persist keeps what was configured at run time across restarts of the host:
-	// of one instance, or of all when the callsign is empty.
+	// Persist keeps the configuration set by Configure across restarts of the host,
+	// for one instance, or for all if the callsign is empty.
 	Persist(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Restore forgets it again.
+	// Restore forgets the configuration set by Configure.
 	Restore(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	// Reload reads the configuration files again and changes what differs.
 	Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error)
-	// Version tells the host's own.
+	// Version returns the version of the host.
 	Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionResponse, error)
 }
 
@@ -266,41 +268,43 @@ func (c *controllerClient) Version(ctx context.Context, in *VersionRequest, opts
 // All implementations must embed UnimplementedControllerServer
 // for forward compatibility.
 //
-// Controller is served on the communicator socket. Every failure carries a
-// dormouse.shell.v1.Error with Thunder's number in its details; an unknown
+// Controller is served on the communicator socket. Every error has a
+// dormouse.shell.v1.Error with Thunder's number in its details. An unknown
 // callsign is NOT_FOUND.
 type ControllerServer interface {
-	// Activate starts the plugin, or wakes it when it is hibernated.
+	// Activate starts the plugin, or wakes it if it is hibernated.
 	Activate(context.Context, *InstanceRequest) (*DoneResponse, error)
 	Deactivate(context.Context, *InstanceRequest) (*DoneResponse, error)
-	// Unavailable bars a deactivated instance from being activated.
+	// Unavailable makes a deactivated instance unavailable: it can't be activated
+	// until it is deactivated again.
 	Unavailable(context.Context, *InstanceRequest) (*DoneResponse, error)
 	Suspend(context.Context, *InstanceRequest) (*DoneResponse, error)
-	// Resume activates or wakes the plugin before that if it must.
+	// Resume resumes the plugin. If necessary it first activates or wakes it.
 	Resume(context.Context, *InstanceRequest) (*DoneResponse, error)
-	// Hibernate puts a suspended plugin to sleep on disk.
+	// Hibernate stores a suspended plugin on disk.
 	Hibernate(context.Context, *HibernateRequest) (*DoneResponse, error)
-	// Clone makes an instance with the configuration of another. It is there
-	// after a restart of the host too.
+	// Clone makes an instance with the configuration of another. The clone outlives
+	// a restart of the host.
 	Clone(context.Context, *CloneRequest) (*DoneResponse, error)
-	// Destroy ends a clone for good. For other instances it does nothing.
+	// Destroy ends a clone and deletes all that is kept of it. For other instances it
+	// does nothing.
 	Destroy(context.Context, *InstanceRequest) (*DoneResponse, error)
-	// Services tells where every instance stands, sorted by callsign.
+	// Services lists the status of every instance, sorted by callsign.
 	Services(context.Context, *ServicesRequest) (*ServicesResponse, error)
-	// Watch sends the state of every instance at once and then each change, in
-	// order, until the caller ends it.
+	// Watch sends the present state of every instance and then each change, in order,
+	// until the caller ends it.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[shellpb.StateChange]) error
 	Subsystems(context.Context, *SubsystemsRequest) (*shellpb.SubsystemsResponse, error)
 	// Configure replaces an instance's configuration for its next activation.
 	Configure(context.Context, *ConfigureRequest) (*DoneResponse, error)
-	// Persist keeps what was configured at run time across restarts of the host:
-	// of one instance, or of all when the callsign is empty.
+	// Persist keeps the configuration set by Configure across restarts of the host,
+	// for one instance, or for all if the callsign is empty.
 	Persist(context.Context, *InstanceRequest) (*DoneResponse, error)
-	// Restore forgets it again.
+	// Restore forgets the configuration set by Configure.
 	Restore(context.Context, *InstanceRequest) (*DoneResponse, error)
 	// Reload reads the configuration files again and changes what differs.
 	Reload(context.Context, *ReloadRequest) (*ReloadResponse, error)
-	// Version tells the host's own.
+	// Version returns the version of the host.
 	Version(context.Context, *VersionRequest) (*VersionResponse, error)
 	mustEmbedUnimplementedControllerServer()
 }
