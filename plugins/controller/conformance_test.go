@@ -186,7 +186,7 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"proxies of a link", call("Controller.1.proxies@native", ""), `{"jsonrpc":"2.0","id":1,"result":[{"interface":"Shell","name":"Plain","instance":"0x1","count":2}]}`, ""},
 		{"proxies of no link", call("Controller.1.proxies@3", ""), keyText, ""},
 		{"pending requests", call("Controller.1.pendingrequests", ""), `{"jsonrpc":"2.0","id":1,"result":[]}`, ""},
-		{"call stack of nothing", call("Controller.1.callstack", ""), `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Could not access requested service","data":{"cause":"say which, as in callstack@0"}}}`, ""},
+		{"call stack of nothing", call("Controller.1.callstack", ""), `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Could not access requested service","data":{"cause":"name the lane, as in callstack@0"}}}`, ""},
 		{"call stack of no lane", call("Controller.1.callstack@11", ""), keyText, ""},
 
 		{"control", call("Auto.1.statecontrol::state", ""), `{"jsonrpc":"2.0","id":1,"result":"Resumed"}`, ""},

@@ -17,14 +17,14 @@ func descriptionMethods() []method {
 		{
 			name: "exists", access: accessRead, form: objectOrOther, missingParam: thunder.InvalidParameter,
 			params: []parameter{{name: "method", doc: "the name of the method"}},
-			result: true, returns: "whether it has; for a bare name instead of an object 0 or 22, as of old",
-			doc:    "Tells whether the callsign has the method.",
+			result: true, returns: "true or false; 0 or 22 if params are a bare name, as old clients send it",
+			doc:    "Reports whether the callsign has the method.",
 			errors: []thunder.Number{thunder.ParseFailure, thunder.CallNotActive, thunder.CallHibernated, thunder.TimedOut},
 			serve:  serveExists,
 		},
 		{
 			name: "versions", access: accessRead, form: property,
-			result: []interfaceVersion{}, returns: "the interfaces that the host itself serves under the callsign",
+			result: []interfaceVersion{}, returns: "the versions of the interfaces that the host itself serves under the callsign",
 			doc:   "The versions of the interfaces.",
 			serve: serveVersions,
 		},

@@ -21,26 +21,26 @@ func diagnosticMethods() []method {
 	return []method{
 		{
 			name: "threads", access: accessRead, form: property,
-			result: []threadRecord{}, returns: "the lane of each instance, sorted by callsign: the operation that runs, and how many have",
-			doc:   "What the instances have to do.",
+			result: []threadRecord{}, returns: "the lane of each instance, sorted by callsign: the operation that runs, and how many ran before",
+			doc:   "The operations of the instances.",
 			serve: serveThreads,
 		},
 		{
 			name: "pendingrequests", access: accessRead, form: property,
 			result: []string{}, returns: "the operations that wait for their turn and the calls that wait for an instance to wake",
-			doc:   "What waits.",
+			doc:   "The operations and calls that wait.",
 			serve: servePendingRequests,
 		},
 		{
 			name: "processinfo", access: accessRead, form: property,
-			result: processRecord{}, returns: "threads and pendingrequests, and how many lanes are at work",
+			result: processRecord{}, returns: "threads and pendingrequests, and how many lanes run an operation",
 			doc:   "What the host is doing.",
 			serve: serveProcessInfo,
 		},
 		{
 			name: "callstack", access: accessRead, form: property, index: "the position of a lane among the threads",
 			result: []frameRecord{}, returns: "the frames of all goroutines that work for the instance, innermost first",
-			doc:    "What an instance's operation is doing.",
+			doc:    "The stack of an instance's operation.",
 			errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveCallStack,
 		},
@@ -107,7 +107,7 @@ func (f *Front) collectProcess() processRecord {
 func serveCallStack(_ context.Context, r request) (any, error) {
 	n, err := strconv.Atoi(r.index)
 	if err != nil || n < 0 {
-		return nil, thunder.NewError(thunder.BadRequest, errors.New("say which, as in callstack@0"))
+		return nil, thunder.NewError(thunder.BadRequest, errors.New("name the lane, as in callstack@0"))
 	}
 	shells := r.front.supervisor.Shells()
 	if n >= len(shells) {

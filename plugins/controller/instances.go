@@ -30,9 +30,9 @@ func instanceMethods() []method {
 			serve:  serveClone,
 		},
 		{
-			name: "destroy", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once nothing is left of it",
+			name: "destroy", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once it is deleted",
 			params: []parameter{{name: "callsign", doc: "the instance"}},
-			doc:    "Ends a clone for good, with all that is kept of it; for any other instance it does nothing.",
+			doc:    "Ends a clone and deletes all that is kept of it; for any other instance it does nothing.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported},
 			serve:  serveDestroy,
 		},
@@ -51,7 +51,7 @@ func instanceMethods() []method {
 		},
 		{
 			name: "restore", access: accessAdmin, params: one, returns: "once it is on disk",
-			doc:    "Forgets changes of configurations: the next activation sees what the files say.",
+			doc:    "Forgets changes of configurations: the next activation uses the configuration files.",
 			errors: []thunder.Number{thunder.General},
 			serve:  persistenceHandler((*supervisor.Supervisor).Restore),
 		},

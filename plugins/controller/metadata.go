@@ -23,7 +23,7 @@ func metadataMethods() []method {
 		{
 			name: "services", access: accessRead, aliases: []string{"status"}, form: property, index: "the instance",
 			result: []dialect.Record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
-			doc:    "The instances and where they stand.",
+			doc:    "The instances and their states.",
 			errors: []thunder.Number{thunder.UnknownKey},
 			serve:  serveStatus,
 		},
@@ -35,7 +35,7 @@ func metadataMethods() []method {
 		},
 		{
 			name: "framework", access: accessRead, aliases: []string{"version"}, form: property,
-			result: dialect.Version{}, returns: "the version; hash is what it was built from",
+			result: dialect.Version{}, returns: "the version; hash is the commit that it was built from",
 			doc:   "The version of the host.",
 			serve: serveVersion,
 		},
@@ -48,20 +48,20 @@ func metadataMethods() []method {
 		{
 			name: "environment", access: accessRead, form: property, index: "the variable",
 			result: "", returns: "its value",
-			doc:    "A variable of the host's environment, one of those that the configuration lets be read.",
+			doc:    "A variable of the host's environment, if the configuration lists it.",
 			errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveEnvironment,
 		},
 		{
 			name: "links", access: accessRead, form: property,
 			result: []connectionRecord{}, returns: "the connections, oldest first",
-			doc:   "Who is connected over HTTP and websockets.",
+			doc:   "The connections over HTTP and websockets.",
 			serve: serveLinks,
 		},
 		{
 			name: "proxies", access: accessRead, form: property, index: "the name of a link",
-			result: []Proxy{}, returns: "the interfaces; where they are held only without an index",
-			doc:    "What native clients hold of plugins.",
+			result: []Proxy{}, returns: "the interfaces; their origin only without an index",
+			doc:    "The interfaces of plugins that native clients use.",
 			errors: []thunder.Number{thunder.UnknownKey},
 			serve:  serveProxies,
 		},

@@ -126,7 +126,7 @@ const referenceHead = `
 # The JSON-RPC interface
 
 This page is made from the tables in plugins/controller. The same, for programs, is what
-~rpc.discover~ returns: an OpenRPC document, in the dialect of whoever asks.
+~rpc.discover~ returns: an OpenRPC document, in the dialect of the client.
 
 ## Calling
 
@@ -142,25 +142,26 @@ The method is ~[Callsign.][version.]method[@index]~. Callsigns may hold dots. Th
 is 1. Without a callsign, the one in the path is meant, else Controller. All names are
 case-sensitive.
 
-What is accepted beyond JSON-RPC 2.0: ~jsonrpc~ may be missing, ~params~ may be anything that
+The host accepts more than JSON-RPC 2.0: ~jsonrpc~ may be missing, ~params~ may be anything that
 the method takes. An id is a whole number of at most 2^53, or a string, or null, and comes
-back as it was. A batch holds at most 100 requests, which are served one after the other;
+back unchanged. A batch holds at most 100 requests, which are served one after the other;
 a batch within a batch is refused. A message is at most 64 levels deep, and has each of
-~id~, ~method~ and ~params~ at most once. Over HTTP a message that is no request is answered
-with id null; over a websocket without one.
+~id~, ~method~ and ~params~ at most once. Over HTTP a message that is not a request is answered
+with id null; over a websocket without an id.
 
 | over HTTP | thunder-r4 | thunder-r5 |
 | --- | --- | --- |
 | a result, a batch | 200 | 200 |
 | an error, also of a request without a method | 202 | 200 |
 | a notification that succeeded | 204 | 204 |
-| what is not JSON, or no request | 400 | 400 |
+| a message that is not JSON, or not a request | 400 | 400 |
 
 ## Dialects
 
 Thunder's clients come in two generations. ~thunder-r4~ is what devices in the field speak;
-~thunder-r5~ the newer one. A listener speaks what the configuration says (~dialect~ in
-~[host]~ and in each ~[[listener]]~), unless a connection asks: ~/jsonrpc?dialect=r5~.
+~thunder-r5~ is newer. A listener speaks the dialect of its configuration (~dialect~ in
+~[host]~ and in each ~[[listener]]~), unless the URL of a client names another:
+~/jsonrpc?dialect=r5~.
 
 | | thunder-r4 | thunder-r5 |
 | --- | --- | --- |
@@ -168,10 +169,10 @@ Thunder's clients come in two generations. ~thunder-r4~ is what devices in the f
 | states in records | ~activated~ | ~Activated~ |
 | ~services@X~, ~status@X~ | an array of one record | the record |
 | result of register, unregister | 0 | null |
-| register for ~statechange~ | | each active instance is told at once, before the answer |
-| register for ~statecontrolstatechange~ with an index | | its state is told at once |
+| register for ~statechange~ | | the state of each active instance is sent at once, before the answer |
+| register for ~statecontrolstatechange~ with an index | | its state is sent at once |
 | event ~all~ | ~{callsign, data, event}~ | ~{event, callsign, params}~ |
-| what is not JSON, or no request | −32700, −32600 | −31050 |
+| a message that is not JSON, or not a request | −32700, −32600 | −31050 |
 
 States in events are ~Activated~ in both.
 `
@@ -179,10 +180,10 @@ States in events are ~Activated~ in both.
 const referenceRecord = `
 ## Records
 
-The members of a record in ~services~, in order. Those that say nothing are left out: paths
-and communicator of what is part of the host, empty lists. From ~pid~ on they are ours, and
-the same in both dialects. ~transition~ is there while an instance hibernates or wakes, which
-shows as the state that it came from.
+The members of a record in ~services~, in order. Empty members are left out, and a built-in
+has neither paths nor communicator. The members from ~pid~ on are not Thunder's, and the same
+in both dialects. ~transition~ is there while an instance hibernates or wakes; its ~state~ is
+then still the one before.
 
 `
 
@@ -190,32 +191,32 @@ const referenceEvents = `
 ## Events
 
 A notification has the method ~<id>.<event>~, with ~@index~ if it was registered with one.
-What a call causes is told before the call is answered. Neither event nor index need exist.
-A client that does not keep up is cut off, for else it would miss events without knowing.
+The events that a call causes are sent before its answer. Neither event nor index need exist.
+A client that does not keep up is cut off: it would miss events without knowing.
 
 | callsign | event | params | with an index |
 | --- | --- | --- | --- |
 | Controller | statechange | ~{callsign, state, reason}~ | ~{state, reason}~ of that callsign |
 | Controller | statecontrolstatechange | ~{callsign, state}~ | ~{state}~ of that callsign |
 | Controller | subsystemchange | ~[{subsystem, active}]~, those that changed | that subsystem only |
-| Controller | all | every event of every plugin but those of state control; states in lower case | those of that callsign |
+| Controller | all | every event of every plugin except those of state control; states in lower case | those of that callsign |
 | any with state control | statecontrol::statechanged | ~{state}~ | |
 | any | the plugin's own | the plugin's own | what the plugin says |
 
 The states of ~statechange~ are Activated, Deactivated, Unavailable, Hibernated and Destroyed.
-One whose conditions ended it is Deactivated for the reason Conditions; that it waits for them
-again is no news. A wake is Activated. An activation that failed is Deactivated.
+An instance that its conditions ended is Deactivated for the reason Conditions; its waiting for
+them is not reported. A wake is Activated. An activation that failed is Deactivated.
 
 ## Errors
 
-An error is ~{code, message}~, and ~data.cause~ where more can be said; ~data.retryAfterMs~
-tells when to try again. For GENERAL, OPENING_FAILED, CLOSING_FAILED, TIMEDOUT, NOT_SUPPORTED
+An error is ~{code, message}~, with ~data.cause~ if the cause says more; ~data.retryAfterMs~
+is when to try again. For GENERAL, OPENING_FAILED, CLOSING_FAILED, TIMEDOUT, NOT_SUPPORTED
 and PARSE_FAILURE the message is the cause itself. The numbers are Thunder's, in its
-spelling. What a plugin answers is numbered in the same way; its text is passed on.
+spelling. A plugin's error has such a number too; its text is passed on.
 
-A call to an instance that is not active is UNAVAILABLE, one to a hibernated instance
-HIBERNATED, unless calls wake it. To suspend what has no state control is UNAVAILABLE in
-thunder-r4 and NOT_SUPPORTED in thunder-r5.
+A call to an instance that is not active fails with UNAVAILABLE, a call to a hibernated instance
+with HIBERNATED, unless calls wake it. To suspend a plugin without state control fails with
+UNAVAILABLE in thunder-r4 and NOT_SUPPORTED in thunder-r5.
 `
 
 const referenceErrors = `

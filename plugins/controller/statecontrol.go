@@ -23,7 +23,7 @@ func stateControlMethods() []method {
 		{
 			name: controlPrefix + "state", access: accessRead, form: property, offeredFor: mayHaveStateControl,
 			result: "", returns: "Suspended or Resumed",
-			doc:    "Where the plugin stands; only with state control.",
+			doc:    "The state of the plugin's state control; only with state control.",
 			errors: refused,
 			serve:  serveControlState,
 		},

@@ -45,14 +45,14 @@ func subscriptionMethods() []method {
 	return []method{
 		{
 			name: "register", access: accessCall, params: params, missingParam: thunder.InvalidParameter, index: "what the event must be about",
-			result: acknowledgement{}, returns: "registered; over plain HTTP there is nothing to notify, and it is refused",
-			doc:    "Subscribes this websocket to an event: it is then sent notifications of the method id.event.",
+			result: acknowledgement{}, returns: "once it is registered; refused over plain HTTP, where there is no channel for notifications",
+			doc:    "Subscribes this websocket to an event. It then gets notifications with the method id.event.",
 			errors: []thunder.Number{thunder.FailedRegistered, thunder.InvalidParameter, thunder.NotSupported},
 			serve:  serveRegister,
 		},
 		{
 			name: "unregister", access: accessCall, params: params, missingParam: thunder.InvalidParameter, index: "as it was registered",
-			result: acknowledgement{}, returns: "ended",
+			result: acknowledgement{}, returns: "once it is ended",
 			doc:    "Ends a subscription.",
 			errors: []thunder.Number{thunder.FailedUnregistered, thunder.InvalidParameter},
 			serve:  serveUnregister,

@@ -21,9 +21,9 @@ func systemMethods() []method {
 	noDiscovery := []thunder.Number{thunder.NotSupported}
 	return []method{
 		{
-			name: "delete", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once it is gone",
+			name: "delete", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once it is deleted",
 			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
-			doc:    "Removes what an instance has kept.",
+			doc:    "Deletes a file of an instance.",
 			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
 			serve:  serveDelete,
 		},
@@ -43,8 +43,8 @@ func systemMethods() []method {
 		},
 		{
 			name: "discoveryresults", access: accessRead, form: property,
-			returns: "never, as there is no search",
-			doc:     "The hosts that were found; refused.",
+			returns: "never: there is no search",
+			doc:     "The hosts that a search found; refused.",
 			errors:  noDiscovery,
 			serve:   refuseDiscovery,
 		},
