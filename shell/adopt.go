@@ -48,7 +48,7 @@ func (s *Shell) adoptPlugin(ctx context.Context) error {
 		return fmt.Errorf("cannot adopt: %w", shutdownError(limited, err))
 	}
 	s.setInformation(info)
-	s.noteStart()
+	s.recordStart()
 	if info.StateControl != nil {
 		now, err := info.StateControl.State(limited)
 		if err != nil {

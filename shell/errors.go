@@ -94,8 +94,8 @@ type ExitError struct {
 // IsClean reports whether the process exited with status 0.
 func (e *ExitError) IsClean() bool { return e.Status == 0 && e.Signal == 0 }
 
-// How describes the end in words, such as "with status 1".
-func (e *ExitError) How() string {
+// Describe returns the end in words, such as "with status 1".
+func (e *ExitError) Describe() string {
 	if e.Signal > 0 {
 		return fmt.Sprintf("on signal %d (%s)", e.Signal, e.Signal)
 	}
@@ -103,7 +103,7 @@ func (e *ExitError) How() string {
 }
 
 func (e *ExitError) Error() string {
-	text := ErrExited.Error() + " " + e.How()
+	text := ErrExited.Error() + " " + e.Describe()
 	if e.LastLines != nil {
 		text += "; " + e.LastLines.Error()
 	}

@@ -46,7 +46,7 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 // after a crash, and is not told. The status keeps why as its error.
 func (s *Shell) Evict(ctx context.Context, why error) error {
 	return s.runInLane(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
-		return s.stepFor(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
+		return s.stepWithCause(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
 			err := s.process.EndSleep(ctx)
 			s.log.Warn().Err(errors.Join(why, err)).Msg("dropped the image of the hibernated plugin, which is lost")
 			return err

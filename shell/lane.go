@@ -57,7 +57,7 @@ func newLane(callsign string) *lane {
 }
 
 // run waits for its turn and does the work. If the operation that ended last was for the
-// same event and began while run waited, run returns that operation's error instead, so
+// same event and ended while run waited, run returns that operation's error instead, so
 // that many requests for the same thing cause it once; see isJoinable.
 //
 // run returns ErrInProgress if ctx ends before the turn comes. Once work has begun, run

@@ -25,9 +25,9 @@ const (
 	InstantiationFailed  Reason = "instantiation failed"
 )
 
-// reasonAfter returns the reason that the status keeps after a step for event, which was
+// reasonForOutcome returns the reason that the status keeps after a step for event, which was
 // asked for with the reason asked and failed with err.
-func reasonAfter(event Event, err error, asked Reason) Reason {
+func reasonForOutcome(event Event, err error, asked Reason) Reason {
 	switch event {
 	case Deactivate, Lapse, Destroy, Evict, Exit:
 		return asked // the plugin has ended for this reason, even if not in order
@@ -46,18 +46,18 @@ func reasonAfter(event Event, err error, asked Reason) Reason {
 	return asked
 }
 
-// exitReason returns the reason of a step after the plugin's process ended unasked with
+// reasonForExit returns the reason of a step after the plugin's process ended unasked with
 // err.
-func exitReason(err error) Reason {
+func reasonForExit(err error) Reason {
 	if errors.Is(err, ErrMemoryExceeded) {
 		return MemoryExceeded
 	}
 	return Failure
 }
 
-// failureError returns an error for a deactivation that the plugin caused, nil for any
+// errorForReason returns an error for a deactivation that the plugin caused, nil for any
 // other reason.
-func failureError(why Reason) error {
+func errorForReason(why Reason) error {
 	switch why {
 	case Failure, MemoryExceeded, WatchdogExpired:
 		return fmt.Errorf("it was ended: %s", why)

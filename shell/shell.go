@@ -62,7 +62,7 @@ type Shell struct {
 	history      []Transition
 	held         holdQueue
 	idle         idle
-	warmth       warmth
+	warmStarts   warmStartRecord
 	knownMethods map[string]bool // by name, whether the plugin has the method
 }
 

@@ -16,7 +16,7 @@ func (s *Shell) startPlugin(ctx context.Context) error {
 	defer cancel()
 	if !s.tryWarmStart(limited) {
 		if err := shutdownError(limited, s.coldStart(limited)); err != nil {
-			s.runPostMortem(reasonAfter(Activate, err, Failure), err)
+			s.runPostMortem(reasonForOutcome(Activate, err, Failure), err)
 			return errors.Join(err, s.backend.Stop(ctx))
 		}
 	}
@@ -38,7 +38,7 @@ func (s *Shell) coldStart(ctx context.Context) error {
 		err = s.startStateControl(ctx)
 	}
 	if err == nil {
-		s.noteStart()
+		s.recordStart()
 	}
 	return err
 }
@@ -87,7 +87,7 @@ func (s *Shell) startStateControl(ctx context.Context) error {
 // are given up; the plugin is deinitialized in any case.
 func (s *Shell) endPlugin(ctx context.Context, why Reason) error {
 	s.runPostMortem(why, nil)
-	s.reviewWarmStart(failureError(why))
+	s.reviewWarmStart(errorForReason(why))
 	drained := s.withStopTimeout(ctx, s.inFlight.drainCalls)
 	s.inFlight.cancelAll()
 	told := s.withStopTimeout(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })

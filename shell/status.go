@@ -103,7 +103,7 @@ func (s *Shell) recordedStatus() (st Status, changes int) {
 		Reason:      s.reason,
 		Since:       s.since,
 		Err:         s.failure,
-		StartedFrom: s.warmth.startedFrom,
+		StartedFrom: s.warmStarts.startedFrom,
 		History:     slices.Clone(s.history),
 	}, s.changes
 }

@@ -36,16 +36,16 @@ type cause struct {
 	err    error
 }
 
-// step changes the lifecycle state by a row of the lifecycle table, see stepFor.
+// step changes the lifecycle state by a row of the lifecycle table, see stepWithCause.
 func (s *Shell) step(ctx context.Context, event Event, why Reason, work func(context.Context) error) error {
-	return s.stepFor(ctx, event, cause{reason: why}, work)
+	return s.stepWithCause(ctx, event, cause{reason: why}, work)
 }
 
-// stepFor changes the lifecycle state by the table's row for event in the present state:
+// stepWithCause changes the lifecycle state by the table's row for event in the present state:
 // it enters the row's During state, does the work, and enters Then or Else. It returns
 // the error of the work, or ErrIllegalState if there is no such row. The caller has the
 // turn.
-func (s *Shell) stepFor(ctx context.Context, event Event, why cause, work func(context.Context) error) error {
+func (s *Shell) stepWithCause(ctx context.Context, event Event, why cause, work func(context.Context) error) error {
 	s.mu.Lock()
 	row, ok := findRow(event, s.state)
 	before := s.reason
@@ -65,7 +65,7 @@ func (s *Shell) stepFor(ctx context.Context, event Event, why cause, work func(c
 	}
 	to, reason := row.Then, why.reason
 	if err != nil {
-		to, reason = row.Else, reasonAfter(event, err, why.reason)
+		to, reason = row.Else, reasonForOutcome(event, err, why.reason)
 	}
 	if to == s.State() {
 		return err
@@ -83,9 +83,9 @@ func (s *Shell) stepFor(ctx context.Context, event Event, why cause, work func(c
 // stepAfterExit takes the step that follows the end of the plugin's process, and returns
 // exit, joined with the errors of clearing the process away. The caller has the turn.
 func (s *Shell) stepAfterExit(ctx context.Context, exit error) error {
-	err := s.stepFor(ctx, Exit, cause{exitReason(exit), exit}, func(ctx context.Context) error {
+	err := s.stepWithCause(ctx, Exit, cause{reasonForExit(exit), exit}, func(ctx context.Context) error {
 		s.inFlight.cancelAll()
-		s.runPostMortem(exitReason(exit), exit)
+		s.runPostMortem(reasonForExit(exit), exit)
 		s.reviewWarmStart(exit)
 		return s.backend.Stop(ctx)
 	})
@@ -121,7 +121,7 @@ func (s *Shell) enterState(to State, event Event, why Reason, err error) {
 	case to == Activation, to == Waking:
 		s.generation++
 	case to.IsDown(), to == Destroyed:
-		s.control, s.warmth.startedFrom = "", nil
+		s.control, s.warmStarts.startedFrom = "", nil
 	}
 	if to == Activated && t.From != Hibernating {
 		s.noteUse()

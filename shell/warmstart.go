@@ -9,9 +9,9 @@ import (
 	"dormouse/hibernate"
 )
 
-// warmth is how the plugin was last started, and whether golden images can be trusted.
-// Shell.mu guards it.
-type warmth struct {
+// warmStartRecord is how the plugin was last started, and whether its golden images can be
+// trusted. Shell.mu guards it.
+type warmStartRecord struct {
 	startedFrom *GoldenImage // nil after a cold start
 	startedAt   time.Time
 	// doubt is why the plugin failed after a warm start. While it is set no golden image
@@ -20,7 +20,7 @@ type warmth struct {
 	lastLogged string // why there was no golden image, when that was last logged
 }
 
-// wantsWarmStart reports whether the plugin is to be started from a golden image.
+// wantsWarmStart reports whether the configuration asks for starts from a golden image.
 func (s *Shell) wantsWarmStart() bool { return s.process != nil && s.Config().WarmStart }
 
 // tryWarmStart starts the plugin from its golden image and reports whether it runs. After
@@ -35,7 +35,7 @@ func (s *Shell) tryWarmStart(ctx context.Context) bool {
 	}
 	if err == nil {
 		if err = s.startStateControl(ctx); err == nil {
-			s.noteStart()
+			s.recordStart()
 			return true
 		}
 		err = errors.Join(err, s.backend.Stop(context.WithoutCancel(ctx)))
@@ -69,7 +69,7 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 		return nil
 	}
 	s.mu.Lock()
-	doubt := s.warmth.doubt
+	doubt := s.warmStarts.doubt
 	s.mu.Unlock()
 	if doubt != nil {
 		s.process.SkipGolden()
@@ -106,24 +106,24 @@ func (s *Shell) logNoGolden(err error) {
 		text = err.Error()
 	}
 	s.mu.Lock()
-	before := s.warmth.lastLogged
-	s.warmth.lastLogged = text
+	before := s.warmStarts.lastLogged
+	s.warmStarts.lastLogged = text
 	s.mu.Unlock()
 	if err != nil && text != before {
 		s.log.Warn().Err(err).Msg("the plugin has no golden image, and later starts are cold")
 	}
 }
 
-// noteStart records when the plugin started and from which golden image, for
+// recordStart records when the plugin started and from which golden image, for
 // reviewWarmStart.
-func (s *Shell) noteStart() {
+func (s *Shell) recordStart() {
 	if !s.wantsWarmStart() {
 		return
 	}
 	from := s.process.StartedFrom()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.warmth.startedFrom, s.warmth.startedAt = from, time.Now()
+	s.warmStarts.startedFrom, s.warmStarts.startedAt = from, time.Now()
 }
 
 // ignoreEarlierExits makes the shell ignore reports of the end of processes that were
@@ -144,9 +144,9 @@ func (s *Shell) reviewWarmStart(failure error) {
 	}
 	window := time.Duration(s.Config().Restart.Window)
 	s.mu.Lock()
-	warm, lasted := s.warmth.startedFrom != nil, time.Since(s.warmth.startedAt) >= window
+	warm, lasted := s.warmStarts.startedFrom != nil, time.Since(s.warmStarts.startedAt) >= window
 	if !warm && lasted {
-		s.warmth.doubt = nil
+		s.warmStarts.doubt = nil
 	}
 	s.mu.Unlock()
 	if warm && failure != nil && (!lasted || errors.Is(failure, hibernate.ErrRefused)) {
@@ -161,11 +161,11 @@ func (s *Shell) invalidateGolden(why error) {
 	s.setGoldenDoubt(why)
 }
 
-// setGoldenDoubt records why golden images are in doubt, see warmth.
+// setGoldenDoubt records why golden images are in doubt, see warmStartRecord.
 func (s *Shell) setGoldenDoubt(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.warmth.doubt = why
+	s.warmStarts.doubt = why
 }
 
 // Golden returns the golden image that the next start may use, or why there is none. Both
@@ -177,8 +177,8 @@ func (s *Shell) Golden() (*GoldenImage, error) {
 	image, why := s.process.Golden()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if why != nil && s.warmth.doubt != nil {
-		why = fmt.Errorf("none is made before a cold start has lasted %s: %w", s.Config().Restart.Window, s.warmth.doubt)
+	if why != nil && s.warmStarts.doubt != nil {
+		why = fmt.Errorf("none is made before a cold start has lasted %s: %w", s.Config().Restart.Window, s.warmStarts.doubt)
 	}
 	return image, why
 }

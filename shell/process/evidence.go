@@ -30,7 +30,7 @@ func (b *Backend) Evidence() shell.Evidence {
 	if t.hasEnded() {
 		exit := t.exitError() // which reads the log to its end
 		if how, ok := errors.AsType[*shell.ExitError](exit); ok {
-			e.Exit = how.How()
+			e.Exit = how.Describe()
 		}
 		e.Core = b.coreFile(t)
 	} else if pid := t.findProgram(); pid != 0 {
