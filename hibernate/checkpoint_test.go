@@ -460,3 +460,24 @@ func check(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// An engine that does not work here leaves both the tree and the image alone.
+func TestUnsupportedEngine(t *testing.T) {
+	b := newBench(t)
+	b.engine.Unsupported = errors.New("no such system call")
+	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrUnsupported) {
+		t.Errorf("checkpoint: %v", err)
+	}
+	if len(b.tree.asked) > 0 {
+		t.Errorf("the tree was asked to %v", b.tree.asked)
+	}
+	b.engine.Unsupported = nil
+	image := b.checkpoint(t)
+	b.engine.Unsupported = errors.New("no such system call")
+	if _, err := image.Restore(t.Context(), b.engine, b.noCgroup()); !errors.Is(err, hibernate.ErrUnsupported) {
+		t.Errorf("restore: %v", err)
+	}
+	b.engine.Unsupported = nil
+	b.wake(t, image)
+	check(t, end(b.tree.root))
+}
