@@ -67,7 +67,7 @@ func (e *interrupted) Dump(ctx context.Context, d hibernate.Dump) error {
 	return e.Engine.Dump(ctx, d)
 }
 
-// RestoreLazy is unsupported: a lazy wake keeps the disk busy a moment longer.
+// RestoreLazy is unsupported: a lazy wake could still read the small disk when the test ends.
 func (e *interrupted) RestoreLazy(ctx context.Context, o hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	return hibernatetest.NoExtras{}.RestoreLazy(ctx, o, m)
 }
