@@ -155,6 +155,32 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A stop-timeout that a reload has adjusted counts for the plugin that runs.
+func TestReloadAdjustsWhatRuns(t *testing.T) {
+	const stubborn = `
+[[plugin]]
+callsign = "Stubborn"
+executable = "EXAMPLES/rogue"
+arguments = ["stubborn"]
+start-mode = "activated"
+probe = false
+stop-timeout = "1m"
+`
+	root := t.TempDir()
+	cmd := hostCommand(t, root, stubborn)
+	h := startCommand(t, root, cmd)
+	h.wait(t, "ready")
+	rewrite(t, configOf(cmd.Args), strings.Replace(stubborn, "1m", "400ms", 1))
+	if got := h.hangUp(t, 1); got != "reloadedStubborn: adjusted, its stop-timeout differs" {
+		t.Errorf("got %s", got)
+	}
+	begun := time.Now()
+	h.dormouse(t, "plugin", "deactivate", "Stubborn").expect(t, exitDone)
+	if took := time.Since(begun); took > 15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // A clone is there in the next host, and outlives a reload.
 func TestCloneOutlivesTheHost(t *testing.T) {
 	root := t.TempDir()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,32 @@ warm-start = true
 restart = { policy = "always", limit = 9, window = "1m", backoff = "10ms" }
 configuration = { start = 41 }
 `
+
+// A changed limit of open files reaches a plugin that starts warm.
+func TestReloadLimitsWarmStarts(t *testing.T) {
+	requireCRIU(t)
+	root := t.TempDir()
+	limited := func(files string) string { return warmCounter + "limits = { open-files = " + files + " }\n" }
+	cmd := hostCommand(t, root, limited("200"))
+	h := startCommand(t, root, cmd)
+	h.wait(t, "ready")
+	for n, files := range []string{"500", "100"} {
+		rewrite(t, configOf(cmd.Args), limited(files))
+		if got := h.hangUp(t, n+1); got != "reloadedCounter: restarted, its limits differ" {
+			t.Errorf("got %s", got)
+		}
+		for _, warm := range []bool{false, true} {
+			st := h.show(t, "Counter")
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", st.PID))
+			_, line, _ := strings.Cut(string(text), "Max open files")
+			if err != nil || (st.Warm != nil) != warm || !strings.HasPrefix(strings.TrimSpace(line), files+" ") {
+				t.Errorf("warm %v, want %v, with %s files: %v\n%s", st.Warm, warm, files, err, text)
+			}
+			h.dormouse(t, "plugin", "deactivate", "Counter").expect(t, exitDone)
+			h.dormouse(t, "plugin", "activate", "Counter").expect(t, exitDone)
+		}
+	}
+}
 
 // golden tells which instances have a golden image.
 func golden(t *testing.T, root string) (callsigns string) {
