@@ -1,7 +1,6 @@
 package communicator
 
 import (
-	"dormouse/internal/unixsock"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/unixsock"
 )
 
 // LongestPath is how many bytes the path of a unix socket may have; see unix(7).

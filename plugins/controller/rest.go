@@ -2,11 +2,13 @@ package controller
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/controller/rest"
 	"dormouse/shell"
 )
@@ -76,10 +78,16 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 	}
 	f.respondREST(w, resource.Serve(rest.Request{
 		Argument: strings.TrimSuffix(argument, "/"), Query: r.URL.Query(), Body: body,
-		Call: func(method, index string, params json.RawMessage) (json.RawMessage, error) {
-			return f.callController(r.Context(), caller{dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
-		},
+		Call: f.restCall(r.Context(), spoken),
 	}))
+}
+
+// restCall returns a function that calls a method of the Controller for a REST
+// request.
+func (f *Front) restCall(ctx context.Context, spoken dialect.Dialect) func(string, string, json.RawMessage) (json.RawMessage, error) {
+	return func(method, index string, params json.RawMessage) (json.RawMessage, error) {
+		return f.callController(ctx, caller{dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
+	}
 }
 
 // respondREST sends the response of a REST request.
