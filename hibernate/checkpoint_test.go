@@ -181,7 +181,7 @@ func TestWakeUsesTheImageUp(t *testing.T) {
 // What can't be dumped is refused before the tree is asked for anything.
 func TestCheckpointMeetsAnObstacle(t *testing.T) {
 	b := newBench(t)
-	b.engine.Obstacle = hibernate.ErrObstacle
+	b.engine.AnyTimeObstacle = hibernate.ErrObstacle
 	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrObstacle) {
 		t.Errorf("error %v, want %v", err, hibernate.ErrObstacle)
 	}
@@ -199,11 +199,11 @@ func TestCheckpointFails(t *testing.T) {
 		want    error
 	}{
 		"quiesce":     {prepare: func(b *bench) { b.tree.quiesceErr = broken }, want: broken},
-		"losses":      {prepare: func(b *bench) { b.engine.Loss = broken }, want: broken},
-		"connections": {prepare: func(b *bench) { b.engine.Stranger = broken }, want: broken},
+		"losses":      {prepare: func(b *bench) { b.engine.StoppedObstacle = broken }, want: broken},
+		"connections": {prepare: func(b *bench) { b.engine.QuietObstacle = broken }, want: broken},
 		"dump":        {prepare: func(b *bench) { b.engine.DumpError = broken }, want: broken},
 		"an obstacle that came late": {
-			prepare: func(b *bench) { b.engine.BeforeDump = func() { b.engine.Obstacle = broken } },
+			prepare: func(b *bench) { b.engine.BeforeDump = func() { b.engine.AnyTimeObstacle = broken } },
 			want:    broken,
 		},
 		"an unreadable file": {
@@ -329,7 +329,7 @@ func TestImageIsRefused(t *testing.T) {
 		},
 		"more privileges": {
 			func(b *bench) error {
-				b.engine.Intruder = true
+				b.engine.MoreRights = true
 				return nil
 			},
 			"thread 1 came back as",

@@ -9,9 +9,9 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// A golden image is what a tree was at one moment, for any number of lives to begin
-// from. An instance's state is never stored in it, and it is removed when any other image
-// needs its space.
+// A golden image holds a tree as it was at one moment, and any number of lives may begin
+// from it. It never holds an instance's state, and is removed when any other image needs its
+// space.
 
 // MakeGolden makes a golden image of the tree in dir, where there must be none, and lets
 // the tree run on. After an error there is no golden image and the tree runs as before;
@@ -44,7 +44,7 @@ func (d *ImageDir) Golden() (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.store.packing.Encrypt && !m.Packing.Encrypted() {
+	if d.store.packing.Encrypt && !m.Packing.IsEncrypted() {
 		return nil, fmt.Errorf("%w: it is not encrypted, as images are to be now", ErrRefused)
 	}
 	image := m.image(d)

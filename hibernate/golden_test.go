@@ -164,7 +164,7 @@ func TestPreserveFails(t *testing.T) {
 		spoil func(b *bench)
 		asked []string
 	}{
-		"an obstacle": {func(b *bench) { b.engine.Obstacle = broken }, nil},
+		"an obstacle": {func(b *bench) { b.engine.AnyTimeObstacle = broken }, nil},
 		"no quiet":    {func(b *bench) { b.tree.quiesceErr = broken }, []string{"quiesce", "revive"}},
 		"no dump":     {func(b *bench) { b.engine.DumpError = broken }, []string{"quiesce", "revive"}},
 		"no revival":  {func(b *bench) { b.tree.reviveErr = broken }, []string{"quiesce", "revive"}},

@@ -131,12 +131,12 @@ func (r *reader) RestoreLazy(ctx context.Context, order hibernate.Restore, m hib
 func TestLazyWakeRefuses(t *testing.T) {
 	b := newBench(t)
 	image := b.checkpoint(t)
-	b.engine.Intruder = true
+	b.engine.MoreRights = true
 	root, _, err := image.RestoreLazy(t.Context(), b.engine, b.noCgroup())
 	if !errors.Is(err, hibernate.ErrRefused) || root != nil {
 		t.Errorf("got %v, %v", root, err)
 	}
-	b.engine.Intruder = false
+	b.engine.MoreRights = false
 	check(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/core-1.img"), []byte("ceor"), 0o600))
 	before := b.engine.Restores()
 	_, _, err = image.RestoreLazy(t.Context(), b.engine, b.noCgroup())

@@ -27,13 +27,13 @@ type Fake struct {
 	// Unsupported, DumpError and RestoreError are returned by the operations,
 	// once they have done half of their work.
 	Unsupported, DumpError, RestoreError error
-	// Obstacle, Stranger and Loss are found at any time, in a quiet tree and in a
-	// stopped tree.
-	Obstacle, Stranger, Loss error
+	// AnyTimeObstacle, QuietObstacle and StoppedObstacle are returned by the methods of
+	// similar names.
+	AnyTimeObstacle, QuietObstacle, StoppedObstacle error
 	// BeforeDump and BeforeRestore are called when an operation begins.
 	BeforeDump, BeforeRestore func()
-	// Intruder makes Restore return a tree with more rights than the dumped one.
-	Intruder bool
+	// MoreRights makes Restore return a tree with more rights than the dumped one.
+	MoreRights bool
 
 	mu       sync.Mutex
 	memory   map[int]string
@@ -42,14 +42,14 @@ type Fake struct {
 
 var _ hibernate.Engine = (*Fake)(nil)
 
-// ObstaclesAnyTime returns Obstacle.
-func (f *Fake) ObstaclesAnyTime([]int) error { return f.Obstacle }
+// ObstaclesAnyTime returns AnyTimeObstacle.
+func (f *Fake) ObstaclesAnyTime([]int) error { return f.AnyTimeObstacle }
 
-// ObstaclesWhenQuiet returns Stranger.
-func (f *Fake) ObstaclesWhenQuiet([]int) error { return f.Stranger }
+// ObstaclesWhenQuiet returns QuietObstacle.
+func (f *Fake) ObstaclesWhenQuiet([]int) error { return f.QuietObstacle }
 
-// ObstaclesWhenStopped returns Loss.
-func (f *Fake) ObstaclesWhenStopped([]int) error { return f.Loss }
+// ObstaclesWhenStopped returns StoppedObstacle.
+func (f *Fake) ObstaclesWhenStopped([]int) error { return f.StoppedObstacle }
 
 // The files of a fake image: one that a real engine would interpret, one of memory.
 const (
@@ -169,7 +169,7 @@ func (f *Fake) startStopped(ctx context.Context) (*os.Process, error) {
 	if err := errors.Join(f.RestoreError, ctx.Err()); err != nil {
 		return nil, err
 	}
-	p, err := startSleep(f.Intruder)
+	p, err := startSleep(f.MoreRights)
 	if err != nil {
 		return nil, err
 	}

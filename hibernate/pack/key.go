@@ -47,7 +47,7 @@ func keyName(key []byte) ([]byte, error) {
 // CheckKey returns an ErrKey if files in this format are encrypted with another key than
 // the given one, which is nil if the host has none.
 func (f *Format) CheckKey(key []byte) error {
-	if !f.Encrypted() {
+	if !f.IsEncrypted() {
 		return nil
 	}
 	if key == nil {

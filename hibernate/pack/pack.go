@@ -50,8 +50,8 @@ type Format struct {
 	Compressed bool   `json:"compressed,omitempty"`
 }
 
-// Encrypted reports whether the files are encrypted.
-func (f *Format) Encrypted() bool { return f != nil && f.Key != nil }
+// IsEncrypted reports whether the files are encrypted.
+func (f *Format) IsEncrypted() bool { return f != nil && f.Key != nil }
 
 // File describes one file of an image.
 type File struct {
@@ -104,7 +104,7 @@ type Codec struct {
 // format. Chunks are encrypted and tagged with packingKey, or only tagged with hostKey if
 // they are not encrypted.
 func NewCodec(format *Format, imageID string, hostKey, packingKey []byte) (*Codec, error) {
-	c := &Codec{encrypted: format.Encrypted(), buffers: &sync.Pool{New: func() any { return new([ChunkSize + tagSize]byte) }}}
+	c := &Codec{encrypted: format.IsEncrypted(), buffers: &sync.Pool{New: func() any { return new([ChunkSize + tagSize]byte) }}}
 	key := hostKey
 	if c.encrypted {
 		key = packingKey

@@ -22,7 +22,7 @@ type Scratch struct {
 // will be encrypted must never be on disk as they are.
 func NewScratch(size int64, format *Format, makeDir func() (string, error)) (*Scratch, error) {
 	s, err := scratchInMemory(size)
-	if err == nil || format.Encrypted() {
+	if err == nil || format.IsEncrypted() {
 		return s, err
 	}
 	dir, err := makeDir()
