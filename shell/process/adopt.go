@@ -53,7 +53,8 @@ func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	return shell.Information{}, errors.Join(err, j.killTree(b.host.Cgroups), b.host.removeLoading(b.runDir()), os.RemoveAll(b.runDir()))
 }
 
-// checkAdoptable returns why the tree can't be adopted according to its journal.
+// checkAdoptable returns why the tree can't be adopted according to its journal, nil if
+// it can.
 func (b *Backend) checkAdoptable(j *journal) error {
 	switch {
 	case j.Boot != procfs.BootID():
@@ -217,7 +218,7 @@ func (b *Backend) Leave(ctx context.Context) error {
 	t, l := b.current().tree, b.takeLink()
 	b.router.connectTo(nil)
 	if l != nil {
-		l.detach()
+		l.closeAndWait()
 	}
 	_ = b.closeHostSocket(ctx, hostSocketLimit) // connections that the plugin keeps open are cut
 	j, err := b.describeTree(t, phaseRunning)

@@ -105,7 +105,7 @@ func New(h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
 	if err := b.findLeftovers(); err != nil {
-		b.log.Error().Err(err).Msg("what an earlier host left is not all in order")
+		b.log.Error().Err(err).Msg("could not clear up all that an earlier host left")
 	}
 	b.RemoveStaleGolden()
 	return b
@@ -227,7 +227,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 	}
 	b.router.connectTo(nil)
 	if l != nil {
-		l.detach()
+		l.closeAndWait()
 		failpoint.Hit("stop.asked")
 		t.terminate(grace)
 	}

@@ -50,7 +50,7 @@ func TestHostSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	r.log.await(t, "refused a connection to the plugin's host socket", "is none of the plugin's")
+	r.log.await(t, "refused a connection to the plugin's host socket", "does not belong to the plugin")
 	if _, err := other.Read(make([]byte, 1)); err == nil {
 		t.Error("another process got in")
 	}

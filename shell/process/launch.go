@@ -124,7 +124,7 @@ func findExecutable(name string) (string, error) {
 func execError(errno unix.Errno) error {
 	switch {
 	case errors.Is(errno, unix.ENOEXEC):
-		return fmt.Errorf("it is made for another processor or is no program: %w", errno)
+		return fmt.Errorf("it is made for another processor, or is not a program: %w", errno)
 	case errors.Is(errno, unix.ENOENT):
 		return fmt.Errorf("its interpreter or loader is missing: %w", errno)
 	}

@@ -178,7 +178,7 @@ func TestPeerIsThePlugin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if conn, err := dialTree(t.Context(), r.life.tree, address); err == nil || !strings.Contains(err.Error(), "none of the plugin's") {
+	if conn, err := dialTree(t.Context(), r.life.tree, address); err == nil || !strings.Contains(err.Error(), "does not belong to the plugin") {
 		t.Errorf("got %v, %v", conn, err)
 	}
 	conn, err := dialTree(t.Context(), r.life.tree, &net.UnixAddr{Name: r.socket, Net: "unix"})

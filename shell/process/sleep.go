@@ -40,9 +40,9 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 	if !isSleepImpossible(err) || c.CheckpointAfter == nil && pageOut.Check(ctx) != nil {
 		return err
 	}
-	b.log.Info().Err(err).Msg("goes to sleep the other way")
+	b.log.Info().Err(err).Msg("cannot sleep in this way, tries the other")
 	if serr := second(ctx); serr != nil {
-		return fmt.Errorf("%w; nor can it sleep the other way: %w", err, serr)
+		return fmt.Errorf("%w; in the other way neither: %w", err, serr)
 	}
 	return nil
 }
@@ -228,7 +228,7 @@ func (c checkpointTree) Revive(ctx context.Context) error {
 	}
 	if err != nil && !c.t.hasEnded() {
 		c.t.killSilently()
-		err = fmt.Errorf("%w: the host ended it, since it did not come back from the attempt: %w", shell.ErrExited, err)
+		err = fmt.Errorf("%w: the host ended it, since it did not answer after the failed checkpoint: %w", shell.ErrExited, err)
 	}
 	return err
 }

@@ -235,7 +235,7 @@ func TestLaunchEndsWhatIsLeft(t *testing.T) {
 	// It ends without touching what runs now.
 	earlier.life.tree.expectEnd()
 	<-earlier.life.tree.exited
-	earlier.life.link.detach()
+	earlier.life.link.closeAndWait()
 	earlier.life.tree.background.Wait()
 	earlier.life.tree.output.Close()
 	_ = earlier.life.tree.group.fd.Close()

@@ -37,10 +37,10 @@ type tree struct {
 	programNSPid int         // PID of the program in the tree's namespace
 	programPID   int         // PID of the program in the host's namespace, when the tree began
 
-	loading        hibernate.Loading // nil unless the tree runs before all its memory is loaded
-	endExpected    atomic.Bool       // the host ends the tree, so its end is not reported
-	oomKillsBefore int               // processes of the cgroup that the kernel had killed for memory when this host took the tree
-	killCause      atomic.Pointer[error]
+	loading        hibernate.Loading     // nil unless the tree runs before all its memory is loaded
+	endExpected    atomic.Bool           // the host ends the tree, so its end is not reported
+	oomKillsBefore int                   // processes of the cgroup that the kernel had killed for memory when this host took the tree
+	killCause      atomic.Pointer[error] // why the host killed the tree, if that was not asked of it
 	background     sync.WaitGroup
 
 	exited    chan struct{}    // closed when the root is reaped; the fields below are set then
@@ -323,7 +323,7 @@ func (t *tree) cgroup() cgroup.Dir {
 	return t.group.Dir
 }
 
-// exitError waits for the end of the tree and returns its cause.
+// exitError waits for the end of the tree and returns how, and why, the tree ended.
 func (t *tree) exitError() error {
 	<-t.exited
 	if cause := t.killCause.Load(); cause != nil {
@@ -338,7 +338,7 @@ func (t *tree) exitError() error {
 // exitStateError returns how the root exited, with the last lines of stderr.
 func (t *tree) exitStateError() error {
 	if t.exitState == nil {
-		exit := fmt.Errorf("%w; how is not known, for an earlier host had started it", shell.ErrExited)
+		exit := fmt.Errorf("%w; how is not known, since an earlier host started it", shell.ErrExited)
 		if words := t.lastWords(); words != nil {
 			exit = fmt.Errorf("%w; %w", exit, words)
 		}

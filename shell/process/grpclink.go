@@ -57,7 +57,7 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, t
 		},
 		Plugins:          plugin.PluginSet{},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		Logger:           libraryLog(log),
+		Logger:           goPluginLogger(log),
 		SyncStdout:       output.NewLineWriter("stdout", log, tail),
 		SyncStderr:       output.NewLineWriter("stderr", log, tail),
 		GRPCDialOptions: []grpc.DialOption{
@@ -104,7 +104,7 @@ func checkPeer(conn *net.UnixConn, t *tree) error {
 		return err
 	}
 	if peer.PID != t.root.Pid && !slices.Contains(t.pids(), peer.PID) {
-		return fmt.Errorf("process %d is at the other end of the plugin's socket and is none of the plugin's", peer.PID)
+		return fmt.Errorf("process %d at the other end of the plugin's socket does not belong to the plugin", peer.PID)
 	}
 	return nil
 }
@@ -117,11 +117,11 @@ func (l *link) requestShutdown(ctx context.Context, limit time.Duration) error {
 	return l.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
 }
 
-// libraryLog returns the logger that go-plugin logs to.
-func libraryLog(log zerolog.Logger) hclog.Logger {
+// goPluginLogger returns the logger that go-plugin logs to.
+func goPluginLogger(log zerolog.Logger) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name:       "go-plugin",
-		Level:      hclog.Warn, // below that it tells each step of each connection
+		Level:      hclog.Warn, // lower levels log each step of each connection
 		Output:     output.NewLineWriter("", log, nil),
 		JSONFormat: true,
 		TimeFn:     time.Now,
@@ -152,8 +152,8 @@ func (l *link) close() {
 	}
 }
 
-// detach closes the link and returns when no goroutine reads from it any more.
-func (l *link) detach() {
+// closeAndWait closes the link and returns when no goroutine reads from it any more.
+func (l *link) closeAndWait() {
 	l.close()
 	l.following.Wait()
 }
@@ -182,7 +182,7 @@ func (b *Backend) disconnect(ctx context.Context) error {
 		return nil
 	}
 	b.router.connectTo(nil)
-	l.detach()
+	l.closeAndWait()
 	return waitDisconnected(ctx, l.socket)
 }
 
@@ -205,7 +205,7 @@ func waitDisconnected(ctx context.Context, socket string) error {
 }
 
 // followReports passes the plugin's events and state changes on, until the link is
-// detached.
+// closed.
 func (b *Backend) followReports() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
