@@ -57,7 +57,7 @@ func TestActivateResumes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.StartMode, c.Resume = test.mode, test.key }
 			run(t, setup{config: config}, func(r *rig) {
-				r.fake.Control.First = test.first
+				r.fake.Control.AfterLaunch = test.first
 				r.must(r.Activate(r.Context(), shell.Startup))
 				r.expect("activate: deactivated > activation, startup", test.want[0], "activate: activation > activated, startup")
 			})
@@ -181,9 +181,9 @@ func TestStateControl(t *testing.T) {
 		}
 
 		// The plugin changes by itself.
-		r.fake.Control.Turn(statecontrol.Resumed)
-		r.fake.Control.Turn(statecontrol.Resumed)
-		r.fake.Control.Turn(statecontrol.Exited)
+		r.fake.Control.ChangeUnasked(statecontrol.Resumed)
+		r.fake.Control.ChangeUnasked(statecontrol.Resumed)
+		r.fake.Control.ChangeUnasked(statecontrol.Exited)
 		r.expect("resume: activated is resumed")
 	})
 }

@@ -15,7 +15,7 @@ import (
 // adoptee returns a shell whose plugin an earlier host left running.
 func adoptee(t *testing.T, err error) (*shell.Shell, *shelltest.Plugin) {
 	t.Helper()
-	p := &shelltest.Plugin{Left: true, Complain: t.Errorf}
+	p := &shelltest.Plugin{LeftRunning: true, Complain: t.Errorf}
 	p.Fail(shelltest.Adopt, err)
 	config := configs.DefaultPlugin()
 	config.Callsign, config.StartMode = "Fake", configs.StartUnavailable
@@ -47,8 +47,8 @@ func TestAdoptKeepsTheReason(t *testing.T) {
 	if steps := p.Steps(); !slices.Equal(steps, []string{shelltest.Adopt, shelltest.Leave}) {
 		t.Errorf("the steps were %v", steps)
 	}
-	if len(p.ActivatedFor()) != 1 || p.ActivatedFor()[0] != shell.Requested {
-		t.Errorf("noted was %v", p.ActivatedFor())
+	if len(p.ActivationReasons()) != 1 || p.ActivationReasons()[0] != shell.Requested {
+		t.Errorf("noted was %v", p.ActivationReasons())
 	}
 	if err := s.Activate(t.Context(), shell.Requested); !errors.Is(err, shell.ErrUnavailable) {
 		t.Errorf("after it left it could be activated: %v", err)
@@ -63,7 +63,7 @@ func TestAdoptFails(t *testing.T) {
 	if st := s.Status(); st.State != shell.Deactivated || st.Reason != shell.Failure || !errors.Is(st.Err, errBroken) {
 		t.Errorf("it is %s for the reason %s, %v", st.State, st.Reason, st.Err)
 	}
-	if err := s.Adopt(t.Context()); err != nil || len(p.ActivatedFor()) > 0 {
-		t.Errorf("once more: %v, noted %v", err, p.ActivatedFor())
+	if err := s.Adopt(t.Context()); err != nil || len(p.ActivationReasons()) > 0 {
+		t.Errorf("once more: %v, noted %v", err, p.ActivationReasons())
 	}
 }

@@ -104,7 +104,7 @@ func TestAdmission(t *testing.T) {
 					if want == nil {
 						wantDelivered = 1
 					}
-					if n := r.fake.Delivered("x"); n != wantDelivered {
+					if n := r.fake.CountDelivered("x"); n != wantDelivered {
 						r.Errorf("it was delivered %d times, want %d", n, wantDelivered)
 					}
 				})
@@ -217,7 +217,7 @@ func TestHeldCalls(t *testing.T) {
 			}
 		}
 		for i := range shell.MaxHeldCalls {
-			if n := r.fake.Delivered(fmt.Sprint(i)); n != 1 {
+			if n := r.fake.CountDelivered(fmt.Sprint(i)); n != 1 {
 				r.Errorf("call %d was delivered %d times", i, n)
 			}
 		}
@@ -358,7 +358,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 			r.fake.Hold(shelltest.Invoke)
 			answered := background(func() error { return r.invoke(r.Context(), "") })
 			begun := time.Now()
-			r.fake.Die()
+			r.fake.Kill()
 			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) || time.Since(begun) != 0 {
 				r.Errorf("got error %v after %s, want ErrUnavailable at once", err, time.Since(begun))
 			}
@@ -371,7 +371,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 			answered := background(func() error { return r.invoke(r.Context(), "") })
 			asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
 			begun := time.Now()
-			r.fake.Die()
+			r.fake.Kill()
 			if err := <-asleep; !errors.Is(err, shell.ErrExited) || time.Since(begun) != 0 {
 				r.Errorf("got error %v after %s, want ErrExited at once", err, time.Since(begun))
 			}
@@ -386,7 +386,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 			up := background(r.up)
 			resuming := r.fake.Hold("resume")
 			resumed := background(func() error { return r.Resume(r.Context(), shell.Requested) })
-			background(func() error { r.fake.Die(); return nil }) // comes after the two
+			background(func() error { r.fake.Kill(); return nil }) // comes after the two
 			held.Open()
 			r.must(<-up)
 			r.fake.Hold(shelltest.Invoke)
@@ -423,7 +423,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 			answer := &shell.PluginError{Code: 7, Message: "no"}
 			held := r.fake.Hold(shelltest.Stop)
 			err := r.CallPlugin(r.Context(), 0, func(context.Context) error {
-				background(func() error { r.fake.Die(); return nil })
+				background(func() error { r.fake.Kill(); return nil })
 				return answer
 			})
 			held.Open()
@@ -479,7 +479,7 @@ func TestCallsDuringSleepCycles(t *testing.T) {
 		sleeping.Wait()
 		for caller := range callers {
 			for i := range each {
-				if n := r.fake.Delivered(fmt.Sprintf("%d.%d", caller, i)); n != 1 {
+				if n := r.fake.CountDelivered(fmt.Sprintf("%d.%d", caller, i)); n != 1 {
 					r.Errorf("call %d of %d was delivered %d times", i, caller, n)
 				}
 			}

@@ -52,7 +52,7 @@ func TestConnIsAdmitted(t *testing.T) {
 		if !pending(ended) || r.State() != shell.Activated {
 			r.Errorf("it is %s", r.State())
 		}
-		r.fake.Die()
+		r.fake.Kill()
 		if err := <-ended; !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}

@@ -15,7 +15,7 @@ import (
 func TestExit(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		background(func() error { r.fake.Die(); return nil })
+		background(func() error { r.fake.Kill(); return nil })
 		r.expect(
 			"exit: activated > deactivation, failure",
 			fmt.Sprintf("exit: deactivation > deactivated, failure: %v", shelltest.ErrKilled),
@@ -87,7 +87,7 @@ func TestExitDuringOperations(t *testing.T) {
 				held := r.fake.Hold(test.step)
 				done := background(func() error { return test.operate(r) })
 				<-held.Reached
-				background(func() error { r.fake.Die(); return nil })
+				background(func() error { r.fake.Kill(); return nil })
 				held.Open()
 				if err := <-done; !errors.Is(err, test.err) {
 					r.Errorf("got error %v, want %v", err, test.err)
@@ -114,7 +114,7 @@ func TestExitOfAnEarlierProcess(t *testing.T) {
 		held := r.fake.Hold(shelltest.Deinitialize)
 		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
 		up := background(r.up)
-		background(func() error { r.fake.Die(); return nil })
+		background(func() error { r.fake.Kill(); return nil })
 		held.Open()
 		r.must(<-down)
 		r.must(<-up)
@@ -139,7 +139,7 @@ func TestExitOutwaitsOperations(t *testing.T) {
 		r.fake.Hold("resume")            // half a minute
 		asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
 		resumed := background(func() error { return r.Resume(r.Context(), shell.Requested) })
-		background(func() error { r.fake.Die(); return nil })
+		background(func() error { r.fake.Kill(); return nil })
 		for _, done := range []<-chan error{asleep, resumed} {
 			if err := <-done; !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got error %v, want ErrTimedOut", err)
@@ -157,10 +157,10 @@ func TestLateNewsIsNone(t *testing.T) {
 		r.activate()
 		held := r.fake.Hold(shelltest.Deinitialize)
 		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
-		r.fake.Control.Turn(statecontrol.Resumed)
+		r.fake.Control.ChangeUnasked(statecontrol.Resumed)
 		held.Open()
 		r.must(<-down)
-		r.fake.Control.Turn(statecontrol.Suspended)
+		r.fake.Control.ChangeUnasked(statecontrol.Suspended)
 		r.forgetSoFar()
 		if st := r.Status(); st.Control != "" {
 			r.Errorf("got control %s", st.Control)

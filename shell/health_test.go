@@ -112,7 +112,7 @@ func TestHealthOfTheSilent(t *testing.T) {
 		}
 
 		asked := background(func() error { return r.CheckHealth(r.Context()) })
-		r.fake.Die()
+		r.fake.Kill()
 		if err := <-asked; !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("it ended: got %v, want ErrUnavailable", err)
 		}

@@ -188,7 +188,7 @@ func TestLedger(t *testing.T) {
 				if err != nil {
 					r.Errorf("call %s: %v", name, err)
 				}
-				if n := r.fake.Delivered(name); n != 1 {
+				if n := r.fake.CountDelivered(name); n != 1 {
 					r.Errorf("call %s was delivered %d times", name, n)
 				}
 			}

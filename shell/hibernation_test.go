@@ -120,7 +120,7 @@ func TestControlChangesWhileHibernating(t *testing.T) {
 		held := r.fake.Hold(shelltest.Hibernate)
 		r.fake.Fail(shelltest.Hibernate, errBroken)
 		asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
-		r.fake.Control.Turn(statecontrol.Resumed)
+		r.fake.Control.ChangeUnasked(statecontrol.Resumed)
 		held.Open()
 		if err := <-asleep; !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
@@ -136,7 +136,7 @@ func TestPluginDiesOfHibernation(t *testing.T) {
 		r.activate()
 		held := r.fake.Hold(shelltest.Hibernate)
 		asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
-		r.fake.Die()
+		r.fake.Kill()
 		held.Open()
 		if err := <-asleep; !errors.Is(err, shell.ErrExited) {
 			r.Errorf("got error %v, want ErrExited", err)

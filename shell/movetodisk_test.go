@@ -39,7 +39,7 @@ func TestWakeFromSleepInPlace(t *testing.T) {
 func TestExitInPlace(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.hibernateInPlace()
-		r.fake.Die()
+		r.fake.Kill()
 		background(func() error { return nil })
 		r.expect(
 			"exit: hibernated > deactivation, failure",
@@ -133,7 +133,7 @@ func TestDeepen(t *testing.T) {
 			held := r.fake.Hold(shelltest.MoveToDisk)
 			done := background(func() error { return r.MoveToDisk(r.Context(), shell.Requested, 0) })
 			<-held.Reached
-			background(func() error { r.fake.Die(); return nil })
+			background(func() error { r.fake.Kill(); return nil })
 			held.Open()
 			if err := <-done; !errors.Is(err, shell.ErrExited) {
 				r.Errorf("got %v", err)

@@ -51,7 +51,7 @@ func TestRandomEvents(t *testing.T) {
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
 			run(t, setup{config: config, noControl: dice.IntN(8) == 0, hibernated: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
-				r.fake.SetChaos(chaos(r.fake, seed))
+				r.fake.FailWhen(chaos(r.fake, seed))
 				r.fake.InPlace = seed%2 == 0
 				done := make(chan struct{})
 				var acting, watching sync.WaitGroup
@@ -120,7 +120,7 @@ func chaos(f *shelltest.Plugin, seed uint64) func(step string) error {
 		case n < 6:
 			return errBroken
 		case n < 9 && step != shelltest.Stop:
-			f.Die()
+			f.Kill()
 		case n < 10:
 			return shelltest.ErrKilled // it only seems so
 		}
@@ -190,7 +190,7 @@ func (u *user) act(i int) (what string, err error) {
 		}
 		return "hibernate", r.Hibernate(ctx, why, time.Duration(u.dice.IntN(3))*time.Second)
 	case n < 65:
-		r.fake.Die()
+		r.fake.Kill()
 		return "die", nil
 	case n < 67:
 		return "configure", r.Configure(ctx, r.Config())
@@ -199,13 +199,13 @@ func (u *user) act(i int) (what string, err error) {
 		return "adjust", nil
 	case n < 72:
 		if r.fake.Control != nil {
-			r.fake.Control.Turn(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
+			r.fake.Control.ChangeUnasked(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
 		}
 		return "turn", nil
 	default:
 		index := fmt.Sprintf("%d.%d", u.number, i)
 		err := r.invoke(ctx, index)
-		if n := r.fake.Delivered(index); n > 1 || err == nil && n == 0 {
+		if n := r.fake.CountDelivered(index); n > 1 || err == nil && n == 0 {
 			r.Errorf("call %s was delivered %d times and answered with error %v", index, n, err)
 		}
 		return "invoke", err

@@ -167,8 +167,8 @@ func TestConditionsLostWhileAsleep(t *testing.T) {
 		r.requirements.set(errAbsent, errAbsent)
 		r.must(r.DeactivateIfRequirementsLost(r.Context()))
 		r.expect()
-		if err := r.invoke(r.Context(), "x"); !errors.Is(err, shell.ErrPending) || r.fake.Delivered("x") != 0 {
-			r.Errorf("got error %v, delivered %d times", err, r.fake.Delivered("x"))
+		if err := r.invoke(r.Context(), "x"); !errors.Is(err, shell.ErrPending) || r.fake.CountDelivered("x") != 0 {
+			r.Errorf("got error %v, delivered %d times", err, r.fake.CountDelivered("x"))
 		}
 		r.expect(
 			"wake: hibernated > waking, automatic",
@@ -311,7 +311,7 @@ func TestLeaving(t *testing.T) {
 					r.must(r.invoke(ctx, "last"))
 				}
 				r.must(end(r))
-				if n := r.fake.Delivered("last"); n != 1 {
+				if n := r.fake.CountDelivered("last"); n != 1 {
 					r.Errorf("the last call was delivered %d times", n)
 				}
 			})
@@ -327,7 +327,7 @@ func TestLeaving(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.activate()
 			r.requirements.leave = func(context.Context) { r.Error("it is gone already") }
-			r.fake.Die()
+			r.fake.Kill()
 			synctest.Wait()
 		})
 	})

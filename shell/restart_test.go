@@ -16,7 +16,7 @@ func yes() bool { return true }
 func TestRestart(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
-		background(func() error { r.fake.Die(); return nil })
+		background(func() error { r.fake.Kill(); return nil })
 		r.forgetSoFar()
 		r.must(r.RestartIf(r.Context(), func() bool { return false }))
 		r.expect()
@@ -53,7 +53,7 @@ func TestGiveUp(t *testing.T) {
 			r.Errorf("nothing was wrong, now there is %v", err)
 		}
 		r.activate()
-		background(func() error { r.fake.Die(); return nil })
+		background(func() error { r.fake.Kill(); return nil })
 		r.NoteRestartsGivenUp("no more")
 		if err := r.Status().Err; !errors.Is(err, shell.ErrExited) || err.Error() != shelltest.ErrKilled.Error()+"; no more" {
 			r.Errorf("got %v", err)
@@ -91,7 +91,7 @@ func TestPostMortem(t *testing.T) {
 		r.must(r.Deactivate(r.Context(), shell.WatchdogExpired))
 		r.activate()
 		r.forgetSoFar()
-		background(func() error { r.fake.Die(); return nil })
+		background(func() error { r.fake.Kill(); return nil })
 		r.forgetSoFar()
 		r.fake.Fail(shelltest.Initialize, errBroken)
 		if err := r.Activate(r.Context(), shell.Requested); err == nil {

@@ -107,7 +107,7 @@ func newRig(t *testing.T, s setup) *rig {
 // end shuts the instance down as its host would.
 func (r *rig) end() {
 	r.Helper()
-	r.fake.Heal()
+	r.fake.ClearFailures()
 	if err := r.Deactivate(context.Background(), shell.Shutdown); err != nil {
 		r.Errorf("cannot shut down: %v", err)
 	}

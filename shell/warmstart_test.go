@@ -40,7 +40,7 @@ func (r *rig) deactivate() {
 // dieUnasked is an end that nobody asked for.
 func (r *rig) dieUnasked() {
 	r.Helper()
-	background(func() error { r.fake.Die(); return nil })
+	background(func() error { r.fake.Kill(); return nil })
 	if s := r.State(); s != shell.Deactivated {
 		r.Fatalf("it is %s", s)
 	}
@@ -85,7 +85,7 @@ func TestWarmStartFails(t *testing.T) {
 				r.expectStart(coldSteps...)
 				r.deactivate()
 				first := true
-				r.fake.SetChaos(func(at string) (err error) {
+				r.fake.FailWhen(func(at string) (err error) {
 					if at == step && first {
 						first, err = false, errBroken
 					}
@@ -95,7 +95,7 @@ func TestWarmStartFails(t *testing.T) {
 				if image, why := r.Golden(); image != nil || !errors.Is(why, errBroken) {
 					r.Errorf("its golden image is %v: %v", image, why)
 				}
-				if st := r.Status(); st.StartedFrom != nil || st.Err != nil || w.GoldenMade != nil {
+				if st := r.Status(); st.StartedFrom != nil || st.Err != nil || w.GoldenImage != nil {
 					r.Errorf("it is %+v", st)
 				}
 			})
@@ -110,7 +110,7 @@ func TestWarmStartDies(t *testing.T) {
 		r.deactivate()
 		g := r.fake.Hold(shelltest.StartWarm)
 		done := background(func() error { return r.Activate(r.Context(), shell.Requested) })
-		r.fake.Die()
+		r.fake.Kill()
 		g.Open()
 		r.must(<-done)
 		synctest.Wait()

@@ -13,7 +13,7 @@ import (
 // What an instance has made active is so in the next host too if the instance goes
 // on or sleeps on, and is forgotten otherwise.
 func TestSubsystemsOutliveTheHost(t *testing.T) {
-	adopted := func(p *plugin) { p.Left = true }
+	adopted := func(p *plugin) { p.LeftRunning = true }
 	asleep := func(p *plugin) { p.Asleep = &shell.Sleep{} }
 	for _, next := range []struct {
 		name   string
@@ -22,7 +22,7 @@ func TestSubsystemsOutliveTheHost(t *testing.T) {
 	}{
 		{"adopted", adopted, true},
 		{"hibernated", asleep, true},
-		{"not to be adopted", func(p *plugin) { p.Left, p.fails = true, errors.New("another process") }, false},
+		{"not to be adopted", func(p *plugin) { p.LeftRunning, p.fails = true, errors.New("another process") }, false},
 		{"ended", nil, false},
 	} {
 		t.Run(next.name, func(t *testing.T) {

@@ -154,7 +154,7 @@ type fakePlugin struct {
 func newFakePlugin(config configs.Plugin, control bool) *fakePlugin {
 	p := &fakePlugin{config: config, release: make(chan struct{}), entered: make(chan struct{}, 1000)}
 	p.Info = shell.Information{Class: "Fake", Version: shell.Version{Major: 1, Minor: 5, Patch: 2}}
-	p.Call, p.Figures = p.call, p.figures
+	p.AnswerCall, p.GetFacts = p.call, p.figures
 	p.HasMethod = func(method string) bool { return method == "echo" }
 	if control {
 		p.AddControl(statecontrol.Uninitialized)

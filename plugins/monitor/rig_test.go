@@ -197,7 +197,7 @@ func newPlugin(config func() configs.Plugin, sink shell.Sink) *plugin {
 	p.AddControl(statecontrol.Suspended)
 	p.Connection = conn{plugin: p}
 	p.OnStep = p.step
-	p.Figures = func() shell.Facts {
+	p.GetFacts = func() shell.Facts {
 		p.looks.Add(1)
 		if !p.HasProcess() {
 			return shell.Facts{}

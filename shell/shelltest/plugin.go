@@ -17,7 +17,7 @@ import (
 	"dormouse/statecontrol"
 )
 
-// Steps that a Plugin records. Two of them carry a detail: Deinitialize the reason.
+// Names of the steps that a Plugin records. Deinitialize is recorded with its reason.
 const (
 	Probe            = "probe"
 	OpenStream       = "stream"
@@ -39,12 +39,12 @@ const (
 	Leave            = "leave"
 )
 
-// ErrKilled is the exit that Die reports.
+// ErrKilled is the error with which Kill reports the exit.
 var ErrKilled = fmt.Errorf("%w on signal 9", shell.ErrExited)
 
-// Plugin is a plugin in memory: a shell.Process that records its steps. A test can hold
-// steps up, make them fail, and end the plugin. Set the exported fields before the shell
-// uses the plugin.
+// Plugin is a plugin in memory: a shell.Process that records the calls of its methods as
+// steps. A test can hold steps up, make them fail, and kill the plugin. The exported fields
+// must be set before the shell uses the plugin.
 type Plugin struct {
 	Sink   shell.Sink
 	Config func() configs.Plugin
@@ -59,45 +59,45 @@ type Plugin struct {
 	InPlace bool
 	// Asleep is how the plugin sleeps, nil while it does not.
 	Asleep *shell.Sleep
-	// Left means that an earlier host left the plugin running.
-	Left bool
+	// LeftRunning means that an earlier host left the plugin running.
+	LeftRunning bool
 	// KeepsGolden makes the plugin start from golden images.
 	KeepsGolden bool
-	// GoldenMade is the golden image, nil while there is none.
-	GoldenMade *shell.GoldenImage
+	// GoldenImage is the golden image, nil while there is none.
+	GoldenImage *shell.GoldenImage
 	// Connection answers gRPC calls; nil for one on which calls answer at once, and a
 	// stream ends when its client says so.
 	Connection grpc.ClientConnInterface
-	// Call answers method calls; nil for an echo of the parameters.
-	Call func(ctx context.Context, c shell.Call) (json.RawMessage, error)
+	// AnswerCall answers method calls; nil for an echo of the parameters.
+	AnswerCall func(ctx context.Context, c shell.Call) (json.RawMessage, error)
 	// HasMethod answers Exists; nil for a plugin that has only the method echo.
 	HasMethod func(method string) bool
-	// Figures answers Facts; nil for the number of the process as PID.
-	Figures func() shell.Facts
-	// OnStep, if not nil, is called in each step, and makes the step fail.
+	// GetFacts answers Facts; nil for the number of the process as its PID.
+	GetFacts func() shell.Facts
+	// OnStep, if not nil, is called in each step; its error makes the step fail.
 	OnStep func(ctx context.Context, step, detail string) error
 	// Complain, if not nil, is told when the shell breaks the contract of a backend.
 	Complain func(format string, args ...any)
 
-	mu        sync.Mutex
-	did       []string         // the steps so far
-	faults    map[string]error // by step, the error it returns
-	gates     map[string]*Gate // by step, the gate it waits at
-	chaos     func(step string) error
-	active    string // the lifecycle step that runs
-	started   bool   // there is a process, or what is left of one
-	alive     bool
-	process   int // number of the process
-	calls     map[string]int
-	running   int // calls that are not answered yet
-	from      *shell.GoldenImage
-	activated []shell.Reason
-	reports   sync.WaitGroup
+	mu          sync.Mutex
+	steps       []string         // the steps so far
+	faults      map[string]error // by step, the error it returns
+	gates       map[string]*Gate // by step, the gate it waits at
+	failWhen    func(step string) error
+	active      string // the lifecycle step that runs
+	started     bool   // there is a process, or what is left of one
+	alive       bool
+	process     int // number of the process
+	calls       map[string]int
+	running     int // calls that are not answered yet
+	startedFrom *shell.GoldenImage
+	activated   []shell.Reason
+	reports     sync.WaitGroup
 }
 
 var _ shell.Process = (*Plugin)(nil)
 
-// Attach sets what a backend is made with.
+// Attach sets the configuration and the sink, as the constructor of a backend does.
 func (p *Plugin) Attach(config func() configs.Plugin, sink shell.Sink) {
 	p.Config, p.Sink = config, sink
 }
@@ -110,7 +110,8 @@ type Gate struct {
 	released chan struct{}
 }
 
-// Hold makes the next run of a step wait until the gate is opened or its context ends.
+// Hold makes the next run of the named step wait until the gate is opened or the context of
+// the step ends.
 func (p *Plugin) Hold(step string) *Gate {
 	g := &Gate{Reached: make(chan struct{}), released: make(chan struct{})}
 	g.Open = sync.OnceFunc(func() { close(g.released) })
@@ -123,7 +124,7 @@ func (p *Plugin) Hold(step string) *Gate {
 	return g
 }
 
-// Fail makes every run of a step return err; nil ends that.
+// Fail makes every run of the named step return err. With nil the step succeeds again.
 func (p *Plugin) Fail(step string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,22 +134,22 @@ func (p *Plugin) Fail(step string, err error) {
 	p.faults[step] = err
 }
 
-// SetChaos has chaos decide in each step whether it fails; nil ends that.
-func (p *Plugin) SetChaos(chaos func(step string) error) {
+// FailWhen makes each step return the error of decide, which gets the name of the step.
+func (p *Plugin) FailWhen(decide func(step string) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.chaos = chaos
+	p.failWhen = decide
 }
 
-// Heal ends all failures.
-func (p *Plugin) Heal() {
+// ClearFailures makes all steps succeed again, after Fail and FailWhen.
+func (p *Plugin) ClearFailures() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.faults, p.chaos = nil, nil
+	p.faults, p.failWhen = nil, nil
 }
 
-// Die ends the plugin unasked and reports that.
-func (p *Plugin) Die() {
+// Kill ends the process of the plugin and reports the exit to the sink.
+func (p *Plugin) Kill() {
 	p.mu.Lock()
 	if !p.alive {
 		p.mu.Unlock()
@@ -161,12 +162,12 @@ func (p *Plugin) Die() {
 	p.reports.Done()
 }
 
-// Steps returns the steps since the last time.
+// Steps returns the names of the steps since Steps was last called.
 func (p *Plugin) Steps() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	did := p.did
-	p.did = nil
+	did := p.steps
+	p.steps = nil
 	return did
 }
 
@@ -177,15 +178,15 @@ func (p *Plugin) HasProcess() bool {
 	return p.started
 }
 
-// Delivered returns how many calls with the index have been delivered.
-func (p *Plugin) Delivered(index string) int {
+// CountDelivered returns how many calls with the index have been delivered.
+func (p *Plugin) CountDelivered(index string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.calls[index]
 }
 
-// ActivatedFor returns the reasons of all activations so far.
-func (p *Plugin) ActivatedFor() []shell.Reason {
+// ActivationReasons returns the reasons of all activations so far.
+func (p *Plugin) ActivationReasons() []shell.Reason {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.activated
@@ -197,14 +198,14 @@ func (p *Plugin) complain(format string, args ...any) {
 	}
 }
 
-// at is the part that all steps have in common.
-func (p *Plugin) at(ctx context.Context, step, detail string) error {
+// runStep records a step, waits at its gate, and returns its failure.
+func (p *Plugin) runStep(ctx context.Context, step, detail string) error {
 	p.mu.Lock()
 	did := step
 	if detail != "" {
 		did += " " + detail
 	}
-	p.did = append(p.did, did)
+	p.steps = append(p.steps, did)
 	g := p.gates[step]
 	delete(p.gates, step)
 	p.mu.Unlock()
@@ -222,16 +223,17 @@ func (p *Plugin) at(ctx context.Context, step, detail string) error {
 		}
 	}
 	p.mu.Lock()
-	chaos, err := p.chaos, p.faults[step]
+	decide, err := p.failWhen, p.faults[step]
 	p.mu.Unlock()
-	if err == nil && chaos != nil {
-		err = chaos(step)
+	if err == nil && decide != nil {
+		err = decide(step)
 	}
 	return err
 }
 
-// alone checks that steps of the lifecycle come one at a time.
-func (p *Plugin) alone(step string) (done func()) {
+// beginExclusive complains if another step of the lifecycle is running. The caller calls
+// done at the end of the step.
+func (p *Plugin) beginExclusive(step string) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.active != "" {
@@ -245,8 +247,8 @@ func (p *Plugin) alone(step string) (done func()) {
 	}
 }
 
-// begin starts a process.
-func (p *Plugin) begin(step string) {
+// startProcess counts a new process, and complains if the last one was not cleared away.
+func (p *Plugin) startProcess(step string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.started {
@@ -256,8 +258,8 @@ func (p *Plugin) begin(step string) {
 	p.started, p.alive = true, true
 }
 
-// up returns an error if the process has ended.
-func (p *Plugin) up() error {
+// exitError returns ErrKilled if the process has ended, nil while it runs.
+func (p *Plugin) exitError() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.alive {
@@ -274,38 +276,38 @@ func (p *Plugin) information() shell.Information {
 	return info
 }
 
-// Launch starts a process.
+// Launch starts a process and returns Info.
 func (p *Plugin) Launch(ctx context.Context) (shell.Information, error) {
-	defer p.alone(Launch)()
-	p.begin(Launch)
-	if err := errors.Join(p.at(ctx, Launch, ""), p.up()); err != nil {
+	defer p.beginExclusive(Launch)()
+	p.startProcess(Launch)
+	if err := errors.Join(p.runStep(ctx, Launch, ""), p.exitError()); err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	if p.Control != nil {
-		p.Control.Set(p.Control.First)
+		p.Control.Set(p.Control.AfterLaunch)
 	}
 	return p.information(), nil
 }
 
-// Initialize is a step.
+// Initialize is recorded as a step; it fails if the process has ended.
 func (p *Plugin) Initialize(ctx context.Context) error {
-	defer p.alone(Initialize)()
-	if err := errors.Join(p.at(ctx, Initialize, ""), p.up()); err != nil {
+	defer p.beginExclusive(Initialize)()
+	if err := errors.Join(p.runStep(ctx, Initialize, ""), p.exitError()); err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
 	}
 	return nil
 }
 
-// Deinitialize is a step.
+// Deinitialize is recorded as a step with its reason.
 func (p *Plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
-	defer p.alone(Deinitialize)()
-	return errors.Join(p.at(ctx, Deinitialize, string(why)), p.up())
+	defer p.beginExclusive(Deinitialize)()
+	return errors.Join(p.runStep(ctx, Deinitialize, string(why)), p.exitError())
 }
 
 // Stop ends the process, and a sleep in place.
 func (p *Plugin) Stop(ctx context.Context) error {
-	defer p.alone(Stop)()
-	err := p.at(ctx, Stop, "")
+	defer p.beginExclusive(Stop)()
+	err := p.runStep(ctx, Stop, "")
 	p.mu.Lock()
 	p.alive, p.started = false, false
 	if p.Asleep != nil && p.Asleep.Kind == shell.InPlace {
@@ -330,27 +332,27 @@ func (p *Plugin) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, err
 		defer p.mu.Unlock()
 		p.running--
 	}()
-	if p.Call != nil {
-		return p.Call(ctx, c)
+	if p.AnswerCall != nil {
+		return p.AnswerCall(ctx, c)
 	}
-	if err := p.at(ctx, Invoke, ""); err != nil {
+	if err := p.runStep(ctx, Invoke, ""); err != nil {
 		return nil, err
 	}
-	return c.Params, p.up()
+	return c.Params, p.exitError()
 }
 
-// Exists is a step of its own, "exists".
+// Exists returns the answer of HasMethod, or records the step "exists" if that is nil.
 func (p *Plugin) Exists(ctx context.Context, method string) (bool, error) {
 	if p.HasMethod != nil {
 		return p.HasMethod(method), nil
 	}
-	return method == "echo", p.at(ctx, "exists", "")
+	return method == "echo", p.runStep(ctx, "exists", "")
 }
 
-// Facts are those of Figures.
+// Facts returns the answer of GetFacts, or else the number of the process as its PID.
 func (p *Plugin) Facts() shell.Facts {
-	if p.Figures != nil {
-		return p.Figures()
+	if p.GetFacts != nil {
+		return p.GetFacts()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -360,7 +362,7 @@ func (p *Plugin) Facts() shell.Facts {
 	return shell.Facts{PID: p.process}
 }
 
-// Conn returns Connection.
+// Conn returns Connection, or a connection to the plugin in memory if that is nil.
 func (p *Plugin) Conn() grpc.ClientConnInterface {
 	if p.Connection != nil {
 		return p.Connection
@@ -368,21 +370,21 @@ func (p *Plugin) Conn() grpc.ClientConnInterface {
 	return conn{p}
 }
 
-// Probe returns ProbeInfo, and is no step without it.
+// Probe is recorded as a step and returns ProbeInfo. Without ProbeInfo it does nothing.
 func (p *Plugin) Probe(ctx context.Context) (shell.Information, error) {
 	if p.ProbeInfo == nil {
 		return shell.Information{}, nil
 	}
-	defer p.alone(Probe)()
+	defer p.beginExclusive(Probe)()
 	p.mu.Lock()
 	if p.started || p.Asleep != nil {
 		p.complain("probed while there was a plugin")
 	}
 	p.mu.Unlock()
-	return *p.ProbeInfo, p.at(ctx, Probe, "")
+	return *p.ProbeInfo, p.runStep(ctx, Probe, "")
 }
 
-// KnownInformation returns ProbeInfo.
+// KnownInformation returns ProbeInfo, if it is set.
 func (p *Plugin) KnownInformation() (shell.Information, bool) {
 	if p.ProbeInfo == nil {
 		return shell.Information{}, false
@@ -390,18 +392,18 @@ func (p *Plugin) KnownInformation() (shell.Information, bool) {
 	return *p.ProbeInfo, true
 }
 
-// Evidence has nothing to show.
+// Evidence returns no evidence.
 func (p *Plugin) Evidence() shell.Evidence { return shell.Evidence{} }
 
-// Hibernate ends the process, unless the plugin sleeps in place.
+// Hibernate puts the plugin to sleep on disk, or in place if InPlace is set.
 func (p *Plugin) Hibernate(ctx context.Context) error {
-	defer p.alone(Hibernate)()
+	defer p.beginExclusive(Hibernate)()
 	p.mu.Lock()
 	if p.running > 0 {
 		p.complain("%d calls are running while the plugin is put to sleep", p.running)
 	}
 	p.mu.Unlock()
-	if err := p.at(ctx, Hibernate, ""); err != nil {
+	if err := p.runStep(ctx, Hibernate, ""); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -413,33 +415,33 @@ func (p *Plugin) Hibernate(ctx context.Context) error {
 		p.Asleep = &shell.Sleep{Kind: shell.InPlace, Bytes: 4096}
 		return nil
 	}
-	p.store()
+	p.replaceByImage()
 	return nil
 }
 
-// store ends the process and leaves an image. The caller holds mu.
-func (p *Plugin) store() {
+// replaceByImage ends the process and leaves an image. The caller holds mu.
+func (p *Plugin) replaceByImage() {
 	p.alive, p.started = false, false
 	p.Asleep = &shell.Sleep{Kind: shell.Stored, Bytes: 4096, Generation: uint64(p.process)} //nolint:gosec // it counts from 1
 }
 
-// HibernationObstacle finds none.
+// HibernationObstacle returns no obstacle.
 func (p *Plugin) HibernationObstacle() error { return nil }
 
-// HibernationProgress is always the same.
+// HibernationProgress returns a third of the way.
 func (p *Plugin) HibernationProgress() shell.Progress { return shell.Progress{Done: 1, Total: 3} }
 
-// Sleep returns Asleep.
+// Sleep returns the field Asleep.
 func (p *Plugin) Sleep() *shell.Sleep {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.Asleep
 }
 
-// MoveToDisk ends the process and leaves an image.
+// MoveToDisk replaces the process by an image.
 func (p *Plugin) MoveToDisk(ctx context.Context) error {
-	defer p.alone(MoveToDisk)()
-	if err := errors.Join(p.at(ctx, MoveToDisk, ""), p.up()); err != nil {
+	defer p.beginExclusive(MoveToDisk)()
+	if err := errors.Join(p.runStep(ctx, MoveToDisk, ""), p.exitError()); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -447,24 +449,24 @@ func (p *Plugin) MoveToDisk(ctx context.Context) error {
 	if p.Asleep == nil || p.Asleep.Kind != shell.InPlace {
 		p.complain("moved to disk what does not sleep in place")
 	}
-	p.store()
+	p.replaceByImage()
 	return nil
 }
 
-// PrepareWake can be made to fail.
+// PrepareWake returns the error that Fail has set for it. It is not recorded.
 func (p *Plugin) PrepareWake(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.faults[PrepareWake]
 }
 
-// Wake starts a process from the image, or goes on in place.
+// Wake starts a process from the image, or lets a sleep in place go on.
 func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
-	defer p.alone(Wake)()
+	defer p.beginExclusive(Wake)()
 	if s := p.Sleep(); s == nil || s.Kind != shell.InPlace {
-		p.begin(Wake)
+		p.startProcess(Wake)
 	}
-	err := errors.Join(p.at(ctx, Wake, ""), p.up())
+	err := errors.Join(p.runStep(ctx, Wake, ""), p.exitError())
 	p.mu.Lock()
 	if p.Asleep == nil {
 		p.complain("there was no image to wake")
@@ -477,7 +479,7 @@ func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
 	return p.information(), nil
 }
 
-// EndSleep gives the image up.
+// EndSleep removes the image. It is not recorded.
 func (p *Plugin) EndSleep(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -490,20 +492,20 @@ func (p *Plugin) EndSleep(context.Context) error {
 
 // StartWarm starts a process from the golden image.
 func (p *Plugin) StartWarm(ctx context.Context) (shell.Information, error) {
-	defer p.alone(StartWarm)()
-	if p.GoldenMade == nil {
+	defer p.beginExclusive(StartWarm)()
+	if p.GoldenImage == nil {
 		return shell.Information{}, fmt.Errorf("%w: there is none", shell.ErrCold)
 	}
-	p.begin(StartWarm)
-	if err := errors.Join(p.at(ctx, StartWarm, ""), p.up()); err != nil {
+	p.startProcess(StartWarm)
+	if err := errors.Join(p.runStep(ctx, StartWarm, ""), p.exitError()); err != nil {
 		p.mu.Lock()
 		p.alive, p.started = false, false
 		p.mu.Unlock()
 		p.reports.Wait()
 		return shell.Information{}, err
 	}
-	p.Control.Set(p.Control.First)
-	p.from = p.GoldenMade
+	p.Control.Set(p.Control.AfterLaunch)
+	p.startedFrom = p.GoldenImage
 	return p.information(), nil
 }
 
@@ -512,41 +514,41 @@ func (p *Plugin) MakeGolden(ctx context.Context) error {
 	if !p.KeepsGolden {
 		return nil
 	}
-	defer p.alone(MakeGolden)()
-	p.from = nil
-	if err := errors.Join(p.at(ctx, MakeGolden, ""), p.up()); err != nil {
+	defer p.beginExclusive(MakeGolden)()
+	p.startedFrom = nil
+	if err := errors.Join(p.runStep(ctx, MakeGolden, ""), p.exitError()); err != nil {
 		return err
 	}
-	p.GoldenMade = &shell.GoldenImage{Generation: 7}
+	p.GoldenImage = &shell.GoldenImage{Generation: 7}
 	return nil
 }
 
-// SkipGolden is a step.
+// SkipGolden is recorded as a step.
 func (p *Plugin) SkipGolden() {
-	p.from = nil
-	_ = p.at(context.Background(), SkipGolden, "")
+	p.startedFrom = nil
+	_ = p.runStep(context.Background(), SkipGolden, "")
 }
 
 // StartedFrom returns the golden image that the last start used.
-func (p *Plugin) StartedFrom() *shell.GoldenImage { return p.from }
+func (p *Plugin) StartedFrom() *shell.GoldenImage { return p.startedFrom }
 
-// Golden returns GoldenMade.
+// Golden returns the field GoldenImage, or hibernate.ErrNoImage.
 func (p *Plugin) Golden() (*shell.GoldenImage, error) {
-	if p.GoldenMade == nil {
+	if p.GoldenImage == nil {
 		return nil, hibernate.ErrNoImage
 	}
-	return p.GoldenMade, nil
+	return p.GoldenImage, nil
 }
 
 // InvalidateGolden removes the golden image.
 func (p *Plugin) InvalidateGolden(error) {
-	_ = p.at(context.Background(), InvalidateGolden, "")
-	p.GoldenMade = nil
+	_ = p.runStep(context.Background(), InvalidateGolden, "")
+	p.GoldenImage = nil
 }
 
-// RemoveStaleGolden only checks that there is no plugin.
+// RemoveStaleGolden complains if the plugin runs or sleeps.
 func (p *Plugin) RemoveStaleGolden() {
-	defer p.alone("configure")()
+	defer p.beginExclusive("configure")()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.started || p.Asleep != nil {
@@ -554,33 +556,33 @@ func (p *Plugin) RemoveStaleGolden() {
 	}
 }
 
-// NoteActivated records the reason.
+// NoteActivated records the reason for ActivationReasons.
 func (p *Plugin) NoteActivated(why shell.Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.activated = append(p.activated, why)
 }
 
-// Inherited reports Left; the plugin was asked for.
-func (p *Plugin) Inherited() (shell.Reason, bool) { return shell.Requested, p.Left }
+// Inherited reports LeftRunning, with the reason Requested.
+func (p *Plugin) Inherited() (shell.Reason, bool) { return shell.Requested, p.LeftRunning }
 
-// Adopt takes the plugin over that is Left.
+// Adopt takes over the plugin of LeftRunning.
 func (p *Plugin) Adopt(ctx context.Context) (shell.Information, error) {
-	defer p.alone(Adopt)()
-	p.Left = false
-	if err := p.at(ctx, Adopt, ""); err != nil {
+	defer p.beginExclusive(Adopt)()
+	p.LeftRunning = false
+	if err := p.runStep(ctx, Adopt, ""); err != nil {
 		return shell.Information{}, err
 	}
-	p.begin(Adopt)
+	p.startProcess(Adopt)
 	return p.information(), nil
 }
 
-// OutlivesHost reports that the plugin does.
+// OutlivesHost returns true.
 func (p *Plugin) OutlivesHost() bool { return true }
 
-// Leave lets go of the process.
+// Leave is recorded as a step and forgets the process.
 func (p *Plugin) Leave(ctx context.Context) error {
-	err := p.at(ctx, Leave, "")
+	err := p.runStep(ctx, Leave, "")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.alive, p.started = false, false
@@ -589,8 +591,8 @@ func (p *Plugin) Leave(ctx context.Context) error {
 
 // Control is the state control of a Plugin.
 type Control struct {
-	Plugin *Plugin
-	First  statecontrol.State // after a launch
+	Plugin      *Plugin
+	AfterLaunch statecontrol.State // after a launch
 
 	mu  sync.Mutex
 	now statecontrol.State
@@ -598,33 +600,34 @@ type Control struct {
 
 // AddControl gives the plugin a state control, which is in state first after a launch.
 func (p *Plugin) AddControl(first statecontrol.State) {
-	p.Control = &Control{Plugin: p, First: first, now: first}
+	p.Control = &Control{Plugin: p, AfterLaunch: first, now: first}
 }
 
-// Set changes the state without a word.
+// Set changes the state without a report to the sink.
 func (c *Control) Set(s statecontrol.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = s
 }
 
-// Turn is the plugin changing its state by itself.
-func (c *Control) Turn(s statecontrol.State) {
+// ChangeUnasked changes the state and reports that to the sink, as a plugin that suspends or
+// resumes by itself.
+func (c *Control) ChangeUnasked(s statecontrol.State) {
 	c.Set(s)
 	c.Plugin.Sink.ControlChanged(s)
 }
 
-// State is the step AskState.
+// State is recorded as the step AskState.
 func (c *Control) State(ctx context.Context) (statecontrol.State, error) {
-	err := c.Plugin.at(ctx, AskState, "")
+	err := c.Plugin.runStep(ctx, AskState, "")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now, err
 }
 
-// Request is a step with the name of the command.
+// Request is recorded as a step with the name of the command.
 func (c *Control) Request(ctx context.Context, command statecontrol.Command) error {
-	if err := errors.Join(c.Plugin.at(ctx, string(command), ""), c.Plugin.up()); err != nil {
+	if err := errors.Join(c.Plugin.runStep(ctx, string(command), ""), c.Plugin.exitError()); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -636,7 +639,7 @@ func (c *Control) Request(ctx context.Context, command statecontrol.Command) err
 	return nil
 }
 
-// Watch is never used: a shell is told by its Sink.
+// Watch panics: a shell learns of changes from its Sink and never calls Watch.
 func (c *Control) Watch(context.Context, func(statecontrol.State)) error {
 	panic("a shell is told by its Sink")
 }

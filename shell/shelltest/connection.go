@@ -13,9 +13,10 @@ import (
 	"dormouse/shell"
 )
 
-// conn is a connection to a Plugin, which serves.
+// conn is a connection to a Plugin whose health is SERVING.
 type conn struct{ p *Plugin }
 
+// Invoke counts as a call of the plugin and answers at once.
 func (c conn) Invoke(ctx context.Context, _ string, _, reply any, _ ...grpc.CallOption) error {
 	if health, ok := reply.(*healthpb.HealthCheckResponse); ok {
 		health.Status = healthpb.HealthCheckResponse_SERVING
@@ -24,17 +25,19 @@ func (c conn) Invoke(ctx context.Context, _ string, _, reply any, _ ...grpc.Call
 	return err
 }
 
+// NewStream is recorded as the step OpenStream.
 func (c conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
-	if err := c.p.at(ctx, OpenStream, ""); err != nil {
+	if err := c.p.runStep(ctx, OpenStream, ""); err != nil {
 		return nil, err
 	}
-	return &stream{ctx: ctx, up: c.p.up, closed: make(chan struct{})}, nil
+	return &stream{ctx: ctx, exitError: c.p.exitError, closed: make(chan struct{})}, nil
 }
 
+// stream is a stream that ends when the client closes it or its context ends.
 type stream struct {
 	grpc.ClientStream // nil: the other methods are never called
 	ctx               context.Context
-	up                func() error
+	exitError         func() error
 	closed            chan struct{}
 }
 
@@ -43,11 +46,11 @@ func (s *stream) CloseSend() error {
 	return nil
 }
 
-func (s *stream) SendMsg(any) error { return errors.Join(s.ctx.Err(), s.up()) }
+func (s *stream) SendMsg(any) error { return errors.Join(s.ctx.Err(), s.exitError()) }
 
-func (s *stream) Header() (metadata.MD, error) { return nil, errors.Join(s.ctx.Err(), s.up()) }
+func (s *stream) Header() (metadata.MD, error) { return nil, errors.Join(s.ctx.Err(), s.exitError()) }
 
-// RecvMsg answers true at once, and otherwise waits for the end.
+// RecvMsg returns at once if m is true, and otherwise at the end of the stream.
 func (s *stream) RecvMsg(m any) error {
 	if m == true {
 		return nil
