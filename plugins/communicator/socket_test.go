@@ -189,7 +189,7 @@ func TestOtherUsers(t *testing.T) {
 	}
 }
 
-// The kernel tells who connected, with as many groups as there are.
+// The host reads the user and all groups of a peer from the kernel.
 func TestIdentify(t *testing.T) {
 	path := filepath.Join(shortDir(t), "s")
 	l, err := net.Listen("unix", path)

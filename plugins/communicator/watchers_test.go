@@ -13,7 +13,7 @@ import (
 
 func all(int) bool { return true }
 
-// A watcher hears all in order, and nobody waits for one that does not read.
+// A watcher gets all reports in order, and a watcher that does not read delays none of the others.
 func TestFeed(t *testing.T) {
 	var f watchers[int]
 	reading, stuck := f.add(false, all), f.add(false, all)

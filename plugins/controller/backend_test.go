@@ -8,7 +8,7 @@ import (
 	"dormouse/shell"
 )
 
-// The front is also a plugin, for those who don't come over the network.
+// The front is also an instance, which plugins and gRPC clients call.
 func TestBackend(t *testing.T) {
 	h := newHost(t, setup{})
 	own, _ := h.supervisor.Shell(configs.ControllerCallsign)

@@ -34,7 +34,7 @@ func (h *host) dial(tb testing.TB, path string) *client {
 	return c
 }
 
-// tryDial returns the answer to the upgrade, also when it is no upgrade.
+// tryDial returns the response to the upgrade, also when the host refuses it.
 func (h *host) tryDial(tb testing.TB, path string, o *websocket.DialOptions) (*client, answer, error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), patience)

@@ -17,7 +17,7 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// sameError says how the errors of R4 read in R5, byte for byte. Those that are
+// sameError replaces the errors of R4 by those of R5, byte for byte. Errors that are
 // the same in both are not listed.
 var sameError = strings.NewReplacer(
 	`"code":22,"message":"ERROR_UNKNOWN_KEY"`, `"code":-31022,"message":"ERROR_UNKNOWN_KEY"`,
@@ -277,8 +277,7 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 	c.tb = t
 }
 
-// checkDocumented compares an error of a method of the Controller's with those
-// that its row lists.
+// checkDocumented checks that the row of a Controller's method lists its error.
 func (h *host) checkDocumented(t *testing.T, spoken, request, answer string) {
 	t.Helper()
 	var sent struct{ Method string }

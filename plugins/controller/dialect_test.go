@@ -122,8 +122,8 @@ func TestRecordR5(t *testing.T) {
 	}
 }
 
-// Who registers in R5 is told at once who is active, before the answer; nobody
-// else is told.
+// A client that registers in R5 is sent the state of the active instances before
+// the answer. Other clients get no event.
 func TestSnapshot(t *testing.T) {
 	h := newHost(t, setup{})
 	of := func(callsign, reason string) string {

@@ -100,7 +100,7 @@ func TestPluginEvents(t *testing.T) {
 	other.send(call("Controller.1.activate", `{"callsign":"P"}`))
 	other.expect(`{"jsonrpc":"2.0","method":"a.all","params":{"callsign":"P","data":{"state":"activated","reason":"Requested"},"event":"statechange"}}`, done)
 
-	// What is not JSON would spoil the stream.
+	// Parameters that are not JSON would break the stream.
 	h.Notification("Plain", shell.Notification{Event: "changed", Params: []byte(`{`)})
 	h.waitForLog(t, "dropped an event whose parameters are not JSON")
 
@@ -154,8 +154,8 @@ func TestSubsystemChange(t *testing.T) {
 		`{"jsonrpc":"2.0","method":"c.subsystemchange@Time","params":[{"subsystem":"Time","active":true}]}`)
 }
 
-// A plugin's own event of its state control goes to those who registered with
-// its callsign.
+// The event of a plugin's state control goes to clients that registered with the
+// plugin's callsign.
 func TestStateControlEvents(t *testing.T) {
 	h := newHost(t, setup{})
 	c := h.dial(t, "/jsonrpc/Auto")

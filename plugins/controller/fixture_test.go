@@ -219,7 +219,7 @@ func (p *fakePlugin) call(ctx context.Context, c shell.Call) (json.RawMessage, e
 	return nil, shell.ErrUnknownMethod
 }
 
-// logBuffer keeps what was logged and tells when something new was.
+// logBuffer keeps the log, and signals when something was added.
 type logBuffer struct {
 	mu     sync.Mutex
 	lines  string

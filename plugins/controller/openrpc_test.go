@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What is offered is what is listed, under every name that it has.
+// The document lists every method that the host serves, under each of its names.
 func TestDiscover(t *testing.T) {
 	h := newHost(t, setup{})
 	c := h.dial(t, "/jsonrpc")
@@ -40,7 +40,7 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
-// A method is described in the words of the one who asks.
+// A method is described in the dialect of the client.
 func TestDiscoverDiffersByDialect(t *testing.T) {
 	h := newHost(t, setup{})
 	find := func(query, name string) openRPCMethod {
@@ -74,7 +74,7 @@ func TestDiscoverDiffersByDialect(t *testing.T) {
 	}
 }
 
-// The schemas hold for what is really answered.
+// The answers of the host fit the schemas.
 func TestResultsMatchTheirSchemas(t *testing.T) {
 	for _, query := range []string{"?dialect=r4", "?dialect=r5"} {
 		h := newHost(t, setup{options: Options{

@@ -16,7 +16,7 @@ import (
 
 const echo = `{"id":1,"method":"Plain.1.echo","params":7}`
 
-// What is sent byte for byte, and the beginning of each answer.
+// The bytes of a request, and the beginning of its response.
 func TestRawRequests(t *testing.T) {
 	h := newHost(t, setup{})
 	post := func(version, path, headers, body string) string {

@@ -2,7 +2,7 @@ package controller
 
 import "testing"
 
-// Those who lag behind have to share, and those who don't have not.
+// Queues of slow clients share the budget; queues of fast clients need none of it.
 func TestOutboxesShareOneBudget(t *testing.T) {
 	const size, all = 32 << 10, 1 << 20
 	var common queueBudget

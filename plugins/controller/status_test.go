@@ -101,7 +101,7 @@ func TestStatusOfAll(t *testing.T) {
 	}
 }
 
-// Clients of Thunder don't know our states in between; the truth stands beside.
+// Thunder's clients don't know the states in between; these are in members of their own.
 func TestStatusInTransition(t *testing.T) {
 	h := newHost(t, setup{})
 	c := h.dial(t, "/jsonrpc")

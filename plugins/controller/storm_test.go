@@ -163,7 +163,7 @@ func speaks(kind websocket.MessageType, text string) func(*host) {
 	}
 }
 
-// holds tells whether the websocket from that address is still open.
+// holds reports whether the websocket from that address is still open.
 func (h *host) holds(client net.Addr) bool {
 	return slices.ContainsFunc(h.openSockets(), func(s *socket) bool {
 		return s.conn.RemoteAddr().String() == client.String()

@@ -149,8 +149,8 @@ func TestBuiltinPage(t *testing.T) {
 	}
 }
 
-// The page must not need what its policy forbids, nor anybody else's server,
-// and must not make markup of what plugins say.
+// The page must work under its policy and without other servers, and must not turn
+// text of plugins into markup.
 func TestBuiltinPageKeepsItsPolicy(t *testing.T) {
 	for _, element := range []string{"<script", "<style"} {
 		if n := strings.Count(builtinPage, element); n != 1 {

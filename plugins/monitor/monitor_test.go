@@ -16,7 +16,7 @@ import (
 	"dormouse/supervisor"
 )
 
-// What is heard of a plugin that fails.
+// The events of a plugin that fails.
 var (
 	failed    = []string{"Net deactivated, failure"}
 	restarted = []string{

@@ -122,7 +122,7 @@ func (r *live) Notification(callsign string, n shell.Notification) {
 
 func (r *live) Subsystems([]supervisor.Subsystem) {}
 
-// expect waits for what is to be heard, in order and without anything else.
+// expect waits for these events, in order and without others.
 func (r *live) expect(want ...string) {
 	r.Helper()
 	for _, line := range want {
@@ -207,7 +207,7 @@ func TestFiguresOfProcesses(t *testing.T) {
 	}
 }
 
-// charged is what the kernel counts for Counter's cgroup, 0 if it has none.
+// charged returns the memory that the kernel counts for Counter's cgroup, 0 without a cgroup.
 func (r *live) charged() int64 {
 	sh, _ := r.Shell("Counter")
 	return sh.Status().Facts.Charged

@@ -81,7 +81,7 @@ func (o *output) wait(t *testing.T, pattern string) {
 	}
 }
 
-// host stands in for the host: it starts this test binary as a plugin.
+// host plays the host: it starts this test binary as a plugin.
 type host struct {
 	*plugin.Client
 	conn           *plugin.GRPCClient

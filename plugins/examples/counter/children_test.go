@@ -61,7 +61,7 @@ func TestChildrenKilled(t *testing.T) {
 	}
 }
 
-// A child that has stopped must hold up nobody for longer than they would wait.
+// A stopped child must delay its callers no longer than their contexts allow.
 func TestChildrenStopped(t *testing.T) {
 	c := start(t, "")
 	pids := must[spawnResult](t, c, "spawn", `{"depth": 2}`).PIDs

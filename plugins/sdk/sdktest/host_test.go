@@ -50,7 +50,7 @@ func (p *parrot) hostMethods() sdk.Methods {
 	}
 }
 
-// watch tells what it sees until the parrot's end.
+// watch sends an event for each change that it sees, until the parrot ends.
 func (p *parrot) watch(callsign string) {
 	for change, err := range p.in.Host.Watch(p.life, callsign) {
 		if err != nil {

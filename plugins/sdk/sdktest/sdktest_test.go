@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { sdktest.Main(m, &parrot{}) }
 
-// parrot says its word, and remembers who made it stop.
+// parrot repeats its word, and remembers why it was ended.
 type parrot struct {
 	in     *sdk.Instance
 	config struct {
