@@ -25,10 +25,10 @@ const (
 	UseHost Use = "host"
 )
 
-// Given returns the values with any of the uses, in an order that must stay: journals
+// ValuesFor returns the values with any of the uses, in an order that must stay: journals
 // on disk hold checksums of them. Limits come last, and only if one with such a use is
 // set.
-func (p Plugin) Given(uses ...Use) (values []any) {
+func (p Plugin) ValuesFor(uses ...Use) (values []any) {
 	for field, value := range reflect.ValueOf(p).Fields() {
 		switch {
 		case !slices.Contains(uses, useOf(field)):
@@ -49,8 +49,8 @@ func (p Plugin) Given(uses ...Use) (values []any) {
 	return values
 }
 
-// Adjust returns p with the adjustable values of from.
-func (p Plugin) Adjust(from Plugin) Plugin {
+// WithAdjusted returns p with the adjustable values of from.
+func (p Plugin) WithAdjusted(from Plugin) Plugin {
 	to, source := reflect.ValueOf(&p).Elem(), reflect.ValueOf(from)
 	for _, field := range reflect.VisibleFields(to.Type()) {
 		if useOf(field) == UseAdjust {

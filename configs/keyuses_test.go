@@ -86,11 +86,11 @@ func TestEachKeyHasOneUse(t *testing.T) {
 			kept := reflect.ValueOf(value.Interface())
 			value.SetZero()
 			for _, one := range started {
-				if changed := checksum(t, base.Given(one)) != checksum(t, config.Given(one)); changed != (use == one) {
+				if changed := checksum(t, base.ValuesFor(one)) != checksum(t, config.ValuesFor(one)); changed != (use == one) {
 					t.Errorf("%s is used for %s, its change for %s is %v", field.Name, use, one, changed)
 				}
 			}
-			adjusted := reflect.DeepEqual(base.Adjust(config), config)
+			adjusted := reflect.DeepEqual(base.WithAdjusted(config), config)
 			keys, adjustable := base.Differences(config)
 			if adjusted != (use == configs.UseAdjust) || adjustable != adjusted || len(keys) != 1 {
 				t.Errorf("%s is used for %s: adjusted %v, adjustable %v, differs in %q", field.Name, use, adjusted, adjustable, keys)
@@ -111,7 +111,7 @@ func checksum(t *testing.T, values []any) string {
 }
 
 // Journals of earlier hosts hold checksums of these texts.
-func TestGivenOnDisk(t *testing.T) {
+func TestValuesOnDisk(t *testing.T) {
 	swap := configs.Bytes(5)
 	p := configs.Plugin{
 		Callsign: "A", Executable: "/bin/a", Arguments: []string{"-v"}, Environment: map[string]string{"K": "V"},
@@ -129,11 +129,11 @@ func TestGivenOnDisk(t *testing.T) {
 		"exec, limited":   {configs.Limits{Pids: 3, OpenFiles: 9}, all[:1], `["/bin/a",["-v"],{"K":"V"},{"Memory":"0","Swap":null,"Pids":0,"CPUWeight":0,"OpenFiles":9}]`},
 	} {
 		p.Limits = test.limits
-		if diff := cmp.Diff(test.want, checksum(t, p.Given(test.uses...))); diff != "" {
+		if diff := cmp.Diff(test.want, checksum(t, p.ValuesFor(test.uses...))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if got := checksum(t, configs.Plugin{}.Given(all...)); !strings.HasPrefix(got, `["",null,null,"",{}`) {
+	if got := checksum(t, configs.Plugin{}.ValuesFor(all...)); !strings.HasPrefix(got, `["",null,null,"",{}`) {
 		t.Errorf("nothing is %s", got)
 	}
 }

@@ -82,8 +82,8 @@ type Backend struct {
 	controlOrder sync.Mutex
 
 	// Only operations use these, and a shell runs one operation at a time.
-	given     configs.Plugin // started the present plugin; config may hold the next one's
-	inherited *journal       // of an earlier host, until its tree is adopted or killed
+	startConfig configs.Plugin // with which the present plugin was started; config may be that of the next one
+	inherited   *journal       // of an earlier host, until its tree is adopted or killed
 
 	mu         sync.Mutex
 	life       life
@@ -119,17 +119,17 @@ func newBackend(place string, h Host, config func() configs.Plugin, sink shell.S
 	}
 	r, now := &router{}, config()
 	return &Backend{
-		host:       h,
-		callsign:   now.Callsign,
-		config:     config,
-		given:      now,
-		place:      place,
-		log:        h.Log.With().Str("callsign", now.Callsign).Logger(),
-		sink:       sink,
-		router:     r,
-		plugin:     shellpb.NewPluginClient(r),
-		dispatcher: shellpb.NewDispatcherClient(r),
-		hooks:      shellpb.NewHooksClient(r),
+		host:        h,
+		callsign:    now.Callsign,
+		config:      config,
+		startConfig: now,
+		place:       place,
+		log:         h.Log.With().Str("callsign", now.Callsign).Logger(),
+		sink:        sink,
+		router:      r,
+		plugin:      shellpb.NewPluginClient(r),
+		dispatcher:  shellpb.NewDispatcherClient(r),
+		hooks:       shellpb.NewHooksClient(r),
 	}
 }
 
@@ -138,8 +138,8 @@ func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
 // Launch starts the program, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
-	b.given = b.config()
-	program, err := findExecutable(b.given.Executable)
+	b.startConfig = b.config()
+	program, err := findExecutable(b.startConfig.Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
@@ -170,8 +170,8 @@ func (b *Backend) Initialize(ctx context.Context) error {
 	failpoint.Hit("initialize.begun")
 	answer, err := b.plugin.Initialize(ctx, &shellpb.InitializeRequest{
 		Callsign:      b.callsign,
-		Configuration: b.given.ConfigurationJSON(),
-		Paths:         b.host.Paths(b.given),
+		Configuration: b.startConfig.ConfigurationJSON(),
+		Paths:         b.host.Paths(b.startConfig),
 		HostSocket:    b.hostSocketPath(),
 	})
 	if err != nil {
@@ -181,7 +181,7 @@ func (b *Backend) Initialize(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
 	}
 	failpoint.Hit("initialize.done")
-	if !b.given.WarmStart {
+	if !b.startConfig.WarmStart {
 		b.followReports() // else after MakeGolden: events that are not read yet come in every life
 	}
 	return nil

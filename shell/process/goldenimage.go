@@ -27,7 +27,7 @@ type golden struct {
 
 // StartWarm restores the golden image, see shell.Process.
 func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
-	b.given = b.config()
+	b.startConfig = b.config()
 	image, n, err := b.fittingGolden()
 	if errors.Is(err, hibernate.ErrNoImage) {
 		_, err = b.Golden() // which may know why
@@ -155,8 +155,8 @@ func describeGolden(i *hibernate.Image) *shell.GoldenImage {
 // that was made with another one, see shell.Process. The memory in it may hold secrets
 // of the plugin, so it must not stay on disk until the next start.
 func (b *Backend) RemoveStaleGolden() {
-	b.given = b.config()
-	if !b.given.WarmStart {
+	b.startConfig = b.config()
+	if !b.startConfig.WarmStart {
 		if err := b.imageDir.DiscardGolden(); err != nil {
 			b.log.Error().Err(err).Msg("could not remove the golden image")
 		}
@@ -197,7 +197,7 @@ func (b *Backend) SkipGolden() { b.followReports() }
 
 // noteProgramFiles keeps the footprint of the program that is about to be executed.
 func (b *Backend) noteProgramFiles(program string) {
-	if !b.given.WarmStart {
+	if !b.startConfig.WarmStart {
 		return
 	}
 	files, err := b.programFootprint(program)

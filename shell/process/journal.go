@@ -98,7 +98,7 @@ func (b *Backend) writeJournal(j journal) error {
 	if b.isProbe() {
 		return nil // a probe ends with its host, and the next host clears its cgroup
 	}
-	j.Boot, j.Configuration = procfs.BootID(), startedWith(b.given)
+	j.Boot, j.Configuration = procfs.BootID(), startedWith(b.startConfig)
 	text, err := json.Marshal(j)
 	if err != nil {
 		return err
@@ -241,7 +241,7 @@ func reapChildren(pids []int) {
 // startedWith returns a checksum of all that a plugin with the configuration is given and
 // can't be given anew while it runs.
 func startedWith(c configs.Plugin) string {
-	return checksum(c.Given(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
+	return checksum(c.ValuesFor(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
 }
 
 // checksum returns the SHA-256 of the values as JSON, in hexadecimal.

@@ -31,11 +31,11 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 	}
 	paths := b.paths()
 	cmd := exec.Command(b.host.Pidone)
-	if files := b.given.Limits.OpenFiles; files > 0 {
+	if files := b.startConfig.Limits.OpenFiles; files > 0 {
 		cmd.Args = append(cmd.Args, "--files", strconv.Itoa(files))
 	}
 	cmd.Args = append(cmd.Args, program)
-	for _, argument := range b.given.Arguments {
+	for _, argument := range b.startConfig.Arguments {
 		cmd.Args = append(cmd.Args, shell.Substitute(argument, paths))
 	}
 	cmd.Dir = b.volatileDir() // of its own: CRIU dumps trees with the same directory one after another
@@ -77,7 +77,7 @@ func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
 	if !b.bindsNewTrees() {
 		spools = b.runDir()
 	}
-	t, err := prepareTree(b.host.Cgroups, b.place, b.given.Limits, spools, b.log, &b.tail)
+	t, err := prepareTree(b.host.Cgroups, b.place, b.startConfig.Limits, spools, b.log, &b.tail)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (b *Backend) environment(paths shell.Paths) []string {
 			env[name] = value
 		}
 	}
-	for name, value := range b.given.Environment {
+	for name, value := range b.startConfig.Environment {
 		env[name] = shell.Substitute(value, paths)
 	}
 	// CRIU can't checkpoint MPTCP sockets, which Go listens on by default.

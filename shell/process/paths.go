@@ -16,7 +16,7 @@ func (b *Backend) paths() shell.Paths {
 		Callsign:   b.callsign,
 		Persistent: b.persistentDir(),
 		Volatile:   b.volatileDir(),
-		Data:       b.host.dataDir(b.given),
+		Data:       b.host.dataDir(b.startConfig),
 		System:     b.host.StateDir,
 	}
 }

@@ -149,7 +149,7 @@ func (b *Backend) putInformation(program string, file fileid.ID) error {
 	if err != nil {
 		return err
 	}
-	key := programKey(program, b.given)
+	key := programKey(program, b.startConfig)
 	known, found, err := b.host.Programs.Get(key)
 	if err == nil && found && known.File == fileFields(file) && bytes.Equal(known.Information, info) {
 		return nil
@@ -164,7 +164,7 @@ func (b *Backend) putInformation(program string, file fileid.ID) error {
 // programKey returns the key in the cache of the program, executed as c says.
 func programKey(program string, c configs.Plugin) string {
 	c.Executable = program
-	return checksum(c.Given(configs.UseExec)...)
+	return checksum(c.ValuesFor(configs.UseExec)...)
 }
 
 // fileDigest returns the SHA-256 of the file in hexadecimal.

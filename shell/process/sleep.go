@@ -42,7 +42,7 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 	}
 	b.log.Info().Err(err).Msg("cannot sleep in this way, tries the other")
 	if serr := second(ctx); serr != nil {
-		return fmt.Errorf("%w; in the other way neither: %w", err, serr)
+		return fmt.Errorf("%w; the other way fails too: %w", err, serr)
 	}
 	return nil
 }

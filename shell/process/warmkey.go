@@ -35,12 +35,12 @@ func (b *Backend) warmKey() (key warmKey, err error) {
 	if key.Started, err = b.startChecksum(); err != nil {
 		return key, err
 	}
-	program, err := findExecutable(b.given.Executable)
+	program, err := findExecutable(b.startConfig.Executable)
 	if err == nil {
 		key.Program, err = b.programFootprint(program)
 	}
 	if err == nil {
-		key.Data, err = footprint(b.host.dataDir(b.given))
+		key.Data, err = footprint(b.host.dataDir(b.startConfig))
 	}
 	if err == nil {
 		key.Persistent, err = footprint(b.persistentDir())
@@ -52,7 +52,7 @@ func (b *Backend) warmKey() (key warmKey, err error) {
 // arguments, such as an interpreter's script.
 func (b *Backend) programFootprint(program string) (all string, err error) {
 	files := []string{program}
-	for _, argument := range b.given.Arguments {
+	for _, argument := range b.startConfig.Arguments {
 		path := shell.Substitute(argument, b.paths())
 		if info, err := os.Stat(path); filepath.IsAbs(path) && err == nil && info.Mode().IsRegular() {
 			files = append(files, path)
@@ -76,8 +76,8 @@ func (b *Backend) startChecksum() (string, error) {
 		return "", err
 	}
 	paths := b.paths()
-	given := b.given.Given(configs.UseExec, configs.UseInitialize)
-	return checksum(given, b.environment(paths), paths, b.hostSocketPath(), b.bindsNewTrees(), firstThread(threads)), nil
+	values := b.startConfig.ValuesFor(configs.UseExec, configs.UseInitialize)
+	return checksum(values, b.environment(paths), paths, b.hostSocketPath(), b.bindsNewTrees(), firstThread(threads)), nil
 }
 
 // firstThread returns the identity of the first thread, the only one with limits, without
