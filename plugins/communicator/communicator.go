@@ -91,7 +91,7 @@ func (c *Communicator) ServeInstance(callsign string, l net.Listener) (stop func
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = s.Serve(l) // ended by Stop; if the listener fails the plugin finds out
+		_ = s.Serve(l) // Stop ends it; if the listener fails, the plugin notices
 	}()
 	return func() {
 		p.closeAll()

@@ -124,7 +124,7 @@ func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 	if err != nil {
 		return statusFromCallError(err)
 	}
-	if header != nil { // else the plugin answered with a status alone
+	if header != nil { // nil: the plugin answered with a status alone
 		if err := in.SendHeader(header); err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func isReservedMethod(method string) bool {
 // outgoingContext returns the context of a forwarded call: the client's, without
 // the metadata that concerned this hop alone.
 func outgoingContext(ctx context.Context) context.Context {
-	md, _ := metadata.FromIncomingContext(ctx) // a copy
+	md, _ := metadata.FromIncomingContext(ctx) // returns a copy
 	for key := range md {
 		if isHopMetadata(key) {
 			delete(md, key)

@@ -35,11 +35,11 @@ func (f *Front) dialectOf(from caller) dialect.Dialect {
 // reply is the answer to a message.
 type reply struct {
 	// body is nil when nothing is answered.
-	body []byte
-	// outcome decides the HTTP status of a reply.
+	body    []byte
 	outcome outcome
 }
 
+// outcome decides the HTTP status of a reply.
 type outcome int
 
 const (

@@ -77,7 +77,7 @@ type Front struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup // requests; that of a websocket lasts as long as the websocket
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards closed and sockets
 	closed  bool
 	sockets map[*socket]bool
 }

@@ -35,7 +35,7 @@ type hostConn struct {
 
 var _ grpc.ClientConnInterface = (*hostConn)(nil)
 
-// Invoke implements grpc.ClientConnInterface.
+// Invoke calls a unary method of the host or, through it, of another plugin.
 func (l *hostConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	s, err := l.openConn(ctx)
 	if err != nil {
@@ -44,7 +44,7 @@ func (l *hostConn) Invoke(ctx context.Context, method string, args, reply any, o
 	return s.errorOrSlept(s.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
-// NewStream implements grpc.ClientConnInterface.
+// NewStream begins a streaming call, as Invoke.
 func (l *hostConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := l.openConn(ctx)
 	if err != nil {

@@ -14,8 +14,7 @@ import (
 // run under several callsigns, each with its own configuration and directories. The
 // methods may be called from any goroutine once Initialize was called.
 type Instance struct {
-	Callsign string
-	// Configuration is the configuration of an instance: a JSON object, or empty.
+	Callsign      string
 	Configuration Configuration
 	// Persistent is the path of a directory that is kept when the process and the
 	// host end.
@@ -36,7 +35,7 @@ type Instance struct {
 	control *stateControl // nil unless the plugin is a Suspender
 }
 
-// Configuration is a JSON object, or empty.
+// Configuration is the configuration of an instance: a JSON object, or empty.
 type Configuration json.RawMessage
 
 // Decode reads the configuration into the struct that v points to. A member of the
@@ -72,7 +71,7 @@ func (in *Instance) Emit(event string, params any) {
 func (in *Instance) EmitAt(index, event string, params any) {
 	raw, err := encodeJSON(params)
 	switch {
-	case in.events == nil: // made by a test of the author's, without a host
+	case in.events == nil: // an author's test made the Instance, without a host
 	case err != nil:
 		in.Log.Error("cannot encode the event", "event", event, "error", err)
 	case len(raw) > maxEventBytes:

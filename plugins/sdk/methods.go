@@ -21,11 +21,6 @@ type Handler func(ctx context.Context, c Call) (any, error)
 
 // Call is one call of a method.
 type Call struct {
-	// Method returns a Handler for a function with typed parameters and result.
-	// Parameters that don't fit In, or have a member without a field in In, are
-	// answered with InvalidParameter and a text that names the member. A field
-	// without a member keeps its zero value. If In has a method Validate() error,
-	// its error is answered with InvalidParameter too.
 	Method string
 	// Index is the text after "@" in the method that the caller named, often empty.
 	Index string
@@ -33,11 +28,11 @@ type Call struct {
 	Params json.RawMessage
 }
 
-// Method is a Handler with typed parameters and a typed result. Params that
-// don't fit In, or have a member that In has no field for, are answered with
-// InvalidParameter and a text that names the member. Missing members, or no
-// params at all, leave zero values; if In has a method Validate() error, it
-// has the last word.
+// Method returns a Handler for a function with typed parameters and result.
+// Parameters that don't fit In, or have a member without a field in In, are
+// answered with InvalidParameter and a text that names the member. A field without
+// a member keeps its zero value. If In has a method Validate() error, its error is
+// answered with InvalidParameter too.
 func Method[In, Out any](f func(context.Context, In) (Out, error)) Handler {
 	return func(ctx context.Context, c Call) (any, error) {
 		var in In

@@ -114,8 +114,7 @@ type Information struct {
 	// uses the executable's name.
 	Name        string
 	Description string
-	// Version is a plugin's version.
-	Version Version
+	Version     Version
 	// Preconditions are the subsystems, such as "Network", that must all be up
 	// before the plugin is activated.
 	Preconditions []string
@@ -126,7 +125,7 @@ type Information struct {
 	Controls []string
 }
 
-// Version is a plugin's own version.
+// Version is a plugin's version.
 type Version struct{ Major, Minor, Patch uint32 }
 
 // Reason is why the state of an instance changes.

@@ -49,7 +49,7 @@ func Serve(p Plugin) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), deinitializeTimeout)
 	defer cancel()
-	_ = s.deinitializeOnce(ctx, Shutdown) // logged there
+	_ = s.deinitializeOnce(ctx, Shutdown) // deinitializeOnce has logged the error
 }
 
 // exitStartedByHand prints how to start a plugin, and ends the process.

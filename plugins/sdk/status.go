@@ -48,8 +48,7 @@ type Status struct {
 	StartMode     State
 	Resumed       bool
 	Configuration Configuration
-	// Paths are the paths of an instance's directories; see Instance.
-	Paths Paths
+	Paths         Paths
 	// The subsystems that must be up for the plugin, the states of subsystems that
 	// end it, and the subsystems that it sets.
 	Preconditions, Terminations, Controls []string
@@ -58,7 +57,7 @@ type Status struct {
 	Requires []string
 }
 
-// Paths are the directories of an instance.
+// Paths are the paths of an instance's directories; see Instance.
 type Paths struct{ Persistent, Volatile, Data string }
 
 // Subsystem is a condition of the platform, such as "Network", that is up or down.

@@ -187,6 +187,6 @@ func (n Number) R5() WireError {
 
 // vendorError returns a vendor's number, which is the same in every dialect.
 func (n Number) vendorError() WireError {
-	own := int(int32(n<<8) >> 8) //nolint:gosec // the low 24 bits are meant
+	own := int(int32(n<<8) >> 8) //nolint:gosec // only the low 24 bits count
 	return WireError{own, fmt.Sprintf("Undefined Custom Error: %d", own)}
 }

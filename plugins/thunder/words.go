@@ -31,7 +31,7 @@ func ParseVersion(text string) shell.Version {
 		return shell.Version{}
 	}
 	number := func(s string) uint32 {
-		n, _ := strconv.ParseUint(s, 10, 32) // the form allows nothing else
+		n, _ := strconv.ParseUint(s, 10, 32) // versionForm allows digits only
 		return uint32(n)
 	}
 	return shell.Version{Major: number(m[1]), Minor: number(m[2]), Patch: number(m[3])}
