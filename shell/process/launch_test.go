@@ -45,9 +45,9 @@ func TestLaunchRefuses(t *testing.T) {
 		"not executable":       {executable: write("plain", "", 0o644), limit: quick, want: []string{"not executable", "chmod +x"}},
 		"directory":            {executable: files, limit: quick, want: []string{"not a file that can be executed"}},
 		"other processor":      {executable: write("foreign", string(foreign), 0o755), limit: quick, want: []string{"another processor", "exec format error"}},
-		"text without shebang": {executable: write("text", "echo hello\n", 0o755), limit: quick, want: []string{"is no program", "exec format error"}},
+		"text without shebang": {executable: write("text", "echo hello\n", 0o755), limit: quick, want: []string{"is not a program", "exec format error"}},
 		"interpreter missing":  {executable: write("script", "#!/no/such/interpreter\n", 0o755), limit: quick, want: []string{"interpreter", "missing"}},
-		"empty":                {executable: write("empty", "", 0o755), limit: quick, want: []string{"is no program"}},
+		"empty":                {executable: write("empty", "", 0o755), limit: quick, want: []string{"is not a program"}},
 		"no plugin":            {executable: "/bin/true", limit: quick, want: []string{"exited with status 0"}},
 		"prints and ends":      {executable: "/bin/uname", limit: quick, want: []string{"Linux"}},
 
