@@ -34,7 +34,7 @@ type Host struct {
 	// Communicator is the unix socket of native clients; absolute once loaded.
 	Communicator string `toml:"communicator"`
 
-	// CommunicatorGroup is the group whose members may connect to it besides
+	// CommunicatorGroup is the group whose members may connect to the communicator besides
 	// root and the host's own user. Empty admits no others.
 	CommunicatorGroup string `toml:"communicator-group"`
 
@@ -134,7 +134,7 @@ type Plugin struct {
 	Callsign string `toml:"callsign" use:"host"`
 
 	// Executable is absolute, or a bare name that the launcher finds in PATH.
-	// Either it or Builtin is set.
+	// Either Executable or Builtin is set.
 	Executable string `toml:"executable" use:"exec"`
 
 	// Builtin is the class of a plugin that is part of the host.

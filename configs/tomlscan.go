@@ -12,7 +12,8 @@ type token struct {
 	line int
 }
 
-// tokens returns the tokens of a document, with their bytes. It needs no valid TOML.
+// tokens returns the tokens of a document, with their bytes. The document may be
+// invalid.
 func tokens(doc string) iter.Seq2[byte, token] {
 	return func(yield func(byte, token) bool) {
 		line := 1
@@ -66,7 +67,7 @@ func stringLength(text string) int {
 const maxNesting = 64
 
 // findTooDeep returns the first line on which a document nests deeper than maxNesting,
-// or 0. It needs no valid TOML.
+// or 0. The document may be invalid.
 func findTooDeep(doc string) int {
 	dots, all := 0, 0
 	var outside []int // the dots before each open bracket

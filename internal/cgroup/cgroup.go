@@ -71,7 +71,7 @@ func (d Dir) Name() string { return filepath.Base(string(d)) }
 // Make creates the cgroup. The error wraps os.ErrExist when the cgroup exists.
 func (d Dir) Make() error { return os.Mkdir(string(d), 0o755) }
 
-// Exists reports whether there is such a cgroup now.
+// Exists reports whether the cgroup exists.
 func (d Dir) Exists() bool {
 	_, err := os.Stat(string(d))
 	return err == nil

@@ -35,8 +35,8 @@ func (d Dir) Thaw() error {
 	return nil
 }
 
-// waitEvent returns when cgroup.events contains the event, or with the first error of
-// giveUp. The kernel signals each change of that file as POLLPRI.
+// waitEvent returns when cgroup.events contains the event, such as "frozen 1", or with
+// the first error of giveUp. The kernel signals each change of that file as POLLPRI.
 func (d Dir) waitEvent(event string, giveUp func() error) error {
 	events, err := os.Open(d.path("cgroup.events"))
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ID identifies a file and the state of its contents: while two IDs of a path are equal,
-// the file was not replaced or written to. Other contents always have another ID, but
-// the same contents may have another ID too. The zero ID is not the ID of any file.
+// ID identifies a file and the state of its contents. While two IDs of a path are
+// equal, the file was not replaced or written to; see OfSettled for the only exception.
+// A different ID does not mean other contents. The zero ID is not the ID of any file.
 type ID struct {
 	Device   uint64 `json:"device"`
 	Inode    uint64 `json:"inode"`

@@ -26,7 +26,7 @@ func AnonymousBytes(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Ano
 // SwappedBytes returns the memory of the processes that is in the swap.
 func SwappedBytes(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Swap:") }
 
-// Usage is the memory that a group of processes takes.
+// MemoryUsage is the memory that a group of processes takes.
 type MemoryUsage struct {
 	// Processes is the number of living processes.
 	Processes int
@@ -35,7 +35,8 @@ type MemoryUsage struct {
 	Resident, Shared, Virtual int64
 }
 
-// Measure returns the memory usage of the living ones of the processes.
+// MeasureMemory returns the memory usage of the processes. A process that has ended
+// counts nothing.
 func MeasureMemory(pids []int) MemoryUsage {
 	var u MemoryUsage
 	page := int64(os.Getpagesize())
