@@ -75,7 +75,7 @@ type checkpoint struct {
 	golden bool
 
 	draft    string // directory of the image while it is written
-	order    Dump
+	order    DumpOrder
 	manifest *manifest
 	tagger   pack.Tagger
 	stream   *pack.Stream // nil if the image is not packed
@@ -155,7 +155,7 @@ func (c *checkpoint) undo(ctx context.Context) error {
 
 // quiesce has the tree make itself ready, while the engine starts.
 func (c *checkpoint) quiesce(ctx context.Context) error {
-	c.order = Dump{PID: c.tree.PID(), Dir: c.draft, Cgroup: c.tree.Cgroup(), Again: c.golden}
+	c.order = DumpOrder{PID: c.tree.PID(), Dir: c.draft, Cgroup: c.tree.Cgroup(), Reusable: c.golden}
 	if !c.dir.store.packing.Packs() {
 		c.order.Prestarted = c.engine.Prestart(c.tree.Cgroup(), nil)
 	}

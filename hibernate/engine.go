@@ -38,7 +38,7 @@ type Engine interface {
 	// Dump writes the tree below d.PID into d.Dir. After success every process of the
 	// tree is stopped until it gets SIGCONT or SIGKILL; after an error the tree runs
 	// on as before.
-	Dump(ctx context.Context, d Dump) error
+	Dump(ctx context.Context, d DumpOrder) error
 	// Identities returns the identity and rights that the image in dir would give each
 	// thread, ordered by ID. An engine that cannot read its images returns
 	// ErrUnsupported.
@@ -46,16 +46,16 @@ type Engine interface {
 	// Restore rebuilds a tree from r.Dir and returns its root, a child of this
 	// process. Every process is stopped, as after Dump. After an error no process of
 	// the attempt runs any more.
-	Restore(ctx context.Context, r Restore) (*os.Process, error)
+	Restore(ctx context.Context, r RestoreOrder) (*os.Process, error)
 	// RestoreLazy is like Restore, except that m delivers the memory: each page when
 	// the tree touches it, and all other pages meanwhile, in order. What the engine
 	// itself fills in has been read from m when RestoreLazy returns. The engine closes
 	// m when it needs no more of it, also after an error. The error wraps
 	// ErrUnsupported, and nothing was tried, if only Restore is possible.
-	RestoreLazy(ctx context.Context, r Restore, m Memory) (*os.Process, Loading, error)
-	// RejoinLoading takes over the loading that another process runs in the directory
-	// of Restore.Lasting. It returns nil when all memory is loaded. After an error
-	// the caller must kill the tree, because its missing memory will never come.
+	RestoreLazy(ctx context.Context, r RestoreOrder, m Memory) (*os.Process, Loading, error)
+	// RejoinLoading takes over the loading that another process runs in dir, which was
+	// the LoaderDir of a RestoreOrder. It returns nil if all memory is loaded. After an
+	// error the caller must kill the tree, because its missing memory will never come.
 	RejoinLoading(dir string) (Loading, error)
 }
 
@@ -65,11 +65,12 @@ type Prestarted interface {
 	Close()
 }
 
-// Dump is one order to an Engine to write an image.
-type Dump struct {
-	// PID of the root, which leads a session and a PID namespace of its own.
+// DumpOrder says what an Engine dumps, and where its image is written.
+type DumpOrder struct {
+	// PID is the process id of the root, which leads a session and a PID namespace of
+	// its own.
 	PID int
-	// Dir is empty and private.
+	// Dir is the directory for the image's files. It is empty and private.
 	Dir string
 	// Pages creates the files that hold the tree's memory and nothing that an engine
 	// interprets; their names begin with "pages-". The engine writes each of them in
@@ -80,26 +81,26 @@ type Dump struct {
 	// Cgroup is the directory of the tree's own cgroup, or "". The engine's processes
 	// run in that cgroup too, so that one kill ends them all.
 	Cgroup cgroup.Dir
-	// Again means that the tree will run on and that the image may be restored any
-	// number of times, so neither may use up what the other needs.
-	Again bool
+	// Reusable means that the tree will run on and that the image may be restored any
+	// number of times, so that neither of them may use up a file that another needs.
+	Reusable bool
 	// Prestarted is used up by the order; if it is nil the engine starts by itself. It
 	// is always nil where Pages is set.
 	Prestarted Prestarted
 }
 
-// Restore is one order to an Engine to rebuild a tree.
-type Restore struct {
+// RestoreOrder says which image an Engine restores, and what the tree gets.
+type RestoreOrder struct {
 	Dir        string
 	Cgroup     cgroup.Dir
-	Prestarted Prestarted // as in Dump
-	// Provide writes a chunk of a page file into Dir, for RestoreLazy, where page
+	Prestarted Prestarted // as in DumpOrder
+	// ProvideChunk writes a chunk of a page file into Dir, for RestoreLazy, where page
 	// files are empty at first. It is nil when they have their contents.
-	Provide func(file string, index int64) error
-	// Lasting is an empty directory in which a later host finds a loading that goes on
+	ProvideChunk func(file string, index int64) error
+	// LoaderDir is an empty directory in which a later host finds a loading that goes on
 	// after this process has ended; "" for a loading that ends with this process. The
 	// directory is empty again when all memory is loaded.
-	Lasting string
+	LoaderDir string
 	// Files replaces what the tree held open outside of itself, such as its log
 	// pipes.
 	Files []Inherited

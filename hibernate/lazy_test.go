@@ -123,7 +123,7 @@ type reader struct {
 	memory hibernate.Memory
 }
 
-func (r *reader) RestoreLazy(ctx context.Context, order hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+func (r *reader) RestoreLazy(ctx context.Context, order hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	r.memory = m
 	return r.Fake.RestoreLazy(ctx, order, m)
 }

@@ -13,7 +13,7 @@ type Loading interface {
 	// Hurry has the rest loaded as fast as possible.
 	Hurry()
 	// Leave ends this host's part in a lasting loading, which goes on without it: Done
-	// is closed. See Restore.Lasting.
+	// is closed. See RestoreOrder.LoaderDir.
 	Leave()
 	// Close releases what the loading holds. It must not be called before Done unless
 	// the tree is dead: memory that is missing then reads as zeros.

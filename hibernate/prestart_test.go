@@ -37,12 +37,12 @@ func (s *slowStarter) note(what string, given hibernate.Prestarted) {
 	s.tree.asked = append(s.tree.asked, what)
 }
 
-func (s *slowStarter) Dump(ctx context.Context, d hibernate.Dump) error {
+func (s *slowStarter) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	s.note("dump", d.Prestarted)
 	return s.Fake.Dump(ctx, d)
 }
 
-func (s *slowStarter) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
+func (s *slowStarter) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
 	s.note("restore", r.Prestarted)
 	return s.Fake.Restore(ctx, r)
 }

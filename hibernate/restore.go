@@ -25,8 +25,8 @@ type WakeOptions struct {
 	// Cleanup is called after each attempt that failed, and must end every process
 	// in the cgroup.
 	Cleanup func() error
-	// Lasting is as in Restore.
-	Lasting string
+	// LoaderDir is what it is in RestoreOrder.
+	LoaderDir string
 }
 
 // Restore brings the image back to life and uses it up, unless it is golden. The returned
@@ -137,7 +137,7 @@ func (r *restoration) loadEagerly(ctx context.Context) error {
 		}
 		verified <- err
 	}()
-	err = r.tryRestore(ctx, Restore{Dir: dir}, func(ctx context.Context, order Restore) (err error) {
+	err = r.tryRestore(ctx, RestoreOrder{Dir: dir}, func(ctx context.Context, order RestoreOrder) (err error) {
 		r.root, err = r.engine.Restore(ctx, order)
 		return err
 	})
@@ -153,11 +153,11 @@ func (r *restoration) loadLazily(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	order := Restore{Dir: dir}
+	order := RestoreOrder{Dir: dir}
 	if r.unpacked != nil {
-		order.Provide = func(file string, index int64) error { return refuseDamaged(r.unpacked.UnpackChunk(file, index)) }
+		order.ProvideChunk = func(file string, index int64) error { return refuseDamaged(r.unpacked.UnpackChunk(file, index)) }
 	}
-	err = r.tryRestore(ctx, order, func(ctx context.Context, order Restore) error {
+	err = r.tryRestore(ctx, order, func(ctx context.Context, order RestoreOrder) error {
 		m, err := r.image.openMemory()
 		if err == nil {
 			r.root, r.loading, err = r.engine.RestoreLazy(ctx, order, m)
@@ -192,8 +192,8 @@ func (r *restoration) loadHurried(ctx context.Context) error {
 
 // tryRestore calls restore with the order, and again after a failure. Each attempt has its
 // share of the time, so that one that hangs leaves some time for the next.
-func (r *restoration) tryRestore(ctx context.Context, order Restore, restore func(context.Context, Restore) error) error {
-	order.Cgroup, order.Files, order.Lasting, order.Prestarted = r.wake.Cgroup, r.wake.Files, r.wake.Lasting, r.prestarted
+func (r *restoration) tryRestore(ctx context.Context, order RestoreOrder, restore func(context.Context, RestoreOrder) error) error {
+	order.Cgroup, order.Files, order.LoaderDir, order.Prestarted = r.wake.Cgroup, r.wake.Files, r.wake.LoaderDir, r.prestarted
 	var errs []error
 	for left := attempts; left > 0; left-- {
 		limited, cancel := withShareOfTime(ctx, left)

@@ -72,7 +72,7 @@ type endless struct {
 	begun func()
 }
 
-func (e endless) Dump(_ context.Context, d hibernate.Dump) error {
+func (e endless) Dump(_ context.Context, d hibernate.DumpOrder) error {
 	pages, err := d.Pages("pages-1.img")
 	e.begun()
 	for err == nil {
@@ -88,7 +88,7 @@ type steady struct {
 	ahead   int64
 }
 
-func (e *steady) Dump(_ context.Context, d hibernate.Dump) error {
+func (e *steady) Dump(_ context.Context, d hibernate.DumpOrder) error {
 	pages, err := d.Pages("pages-1.img")
 	for n := int64(1); n <= 32 && err == nil; n++ {
 		_, err = pages.Write(make([]byte, hibernate.ChunkSize))

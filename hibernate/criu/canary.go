@@ -54,14 +54,14 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	if err := os.Mkdir(images, 0o700); err != nil {
 		return err
 	}
-	if err := e.Dump(ctx, hibernate.Dump{PID: cmd.Process.Pid, Dir: images}); err != nil {
+	if err := e.Dump(ctx, hibernate.DumpOrder{PID: cmd.Process.Pid, Dir: images}); err != nil {
 		return err
 	}
 	alive = false
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 
-	root, err := e.Restore(ctx, hibernate.Restore{Dir: images})
+	root, err := e.Restore(ctx, hibernate.RestoreOrder{Dir: images})
 	if err != nil {
 		return err
 	}

@@ -33,14 +33,14 @@ func TestCRIUEndsBeforeItsHelper(t *testing.T) {
 	s.Advance(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := e.Dump(ctx, hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup}); err == nil || ctx.Err() != nil {
+	if err := e.Dump(ctx, hibernate.DumpOrder{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup}); err == nil || ctx.Err() != nil {
 		t.Errorf("got %v, %v", err, ctx.Err())
 	}
 	if got := s.State(t); got != "1" {
 		t.Errorf("it is in state %q", got)
 	}
 	attempt := hibernatetest.NewCgroup(t) // in which nothing may be left
-	if _, err := e.Restore(ctx, hibernate.Restore{Dir: t.TempDir(), Cgroup: attempt}); err == nil || ctx.Err() != nil {
+	if _, err := e.Restore(ctx, hibernate.RestoreOrder{Dir: t.TempDir(), Cgroup: attempt}); err == nil || ctx.Err() != nil {
 		t.Errorf("got %v, %v", err, ctx.Err())
 	}
 }

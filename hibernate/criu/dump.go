@@ -17,10 +17,10 @@ import (
 )
 
 // Dump implements hibernate.Engine.
-func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
+func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	opts := commonOptions()
 	opts.Pid = new(int32(d.PID))
-	opts.LinkRemap = new(!d.Again) // the first restore removes these links
+	opts.LinkRemap = new(!d.Reusable) // the first restore removes these links
 	unlock, err := lockWorkDirs(ctx, d.PID)
 	if err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
@@ -37,7 +37,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.Dump) error {
 }
 
 // dump has CRIU write the images. The memory goes to d.Pages if that is set.
-func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts) error {
+func (e *Engine) dump(ctx context.Context, d hibernate.DumpOrder, opts *rpc.CriuOpts) error {
 	if d.Pages == nil {
 		return e.runDump(ctx, d, opts, nil)
 	}
@@ -55,7 +55,7 @@ func (e *Engine) dump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts)
 
 // runDump has CRIU dump, with the files passed on. After an error no process of CRIU's
 // runs any more.
-func (e *Engine) runDump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOpts, files []*os.File) error {
+func (e *Engine) runDump(ctx context.Context, d hibernate.DumpOrder, opts *rpc.CriuOpts, files []*os.File) error {
 	s, end := e.sessionFor(d.Prestarted, d.Cgroup, files)
 	defer end()
 	err := s.run(ctx, operation{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
@@ -67,7 +67,7 @@ func (e *Engine) runDump(ctx context.Context, d hibernate.Dump, opts *rpc.CriuOp
 
 // dumpHelpers returns the processes that a killed CRIU has left in the tree's cgroup.
 // They are in this process's PID namespace, unlike all processes of the tree.
-func dumpHelpers(d hibernate.Dump) []int {
+func dumpHelpers(d hibernate.DumpOrder) []int {
 	own := procfs.Namespace(os.Getpid(), "pid")
 	return slices.DeleteFunc(d.Cgroup.MembersOutside(d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
 }

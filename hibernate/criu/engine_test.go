@@ -41,7 +41,7 @@ func TestDumpErrorNamesTheCause(t *testing.T) {
 	conn, err := net.Dial("unix", s.socket)
 	must(t, err)
 	defer conn.Close()
-	err = e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup})
+	err = e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup})
 	if err == nil || !strings.Contains(err.Error(), "unix") {
 		t.Errorf("error %v, want one about the unix socket that is connected", err)
 	}
@@ -58,7 +58,7 @@ func TestDumpToAFullDisk(t *testing.T) {
 	s := startSubject(t)
 	defer s.End(t)
 	s.Advance(t)
-	if err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}); err == nil {
+	if err := e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}); err == nil {
 		t.Fatal("dumped a Go program into 64 KiB")
 	}
 	if got := s.State(t); s.Stopped(t) || got != "1" {
@@ -70,19 +70,19 @@ func TestRestoreGivenUp(t *testing.T) {
 	e := openEngine(t)
 	s := startSubject(t)
 	dir := t.TempDir()
-	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 	s.End(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	files := s.Files(t)
-	root, err := e.Restore(ctx, hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: files})
+	root, err := e.Restore(ctx, hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: files})
 	if !errors.Is(err, context.Canceled) || root != nil {
 		t.Fatalf("root %v, error %v, want nil, %v", root, err, context.Canceled)
 	}
 	if len(procfs.Children(os.Getpid())) != 0 {
 		t.Errorf("children left: %v", procfs.Children(os.Getpid()))
 	}
-	root, err = e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: files})
+	root, err = e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: files})
 	must(t, err)
 	s.SetRoot(t, root)
 	s.Continue(t)
@@ -107,12 +107,12 @@ func TestRestoreGivenUpMidway(t *testing.T) {
 	e := openEngine(t)
 	dir := t.TempDir()
 	s := startSubject(t)
-	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 	s.End(t)
 	for _, group := range []cgroup.Dir{s.cgroup, ""} {
 		for after := range 20 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*time.Millisecond)
-			root, err := e.Restore(ctx, hibernate.Restore{Dir: dir, Cgroup: group, Files: s.Files(t)})
+			root, err := e.Restore(ctx, hibernate.RestoreOrder{Dir: dir, Cgroup: group, Files: s.Files(t)})
 			cancel()
 			if err == nil { // the restore was quicker
 				must(t, root.Kill())
@@ -148,7 +148,7 @@ func TestDumpsInOneWorkingDirectory(t *testing.T) {
 	errs := make(chan error)
 	for _, s := range subjects {
 		dir := t.TempDir()
-		go func() { errs <- e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}) }()
+		go func() { errs <- e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}) }()
 	}
 	for range subjects {
 		if err := <-errs; err != nil {
@@ -182,9 +182,9 @@ func TestMoreFilesThanTheSoftLimit(t *testing.T) {
 	before := limits()
 	s.Advance(t)
 	dir := t.TempDir()
-	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 	s.End(t)
-	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+	root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 	must(t, err)
 	s.SetRoot(t, root)
 	s.Continue(t)

@@ -21,11 +21,11 @@ func TestGoWakesInANewCgroup(t *testing.T) {
 	for n := range 20 {
 		dir := t.TempDir()
 		s.Advance(t)
-		must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+		must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 		s.End(t)
 		must(t, s.cgroup.Remove())
 		must(t, s.cgroup.Make())
-		root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+		root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 		must(t, err)
 		s.SetRoot(t, root)
 		s.Continue(t)

@@ -24,7 +24,7 @@ type forger struct {
 	forge func(*criu_core.CoreEntry)
 }
 
-func (f forger) Dump(ctx context.Context, d hibernate.Dump) error {
+func (f forger) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	if err := f.Engine.Dump(ctx, d); err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func TestLandlockDomains(t *testing.T) {
 			s.Advance(t)
 			tree := procfs.Tree(s.PID())
 			must(t, e.ObstaclesAnyTime(tree))
-			must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup}))
+			must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.cgroup}))
 			check := func(look func([]int) error) {
 				t.Helper()
 				begun := time.Now()

@@ -14,12 +14,12 @@ import (
 
 // RestoreLazy implements hibernate.Engine. CRIU leaves out the memory that can come
 // later, and a pager loads it into the tree.
-func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	layout, err := readLayout(r.Dir)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w before the memory is read: %w", hibernate.ErrUnsupported, err), m.Close())
 	}
-	if err := provideEager(layout, r.Provide); err != nil {
+	if err := provideEager(layout, r.ProvideChunk); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
 	}
 	p, err := pager.Start(layout, r, m, e.programs, e.timing)

@@ -108,7 +108,7 @@ func lazyImageFrom(t *testing.T, e *criu.Engine, s *subject, mib int, orders ...
 		s.order(t, o)
 	}
 	dir := t.TempDir()
-	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
+	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 	s.End(t)
 	return s, dir
 }
@@ -116,7 +116,7 @@ func lazyImageFrom(t *testing.T, e *criu.Engine, s *subject, mib int, orders ...
 // wake restores the subject lazily and continues it. The subject ends with the test.
 func (s *subject) wake(t *testing.T, e *criu.Engine, m *folderMemory) hibernate.Loading {
 	t.Helper()
-	root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: m.dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
+	root, loading, err := e.RestoreLazy(t.Context(), hibernate.RestoreOrder{Dir: m.dir, Cgroup: s.cgroup, LoaderDir: m.lasting, Files: s.Files(t)}, m)
 	must(t, err)
 	s.SetRoot(t, root)
 	if !s.Stopped(t) {
@@ -270,7 +270,7 @@ func TestLazyRestoreFails(t *testing.T) {
 			}
 			return nil
 		}}
-		root, _, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)}, m)
+		root, _, err := e.RestoreLazy(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)}, m)
 		if !errors.Is(err, errDisk) || root != nil {
 			t.Errorf("%s: got %v, %v", file, root, err)
 		}
@@ -289,7 +289,7 @@ func TestLazyRestoreGivenUp(t *testing.T) {
 	for after := range 50 {
 		m := folderMemories(t, dir)[after%2]
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after/2)*time.Millisecond)
-		root, loading, err := e.RestoreLazy(ctx, hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
+		root, loading, err := e.RestoreLazy(ctx, hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, LoaderDir: m.lasting, Files: s.Files(t)}, m)
 		cancel()
 		if err == nil { // the restore was quicker
 			must(t, root.Kill())
@@ -314,7 +314,7 @@ func TestLazyTreeEnds(t *testing.T) {
 		}
 		for n := range 6 {
 			m := folderMemories(t, dir)[n%2]
-			root, loading, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
+			root, loading, err := e.RestoreLazy(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, LoaderDir: m.lasting, Files: s.Files(t)}, m)
 			must(t, err)
 			s.SetRoot(t, root)
 			s.Continue(t)
@@ -459,12 +459,12 @@ func TestLazyRestoreUnsupported(t *testing.T) {
 	m := &folderMemory{dir: dir}
 	must(t, os.Rename(filepath.Join(dir, "pagemap-2.img"), filepath.Join(dir, "kept")))
 	must(t, os.WriteFile(filepath.Join(dir, "pagemap-2.img"), []byte("of another version"), 0o600))
-	_, _, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup}, m)
+	_, _, err := e.RestoreLazy(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup}, m)
 	if !errors.Is(err, hibernate.ErrUnsupported) || !m.closed {
 		t.Errorf("got %v, the memory is closed: %v", err, m.closed)
 	}
 	must(t, os.Rename(filepath.Join(dir, "kept"), filepath.Join(dir, "pagemap-2.img")))
-	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+	root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 	must(t, err)
 	s.SetRoot(t, root)
 	s.Continue(t)

@@ -115,7 +115,7 @@ func TestLoaderKilledEarly(t *testing.T) {
 			wait(t, "the loader to start", func() bool { return loaderPID(m.lasting) != 0 })
 			_ = syscall.Kill(loaderPID(m.lasting), syscall.SIGKILL)
 		}()
-		root, _, err := e.RestoreLazy(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Lasting: m.lasting, Files: s.Files(t)}, m)
+		root, _, err := e.RestoreLazy(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, LoaderDir: m.lasting, Files: s.Files(t)}, m)
 		<-begun
 		if err == nil || root != nil {
 			t.Errorf("got %v", root)

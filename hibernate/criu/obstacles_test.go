@@ -135,12 +135,12 @@ func TestObstacles(t *testing.T) {
 func sleepAndWake(t *testing.T, e *criu.Engine, s *subject) error {
 	t.Helper()
 	dir := t.TempDir()
-	err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.cgroup})
+	err := e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup})
 	s.End(t)
 	if err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
-	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+	root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 	if err != nil {
 		return fmt.Errorf("cannot restore: %w", err)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // Restore implements hibernate.Engine.
-func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
+func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
 	tree := &restoredTree{group: r.Cgroup}
 	root, err := e.restore(ctx, r, tree, operation{opts: restoreOptions()})
 	if err != nil {
@@ -30,7 +30,7 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.Restore) (*os.Process,
 
 // restore completes the operation, has CRIU carry it out, and returns the root of the
 // tree. After an error the caller must call tree.end.
-func (e *Engine) restore(ctx context.Context, r hibernate.Restore, tree *restoredTree, o operation) (*os.Process, error) {
+func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *restoredTree, o operation) (*os.Process, error) {
 	s, end := e.sessionFor(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
 	for i := range r.Files {

@@ -44,7 +44,7 @@ func TestPrestart(t *testing.T) {
 	before := s.State(t)
 	started := e.Prestart(s.Cgroup(), nil)
 	dir := t.TempDir()
-	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Prestarted: started}))
+	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Prestarted: started}))
 	started.Close()
 	gone("after the dump")
 	if !s.Stopped(t) {

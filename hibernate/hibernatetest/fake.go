@@ -109,7 +109,7 @@ func (f *Fake) Check(context.Context) error {
 }
 
 // Dump writes the memory of the process and stops it.
-func (f *Fake) Dump(ctx context.Context, d hibernate.Dump) error {
+func (f *Fake) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	if f.BeforeDump != nil {
 		f.BeforeDump()
 	}
@@ -130,7 +130,7 @@ func (f *Fake) Dump(ctx context.Context, d hibernate.Dump) error {
 }
 
 // writePages writes the memory as the order says.
-func writePages(d hibernate.Dump, memory string) error {
+func writePages(d hibernate.DumpOrder, memory string) error {
 	if d.Pages == nil {
 		return os.WriteFile(filepath.Join(d.Dir, fakePages), []byte(memory), 0o600)
 	}
@@ -143,7 +143,7 @@ func writePages(d hibernate.Dump, memory string) error {
 }
 
 // Restore starts a stopped process with the memory of the image.
-func (f *Fake) Restore(ctx context.Context, r hibernate.Restore) (*os.Process, error) {
+func (f *Fake) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
 	f.mu.Lock()
 	f.restores++
 	f.mu.Unlock()
@@ -177,7 +177,7 @@ func (f *Fake) startStopped(ctx context.Context) (*os.Process, error) {
 }
 
 // RestoreLazy starts a stopped process that gets its memory when it is hurried.
-func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	f.mu.Lock()
 	f.restores++
 	f.mu.Unlock()

@@ -32,7 +32,7 @@ func (NoExtras) Identities(string) ([]procfs.ThreadIdentity, error) {
 }
 
 // RestoreLazy closes m and returns hibernate.ErrUnsupported.
-func (NoExtras) RestoreLazy(_ context.Context, _ hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+func (NoExtras) RestoreLazy(_ context.Context, _ hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	_ = m.Close()
 	return nil, nil, hibernate.ErrUnsupported
 }

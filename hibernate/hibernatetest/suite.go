@@ -104,7 +104,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		hidden := filepath.Join(t.TempDir(), "hidden")
 		victim := filepath.Join(dir, firstFile(t, dir))
 		must(t, os.Rename(victim, hidden))
-		if _, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)}); err == nil {
+		if _, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)}); err == nil {
 			t.Fatal("restored an image that lacks a file")
 		}
 		must(t, os.Rename(hidden, victim))
@@ -120,7 +120,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		defer s.End(t)
 		before := s.State(t)
 		gone := filepath.Join(t.TempDir(), "gone")
-		if err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: gone, Cgroup: s.Cgroup()}); err == nil {
+		if err := e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: gone, Cgroup: s.Cgroup()}); err == nil {
 			t.Fatal("dumped into a directory that does not exist")
 		}
 		if s.Stopped(t) {
@@ -135,7 +135,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		s.Advance(t)
 		before := s.State(t)
 		dir, taken := t.TempDir(), &pageCollector{dir: t.TempDir()}
-		must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.createPages}))
+		must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.createPages}))
 		s.End(t)
 		if len(taken.names) == 0 || taken.open != nil {
 			t.Errorf("files %q were handed over, %v is open", taken.names, taken.open)
@@ -159,7 +159,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 			defer s.End(t)
 			before := s.State(t)
 			fault.dir = t.TempDir()
-			err := e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.Cgroup(), Pages: fault.createPages})
+			err := e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.Cgroup(), Pages: fault.createPages})
 			if !errors.Is(err, errFull) {
 				t.Errorf("error %v, want %v", err, errFull)
 			}
@@ -226,13 +226,13 @@ func (k *pageCollector) Close() error {
 func dump(t *testing.T, e hibernate.Engine, s Subject) string {
 	t.Helper()
 	dir := t.TempDir()
-	must(t, e.Dump(t.Context(), hibernate.Dump{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup()}))
+	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup()}))
 	return dir
 }
 
 func restore(t *testing.T, e hibernate.Engine, s Subject, dir string) {
 	t.Helper()
-	root, err := e.Restore(t.Context(), hibernate.Restore{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)})
+	root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)})
 	must(t, err)
 	s.SetRoot(t, root)
 }

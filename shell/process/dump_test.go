@@ -24,18 +24,18 @@ import (
 // meddler is an engine that something happens to while it works.
 type meddler struct {
 	hibernate.Engine
-	duringDump func(d hibernate.Dump)
-	restore    func(o hibernate.Restore) error // nil to go on
+	duringDump func(d hibernate.DumpOrder)
+	restore    func(o hibernate.RestoreOrder) error // nil to go on
 }
 
-func (m *meddler) Dump(ctx context.Context, d hibernate.Dump) error {
+func (m *meddler) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	if m.duringDump != nil {
 		m.duringDump(d)
 	}
 	return m.Engine.Dump(ctx, d)
 }
 
-func (m *meddler) Restore(ctx context.Context, o hibernate.Restore) (*os.Process, error) {
+func (m *meddler) Restore(ctx context.Context, o hibernate.RestoreOrder) (*os.Process, error) {
 	if m.restore != nil {
 		if err := m.restore(o); err != nil {
 			return nil, err
@@ -135,7 +135,7 @@ func TestDiskFullDuringDump(t *testing.T) {
 	h := r.host
 	h.Engine = m
 	r.use(h)
-	m.duringDump = func(hibernate.Dump) {
+	m.duringDump = func(hibernate.DumpOrder) {
 		if err := os.WriteFile(filepath.Join(disk, "other"), make([]byte, 76<<20), 0o600); err != nil {
 			t.Error(err)
 		}
@@ -163,7 +163,7 @@ func TestDiskFullDuringDump(t *testing.T) {
 
 // amid calls do in the middle of a dump, when there are files in its directory that
 // fit the pattern.
-func amid(t *testing.T, d hibernate.Dump, pattern string, do func()) {
+func amid(t *testing.T, d hibernate.DumpOrder, pattern string, do func()) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -202,7 +202,7 @@ func TestCRIUKilledDuringDump(t *testing.T) {
 	m := &meddler{}
 	r := meddle(t, m)
 	needCgroups(r)
-	m.duringDump = func(d hibernate.Dump) { amid(t, d, "pages-*.img", func() { killCRIU(d.Cgroup) }) }
+	m.duringDump = func(d hibernate.DumpOrder) { amid(t, d, "pages-*.img", func() { killCRIU(d.Cgroup) }) }
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
 	err := r.Hibernate(r.limited(patience))
 	if err == nil {
@@ -225,7 +225,7 @@ func TestDumpTakesTooLong(t *testing.T) {
 	r := meddle(t, m)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	m.duringDump = func(d hibernate.Dump) { amid(t, d, "pages-*.img", cancel) }
+	m.duringDump = func(d hibernate.DumpOrder) { amid(t, d, "pages-*.img", cancel) }
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
 	err := r.Hibernate(ctx)
 	if !errors.Is(err, context.Canceled) {
@@ -246,7 +246,7 @@ func TestWakeIsTriedAgain(t *testing.T) {
 	r.hibernate()
 	half := exec.Command(filepath.Join(bin, "rogue"), "idle")
 	tries := 0
-	m.restore = func(o hibernate.Restore) error {
+	m.restore = func(o hibernate.RestoreOrder) error {
 		if tries++; tries > 1 {
 			return nil
 		}
@@ -274,7 +274,7 @@ func TestWakeFails(t *testing.T) {
 	m := &meddler{}
 	r := meddle(t, m)
 	r.hibernate()
-	m.restore = func(hibernate.Restore) error { return errors.New("no such luck") }
+	m.restore = func(hibernate.RestoreOrder) error { return errors.New("no such luck") }
 	if _, err := r.Wake(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
@@ -295,7 +295,7 @@ func TestExitDuringHibernate(t *testing.T) {
 	m := &meddler{}
 	r := meddle(t, m)
 	pids := r.pids()
-	m.duringDump = func(hibernate.Dump) {
+	m.duringDump = func(hibernate.DumpOrder) {
 		_ = syscall.Kill(pids[len(pids)-1], syscall.SIGKILL)
 		eventually(t, "the tree has ended", r.life.tree.hasEnded)
 	}

@@ -362,7 +362,7 @@ func TestNothingBeginsFromGoldenImage(t *testing.T) {
 	if err := r.Stop(r.limited(patience)); err != nil {
 		t.Fatal(err)
 	}
-	m.restore = func(hibernate.Restore) error { return errors.New("no such luck") }
+	m.restore = func(hibernate.RestoreOrder) error { return errors.New("no such luck") }
 	_, err := r.StartWarm(r.limited(patience))
 	if err == nil || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
@@ -420,7 +420,7 @@ func TestNoGoldenImage(t *testing.T) {
 	h.Engine = m
 	r.use(h)
 	dumps := 0
-	m.duringDump = func(hibernate.Dump) {
+	m.duringDump = func(hibernate.DumpOrder) {
 		dumps++
 		if err := os.Chmod(r.host.RunDir, 0o700); err != nil {
 			t.Error(err)

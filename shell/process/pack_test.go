@@ -51,10 +51,10 @@ func TestPackedImages(t *testing.T) {
 // handed over.
 type interrupted struct {
 	hibernate.Engine
-	happens func(d hibernate.Dump)
+	happens func(d hibernate.DumpOrder)
 }
 
-func (e *interrupted) Dump(ctx context.Context, d hibernate.Dump) error {
+func (e *interrupted) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	create := d.Pages
 	d.Pages = func(name string) (io.WriteCloser, error) {
 		w, err := create(name)
@@ -68,7 +68,7 @@ func (e *interrupted) Dump(ctx context.Context, d hibernate.Dump) error {
 }
 
 // RestoreLazy is unsupported: a lazy wake could still read the small disk when the test ends.
-func (e *interrupted) RestoreLazy(ctx context.Context, o hibernate.Restore, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+func (e *interrupted) RestoreLazy(ctx context.Context, o hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	return hibernatetest.NoExtras{}.RestoreLazy(ctx, o, m)
 }
 
@@ -76,14 +76,14 @@ func (e *interrupted) RestoreLazy(ctx context.Context, o hibernate.Restore, m hi
 // next attempt succeeds.
 func TestPackedDumpFails(t *testing.T) {
 	for name, test := range map[string]struct {
-		happens func(r *rig, d hibernate.Dump, cancel func())
+		happens func(r *rig, d hibernate.DumpOrder, cancel func())
 		want    string
 	}{
-		"disk full": {func(r *rig, _ hibernate.Dump, _ func()) {
+		"disk full": {func(r *rig, _ hibernate.DumpOrder, _ func()) {
 			_ = os.WriteFile(r.dir+"/disk/other", make([]byte, 100<<20), 0o600) // as much as there is
 		}, "no space left on device"},
-		"given up":    {func(_ *rig, _ hibernate.Dump, cancel func()) { cancel() }, "context canceled"},
-		"CRIU killed": {func(_ *rig, d hibernate.Dump, _ func()) { killCRIU(d.Cgroup) }, "cannot dump"},
+		"given up":    {func(_ *rig, _ hibernate.DumpOrder, cancel func()) { cancel() }, "context canceled"},
+		"CRIU killed": {func(_ *rig, d hibernate.DumpOrder, _ func()) { killCRIU(d.Cgroup) }, "cannot dump"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			needCRIU(t)
@@ -96,7 +96,7 @@ func TestPackedDumpFails(t *testing.T) {
 			defer cancel()
 			h := r.host
 			h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true})
-			h.Engine = &interrupted{engine, func(d hibernate.Dump) { test.happens(r, d, cancel) }}
+			h.Engine = &interrupted{engine, func(d hibernate.DumpOrder) { test.happens(r, d, cancel) }}
 			r.use(h)
 			r.activate()
 			call[any](r, "increment", "")

@@ -252,4 +252,4 @@ func TestDeepenFails(t *testing.T) {
 // brokenDump is an engine that dumps nothing.
 type brokenDump struct{ hibernate.Engine }
 
-func (brokenDump) Dump(context.Context, hibernate.Dump) error { return errors.New("broken") }
+func (brokenDump) Dump(context.Context, hibernate.DumpOrder) error { return errors.New("broken") }

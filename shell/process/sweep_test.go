@@ -50,7 +50,7 @@ func TestCRIUKilledAnywhereInDump(t *testing.T) {
 	failed, exited := 0, 0
 	for i := range sweepPoints() {
 		hit := func() bool { return false }
-		m.duringDump = func(d hibernate.Dump) {
+		m.duringDump = func(d hibernate.DumpOrder) {
 			hit = killAt(d.Cgroup, time.Duration(i)*45*time.Millisecond/time.Duration(sweepPoints()))
 		}
 		err := r.Hibernate(r.limited(patience))
@@ -98,7 +98,7 @@ func TestCRIUKilledAnywhereInRestore(t *testing.T) {
 	for i := range sweepPoints() {
 		r.hibernate()
 		hit, tries := func() bool { return false }, 0
-		m.restore = func(o hibernate.Restore) error {
+		m.restore = func(o hibernate.RestoreOrder) error {
 			if tries++; tries == 1 {
 				hit = killAt(o.Cgroup, time.Duration(i)*25*time.Millisecond/time.Duration(sweepPoints()))
 			}

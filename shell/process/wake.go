@@ -117,10 +117,10 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNo
 	t, err := b.newTree(func(t *tree) error {
 		t.bound = n.Bound
 		root, loading, err := b.restoreRoot(ctx, image, hibernate.WakeOptions{
-			Cgroup:  t.cgroup(),
-			Files:   t.inheritedOutput(n.Output),
-			Cleanup: t.clearCgroup,
-			Lasting: b.lastingLoadingDir(n.Bound),
+			Cgroup:    t.cgroup(),
+			Files:     t.inheritedOutput(n.Output),
+			Cleanup:   t.clearCgroup,
+			LoaderDir: b.lastingLoadingDir(n.Bound),
 		})
 		if err == nil {
 			t.attachRestored(root, n.ProgramNSPid, loading)
@@ -143,8 +143,8 @@ const minLazyBytes = 32 << 20
 func (b *Backend) restoreRoot(ctx context.Context, image *hibernate.Image, w hibernate.WakeOptions) (*os.Process, hibernate.Loading, error) {
 	mode := b.config().Wake
 	if mode == configs.WakeLazy || mode == configs.WakeAuto && image.Bytes >= minLazyBytes {
-		if w.Lasting != "" {
-			if err := os.MkdirAll(w.Lasting, 0o700); err != nil {
+		if w.LoaderDir != "" {
+			if err := os.MkdirAll(w.LoaderDir, 0o700); err != nil {
 				return nil, nil, err
 			}
 		}

@@ -40,11 +40,11 @@ type Timing struct {
 // DefaultTiming leaves the processor to the first calls after a wake.
 var DefaultTiming = Timing{Quiet: 20 * time.Millisecond, Patience: 500 * time.Millisecond}
 
-// Start starts a pager for the image that r restores: in a loader if r.Lasting is set,
+// Start starts a pager for the image that r restores: in a loader if r.LoaderDir is set,
 // otherwise in this process. Helper programs are installed in the directory programs.
 // The pager closes m, also after an error.
-func Start(l images.Layout, r hibernate.Restore, m hibernate.Memory, programs string, timing Timing) (Pager, error) {
-	if r.Lasting == "" {
+func Start(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, programs string, timing Timing) (Pager, error) {
+	if r.LoaderDir == "" {
 		p, err := startLocalPager(l, m, timing)
 		if err != nil {
 			return nil, errors.Join(err, m.Close())
@@ -52,7 +52,7 @@ func Start(l images.Layout, r hibernate.Restore, m hibernate.Memory, programs st
 		return p, nil
 	}
 	c := newLoaderClient()
-	c.dir, c.imageDir, c.memory = r.Lasting, r.Dir, m
+	c.dir, c.imageDir, c.memory = r.LoaderDir, r.Dir, m
 	c.order = loadOrder{Programs: programs, Quiet: timing.Quiet, Patience: timing.Patience}
 	return c, nil
 }
