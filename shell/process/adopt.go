@@ -67,7 +67,7 @@ func (b *Backend) checkAdoptable(j *journal) error {
 		return fmt.Errorf("%w, and the plugin was to end with it", errHostKilled)
 	case !b.host.Adopt:
 		return fmt.Errorf("%w, and on-host-exit is not adopt", errHostKilled)
-	case j.Configuration != startedWith(b.config()):
+	case j.Configuration != startedWithChecksum(b.config()):
 		return errors.New("the plugin was started with another configuration")
 	}
 	return nil
@@ -108,7 +108,7 @@ func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
 		return err
 	}
 	if err := b.fetchInformation(ctx); err != nil { // which also checks that the plugin answers
-		return b.exitErrorOr(err)
+		return b.preferExitError(err)
 	}
 	b.followReports()
 	return nil
@@ -159,7 +159,7 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 	if t.output, err = output.Open(b.runDir(), b.log, &b.tail); err != nil {
 		return nil, errors.Join(err, t.group.fd.Close())
 	}
-	t.output.Start(false)
+	t.output.StartReading(false)
 	return t, nil
 }
 
@@ -215,7 +215,7 @@ func (b *Backend) OutlivesHost() bool {
 
 // Leave closes the connections to the plugin, which runs on, see shell.Process.
 func (b *Backend) Leave(ctx context.Context) error {
-	t, l := b.current().tree, b.takeLink()
+	t, l := b.current().tree, b.removeLink()
 	b.router.connectTo(nil)
 	if l != nil {
 		l.closeAndWait()

@@ -91,7 +91,7 @@ type Backend struct {
 	socket     string       // path of the plugin's socket
 	reason     shell.Reason // why the plugin is active
 	hostSocket *hostSocket  // nil while the plugin can't call the host
-	golden     golden
+	golden     goldenState
 }
 
 var _ shell.Process = (*Backend)(nil)
@@ -152,7 +152,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 		err = b.connect(ctx, t, socket)
 	}
 	if err == nil {
-		err = b.exitErrorOr(b.fetchInformation(ctx))
+		err = b.preferExitError(b.fetchInformation(ctx))
 	}
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
@@ -175,7 +175,7 @@ func (b *Backend) Initialize(ctx context.Context) error {
 		HostSocket:    b.hostSocketPath(),
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.exitErrorOr(fromGRPCError(err)))
+		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.preferExitError(fromGRPCError(err)))
 	}
 	if text := answer.GetError(); text != "" {
 		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
@@ -197,7 +197,7 @@ func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
 	failpoint.Hit("deactivate.begun")
 	_, err := b.plugin.Deinitialize(ctx, &shellpb.DeinitializeRequest{Reason: why.Proto()})
 	if err != nil {
-		return fmt.Errorf("cannot deinitialize: %w", b.exitErrorOr(fromGRPCError(err)))
+		return fmt.Errorf("cannot deinitialize: %w", b.preferExitError(fromGRPCError(err)))
 	}
 	return nil
 }
@@ -336,9 +336,9 @@ func (b *Backend) serves(service string) bool {
 	return slices.Contains(b.info.GetServices(), service)
 }
 
-// exitErrorOr returns how the tree ended if err says that the plugin is unavailable and
+// preferExitError returns how the tree ended if err says that the plugin is unavailable and
 // its end is the cause, else err.
-func (b *Backend) exitErrorOr(err error) error {
+func (b *Backend) preferExitError(err error) error {
 	t := b.current().tree
 	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.endsSoon() {
 		return err

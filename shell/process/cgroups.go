@@ -83,12 +83,12 @@ func (c *Cgroups) Close() error {
 type pluginCgroup struct {
 	cgroup.Dir
 	fd       *os.File // the directory, for clone(2) into the cgroup
-	settings []setting
+	settings []cgroupSetting
 }
 
 // makeCgroup makes the cgroup of an instance. It kills the processes that an earlier host
 // may have left in it.
-func (c *Cgroups) makeCgroup(callsign string, limits []setting) (*pluginCgroup, error) {
+func (c *Cgroups) makeCgroup(callsign string, limits []cgroupSetting) (*pluginCgroup, error) {
 	l := &pluginCgroup{Dir: c.dir.Child(callsign), settings: limits}
 	err := l.create()
 	if errors.Is(err, os.ErrExist) {
@@ -100,8 +100,8 @@ func (c *Cgroups) makeCgroup(callsign string, limits []setting) (*pluginCgroup, 
 	return l, nil
 }
 
-// members returns the PIDs of the processes in the instance's cgroup.
-func (c *Cgroups) members(callsign string) []int {
+// pidsOf returns the PIDs of the processes in the instance's cgroup.
+func (c *Cgroups) pidsOf(callsign string) []int {
 	if c == nil {
 		return nil
 	}

@@ -12,13 +12,13 @@ import (
 	"dormouse/shell"
 )
 
-// golden is what a backend knows of its golden image beside the files. Its fields are
+// goldenState is what a backend knows of its golden image beside the files. Its fields are
 // guarded by the backend's mu.
-type golden struct {
+type goldenState struct {
 	missingWhy  error              // why there is no image
 	startedFrom *shell.GoldenImage // the present life began from it, nil after a cold start
 	unused      bool               // this backend made the image, and no life has begun from it
-	// programFiles is the footprint of the program's files before they were executed.
+	// programFiles is the checksum of the program's files before they were executed.
 	programFiles string
 	// failure is why an image of a plugin with the key failedKey can't be made.
 	failure   error
@@ -58,7 +58,7 @@ func (b *Backend) fittingGolden() (*hibernate.Image, imageNote, error) {
 	}
 	now, err := b.warmKey()
 	if err == nil {
-		err = n.WarmKey.difference(now)
+		err = n.WarmKey.checkUnchanged(now)
 	}
 	if err == nil {
 		err = image.CheckFits(b.host.Engine)
@@ -168,7 +168,7 @@ func (b *Backend) RemoveStaleGolden() {
 	}
 	now, err := b.startChecksum()
 	if err != nil || now != n.WarmKey.Started {
-		b.InvalidateGolden(n.WarmKey.difference(warmKey{Started: now}))
+		b.InvalidateGolden(n.WarmKey.checkUnchanged(warmKey{Started: now}))
 	}
 }
 
@@ -195,14 +195,14 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 // SkipGolden begins to pass events on, see shell.Process.
 func (b *Backend) SkipGolden() { b.followReports() }
 
-// noteProgramFiles keeps the footprint of the program that is about to be executed.
+// noteProgramFiles keeps the checksum of the program that is about to be executed.
 func (b *Backend) noteProgramFiles(program string) {
 	if !b.startConfig.WarmStart {
 		return
 	}
-	files, err := b.programFootprint(program)
+	files, err := b.programMetadataChecksum(program)
 	if err != nil {
-		files = "" // the footprint of no program
+		files = "" // the checksum of no program
 	}
 	b.mu.Lock()
 	b.golden.programFiles, b.golden.startedFrom = files, nil
@@ -260,7 +260,7 @@ func (i *initializedTree) Quiesce(ctx context.Context) error {
 }
 
 // Record returns the imageNote with the plugin's warm key. The plugin is quiet by now,
-// so the footprints of its directories are final; that of the program must be the one
+// so the checksums of its directories are final; that of the program must be the one
 // from before the program was executed.
 func (i *initializedTree) Record() (any, error) {
 	n, err := i.imageNote()

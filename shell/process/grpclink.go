@@ -70,7 +70,7 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, t
 			Protocol:        plugin.ProtocolGRPC,
 			ProtocolVersion: shellpb.ProtocolVersion,
 			Addr:            address,
-			ReattachFunc:    func() (runner.AttachedRunner, error) { return reattached{l}, nil },
+			ReattachFunc:    func() (runner.AttachedRunner, error) { return reattachedRunner{l}, nil },
 		},
 	})
 	stopWatching := context.AfterFunc(ctx, l.close)
@@ -177,7 +177,7 @@ func (b *Backend) connect(ctx context.Context, t *tree, socket string) error {
 
 // disconnect closes the link and returns when the plugin has closed its end.
 func (b *Backend) disconnect(ctx context.Context) error {
-	l := b.takeLink()
+	l := b.removeLink()
 	if l == nil {
 		return nil
 	}
@@ -259,26 +259,26 @@ func (b *Backend) followEvents(l *link) {
 	}
 }
 
-// reattached takes the place of the process in go-plugin's client, which must not touch
-// the real one.
-type reattached struct{ l *link }
+// reattachedRunner takes the place of the process in go-plugin's client, which must not
+// touch the real one.
+type reattachedRunner struct{ l *link }
 
-var _ runner.AttachedRunner = reattached{}
+var _ runner.AttachedRunner = reattachedRunner{}
 
 // Wait returns when the link is released, which ends go-plugin's goroutines.
-func (a reattached) Wait(context.Context) error {
+func (a reattachedRunner) Wait(context.Context) error {
 	<-a.l.released
 	return nil
 }
 
-func (a reattached) Kill(context.Context) error { return syscall.ENOTSUP }
-func (a reattached) ID() string                 { return a.l.socket }
+func (a reattachedRunner) Kill(context.Context) error { return syscall.ENOTSUP }
+func (a reattachedRunner) ID() string                 { return a.l.socket }
 
-func (a reattached) PluginToHost(network, address string) (string, string, error) {
+func (a reattachedRunner) PluginToHost(network, address string) (string, string, error) {
 	return network, address, nil
 }
 
-func (a reattached) HostToPlugin(network, address string) (string, string, error) {
+func (a reattachedRunner) HostToPlugin(network, address string) (string, string, error) {
 	return network, address, nil
 }
 

@@ -124,7 +124,7 @@ func (h *hostSocket) waitClosed(ctx context.Context) (left int) {
 	return left
 }
 
-func (h *hostSocket) remove(c *hostConn) {
+func (h *hostSocket) removeConn(c *hostConn) {
 	h.mu.Lock()
 	delete(h.conns, c)
 	h.mu.Unlock()
@@ -162,7 +162,7 @@ func (c *hostConn) Close() error {
 
 // finishClose reads until the plugin has closed its end, then closes the host's end.
 func (c *hostConn) finishClose() {
-	defer c.socket.remove(c)
+	defer c.socket.removeConn(c)
 	c.reading.Lock()   // until a Read that has begun returns; later ones see that it is closed
 	c.reading.Unlock() //nolint:staticcheck // only the wait matters
 	if c.SetDeadline(time.Time{}) == nil {

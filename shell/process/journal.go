@@ -98,7 +98,7 @@ func (b *Backend) writeJournal(j journal) error {
 	if b.isProbe() {
 		return nil // a probe ends with its host, and the next host clears its cgroup
 	}
-	j.Boot, j.Configuration = procfs.BootID(), startedWith(b.startConfig)
+	j.Boot, j.Configuration = procfs.BootID(), startedWithChecksum(b.startConfig)
 	text, err := json.Marshal(j)
 	if err != nil {
 		return err
@@ -238,9 +238,9 @@ func reapChildren(pids []int) {
 	}
 }
 
-// startedWith returns a checksum of all that a plugin with the configuration is given and
-// can't be given anew while it runs.
-func startedWith(c configs.Plugin) string {
+// startedWithChecksum returns a checksum of all that a plugin with the configuration is
+// given and can't be given anew while it runs.
+func startedWithChecksum(c configs.Plugin) string {
 	return checksum(c.ValuesFor(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
 }
 
@@ -254,5 +254,5 @@ func checksum(values ...any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// bindsNewTrees reports whether the kernel is to kill a new tree when the host ends.
-func (b *Backend) bindsNewTrees() bool { return !b.host.Adopt || b.isProbe() }
+// newTreesEndWithHost reports whether the kernel is to kill a new tree when the host ends.
+func (b *Backend) newTreesEndWithHost() bool { return !b.host.Adopt || b.isProbe() }

@@ -40,7 +40,7 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 	}
 	cmd.Dir = b.volatileDir() // of its own: CRIU dumps trees with the same directory one after another
 	cmd.Env = b.environment(paths)
-	if err := b.writeStartJournal(journal{Phase: phaseStarting, Bound: b.bindsNewTrees()}); err != nil {
+	if err := b.writeStartJournal(journal{Phase: phaseStarting, Bound: b.newTreesEndWithHost()}); err != nil {
 		return nil, "", err
 	}
 	failpoint.Hit("launch.begun")
@@ -74,14 +74,14 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 // it the tree of the backend.
 func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
 	spools := ""
-	if !b.bindsNewTrees() {
+	if !b.newTreesEndWithHost() {
 		spools = b.runDir()
 	}
 	t, err := prepareTree(b.host.Cgroups, b.place, b.startConfig.Limits, spools, b.log, &b.tail)
 	if err != nil {
 		return nil, err
 	}
-	t.bound = b.bindsNewTrees()
+	t.bound = b.newTreesEndWithHost()
 	if err := startRoot(t); err != nil {
 		return nil, errors.Join(err, t.releaseResources())
 	}

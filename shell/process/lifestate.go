@@ -54,8 +54,8 @@ func (b *Backend) setTree(t *tree) {
 	b.life.tree = t
 }
 
-// takeLink removes the link and returns it, nil if there is none.
-func (b *Backend) takeLink() *link {
+// removeLink removes the link and returns it, nil if there is none.
+func (b *Backend) removeLink() *link {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.life.link
@@ -63,8 +63,8 @@ func (b *Backend) takeLink() *link {
 	return l
 }
 
-// endWaking ends a wake. The plugin runs if its tree has got processes.
-func (b *Backend) endWaking() {
+// finishWake ends a wake. The plugin runs if its tree has got processes.
+func (b *Backend) finishWake() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.life.state, b.life.image = lifeNone, nil

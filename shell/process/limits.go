@@ -12,13 +12,13 @@ import (
 // and an engine while it dumps or restores the plugin.
 const extraPids = 8
 
-// setting is one limit as the kernel takes it: a value for a file of the cgroup.
-type setting struct{ key, controller, file, value string }
+// cgroupSetting is one limit as the kernel takes it: a value for a file of the cgroup.
+type cgroupSetting struct{ key, controller, file, value string }
 
 // cgroupSettings returns the limits that a cgroup enforces, none for open files.
-func cgroupSettings(l configs.Limits) (all []setting) {
+func cgroupSettings(l configs.Limits) (all []cgroupSetting) {
 	add := func(key, controller, file string, value int64) {
-		all = append(all, setting{key, controller, file, strconv.FormatInt(value, 10)})
+		all = append(all, cgroupSetting{key, controller, file, strconv.FormatInt(value, 10)})
 	}
 	if l.Memory > 0 {
 		add("memory", "memory", "memory.max", int64(l.Memory))

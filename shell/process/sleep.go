@@ -47,8 +47,8 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 	return nil
 }
 
-// isSleepImpossible reports whether err says that the plugin can't sleep in the way that was
-// tried, while it runs on as before.
+// isSleepImpossible reports whether err says that the plugin can't sleep in the way that
+// was tried, while it runs on as before.
 func isSleepImpossible(err error) bool {
 	causes := []error{hibernate.ErrUnsupported, hibernate.ErrObstacle, hibernate.ErrSpace, pageout.ErrStays}
 	return !errors.Is(err, shell.ErrExited) && slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
@@ -160,7 +160,7 @@ func (b *Backend) HibernationProgress() shell.Progress {
 	case l.tree != nil: // the image is restored, and more
 		return loaded(l.tree.pids(), l.image.Bytes)
 	case l.image != nil:
-		return loaded(b.host.Cgroups.members(b.place), l.image.Bytes)
+		return loaded(b.host.Cgroups.pidsOf(b.place), l.image.Bytes)
 	default:
 		return shell.Progress{}
 	}
@@ -202,7 +202,7 @@ func (c checkpointTree) Quiesce(ctx context.Context) error {
 	}
 	if c.b.hasHooks() {
 		if _, err := c.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
-			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.exitErrorOr(fromGRPCError(err)))
+			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.preferExitError(fromGRPCError(err)))
 		}
 	}
 	if err := c.b.closeHostSocket(ctx, hostSocketLimit); err != nil {

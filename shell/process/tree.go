@@ -91,7 +91,7 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 		return err
 	}
 	t.root = cmd.Process
-	t.output.Start(true)
+	t.output.StartReading(true)
 	return nil
 }
 
@@ -102,12 +102,12 @@ func (t *tree) inheritedOutput(image output.Keys) []hibernate.Inherited {
 	return []hibernate.Inherited{{Key: image.Stdout, File: stdout}, {Key: image.Stderr, File: stderr}}
 }
 
-// attachRestored makes a restored process the root. Loading is nil if all memory of
+// attachRestoredRoot makes a restored process the root. Loading is nil if all memory of
 // the tree is loaded.
-func (t *tree) attachRestored(root *os.Process, programNSPid int, loading hibernate.Loading) {
+func (t *tree) attachRestoredRoot(root *os.Process, programNSPid int, loading hibernate.Loading) {
 	t.root, t.programNSPid, t.ownNamespace = root, programNSPid, true
 	t.programPID = t.findProgram()
-	t.output.Start(false)
+	t.output.StartReading(false)
 	t.watchLoading(loading)
 }
 
@@ -273,16 +273,16 @@ func (t *tree) kill() {
 	_ = t.root.Kill() // with pid 1 the kernel kills its namespace; it may be gone already
 }
 
-// clearCgroup kills what a failed restore left in the cgroup, so that the next attempt
+// recreateCgroup kills what a failed restore left in the cgroup, so that the next attempt
 // can use the cgroup.
-func (t *tree) clearCgroup() error {
+func (t *tree) recreateCgroup() error {
 	if t.group == nil {
 		return nil
 	}
 	return t.group.recreate()
 }
 
-// releaseResources closes the output and removes the cgroup. The tree has no process any more.
+// releaseResources closes the output and removes the cgroup of a tree without processes.
 func (t *tree) releaseResources() error {
 	if t.output != nil {
 		t.output.Close()
@@ -358,7 +358,7 @@ func (t *tree) exitStateError() error {
 // none.
 func (t *tree) lastWords() error {
 	if t.hasEnded() {
-		t.output.WaitRead(time.Second)
+		t.output.WaitReadToEnd(time.Second)
 	}
 	return t.output.LastWords()
 }

@@ -70,7 +70,7 @@ func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 	} else {
 		b.setLife(life{state: lifeWaking, image: l.image})
 		err = b.wakeFrom(ctx, l.image)
-		b.endWaking()
+		b.finishWake()
 	}
 	if err != nil {
 		return shell.Information{}, err
@@ -119,11 +119,11 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNo
 		root, loading, err := b.restoreRoot(ctx, image, hibernate.WakeOptions{
 			Cgroup:    t.cgroup(),
 			Files:     t.inheritedOutput(n.Output),
-			Cleanup:   t.clearCgroup,
-			LoaderDir: b.lastingLoadingDir(n.Bound),
+			Cleanup:   t.recreateCgroup,
+			LoaderDir: b.loaderDir(n.Bound),
 		})
 		if err == nil {
-			t.attachRestored(root, n.ProgramNSPid, loading)
+			t.attachRestoredRoot(root, n.ProgramNSPid, loading)
 		}
 		return err
 	})
@@ -162,9 +162,9 @@ func (b *Backend) restoreRoot(ctx context.Context, image *hibernate.Image, w hib
 // outlive the host.
 const loadingName = "loading"
 
-// lastingLoadingDir returns the directory for a loading that must outlive the host, ""
-// when the tree ends with the host.
-func (b *Backend) lastingLoadingDir(bound bool) string {
+// loaderDir returns the directory of a loading that must outlive the host, "" when the
+// tree ends with the host.
+func (b *Backend) loaderDir(bound bool) string {
 	if bound || !b.host.Adopt {
 		return ""
 	}
@@ -179,7 +179,7 @@ func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, request
 	}
 	if b.hasHooks() {
 		if _, err := b.hooks.AfterRestore(ctx, request); err != nil {
-			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.exitErrorOr(fromGRPCError(err)))
+			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.preferExitError(fromGRPCError(err)))
 		}
 	}
 	b.followReports()
@@ -190,7 +190,7 @@ func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, request
 // host socket.
 func (b *Backend) connectInitialized(ctx context.Context, t *tree, socket string) error {
 	if err := b.connect(ctx, t, socket); err != nil {
-		return b.exitErrorOr(err)
+		return b.preferExitError(err)
 	}
 	return b.openHostSocket(t)
 }

@@ -23,8 +23,8 @@ import (
 type warmKey struct {
 	// Started identifies the plugin's configuration and the rights of the host.
 	Started string `json:"started"`
-	// Program, Data and Persistent are footprints of files that the plugin has read, or
-	// may have read.
+	// Program, Data and Persistent are checksums over the metadata of files that the plugin
+	// has read, or may have read.
 	Program    string `json:"program"`
 	Data       string `json:"data"`
 	Persistent string `json:"persistent"`
@@ -37,20 +37,20 @@ func (b *Backend) warmKey() (key warmKey, err error) {
 	}
 	program, err := findExecutable(b.startConfig.Executable)
 	if err == nil {
-		key.Program, err = b.programFootprint(program)
+		key.Program, err = b.programMetadataChecksum(program)
 	}
 	if err == nil {
-		key.Data, err = footprint(b.host.dataDir(b.startConfig))
+		key.Data, err = metadataChecksum(b.host.dataDir(b.startConfig))
 	}
 	if err == nil {
-		key.Persistent, err = footprint(b.persistentDir())
+		key.Persistent, err = metadataChecksum(b.persistentDir())
 	}
 	return key, err
 }
 
-// programFootprint returns the footprint of the program and of the files among its
+// programMetadataChecksum returns the checksum of the program and of the files among its
 // arguments, such as an interpreter's script.
-func (b *Backend) programFootprint(program string) (all string, err error) {
+func (b *Backend) programMetadataChecksum(program string) (all string, err error) {
 	files := []string{program}
 	for _, argument := range b.startConfig.Arguments {
 		path := shell.Substitute(argument, b.paths())
@@ -59,7 +59,7 @@ func (b *Backend) programFootprint(program string) (all string, err error) {
 		}
 	}
 	for _, file := range files {
-		one, err := footprint(file)
+		one, err := metadataChecksum(file)
 		if err != nil {
 			return "", err
 		}
@@ -77,7 +77,7 @@ func (b *Backend) startChecksum() (string, error) {
 	}
 	paths := b.paths()
 	values := b.startConfig.ValuesFor(configs.UseExec, configs.UseInitialize)
-	return checksum(values, b.environment(paths), paths, b.hostSocketPath(), b.bindsNewTrees(), firstThread(threads)), nil
+	return checksum(values, b.environment(paths), paths, b.hostSocketPath(), b.newTreesEndWithHost(), firstThread(threads)), nil
 }
 
 // firstThread returns the identity of the first thread, the only one with limits, without
@@ -92,9 +92,9 @@ func firstThread(threads []procfs.ThreadIdentity) procfs.ThreadIdentity {
 	return procfs.ThreadIdentity{}
 }
 
-// difference returns an error that says what has changed from k to now, nil if nothing
+// checkUnchanged returns an error that says what has changed from k to now, nil if nothing
 // has.
-func (k warmKey) difference(now warmKey) error {
+func (k warmKey) checkUnchanged(now warmKey) error {
 	switch {
 	case k.Started != now.Started:
 		return errors.New("what it is started with has changed: arguments, environment, configuration, directories, limits or rights")
@@ -112,13 +112,13 @@ func (k warmKey) difference(now warmKey) error {
 // memory.
 var errPersistentChanged = errors.New("its persistent directory has changed since, which it might overwrite from memory")
 
-// maxFootprint is the largest number of files in a footprint, which is taken before each
-// start.
-const maxFootprint = 10_000
+// maxChecksumFiles is the largest number of files in one checksum: checksums are made
+// before each start.
+const maxChecksumFiles = 10_000
 
-// footprint returns a checksum over the identity, size and times of a file, or of all
-// files below a directory. It reads no file, and returns "" if the path does not exist.
-func footprint(path string) (string, error) {
+// metadataChecksum returns a checksum over the identity, size and times of a file, or of
+// all files below a directory. It reads no file, and returns "" if path does not exist.
+func metadataChecksum(path string) (string, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if path == "" || errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -132,8 +132,8 @@ func footprint(path string) (string, error) {
 		if err == nil {
 			err = unix.Lstat(path, &st)
 		}
-		if count++; err == nil && count > maxFootprint {
-			err = fmt.Errorf("%s has more than %d files, which would be looked at before each start", target, maxFootprint)
+		if count++; err == nil && count > maxChecksumFiles {
+			err = fmt.Errorf("%s has more than %d files, which would be looked at before each start", target, maxChecksumFiles)
 		}
 		id := fileid.FromStat(&st)
 		_, _ = fmt.Fprintf(sum, "%q %d %d %o %d %d %d\n", path, id.Device, id.Inode, st.Mode, id.Size, id.Modified, id.Changed)

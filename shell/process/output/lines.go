@@ -20,7 +20,7 @@ func logLine(log zerolog.Logger, line string, truncated bool) string {
 	}
 	if fields := parseFields(line); fields != nil {
 		if level, message, ok := logFields(log, fields); ok {
-			return unlessDebug(level, message)
+			return messageUnlessDebug(level, message)
 		}
 	}
 	level := zerolog.InfoLevel
@@ -36,11 +36,11 @@ func logLine(log zerolog.Logger, line string, truncated bool) string {
 	if line != "" {
 		log.WithLevel(level).Msg(printable(line))
 	}
-	return unlessDebug(level, line)
+	return messageUnlessDebug(level, line)
 }
 
-// unlessDebug returns the message, or "" if the level is below info.
-func unlessDebug(level zerolog.Level, message string) string {
+// messageUnlessDebug returns the message, or "" if the level is below info.
+func messageUnlessDebug(level zerolog.Level, message string) string {
 	if level < zerolog.InfoLevel {
 		return ""
 	}

@@ -105,13 +105,13 @@ func openStream(dir, name string, log zerolog.Logger, tail *Tail) (*stream, erro
 	return s, nil
 }
 
-// Files returns the tree's ends, which Start closes in the host.
+// Files returns the tree's ends, which StartReading closes in the host.
 func (s *Streams) Files() (stdout, stderr *os.File) { return s.stdout.write, s.stderr.write }
 
-// Start begins to read both streams and closes the tree's ends in the host, so it
+// StartReading begins to read both streams and closes the tree's ends in the host, so it
 // must be called after the tree has inherited them. With firstLine, the first line
 // of stdout is for FirstLine and is not logged.
-func (s *Streams) Start(firstLine bool) {
+func (s *Streams) StartReading(firstLine bool) {
 	s.reading.Go(func() {
 		if firstLine {
 			s.stdout.readLines(s.firstLine)
@@ -147,8 +147,8 @@ func (s *Streams) TreeEnded() {
 	}
 }
 
-// WaitRead returns when all that the ended tree wrote is read, or after limit.
-func (s *Streams) WaitRead(limit time.Duration) {
+// WaitReadToEnd returns when all that the ended tree wrote is read, or after limit.
+func (s *Streams) WaitReadToEnd(limit time.Duration) {
 	done := make(chan struct{})
 	go func() {
 		s.reading.Wait()

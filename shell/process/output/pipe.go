@@ -24,7 +24,7 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, err
 	}
-	r.deadlinePassed, r.left = true, buffered(r.File)
+	r.deadlinePassed, r.left = true, bytesInPipe(r.File)
 	if err := r.SetReadDeadline(time.Time{}); err != nil { // bytes that are there don't block
 		return 0, err
 	}
@@ -40,8 +40,8 @@ func (r *pipeReader) readLeft(b []byte) (int, error) {
 	return n, err
 }
 
-// buffered returns the number of bytes in the pipe, 0 if that is unknown.
-func buffered(f *os.File) (n int) {
+// bytesInPipe returns the number of bytes in the pipe, 0 if that is unknown.
+func bytesInPipe(f *os.File) (n int) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return 0

@@ -69,7 +69,7 @@ func (s *spool) Read(p []byte) (int, error) {
 		if !errors.Is(err, io.EOF) {
 			return 0, err
 		}
-		s.freeRead()
+		s.freeReadBlocks()
 		events := make([]byte, 4096)
 		if _, err := s.inotify.Read(events); err != nil {
 			return 0, io.EOF
@@ -77,9 +77,9 @@ func (s *spool) Read(p []byte) (int, error) {
 	}
 }
 
-// freeRead stores the offset and frees the blocks before it. On a file system
+// freeReadBlocks stores the offset and frees the blocks before it. On a file system
 // without holes the file is truncated instead, once all of it was read.
-func (s *spool) freeRead() {
+func (s *spool) freeReadBlocks() {
 	if s.offset-s.freed > maxSpool {
 		fd := int(s.file.Fd())
 		switch err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, s.freed, s.offset-s.freed); {
