@@ -107,7 +107,7 @@ func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
 	if err := b.connectInitialized(ctx, t, j.Socket); err != nil {
 		return err
 	}
-	if err := b.fetchInformation(ctx); err != nil { // which also checks that the plugin answers
+	if err := b.fetchInformation(ctx); err != nil { // a plugin that does not answer is not adopted
 		return b.preferExitError(err)
 	}
 	b.followReports()
@@ -138,7 +138,7 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 	if err := j.checkRoot(root); err != nil {
 		return nil, err
 	}
-	if err := pageOut.Wake(pageout.Tree{PID: root, Cgroup: j.Cgroup}); err != nil { // it may sleep in place
+	if err := pageOut.Wake(pageout.Tree{PID: root, Cgroup: j.Cgroup}); err != nil { // the tree may sleep in place
 		return nil, err
 	}
 	if j.Phase != phaseRunning {

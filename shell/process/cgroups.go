@@ -64,7 +64,7 @@ func (c *Cgroups) killLeftPlugins(runDir string, adopt bool) error {
 	for _, kill := range left {
 		dir := cgroup.Dir(filepath.Dir(kill))
 		if j, _ := readJournal(filepath.Join(runDir, dir.Name())); adopt && j != nil && j.Cgroup == dir {
-			continue // its backend decides
+			continue // the plugin's backend decides
 		}
 		err = errors.Join(err, dir.Kill(), dir.Remove())
 	}

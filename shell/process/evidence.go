@@ -28,7 +28,7 @@ func (b *Backend) Evidence() shell.Evidence {
 	}
 	e := shell.Evidence{PID: t.programPID, Begun: t.begun, Files: make(map[string]string)}
 	if t.hasEnded() {
-		exit := t.exitError() // which reads the log to its end
+		exit := t.exitError() // exitError reads the rest of the output
 		if how, ok := errors.AsType[*shell.ExitError](exit); ok {
 			e.Exit = how.Describe()
 		}

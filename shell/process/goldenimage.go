@@ -30,7 +30,7 @@ func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	b.startConfig = b.config()
 	image, n, err := b.fittingGolden()
 	if errors.Is(err, hibernate.ErrNoImage) {
-		_, err = b.Golden() // which may know why
+		_, err = b.Golden() // Golden may know why there is no image
 	}
 	if err == nil {
 		err = b.host.Engine.Check(ctx)
@@ -220,7 +220,7 @@ func (b *Backend) prepareGolden() (warmKey, error) {
 	b.mu.Lock()
 	failure, key := b.golden.failure, b.golden.failedKey
 	b.mu.Unlock()
-	key.Persistent = now.Persistent // changes with each life
+	key.Persistent = now.Persistent // it changes in each life
 	if failure != nil && key == now {
 		return now, failure
 	}

@@ -32,7 +32,7 @@ import (
 type link struct {
 	socket string // path
 	conn   *grpc.ClientConn
-	made   atomic.Pointer[grpc.ClientConn] // conn, while go-plugin still waits for the plugin's answer too
+	made   atomic.Pointer[grpc.ClientConn] // conn, known before go-plugin returns it
 	client *plugin.Client
 
 	released   chan struct{} // closed to end go-plugin's goroutines

@@ -49,7 +49,7 @@ func (b *Backend) openHostSocket(t *tree) error {
 	if path == "" || b.hostSocket != nil {
 		return nil
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of a host that died
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // the socket of a host that was killed
 		return fmt.Errorf("cannot make the plugin's host socket: %w", err)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -116,7 +116,7 @@ func (h *hostSocket) waitClosed(ctx context.Context) (left int) {
 		h.mu.Lock()
 		left = len(h.conns)
 		for c := range h.conns {
-			_ = c.UnixConn.Close() // which ends its finishClose
+			_ = c.UnixConn.Close() // finishClose returns then
 		}
 		h.mu.Unlock()
 		<-closed
@@ -173,5 +173,5 @@ func (c *hostConn) finishClose() {
 			}
 		}
 	}
-	_ = c.UnixConn.Close() // it may have been cut already
+	_ = c.UnixConn.Close() // waitClosed may have closed it already
 }

@@ -211,7 +211,7 @@ func (j *journal) killTree(own *Cgroups) error {
 	}
 	defer reapChildren(j.ownChildren())
 	if !j.Cgroup.Exists() {
-		return nil // and so its processes have ended
+		return nil // the cgroup is gone, so its processes have ended
 	}
 	err := errors.Join(j.Cgroup.Kill(), j.Cgroup.Remove())
 	if parent := j.Cgroup.Parent(); own == nil || parent != own.dir {
@@ -225,7 +225,7 @@ func (j *journal) killTree(own *Cgroups) error {
 func (j *journal) ownChildren() []int {
 	pids := j.Cgroup.Members()
 	if j.Root != 0 && procfs.StartTicks(j.Root) == j.RootStarted {
-		pids = append(pids, j.Root) // a root that has ended is in no cgroup
+		pids = append(pids, j.Root) // a root that has ended is not in the cgroup any more
 	}
 	slices.Sort(pids)
 	return slices.DeleteFunc(slices.Compact(pids), func(pid int) bool { return procfs.Parent(pid) != os.Getpid() })

@@ -155,7 +155,7 @@ func (b *Backend) putInformation(program string, file fileid.ID) error {
 		return nil
 	}
 	digest, err := fileDigest(program)
-	if err != nil || fileid.OfSettled(program) != file { // replaced while it was started
+	if err != nil || fileid.OfSettled(program) != file { // the file was replaced while the program started
 		return err
 	}
 	return b.host.Programs.Put(key, CachedProgram{File: fileFields(file), Digest: digest, Information: info})

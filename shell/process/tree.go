@@ -182,7 +182,7 @@ func (t *tree) leaveRunning() {
 func (t *tree) watchExit(report func(error)) {
 	t.background.Go(func() {
 		if !t.pidfd.waitExit() {
-			return // the tree was detached
+			return // leaveRunning has closed the pidfd
 		}
 		if !t.foreign { // a foreign root is reaped by its parent
 			if state, err := t.root.Wait(); err == nil {
@@ -245,7 +245,7 @@ func (t *tree) destroy() error {
 	<-t.exited
 	t.background.Wait()
 	if t.foreign {
-		_ = t.root.Release() // not before: it forgets the PID
+		_ = t.root.Release() // not earlier: Release forgets the PID
 	}
 	return t.releaseResources()
 }

@@ -89,7 +89,7 @@ func (s *spool) freeReadBlocks() {
 			s.offset, s.freed = 0, 0
 		}
 	}
-	_, _ = s.readUpTo.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(s.offset)), 0) // or some of it is read twice
+	_, _ = s.readUpTo.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(s.offset)), 0) // after an error the next host reads some lines twice
 }
 
 // SetReadDeadline bounds how long Read waits.

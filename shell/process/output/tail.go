@@ -30,7 +30,7 @@ func (t *Tail) add(stream, text string) {
 		return
 	}
 	if len(text) > maxTailLine {
-		text = strings.Clone(text[:maxTailLine]) // or all of it would be held
+		text = strings.Clone(text[:maxTailLine]) // a copy: a slice would keep the whole text in memory
 	}
 	line := tailLine{time.Now(), stream, text}
 	t.mu.Lock()
