@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -43,6 +44,27 @@ func (c Command) Target() State {
 	return Resumed
 }
 
+// ToWire returns the state as a value of the contract.
+func (s State) ToWire() statecontrolpb.State {
+	return statecontrolpb.State(statecontrolpb.State_value["STATE_"+strings.ToUpper(string(s))])
+}
+
+// stateFromWire returns the state of a value of the contract.
+func stateFromWire(s statecontrolpb.State) State {
+	return State(strings.ToLower(strings.TrimPrefix(statecontrolpb.State_name[int32(s)], "STATE_")))
+}
+
+func (c Command) toWire() statecontrolpb.Command {
+	return statecontrolpb.Command(statecontrolpb.Command_value["COMMAND_"+strings.ToUpper(string(c))])
+}
+
+// CommandFromWire returns the command of a value of the contract. It returns false for
+// other values.
+func CommandFromWire(c statecontrolpb.Command) (_ Command, ok bool) {
+	command := Command(strings.ToLower(strings.TrimPrefix(c.String(), "COMMAND_")))
+	return command, command == Suspend || command == Resume
+}
+
 // ErrIllegalState means that the plugin is already in the state asked for.
 var ErrIllegalState = errors.New("the plugin is already in that state")
 
@@ -75,11 +97,11 @@ func (c client) State(ctx context.Context) (State, error) {
 	if err != nil {
 		return Uninitialized, fmt.Errorf("cannot ask for the state: %w", err)
 	}
-	return stateFromWire[answer.GetState()], nil
+	return stateFromWire(answer.GetState()), nil
 }
 
 func (c client) Request(ctx context.Context, command Command) error {
-	_, err := c.rpc.Request(ctx, &statecontrolpb.RequestRequest{Command: commandToWire[command]})
+	_, err := c.rpc.Request(ctx, &statecontrolpb.RequestRequest{Command: command.toWire()})
 	if status.Code(err) == codes.FailedPrecondition {
 		return ErrIllegalState
 	}
@@ -96,18 +118,6 @@ func (c client) Watch(ctx context.Context, changed func(State)) error {
 		if err != nil {
 			return err
 		}
-		changed(stateFromWire[answer.GetState()])
+		changed(stateFromWire(answer.GetState()))
 	}
-}
-
-var stateFromWire = map[statecontrolpb.State]State{
-	statecontrolpb.State_STATE_UNINITIALIZED: Uninitialized,
-	statecontrolpb.State_STATE_SUSPENDED:     Suspended,
-	statecontrolpb.State_STATE_RESUMED:       Resumed,
-	statecontrolpb.State_STATE_EXITED:        Exited,
-}
-
-var commandToWire = map[Command]statecontrolpb.Command{
-	Suspend: statecontrolpb.Command_COMMAND_SUSPEND,
-	Resume:  statecontrolpb.Command_COMMAND_RESUME,
 }

@@ -3,45 +3,11 @@ package communicator
 import (
 	"path/filepath"
 
-	"dormouse/configs"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
-	"dormouse/statecontrol"
-	"dormouse/statecontrol/statecontrolpb"
 	"dormouse/supervisor"
 )
-
-var wireStates = map[shell.State]shellpb.State{
-	shell.Unavailable:  shellpb.State_STATE_UNAVAILABLE,
-	shell.Deactivated:  shellpb.State_STATE_DEACTIVATED,
-	shell.Activated:    shellpb.State_STATE_ACTIVATED,
-	shell.Deactivation: shellpb.State_STATE_DEACTIVATION,
-	shell.Activation:   shellpb.State_STATE_ACTIVATION,
-	shell.Hibernated:   shellpb.State_STATE_HIBERNATED,
-	shell.Hibernating:  shellpb.State_STATE_HIBERNATING,
-	shell.Waking:       shellpb.State_STATE_WAKING,
-
-	shell.Precondition: shellpb.State_STATE_PRECONDITION,
-	shell.Destroyed:    shellpb.State_STATE_DESTROYED,
-}
-
-var wireControls = map[statecontrol.State]shellpb.Control{
-	statecontrol.Suspended: shellpb.Control_CONTROL_SUSPENDED,
-	statecontrol.Resumed:   shellpb.Control_CONTROL_RESUMED,
-}
-
-var wireStartModes = map[configs.StartMode]shellpb.StartMode{
-	configs.StartUnavailable: shellpb.StartMode_START_MODE_UNAVAILABLE,
-	configs.StartDeactivated: shellpb.StartMode_START_MODE_DEACTIVATED,
-	configs.StartActivated:   shellpb.StartMode_START_MODE_ACTIVATED,
-}
-
-var wireControlStates = map[statecontrol.State]statecontrolpb.State{
-	statecontrol.Suspended: statecontrolpb.State_STATE_SUSPENDED,
-	statecontrol.Resumed:   statecontrolpb.State_STATE_RESUMED,
-	statecontrol.Exited:    statecontrolpb.State_STATE_EXITED,
-}
 
 // statusMessage returns the status of an instance.
 func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
@@ -49,13 +15,13 @@ func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
 	info := st.Information
 	s := &shellpb.StatusResponse{
 		Callsign:      st.Config.Callsign,
-		State:         wireStates[st.State],
-		Control:       wireControls[st.Control],
+		State:         shellpb.StateOf(string(st.State)),
+		Control:       shellpb.ControlOf(string(st.Control)),
 		Reason:        st.Reason.Proto(),
 		Class:         info.Class,
 		Locator:       st.Config.Executable,
 		Version:       versionMessage(info.Version),
-		StartMode:     wireStartModes[st.Config.StartMode],
+		StartMode:     shellpb.StartModeOf(string(st.Config.StartMode)),
 		Resumed:       st.Config.Resumed(),
 		Configuration: st.Config.ConfigurationJSON(),
 		Preconditions: st.Preconditions(),
@@ -89,8 +55,8 @@ func (c *Communicator) hostVersion() *shellpb.Version {
 func changeMessage(t shell.Transition) *shellpb.StateChange {
 	return &shellpb.StateChange{
 		Callsign: t.Callsign,
-		State:    wireStates[t.To],
-		Control:  wireControls[t.Control],
+		State:    shellpb.StateOf(string(t.To)),
+		Control:  shellpb.ControlOf(string(t.Control)),
 		Reason:   t.Reason.Proto(),
 	}
 }

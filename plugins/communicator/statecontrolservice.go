@@ -30,7 +30,7 @@ func (s controlService) State(ctx context.Context, _ *statecontrolpb.StateReques
 	if st.State == shell.Activated && st.Control == "" {
 		return nil, statusFromError(fmt.Errorf("cannot tell the state: %w", shell.ErrNoStateControl))
 	}
-	return &statecontrolpb.StateResponse{State: wireControlStates[st.Control]}, nil
+	return &statecontrolpb.StateResponse{State: st.Control.ToWire()}, nil
 }
 
 func (s controlService) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
@@ -59,7 +59,7 @@ func (s controlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.ServerStre
 	var now statecontrol.State
 	send := func(state statecontrol.State) error {
 		now = state
-		return to.Send(&statecontrolpb.StateResponse{State: wireControlStates[state]})
+		return to.Send(&statecontrolpb.StateResponse{State: state.ToWire()})
 	}
 	sendPresent := func() error {
 		st := sh.BriefStatus()

@@ -460,7 +460,7 @@ func TestWatchOutlivesHost(t *testing.T) {
 	told := []shellpb.State{shellpb.State_STATE_ACTIVATED, shellpb.State_STATE_DEACTIVATED}
 	go func() { fake.state <- told[0] }()
 	for change, err := range in.Host.WatchAll(t.Context()) {
-		if err != nil || change.Callsign != "every" || change.State != statesByWire[told[0]] {
+		if err != nil || change.Callsign != "every" || change.State != State(told[0].Words()) {
 			t.Errorf("got %+v, %v", change, err)
 		}
 		told = told[1:]

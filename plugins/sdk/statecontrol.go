@@ -90,7 +90,7 @@ func (c *stateControl) State(context.Context, *statecontrolpb.StateRequest) (*st
 }
 
 func (c *stateControl) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
-	command, ok := controlCommands[r.GetCommand()]
+	command, ok := statecontrol.CommandFromWire(r.GetCommand())
 	if !ok {
 		return nil, status.Errorf(codes.InvalidArgument, "unknown command %d", r.GetCommand())
 	}
@@ -118,17 +118,5 @@ func (c *stateControl) Watch(_ *statecontrolpb.WatchRequest, stream grpc.ServerS
 }
 
 func (c *stateNode) message() *statecontrolpb.StateResponse {
-	return &statecontrolpb.StateResponse{State: controlStates[c.state]}
-}
-
-var controlStates = map[statecontrol.State]statecontrolpb.State{
-	statecontrol.Uninitialized: statecontrolpb.State_STATE_UNINITIALIZED,
-	statecontrol.Suspended:     statecontrolpb.State_STATE_SUSPENDED,
-	statecontrol.Resumed:       statecontrolpb.State_STATE_RESUMED,
-	statecontrol.Exited:        statecontrolpb.State_STATE_EXITED,
-}
-
-var controlCommands = map[statecontrolpb.Command]statecontrol.Command{
-	statecontrolpb.Command_COMMAND_SUSPEND: statecontrol.Suspend,
-	statecontrolpb.Command_COMMAND_RESUME:  statecontrol.Resume,
+	return &statecontrolpb.StateResponse{State: c.state.ToWire()}
 }

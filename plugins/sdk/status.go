@@ -69,8 +69,8 @@ type Subsystem struct {
 func changeFrom(c *shellpb.StateChange) Change {
 	return Change{
 		Callsign: c.GetCallsign(),
-		State:    statesByWire[c.GetState()],
-		Control:  controlsByWire[c.GetControl()],
+		State:    State(c.GetState().Words()),
+		Control:  statecontrol.State(c.GetControl().Words()),
 		Reason:   Reason(c.GetReason().Words()),
 	}
 }
@@ -80,15 +80,15 @@ func statusFrom(s *shellpb.StatusResponse) Status {
 	return Status{
 		Change: Change{
 			Callsign: s.GetCallsign(),
-			State:    statesByWire[s.GetState()],
-			Control:  controlsByWire[s.GetControl()],
+			State:    State(s.GetState().Words()),
+			Control:  statecontrol.State(s.GetControl().Words()),
 			Reason:   Reason(s.GetReason().Words()),
 		},
 		Error:         s.GetError(),
 		Class:         s.GetClass(),
 		Locator:       s.GetLocator(),
 		Version:       Version{v.GetMajor(), v.GetMinor(), v.GetPatch()},
-		StartMode:     startModesByWire[s.GetStartMode()],
+		StartMode:     State(s.GetStartMode().Words()),
 		Resumed:       s.GetResumed(),
 		Configuration: s.GetConfiguration(),
 		Paths:         pathsFrom(s.GetPaths()),
@@ -109,28 +109,4 @@ func subsystemsFrom(r *shellpb.SubsystemsResponse) []Subsystem {
 		all[i] = Subsystem{s.GetName(), s.GetActive()}
 	}
 	return all
-}
-
-var statesByWire = map[shellpb.State]State{
-	shellpb.State_STATE_UNAVAILABLE:  StateUnavailable,
-	shellpb.State_STATE_DEACTIVATED:  StateDeactivated,
-	shellpb.State_STATE_ACTIVATED:    StateActivated,
-	shellpb.State_STATE_DEACTIVATION: StateDeactivation,
-	shellpb.State_STATE_ACTIVATION:   StateActivation,
-	shellpb.State_STATE_PRECONDITION: StatePrecondition,
-	shellpb.State_STATE_HIBERNATED:   StateHibernated,
-	shellpb.State_STATE_DESTROYED:    StateDestroyed,
-	shellpb.State_STATE_HIBERNATING:  StateHibernating,
-	shellpb.State_STATE_WAKING:       StateWaking,
-}
-
-var controlsByWire = map[shellpb.Control]statecontrol.State{
-	shellpb.Control_CONTROL_SUSPENDED: statecontrol.Suspended,
-	shellpb.Control_CONTROL_RESUMED:   statecontrol.Resumed,
-}
-
-var startModesByWire = map[shellpb.StartMode]State{
-	shellpb.StartMode_START_MODE_UNAVAILABLE: StateUnavailable,
-	shellpb.StartMode_START_MODE_DEACTIVATED: StateDeactivated,
-	shellpb.StartMode_START_MODE_ACTIVATED:   StateActivated,
 }

@@ -1,0 +1,51 @@
+package shellpb
+
+import "strings"
+
+var toWords, toName = strings.NewReplacer("_", " "), strings.NewReplacer(" ", "_")
+
+// wordsOf returns the words of a value of an enum, empty if this version does not know
+// the value. names is the enum's, prefix begins each name.
+func wordsOf[E ~int32](names map[int32]string, prefix string, value E) string {
+	return toWords.Replace(strings.ToLower(strings.TrimPrefix(names[int32(value)], prefix)))
+}
+
+// valueOf returns the value of an enum with these words, its first if there is none.
+func valueOf[E ~int32](values map[string]int32, prefix, words string) E {
+	return E(values[prefix+toName.Replace(strings.ToUpper(words))])
+}
+
+// Words returns the reason as text for people, such as "memory exceeded"; empty if this
+// version does not know the reason.
+func (r Reason) Words() string { return wordsOf(Reason_name, "REASON_", r) }
+
+// ReasonOf returns the reason with the given text, REQUESTED if there is none.
+func ReasonOf(words string) Reason { return valueOf[Reason](Reason_value, "REASON_", words) }
+
+// Words returns the state in lower case, such as "activated"; empty if this version does
+// not know the state.
+func (s State) Words() string { return wordsOf(State_name, "STATE_", s) }
+
+// StateOf returns the state with the given text, UNAVAILABLE if there is none.
+func StateOf(words string) State { return valueOf[State](State_value, "STATE_", words) }
+
+// Words returns the state of the state control, such as "suspended"; empty for NONE.
+func (c Control) Words() string {
+	if c == Control_CONTROL_NONE {
+		return ""
+	}
+	return wordsOf(Control_name, "CONTROL_", c)
+}
+
+// ControlOf returns the state of a state control with the given text, NONE if there is
+// none.
+func ControlOf(words string) Control { return valueOf[Control](Control_value, "CONTROL_", words) }
+
+// Words returns the start mode in lower case, such as "activated"; empty if this version
+// does not know the mode.
+func (m StartMode) Words() string { return wordsOf(StartMode_name, "START_MODE_", m) }
+
+// StartModeOf returns the start mode with the given text, UNAVAILABLE if there is none.
+func StartModeOf(words string) StartMode {
+	return valueOf[StartMode](StartMode_value, "START_MODE_", words)
+}
