@@ -4,11 +4,8 @@
 package client
 
 import (
-	"context"
-
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/metadata"
 
 	"dormouse/plugins/controller/controllerpb"
 	"dormouse/shell/shellpb"
@@ -53,27 +50,8 @@ func (c *Client) StateControl(callsign string) statecontrolpb.StateControlClient
 // Conn returns a connection for the generated clients of the plugin's own gRPC
 // services. Shell(callsign).Interfaces lists them.
 func (c *Client) Conn(callsign string) grpc.ClientConnInterface {
-	return conn{c.conn, callsign}
+	return shellpb.ConnTo(callsign, c.conn)
 }
 
 // Close ends the connection and every call on it.
 func (c *Client) Close() error { return c.conn.Close() }
-
-// conn adds the callsign of an instance to every call.
-type conn struct {
-	to       *grpc.ClientConn
-	callsign string
-}
-
-func (c conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	ctx = metadata.AppendToOutgoingContext(c.withCallsign(ctx), shellpb.UnaryKey, "1")
-	return c.to.Invoke(ctx, method, args, reply, opts...)
-}
-
-func (c conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return c.to.NewStream(c.withCallsign(ctx), desc, method, opts...)
-}
-
-func (c conn) withCallsign(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, c.callsign)
-}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"dormouse/shell/shellpb"
@@ -28,7 +27,7 @@ type Host struct{ conn *hostConn }
 // Status returns the present state and the configuration of an instance. It neither
 // waits for an operation nor wakes the plugin.
 func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
-	answer, err := h.shellClient().Status(withCallsign(ctx, callsign), &shellpb.StatusRequest{})
+	answer, err := h.shellClient().Status(shellpb.WithCallsign(ctx, callsign), &shellpb.StatusRequest{})
 	if err != nil {
 		return Status{}, hostError(ctx, "tell the status of "+callsignInError(callsign), err)
 	}
@@ -38,7 +37,7 @@ func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
 // Interfaces lists the gRPC services of an instance's plugin. The list is empty
 // unless the instance is activated or hibernated.
 func (h *Host) Interfaces(ctx context.Context, callsign string) ([]string, error) {
-	answer, err := h.shellClient().Interfaces(withCallsign(ctx, callsign), &shellpb.InterfacesRequest{})
+	answer, err := h.shellClient().Interfaces(shellpb.WithCallsign(ctx, callsign), &shellpb.InterfacesRequest{})
 	if err != nil {
 		return nil, hostError(ctx, "list the interfaces of "+callsignInError(callsign), err)
 	}
@@ -89,7 +88,7 @@ func (h *Host) operate(ctx context.Context, callsign string, o shellpb.Operation
 	if deadline, ok := ctx.Deadline(); ok && o == shellpb.Operation_OPERATION_HIBERNATE {
 		request.Timeout = durationpb.New(time.Until(deadline))
 	}
-	_, err := h.shellClient().Operate(withCallsign(ctx, callsign), request)
+	_, err := h.shellClient().Operate(shellpb.WithCallsign(ctx, callsign), request)
 	return hostError(ctx, verb+" "+callsignInError(callsign), err)
 }
 
@@ -100,7 +99,7 @@ func (h *Host) Configure(ctx context.Context, callsign string, v any) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the configuration: %w", err)
 	}
-	_, err = h.shellClient().Configure(withCallsign(ctx, callsign), &shellpb.ConfigureRequest{Configuration: raw})
+	_, err = h.shellClient().Configure(shellpb.WithCallsign(ctx, callsign), &shellpb.ConfigureRequest{Configuration: raw})
 	return hostError(ctx, "configure "+callsignInError(callsign), err)
 }
 
@@ -145,31 +144,7 @@ func (h *Host) Invoke(ctx context.Context, callsign, method string, params, resu
 // services. The plugin may keep it: it stays usable when either plugin restarts or
 // sleeps. Calls on it fail with a gRPC status.
 func (h *Host) Conn(callsign string) grpc.ClientConnInterface {
-	return pluginConn{h.connection(), callsign}
-}
-
-// pluginConn is a connection to another plugin through the host. It adds the
-// plugin's callsign to every call.
-type pluginConn struct {
-	host     *hostConn
-	callsign string
-}
-
-func (f pluginConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	ctx = metadata.AppendToOutgoingContext(withCallsign(ctx, f.callsign), shellpb.UnaryKey, "1")
-	return f.host.Invoke(ctx, method, args, reply, opts...)
-}
-
-func (f pluginConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return f.host.NewStream(withCallsign(ctx, f.callsign), desc, method, opts...)
-}
-
-// withCallsign returns a context for a call about that instance.
-func withCallsign(ctx context.Context, callsign string) context.Context {
-	if callsign == "" {
-		return ctx
-	}
-	return metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, callsign)
+	return shellpb.ConnTo(callsign, h.connection())
 }
 
 // callsignInError returns the callsign as an error shows it.

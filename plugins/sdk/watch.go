@@ -30,7 +30,7 @@ func (h *Host) WatchAll(ctx context.Context) iter.Seq2[Change, error] {
 // watchChanges returns the loop of Watch and WatchAll.
 func (h *Host) watchChanges(ctx context.Context, callsign string, r *shellpb.WatchRequest) iter.Seq2[Change, error] {
 	open := func(ctx context.Context, opts ...grpc.CallOption) (grpc.ServerStreamingClient[shellpb.StateChange], error) {
-		return h.shellClient().Watch(withCallsign(ctx, callsign), r, opts...)
+		return h.shellClient().Watch(shellpb.WithCallsign(ctx, callsign), r, opts...)
 	}
 	return func(yield func(Change, error) bool) {
 		err := followStream(ctx, open, func(c *shellpb.StateChange) bool { return yield(changeFrom(c), nil) })

@@ -1,5 +1,12 @@
 package shellpb
 
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
 // CallsignKey is the gRPC metadata key whose value names the instance that a call to the
 // host is about.
 const CallsignKey = "dormouse-callsign"
@@ -7,3 +14,32 @@ const CallsignKey = "dormouse-callsign"
 // UnaryKey is the gRPC metadata key that marks a forwarded call as unary: one request and
 // one response. The value does not matter. The host can't see that of the call itself.
 const UnaryKey = "dormouse-unary"
+
+// WithCallsign returns a context for a call to the host about that instance. An empty
+// callsign changes nothing.
+func WithCallsign(ctx context.Context, callsign string) context.Context {
+	if callsign == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, CallsignKey, callsign)
+}
+
+// ConnTo returns a connection to the plugin of that instance, through the connection
+// to the host.
+func ConnTo(callsign string, host grpc.ClientConnInterface) grpc.ClientConnInterface {
+	return pluginConn{host, callsign}
+}
+
+type pluginConn struct {
+	host     grpc.ClientConnInterface
+	callsign string
+}
+
+func (c pluginConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	ctx = metadata.AppendToOutgoingContext(WithCallsign(ctx, c.callsign), UnaryKey, "1")
+	return c.host.Invoke(ctx, method, args, reply, opts...)
+}
+
+func (c pluginConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.host.NewStream(WithCallsign(ctx, c.callsign), desc, method, opts...)
+}
