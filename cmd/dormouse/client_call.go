@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// callVerb calls a method of a plugin or of the Controller.
+// callVerb returns the action that calls a method of a plugin or of the Controller.
 func callVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// cloneVerb makes another instance of a plugin.
+// cloneVerb returns the action that makes another instance of a plugin.
 func cloneVerb(flags *flag.FlagSet) action {
 	c := addClientFlags(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
@@ -19,7 +19,7 @@ func cloneVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// destroyVerb ends clones and removes what is kept of them.
+// destroyVerb returns the action that ends clones and removes what is kept of them.
 func destroyVerb(flags *flag.FlagSet) action {
 	c := addClientFlags(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// configureVerb shows or replaces a plugin's own configuration.
+// configureVerb returns the action that shows or replaces a plugin's own configuration.
 func configureVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	keep := flags.Bool("keep", false, "keep it across restarts of the host")

@@ -23,7 +23,7 @@ type event struct {
 // controlEvent is the event that the Controller's event "all" does not include.
 const controlEvent = "statecontrolstatechange"
 
-// eventsVerb prints events until Ctrl-C.
+// eventsVerb returns the action that prints events until Ctrl-C.
 func eventsVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, wanted []string) error {

@@ -32,7 +32,7 @@ type explanation struct {
 	Cold   string       `json:"cold"`
 }
 
-// explainVerb prints why a plugin is awake or asleep.
+// explainVerb returns the action that prints why a plugin is awake or asleep.
 func explainVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {

@@ -42,7 +42,7 @@ type operationOutcome struct {
 	Status   json.RawMessage `json:"status,omitempty"`
 }
 
-// operationVerb returns the verb that carries out o on instances.
+// operationVerb returns a function like the other verbs, for the operation o.
 func operationVerb(o operation) func(*flag.FlagSet) action {
 	return func(flags *flag.FlagSet) action {
 		c, format := addClientFlags(flags), addFormatFlag(flags)
@@ -52,7 +52,7 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 	}
 }
 
-// hibernateVerb puts suspended plugins to sleep.
+// hibernateVerb returns the action that puts suspended plugins to sleep.
 func hibernateVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	timeout := flags.Duration("timeout", 0, "give up after `DURATION`, such as 10s; the host's own limit if not given")

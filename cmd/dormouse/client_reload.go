@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// reloadVerb has the host read its configuration again.
+// reloadVerb returns the action that has the host read its configuration again.
 func reloadVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {

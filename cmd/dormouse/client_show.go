@@ -11,7 +11,7 @@ import (
 	"dormouse/internal/bytesize"
 )
 
-// listVerb lists the instances.
+// listVerb returns the action that lists the instances.
 func listVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {
@@ -36,7 +36,7 @@ func listVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// showVerb prints everything about one instance.
+// showVerb returns the action that prints everything about one instance.
 func showVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// subsystemsVerb lists the subsystems of the host.
+// subsystemsVerb returns the action that lists the subsystems of the host.
 func subsystemsVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {

@@ -27,7 +27,7 @@ type finding struct {
 	Mend  string `json:"mend,omitempty"`
 }
 
-// doctorVerb checks whether this machine can hibernate plugins.
+// doctorVerb returns the action that checks whether this machine can hibernate plugins.
 func doctorVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	var o configs.Overrides

@@ -54,7 +54,7 @@ func (v verb) helpText() string {
 	return b.String()
 }
 
-// helpVerb prints the help texts.
+// helpVerb returns the action that prints the help texts.
 func helpVerb(*flag.FlagSet) action {
 	return func(_ context.Context, t *terminal, args []string) error {
 		if len(args) == 0 {
@@ -74,7 +74,7 @@ func helpVerb(*flag.FlagSet) action {
 	}
 }
 
-// versionVerb prints the version of the program.
+// versionVerb returns the action that prints the version of the program.
 func versionVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	return func(_ context.Context, t *terminal, _ []string) error {

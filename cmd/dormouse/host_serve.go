@@ -16,7 +16,7 @@ import (
 	"dormouse/plugins/host"
 )
 
-// serveVerb runs the host.
+// serveVerb returns the action that runs the host.
 func serveVerb(flags *flag.FlagSet) action {
 	var path string
 	var o configs.Overrides

@@ -16,7 +16,7 @@ import (
 	"dormouse/plugins/sdk/verify"
 )
 
-// verifyVerb takes a program through a plugin's whole life.
+// verifyVerb returns the action that takes a program through a plugin's whole life.
 func verifyVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	configuration := flags.String("config", "{}", "the plugin's configuration, `JSON` or @FILE")
