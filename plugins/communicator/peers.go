@@ -16,9 +16,9 @@ import (
 // peers decides which clients may connect to a socket, and lists their connections.
 // gRPC uses it as transport credentials: the socket itself is the security.
 type peers struct {
-	limit int
-	log   zerolog.Logger
-	check func(unixsock.Peer) error // nil where every client of the socket may connect
+	maxConnections int
+	log            zerolog.Logger
+	allow          func(unixsock.Peer) error // nil where every client of the socket may connect
 
 	mu          sync.Mutex
 	connections map[*connection]net.Conn // nil after closeAll
@@ -26,8 +26,8 @@ type peers struct {
 
 var _ credentials.TransportCredentials = (*peers)(nil)
 
-func newPeers(limit int, log zerolog.Logger, check func(unixsock.Peer) error) *peers {
-	return &peers{limit: limit, log: log, check: check, connections: make(map[*connection]net.Conn)}
+func newPeers(maxConnections int, log zerolog.Logger, allow func(unixsock.Peer) error) *peers {
+	return &peers{maxConnections: maxConnections, log: log, allow: allow, connections: make(map[*connection]net.Conn)}
 }
 
 // connection is one client's connection and the calls on it that are under way.
@@ -57,10 +57,10 @@ func (p *peers) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, e
 func (p *peers) addIfAllowed(raw net.Conn) (*connection, error) {
 	c := &connection{callsUnderWay: make(map[calledService]int)}
 	c.SecurityLevel = credentials.PrivacyAndIntegrity // a unix socket does not leave the machine
-	if p.check != nil {
+	if p.allow != nil {
 		peer, err := unixsock.PeerOf(raw)
 		if err == nil {
-			err = p.check(peer)
+			err = p.allow(peer)
 		}
 		if err != nil {
 			return nil, err
@@ -72,8 +72,8 @@ func (p *peers) addIfAllowed(raw net.Conn) (*connection, error) {
 	switch {
 	case p.connections == nil:
 		return nil, errEnding
-	case len(p.connections) >= p.limit:
-		return nil, fmt.Errorf("there are %d connections already", p.limit)
+	case len(p.connections) >= p.maxConnections:
+		return nil, fmt.Errorf("there are %d connections already", p.maxConnections)
 	}
 	p.connections[c] = raw
 	return c, nil

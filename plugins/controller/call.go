@@ -132,7 +132,7 @@ func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) 
 	if d.Version != jsonrpc.DefaultVersion {
 		return nil, thunder.NewError(thunder.InvalidSignature, nil)
 	}
-	f.processed.add(callsign)
+	f.callCounts.add(callsign)
 	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
 	if m, ok := f.commonMethod(sh, d.Method); ok {
 		return m.call(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})

@@ -90,7 +90,7 @@ func TestThreads(t *testing.T) {
 
 func TestBuildInfo(t *testing.T) {
 	for _, hibernates := range []bool{true, false} {
-		h := newHost(t, setup{options: Options{Hibernates: func() bool { return hibernates }}})
+		h := newHost(t, setup{options: Options{CanHibernate: func() bool { return hibernates }}})
 		got := string(decode[json.RawMessage](t, h.dial(t, "/jsonrpc").do("Controller.1.buildinfo", "")))
 		extensions := ""
 		if hibernates {

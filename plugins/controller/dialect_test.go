@@ -96,7 +96,7 @@ func TestPostR5(t *testing.T) {
 func TestRecordR5(t *testing.T) {
 	h := newHost(t, setup{
 		host:    configs.Host{Dialect: configs.DialectR5, Communicator: "/run/dormouse/communicator"},
-		options: Options{Restarts: func(string) int { return 3 }},
+		options: Options{RestartsOf: func(string) int { return 3 }},
 	})
 	c := h.dial(t, "/jsonrpc")
 	c.must("Controller.1.deactivate", `{"callsign":"org.test.Dotted"}`)

@@ -30,11 +30,11 @@ type Options struct {
 	// A method whose function is nil is answered with NotSupported, or with an
 	// empty result.
 
-	// Hibernates reports whether plugins can be hibernated on this host.
-	Hibernates func() bool
-	// Restarts returns how often the host started an instance again after it had
+	// CanHibernate reports whether plugins can be hibernated on this host.
+	CanHibernate func() bool
+	// RestartsOf returns how often the host started an instance again after it had
 	// ended by itself.
-	Restarts func(callsign string) int
+	RestartsOf func(callsign string) int
 	// Proxies lists the interfaces of plugins that native clients use.
 	Proxies func() []Proxy
 	// Reload reads the configuration again and returns one line for each change.
@@ -44,8 +44,8 @@ type Options struct {
 	Reboot func(context.Context) error
 }
 
-// Front serves JSON-RPC, REST and web pages. Builtin must hand it to a supervisor
-// before it serves the first request.
+// Front serves JSON-RPC, REST and web pages. A supervisor must have taken its
+// Builtin before it serves the first request.
 type Front struct {
 	options Options
 	log     zerolog.Logger
@@ -60,14 +60,14 @@ type Front struct {
 	// snapshots is the state of each instance, for new subscribers.
 	snapshots   snapshots
 	connections connections
-	// processed counts the calls to each instance.
-	processed counters
-	// exits counts how often a plugin ended by itself, restarts how often the host
-	// started it again.
-	exits, restarts counters
+	// callCounts is how many calls each instance got.
+	callCounts counters
+	// exitCounts is how often each plugin ended by itself, restartCounts how often
+	// the host started it again.
+	exitCounts, restartCounts counters
 	// queueBudget bounds the memory of all send queues together.
 	queueBudget queueBudget
-	// httpConnections is how many are open, without websockets.
+	// httpConnections is how many HTTP connections are open, without websockets.
 	httpConnections atomic.Int64
 
 	supervisor    *supervisor.Supervisor

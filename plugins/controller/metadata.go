@@ -100,7 +100,7 @@ func serveBuildInfo(_ context.Context, r request) (any, error) {
 		ThreadPoolCount:   runtime.GOMAXPROCS(0),
 		CallTimeout:       time.Duration(configs.DefaultPlugin().CallTimeout).Milliseconds(),
 	}
-	if r.front.options.Hibernates != nil && r.front.options.Hibernates() {
+	if r.front.options.CanHibernate != nil && r.front.options.CanHibernate() {
 		b.Extensions = append(b.Extensions, "Hibernate")
 	}
 	return b, nil

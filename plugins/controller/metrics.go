@@ -27,11 +27,11 @@ func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 func (f *Front) countTransition(t shell.Transition) {
 	switch {
 	case t.Event == shell.Exit && t.To == shell.Deactivated:
-		f.exits.add(t.Callsign)
+		f.exitCounts.add(t.Callsign)
 	case t.Reason == shell.Automatic && t.From == shell.Activation && t.To == shell.Activated:
-		f.restarts.add(t.Callsign)
+		f.restartCounts.add(t.Callsign)
 	case t.To == shell.Destroyed:
-		for _, c := range []*counters{&f.processed, &f.exits, &f.restarts} {
+		for _, c := range []*counters{&f.callCounts, &f.exitCounts, &f.restartCounts} {
 			c.forget(t.Callsign)
 		}
 	}
@@ -76,15 +76,15 @@ func (f *Front) instanceMetrics() []instanceMetric {
 		},
 		{
 			"dormouse_instance_calls_total", "counter", "Calls to the instance, also those that failed.",
-			func(st shell.Status) (int64, bool) { return f.processed.get(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.callCounts.get(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_exits_total", "counter", "Times that the plugin ended by itself.",
-			func(st shell.Status) (int64, bool) { return f.exits.get(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.exitCounts.get(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_restarts_total", "counter", "Times that the host activated the instance by itself.",
-			func(st shell.Status) (int64, bool) { return f.restarts.get(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.restartCounts.get(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_subscriptions", "gauge", "Subscriptions to the instance's events.",

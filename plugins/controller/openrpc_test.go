@@ -78,8 +78,8 @@ func TestDiscoverDiffersByDialect(t *testing.T) {
 func TestResultsMatchTheirSchemas(t *testing.T) {
 	for _, query := range []string{"?dialect=r4", "?dialect=r5"} {
 		h := newHost(t, setup{options: Options{
-			Proxies:    func() []Proxy { return []Proxy{{Interface: "Shell"}} },
-			Hibernates: func() bool { return true },
+			Proxies:      func() []Proxy { return []Proxy{{Interface: "Shell"}} },
+			CanHibernate: func() bool { return true },
 		}})
 		c := h.dial(t, "/jsonrpc"+query)
 		for _, m := range decode[openRPC](t, c.do("Controller.1.rpc.discover", "")).Methods {

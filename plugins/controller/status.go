@@ -51,7 +51,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		Controls:          st.Controls(),
 		Configuration:     st.Config.ConfigurationJSON(),
 		Version:           dialect.Version{Version: st.Information.Version},
-		ProcessedRequests: f.processed.get(st.Config.Callsign),
+		ProcessedRequests: f.callCounts.get(st.Config.Callsign),
 		Observers:         f.events.countOf(st.Config.Callsign),
 		Additions: dialect.Additions{
 			PID:    st.Facts.PID,
@@ -63,8 +63,8 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	if st.Config.Executable != "" {
 		r.Communicator, r.Postfix = f.options.Host.Communicator, st.Config.Callsign
 	}
-	if f.options.Restarts != nil {
-		r.Restarts = f.options.Restarts(st.Config.Callsign)
+	if f.options.RestartsOf != nil {
+		r.Restarts = f.options.RestartsOf(st.Config.Callsign)
 	}
 	if r.ClassName == "" {
 		r.ClassName = programName(st.Config)

@@ -142,10 +142,10 @@ func (h *Host) makeParts() (err error) {
 	if !o.private {
 		h.Front = controller.New(controller.Options{
 			Host: config.Host, Log: h.log, Version: o.Version,
-			Hibernates: o.Hibernates,
-			Restarts:   func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
-			Proxies:    h.proxies,
-			Reload:     o.Reload,
+			CanHibernate: o.Hibernates,
+			RestartsOf:   func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
+			Proxies:      h.proxies,
+			Reload:       o.Reload,
 		})
 		s.Builtins = []supervisor.Builtin{h.Front.Builtin()}
 	}
