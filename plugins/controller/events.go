@@ -51,7 +51,7 @@ func (f *Front) publishState(t shell.Transition) {
 		return
 	}
 	f.events.publish(stateChange, paramsByIndex(t.Callsign,
-		marshalChange(t.Callsign, state, t.Reason, false), marshalChange(t.Callsign, state, t.Reason, true)))
+		marshalChange(t.Callsign, state, t.Reason), marshalChange("", state, t.Reason)))
 	f.publishAll(t.Callsign, stateChange.event, jsonrpc.MustMarshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
@@ -92,39 +92,33 @@ func (f *Front) Subsystems(changed []supervisor.Subsystem) {
 	})
 }
 
-// change is the parameters of an event about a new state. Clients that registered
-// for one callsign get them without it.
+// change is the parameters of an event about a new state.
 type change struct {
 	Callsign string `json:"callsign,omitempty"`
 	State    string `json:"state"`
 	Reason   string `json:"reason,omitempty"`
 }
 
-// marshalChange returns the parameters of statechange, without the callsign if
-// alone.
-func marshalChange(callsign string, to shell.State, why shell.Reason, alone bool) json.RawMessage {
-	c := change{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))}
-	if alone {
-		c.Callsign = ""
-	}
-	return jsonrpc.MustMarshal(c)
+// marshalChange returns the parameters of statechange. They are without a callsign
+// for clients that registered for one callsign.
+func marshalChange(callsign string, to shell.State, why shell.Reason) json.RawMessage {
+	return jsonrpc.MustMarshal(change{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))})
 }
 
-// marshalControlChange returns the parameters of statecontrolstatechange, without
-// the callsign if alone.
-func marshalControlChange(callsign string, to statecontrol.State, alone bool) json.RawMessage {
-	return marshalChange(callsign, shell.State(to), "", alone)
+// marshalControlChange returns the parameters of statecontrolstatechange, also with
+// or without a callsign.
+func marshalControlChange(callsign string, to statecontrol.State) json.RawMessage {
+	return marshalChange(callsign, shell.State(to), "")
 }
 
 // publishControlState sends that a plugin was suspended or resumed, as an event of
-// the Controller and as one of the plugin. Subscribers of all events don't get it a
-// second time.
+// the Controller and as one of the plugin. Subscribers of all events get neither.
 func (f *Front) publishControlState(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {
 		return
 	}
-	alone := marshalControlChange(t.Callsign, t.Control, true)
-	f.events.publish(stateControlChange, paramsByIndex(t.Callsign, marshalControlChange(t.Callsign, t.Control, false), alone))
+	alone := marshalControlChange("", t.Control)
+	f.events.publish(stateControlChange, paramsByIndex(t.Callsign, marshalControlChange(t.Callsign, t.Control), alone))
 	f.events.publish(topic{t.Callsign, controlChanged}, func(s subscription) (json.RawMessage, bool) {
 		return alone, s.index == ""
 	})

@@ -49,13 +49,15 @@ func (s *snapshots) update(t shell.Transition) {
 func (s *snapshots) eventsFor(t topic, index string) []json.RawMessage {
 	var events []json.RawMessage
 	for _, callsign := range slices.Sorted(maps.Keys(s.byCallsign)) {
-		now, alone := s.byCallsign[callsign], index == callsign
+		now := s.byCallsign[callsign]
 		switch {
-		case !now.active || index != "" && !alone:
+		case !now.active || index != "" && index != callsign:
+		case t == stateChange && index == "":
+			events = append(events, marshalChange(callsign, shell.Activated, now.reason))
 		case t == stateChange:
-			events = append(events, marshalChange(callsign, shell.Activated, now.reason, alone))
-		case t == stateControlChange && alone && now.control != "":
-			events = append(events, marshalControlChange(callsign, now.control, alone))
+			events = append(events, marshalChange("", shell.Activated, now.reason))
+		case t == stateControlChange && index != "" && now.control != "":
+			events = append(events, marshalControlChange("", now.control))
 		}
 	}
 	return events
