@@ -1,6 +1,6 @@
-// A native client of a Dormouse host: it watches what happens, activates a
-// plugin, calls a gRPC service of the plugin's own, puts it to sleep, wakes it
-// and calls again. Each thing that happens is one line of JSON.
+// A native client of a Dormouse host: it watches the instances, activates a plugin,
+// calls one of the plugin's gRPC services, hibernates the plugin, wakes it and calls
+// again. It prints one line of JSON for each step and each change.
 //
 //   node main.js SOCKET CALLSIGN [PROTO SERVICE METHOD REQUEST]
 //
@@ -35,7 +35,7 @@ function load(files) {
   return (name) => grpc.makeGenericClientConstructor(definition[name], name);
 }
 
-// call is a unary call as a promise.
+// call returns the promise of a unary call's answer.
 function call(client, name, message, metadata = new grpc.Metadata()) {
   return new Promise((resolve, reject) => {
     client[name](message, metadata, { deadline: Date.now() + 60_000 }, (error, answer) => (error ? reject(error) : resolve(answer)));
@@ -50,7 +50,7 @@ async function main() {
   const control = connect('dormouse.statecontrol.v1.StateControl');
   const own = connect(service);
 
-  // What concerns one instance names it in the metadata.
+  // A call about one instance names it in the metadata.
   const about = new grpc.Metadata();
   about.set('dormouse-callsign', callsign);
 
@@ -77,7 +77,7 @@ async function main() {
   await call(controller, 'Activate', { callsign });
   await say();
 
-  // The answer to a call may overtake the news of what it did.
+  // The answer to a call may arrive before the change that it made.
   const end = once(states, 'end').catch(() => {});
   const { state } = await call(shell, 'Status', {}, about);
   print('done', { state });

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// node-echo is a plugin in JavaScript: it answers what it was asked, counts, and
-// shows every service of the contract in docs/plugins.md. It needs no SDK, only
-// a gRPC server and the two .proto files.
+// node-echo is a plugin in JavaScript: it returns its parameters, counts, and shows
+// every service of the contract in docs/plugins.md. It needs no SDK, only a gRPC
+// server and the two .proto files.
 'use strict';
 
 const path = require('node:path');
@@ -18,13 +18,13 @@ const { dormouse } = grpc.loadPackageDefinition(loader.loadSync([
   path.join(root, 'statecontrol/statecontrolpb/statecontrol.proto'),
 ], { keepCase: true, longs: Number, enums: String, defaults: true }));
 
-// Lines of JSON reach the host's log with their level and fields.
+// log writes a line of JSON, which reaches the host's log with its level and fields.
 function log(level, message, fields) {
   process.stderr.write(JSON.stringify({ level, message, ...fields }) + '\n');
 }
 
-// fail answers a call with a status, which carries one of Thunder's numbers for
-// the caller.
+// fail returns the error of a call: a status with one of Thunder's numbers for the
+// caller.
 function fail(code, message, number) {
   const error = new Error(message);
   error.code = code;
@@ -35,8 +35,8 @@ function fail(code, message, number) {
   return error;
 }
 
-// details is a google.rpc.Status with one dormouse.shell.v1.Error; npm has no
-// package that knows the first.
+// details encodes a google.rpc.Status with one dormouse.shell.v1.Error, for which npm
+// has no package.
 function details(code, message, number) {
   const field = (n, bytes) => Buffer.concat([Buffer.from([n << 3 | 2]), varint(bytes.length), bytes]);
   const any = Buffer.concat([
@@ -52,7 +52,7 @@ function varint(n) {
   return Buffer.from([...bytes, n]);
 }
 
-// What the plugin is.
+// The plugin.
 
 let count = 0;
 let awake = 0; // how often it came back from a sleep
@@ -71,8 +71,8 @@ const methods = {
   get: () => ({ value: count, awake }),
 };
 
-// Events are kept until the host has taken them: it goes on after the last one
-// that it got, on a new stream, when a connection broke or the plugin slept.
+// Events are kept until the host has got them. After a broken connection or a sleep
+// the host opens a new stream, which begins after the last event that it got.
 
 const kept = [];
 let last = 0; // sequence of the newest event
@@ -192,7 +192,7 @@ const control = {
   },
 };
 
-// Two services of others, small enough to do without their .proto files.
+// The services of gRPC and go-plugin, written without their .proto files.
 
 const raw = (name) => ({
   path: name, requestStream: false, responseStream: false,

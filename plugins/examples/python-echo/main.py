@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""python-echo is a plugin in Python: it answers what it was asked, counts, and
+"""python-echo is a plugin in Python: it returns its parameters, counts, and
 shows every service of the contract in docs/plugins.md. It needs no SDK, only
 gRPC (Debian's python3-grpcio and python3-protobuf) and the messages that protoc
 makes of the two .proto files.
@@ -28,7 +28,7 @@ THREADS = 16
 
 
 def log(level, message, **fields):
-    """Lines of JSON reach the host's log with their level and fields."""
+    """Writes a line of JSON, which reaches the host's log with its level and fields."""
     print(json.dumps({"level": level, "message": message, **fields}), file=sys.stderr, flush=True)
 
 
@@ -42,7 +42,7 @@ class Failure(Exception):
     def abort(self, context):
         detail = any_pb2.Any()
         detail.Pack(shell.Error(code=self.number))
-        # A google.rpc.Status, which Debian has no package for.
+        # A google.rpc.Status, encoded by hand: Debian has no package for it.
         text = str(self).encode()
         packed = detail.SerializeToString()
         status = b"\x08" + varint(self.code.value[0])
@@ -61,16 +61,16 @@ def varint(n):
 
 
 class Events:
-    """Keeps events until the host has taken them: it goes on after the last one
-    that it got, on a new stream, when a connection broke or the plugin slept.
+    """Keeps events until the host has got them. After a broken connection or a
+    sleep the host opens a new stream, which begins after the last event that it got.
     """
 
     def __init__(self):
         self.news = threading.Condition()
         self.kept = collections.deque(maxlen=KEPT_EVENTS)
-        self.last = 0  # sequence of the newest event
-        self.sent = 0  # sequence of the newest event that a stream was given
-        self.stream = 0  # counts the streams; the newest is the one to serve
+        self.last = 0  # sequence number of the newest event
+        self.sent = 0  # sequence number of the newest event that a stream was given
+        self.stream = 0  # number of the present stream
         self.closed = False
 
     def emit(self, name, params):
@@ -119,7 +119,7 @@ class Control:
 
     def __init__(self):
         self.news = threading.Condition()
-        self.states = [statecontrol.STATE_UNINITIALIZED]  # all that were ever entered
+        self.states = [statecontrol.STATE_UNINITIALIZED]  # every state so far
         self.closed = False
 
     def enter(self, state):
@@ -165,14 +165,14 @@ class Control:
 
 
 class Plugin:
-    """What the plugin is."""
+    """The plugin."""
 
     def __init__(self):
         self.events = Events()
         self.control = Control()
         self.lock = threading.Lock()
         self.count = 0
-        self.awake = 0  # how often it came back from a sleep
+        self.awake = 0  # how often it woke
         self.methods = {"echo": lambda params: params, "increment": self.increment, "get": self.get}
 
     def increment(self, params):
@@ -262,7 +262,7 @@ def service(name, **handlers):
 
 def services(plugin, shutdown):
     control = plugin.control
-    # Two services of others are served with bytes as they are: SERVING is
+    # The services of gRPC and go-plugin are served as plain bytes: SERVING is
     # status 1, and Empty is empty.
     check = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
     end = grpc.unary_unary_rpc_method_handler(lambda request, context: shutdown.set() or b"")
@@ -300,7 +300,7 @@ def main():
         sys.exit("python-echo is a plugin: it is started by a Dormouse host, not by hand.")
     shutdown = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: shutdown.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the host in whose terminal the plugin runs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for a host in the same terminal
 
     server = grpc.server(
         futures.ThreadPoolExecutor(THREADS),
@@ -317,7 +317,7 @@ def main():
     print(f"1|1|unix|{socket}|grpc", flush=True)
 
     shutdown.wait()
-    plugin.events.close()  # the host's streams end only if they are ended
+    plugin.events.close()  # otherwise the host's streams would not end
     plugin.control.close()
     server.stop(grace=1).wait()
 
