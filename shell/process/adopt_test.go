@@ -14,16 +14,16 @@ import (
 	"dormouse/shell"
 )
 
-// leave starts the plugin, lets go of it as a host does that leaves, and returns
+// leaveToNextHost starts the plugin, lets go of it as a host does that leaves, and returns
 // the processes that run on.
-func (r *rig) leave() []int {
+func (r *rig) leaveToNextHost() []int {
 	r.t.Helper()
 	needCgroups(r)
 	if os.Geteuid() != 0 {
 		hibernatetest.SkipOrFail(r.t, errors.New("only root's plugins can be adopted"))
 	}
 	r.host.Adopt = true
-	r.use(r.host)
+	r.useHost(r.host)
 	r.activate()
 	r.NoteActivated(shell.Requested)
 	call[any](r, "increment", "")
@@ -31,7 +31,7 @@ func (r *rig) leave() []int {
 	if !r.OutlivesHost() {
 		r.t.Fatal("it would not run on")
 	}
-	if err := r.Leave(r.limited(patience)); err != nil {
+	if err := r.Leave(r.contextFor(patience)); err != nil {
 		r.t.Fatal(err)
 	}
 	return pids
@@ -42,12 +42,12 @@ func (r *rig) leave() []int {
 func TestAdopt(t *testing.T) {
 	needCRIU(t)
 	r := newRig(t, counter())
-	pids := r.leave()
-	r.use(r.host)
+	pids := r.leaveToNextHost()
+	r.useHost(r.host)
 	if why, left := r.Inherited(); !left || why != shell.Requested {
 		t.Errorf("left is %v, for the reason %q", left, why)
 	}
-	info, err := r.Adopt(r.limited(patience))
+	info, err := r.Adopt(r.contextFor(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("it counts from %d", got)
 	}
 	r.hibernate()
-	r.gone(pids)
+	r.checkGone(pids)
 	r.wake()
 	if got := r.count(); got != 42 {
 		t.Errorf("after a sleep it counts from %d", got)
@@ -68,9 +68,9 @@ func TestAdopt(t *testing.T) {
 
 func TestAdoptedEnds(t *testing.T) {
 	r := newRig(t, counter())
-	r.leave()
-	r.use(r.host)
-	if _, err := r.Adopt(r.limited(patience)); err != nil {
+	r.leaveToNextHost()
+	r.useHost(r.host)
+	if _, err := r.Adopt(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	r.mu.Lock()
@@ -100,7 +100,7 @@ func TestAdoptNothingElse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, counter())
-			pids := r.leave()
+			pids := r.leaveToNextHost()
 			i, err := readJournal(r.runDir())
 			if err != nil {
 				t.Fatal(err)
@@ -113,8 +113,8 @@ func TestAdoptNothingElse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.use(r.host)
-			if _, err := r.Adopt(r.limited(patience)); err == nil || !strings.Contains(err.Error(), test.want) {
+			r.useHost(r.host)
+			if _, err := r.Adopt(r.contextFor(patience)); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got error %v, want one with %q", err, test.want)
 			}
 			if name == "boot" { // after one, nothing runs; here it does
@@ -123,7 +123,7 @@ func TestAdoptNothingElse(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			r.gone(pids)
+			r.checkGone(pids)
 			if _, err := os.Stat(r.runDir()); err == nil {
 				t.Error("its directory is left")
 			}

@@ -21,21 +21,21 @@ import (
 	"dormouse/shell"
 )
 
-// meddler is an engine that something happens to while it works.
-type meddler struct {
+// faultyEngine is an engine that something happens to while it works.
+type faultyEngine struct {
 	hibernate.Engine
 	duringDump func(d hibernate.DumpOrder)
 	restore    func(o hibernate.RestoreOrder) error // nil to go on
 }
 
-func (m *meddler) Dump(ctx context.Context, d hibernate.DumpOrder) error {
+func (m *faultyEngine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	if m.duringDump != nil {
 		m.duringDump(d)
 	}
 	return m.Engine.Dump(ctx, d)
 }
 
-func (m *meddler) Restore(ctx context.Context, o hibernate.RestoreOrder) (*os.Process, error) {
+func (m *faultyEngine) Restore(ctx context.Context, o hibernate.RestoreOrder) (*os.Process, error) {
 	if m.restore != nil {
 		if err := m.restore(o); err != nil {
 			return nil, err
@@ -44,23 +44,23 @@ func (m *meddler) Restore(ctx context.Context, o hibernate.RestoreOrder) (*os.Pr
 	return m.Engine.Restore(ctx, o)
 }
 
-// meddle returns a rig whose counter, at 42, is dumped by m.
-func meddle(t *testing.T, m *meddler) *rig {
+// newFaultyRig returns a rig whose counter, at 42, is dumped by m.
+func newFaultyRig(t *testing.T, m *faultyEngine) *rig {
 	t.Helper()
 	needCRIU(t)
 	r := newRig(t, counter())
 	m.Engine = engine
 	h := r.host
 	h.Engine = m
-	r.use(h)
+	r.useHost(h)
 	r.activate()
 	call[any](r, "increment", "")
 	return r
 }
 
-// unharmed fails the test unless the plugin is as it was before a hibernation
+// checkUnharmed fails the test unless the plugin is as it was before a hibernation
 // that came to nothing, and can be hibernated yet.
-func (r *rig) unharmed(digest string) {
+func (r *rig) checkUnharmed(digest string) {
 	r.t.Helper()
 	if got := r.count(); got != 42 {
 		r.t.Errorf("it counts from %d", got)
@@ -71,7 +71,7 @@ func (r *rig) unharmed(digest string) {
 	if r.Sleep() != nil {
 		r.t.Error("there is an image")
 	}
-	for _, name := range r.slots() {
+	for _, name := range r.imageFiles() {
 		if name != "generation" {
 			r.t.Errorf("%s is left in the image store", name)
 		}
@@ -81,11 +81,11 @@ func (r *rig) unharmed(digest string) {
 			r.t.Errorf("process %d is stopped", pid)
 		}
 	}
-	r.unasked()
+	r.checkNoExitReported()
 }
 
-// tiny puts the rig's image store on a disk of its own.
-func (r *rig) tiny(options string) string {
+// mountSmallDisk puts the rig's image store on a disk of its own.
+func (r *rig) mountSmallDisk(options string) string {
 	r.t.Helper()
 	dir := filepath.Join(r.dir, "disk")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -105,36 +105,36 @@ func (r *rig) tiny(options string) string {
 	}
 	h := r.host
 	h.Images = images
-	r.use(h)
+	r.useHost(h)
 	return dir
 }
 
 func TestNoSpaceIsSeenBefore(t *testing.T) {
 	needCRIU(t)
 	r := newRig(t, counter())
-	disk := r.tiny("size=4m")
+	disk := r.mountSmallDisk("size=4m")
 	r.activate()
 	call[any](r, "increment", "")
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":8}`).SHA256
-	err := r.Hibernate(r.limited(patience))
+	err := r.Hibernate(r.contextFor(patience))
 	if !errors.Is(err, hibernate.ErrSpace) || !strings.Contains(err.Error(), " free") {
 		t.Errorf("got %v", err)
 	}
-	r.unharmed(digest)
+	r.checkUnharmed(digest)
 	if left, _ := filepath.Glob(disk + "/*/*"); len(left) > 0 {
 		t.Errorf("left are %v", left)
 	}
 }
 
 func TestDiskFullDuringDump(t *testing.T) {
-	m := &meddler{}
+	m := &faultyEngine{}
 	needCRIU(t)
 	r := newRig(t, counter())
-	disk := r.tiny("size=80m")
+	disk := r.mountSmallDisk("size=80m")
 	m.Engine = engine
 	h := r.host
 	h.Engine = m
-	r.use(h)
+	r.useHost(h)
 	m.duringDump = func(hibernate.DumpOrder) {
 		if err := os.WriteFile(filepath.Join(disk, "other"), make([]byte, 76<<20), 0o600); err != nil {
 			t.Error(err)
@@ -143,11 +143,11 @@ func TestDiskFullDuringDump(t *testing.T) {
 	r.activate()
 	call[any](r, "increment", "")
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":20}`).SHA256
-	err := r.Hibernate(r.limited(patience))
+	err := r.Hibernate(r.contextFor(patience))
 	if err == nil || !strings.Contains(err.Error(), "No space left on device") {
 		t.Errorf("got %v", err)
 	}
-	r.unharmed(digest)
+	r.checkUnharmed(digest)
 	if left, _ := filepath.Glob(disk + "/*/*"); len(left) > 0 {
 		t.Errorf("left are %v", left)
 	}
@@ -158,12 +158,12 @@ func TestDiskFullDuringDump(t *testing.T) {
 	r.hibernate()
 	r.wake()
 	r.host.Images.Close()
-	r.unharmed(digest)
+	r.checkUnharmed(digest)
 }
 
-// amid calls do in the middle of a dump, when there are files in its directory that
+// duringDump calls do in the middle of a dump, when there are files in its directory that
 // fit the pattern.
-func amid(t *testing.T, d hibernate.DumpOrder, pattern string, do func()) {
+func duringDump(t *testing.T, d hibernate.DumpOrder, pattern string, do func()) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -184,63 +184,63 @@ func killCRIU(group cgroup.Dir) {
 	}
 }
 
-// survived tells whether the plugin lives after a dump that ended with err. CRIU runs
+// hasSurvived reports whether the plugin lives after a dump that ended with err. CRIU runs
 // code inside the plugin, and now and then dies in the middle of it: then at least
 // that is known.
-func (r *rig) survived(err error) bool {
+func (r *rig) hasSurvived(err error) bool {
 	r.t.Helper()
 	if !errors.Is(err, shell.ErrExited) {
 		return true
 	}
-	if exit := receive(r.t, r.sink.exits); !errors.Is(exit, shell.ErrExited) || r.Sleep() != nil || len(r.slots()) > 0 {
-		r.t.Errorf("got %v, image %v, in the store %v", exit, r.Sleep(), r.slots())
+	if exit := receive(r.t, r.sink.exits); !errors.Is(exit, shell.ErrExited) || r.Sleep() != nil || len(r.imageFiles()) > 0 {
+		r.t.Errorf("got %v, image %v, in the store %v", exit, r.Sleep(), r.imageFiles())
 	}
 	return false
 }
 
 func TestCRIUKilledDuringDump(t *testing.T) {
-	m := &meddler{}
-	r := meddle(t, m)
+	m := &faultyEngine{}
+	r := newFaultyRig(t, m)
 	needCgroups(r)
-	m.duringDump = func(d hibernate.DumpOrder) { amid(t, d, "pages-*.img", func() { killCRIU(d.Cgroup) }) }
+	m.duringDump = func(d hibernate.DumpOrder) { duringDump(t, d, "pages-*.img", func() { killCRIU(d.Cgroup) }) }
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
-	err := r.Hibernate(r.limited(patience))
+	err := r.Hibernate(r.contextFor(patience))
 	if err == nil {
 		t.Fatal("it hibernated")
 	}
-	if !r.survived(err) {
+	if !r.hasSurvived(err) {
 		return
 	}
-	r.unharmed(digest)
+	r.checkUnharmed(digest)
 	m.duringDump = nil
 	r.hibernate()
 	r.wake()
 	r.host.Images.Close()
-	r.unharmed(digest)
+	r.checkUnharmed(digest)
 }
 
 // The caller's deadline ends a dump that takes too long.
 func TestDumpTakesTooLong(t *testing.T) {
-	m := &meddler{}
-	r := meddle(t, m)
+	m := &faultyEngine{}
+	r := newFaultyRig(t, m)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	m.duringDump = func(d hibernate.DumpOrder) { amid(t, d, "pages-*.img", cancel) }
+	m.duringDump = func(d hibernate.DumpOrder) { duringDump(t, d, "pages-*.img", cancel) }
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
 	err := r.Hibernate(ctx)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if r.survived(err) {
-		r.unharmed(digest)
+	if r.hasSurvived(err) {
+		r.checkUnharmed(digest)
 	}
 }
 
 // A wake that fails is tried once more, after all that the first attempt left in
 // the cgroup is gone.
 func TestWakeIsTriedAgain(t *testing.T) {
-	m := &meddler{}
-	r := meddle(t, m)
+	m := &faultyEngine{}
+	r := newFaultyRig(t, m)
 	needCgroups(r)
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":5}`).SHA256
 	r.hibernate()
@@ -266,22 +266,22 @@ func TestWakeIsTriedAgain(t *testing.T) {
 		t.Errorf("what the first left: %v", err)
 	}
 	r.host.Images.Close()
-	r.unharmed(digest)
+	r.checkUnharmed(digest)
 }
 
 // After a wake that fails for good there is neither a process nor an image.
 func TestWakeFails(t *testing.T) {
-	m := &meddler{}
-	r := meddle(t, m)
+	m := &faultyEngine{}
+	r := newFaultyRig(t, m)
 	r.hibernate()
 	m.restore = func(hibernate.RestoreOrder) error { return errors.New("no such luck") }
-	if _, err := r.Wake(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
+	if _, err := r.Wake(r.contextFor(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
 	if r.Sleep() != nil || len(r.pids()) > 0 {
 		t.Errorf("it has the image %v and the processes %v", r.Sleep(), r.pids())
 	}
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(r.runDir()); !errors.Is(err, os.ErrNotExist) {
@@ -292,18 +292,18 @@ func TestWakeFails(t *testing.T) {
 
 // A process that dies while it is put to sleep is an end, not an image.
 func TestExitDuringHibernate(t *testing.T) {
-	m := &meddler{}
-	r := meddle(t, m)
+	m := &faultyEngine{}
+	r := newFaultyRig(t, m)
 	pids := r.pids()
 	m.duringDump = func(hibernate.DumpOrder) {
 		_ = syscall.Kill(pids[len(pids)-1], syscall.SIGKILL)
 		eventually(t, "the tree has ended", r.life.tree.hasEnded)
 	}
-	if err := r.Hibernate(r.limited(patience)); !errors.Is(err, shell.ErrExited) {
+	if err := r.Hibernate(r.contextFor(patience)); !errors.Is(err, shell.ErrExited) {
 		t.Errorf("got %v", err)
 	}
-	if r.Sleep() != nil || len(r.slots()) > 0 {
-		t.Errorf("there is an image: %v", r.slots())
+	if r.Sleep() != nil || len(r.imageFiles()) > 0 {
+		t.Errorf("there is an image: %v", r.imageFiles())
 	}
 	if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) {
 		t.Errorf("got %v", err)
@@ -319,15 +319,15 @@ func TestBrokenCRIU(t *testing.T) {
 			r := newRig(t, counter())
 			h := r.host
 			h.Engine = criu.Open(test.path, bin)
-			r.use(h)
+			r.useHost(h)
 			r.activate()
 			call[any](r, "increment", "")
 			digest := call[struct{ SHA256 string }](r, "digest", "").SHA256
-			err := r.Hibernate(r.limited(patience))
+			err := r.Hibernate(r.contextFor(patience))
 			if !errors.Is(err, shell.ErrNotSupported) || !errors.Is(err, hibernate.ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v", err)
 			}
-			r.unharmed(digest)
+			r.checkUnharmed(digest)
 		})
 	}
 }

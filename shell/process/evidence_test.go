@@ -42,7 +42,7 @@ func TestEvidenceOfTheDead(t *testing.T) {
 	r.activate()
 	pid := r.Facts().PID
 	lines := strings.TrimSpace(strings.Repeat(`all is well\n`, 300)) + "so far"
-	_, _ = r.Invoke(r.limited(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"` + lines + `"}`)})
+	_, _ = r.Invoke(r.contextFor(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"` + lines + `"}`)})
 	if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) {
 		t.Errorf("it told %v", err)
 	}
@@ -53,7 +53,7 @@ func TestEvidenceOfTheDead(t *testing.T) {
 	if len(e.Log) != 200 || !strings.HasSuffix(e.Log[0], "stderr all is well") || !strings.HasSuffix(e.Log[200-1], "stderr so far") {
 		t.Errorf("%d lines, from %q to %q", len(e.Log), e.Log[0], e.Log[len(e.Log)-1])
 	}
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if e := r.Evidence(); len(e.Log) != 200 || e.Exit != "" {
@@ -84,7 +84,7 @@ func TestSubstitution(t *testing.T) {
 	r := newRig(t, c)
 	h := r.host
 	h.DataDir = "/share"
-	r.use(h)
+	r.useHost(h)
 	r.activate()
 	proc := filepath.Join("/proc", itoa(r.Facts().PID))
 	line, err := os.ReadFile(filepath.Join(proc, "cmdline"))

@@ -31,7 +31,7 @@ func TestExitIsNoticed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, rogue())
 			r.activate()
-			_, err := r.Invoke(r.limited(patience), shell.Call{Method: test.method, Params: []byte(test.params)})
+			_, err := r.Invoke(r.contextFor(patience), shell.Call{Method: test.method, Params: []byte(test.params)})
 			if !errors.Is(err, shell.ErrUnavailable) {
 				t.Errorf("the call returned %v", err)
 			}
@@ -45,10 +45,10 @@ func TestExitIsNoticed(t *testing.T) {
 			if got := r.Facts(); got != (shell.Facts{}) {
 				t.Errorf("it has %+v", got)
 			}
-			if err := r.Stop(r.limited(patience)); err != nil {
+			if err := r.Stop(r.contextFor(patience)); err != nil {
 				t.Error(err)
 			}
-			r.unasked()
+			r.checkNoExitReported()
 		})
 	}
 }
@@ -75,11 +75,11 @@ func TestExitWithPipesHeld(t *testing.T) {
 	call[any](r, "orphan", "")
 	eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.life.tree.root.Pid)) == 2 })
 	pids := r.pids()
-	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"enough"}`)}); err == nil {
+	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"enough"}`)}); err == nil {
 		t.Error("it answered")
 	}
 	if err := receive(t, r.sink.exits); !containsAll(err.Error(), []string{"status 7", "enough"}) {
 		t.Errorf("got %v", err)
 	}
-	r.gone(pids)
+	r.checkGone(pids)
 }

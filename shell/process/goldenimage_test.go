@@ -17,68 +17,68 @@ import (
 	"dormouse/shell"
 )
 
-// warm has later lives begin from the first.
-func warm(c configs.Plugin) configs.Plugin {
+// withWarmStart has later lives begin from the first.
+func withWarmStart(c configs.Plugin) configs.Plugin {
 	c.WarmStart = true
 	return c
 }
 
-// born returns a rig whose plugin was started cold and has a golden image.
-func born(t *testing.T, c configs.Plugin) *rig {
+// newRigWithGolden returns a rig whose plugin was started cold and has a golden image.
+func newRigWithGolden(t *testing.T, c configs.Plugin) *rig {
 	t.Helper()
 	needCRIU(t)
-	r := newRig(t, warm(c))
-	r.preserve()
+	r := newRig(t, withWarmStart(c))
+	r.activateAndMakeGolden()
 	return r
 }
 
-// preserve starts the plugin cold and makes its golden image.
-func (r *rig) preserve() {
+// activateAndMakeGolden starts the plugin cold and makes its golden image.
+func (r *rig) activateAndMakeGolden() {
 	r.t.Helper()
 	r.activate()
-	if err := r.MakeGolden(r.limited(patience)); err != nil {
+	if err := r.MakeGolden(r.contextFor(patience)); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// again ends the plugin and starts it warm.
-func (r *rig) again() *shell.GoldenImage {
+// restartWarm ends the plugin and starts it warm.
+func (r *rig) restartWarm() *shell.GoldenImage {
 	r.t.Helper()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := r.StartWarm(r.limited(patience)); err != nil {
+	if _, err := r.StartWarm(r.contextFor(patience)); err != nil {
 		r.t.Fatal(err)
 	}
 	return r.StartedFrom()
 }
 
-// cold fails the test unless the plugin, which has ended, has nothing to begin from
+// checkColdStart fails the test unless the plugin, which has ended, has nothing to begin from
 // for that reason, and starts cold.
-func (r *rig) cold(reason string) {
+func (r *rig) checkColdStart(reason string) {
 	r.t.Helper()
-	if _, err := r.StartWarm(r.limited(patience)); !errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), reason) {
+	if _, err := r.StartWarm(r.contextFor(patience)); !errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("got %v, want %v and %q", err, shell.ErrCold, reason)
 	}
 	if _, err := r.Golden(); err == nil || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("why there is none: %v", err)
 	}
-	for _, name := range r.slots() {
+	for _, name := range r.imageFiles() {
 		if name == "golden" {
 			r.t.Error("the golden image is still there")
 		}
 	}
-	r.preserve()
+	r.activateAndMakeGolden()
 	if got := r.count(); got != r.config.Configuration["start"] {
 		r.t.Errorf("it counts from %d", got)
 	}
 }
 
 func TestWarmStart(t *testing.T) {
-	r := born(t, counter())
+	r := newRigWithGolden(t, counter())
 	call[any](r, "increment", "")
 	for generation := uint64(1); generation <= 3; generation++ {
-		image := r.again()
+		image := r.restartWarm()
 		if image.Generation != generation {
 			t.Errorf("generation %d, want %d", image.Generation, generation)
 		}
@@ -90,16 +90,16 @@ func TestWarmStart(t *testing.T) {
 		if n := receive(t, r.sink.events); n.Event != "changed" {
 			t.Errorf("got %+v", n)
 		}
-		r.unasked()
+		r.checkNoExitReported()
 	}
 }
 
 // A life that began warm sleeps and wakes as any other, and leaves its beginning as
 // it was.
 func TestWarmStartAndSleep(t *testing.T) {
-	r := born(t, counter())
+	r := newRigWithGolden(t, counter())
 	for want := range 3 {
-		r.again()
+		r.restartWarm()
 		call[any](r, "increment", "")
 		r.hibernate()
 		if image := r.Sleep(); image.Generation != uint64(2*want+2) {
@@ -114,12 +114,12 @@ func TestWarmStartAndSleep(t *testing.T) {
 
 // An image lies where the next host finds it.
 func TestWarmStartInTheNextHost(t *testing.T) {
-	r := born(t, counter())
-	if err := r.Stop(r.limited(patience)); err != nil {
+	r := newRigWithGolden(t, counter())
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	r.restart()
-	if image := r.again(); image.Generation != 1 || r.count() != 41 {
+	if image := r.restartWarm(); image.Generation != 1 || r.count() != 41 {
 		t.Errorf("it is generation %d and counts from %d", image.Generation, r.count())
 	}
 }
@@ -131,10 +131,10 @@ func TestRandomNumbersDifferInEachLife(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			c := rogue("random")
 			c.Wake = mode
-			r := born(t, c)
+			r := newRigWithGolden(t, c)
 			seen := map[string]bool{call[string](r, "random", ""): true}
 			for range 3 {
-				r.again()
+				r.restartWarm()
 				number := call[string](r, "random", "")
 				if seen[number] {
 					t.Errorf("%s came again", number)
@@ -153,14 +153,14 @@ func TestConnectionsStayWithTheFirstLife(t *testing.T) {
 	}
 	defer listener.Close()
 	needCRIU(t)
-	r := newRig(t, warm(rogue("dial-at-once", listener.Addr().String())))
+	r := newRig(t, withWarmStart(rogue("dial-at-once", listener.Addr().String())))
 	r.activate()
 	conn, err := listener.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := r.MakeGolden(r.limited(patience)); err != nil {
+	if err := r.MakeGolden(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	call[any](r, "write", `{"text":"still here"}`)
@@ -168,22 +168,22 @@ func TestConnectionsStayWithTheFirstLife(t *testing.T) {
 	if _, err := io.ReadFull(conn, text); err != nil || string(text) != "still here" {
 		t.Errorf("got %q, %v", text, err)
 	}
-	r.again()
-	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "write", Params: []byte(`{"text":"me too"}`)}); err == nil {
+	r.restartWarm()
+	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "write", Params: []byte(`{"text":"me too"}`)}); err == nil {
 		t.Error("another life has its connection")
 	}
 }
 
 func TestLazyWarmStart(t *testing.T) {
 	needCRIU(t)
-	r := newRig(t, warm(lazy()))
+	r := newRig(t, withWarmStart(lazyCounter()))
 	r.activate()
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":64}`).SHA256
-	if err := r.MakeGolden(r.limited(patience)); err != nil {
+	if err := r.MakeGolden(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		r.again()
+		r.restartWarm()
 		if r.life.tree.loading == nil {
 			t.Fatal("all memory was read before")
 		}
@@ -192,7 +192,7 @@ func TestLazyWarmStart(t *testing.T) {
 		}
 		call[any](r, "fill", `{"mib":1}`)
 	}
-	r.again()
+	r.restartWarm()
 	if err := r.imageDir.DiscardGolden(); err != nil { // what is on its way is held open
 		t.Fatal(err)
 	}
@@ -205,52 +205,52 @@ func TestLazyWarmStart(t *testing.T) {
 // Where plugins may outlive their host, their output goes to files.
 func TestWarmStartToOutliveTheHost(t *testing.T) {
 	needCRIU(t)
-	r := newRig(t, warm(counter()))
+	r := newRig(t, withWarmStart(counter()))
 	needCgroups(r)
 	h := r.host
 	h.Adopt = true
-	r.use(h)
-	r.preserve()
+	r.useHost(h)
+	r.activateAndMakeGolden()
 	for range 2 {
-		r.again()
+		r.restartWarm()
 		if r.life.tree.bound || r.count() != 41 {
 			t.Errorf("bound is %v, and it counts from %d", r.life.tree.bound, r.count())
 		}
 	}
 	r.NoteActivated(shell.Requested)
 	from := r.StartedFrom()
-	if err := r.Leave(r.limited(patience)); err != nil {
+	if err := r.Leave(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
-	r.use(r.host)
-	if _, err := r.Adopt(r.limited(patience)); err != nil {
+	r.useHost(r.host)
+	if _, err := r.Adopt(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if now := r.StartedFrom(); now == nil || !now.Created.Equal(from.Created) || now.Generation != from.Generation {
 		t.Errorf("it began from %+v, the next host has %+v", from, now)
 	}
-	r.again()
+	r.restartWarm()
 }
 
 // A plugin with an obstacle to its golden image passes its events on.
 func TestObstacleToGoldenImage(t *testing.T) {
 	needCRIU(t)
-	r := newRig(t, warm(counter()))
+	r := newRig(t, withWarmStart(counter()))
 	h := r.host
 	h.Engine = obstructed{engine, true}
-	r.use(h)
+	r.useHost(h)
 	r.activate()
-	if err := r.MakeGolden(r.limited(patience)); !errors.Is(err, hibernate.ErrObstacle) {
+	if err := r.MakeGolden(r.contextFor(patience)); !errors.Is(err, hibernate.ErrObstacle) {
 		t.Errorf("got %v", err)
 	}
 	call[any](r, "increment", "")
 	receive(t, r.sink.events)
 }
 
-// another is an engine of another version.
-type another struct{ hibernate.Engine }
+// otherVersion is an engine of another version.
+type otherVersion struct{ hibernate.Engine }
 
-func (another) Name() string { return "criu 0" }
+func (otherVersion) Name() string { return "criu 0" }
 
 func TestColdStart(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -301,11 +301,11 @@ func TestColdStart(t *testing.T) {
 			r.host.Images.SetPacking(pack.Options{Key: make([]byte, 32), Encrypt: true})
 		}, "it is not encrypted"},
 		"engine": {func(_ *testing.T, r *rig) {
-			r.host.Engine = another{r.host.Engine}
+			r.host.Engine = otherVersion{r.host.Engine}
 		}, "it was made by criu"},
 		"damaged manifest": {func(t *testing.T, r *rig) {
 			t.Helper()
-			flip(t, filepath.Join(r.dir, "images", "Counter", "golden", "manifest"), 30)
+			flipByte(t, filepath.Join(r.dir, "images", "Counter", "golden", "manifest"), 30)
 		}, "manifest"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -319,26 +319,26 @@ func TestColdStart(t *testing.T) {
 			if err := copyProgram(c.Executable, filepath.Join(bin, "counter")); err != nil {
 				t.Fatal(err)
 			}
-			r := born(t, c)
-			r.again()
-			if err := r.Stop(r.limited(patience)); err != nil {
+			r := newRigWithGolden(t, c)
+			r.restartWarm()
+			if err := r.Stop(r.contextFor(patience)); err != nil {
 				t.Fatal(err)
 			}
 			test.change(t, r)
-			r.cold(test.reason)
-			r.again()
+			r.checkColdStart(test.reason)
+			r.restartWarm()
 		})
 	}
 }
 
 // What is wrong is found before anything of the image runs.
 func TestDamagedGoldenImage(t *testing.T) {
-	r := born(t, counter())
-	if err := r.Stop(r.limited(patience)); err != nil {
+	r := newRigWithGolden(t, counter())
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
-	flip(t, filepath.Join(r.dir, "images", "Counter", "golden", "pages-1.img"), 4096)
-	_, err := r.StartWarm(r.limited(patience))
+	flipByte(t, filepath.Join(r.dir, "images", "Counter", "golden", "pages-1.img"), 4096)
+	_, err := r.StartWarm(r.contextFor(patience))
 	if !errors.Is(err, hibernate.ErrRefused) || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "pages-1.img is damaged") {
 		t.Errorf("got %v", err)
 	}
@@ -346,30 +346,30 @@ func TestDamagedGoldenImage(t *testing.T) {
 		t.Errorf("left are %v and %v", r.pids(), err)
 	}
 	r.InvalidateGolden(err)
-	r.cold("is damaged")
+	r.checkColdStart("is damaged")
 }
 
 // What fails for a cause that stays is not tried each time.
 func TestNothingBeginsFromGoldenImage(t *testing.T) {
-	m := &meddler{}
+	m := &faultyEngine{}
 	needCRIU(t)
-	r := newRig(t, warm(counter()))
+	r := newRig(t, withWarmStart(counter()))
 	m.Engine = engine
 	h := r.host
 	h.Engine = m
-	r.use(h)
-	r.preserve()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	r.useHost(h)
+	r.activateAndMakeGolden()
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	m.restore = func(hibernate.RestoreOrder) error { return errors.New("no such luck") }
-	_, err := r.StartWarm(r.limited(patience))
+	_, err := r.StartWarm(r.contextFor(patience))
 	if err == nil || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
 	r.InvalidateGolden(err)
 	r.activate()
-	if err := r.MakeGolden(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
+	if err := r.MakeGolden(r.contextFor(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
 	if got := r.count(); got != 41 {
@@ -379,46 +379,46 @@ func TestNothingBeginsFromGoldenImage(t *testing.T) {
 
 // A plugin may refuse to begin again.
 func TestPluginRefusesWarmStart(t *testing.T) {
-	r := born(t, rogue("once"))
+	r := newRigWithGolden(t, rogue("once"))
 	pids := r.pids()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := r.StartWarm(r.limited(patience))
+	_, err := r.StartWarm(r.contextFor(patience))
 	if err == nil || errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), "I live but once") {
 		t.Errorf("got %v", err)
 	}
-	r.gone(append(pids, r.pids()...))
+	r.checkGone(append(pids, r.pids()...))
 	r.InvalidateGolden(err)
 	r.activate()
-	if err := r.MakeGolden(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "I live but once") {
+	if err := r.MakeGolden(r.contextFor(patience)); err == nil || !strings.Contains(err.Error(), "I live but once") {
 		t.Errorf("got %v", err)
 	}
 }
 
 // Who does not want it any more has nothing of it left.
 func TestGoldenImageIsNotWanted(t *testing.T) {
-	r := born(t, counter())
-	if err := r.Stop(r.limited(patience)); err != nil {
+	r := newRigWithGolden(t, counter())
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	r.config.WarmStart = false
 	r.restart()
 	r.host.Images.Close()
-	if left := r.slots(); len(left) > 0 {
+	if left := r.imageFiles(); len(left) > 0 {
 		t.Errorf("left are %v", left)
 	}
 }
 
 // A plugin that can't have one is as well off as without, and not tried again.
 func TestNoGoldenImage(t *testing.T) {
-	m := &meddler{}
+	m := &faultyEngine{}
 	needCRIU(t)
-	r := newRig(t, warm(counter()))
+	r := newRig(t, withWarmStart(counter()))
 	m.Engine = engine
 	h := r.host
 	h.Engine = m
-	r.use(h)
+	r.useHost(h)
 	dumps := 0
 	m.duringDump = func(hibernate.DumpOrder) {
 		dumps++
@@ -430,7 +430,7 @@ func TestNoGoldenImage(t *testing.T) {
 		t.Helper()
 		r.activate()
 		spoil()
-		if err := r.MakeGolden(r.limited(patience)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := r.MakeGolden(r.contextFor(patience)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 		if _, err := r.Golden(); err == nil || !strings.Contains(err.Error(), want) {
@@ -441,7 +441,7 @@ func TestNoGoldenImage(t *testing.T) {
 		if got := r.count(); got != 42 {
 			t.Errorf("it counts from %d", got)
 		}
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -457,7 +457,7 @@ func TestNoGoldenImage(t *testing.T) {
 	}
 	r.config.Arguments = []string{"another"}
 	r.RemoveStaleGolden()
-	r.preserve()
+	r.activateAndMakeGolden()
 	if dumps != 1 {
 		t.Errorf("it was dumped %d times", dumps)
 	}
@@ -466,22 +466,22 @@ func TestNoGoldenImage(t *testing.T) {
 // A plugin that writes into its persistent directory in each life gets no image that
 // nothing can begin from.
 func TestGoldenImageOfNoUse(t *testing.T) {
-	r := born(t, counter())
+	r := newRigWithGolden(t, counter())
 	write := func() {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(r.persistentDir(), "state"), []byte(time.Now().String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write()
-	if _, err := r.StartWarm(r.limited(patience)); !errors.Is(err, errPersistentChanged) {
+	if _, err := r.StartWarm(r.contextFor(patience)); !errors.Is(err, errPersistentChanged) {
 		t.Fatalf("got %v", err)
 	}
 	r.activate()
-	if err := r.MakeGolden(r.limited(patience)); err == nil || !strings.Contains(err.Error(), "in each of its lives") {
+	if err := r.MakeGolden(r.contextFor(patience)); err == nil || !strings.Contains(err.Error(), "in each of its lives") {
 		t.Errorf("got %v", err)
 	}
 }

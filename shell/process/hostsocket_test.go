@@ -13,8 +13,8 @@ import (
 	"dormouse/shell"
 )
 
-// serve is a host that lets visitors in and closes their connections at the end.
-func (r *rig) serve(_ string, l net.Listener) (stop func()) {
+// serveHost is a host that lets visitors in and closes their connections at the end.
+func (r *rig) serveHost(_ string, l net.Listener) (stop func()) {
 	var serving sync.WaitGroup
 	var conns []net.Conn
 	serving.Go(func() {
@@ -105,14 +105,14 @@ func TestHostSocketOfADeadPlugin(t *testing.T) {
 	r.activate()
 	call[any](r, "dial", "")
 	receive(t, r.visitors)
-	_, err := r.Invoke(r.limited(patience), shell.Call{Method: "exit"})
+	_, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "exit"})
 	if err == nil {
 		t.Error("it answered")
 	}
 	if err := receive(t, r.sink.exits); err == nil {
 		t.Error("it ended for no reason")
 	}
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 }

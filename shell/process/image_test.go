@@ -14,9 +14,9 @@ import (
 	"dormouse/hibernate"
 )
 
-// asleep returns a rig whose counter, at 42, sleeps, and the directory of its
+// newSleepingRig returns a rig whose counter, at 42, sleeps, and the directory of its
 // image.
-func asleep(t *testing.T) (*rig, string) {
+func newSleepingRig(t *testing.T) (*rig, string) {
 	t.Helper()
 	needCRIU(t)
 	c := counter()
@@ -31,8 +31,8 @@ func asleep(t *testing.T) (*rig, string) {
 	return r, filepath.Join(r.dir, "images", "Counter", "image")
 }
 
-// refused fails the test unless the image that was woken is out of use.
-func (r *rig) refused(err error, reason string) {
+// checkRefused fails the test unless the image that was woken is out of use.
+func (r *rig) checkRefused(err error, reason string) {
 	r.t.Helper()
 	if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("got %v, want ErrRefused and %q", err, reason)
@@ -40,13 +40,13 @@ func (r *rig) refused(err error, reason string) {
 	if r.Sleep() != nil {
 		r.t.Error("it still has the image")
 	}
-	if want := []string{"generation", "refused"}; !cmp.Equal(r.slots(), want) {
-		r.t.Errorf("in the image store are %v, want %v", r.slots(), want)
+	if want := []string{"generation", "refused"}; !cmp.Equal(r.imageFiles(), want) {
+		r.t.Errorf("in the image store are %v, want %v", r.imageFiles(), want)
 	}
 	if pids := r.pids(); len(pids) > 0 {
 		r.t.Errorf("it runs as %v", pids)
 	}
-	r.use(r.host)
+	r.useHost(r.host)
 	if r.Sleep() != nil {
 		r.t.Error("the next host takes it")
 	}
@@ -63,11 +63,11 @@ func TestImageIsRefused(t *testing.T) {
 	}{
 		"damaged page": {func(t *testing.T, _ *rig, image string) {
 			t.Helper()
-			flip(t, filepath.Join(image, "pages-1.img"), 4096)
+			flipByte(t, filepath.Join(image, "pages-1.img"), 4096)
 		}, "pages-1.img is damaged"},
 		"damaged core": {func(t *testing.T, _ *rig, image string) {
 			t.Helper()
-			flip(t, filepath.Join(image, "core-1.img"), 100)
+			flipByte(t, filepath.Join(image, "core-1.img"), 100)
 		}, "core-1.img is damaged"},
 		"cut pages": {func(t *testing.T, _ *rig, image string) {
 			t.Helper()
@@ -83,7 +83,7 @@ func TestImageIsRefused(t *testing.T) {
 		}, "inventory.img is missing"},
 		"other program": {func(t *testing.T, r *rig, _ string) {
 			t.Helper()
-			flip(t, r.config.Executable, 4096)
+			flipByte(t, r.config.Executable, 4096)
 		}, "counter was replaced or changed"},
 		"no program": {func(t *testing.T, r *rig, _ string) {
 			t.Helper()
@@ -94,10 +94,10 @@ func TestImageIsRefused(t *testing.T) {
 		}, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, image := asleep(t)
+			r, image := newSleepingRig(t)
 			test.spoil(t, r, image)
-			_, err := r.Wake(r.limited(patience))
-			r.refused(err, test.want)
+			_, err := r.Wake(r.contextFor(patience))
+			r.checkRefused(err, test.want)
 		})
 	}
 }
@@ -106,21 +106,21 @@ func TestImageIsRefused(t *testing.T) {
 // could wake it.
 func TestImageIsRefusedAtStart(t *testing.T) {
 	t.Run("foreign", func(t *testing.T) {
-		r, _ := asleep(t)
+		r, _ := newSleepingRig(t)
 		if err := os.Remove(filepath.Join(r.dir, "images", ".key")); err != nil {
 			t.Fatal(err)
 		}
 		r.restart()
-		r.refused(hibernate.ErrRefused, "")
+		r.checkRefused(hibernate.ErrRefused, "")
 		r.log.await(t, "put an image aside", "not written by this host")
 	})
 	t.Run("replayed", func(t *testing.T) {
-		r, image := asleep(t)
+		r, image := newSleepingRig(t)
 		if err := os.CopyFS(image+".copy", os.DirFS(image)); err != nil {
 			t.Fatal(err)
 		}
 		r.wake()
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Fatal(err)
 		}
 		r.host.Images.Close()
@@ -128,17 +128,17 @@ func TestImageIsRefusedAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.restart()
-		r.refused(hibernate.ErrRefused, "")
+		r.checkRefused(hibernate.ErrRefused, "")
 		r.log.await(t, "put an image aside", "generation 1 was woken already")
 	})
 	t.Run("another's", func(t *testing.T) {
-		r, image := asleep(t)
+		r, image := newSleepingRig(t)
 		if err := os.Rename(filepath.Dir(image), filepath.Join(r.dir, "images", "Other")); err != nil {
 			t.Fatal(err)
 		}
 		r.config.Callsign = "Other"
 		r.restart()
-		r.refused(hibernate.ErrRefused, "")
+		r.checkRefused(hibernate.ErrRefused, "")
 		r.log.await(t, "put an image aside", "it belongs to Counter")
 		if err := os.RemoveAll(filepath.Join(r.host.RunDir, "Counter")); err != nil {
 			t.Error(err)
@@ -147,12 +147,12 @@ func TestImageIsRefusedAtStart(t *testing.T) {
 }
 
 func TestWakeInTheNextHost(t *testing.T) {
-	r, _ := asleep(t)
+	r, _ := newSleepingRig(t)
 	r.restart()
 	if image := r.Sleep(); image == nil || image.Generation != 1 {
 		t.Fatalf("the image is %+v", image)
 	}
-	info, err := r.Wake(r.limited(patience))
+	info, err := r.Wake(r.contextFor(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,11 +180,11 @@ func (r *rig) restart() {
 	}
 	h := r.host
 	h.Images = images
-	r.use(h)
+	r.useHost(h)
 }
 
-// flip changes one byte of a file and leaves its times.
-func flip(t *testing.T, path string, at int64) {
+// flipByte changes one byte of a file and leaves its times.
+func flipByte(t *testing.T, path string, at int64) {
 	t.Helper()
 	info, err := os.Stat(path)
 	if err != nil {
@@ -211,7 +211,7 @@ func flip(t *testing.T, path string, at int64) {
 // The next host knows of a plugin that sleeps what that said, though the program
 // is another by now.
 func TestImageTellsOfItsPlugin(t *testing.T) {
-	r, _ := asleep(t)
+	r, _ := newSleepingRig(t)
 	want := r.information()
 	if err := os.WriteFile(r.config.Executable+".new", []byte("#!/bin/false\n"), 0o700); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestImageTellsOfItsPlugin(t *testing.T) {
 	}
 	h := r.host
 	h.Programs = nil // and nobody has kept it
-	r.use(h)
+	r.useHost(h)
 	got, known := r.KnownInformation()
 	if got.StateControl, want.StateControl = nil, nil; !known || got.Class == "" || !cmp.Equal(got, want) {
 		t.Errorf("it knows %+v, %t; the plugin said %+v", got, known, want)
@@ -244,14 +244,14 @@ func TestWakeBeforeTheTrial(t *testing.T) {
 	r.hibernate()
 	tried := r.host
 	r.host.Engine = untried{tried.Engine}
-	r.use(r.host)
-	if err := r.PrepareWake(r.limited(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+	r.useHost(r.host)
+	if err := r.PrepareWake(r.contextFor(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if r.Sleep() == nil {
 		t.Error("it has no image any more")
 	}
-	r.use(tried)
+	r.useHost(tried)
 	r.wake()
 	if got := r.count(); got != 41 {
 		t.Errorf("it counts from %d", got)

@@ -24,12 +24,12 @@ import (
 func lastingRig(t *testing.T, mib int) (r *rig, digest string) {
 	t.Helper()
 	needCRIU(t)
-	c := lazy()
+	c := lazyCounter()
 	c.StopTimeout = configs.Duration(2 * time.Second)
 	r = newRig(t, c)
 	needCgroups(r)
 	r.host.Adopt = true
-	r.use(r.host)
+	r.useHost(r.host)
 	r.activate()
 	r.NoteActivated(shell.Requested)
 	call[any](r, "increment", "")
@@ -78,8 +78,8 @@ func (r *rig) signal(pid int, s syscall.Signal) {
 	}
 }
 
-// intact says that the plugin is as it was put to sleep, and all its memory in.
-func (r *rig) intact(digest string) {
+// checkIntact says that the plugin is as it was put to sleep, and all its memory in.
+func (r *rig) checkIntact(digest string) {
 	r.t.Helper()
 	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
 		r.t.Errorf("its memory is %s, was %s", got, digest)
@@ -104,11 +104,11 @@ func TestLastingWake(t *testing.T) {
 		if r.Sleep() != nil {
 			t.Error("there still is an image")
 		}
-		r.intact(digest)
+		r.checkIntact(digest)
 		r.wakeAgain()
 	}
 	r.wake()
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 // wakeAgain puts the plugin to sleep once more, first while it is loading.
@@ -130,24 +130,24 @@ func TestLoadingOutlivesTheHost(t *testing.T) {
 	r.wake()
 	r.NoteActivated(shell.Requested)
 	loader := r.loader()
-	if err := r.Leave(r.limited(patience)); err != nil {
+	if err := r.Leave(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
-	r.use(r.host)
+	r.useHost(r.host)
 	adopted := make(chan error)
 	go func() {
-		_, err := r.Adopt(r.limited(patience))
+		_, err := r.Adopt(r.contextFor(patience))
 		adopted <- err
 	}()
 	r.signal(loader, syscall.SIGCONT)
 	if err := receive(t, adopted); err != nil {
 		t.Fatal(err)
 	}
-	r.intact(digest)
+	r.checkIntact(digest)
 	r.hibernate()
 	r.wake()
-	r.intact(digest)
-	r.unasked()
+	r.checkIntact(digest)
+	r.checkNoExitReported()
 }
 
 // TestHostKilledWhileLoadingForAdoption runs itself again as the host that is
@@ -166,12 +166,12 @@ func TestHostKilledWhileLoadingForAdoption(t *testing.T) {
 	for _, end := range []string{"loads on", "loads again", "is killed"} {
 		t.Run(end, func(t *testing.T) {
 			root, digest, dir := hostThatWakes(t, t.Name(), where)
-			r := newRig(t, lazy())
+			r := newRig(t, lazyCounter())
 			needCgroups(r)
-			r.inherit(dir)
+			r.inheritFrom(dir)
 			adopted := make(chan error, 1)
 			adopt := func() {
-				_, err := r.Adopt(r.limited(patience))
+				_, err := r.Adopt(r.contextFor(patience))
 				adopted <- err
 			}
 			switch loader := r.loader(); end {
@@ -204,11 +204,11 @@ func TestHostKilledWhileLoadingForAdoption(t *testing.T) {
 			if got := r.Facts().Root; got != root {
 				t.Errorf("its root is %d, was %d", got, root)
 			}
-			r.intact(digest)
+			r.checkIntact(digest)
 			r.hibernate()
 			r.wake()
-			r.intact(digest)
-			r.unasked()
+			r.checkIntact(digest)
+			r.checkNoExitReported()
 		})
 	}
 }
@@ -247,8 +247,8 @@ func hostThatWakes(t *testing.T, name, where string) (root int, digest, dir stri
 	return root, digest, dir
 }
 
-// inherit makes the rig the next host of what another had in dir.
-func (r *rig) inherit(dir string) {
+// inheritFrom makes the rig the next host of what another had in dir.
+func (r *rig) inheritFrom(dir string) {
 	r.t.Helper()
 	h := r.host
 	h.Adopt, h.RunDir, h.StateDir = true, filepath.Join(dir, "run"), filepath.Join(dir, "state")
@@ -261,7 +261,7 @@ func (r *rig) inherit(dir string) {
 	}
 	r.dir = dir
 	r.t.Cleanup(func() {
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			r.t.Error(err)
 		}
 		r.host.Images.Close()
@@ -269,7 +269,7 @@ func (r *rig) inherit(dir string) {
 			r.t.Error(err)
 		}
 	})
-	r.use(h)
+	r.useHost(h)
 }
 
 // Without who loads its memory the plugin can't live.
@@ -282,8 +282,8 @@ func TestLoaderKilled(t *testing.T) {
 	if !errors.Is(err, shell.ErrExited) || !strings.Contains(err.Error(), "its memory could not be loaded: the process that loaded it has ended") {
 		t.Errorf("got %v", err)
 	}
-	r.gone(pids)
-	if err := r.Stop(r.limited(patience)); err != nil {
+	r.checkGone(pids)
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	r.activate()
@@ -300,24 +300,24 @@ func TestDamageFoundWithoutHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flip(t, pages, info.Size()-info.Size()/10)
+	flipByte(t, pages, info.Size()-info.Size()/10)
 	r.wake()
 	r.NoteActivated(shell.Requested)
 	pids := r.pids()
 	loader := r.loader()
-	if err := r.Leave(r.limited(patience)); err != nil {
+	if err := r.Leave(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	r.signal(loader, syscall.SIGCONT)
-	r.use(r.host)
-	if _, err = r.Adopt(r.limited(patience)); err == nil {
-		_, _ = r.Invoke(r.limited(patience), shell.Call{Method: "digest"})
+	r.useHost(r.host)
+	if _, err = r.Adopt(r.contextFor(patience)); err == nil {
+		_, _ = r.Invoke(r.contextFor(patience), shell.Call{Method: "digest"})
 		err = receive(t, r.sink.exits)
 	}
 	if !errors.Is(err, shell.ErrExited) || !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), "pages-2.img is damaged") {
 		t.Errorf("got %v", err)
 	}
-	r.gone(pids)
+	r.checkGone(pids)
 }
 
 // Whoever stops the plugin ends the loading.
@@ -325,9 +325,9 @@ func TestStopWhileLoadingElsewhere(t *testing.T) {
 	r, _ := lastingRig(t, 200)
 	r.wake()
 	pids := append(r.pids(), r.loader())
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
-	r.gone(pids)
-	r.unasked()
+	r.checkGone(pids)
+	r.checkNoExitReported()
 }

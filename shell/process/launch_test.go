@@ -76,7 +76,7 @@ func TestLaunchRefuses(t *testing.T) {
 			}
 			r := newRig(t, c)
 			begun := time.Now()
-			_, err := r.Launch(r.limited(test.limit))
+			_, err := r.Launch(r.contextFor(test.limit))
 			if !errors.Is(err, shell.ErrInstantiation) || !containsAll(err.Error(), test.want) {
 				t.Errorf("got %v, want ErrInstantiation and %q", err, test.want)
 			}
@@ -95,8 +95,8 @@ func TestLaunchWithoutPidone(t *testing.T) {
 	r := newRig(t, rogue())
 	h := r.host
 	h.Pidone = filepath.Join(r.dir, "none")
-	r.use(h)
-	if _, err := r.Launch(r.limited(patience)); !errors.Is(err, shell.ErrInstantiation) || !errors.Is(err, os.ErrNotExist) {
+	r.useHost(h)
+	if _, err := r.Launch(r.contextFor(patience)); !errors.Is(err, shell.ErrInstantiation) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -108,7 +108,7 @@ func TestLaunchAgain(t *testing.T) {
 		if got := call[string](r, "ping", ""); got != "pong" {
 			t.Errorf("got %q", got)
 		}
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,7 +116,7 @@ func TestLaunchAgain(t *testing.T) {
 
 func TestInformation(t *testing.T) {
 	r := newRig(t, counter())
-	info, err := r.Launch(r.limited(patience))
+	info, err := r.Launch(r.contextFor(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,10 +144,10 @@ func TestInitializeRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, rogue(name))
-			if _, err := r.Launch(r.limited(patience)); err != nil {
+			if _, err := r.Launch(r.contextFor(patience)); err != nil {
 				t.Fatal(err)
 			}
-			err := r.Initialize(r.limited(test.limit))
+			err := r.Initialize(r.contextFor(test.limit))
 			if !errors.Is(err, shell.ErrInitialization) || !containsAll(err.Error(), test.want) {
 				t.Errorf("got %v, want ErrInitialization and %q", err, test.want)
 			}

@@ -22,19 +22,19 @@ import (
 	"dormouse/shell"
 )
 
-// lazy is the counter's configuration that has it woken before its memory is
+// lazyCounter is the counter's configuration that has it woken before its memory is
 // read.
-func lazy() configs.Plugin {
+func lazyCounter() configs.Plugin {
 	c := counter()
 	c.Wake = configs.WakeLazy
 	return c
 }
 
-// dozing is a lazy counter that was filled and put to sleep.
-func dozing(t *testing.T, mib int) (r *rig, digest string) {
+// newLazilyWokenRig is a lazy counter that was filled and put to sleep.
+func newLazilyWokenRig(t *testing.T, mib int) (r *rig, digest string) {
 	t.Helper()
 	needCRIU(t)
-	r = newRig(t, lazy())
+	r = newRig(t, lazyCounter())
 	r.activate()
 	call[any](r, "increment", "")
 	digest = call[struct{ SHA256 string }](r, "fill", fmt.Sprintf(`{"mib":%d}`, mib)).SHA256
@@ -49,7 +49,7 @@ func (r *rig) awaitLoaded() {
 }
 
 func TestLazyWake(t *testing.T) {
-	r, digest := dozing(t, 100)
+	r, digest := newLazilyWokenRig(t, 100)
 	r.wake()
 	if r.life.tree.loading == nil {
 		t.Fatal("it was no lazy wake")
@@ -68,19 +68,19 @@ func TestLazyWake(t *testing.T) {
 		t.Errorf("loaded its memory is %s, was %s", got, digest)
 	}
 	r.host.Images.Close()
-	if got := r.slots(); !cmp.Equal(got, []string{"generation"}) {
+	if got := r.imageFiles(); !cmp.Equal(got, []string{"generation"}) {
 		t.Errorf("in the image store are %v", got)
 	}
 	if done, total := r.life.tree.loading.Progress(); done != total || done < 100<<20 {
 		t.Errorf("loaded %d of %d bytes", done, total)
 	}
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 // Processes of a tree are loaded each for itself.
 func TestLazyWakeOfMany(t *testing.T) {
 	needCRIU(t)
-	r := newRig(t, lazy())
+	r := newRig(t, lazyCounter())
 	r.activate()
 	call[any](r, "spawn", `{"depth":3}`)
 	for range 3 {
@@ -95,7 +95,7 @@ func TestLazyWakeOfMany(t *testing.T) {
 
 // What was not loaded yet must not be missing in the next image.
 func TestHibernateWhileLoading(t *testing.T) {
-	r, digest := dozing(t, 64)
+	r, digest := newLazilyWokenRig(t, 64)
 	early := 0
 	for range 10 {
 		r.wake()
@@ -115,12 +115,12 @@ func TestHibernateWhileLoading(t *testing.T) {
 	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
 		t.Errorf("its memory is %s, was %s", got, digest)
 	}
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 // A deadline that is too short for it leaves the plugin as it was.
 func TestHibernateWhileLoadingTooLate(t *testing.T) {
-	r, digest := dozing(t, 200)
+	r, digest := newLazilyWokenRig(t, 200)
 	r.wake()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
@@ -130,22 +130,22 @@ func TestHibernateWhileLoadingTooLate(t *testing.T) {
 	if got := call[struct{ SHA256 string }](r, "digest", "").SHA256; got != digest {
 		t.Errorf("its memory is %s, was %s", got, digest)
 	}
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 // Damage that the wake did not meet ends the plugin before it is met.
 func TestDamageFoundWhileLoading(t *testing.T) {
-	r, _ := dozing(t, 200)
+	r, _ := newLazilyWokenRig(t, 200)
 	pages := filepath.Join(r.dir, "images", "Counter", "image", "pages-2.img")
 	info, err := os.Stat(pages)
 	if err != nil {
 		t.Fatal(err)
 	}
-	flip(t, pages, info.Size()-info.Size()/10)
-	_, err = r.Wake(r.limited(patience))
+	flipByte(t, pages, info.Size()-info.Size()/10)
+	_, err = r.Wake(r.contextFor(patience))
 	pids := r.pids()
 	if err == nil {
-		if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "digest"}); err == nil {
+		if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "digest"}); err == nil {
 			t.Error("it read all of its memory")
 		}
 		err = receive(t, r.sink.exits)
@@ -153,8 +153,8 @@ func TestDamageFoundWhileLoading(t *testing.T) {
 	if !errors.Is(err, shell.ErrExited) || !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), "pages-2.img is damaged") {
 		t.Errorf("got %v", err)
 	}
-	r.gone(pids)
-	if err := r.Stop(r.limited(patience)); err != nil {
+	r.checkGone(pids)
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	r.activate()
@@ -167,27 +167,27 @@ func TestDamageFoundWhileLoading(t *testing.T) {
 
 // What the engine reads by itself is verified before the plugin runs.
 func TestDamageFoundBeforeLazyWake(t *testing.T) {
-	r, _ := dozing(t, 20)
-	flip(t, filepath.Join(r.dir, "images", "Counter", "image", "pages-1.img"), 4096)
-	_, err := r.Wake(r.limited(patience))
-	r.refused(err, "pages-1.img is damaged")
+	r, _ := newLazilyWokenRig(t, 20)
+	flipByte(t, filepath.Join(r.dir, "images", "Counter", "image", "pages-1.img"), 4096)
+	_, err := r.Wake(r.contextFor(patience))
+	r.checkRefused(err, "pages-1.img is damaged")
 }
 
 func TestStopWhileLoading(t *testing.T) {
-	r, _ := dozing(t, 200)
+	r, _ := newLazilyWokenRig(t, 200)
 	r.wake()
 	pids := r.pids()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
-	r.gone(pids)
-	r.unasked()
+	r.checkGone(pids)
+	r.checkNoExitReported()
 }
 
 func TestKilledWhileLoading(t *testing.T) {
 	for whom, name := range []string{"pid 1", "the program"} {
 		t.Run(name, func(t *testing.T) {
-			r, _ := dozing(t, 200)
+			r, _ := newLazilyWokenRig(t, 200)
 			r.wake()
 			pids := r.pids()
 			if err := syscall.Kill(pids[whom], syscall.SIGKILL); err != nil {
@@ -196,8 +196,8 @@ func TestKilledWhileLoading(t *testing.T) {
 			if err := receive(t, r.sink.exits); !containsAll(err.Error(), []string{"signal 9"}) {
 				t.Errorf("got %v", err)
 			}
-			r.gone(pids)
-			if err := r.Stop(r.limited(patience)); err != nil {
+			r.checkGone(pids)
+			if err := r.Stop(r.contextFor(patience)); err != nil {
 				t.Error(err)
 			}
 			r.activate()
@@ -209,7 +209,7 @@ func TestKilledWhileLoading(t *testing.T) {
 func TestHostKilledWhileLoading(t *testing.T) {
 	const where = "DORMOUSE_TEST_DIR"
 	if os.Getenv(where) != "" {
-		r, _ := dozing(t, 300)
+		r, _ := newLazilyWokenRig(t, 300)
 		r.wake()
 		fmt.Printf("\nwoke %d %s\n", r.Facts().PID, r.dir) //nolint:forbidigo // to the test that started this one
 		_, _ = io.Copy(io.Discard, os.Stdin)

@@ -18,15 +18,15 @@ func TestOpenFilesAreLimited(t *testing.T) {
 	c.Limits.OpenFiles = 200
 	r := newRig(t, c)
 	r.activate()
-	r.mayOpen(200)
+	r.checkOpenFilesLimit(200)
 	needCRIU(t)
 	r.hibernate()
 	r.wake()
-	r.mayOpen(200)
+	r.checkOpenFilesLimit(200)
 }
 
-// mayOpen fails the test unless the program may have just that many files open.
-func (r *rig) mayOpen(files int) {
+// checkOpenFilesLimit fails the test unless the program may have just that many files open.
+func (r *rig) checkOpenFilesLimit(files int) {
 	r.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", r.Facts().PID))
 	_, line, _ := strings.Cut(string(text), "Max open files")
@@ -39,20 +39,20 @@ func (r *rig) mayOpen(files int) {
 func TestOpenFilesReachWarmStarts(t *testing.T) {
 	c := counter()
 	c.Limits.OpenFiles = 200
-	r := born(t, c)
-	r.again()
-	r.mayOpen(200)
+	r := newRigWithGolden(t, c)
+	r.restartWarm()
+	r.checkOpenFilesLimit(200)
 	for name, files := range map[string]int{"raised": 500, "lowered": 100} {
 		t.Logf("the limit is %s", name)
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Fatal(err)
 		}
 		r.config.Limits.OpenFiles = files
 		r.RemoveStaleGolden()
-		r.cold("limits")
-		r.mayOpen(files)
-		r.again()
-		r.mayOpen(files)
+		r.checkColdStart("limits")
+		r.checkOpenFilesLimit(files)
+		r.restartWarm()
+		r.checkOpenFilesLimit(files)
 	}
 }
 
@@ -71,8 +71,8 @@ func TestLimitsThatCannotBeEnforced(t *testing.T) {
 			needCgroups(r)
 			h := r.host
 			h.Cgroups = cgroups(h.Cgroups)
-			r.use(h)
-			_, err := r.Launch(r.limited(patience))
+			r.useHost(h)
+			_, err := r.Launch(r.contextFor(patience))
 			if !errors.Is(err, shell.ErrInstantiation) || !errors.Is(err, shell.ErrNotSupported) || !strings.Contains(err.Error(), "limits.pids needs") {
 				t.Errorf("got %v", err)
 			}
@@ -133,7 +133,7 @@ func TestMemoryExceeded(t *testing.T) {
 				t.Errorf("%s is %q, %v", file, got, err)
 			}
 		}
-		_, err := r.Invoke(r.limited(patience), shell.Call{Method: "fill", Params: []byte(`{"mib":256,"pattern":"random"}`)})
+		_, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "fill", Params: []byte(`{"mib":256,"pattern":"random"}`)})
 		if !errors.Is(err, shell.ErrUnavailable) {
 			t.Errorf("the call returned %v", err)
 		}
@@ -141,7 +141,7 @@ func TestMemoryExceeded(t *testing.T) {
 		if how, ok := errors.AsType[*shell.ExitError](exit); !ok || how.Signal != 9 || !errors.Is(exit, shell.ErrMemoryExceeded) || !errors.Is(exit, shell.ErrExited) {
 			t.Errorf("got %v", exit)
 		}
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Error(err)
 		}
 	}

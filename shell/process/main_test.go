@@ -84,7 +84,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	engine = criu.Open(os.Getenv("DORMOUSE_CRIU"), bin)
-	before := lookAround()
+	before := findTestLeftovers()
 	code = m.Run()
 	if left := before.leaks(); code == 0 && left != "" {
 		return 1, fmt.Errorf("the tests left behind:\n%s", left)
@@ -117,8 +117,8 @@ func needCgroups(r *rig) {
 	}
 }
 
-// surroundings is what a test could leave behind.
-type surroundings struct {
+// testLeftovers is what a test could leave behind.
+type testLeftovers struct {
 	goroutines int
 	fds        int
 	children   []int
@@ -126,10 +126,10 @@ type surroundings struct {
 	cgroups    []string
 }
 
-func lookAround() surroundings {
+func findTestLeftovers() testLeftovers {
 	files, _ := filepath.Glob(filepath.Join(os.TempDir(), "*"))
 	files = slices.DeleteFunc(files, func(path string) bool { return strings.HasPrefix(filepath.Base(path), "Test") }) // t.TempDir's
-	return surroundings{
+	return testLeftovers{
 		goroutines: runtime.NumGoroutine(),
 		fds:        len(descriptors("self")),
 		children:   procfs.Children(os.Getpid()),
@@ -164,12 +164,12 @@ func cgroupsHere() []string {
 var ours = make(map[string]bool)
 
 // leaks waits for all to be as before and says what is not.
-func (before surroundings) leaks() string {
+func (before testLeftovers) leaks() string {
 	late := time.After(5 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		now := lookAround()
+		now := findTestLeftovers()
 		var left []string
 		for _, pid := range now.children {
 			if !slices.Contains(before.children, pid) {

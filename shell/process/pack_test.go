@@ -91,13 +91,13 @@ func TestPackedDumpFails(t *testing.T) {
 			if name == "CRIU killed" {
 				needCgroups(r)
 			}
-			r.tiny("size=80m")
-			ctx, cancel := context.WithCancel(r.limited(patience))
+			r.mountSmallDisk("size=80m")
+			ctx, cancel := context.WithCancel(r.contextFor(patience))
 			defer cancel()
 			h := r.host
 			h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32), Encrypt: true})
 			h.Engine = &interrupted{engine, func(d hibernate.DumpOrder) { test.happens(r, d, cancel) }}
-			r.use(h)
+			r.useHost(h)
 			r.activate()
 			call[any](r, "increment", "")
 			digest := call[struct{ SHA256 string }](r, "fill", `{"mib":50}`).SHA256
@@ -108,12 +108,12 @@ func TestPackedDumpFails(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want something about %q", err, test.want)
 			}
-			r.unharmed(digest)
+			r.checkUnharmed(digest)
 			_ = os.Remove(r.dir + "/disk/other")
 			r.hibernate()
 			r.wake()
 			r.host.Images.Close()
-			r.unharmed(digest)
+			r.checkUnharmed(digest)
 		})
 	}
 }
@@ -150,12 +150,12 @@ func TestLockedImageIsKept(t *testing.T) {
 	r.hibernate()
 	h := r.host
 	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{8}, 32), Encrypt: true})
-	r.use(h)
+	r.useHost(h)
 	if sleep, err := r.Sleep(), r.PrepareWake(t.Context()); sleep == nil || !errors.Is(err, hibernate.ErrKey) {
 		t.Fatalf("got the sleep %+v, %v", sleep, err)
 	}
 	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32)})
-	r.use(h)
+	r.useHost(h)
 	r.wake()
 	if got := r.count(); got != 42 {
 		t.Errorf("it counts from %d", got)

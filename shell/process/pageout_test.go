@@ -19,8 +19,8 @@ import (
 	"dormouse/shell"
 )
 
-// napping returns a rig whose plugin is configured to be paged out, and runs.
-func napping(t *testing.T, c configs.Plugin) *rig {
+// newPageOutRig returns a rig whose plugin is configured to be paged out, and runs.
+func newPageOutRig(t *testing.T, c configs.Plugin) *rig {
 	t.Helper()
 	hibernatetest.SwitchSwapOn(t)
 	c.Sleep = configs.SleepPageOut
@@ -30,8 +30,8 @@ func napping(t *testing.T, c configs.Plugin) *rig {
 	return r
 }
 
-// frozen tells whether no task of the plugin's cgroup runs.
-func (r *rig) frozen() bool {
+// isFrozen reports whether no task of the plugin's cgroup runs.
+func (r *rig) isFrozen() bool {
 	r.t.Helper()
 	events, err := os.ReadFile(filepath.Join(string(r.life.tree.cgroup()), "cgroup.events"))
 	if err != nil {
@@ -42,7 +42,7 @@ func (r *rig) frozen() bool {
 
 // What a plugin is it is while it is paged out, and after.
 func TestPageOut(t *testing.T) {
-	r := napping(t, counter())
+	r := newPageOutRig(t, counter())
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":20,"pattern":"random"}`).SHA256
 	call[any](r, "spawn", `{"depth":3}`)
 	pids := r.pids()
@@ -54,10 +54,10 @@ func TestPageOut(t *testing.T) {
 		if image == nil || image.Engine != "pageout" || image.Kind != shell.InPlace || image.Bytes < 20<<20 {
 			t.Fatalf("the image is %+v", image)
 		}
-		if after := procfs.AnonymousBytes(pids); !r.frozen() || after > before/2 {
-			t.Errorf("asleep it is frozen: %v, and %d of %d KiB are resident", r.frozen(), after>>10, before>>10)
+		if after := procfs.AnonymousBytes(pids); !r.isFrozen() || after > before/2 {
+			t.Errorf("asleep it is frozen: %v, and %d of %d KiB are resident", r.isFrozen(), after>>10, before>>10)
 		}
-		if files := r.slots(); len(files) != 0 {
+		if files := r.imageFiles(); len(files) != 0 {
 			t.Errorf("in the image store are %v", files)
 		}
 		r.wake()
@@ -77,30 +77,30 @@ func TestPageOut(t *testing.T) {
 	if strings.Contains(r.log.String(), "counter woke") {
 		t.Error("its hooks were called")
 	}
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 // A paged out plugin is stopped by request, as if it were awake.
 func TestStopPagedOut(t *testing.T) {
-	r := napping(t, counter())
+	r := newPageOutRig(t, counter())
 	r.hibernate()
 	pids, begun := r.pids(), time.Now()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	if took := time.Since(begun); took > time.Duration(r.config.StopTimeout)/2 {
 		t.Errorf("it took %s", took)
 	}
-	r.gone(pids)
+	r.checkGone(pids)
 	if r.Sleep() != nil {
 		t.Error("there still is an image")
 	}
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 // The end of what is paged out is noticed at once, and its cgroup can be removed.
 func TestKilledPagedOut(t *testing.T) {
-	r := napping(t, counter())
+	r := newPageOutRig(t, counter())
 	call[any](r, "spawn", `{"depth":1}`)
 	r.hibernate()
 	pids := r.pids()
@@ -113,13 +113,13 @@ func TestKilledPagedOut(t *testing.T) {
 	if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := r.Wake(r.limited(patience)); !errors.Is(err, shell.ErrExited) {
+	if _, err := r.Wake(r.contextFor(patience)); !errors.Is(err, shell.ErrExited) {
 		t.Errorf("the wake of what is gone: %v", err)
 	}
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
-	r.gone(pids)
+	r.checkGone(pids)
 }
 
 // The configuration, and what the preflight finds, choose how a plugin sleeps.
@@ -146,9 +146,9 @@ func TestSleepByPreflight(t *testing.T) {
 			r := newRig(t, c)
 			needCgroups(r)
 			r.host.Engine = obstructed{r.host.Engine, test.obstacle}
-			r.use(r.host)
+			r.useHost(r.host)
 			r.activate()
-			err := r.Hibernate(r.limited(patience))
+			err := r.Hibernate(r.contextFor(patience))
 			if !errors.Is(err, test.want) {
 				t.Fatalf("got %v, want %v", err, test.want)
 			}
@@ -200,10 +200,10 @@ func TestDeepen(t *testing.T) {
 	for generation := range 2 {
 		r.hibernate()
 		pids := r.pids()
-		if err := r.MoveToDisk(r.limited(patience)); err != nil {
+		if err := r.MoveToDisk(r.contextFor(patience)); err != nil {
 			t.Fatal(err)
 		}
-		r.gone(pids)
+		r.checkGone(pids)
 		if image := r.Sleep(); image == nil || image.Kind == shell.InPlace || image.Engine != engine.Name() || image.Generation != uint64(generation+1) {
 			t.Errorf("the image is %+v", image)
 		}
@@ -215,7 +215,7 @@ func TestDeepen(t *testing.T) {
 			t.Errorf("its memory is %s, was %s", got, digest)
 		}
 	}
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 // What can't be checkpointed sleeps on as it did.
@@ -234,17 +234,17 @@ func TestDeepenFails(t *testing.T) {
 			r.activate()
 			r.hibernate()
 			spoil(r)
-			if err := r.MoveToDisk(r.limited(patience)); err == nil || errors.Is(err, shell.ErrAwake) || errors.Is(err, shell.ErrExited) {
+			if err := r.MoveToDisk(r.contextFor(patience)); err == nil || errors.Is(err, shell.ErrAwake) || errors.Is(err, shell.ErrExited) {
 				t.Fatalf("got %v", err)
 			}
-			if image := r.Sleep(); image == nil || image.Kind != shell.InPlace || !r.frozen() {
-				t.Errorf("the image is %+v, frozen: %v", image, r.frozen())
+			if image := r.Sleep(); image == nil || image.Kind != shell.InPlace || !r.isFrozen() {
+				t.Errorf("the image is %+v, frozen: %v", image, r.isFrozen())
 			}
 			r.wake()
 			if got := r.count(); got != 41 {
 				t.Errorf("it counts from %d", got)
 			}
-			r.unasked()
+			r.checkNoExitReported()
 		})
 	}
 }

@@ -16,14 +16,17 @@ import (
 	"dormouse/statecontrol"
 )
 
-// notes is a ProgramCache that lives as long as a test.
-type notes map[string]CachedProgram
+// testCache is a ProgramCache that lives as long as a test.
+type testCache map[string]CachedProgram
 
-func (n notes) Get(key string) (CachedProgram, bool, error) { r, found := n[key]; return r, found, nil }
-func (n notes) Put(key string, r CachedProgram) error       { n[key] = r; return nil }
+func (n testCache) Get(key string) (CachedProgram, bool, error) {
+	r, found := n[key]
+	return r, found, nil
+}
+func (n testCache) Put(key string, r CachedProgram) error { n[key] = r; return nil }
 
-// counted is a program that notes each of its starts in the returned file.
-func counted(t *testing.T, c configs.Plugin) (_ configs.Plugin, starts func() int) {
+// countingStarts is a program that notes each of its starts in the returned file.
+func countingStarts(t *testing.T, c configs.Plugin) (_ configs.Plugin, starts func() int) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "") //nolint:usetesting // it must not be deeper than the host's
 	if err != nil {
@@ -46,25 +49,25 @@ func counted(t *testing.T, c configs.Plugin) (_ configs.Plugin, starts func() in
 	}
 }
 
-// settle waits until a change of the file is old enough to be told from the next.
-func settle(t *testing.T, path string) {
+// waitSettled waits until a change of the file is old enough to be told from the next.
+func waitSettled(t *testing.T, path string) {
 	t.Helper()
 	eventually(t, "the file is old enough", func() bool { return fileid.OfSettled(path) != fileid.ID{} })
 }
 
-// remembering is a rig whose host keeps what programs say.
-func remembering(t *testing.T, c configs.Plugin, m ProgramCache) *rig {
+// newRigWithCache is a rig whose host keeps what programs say.
+func newRigWithCache(t *testing.T, c configs.Plugin, m ProgramCache) *rig {
 	t.Helper()
 	r := newRig(t, c)
 	h := r.host
 	h.Programs = m
-	r.use(h)
+	r.useHost(h)
 	return r
 }
 
 func (r *rig) probe() shell.Information {
 	r.t.Helper()
-	info, err := r.Probe(r.limited(patience))
+	info, err := r.Probe(r.contextFor(patience))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -72,10 +75,10 @@ func (r *rig) probe() shell.Information {
 }
 
 func TestProbe(t *testing.T) {
-	c, starts := counted(t, counter())
-	memory := notes{}
-	r := remembering(t, c, memory)
-	settle(t, c.Executable)
+	c, starts := countingStarts(t, counter())
+	memory := testCache{}
+	r := newRigWithCache(t, c, memory)
+	waitSettled(t, c.Executable)
 
 	info := r.probe()
 	if info.Class != "counter" || info.StateControl == nil || len(info.Services) == 0 {
@@ -92,7 +95,7 @@ func TestProbe(t *testing.T) {
 
 	// It is not asked twice, by a later host neither.
 	r.probe()
-	later := remembering(t, c, memory)
+	later := newRigWithCache(t, c, memory)
 	later.probe()
 	if n := starts(); n != 1 || len(memory) != 1 {
 		t.Errorf("%d starts, %d records", n, len(memory))
@@ -100,18 +103,18 @@ func TestProbe(t *testing.T) {
 
 	// What a probe told is good for an activation.
 	later.activate()
-	if state, err := info.StateControl.State(later.limited(patience)); err == nil {
+	if state, err := info.StateControl.State(later.contextFor(patience)); err == nil {
 		t.Errorf("the control of another host says %s", state)
 	}
-	if state, err := later.probe().StateControl.State(later.limited(patience)); state != statecontrol.Suspended || err != nil {
+	if state, err := later.probe().StateControl.State(later.contextFor(patience)); state != statecontrol.Suspended || err != nil {
 		t.Errorf("it is %q, %v", state, err)
 	}
 }
 
 func TestProbeOfWhatHasChanged(t *testing.T) {
-	c, starts := counted(t, rogue())
-	memory := notes{}
-	r := remembering(t, c, memory)
+	c, starts := countingStarts(t, rogue())
+	memory := testCache{}
+	r := newRigWithCache(t, c, memory)
 	expect := func(what string, want int) {
 		t.Helper()
 		if n := starts(); n != want {
@@ -127,7 +130,7 @@ func TestProbeOfWhatHasChanged(t *testing.T) {
 	}
 	r.probe()
 	expect("touched", 1)
-	settle(t, c.Executable)
+	waitSettled(t, c.Executable)
 	r.probe()
 	for _, kept := range memory {
 		if now := fileid.OfSettled(c.Executable); kept.File != fileFields(now) {
@@ -168,7 +171,7 @@ func TestProbeOfWhatHasChanged(t *testing.T) {
 // Without a place to keep it, what a program said is known as long as the
 // backend is.
 func TestProbeWithoutCache(t *testing.T) {
-	c, starts := counted(t, rogue())
+	c, starts := countingStarts(t, rogue())
 	r := newRig(t, c)
 	r.probe()
 	r.probe()
@@ -180,11 +183,11 @@ func TestProbeWithoutCache(t *testing.T) {
 
 // What a launch told need not be asked again.
 func TestLaunchIsCached(t *testing.T) {
-	c, starts := counted(t, rogue())
-	r := remembering(t, c, notes{})
-	settle(t, c.Executable)
+	c, starts := countingStarts(t, rogue())
+	r := newRigWithCache(t, c, testCache{})
+	waitSettled(t, c.Executable)
 	r.activate()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if info := r.probe(); info.Class != "rogue" || starts() != 1 {
@@ -202,9 +205,9 @@ func TestProbeThatFails(t *testing.T) {
 		"endless-line-end": "",
 	} {
 		t.Run(how, func(t *testing.T) {
-			memory := notes{}
-			r := remembering(t, rogue(how), memory)
-			_, err := r.Probe(r.limited(2 * time.Second))
+			memory := testCache{}
+			r := newRigWithCache(t, rogue(how), memory)
+			_, err := r.Probe(r.contextFor(2 * time.Second))
 			if how == "orphans-first" {
 				if err != nil || len(memory) != 1 {
 					t.Errorf("got %v, %d records", err, len(memory))

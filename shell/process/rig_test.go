@@ -62,7 +62,7 @@ func counter() configs.Plugin {
 // plugin is stopped, and nothing may be left of it.
 func newRig(t *testing.T, c configs.Plugin) *rig {
 	t.Helper()
-	before := lookAround()
+	before := findTestLeftovers()
 	t.Cleanup(func() {
 		if left := before.leaks(); left != "" {
 			t.Errorf("left behind:\n%s", left)
@@ -108,20 +108,20 @@ func newRig(t *testing.T, c configs.Plugin) *rig {
 		}
 		r.host.Images.Close()
 	})
-	r.use(h)
+	r.useHost(h)
 	return r
 }
 
-// use makes the backend anew, as a host does that is started again.
-func (r *rig) use(h Host) {
+// useHost makes the backend anew, as a host does that is started again.
+func (r *rig) useHost(h Host) {
 	r.sink = &sink{exits: make(chan error, 10), events: make(chan shell.Notification, 100), controls: make(chan statecontrol.State, 100)}
 	r.visitors = make(chan net.Conn, 10)
-	h.Serve = r.serve
+	h.Serve = r.serveHost
 	r.Backend = New(h, func() configs.Plugin { return r.config }, r.sink)
 }
 
-// limited is a context for one operation.
-func (r *rig) limited(limit time.Duration) context.Context {
+// contextFor is a context for one operation.
+func (r *rig) contextFor(limit time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	r.t.Cleanup(cancel)
 	return ctx
@@ -133,7 +133,7 @@ const patience = 30 * time.Second
 // activate starts the plugin up to where calls are answered.
 func (r *rig) activate() {
 	r.t.Helper()
-	ctx := r.limited(patience)
+	ctx := r.contextFor(patience)
 	if _, err := r.Launch(ctx); err != nil {
 		r.t.Fatal(err)
 	}
@@ -144,14 +144,14 @@ func (r *rig) activate() {
 
 func (r *rig) hibernate() {
 	r.t.Helper()
-	if err := r.Hibernate(r.limited(patience)); err != nil {
+	if err := r.Hibernate(r.contextFor(patience)); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
 func (r *rig) wake() {
 	r.t.Helper()
-	if _, err := r.Wake(r.limited(patience)); err != nil {
+	if _, err := r.Wake(r.contextFor(patience)); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -159,7 +159,7 @@ func (r *rig) wake() {
 // call invokes a method that must succeed.
 func call[T any](r *rig, method, params string) (result T) {
 	r.t.Helper()
-	answer, err := r.Invoke(r.limited(patience), shell.Call{Method: method, Params: json.RawMessage(params)})
+	answer, err := r.Invoke(r.contextFor(patience), shell.Call{Method: method, Params: json.RawMessage(params)})
 	if err != nil {
 		r.t.Fatalf("%s: %v", method, err)
 	}
@@ -185,8 +185,8 @@ func (r *rig) pids() []int {
 	return r.life.tree.pids()
 }
 
-// gone fails the test if one of the processes still runs.
-func (r *rig) gone(pids []int) {
+// checkGone fails the test if one of the processes still runs.
+func (r *rig) checkGone(pids []int) {
 	r.t.Helper()
 	for _, pid := range pids {
 		if !procfs.HasEnded(pid) {

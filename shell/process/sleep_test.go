@@ -30,14 +30,14 @@ func TestHibernate(t *testing.T) {
 	began, pids := time.Now(), r.pids()
 
 	r.hibernate()
-	r.gone(pids)
+	r.checkGone(pids)
 	if got := r.Facts(); got != (shell.Facts{}) {
 		t.Errorf("asleep it has %+v", got)
 	}
 	if image := r.Sleep(); image == nil || image.Bytes < 20<<20 || image.Generation != 1 {
 		t.Errorf("the image is %+v", image)
 	}
-	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "get"}); !errors.Is(err, shell.ErrUnavailable) {
+	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "get"}); !errors.Is(err, shell.ErrUnavailable) {
 		t.Errorf("a call to what sleeps: %v", err)
 	}
 	const nap = 1200 * time.Millisecond
@@ -64,25 +64,25 @@ func TestHibernate(t *testing.T) {
 	if r.Sleep() != nil {
 		t.Error("there still is an image")
 	}
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 func TestStateControlSurvives(t *testing.T) {
 	needCRIU(t)
 	r := newRig(t, counter())
-	info, err := r.Launch(r.limited(patience))
+	info, err := r.Launch(r.contextFor(patience))
 	if err == nil {
-		err = r.Initialize(r.limited(patience))
+		err = r.Initialize(r.contextFor(patience))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.hibernate()
 	r.wake()
-	if got, err := info.StateControl.State(r.limited(patience)); err != nil || got != statecontrol.Suspended {
+	if got, err := info.StateControl.State(r.contextFor(patience)); err != nil || got != statecontrol.Suspended {
 		t.Errorf("it is %v: %v", got, err)
 	}
-	if err := info.StateControl.Request(r.limited(patience), statecontrol.Resume); err != nil {
+	if err := info.StateControl.Request(r.contextFor(patience), statecontrol.Resume); err != nil {
 		t.Error(err)
 	}
 	got := receive(t, r.sink.controls)
@@ -117,7 +117,7 @@ func TestLogAndEventsGoOn(t *testing.T) {
 		slept := strings.Count(r.log.String(), "\n")
 		r.wake()
 		eventually(t, "the flood goes on", func() bool { return strings.Count(r.log.String(), "\n") > slept+1000 })
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Error(err)
 		}
 		next := make(map[string]int)
@@ -159,7 +159,7 @@ func TestExitAfterWakeIsNoticed(t *testing.T) {
 	r.activate()
 	r.hibernate()
 	r.wake()
-	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"enough"}`)}); err == nil {
+	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"enough"}`)}); err == nil {
 		t.Error("it answered")
 	}
 	if err := receive(t, r.sink.exits); !containsAll(err.Error(), []string{"status 7", "enough"}) {
@@ -181,11 +181,11 @@ func TestStopAfterWake(t *testing.T) {
 	if len(pids) != 4 {
 		t.Errorf("the tree is %v", pids)
 	}
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
-	r.gone(pids)
-	r.unasked()
+	r.checkGone(pids)
+	r.checkNoExitReported()
 }
 
 // A plugin that was stopped when it was put to sleep is stopped when it wakes.
@@ -212,12 +212,12 @@ func TestStoppedChildSleepsStopped(t *testing.T) {
 	}
 }
 
-// holdings counts what a cycle of sleep could add to.
-type holdings struct {
+// resources counts what a cycle of sleep could add to.
+type resources struct {
 	HostFDs, PluginFDs, Mappings, Tasks, Sockets, Files, Cgroups int
 }
 
-func (r *rig) holdings() holdings {
+func (r *rig) resources() resources {
 	r.t.Helper()
 	maps, err := os.ReadFile("/proc/" + itoa(r.Facts().PID) + "/maps")
 	if err != nil {
@@ -227,7 +227,7 @@ func (r *rig) holdings() holdings {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	h := holdings{
+	h := resources{
 		HostFDs:   len(descriptors("self")),
 		PluginFDs: len(descriptors(itoa(r.Facts().PID))),
 		Mappings:  strings.Count(string(maps), "\n"),
@@ -250,7 +250,7 @@ func TestTenTimes(t *testing.T) {
 	r := newRig(t, counter())
 	r.activate()
 	call[any](r, "spawn", `{"depth":1}`)
-	var second holdings
+	var second resources
 	for n := range 10 {
 		r.hibernate()
 		r.wake()
@@ -259,14 +259,14 @@ func TestTenTimes(t *testing.T) {
 		}
 		r.host.Images.Close() // waits until the image is gone from the disk
 		if n == 1 {
-			second = r.holdings()
+			second = r.resources()
 		}
 	}
 	// The Go runtime of the plugin maps more as it goes: a few arenas and stacks.
 	const moreMappings = 8
-	var tenth holdings
+	var tenth resources
 	eventually(t, "connections of the last cycle are gone", func() bool {
-		tenth = r.holdings()
+		tenth = r.resources()
 		return tenth.HostFDs <= second.HostFDs && tenth.Sockets <= second.Sockets && tenth.PluginFDs <= second.PluginFDs
 	})
 	if tenth.Mappings > second.Mappings+moreMappings {
@@ -276,7 +276,7 @@ func TestTenTimes(t *testing.T) {
 	if diff := cmp.Diff(second, tenth); diff != "" {
 		t.Errorf("after the second and the tenth time it has (-second +tenth):\n%s", diff)
 	}
-	if image := r.slots(); !cmp.Equal(image, []string{"generation"}) {
+	if image := r.imageFiles(); !cmp.Equal(image, []string{"generation"}) {
 		t.Errorf("in the image store are %v", image)
 	}
 }

@@ -18,22 +18,22 @@ func TestStopInOrder(t *testing.T) {
 	r := newRig(t, counter())
 	r.activate()
 	pids := r.pids()
-	if err := r.Deinitialize(r.limited(patience), shell.Requested); err != nil {
+	if err := r.Deinitialize(r.contextFor(patience), shell.Requested); err != nil {
 		t.Error(err)
 	}
 	begun := time.Now()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	if took := time.Since(begun); took > time.Duration(r.config.StopTimeout)/2 {
 		t.Errorf("it took %v", took)
 	}
-	r.gone(pids)
+	r.checkGone(pids)
 	r.log.await(t, `"message":"counter ended"`, `"value":41`, `"reason":"requested"`)
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Errorf("the second time: %v", err)
 	}
-	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "get"}); !errors.Is(err, shell.ErrUnavailable) {
+	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "get"}); !errors.Is(err, shell.ErrUnavailable) {
 		t.Errorf("a call to what was stopped: %v", err)
 	}
 	if got := r.Facts(); got != (shell.Facts{}) {
@@ -53,15 +53,15 @@ func TestStopByForce(t *testing.T) {
 			prepare(r)
 			pids := r.pids()
 			begun := time.Now()
-			if err := r.Stop(r.limited(patience)); err != nil {
+			if err := r.Stop(r.contextFor(patience)); err != nil {
 				t.Error(err)
 			}
 			grace := time.Duration(r.config.StopTimeout)
 			if took := time.Since(begun); took < grace/2 || took > grace+5*time.Second {
 				t.Errorf("it took %v with a grace of %v", took, grace)
 			}
-			r.gone(pids)
-			r.unasked()
+			r.checkGone(pids)
+			r.checkNoExitReported()
 		})
 	}
 }
@@ -74,7 +74,7 @@ func TestAdjustedStopTimeout(t *testing.T) {
 	r.activate()
 	r.config.StopTimeout = configs.Duration(200 * time.Millisecond)
 	begun := time.Now()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	if took := time.Since(begun); took > 10*time.Second {
@@ -90,7 +90,7 @@ func TestAdjustedCallTimeout(t *testing.T) {
 	r.signalProgram(syscall.SIGSTOP)
 	r.config.CallTimeout = configs.Duration(200 * time.Millisecond)
 	begun := time.Now()
-	if err := (checkpointTree{r.Backend, r.life.tree, phaseHibernating, phaseRunning}).Revive(r.limited(patience)); !errors.Is(err, shell.ErrExited) {
+	if err := (checkpointTree{r.Backend, r.life.tree, phaseHibernating, phaseRunning}).Revive(r.contextFor(patience)); !errors.Is(err, shell.ErrExited) {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(begun); took > 10*time.Second {
@@ -103,7 +103,7 @@ func TestStopBySIGTERM(t *testing.T) {
 	c.StopTimeout = configs.Duration(time.Minute)
 	r := newRig(t, c)
 	r.activate()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 }
@@ -117,10 +117,10 @@ func TestStopEndsTheWholeTree(t *testing.T) {
 		if len(pids) != 5 {
 			t.Errorf("the tree is %v", pids)
 		}
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Error(err)
 		}
-		r.gone(pids)
+		r.checkGone(pids)
 	})
 	t.Run("orphans", func(t *testing.T) {
 		r := newRig(t, rogue("stubborn"))
@@ -128,30 +128,30 @@ func TestStopEndsTheWholeTree(t *testing.T) {
 		call[any](r, "orphan", "")
 		eventually(t, "the orphan is pid 1's", func() bool { return len(procfs.Children(r.life.tree.root.Pid)) == 2 })
 		pids := r.pids()
-		if err := r.Stop(r.limited(patience)); err != nil {
+		if err := r.Stop(r.contextFor(patience)); err != nil {
 			t.Error(err)
 		}
-		r.gone(pids)
+		r.checkGone(pids)
 	})
 }
 
 func TestStopDuringLaunch(t *testing.T) {
 	r := newRig(t, rogue("hang"))
 	launched := make(chan error, 1)
-	ctx := r.limited(patience)
+	ctx := r.contextFor(patience)
 	go func() {
 		_, err := r.Launch(ctx)
 		launched <- err
 	}()
 	eventually(t, "there is a process", func() bool { return len(r.pids()) == 2 })
 	pids := r.pids()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	if err := receive(t, launched); !errors.Is(err, shell.ErrInstantiation) {
 		t.Errorf("got %v", err)
 	}
-	r.gone(pids)
+	r.checkGone(pids)
 }
 
 // A launch that was stopped before it was connected does not connect any more.
@@ -159,13 +159,13 @@ func TestConnectAfterStop(t *testing.T) {
 	r := newRig(t, rogue())
 	r.activate()
 	tree := r.life.tree
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
-	if err := r.connect(r.limited(patience), tree, r.socket); err == nil {
+	if err := r.connect(r.contextFor(patience), tree, r.socket); err == nil {
 		t.Error("it connected")
 	}
-	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "ping"}); !errors.Is(err, shell.ErrUnavailable) {
+	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "ping"}); !errors.Is(err, shell.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -175,14 +175,14 @@ func TestStopFlooding(t *testing.T) {
 	r := newRig(t, rogue("flood"))
 	h := r.host
 	h.Log = h.Log.Level(-1)
-	r.use(h)
+	r.useHost(h)
 	r.activate()
 	for range 20 {
 		if got := call[string](r, "ping", ""); got != "pong" {
 			t.Errorf("got %q", got)
 		}
 	}
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	for _, stream := range []string{"stdout", "stderr"} {
@@ -200,7 +200,7 @@ func TestStopWithNestedCgroups(t *testing.T) {
 	if err := os.MkdirAll(string(r.life.tree.cgroup())+"/a/b", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 }
@@ -215,7 +215,7 @@ func TestStopWithPipeHeldElsewhere(t *testing.T) {
 	}
 	defer held.Close()
 	begun := time.Now()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	if took := time.Since(begun); took > 10*time.Second {
@@ -229,9 +229,9 @@ func TestLaunchEndsWhatIsLeft(t *testing.T) {
 	needCgroups(r)
 	r.activate()
 	earlier, pids := r.Backend, r.pids()
-	r.use(r.host)
+	r.useHost(r.host)
 	r.activate()
-	r.gone(pids)
+	r.checkGone(pids)
 	// It ends without touching what runs now.
 	earlier.life.tree.expectEnd()
 	<-earlier.life.tree.exited
@@ -260,8 +260,8 @@ func (r *rig) signalProgram(s syscall.Signal) {
 	}
 }
 
-// unasked fails the test if an end was reported that was asked for.
-func (r *rig) unasked() {
+// checkNoExitReported fails the test if an end was reported that was asked for.
+func (r *rig) checkNoExitReported() {
 	r.t.Helper()
 	select {
 	case err := <-r.sink.exits:
@@ -270,8 +270,8 @@ func (r *rig) unasked() {
 	}
 }
 
-// slots are the names in the instance's slot of the image store.
-func (r *rig) slots() []string {
+// imageFiles are the names in the instance's slot of the image store.
+func (r *rig) imageFiles() []string {
 	entries, _ := os.ReadDir(r.dir + "/images/" + r.config.Callsign)
 	var names []string
 	for _, entry := range entries {

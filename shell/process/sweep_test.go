@@ -24,7 +24,7 @@ func sweepPoints() int {
 }
 
 // killAt kills every CRIU in the cgroup after a time; the returned function waits
-// for that and tells whether there was one.
+// for that and reports whether there was one.
 func killAt(group cgroup.Dir, after time.Duration) (hit func() bool) {
 	done := make(chan bool, 1)
 	go func() {
@@ -44,8 +44,8 @@ func killAt(group cgroup.Dir, after time.Duration) (hit func() bool) {
 // Whenever CRIU is killed in a dump, there is a plugin or an image, and what was
 // not done can be done.
 func TestCRIUKilledAnywhereInDump(t *testing.T) {
-	m := &meddler{}
-	r := meddle(t, m)
+	m := &faultyEngine{}
+	r := newFaultyRig(t, m)
 	needCgroups(r)
 	failed, exited := 0, 0
 	for i := range sweepPoints() {
@@ -53,7 +53,7 @@ func TestCRIUKilledAnywhereInDump(t *testing.T) {
 		m.duringDump = func(d hibernate.DumpOrder) {
 			hit = killAt(d.Cgroup, time.Duration(i)*45*time.Millisecond/time.Duration(sweepPoints()))
 		}
-		err := r.Hibernate(r.limited(patience))
+		err := r.Hibernate(r.contextFor(patience))
 		killed := hit()
 		m.duringDump = nil
 		switch {
@@ -63,7 +63,7 @@ func TestCRIUKilledAnywhereInDump(t *testing.T) {
 		case errors.Is(err, shell.ErrExited): // it died inside the plugin
 			exited++
 			_ = receive(t, r.sink.exits)
-			if err := r.Stop(r.limited(patience)); err != nil {
+			if err := r.Stop(r.contextFor(patience)); err != nil {
 				t.Fatal(err)
 			}
 			r.activate()
@@ -78,21 +78,21 @@ func TestCRIUKilledAnywhereInDump(t *testing.T) {
 		if got := r.count(); got != 42 {
 			t.Fatalf("at %d it counts from %d", i, got)
 		}
-		for _, name := range r.slots() {
+		for _, name := range r.imageFiles() {
 			if name != "generation" && name[:5] != "trash" {
 				t.Errorf("at %d %s is left in the image store", i, name)
 			}
 		}
 	}
 	t.Logf("of %d dumps %d failed and %d took the plugin along", sweepPoints(), failed, exited)
-	r.unasked()
+	r.checkNoExitReported()
 }
 
 // Whenever CRIU is killed in a restore, its image is intact: the second attempt
 // brings the plugin back.
 func TestCRIUKilledAnywhereInRestore(t *testing.T) {
-	m := &meddler{}
-	r := meddle(t, m)
+	m := &faultyEngine{}
+	r := newFaultyRig(t, m)
 	needCgroups(r)
 	second := 0
 	for i := range sweepPoints() {
@@ -104,7 +104,7 @@ func TestCRIUKilledAnywhereInRestore(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := r.Wake(r.limited(patience))
+		_, err := r.Wake(r.contextFor(patience))
 		hit()
 		m.restore = nil
 		if err != nil {
@@ -119,5 +119,5 @@ func TestCRIUKilledAnywhereInRestore(t *testing.T) {
 		}
 	}
 	t.Logf("of %d wakes %d needed a second attempt", sweepPoints(), second)
-	r.unasked()
+	r.checkNoExitReported()
 }

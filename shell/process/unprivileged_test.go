@@ -65,10 +65,10 @@ func unprivilegedActivate(t *testing.T) {
 	if f := r.Facts(); f.PID == 0 || f.Root != r.life.tree.root.Pid || f.PID == f.Root || f.Memory == 0 {
 		t.Errorf("got %+v", f)
 	}
-	if err := r.Deinitialize(r.limited(patience), shell.Requested); err != nil {
+	if err := r.Deinitialize(r.contextFor(patience), shell.Requested); err != nil {
 		t.Error(err)
 	}
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 }
@@ -89,11 +89,11 @@ func withOrphans(t *testing.T) *rig {
 func unprivilegedStop(t *testing.T) {
 	r := withOrphans(t)
 	pids := r.pids()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
-	r.gone(pids)
-	r.unasked()
+	r.checkGone(pids)
+	r.checkNoExitReported()
 }
 
 // The plugin has the same user, so it can stop what is to end it.
@@ -105,31 +105,31 @@ func unprivilegedStoppedRoot(t *testing.T) {
 	}
 	eventually(t, "the root is stopped", func() bool { return procfs.IsStopped(pids[0]) })
 	begun := time.Now()
-	if err := r.Stop(r.limited(patience)); err != nil {
+	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("it took %v", took)
 	}
-	r.gone(pids)
+	r.checkGone(pids)
 }
 
 func unprivilegedExit(t *testing.T) {
 	r := withOrphans(t)
 	pids := r.pids()
-	if _, err := r.Invoke(r.limited(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"enough"}`)}); err == nil {
+	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"enough"}`)}); err == nil {
 		t.Error("it answered")
 	}
 	if err := receive(t, r.sink.exits); !containsAll(err.Error(), []string{"status 7", "enough"}) {
 		t.Errorf("got %v", err)
 	}
-	r.gone(pids)
+	r.checkGone(pids)
 }
 
 func unprivilegedHibernate(t *testing.T) {
 	r := newRig(t, counter())
 	r.activate()
-	if err := r.Hibernate(r.limited(patience)); !errors.Is(err, shell.ErrNotSupported) {
+	if err := r.Hibernate(r.contextFor(patience)); !errors.Is(err, shell.ErrNotSupported) {
 		t.Errorf("got %v", err)
 	}
 	if got := r.count(); got != 41 {
