@@ -9,7 +9,7 @@ import (
 	"dormouse/supervisor"
 )
 
-// statusMessage returns the status of an instance.
+// statusMessage returns the status of an instance as a message for clients.
 func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
 	st := sh.BriefStatus()
 	info := st.Information
@@ -41,7 +41,7 @@ func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
 	return s
 }
 
-// versionMessage returns a version.
+// versionMessage returns a version as a message for clients.
 func versionMessage(v shell.Version) *shellpb.Version {
 	return &shellpb.Version{Major: v.Major, Minor: v.Minor, Patch: v.Patch}
 }
@@ -51,7 +51,7 @@ func (c *Communicator) hostVersion() *shellpb.Version {
 	return versionMessage(thunder.ParseVersion(c.Version))
 }
 
-// changeMessage returns the state of an instance after a transition.
+// changeMessage returns the state after a transition as a message for clients.
 func changeMessage(t shell.Transition) *shellpb.StateChange {
 	return &shellpb.StateChange{
 		Callsign: t.Callsign,
@@ -61,7 +61,7 @@ func changeMessage(t shell.Transition) *shellpb.StateChange {
 	}
 }
 
-// subsystemsMessage returns the subsystems.
+// subsystemsMessage returns subsystems as a message for clients.
 func subsystemsMessage(all []supervisor.Subsystem) *shellpb.SubsystemsResponse {
 	r := &shellpb.SubsystemsResponse{}
 	for _, s := range all {
@@ -73,7 +73,7 @@ func subsystemsMessage(all []supervisor.Subsystem) *shellpb.SubsystemsResponse {
 // reasonFromClient returns the reason for an operation that a client gives, by default
 // Requested.
 func reasonFromClient(r shellpb.Reason) shell.Reason {
-	if words := r.Words(); words != "" && r != shellpb.Reason_REASON_SHUTDOWN { // only the host shuts down
+	if words := r.Words(); words != "" && r != shellpb.Reason_REASON_SHUTDOWN { // a client may not give the host's own reason
 		return shell.Reason(words)
 	}
 	return shell.Requested

@@ -13,7 +13,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// endpoint is one socket's side of the host.
+// endpoint serves the calls that come in over one socket: the native clients' or
+// one plugin's.
 type endpoint struct {
 	*Communicator
 	// ownCallsign is the instance whose plugin uses the socket, empty for native

@@ -15,8 +15,8 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// bothWays begins a forwarded call: every kind of call fits into a stream of both
-// sides.
+// bothWays describes a forwarded call to gRPC as a stream of both sides, into which
+// every kind of call fits.
 var (
 	bothWays    = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 	callOptions = []grpc.CallOption{
@@ -170,7 +170,7 @@ func isReservedMethod(method string) bool {
 // outgoingContext returns the context of a forwarded call: the client's, without
 // the metadata that concerned this hop alone.
 func outgoingContext(ctx context.Context) context.Context {
-	md, _ := metadata.FromIncomingContext(ctx) // returns a copy
+	md, _ := metadata.FromIncomingContext(ctx) // a copy, which may be changed
 	for key := range md {
 		if isHopMetadata(key) {
 			delete(md, key)

@@ -22,7 +22,7 @@ func (m *method) neededAccess(r request) access {
 	case m.form == variable && r.raw != nil:
 		return m.writeAccess
 	case m.access == accessCall && r.shell.Callsign() == configs.ControllerCallsign:
-		return accessRead // the events are the host's own
+		return accessRead // the Controller's events are the host's own
 	}
 	return m.access
 }

@@ -99,14 +99,14 @@ type change struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
-// marshalChange returns the parameters of statechange. They are without a callsign
-// for clients that registered for one callsign.
+// marshalChange returns the parameters of statechange, with the callsign unless
+// that is empty: a client that registered for one callsign gets them without it.
 func marshalChange(callsign string, to shell.State, why shell.Reason) json.RawMessage {
 	return jsonrpc.MustMarshal(change{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))})
 }
 
-// marshalControlChange returns the parameters of statecontrolstatechange, also with
-// or without a callsign.
+// marshalControlChange returns the parameters of statecontrolstatechange, with the
+// callsign unless that is empty.
 func marshalControlChange(callsign string, to statecontrol.State) json.RawMessage {
 	return marshalChange(callsign, shell.State(to), "")
 }

@@ -5,17 +5,17 @@ import "time"
 // limits bounds what clients can take from each other and from the host.
 type limits struct {
 	messageBytes  int64 // bytes of one message or body
-	connections   int   // of HTTP, not counting websockets
+	connections   int   // open HTTP connections, without websockets
 	websockets    int
 	calls         int // in flight on one websocket; further messages are not read
 	queueLength   int // messages waiting for one client
 	queueBytes    int
 	allQueueBytes int64 // of all clients together, see queueBudget
-	subscriptions int   // on one websocket
+	subscriptions int   // of one websocket
 
-	headerTime time.Duration // to send the header of a request
-	bodyTime   time.Duration // to send its body
-	idleTime   time.Duration // between two requests
+	headerTime time.Duration // for the client to send the header of a request
+	bodyTime   time.Duration // for the client to send the body
+	idleTime   time.Duration // between two requests on one connection
 	writeTime  time.Duration // for the client to take one message
 	pingEvery  time.Duration
 	pongTime   time.Duration // for the answer to a ping

@@ -126,7 +126,7 @@ func resultSchema(d dialect.Dialect, result any) schema {
 func schemaOfType(t reflect.Type) schema {
 	switch {
 	case t == reflect.TypeFor[json.RawMessage]():
-		return schema{} // anything
+		return schema{} // any JSON
 	case t.Kind() == reflect.Pointer:
 		return schemaOfType(t.Elem())
 	case t.Kind() == reflect.Slice:

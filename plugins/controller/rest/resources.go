@@ -40,7 +40,7 @@ var resources = map[string]Resource{
 	"DELETE Persistent": Request.deleteFile,
 }
 
-// object is a JSON object of values in JSON already, or of plain ones.
+// object is a JSON object by its members.
 type object map[string]any
 
 // resultAsMember returns the resource whose JSON object has the method's result as
