@@ -66,8 +66,8 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 	return a
 }
 
-// restore marks the hibernated instances that the earlier host had suspended.
-func (a *autoSleep) restore() error {
+// restoreIdled marks the hibernated instances that the earlier host had suspended.
+func (a *autoSleep) restoreIdled() error {
 	notes, err := a.notes.all()
 	for callsign, note := range notes {
 		if sh, ok := a.s.Shell(callsign); ok && note.Idled && sh.State() == shell.Hibernated {
@@ -77,12 +77,12 @@ func (a *autoSleep) restore() error {
 	return err
 }
 
-// begin takes steps in the background until the host stops.
-func (a *autoSleep) begin() {
+// start takes steps in the background until the host stops.
+func (a *autoSleep) start() {
 	if a.rules.Pressure != configs.PressureOff {
-		a.s.startBackground(func() { a.memory.follow(a.s.ctx, a.decideSoon) })
+		a.s.startBackground(func() { a.memory.watchPressure(a.s.ctx, a.decideSoon) })
 	}
-	a.s.startBackground(a.run)
+	a.s.startBackground(a.runLoop)
 	a.decideSoon()
 }
 
@@ -94,7 +94,7 @@ func (a *autoSleep) decideSoon() {
 	}
 }
 
-func (a *autoSleep) run() {
+func (a *autoSleep) runLoop() {
 	timer := time.NewTimer(0)
 	timer.Stop()
 	defer timer.Stop()
@@ -106,9 +106,9 @@ func (a *autoSleep) run() {
 		case <-timer.C:
 		}
 		timer.Stop()
-		d, again := a.situation().Decide()
-		for ; d != nil && !a.s.stopping(); d, again = a.situation().Decide() {
-			a.carryOut(d)
+		d, again := a.currentSituation().Decide()
+		for ; d != nil && !a.s.isStopping(); d, again = a.currentSituation().Decide() {
+			a.carryOutDecision(d)
 		}
 		if !again.IsZero() {
 			timer.Reset(max(0, time.Until(again)))
@@ -116,14 +116,14 @@ func (a *autoSleep) run() {
 	}
 }
 
-// situation returns everything that the policy decides on, as it is now.
-func (a *autoSleep) situation() policy.Situation {
+// currentSituation returns everything that the policy decides on, as it is now.
+func (a *autoSleep) currentSituation() policy.Situation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
 	for _, sh := range a.s.Shells() {
 		if sh.IsBuiltIn() {
 			continue
 		}
-		c := a.candidate(sh)
+		c := a.candidateOf(sh)
 		if a.rules.BudgetBytes > 0 && c.Use.State == shell.Activated {
 			c.Memory = sh.Status().Facts.Memory
 		}
@@ -132,12 +132,12 @@ func (a *autoSleep) situation() policy.Situation {
 	a.mu.Lock()
 	now.ReliefBy = a.reliefBy
 	a.mu.Unlock()
-	now.Shortage = a.memory.shortage(now.Now, now.ReliefBy)
+	now.Shortage = a.memory.shortageText(now.Now, now.ReliefBy)
 	return now
 }
 
-// candidate returns an instance as the policy sees it, without its memory.
-func (a *autoSleep) candidate(sh *shell.Shell) policy.Candidate {
+// candidateOf returns an instance as the policy sees it, without its memory.
+func (a *autoSleep) candidateOf(sh *shell.Shell) policy.Candidate {
 	c := policy.Candidate{Callsign: sh.Callsign(), Config: sh.Config(), Use: sh.Usage()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -147,8 +147,8 @@ func (a *autoSleep) candidate(sh *shell.Shell) policy.Candidate {
 	return c
 }
 
-// carryOut takes a step, unless it is to be logged only, and records its outcome.
-func (a *autoSleep) carryOut(d *policy.Decision) {
+// carryOutDecision takes a step, unless it is to be logged only, and records its outcome.
+func (a *autoSleep) carryOutDecision(d *policy.Decision) {
 	sh, ok := a.s.Shell(d.Callsign)
 	if !ok {
 		return

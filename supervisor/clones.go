@@ -84,11 +84,11 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	if _, cloned := s.definitions.clones[callsign]; !cloned {
 		return nil
 	}
-	if err := s.endInstance(ctx, sh); err != nil {
+	if err := s.endAndRemove(ctx, sh); err != nil {
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}
 	// The clone's record goes last: while it exists, a next Destroy can finish this.
-	err = errors.Join(s.removeKept(callsign), s.restarts.remove(callsign), s.definitions.keptOverrides.Delete(callsign))
+	err = errors.Join(s.removeKept(callsign), s.restarts.removeRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
 	if err == nil {
 		err = s.definitions.keptClones.Delete(callsign)
 	}
@@ -107,9 +107,9 @@ func (s *Supervisor) removeKept(callsign string) error {
 	return s.options.RemoveKept(callsign)
 }
 
-// endInstance ends an instance and takes it off the roster. If the plugin could not be
+// endAndRemove ends an instance and takes it off the roster. If the plugin could not be
 // ended, the instance stays there and the error says why.
-func (s *Supervisor) endInstance(ctx context.Context, sh *shell.Shell) error {
+func (s *Supervisor) endAndRemove(ctx context.Context, sh *shell.Shell) error {
 	err := sh.Destroy(ctx, shell.Requested)
 	if sh.State() != shell.Destroyed {
 		return err

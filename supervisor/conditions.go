@@ -77,24 +77,25 @@ func (c *conditions) isPresent(callsign string) bool {
 	return c.present[callsign]
 }
 
-// missing returns which requirements keep an instance from being activated, as an
+// missingRequirements returns which requirements keep an instance from being activated, as an
 // error that wraps shell.ErrPending; nil if all are met.
-func (c *conditions) missing(config configs.Plugin, about shell.Information) error {
+func (c *conditions) missingRequirements(config configs.Plugin, about shell.Information) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return pendingError(slices.Concat(c.inactive(about.Preconditions), c.metTerminations(about.Terminations), c.absent(config.Requires)))
+	return pendingError(slices.Concat(c.inactivePreconditions(about.Preconditions), c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
 }
 
-// lost is missing for an instance that is active: preconditions no longer count.
-func (c *conditions) lost(config configs.Plugin, about shell.Information) error {
+// lostRequirements is missingRequirements for an active instance, for which preconditions
+// no longer count.
+func (c *conditions) lostRequirements(config configs.Plugin, about shell.Information) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return pendingError(slices.Concat(c.metTerminations(about.Terminations), c.absent(config.Requires)))
+	return pendingError(slices.Concat(c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
 }
 
-// inactive returns a text for each precondition whose subsystem is inactive. The
+// inactivePreconditions returns a text for each precondition whose subsystem is inactive. The
 // caller holds mu.
-func (c *conditions) inactive(preconditions []string) (texts []string) {
+func (c *conditions) inactivePreconditions(preconditions []string) (texts []string) {
 	for _, name := range preconditions {
 		if _, active := c.active[name]; !active {
 			texts = append(texts, "subsystem "+name)
@@ -119,8 +120,8 @@ func (c *conditions) metTerminations(terminations []string) (texts []string) {
 	return texts
 }
 
-// absent returns the callsigns whose instances are not present. The caller holds mu.
-func (c *conditions) absent(callsigns []string) (absent []string) {
+// absentInstances returns the callsigns whose instances are not present. The caller holds mu.
+func (c *conditions) absentInstances(callsigns []string) (absent []string) {
 	for _, callsign := range callsigns {
 		if !c.present[callsign] {
 			absent = append(absent, callsign)

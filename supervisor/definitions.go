@@ -61,7 +61,7 @@ func (c *clone) UnmarshalJSON(raw []byte) error {
 // openDefinitions reads the clones and the persisted overrides.
 func openDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, error) {
 	d := &definitions{
-		files:      byCallsign(plugins),
+		files:      indexByCallsign(plugins),
 		keptClones: store.In[clone](s, "clones"), keptOverrides: store.In[override](s, "configurations"),
 	}
 	var err error
@@ -74,7 +74,7 @@ func openDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, er
 	return d, nil
 }
 
-func byCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
+func indexByCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
 	all := make(map[string]configs.Plugin, len(plugins))
 	for _, p := range plugins {
 		all[p.Callsign] = p
@@ -126,7 +126,7 @@ func (d *definitions) withOverride(p configs.Plugin) (configs.Plugin, error) {
 // stops.
 func (s *Supervisor) beginChange() (done func(), err error) {
 	s.definitions.changing.Lock()
-	if s.stopping() {
+	if s.isStopping() {
 		s.definitions.changing.Unlock()
 		return nil, fmt.Errorf("%w: the host is shutting down", shell.ErrUnavailable)
 	}

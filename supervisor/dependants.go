@@ -14,11 +14,11 @@ type departures struct {
 	waitsFor map[string][]string // by callsign
 }
 
-// dependants returns the instances that have to end before the given one does, also
+// recordDependants returns the instances that have to end before the given one does, also
 // those that have begun to end, and records that it waits for them. An instance that
 // itself waits for the given one is left out, so that two instances that depend on
 // each other never wait for each other.
-func (s *Supervisor) dependants(callsign string) []*shell.Shell {
+func (s *Supervisor) recordDependants(callsign string) []*shell.Shell {
 	d := &s.departures
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -26,7 +26,7 @@ func (s *Supervisor) dependants(callsign string) []*shell.Shell {
 		if !sh.State().NeedsRequirements() && sh.State() != shell.Deactivation {
 			return true
 		}
-		return sh.Callsign() == callsign || d.waits(sh.Callsign(), callsign) || s.conditions.lost(sh.Config(), sh.EffectiveInformation()) == nil
+		return sh.Callsign() == callsign || d.isWaitingFor(sh.Callsign(), callsign) || s.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation()) == nil
 	})
 	for _, sh := range dependants {
 		d.waitsFor[callsign] = append(d.waitsFor[callsign], sh.Callsign())
@@ -34,11 +34,11 @@ func (s *Supervisor) dependants(callsign string) []*shell.Shell {
 	return dependants
 }
 
-// waits reports whether an instance waits for another, directly or through others.
+// isWaitingFor reports whether an instance waits for another, directly or through others.
 // The waits form no circle. The caller holds mu.
-func (d *departures) waits(callsign, other string) bool {
+func (d *departures) isWaitingFor(callsign, other string) bool {
 	return slices.ContainsFunc(d.waitsFor[callsign], func(next string) bool {
-		return next == other || d.waits(next, other)
+		return next == other || d.isWaitingFor(next, other)
 	})
 }
 

@@ -26,7 +26,7 @@ type Listener interface {
 
 var _ shell.Observer = (*events)(nil)
 
-func (e *events) add(l Listener) (remove func()) {
+func (e *events) addListener(l Listener) (remove func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	own := &listener{l}
@@ -39,25 +39,25 @@ func (e *events) add(l Listener) (remove func()) {
 }
 
 func (e *events) Transition(t shell.Transition) {
-	for _, l := range e.current() {
+	for _, l := range e.currentListeners() {
 		l.Transition(t)
 	}
 }
 
 func (e *events) Notification(callsign string, n shell.Notification) {
-	for _, l := range e.current() {
+	for _, l := range e.currentListeners() {
 		l.Notification(callsign, n)
 	}
 }
 
-func (e *events) current() []*listener {
+func (e *events) currentListeners() []*listener {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return e.listeners
 }
 
 func (e *events) Subsystems(changed []Subsystem) {
-	for _, l := range e.current() {
+	for _, l := range e.currentListeners() {
 		l.Subsystems(changed)
 	}
 }

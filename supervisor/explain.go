@@ -55,5 +55,5 @@ func (s *Supervisor) Why(callsign string) string {
 
 func (a *autoSleep) explain(sh *shell.Shell) policy.Explanation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
-	return now.Explain(a.candidate(sh), a.memory.unwatched())
+	return now.Explain(a.candidateOf(sh), a.memory.whyUnwatched())
 }

@@ -23,33 +23,33 @@ func (s *Supervisor) followConditions() {
 	if s.adopting.Load() {
 		return
 	}
-	for _, sh := range slices.Concat(s.violated(), s.satisfied()) {
-		s.follow(sh)
+	for _, sh := range slices.Concat(s.violatedInstances(), s.satisfiedInstances()) {
+		s.followInBackground(sh)
 	}
 }
 
-// violated returns the active or starting instances whose requirements no longer hold.
+// violatedInstances returns the active or starting instances whose requirements no longer hold.
 // It leaves out those that have begun to end.
-func (s *Supervisor) violated() []*shell.Shell {
+func (s *Supervisor) violatedInstances() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
 		switch state := sh.State(); {
 		case !state.NeedsRequirements(), state == shell.Activated && !s.conditions.isPresent(sh.Callsign()):
 			return true
 		}
-		return s.conditions.lost(sh.Config(), sh.EffectiveInformation()) == nil
+		return s.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation()) == nil
 	})
 }
 
-// satisfied returns the waiting instances whose requirements are all met.
-func (s *Supervisor) satisfied() []*shell.Shell {
+// satisfiedInstances returns the waiting instances whose requirements are all met.
+func (s *Supervisor) satisfiedInstances() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
-		return sh.State() != shell.Precondition || s.conditions.missing(sh.Config(), sh.EffectiveInformation()) != nil
+		return sh.State() != shell.Precondition || s.conditions.missingRequirements(sh.Config(), sh.EffectiveInformation()) != nil
 	})
 }
 
-// follow has one instance check its requirements in the background, and once more if
+// followInBackground has one instance check its requirements in the background, and once more if
 // they change meanwhile.
-func (s *Supervisor) follow(sh *shell.Shell) {
+func (s *Supervisor) followInBackground(sh *shell.Shell) {
 	f := &s.followers
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *Supervisor) follow(sh *shell.Shell) {
 		return
 	}
 	started := s.startBackground(func() {
-		for s.takeChange(sh) {
+		for s.takeConditionChange(sh) {
 			// The shell logs and keeps the errors.
 			switch sh.State() {
 			case shell.Activated:
@@ -74,13 +74,13 @@ func (s *Supervisor) follow(sh *shell.Shell) {
 	}
 }
 
-// takeChange reports whether the instance has to check its requirements again. If
+// takeConditionChange reports whether the instance has to check its requirements again. If
 // not, its goroutine is to end.
-func (s *Supervisor) takeChange(sh *shell.Shell) bool {
+func (s *Supervisor) takeConditionChange(sh *shell.Shell) bool {
 	f := &s.followers
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.running[sh] && !s.stopping() {
+	if f.running[sh] && !s.isStopping() {
 		f.running[sh] = false
 		return true
 	}

@@ -33,8 +33,8 @@ func newMemoryWatch(o AutoSleep, log zerolog.Logger) *memoryWatch {
 	return &memoryWatch{AutoSleep: o, log: log}
 }
 
-// follow calls report whenever the kernel reports memory pressure, until ctx ends.
-func (w *memoryWatch) follow(ctx context.Context, report func()) {
+// watchPressure calls report whenever the kernel reports memory pressure, until ctx ends.
+func (w *memoryWatch) watchPressure(ctx context.Context, report func()) {
 	err := w.Watch(ctx, time.Duration(w.Rules.PressureSome), time.Duration(w.Rules.PressureWindow), func() {
 		w.mu.Lock()
 		w.pressedAt = time.Now()
@@ -54,20 +54,20 @@ func (w *memoryWatch) follow(ctx context.Context, report func()) {
 	w.log.Warn().Err(err).Msg("nothing sleeps for want of memory: the kernel does not tell of it, set memory-available")
 }
 
-// unwatched returns why the kernel reports no pressure, nil if it does.
-func (w *memoryWatch) unwatched() error {
+// whyUnwatched returns why the kernel reports no pressure, nil if it does.
+func (w *memoryWatch) whyUnwatched() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.unwatchedErr
 }
 
-// shortage says why memory is short at a moment, or returns "". Pressure from before
+// shortageText says why memory is short at a moment, or returns "". Pressure from before
 // since does not count.
-func (w *memoryWatch) shortage(now, since time.Time) string {
+func (w *memoryWatch) shortageText(now, since time.Time) string {
 	if w.Rules.Pressure == configs.PressureOff {
 		return ""
 	}
-	if text := w.belowFloor(); text != "" {
+	if text := w.belowFloorText(); text != "" {
 		return text
 	}
 	w.mu.Lock()
@@ -79,8 +79,8 @@ func (w *memoryWatch) shortage(now, since time.Time) string {
 	return ""
 }
 
-// belowFloor says that less memory is available than memory-available, or returns "".
-func (w *memoryWatch) belowFloor() string {
+// belowFloorText says that less memory is available than memory-available, or returns "".
+func (w *memoryWatch) belowFloorText() string {
 	if w.Rules.MemoryAvailable == 0 {
 		return ""
 	}

@@ -22,9 +22,9 @@ func (p position) compare(q position) int {
 // startPosition ignores what the instance requires: it waits for that by itself.
 func startPosition(sh *shell.Shell) position { return position{order: sh.Config().StartupOrder} }
 
-// afterRequired returns a function that puts each instance behind all that it
+// positionsAfterRequired returns a function that puts each instance behind all that it
 // requires.
-func afterRequired(shells []*shell.Shell) func(*shell.Shell) position {
+func positionsAfterRequired(shells []*shell.Shell) func(*shell.Shell) position {
 	byCallsign := make(map[string]*shell.Shell, len(shells))
 	for _, sh := range shells {
 		byCallsign[sh.Callsign()] = sh
@@ -52,8 +52,8 @@ func afterRequired(shells []*shell.Shell) func(*shell.Shell) position {
 	return find
 }
 
-// rankBy sorts instances by their position and groups those of the same one.
-func rankBy(shells []*shell.Shell, at func(*shell.Shell) position) [][]*shell.Shell {
+// rankByPosition sorts instances by their position and groups those of the same one.
+func rankByPosition(shells []*shell.Shell, at func(*shell.Shell) position) [][]*shell.Shell {
 	slices.SortStableFunc(shells, func(a, b *shell.Shell) int { return at(a).compare(at(b)) })
 	var ranks [][]*shell.Shell
 	for i, s := range shells {

@@ -77,7 +77,7 @@ func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, err erro
 		about := sh.EffectiveInformation()
 		r.Class, r.Version = about.Class, about.Version
 	}
-	dir, werr := p.write(r, e)
+	dir, werr := p.writeFolder(r, e)
 	if werr != nil {
 		s.log.Error().Err(werr).Str("callsign", callsign).Msg("could not document the end of the plugin")
 		return
@@ -85,8 +85,8 @@ func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, err erro
 	s.log.Info().Str("callsign", callsign).Str("folder", dir).Msg("documented the end of the plugin")
 }
 
-// write makes a folder under a draft name, and renames it when it is complete.
-func (p *postMortems) write(r postMortemReport, e shell.Evidence) (dir string, err error) {
+// writeFolder makes a folder under a draft name, and renames it when it is complete.
+func (p *postMortems) writeFolder(r postMortemReport, e shell.Evidence) (dir string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {

@@ -103,7 +103,7 @@ func (r *rig) act(dice *rand.Rand) {
 // unsettled are those who should not be where they are.
 func (r *rig) unsettled() (wrong []string) {
 	for _, sh := range r.roster.plugins() {
-		missing, lost := r.conditions.missing(sh.Config(), sh.EffectiveInformation()), r.conditions.lost(sh.Config(), sh.EffectiveInformation())
+		missing, lost := r.conditions.missingRequirements(sh.Config(), sh.EffectiveInformation()), r.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation())
 		switch state := sh.State(); {
 		case state == shell.Precondition && missing == nil:
 			wrong = append(wrong, sh.Callsign()+" waits for nothing")

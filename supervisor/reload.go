@@ -29,8 +29,8 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]st
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
 	defer done()
-	r := reload{s: s, before: s.definitions.files, after: byCallsign(plugins)}
-	if err := r.check(plugins); err != nil {
+	r := reload{s: s, before: s.definitions.files, after: indexByCallsign(plugins)}
+	if err := r.checkPlugins(plugins); err != nil {
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
 	s.definitions.files = maps.Clone(r.after)
@@ -69,8 +69,8 @@ func (r *reload) keepOld(callsign string) {
 	r.s.definitions.files[callsign] = r.before[callsign]
 }
 
-// check returns everything that is wrong with plugins, and changes nothing.
-func (r *reload) check(plugins []configs.Plugin) (err error) {
+// checkPlugins returns everything that is wrong with plugins, and changes nothing.
+func (r *reload) checkPlugins(plugins []configs.Plugin) (err error) {
 	all := slices.Clone(plugins)
 	for _, callsign := range slices.Sorted(maps.Keys(r.s.definitions.clones)) {
 		all = append(all, r.s.definitions.clones[callsign].Plugin)
@@ -106,10 +106,10 @@ func (r *reload) endRemoved(ctx context.Context) {
 			gone = append(gone, sh)
 		}
 	}
-	for _, rank := range slices.Backward(rankBy(gone, afterRequired(gone))) {
+	for _, rank := range slices.Backward(rankByPosition(gone, positionsAfterRequired(gone))) {
 		inParallel(rank, func(sh *shell.Shell) {
 			callsign := sh.Callsign()
-			if err := errors.Join(r.s.endInstance(ctx, sh), r.s.restarts.remove(callsign)); err != nil {
+			if err := errors.Join(r.s.endAndRemove(ctx, sh), r.s.restarts.removeRecord(callsign)); err != nil {
 				r.addLine(callsign, "could not be removed: %v", err)
 				r.keepOld(callsign)
 			} else if _, stays := r.after[callsign]; !stays {
@@ -127,13 +127,13 @@ func (r *reload) applyChanged(ctx context.Context) {
 			shells = append(shells, sh)
 		}
 	}
-	for _, rank := range rankBy(shells, afterRequired(shells)) {
-		inParallel(rank, func(sh *shell.Shell) { r.apply(ctx, sh) })
+	for _, rank := range rankByPosition(shells, positionsAfterRequired(shells)) {
+		inParallel(rank, func(sh *shell.Shell) { r.applyConfig(ctx, sh) })
 	}
 }
 
-// apply adjusts, reconfigures or restarts one instance.
-func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
+// applyConfig adjusts, reconfigures or restarts one instance.
+func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 	callsign := sh.Callsign()
 	old, err := r.s.definitions.withOverride(r.before[callsign])
 	now, nerr := r.s.definitions.withOverride(r.after[callsign])
@@ -147,35 +147,35 @@ func (r *reload) apply(ctx context.Context, sh *shell.Shell) {
 		return
 	case adjustable:
 		sh.AdjustConfig(now)
-		r.addLine(callsign, "adjusted, %s", differText(keys))
+		r.addLine(callsign, "adjusted, %s", differenceText(keys))
 		return
 	}
 	did := "reconfigured"
 	if sh.State().IsDown() {
-		err = r.configure(ctx, sh, now)
+		err = r.configureOrKeepOld(ctx, sh, now)
 	} else {
 		did = "restarted"
-		err = r.restart(ctx, sh, now)
+		err = r.restartWith(ctx, sh, now)
 	}
 	if err != nil && !errors.Is(err, shell.ErrPending) {
-		r.addLine(callsign, "could not be %s although %s: %v", did, differText(keys), err)
+		r.addLine(callsign, "could not be %s although %s: %v", did, differenceText(keys), err)
 		return
 	}
-	r.addLine(callsign, "%s, %s", did, differText(keys))
+	r.addLine(callsign, "%s, %s", did, differenceText(keys))
 }
 
-func (r *reload) restart(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
+func (r *reload) restartWith(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
 	if err := sh.Deactivate(ctx, shell.Requested); err != nil {
 		r.keepOld(sh.Callsign())
 		return err
 	}
-	if err := r.configure(ctx, sh, config); err != nil {
+	if err := r.configureOrKeepOld(ctx, sh, config); err != nil {
 		return err
 	}
 	return sh.Activate(ctx, shell.Requested)
 }
 
-func (r *reload) configure(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
+func (r *reload) configureOrKeepOld(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
 	err := sh.Configure(ctx, config)
 	if err != nil {
 		r.keepOld(sh.Callsign())
@@ -204,7 +204,7 @@ func (r *reload) startNew(ctx context.Context) {
 	}
 	r.s.probeAll(ctx, made)
 	r.s.activateUncontrolled() // the new instances may control some
-	for _, rank := range rankBy(made, startPosition) {
+	for _, rank := range rankByPosition(made, startPosition) {
 		inParallel(rank, func(sh *shell.Shell) {
 			if sh.Config().StartMode != configs.StartActivated {
 				r.addLine(sh.Callsign(), "added")
@@ -219,8 +219,8 @@ func (r *reload) startNew(ctx context.Context) {
 	}
 }
 
-// differText says that these keys differ.
-func differText(keys []string) string {
+// differenceText says that these keys differ.
+func differenceText(keys []string) string {
 	last := len(keys) - 1
 	if last == 0 && !strings.HasSuffix(keys[0], "s") {
 		return "its " + keys[0] + " differs"

@@ -14,16 +14,16 @@ type requirements struct {
 }
 
 func (h requirements) MayActivate(about shell.Information) error {
-	return h.s.conditions.missing(h.config(), about)
+	return h.s.conditions.missingRequirements(h.config(), about)
 }
 
 // MayStayActive returns nil while the host stops, since then the host ends all instances in
 // its own order.
 func (h requirements) MayStayActive(about shell.Information) error {
-	if h.s.stopping() {
+	if h.s.isStopping() {
 		return nil
 	}
-	return h.s.conditions.lost(h.config(), about)
+	return h.s.conditions.lostRequirements(h.config(), about)
 }
 
 func (h requirements) config() configs.Plugin {
@@ -39,7 +39,7 @@ func (h requirements) EndDependants(ctx context.Context) {
 	s := h.s
 	s.conditions.setPresent(h.callsign, false)
 	s.dropSubsystems(h.callsign)
-	dependants := s.dependants(h.callsign)
+	dependants := s.recordDependants(h.callsign)
 	defer s.departures.doneWaiting(h.callsign)
 	ended := make(chan struct{}, len(dependants))
 	for _, sh := range dependants {

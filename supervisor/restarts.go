@@ -94,7 +94,7 @@ func (s *Supervisor) RestartStatus(callsign string) RestartStatus {
 	if !ok || state == nil {
 		return RestartStatus{}
 	}
-	count := len(withinWindow(state.record.Times, sh.Config().Restart))
+	count := len(restartsWithinWindow(state.record.Times, sh.Config().Restart))
 	return RestartStatus{Count: count, GivenUp: state.record.GivenUp, Next: state.next}
 }
 
@@ -126,7 +126,7 @@ func (r *restarts) onTransition(t shell.Transition) {
 	default:
 		state.restarting = false
 	}
-	if failed && covers(sh.Config().Restart.Policy, t) {
+	if failed && policyCovers(sh.Config().Restart.Policy, t) {
 		r.planRestart(sh, state)
 	}
 }
@@ -142,8 +142,8 @@ func endedByItself(t shell.Transition) bool {
 	}
 }
 
-// covers reports whether the policy asks for a restart after an end of this kind.
-func covers(policy configs.RestartPolicy, t shell.Transition) bool {
+// policyCovers reports whether the policy asks for a restart after an end of this kind.
+func policyCovers(policy configs.RestartPolicy, t shell.Transition) bool {
 	exit, ok := errors.AsType[*shell.ExitError](t.Err)
 	clean := ok && exit.IsClean() && t.Reason == shell.Failure
 	return policy == configs.RestartAlways || policy == configs.RestartOnFailure && !clean
@@ -169,7 +169,7 @@ func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 	policy := sh.Config().Restart
 	record := &state.record
 	record.Version = restartVersion
-	record.Times = withinWindow(record.Times, policy)
+	record.Times = restartsWithinWindow(record.Times, policy)
 	if len(record.Times) >= policy.Limit {
 		record.GivenUp = true
 		why := fmt.Sprintf("given up after %d restarts within %s, activate it to try again", len(record.Times), policy.Window)
@@ -180,7 +180,7 @@ func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 		})
 		return
 	}
-	delay := pauseBefore(policy, len(record.Times))
+	delay := restartPause(policy, len(record.Times))
 	state.next = time.Now().Add(delay)
 	record.Times = append(record.Times, state.next)
 	var ctx context.Context
@@ -219,8 +219,8 @@ func (r *restarts) cancelPlan(callsign string) {
 	}
 }
 
-// remove deletes all that is known of an instance that no longer exists, on disk too.
-func (r *restarts) remove(callsign string) error {
+// removeRecord deletes all that is known of an instance that no longer exists, on disk too.
+func (r *restarts) removeRecord(callsign string) error {
 	r.mu.Lock()
 	if state := r.states[callsign]; state != nil {
 		state.cancelPlan()
@@ -239,19 +239,19 @@ func (s *restartState) cancelPlan() {
 	s.plan++
 }
 
-// withinWindow returns the restarts that the policy still counts. A time far ahead
+// restartsWithinWindow returns the restarts that the policy still counts. A time far ahead
 // was noted before the clock was set back, and does not count.
-func withinWindow(times []time.Time, policy configs.Restart) []time.Time {
+func restartsWithinWindow(times []time.Time, policy configs.Restart) []time.Time {
 	now, window := time.Now(), time.Duration(policy.Window)
 	return slices.DeleteFunc(slices.Clone(times), func(at time.Time) bool {
 		return at.Before(now.Add(-window)) || at.After(now.Add(2*window))
 	})
 }
 
-// pauseBefore returns the pause before a restart. It doubles with each earlier one,
+// restartPause returns the pause before a restart. It doubles with each earlier one,
 // up to the window, and is longer by up to a quarter at random, so that plugins that
 // ended together are not restarted together.
-func pauseBefore(policy configs.Restart, earlier int) time.Duration {
+func restartPause(policy configs.Restart, earlier int) time.Duration {
 	pause := time.Duration(policy.Backoff)
 	longest := max(pause, time.Duration(policy.Window))
 	for range earlier {

@@ -269,7 +269,7 @@ func TestClockSetBack(t *testing.T) {
 	p := configs.Restart{Window: configs.Duration(time.Minute)}
 	now := time.Now()
 	times := []time.Time{now.Add(-2 * time.Minute), now.Add(-time.Second), now.Add(time.Minute), now.AddDate(1, 0, 0)}
-	if got := withinWindow(times, p); len(got) != 2 || !got[0].Equal(times[1]) || !got[1].Equal(times[2]) {
+	if got := restartsWithinWindow(times, p); len(got) != 2 || !got[0].Equal(times[1]) || !got[1].Equal(times[2]) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -38,8 +38,8 @@ func (s *Supervisor) Start(ctx context.Context) {
 	}
 	s.activateUncontrolled()
 	s.followConditions() // an adopted instance may require one that was not adopted
-	s.autoSleep.begin()
-	for _, rank := range rankBy(s.roster.plugins(), startPosition) {
+	s.autoSleep.start()
+	for _, rank := range rankByPosition(s.roster.plugins(), startPosition) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -88,7 +88,7 @@ func (s *Supervisor) endAll(end func(*shell.Shell) error) {
 	s.definitions.changing.Lock()   // a change of the roster that has begun ends first
 	s.definitions.changing.Unlock() //nolint:staticcheck // no other change begins any more
 	plugins := s.roster.plugins()
-	for _, rank := range slices.Backward(rankBy(plugins, afterRequired(plugins))) {
+	for _, rank := range slices.Backward(rankByPosition(plugins, positionsAfterRequired(plugins))) {
 		inParallel(rank, func(sh *shell.Shell) { s.endAndClose(sh, end) })
 	}
 	for _, b := range slices.Backward(s.roster.builtins) {

@@ -33,7 +33,7 @@ type setRecord struct {
 	By      string `json:"by"`
 }
 
-func (s *Supervisor) openSetters() kept[setRecord] {
+func (s *Supervisor) newSetterNotes() kept[setRecord] {
 	return kept[setRecord]{
 		bucket: store.In[setRecord](s.options.Store, "subsystems"),
 		current: func(name string) (setRecord, bool) {

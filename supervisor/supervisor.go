@@ -111,7 +111,7 @@ func (s *Supervisor) makeInstances() (err error) {
 		return fmt.Errorf("cannot read what was changed at run time: %w", err)
 	}
 	s.autoSleep = newAutoSleep(s)
-	s.changes.setters = s.openSetters()
+	s.changes.setters = s.newSetterNotes()
 	for _, b := range o.Builtins {
 		config := configs.DefaultPlugin()
 		config.Callsign = b.Callsign
@@ -128,7 +128,7 @@ func (s *Supervisor) makeInstances() (err error) {
 		}
 		s.roster.add(sh)
 	}
-	if err := s.autoSleep.restore(); err != nil {
+	if err := s.autoSleep.restoreIdled(); err != nil {
 		return fmt.Errorf("cannot read what was suspended: %w", err)
 	}
 	return nil
@@ -188,17 +188,17 @@ func (s *Supervisor) Shells() []*shell.Shell {
 func (s *Supervisor) startBackground(work func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping() {
+	if s.isStopping() {
 		return false
 	}
 	s.background.Go(work)
 	return true
 }
 
-func (s *Supervisor) stopping() bool { return s.ctx.Err() != nil }
+func (s *Supervisor) isStopping() bool { return s.ctx.Err() != nil }
 
 // Listen has l called for everything that happens from now on, in order for each
 // instance, until the returned function is called.
 func (s *Supervisor) Listen(l Listener) (stop func()) {
-	return s.events.add(l)
+	return s.events.addListener(l)
 }

@@ -89,7 +89,7 @@ func Open(o Options) (_ *Host, err error) {
 	h := &Host{options: o, log: o.Log, Engine: o.Engine}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, h.closeStores())
+			err = errors.Join(err, h.closeResources())
 		}
 	}()
 	if err := h.openStores(); err != nil {
@@ -98,10 +98,10 @@ func Open(o Options) (_ *Host, err error) {
 	if err := h.openProcesses(); err != nil {
 		return nil, err
 	}
-	if err := h.makeParts(); err != nil {
+	if err := h.makeSupervisorAndFronts(); err != nil {
 		return nil, err
 	}
-	h.sweep()
+	h.sweepLeftovers()
 	return h, nil
 }
 
@@ -121,8 +121,8 @@ func (h *Host) openStores() (err error) {
 	return setPacking(h.Processes.Images, config.Hibernate)
 }
 
-// makeParts makes the supervisor and the fronts, and connects them.
-func (h *Host) makeParts() (err error) {
+// makeSupervisorAndFronts makes the supervisor and the fronts, and connects them.
+func (h *Host) makeSupervisorAndFronts() (err error) {
 	o, config := h.options, h.options.Config
 	s := supervisor.Options{
 		Plugins:          config.Plugins,
@@ -144,7 +144,7 @@ func (h *Host) makeParts() (err error) {
 			Host: config.Host, Log: h.log, Version: o.Version,
 			CanHibernate: o.Hibernates,
 			RestartsOf:   func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
-			Proxies:      h.proxies,
+			Proxies:      h.heldProxies,
 			Reload:       o.Reload,
 		})
 		s.Builtins = []supervisor.Builtin{h.Front.Builtin()}
@@ -170,8 +170,8 @@ func (h *Host) newMonitor(s *supervisor.Supervisor, config func() configs.Plugin
 	return monitor.New(s, config, sink, h.log)
 }
 
-// proxies returns what native clients hold, as the JSON-RPC front shows it.
-func (h *Host) proxies() []controller.Proxy {
+// heldProxies returns what native clients hold, as the JSON-RPC front shows it.
+func (h *Host) heldProxies() []controller.Proxy {
 	const link = "communicator"
 	var all []controller.Proxy
 	for _, p := range h.Communicator.Proxies() {
@@ -216,15 +216,15 @@ func (h *Host) Close(succeeded bool) error {
 			errs = append(errs, fmt.Errorf("cannot clear the run directory: %w", err))
 		}
 	}
-	if err := h.closeStores(); err != nil && !succeeded { // a cgroup with plugins in it can't be removed
+	if err := h.closeResources(); err != nil && !succeeded { // a cgroup with plugins in it can't be removed
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// closeStores closes the stores and removes the host's cgroup, as far as they are
+// closeResources closes the stores and removes the host's cgroup, as far as they are
 // open.
-func (h *Host) closeStores() error {
+func (h *Host) closeResources() error {
 	var errs []error
 	if h.Processes.Cgroups != nil {
 		if err := h.Processes.Cgroups.Close(); err != nil {

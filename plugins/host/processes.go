@@ -57,8 +57,8 @@ func (h *Host) openProcesses() error {
 	return nil
 }
 
-// sweep ends processes and removes images of instances that no longer exist.
-func (h *Host) sweep() {
+// sweepLeftovers ends processes and removes images of instances that no longer exist.
+func (h *Host) sweepLeftovers() {
 	var callsigns []string
 	for _, s := range h.Supervisor.Shells() {
 		callsigns = append(callsigns, s.Callsign())

@@ -54,8 +54,8 @@ func (s Situation) Explain(c Candidate, unwatched error) Explanation {
 	if tier, at, because := s.idleStep(c); tier != "" {
 		e.Next = &Prospect{string(tier), at, because, s.Rules.DryRun}
 	}
-	e.Keeps = s.keepsAwake(c)
-	e.Why = s.summary(c, e, unwatched)
+	e.Keeps = s.keepAwakeReasons(c)
+	e.Why = s.summaryText(c, e, unwatched)
 	return e
 }
 
@@ -72,8 +72,8 @@ func inactiveText(c Candidate) string {
 	return "it does not run: it is " + string(c.Use.State)
 }
 
-// keepsAwake lists what keeps an activated instance awake now, whatever is planned.
-func (s Situation) keepsAwake(c Candidate) (texts []string) {
+// keepAwakeReasons lists what keeps an activated instance awake now, whatever is planned.
+func (s Situation) keepAwakeReasons(c Candidate) (texts []string) {
 	if why := c.whyNeverHibernated(); why != "" {
 		texts = append(texts, why)
 	}
@@ -98,8 +98,8 @@ func (s Situation) keepsAwake(c Candidate) (texts []string) {
 	return texts
 }
 
-// summary is the explanation of an activated instance in one sentence.
-func (s Situation) summary(c Candidate, e Explanation, unwatched error) string {
+// summaryText is the explanation of an activated instance in one sentence.
+func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) string {
 	var parts []string
 	verb := "will"
 	if s.Rules.DryRun {

@@ -80,13 +80,13 @@ func (s Situation) Decide() (*Decision, time.Time) {
 	if due != nil {
 		return due, time.Time{}
 	}
-	because, shortage := s.excess()
+	because, shortage := s.exceededLimit()
 	switch {
 	case because == "":
 	case shortage && s.ReliefBy.After(s.Now):
 		decideBy(s.ReliefBy)
 	default:
-		d, at := s.leastRecentlyUsed(because, shortage)
+		d, at := s.leastRecentlyUsedStep(because, shortage)
 		if d != nil {
 			return d, time.Time{}
 		}
@@ -110,9 +110,9 @@ func (s Situation) measureInterval() time.Duration {
 	return 0
 }
 
-// excess returns which budget is exceeded, or why memory is short; because is empty
+// exceededLimit returns which budget is exceeded, or why memory is short; because is empty
 // when neither is so.
-func (s Situation) excess() (because string, shortage bool) {
+func (s Situation) exceededLimit() (because string, shortage bool) {
 	count, bytes := 0, int64(0)
 	for _, c := range s.Candidates {
 		if c.Use.State.IsRunning() {
@@ -131,10 +131,10 @@ func (s Situation) excess() (because string, shortage bool) {
 	return "", false
 }
 
-// leastRecentlyUsed returns the next step with the instance that callers will miss
+// leastRecentlyUsedStep returns the next step with the instance that callers will miss
 // least: a suspended instance goes before a resumed one. When no instance can take a
 // step yet, it returns when the first one can.
-func (s Situation) leastRecentlyUsed(because string, shortage bool) (*Decision, time.Time) {
+func (s Situation) leastRecentlyUsedStep(because string, shortage bool) (*Decision, time.Time) {
 	dry := s.Rules.DryRun || shortage && s.Rules.Pressure == configs.PressureReport
 	var soonest time.Time
 	var able []Candidate
@@ -143,7 +143,7 @@ func (s Situation) leastRecentlyUsed(because string, shortage bool) (*Decision, 
 		if !c.mayHibernate() || tier == MoveToDisk && !shortage || dry && c.Attempts.lastLogged(tier).Equal(c.Use.LastUse) {
 			continue
 		}
-		at := c.earliest(s.Now, c.Use.LastUse.Add(time.Duration(c.Config.MinAwake)))
+		at := c.earliestTime(s.Now, c.Use.LastUse.Add(time.Duration(c.Config.MinAwake)))
 		switch {
 		case !at.After(s.Now):
 			able = append(able, c)
@@ -165,17 +165,17 @@ func (s Situation) leastRecentlyUsed(because string, shortage bool) (*Decision, 
 func (s Situation) idleStep(c Candidate) (tier Tier, at time.Time, because string) {
 	if after := c.Config.CheckpointAfter; !c.Use.InPlaceSince.IsZero() && c.mayHibernate() {
 		because = fmt.Sprintf("it has been paged out for %s (checkpoint-after)", after)
-		return MoveToDisk, c.earliest(s.Now, c.Use.InPlaceSince.Add(time.Duration(*after))), because
+		return MoveToDisk, c.earliestTime(s.Now, c.Use.InPlaceSince.Add(time.Duration(*after))), because
 	}
 	if c.Use.State != shell.Activated || c.Use.Control == "" {
 		return "", at, ""
 	}
 	if after := time.Duration(c.Config.IdleHibernate); after > 0 && c.mayHibernate() {
-		tier, at = c.nextTier(), c.earliest(s.Now, c.Use.LastUse.Add(after))
+		tier, at = c.nextTier(), c.earliestTime(s.Now, c.Use.LastUse.Add(after))
 		because = fmt.Sprintf("nobody has used it for %s (idle-hibernate)", after)
 	}
 	if after := time.Duration(c.Config.IdleSuspend); after > 0 && c.Use.Control == statecontrol.Resumed {
-		suspend := c.earliest(s.Now, c.Use.LastUse.Add(after))
+		suspend := c.earliestTime(s.Now, c.Use.LastUse.Add(after))
 		if tier == "" || suspend.Before(at) {
 			tier, at = Suspend, suspend
 			because = fmt.Sprintf("nobody has used it for %s (idle-suspend)", after)
@@ -200,9 +200,9 @@ func (c Candidate) noticeability() int {
 	return slices.Index([]Tier{MoveToDisk, Hibernate, Suspend}, c.nextTier())
 }
 
-// earliest returns when a step may be taken that is due at a moment: later if the
+// earliestTime returns when a step may be taken that is due at a moment: later if the
 // instance is in use, was just woken, or has failed to sleep.
-func (c Candidate) earliest(now, due time.Time) time.Time {
+func (c Candidate) earliestTime(now, due time.Time) time.Time {
 	minAwake := time.Duration(c.Config.MinAwake)
 	if c.isInUse() { // as if its last use ended now
 		due = now.Add(max(due.Sub(c.Use.LastUse), minAwake))

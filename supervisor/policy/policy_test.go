@@ -151,7 +151,7 @@ func TestDecide(t *testing.T) {
 				if d.DryRun {
 					got = "dry: " + got
 				}
-				if because, _ := s.excess(); because == d.Because {
+				if because, _ := s.exceededLimit(); because == d.Because {
 					got += ", " + because
 				}
 			}

@@ -31,7 +31,7 @@ type observedBackend struct {
 
 // Launch is three steps: the handshake, the plugin's information, its health.
 func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, err error) {
-	launched := b.run.try(Handshake, "", func() (string, error) {
+	launched := b.run.tryStep(Handshake, "", func() (string, error) {
 		info, err = b.Backend.Launch(ctx)
 		return "", err
 	})
@@ -39,8 +39,8 @@ func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, e
 		return info, err
 	}
 	b.run.services = info.Services
-	b.run.try(Information, "", func() (string, error) { return b.describe(ctx, info) })
-	b.run.try(Health, "", func() (string, error) {
+	b.run.tryStep(Information, "", func() (string, error) { return b.informationText(ctx, info) })
+	b.run.tryStep(Health, "", func() (string, error) {
 		answer, err := healthpb.NewHealthClient(b.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: "plugin"})
 		if err == nil && answer.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 			err = fmt.Errorf("it is %s", answer.GetStatus())
@@ -66,9 +66,9 @@ func withoutConditions(info shell.Information) shell.Information {
 	return info
 }
 
-// describe returns the plugin's information in one line. It asks a second time: the
+// informationText returns the plugin's information in one line. It asks a second time: the
 // answer must be the same.
-func (b *observedBackend) describe(ctx context.Context, info shell.Information) (string, error) {
+func (b *observedBackend) informationText(ctx context.Context, info shell.Information) (string, error) {
 	client := shellpb.NewPluginClient(b.Conn())
 	first, err := client.Information(ctx, &shellpb.InformationRequest{})
 	if err != nil {
@@ -97,7 +97,7 @@ func (b *observedBackend) describe(ctx context.Context, info shell.Information) 
 // Initialize is one step. A plugin with state control is suspended, or resumed,
 // after it.
 func (b *observedBackend) Initialize(ctx context.Context) (err error) {
-	b.run.try(Initialize, "", func() (found string, _ error) {
+	b.run.tryStep(Initialize, "", func() (found string, _ error) {
 		if err = b.Backend.Initialize(ctx); err == nil && slices.Contains(b.run.services, statecontrol.ServiceName) {
 			found, err = b.controlState(ctx)
 		}
@@ -117,7 +117,7 @@ func (b *observedBackend) controlState(ctx context.Context) (string, error) {
 
 // Deinitialize is one step, whose error the shell only logs.
 func (b *observedBackend) Deinitialize(ctx context.Context, why shell.Reason) (err error) {
-	b.run.try(Deinitialize, "", func() (string, error) {
+	b.run.tryStep(Deinitialize, "", func() (string, error) {
 		err = b.Backend.Deinitialize(ctx, why)
 		return "", err
 	})
@@ -131,7 +131,7 @@ func (b *observedBackend) Stop(ctx context.Context) (err error) {
 		return b.Backend.Stop(ctx)
 	}
 	begun := time.Now()
-	b.run.try(End, "", func() (string, error) {
+	b.run.tryStep(End, "", func() (string, error) {
 		err = b.Backend.Stop(ctx)
 		if err == nil && time.Since(begun) >= b.grace {
 			return "", fmt.Errorf("it did not end within %s of being asked to", b.grace)

@@ -63,8 +63,8 @@ var mends = map[string]string{
 // unknownMethod is the name of a method that no plugin has.
 const unknownMethod = "dormouse-verify-no-such-method"
 
-// try does one step, or skips it if skip says why, and reports whether the step was ok.
-func (r *run) try(step, skip string, work func() (found string, err error)) bool {
+// tryStep does one step, or skips it if skip says why, and reports whether the step was ok.
+func (r *run) tryStep(step, skip string, work func() (found string, err error)) bool {
 	s := Step{Name: step, Result: Skipped, Found: skip}
 	if skip == "" {
 		begun := time.Now()
@@ -91,10 +91,10 @@ var Order = []string{
 	Checkpoint, ProcessGone, Restore, CallAgain, Resume, Deinitialize, End, NothingLeft,
 }
 
-// skipTo skips the steps that are still missing before the given one.
-func (r *run) skipTo(step, why string) {
+// skipStepsBefore skips the steps that are still missing before the given one.
+func (r *run) skipStepsBefore(step, why string) {
 	for _, s := range Order[len(r.Steps):slices.Index(Order, step)] {
-		r.try(s, why, nil)
+		r.tryStep(s, why, nil)
 	}
 }
 
@@ -122,7 +122,7 @@ func (r *run) callStep(ctx context.Context, step string) {
 	if skip == "" && !slices.Contains(r.services, shellpb.DispatcherService) {
 		skip = "it serves no Dispatcher"
 	}
-	r.try(step, skip, func() (found string, err error) {
+	r.tryStep(step, skip, func() (found string, err error) {
 		if r.Method == "" {
 			found, err = r.callUnknown(ctx)
 		} else {
@@ -178,7 +178,7 @@ func (r *run) sleepSteps(ctx context.Context) {
 	if skip == "" && !slices.Contains(r.services, statecontrol.ServiceName) {
 		skip = "it serves no StateControl, and so can't be hibernated"
 	}
-	suspended := r.try(Suspend, skip, func() (string, error) { return "", r.withPluginEnd(r.suspend(ctx)) })
+	suspended := r.tryStep(Suspend, skip, func() (string, error) { return "", r.withPluginEnd(r.suspendTwice(ctx)) })
 	if skip == "" && !suspended {
 		skip = "it is not suspended"
 	}
@@ -187,14 +187,14 @@ func (r *run) sleepSteps(ctx context.Context) {
 			skip = "not possible here: " + joinLines(err.Error())
 		}
 	}
-	possible := r.try(Preflight, skip, func() (string, error) {
+	possible := r.tryStep(Preflight, skip, func() (string, error) {
 		r.recordProcesses()
 		return "", hibernate.Preflight(r.host.Engine, r.host.Processes.Images.ImageDir(callsign), r.shell.Status().Facts.PID)
 	})
 	if skip == "" && !possible {
 		skip = "the preflight failed"
 	}
-	slept := r.try(Checkpoint, skip, func() (string, error) {
+	slept := r.tryStep(Checkpoint, skip, func() (string, error) {
 		if err := r.shell.Hibernate(ctx, shell.Requested, 0); err != nil {
 			return "", err
 		}
@@ -203,23 +203,23 @@ func (r *run) sleepSteps(ctx context.Context) {
 	if skip == "" && !slept {
 		skip = "it did not sleep"
 	}
-	r.try(ProcessGone, skip, func() (string, error) { return "", r.checkProcessesGone() })
-	r.try(Restore, skip, func() (string, error) { return "", r.shell.Activate(ctx, shell.Requested) })
+	r.tryStep(ProcessGone, skip, func() (string, error) { return "", r.checkProcessesGone() })
+	r.tryStep(Restore, skip, func() (string, error) { return "", r.shell.Activate(ctx, shell.Requested) })
 	if skip == "" {
 		r.recordProcesses()
 		r.callStep(ctx, CallAgain)
 	} else {
-		r.try(CallAgain, skip, nil)
+		r.tryStep(CallAgain, skip, nil)
 	}
 	resumable := r.notRunning()
 	if resumable == "" && !suspended {
 		resumable = "it was not suspended"
 	}
-	r.try(Resume, resumable, func() (string, error) { return "", r.shell.Resume(ctx, shell.Requested) })
+	r.tryStep(Resume, resumable, func() (string, error) { return "", r.shell.Resume(ctx, shell.Requested) })
 }
 
-// suspend suspends the plugin, and returns an error if it accepts a second request.
-func (r *run) suspend(ctx context.Context) error {
+// suspendTwice suspends the plugin, and returns an error if it accepts a second request.
+func (r *run) suspendTwice(ctx context.Context) error {
 	if r.shell.Status().Control == statecontrol.Suspended {
 		if err := r.shell.Resume(ctx, shell.Requested); err != nil {
 			return err

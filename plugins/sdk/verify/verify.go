@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options) (_ Verification, dir string, err error)
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	r := &run{Options: o, dir: dir, Verification: Verification{Program: o.Program}}
-	err = r.all(ctx)
+	err = r.runSteps(ctx)
 	return r.Verification, dir, err
 }
 
@@ -96,10 +96,10 @@ type run struct {
 	pids     []int // of all processes that the plugin has had
 }
 
-// all does every step.
-func (r *run) all(ctx context.Context) (err error) {
+// runSteps does every step.
+func (r *run) runSteps(ctx context.Context) (err error) {
 	config := r.pluginConfig()
-	found := r.try(Executable, "", func() (string, error) {
+	found := r.tryStep(Executable, "", func() (string, error) {
 		path, err := lookProgram(r.Options.Program)
 		config.Executable = path
 		return path, err
@@ -114,14 +114,14 @@ func (r *run) all(ctx context.Context) (err error) {
 		activated = r.shell.Activate(ctx, shell.Requested)
 		r.recordProcesses()
 	}
-	r.skipTo(Methods, "it does not run")
+	r.skipStepsBefore(Methods, "it does not run")
 	r.callStep(ctx, Methods)
 	r.sleepSteps(ctx)
 	r.backend.ending = true
 	_ = r.shell.Deactivate(context.WithoutCancel(ctx), shell.Requested) // the backend makes it steps
-	r.skipTo(NothingLeft, "it does not run")
+	r.skipStepsBefore(NothingLeft, "it does not run")
 	stopped := r.host.Stop(context.WithoutCancel(ctx))
-	r.try(NothingLeft, "", func() (string, error) {
+	r.tryStep(NothingLeft, "", func() (string, error) {
 		return "", errors.Join(stopped, r.checkProcessesGone(), r.leftFiles(), r.host.Close(false))
 	})
 	r.Verification.OK = activated == nil && !r.hasFailed()
