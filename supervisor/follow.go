@@ -32,8 +32,8 @@ func (s *Supervisor) followConditions() {
 // It leaves out those that have begun to end.
 func (s *Supervisor) violatedInstances() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
-		switch state := sh.State(); {
-		case !state.NeedsRequirements(), state == shell.Activated && !s.conditions.isPresent(sh.Callsign()):
+		state := sh.State()
+		if !state.NeedsRequirements() || state == shell.Activated && !s.conditions.isPresent(sh.Callsign()) {
 			return true
 		}
 		return s.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation()) == nil
