@@ -34,9 +34,9 @@ type Backend interface {
 	Facts() Facts
 }
 
-// Process is a Backend whose plugin is a program in processes of its own: the plugin
-// can be probed, hibernated, started from a golden image, and left to the next host.
-// The shell calls its methods one at a time, except Conn, Evidence, Sleep,
+// Process is a Backend that runs a program in processes of its own: the plugin can be
+// probed, hibernated, started from a golden image, and left to the next host. The shell
+// calls the methods one at a time, except Conn, Evidence, Sleep,
 // HibernationObstacle, HibernationProgress and Golden.
 type Process interface {
 	Backend
@@ -158,7 +158,7 @@ type Version struct {
 type Call struct {
 	// Method has neither callsign nor version.
 	Method string
-	// Index is the part of the method's name after "@", empty when there is none.
+	// Index is the part of the method's name after "@", empty for none.
 	Index string
 	// Params is JSON, nil when the caller gave none.
 	Params json.RawMessage
@@ -169,7 +169,7 @@ type Notification struct {
 	Event string
 	// Index limits the event to subscribers of that index; empty means all subscribers.
 	Index string
-	// Params is JSON, nil when there is none.
+	// Params is JSON, nil for none.
 	Params json.RawMessage
 }
 

@@ -23,7 +23,7 @@ func (s *Shell) Conn() grpc.ClientConnInterface {
 	return admittedConn{s, s.process.Conn()}
 }
 
-// admittedConn is a connection whose calls are admitted by a shell.
+// admittedConn is a connection on which a shell admits each call.
 type admittedConn struct {
 	s  *Shell
 	to grpc.ClientConnInterface

@@ -14,7 +14,7 @@ const LaneLabel = "lane"
 
 // LaneStatus lists the operations of an instance at one moment: running and waiting.
 type LaneStatus struct {
-	// Job is the operation under way, empty when there is none.
+	// Job is the operation under way, empty for none.
 	Job Event
 	// Runs counts the operations that have ended.
 	Runs int64

@@ -110,7 +110,7 @@ func (e Event) verb() string {
 type Row struct {
 	Event Event
 	From  State
-	// During is the state while the work is done; empty when there is none.
+	// During is the state while the work is done; empty if the event has no work.
 	During State
 	// Then is the state after work that succeeded, Else the state after work that failed.
 	Then, Else State

@@ -51,9 +51,9 @@ func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 	})
 }
 
-// DeactivateIfRequirementsLost ends an active instance whose requirements no longer hold; the
-// instance then waits for them. The host calls it when requirements may have been lost. A
-// hibernated instance is left alone until it wakes.
+// DeactivateIfRequirementsLost ends an active instance if its requirements no longer hold;
+// the instance then waits for them. The host calls it when requirements may have been lost.
+// A hibernated instance is left alone until it wakes.
 func (s *Shell) DeactivateIfRequirementsLost(ctx context.Context) error {
 	return s.runInLane(ctx, recheckEvent, s.deactivationLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {

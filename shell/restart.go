@@ -9,8 +9,8 @@ import (
 // state itself.
 const restartEvent Event = "restart"
 
-// RestartIf activates a deactivated instance whose plugin has ended by itself, if wanted
-// returns true when the turn comes.
+// RestartIf activates an instance after its plugin has ended by itself. It does nothing if,
+// when the turn comes, the instance is not deactivated or wanted returns false.
 func (s *Shell) RestartIf(ctx context.Context, wanted func() bool) error {
 	return s.runInLane(ctx, restartEvent, s.activationLimit(), func(ctx context.Context) error {
 		if s.State() != Deactivated || !wanted() {

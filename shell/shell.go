@@ -193,8 +193,8 @@ func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 	})
 }
 
-// Suspend asks the plugin to suspend. An instance without state control whose start mode
-// is deactivated is deactivated instead.
+// Suspend asks the plugin to suspend. An instance without state control is deactivated
+// instead if its start mode is deactivated.
 func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Suspend, s.deactivationLimit(), func(ctx context.Context) error {
 		s.setIdlePhase(notIdle) // the plugin is to stay suspended when it is used

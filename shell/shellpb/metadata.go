@@ -7,8 +7,8 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// CallsignKey is the gRPC metadata key whose value names the instance that a call to the
-// host is about.
+// CallsignKey is the gRPC metadata key under which a call to the host names the instance
+// that the call is about.
 const CallsignKey = "dormouse-callsign"
 
 // UnaryKey is the gRPC metadata key that marks a forwarded call as unary: one request and

@@ -13,7 +13,7 @@ import (
 	"dormouse/shell"
 )
 
-// conn is a connection to a Plugin whose health is SERVING.
+// conn is a connection to a Plugin, which reports the health SERVING.
 type conn struct{ p *Plugin }
 
 // Invoke counts as a call of the plugin and answers at once.
