@@ -29,7 +29,7 @@ type Host struct{ conn *hostConn }
 func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
 	answer, err := h.shellClient().Status(shellpb.WithCallsign(ctx, callsign), &shellpb.StatusRequest{})
 	if err != nil {
-		return Status{}, hostError(ctx, "tell the status of "+callsignInError(callsign), err)
+		return Status{}, hostError(ctx, "read the status of "+callsignInError(callsign), err)
 	}
 	return statusFrom(answer), nil
 }

@@ -36,8 +36,8 @@ type hostConn struct {
 var _ grpc.ClientConnInterface = (*hostConn)(nil)
 
 // Invoke calls a unary method of the host or, through it, of another plugin.
-func (l *hostConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	s, err := l.openConn(ctx)
+func (h *hostConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	s, err := h.openConn(ctx)
 	if err != nil {
 		return err
 	}
@@ -45,8 +45,8 @@ func (l *hostConn) Invoke(ctx context.Context, method string, args, reply any, o
 }
 
 // NewStream begins a streaming call, as Invoke.
-func (l *hostConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	s, err := l.openConn(ctx)
+func (h *hostConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := h.openConn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +67,9 @@ func (s hostStream) RecvMsg(m any) error { return s.conn.errorOrSlept(s.ClientSt
 
 // openConn returns the present connection, or dials a new one. While the plugin is
 // about to sleep it waits for the end of the sleep.
-func (l *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
+func (h *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
 	for {
-		s, awake, err := l.connIfAwake()
+		s, awake, err := h.connIfAwake()
 		if awake == nil {
 			return s, err
 		}
@@ -83,32 +83,32 @@ func (l *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
 
 // connIfAwake is openConn without waiting. While the plugin is about to sleep, it
 // returns a channel that is closed after the sleep.
-func (l *hostConn) connIfAwake() (_ *dialedConn, awake <-chan struct{}, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (h *hostConn) connIfAwake() (_ *dialedConn, awake <-chan struct{}, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch {
-	case l.ended:
+	case h.ended:
 		return nil, nil, errEnded
-	case l.socket == "":
+	case h.socket == "":
 		return nil, nil, errNoHost
-	case l.awake != nil:
-		return nil, l.awake, nil
-	case l.dialed == nil:
-		l.dialed, err = newDialedConn(l.socket)
+	case h.awake != nil:
+		return nil, h.awake, nil
+	case h.dialed == nil:
+		h.dialed, err = newDialedConn(h.socket)
 	}
-	return l.dialed, nil, err
+	return h.dialed, nil, err
 }
 
 // closeForSleep closes the connection. When it returns, no descriptor of the
 // connection is open, and none is opened before reopen.
-func (l *hostConn) closeForSleep() {
-	l.mu.Lock()
-	s := l.dialed
-	l.dialed = nil
-	if l.awake == nil {
-		l.awake = make(chan struct{})
+func (h *hostConn) closeForSleep() {
+	h.mu.Lock()
+	s := h.dialed
+	h.dialed = nil
+	if h.awake == nil {
+		h.awake = make(chan struct{})
 	}
-	l.mu.Unlock()
+	h.mu.Unlock()
 	if s != nil {
 		s.close()
 	}
@@ -116,22 +116,22 @@ func (l *hostConn) closeForSleep() {
 
 // reopen lets calls through again. It may be called without an earlier
 // closeForSleep.
-func (l *hostConn) reopen() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.awake != nil {
-		close(l.awake)
-		l.awake = nil
+func (h *hostConn) reopen() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.awake != nil {
+		close(h.awake)
+		h.awake = nil
 	}
 }
 
 // closeForGood closes the connection. All later calls fail.
-func (l *hostConn) closeForGood() {
-	l.mu.Lock()
-	l.ended = true
-	l.mu.Unlock()
-	l.closeForSleep()
-	l.reopen()
+func (h *hostConn) closeForGood() {
+	h.mu.Lock()
+	h.ended = true
+	h.mu.Unlock()
+	h.closeForSleep()
+	h.reopen()
 }
 
 // dialedConn is one gRPC connection to the host and its sockets.
