@@ -54,7 +54,7 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 		changed: make(chan struct{}, 1), attempts: make(map[string]*policy.Attempts),
 	}
 	a.notes = kept[idledRecord]{
-		bucket: store.In[idledRecord](s.options.Store, "idled"),
+		bucket: store.BucketOf[idledRecord](s.options.Store, "idled"),
 		current: func(callsign string) (idledRecord, bool) {
 			sh, ok := s.Shell(callsign)
 			return idledRecord{recordVersion, true}, ok && sh.Usage().IdleSuspended

@@ -62,7 +62,7 @@ func (c *clone) UnmarshalJSON(raw []byte) error {
 func openDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, error) {
 	d := &definitions{
 		files:      indexByCallsign(plugins),
-		keptClones: store.In[clone](s, "clones"), keptOverrides: store.In[override](s, "configurations"),
+		keptClones: store.BucketOf[clone](s, "clones"), keptOverrides: store.BucketOf[override](s, "configurations"),
 	}
 	var err error
 	if d.clones, err = d.keptClones.All(); err != nil {

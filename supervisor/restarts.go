@@ -56,7 +56,7 @@ const restartVersion = 1
 func newRestarts(s *Supervisor) (*restarts, error) {
 	r := &restarts{s: s, states: make(map[string]*restartState)}
 	r.records = kept[restartRecord]{
-		bucket:  store.In[restartRecord](s.options.Store, "restarts"),
+		bucket:  store.BucketOf[restartRecord](s.options.Store, "restarts"),
 		current: r.currentRecord,
 		failed: func(callsign string, err error) {
 			s.log.Error().Err(err).Str("callsign", callsign).Msg("could not keep the number of restarts")

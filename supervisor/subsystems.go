@@ -35,7 +35,7 @@ type setRecord struct {
 
 func (s *Supervisor) newSetterNotes() kept[setRecord] {
 	return kept[setRecord]{
-		bucket: store.In[setRecord](s.options.Store, "subsystems"),
+		bucket: store.BucketOf[setRecord](s.options.Store, "subsystems"),
 		current: func(name string) (setRecord, bool) {
 			by := s.conditions.activator(name)
 			return setRecord{recordVersion, by}, by != ""

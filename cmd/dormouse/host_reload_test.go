@@ -191,7 +191,7 @@ func TestCloneOutlivesTheHost(t *testing.T) {
 	clone := map[string]any{"version": 1, "of": "Counter", "later": "a key of another version", "plugin": map[string]any{
 		"Callsign": "Copy", "Executable": filepath.Join(examples, "counter"), "Configuration": map[string]any{"start": 5},
 	}}
-	if err := store.In[map[string]any](kept, "clones").Put("Copy", clone); err != nil {
+	if err := store.BucketOf[map[string]any](kept, "clones").Put("Copy", clone); err != nil {
 		t.Fatal(err)
 	}
 	if err := kept.Close(); err != nil {

@@ -14,20 +14,20 @@ func Write(path string, data []byte, mode os.FileMode) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := replace(path, data, mode, (*os.File).Sync); err != nil {
+	if err := writeAndRename(path, data, mode, (*os.File).Sync); err != nil {
 		return err
 	}
 	return SyncDir(dir)
 }
 
-// Replace is like Write but not durable: if this process ends the file is the old or the
-// new one, but a power cut may lose both. The directory must exist.
-func Replace(path string, data []byte, mode os.FileMode) error {
-	return replace(path, data, mode, func(*os.File) error { return nil })
+// WriteWithoutSync is like Write but not durable: if this process crashes the file has its old
+// or its new contents, but a power cut may lose both. The directory must exist.
+func WriteWithoutSync(path string, data []byte, mode os.FileMode) error {
+	return writeAndRename(path, data, mode, func(*os.File) error { return nil })
 }
 
-// replace does the work of Write and Replace, with sync for the new file.
-func replace(path string, data []byte, mode os.FileMode, sync func(*os.File) error) (err error) {
+// writeAndRename writes a new file beside path, calls sync with it, and renames it to path.
+func writeAndRename(path string, data []byte, mode os.FileMode, sync func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
@@ -54,7 +54,7 @@ func replace(path string, data []byte, mode os.FileMode, sync func(*os.File) err
 	return err
 }
 
-// SyncDir makes new, removed and renamed entries of dir durable.
+// SyncDir makes durable which files were created, removed and renamed in dir.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

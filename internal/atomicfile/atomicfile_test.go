@@ -126,7 +126,7 @@ func TestReplace(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	for _, data := range []string{"first, longer", "second"} {
-		if err := Replace(path, []byte(data), 0o600); err != nil {
+		if err := WriteWithoutSync(path, []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != data {

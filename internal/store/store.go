@@ -1,6 +1,6 @@
-// Package store keeps small records in one file: JSON by bucket and key. A record is on
-// disk when the write returns; a write that a crash interrupts has no effect. The package
-// does not know what the records mean.
+// Package store keeps small records in one file: JSON by bucket and key. A record is on disk
+// when Put returns; a Put that a crash interrupts has no effect. The package does not know
+// what the records mean.
 package store
 
 import (
@@ -31,13 +31,13 @@ type Store struct {
 	db *bbolt.DB
 }
 
-// Open opens the file, or makes it with mode 0600. It reads all records once, so that damage
-// is found now and not later; the error wraps ErrDamaged then.
+// Open opens the file, or makes it with mode 0600. It reads all records once and returns an
+// ErrDamaged if one is damaged, so that no later read finds that.
 func Open(path string) (_ *Store, err error) {
 	var file *os.File
 	defer func() {
 		if err != nil && file != nil {
-			_ = file.Close() // bbolt does not, when it panics
+			_ = file.Close() // bbolt does not close the file when it panics
 		}
 	}()
 	var db *bbolt.DB
@@ -53,7 +53,7 @@ func Open(path string) (_ *Store, err error) {
 		return err
 	})
 	if err == nil {
-		file = nil // it is db's now
+		file = nil // db closes the file
 		if err = withoutPanic(func() error { return checkRecords(db) }); err != nil {
 			err = errors.Join(err, db.Close())
 		}
@@ -67,7 +67,7 @@ func Open(path string) (_ *Store, err error) {
 	if _, system := errors.AsType[syscall.Errno](err); system {
 		return nil, fmt.Errorf("cannot open the store: %w", err)
 	}
-	if !errors.Is(err, ErrDamaged) { // what else bbolt says is about what it found
+	if !errors.Is(err, ErrDamaged) { // all other errors of bbolt are about the contents
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return nil, fmt.Errorf("cannot open %s: %w; restore it from a backup, or move it away to begin without what it held", path, err)
@@ -87,9 +87,9 @@ type Bucket[T any] struct {
 	name  []byte
 }
 
-// In returns a bucket of s, which need not exist yet. A bucket of a nil store is always
-// empty.
-func In[T any](s *Store, name string) Bucket[T] { return Bucket[T]{s, []byte(name)} }
+// BucketOf returns the bucket of that name in s, which need not exist yet. A bucket of a nil
+// store is always empty.
+func BucketOf[T any](s *Store, name string) Bucket[T] { return Bucket[T]{s, []byte(name)} }
 
 // Get returns the record of that key, and whether there is one.
 func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
@@ -146,7 +146,8 @@ func (b Bucket[T]) readBucket(read func(*bbolt.Bucket) error) error {
 	})
 }
 
-// updateBucket calls write with the bucket, which it makes if needed. The verb is for the error.
+// updateBucket makes the bucket if needed and calls write with it. The error says that the
+// verb failed for the key.
 func (b Bucket[T]) updateBucket(verb, key string, write func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
@@ -164,7 +165,7 @@ func (b Bucket[T]) updateBucket(verb, key string, write func(*bbolt.Bucket) erro
 	return nil
 }
 
-// decodeRecord reads a stored record into to.
+// decodeRecord verifies a stored record and decodes it into to.
 func (b Bucket[T]) decodeRecord(key, stored []byte, to *T) error {
 	raw, err := verifyChecksum(stored)
 	if err == nil {
@@ -178,8 +179,8 @@ func (b Bucket[T]) decodeRecord(key, stored []byte, to *T) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// addChecksum puts a checksum before a record: bbolt has checksums of its own metadata
-// only.
+// addChecksum returns the record with a checksum before it. bbolt itself has checksums of its
+// metadata only.
 func addChecksum(raw []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, crc32.Checksum(raw, castagnoli)), raw...)
 }
@@ -214,8 +215,8 @@ func checkRecords(db *bbolt.DB) error {
 	})
 }
 
-// withoutPanic calls work and returns its panics as an ErrDamaged: bbolt panics, or faults,
-// on pages that are damaged or missing.
+// withoutPanic calls work and returns a panic of work as an ErrDamaged: bbolt panics, or
+// faults, on pages that are damaged or missing.
 func withoutPanic(work func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -49,7 +49,7 @@ func write(variable string) error {
 		})
 	}
 	for n := 1; ; n++ {
-		if err := In[int](s, "numbers").Put("n", n); err != nil {
+		if err := BucketOf[int](s, "numbers").Put("n", n); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintln(os.Stdout, n); err != nil {
@@ -76,7 +76,7 @@ func open(t *testing.T, path string) *Store {
 func TestRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s := open(t, path)
-	entries := In[entry](s, "entries")
+	entries := BucketOf[entry](s, "entries")
 	if _, found, err := entries.Get("a"); found || err != nil {
 		t.Errorf("an empty store has it: %v, %v", found, err)
 	}
@@ -97,7 +97,7 @@ func TestRecords(t *testing.T) {
 	if err := errors.Join(entries.Delete("c"), entries.Delete("never")); err != nil {
 		t.Fatal(err)
 	}
-	if err := In[int](s, "others").Put("a", 7); err != nil {
+	if err := BucketOf[int](s, "others").Put("a", 7); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -105,11 +105,11 @@ func TestRecords(t *testing.T) {
 	}
 
 	s = open(t, path)
-	all, err := In[entry](s, "entries").All()
+	all, err := BucketOf[entry](s, "entries").All()
 	if diff := cmp.Diff(want, all); diff != "" || err != nil {
 		t.Errorf("after reopening (-want +got):\n%s%v", diff, err)
 	}
-	if n, found, err := In[int](s, "others").Get("a"); n != 7 || !found || err != nil {
+	if n, found, err := BucketOf[int](s, "others").Get("a"); n != 7 || !found || err != nil {
 		t.Errorf("the other bucket has %v, %v, %v", n, found, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -120,19 +120,19 @@ func TestRecords(t *testing.T) {
 // A record with fields of a later version is read, one that is no T is not.
 func TestOtherVersions(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "store.db"))
-	if err := In[map[string]any](s, "entries").Put("a", map[string]any{"name": "one", "later": true}); err != nil {
+	if err := BucketOf[map[string]any](s, "entries").Put("a", map[string]any{"name": "one", "later": true}); err != nil {
 		t.Fatal(err)
 	}
-	if e, _, err := In[entry](s, "entries").Get("a"); e.Name != "one" || err != nil {
+	if e, _, err := BucketOf[entry](s, "entries").Get("a"); e.Name != "one" || err != nil {
 		t.Errorf("got %+v, %v", e, err)
 	}
-	if _, _, err := In[int](s, "entries").Get("a"); err == nil || !strings.Contains(err.Error(), `entries "a"`) {
+	if _, _, err := BucketOf[int](s, "entries").Get("a"); err == nil || !strings.Contains(err.Error(), `entries "a"`) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestNilStoreForgets(t *testing.T) {
-	b := In[int](nil, "numbers")
+	b := BucketOf[int](nil, "numbers")
 	if err := errors.Join(b.Put("n", 1), b.Delete("m"), (*Store)(nil).Close()); err != nil {
 		t.Error(err)
 	}
@@ -146,13 +146,13 @@ func TestManyWriters(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range 20 {
 		all.Go(func() {
-			if err := In[int](s, "numbers").Put(fmt.Sprint(n), n); err != nil {
+			if err := BucketOf[int](s, "numbers").Put(fmt.Sprint(n), n); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
-	if got, err := In[int](s, "numbers").All(); len(got) != 20 || err != nil {
+	if got, err := BucketOf[int](s, "numbers").All(); len(got) != 20 || err != nil {
 		t.Errorf("there are %d, %v", len(got), err)
 	}
 }
@@ -191,7 +191,7 @@ func TestKilledWhileWriting(t *testing.T) {
 		}
 	}
 	_ = cmd.Wait()
-	n, _, err := In[int](open(t, path), "numbers").Get("n")
+	n, _, err := BucketOf[int](open(t, path), "numbers").Get("n")
 	if n != last && n != last+1 || last < 30 || err != nil {
 		t.Errorf("the store has %d (%v), the last acknowledged was %d", n, err, last)
 	}
@@ -200,7 +200,7 @@ func TestKilledWhileWriting(t *testing.T) {
 func TestKilledBeforeCommit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s := open(t, path)
-	if err := In[int](s, "numbers").Put("n", 1); err != nil {
+	if err := BucketOf[int](s, "numbers").Put("n", 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -211,7 +211,7 @@ func TestKilledBeforeCommit(t *testing.T) {
 	if err := cmd.Run(); err == nil || err.Error() != "signal: killed" {
 		t.Fatalf("the writer ended with %v", err)
 	}
-	if n, _, err := In[int](open(t, path), "numbers").Get("n"); n != 1 || err != nil {
+	if n, _, err := BucketOf[int](open(t, path), "numbers").Get("n"); n != 1 || err != nil {
 		t.Errorf("the store has %d, %v", n, err)
 	}
 }
@@ -221,7 +221,7 @@ func TestDamage(t *testing.T) {
 	made := filepath.Join(t.TempDir(), "made.db")
 	s := open(t, made)
 	for n := range 100 {
-		if err := In[entry](s, "entries").Put(fmt.Sprint("key", n), entry{Name: strings.Repeat("x", 200)}); err != nil {
+		if err := BucketOf[entry](s, "entries").Put(fmt.Sprint("key", n), entry{Name: strings.Repeat("x", 200)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -52,7 +52,7 @@ func (h *Host) openProcesses() error {
 		Serve: func(callsign string, l net.Listener) func() { return h.Communicator.ServeInstance(callsign, l) },
 	}
 	if h.store != nil {
-		h.Processes.Programs = store.In[process.CachedProgram](h.store, "programs")
+		h.Processes.Programs = store.BucketOf[process.CachedProgram](h.store, "programs")
 	}
 	return nil
 }

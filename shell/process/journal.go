@@ -103,7 +103,7 @@ func (b *Backend) writeJournal(j journal) error {
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Replace(filepath.Join(b.runDir(), journalName), text, 0o600); err != nil {
+	if err := atomicfile.WriteWithoutSync(filepath.Join(b.runDir(), journalName), text, 0o600); err != nil {
 		return fmt.Errorf("cannot write down what the next host must know: %w", err)
 	}
 	return nil
