@@ -10,15 +10,15 @@ import (
 // mapping is a part of a process's address space.
 type mapping struct{ start, length uintptr }
 
-// memoryFiles are the first parts of the names of files that exist only in memory.
-var memoryFiles = []string{"/memfd:", "/dev/shm/", "/dev/zero", "/SYSV"}
+// memoryFilePrefixes begin the names of files that exist only in memory.
+var memoryFilePrefixes = []string{"/memfd:", "/dev/shm/", "/dev/zero", "/SYSV"}
 
-// adviceFor returns the mapping in a line of /proc/<pid>/maps, and the advice for it to
-// process_madvise(2), 0 for none. Memory that only the swap can hold is paged out. Memory
-// that is in a file is made the first to be dropped when memory is short: to drop it at once
-// would gain little, since other processes often run the same program, and a wake would
-// wait for the disk.
-func adviceFor(line string) (area mapping, advice int) {
+// adviceForMapsLine returns the mapping in a line of /proc/<pid>/maps, and which advice to
+// give to process_madvise(2) for that mapping, 0 for none. Memory that only the swap can hold
+// is paged out. Memory with a copy in a file becomes the first that the kernel drops when
+// memory is short: to drop it at once would gain little, since other processes often run the
+// same program, and a wake would wait for the disk.
+func adviceForMapsLine(line string) (area mapping, advice int) {
 	// address perms offset dev inode path
 	fields := strings.Fields(line)
 	if len(fields) < 5 || len(fields[1]) < 4 {
@@ -42,7 +42,7 @@ func adviceFor(line string) (area mapping, advice int) {
 	if fields[4] == "0" || private && writable {
 		return area, unix.MADV_PAGEOUT
 	}
-	for _, prefix := range memoryFiles {
+	for _, prefix := range memoryFilePrefixes {
 		if strings.HasPrefix(name, prefix) {
 			return area, unix.MADV_PAGEOUT
 		}

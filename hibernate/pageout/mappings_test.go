@@ -22,11 +22,11 @@ func TestAdviceFor(t *testing.T) {
 		"":                                0,
 		"8f00-7f00 rw-p 00000000 00:00 0": 0,
 	} {
-		if _, got := adviceFor(line); got != want {
+		if _, got := adviceForMapsLine(line); got != want {
 			t.Errorf("%q: got advice %d, want %d", line, got, want)
 		}
 	}
-	if area, _ := adviceFor("1000-3000 rw-p 00000000 00:00 0"); area != (mapping{0x1000, 0x2000}) {
+	if area, _ := adviceForMapsLine("1000-3000 rw-p 00000000 00:00 0"); area != (mapping{0x1000, 0x2000}) {
 		t.Errorf("got %+v", area)
 	}
 }

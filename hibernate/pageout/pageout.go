@@ -1,7 +1,7 @@
 // Package pageout puts a process tree to sleep in place: it freezes the tree's cgroup and
-// gives its memory to the swap that the machine has. It writes no image and switches no
-// swap on, and a tree that sleeps in place does not outlive the host. It does not know
-// what the tree is for.
+// gives its memory to the swap of the machine. The package writes no image and switches no
+// swap on, and a tree that sleeps in place does not outlive the host. The package does not
+// know what the tree is for.
 package pageout
 
 import (
@@ -48,55 +48,56 @@ type Tree struct {
 	Cgroup cgroup.Dir
 }
 
-// Account says how much memory a sleep has freed, in bytes.
-type Account struct {
+// MemoryUse is how much memory a tree takes before a sleep and in the sleep, in bytes.
+type MemoryUse struct {
 	// Before and Resident are the tree's anonymous memory that was resident before the
-	// sleep and is resident now. Swapped is its memory in the swap.
+	// sleep, and that still is. Swapped is the tree's memory in the swap.
 	Before, Resident, Swapped int64
 }
 
 // Sleep freezes the tree and pages its memory out. After an error the tree runs on; the
 // error wraps hibernate.ErrUnsupported, hibernate.ErrSpace or ErrStays if one of them is
 // the cause.
-func (e Engine) Sleep(ctx context.Context, t Tree) (Account, error) {
+func (e Engine) Sleep(ctx context.Context, t Tree) (MemoryUse, error) {
 	if t.Cgroup == "" {
-		return Account{}, fmt.Errorf("%w: only a tree in a cgroup of its own can be frozen", hibernate.ErrUnsupported)
+		return MemoryUse{}, fmt.Errorf("%w: only a tree in a cgroup of its own can be frozen", hibernate.ErrUnsupported)
 	}
 	if err := e.Check(ctx); err != nil {
-		return Account{}, err
+		return MemoryUse{}, err
 	}
-	a, err := freezeAndPageOut(ctx, t)
+	use, err := freezeAndPageOut(ctx, t)
 	if err != nil {
-		return Account{}, errors.Join(err, e.Wake(t))
+		return MemoryUse{}, errors.Join(err, e.Wake(t))
 	}
-	return a, nil
+	return use, nil
 }
 
-// freezeAndPageOut does the work of Sleep. After an error the tree may be frozen.
-func freezeAndPageOut(ctx context.Context, t Tree) (a Account, err error) {
+// freezeAndPageOut freezes the tree and pages its memory out. After an error the tree may be
+// frozen.
+func freezeAndPageOut(ctx context.Context, t Tree) (use MemoryUse, err error) {
 	if err := t.Cgroup.Freeze(ctx); err != nil {
-		return a, err
+		return use, err
 	}
 	tree := procfs.Tree(t.PID)
-	a.Before = procfs.AnonymousBytes(tree)
-	if free := freeSwap(); free < a.Before {
-		return a, fmt.Errorf("%w: there are %s to page out, the swap has %s free", hibernate.ErrSpace, bytesize.Format(a.Before), bytesize.Format(free))
+	use.Before = procfs.AnonymousBytes(tree)
+	if free := freeSwapBytes(); free < use.Before {
+		return use, fmt.Errorf("%w: there are %s to page out, the swap has %s free", hibernate.ErrSpace, bytesize.Format(use.Before), bytesize.Format(free))
 	}
 	for _, pid := range tree {
 		if err := pageOutProcess(ctx, pid); err != nil {
-			return a, err
+			return use, err
 		}
 	}
-	a.Resident, a.Swapped = procfs.AnonymousBytes(tree), procfs.SwappedBytes(tree)
-	if a.Resident > a.Before/2 {
-		return a, fmt.Errorf("%w: %d of %d KiB stay resident, being locked, shared by processes of the tree, or kept from the swap by a limit",
-			ErrStays, a.Resident>>10, a.Before>>10)
+	use.Resident, use.Swapped = procfs.AnonymousBytes(tree), procfs.SwappedBytes(tree)
+	if use.Resident > use.Before/2 {
+		return use, fmt.Errorf("%w: %d of %d KiB stay resident, being locked, shared by processes of the tree, or kept from the swap by a limit",
+			ErrStays, use.Resident>>10, use.Before>>10)
 	}
-	return a, nil
+	return use, nil
 }
 
-// Wake lets the tree run. Its memory comes back page by page, as it is touched. A tree that
-// runs already runs on.
+// Wake lets the tree run. The kernel brings each page of its memory back when the tree touches
+// the page. A tree that runs already runs on.
 func (Engine) Wake(t Tree) error {
 	return t.Cgroup.Thaw()
 }
@@ -119,11 +120,11 @@ func pageOutProcess(ctx context.Context, pid int) error {
 	defer maps.Close()
 	lines := bufio.NewScanner(maps)
 	for lines.Scan() && ctx.Err() == nil {
-		area, advice := adviceFor(lines.Text())
+		area, advice := adviceForMapsLine(lines.Text())
 		if advice == 0 {
 			continue
 		}
-		err := advise(fd, area, advice)
+		err := adviseMapping(fd, area, advice)
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
 			return fmt.Errorf("%w: process_madvise, which needs Linux 5.10 and CAP_SYS_NICE: %w", hibernate.ErrUnsupported, err)
 		}
@@ -131,8 +132,8 @@ func pageOutProcess(ctx context.Context, pid int) error {
 	return errors.Join(lines.Err(), ctx.Err())
 }
 
-// advise calls process_madvise(2) for one mapping.
-func advise(pidfd int, area mapping, advice int) error {
+// adviseMapping calls process_madvise(2) for one mapping.
+func adviseMapping(pidfd int, area mapping, advice int) error {
 	for area.length > 0 {
 		vector := unix.RemoteIovec{Base: area.start, Len: int(area.length)}
 		n, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(pidfd), uintptr(unsafe.Pointer(&vector)), 1, uintptr(advice), 0, 0)
@@ -148,8 +149,8 @@ func advise(pidfd int, area mapping, advice int) error {
 	return nil
 }
 
-// freeSwap returns how many bytes the swap can still take.
-func freeSwap() int64 {
+// freeSwapBytes returns how many bytes the swap can still take.
+func freeSwapBytes() int64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return 0
