@@ -25,11 +25,11 @@ type Limits struct {
 	Budget, Reserve int64
 	// Parallel is how many images may be written at the same time, 0 for any number.
 	Parallel int
-	// Evict ends the instance with the oldest image, for the given reason, and removes
-	// that image. If it is nil a checkpoint beyond the budget is refused.
-	Evict func(ctx context.Context, callsign string, why error) error
-	// GoldenEvicted is called after a golden image was removed to make room, which
-	// happens without Evict. It may be nil.
+	// Evict deactivates the instance with the oldest image and removes that image. If it
+	// is nil a checkpoint beyond the budget is refused.
+	Evict func(ctx context.Context, callsign string) error
+	// GoldenEvicted is called after the store has removed a golden image to make room,
+	// for the reason why. It may be nil.
 	GoldenEvicted func(golden StoredImage, why error)
 }
 
@@ -126,52 +126,53 @@ func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, gol
 		}
 	}
 	for {
-		oldest, err := s.tryReserve(dir, tree)
+		toEvict, err := s.tryReserveSpace(dir, tree)
 		if err == nil {
 			return release, nil
 		}
-		if golden || oldest.Callsign == "" || s.limits.Evict == nil && !oldest.Golden {
+		if golden || toEvict.Callsign == "" || s.limits.Evict == nil && !toEvict.Golden {
 			release()
 			return nil, err
 		}
-		if err := s.evictStored(ctx, oldest, err); err != nil {
+		if err := s.evictImage(ctx, toEvict, err); err != nil {
 			release()
 			return nil, err
 		}
 	}
 }
 
-// evictStored removes an image to make room. The reason why is part of the error.
-func (s *Store) evictStored(ctx context.Context, oldest StoredImage, why error) error {
-	dir := s.ImageDir(oldest.Callsign)
-	if oldest.Golden {
-		return s.evictGolden(oldest, why)
+// evictImage removes a stored image to make room for another, which lacks room because of
+// why. The error wraps why.
+func (s *Store) evictImage(ctx context.Context, stored StoredImage, why error) error {
+	if stored.Golden {
+		return s.evictGolden(stored, why)
 	}
-	if oldest.Quarantined {
-		return s.deleteLater(dir.path(quarantineName))
+	dir := s.ImageDir(stored.Callsign)
+	if stored.Quarantined {
+		return s.deleteInBackground(dir.path(quarantineName))
 	}
-	if err := s.limits.Evict(ctx, oldest.Callsign, why); err != nil {
-		return fmt.Errorf("%w; and %s can't make room: %w", why, oldest.Callsign, err)
+	if err := s.limits.Evict(ctx, stored.Callsign); err != nil {
+		return fmt.Errorf("%w; and %s can't make room: %w", why, stored.Callsign, err)
 	}
 	if _, err := os.Lstat(dir.path(imageName)); err == nil {
-		return fmt.Errorf("%w; and %s still has its image", why, oldest.Callsign)
+		return fmt.Errorf("%w; and %s still has its image", why, stored.Callsign)
 	}
 	return nil
 }
 
-// tryReserve reserves space for an image of the tree. With an ErrBudget or ErrSpace it
-// returns the image to evict first, an empty one if that would not help.
-func (s *Store) tryReserve(dir *ImageDir, tree []int) (oldest StoredImage, err error) {
+// tryReserveSpace reserves space for an image of the tree. With an ErrBudget or ErrSpace it
+// returns the image to evict first, an empty one if no eviction would help.
+func (s *Store) tryReserveSpace(dir *ImageDir, tree []int) (toEvict StoredImage, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	need, err := s.checkDiskSpace(dir, tree)
 	if errors.Is(err, ErrSpace) {
 		if stored, serr := s.List(); serr == nil && len(stored) > 0 && stored[0].Golden {
-			oldest = stored[0]
+			toEvict = stored[0]
 		}
 	}
 	if err != nil {
-		return oldest, err
+		return toEvict, err
 	}
 	if s.limits.Budget > 0 {
 		stored, err := s.List()
@@ -180,17 +181,17 @@ func (s *Store) tryReserve(dir *ImageDir, tree []int) (oldest StoredImage, err e
 		}
 		if err := s.checkBudget(stored, need); err != nil {
 			if len(stored) > 0 && need <= s.limits.Budget {
-				oldest = stored[0]
+				toEvict = stored[0]
 			}
-			return oldest, err
+			return toEvict, err
 		}
 	}
 	s.reserved[dir] = need
 	return StoredImage{}, nil
 }
 
-// checkBudget returns an ErrBudget, which lists what uses the budget, if it has no room
-// for that many bytes. The caller holds mu.
+// checkBudget returns an ErrBudget if the stored images, those being written and one more
+// of need bytes exceed the budget. The error lists the images. The caller holds s.mu.
 func (s *Store) checkBudget(stored []StoredImage, need int64) error {
 	total := need
 	var users []string
@@ -213,9 +214,9 @@ func (s *Store) checkBudget(stored []StoredImage, need int64) error {
 		ErrBudget, bytesize.Format(need), bytesize.Format(s.limits.Budget), used)
 }
 
-// checkDiskSpace returns how many bytes an image of the tree may take, or an ErrSpace if the
-// disk has not as much. An image is about as large as the memory that is in no file. The
-// caller holds mu.
+// checkDiskSpace returns how many bytes an image of the tree may take, and an ErrSpace if the
+// disk has less room. An image is about as large as the part of the tree's memory that no
+// file holds. The caller holds s.mu.
 func (s *Store) checkDiskSpace(dir *ImageDir, tree []int) (need int64, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {
@@ -239,5 +240,3 @@ func (s *Store) checkDiskSpace(dir *ImageDir, tree []int) (need int64, err error
 	}
 	return need, nil
 }
-
-// mebibytes prints a size, rounded up to whole MiB.

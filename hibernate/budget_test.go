@@ -64,10 +64,7 @@ func TestBudgetEvictsTheOldest(t *testing.T) {
 	b.lay(t, "Bad/refused", big, 3*time.Hour)
 	b.lay(t, "New/image", big, time.Hour)
 	var evicted []string
-	limits := hibernate.Limits{Budget: 60 << 20, Evict: func(_ context.Context, callsign string, why error) error {
-		if !errors.Is(why, hibernate.ErrBudget) {
-			t.Errorf("%s goes for %v", callsign, why)
-		}
+	limits := hibernate.Limits{Budget: 60 << 20, Evict: func(_ context.Context, callsign string) error {
 		evicted = append(evicted, callsign)
 		return os.RemoveAll(filepath.Join(b.dir, callsign))
 	}}
@@ -99,7 +96,7 @@ func TestBudgetWithoutRoom(t *testing.T) {
 	b.lay(t, "Old/image", big, 0)
 	broken := errors.New("broken")
 	for name, answer := range map[string]error{"fails": broken, "does nothing": nil} {
-		b.store.SetLimits(hibernate.Limits{Budget: big + 1, Evict: func(context.Context, string, error) error { return answer }})
+		b.store.SetLimits(hibernate.Limits{Budget: big + 1, Evict: func(context.Context, string) error { return answer }})
 		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 		if !errors.Is(err, hibernate.ErrBudget) || answer != nil && !errors.Is(err, answer) {
 			t.Errorf("%s: got %v", name, err)

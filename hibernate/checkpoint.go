@@ -1,6 +1,6 @@
-// Package hibernate puts a process tree to disk and brings it back, as a
-// transaction: at every moment either the processes or the committed image are
-// the truth. It does not know what the tree is for; its owner, the Tree, does.
+// Package hibernate turns a process tree into an image on disk and back, as a
+// transaction: at every moment either the processes or the committed image count.
+// The package does not know what the tree is for; the caller's Tree does.
 package hibernate
 
 import (
@@ -24,15 +24,15 @@ type Tree interface {
 	PID() int
 	// Cgroup returns the directory of the tree's own cgroup, "" for none.
 	Cgroup() cgroup.Dir
-	// Quiesce makes the tree ready for a dump: no process outside of it is connected to
-	// it any more. Revive undoes that; it is also called after a Quiesce that failed.
+	// Quiesce makes the tree ready for a dump: afterwards no process outside of the tree
+	// is connected to the tree. Revive undoes a Quiesce, also one that failed.
 	Quiesce(ctx context.Context) error
 	Revive(ctx context.Context) error
 	// Kill ends the stopped tree and returns when it is reaped.
 	Kill(ctx context.Context)
-	// Record returns what the owner must know to connect to the tree after a wake. It is
-	// called when the tree is quiet; the value must marshal to JSON.
-	Record() (any, error)
+	// OwnerRecord returns what the owner of the tree must know to connect to the tree
+	// after a wake. It is called after Quiesce; the value must marshal to JSON.
+	OwnerRecord() (any, error)
 }
 
 // imageOverhead is how many bytes an image may need beyond the memory of its tree.
@@ -40,7 +40,7 @@ const imageOverhead = 4 << 20
 
 // Checkpoint turns the tree into the image of dir and ends the tree. After an error there
 // is no image and the tree runs as before; if the tree can't run as before either, the
-// error is Revive's as well.
+// error wraps that of Revive too.
 func Checkpoint(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
 	image, err := makeImage(ctx, e, dir, t, false)
 	if err != nil {
@@ -51,8 +51,8 @@ func Checkpoint(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	return image, nil
 }
 
-// Preflight returns the error that a Checkpoint of the tree below root is certain to
-// return, and does nothing to the tree.
+// Preflight returns an error if a Checkpoint of the tree below root is certain to fail. It
+// only looks at the tree.
 func Preflight(e Engine, dir *ImageDir, root int) error {
 	tree := procfs.Tree(root)
 	if err := e.ObstaclesAnyTime(tree); err != nil {
@@ -67,7 +67,7 @@ func Preflight(e Engine, dir *ImageDir, root int) error {
 	return err
 }
 
-// checkpoint is one attempt to make an image.
+// checkpoint is one attempt to make an image of a tree.
 type checkpoint struct {
 	engine Engine
 	tree   Tree
@@ -105,25 +105,25 @@ func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, golden bool
 		return nil, err
 	}
 	c := &checkpoint{engine: e, tree: t, dir: dir, golden: golden, draft: draft}
-	if err := c.run(ctx); err != nil {
+	if err := c.runPhases(ctx); err != nil {
 		return nil, errors.Join(err, c.undo(ctx))
 	}
-	return c.manifest.image(dir), nil
+	return c.manifest.newImage(dir), nil
 }
 
-// run does the phases of a checkpoint in their order. Each can be undone; the last one,
-// publish, commits.
-func (c *checkpoint) run(ctx context.Context) error {
+// runPhases runs the phases of a checkpoint in their order. The last one, publishImage,
+// commits the image; after an error undo can undo all of them.
+func (c *checkpoint) runPhases(ctx context.Context) error {
 	failpoint.Hit("hibernate.begun")
-	defer c.close()
+	defer c.releaseResources()
 	for _, phase := range []func(context.Context) error{
-		c.quiesce,
-		c.prepare,
-		c.dump,
-		c.describe,
-		c.check,
-		c.seal,
-		c.publish,
+		c.quiesceTree,
+		c.beginManifest,
+		c.dumpTree,
+		c.describeTreeAndFiles,
+		c.checkObstaclesAndRights,
+		c.sealDraft,
+		c.publishImage,
 	} {
 		if err := phase(ctx); err != nil {
 			return err
@@ -132,8 +132,8 @@ func (c *checkpoint) run(ctx context.Context) error {
 	return nil
 }
 
-// close releases what only the phases need.
-func (c *checkpoint) close() {
+// releaseResources ends the engine and the packing, which only the phases need.
+func (c *checkpoint) releaseResources() {
 	c.syncing.Wait()
 	if c.stream != nil {
 		c.stream.Close()
@@ -153,8 +153,9 @@ func (c *checkpoint) undo(ctx context.Context) error {
 	return errors.Join(err, c.tree.Revive(context.WithoutCancel(ctx)))
 }
 
-// quiesce has the tree make itself ready, while the engine starts.
-func (c *checkpoint) quiesce(ctx context.Context) error {
+// quiesceTree makes the tree ready for a dump while the engine starts. It returns an
+// ErrObstacle if the quiet tree can't be dumped.
+func (c *checkpoint) quiesceTree(ctx context.Context) error {
 	c.order = DumpOrder{PID: c.tree.PID(), Dir: c.draft, Cgroup: c.tree.Cgroup(), Reusable: c.golden}
 	if !c.dir.store.packing.Packs() {
 		c.order.Prestarted = c.engine.Prestart(c.tree.Cgroup(), nil)
@@ -166,8 +167,8 @@ func (c *checkpoint) quiesce(ctx context.Context) error {
 	return c.engine.ObstaclesWhenQuiet(procfs.Tree(c.tree.PID()))
 }
 
-// prepare begins the manifest, and the packing if images are packed.
-func (c *checkpoint) prepare(ctx context.Context) (err error) {
+// beginManifest begins the manifest, and the packing if images are packed.
+func (c *checkpoint) beginManifest(ctx context.Context) (err error) {
 	if c.manifest, err = c.dir.newManifest(c.engine, c.tree, c.golden); err != nil {
 		return err
 	}
@@ -177,24 +178,24 @@ func (c *checkpoint) prepare(ctx context.Context) (err error) {
 	if c.manifest.Packing == nil {
 		return nil
 	}
-	if c.stream, err = c.newStream(ctx); err == nil {
+	if c.stream, err = c.newPackStream(ctx); err == nil {
 		c.order.Dir, c.order.Pages = c.stream.ScratchDir(), c.stream.Create
 	}
 	return err
 }
 
-// dump has the engine write the tree and stop it. Meanwhile the mapped files are read on
-// another processor.
-func (c *checkpoint) dump(ctx context.Context) error {
+// dumpTree has the engine dump and stop the tree. Meanwhile another goroutine reads the
+// mapped files.
+func (c *checkpoint) dumpTree(ctx context.Context) error {
 	pids := procfs.Tree(c.tree.PID())
 	c.manifest.Stopped = stoppedProcesses(pids)
 	mapped := make(chan error, 1)
 	go func() {
 		var err error
-		c.manifest.Mapped, err = describeMapped(pids, c.tagger)
+		c.manifest.Mapped, err = describeMappedFiles(pids, c.tagger)
 		mapped <- err
 	}()
-	stopFlush := flushEarly(c.order.Dir) // the stream flushes packed page files
+	stopFlush := flushInBackground(c.order.Dir) // a pack.Stream flushes its files itself
 	err := c.engine.Dump(ctx, c.order)
 	stopFlush()
 	if err == nil {
@@ -203,19 +204,20 @@ func (c *checkpoint) dump(ctx context.Context) error {
 	return errors.Join(err, <-mapped)
 }
 
-// describe notes what the stopped tree is. The disk meanwhile writes the files.
-func (c *checkpoint) describe(context.Context) error {
+// describeTreeAndFiles notes in the manifest what the stopped tree is. Meanwhile another
+// goroutine makes the files of the image durable and notes their tags.
+func (c *checkpoint) describeTreeAndFiles(context.Context) error {
 	failpoint.Hit("hibernate.dumped")
 	if c.stream == nil {
-		c.syncing.Go(func() { c.syncErr = c.manifest.describeFiles(c.tagger, c.draft) })
+		c.syncing.Go(func() { c.syncErr = c.manifest.syncAndDescribeFiles(c.tagger, c.draft) })
 	}
 	return c.manifest.describeTree(c.stopped, c.tagger)
 }
 
-// check returns an error if the image lacks something of the tree, or would give a thread
-// other rights than it has.
-func (c *checkpoint) check(context.Context) error {
-	if err := c.engine.ObstaclesAnyTime(c.stopped); err != nil { // opened since makeImage asked, and perhaps dumped all the same
+// checkObstaclesAndRights returns an error if the image lacks something of the stopped tree,
+// or would give a thread other rights than the thread has.
+func (c *checkpoint) checkObstaclesAndRights(context.Context) error {
+	if err := c.engine.ObstaclesAnyTime(c.stopped); err != nil { // the tree may have opened something since makeImage asked
 		return err
 	}
 	if err := c.engine.ObstaclesWhenStopped(c.stopped); err != nil {
@@ -224,9 +226,9 @@ func (c *checkpoint) check(context.Context) error {
 	return c.manifest.checkImageIdentities(c.engine, c.order.Dir)
 }
 
-// seal makes the files durable and writes the manifest. It also prepares the wake, which
-// may find no space on disk.
-func (c *checkpoint) seal(context.Context) error {
+// sealDraft waits until the files are durable and writes the manifest. It also prepares the
+// invalidation that the wake will finish, since the disk may be full by then.
+func (c *checkpoint) sealDraft(context.Context) error {
 	if c.syncing.Wait(); c.syncErr != nil {
 		return fmt.Errorf("cannot make the image durable: %w", c.syncErr)
 	}
@@ -245,10 +247,10 @@ func (c *checkpoint) seal(context.Context) error {
 	return c.dir.prepareInvalidation(c.manifest.Generation)
 }
 
-// publish gives the image its final name. After a crash the image is the truth if it has
-// that name, otherwise the tree.
-func (c *checkpoint) publish(ctx context.Context) error {
-	if err := ctx.Err(); err != nil { // the caller was promised an answer by now, and this can still be undone
+// publishImage gives the image its final name. After a crash the image counts if it has that
+// name, and otherwise the tree.
+func (c *checkpoint) publishImage(ctx context.Context) error {
+	if err := ctx.Err(); err != nil { // the caller's time is over, and nothing is committed yet
 		return err
 	}
 	failpoint.Hit("hibernate.sealed")
@@ -264,19 +266,19 @@ func (c *checkpoint) publish(ctx context.Context) error {
 	return nil
 }
 
-// deletedFiles is room in a scratch for deleted files whose contents an engine has to
-// keep.
-const deletedFiles = 256 << 20
+// deletedFilesSize is how many bytes a scratch has for files that the tree has open but
+// deleted: the engine puts their contents into the image.
+const deletedFilesSize = 256 << 20
 
-// newStream begins to pack the image into the draft.
-func (c *checkpoint) newStream(ctx context.Context) (*pack.Stream, error) {
+// newPackStream begins to pack the files of the image into the draft.
+func (c *checkpoint) newPackStream(ctx context.Context) (*pack.Stream, error) {
 	store, m := c.dir.store, c.manifest
 	codec, err := pack.NewCodec(m.Packing, m.ID, store.key, store.packing.Key)
 	if err != nil {
 		return nil, err
 	}
 	store.mu.Lock()
-	size := store.reserved[c.dir] + deletedFiles
+	size := store.reserved[c.dir] + deletedFilesSize
 	store.mu.Unlock()
 	scratch, err := pack.NewScratch(size, m.Packing, c.dir.makeDraft)
 	if err != nil {

@@ -27,7 +27,7 @@ type tree struct {
 
 func (t *tree) PID() int           { return t.root.Pid }
 func (t *tree) Cgroup() cgroup.Dir { return "" }
-func (t *tree) Record() (any, error) {
+func (t *tree) OwnerRecord() (any, error) {
 	return map[string]string{"socket": "s"}, nil
 }
 
@@ -141,8 +141,8 @@ func TestCheckpointCommits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again.Generation != image.Generation || string(again.Record()) != `{"socket":"s"}` {
-		t.Errorf("read back %+v with record %s", again, again.Record())
+	if again.Generation != image.Generation || string(again.OwnerRecord()) != `{"socket":"s"}` {
+		t.Errorf("read back %+v with record %s", again, again.OwnerRecord())
 	}
 	info, err := os.Stat(b.dir)
 	if err != nil || info.Mode().Perm() != 0o700 {
@@ -395,8 +395,8 @@ func TestRestoreFails(t *testing.T) {
 	if !errors.Is(err, b.engine.RestoreError) || errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("error %v, want %v", err, b.engine.RestoreError)
 	}
-	if b.engine.Restores() != 2 || cleanups != 2 {
-		t.Errorf("%d attempts with %d cleanups, want 2 with 2", b.engine.Restores(), cleanups)
+	if b.engine.RestoreCount() != 2 || cleanups != 2 {
+		t.Errorf("%d attempts with %d cleanups, want 2 with 2", b.engine.RestoreCount(), cleanups)
 	}
 	b.engine.RestoreError = nil
 	b.wake(t, image)

@@ -11,7 +11,7 @@ import (
 
 // Engine turns a process tree into files and back. It knows nothing of plugins,
 // manifests or states, and does not decide whether an image may be used. A fake that
-// has only some of its powers embeds hibernatetest.NoExtras.
+// has only some of its powers embeds hibernatetest.EngineDefaults.
 type Engine interface {
 	// Name returns the name and version of the engine, such as "criu 4.2.1". Only
 	// the engine that made an image, in the same version, may restore it.
@@ -24,16 +24,16 @@ type Engine interface {
 	// dumped. The tree may be running.
 	ObstaclesAnyTime(tree []int) error
 	// ObstaclesWhenQuiet returns an ErrObstacle for a connection to a process outside of
-	// the tree, and for data that was not read yet. Both are normal while the tree is at
-	// work; they are lost if the quiet tree still has them.
+	// the tree, and for data that was not read yet. A tree at work has both; a dump of a
+	// quiet tree would lose them.
 	ObstaclesWhenQuiet(tree []int) error
-	// ObstaclesWhenStopped returns an ErrObstacle for something that the tree would
-	// wake up without, and another error for what cannot be found out. The tree is
-	// stopped, as after Dump.
+	// ObstaclesWhenStopped returns an ErrObstacle for something that the tree would lack
+	// after a wake, and another error if that can't be found out. The tree is stopped,
+	// as after Dump.
 	ObstaclesWhenStopped(tree []int) error
 
-	// Prestart begins to start the engine for one later order with the same Cgroup
-	// and Files, and waits for nothing. That order reports a failed start.
+	// Prestart begins to start the engine for one later order with the same Cgroup and
+	// Files, and waits for nothing. If the start fails, that order returns the error.
 	Prestart(group cgroup.Dir, files []Inherited) Prestarted
 	// Dump writes the tree below d.PID into d.Dir. After success every process of the
 	// tree is stopped until it gets SIGCONT or SIGKILL; after an error the tree runs
@@ -65,6 +65,26 @@ type Prestarted interface {
 	Close()
 }
 
+// Loading is memory on its way into a tree that runs already. A thread that touches memory
+// that is not loaded yet waits for it; after a failure it waits until the tree is killed.
+type Loading interface {
+	// Done is closed when no more memory is loaded: all of it is in, the tree has ended,
+	// or the loading has failed.
+	Done() <-chan struct{}
+	// Err returns why the loading failed, nil before Done and after a success.
+	Err() error
+	// Progress returns how many bytes are loaded, and how many there are.
+	Progress() (done, total int64)
+	// Hurry has the rest loaded as fast as possible.
+	Hurry()
+	// Leave ends this host's part in a lasting loading, which goes on without it: Done
+	// is closed. See RestoreOrder.LoaderDir.
+	Leave()
+	// Close releases what the loading holds. It must not be called before Done unless
+	// the tree is dead: memory that is missing then reads as zeros.
+	Close()
+}
+
 // DumpOrder says what an Engine dumps, and where its image is written.
 type DumpOrder struct {
 	// PID is the process id of the root, which leads a session and a PID namespace of
@@ -82,10 +102,10 @@ type DumpOrder struct {
 	// run in that cgroup too, so that one kill ends them all.
 	Cgroup cgroup.Dir
 	// Reusable means that the tree will run on and that the image may be restored any
-	// number of times, so that neither of them may use up a file that another needs.
+	// number of times: no restore may use up what the tree or another restore needs.
 	Reusable bool
-	// Prestarted is used up by the order; if it is nil the engine starts by itself. It
-	// is always nil where Pages is set.
+	// Prestarted is the engine process for this order alone; if it is nil the order
+	// starts one. It is always nil if Pages is set.
 	Prestarted Prestarted
 }
 
@@ -94,8 +114,8 @@ type RestoreOrder struct {
 	Dir        string
 	Cgroup     cgroup.Dir
 	Prestarted Prestarted // as in DumpOrder
-	// ProvideChunk writes a chunk of a page file into Dir, for RestoreLazy, where page
-	// files are empty at first. It is nil when they have their contents.
+	// ProvideChunk writes a chunk of a page file into Dir, for RestoreLazy of a packed
+	// image, whose page files are empty at first. It is nil if they have their contents.
 	ProvideChunk func(file string, index int64) error
 	// LoaderDir is an empty directory in which a later host finds a loading that goes on
 	// after this process has ended; "" for a loading that ends with this process. The

@@ -12,10 +12,10 @@ import (
 // flushInterval is the time between two flushes, much less than a large dump takes.
 const flushInterval = 5 * time.Millisecond
 
-// flushEarly has the kernel write the page files in dir to disk while the engine still
-// dumps, so that the sync at the end finds most of the work done. The caller must call stop,
-// which has the kernel begin to write all the rest.
-func flushEarly(dir string) (stop func()) {
+// flushInBackground has the kernel write the page files in dir to disk while the engine still
+// dumps, so that the sync after the dump has little left to write. The caller must call stop,
+// which starts to write all other files in dir too.
+func flushInBackground(dir string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -25,9 +25,9 @@ func flushEarly(dir string) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				startFlush(dir, pagesPrefix+"*", files)
+				startWriteback(dir, pagesPrefix+"*", files)
 			case <-done:
-				startFlush(dir, "*", files)
+				startWriteback(dir, "*", files)
 				for _, f := range files {
 					_ = f.Close()
 				}
@@ -41,10 +41,10 @@ func flushEarly(dir string) (stop func()) {
 	}
 }
 
-// startFlush has the kernel begin to write new data of the files whose names match the
-// pattern. It waits for nothing, and leaves what fails to the later sync. Files stay open
-// in the map open.
-func startFlush(dir, pattern string, open map[string]*os.File) {
+// startWriteback has the kernel begin to write the new data of the files in dir whose names
+// match the pattern. It waits for nothing and ignores errors, since a sync follows. The map
+// open keeps the files open for the next call.
+func startWriteback(dir, pattern string, open map[string]*os.File) {
 	names, _ := filepath.Glob(filepath.Join(dir, pattern))
 	for _, name := range names {
 		f := open[name]
@@ -63,8 +63,8 @@ func startFlush(dir, pattern string, open map[string]*os.File) {
 // several small files.
 const syncers = 8
 
-// syncAll returns when the contents of the files are on disk.
-func syncAll(files []*os.File) error {
+// syncFiles returns when the contents of the files are on disk.
+func syncFiles(files []*os.File) error {
 	next, errs := make(chan *os.File), make(chan error)
 	for range syncers {
 		go func() {

@@ -9,19 +9,19 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// A golden image holds a tree as it was at one moment, and any number of lives may begin
-// from it. It never holds an instance's state, and is removed when any other image needs its
-// space.
+// A golden image holds a tree as it was at one moment, and any number of activations may
+// begin from it. It never holds an instance's state, and is removed when any other image
+// needs its space.
 
 // MakeGolden makes a golden image of the tree in dir, where there must be none, and lets
 // the tree run on. After an error there is no golden image and the tree runs as before;
-// if the tree can't run as before either, the error is Revive's as well.
+// if the tree can't run as before either, the error wraps that of Revive too.
 func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
 	image, err := makeImage(ctx, e, dir, t, true)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the golden image: %w", err)
 	}
-	dir.store.forgetEviction(dir)
+	dir.store.forgetGoldenEviction(dir.callsign)
 	continueExcept(procfs.Tree(t.PID()), image.manifest.Stopped)
 	if err := t.Revive(context.WithoutCancel(ctx)); err != nil { // a copy of the tree would not revive either
 		return nil, errors.Join(fmt.Errorf("cannot go on from the golden image: %w", err), dir.DiscardGolden())
@@ -36,7 +36,7 @@ func (d *ImageDir) Golden() (*Image, error) {
 	if errors.Is(err, ErrNoImage) {
 		d.store.mu.Lock()
 		defer d.store.mu.Unlock()
-		if why := d.store.evicted[d.callsign]; why != nil {
+		if why := d.store.goldenEvictions[d.callsign]; why != nil {
 			err = fmt.Errorf("%w: %w", err, why)
 		}
 		return nil, err
@@ -47,19 +47,19 @@ func (d *ImageDir) Golden() (*Image, error) {
 	if d.store.packing.Encrypt && !m.Packing.IsEncrypted() {
 		return nil, fmt.Errorf("%w: it is not encrypted, as images are to be now", ErrRefused)
 	}
-	image := m.image(d)
+	image := m.newImage(d)
 	used, err := d.usedGeneration()
 	image.Generation = used + 1
 	return image, err
 }
 
-// DiscardGolden deletes the golden image if there is one. A restore from it that is under
-// way either has all that it needs, or fails.
+// DiscardGolden deletes the golden image if there is one. A restore of that image that is
+// under way may fail.
 func (d *ImageDir) DiscardGolden() error {
 	if _, err := os.Lstat(d.path(goldenName)); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	return d.store.deleteLater(d.path(goldenName))
+	return d.store.deleteInBackground(d.path(goldenName))
 }
 
 // evictGolden deletes a golden image at once, to make room for another image.
@@ -68,7 +68,7 @@ func (s *Store) evictGolden(golden StoredImage, why error) error {
 		return fmt.Errorf("%w; and the golden image of %s can't make room: %w", why, golden.Callsign, err)
 	}
 	s.mu.Lock()
-	s.evicted[golden.Callsign] = errors.New("it was removed to make room for another")
+	s.goldenEvictions[golden.Callsign] = errors.New("it was removed to make room for another")
 	s.mu.Unlock()
 	if s.limits.GoldenEvicted != nil {
 		s.limits.GoldenEvicted(golden, why)
@@ -76,11 +76,12 @@ func (s *Store) evictGolden(golden StoredImage, why error) error {
 	return nil
 }
 
-// forgetEviction forgets that an earlier golden image was removed to make room.
-func (s *Store) forgetEviction(dir *ImageDir) {
+// forgetGoldenEviction forgets that an earlier golden image of the instance was removed to
+// make room.
+func (s *Store) forgetGoldenEviction(callsign string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.evicted, dir.callsign)
+	delete(s.goldenEvictions, callsign)
 }
 
 // hasGolden reports whether any instance has a golden image.

@@ -19,6 +19,7 @@ import (
 //	Invalidate   it was not used: make it and all copies of it unusable for ever, delete it
 //	Quarantine   it is distrusted: make it unusable for ever, keep it for inspection
 //	RemoveAll    its instance is gone for good: delete all that is kept of the instance
+//	evict        another image needs its space: a Store removes it, see Limits
 
 // ImageDir is the directory of one instance's images: at most one image and one golden
 // image. Only one goroutine at a time may call its methods, except for Golden.
@@ -34,16 +35,16 @@ type Image struct {
 	Engine  string
 	Bytes   int64
 	Created time.Time
-	// Generation numbers the instance's images; it only grows. That of a golden image
-	// is the generation of the next life that is restored from it.
+	// Generation numbers the instance's images; it only grows. The generation of a
+	// golden image is the one that the next restore of that image will use up.
 	Generation uint64
 
 	dir      *ImageDir
 	manifest manifest
 }
 
-// Record returns what Tree.Record returned when the image was made.
-func (i *Image) Record() json.RawMessage { return i.manifest.Record }
+// OwnerRecord returns what Tree.OwnerRecord returned when the image was made.
+func (i *Image) OwnerRecord() json.RawMessage { return i.manifest.Record }
 
 // Age returns how long ago the image was made, never less than zero. Within one boot it
 // does not depend on the wall clock.
@@ -89,7 +90,7 @@ func (d *ImageDir) Image() (*Image, error) {
 	case m.Generation != used+1:
 		return nil, fmt.Errorf("%w: it is generation %d, expected was %d", ErrRefused, m.Generation, used+1)
 	}
-	return m.image(d), nil
+	return m.newImage(d), nil
 }
 
 // readManifest reads the manifest of the image in that place, imageName or goldenName.
@@ -163,10 +164,10 @@ func (d *ImageDir) makeDraft() (string, error) {
 }
 
 // Discard deletes the image, which was used.
-func (i *Image) Discard() error { return i.dir.store.deleteLater(i.path()) }
+func (i *Image) Discard() error { return i.dir.store.deleteInBackground(i.path()) }
 
 // DiscardSpent deletes an image for which Image returned ErrSpent.
-func (d *ImageDir) DiscardSpent() error { return d.store.deleteLater(d.path(imageName)) }
+func (d *ImageDir) DiscardSpent() error { return d.store.deleteInBackground(d.path(imageName)) }
 
 // Invalidate deletes the image, which was not used. A copy of it can't be woken either,
 // unless it is golden.
@@ -177,16 +178,16 @@ func (i *Image) Invalidate() error {
 	return errors.Join(i.dir.invalidate(i.manifest.Generation), i.Discard())
 }
 
-// Quarantine makes the image unusable for ever and keeps it for inspection, in place of
-// an earlier one that was kept. An error in one step does not prevent the next: the image
-// must not stay where it is.
+// Quarantine makes the image unusable for ever and keeps it for inspection. It deletes an
+// image that is in quarantine already. After an error in one step the next steps are still
+// tried, so that the image does not stay usable.
 func (d *ImageDir) Quarantine() error {
 	var errs []error
 	if used, err := d.usedGeneration(); err == nil {
 		errs = append(errs, d.invalidate(used+1))
 	}
 	if _, err := os.Lstat(d.path(quarantineName)); err == nil {
-		errs = append(errs, d.store.deleteLater(d.path(quarantineName)))
+		errs = append(errs, d.store.deleteInBackground(d.path(quarantineName)))
 	}
 	if err := os.Rename(d.path(imageName), d.path(quarantineName)); !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)

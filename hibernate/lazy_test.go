@@ -138,9 +138,9 @@ func TestLazyWakeRefuses(t *testing.T) {
 	}
 	b.engine.MoreRights = false
 	check(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/core-1.img"), []byte("ceor"), 0o600))
-	before := b.engine.Restores()
+	before := b.engine.RestoreCount()
 	_, _, err = image.RestoreLazy(t.Context(), b.engine, b.noCgroup())
-	if !errors.Is(err, hibernate.ErrRefused) || b.engine.Restores() != before {
-		t.Errorf("got %v after %d attempts", err, b.engine.Restores()-before)
+	if !errors.Is(err, hibernate.ErrRefused) || b.engine.RestoreCount() != before {
+		t.Errorf("got %v after %d attempts", err, b.engine.RestoreCount()-before)
 	}
 }

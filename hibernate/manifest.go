@@ -18,7 +18,7 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// format is raised when a host could misread the images of an older one.
+// format is raised when a host could misread the images that an older host has made.
 const format = 2
 
 // manifest says what an image is: of which instance, made by what, and of which files.
@@ -29,7 +29,7 @@ type manifest struct {
 	Generation uint64    `json:"generation"` // 0 for a golden image
 	Golden     bool      `json:"golden,omitempty"`
 	Created    time.Time `json:"created"`
-	// Uptime is the same moment as Created, as time since the boot.
+	// Uptime is the time from the boot to Created.
 	Uptime time.Duration `json:"uptime,omitempty"`
 	Engine string        `json:"engine"`
 	Kernel string        `json:"kernel"`
@@ -43,20 +43,20 @@ type manifest struct {
 	// are not part of the image.
 	Mapped []mappedFile            `json:"mapped"`
 	Tasks  []procfs.ThreadIdentity `json:"tasks"`
-	// Tuning is what engines do not restore.
+	// Tuning are the settings of threads that engines do not restore.
 	Tuning []procfs.Tuning `json:"tuning,omitempty"`
-	// Droppable is memory that no two lives may have in common; see
-	// procfs.DroppableSpans. Only a golden image has it.
+	// Droppable is memory that two trees from one image must not have in common;
+	// see procfs.DroppableSpans. Only a golden image has such memory.
 	Droppable []procfs.Span `json:"droppable,omitempty"`
 	// Stopped are the processes, numbered as in their own PID namespace, that
 	// were stopped before the dump and stay so after the wake.
 	Stopped []int `json:"stopped,omitempty"`
-	// Record belongs to the tree's owner, see Tree.
+	// Record is the OwnerRecord of the Tree.
 	Record json.RawMessage `json:"record"`
 }
 
-// newManifest returns the manifest of the next image, without what is only known after
-// the dump.
+// newManifest returns the manifest of the next image, without the fields that are only
+// known after the dump.
 func (d *ImageDir) newManifest(e Engine, t Tree, golden bool) (*manifest, error) {
 	var generation uint64 // a golden image has none, so that it can't pass for an ordinary image
 	if !golden {
@@ -66,11 +66,11 @@ func (d *ImageDir) newManifest(e Engine, t Tree, golden bool) (*manifest, error)
 		}
 		generation = used + 1
 	}
-	known, err := t.Record()
+	owner, err := t.OwnerRecord()
 	if err != nil {
 		return nil, err
 	}
-	record, err := json.Marshal(known)
+	record, err := json.Marshal(owner)
 	if err != nil {
 		return nil, err
 	}
@@ -110,14 +110,14 @@ func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
 		return err
 	}
 	if !slices.EqualFunc(m.Mapped, paths, func(f mappedFile, path string) bool { return f.Path == path }) {
-		m.Mapped, err = describeMapped(pids, t)
+		m.Mapped, err = describeMappedFiles(pids, t)
 	}
 	return err
 }
 
-// describeFiles makes the files in the draft durable and notes their sizes and tags. The
-// disk writes them while a processor reads them.
-func (m *manifest) describeFiles(t pack.Tagger, draft string) error {
+// syncAndDescribeFiles makes the files in the draft durable and notes their sizes and tags.
+// It does both at the same time.
+func (m *manifest) syncAndDescribeFiles(t pack.Tagger, draft string) error {
 	entries, err := os.ReadDir(draft)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (m *manifest) describeFiles(t pack.Tagger, draft string) error {
 		defer files[i].Close()
 	}
 	synced := make(chan error, 1)
-	go func() { synced <- syncAll(files) }()
+	go func() { synced <- syncFiles(files) }()
 	m.Files, err = tagFiles(files, t)
 	return errors.Join(err, <-synced)
 }
@@ -167,8 +167,8 @@ func (m *manifest) write(key []byte, draft string) error {
 	return atomicfile.SyncDir(draft)
 }
 
-// image returns the committed image that the manifest in dir describes.
-func (m *manifest) image(dir *ImageDir) *Image {
+// newImage returns the committed image that the manifest in dir describes.
+func (m *manifest) newImage(dir *ImageDir) *Image {
 	return &Image{Engine: m.Engine, Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, dir: dir, manifest: *m}
 }
 
@@ -180,7 +180,7 @@ func (m *manifest) dirName() string {
 	return imageName
 }
 
-// kind returns the word for the image in errors.
+// kind returns "golden" or "ordinary", the word for the image in errors.
 func (m *manifest) kind() string {
 	if m.Golden {
 		return "golden"

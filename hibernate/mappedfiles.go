@@ -23,16 +23,16 @@ type mappedFile struct {
 // image files: the tags of both have the same key.
 const mappedBase = 1 << 31
 
-// describeMapped returns the files that the processes have mapped, with their tags.
-func describeMapped(pids []int, t pack.Tagger) ([]mappedFile, error) {
+// describeMappedFiles returns the files that the processes have mapped, with their tags.
+func describeMappedFiles(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	paths, err := procfs.MappedFiles(pids)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the mapped files: %w", err)
 	}
 	files := make([]mappedFile, len(paths))
 	for i, path := range paths {
-		if files[i], err = identify(path); err == nil {
-			err = files[i].setTag(t, i)
+		if files[i], err = statMappedFile(path); err == nil {
+			err = files[i].computeTag(t, i)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot describe mapped file %s: %w", path, err)
@@ -41,10 +41,10 @@ func describeMapped(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	return files, nil
 }
 
-// checkMapped returns an ErrRefused if the contents of one of the files changed.
-func checkMapped(files []mappedFile, t pack.Tagger) error {
+// checkMappedFiles returns an ErrRefused if the contents of one of the files changed.
+func checkMappedFiles(files []mappedFile, t pack.Tagger) error {
 	for i, was := range files {
-		now, err := identify(was.Path)
+		now, err := statMappedFile(was.Path)
 		if err != nil {
 			return fmt.Errorf("%w: the plugin runs from %s: %w", ErrRefused, was.Path, err)
 		}
@@ -52,7 +52,7 @@ func checkMapped(files []mappedFile, t pack.Tagger) error {
 			continue
 		}
 		if now.Size == was.Size {
-			if err := now.setTag(t, i); err != nil {
+			if err := now.computeTag(t, i); err != nil {
 				return fmt.Errorf("%w: cannot read %s: %w", ErrRefused, was.Path, err)
 			}
 		}
@@ -63,14 +63,15 @@ func checkMapped(files []mappedFile, t pack.Tagger) error {
 	return nil
 }
 
-// identify returns the mapped file at path, without its tag.
-func identify(path string) (mappedFile, error) {
+// statMappedFile returns the mapped file at path, without its tag.
+func statMappedFile(path string) (mappedFile, error) {
 	id, err := fileid.Of(path)
 	return mappedFile{Path: path, ID: id}, err
 }
 
-// setTag reads the file for its tag.
-func (m *mappedFile) setTag(t pack.Tagger, number int) error {
+// computeTag reads the file and sets its tag. The number is its place among the mapped
+// files.
+func (m *mappedFile) computeTag(t pack.Tagger, number int) error {
 	f, err := os.Open(m.Path)
 	if err != nil {
 		return err

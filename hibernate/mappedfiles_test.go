@@ -31,9 +31,9 @@ func TestCheckMapped(t *testing.T) {
 			if err := os.WriteFile(path, []byte("code"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			m, err := identify(path)
+			m, err := statMappedFile(path)
 			if err == nil {
-				err = m.setTag(tagger, 0)
+				err = m.computeTag(tagger, 0)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -41,7 +41,7 @@ func TestCheckMapped(t *testing.T) {
 			if err := test.change(path); err != nil {
 				t.Fatal(err)
 			}
-			err = checkMapped([]mappedFile{m}, tagger)
+			err = checkMappedFiles([]mappedFile{m}, tagger)
 			if errors.Is(err, ErrRefused) != test.refused {
 				t.Errorf("error %v, want refused %v", err, test.refused)
 			}

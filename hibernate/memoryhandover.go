@@ -11,7 +11,7 @@ import (
 
 // memoryHandover is what a process must know to read the memory of an image.
 type memoryHandover struct {
-	// Key and PackingKey are the store's.
+	// Key and PackingKey are the keys of the store.
 	Key        []byte       `json:"key"`
 	PackingKey []byte       `json:"packingKey,omitempty"`
 	ID         string       `json:"id"`
@@ -19,7 +19,7 @@ type memoryHandover struct {
 	Files      []pack.File  `json:"files"`
 }
 
-// handover returns what to open the memory of the image with.
+// handover returns what openMemory needs to open the memory of the image.
 func (i *Image) handover() memoryHandover {
 	return memoryHandover{
 		Key: i.dir.store.key, PackingKey: i.dir.store.packing.Key,
@@ -27,11 +27,11 @@ func (i *Image) handover() memoryHandover {
 	}
 }
 
-// HandOver returns what ReceiveMemory needs in the other process, see Memory.
+// HandOver returns what ReceiveMemory needs in another process, see Memory.
 func (m *imageMemory) HandOver() (json.RawMessage, []*os.File, error) {
 	var open []*os.File
 	for _, f := range m.from.Files {
-		if isPages(f.Name) {
+		if isPageFile(f.Name) {
 			open = append(open, m.files[f.Name].File)
 		}
 	}
@@ -39,8 +39,8 @@ func (m *imageMemory) HandOver() (json.RawMessage, []*os.File, error) {
 	return text, open, err
 }
 
-// ReceiveMemory returns the memory that another process has handed over. It takes
-// over the files, also after an error.
+// ReceiveMemory returns the memory that another process has handed over. The Memory closes
+// the files; after an error they are closed already.
 func ReceiveMemory(text json.RawMessage, files []*os.File) (Memory, error) {
 	nextFile := func(string) (*os.File, error) {
 		if len(files) == 0 {

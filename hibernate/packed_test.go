@@ -146,7 +146,7 @@ func TestPackedImageDamaged(t *testing.T) {
 				if _, err := image.Restore(t.Context(), b.engine, b.noCgroup()); !errors.Is(err, hibernate.ErrRefused) {
 					t.Errorf("got %v, want %v", err, hibernate.ErrRefused)
 				}
-				if asked := b.engine.Restores() > 0; asked && file == "core-1.img" {
+				if asked := b.engine.RestoreCount() > 0; asked && file == "core-1.img" {
 					t.Error("the engine was asked to restore it")
 				}
 				if left := procfs.Children(os.Getpid()); len(left) > 0 {
@@ -170,7 +170,7 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 			t.Errorf("key %s: %v, want %v", name, err, hibernate.ErrKey)
 		}
 		_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
-		if !errors.Is(err, hibernate.ErrKey) || errors.Is(err, hibernate.ErrRefused) || b.engine.Restores() != 0 {
+		if !errors.Is(err, hibernate.ErrKey) || errors.Is(err, hibernate.ErrRefused) || b.engine.RestoreCount() != 0 {
 			t.Errorf("key %s: woken with %v", name, err)
 		}
 	}

@@ -13,14 +13,14 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// attempts is how often the engine tries a restore: if it was killed or lost a race the
-// image is as it was.
+// attempts is how often the engine tries a restore: an attempt can fail because the engine was
+// killed or lost a race, and leaves the image as it was.
 const attempts = 2
 
-// WakeOptions says where a tree is restored to.
+// WakeOptions says what a restored tree gets from the host.
 type WakeOptions struct {
 	Cgroup cgroup.Dir
-	// Files remain the property of the caller.
+	// Files is what it is in RestoreOrder. The caller closes the files.
 	Files []Inherited
 	// Cleanup is called after each attempt that failed, and must end every process
 	// in the cgroup.
@@ -29,15 +29,16 @@ type WakeOptions struct {
 	LoaderDir string
 }
 
-// Restore brings the image back to life and uses it up, unless it is golden. The returned
-// root is a child of this process. No process of the tree runs before every byte of the
-// image has been verified and every thread was found to be what it was. After an error no
-// process of it runs; if the error is ErrRefused no further attempt can succeed.
+// Restore turns the image into a running tree and marks the image as used, unless it is
+// golden. The returned root is a child of this process. No process of the tree runs before
+// every byte of the image was verified and every thread was found to have the rights that it
+// had. After an error no process of the tree runs; after an ErrRefused no further attempt
+// can succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w WakeOptions) (*os.Process, error) {
 	r := &restoration{image: i, engine: e, wake: w}
 	load := r.loadEagerly
 	if i.manifest.Packing != nil {
-		load = r.loadHurried
+		load = r.loadLazilyAndWait
 	}
 	if err := r.run(ctx, load); err != nil {
 		return nil, err
@@ -48,9 +49,9 @@ func (i *Image) Restore(ctx context.Context, e Engine, w WakeOptions) (*os.Proce
 	return r.root, nil
 }
 
-// RestoreLazy is like Restore, but the tree runs before its memory is read: memory comes
-// into the running tree, verified chunk by chunk, until the Loading is done. The caller may
-// discard the image meanwhile. If the loading fails the caller must kill the tree. The
+// RestoreLazy is like Restore, but the tree runs before its memory is read: the Loading
+// brings the memory into the running tree, verified chunk by chunk. The caller may discard
+// the image meanwhile. If the loading fails the caller must kill the tree. The
 // error wraps ErrUnsupported if only Restore is possible.
 func (i *Image) RestoreLazy(ctx context.Context, e Engine, w WakeOptions) (*os.Process, Loading, error) {
 	r := &restoration{image: i, engine: e, wake: w}
@@ -67,7 +68,6 @@ type restoration struct {
 	wake   WakeOptions
 
 	prestarted Prestarted
-	tagger     pack.Tagger
 	unpacked   *pack.Unpacker // nil if the image is not packed
 	root       *os.Process    // nil before the engine has restored it, stopped
 	loading    Loading        // nil if all memory is loaded
@@ -80,26 +80,27 @@ func (r *restoration) run(ctx context.Context, load func(context.Context) error)
 		return err
 	}
 	r.prestarted = r.engine.Prestart(r.wake.Cgroup, r.wake.Files) // while the image is verified
-	defer func() { r.close(err) }()
-	if r.tagger, err = r.image.verifyMetadata(r.engine); err != nil {
+	defer func() { r.releaseScratchAndEngine(err) }()
+	if err = r.image.verifyMetadata(r.engine); err != nil {
 		return err
 	}
 	failpoint.Hit("wake.verified")
 	err = load(ctx)
 	failpoint.Hit("wake.loaded")
 	if err == nil {
-		err = r.letRun()
+		err = r.verifyTreeAndLetRun()
 	}
 	if err != nil {
-		return errors.Join(err, r.undo())
+		return errors.Join(err, r.killRestoredTree())
 	}
 	return nil
 }
 
-// close releases what only run needs. The engine may end in the background if it has done
-// its work; otherwise it must be gone before its cgroup is.
-func (r *restoration) close(err error) {
-	r.closeUnpacked()
+// releaseScratchAndEngine releases what only run needs; err is the error of run. After a
+// success the engine ends in the background; after an error the method waits for its end,
+// since the caller then removes the cgroup of the engine.
+func (r *restoration) releaseScratchAndEngine(err error) {
+	r.removeScratch()
 	if err != nil {
 		r.prestarted.Close()
 		return
@@ -107,8 +108,8 @@ func (r *restoration) close(err error) {
 	r.image.dir.store.runInBackground(r.prestarted.Close)
 }
 
-// undo ends a restored tree, which must not run.
-func (r *restoration) undo() error {
+// killRestoredTree ends a restored tree that must not run.
+func (r *restoration) killRestoredTree() error {
 	if r.root == nil {
 		return nil
 	}
@@ -122,7 +123,7 @@ func (r *restoration) undo() error {
 // loadEagerly has the engine restore the tree with all its memory. Meanwhile it verifies
 // the memory: the size is known to be right, and the engine interprets none of it.
 func (r *restoration) loadEagerly(ctx context.Context) error {
-	dir, err := r.unpack(false)
+	dir, err := r.unpackFiles(false)
 	if err != nil {
 		return err
 	}
@@ -130,14 +131,14 @@ func (r *restoration) loadEagerly(ctx context.Context) error {
 	go func() {
 		var err error
 		if r.unpacked == nil {
-			err = r.image.verifyFiles(r.tagger, isPages)
+			err = r.image.verifyFiles(isPageFile)
 		}
 		if err == nil {
 			err = r.image.dir.prepareInvalidation(r.image.Generation)
 		}
 		verified <- err
 	}()
-	err = r.tryRestore(ctx, RestoreOrder{Dir: dir}, func(ctx context.Context, order RestoreOrder) (err error) {
+	err = r.restoreWithRetries(ctx, RestoreOrder{Dir: dir}, func(ctx context.Context, order RestoreOrder) (err error) {
 		r.root, err = r.engine.Restore(ctx, order)
 		return err
 	})
@@ -149,15 +150,15 @@ func (r *restoration) loadEagerly(ctx context.Context) error {
 
 // loadLazily has the engine restore the tree without its memory, and begins the loading.
 func (r *restoration) loadLazily(ctx context.Context) error {
-	dir, err := r.unpack(true)
+	dir, err := r.unpackFiles(true)
 	if err != nil {
 		return err
 	}
 	order := RestoreOrder{Dir: dir}
 	if r.unpacked != nil {
-		order.ProvideChunk = func(file string, index int64) error { return refuseDamaged(r.unpacked.UnpackChunk(file, index)) }
+		order.ProvideChunk = func(file string, index int64) error { return damagedAsRefused(r.unpacked.UnpackChunk(file, index)) }
 	}
-	err = r.tryRestore(ctx, order, func(ctx context.Context, order RestoreOrder) error {
+	err = r.restoreWithRetries(ctx, order, func(ctx context.Context, order RestoreOrder) error {
 		m, err := r.image.openMemory()
 		if err == nil {
 			r.root, r.loading, err = r.engine.RestoreLazy(ctx, order, m)
@@ -170,12 +171,13 @@ func (r *restoration) loadLazily(ctx context.Context) error {
 	return r.image.dir.prepareInvalidation(r.image.Generation)
 }
 
-// loadHurried is loadLazily that returns when all memory is in the tree. A packed image
-// need not be unpacked first then. An engine without lazy restores loads eagerly.
-func (r *restoration) loadHurried(ctx context.Context) error {
+// loadLazilyAndWait is like loadLazily, but returns when all memory is in the tree. It spares
+// a packed image from being unpacked first. If the engine has no lazy restore it loads
+// eagerly.
+func (r *restoration) loadLazilyAndWait(ctx context.Context) error {
 	err := r.loadLazily(ctx)
 	if errors.Is(err, ErrUnsupported) {
-		r.closeUnpacked()
+		r.removeScratch()
 		return r.loadEagerly(ctx)
 	}
 	if err != nil {
@@ -190,13 +192,13 @@ func (r *restoration) loadHurried(ctx context.Context) error {
 	}
 }
 
-// tryRestore calls restore with the order, and again after a failure. Each attempt has its
-// share of the time, so that one that hangs leaves some time for the next.
-func (r *restoration) tryRestore(ctx context.Context, order RestoreOrder, restore func(context.Context, RestoreOrder) error) error {
+// restoreWithRetries calls restore with the order, and again after a failure. Each attempt has
+// its share of the time, so that an attempt that hangs leaves some time for the next.
+func (r *restoration) restoreWithRetries(ctx context.Context, order RestoreOrder, restore func(context.Context, RestoreOrder) error) error {
 	order.Cgroup, order.Files, order.LoaderDir, order.Prestarted = r.wake.Cgroup, r.wake.Files, r.wake.LoaderDir, r.prestarted
 	var errs []error
 	for left := attempts; left > 0; left-- {
-		limited, cancel := withShareOfTime(ctx, left)
+		limited, cancel := withShareOfRemainingTime(ctx, left)
 		err := restore(limited, order)
 		cancel()
 		if err == nil || errors.Is(err, ErrUnsupported) {
@@ -214,8 +216,8 @@ func (r *restoration) tryRestore(ctx context.Context, order RestoreOrder, restor
 	return fmt.Errorf("cannot restore: %w", errors.Join(errs...))
 }
 
-// withShareOfTime limits ctx to an equal part of the time that it has left.
-func withShareOfTime(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
+// withShareOfRemainingTime limits ctx to one of the equal parts of the time that ctx has left.
+func withShareOfRemainingTime(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
 	late, limited := ctx.Deadline()
 	if !limited {
 		return context.WithCancel(ctx)
@@ -223,9 +225,10 @@ func withShareOfTime(ctx context.Context, parts int) (context.Context, context.C
 	return context.WithTimeout(ctx, time.Until(late)/time.Duration(parts))
 }
 
-// unpack returns the directory in which the engine finds the files of the image. A packed
-// image is unpacked into a scratch first, lazily without the contents of its page files.
-func (r *restoration) unpack(lazily bool) (dir string, err error) {
+// unpackFiles returns the directory in which the engine finds the files of the image. It
+// unpacks a packed image into a scratch first; lazily means without the contents of the
+// page files.
+func (r *restoration) unpackFiles(lazily bool) (dir string, err error) {
 	m := &r.image.manifest
 	if m.Packing == nil {
 		return r.image.path(), nil
@@ -240,12 +243,12 @@ func (r *restoration) unpack(lazily bool) (dir string, err error) {
 		return "", err
 	}
 	r.unpacked = pack.NewUnpacker(codec, r.image.path(), m.Files, scratch)
-	err = r.unpacked.UnpackAll(func(name string) bool { return lazily && isPages(name) })
-	return r.unpacked.Dir, refuseDamaged(err)
+	err = r.unpacked.UnpackAll(func(name string) bool { return lazily && isPageFile(name) })
+	return r.unpacked.Dir, damagedAsRefused(err)
 }
 
-// closeUnpacked removes the scratch of unpack.
-func (r *restoration) closeUnpacked() {
+// removeScratch removes the scratch of unpackFiles, if there is one.
+func (r *restoration) removeScratch() {
 	if r.unpacked != nil {
 		_ = r.unpacked.Close()
 		r.unpacked = nil
@@ -262,9 +265,9 @@ func (i *Image) unpackedSize() int64 {
 	return total
 }
 
-// letRun compares the restored tree with the dumped one, marks the image as used, and lets
-// the tree run.
-func (r *restoration) letRun() error {
+// verifyTreeAndLetRun compares the restored tree with the dumped one, marks the image as used,
+// and lets the tree run.
+func (r *restoration) verifyTreeAndLetRun() error {
 	m := &r.image.manifest
 	pids := procfs.Tree(r.root.Pid)
 	threads, err := procfs.ThreadIdentities(pids)

@@ -16,12 +16,12 @@ import (
 
 // Files and directories of a store:
 //
-//	.key                         32 random bytes; images sealed with others are foreign
+//	.key                         32 random bytes; an image sealed with another key is foreign
 //	<callsign>/generation        the highest generation that was ever woken
-//	<callsign>/generation.new    what it will be after the next wake
+//	<callsign>/generation.new    the highest generation after the next wake
 //	<callsign>/image/            the committed image
-//	<callsign>/image/manifest    what it is, sealed
-//	<callsign>/golden/           the golden image, likewise
+//	<callsign>/image/manifest    the sealed manifest of the image
+//	<callsign>/golden/           the golden image, with a manifest too
 //	<callsign>/draft-*/          an image that is being written
 //	<callsign>/trash-*/          an image that is being deleted
 //	<callsign>/refused/          the quarantine: the last image that could not be woken
@@ -46,9 +46,9 @@ type Store struct {
 	writers    chan struct{} // holds one value for each image being written, nil for any number
 	background sync.WaitGroup
 
-	mu       sync.Mutex
-	reserved map[*ImageDir]int64 // bytes of disk for images that are being written
-	evicted  map[string]error    // why golden images were removed to make room, by callsign
+	mu              sync.Mutex
+	reserved        map[*ImageDir]int64 // bytes of disk for images that are being written
+	goldenEvictions map[string]error    // why golden images were removed to make room, by callsign
 }
 
 // OpenStore makes dir a store unless it is one already, and deletes the drafts and the
@@ -77,7 +77,7 @@ func OpenStore(dir string) (_ *Store, err error) {
 			}
 		}
 	}
-	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), evicted: make(map[string]error)}, nil
+	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]error)}, nil
 }
 
 // readStoreKey reads the key that seals the images, and makes one if there is none.
@@ -98,8 +98,8 @@ func readStoreKey(path string) ([]byte, error) {
 // wakes have ended.
 func (s *Store) Close() { s.background.Wait() }
 
-// SetPacking sets how all later images are packed. Images of before can be woken as long
-// as the key is the same. It must not be called during a checkpoint.
+// SetPacking sets how all later images are packed. Older images can be woken as long as the
+// key is the same. SetPacking must not be called during a checkpoint.
 func (s *Store) SetPacking(o pack.Options) { s.packing = o }
 
 // ImageDir returns the directory of an instance's images, which need not exist yet.
@@ -107,9 +107,9 @@ func (s *Store) ImageDir(callsign string) *ImageDir {
 	return &ImageDir{store: s, callsign: callsign, base: filepath.Join(s.dir, callsign)}
 }
 
-// deleteLater makes path vanish at once and frees its blocks in the background, which
+// deleteInBackground makes path vanish at once and frees its blocks in the background, which
 // can take longer than a wake. If the disk is full it deletes path before it returns.
-func (s *Store) deleteLater(path string) error {
+func (s *Store) deleteInBackground(path string) error {
 	trash, err := os.MkdirTemp(filepath.Dir(path), trashPrefix)
 	if errors.Is(err, syscall.ENOSPC) {
 		return os.RemoveAll(path)
@@ -127,5 +127,5 @@ func (s *Store) deleteLater(path string) error {
 // runInBackground runs work that no caller waits for, except for Close.
 func (s *Store) runInBackground(work func()) { s.background.Go(work) }
 
-// newImageID returns a name for an image that no other image ever has.
+// newImageID returns a random ID, which no other image has.
 func newImageID() string { return strings.ToLower(rand.Text()) }

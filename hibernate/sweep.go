@@ -13,8 +13,8 @@ type Swept struct {
 }
 
 // Sweep deletes the images older than age that are quarantined or belong to instances
-// that are not known. It keeps younger ones, since an instance may be missing by
-// mistake, except for golden images.
+// that are not known. It keeps younger images, since an instance may be missing by
+// mistake, but no golden images.
 func (s *Store) Sweep(age time.Duration, isKnown func(callsign string) bool) (Swept, error) {
 	stored, err := s.List()
 	if err != nil {
@@ -29,25 +29,25 @@ func (s *Store) Sweep(age time.Duration, isKnown func(callsign string) bool) (Sw
 			swept.Kept = append(swept.Kept, one)
 		default:
 			swept.Removed = append(swept.Removed, one)
-			errs = append(errs, s.invalidateStored(one))
+			errs = append(errs, s.invalidateImage(one))
 		}
 	}
 	return swept, errors.Join(errs...)
 }
 
-// invalidateStored deletes an image of an instance that does not run. A copy of it can't be
-// woken either.
-func (s *Store) invalidateStored(one StoredImage) error {
-	dir := s.ImageDir(one.Callsign)
-	if one.Golden {
+// invalidateImage deletes an image of an instance that does not run, and makes copies of the
+// image unusable.
+func (s *Store) invalidateImage(stored StoredImage) error {
+	dir := s.ImageDir(stored.Callsign)
+	if stored.Golden {
 		return dir.DiscardGolden()
 	}
-	if !one.Quarantined {
+	if !stored.Quarantined {
 		if err := dir.Quarantine(); err != nil {
 			return err
 		}
 	}
-	err := s.deleteLater(dir.path(quarantineName))
+	err := s.deleteInBackground(dir.path(quarantineName))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

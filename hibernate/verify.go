@@ -13,50 +13,44 @@ import (
 // interprets.
 const pagesPrefix = "pages-"
 
-// isPages reports whether a file of that name holds nothing but memory.
-func isPages(name string) bool { return strings.HasPrefix(name, pagesPrefix) }
+// isPageFile reports whether the file of that name in an image holds nothing but memory.
+func isPageFile(name string) bool { return strings.HasPrefix(name, pagesPrefix) }
 
-// CheckFits returns an error unless the engine, the kernel and the mapped files are those that
-// the image was made with, and the host has the image's key.
-func (i *Image) CheckFits(e Engine) error {
-	_, err := i.checkConditions(e)
-	return err
+// newTagger returns the tagger that verifies the files of the image.
+func (i *Image) newTagger() (pack.Tagger, error) {
+	return pack.NewTagger(i.dir.store.key, i.manifest.ID)
 }
 
-// checkConditions does what CheckFits does, and returns the tagger that verifies the files of
-// the image.
-func (i *Image) checkConditions(e Engine) (pack.Tagger, error) {
+// CheckFitsHost returns an error unless the engine, the kernel and the mapped files are those
+// that the image was made with, and the host has the image's key.
+func (i *Image) CheckFitsHost(e Engine) error {
 	if err := i.CheckKey(); err != nil {
-		return pack.Tagger{}, err
+		return err
 	}
 	m := &i.manifest
 	if now := e.Name(); m.Engine != now {
-		return pack.Tagger{}, fmt.Errorf("%w: it was made by %s, installed is %s", ErrRefused, m.Engine, now)
+		return fmt.Errorf("%w: it was made by %s, installed is %s", ErrRefused, m.Engine, now)
 	}
 	if now := kernelRelease(); m.Kernel != now {
-		return pack.Tagger{}, fmt.Errorf("%w: it was made under kernel %s, running is %s", ErrRefused, m.Kernel, now)
+		return fmt.Errorf("%w: it was made under kernel %s, running is %s", ErrRefused, m.Kernel, now)
 	}
-	t, err := pack.NewTagger(i.dir.store.key, m.ID)
+	t, err := i.newTagger()
 	if err != nil {
-		return pack.Tagger{}, err
+		return err
 	}
-	return t, checkMapped(m.Mapped, t)
+	return checkMappedFiles(m.Mapped, t)
 }
 
-// verifyMetadata verifies everything but the memory, and returns the tagger that verifies
-// the memory.
-func (i *Image) verifyMetadata(e Engine) (pack.Tagger, error) {
-	t, err := i.checkConditions(e)
-	if err != nil {
-		return pack.Tagger{}, err
+// verifyMetadata verifies everything but the memory. The files of a packed image are verified
+// when they are unpacked.
+func (i *Image) verifyMetadata(e Engine) error {
+	if err := i.CheckFitsHost(e); err != nil {
+		return err
 	}
-	if err := i.checkFileSizes(); err != nil {
-		return pack.Tagger{}, err
+	if err := i.checkFileSizes(); err != nil || i.manifest.Packing != nil {
+		return err
 	}
-	if i.manifest.Packing != nil { // the files are verified when they are unpacked
-		return t, nil
-	}
-	return t, i.verifyFiles(t, func(name string) bool { return !isPages(name) })
+	return i.verifyFiles(func(name string) bool { return !isPageFile(name) })
 }
 
 // checkFileSizes returns an ErrRefused if a file is missing, has another size or does not
@@ -96,7 +90,11 @@ func (i *Image) checkFileSizes() error {
 
 // verifyFiles reads the files that isWanted selects, and returns an ErrRefused if one of
 // them has changed.
-func (i *Image) verifyFiles(t pack.Tagger, isWanted func(name string) bool) error {
+func (i *Image) verifyFiles(isWanted func(name string) bool) error {
+	t, err := i.newTagger()
+	if err != nil {
+		return err
+	}
 	for number, f := range i.manifest.Files {
 		if !isWanted(f.Name) {
 			continue
@@ -108,7 +106,8 @@ func (i *Image) verifyFiles(t pack.Tagger, isWanted func(name string) bool) erro
 	return nil
 }
 
-// verifyFile reads one file, which has that number among the files of the image.
+// verifyFile reads one file, the one with that number in the manifest, and returns an
+// ErrRefused if the file has changed.
 func (i *Image) verifyFile(t pack.Tagger, number uint32, want pack.File) error {
 	f, err := os.Open(i.path(want.Name))
 	if err != nil {

@@ -45,7 +45,7 @@ func (h *holder) PID() int                      { return h.root.Pid }
 func (h *holder) Cgroup() cgroup.Dir            { return h.cgroup }
 func (h *holder) Quiesce(context.Context) error { return nil }
 func (h *holder) Revive(context.Context) error  { return nil }
-func (h *holder) Record() (any, error)          { return nil, nil }
+func (h *holder) OwnerRecord() (any, error)     { return nil, nil }
 func (h *holder) Kill(context.Context) {
 	_ = h.root.Kill()
 	_, _ = h.root.Wait()

@@ -17,27 +17,27 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Fake is an engine whose trees are single sleeping processes, and whose images
-// hold the text that SetMemory gave a process as its memory. A test can make it fail at
-// each of its steps. It needs root, for PID namespaces, and no CRIU.
+// Fake is an engine whose trees are single processes that do nothing, and whose images hold
+// the text that SetMemory gave a process as its memory. A test can make each operation of
+// the engine fail. Fake needs root, for PID namespaces, and no CRIU.
 type Fake struct {
-	NoExtras
-	// Version is the second word of Name; images carry it.
+	EngineDefaults
+	// Version is the second word of Name.
 	Version string
-	// Unsupported, DumpError and RestoreError are returned by the operations,
-	// once they have done half of their work.
+	// Unsupported is the cause of the error of Check. Dump returns DumpError and the
+	// restores return RestoreError, after a part of their work.
 	Unsupported, DumpError, RestoreError error
 	// AnyTimeObstacle, QuietObstacle and StoppedObstacle are returned by the methods of
 	// similar names.
 	AnyTimeObstacle, QuietObstacle, StoppedObstacle error
-	// BeforeDump and BeforeRestore are called when an operation begins.
+	// BeforeDump and BeforeRestore are called when Dump and Restore begin.
 	BeforeDump, BeforeRestore func()
 	// MoreRights makes Restore return a tree with more rights than the dumped one.
 	MoreRights bool
 
-	mu       sync.Mutex
-	memory   map[int]string
-	restores int
+	mu           sync.Mutex
+	memory       map[int]string
+	restoreCount int
 }
 
 var _ hibernate.Engine = (*Fake)(nil)
@@ -51,13 +51,13 @@ func (f *Fake) ObstaclesWhenQuiet([]int) error { return f.QuietObstacle }
 // ObstaclesWhenStopped returns StoppedObstacle.
 func (f *Fake) ObstaclesWhenStopped([]int) error { return f.StoppedObstacle }
 
-// The files of a fake image: one that a real engine would interpret, one of memory.
+// The files of a fake image: one that a real engine would interpret, and a page file.
 const (
 	fakeCore  = "core-1.img"
 	fakePages = "pages-1.img"
 )
 
-// NewFake returns a working engine. It skips the test if PID namespaces are not possible.
+// NewFake returns a Fake that works. It skips the test if PID namespaces are not possible.
 func NewFake(t *testing.T) *Fake {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -69,38 +69,38 @@ func NewFake(t *testing.T) *Fake {
 // Start runs a process that the engine can dump. It ends with the test.
 func (f *Fake) Start(t *testing.T, memory string) *os.Process {
 	t.Helper()
-	p, err := startSleep(false)
+	p, err := startSleepCommand(false)
 	must(t, err)
 	t.Cleanup(func() { _, _ = p.Kill(), reap(p) })
 	f.SetMemory(p.Pid, memory)
 	return p
 }
 
-// SetMemory gives the process its memory.
+// SetMemory sets the text that stands for the memory of the process.
 func (f *Fake) SetMemory(pid int, memory string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.memory[pid] = memory
 }
 
-// Memory returns the memory of the process.
+// Memory returns the text that stands for the memory of the process.
 func (f *Fake) Memory(pid int) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.memory[pid]
 }
 
-// Restores returns how often a restore was attempted so far.
-func (f *Fake) Restores() int {
+// RestoreCount returns how often a restore was attempted so far, lazy or not.
+func (f *Fake) RestoreCount() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.restores
+	return f.restoreCount
 }
 
 // Name returns "fake" and Version.
 func (f *Fake) Name() string { return "fake " + f.Version }
 
-// Check returns Unsupported.
+// Check returns an ErrUnsupported if Unsupported is set.
 func (f *Fake) Check(context.Context) error {
 	if f.Unsupported != nil {
 		return fmt.Errorf("%w: %w", hibernate.ErrUnsupported, f.Unsupported)
@@ -129,7 +129,7 @@ func (f *Fake) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	return StopProcess(d.PID)
 }
 
-// writePages writes the memory as the order says.
+// writePages writes the memory to a page file where the order says.
 func writePages(d hibernate.DumpOrder, memory string) error {
 	if d.Pages == nil {
 		return os.WriteFile(filepath.Join(d.Dir, fakePages), []byte(memory), 0o600)
@@ -145,7 +145,7 @@ func writePages(d hibernate.DumpOrder, memory string) error {
 // Restore starts a stopped process with the memory of the image.
 func (f *Fake) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
 	f.mu.Lock()
-	f.restores++
+	f.restoreCount++
 	f.mu.Unlock()
 	if f.BeforeRestore != nil {
 		f.BeforeRestore()
@@ -164,22 +164,22 @@ func (f *Fake) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Proce
 	return p, err
 }
 
-// startStopped starts a process without memory and stops it.
+// startStopped starts a process, without memory so far, and stops it.
 func (f *Fake) startStopped(ctx context.Context) (*os.Process, error) {
 	if err := errors.Join(f.RestoreError, ctx.Err()); err != nil {
 		return nil, err
 	}
-	p, err := startSleep(f.MoreRights)
+	p, err := startSleepCommand(f.MoreRights)
 	if err != nil {
 		return nil, err
 	}
 	return p, StopProcess(p.Pid)
 }
 
-// RestoreLazy starts a stopped process that gets its memory when it is hurried.
+// RestoreLazy starts a stopped process. It gets its memory when Hurry of the loading is called.
 func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	f.mu.Lock()
-	f.restores++
+	f.restoreCount++
 	f.mu.Unlock()
 	pages, err := os.Stat(filepath.Join(r.Dir, fakePages))
 	if err != nil {
@@ -205,11 +205,11 @@ type fakeLoading struct {
 
 func (l *fakeLoading) Done() <-chan struct{}    { return l.done }
 func (l *fakeLoading) Progress() (int64, int64) { return 0, 0 }
-func (l *fakeLoading) Close()                   { l.finish(func() error { return nil }) }
+func (l *fakeLoading) Close()                   { l.loadOnce(func() error { return nil }) }
 func (l *fakeLoading) Leave()                   {}
 
 func (l *fakeLoading) Hurry() {
-	l.finish(func() error {
+	l.loadOnce(func() error {
 		var all []byte
 		for index := range (l.size + hibernate.ChunkSize - 1) / hibernate.ChunkSize {
 			data, err := l.memory.ReadChunk(fakePages, index, make([]byte, hibernate.ChunkSize))
@@ -232,17 +232,17 @@ func (l *fakeLoading) Err() error {
 	}
 }
 
-// finish does load and closes Done, the first time that it is called.
-func (l *fakeLoading) finish(load func() error) {
+// loadOnce calls load and closes Done, unless it was called before.
+func (l *fakeLoading) loadOnce(load func() error) {
 	l.once.Do(func() {
 		l.err = errors.Join(load(), l.memory.Close())
 		close(l.done)
 	})
 }
 
-// startSleep starts pid 1 of a new PID namespace, which does nothing. A privileged one
-// has other groups.
-func startSleep(privileged bool) (*os.Process, error) {
+// startSleepCommand runs "sleep infinity" as pid 1 of a new PID namespace. A privileged
+// process has other groups.
+func startSleepCommand(privileged bool) (*os.Process, error) {
 	cmd := exec.Command("sleep", "infinity")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
@@ -255,7 +255,7 @@ func startSleep(privileged bool) (*os.Process, error) {
 	return cmd.Process, err
 }
 
-// StopProcess stops the process and returns when job control shows it as stopped.
+// StopProcess stops the process and returns when the kernel shows the process as stopped.
 func StopProcess(pid int) error {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return err
@@ -268,7 +268,7 @@ func StopProcess(pid int) error {
 	return nil
 }
 
-// reap waits for a process that may have been waited for before.
+// reap waits for the end of a process, which may have been reaped before.
 func reap(p *os.Process) error {
 	_, err := p.Wait()
 	return err

@@ -8,10 +8,10 @@ import (
 // InPlaceSubject is a process tree together with an engine that puts it to sleep in place.
 // The tree must have enough memory to page out.
 type InPlaceSubject interface {
-	// Sleep and Wake call the engine.
+	// Sleep and Wake have the engine put the tree to sleep and wake the tree.
 	Sleep(ctx context.Context) error
 	Wake() error
-	// State, Advance, Stopped and End are as in Subject.
+	// State, Advance, Stopped and End do what they do in Subject.
 	State(t *testing.T) string
 	Advance(t *testing.T)
 	Stopped(t *testing.T) bool
@@ -20,8 +20,8 @@ type InPlaceSubject interface {
 	Resident() int64
 }
 
-// RunInPlaceSuite tests an engine that makes no image: all that RunSuite tests and that is
-// not about files.
+// RunInPlaceSuite tests an engine that makes no image, as far as RunSuite is not about files.
+// check is the engine's Check; start makes a new subject for each test.
 func RunInPlaceSuite(t *testing.T, check func(context.Context) error, start func(t *testing.T) InPlaceSubject) { //nolint:thelper // its subtests are the tests
 	t.Run("check passes and is repeatable", func(t *testing.T) {
 		for range 2 {
@@ -64,7 +64,7 @@ func RunInPlaceSuite(t *testing.T, check func(context.Context) error, start func
 		ended, end := context.WithCancel(t.Context())
 		end()
 		if err := s.Sleep(ended); err == nil {
-			t.Fatal("it fell asleep when there was no time")
+			t.Fatal("the tree was put to sleep although there was no time")
 		}
 		if got := s.State(t); got != before {
 			t.Errorf("the tree has state %q, want %q", got, before)

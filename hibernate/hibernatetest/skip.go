@@ -15,8 +15,8 @@ func RequireEngine(tb testing.TB, e hibernate.Engine) {
 	}
 }
 
-// SkipOrFail skips the test because this machine lacks something that a checkpoint or its
-// tests need. With DORMOUSE_REQUIRE_CRIU=1 in the environment the test fails instead.
+// SkipOrFail skips the test because of why: this machine lacks something that the test needs.
+// With DORMOUSE_REQUIRE_CRIU=1 in the environment the test fails instead.
 func SkipOrFail(tb testing.TB, why error) {
 	tb.Helper()
 	if os.Getenv("DORMOUSE_REQUIRE_CRIU") == "1" {

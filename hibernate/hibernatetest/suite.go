@@ -1,5 +1,6 @@
-// Package hibernatetest has the suites that every hibernate.Engine must pass, a fake engine
-// for tests of code that uses engines, and checks of what the machine can do.
+// Package hibernatetest has the test suites that every hibernate.Engine must pass, a fake
+// engine for tests of code that uses engines, and helpers that skip a test if the machine
+// lacks something.
 package hibernatetest
 
 import (
@@ -18,7 +19,7 @@ import (
 
 // Subject is a process tree that an engine is tested with.
 type Subject interface {
-	// PID returns the process id of the root, which can be dumped.
+	// PID returns the process id of the root. The engine can dump the tree.
 	PID() int
 	// Cgroup returns the directory of the tree's own cgroup, or "".
 	Cgroup() cgroup.Dir
@@ -32,7 +33,7 @@ type Subject interface {
 	Continue(t *testing.T)
 	// End kills and reaps the tree, running or stopped, with all its processes.
 	End(t *testing.T)
-	// Files returns the files that a restore must hand over to the tree.
+	// Files returns the files that the restored tree must inherit.
 	Files(t *testing.T) []hibernate.Inherited
 	// SetRoot makes the restored process the root of the tree.
 	SetRoot(t *testing.T, root *os.Process)
@@ -56,7 +57,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		s := start(t)
 		defer s.End(t)
 		before := s.State(t)
-		dump(t, e, s)
+		dumpSubject(t, e, s)
 		if !s.Stopped(t) {
 			t.Error("the tree runs after its dump")
 		}
@@ -69,9 +70,9 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		s := start(t)
 		s.Advance(t)
 		before := s.State(t)
-		dir := dump(t, e, s)
+		dir := dumpSubject(t, e, s)
 		s.End(t)
-		restore(t, e, s, dir)
+		restoreSubject(t, e, s, dir)
 		defer s.End(t)
 		if !s.Stopped(t) {
 			t.Error("the tree runs after its restore")
@@ -86,9 +87,9 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		for range 3 {
 			s.Advance(t)
 			before := s.State(t)
-			dir := dump(t, e, s)
+			dir := dumpSubject(t, e, s)
 			s.End(t)
-			restore(t, e, s, dir)
+			restoreSubject(t, e, s, dir)
 			s.Continue(t)
 			if got := s.State(t); got != before {
 				t.Fatalf("the tree came back with state %q, want %q", got, before)
@@ -99,16 +100,16 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 	t.Run("an image can be restored after an attempt that failed", func(t *testing.T) {
 		s := start(t)
 		before := s.State(t)
-		dir := dump(t, e, s)
+		dir := dumpSubject(t, e, s)
 		s.End(t)
 		hidden := filepath.Join(t.TempDir(), "hidden")
-		victim := filepath.Join(dir, firstFile(t, dir))
+		victim := filepath.Join(dir, firstFileName(t, dir))
 		must(t, os.Rename(victim, hidden))
 		if _, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)}); err == nil {
 			t.Fatal("restored an image that lacks a file")
 		}
 		must(t, os.Rename(hidden, victim))
-		restore(t, e, s, dir)
+		restoreSubject(t, e, s, dir)
 		defer s.End(t)
 		s.Continue(t)
 		if got := s.State(t); got != before {
@@ -135,7 +136,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		s.Advance(t)
 		before := s.State(t)
 		dir, taken := t.TempDir(), &pageCollector{dir: t.TempDir()}
-		must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.createPages}))
+		must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.createPageFile}))
 		s.End(t)
 		if len(taken.names) == 0 || taken.open != nil {
 			t.Errorf("files %q were handed over, %v is open", taken.names, taken.open)
@@ -146,20 +147,20 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 			}
 			must(t, os.Rename(filepath.Join(taken.dir, name), filepath.Join(dir, name)))
 		}
-		restore(t, e, s, dir)
+		restoreSubject(t, e, s, dir)
 		defer s.End(t)
 		s.Continue(t)
 		if got := s.State(t); got != before {
 			t.Errorf("the tree came back with state %q, want %q", got, before)
 		}
 	})
-	for name, fault := range map[string]pageCollector{"made": {uncreated: errFull}, "written": {unwritten: errFull}} {
+	for name, fault := range map[string]pageCollector{"made": {createError: errFull}, "written": {writeError: errFull}} {
 		t.Run("a dump whose memory can't be "+name+" leaves the tree running", func(t *testing.T) {
 			s := start(t)
 			defer s.End(t)
 			before := s.State(t)
 			fault.dir = t.TempDir()
-			err := e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.Cgroup(), Pages: fault.createPages})
+			err := e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: t.TempDir(), Cgroup: s.Cgroup(), Pages: fault.createPageFile})
 			if !errors.Is(err, errFull) {
 				t.Errorf("error %v, want %v", err, errFull)
 			}
@@ -175,9 +176,9 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		a, b := start(t), start(t)
 		defer b.End(t)
 		before := b.State(t)
-		dir := dump(t, e, a)
+		dir := dumpSubject(t, e, a)
 		a.End(t)
-		restore(t, e, a, dir)
+		restoreSubject(t, e, a, dir)
 		a.End(t)
 		if got := b.State(t); got != before {
 			t.Errorf("another tree has state %q, want %q", got, before)
@@ -185,24 +186,24 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 	})
 }
 
-// errFull is an error that a pageCollector returns on demand.
+// errFull is what a pageCollector returns that a test makes fail.
 var errFull = errors.New("there is no room")
 
-// pageCollector writes the page files of a dump into dir, one after the other. It returns
-// uncreated from create and unwritten from Write if they are set.
+// pageCollector writes the page files of a dump into dir, one after the other. createPageFile
+// returns createError and Write returns writeError if they are set.
 type pageCollector struct {
-	dir                  string
-	uncreated, unwritten error
-	names                []string
-	open                 *os.File
+	dir                     string
+	createError, writeError error
+	names                   []string
+	open                    *os.File
 }
 
-func (k *pageCollector) createPages(name string) (io.WriteCloser, error) {
+func (k *pageCollector) createPageFile(name string) (io.WriteCloser, error) {
 	if k.open != nil {
 		return nil, fmt.Errorf("%s is not closed", k.open.Name())
 	}
-	if k.uncreated != nil {
-		return nil, k.uncreated
+	if k.createError != nil {
+		return nil, k.createError
 	}
 	var err error
 	k.open, err = os.Create(filepath.Join(k.dir, name))
@@ -211,8 +212,8 @@ func (k *pageCollector) createPages(name string) (io.WriteCloser, error) {
 }
 
 func (k *pageCollector) Write(data []byte) (int, error) {
-	if k.unwritten != nil {
-		return 0, k.unwritten
+	if k.writeError != nil {
+		return 0, k.writeError
 	}
 	return k.open.Write(data)
 }
@@ -223,22 +224,22 @@ func (k *pageCollector) Close() error {
 	return err
 }
 
-func dump(t *testing.T, e hibernate.Engine, s Subject) string {
+func dumpSubject(t *testing.T, e hibernate.Engine, s Subject) string {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup()}))
 	return dir
 }
 
-func restore(t *testing.T, e hibernate.Engine, s Subject, dir string) {
+func restoreSubject(t *testing.T, e hibernate.Engine, s Subject, dir string) {
 	t.Helper()
 	root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)})
 	must(t, err)
 	s.SetRoot(t, root)
 }
 
-// firstFile returns the alphabetically first file of an image.
-func firstFile(t *testing.T, dir string) string {
+// firstFileName returns the name of the alphabetically first file of an image.
+func firstFileName(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	must(t, err)

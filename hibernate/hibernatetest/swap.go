@@ -12,26 +12,26 @@ import (
 	"time"
 )
 
-// swapSize is enough for what tests page out.
+// swapSize is the size of the swap in bytes, enough for the memory that tests page out.
 const swapSize = 512 << 20
 
 // SwitchSwapOn gives the machine a swap, in compressed memory or else in a file, until the
-// test ends. A test must call it before it starts a process that could be swapped out. If
-// no swap is possible the test is skipped.
+// test ends. The test must call it before it starts a process that could be swapped out.
+// SwitchSwapOn skips the test if no swap is possible.
 func SwitchSwapOn(tb testing.TB) {
 	tb.Helper()
-	if err := switchZramOn(tb); err != nil {
-		if ferr := switchSwapFileOn(tb); ferr != nil {
-			tb.Skip(fmt.Errorf("no swap can be had: %w", errors.Join(err, ferr)))
+	if err := swapOnZram(tb); err != nil {
+		if ferr := swapOnFile(tb); ferr != nil {
+			tb.Skip(fmt.Errorf("cannot switch a swap on: %w", errors.Join(err, ferr)))
 		}
 	}
 }
 
-// zramControl is where the kernel makes compressed block devices.
+// zramControl is the directory whose files add and remove block devices in compressed memory.
 const zramControl = "/sys/class/zram-control/"
 
-// switchZramOn swaps to compressed memory.
-func switchZramOn(tb testing.TB) error {
+// swapOnZram switches on a swap in compressed memory.
+func swapOnZram(tb testing.TB) error {
 	tb.Helper()
 	text, err := os.ReadFile(zramControl + "hot_add")
 	if err != nil {
@@ -40,7 +40,7 @@ func switchZramOn(tb testing.TB) error {
 	number := strings.TrimSpace(string(text))
 	tb.Cleanup(func() {
 		err := os.WriteFile(zramControl+"hot_remove", []byte(number), 0)
-		for range 100 { // others may be looking at a new block device
+		for range 100 { // another process may have the new block device open
 			if !errors.Is(err, syscall.EBUSY) {
 				break
 			}
@@ -54,11 +54,11 @@ func switchZramOn(tb testing.TB) error {
 	if err := os.WriteFile("/sys/block/zram"+number+"/disksize", fmt.Append(nil, swapSize), 0); err != nil {
 		return err
 	}
-	return switchDeviceOn(tb, "/dev/zram"+number)
+	return swapOnDevice(tb, "/dev/zram"+number)
 }
 
-// switchSwapFileOn swaps to a new file.
-func switchSwapFileOn(tb testing.TB) error {
+// swapOnFile switches on a swap in a new file.
+func swapOnFile(tb testing.TB) error {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "swap")
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -69,11 +69,11 @@ func switchSwapFileOn(tb testing.TB) error {
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
-	return switchDeviceOn(tb, path)
+	return swapOnDevice(tb, path)
 }
 
-// switchDeviceOn swaps to the block device or file until the test ends.
-func switchDeviceOn(tb testing.TB, path string) error {
+// swapOnDevice makes the block device or file a swap until the test ends.
+func swapOnDevice(tb testing.TB, path string) error {
 	tb.Helper()
 	for _, command := range [][]string{{"mkswap", path}, {"swapon", "-p", "100", path}} {
 		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {

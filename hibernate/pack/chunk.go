@@ -7,21 +7,21 @@ import (
 	"io"
 )
 
-// chunk is one chunk of a file on its way through a Stream.
+// chunk is one chunk of a file on its way through a Stream, with its buffers.
 type chunk struct {
 	file        *storedFile
 	index       uint64
 	plain       []byte
-	scratch     []byte
+	compressed  []byte
 	stored, tag []byte
 	packed      chan struct{} // gets a value when stored and tag are set
 }
 
-// newChunk returns an empty chunk with its buffers.
+// newChunk returns an empty chunk with buffers that the codec needs.
 func (c *Codec) newChunk() *chunk {
 	k := &chunk{plain: make([]byte, 0, ChunkSize+tagSize), packed: make(chan struct{}, 1)}
 	if c.encoder != nil {
-		k.scratch = make([]byte, 0, ChunkSize+ChunkSize/64) // what cannot be compressed grows a little
+		k.compressed = make([]byte, 0, ChunkSize+ChunkSize/64) // what cannot be compressed grows a little
 	}
 	return k
 }
@@ -39,7 +39,7 @@ func (w *fileWriter) Write(data []byte) (int, error) {
 	return int(n), err
 }
 
-// ReadFrom reads right into the chunks, so that nothing is copied twice.
+// ReadFrom cuts all data of r into chunks. It reads right into them, to save a copy.
 func (w *fileWriter) ReadFrom(r io.Reader) (total int64, err error) {
 	for {
 		if w.chunk == nil {
@@ -75,7 +75,8 @@ func (w *fileWriter) sendChunk() {
 	w.index++
 }
 
-// Close waits for nothing. Finish of the stream returns the errors that come later.
+// Close sends the last chunk and does not wait for any. Stream.Finish returns the errors that
+// come later.
 func (w *fileWriter) Close() error {
 	if w.chunk != nil && len(w.chunk.plain) > 0 {
 		w.sendChunk()

@@ -39,13 +39,13 @@ func ReadKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// keyName returns a name for a key from which the key cannot be found out.
-func keyName(key []byte) ([]byte, error) {
+// keyFingerprint returns 8 bytes that identify a key and do not reveal it.
+func keyFingerprint(key []byte) ([]byte, error) {
 	return hkdf.Key(sha256.New, key, nil, "dormouse image key name", 8)
 }
 
 // CheckKey returns an ErrKey if files in this format are encrypted with another key than
-// the given one, which is nil if the host has none.
+// key, which is the host's, nil for none.
 func (f *Format) CheckKey(key []byte) error {
 	if !f.IsEncrypted() {
 		return nil
@@ -53,12 +53,12 @@ func (f *Format) CheckKey(key []byte) error {
 	if key == nil {
 		return fmt.Errorf("%w: it is encrypted, and the host has no key; set [hibernate] key-file and start it again", ErrKey)
 	}
-	name, err := keyName(key)
+	own, err := keyFingerprint(key)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(name, f.Key) {
-		return fmt.Errorf("%w: it was encrypted with another key, %x; this host has %x; start it with the key of then", ErrKey, f.Key, name)
+	if !bytes.Equal(own, f.Key) {
+		return fmt.Errorf("%w: it was encrypted with another key, %x; this host has %x; start it with the key of then", ErrKey, f.Key, own)
 	}
 	return nil
 }

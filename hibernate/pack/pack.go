@@ -1,5 +1,5 @@
 // Package pack stores the files of an image: in chunks of 1 MiB, each compressed and
-// encrypted if that is wanted, and each with a tag of its own, so that any chunk can be
+// encrypted if the operator wants that, and each with a tag of its own, so that any chunk can be
 // read and verified alone. It does not know what the files hold, nor what an image is.
 package pack
 
@@ -17,9 +17,9 @@ import (
 // wraps it begins with the name of the file.
 var ErrDamaged = errors.New("is damaged")
 
-// Options say how images are packed that are made from now on.
+// Options say how later images are packed.
 type Options struct {
-	// Key encrypts if Encrypt is set, and decrypts what was encrypted with it.
+	// Key encrypts later images if Encrypt is set, and decrypts earlier ones.
 	Key      []byte
 	Encrypt  bool
 	Compress bool
@@ -37,15 +37,16 @@ func (o Options) NewFormat() (*Format, error) {
 	f := &Format{Compressed: o.Compress}
 	var err error
 	if o.Encrypt {
-		f.Key, err = keyName(o.Key)
+		f.Key, err = keyFingerprint(o.Key)
 	}
 	return f, err
 }
 
 // Format is how the files of one image are stored: in chunks, each compressed unless
-// that would not make it smaller, and then encrypted. Nil means as they are.
+// that would not make it smaller, and then encrypted. With a nil Format files are stored as
+// they are.
 type Format struct {
-	// Key is the name of the key of encrypted files, nil if they are not encrypted.
+	// Key is the fingerprint of the key of encrypted files, nil if they are not encrypted.
 	Key        []byte `json:"key,omitempty"`
 	Compressed bool   `json:"compressed,omitempty"`
 }
@@ -58,7 +59,7 @@ type File struct {
 	Name string `json:"name"`
 	Size int64  `json:"size"`
 	Tag  Tag    `json:"tag"`
-	// Stored are the sizes of its chunks on disk, nil if those are not compressed.
+	// Stored are the sizes of the file's chunks on disk, nil if they are not compressed.
 	Stored []int64 `json:"stored,omitempty"`
 }
 
@@ -70,9 +71,9 @@ func (f File) StoredSize() int64 {
 	return sumOf(f.Stored)
 }
 
-// locateChunk returns where a chunk is stored, in how many bytes, and how many bytes it has
-// when it is unpacked. The last is negative if there is no such chunk.
-func (f File) locateChunk(index int64) (offset, length, size int64) {
+// locateChunk returns at which offset a chunk is stored, in how many bytes, and how many bytes
+// it has when it is unpacked. The unpacked size is negative if there is no such chunk.
+func (f File) locateChunk(index int64) (offset, storedSize, size int64) {
 	offset = index * ChunkSize
 	size = min(ChunkSize, f.Size-offset)
 	if f.Stored == nil {
@@ -121,11 +122,11 @@ func NewCodec(format *Format, imageID string, hostKey, packingKey []byte) (*Code
 	return c, err
 }
 
-// packChunk returns the stored form of a chunk, and its tag. Both may overwrite data
-// and scratch.
-func (c *Codec) packChunk(data, scratch []byte, number uint32, index uint64) (stored, tag []byte) {
+// packChunk returns the stored form of a chunk, and its tag. Both may lie in data or in
+// compressed, a buffer for the compressed chunk.
+func (c *Codec) packChunk(data, compressed []byte, number uint32, index uint64) (stored, tag []byte) {
 	if c.encoder != nil {
-		if small := c.encoder.EncodeAll(data, scratch[:0]); len(small) < len(data) {
+		if small := c.encoder.EncodeAll(data, compressed[:0]); len(small) < len(data) {
 			data = small
 		}
 	}
@@ -138,19 +139,19 @@ func (c *Codec) packChunk(data, scratch []byte, number uint32, index uint64) (st
 
 // ReadChunk reads a chunk of a stored file into the buffer, of ChunkSize bytes, and
 // returns the part that it filled. The error wraps ErrDamaged if the chunk is not as it
-// was packed. ReadChunk verifies the bytes that it has read, since the file may change
-// in between.
+// was packed. ReadChunk verifies the bytes that it returns, not the file, which may change
+// meanwhile.
 func (c *Codec) ReadChunk(f io.ReaderAt, want File, number uint32, index int64, buffer []byte) ([]byte, error) {
-	offset, length, size := want.locateChunk(index)
-	tag := want.Tag.ofChunk(index)
+	offset, storedSize, size := want.locateChunk(index)
+	tag := want.Tag.chunkTag(index)
 	if tag == nil || size < 0 {
 		return nil, fmt.Errorf("%s %w: it has no chunk %d", want.Name, ErrDamaged, index)
 	}
-	scratch, _ := c.buffers.Get().(*[ChunkSize + tagSize]byte)
-	defer c.buffers.Put(scratch)
-	stored := scratch[:length]
-	if !c.encrypted && length == size {
-		stored = buffer[:length]
+	own, _ := c.buffers.Get().(*[ChunkSize + tagSize]byte)
+	defer c.buffers.Put(own)
+	stored := own[:storedSize]
+	if !c.encrypted && storedSize == size {
+		stored = buffer[:storedSize]
 	}
 	if _, err := f.ReadAt(stored, offset); errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s %w: it is shorter than it was", want.Name, ErrDamaged)
@@ -159,7 +160,7 @@ func (c *Codec) ReadChunk(f io.ReaderAt, want File, number uint32, index int64, 
 	}
 	if c.encrypted {
 		// In place: the cipher allows that its result overlaps what it reads.
-		data, err := c.tagger.gcm.Open(scratch[:0], nonce(number, uint64(index)), append(stored, tag...), nil)
+		data, err := c.tagger.gcm.Open(own[:0], nonce(number, uint64(index)), append(stored, tag...), nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)
 		}
@@ -167,7 +168,7 @@ func (c *Codec) ReadChunk(f io.ReaderAt, want File, number uint32, index int64, 
 	} else if !bytes.Equal(c.tagger.appendTag(nil, stored, number, uint64(index)), tag) {
 		return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)
 	}
-	if length == size {
+	if storedSize == size {
 		return buffer[:copy(buffer, stored)], nil
 	}
 	plain, err := c.decoder.DecodeAll(stored, buffer[:0])

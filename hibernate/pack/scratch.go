@@ -21,7 +21,7 @@ type Scratch struct {
 // and the format has no encryption, makeDir makes a directory on disk for it: files that
 // will be encrypted must never be on disk as they are.
 func NewScratch(size int64, format *Format, makeDir func() (string, error)) (*Scratch, error) {
-	s, err := scratchInMemory(size)
+	s, err := newScratchInMemory(size)
 	if err == nil || format.IsEncrypted() {
 		return s, err
 	}
@@ -29,12 +29,12 @@ func NewScratch(size int64, format *Format, makeDir func() (string, error)) (*Sc
 	return &Scratch{dir, func() error { return os.RemoveAll(dir) }}, err
 }
 
-// Close removes the directory.
+// Close removes the directory and its files.
 func (s *Scratch) Close() error { return s.close() }
 
-// scratchInMemory returns a scratch that no other process finds, that is never swapped
+// newScratchInMemory returns a scratch that no other process can find, that is never swapped
 // out, and that ends with this process at the latest.
-func scratchInMemory(size int64) (*Scratch, error) {
+func newScratchInMemory(size int64) (*Scratch, error) {
 	fd, err := mountTmpfs(size)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a private tmpfs: %w", err)

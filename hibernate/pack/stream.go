@@ -14,8 +14,8 @@ import (
 )
 
 // Stream packs the files of an image while the engine writes them: chunk by chunk, on
-// several processors, each file in order. The engine waits when it is ahead by more than
-// a few chunks; those are all the memory that a stream takes.
+// several processors, each file in order. The engine has to wait when it is ahead by more
+// than a few chunks: a stream keeps no more in memory.
 type Stream struct {
 	ctx     context.Context // ends with the first failure, which is its cause
 	fail    context.CancelCauseFunc
@@ -40,9 +40,9 @@ type storedFile struct {
 // maxPackers is how many processors at most pack one image.
 const maxPackers = 4
 
-// NewStream begins to pack files into dir, until ctx ends. The engine may write files
-// that Finish packs into the scratch. The caller must close the stream, which closes the
-// scratch.
+// NewStream returns a stream that packs files into dir until ctx ends. The engine may also
+// write files into the scratch; Finish packs those. The caller must close the stream, which
+// closes the scratch.
 func NewStream(ctx context.Context, codec *Codec, scratch *Scratch, dir string) *Stream {
 	packers := min(maxPackers, runtime.GOMAXPROCS(0))
 	chunks := packers + 2 // one more is filled and one is stored
@@ -61,7 +61,7 @@ func NewStream(ctx context.Context, codec *Codec, scratch *Scratch, dir string) 
 	return s
 }
 
-// ScratchDir returns the directory for files that Finish packs.
+// ScratchDir returns the directory of the scratch.
 func (s *Stream) ScratchDir() string { return s.scratch.Dir }
 
 // Create begins a file that is packed while it is written. Only one goroutine may write
@@ -76,7 +76,8 @@ func (s *Stream) Create(name string) (io.WriteCloser, error) {
 	return &fileWriter{stream: s, file: file}, nil
 }
 
-// Finish packs the files of the scratch, and returns all files when they are on disk.
+// Finish packs the files of the scratch, waits until all packed files are on disk, and
+// returns their descriptions.
 func (s *Stream) Finish() ([]File, error) {
 	entries, err := os.ReadDir(s.scratch.Dir)
 	if err != nil {
@@ -119,7 +120,7 @@ func (s *Stream) packScratchFile(path string) error {
 	return errors.Join(err, target.Close(), os.Remove(path))
 }
 
-// waitForChunks returns when no chunk is under way any more.
+// waitForChunks returns when all chunks are stored. No file can be written after it.
 func (s *Stream) waitForChunks() {
 	if s.ended {
 		return
@@ -140,15 +141,16 @@ func (s *Stream) Close() {
 	_ = s.scratch.Close()
 }
 
-// packChunks runs in several goroutines.
+// packChunks packs the chunks that are sent to the stream. It runs in several goroutines.
 func (s *Stream) packChunks() {
 	for k := range s.toPack {
-		k.stored, k.tag = s.codec.packChunk(k.plain, k.scratch, k.file.number, k.index)
+		k.stored, k.tag = s.codec.packChunk(k.plain, k.compressed, k.file.number, k.index)
 		k.packed <- struct{}{}
 	}
 }
 
-// storeChunks runs in one goroutine, which gets the chunks in their order.
+// storeChunks appends the packed chunks to their files in the order in which they were sent.
+// It runs in one goroutine.
 func (s *Stream) storeChunks() {
 	for k := range s.toStore {
 		<-k.packed
@@ -162,8 +164,8 @@ func (s *Stream) storeChunks() {
 	}
 }
 
-// storeChunk appends a packed chunk to its file. The disk begins to write it at once, so
-// that the sync in Finish finds most of the work done.
+// storeChunk appends a packed chunk to its file. The kernel begins to write the chunk to disk
+// at once, so that the sync in Finish has little left to write.
 func (s *Stream) storeChunk(f *storedFile, k *chunk) error {
 	f.Size += int64(len(k.plain))
 	f.Tag = append(f.Tag, k.tag...)

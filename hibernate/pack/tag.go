@@ -13,21 +13,19 @@ import (
 )
 
 // Tag is a keyed digest of a file's contents: the GMACs of its chunks, one after
-// the other, so that each chunk can be verified alone. Where processors have
-// instructions for it GMAC runs at the speed of memory; SHA-256 over all files would
-// take longer than the dump.
+// the other, so that each chunk can be verified alone. A processor with instructions for
+// GMAC computes it at the speed of memory; SHA-256 would take longer than the dump.
 type Tag []byte
 
 // tagSize is how many bytes of a Tag belong to one chunk.
 const tagSize = 16
 
-// Chunks returns how many chunks the file has.
-func (t Tag) Chunks() int64 { return int64(len(t) / tagSize) }
+// ChunkCount returns how many chunks the file has.
+func (t Tag) ChunkCount() int64 { return int64(len(t) / tagSize) }
 
-// ofChunk returns the part of the tag that belongs to a chunk, nil if the file has
-// no such chunk.
-func (t Tag) ofChunk(index int64) []byte {
-	if index < 0 || index >= t.Chunks() {
+// chunkTag returns the tag of one chunk, nil if the file has no such chunk.
+func (t Tag) chunkTag(index int64) []byte {
+	if index < 0 || index >= t.ChunkCount() {
 		return nil
 	}
 	return t[index*tagSize : (index+1)*tagSize]
@@ -42,9 +40,9 @@ type Tagger struct {
 	gcm cipher.AEAD
 }
 
-// NewTagger derives the tagger of one image from the host's key. Each image has a key
-// of its own, so that a file's number and a chunk's index make a nonce that is never
-// used twice.
+// NewTagger returns the tagger of one image. Its key is derived from the host's key and the
+// image's ID, so that the number of a file and the index of a chunk make a nonce that is
+// used only once with that key.
 func NewTagger(hostKey []byte, imageID string) (Tagger, error) {
 	key, err := hkdf.Key(sha256.New, hostKey, nil, "dormouse image "+imageID, 32)
 	if err != nil {
@@ -58,8 +56,8 @@ func NewTagger(hostKey []byte, imageID string) (Tagger, error) {
 	return Tagger{gcm}, err
 }
 
-// TagFile reads f to its end, which must come after size bytes, and returns its tag.
-// The number tells the file from all others that have tags of the same tagger.
+// TagFile reads f and returns its tag, or an error if f does not have size bytes. The number
+// must differ from those of all other files that the tagger tags.
 func (t Tagger) TagFile(f *os.File, number uint32, size int64) (Tag, error) {
 	var tag Tag
 	buffer := make([]byte, min(ChunkSize, size+1))
@@ -83,12 +81,12 @@ func (t Tagger) TagFile(f *os.File, number uint32, size int64) (Tag, error) {
 	return tag, nil
 }
 
-// appendTag appends the tag of a chunk to that of its file.
+// appendTag appends the tag of a chunk to the tag of its file.
 func (t Tagger) appendTag(tag Tag, data []byte, number uint32, index uint64) Tag {
 	return t.gcm.Seal(tag, nonce(number, index), nil, data)
 }
 
-// nonce returns the nonce of a chunk, by the number of its file and its index there.
+// nonce returns the nonce of the chunk with that index in the file with that number.
 func nonce(number uint32, index uint64) []byte {
 	nonce := make([]byte, 12)
 	binary.BigEndian.PutUint32(nonce, number)

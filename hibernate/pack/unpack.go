@@ -18,14 +18,14 @@ type Unpacker struct {
 	buffer []byte
 }
 
-// NewUnpacker returns an unpacker of the files, which are stored in source. The scratch
-// is closed with it.
+// NewUnpacker returns an unpacker of the files, which are stored in the directory source.
+// Close of the unpacker closes the scratch.
 func NewUnpacker(codec *Codec, source string, files []File, scratch *Scratch) *Unpacker {
 	return &Unpacker{Scratch: scratch, codec: codec, source: source, files: files, buffer: make([]byte, ChunkSize)}
 }
 
-// UnpackAll writes all files, and those that isLater reports in their size only: the
-// caller writes their chunks later with UnpackChunk.
+// UnpackAll writes all files. The files that isLater reports get their size but no contents:
+// the caller unpacks their chunks later with UnpackChunk.
 func (u *Unpacker) UnpackAll(isLater func(name string) bool) error {
 	for _, f := range u.files {
 		if err := createSized(filepath.Join(u.Dir, f.Name), f.Size); err != nil {
@@ -34,7 +34,7 @@ func (u *Unpacker) UnpackAll(isLater func(name string) bool) error {
 		if isLater(f.Name) {
 			continue
 		}
-		for index := range f.Tag.Chunks() {
+		for index := range f.Tag.ChunkCount() {
 			if err := u.UnpackChunk(f.Name, index); err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func (u *Unpacker) UnpackChunk(name string, index int64) error {
 	return errors.Join(err, target.Close())
 }
 
-// createSized creates a file of that many zeros, which take no space.
+// createSized creates a file of size zeros, which take no space.
 func createSized(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

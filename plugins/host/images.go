@@ -27,7 +27,7 @@ func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 		l.Parallel = runtime.NumCPU()
 	}
 	if c.OnBudget == configs.OnBudgetEvict {
-		l.Evict = func(ctx context.Context, callsign string, _ error) error {
+		l.Evict = func(ctx context.Context, callsign string) error {
 			sh, ok := h.Supervisor.Shell(callsign)
 			if !ok {
 				h.log.Warn().Str("callsign", callsign).Msg("dropped the image of an instance that does not exist, to make room")

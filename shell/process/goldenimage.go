@@ -61,7 +61,7 @@ func (b *Backend) fittingGolden() (*hibernate.Image, imageNote, error) {
 		err = n.WarmKey.checkUnchanged(now)
 	}
 	if err == nil {
-		err = image.CheckFits(b.host.Engine)
+		err = image.CheckFitsHost(b.host.Engine)
 	}
 	if err == nil {
 		return image, n, nil
@@ -262,7 +262,7 @@ func (i *initializedTree) Quiesce(ctx context.Context) error {
 // Record returns the imageNote with the plugin's warm key. The plugin is quiet by now,
 // so the checksums of its directories are final; that of the program must be the one
 // from before the program was executed.
-func (i *initializedTree) Record() (any, error) {
+func (i *initializedTree) OwnerRecord() (any, error) {
 	n, err := i.imageNote()
 	if err != nil {
 		return nil, err

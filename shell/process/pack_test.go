@@ -69,7 +69,7 @@ func (e *interrupted) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 
 // RestoreLazy is unsupported: a lazy wake could still read the small disk when the test ends.
 func (e *interrupted) RestoreLazy(ctx context.Context, o hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
-	return hibernatetest.NoExtras{}.RestoreLazy(ctx, o, m)
+	return hibernatetest.EngineDefaults{}.RestoreLazy(ctx, o, m)
 }
 
 // Whatever comes between while the memory is packed, the plugin runs on, and the

@@ -241,7 +241,7 @@ func (c checkpointTree) Kill(context.Context) {
 }
 
 // Record returns the imageNote.
-func (c checkpointTree) Record() (any, error) { return c.imageNote() }
+func (c checkpointTree) OwnerRecord() (any, error) { return c.imageNote() }
 
 func (c checkpointTree) imageNote() (imageNote, error) {
 	c.b.mu.Lock()

@@ -32,7 +32,7 @@ type imageNote struct {
 }
 
 func imageNoteOf(image *hibernate.Image) (n imageNote, err error) {
-	err = json.Unmarshal(image.Record(), &n)
+	err = json.Unmarshal(image.OwnerRecord(), &n)
 	return n, err
 }
 

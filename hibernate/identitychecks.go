@@ -44,7 +44,7 @@ func checkRestoredIdentities(dumped, restored []procfs.ThreadIdentity) error {
 }
 
 // checkRestoredCgroup returns an ErrRefused if a restored process is in another cgroup than
-// the root. Outside of the instance's cgroup it would escape limits and kills.
+// the root. Such a process would escape the limits of the instance's cgroup, and its kill.
 func checkRestoredCgroup(pids []int) error {
 	root := cgroup.PathOf(pids[0])
 	for _, pid := range pids {

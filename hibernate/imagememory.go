@@ -19,8 +19,8 @@ type Memory interface {
 	// ChunkSize bytes, and returns the part that it filled: the last chunk is
 	// shorter. The error wraps ErrRefused if the chunk is not what was dumped.
 	ReadChunk(file string, index int64, buffer []byte) ([]byte, error)
-	// HandOver returns what another process must know to read the memory, which is
-	// secret, and the open files that it needs, which remain the property of this Memory.
+	// HandOver returns what another process needs to read the memory: a text that holds
+	// the keys of the image, and the open page files, which this Memory will close.
 	HandOver() (json.RawMessage, []*os.File, error)
 	Close() error
 }
@@ -53,7 +53,7 @@ func openMemory(from memoryHandover, open func(name string) (*os.File, error)) (
 	}
 	m := &imageMemory{from: from, codec: codec, files: make(map[string]pageFile)}
 	for number, f := range from.Files {
-		if !isPages(f.Name) {
+		if !isPageFile(f.Name) {
 			continue
 		}
 		opened, err := open(f.Name)
@@ -72,18 +72,19 @@ func (m *imageMemory) ReadChunk(file string, index int64, buffer []byte) ([]byte
 		return nil, fmt.Errorf("%w: it has no %s", ErrRefused, file)
 	}
 	data, err := m.codec.ReadChunk(f, f.want, f.number, index, buffer)
-	return data, refuseDamaged(err)
+	return data, damagedAsRefused(err)
 }
 
-// refuseDamaged makes a pack.ErrDamaged an ErrRefused too.
-func refuseDamaged(err error) error {
+// damagedAsRefused makes a pack.ErrDamaged an ErrRefused too, and returns other errors as
+// they are.
+func damagedAsRefused(err error) error {
 	if errors.Is(err, pack.ErrDamaged) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err
 }
 
-// Close closes the files. That frees the space of a discarded image.
+// Close closes the page files, and so frees the disk space of a discarded image.
 func (m *imageMemory) Close() error {
 	var errs []error
 	for _, f := range m.files {
