@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dormouse/internal/cgroup"
 )
 
 func TestHibernate(t *testing.T) {
@@ -288,20 +290,10 @@ func processesOf(t *testing.T, root string) []string {
 // plugins have none of their own.
 func cgroupOf(t *testing.T, pid int) string {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	if err != nil {
-		t.Fatal(err)
+	mount, err := cgroup.MountPoint()
+	path := cgroup.PathOf(pid)
+	if err != nil || !strings.Contains(path, "dormouse-") {
+		return ""
 	}
-	for line := range strings.Lines(string(text)) {
-		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
-		if !ok || !strings.Contains(path, "dormouse-") {
-			continue
-		}
-		for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-			if _, err := os.Stat(mount + path); err == nil {
-				return mount + path
-			}
-		}
-	}
-	return ""
+	return mount + path
 }

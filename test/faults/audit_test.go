@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
+
+	"dormouse/internal/cgroup"
 )
 
 // report is what test/audit prints.
@@ -95,8 +96,7 @@ func (s *site) clear() {
 	}
 	for _, dir := range slices.Backward(r.Cgroups) {
 		until(s.t, "the cgroup to be empty", func() bool {
-			text, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-			return len(text) == 0
+			return len(cgroup.Dir(dir).Members()) == 0
 		})
 		_ = os.Remove(dir)
 	}

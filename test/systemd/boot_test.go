@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dormouse/hibernate/hibernatetest"
+	"dormouse/internal/cgroup"
 )
 
 // boots bounds all that happens in the container.
@@ -84,13 +85,12 @@ func (c *container) possible() error {
 	if link, err := os.Readlink("/lib"); err != nil || link != "usr/lib" {
 		return errors.New("it needs nothing but /usr only where that holds /lib too")
 	}
-	for _, mount := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
-		if _, err := os.Stat(filepath.Join(mount, "cgroup.procs")); err == nil {
-			c.cgroup = filepath.Join(mount, "dormouse-test-"+c.name)
-			return os.Mkdir(c.cgroup, 0o755)
-		}
+	mount, err := cgroup.MountPoint()
+	if err != nil {
+		return err
 	}
-	return errors.New("there is no cgroup v2")
+	c.cgroup = filepath.Join(mount, "dormouse-test-"+c.name)
+	return os.Mkdir(c.cgroup, 0o755)
 }
 
 // tries runs a program in such a container: namespaces or mounts may be forbidden.
