@@ -31,7 +31,7 @@ func (k *kept[T]) save(name string) {
 	note, wanted := k.current(name)
 	switch {
 	case err != nil:
-	case wanted && !(found && reflect.DeepEqual(old, note)):
+	case wanted && (!found || !reflect.DeepEqual(old, note)):
 		err = k.bucket.Put(name, note)
 	case !wanted && found:
 		err = k.bucket.Delete(name)

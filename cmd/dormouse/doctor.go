@@ -76,7 +76,7 @@ type examination struct {
 
 // examine checks everything that hibernation needs, and tries it in dir.
 func examine(ctx context.Context, path, dir string) examination {
-	engine := criu.Open(path, dir)
+	engine := criu.Open(path, dir) //nolint:contextcheck // its question for the version has a limit of its own
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()

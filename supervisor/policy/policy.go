@@ -18,6 +18,7 @@ import (
 // Tier is one step of sleep that the host takes with an instance by itself.
 type Tier string
 
+// The tiers, from the lightest sleep to the deepest.
 const (
 	Suspend    Tier = "suspend"
 	Hibernate  Tier = "hibernate"

@@ -116,7 +116,7 @@ func (r *run) withPluginEnd(err error) error {
 	return err
 }
 
-// callStep is a step that calls a method.
+// callStep does a step that calls a method.
 func (r *run) callStep(ctx context.Context, step string) {
 	skip := r.notRunning()
 	if skip == "" && !slices.Contains(r.services, shellpb.DispatcherService) {
@@ -281,4 +281,6 @@ func shorten(text string, most int) string {
 	return text
 }
 
-func joinLines(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
+func joinLines(text string) string {
+	return strings.Join(strings.Split(strings.TrimSpace(text), "\n"), "; ")
+}

@@ -63,6 +63,7 @@ type Step struct {
 // Result says how a step ended.
 type Result string
 
+// The results.
 const (
 	OK      Result = "ok"
 	Failed  Result = "failed"
@@ -104,7 +105,7 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 		config.Executable = path
 		return path, err
 	})
-	if err := r.openHost(config); err != nil {
+	if err := r.openHost(config); err != nil { //nolint:contextcheck // the parts get their contexts later
 		return err
 	}
 	r.host.Supervisor.Start(ctx)
@@ -124,7 +125,7 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 	r.tryStep(NothingLeft, "", func() (string, error) {
 		return "", errors.Join(stopped, r.checkProcessesGone(), r.leftFiles(), r.host.Close(false))
 	})
-	r.Verification.OK = activated == nil && !r.hasFailed()
+	r.OK = activated == nil && !r.hasFailed()
 	return nil
 }
 
