@@ -3,7 +3,7 @@ package controller
 import "testing"
 
 // Queues of slow clients share the budget; queues of fast clients need none of it.
-func TestOutboxesShareOneBudget(t *testing.T) {
+func TestSendQueuesShareOneBudget(t *testing.T) {
 	const size, all = 32 << 10, 1 << 20
 	var common queueBudget
 	common.left.Store(all)
@@ -36,7 +36,7 @@ func TestOutboxesShareOneBudget(t *testing.T) {
 
 // Nothing is drawn by what has ended, and a message of any size goes out in the
 // end.
-func TestOutboxGivesBack(t *testing.T) {
+func TestSendQueueGivesBack(t *testing.T) {
 	var common queueBudget
 	o := newSendQueue(2, 1<<20, &common)
 	if !o.offerEvent(make([]byte, 4<<20)) {
