@@ -30,7 +30,7 @@ func (s *Shell) Adopt(ctx context.Context) error {
 	if !inherited {
 		return nil
 	}
-	return s.runInLane(ctx, Adopt, s.activationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Adopt, s.activationTimeLimit(), func(ctx context.Context) error {
 		err := s.step(ctx, Adopt, why, s.adoptPlugin)
 		if err == nil {
 			s.noteActivated(why)
@@ -64,7 +64,7 @@ func (s *Shell) adoptPlugin(ctx context.Context) error {
 // is left running once the calls to it have ended; any other plugin is deactivated.
 func (s *Shell) Leave(ctx context.Context) error {
 	s.beginClosing()
-	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated || s.process == nil || !s.process.OutlivesHost() {
 			return s.deactivateInTurn(ctx, Shutdown)
 		}

@@ -95,9 +95,9 @@ type Process interface {
 	// StartedFrom returns the golden image that the running plugin began from, nil
 	// after a cold start.
 	StartedFrom() *GoldenImage
-	// Golden returns the golden image that the next start may use, or why there is
+	// GoldenImage returns the golden image that the next start may use, or why there is
 	// none.
-	Golden() (*GoldenImage, error)
+	GoldenImage() (*GoldenImage, error)
 	// InvalidateGolden removes the golden image, if there is one; why is logged.
 	InvalidateGolden(why error)
 	// RemoveStaleGolden removes the golden image if the configuration, which has just
@@ -265,7 +265,7 @@ func (k sink) Exited(err error) {
 			if stale || !hasProcess {
 				return nil
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), s.deactivationLimit())
+			ctx, cancel := context.WithTimeout(context.Background(), s.deactivationTimeLimit())
 			defer cancel()
 			return s.stepAfterExit(ctx, err)
 		})

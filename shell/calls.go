@@ -121,7 +121,7 @@ func (s *Shell) enterIfActive() (end context.Context, state State) {
 
 // notActiveError returns the error of a probe of an instance that is not active.
 func notActiveError(state State) error {
-	if state.IsAsleep() {
+	if state.IsInSleepCycle() {
 		return ErrHibernated
 	}
 	return fmt.Errorf("%w: it is %s", ErrUnavailable, state)

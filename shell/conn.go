@@ -71,14 +71,14 @@ func (s *Shell) admitStream(ctx context.Context, method string) (end context.Con
 		if end, state := s.enterIfActive(); end == nil {
 			return nil, notActiveError(state)
 		}
-		return s.inFlight.becomeStream(), nil
+		return s.inFlight.countAsStream(), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
 	defer cancel()
 	if _, err := s.admit(ctx, 0); err != nil {
 		return nil, err
 	}
-	return s.inFlight.becomeStream(), nil
+	return s.inFlight.countAsStream(), nil
 }
 
 // endCause returns why end has ended, if that made the stream fail with err, and

@@ -99,7 +99,7 @@ func (s *Shell) removeHeld(call *heldCall) bool {
 // hibernated then, and repeats that until every held call is answered.
 func (s *Shell) wakeForHeldCalls() {
 	for done := false; !done; {
-		err := s.runInLane(context.Background(), Wake, s.activationLimit(), func(ctx context.Context) error {
+		err := s.runInLane(context.Background(), Wake, s.activationTimeLimit(), func(ctx context.Context) error {
 			if s.State() != Hibernated || s.heldCount() == 0 {
 				return nil
 			}

@@ -10,7 +10,7 @@ import (
 // Hibernate puts the suspended plugin to sleep, on disk or in place as its configuration
 // says. A limit of 0 means the host's own.
 func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) error {
-	return s.runInLane(ctx, Hibernate, s.hibernationLimit(limit), func(ctx context.Context) error {
+	return s.runInLane(ctx, Hibernate, s.hibernationTimeLimit(limit), func(ctx context.Context) error {
 		if s.process == nil {
 			return fmt.Errorf("cannot hibernate: %w", ErrBuiltIn)
 		}
@@ -22,7 +22,7 @@ func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) 
 // active for that. It does nothing if there is an image already. A limit of 0 means the
 // host's own.
 func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration) error {
-	return s.runInLane(ctx, MoveToDisk, s.hibernationLimit(limit), func(ctx context.Context) error {
+	return s.runInLane(ctx, MoveToDisk, s.hibernationTimeLimit(limit), func(ctx context.Context) error {
 		if s.process == nil {
 			return fmt.Errorf("cannot move to disk: %w", ErrBuiltIn)
 		}
@@ -45,7 +45,7 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 // Evict gives up the image of a hibernated plugin to make room: the plugin is lost as
 // after a crash, and is not told. The status keeps why as its error.
 func (s *Shell) Evict(ctx context.Context, why error) error {
-	return s.runInLane(ctx, Evict, s.endLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Evict, s.endTimeLimit(), func(ctx context.Context) error {
 		return s.stepWithCause(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
 			err := s.process.EndSleep(ctx)
 			s.log.Warn().Err(errors.Join(why, err)).Msg("dropped the image of the hibernated plugin, which is lost")
@@ -75,12 +75,12 @@ func (s *Shell) sleepsInPlace() bool {
 	return sleep != nil && sleep.Kind == InPlace
 }
 
-// hibernationLimit returns the time limit of a hibernation, at most the host's own.
-func (s *Shell) hibernationLimit(wanted time.Duration) time.Duration {
+// hibernationTimeLimit returns the time limit of a hibernation, at most the host's own.
+func (s *Shell) hibernationTimeLimit(wanted time.Duration) time.Duration {
 	if wanted <= 0 {
-		return s.hibernateLimit
+		return s.hibernateTimeLimit
 	}
-	return min(wanted, s.hibernateLimit)
+	return min(wanted, s.hibernateTimeLimit)
 }
 
 // hibernatePlugin is the work of a hibernation: it waits until nothing is in flight and
@@ -98,7 +98,7 @@ func (s *Shell) hibernatePlugin(ctx context.Context) error {
 
 // wakePlugin is the work of a wake.
 func (s *Shell) wakePlugin(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
+	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
 	defer cancel()
 	info, err := s.process.Wake(limited)
 	if err != nil {

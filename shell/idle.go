@@ -83,7 +83,7 @@ func (s *Shell) Usage() Usage {
 // plugin is resumed when it is next used or woken, unless a client asks for another
 // state first.
 func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
-	return s.runInLane(ctx, suspendIdleEvent, s.deactivationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, suspendIdleEvent, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if err := s.inUseSince(since); err != nil {
 			return fmt.Errorf("cannot suspend: %w", err)
 		}
@@ -104,7 +104,7 @@ func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
 // HibernateIdle hibernates the plugin, or returns ErrInUse and leaves the plugin as it
 // was if it was used after since.
 func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
-	return s.runInLane(ctx, hibernateIdleEvent, s.hibernateLimit, func(ctx context.Context) error {
+	return s.runInLane(ctx, hibernateIdleEvent, s.hibernateTimeLimit, func(ctx context.Context) error {
 		if s.process == nil {
 			return fmt.Errorf("cannot hibernate: %w", ErrBuiltIn)
 		}
@@ -163,7 +163,7 @@ func (s *Shell) resumeIdleInBackground() {
 	}
 	s.idle.phase = idleResuming
 	s.background.Go(func() {
-		_ = s.runInLane(context.Background(), resumeUsedEvent, s.activationLimit(), func(ctx context.Context) error {
+		_ = s.runInLane(context.Background(), resumeUsedEvent, s.activationTimeLimit(), func(ctx context.Context) error {
 			s.resumeIfIdleSuspended(ctx)
 			return nil
 		})
@@ -195,7 +195,7 @@ func (i *idle) enterState(t Transition) {
 		if t.From != Hibernating {
 			i.awakeSince = t.At
 		}
-	case !t.To.IsAsleep():
+	case !t.To.IsInSleepCycle():
 		i.phase = notIdle
 	}
 }

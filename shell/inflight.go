@@ -42,9 +42,9 @@ func (f *inFlight) enterCall() context.Context {
 	return f.end
 }
 
-// becomeStream counts one of the calls as a stream from now on, and returns the context
+// countAsStream counts one of the calls as a stream from now on, and returns the context
 // that ends when the stream must end.
-func (f *inFlight) becomeStream() context.Context {
+func (f *inFlight) countAsStream() context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls--

@@ -31,8 +31,8 @@ const (
 
 // traits are the properties of a state. Code that must handle every state switches on them.
 type traits struct {
-	down, transitional, running, initialized, asleep bool
-	holdsCalls, needsRequirements                    bool
+	down, transitional, running, initialized, inSleepCycle bool
+	holdsCalls, needsRequirements                          bool
 }
 
 // stateTraits has a row for each state but Destroyed, which has none of the properties.
@@ -42,9 +42,9 @@ var stateTraits = map[State]traits{
 	Precondition: {down: true},
 	Activation:   {transitional: true, running: true, holdsCalls: true, needsRequirements: true},
 	Activated:    {running: true, initialized: true, needsRequirements: true},
-	Hibernating:  {transitional: true, running: true, initialized: true, asleep: true, holdsCalls: true},
-	Hibernated:   {initialized: true, asleep: true, holdsCalls: true},
-	Waking:       {transitional: true, running: true, initialized: true, asleep: true, holdsCalls: true, needsRequirements: true},
+	Hibernating:  {transitional: true, running: true, initialized: true, inSleepCycle: true, holdsCalls: true},
+	Hibernated:   {initialized: true, inSleepCycle: true, holdsCalls: true},
+	Waking:       {transitional: true, running: true, initialized: true, inSleepCycle: true, holdsCalls: true, needsRequirements: true},
 	Deactivation: {transitional: true},
 }
 
@@ -73,8 +73,8 @@ func (s State) IsInitialized() bool { return stateTraits[s].initialized }
 // state. They need not hold while the plugin sleeps or is being stopped.
 func (s State) NeedsRequirements() bool { return stateTraits[s].needsRequirements }
 
-// IsAsleep reports whether the plugin sleeps, goes to sleep or wakes.
-func (s State) IsAsleep() bool { return stateTraits[s].asleep }
+// IsInSleepCycle reports whether the plugin sleeps, goes to sleep or wakes.
+func (s State) IsInSleepCycle() bool { return stateTraits[s].inSleepCycle }
 
 // Event names something that happens to an instance: an operation, or the end of the
 // plugin's process.

@@ -42,7 +42,7 @@ const (
 // now. The host calls it when requirements may have come to be met. The reason is that of
 // the request that made the instance wait.
 func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
-	return s.runInLane(ctx, recheckEvent, s.activationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, recheckEvent, s.activationTimeLimit(), func(ctx context.Context) error {
 		st, _ := s.recordedStatus()
 		if st.State != Precondition {
 			return nil
@@ -55,7 +55,7 @@ func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 // the instance then waits for them. The host calls it when requirements may have been lost.
 // A hibernated instance is left alone until it wakes.
 func (s *Shell) DeactivateIfRequirementsLost(ctx context.Context) error {
-	return s.runInLane(ctx, recheckEvent, s.deactivationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, recheckEvent, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
 			return nil
 		}
@@ -68,7 +68,7 @@ func (s *Shell) DeactivateIfRequirementsLost(ctx context.Context) error {
 // allows that. Every activation does so itself. Unlike other operations, Probe is given
 // up when ctx ends.
 func (s *Shell) Probe(ctx context.Context) error {
-	return s.runInLane(ctx, probeEvent, s.activationLimit(), func(limited context.Context) error {
+	return s.runInLane(ctx, probeEvent, s.activationTimeLimit(), func(limited context.Context) error {
 		limited, cancel := context.WithCancel(limited)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
@@ -199,15 +199,15 @@ func (s *Shell) endDependants(ctx context.Context) {
 	if s.isClosing() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.dependantsLimit())
+	ctx, cancel := context.WithTimeout(ctx, s.dependantsTimeLimit())
 	defer cancel()
 	s.requirements.EndDependants(ctx)
 }
 
-// dependantsLimit returns how long dependants may take to end: as long as this plugin.
-func (s *Shell) dependantsLimit() time.Duration {
+// dependantsTimeLimit returns how long dependants may take to end: as long as this plugin.
+func (s *Shell) dependantsTimeLimit() time.Duration {
 	if s.requirements == (noRequirements{}) {
 		return 0
 	}
-	return s.endLimit()
+	return s.endTimeLimit()
 }

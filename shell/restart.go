@@ -12,7 +12,7 @@ const restartEvent Event = "restart"
 // RestartIf activates an instance after its plugin has ended by itself. It does nothing if,
 // when the turn comes, the instance is not deactivated or wanted returns false.
 func (s *Shell) RestartIf(ctx context.Context, wanted func() bool) error {
-	return s.runInLane(ctx, restartEvent, s.activationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, restartEvent, s.activationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Deactivated || !wanted() {
 			return nil
 		}

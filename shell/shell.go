@@ -25,16 +25,16 @@ type Observer interface {
 
 // Shell is one plugin instance. Its methods may be called from any goroutine.
 type Shell struct {
-	callsign       string
-	config         atomic.Pointer[configs.Plugin] // replaced as a whole, never changed
-	hibernateLimit time.Duration
-	log            zerolog.Logger
-	observer       Observer
-	backend        Backend
-	process        Process // the backend, nil for a built-in
-	requirements   Requirements
-	onDismissed    func()
-	onPostMortem   func(why Reason, err error, evidence func() Evidence)
+	callsign           string
+	config             atomic.Pointer[configs.Plugin] // replaced as a whole, never changed
+	hibernateTimeLimit time.Duration
+	log                zerolog.Logger
+	observer           Observer
+	backend            Backend
+	process            Process // the backend, nil for a built-in
+	requirements       Requirements
+	onDismissed        func()
+	onPostMortem       func(why Reason, err error, evidence func() Evidence)
 
 	shutdown      context.Context // ends when the host begins to shut down
 	beginShutdown context.CancelFunc
@@ -90,18 +90,18 @@ type Options struct {
 // an earlier host, otherwise unavailable or deactivated by its start mode.
 func New(o Options) *Shell {
 	s := &Shell{
-		callsign:       o.Config.Callsign,
-		hibernateLimit: o.HibernateTimeout,
-		log:            o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
-		observer:       o.Observer,
-		requirements:   o.Requirements,
-		onDismissed:    o.Dismissed,
-		onPostMortem:   o.PostMortem,
-		lane:           newLane(o.Config.Callsign),
-		state:          Deactivated,
-		reason:         Startup,
-		since:          time.Now(),
-		made:           time.Now(),
+		callsign:           o.Config.Callsign,
+		hibernateTimeLimit: o.HibernateTimeout,
+		log:                o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
+		observer:           o.Observer,
+		requirements:       o.Requirements,
+		onDismissed:        o.Dismissed,
+		onPostMortem:       o.PostMortem,
+		lane:               newLane(o.Config.Callsign),
+		state:              Deactivated,
+		reason:             Startup,
+		since:              time.Now(),
+		made:               time.Now(),
 	}
 	if s.requirements == nil {
 		s.requirements = noRequirements{}
@@ -150,7 +150,7 @@ func (s *Shell) IsBuiltIn() bool { return s.process == nil }
 // plugin is active. If a requirement is not met, the instance waits in Precondition and
 // starts when all are met; the error then wraps ErrPending.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
-	return s.runInLane(ctx, Activate, s.activationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Activate, s.activationTimeLimit(), func(ctx context.Context) error {
 		return s.activateInTurn(ctx, why)
 	})
 }
@@ -166,7 +166,7 @@ func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 		s.beginClosing()
 		s.beginShutdown()
 	}
-	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		return s.deactivateInTurn(ctx, why)
 	})
 }
@@ -174,7 +174,7 @@ func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 // DeactivateIfActive deactivates the instance if it is activated when its turn comes. It
 // never wakes the plugin.
 func (s *Shell) DeactivateIfActive(ctx context.Context, why Reason) error {
-	return s.runInLane(ctx, Deactivate, s.deactivationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
 			return nil
 		}
@@ -196,7 +196,7 @@ func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 // Suspend asks the plugin to suspend. An instance without state control is deactivated
 // instead if its start mode is deactivated.
 func (s *Shell) Suspend(ctx context.Context, why Reason) error {
-	return s.runInLane(ctx, Suspend, s.deactivationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Suspend, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		s.setIdlePhase(notIdle) // the plugin is to stay suspended when it is used
 		if s.State() == Activated && s.information().StateControl == nil && s.Config().StartMode == configs.StartDeactivated {
 			return s.deactivateInTurn(ctx, why)
@@ -208,7 +208,7 @@ func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 // Resume asks the plugin to resume. An instance that is not active is activated or woken
 // first.
 func (s *Shell) Resume(ctx context.Context, why Reason) error {
-	return s.runInLane(ctx, Resume, s.activationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Resume, s.activationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
 			if err := s.activateInTurn(ctx, why); err != nil {
 				return err
@@ -225,7 +225,7 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 // is hibernated is woken for that. A destroyed shell refuses everything; Close must still
 // be called.
 func (s *Shell) Destroy(ctx context.Context, why Reason) error {
-	return s.runInLane(ctx, Destroy, s.deactivationLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Destroy, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		s.wakeToEnd(ctx, why)
 		err := s.endInstance(ctx, Destroy, why)
 		if s.wantsWarmStart() && s.State() == Destroyed {
@@ -303,22 +303,24 @@ func (s *Shell) endInstance(ctx context.Context, event Event, why Reason) error 
 	return s.step(ctx, event, why, func(ctx context.Context) error { return s.endPlugin(ctx, why) })
 }
 
-// activationLimit returns how long an activation may take at most.
-func (s *Shell) activationLimit() time.Duration {
-	limit := 3*time.Duration(s.Config().StartTimeout) + s.hibernateLimit + time.Duration(s.Config().CallTimeout)
+// activationTimeLimit returns how long an activation may take at most.
+func (s *Shell) activationTimeLimit() time.Duration {
+	limit := 3*time.Duration(s.Config().StartTimeout) + s.hibernateTimeLimit + time.Duration(s.Config().CallTimeout)
 	if s.Config().WarmStart { // a failed warm start, and the making of a golden image
-		limit += 3*time.Duration(s.Config().StartTimeout) + s.hibernateLimit
+		limit += 3*time.Duration(s.Config().StartTimeout) + s.hibernateTimeLimit
 	}
 	return limit
 }
 
-// deactivationLimit returns how long a deactivation may take at most, with that of the
+// deactivationTimeLimit returns how long a deactivation may take at most, with that of the
 // instances that depend on this one.
-func (s *Shell) deactivationLimit() time.Duration { return s.dependantsLimit() + s.endLimit() }
+func (s *Shell) deactivationTimeLimit() time.Duration {
+	return s.dependantsTimeLimit() + s.endTimeLimit()
+}
 
-// endLimit returns how long the end of this plugin alone may take.
-func (s *Shell) endLimit() time.Duration {
-	return s.hibernateLimit + 3*time.Duration(s.Config().StopTimeout)
+// endTimeLimit returns how long the end of this plugin alone may take.
+func (s *Shell) endTimeLimit() time.Duration {
+	return s.hibernateTimeLimit + 3*time.Duration(s.Config().StopTimeout)
 }
 
 // goUnlessClosing runs work in the background, or not at all if the shell is closing.

@@ -12,7 +12,7 @@ import (
 // startPlugin is the work of an activation: it starts the plugin warm if it can, and
 // otherwise cold. After an error the plugin does not run.
 func (s *Shell) startPlugin(ctx context.Context) error {
-	limited, cancel := s.untilShutdown(ctx, s.activationLimit())
+	limited, cancel := s.untilShutdown(ctx, s.activationTimeLimit())
 	defer cancel()
 	if !s.tryWarmStart(limited) {
 		if err := shutdownError(limited, s.coldStart(limited)); err != nil {

@@ -73,7 +73,7 @@ func (s *Shell) Status() Status {
 			switch {
 			case st.State == Hibernated:
 				st.Sleep = s.process.Sleep()
-			case st.State.IsAsleep():
+			case st.State.IsInSleepCycle():
 				st.Progress = s.process.HibernationProgress()
 			}
 		}

@@ -76,7 +76,7 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 		s.logNoGolden(nil)
 		return ctx.Err()
 	}
-	limited, cancel := context.WithTimeout(ctx, s.hibernateLimit)
+	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
 	defer cancel()
 	err := s.process.MakeGolden(limited)
 	if ctx.Err() != nil {
@@ -168,13 +168,13 @@ func (s *Shell) setGoldenDoubt(why error) {
 	s.warmStarts.doubt = why
 }
 
-// Golden returns the golden image that the next start may use, or why there is none. Both
+// GoldenImage returns the golden image that the next start may use, or why there is none. Both
 // are nil if the instance is not started warm.
-func (s *Shell) Golden() (*GoldenImage, error) {
+func (s *Shell) GoldenImage() (*GoldenImage, error) {
 	if !s.wantsWarmStart() {
 		return nil, nil //nolint:nilnil // both nil is documented
 	}
-	image, why := s.process.Golden()
+	image, why := s.process.GoldenImage()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if why != nil && s.warmStarts.doubt != nil {

@@ -92,10 +92,10 @@ func TestWarmStartFails(t *testing.T) {
 					return err
 				})
 				r.expectStart(append(want, doubtfulSteps...)...)
-				if image, why := r.Golden(); image != nil || !errors.Is(why, errBroken) {
+				if image, why := r.GoldenImage(); image != nil || !errors.Is(why, errBroken) {
 					r.Errorf("its golden image is %v: %v", image, why)
 				}
-				if st := r.Status(); st.StartedFrom != nil || st.Err != nil || w.GoldenImage != nil {
+				if st := r.Status(); st.StartedFrom != nil || st.Err != nil || w.GoldenMade != nil {
 					r.Errorf("it is %+v", st)
 				}
 			})
@@ -134,7 +134,7 @@ func TestPoisonedGoldenImage(t *testing.T) {
 		r.expectStart(doubtfulSteps...)
 		r.deactivate()
 		r.expectStart(doubtfulSteps...)
-		if _, why := r.Golden(); !errors.Is(why, shelltest.ErrKilled) {
+		if _, why := r.GoldenImage(); !errors.Is(why, shelltest.ErrKilled) {
 			r.Errorf("there is no golden image since %v", why)
 		}
 		pass(window)
@@ -160,7 +160,7 @@ func TestPreserveFails(t *testing.T) {
 		r.deactivate()
 		r.fake.Fail(shelltest.MakeGolden, shelltest.ErrKilled)
 		r.expectStart(append([]string{shelltest.Launch, shelltest.Initialize, shelltest.MakeGolden, shelltest.Stop}, doubtfulSteps...)...)
-		if _, why := r.Golden(); !errors.Is(why, shelltest.ErrKilled) {
+		if _, why := r.GoldenImage(); !errors.Is(why, shelltest.ErrKilled) {
 			r.Errorf("there is no golden image since %v", why)
 		}
 	})

@@ -32,7 +32,7 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 		return Explanation{}, fmt.Errorf("cannot explain: %w: %q", ErrUnknown, callsign)
 	}
 	e := Explanation{Explanation: s.autoSleep.explain(sh)}
-	e.Golden, e.NoGolden = sh.Golden()
+	e.Golden, e.NoGolden = sh.GoldenImage()
 	if e.State == shell.Activated && !sh.IsBuiltIn() {
 		facts := sh.Status().Facts
 		e.Saves, e.Loading, e.Obstacle = facts.Memory, facts.Loading, sh.HibernationObstacle()

@@ -19,7 +19,7 @@ func (o observer) Transition(t shell.Transition) {
 	case t.To == shell.Activated:
 		s.conditions.setPresent(t.Callsign, true)
 		s.followConditions()
-	case t.To.IsAsleep():
+	case t.To.IsInSleepCycle():
 	default:
 		s.conditions.setPresent(t.Callsign, false)
 		s.dropSubsystems(t.Callsign)

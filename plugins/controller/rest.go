@@ -115,7 +115,7 @@ func (f *Front) notServing(callsign string) *rest.Error {
 	switch state := sh.State(); {
 	case state.TakesCalls():
 		return nil
-	case state.IsAsleep():
+	case state.IsInSleepCycle():
 		return &rest.Error{Status: http.StatusGone, Text: "The requested service is currently in the hibernated mode."}
 	default:
 		return &rest.Error{Status: http.StatusGone, Text: "The requested service is currently in the deactivated mode."}

@@ -75,7 +75,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	if st.StartedFrom != nil {
 		r.Warm = &dialect.WarmStart{Created: timestamp(st.StartedFrom.Created), Generation: st.StartedFrom.Generation}
 	}
-	if st.State.IsAsleep() && st.State.IsTransitional() {
+	if st.State.IsInSleepCycle() && st.State.IsTransitional() {
 		r.Transition = st.State
 		r.Progress = &st.Progress
 	}

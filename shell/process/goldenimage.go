@@ -30,7 +30,7 @@ func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	b.startConfig = b.config()
 	image, n, err := b.fittingGolden()
 	if errors.Is(err, hibernate.ErrNoImage) {
-		_, err = b.Golden() // Golden may know why there is no image
+		_, err = b.GoldenImage() // its error says why there is no image
 	}
 	if err == nil {
 		err = b.host.Engine.Check(ctx)
@@ -132,8 +132,8 @@ func (b *Backend) StartedFrom() *shell.GoldenImage {
 	return b.golden.startedFrom
 }
 
-// Golden returns the golden image, or why there is none, see shell.Process.
-func (b *Backend) Golden() (*shell.GoldenImage, error) {
+// GoldenImage returns the golden image, or why there is none, see shell.Process.
+func (b *Backend) GoldenImage() (*shell.GoldenImage, error) {
 	image, err := b.imageDir.Golden()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -60,7 +60,7 @@ func (r *rig) checkColdStart(reason string) {
 	if _, err := r.StartWarm(r.contextFor(patience)); !errors.Is(err, shell.ErrCold) || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("got %v, want %v and %q", err, shell.ErrCold, reason)
 	}
-	if _, err := r.Golden(); err == nil || !strings.Contains(err.Error(), reason) {
+	if _, err := r.GoldenImage(); err == nil || !strings.Contains(err.Error(), reason) {
 		r.t.Errorf("why there is none: %v", err)
 	}
 	for _, name := range r.imageFiles() {
@@ -433,7 +433,7 @@ func TestNoGoldenImage(t *testing.T) {
 		if err := r.MakeGolden(r.contextFor(patience)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
-		if _, err := r.Golden(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := r.GoldenImage(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("why there is none: %v", err)
 		}
 		call[any](r, "increment", "")

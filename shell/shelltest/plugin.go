@@ -63,8 +63,8 @@ type Plugin struct {
 	LeftRunning bool
 	// KeepsGolden makes the plugin start from golden images.
 	KeepsGolden bool
-	// GoldenImage is the golden image, nil while there is none.
-	GoldenImage *shell.GoldenImage
+	// GoldenMade is the golden image, nil while there is none.
+	GoldenMade *shell.GoldenImage
 	// Connection answers gRPC calls; nil for one on which calls answer at once, and a
 	// stream ends when its client says so.
 	Connection grpc.ClientConnInterface
@@ -493,7 +493,7 @@ func (p *Plugin) EndSleep(context.Context) error {
 // StartWarm starts a process from the golden image.
 func (p *Plugin) StartWarm(ctx context.Context) (shell.Information, error) {
 	defer p.beginExclusive(StartWarm)()
-	if p.GoldenImage == nil {
+	if p.GoldenMade == nil {
 		return shell.Information{}, fmt.Errorf("%w: there is none", shell.ErrCold)
 	}
 	p.startProcess(StartWarm)
@@ -505,7 +505,7 @@ func (p *Plugin) StartWarm(ctx context.Context) (shell.Information, error) {
 		return shell.Information{}, err
 	}
 	p.Control.Set(p.Control.AfterLaunch)
-	p.startedFrom = p.GoldenImage
+	p.startedFrom = p.GoldenMade
 	return p.information(), nil
 }
 
@@ -519,7 +519,7 @@ func (p *Plugin) MakeGolden(ctx context.Context) error {
 	if err := errors.Join(p.runStep(ctx, MakeGolden, ""), p.exitError()); err != nil {
 		return err
 	}
-	p.GoldenImage = &shell.GoldenImage{Generation: 7}
+	p.GoldenMade = &shell.GoldenImage{Generation: 7}
 	return nil
 }
 
@@ -532,18 +532,18 @@ func (p *Plugin) SkipGolden() {
 // StartedFrom returns the golden image that the last start used.
 func (p *Plugin) StartedFrom() *shell.GoldenImage { return p.startedFrom }
 
-// Golden returns the field GoldenImage, or hibernate.ErrNoImage.
-func (p *Plugin) Golden() (*shell.GoldenImage, error) {
-	if p.GoldenImage == nil {
+// GoldenImage returns the field GoldenMade, or hibernate.ErrNoImage.
+func (p *Plugin) GoldenImage() (*shell.GoldenImage, error) {
+	if p.GoldenMade == nil {
 		return nil, hibernate.ErrNoImage
 	}
-	return p.GoldenImage, nil
+	return p.GoldenMade, nil
 }
 
 // InvalidateGolden removes the golden image.
 func (p *Plugin) InvalidateGolden(error) {
 	_ = p.runStep(context.Background(), InvalidateGolden, "")
-	p.GoldenImage = nil
+	p.GoldenMade = nil
 }
 
 // RemoveStaleGolden complains if the plugin runs or sleeps.

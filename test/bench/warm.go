@@ -47,7 +47,7 @@ func (s *stage) compareWarm(ctx context.Context, mib, runs int) ([]row, error) {
 			own.loaded(ctx),
 		)
 		if err == nil && own.Status().StartedFrom == nil {
-			_, err = own.Golden() // which says why
+			_, err = own.GoldenImage() // which says why
 		}
 		return errors.Join(err,
 			timed(&colds, func() error { return plain.answer(ctx) }),

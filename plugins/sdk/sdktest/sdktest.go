@@ -286,7 +286,7 @@ func (h *Harness) StartWarm() {
 	h.Deactivate()
 	h.failOn("start", h.shell.Activate(h.t.Context(), shell.Requested))
 	if h.shell.Status().StartedFrom == nil {
-		_, why := h.shell.Golden()
+		_, why := h.shell.GoldenImage()
 		h.t.Fatalf("the plugin was started cold: %v", why)
 	}
 }
