@@ -235,7 +235,7 @@ func (s *Store) checkDiskSpace(dir *ImageDir, tree []int) (need int64, err error
 	}
 	need = procfs.UnbackedBytes(tree) + imageOverhead
 	if need > free {
-		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free beyond what is set aside",
+		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free besides the reserve",
 			ErrSpace, bytesize.Format(need), s.dir, bytesize.Format(max(0, free)))
 	}
 	return need, nil

@@ -19,7 +19,7 @@ func (b *bench) another(t *testing.T, callsign string, memory int) *bench {
 	t.Helper()
 	other := *b
 	other.imageDir = b.store.ImageDir(callsign)
-	other.tree = &tree{root: b.engine.Start(t, strings.Repeat("m", memory))}
+	other.tree = &tree{root: b.engine.StartProcess(t, strings.Repeat("m", memory))}
 	return &other
 }
 

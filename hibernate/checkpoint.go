@@ -106,16 +106,16 @@ func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, golden bool
 	}
 	c := &checkpoint{engine: e, tree: t, dir: dir, golden: golden, draft: draft}
 	if err := c.runPhases(ctx); err != nil {
-		return nil, errors.Join(err, c.undo(ctx))
+		return nil, errors.Join(err, c.undoPhases(ctx))
 	}
 	return c.manifest.newImage(dir), nil
 }
 
 // runPhases runs the phases of a checkpoint in their order. The last one, publishImage,
-// commits the image; after an error undo can undo all of them.
+// commits the image; after an error undoPhases undoes them.
 func (c *checkpoint) runPhases(ctx context.Context) error {
 	failpoint.Hit("hibernate.begun")
-	defer c.releaseResources()
+	defer c.closeStreamAndEngine()
 	for _, phase := range []func(context.Context) error{
 		c.quiesceTree,
 		c.beginManifest,
@@ -132,8 +132,8 @@ func (c *checkpoint) runPhases(ctx context.Context) error {
 	return nil
 }
 
-// releaseResources ends the engine and the packing, which only the phases need.
-func (c *checkpoint) releaseResources() {
+// closeStreamAndEngine ends the packing and the engine, which only the phases need.
+func (c *checkpoint) closeStreamAndEngine() {
 	c.syncing.Wait()
 	if c.stream != nil {
 		c.stream.Close()
@@ -143,8 +143,8 @@ func (c *checkpoint) releaseResources() {
 	}
 }
 
-// undo removes the draft and has the tree run as before.
-func (c *checkpoint) undo(ctx context.Context) error {
+// undoPhases removes the draft and lets the tree run as before.
+func (c *checkpoint) undoPhases(ctx context.Context) error {
 	if c.stopped != nil {
 		continueExcept(c.stopped, c.manifest.Stopped)
 	}

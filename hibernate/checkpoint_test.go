@@ -68,7 +68,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{dir: t.TempDir(), engine: hibernatetest.NewFake(t)}
 	b.store = openStore(t, b.dir)
 	b.imageDir = b.store.ImageDir("Counter")
-	b.tree = &tree{root: b.engine.Start(t, "memory of the plugin")}
+	b.tree = &tree{root: b.engine.StartProcess(t, "memory of the plugin")}
 	return b
 }
 
@@ -332,7 +332,7 @@ func TestImageIsRefused(t *testing.T) {
 				b.engine.MoreRights = true
 				return nil
 			},
-			"thread 1 came back as",
+			"thread 1 was restored with other rights",
 		},
 	}
 	for name, test := range tests {
@@ -377,7 +377,7 @@ func TestReplayedImageIsRefused(t *testing.T) {
 	// Without the note of what was used an old image must not become new.
 	check(t, os.RemoveAll(at))
 	check(t, b.imageDir.Quarantine())
-	b.tree = &tree{root: b.engine.Start(t, "x")}
+	b.tree = &tree{root: b.engine.StartProcess(t, "x")}
 	b.checkpoint(t)
 	check(t, os.Remove(filepath.Join(b.dir, "Counter", "generation")))
 	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrRefused) {

@@ -49,6 +49,6 @@ func TestFake(t *testing.T) {
 	engine := hibernatetest.NewFake(t)
 	hibernatetest.RunSuite(t, engine, func(t *testing.T) hibernatetest.Subject {
 		t.Helper()
-		return &fakeSubject{engine, engine.Start(t, "0")}
+		return &fakeSubject{engine, engine.StartProcess(t, "0")}
 	})
 }

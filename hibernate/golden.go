@@ -24,7 +24,7 @@ func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	dir.store.forgetGoldenEviction(dir.callsign)
 	continueExcept(procfs.Tree(t.PID()), image.manifest.Stopped)
 	if err := t.Revive(context.WithoutCancel(ctx)); err != nil { // a copy of the tree would not revive either
-		return nil, errors.Join(fmt.Errorf("cannot go on from the golden image: %w", err), dir.DiscardGolden())
+		return nil, errors.Join(fmt.Errorf("cannot let the tree run on after its golden image: %w", err), dir.DiscardGolden())
 	}
 	return image, nil
 }
@@ -45,7 +45,7 @@ func (d *ImageDir) Golden() (*Image, error) {
 		return nil, err
 	}
 	if d.store.packing.Encrypt && !m.Packing.IsEncrypted() {
-		return nil, fmt.Errorf("%w: it is not encrypted, as images are to be now", ErrRefused)
+		return nil, fmt.Errorf("%w: it is not encrypted, and [hibernate] encrypt is set now", ErrRefused)
 	}
 	image := m.newImage(d)
 	used, err := d.usedGeneration()

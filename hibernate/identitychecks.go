@@ -33,11 +33,11 @@ func (m *manifest) checkImageIdentities(e Engine, dir string) error {
 // the dumped one.
 func checkRestoredIdentities(dumped, restored []procfs.ThreadIdentity) error {
 	if len(dumped) != len(restored) {
-		return fmt.Errorf("%w: it holds %d threads, dumped were %d", ErrRefused, len(restored), len(dumped))
+		return fmt.Errorf("%w: %d threads were restored, %d were dumped", ErrRefused, len(restored), len(dumped))
 	}
 	for k := range dumped {
 		if difference := dumped[k].Difference(restored[k]); difference != "" {
-			return fmt.Errorf("%w: thread %d came back as another: %s", ErrRefused, dumped[k].ID, difference)
+			return fmt.Errorf("%w: thread %d was restored with other rights: %s", ErrRefused, dumped[k].ID, difference)
 		}
 	}
 	return nil
@@ -49,7 +49,7 @@ func checkRestoredCgroup(pids []int) error {
 	root := cgroup.PathOf(pids[0])
 	for _, pid := range pids {
 		if at := cgroup.PathOf(pid); at != root && !procfs.HasEnded(pid) {
-			return fmt.Errorf("%w: process %d came back in cgroup %s, not %s", ErrRefused, procfs.NSPid(pid), at, root)
+			return fmt.Errorf("%w: process %d was restored into cgroup %s, not %s", ErrRefused, procfs.NSPid(pid), at, root)
 		}
 	}
 	return nil

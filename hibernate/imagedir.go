@@ -88,7 +88,7 @@ func (d *ImageDir) Image() (*Image, error) {
 	case m.Generation <= used:
 		return nil, fmt.Errorf("%w: it is generation %d, and generation %d was woken already", ErrRefused, m.Generation, used)
 	case m.Generation != used+1:
-		return nil, fmt.Errorf("%w: it is generation %d, expected was %d", ErrRefused, m.Generation, used+1)
+		return nil, fmt.Errorf("%w: it is generation %d, not %d as expected", ErrRefused, m.Generation, used+1)
 	}
 	return m.newImage(d), nil
 }
@@ -129,8 +129,8 @@ func (d *ImageDir) usedGeneration() (uint64, error) {
 	return used, err
 }
 
-// invalidate makes images of that generation, and of all older ones, unusable for ever.
-func (d *ImageDir) invalidate(generation uint64) error {
+// invalidateUpTo makes images of that generation, and of all older ones, unusable for ever.
+func (d *ImageDir) invalidateUpTo(generation uint64) error {
 	if err := d.prepareInvalidation(generation); err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (i *Image) Invalidate() error {
 	if i.manifest.Golden {
 		return i.dir.DiscardGolden()
 	}
-	return errors.Join(i.dir.invalidate(i.manifest.Generation), i.Discard())
+	return errors.Join(i.dir.invalidateUpTo(i.manifest.Generation), i.Discard())
 }
 
 // Quarantine makes the image unusable for ever and keeps it for inspection. It deletes an
@@ -184,7 +184,7 @@ func (i *Image) Invalidate() error {
 func (d *ImageDir) Quarantine() error {
 	var errs []error
 	if used, err := d.usedGeneration(); err == nil {
-		errs = append(errs, d.invalidate(used+1))
+		errs = append(errs, d.invalidateUpTo(used+1))
 	}
 	if _, err := os.Lstat(d.path(quarantineName)); err == nil {
 		errs = append(errs, d.store.deleteInBackground(d.path(quarantineName)))
@@ -199,13 +199,10 @@ func (d *ImageDir) Quarantine() error {
 func (d *ImageDir) RemoveAll() error { return os.RemoveAll(d.base) }
 
 // DraftBytes returns how many bytes the image that is being written has so far.
-func (d *ImageDir) DraftBytes() int64 {
-	files, _ := filepath.Glob(d.path(draftPrefix+"*", "*"))
-	var total int64
-	for _, path := range files {
-		if info, err := os.Lstat(path); err == nil {
-			total += info.Size()
-		}
+func (d *ImageDir) DraftBytes() (total int64) {
+	drafts, _ := filepath.Glob(d.path(draftPrefix + "*"))
+	for _, draft := range drafts {
+		total += sizeOfFiles(draft)
 	}
 	return total
 }

@@ -41,12 +41,12 @@ type pageFile struct {
 
 // openMemory opens the page files of the image.
 func (i *Image) openMemory() (*imageMemory, error) {
-	return openMemory(i.handover(), func(name string) (*os.File, error) { return os.Open(i.path(name)) })
+	return newImageMemory(i.handover(), func(name string) (*os.File, error) { return os.Open(i.path(name)) })
 }
 
-// openMemory returns the memory of an image, whose page files it opens with open in the
+// newImageMemory returns the memory of an image. It calls open for each page file, in the
 // order of the manifest.
-func openMemory(from memoryHandover, open func(name string) (*os.File, error)) (*imageMemory, error) {
+func newImageMemory(from memoryHandover, open func(name string) (*os.File, error)) (*imageMemory, error) {
 	codec, err := pack.NewCodec(from.Packing, from.ID, from.Key, from.PackingKey)
 	if err != nil {
 		return nil, err

@@ -227,10 +227,7 @@ func writeSealed(path string, key []byte, v any) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return errors.Join(err, f.Close())
 }
 
 // readSealed reads into v what writeSealed wrote. The error wraps ErrRefused if the file

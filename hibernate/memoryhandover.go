@@ -19,7 +19,7 @@ type memoryHandover struct {
 	Files      []pack.File  `json:"files"`
 }
 
-// handover returns what openMemory needs to open the memory of the image.
+// handover returns what newImageMemory needs to open the memory of the image.
 func (i *Image) handover() memoryHandover {
 	return memoryHandover{
 		Key: i.dir.store.key, PackingKey: i.dir.store.packing.Key,
@@ -54,7 +54,7 @@ func ReceiveMemory(text json.RawMessage, files []*os.File) (Memory, error) {
 	var m *imageMemory
 	err := json.Unmarshal(text, &from)
 	if err == nil {
-		m, err = openMemory(from, nextFile)
+		m, err = newImageMemory(from, nextFile)
 	}
 	for _, f := range files {
 		err = errors.Join(err, f.Close())

@@ -66,8 +66,8 @@ func NewFake(t *testing.T) *Fake {
 	return &Fake{Version: "1", memory: make(map[int]string)}
 }
 
-// Start runs a process that the engine can dump. It ends with the test.
-func (f *Fake) Start(t *testing.T, memory string) *os.Process {
+// StartProcess starts a process that the engine can dump. It ends with the test.
+func (f *Fake) StartProcess(t *testing.T, memory string) *os.Process {
 	t.Helper()
 	p, err := startSleepCommand(false)
 	must(t, err)

@@ -20,7 +20,7 @@ const keySize = 32
 func ReadKey(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().Perm()&0o007 != 0 {
-		err = fmt.Errorf("%s may be used by everybody; chmod o= it", path)
+		err = fmt.Errorf("%s is open to all users; chmod o= it", path)
 	}
 	var text []byte
 	if err == nil {
@@ -58,7 +58,7 @@ func (f *Format) CheckKey(key []byte) error {
 		return err
 	}
 	if !bytes.Equal(own, f.Key) {
-		return fmt.Errorf("%w: it was encrypted with another key, %x; this host has %x; start it with the key of then", ErrKey, f.Key, own)
+		return fmt.Errorf("%w: it was encrypted with another key, %x; this host has key %x; start the host with the former", ErrKey, f.Key, own)
 	}
 	return nil
 }

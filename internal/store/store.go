@@ -70,7 +70,7 @@ func Open(path string) (_ *Store, err error) {
 	if !errors.Is(err, ErrDamaged) { // all other errors of bbolt are about the contents
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return nil, fmt.Errorf("cannot open %s: %w; restore it from a backup, or move it away to begin without what it held", path, err)
+	return nil, fmt.Errorf("cannot open %s: %w; restore it from a backup, or move it away to start without its records", path, err)
 }
 
 // Close closes the file after every write under way. A nil store has nothing to close.
