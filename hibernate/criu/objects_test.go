@@ -150,8 +150,8 @@ func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
 	must(t, err)
 	defer store.Close()
 	store.SetPacking(h.packed)
-	slot := store.ImageDir("Objects")
-	image, err := hibernate.Checkpoint(t.Context(), e, slot, h)
+	imageDir := store.ImageDir("Objects")
+	image, err := hibernate.Checkpoint(t.Context(), e, imageDir, h)
 	if err != nil {
 		return err
 	}
