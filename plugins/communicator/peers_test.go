@@ -10,7 +10,7 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-func TestGate(t *testing.T) {
+func TestPeers(t *testing.T) {
 	refuse := errors.New("no member")
 	g := newPeers(2, zerolog.Nop(), nil)
 	enter := func() (net.Conn, net.Conn, error) {

@@ -14,7 +14,7 @@ import (
 func all(int) bool { return true }
 
 // A watcher gets all reports in order, and a watcher that does not read delays none of the others.
-func TestFeed(t *testing.T) {
+func TestWatchers(t *testing.T) {
 	var f watchers[int]
 	reading, stuck := f.add(false, all), f.add(false, all)
 	even := f.add(false, func(n int) bool { return n%2 == 0 })
@@ -64,7 +64,7 @@ func TestFeed(t *testing.T) {
 	}
 }
 
-func TestFeedEnds(t *testing.T) {
+func TestWatchersEnd(t *testing.T) {
 	var f watchers[int]
 	native, own := f.add(true, all), f.add(false, all)
 	f.endNative()

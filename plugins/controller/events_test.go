@@ -194,7 +194,7 @@ func TestAnnounced(t *testing.T) {
 }
 
 // An instance that is gone is in no snapshot.
-func TestStandingForgets(t *testing.T) {
+func TestSnapshotsForget(t *testing.T) {
 	var s snapshots
 	s.update(shell.Transition{Callsign: "X", From: shell.Activation, To: shell.Activated, Reason: shell.Requested})
 	if news := s.eventsFor(stateChange, ""); len(news) != 1 {

@@ -51,7 +51,7 @@ func TestPost(t *testing.T) {
 	}
 }
 
-func TestGuard(t *testing.T) {
+func TestBrowserGuard(t *testing.T) {
 	h := newHost(t, setup{host: configs.Host{
 		AllowedHosts:   []string{"TV.example"},
 		AllowedOrigins: []string{"https://remote.example"},

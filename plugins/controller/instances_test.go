@@ -12,7 +12,7 @@ import (
 )
 
 // The roster as a client changes it, on one host, step by step.
-func TestRosterMethods(t *testing.T) {
+func TestInstanceMethods(t *testing.T) {
 	for _, dialect := range []string{"r4", "r5"} {
 		t.Run(dialect, func(t *testing.T) {
 			h := newHost(t, setup{})
