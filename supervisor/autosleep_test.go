@@ -202,7 +202,7 @@ func TestFailedAttempts(t *testing.T) {
 		all["A"].Fail(shelltest.Hibernate, fmt.Errorf("%w: process 7 has a ring", hibernate.ErrObstacle))
 		r.after(80*time.Second, "hibernate A")
 		r.after(24 * time.Hour)
-		if why := r.Why("A"); !strings.Contains(why, "until it is started anew: not everything can go into an image: process 7 has a ring") {
+		if why := r.ExplainBriefly("A"); !strings.Contains(why, "until it is started anew: not everything can go into an image: process 7 has a ring") {
 			r.Errorf("why is %q", why)
 		}
 		all["A"].Fail(shelltest.Hibernate, nil)

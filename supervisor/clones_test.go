@@ -113,10 +113,10 @@ func TestCloneAgain(t *testing.T) {
 		r.closing()
 		r.must(r.Clone(r.Context(), "A", "B"))
 		r.must(r.Configure(r.Context(), "B", json.RawMessage(`{"old":true}`)))
-		r.must(r.Persist(r.Context(), "B"))
+		r.must(r.PersistConfiguration(r.Context(), "B"))
 		r.must(r.Destroy(r.Context(), "B"))
 		r.must(r.Clone(r.Context(), "A", "B"))
-		r.must(r.Persist(r.Context(), ""))
+		r.must(r.PersistConfiguration(r.Context(), ""))
 	})
 	runWith(t, instances, keeping(path), func(r *rig) {
 		r.closing()
@@ -179,8 +179,8 @@ func TestConfigure(t *testing.T) {
 		}
 		r.must(r.Configure(r.Context(), "A", json.RawMessage(`{"n":1}`)))
 		r.must(r.Configure(r.Context(), "B", json.RawMessage(`{"n":2}`)))
-		r.must(r.Persist(r.Context(), "A"))
-		if err := r.Persist(r.Context(), "None"); !errors.Is(err, ErrUnknown) {
+		r.must(r.PersistConfiguration(r.Context(), "A"))
+		if err := r.PersistConfiguration(r.Context(), "None"); !errors.Is(err, ErrUnknown) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -189,14 +189,14 @@ func TestConfigure(t *testing.T) {
 			t.Errorf("they have %s", got)
 		}
 		r.must(r.Configure(r.Context(), "B", json.RawMessage(`{"n":2}`)))
-		r.must(r.Persist(r.Context(), ""))
+		r.must(r.PersistConfiguration(r.Context(), ""))
 	})
 	run(func(r *rig) {
 		if got := r.table("A") + r.table("B"); got != `{"n":1}{"n":2}` {
 			t.Errorf("they have %s", got)
 		}
 		r.activate("A")
-		r.must(r.Restore(r.Context(), "A"))
+		r.must(r.RestoreConfiguration(r.Context(), "A"))
 		if got := string(r.plugins["A"].launched().ConfigurationJSON()); got != `{"n":1}` {
 			t.Errorf("what runs has %s", got)
 		}
@@ -205,7 +205,7 @@ func TestConfigure(t *testing.T) {
 		if got := string(r.plugins["A"].launched().ConfigurationJSON()); got != `{}` {
 			t.Errorf("it was launched with %s", got)
 		}
-		if err := r.Restore(r.Context(), "None"); !errors.Is(err, ErrUnknown) {
+		if err := r.RestoreConfiguration(r.Context(), "None"); !errors.Is(err, ErrUnknown) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -213,7 +213,7 @@ func TestConfigure(t *testing.T) {
 		if got := r.table("A") + r.table("B"); got != `{}{"n":2}` {
 			t.Errorf("they have %s", got)
 		}
-		r.must(r.Restore(r.Context(), ""))
+		r.must(r.RestoreConfiguration(r.Context(), ""))
 	})
 	run(func(r *rig) {
 		if got := r.table("A") + r.table("B"); got != `{}{}` {
@@ -222,7 +222,7 @@ func TestConfigure(t *testing.T) {
 		r.Stop(context.Background())
 		for what, err := range map[string]error{
 			"clone": r.Clone(r.Context(), "A", "X"), "destroy": r.Destroy(r.Context(), "A"),
-			"configure": r.Configure(r.Context(), "A", json.RawMessage("{}")), "persist": r.Persist(r.Context(), ""), "restore": r.Restore(r.Context(), ""),
+			"configure": r.Configure(r.Context(), "A", json.RawMessage("{}")), "persist": r.PersistConfiguration(r.Context(), ""), "restore": r.RestoreConfiguration(r.Context(), ""),
 		} {
 			if !errors.Is(err, shell.ErrUnavailable) {
 				t.Errorf("%s after the end: %v", what, err)

@@ -43,9 +43,9 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	return e, nil
 }
 
-// Why returns the sentence Explanation.Why, which costs next to nothing; empty for
+// ExplainBriefly returns the sentence Explanation.Why, which costs next to nothing; empty for
 // an unknown callsign.
-func (s *Supervisor) Why(callsign string) string {
+func (s *Supervisor) ExplainBriefly(callsign string) string {
 	sh, ok := s.Shell(callsign)
 	if !ok {
 		return ""

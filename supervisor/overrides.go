@@ -13,7 +13,7 @@ import (
 )
 
 // Configure replaces the plugin's own configuration, a JSON object, of an instance
-// that is not active. It holds until the host ends, unless Persist is called. The
+// that is not active. It holds until the host ends, unless PersistConfiguration is called. The
 // error wraps ErrUnknown, ErrNotAnObject or shell.ErrIllegalState.
 func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.RawMessage) error {
 	done, err := s.beginChange()
@@ -38,9 +38,9 @@ func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.Ra
 	return nil
 }
 
-// Persist keeps what Configure has set across restarts of the host, for one instance
+// PersistConfiguration keeps what Configure has set across restarts of the host, for one instance
 // or, if callsign is empty, for all. The error may wrap ErrUnknown.
-func (s *Supervisor) Persist(_ context.Context, callsign string) error {
+func (s *Supervisor) PersistConfiguration(_ context.Context, callsign string) error {
 	return s.eachOverride(callsign, "persist", func(callsign string, _ *shell.Shell) error {
 		if o, ok := s.definitions.overrides[callsign]; ok {
 			return s.definitions.keptOverrides.Put(callsign, o)
@@ -49,11 +49,11 @@ func (s *Supervisor) Persist(_ context.Context, callsign string) error {
 	})
 }
 
-// Restore deletes what Configure has set, persisted or not, for one instance or, if
+// RestoreConfiguration deletes what Configure has set, persisted or not, for one instance or, if
 // callsign is empty, for all. The next activation sees the configuration of the file,
 // or the one that the clone was made with; a plugin that runs keeps what it has. The
 // error may wrap ErrUnknown.
-func (s *Supervisor) Restore(_ context.Context, callsign string) error {
+func (s *Supervisor) RestoreConfiguration(_ context.Context, callsign string) error {
 	return s.eachOverride(callsign, "restore", func(callsign string, sh *shell.Shell) error {
 		if _, ok := s.definitions.overrides[callsign]; !ok {
 			return nil

@@ -153,7 +153,7 @@ func TestReloadKeepsTables(t *testing.T) {
 		if got := r.table("A"); got != `{"n":1}` {
 			t.Errorf("it has %s", got)
 		}
-		r.must(r.Restore(r.Context(), "A"))
+		r.must(r.RestoreConfiguration(r.Context(), "A"))
 		if got := r.table("A"); got != `{"n":2}` {
 			t.Errorf("restored it has %s", got)
 		}

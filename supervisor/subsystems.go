@@ -144,13 +144,13 @@ func (s *Supervisor) announce(changed []Subsystem) {
 	if len(changed) == 0 {
 		return
 	}
-	s.log.Info().Strs("active", namesOf(changed, true)).Strs("inactive", namesOf(changed, false)).Msg("subsystems have changed")
+	s.log.Info().Strs("active", namesByActive(changed, true)).Strs("inactive", namesByActive(changed, false)).Msg("subsystems have changed")
 	s.events.Subsystems(changed)
 	s.followConditions()
 }
 
-// namesOf returns the names of the active subsystems, or of the inactive ones.
-func namesOf(subsystems []Subsystem, active bool) (names []string) {
+// namesByActive returns the names of the active subsystems, or of the inactive ones.
+func namesByActive(subsystems []Subsystem, active bool) (names []string) {
 	for _, s := range subsystems {
 		if s.Active == active {
 			names = append(names, s.Name)

@@ -16,7 +16,7 @@ func callVerb(flags *flag.FlagSet) action {
 	c, format := addClientFlags(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		method := args[0]
-		callsign, _, ok := cutLast(method, ".")
+		callsign, _, ok := cutAtLast(method, ".")
 		if !ok {
 			return &usageError{err: fmt.Errorf("%q is not CALLSIGN.METHOD", method)}
 		}
@@ -65,14 +65,14 @@ func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
 
 // withoutVersion removes the version that may follow a callsign.
 func withoutVersion(callsign string) string {
-	if name, digits, ok := cutLast(callsign, "."); ok && strings.Trim(digits, "0123456789") == "" {
+	if name, digits, ok := cutAtLast(callsign, "."); ok && strings.Trim(digits, "0123456789") == "" {
 		return name
 	}
 	return callsign
 }
 
-// cutLast is strings.Cut around the last sep; it finds none at either end of s.
-func cutLast(s, sep string) (before, after string, found bool) {
+// cutAtLast is strings.Cut around the last sep; it finds none at either end of s.
+func cutAtLast(s, sep string) (before, after string, found bool) {
 	i := strings.LastIndex(s, sep)
 	if i <= 0 || i == len(s)-len(sep) {
 		return s, "", false

@@ -20,7 +20,7 @@ func configCheckVerb(flags *flag.FlagSet) action {
 		}
 		found, _ := errors.AsType[configs.LoadErrors](err)
 		if format.isJSON() {
-			return errors.Join(t.printJSON(problems(found)), reportedError(err))
+			return errors.Join(t.printJSON(problemsOf(found)), reportedError(err))
 		}
 		if err != nil {
 			t.printf("%v\n", err)
@@ -42,7 +42,7 @@ type problem struct {
 	Message string `json:"message"`
 }
 
-func problems(found configs.LoadErrors) []problem {
+func problemsOf(found configs.LoadErrors) []problem {
 	list := make([]problem, len(found))
 	for i, e := range found {
 		list[i] = problem{e.Source, e.Line, e.Err.Error()}

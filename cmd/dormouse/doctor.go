@@ -43,7 +43,7 @@ func doctorVerb(flags *flag.FlagSet) action {
 			return fmt.Errorf("cannot try anything: %w", err)
 		}
 		defer os.RemoveAll(dir)
-		found := examine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
+		found := examineMachine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
 		var verdict error
 		if !found.Checkpoint.Works {
 			verdict = errReported
@@ -74,8 +74,8 @@ type examination struct {
 	Findings []finding `json:"findings"`
 }
 
-// examine checks everything that hibernation needs, and tries it in dir.
-func examine(ctx context.Context, path, dir string) examination {
+// examineMachine checks everything that hibernation needs, and tries it in dir.
+func examineMachine(ctx context.Context, path, dir string) examination {
 	engine := criu.Open(path, dir) //nolint:contextcheck // its question for the version has a limit of its own
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)

@@ -87,11 +87,11 @@ func (s controllerService) Configure(ctx context.Context, r *controllerpb.Config
 }
 
 func (s controllerService) Persist(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, statusFromError(s.Supervisor.Persist(ctx, r.GetCallsign()))
+	return done, statusFromError(s.Supervisor.PersistConfiguration(ctx, r.GetCallsign()))
 }
 
 func (s controllerService) Restore(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, statusFromError(s.Supervisor.Restore(ctx, r.GetCallsign()))
+	return done, statusFromError(s.Supervisor.RestoreConfiguration(ctx, r.GetCallsign()))
 }
 
 func (s controllerService) Reload(ctx context.Context, _ *controllerpb.ReloadRequest) (*controllerpb.ReloadResponse, error) {

@@ -47,13 +47,13 @@ func instanceMethods() []method {
 			name: "persist", access: accessAdmin, aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
 			doc:    "Keeps changes of configurations across restarts of the host.",
 			errors: []thunder.Number{thunder.General},
-			serve:  persistenceHandler((*supervisor.Supervisor).Persist),
+			serve:  persistenceHandler((*supervisor.Supervisor).PersistConfiguration),
 		},
 		{
 			name: "restore", access: accessAdmin, params: one, returns: "once it is on disk",
 			doc:    "Forgets changes of configurations: the next activation uses the configuration files.",
 			errors: []thunder.Number{thunder.General},
-			serve:  persistenceHandler((*supervisor.Supervisor).Restore),
+			serve:  persistenceHandler((*supervisor.Supervisor).RestoreConfiguration),
 		},
 		{
 			name: "reload", access: accessAdmin, result: []string{}, returns: "one line for each instance that was changed",

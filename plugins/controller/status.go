@@ -23,7 +23,7 @@ func serveStatus(_ context.Context, r request) (any, error) {
 		st := sh.Status()
 		one := r.front.instanceRecord(st)
 		one.History = transitionRecords(st)
-		one.Why = r.front.supervisor.Why(r.index)
+		one.Why = r.front.supervisor.ExplainBriefly(r.index)
 		return r.dialect().StatusOfOne(one), nil
 	}
 	all := []any{}

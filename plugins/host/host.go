@@ -58,10 +58,10 @@ type Options struct {
 	private bool
 }
 
-// Private returns the options of a host for a test or a trial, which keeps everything
+// PrivateOptions returns the options of a host for a test or a trial, which keeps everything
 // in dir. It has no JSON-RPC front and no durable store, and puts no plugin to sleep by
 // itself. The path of dir must be short.
-func Private(dir string, log zerolog.Logger, plugins ...configs.Plugin) Options {
+func PrivateOptions(dir string, log zerolog.Logger, plugins ...configs.Plugin) Options {
 	o := Options{RunDir: filepath.Join(dir, "run"), Log: log, private: true}
 	o.Config.Plugins = plugins
 	o.Config.Host.Root = dir

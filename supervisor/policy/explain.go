@@ -93,7 +93,7 @@ func (s Situation) keepAwakeReasons(c Candidate) (texts []string) {
 		texts = append(texts, fmt.Sprintf("it was used less than %s ago (min-awake)", minAwake))
 	}
 	if c.Attempts.failure != nil && c.Attempts.notBefore.After(s.Now) {
-		texts = append(texts, fmt.Sprintf("the last attempt failed, the next comes in %s: %v", toSeconds(c.Attempts.notBefore.Sub(s.Now)), c.Attempts.failure))
+		texts = append(texts, fmt.Sprintf("the last attempt failed, the next comes in %s: %v", roundToSeconds(c.Attempts.notBefore.Sub(s.Now)), c.Attempts.failure))
 	}
 	return texts
 }
@@ -110,7 +110,7 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 	case c.isInUse():
 		parts = append(parts, fmt.Sprintf("the host %s %s it when it has not been used for long enough: %s", verb, e.Next.Do, strings.Join(e.Keeps, ", ")))
 	default:
-		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, if nobody uses it until then", verb, e.Next.Do, toSeconds(e.Next.At.Sub(s.Now))))
+		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, if nobody uses it until then", verb, e.Next.Do, roundToSeconds(e.Next.At.Sub(s.Now))))
 	}
 	never := c.whyNeverHibernated()
 	switch causes := s.commonCauses(unwatched); {
@@ -153,5 +153,5 @@ func (s Situation) commonCauses(unwatched error) string {
 	return strings.Join(causes, ", or ")
 }
 
-// toSeconds formats a time to come, to the second.
-func toSeconds(d time.Duration) string { return max(0, d.Round(time.Second)).String() }
+// roundToSeconds formats a time to come, to the second.
+func roundToSeconds(d time.Duration) string { return max(0, d.Round(time.Second)).String() }

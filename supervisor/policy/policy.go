@@ -156,7 +156,7 @@ func (s Situation) leastRecentlyUsedStep(because string, shortage bool) (*Decisi
 		return nil, soonest
 	}
 	c := slices.MinFunc(able, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(a.noticeability(), b.noticeability()), a.Use.LastUse.Compare(b.Use.LastUse), cmp.Compare(a.Callsign, b.Callsign))
+		return cmp.Or(cmp.Compare(a.noticeabilityRank(), b.noticeabilityRank()), a.Use.LastUse.Compare(b.Use.LastUse), cmp.Compare(a.Callsign, b.Callsign))
 	})
 	return &Decision{c, c.nextTier(), because, shortage, dry}, time.Time{}
 }
@@ -196,8 +196,8 @@ func (c Candidate) nextTier() Tier {
 	return Hibernate
 }
 
-// noticeability orders candidates by how much a caller notices of their next step.
-func (c Candidate) noticeability() int {
+// noticeabilityRank orders candidates by how much a caller notices of their next step.
+func (c Candidate) noticeabilityRank() int {
 	return slices.Index([]Tier{MoveToDisk, Hibernate, Suspend}, c.nextTier())
 }
 

@@ -87,7 +87,7 @@ func startHost(t *testing.T, besides ...configs.Plugin) *rig {
 	other := plugin("Other", "plugin", false)
 	other.OnCall = configs.OnCallWake
 	plugins := append(besides, plugin("Streams", "plugin", true), plugin("Counter", "counter", true), other)
-	o := host.Private(dir, zerolog.New(zerolog.NewTestWriter(t)), plugins...)
+	o := host.PrivateOptions(dir, zerolog.New(zerolog.NewTestWriter(t)), plugins...)
 	o.Version, o.Engine = "v1.2.3", engine
 	h.host, err = host.Open(o)
 	if err != nil {

@@ -173,7 +173,7 @@ func newHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
 			tb.Errorf("cannot remove the host's directory: %v", err)
 		}
 	})
-	o := host.Private(dir, zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}), plugins...)
+	o := host.PrivateOptions(dir, zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}), plugins...)
 	o.Version, o.Engine = "sdktest", engine
 	o.Config.Hibernate.Timeout = configs.Duration(patience)
 	h, err := host.Open(o)

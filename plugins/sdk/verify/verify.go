@@ -132,7 +132,7 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 // openHost makes a private host with the one instance, which can call the host as in
 // any other.
 func (r *run) openHost(config configs.Plugin) (err error) {
-	o := host.Private(r.dir, r.Log, config)
+	o := host.PrivateOptions(r.dir, r.Log, config)
 	o.Version = r.Version
 	o.Config.Hibernate.Criu = r.CRIU
 	o.Config.Hibernate.Timeout = configs.Duration(max(r.Timeout, 30*time.Second))
