@@ -75,10 +75,10 @@ type Loading interface {
 	Err() error
 	// Progress returns how many bytes are loaded, and how many there are.
 	Progress() (done, total int64)
-	// Hurry has the rest loaded as fast as possible.
+	// Hurry has the rest of the memory loaded as fast as possible.
 	Hurry()
-	// Leave ends this host's part in a lasting loading, which goes on without it: Done
-	// is closed. See RestoreOrder.LoaderDir.
+	// Leave ends this host's part in a loading that has a LoaderDir, and closes Done.
+	// Another process goes on with the loading.
 	Leave()
 	// Close releases what the loading holds. It must not be called before Done unless
 	// the tree is dead: memory that is missing then reads as zeros.

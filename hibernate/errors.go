@@ -24,12 +24,12 @@ var (
 	ErrObstacle = errors.New("not everything can go into an image")
 	// ErrPassing is an ErrObstacle that may be gone at the next attempt.
 	ErrPassing = fmt.Errorf("%w now", ErrObstacle)
-	// ErrForged means that a new image gives a thread other rights than the kernel says
-	// it has. The image is not committed.
+	// ErrForged means that a new image would give a thread other rights than the thread
+	// has. The image is not committed.
 	ErrForged = errors.New("the image lies about a thread")
 	// ErrSpace means that the disk has no room for the image.
 	ErrSpace = errors.New("not enough space")
-	// ErrKey means that the host lacks the key of an image, which is kept.
+	// ErrKey means that the host lacks the key of an image. The image is kept.
 	ErrKey = pack.ErrKey
 	// ErrBudget means that the images would take more space than the operator allows;
 	// the text names what takes the space.

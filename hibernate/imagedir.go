@@ -163,14 +163,14 @@ func (d *ImageDir) makeDraft() (string, error) {
 	return os.MkdirTemp(d.base, draftPrefix)
 }
 
-// Discard deletes the image, which was used.
+// Discard deletes an image that was used.
 func (i *Image) Discard() error { return i.dir.store.deleteInBackground(i.path()) }
 
 // DiscardSpent deletes an image for which Image returned ErrSpent.
 func (d *ImageDir) DiscardSpent() error { return d.store.deleteInBackground(d.path(imageName)) }
 
-// Invalidate deletes the image, which was not used. A copy of it can't be woken either,
-// unless it is golden.
+// Invalidate deletes an image that was not used. Unless the image is golden, a copy of it
+// can't be woken either.
 func (i *Image) Invalidate() error {
 	if i.manifest.Golden {
 		return i.dir.DiscardGolden()

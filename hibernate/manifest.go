@@ -135,7 +135,8 @@ func (m *manifest) syncAndDescribeFiles(t pack.Tagger, draft string) error {
 	return errors.Join(err, <-synced)
 }
 
-// tagFiles returns the descriptions of the files, which are numbered in their order.
+// tagFiles returns the descriptions of the files with their tags. The number of a file is its
+// place in files.
 func tagFiles(files []*os.File, t pack.Tagger) ([]pack.File, error) {
 	described := make([]pack.File, len(files))
 	for i, f := range files {

@@ -11,8 +11,8 @@ import (
 )
 
 // mappedFile is a file that the tree has mapped, such as its executable or a library. The
-// image needs it but does not contain it. An engine may notice that it has another size,
-// but never that a byte of its code changed.
+// image needs the file but does not contain it. An engine may notice that the size of the
+// file changed, but never that a byte of its code changed.
 type mappedFile struct {
 	Path      string   `json:"path"`
 	fileid.ID          // if this differs the tag decides whether the contents are the same

@@ -71,7 +71,10 @@ func (f *Fake) StartProcess(t *testing.T, memory string) *os.Process {
 	t.Helper()
 	p, err := startSleepCommand(false)
 	must(t, err)
-	t.Cleanup(func() { _, _ = p.Kill(), reap(p) })
+	t.Cleanup(func() {
+		_ = p.Kill()
+		_, _ = p.Wait()
+	})
 	f.SetMemory(p.Pid, memory)
 	return p
 }
@@ -176,7 +179,8 @@ func (f *Fake) startStopped(ctx context.Context) (*os.Process, error) {
 	return p, StopProcess(p.Pid)
 }
 
-// RestoreLazy starts a stopped process. It gets its memory when Hurry of the loading is called.
+// RestoreLazy starts a stopped process, which gets its memory when Hurry of the loading is
+// called.
 func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	f.mu.Lock()
 	f.restoreCount++
@@ -266,10 +270,4 @@ func StopProcess(pid int) error {
 		<-tick.C
 	}
 	return nil
-}
-
-// reap waits for the end of a process, which may have been reaped before.
-func reap(p *os.Process) error {
-	_, err := p.Wait()
-	return err
 }

@@ -186,7 +186,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 	})
 }
 
-// errFull is what a pageCollector returns that a test makes fail.
+// errFull is the error with which a test makes a pageCollector fail.
 var errFull = errors.New("there is no room")
 
 // pageCollector writes the page files of a dump into dir, one after the other. createPageFile

@@ -10,7 +10,7 @@ import (
 	"os"
 )
 
-// ErrKey means that this host does not have the key of an image, which is kept.
+// ErrKey means that this host does not have the key of an image. The image is kept.
 var ErrKey = errors.New("the image is locked")
 
 const keySize = 32

@@ -1,6 +1,7 @@
 // Package pack stores the files of an image: in chunks of 1 MiB, each compressed and
-// encrypted if the operator wants that, and each with a tag of its own, so that any chunk can be
-// read and verified alone. It does not know what the files hold, nor what an image is.
+// encrypted if the operator wants that, and each with a tag of its own, so that any chunk
+// can be read and verified alone. The package does not know what the files hold, nor what an
+// image is.
 package pack
 
 import (
@@ -114,7 +115,7 @@ func NewCodec(format *Format, imageID string, hostKey, packingKey []byte) (*Code
 	c.tagger, err = NewTagger(key, imageID)
 	if format != nil && format.Compressed && err == nil {
 		c.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(maxPackers),
-			zstd.WithWindowSize(ChunkSize), zstd.WithEncoderCRC(false)) // the tag tells
+			zstd.WithWindowSize(ChunkSize), zstd.WithEncoderCRC(false)) // the tag shows damage
 		if err == nil {
 			c.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(ChunkSize))
 		}
@@ -159,7 +160,7 @@ func (c *Codec) ReadChunk(f io.ReaderAt, want File, number uint32, index int64, 
 		return nil, fmt.Errorf("cannot read %s: %w", want.Name, err)
 	}
 	if c.encrypted {
-		// In place: the cipher allows that its result overlaps what it reads.
+		// The cipher decrypts in place: its result may overlap its input.
 		data, err := c.tagger.gcm.Open(own[:0], nonce(number, uint64(index)), append(stored, tag...), nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)

@@ -19,7 +19,7 @@ var memoryFilePrefixes = []string{"/memfd:", "/dev/shm/", "/dev/zero", "/SYSV"}
 // memory is short: to drop it at once would gain little, since other processes often run the
 // same program, and a wake would wait for the disk.
 func adviceForMapsLine(line string) (area mapping, advice int) {
-	// address perms offset dev inode path
+	// The fields are: address perms offset dev inode path.
 	fields := strings.Fields(line)
 	if len(fields) < 5 || len(fields[1]) < 4 {
 		return mapping{}, 0

@@ -270,7 +270,7 @@ func (r *rig) checkNoExitReported() {
 	}
 }
 
-// imageFiles are the names in the instance's slot of the image store.
+// imageFiles are the names in the instance's directory of the image store.
 func (r *rig) imageFiles() []string {
 	entries, _ := os.ReadDir(r.dir + "/images/" + r.config.Callsign)
 	var names []string
