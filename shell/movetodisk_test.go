@@ -84,11 +84,11 @@ func TestDeepen(t *testing.T) {
 		run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
 			r.hibernateInPlace()
 			held := r.fake.Hold(shelltest.MoveToDisk)
-			deepened := background(func() error { return r.MoveToDisk(r.Context(), shell.Automatic, 0) })
+			moved := background(func() error { return r.MoveToDisk(r.Context(), shell.Automatic, 0) })
 			<-held.Reached
 			called := background(func() error { return r.invoke(r.Context(), "") })
 			held.Open()
-			r.must(<-deepened)
+			r.must(<-moved)
 			r.must(<-called)
 			r.expectSteps(shelltest.MoveToDisk, shelltest.Wake, shelltest.Invoke)
 		})

@@ -348,7 +348,7 @@ func TestLeavingTakesTooLong(t *testing.T) {
 	})
 }
 
-func TestWithoutSurroundings(t *testing.T) {
+func TestWithoutRequirements(t *testing.T) {
 	run(t, setup{noControl: true, withoutRequirements: true}, func(r *rig) {
 		r.must(r.Activate(r.Context(), shell.Requested))
 		r.must(r.DeactivateIfRequirementsLost(r.Context()))

@@ -44,7 +44,7 @@ type setup struct {
 	builtIn             bool                  // no Process
 	hibernated          bool                  // hibernated from before
 	probe               bool                  // it can be probed
-	withoutRequirements bool                  // without surroundings
+	withoutRequirements bool                  // without requirements
 	golden              bool                  // it makes golden images
 	postMortem          func(why shell.Reason, err error, evidence func() shell.Evidence)
 }
@@ -80,16 +80,16 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.hibernated {
 		r.fake.Asleep = &shell.Sleep{Kind: shell.Stored, Bytes: 4096}
 	}
-	var surroundings shell.Requirements
+	var requirements shell.Requirements
 	if !s.withoutRequirements {
-		surroundings = r.requirements
+		requirements = r.requirements
 	}
 	r.Shell = shell.New(shell.Options{
 		Config:           config,
 		HibernateTimeout: hibernateTimeout,
 		Log:              zerolog.Nop(),
 		Observer:         r.seen,
-		Requirements:     surroundings,
+		Requirements:     requirements,
 		Dismissed:        func() { r.dismissals.Add(1) },
 		PostMortem:       s.postMortem,
 		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
