@@ -130,7 +130,7 @@ func TestWaitsForSubsystem(t *testing.T) {
 			heard("Network: true", "Pre: precondition > activation", "Pre: activation > activated")
 			r.expectState("Pre", shell.Activated, why)
 
-			r.set("Net", "Network", true) // is no news
+			r.set("Net", "Network", true) // changes nothing
 			r.set("Net", "Network", false)
 			heard("Network: false") // a precondition is for the start
 		})
@@ -177,7 +177,8 @@ func TestControllerDies(t *testing.T) {
 	})
 }
 
-// TestControllerSleeps keeps what it set, and those who need that.
+// TestControllerSleeps: what a hibernated instance has set stays, and so do the instances
+// that need it.
 func TestControllerSleeps(t *testing.T) {
 	instances, change := network(configs.StartActivated, "!Network")
 	runWith(t, instances, change, func(r *rig) {

@@ -41,7 +41,7 @@ func web() ([]instance, func(*Options)) {
 }
 
 // TestRandomConditions lets several users do what they like with such a host.
-// When all is quiet, nobody waits for what is there, and nobody is active without
+// When all is quiet, no instance waits for what is there, and none is active without
 // what it needs.
 func TestRandomConditions(t *testing.T) {
 	const users, each, seeds = 5, 60, 30
@@ -100,7 +100,7 @@ func (r *rig) act(dice *rand.Rand) {
 	}
 }
 
-// unsettled are those who should not be where they are.
+// unsettled returns the instances that are not in the state which their conditions ask for.
 func (r *rig) unsettled() (wrong []string) {
 	for _, sh := range r.roster.plugins() {
 		missing, lost := r.conditions.missingRequirements(sh.Config(), sh.EffectiveInformation()), r.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation())

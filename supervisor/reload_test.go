@@ -202,7 +202,7 @@ func TestReloadOfTheBusy(t *testing.T) {
 	})
 }
 
-// A subsystem is up by itself only as long as nobody controls it.
+// A subsystem is up by itself only as long as no instance controls it.
 func TestReloadOfControls(t *testing.T) {
 	run(t, []instance{{"A", configs.StartActivated, 50, nil}}, func(r *rig) {
 		r.Start(r.Context())

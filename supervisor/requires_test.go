@@ -75,7 +75,7 @@ func TestRequiresAsleep(t *testing.T) {
 		}
 		r.deactivate("A")
 		r.expect("wake A", "end A, requested")
-		r.expectState("B", shell.Hibernated, shell.Requested) // nobody wakes it for that
+		r.expectState("B", shell.Hibernated, shell.Requested) // it is not woken for that
 		if err := r.shell("B").Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrPending) {
 			r.Errorf("got error %v", err)
 		}

@@ -158,7 +158,7 @@ func TestRestartPolicies(t *testing.T) {
 	}
 }
 
-// What anybody asks of the instance drops the planned restart.
+// Any operation that a caller requests cancels the planned restart.
 func TestRestartIsDropped(t *testing.T) {
 	for name, test := range map[string]struct {
 		ask  func(r *rig) error
@@ -204,7 +204,7 @@ func TestRestartThatFails(t *testing.T) {
 		if err := r.shell("A").Status().Err; !strings.Contains(err.Error(), "no license; given up after 3 restarts") {
 			r.Errorf("the status says %v", err)
 		}
-		// One that somebody asks for and that fails is just that.
+		// A requested activation that fails is not repeated.
 		if err := r.shell("A").Activate(r.Context(), shell.Requested); err == nil {
 			r.Error("it is active")
 		}

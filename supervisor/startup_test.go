@@ -37,7 +37,7 @@ func TestProbedAtStart(t *testing.T) {
 	})
 }
 
-// Who sleeps since before the host began still controls what it did.
+// An instance that was hibernated before the host began still controls its subsystems.
 func TestHibernatedControlsAtStart(t *testing.T) {
 	run(t, []instance{{"Net", configs.StartDeactivated, 50, func(p *plugin) {
 		p.about, p.Asleep = &shell.Information{Class: "Fake", Controls: []string{"Network"}}, &shell.Sleep{}

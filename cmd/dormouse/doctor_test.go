@@ -9,7 +9,7 @@ import (
 	"dormouse/hibernate/hibernatetest"
 )
 
-// TestDoctor has the machine examined with a CRIU that is none, without and with a
+// TestDoctor has the machine examined with a CRIU that does not exist, without and with a
 // swap.
 func TestDoctor(t *testing.T) {
 	examined := func() (found examination) {

@@ -106,7 +106,7 @@ func (m *manager) store() (all []named) {
 	return all
 }
 
-// listening returns a socket on which nobody accepts, and its address.
+// listening returns a socket on which no host accepts, and its address.
 func listening(t *testing.T) (*os.File, string) {
 	t.Helper()
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -122,7 +122,7 @@ func listening(t *testing.T) (*os.File, string) {
 	return f, l.Addr().String()
 }
 
-// get asks for something in the background; the answer comes when somebody serves.
+// get asks for something in the background; the answer comes when a host serves.
 func get(t *testing.T, address string) <-chan error {
 	t.Helper()
 	answer := make(chan error, 1)
@@ -145,8 +145,8 @@ func get(t *testing.T, address string) <-chan error {
 	return answer
 }
 
-// A host that was killed is followed by one that answers whoever has come between
-// them. What nobody wants any more is given up.
+// A host that follows a killed one answers the clients that have connected in between. It
+// closes the sockets that it does not need.
 func TestSocketsAreKept(t *testing.T) {
 	root := t.TempDir()
 	m := newManager(t)

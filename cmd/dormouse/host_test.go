@@ -183,7 +183,7 @@ start-mode = "activated"
 start-timeout = "10m"
 `
 
-// A plugin that is asked what it needs, and does not answer, keeps nobody waiting.
+// A plugin that does not answer a probe delays no client.
 func TestEndWhileProbing(t *testing.T) {
 	root := t.TempDir()
 	h := startHost(t, root, silent)

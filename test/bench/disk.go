@@ -59,7 +59,7 @@ func (s *stage) compareWriting(ctx context.Context, packing pack.Options, mib, r
 	target := filepath.Join(s.dir, "written")
 	err = rounds(ctx, runs, func() error {
 		defer s.host.Processes.Images.Close()
-		unix.Sync() // nobody pays for what others left
+		unix.Sync() // no run pays for what an earlier one wrote
 		err := errors.Join(
 			timed(&writes, func() error { return dd(ctx, source, target, mib, "conv=fsync") }),
 			os.Remove(target),

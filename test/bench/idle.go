@@ -14,7 +14,7 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// measureIdle says what many hibernated instances cost; that is no row.
+// measureIdle prints what many hibernated instances cost, and returns no row.
 func measureIdle(ctx context.Context, b *bench) ([]row, error) {
 	s, err := b.open(ctx)
 	if err != nil {
@@ -27,7 +27,7 @@ func measureIdle(ctx context.Context, b *bench) ([]row, error) {
 	return nil, err
 }
 
-// crowd says what n hibernated instances cost while nobody uses them: memory of
+// crowd prints what n hibernated instances cost while no client uses them: memory of
 // this process and all below it, which is where a host keeps them, and processor
 // time.
 func (s *stage) crowd(ctx context.Context, n int) (report string, err error) {

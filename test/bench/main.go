@@ -115,7 +115,7 @@ func run(ctx context.Context, runs int, bin, wanted string, limit time.Duration)
 	return nil
 }
 
-// say tells whoever waits how far it is.
+// say prints how far the bench is.
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
 
 func report(rows []row) {

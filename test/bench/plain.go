@@ -108,7 +108,7 @@ func (p *plain) dial(ctx context.Context) (*grpc.ClientConn, error) {
 		}))
 }
 
-// settle returns when nobody is connected to the plugin.
+// settle returns when no client is connected to the plugin.
 func (p *plain) settle(ctx context.Context) error {
 	socket, err := p.socket(ctx)
 	if err != nil {

@@ -52,7 +52,7 @@ func onDevice(command, device string) error {
 	return nil
 }
 
-// removeZram gives the device back, as soon as nobody looks at it any more.
+// removeZram removes the device as soon as no process has it open.
 func removeZram(number string) error {
 	err := os.WriteFile(zram+"hot_remove", []byte(number), 0)
 	for range 100 {

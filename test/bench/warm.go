@@ -55,7 +55,7 @@ func (s *stage) compareWarm(ctx context.Context, mib, runs int) ([]row, error) {
 	}, &makings, &warms, &colds)
 	aim := 0.5
 	if mib == 0 {
-		aim = 5 // who does nothing in Initialize has nothing to gain
+		aim = 5 // a plugin that does nothing in Initialize gains nothing
 	}
 	return []row{
 		{what: fmt.Sprintf("warm start %d MiB: first answer", mib), own: warms, yardstick: "the same, cold", plain: colds, aim: aim},

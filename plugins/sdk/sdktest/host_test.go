@@ -37,7 +37,7 @@ func (p *parrot) hostMethods() sdk.Methods {
 			return nil, nil
 		}),
 		"quit": sdk.Method(func(context.Context, struct{}) (any, error) {
-			p.background.Go(func() { _ = p.in.Host.Deactivate(p.life, "") }) // nobody is left to be told
+			p.background.Go(func() { _ = p.in.Host.Deactivate(p.life, "") }) // the error can reach no caller
 			return nil, nil
 		}),
 		"nap": sdk.Method(func(context.Context, struct{}) (any, error) {
