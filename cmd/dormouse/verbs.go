@@ -25,6 +25,7 @@ type verb struct {
 // action carries out a verb, given its positional arguments.
 type action func(ctx context.Context, t *terminal, args []string) error
 
+// verbs returns all verbs, in the order of the help text.
 func verbs() []verb {
 	return []verb{
 		{
