@@ -62,7 +62,7 @@ func (s *Shell) enterAndSend(ctx context.Context, enter func(context.Context) (e
 		return err
 	}
 	defer s.inFlight.leaveCall()
-	defer context.AfterFunc(end, cancel)() //nolint:contextcheck // end belongs to the plugin, not to the caller
+	defer context.AfterFunc(end, cancel)()
 	err = send(ctx)
 	_, answered := errors.AsType[*PluginError](err)
 	switch {
