@@ -14,8 +14,8 @@ import (
 	"dormouse/hibernate"
 )
 
-// another is a second instance in the same store.
-func (b *bench) another(t *testing.T, callsign string, memory int) *bench {
+// withNewInstance returns a fixture with another instance in the same store.
+func (b *fixture) withNewInstance(t *testing.T, callsign string, memory int) *fixture {
 	t.Helper()
 	other := *b
 	other.imageDir = b.store.ImageDir(callsign)
@@ -23,22 +23,22 @@ func (b *bench) another(t *testing.T, callsign string, memory int) *bench {
 	return &other
 }
 
-const big = 40 << 20
+const bigSize = 40 << 20
 
-// lay puts an image of that size and age into the store.
-func (b *bench) lay(t *testing.T, path string, size int, age time.Duration) {
+// writeImage puts an image of that size and age into the store.
+func (b *fixture) writeImage(t *testing.T, path string, size int, age time.Duration) {
 	t.Helper()
 	dir := filepath.Join(b.dir, path)
-	check(t, os.MkdirAll(dir, 0o700))
-	check(t, os.WriteFile(filepath.Join(dir, "pages-1.img"), make([]byte, size), 0o600))
+	must(t, os.MkdirAll(dir, 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, "pages-1.img"), make([]byte, size), 0o600))
 	when := time.Now().Add(-age)
-	check(t, os.Chtimes(dir, when, when))
+	must(t, os.Chtimes(dir, when, when))
 }
 
 func TestBudgetRefuses(t *testing.T) {
-	b := newBench(t)
-	b.lay(t, "Big/image", big, 0)
-	b.lay(t, "Bad/refused", big, time.Hour)
+	b := newFixture(t)
+	b.writeImage(t, "Big/image", bigSize, 0)
+	b.writeImage(t, "Bad/refused", bigSize, time.Hour)
 	b.store.SetLimits(hibernate.Limits{Budget: 82 << 20})
 	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 	if !errors.Is(err, hibernate.ErrBudget) {
@@ -53,16 +53,16 @@ func TestBudgetRefuses(t *testing.T) {
 		t.Errorf("the tree was asked to %v", b.tree.asked)
 	}
 	b.store.SetLimits(hibernate.Limits{Budget: 120 << 20})
-	b.checkpoint(t)
+	b.mustCheckpoint(t)
 }
 
 // Quarantined images are evicted without their instances, then the instances with the
-// oldest images. No instance is evicted if that would not help.
+// oldest images. No instance is evicted if no eviction would help.
 func TestBudgetEvictsTheOldest(t *testing.T) {
-	b := newBench(t)
-	b.lay(t, "Old/image", big, 2*time.Hour)
-	b.lay(t, "Bad/refused", big, 3*time.Hour)
-	b.lay(t, "New/image", big, time.Hour)
+	b := newFixture(t)
+	b.writeImage(t, "Old/image", bigSize, 2*time.Hour)
+	b.writeImage(t, "Bad/refused", bigSize, 3*time.Hour)
+	b.writeImage(t, "New/image", bigSize, time.Hour)
 	var evicted []string
 	limits := hibernate.Limits{Budget: 60 << 20, Evict: func(_ context.Context, callsign string) error {
 		evicted = append(evicted, callsign)
@@ -75,12 +75,12 @@ func TestBudgetEvictsTheOldest(t *testing.T) {
 	}
 	limits.Budget = 80 << 20
 	b.store.SetLimits(limits)
-	b.checkpoint(t)
+	b.mustCheckpoint(t)
 	if diff := cmp.Diff([]string{"Old"}, evicted); diff != "" {
 		t.Error(diff)
 	}
 	left, err := b.store.List()
-	check(t, err)
+	must(t, err)
 	var names []string
 	for _, one := range left {
 		names = append(names, one.Callsign)
@@ -90,13 +90,13 @@ func TestBudgetEvictsTheOldest(t *testing.T) {
 	}
 }
 
-// An eviction that comes to nothing is not tried for ever.
+// A checkpoint fails if an eviction fails or makes no room.
 func TestBudgetWithoutRoom(t *testing.T) {
-	b := newBench(t)
-	b.lay(t, "Old/image", big, 0)
+	b := newFixture(t)
+	b.writeImage(t, "Old/image", bigSize, 0)
 	broken := errors.New("broken")
 	for name, answer := range map[string]error{"fails": broken, "does nothing": nil} {
-		b.store.SetLimits(hibernate.Limits{Budget: big + 1, Evict: func(context.Context, string) error { return answer }})
+		b.store.SetLimits(hibernate.Limits{Budget: bigSize + 1, Evict: func(context.Context, string) error { return answer }})
 		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 		if !errors.Is(err, hibernate.ErrBudget) || answer != nil && !errors.Is(err, answer) {
 			t.Errorf("%s: got %v", name, err)
@@ -104,8 +104,8 @@ func TestBudgetWithoutRoom(t *testing.T) {
 	}
 }
 
-func TestReserve(t *testing.T) {
-	b := newBench(t)
+func TestDiskReserve(t *testing.T) {
+	b := newFixture(t)
 	b.store.SetLimits(hibernate.Limits{Reserve: 1 << 60})
 	_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 	if !errors.Is(err, hibernate.ErrSpace) || len(b.tree.asked) != 0 {
@@ -113,49 +113,49 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// held is a tree that does not become quiet before it is told.
-type held struct {
+// heldTree is a tree whose Quiesce waits until the test lets it go on.
+type heldTree struct {
 	*tree
 	begun, end chan struct{}
 }
 
-func (h held) Quiesce(ctx context.Context) error {
+func (h heldTree) Quiesce(ctx context.Context) error {
 	close(h.begun)
 	<-h.end
 	return h.tree.Quiesce(ctx)
 }
 
-// A checkpoint waits for others that write, no longer than its context allows.
+// A checkpoint waits for other checkpoints, no longer than its context allows.
 func TestParallelCheckpoints(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.store.SetLimits(hibernate.Limits{Parallel: 1, Budget: 1 << 40})
-	first := held{b.tree, make(chan struct{}), make(chan struct{})}
+	first := heldTree{b.tree, make(chan struct{}), make(chan struct{})}
 	done := make(chan error)
 	go func() {
 		_, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, first)
 		done <- err
 	}()
 	<-first.begun
-	second := b.another(t, "Second", 1)
+	second := b.withNewInstance(t, "Second", 1)
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := hibernate.Checkpoint(short, b.engine, second.imageDir, second.tree); !errors.Is(err, context.Canceled) || len(second.tree.asked) != 0 {
 		t.Errorf("without a turn: %v, asked to %v", err, second.tree.asked)
 	}
 	close(first.end)
-	check(t, <-done)
-	second.checkpoint(t)
+	must(t, <-done)
+	second.mustCheckpoint(t)
 }
 
 func TestSweep(t *testing.T) {
-	b := newBench(t)
-	b.checkpoint(t)
-	b.lay(t, "Counter/refused", 1, 2*time.Hour)
-	b.lay(t, "Lost/image", 1, 3*time.Hour)
-	b.lay(t, "New/image", 1, 0)
-	b.lay(t, "New/refused", 1, 0)
+	b := newFixture(t)
+	b.mustCheckpoint(t)
+	b.writeImage(t, "Counter/refused", 1, 2*time.Hour)
+	b.writeImage(t, "Lost/image", 1, 3*time.Hour)
+	b.writeImage(t, "New/image", 1, 0)
+	b.writeImage(t, "New/refused", 1, 0)
 	swept, err := b.store.Sweep(time.Hour, func(callsign string) bool { return callsign == "Counter" })
-	check(t, err)
+	must(t, err)
 	names := func(all []hibernate.StoredImage) (names []string) {
 		for _, one := range all {
 			names = append(names, one.String())
@@ -172,22 +172,22 @@ func TestSweep(t *testing.T) {
 		t.Errorf("the image of an instance that exists: %v", err)
 	}
 	left, err := b.store.List()
-	check(t, err)
+	must(t, err)
 	if len(left) != 3 {
 		t.Errorf("left: %v", left)
 	}
 }
 
-func TestDroppedImage(t *testing.T) {
-	b := newBench(t)
-	image := b.checkpoint(t)
+func TestInvalidatedImage(t *testing.T) {
+	b := newFixture(t)
+	image := b.mustCheckpoint(t)
 	replayed := filepath.Join(t.TempDir(), "copy")
-	check(t, os.CopyFS(replayed, os.DirFS(filepath.Join(b.dir, "Counter/image"))))
-	check(t, image.Invalidate())
+	must(t, os.CopyFS(replayed, os.DirFS(filepath.Join(b.dir, "Counter/image"))))
+	must(t, image.Invalidate())
 	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 		t.Errorf("got %v, want %v", err, hibernate.ErrNoImage)
 	}
-	check(t, os.Rename(replayed, filepath.Join(b.dir, "Counter/image")))
+	must(t, os.Rename(replayed, filepath.Join(b.dir, "Counter/image")))
 	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("a copy of it: %v, want %v", err, hibernate.ErrRefused)
 	}

@@ -43,19 +43,19 @@ func (t *tree) Revive(context.Context) error {
 
 func (t *tree) Kill(context.Context) {
 	t.asked = append(t.asked, "kill")
-	if err := end(t.root); err != nil {
+	if err := killAndWait(t.root); err != nil {
 		t.asked = append(t.asked, err.Error())
 	}
 }
 
-func end(p *os.Process) error {
+func killAndWait(p *os.Process) error {
 	err := p.Kill()
 	_, werr := p.Wait()
 	return errors.Join(err, werr)
 }
 
-// bench is a store, an engine and a tree to try things on.
-type bench struct {
+// fixture is a store with one instance, an engine, and the tree of the instance.
+type fixture struct {
 	dir      string
 	store    *hibernate.Store
 	engine   *hibernatetest.Fake
@@ -63,9 +63,9 @@ type bench struct {
 	tree     *tree
 }
 
-func newBench(t *testing.T) *bench {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	b := &bench{dir: t.TempDir(), engine: hibernatetest.NewFake(t)}
+	b := &fixture{dir: t.TempDir(), engine: hibernatetest.NewFake(t)}
 	b.store = openStore(t, b.dir)
 	b.imageDir = b.store.ImageDir("Counter")
 	b.tree = &tree{root: b.engine.StartProcess(t, "memory of the plugin")}
@@ -82,8 +82,8 @@ func openStore(t *testing.T, dir string) *hibernate.Store {
 	return s
 }
 
-// checkpoint must succeed.
-func (b *bench) checkpoint(t *testing.T) *hibernate.Image {
+// mustCheckpoint makes an image of the tree.
+func (b *fixture) mustCheckpoint(t *testing.T) *hibernate.Image {
 	t.Helper()
 	image, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree)
 	if err != nil {
@@ -92,24 +92,24 @@ func (b *bench) checkpoint(t *testing.T) *hibernate.Image {
 	return image
 }
 
-// wake must succeed; the tree has the new root then.
-func (b *bench) wake(t *testing.T, image *hibernate.Image) {
+// mustWake restores the tree from the image.
+func (b *fixture) mustWake(t *testing.T, image *hibernate.Image) {
 	t.Helper()
-	root, err := image.Restore(t.Context(), b.engine, b.noCgroup())
+	root, err := image.Restore(t.Context(), b.engine, b.optionsWithoutCgroup())
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.tree = &tree{root: root}
 }
 
-func (b *bench) noCgroup() hibernate.WakeOptions {
+func (b *fixture) optionsWithoutCgroup() hibernate.WakeOptions {
 	return hibernate.WakeOptions{Cleanup: func() error { return nil }}
 }
 
-// files lists the instance's directory.
-func (b *bench) files(t *testing.T) []string {
+// listFiles returns the files in the directories of the instance.
+func (b *fixture) listFiles(t *testing.T) []string {
 	t.Helper()
-	b.store.Close() // what was discarded is gone then
+	b.store.Close() // waits until all discarded images are deleted
 	var names []string
 	err := filepath.WalkDir(filepath.Join(b.dir, "Counter"), func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -125,8 +125,8 @@ func (b *bench) files(t *testing.T) []string {
 }
 
 func TestCheckpointCommits(t *testing.T) {
-	b := newBench(t)
-	image := b.checkpoint(t)
+	b := newFixture(t)
+	image := b.mustCheckpoint(t)
 	if diff := cmp.Diff([]string{"quiesce", "kill"}, b.tree.asked); diff != "" {
 		t.Error(diff)
 	}
@@ -134,7 +134,7 @@ func TestCheckpointCommits(t *testing.T) {
 		t.Errorf("image = %+v", image)
 	}
 	want := []string{"Counter/generation.new", "Counter/image/core-1.img", "Counter/image/manifest", "Counter/image/pages-1.img"}
-	if diff := cmp.Diff(want, b.files(t)); diff != "" {
+	if diff := cmp.Diff(want, b.listFiles(t)); diff != "" {
 		t.Error(diff)
 	}
 	again, err := b.imageDir.Image()
@@ -151,10 +151,10 @@ func TestCheckpointCommits(t *testing.T) {
 }
 
 func TestWakeUsesTheImageUp(t *testing.T) {
-	b := newBench(t)
-	image := b.checkpoint(t)
-	b.wake(t, image)
-	defer func() { _ = end(b.tree.root) }()
+	b := newFixture(t)
+	image := b.mustCheckpoint(t)
+	b.mustWake(t, image)
+	defer func() { _ = killAndWait(b.tree.root) }()
 	if got := b.engine.Memory(b.tree.PID()); got != "memory of the plugin" {
 		t.Errorf("woke with memory %q", got)
 	}
@@ -170,23 +170,23 @@ func TestWakeUsesTheImageUp(t *testing.T) {
 	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 		t.Errorf("after Discard: %v, want %v", err, hibernate.ErrNoImage)
 	}
-	if diff := cmp.Diff([]string{"Counter/generation"}, b.files(t)); diff != "" {
+	if diff := cmp.Diff([]string{"Counter/generation"}, b.listFiles(t)); diff != "" {
 		t.Error(diff)
 	}
-	if next := b.checkpoint(t); next.Generation != 2 {
+	if next := b.mustCheckpoint(t); next.Generation != 2 {
 		t.Errorf("the next image has generation %d, want 2", next.Generation)
 	}
 }
 
-// What can't be dumped is refused before the tree is asked for anything.
+// A tree that can't be dumped is refused before it is made quiet.
 func TestCheckpointMeetsAnObstacle(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.engine.AnyTimeObstacle = hibernate.ErrObstacle
 	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrObstacle) {
 		t.Errorf("error %v, want %v", err, hibernate.ErrObstacle)
 	}
-	if len(b.tree.asked) != 0 || len(b.files(t)) != 0 {
-		t.Errorf("the tree was asked to %v, files left: %v", b.tree.asked, b.files(t))
+	if len(b.tree.asked) != 0 || len(b.listFiles(t)) != 0 {
+		t.Errorf("the tree was asked to %v, files left: %v", b.tree.asked, b.listFiles(t))
 	}
 }
 
@@ -194,20 +194,20 @@ func TestCheckpointMeetsAnObstacle(t *testing.T) {
 func TestCheckpointFails(t *testing.T) {
 	broken := errors.New("broken")
 	tests := map[string]struct {
-		prepare func(*bench)
+		prepare func(*fixture)
 		expired bool
 		want    error
 	}{
-		"quiesce":     {prepare: func(b *bench) { b.tree.quiesceErr = broken }, want: broken},
-		"losses":      {prepare: func(b *bench) { b.engine.StoppedObstacle = broken }, want: broken},
-		"connections": {prepare: func(b *bench) { b.engine.QuietObstacle = broken }, want: broken},
-		"dump":        {prepare: func(b *bench) { b.engine.DumpError = broken }, want: broken},
+		"quiesce":     {prepare: func(b *fixture) { b.tree.quiesceErr = broken }, want: broken},
+		"losses":      {prepare: func(b *fixture) { b.engine.StoppedObstacle = broken }, want: broken},
+		"connections": {prepare: func(b *fixture) { b.engine.QuietObstacle = broken }, want: broken},
+		"dump":        {prepare: func(b *fixture) { b.engine.DumpError = broken }, want: broken},
 		"an obstacle that came late": {
-			prepare: func(b *bench) { b.engine.BeforeDump = func() { b.engine.AnyTimeObstacle = broken } },
+			prepare: func(b *fixture) { b.engine.BeforeDump = func() { b.engine.AnyTimeObstacle = broken } },
 			want:    broken,
 		},
 		"an unreadable file": {
-			prepare: func(b *bench) {
+			prepare: func(b *fixture) {
 				b.engine.BeforeDump = func() {
 					drafts, _ := filepath.Glob(filepath.Join(b.dir, "Counter", "draft-*"))
 					_ = os.Symlink("/dev/zero", filepath.Join(drafts[0], "device"))
@@ -219,7 +219,7 @@ func TestCheckpointFails(t *testing.T) {
 			want:    context.Canceled,
 		},
 		"the directory can't be committed to": {
-			prepare: func(b *bench) {
+			prepare: func(b *fixture) {
 				// A directory that is not empty can't be renamed over.
 				_ = os.MkdirAll(filepath.Join(b.dir, "Counter", "image", "x"), 0o700)
 			},
@@ -227,7 +227,7 @@ func TestCheckpointFails(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			if test.prepare != nil {
 				test.prepare(b)
 			}
@@ -246,7 +246,7 @@ func TestCheckpointFails(t *testing.T) {
 			if procfs.IsStopped(b.tree.PID()) || procfs.HasEnded(b.tree.PID()) {
 				t.Error("the tree does not run")
 			}
-			if left := b.files(t); len(left) != 0 {
+			if left := b.listFiles(t); len(left) != 0 {
 				t.Errorf("left on disk: %v", left)
 			}
 		})
@@ -254,12 +254,12 @@ func TestCheckpointFails(t *testing.T) {
 }
 
 func TestCheckpointKeepsStoppedProcessesStopped(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	if err := hibernatetest.StopProcess(b.tree.PID()); err != nil {
 		t.Fatal(err)
 	}
-	b.wake(t, b.checkpoint(t))
-	defer func() { _ = end(b.tree.root) }()
+	b.mustWake(t, b.mustCheckpoint(t))
+	defer func() { _ = killAndWait(b.tree.root) }()
 	if !procfs.IsStopped(b.tree.PID()) {
 		t.Error("a tree that slept while stopped woke up running")
 	}
@@ -268,44 +268,44 @@ func TestCheckpointKeepsStoppedProcessesStopped(t *testing.T) {
 func TestImageIsRefused(t *testing.T) {
 	const image, pages = "Counter/image/", "Counter/image/pages-1.img"
 	tests := map[string]struct {
-		damage func(b *bench) error
+		damage func(b *fixture) error
 		want   string
 	}{
-		"flipped byte of memory":   {func(b *bench) error { return b.rewrite(pages, flip) }, "pages-1.img is damaged"},
-		"flipped byte of metadata": {func(b *bench) error { return b.rewrite(image+"core-1.img", flip) }, "core-1.img is damaged"},
+		"flipped byte of memory":   {func(b *fixture) error { return b.changeFile(pages, flipBit) }, "pages-1.img is damaged"},
+		"flipped byte of metadata": {func(b *fixture) error { return b.changeFile(image+"core-1.img", flipBit) }, "core-1.img is damaged"},
 		"shortened": {
-			func(b *bench) error { return b.rewrite(pages, func(d []byte) []byte { return d[:5] }) },
+			func(b *fixture) error { return b.changeFile(pages, func(d []byte) []byte { return d[:5] }) },
 			"pages-1.img has 5 bytes, not 20",
 		},
 		"lengthened": {
-			func(b *bench) error { return b.rewrite(pages, func(d []byte) []byte { return append(d, 0) }) },
+			func(b *fixture) error { return b.changeFile(pages, func(d []byte) []byte { return append(d, 0) }) },
 			"pages-1.img has 21 bytes, not 20",
 		},
-		"a file is gone":  {func(b *bench) error { return os.Remove(b.path(pages)) }, "pages-1.img is missing"},
-		"a file too many": {func(b *bench) error { return os.WriteFile(b.path(pages+"x"), nil, 0o600) }, "pages-1.imgx does not belong to it"},
+		"a file is gone":  {func(b *fixture) error { return os.Remove(b.path(pages)) }, "pages-1.img is missing"},
+		"a file too many": {func(b *fixture) error { return os.WriteFile(b.path(pages+"x"), nil, 0o600) }, "pages-1.imgx does not belong to it"},
 		"a link in the place of a file": {
-			func(b *bench) error {
+			func(b *fixture) error {
 				return errors.Join(os.Rename(b.path(pages), b.path("elsewhere")), os.Symlink(b.path("elsewhere"), b.path(pages)))
 			},
 			"pages-1.img is not a regular file",
 		},
 		"changed manifest": {
-			func(b *bench) error {
-				return b.rewrite(image+"manifest", func(d []byte) []byte {
+			func(b *fixture) error {
+				return b.changeFile(image+"manifest", func(d []byte) []byte {
 					return []byte(strings.Replace(string(d), `"generation":1`, `"generation":2`, 1))
 				})
 			},
 			"was not written by this host, or changed since",
 		},
 		"cut manifest": {
-			func(b *bench) error {
-				return b.rewrite(image+"manifest", func(d []byte) []byte { return d[:len(d)/2] })
+			func(b *fixture) error {
+				return b.changeFile(image+"manifest", func(d []byte) []byte { return d[:len(d)/2] })
 			},
 			"manifest is damaged",
 		},
-		"no manifest": {func(b *bench) error { return os.Remove(b.path(image + "manifest")) }, "it has no manifest"},
+		"no manifest": {func(b *fixture) error { return os.Remove(b.path(image + "manifest")) }, "it has no manifest"},
 		"another host's": {
-			func(b *bench) error {
+			func(b *fixture) error {
 				err := os.Remove(b.path(".key"))
 				other, oerr := hibernate.OpenStore(b.dir)
 				b.imageDir = other.ImageDir("Counter")
@@ -314,21 +314,21 @@ func TestImageIsRefused(t *testing.T) {
 			"was not written by this host",
 		},
 		"another instance's": {
-			func(b *bench) error {
+			func(b *fixture) error {
 				b.imageDir = b.store.ImageDir("Other")
 				return os.Rename(b.path("Counter"), b.path("Other"))
 			},
 			"it belongs to Counter",
 		},
 		"another engine's": {
-			func(b *bench) error {
+			func(b *fixture) error {
 				b.engine.Version = "2"
 				return nil
 			},
 			"it was made by fake 1, installed is fake 2",
 		},
 		"more privileges": {
-			func(b *bench) error {
+			func(b *fixture) error {
 				b.engine.MoreRights = true
 				return nil
 			},
@@ -337,17 +337,17 @@ func TestImageIsRefused(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			b.checkpoint(t)
-			check(t, test.damage(b))
+			b := newFixture(t)
+			b.mustCheckpoint(t)
+			must(t, test.damage(b))
 			image, err := b.imageDir.Image()
 			if err == nil {
-				_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
+				_, err = image.Restore(t.Context(), b.engine, b.optionsWithoutCgroup())
 			}
 			if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("error %v, want %v with %q", err, hibernate.ErrRefused, test.want)
 			}
-			check(t, b.imageDir.Quarantine())
+			must(t, b.imageDir.Quarantine())
 			if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 				t.Errorf("after Refuse: %v, want %v", err, hibernate.ErrNoImage)
 			}
@@ -356,39 +356,39 @@ func TestImageIsRefused(t *testing.T) {
 }
 
 func TestReplayedImageIsRefused(t *testing.T) {
-	b := newBench(t)
-	image := b.checkpoint(t)
+	b := newFixture(t)
+	image := b.mustCheckpoint(t)
 	at, saved := filepath.Join(b.dir, "Counter", "image"), filepath.Join(b.dir, "saved")
-	check(t, os.CopyFS(saved, os.DirFS(at)))
-	b.wake(t, image)
-	check(t, image.Discard())
+	must(t, os.CopyFS(saved, os.DirFS(at)))
+	b.mustWake(t, image)
+	must(t, image.Discard())
 	replay := func() {
 		t.Helper()
-		check(t, os.RemoveAll(at))
-		check(t, os.CopyFS(at, os.DirFS(saved)))
+		must(t, os.RemoveAll(at))
+		must(t, os.CopyFS(at, os.DirFS(saved)))
 		if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrRefused) {
 			t.Errorf("the replayed image is read with error %v, want %v", err, hibernate.ErrRefused)
 		}
 	}
 	replay()
-	check(t, os.RemoveAll(at))
-	b.checkpoint(t)
+	must(t, os.RemoveAll(at))
+	b.mustCheckpoint(t)
 	replay()
-	// Without the note of what was used an old image must not become new.
-	check(t, os.RemoveAll(at))
-	check(t, b.imageDir.Quarantine())
+	// Without the file that says which generation was used, an old image must not pass for a new one.
+	must(t, os.RemoveAll(at))
+	must(t, b.imageDir.Quarantine())
 	b.tree = &tree{root: b.engine.StartProcess(t, "x")}
-	b.checkpoint(t)
-	check(t, os.Remove(filepath.Join(b.dir, "Counter", "generation")))
+	b.mustCheckpoint(t)
+	must(t, os.Remove(filepath.Join(b.dir, "Counter", "generation")))
 	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("without its generation the image is read with error %v, want %v", err, hibernate.ErrRefused)
 	}
 }
 
-// A restore is tried twice, and the image is not used up by attempts.
+// A restore is tried twice, and failed attempts do not use the image up.
 func TestRestoreFails(t *testing.T) {
-	b := newBench(t)
-	image := b.checkpoint(t)
+	b := newFixture(t)
+	image := b.mustCheckpoint(t)
 	b.engine.RestoreError = errors.New("broken")
 	cleanups := 0
 	_, err := image.Restore(t.Context(), b.engine, hibernate.WakeOptions{Cleanup: func() error { cleanups++; return nil }})
@@ -399,18 +399,18 @@ func TestRestoreFails(t *testing.T) {
 		t.Errorf("%d attempts with %d cleanups, want 2 with 2", b.engine.RestoreCount(), cleanups)
 	}
 	b.engine.RestoreError = nil
-	b.wake(t, image)
-	check(t, end(b.tree.root))
+	b.mustWake(t, image)
+	must(t, killAndWait(b.tree.root))
 }
 
 func TestOpenStoreRemovesWhatIsUnfinished(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"draft-1", "trash-2"} {
-		check(t, os.MkdirAll(filepath.Join(dir, "Counter", name, "x"), 0o700))
+		must(t, os.MkdirAll(filepath.Join(dir, "Counter", name, "x"), 0o700))
 	}
 	openStore(t, dir)
 	entries, err := os.ReadDir(filepath.Join(dir, "Counter"))
-	check(t, err)
+	must(t, err)
 	if len(entries) != 0 {
 		t.Errorf("left: %v", entries)
 	}
@@ -418,30 +418,30 @@ func TestOpenStoreRemovesWhatIsUnfinished(t *testing.T) {
 
 func TestOpenStoreRefusesABadKey(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(dir, ".key"), []byte("short"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, ".key"), []byte("short"), 0o600))
 	if _, err := hibernate.OpenStore(dir); err == nil || !strings.Contains(err.Error(), "has 5 bytes, not 32") {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestWrittenCountsTheDraft(t *testing.T) {
-	b := newBench(t)
+func TestDraftBytes(t *testing.T) {
+	b := newFixture(t)
 	var during int64
 	b.engine.BeforeDump = func() {
 		drafts, _ := filepath.Glob(filepath.Join(b.dir, "Counter", "draft-*"))
 		_ = os.WriteFile(filepath.Join(drafts[0], "a"), make([]byte, 100), 0o600)
 		during = b.imageDir.DraftBytes()
 	}
-	b.checkpoint(t)
+	b.mustCheckpoint(t)
 	if during != 100 || b.imageDir.DraftBytes() != 0 {
 		t.Errorf("DraftBytes() = %d during and %d after, want 100 and 0", during, b.imageDir.DraftBytes())
 	}
 }
 
-// path is below the store.
-func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+// path returns the path of a file of the store.
+func (b *fixture) path(name string) string { return filepath.Join(b.dir, name) }
 
-func (b *bench) rewrite(name string, change func([]byte) []byte) error {
+func (b *fixture) changeFile(name string, change func([]byte) []byte) error {
 	data, err := os.ReadFile(b.path(name))
 	if err != nil {
 		return err
@@ -449,21 +449,21 @@ func (b *bench) rewrite(name string, change func([]byte) []byte) error {
 	return os.WriteFile(b.path(name), change(slices.Clone(data)), 0o600)
 }
 
-func flip(data []byte) []byte {
+func flipBit(data []byte) []byte {
 	data[len(data)/2] ^= 1
 	return data
 }
 
-func check(t *testing.T, err error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// An engine that does not work here leaves both the tree and the image alone.
+// A checkpoint or restore with an engine that does not work here changes nothing.
 func TestUnsupportedEngine(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	b.engine.Unsupported = errors.New("no such system call")
 	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrUnsupported) {
 		t.Errorf("checkpoint: %v", err)
@@ -472,12 +472,12 @@ func TestUnsupportedEngine(t *testing.T) {
 		t.Errorf("the tree was asked to %v", b.tree.asked)
 	}
 	b.engine.Unsupported = nil
-	image := b.checkpoint(t)
+	image := b.mustCheckpoint(t)
 	b.engine.Unsupported = errors.New("no such system call")
-	if _, err := image.Restore(t.Context(), b.engine, b.noCgroup()); !errors.Is(err, hibernate.ErrUnsupported) {
+	if _, err := image.Restore(t.Context(), b.engine, b.optionsWithoutCgroup()); !errors.Is(err, hibernate.ErrUnsupported) {
 		t.Errorf("restore: %v", err)
 	}
 	b.engine.Unsupported = nil
-	b.wake(t, image)
-	check(t, end(b.tree.root))
+	b.mustWake(t, image)
+	must(t, killAndWait(b.tree.root))
 }

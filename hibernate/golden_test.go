@@ -15,16 +15,16 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// preserve must succeed.
-func (b *bench) preserve(t *testing.T) {
+// mustMakeGolden makes a golden image of the tree.
+func (b *fixture) mustMakeGolden(t *testing.T) {
 	t.Helper()
 	if _, err := hibernate.MakeGolden(t.Context(), b.engine, b.imageDir, b.tree); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// golden must be there.
-func (b *bench) golden(t *testing.T) *hibernate.Image {
+// mustFindGolden returns the golden image of the instance.
+func (b *fixture) mustFindGolden(t *testing.T) *hibernate.Image {
 	t.Helper()
 	image, err := b.imageDir.Golden()
 	if err != nil {
@@ -35,16 +35,16 @@ func (b *bench) golden(t *testing.T) *hibernate.Image {
 
 var goldenFiles = []string{"Counter/golden/core-1.img", "Counter/golden/manifest", "Counter/golden/pages-1.img"}
 
-func TestPreserveLetsTheTreeRunOn(t *testing.T) {
-	b := newBench(t)
-	b.preserve(t)
+func TestMakeGoldenLetsTheTreeRunOn(t *testing.T) {
+	b := newFixture(t)
+	b.mustMakeGolden(t)
 	if diff := cmp.Diff([]string{"quiesce", "revive"}, b.tree.asked); diff != "" {
 		t.Error(diff)
 	}
 	if procfs.IsStopped(b.tree.PID()) {
 		t.Error("the tree is stopped")
 	}
-	if diff := cmp.Diff(goldenFiles, b.files(t)); diff != "" {
+	if diff := cmp.Diff(goldenFiles, b.listFiles(t)); diff != "" {
 		t.Error(diff)
 	}
 	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
@@ -52,41 +52,41 @@ func TestPreserveLetsTheTreeRunOn(t *testing.T) {
 	}
 }
 
-// Each life that begins from it has a number of its own, which no image of before
-// and none of after has.
+// Each restore of a golden image uses up a generation of its own, which no earlier or later
+// image has.
 func TestGoldenImageIsRestoredAgain(t *testing.T) {
 	for name, packing := range map[string]pack.Options{
 		"plain": {}, "packed": {Key: make([]byte, 32), Encrypt: true, Compress: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			b.store.SetPacking(packing)
-			b.preserve(t)
+			b.mustMakeGolden(t)
 			for life := uint64(1); life <= 6; life += 2 {
-				check(t, end(b.tree.root))
-				image := b.golden(t)
+				must(t, killAndWait(b.tree.root))
+				image := b.mustFindGolden(t)
 				if image.Generation != life {
 					t.Errorf("generation %d, want %d", image.Generation, life)
 				}
-				b.wake(t, image)
+				b.mustWake(t, image)
 				if got := b.engine.Memory(b.tree.PID()); got != "memory of the plugin" {
 					t.Errorf("it woke with %q", got)
 				}
 				b.engine.SetMemory(b.tree.PID(), "changed")
-				ordinary := b.checkpoint(t)
+				ordinary := b.mustCheckpoint(t)
 				if ordinary.Generation != life+1 {
 					t.Errorf("its own image has generation %d, want %d", ordinary.Generation, life+1)
 				}
-				b.wake(t, ordinary)
+				b.mustWake(t, ordinary)
 				if got := b.engine.Memory(b.tree.PID()); got != "changed" {
 					t.Errorf("from its own image it woke with %q", got)
 				}
-				check(t, ordinary.Discard())
+				must(t, ordinary.Discard())
 			}
-			check(t, end(b.tree.root))
-			check(t, b.imageDir.DiscardGolden())
-			check(t, b.imageDir.DiscardGolden())
-			if diff := cmp.Diff([]string{"Counter/generation"}, b.files(t)); diff != "" {
+			must(t, killAndWait(b.tree.root))
+			must(t, b.imageDir.DiscardGolden())
+			must(t, b.imageDir.DiscardGolden())
+			if diff := cmp.Diff([]string{"Counter/generation"}, b.listFiles(t)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -94,11 +94,11 @@ func TestGoldenImageIsRestoredAgain(t *testing.T) {
 }
 
 func TestGoldenImageStaysWhileItIsLoaded(t *testing.T) {
-	b := newBench(t)
-	b.preserve(t)
+	b := newFixture(t)
+	b.mustMakeGolden(t)
 	for range 2 {
-		loading := b.wakeLazily(t, b.golden(t))
-		if diff := cmp.Diff(append([]string{"Counter/generation"}, goldenFiles...), b.files(t)); diff != "" {
+		loading := b.mustWakeLazily(t, b.mustFindGolden(t))
+		if diff := cmp.Diff(append([]string{"Counter/generation"}, goldenFiles...), b.listFiles(t)); diff != "" {
 			t.Error(diff)
 		}
 		loading.Hurry()
@@ -112,33 +112,33 @@ func TestGoldenImageStaysWhileItIsLoaded(t *testing.T) {
 func TestGoldenImageIsRefused(t *testing.T) {
 	const golden = "Counter/golden/"
 	for name, test := range map[string]struct {
-		damage func(b *bench) error
+		damage func(b *fixture) error
 		want   string
 	}{
-		"changed pages":    {func(b *bench) error { return b.rewrite(golden+"pages-1.img", flip) }, "pages-1.img is damaged"},
-		"changed manifest": {func(b *bench) error { return b.rewrite(golden+"manifest", flip) }, "manifest"},
-		"no manifest":      {func(b *bench) error { return os.Remove(b.path(golden + "manifest")) }, "it has no manifest"},
-		"missing file":     {func(b *bench) error { return os.Remove(b.path(golden + "core-1.img")) }, "core-1.img is missing"},
-		"another instance's": {func(b *bench) error {
+		"changed pages":    {func(b *fixture) error { return b.changeFile(golden+"pages-1.img", flipBit) }, "pages-1.img is damaged"},
+		"changed manifest": {func(b *fixture) error { return b.changeFile(golden+"manifest", flipBit) }, "manifest"},
+		"no manifest":      {func(b *fixture) error { return os.Remove(b.path(golden + "manifest")) }, "it has no manifest"},
+		"missing file":     {func(b *fixture) error { return os.Remove(b.path(golden + "core-1.img")) }, "core-1.img is missing"},
+		"another instance's": {func(b *fixture) error {
 			b.imageDir = b.store.ImageDir("Other")
 			return os.Rename(b.path("Counter"), b.path("Other"))
 		}, "it belongs to Counter"},
-		"an ordinary one": {func(b *bench) error {
+		"an ordinary one": {func(b *fixture) error {
 			_, err := hibernate.Checkpoint(context.Background(), b.engine, b.imageDir, b.tree)
 			return errors.Join(err, os.RemoveAll(b.path("Counter/golden")), os.Rename(b.path("Counter/image"), b.path("Counter/golden")))
 		}, "it was written as the ordinary image"},
-		"not encrypted": {func(b *bench) error {
+		"not encrypted": {func(b *fixture) error {
 			b.store.SetPacking(pack.Options{Key: make([]byte, 32), Encrypt: true})
 			return nil
 		}, "it is not encrypted"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			b.preserve(t)
-			check(t, test.damage(b))
+			b := newFixture(t)
+			b.mustMakeGolden(t)
+			must(t, test.damage(b))
 			image, err := b.imageDir.Golden()
 			if err == nil {
-				_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
+				_, err = image.Restore(t.Context(), b.engine, b.optionsWithoutCgroup())
 			}
 			if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %v with %q", err, hibernate.ErrRefused, test.want)
@@ -147,30 +147,30 @@ func TestGoldenImageIsRefused(t *testing.T) {
 	}
 }
 
-// What may be restored again must not get into the place of what may not.
+// A golden image must not pass for an ordinary image, which may be restored only once.
 func TestGoldenImageIsNoOrdinaryOne(t *testing.T) {
-	b := newBench(t)
-	b.preserve(t)
-	check(t, os.Rename(b.path("Counter/golden"), b.path("Counter/image")))
+	b := newFixture(t)
+	b.mustMakeGolden(t)
+	must(t, os.Rename(b.path("Counter/golden"), b.path("Counter/image")))
 	_, err := b.imageDir.Image()
 	if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), "it was written as the golden image") {
 		t.Errorf("got %v, want %v", err, hibernate.ErrRefused)
 	}
 }
 
-func TestPreserveFails(t *testing.T) {
+func TestMakeGoldenFails(t *testing.T) {
 	broken := errors.New("broken")
 	for name, test := range map[string]struct {
-		spoil func(b *bench)
+		spoil func(b *fixture)
 		asked []string
 	}{
-		"an obstacle": {func(b *bench) { b.engine.AnyTimeObstacle = broken }, nil},
-		"no quiet":    {func(b *bench) { b.tree.quiesceErr = broken }, []string{"quiesce", "revive"}},
-		"no dump":     {func(b *bench) { b.engine.DumpError = broken }, []string{"quiesce", "revive"}},
-		"no revival":  {func(b *bench) { b.tree.reviveErr = broken }, []string{"quiesce", "revive"}},
+		"an obstacle": {func(b *fixture) { b.engine.AnyTimeObstacle = broken }, nil},
+		"no quiet":    {func(b *fixture) { b.tree.quiesceErr = broken }, []string{"quiesce", "revive"}},
+		"no dump":     {func(b *fixture) { b.engine.DumpError = broken }, []string{"quiesce", "revive"}},
+		"no revival":  {func(b *fixture) { b.tree.reviveErr = broken }, []string{"quiesce", "revive"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newFixture(t)
 			test.spoil(b)
 			if _, err := hibernate.MakeGolden(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, broken) {
 				t.Errorf("got %v", err)
@@ -178,7 +178,7 @@ func TestPreserveFails(t *testing.T) {
 			if diff := cmp.Diff(test.asked, b.tree.asked); diff != "" {
 				t.Error(diff)
 			}
-			if left := b.files(t); len(left) > 0 {
+			if left := b.listFiles(t); len(left) > 0 {
 				t.Errorf("left are %v", left)
 			}
 			if procfs.IsStopped(b.tree.PID()) {
@@ -190,7 +190,7 @@ func TestPreserveFails(t *testing.T) {
 
 // Golden images are evicted first, whatever on-budget says, and evict no other image.
 func TestGoldenImagesMakeRoom(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	var yielded []string
 	limits := hibernate.Limits{Budget: 60 << 20, GoldenEvicted: func(golden hibernate.StoredImage, why error) {
 		if !errors.Is(why, hibernate.ErrBudget) {
@@ -199,12 +199,12 @@ func TestGoldenImagesMakeRoom(t *testing.T) {
 		yielded = append(yielded, golden.String())
 	}}
 	b.store.SetLimits(limits)
-	b.lay(t, "Old/image", big, 2*time.Hour)
-	b.lay(t, "Gold/golden", 17<<20, time.Hour)
+	b.writeImage(t, "Old/image", bigSize, 2*time.Hour)
+	b.writeImage(t, "Gold/golden", 17<<20, time.Hour)
 	if _, err := hibernate.MakeGolden(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrBudget) || len(b.tree.asked) != 0 {
 		t.Errorf("got %v, the tree was asked to %v", err, b.tree.asked)
 	}
-	b.checkpoint(t)
+	b.mustCheckpoint(t)
 	if diff := cmp.Diff([]string{"Gold 17 MiB (golden)"}, yielded); diff != "" {
 		t.Error(diff)
 	}
@@ -215,10 +215,10 @@ func TestGoldenImagesMakeRoom(t *testing.T) {
 }
 
 func TestGoldenImagesMakeSpace(t *testing.T) {
-	b := newBench(t)
-	b.lay(t, "Gold/golden", big, 0)
+	b := newFixture(t)
+	b.writeImage(t, "Gold/golden", bigSize, 0)
 	b.store.SetLimits(hibernate.Limits{Reserve: 1 << 60})
-	check(t, hibernate.Preflight(b.engine, b.imageDir, b.tree.PID()))
+	must(t, hibernate.Preflight(b.engine, b.imageDir, b.tree.PID()))
 	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrSpace) {
 		t.Errorf("got %v", err)
 	}
@@ -228,13 +228,13 @@ func TestGoldenImagesMakeSpace(t *testing.T) {
 }
 
 func TestSweepOfGoldenImages(t *testing.T) {
-	b := newBench(t)
-	b.preserve(t)
-	b.lay(t, "Lost/golden", 1, 0)
+	b := newFixture(t)
+	b.mustMakeGolden(t)
+	b.writeImage(t, "Lost/golden", 1, 0)
 	swept, err := b.store.Sweep(time.Hour, func(callsign string) bool { return callsign == "Counter" })
-	check(t, err)
+	must(t, err)
 	if len(swept.Removed) != 1 || swept.Removed[0].Callsign != "Lost" || len(swept.Kept) > 0 {
 		t.Errorf("swept %+v", swept)
 	}
-	b.golden(t)
+	b.mustFindGolden(t)
 }

@@ -15,34 +15,34 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// wakeLazily must succeed.
-func (b *bench) wakeLazily(t *testing.T, image *hibernate.Image) hibernate.Loading {
+// mustWakeLazily restores the tree lazily from the image.
+func (b *fixture) mustWakeLazily(t *testing.T, image *hibernate.Image) hibernate.Loading {
 	t.Helper()
-	root, loading, err := image.RestoreLazy(t.Context(), b.engine, b.noCgroup())
+	root, loading, err := image.RestoreLazy(t.Context(), b.engine, b.optionsWithoutCgroup())
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.tree = &tree{root: root}
 	t.Cleanup(func() {
-		check(t, end(root))
+		must(t, killAndWait(root))
 		loading.Close()
 	})
 	return loading
 }
 
-// The memory of a woken tree does not need the image any more.
+// A lazy wake uses the image up, and its loading goes on after the image was discarded.
 func TestLazyWakeUsesTheImageUp(t *testing.T) {
-	b := newBench(t)
-	image := b.checkpoint(t)
-	loading := b.wakeLazily(t, image)
+	b := newFixture(t)
+	image := b.mustCheckpoint(t)
+	loading := b.mustWakeLazily(t, image)
 	if procfs.IsStopped(b.tree.PID()) || b.engine.Memory(b.tree.PID()) != "" {
 		t.Errorf("stopped: %v, with the memory %q", procfs.IsStopped(b.tree.PID()), b.engine.Memory(b.tree.PID()))
 	}
 	if _, err := openStore(t, b.dir).ImageDir("Counter").Image(); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("the image that is in use can be woken again: %v", err)
 	}
-	check(t, image.Discard())
-	if diff := cmp.Diff([]string{"Counter/generation"}, b.files(t)); diff != "" {
+	must(t, image.Discard())
+	if diff := cmp.Diff([]string{"Counter/generation"}, b.listFiles(t)); diff != "" {
 		t.Error(diff)
 	}
 	loading.Hurry()
@@ -52,20 +52,20 @@ func TestLazyWakeUsesTheImageUp(t *testing.T) {
 	}
 }
 
-// What is wrong is noticed when it is read, and not used.
+// A damaged chunk is refused when it is read, and does not get into the tree.
 func TestLazyWakeVerifiesEachChunk(t *testing.T) {
 	for name, spoil := range map[string]func([]byte) []byte{
-		"changed": flip,
+		"changed": flipBit,
 		"of old":  func([]byte) []byte { return []byte("what the plugin was") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			image := b.checkpoint(t)
-			loading := b.wakeLazily(t, image)
+			b := newFixture(t)
+			image := b.mustCheckpoint(t)
+			loading := b.mustWakeLazily(t, image)
 			pages := filepath.Join(b.dir, "Counter/image/pages-1.img")
 			text, err := os.ReadFile(pages)
-			check(t, err)
-			check(t, os.WriteFile(pages, spoil(text), 0o600))
+			must(t, err)
+			must(t, os.WriteFile(pages, spoil(text), 0o600))
 			loading.Hurry()
 			<-loading.Done()
 			if err := loading.Err(); !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), "pages-1.img is damaged") {
@@ -78,17 +78,18 @@ func TestLazyWakeVerifiesEachChunk(t *testing.T) {
 	}
 }
 
-// Each chunk is verified for what it is and where.
+// A chunk is refused in the place of another chunk, and a file of another kind is not read as
+// memory.
 func TestChunksCannotBeExchanged(t *testing.T) {
-	b := newBench(t)
+	b := newFixture(t)
 	first, second := strings.Repeat("a", hibernate.ChunkSize), strings.Repeat("b", hibernate.ChunkSize)
 	b.engine.SetMemory(b.tree.PID(), first+second+"c")
-	image := b.checkpoint(t)
-	lazy := &reader{Fake: b.engine}
-	root, loading, err := image.RestoreLazy(t.Context(), lazy, b.noCgroup())
-	check(t, err)
+	image := b.mustCheckpoint(t)
+	lazy := &memoryKeeper{Fake: b.engine}
+	root, loading, err := image.RestoreLazy(t.Context(), lazy, b.optionsWithoutCgroup())
+	must(t, err)
 	defer func() {
-		check(t, end(root))
+		must(t, killAndWait(root))
 		loading.Close()
 	}()
 	buffer := make([]byte, hibernate.ChunkSize)
@@ -106,7 +107,7 @@ func TestChunksCannotBeExchanged(t *testing.T) {
 	if _, err := lazy.memory.ReadChunk("core-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("core-1.img is read as memory: %v", err)
 	}
-	check(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/pages-1.img"), []byte(second+first+"c"), 0o600))
+	must(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/pages-1.img"), []byte(second+first+"c"), 0o600))
 	for index := range int64(2) {
 		if _, err := lazy.memory.ReadChunk("pages-1.img", index, buffer); !errors.Is(err, hibernate.ErrRefused) {
 			t.Errorf("chunk %d is taken for another: %v", index, err)
@@ -117,29 +118,29 @@ func TestChunksCannotBeExchanged(t *testing.T) {
 	}
 }
 
-// reader is an engine that hands out the memory that it was given.
-type reader struct {
+// memoryKeeper is an engine that keeps the Memory that RestoreLazy gets.
+type memoryKeeper struct {
 	*hibernatetest.Fake
 	memory hibernate.Memory
 }
 
-func (r *reader) RestoreLazy(ctx context.Context, order hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
+func (r *memoryKeeper) RestoreLazy(ctx context.Context, order hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	r.memory = m
 	return r.Fake.RestoreLazy(ctx, order, m)
 }
 
 func TestLazyWakeRefuses(t *testing.T) {
-	b := newBench(t)
-	image := b.checkpoint(t)
+	b := newFixture(t)
+	image := b.mustCheckpoint(t)
 	b.engine.MoreRights = true
-	root, _, err := image.RestoreLazy(t.Context(), b.engine, b.noCgroup())
+	root, _, err := image.RestoreLazy(t.Context(), b.engine, b.optionsWithoutCgroup())
 	if !errors.Is(err, hibernate.ErrRefused) || root != nil {
 		t.Errorf("got %v, %v", root, err)
 	}
 	b.engine.MoreRights = false
-	check(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/core-1.img"), []byte("ceor"), 0o600))
+	must(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/core-1.img"), []byte("ceor"), 0o600))
 	before := b.engine.RestoreCount()
-	_, _, err = image.RestoreLazy(t.Context(), b.engine, b.noCgroup())
+	_, _, err = image.RestoreLazy(t.Context(), b.engine, b.optionsWithoutCgroup())
 	if !errors.Is(err, hibernate.ErrRefused) || b.engine.RestoreCount() != before {
 		t.Errorf("got %v after %d attempts", err, b.engine.RestoreCount()-before)
 	}

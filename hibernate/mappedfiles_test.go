@@ -9,7 +9,7 @@ import (
 	"dormouse/hibernate/pack"
 )
 
-func TestCheckMapped(t *testing.T) {
+func TestCheckMappedFiles(t *testing.T) {
 	tagger, err := pack.NewTagger(make([]byte, 32), "image")
 	if err != nil {
 		t.Fatal(err)
@@ -20,9 +20,9 @@ func TestCheckMapped(t *testing.T) {
 	}{
 		"the same":         {change: func(string) error { return nil }},
 		"touched":          {change: func(path string) error { return os.WriteFile(path, []byte("code"), 0o700) }},
-		"an equal copy":    {change: func(path string) error { return replace(path, "code") }},
+		"an equal copy":    {change: func(path string) error { return replaceFile(path, "code") }},
 		"one byte changed": {change: func(path string) error { return os.WriteFile(path, []byte("c0de"), 0o700) }, refused: true},
-		"another build":    {change: func(path string) error { return replace(path, "other code") }, refused: true},
+		"another build":    {change: func(path string) error { return replaceFile(path, "other code") }, refused: true},
 		"gone":             {change: os.Remove, refused: true},
 	}
 	for name, test := range tests {
@@ -49,7 +49,7 @@ func TestCheckMapped(t *testing.T) {
 	}
 }
 
-func replace(path, text string) error {
+func replaceFile(path, text string) error {
 	fresh := path + ".new"
 	if err := os.WriteFile(fresh, []byte(text), 0o700); err != nil {
 		return err

@@ -21,29 +21,29 @@ var (
 	keyB = bytes.Repeat([]byte{2}, 32)
 )
 
-// packings are all that there are.
+// packings are all ways to pack an image.
 var packings = map[string]pack.Options{
 	"encrypted":                {Key: keyA, Encrypt: true},
 	"compressed":               {Compress: true},
 	"compressed and encrypted": {Key: keyA, Encrypt: true, Compress: true},
 }
 
-// newPackedBench has memory of more than one chunk, of which one can't be made
-// smaller.
-func newPackedBench(t *testing.T, p pack.Options) (b *bench, memory string) {
+// newPackedFixture returns a fixture whose tree has memory of several chunks, and that memory.
+// One of the chunks can't be compressed.
+func newPackedFixture(t *testing.T, p pack.Options) (b *fixture, memory string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		hibernatetest.SkipOrFail(t, errors.New("a private tmpfs needs root"))
 	}
-	b = newBench(t)
+	b = newFixture(t)
 	b.store.SetPacking(p)
-	memory = strings.Repeat("secret! ", hibernate.ChunkSize/8) + noise(hibernate.ChunkSize) + "tail"
+	memory = strings.Repeat("secret! ", hibernate.ChunkSize/8) + incompressible(hibernate.ChunkSize) + "tail"
 	b.engine.SetMemory(b.tree.PID(), memory)
 	return b, memory
 }
 
-// noise can't be made smaller.
-func noise(size int) string {
+// incompressible returns a text of that size that can't be compressed.
+func incompressible(size int) string {
 	text := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(text)
 	return string(text)
@@ -52,18 +52,18 @@ func noise(size int) string {
 func TestPackedImages(t *testing.T) {
 	for name, packing := range packings {
 		t.Run(name, func(t *testing.T) {
-			b, memory := newPackedBench(t, packing)
-			image := b.checkpoint(t)
+			b, memory := newPackedFixture(t, packing)
+			image := b.mustCheckpoint(t)
 			if want := int64(len(memory) + len("core")); image.Bytes != want {
 				t.Errorf("it holds %d bytes, not %d", image.Bytes, want)
 			}
 			pages, err := os.ReadFile(filepath.Join(b.dir, "Counter/image/pages-1.img"))
-			check(t, err)
+			must(t, err)
 			if small := len(pages) < len(memory); small != packing.Compress {
 				t.Errorf("%d bytes are stored in %d", len(memory), len(pages))
 			}
 			for _, root := range []string{b.dir} {
-				check(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+				must(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 					if err != nil || d.IsDir() || !packing.Encrypt {
 						return err
 					}
@@ -74,34 +74,34 @@ func TestPackedImages(t *testing.T) {
 					return err
 				}))
 			}
-			b.wake(t, image)
-			defer func() { _ = end(b.tree.root) }()
+			b.mustWake(t, image)
+			defer func() { _ = killAndWait(b.tree.root) }()
 			if b.engine.Memory(b.tree.PID()) != memory {
 				t.Error("it woke with other memory")
 			}
-			check(t, image.Discard())
-			b.checkpoint(t)
+			must(t, image.Discard())
+			b.mustCheckpoint(t)
 		})
 	}
 }
 
-// Each chunk is read alone, and is refused where it is not what was stored there.
+// Each chunk can be read alone, and is refused if it was changed or moved.
 func TestPackedChunks(t *testing.T) {
 	for name, packing := range packings {
 		t.Run(name, func(t *testing.T) {
-			b, memory := newPackedBench(t, packing)
-			image := b.checkpoint(t)
-			lazy := &reader{Fake: b.engine}
-			root, loading, err := image.RestoreLazy(t.Context(), lazy, b.noCgroup())
-			check(t, err)
+			b, memory := newPackedFixture(t, packing)
+			image := b.mustCheckpoint(t)
+			lazy := &memoryKeeper{Fake: b.engine}
+			root, loading, err := image.RestoreLazy(t.Context(), lazy, b.optionsWithoutCgroup())
+			must(t, err)
 			defer func() {
-				check(t, end(root))
+				must(t, killAndWait(root))
 				loading.Close()
 			}()
 			buffer := make([]byte, hibernate.ChunkSize)
 			path := filepath.Join(b.dir, "Counter/image/pages-1.img")
 			stored, err := os.ReadFile(path)
-			check(t, err)
+			must(t, err)
 			for _, index := range []int64{2, 0, 1} {
 				rest := memory[index*hibernate.ChunkSize:]
 				got, err := lazy.memory.ReadChunk("pages-1.img", index, buffer)
@@ -115,11 +115,11 @@ func TestPackedChunks(t *testing.T) {
 				}
 			}
 			stored[0] ^= 1
-			check(t, os.WriteFile(path, stored, 0o600))
+			must(t, os.WriteFile(path, stored, 0o600))
 			if _, err := lazy.memory.ReadChunk("pages-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
 				t.Errorf("a changed chunk: %v", err)
 			}
-			check(t, os.Truncate(path, int64(len(stored)-1)))
+			must(t, os.Truncate(path, int64(len(stored)-1)))
 			if _, err := lazy.memory.ReadChunk("pages-1.img", 2, buffer); !errors.Is(err, hibernate.ErrRefused) {
 				t.Errorf("a shortened chunk: %v", err)
 			}
@@ -130,20 +130,20 @@ func TestPackedChunks(t *testing.T) {
 	}
 }
 
-// Whatever is changed on the disk, nothing of it runs, and what an engine acts on it
-// does not get to see.
+// A packed image that was changed on disk does not run, and an engine never sees the files
+// that it would interpret.
 func TestPackedImageDamaged(t *testing.T) {
 	for name, packing := range packings {
 		for _, file := range []string{"core-1.img", "pages-1.img"} {
 			t.Run(name+" "+file, func(t *testing.T) {
-				b, _ := newPackedBench(t, packing)
-				image := b.checkpoint(t)
+				b, _ := newPackedFixture(t, packing)
+				image := b.mustCheckpoint(t)
 				path := filepath.Join(b.dir, "Counter/image", file)
 				text, err := os.ReadFile(path)
-				check(t, err)
+				must(t, err)
 				text[len(text)-1] ^= 0x80
-				check(t, os.WriteFile(path, text, 0o600))
-				if _, err := image.Restore(t.Context(), b.engine, b.noCgroup()); !errors.Is(err, hibernate.ErrRefused) {
+				must(t, os.WriteFile(path, text, 0o600))
+				if _, err := image.Restore(t.Context(), b.engine, b.optionsWithoutCgroup()); !errors.Is(err, hibernate.ErrRefused) {
 					t.Errorf("got %v, want %v", err, hibernate.ErrRefused)
 				}
 				if asked := b.engine.RestoreCount() > 0; asked && file == "core-1.img" {
@@ -157,30 +157,30 @@ func TestPackedImageDamaged(t *testing.T) {
 	}
 }
 
-// A missing key is a mistake that can be put right.
+// An image whose key is missing is kept, and can be woken once the host has the key.
 func TestWrongKeyLocksAnImage(t *testing.T) {
-	b, memory := newPackedBench(t, packings["encrypted"])
-	b.checkpoint(t)
+	b, memory := newPackedFixture(t, packings["encrypted"])
+	b.mustCheckpoint(t)
 	for name, packing := range map[string]pack.Options{"none": {}, "another": {Key: keyB, Encrypt: true}} {
 		store := openStore(t, b.dir)
 		store.SetPacking(packing)
 		image, err := store.ImageDir("Counter").Image()
-		check(t, err)
+		must(t, err)
 		if err := image.CheckKey(); !errors.Is(err, hibernate.ErrKey) {
 			t.Errorf("key %s: %v, want %v", name, err, hibernate.ErrKey)
 		}
-		_, err = image.Restore(t.Context(), b.engine, b.noCgroup())
+		_, err = image.Restore(t.Context(), b.engine, b.optionsWithoutCgroup())
 		if !errors.Is(err, hibernate.ErrKey) || errors.Is(err, hibernate.ErrRefused) || b.engine.RestoreCount() != 0 {
 			t.Errorf("key %s: woken with %v", name, err)
 		}
 	}
 	store := openStore(t, b.dir)
-	store.SetPacking(pack.Options{Key: keyA}) // new ones would not be encrypted
+	store.SetPacking(pack.Options{Key: keyA}) // later images would not be encrypted
 	image, err := store.ImageDir("Counter").Image()
-	check(t, err)
-	check(t, image.CheckKey())
-	b.wake(t, image)
-	defer func() { _ = end(b.tree.root) }()
+	must(t, err)
+	must(t, image.CheckKey())
+	b.mustWake(t, image)
+	defer func() { _ = killAndWait(b.tree.root) }()
 	if b.engine.Memory(b.tree.PID()) != memory {
 		t.Error("it woke with other memory")
 	}

@@ -13,48 +13,48 @@ import (
 	"dormouse/internal/cgroup"
 )
 
-// slowStarter is a fake engine that notes what becomes of its starts.
-type slowStarter struct {
+// startNoter is a fake engine that notes its starts, and which orders use them.
+type startNoter struct {
 	*hibernatetest.Fake
 	tree  *tree // shares the notes
-	begun *started
+	begun *notedStart
 }
 
-type started struct{ tree *tree }
+type notedStart struct{ tree *tree }
 
-func (s *started) Close() { s.tree.asked = append(s.tree.asked, "close") }
+func (s *notedStart) Close() { s.tree.asked = append(s.tree.asked, "close") }
 
-func (s *slowStarter) Prestart(cgroup.Dir, []hibernate.Inherited) hibernate.Prestarted {
+func (s *startNoter) Prestart(cgroup.Dir, []hibernate.Inherited) hibernate.Prestarted {
 	s.tree.asked = append(s.tree.asked, "start")
-	s.begun = &started{s.tree}
+	s.begun = &notedStart{s.tree}
 	return s.begun
 }
 
-func (s *slowStarter) note(what string, given hibernate.Prestarted) {
+func (s *startNoter) noteStart(what string, given hibernate.Prestarted) {
 	if given == s.begun {
 		what += " started"
 	}
 	s.tree.asked = append(s.tree.asked, what)
 }
 
-func (s *slowStarter) Dump(ctx context.Context, d hibernate.DumpOrder) error {
-	s.note("dump", d.Prestarted)
+func (s *startNoter) Dump(ctx context.Context, d hibernate.DumpOrder) error {
+	s.noteStart("dump", d.Prestarted)
 	return s.Fake.Dump(ctx, d)
 }
 
-func (s *slowStarter) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
-	s.note("restore", r.Prestarted)
+func (s *startNoter) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
+	s.noteStart("restore", r.Prestarted)
 	return s.Fake.Restore(ctx, r)
 }
 
-// An engine starts while the tree makes itself ready or the image is verified, and
-// is ended whatever comes of that.
+// An engine starts while the tree is made quiet or the image is verified, and is ended also
+// after an error.
 func TestEngineStartsEarly(t *testing.T) {
-	b := newBench(t)
-	e := &slowStarter{Fake: b.engine, tree: b.tree}
+	b := newFixture(t)
+	e := &startNoter{Fake: b.engine, tree: b.tree}
 	expect := func(want ...string) {
 		t.Helper()
-		b.store.Close() // what is closed in the background is closed then
+		b.store.Close() // waits until the engines have ended
 		if diff := cmp.Diff(want, b.tree.asked); diff != "" {
 			t.Error(diff)
 		}
@@ -69,18 +69,18 @@ func TestEngineStartsEarly(t *testing.T) {
 
 	b.tree.quiesceErr = nil
 	image, err := hibernate.Checkpoint(t.Context(), e, b.imageDir, b.tree)
-	check(t, err)
+	must(t, err)
 	expect("start", "quiesce", "dump started", "close", "kill")
 
 	b.engine.RestoreError = errors.New("broken")
-	if _, err := image.Restore(t.Context(), e, b.noCgroup()); !errors.Is(err, b.engine.RestoreError) {
+	if _, err := image.Restore(t.Context(), e, b.optionsWithoutCgroup()); !errors.Is(err, b.engine.RestoreError) {
 		t.Errorf("got %v", err)
 	}
 	expect("start", "restore started", "close", "restore", "close")
 
 	b.engine.RestoreError = nil
-	root, err := image.Restore(t.Context(), e, b.noCgroup())
-	check(t, err)
+	root, err := image.Restore(t.Context(), e, b.optionsWithoutCgroup())
+	must(t, err)
 	expect("start", "restore started", "close")
-	check(t, end(root))
+	must(t, killAndWait(root))
 }

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAdviceFor(t *testing.T) {
+func TestAdviceForMapsLine(t *testing.T) {
 	for line, want := range map[string]int{
 		"c000000000-c000400000 rw-p 00000000 00:00 0":                                  unix.MADV_PAGEOUT,
 		"c000400000-c004000000 ---p 00000000 00:00 0":                                  unix.MADV_PAGEOUT,

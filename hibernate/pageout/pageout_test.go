@@ -64,7 +64,7 @@ type subject struct {
 	cgroup cgroup.Dir
 }
 
-func start(t *testing.T, kind string) *subject {
+func startSubject(t *testing.T, kind string) *subject {
 	t.Helper()
 	s := &subject{cgroup: newCgroup(t)}
 	self, err := os.Executable()
@@ -108,7 +108,7 @@ func (s *subject) Sleep(ctx context.Context) error {
 
 func (s *subject) Wake() error { return pageout.Engine{}.Wake(s.tree()) }
 
-func (s *subject) ask(t *testing.T, line string) string {
+func (s *subject) sendLine(t *testing.T, line string) string {
 	t.Helper()
 	_, err := fmt.Fprintln(s.in, line)
 	must(t, err)
@@ -117,8 +117,8 @@ func (s *subject) ask(t *testing.T, line string) string {
 	return answer
 }
 
-func (s *subject) State(t *testing.T) string { t.Helper(); return s.ask(t, "get") }
-func (s *subject) Advance(t *testing.T)      { t.Helper(); s.ask(t, "next") }
+func (s *subject) State(t *testing.T) string { t.Helper(); return s.sendLine(t, "get") }
+func (s *subject) Advance(t *testing.T)      { t.Helper(); s.sendLine(t, "next") }
 
 func (s *subject) Stopped(t *testing.T) bool {
 	t.Helper()
@@ -147,30 +147,30 @@ func TestEngine(t *testing.T) {
 	hibernatetest.SwitchSwapOn(t)
 	hibernatetest.RunInPlaceSuite(t, pageout.Engine{}.Check, func(t *testing.T) hibernatetest.InPlaceSubject {
 		t.Helper()
-		return start(t, "plain")
+		return startSubject(t, "plain")
 	})
 }
 
-// The account is what can be seen from outside.
-func TestAccount(t *testing.T) {
+// MemoryUse agrees with what /proc says.
+func TestMemoryUse(t *testing.T) {
 	hibernatetest.SwitchSwapOn(t)
-	s := start(t, "plain")
+	s := startSubject(t, "plain")
 	defer s.End(t)
 	tree := procfs.Tree(s.tree().PID)
 	if len(tree) < 3 {
 		t.Fatalf("the tree is %v", tree)
 	}
-	a, err := pageout.Engine{}.Sleep(t.Context(), s.tree())
+	use, err := pageout.Engine{}.Sleep(t.Context(), s.tree())
 	must(t, err)
-	if a.Before < 32<<20 || a.Swapped < 32<<20 || a.Resident != procfs.AnonymousBytes(tree) || a.Swapped != procfs.SwappedBytes(tree) {
-		t.Errorf("got %+v; resident are %d, swapped %d", a, procfs.AnonymousBytes(tree), procfs.SwappedBytes(tree))
+	if use.Before < 32<<20 || use.Swapped < 32<<20 || use.Resident != procfs.AnonymousBytes(tree) || use.Swapped != procfs.SwappedBytes(tree) {
+		t.Errorf("got %+v; resident are %d, swapped %d", use, procfs.AnonymousBytes(tree), procfs.SwappedBytes(tree))
 	}
 }
 
-// What would gain nothing is not done.
+// A tree whose memory is locked is not put to sleep.
 func TestLockedMemoryIsRefused(t *testing.T) {
 	hibernatetest.SwitchSwapOn(t)
-	s := start(t, "locked")
+	s := startSubject(t, "locked")
 	defer s.End(t)
 	before := s.State(t)
 	if err := s.Sleep(t.Context()); !errors.Is(err, pageout.ErrStays) {
