@@ -32,10 +32,10 @@ func TestWrite(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(dir, "a")); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the directory has mode %v, %v", info.Mode(), err)
 	}
-	alone(t, filepath.Dir(path), "file")
+	checkOnlyFile(t, filepath.Dir(path), "file")
 }
 
-// A write that fails leaves what was there, and nothing beside it.
+// A write that fails leaves the old file, and no other file beside it.
 func TestWriteFails(t *testing.T) {
 	dir := t.TempDir()
 	taken := filepath.Join(dir, "taken")
@@ -45,7 +45,7 @@ func TestWriteFails(t *testing.T) {
 	if err := Write(taken, []byte("x"), 0o600); err == nil {
 		t.Error("it replaced a directory")
 	}
-	alone(t, dir, "taken")
+	checkOnlyFile(t, dir, "taken")
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// A link is replaced; what it points to stays.
+// A link is replaced; the file that it points to stays.
 func TestWriteOverLink(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
@@ -72,7 +72,7 @@ func TestWriteOverLink(t *testing.T) {
 	}
 }
 
-// Readers see one of the files meanwhile, whole.
+// Readers always see a whole file, the old or the new one.
 func TestReadersSeeWholeFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	whole := [][]byte{bytes.Repeat([]byte("a"), 100_000), bytes.Repeat([]byte("b"), 50_000)}
@@ -94,7 +94,7 @@ func TestReadersSeeWholeFiles(t *testing.T) {
 	for {
 		select {
 		case <-done:
-			alone(t, filepath.Dir(path), "file")
+			checkOnlyFile(t, filepath.Dir(path), "file")
 			return
 		default:
 		}
@@ -114,7 +114,7 @@ func TestSyncDir(t *testing.T) {
 	}
 }
 
-func alone(t *testing.T, dir, name string) {
+func checkOnlyFile(t *testing.T, dir, name string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 || entries[0].Name() != name {
@@ -122,7 +122,7 @@ func alone(t *testing.T, dir, name string) {
 	}
 }
 
-func TestReplace(t *testing.T) {
+func TestWriteWithoutSync(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	for _, data := range []string{"first, longer", "second"} {
@@ -133,5 +133,5 @@ func TestReplace(t *testing.T) {
 			t.Errorf("got %q, %v", got, err)
 		}
 	}
-	alone(t, dir, "file")
+	checkOnlyFile(t, dir, "file")
 }

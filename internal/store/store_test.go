@@ -17,20 +17,21 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// beWriter makes the test binary a process that writes to the store it names.
-const beWriter = "STORE_TEST_WRITER"
+// writerEnv is the variable that makes the test binary a process that writes to the store
+// that the variable names.
+const writerEnv = "STORE_TEST_WRITER"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(beWriter); path != "" {
-		fmt.Fprintln(os.Stderr, write(path))
+	if path := os.Getenv(writerEnv); path != "" {
+		fmt.Fprintln(os.Stderr, writeNumbers(path))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
-// write puts ever higher numbers and prints each one that is acknowledged. With
-// a second word in the variable it ends before its first commit.
-func write(variable string) error {
+// writeNumbers puts ever higher numbers into the store, and prints each one after its Put. If
+// the variable ends in " dies" the process kills itself before its first commit.
+func writeNumbers(variable string) error {
 	path, dies := strings.CutSuffix(variable, " dies")
 	s, err := Open(path)
 	if err != nil {
@@ -63,7 +64,7 @@ type entry struct {
 	Tags []string `json:"tags,omitempty"`
 }
 
-func open(t *testing.T, path string) *Store {
+func openStore(t *testing.T, path string) *Store {
 	t.Helper()
 	s, err := Open(path)
 	if err != nil {
@@ -75,7 +76,7 @@ func open(t *testing.T, path string) *Store {
 
 func TestRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
-	s := open(t, path)
+	s := openStore(t, path)
 	entries := BucketOf[entry](s, "entries")
 	if _, found, err := entries.Get("a"); found || err != nil {
 		t.Errorf("an empty store has it: %v, %v", found, err)
@@ -104,7 +105,7 @@ func TestRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	s = open(t, path)
+	s = openStore(t, path)
 	all, err := BucketOf[entry](s, "entries").All()
 	if diff := cmp.Diff(want, all); diff != "" || err != nil {
 		t.Errorf("after reopening (-want +got):\n%s%v", diff, err)
@@ -117,9 +118,9 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// A record with fields of a later version is read, one that is no T is not.
+// A record with unknown fields can be read; a record of another type is an error.
 func TestOtherVersions(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "store.db"))
+	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
 	if err := BucketOf[map[string]any](s, "entries").Put("a", map[string]any{"name": "one", "later": true}); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestNilStoreForgets(t *testing.T) {
 }
 
 func TestManyWriters(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "store.db"))
+	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
 	var all sync.WaitGroup
 	for n := range 20 {
 		all.Go(func() {
@@ -159,7 +160,7 @@ func TestManyWriters(t *testing.T) {
 
 func TestSecondProcessIsKeptOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
-	open(t, path)
+	openStore(t, path)
 	begun := time.Now()
 	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), path+": another process uses it") {
 		t.Errorf("got %v", err)
@@ -169,11 +170,11 @@ func TestSecondProcessIsKeptOut(t *testing.T) {
 	}
 }
 
-// What was acknowledged before a kill is there, and nothing that was not begun.
+// After a kill the store has all numbers that were put, and none that was not begun.
 func TestKilledWhileWriting(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), beWriter+"="+path)
+	cmd.Env = append(os.Environ(), writerEnv+"="+path)
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -187,11 +188,11 @@ func TestKilledWhileWriting(t *testing.T) {
 			t.Fatal(err)
 		}
 		if last == 30 {
-			_ = cmd.Process.Kill() // lines that it wrote before that still come
+			_ = cmd.Process.Kill() // earlier lines of the process can still be read
 		}
 	}
 	_ = cmd.Wait()
-	n, _, err := BucketOf[int](open(t, path), "numbers").Get("n")
+	n, _, err := BucketOf[int](openStore(t, path), "numbers").Get("n")
 	if n != last && n != last+1 || last < 30 || err != nil {
 		t.Errorf("the store has %d (%v), the last acknowledged was %d", n, err, last)
 	}
@@ -199,7 +200,7 @@ func TestKilledWhileWriting(t *testing.T) {
 
 func TestKilledBeforeCommit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
-	s := open(t, path)
+	s := openStore(t, path)
 	if err := BucketOf[int](s, "numbers").Put("n", 1); err != nil {
 		t.Fatal(err)
 	}
@@ -207,19 +208,19 @@ func TestKilledBeforeCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), beWriter+"="+path+" dies")
+	cmd.Env = append(os.Environ(), writerEnv+"="+path+" dies")
 	if err := cmd.Run(); err == nil || err.Error() != "signal: killed" {
 		t.Fatalf("the writer ended with %v", err)
 	}
-	if n, _, err := BucketOf[int](open(t, path), "numbers").Get("n"); n != 1 || err != nil {
+	if n, _, err := BucketOf[int](openStore(t, path), "numbers").Get("n"); n != 1 || err != nil {
 		t.Errorf("the store has %d, %v", n, err)
 	}
 }
 
-// Damage is an error that names the file, and leaves it as it is.
+// Opening a damaged file is an error that names the file, and does not change it.
 func TestDamage(t *testing.T) {
 	made := filepath.Join(t.TempDir(), "made.db")
-	s := open(t, made)
+	s := openStore(t, made)
 	for n := range 100 {
 		if err := BucketOf[entry](s, "entries").Put(fmt.Sprint("key", n), entry{Name: strings.Repeat("x", 200)}); err != nil {
 			t.Fatal(err)
@@ -264,7 +265,7 @@ func TestDamage(t *testing.T) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
-			open(t, path)
+			openStore(t, path)
 		})
 	}
 }
