@@ -11,17 +11,18 @@ import (
 type Use string
 
 const (
-	// UseExec: the process gets the value when it is executed, and keeps it for life,
-	// in every image too.
+	// UseExec is given to the program when it is executed. The process keeps the value for
+	// life, in every image too.
 	UseExec Use = "exec"
-	// UseInitialize: the plugin gets the value in Initialize.
+	// UseInitialize is given to the plugin by Initialize.
 	UseInitialize Use = "initialize"
-	// UseCgroup: the value is set on the plugin's cgroup, anew at each start and wake.
+	// UseCgroup is set on the plugin's cgroup, anew at each start and wake.
 	UseCgroup Use = "cgroup"
-	// UseAdjust: only the host reads the value, each time it needs it.
+	// UseAdjust is read by the host alone, at each use, so that a reload can change the
+	// value while the plugin runs.
 	UseAdjust Use = "adjust"
-	// UseHost: only the host reads the value, which may change only while the plugin
-	// neither runs nor sleeps.
+	// UseHost is read by the host alone, and may change only while the plugin neither runs
+	// nor sleeps.
 	UseHost Use = "host"
 )
 

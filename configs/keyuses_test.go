@@ -2,6 +2,7 @@ package configs_test
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,9 +19,7 @@ func fieldsOf(typ reflect.Type) map[string]configs.Use {
 	all := make(map[string]configs.Use)
 	for field := range typ.Fields() {
 		if field.Anonymous || field.Type == reflect.TypeFor[configs.Limits]() {
-			for key, use := range fieldsOf(field.Type) {
-				all[key] = use
-			}
+			maps.Copy(all, fieldsOf(field.Type))
 			continue
 		}
 		all[field.Tag.Get("toml")] = configs.Use(field.Tag.Get("use"))
@@ -73,13 +72,13 @@ func TestEachKeyHasOneUse(t *testing.T) {
 			t.Errorf("%s has the use %q: give its field one of %q", key, use, known)
 		}
 	}
-	var clear func(reflect.Value)
+	var clearEach func(reflect.Value)
 	base := full(t)
 	config := full(t)
-	clear = func(v reflect.Value) {
+	clearEach = func(v reflect.Value) {
 		for field, value := range v.Fields() {
 			if field.Anonymous || field.Type == reflect.TypeFor[configs.Limits]() {
-				clear(value)
+				clearEach(value)
 				continue
 			}
 			use := configs.Use(field.Tag.Get("use"))
@@ -98,7 +97,7 @@ func TestEachKeyHasOneUse(t *testing.T) {
 			value.Set(kept)
 		}
 	}
-	clear(reflect.ValueOf(&config).Elem())
+	clearEach(reflect.ValueOf(&config).Elem())
 }
 
 func checksum(t *testing.T, values []any) string {
