@@ -149,7 +149,7 @@ func (c *checkpoint) undoPhases(ctx context.Context) error {
 		continueExcept(c.stopped, c.manifest.Stopped)
 	}
 	err := os.RemoveAll(c.draft)
-	_ = os.Remove(c.dir.path(generationNew)) // written by seal, if that was reached
+	_ = os.Remove(c.dir.path(generationNew)) // if sealDraft has written it
 	return errors.Join(err, c.tree.Revive(context.WithoutCancel(ctx)))
 }
 

@@ -23,7 +23,7 @@ func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	}
 	dir.store.forgetGoldenEviction(dir.callsign)
 	continueExcept(procfs.Tree(t.PID()), image.manifest.Stopped)
-	if err := t.Revive(context.WithoutCancel(ctx)); err != nil { // a copy of the tree would not revive either
+	if err := t.Revive(context.WithoutCancel(ctx)); err != nil { // a tree restored from the image would not revive either
 		return nil, errors.Join(fmt.Errorf("cannot let the tree run on after its golden image: %w", err), dir.DiscardGolden())
 	}
 	return image, nil
@@ -36,8 +36,8 @@ func (d *ImageDir) Golden() (*Image, error) {
 	if errors.Is(err, ErrNoImage) {
 		d.store.mu.Lock()
 		defer d.store.mu.Unlock()
-		if why := d.store.goldenEvictions[d.callsign]; why != nil {
-			err = fmt.Errorf("%w: %w", err, why)
+		if d.store.goldenEvictions[d.callsign] {
+			err = fmt.Errorf("%w: it was removed to make room for another", err)
 		}
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (s *Store) evictGolden(golden StoredImage, why error) error {
 		return fmt.Errorf("%w; and the golden image of %s can't make room: %w", why, golden.Callsign, err)
 	}
 	s.mu.Lock()
-	s.goldenEvictions[golden.Callsign] = errors.New("it was removed to make room for another")
+	s.goldenEvictions[golden.Callsign] = true
 	s.mu.Unlock()
 	if s.limits.GoldenEvicted != nil {
 		s.limits.GoldenEvicted(golden, why)

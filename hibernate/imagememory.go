@@ -41,7 +41,9 @@ type pageFile struct {
 
 // openMemory opens the page files of the image.
 func (i *Image) openMemory() (*imageMemory, error) {
-	return newImageMemory(i.handover(), func(name string) (*os.File, error) { return os.Open(i.path(name)) })
+	store, m := i.dir.store, &i.manifest
+	from := memoryHandover{Key: store.key, PackingKey: store.packing.Key, ID: m.ID, Packing: m.Packing, Files: m.Files}
+	return newImageMemory(from, func(name string) (*os.File, error) { return os.Open(i.path(name)) })
 }
 
 // newImageMemory returns the memory of an image. It calls open for each page file, in the

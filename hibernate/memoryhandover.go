@@ -19,14 +19,6 @@ type memoryHandover struct {
 	Files      []pack.File  `json:"files"`
 }
 
-// handover returns what newImageMemory needs to open the memory of the image.
-func (i *Image) handover() memoryHandover {
-	return memoryHandover{
-		Key: i.dir.store.key, PackingKey: i.dir.store.packing.Key,
-		ID: i.manifest.ID, Packing: i.manifest.Packing, Files: i.manifest.Files,
-	}
-}
-
 // HandOver returns what ReceiveMemory needs in another process, see Memory.
 func (m *imageMemory) HandOver() (json.RawMessage, []*os.File, error) {
 	var open []*os.File

@@ -297,8 +297,6 @@ func (r *restoration) verifyTreeAndLetRun() error {
 // killAndReap kills a root, and with it its PID namespace.
 func killAndReap(root *os.Process) error {
 	err := root.Kill()
-	if _, werr := root.Wait(); err == nil {
-		err = werr
-	}
-	return err
+	_, werr := root.Wait()
+	return errors.Join(err, werr)
 }

@@ -48,7 +48,7 @@ type Store struct {
 
 	mu              sync.Mutex
 	reserved        map[*ImageDir]int64 // bytes of disk for images that are being written
-	goldenEvictions map[string]error    // why golden images were removed to make room, by callsign
+	goldenEvictions map[string]bool     // callsigns whose golden image was removed to make room
 }
 
 // OpenStore makes dir a store unless it is one already, and deletes the drafts and the
@@ -77,7 +77,7 @@ func OpenStore(dir string) (_ *Store, err error) {
 			}
 		}
 	}
-	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]error)}, nil
+	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}, nil
 }
 
 // readStoreKey reads the key that seals the images, and makes one if there is none.
