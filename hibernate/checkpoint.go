@@ -179,7 +179,7 @@ func (c *checkpoint) beginManifest(ctx context.Context) (err error) {
 		return nil
 	}
 	if c.stream, err = c.newPackStream(ctx); err == nil {
-		c.order.Dir, c.order.Pages = c.stream.ScratchDir(), c.stream.Create
+		c.order.Dir, c.order.Pages = c.stream.ScratchDir(), c.stream.CreateFile
 	}
 	return err
 }

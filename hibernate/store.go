@@ -65,7 +65,7 @@ func OpenStore(dir string) (_ *Store, err error) {
 	if err := os.Chmod(dir, 0o700); err != nil { // images hold the plugins' memory
 		return nil, err
 	}
-	key, err := readStoreKey(filepath.Join(dir, keyName))
+	key, err := readOrMakeStoreKey(filepath.Join(dir, keyName))
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +80,8 @@ func OpenStore(dir string) (_ *Store, err error) {
 	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}, nil
 }
 
-// readStoreKey reads the key that seals the images, and makes one if there is none.
-func readStoreKey(path string) ([]byte, error) {
+// readOrMakeStoreKey reads the key that seals the images, and makes one if there is none.
+func readOrMakeStoreKey(path string) ([]byte, error) {
 	key, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		key = make([]byte, 32)

@@ -64,9 +64,9 @@ func NewStream(ctx context.Context, codec *Codec, scratch *Scratch, dir string) 
 // ScratchDir returns the directory of the scratch.
 func (s *Stream) ScratchDir() string { return s.scratch.Dir }
 
-// Create begins a file that is packed while it is written. Only one goroutine may write
-// it, and must close it before it creates the next file.
-func (s *Stream) Create(name string) (io.WriteCloser, error) {
+// CreateFile begins a file that is packed while it is written. Only one goroutine may write
+// the file, and must close it before it creates the next file.
+func (s *Stream) CreateFile(name string) (io.WriteCloser, error) {
 	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (s *Stream) packScratchFile(path string) error {
 	if info, err := source.Stat(); err != nil || !info.Mode().IsRegular() {
 		return errors.Join(fmt.Errorf("%s is not a regular file", filepath.Base(path)), err)
 	}
-	target, err := s.Create(filepath.Base(path))
+	target, err := s.CreateFile(filepath.Base(path))
 	if err != nil {
 		return err
 	}

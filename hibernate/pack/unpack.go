@@ -28,7 +28,7 @@ func NewUnpacker(codec *Codec, source string, files []File, scratch *Scratch) *U
 // the caller unpacks their chunks later with UnpackChunk.
 func (u *Unpacker) UnpackAll(isLater func(name string) bool) error {
 	for _, f := range u.files {
-		if err := createSized(filepath.Join(u.Dir, f.Name), f.Size); err != nil {
+		if err := createSizedFile(filepath.Join(u.Dir, f.Name), f.Size); err != nil {
 			return err
 		}
 		if isLater(f.Name) {
@@ -67,8 +67,8 @@ func (u *Unpacker) UnpackChunk(name string, index int64) error {
 	return errors.Join(err, target.Close())
 }
 
-// createSized creates a file of size zeros, which take no space.
-func createSized(path string, size int64) error {
+// createSizedFile creates a file of size zeros, which take no space.
+func createSizedFile(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
