@@ -17,7 +17,7 @@ func isDispatcherBuiltin(sh *shell.Shell) bool {
 	return sh.IsBuiltIn() && sh.Callsign() != configs.ControllerCallsign
 }
 
-// dispatchToBuiltin answers a call to a built-in in place of a plugin.
+// dispatchToBuiltin answers a gRPC call to a built-in, which has no gRPC server.
 func dispatchToBuiltin(in grpc.ServerStream, sh *shell.Shell, method string) error {
 	switch {
 	case isDispatcherBuiltin(sh) && method == shellpb.Dispatcher_Invoke_FullMethodName:
@@ -51,6 +51,6 @@ func statusFromBuiltinError(err error) error {
 	if !ok {
 		return statusFromError(err)
 	}
-	number := thunder.Of(answer)
+	number := thunder.NumberOf(answer)
 	return shellpb.ErrorWithDetail(grpcCode(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
 }

@@ -18,14 +18,14 @@ var (
 	protobuf = encoding.GetCodecV2(proto.Name)
 )
 
-// Size returns the bytes that the message takes in the hold queue.
+// Size returns the bytes that the message takes while its call is held.
 func (f *frame) Size() int { return f.data.Len() }
 
 // Name returns the name of protobuf's codec: clients and plugins send protobuf.
 func (codec) Name() string { return proto.Name }
 
-// Marshal hands a frame's reference to the data over, as grpc.ClientStream
-// requires.
+// Marshal returns the data of a frame, and gives up the frame's reference to the
+// data, as grpc.ClientStream requires.
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	if f, ok := v.(*frame); ok {
 		data := f.data
@@ -35,7 +35,7 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	return protobuf.Marshal(v)
 }
 
-// Unmarshal lets a frame keep a reference to the data.
+// Unmarshal stores the data in a frame, which takes a reference to the data.
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if f, ok := v.(*frame); ok {
 		data.Ref()

@@ -70,7 +70,7 @@ func New(o Options, group Group) *Communicator {
 	c := &Communicator{Options: o}
 	c.nativePeers = newPeers(maxClients, o.Log, group.checkPeer)
 	c.native = c.newServer(&endpoint{Communicator: c}, c.nativePeers)
-	c.stopListening = o.Supervisor.Listen(listener{c})
+	c.stopListening = o.Supervisor.Listen(supervisorListener{c})
 	return c
 }
 
@@ -110,8 +110,8 @@ func (c *Communicator) Close(ctx context.Context) error {
 		defer close(ended)
 		c.native.GracefulStop()
 	}()
-	c.transitions.endNative()
-	c.subsystems.endNative()
+	c.transitions.endNativeWatchers()
+	c.subsystems.endNativeWatchers()
 	select {
 	case <-ended:
 		return nil
@@ -148,7 +148,7 @@ func (c *Communicator) newServer(e *endpoint, p *peers) *grpc.Server {
 		grpc.WaitForHandlers(e.ownCallsign == ""),
 	)
 	shellpb.RegisterShellServer(s, shellService{endpoint: e})
-	statecontrolpb.RegisterStateControlServer(s, controlService{endpoint: e})
+	statecontrolpb.RegisterStateControlServer(s, stateControlService{endpoint: e})
 	if e.ownCallsign == "" {
 		controllerpb.RegisterControllerServer(s, controllerService{endpoint: e})
 	}
@@ -160,11 +160,13 @@ func (c *Communicator) newServer(e *endpoint, p *peers) *grpc.Server {
 	return s
 }
 
-// listener passes the supervisor's reports on to watchers.
-type listener struct{ c *Communicator }
+// supervisorListener passes the supervisor's reports on to watchers.
+type supervisorListener struct{ c *Communicator }
 
-var _ supervisor.Listener = listener{}
+var _ supervisor.Listener = supervisorListener{}
 
-func (l listener) Transition(t shell.Transition)             { l.c.transitions.publish(t) }
-func (l listener) Notification(string, shell.Notification)   {}
-func (l listener) Subsystems(changed []supervisor.Subsystem) { l.c.subsystems.publish(changed) }
+func (l supervisorListener) Transition(t shell.Transition)           { l.c.transitions.publish(t) }
+func (l supervisorListener) Notification(string, shell.Notification) {}
+func (l supervisorListener) Subsystems(changed []supervisor.Subsystem) {
+	l.c.subsystems.publish(changed)
+}

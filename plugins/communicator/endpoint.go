@@ -57,8 +57,8 @@ func (e *endpoint) findInstance(callsign string) (*shell.Shell, error) {
 	return sh, nil
 }
 
-// refuseController returns the instance, or an error if it is the Controller, whose
-// state no call may change. An err is passed on.
+// refuseController returns an error if sh is the Controller, whose state no call may
+// change; else it returns its arguments.
 func refuseController(sh *shell.Shell, err error) (*shell.Shell, error) {
 	if err == nil && sh.Callsign() == configs.ControllerCallsign {
 		return nil, errHostItself

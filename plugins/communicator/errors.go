@@ -24,7 +24,7 @@ var (
 	errEnding     = status.Error(codes.Unavailable, "the host is ending")
 )
 
-// statusCodes is the gRPC code of each number; all others are Unknown.
+// statusCodes is the gRPC code of each number. Numbers without one get Unknown.
 var statusCodes = map[thunder.Number]codes.Code{
 	thunder.Unavailable:       codes.Unavailable,
 	thunder.IllegalState:      codes.FailedPrecondition,
@@ -54,13 +54,13 @@ func grpcCode(n thunder.Number) codes.Code {
 	return codes.Unknown
 }
 
-// statusFromError returns an error of the host as a gRPC status with Thunder's number;
-// nil stays nil.
+// statusFromError returns an error of the host as a gRPC status with Thunder's
+// number; nil stays nil.
 func statusFromError(err error) error {
 	if err == nil {
 		return nil
 	}
-	number := thunder.Of(err)
+	number := thunder.NumberOf(err)
 	code := grpcCode(number)
 	detail := &shellpb.Error{Code: int32(number)}
 	switch {

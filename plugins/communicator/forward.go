@@ -15,8 +15,8 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// bothWays describes a forwarded call to gRPC as a stream of both sides, into which
-// every kind of call fits.
+// bothWays declares a forwarded call to gRPC as a stream in both directions, which
+// fits every kind of call.
 var (
 	bothWays    = &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 	callOptions = []grpc.CallOption{
@@ -144,8 +144,8 @@ func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 	}
 }
 
-// isUnaryCall reports whether a call has one message and one answer: by the contract,
-// or because the client's metadata says so.
+// isUnaryCall reports whether a call has one message and one answer: because the
+// method is the Dispatcher's, or because the client's metadata says so.
 func isUnaryCall(ctx context.Context, method string) bool {
 	switch method {
 	case shellpb.Dispatcher_Invoke_FullMethodName, shellpb.Dispatcher_Exists_FullMethodName:
@@ -154,8 +154,7 @@ func isUnaryCall(ctx context.Context, method string) bool {
 	return metadata.ValueFromIncomingContext(ctx, shellpb.UnaryKey) != nil
 }
 
-// isReservedMethod reports whether only the host may call the method, because it moves
-// the plugin along its lifecycle.
+// isReservedMethod reports whether only the host may call the method of a plugin.
 func isReservedMethod(method string) bool {
 	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	switch service {
@@ -189,7 +188,8 @@ func isHopMetadata(key string) bool {
 	return strings.HasPrefix(key, ":") || strings.HasPrefix(key, "dormouse-")
 }
 
-// contextEndStatus returns why a stream to a client ended with its context.
+// contextEndStatus returns the gRPC status of a stream to a client that ended because
+// its context ended.
 func contextEndStatus(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return status.Error(codes.DeadlineExceeded, "the call's deadline has passed")

@@ -14,7 +14,7 @@ type Proxy struct {
 	Interface string // the gRPC service
 	Name      string // the callsign of the plugin
 	Count     int
-	Origin    string // the client's process and user
+	Client    string // the client's process and user
 }
 
 // calledService is a service of a plugin.
@@ -35,7 +35,7 @@ func (c *Communicator) Proxies() []Proxy {
 		client.mu.Unlock()
 	}
 	slices.SortFunc(all, func(a, b Proxy) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Origin, b.Origin))
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Client, b.Client))
 	})
 	return all
 }

@@ -122,14 +122,14 @@ func (g Group) GrantAccess(path string) error {
 	return nil
 }
 
-// makeReachable lets the group pass dir, the host's own directory, and checks that
-// it can pass the directories above, which are not the host's to change.
+// makeReachable lets the group pass dir, the host's own directory. It returns an error
+// if the group can't pass a directory above, which the host must not change.
 func (g Group) makeReachable(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
-	if !g.canPass(info) {
+	if !g.canPassDirectory(info) {
 		if err := os.Chown(dir, -1, g.id); err != nil {
 			return err
 		}
@@ -139,15 +139,15 @@ func (g Group) makeReachable(dir string) error {
 	}
 	for dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
-		if info, err := os.Stat(dir); err != nil || !g.canPass(info) {
+		if info, err := os.Stat(dir); err != nil || !g.canPassDirectory(info) {
 			return errors.Join(err, fmt.Errorf("it can't pass %s; set communicator to a path that it can reach, such as /run/dormouse/communicator", dir))
 		}
 	}
 	return nil
 }
 
-// canPass reports whether the group may pass a directory.
-func (g Group) canPass(info os.FileInfo) bool {
+// canPassDirectory reports whether the group may pass a directory.
+func (g Group) canPassDirectory(info os.FileInfo) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	return info.Mode()&0o001 != 0 || ok && int(owner.Gid) == g.id && info.Mode()&0o010 != 0
 }

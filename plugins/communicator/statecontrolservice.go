@@ -13,15 +13,15 @@ import (
 	"dormouse/statecontrol/statecontrolpb"
 )
 
-// controlService is the gRPC service dormouse.statecontrol.v1.StateControl for
-// every instance. Only the shell calls the plugin's own, so that the host knows of
-// each change.
-type controlService struct {
+// stateControlService is the gRPC service dormouse.statecontrol.v1.StateControl for
+// every instance. Clients do not reach the plugin's own service of that name, so
+// that each change goes through the shell.
+type stateControlService struct {
 	statecontrolpb.UnimplementedStateControlServer
 	*endpoint
 }
 
-func (s controlService) State(ctx context.Context, _ *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
+func (s stateControlService) State(ctx context.Context, _ *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
 	sh, err := s.targetInstance(ctx)
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func (s controlService) State(ctx context.Context, _ *statecontrolpb.StateReques
 	return &statecontrolpb.StateResponse{State: st.Control.ToWire()}, nil
 }
 
-func (s controlService) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
+func (s stateControlService) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
 	sh, err := refuseController(s.targetInstance(ctx))
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (s controlService) Request(ctx context.Context, r *statecontrolpb.RequestRe
 	return &statecontrolpb.RequestResponse{}, statusFromError(err)
 }
 
-func (s controlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
+func (s stateControlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
 	sh, err := s.targetInstance(to.Context())
 	if err != nil {
 		return err

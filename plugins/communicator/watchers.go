@@ -12,8 +12,8 @@ import (
 // maxQueued is how many reports may wait for one watcher.
 const maxQueued = 256
 
-// watchers passes reports on to its watchers in order, and waits for none of them.
-// A watcher that is too far behind is ended.
+// watchers queues reports for each of its watchers in order, and never waits for one.
+// A watcher with too many reports in its queue is ended.
 type watchers[T any] struct {
 	mu  sync.Mutex
 	all map[*watcher[T]]bool
@@ -24,7 +24,8 @@ type watcher[T any] struct {
 	wants  func(T) bool
 	native bool
 	queue  chan T
-	// cut is closed when no report follows any more; why is set before that.
+	// cut is closed when the watcher is ended; why, the status of its call, is set
+	// before.
 	cut chan struct{}
 	why error
 }
@@ -58,8 +59,8 @@ func (ws *watchers[T]) publish(v T) {
 	}
 }
 
-// endNative ends the watchers of native clients, because the host ends.
-func (ws *watchers[T]) endNative() {
+// endNativeWatchers ends the watchers of native clients, because the host ends.
+func (ws *watchers[T]) endNativeWatchers() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {

@@ -67,7 +67,7 @@ func TestWatchers(t *testing.T) {
 func TestWatchersEnd(t *testing.T) {
 	var f watchers[int]
 	native, own := f.add(true, all), f.add(false, all)
-	f.endNative()
+	f.endNativeWatchers()
 	err := serveWatcher(t.Context(), &Communicator{}, &f, native, func() error { return nil }, func(int) error { return nil })
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("got %v", err)

@@ -12,11 +12,11 @@ const (
 	accessAdmin                     // change what instances there are, their configuration, the host
 )
 
-// may reports whether the caller may do what needs that access. Today every caller
-// may do everything: the host listens on loopback addresses only.
-func (from caller) may(needed access) bool { return needed != 0 }
+// hasAccess reports whether the caller may call methods that need that access. Today
+// every caller has all access: the host listens on loopback addresses only.
+func (from caller) hasAccess(needed access) bool { return needed != 0 }
 
-// neededAccess returns the access that a request of the row needs.
+// neededAccess returns the access that a caller needs for the request.
 func (m *method) neededAccess(r request) access {
 	switch {
 	case m.form == variable && r.raw != nil:

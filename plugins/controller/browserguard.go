@@ -14,8 +14,8 @@ import (
 // browserGuard refuses requests of foreign web pages. A page can open a connection
 // to a loopback address, and with DNS rebinding even under its own host name.
 type browserGuard struct {
-	hosts   []string // lower case; loopback names are always allowed
-	origins []string // lower case
+	hosts   []string // allowed names in the Host header, in lower case; loopback names always are
+	origins []string // allowed web origins, in lower case
 }
 
 func newBrowserGuard(h configs.Host) browserGuard {

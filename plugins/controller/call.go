@@ -20,12 +20,12 @@ type caller struct {
 	socket *socket
 	// callsign is the instance that the path names, empty when it names none.
 	callsign string
-	// dialect is nil when the caller did not ask for one.
+	// dialect is the dialect to answer in, nil for the front's own.
 	dialect dialect.Dialect
 }
 
-// dialectOf returns the dialect in which the caller is answered.
-func (f *Front) dialectOf(from caller) dialect.Dialect {
+// dialectOfCaller returns the dialect in which the caller is answered.
+func (f *Front) dialectOfCaller(from caller) dialect.Dialect {
 	if from.dialect == nil {
 		return f.dialect
 	}
@@ -82,7 +82,7 @@ func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Reques
 	result, err := f.callMethod(ctx, from, r)
 	switch {
 	case err != nil:
-		answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.dialectOf(from), err)}
+		answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.dialectOfCaller(from), err)}
 		return reply{answer.Append(nil), failed}
 	case r.ID == nil:
 		return reply{}
@@ -105,7 +105,7 @@ func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
 	if r.ID == nil && from.socket == nil {
 		r.ID = jsonrpc.Null
 	}
-	answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.dialectOf(from), thunder.NewError(n, r.Err))}
+	answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.dialectOfCaller(from), thunder.NewError(n, r.Err))}
 	return reply{answer.Append(nil), why}
 }
 
@@ -132,23 +132,23 @@ func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) 
 	if d.Version != jsonrpc.DefaultVersion {
 		return nil, thunder.NewError(thunder.InvalidSignature, nil)
 	}
-	f.callCounts.add(callsign)
+	f.callCounts.increment(callsign)
 	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
-	if m, ok := f.commonMethod(sh, d.Method); ok {
+	if m, ok := f.findCommonMethod(sh, d.Method); ok {
 		return m.call(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
 	}
 	if callsign == configs.ControllerCallsign {
 		return f.callController(ctx, from, c)
 	}
-	if !from.may(accessCall) {
+	if !from.hasAccess(accessCall) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	return callPlugin(ctx, sh, c)
 }
 
-// commonMethod returns the method of that name which the host itself serves for the
-// instance.
-func (f *Front) commonMethod(sh *shell.Shell, name string) (*method, bool) {
+// findCommonMethod returns the method of that name which the host itself serves for
+// every instance, unless it is not offered for this one.
+func (f *Front) findCommonMethod(sh *shell.Shell, name string) (*method, bool) {
 	m, ok := f.common[name]
 	if ok && m.offeredFor != nil && !m.offeredFor(sh) {
 		return nil, false
@@ -156,8 +156,8 @@ func (f *Front) commonMethod(sh *shell.Shell, name string) (*method, bool) {
 	return m, ok
 }
 
-// targetCallsign returns the instance that a call is for. A method name must not
-// contradict the path, if that names an instance.
+// targetCallsign returns the instance that a call is for: callsign, which the method
+// names, or else the one in the caller's path. If both are given they must be equal.
 func (from caller) targetCallsign(callsign string) (string, error) {
 	switch {
 	case from.callsign == "" && callsign == "":

@@ -28,7 +28,7 @@ type connection struct {
 	id           uint64
 	conn         net.Conn
 	remote       string
-	firstRequest func() // says that the first request has come; may be called again
+	firstRequest func() // ends the wait for the first request; may be called again
 
 	mu     sync.Mutex
 	state  string
@@ -161,9 +161,9 @@ type Proxy struct {
 	Name      string `json:"name"`
 	Instance  string `json:"instance"`
 	Count     int    `json:"count"`
-	// Origin says which client uses it, and through which connection.
-	Origin string `json:"origin,omitempty"`
-	// Link is the name of that connection.
+	// Client is the process and the user of the client.
+	Client string `json:"origin,omitempty"`
+	// Link is the name of the client's connection.
 	Link string `json:"-"`
 }
 
@@ -171,7 +171,7 @@ func serveLinks(_ context.Context, r request) (any, error) {
 	return r.front.connections.records(r.front.limits.pingEvery), nil
 }
 
-// serveProxies lists all proxies, or without their origin those of one connection.
+// serveProxies lists all proxies, or those of one connection without their clients.
 func serveProxies(_ context.Context, r request) (any, error) {
 	all := []Proxy{}
 	if r.front.options.Proxies != nil {
@@ -185,7 +185,7 @@ func serveProxies(_ context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
 	for i := range all {
-		all[i].Origin = ""
+		all[i].Client = ""
 	}
 	return all, nil
 }

@@ -14,9 +14,8 @@ import (
 	"dormouse/shell"
 )
 
-// diagnosticMethods are the methods that show what the host is doing. Thunder's
-// threads are lanes here: one for each instance, which runs its operations one at a
-// time.
+// diagnosticMethods returns the methods that show the host's operations. Where
+// Thunder lists its threads, the host lists the lanes of its instances.
 func diagnosticMethods() []method {
 	return []method{
 		{
@@ -47,7 +46,7 @@ func diagnosticMethods() []method {
 	}
 }
 
-// threadRecord is the lane of one instance, as a thread in Thunder's terms.
+// threadRecord is the lane of one instance. Thunder's clients read it as a thread.
 type threadRecord struct {
 	ID   string      `json:"id"`
 	Job  shell.Event `json:"job"`

@@ -22,7 +22,7 @@ var (
 	allEvents          = topic{configs.ControllerCallsign, "all"}
 )
 
-// controlChanged is the event of every plugin with state control.
+// controlChanged is the name of the event that every plugin with state control has.
 const controlChanged = controlPrefix + "statechanged"
 
 // Transition sends the Controller's events of a change of state to their
@@ -44,10 +44,10 @@ func (f *Front) Transition(t shell.Transition) {
 	}
 }
 
-// publishState sends the event statechange, if clients are told of the transition.
+// publishState sends the event statechange, if there is one for the transition.
 func (f *Front) publishState(t shell.Transition) {
-	state, news := announcedState(t)
-	if !news || !f.events.hasSubscribers(stateChange) && !f.events.hasSubscribers(allEvents) {
+	state, announced := announcedState(t)
+	if !announced || !f.events.hasSubscribers(stateChange) && !f.events.hasSubscribers(allEvents) {
 		return
 	}
 	f.events.publish(stateChange, paramsByIndex(t.Callsign,
@@ -137,17 +137,18 @@ func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
 		}
 		d := s.socket.from.dialect
 		if whole[d] == nil {
-			whole[d] = jsonrpc.MustMarshal(d.AllEvent(callsign, event, params))
+			whole[d] = jsonrpc.MustMarshal(d.AllEventParams(callsign, event, params))
 		}
 		return whole[d], true
 	})
 }
 
-// announcedState returns the state that clients are told, and reports whether they
-// are told. They are not told of states in between, of a hibernation that failed,
-// and of the beginning and end of waiting for preconditions. An instance that its
-// conditions ended counts as deactivated, even if it then waits for them.
-func announcedState(t shell.Transition) (shell.State, bool) {
+// announcedState returns the state that the event of a transition names, and reports
+// whether there is an event. There is none for transitional states, for a
+// hibernation that failed, and for the beginning and end of waiting for
+// preconditions. An instance that its conditions ended counts as deactivated, even
+// if it then waits for them.
+func announcedState(t shell.Transition) (state shell.State, announced bool) {
 	switch t.To {
 	case shell.Deactivated:
 		return t.To, t.From != shell.Precondition

@@ -195,13 +195,13 @@ func TestAnnounced(t *testing.T) {
 
 // An instance that is gone is in no snapshot.
 func TestSnapshotsForget(t *testing.T) {
-	var s snapshots
+	var s stateSnapshots
 	s.update(shell.Transition{Callsign: "X", From: shell.Activation, To: shell.Activated, Reason: shell.Requested})
-	if news := s.eventsFor(stateChange, ""); len(news) != 1 {
+	if news := s.eventsForNewSubscriber(stateChange, ""); len(news) != 1 {
 		t.Errorf("got %s", news)
 	}
 	s.update(shell.Transition{Callsign: "X", From: shell.Deactivated, To: shell.Destroyed})
-	if news := s.eventsFor(stateChange, ""); news != nil || len(s.byCallsign) != 0 {
+	if news := s.eventsForNewSubscriber(stateChange, ""); news != nil || len(s.byCallsign) != 0 {
 		t.Errorf("got %s", news)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// explainMethods is the method that explains why an instance is awake or asleep.
-// Thunder has none.
+// explainMethods returns the one method that explains why an instance is awake or
+// asleep. Thunder has no such method.
 func explainMethods() []method {
 	return []method{{
 		name: "explain", access: accessRead, form: property, index: "the callsign",
@@ -36,8 +36,8 @@ type explanation struct {
 	Failure  string          `json:"failure,omitempty"`
 	Retry    string          `json:"retry,omitempty"`
 	Resumes  bool            `json:"resumes,omitempty"`
-	// Golden is the image that the next start begins from, Cold why the next start
-	// is a cold one. Both are empty without warm-start.
+	// Golden is the image that the next start begins from. Cold is why the next
+	// start is a cold one. Both are empty without warm-start.
 	Golden *dialect.Image `json:"golden,omitempty"`
 	Cold   string         `json:"cold,omitempty"`
 }

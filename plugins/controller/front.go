@@ -27,8 +27,8 @@ type Options struct {
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 
-	// A method whose function is nil is answered with NotSupported, or with an
-	// empty result.
+	// Each function below may be nil. Methods that need it are then answered with
+	// NotSupported, or with an empty result.
 
 	// CanHibernate reports whether plugins can be hibernated on this host.
 	CanHibernate func() bool
@@ -44,8 +44,8 @@ type Options struct {
 	Reboot func(context.Context) error
 }
 
-// Front serves JSON-RPC, REST and web pages. A supervisor must have taken its
-// Builtin before it serves the first request.
+// Front serves JSON-RPC, REST and web pages. A supervisor must have been given the
+// front's Builtin before the front serves the first request.
 type Front struct {
 	options Options
 	log     zerolog.Logger
@@ -58,7 +58,7 @@ type Front struct {
 	common  map[string]*method // of every callsign
 	events  subscribers
 	// snapshots is the state of each instance, for new subscribers.
-	snapshots   snapshots
+	snapshots   stateSnapshots
 	connections connections
 	// callCounts is how many calls each instance got.
 	callCounts counters
@@ -73,7 +73,7 @@ type Front struct {
 	supervisor    *supervisor.Supervisor
 	stopListening func()
 
-	ctx     context.Context // ends when Close waits no longer
+	ctx     context.Context // ends when Close has waited for the requests
 	cancel  context.CancelFunc
 	running sync.WaitGroup // requests; that of a websocket lasts as long as the websocket
 
@@ -156,15 +156,15 @@ func (f *Front) Close(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		f.cutOffAll()
+		f.cutOffClients()
 		return fmt.Errorf("cannot end every request: %w", ctx.Err())
 	}
 	f.cancel()
 	return nil
 }
 
-// cutOffAll ends all calls and closes every websocket at once.
-func (f *Front) cutOffAll() {
+// cutOffClients ends all calls and closes every websocket at once.
+func (f *Front) cutOffClients() {
 	f.cancel()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -173,8 +173,8 @@ func (f *Front) cutOffAll() {
 	}
 }
 
-// beginRequest counts a request as running until f.running.Done. It returns false
-// once the front is closed.
+// beginRequest counts a request as running; the caller must call f.running.Done
+// after it. It returns false once the front is closed.
 func (f *Front) beginRequest() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -33,10 +33,10 @@ func (f *Front) routes() *http.ServeMux {
 	return mux
 }
 
-// Server returns an HTTP server for the front, with time limits for slow clients.
-// After its Shutdown, Close ends the websockets. All servers of a front share its
-// limits. A client is answered in the dialect speaks, unless its URL asks for
-// another.
+// Server returns an HTTP server for the front, with time limits for slow clients. Its
+// Shutdown leaves websockets open; Front.Close ends them. All servers of a front
+// share its limits. A client is answered in the dialect speaks, unless the client's
+// URL asks for another.
 func (f *Front) Server(speaks configs.Dialect) *http.Server {
 	return &http.Server{
 		Handler:           f,
@@ -80,7 +80,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Vary", "Origin")
 	}
-	if r.ContentLength != 0 { // even if the body is not read
+	if r.ContentLength != 0 { // also for bodies that no handler reads
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.bodyTime))
 	}
 	f.mux.ServeHTTP(w, r)
@@ -137,7 +137,7 @@ func (f *Front) hasInstance(callsign string) bool {
 
 // servePost answers the JSON-RPC message in the body of a request.
 func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
-	spoken, err := f.dialectFor(r)
+	spoken, err := f.dialectOfRequest(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -193,8 +193,8 @@ func (f *Front) respond(w http.ResponseWriter, status int, contentType string, b
 	_, _ = w.Write(body)
 }
 
-// startWriteDeadline begins the time in which the client must take its response.
-// done flushes the response and ends the time, which must not run on into the
+// startWriteDeadline sets the deadline by which the client must take its response.
+// done flushes the response and removes the deadline, which must not apply to the
 // connection's next request.
 func (f *Front) startWriteDeadline(w http.ResponseWriter) (done func()) {
 	conn := http.NewResponseController(w)
@@ -209,7 +209,7 @@ func (f *Front) startWriteDeadline(w http.ResponseWriter) (done func()) {
 func (o outcome) httpStatus(d dialect.Dialect) int {
 	switch o {
 	case failed:
-		return d.FailureStatus()
+		return d.FailureHTTPStatus()
 	case malformed:
 		return http.StatusBadRequest
 	default:
@@ -225,9 +225,9 @@ func (f *Front) respondMethodNotAllowed(w http.ResponseWriter) {
 // dialectKey is the key of the listener's dialect in the context of a request.
 type dialectKey struct{}
 
-// dialectFor returns the dialect that the URL asks for with ?dialect=, else the
+// dialectOfRequest returns the dialect that the URL asks for with ?dialect=, else the
 // listener's. The error is for the client.
-func (f *Front) dialectFor(r *http.Request) (dialect.Dialect, error) {
+func (f *Front) dialectOfRequest(r *http.Request) (dialect.Dialect, error) {
 	if r.URL.RawQuery != "" {
 		if name := r.URL.Query().Get("dialect"); name != "" {
 			return dialect.ByName(name)

@@ -13,8 +13,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// instanceMethods are the methods that change which instances there are and how
-// they are configured.
+// instanceMethods returns the methods that add, remove and configure
+// instances.
 func instanceMethods() []method {
 	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
@@ -114,8 +114,8 @@ func (r request) setConfiguration(ctx context.Context) error {
 	return renumber(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
 }
 
-// persistenceHandler returns the handler of persist or restore. Every error of
-// theirs has the number General.
+// persistenceHandler returns the handler of persist or restore, which is do. Every
+// error gets the number General.
 func persistenceHandler(do func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
 		callsign, given := r.args["callsign"]

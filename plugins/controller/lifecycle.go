@@ -10,7 +10,7 @@ import (
 	"dormouse/shell"
 )
 
-// lifecycleMethods are the methods that change the state of an instance.
+// lifecycleMethods returns the methods that change the state of an instance.
 func lifecycleMethods() []method {
 	const done = "once it is done"
 	callsign := []parameter{{name: "callsign", doc: "the instance"}}
@@ -58,7 +58,7 @@ func lifecycleMethods() []method {
 	}
 }
 
-// ownNumber, as the fallback of renumber, lets each error keep its number.
+// ownNumber is the fallback with which renumber lets each error keep its number.
 const ownNumber thunder.Number = 0
 
 // operationHandler returns the handler that runs an operation on the instance in
@@ -90,12 +90,12 @@ func serveHibernate(ctx context.Context, r request) (any, error) {
 	return nil, renumber(err, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted)
 }
 
-// targetInstance returns the instance in the parameters. The error has the number
-// ifController if it is the Controller.
-func (r request) targetInstance(ifController thunder.Number) (*shell.Shell, error) {
+// targetInstance returns the instance that the parameter callsign names. For the
+// Controller it returns an error with the number numberIfController.
+func (r request) targetInstance(numberIfController thunder.Number) (*shell.Shell, error) {
 	callsign := r.args["callsign"]
 	if callsign == configs.ControllerCallsign {
-		return nil, thunder.NewError(ifController, nil)
+		return nil, thunder.NewError(numberIfController, nil)
 	}
 	sh, ok := r.front.supervisor.Shell(callsign)
 	if !ok {
@@ -104,8 +104,8 @@ func (r request) targetInstance(ifController thunder.Number) (*shell.Shell, erro
 	return sh, nil
 }
 
-// renumber returns the error of an operation with the number fallback, unless its
-// own number is in kept.
+// renumber returns err with the number fallback, unless the number of err is in kept;
+// nil stays nil.
 func renumber(err error, fallback thunder.Number, kept ...thunder.Number) error {
 	if err == nil {
 		return nil

@@ -2,7 +2,7 @@ package controller
 
 import "time"
 
-// limits bounds what clients can take from each other and from the host.
+// limits bounds the host's memory, connections and time that clients can use.
 type limits struct {
 	messageBytes  int64 // bytes of one message or body
 	connections   int   // open HTTP connections, without websockets

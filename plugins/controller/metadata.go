@@ -17,7 +17,7 @@ import (
 	"dormouse/supervisor"
 )
 
-// metadataMethods are the methods that describe the host and what it runs.
+// metadataMethods returns the methods that describe the host and what it runs.
 func metadataMethods() []method {
 	return []method{
 		{
@@ -76,8 +76,8 @@ func serveVersion(_ context.Context, r request) (any, error) {
 	return dialect.Version{Hash: r.front.version, Version: thunder.ParseVersion(r.front.version)}, nil
 }
 
-// buildRecord is how the host was built, in Thunder's terms. Features that a Go
-// program has no use for are false.
+// buildRecord is how the host was built, in Thunder's terms. Thunder's features that
+// a Go program does not have are false.
 type buildRecord struct {
 	SystemType        string   `json:"systemtype"`
 	BuildType         string   `json:"buildtype"`

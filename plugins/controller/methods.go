@@ -16,14 +16,15 @@ import (
 	"dormouse/shell"
 )
 
-// method is one row of the API: a method of the host's with its documentation. The
-// description of the API is made from the same rows.
+// method is a method that the host itself serves, with its documentation. docs/api.md
+// and the OpenRPC document are made from it.
 type method struct {
 	name string
 	// aliases are further names of the method.
 	aliases []string
 	doc     string
-	// access is what a caller needs, writeAccess what it needs to write a variable.
+	// access is the access that a caller needs. To write a variable the caller needs
+	// writeAccess.
 	access, writeAccess access
 	form                form
 	params              []parameter
@@ -33,9 +34,10 @@ type method struct {
 	// describes it.
 	result  any
 	returns string
-	// errors are the numbers that serve itself fails with.
+	// errors are the numbers of the errors that serve returns.
 	errors []thunder.Number
-	// missingParam is the number for a required parameter that the caller left out.
+	// missingParam is the number of the error if the caller left out a required
+	// parameter.
 	missingParam thunder.Number
 	// offeredFor reports whether an instance has the method; nil means that all
 	// have it.
@@ -70,18 +72,18 @@ const (
 	hopCount                      // 1 to 255, also as a string
 )
 
-// request is one call of a method of the host's.
+// request is one call of a method that the host itself serves.
 type request struct {
 	front *Front
 	from  caller
 	shell *shell.Shell // the instance that was called; nil for methods of the Controller
-	index string
+	index string       // the text after "@" in the name, often empty
 	args  arguments
 	raw   json.RawMessage
 }
 
 // dialect returns the dialect of the answer.
-func (r request) dialect() dialect.Dialect { return r.front.dialectOf(r.from) }
+func (r request) dialect() dialect.Dialect { return r.front.dialectOfCaller(r.from) }
 
 // controllerMethods returns the methods of the callsign Controller.
 func controllerMethods() []method {
@@ -90,10 +92,10 @@ func controllerMethods() []method {
 
 // commonMethods returns the methods that the host serves for every callsign.
 func commonMethods() []method {
-	return slices.Concat(subscriptionMethods(), descriptionMethods(), stateControlMethods())
+	return slices.Concat(subscriptionMethods(), introspectionMethods(), stateControlMethods())
 }
 
-// indexByName returns the rows by name and alias.
+// indexByName returns the methods by name and alias.
 func indexByName(table []method) map[string]*method {
 	m := make(map[string]*method, len(table))
 	for _, row := range table {
@@ -107,7 +109,7 @@ func indexByName(table []method) map[string]*method {
 // call checks the caller's access and the parameters, serves the request and
 // returns its result as JSON.
 func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
-	if !r.from.may(m.neededAccess(r)) {
+	if !r.from.hasAccess(m.neededAccess(r)) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	if m.form == action && len(m.params) > 0 || m.form == objectOrOther && bytes.HasPrefix(r.raw, []byte("{")) {
@@ -124,17 +126,17 @@ func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
 	return jsonrpc.MustMarshal(result), nil
 }
 
-// arguments is the text of each parameter that the caller gave.
+// arguments holds the parameters that the caller gave, as text, by name.
 type arguments map[string]string
 
-// duration returns the parameter, of kind milliseconds; 0 if the caller left it
-// out.
+// duration returns a parameter of kind milliseconds, 0 if the caller left it out.
 func (a arguments) duration(name string) time.Duration {
 	ms, _ := strconv.ParseInt(a[name], 10, 64) // checked by parseArguments
 	return time.Duration(ms) * time.Millisecond
 }
 
-// parseArguments checks the parameters of a call against the row.
+// parseArguments returns the parameters of a call, or an error for the caller if they
+// do not fit the method's.
 func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 	var fields map[string]json.RawMessage
 	if raw != nil {
@@ -165,7 +167,8 @@ func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 	return args, nil
 }
 
-// parse returns the text of a parameter's JSON value.
+// parse returns the JSON value of a parameter as text, or an error if the value is
+// not of the parameter's kind.
 func (p parameter) parse(value json.RawMessage) (string, error) {
 	s := string(value)
 	switch value[0] {

@@ -22,14 +22,14 @@ func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	f.respond(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", m.Bytes())
 }
 
-// countTransition counts exits and restarts, which an instance's status does not
-// show.
+// countTransition counts exits and restarts of plugins for the metrics, and forgets
+// the counts of destroyed instances.
 func (f *Front) countTransition(t shell.Transition) {
 	switch {
 	case t.Event == shell.Exit && t.To == shell.Deactivated:
-		f.exitCounts.add(t.Callsign)
+		f.exitCounts.increment(t.Callsign)
 	case t.Reason == shell.Automatic && t.From == shell.Activation && t.To == shell.Activated:
-		f.restartCounts.add(t.Callsign)
+		f.restartCounts.increment(t.Callsign)
 	case t.To == shell.Destroyed:
 		for _, c := range []*counters{&f.callCounts, &f.exitCounts, &f.restartCounts} {
 			c.forget(t.Callsign)
@@ -54,7 +54,7 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 // instanceMetric is one metric with a value for each instance.
 type instanceMetric struct {
 	name, kind, help string
-	// value returns false for an instance that has no value.
+	// value returns the metric of an instance, false if the instance has none.
 	value func(shell.Status) (int64, bool)
 }
 
@@ -76,15 +76,15 @@ func (f *Front) instanceMetrics() []instanceMetric {
 		},
 		{
 			"dormouse_instance_calls_total", "counter", "Calls to the instance, also those that failed.",
-			func(st shell.Status) (int64, bool) { return f.callCounts.get(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.callCounts.countOf(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_exits_total", "counter", "Times that the plugin ended by itself.",
-			func(st shell.Status) (int64, bool) { return f.exitCounts.get(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.exitCounts.countOf(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_restarts_total", "counter", "Times that the host activated the instance by itself.",
-			func(st shell.Status) (int64, bool) { return f.restartCounts.get(st.Config.Callsign), true },
+			func(st shell.Status) (int64, bool) { return f.restartCounts.countOf(st.Config.Callsign), true },
 		},
 		{
 			"dormouse_instance_subscriptions", "gauge", "Subscriptions to the instance's events.",
@@ -162,14 +162,13 @@ func (m *metricsText) writeSample(value int64, labels ...string) {
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// counters counts something for each instance, until it is destroyed. The zero
-// value is ready.
+// counters is one number for each callsign. The zero value is ready.
 type counters struct {
 	mu         sync.Mutex
 	byCallsign map[string]int64
 }
 
-func (c *counters) add(callsign string) {
+func (c *counters) increment(callsign string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.byCallsign == nil {
@@ -178,7 +177,7 @@ func (c *counters) add(callsign string) {
 	c.byCallsign[callsign]++
 }
 
-func (c *counters) get(callsign string) int64 {
+func (c *counters) countOf(callsign string) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.byCallsign[callsign]

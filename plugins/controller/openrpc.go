@@ -72,7 +72,7 @@ func serveDiscover(_ context.Context, r request) (any, error) {
 	return document, nil
 }
 
-// openRPC returns the row as a method of an OpenRPC document.
+// openRPC returns the method as a method of an OpenRPC document.
 func (m *method) openRPC(name string, d dialect.Dialect) openRPCMethod {
 	result := openRPCValue{Name: "result", Description: m.returns, Schema: resultSchema(d, m.result)}
 	if result.Description == "" {
@@ -94,7 +94,8 @@ func (m *method) openRPC(name string, d dialect.Dialect) openRPCMethod {
 	return o
 }
 
-// possibleErrors returns the numbers that a call of the row may fail with.
+// possibleErrors returns the numbers of all errors that a call of the method may
+// return.
 func (m *method) possibleErrors() []thunder.Number {
 	all := slices.Clone(m.errors)
 	for _, n := range []thunder.Number{m.missingParam, thunder.ParseFailure} {
@@ -108,7 +109,8 @@ func (m *method) possibleErrors() []thunder.Number {
 // schema is a JSON schema.
 type schema map[string]any
 
-// resultSchema returns the schema of a row's result in that dialect.
+// resultSchema returns the schema of a method's result in that dialect. result is the
+// sample in the table.
 func resultSchema(d dialect.Dialect, result any) schema {
 	switch result.(type) {
 	case nil:
@@ -121,8 +123,8 @@ func resultSchema(d dialect.Dialect, result any) schema {
 	return schemaOfType(reflect.TypeOf(result))
 }
 
-// schemaOfType returns the schema of what encoding/json makes of the type. It knows
-// the types of the table's results only.
+// schemaOfType returns the JSON schema of a Go type as encoding/json writes it. It
+// knows only the types of the methods' results.
 func schemaOfType(t reflect.Type) schema {
 	switch {
 	case t == reflect.TypeFor[json.RawMessage]():

@@ -62,12 +62,12 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 		http.Error(w, "the method is not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	resource, ok := rest.Find(verb, name)
+	resource, ok := rest.FindResource(verb, name)
 	if !ok {
 		http.Error(w, "Bad request.", http.StatusBadRequest)
 		return
 	}
-	spoken, err := f.dialectFor(r)
+	spoken, err := f.dialectOfRequest(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -99,15 +99,16 @@ func (f *Front) respondREST(w http.ResponseWriter, r rest.Response) {
 // active, or has no REST interface.
 func (f *Front) respondNotServing(w http.ResponseWriter, callsign string) {
 	w.Header().Set("Cache-Control", "no-store")
-	why := f.notServing(callsign)
+	why := f.notServingError(callsign)
 	if why == nil {
 		why = &rest.Error{Status: http.StatusServiceUnavailable, Text: "The requested service is not loaded."}
 	}
 	f.respondREST(w, why.Response())
 }
 
-// notServing returns why an instance can't serve its web page now, nil if it can.
-func (f *Front) notServing(callsign string) *rest.Error {
+// notServingError returns the answer for an instance that can't serve its web page
+// now, nil if it can.
+func (f *Front) notServingError(callsign string) *rest.Error {
 	sh, ok := f.supervisor.Shell(callsign)
 	if !ok {
 		return &rest.Error{Status: http.StatusNotFound, Text: "There is no callsign: " + callsign}

@@ -16,7 +16,7 @@ type sendQueue struct {
 	change     sync.Cond // messages were added or taken, or the queue was closed
 	queue      [][]byte
 	bytes      int // of the messages in queue
-	inWriting  int // bytes of the messages taken last, which may not be sent yet
+	inWriting  int // bytes of the messages that takeAll returned last, which may not be sent yet
 	fromBudget int // bytes taken from the budget
 	closed     bool
 }
@@ -52,8 +52,8 @@ func (q *sendQueue) offerEvent(message []byte) bool {
 	return q.closed || q.hasRoom(message) && q.appendMessage(message)
 }
 
-// takeAll removes and returns all messages once there are any, nil when the queue
-// is closed. It reuses the slice spent.
+// takeAll waits for messages, removes them all and returns them; nil when the queue
+// is closed. The queue reuses the slice spent, whose messages the caller has sent.
 func (q *sendQueue) takeAll(spent [][]byte) [][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 // its status.
 const controlPrefix = "statecontrol::"
 
-// stateControlMethods are the methods of every instance whose plugin has state
+// stateControlMethods returns the methods of every instance whose plugin has state
 // control.
 func stateControlMethods() []method {
 	refused := []thunder.Number{thunder.CallNotActive, thunder.CallHibernated}
@@ -37,8 +37,8 @@ func stateControlMethods() []method {
 	}
 }
 
-// mayHaveStateControl reports whether the plugin has state control. While the
-// plugin does not run that is not known, and the answer is yes.
+// mayHaveStateControl reports whether the plugin has state control, or may have it:
+// the host knows only while the plugin is active.
 func mayHaveStateControl(sh *shell.Shell) bool {
 	state, control := sh.StateAndControl()
 	return state != shell.Activated || control != ""

@@ -51,7 +51,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		Controls:          st.Controls(),
 		Configuration:     st.Config.ConfigurationJSON(),
 		Version:           dialect.Version{Version: st.Information.Version},
-		ProcessedRequests: f.callCounts.get(st.Config.Callsign),
+		ProcessedRequests: f.callCounts.countOf(st.Config.Callsign),
 		Observers:         f.events.countOf(st.Config.Callsign),
 		Additions: dialect.Additions{
 			PID:    st.Facts.PID,

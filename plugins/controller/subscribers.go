@@ -12,17 +12,18 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// subscribers is which websockets get which events. The zero value is ready.
+// subscribers holds the subscriptions of all websockets, by event. The zero value is
+// ready.
 type subscribers struct {
 	mu      sync.RWMutex
 	byTopic map[topic][]subscription
 }
 
-// topic is one event of one callsign. Neither needs to exist.
+// topic is one event of one callsign. Neither event nor callsign needs to exist.
 type topic struct{ callsign, event string }
 
-// subscription is one registration of a websocket for a topic. No two of a
-// websocket are equal.
+// subscription is one registration of a websocket for a topic. A websocket has no two
+// equal ones for a topic.
 type subscription struct {
 	socket *socket
 	id     string
@@ -36,7 +37,7 @@ const maxNameBytes = 256
 // which depends on the dialect.
 type acknowledgement struct{}
 
-// subscriptionMethods are the methods that begin and end subscriptions.
+// subscriptionMethods returns the methods that begin and end subscriptions.
 func subscriptionMethods() []method {
 	params := []parameter{
 		{name: "event", doc: "the name of the event, which need not exist"},
@@ -72,7 +73,7 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	if r.dialect().SnapshotsOnRegister() {
 		r.front.snapshots.Lock()
 		defer r.front.snapshots.Unlock()
-		snapshot = r.front.snapshots.eventsFor(t, s.index)
+		snapshot = r.front.snapshots.eventsForNewSubscriber(t, s.index)
 	}
 	if err := r.front.events.add(t, s, r.front.limits.subscriptions, snapshot); err != nil {
 		return nil, thunder.NewError(thunder.FailedRegistered, err)
@@ -92,8 +93,8 @@ func (r request) subscription() (topic, subscription) {
 	return topic{r.shell.Callsign(), r.args["event"]}, subscription{r.from.socket, r.args["id"], r.index}
 }
 
-// add keeps a subscription, and sends its websocket the snapshot before any other
-// event. limit is the most subscriptions that a websocket may have.
+// add adds a subscription, and sends its websocket the events in snapshot before any
+// other event. limit is the most subscriptions that a websocket may have.
 func (s *subscribers) add(t topic, sub subscription, limit int, snapshot []json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +115,7 @@ func (s *subscribers) add(t topic, sub subscription, limit int, snapshot []json.
 	return nil
 }
 
-// remove ends a subscription. It returns false if there is none such.
+// remove ends a subscription. It returns false if there is no such subscription.
 func (s *subscribers) remove(t topic, sub subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +124,7 @@ func (s *subscribers) remove(t topic, sub subscription) bool {
 		return false
 	}
 	sub.socket.subscriptions--
-	s.setTopic(t, slices.Delete(s.byTopic[t], i, i+1))
+	s.setSubscriptions(t, slices.Delete(s.byTopic[t], i, i+1))
 	return true
 }
 
@@ -132,12 +133,12 @@ func (s *subscribers) dropSocket(gone *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for t, subs := range s.byTopic {
-		s.setTopic(t, slices.DeleteFunc(subs, func(sub subscription) bool { return sub.socket == gone }))
+		s.setSubscriptions(t, slices.DeleteFunc(subs, func(sub subscription) bool { return sub.socket == gone }))
 	}
 }
 
-// setTopic replaces the subscriptions of a topic.
-func (s *subscribers) setTopic(t topic, subs []subscription) {
+// setSubscriptions replaces the subscriptions of a topic.
+func (s *subscribers) setSubscriptions(t topic, subs []subscription) {
 	if len(subs) == 0 {
 		delete(s.byTopic, t)
 		return

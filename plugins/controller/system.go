@@ -16,7 +16,7 @@ import (
 	"dormouse/shell"
 )
 
-// systemMethods are the methods that act on the machine and its files.
+// systemMethods returns the methods that act on the machine and its files.
 func systemMethods() []method {
 	noDiscovery := []thunder.Number{thunder.NotSupported}
 	return []method{

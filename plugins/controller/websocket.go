@@ -39,7 +39,7 @@ type socket struct {
 
 // serveWebsocket turns the connection into a websocket and serves it until it ends.
 func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign string) {
-	spoken, err := f.dialectFor(r)
+	spoken, err := f.dialectOfRequest(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -72,12 +72,12 @@ func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign 
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
 	default:
 		defer f.removeSocket(s)
-		s.run() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
+		s.serveClient() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
 	}
 }
 
-// addSocket adds the websocket to the front's, unless the front is closed or has
-// too many.
+// addSocket adds a websocket to the front's, unless the front is closed, or full: it
+// has as many as it may.
 func (f *Front) addSocket(s *socket) (closed, full bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,9 +94,9 @@ func (f *Front) removeSocket(s *socket) {
 	delete(f.sockets, s)
 }
 
-// run serves the websocket, and returns when the connection and all calls on it
-// have ended.
-func (s *socket) run() {
+// serveClient serves the websocket, and returns when the connection and all calls on
+// it have ended.
+func (s *socket) serveClient() {
 	var own, calls sync.WaitGroup
 	own.Go(s.writeMessages)
 	own.Go(s.pingRegularly)
@@ -212,7 +212,7 @@ func (s *socket) pingRegularly() {
 	}
 }
 
-// cutOff closes the connection at once. The goroutine in run then ends the rest.
+// cutOff closes the connection at once, and logs why. serveClient then ends the calls.
 func (s *socket) cutOff(why string) {
 	s.cancel()
 	s.queue.close()
@@ -236,7 +236,7 @@ func preferredProtocol(h http.Header) []string {
 	return []string{first}
 }
 
-// hijacker keeps the connection that was hijacked.
+// hijacker is a ResponseWriter that keeps the connection that was hijacked from it.
 type hijacker struct {
 	http.ResponseWriter
 	conn net.Conn

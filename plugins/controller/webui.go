@@ -30,7 +30,7 @@ func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
 // serveWebUI serves the web page of an instance from its directory, while the
 // instance is active. The host has a built-in page if there is no directory.
 func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, name string) {
-	if why := f.notServing(callsign); why != nil {
+	if why := f.notServingError(callsign); why != nil {
 		f.respondREST(w, why.Response())
 		return
 	}

@@ -177,7 +177,7 @@ func (h *Host) heldProxies() []controller.Proxy {
 	for _, p := range h.Communicator.Proxies() {
 		all = append(all, controller.Proxy{
 			Interface: p.Interface, Name: p.Name, Instance: "0x0", Count: p.Count,
-			Origin: p.Origin + "@" + link, Link: link,
+			Client: p.Client + "@" + link, Link: link,
 		})
 	}
 	return all

@@ -42,8 +42,8 @@ func (w *watch) statusRecord(o *observable, forget bool) statusRecord {
 	return statusRecord{Measurements: w.statistics(o, forget), Observable: o.callsign, Restart: o.restartLimits()}
 }
 
-// statistics returns what was measured of the observable, and forgets it if forget.
-// An observable is operational only while it is active.
+// statistics returns the measurements of an observable, and resets them if forget. An
+// observable is operational only while it is active.
 func (w *watch) statistics(o *observable, forget bool) statistics {
 	s := o.statistics(forget)
 	sh, ok := w.supervisor.Shell(o.callsign)
@@ -64,11 +64,11 @@ func (w *watch) requireObservable(callsign string) (*observable, error) {
 	return o, nil
 }
 
-// observableInParams returns the observable that the parameters name. It reads the
-// other members by others.
+// observableInParams returns the observable that the parameter callsign names. It
+// reads the other parameters with the functions in others.
 func (w *watch) observableInParams(params json.RawMessage, others members) (*observable, error) {
 	var callsign string
-	known := members{"callsign": readText(&callsign)}
+	known := members{"callsign": textReader(&callsign)}
 	maps.Copy(known, others)
 	if err := readMembers(params, known); err != nil {
 		return nil, badRequestError(err.Error())
@@ -95,7 +95,7 @@ func serveStatus(w *watch, c shell.Call) (any, error) {
 
 func serveRestartLimits(w *watch, c shell.Call) (any, error) {
 	var l *limits
-	o, err := w.observableInParams(c.Params, members{"restart": readLimitsInto(&l)})
+	o, err := w.observableInParams(c.Params, members{"restart": limitsReader(&l)})
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func serveRestartingLimits(w *watch, c shell.Call) (any, error) {
 		return o.restartLimits(), nil
 	}
 	var l *limits
-	if readMembers(c.Params, members{"value": readLimitsInto(&l)}) != nil || l == nil {
+	if readMembers(c.Params, members{"value": limitsReader(&l)}) != nil || l == nil {
 		if l, err = readLimits(c.Params); err != nil {
 			return nil, badRequestError(err.Error())
 		}
@@ -160,8 +160,8 @@ func serveResetStatistics(w *watch, c shell.Call) (any, error) {
 	return nil, nil
 }
 
-// readLimitsInto returns a function that reads restart limits into l.
-func readLimitsInto(l **limits) func(json.RawMessage) error {
+// limitsReader returns a function that decodes JSON as restart limits into l.
+func limitsReader(l **limits) func(json.RawMessage) error {
 	return func(raw json.RawMessage) (err error) {
 		*l, err = readLimits(raw)
 		return err

@@ -74,7 +74,7 @@ func (m *monitor) Initialize(context.Context) error {
 }
 
 // checkSettings returns an error for an observable that can't be watched, and logs
-// what may be a mistake.
+// settings that may be a mistake.
 func (m *monitor) checkSettings(configured []settings) error {
 	config := m.config()
 	own := config.Callsign

@@ -8,7 +8,7 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// observable is an instance that the monitor watches, and what was measured of it.
+// observable is an instance that the monitor watches, with its measurements.
 type observable struct {
 	settings // mu guards restart
 
@@ -56,9 +56,9 @@ func (o *observable) setHealth(well bool) {
 	o.unwell = !well
 }
 
-// allowRestart reports whether the limits allow a restart now, and counts it. A
-// refusal resets the count, so that it begins anew when the instance is started by
-// other means. Without limits (l is nil) the monitor does not restart the instance.
+// allowRestart reports whether the limits allow a restart now, and counts an allowed
+// one. A refusal resets the count, so that counting begins anew when a client starts
+// the instance. Without limits (l is nil) the monitor does not restart the instance.
 func (o *observable) allowRestart(now time.Time) (l *limits, allowed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -112,7 +112,7 @@ type summary struct {
 	Last    int64 `json:"last"`
 }
 
-// statistics returns what was measured, and forgets it if forget.
+// statistics returns the measurements, and resets them if forget.
 func (o *observable) statistics(forget bool) statistics {
 	o.mu.Lock()
 	defer o.mu.Unlock()

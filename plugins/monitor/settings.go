@@ -24,8 +24,8 @@ type settings struct {
 	restart     *limits // nil: the monitor does not restart the instance
 }
 
-// limits is how often an observable may be restarted within a window of seconds. 0
-// means no limit, or no window.
+// limits is how often an observable may be restarted within a window of seconds. A
+// Limit of 0 is no limit, a Window of 0 is all time.
 type limits struct {
 	Limit  int64 `json:"limit"`
 	Window int64 `json:"window"`
@@ -83,10 +83,10 @@ func readObservable(raw json.RawMessage) (settings, error) {
 	var s settings
 	var memory, kib, operational int64
 	err := readMembers(raw, members{
-		"callsign":    readText(&s.callsign),
-		"memory":      readNumber(&memory, 0, maxSeconds),
-		"memorylimit": readNumber(&kib, 0, maxKiB),
-		"operational": readNumber(&operational, -maxSeconds, maxSeconds),
+		"callsign":    textReader(&s.callsign),
+		"memory":      numberReader(&memory, 0, maxSeconds),
+		"memorylimit": numberReader(&kib, 0, maxKiB),
+		"operational": numberReader(&operational, -maxSeconds, maxSeconds),
 		"restart": func(raw json.RawMessage) (err error) {
 			s.restart, err = readLimits(raw)
 			return err
@@ -112,7 +112,7 @@ func readObservable(raw json.RawMessage) (settings, error) {
 // readLimits returns restart limits.
 func readLimits(raw json.RawMessage) (*limits, error) {
 	l := limits{Limit: -1, Window: -1}
-	err := readMembers(raw, members{"limit": readNumber(&l.Limit, 0, maxLimit), "window": readNumber(&l.Window, 0, maxWindow)})
+	err := readMembers(raw, members{"limit": numberReader(&l.Limit, 0, maxLimit), "window": numberReader(&l.Window, 0, maxWindow)})
 	switch {
 	case err != nil:
 		return nil, err
@@ -124,11 +124,11 @@ func readLimits(raw json.RawMessage) (*limits, error) {
 	return &l, nil
 }
 
-// members is the functions that read the members of a JSON object, by name. Other
-// members are errors.
+// members holds the functions that decode the members of a JSON object, by name.
 type members map[string]func(json.RawMessage) error
 
-// readMembers reads the members of a JSON object in the order of their names.
+// readMembers decodes the members of a JSON object in the order of their names. A
+// member that known does not name is an error.
 func readMembers(raw json.RawMessage, known members) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil || given == nil {
@@ -146,8 +146,8 @@ func readMembers(raw json.RawMessage, known members) error {
 	return nil
 }
 
-// readText returns a function that reads a text.
-func readText(into *string) func(json.RawMessage) error {
+// textReader returns a function that decodes a JSON string, not empty, into into.
+func textReader(into *string) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		if json.Unmarshal(raw, into) != nil || *into == "" {
 			return errors.New("must be a text")
@@ -156,9 +156,9 @@ func readText(into *string) func(json.RawMessage) error {
 	}
 }
 
-// readNumber returns a function that reads a number, also one in a string, as
-// Thunder does.
-func readNumber(into *int64, least, most int64) func(json.RawMessage) error {
+// numberReader returns a function that decodes a whole number from least to most into
+// into. As in Thunder, the number may be in a string.
+func numberReader(into *int64, least, most int64) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		n, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
 		if err != nil || n != float64(int64(n)) || int64(n) < least || int64(n) > most {

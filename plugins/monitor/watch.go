@@ -16,8 +16,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// healthLimit is how long a plugin may take to answer a health check. It is long
-// because a busy machine must not cost a plugin its life.
+// healthLimit is how long a plugin may take to answer a health check. It is long, so
+// that no plugin is ended because the machine is busy.
 const healthLimit = 5 * time.Second
 
 // watch is the monitor's work between Initialize and Stop.
@@ -35,7 +35,7 @@ type watch struct {
 	working sync.WaitGroup
 }
 
-// poll is a check of one observable that is repeated.
+// poll is one check of one observable, done every so often.
 type poll struct {
 	observable *observable
 	every      time.Duration
@@ -99,7 +99,7 @@ func (w *watch) startWork(work func()) {
 	}
 }
 
-// runPolls starts each poll at its times.
+// runPolls runs each poll whenever it is due, until the watch is stopped.
 func (w *watch) runPolls() {
 	for {
 		p := slices.MinFunc(w.polls, func(a, b *poll) int { return a.next.Compare(b.next) })
@@ -141,12 +141,12 @@ func (w *watch) measureMemory(o *observable, sh *shell.Shell) {
 	if o.memoryLimit > 0 && usage.Resident > o.memoryLimit {
 		w.log.Warn().Str("observable", o.callsign).Int64("resident", usage.Resident).Int64("limit", o.memoryLimit).
 			Msg("an instance took more memory than it may")
-		w.endObservable(o, sh, exceededMemory)
+		w.deactivateObservable(o, sh, exceededMemory)
 	}
 }
 
-// checkHealth asks the plugin whether it is well. It ends a plugin that is not,
-// unless the settings only observe.
+// checkHealth sends the plugin a health check. It ends a plugin that fails the check,
+// unless the settings say observeOnly.
 func (w *watch) checkHealth(o *observable, sh *shell.Shell) {
 	ctx, cancel := context.WithTimeout(w.ctx, healthLimit)
 	defer cancel()
@@ -160,12 +160,13 @@ func (w *watch) checkHealth(o *observable, sh *shell.Shell) {
 	}
 	w.log.Warn().Err(err).Str("observable", o.callsign).Msg("an instance is not operational")
 	if !o.observeOnly {
-		w.endObservable(o, sh, notOperational)
+		w.deactivateObservable(o, sh, notOperational)
 	}
 }
 
-// endObservable deactivates an observable, unless that is under way already.
-func (w *watch) endObservable(o *observable, sh *shell.Shell, why cause) {
+// deactivateObservable deactivates an observable, unless the monitor is doing so
+// already.
+func (w *watch) deactivateObservable(o *observable, sh *shell.Shell, why cause) {
 	if !o.ending.TryLock() {
 		return
 	}
@@ -177,7 +178,7 @@ func (w *watch) endObservable(o *observable, sh *shell.Shell, why cause) {
 	if err := sh.DeactivateIfActive(w.ctx, why.reason); err != nil {
 		w.log.Error().Err(err).Str("observable", o.callsign).Msg("could not end an instance")
 	}
-	o.setHealth(true) // the next process begins anew
+	o.setHealth(true) // the next process has failed no check yet
 }
 
 // Transition restarts an observable whose plugin failed or exceeded its memory. It
@@ -189,14 +190,14 @@ func (w *watch) Transition(t shell.Transition) {
 	}
 }
 
-// restartObservable activates an observable that failed at the time then, if its
-// settings and limits allow that.
-func (w *watch) restartObservable(o *observable, then time.Time) {
+// restartObservable activates an observable whose plugin ended at the time failedAt,
+// if its settings and limits allow a restart.
+func (w *watch) restartObservable(o *observable, failedAt time.Time) {
 	sh, ok := w.supervisor.Shell(o.callsign)
 	if !ok || sh.State() != shell.Deactivated || o.observeOnly || sh.Config().Restart.Policy != configs.RestartNever {
 		return
 	}
-	switch l, allowed := o.allowRestart(then); {
+	switch l, allowed := o.allowRestart(failedAt); {
 	case l == nil:
 	case !allowed:
 		w.log.Error().Str("observable", o.callsign).Int64("limit", l.Limit).Int64("window", l.Window).
@@ -211,7 +212,7 @@ func (w *watch) restartObservable(o *observable, then time.Time) {
 // Notification does nothing: the monitor needs transitions only.
 func (w *watch) Notification(string, shell.Notification) {}
 
-// Subsystems does nothing, as Notification.
+// Subsystems does nothing: the monitor needs transitions only.
 func (w *watch) Subsystems([]supervisor.Subsystem) {}
 
 // findObservable returns the observable of that callsign, nil if the monitor does

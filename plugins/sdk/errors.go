@@ -73,8 +73,8 @@ func statusForHost(err error) error {
 	return shellpb.ErrorWithDetail(code, err.Error(), detail)
 }
 
-// hostError returns the error of a call to the host as the plugin gets it; nil
-// stays nil. what is the verb phrase after "cannot".
+// hostError returns err, the error of a call to the host, as an error for the plugin;
+// nil stays nil. what completes the text "cannot …".
 func hostError(ctx context.Context, what string, err error) error {
 	switch {
 	case err == nil:

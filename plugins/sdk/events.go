@@ -68,7 +68,7 @@ func (q *eventQueue) sendAll(ctx context.Context, after uint64, send func(*shell
 			return err
 		}
 		if err := send(e); err != nil {
-			q.giveBack(e, stream)
+			q.markUnsent(e, stream)
 			return err
 		}
 	}
@@ -93,7 +93,7 @@ func (q *eventQueue) waitNext(ctx context.Context, stream uint64) (*shellpb.Even
 	for {
 		e, dropped, news, err := q.takeNext(ctx, stream)
 		if dropped > 0 {
-			q.log.Warn("events were dropped because nobody took them", "count", dropped)
+			q.log.Warn("events were dropped because the host did not take them", "count", dropped)
 		}
 		if e != nil || err != nil {
 			return e, err
@@ -106,8 +106,8 @@ func (q *eventQueue) waitNext(ctx context.Context, stream uint64) (*shellpb.Even
 }
 
 // takeNext returns the next event of the stream and counts it as sent. dropped is
-// how many events before it are lost. If there is no event yet, added is closed
-// when there is one.
+// how many events before it were dropped. If there is no event yet, news is closed
+// when one is added.
 func (q *eventQueue) takeNext(ctx context.Context, stream uint64) (e *shellpb.Event, dropped uint64, news <-chan struct{}, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -128,8 +128,8 @@ func (q *eventQueue) takeNext(ctx context.Context, stream uint64) (e *shellpb.Ev
 	return q.kept[q.sent-oldest], dropped, nil, nil
 }
 
-// giveBack counts e as not sent, so that the next stream begins with it.
-func (q *eventQueue) giveBack(e *shellpb.Event, stream uint64) {
+// markUnsent counts the event as not sent, so that the next stream begins with it.
+func (q *eventQueue) markUnsent(e *shellpb.Event, stream uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if stream == q.stream {

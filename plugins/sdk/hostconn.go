@@ -44,7 +44,7 @@ func (h *hostConn) Invoke(ctx context.Context, method string, args, reply any, o
 	return s.errorOrSlept(s.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
-// NewStream begins a streaming call, as Invoke.
+// NewStream begins a streaming call of the host or, through it, of another plugin.
 func (h *hostConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := h.openConn(ctx)
 	if err != nil {
@@ -81,8 +81,8 @@ func (h *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
 	}
 }
 
-// connIfAwake is openConn without waiting. While the plugin is about to sleep, it
-// returns a channel that is closed after the sleep.
+// connIfAwake returns the present connection, or a new one. While the plugin is about
+// to sleep, it returns instead a channel that is closed after the sleep.
 func (h *hostConn) connIfAwake() (_ *dialedConn, awake <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -26,7 +26,7 @@ const deinitializeTimeout = 5 * time.Second
 // prints how to start the plugin to standard error and exits with status 1.
 func Serve(p Plugin) {
 	if os.Getenv(shellpb.CookieKey) != shellpb.CookieValue {
-		exitStartedByHand()
+		printStartHelpAndExit()
 	}
 	slog.SetDefault(logger)
 	// A plugin may outlive its host. Without this, the next line that it logs would
@@ -52,8 +52,9 @@ func Serve(p Plugin) {
 	_ = s.deinitializeOnce(ctx, Shutdown) // deinitializeOnce has logged the error
 }
 
-// exitStartedByHand prints how to start a plugin, and ends the process.
-func exitStartedByHand() {
+// printStartHelpAndExit prints how a host is configured to start this plugin, and ends
+// the process with status 1.
+func printStartHelpAndExit() {
 	program, err := filepath.Abs(os.Args[0])
 	if err != nil {
 		program = os.Args[0]
@@ -70,7 +71,7 @@ and then run: dormouse serve
 	os.Exit(1) //nolint:forbidigo // Serve promises it
 }
 
-// goPlugin is the server as go-plugin needs it.
+// goPlugin gives the server to go-plugin.
 type goPlugin struct {
 	plugin.NetRPCUnsupportedPlugin
 	server *server

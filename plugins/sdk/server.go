@@ -19,7 +19,7 @@ import (
 	"dormouse/statecontrol/statecontrolpb"
 )
 
-// server serves the contract to the host in the plugin's place.
+// server serves the contract's gRPC services to the host, and calls the plugin.
 type server struct {
 	shellpb.UnimplementedPluginServer
 	shellpb.UnimplementedDispatcherServer

@@ -41,7 +41,7 @@ func newStateControl(p Suspender) *stateControl {
 	}
 }
 
-// latestState returns the present state.
+// latestState returns the present state, the last one of the list.
 func (c *stateControl) latestState() *stateNode {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 // Error is an error with its number.
 type Error struct {
 	Number Number
-	// Cause tells a person what happened and what can be done. May be nil.
+	// Cause is the error behind the number, for people to read. It may be nil.
 	Cause error
 }
 
@@ -30,8 +30,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// sentinels is the number of each error that the host's packages return. The
-// first that matches counts.
+// sentinels is the number of each error that the host's packages return. The first
+// entry that an error matches counts.
 var sentinels = []struct {
 	err    error
 	number Number
@@ -64,8 +64,8 @@ var sentinels = []struct {
 	{context.Canceled, Aborted},
 }
 
-// ErrorOf returns err, which is not nil, with its number: the one that it has
-// already, that of the first sentinel it wraps, or General.
+// ErrorOf returns err, which is not nil, with a number: that of the *Error that err
+// wraps, else that of the first sentinel that err wraps, else General.
 func ErrorOf(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
@@ -78,7 +78,9 @@ func ErrorOf(err error) *Error {
 	return &Error{General, err}
 }
 
-// CallErrorOf is ErrorOf for the error of a call to an instance's plugin.
+// CallErrorOf returns the error of a call to an instance's plugin with a number, as
+// ErrorOf does. For an instance that is not active the number is CallNotActive or
+// CallHibernated.
 func CallErrorOf(err error) *Error {
 	e := ErrorOf(err)
 	switch e.Number {
@@ -91,9 +93,9 @@ func CallErrorOf(err error) *Error {
 	}
 }
 
-// Of returns the number of err, which is not nil: one of Thunder's, or what a
-// plugin answered, which is negative where the plugin chose a code of JSON-RPC.
-func Of(err error) Number {
+// NumberOf returns the number of err, which is not nil: one of Thunder's, or the code
+// that a plugin answered, which is negative if it is a code of JSON-RPC.
+func NumberOf(err error) Number {
 	e := ErrorOf(err)
 	if answer, ok := errors.AsType[*shell.PluginError](err); ok && e.Number == General {
 		return cmp.Or(Number(answer.Code), General)

@@ -10,7 +10,7 @@ import (
 	"dormouse/supervisor"
 )
 
-func TestOf(t *testing.T) {
+func TestNumberOf(t *testing.T) {
 	for _, test := range []struct {
 		err  error
 		want Number
@@ -26,7 +26,7 @@ func TestOf(t *testing.T) {
 		{fmt.Errorf("cannot ask: %w", &shell.PluginError{Code: 1001}), 1001},
 		{&shell.PluginError{Code: -32602}, -32602},
 	} {
-		if got := Of(test.err); got != test.want {
+		if got := NumberOf(test.err); got != test.want {
 			t.Errorf("%v: got %d, want %d", test.err, got, test.want)
 		}
 	}

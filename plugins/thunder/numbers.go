@@ -55,8 +55,9 @@ type WireError struct {
 	Text string
 }
 
-// meaning is what a number is called. Where a dialect's column is empty, its
-// code is made from the number and its text is "ERROR_" with the name.
+// meaning is the name of a number, and its code and text in each dialect. If those of
+// a dialect are empty, the code is made from the number, and the text is "ERROR_"
+// with the name.
 type meaning struct {
 	name   string
 	r4, r5 WireError
@@ -185,7 +186,8 @@ func (n Number) R5() WireError {
 	return m.r5
 }
 
-// vendorError returns a vendor's number, which is the same in every dialect.
+// vendorError returns the code and text of a vendor's number, which are the same in
+// every dialect.
 func (n Number) vendorError() WireError {
 	own := int(int32(n<<8) >> 8) //nolint:gosec // only the low 24 bits count
 	return WireError{own, fmt.Sprintf("Undefined Custom Error: %d", own)}

@@ -183,10 +183,10 @@ func TestForwardDeadlineAndCancellation(t *testing.T) {
 	}
 	held := communicator.Proxy{Interface: "dormouse.test.streams.v1.Streams", Name: "Streams", Count: 1}
 	proxies := h.host.Communicator.Proxies()
-	if len(proxies) != 1 || !strings.HasPrefix(proxies[0].Origin, "pid ") {
+	if len(proxies) != 1 || !strings.HasPrefix(proxies[0].Client, "pid ") {
 		t.Fatalf("held is %+v", proxies)
 	}
-	held.Origin = proxies[0].Origin
+	held.Client = proxies[0].Client
 	if diff := cmp.Diff([]communicator.Proxy{held}, proxies); diff != "" {
 		t.Errorf("held (-want +got):\n%s", diff)
 	}

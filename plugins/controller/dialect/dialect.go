@@ -18,10 +18,10 @@ import (
 // Dialect is the variant of Thunder's messages that one generation of clients
 // speaks: R4 or R5.
 type Dialect interface {
-	// Wire returns the code and the text of a number.
+	// WireError returns the code and the text of a number.
 	WireError(n thunder.Number) thunder.WireError
-	// FailureStatus returns the HTTP status of an answer that is an error.
-	FailureStatus() int
+	// FailureHTTPStatus returns the HTTP status of an answer that is an error.
+	FailureHTTPStatus() int
 	// RegisterResult returns the result of register and unregister.
 	RegisterResult() any
 	// SnapshotsOnRegister reports whether a client that registers for changes of
@@ -31,8 +31,9 @@ type Dialect interface {
 	Status(r Record) any
 	// StatusOfOne returns the JSON value of an instance that was asked for by name.
 	StatusOfOne(r Record) any
-	// AllEvent returns the parameters of an event for a subscriber of all events.
-	AllEvent(callsign, event string, params json.RawMessage) any
+	// AllEventParams returns the parameters of the event all, by which a subscriber
+	// of all events gets an event of any callsign.
+	AllEventParams(callsign, event string, params json.RawMessage) any
 }
 
 var dialects = map[string]Dialect{
@@ -58,8 +59,9 @@ func OfListener(name configs.Dialect) Dialect {
 	return R4{}
 }
 
-// Failure returns err, which is not nil, as the answer to a request. A plugin's own
-// answer is passed on, unless err says by a number of its own what it led to.
+// Failure returns err, which is not nil, as the error of a JSON-RPC answer. An error
+// of a plugin's is passed on, unless a *thunder.Error wraps it: then the number of
+// that one counts.
 func Failure(d Dialect, err error) *jsonrpc.Error {
 	numbered, ok := errors.AsType[*thunder.Error](err)
 	if answered, isAnswer := errors.AsType[*shell.PluginError](err); isAnswer && !ok {
@@ -92,7 +94,8 @@ func Failure(d Dialect, err error) *jsonrpc.Error {
 	return e
 }
 
-// pluginFailure returns a plugin's answer. Its text replaces the number's.
+// pluginFailure returns the error that a plugin answered. The plugin's text replaces
+// the number's.
 func pluginFailure(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 	e := &jsonrpc.Error{Code: p.Code}
 	if p.Code >= 0 {

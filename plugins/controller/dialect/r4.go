@@ -13,8 +13,8 @@ type R4 struct{}
 // WireError returns a number as R4 writes it.
 func (R4) WireError(n thunder.Number) thunder.WireError { return n.R4() }
 
-// FailureStatus returns 202.
-func (R4) FailureStatus() int { return http.StatusAccepted }
+// FailureHTTPStatus returns 202.
+func (R4) FailureHTTPStatus() int { return http.StatusAccepted }
 
 // RegisterResult returns 0.
 func (R4) RegisterResult() any { return 0 }
@@ -60,9 +60,10 @@ func (R4) Status(r Record) any {
 // StatusOfOne returns a list of one R4Record.
 func (d R4) StatusOfOne(r Record) any { return []any{d.Status(r)} }
 
-// AllEvent names the event too: otherwise a client could not tell the events of one
+// AllEventParams returns an object with the members callsign, data and event. Thunder
+// leaves the event out, without which clients could not tell the events of one
 // plugin apart.
-func (R4) AllEvent(callsign, event string, params json.RawMessage) any {
+func (R4) AllEventParams(callsign, event string, params json.RawMessage) any {
 	return struct {
 		Callsign string          `json:"callsign"`
 		Data     json.RawMessage `json:"data,omitempty"`

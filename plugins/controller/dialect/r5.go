@@ -13,8 +13,8 @@ type R5 struct{}
 // WireError returns a number as R5 writes it.
 func (R5) WireError(n thunder.Number) thunder.WireError { return n.R5() }
 
-// FailureStatus returns 200.
-func (R5) FailureStatus() int { return http.StatusOK }
+// FailureHTTPStatus returns 200.
+func (R5) FailureHTTPStatus() int { return http.StatusOK }
 
 // RegisterResult returns null.
 func (R5) RegisterResult() any { return nil }
@@ -60,8 +60,8 @@ func (R5) Status(r Record) any {
 // StatusOfOne returns an R5Record.
 func (d R5) StatusOfOne(r Record) any { return d.Status(r) }
 
-// AllEvent returns the event with its parameters under params.
-func (R5) AllEvent(callsign, event string, params json.RawMessage) any {
+// AllEventParams returns an object with the members event, callsign and params.
+func (R5) AllEventParams(callsign, event string, params json.RawMessage) any {
 	return struct {
 		Event    string          `json:"event"`
 		Callsign string          `json:"callsign"`

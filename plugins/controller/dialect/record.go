@@ -56,8 +56,8 @@ type Image struct {
 	Created string `json:"created"`
 }
 
-// WarmStart is the golden image that an instance was started from. Generation
-// counts the starts.
+// WarmStart is the golden image that an instance was started from, and the generation
+// of that start.
 type WarmStart struct {
 	Created    string `json:"created"`
 	Generation uint64 `json:"generation"`

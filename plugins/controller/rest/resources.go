@@ -26,12 +26,12 @@ var resources = map[string]Resource{
 	"GET Version":       Request.version,
 	"GET Discovery":     Request.discoveryResults,
 
-	"PUT Activate":      operation("activate", "activated"),
-	"PUT Deactivate":    operation("deactivate", "deactivated"),
-	"PUT Unavailable":   operation("unavailable", "made unavailable"),
-	"PUT Suspend":       operation("suspend", "suspended"),
-	"PUT Resume":        operation("resume", "resumed"),
-	"PUT Hibernate":     operation("hibernate", "hibernated"),
+	"PUT Activate":      operationResource("activate", "activated"),
+	"PUT Deactivate":    operationResource("deactivate", "deactivated"),
+	"PUT Unavailable":   operationResource("unavailable", "made unavailable"),
+	"PUT Suspend":       operationResource("suspend", "suspended"),
+	"PUT Resume":        operationResource("resume", "resumed"),
+	"PUT Hibernate":     operationResource("hibernate", "hibernated"),
 	"PUT Configuration": Request.configure,
 	"PUT Persist":       Request.persist,
 	"PUT Discovery":     Request.startDiscovery,
@@ -43,8 +43,8 @@ var resources = map[string]Resource{
 // object is a JSON object by its members.
 type object map[string]any
 
-// resultAsMember returns the resource whose JSON object has the method's result as
-// that member.
+// resultAsMember returns the resource that calls a method without parameters and
+// answers with an object whose one member is the method's result.
 func resultAsMember(member, method string) Resource {
 	return func(r Request) (any, error) {
 		elements, err := r.Call(method, "", nil)
@@ -153,10 +153,10 @@ func explainNoDiscovery(err error) error {
 	return err
 }
 
-// operation returns the resource that runs a lifecycle method. An operation that the
-// instance's state does not allow is answered with 409; Thunder says 200 and does
-// nothing.
-func operation(method, done string) Resource {
+// operationResource returns the resource that runs a lifecycle method. done is the
+// method's past participle. An operation that the instance's state does not allow is
+// answered with 409; Thunder says 200 and does nothing.
+func operationResource(method, done string) Resource {
 	return func(r Request) (any, error) {
 		switch r.Argument {
 		case "":
@@ -184,7 +184,7 @@ func (r Request) configure() (any, error) {
 	if err = r.explainUnknownKey(err); err == nil {
 		return nil, nil
 	}
-	no := errorOf(err)
+	no := restErrorOf(err)
 	return nil, &Error{no.Status, "Could not update the config. Error: " + no.Text}
 }
 

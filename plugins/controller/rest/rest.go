@@ -40,9 +40,9 @@ const (
 // for JSON, a sentence, or nil for an empty body.
 type Resource func(Request) (any, error)
 
-// Find returns the resource for an HTTP method and a name. The empty name is the
-// Controller itself.
-func Find(method, name string) (_ Resource, ok bool) {
+// FindResource returns the resource for an HTTP method and a name. The empty name is
+// the Controller itself.
+func FindResource(method, name string) (_ Resource, ok bool) {
 	r, ok := resources[method+" "+name]
 	return r, ok
 }
@@ -51,7 +51,7 @@ func Find(method, name string) (_ Resource, ok bool) {
 func (resource Resource) Serve(r Request) Response {
 	result, err := resource(r)
 	if err != nil {
-		return errorOf(err).Response()
+		return restErrorOf(err).Response()
 	}
 	switch result := result.(type) {
 	case nil:
@@ -82,9 +82,8 @@ func (e *Error) Response() Response {
 	return Response{e.Status, Text, []byte(e.Text + "\n")}
 }
 
-// errorOf returns a method's error with its HTTP status: that of its number, else
-// 500.
-func errorOf(err error) *Error {
+// restErrorOf returns a method's error with the HTTP status of its number, else 500.
+func restErrorOf(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
@@ -96,8 +95,8 @@ func errorOf(err error) *Error {
 	return &Error{status, numbered.Error()}
 }
 
-// statuses is the HTTP status of each number; all others are 500. Thunder answers
-// 304 while something is still under way.
+// statuses is the HTTP status of each number. Numbers without one get 500. Thunder
+// answers 304 while something is still under way.
 var statuses = map[thunder.Number]int{
 	thunder.Unavailable:       http.StatusServiceUnavailable,
 	thunder.IllegalState:      http.StatusConflict,

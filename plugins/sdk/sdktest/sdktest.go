@@ -42,7 +42,7 @@ import (
 // skipped on a machine that can't hibernate processes.
 const RequireCRIU = "DORMOUSE_REQUIRE_CRIU"
 
-// patience is how long the harness waits for anything.
+// patience is how long the harness waits for an event or a hibernation.
 const patience = 30 * time.Second
 
 // Main runs the tests of m. If the test binary was started as a plugin, it runs p
@@ -100,7 +100,7 @@ type Harness struct {
 // with state control is suspended after Start.
 func Start(tb testing.TB, o Options) *Harness {
 	tb.Helper()
-	h, err := start(tb, o)
+	h, err := startHarness(tb, o)
 	if err != nil {
 		tb.Fatalf("cannot start the plugin: %v", err)
 	}
@@ -110,14 +110,14 @@ func Start(tb testing.TB, o Options) *Harness {
 // Refused starts a plugin whose Initialize must fail, and returns its error.
 func Refused(tb testing.TB, o Options) error {
 	tb.Helper()
-	_, err := start(tb, o)
+	_, err := startHarness(tb, o)
 	if err == nil {
 		tb.Fatal("the plugin was to fail, and has initialized")
 	}
 	return err
 }
 
-func start(tb testing.TB, o Options) (*Harness, error) {
+func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	tb.Helper()
 	if engine == nil {
 		tb.Fatal("TestMain must call sdktest.Main")
@@ -228,13 +228,13 @@ func (h *Harness) State() shell.State { return h.shell.State() }
 // Suspend suspends the plugin.
 func (h *Harness) Suspend() {
 	h.t.Helper()
-	h.failOn("suspend", h.shell.Suspend(h.t.Context(), shell.Requested))
+	h.failTestOn("suspend", h.shell.Suspend(h.t.Context(), shell.Requested))
 }
 
 // Resume resumes the plugin.
 func (h *Harness) Resume() {
 	h.t.Helper()
-	h.failOn("resume", h.shell.Resume(h.t.Context(), shell.Requested))
+	h.failTestOn("resume", h.shell.Resume(h.t.Context(), shell.Requested))
 }
 
 // Hibernate hibernates the plugin to disk, and suspends it before that if it is
@@ -242,21 +242,21 @@ func (h *Harness) Resume() {
 // RequireCRIU.
 func (h *Harness) Hibernate() {
 	h.t.Helper()
-	h.failOn("hibernate", h.hibernate())
+	h.failTestOn("hibernate", h.suspendAndHibernate())
 }
 
 // HibernateRefused hibernates a plugin that must refuse, or that can't be
 // hibernated as it is, and returns the error. The plugin runs on.
 func (h *Harness) HibernateRefused() error {
 	h.t.Helper()
-	err := h.hibernate()
+	err := h.suspendAndHibernate()
 	if err == nil {
 		h.t.Fatal("the plugin was to stay awake, and was hibernated")
 	}
 	return err
 }
 
-func (h *Harness) hibernate() error {
+func (h *Harness) suspendAndHibernate() error {
 	h.t.Helper()
 	h.requireEngine()
 	if h.shell.Status().Control == statecontrol.Resumed {
@@ -284,7 +284,7 @@ func (h *Harness) StartWarm() {
 	h.t.Helper()
 	h.requireEngine()
 	h.Deactivate()
-	h.failOn("start", h.shell.Activate(h.t.Context(), shell.Requested))
+	h.failTestOn("start", h.shell.Activate(h.t.Context(), shell.Requested))
 	if h.shell.Status().StartedFrom == nil {
 		_, why := h.shell.GoldenImage()
 		h.t.Fatalf("the plugin was started cold: %v", why)
@@ -297,13 +297,13 @@ func (h *Harness) Wake() {
 	if state := h.shell.State(); state != shell.Hibernated {
 		h.t.Fatalf("cannot wake the plugin: it is %s", state)
 	}
-	h.failOn("wake", h.shell.Activate(h.t.Context(), shell.Requested))
+	h.failTestOn("wake", h.shell.Activate(h.t.Context(), shell.Requested))
 }
 
 // Deactivate ends the plugin before the end of the test.
 func (h *Harness) Deactivate() {
 	h.t.Helper()
-	h.failOn("deactivate", h.shell.Deactivate(h.t.Context(), shell.Requested))
+	h.failTestOn("deactivate", h.shell.Deactivate(h.t.Context(), shell.Requested))
 }
 
 // Event waits for the next event of that name, which must come within 30 seconds,
@@ -314,11 +314,11 @@ func (h *Harness) Event(name string, v any) {
 	if err == nil && v != nil {
 		err = json.Unmarshal(n.Params, v)
 	}
-	h.failOn("get the event "+name+" from", err)
+	h.failTestOn("get the event "+name+" from", err)
 }
 
-// failOn fails the test if err is not nil. verb is for its message.
-func (h *Harness) failOn(verb string, err error) {
+// failTestOn fails the test with "cannot VERB the plugin" if err is not nil.
+func (h *Harness) failTestOn(verb string, err error) {
 	h.t.Helper()
 	if err != nil {
 		h.t.Fatalf("cannot %s the plugin: %v", verb, err)

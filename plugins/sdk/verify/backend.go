@@ -19,17 +19,17 @@ import (
 	"dormouse/statecontrol"
 )
 
-// observedBackend is the plugin's backend, and makes steps of what the shell does in one
-// operation.
+// observedBackend is the plugin's backend. It records as steps the calls that the shell
+// makes within one operation.
 type observedBackend struct {
 	*process.Backend
 	run        *run
-	subsystems []string      // that exist
+	subsystems []string      // names of all subsystems
 	ending     bool          // the next Stop is a step
-	grace      time.Duration // in which each request to end must be met
+	grace      time.Duration // how long the plugin may take to end
 }
 
-// Launch is three steps: the handshake, the plugin's information, its health.
+// Launch launches the plugin in three steps: handshake, information, health.
 func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, err error) {
 	launched := b.run.tryStep(Handshake, "", func() (string, error) {
 		info, err = b.Backend.Launch(ctx)
@@ -53,21 +53,21 @@ func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, e
 	return withoutConditions(info), nil
 }
 
-// Wake is part of the step Restore.
+// Wake wakes the plugin. It records no step: Restore covers it.
 func (b *observedBackend) Wake(ctx context.Context) (shell.Information, error) {
 	info, err := b.Backend.Wake(ctx)
 	return withoutConditions(info), err
 }
 
-// withoutConditions removes the conditions, which would end the plugin before the steps
-// that follow.
+// withoutConditions returns info without its conditions, which could end the plugin
+// before the steps that follow.
 func withoutConditions(info shell.Information) shell.Information {
 	info.Preconditions, info.Terminations = nil, nil
 	return info
 }
 
-// informationText returns the plugin's information in one line. It asks a second time: the
-// answer must be the same.
+// informationText returns the plugin's information in one line. It asks the plugin
+// twice, and returns an error if the answers differ.
 func (b *observedBackend) informationText(ctx context.Context, info shell.Information) (string, error) {
 	client := shellpb.NewPluginClient(b.Conn())
 	first, err := client.Information(ctx, &shellpb.InformationRequest{})
@@ -94,8 +94,8 @@ func (b *observedBackend) informationText(ctx context.Context, info shell.Inform
 	return fmt.Sprintf("%s %d.%d.%d: %s", info.Class, v.Major, v.Minor, v.Patch, strings.Join(info.Services, ", ")), errors.Join(wrong...)
 }
 
-// Initialize is one step. A plugin with state control is suspended, or resumed,
-// after it.
+// Initialize initializes the plugin in one step. A plugin with state control must then
+// be suspended or resumed.
 func (b *observedBackend) Initialize(ctx context.Context) (err error) {
 	b.run.tryStep(Initialize, "", func() (found string, _ error) {
 		if err = b.Backend.Initialize(ctx); err == nil && slices.Contains(b.run.services, statecontrol.ServiceName) {
@@ -106,7 +106,8 @@ func (b *observedBackend) Initialize(ctx context.Context) (err error) {
 	return err
 }
 
-// controlState returns the state of the plugin after Initialize.
+// controlState returns the state of the plugin's state control. It returns an error
+// unless that is suspended or resumed.
 func (b *observedBackend) controlState(ctx context.Context) (string, error) {
 	state, err := statecontrol.NewClient(b.Conn()).State(ctx)
 	if err == nil && state != statecontrol.Suspended && state != statecontrol.Resumed {
@@ -115,7 +116,7 @@ func (b *observedBackend) controlState(ctx context.Context) (string, error) {
 	return string(state), err
 }
 
-// Deinitialize is one step, whose error the shell only logs.
+// Deinitialize deinitializes the plugin in one step.
 func (b *observedBackend) Deinitialize(ctx context.Context, why shell.Reason) (err error) {
 	b.run.tryStep(Deinitialize, "", func() (string, error) {
 		err = b.Backend.Deinitialize(ctx, why)
@@ -124,8 +125,8 @@ func (b *observedBackend) Deinitialize(ctx context.Context, why shell.Reason) (e
 	return err
 }
 
-// Stop is a step at the end of the verification. A plugin that ends neither by Shutdown
-// nor by SIGTERM is killed, which shows in the time that Stop takes.
+// Stop stops the plugin, in one step if it is the last Stop of the verification. The
+// step fails if the plugin had to be killed, which shows in the time that Stop takes.
 func (b *observedBackend) Stop(ctx context.Context) (err error) {
 	if !b.ending {
 		return b.Backend.Stop(ctx)

@@ -39,8 +39,8 @@ const (
 	NothingLeft  = "nothing left"
 )
 
-// mends says for each step what the author has to do when it fails, and where that is
-// explained.
+// mends is, for each step, the advice to the author if the step fails, with the chapter
+// that explains it.
 var mends = map[string]string{
 	Executable:   "name a file that can be executed; a script needs its #! line",
 	Handshake:    "serve gRPC on a socket in $PLUGIN_UNIX_SOCKET_DIR, write 1|1|unix|SOCKET|grpc as the first line to stdout, and answer Information (docs/plugins.md, Handshake)",
@@ -63,7 +63,8 @@ var mends = map[string]string{
 // unknownMethod is the name of a method that no plugin has.
 const unknownMethod = "dormouse-verify-no-such-method"
 
-// tryStep does one step, or skips it if skip says why, and reports whether the step was ok.
+// tryStep does one step by work, and reports whether the step was ok. If skip is not
+// empty, tryStep skips the step, and skip is the reason.
 func (r *run) tryStep(step, skip string, work func() (found string, err error)) bool {
 	s := Step{Name: step, Result: Skipped, Found: skip}
 	if skip == "" {
@@ -85,22 +86,22 @@ func (r *run) tryStep(step, skip string, work func() (found string, err error)) 
 	return s.Result == OK
 }
 
-// Order holds the names of all steps, in their order.
+// Order is the names of all steps in the order in which they are done.
 var Order = []string{
 	Executable, Handshake, Information, Health, Initialize, Methods, Suspend, Preflight,
 	Checkpoint, ProcessGone, Restore, CallAgain, Resume, Deinitialize, End, NothingLeft,
 }
 
-// skipStepsBefore skips the steps that are still missing before the given one.
+// skipStepsBefore records the steps between the last one and the given one as skipped.
 func (r *run) skipStepsBefore(step, why string) {
 	for _, s := range Order[len(r.Steps):slices.Index(Order, step)] {
 		r.tryStep(s, why, nil)
 	}
 }
 
-// notRunning says that the plugin does not run, if so. It returns "" also for a plugin
-// that ended unnoticed: the next step fails then.
-func (r *run) notRunning() string {
+// notRunningReason returns why steps that need the plugin are skipped, "" if it runs. A
+// plugin that ended while no step failed also gives "": the next step fails then.
+func (r *run) notRunningReason() string {
 	state := r.shell.State()
 	if state == shell.Activated || state == shell.Hibernated || !r.hasFailed() {
 		return ""
@@ -108,27 +109,28 @@ func (r *run) notRunning() string {
 	return "it does not run"
 }
 
-// withPluginEnd adds to an error why the plugin has ended, if it has.
-func (r *run) withPluginEnd(err error) error {
+// withCauseOfEnd returns err with the cause of the plugin's end, if the plugin has
+// ended; nil stays nil.
+func (r *run) withCauseOfEnd(err error) error {
 	if end := r.shell.Status().Err; err != nil && end != nil && r.shell.State() != shell.Activated {
 		return fmt.Errorf("%w: %w", err, end)
 	}
 	return err
 }
 
-// callStep does a step that calls a method.
-func (r *run) callStep(ctx context.Context, step string) {
-	skip := r.notRunning()
+// tryCallStep does a step that calls a method: that of Options, else an unknown one.
+func (r *run) tryCallStep(ctx context.Context, step string) {
+	skip := r.notRunningReason()
 	if skip == "" && !slices.Contains(r.services, shellpb.DispatcherService) {
 		skip = "it serves no Dispatcher"
 	}
 	r.tryStep(step, skip, func() (found string, err error) {
 		if r.Method == "" {
-			found, err = r.callUnknown(ctx)
+			found, err = r.callUnknownMethod(ctx)
 		} else {
 			found, err = r.callMethod(ctx, shell.Call{Method: r.Method, Params: r.Params})
 		}
-		return found, r.withPluginEnd(err)
+		return found, r.withCauseOfEnd(err)
 	})
 }
 
@@ -145,9 +147,9 @@ func (r *run) callMethod(ctx context.Context, c shell.Call) (string, error) {
 	return fmt.Sprintf("%s answered %s", c.Method, shorten(string(result), 60)), err
 }
 
-// callUnknown calls a method that does not exist, and returns an error unless the plugin
-// refuses it as the contract says.
-func (r *run) callUnknown(ctx context.Context) (string, error) {
+// callUnknownMethod calls a method that does not exist, and returns an error unless the
+// plugin refuses the call as the contract says.
+func (r *run) callUnknownMethod(ctx context.Context) (string, error) {
 	exists, err := r.shell.Exists(ctx, unknownMethod)
 	if err == nil && exists {
 		err = errors.New("yes")
@@ -172,13 +174,13 @@ func isUnknownMethod(code int) bool {
 	return code == int(thunder.UnknownMethod) || code == thunder.UnknownMethod.R4().Code
 }
 
-// sleepSteps does every step from the suspension to the next resumption.
-func (r *run) sleepSteps(ctx context.Context) {
-	skip := r.notRunning()
+// trySleepSteps does the steps from Suspend to Resume.
+func (r *run) trySleepSteps(ctx context.Context) {
+	skip := r.notRunningReason()
 	if skip == "" && !slices.Contains(r.services, statecontrol.ServiceName) {
 		skip = "it serves no StateControl, and so can't be hibernated"
 	}
-	suspended := r.tryStep(Suspend, skip, func() (string, error) { return "", r.withPluginEnd(r.suspendTwice(ctx)) })
+	suspended := r.tryStep(Suspend, skip, func() (string, error) { return "", r.withCauseOfEnd(r.suspendTwice(ctx)) })
 	if skip == "" && !suspended {
 		skip = "it is not suspended"
 	}
@@ -207,11 +209,11 @@ func (r *run) sleepSteps(ctx context.Context) {
 	r.tryStep(Restore, skip, func() (string, error) { return "", r.shell.Activate(ctx, shell.Requested) })
 	if skip == "" {
 		r.recordProcesses()
-		r.callStep(ctx, CallAgain)
+		r.tryCallStep(ctx, CallAgain)
 	} else {
 		r.tryStep(CallAgain, skip, nil)
 	}
-	resumable := r.notRunning()
+	resumable := r.notRunningReason()
 	if resumable == "" && !suspended {
 		resumable = "it was not suspended"
 	}
@@ -242,7 +244,7 @@ func (r *run) suspendTwice(ctx context.Context) error {
 	return err
 }
 
-// recordProcesses adds the plugin's processes of now to those that must end.
+// recordProcesses adds the plugin's present processes to those that must end.
 func (r *run) recordProcesses() {
 	if pid := r.shell.Status().Facts.PID; pid != 0 {
 		r.pids = append(r.pids, procfs.Tree(pid)...)
@@ -264,8 +266,8 @@ func (r *run) checkProcessesGone() error {
 	return fmt.Errorf("still alive: process %s", strings.Join(alive, ", "))
 }
 
-// lookProgram returns the absolute path of a program that can be executed.
-func lookProgram(name string) (string, error) {
+// findProgram returns the absolute path of a program that can be executed.
+func findProgram(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
 		path, err = filepath.Abs(path)

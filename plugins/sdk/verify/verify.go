@@ -1,5 +1,5 @@
 // Package verify takes a program through a plugin's whole life, in a private host, and
-// says what its author has to mend. It prints nothing.
+// returns how each step went, with advice to the author. It prints nothing.
 package verify
 
 import (
@@ -20,7 +20,7 @@ import (
 	"dormouse/shell/process"
 )
 
-// callsign is the instance's in the private host.
+// callsign is the callsign of the plugin in the private host.
 const callsign = "Verify"
 
 // Options says which program is verified, and how.
@@ -34,7 +34,7 @@ type Options struct {
 	Params json.RawMessage
 	// Timeout is how long the plugin may take for each answer.
 	Timeout time.Duration
-	// Subsystems are those that only the site of the plugin has.
+	// Subsystems are the names of subsystems besides Thunder's.
 	Subsystems []string
 	CRIU       string // path of CRIU's executable, "" for the default one
 	Keep       bool   // leave the host's directory
@@ -70,9 +70,9 @@ const (
 	Skipped Result = "skipped"
 )
 
-// Run verifies a program, and returns the directory of its host, which is there still
-// only with Keep. The error means that the program could not be tried; it is not the
-// program's fault.
+// Run verifies a program. It returns the directory of the private host, which it has
+// removed unless Options.Keep is true. An error means that the program could not be
+// tried; it is not the program's fault.
 func Run(ctx context.Context, o Options) (_ Verification, dir string, err error) {
 	if dir, err = os.MkdirTemp("", "dormouse-verify-"); err != nil {
 		return Verification{}, "", err
@@ -92,7 +92,7 @@ type run struct {
 	dir      string
 	host     *host.Host
 	backend  *observedBackend
-	services []string // that the plugin serves
+	services []string // names of the gRPC services that the plugin serves
 	shell    *shell.Shell
 	pids     []int // of all processes that the plugin has had
 }
@@ -101,7 +101,7 @@ type run struct {
 func (r *run) runSteps(ctx context.Context) (err error) {
 	config := r.pluginConfig()
 	found := r.tryStep(Executable, "", func() (string, error) {
-		path, err := lookProgram(r.Options.Program)
+		path, err := findProgram(r.Options.Program)
 		config.Executable = path
 		return path, err
 	})
@@ -116,21 +116,20 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 		r.recordProcesses()
 	}
 	r.skipStepsBefore(Methods, "it does not run")
-	r.callStep(ctx, Methods)
-	r.sleepSteps(ctx)
+	r.tryCallStep(ctx, Methods)
+	r.trySleepSteps(ctx)
 	r.backend.ending = true
 	_ = r.shell.Deactivate(context.WithoutCancel(ctx), shell.Requested) // the backend makes it steps
 	r.skipStepsBefore(NothingLeft, "it does not run")
 	stopped := r.host.Stop(context.WithoutCancel(ctx))
 	r.tryStep(NothingLeft, "", func() (string, error) {
-		return "", errors.Join(stopped, r.checkProcessesGone(), r.leftFiles(), r.host.Close(false))
+		return "", errors.Join(stopped, r.checkProcessesGone(), r.checkNoFilesLeft(), r.host.Close(false))
 	})
 	r.OK = activated == nil && !r.hasFailed()
 	return nil
 }
 
-// openHost makes a private host with the one instance, which can call the host as in
-// any other.
+// openHost opens a private host with the plugin as its one instance.
 func (r *run) openHost(config configs.Plugin) (err error) {
 	o := host.PrivateOptions(r.dir, r.Log, config)
 	o.Version = r.Version
@@ -146,7 +145,7 @@ func (r *run) openHost(config configs.Plugin) (err error) {
 	return err
 }
 
-// pluginConfig returns how the plugin is run.
+// pluginConfig returns the configuration of the plugin's instance.
 func (r *run) pluginConfig() configs.Plugin {
 	c := configs.DefaultPlugin()
 	c.Callsign = callsign
@@ -159,8 +158,8 @@ func (r *run) pluginConfig() configs.Plugin {
 	return c
 }
 
-// leftFiles returns an error that names the files which the plugin left behind.
-func (r *run) leftFiles() error {
+// checkNoFilesLeft returns an error that names the files that the plugin left behind.
+func (r *run) checkNoFilesLeft() error {
 	r.host.Processes.Images.Close() // returns when the images that were used are deleted
 	var found []error
 	for _, dir := range []string{r.host.Processes.RunDir, filepath.Join(r.dir, "images", callsign)} {

@@ -70,8 +70,8 @@ func subsystemsMessage(all []supervisor.Subsystem) *shellpb.SubsystemsResponse {
 	return r
 }
 
-// reasonFromClient returns the reason for an operation that a client gives, by default
-// Requested.
+// reasonFromClient returns the reason that a client gives for an operation, by
+// default Requested.
 func reasonFromClient(r shellpb.Reason) shell.Reason {
 	if words := r.Words(); words != "" && r != shellpb.Reason_REASON_SHUTDOWN { // a client may not give the host's own reason
 		return shell.Reason(words)

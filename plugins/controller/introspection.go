@@ -11,8 +11,8 @@ import (
 	"dormouse/shell"
 )
 
-// descriptionMethods are the methods that describe what a callsign serves.
-func descriptionMethods() []method {
+// introspectionMethods returns the methods that describe what a callsign serves.
+func introspectionMethods() []method {
 	return []method{
 		{
 			name: "exists", access: accessRead, form: objectOrOther, missingParam: thunder.InvalidParameter,
@@ -61,7 +61,7 @@ func serveExists(ctx context.Context, r request) (any, error) {
 // hasMethod reports whether the instance has the method: one that the host serves for
 // it, or one of the plugin's own.
 func (f *Front) hasMethod(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
-	m, shared := f.commonMethod(sh, name)
+	m, shared := f.findCommonMethod(sh, name)
 	switch {
 	case name == "":
 		return false, nil

@@ -10,26 +10,26 @@ import (
 	"dormouse/statecontrol"
 )
 
-// snapshots is the state of each instance as subscribers were last told. Publishing
-// an event and adding a subscriber hold the lock, so that a new subscriber misses
-// no event and gets none twice.
-type snapshots struct {
+// stateSnapshots is the state of each instance in the events that were sent last. The
+// lock is held while an event is published and while a subscriber is added, so that
+// a new subscriber misses no event and gets none twice.
+type stateSnapshots struct {
 	sync.Mutex
 
-	byCallsign map[string]snapshot
+	byCallsign map[string]stateSnapshot
 }
 
-// snapshot is the state of one instance.
-type snapshot struct {
+// stateSnapshot is the state of one instance.
+type stateSnapshot struct {
 	active  bool
 	reason  shell.Reason
 	control statecontrol.State
 }
 
 // update keeps the state after a transition. The caller holds the lock.
-func (s *snapshots) update(t shell.Transition) {
+func (s *stateSnapshots) update(t shell.Transition) {
 	if s.byCallsign == nil {
-		s.byCallsign = make(map[string]snapshot)
+		s.byCallsign = make(map[string]stateSnapshot)
 	}
 	now := s.byCallsign[t.Callsign]
 	now.control = t.Control
@@ -44,9 +44,10 @@ func (s *snapshots) update(t shell.Transition) {
 	s.byCallsign[t.Callsign] = now
 }
 
-// eventsFor returns the parameters of the events that tell a new subscriber of the
-// topic the present state. The caller holds the lock.
-func (s *snapshots) eventsFor(t topic, index string) []json.RawMessage {
+// eventsForNewSubscriber returns the parameters of the events with the present state
+// of each active instance, for a new subscriber of the topic. The caller holds the
+// lock.
+func (s *stateSnapshots) eventsForNewSubscriber(t topic, index string) []json.RawMessage {
 	var events []json.RawMessage
 	for _, callsign := range slices.Sorted(maps.Keys(s.byCallsign)) {
 		now := s.byCallsign[callsign]
