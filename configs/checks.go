@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"dormouse/internal/spelling"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"dormouse/internal/spelling"
 )
 
 // ControllerCallsign is the callsign of the host itself. No configured instance may

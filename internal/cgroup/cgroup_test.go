@@ -39,7 +39,7 @@ func makeCgroup() (Dir, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp(mount, "dormouse-cgroup-test-") //nolint:usetesting // it is a cgroup
+	dir, err := os.MkdirTemp(mount, "dormouse-cgroup-test-")
 	return Dir(dir), err
 }
 

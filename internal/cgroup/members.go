@@ -1,12 +1,13 @@
 package cgroup
 
 import (
-	"dormouse/internal/procfs"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"dormouse/internal/procfs"
 )
 
 // Members returns the PIDs of the processes in the cgroup, nil for no cgroup. It does
