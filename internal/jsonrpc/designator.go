@@ -20,7 +20,8 @@ const DefaultVersion = 1
 //
 //	[Callsign.][version.][prefix[#instance]::]method[@index]
 type Designator struct {
-	// Callsign may contain dots. It is empty if the path of the request names it.
+	// Callsign may contain dots. It is empty if the HTTP path of the request names the
+	// instance.
 	Callsign string
 	Version  int
 	// Method includes the prefix and its instance.
@@ -42,7 +43,7 @@ func ParseDesignator(method string) (Designator, error) {
 		dot = len(rest) - 1
 	}
 	d.Method = name[dot+1:]
-	if err := checkMethod(d.Method); err != nil {
+	if err := checkPrefixAndName(d.Method); err != nil {
 		return Designator{}, fmt.Errorf("%w: %w in %.80q", ErrDesignator, err, method)
 	}
 	if dot < 0 {
@@ -66,8 +67,8 @@ func ParseDesignator(method string) (Designator, error) {
 	return d, nil
 }
 
-// checkMethod returns an error if the method has no name or an empty prefix.
-func checkMethod(method string) error {
+// checkPrefixAndName returns an error if the method has an empty prefix or no name.
+func checkPrefixAndName(method string) error {
 	prefix, rest, found := strings.Cut(method, "::")
 	if !found {
 		rest = method

@@ -13,7 +13,7 @@ import (
 const space = " \t\r\n"
 
 // Fields returns the members of params by name. The error says that params are not an
-// object, or that a name is there twice.
+// object, or that two members have the same name.
 func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
 	if !json.Valid(params) {
 		return nil, errors.New("params are not JSON")

@@ -49,13 +49,13 @@ type Request struct {
 	Method string
 	// Params is nil if the request has none, or null.
 	Params json.RawMessage
-	// Err is the fault of a request that is not valid, else nil. ID is set if it
-	// could be read.
+	// Err is the fault of a request that is not valid, else nil. ID is set even then
+	// if the message has a valid one.
 	Err error
 }
 
 // Parse splits a message. The error is about the whole message and wraps ErrSyntax or
-// ErrInvalid. A fault of one request is in the request.
+// ErrInvalid. A fault of one request is in the Err of that request.
 func Parse(message []byte) (Message, error) {
 	if !utf8.Valid(message) {
 		return Message{}, fmt.Errorf("%w: it is not UTF-8", ErrSyntax)
@@ -101,13 +101,13 @@ func parseRequest(object []byte) Request {
 	for name, value := range objectMembers(object) {
 		switch string(name) {
 		case "id":
-			r.markSeen(&hasID, "id")
+			r.rejectDuplicate(&hasID, "id")
 			r.setID(value)
 		case "method":
-			r.markSeen(&hasMethod, "method")
+			r.rejectDuplicate(&hasMethod, "method")
 			r.setMethod(value)
 		case "params":
-			r.markSeen(&hasParams, "params")
+			r.rejectDuplicate(&hasParams, "params")
 			if !bytes.Equal(value, Null) {
 				r.Params = value
 			}
@@ -125,12 +125,12 @@ func (r *Request) setID(value []byte) {
 		r.ID = value
 		return
 	case '{', '[', 't', 'f':
-		r.setError("its id is neither a number nor a string")
+		r.setFirstError("its id is neither a number nor a string")
 		return
 	}
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil || n > maxID || n < -maxID {
-		r.setError("its id %.40s is not a whole number of at most 2^53", value)
+		r.setFirstError("its id %.40s is not a whole number of at most 2^53", value)
 		return
 	}
 	r.ID = value
@@ -138,22 +138,23 @@ func (r *Request) setID(value []byte) {
 
 func (r *Request) setMethod(value []byte) {
 	if value[0] != '"' {
-		r.setError("its method is not a string")
+		r.setFirstError("its method is not a string")
 		return
 	}
 	r.Method = string(unquote(value))
 }
 
-// markSeen sets an error if the member was seen before.
-func (r *Request) markSeen(seen *bool, name string) {
+// rejectDuplicate sets an error if *seen is true, and then sets *seen. The request has
+// more than one member of this name then.
+func (r *Request) rejectDuplicate(seen *bool, name string) {
 	if *seen {
-		r.setError("it has more than one %s", name)
+		r.setFirstError("it has more than one %s", name)
 	}
 	*seen = true
 }
 
-// setError sets the error of the request if it has none.
-func (r *Request) setError(format string, args ...any) {
+// setFirstError sets the error of the request, unless the request has one already.
+func (r *Request) setFirstError(format string, args ...any) {
 	if r.Err == nil {
 		r.Err = fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
 	}
