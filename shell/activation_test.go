@@ -181,9 +181,9 @@ func TestStateControl(t *testing.T) {
 		}
 
 		// The plugin changes by itself.
-		r.fake.Control.ChangeUnasked(statecontrol.Resumed)
-		r.fake.Control.ChangeUnasked(statecontrol.Resumed)
-		r.fake.Control.ChangeUnasked(statecontrol.Exited)
+		r.fake.Control.ChangeByItself(statecontrol.Resumed)
+		r.fake.Control.ChangeByItself(statecontrol.Resumed)
+		r.fake.Control.ChangeByItself(statecontrol.Exited)
 		r.expect("resume: activated is resumed")
 	})
 }

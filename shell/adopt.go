@@ -8,7 +8,7 @@ import (
 )
 
 // NeedsAdoption reports whether an earlier host left something of the plugin behind.
-// Adopt must then come before any other operation.
+// The host must then call Adopt before any other operation.
 func (s *Shell) NeedsAdoption() bool {
 	_, inherited := s.inheritedReason()
 	return inherited
@@ -31,17 +31,18 @@ func (s *Shell) Adopt(ctx context.Context) error {
 		return nil
 	}
 	return s.runInLane(ctx, Adopt, s.activationTimeLimit(), func(ctx context.Context) error {
-		err := s.step(ctx, Adopt, why, s.adoptPlugin)
+		err := s.takeStep(ctx, Adopt, why, s.adoptPlugin)
 		if err == nil {
-			s.noteActivated(why)
+			s.saveActivationReason(why)
 		}
 		return err
 	})
 }
 
-// adoptPlugin is the work of an adoption.
+// adoptPlugin is the work of an adoption: it connects to the plugin and takes over its
+// state control. After an error the plugin does not run.
 func (s *Shell) adoptPlugin(ctx context.Context) error {
-	limited, cancel := s.untilShutdown(ctx, time.Duration(s.Config().StartTimeout))
+	limited, cancel := s.contextUntilShutdown(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	info, err := s.process.Adopt(limited)
 	if err != nil {
@@ -60,23 +61,23 @@ func (s *Shell) adoptPlugin(ctx context.Context) error {
 	return nil
 }
 
-// Leave is the last operation before the host ends. A plugin that can outlive the host
+// LeaveOrDeactivate is the last operation before the host ends. A plugin that can outlive the host
 // is left running once the calls to it have ended; any other plugin is deactivated.
-func (s *Shell) Leave(ctx context.Context) error {
+func (s *Shell) LeaveOrDeactivate(ctx context.Context) error {
 	s.beginClosing()
 	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated || s.process == nil || !s.process.OutlivesHost() {
 			return s.deactivateInTurn(ctx, Shutdown)
 		}
-		drained := s.withStopTimeout(ctx, s.inFlight.drainCalls)
+		drained := s.runWithStopTimeout(ctx, s.inFlight.drainCalls)
 		s.inFlight.cancelAll()
-		return errors.Join(drained, s.process.Leave(ctx))
+		return errors.Join(drained, s.process.LeaveRunning(ctx))
 	})
 }
 
-// noteActivated tells the backend why the plugin has become active.
-func (s *Shell) noteActivated(why Reason) {
+// saveActivationReason lets the backend save why the plugin has become active.
+func (s *Shell) saveActivationReason(why Reason) {
 	if s.process != nil {
-		s.process.NoteActivated(why)
+		s.process.SaveActivationReason(why)
 	}
 }

@@ -41,10 +41,10 @@ func TestAdoptKeepsTheReason(t *testing.T) {
 	if st := s.Status(); st.State != shell.Activated || st.Reason != shell.Requested || st.Err != nil {
 		t.Errorf("it is %s for the reason %s, %v", st.State, st.Reason, st.Err)
 	}
-	if err := s.Leave(t.Context()); err != nil || s.State() != shell.Activated {
+	if err := s.LeaveOrDeactivate(t.Context()); err != nil || s.State() != shell.Activated {
 		t.Errorf("got %v, %s", err, s.State())
 	}
-	if steps := p.Steps(); !slices.Equal(steps, []string{shelltest.Adopt, shelltest.Leave}) {
+	if steps := p.TakeSteps(); !slices.Equal(steps, []string{shelltest.Adopt, shelltest.Leave}) {
 		t.Errorf("the steps were %v", steps)
 	}
 	if len(p.ActivationReasons()) != 1 || p.ActivationReasons()[0] != shell.Requested {

@@ -37,7 +37,7 @@ type Backend interface {
 // Process is a Backend that runs a program in processes of its own: the plugin can be
 // probed, hibernated, started from a golden image, and left to the next host. The shell
 // calls the methods one at a time, except Conn, Evidence, Sleep,
-// HibernationObstacle, HibernationProgress and Golden.
+// HibernationObstacle, HibernationProgress and GoldenImage.
 type Process interface {
 	Backend
 
@@ -45,11 +45,11 @@ type Process interface {
 	// across restarts of the plugin; calls on it fail with UNAVAILABLE while the plugin
 	// does not run.
 	Conn() grpc.ClientConnInterface
-	// Probe asks the program for its description, and starts the program for that if
-	// it has changed since it was last asked. The shell calls Probe only while the
-	// plugin neither runs nor sleeps. The error wraps ErrInstantiation.
-	Probe(ctx context.Context) (Information, error)
-	// KnownInformation returns the description that Probe would return, if it is known
+	// ProbeProgram returns the program's description of itself, and starts the program
+	// for that if the program has changed since the last time. The shell calls
+	// ProbeProgram only while the plugin neither runs nor sleeps. The error wraps ErrInstantiation.
+	ProbeProgram(ctx context.Context) (Information, error)
+	// KnownInformation returns the description that ProbeProgram would return, if it is known
 	// without starting the program.
 	KnownInformation() (info Information, known bool)
 	// Evidence collects exit, log and /proc files of a plugin that ends, for the post-mortem.
@@ -104,9 +104,9 @@ type Process interface {
 	// changed, no longer asks for it or differs from what the image was made with.
 	RemoveStaleGolden()
 
-	// NoteActivated is called each time the plugin has become active. The backend
-	// keeps the reason for the next host.
-	NoteActivated(why Reason)
+	// SaveActivationReason saves for the next host why the plugin is active. The shell
+	// calls it each time the plugin has become active.
+	SaveActivationReason(why Reason)
 	// Inherited reports whether an earlier host left a process of this plugin, and
 	// why the plugin was active. The shell calls Adopt before anything else then.
 	Inherited() (why Reason, inherited bool)
@@ -115,9 +115,9 @@ type Process interface {
 	Adopt(ctx context.Context) (Information, error)
 	// OutlivesHost reports whether the running plugin may run on without this host.
 	OutlivesHost() bool
-	// Leave disconnects from the running plugin, which runs on. The plugin is not
-	// told.
-	Leave(ctx context.Context) error
+	// LeaveRunning disconnects from the running plugin, which runs on for the next host.
+	// The plugin gets no message about that.
+	LeaveRunning(ctx context.Context) error
 }
 
 // Sink takes the reports of a backend about its plugin. Its methods may be called from
@@ -256,7 +256,7 @@ func (k sink) Exited(err error) {
 	s.mu.Unlock()
 	s.inFlight.cancelAll()
 	s.goUnlessClosing(func() {
-		_ = s.lane.run(context.Background(), Exit, func() error {
+		_ = s.lane.runInTurn(context.Background(), Exit, func() error {
 			state := s.State()
 			hasProcess := state == Activated || state == Hibernated && s.sleepsInPlace()
 			s.mu.Lock()
@@ -267,7 +267,7 @@ func (k sink) Exited(err error) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), s.deactivationTimeLimit())
 			defer cancel()
-			return s.stepAfterExit(ctx, err)
+			return s.takeStepAfterExit(ctx, err)
 		})
 	})
 }

@@ -28,7 +28,7 @@ func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 // callPlugin admits one call, which occupies size bytes of the hold queue if it has to
 // wait, and runs send. The call counts as use of the plugin.
 func (s *Shell) callPlugin(ctx context.Context, size int, send func(context.Context) error) error {
-	enter := func(ctx context.Context) (context.Context, error) { return s.admit(ctx, size) }
+	enter := func(ctx context.Context) (context.Context, error) { return s.admitCall(ctx, size) }
 	return s.enterAndSend(ctx, enter, func(ctx context.Context) error {
 		defer s.noteUse()
 		return send(ctx)
@@ -39,7 +39,7 @@ func (s *Shell) callPlugin(ctx context.Context, size int, send func(context.Cont
 // instance or waits for it.
 func (s *Shell) callWithoutUse(ctx context.Context, send func(context.Context) error) error {
 	return s.enterAndSend(ctx, func(context.Context) (context.Context, error) {
-		end, state := s.enterIfActive()
+		end, state := s.enterProbeIfActive()
 		if end == nil {
 			return nil, notActiveError(state)
 		}
@@ -76,10 +76,10 @@ func (s *Shell) enterAndSend(ctx context.Context, enter func(context.Context) (e
 	return err
 }
 
-// admit decides for every call whether it is delivered, held or refused; a held call
+// admitCall decides for every call whether it is delivered, held or refused; a held call
 // waits here. After a nil error the call counts as in flight until inFlight.leaveCall,
 // and must be given up when the returned context ends.
-func (s *Shell) admit(ctx context.Context, size int) (end context.Context, err error) {
+func (s *Shell) admitCall(ctx context.Context, size int) (end context.Context, err error) {
 	end, held, err := s.admitOrHold(size)
 	if held == nil {
 		return end, err
@@ -108,9 +108,9 @@ func (s *Shell) admitOrHold(size int) (end context.Context, held *heldCall, err 
 	return nil, held, err
 }
 
-// enterIfActive counts a probe (health, Exists) as in flight if the instance is active;
+// enterProbeIfActive counts a probe (health, Exists) as in flight if the instance is active;
 // otherwise end is nil. It never wakes the instance or waits for it.
-func (s *Shell) enterIfActive() (end context.Context, state State) {
+func (s *Shell) enterProbeIfActive() (end context.Context, state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.TakesCalls() {
@@ -138,7 +138,7 @@ func isProbe(method string) bool {
 const maxKnownMethods = 1024
 
 // Exists reports whether the plugin has the method, without waking it. For a plugin that
-// sleeps it answers from memory, and returns ErrHibernated if it does not know.
+// sleeps Exists answers from earlier calls, and returns ErrHibernated if none was made.
 func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err error) {
 	err = s.callWithoutUse(ctx, func(ctx context.Context) error {
 		exists, err = s.backend.Exists(ctx, method)
@@ -157,8 +157,8 @@ func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err err
 	return exists, err
 }
 
-// rememberMethodFromError remembers whether the method exists, as far as the error of a call
-// shows it.
+// rememberMethodFromError remembers whether the method exists, if err, the outcome of a
+// call, shows that.
 func (s *Shell) rememberMethodFromError(method string, err error) {
 	switch {
 	case err == nil:

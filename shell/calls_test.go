@@ -104,7 +104,7 @@ func TestAdmission(t *testing.T) {
 					if want == nil {
 						wantDelivered = 1
 					}
-					if n := r.fake.CountDelivered("x"); n != wantDelivered {
+					if n := r.fake.CountDeliveredCalls("x"); n != wantDelivered {
 						r.Errorf("it was delivered %d times, want %d", n, wantDelivered)
 					}
 				})
@@ -217,11 +217,11 @@ func TestHeldCalls(t *testing.T) {
 			}
 		}
 		for i := range shell.MaxHeldCalls {
-			if n := r.fake.CountDelivered(fmt.Sprint(i)); n != 1 {
+			if n := r.fake.CountDeliveredCalls(fmt.Sprint(i)); n != 1 {
 				r.Errorf("call %d was delivered %d times", i, n)
 			}
 		}
-		if n := countOf(r.fake.Steps(), shelltest.Wake); n != 1 {
+		if n := countOf(r.fake.TakeSteps(), shelltest.Wake); n != 1 {
 			r.Errorf("it was woken %d times", n)
 		}
 		if n := r.LaneStatus().Held; n != 0 {
@@ -260,7 +260,7 @@ func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 						r.Errorf("got error %v, want %v", err, test.want)
 					}
 				}
-				steps := slices.DeleteFunc(r.fake.Steps(), func(s string) bool { return s == shelltest.Invoke })
+				steps := slices.DeleteFunc(r.fake.TakeSteps(), func(s string) bool { return s == shelltest.Invoke })
 				if diff := cmp.Diff(test.steps, steps); diff != "" {
 					r.Errorf("steps (-want +got):\n%s", diff)
 				}
@@ -479,7 +479,7 @@ func TestCallsDuringSleepCycles(t *testing.T) {
 		sleeping.Wait()
 		for caller := range callers {
 			for i := range each {
-				if n := r.fake.CountDelivered(fmt.Sprintf("%d.%d", caller, i)); n != 1 {
+				if n := r.fake.CountDeliveredCalls(fmt.Sprintf("%d.%d", caller, i)); n != 1 {
 					r.Errorf("call %d of %d was delivered %d times", i, caller, n)
 				}
 			}

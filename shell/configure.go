@@ -15,7 +15,7 @@ const configureEvent Event = "configure"
 // ErrIllegalState while the plugin runs or sleeps.
 func (s *Shell) Configure(ctx context.Context, c configs.Plugin) error {
 	c.Callsign = s.callsign
-	return s.runInLane(ctx, configureEvent, s.endTimeLimit(), func(context.Context) error {
+	return s.runInLane(ctx, configureEvent, s.ownEndTimeLimit(), func(context.Context) error {
 		if state := s.State(); !state.IsDown() {
 			return fmt.Errorf("cannot configure: %w: it is %s", ErrIllegalState, state)
 		}

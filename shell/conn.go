@@ -30,7 +30,7 @@ type admittedConn struct {
 }
 
 // Invoke makes a unary call, see grpc.ClientConnInterface. A call of a probe method never
-// waits or wakes.
+// waits for the instance or wakes it.
 func (c admittedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	send := func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) }
 	if isProbe(method) {
@@ -58,7 +58,7 @@ func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, meth
 	under, err := c.to.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		leave()
-		return nil, endCause(end, err)
+		return nil, streamEndError(end, err)
 	}
 	context.AfterFunc(ctx, leave)
 	return &admittedStream{under, end, leave, !desc.ServerStreams}, nil
@@ -68,22 +68,22 @@ func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, meth
 // context ends when the stream must end.
 func (s *Shell) admitStream(ctx context.Context, method string) (end context.Context, err error) {
 	if isProbe(method) {
-		if end, state := s.enterIfActive(); end == nil {
+		if end, state := s.enterProbeIfActive(); end == nil {
 			return nil, notActiveError(state)
 		}
-		return s.inFlight.countAsStream(), nil
+		return s.inFlight.turnCallIntoStream(), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
 	defer cancel()
-	if _, err := s.admit(ctx, 0); err != nil {
+	if _, err := s.admitCall(ctx, 0); err != nil {
 		return nil, err
 	}
-	return s.inFlight.countAsStream(), nil
+	return s.inFlight.turnCallIntoStream(), nil
 }
 
-// endCause returns why end has ended, if that made the stream fail with err, and
+// streamEndError returns why end has ended, if that made the stream fail with err, and
 // otherwise err.
-func endCause(end context.Context, err error) error {
+func streamEndError(end context.Context, err error) error {
 	if end.Err() != nil && !errors.Is(err, io.EOF) {
 		return context.Cause(end)
 	}
@@ -102,7 +102,7 @@ func (s *admittedStream) Header() (metadata.MD, error) {
 	header, err := s.ClientStream.Header()
 	if err != nil {
 		s.leave()
-		err = endCause(s.end, err)
+		err = streamEndError(s.end, err)
 	}
 	return header, err
 }
@@ -116,7 +116,7 @@ func (s *admittedStream) RecvMsg(m any) error {
 	if err == nil {
 		return nil
 	}
-	return endCause(s.end, err)
+	return streamEndError(s.end, err)
 }
 
 func (s *admittedStream) SendMsg(m any) error {
@@ -125,5 +125,5 @@ func (s *admittedStream) SendMsg(m any) error {
 		return err
 	}
 	s.leave()
-	return endCause(s.end, err)
+	return streamEndError(s.end, err)
 }

@@ -157,10 +157,10 @@ func TestLateNewsIsNone(t *testing.T) {
 		r.activate()
 		held := r.fake.Hold(shelltest.Deinitialize)
 		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
-		r.fake.Control.ChangeUnasked(statecontrol.Resumed)
+		r.fake.Control.ChangeByItself(statecontrol.Resumed)
 		held.Open()
 		r.must(<-down)
-		r.fake.Control.ChangeUnasked(statecontrol.Suspended)
+		r.fake.Control.ChangeByItself(statecontrol.Suspended)
 		r.forgetSoFar()
 		if st := r.Status(); st.Control != "" {
 			r.Errorf("got control %s", st.Control)

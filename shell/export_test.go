@@ -21,7 +21,7 @@ var (
 )
 
 func (l *lane) Run(ctx context.Context, event Event, work func() error) error {
-	return l.run(ctx, event, work)
+	return l.runInTurn(ctx, event, work)
 }
 
 func (s State) HasTraits() bool {
@@ -30,7 +30,7 @@ func (s State) HasTraits() bool {
 }
 
 func (s *Shell) Step(ctx context.Context, event Event, why Reason, work func(context.Context) error) error {
-	return s.step(ctx, event, why, work)
+	return s.takeStep(ctx, event, why, work)
 }
 
 func (s *Shell) CallPlugin(ctx context.Context, size int, send func(context.Context) error) error {
@@ -42,7 +42,7 @@ func (s *Shell) CallWithoutUse(ctx context.Context, send func(context.Context) e
 }
 
 func (s *Shell) Admit(ctx context.Context, size int) error {
-	_, err := s.admit(ctx, size)
+	_, err := s.admitCall(ctx, size)
 	return err
 }
 

@@ -17,7 +17,7 @@ const healthService = "plugin"
 // health service, ErrUnhealthy if the plugin says that it does not serve, and
 // ErrUnavailable if the instance is not active.
 func (s *Shell) CheckHealth(ctx context.Context) error {
-	end, state := s.enterIfActive()
+	end, state := s.enterProbeIfActive()
 	if end == nil {
 		return fmt.Errorf("%w: it is %s", ErrUnavailable, state)
 	}

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// How many calls, of how many bytes together, may wait for one instance to wake.
+// Limits of the calls that wait for one instance to wake: their number and total size.
 const (
 	maxHeldCalls = 256
 	maxHeldBytes = 16 << 20
@@ -68,7 +68,7 @@ func (s *Shell) awaitAdmission(ctx context.Context, call *heldCall) (end context
 		return a.end, a.err
 	case <-ctx.Done():
 	}
-	if !s.removeHeld(call) { // the answer came in the same moment
+	if !s.removeHeldCall(call) { // the answer came in the same moment
 		a := <-call.answer
 		if a.err != nil {
 			return nil, a.err
@@ -81,9 +81,9 @@ func (s *Shell) awaitAdmission(ctx context.Context, call *heldCall) (end context
 	return nil, ctx.Err()
 }
 
-// removeHeld takes a call out of the hold queue, and reports whether the call was still
+// removeHeldCall takes a call out of the hold queue, and reports whether the call was still
 // in it.
-func (s *Shell) removeHeld(call *heldCall) bool {
+func (s *Shell) removeHeldCall(call *heldCall) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.held.calls, call)
@@ -100,25 +100,25 @@ func (s *Shell) removeHeld(call *heldCall) bool {
 func (s *Shell) wakeForHeldCalls() {
 	for done := false; !done; {
 		err := s.runInLane(context.Background(), Wake, s.activationTimeLimit(), func(ctx context.Context) error {
-			if s.State() != Hibernated || s.heldCount() == 0 {
+			if s.State() != Hibernated || s.heldCallCount() == 0 {
 				return nil
 			}
 			return s.activateInTurn(ctx, Automatic)
 		})
-		done = s.answerHeldCalls(err)
+		done = s.admitOrRefuseHeldCalls(err)
 	}
 }
 
-// answerHeldCalls admits the held calls if the instance is active, or refuses them after
-// err. If neither applies and the instance may still wake, the calls stay held. It
-// returns true when no call is held any more.
-func (s *Shell) answerHeldCalls(err error) (done bool) {
+// admitOrRefuseHeldCalls ends a wake for the held calls: it admits them if the instance is
+// active, and refuses them if the wake failed with err. If the instance is not active yet
+// but may still wake, the calls stay held and done is false.
+func (s *Shell) admitOrRefuseHeldCalls(err error) (done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case len(s.held.calls) == 0:
 	case err == nil && s.state.TakesCalls():
-		s.answerAllHeld(func() admission { return admission{end: s.inFlight.enterCall()} })
+		s.answerAndClearHeldCalls(func() admission { return admission{end: s.inFlight.enterCall()} })
 	case err != nil:
 		err = fmt.Errorf("cannot wake the instance for the call: %w", err)
 	case s.state.HoldsCalls():
@@ -126,28 +126,29 @@ func (s *Shell) answerHeldCalls(err error) (done bool) {
 	default:
 		err = fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 	}
-	s.answerAllHeld(func() admission { return admission{err: err} })
+	s.answerAndClearHeldCalls(func() admission { return admission{err: err} })
 	s.held.waking = false
 	return true
 }
 
-// answerAllHeld empties the hold queue and gives each call its answer. The caller holds
+// answerAndClearHeldCalls empties the hold queue and gives each call its answer. The caller holds
 // mu.
-func (s *Shell) answerAllHeld(answer func() admission) {
+func (s *Shell) answerAndClearHeldCalls(answer func() admission) {
 	for _, call := range s.held.calls {
 		call.answer <- answer()
 	}
 	s.held.calls, s.held.bytes = nil, 0
 }
 
-// heldCount returns how many calls are held.
-func (s *Shell) heldCount() int64 {
+// heldCallCount returns how many calls are held.
+func (s *Shell) heldCallCount() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int64(len(s.held.calls))
 }
 
-// messageSize returns the size in bytes of a gRPC request, 0 if its type does not tell.
+// messageSize returns the size in bytes of a gRPC request, 0 if the request's type has no
+// method for that.
 func messageSize(request any) int {
 	switch request := request.(type) {
 	case proto.Message:

@@ -67,7 +67,7 @@ func TestHeldAreLetInTogether(t *testing.T) {
 		if slices.Sort(order); !slices.Equal(order, []string{"0", "1", "2", "3", "4"}) {
 			r.Errorf("let in were %v", order)
 		}
-		if n := countOf(r.fake.Steps(), shelltest.Wake); n != 1 {
+		if n := countOf(r.fake.TakeSteps(), shelltest.Wake); n != 1 {
 			r.Errorf("woken %d times", n)
 		}
 	})
@@ -188,12 +188,12 @@ func TestLedger(t *testing.T) {
 				if err != nil {
 					r.Errorf("call %s: %v", name, err)
 				}
-				if n := r.fake.CountDelivered(name); n != 1 {
+				if n := r.fake.CountDeliveredCalls(name); n != 1 {
 					r.Errorf("call %s was delivered %d times", name, n)
 				}
 			}
 		}
-		steps := r.fake.Steps()
+		steps := r.fake.TakeSteps()
 		slept, woken := countOf(steps, shelltest.Hibernate), countOf(steps, shelltest.Wake)
 		if slept != cycles || woken < cycles-1 || calls < cycles {
 			r.Errorf("%d cycles, %d wakes, %d calls", slept, woken, calls)

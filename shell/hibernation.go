@@ -14,7 +14,7 @@ func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) 
 		if s.process == nil {
 			return fmt.Errorf("cannot hibernate: %w", ErrBuiltIn)
 		}
-		return s.step(ctx, Hibernate, why, s.hibernatePlugin)
+		return s.takeStep(ctx, Hibernate, why, s.hibernatePlugin)
 	})
 }
 
@@ -29,10 +29,10 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 		if s.State() == Hibernated && !s.sleepsInPlace() {
 			return nil
 		}
-		err := s.step(ctx, MoveToDisk, why, s.process.MoveToDisk)
+		err := s.takeStep(ctx, MoveToDisk, why, s.process.MoveToDisk)
 		switch {
 		case errors.Is(err, ErrExited): // the plugin did not survive the attempt
-			return s.stepAfterExit(ctx, err)
+			return s.takeStepAfterExit(ctx, err)
 		case errors.Is(err, ErrAwake):
 			return errors.Join(err, s.activateInTurn(ctx, Failure))
 		case err == nil:
@@ -42,11 +42,11 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 	})
 }
 
-// Evict gives up the image of a hibernated plugin to make room: the plugin is lost as
+// EvictImage gives up the image of a hibernated plugin to make room: the plugin is lost as
 // after a crash, and is not told. The status keeps why as its error.
-func (s *Shell) Evict(ctx context.Context, why error) error {
-	return s.runInLane(ctx, Evict, s.endTimeLimit(), func(ctx context.Context) error {
-		return s.stepWithCause(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
+func (s *Shell) EvictImage(ctx context.Context, why error) error {
+	return s.runInLane(ctx, Evict, s.ownEndTimeLimit(), func(ctx context.Context) error {
+		return s.takeStepWithCause(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
 			err := s.process.EndSleep(ctx)
 			s.log.Warn().Err(errors.Join(why, err)).Msg("dropped the image of the hibernated plugin, which is lost")
 			return err
@@ -96,7 +96,8 @@ func (s *Shell) hibernatePlugin(ctx context.Context) error {
 	return err
 }
 
-// wakePlugin is the work of a wake.
+// wakePlugin is the work of a wake: it brings the plugin back and lets calls in again. After
+// an error the plugin neither runs nor sleeps.
 func (s *Shell) wakePlugin(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
 	defer cancel()
@@ -109,13 +110,13 @@ func (s *Shell) wakePlugin(ctx context.Context) error {
 	return nil
 }
 
-// wakeToEnd wakes a hibernated plugin so that it can end in order. A plugin that can't be
+// wakeBeforeEnd wakes a hibernated plugin so that it can end in order. A plugin that can't be
 // woken has ended already.
-func (s *Shell) wakeToEnd(ctx context.Context, why Reason) {
+func (s *Shell) wakeBeforeEnd(ctx context.Context, why Reason) {
 	if s.State() != Hibernated {
 		return
 	}
-	if err := s.step(ctx, Wake, why, s.wakePlugin); err != nil {
+	if err := s.takeStep(ctx, Wake, why, s.wakePlugin); err != nil {
 		s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
 	}
 }

@@ -120,7 +120,7 @@ func TestControlChangesWhileHibernating(t *testing.T) {
 		held := r.fake.Hold(shelltest.Hibernate)
 		r.fake.Fail(shelltest.Hibernate, errBroken)
 		asleep := background(func() error { return r.Hibernate(r.Context(), shell.Requested, 0) })
-		r.fake.Control.ChangeUnasked(statecontrol.Resumed)
+		r.fake.Control.ChangeByItself(statecontrol.Resumed)
 		held.Open()
 		if err := <-asleep; !errors.Is(err, errBroken) {
 			r.Errorf("got error %v", err)
@@ -248,12 +248,12 @@ func TestEvict(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		full := errors.New("no room")
 		r.must(r.Activate(r.Context(), shell.Startup))
-		if err := r.Evict(r.Context(), full); !errors.Is(err, shell.ErrIllegalState) {
+		if err := r.EvictImage(r.Context(), full); !errors.Is(err, shell.ErrIllegalState) {
 			r.Errorf("an activated instance: %v", err)
 		}
 		r.must(r.Hibernate(r.Context(), shell.Automatic, 0))
 		r.forgetSoFar()
-		r.must(r.Evict(r.Context(), full))
+		r.must(r.EvictImage(r.Context(), full))
 		if st := r.Status(); st.State != shell.Deactivated || st.Reason != shell.Automatic || !errors.Is(st.Err, full) || st.Sleep != nil {
 			r.Errorf("got %+v", st)
 		}

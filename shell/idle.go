@@ -29,9 +29,9 @@ const (
 // isSuspended reports whether the plugin is suspended by the host itself.
 func (p idlePhase) isSuspended() bool { return p == idleSuspended || p == idleResuming }
 
-// idle holds when the plugin was last started or woken, and how far the host is with
-// suspending it for want of use. Shell.mu guards it.
-type idle struct {
+// idleRecord holds when the plugin was last started or woken, and how far the host is with
+// suspending the plugin because it is idle. Shell.mu guards the record.
+type idleRecord struct {
 	awakeSince time.Time // when the plugin was last started or woken
 	phase      idlePhase
 }
@@ -40,7 +40,7 @@ type idle struct {
 type Usage struct {
 	State   State
 	Control statecontrol.State
-	// AwakeSince is when the plugin was last started or woken, zero if it never was.
+	// AwakeSince is when the plugin was last started or woken, zero if it was never active.
 	AwakeSince time.Time
 	// LastUse is when the plugin was last used: the end of a call or stream, a start or
 	// wake, or a change of state control that a client or the plugin caused.
@@ -74,7 +74,7 @@ func (s *Shell) Usage() Usage {
 	calls, streams := s.inFlight.counts()
 	return Usage{
 		State: s.state, Control: s.control, AwakeSince: s.idle.awakeSince, LastUse: s.lastUse(),
-		Calls: calls, Streams: streams, Busy: lane.Job != "" || len(lane.Waiting) > 0,
+		Calls: calls, Streams: streams, Busy: lane.Running != "" || len(lane.Waiting) > 0,
 		IdleSuspended: s.idle.phase.isSuspended(), CanHibernate: s.process != nil, InPlaceSince: inPlaceSince,
 	}
 }
@@ -84,16 +84,16 @@ func (s *Shell) Usage() Usage {
 // state first.
 func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
 	return s.runInLane(ctx, suspendIdleEvent, s.deactivationTimeLimit(), func(ctx context.Context) error {
-		if err := s.inUseSince(since); err != nil {
+		if err := s.checkNotUsedSince(since); err != nil {
 			return fmt.Errorf("cannot suspend: %w", err)
 		}
 		before := s.setIdlePhase(idleSuspending)
-		err := s.requestControl(ctx, Suspend, statecontrol.Suspend)
+		err := s.requestStateControl(ctx, Suspend, statecontrol.Suspend)
 		s.replaceIdlePhase(idleSuspending, before)
 		if err != nil {
 			return err
 		}
-		if used := s.inUseSince(since); used != nil { // a call came meanwhile and goes first
+		if used := s.checkNotUsedSince(since); used != nil { // a call came meanwhile and goes first
 			s.resumeIfIdleSuspended(ctx)
 			return fmt.Errorf("cannot suspend: %w", used)
 		}
@@ -108,10 +108,10 @@ func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
 		if s.process == nil {
 			return fmt.Errorf("cannot hibernate: %w", ErrBuiltIn)
 		}
-		if err := s.inUseSince(since); err != nil {
+		if err := s.checkNotUsedSince(since); err != nil {
 			return fmt.Errorf("cannot hibernate: %w", err)
 		}
-		return s.step(ctx, Hibernate, Automatic, func(ctx context.Context) error {
+		return s.takeStep(ctx, Hibernate, Automatic, func(ctx context.Context) error {
 			if calls, streams := s.inFlight.counts(); calls+streams > 0 || s.lastUse().After(since) { // a call came in the last moment
 				return fmt.Errorf("cannot hibernate: %w", ErrInUse)
 			}
@@ -120,12 +120,12 @@ func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
 	})
 }
 
-// NoteIdleSuspended records for a hibernated instance that an earlier host had suspended
-// it because it was idle.
+// NoteIdleSuspended records that an earlier host suspended the plugin because it was idle,
+// and then hibernated it.
 func (s *Shell) NoteIdleSuspended() { s.setIdlePhase(idleSuspended) }
 
-// inUseSince returns ErrInUse if the plugin is used now, or was used after since.
-func (s *Shell) inUseSince(since time.Time) error {
+// checkNotUsedSince returns ErrInUse if the plugin is used now, or was used after since.
+func (s *Shell) checkNotUsedSince(since time.Time) error {
 	if calls, streams := s.inFlight.counts(); calls+streams > 0 {
 		return fmt.Errorf("%w: %d calls and %d streams are under way", ErrInUse, calls, streams)
 	}
@@ -150,13 +150,13 @@ func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
 	if !ours {
 		return
 	}
-	if err := s.requestControl(ctx, Resume, statecontrol.Resume); err != nil {
+	if err := s.requestStateControl(ctx, Resume, statecontrol.Resume); err != nil {
 		s.log.Warn().Err(err).Msg("could not resume the plugin, which was suspended since nobody used it")
 	}
 }
 
-// resumeIdleInBackground resumes a plugin that the host suspended, because a call has come;
-// the call does not wait for that. The caller holds mu.
+// resumeIdleInBackground resumes a plugin that the host suspended, because a call has come.
+// The call does not wait until the plugin is resumed. The caller holds mu.
 func (s *Shell) resumeIdleInBackground() {
 	if s.idle.phase != idleSuspended || s.closing {
 		return
@@ -188,8 +188,8 @@ func (s *Shell) replaceIdlePhase(from, to idlePhase) {
 	}
 }
 
-// enterState follows a change of the lifecycle state.
-func (i *idle) enterState(t Transition) {
+// updateForTransition updates the record after a change of the lifecycle state.
+func (i *idleRecord) updateForTransition(t Transition) {
 	switch {
 	case t.To == Activated:
 		if t.From != Hibernating {
@@ -200,9 +200,9 @@ func (i *idle) enterState(t Transition) {
 	}
 }
 
-// recordControl follows a change of the state control, and reports whether the host
-// itself caused the change.
-func (i *idle) recordControl(to statecontrol.State) (ours bool) {
+// updateForControl updates the record after a change of the state control. ours reports
+// whether the host itself caused the change.
+func (i *idleRecord) updateForControl(to statecontrol.State) (ours bool) {
 	ours = i.phase == idleSuspending && to == statecontrol.Suspended
 	switch {
 	case ours:

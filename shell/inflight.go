@@ -42,14 +42,14 @@ func (f *inFlight) enterCall() context.Context {
 	return f.end
 }
 
-// countAsStream counts one of the calls as a stream from now on, and returns the context
+// turnCallIntoStream counts one of the calls as a stream from now on, and returns the context
 // that ends when the stream must end.
-func (f *inFlight) countAsStream() context.Context {
+func (f *inFlight) turnCallIntoStream() context.Context {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls--
 	f.streams++
-	f.notify()
+	f.wakeWaiters()
 	return f.streaming
 }
 
@@ -65,7 +65,7 @@ func (f *inFlight) leaveCall() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls--
-	f.notify()
+	f.wakeWaiters()
 }
 
 // leaveStream counts that a stream has ended.
@@ -73,11 +73,11 @@ func (f *inFlight) leaveStream() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.streams--
-	f.notify()
+	f.wakeWaiters()
 }
 
-// notify wakes the goroutines in waitForNone. The caller holds mu.
-func (f *inFlight) notify() {
+// wakeWaiters wakes the goroutines in waitForNone. The caller holds mu.
+func (f *inFlight) wakeWaiters() {
 	if f.changed != nil {
 		close(f.changed)
 		f.changed = nil

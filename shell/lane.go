@@ -14,8 +14,8 @@ const LaneLabel = "lane"
 
 // LaneStatus lists the operations of an instance at one moment: running and waiting.
 type LaneStatus struct {
-	// Job is the operation under way, empty for none.
-	Job Event
+	// Running is the operation under way, empty for none.
+	Running Event
 	// Runs counts the operations that have ended.
 	Runs int64
 	// Waiting are the operations that wait for their turn, oldest first.
@@ -26,10 +26,10 @@ type LaneStatus struct {
 
 // LaneStatus returns the operations of the instance. It waits for no operation.
 func (s *Shell) LaneStatus() LaneStatus {
-	held := s.heldCount()
+	held := s.heldCallCount()
 	s.lane.mu.Lock()
 	defer s.lane.mu.Unlock()
-	return LaneStatus{Job: s.lane.job, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: held}
+	return LaneStatus{Running: s.lane.running, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: held}
 }
 
 // lane runs the operations of one instance one at a time, in the order in which they
@@ -45,7 +45,7 @@ type lane struct {
 	err  error
 
 	mu      sync.Mutex // guards the fields below
-	job     Event
+	running Event
 	waiting []Event
 }
 
@@ -56,13 +56,13 @@ func newLane(callsign string) *lane {
 	return l
 }
 
-// run waits for its turn and does the work. If the operation that ended last was for the
-// same event and ended while run waited, run returns that operation's error instead, so
-// that many requests for the same thing cause it once; see isJoinable.
+// runInTurn waits for its turn and does the work. If the operation that ended last was for
+// the same event and ended meanwhile, runInTurn returns that operation's error instead, so
+// that many requests for one operation run it once; see isJoinable.
 //
-// run returns ErrInProgress if ctx ends before the turn comes. Once work has begun, run
-// returns with it, even if ctx ends.
-func (l *lane) run(ctx context.Context, event Event, work func() error) error {
+// runInTurn returns ErrInProgress if ctx ends before the turn comes. Once work has begun,
+// runInTurn returns when work does, even if ctx ends.
+func (l *lane) runInTurn(ctx context.Context, event Event, work func() error) error {
 	endedBefore := l.ended.Load()
 	if !l.waitForTurn(ctx, event) {
 		return ErrInProgress
@@ -71,19 +71,19 @@ func (l *lane) run(ctx context.Context, event Event, work func() error) error {
 	if l.last == event && l.ended.Load() > endedBefore && isJoinable(event) {
 		return l.err
 	}
-	l.setJob(event)
-	defer l.setJob("")
+	l.setRunning(event)
+	defer l.setRunning("")
 	pprof.Do(ctx, l.labels, func(context.Context) { l.err = work() })
 	l.last = event
 	l.ended.Add(1)
 	return l.err
 }
 
-// setJob records the operation under way.
-func (l *lane) setJob(event Event) {
+// setRunning records the operation under way.
+func (l *lane) setRunning(event Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.job = event
+	l.running = event
 }
 
 // waitForTurn waits for the turn and reports whether it came before ctx ended. A turn

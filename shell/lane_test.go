@@ -103,7 +103,7 @@ func TestManyActivateAtOnce(t *testing.T) {
 						r.Errorf("got error %v, want %v", err, want)
 					}
 				}
-				if n := countOf(r.fake.Steps(), shelltest.Launch); n != 1 {
+				if n := countOf(r.fake.TakeSteps(), shelltest.Launch); n != 1 {
 					r.Errorf("it was launched %d times", n)
 				}
 			})
@@ -206,7 +206,7 @@ func TestLaneIsSeen(t *testing.T) {
 		synctest.Wait()
 		gone := background(func() error { return r.MakeUnavailable(r.Context(), shell.Requested) })
 		synctest.Wait()
-		want := shell.LaneStatus{Job: shell.Deactivate, Runs: 1, Waiting: []shell.Event{shell.Activate, shell.MakeUnavailable}}
+		want := shell.LaneStatus{Running: shell.Deactivate, Runs: 1, Waiting: []shell.Event{shell.Activate, shell.MakeUnavailable}}
 		if diff := cmp.Diff(want, r.LaneStatus()); diff != "" {
 			r.Errorf("while it ends (-want +got):\n%s", diff)
 		}

@@ -10,7 +10,7 @@ import (
 // State is the lifecycle state of an instance. The texts are Thunder's, in lower case.
 type State string
 
-// States that Thunder has, too.
+// The states that Thunder has, too.
 const (
 	Unavailable  State = "unavailable"
 	Deactivated  State = "deactivated"
@@ -22,8 +22,8 @@ const (
 	Destroyed    State = "destroyed"
 )
 
-// States that only Dormouse has. Clients that speak Thunder's words see the state from
-// which the instance came.
+// The states that only Dormouse has. Thunder's clients get the state from which the
+// instance came in their place.
 const (
 	Hibernating State = "hibernating"
 	Waking      State = "waking"

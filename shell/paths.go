@@ -12,9 +12,9 @@ type Paths struct {
 	System string
 }
 
-// Substitute replaces %persistentpath%, %volatilepath%, %datapath%, %systempath% and
+// SubstitutePaths replaces %persistentpath%, %volatilepath%, %datapath%, %systempath% and
 // %callsign% in text. Other words between percent signs stay as they are.
-func Substitute(text string, p Paths) string {
+func SubstitutePaths(text string, p Paths) string {
 	if !strings.Contains(text, "%") {
 		return text
 	}

@@ -19,12 +19,12 @@ func TestSubstitute(t *testing.T) {
 		"%%callsign%%":                           "%Net%",
 		"%CALLSIGN%":                             "%CALLSIGN%",
 	} {
-		if got := shell.Substitute(text, p); got != want {
+		if got := shell.SubstitutePaths(text, p); got != want {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
 	}
 	// What is put in is not looked at again.
-	if got := shell.Substitute("%datapath%", shell.Paths{Callsign: "Net", Data: "/d/%callsign%"}); got != "/d/%callsign%" {
+	if got := shell.SubstitutePaths("%datapath%", shell.Paths{Callsign: "Net", Data: "/d/%callsign%"}); got != "/d/%callsign%" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -155,7 +155,7 @@ func (u *user) act(i int) (what string, err error) {
 		r.requirements.set(errAbsent, errAbsent)
 		return "conditions lost", r.DeactivateIfRequirementsLost(context.Background())
 	case n < 40:
-		return "probe", r.Probe(ctx)
+		return "probe", r.ProbeProgram(ctx)
 	case n < 80:
 		stream, err := r.Conn().NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/s/m")
 		if err != nil {
@@ -199,13 +199,13 @@ func (u *user) act(i int) (what string, err error) {
 		return "adjust", nil
 	case n < 72:
 		if r.fake.Control != nil {
-			r.fake.Control.ChangeUnasked(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
+			r.fake.Control.ChangeByItself(pick(u.dice, statecontrol.Suspended, statecontrol.Resumed, statecontrol.Exited))
 		}
 		return "turn", nil
 	default:
 		index := fmt.Sprintf("%d.%d", u.number, i)
 		err := r.invoke(ctx, index)
-		if n := r.fake.CountDelivered(index); n > 1 || err == nil && n == 0 {
+		if n := r.fake.CountDeliveredCalls(index); n > 1 || err == nil && n == 0 {
 			r.Errorf("call %s was delivered %d times and answered with error %v", index, n, err)
 		}
 		return "invoke", err

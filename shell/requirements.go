@@ -39,8 +39,8 @@ const (
 )
 
 // ActivateIfWaiting activates an instance that waits for its requirements, if all are met
-// now. The host calls it when requirements may have come to be met. The reason is that of
-// the request that made the instance wait.
+// now, for the reason of the request that made the instance wait. The host calls it after
+// each change that may meet a requirement.
 func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 	return s.runInLane(ctx, recheckEvent, s.activationTimeLimit(), func(ctx context.Context) error {
 		st, _ := s.recordedStatus()
@@ -52,22 +52,22 @@ func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 }
 
 // DeactivateIfRequirementsLost ends an active instance if its requirements no longer hold;
-// the instance then waits for them. The host calls it when requirements may have been lost.
+// the instance then waits for them. The host calls it after each change that may break one.
 // A hibernated instance is left alone until it wakes.
 func (s *Shell) DeactivateIfRequirementsLost(ctx context.Context) error {
 	return s.runInLane(ctx, recheckEvent, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
 			return nil
 		}
-		_, err := s.lapseIfRequirementsLost(ctx)
+		_, err := s.endIfRequirementsLost(ctx)
 		return err
 	})
 }
 
-// Probe asks a plugin that neither runs nor sleeps what it requires, if its configuration
-// allows that. Every activation does so itself. Unlike other operations, Probe is given
-// up when ctx ends.
-func (s *Shell) Probe(ctx context.Context) error {
+// ProbeProgram asks the program of a plugin that neither runs nor sleeps for its
+// description, if the configuration allows that. Every activation probes, too. Unlike other
+// operations, ProbeProgram is given up when ctx ends.
+func (s *Shell) ProbeProgram(ctx context.Context) error {
 	return s.runInLane(ctx, probeEvent, s.activationTimeLimit(), func(limited context.Context) error {
 		limited, cancel := context.WithCancel(limited)
 		defer cancel()
@@ -75,7 +75,7 @@ func (s *Shell) Probe(ctx context.Context) error {
 		if !s.State().IsDown() {
 			return nil
 		}
-		return s.probe(limited)
+		return s.probeProgram(limited)
 	})
 }
 
@@ -122,13 +122,13 @@ func (s *Shell) probeAndCheckRequirements(ctx context.Context, why Reason) error
 	if _, ok := findRow(Activate, state); !ok {
 		return nil // the activation itself will be refused
 	}
-	if err := s.probe(ctx); err != nil {
-		return s.step(ctx, Activate, why, func(context.Context) error { return err })
+	if err := s.probeProgram(ctx); err != nil {
+		return s.takeStep(ctx, Activate, why, func(context.Context) error { return err })
 	}
 	unmet := s.unmetRequirements()
 	if unmet != nil && state != Precondition {
 		s.log.Info().Msgf("the plugin can't be activated yet, %v", unmet)
-		if err := s.step(ctx, Await, why, doNothing); err != nil {
+		if err := s.takeStep(ctx, Await, why, doNothing); err != nil {
 			return err
 		}
 		unmet = s.unmetRequirements() // a change before the step did not reach this instance
@@ -139,15 +139,15 @@ func (s *Shell) probeAndCheckRequirements(ctx context.Context, why Reason) error
 	return nil
 }
 
-// probe asks the plugin for its description. The backend starts the program only if it
-// has changed since it was last asked.
-func (s *Shell) probe(ctx context.Context) error {
+// probeProgram asks the program for its description, as ProbeProgram does for a caller that
+// has the turn. The backend starts the program only if the program has changed since.
+func (s *Shell) probeProgram(ctx context.Context) error {
 	if s.process == nil || !s.Config().Probe {
 		return nil
 	}
-	ctx, cancel := s.untilShutdown(ctx, time.Duration(s.Config().StartTimeout))
+	ctx, cancel := s.contextUntilShutdown(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
-	info, err := s.process.Probe(ctx)
+	info, err := s.process.ProbeProgram(ctx)
 	if err = shutdownError(ctx, err); err != nil && !errors.Is(err, ErrInstantiation) {
 		err = fmt.Errorf("%w: %w", ErrInstantiation, err)
 	}
@@ -167,19 +167,19 @@ func (s *Shell) loadKnownInformation() {
 	}
 }
 
-// endIfRequirementsLost ends a plugin that has just started or woken if its requirements
-// were lost meanwhile. The error names them.
-func (s *Shell) endIfRequirementsLost(ctx context.Context) error {
-	lost, err := s.lapseIfRequirementsLost(ctx)
+// recheckRequirementsAfterStart ends a plugin that has just started or woken if its
+// requirements were lost meanwhile. The error names the lost requirements.
+func (s *Shell) recheckRequirementsAfterStart(ctx context.Context) error {
+	lost, err := s.endIfRequirementsLost(ctx)
 	if lost == nil {
 		return nil
 	}
 	return fmt.Errorf("cannot stay active: %w", errors.Join(lost, err))
 }
 
-// lapseIfRequirementsLost ends the active plugin if its requirements no longer hold. lost
-// names them, and is nil if all hold.
-func (s *Shell) lapseIfRequirementsLost(ctx context.Context) (lost, err error) {
+// endIfRequirementsLost ends the active plugin if its requirements no longer hold. lost
+// names the lost requirements, and is nil if all hold.
+func (s *Shell) endIfRequirementsLost(ctx context.Context) (lost, err error) {
 	if lost = s.requirements.MayStayActive(s.EffectiveInformation()); lost != nil {
 		s.log.Info().Msgf("the plugin has to end, %v", lost)
 		err = s.endInstance(ctx, Lapse, Conditions)
@@ -209,5 +209,5 @@ func (s *Shell) dependantsTimeLimit() time.Duration {
 	if s.requirements == (noRequirements{}) {
 		return 0
 	}
-	return s.endTimeLimit()
+	return s.ownEndTimeLimit()
 }

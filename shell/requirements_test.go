@@ -167,8 +167,8 @@ func TestConditionsLostWhileAsleep(t *testing.T) {
 		r.requirements.set(errAbsent, errAbsent)
 		r.must(r.DeactivateIfRequirementsLost(r.Context()))
 		r.expect()
-		if err := r.invoke(r.Context(), "x"); !errors.Is(err, shell.ErrPending) || r.fake.CountDelivered("x") != 0 {
-			r.Errorf("got error %v, delivered %d times", err, r.fake.CountDelivered("x"))
+		if err := r.invoke(r.Context(), "x"); !errors.Is(err, shell.ErrPending) || r.fake.CountDeliveredCalls("x") != 0 {
+			r.Errorf("got error %v, delivered %d times", err, r.fake.CountDeliveredCalls("x"))
 		}
 		r.expect(
 			"wake: hibernated > waking, automatic",
@@ -213,12 +213,12 @@ func TestProbe(t *testing.T) {
 			}
 		}
 		r.must(r.Activate(r.Context(), shell.Requested))
-		r.must(r.Probe(r.Context()))
+		r.must(r.ProbeProgram(r.Context()))
 		r.expectSteps()
 
 		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.forgetSoFar()
-		r.must(r.Probe(r.Context()))
+		r.must(r.ProbeProgram(r.Context()))
 		r.expectSteps(shelltest.Probe)
 		r.expect()
 		if got := r.Status().Controls(); !slices.Equal(got, []string{"Graphics", "Location"}) {
@@ -231,7 +231,7 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, s, func(r *rig) {
-				r.must(r.Probe(r.Context()))
+				r.must(r.ProbeProgram(r.Context()))
 				r.must(r.Activate(r.Context(), shell.Requested))
 				r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 			})
@@ -244,7 +244,7 @@ func TestProbeEndsWithItsCaller(t *testing.T) {
 	run(t, setup{probe: true}, func(r *rig) {
 		r.fake.Hold(shelltest.Probe)
 		ctx, cancel := context.WithCancel(r.Context())
-		begun, asked := time.Now(), background(func() error { return r.Probe(ctx) })
+		begun, asked := time.Now(), background(func() error { return r.ProbeProgram(ctx) })
 		cancel()
 		if err := <-asked; !errors.Is(err, context.Canceled) || time.Since(begun) != 0 {
 			r.Errorf("got error %v after %v", err, time.Since(begun))
@@ -311,7 +311,7 @@ func TestLeaving(t *testing.T) {
 					r.must(r.invoke(ctx, "last"))
 				}
 				r.must(end(r))
-				if n := r.fake.CountDelivered("last"); n != 1 {
+				if n := r.fake.CountDeliveredCalls("last"); n != 1 {
 					r.Errorf("the last call was delivered %d times", n)
 				}
 			})

@@ -184,7 +184,7 @@ func (r *rig) hibernateNow() {
 
 // forgetSoFar makes expect and steps begin here.
 func (r *rig) forgetSoFar() {
-	r.fake.Steps()
+	r.fake.TakeSteps()
 	r.seen.newTransitions()
 }
 
@@ -199,7 +199,7 @@ func (r *rig) expect(want ...string) {
 // expectSteps compares what the plugin was asked for since the last time.
 func (r *rig) expectSteps(want ...string) {
 	r.Helper()
-	if diff := cmp.Diff(want, r.fake.Steps()); diff != "" {
+	if diff := cmp.Diff(want, r.fake.TakeSteps()); diff != "" {
 		r.Errorf("steps (-want +got):\n%s", diff)
 	}
 }

@@ -61,7 +61,7 @@ type Shell struct {
 	closing      bool // only deactivations are accepted
 	history      []Transition
 	held         holdQueue
-	idle         idle
+	idle         idleRecord
 	warmStarts   warmStartRecord
 	knownMethods map[string]bool // by name, whether the plugin has the method
 }
@@ -189,7 +189,7 @@ func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 		if s.State() == Unavailable {
 			return nil
 		}
-		return s.step(ctx, MakeUnavailable, why, doNothing)
+		return s.takeStep(ctx, MakeUnavailable, why, doNothing)
 	})
 }
 
@@ -201,7 +201,7 @@ func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 		if s.State() == Activated && s.information().StateControl == nil && s.Config().StartMode == configs.StartDeactivated {
 			return s.deactivateInTurn(ctx, why)
 		}
-		return s.requestControl(ctx, Suspend, statecontrol.Suspend)
+		return s.requestStateControl(ctx, Suspend, statecontrol.Suspend)
 	})
 }
 
@@ -217,16 +217,16 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 				return nil
 			}
 		}
-		return s.requestControl(ctx, Resume, statecontrol.Resume)
+		return s.requestStateControl(ctx, Resume, statecontrol.Resume)
 	})
 }
 
-// Destroy ends the instance for good. A plugin that runs is deactivated first, one that
-// is hibernated is woken for that. A destroyed shell refuses everything; Close must still
-// be called.
+// Destroy ends the instance for good. A plugin that runs is deactivated first; a hibernated
+// plugin is woken and then deactivated. A destroyed shell refuses every operation; the host
+// must still call Close.
 func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Destroy, s.deactivationTimeLimit(), func(ctx context.Context) error {
-		s.wakeToEnd(ctx, why)
+		s.wakeBeforeEnd(ctx, why)
 		err := s.endInstance(ctx, Destroy, why)
 		if s.wantsWarmStart() && s.State() == Destroyed {
 			s.process.InvalidateGolden(errDestroyed)
@@ -244,11 +244,11 @@ func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake: %w", err)
 		}
-		err := s.step(ctx, Wake, why, s.wakePlugin)
+		err := s.takeStep(ctx, Wake, why, s.wakePlugin)
 		if err == nil {
-			s.noteActivated(why)
+			s.saveActivationReason(why)
 			s.resumeIfIdleSuspended(ctx)
-			return s.endIfRequirementsLost(ctx)
+			return s.recheckRequirementsAfterStart(ctx)
 		}
 		if s.Config().OnFailedWake != configs.FailedWakeColdStart || s.isClosing() {
 			return err
@@ -260,11 +260,11 @@ func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 	if err := s.probeAndCheckRequirements(ctx, why); err != nil {
 		return err
 	}
-	if err := s.step(ctx, Activate, why, s.startPlugin); err != nil {
+	if err := s.takeStep(ctx, Activate, why, s.startPlugin); err != nil {
 		return err
 	}
-	s.noteActivated(why)
-	return s.endIfRequirementsLost(ctx)
+	s.saveActivationReason(why)
+	return s.recheckRequirementsAfterStart(ctx)
 }
 
 // deactivateInTurn is Deactivate for a caller that has the turn.
@@ -284,7 +284,7 @@ func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
 		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
 		}
-		s.wakeToEnd(ctx, why)
+		s.wakeBeforeEnd(ctx, why)
 	default:
 	}
 	if s.State() == Deactivated {
@@ -297,10 +297,10 @@ func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
 // depend on an active one end first.
 func (s *Shell) endInstance(ctx context.Context, event Event, why Reason) error {
 	if s.State() != Activated {
-		return s.step(ctx, event, why, doNothing)
+		return s.takeStep(ctx, event, why, doNothing)
 	}
 	s.endDependants(ctx)
-	return s.step(ctx, event, why, func(ctx context.Context) error { return s.endPlugin(ctx, why) })
+	return s.takeStep(ctx, event, why, func(ctx context.Context) error { return s.endPlugin(ctx, why) })
 }
 
 // activationTimeLimit returns how long an activation may take at most.
@@ -315,11 +315,12 @@ func (s *Shell) activationTimeLimit() time.Duration {
 // deactivationTimeLimit returns how long a deactivation may take at most, with that of the
 // instances that depend on this one.
 func (s *Shell) deactivationTimeLimit() time.Duration {
-	return s.dependantsTimeLimit() + s.endTimeLimit()
+	return s.dependantsTimeLimit() + s.ownEndTimeLimit()
 }
 
-// endTimeLimit returns how long the end of this plugin alone may take.
-func (s *Shell) endTimeLimit() time.Duration {
+// ownEndTimeLimit returns how long the end of this plugin alone may take, without the
+// instances that depend on it.
+func (s *Shell) ownEndTimeLimit() time.Duration {
 	return s.hibernateTimeLimit + 3*time.Duration(s.Config().StopTimeout)
 }
 

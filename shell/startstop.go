@@ -12,10 +12,10 @@ import (
 // startPlugin is the work of an activation: it starts the plugin warm if it can, and
 // otherwise cold. After an error the plugin does not run.
 func (s *Shell) startPlugin(ctx context.Context) error {
-	limited, cancel := s.untilShutdown(ctx, s.activationTimeLimit())
+	limited, cancel := s.contextUntilShutdown(ctx, s.activationTimeLimit())
 	defer cancel()
 	if !s.tryWarmStart(limited) {
-		if err := shutdownError(limited, s.coldStart(limited)); err != nil {
+		if err := shutdownError(limited, s.startCold(limited)); err != nil {
 			s.runPostMortem(reasonForOutcome(Activate, err, Failure), err)
 			return errors.Join(err, s.backend.Stop(ctx))
 		}
@@ -24,9 +24,9 @@ func (s *Shell) startPlugin(ctx context.Context) error {
 	return nil
 }
 
-// coldStart starts the plugin from its program, up to the state control that its
+// startCold starts the plugin from its program, up to the state control that its
 // configuration asks for.
-func (s *Shell) coldStart(ctx context.Context) error {
+func (s *Shell) startCold(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {
 		err = s.launchAndInitialize(ctx)
@@ -57,8 +57,8 @@ func (s *Shell) launchAndInitialize(ctx context.Context) error {
 	return s.backend.Initialize(ctx)
 }
 
-// startStateControl resumes a plugin that has started if its configuration asks for that,
-// and records the state of its state control.
+// startStateControl resumes a plugin that has just started if its configuration says that it
+// starts resumed, and records the state of its state control.
 func (s *Shell) startStateControl(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
@@ -88,9 +88,9 @@ func (s *Shell) startStateControl(ctx context.Context) error {
 func (s *Shell) endPlugin(ctx context.Context, why Reason) error {
 	s.runPostMortem(why, nil)
 	s.reviewWarmStart(errorForReason(why))
-	drained := s.withStopTimeout(ctx, s.inFlight.drainCalls)
+	drained := s.runWithStopTimeout(ctx, s.inFlight.drainCalls)
 	s.inFlight.cancelAll()
-	told := s.withStopTimeout(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })
+	told := s.runWithStopTimeout(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })
 	if err := errors.Join(drained, told); err != nil && !errors.Is(err, ErrExited) {
 		s.log.Warn().Err(err).Msg("the plugin did not end in order")
 	}
@@ -111,21 +111,22 @@ func (s *Shell) runPostMortem(why Reason, err error) {
 	})
 }
 
-// withStopTimeout runs one part of a deactivation within the stop timeout.
-func (s *Shell) withStopTimeout(ctx context.Context, part func(context.Context) error) error {
+// runWithStopTimeout runs one part of a deactivation within the stop timeout.
+func (s *Shell) runWithStopTimeout(ctx context.Context, part func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StopTimeout))
 	defer cancel()
 	return part(ctx)
 }
 
-// requestControl asks the plugin's state control for a change, as the step of event.
-func (s *Shell) requestControl(ctx context.Context, event Event, command statecontrol.Command) error {
+// requestStateControl sends command to the plugin's state control, as the work of the step
+// for event.
+func (s *Shell) requestStateControl(ctx context.Context, event Event, command statecontrol.Command) error {
 	control := s.information().StateControl
 	if s.State() != Activated || control == nil {
 		return fmt.Errorf("cannot %s: %w", event, ErrNoStateControl)
 	}
-	return s.step(ctx, event, Requested, func(ctx context.Context) error {
-		ctx, cancel := s.untilShutdown(ctx, time.Duration(s.Config().CallTimeout))
+	return s.takeStep(ctx, event, Requested, func(ctx context.Context) error {
+		ctx, cancel := s.contextUntilShutdown(ctx, time.Duration(s.Config().CallTimeout))
 		defer cancel()
 		err := shutdownError(ctx, control.Request(ctx, command))
 		if errors.Is(err, statecontrol.ErrIllegalState) {

@@ -19,7 +19,7 @@ func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration,
 		wait, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	return s.lane.run(wait, event, func() error {
+	return s.lane.runInTurn(wait, event, func() error {
 		if event != Deactivate && s.isClosing() {
 			return fmt.Errorf("cannot %s: %w", event.verb(), errClosing)
 		}
@@ -36,16 +36,16 @@ type cause struct {
 	err    error
 }
 
-// step changes the lifecycle state by a row of the lifecycle table, see stepWithCause.
-func (s *Shell) step(ctx context.Context, event Event, why Reason, work func(context.Context) error) error {
-	return s.stepWithCause(ctx, event, cause{reason: why}, work)
+// takeStep is takeStepWithCause for a step that was asked for, with the reason why.
+func (s *Shell) takeStep(ctx context.Context, event Event, why Reason, work func(context.Context) error) error {
+	return s.takeStepWithCause(ctx, event, cause{reason: why}, work)
 }
 
-// stepWithCause changes the lifecycle state by the table's row for event in the present state:
-// it enters the row's During state, does the work, and enters Then or Else. It returns
+// takeStepWithCause changes the lifecycle state by the lifecycle table's row for event in the
+// present state: it enters the row's During state, does the work, and enters Then or Else. It returns
 // the error of the work, or ErrIllegalState if there is no such row. The caller has the
 // turn.
-func (s *Shell) stepWithCause(ctx context.Context, event Event, why cause, work func(context.Context) error) error {
+func (s *Shell) takeStepWithCause(ctx context.Context, event Event, why cause, work func(context.Context) error) error {
 	s.mu.Lock()
 	row, ok := findRow(event, s.state)
 	before := s.reason
@@ -72,7 +72,7 @@ func (s *Shell) stepWithCause(ctx context.Context, event Event, why cause, work 
 	}
 	if err != nil && to == Activated {
 		if errors.Is(err, ErrExited) { // the plugin did not survive the attempt
-			return s.stepAfterExit(ctx, err)
+			return s.takeStepAfterExit(ctx, err)
 		}
 		reason = before // the plugin runs on, for the reason it was started
 	}
@@ -80,10 +80,10 @@ func (s *Shell) stepWithCause(ctx context.Context, event Event, why cause, work 
 	return err
 }
 
-// stepAfterExit takes the step that follows the end of the plugin's process, and returns
+// takeStepAfterExit takes the step that follows the end of the plugin's process, and returns
 // exit, joined with the errors of clearing the process away. The caller has the turn.
-func (s *Shell) stepAfterExit(ctx context.Context, exit error) error {
-	err := s.stepWithCause(ctx, Exit, cause{reasonForExit(exit), exit}, func(ctx context.Context) error {
+func (s *Shell) takeStepAfterExit(ctx context.Context, exit error) error {
+	err := s.takeStepWithCause(ctx, Exit, cause{reasonForExit(exit), exit}, func(ctx context.Context) error {
 		s.inFlight.cancelAll()
 		s.runPostMortem(reasonForExit(exit), exit)
 		s.reviewWarmStart(exit)
@@ -116,7 +116,7 @@ func (s *Shell) enterState(to State, event Event, why Reason, err error) {
 	s.mu.Lock()
 	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: to, Reason: why, Err: err, At: time.Now()}
 	s.state, s.reason, s.failure, s.since = to, why, err, t.At
-	s.idle.enterState(t)
+	s.idle.updateForTransition(t)
 	switch {
 	case to == Activation, to == Waking:
 		s.generation++
@@ -151,7 +151,7 @@ func (s *Shell) recordControl(to statecontrol.State) {
 		event = Suspend
 	}
 	s.control = to
-	if !s.idle.recordControl(to) {
+	if !s.idle.updateForControl(to) {
 		s.noteUse()
 	}
 	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: s.state, Control: to, Reason: s.reason, At: time.Now()}
@@ -175,10 +175,10 @@ func (s *Shell) reportTransition(t Transition) {
 	s.observer.Transition(t)
 }
 
-// untilShutdown returns ctx with a deadline after limit, which also ends when the host
+// contextUntilShutdown returns ctx with a deadline after limit, which also ends when the host
 // shuts down. It is for work that can be given up, such as a start or a call to the
 // plugin; hibernation, wake and stop are never given up.
-func (s *Shell) untilShutdown(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+func (s *Shell) contextUntilShutdown(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancelFor := context.WithCancelCause(ctx)
 	forget := context.AfterFunc(s.shutdown, func() { cancelFor(errClosing) })
 	ctx, cancel := context.WithTimeout(ctx, limit)

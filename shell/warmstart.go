@@ -62,7 +62,7 @@ func (s *Shell) restoreGolden(ctx context.Context) error {
 }
 
 // makeGolden makes a golden image of the plugin right after Initialize, if one is wanted.
-// A plugin that does not survive that is launched once more. The error means that the
+// A plugin that does not survive the attempt is launched once more. After an error the
 // plugin does not run.
 func (s *Shell) makeGolden(ctx context.Context) error {
 	if !s.wantsWarmStart() {

@@ -43,9 +43,9 @@ type plugin struct {
 	callsign string
 	journal  *journal
 	detailed bool               // it also writes when it is suspended, resumed and hibernated
-	about    *shell.Information // what Probe returns; nil when it can't be probed
-	fails    error              // what Launch, Probe and Adopt return
-	held     chan struct{}      // Launch, Probe and Deinitialize wait until it is closed; nil for at once
+	about    *shell.Information // what ProbeProgram returns; nil when it can't be probed
+	fails    error              // what Launch, ProbeProgram and Adopt return
+	held     chan struct{}      // Launch, ProbeProgram and Deinitialize wait until it is closed; nil for at once
 
 	mu    sync.Mutex
 	given configs.Plugin // what it was launched with

@@ -61,7 +61,7 @@ func (s *Supervisor) probeAll(ctx context.Context, plugins []*shell.Shell) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := sh.Probe(ctx); err != nil {
+		if err := sh.ProbeProgram(ctx); err != nil {
 			s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msg("could not ask the plugin what it needs")
 		}
 	})
@@ -78,7 +78,7 @@ func (s *Supervisor) Stop(ctx context.Context) {
 // Leave is Stop, but a plugin that can run without the host does so, for the next host
 // to adopt.
 func (s *Supervisor) Leave(ctx context.Context) {
-	s.endAll(func(sh *shell.Shell) error { return sh.Leave(ctx) })
+	s.endAll(func(sh *shell.Shell) error { return sh.LeaveOrDeactivate(ctx) })
 }
 
 func (s *Supervisor) endAll(end func(*shell.Shell) error) {

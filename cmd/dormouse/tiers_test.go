@@ -144,7 +144,7 @@ func TestNativeCallsWake(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := shellpb.NewDispatcherClient(counter).Exists(ctx, &shellpb.ExistsRequest{Method: "get"})
-	if shellpb.DetailOf(err).GetCode() != 46 {
+	if shellpb.ErrorDetailOf(err).GetCode() != 46 {
 		t.Errorf("exists of one that sleeps: %v", err)
 	}
 	if state := h.show(t, "Counter").State; state != "hibernated" {

@@ -50,7 +50,7 @@ func (c *Client) StateControl(callsign string) statecontrolpb.StateControlClient
 // Conn returns a connection for the generated clients of the plugin's own gRPC
 // services. Shell(callsign).Interfaces lists them.
 func (c *Client) Conn(callsign string) grpc.ClientConnInterface {
-	return shellpb.ConnTo(callsign, c.conn)
+	return shellpb.ConnToPlugin(callsign, c.conn)
 }
 
 // Close ends the connection and every call on it.

@@ -37,11 +37,11 @@ func TestRefusal(t *testing.T) {
 		{fmt.Errorf("cannot wake: %w", status.Error(codes.DataLoss, "its own")), codes.Unknown, 1},
 	} {
 		err := statusFromError(test.err)
-		if status.Code(err) != test.code || shellpb.DetailOf(err).GetCode() != test.number {
-			t.Errorf("%v: got %v with %v", test.err, err, shellpb.DetailOf(err))
+		if status.Code(err) != test.code || shellpb.ErrorDetailOf(err).GetCode() != test.number {
+			t.Errorf("%v: got %v with %v", test.err, err, shellpb.ErrorDetailOf(err))
 		}
 	}
-	if got := string(shellpb.DetailOf(statusFromError(shell.ErrBusy)).GetData()); got != `{"retryAfterMs":1000}` {
+	if got := string(shellpb.ErrorDetailOf(statusFromError(shell.ErrBusy)).GetData()); got != `{"retryAfterMs":1000}` {
 		t.Errorf("when to come back: %s", got)
 	}
 	own := status.Error(codes.DataLoss, "its own")

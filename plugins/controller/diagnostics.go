@@ -89,8 +89,8 @@ func (f *Front) collectProcess() processRecord {
 	p := processRecord{Threads: []threadRecord{}, Pending: []string{}}
 	for i, sh := range f.supervisor.Shells() {
 		lane := sh.LaneStatus()
-		p.Threads = append(p.Threads, threadRecord{fmt.Sprintf("0x%x", i), lane.Job, lane.Runs, sh.Callsign()})
-		if lane.Job != "" {
+		p.Threads = append(p.Threads, threadRecord{fmt.Sprintf("0x%x", i), lane.Running, lane.Runs, sh.Callsign()})
+		if lane.Running != "" {
 			p.Occupation++
 		}
 		for _, event := range lane.Waiting {

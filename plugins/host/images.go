@@ -33,7 +33,7 @@ func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 				h.log.Warn().Str("callsign", callsign).Msg("dropped the image of an instance that does not exist, to make room")
 				return h.Processes.Images.ImageDir(callsign).RemoveAll()
 			}
-			return sh.Evict(ctx, fmt.Errorf("its image was the oldest when the budget of %s for images was used up", c.Budget))
+			return sh.EvictImage(ctx, fmt.Errorf("its image was the oldest when the budget of %s for images was used up", c.Budget))
 		}
 	}
 	return l

@@ -85,7 +85,7 @@ func hostError(ctx context.Context, what string, err error) error {
 		return fmt.Errorf("cannot %s: %w", what, ctx.Err())
 	}
 	e := &Error{Code: General, Message: status.Convert(err).Message()}
-	if detail := shellpb.DetailOf(err); detail != nil {
+	if detail := shellpb.ErrorDetailOf(err); detail != nil {
 		e.Code = int(detail.GetCode())
 		if len(detail.GetData()) > 0 {
 			e.Data = json.RawMessage(detail.GetData())

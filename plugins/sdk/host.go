@@ -144,7 +144,7 @@ func (h *Host) Invoke(ctx context.Context, callsign, method string, params, resu
 // services. The plugin may keep it: it stays usable when either plugin restarts or
 // sleeps. Calls on it fail with a gRPC status.
 func (h *Host) Conn(callsign string) grpc.ClientConnInterface {
-	return shellpb.ConnTo(callsign, h.connection())
+	return shellpb.ConnToPlugin(callsign, h.connection())
 }
 
 // callsignInError returns the callsign as an error shows it.

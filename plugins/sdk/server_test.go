@@ -240,11 +240,11 @@ func TestInvoke(t *testing.T) {
 		if err != nil {
 			got = status.Convert(err).Message()
 		}
-		if got != test.want || status.Code(err) != test.code || shellpb.DetailOf(err).GetCode() != test.number {
-			t.Errorf("%s %s: got %v %d %s", test.method, test.params, status.Code(err), shellpb.DetailOf(err).GetCode(), got)
+		if got != test.want || status.Code(err) != test.code || shellpb.ErrorDetailOf(err).GetCode() != test.number {
+			t.Errorf("%s %s: got %v %d %s", test.method, test.params, status.Code(err), shellpb.ErrorDetailOf(err).GetCode(), got)
 		}
-		if test.method == "coded" && string(shellpb.DetailOf(err).GetData()) != "[1]" {
-			t.Errorf("got data %s", shellpb.DetailOf(err).GetData())
+		if test.method == "coded" && string(shellpb.ErrorDetailOf(err).GetData()) != "[1]" {
+			t.Errorf("got data %s", shellpb.ErrorDetailOf(err).GetData())
 		}
 		exists, err := dispatcher.Exists(t.Context(), &shellpb.ExistsRequest{Method: test.method})
 		if err != nil || exists.GetExists() != (test.method != "none") {

@@ -47,7 +47,7 @@ func TestStateControl(t *testing.T) {
 
 	a.suspend = func() error { return &Error{Code: InProgress, Message: "busy"} }
 	err := control.Request(t.Context(), statecontrol.Suspend)
-	if status.Convert(err).Message() != "busy" || shellpb.DetailOf(err).GetCode() != InProgress {
+	if status.Convert(err).Message() != "busy" || shellpb.ErrorDetailOf(err).GetCode() != InProgress {
 		t.Errorf("got %v", err)
 	}
 	a.suspend = func() error { panic("no") }

@@ -213,8 +213,8 @@ func (b *Backend) OutlivesHost() bool {
 	return t != nil && !t.bound
 }
 
-// Leave closes the connections to the plugin, which runs on, see shell.Process.
-func (b *Backend) Leave(ctx context.Context) error {
+// LeaveRunning closes the connections to the plugin, which runs on, see shell.Process.
+func (b *Backend) LeaveRunning(ctx context.Context) error {
 	t, l := b.current().tree, b.removeLink()
 	b.router.connectTo(nil)
 	if l != nil {

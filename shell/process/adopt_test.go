@@ -25,13 +25,13 @@ func (r *rig) leaveToNextHost() []int {
 	r.host.Adopt = true
 	r.useHost(r.host)
 	r.activate()
-	r.NoteActivated(shell.Requested)
+	r.SaveActivationReason(shell.Requested)
 	call[any](r, "increment", "")
 	pids := r.pids()
 	if !r.OutlivesHost() {
 		r.t.Fatal("it would not run on")
 	}
-	if err := r.Leave(r.contextFor(patience)); err != nil {
+	if err := r.LeaveRunning(r.contextFor(patience)); err != nil {
 		r.t.Fatal(err)
 	}
 	return pids

@@ -217,9 +217,9 @@ func TestWarmStartToOutliveTheHost(t *testing.T) {
 			t.Errorf("bound is %v, and it counts from %d", r.life.tree.bound, r.count())
 		}
 	}
-	r.NoteActivated(shell.Requested)
+	r.SaveActivationReason(shell.Requested)
 	from := r.StartedFrom()
-	if err := r.Leave(r.contextFor(patience)); err != nil {
+	if err := r.LeaveRunning(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	r.useHost(r.host)

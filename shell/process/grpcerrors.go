@@ -17,7 +17,7 @@ func fromGRPCError(err error) error {
 		return nil
 	}
 	s := status.Convert(err)
-	if detail := shellpb.DetailOf(err); detail != nil {
+	if detail := shellpb.ErrorDetailOf(err); detail != nil {
 		return &shell.PluginError{Code: int(detail.GetCode()), Message: s.Message(), Data: detail.GetData()}
 	}
 	switch s.Code() {

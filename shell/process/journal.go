@@ -165,8 +165,8 @@ func (b *Backend) removeJournal() {
 	}
 }
 
-// NoteActivated writes to the journal why the plugin is active, see shell.Process.
-func (b *Backend) NoteActivated(why shell.Reason) {
+// SaveActivationReason writes to the journal why the plugin is active, see shell.Process.
+func (b *Backend) SaveActivationReason(why shell.Reason) {
 	b.mu.Lock()
 	t := b.life.tree
 	b.reason = why

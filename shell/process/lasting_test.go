@@ -31,7 +31,7 @@ func lastingRig(t *testing.T, mib int) (r *rig, digest string) {
 	r.host.Adopt = true
 	r.useHost(r.host)
 	r.activate()
-	r.NoteActivated(shell.Requested)
+	r.SaveActivationReason(shell.Requested)
 	call[any](r, "increment", "")
 	digest = call[struct{ SHA256 string }](r, "fill", fmt.Sprintf(`{"mib":%d}`, mib)).SHA256
 	r.hibernate()
@@ -128,9 +128,9 @@ func (r *rig) wakeAgain() {
 func TestLoadingOutlivesTheHost(t *testing.T) {
 	r, digest := lastingRig(t, 200)
 	r.wake()
-	r.NoteActivated(shell.Requested)
+	r.SaveActivationReason(shell.Requested)
 	loader := r.loader()
-	if err := r.Leave(r.contextFor(patience)); err != nil {
+	if err := r.LeaveRunning(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	r.useHost(r.host)
@@ -302,10 +302,10 @@ func TestDamageFoundWithoutHost(t *testing.T) {
 	}
 	flipByte(t, pages, info.Size()-info.Size()/10)
 	r.wake()
-	r.NoteActivated(shell.Requested)
+	r.SaveActivationReason(shell.Requested)
 	pids := r.pids()
 	loader := r.loader()
-	if err := r.Leave(r.contextFor(patience)); err != nil {
+	if err := r.LeaveRunning(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
 	r.signal(loader, syscall.SIGCONT)

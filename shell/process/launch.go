@@ -36,7 +36,7 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 	}
 	cmd.Args = append(cmd.Args, program)
 	for _, argument := range b.startConfig.Arguments {
-		cmd.Args = append(cmd.Args, shell.Substitute(argument, paths))
+		cmd.Args = append(cmd.Args, shell.SubstitutePaths(argument, paths))
 	}
 	cmd.Dir = b.volatileDir() // of its own: CRIU dumps trees with the same directory one after another
 	cmd.Env = b.environment(paths)
@@ -155,7 +155,7 @@ func (b *Backend) environment(paths shell.Paths) []string {
 		}
 	}
 	for name, value := range b.startConfig.Environment {
-		env[name] = shell.Substitute(value, paths)
+		env[name] = shell.SubstitutePaths(value, paths)
 	}
 	// CRIU can't checkpoint MPTCP sockets, which Go listens on by default.
 	env["GODEBUG"] = strings.TrimPrefix(env["GODEBUG"]+",multipathtcp=0", ",")

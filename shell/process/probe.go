@@ -60,9 +60,9 @@ type fileFields struct {
 	Modified int64  `json:"written"`
 }
 
-// Probe asks the program for its description, unless that is in the cache, see
+// ProbeProgram asks the program for its description, unless that is in the cache, see
 // shell.Process. The program runs in directories of its own and is not initialized.
-func (b *Backend) Probe(ctx context.Context) (shell.Information, error) {
+func (b *Backend) ProbeProgram(ctx context.Context) (shell.Information, error) {
 	c := b.config()
 	program, err := findExecutable(c.Executable)
 	if err != nil {

@@ -67,7 +67,7 @@ func newRigWithCache(t *testing.T, c configs.Plugin, m ProgramCache) *rig {
 
 func (r *rig) probe() shell.Information {
 	r.t.Helper()
-	info, err := r.Probe(r.contextFor(patience))
+	info, err := r.ProbeProgram(r.contextFor(patience))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestProbeThatFails(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			memory := testCache{}
 			r := newRigWithCache(t, rogue(how), memory)
-			_, err := r.Probe(r.contextFor(2 * time.Second))
+			_, err := r.ProbeProgram(r.contextFor(2 * time.Second))
 			if how == "orphans-first" {
 				if err != nil || len(memory) != 1 {
 					t.Errorf("got %v, %d records", err, len(memory))

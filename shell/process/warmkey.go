@@ -53,7 +53,7 @@ func (b *Backend) warmKey() (key warmKey, err error) {
 func (b *Backend) programMetadataChecksum(program string) (all string, err error) {
 	files := []string{program}
 	for _, argument := range b.startConfig.Arguments {
-		path := shell.Substitute(argument, b.paths())
+		path := shell.SubstitutePaths(argument, b.paths())
 		if info, err := os.Stat(path); filepath.IsAbs(path) && err == nil && info.Mode().IsRegular() {
 			files = append(files, path)
 		}

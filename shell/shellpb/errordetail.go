@@ -16,8 +16,8 @@ func ErrorWithDetail(code codes.Code, message string, detail *Error) error {
 	return detailed.Err()
 }
 
-// DetailOf returns the detail that a gRPC status error carries, nil when there is none.
-func DetailOf(err error) *Error {
+// ErrorDetailOf returns the detail that a gRPC status error carries, nil when there is none.
+func ErrorDetailOf(err error) *Error {
 	for _, detail := range status.Convert(err).Details() {
 		if e, ok := detail.(*Error); ok {
 			return e

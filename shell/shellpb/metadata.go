@@ -12,11 +12,12 @@ import (
 const CallsignKey = "dormouse-callsign"
 
 // UnaryKey is the gRPC metadata key that marks a forwarded call as unary: one request and
-// one response. The value does not matter. The host can't see that of the call itself.
+// one response. The value does not matter. The host needs the mark because a forwarded
+// unary call looks like a stream.
 const UnaryKey = "dormouse-unary"
 
-// WithCallsign returns a context for a call to the host about that instance. An empty
-// callsign changes nothing.
+// WithCallsign returns a context for a call to the host about the instance callsign. With
+// an empty callsign it returns ctx.
 func WithCallsign(ctx context.Context, callsign string) context.Context {
 	if callsign == "" {
 		return ctx
@@ -24,9 +25,9 @@ func WithCallsign(ctx context.Context, callsign string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, CallsignKey, callsign)
 }
 
-// ConnTo returns a connection to the plugin of that instance, through the connection
-// to the host.
-func ConnTo(callsign string, host grpc.ClientConnInterface) grpc.ClientConnInterface {
+// ConnToPlugin returns a connection to the plugin of the instance callsign, through the
+// connection to the host.
+func ConnToPlugin(callsign string, host grpc.ClientConnInterface) grpc.ClientConnInterface {
 	return pluginConn{host, callsign}
 }
 

@@ -13,7 +13,7 @@ import (
 	"dormouse/shell"
 )
 
-// conn is a connection to a Plugin, which reports the health SERVING.
+// conn is a connection to a Plugin in memory. It answers health checks with SERVING.
 type conn struct{ p *Plugin }
 
 // Invoke counts as a call of the plugin and answers at once.

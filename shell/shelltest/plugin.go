@@ -49,7 +49,7 @@ type Plugin struct {
 	Sink   shell.Sink
 	Config func() configs.Plugin
 
-	// Info is the plugin's description of itself, ProbeInfo the one that Probe returns; nil
+	// Info is the plugin's description of itself, ProbeInfo the one that ProbeProgram returns; nil
 	// if the plugin can't be probed.
 	Info      shell.Information
 	ProbeInfo *shell.Information
@@ -65,14 +65,14 @@ type Plugin struct {
 	KeepsGolden bool
 	// GoldenMade is the golden image, nil while there is none.
 	GoldenMade *shell.GoldenImage
-	// Connection answers gRPC calls; nil for one on which calls answer at once, and a
-	// stream ends when its client says so.
+	// Connection answers gRPC calls. If it is nil, the plugin answers calls at once and ends
+	// a stream when the client closes it.
 	Connection grpc.ClientConnInterface
-	// AnswerCall answers method calls; nil for an echo of the parameters.
+	// AnswerCall answers method calls. If it is nil, the plugin returns the parameters.
 	AnswerCall func(ctx context.Context, c shell.Call) (json.RawMessage, error)
-	// HasMethod answers Exists; nil for a plugin that has only the method echo.
+	// HasMethod answers Exists. If it is nil, the plugin has only the method echo.
 	HasMethod func(method string) bool
-	// GetFacts answers Facts; nil for the number of the process as its PID.
+	// GetFacts answers Facts. If it is nil, the PID is the number of the process.
 	GetFacts func() shell.Facts
 	// OnStep, if not nil, is called in each step; its error makes the step fail.
 	OnStep func(ctx context.Context, step, detail string) error
@@ -104,7 +104,7 @@ func (p *Plugin) Attach(config func() configs.Plugin, sink shell.Sink) {
 
 // Gate holds a step up.
 type Gate struct {
-	// Reached is closed when the step has come to the gate. Open lets it go on.
+	// Reached is closed when the step has come to the gate. Open lets the step go on.
 	Reached  chan struct{}
 	Open     func()
 	released chan struct{}
@@ -162,8 +162,8 @@ func (p *Plugin) Kill() {
 	p.reports.Done()
 }
 
-// Steps returns the names of the steps since Steps was last called.
-func (p *Plugin) Steps() []string {
+// TakeSteps returns the names of the recorded steps and forgets them.
+func (p *Plugin) TakeSteps() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	did := p.steps
@@ -178,8 +178,8 @@ func (p *Plugin) HasProcess() bool {
 	return p.started
 }
 
-// CountDelivered returns how many calls with the index have been delivered.
-func (p *Plugin) CountDelivered(index string) int {
+// CountDeliveredCalls returns how many calls with the index have been delivered.
+func (p *Plugin) CountDeliveredCalls(index string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.calls[index]
@@ -231,9 +231,9 @@ func (p *Plugin) runStep(ctx context.Context, step, detail string) error {
 	return err
 }
 
-// beginExclusive complains if another step of the lifecycle is running. The caller calls
+// beginExclusiveStep complains if another step of the lifecycle is running. The caller calls
 // done at the end of the step.
-func (p *Plugin) beginExclusive(step string) (done func()) {
+func (p *Plugin) beginExclusiveStep(step string) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.active != "" {
@@ -278,20 +278,20 @@ func (p *Plugin) information() shell.Information {
 
 // Launch starts a process and returns Info.
 func (p *Plugin) Launch(ctx context.Context) (shell.Information, error) {
-	defer p.beginExclusive(Launch)()
+	defer p.beginExclusiveStep(Launch)()
 	p.startProcess(Launch)
 	if err := errors.Join(p.runStep(ctx, Launch, ""), p.exitError()); err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	if p.Control != nil {
-		p.Control.Set(p.Control.AfterLaunch)
+		p.Control.SetState(p.Control.AfterLaunch)
 	}
 	return p.information(), nil
 }
 
 // Initialize is recorded as a step; it fails if the process has ended.
 func (p *Plugin) Initialize(ctx context.Context) error {
-	defer p.beginExclusive(Initialize)()
+	defer p.beginExclusiveStep(Initialize)()
 	if err := errors.Join(p.runStep(ctx, Initialize, ""), p.exitError()); err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
 	}
@@ -300,13 +300,13 @@ func (p *Plugin) Initialize(ctx context.Context) error {
 
 // Deinitialize is recorded as a step with its reason.
 func (p *Plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
-	defer p.beginExclusive(Deinitialize)()
+	defer p.beginExclusiveStep(Deinitialize)()
 	return errors.Join(p.runStep(ctx, Deinitialize, string(why)), p.exitError())
 }
 
 // Stop ends the process, and a sleep in place.
 func (p *Plugin) Stop(ctx context.Context) error {
-	defer p.beginExclusive(Stop)()
+	defer p.beginExclusiveStep(Stop)()
 	err := p.runStep(ctx, Stop, "")
 	p.mu.Lock()
 	p.alive, p.started = false, false
@@ -341,7 +341,8 @@ func (p *Plugin) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, err
 	return c.Params, p.exitError()
 }
 
-// Exists returns the answer of HasMethod, or records the step "exists" if that is nil.
+// Exists returns the answer of HasMethod. If HasMethod is nil, Exists is recorded as the
+// step "exists".
 func (p *Plugin) Exists(ctx context.Context, method string) (bool, error) {
 	if p.HasMethod != nil {
 		return p.HasMethod(method), nil
@@ -349,7 +350,8 @@ func (p *Plugin) Exists(ctx context.Context, method string) (bool, error) {
 	return method == "echo", p.runStep(ctx, "exists", "")
 }
 
-// Facts returns the answer of GetFacts, or else the number of the process as its PID.
+// Facts returns the answer of GetFacts. If GetFacts is nil, the PID is the number of the
+// process.
 func (p *Plugin) Facts() shell.Facts {
 	if p.GetFacts != nil {
 		return p.GetFacts()
@@ -362,7 +364,7 @@ func (p *Plugin) Facts() shell.Facts {
 	return shell.Facts{PID: p.process}
 }
 
-// Conn returns Connection, or a connection to the plugin in memory if that is nil.
+// Conn returns Connection, or a connection to the plugin in memory if Connection is nil.
 func (p *Plugin) Conn() grpc.ClientConnInterface {
 	if p.Connection != nil {
 		return p.Connection
@@ -370,12 +372,13 @@ func (p *Plugin) Conn() grpc.ClientConnInterface {
 	return conn{p}
 }
 
-// Probe is recorded as a step and returns ProbeInfo. Without ProbeInfo it does nothing.
-func (p *Plugin) Probe(ctx context.Context) (shell.Information, error) {
+// ProbeProgram is recorded as the step Probe and returns ProbeInfo. If ProbeInfo is nil,
+// ProbeProgram does nothing.
+func (p *Plugin) ProbeProgram(ctx context.Context) (shell.Information, error) {
 	if p.ProbeInfo == nil {
 		return shell.Information{}, nil
 	}
-	defer p.beginExclusive(Probe)()
+	defer p.beginExclusiveStep(Probe)()
 	p.mu.Lock()
 	if p.started || p.Asleep != nil {
 		p.complain("probed while there was a plugin")
@@ -397,7 +400,7 @@ func (p *Plugin) Evidence() shell.Evidence { return shell.Evidence{} }
 
 // Hibernate puts the plugin to sleep on disk, or in place if InPlace is set.
 func (p *Plugin) Hibernate(ctx context.Context) error {
-	defer p.beginExclusive(Hibernate)()
+	defer p.beginExclusiveStep(Hibernate)()
 	p.mu.Lock()
 	if p.running > 0 {
 		p.complain("%d calls are running while the plugin is put to sleep", p.running)
@@ -415,12 +418,12 @@ func (p *Plugin) Hibernate(ctx context.Context) error {
 		p.Asleep = &shell.Sleep{Kind: shell.InPlace, Bytes: 4096}
 		return nil
 	}
-	p.replaceByImage()
+	p.replaceProcessByImage()
 	return nil
 }
 
-// replaceByImage ends the process and leaves an image. The caller holds mu.
-func (p *Plugin) replaceByImage() {
+// replaceProcessByImage ends the process and leaves an image. The caller holds mu.
+func (p *Plugin) replaceProcessByImage() {
 	p.alive, p.started = false, false
 	p.Asleep = &shell.Sleep{Kind: shell.Stored, Bytes: 4096, Generation: uint64(p.process)} //nolint:gosec // it counts from 1
 }
@@ -428,7 +431,7 @@ func (p *Plugin) replaceByImage() {
 // HibernationObstacle returns no obstacle.
 func (p *Plugin) HibernationObstacle() error { return nil }
 
-// HibernationProgress returns a third of the way.
+// HibernationProgress returns that one third of the bytes is done.
 func (p *Plugin) HibernationProgress() shell.Progress { return shell.Progress{Done: 1, Total: 3} }
 
 // Sleep returns the field Asleep.
@@ -440,7 +443,7 @@ func (p *Plugin) Sleep() *shell.Sleep {
 
 // MoveToDisk replaces the process by an image.
 func (p *Plugin) MoveToDisk(ctx context.Context) error {
-	defer p.beginExclusive(MoveToDisk)()
+	defer p.beginExclusiveStep(MoveToDisk)()
 	if err := errors.Join(p.runStep(ctx, MoveToDisk, ""), p.exitError()); err != nil {
 		return err
 	}
@@ -449,20 +452,21 @@ func (p *Plugin) MoveToDisk(ctx context.Context) error {
 	if p.Asleep == nil || p.Asleep.Kind != shell.InPlace {
 		p.complain("moved to disk what does not sleep in place")
 	}
-	p.replaceByImage()
+	p.replaceProcessByImage()
 	return nil
 }
 
-// PrepareWake returns the error that Fail has set for it. It is not recorded.
+// PrepareWake returns the error that the test has set with Fail. The call is not recorded as
+// a step.
 func (p *Plugin) PrepareWake(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.faults[PrepareWake]
 }
 
-// Wake starts a process from the image, or lets a sleep in place go on.
+// Wake starts a process from the image, or lets a process that sleeps in place run on.
 func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
-	defer p.beginExclusive(Wake)()
+	defer p.beginExclusiveStep(Wake)()
 	if s := p.Sleep(); s == nil || s.Kind != shell.InPlace {
 		p.startProcess(Wake)
 	}
@@ -479,7 +483,7 @@ func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
 	return p.information(), nil
 }
 
-// EndSleep removes the image. It is not recorded.
+// EndSleep removes the image. The call is not recorded as a step.
 func (p *Plugin) EndSleep(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -492,7 +496,7 @@ func (p *Plugin) EndSleep(context.Context) error {
 
 // StartWarm starts a process from the golden image.
 func (p *Plugin) StartWarm(ctx context.Context) (shell.Information, error) {
-	defer p.beginExclusive(StartWarm)()
+	defer p.beginExclusiveStep(StartWarm)()
 	if p.GoldenMade == nil {
 		return shell.Information{}, fmt.Errorf("%w: there is none", shell.ErrCold)
 	}
@@ -504,7 +508,7 @@ func (p *Plugin) StartWarm(ctx context.Context) (shell.Information, error) {
 		p.reports.Wait()
 		return shell.Information{}, err
 	}
-	p.Control.Set(p.Control.AfterLaunch)
+	p.Control.SetState(p.Control.AfterLaunch)
 	p.startedFrom = p.GoldenMade
 	return p.information(), nil
 }
@@ -514,7 +518,7 @@ func (p *Plugin) MakeGolden(ctx context.Context) error {
 	if !p.KeepsGolden {
 		return nil
 	}
-	defer p.beginExclusive(MakeGolden)()
+	defer p.beginExclusiveStep(MakeGolden)()
 	p.startedFrom = nil
 	if err := errors.Join(p.runStep(ctx, MakeGolden, ""), p.exitError()); err != nil {
 		return err
@@ -548,7 +552,7 @@ func (p *Plugin) InvalidateGolden(error) {
 
 // RemoveStaleGolden complains if the plugin runs or sleeps.
 func (p *Plugin) RemoveStaleGolden() {
-	defer p.beginExclusive("configure")()
+	defer p.beginExclusiveStep("configure")()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.started || p.Asleep != nil {
@@ -556,8 +560,8 @@ func (p *Plugin) RemoveStaleGolden() {
 	}
 }
 
-// NoteActivated records the reason for ActivationReasons.
-func (p *Plugin) NoteActivated(why shell.Reason) {
+// SaveActivationReason records the reason for ActivationReasons.
+func (p *Plugin) SaveActivationReason(why shell.Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.activated = append(p.activated, why)
@@ -566,9 +570,9 @@ func (p *Plugin) NoteActivated(why shell.Reason) {
 // Inherited reports LeftRunning, with the reason Requested.
 func (p *Plugin) Inherited() (shell.Reason, bool) { return shell.Requested, p.LeftRunning }
 
-// Adopt takes over the plugin of LeftRunning.
+// Adopt takes over the plugin that an earlier host left running, see LeftRunning.
 func (p *Plugin) Adopt(ctx context.Context) (shell.Information, error) {
-	defer p.beginExclusive(Adopt)()
+	defer p.beginExclusiveStep(Adopt)()
 	p.LeftRunning = false
 	if err := p.runStep(ctx, Adopt, ""); err != nil {
 		return shell.Information{}, err
@@ -580,8 +584,8 @@ func (p *Plugin) Adopt(ctx context.Context) (shell.Information, error) {
 // OutlivesHost returns true.
 func (p *Plugin) OutlivesHost() bool { return true }
 
-// Leave is recorded as a step and forgets the process.
-func (p *Plugin) Leave(ctx context.Context) error {
+// LeaveRunning is recorded as the step Leave and forgets the process.
+func (p *Plugin) LeaveRunning(ctx context.Context) error {
 	err := p.runStep(ctx, Leave, "")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -603,17 +607,17 @@ func (p *Plugin) AddControl(first statecontrol.State) {
 	p.Control = &Control{Plugin: p, AfterLaunch: first, now: first}
 }
 
-// Set changes the state without a report to the sink.
-func (c *Control) Set(s statecontrol.State) {
+// SetState changes the state without a report to the sink.
+func (c *Control) SetState(s statecontrol.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = s
 }
 
-// ChangeUnasked changes the state and reports that to the sink, as a plugin that suspends or
-// resumes by itself.
-func (c *Control) ChangeUnasked(s statecontrol.State) {
-	c.Set(s)
+// ChangeByItself changes the state and reports the change to the sink, like a plugin that
+// suspends or resumes by itself.
+func (c *Control) ChangeByItself(s statecontrol.State) {
+	c.SetState(s)
 	c.Plugin.Sink.ControlChanged(s)
 }
 

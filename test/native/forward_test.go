@@ -241,8 +241,8 @@ func TestForwardRefusals(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := plain.Invoke(test.ctx, test.method, &streams.Text{}, &streams.Text{})
-			if status.Code(err) != test.code || shellpb.DetailOf(err).GetCode() != test.number {
-				t.Errorf("got %v with %v", err, shellpb.DetailOf(err))
+			if status.Code(err) != test.code || shellpb.ErrorDetailOf(err).GetCode() != test.number {
+				t.Errorf("got %v with %v", err, shellpb.ErrorDetailOf(err))
 			}
 		})
 	}

@@ -131,7 +131,7 @@ func TestOwnSocket(t *testing.T) {
 		t.Errorf("an event that is no JSON: %v", err)
 	}
 	_, err = h.client.Shell("Streams").Notify(h.limited(), &shellpb.NotifyRequest{Event: event})
-	if status.Code(err) != codes.PermissionDenied || shellpb.DetailOf(err).GetCode() != 24 {
+	if status.Code(err) != codes.PermissionDenied || shellpb.ErrorDetailOf(err).GetCode() != 24 {
 		t.Errorf("an event in another's name: %v", err)
 	}
 	_, err = h.client.Shell("Streams").SetSubsystem(h.limited(), &shellpb.SetSubsystemRequest{})

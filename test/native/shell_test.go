@@ -137,15 +137,15 @@ func TestPartOfTheHost(t *testing.T) {
 		t.Errorf("got %v, %v", exists, err)
 	}
 	_, err = c.Invoke(h.limited(), &shellpb.InvokeRequest{Method: "measurementdata", Index: "Nobody"})
-	if status.Code(err) != codes.NotFound || shellpb.DetailOf(err).GetCode() != 22 {
+	if status.Code(err) != codes.NotFound || shellpb.ErrorDetailOf(err).GetCode() != 22 {
 		t.Errorf("nobody: %v", err)
 	}
 	_, err = c.Invoke(h.limited(), &shellpb.InvokeRequest{Method: "sing"})
-	if status.Code(err) != codes.Unimplemented || shellpb.DetailOf(err).GetCode() != 53 {
+	if status.Code(err) != codes.Unimplemented || shellpb.ErrorDetailOf(err).GetCode() != 53 {
 		t.Errorf("an unknown method: %v", err)
 	}
 	_, err = streams.NewStreamsClient(h.client.Conn("Monitor")).Echo(h.limited(), &streams.Text{})
-	if status.Code(err) != codes.Unimplemented || shellpb.DetailOf(err).GetCode() != 44 {
+	if status.Code(err) != codes.Unimplemented || shellpb.ErrorDetailOf(err).GetCode() != 44 {
 		t.Errorf("a service that it has not: %v", err)
 	}
 }
@@ -178,8 +178,8 @@ func TestControllerAnswers(t *testing.T) {
 		{"activate what is unavailable", second(c.Activate(h.limited(), about)), codes.FailedPrecondition, 5},
 		{"nobody", second(c.Activate(h.limited(), &controllerpb.InstanceRequest{Callsign: "Nobody"})), codes.NotFound, 22},
 	} {
-		if status.Code(test.err) != test.code || shellpb.DetailOf(test.err).GetCode() != test.number {
-			t.Errorf("%s: got %v with %v", test.name, test.err, shellpb.DetailOf(test.err))
+		if status.Code(test.err) != test.code || shellpb.ErrorDetailOf(test.err).GetCode() != test.number {
+			t.Errorf("%s: got %v with %v", test.name, test.err, shellpb.ErrorDetailOf(test.err))
 		}
 	}
 	healthy, err := grpc_health_v1.NewHealthClient(dial(t, h.socket())).Check(h.limited(), &grpc_health_v1.HealthCheckRequest{Service: "dormouse.shell.v1.Shell"})

@@ -4,13 +4,14 @@ import "strings"
 
 var toWords, toName = strings.NewReplacer("_", " "), strings.NewReplacer(" ", "_")
 
-// wordsOf returns the words of a value of an enum, empty if this version does not know
-// the value. names is the enum's, prefix begins each name.
+// wordsOf returns the name of an enum's value in lower case, without the prefix and with
+// spaces; empty if names, the names of the enum, lacks the value.
 func wordsOf[E ~int32](names map[int32]string, prefix string, value E) string {
 	return toWords.Replace(strings.ToLower(strings.TrimPrefix(names[int32(value)], prefix)))
 }
 
-// valueOf returns the value of an enum with these words, its first if there is none.
+// valueOf is the inverse of wordsOf. It returns the first value of the enum if the words
+// are unknown.
 func valueOf[E ~int32](values map[string]int32, prefix, words string) E {
 	return E(values[prefix+toName.Replace(strings.ToUpper(words))])
 }
