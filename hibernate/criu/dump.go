@@ -53,8 +53,8 @@ func (e *Engine) dump(ctx context.Context, d hibernate.DumpOrder, opts *rpc.Criu
 	return err
 }
 
-// runDump has CRIU dump, with the files passed on. After an error no process of CRIU's
-// runs any more.
+// runDump has CRIU dump with the options, and with files as its descriptors from passedFD
+// on. After an error neither CRIU nor a helper of CRIU runs any more.
 func (e *Engine) runDump(ctx context.Context, d hibernate.DumpOrder, opts *rpc.CriuOpts, files []*os.File) error {
 	s, end := e.sessionFor(d.Prestarted, d.Cgroup, files)
 	defer end()

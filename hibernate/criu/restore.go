@@ -74,7 +74,8 @@ type restoredTree struct {
 	complete bool       // CRIU has made the whole tree
 }
 
-// notify records what CRIU says of the tree.
+// notify takes the PID of the root from CRIU's notifications, and whether CRIU has made the
+// whole tree.
 func (r *restoredTree) notify(n *rpc.CriuNotify) {
 	switch n.GetScript() {
 	case "setup-namespaces": // the tree is only its root yet

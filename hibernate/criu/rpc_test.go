@@ -37,15 +37,16 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func begin(t *testing.T, path string, files ...*os.File) *client {
+// startFake starts a client with the program at path in place of CRIU.
+func startFake(t *testing.T, path string, files ...*os.File) *client {
 	t.Helper()
 	c, err := startClient(path, "", files)
 	must(t, err)
 	return c
 }
 
-// numbers returns those in the file.
-func numbers(t *testing.T, path string) []int {
+// readNumbers returns the numbers in the file.
+func readNumbers(t *testing.T, path string) []int {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	must(t, err)
@@ -61,7 +62,7 @@ func numbers(t *testing.T, path string) []int {
 // killAtEnd kills the processes whose PIDs are in the file.
 func killAtEnd(t *testing.T, path string) {
 	t.Helper()
-	t.Cleanup(func() { signalAll(numbers(t, path), syscall.SIGKILL) })
+	t.Cleanup(func() { signalAll(readNumbers(t, path), syscall.SIGKILL) })
 }
 
 // A CRIU may answer and end while another process holds its end of the socket: the
@@ -78,13 +79,13 @@ func TestAnswerOfAnEndedCRIU(t *testing.T) {
 	killAtEnd(t, pids)
 	leaveHelper := fmt.Sprintf("sleep 1000 & echo $! >>%s", pids)
 	for range 20 {
-		c := begin(t, fakeCRIU(t, leaveHelper+"\ncat "+text+" >&3"))
+		c := startFake(t, fakeCRIU(t, leaveHelper+"\ncat "+text+" >&3"))
 		resp, err := c.request(t.Context(), versionRequest, nil)
 		c.close()
 		if err != nil || resp.GetVersion().GetMajorNumber() != 4 {
 			t.Fatalf("got %v, %v", resp, err)
 		}
-		c = begin(t, fakeCRIU(t, leaveHelper))
+		c = startFake(t, fakeCRIU(t, leaveHelper))
 		_, err = c.request(t.Context(), versionRequest, nil)
 		c.close()
 		if err == nil || !strings.Contains(err.Error(), "ended without an answer") {
@@ -98,7 +99,7 @@ func TestAnswerOfAnEndedCRIU(t *testing.T) {
 func TestCRIUWithoutAnAnswer(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")
 	killAtEnd(t, pids)
-	c := begin(t, fakeCRIU(t, fmt.Sprintf("sleep 1000 & echo $$ $! >%[1]s.new; mv %[1]s.new %[1]s; wait", pids)))
+	c := startFake(t, fakeCRIU(t, fmt.Sprintf("sleep 1000 & echo $$ $! >%[1]s.new; mv %[1]s.new %[1]s; wait", pids)))
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer cancel()
@@ -113,7 +114,7 @@ func TestCRIUWithoutAnAnswer(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	c.close()
-	for _, pid := range numbers(t, pids) {
+	for _, pid := range readNumbers(t, pids) {
 		for late := time.Now().Add(time.Minute); !procfs.HasEnded(pid); { // the kernel may take a moment
 			if time.Now().After(late) {
 				t.Fatalf("process %d still runs", pid)
@@ -137,7 +138,7 @@ func TestDescriptorsOfCRIU(t *testing.T) {
 	go func() {
 		defer close(over)
 		for range 50 {
-			c := begin(t, path, a, b, a)
+			c := startFake(t, path, a, b, a)
 			<-c.ended
 			c.close()
 		}
@@ -171,10 +172,10 @@ func TestOpenFilesOfCRIU(t *testing.T) {
 	var before, after syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before))
 	limits := filepath.Join(t.TempDir(), "limits")
-	c := begin(t, fakeCRIU(t, "ulimit -Sn >"+limits+"; ulimit -Hn >>"+limits))
+	c := startFake(t, fakeCRIU(t, "ulimit -Sn >"+limits+"; ulimit -Hn >>"+limits))
 	<-c.ended
 	c.close()
-	if got := numbers(t, limits); got[0] != got[1] || got[0] <= few {
+	if got := readNumbers(t, limits); got[0] != got[1] || got[0] <= few {
 		t.Errorf("its soft and hard limits are %v", got)
 	}
 	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &after))

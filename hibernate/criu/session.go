@@ -46,8 +46,8 @@ func (e *Engine) startSession(group cgroup.Dir, files []*os.File) *session {
 	return s
 }
 
-// sessionFor returns the session that was started before, or starts one if that is nil.
-// The caller must call end after the operation, which closes only a session started here.
+// sessionFor returns prestarted, or a new session if that is nil. The caller must call
+// end after the operation; end closes a new session and leaves prestarted to its owner.
 func (e *Engine) sessionFor(prestarted hibernate.Prestarted, group cgroup.Dir, files []*os.File) (s *session, end func()) {
 	if s, ok := prestarted.(*session); ok {
 		return s, func() {}
@@ -81,8 +81,8 @@ type operation struct {
 	serve func(dirFD int32, request func() error) error
 }
 
-// run has CRIU carry the operation out. After an error, which quotes CRIU's log, CRIU has
-// ended.
+// run has CRIU carry the operation out, and returns the first errors in CRIU's log if that
+// fails. After an error CRIU has ended.
 func (s *session) run(ctx context.Context, o operation) (err error) {
 	defer func() {
 		if err != nil {

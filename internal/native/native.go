@@ -21,20 +21,21 @@ import (
 // inet sockets.
 const Canary = "--canary"
 
-// InstallPidone writes pid 1 of the plugins' namespaces into dir unless it is
-// there, and returns its path.
+// InstallPidone returns the path of the program that is pid 1 of a plugin's PID
+// namespace. It writes the program into dir unless the program is there.
 func InstallPidone(dir string) (string, error) { return install(dir, "pidone", pidone) }
 
-// InstallHold writes the program that holds descriptors until a process has ended
-// into dir unless it is there, and returns its path.
+// InstallHold returns the path of the program that holds descriptors until a process has
+// ended. It writes the program into dir unless the program is there.
 func InstallHold(dir string) (string, error) { return install(dir, "hold", hold) }
 
-// InstallBystander writes the program that lets itself be looked at into dir unless
-// it is there, and returns its path.
+// InstallBystander returns the path of the program that lets other processes inspect
+// itself. It writes the program into dir unless the program is there.
 func InstallBystander(dir string) (string, error) { return install(dir, "bystander", bystander) }
 
-// install names the file by a digest: a checkpoint refers to the very file, so
-// that one must outlive an upgrade of the host.
+// install returns the path of the program in dir, and writes the program there unless
+// it is there. The file's name has a digest of the program: an image refers to that very
+// file, which must therefore stay when a new host brings another program.
 func install(dir, name string, program []byte) (string, error) {
 	if len(program) == 0 {
 		return "", fmt.Errorf("cannot install %s: %w", name, errProcessor)
