@@ -80,7 +80,7 @@ func TestThreads(t *testing.T) {
 			stack = append(stack, f.Module+"."+f.Function)
 		}
 	}
-	for _, want := range []string{"dormouse/shell/shelltest.(*Plugin).Hibernate", "dormouse/shell.(*Shell).step"} {
+	for _, want := range []string{"dormouse/shell/shelltest.(*Plugin).Hibernate", "dormouse/shell.(*Shell).takeStep"} {
 		if !slices.Contains(stack, want) {
 			t.Errorf("%s is not in the stack:\n%s", want, strings.Join(stack, "\n"))
 		}

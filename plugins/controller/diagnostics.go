@@ -143,7 +143,7 @@ func goroutineFrames(callsign string) ([]frameRecord, error) {
 }
 
 // parseFrame reads a line such as "#      0x48e5a1
-// dormouse/shell.(*Shell).step+0x1c1      /src/shell/step.go:48".
+// dormouse/shell.(*Shell).takeStep+0x1c1      /src/shell/step.go:48".
 func parseFrame(line string) (frameRecord, bool) {
 	parts := strings.Fields(strings.TrimPrefix(line, "#"))
 	if len(parts) < 3 {
