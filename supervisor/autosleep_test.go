@@ -77,10 +77,31 @@ func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin)
 	})
 }
 
+// after passes the time and expects these events since the last look, in this order.
 func (r *rig) after(d time.Duration, want ...string) {
 	r.Helper()
 	pass(d)
 	if diff := cmp.Diff(want, r.journal.read()); diff != "" {
+		r.Errorf("after %s (-want +got):\n%s", d, diff)
+	}
+}
+
+// afterEach is after for events that several instances take side by side: the order of
+// each instance's own events counts.
+func (r *rig) afterEach(d time.Duration, want ...[]string) {
+	r.Helper()
+	pass(d)
+	byInstance := make(map[string][]string)
+	for _, event := range r.journal.read() {
+		_, callsign, _ := strings.Cut(event, " ")
+		byInstance[callsign] = append(byInstance[callsign], event)
+	}
+	wanted := make(map[string][]string)
+	for _, events := range want {
+		_, callsign, _ := strings.Cut(events[0], " ")
+		wanted[callsign] = events
+	}
+	if diff := cmp.Diff(wanted, byInstance); diff != "" {
 		r.Errorf("after %s (-want +got):\n%s", d, diff)
 	}
 }
@@ -172,7 +193,7 @@ func TestBudget(t *testing.T) {
 		pass(4 * time.Second)
 		r.after(time.Minute, "suspend B", "hibernate B", "suspend C", "hibernate C")
 		r.callPlugin("B")
-		r.after(time.Minute, "wake B", "resume B", "suspend D", "hibernate D")
+		r.afterEach(time.Minute, []string{"wake B", "resume B"}, []string{"suspend D", "hibernate D"})
 	})
 }
 
