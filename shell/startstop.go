@@ -9,7 +9,7 @@ import (
 	"dormouse/statecontrol"
 )
 
-// startPlugin is the work of an activation: it starts the plugin warm if it can, and
+// start is the work of an activation: it starts the plugin warm if it can, and
 // otherwise cold. After an error the plugin does not run.
 func (s *Shell) startPlugin(ctx context.Context) error {
 	limited, cancel := s.contextUntilShutdown(ctx, s.activationTimeLimit())

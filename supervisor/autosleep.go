@@ -17,20 +17,21 @@ type AutoSleep struct {
 	Rules configs.Tiers
 	// Available returns how many bytes of memory are available; nil asks the kernel.
 	Available func() (int64, error)
-	// Watch calls report whenever threads stood still for want of memory for some
-	// time within window, until ctx ends; nil asks the kernel.
+	// Watch calls report whenever threads had to wait for memory for the time some
+	// within window, until ctx ends; nil asks the kernel.
 	Watch func(ctx context.Context, some, window time.Duration, report func()) error
 }
 
 // laneTimeout is how long a step may wait for its turn in the instance's lane.
 const laneTimeout = 10 * time.Second
 
-// autoSleep takes the steps that the policy decides on, one after the other.
+// autoSleep asks the policy which instance sleeps next, and carries out one decision
+// after the other.
 type autoSleep struct {
 	s       *Supervisor
 	rules   configs.Tiers
 	memory  *memoryWatch
-	notes   kept[idledRecord]
+	notes   durableNotes[idledRecord]
 	changed chan struct{} // holds one value while a decision is due
 
 	mu       sync.Mutex
@@ -38,7 +39,7 @@ type autoSleep struct {
 	reliefBy time.Time                   // see policy.Situation
 }
 
-// idledRecord notes for the next host that this one suspended the instance.
+// idledRecord tells the next host that this host suspended the instance.
 type idledRecord struct {
 	Version int  `json:"version"`
 	Idled   bool `json:"idled"`
@@ -53,22 +54,20 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 		s: s, rules: o.Rules, memory: newMemoryWatch(o, s.log),
 		changed: make(chan struct{}, 1), attempts: make(map[string]*policy.Attempts),
 	}
-	a.notes = kept[idledRecord]{
-		bucket: store.BucketOf[idledRecord](s.options.Store, "idled"),
+	a.notes = durableNotes[idledRecord]{
+		Bucket: store.BucketOf[idledRecord](s.options.Store, "idled"),
 		current: func(callsign string) (idledRecord, bool) {
 			sh, ok := s.Shell(callsign)
 			return idledRecord{recordVersion, true}, ok && sh.Usage().IdleSuspended
 		},
-		failed: func(callsign string, err error) {
-			s.log.Error().Err(err).Str("callsign", callsign).Msg("could not keep that the plugin is to be resumed when it is used")
-		},
+		log: s.log, key: "callsign", failure: "could not keep that the plugin is to be resumed when it is used",
 	}
 	return a
 }
 
 // restoreIdled marks the hibernated instances that the earlier host had suspended.
 func (a *autoSleep) restoreIdled() error {
-	notes, err := a.notes.all()
+	notes, err := a.notes.All()
 	for callsign, note := range notes {
 		if sh, ok := a.s.Shell(callsign); ok && note.Idled && sh.State() == shell.Hibernated {
 			sh.NoteIdleSuspended()
@@ -77,7 +76,7 @@ func (a *autoSleep) restoreIdled() error {
 	return err
 }
 
-// start takes steps in the background until the host stops.
+// start carries out decisions in the background until the host stops.
 func (a *autoSleep) start() {
 	if a.rules.Pressure != configs.PressureOff {
 		a.s.startBackground(func() { a.memory.watchPressure(a.s.ctx, a.decideSoon) })
@@ -86,7 +85,7 @@ func (a *autoSleep) start() {
 	a.decideSoon()
 }
 
-// decideSoon has run decide again, since something has changed.
+// decideSoon has runLoop decide again, because something has changed.
 func (a *autoSleep) decideSoon() {
 	select {
 	case a.changed <- struct{}{}:
@@ -188,7 +187,8 @@ func (a *autoSleep) takeStep(sh *shell.Shell, d *policy.Decision) error {
 	}
 }
 
-// onTransition follows the instances. It must not block.
+// onTransition forgets attempts and updates notes that a transition outdates, and has
+// runLoop decide again. It must not block.
 func (a *autoSleep) onTransition(t shell.Transition) {
 	switch t.To {
 	case shell.Activation, shell.Destroyed: // earlier attempts say nothing about the next process

@@ -47,8 +47,8 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 	return nil
 }
 
-// checkNewCallsign returns why no instance of that callsign can be made. The error may
-// wrap ErrExists.
+// checkNewCallsign returns an error if no instance of that callsign can be made. The error
+// may wrap ErrExists.
 func (s *Supervisor) checkNewCallsign(callsign string) error {
 	if err := configs.CheckCallsign(callsign); err != nil {
 		return err
@@ -57,14 +57,6 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 		if strings.EqualFold(sh.Callsign(), callsign) {
 			return fmt.Errorf("%w: %q", ErrExists, sh.Callsign())
 		}
-	}
-	return s.checkPlace(callsign)
-}
-
-// checkPlace returns why this host has no place for an instance of that callsign.
-func (s *Supervisor) checkPlace(callsign string) error {
-	if s.options.CheckCallsign == nil {
-		return nil
 	}
 	return s.options.CheckCallsign(callsign)
 }
@@ -88,7 +80,7 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}
 	// The clone's record goes last: while it exists, a next Destroy can finish this.
-	err = errors.Join(s.removeKept(callsign), s.restarts.removeRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
+	err = errors.Join(s.options.RemoveKept(callsign), s.restarts.removeRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
 	if err == nil {
 		err = s.definitions.keptClones.Delete(callsign)
 	}
@@ -98,13 +90,6 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	delete(s.definitions.clones, callsign)
 	delete(s.definitions.overrides, callsign)
 	return nil
-}
-
-func (s *Supervisor) removeKept(callsign string) error {
-	if s.options.RemoveKept == nil {
-		return nil
-	}
-	return s.options.RemoveKept(callsign)
 }
 
 // endAndRemove ends an instance and takes it off the roster. If the plugin could not be
@@ -117,7 +102,7 @@ func (s *Supervisor) endAndRemove(ctx context.Context, sh *shell.Shell) error {
 	if err != nil {
 		s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msg("did not end in order")
 	}
-	s.restarts.cancelPlan(sh.Callsign())
+	s.restarts.cancelPlannedRestart(sh.Callsign())
 	s.roster.remove(sh.Callsign())
 	sh.Close()
 	return nil

@@ -27,9 +27,9 @@ func newConditions(o Options) conditions {
 	}
 }
 
-// setActive activates or deactivates subsystems on behalf of an instance, and returns
+// setSubsystems activates or deactivates subsystems on behalf of an instance, and returns
 // those that changed.
-func (c *conditions) setActive(callsign string, names []string, active bool) (changed []Subsystem) {
+func (c *conditions) setSubsystems(callsign string, names []string, active bool) (changed []Subsystem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range names {
@@ -44,16 +44,16 @@ func (c *conditions) setActive(callsign string, names []string, active bool) (ch
 	return changed
 }
 
-// activator returns the callsign that activated a subsystem, "" if it was the host or
+// activatorOf returns the callsign that activated a subsystem, "" if it was the host or
 // if the subsystem is inactive.
-func (c *conditions) activator(name string) string {
+func (c *conditions) activatorOf(subsystem string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.active[name]
+	return c.active[subsystem]
 }
 
-// activatedBy returns the active subsystems that the instance activated, in order.
-func (c *conditions) activatedBy(callsign string) (names []string) {
+// subsystemsActivatedBy returns the active subsystems that the instance activated, in order.
+func (c *conditions) subsystemsActivatedBy(callsign string) (names []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range c.subsystems {
@@ -64,37 +64,37 @@ func (c *conditions) activatedBy(callsign string) (names []string) {
 	return names
 }
 
-// setPresent records whether an instance is activated or hibernated.
-func (c *conditions) setPresent(callsign string, present bool) {
+// setInstancePresent records whether an instance is activated or hibernated.
+func (c *conditions) setInstancePresent(callsign string, present bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.present[callsign] = present
 }
 
-func (c *conditions) isPresent(callsign string) bool {
+func (c *conditions) isInstancePresent(callsign string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.present[callsign]
 }
 
-// missingRequirements returns which requirements keep an instance from being activated, as an
-// error that wraps shell.ErrPending; nil if all are met.
+// missingRequirements returns an error that wraps shell.ErrPending and names the
+// requirements that keep an instance from being activated; nil if all are met.
 func (c *conditions) missingRequirements(config configs.Plugin, about shell.Information) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return pendingError(slices.Concat(c.inactivePreconditions(about.Preconditions), c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
 }
 
-// lostRequirements is missingRequirements for an active instance, for which preconditions
-// no longer count.
+// lostRequirements returns what missingRequirements does, for an active instance, whose
+// preconditions no longer count.
 func (c *conditions) lostRequirements(config configs.Plugin, about shell.Information) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return pendingError(slices.Concat(c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
 }
 
-// inactivePreconditions returns a text for each precondition whose subsystem is inactive. The
-// caller holds mu.
+// inactivePreconditions returns a text for each precondition whose subsystem is inactive.
+// The caller holds mu.
 func (c *conditions) inactivePreconditions(preconditions []string) (texts []string) {
 	for _, name := range preconditions {
 		if _, active := c.active[name]; !active {
@@ -130,6 +130,7 @@ func (c *conditions) absentInstances(callsigns []string) (absent []string) {
 	return absent
 }
 
+// pendingError returns an error that wraps shell.ErrPending and lists the texts; nil for none.
 func pendingError(texts []string) error {
 	if len(texts) == 0 {
 		return nil

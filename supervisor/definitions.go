@@ -29,7 +29,7 @@ type definitions struct {
 	keptOverrides store.Bucket[override]
 }
 
-// recordVersion is the version of all records here but restartRecord.
+// recordVersion is the version of all records that the supervisor stores.
 const recordVersion = 1
 
 // clone is an instance that was made at run time, from a copy of another's
@@ -40,7 +40,8 @@ type clone struct {
 	Plugin  configs.Plugin `json:"plugin"`
 }
 
-// override replaces the plugin's own configuration of one instance.
+// override is the configuration that Configure has set in place of the plugin's own
+// configuration of one instance.
 type override struct {
 	Version int             `json:"version"`
 	JSON    json.RawMessage `json:"configuration"`
@@ -82,9 +83,9 @@ func indexByCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
 	return all
 }
 
-// cloneConfigs returns the configurations of the clones, sorted by callsign. A clone
+// configsOfClones returns the configurations of the clones, sorted by callsign. A clone
 // whose callsign a file now names as well is left out until the file no longer does.
-func (d *definitions) cloneConfigs(log zerolog.Logger) (plugins []configs.Plugin) {
+func (d *definitions) configsOfClones(log zerolog.Logger) (plugins []configs.Plugin) {
 	for _, callsign := range slices.Sorted(maps.Keys(d.clones)) {
 		taken := func(file string) bool { return strings.EqualFold(file, callsign) }
 		if slices.ContainsFunc(slices.Collect(maps.Keys(d.files)), taken) {
@@ -97,9 +98,9 @@ func (d *definitions) cloneConfigs(log zerolog.Logger) (plugins []configs.Plugin
 	return plugins
 }
 
-// withoutOverride returns the configuration of an instance as the file has it, or as
+// configWithoutOverride returns the configuration of an instance as the file has it, or as
 // the clone was made.
-func (d *definitions) withoutOverride(callsign string) (configs.Plugin, bool) {
+func (d *definitions) configWithoutOverride(callsign string) (configs.Plugin, bool) {
 	if p, ok := d.files[callsign]; ok {
 		return p, true
 	}
@@ -107,8 +108,8 @@ func (d *definitions) withoutOverride(callsign string) (configs.Plugin, bool) {
 	return c.Plugin, ok
 }
 
-// withOverride returns p with the override that was set for its callsign.
-func (d *definitions) withOverride(p configs.Plugin) (configs.Plugin, error) {
+// configWithOverride returns p with the override that was set for its callsign.
+func (d *definitions) configWithOverride(p configs.Plugin) (configs.Plugin, error) {
 	o, ok := d.overrides[p.Callsign]
 	if !ok {
 		return p, nil

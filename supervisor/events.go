@@ -7,7 +7,7 @@ import (
 	"dormouse/shell"
 )
 
-// events passes what happens to instances on to the listeners.
+// events passes transitions, notifications and changes of subsystems on to the listeners.
 type events struct {
 	mu        sync.RWMutex
 	listeners []*listener // replaced, never changed: it is read without mu
@@ -24,9 +24,10 @@ type Listener interface {
 	Subsystems(changed []Subsystem)
 }
 
-var _ shell.Observer = (*events)(nil)
-
-func (e *events) addListener(l Listener) (remove func()) {
+// Listen has l called for everything that happens from now on, in order for each
+// instance, until the returned function is called.
+func (s *Supervisor) Listen(l Listener) (stop func()) {
+	e := &s.events
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	own := &listener{l}
@@ -59,5 +60,30 @@ func (e *events) currentListeners() []*listener {
 func (e *events) Subsystems(changed []Subsystem) {
 	for _, l := range e.currentListeners() {
 		l.Subsystems(changed)
+	}
+}
+
+// observer receives the transitions and notifications of all instances for the host.
+type observer struct {
+	*events
+	s *Supervisor
+}
+
+// Transition passes a transition on, and has the host act on it.
+func (o observer) Transition(t shell.Transition) {
+	s := o.s
+	s.events.Transition(t)
+	s.restarts.onTransition(t)
+	s.autoSleep.onTransition(t)
+	switch {
+	case t.From == t.To:
+	case t.To == shell.Activated:
+		s.conditions.setInstancePresent(t.Callsign, true)
+		s.recheckRequirements()
+	case t.To.IsInSleepCycle():
+	default:
+		s.conditions.setInstancePresent(t.Callsign, false)
+		s.dropSubsystems(t.Callsign)
+		s.recheckRequirements()
 	}
 }

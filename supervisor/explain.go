@@ -8,7 +8,8 @@ import (
 	"dormouse/supervisor/policy"
 )
 
-// Explanation is what the policy says of an instance, with what only its shell knows.
+// Explanation is the policy's explanation of an instance, with facts that only the
+// instance's shell knows.
 type Explanation struct {
 	policy.Explanation
 	// Saves is how many bytes of memory a hibernation would free, and Obstacle what
@@ -43,8 +44,8 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	return e, nil
 }
 
-// ExplainBriefly returns the sentence Explanation.Why, which costs next to nothing; empty for
-// an unknown callsign.
+// ExplainBriefly returns only the sentence Explanation.Why, without measuring anything;
+// empty for an unknown callsign.
 func (s *Supervisor) ExplainBriefly(callsign string) string {
 	sh, ok := s.Shell(callsign)
 	if !ok {

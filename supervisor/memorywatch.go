@@ -61,8 +61,8 @@ func (w *memoryWatch) whyUnwatched() error {
 	return w.unwatchedErr
 }
 
-// shortageText says why memory is short at a moment, or returns "". Pressure from before
-// since does not count.
+// shortageText returns why memory is short now, "" if it is not. Memory pressure that was
+// reported before the moment since does not count.
 func (w *memoryWatch) shortageText(now, since time.Time) string {
 	if w.Rules.Pressure == configs.PressureOff {
 		return ""
@@ -79,7 +79,8 @@ func (w *memoryWatch) shortageText(now, since time.Time) string {
 	return ""
 }
 
-// belowFloorText says that less memory is available than memory-available, or returns "".
+// belowFloorText returns a text that says that less memory is available than the key
+// memory-available asks for, "" if there is enough.
 func (w *memoryWatch) belowFloorText() string {
 	if w.Rules.MemoryAvailable == 0 {
 		return ""

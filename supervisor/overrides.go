@@ -13,8 +13,9 @@ import (
 )
 
 // Configure replaces the plugin's own configuration, a JSON object, of an instance
-// that is not active. It holds until the host ends, unless PersistConfiguration is called. The
-// error wraps ErrUnknown, ErrNotAnObject or shell.ErrIllegalState.
+// that is not active. The new one holds until the host ends, or longer if
+// PersistConfiguration is called. The error wraps ErrUnknown, ErrNotAnObject or
+// shell.ErrIllegalState.
 func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.RawMessage) error {
 	done, err := s.beginChange()
 	if err != nil {
@@ -38,10 +39,11 @@ func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.Ra
 	return nil
 }
 
-// PersistConfiguration keeps what Configure has set across restarts of the host, for one instance
-// or, if callsign is empty, for all. The error may wrap ErrUnknown.
+// PersistConfiguration keeps the configuration that Configure has set across restarts of
+// the host, for one instance or, if callsign is empty, for all. The error may wrap
+// ErrUnknown.
 func (s *Supervisor) PersistConfiguration(_ context.Context, callsign string) error {
-	return s.eachOverride(callsign, "persist", func(callsign string, _ *shell.Shell) error {
+	return s.forEachOverride(callsign, "persist", func(callsign string, _ *shell.Shell) error {
 		if o, ok := s.definitions.overrides[callsign]; ok {
 			return s.definitions.keptOverrides.Put(callsign, o)
 		}
@@ -49,12 +51,12 @@ func (s *Supervisor) PersistConfiguration(_ context.Context, callsign string) er
 	})
 }
 
-// RestoreConfiguration deletes what Configure has set, persisted or not, for one instance or, if
-// callsign is empty, for all. The next activation sees the configuration of the file,
-// or the one that the clone was made with; a plugin that runs keeps what it has. The
-// error may wrap ErrUnknown.
+// RestoreConfiguration deletes the configuration that Configure has set, persisted or not,
+// for one instance or, if callsign is empty, for all. The next activation uses the
+// configuration of the file, or the one that the clone was made with; a running plugin
+// keeps its present one. The error may wrap ErrUnknown.
 func (s *Supervisor) RestoreConfiguration(_ context.Context, callsign string) error {
-	return s.eachOverride(callsign, "restore", func(callsign string, sh *shell.Shell) error {
+	return s.forEachOverride(callsign, "restore", func(callsign string, sh *shell.Shell) error {
 		if _, ok := s.definitions.overrides[callsign]; !ok {
 			return nil
 		}
@@ -62,16 +64,16 @@ func (s *Supervisor) RestoreConfiguration(_ context.Context, callsign string) er
 			return err
 		}
 		delete(s.definitions.overrides, callsign)
-		if original, ok := s.definitions.withoutOverride(callsign); ok && sh != nil {
+		if original, ok := s.definitions.configWithoutOverride(callsign); ok && sh != nil {
 			sh.SetNextConfiguration(original.Configuration)
 		}
 		return nil
 	})
 }
 
-// eachOverride runs work for one instance or, if callsign is empty, for each that has
+// forEachOverride runs work for one instance or, if callsign is empty, for each that has
 // an override.
-func (s *Supervisor) eachOverride(callsign, verb string, work func(callsign string, sh *shell.Shell) error) error {
+func (s *Supervisor) forEachOverride(callsign, verb string, work func(callsign string, sh *shell.Shell) error) error {
 	done, err := s.beginChange()
 	if err != nil {
 		return fmt.Errorf("cannot %s: %w", verb, err)

@@ -17,7 +17,7 @@ import (
 	"dormouse/shell"
 )
 
-// PostMortem says which ends of plugins are documented, and where.
+// PostMortem configures which ends of plugins are documented in folders, and where.
 type PostMortem struct {
 	// Dir holds a folder for each end; empty documents nothing.
 	Dir string
@@ -35,7 +35,7 @@ const (
 	draftName  = ".new-"
 )
 
-// postMortems writes the folders, one at a time.
+// postMortems writes the folders that document ends of plugins, one at a time.
 type postMortems struct {
 	PostMortem
 	mu sync.Mutex

@@ -16,8 +16,8 @@ import (
 
 // Reload makes the roster match plugins. It changes only what differs, and returns one
 // line for each instance that it changed, sorted by callsign; a failure to start or end
-// one instance is such a line too. After an error nothing is changed: plugins as a whole
-// is not possible.
+// one instance is such a line too. An error says why plugins as a whole can't be applied;
+// nothing is changed then.
 //
 // Reload ends instances that plugins no longer names, hibernated ones after a wake. It
 // makes new ones, and starts them if their start mode says so. It restarts active and
@@ -34,10 +34,10 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]st
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
 	s.definitions.files = maps.Clone(r.after)
-	r.endRemoved(ctx)
-	r.applyChanged(ctx)
-	r.startNew(ctx)
-	s.followConditions() // requirements may differ
+	r.endRemovedInstances(ctx)
+	r.applyChangedConfigs(ctx)
+	r.startNewInstances(ctx)
+	s.recheckRequirements() // requirements may differ
 	s.autoSleep.decideSoon()
 	slices.SortFunc(r.lines, func(a, b string) int {
 		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
@@ -61,9 +61,9 @@ func (r *reload) addLine(callsign, format string, args ...any) {
 	r.lines = append(r.lines, callsign+": "+fmt.Sprintf(format, args...))
 }
 
-// keepOld records that the instance still has its old configuration, so that the next
+// keepOldConfig records that the instance still has its old configuration, so that the next
 // reload tries again.
-func (r *reload) keepOld(callsign string) {
+func (r *reload) keepOldConfig(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.s.definitions.files[callsign] = r.before[callsign]
@@ -84,7 +84,7 @@ func (r *reload) checkPlugins(plugins []configs.Plugin) (err error) {
 		err = errors.Join(err, wrong)
 	}
 	for _, p := range plugins {
-		err = errors.Join(err, r.s.checkPlace(p.Callsign), r.s.checkBuiltin(p))
+		err = errors.Join(err, r.s.options.CheckCallsign(p.Callsign), r.s.checkBuiltin(p))
 	}
 	return err
 }
@@ -96,9 +96,9 @@ func (r *reload) needsNewShell(p configs.Plugin) bool {
 	return !ok || old.Builtin != p.Builtin
 }
 
-// endRemoved ends the instances that plugins no longer names, in the reverse order of
+// endRemovedInstances ends the instances that plugins no longer names, in the reverse order of
 // the start.
-func (r *reload) endRemoved(ctx context.Context) {
+func (r *reload) endRemovedInstances(ctx context.Context) {
 	var gone []*shell.Shell
 	for callsign := range r.before {
 		p, stays := r.after[callsign]
@@ -106,12 +106,12 @@ func (r *reload) endRemoved(ctx context.Context) {
 			gone = append(gone, sh)
 		}
 	}
-	for _, rank := range slices.Backward(rankByPosition(gone, positionsAfterRequired(gone))) {
+	for _, rank := range slices.Backward(groupByPosition(gone, positionsAfterRequired(gone))) {
 		inParallel(rank, func(sh *shell.Shell) {
 			callsign := sh.Callsign()
 			if err := errors.Join(r.s.endAndRemove(ctx, sh), r.s.restarts.removeRecord(callsign)); err != nil {
 				r.addLine(callsign, "could not be removed: %v", err)
-				r.keepOld(callsign)
+				r.keepOldConfig(callsign)
 			} else if _, stays := r.after[callsign]; !stays {
 				r.addLine(callsign, "removed")
 			}
@@ -119,15 +119,15 @@ func (r *reload) endRemoved(ctx context.Context) {
 	}
 }
 
-// applyChanged gives each instance whose configuration differs its new one.
-func (r *reload) applyChanged(ctx context.Context) {
+// applyChangedConfigs gives each instance whose configuration differs its new one.
+func (r *reload) applyChangedConfigs(ctx context.Context) {
 	var shells []*shell.Shell
 	for callsign, p := range r.after {
 		if sh, ok := r.s.Shell(callsign); ok && !r.needsNewShell(p) {
 			shells = append(shells, sh)
 		}
 	}
-	for _, rank := range rankByPosition(shells, positionsAfterRequired(shells)) {
+	for _, rank := range groupByPosition(shells, positionsAfterRequired(shells)) {
 		inParallel(rank, func(sh *shell.Shell) { r.applyConfig(ctx, sh) })
 	}
 }
@@ -135,8 +135,8 @@ func (r *reload) applyChanged(ctx context.Context) {
 // applyConfig adjusts, reconfigures or restarts one instance.
 func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 	callsign := sh.Callsign()
-	old, err := r.s.definitions.withOverride(r.before[callsign])
-	now, nerr := r.s.definitions.withOverride(r.after[callsign])
+	old, err := r.s.definitions.configWithOverride(r.before[callsign])
+	now, nerr := r.s.definitions.configWithOverride(r.after[callsign])
 	if err = errors.Join(err, nerr); err != nil {
 		r.addLine(callsign, "%v", err)
 		return
@@ -150,12 +150,17 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 		r.addLine(callsign, "adjusted, %s", differenceText(keys))
 		return
 	}
-	did := "reconfigured"
-	if sh.State().IsDown() {
-		err = r.configureOrKeepOld(ctx, sh, now)
-	} else {
-		did = "restarted"
-		err = r.restartWith(ctx, sh, now)
+	did, restarts := "reconfigured", !sh.State().IsDown()
+	if restarts {
+		did, err = "restarted", sh.Deactivate(ctx, shell.Requested)
+	}
+	if err == nil {
+		err = sh.Configure(ctx, now)
+	}
+	if err != nil {
+		r.keepOldConfig(callsign)
+	} else if restarts {
+		err = sh.Activate(ctx, shell.Requested)
 	}
 	if err != nil && !errors.Is(err, shell.ErrPending) {
 		r.addLine(callsign, "could not be %s although %s: %v", did, differenceText(keys), err)
@@ -164,33 +169,14 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 	r.addLine(callsign, "%s, %s", did, differenceText(keys))
 }
 
-func (r *reload) restartWith(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
-	if err := sh.Deactivate(ctx, shell.Requested); err != nil {
-		r.keepOld(sh.Callsign())
-		return err
-	}
-	if err := r.configureOrKeepOld(ctx, sh, config); err != nil {
-		return err
-	}
-	return sh.Activate(ctx, shell.Requested)
-}
-
-func (r *reload) configureOrKeepOld(ctx context.Context, sh *shell.Shell, config configs.Plugin) error {
-	err := sh.Configure(ctx, config)
-	if err != nil {
-		r.keepOld(sh.Callsign())
-	}
-	return err
-}
-
-// startNew makes the new instances, and starts those whose start mode says so.
-func (r *reload) startNew(ctx context.Context) {
+// startNewInstances makes the new instances, and starts those whose start mode says so.
+func (r *reload) startNewInstances(ctx context.Context) {
 	var made []*shell.Shell
 	for callsign, p := range r.after {
 		if _, there := r.s.Shell(callsign); there {
 			continue
 		}
-		config, err := r.s.definitions.withOverride(p)
+		config, err := r.s.definitions.configWithOverride(p)
 		if err != nil {
 			r.addLine(callsign, "%v", err)
 		}
@@ -203,8 +189,8 @@ func (r *reload) startNew(ctx context.Context) {
 		made = append(made, sh)
 	}
 	r.s.probeAll(ctx, made)
-	r.s.activateUncontrolled() // the new instances may control some
-	for _, rank := range rankByPosition(made, startPosition) {
+	r.s.activateUncontrolledSubsystems() // the new instances may control some
+	for _, rank := range groupByPosition(made, startPosition) {
 		inParallel(rank, func(sh *shell.Shell) {
 			if sh.Config().StartMode != configs.StartActivated {
 				r.addLine(sh.Callsign(), "added")
@@ -219,7 +205,7 @@ func (r *reload) startNew(ctx context.Context) {
 	}
 }
 
-// differenceText says that these keys differ.
+// differenceText returns a text that says which keys differ.
 func differenceText(keys []string) string {
 	last := len(keys) - 1
 	if last == 0 && !strings.HasSuffix(keys[0], "s") {

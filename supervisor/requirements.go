@@ -2,24 +2,26 @@ package supervisor
 
 import (
 	"context"
+	"slices"
+	"sync"
 
 	"dormouse/configs"
 	"dormouse/shell"
 )
 
-// requirements checks the requirements of one instance, see shell.Requirements.
+// requirements checks the requirements of one instance. It implements shell.Requirements.
 type requirements struct {
 	s        *Supervisor
 	callsign string
 }
 
-// MayActivate returns an error that names the missing requirements.
+// MayActivate returns an error that names the missing requirements, nil if all are met.
 func (r requirements) MayActivate(about shell.Information) error {
 	return r.s.conditions.missingRequirements(r.config(), about)
 }
 
-// MayStayActive returns nil while the host stops, since then the host ends all instances in
-// its own order.
+// MayStayActive returns an error that names the lost requirements. It returns nil while
+// the host stops, since the host then ends all instances in its own order.
 func (r requirements) MayStayActive(about shell.Information) error {
 	if r.s.isStopping() {
 		return nil
@@ -39,10 +41,10 @@ func (r requirements) config() configs.Plugin {
 // when its dependants have ended or ctx has.
 func (r requirements) EndDependants(ctx context.Context) {
 	s := r.s
-	s.conditions.setPresent(r.callsign, false)
+	s.conditions.setInstancePresent(r.callsign, false)
 	s.dropSubsystems(r.callsign)
 	dependants := s.recordDependants(r.callsign)
-	defer s.departures.doneWaiting(r.callsign)
+	defer s.departures.stopWaiting(r.callsign)
 	ended := make(chan struct{}, len(dependants))
 	for _, sh := range dependants {
 		if !s.startBackground(func() {
@@ -61,4 +63,127 @@ func (r requirements) EndDependants(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// departures records which instances are about to end, and the dependants that each
+// of them waits for.
+type departures struct {
+	mu       sync.Mutex
+	waitsFor map[string][]string // by callsign
+}
+
+// recordDependants returns the instances that have to end before the one of the callsign,
+// also those that have begun to end, and records that the instance waits for them. It
+// leaves out instances that already wait for that one, so that two instances which depend
+// on each other never wait for each other.
+func (s *Supervisor) recordDependants(callsign string) []*shell.Shell {
+	d := &s.departures
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dependants := slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
+		if !sh.State().NeedsRequirements() && sh.State() != shell.Deactivation {
+			return true
+		}
+		return sh.Callsign() == callsign || d.isWaitingFor(sh.Callsign(), callsign) || s.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation()) == nil
+	})
+	for _, sh := range dependants {
+		d.waitsFor[callsign] = append(d.waitsFor[callsign], sh.Callsign())
+	}
+	return dependants
+}
+
+// isWaitingFor reports whether an instance waits for another, directly or through others.
+// The waits form no circle. The caller holds mu.
+func (d *departures) isWaitingFor(callsign, other string) bool {
+	return slices.ContainsFunc(d.waitsFor[callsign], func(next string) bool {
+		return next == other || d.isWaitingFor(next, other)
+	})
+}
+
+// stopWaiting records that the instance no longer waits for its dependants.
+func (d *departures) stopWaiting(callsign string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.waitsFor, callsign)
+}
+
+// rechecks are the background goroutines that recheck the requirements of instances
+// when conditions change, and start or end the instances.
+type rechecks struct {
+	mu sync.Mutex
+	// running has one entry for each goroutine: true if conditions have changed since
+	// the goroutine last checked its instance.
+	running map[*shell.Shell]bool
+}
+
+// recheckRequirements has each instance whose requirements are violated end, and each
+// that waits and whose requirements are satisfied start, in the background. An
+// instance that is changing its state checks its requirements by itself.
+func (s *Supervisor) recheckRequirements() {
+	if s.adopting.Load() {
+		return
+	}
+	for _, sh := range slices.Concat(s.violatedInstances(), s.satisfiedInstances()) {
+		s.recheckInBackground(sh)
+	}
+}
+
+// violatedInstances returns the active or starting instances whose requirements are lost,
+// except those that have begun to end.
+func (s *Supervisor) violatedInstances() []*shell.Shell {
+	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
+		state := sh.State()
+		if !state.NeedsRequirements() || state == shell.Activated && !s.conditions.isInstancePresent(sh.Callsign()) {
+			return true
+		}
+		return s.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation()) == nil
+	})
+}
+
+// satisfiedInstances returns the waiting instances whose requirements are all met.
+func (s *Supervisor) satisfiedInstances() []*shell.Shell {
+	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
+		return sh.State() != shell.Precondition || s.conditions.missingRequirements(sh.Config(), sh.EffectiveInformation()) != nil
+	})
+}
+
+// recheckInBackground has one instance check its requirements in the background, and once
+// more if conditions change meanwhile.
+func (s *Supervisor) recheckInBackground(sh *shell.Shell) {
+	f := &s.rechecks
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, running := f.running[sh]; running {
+		f.running[sh] = true
+		return
+	}
+	started := s.startBackground(func() {
+		for s.mustRecheck(sh) {
+			// The shell logs and keeps the errors.
+			switch sh.State() {
+			case shell.Activated:
+				_ = sh.DeactivateIfRequirementsLost(s.ctx)
+			case shell.Precondition:
+				_ = sh.ActivateIfWaiting(s.ctx)
+			default:
+			}
+		}
+	})
+	if started {
+		f.running[sh] = true
+	}
+}
+
+// mustRecheck reports whether the instance has to check its requirements once more. If
+// not, its goroutine must end.
+func (s *Supervisor) mustRecheck(sh *shell.Shell) bool {
+	f := &s.rechecks
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running[sh] && !s.isStopping() {
+		f.running[sh] = false
+		return true
+	}
+	delete(f.running, sh)
+	return false
 }

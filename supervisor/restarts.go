@@ -25,11 +25,11 @@ type RestartStatus struct {
 	Next time.Time
 }
 
-// restarts starts plugins again that ended by themselves, as the restart policy of
-// each instance says.
+// restarts plans and carries out the restarts of plugins that ended by themselves, as
+// the restart policy of each instance says.
 type restarts struct {
 	s       *Supervisor
-	records kept[restartRecord]
+	records durableNotes[restartRecord]
 
 	mu     sync.Mutex
 	states map[string]*restartState // by callsign
@@ -51,18 +51,14 @@ type restartRecord struct {
 	GivenUp bool        `json:"given-up"`
 }
 
-const restartVersion = 1
-
 func newRestarts(s *Supervisor) (*restarts, error) {
 	r := &restarts{s: s, states: make(map[string]*restartState)}
-	r.records = kept[restartRecord]{
-		bucket:  store.BucketOf[restartRecord](s.options.Store, "restarts"),
+	r.records = durableNotes[restartRecord]{
+		Bucket:  store.BucketOf[restartRecord](s.options.Store, "restarts"),
 		current: r.currentRecord,
-		failed: func(callsign string, err error) {
-			s.log.Error().Err(err).Str("callsign", callsign).Msg("could not keep the number of restarts")
-		},
+		log:     s.log, key: "callsign", failure: "could not keep the number of restarts",
 	}
-	records, err := r.records.all()
+	records, err := r.records.All()
 	for callsign, record := range records {
 		r.states[callsign] = &restartState{record: record}
 	}
@@ -114,7 +110,7 @@ func (r *restarts) onTransition(t shell.Transition) {
 		r.states[t.Callsign] = state
 	}
 	failed := t.To == shell.Deactivated && (state.restarting && t.Event == shell.Activate || endedByItself(t))
-	state.cancelPlan()
+	state.cancelPlannedRestart()
 	switch t.To {
 	case shell.Activation:
 		if t.Event == shell.Adopt {
@@ -142,7 +138,7 @@ func endedByItself(t shell.Transition) bool {
 	}
 }
 
-// policyCovers reports whether the policy asks for a restart after an end of this kind.
+// policyCovers reports whether the policy asks for a restart after the end that t is.
 func policyCovers(policy configs.RestartPolicy, t shell.Transition) bool {
 	exit, ok := errors.AsType[*shell.ExitError](t.Err)
 	clean := ok && exit.IsClean() && t.Reason == shell.Failure
@@ -168,7 +164,7 @@ func (r *restarts) resetCount(sh *shell.Shell, state *restartState, why shell.Re
 func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 	policy := sh.Config().Restart
 	record := &state.record
-	record.Version = restartVersion
+	record.Version = recordVersion
 	record.Times = restartsWithinWindow(record.Times, policy)
 	if len(record.Times) >= policy.Limit {
 		record.GivenUp = true
@@ -210,12 +206,12 @@ func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *sh
 	}
 }
 
-// cancelPlan cancels the planned restart of an instance.
-func (r *restarts) cancelPlan(callsign string) {
+// cancelPlannedRestart cancels the planned restart of an instance.
+func (r *restarts) cancelPlannedRestart(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if state := r.states[callsign]; state != nil {
-		state.cancelPlan()
+		state.cancelPlannedRestart()
 	}
 }
 
@@ -223,14 +219,14 @@ func (r *restarts) cancelPlan(callsign string) {
 func (r *restarts) removeRecord(callsign string) error {
 	r.mu.Lock()
 	if state := r.states[callsign]; state != nil {
-		state.cancelPlan()
+		state.cancelPlannedRestart()
 		delete(r.states, callsign)
 	}
 	r.mu.Unlock()
 	return r.records.remove(callsign)
 }
 
-func (s *restartState) cancelPlan() {
+func (s *restartState) cancelPlannedRestart() {
 	if s.cancel != nil {
 		s.cancel()
 		s.cancel = nil

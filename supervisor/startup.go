@@ -23,8 +23,8 @@ func (s *Supervisor) Adopt(ctx context.Context) {
 
 // Start activates the built-ins, probes the plugins, and activates the instances that
 // are to start with the host, in their order. A plugin that fails to start is logged
-// and left deactivated. One with a missing requirement waits for it, and delays no
-// other. An instance that was hibernated when the last host ended stays hibernated.
+// and left deactivated. A plugin with a missing requirement waits for that, and delays no
+// other plugin. An instance that was hibernated when the last host ended stays hibernated.
 // Once ctx has ended, Start begins no further activation.
 func (s *Supervisor) Start(ctx context.Context) {
 	for _, b := range s.roster.builtins {
@@ -36,10 +36,10 @@ func (s *Supervisor) Start(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.activateUncontrolled()
-	s.followConditions() // an adopted instance may require one that was not adopted
+	s.activateUncontrolledSubsystems()
+	s.recheckRequirements() // an adopted instance may require one that was not adopted
 	s.autoSleep.start()
-	for _, rank := range rankByPosition(s.roster.plugins(), startPosition) {
+	for _, rank := range groupByPosition(s.roster.plugins(), startPosition) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -81,6 +81,8 @@ func (s *Supervisor) Leave(ctx context.Context) {
 	s.endAll(func(sh *shell.Shell) error { return sh.LeaveOrDeactivate(ctx) })
 }
 
+// endAll ends every instance by the function end, in the reverse order of the start, and
+// then the built-ins, and waits for the background goroutines.
 func (s *Supervisor) endAll(end func(*shell.Shell) error) {
 	s.mu.Lock() // so that every background goroutine has been counted
 	s.stop()
@@ -88,7 +90,7 @@ func (s *Supervisor) endAll(end func(*shell.Shell) error) {
 	s.definitions.changing.Lock()   // a change of the roster that has begun ends first
 	s.definitions.changing.Unlock() //nolint:staticcheck // no other change begins any more
 	plugins := s.roster.plugins()
-	for _, rank := range slices.Backward(rankByPosition(plugins, positionsAfterRequired(plugins))) {
+	for _, rank := range slices.Backward(groupByPosition(plugins, positionsAfterRequired(plugins))) {
 		inParallel(rank, func(sh *shell.Shell) { s.endAndClose(sh, end) })
 	}
 	for _, b := range slices.Backward(s.roster.builtins) {

@@ -19,30 +19,29 @@ type Subsystem struct {
 // platform is active from the start, even if an instance controls it.
 const platform = "Platform"
 
-// subsystemChanges brings changes of subsystems to disk and to the listeners.
+// subsystemChanges is the state that writing changes of subsystems to disk, and
+// announcing them to listeners, needs.
 type subsystemChanges struct {
-	setters kept[setRecord] // by subsystem
+	activators durableNotes[activatorRecord] // by subsystem
 
 	announcing sync.Mutex // held from a change until every listener has been told
 }
 
-// setRecord notes which instance activated a subsystem. A plugin that outlives this
-// host, or sleeps meanwhile, does not activate it again.
-type setRecord struct {
+// activatorRecord tells the next host which instance activated a subsystem. A plugin
+// that outlives this host, or sleeps meanwhile, does not activate the subsystem again.
+type activatorRecord struct {
 	Version int    `json:"version"`
 	By      string `json:"by"`
 }
 
-func (s *Supervisor) newSetterNotes() kept[setRecord] {
-	return kept[setRecord]{
-		bucket: store.BucketOf[setRecord](s.options.Store, "subsystems"),
-		current: func(name string) (setRecord, bool) {
-			by := s.conditions.activator(name)
-			return setRecord{recordVersion, by}, by != ""
+func (s *Supervisor) newActivatorNotes() durableNotes[activatorRecord] {
+	return durableNotes[activatorRecord]{
+		Bucket: store.BucketOf[activatorRecord](s.options.Store, "subsystems"),
+		current: func(name string) (activatorRecord, bool) {
+			by := s.conditions.activatorOf(name)
+			return activatorRecord{recordVersion, by}, by != ""
 		},
-		failed: func(name string, err error) {
-			s.log.Error().Err(err).Str("subsystem", name).Msg("could not keep for the next host who made the subsystem active")
-		},
+		log: s.log, key: "subsystem", failure: "could not keep for the next host who made the subsystem active",
 	}
 }
 
@@ -60,8 +59,8 @@ func (s *Supervisor) Subsystems() []Subsystem {
 }
 
 // SetSubsystem activates or deactivates a subsystem that the instance controls, and
-// has the instances that depend on the subsystem started or ended. It stays active
-// until the instance ends. The error wraps ErrUnknown, ErrNotControlled, or
+// has the instances that depend on the subsystem started or ended. The subsystem stays
+// active until the instance ends. The error wraps ErrUnknown, ErrNotControlled, or
 // shell.ErrUnavailable if the instance does not run.
 func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 	sh, ok := s.Shell(callsign)
@@ -77,9 +76,9 @@ func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 	if state := sh.State(); !state.IsRunning() && state != shell.Deactivation {
 		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", name, shell.ErrUnavailable, state)
 	}
-	changed := s.conditions.setActive(callsign, []string{name}, active)
-	s.changes.setters.save(name) // before an instance acts on it
-	s.announce(changed)
+	changed := s.conditions.setSubsystems(callsign, []string{name}, active)
+	s.changes.activators.save(name) // before an instance acts on it
+	s.announceSubsystems(changed)
 	return nil
 }
 
@@ -87,16 +86,16 @@ func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 func (s *Supervisor) dropSubsystems(callsign string) {
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
-	names := s.conditions.activatedBy(callsign)
-	s.announce(s.conditions.setActive(callsign, names, false))
+	names := s.conditions.subsystemsActivatedBy(callsign)
+	s.announceSubsystems(s.conditions.setSubsystems(callsign, names, false))
 	if len(names) > 0 {
-		s.startBackground(func() { s.saveSetters(names) }) // while the host stops, the next host clears them
+		s.startBackground(func() { s.saveActivators(names) }) // while the host stops, the next host clears them
 	}
 }
 
-func (s *Supervisor) saveSetters(names []string) {
+func (s *Supervisor) saveActivators(names []string) {
 	for _, name := range names {
-		s.changes.setters.save(name)
+		s.changes.activators.save(name)
 	}
 }
 
@@ -106,26 +105,26 @@ func (s *Supervisor) restoreSubsystems() {
 	c := &s.conditions
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
-	setters, err := s.changes.setters.all()
+	activators, err := s.changes.activators.All()
 	if err != nil {
 		s.log.Error().Err(err).Msg("subsystems that plugins had made active are inactive until they do so again")
 	}
 	var changed []Subsystem
 	var outdated []string
-	for _, name := range slices.Sorted(maps.Keys(setters)) {
-		if by := setters[name].By; c.isPresent(by) && slices.Contains(c.subsystems, name) {
-			changed = append(changed, c.setActive(by, []string{name}, true)...)
+	for _, name := range slices.Sorted(maps.Keys(activators)) {
+		if by := activators[name].By; c.isInstancePresent(by) && slices.Contains(c.subsystems, name) {
+			changed = append(changed, c.setSubsystems(by, []string{name}, true)...)
 		} else {
 			outdated = append(outdated, name)
 		}
 	}
-	s.announce(changed)
-	s.saveSetters(outdated)
+	s.announceSubsystems(changed)
+	s.saveActivators(outdated)
 }
 
-// activateUncontrolled activates the subsystems that no instance controls, and
-// deactivates the others that the host had activated.
-func (s *Supervisor) activateUncontrolled() {
+// activateUncontrolledSubsystems activates the subsystems that no instance controls, and
+// deactivates those that the host had activated and an instance controls now.
+func (s *Supervisor) activateUncontrolledSubsystems() {
 	c := &s.conditions
 	uncontrolled := slices.Clone(c.subsystems)
 	for _, sh := range s.Shells() {
@@ -134,23 +133,23 @@ func (s *Supervisor) activateUncontrolled() {
 	}
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
-	controlled := slices.DeleteFunc(c.activatedBy(""), func(name string) bool { return slices.Contains(uncontrolled, name) })
-	s.announce(append(c.setActive("", controlled, false), c.setActive("", uncontrolled, true)...))
+	controlled := slices.DeleteFunc(c.subsystemsActivatedBy(""), func(name string) bool { return slices.Contains(uncontrolled, name) })
+	s.announceSubsystems(append(c.setSubsystems("", controlled, false), c.setSubsystems("", uncontrolled, true)...))
 }
 
-// announce tells the listeners which subsystems have changed, and has the instances
-// follow. The caller holds announcing.
-func (s *Supervisor) announce(changed []Subsystem) {
+// announceSubsystems tells the listeners which subsystems have changed, and has instances
+// recheck their requirements. The caller holds announcing.
+func (s *Supervisor) announceSubsystems(changed []Subsystem) {
 	if len(changed) == 0 {
 		return
 	}
-	s.log.Info().Strs("active", namesByActive(changed, true)).Strs("inactive", namesByActive(changed, false)).Msg("subsystems have changed")
+	s.log.Info().Strs("active", namesOfSubsystems(changed, true)).Strs("inactive", namesOfSubsystems(changed, false)).Msg("subsystems have changed")
 	s.events.Subsystems(changed)
-	s.followConditions()
+	s.recheckRequirements()
 }
 
-// namesByActive returns the names of the active subsystems, or of the inactive ones.
-func namesByActive(subsystems []Subsystem, active bool) (names []string) {
+// namesOfSubsystems returns the names of the active subsystems, or of the inactive ones.
+func namesOfSubsystems(subsystems []Subsystem, active bool) (names []string) {
 	for _, s := range subsystems {
 		if s.Active == active {
 			names = append(names, s.Name)

@@ -5,6 +5,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,6 +21,20 @@ import (
 	"dormouse/shell"
 )
 
+// Errors of the methods of Supervisor.
+var (
+	// ErrUnknown means that no instance has that callsign.
+	ErrUnknown = errors.New("there is no such callsign")
+	// ErrExists means that an instance has that callsign, in upper or lower case.
+	ErrExists = errors.New("the callsign is taken")
+	// ErrNotCloneable means that the instance is part of the host.
+	ErrNotCloneable = errors.New("a part of the host cannot be cloned")
+	// ErrNotAnObject means that a configuration is not a JSON object.
+	ErrNotAnObject = errors.New("the configuration is not a JSON object")
+	// ErrNotControlled means that an instance does not control a subsystem.
+	ErrNotControlled = errors.New("the instance does not control the subsystem")
+)
+
 // Supervisor holds the instances of one host, from New to Stop.
 type Supervisor struct {
 	options     Options
@@ -30,7 +45,7 @@ type Supervisor struct {
 	conditions  conditions
 	changes     subsystemChanges
 	departures  departures
-	followers   followers
+	rechecks    rechecks
 	restarts    *restarts
 	autoSleep   *autoSleep
 	postMortems postMortems
@@ -69,7 +84,7 @@ type Options struct {
 	// host ends.
 	Store *store.Store
 	// CheckCallsign returns why this host has no place for an instance of that
-	// callsign; with nil every callsign is fine.
+	// callsign; nil accepts every callsign.
 	CheckCallsign func(callsign string) error
 	// RemoveKept removes what the backend of a destroyed clone has kept; nil when it
 	// keeps nothing.
@@ -80,16 +95,23 @@ type Options struct {
 	AutoSleep  AutoSleep
 }
 
-// New returns a host whose instances exist but do not run yet. After an error nothing
-// of it is left.
+// New returns a Supervisor whose instances exist but do not run yet. After an error
+// nothing of the Supervisor is left.
 func New(o Options) (*Supervisor, error) {
+	accept := func(string) error { return nil }
+	if o.CheckCallsign == nil {
+		o.CheckCallsign = accept
+	}
+	if o.RemoveKept == nil {
+		o.RemoveKept = accept
+	}
 	s := &Supervisor{
 		options:     o,
 		log:         o.Log,
 		roster:      newRoster(),
 		conditions:  newConditions(o),
 		departures:  departures{waitsFor: make(map[string][]string)},
-		followers:   followers{running: make(map[*shell.Shell]bool)},
+		rechecks:    rechecks{running: make(map[*shell.Shell]bool)},
 		postMortems: postMortems{PostMortem: o.PostMortem},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -111,15 +133,15 @@ func (s *Supervisor) makeInstances() (err error) {
 		return fmt.Errorf("cannot read what was changed at run time: %w", err)
 	}
 	s.autoSleep = newAutoSleep(s)
-	s.changes.setters = s.newSetterNotes()
+	s.changes.activators = s.newActivatorNotes()
 	for _, b := range o.Builtins {
 		config := configs.DefaultPlugin()
 		config.Callsign = b.Callsign
 		config.StartMode = configs.StartActivated
 		s.roster.addBuiltin(s.newShell(config, func(_ func() configs.Plugin, sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
 	}
-	for _, config := range append(slices.Clone(o.Plugins), s.definitions.cloneConfigs(s.log)...) {
-		if config, err = s.definitions.withOverride(config); err != nil {
+	for _, config := range append(slices.Clone(o.Plugins), s.definitions.configsOfClones(s.log)...) {
+		if config, err = s.definitions.configWithOverride(config); err != nil {
 			return err
 		}
 		sh, err := s.newInstance(config)
@@ -161,15 +183,15 @@ func (s *Supervisor) newShell(config configs.Plugin, backend func(func() configs
 		Config:           config,
 		HibernateTimeout: s.options.HibernateTimeout,
 		Log:              s.log,
-		Observer:         observer{s},
+		Observer:         observer{&s.events, s},
 		Requirements:     requirements{s, config.Callsign},
-		Dismissed:        func() { s.restarts.cancelPlan(config.Callsign) },
+		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
 			s.writePostMortem(config.Callsign, why, err, evidence)
 		},
 		Backend: backend,
 	})
-	s.conditions.setPresent(config.Callsign, sh.State() == shell.Hibernated || sh.NeedsAdoption())
+	s.conditions.setInstancePresent(config.Callsign, sh.State() == shell.Hibernated || sh.NeedsAdoption())
 	return sh
 }
 
@@ -196,9 +218,3 @@ func (s *Supervisor) startBackground(work func()) bool {
 }
 
 func (s *Supervisor) isStopping() bool { return s.ctx.Err() != nil }
-
-// Listen has l called for everything that happens from now on, in order for each
-// instance, until the returned function is called.
-func (s *Supervisor) Listen(l Listener) (stop func()) {
-	return s.events.addListener(l)
-}

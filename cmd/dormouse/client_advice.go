@@ -12,9 +12,9 @@ import (
 	"dormouse/shell"
 )
 
-// hasNumber reports whether the host answered with one of the numbers. The client
-// speaks R4.
-func hasNumber(err error, numbers ...thunder.Number) bool {
+// hasErrorNumber reports whether err is a host's answer with one of Thunder's error
+// numbers, as R4 spells them.
+func hasErrorNumber(err error, numbers ...thunder.Number) bool {
 	remote, ok := errors.AsType[*remoteError](err)
 	return ok && slices.ContainsFunc(numbers, func(n thunder.Number) bool { return n.R4().Code == remote.Code })
 }
@@ -32,8 +32,9 @@ func (c *client) unknownInstanceError(ctx context.Context, callsign string) erro
 	return fmt.Errorf("there is no instance %q%s", callsign, suggestion(callsign, names))
 }
 
-// commandLine returns a command for the same host, ready to be pasted.
-func (c *client) commandLine(words string) string {
+// commandForSameHost returns the words as a command line of this program for the same
+// host, ready to be pasted.
+func (c *client) commandForSameHost(words string) string {
 	line := os.Args[0] + " " + words
 	if c.address != defaultHost {
 		line += " --host " + c.address
@@ -41,14 +42,14 @@ func (c *client) commandLine(words string) string {
 	return line
 }
 
-// addAdvice adds to an error of a verb on an instance what the user can do next.
+// addAdvice adds to an error of a verb on an instance a command that the user can try next.
 func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error) error {
 	remote, ok := errors.AsType[*remoteError](err)
 	if !ok {
 		return err
 	}
-	if hasNumber(err, thunder.UnknownKey, thunder.NotExist) {
-		if all, rerr := c.listInstances(ctx, ""); rerr == nil && !hasCallsign(all, callsign) {
+	if hasErrorNumber(err, thunder.UnknownKey, thunder.NotExist) {
+		if _, rerr := c.listInstances(ctx, callsign); hasErrorNumber(rerr, thunder.UnknownKey) {
 			return c.unknownInstanceError(ctx, callsign)
 		}
 	}
@@ -57,24 +58,14 @@ func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error
 		return fmt.Errorf("%s; try: %s", text, command)
 	}
 	switch {
-	case hasNumber(err, thunder.IllegalState) && verb == "hibernate" && strings.Contains(text, "resumed"):
-		return try(c.commandLine("plugin suspend " + callsign))
-	case hasNumber(err, thunder.Hibernated), hasNumber(err, thunder.Unavailable) && verb == "call":
-		return try(c.commandLine("plugin activate " + callsign))
-	case hasNumber(err, thunder.NotSupported):
+	case hasErrorNumber(err, thunder.IllegalState) && verb == "hibernate" && strings.Contains(text, "resumed"):
+		return try(c.commandForSameHost("plugin suspend " + callsign))
+	case hasErrorNumber(err, thunder.Hibernated), hasErrorNumber(err, thunder.Unavailable) && verb == "call":
+		return try(c.commandForSameHost("plugin activate " + callsign))
+	case hasErrorNumber(err, thunder.NotSupported):
 		return try(os.Args[0] + " doctor")
-	case hasNumber(err, thunder.OpeningFailed, thunder.InProgress, thunder.IllegalState):
-		return try(c.commandLine("plugin show " + callsign))
+	case hasErrorNumber(err, thunder.OpeningFailed, thunder.InProgress, thunder.IllegalState):
+		return try(c.commandForSameHost("plugin show " + callsign))
 	}
 	return errors.New(text)
-}
-
-// hasCallsign reports whether one of the instances has that callsign.
-func hasCallsign(all []instanceRecord, callsign string) bool {
-	for _, r := range all {
-		if r.Callsign == callsign {
-			return true
-		}
-	}
-	return false
 }

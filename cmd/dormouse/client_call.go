@@ -32,16 +32,12 @@ func callVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot call %s: %w", method, c.addAdvice(ctx, "call", withoutVersion(callsign), err))
 		}
-		if t.outIsTerminal || format.isJSON() {
-			return t.printJSON(result)
-		}
-		t.printf("%s\n", result)
-		return nil
+		return t.printResult(result, format)
 	}
 }
 
-// readJSONArgument returns the JSON of an argument: itself, that of @FILE, or that of in
-// if the argument is "-".
+// readJSONArgument returns the JSON that an argument stands for: the argument itself, the
+// content of FILE if it is @FILE, or the content of in if it is "-".
 func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
 	raw, from := []byte(argument), "the parameters"
 	var err error
@@ -71,7 +67,7 @@ func withoutVersion(callsign string) string {
 	return callsign
 }
 
-// cutAtLast is strings.Cut around the last sep; it finds none at either end of s.
+// cutAtLast is strings.Cut around the last sep; it ignores one at either end of s.
 func cutAtLast(s, sep string) (before, after string, found bool) {
 	i := strings.LastIndex(s, sep)
 	if i <= 0 || i == len(s)-len(sep) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 )
@@ -13,36 +14,39 @@ func configureVerb(flags *flag.FlagSet) action {
 	forget := flags.Bool("forget", false, "go back to what the configuration file says")
 	return func(ctx context.Context, t *terminal, args []string) error {
 		name := args[0]
+		call := func(goal, method string, params any) (json.RawMessage, error) {
+			result, err := c.call(ctx, "Controller."+method, params)
+			if err != nil {
+				err = fmt.Errorf("cannot %s %s: %w", goal, name, c.addAdvice(ctx, "configure", name, err))
+			}
+			return result, err
+		}
 		callsign := map[string]string{"callsign": name}
 		switch {
 		case *forget && len(args) > 1:
 			return &usageError{err: fmt.Errorf("--forget takes no new configuration")}
 		case *forget:
-			if _, err := c.call(ctx, "Controller.restore", callsign); err != nil {
-				return fmt.Errorf("cannot configure %s: %w", name, c.addAdvice(ctx, "configure", name, err))
+			if _, err := call("configure", "restore", callsign); err != nil {
+				return err
 			}
 		case len(args) > 1:
 			raw, err := readJSONArgument(t.in, args[1])
 			if err != nil {
 				return err
 			}
-			if _, err := c.call(ctx, "Controller.configuration@"+name, raw); err != nil {
-				return fmt.Errorf("cannot configure %s: %w", name, c.addAdvice(ctx, "configure", name, err))
+			if _, err := call("configure", "configuration@"+name, raw); err != nil {
+				return err
 			}
 		}
 		if *keep {
-			if _, err := c.call(ctx, "Controller.persist", callsign); err != nil {
-				return fmt.Errorf("cannot keep the configuration of %s: %w", name, err)
+			if _, err := call("keep the configuration of", "persist", callsign); err != nil {
+				return err
 			}
 		}
-		now, err := c.call(ctx, "Controller.configuration@"+name, nil)
+		now, err := call("read the configuration of", "configuration@"+name, nil)
 		if err != nil {
-			return fmt.Errorf("cannot read the configuration of %s: %w", name, c.addAdvice(ctx, "configure", name, err))
+			return err
 		}
-		if t.outIsTerminal || format.isJSON() {
-			return t.printJSON(now)
-		}
-		t.printf("%s\n", now)
-		return nil
+		return t.printResult(now, format)
 	}
 }

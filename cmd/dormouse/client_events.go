@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ func eventsVerb(flags *flag.FlagSet) action {
 		}
 		defer func() { _ = ws.CloseNow() }()
 		ws.SetReadLimit(-1)
-		if err := subscribeToAll(ctx, ws); err != nil {
+		if err := subscribeToAllEvents(ctx, ws); err != nil {
 			return err
 		}
 		for {
@@ -52,7 +53,7 @@ func eventsVerb(flags *flag.FlagSet) action {
 			switch {
 			case err != nil:
 				return err
-			case e.Event == "" || !e.matchesAny(wanted):
+			case e.Event == "" || !e.matchesAnyName(wanted):
 				continue
 			}
 			t.printf("%s\n", e.text(format))
@@ -70,11 +71,7 @@ func (c *client) checkEventNames(ctx context.Context, wanted []string) error {
 		return err
 	}
 	for _, w := range wanted {
-		known := false
-		for _, r := range all {
-			known = known || w == r.Callsign || strings.HasPrefix(w, r.Callsign+".")
-		}
-		if !known {
+		if !slices.ContainsFunc(all, func(r instanceRecord) bool { return strings.HasPrefix(w+".", r.Callsign+".") }) {
 			callsign, _, _ := strings.Cut(w, ".")
 			return c.unknownInstanceError(ctx, callsign)
 		}
@@ -82,8 +79,9 @@ func (c *client) checkEventNames(ctx context.Context, wanted []string) error {
 	return nil
 }
 
-// subscribeToAll registers for all events. The answers come between the events.
-func subscribeToAll(ctx context.Context, ws *websocket.Conn) error {
+// subscribeToAllEvents registers for all events of the host. The host's answers arrive
+// among the events.
+func subscribeToAllEvents(ctx context.Context, ws *websocket.Conn) error {
 	for i, name := range []string{"all", controlEvent} {
 		request := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Controller.1.register","params":{"event":%q,"id":"events"}}`, i+1, name)
 		if err := ws.Write(ctx, websocket.MessageText, []byte(request)); err != nil {
@@ -93,7 +91,8 @@ func subscribeToAll(ctx context.Context, ws *websocket.Conn) error {
 	return nil
 }
 
-// parseEvent returns an event without a name for the answer to a subscription.
+// parseEvent returns the event of a message, or an event without a name if the message
+// answers a subscription.
 func parseEvent(message []byte) (event, error) {
 	var m struct {
 		Method string          `json:"method"`
@@ -130,15 +129,10 @@ func parseEvent(message []byte) (event, error) {
 	return e, nil
 }
 
-// matchesAny reports whether one of the names, CALLSIGN or CALLSIGN.EVENT, is that of
+// matchesAnyName reports whether one of the names, CALLSIGN or CALLSIGN.EVENT, is that of
 // the event, or whether there are no names.
-func (e event) matchesAny(wanted []string) bool {
-	for _, w := range wanted {
-		if w == e.Callsign || w == e.Callsign+"."+e.Event {
-			return true
-		}
-	}
-	return len(wanted) == 0
+func (e event) matchesAnyName(wanted []string) bool {
+	return len(wanted) == 0 || slices.Contains(wanted, e.Callsign) || slices.Contains(wanted, e.Callsign+"."+e.Event)
 }
 
 func (e event) text(format *outputFormat) string {

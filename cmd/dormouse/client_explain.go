@@ -63,39 +63,39 @@ func (e explanation) text() string {
 		if i == 0 {
 			name = "keeps it awake"
 		}
-		rows.add("  "+name, joinLines(keeps))
+		rows.addRow("  "+name, joinLines(keeps))
 	}
 	if e.Next != nil {
 		next := fmt.Sprintf("%s at %s: %s", e.Next.Do, e.Next.At.Local().Format(time.TimeOnly), e.Next.Because)
 		if e.Next.DryRun {
 			next += ", but this is a dry run and it will only be told"
 		}
-		rows.add("  next", next)
+		rows.addRow("  next", next)
 	}
 	if !e.LastUse.IsZero() {
-		rows.add("  last used", formatMoment(e.LastUse))
+		rows.addRow("  last used", formatMoment(e.LastUse))
 	}
 	if e.Saves > 0 {
-		rows.add("  would save", bytesize.Format(e.Saves)+" of memory")
+		rows.addRow("  would save", bytesize.Format(e.Saves)+" of memory")
 	}
 	if e.Loading.Total > 0 {
-		rows.add("  its memory", e.Loading.text()+" loaded since its wake, the rest follows")
+		rows.addRow("  its memory", e.Loading.text()+" loaded since its wake, the rest follows")
 	}
 	if e.State == "activated" {
-		rows.add("  a hibernation", obstacleText(e.Obstacle))
+		rows.addRow("  a hibernation", obstacleText(e.Obstacle))
 	}
 	if e.Failure != "" {
 		again := "not until it is started anew"
 		if !e.Retry.IsZero() {
 			again = e.Retry.Local().Format(time.TimeOnly)
 		}
-		rows.add("  last failure", joinLines(e.Failure)+"; next attempt: "+again)
+		rows.addRow("  last failure", joinLines(e.Failure)+"; next attempt: "+again)
 	}
 	switch {
 	case e.Golden != nil:
-		rows.add("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", formatMoment(e.Golden.Created), bytesize.Format(e.Golden.Bytes)))
+		rows.addRow("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", formatMoment(e.Golden.Created), bytesize.Format(e.Golden.Bytes)))
 	case e.Cold != "":
-		rows.add("  next start", "cold: "+joinLines(e.Cold))
+		rows.addRow("  next start", "cold: "+joinLines(e.Cold))
 	}
 	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, joinLines(e.Why), rows.text(0))
 }

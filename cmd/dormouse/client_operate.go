@@ -14,14 +14,14 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// operation is a verb that changes the state of an instance.
+// operation is a verb of the client that changes the state of an instance.
 type operation struct {
 	name string
 	// needlessIn is the state in which the operation has nothing to do.
 	needlessIn string
 	// showsProgress reports whether the operation may take long.
 	showsProgress bool
-	// describeChange says how the operation changed the instance.
+	// describeChange returns a text that says how the operation changed the instance.
 	describeChange func(before, after instanceRecord) string
 }
 
@@ -42,7 +42,7 @@ type operationOutcome struct {
 	Status   json.RawMessage `json:"status,omitempty"`
 }
 
-// operationVerb returns a function like the other verbs, for the operation o.
+// operationVerb returns the function that prepares the verb of the operation o.
 func operationVerb(o operation) func(*flag.FlagSet) action {
 	return func(flags *flag.FlagSet) action {
 		c, format := addClientFlags(flags), addFormatFlag(flags)
@@ -81,7 +81,7 @@ func (c *client) operateAll(ctx context.Context, t *terminal, o operation, names
 			t.errorf("dormouse: %s\n", joinLines(err.Error()))
 			result.Error = err.Error()
 		case !format.isJSON():
-			t.printf("%s %s, %s\n", name, o.describe(before, after), formatSeconds(took))
+			t.printf("%s %s, %s\n", name, o.describeOutcome(before, after), formatSeconds(took))
 		}
 		outcomes = append(outcomes, result)
 		if ctx.Err() != nil {
@@ -112,7 +112,7 @@ func (c *client) operate(ctx context.Context, t *terminal, o operation, name str
 	_, err = c.call(ctx, "Controller."+o.name, params)
 	took = time.Since(begun)
 	hide()
-	if hasNumber(err, thunder.IllegalState) && before.State == o.needlessIn {
+	if hasErrorNumber(err, thunder.IllegalState) && before.State == o.needlessIn {
 		return before, before, took, nil // an error only to Thunder
 	}
 	if err != nil {
@@ -122,8 +122,8 @@ func (c *client) operate(ctx context.Context, t *terminal, o operation, name str
 	return before, after, took, nil
 }
 
-// withoutVerbInCause removes "cannot VERB:" from the host's cause, since the client says
-// so itself.
+// withoutVerbInCause removes "cannot VERB:" from the host's error, since the client's own
+// error begins with these words too.
 func withoutVerbInCause(err error, verb string) error {
 	remote, ok := errors.AsType[*remoteError](err)
 	if !ok {
@@ -144,8 +144,8 @@ func withoutVerbInCause(err error, verb string) error {
 	return &short
 }
 
-// describe says how the operation changed the instance.
-func (o operation) describe(before, after instanceRecord) string {
+// describeOutcome returns a text that says how the operation changed the instance.
+func (o operation) describeOutcome(before, after instanceRecord) string {
 	if after.State == "" {
 		return o.name + " done"
 	}

@@ -10,7 +10,7 @@ import (
 const (
 	// progressDelay is how long an operation may take before its progress is shown.
 	progressDelay = 150 * time.Millisecond
-	// progressInterval is the time between two updates.
+	// progressInterval is the time between two updates of the progress that is shown.
 	progressInterval = 100 * time.Millisecond
 )
 

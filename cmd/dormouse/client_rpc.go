@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// client calls the methods of a host by JSON-RPC over HTTP. It does not limit how long
-// an answer takes; the host does.
+// client calls the methods of a host by JSON-RPC over HTTP. The client does not limit how
+// long an answer takes; the host does.
 type client struct{ address string }
 
 // rpcPath asks for the dialect R4, the only one that the client understands.
@@ -106,7 +106,7 @@ func (c *client) noAnswerError(ctx context.Context, err error) error {
 	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c.address, innermostError(err))
 }
 
-// innermostError returns the error that the layers of net/http wrap.
+// innermostError returns the cause that the errors of net/http wrap.
 func innermostError(err error) error {
 	for {
 		inner := errors.Unwrap(err)

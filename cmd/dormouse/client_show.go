@@ -27,9 +27,9 @@ func listVerb(flags *flag.FlagSet) action {
 			return t.printJSON(raws)
 		}
 		rows := table{}
-		rows.add("NAME", "STATE", "PID", "MEMORY", "IMAGE", "SINCE", "REASON")
+		rows.addRow("NAME", "STATE", "PID", "MEMORY", "IMAGE", "SINCE", "REASON")
 		for _, r := range all {
-			rows.add(r.Callsign, r.displayState(), pidText(r), bytesOrDash(r.Memory), bytesOrDash(r.imageBytes()), formatAge(time.Since(r.Since)), reasonText(r.Reason, r.Error))
+			rows.addRow(r.Callsign, r.displayState(), pidText(r), bytesOrDash(r.Memory), bytesOrDash(r.imageBytes()), formatAge(time.Since(r.Since)), reasonText(r.Reason, r.Error))
 		}
 		t.printf("%s", rows.text(t.width))
 		return nil
@@ -47,27 +47,27 @@ func showVerb(flags *flag.FlagSet) action {
 		if format.isJSON() {
 			return t.printJSON(r.raw)
 		}
-		t.printf("%s", r.details())
+		t.printf("%s", r.detailsText())
 		return nil
 	}
 }
 
-// details returns everything about the instance, for a person.
-func (r instanceRecord) details() string {
+// detailsText returns everything about the instance, for a person.
+func (r instanceRecord) detailsText() string {
 	rows := table{}
 	add := func(name, value string) {
 		if value != "" {
-			rows.add(name, value)
+			rows.addRow(name, value)
 		}
 	}
 	add("callsign", r.Callsign)
 	add("state", r.displayState())
-	add("reason", wordsOfPascal(r.Reason))
+	add("reason", wordsOfPascalCase(r.Reason))
 	add("since", formatMoment(r.Since))
 	add("error", joinLines(r.Error))
 	add("class", fmt.Sprintf("%s %d.%d.%d", r.ClassName, r.Version.Major, r.Version.Minor, r.Version.Patch))
 	add("executable", r.Locator)
-	add("start mode", wordsOfPascal(r.StartMode))
+	add("start mode", wordsOfPascalCase(r.StartMode))
 	add("startup order", fmt.Sprint(r.StartupOrder))
 	add("needs", strings.Join(r.Precondition, ", "))
 	add("ended by", strings.Join(r.Termination, ", "))
@@ -98,7 +98,7 @@ func (r instanceRecord) details() string {
 		if h.From == h.To {
 			change = h.Control
 		}
-		rows.add("  "+h.At.Local().Format(time.DateTime+".000"), h.Event, change, reasonText(h.Reason, h.Error))
+		rows.addRow("  "+h.At.Local().Format(time.DateTime+".000"), h.Event, change, reasonText(h.Reason, h.Error))
 	}
 	return text + rows.text(0)
 }
@@ -111,10 +111,10 @@ func pidText(r instanceRecord) string {
 	return fmt.Sprint(r.PID)
 }
 
-// reasonText returns the reason of a state in words, and the error behind it. Some errors
-// begin with their reason already.
+// reasonText returns the reason of a state in words, and the error behind it. It leaves
+// out a reason with which the error begins.
 func reasonText(reason, failure string) string {
-	reason, failure = wordsOfPascal(reason), joinLines(failure)
+	reason, failure = wordsOfPascalCase(reason), joinLines(failure)
 	switch {
 	case failure == "":
 		return reason
@@ -124,7 +124,7 @@ func reasonText(reason, failure string) string {
 	return reason + ": " + failure
 }
 
-// formatMoment formats a time with its age.
+// formatMoment formats a time, and how long ago it was.
 func formatMoment(t time.Time) string {
 	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), formatAge(time.Since(t)))
 }

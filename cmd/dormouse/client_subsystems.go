@@ -26,13 +26,13 @@ func subsystemsVerb(flags *flag.FlagSet) action {
 			return fmt.Errorf("cannot understand the host's subsystems: %w", err)
 		}
 		rows := table{}
-		rows.add("SUBSYSTEM", "STATE")
+		rows.addRow("SUBSYSTEM", "STATE")
 		for _, s := range all {
 			state := "down"
 			if s.Active {
 				state = "up"
 			}
-			rows.add(s.Subsystem, state)
+			rows.addRow(s.Subsystem, state)
 		}
 		t.printf("%s", rows.text(t.width))
 		return nil

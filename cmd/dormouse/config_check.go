@@ -9,7 +9,7 @@ import (
 	"dormouse/configs"
 )
 
-// configCheckVerb prints what is wrong with a configuration.
+// configCheckVerb returns the action that prints the faults of a configuration.
 func configCheckVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	path := flags.String("config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
@@ -20,11 +20,11 @@ func configCheckVerb(flags *flag.FlagSet) action {
 		}
 		found, _ := errors.AsType[configs.LoadErrors](err)
 		if format.isJSON() {
-			return errors.Join(t.printJSON(problemsOf(found)), reportedError(err))
+			return errors.Join(t.printJSON(problemsOf(found)), reportedUnless(err == nil))
 		}
 		if err != nil {
 			t.printf("%v\n", err)
-			return reportedError(err)
+			return errReported
 		}
 		name := *path
 		if name == "" {
@@ -42,18 +42,11 @@ type problem struct {
 	Message string `json:"message"`
 }
 
+// problemsOf returns the errors of a configuration as records for JSON.
 func problemsOf(found configs.LoadErrors) []problem {
 	list := make([]problem, len(found))
 	for i, e := range found {
 		list[i] = problem{e.Source, e.Line, e.Err.Error()}
 	}
 	return list
-}
-
-// reportedError returns errReported in place of any error.
-func reportedError(err error) error {
-	if err != nil {
-		return errReported
-	}
-	return nil
 }

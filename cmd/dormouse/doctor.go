@@ -22,7 +22,7 @@ type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
 	Found string `json:"found"`
-	// Means is what does not work without it, and Mend how to repair it.
+	// Means says what does not work if the check fails, and Mend how to repair that.
 	Means string `json:"means,omitempty"`
 	Mend  string `json:"mend,omitempty"`
 }
@@ -44,10 +44,7 @@ func doctorVerb(flags *flag.FlagSet) action {
 		}
 		defer os.RemoveAll(dir)
 		found := examineMachine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
-		var verdict error
-		if !found.Checkpoint.Works {
-			verdict = errReported
-		}
+		verdict := reportedUnless(found.Checkpoint.Works)
 		if format.isJSON() {
 			return errors.Join(t.printJSON(found), verdict)
 		}
@@ -57,30 +54,31 @@ func doctorVerb(flags *flag.FlagSet) action {
 			if !f.OK {
 				mark = "missing"
 			}
-			rows.add(f.Check, mark, joinLines(f.Found))
+			rows.addRow(f.Check, mark, joinLines(f.Found))
 			if !f.OK {
-				rows.add("", "", "means: "+f.Means)
-				rows.add("", "", "mend:  "+f.Mend)
+				rows.addRow("", "", "means: "+f.Means)
+				rows.addRow("", "", "mend:  "+f.Mend)
 			}
 		}
-		t.printf("%s\n%s", rows.text(0), found.details())
+		t.printf("%s\n%s", rows.text(0), found.doctorVerdict())
 		return verdict
 	}
 }
 
-// examination is all findings, and the ways of sleep that work.
+// examination holds the findings of all checks, and the ways of sleep that work.
 type examination struct {
 	sleepSupport
 	Findings []finding `json:"findings"`
 }
 
-// examineMachine checks everything that hibernation needs, and tries it in dir.
+// examineMachine checks everything that hibernation needs, and tries a hibernation with
+// the CRIU at path in the directory dir.
 func examineMachine(ctx context.Context, path, dir string) examination {
 	engine := criu.Open(path, dir) //nolint:contextcheck // its question for the version has a limit of its own
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
-	cgroups := examineCgroups(dir)
+	cgroups, limits := examineCgroups(dir)
 	can := checkSleepSupport(ctx, engine, cgroups.OK)
 	trial := finding{
 		Check: "dump and restore", OK: can.Checkpoint.Works, Found: "done in " + formatSeconds(time.Since(begun)),
@@ -90,7 +88,7 @@ func examineMachine(ctx context.Context, path, dir string) examination {
 	if !trial.OK {
 		trial.Found = can.Checkpoint.Why
 	}
-	return examination{can, []finding{examineKernel(), examineRoot(), cgroups, examineLimits(dir), examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}}
+	return examination{can, []finding{examineKernel(), examineRoot(), cgroups, limits, examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}}
 }
 
 func examineKernel() finding {
@@ -119,64 +117,52 @@ func examineRoot() finding {
 	}
 }
 
-func examineCgroups(dir string) finding {
-	f := finding{
-		Check: "cgroup v2", OK: true, Found: "can be used",
+// examineCgroups checks whether plugins can have cgroups, and whether limits can be set
+// in the cgroup of this program, which may differ from the host's.
+func examineCgroups(dir string) (cgroups, limits finding) {
+	c, err := process.OpenCgroups(dir)
+	limitsErr := err
+	if err == nil {
+		one := configs.Bytes(1)
+		limitsErr = c.CheckLimits(configs.Limits{Memory: one, Swap: &one, Pids: 1, CPUWeight: 1})
+		err = c.Close()
+	}
+	cgroups = finding{
+		Check: "cgroup v2", Found: "can be used",
 		Means: "plugins run without cgroups of their own, and can't be paged out",
 		Mend:  "mount cgroup v2, and give the host's service Delegate=yes",
 	}
-	c, err := process.OpenCgroups(dir)
-	if err == nil {
-		err = c.Close()
-	}
-	if err != nil {
-		f.OK, f.Found = false, err.Error()
-	}
-	return f
-}
-
-// examineLimits checks what limits need in the cgroup of this program, which may differ
-// from the host's.
-func examineLimits(dir string) finding {
-	f := finding{
-		Check: "limits", OK: true, Found: "can be enforced",
+	limits = finding{
+		Check: "limits", Found: "can be enforced",
 		Means: "an instance with limits does not start, unless it has open-files alone",
 		Mend:  "give the host's service Delegate=yes, and boot without cgroup v1",
 	}
-	c, err := process.OpenCgroups(dir)
-	if err == nil {
-		one := configs.Bytes(1)
-		err = errors.Join(c.CheckLimits(configs.Limits{Memory: one, Swap: &one, Pids: 1, CPUWeight: 1}), c.Close())
-	}
-	if err != nil {
-		f.OK, f.Found = false, err.Error()
-	}
-	return f
+	return cgroups.withResult(err), limits.withResult(limitsErr)
 }
 
-// examineSwap checks whether plugins can be paged out. It matters only for those that
-// CRIU can't dump.
+// examineSwap checks whether plugins can be paged out. The swap matters only for plugins
+// that CRIU can't dump.
 func examineSwap(ctx context.Context) finding {
-	f := finding{
-		Check: "swap", OK: true, Found: "can be used",
+	return finding{
+		Check: "swap", Found: "can be used",
 		Means: "plugins that can't be dumped can't be paged out instead",
 		Mend:  "if that is wanted, make a swap in compressed memory with zramctl, mkswap and swapon",
-	}
-	if err := (pageout.Engine{}).Check(ctx); err != nil {
-		f.OK, f.Found = false, err.Error()
-	}
-	return f
+	}.withResult((pageout.Engine{}).Check(ctx))
 }
 
 func examinePressure() finding {
 	rules := configs.Default().Hibernate.Tiers
-	f := finding{
-		Check: "memory pressure", OK: true, Found: "the kernel tells of it",
+	return finding{
+		Check: "memory pressure", Found: "the kernel tells of it",
 		Means: "plugins sleep for want of memory only below memory-available",
 		Mend:  "boot with psi=1, or set memory-available in [hibernate]",
-	}
-	if err := memory.CheckPressureSupport(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)); err != nil {
-		f.OK, f.Found = false, err.Error()
+	}.withResult(memory.CheckPressureSupport(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)))
+}
+
+// withResult returns the finding as ok, or with err as what was found.
+func (f finding) withResult(err error) finding {
+	if f.OK = err == nil; !f.OK {
+		f.Found = err.Error()
 	}
 	return f
 }

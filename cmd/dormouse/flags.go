@@ -14,7 +14,7 @@ import (
 const defaultHost = "127.0.0.1:9998"
 
 // parseFlags parses flags before, between and after the positional arguments, and
-// returns these. Everything after "--" is positional.
+// returns the positional arguments. Everything after "--" is positional.
 func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
@@ -36,7 +36,8 @@ func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-// unknownFlagError replaces the flag package's error about an unknown flag.
+// unknownFlagError replaces the flag package's error about an unknown flag, and returns
+// any other error as it is.
 func unknownFlagError(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err

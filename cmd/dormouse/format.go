@@ -36,7 +36,7 @@ func formatSeconds(d time.Duration) string {
 }
 
 // wordsOfPascal turns "InstantiationFailed", as on the wire, into "instantiation failed".
-func wordsOfPascal(pascal string) string {
+func wordsOfPascalCase(pascal string) string {
 	var b strings.Builder
 	for i, r := range pascal {
 		if unicode.IsUpper(r) && i > 0 {

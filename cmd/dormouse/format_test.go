@@ -13,7 +13,7 @@ func TestWordsForPeople(t *testing.T) {
 		{formatAge(72 * time.Hour), "3d"},
 		{formatAge(-time.Second), "0s"},
 		{formatSeconds(520 * time.Millisecond), "0.52 s"},
-		{wordsOfPascal("InstantiationFailed"), "instantiation failed"},
+		{wordsOfPascalCase("InstantiationFailed"), "instantiation failed"},
 		{reasonText("Failure", "a\nb"), "failure: a; b"},
 		{truncate("abcdef", 4), "abc…"},
 		{suggestion("Cuonter", []string{"Counter", "Echo"}), "; did you mean Counter?"},

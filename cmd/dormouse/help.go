@@ -16,7 +16,7 @@ func verbOverview(group string) string {
 	rows := table{}
 	for _, v := range verbs() {
 		if group == "" || strings.HasPrefix(v.name, group+" ") {
-			rows.add("  "+strings.TrimSpace(v.name+" "+v.args), v.summary)
+			rows.addRow("  "+strings.TrimSpace(v.name+" "+v.args), v.summary)
 		}
 	}
 	b.WriteString(rows.text(0))
@@ -46,7 +46,7 @@ func (v verb) helpText() string {
 		if f.DefValue != "" && f.DefValue != "0s" {
 			about += fmt.Sprintf(" (default %s)", f.DefValue)
 		}
-		rows.add("  "+strings.TrimSpace(dashes+f.Name+" "+name), about)
+		rows.addRow("  "+strings.TrimSpace(dashes+f.Name+" "+name), about)
 	})
 	if len(rows.rows) > 0 {
 		b.WriteString("\nFlags:\n" + rows.text(0))

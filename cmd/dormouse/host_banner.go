@@ -9,9 +9,9 @@ import (
 	"dormouse/statecontrol"
 )
 
-// banner returns a text for a person who started the host by hand: the instances, and
+// bannerText returns a text for a person who started the host by hand: the instances, and
 // commands to try.
-func (h *hostServer) banner(address string, can sleepSupport) string {
+func (h *hostServer) bannerText(address string, can sleepSupport) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.summary(h.host.Engine.Name(), os.Args[0]+" doctor"))
 	rows := table{}
@@ -21,11 +21,11 @@ func (h *hostServer) banner(address string, can sleepSupport) string {
 		if st.Facts.PID != 0 {
 			pid = fmt.Sprintf("pid %d", st.Facts.PID)
 		}
-		rows.add("  "+st.Config.Callsign, stateText(st), pid)
+		rows.addRow("  "+st.Config.Callsign, stateText(st), pid)
 	}
 	b.WriteString(rows.text(0) + "\nTry in another terminal:\n\n")
 	c := client{address: address}
-	for _, line := range c.suggestedCommands(h.host.Plugins(), can.isAny()) {
+	for _, line := range c.suggestedCommands(h.host.Plugins(), can.canHibernate()) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	return b.String() + "\n"
@@ -42,21 +42,21 @@ func stateText(st shell.Status) string {
 
 // suggestedCommands returns commands that work in the present state of the plugins.
 func (c *client) suggestedCommands(plugins []*shell.Shell, hibernation bool) []string {
-	lines := []string{c.commandLine("plugin list")}
+	lines := []string{c.commandForSameHost("plugin list")}
 	for _, s := range plugins {
 		st := s.Status()
 		name := st.Config.Callsign
 		if st.State == shell.Activated && st.Information.Class == "counter" {
-			lines[0] = c.commandLine("call " + name + `.increment '{"by":1}'`)
+			lines[0] = c.commandForSameHost("call " + name + `.increment '{"by":1}'`)
 		}
 		if st.State != shell.Activated || st.Control == "" || !hibernation {
 			continue
 		}
-		hibernate := c.commandLine("plugin hibernate " + name)
+		hibernate := c.commandForSameHost("plugin hibernate " + name)
 		if st.Control == statecontrol.Resumed {
-			hibernate = c.commandLine("plugin suspend "+name) + " && " + hibernate
+			hibernate = c.commandForSameHost("plugin suspend "+name) + " && " + hibernate
 		}
-		return append(lines, hibernate, c.commandLine("plugin activate "+name))
+		return append(lines, hibernate, c.commandForSameHost("plugin activate "+name))
 	}
-	return append(lines, c.commandLine("plugin list -o json"), c.commandLine("events"))
+	return append(lines, c.commandForSameHost("plugin list -o json"), c.commandForSameHost("events"))
 }

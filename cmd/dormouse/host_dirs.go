@@ -21,11 +21,11 @@ const (
 	addressName = "address" // where it listens; there as long as it runs
 )
 
-// hostDirs are the directories that one host has to itself.
+// hostDirs are the directories that one host locks, so that no other host uses them.
 type hostDirs struct {
 	// run holds the sockets and volatile files of the plugins.
 	run string
-	// isShortened reports whether run stands in for a configured one that is too long.
+	// isShortened reports whether run replaces a configured directory whose path is too long.
 	isShortened bool
 	// address is the path of the address file, "" until it is written.
 	address string
@@ -87,7 +87,8 @@ func (p *hostDirs) writeAddress(root, address string) error {
 	return nil
 }
 
-// release unlocks the directories. The files of hibernated instances stay.
+// release removes the address file and unlocks the directories. The files of hibernated
+// instances stay.
 func (p *hostDirs) release() {
 	if p.address != "" {
 		_ = os.Remove(p.address)
@@ -126,7 +127,7 @@ func (p *hostDirs) lockRoot(root string) error {
 	return nil
 }
 
-// lockDir keeps a host with another root from using a directory of this one.
+// lockDir keeps hosts with another root from using a directory of this host.
 func (p *hostDirs) lockDir(path string) error {
 	err := os.MkdirAll(path, 0o700)
 	var dir *os.File
@@ -158,9 +159,9 @@ func socketPathsFit(runDir string, plugins []configs.Plugin) bool {
 	return len(runDir)+len("/")+longest+len("/plugin0123456789")+margin <= limit
 }
 
-// checkCallsign returns an error if the socket of such an instance would have too long a
-// path.
-func (p *hostDirs) checkCallsign(callsign string) error {
+// checkCallsignFits returns an error if the socket of an instance of that callsign would
+// have too long a path.
+func (p *hostDirs) checkCallsignFits(callsign string) error {
 	if socketPathsFit(p.run, []configs.Plugin{{Callsign: callsign}}) {
 		return nil
 	}

@@ -25,10 +25,12 @@ const inheritedName = "DORMOUSE_SOCKETS"
 // keptPrefix begins the names of the sockets that a host has made.
 const keptPrefix = "kept-"
 
-// keptName names the socket of an address. Systemd allows no colon in it.
-func keptName(address string) string { return keptPrefix + strings.ReplaceAll(address, ":", "_") }
+// keptSocketName returns the name under which the socket of an address is kept. Systemd
+// allows no colon in names.
+func keptSocketName(address string) string { return keptPrefix + strings.ReplaceAll(address, ":", "_") }
 
-// keptSocket is a listening socket beside the listener that serves on it.
+// keptSocket is a duplicate of a listener's socket. It stays open when the listener is
+// closed, for the next host.
 type keptSocket struct {
 	name string
 	file *os.File
@@ -63,7 +65,7 @@ func inheritedSockets() (files []*os.File) {
 // leftSockets are the sockets of an earlier host that this one has not taken yet, by name.
 type leftSockets map[string]*os.File
 
-// takeListener returns the listener of that name, nil if there is none.
+// takeListener returns the listener on the socket of that name, nil if there is none.
 func (left leftSockets) takeListener(name string) net.Listener {
 	f, ok := left[name]
 	if !ok {
@@ -83,20 +85,20 @@ func (left leftSockets) closeAll(log zerolog.Logger) {
 	for name, f := range left {
 		log.Info().Str("socket", strings.TrimPrefix(name, keptPrefix)).Msg("nothing is served there any more")
 		_ = f.Close()
-		removeFromSystemd(name)
+		removeSocketFromSystemd(name)
 	}
 }
 
-// releaseKept returns the kept sockets, which the caller closes from now on.
-func (s *sockets) releaseKept() []keptSocket {
+// releaseKeptSockets returns the kept sockets, which the caller closes from now on.
+func (s *sockets) releaseKeptSockets() []keptSocket {
 	kept := s.kept
 	s.kept = nil
 	return kept
 }
 
-// passToNextProgram keeps the sockets open across the next execve(2), and lists them in
-// inheritedName.
-func passToNextProgram(kept []keptSocket) error {
+// passSocketsToNextProgram keeps the sockets open across the next execve(2), and lists
+// them in the environment variable inheritedName.
+func passSocketsToNextProgram(kept []keptSocket) error {
 	var words []string
 	for _, k := range kept {
 		fd := k.file.Fd()

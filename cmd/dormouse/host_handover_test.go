@@ -156,7 +156,7 @@ func TestSocketsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.exitCode(t)
-	native := keptName(filepath.Join(root, "run", "communicator"))
+	native := keptSocketName(filepath.Join(root, "run", "communicator"))
 	if len(m.kept) != 2 || m.kept["kept-127.0.0.1_0"] == nil || m.kept[native] == nil {
 		t.Fatalf("systemd keeps %v", m.kept)
 	}
@@ -170,7 +170,7 @@ func TestSocketsAreKept(t *testing.T) {
 	if err := <-answer; err != nil {
 		t.Errorf("a client that waited: %v", err)
 	}
-	if c, path := second.nativeClient(t); c == nil || keptName(path) != native {
+	if c, path := second.nativeClient(t); c == nil || keptSocketName(path) != native {
 		t.Errorf("native clients find %s", path)
 	}
 	m.expect("FDSTOREREMOVE=1\nFDNAME=kept-gone")
@@ -199,7 +199,7 @@ func TestKeptSocketThatNobodyFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := m.start(root, m.store())
-	m.expect("FDSTOREREMOVE=1\nFDNAME=" + keptName(path))
+	m.expect("FDSTOREREMOVE=1\nFDNAME=" + keptSocketName(path))
 	m.expect("READY=1")
 	if c, used := second.nativeClient(t); c == nil || used != path {
 		t.Errorf("native clients find %s", used)

@@ -20,7 +20,7 @@ const nativeName = "communicator"
 type sockets struct {
 	front  []frontListener
 	native net.Listener
-	// path is where native was bound, "" if systemd handed it over.
+	// path is the path of the socket native, "" if systemd handed that socket over.
 	path string
 	kept []keptSocket
 }
@@ -31,9 +31,9 @@ type frontListener struct {
 	dialect configs.Dialect
 }
 
-// openSockets returns the sockets that systemd hands over, and opens the others: those of
-// JSON-RPC clients at the configured addresses, that of native clients at path. It takes
-// those that an earlier host has kept, and closes the kept ones that it does not need.
+// openSockets returns the sockets that systemd hands over, and opens the others: those for
+// JSON-RPC clients at the configured addresses, the one for native clients at path. It uses
+// sockets that an earlier host has kept, and closes the kept ones that it does not need.
 func openSockets(config configs.Config, path string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
 	handed, left := receivedSockets()
@@ -43,7 +43,7 @@ func openSockets(config configs.Config, path string, group communicator.Group, l
 			s.close(false)
 		}
 	}()
-	if err := s.addHandedOver(handed, config.Host.Dialect); err != nil {
+	if err := s.addSystemdSockets(handed, config.Host.Dialect); err != nil {
 		return nil, err
 	}
 	if err := checkLoopback(s.front); err != nil {
@@ -69,7 +69,7 @@ func openSockets(config configs.Config, path string, group communicator.Group, l
 
 // bindFront adds a listener for JSON-RPC clients at the address.
 func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Dialect) error {
-	name := keptName(address)
+	name := keptSocketName(address)
 	l, err := left.takeListener(name), error(nil)
 	if l == nil {
 		l, err = net.Listen("tcp", address)
@@ -81,18 +81,18 @@ func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Di
 		return fmt.Errorf("cannot listen: %w", err)
 	}
 	s.front = append(s.front, frontListener{l, dialect})
-	return s.keepOpen(name, l)
+	return s.keepSocketOpen(name, l)
 }
 
 // bindNative opens the native clients' socket. A kept one is used only if its path still
 // exists.
 func (s *sockets) bindNative(left leftSockets, path string, group communicator.Group) (err error) {
-	name := keptName(path)
+	name := keptSocketName(path)
 	l := left.takeListener(name)
 	if l != nil {
 		if err = group.GrantAccess(path); errors.Is(err, os.ErrNotExist) {
 			_ = l.Close() // no client could find it
-			removeFromSystemd(name)
+			removeSocketFromSystemd(name)
 			l = nil
 		}
 	}
@@ -104,23 +104,24 @@ func (s *sockets) bindNative(left leftSockets, path string, group communicator.G
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // it is one; and close knows whether the path is to go
 	s.native, s.path = l, path
-	return s.keepOpen(name, l)
+	return s.keepSocketOpen(name, l)
 }
 
-// keepOpen holds a duplicate of a listener's socket, and has systemd hold another, so
+// keepSocketOpen holds a duplicate of a listener's socket, and has systemd hold another, so
 // that the socket outlives the listener.
-func (s *sockets) keepOpen(name string, l net.Listener) error {
+func (s *sockets) keepSocketOpen(name string, l net.Listener) error {
 	file, err := l.(interface{ File() (*os.File, error) }).File() //nolint:errcheck // every socket has it
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
 	s.kept = append(s.kept, keptSocket{name, file})
-	storeInSystemd(name, l)
+	storeSocketInSystemd(name, l)
 	return nil
 }
 
-// addHandedOver adds the sockets that systemd handed over, by their names.
-func (s *sockets) addHandedOver(handed []*os.File, dialect configs.Dialect) error {
+// addSystemdSockets adds the sockets that systemd handed over. The name of a socket says
+// for which clients it is.
+func (s *sockets) addSystemdSockets(handed []*os.File, dialect configs.Dialect) error {
 	for i, f := range handed {
 		s.kept = append(s.kept, keptSocket{f.Name(), f})
 		l, err := net.FileListener(f)

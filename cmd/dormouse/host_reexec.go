@@ -8,16 +8,16 @@ import (
 	"syscall"
 )
 
-// reexecError ends a host that is followed by another in the same process, which inherits
-// the sockets.
+// reexecError ends a host that another host in the same process follows, and holds the
+// sockets which that host inherits.
 type reexecError struct{ sockets []keptSocket }
 
 func (*reexecError) Error() string { return "the program is to be executed anew" }
 
-// awaitSuccessor calls end when a signal asks the host to make room for a successor. With
+// endOnSuccessorSignal calls end when a signal asks the host to make room for a successor. With
 // on-host-exit = "adopt" the plugins run on meanwhile. After SIGUSR1 the operator starts
 // the successor, after SIGUSR2 this process executes it.
-func (h *hostServer) awaitSuccessor(ctx context.Context, end context.CancelFunc) {
+func (h *hostServer) endOnSuccessorSignal(ctx context.Context, end context.CancelFunc) {
 	select {
 	case s := <-h.successorSignals:
 		h.log.Info().Stringer("signal", s).Msg("making room for the next host")
@@ -31,7 +31,7 @@ func (h *hostServer) awaitSuccessor(ctx context.Context, end context.CancelFunc)
 // reexec executes the program that is at path now in this process, so that a service
 // manager does not see the service end.
 func reexec(path string, sockets []keptSocket) error {
-	err := passToNextProgram(sockets)
+	err := passSocketsToNextProgram(sockets)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2) // until the next program listens to them
 	if err == nil {
 		err = syscall.Exec(path, os.Args, os.Environ())

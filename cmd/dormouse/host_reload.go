@@ -68,7 +68,8 @@ func hostKeyChanges(started, now configs.Config) (lines []string) {
 	return lines
 }
 
-// listenerKey gives the listeners a key, as [[listener]] has in the file.
+// listenerKey is a section whose only key is "listener", so that hostKeyChanges compares
+// the listeners as it does the keys of the other sections.
 type listenerKey struct {
 	All []configs.Listener `toml:"listener"`
 }

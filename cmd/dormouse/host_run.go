@@ -19,13 +19,14 @@ import (
 const (
 	// requestGrace is how long the end of the host waits for running requests.
 	requestGrace = 2 * time.Second
-	// connectionGrace is how long it waits for the first request of each connection.
+	// connectionGrace is how long the end of the host waits for the first request of each
+	// connection.
 	connectionGrace = 200 * time.Millisecond
 	// hibernationCheckTimeout limits the trial dump and restore at the start.
 	hibernationCheckTimeout = 30 * time.Second
 )
 
-// hostServer is a host with the sockets and signals that it serves.
+// hostServer runs a host: it serves clients on sockets, and obeys signals.
 type hostServer struct {
 	log              zerolog.Logger
 	host             *host.Host
@@ -93,7 +94,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 		h.host.Supervisor.Start(ctx)
 	})
 	all.Go(func() { h.reloadOnHangups(ctx, hangups, started) })
-	all.Go(func() { h.awaitSuccessor(ctx, cancel) })
+	all.Go(func() { h.endOnSuccessorSignal(ctx, cancel) })
 	select {
 	case <-started:
 		h.log.Info().Int("plugins", len(h.host.Plugins())).Msg("ready")
@@ -103,7 +104,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	select {
 	case can := <-checked:
 		if ctx.Err() == nil && wantsBanner(logFormat) {
-			t.printf("%s", h.banner(address, can))
+			t.printf("%s", h.bannerText(address, can))
 		}
 	case <-ctx.Done():
 	}
@@ -125,7 +126,7 @@ func (h *hostServer) checkHibernation(ctx context.Context) sleepSupport {
 	if ctx.Err() != nil {
 		return can
 	}
-	h.hibernates.Store(can.isAny())
+	h.hibernates.Store(can.canHibernate())
 	switch {
 	case can.Checkpoint.Works:
 		h.log.Info().Str("engine", h.host.Engine.Name()).Bool("pageout", can.PageOut.Works).Int64("milliseconds", time.Since(begun).Milliseconds()).Msg("hibernation is available")
@@ -158,7 +159,7 @@ func (h *hostServer) closeFront(ctx context.Context) {
 
 // stop ends both fronts, so that no client begins an operation, and then the plugins.
 func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
-	force := killOnSignal(h.log, h.pluginRoots)
+	force := killOnSecondSignal(h.log, h.pluginRoots)
 	if h.reexecs.Load() {
 		notifySystemd(reloadingState())
 	} else {

@@ -102,7 +102,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	config.Hibernate.KeyFile = imageKeyFile(config.Hibernate)
 	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
 		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group,
-		CheckCallsign: dirs.checkCallsign, Hibernates: h.hibernates.Load, Reload: h.reload,
+		CheckCallsign: dirs.checkCallsignFits, Hibernates: h.hibernates.Load, Reload: h.reload,
 	})
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	if err = h.run(ctx, t, sockets, hangups, config.Host.LogFormat); err == nil && h.reexecs.Load() {
-		err = &reexecError{sockets.releaseKept()}
+		err = &reexecError{sockets.releaseKeptSockets()}
 	}
 	return err
 }

@@ -14,17 +14,17 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// errSecondSignal ends a host that a second signal kept from ending in order.
+// errSecondSignal is the error of a host whose plugins were killed after a second signal.
 var errSecondSignal = errors.New("ended by force: a second signal came before every plugin had ended")
 
 // forcedEndTimeout is how long the host may take to end once its processes are killed.
 const forcedEndTimeout = 10 * time.Second
 
-// killOnSignal waits for one more signal and then kills every process that the host has
-// started or adopted, repeatedly, since cleaning up may start further ones. Adopted
-// returns the roots of plugins, which need not be children of the host. The returned
-// function ends the wait and reports whether processes were killed.
-func killOnSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
+// killOnSecondSignal waits for one more SIGINT or SIGTERM, and then kills every process that
+// the host has started or adopted, repeatedly, since cleaning up may start further ones.
+// Adopted returns the roots of plugins, which need not be children of the host. The
+// returned function ends the wait and reports whether processes were killed.
+func killOnSecondSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
@@ -62,8 +62,8 @@ func killOnSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
 	}
 }
 
-// killDescendants kills all descendants of the host but loaders, which end after the
-// trees whose memory they load.
+// killDescendants kills all descendants of the host except loaders, which end by
+// themselves after the trees whose memory they load.
 func killDescendants() {
 	for _, pid := range procfs.Tree(os.Getpid())[1:] {
 		if pager.IsLoader(pid) {

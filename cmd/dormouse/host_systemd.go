@@ -30,14 +30,14 @@ func reloadingState() string {
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
 }
 
-// notifySystemd reports a state to systemd, if that runs the host.
+// notifySystemd reports a state of the host to systemd, if systemd runs the host.
 func notifySystemd(state string) {
 	_, _ = daemon.SdNotify(false, state)
 }
 
-// storeInSystemd has systemd keep a socket for the next host, under its name, until the
-// service is stopped for good.
-func storeInSystemd(name string, l net.Listener) {
+// storeSocketInSystemd has systemd keep the socket of a listener under that name, for the
+// next host, until the service is stopped for good.
+func storeSocketInSystemd(name string, l net.Listener) {
 	to := os.Getenv("NOTIFY_SOCKET")
 	raw, err := l.(syscall.Conn).SyscallConn() //nolint:errcheck // every socket has it
 	if to == "" || err != nil {
@@ -53,10 +53,10 @@ func storeInSystemd(name string, l net.Listener) {
 	_ = unix.Close(from) // nothing was written to it that could fail
 }
 
-// removeFromSystemd has systemd close the socket that it keeps under that name.
-func removeFromSystemd(name string) { notifySystemd("FDSTOREREMOVE=1\nFDNAME=" + name) }
+// removeSocketFromSystemd has systemd close the socket that it keeps under that name.
+func removeSocketFromSystemd(name string) { notifySystemd("FDSTOREREMOVE=1\nFDNAME=" + name) }
 
-// wantsBanner reports whether standard output is for a person: not under a service
+// wantsBanner reports whether standard output is read by a person: not under a service
 // manager, nor with a log for programs.
 func wantsBanner(logFormat string) bool {
 	return logFormat != "json" && os.Getenv("NOTIFY_SOCKET") == ""

@@ -68,10 +68,18 @@ func runCommandLine(ctx context.Context, t *terminal, args []string) int {
 	return exitFailed
 }
 
-// errReported ends a verb that has already printed what went wrong.
+// errReported ends a verb that has already printed its failure.
 var errReported = errors.New("failed")
 
-// usageError says what is wrong with a command line.
+// reportedUnless returns errReported unless the verb has found everything ok.
+func reportedUnless(ok bool) error {
+	if ok {
+		return nil
+	}
+	return errReported
+}
+
+// usageError is the error of a command line that can't be carried out as it is written.
 type usageError struct {
 	command string // the one whose help explains the usage
 	err     error  // nil if the help has been shown

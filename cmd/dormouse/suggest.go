@@ -7,11 +7,11 @@ import (
 )
 
 // suggestion returns the end of an error about an unknown word: the known words that are
-// similar, or all of them if none is.
+// similar to it, or all known words if none is similar.
 func suggestion(word string, known []string) string {
 	var near []string
 	for _, k := range known {
-		if isSimilar(strings.ToLower(word), strings.ToLower(k)) {
+		if isSimilarWord(strings.ToLower(word), strings.ToLower(k)) {
 			near = append(near, k)
 		}
 	}
@@ -27,8 +27,8 @@ func suggestion(word string, known []string) string {
 	return "; there are " + strings.Join(known, ", ")
 }
 
-// isSimilar reports whether one word contains the other, or differs in few letters.
-func isSimilar(a, b string) bool {
+// isSimilarWord reports whether one word contains the other, or differs in few letters.
+func isSimilarWord(a, b string) bool {
 	short, long := a, b
 	if len(short) > len(long) {
 		short, long = long, short

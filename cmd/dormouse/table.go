@@ -8,7 +8,7 @@ import (
 // table is rows of cells whose columns are aligned.
 type table struct{ rows [][]string }
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+func (t *table) addRow(cells ...string) { t.rows = append(t.rows, cells) }
 
 // text returns the aligned table. Lines are cut to width, unless width is 0.
 func (t *table) text(width int) string {

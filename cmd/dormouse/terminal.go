@@ -14,7 +14,7 @@ import (
 type terminal struct {
 	in       io.Reader
 	out, err io.Writer
-	// outIsTerminal and errIsTerminal report whether a person sees out and err.
+	// outIsTerminal and errIsTerminal report whether out and err are shown to a person.
 	outIsTerminal, errIsTerminal bool
 	width                        int // columns of out, 0 if it is not a terminal
 
@@ -67,5 +67,15 @@ func (t *terminal) printJSON(v any) error {
 		return fmt.Errorf("cannot write the result: %w", err)
 	}
 	t.printf("%s", text.String())
+	return nil
+}
+
+// printResult writes the JSON of a result to out: indented for a person or with -o json,
+// else as the host sent it.
+func (t *terminal) printResult(result json.RawMessage, format *outputFormat) error {
+	if t.outIsTerminal || format.isJSON() {
+		return t.printJSON(result)
+	}
+	t.printf("%s\n", result)
 	return nil
 }

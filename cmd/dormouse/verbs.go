@@ -12,8 +12,8 @@ import (
 // verb is one command of the program. The help texts are made from the verbs.
 type verb struct {
 	name string
-	// args is what follows the name, as the usage text has it. checkArguments obeys it:
-	// a word in brackets may be left out, after dots more words may follow.
+	// args names the arguments, as the usage text shows them: an argument in brackets may
+	// be left out, one with dots may be repeated. checkArguments enforces this.
 	args    string
 	summary string
 	doc     string

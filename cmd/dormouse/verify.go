@@ -49,15 +49,11 @@ func verifyVerb(flags *flag.FlagSet) action {
 		if o.Keep {
 			t.errorf("The host's directory is %s.\n", dir)
 		}
-		var verdict error
-		if !v.OK {
-			verdict = errReported
-		}
 		if format.isJSON() {
-			return errors.Join(t.printJSON(v), verdict)
+			return errors.Join(t.printJSON(v), reportedUnless(v.OK))
 		}
 		t.printf("\n%s\n", verdictText(v))
-		return verdict
+		return reportedUnless(v.OK)
 	}
 }
 

@@ -32,7 +32,7 @@ const (
 	postMortemName = "post-mortem"
 )
 
-// Options is what a Host is made of.
+// Options configures Open.
 type Options struct {
 	Config configs.Config
 	// RunDir holds the sockets and volatile files of the plugins. It must be private,
@@ -41,7 +41,7 @@ type Options struct {
 	Version string
 	Log     zerolog.Logger
 
-	// Engine replaces the one that the configuration names; nil opens that.
+	// Engine replaces the engine that the configuration names; nil opens that one.
 	Engine *criu.Engine
 	// Group is the group whose members may be native clients.
 	Group communicator.Group
@@ -70,8 +70,8 @@ func PrivateOptions(dir string, log zerolog.Logger, plugins ...configs.Plugin) O
 	return o
 }
 
-// Host is one host whose instances exist. The caller starts the supervisor, serves the
-// fronts, and stops both before Close.
+// Host is one host whose instances exist. The caller of Open starts the supervisor,
+// serves the fronts, and stops both before Close.
 type Host struct {
 	Supervisor   *supervisor.Supervisor
 	Front        *controller.Front // nil in a private host
@@ -84,7 +84,7 @@ type Host struct {
 	store   *store.Store // nil in a private host
 }
 
-// Open makes a host. After an error nothing of it is left.
+// Open makes a host. After an error nothing of the host is left.
 func Open(o Options) (_ *Host, err error) {
 	h := &Host{options: o, log: o.Log, Engine: o.Engine}
 	defer func() {
@@ -101,7 +101,7 @@ func Open(o Options) (_ *Host, err error) {
 	if err := h.makeSupervisorAndFronts(); err != nil {
 		return nil, err
 	}
-	h.sweepLeftovers()
+	h.removeLeftovers()
 	return h, nil
 }
 
@@ -170,7 +170,8 @@ func (h *Host) newMonitor(s *supervisor.Supervisor, config func() configs.Plugin
 	return monitor.New(s, config, sink, h.log)
 }
 
-// heldProxies returns what native clients hold, as the JSON-RPC front shows it.
+// heldProxies returns the proxies that native clients hold, as the JSON-RPC front lists
+// them.
 func (h *Host) heldProxies() []controller.Proxy {
 	const link = "communicator"
 	var all []controller.Proxy
@@ -183,7 +184,7 @@ func (h *Host) heldProxies() []controller.Proxy {
 	return all
 }
 
-// Plugins returns the instances that are not part of the host.
+// Plugins returns the instances that are no built-ins.
 func (h *Host) Plugins() []*shell.Shell {
 	var plugins []*shell.Shell
 	for _, s := range h.Supervisor.Shells() {
@@ -203,9 +204,9 @@ func (h *Host) Stop(ctx context.Context) error {
 	return err
 }
 
-// Close removes what nothing needs any more, and closes the stores. Hibernated
-// instances keep their files, and with succeeded, which means that another host adopts
-// the plugins, so do active ones.
+// Close removes the run directories of instances, and closes the stores. Hibernated
+// instances keep their run directories. Active instances keep them only if succeeded is
+// true: then another host adopts the plugins.
 func (h *Host) Close(succeeded bool) error {
 	var errs []error
 	for _, s := range h.Plugins() {

@@ -12,9 +12,9 @@ import (
 	"dormouse/hibernate/pack"
 )
 
-// unusableImageAge is how long an image stays that no instance can wake: the operator
-// may want to find out why, or may have left the instance out of the configuration by
-// mistake.
+// unusableImageAge is how long the host keeps an image that no instance can wake: the
+// operator may want to find out why, or may have left the instance out of the
+// configuration by mistake.
 const unusableImageAge = 7 * 24 * time.Hour
 
 // imageLimits returns how much images may take, and what happens beyond that.
@@ -56,9 +56,9 @@ func setPacking(images *hibernate.Store, c configs.Hibernate) error {
 	return nil
 }
 
-// sweepImages removes old images that no instance can wake, and logs which it removed
-// and which it kept.
-func (h *Host) sweepImages() {
+// removeUnusableImages removes old images that no instance can wake, and logs which
+// images it removed and which it kept.
+func (h *Host) removeUnusableImages() {
 	swept, err := h.Processes.Images.Sweep(unusableImageAge, func(callsign string) bool {
 		_, ok := h.Supervisor.Shell(callsign)
 		return ok

@@ -12,7 +12,8 @@ import (
 	"dormouse/shell/process"
 )
 
-// openProcesses opens what all plugin processes share: pid 1, cgroups and the engine.
+// openProcesses opens the parts that all plugin processes share: pid 1, cgroups and the
+// engine.
 func (h *Host) openProcesses() error {
 	config := h.options.Config
 	programs := filepath.Join(config.Host.Root, programsName)
@@ -57,8 +58,8 @@ func (h *Host) openProcesses() error {
 	return nil
 }
 
-// sweepLeftovers ends processes and removes images of instances that no longer exist.
-func (h *Host) sweepLeftovers() {
+// removeLeftovers ends processes and removes images of instances that no longer exist.
+func (h *Host) removeLeftovers() {
 	var callsigns []string
 	for _, s := range h.Supervisor.Shells() {
 		callsigns = append(callsigns, s.Callsign())
@@ -66,5 +67,5 @@ func (h *Host) sweepLeftovers() {
 	if err := h.Processes.KillRemovedInstances(callsigns); err != nil {
 		h.log.Warn().Err(err).Msg("could not end all that an earlier host left of instances that are no more")
 	}
-	h.sweepImages()
+	h.removeUnusableImages()
 }

@@ -27,7 +27,7 @@ type Attempts struct {
 	loggedSuspend, loggedHibernate time.Time
 }
 
-func (a Attempts) lastLogged(tier Tier) time.Time {
+func (a Attempts) lastLoggedUse(tier Tier) time.Time {
 	if tier == Suspend {
 		return a.loggedSuspend
 	}

@@ -51,7 +51,7 @@ func (s Situation) Explain(c Candidate, unwatched error) Explanation {
 	if c.Attempts.failure != nil && !c.Attempts.hopeless {
 		e.Retry = c.Attempts.notBefore
 	}
-	if tier, at, because := s.idleStep(c); tier != "" {
+	if tier, at, because := s.nextIdleStep(c); tier != "" {
 		e.Next = &Prospect{string(tier), at, because, s.Rules.DryRun}
 	}
 	e.Keeps = s.keepAwakeReasons(c)
@@ -59,7 +59,7 @@ func (s Situation) Explain(c Candidate, unwatched error) Explanation {
 	return e
 }
 
-// inactiveText says where an instance stands that is not activated.
+// inactiveText returns the state of an instance that is not activated, in words.
 func inactiveText(c Candidate) string {
 	switch {
 	case c.Use.State == shell.Hibernated && c.Config.OnCall == configs.OnCallWake:
@@ -113,7 +113,7 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, if nobody uses it until then", verb, e.Next.Do, roundToSeconds(e.Next.At.Sub(s.Now))))
 	}
 	never := c.whyNeverHibernated()
-	switch causes := s.commonCauses(unwatched); {
+	switch causes := s.causesForAnyInstance(unwatched); {
 	case never != "" && e.Next == nil:
 		parts = append(parts, "the host does not put it to sleep: "+never)
 	case never != "":
@@ -129,9 +129,9 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 	return strings.Join(parts, "; ")
 }
 
-// commonCauses says for which causes the host hibernates any instance, whatever that
-// instance's own idle times are.
-func (s Situation) commonCauses(unwatched error) string {
+// causesForAnyInstance returns a text that lists the causes for which the host hibernates
+// any instance, whatever the idle times of that instance are.
+func (s Situation) causesForAnyInstance(unwatched error) string {
 	var causes []string
 	r := s.Rules
 	if r.Pressure != configs.PressureOff {

@@ -1,5 +1,5 @@
 // Package policy decides which instance the host puts to sleep next by itself, and
-// says why. It is a function of what it is given: it neither measures anything nor
+// says why. It decides only on its arguments: the package neither measures anything nor
 // operates instances.
 package policy
 
@@ -69,9 +69,9 @@ func (s Situation) Decide() (*Decision, time.Time) {
 	var due *Decision
 	var since time.Time
 	for _, c := range s.Candidates {
-		tier, at, because := s.idleStep(c)
+		tier, at, because := s.nextIdleStep(c)
 		switch {
-		case tier == "" || s.Rules.DryRun && c.Attempts.lastLogged(tier).Equal(c.Use.LastUse):
+		case tier == "" || s.Rules.DryRun && c.Attempts.lastLoggedUse(tier).Equal(c.Use.LastUse):
 		case at.After(s.Now):
 			decideBy(at)
 		case due == nil || at.Before(since):
@@ -111,8 +111,8 @@ func (s Situation) measureInterval() time.Duration {
 	return 0
 }
 
-// exceededLimit returns which budget is exceeded, or why memory is short; because is empty
-// when neither is so.
+// exceededLimit returns a text that says which budget is exceeded or why memory is short,
+// and whether memory is short; the text is empty when neither is so.
 func (s Situation) exceededLimit() (because string, shortage bool) {
 	count, bytes := 0, int64(0)
 	for _, c := range s.Candidates {
@@ -141,10 +141,10 @@ func (s Situation) leastRecentlyUsedStep(because string, shortage bool) (*Decisi
 	var able []Candidate
 	for _, c := range s.Candidates {
 		tier := c.nextTier()
-		if !c.mayHibernate() || tier == MoveToDisk && !shortage || dry && c.Attempts.lastLogged(tier).Equal(c.Use.LastUse) {
+		if !c.mayHibernate() || tier == MoveToDisk && !shortage || dry && c.Attempts.lastLoggedUse(tier).Equal(c.Use.LastUse) {
 			continue
 		}
-		at := c.earliestTime(s.Now, c.Use.LastUse.Add(time.Duration(c.Config.MinAwake)))
+		at := c.earliestStepTime(s.Now, c.Use.LastUse.Add(time.Duration(c.Config.MinAwake)))
 		switch {
 		case !at.After(s.Now):
 			able = append(able, c)
@@ -161,22 +161,22 @@ func (s Situation) leastRecentlyUsedStep(because string, shortage bool) (*Decisi
 	return &Decision{c, c.nextTier(), because, shortage, dry}, time.Time{}
 }
 
-// idleStep returns the step that follows if the instance stays unused, when it is
+// nextIdleStep returns the step that follows if the instance stays unused, when it is
 // due, and why. Tier is empty when no step follows.
-func (s Situation) idleStep(c Candidate) (tier Tier, at time.Time, because string) {
+func (s Situation) nextIdleStep(c Candidate) (tier Tier, at time.Time, because string) {
 	if after := c.Config.CheckpointAfter; !c.Use.InPlaceSince.IsZero() && c.mayHibernate() {
 		because = fmt.Sprintf("it has been paged out for %s (checkpoint-after)", after)
-		return MoveToDisk, c.earliestTime(s.Now, c.Use.InPlaceSince.Add(time.Duration(*after))), because
+		return MoveToDisk, c.earliestStepTime(s.Now, c.Use.InPlaceSince.Add(time.Duration(*after))), because
 	}
 	if c.Use.State != shell.Activated || c.Use.Control == "" {
 		return "", at, ""
 	}
 	if after := time.Duration(c.Config.IdleHibernate); after > 0 && c.mayHibernate() {
-		tier, at = c.nextTier(), c.earliestTime(s.Now, c.Use.LastUse.Add(after))
+		tier, at = c.nextTier(), c.earliestStepTime(s.Now, c.Use.LastUse.Add(after))
 		because = fmt.Sprintf("nobody has used it for %s (idle-hibernate)", after)
 	}
 	if after := time.Duration(c.Config.IdleSuspend); after > 0 && c.Use.Control == statecontrol.Resumed {
-		suspend := c.earliestTime(s.Now, c.Use.LastUse.Add(after))
+		suspend := c.earliestStepTime(s.Now, c.Use.LastUse.Add(after))
 		if tier == "" || suspend.Before(at) {
 			tier, at = Suspend, suspend
 			because = fmt.Sprintf("nobody has used it for %s (idle-suspend)", after)
@@ -201,9 +201,9 @@ func (c Candidate) noticeabilityRank() int {
 	return slices.Index([]Tier{MoveToDisk, Hibernate, Suspend}, c.nextTier())
 }
 
-// earliestTime returns when a step may be taken that is due at a moment: later if the
-// instance is in use, was just woken, or has failed to sleep.
-func (c Candidate) earliestTime(now, due time.Time) time.Time {
+// earliestStepTime returns when a step that is due at the moment due may be taken: later if
+// the instance is in use, was just woken, or has failed to sleep.
+func (c Candidate) earliestStepTime(now, due time.Time) time.Time {
 	minAwake := time.Duration(c.Config.MinAwake)
 	if c.isInUse() { // as if its last use ended now
 		due = now.Add(max(due.Sub(c.Use.LastUse), minAwake))

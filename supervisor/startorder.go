@@ -19,11 +19,12 @@ func (p position) compare(q position) int {
 	return cmp.Or(cmp.Compare(p.order, q.order), cmp.Compare(p.depth, q.depth))
 }
 
-// startPosition ignores what the instance requires: it waits for that by itself.
+// startPosition returns the position without the instances that sh requires, because a
+// starting instance waits for those by itself.
 func startPosition(sh *shell.Shell) position { return position{order: sh.Config().StartupOrder} }
 
-// positionsAfterRequired returns a function that puts each instance behind all that it
-// requires.
+// positionsAfterRequired returns a function whose positions put each instance behind all
+// instances that it requires.
 func positionsAfterRequired(shells []*shell.Shell) func(*shell.Shell) position {
 	byCallsign := make(map[string]*shell.Shell, len(shells))
 	for _, sh := range shells {
@@ -52,8 +53,8 @@ func positionsAfterRequired(shells []*shell.Shell) func(*shell.Shell) position {
 	return find
 }
 
-// rankByPosition sorts instances by their position and groups those of the same one.
-func rankByPosition(shells []*shell.Shell, at func(*shell.Shell) position) [][]*shell.Shell {
+// groupByPosition sorts instances by position, and returns those of each position together.
+func groupByPosition(shells []*shell.Shell, at func(*shell.Shell) position) [][]*shell.Shell {
 	slices.SortStableFunc(shells, func(a, b *shell.Shell) int { return at(a).compare(at(b)) })
 	var ranks [][]*shell.Shell
 	for i, s := range shells {

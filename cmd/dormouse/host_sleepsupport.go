@@ -15,15 +15,16 @@ type sleepSupport struct {
 	PageOut    support `json:"pageout"`    // in place, to the swap
 }
 
-// support says whether one way works, or why not.
+// support says whether one way of sleep works, or why not.
 type support struct {
 	Works bool   `json:"works"`
 	Why   string `json:"why,omitempty"`
 	err   error
 }
 
-// supportUnless returns support that err prevents; nil means that it works.
-func supportUnless(err error) support {
+// newSupport returns the support of a way of sleep whose check returned err: nil means
+// that the way works.
+func newSupport(err error) support {
 	if err == nil {
 		return support{Works: true}
 	}
@@ -32,20 +33,20 @@ func supportUnless(err error) support {
 
 var errNoCgroups = errors.New("plugins have no cgroups of their own to be frozen in")
 
-// checkSleepSupport tries every way. The engine makes checkpoints; freezes says that
-// plugins get cgroups.
-func checkSleepSupport(ctx context.Context, engine hibernate.Engine, freezes bool) sleepSupport {
+// checkSleepSupport tries every way of sleep: checkpoints by the engine, and page-out,
+// which works only if plugins have cgroups.
+func checkSleepSupport(ctx context.Context, engine hibernate.Engine, hasCgroups bool) sleepSupport {
 	paging := (pageout.Engine{}).Check(ctx)
-	if !freezes {
+	if !hasCgroups {
 		paging = errNoCgroups
 	}
-	return sleepSupport{Checkpoint: supportUnless(engine.Check(ctx)), PageOut: supportUnless(paging)}
+	return sleepSupport{Checkpoint: newSupport(engine.Check(ctx)), PageOut: newSupport(paging)}
 }
 
-// isAny reports whether plugins can be hibernated in some way.
-func (a sleepSupport) isAny() bool { return a.Checkpoint.Works || a.PageOut.Works }
+// canHibernate reports whether plugins can be hibernated in some way.
+func (a sleepSupport) canHibernate() bool { return a.Checkpoint.Works || a.PageOut.Works }
 
-// summary returns one line for the banner.
+// summary returns one line for the banner, which says where plugins can sleep.
 func (a sleepSupport) summary(engine, doctor string) string {
 	switch {
 	case a.Checkpoint.Works && a.PageOut.Works:
@@ -58,8 +59,8 @@ func (a sleepSupport) summary(engine, doctor string) string {
 	return "hibernation is not available, see `" + doctor + "`"
 }
 
-// details returns the verdict of `dormouse doctor`.
-func (a sleepSupport) details() string {
+// doctorVerdict returns the verdict of `dormouse doctor`.
+func (a sleepSupport) doctorVerdict() string {
 	say := func(way string, can support) string {
 		if can.Works {
 			return way + ": yes.\n"
@@ -67,7 +68,7 @@ func (a sleepSupport) details() string {
 		return way + ": no, " + joinLines(can.Why) + ".\n"
 	}
 	text := say("Plugins can sleep on disk", a.Checkpoint) + say("Plugins can sleep in the swap", a.PageOut)
-	if !a.isAny() {
+	if !a.canHibernate() {
 		text += "Hibernation does not work on this machine; everything else does.\n"
 	}
 	return text

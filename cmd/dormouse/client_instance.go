@@ -127,7 +127,7 @@ func (c *client) listInstances(ctx context.Context, callsign string) ([]instance
 func (c *client) getInstance(ctx context.Context, callsign string) (instanceRecord, error) {
 	found, err := c.listInstances(ctx, callsign)
 	switch {
-	case hasNumber(err, thunder.UnknownKey):
+	case hasErrorNumber(err, thunder.UnknownKey):
 		return instanceRecord{}, c.unknownInstanceError(ctx, callsign)
 	case err != nil:
 		return instanceRecord{}, err

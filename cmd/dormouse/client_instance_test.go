@@ -9,14 +9,14 @@ import (
 func TestLoadingIsTold(t *testing.T) {
 	loading := byteProgress{12 << 20, 64 << 20}
 	for _, text := range []string{
-		instanceRecord{PID: 1, Loading: loading}.details(),
+		instanceRecord{PID: 1, Loading: loading}.detailsText(),
 		explanation{State: "activated", Loading: loading}.text(),
 	} {
 		if !strings.Contains(text, "12 of 64 MiB") {
 			t.Errorf("got:\n%s", text)
 		}
 	}
-	for _, text := range []string{instanceRecord{PID: 1}.details(), explanation{State: "activated"}.text()} {
+	for _, text := range []string{instanceRecord{PID: 1}.detailsText(), explanation{State: "activated"}.text()} {
 		if strings.Contains(text, "MiB") {
 			t.Errorf("got:\n%s", text)
 		}

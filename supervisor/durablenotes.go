@@ -1,0 +1,50 @@
+package supervisor
+
+import (
+	"reflect"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/internal/store"
+)
+
+// durableNotes keeps one note on disk for each name (a callsign, or a subsystem), for the
+// next host. Each save writes the note that is current then, so the order of two saves of
+// one name does not matter.
+type durableNotes[T any] struct {
+	store.Bucket[T]
+	// current returns the note that should be on disk now, or false for none.
+	current func(name string) (T, bool)
+	// log reports notes that could not be saved, with failure as the message.
+	log     zerolog.Logger
+	key     string // of the name in the log
+	failure string
+
+	writing sync.Mutex
+}
+
+// save makes the note on disk the current one, or deletes it if there is none.
+func (k *durableNotes[T]) save(name string) {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	old, found, err := k.Get(name)
+	note, wanted := k.current(name)
+	switch {
+	case err != nil:
+	case wanted && (!found || !reflect.DeepEqual(old, note)):
+		err = k.Put(name, note)
+	case !wanted && found:
+		err = k.Delete(name)
+	}
+	if err != nil {
+		k.log.Error().Err(err).Str(k.key, name).Msg(k.failure)
+	}
+}
+
+// remove deletes the note on disk. The caller has made sure that none is current.
+func (k *durableNotes[T]) remove(name string) error {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	return k.Delete(name)
+}
