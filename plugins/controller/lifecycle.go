@@ -12,47 +12,26 @@ import (
 
 // lifecycleMethods returns the methods that change the state of an instance.
 func lifecycleMethods() []method {
-	const done = "once it is done"
-	callsign := []parameter{{name: "callsign", doc: "the instance"}}
+	const illegal, inProgress, pending = thunder.IllegalState, thunder.InProgress, thunder.PendingConditions
 	return []method{
-		{
-			name: "activate", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
-			doc:    "Starts the plugin, or wakes it when it is hibernated.",
-			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions},
-			serve:  operationHandler((*shell.Shell).Activate, thunder.OpeningFailed, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions),
-		},
-		{
-			name: "deactivate", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
-			doc:    "Ends the plugin; a hibernated plugin is woken first, so that it can store its data.",
-			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
-			serve:  operationHandler((*shell.Shell).Deactivate, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
-		},
-		{
-			name: "unavailable", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
-			doc:    "Makes a deactivated instance unavailable: it can't be activated until it is deactivated again.",
-			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress},
-			serve:  operationHandler((*shell.Shell).MakeUnavailable, thunder.ClosingFailed, thunder.IllegalState, thunder.InProgress),
-		},
-		{
-			name: "suspend", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
-			doc:    "Suspends the plugin; a plugin without state control is deactivated, unless it starts with the host.",
-			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.TimedOut},
-			serve:  operationHandler((*shell.Shell).Suspend, ownNumber),
-		},
-		{
-			name: "resume", access: accessOperate, params: callsign, missingParam: thunder.BadRequest, returns: done,
-			doc:    "Resumes the plugin; if necessary it is activated or woken first.",
-			errors: []thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.NoStateControl, thunder.IllegalState, thunder.InProgress, thunder.PendingConditions, thunder.OpeningFailed, thunder.TimedOut},
-			serve:  operationHandler((*shell.Shell).Resume, ownNumber),
-		},
+		operationMethod("activate", "Starts the plugin, or wakes it when it is hibernated.",
+			(*shell.Shell).Activate, thunder.OpeningFailed, illegal, inProgress, pending),
+		operationMethod("deactivate", "Ends the plugin; a hibernated plugin is woken first, so that it can store its data.",
+			(*shell.Shell).Deactivate, thunder.ClosingFailed, illegal, inProgress),
+		operationMethod("unavailable", "Makes a deactivated instance unavailable: it can't be activated until it is deactivated again.",
+			(*shell.Shell).MakeUnavailable, thunder.ClosingFailed, illegal, inProgress),
+		operationMethod("suspend", "Suspends the plugin; a plugin without state control is deactivated, unless it starts with the host.",
+			(*shell.Shell).Suspend, ownNumber, thunder.NoStateControl, illegal, inProgress, thunder.TimedOut),
+		operationMethod("resume", "Resumes the plugin; if necessary it is activated or woken first.",
+			(*shell.Shell).Resume, ownNumber, thunder.NoStateControl, illegal, inProgress, pending, thunder.OpeningFailed, thunder.TimedOut),
 		{
 			name: "hibernate", access: accessOperate, missingParam: thunder.BadRequest, returns: "once it sleeps",
-			params: append(callsign, parameter{
+			params: []parameter{{name: "callsign", doc: "the instance"}, {
 				name: "timeout", kind: milliseconds, optional: true,
 				doc: "the longest it may take in milliseconds, the host's own limit when absent",
-			}),
+			}},
 			doc:    "Hibernates a suspended plugin to disk.",
-			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted},
+			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.General, illegal, inProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted},
 			serve:  serveHibernate,
 		},
 	}
@@ -61,19 +40,26 @@ func lifecycleMethods() []method {
 // ownNumber is the fallback with which renumber lets each error keep its number.
 const ownNumber thunder.Number = 0
 
-// operationHandler returns the handler that runs an operation on the instance in
-// the parameters. Its errors get the number fallback, except those whose number is
-// in kept.
-func operationHandler(
+// operationMethod returns the method that runs an operation on the instance in the
+// parameters. Its errors get the number fallback, except those whose number is in
+// kept.
+func operationMethod(
+	name, doc string,
 	run func(*shell.Shell, context.Context, shell.Reason) error,
 	fallback thunder.Number, kept ...thunder.Number,
-) func(context.Context, request) (any, error) {
-	return func(ctx context.Context, r request) (any, error) {
-		sh, err := r.targetInstance(thunder.PrivilegedRequest)
-		if err != nil {
-			return nil, err
-		}
-		return nil, renumber(run(sh, ctx, shell.Requested), fallback, kept...)
+) method {
+	numbers := append([]thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, fallback}, kept...)
+	return method{
+		name: name, access: accessOperate, missingParam: thunder.BadRequest, returns: "once it is done", doc: doc,
+		params: []parameter{{name: "callsign", doc: "the instance"}},
+		errors: slices.DeleteFunc(numbers, func(n thunder.Number) bool { return n == ownNumber }),
+		serve: func(ctx context.Context, r request) (any, error) {
+			sh, err := r.targetInstance(thunder.PrivilegedRequest)
+			if err != nil {
+				return nil, err
+			}
+			return nil, renumber(run(sh, ctx, shell.Requested), fallback, kept...)
+		},
 	}
 }
 
