@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -148,12 +149,7 @@ func (h *Host) Conn(callsign string) grpc.ClientConnInterface {
 }
 
 // callsignInError returns the callsign as an error shows it.
-func callsignInError(callsign string) string {
-	if callsign == "" {
-		return "itself"
-	}
-	return callsign
-}
+func callsignInError(callsign string) string { return cmp.Or(callsign, "itself") }
 
 // connection returns the connection to the host. In an author's test that made the
 // Instance itself, every call on it fails.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -137,7 +138,7 @@ func (h *hostConn) closeForGood() {
 // dialedConn is one gRPC connection to the host and its sockets.
 type dialedConn struct {
 	conn   *grpc.ClientConn
-	closed chan struct{} // closed before conn is
+	closed atomic.Bool // set before conn is closed
 
 	mu      sync.Mutex
 	dials   sync.WaitGroup
@@ -147,7 +148,7 @@ type dialedConn struct {
 // newDialedConn returns a connection to the host's socket. gRPC dials it at the
 // first call.
 func newDialedConn(socket string) (*dialedConn, error) {
-	s := &dialedConn{closed: make(chan struct{})}
+	s := &dialedConn{}
 	conn, err := grpc.NewClient("passthrough:///host",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.dial(ctx, socket) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -160,9 +161,13 @@ func newDialedConn(socket string) (*dialedConn, error) {
 
 // dial connects to the host's socket, unless the connection was closed.
 func (s *dialedConn) dial(ctx context.Context, socket string) (net.Conn, error) {
-	if !s.beginDial() {
+	s.mu.Lock()
+	if s.closed.Load() {
+		s.mu.Unlock()
 		return nil, net.ErrClosed
 	}
+	s.dials.Add(1)
+	s.mu.Unlock()
 	defer s.dials.Done()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
@@ -175,22 +180,11 @@ func (s *dialedConn) dial(ctx context.Context, socket string) (net.Conn, error) 
 	return conn, nil
 }
 
-// beginDial counts a dial in dials. It returns false if the connection was closed.
-func (s *dialedConn) beginDial() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.isClosed() {
-		return false
-	}
-	s.dials.Add(1)
-	return true
-}
-
 // close closes the connection and its sockets, which may still be open when the
 // Close of gRPC returns.
 func (s *dialedConn) close() {
 	s.mu.Lock()
-	close(s.closed)
+	s.closed.Store(true)
 	s.mu.Unlock()
 	_ = s.conn.Close()
 	s.dials.Wait()
@@ -199,20 +193,10 @@ func (s *dialedConn) close() {
 	}
 }
 
-// isClosed reports whether close was called.
-func (s *dialedConn) isClosed() bool {
-	select {
-	case <-s.closed:
-		return true
-	default:
-		return false
-	}
-}
-
 // errorOrSlept returns err, or ErrSlept if err comes from closing the connection.
 func (s *dialedConn) errorOrSlept(err error) error {
 	code := status.Code(err)
-	if err != nil && s.isClosed() && (code == codes.Canceled || code == codes.Unavailable) {
+	if err != nil && s.closed.Load() && (code == codes.Canceled || code == codes.Unavailable) {
 		return ErrSlept
 	}
 	return err

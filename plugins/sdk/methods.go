@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,10 +85,7 @@ func plainJSONError(err error) error {
 	if !ok {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
-	where := mismatch.Field
-	if where == "" {
-		where = "the value"
-	}
+	where := cmp.Or(mismatch.Field, "the value")
 	return fmt.Errorf("%s must be %s, not %s", where, typeInWords(mismatch.Type), mismatch.Value)
 }
 

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -50,11 +51,8 @@ func newServer(p Plugin, log *slog.Logger) *server {
 	if d, ok := p.(Describer); ok {
 		about = d.Information()
 	}
-	if about.Name == "" {
-		about.Name = filepath.Base(os.Args[0])
-	}
 	s.information = &shellpb.InformationResponse{
-		Name:        about.Name,
+		Name:        cmp.Or(about.Name, filepath.Base(os.Args[0])),
 		Description: about.Description,
 		Version:     &shellpb.Version{Major: about.Version.Major, Minor: about.Version.Minor, Patch: about.Version.Patch},
 

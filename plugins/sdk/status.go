@@ -91,16 +91,12 @@ func statusFrom(s *shellpb.StatusResponse) Status {
 		StartMode:     State(s.GetStartMode().Words()),
 		Resumed:       s.GetResumed(),
 		Configuration: s.GetConfiguration(),
-		Paths:         pathsFrom(s.GetPaths()),
+		Paths:         Paths{s.GetPaths().GetPersistent(), s.GetPaths().GetVolatile(), s.GetPaths().GetData()},
 		Preconditions: s.GetPreconditions(),
 		Terminations:  s.GetTerminations(),
 		Controls:      s.GetControls(),
 		Requires:      s.GetRequires(),
 	}
-}
-
-func pathsFrom(p *shellpb.Paths) Paths {
-	return Paths{Persistent: p.GetPersistent(), Volatile: p.GetVolatile(), Data: p.GetData()}
 }
 
 func subsystemsFrom(r *shellpb.SubsystemsResponse) []Subsystem {

@@ -19,6 +19,7 @@
 package sdktest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -130,10 +131,7 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 		}
 	}
 	config := configs.DefaultPlugin()
-	config.Callsign = o.Callsign
-	if config.Callsign == "" {
-		config.Callsign = "Test"
-	}
+	config.Callsign = cmp.Or(o.Callsign, "Test")
 	config.Executable, config.Arguments = program, o.Arguments
 	config.Environment = o.Environment
 	config.Probe = false // probing would start the program a second time

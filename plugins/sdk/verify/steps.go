@@ -186,7 +186,7 @@ func (r *run) trySleepSteps(ctx context.Context) {
 	}
 	if skip == "" {
 		if err := r.host.Engine.Check(ctx); err != nil {
-			skip = "not possible here: " + joinLines(err.Error())
+			skip = "not possible here: " + strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 		}
 	}
 	possible := r.tryStep(Preflight, skip, func() (string, error) {
@@ -281,8 +281,4 @@ func shorten(text string, most int) string {
 		return string(runes[:most-1]) + "…"
 	}
 	return text
-}
-
-func joinLines(text string) string {
-	return strings.Join(strings.Split(strings.TrimSpace(text), "\n"), "; ")
 }
