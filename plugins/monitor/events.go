@@ -1,8 +1,7 @@
 package monitor
 
 import (
-	"encoding/json"
-
+	"dormouse/internal/jsonrpc"
 	"dormouse/shell"
 )
 
@@ -39,10 +38,5 @@ func (w *watch) sendEvents(o *observable, a action, legacyReason, reason string)
 }
 
 func (w *watch) sendEvent(event string, n eventParams) {
-	params, err := json.Marshal(n)
-	if err != nil {
-		w.log.Error().Err(err).Str("event", event).Msg("could not send an event")
-		return
-	}
-	w.sink.Notify(shell.Notification{Event: event, Params: params})
+	w.sink.Notify(shell.Notification{Event: event, Params: jsonrpc.MustMarshal(n)})
 }

@@ -12,18 +12,16 @@ import (
 // method serves one call. Its result is encoded as JSON.
 type method func(*watch, shell.Call) (any, error)
 
-// handlers returns the handlers of Thunder's old interface, then of its new one.
-func handlers() map[string]method {
-	return map[string]method{
-		"status":        serveStatus,
-		"restartlimits": serveRestartLimits,
-		"resetstats":    serveResetStats,
+// methods are the methods of Thunder's old interface, then of its new one, by name.
+var methods = map[string]method{
+	"status":        serveStatus,
+	"restartlimits": serveRestartLimits,
+	"resetstats":    serveResetStats,
 
-		"observables":      serveObservables,
-		"measurementdata":  serveMeasurementData,
-		"restartinglimits": serveRestartingLimits,
-		"resetstatistics":  serveResetStatistics,
-	}
+	"observables":      serveObservables,
+	"measurementdata":  serveMeasurementData,
+	"restartinglimits": serveRestartingLimits,
+	"resetstatistics":  serveResetStatistics,
 }
 
 // badRequestError returns the error of a caller whose parameters are wrong.

@@ -27,7 +27,6 @@ type monitor struct {
 	config     func() configs.Plugin
 	sink       shell.Sink
 	log        zerolog.Logger
-	methods    map[string]method
 
 	mu    sync.Mutex
 	watch *watch // nil before Initialize and after Stop
@@ -43,7 +42,6 @@ func New(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink
 		config:     config,
 		sink:       sink,
 		log:        log.With().Str("callsign", config().Callsign).Logger(),
-		methods:    handlers(),
 	}
 }
 
@@ -123,7 +121,7 @@ func (m *monitor) Stop(ctx context.Context) error {
 }
 
 func (m *monitor) Invoke(_ context.Context, c shell.Call) (json.RawMessage, error) {
-	serve, ok := m.methods[c.Method]
+	serve, ok := methods[c.Method]
 	if !ok {
 		return nil, shell.ErrUnknownMethod
 	}
@@ -141,7 +139,7 @@ func (m *monitor) Invoke(_ context.Context, c shell.Call) (json.RawMessage, erro
 }
 
 func (m *monitor) Exists(_ context.Context, method string) (bool, error) {
-	_, exists := m.methods[method]
+	_, exists := methods[method]
 	return exists, nil
 }
 

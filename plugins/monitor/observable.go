@@ -22,8 +22,6 @@ type observable struct {
 	shared, charged, processes series
 }
 
-func newObservable(s settings) *observable { return &observable{settings: s} }
-
 // series summarizes many values.
 type series struct{ min, max, sum, last int64 }
 

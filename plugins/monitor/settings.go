@@ -87,10 +87,7 @@ func readObservable(raw json.RawMessage) (settings, error) {
 		"memory":      numberReader(&memory, 0, maxSeconds),
 		"memorylimit": numberReader(&kib, 0, maxKiB),
 		"operational": numberReader(&operational, -maxSeconds, maxSeconds),
-		"restart": func(raw json.RawMessage) (err error) {
-			s.restart, err = readLimits(raw)
-			return err
-		},
+		"restart":     limitsReader(&s.restart),
 	})
 	s.memory = time.Duration(memory) * time.Second
 	s.memoryLimit = kib << 10

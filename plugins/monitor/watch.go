@@ -51,7 +51,7 @@ func newWatch(s *supervisor.Supervisor, sink shell.Sink, log zerolog.Logger, con
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	now := time.Now()
 	for _, c := range configured {
-		o := newObservable(c)
+		o := &observable{settings: c}
 		w.observables = append(w.observables, o)
 		if c.memory > 0 {
 			w.polls = append(w.polls, &poll{observable: o, every: c.memory, next: now.Add(c.memory), check: w.measureMemory})
