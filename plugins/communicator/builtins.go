@@ -26,8 +26,12 @@ func dispatchToBuiltin(in grpc.ServerStream, sh *shell.Shell, method string) err
 			return err
 		}
 		result, err := sh.Invoke(in.Context(), shell.Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
+		if answer, ok := errors.AsType[*shell.PluginError](err); ok {
+			number := thunder.NumberOf(answer)
+			return shellpb.ErrorWithDetail(grpcCode(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
+		}
 		if err != nil {
-			return statusFromBuiltinError(err)
+			return statusFromError(err)
 		}
 		return in.SendMsg(&shellpb.InvokeResponse{Result: result})
 	case isDispatcherBuiltin(sh) && method == shellpb.Dispatcher_Exists_FullMethodName:
@@ -42,15 +46,4 @@ func dispatchToBuiltin(in grpc.ServerStream, sh *shell.Shell, method string) err
 		return in.SendMsg(&shellpb.ExistsResponse{Exists: exists})
 	}
 	return errNoGRPC
-}
-
-// statusFromBuiltinError returns err, which may be a built-in's answer, as a gRPC
-// status.
-func statusFromBuiltinError(err error) error {
-	answer, ok := errors.AsType[*shell.PluginError](err)
-	if !ok {
-		return statusFromError(err)
-	}
-	number := thunder.NumberOf(answer)
-	return shellpb.ErrorWithDetail(grpcCode(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
 }

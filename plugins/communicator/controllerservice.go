@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"dormouse/plugins/controller/controllerpb"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
@@ -103,5 +104,5 @@ func (s controllerService) Reload(ctx context.Context, _ *controllerpb.ReloadReq
 }
 
 func (s controllerService) Version(context.Context, *controllerpb.VersionRequest) (*controllerpb.VersionResponse, error) {
-	return &controllerpb.VersionResponse{Hash: s.Options.Version, Version: s.hostVersion()}, nil
+	return &controllerpb.VersionResponse{Hash: s.Options.Version, Version: versionMessage(thunder.ParseVersion(s.Options.Version))}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -170,11 +171,7 @@ func isReservedMethod(method string) bool {
 // the metadata that concerned this hop alone.
 func outgoingContext(ctx context.Context) context.Context {
 	md, _ := metadata.FromIncomingContext(ctx) // a copy, which may be changed
-	for key := range md {
-		if isHopMetadata(key) {
-			delete(md, key)
-		}
-	}
+	maps.DeleteFunc(md, func(key string, _ []string) bool { return isHopMetadata(key) })
 	return metadata.NewOutgoingContext(ctx, md)
 }
 

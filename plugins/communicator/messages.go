@@ -3,7 +3,6 @@ package communicator
 import (
 	"path/filepath"
 
-	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/supervisor"
@@ -44,11 +43,6 @@ func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
 // versionMessage returns a version as a message for clients.
 func versionMessage(v shell.Version) *shellpb.Version {
 	return &shellpb.Version{Major: v.Major, Minor: v.Minor, Patch: v.Patch}
-}
-
-// hostVersion returns the version of the host.
-func (c *Communicator) hostVersion() *shellpb.Version {
-	return versionMessage(thunder.ParseVersion(c.Version))
 }
 
 // changeMessage returns the state after a transition as a message for clients.

@@ -65,6 +65,7 @@ func serveExplain(_ context.Context, r request) (any, error) {
 func explanationRecord(e supervisor.Explanation) explanation {
 	x := explanation{
 		Callsign: e.Callsign, State: e.State, Why: e.Why, Keeps: e.Keeps, Saves: e.Saves, Resumes: e.Resumes,
+		Obstacle: errorText(e.Obstacle), Cold: errorText(e.NoGolden), Failure: errorText(e.Failure),
 	}
 	if e.Loading.Total > 0 {
 		x.Loading = &e.Loading
@@ -78,17 +79,8 @@ func explanationRecord(e supervisor.Explanation) explanation {
 	if !e.Retry.IsZero() {
 		x.Retry = timestamp(e.Retry)
 	}
-	if e.Obstacle != nil {
-		x.Obstacle = e.Obstacle.Error()
-	}
 	if e.Golden != nil {
 		x.Golden = &dialect.Image{Engine: e.Golden.Engine, Bytes: e.Golden.Bytes, Created: timestamp(e.Golden.Created)}
-	}
-	if e.NoGolden != nil {
-		x.Cold = e.NoGolden.Error()
-	}
-	if e.Failure != nil {
-		x.Failure = e.Failure.Error()
 	}
 	return x
 }

@@ -49,7 +49,6 @@ type Options struct {
 type Front struct {
 	options Options
 	log     zerolog.Logger
-	version string
 	limits  limits
 	guard   browserGuard
 	dialect dialect.Dialect // of clients for which neither the listener nor the URL names one
@@ -90,7 +89,6 @@ func New(o Options) *Front {
 	f := &Front{
 		options: o,
 		log:     o.Log,
-		version: o.Version,
 		limits:  defaultLimits(),
 		guard:   newBrowserGuard(o.Host),
 		dialect: dialect.OfListener(o.Host.Dialect),

@@ -73,7 +73,7 @@ func serveSubsystems(_ context.Context, r request) (any, error) {
 }
 
 func serveVersion(_ context.Context, r request) (any, error) {
-	return dialect.Version{Hash: r.front.version, Version: thunder.ParseVersion(r.front.version)}, nil
+	return dialect.Version{Hash: r.front.options.Version, Version: thunder.ParseVersion(r.front.options.Version)}, nil
 }
 
 // buildRecord is how the host was built, in Thunder's terms. Thunder's features that

@@ -42,7 +42,7 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 	sockets := len(f.sockets)
 	f.mu.Unlock()
 	m.beginFamily("dormouse_build_info", "gauge", "The version of the host.")
-	m.writeSample(1, "version", f.version, "goversion", runtime.Version())
+	m.writeSample(1, "version", f.options.Version, "goversion", runtime.Version())
 	m.beginFamily("dormouse_websockets", "gauge", "Websockets that are open.")
 	m.writeSample(int64(sockets))
 	m.beginFamily("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"reflect"
@@ -74,10 +75,7 @@ func serveDiscover(_ context.Context, r request) (any, error) {
 
 // openRPC returns the method as a method of an OpenRPC document.
 func (m *method) openRPC(name string, d dialect.Dialect) openRPCMethod {
-	result := openRPCValue{Name: "result", Description: m.returns, Schema: resultSchema(d, m.result)}
-	if result.Description == "" {
-		result.Description = "nothing"
-	}
+	result := openRPCValue{Name: "result", Description: cmp.Or(m.returns, "nothing"), Schema: resultSchema(d, m.result)}
 	o := openRPCMethod{
 		Name: name, Summary: m.doc, ParamStructure: "by-name", Params: []openRPCValue{}, Result: result,
 	}

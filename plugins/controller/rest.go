@@ -2,13 +2,11 @@ package controller
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
 
 	"dormouse/configs"
-	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/controller/rest"
 	"dormouse/shell"
 )
@@ -35,7 +33,9 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 	case callsign == configs.ControllerCallsign:
 		f.serveREST(w, r, name, argument)
 	default:
-		f.respondNotServing(w, callsign)
+		w.Header().Set("Cache-Control", "no-store")
+		noREST := &rest.Error{Status: http.StatusServiceUnavailable, Text: "The requested service is not loaded."}
+		f.respondREST(w, cmp.Or(f.notServingError(callsign), noREST).Response())
 	}
 }
 
@@ -76,34 +76,18 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 	if !ok {
 		return
 	}
+	ctx := r.Context()
 	f.respondREST(w, resource.Serve(rest.Request{
 		Argument: strings.TrimSuffix(argument, "/"), Query: r.URL.Query(), Body: body,
-		Call: f.restCall(r.Context(), spoken),
+		Call: func(method, index string, params json.RawMessage) (json.RawMessage, error) {
+			return f.callController(ctx, caller{dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
+		},
 	}))
-}
-
-// restCall returns a function that calls a method of the Controller for a REST
-// request.
-func (f *Front) restCall(ctx context.Context, spoken dialect.Dialect) func(string, string, json.RawMessage) (json.RawMessage, error) {
-	return func(method, index string, params json.RawMessage) (json.RawMessage, error) {
-		return f.callController(ctx, caller{dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
-	}
 }
 
 // respondREST sends the response of a REST request.
 func (f *Front) respondREST(w http.ResponseWriter, r rest.Response) {
 	f.respond(w, r.Status, r.ContentType, r.Body)
-}
-
-// respondNotServing answers a REST request to a plugin: it is not there, not
-// active, or has no REST interface.
-func (f *Front) respondNotServing(w http.ResponseWriter, callsign string) {
-	w.Header().Set("Cache-Control", "no-store")
-	why := f.notServingError(callsign)
-	if why == nil {
-		why = &rest.Error{Status: http.StatusServiceUnavailable, Text: "The requested service is not loaded."}
-	}
-	f.respondREST(w, why.Response())
 }
 
 // notServingError returns the answer for an instance that can't serve its web page

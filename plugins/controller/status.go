@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"time"
@@ -38,7 +39,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	r := dialect.Record{
 		Callsign:          st.Config.Callsign,
 		Locator:           st.Config.Executable,
-		ClassName:         st.Information.Class,
+		ClassName:         cmp.Or(st.Information.Class, programName(st.Config)),
 		Module:            programName(st.Config),
 		State:             stateText(st),
 		StartMode:         string(st.Config.StartMode),
@@ -58,6 +59,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 			Memory: st.Facts.Memory,
 			Reason: thunder.PascalCase(string(st.Reason)),
 			Since:  timestamp(st.Since),
+			Error:  errorText(st.Err),
 		},
 	}
 	if st.Config.Executable != "" {
@@ -65,9 +67,6 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	}
 	if f.options.RestartsOf != nil {
 		r.Restarts = f.options.RestartsOf(st.Config.Callsign)
-	}
-	if r.ClassName == "" {
-		r.ClassName = programName(st.Config)
 	}
 	if st.Sleep != nil {
 		r.Image = &dialect.Image{Engine: st.Sleep.Engine, Bytes: st.Sleep.Bytes, Created: timestamp(st.Sleep.Since)}
@@ -81,9 +80,6 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	}
 	if loading := st.Facts.Loading; loading.Total > 0 {
 		r.Loading = &loading
-	}
-	if st.Err != nil {
-		r.Error = st.Err.Error()
 	}
 	return r
 }
@@ -121,20 +117,25 @@ func stateText(st shell.Status) string {
 func transitionRecords(st shell.Status) []dialect.Transition {
 	var h []dialect.Transition
 	for _, t := range st.History {
-		e := dialect.Transition{
+		h = append(h, dialect.Transition{
 			At:      timestamp(t.At),
 			Event:   t.Event,
 			From:    t.From,
 			To:      t.To,
 			Reason:  thunder.PascalCase(string(t.Reason)),
 			Control: t.Control,
-		}
-		if t.Err != nil {
-			e.Error = t.Err.Error()
-		}
-		h = append(h, e)
+			Error:   errorText(t.Err),
+		})
 	}
 	return h
+}
+
+// errorText returns the text of err, empty for nil.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // timestamp returns a time as clients read it, in UTC with milliseconds.

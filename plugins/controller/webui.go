@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"strconv"
@@ -36,7 +37,7 @@ func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, nam
 	}
 	if name == "" && !strings.HasSuffix(r.URL.Path, "/") {
 		// The page's relative links mean files below UI/.
-		http.Redirect(w, r, "UI/"+queryString(r), http.StatusMovedPermanently)
+		http.Redirect(w, r, (&url.URL{Path: "UI/", RawQuery: r.URL.RawQuery}).String(), http.StatusMovedPermanently)
 		return
 	}
 	root, err := os.OpenRoot(f.uiDir(callsign))
@@ -49,14 +50,6 @@ func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, nam
 	default:
 		http.NotFound(w, r)
 	}
-}
-
-// queryString returns the query of the URL with "?", or nothing.
-func queryString(r *http.Request) string {
-	if r.URL.RawQuery == "" {
-		return ""
-	}
-	return "?" + r.URL.RawQuery
 }
 
 // uiDir returns the directory of an instance's web page, which need not exist.
