@@ -18,10 +18,10 @@ func (m *manifest) checkImageIdentities(e Engine, dir string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the identities in the image: %w", err)
 	}
-	if len(inImage) != len(m.Tasks) {
-		return fmt.Errorf("%w: it holds %d threads, the tree has %d", ErrForged, len(inImage), len(m.Tasks))
+	if len(inImage) != len(m.Threads) {
+		return fmt.Errorf("%w: it holds %d threads, the tree has %d", ErrForged, len(inImage), len(m.Threads))
 	}
-	for k, is := range m.Tasks {
+	for k, is := range m.Threads {
 		if difference := is.Difference(inImage[k]); difference != "" {
 			return fmt.Errorf("%w: thread %d: %s", ErrForged, is.ID, difference)
 		}

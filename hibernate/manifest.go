@@ -41,8 +41,8 @@ type manifest struct {
 	Packing *pack.Format `json:"packing,omitempty"`
 	// Mapped are the executable and the libraries of the tree; their contents
 	// are not part of the image.
-	Mapped []mappedFile            `json:"mapped"`
-	Tasks  []procfs.ThreadIdentity `json:"tasks"`
+	Mapped  []mappedFile            `json:"mapped"`
+	Threads []procfs.ThreadIdentity `json:"tasks"`
 	// Tuning are the settings of threads that engines do not restore.
 	Tuning []procfs.Tuning `json:"tuning,omitempty"`
 	// Droppable is memory that two trees from one image must not have in common;
@@ -96,7 +96,7 @@ func (d *ImageDir) newManifest(e Engine, t Tree, golden bool) (*manifest, error)
 // if they are no longer those that it had before the dump.
 func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
 	m.Created, m.Uptime = time.Now().Round(0), uptime()
-	if m.Tasks, err = procfs.ThreadIdentities(pids); err != nil {
+	if m.Threads, err = procfs.ThreadIdentities(pids); err != nil {
 		return err
 	}
 	m.Tuning = procfs.Tunings(pids)

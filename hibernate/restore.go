@@ -274,7 +274,7 @@ func (r *restoration) verifyTreeAndLetRun() error {
 	if err != nil {
 		return err
 	}
-	if err := checkRestoredIdentities(m.Tasks, threads); err != nil {
+	if err := checkRestoredIdentities(m.Threads, threads); err != nil {
 		return err
 	}
 	if err := checkRestoredCgroup(pids); err != nil {

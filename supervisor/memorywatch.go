@@ -74,7 +74,7 @@ func (w *memoryWatch) shortageText(now, since time.Time) string {
 	defer w.mu.Unlock()
 	recent := now.Add(-2 * time.Duration(w.Rules.PressureWindow))
 	if w.pressedAt.After(recent) && !w.pressedAt.Before(since) {
-		return fmt.Sprintf("tasks stood still for want of memory for %s within %s", w.Rules.PressureSome, w.Rules.PressureWindow)
+		return fmt.Sprintf("processes waited for memory for %s within %s", w.Rules.PressureSome, w.Rules.PressureWindow)
 	}
 	return ""
 }
