@@ -37,8 +37,8 @@ func CheckCallsign(name string) error {
 	return nil
 }
 
-// checkListen returns an error if the address is not host:port on a loopback interface.
-func checkListen(address string) error {
+// checkLoopbackAddress returns an error if the address is not host:port on a loopback interface.
+func checkLoopbackAddress(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("%q is not an address such as \"127.0.0.1:9998\"", address)

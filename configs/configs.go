@@ -149,7 +149,7 @@ type Plugin struct {
 	// Equal numbers start side by side.
 	StartupOrder int `toml:"startup-order" use:"adjust"`
 
-	// Resume is the key "resumed" as given, nil without the key; see Resumed.
+	// Resume is the key "resumed" as given, nil without the key; see StartsResumed.
 	Resume *bool `toml:"resumed" use:"adjust"`
 
 	// Preconditions are subsystems that must all be up before the instance is
@@ -227,9 +227,9 @@ type Restart struct {
 	Backoff Duration `toml:"backoff"`
 }
 
-// Resumed reports whether the host resumes the instance once it is activated. Without
+// StartsResumed reports whether the host resumes the instance once it is activated. Without
 // the key it does if the instance starts with the host.
-func (p Plugin) Resumed() bool {
+func (p Plugin) StartsResumed() bool {
 	if p.Resume != nil {
 		return *p.Resume
 	}

@@ -42,11 +42,11 @@ func TestReferenceFile(t *testing.T) {
 	plugin := configs.DefaultPlugin()
 	plugin.Callsign = "Counter"
 	plugin.Executable = "/usr/lib/dormouse/plugins/counter"
-	resumed := plugin.Resumed()
+	resumed := plugin.StartsResumed()
 	plugin.Resume = &resumed
 	plugin.CheckpointAfter = new(configs.Duration(10 * time.Minute)) // stands for none
 	plugin.Limits.Swap = new(configs.Bytes(64 << 20))                // likewise
-	sleeps := plugin.MaySleep()
+	sleeps := plugin.MayAutoHibernate()
 	plugin.AutoHibernate = &sleeps
 	want.Plugins = []configs.Plugin{plugin}
 	want.Listeners = []configs.Listener{{Address: "127.0.0.1:9997", Dialect: configs.DialectR4}}
@@ -156,7 +156,7 @@ func TestResumed(t *testing.T) {
 		{configs.StartDeactivated, &yes, true},
 	} {
 		p := configs.Plugin{StartMode: test.mode, Resume: test.resume}
-		if got := p.Resumed(); got != test.want {
+		if got := p.StartsResumed(); got != test.want {
 			t.Errorf("start-mode %s, resumed %v: got %v", test.mode, test.resume, got)
 		}
 	}

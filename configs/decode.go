@@ -12,9 +12,9 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// file is one configuration file that is read into a load.
-type file struct {
-	*load
+// configFile is one configuration file that is read into a load.
+type configFile struct {
+	*configLoad
 	path   string // as problems name it
 	dir    string // absolute; relative paths in the file start here
 	dropIn bool
@@ -22,12 +22,12 @@ type file struct {
 
 // decode reads the text of the file into the configuration of the load. A text that is
 // not valid TOML changes nothing.
-func (f *file) decode(text []byte) {
-	if line := findBadByte(text); line > 0 {
+func (f *configFile) decode(text []byte) {
+	if line := lineOfBadByte(text); line > 0 {
 		f.problems.add(f.path, line, errors.New("not UTF-8 text"))
 		return
 	}
-	if line := findTooDeep(string(text)); line > 0 {
+	if line := lineOfTooDeepNesting(string(text)); line > 0 {
 		f.problems.add(f.path, line, fmt.Errorf("tables or lists are nested deeper than %d levels", maxNesting))
 		return
 	}
@@ -52,32 +52,32 @@ func (f *file) decode(text []byte) {
 	if f.dropIn {
 		f.rejectTables(top, "host", "listener", "hibernate")
 	} else {
-		f.readHost(&tableReader{file: f, name: "in [host]", lines: top.lines.key("host"), values: host})
+		f.readHost(&tableReader{file: f, name: "in [host]", lines: top.lines.keyOrSelf("host"), values: host})
 		for i, listener := range listeners {
-			f.readListener(&tableReader{file: f, name: "in [[listener]]", lines: top.lines.key("listener").element(i), values: listener})
+			f.readListener(&tableReader{file: f, name: "in [[listener]]", lines: top.lines.keyOrSelf("listener").elementOrSelf(i), values: listener})
 		}
-		f.readHibernate(&tableReader{file: f, name: "in [hibernate]", lines: top.lines.key("hibernate"), values: hibernate})
+		f.readHibernate(&tableReader{file: f, name: "in [hibernate]", lines: top.lines.keyOrSelf("hibernate"), values: hibernate})
 	}
 	for i, plugin := range plugins {
-		f.readPlugin(&tableReader{file: f, name: "in [[plugin]]", lines: top.lines.key("plugin").element(i), values: plugin})
+		f.readPlugin(&tableReader{file: f, name: "in [[plugin]]", lines: top.lines.keyOrSelf("plugin").elementOrSelf(i), values: plugin})
 	}
 }
 
 // rejectTables reports tables that may only be in the main file, so that no drop-in can
 // change the host.
-func (f *file) rejectTables(top *tableReader, keys ...string) {
+func (f *configFile) rejectTables(top *tableReader, keys ...string) {
 	for _, key := range keys {
 		if _, given := top.values[key]; given {
-			top.addProblem(top.lines.key(key), "[%s] must not stand in a drop-in, which may hold [[plugin]] tables only", key)
+			top.addProblem(top.lines.keyOrSelf(key), "[%s] must not stand in a drop-in, which may hold [[plugin]] tables only", key)
 		}
 	}
 }
 
 // readHost reads the table [host].
-func (f *file) readHost(t *tableReader) {
+func (f *configFile) readHost(t *tableReader) {
 	h := &f.config.Host
 	t.readPath("root", &h.Root, checkNotEmpty)
-	t.readText("listen", &h.Listen, checkListen)
+	t.readText("listen", &h.Listen, checkLoopbackAddress)
 	t.readPath("communicator", &h.Communicator, checkNotEmpty)
 	readWord(t, "log-level", &h.LogLevel, logLevels...)
 	readWord(t, "log-format", &h.LogFormat, logFormats...)
@@ -89,7 +89,7 @@ func (f *file) readHost(t *tableReader) {
 	t.readPath("web-ui", &h.WebUI)
 	t.readPath("data", &h.Data, checkNotEmpty)
 	t.readTexts("subsystems", &h.Subsystems, CheckNewSubsystem)
-	t.readTexts("environment", &h.Environment, checkVariable)
+	t.readTexts("environment", &h.Environment, checkVariableName)
 	t.readTexts("reboot", &h.Reboot)
 	readWord(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
 	t.readTexts("exit-reasons", &h.ExitReasons, func(s string) error { return checkOneOf(s, exitReasons) })
@@ -98,9 +98,9 @@ func (f *file) readHost(t *tableReader) {
 }
 
 // readListener reads a table [[listener]].
-func (f *file) readListener(t *tableReader) {
+func (f *configFile) readListener(t *tableReader) {
 	l := Listener{Dialect: DialectR4}
-	t.readText("address", &l.Address, checkListen)
+	t.readText("address", &l.Address, checkLoopbackAddress)
 	readWord(t, "dialect", &l.Dialect, DialectR4, DialectR5)
 	t.reportMissing("address")
 	t.reportUnknownKeys()
@@ -108,9 +108,9 @@ func (f *file) readListener(t *tableReader) {
 }
 
 // readHibernate reads the table [hibernate].
-func (f *file) readHibernate(t *tableReader) {
+func (f *configFile) readHibernate(t *tableReader) {
 	h := &f.config.Hibernate
-	t.readProgram("criu", &h.Criu)
+	t.readProgramPath("criu", &h.Criu)
 	t.readPath("dir", &h.Dir)
 	t.readDuration("timeout", &h.Timeout)
 	t.readParsed("budget", `a size such as "64MiB"`, &h.Budget)
@@ -125,13 +125,13 @@ func (f *file) readHibernate(t *tableReader) {
 }
 
 // readPlugin reads a table [[plugin]].
-func (f *file) readPlugin(t *tableReader) {
+func (f *configFile) readPlugin(t *tableReader) {
 	p := DefaultPlugin()
 	t.readText("callsign", &p.Callsign, CheckCallsign)
-	t.readProgram("executable", &p.Executable, checkNotEmpty)
+	t.readProgramPath("executable", &p.Executable, checkNotEmpty)
 	t.readText("builtin", &p.Builtin)
 	t.readTexts("arguments", &p.Arguments)
-	t.readTextMap("environment", &p.Environment, checkVariable)
+	t.readTextMap("environment", &p.Environment, checkVariableName)
 	readWord(t, "start-mode", &p.StartMode, StartDeactivated, StartActivated, StartUnavailable)
 	t.readInteger("startup-order", &p.StartupOrder, math.MinInt32, math.MaxInt32)
 	t.readOptionalBool("resumed", &p.Resume)
@@ -146,7 +146,7 @@ func (f *file) readPlugin(t *tableReader) {
 	t.readPath("data", &p.Data)
 	readWord(t, "on-call", &p.OnCall, OnCallReject, OnCallWake)
 	readIdling(t, &p.Idling)
-	t.readFreeTable("configuration", &p.Configuration)
+	t.readJSONTable("configuration", &p.Configuration)
 	t.readDuration("start-timeout", &p.StartTimeout)
 	t.readDuration("stop-timeout", &p.StopTimeout)
 	t.readDuration("call-timeout", &p.CallTimeout)
@@ -160,10 +160,10 @@ func (f *file) readPlugin(t *tableReader) {
 		t.addProblem(t.lines, "one of the keys \"executable\" and \"builtin\" must stand %s", t.name)
 	}
 	if p.Builtin != "" && p.Limits != (Limits{}) {
-		t.addProblem(t.lines.key("limits"), "key \"limits\" %s goes with \"executable\" only", t.name)
+		t.addProblem(t.lines.keyOrSelf("limits"), "key \"limits\" %s goes with \"executable\" only", t.name)
 	}
 	if p.CheckpointAfter != nil && p.Sleep != SleepAuto {
-		t.addProblem(t.lines.key("checkpoint-after"), "key \"checkpoint-after\" %s goes with sleep = \"auto\" only", t.name)
+		t.addProblem(t.lines.keyOrSelf("checkpoint-after"), "key \"checkpoint-after\" %s goes with sleep = \"auto\" only", t.name)
 	}
 	t.reportUnknownKeys()
 	f.claimCallsign(t, p.Callsign)
@@ -172,19 +172,19 @@ func (f *file) readPlugin(t *tableReader) {
 
 // checkSubsystem is CheckSubsystem for the subsystems that are known here, with the
 // site's own: the table [host] of the main file is read before any plugin.
-func (f *file) checkSubsystem(name string) error {
+func (f *configFile) checkSubsystem(name string) error {
 	return CheckSubsystem(name, f.config.Host.AllSubsystems(), false)
 }
 
 // checkTermination is checkSubsystem for a name that may begin with "!".
-func (f *file) checkTermination(name string) error {
+func (f *configFile) checkTermination(name string) error {
 	return CheckSubsystem(name, f.config.Host.AllSubsystems(), true)
 }
 
 // readRestart reads the table restart of a plugin.
-func (f *file) readRestart(t *tableReader, r *Restart) {
+func (f *configFile) readRestart(t *tableReader, r *Restart) {
 	values, _ := readValue[map[string]any](t, "restart", "a table")
-	t = &tableReader{file: f, name: "in the restart table " + t.name, lines: t.lines.key("restart"), values: values}
+	t = &tableReader{file: f, name: "in the restart table " + t.name, lines: t.lines.keyOrSelf("restart"), values: values}
 	readWord(t, "policy", &r.Policy, RestartNever, RestartOnFailure, RestartAlways)
 	t.readInteger("limit", &r.Limit, 0, 1000)
 	t.readDuration("window", &r.Window)
@@ -194,29 +194,29 @@ func (f *file) readRestart(t *tableReader, r *Restart) {
 
 // claimCallsign reports a callsign that another plugin of the load has, in upper or
 // lower case.
-func (f *file) claimCallsign(t *tableReader, callsign string) {
+func (f *configFile) claimCallsign(t *tableReader, callsign string) {
 	if callsign == "" {
 		return // missing or malformed, and reported as such
 	}
-	at := t.lines.key("callsign")
+	at := t.lines.keyOrSelf("callsign")
 	folded := strings.ToLower(callsign)
 	if first, taken := f.callsigns[folded]; taken {
 		t.addProblem(at, "the callsign %q is taken by the plugin at %s", callsign, first)
 		return
 	}
-	f.callsigns[folded] = position{f.path, at.line}
+	f.callsigns[folded] = filePosition{f.path, at.line}
 }
 
-func checkVariable(name string) error {
+func checkVariableName(name string) error {
 	if name == "" || strings.Contains(name, "=") {
 		return fmt.Errorf(`%q is not the name of a variable`, name)
 	}
 	return nil
 }
 
-// findBadByte returns the line of the first byte that is a control character or not
+// lineOfBadByte returns the line of the first byte that is a control character or not
 // UTF-8, or 0. No TOML file may have such bytes.
-func findBadByte(text []byte) int {
+func lineOfBadByte(text []byte) int {
 	line := 1
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
@@ -241,14 +241,14 @@ func explainSyntaxError(text string, err error) (int, error) {
 		doc := strings.TrimPrefix(text, "\ufeff")
 		last := parse.Position.Start + parse.Position.Len - 1
 		line = 1 + strings.Count(doc[:min(max(0, last), len(doc))], "\n")
-		err = errors.New(withoutControls(strings.TrimSuffix(parse.Message, ".")))
+		err = errors.New(withoutControlCharacters(strings.TrimSuffix(parse.Message, ".")))
 	}
 	return line, fmt.Errorf("not valid TOML: %w", err)
 }
 
-// withoutControls returns the message without control characters, which a terminal
+// withoutControlCharacters returns the message without control characters, which a terminal
 // should not get from a file.
-func withoutControls(message string) string {
+func withoutControlCharacters(message string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1

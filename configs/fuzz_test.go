@@ -34,8 +34,8 @@ func FuzzLoad(f *testing.F) {
 		if len(text) > 1<<12 {
 			return
 		}
-		l := &load{config: Default(), callsigns: make(map[string]position)}
-		(&file{load: l, path: "f.toml", dir: "/etc"}).decode(text)
+		l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
+		(&configFile{configLoad: l, path: "f.toml", dir: "/etc"}).decode(text)
 		lines := 1 + strings.Count(string(text), "\n")
 		for _, p := range l.problems {
 			if p.Line < 1 || p.Line > lines {
@@ -50,8 +50,8 @@ func FuzzLoad(f *testing.F) {
 		}
 		var values map[string]any
 		meta, err := toml.Decode(string(text), &values)
-		if err == nil && findBadByte(text) == 0 {
-			if marks := findKeys(string(text)); len(marks) != len(meta.Keys()) {
+		if err == nil && lineOfBadByte(text) == 0 {
+			if marks := findKeyStarts(string(text)); len(marks) != len(meta.Keys()) {
 				t.Errorf("found the lines of %d keys, the library has %d: %v", len(marks), len(meta.Keys()), meta.Keys())
 			}
 		}
@@ -60,7 +60,7 @@ func FuzzLoad(f *testing.F) {
 
 func checkValid(t *testing.T, c Config) {
 	t.Helper()
-	if err := checkListen(c.Host.Listen); err != nil {
+	if err := checkLoopbackAddress(c.Host.Listen); err != nil {
 		t.Error(err)
 	}
 	if c.Host.Root == "" || c.Host.Communicator == "" || c.Hibernate.Timeout <= 0 {

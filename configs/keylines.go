@@ -14,7 +14,7 @@ type keyLines struct {
 // keys are the keys that the library returned.
 func linesOfKeys(doc string, keys []toml.Key) *keyLines {
 	top := &keyLines{line: 1}
-	for i, start := range findKeys(doc) {
+	for i, start := range findKeyStarts(doc) {
 		if i == len(keys) {
 			break
 		}
@@ -46,17 +46,17 @@ func (k *keyLines) addChild(name string, line int) *keyLines {
 	return child
 }
 
-// key returns the entry of a key below k, or k if the line of that key is not known.
-func (k *keyLines) key(name string) *keyLines {
+// keyOrSelf returns the entry of a key below k, or k if the line of that key is not known.
+func (k *keyLines) keyOrSelf(name string) *keyLines {
 	if child, ok := k.keys[name]; ok {
 		return child
 	}
 	return k
 }
 
-// element returns the entry of the i-th table of an array, or k if the array is not
+// elementOrSelf returns the entry of the i-th table of an array, or k if the array is not
 // written with headers.
-func (k *keyLines) element(i int) *keyLines {
+func (k *keyLines) elementOrSelf(i int) *keyLines {
 	if i < len(k.elements) {
 		return k.elements[i]
 	}

@@ -45,28 +45,28 @@ n = 29`
 		t.Fatal(err)
 	}
 	top := linesOfKeys(doc, meta.Keys())
-	array := top.key("array")
+	array := top.keyOrSelf("array")
 	got := map[string]int{
-		"a.b":             top.key("a").key("b").line,
-		"quoted":          top.key("quoted = 0 [x]").key("y#").line,
-		"text":            top.key("text").line,
-		"raw":             top.key("raw").line,
-		"list":            top.key("list").line,
-		"list.in":         top.key("list").key("in").line,
-		"empty":           top.key("empty").line,
-		"inline.three":    top.key("inline").key("two").key("three").line,
-		"inline.five":     top.key("inline").key("four").key("five").line,
-		"table":           top.key("table").line,
-		"table.key":       top.key("table").key("x.y").key("key").line,
-		"table.''":        top.key("table").key("x.y").key("").line,
+		"a.b":             top.keyOrSelf("a").keyOrSelf("b").line,
+		"quoted":          top.keyOrSelf("quoted = 0 [x]").keyOrSelf("y#").line,
+		"text":            top.keyOrSelf("text").line,
+		"raw":             top.keyOrSelf("raw").line,
+		"list":            top.keyOrSelf("list").line,
+		"list.in":         top.keyOrSelf("list").keyOrSelf("in").line,
+		"empty":           top.keyOrSelf("empty").line,
+		"inline.three":    top.keyOrSelf("inline").keyOrSelf("two").keyOrSelf("three").line,
+		"inline.five":     top.keyOrSelf("inline").keyOrSelf("four").keyOrSelf("five").line,
+		"table":           top.keyOrSelf("table").line,
+		"table.key":       top.keyOrSelf("table").keyOrSelf("x.y").keyOrSelf("key").line,
+		"table.''":        top.keyOrSelf("table").keyOrSelf("x.y").keyOrSelf("").line,
 		"array":           array.line,
-		"array[0]":        array.element(0).line,
-		"array[0].n":      array.element(0).key("n").line,
-		"array[0].sub.n":  array.element(0).key("sub").key("n").line,
-		"array[1]":        array.element(1).line,
-		"array[1].deep.0": array.element(1).key("deep").element(0).key("n").line,
-		"array[1].deep.1": array.element(1).key("deep").element(1).key("n").line,
-		"beyond":          array.element(1).key("none").line,
+		"array[0]":        array.elementOrSelf(0).line,
+		"array[0].n":      array.elementOrSelf(0).keyOrSelf("n").line,
+		"array[0].sub.n":  array.elementOrSelf(0).keyOrSelf("sub").keyOrSelf("n").line,
+		"array[1]":        array.elementOrSelf(1).line,
+		"array[1].deep.0": array.elementOrSelf(1).keyOrSelf("deep").elementOrSelf(0).keyOrSelf("n").line,
+		"array[1].deep.1": array.elementOrSelf(1).keyOrSelf("deep").elementOrSelf(1).keyOrSelf("n").line,
+		"beyond":          array.elementOrSelf(1).keyOrSelf("none").line,
 	}
 	want := map[string]int{
 		"a.b": 2, "quoted": 3, "text": 4, "raw": 8, "list": 11, "list.in": 13,

@@ -5,31 +5,31 @@ import (
 	"slices"
 )
 
-// Use says what the value of one key of an instance is used for, and with that how a
+// KeyUse says what the value of one key of an instance is used for, and with that how a
 // changed value reaches a plugin that runs or sleeps. Each field of Plugin, Limits and
 // Idling has exactly one, in its tag "use".
-type Use string
+type KeyUse string
 
 const (
 	// UseExec is given to the program when it is executed. The process keeps the value for
 	// life, in every image too.
-	UseExec Use = "exec"
+	UseExec KeyUse = "exec"
 	// UseInitialize is given to the plugin by Initialize.
-	UseInitialize Use = "initialize"
+	UseInitialize KeyUse = "initialize"
 	// UseCgroup is set on the plugin's cgroup, anew at each start and wake.
-	UseCgroup Use = "cgroup"
+	UseCgroup KeyUse = "cgroup"
 	// UseAdjust is read by the host alone, at each use, so that a reload can change the
 	// value while the plugin runs.
-	UseAdjust Use = "adjust"
+	UseAdjust KeyUse = "adjust"
 	// UseHost is read by the host alone, and may change only while the plugin neither runs
 	// nor sleeps.
-	UseHost Use = "host"
+	UseHost KeyUse = "host"
 )
 
 // ValuesFor returns the values with any of the uses, in an order that must stay: journals
 // on disk hold checksums of them. Limits come last, and only if one with such a use is
 // set.
-func (p Plugin) ValuesFor(uses ...Use) (values []any) {
+func (p Plugin) ValuesFor(uses ...KeyUse) (values []any) {
 	for field, value := range reflect.ValueOf(p).Fields() {
 		switch {
 		case !slices.Contains(uses, useOf(field)):
@@ -50,8 +50,8 @@ func (p Plugin) ValuesFor(uses ...Use) (values []any) {
 	return values
 }
 
-// WithAdjusted returns p with the adjustable values of from.
-func (p Plugin) WithAdjusted(from Plugin) Plugin {
+// WithAdjustableKeysOf returns p with the adjustable values of from.
+func (p Plugin) WithAdjustableKeysOf(from Plugin) Plugin {
 	to, source := reflect.ValueOf(&p).Elem(), reflect.ValueOf(from)
 	for _, field := range reflect.VisibleFields(to.Type()) {
 		if useOf(field) == UseAdjust {
@@ -78,4 +78,4 @@ func (p Plugin) Differences(other Plugin) (keys []string, adjustable bool) {
 	return keys, adjustable
 }
 
-func useOf(field reflect.StructField) Use { return Use(field.Tag.Get("use")) }
+func useOf(field reflect.StructField) KeyUse { return KeyUse(field.Tag.Get("use")) }

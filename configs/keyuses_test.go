@@ -15,14 +15,14 @@ import (
 
 // fieldsOf returns the keys of an instance with their uses; those within limits are
 // counted one by one.
-func fieldsOf(typ reflect.Type) map[string]configs.Use {
-	all := make(map[string]configs.Use)
+func fieldsOf(typ reflect.Type) map[string]configs.KeyUse {
+	all := make(map[string]configs.KeyUse)
 	for field := range typ.Fields() {
 		if field.Anonymous || field.Type == reflect.TypeFor[configs.Limits]() {
 			maps.Copy(all, fieldsOf(field.Type))
 			continue
 		}
-		all[field.Tag.Get("toml")] = configs.Use(field.Tag.Get("use"))
+		all[field.Tag.Get("toml")] = configs.KeyUse(field.Tag.Get("use"))
 	}
 	return all
 }
@@ -65,7 +65,7 @@ func fill(t *testing.T, v reflect.Value) {
 // Each key of an instance has exactly one use, and a change of it is seen by the
 // function for that use and by no other.
 func TestEachKeyHasOneUse(t *testing.T) {
-	started := []configs.Use{configs.UseExec, configs.UseInitialize, configs.UseCgroup}
+	started := []configs.KeyUse{configs.UseExec, configs.UseInitialize, configs.UseCgroup}
 	known := append(slices.Clone(started), configs.UseAdjust, configs.UseHost)
 	for key, use := range fieldsOf(reflect.TypeFor[configs.Plugin]()) {
 		if !slices.Contains(known, use) {
@@ -81,7 +81,7 @@ func TestEachKeyHasOneUse(t *testing.T) {
 				clearEach(value)
 				continue
 			}
-			use := configs.Use(field.Tag.Get("use"))
+			use := configs.KeyUse(field.Tag.Get("use"))
 			kept := reflect.ValueOf(value.Interface())
 			value.SetZero()
 			for _, one := range started {
@@ -89,7 +89,7 @@ func TestEachKeyHasOneUse(t *testing.T) {
 					t.Errorf("%s is used for %s, its change for %s is %v", field.Name, use, one, changed)
 				}
 			}
-			adjusted := reflect.DeepEqual(base.WithAdjusted(config), config)
+			adjusted := reflect.DeepEqual(base.WithAdjustableKeysOf(config), config)
 			keys, adjustable := base.Differences(config)
 			if adjusted != (use == configs.UseAdjust) || adjustable != adjusted || len(keys) != 1 {
 				t.Errorf("%s is used for %s: adjusted %v, adjustable %v, differs in %q", field.Name, use, adjusted, adjustable, keys)
@@ -116,10 +116,10 @@ func TestValuesOnDisk(t *testing.T) {
 		Callsign: "A", Executable: "/bin/a", Arguments: []string{"-v"}, Environment: map[string]string{"K": "V"},
 		Data: "/data", Configuration: map[string]any{"n": 1}, WebUI: "/ui",
 	}
-	all := []configs.Use{configs.UseExec, configs.UseInitialize, configs.UseCgroup}
+	all := []configs.KeyUse{configs.UseExec, configs.UseInitialize, configs.UseCgroup}
 	for name, test := range map[string]struct {
 		limits configs.Limits
-		uses   []configs.Use
+		uses   []configs.KeyUse
 		want   string
 	}{
 		"all":             {configs.Limits{}, all, `["/bin/a",["-v"],{"K":"V"},"/data",{"n":1}]`},

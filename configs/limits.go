@@ -25,9 +25,9 @@ type Limits struct {
 }
 
 // readLimits reads the table limits of a plugin.
-func (f *file) readLimits(t *tableReader, l *Limits) {
+func (f *configFile) readLimits(t *tableReader, l *Limits) {
 	values, _ := readValue[map[string]any](t, "limits", "a table")
-	t = &tableReader{file: f, name: "in the limits table " + t.name, lines: t.lines.key("limits"), values: values}
+	t = &tableReader{file: f, name: "in the limits table " + t.name, lines: t.lines.keyOrSelf("limits"), values: values}
 	t.readParsed("memory", `a size such as "64MiB"`, &l.Memory)
 	if _, given := values["swap"]; given {
 		l.Swap = new(Bytes)

@@ -40,7 +40,7 @@ type Overrides struct {
 // working directory if given as flag or in the environment. An error is always
 // LoadErrors, with all faults.
 func Load(path string, getenv func(string) string, flags Overrides) (Config, error) {
-	l := &load{config: Default(), callsigns: make(map[string]position)}
+	l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
 	if path == "" {
 		l.readMainAndDropIns(DefaultPath, true)
 	} else {
@@ -58,31 +58,31 @@ func Load(path string, getenv func(string) string, flags Overrides) (Config, err
 }
 
 // checkRequires reports each unmet requirement at the plugin that has it.
-func (l *load) checkRequires() {
+func (l *configLoad) checkRequires() {
 	for _, err := range CheckRequires(l.config.Plugins) {
 		at := l.callsigns[strings.ToLower(err.Callsign)]
 		l.problems.add(at.path, at.line, err)
 	}
 }
 
-// load is one run of Load.
-type load struct {
+// configLoad is one run of Load.
+type configLoad struct {
 	config    Config
 	problems  LoadErrors
-	callsigns map[string]position // by callsign in lower case: where its plugin is configured
+	callsigns map[string]filePosition // by callsign in lower case: where its plugin is configured
 }
 
-// position is a line of a file.
-type position struct {
+// filePosition is a line of a file.
+type filePosition struct {
 	path string
 	line int
 }
 
-func (s position) String() string { return fmt.Sprintf("%s:%d", s.path, s.line) }
+func (s filePosition) String() string { return fmt.Sprintf("%s:%d", s.path, s.line) }
 
 // readMainAndDropIns reads the main file and the files in plugins.d beside it. mayMiss
 // allows that there is no main file.
-func (l *load) readMainAndDropIns(path string, mayMiss bool) {
+func (l *configLoad) readMainAndDropIns(path string, mayMiss bool) {
 	_, err := os.Stat(path)
 	if !mayMiss || !errors.Is(err, fs.ErrNotExist) {
 		l.readFile(path, false)
@@ -90,7 +90,7 @@ func (l *load) readMainAndDropIns(path string, mayMiss bool) {
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.problems.add(dir, 0, cannotRead(err))
+		l.problems.add(dir, 0, readErrorWithoutPath(err))
 	}
 	for _, entry := range entries {
 		// Editors leave hidden files behind.
@@ -101,18 +101,18 @@ func (l *load) readMainAndDropIns(path string, mayMiss bool) {
 }
 
 // readFile decodes one file into the configuration.
-func (l *load) readFile(path string, dropIn bool) {
+func (l *configLoad) readFile(path string, dropIn bool) {
 	text, err := readRegularFile(path)
 	if err != nil {
-		l.problems.add(path, 0, cannotRead(err))
+		l.problems.add(path, 0, readErrorWithoutPath(err))
 		return
 	}
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
-		l.problems.add(path, 0, cannotRead(err))
+		l.problems.add(path, 0, readErrorWithoutPath(err))
 		return
 	}
-	f := &file{load: l, path: path, dir: dir, dropIn: dropIn}
+	f := &configFile{configLoad: l, path: path, dir: dir, dropIn: dropIn}
 	f.decode(text)
 }
 
@@ -144,8 +144,8 @@ func readRegularFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-// cannotRead wraps an error without the path in it, because the problem names the path.
-func cannotRead(err error) error {
+// readErrorWithoutPath wraps an error without the path in it, because the problem names the path.
+func readErrorWithoutPath(err error) error {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
 	}
@@ -154,16 +154,16 @@ func cannotRead(err error) error {
 
 // applyOverrides applies the settings given outside of files: for each the flag, else
 // the variable.
-func (l *load) applyOverrides(getenv func(string) string, flags Overrides) {
+func (l *configLoad) applyOverrides(getenv func(string) string, flags Overrides) {
 	host := &l.config.Host
 	settings := []struct {
 		flag, value, variable string
 		apply                 func(value string) error
 	}{
-		{"--root", flags.Root, "DORMOUSE_ROOT", l.setRoot},
+		{"--root", flags.Root, "DORMOUSE_ROOT", l.moveFilesBelowRoot},
 		{"--listen", flags.Listen, "DORMOUSE_LISTEN", func(v string) error {
 			host.Listen = v
-			return checkListen(v)
+			return checkLoopbackAddress(v)
 		}},
 		{"--communicator", flags.Communicator, "DORMOUSE_COMMUNICATOR", func(v string) (err error) {
 			host.Communicator, err = filepath.Abs(v)
@@ -199,9 +199,9 @@ func (l *load) applyOverrides(getenv func(string) string, flags Overrides) {
 	}
 }
 
-// setRoot puts all files of the host below one directory, whatever the configuration
+// moveFilesBelowRoot puts all files of the host below one directory, whatever the configuration
 // files say, so that two hosts with different roots share no file.
-func (l *load) setRoot(root string) error {
+func (l *configLoad) moveFilesBelowRoot(root string) error {
 	root, err := filepath.Abs(root)
 	l.config.Host.Root = root
 	l.config.Host.Communicator = filepath.Join(root, "run", "communicator")

@@ -14,7 +14,7 @@ import (
 // thus reported, leaves its destination as it was. The known keys are those that were
 // asked for: reportUnknownKeys reports every other one.
 type tableReader struct {
-	file   *file
+	file   *configFile
 	name   string // for problems: "in [host]"
 	lines  *keyLines
 	values map[string]any
@@ -28,7 +28,7 @@ func readValue[T any](t *tableReader, key, want string) (T, bool) {
 	value, given := t.values[key]
 	got, ok := value.(T)
 	if given && !ok {
-		t.addProblem(t.lines.key(key), "key %q %s must be %s, not %s", key, t.name, want, typeName(value))
+		t.addProblem(t.lines.keyOrSelf(key), "key %q %s must be %s, not %s", key, t.name, want, typeName(value))
 	}
 	return got, ok
 }
@@ -36,7 +36,7 @@ func readValue[T any](t *tableReader, key, want string) (T, bool) {
 // readText reads a string that passes every check.
 func (t *tableReader) readText(key string, to *string, checks ...func(string) error) {
 	s, ok := readValue[string](t, key, "a string")
-	if ok && t.passes(t.lines.key(key), key, s, checks...) {
+	if ok && t.passesChecks(t.lines.keyOrSelf(key), key, s, checks...) {
 		*to = s
 	}
 }
@@ -50,9 +50,9 @@ func (t *tableReader) readPath(key string, to *string, checks ...func(string) er
 	}
 }
 
-// readProgram reads a path like readPath, but leaves a name without a slash, for a
+// readProgramPath reads a path like readPath, but leaves a name without a slash, for a
 // search in PATH.
-func (t *tableReader) readProgram(key string, to *string, checks ...func(string) error) {
+func (t *tableReader) readProgramPath(key string, to *string, checks ...func(string) error) {
 	t.readText(key, to, checks...)
 	if strings.Contains(*to, "/") && !filepath.IsAbs(*to) {
 		*to = filepath.Join(t.file.dir, *to)
@@ -70,8 +70,8 @@ func (t *tableReader) readTexts(key string, to *[]string, checks ...func(string)
 		item := fmt.Sprintf("%s[%d]", key, i)
 		s, ok := value.(string)
 		if !ok {
-			t.addProblem(t.lines.key(key), "%q %s must be a string, not %s", item, t.name, typeName(value))
-		} else if t.passes(t.lines.key(key), item, s, checks...) {
+			t.addProblem(t.lines.keyOrSelf(key), "%q %s must be a string, not %s", item, t.name, typeName(value))
+		} else if t.passesChecks(t.lines.keyOrSelf(key), item, s, checks...) {
 			texts = append(texts, s)
 		}
 	}
@@ -86,11 +86,11 @@ func (t *tableReader) readTextMap(key string, to *map[string]string, checkName f
 	}
 	texts := make(map[string]string, len(values))
 	for name, value := range values {
-		at, item := t.lines.key(key).key(name), key+"."+name
+		at, item := t.lines.keyOrSelf(key).keyOrSelf(name), key+"."+name
 		s, ok := value.(string)
 		if !ok {
 			t.addProblem(at, "key %q %s must be a string, not %s", item, t.name, typeName(value))
-		} else if t.passes(at, item, name, checkName) && t.passes(at, item, s) {
+		} else if t.passesChecks(at, item, name, checkName) && t.passesChecks(at, item, s) {
 			texts[name] = s
 		}
 	}
@@ -111,7 +111,7 @@ func (t *tableReader) readParsed(key, want string, to encoding.TextUnmarshaler) 
 		return
 	}
 	if err := to.UnmarshalText([]byte(s)); err != nil {
-		t.addProblem(t.lines.key(key), "key %q %s: %w", key, t.name, err)
+		t.addProblem(t.lines.keyOrSelf(key), "key %q %s: %w", key, t.name, err)
 	}
 }
 
@@ -129,7 +129,7 @@ func (t *tableReader) readInteger(key string, to *int, least, most int64) {
 		return
 	}
 	if n < least || n > most {
-		t.addProblem(t.lines.key(key), "key %q %s: %d is not between %d and %d", key, t.name, n, least, most)
+		t.addProblem(t.lines.keyOrSelf(key), "key %q %s: %d is not between %d and %d", key, t.name, n, least, most)
 		return
 	}
 	*to = int(n)
@@ -170,16 +170,16 @@ func (t *tableReader) reportMissing(keys ...string) {
 func (t *tableReader) reportUnknownKeys() {
 	for key := range t.values {
 		if !slices.Contains(t.known, key) {
-			t.addProblem(t.lines.key(key), "unknown key %q %s%s", key, t.name, didYouMean(key, t.known))
+			t.addProblem(t.lines.keyOrSelf(key), "unknown key %q %s%s", key, t.name, didYouMean(key, t.known))
 		}
 	}
 }
 
 var errNUL = errors.New("must not hold a NUL byte")
 
-// passes reports whether s passes all checks, and adds a problem if not. No string
+// passesChecks reports whether s passes all checks, and adds a problem if not. No string
 // passes with a NUL byte, which no path, argument or environment variable can have.
-func (t *tableReader) passes(at *keyLines, key, s string, checks ...func(string) error) bool {
+func (t *tableReader) passesChecks(at *keyLines, key, s string, checks ...func(string) error) bool {
 	var err error
 	if strings.ContainsRune(s, 0) {
 		err = errNUL

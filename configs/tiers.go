@@ -44,9 +44,9 @@ func readTiers(t *tableReader, r *Tiers) {
 	t.readDuration("pressure-window", &r.PressureWindow)
 	least, most := Duration(500*time.Millisecond), Duration(10*time.Second) // as the kernel requires
 	if r.PressureWindow < least || r.PressureWindow > most {
-		t.addProblem(t.lines.key("pressure-window"), "key %q %s must be between %s and %s", "pressure-window", t.name, least, most)
+		t.addProblem(t.lines.keyOrSelf("pressure-window"), "key %q %s must be between %s and %s", "pressure-window", t.name, least, most)
 	} else if r.PressureSome > r.PressureWindow {
-		t.addProblem(t.lines.key("pressure-some"), "key %q %s must not be longer than the window, %s", "pressure-some", t.name, r.PressureWindow)
+		t.addProblem(t.lines.keyOrSelf("pressure-some"), "key %q %s must not be longer than the window, %s", "pressure-some", t.name, r.PressureWindow)
 	}
 	t.readParsed("memory-available", `a size such as "64MiB"`, &r.MemoryAvailable)
 	t.readInteger("budget-count", &r.BudgetCount, 0, math.MaxInt32)
@@ -60,7 +60,7 @@ type Idling struct {
 	IdleSuspend   IdleTime `toml:"idle-suspend" use:"adjust"`
 	IdleHibernate IdleTime `toml:"idle-hibernate" use:"adjust"`
 
-	// AutoHibernate is the key as given, nil without the key; see Plugin.MaySleep.
+	// AutoHibernate is the key as given, nil without the key; see Plugin.MayAutoHibernate.
 	AutoHibernate *bool `toml:"auto-hibernate" use:"adjust"`
 
 	// MinAwake is how long after a start, a wake or a call the host leaves the
@@ -68,10 +68,10 @@ type Idling struct {
 	MinAwake Duration `toml:"min-awake" use:"adjust"`
 }
 
-// MaySleep reports whether the host may hibernate the instance by itself. Without the
+// MayAutoHibernate reports whether the host may hibernate the instance by itself. Without the
 // key auto-hibernate it may if a call would wake the instance, or if idle-hibernate is
 // set.
-func (p Plugin) MaySleep() bool {
+func (p Plugin) MayAutoHibernate() bool {
 	if p.AutoHibernate != nil {
 		return *p.AutoHibernate
 	}
@@ -85,6 +85,6 @@ func readIdling(t *tableReader, i *Idling) {
 	t.readOptionalBool("auto-hibernate", &i.AutoHibernate)
 	t.readDuration("min-awake", &i.MinAwake)
 	if i.AutoHibernate != nil && !*i.AutoHibernate && i.IdleHibernate > 0 {
-		t.addProblem(t.lines.key("auto-hibernate"), "keys \"auto-hibernate\" and \"idle-hibernate\" %s contradict each other", t.name)
+		t.addProblem(t.lines.keyOrSelf("auto-hibernate"), "keys \"auto-hibernate\" and \"idle-hibernate\" %s contradict each other", t.name)
 	}
 }

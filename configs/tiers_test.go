@@ -62,7 +62,7 @@ func TestMaySleep(t *testing.T) {
 	} {
 		p := configs.DefaultPlugin()
 		test.change(&p)
-		if got := p.MaySleep(); got != test.want {
+		if got := p.MayAutoHibernate(); got != test.want {
 			t.Errorf("%s: got %t", test.name, got)
 		}
 	}

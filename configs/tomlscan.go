@@ -21,7 +21,7 @@ func tokens(doc string) iter.Seq2[byte, token] {
 			c, width := doc[i], 1
 			switch c {
 			case '"', '\'':
-				width = stringLength(doc[i:])
+				width = tomlStringLength(doc[i:])
 			case '#':
 				if width = strings.IndexByte(doc[i:], '\n'); width < 0 {
 					return
@@ -36,10 +36,10 @@ func tokens(doc string) iter.Seq2[byte, token] {
 	}
 }
 
-// stringLength returns the length of the TOML string that text begins with, quotes
+// tomlStringLength returns the length of the TOML string that text begins with, quotes
 // included. A string that is not closed ends before the end of its line, or with text
 // if it may have several lines.
-func stringLength(text string) int {
+func tomlStringLength(text string) int {
 	quote := text[:1]
 	if long := strings.Repeat(quote, 3); strings.HasPrefix(text, long) {
 		quote = long
@@ -66,9 +66,9 @@ func stringLength(text string) int {
 // TOML library takes grows faster than the depth.
 const maxNesting = 64
 
-// findTooDeep returns the first line on which a document nests deeper than maxNesting,
+// lineOfTooDeepNesting returns the first line on which a document nests deeper than maxNesting,
 // or 0. The document may be invalid.
-func findTooDeep(doc string) int {
+func lineOfTooDeepNesting(doc string) int {
 	dots, all := 0, 0
 	var outside []int // the dots before each open bracket
 	for c, token := range tokens(doc) {
@@ -98,10 +98,10 @@ type keyStart struct {
 	element bool // it is a [[header]]
 }
 
-// findKeys returns where the keys of a document begin, in order: at the start of a line
+// findKeyStarts returns where the keys of a document begin, in order: at the start of a line
 // outside of all brackets, and after "{" and "," in an inline table. The document must
 // be valid TOML.
-func findKeys(doc string) []keyStart {
+func findKeyStarts(doc string) []keyStart {
 	doc = strings.TrimPrefix(doc, "\ufeff")
 	var starts []keyStart
 	var open []byte // the "[" and "{" that are not closed

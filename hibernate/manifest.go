@@ -44,10 +44,10 @@ type manifest struct {
 	Mapped  []mappedFile            `json:"mapped"`
 	Threads []procfs.ThreadIdentity `json:"tasks"`
 	// Tuning are the settings of threads that engines do not restore.
-	Tuning []procfs.Tuning `json:"tuning,omitempty"`
+	Tuning []procfs.ThreadTuning `json:"tuning,omitempty"`
 	// Droppable is memory that two trees from one image must not have in common;
-	// see procfs.DroppableSpans. Only a golden image has such memory.
-	Droppable []procfs.Span `json:"droppable,omitempty"`
+	// see procfs.DroppableMemory. Only a golden image has such memory.
+	Droppable []procfs.MemorySpan `json:"droppable,omitempty"`
 	// Stopped are the processes, numbered as in their own PID namespace, that
 	// were stopped before the dump and stay so after the wake.
 	Stopped []int `json:"stopped,omitempty"`
@@ -99,9 +99,9 @@ func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
 	if m.Threads, err = procfs.ThreadIdentities(pids); err != nil {
 		return err
 	}
-	m.Tuning = procfs.Tunings(pids)
+	m.Tuning = procfs.ThreadTunings(pids)
 	if m.Golden {
-		if m.Droppable, err = procfs.DroppableSpans(pids); err != nil {
+		if m.Droppable, err = procfs.DroppableMemory(pids); err != nil {
 			return err
 		}
 	}

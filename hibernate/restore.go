@@ -280,10 +280,10 @@ func (r *restoration) verifyTreeAndLetRun() error {
 	if err := checkRestoredCgroup(pids); err != nil {
 		return err
 	}
-	if err := procfs.ApplyTunings(pids, m.Tuning); err != nil {
+	if err := procfs.ApplyThreadTunings(pids, m.Tuning); err != nil {
 		return err
 	}
-	if err := procfs.ClearSpans(pids, m.Droppable); err != nil {
+	if err := procfs.ZeroMemory(pids, m.Droppable); err != nil {
 		return err
 	}
 	if err := r.image.dir.finishInvalidation(); err != nil {

@@ -30,7 +30,7 @@ func (s *Shell) Configure(ctx context.Context, c configs.Plugin) error {
 // AdjustConfig takes over the keys of c that may change while the plugin runs, see
 // configs.UseAdjust. All other keys stay as they are.
 func (s *Shell) AdjustConfig(c configs.Plugin) {
-	s.changeConfig(func(now *configs.Plugin) { *now = now.WithAdjusted(c) })
+	s.changeConfig(func(now *configs.Plugin) { *now = now.WithAdjustableKeysOf(c) })
 }
 
 // SetNextConfiguration replaces the plugin's own table, which the plugin gets at its next

@@ -70,7 +70,7 @@ func (s *Shell) startStateControl(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInitialization, err)
 	}
-	if now != statecontrol.Resumed && s.Config().Resumed() {
+	if now != statecontrol.Resumed && s.Config().StartsResumed() {
 		if err := control.Request(ctx, statecontrol.Resume); err != nil {
 			return fmt.Errorf("%w: cannot resume: %w", ErrInitialization, err)
 		}

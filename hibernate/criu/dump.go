@@ -69,7 +69,7 @@ func (e *Engine) runDump(ctx context.Context, d hibernate.DumpOrder, opts *rpc.C
 // They are in this process's PID namespace, unlike all processes of the tree.
 func dumpHelpers(d hibernate.DumpOrder) []int {
 	own := procfs.Namespace(os.Getpid(), "pid")
-	return slices.DeleteFunc(d.Cgroup.MembersOutside(d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
+	return slices.DeleteFunc(d.Cgroup.MembersOutsideTree(d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
 }
 
 // commonOptions returns the options that every dump and every restore has.

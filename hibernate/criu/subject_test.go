@@ -154,7 +154,7 @@ func (s *subject) ask(t *testing.T, word string) string {
 	must(t, err)
 	must(t, conn.Close())
 	wait(t, "the subject to close its end", func() bool {
-		peers, err := procfs.CountUnixPeers(s.socket)
+		peers, err := procfs.CountUnixConnections(s.socket)
 		return err == nil && peers == 0
 	})
 	return strings.TrimSpace(answer)

@@ -79,7 +79,7 @@ func (d Dir) Exists() bool {
 
 // Set writes value to one of the cgroup's files, such as "memory.max".
 func (d Dir) Set(file, value string) error {
-	f, err := os.OpenFile(d.path(file), os.O_WRONLY, 0)
+	f, err := os.OpenFile(d.filePath(file), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -109,13 +109,13 @@ func (d Dir) Remove() error {
 	return nil
 }
 
-func (d Dir) path(name string) string { return filepath.Join(string(d), name) }
+func (d Dir) filePath(name string) string { return filepath.Join(string(d), name) }
 
-// read returns the text of one of the cgroup's files, "" if it is missing or d is "".
-func (d Dir) read(file string) string {
+// readFile returns the text of one of the cgroup's files, "" if it is missing or d is "".
+func (d Dir) readFile(file string) string {
 	if d == "" {
 		return ""
 	}
-	text, _ := os.ReadFile(d.path(file))
+	text, _ := os.ReadFile(d.filePath(file))
 	return string(text)
 }

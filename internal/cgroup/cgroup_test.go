@@ -85,10 +85,10 @@ func TestMembers(t *testing.T) {
 	if !dir.Contains(pid) || dir.Contains(os.Getpid()) {
 		t.Errorf("it contains %d: %v, this process: %v", pid, dir.Contains(pid), dir.Contains(os.Getpid()))
 	}
-	if got := dir.MembersOutside(os.Getpid()); len(got) != 0 {
+	if got := dir.MembersOutsideTree(os.Getpid()); len(got) != 0 {
 		t.Errorf("%v are outside of the tree of their parent", got)
 	}
-	if got := dir.MembersOutside(pid + 1<<22); !slices.Equal(got, []int{pid}) {
+	if got := dir.MembersOutsideTree(pid + 1<<22); !slices.Equal(got, []int{pid}) {
 		t.Errorf("outside of no tree are %v", got)
 	}
 	if got := dir.Child("missing").Members(); got != nil {
@@ -99,13 +99,13 @@ func TestMembers(t *testing.T) {
 func TestFreeze(t *testing.T) {
 	dir := newCgroup(t)
 	startIn(t, dir)
-	frozen := func() bool { return strings.Contains(dir.read("cgroup.events"), "frozen 1") }
+	frozen := func() bool { return strings.Contains(dir.readFile("cgroup.events"), "frozen 1") }
 	must(t, dir.Freeze(t.Context()))
 	if !frozen() {
 		t.Error("it is not frozen")
 	}
 	must(t, dir.Thaw())
-	must(t, dir.waitEvent("frozen 0", t.Context().Err))
+	must(t, dir.waitForEvent("frozen 0", t.Context().Err))
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if err := dir.Freeze(ended); err != nil && !errors.Is(err, context.Canceled) {
@@ -140,23 +140,23 @@ func TestWaitEventGivesUp(t *testing.T) {
 	startIn(t, dir)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := dir.waitEvent("populated 0", ctx.Err); !errors.Is(err, context.DeadlineExceeded) {
+	if err := dir.waitForEvent("populated 0", ctx.Err); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestControllers(t *testing.T) {
 	dir := Dir(t.TempDir())
-	must(t, os.WriteFile(dir.path("cgroup.controllers"), []byte("cpu memory\n"), 0o600))
-	must(t, os.WriteFile(dir.path("cgroup.subtree_control"), []byte("cpu\n"), 0o600))
+	must(t, os.WriteFile(dir.filePath("cgroup.controllers"), []byte("cpu memory\n"), 0o600))
+	must(t, os.WriteFile(dir.filePath("cgroup.subtree_control"), []byte("cpu\n"), 0o600))
 	for name, want := range map[string][2]bool{"cpu": {true, true}, "memory": {true, false}, "mem": {}} {
 		if got := [2]bool{dir.HasController(name), dir.EnablesForChildren(name)}; got != want {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
-	must(t, os.Truncate(dir.path("cgroup.subtree_control"), 0))
+	must(t, os.Truncate(dir.filePath("cgroup.subtree_control"), 0))
 	must(t, dir.EnableForChildren("memory"))
-	if got := dir.read("cgroup.subtree_control"); got != "+memory" {
+	if got := dir.readFile("cgroup.subtree_control"); got != "+memory" {
 		t.Errorf("it wrote %q", got)
 	}
 }

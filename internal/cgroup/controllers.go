@@ -8,12 +8,12 @@ import (
 // HasController reports whether the cgroup may use the controller, such as "memory",
 // because its parent has enabled it.
 func (d Dir) HasController(name string) bool {
-	return slices.Contains(strings.Fields(d.read("cgroup.controllers")), name)
+	return slices.Contains(strings.Fields(d.readFile("cgroup.controllers")), name)
 }
 
 // EnablesForChildren reports whether the cgroups in d may use the controller.
 func (d Dir) EnablesForChildren(controller string) bool {
-	return slices.Contains(strings.Fields(d.read("cgroup.subtree_control")), controller)
+	return slices.Contains(strings.Fields(d.readFile("cgroup.subtree_control")), controller)
 }
 
 // EnableForChildren lets the cgroups in d use the controller. The error wraps

@@ -17,7 +17,7 @@ func (d Dir) Freeze(ctx context.Context) error {
 	if err := d.Set("cgroup.freeze", "1"); err != nil {
 		return fmt.Errorf("cannot freeze: %w", err)
 	}
-	if err := d.waitEvent("frozen 1", ctx.Err); err != nil {
+	if err := d.waitForEvent("frozen 1", ctx.Err); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("cannot freeze, a process in the cgroup does not stop: %w", err)
 		}
@@ -35,10 +35,10 @@ func (d Dir) Thaw() error {
 	return nil
 }
 
-// waitEvent returns when cgroup.events contains the event, such as "frozen 1", or with
+// waitForEvent returns when cgroup.events contains the event, such as "frozen 1", or with
 // the first error of giveUp. The kernel signals each change of that file as POLLPRI.
-func (d Dir) waitEvent(event string, giveUp func() error) error {
-	events, err := os.Open(d.path("cgroup.events"))
+func (d Dir) waitForEvent(event string, giveUp func() error) error {
+	events, err := os.Open(d.filePath("cgroup.events"))
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func (d Dir) Kill() error {
 // CheckKillSupport returns an error if the kernel lacks cgroup.kill, which came with
 // Linux 5.14.
 func (d Dir) CheckKillSupport() error {
-	_, err := os.Stat(d.path("cgroup.kill"))
+	_, err := os.Stat(d.filePath("cgroup.kill"))
 	return err
 }
 
@@ -30,7 +30,7 @@ const emptyLimit = 10 * time.Second
 // ten seconds.
 func (d Dir) WaitEmpty() error {
 	late := time.Now().Add(emptyLimit)
-	return d.waitEvent("populated 0", func() error {
+	return d.waitForEvent("populated 0", func() error {
 		if time.Now().After(late) {
 			return fmt.Errorf("processes in %s do not end", d)
 		}

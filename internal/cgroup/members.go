@@ -13,7 +13,7 @@ import (
 // Members returns the PIDs of the processes in the cgroup, nil for no cgroup. It does
 // not look into the cgroups below.
 func (d Dir) Members() (pids []int) {
-	for field := range strings.FieldsSeq(d.read("cgroup.procs")) {
+	for field := range strings.FieldsSeq(d.readFile("cgroup.procs")) {
 		if pid, err := strconv.Atoi(field); err == nil {
 			pids = append(pids, pid)
 		}
@@ -21,8 +21,8 @@ func (d Dir) Members() (pids []int) {
 	return pids
 }
 
-// MembersOutside returns the living members that do not belong to the tree below root.
-func (d Dir) MembersOutside(root int) []int {
+// MembersOutsideTree returns the living members that do not belong to the tree below root.
+func (d Dir) MembersOutsideTree(root int) []int {
 	members := d.Members() // first: a process forked after this look belongs to the tree
 	tree := procfs.Tree(root)
 	return slices.DeleteFunc(members, func(pid int) bool { return slices.Contains(tree, pid) || procfs.HasEnded(pid) })

@@ -8,14 +8,14 @@ import (
 // MemoryBytes returns the memory that the kernel charges to the cgroup, 0 where the
 // kernel does not count it.
 func (d Dir) MemoryBytes() int64 {
-	bytes, _ := strconv.ParseInt(strings.TrimSpace(d.read("memory.current")), 10, 64)
+	bytes, _ := strconv.ParseInt(strings.TrimSpace(d.readFile("memory.current")), 10, 64)
 	return bytes
 }
 
 // OOMKills returns how often the kernel has killed a process of the cgroup for lack of
 // memory, 0 where the kernel does not count it.
 func (d Dir) OOMKills() int {
-	for line := range strings.Lines(d.read("memory.events")) {
+	for line := range strings.Lines(d.readFile("memory.events")) {
 		if count, ok := strings.CutPrefix(line, "oom_kill "); ok {
 			n, _ := strconv.Atoi(strings.TrimSpace(count))
 			return n

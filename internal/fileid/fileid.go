@@ -10,7 +10,7 @@ import (
 )
 
 // ID identifies a file and the state of its contents. While two IDs of a path are
-// equal, the file was not replaced or written to; see OfSettled for the only exception.
+// equal, the file was not replaced or written to; see OfUnlessJustChanged for the only exception.
 // A different ID does not mean other contents. The zero ID is not the ID of any file.
 type ID struct {
 	Device   uint64 `json:"device"`
@@ -38,9 +38,9 @@ func FromStat(st *unix.Stat_t) ID {
 // distinguish it from the next change.
 const settleTime = time.Second
 
-// OfSettled returns the ID of the file, and the zero ID if the file is missing or has
+// OfUnlessJustChanged returns the ID of the file, and the zero ID if the file is missing or has
 // changed so recently that the next change might leave the ID as it is.
-func OfSettled(path string) ID {
+func OfUnlessJustChanged(path string) ID {
 	id, err := Of(path)
 	if err != nil || time.Since(time.Unix(0, id.Changed)) < settleTime {
 		return ID{}

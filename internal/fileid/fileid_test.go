@@ -54,13 +54,13 @@ func TestOf(t *testing.T) {
 
 func TestOfSettled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
-	if id := OfSettled(path); id != (ID{}) {
+	if id := OfUnlessJustChanged(path); id != (ID{}) {
 		t.Errorf("a missing file has %+v", id)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if id := OfSettled(path); id != (ID{}) {
+	if id := OfUnlessJustChanged(path); id != (ID{}) {
 		t.Errorf("a file that was just written has %+v", id)
 	}
 	self, err := os.Executable()
@@ -69,7 +69,7 @@ func TestOfSettled(t *testing.T) {
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for late := time.After(10 * time.Second); OfSettled(self) == (ID{}); {
+	for late := time.After(10 * time.Second); OfUnlessJustChanged(self) == (ID{}); {
 		select {
 		case <-tick.C:
 		case <-late:

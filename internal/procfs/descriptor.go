@@ -90,7 +90,7 @@ func (d Descriptor) Protocol() string {
 // none.
 func (d Descriptor) InfoField(key string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
-	return lineValue(string(text), key+":")
+	return findLineValue(string(text), key+":")
 }
 
 // OpenFlags returns the flags of open(2) that the file has.
@@ -109,8 +109,8 @@ func (d Descriptor) DeletedSize() (size int64, ok bool) {
 	return st.Blocks * 512, st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
-// HasUnread reports whether the socket has received data that was not read yet.
-func (d Descriptor) HasUnread() (unread bool, err error) {
+// HasUnreadData reports whether the socket has received data that was not read yet.
+func (d Descriptor) HasUnreadData() (unread bool, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		var words [9]uint32 // the first is SK_MEMINFO_RMEM_ALLOC
 		size := uint32(unsafe.Sizeof(words))

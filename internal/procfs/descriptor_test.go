@@ -72,14 +72,14 @@ func TestUnread(t *testing.T) {
 	}
 	defer unix.Close(fd) //nolint:errcheck // nothing was written that could be lost
 	d := find(t, fd)
-	if unread, err := d.HasUnread(); err != nil || unread {
+	if unread, err := d.HasUnreadData(); err != nil || unread {
 		t.Errorf("a new one has something to read: %v, %v", unread, err)
 	}
 	request := []byte{20, 0, 0, 0, 18, 0, 1, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // RTM_GETLINK, all
 	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		t.Fatal(err)
 	}
-	if unread, err := d.HasUnread(); err != nil || !unread {
+	if unread, err := d.HasUnreadData(); err != nil || !unread {
 		t.Errorf("with an answer it has nothing to read: %v, %v", unread, err)
 	}
 }

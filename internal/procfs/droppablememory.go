@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Span is a range of the memory of a process, from Start up to End.
-type Span struct {
+// MemorySpan is a range of the memory of a process, from Start up to End.
+type MemorySpan struct {
 	// ID is the process's number in its own PID namespace.
 	ID    int    `json:"id"`
 	Start uint64 `json:"start"`
 	End   uint64 `json:"end"`
 }
 
-// DroppableSpans returns the memory of the processes that the kernel may drop at any
+// DroppableMemory returns the memory of the processes that the kernel may drop at any
 // time, see MAP_DROPPABLE in mmap(2). There getrandom(3) keeps the random numbers that
 // it returns next.
-func DroppableSpans(pids []int) ([]Span, error) {
-	var spans []Span
+func DroppableMemory(pids []int) ([]MemorySpan, error) {
+	var spans []MemorySpan
 	for _, pid := range pids {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
 		if errors.Is(err, os.ErrNotExist) {
@@ -33,7 +33,7 @@ func DroppableSpans(pids []int) ([]Span, error) {
 		if err != nil {
 			return nil, err
 		}
-		found, err := parseDroppable(f)
+		found, err := parseDroppableMemory(f)
 		_ = f.Close()
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			return nil, err
@@ -46,9 +46,9 @@ func DroppableSpans(pids []int) ([]Span, error) {
 	return spans, nil
 }
 
-// parseDroppable returns the spans of a file smaps whose flags contain "dp".
-func parseDroppable(smaps io.Reader) (spans []Span, err error) {
-	var s Span
+// parseDroppableMemory returns the spans of a file smaps whose flags contain "dp".
+func parseDroppableMemory(smaps io.Reader) (spans []MemorySpan, err error) {
+	var s MemorySpan
 	lines := bufio.NewScanner(smaps)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
@@ -67,9 +67,9 @@ func parseDroppable(smaps io.Reader) (spans []Span, err error) {
 	return spans, lines.Err()
 }
 
-// ClearSpans writes zeros to the spans, as the kernel does to droppable memory.
+// ZeroMemory writes zeros to the spans, as the kernel does to droppable memory.
 // Programs are ready for that at any time.
-func ClearSpans(pids []int, spans []Span) error {
+func ZeroMemory(pids []int, spans []MemorySpan) error {
 	for _, s := range spans {
 		at := slices.IndexFunc(pids, func(pid int) bool { return NSPid(pid) == s.ID })
 		if at < 0 {

@@ -19,22 +19,22 @@ func TestDroppable(t *testing.T) {
 	}
 	copy(memory, "random")
 	self := []int{os.Getpid()}
-	spans, err := DroppableSpans(self)
+	spans, err := DroppableMemory(self)
 	if err != nil {
 		t.Fatal(err)
 	}
 	size := uint64(len(memory))
-	ours := slices.IndexFunc(spans, func(s Span) bool { return s.ID == NSPid(self[0]) && s.End-s.Start == size })
+	ours := slices.IndexFunc(spans, func(s MemorySpan) bool { return s.ID == NSPid(self[0]) && s.End-s.Start == size })
 	if ours < 0 {
 		t.Fatalf("droppable are %+v", spans)
 	}
-	if err := ClearSpans(self, spans[ours:ours+1]); err != nil {
+	if err := ZeroMemory(self, spans[ours:ours+1]); err != nil {
 		t.Fatal(err)
 	}
 	if got := string(memory[:6]); got != "\x00\x00\x00\x00\x00\x00" {
 		t.Errorf("it still holds %q", got)
 	}
-	if err := ClearSpans(self, []Span{{ID: 1 << 30}}); err == nil {
+	if err := ZeroMemory(self, []MemorySpan{{ID: 1 << 30}}); err == nil {
 		t.Error("it dropped the memory of a process that there is not")
 	}
 	if err := unix.Munmap(memory); err != nil {

@@ -65,9 +65,9 @@ func MappingNames(pid int) []string {
 	return slices.Compact(names)
 }
 
-// SharedFileAt returns the path of the file that the process has mapped as shared at
+// SharedFileMappedAt returns the path of the file that the process has mapped as shared at
 // that address, "" if no file with a name is mapped there.
-func SharedFileAt(pid int, at uint64) string {
+func SharedFileMappedAt(pid int, at uint64) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	for line := range strings.Lines(string(text)) {
 		// address perms offset device inode name

@@ -8,23 +8,23 @@ import (
 )
 
 // PSS returns the proportional set size of the processes together, in bytes.
-func PSS(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Pss:") }
+func PSS(pids []int) int64 { return sumMemoryFields(pids, "smaps_rollup", "Pss:") }
 
 // RSS returns the resident set size of the processes together, in bytes. It is cheaper
 // than PSS and counts shared pages more than once.
-func RSS(pids []int) int64 { return sumKiB(pids, "status", "VmRSS:") }
+func RSS(pids []int) int64 { return sumMemoryFields(pids, "status", "VmRSS:") }
 
 // UnbackedBytes returns the memory of the processes, resident or in the swap, whose
 // contents are in no file.
 func UnbackedBytes(pids []int) int64 {
-	return sumKiB(pids, "smaps_rollup", "Anonymous:", "Pss_Shmem:", "Swap:")
+	return sumMemoryFields(pids, "smaps_rollup", "Anonymous:", "Pss_Shmem:", "Swap:")
 }
 
 // AnonymousBytes returns the resident memory of the processes that belongs to no file.
-func AnonymousBytes(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Anonymous:") }
+func AnonymousBytes(pids []int) int64 { return sumMemoryFields(pids, "smaps_rollup", "Anonymous:") }
 
 // SwappedBytes returns the memory of the processes that is in the swap.
-func SwappedBytes(pids []int) int64 { return sumKiB(pids, "smaps_rollup", "Swap:") }
+func SwappedBytes(pids []int) int64 { return sumMemoryFields(pids, "smaps_rollup", "Swap:") }
 
 // MemoryUsage is the memory that a group of processes takes.
 type MemoryUsage struct {
@@ -55,27 +55,27 @@ func MeasureMemory(pids []int) MemoryUsage {
 		}
 		u.Processes++
 		u.Virtual += pages * page
-		u.Resident += kibField(string(rollup), "Pss:")
-		u.Shared += kibField(string(rollup), "Pss_File:") + kibField(string(rollup), "Pss_Shmem:")
+		u.Resident += memoryFieldBytes(string(rollup), "Pss:")
+		u.Shared += memoryFieldBytes(string(rollup), "Pss_File:") + memoryFieldBytes(string(rollup), "Pss_Shmem:")
 	}
 	return u
 }
 
-// sumKiB adds the fields of that file in /proc/<pid>, in bytes. A process that has
+// sumMemoryFields adds the fields of that file in /proc/<pid>, in bytes. A process that has
 // ended or may not be read counts nothing.
-func sumKiB(pids []int, file string, keys ...string) (total int64) {
+func sumMemoryFields(pids []int, file string, keys ...string) (total int64) {
 	for _, pid := range pids {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 		for _, key := range keys {
-			total += kibField(string(text), key)
+			total += memoryFieldBytes(string(text), key)
 		}
 	}
 	return total
 }
 
-// kibField returns the value of the key, which the text has in KiB, in bytes; 0 when
+// memoryFieldBytes returns the value of the key, which the text has in KiB, in bytes; 0 when
 // the text lacks the key.
-func kibField(text, key string) int64 {
+func memoryFieldBytes(text, key string) int64 {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {
 			n, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)

@@ -31,9 +31,9 @@ func NSPid(pid int) int {
 	return thread.ID
 }
 
-// Command returns the name of the process, as set by prctl(2) or taken from the name of
+// ProcessName returns the name of the process, as set by prctl(2) or taken from the name of
 // its program, "" when the process is gone. The kernel cuts it to 15 bytes.
-func Command(pid int) string {
+func ProcessName(pid int) string {
 	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	return strings.TrimSuffix(string(name), "\n")
 }
@@ -71,9 +71,9 @@ func IsTraced(pid int) bool {
 	return tracer != "" && tracer != "0"
 }
 
-// HasForeignUser reports whether any user or group ID of the process differs from the
+// HasOtherUserOrGroup reports whether any user or group ID of the process differs from the
 // real one of this process.
-func HasForeignUser(pid int) bool {
+func HasOtherUserOrGroup(pid int) bool {
 	for key, own := range map[string]int{"Uid:": os.Getuid(), "Gid:": os.Getgid()} {
 		for id := range strings.FieldsSeq(statusField(pid, key)) {
 			if id != strconv.Itoa(own) {
@@ -90,8 +90,8 @@ type Owner struct{ UID, GID int }
 // OwnerOf returns the owner of the process, root when the process is gone.
 func OwnerOf(pid int) (o Owner) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, _ = fmt.Sscan(lineValue(string(text), "Uid:"), &o.UID)
-	_, _ = fmt.Sscan(lineValue(string(text), "Gid:"), &o.GID)
+	_, _ = fmt.Sscan(findLineValue(string(text), "Uid:"), &o.UID)
+	_, _ = fmt.Sscan(findLineValue(string(text), "Gid:"), &o.GID)
 	return o
 }
 
@@ -114,11 +114,11 @@ func statField(pid, field int) uint64 {
 // is gone.
 func statusField(pid int, key string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	return lineValue(string(text), key)
+	return findLineValue(string(text), key)
 }
 
-// lineValue returns the rest of the first line that begins with key.
-func lineValue(text, key string) string {
+// findLineValue returns the rest of the first line that begins with key.
+func findLineValue(text, key string) string {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {
 			return strings.TrimSpace(rest)

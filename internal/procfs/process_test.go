@@ -33,7 +33,7 @@ func TestIdentity(t *testing.T) {
 	if got := Parent(cmd.Process.Pid); got != os.Getpid() {
 		t.Errorf("its parent is %d", got)
 	}
-	if got := Command(cmd.Process.Pid); got != "sleep" {
+	if got := ProcessName(cmd.Process.Pid); got != "sleep" {
 		t.Errorf("its name is %q", got)
 	}
 	path, err := exec.LookPath("sleep")
@@ -64,7 +64,7 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestCommand(t *testing.T) {
-	if got := Command(os.Getpid()); got != "procfs.test" {
+	if got := ProcessName(os.Getpid()); got != "procfs.test" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RobustFutexes returns the addresses of the futexes of the robust mutexes that the
+// HeldRobustFutexes returns the addresses of the futexes of the robust mutexes that the
 // thread holds. The kernel marks these mutexes when the thread dies, see
 // get_robust_list(2).
-func RobustFutexes(tid int) (held []uint64) {
+func HeldRobustFutexes(tid int) (held []uint64) {
 	var head, size uint64
 	_, _, errno := unix.RawSyscall(unix.SYS_GET_ROBUST_LIST, uintptr(tid), uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size)))
 	if errno != 0 || head == 0 {
@@ -30,7 +30,7 @@ func RobustFutexes(tid int) (held []uint64) {
 		}
 	}
 	for _, entry := range entries {
-		if entry &^= priorityInheritBit; entry != 0 && isHeldBy(tid, entry+list[1]) {
+		if entry &^= priorityInheritBit; entry != 0 && isFutexHeldBy(tid, entry+list[1]) {
 			held = append(held, entry+list[1])
 		}
 	}
@@ -40,9 +40,9 @@ func RobustFutexes(tid int) (held []uint64) {
 // priorityInheritBit is set in a list entry whose mutex inherits priority.
 const priorityInheritBit = 1
 
-// isHeldBy reports whether the thread owns the mutex. The list also has the mutex that
+// isFutexHeldBy reports whether the thread owns the mutex. The list also has the mutex that
 // the thread waits for.
-func isHeldBy(tid int, futex uint64) bool {
+func isFutexHeldBy(tid int, futex uint64) bool {
 	const owner = 0x3fffffff // FUTEX_TID_MASK
 	word := make([]byte, 4)
 	return readMemory(tid, futex, word) && int(binary.NativeEndian.Uint32(word)&owner) == NSPid(tid)

@@ -18,15 +18,15 @@ func HasSealedMemory(pid int) (bool, error) {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return false, nil // it has ended
 	}
-	return containsSealed(smaps), err
+	return containsSealedMapping(smaps), err
 }
 
 // kernelMappings are the mappings that the kernel makes, and may seal itself.
 var kernelMappings = []string{"[sigpage]", "[uprobes]", "[vdso]", "[vectors]", "[vsyscall]", "[vvar]", "[vvar_vclock]"}
 
-// containsSealed reports whether a mapping in the text of a file smaps is sealed and
+// containsSealedMapping reports whether a mapping in the text of a file smaps is sealed and
 // does not belong to the kernel.
-func containsSealed(smaps []byte) bool {
+func containsSealedMapping(smaps []byte) bool {
 	mark := []byte(" sl ")
 	if !bytes.Contains(smaps, mark) {
 		return false // as a rule

@@ -12,10 +12,10 @@ func TestSealed(t *testing.T) {
 		named = "7f0000000000-7f0000001000 r--p 00000000 08:01 42 /a sl b\nSize:                  4 kB\nVmFlags: rd mr mw me sd \n"
 		vdso  = "7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]\nVmFlags: rd ex mr mw me de sl \n"
 	)
-	if containsSealed([]byte(plain + named + vdso)) {
+	if containsSealedMapping([]byte(plain + named + vdso)) {
 		t.Error("what the kernel seals counts")
 	}
-	if !containsSealed([]byte(strings.Replace(plain, "ac sd", "ac sd sl", 1) + vdso)) {
+	if !containsSealedMapping([]byte(strings.Replace(plain, "ac sd", "ac sd sl", 1) + vdso)) {
 		t.Error("sealed memory does not count")
 	}
 }

@@ -128,7 +128,7 @@ func resourceLimits(pid int) string {
 	}
 	all := make([]string, len(limitNames))
 	for i, name := range limitNames {
-		if values := strings.Fields(lineValue(string(text), name)); len(values) >= 2 {
+		if values := strings.Fields(findLineValue(string(text), name)); len(values) >= 2 {
 			all[i] = values[0] + ":" + values[1]
 		}
 	}

@@ -1,5 +1,5 @@
 // Package procfs reads what Linux reports about processes, see proc(5). It changes a
-// process only in Continue, ApplyTunings and ClearSpans. It does not know what the
+// process only in Continue, ApplyThreadTunings and ZeroMemory. It does not know what the
 // processes are for.
 package procfs
 

@@ -35,9 +35,9 @@ func UnixSockets() (map[uint32]UnixSocket, error) {
 	return sockets, nil
 }
 
-// CountUnixPeers returns the number of connections, established or pending, to the
+// CountUnixConnections returns the number of connections, established or pending, to the
 // listening unix socket that is bound to path.
-func CountUnixPeers(path string) (int, error) {
+func CountUnixConnections(path string) (int, error) {
 	text, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return 0, err
@@ -100,14 +100,14 @@ func queryUnixSockets() (map[uint32]UnixSocket, error) {
 			case m.Header.Type == unix.NLMSG_ERROR || len(m.Data) < diagMessage:
 				return nil, errors.New("the kernel refuses")
 			}
-			sockets[host.Uint32(m.Data[4:])] = parseSocketDiag(m.Data[diagMessage:])
+			sockets[host.Uint32(m.Data[4:])] = parseUnixSocket(m.Data[diagMessage:])
 		}
 	}
 }
 
-// parseSocketDiag returns the socket that the attributes of one netlink message
+// parseUnixSocket returns the socket that the attributes of one netlink message
 // describe.
-func parseSocketDiag(attributes []byte) (s UnixSocket) {
+func parseUnixSocket(attributes []byte) (s UnixSocket) {
 	host := binary.NativeEndian
 	for len(attributes) >= unix.SizeofRtAttr {
 		length := int(host.Uint16(attributes))

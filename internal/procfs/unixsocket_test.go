@@ -98,7 +98,7 @@ func TestUnixPeers(t *testing.T) {
 		defer listener.Close()
 		check := func(want int) {
 			t.Helper()
-			if got, err := CountUnixPeers(path); err != nil || got != want {
+			if got, err := CountUnixConnections(path); err != nil || got != want {
 				t.Errorf("%q: got %d, %v, want %d", name, got, err, want)
 			}
 		}

@@ -21,7 +21,7 @@ func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
 		Locator:       st.Config.Executable,
 		Version:       versionMessage(info.Version),
 		StartMode:     shellpb.StartModeOf(string(st.Config.StartMode)),
-		Resumed:       st.Config.Resumed(),
+		Resumed:       st.Config.StartsResumed(),
 		Configuration: st.Config.ConfigurationJSON(),
 		Preconditions: st.Preconditions(),
 		Terminations:  st.Terminations(),

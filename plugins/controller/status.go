@@ -44,7 +44,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		State:             stateText(st),
 		StartMode:         string(st.Config.StartMode),
 		AutoStart:         st.Config.StartMode == configs.StartActivated,
-		Resumed:           st.Config.Resumed(),
+		Resumed:           st.Config.StartsResumed(),
 		StartupOrder:      st.Config.StartupOrder,
 		WebUI:             st.Config.WebUI,
 		Preconditions:     st.Preconditions(),

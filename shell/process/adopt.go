@@ -182,7 +182,7 @@ func waitForEngine(ctx context.Context, root int, group cgroup.Dir) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		engine := group.MembersOutside(root)
+		engine := group.MembersOutsideTree(root)
 		if len(engine) == 0 {
 			procfs.Continue(procfs.Tree(root))
 			return nil

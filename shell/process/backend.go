@@ -144,7 +144,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	b.noteProgramFiles(program)
-	file := fileid.OfSettled(program)
+	file := fileid.OfUnlessJustChanged(program)
 	t, socket, err := b.startProgram(ctx, program)
 	if err == nil {
 		b.setSocket(socket)

@@ -192,7 +192,7 @@ func waitDisconnected(ctx context.Context, socket string) error {
 	tick := time.NewTicker(200 * time.Microsecond)
 	defer tick.Stop()
 	for {
-		peers, err := procfs.CountUnixPeers(socket)
+		peers, err := procfs.CountUnixConnections(socket)
 		if err != nil || peers == 0 {
 			return err
 		}

@@ -112,7 +112,7 @@ func (b *Backend) isProbe() bool { return strings.HasSuffix(b.place, probeSuffix
 func (b *Backend) cachedInformation(program string, c configs.Plugin) *shellpb.InformationResponse {
 	key := programKey(program, c)
 	p, found, err := b.host.Programs.Get(key)
-	if now := fileFields(fileid.OfSettled(program)); err == nil && found && p.File != now {
+	if now := fileFields(fileid.OfUnlessJustChanged(program)); err == nil && found && p.File != now {
 		var digest string
 		digest, err = fileDigest(program)
 		found = digest == p.Digest
@@ -155,7 +155,7 @@ func (b *Backend) putInformation(program string, file fileid.ID) error {
 		return nil
 	}
 	digest, err := fileDigest(program)
-	if err != nil || fileid.OfSettled(program) != file { // the file was replaced while the program started
+	if err != nil || fileid.OfUnlessJustChanged(program) != file { // the file was replaced while the program started
 		return err
 	}
 	return b.host.Programs.Put(key, CachedProgram{File: fileFields(file), Digest: digest, Information: info})

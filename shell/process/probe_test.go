@@ -52,7 +52,7 @@ func countingStarts(t *testing.T, c configs.Plugin) (_ configs.Plugin, starts fu
 // waitSettled waits until a change of the file is old enough to be told from the next.
 func waitSettled(t *testing.T, path string) {
 	t.Helper()
-	eventually(t, "the file is old enough", func() bool { return fileid.OfSettled(path) != fileid.ID{} })
+	eventually(t, "the file is old enough", func() bool { return fileid.OfUnlessJustChanged(path) != fileid.ID{} })
 }
 
 // newRigWithCache is a rig whose host keeps what programs say.
@@ -133,7 +133,7 @@ func TestProbeOfWhatHasChanged(t *testing.T) {
 	waitSettled(t, c.Executable)
 	r.probe()
 	for _, kept := range memory {
-		if now := fileid.OfSettled(c.Executable); kept.File != fileFields(now) {
+		if now := fileid.OfUnlessJustChanged(c.Executable); kept.File != fileFields(now) {
 			t.Errorf("it would be read again: %+v, now %+v", kept.File, now)
 		}
 	}

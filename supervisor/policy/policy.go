@@ -235,9 +235,9 @@ func (c Candidate) whyNeverHibernated() string {
 		return "it is " + string(c.Use.State)
 	case c.Use.Control == "":
 		return "it has no state control, and only what can be suspended can be hibernated"
-	case !c.Config.MaySleep() && c.Config.AutoHibernate != nil:
+	case !c.Config.MayAutoHibernate() && c.Config.AutoHibernate != nil:
 		return "auto-hibernate = false"
-	case !c.Config.MaySleep():
+	case !c.Config.MayAutoHibernate():
 		return `its callers would be refused: on-call = "reject", and auto-hibernate is not set`
 	case c.Attempts.hopeless:
 		return fmt.Sprintf("it can't be hibernated until it is started anew: %v", c.Attempts.failure)

@@ -115,7 +115,7 @@ func (p *plain) settle(ctx context.Context) error {
 		return err
 	}
 	return poll(ctx, func() (bool, error) {
-		peers, err := procfs.CountUnixPeers(socket)
+		peers, err := procfs.CountUnixConnections(socket)
 		return peers == 0, err
 	})
 }

@@ -126,7 +126,7 @@ func (all findings) asError() error {
 		if len(f.fds) > 0 {
 			what = fmt.Sprintf("has %s open as descriptor %s", f.what, strings.Join(f.fds, ", "))
 		}
-		texts[i] = fmt.Sprintf("process %d (%s) %s: %s", f.pid, procfs.Command(f.pid), what, f.advice)
+		texts[i] = fmt.Sprintf("process %d (%s) %s: %s", f.pid, procfs.ProcessName(f.pid), what, f.advice)
 	}
 	kind := hibernate.ErrPassing
 	if slices.ContainsFunc(all, func(f *finding) bool { return !f.passing }) {

@@ -47,7 +47,7 @@ func findInProcesses(tree []int, found *findings) {
 		if procfs.IsTraced(pid) {
 			found.addProcess(pid, "is being traced", "end the debugger first")
 		}
-		if !mayDumpOthers && procfs.HasForeignUser(pid) {
+		if !mayDumpOthers && procfs.HasOtherUserOrGroup(pid) {
 			found.addProcess(pid, "runs as another user", "the host needs the capability CAP_SYS_RESOURCE for that")
 		}
 		findMappings(pid, found)

@@ -65,7 +65,7 @@ func findUnixConnections(inTree map[uint32]procfs.Descriptor, found *findings) e
 		if name := all[s.Peer].Name; name != "" {
 			what += ", at " + name
 		} else if holder := procfs.SocketHolder(s.Peer); holder != 0 {
-			what += fmt.Sprintf(", %d (%s)", holder, procfs.Command(holder))
+			what += fmt.Sprintf(", %d (%s)", holder, procfs.ProcessName(holder))
 		}
 		found.addDescriptor(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
 	}
@@ -90,7 +90,7 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 	if d.Protocol() != "NETLINK" {
 		return
 	}
-	if unread, err := d.HasUnread(); err == nil && unread {
+	if unread, err := d.HasUnreadData(); err == nil && unread {
 		found.addDescriptor(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passing = true
 	}
 }

@@ -98,8 +98,8 @@ func findFileMutexes(processes []treeProcess, found *findings) {
 // holds a robust mutex, "" if there is none.
 func fileOfHeldMutex(p treeProcess) string {
 	for _, tid := range p.tids {
-		for _, futex := range procfs.RobustFutexes(tid) {
-			if path := procfs.SharedFileAt(tid, futex); path != "" {
+		for _, futex := range procfs.HeldRobustFutexes(tid) {
+			if path := procfs.SharedFileMappedAt(tid, futex); path != "" {
 				return path
 			}
 		}

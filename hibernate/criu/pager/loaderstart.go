@@ -26,7 +26,7 @@ const loaderName = "dormouse-load"
 
 // IsLoader reports whether the process is a loader. A loader ends by itself when its
 // tree has ended, and must not be killed before.
-func IsLoader(pid int) bool { return procfs.Command(pid) == loaderName }
+func IsLoader(pid int) bool { return procfs.ProcessName(pid) == loaderName }
 
 // reapLoaders reaps loaders that ended while this process executed itself anew.
 func reapLoaders() {

@@ -257,7 +257,7 @@ func (r *run) checkProcessesGone() error {
 	var alive []string
 	for _, pid := range r.pids {
 		if !procfs.HasEnded(pid) {
-			alive = append(alive, fmt.Sprintf("%d (%s)", pid, procfs.Command(pid)))
+			alive = append(alive, fmt.Sprintf("%d (%s)", pid, procfs.ProcessName(pid)))
 		}
 	}
 	if len(alive) == 0 {

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tuning is how the kernel schedules and treats one thread. A value that equals the
+// ThreadTuning is how the kernel schedules and treats one thread. A value that equals the
 // host's own, or the kernel's default, is zero.
-type Tuning struct {
+type ThreadTuning struct {
 	// ID is the thread's number in its own PID namespace.
 	ID int `json:"id"`
 	// Processors is the affinity mask, see sched_setaffinity(2).
@@ -25,12 +25,12 @@ type Tuning struct {
 	Core string `json:"core,omitempty"`
 }
 
-// Tunings returns the tuning of each thread of the processes that has any.
-func Tunings(pids []int) []Tuning {
-	own := readTuning(os.Getpid())
-	var all []Tuning
+// ThreadTunings returns the tuning of each thread of the processes that has any.
+func ThreadTunings(pids []int) []ThreadTuning {
+	own := readThreadTuning(os.Getpid())
+	var all []ThreadTuning
 	forEachThread(pids, func(tid, id int) {
-		t := readTuning(tid)
+		t := readThreadTuning(tid)
 		if slices.Equal(t.Processors, own.Processors) {
 			t.Processors = nil
 		}
@@ -50,20 +50,20 @@ func Tunings(pids []int) []Tuning {
 	return all
 }
 
-// ApplyTunings sets the tuning of the threads of the processes, found by ID. It goes on
+// ApplyThreadTunings sets the tuning of the threads of the processes, found by ID. It goes on
 // after an error and returns the first.
-func ApplyTunings(pids []int, wanted []Tuning) error {
+func ApplyThreadTunings(pids []int, wanted []ThreadTuning) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	byID := make(map[int]Tuning, len(wanted))
+	byID := make(map[int]ThreadTuning, len(wanted))
 	for _, t := range wanted {
 		byID[t.ID] = t
 	}
 	var first error
 	forEachThread(pids, func(tid, id int) {
 		if t, ok := byID[id]; ok {
-			if err := t.apply(tid); err != nil && first == nil {
+			if err := t.applyTo(tid); err != nil && first == nil {
 				first = fmt.Errorf("cannot tune thread %d: %w", id, err)
 			}
 		}
@@ -87,8 +87,8 @@ func forEachThread(pids []int, visit func(tid, id int)) {
 // ioprioProcess is IOPRIO_WHO_PROCESS.
 const ioprioProcess = 1
 
-// readTuning returns the tuning of a thread, without its ID.
-func readTuning(tid int) (t Tuning) {
+// readThreadTuning returns the tuning of a thread, without its ID.
+func readThreadTuning(tid int) (t ThreadTuning) {
 	mask := make([]uint64, 128) // 8192 processors
 	n, _, errno := unix.RawSyscall(unix.SYS_SCHED_GETAFFINITY, uintptr(tid), uintptr(len(mask)*8), uintptr(unsafe.Pointer(&mask[0])))
 	if errno == 0 {
@@ -104,7 +104,7 @@ func readTuning(tid int) (t Tuning) {
 	return t
 }
 
-func (t Tuning) apply(tid int) error {
+func (t ThreadTuning) applyTo(tid int) error {
 	if n := len(t.Processors); n > 0 {
 		if _, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, uintptr(tid), uintptr(n*8), uintptr(unsafe.Pointer(&t.Processors[0]))); errno != 0 {
 			return fmt.Errorf("its affinity: %w", errno)

@@ -5,41 +5,41 @@ import (
 	"time"
 )
 
-// readFreeTable reads a table of any content, and converts it to values that JSON has.
-func (t *tableReader) readFreeTable(key string, to *map[string]any) {
+// readJSONTable reads a table of any content, and converts it to values that JSON has.
+func (t *tableReader) readJSONTable(key string, to *map[string]any) {
 	values, ok := readValue[map[string]any](t, key, "a table")
 	if ok && len(values) > 0 {
-		*to = t.jsonTable(values, t.lines.key(key))
+		*to = t.toJSONTable(values, t.lines.keyOrSelf(key))
 	}
 }
 
-func (t *tableReader) jsonTable(values map[string]any, at *keyLines) map[string]any {
+func (t *tableReader) toJSONTable(values map[string]any, at *keyLines) map[string]any {
 	out := make(map[string]any, len(values))
 	for key, value := range values {
-		out[key] = t.jsonValue(key, value, at.key(key))
+		out[key] = t.toJSONValue(key, value, at.keyOrSelf(key))
 	}
 	return out
 }
 
-// jsonValue converts a value. key is only for naming the value in a problem.
-func (t *tableReader) jsonValue(key string, value any, at *keyLines) any {
+// toJSONValue converts a value. key is only for naming the value in a problem.
+func (t *tableReader) toJSONValue(key string, value any, at *keyLines) any {
 	switch value := value.(type) {
 	case map[string]any:
-		return t.jsonTable(value, at)
+		return t.toJSONTable(value, at)
 	case []map[string]any:
 		list := make([]any, len(value))
 		for i, element := range value {
-			list[i] = t.jsonTable(element, at.element(i))
+			list[i] = t.toJSONTable(element, at.elementOrSelf(i))
 		}
 		return list
 	case []any:
 		list := make([]any, len(value))
 		for i, element := range value {
-			list[i] = t.jsonValue(key, element, at)
+			list[i] = t.toJSONValue(key, element, at)
 		}
 		return list
 	case time.Time:
-		return dateText(value)
+		return formatTOMLDate(value)
 	case float64:
 		if math.IsNaN(value) || math.IsInf(value, 0) {
 			t.addProblem(at, "key %q in the configuration %s: a plugin gets it as JSON, which has no %v", key, t.name, value)
@@ -48,9 +48,9 @@ func (t *tableReader) jsonValue(key string, value any, at *keyLines) any {
 	return value
 }
 
-// dateText returns a TOML date or time as RFC 3339 writes it, without the parts that
+// formatTOMLDate returns a TOML date or time as RFC 3339 writes it, without the parts that
 // the file leaves out. The library marks such values by the name of their zone.
-func dateText(t time.Time) string {
+func formatTOMLDate(t time.Time) string {
 	switch t.Location().String() {
 	case "datetime-local":
 		return t.Format("2006-01-02T15:04:05.999999999")
