@@ -71,6 +71,7 @@ func (m *method) refer(b *strings.Builder, callsign string) {
 		}
 		b.WriteString("\n")
 	}
+	fmt.Fprintf(b, "- access: %s\n", m.accessText())
 	if m.aliases != nil {
 		fmt.Fprintf(b, "- also called `%s`\n", strings.Join(m.aliases, "`, `"))
 	}
@@ -92,6 +93,20 @@ func (m *method) refer(b *strings.Builder, callsign string) {
 	if names = slices.Compact(names); names != nil {
 		fmt.Fprintf(b, "- errors: %s\n", strings.Join(names, ", "))
 	}
+}
+
+// accessNames is each access as the reference writes it.
+var accessNames = map[access]string{accessRead: "read", accessCall: "call", accessOperate: "operate", accessAdmin: "admin"}
+
+// accessText returns the access that callers of the method need, for the reference.
+func (m *method) accessText() string {
+	switch {
+	case m.form == variable:
+		return accessNames[m.access] + ", to write " + accessNames[m.writeAccess]
+	case m.access == accessCall:
+		return accessNames[m.access] + ", for the events of Controller " + accessNames[accessRead]
+	}
+	return accessNames[m.access]
 }
 
 // shape is a schema in a few words.
@@ -141,6 +156,18 @@ websocket subprotocol that a client offers is echoed, and all of them mean JSON-
 The method is ~[Callsign.][version.]method[@index]~. Callsigns may hold dots. The version
 is 1. Without a callsign, the one in the path is meant, else Controller. All names are
 case-sensitive.
+
+Each method names the access that its caller needs. Each access includes those before it:
+
+| access | what it allows |
+| --- | --- |
+| read | to see states and figures, and to get the host's events |
+| call | to call plugins and get their events |
+| operate | to move instances along their lifecycle |
+| admin | to change which instances there are, their configuration, and the host |
+
+Today every client that reaches the host over a loopback address has all of them. A call
+without the access that it needs would fail with PRIVILIGED_REQUEST.
 
 The host accepts more than JSON-RPC 2.0: ~jsonrpc~ may be missing, ~params~ may be anything that
 the method takes. An id is a whole number of at most 2^53, or a string, or null, and comes
