@@ -3,6 +3,7 @@ package jsonrpc
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -52,9 +53,9 @@ func ParseDesignator(method string) (Designator, error) {
 
 	d.Callsign = name[:dot]
 	last := d.Callsign[strings.LastIndexByte(d.Callsign, '.')+1:]
-	if version, ok := parseDigits(last); ok {
+	if last != "" && strings.Trim(last, "0123456789") == "" {
 		d.Callsign = strings.TrimSuffix(strings.TrimSuffix(d.Callsign, last), ".")
-		if version <= 254 {
+		if version, err := strconv.Atoi(last); err == nil && version <= 254 {
 			d.Version = version
 		}
 		if len(last) == dot {
@@ -80,15 +81,4 @@ func checkPrefixAndName(method string) error {
 		return errors.New("no name of a method")
 	}
 	return nil
-}
-
-// parseDigits returns the number that s has in decimal, but at most 255.
-func parseDigits(s string) (n int, ok bool) {
-	for _, c := range []byte(s) {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = min(10*n+int(c-'0'), 255)
-	}
-	return n, s != ""
 }

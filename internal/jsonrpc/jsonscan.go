@@ -10,8 +10,6 @@ import (
 
 // The functions in this file expect JSON that json.Valid has accepted.
 
-const space = " \t\r\n"
-
 // Fields returns the members of params by name. The error says that params are not an
 // object, or that two members have the same name.
 func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
@@ -68,41 +66,14 @@ func arrayElements(array []byte) iter.Seq[json.RawMessage] {
 	}
 }
 
-// nestingDepth returns how deep arrays and objects are nested.
-func nestingDepth(valid []byte) int {
-	now, most := 0, 0
-	for i := 0; i < len(valid); i++ {
-		switch valid[i] {
-		case '"':
-			i = skipString(valid, i) - 1
-		case '{', '[':
-			now++
-			most = max(most, now)
-		case '}', ']':
-			now--
-		}
-	}
-	return most
-}
-
 // skipValue returns the offset behind the value that begins at i.
 func skipValue(valid []byte, i int) int {
 	switch valid[i] {
 	case '"':
 		return skipString(valid, i)
 	case '{', '[':
-		for open := 0; ; i++ {
-			switch valid[i] {
-			case '"':
-				i = skipString(valid, i) - 1
-			case '{', '[':
-				open++
-			case '}', ']':
-				if open--; open == 0 {
-					return i + 1
-				}
-			}
-		}
+		end, _ := skipContainer(valid, i)
+		return end
 	}
 	for ; i < len(valid); i++ {
 		switch valid[i] {
@@ -111,6 +82,24 @@ func skipValue(valid []byte, i int) int {
 		}
 	}
 	return i
+}
+
+// skipContainer returns the offset behind the array or object that begins at i, and how
+// deep arrays and objects are nested there.
+func skipContainer(valid []byte, i int) (end, depth int) {
+	for open := 0; ; i++ {
+		switch valid[i] {
+		case '"':
+			i = skipString(valid, i) - 1
+		case '{', '[':
+			open++
+			depth = max(depth, open)
+		case '}', ']':
+			if open--; open == 0 {
+				return i + 1, depth
+			}
+		}
+	}
 }
 
 // skipString returns the offset behind the string that begins at i.

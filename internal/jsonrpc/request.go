@@ -64,17 +64,17 @@ func Parse(message []byte) (Message, error) {
 		var discarded json.RawMessage
 		return Message{}, fmt.Errorf("%w: %w", ErrSyntax, json.Unmarshal(message, &discarded))
 	}
-	if nestingDepth(message) > MaxDepth {
+	message = bytes.Trim(message, " \t\r\n")
+	if message[0] != '{' && message[0] != '[' {
+		return Message{}, fmt.Errorf("%w: it is neither an object nor an array", ErrInvalid)
+	}
+	if _, depth := skipContainer(message, 0); depth > MaxDepth {
 		return Message{}, fmt.Errorf("%w: it is nested deeper than %d levels", ErrInvalid, MaxDepth)
 	}
-	message = bytes.Trim(message, space)
-	switch message[0] {
-	case '{':
-		return Message{Requests: []Request{parseRequest(message)}}, nil
-	case '[':
+	if message[0] == '[' {
 		return parseBatch(message)
 	}
-	return Message{}, fmt.Errorf("%w: it is neither an object nor an array", ErrInvalid)
+	return Message{Requests: []Request{parseRequest(message)}}, nil
 }
 
 func parseBatch(array []byte) (Message, error) {
