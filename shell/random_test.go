@@ -51,7 +51,7 @@ func TestRandomEvents(t *testing.T) {
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
 			run(t, setup{config: config, noControl: dice.IntN(8) == 0, hibernated: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
-				r.fake.FailWhen(chaos(r.fake, seed))
+				r.fake.OnStep = chaos(r.fake, seed)
 				r.fake.InPlace = seed%2 == 0
 				done := make(chan struct{})
 				var acting, watching sync.WaitGroup
@@ -109,10 +109,10 @@ func TestRandomEvents(t *testing.T) {
 func pick[T any](dice *rand.Rand, from ...T) T { return from[dice.IntN(len(from))] }
 
 // chaos makes some steps fail and the plugin die in some.
-func chaos(f *shelltest.Plugin, seed uint64) func(step string) error {
+func chaos(f *shelltest.Plugin, seed uint64) func(ctx context.Context, step, detail string) error {
 	var mu sync.Mutex
 	dice := rand.New(rand.NewPCG(seed, 1<<32))
-	return func(step string) error {
+	return func(_ context.Context, step, _ string) error {
 		mu.Lock()
 		n := dice.IntN(100)
 		mu.Unlock()

@@ -1,6 +1,7 @@
 package shell_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -85,12 +86,12 @@ func TestWarmStartFails(t *testing.T) {
 				r.expectStart(coldSteps...)
 				r.deactivate()
 				first := true
-				r.fake.FailWhen(func(at string) (err error) {
+				r.fake.OnStep = func(_ context.Context, at, _ string) (err error) {
 					if at == step && first {
 						first, err = false, errBroken
 					}
 					return err
-				})
+				}
 				r.expectStart(append(want, doubtfulSteps...)...)
 				if image, why := r.GoldenImage(); image != nil || !errors.Is(why, errBroken) {
 					r.Errorf("its golden image is %v: %v", image, why)

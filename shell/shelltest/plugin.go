@@ -83,9 +83,8 @@ type Plugin struct {
 	steps       []string         // the steps so far
 	faults      map[string]error // by step, the error it returns
 	gates       map[string]*Gate // by step, the gate it waits at
-	failWhen    func(step string) error
-	active      string // the lifecycle step that runs
-	started     bool   // there is a process, or what is left of one
+	active      string           // the lifecycle step that runs
+	started     bool             // there is a process, or what is left of one
 	alive       bool
 	process     int // number of the process
 	calls       map[string]int
@@ -134,18 +133,11 @@ func (p *Plugin) Fail(step string, err error) {
 	p.faults[step] = err
 }
 
-// FailWhen makes each step return the error of decide, which gets the name of the step.
-func (p *Plugin) FailWhen(decide func(step string) error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.failWhen = decide
-}
-
-// ClearFailures makes all steps succeed again, after Fail and FailWhen.
+// ClearFailures makes all steps succeed again: it forgets OnStep and the errors of Fail.
 func (p *Plugin) ClearFailures() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.faults, p.failWhen = nil, nil
+	p.faults, p.OnStep = nil, nil
 }
 
 // Kill ends the process of the plugin and reports the exit to the sink.
@@ -206,7 +198,7 @@ func (p *Plugin) runStep(ctx context.Context, step, detail string) error {
 		did += " " + detail
 	}
 	p.steps = append(p.steps, did)
-	g := p.gates[step]
+	g, onStep := p.gates[step], p.OnStep
 	delete(p.gates, step)
 	p.mu.Unlock()
 	if g != nil {
@@ -217,18 +209,14 @@ func (p *Plugin) runStep(ctx context.Context, step, detail string) error {
 			return ctx.Err()
 		}
 	}
-	if p.OnStep != nil {
-		if err := p.OnStep(ctx, step, detail); err != nil {
+	if onStep != nil {
+		if err := onStep(ctx, step, detail); err != nil {
 			return err
 		}
 	}
 	p.mu.Lock()
-	decide, err := p.failWhen, p.faults[step]
-	p.mu.Unlock()
-	if err == nil && decide != nil {
-		err = decide(step)
-	}
-	return err
+	defer p.mu.Unlock()
+	return p.faults[step]
 }
 
 // beginExclusiveStep complains if another step of the lifecycle is running. The caller calls
