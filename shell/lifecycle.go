@@ -1,11 +1,6 @@
 package shell
 
-import (
-	"fmt"
-	"strings"
-
-	"dormouse/statecontrol"
-)
+import "dormouse/statecontrol"
 
 // State is the lifecycle state of an instance. The texts are Thunder's, in lower case.
 type State string
@@ -154,36 +149,4 @@ func findRow(e Event, from State) (Row, bool) {
 		}
 	}
 	return Row{}, false
-}
-
-// LifecycleDiagram returns the lifecycle table as a Mermaid state diagram, for the documentation.
-func LifecycleDiagram() string {
-	var b strings.Builder
-	b.WriteString("stateDiagram-v2\n    [*] --> deactivated\n    [*] --> unavailable\n    [*] --> hibernated: an image from before\n")
-	seen := make(map[string]bool)
-	arrow := func(from, to State, label string) {
-		line := fmt.Sprintf("    %s --> %s: %s\n", from, to, label)
-		if !seen[line] {
-			seen[line] = true
-			b.WriteString(line)
-		}
-	}
-	for _, row := range Lifecycle {
-		label := string(row.Event)
-		if row.NeedsControl != "" {
-			label += " (" + string(row.NeedsControl) + ")"
-		}
-		if row.During == "" {
-			arrow(row.From, row.Then, label)
-			continue
-		}
-		arrow(row.From, row.During, label)
-		if row.Then == row.Else {
-			arrow(row.During, row.Then, "done")
-			continue
-		}
-		arrow(row.During, row.Then, "done")
-		arrow(row.During, row.Else, "failed")
-	}
-	return b.String()
 }
