@@ -179,10 +179,3 @@ func (s *Shell) rememberMethod(method string, exists bool) {
 		s.knownMethods[method] = exists
 	}
 }
-
-// forgetKnownMethods forgets which methods exist, since the program may have changed.
-func (s *Shell) forgetKnownMethods() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.knownMethods = nil
-}

@@ -18,7 +18,7 @@ type inFlight struct {
 	changed chan struct{} // closed when a call or stream has left; nil while nothing waits for that
 
 	end       context.Context // ends when all calls and streams are given up
-	giveUp    context.CancelFunc
+	cancel    context.CancelCauseFunc
 	streaming context.Context // ends with end, or earlier when only streams are ended
 	endStream context.CancelCauseFunc
 }
@@ -28,9 +28,8 @@ type inFlight struct {
 func (f *inFlight) reopen() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	end, cancel := context.WithCancelCause(context.Background())
-	f.end, f.giveUp = end, func() { cancel(errEnded) }
-	f.streaming, f.endStream = context.WithCancelCause(end)
+	f.end, f.cancel = context.WithCancelCause(context.Background())
+	f.streaming, f.endStream = context.WithCancelCause(f.end)
 }
 
 // enterCall counts a call and returns the context that ends when the call must be given
@@ -131,9 +130,6 @@ func (f *inFlight) waitForNone(ctx context.Context, count func() int) error {
 // cancelAll gives up all calls and streams in flight.
 func (f *inFlight) cancelAll() {
 	f.mu.Lock()
-	giveUp := f.giveUp
-	f.mu.Unlock()
-	if giveUp != nil {
-		giveUp()
-	}
+	defer f.mu.Unlock()
+	f.cancel(errEnded)
 }

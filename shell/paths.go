@@ -15,9 +15,6 @@ type Paths struct {
 // SubstitutePaths replaces %persistentpath%, %volatilepath%, %datapath%, %systempath% and
 // %callsign% in text. Other words between percent signs stay as they are.
 func SubstitutePaths(text string, p Paths) string {
-	if !strings.Contains(text, "%") {
-		return text
-	}
 	return strings.NewReplacer(
 		"%persistentpath%", p.Persistent,
 		"%volatilepath%", p.Volatile,

@@ -213,7 +213,7 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 			if err := s.activateInTurn(ctx, why); err != nil {
 				return err
 			}
-			if s.isResumed() {
+			if _, control := s.StateAndControl(); control == statecontrol.Resumed {
 				return nil
 			}
 		}

@@ -53,7 +53,6 @@ func (s *Shell) launchAndInitialize(ctx context.Context) error {
 		return err
 	}
 	s.setInformation(info)
-	s.forgetKnownMethods()
 	return s.backend.Initialize(ctx)
 }
 

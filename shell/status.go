@@ -122,9 +122,3 @@ func (s *Shell) StateAndControl() (State, statecontrol.State) {
 	defer s.mu.Unlock()
 	return s.state, s.control
 }
-
-// isResumed reports whether the plugin is resumed, not suspended.
-func (s *Shell) isResumed() bool {
-	_, control := s.StateAndControl()
-	return control == statecontrol.Resumed
-}

@@ -118,7 +118,10 @@ func (s *Shell) enterState(to State, event Event, why Reason, err error) {
 	s.state, s.reason, s.failure, s.since = to, why, err, t.At
 	s.idle.updateForTransition(t)
 	switch {
-	case to == Activation, to == Waking:
+	case to == Activation:
+		s.knownMethods = nil // the program may have changed
+		s.generation++
+	case to == Waking:
 		s.generation++
 	case to.IsDown(), to == Destroyed:
 		s.control, s.warmStarts.startedFrom = "", nil

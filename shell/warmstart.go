@@ -56,7 +56,6 @@ func (s *Shell) restoreGolden(ctx context.Context) error {
 	info, err := s.process.StartWarm(ctx)
 	if err == nil {
 		s.setInformation(info)
-		s.forgetKnownMethods()
 	}
 	return err
 }
