@@ -60,14 +60,14 @@ func (e *Engine) runDump(ctx context.Context, d hibernate.DumpOrder, opts *rpc.C
 	defer end()
 	err := s.run(ctx, operation{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
 	if err != nil {
-		signalAll(dumpHelpers(d), syscall.SIGKILL)
+		signalAll(leftoverDumpHelpers(d), syscall.SIGKILL)
 	}
 	return err
 }
 
-// dumpHelpers returns the processes that a killed CRIU has left in the tree's cgroup.
-// They are in this process's PID namespace, unlike all processes of the tree.
-func dumpHelpers(d hibernate.DumpOrder) []int {
+// leftoverDumpHelpers returns the PIDs of the helpers that a killed CRIU has left in the
+// tree's cgroup. They are in the host's PID namespace, the tree's processes are not.
+func leftoverDumpHelpers(d hibernate.DumpOrder) []int {
 	own := procfs.Namespace(os.Getpid(), "pid")
 	return slices.DeleteFunc(d.Cgroup.MembersOutsideTree(d.PID), func(pid int) bool { return procfs.Namespace(pid, "pid") != own })
 }

@@ -32,8 +32,9 @@ type Engine struct {
 var _ hibernate.Engine = (*Engine)(nil)
 
 // Open returns an engine with the CRIU at path, or for "" with the one that is installed
-// for this host or in PATH. If no CRIU runs, Open returns an engine all the same, and
-// Check says why. The engine uses the directory programs for executables and work.
+// for this host or in PATH. If CRIU cannot be run, Open still returns an engine, whose
+// Check returns the cause. The engine installs helper programs in the directory programs,
+// and makes its working directories there.
 func Open(path, programs string) *Engine {
 	e := &Engine{
 		path: path, programs: programs, timing: pager.DefaultTiming, Finder: &obstacles.Finder{Programs: programs},
@@ -44,7 +45,8 @@ func Open(path, programs string) *Engine {
 	return e
 }
 
-// findCRIU sets the path and the version. The error wraps hibernate.ErrUnsupported.
+// findCRIU sets the path and the version of CRIU. It fails if CRIU cannot be run, with an
+// error that wraps hibernate.ErrUnsupported.
 func (e *Engine) findCRIU() (err error) {
 	if e.path == "" {
 		e.path = installedCRIU()
@@ -94,5 +96,5 @@ func (e *Engine) Check(ctx context.Context) error {
 
 // Identities implements hibernate.Engine.
 func (e *Engine) Identities(dir string) ([]procfs.ThreadIdentity, error) {
-	return images.Identities(dir)
+	return images.ReadIdentities(dir)
 }

@@ -43,7 +43,7 @@ func askVersion(path string) (string, error) {
 	defer c.close()
 	ctx, cancel := context.WithTimeout(context.Background(), versionLimit)
 	defer cancel()
-	resp, err := c.request(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()}, nil)
+	resp, err := c.sendRequest(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()}, nil)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("it does not tell its version within %s", versionLimit)
 	}

@@ -23,20 +23,20 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Pro
 	tree := &restoredTree{group: r.Cgroup}
 	root, err := e.restore(ctx, r, tree, operation{opts: restoreOptions()})
 	if err != nil {
-		return nil, errors.Join(err, tree.end())
+		return nil, errors.Join(err, tree.kill())
 	}
 	return root, nil
 }
 
 // restore completes the operation, has CRIU carry it out, and returns the root of the
-// tree. After an error the caller must call tree.end.
+// tree. After an error the caller must call tree.kill.
 func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *restoredTree, o operation) (*os.Process, error) {
 	s, end := e.sessionFor(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
 	for i := range r.Files {
 		o.opts.InheritFd = append(o.opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
 	}
-	o.kind, o.images, o.notify = rpc.CriuReqType_RESTORE, r.Dir, tree.notify
+	o.kind, o.images, o.notify = rpc.CriuReqType_RESTORE, r.Dir, tree.recordNotification
 	err := s.run(ctx, o)
 	if err == nil && !tree.complete {
 		err = errors.New("CRIU did not say which process it made")
@@ -74,9 +74,9 @@ type restoredTree struct {
 	complete bool       // CRIU has made the whole tree
 }
 
-// notify takes the PID of the root from CRIU's notifications, and whether CRIU has made the
-// whole tree.
-func (r *restoredTree) notify(n *rpc.CriuNotify) {
+// recordNotification takes the PID of the root from a notification of CRIU, and whether CRIU
+// has made the whole tree.
+func (r *restoredTree) recordNotification(n *rpc.CriuNotify) {
 	switch n.GetScript() {
 	case "setup-namespaces": // the tree is only its root yet
 		r.root = int(n.GetPid())
@@ -85,9 +85,9 @@ func (r *restoredTree) notify(n *rpc.CriuNotify) {
 	}
 }
 
-// end kills and reaps the tree, and kills the helpers that a killed CRIU left in the
+// kill kills and reaps the tree, and kills the helpers that a killed CRIU left in the
 // cgroup. CRIU itself must have ended before.
-func (r *restoredTree) end() error {
+func (r *restoredTree) kill() error {
 	roots := r.roots()
 	signalAll(roots, syscall.SIGKILL) // which kills all processes of their PID namespaces
 	for range 100 {                   // helpers may fork between Members and the signal
@@ -107,21 +107,21 @@ func (r *restoredTree) end() error {
 	return errors.Join(errs...)
 }
 
-// roots returns the children of this process that a restore has made. CRIU may have
-// been killed before it could name the root.
+// roots returns the PIDs of the children of this process that the restore has made, even
+// if CRIU was killed before it named the root.
 func (r *restoredTree) roots() []int {
 	var roots []int
 	for _, child := range procfs.Children(os.Getpid()) {
-		if child == r.root || r.group.Contains(child) || r.group == "" && isHalfMade(child) {
+		if child == r.root || r.group.Contains(child) || r.group == "" && isHalfRestored(child) {
 			roots = append(roots, child)
 		}
 	}
 	return roots
 }
 
-// isHalfMade reports whether CRIU has just begun to restore the process, which still has
+// isHalfRestored reports whether CRIU has just begun to restore the process: it still has
 // CRIU's command line.
-func isHalfMade(pid int) bool {
+func isHalfRestored(pid int) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err == nil && strings.Contains(string(line), "criu: restore --rpc")
 }
@@ -133,7 +133,7 @@ func waitStopped(ctx context.Context, root int) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("the tree does not stop: %w", ctx.Err())
 		}
-		// The runtime's timers take a millisecond when nothing else is to be done.
+		// time.Sleep would take a millisecond when this process is idle.
 		_ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000}, nil)
 	}
 	return nil

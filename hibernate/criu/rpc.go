@@ -79,14 +79,14 @@ func (c *client) reap() {
 	close(c.ended)
 }
 
-// request sends the request and returns CRIU's answer. It calls notify, unless that is
+// sendRequest sends the request and returns CRIU's answer. It calls notify, unless that is
 // nil, with each notification before the answer; CRIU waits for the return of notify.
 // After an error the caller must call close before it tries again.
-func (c *client) request(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
+func (c *client) sendRequest(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for next := req; ; {
-		resp, err := c.exchange(next)
+		resp, err := c.exchangeMessages(next)
 		if err != nil {
 			return nil, err
 		}
@@ -108,8 +108,8 @@ func (c *client) request(ctx context.Context, req *rpc.CriuReq, notify func(*rpc
 	}
 }
 
-// exchange sends one message and returns the next message from CRIU.
-func (c *client) exchange(req *rpc.CriuReq) (*rpc.CriuResp, error) {
+// exchangeMessages sends one message to CRIU and returns CRIU's next message.
+func (c *client) exchangeMessages(req *rpc.CriuReq) (*rpc.CriuResp, error) {
 	text, err := proto.Marshal(req)
 	if err != nil {
 		return nil, err

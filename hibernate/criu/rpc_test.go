@@ -80,13 +80,13 @@ func TestAnswerOfAnEndedCRIU(t *testing.T) {
 	leaveHelper := fmt.Sprintf("sleep 1000 & echo $! >>%s", pids)
 	for range 20 {
 		c := startFake(t, fakeCRIU(t, leaveHelper+"\ncat "+text+" >&3"))
-		resp, err := c.request(t.Context(), versionRequest, nil)
+		resp, err := c.sendRequest(t.Context(), versionRequest, nil)
 		c.close()
 		if err != nil || resp.GetVersion().GetMajorNumber() != 4 {
 			t.Fatalf("got %v, %v", resp, err)
 		}
 		c = startFake(t, fakeCRIU(t, leaveHelper))
-		_, err = c.request(t.Context(), versionRequest, nil)
+		_, err = c.sendRequest(t.Context(), versionRequest, nil)
 		c.close()
 		if err == nil || !strings.Contains(err.Error(), "ended without an answer") {
 			t.Fatalf("got %v", err)
@@ -109,7 +109,7 @@ func TestCRIUWithoutAnAnswer(t *testing.T) {
 			}
 		}
 	}()
-	_, err := c.request(ctx, versionRequest, nil)
+	_, err := c.sendRequest(ctx, versionRequest, nil)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}

@@ -108,7 +108,7 @@ func (s *session) run(ctx context.Context, o operation) (err error) {
 		o.opts.NotifyScripts = new(true)
 	}
 	request := func() error {
-		_, err := s.client.request(ctx, &rpc.CriuReq{Type: &o.kind, Opts: o.opts}, o.notify)
+		_, err := s.client.sendRequest(ctx, &rpc.CriuReq{Type: &o.kind, Opts: o.opts}, o.notify)
 		return err
 	}
 	if o.serve == nil {
@@ -120,7 +120,7 @@ func (s *session) run(ctx context.Context, o operation) (err error) {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
 	case err != nil:
-		return quoteLog(s.dir, err)
+		return errorFromLog(s.dir, err)
 	}
 	return nil
 }

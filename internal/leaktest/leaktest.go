@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// endTime is how long goroutines may take to end after the last test.
-const endTime = 5 * time.Second
+// maxEndTime is how long goroutines may take to end after the last test.
+const maxEndTime = 5 * time.Second
 
-// Run runs the tests and returns the exit code for the process. It is a failure, too, if
-// goroutines are left that run code of this module or of one of the other packages.
+// Run runs the tests and returns the exit code for the process. Goroutines that are left
+// and run code of this module, or of one of the other packages, are a failure, too.
 func Run(m *testing.M, otherPackages ...string) int {
 	code := m.Run()
 	if code != 0 {
@@ -33,7 +33,7 @@ func Run(m *testing.M, otherPackages ...string) int {
 func waitForGoroutines(otherPackages []string) string {
 	packages := append([]string{"dormouse/"}, otherPackages...)
 	buffer := make([]byte, 1<<20)
-	for deadline := time.Now().Add(endTime); ; runtime.Gosched() {
+	for deadline := time.Now().Add(maxEndTime); ; runtime.Gosched() {
 		var left []string
 		for stack := range strings.SplitSeq(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
 			if !strings.Contains(stack, "TestMain") && containsAny(stack, packages) {

@@ -39,6 +39,6 @@ func (r *registers) setSyscall(address uint64, number uintptr, arguments []uintp
 	}
 }
 
-// result returns the result of a system call that has returned, negative for an error
-// number.
-func (r *registers) result() int64 { return int64(r.Regs[0]) }
+// syscallResult returns the result of a system call that has returned. A negative result is
+// an error number.
+func (r *registers) syscallResult() int64 { return int64(r.Regs[0]) }

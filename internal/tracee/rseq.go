@@ -31,7 +31,7 @@ func (t *thread) readRseqPointer() (p rseqPointer, err error) {
 	return p, err
 }
 
-// restoreRseqPointer writes the value back.
+// restoreRseqPointer writes the pointer that readRseqPointer returned back to the thread.
 func (t *thread) restoreRseqPointer(p rseqPointer) error {
 	if len(bytes.Trim(p.value, "\x00")) == 0 {
 		return nil

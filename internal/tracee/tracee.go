@@ -153,7 +153,7 @@ func (t *thread) finishSyscall() (result Result, err error) {
 	if err != nil {
 		return result, err
 	}
-	if value := r.result(); -4096 < value && value < 0 {
+	if value := r.syscallResult(); -4096 < value && value < 0 {
 		result.Errno = unix.Errno(-value)
 	} else {
 		result.Value = value

@@ -29,8 +29,8 @@ func (t *thread) syscallAddress() (uint64, error) {
 	return base + offset, nil
 }
 
-// syscallOffset returns where the instruction is in the vDSO. The kernel gives all
-// processes the same vDSO, so it is looked for in this process.
+// syscallOffset returns the offset of syscallInstruction in the vDSO. It searches this
+// process's vDSO: the kernel gives all processes the same.
 var syscallOffset = sync.OnceValues(func() (uint64, error) {
 	base, err := vdsoAddress("self")
 	if err != nil {

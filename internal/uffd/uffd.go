@@ -83,7 +83,7 @@ func open() (FD, error) {
 		return -1, fmt.Errorf("userfaultfd is not available: %w", errno)
 	}
 	fd := FD(n)
-	if err := fd.request(requestAPI, unsafe.Pointer(&[3]uint64{api, wantedFeatures})); err != nil {
+	if err := fd.ioctl(requestAPI, unsafe.Pointer(&[3]uint64{api, wantedFeatures})); err != nil {
 		return -1, errors.Join(fmt.Errorf("userfaultfd does not report what happens to memory: %w", err), fd.Close())
 	}
 	return fd, nil
@@ -141,19 +141,19 @@ func (fd FD) Copy(address uint64, pages []byte) (int, error) {
 	argument := struct{ dst, src, length, mode, copied uint64 }{
 		dst: address, src: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(pages)))), length: uint64(len(pages)),
 	}
-	err := fd.request(requestCopy, unsafe.Pointer(&argument))
+	err := fd.ioctl(requestCopy, unsafe.Pointer(&argument))
 	return byteCount(argument.copied, err)
 }
 
-// Zero is like Copy, with zeros for contents.
+// Zero is like Copy, but fills the range with zeros.
 func (fd FD) Zero(address, length uint64) (int, error) {
 	argument := struct{ start, length, mode, zeroed uint64 }{start: address, length: length}
-	err := fd.request(requestZero, unsafe.Pointer(&argument))
+	err := fd.ioctl(requestZero, unsafe.Pointer(&argument))
 	return byteCount(argument.zeroed, err)
 }
 
-// byteCount returns the number of bytes in the result of a request, or err if there is
-// none. The kernel returns EAGAIN also if the request was carried out in part.
+// byteCount returns the number of filled bytes, the result of a request, or err if it is
+// not positive. The kernel returns EAGAIN even if it has filled a part.
 func byteCount(result uint64, err error) (int, error) {
 	switch n := int64(result); {
 	case err == nil || n > 0:
@@ -163,13 +163,13 @@ func byteCount(result uint64, err error) (int, error) {
 	}
 }
 
-// Wake wakes the threads that wait for pages there; each touches its page again.
+// Wake wakes the threads that wait for pages in the range. Each touches its page again.
 func (fd FD) Wake(address, length uint64) error {
-	return fd.request(requestWake, unsafe.Pointer(&[2]uint64{address, length}))
+	return fd.ioctl(requestWake, unsafe.Pointer(&[2]uint64{address, length}))
 }
 
-// request makes an ioctl(2) request.
-func (fd FD) request(number uintptr, argument unsafe.Pointer) error {
+// ioctl makes a userfaultfd request of ioctl(2). The error is an errno.
+func (fd FD) ioctl(number uintptr, argument unsafe.Pointer) error {
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), number, uintptr(argument))
 		switch errno {

@@ -19,7 +19,7 @@ const page = 4096
 // register makes threads of this process wait when they touch missing pages there.
 func (fd FD) register(start, length uint64) error {
 	const requestRegister, modeMissing = 0xc020aa00, 1 // from linux/userfaultfd.h
-	return fd.request(requestRegister, unsafe.Pointer(&[4]uint64{start, length, modeMissing}))
+	return fd.ioctl(requestRegister, unsafe.Pointer(&[4]uint64{start, length, modeMissing}))
 }
 
 // mapRegistered maps pages of which each thread waits for the contents.

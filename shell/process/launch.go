@@ -58,7 +58,7 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 		}
 		return nil, "", fmt.Errorf("%s did not shake hands: %w", program, err)
 	}
-	if errno := native.ExecErrno(line); errno != 0 {
+	if errno := native.ParseExecErrno(line); errno != 0 {
 		return nil, "", fmt.Errorf("cannot execute %s: %w", program, execError(unix.Errno(errno)))
 	}
 	socket, err := parseHandshake(line, b.runDir())

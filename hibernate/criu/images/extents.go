@@ -24,7 +24,7 @@ func (e Extent) TailFrom(address uint64) Extent {
 // Extents are ordered by address and do not overlap.
 type Extents []Extent
 
-// Bytes returns the total size.
+// Bytes returns the total size of the extents in bytes.
 func (x Extents) Bytes() (total int64) {
 	for _, e := range x {
 		total += int64(e.End - e.Start)
@@ -44,7 +44,7 @@ func (x Extents) IndexAfter(address uint64) int {
 	return at
 }
 
-// Find returns the extent that holds the address, and whether there is one.
+// Find returns the extent that contains the address, and whether there is one.
 func (x Extents) Find(address uint64) (Extent, bool) {
 	at := x.IndexAfter(address)
 	if at == len(x) || x[at].Start > address {
@@ -53,7 +53,7 @@ func (x Extents) Find(address uint64) (Extent, bool) {
 	return x[at], true
 }
 
-// Remove removes the addresses from start to end from x, and returns what was there.
+// Remove removes the addresses from start to end from x, and returns the removed parts.
 func (x *Extents) Remove(start, end uint64) Extents {
 	first := x.IndexAfter(start)
 	last := first
@@ -76,16 +76,16 @@ func (x *Extents) Remove(start, end uint64) Extents {
 	return inside
 }
 
-// replaceWith adds the other extents to x; where they overlap, they replace those of x.
-func (x *Extents) replaceWith(more Extents) {
+// overwrite adds more to x, and removes the parts of x that more overlaps.
+func (x *Extents) overwrite(more Extents) {
 	for _, e := range more {
 		x.Remove(e.Start, e.End)
 		*x = slices.Insert(*x, x.IndexAfter(e.Start), e)
 	}
 }
 
-// Move moves what x has from start to end to the address to, and removes what x had
-// there.
+// Move moves the part of x from start to end to the address to. It replaces the part of x
+// at the new place.
 func (x *Extents) Move(start, end, to uint64) {
 	moved := x.Remove(start, end)
 	x.Remove(to, to+(end-start))
@@ -94,7 +94,7 @@ func (x *Extents) Move(start, end, to uint64) {
 		moved[i].End += to - start
 		moved[i].Moved = true
 	}
-	x.replaceWith(moved)
+	x.overwrite(moved)
 }
 
 // HasUnmoved reports whether x has anything from start to end that was never moved.
@@ -110,9 +110,9 @@ func (x Extents) HasUnmoved(start, end uint64) bool {
 	return false
 }
 
-// Unmap removes from x what was unmapped from start to end, and returns it. The kernel
-// reports an unmapping late, so moved memory may have come there since: it stays. (If it
-// came before, keeping it does no harm: there is no mapping to put it into.)
+// Unmap removes the part of x from start to end, which the process has unmapped, and
+// returns it. Moved extents stay: the kernel reports an unmapping late, so the process may
+// have moved them there since. (A moved extent that was unmapped does no harm.)
 func (x *Extents) Unmap(start, end uint64) Extents {
 	removed := x.Remove(start, end)
 	var movedSince Extents
@@ -121,12 +121,12 @@ func (x *Extents) Unmap(start, end uint64) Extents {
 			movedSince = append(movedSince, e)
 		}
 	}
-	x.replaceWith(movedSince)
+	x.overwrite(movedSince)
 	return slices.DeleteFunc(removed, func(e Extent) bool { return e.Moved })
 }
 
-// InheritedByChild returns the extents that are missing in a child that the process
-// forks now.
+// InheritedByChild returns the extents that a child forked now lacks as well: all that
+// are not Wiped.
 func (x Extents) InheritedByChild() Extents {
 	return slices.DeleteFunc(slices.Clone(x), func(e Extent) bool { return e.Wiped })
 }

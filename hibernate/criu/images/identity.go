@@ -25,9 +25,9 @@ import (
 // reaped.
 const stateDead = 2
 
-// Identities returns the identity and rights that the image in dir would give each
+// ReadIdentities returns the identity and rights that the image in dir would give each
 // thread, ordered by number. Each thread has a core image.
-func Identities(dir string) ([]procfs.ThreadIdentity, error) {
+func ReadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 	filters, err := readSeccompFilters(dir)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func identityOf(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t 
 	t.Groups = strings.Trim(fmt.Sprint(c.GetGroups()), "[]")
 	t.CapInh, t.CapPrm = formatCapabilities(c.GetCapInh()), formatCapabilities(c.GetCapPrm())
 	t.CapEff, t.CapBnd = formatCapabilities(c.GetCapEff()), formatCapabilities(c.GetCapBnd())
-	ambient, noNewPrivs := newerFields(c)
+	ambient, noNewPrivs := fieldsUnknownToGoCRIU(c)
 	t.CapAmb, t.NoNewPrivs = formatCapabilities(ambient), strconv.FormatUint(noNewPrivs, 10)
 	t.Seccomp = strconv.Itoa(int(thread.GetSeccompMode()))
 	count := 0
@@ -147,9 +147,9 @@ func formatCapabilities(words []uint32) string {
 	return fmt.Sprintf("%016x", set)
 }
 
-// newerFields returns the fields of the credentials that CRIU writes and go-criu does not
-// know.
-func newerFields(c *creds.CredsEntry) (ambient []uint32, noNewPrivs uint64) {
+// fieldsUnknownToGoCRIU returns the fields of the credentials that CRIU writes but go-criu
+// does not know.
+func fieldsUnknownToGoCRIU(c *creds.CredsEntry) (ambient []uint32, noNewPrivs uint64) {
 	const fieldNoNewPrivs, fieldAmbient = 18, 19 // of creds.proto
 	for raw := []byte(c.ProtoReflect().GetUnknown()); len(raw) > 0; {
 		number, kind, header := protowire.ConsumeTag(raw)

@@ -63,7 +63,7 @@ func ReadLayout(dir string) (Layout, error) {
 		if _, err := fmt.Sscanf(filepath.Base(path), "pagemap-%d.img", &process); err != nil {
 			continue // shared memory, which is never lazy
 		}
-		memory, err := readProcess(dir, path, process)
+		memory, err := readProcessMemory(dir, path, process)
 		if err != nil {
 			return l, err
 		}
@@ -105,8 +105,9 @@ func eagerChunks(lazy []Extent, size int64) []int64 {
 	return slices.Compact(chunks)
 }
 
-// readProcess reads the page map at path and the mappings of its process.
-func readProcess(dir, path string, process int) (ProcessMemory, error) {
+// readProcessMemory returns the lazy memory of the process, from its page map at path and
+// its mappings.
+func readProcessMemory(dir, path string, process int) (ProcessMemory, error) {
 	var memory ProcessMemory
 	vmas, err := readMappings(filepath.Join(dir, fmt.Sprintf("mm-%d.img", process)))
 	if err != nil {
@@ -207,7 +208,7 @@ func (m mappings) split(e Extent) Extents {
 	return append(parts, e)
 }
 
-// readMappings reads the mappings from the mm image of a process.
+// readMappings returns the mappings of a process, from its mm image at path.
 func readMappings(path string) (mappings, error) {
 	entries, err := readEntries(path, magicMM)
 	if err != nil {

@@ -20,7 +20,7 @@ const (
 	serverClose = 0x1024
 )
 
-// request is one request of CRIU.
+// request is one message of CRIU to its page server, without the memory that follows.
 type request struct {
 	command, flags        uint16
 	pages, address, image uint64
@@ -28,7 +28,7 @@ type request struct {
 
 // PageServer receives the memory that CRIU dumps, by the protocol in which CRIU sends it
 // to another machine. It stores the contents in page files of the caller and writes the
-// page maps. CRIU waits while the memory cannot be stored as fast.
+// page maps. CRIU waits if it sends faster than the memory can be stored.
 type PageServer struct {
 	ours, criuEnd *os.File
 	in            *bufio.Reader
@@ -61,7 +61,7 @@ func ServePages(dir string, create func(name string) (io.WriteCloser, error)) (*
 	return s, nil
 }
 
-// ClientEnd returns the end of the connection that CRIU must have.
+// ClientEnd returns CRIU's end of the connection.
 func (s *PageServer) ClientEnd() *os.File { return s.criuEnd }
 
 // Close ends the server and waits for it. The error says why memory could not be stored;
@@ -76,8 +76,8 @@ func (s *PageServer) Close() error {
 func (s *PageServer) run() {
 	defer close(s.ended)
 	s.err = s.serveRequests()
-	_ = s.closeMemory() // after an error the files are of no use
-	_ = s.ours.Close()  // a CRIU that sends more gets an error
+	_ = s.closeMemoryFiles() // after an error the files are of no use
+	_ = s.ours.Close()       // a CRIU that sends more gets an error
 }
 
 // serveRequests returns when CRIU has sent everything or has hung up.
@@ -92,11 +92,11 @@ func (s *PageServer) serveRequests() error {
 		}
 		switch r.command {
 		case serverOpen:
-			err = s.openMemory(r.image)
+			err = s.createMemoryFiles(r.image)
 		case serverAdd:
-			err = s.storeRegion(r)
+			err = s.storeMemoryRegion(r)
 		case serverClose:
-			if err = s.closeMemory(); err == nil {
+			if err = s.closeMemoryFiles(); err == nil {
 				_, err = s.ours.Write(make([]byte, 4)) // 0: no error
 			}
 			return err
@@ -141,9 +141,10 @@ func (s *PageServer) readRequest() (request, error) {
 	return r, err
 }
 
-// openMemory creates the page file and the page map of a process or of shared memory.
-func (s *PageServer) openMemory(image uint64) error {
-	if err := s.closeMemory(); err != nil {
+// createMemoryFiles creates the page file and the page map for the memory of a process, or
+// for shared memory. image is CRIU's number for it.
+func (s *PageServer) createMemoryFiles(image uint64) error {
+	if err := s.closeMemoryFiles(); err != nil {
 		return err
 	}
 	s.files++
@@ -160,8 +161,9 @@ func (s *PageServer) openMemory(image uint64) error {
 	return err
 }
 
-// storeRegion stores the pages of a region, and adds it to the page map.
-func (s *PageServer) storeRegion(r request) error {
+// storeMemoryRegion reads the pages of a region from CRIU into the page file, and adds the
+// region to the page map.
+func (s *PageServer) storeMemoryRegion(r request) error {
 	if s.pages == nil || r.image != s.image {
 		return fmt.Errorf("CRIU sends memory of image %#x, open is %#x", r.image, s.image)
 	}
@@ -173,8 +175,8 @@ func (s *PageServer) storeRegion(r request) error {
 	return err
 }
 
-// closeMemory closes the page file and the page map that are open.
-func (s *PageServer) closeMemory() error {
+// closeMemoryFiles closes the page file and the page map that are open.
+func (s *PageServer) closeMemoryFiles() error {
 	if s.pages == nil {
 		return nil
 	}

@@ -11,10 +11,10 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// findDomains finds threads in a Landlock domain. The kernel shows a thread's domain
-// nowhere. But a thread in a domain may not inspect a process outside of it, so each
-// thread is made to try that (through ptrace).
-func (f *Finder) findDomains(processes []treeProcess, found *findings) error {
+// findLandlockDomains finds threads in a Landlock domain. The kernel does not show which
+// threads are. But a thread in a domain may not inspect a process outside of its domain, so
+// findLandlockDomains makes each thread try to (through ptrace).
+func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) error {
 	if !isLandlockEnabled() {
 		return nil
 	}
@@ -26,28 +26,28 @@ func (f *Finder) findDomains(processes []treeProcess, found *findings) error {
 			tids = append(tids, tid)
 		}
 	}
-	// Nearly all threads may inspect pid 1, which is a program of the host. The other
-	// threads then try a process that differs from them in nothing but a domain.
-	suspects, err := threadsBarredFrom(1, tids)
+	// Nearly all threads may inspect pid 1, which is a program of the host. Each other
+	// thread then tries a bystander: only a domain can prevent that.
+	suspects, err := threadsUnableToInspect(1, tids)
 	if err == nil {
-		suspects, err = f.threadsBarredFromBystander(suspects, processes[0].pid)
+		suspects, err = f.threadsUnableToInspectBystander(suspects, processes[0].pid)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot tell which threads are in a Landlock domain: %w", err)
 	}
 	for _, tid := range suspects {
 		if pid := pidOf[tid]; pid != 0 {
-			found.addProcess(pid, domainText(tid), domainAdvice)
-			f.domains.remember(tid)
+			found.addProcess(pid, landlockDomainText(tid), landlockDomainAdvice)
+			f.landlocked.addThread(tid)
 			maps.DeleteFunc(pidOf, func(_, of int) bool { return of == pid }) // one finding per process
 		}
 	}
 	return nil
 }
 
-// threadsBarredFromBystander returns those of the threads that may not inspect a
-// bystander with their own user and group, started in the PID namespace of the root.
-func (f *Finder) threadsBarredFromBystander(tids []int, root int) (barred []int, err error) {
+// threadsUnableToInspectBystander returns those of the threads that may not inspect a
+// bystander with their own user and group, which it starts in the root's PID namespace.
+func (f *Finder) threadsUnableToInspectBystander(tids []int, root int) (barred []int, err error) {
 	byOwner := make(map[procfs.Owner][]int)
 	for _, tid := range tids {
 		owner := procfs.OwnerOf(tid)
@@ -58,7 +58,7 @@ func (f *Finder) threadsBarredFromBystander(tids []int, root int) (barred []int,
 		if err != nil {
 			return nil, fmt.Errorf("cannot start a bystander: %w", err)
 		}
-		some, err := threadsBarredFrom(b.pid, tids)
+		some, err := threadsUnableToInspect(b.pid, tids)
 		b.stop()
 		if err != nil {
 			return nil, err
@@ -69,14 +69,18 @@ func (f *Finder) threadsBarredFromBystander(tids []int, root int) (barred []int,
 	return barred, nil
 }
 
-// domainAdvice says what to do about a Landlock domain.
-const domainAdvice = "it would wake up without: restrict it otherwise (seccomp, capabilities, another user), " + orPageOut
+// landlockDomainAdvice says what to do about a Landlock domain.
+const landlockDomainAdvice = "it would wake up without: restrict it otherwise (seccomp, capabilities, another user), " + orPageOut
 
-// orPageOut ends the advice about an obstacle that does not prevent a page-out.
+// orPageOut is the end of the advice about an obstacle to a dump that does not prevent a
+// page-out.
 const orPageOut = "or let it be paged out"
 
-// domainText returns the words for an obstacle that is the domain of the thread.
-func domainText(tid int) string { return fmt.Sprintf("has the Landlock domain of thread %d", tid) }
+// landlockDomainText returns what the error says about a process with a thread in a
+// Landlock domain.
+func landlockDomainText(tid int) string {
+	return fmt.Sprintf("has the Landlock domain of thread %d", tid)
+}
 
 // isLandlockEnabled reports whether the kernel has Landlock and it is not disabled.
 func isLandlockEnabled() bool {
@@ -85,15 +89,15 @@ func isLandlockEnabled() bool {
 	return errno == 0
 }
 
-// knownDomains remembers the threads that were found in a Landlock domain, which a
-// thread never leaves. Later checks find them without stopping the tree.
-type knownDomains struct {
+// landlockedThreads are the threads that were found in a Landlock domain. A thread never
+// leaves its domain, so later checks find these threads without stopping the tree.
+type landlockedThreads struct {
 	mu      sync.Mutex
 	started map[int]uint64 // start time of each thread, guarded by mu
 }
 
-// remember adds the thread, and drops threads that have ended.
-func (k *knownDomains) remember(tid int) {
+// addThread adds the thread, and removes the threads that have ended.
+func (k *landlockedThreads) addThread(tid int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.started == nil {
@@ -107,8 +111,8 @@ func (k *knownDomains) remember(tid int) {
 	k.started[tid] = procfs.StartTicks(tid)
 }
 
-// findKnown finds the processes of the tree that have a remembered thread.
-func (k *knownDomains) findKnown(tree []int, found *findings) {
+// findInTree finds the processes of the tree with one of the threads.
+func (k *landlockedThreads) findInTree(tree []int, found *findings) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.started) == 0 {
@@ -117,7 +121,7 @@ func (k *knownDomains) findKnown(tree []int, found *findings) {
 	for _, pid := range tree {
 		for _, tid := range procfs.ThreadIDs(pid) {
 			if started, known := k.started[tid]; known && procfs.StartTicks(tid) == started {
-				found.addProcess(pid, domainText(tid), domainAdvice)
+				found.addProcess(pid, landlockDomainText(tid), landlockDomainAdvice)
 				break
 			}
 		}

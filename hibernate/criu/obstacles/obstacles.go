@@ -21,8 +21,8 @@ import (
 type Finder struct {
 	// Programs is the directory in which the helper process of the Landlock check is
 	// installed.
-	Programs string
-	domains  knownDomains
+	Programs   string
+	landlocked landlockedThreads
 }
 
 // ObstaclesAnyTime returns an error for the obstacles that a running tree shows: its
@@ -34,9 +34,9 @@ func (f *Finder) ObstaclesAnyTime(tree []int) error {
 		inTree[strconv.Itoa(pid)] = true
 	}
 	var found findings
-	findInProcesses(tree, &found)
-	findShared(tree, &found)
-	f.domains.findKnown(tree, &found)
+	findProcessProperties(tree, &found)
+	findSharedResources(tree, &found)
+	f.landlocked.findInTree(tree, &found)
 	mounts := procfs.MountIDs(tree[0])
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
@@ -94,7 +94,7 @@ type finding struct {
 	passing      bool // it may be gone a moment later
 }
 
-// addDescriptor adds an obstacle that is an open descriptor.
+// addDescriptor adds a finding: the open descriptor, described by what, is an obstacle.
 func (all *findings) addDescriptor(d procfs.Descriptor, what, advice string) *finding {
 	fd := strconv.Itoa(d.FD)
 	for _, f := range *all {
@@ -108,7 +108,7 @@ func (all *findings) addDescriptor(d procfs.Descriptor, what, advice string) *fi
 	return f
 }
 
-// addProcess adds an obstacle that is a property of the whole process.
+// addProcess adds a finding: a property of the whole process, described by what.
 func (all *findings) addProcess(pid int, what, advice string) *finding {
 	f := &finding{pid: pid, what: what, advice: advice}
 	*all = append(*all, f)

@@ -14,9 +14,10 @@ import (
 // CRIU to dump it.
 var namespaces = []string{"user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "pid_for_children", "time", "time_for_children"}
 
-// findInProcesses finds properties of the processes themselves that CRIU refuses or
-// loses. It compares the other processes with the root, the first of the tree.
-func findInProcesses(tree []int, found *findings) {
+// findProcessProperties finds properties of whole processes that CRIU refuses or loses,
+// such as namespaces and mappings. It compares all processes with the root, the first of
+// the tree.
+func findProcessProperties(tree []int, found *findings) {
 	root := tree[0]
 	rootCgroup, mayDumpOthers := cgroup.PathOf(root), mayDumpOtherUsers()
 	rootNamespaces := make(map[string]string)
@@ -25,7 +26,7 @@ func findInProcesses(tree []int, found *findings) {
 	}
 	hostPersonality := procfs.Personality(os.Getpid())
 	if mounts := procfs.Namespace(os.Getpid(), "mnt"); mounts != "" && rootNamespaces["mnt"] != "" && rootNamespaces["mnt"] != mounts {
-		found.addProcess(root, "has other mounts than the host, for an earlier one started it",
+		found.addProcess(root, "has other mounts than the host, because an earlier host started it",
 			"start it again; the unit must not have PrivateTmp, ProtectSystem and their like where plugins outlive the host")
 	}
 	for _, pid := range tree {
@@ -50,25 +51,25 @@ func findInProcesses(tree []int, found *findings) {
 		if !mayDumpOthers && procfs.HasOtherUserOrGroup(pid) {
 			found.addProcess(pid, "runs as another user", "the host needs the capability CAP_SYS_RESOURCE for that")
 		}
-		findMappings(pid, found)
+		findUnsupportedMappings(pid, found)
 	}
 }
 
-// findMappings finds mappings of the process that are neither memory nor a regular
-// file.
-func findMappings(pid int, found *findings) {
+// findUnsupportedMappings finds mappings of the process that are neither memory nor a
+// regular file.
+func findUnsupportedMappings(pid int, found *findings) {
 	for _, path := range procfs.MappingNames(pid) {
 		switch {
 		case strings.HasPrefix(path, "/SYSV"):
 			found.addProcess(pid, "has System V shared memory mapped, "+path, "the program must use shm_open or memfd_create instead")
-		case strings.HasPrefix(path, "anon_inode:"), isDevice(path):
+		case strings.HasPrefix(path, "anon_inode:"), isDeviceFile(path):
 			found.addProcess(pid, "has "+path+" mapped", "unmap it in BeforeCheckpoint")
 		}
 	}
 }
 
-// isDevice reports whether the mapped path is a device. /dev/zero is memory.
-func isDevice(path string) bool {
+// isDeviceFile reports whether the mapped path is a device. /dev/zero is memory.
+func isDeviceFile(path string) bool {
 	if !strings.HasPrefix(path, "/dev/") || path == "/dev/zero" {
 		return false
 	}
@@ -82,7 +83,7 @@ func mayDumpOtherUsers() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
-		return true // only certain obstacles are named
+		return true // an obstacle that is not certain is not named
 	}
 	return data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
 }

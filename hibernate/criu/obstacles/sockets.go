@@ -53,7 +53,7 @@ func findUnixConnections(inTree map[uint32]procfs.Descriptor, found *findings) e
 		return err
 	}
 	for inode, d := range inTree {
-		findUnaccepted(d, all, found)
+		findUnacceptedUnix(d, all, found)
 		s, isUnix := all[inode]
 		if !isUnix || s.Peer == 0 {
 			continue
@@ -72,10 +72,10 @@ func findUnixConnections(inTree map[uint32]procfs.Descriptor, found *findings) e
 	return nil
 }
 
-// findUnaccepted finds connections of the tree with itself that wait at the listening
-// unix socket with data in them. A connection whose other end is closed (inode 0) may
-// hold data.
-func findUnaccepted(d procfs.Descriptor, all map[uint32]procfs.UnixSocket, found *findings) {
+// findUnacceptedUnix finds connections with unread data that the tree has made to its own
+// listening unix socket d and not accepted. A connection whose other end is closed (inode
+// 0) may hold data, too.
+func findUnacceptedUnix(d procfs.Descriptor, all map[uint32]procfs.UnixSocket, found *findings) {
 	listener := all[d.SocketInode()]
 	for _, inode := range listener.Waiting {
 		if inode == 0 || all[inode].Unread > 0 {
@@ -98,7 +98,7 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 // findUnreadWatches finds inotify and fanotify descriptors with unread events, which
 // CRIU does not dump. It gives the plugin a moment to read them.
 func findUnreadWatches(watches []procfs.Descriptor, found *findings) {
-	remains(func() bool {
+	isPresentAfterWait(func() bool {
 		watches = slices.DeleteFunc(watches, func(d procfs.Descriptor) bool {
 			size, err := d.QueuedBytes()
 			return err != nil || size == 0

@@ -15,11 +15,12 @@ const (
 	// faultAhead is how many bytes at most are filled for one fault, from the page that
 	// is waited for to the next multiple.
 	faultAhead = 64 << 10
-	// loadAhead is how many bytes are loaded between two looks at the events.
+	// loadAhead is how many bytes at most are loaded before events are read again.
 	loadAhead = 256 << 10
 )
 
-// addressSpace is the address space of one process.
+// addressSpace is the address space of one process of the tree: its userfaultfd, and the
+// memory that is not loaded yet.
 type addressSpace struct {
 	fd      uffd.FD
 	file    string // page file
@@ -53,19 +54,20 @@ func (p *localPager) handleEvents() error {
 	return nil
 }
 
-// handleEvent notes a fault, or how the process has changed its address space.
+// handleEvent records the event: a page that a thread waits for, or a change of the
+// address space by its process.
 func (p *localPager) handleEvent(s *addressSpace, e uffd.Event) error {
 	switch e.Kind {
 	case uffd.Fault:
 		s.faults = append(s.faults, e.Start&^(pageSize-1))
 	case uffd.Fork:
-		p.addForked(&addressSpace{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
+		p.addForkedChild(&addressSpace{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
 	case uffd.Remap:
 		// The kernel may report the moves of two threads in either order. If the target
 		// still has memory that was never moved, a move away from it is not reported yet,
 		// and the pager cannot know which memory is where.
 		if s.missing.HasUnmoved(e.To, e.To+e.End-e.Start) {
-			return errors.New("cannot follow how memory was moved: two threads told of it in the wrong order")
+			return errors.New("cannot follow how memory was moved: two threads reported it in the wrong order")
 		}
 		s.missing.Move(e.Start, e.End, e.To)
 	case uffd.Remove:
@@ -76,16 +78,16 @@ func (p *localPager) handleEvent(s *addressSpace, e uffd.Event) error {
 	return nil
 }
 
-// addForked takes over the address space of a forked child, or closes it if the child
+// addForkedChild takes over the address space of a forked child, or closes it if the child
 // lacks no memory.
-func (p *localPager) addForked(child *addressSpace) {
+func (p *localPager) addForkedChild(child *addressSpace) {
 	if len(child.missing) == 0 {
 		_ = child.fd.Close()
 		return
 	}
 	p.total.Add(child.missing.Bytes())
 	p.spaces = append(p.spaces, child)
-	_ = p.guard.add(child.fd) // the guard's socket may be full after hundreds
+	_ = p.holder.addCopy(child.fd) // fails after hundreds of forks, when the holder's socket is full
 }
 
 // answerFault fills the page that a thread waits for, and some pages after it.
@@ -96,7 +98,7 @@ func (p *localPager) answerFault(s *addressSpace, page uint64) error {
 		e.End = min(e.End, end)
 		return p.fillPages(s, e, true)
 	}
-	// The page never had contents.
+	// The image has no contents for the page: it reads as zeros.
 	if next := s.missing.IndexAfter(page); next < len(s.missing) {
 		end = min(end, s.missing[next].Start)
 	}
@@ -107,8 +109,8 @@ func (p *localPager) answerFault(s *addressSpace, page uint64) error {
 	return p.handleFillError(s, page, err, true)
 }
 
-// loadNext loads some of the memory that no thread waits for.
-func (p *localPager) loadNext() error {
+// loadNextPages loads the next part of the memory, up to loadAhead. No thread waits for it.
+func (p *localPager) loadNextPages() error {
 	for _, s := range p.spaces {
 		if len(s.missing) > 0 {
 			e := s.missing[0]
@@ -138,14 +140,14 @@ func (p *localPager) fillPages(s *addressSpace, e images.Extent, awaited bool) e
 	return p.handleFillError(s, e.Start, err, awaited)
 }
 
-// markLoaded notes that memory is no longer missing.
+// markLoaded removes the memory from what s lacks, and counts it as loaded.
 func (p *localPager) markLoaded(s *addressSpace, start, length uint64) {
 	s.missing.Remove(start, start+length)
 	p.loaded.Add(int64(length))
 }
 
 // handleFillError handles the error, possibly nil, of filling a page. It returns nil if
-// the page is filled, will be tried again, or has nothing left to be filled.
+// the page is filled, will be tried again, or no longer exists.
 func (p *localPager) handleFillError(s *addressSpace, page uint64, err error, awaited bool) error {
 	switch {
 	case err == nil:

@@ -8,7 +8,7 @@ import (
 	"dormouse/hibernate"
 )
 
-// maxCachedChunks bounds the memory that a loading takes.
+// maxCachedChunks is how many chunks a chunkCache keeps.
 const maxCachedChunks = 6
 
 // chunkCache keeps the chunks of page files that were read last, the latest first.

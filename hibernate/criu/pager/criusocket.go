@@ -12,16 +12,16 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-// In a lazy restore CRIU connects to a socket of this name in its working directory. It
-// sends the number of each process, as in the image, followed by its userfaultfd, for a
-// zombie the negated number and no descriptor, and finally lazyFinished. See its
+// In a lazy restore CRIU connects to lazySocket in its working directory. It sends the
+// number of each process, as in the image, followed by the userfaultfd of the process (for
+// a zombie the negated number and no descriptor), and finally lazyFinished. See CRIU's
 // criu/uffd.c.
 const (
 	lazySocket   = "lazy-pages.socket"
 	lazyFinished = 0x52535446
 )
 
-// listenForCRIU creates the socket in CRIU's working directory.
+// listenForCRIU creates lazySocket in CRIU's working directory, given as a descriptor.
 func listenForCRIU(workDir int32) (*net.UnixListener, error) {
 	return unixsock.ListenIn(int(workDir), lazySocket)
 }

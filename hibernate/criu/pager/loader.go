@@ -21,7 +21,7 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-// The descriptors that a loader is started with, see loaderClient.spawn.
+// The descriptors that a loader is started with, see loaderClient.startProcess.
 const (
 	hostFD   = 3 + iota // the connection to the host that started the loader
 	socketFD            // the socket on which later hosts find the loader
@@ -44,14 +44,14 @@ type loader struct {
 
 // RunLoader is the main function of a loader, see LoaderVerb. It loads memory until all
 // is loaded or the tree has ended. If memory cannot be read, it waits until a host has
-// killed the tree. open returns the memory that hibernate.Memory has handed over.
+// killed the tree. open returns the memory from what HandOver of hibernate.Memory returned.
 func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err
 	}
 	_ = os.WriteFile("/proc/self/comm", []byte(loaderName), 0) // for IsLoader
-	// A service manager that ends all processes of the service ends the plugin, too,
-	// which may need its memory to end in order.
+	// A service manager may signal all processes of the service, the plugin as well. The
+	// plugin may need its memory for an orderly end.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	host, err := unixsock.ConnFromFD(hostFD)
 	if err != nil {
@@ -68,13 +68,13 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 		return err
 	}
 	l := &loader{programs: order.Programs, hosts: map[*net.UnixConn]bool{host: true}}
-	if l.localPager, err = startOrderedPager(order, open); err != nil {
-		l.send(failureReport(err))
+	if l.localPager, err = startPagerForOrder(order, open); err != nil {
+		l.sendReport(failureReport(err))
 		return err
 	}
 	defer l.Close()
 	failpoint.Hit("load.begun")
-	go l.sendProgress()
+	go l.reportProgress()
 	received := make(chan error, 1)
 	go func() { received <- l.receiveAddressSpaces(context.Background(), listener) }()
 	root, err := l.awaitConfirm(commands, received)
@@ -84,11 +84,12 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 	defer func() { _ = unix.Close(root) }()
 	go l.acceptHosts(host, commands)
 	failpoint.Hit("load.confirmed")
-	return l.awaitEnd(root)
+	return l.awaitLoadedOrTreeEnd(root)
 }
 
-// startOrderedPager starts the pager with the inherited descriptors.
-func startOrderedPager(order loadOrder, open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) (*localPager, error) {
+// startPagerForOrder starts the pager that the host has ordered, with the descriptors that
+// the loader was started with.
+func startPagerForOrder(order loadOrder, open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) (*localPager, error) {
 	var pages []*os.File
 	for n := range order.Pages {
 		pages = append(pages, os.NewFile(uintptr(pagesFD+n), "pages"))
@@ -119,7 +120,7 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 	if c.Root != 0 {
 		err = errors.Join(err, <-received)
 		if err == nil {
-			err = l.guard.start(l.programs, c.Root)
+			err = l.holder.startProcess(l.programs, c.Root)
 		}
 		if err == nil {
 			root, err = unix.PidfdOpen(c.Root, 0)
@@ -129,11 +130,11 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 		err = unix.Listen(socketFD, unix.SOMAXCONN)
 	}
 	if err != nil {
-		l.send(failureReport(err))
+		l.sendReport(failureReport(err))
 		return -1, errors.Join(err, commands.Decode(&c)) // waits until the host has read the report
 	}
 	done, total := l.Progress()
-	l.send(report{Loaded: done, Total: total, Confirmed: true})
+	l.sendReport(report{Loaded: done, Total: total, Confirmed: true})
 	if root < 0 {
 		return -1, commands.Decode(&c)
 	}
@@ -143,7 +144,7 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 // acceptHosts carries out the commands of the first host, and of each later host that
 // connects.
 func (l *loader) acceptHosts(first *net.UnixConn, commands *json.Decoder) {
-	go l.obeyHost(first, commands)
+	go l.obeyCommands(first, commands)
 	listener, err := unixsock.ListenerFromFD(socketFD)
 	for err == nil {
 		var host *net.UnixConn
@@ -152,14 +153,14 @@ func (l *loader) acceptHosts(first *net.UnixConn, commands *json.Decoder) {
 		}
 		l.mu.Lock()
 		l.hosts[host] = true
-		l.sendLast()
+		l.sendLastReport()
 		l.mu.Unlock()
-		go l.obeyHost(host, json.NewDecoder(host))
+		go l.obeyCommands(host, json.NewDecoder(host))
 	}
 }
 
-// obeyHost carries out a host's commands until the host hangs up.
-func (l *loader) obeyHost(host *net.UnixConn, commands *json.Decoder) {
+// obeyCommands carries out a host's commands until the host hangs up.
+func (l *loader) obeyCommands(host *net.UnixConn, commands *json.Decoder) {
 	for {
 		var c command
 		if err := commands.Decode(&c); err != nil {
@@ -175,28 +176,28 @@ func (l *loader) obeyHost(host *net.UnixConn, commands *json.Decoder) {
 	}
 }
 
-// sendProgress reports progress until the loading is over, and a failure at once:
-// otherwise CRIU would wait for its memory.
-func (l *loader) sendProgress() {
+// reportProgress sends the hosts reports of progress until the loading is over, and a
+// failure at once: otherwise CRIU would wait for its memory.
+func (l *loader) reportProgress() {
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			done, total := l.Progress()
-			l.send(report{Loaded: done, Total: total})
+			l.sendReport(report{Loaded: done, Total: total})
 		case <-l.Done():
 			if err := l.Err(); err != nil {
-				l.send(failureReport(err))
+				l.sendReport(failureReport(err))
 			}
 			return
 		}
 	}
 }
 
-// awaitEnd returns when all memory is loaded, or the tree whose root the pidfd is for
-// has ended. After a failure it waits for the end of the tree.
-func (l *loader) awaitEnd(root int) error {
+// awaitLoadedOrTreeEnd returns when all memory is loaded, or the tree has ended. root is a
+// pidfd of the root. After a failure it waits for the end of the tree.
+func (l *loader) awaitLoadedOrTreeEnd(root int) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -212,24 +213,25 @@ func (l *loader) awaitEnd(root int) error {
 		_ = os.Remove(strconv.Itoa(os.Getpid())) // the socket; its directory may be gone with the tree
 	}
 	done, total := l.Progress()
-	l.send(report{Loaded: done, Total: total, Done: true})
+	l.sendReport(report{Loaded: done, Total: total, Done: true})
 	return nil
 }
 
-// send sends a report to all hosts, unless it says nothing new or follows a failure.
-func (l *loader) send(r report) {
+// sendReport sends the report to all hosts, unless it equals the last report or follows a
+// failure.
+func (l *loader) sendReport(r report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.last.Failure != "" || l.last == r {
 		return
 	}
 	l.last = r
-	l.sendLast()
+	l.sendLastReport()
 }
 
-// sendLast sends the last report to all hosts. It may wait for a host that does not read,
-// but no memory waits for it. The caller holds mu.
-func (l *loader) sendLast() {
+// sendLastReport sends the last report to all hosts. It may wait for a host that does not
+// read; the loading goes on meanwhile. The caller holds mu.
+func (l *loader) sendLastReport() {
 	for host := range l.hosts {
 		if json.NewEncoder(host).Encode(l.last) != nil {
 			delete(l.hosts, host)

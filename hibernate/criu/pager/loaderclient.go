@@ -18,11 +18,12 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-// loaderClient is a Pager whose work a loader does. A loader has a directory of its own:
-// a socket there, named after its PID, exists until all memory is loaded.
+// loaderClient is the host's end of a loader: a Pager that lets the loader do the work.
+// Each loader has a directory of its own. A socket there, named after the loader's PID,
+// exists until all memory is loaded.
 type loaderClient struct {
-	// What the loader is started with.
-	dir, imageDir string
+	// The loader is started with these; unset after RejoinLoader.
+	dir, imageDir string // the loader's directory, and that of the image
 	memory        hibernate.Memory
 	order         loadOrder
 
@@ -96,7 +97,7 @@ func (c *loaderClient) ServeRestore(_ context.Context, workDir int32, restore fu
 	}
 	defer listener.Close()
 	started := make(chan error, 1)
-	go func() { started <- c.start(listener) }()
+	go func() { started <- c.startLoader(listener) }()
 	err = restore()
 	return errors.Join(err, <-started)
 }
@@ -106,7 +107,7 @@ func (c *loaderClient) FinishRestore(ctx context.Context, _ string, root int) er
 	if c.conn == nil {
 		return c.Err()
 	}
-	if err := c.send(command{Confirm: true, Root: root}); err != nil {
+	if err := c.sendToLoader(command{Confirm: true, Root: root}); err != nil {
 		return errors.Join(err, c.Err())
 	}
 	select {
@@ -124,10 +125,13 @@ func (c *loaderClient) FinishRestore(ctx context.Context, _ string, root int) er
 	}
 }
 
-func (c *loaderClient) send(message any) error { return json.NewEncoder(c.conn).Encode(message) }
+// sendToLoader sends a loadOrder or a command.
+func (c *loaderClient) sendToLoader(message any) error {
+	return json.NewEncoder(c.conn).Encode(message)
+}
 
-// readReports notes each report of the loader, until the last one, a failure, or the end
-// of the connection.
+// readReports reads the reports of the loader until the last one, a failure, or the end of
+// the connection. It records each of them in c.
 func (c *loaderClient) readReports() {
 	defer close(c.done)
 	reports := json.NewDecoder(c.conn)
@@ -178,7 +182,7 @@ func (c *loaderClient) Err() error {
 func (c *loaderClient) Progress() (done, total int64) { return c.loaded.Load(), c.total.Load() }
 
 // Hurry implements hibernate.Loading.
-func (c *loaderClient) Hurry() { _ = c.send(command{Hurry: true}) } // readReports notices a loader that has ended
+func (c *loaderClient) Hurry() { _ = c.sendToLoader(command{Hurry: true}) } // readReports notices a loader that has ended
 
 // Leave implements hibernate.Loading. The loader goes on.
 func (c *loaderClient) Leave() {

@@ -21,14 +21,14 @@ type (
 	// command is any later message to a loader.
 	command struct {
 		// Confirm asks whether the memory that CRIU has read itself is as it was dumped.
-		// From the answer on, the loader goes on without the host: for the tree below
-		// Root, or to its own end if Root is 0.
+		// After its answer the loader no longer needs the host. It loads memory into the
+		// tree below Root, or ends if Root is 0.
 		Confirm bool
 		Root    int
-		// Hurry has the rest loaded without waiting for a quiet moment.
+		// Hurry makes the loader load the rest without waiting for a quiet moment.
 		Hurry bool
 	}
-	// report is the message of a loader to all hosts, sent when it has changed.
+	// report is the message of a loader to all hosts, sent when its contents have changed.
 	report struct {
 		Loaded, Total   int64 // bytes
 		Confirmed, Done bool

@@ -17,15 +17,15 @@ import (
 )
 
 // LoaderVerb is the first argument of a loader: a process of this program that loads
-// memory into a tree in place of a process that may end before. The main function must
-// call RunLoader when it finds LoaderVerb.
+// memory into a tree, so that the host may end meanwhile. The main function must call
+// RunLoader when it finds LoaderVerb.
 const LoaderVerb = "load"
 
 // loaderName is the name of a loader in /proc/<pid>/comm.
 const loaderName = "dormouse-load"
 
-// IsLoader reports whether the process is a loader. A loader ends by itself when its
-// tree has ended, and must not be killed before.
+// IsLoader reports whether the process is a loader. A loader ends by itself when its tree
+// has ended, and must not be killed earlier.
 func IsLoader(pid int) bool { return procfs.ProcessName(pid) == loaderName }
 
 // reapLoaders reaps loaders that ended while this process executed itself anew.
@@ -37,13 +37,13 @@ func reapLoaders() {
 	}
 }
 
-// start starts the loader, and hands over CRIU's socket and the order.
-func (c *loaderClient) start(criu *net.UnixListener) error {
+// startLoader starts the loader, and hands over CRIU's socket and the order.
+func (c *loaderClient) startLoader(criu *net.UnixListener) error {
 	defer func() {
 		_ = c.memory.Close() // it was only read from
 		c.memory = nil
 	}()
-	if err := c.spawn(); err != nil {
+	if err := c.startProcess(); err != nil {
 		c.err = fmt.Errorf("cannot start the process that loads the memory: %w", err)
 		close(c.done)
 		return c.err
@@ -54,13 +54,13 @@ func (c *loaderClient) start(criu *net.UnixListener) error {
 		return err
 	}
 	err = unixsock.SendDescriptor(c.conn, int(socket.Fd()))
-	return errors.Join(err, socket.Close(), c.send(c.order))
+	return errors.Join(err, socket.Close(), c.sendToLoader(c.order))
 }
 
-// spawn starts the loader process with the descriptors that RunLoader expects, and
+// startProcess starts the loader process with the descriptors that RunLoader expects, and
 // creates the socket by which other hosts find it. The socket is named after the PID, so
 // it gets its final name last.
-func (c *loaderClient) spawn() error {
+func (c *loaderClient) startProcess() error {
 	text, pages, err := c.memory.HandOver()
 	if err != nil {
 		return err

@@ -17,13 +17,13 @@ import (
 )
 
 // localPager is a Pager in this process. A single goroutine reads the events of all
-// address spaces and fills them, so that no event can make outdated what it fills in.
+// address spaces and fills them, so what it fills in is never out of date.
 type localPager struct {
 	memory hibernate.Memory
 	layout images.Layout
 	timing Timing
 	cache  chunkCache
-	guard  *guard
+	holder *uffdHolder
 	wakeup int // eventfd that ends the loop's wait, -1 after Close
 	done   chan struct{}
 	err    error // set before done is closed
@@ -39,7 +39,7 @@ type localPager struct {
 	hurry    bool
 	closed   bool
 
-	// The rest belongs to the loop.
+	// Only the goroutine of runLoop uses the fields below.
 	spaces     []*addressSpace
 	allAddedAt time.Time
 	lastFault  time.Time
@@ -52,16 +52,16 @@ func startLocalPager(l images.Layout, m hibernate.Memory, timing Timing) (*local
 	if err != nil {
 		return nil, err
 	}
-	g, err := newGuard()
+	g, err := newUffdHolder()
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(wakeup))
 	}
 	p := &localPager{
-		memory: m, layout: l, timing: timing, guard: g, wakeup: wakeup,
+		memory: m, layout: l, timing: timing, holder: g, wakeup: wakeup,
 		done: make(chan struct{}), verified: make(chan error, 1),
 	}
-	p.readers.Go(func() { p.verified <- verifyEager(l, m) })
-	go p.run()
+	p.readers.Go(func() { p.verified <- verifyEagerChunks(l, m) })
+	go p.runLoop()
 	return p, nil
 }
 
@@ -83,11 +83,11 @@ func (p *localPager) ServeRestore(ctx context.Context, workDir int32, restore fu
 	return errors.Join(err, rerr)
 }
 
-// FinishRestore implements Pager. It starts the guard of the tree.
+// FinishRestore implements Pager. It starts the process of the uffdHolder.
 func (p *localPager) FinishRestore(_ context.Context, programs string, root int) error {
 	var err error
 	if root != 0 {
-		err = p.guard.start(programs, root)
+		err = p.holder.startProcess(programs, root)
 	}
 	return errors.Join(<-p.verified, err)
 }
@@ -109,7 +109,7 @@ func (p *localPager) Err() error {
 func (p *localPager) Progress() (done, total int64) { return p.loaded.Load(), p.total.Load() }
 
 // Hurry implements hibernate.Loading. The loop stops waiting for a quiet moment.
-func (p *localPager) Hurry() { p.changeOrders(func() { p.hurry = true }) }
+func (p *localPager) Hurry() { p.updateOrders(func() { p.hurry = true }) }
 
 // Leave implements hibernate.Loading. It does nothing: the loading ends with this
 // process.
@@ -117,7 +117,7 @@ func (p *localPager) Leave() {}
 
 // Close implements hibernate.Loading. It ends the loop and closes the address spaces.
 func (p *localPager) Close() {
-	p.changeOrders(func() { p.closed = true })
+	p.updateOrders(func() { p.closed = true })
 	<-p.done
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,23 +128,23 @@ func (p *localPager) Close() {
 	}
 }
 
-// addAddressSpace takes over the address space of the process with the number in the
+// addAddressSpace takes over the userfaultfd of the process that has the number in the
 // image.
 func (p *localPager) addAddressSpace(number int, fd uffd.FD) error {
 	memory, known := p.layout.Lazy[number]
 	p.total.Add(memory.Missing.Bytes())
-	p.changeOrders(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
+	p.updateOrders(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
 	if !known {
 		return fmt.Errorf("the image has no memory of process %d", number)
 	}
-	return p.guard.add(fd)
+	return p.holder.addCopy(fd)
 }
 
-// setAllAdded says that CRIU has made all processes, so that no address space follows.
-func (p *localPager) setAllAdded() { p.changeOrders(func() { p.allAdded = true }) }
+// setAllAdded tells the loop that CRIU has made all processes: no address space follows.
+func (p *localPager) setAllAdded() { p.updateOrders(func() { p.allAdded = true }) }
 
-// changeOrders changes the orders to the loop and wakes it.
-func (p *localPager) changeOrders(change func()) {
+// updateOrders calls change, which changes the orders to the loop, and wakes the loop.
+func (p *localPager) updateOrders(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change()
@@ -153,8 +153,8 @@ func (p *localPager) changeOrders(change func()) {
 	}
 }
 
-// run is the loop. It ends when all memory is loaded, after a failure, or by Close.
-func (p *localPager) run() {
+// runLoop is the loop. It ends when all memory is loaded, after a failure, or by Close.
+func (p *localPager) runLoop() {
 	defer close(p.done)
 	defer p.cache.free()
 	defer func() {
@@ -173,21 +173,21 @@ func (p *localPager) run() {
 			p.err = err
 			return
 		}
-		p.dropEnded()
+		p.dropEndedProcesses()
 		if allAdded {
 			if p.allAddedAt.IsZero() {
 				p.allAddedAt, p.lastFault = time.Now(), time.Now()
 			}
-			if !p.isAnyMissing() {
+			if !p.isMemoryMissing() {
 				p.mu.Lock()
 				p.closeAddressSpaces()
 				p.mu.Unlock()
 				return
 			}
 		}
-		limit := p.waitLimit(allAdded, hurry)
+		limit := p.eventWaitLimit(allAdded, hurry)
 		if limit == 0 {
-			if err := p.loadNext(); err != nil {
+			if err := p.loadNextPages(); err != nil {
 				p.err = err
 				return
 			}
@@ -199,13 +199,13 @@ func (p *localPager) run() {
 	}
 }
 
-// retryInterval is how long a process may take to notice that its event was read. Until
-// then the kernel refuses to fill its memory.
+// retryInterval is how long the loop waits before it fills a page again after EAGAIN: until
+// a process goes on after one of its events was read, the kernel refuses to fill its memory.
 const retryInterval = 50 * time.Microsecond
 
-// waitLimit returns how long the loop may wait for an event: 0 if it is to load memory
+// eventWaitLimit returns how long the loop may wait for an event: 0 if it is to load memory
 // that no thread waits for, and less than 0 for no limit.
-func (p *localPager) waitLimit(allAdded, hurry bool) time.Duration {
+func (p *localPager) eventWaitLimit(allAdded, hurry bool) time.Duration {
 	for _, s := range p.spaces {
 		if len(s.faults) > 0 {
 			return retryInterval
@@ -222,7 +222,7 @@ func (p *localPager) waitLimit(allAdded, hurry bool) time.Duration {
 	}
 }
 
-// waitForEvent returns when an address space has an event, after changeOrders, or when the
+// waitForEvent returns when an address space has an event, after updateOrders, or when the
 // limit has passed.
 func (p *localPager) waitForEvent(limit time.Duration) error {
 	fds := make([]unix.PollFd, 0, 1+len(p.spaces))
@@ -244,13 +244,13 @@ func (p *localPager) waitForEvent(limit time.Duration) error {
 	return nil
 }
 
-// isAnyMissing reports whether any memory is not loaded yet.
-func (p *localPager) isAnyMissing() bool {
+// isMemoryMissing reports whether any memory is not loaded yet.
+func (p *localPager) isMemoryMissing() bool {
 	return slices.ContainsFunc(p.spaces, func(s *addressSpace) bool { return len(s.missing) > 0 })
 }
 
-// dropEnded closes and forgets the address spaces of processes that have ended.
-func (p *localPager) dropEnded() {
+// dropEndedProcesses closes and forgets the address spaces of processes that have ended.
+func (p *localPager) dropEndedProcesses() {
 	p.spaces = slices.DeleteFunc(p.spaces, func(s *addressSpace) bool {
 		if s.ended {
 			_ = s.fd.Close()
@@ -259,10 +259,10 @@ func (p *localPager) dropEnded() {
 	})
 }
 
-// closeAddressSpaces closes all address spaces. The guard's copies go first: otherwise a
-// fault on a page that never had contents would block for ever. The caller holds mu.
+// closeAddressSpaces closes all address spaces, after the holder's copies: otherwise a
+// thread that touches a page without contents would block for ever. The caller holds mu.
 func (p *localPager) closeAddressSpaces() {
-	p.guard.stop()
+	p.holder.stop()
 	for _, s := range append(p.spaces, p.added...) {
 		_ = s.fd.Close()
 	}

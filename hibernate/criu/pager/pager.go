@@ -19,9 +19,9 @@ import (
 // Pager loads the memory of one tree.
 type Pager interface {
 	hibernate.Loading
-	// ServeRestore takes over the address spaces that CRIU makes while restore, a lazy
-	// restore, runs. It returns the error of either. The pager's socket is in CRIU's
-	// working directory, given as a descriptor.
+	// ServeRestore calls restore, a lazy restore, and meanwhile takes over the address
+	// spaces that CRIU makes. It returns the errors of both. workDir is a descriptor of
+	// CRIU's working directory, where CRIU expects the pager's socket.
 	ServeRestore(ctx context.Context, workDir int32, restore func() error) error
 	// FinishRestore returns an error if the memory that CRIU has read itself is not as it
 	// was dumped. After success the tree below root reads nothing but its own memory, even
@@ -29,7 +29,7 @@ type Pager interface {
 	FinishRestore(ctx context.Context, programs string, root int) error
 }
 
-// Timing says when memory is loaded that no thread waits for.
+// Timing says when the pager loads memory that no thread waits for.
 type Timing struct {
 	// Quiet is how long no thread must have waited for memory before the rest is loaded.
 	Quiet time.Duration
@@ -37,7 +37,8 @@ type Timing struct {
 	Patience time.Duration
 }
 
-// DefaultTiming leaves the processor to the first calls after a wake.
+// DefaultTiming is the Timing of a host. It leaves the processor to the first calls after
+// a wake.
 var DefaultTiming = Timing{Quiet: 20 * time.Millisecond, Patience: 500 * time.Millisecond}
 
 // Start starts a pager for the image that r restores: in a loader if r.LoaderDir is set,
@@ -57,8 +58,8 @@ func Start(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, progra
 	return c, nil
 }
 
-// verifyEager reads, and so verifies, all memory that CRIU reads itself.
-func verifyEager(l images.Layout, m hibernate.Memory) error {
+// verifyEagerChunks reads, and so verifies, all memory that CRIU reads itself.
+func verifyEagerChunks(l images.Layout, m hibernate.Memory) error {
 	buffer, err := allocateChunk()
 	if err != nil {
 		return err

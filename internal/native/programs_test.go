@@ -44,7 +44,7 @@ func TestInstall(t *testing.T) {
 	if held, err := os.ReadFile(path); err != nil || !bytes.Equal(held, pidone) {
 		t.Errorf("it stays damaged: %v", err)
 	}
-	other, err := InstallHold(dir)
+	other, err := InstallDescriptorHolder(dir)
 	if err != nil || other == path {
 		t.Errorf("got %s, %v", other, err)
 	}
@@ -54,7 +54,7 @@ func TestInstall(t *testing.T) {
 	if _, err := InstallPidone(filepath.Join(dir, "file")); err == nil {
 		t.Error("it was installed below a file")
 	}
-	if _, err := install(dir, "none", nil); !errors.Is(err, errProcessor) {
+	if _, err := installProgram(dir, "none", nil); !errors.Is(err, errProcessor) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -68,7 +68,7 @@ func TestExecErrno(t *testing.T) {
 		"1|1|unix|/run/x|grpc":      0,
 		"":                          0,
 	} {
-		if got := ExecErrno(line); got != want {
+		if got := ParseExecErrno(line); got != want {
 			t.Errorf("%q: got %d, want %d", line, got, want)
 		}
 	}
@@ -149,7 +149,7 @@ func TestExecErrnoIsReported(t *testing.T) {
 		cmd := pid1(t, nil, path)
 		out, _ := cmd.Output()
 		line := strings.TrimSuffix(string(out), "\n")
-		if got := ExecErrno(line); got != int(want) || cmd.ProcessState.ExitCode() != 127 {
+		if got := ParseExecErrno(line); got != int(want) || cmd.ProcessState.ExitCode() != 127 {
 			t.Errorf("%s: got %q and %v, want errno %d", path, out, cmd.ProcessState, want)
 		}
 	}
@@ -386,7 +386,7 @@ func alive(pid int) bool {
 
 // hold keeps what it was given until a process has ended.
 func TestHold(t *testing.T) {
-	program, err := InstallHold(t.TempDir())
+	program, err := InstallDescriptorHolder(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -461,7 +461,7 @@ func TestBystander(t *testing.T) {
 		_ = root.Process.Kill()
 		_ = root.Wait()
 	}()
-	path, err := InstallBystander(t.TempDir())
+	path, err := InstallLandlockBystander(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

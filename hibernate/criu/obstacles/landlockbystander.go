@@ -17,9 +17,9 @@ import (
 	"dormouse/internal/tracee"
 )
 
-// threadsBarredFrom returns those of the threads that may not inspect the process. pid is
-// its number in the PID namespace of the threads.
-func threadsBarredFrom(pid int, tids []int) ([]int, error) {
+// threadsUnableToInspect returns those of the threads that may not inspect the process with
+// the number pid in their PID namespace.
+func threadsUnableToInspect(pid int, tids []int) ([]int, error) {
 	const memory = 1 // KCMP_VM, which compares the process with itself: only the permission counts
 	results, err := tracee.Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), memory, 0, 0)
 	if err != nil {
@@ -40,18 +40,18 @@ func threadsBarredFrom(pid int, tids []int) ([]int, error) {
 
 // bystander is a helper process in the PID namespace of a tree, outside of any Landlock
 // domain that a thread of the tree has made. It has one user and one group and no
-// privileges, so that nothing else keeps a thread with the same user and group from
-// inspecting it.
+// privileges, so every thread with the same user and group may inspect it, unless the
+// thread is in a Landlock domain.
 type bystander struct {
 	pid   int // in the PID namespace of the tree
 	cmd   *exec.Cmd
-	stdin io.Closer // ends the process when it is closed
+	stdin io.Closer // the bystander ends when this is closed
 }
 
 // startBystander starts a bystander in the PID namespace of the root, with the user and
 // group of owner. Its program is installed in the directory programs.
 func startBystander(programs string, root int, owner procfs.Owner) (*bystander, error) {
-	program, err := native.InstallBystander(programs)
+	program, err := native.InstallLandlockBystander(programs)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func startBystander(programs string, root int, owner procfs.Owner) (*bystander, 
 	return b, nil
 }
 
-// stop ends and reaps the process.
+// stop ends and reaps the bystander.
 func (b *bystander) stop() {
 	_ = b.stdin.Close()
 	_ = b.cmd.Wait() // its exit status means nothing

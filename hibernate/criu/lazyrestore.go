@@ -26,7 +26,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot restore: %w", err)
 	}
-	ctx, stop := withPager(ctx, p)
+	ctx, stop := cancelWhenPagerFails(ctx, p)
 	defer stop()
 	opts := restoreOptions()
 	opts.LazyPages = new(true)
@@ -42,15 +42,15 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 		err = errors.Join(cerr, err)
 	}
 	if err != nil {
-		err = errors.Join(err, tree.end())
+		err = errors.Join(err, tree.kill())
 		p.Close() // after the end of the tree, which would read zeros in place of its memory
 		return nil, nil, errors.Join(p.Err(), err)
 	}
 	return root, p, nil
 }
 
-// readLayout returns how the memory lies in the images, or an error when the kernel
-// cannot load memory later.
+// readLayout returns where the memory lies in the image in dir, or an error if the kernel
+// has no userfaultfd(2).
 func readLayout(dir string) (images.Layout, error) {
 	if err := uffd.Available(); err != nil {
 		return images.Layout{}, err
@@ -58,9 +58,9 @@ func readLayout(dir string) (images.Layout, error) {
 	return images.ReadLayout(dir)
 }
 
-// withPager returns a context that also ends when the pager fails: CRIU could wait for
-// ever for memory. The caller must call stop.
-func withPager(ctx context.Context, p hibernate.Loading) (_ context.Context, stop func()) {
+// cancelWhenPagerFails returns a context that also ends when the pager fails: otherwise
+// CRIU could wait for its memory for ever. The caller must call stop.
+func cancelWhenPagerFails(ctx context.Context, p hibernate.Loading) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() {

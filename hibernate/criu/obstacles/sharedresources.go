@@ -8,9 +8,9 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// findShared finds processes that share their memory or working directory with another
-// process. CRIU dumps that only between threads of one process.
-func findShared(tree []int, found *findings) {
+// findSharedResources finds processes that share their memory or working directory with
+// another process. CRIU dumps what threads of one process share, but not this.
+func findSharedResources(tree []int, found *findings) {
 	alive := slices.DeleteFunc(slices.Clone(tree), procfs.HasEnded)
 	for _, pair := range procfs.PairsSharing(alive, procfs.SharedMemory) {
 		switch {
@@ -18,7 +18,7 @@ func findShared(tree []int, found *findings) {
 			if isStillShared(pair, procfs.SharedMemory) {
 				found.addProcess(pair[1], fmt.Sprintf("shares its memory with process %d", pair[0]), "the program must use threads, or fork without CLONE_VM")
 			}
-		case remains(func() bool { return isStillShared(pair, procfs.SharedMemory) }):
+		case isPresentAfterWait(func() bool { return isStillShared(pair, procfs.SharedMemory) }):
 			found.addProcess(pair[1], fmt.Sprintf("holds process %d in a vfork", pair[0]), "it must execute another program at once, or end").passing = true
 		}
 	}
@@ -35,13 +35,13 @@ func isStillShared(pair [2]int, resource int) bool {
 	return len(procfs.PairsSharing(pair[:], resource)) == 1 && !procfs.HasEnded(pair[0]) && !procfs.HasEnded(pair[1])
 }
 
-// passingTime is how long an obstacle that usually passes, such as a vfork, is waited
-// for. CRIU would wait longer, but with the whole tree stopped.
+// passingTime is how long isPresentAfterWait waits for the end of an obstacle that usually
+// passes, such as a vfork. CRIU would wait longer, but with the whole tree stopped.
 const passingTime = 500 * time.Millisecond
 
-// remains reports whether the obstacle is still present after passingTime. It returns
-// false as soon as the obstacle is gone.
-func remains(isPresent func() bool) bool {
+// isPresentAfterWait reports whether an obstacle is still present after passingTime. It
+// returns false as soon as isPresent does.
+func isPresentAfterWait(isPresent func() bool) bool {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	late := time.After(passingTime)

@@ -12,12 +12,12 @@ import (
 	"dormouse/internal/uffd"
 )
 
-// guard is a helper process that holds copies of a tree's address spaces while the tree
-// lives. Without it, if this process were killed, the kernel would close the address
-// spaces before it kills the tree, and in between the tree would read zeros.
-type guard struct {
-	// A descriptor that was sent to ours and not received is held by the process that
-	// has theirs. The guard process never receives.
+// uffdHolder is a helper process that holds copies of a tree's userfaultfds while the tree
+// lives. If this process is killed, the kernel closes its userfaultfds before it kills the
+// tree; without the copies the tree would meanwhile read zeros.
+type uffdHolder struct {
+	// The ends of a socket pair. The copies are sent to ours and never received, so they
+	// exist as long as the helper process has theirs.
 	ours, theirs *os.File
 
 	mu      sync.Mutex // guards the fields below
@@ -25,28 +25,28 @@ type guard struct {
 	stopped bool
 }
 
-func newGuard() (*guard, error) {
+func newUffdHolder() (*uffdHolder, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &guard{ours: os.NewFile(uintptr(pair[0]), "guard"), theirs: os.NewFile(uintptr(pair[1]), "guarded")}, nil
+	return &uffdHolder{ours: os.NewFile(uintptr(pair[0]), "holder's copies"), theirs: os.NewFile(uintptr(pair[1]), "holder")}, nil
 }
 
-// add gives the guard a copy of one more address space.
-func (g *guard) add(fd uffd.FD) error {
+// addCopy gives the holder a copy of one more userfaultfd.
+func (g *uffdHolder) addCopy(fd uffd.FD) error {
 	return unix.Sendmsg(int(g.ours.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
 }
 
-// start starts the process for the tree below root, unless the guard was stopped. The
-// program is installed in the directory programs.
-func (g *guard) start(programs string, root int) error {
+// startProcess starts the helper process, which ends with the tree below root, unless stop
+// was called. Its program is installed in the directory programs.
+func (g *uffdHolder) startProcess(programs string, root int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.stopped {
 		return nil
 	}
-	program, err := native.InstallHold(programs)
+	program, err := native.InstallDescriptorHolder(programs)
 	if err != nil {
 		return err
 	}
@@ -67,8 +67,8 @@ func (g *guard) start(programs string, root int) error {
 	return g.theirs.Close()
 }
 
-// stop ends the process and closes all copies.
-func (g *guard) stop() {
+// stop ends the helper process and closes all copies.
+func (g *uffdHolder) stop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.stopped {

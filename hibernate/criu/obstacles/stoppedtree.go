@@ -25,7 +25,7 @@ func (f *Finder) ObstaclesWhenStopped(tree []int) error {
 		processes[i] = treeProcess{pid, procfs.ThreadIDs(pid)}
 	}
 	var found findings
-	for _, find := range []func([]treeProcess, *findings) error{f.findDomains, findMDWE, findSealedMemory} {
+	for _, find := range []func([]treeProcess, *findings) error{f.findLandlockDomains, findMDWE, findSealedMemory} {
 		if err := find(processes, &found); err != nil {
 			return err
 		}
@@ -82,9 +82,8 @@ func findSealedMemory(processes []treeProcess, found *findings) error {
 	return nil
 }
 
-// findFileMutexes finds robust mutexes in files that processes hold. When the dumped
-// tree ends, the kernel marks them as left by a dead process, and the file keeps that
-// mark.
+// findFileMutexes finds processes that hold a robust mutex in a file. When the dumped tree
+// ends, the kernel marks the mutex in the file as left by a dead process.
 func findFileMutexes(processes []treeProcess, found *findings) {
 	for _, p := range processes {
 		if path := fileOfHeldMutex(p); path != "" {

@@ -16,16 +16,16 @@ const logName = "criu.log"
 // sometimes the PID, and the line of CRIU's source.
 var errorPrefix = regexp.MustCompile(`^(\([0-9.]+\)\s+)?(\s*\d+:\s*)?Error \([^)]*\):\s*`)
 
-// harmless are errors after which CRIU goes on.
+// harmless are texts of errors in CRIU's log after which CRIU goes on.
 var harmless = []string{"Can't setup RLIMIT_NOFILE for self"}
 
 // maxQuoted is how many errors of the log an error quotes. The first is nearest to the
 // cause; CRIU then logs another one in each calling function.
 const maxQuoted = 2
 
-// quoteLog returns the first errors in CRIU's log in the directory, or err when there
-// are none: CRIU's answer never says what went wrong.
-func quoteLog(dir string, err error) error {
+// errorFromLog returns an error with the first errors of CRIU's log in the directory, or
+// err if the log has none. CRIU's answer itself never says what went wrong.
+func errorFromLog(dir string, err error) error {
 	text, rerr := os.ReadFile(filepath.Join(dir, logName))
 	if rerr != nil {
 		return err
@@ -34,7 +34,7 @@ func quoteLog(dir string, err error) error {
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
 		at := errorPrefix.FindString(line)
-		if at == "" || isHarmless(line) {
+		if at == "" || isHarmlessLogLine(line) {
 			continue
 		}
 		found = append(found, line[len(at):])
@@ -48,8 +48,9 @@ func quoteLog(dir string, err error) error {
 	return fmt.Errorf("CRIU says: %w", errors.New(strings.Join(found, "; ")))
 }
 
-// isHarmless reports whether the line of the log is an error after which CRIU goes on.
-func isHarmless(line string) bool {
+// isHarmlessLogLine reports whether the line of CRIU's log is an error after which CRIU
+// goes on.
+func isHarmlessLogLine(line string) bool {
 	for _, h := range harmless {
 		if strings.Contains(line, h) {
 			return true

@@ -1,5 +1,5 @@
-// Package memory reads from the kernel how short of memory the machine is. It does not
-// know which processes use the memory, or what to do about it.
+// Package memory asks the kernel how much memory is available, and reports memory
+// pressure. It does not know which processes use the memory, or how to free any.
 package memory
 
 import (
@@ -78,8 +78,8 @@ func WatchPressure(ctx context.Context, stall, window time.Duration, onPressure 
 	}
 }
 
-// openPressureTrigger returns a descriptor on which poll(2) reports POLLPRI when there was
-// pressure.
+// openPressureTrigger returns a descriptor on which poll(2) reports POLLPRI after memory
+// pressure, see WatchPressure.
 func openPressureTrigger(stall, window time.Duration) (fd int, err error) {
 	fd, err = unix.Open(pressureFile, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
