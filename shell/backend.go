@@ -77,9 +77,9 @@ type Process interface {
 	// Wake brings the plugin back from its sleep. After an error the plugin neither
 	// runs nor sleeps.
 	Wake(ctx context.Context) (Information, error)
-	// EndSleep makes the plugin's image unusable, or kills the plugin that sleeps in
-	// place. The instance is then as after Stop.
-	EndSleep(ctx context.Context) error
+	// EndWithoutWake makes the plugin's image unusable, or kills the plugin that sleeps
+	// in place. The instance is then as after Stop.
+	EndWithoutWake(ctx context.Context) error
 
 	// StartWarm restores the plugin from its golden image, in the place of Launch and
 	// Initialize. The error wraps ErrCold if no golden image fits and nothing was

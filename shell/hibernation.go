@@ -47,7 +47,7 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 func (s *Shell) EvictImage(ctx context.Context, why error) error {
 	return s.runInLane(ctx, Evict, s.ownEndTimeLimit(), func(ctx context.Context) error {
 		return s.takeStepWithCause(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
-			err := s.process.EndSleep(ctx)
+			err := s.process.EndWithoutWake(ctx)
 			s.log.Warn().Err(errors.Join(why, err)).Msg("dropped the image of the hibernated plugin, which is lost")
 			return err
 		})

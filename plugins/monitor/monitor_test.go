@@ -311,7 +311,7 @@ func TestHibernationDuringCheck(t *testing.T) {
 		if got := r.shell("Net").State(); got != shell.Hibernated {
 			r.Errorf("it is %s", got)
 		}
-		_ = r.plugins["Net"].EndSleep(r.Context())
+		_ = r.plugins["Net"].EndWithoutWake(r.Context())
 	})
 }
 

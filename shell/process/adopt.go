@@ -47,7 +47,7 @@ func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	if err == nil {
 		return b.information(), nil
 	}
-	if b.current().tree != nil {
+	if b.currentLife().tree != nil {
 		return shell.Information{}, errors.Join(err, b.Stop(ctx))
 	}
 	return shell.Information{}, errors.Join(err, j.killTree(b.host.Cgroups), b.host.removeLoading(b.runDir()), os.RemoveAll(b.runDir()))
@@ -67,7 +67,7 @@ func (b *Backend) checkAdoptable(j *journal) error {
 		return fmt.Errorf("%w, and the plugin was to end with it", errHostKilled)
 	case !b.host.Adopt:
 		return fmt.Errorf("%w, and on-host-exit is not adopt", errHostKilled)
-	case j.Configuration != startedWithChecksum(b.config()):
+	case j.Configuration != fixedConfigChecksum(b.config()):
 		return errors.New("the plugin was started with another configuration")
 	}
 	return nil
@@ -92,7 +92,7 @@ func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
 		return err
 	}
 	t.watchExit(func(err error) { b.sink.Exited(err) })
-	t.watchLoading(loading)
+	t.killIfLoadingFails(loading)
 	b.mu.Lock()
 	b.life = life{state: lifeRunning, tree: t}
 	b.info, b.socket, b.reason = info, j.Socket, j.Reason
@@ -133,8 +133,7 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 			t.pidfd.close()
 		}
 	}()
-	// The pidfd comes first: the process that it refers to can't be replaced after the
-	// check.
+	// The pidfd is opened before the check: after that, no other process can get the PID.
 	if err := j.checkRoot(root); err != nil {
 		return nil, err
 	}
@@ -209,13 +208,13 @@ func findRoot(pids []int) int {
 // OutlivesHost reports whether the kernel lets the plugin run on without this host, see
 // shell.Process.
 func (b *Backend) OutlivesHost() bool {
-	t := b.current().tree
+	t := b.currentLife().tree
 	return t != nil && !t.bound
 }
 
 // LeaveRunning closes the connections to the plugin, which runs on, see shell.Process.
 func (b *Backend) LeaveRunning(ctx context.Context) error {
-	t, l := b.current().tree, b.removeLink()
+	t, l := b.currentLife().tree, b.removeLink()
 	b.router.connectTo(nil)
 	if l != nil {
 		l.closeAndWait()
@@ -246,15 +245,15 @@ func (h Host) removeLoading(runDir string) error {
 }
 
 // KillRemovedInstances kills the trees that an earlier host left of instances that are
-// not among the callsigns.
-func (h Host) KillRemovedInstances(callsigns []string) error {
+// not configured any more. Configured are the callsigns of all instances.
+func (h Host) KillRemovedInstances(configured []string) error {
 	entries, err := os.ReadDir(h.RunDir)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, entry := range entries {
-		if !entry.IsDir() || slices.Contains(callsigns, entry.Name()) {
+		if !entry.IsDir() || slices.Contains(configured, entry.Name()) {
 			continue
 		}
 		dir := filepath.Join(h.RunDir, entry.Name())

@@ -104,7 +104,7 @@ func New(h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
 		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
-	if err := b.findLeftovers(); err != nil {
+	if err := b.loadImageAndJournal(); err != nil {
 		b.log.Error().Err(err).Msg("could not clear up all that an earlier host left")
 	}
 	b.RemoveStaleGolden()
@@ -143,7 +143,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
-	b.noteProgramFiles(program)
+	b.recordProgramChecksum(program)
 	file := fileid.OfUnlessJustChanged(program)
 	t, socket, err := b.startProgram(ctx, program)
 	if err == nil {
@@ -164,7 +164,7 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 
 // Initialize gives the plugin its configuration, see shell.Backend.
 func (b *Backend) Initialize(ctx context.Context) error {
-	if err := b.openHostSocket(b.current().tree); err != nil {
+	if err := b.openHostSocket(b.currentLife().tree); err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
 	}
 	failpoint.Hit("initialize.begun")
@@ -189,7 +189,7 @@ func (b *Backend) Initialize(ctx context.Context) error {
 
 // Deinitialize tells the plugin that its work is over, see shell.Backend.
 func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
-	if t := b.current().tree; t != nil {
+	if t := b.currentLife().tree; t != nil {
 		if err := b.writeTreeJournal(t, phaseEnding); err != nil {
 			b.log.Warn().Err(err).Msg("the next host would take this plugin for an active one")
 		}
@@ -205,7 +205,7 @@ func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
 // Stop ends the tree: it asks the plugin to end, sends SIGTERM after half of the stop
 // timeout, and kills the tree after the other half. See shell.Backend.
 func (b *Backend) Stop(ctx context.Context) error {
-	if b.current().state == lifeStored {
+	if b.currentLife().state == lifeStored {
 		return nil // the wake needs the run directory
 	}
 	before := b.setLife(life{})
@@ -239,8 +239,8 @@ func (b *Backend) Stop(ctx context.Context) error {
 
 // killAndStop kills the tree at once, in place of asking the plugin to end.
 func (b *Backend) killAndStop(ctx context.Context) error {
-	if t := b.current().tree; t != nil {
-		t.killSilently()
+	if t := b.currentLife().tree; t != nil {
+		t.killUnreported()
 	}
 	return b.Stop(ctx)
 }
@@ -265,7 +265,7 @@ func (b *Backend) Exists(ctx context.Context, method string) (bool, error) {
 
 // Facts returns the system's figures of the tree, see shell.Backend.
 func (b *Backend) Facts() shell.Facts {
-	t := b.current().tree
+	t := b.currentLife().tree
 	if t == nil || t.hasEnded() {
 		return shell.Facts{}
 	}
@@ -339,7 +339,7 @@ func (b *Backend) serves(service string) bool {
 // preferExitError returns how the tree ended if err says that the plugin is unavailable and
 // its end is the cause, else err.
 func (b *Backend) preferExitError(err error) error {
-	t := b.current().tree
+	t := b.currentLife().tree
 	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.endsSoon() {
 		return err
 	}

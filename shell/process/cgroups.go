@@ -25,7 +25,7 @@ type Cgroups struct {
 
 // OpenCgroups makes a cgroup for the host that has runDir, below the cgroup of this
 // process, and ends the plugins that an earlier host left in it. It returns an error
-// where cgroup v2 is missing or may not be written; plugins do without then.
+// where cgroup v2 is missing or may not be written; plugins then run without cgroups.
 func OpenCgroups(runDir string) (*Cgroups, error) { return openCgroups(runDir, false) }
 
 // InheritCgroups is OpenCgroups, but leaves the plugins that this host can adopt from

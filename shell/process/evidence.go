@@ -22,7 +22,7 @@ const (
 
 // Evidence reads the plugin's files in /proc and in its cgroup, see shell.Process.
 func (b *Backend) Evidence() shell.Evidence {
-	t := b.current().tree
+	t := b.currentLife().tree
 	if t == nil {
 		return shell.Evidence{Log: b.tail.Lines()}
 	}
@@ -90,7 +90,7 @@ func (b *Backend) coreFile(t *tree) string {
 	if err != nil {
 		return ""
 	}
-	path := corePath(strings.TrimSpace(pattern), filepath.Base(b.config().Executable), t.programNSPid, t.programPID)
+	path := coreGlob(strings.TrimSpace(pattern), filepath.Base(b.config().Executable), t.programNSPid, t.programPID)
 	if path == "" {
 		return ""
 	}
@@ -107,10 +107,10 @@ func (b *Backend) coreFile(t *tree) string {
 	return newest
 }
 
-// corePath returns a glob pattern for the core file that core_pattern names, see core(5),
-// with a star for what is not known afterwards. It returns "" if cores are piped to a
+// coreGlob returns a glob pattern for the core file that core_pattern names, see core(5),
+// with a star for each part of the name that is not known afterwards. It returns "" if cores are piped to a
 // program. NSPid is the PID of the process in its own namespace.
-func corePath(pattern, name string, nsPid, pid int) string {
+func coreGlob(pattern, name string, nsPid, pid int) string {
 	if pattern == "" || strings.HasPrefix(pattern, "|") || strings.HasPrefix(pattern, "@") {
 		return ""
 	}

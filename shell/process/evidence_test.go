@@ -72,7 +72,7 @@ func TestCorePath(t *testing.T) {
 		"/c/%%p/%h.%p":              "/c/%p/*.7",
 		"odd%":                      "odd%*",
 	} {
-		if got := corePath(pattern, "a-very-long-name", 7, 4711); got != want {
+		if got := coreGlob(pattern, "a-very-long-name", 7, 4711); got != want {
 			t.Errorf("%q names %q, want %q", pattern, got, want)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"dormouse/shell"
 )
 
-// goldenState is what a backend knows of its golden image beside the files. Its fields are
-// guarded by the backend's mu.
+// goldenState is what a backend knows of its golden image beside the files. The backend's
+// mu guards missingWhy and startedFrom; only operations use the other fields.
 type goldenState struct {
 	missingWhy  error              // why there is no image
 	startedFrom *shell.GoldenImage // the present life began from it, nil after a cold start
@@ -49,8 +49,8 @@ func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	return b.information(), nil
 }
 
-// fittingGolden returns the golden image, which it removes in place of that if a life
-// that begins now could not use it.
+// fittingGolden returns the golden image. If a plugin that starts now could not use the
+// image, it removes the image and returns an error.
 func (b *Backend) fittingGolden() (*hibernate.Image, imageNote, error) {
 	image, n, err := b.readGolden()
 	if err != nil {
@@ -92,7 +92,7 @@ func (b *Backend) readGolden() (image *hibernate.Image, n imageNote, err error) 
 
 // restoreGolden restores the tree as it was when Initialize had returned.
 func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, n imageNote) error {
-	if err := b.makeDirs(); err != nil {
+	if err := b.makeEmptyDirs(); err != nil {
 		return err
 	}
 	t, err := b.restore(ctx, image, n, phaseStarting)
@@ -166,7 +166,7 @@ func (b *Backend) RemoveStaleGolden() {
 	if err != nil {
 		return
 	}
-	now, err := b.startChecksum()
+	now, err := b.startConditionsChecksum()
 	if err != nil || now != n.WarmKey.Started {
 		b.InvalidateGolden(n.WarmKey.checkUnchanged(warmKey{Started: now}))
 	}
@@ -175,7 +175,7 @@ func (b *Backend) RemoveStaleGolden() {
 // MakeGolden makes a golden image of the plugin, which has just been initialized, see
 // shell.Process.
 func (b *Backend) MakeGolden(ctx context.Context) error {
-	tree := &initializedTree{checkpointTree: checkpointTree{b, b.current().tree, phaseStarting, phaseStarting}}
+	tree := &initializedTree{checkpointTree: checkpointTree{b, b.currentLife().tree, phaseStarting, phaseStarting}}
 	key, err := b.prepareGolden()
 	if err == nil {
 		_, err = hibernate.MakeGolden(ctx, b.host.Engine, b.imageDir, tree)
@@ -192,11 +192,11 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 	return err
 }
 
-// SkipGolden begins to pass events on, see shell.Process.
+// SkipGolden begins to pass the plugin's events on, see shell.Process.
 func (b *Backend) SkipGolden() { b.followReports() }
 
-// noteProgramFiles keeps the checksum of the program that is about to be executed.
-func (b *Backend) noteProgramFiles(program string) {
+// recordProgramChecksum keeps the checksum of the program that is about to be executed.
+func (b *Backend) recordProgramChecksum(program string) {
 	if !b.startConfig.WarmStart {
 		return
 	}
@@ -253,15 +253,15 @@ type initializedTree struct {
 	quiesced bool // hibernate calls Revive
 }
 
-// Quiesce is that of checkpointTree, and notes the call.
+// Quiesce quiesces the plugin and notes that it was called.
 func (i *initializedTree) Quiesce(ctx context.Context) error {
 	i.quiesced = true
 	return i.checkpointTree.Quiesce(ctx)
 }
 
-// Record returns the imageNote with the plugin's warm key. The plugin is quiet by now,
-// so the checksums of its directories are final; that of the program must be the one
-// from before the program was executed.
+// OwnerRecord returns the imageNote with the plugin's warm key. The plugin is quiet by
+// now, so the checksums of its directories are final. The program's checksum must be the
+// same as before the program was executed.
 func (i *initializedTree) OwnerRecord() (any, error) {
 	n, err := i.imageNote()
 	if err != nil {
@@ -280,8 +280,8 @@ func (i *initializedTree) OwnerRecord() (any, error) {
 	return n, err
 }
 
-// checkVolatileDir returns an error if the plugin has files that a later life would miss,
-// since the volatile directory is empty when a life begins.
+// checkVolatileDir returns an error if the plugin has files in its volatile directory, since
+// the directory is empty when a plugin starts from the golden image.
 func (b *Backend) checkVolatileDir() error {
 	files, err := os.ReadDir(b.volatileDir())
 	if err != nil {

@@ -63,7 +63,7 @@ func (b *Backend) openHostSocket(t *tree) error {
 }
 
 // closeHostSocket ends the serving and returns when the plugin has closed its connections.
-// It cuts those that are open after limit, and returns an error then.
+// If connections are open after limit, it cuts them and returns an error.
 func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) error {
 	b.mu.Lock()
 	h := b.hostSocket
@@ -75,7 +75,7 @@ func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) erro
 	h.stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if left := h.waitClosed(ctx); left > 0 {
+	if left := h.waitConnsClosed(ctx); left > 0 {
 		return fmt.Errorf("the plugin keeps %d connections to its host socket open; it must close them in BeforeCheckpoint", left)
 	}
 	return nil
@@ -102,9 +102,9 @@ func (h *hostSocket) Accept() (net.Conn, error) {
 	}
 }
 
-// waitClosed waits for the plugin to close its connections, cuts those that are open when
-// ctx ends, and returns the number of those. The serving must have ended.
-func (h *hostSocket) waitClosed(ctx context.Context) (left int) {
+// waitConnsClosed waits for the plugin to close its connections. It cuts the connections
+// that are open when ctx ends, and returns their number. The serving must have ended.
+func (h *hostSocket) waitConnsClosed(ctx context.Context) (left int) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -150,7 +150,8 @@ func (c *hostConn) Read(p []byte) (int, error) {
 	return c.UnixConn.Read(p)
 }
 
-// Close is the first step. It starts the second, finishClose, and does not wait for it.
+// Close shuts the host's direction of the connection down. It starts finishClose and does
+// not wait for it.
 func (c *hostConn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
@@ -173,5 +174,5 @@ func (c *hostConn) finishClose() {
 			}
 		}
 	}
-	_ = c.UnixConn.Close() // waitClosed may have closed it already
+	_ = c.UnixConn.Close() // waitConnsClosed may have closed it already
 }

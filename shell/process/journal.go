@@ -46,7 +46,7 @@ type journal struct {
 	Phase  phase      `json:"phase"`
 	Boot   string     `json:"boot"`
 	Cgroup cgroup.Dir `json:"cgroup,omitempty"`
-	// Bound means that the kernel kills the tree when its host ends.
+	// Bound means that the kernel kills the tree when the tree's host ends.
 	Bound bool `json:"bound"`
 	// Root is the PID of pid 1 of the tree in the host's namespace, 0 while it is not
 	// known. RootStarted is its start time in clock ticks since the boot: a later process
@@ -98,7 +98,7 @@ func (b *Backend) writeJournal(j journal) error {
 	if b.isProbe() {
 		return nil // a probe ends with its host, and the next host clears its cgroup
 	}
-	j.Boot, j.Configuration = procfs.BootID(), startedWithChecksum(b.startConfig)
+	j.Boot, j.Configuration = procfs.BootID(), fixedConfigChecksum(b.startConfig)
 	text, err := json.Marshal(j)
 	if err != nil {
 		return err
@@ -109,8 +109,8 @@ func (b *Backend) writeJournal(j journal) error {
 	return nil
 }
 
-// writeStartJournal writes a journal for a tree whose processes will be in the instance's
-// cgroup from now on.
+// writeStartJournal writes a journal for a tree that is about to start in the instance's
+// cgroup.
 func (b *Backend) writeStartJournal(j journal) error {
 	if b.host.Cgroups != nil {
 		j.Cgroup = b.host.Cgroups.dir.Child(b.place)
@@ -179,9 +179,9 @@ func (b *Backend) SaveActivationReason(why shell.Reason) {
 	}
 }
 
-// findLeftovers finds the image and the journal of an earlier host. It quarantines an
-// image that can't be trusted; beside a valid image, it kills the tree.
-func (b *Backend) findLeftovers() error {
+// loadImageAndJournal loads the image and the journal that an earlier host left. It
+// quarantines an image that can't be trusted. If there is a valid image, it kills the tree.
+func (b *Backend) loadImageAndJournal() error {
 	left, err := readJournal(b.runDir())
 	image, ierr := b.imageDir.Image()
 	switch {
@@ -238,9 +238,9 @@ func reapChildren(pids []int) {
 	}
 }
 
-// startedWithChecksum returns a checksum of all that a plugin with the configuration is
+// fixedConfigChecksum returns a checksum of all that a plugin with the configuration is
 // given and can't be given anew while it runs.
-func startedWithChecksum(c configs.Plugin) string {
+func fixedConfigChecksum(c configs.Plugin) string {
 	return checksum(c.ValuesFor(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
 }
 

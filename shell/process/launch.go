@@ -26,7 +26,7 @@ var inheritedVariables = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDI
 // startProgram starts the program and waits for its handshake. It returns the tree and
 // the path of the plugin's socket. After an error, Stop ends what was started.
 func (b *Backend) startProgram(ctx context.Context, program string) (*tree, string, error) {
-	if err := b.makeDirs(); err != nil {
+	if err := b.makeEmptyDirs(); err != nil {
 		return nil, "", err
 	}
 	paths := b.paths()
@@ -53,7 +53,7 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 	if err != nil {
 		if errors.Is(err, output.ErrNoLine) && t.endsSoon() {
 			err = t.exitError()
-		} else if words := t.lastWords(); words != nil {
+		} else if words := t.stderrError(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)
 		}
 		return nil, "", fmt.Errorf("%s did not shake hands: %w", program, err)
@@ -131,9 +131,9 @@ func execError(errno unix.Errno) error {
 	return errno
 }
 
-// makeDirs makes the instance's directories. It empties the run directory and with it
-// the volatile one.
-func (b *Backend) makeDirs() error {
+// makeEmptyDirs makes the instance's directories, and empties the run directory and the
+// volatile directory in it.
+func (b *Backend) makeEmptyDirs() error {
 	if err := os.RemoveAll(b.runDir()); err != nil {
 		return fmt.Errorf("cannot clear the run directory: %w", err)
 	}

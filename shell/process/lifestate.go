@@ -30,7 +30,7 @@ type life struct {
 }
 
 // current returns what exists of the plugin now.
-func (b *Backend) current() life {
+func (b *Backend) currentLife() life {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.life
@@ -63,7 +63,8 @@ func (b *Backend) removeLink() *link {
 	return l
 }
 
-// finishWake ends a wake. The plugin runs if its tree has got processes.
+// finishWake leaves lifeWaking: for lifeRunning if the restore made a tree, else for
+// lifeNone.
 func (b *Backend) finishWake() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,7 +76,7 @@ func (b *Backend) finishWake() {
 
 // Sleep describes the plugin's sleep, see shell.Process.
 func (b *Backend) Sleep() *shell.Sleep {
-	switch l := b.current(); l.state {
+	switch l := b.currentLife(); l.state {
 	case lifeFrozen:
 		return &l.sleep
 	case lifeStored, lifeWaking:

@@ -15,7 +15,8 @@ const extraPids = 8
 // cgroupSetting is one limit as the kernel takes it: a value for a file of the cgroup.
 type cgroupSetting struct{ key, controller, file, value string }
 
-// cgroupSettings returns the limits that a cgroup enforces, none for open files.
+// cgroupSettings returns the limits that a cgroup enforces. The limit of open files is not
+// among them.
 func cgroupSettings(l configs.Limits) (all []cgroupSetting) {
 	add := func(key, controller, file string, value int64) {
 		all = append(all, cgroupSetting{key, controller, file, strconv.FormatInt(value, 10)})

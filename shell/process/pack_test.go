@@ -131,7 +131,7 @@ func TestEncryptedImageTellsNothing(t *testing.T) {
 		if found := err == nil; found == encrypt {
 			t.Errorf("encrypted: %v, found in the clear: %v", encrypt, found)
 		}
-		if err := r.EndSleep(context.Background()); err != nil {
+		if err := r.EndWithoutWake(context.Background()); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(r.dir + "/images/Counter/image"); !errors.Is(err, os.ErrNotExist) {

@@ -24,8 +24,8 @@ func (b *Backend) paths() shell.Paths {
 func (b *Backend) runDir() string      { return filepath.Join(b.host.RunDir, b.place) }
 func (b *Backend) volatileDir() string { return filepath.Join(b.runDir(), "volatile") }
 
-// persistentDir returns the directory of files that outlive the plugin. That of a probe is
-// in its run directory, since a probe must leave nothing.
+// persistentDir returns the directory of files that outlive the plugin. A probe has it in
+// the run directory, since a probe must leave nothing.
 func (b *Backend) persistentDir() string {
 	if b.isProbe() {
 		return filepath.Join(b.runDir(), "persistent")
@@ -53,8 +53,8 @@ func (h Host) dataDir(c configs.Plugin) string {
 	return filepath.Join(h.DataDir, filepath.Base(c.Executable))
 }
 
-// RemoveKept removes all files of an instance that is gone for good, images included.
-func (h Host) RemoveKept(callsign string) error {
+// RemoveInstanceFiles removes all files of an instance that is gone for good, images included.
+func (h Host) RemoveInstanceFiles(callsign string) error {
 	return errors.Join(
 		os.RemoveAll(filepath.Join(h.StateDir, "persistent", callsign)),
 		os.RemoveAll(filepath.Join(h.RunDir, callsign)),

@@ -20,8 +20,8 @@ import (
 	"dormouse/statecontrol"
 )
 
-// probeSuffix ends the name of a probe's run directory and cgroup. No callsign holds it,
-// and it is short since it becomes part of a socket's path.
+// probeSuffix ends the name of a probe's run directory and cgroup. No callsign can contain
+// it, and it is short since it becomes part of a socket's path.
 const probeSuffix = "~probe"
 
 // ProgramCache keeps what programs say of themselves. Backends make the keys.

@@ -47,8 +47,8 @@ func (b *Backend) Hibernate(ctx context.Context) error {
 	return nil
 }
 
-// isSleepImpossible reports whether err says that the plugin can't sleep in the way that
-// was tried, while it runs on as before.
+// isSleepImpossible reports whether err says that the plugin runs on as before, and can't
+// sleep in the way that was tried.
 func isSleepImpossible(err error) bool {
 	causes := []error{hibernate.ErrUnsupported, hibernate.ErrObstacle, hibernate.ErrSpace, pageout.ErrStays}
 	return !errors.Is(err, shell.ErrExited) && slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
@@ -56,7 +56,7 @@ func isSleepImpossible(err error) bool {
 
 // checkpoint turns the tree into an image on disk.
 func (b *Backend) checkpoint(ctx context.Context) error {
-	t := b.current().tree
+	t := b.currentLife().tree
 	if err := t.waitLoaded(ctx); err != nil { // a dump would lack what is not loaded
 		return fmt.Errorf("cannot hibernate: %w", err)
 	}
@@ -76,7 +76,7 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 // sleepInPlace freezes the tree and pages its memory out. The connections to the plugin
 // stay, and its hooks are not called: the plugin loses nothing.
 func (b *Backend) sleepInPlace(ctx context.Context) error {
-	t := b.current().tree
+	t := b.currentLife().tree
 	if err := t.waitLoaded(ctx); err != nil { // memory that is not loaded can't be paged out
 		return fmt.Errorf("cannot page out: %w", err)
 	}
@@ -89,7 +89,7 @@ func (b *Backend) sleepInPlace(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("cannot page out: %w", err)
 	}
-	now := b.current()
+	now := b.currentLife()
 	now.state = lifeFrozen
 	now.sleep = shell.Sleep{Kind: shell.InPlace, Engine: pageOut.Name(), Bytes: account.Swapped, Since: time.Now().Round(0)}
 	b.setLife(now)
@@ -108,7 +108,7 @@ func thaw(t *tree) error {
 // MoveToDisk replaces a sleep in place by an image, see shell.Process. It looks for
 // obstacles before it thaws the plugin.
 func (b *Backend) MoveToDisk(ctx context.Context) error {
-	t := b.current().tree
+	t := b.currentLife().tree
 	if t.hasEnded() {
 		return fmt.Errorf("cannot checkpoint: %w", t.exitError())
 	}
@@ -136,23 +136,23 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	return err
 }
 
-// HibernationObstacle returns what is certain to make a checkpoint fail now, see
-// shell.Process.
+// HibernationObstacle returns an obstacle that is certain to make a checkpoint fail now, nil
+// if none is known, see shell.Process.
 func (b *Backend) HibernationObstacle() error {
-	t := b.current().tree
+	t := b.currentLife().tree
 	if t == nil {
 		return nil
 	}
 	return hibernate.Preflight(b.host.Engine, b.imageDir, t.root.Pid)
 }
 
-// HibernationProgress compares the bytes written or loaded so far with all that there
-// are, see shell.Process.
+// HibernationProgress returns how many bytes of memory are written or loaded so far, and
+// how many there are, see shell.Process.
 func (b *Backend) HibernationProgress() shell.Progress {
 	loaded := func(pids []int, total int64) shell.Progress {
 		return shell.Progress{Done: min(procfs.RSS(pids), total), Total: total}
 	}
-	switch l := b.current(); {
+	switch l := b.currentLife(); {
 	case l.state == lifeRunning:
 		return shell.Progress{Done: b.imageDir.DraftBytes(), Total: procfs.PSS(l.tree.pids())}
 	case l.state == lifeFrozen:
@@ -166,9 +166,9 @@ func (b *Backend) HibernationProgress() shell.Progress {
 	}
 }
 
-// EndSleep makes the image unusable, or kills the frozen tree, see shell.Process.
-func (b *Backend) EndSleep(ctx context.Context) error {
-	switch l := b.current(); l.state {
+// EndWithoutWake makes the image unusable, or kills the frozen tree, see shell.Process.
+func (b *Backend) EndWithoutWake(ctx context.Context) error {
+	switch l := b.currentLife(); l.state {
 	case lifeFrozen:
 		return b.killAndStop(ctx)
 	case lifeStored:
@@ -227,7 +227,7 @@ func (c checkpointTree) Revive(ctx context.Context) error {
 		err = c.b.writeTreeJournal(c.t, c.after)
 	}
 	if err != nil && !c.t.hasEnded() {
-		c.t.killSilently()
+		c.t.killUnreported()
 		err = fmt.Errorf("%w: the host ended it, since it did not answer after the failed checkpoint: %w", shell.ErrExited, err)
 	}
 	return err
@@ -240,7 +240,7 @@ func (c checkpointTree) Kill(context.Context) {
 	}
 }
 
-// Record returns the imageNote.
+// OwnerRecord returns the imageNote for the manifest.
 func (c checkpointTree) OwnerRecord() (any, error) { return c.imageNote() }
 
 func (c checkpointTree) imageNote() (imageNote, error) {
@@ -248,6 +248,6 @@ func (c checkpointTree) imageNote() (imageNote, error) {
 	defer c.b.mu.Unlock()
 	info, err := proto.Marshal(c.b.info)
 	return imageNote{
-		Socket: c.b.socket, Output: c.t.output.Keys(), ProgramNSPid: c.t.programNSPid, Information: info, Bound: c.t.bound,
+		Socket: c.b.socket, Output: c.t.output.EngineKeys(), ProgramNSPid: c.t.programNSPid, Information: info, Bound: c.t.bound,
 	}, err
 }

@@ -97,7 +97,7 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 
 // inheritedOutput returns the tree's ends of its output for a restore, under the keys
 // by which the tree in the image knows them.
-func (t *tree) inheritedOutput(image output.Keys) []hibernate.Inherited {
+func (t *tree) inheritedOutput(image output.EngineKeys) []hibernate.Inherited {
 	stdout, stderr := t.output.Files()
 	return []hibernate.Inherited{{Key: image.Stdout, File: stdout}, {Key: image.Stderr, File: stderr}}
 }
@@ -108,12 +108,12 @@ func (t *tree) attachRestoredRoot(root *os.Process, programNSPid int, loading hi
 	t.root, t.programNSPid, t.ownNamespace = root, programNSPid, true
 	t.programPID = t.findProgram()
 	t.output.StartReading(false)
-	t.watchLoading(loading)
+	t.killIfLoadingFails(loading)
 }
 
-// watchLoading kills the tree if its memory can't be loaded: a process that touches
+// killIfLoadingFails kills the tree if its memory can't be loaded: a process that touches
 // missing memory would block for ever. Loading may be nil.
-func (t *tree) watchLoading(loading hibernate.Loading) {
+func (t *tree) killIfLoadingFails(loading hibernate.Loading) {
 	if loading == nil {
 		return
 	}
@@ -190,7 +190,7 @@ func (t *tree) watchExit(report func(error)) {
 			}
 		}
 		t.oomKilled = t.cgroup().OOMKills() > t.oomKillsBefore
-		t.output.TreeEnded()
+		t.output.StopAtEOF()
 		close(t.exited)
 		if !t.endExpected.Load() {
 			report(t.exitError())
@@ -211,8 +211,8 @@ func (t *tree) hasEnded() bool {
 	}
 }
 
-// endsSoon is hasEnded for a tree whose files are closed already: its end may be a
-// moment away.
+// endsSoon waits a moment for the end of a tree that has closed its files, and reports
+// whether the tree has ended.
 func (t *tree) endsSoon() bool {
 	t.waitEnd(200 * time.Millisecond)
 	return t.hasEnded()
@@ -241,7 +241,7 @@ func (t *tree) terminate(limit time.Duration) {
 // destroy kills and reaps what still runs, reads the rest of the output, and releases
 // all that the tree had.
 func (t *tree) destroy() error {
-	t.killSilently()
+	t.killUnreported()
 	<-t.exited
 	t.background.Wait()
 	if t.foreign {
@@ -250,8 +250,8 @@ func (t *tree) destroy() error {
 	return t.releaseResources()
 }
 
-// killSilently kills the tree without asking the plugin to end.
-func (t *tree) killSilently() {
+// killUnreported kills the tree, and the host does not report the end of the tree.
+func (t *tree) killUnreported() {
 	t.expectEnd()
 	if !t.hasEnded() {
 		t.kill()
@@ -273,8 +273,8 @@ func (t *tree) kill() {
 	_ = t.root.Kill() // with pid 1 the kernel kills its namespace; it may be gone already
 }
 
-// recreateCgroup kills what a failed restore left in the cgroup, so that the next attempt
-// can use the cgroup.
+// recreateCgroup kills the processes that a failed restore left in the cgroup, so that the
+// next attempt can use the cgroup.
 func (t *tree) recreateCgroup() error {
 	if t.group == nil {
 		return nil
@@ -323,7 +323,7 @@ func (t *tree) cgroup() cgroup.Dir {
 	return t.group.Dir
 }
 
-// exitError waits for the end of the tree and returns how, and why, the tree ended.
+// exitError waits for the end of the tree and returns how and why the tree ended.
 func (t *tree) exitError() error {
 	<-t.exited
 	if cause := t.killCause.Load(); cause != nil {
@@ -339,12 +339,12 @@ func (t *tree) exitError() error {
 func (t *tree) exitStateError() error {
 	if t.exitState == nil {
 		exit := fmt.Errorf("%w; how is not known, since an earlier host started it", shell.ErrExited)
-		if words := t.lastWords(); words != nil {
+		if words := t.stderrError(); words != nil {
 			exit = fmt.Errorf("%w; %w", exit, words)
 		}
 		return exit
 	}
-	exit := &shell.ExitError{Status: t.exitState.ExitCode(), LastLines: t.lastWords()}
+	exit := &shell.ExitError{Status: t.exitState.ExitCode(), LastLines: t.stderrError()}
 	if status, ok := t.exitState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		exit.Signal = status.Signal()
 	} else if signal := exit.Status - 128; signal > 0 && signal < 65 {
@@ -354,11 +354,11 @@ func (t *tree) exitStateError() error {
 	return exit
 }
 
-// lastWords returns an error that quotes the last lines of stderr, nil if there are
+// stderrError returns an error that quotes the last lines of stderr, nil if there are
 // none.
-func (t *tree) lastWords() error {
+func (t *tree) stderrError() error {
 	if t.hasEnded() {
 		t.output.WaitReadToEnd(time.Second)
 	}
-	return t.output.LastWords()
+	return t.output.StderrError()
 }

@@ -22,11 +22,11 @@ import (
 // imageNote is what a wake must know beside the files of the image. It is part of the
 // image's manifest.
 type imageNote struct {
-	Socket       string      `json:"socket"`
-	Output       output.Keys `json:"pipes"`
-	ProgramNSPid int         `json:"program"`     // PID of the program in the tree's namespace
-	Information  []byte      `json:"information"` // a shellpb.InformationResponse
-	Bound        bool        `json:"bound"`       // the kernel kills the tree with the host, also after a wake
+	Socket       string            `json:"socket"`
+	Output       output.EngineKeys `json:"pipes"`
+	ProgramNSPid int               `json:"program"`     // PID of the program in the tree's namespace
+	Information  []byte            `json:"information"` // a shellpb.InformationResponse
+	Bound        bool              `json:"bound"`       // the kernel kills the tree with the host, also after a wake
 	// WarmKey identifies what a golden image depends on; nil in other images.
 	WarmKey *warmKey `json:"origin,omitempty"`
 }
@@ -45,7 +45,7 @@ func (n imageNote) information() (*shellpb.InformationResponse, error) {
 // PrepareWake returns an error if the image's key is missing, the disk is full, or ctx
 // ends before it is known whether the engine works, see shell.Process.
 func (b *Backend) PrepareWake(ctx context.Context) error {
-	l := b.current()
+	l := b.currentLife()
 	if l.state != lifeStored {
 		return nil
 	}
@@ -61,7 +61,7 @@ func (b *Backend) PrepareWake(ctx context.Context) error {
 
 // Wake restores the image, or thaws a tree that sleeps in place, see shell.Process.
 func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
-	l := b.current()
+	l := b.currentLife()
 	var err error
 	if l.state == lifeFrozen {
 		err = thaw(l.tree)

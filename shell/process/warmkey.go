@@ -30,9 +30,9 @@ type warmKey struct {
 	Persistent string `json:"persistent"`
 }
 
-// warmKey returns the key of a plugin that is started now.
+// warmKey returns the key that a plugin has if it is started now.
 func (b *Backend) warmKey() (key warmKey, err error) {
-	if key.Started, err = b.startChecksum(); err != nil {
+	if key.Started, err = b.startConditionsChecksum(); err != nil {
 		return key, err
 	}
 	program, err := findExecutable(b.startConfig.Executable)
@@ -68,9 +68,9 @@ func (b *Backend) programMetadataChecksum(program string) (all string, err error
 	return all, nil
 }
 
-// startChecksum returns a checksum of all that the host gives a plugin, and of the rights
+// startConditionsChecksum returns a checksum of all that the host gives a plugin, and of the rights
 // that the plugin inherits from the host.
-func (b *Backend) startChecksum() (string, error) {
+func (b *Backend) startConditionsChecksum() (string, error) {
 	threads, err := procfs.ThreadIdentities([]int{os.Getpid()})
 	if err != nil {
 		return "", err
@@ -80,8 +80,8 @@ func (b *Backend) startChecksum() (string, error) {
 	return checksum(values, b.environment(paths), paths, b.hostSocketPath(), b.newTreesEndWithHost(), firstThread(threads)), nil
 }
 
-// firstThread returns the identity of the first thread, the only one with limits, without
-// its ID.
+// firstThread returns the identity, without the ID, of the first thread, which is the only
+// one with limits.
 func firstThread(threads []procfs.ThreadIdentity) procfs.ThreadIdentity {
 	for _, thread := range threads {
 		if thread.Limits != "" {

@@ -471,8 +471,8 @@ func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
 	return p.information(), nil
 }
 
-// EndSleep removes the image. The call is not recorded as a step.
-func (p *Plugin) EndSleep(context.Context) error {
+// EndWithoutWake removes the image. The call is not recorded as a step.
+func (p *Plugin) EndWithoutWake(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.Asleep == nil {

@@ -30,7 +30,7 @@ const maxLine = 16 << 10
 // MaxFirstLine is the number of bytes of the first line that FirstLine returns.
 const MaxFirstLine = 1024
 
-// LastWords quotes the last lines of a stream: at most lastLines of them, of each
+// StderrError quotes the last lines of stderr: at most lastLines of them, and of each
 // at most maxLastLine bytes.
 const (
 	lastLines   = 3
@@ -49,7 +49,7 @@ type Streams struct {
 	reading        sync.WaitGroup
 }
 
-// stream is one of the two.
+// stream is the stdout or the stderr of a tree.
 type stream struct {
 	read  source
 	write *os.File // the tree's end
@@ -137,9 +137,9 @@ func (s *Streams) FirstLine(ctx context.Context) (string, error) {
 	}
 }
 
-// TreeEnded makes the readers of files stop at the end of the file. The readers of
-// pipes see the end by themselves.
-func (s *Streams) TreeEnded() {
+// StopAtEOF makes the readers of files stop at the end of the file, since the tree has
+// ended. The readers of pipes see the end by themselves.
+func (s *Streams) StopAtEOF() {
 	for _, one := range []*stream{s.stdout, s.stderr} {
 		if file, ok := one.read.(*spool); ok {
 			_ = file.SetReadDeadline(time.Now())
@@ -168,7 +168,7 @@ func (s *Streams) Close() {
 	s.closeWriters()
 	_ = s.stdout.read.SetReadDeadline(time.Now().Add(closeLimit))
 	_ = s.stderr.read.SetReadDeadline(time.Now().Add(closeLimit))
-	s.TreeEnded()
+	s.StopAtEOF()
 	s.reading.Wait()
 	_ = s.stdout.read.Close()
 	_ = s.stderr.read.Close()
@@ -179,19 +179,19 @@ func (s *Streams) closeWriters() {
 	_ = s.stderr.write.Close()
 }
 
-// LastWords returns an error that quotes the last lines of stderr, nil if there are
+// StderrError returns an error that quotes the last lines of stderr, nil if there are
 // none.
-func (s *Streams) LastWords() error { return s.stderr.lastWords() }
+func (s *Streams) StderrError() error { return s.stderr.lastLinesError() }
 
-// Keys are the names by which CRIU knows the two streams of a tree: "pipe:[inode]",
+// EngineKeys are the names by which CRIU knows the two streams of a tree: "pipe:[inode]",
 // or a path without its first slash. The names of pipes change with every wake.
-type Keys struct {
+type EngineKeys struct {
 	Stdout string `json:"stdout"`
 	Stderr string `json:"stderr"`
 }
 
-// Keys returns the names of these streams.
-func (s *Streams) Keys() Keys { return Keys{s.stdout.key, s.stderr.key} }
+// EngineKeys returns the names by which CRIU knows these streams.
+func (s *Streams) EngineKeys() EngineKeys { return EngineKeys{s.stdout.key, s.stderr.key} }
 
 // pipeKey returns CRIU's name of a pipe, which has the inode that both ends share.
 func pipeKey(f *os.File) (string, error) {
@@ -220,17 +220,17 @@ func (s *stream) readLines(firstLine chan<- string) {
 			firstLine = nil
 			continue
 		}
-		s.tail.add(s.name, line)
-		s.keepLast(logLine(s.log, line, truncated))
+		s.tail.addLine(s.name, line)
+		s.keepLastLine(logLine(s.log, line, truncated))
 	}
 	if firstLine != nil {
 		close(firstLine)
 	}
 }
 
-// keepLast keeps the line for lastWords. The first line of a crash is kept until the
+// keepLastLine keeps the line for lastLinesError. The first line of a crash is kept until the
 // end: the stacks that follow it say less.
-func (s *stream) keepLast(line string) {
+func (s *stream) keepLastLine(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if line == "" || s.crashed {
@@ -245,7 +245,9 @@ func (s *stream) keepLast(line string) {
 	s.last = append(s.last, line[:min(len(line), maxLastLine)])
 }
 
-func (s *stream) lastWords() error {
+// lastLinesError returns an error that quotes the last lines, nil if there are none.
+// lastLinesError returns an error that quotes the last lines, nil if there are none.
+func (s *stream) lastLinesError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.last) == 0 {

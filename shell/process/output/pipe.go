@@ -18,7 +18,7 @@ type pipeReader struct {
 
 func (r *pipeReader) Read(b []byte) (int, error) {
 	if r.deadlinePassed {
-		return r.readLeft(b)
+		return r.readRemaining(b)
 	}
 	n, err := r.File.Read(b)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -28,10 +28,10 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 	if err := r.SetReadDeadline(time.Time{}); err != nil { // bytes that are there don't block
 		return 0, err
 	}
-	return r.readLeft(b)
+	return r.readRemaining(b)
 }
 
-func (r *pipeReader) readLeft(b []byte) (int, error) {
+func (r *pipeReader) readRemaining(b []byte) (int, error) {
 	if r.left == 0 {
 		return 0, os.ErrDeadlineExceeded
 	}

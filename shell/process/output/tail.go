@@ -25,7 +25,7 @@ type tailLine struct {
 	stream, text string
 }
 
-func (t *Tail) add(stream, text string) {
+func (t *Tail) addLine(stream, text string) {
 	if t == nil || text == "" {
 		return
 	}

@@ -176,10 +176,10 @@ func TestLastWords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &stream{}
 			for _, line := range test.lines {
-				p.keepLast(line)
+				p.keepLastLine(line)
 			}
 			got := ""
-			if err := p.lastWords(); err != nil {
+			if err := p.lastLinesError(); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {

@@ -170,7 +170,7 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 			line, after = w.rest[:maxLine], nil
 		}
 		text := string(line[:min(len(line), maxLine)])
-		w.tail.add(w.stream, text)
+		w.tail.addLine(w.stream, text)
 		logLine(w.log, text, len(line) > maxLine || !ok)
 		w.rest = append([]byte(nil), after...)
 	}
