@@ -42,7 +42,8 @@ func (c *client) commandForSameHost(words string) string {
 	return line
 }
 
-// addAdvice adds to an error of a verb on an instance a command that the user can try next.
+// addAdvice returns the error of a verb on an instance, with a command that the user can
+// try next. It leaves out "cannot VERB: ".
 func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error) error {
 	remote, ok := errors.AsType[*remoteError](err)
 	if !ok {
@@ -54,6 +55,7 @@ func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error
 		}
 	}
 	text := strings.Replace(remote.Error(), shell.ErrIllegalState.Error()+": ", "", 1) // the rest says it better
+	text = strings.TrimPrefix(text, "cannot "+verb+": ")                               // the caller says so too
 	try := func(command string) error {
 		return fmt.Errorf("%s; try: %s", text, command)
 	}

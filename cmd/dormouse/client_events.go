@@ -95,9 +95,14 @@ func subscribeToAllEvents(ctx context.Context, ws *websocket.Conn) error {
 // answers a subscription.
 func parseEvent(message []byte) (event, error) {
 	var m struct {
-		Method string          `json:"method"`
-		Params json.RawMessage `json:"params"`
-		Error  *remoteError    `json:"error"`
+		Method string `json:"method"`
+		Params struct {
+			Callsign string          `json:"callsign"`
+			Event    string          `json:"event"`
+			Data     json.RawMessage `json:"data"`
+			State    string          `json:"state"`
+		} `json:"params"`
+		Error *remoteError `json:"error"`
 	}
 	if err := json.Unmarshal(message, &m); err != nil {
 		return event{}, fmt.Errorf("cannot understand an event: %w", err)
@@ -105,19 +110,10 @@ func parseEvent(message []byte) (event, error) {
 	if m.Error != nil {
 		return event{}, fmt.Errorf("cannot subscribe: %w", m.Error)
 	}
-	var p struct {
-		Callsign string          `json:"callsign"`
-		Event    string          `json:"event"`
-		Data     json.RawMessage `json:"data"`
-		Params   json.RawMessage `json:"params"`
-		State    string          `json:"state"`
-	}
 	if m.Method == "" {
 		return event{}, nil
 	}
-	if err := json.Unmarshal(m.Params, &p); err != nil {
-		return event{}, fmt.Errorf("cannot understand an event: %w", err)
-	}
+	p := m.Params
 	e := event{Time: time.Now(), Callsign: p.Callsign, Event: p.Event, Params: p.Data}
 	if m.Method == "events."+controlEvent {
 		e.Event = controlEvent

@@ -8,28 +8,30 @@ import (
 	"time"
 
 	"dormouse/internal/bytesize"
+	"dormouse/plugins/controller/dialect"
+	"dormouse/shell"
 )
 
 // explanation is the result of Controller.explain.
 type explanation struct {
-	Callsign string       `json:"callsign"`
-	State    string       `json:"state"`
-	Why      string       `json:"why"`
-	Keeps    []string     `json:"keepsawake"`
-	LastUse  time.Time    `json:"lastuse"`
-	Saves    int64        `json:"saves"`
-	Loading  byteProgress `json:"loading"`
-	Obstacle string       `json:"obstacle"`
-	Failure  string       `json:"failure"`
-	Retry    time.Time    `json:"retry"`
+	Callsign string         `json:"callsign"`
+	State    string         `json:"state"`
+	Why      string         `json:"why"`
+	Keeps    []string       `json:"keepsawake"`
+	LastUse  string         `json:"lastuse"`
+	Saves    int64          `json:"saves"`
+	Loading  shell.Progress `json:"loading"`
+	Obstacle string         `json:"obstacle"`
+	Failure  string         `json:"failure"`
+	Retry    time.Time      `json:"retry"`
 	Next     *struct {
 		Do      string    `json:"do"`
 		At      time.Time `json:"at"`
 		Because string    `json:"because"`
 		DryRun  bool      `json:"dryrun"`
 	} `json:"next"`
-	Golden *imageRecord `json:"golden"`
-	Cold   string       `json:"cold"`
+	Golden *dialect.Image `json:"golden"`
+	Cold   string         `json:"cold"`
 }
 
 // explainVerb returns the action that prints why a plugin is awake or asleep.
@@ -72,14 +74,14 @@ func (e explanation) text() string {
 		}
 		rows.addRow("  next", next)
 	}
-	if !e.LastUse.IsZero() {
+	if e.LastUse != "" {
 		rows.addRow("  last used", formatMoment(e.LastUse))
 	}
 	if e.Saves > 0 {
 		rows.addRow("  would save", bytesize.Format(e.Saves)+" of memory")
 	}
 	if e.Loading.Total > 0 {
-		rows.addRow("  its memory", e.Loading.text()+" loaded since its wake, the rest follows")
+		rows.addRow("  its memory", progressText(e.Loading)+" loaded since its wake, the rest follows")
 	}
 	if e.State == "activated" {
 		rows.addRow("  a hibernation", obstacleText(e.Obstacle))

@@ -4,13 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"dormouse/hibernate/pageout"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
+	"dormouse/shell"
 )
 
-// instanceRecord is an instance as Controller.status returns it.
+// instanceRecord is an instance as Controller.status returns it in the dialect R4.
 type instanceRecord struct {
 	Callsign      string          `json:"callsign"`
 	Locator       string          `json:"locator"`
@@ -21,61 +22,24 @@ type instanceRecord struct {
 	State         string          `json:"state"`
 	Requests      int64           `json:"processedrequests"`
 	Observers     int             `json:"observers"`
-	Version       struct {
-		Major int `json:"major"`
-		Minor int `json:"minor"`
-		Patch int `json:"patch"`
-	} `json:"version"`
+	Version       shell.Version   `json:"version"`
+	Precondition  []string        `json:"precondition"`
+	Termination   []string        `json:"termination"`
+	Control       []string        `json:"control"`
 
-	Precondition []string `json:"precondition"`
-	Termination  []string `json:"termination"`
-	Control      []string `json:"control"`
-
-	PID    int          `json:"pid"`
-	Memory int64        `json:"memory"`
-	Image  *imageRecord `json:"image"`
-	Warm   *struct {
-		Created    time.Time `json:"created"`
-		Generation uint64    `json:"generation"`
-	} `json:"warm"`
-	Transition string       `json:"transition"`
-	Progress   byteProgress `json:"progress"`
-	Loading    byteProgress `json:"loading"`
-	Reason     string       `json:"reason"`
-	Since      time.Time    `json:"since"`
-	Error      string       `json:"error"`
-	History    []struct {
-		At      time.Time `json:"at"`
-		Event   string    `json:"event"`
-		From    string    `json:"from"`
-		To      string    `json:"to"`
-		Reason  string    `json:"reason"`
-		Error   string    `json:"error"`
-		Control string    `json:"control"`
-	} `json:"history"`
-
+	dialect.Additions
 	raw json.RawMessage // the whole record as the host sent it
 }
 
-// imageRecord is the sleep of an instance: an image on disk, or in place.
-type imageRecord struct {
-	Engine  string    `json:"engine"`
-	Bytes   int64     `json:"bytes"`
-	Created time.Time `json:"created"`
+// progressText returns a progress in bytes as a text.
+func progressText(p shell.Progress) string {
+	return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20)
 }
-
-// byteProgress is a progress in bytes.
-type byteProgress struct {
-	Done  int64 `json:"done"`
-	Total int64 `json:"total"`
-}
-
-func (p byteProgress) text() string { return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20) }
 
 // displayState returns the state of the instance, also one that Thunder does not have.
 func (r instanceRecord) displayState() string {
 	if r.Transition != "" {
-		return r.Transition
+		return string(r.Transition)
 	}
 	return r.State
 }

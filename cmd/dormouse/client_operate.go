@@ -7,11 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"dormouse/internal/bytesize"
 	"dormouse/plugins/thunder"
+	"dormouse/shell"
 )
 
 // operation is a verb of the client that changes the state of an instance.
@@ -116,32 +116,10 @@ func (c *client) operate(ctx context.Context, t *terminal, o operation, name str
 		return before, before, took, nil // an error only to Thunder
 	}
 	if err != nil {
-		return before, after, took, c.addAdvice(ctx, o.name, name, withoutVerbInCause(err, o.name))
+		return before, after, took, c.addAdvice(ctx, o.name, name, err)
 	}
 	after, _ = c.getInstance(ctx, name) // it is done, even if the host has ended since
 	return before, after, took, nil
-}
-
-// withoutVerbInCause removes "cannot VERB:" from the host's error, since the client's own
-// error begins with these words too.
-func withoutVerbInCause(err error, verb string) error {
-	remote, ok := errors.AsType[*remoteError](err)
-	if !ok {
-		return err
-	}
-	short := *remote
-	said := "cannot " + verb + ": "
-	short.Message = strings.TrimPrefix(short.Message, said)
-	var data map[string]any
-	if json.Unmarshal(short.Data, &data) == nil {
-		if cause, ok := data["cause"].(string); ok {
-			data["cause"] = strings.TrimPrefix(cause, said)
-			if text, err := json.Marshal(data); err == nil {
-				short.Data = text
-			}
-		}
-	}
-	return &short
 }
 
 // describeOutcome returns a text that says how the operation changed the instance.
@@ -177,7 +155,7 @@ func describeActivation(before, after instanceRecord) string {
 // failedWakeError returns the error of the last wake, "" if it succeeded.
 func failedWakeError(after instanceRecord) string {
 	for _, h := range slices.Backward(after.History) {
-		if h.Event == "wake" {
+		if h.Event == shell.Wake {
 			return h.Error
 		}
 	}

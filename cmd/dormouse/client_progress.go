@@ -47,7 +47,7 @@ const clearLine = "\r\x1b[K"
 
 func progressLine(r instanceRecord, took time.Duration) string {
 	line := fmt.Sprintf("%s %s", r.displayState(), r.Callsign)
-	if r.Progress.Total > 0 {
+	if r.Progress != nil {
 		line += fmt.Sprintf("  %d / %d MiB", r.Progress.Done>>20, r.Progress.Total>>20)
 	}
 	return line + fmt.Sprintf("  %.1f s", took.Seconds())

@@ -29,7 +29,7 @@ func listVerb(flags *flag.FlagSet) action {
 		rows := table{}
 		rows.addRow("NAME", "STATE", "PID", "MEMORY", "IMAGE", "SINCE", "REASON")
 		for _, r := range all {
-			rows.addRow(r.Callsign, r.displayState(), pidText(r), bytesOrDash(r.Memory), bytesOrDash(r.imageBytes()), formatAge(time.Since(r.Since)), reasonText(r.Reason, r.Error))
+			rows.addRow(r.Callsign, r.displayState(), pidText(r), bytesOrDash(r.Memory), bytesOrDash(r.imageBytes()), formatAge(time.Since(parseTime(r.Since))), reasonText(r.Reason, r.Error))
 		}
 		t.printf("%s", rows.text(t.width))
 		return nil
@@ -76,8 +76,8 @@ func (r instanceRecord) detailsText() string {
 		add("pid", pidText(r))
 		add("memory", bytesOrDash(r.Memory))
 	}
-	if r.Loading.Total > 0 {
-		add("loading", r.Loading.text()+" of it since its wake")
+	if r.Loading != nil {
+		add("loading", progressText(*r.Loading)+" of it since its wake")
 	}
 	if r.Image != nil {
 		add("image", bytesize.Format(r.Image.Bytes)+" by "+r.Image.Engine+", made "+formatMoment(r.Image.Created))
@@ -94,11 +94,11 @@ func (r instanceRecord) detailsText() string {
 	text := rows.text(0) + "\nhistory\n"
 	rows = table{}
 	for _, h := range r.History {
-		change := h.From + " → " + h.To
+		change := fmt.Sprintf("%s → %s", h.From, h.To)
 		if h.From == h.To {
-			change = h.Control
+			change = string(h.Control)
 		}
-		rows.addRow("  "+h.At.Local().Format(time.DateTime+".000"), h.Event, change, reasonText(h.Reason, h.Error))
+		rows.addRow("  "+parseTime(h.At).Local().Format(time.DateTime+".000"), string(h.Event), change, reasonText(h.Reason, h.Error))
 	}
 	return text + rows.text(0)
 }
@@ -124,7 +124,14 @@ func reasonText(reason, failure string) string {
 	return reason + ": " + failure
 }
 
-// formatMoment formats a time, and how long ago it was.
-func formatMoment(t time.Time) string {
+// formatMoment formats a time that the host sent, and how long ago it was.
+func formatMoment(sent string) string {
+	t := parseTime(sent)
 	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), formatAge(time.Since(t)))
+}
+
+// parseTime returns a time that the host sent, zero for "".
+func parseTime(sent string) time.Time {
+	t, _ := time.Parse(time.RFC3339, sent)
+	return t
 }

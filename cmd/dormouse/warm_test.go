@@ -83,7 +83,7 @@ func TestWarmStart(t *testing.T) {
 
 	second := startHost(t, root, warmCounter)
 	second.wait(t, "ready")
-	if st := second.show(t, "Counter"); st.Warm == nil || st.Warm.Generation != 2 || !st.Warm.Created.Equal(warm.Warm.Created) {
+	if st := second.show(t, "Counter"); st.Warm == nil || st.Warm.Generation != 2 || st.Warm.Created != warm.Warm.Created {
 		t.Errorf("it is %+v", st)
 	}
 	second.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":41}`)
