@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"time"
@@ -45,15 +44,7 @@ func explainVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot explain %s: %w", args[0], err)
 		}
-		if format.isJSON() {
-			return t.printJSON(result)
-		}
-		var e explanation
-		if err := json.Unmarshal(result, &e); err != nil {
-			return fmt.Errorf("cannot understand the host's explanation: %w", err)
-		}
-		t.printf("%s", e.text())
-		return nil
+		return printAnswer(t, format, "explanation", result, explanation.text)
 	}
 }
 

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
+	"strings"
 )
 
 // reloadVerb returns the action that has the host read its configuration again.
@@ -15,19 +15,11 @@ func reloadVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot reload: %w", err)
 		}
-		if format.isJSON() {
-			return t.printJSON(result)
-		}
-		var changes []string
-		if err := json.Unmarshal(result, &changes); err != nil {
-			return fmt.Errorf("cannot understand what the host changed: %w", err)
-		}
-		for _, change := range changes {
-			t.printf("%s\n", change)
-		}
-		if len(changes) == 0 {
-			t.printf("nothing differs\n")
-		}
-		return nil
+		return printAnswer(t, format, "changes", result, func(changes []string) string {
+			if len(changes) == 0 {
+				return "nothing differs\n"
+			}
+			return strings.Join(changes, "\n") + "\n"
+		})
 	}
 }

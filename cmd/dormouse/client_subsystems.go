@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
-	"fmt"
 )
 
 // subsystemsVerb returns the action that lists the subsystems of the host.
@@ -15,26 +13,23 @@ func subsystemsVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		if format.isJSON() {
-			return t.printJSON(result)
-		}
-		var all []struct {
-			Subsystem string `json:"subsystem"`
-			Active    bool   `json:"active"`
-		}
-		if err := json.Unmarshal(result, &all); err != nil {
-			return fmt.Errorf("cannot understand the host's subsystems: %w", err)
-		}
-		rows := table{}
-		rows.addRow("SUBSYSTEM", "STATE")
-		for _, s := range all {
-			state := "down"
-			if s.Active {
-				state = "up"
+		return printAnswer(t, format, "subsystems", result, func(all []subsystemRecord) string {
+			rows := table{}
+			rows.addRow("SUBSYSTEM", "STATE")
+			for _, s := range all {
+				state := "down"
+				if s.Active {
+					state = "up"
+				}
+				rows.addRow(s.Subsystem, state)
 			}
-			rows.addRow(s.Subsystem, state)
-		}
-		t.printf("%s", rows.text(t.width))
-		return nil
+			return rows.text(t.width)
+		})
 	}
+}
+
+// subsystemRecord is a subsystem as Controller.subsystems returns it.
+type subsystemRecord struct {
+	Subsystem string `json:"subsystem"`
+	Active    bool   `json:"active"`
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
@@ -89,6 +90,6 @@ func (h *hostServer) reloadOnHangups(ctx context.Context, hangups <-chan os.Sign
 		}
 		notifySystemd(reloadingState())
 		_, _ = h.reload(ctx) // it logs the outcome
-		notifySystemd(ready)
+		notifySystemd(daemon.SdNotifyReady)
 	}
 }

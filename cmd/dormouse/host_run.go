@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
 
-	"dormouse/configs"
 	"dormouse/plugins/host"
 )
 
@@ -38,10 +38,6 @@ type hostServer struct {
 	successorSignals <-chan os.Signal
 	hasSuccessor     atomic.Bool // another host follows, which adopts plugins and sockets
 	reexecs          atomic.Bool // the successor is executed in this process
-}
-
-func (h *hostServer) reloadPlugins(ctx context.Context, plugins []configs.Plugin) ([]string, error) {
-	return h.host.Supervisor.Reload(ctx, plugins)
 }
 
 // pluginRoots returns the pid of the root of each running plugin.
@@ -98,7 +94,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	select {
 	case <-started:
 		h.log.Info().Int("plugins", len(h.host.Plugins())).Msg("ready")
-		notifySystemd(ready)
+		notifySystemd(daemon.SdNotifyReady)
 	case <-ctx.Done():
 	}
 	select {
@@ -163,7 +159,7 @@ func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
 	if h.reexecs.Load() {
 		notifySystemd(reloadingState())
 	} else {
-		notifySystemd(stopping)
+		notifySystemd(daemon.SdNotifyStopping)
 	}
 	h.log.Info().Msg("ending in order; a second signal kills what still runs")
 	limited, cancel := context.WithTimeout(ctx, requestGrace)

@@ -97,8 +97,9 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer func() { sockets.close(h.hasSuccessor.Load()) }()
-	reloads := &reloader{log: log, load: load, started: config, apply: h.reloadPlugins}
-	h.reload = reloads.reload
+	h.reload = (&reloader{log: log, load: load, started: config, apply: func(ctx context.Context, plugins []configs.Plugin) ([]string, error) {
+		return h.host.Supervisor.Reload(ctx, plugins)
+	}}).reload
 	config.Hibernate.KeyFile = imageKeyFile(config.Hibernate)
 	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
 		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group,

@@ -16,12 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// States that are reported to the service manager, see sd_notify(3).
-const (
-	ready    = daemon.SdNotifyReady
-	stopping = daemon.SdNotifyStopping
-)
-
 // reloadingState returns the state during a reload. Its time shows systemd that the reload
 // began after its signal.
 func reloadingState() string {
@@ -30,7 +24,8 @@ func reloadingState() string {
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
 }
 
-// notifySystemd reports a state of the host to systemd, if systemd runs the host.
+// notifySystemd reports a state of the host to systemd, if systemd runs the host, see
+// sd_notify(3).
 func notifySystemd(state string) {
 	_, _ = daemon.SdNotify(false, state)
 }

@@ -79,3 +79,17 @@ func (t *terminal) printResult(result json.RawMessage, format *outputFormat) err
 	t.printf("%s\n", result)
 	return nil
 }
+
+// printAnswer writes an answer of the host to out: as JSON with -o json, else as the text
+// of its decoded value. The name of the answer is for errors.
+func printAnswer[T any](t *terminal, format *outputFormat, name string, answer json.RawMessage, text func(T) string) error {
+	if format.isJSON() {
+		return t.printJSON(answer)
+	}
+	var value T
+	if err := json.Unmarshal(answer, &value); err != nil {
+		return fmt.Errorf("cannot understand the host's %s: %w", name, err)
+	}
+	t.printf("%s", text(value))
+	return nil
+}
