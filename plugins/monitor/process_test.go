@@ -1,4 +1,4 @@
-package monitor
+package monitor_test
 
 import (
 	"context"
@@ -15,12 +15,11 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
-	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/hibernate/hibernatetest"
-	"dormouse/internal/native"
+	"dormouse/plugins/host"
+	"dormouse/plugins/monitor"
 	"dormouse/shell"
-	"dormouse/shell/process"
 	"dormouse/supervisor"
 )
 
@@ -53,56 +52,45 @@ func newLive(t *testing.T, configuration string, others ...string) *live {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the plugin: %v\n%s", err, out)
 	}
-	pidone, err := native.InstallPidone(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	images, err := hibernate.OpenStore(filepath.Join(dir, "images"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(images.Close)
-	r := &live{T: t, engine: criu.Open(os.Getenv("DORMOUSE_CRIU"), dir), heard: make(chan string, 1000)}
-	host := process.Host{
-		RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state"), Pidone: pidone,
-		Engine: r.engine, Images: images, Log: zerolog.Nop(),
-	}
-	if cgroups, err := process.OpenCgroups(dir); err == nil {
-		host.Cgroups = cgroups
-		t.Cleanup(func() {
-			if err := cgroups.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
 	counter, own := configs.DefaultPlugin(), configs.DefaultPlugin()
 	counter.Callsign, counter.Executable, counter.StartMode = "Counter", program, configs.StartActivated
 	counter.StopTimeout = configs.Duration(500 * time.Millisecond)
-	own.Callsign, own.Configuration = "Monitor", table(t, configuration)
-	plugins := []configs.Plugin{counter}
+	counter.StartupOrder = own.StartupOrder + 1
+	own.Callsign, own.Builtin, own.StartMode = "Monitor", monitor.Class, configs.StartActivated
+	if err := json.Unmarshal([]byte(configuration), &own.Configuration); err != nil {
+		t.Fatal(err)
+	}
+	plugins := []configs.Plugin{own, counter}
 	for _, callsign := range others {
 		counter.Callsign = callsign
 		plugins = append(plugins, counter)
 	}
-	r.Supervisor = newSupervisor(t, supervisor.Options{
-		Plugins:          plugins,
-		HibernateTimeout: time.Minute,
-		Log:              zerolog.Nop(),
-		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
-			return process.New(host, config, sink)
-		},
-		Builtins: []supervisor.Builtin{builtin(own)},
+	o := host.PrivateOptions(dir, zerolog.Nop(), plugins...)
+	o.Config.Hibernate.Criu = os.Getenv("DORMOUSE_CRIU")
+	h, err := host.Open(o) //nolint:contextcheck // the parts get their contexts later
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(false); err != nil {
+			t.Error(err)
+		}
 	})
+	r := &live{Supervisor: h.Supervisor, T: t, engine: h.Engine, heard: make(chan string, 1000)}
 	t.Cleanup(r.Listen(r)) // before the Monitor does, which is told in turn
 	r.Start(t.Context())
-	t.Cleanup(func() { r.Stop(context.Background()) })
+	t.Cleanup(func() {
+		if err := h.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, sh := range r.Shells() {
 		if st := sh.Status(); st.State != shell.Activated {
 			t.Fatalf("%s is %s: %v", sh.Callsign(), st.State, st.Err)
 		}
 	}
 	r.expect("Monitor activated, startup")
-	for range plugins {
+	for range plugins[1:] {
 		<-r.heard // in any order
 	}
 	return r
@@ -148,13 +136,13 @@ func (r *live) call(callsign, method, index, params string) json.RawMessage {
 }
 
 // next returns the first statistics that were measured from now on.
-func (r *live) next() statistics {
+func (r *live) next() monitor.Statistics {
 	r.Helper()
 	r.call("Monitor", "resetstatistics", "", `{"callsign":"Counter"}`)
 	return r.measured("Counter", 1)
 }
 
-func (r *live) statistics(callsign string) (s statistics) {
+func (r *live) statistics(callsign string) (s monitor.Statistics) {
 	r.Helper()
 	if err := json.Unmarshal(r.call("Monitor", "measurementdata", callsign, ""), &s); err != nil {
 		r.Fatal(err)
@@ -163,7 +151,7 @@ func (r *live) statistics(callsign string) (s statistics) {
 }
 
 // measured waits until that many measurements were made.
-func (r *live) measured(callsign string, count int64) statistics {
+func (r *live) measured(callsign string, count int64) monitor.Statistics {
 	r.Helper()
 	late := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)

@@ -1,0 +1,4 @@
+package monitor
+
+// Statistics is statistics for the tests outside of the package.
+type Statistics = statistics
