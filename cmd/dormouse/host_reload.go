@@ -5,45 +5,33 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"sync"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"github.com/rs/zerolog"
 
 	"dormouse/configs"
 )
 
-// reloader reads the configuration again while the host runs.
-type reloader struct {
-	log   zerolog.Logger
-	load  func() (configs.Config, error)
-	apply func(context.Context, []configs.Plugin) ([]string, error)
-
-	mu      sync.Mutex
-	started configs.Config // at the start of the host, whose own keys do not change until it ends
-}
-
-// reload reads the configuration, applies it, and returns a line for each difference.
-// After an error nothing is changed.
-func (r *reloader) reload(ctx context.Context) (lines []string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// reload reads the configuration again, applies it, and returns a line for each
+// difference. After an error nothing is changed.
+func (h *hostServer) reload(ctx context.Context) (lines []string, err error) {
+	h.reloading.Lock()
+	defer h.reloading.Unlock()
 	defer func() {
 		if err != nil {
-			r.log.Error().Msg(err.Error())
+			h.log.Error().Msg(err.Error())
 		} else {
-			r.log.Info().Strs("changes", lines).Msg("reloaded")
+			h.log.Info().Strs("changes", lines).Msg("reloaded")
 		}
 	}()
-	config, err := r.load()
+	config, err := h.load()
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload, the configuration stays as it was:\n%w", err)
 	}
-	lines, err = r.apply(ctx, config.Plugins)
+	lines, err = h.host.Supervisor.Reload(ctx, config.Plugins)
 	if err != nil {
 		return nil, fmt.Errorf("%w; the configuration stays as it was", err)
 	}
-	return append(hostKeyChanges(r.started, config), lines...), nil
+	return append(hostKeyChanges(h.config, config), lines...), nil
 }
 
 // hostKeyChanges returns a line for each key of the host itself that has changed since

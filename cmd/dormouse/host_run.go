@@ -13,6 +13,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
 
+	"dormouse/configs"
 	"dormouse/plugins/host"
 )
 
@@ -33,7 +34,9 @@ type hostServer struct {
 	listeners        []frontListener
 	servers          []*http.Server
 	serving          sync.WaitGroup // of servers that accept connections
-	reload           func(context.Context) ([]string, error)
+	load             func() (configs.Config, error)
+	config           configs.Config // as it was loaded at the start
+	reloading        sync.Mutex
 	hibernates       atomic.Bool // plugins can be hibernated in some way, as was tried at the start
 	successorSignals <-chan os.Signal
 	hasSuccessor     atomic.Bool // another host follows, which adopts plugins and sockets
@@ -52,7 +55,7 @@ func (h *hostServer) pluginRoots() (pids []int) {
 
 // run starts the plugins, serves until ctx ends or serving fails, and stops the
 // plugins.
-func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan os.Signal, logFormat string) error {
+func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	h.host.Supervisor.Adopt(ctx)
@@ -99,7 +102,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	}
 	select {
 	case can := <-checked:
-		if ctx.Err() == nil && wantsBanner(logFormat) {
+		if ctx.Err() == nil && wantsBanner(h.config.Host.LogFormat) {
 			t.printf("%s", h.bannerText(address, can))
 		}
 	case <-ctx.Done():

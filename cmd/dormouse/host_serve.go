@@ -91,15 +91,12 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err != nil {
 		return err
 	}
-	h := &hostServer{log: log, successorSignals: successors}
+	h := &hostServer{log: log, load: load, config: config, successorSignals: successors}
 	sockets, err := openSockets(config, path, group, log)
 	if err != nil {
 		return err
 	}
 	defer func() { sockets.close(h.hasSuccessor.Load()) }()
-	h.reload = (&reloader{log: log, load: load, started: config, apply: func(ctx context.Context, plugins []configs.Plugin) ([]string, error) {
-		return h.host.Supervisor.Reload(ctx, plugins)
-	}}).reload
 	config.Hibernate.KeyFile = imageKeyFile(config.Hibernate)
 	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
 		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group,
@@ -116,7 +113,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err := dirs.writeAddress(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}
-	if err = h.run(ctx, t, sockets, hangups, config.Host.LogFormat); err == nil && h.reexecs.Load() {
+	if err = h.run(ctx, t, sockets, hangups); err == nil && h.reexecs.Load() {
 		err = &reexecError{sockets.releaseKeptSockets()}
 	}
 	return err
