@@ -6,7 +6,7 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// frame is one message of a call that is passed on, neither copied nor decoded.
+// frame is one message of a forwarded call. It is neither copied nor decoded.
 type frame struct{ data mem.BufferSlice }
 
 // codec is gRPC's codec for protobuf, which leaves frames as they are.

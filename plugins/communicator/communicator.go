@@ -58,7 +58,8 @@ type Communicator struct {
 	transitions watchers[shell.Transition]
 	subsystems  watchers[[]supervisor.Subsystem]
 
-	// pumps are goroutines of calls that have ended. They end soon after.
+	// pumps waits for the goroutines that send messages, which may outlive their call
+	// for a moment.
 	pumps sync.WaitGroup
 	// stopping waits for the last calls of plugins that have ended.
 	stopping sync.WaitGroup

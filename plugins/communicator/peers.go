@@ -14,7 +14,8 @@ import (
 )
 
 // peers decides which clients may connect to a socket, and lists their connections.
-// gRPC uses it as transport credentials: the socket itself is the security.
+// gRPC uses peers as transport credentials. They encrypt nothing: a unix socket does
+// not leave the machine.
 type peers struct {
 	maxConnections int
 	log            zerolog.Logger

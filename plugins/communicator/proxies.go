@@ -17,7 +17,7 @@ type Proxy struct {
 	Client    string // the client's process and user
 }
 
-// calledService is a service of a plugin.
+// calledService names a gRPC service and the plugin that serves it.
 type calledService struct{ service, callsign string }
 
 // Proxies lists the services that native clients are calling now, sorted by

@@ -31,7 +31,7 @@ func (b backend) Stop(context.Context) error                       { return nil 
 func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	result, err := b.front.callController(ctx, caller{}, c)
 	if err != nil {
-		e := dialect.Failure(dialect.R4{}, err) // R4's codes are Thunder's numbers
+		e := dialect.ErrorFor(dialect.R4{}, err) // R4's codes are Thunder's numbers
 		return nil, &shell.PluginError{Code: e.Code, Message: e.Message, Data: e.Data}
 	}
 	return result, nil

@@ -82,7 +82,7 @@ func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Reques
 	result, err := f.callMethod(ctx, from, r)
 	switch {
 	case err != nil:
-		answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.dialectOfCaller(from), err)}
+		answer := jsonrpc.Response{ID: r.ID, Error: dialect.ErrorFor(f.dialectOfCaller(from), err)}
 		return reply{answer.Append(nil), failed}
 	case r.ID == nil:
 		return reply{}
@@ -92,8 +92,8 @@ func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Reques
 }
 
 // answerInvalid answers a message that is not a request. An id that is not known is
-// null, but left out on a websocket, as Thunder does: its clients match answers by
-// their id.
+// null, but left out on a websocket, as Thunder does: Thunder's clients match answers
+// by their id.
 func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
 	n, why := thunder.NotRequest, malformed
 	switch {
@@ -105,7 +105,7 @@ func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
 	if r.ID == nil && from.socket == nil {
 		r.ID = jsonrpc.Null
 	}
-	answer := jsonrpc.Response{ID: r.ID, Error: dialect.Failure(f.dialectOfCaller(from), thunder.NewError(n, r.Err))}
+	answer := jsonrpc.Response{ID: r.ID, Error: dialect.ErrorFor(f.dialectOfCaller(from), thunder.NewError(n, r.Err))}
 	return reply{answer.Append(nil), why}
 }
 

@@ -161,7 +161,7 @@ type Proxy struct {
 	Name      string `json:"name"`
 	Instance  string `json:"instance"`
 	Count     int    `json:"count"`
-	// Client is the process and the user of the client.
+	// Client is the process and the user of the client, then "@" and Link.
 	Client string `json:"origin,omitempty"`
 	// Link is the name of the client's connection.
 	Link string `json:"-"`

@@ -52,7 +52,7 @@ func (f *Front) publishState(t shell.Transition) {
 	}
 	f.events.publish(stateChange, paramsByIndex(t.Callsign,
 		marshalChange(t.Callsign, state, t.Reason), marshalChange("", state, t.Reason)))
-	f.publishAll(t.Callsign, stateChange.event, jsonrpc.MustMarshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
+	f.publishAllEvent(t.Callsign, stateChange.event, jsonrpc.MustMarshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
 // Notification sends an event of a plugin to the clients that registered for it
@@ -69,7 +69,7 @@ func (f *Front) Notification(callsign string, n shell.Notification) {
 	f.events.publish(t, func(s subscription) (json.RawMessage, bool) {
 		return n.Params, n.Index == "" || n.Index == s.index
 	})
-	f.publishAll(callsign, n.Event, n.Params)
+	f.publishAllEvent(callsign, n.Event, n.Params)
 }
 
 // Subsystems sends the subsystems that changed to their subscribers. A subscriber
@@ -124,9 +124,9 @@ func (f *Front) publishControlState(t shell.Transition) {
 	})
 }
 
-// publishAll sends an event of any callsign to the subscribers of all events, each
-// in the dialect of its websocket.
-func (f *Front) publishAll(callsign, event string, params json.RawMessage) {
+// publishAllEvent sends an event of any callsign as the event all to the subscribers
+// of all events, in the dialect of each one's websocket.
+func (f *Front) publishAllEvent(callsign, event string, params json.RawMessage) {
 	if !f.events.hasSubscribers(allEvents) {
 		return
 	}
@@ -163,15 +163,16 @@ func announcedState(t shell.Transition) (state shell.State, announced bool) {
 	}
 }
 
-// paramsByIndex returns the parameters for subscribers without an index (whole) and
-// for those with the callsign as index (alone).
-func paramsByIndex(callsign string, whole, alone json.RawMessage) func(subscription) (json.RawMessage, bool) {
+// paramsByIndex returns a function that returns the parameters of an event for a
+// subscription: withoutIndex if that has no index, withIndex if its index is the
+// callsign. Subscriptions with another index get no event.
+func paramsByIndex(callsign string, withoutIndex, withIndex json.RawMessage) func(subscription) (json.RawMessage, bool) {
 	return func(s subscription) (json.RawMessage, bool) {
 		switch s.index {
 		case "":
-			return whole, true
+			return withoutIndex, true
 		case callsign:
-			return alone, true
+			return withIndex, true
 		}
 		return nil, false
 	}

@@ -86,7 +86,7 @@ func (m *method) openRPC(name string, d dialect.Dialect) openRPCMethod {
 		o.Params = append(o.Params, openRPCValue{p.name, p.doc, !p.optional, schema{"type": p.kind.String()}})
 	}
 	for _, n := range m.possibleErrors() {
-		e := dialect.NumberFailure(d, n)
+		e := dialect.ErrorForNumber(d, n)
 		o.Errors = append(o.Errors, openRPCError{e.Code, e.Message})
 	}
 	return o

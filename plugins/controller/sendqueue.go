@@ -90,8 +90,8 @@ func (q *sendQueue) hasRoom(message []byte) bool {
 		len(q.queue) < q.mostMessages && bytes <= q.mostBytes && (more <= 0 || int64(more) <= q.budget.left.Load())
 }
 
-// updateBudget takes from the budget what the queue holds beyond freeBytes, or
-// gives it back.
+// updateBudget takes from the budget the bytes that the queue holds beyond freeBytes,
+// or gives back bytes that it no longer holds.
 func (q *sendQueue) updateBudget() {
 	more := max(q.bytes+q.inWriting-freeBytes, 0) - q.fromBudget
 	if more != 0 {

@@ -26,7 +26,7 @@ type stateSnapshot struct {
 	control statecontrol.State
 }
 
-// update keeps the state after a transition. The caller holds the lock.
+// update records the state after a transition. The caller holds the lock.
 func (s *stateSnapshots) update(t shell.Transition) {
 	if s.byCallsign == nil {
 		s.byCallsign = make(map[string]stateSnapshot)

@@ -35,7 +35,7 @@ type watch struct {
 	working sync.WaitGroup
 }
 
-// poll is one check of one observable, done every so often.
+// poll is one check of one observable, repeated at an interval.
 type poll struct {
 	observable *observable
 	every      time.Duration
@@ -66,7 +66,7 @@ func newWatch(s *supervisor.Supervisor, sink shell.Sink, log zerolog.Logger, con
 func (w *watch) start() {
 	w.stopListening = w.supervisor.Listen(w)
 	if len(w.polls) > 0 {
-		w.startWork(w.runPolls)
+		w.startUnlessStopped(w.runPolls)
 	}
 }
 
@@ -90,8 +90,8 @@ func (w *watch) stop(ctx context.Context) error {
 	}
 }
 
-// startWork runs work in a goroutine, unless the watch was stopped.
-func (w *watch) startWork(work func()) {
+// startUnlessStopped runs work in a goroutine, unless the watch was stopped.
+func (w *watch) startUnlessStopped(work func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx.Err() == nil {
@@ -111,7 +111,7 @@ func (w *watch) runPolls() {
 		for now := time.Now(); !p.next.After(now); {
 			p.next = p.next.Add(p.every)
 		}
-		w.startWork(func() { w.runPoll(p) })
+		w.startUnlessStopped(func() { w.runPoll(p) })
 	}
 }
 
@@ -186,7 +186,7 @@ func (w *watch) deactivateObservable(o *observable, sh *shell.Shell, why cause) 
 func (w *watch) Transition(t shell.Transition) {
 	ended := t.From == shell.Deactivation && t.To == shell.Deactivated
 	if o := w.findObservable(t.Callsign); o != nil && ended && (t.Reason == shell.Failure || t.Reason == shell.MemoryExceeded) {
-		w.startWork(func() { w.restartObservable(o, t.At) })
+		w.startUnlessStopped(func() { w.restartObservable(o, t.At) })
 	}
 }
 

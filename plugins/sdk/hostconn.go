@@ -30,7 +30,7 @@ type hostConn struct {
 
 	mu     sync.Mutex
 	dialed *dialedConn   // nil when not connected
-	awake  chan struct{} // closed by reopen; nil unless the plugin is about to sleep
+	awake  chan struct{} // closed by allowReopening; nil unless the plugin is about to sleep
 	ended  bool
 }
 
@@ -101,7 +101,8 @@ func (h *hostConn) connIfAwake() (_ *dialedConn, awake <-chan struct{}, err erro
 }
 
 // closeForSleep closes the connection. When it returns, no descriptor of the
-// connection is open, and none is opened before reopen.
+// connection is open, and no new one is opened before
+// allowReopening is called.
 func (h *hostConn) closeForSleep() {
 	h.mu.Lock()
 	s := h.dialed
@@ -115,9 +116,9 @@ func (h *hostConn) closeForSleep() {
 	}
 }
 
-// reopen lets calls through again. It may be called without an earlier
-// closeForSleep.
-func (h *hostConn) reopen() {
+// allowReopening lets calls open a connection again, and wakes those that wait. It may
+// be called without an earlier closeForSleep.
+func (h *hostConn) allowReopening() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.awake != nil {
@@ -132,7 +133,7 @@ func (h *hostConn) closeForGood() {
 	h.ended = true
 	h.mu.Unlock()
 	h.closeForSleep()
-	h.reopen()
+	h.allowReopening()
 }
 
 // dialedConn is one gRPC connection to the host and its sockets.

@@ -23,7 +23,7 @@ func hclogAttr(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) > 0 {
 		return a
 	}
-	// A field of the author's may have the same key, but hardly the same type.
+	// Fields of the author's may have the keys of slog's own, but not their types.
 	switch value := a.Value.Any().(type) {
 	case slog.Level:
 		if a.Key == slog.LevelKey {

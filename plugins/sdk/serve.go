@@ -29,8 +29,8 @@ func Serve(p Plugin) {
 		printStartHelpAndExit()
 	}
 	slog.SetDefault(logger)
-	// A plugin may outlive its host. Without this, the next line that it logs would
-	// kill it.
+	// A plugin may outlive its host. Unless it catches SIGPIPE, the next line that it
+	// logs would then kill it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	s := newServer(p, logger)

@@ -59,18 +59,18 @@ func OfListener(name configs.Dialect) Dialect {
 	return R4{}
 }
 
-// Failure returns err, which is not nil, as the error of a JSON-RPC answer. An error
+// ErrorFor returns err, which is not nil, as the error of a JSON-RPC answer. An error
 // of a plugin's is passed on, unless a *thunder.Error wraps it: then the number of
 // that one counts.
-func Failure(d Dialect, err error) *jsonrpc.Error {
+func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 	numbered, ok := errors.AsType[*thunder.Error](err)
 	if answered, isAnswer := errors.AsType[*shell.PluginError](err); isAnswer && !ok {
-		return pluginFailure(d, answered)
+		return errorForPlugin(d, answered)
 	}
 	if !ok {
 		numbered = thunder.ErrorOf(err)
 	}
-	e := NumberFailure(d, numbered.Number)
+	e := ErrorForNumber(d, numbered.Number)
 	if numbered.Cause == nil {
 		return e
 	}
@@ -94,12 +94,12 @@ func Failure(d Dialect, err error) *jsonrpc.Error {
 	return e
 }
 
-// pluginFailure returns the error that a plugin answered. The plugin's text replaces
+// errorForPlugin returns the error that a plugin answered. The plugin's text replaces
 // the number's.
-func pluginFailure(d Dialect, p *shell.PluginError) *jsonrpc.Error {
+func errorForPlugin(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 	e := &jsonrpc.Error{Code: p.Code}
 	if p.Code >= 0 {
-		e = NumberFailure(d, max(thunder.Number(p.Code), thunder.General))
+		e = ErrorForNumber(d, max(thunder.Number(p.Code), thunder.General))
 	}
 	if p.Message != "" {
 		e.Message = p.Message
@@ -110,8 +110,8 @@ func pluginFailure(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 	return e
 }
 
-// NumberFailure returns the error with the number's code and text, and no cause.
-func NumberFailure(d Dialect, n thunder.Number) *jsonrpc.Error {
+// ErrorForNumber returns the error with the number's code and text, and no cause.
+func ErrorForNumber(d Dialect, n thunder.Number) *jsonrpc.Error {
 	w := d.WireError(n)
 	return &jsonrpc.Error{Code: w.Code, Message: w.Text}
 }

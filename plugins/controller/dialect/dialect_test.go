@@ -43,7 +43,7 @@ func TestFailure(t *testing.T) {
 		{&shell.PluginError{Code: 1001}, jsonrpc.Error{Code: 1001, Message: "ERROR_GENERAL"}},
 		{&shell.PluginError{}, jsonrpc.Error{Code: 1, Message: "ERROR_GENERAL"}},
 	} {
-		if diff := cmp.Diff(&tt.want, Failure(R4{}, tt.err)); diff != "" {
+		if diff := cmp.Diff(&tt.want, ErrorFor(R4{}, tt.err)); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
 		}
 	}
@@ -61,7 +61,7 @@ func TestForeignNumbers(t *testing.T) {
 		{1<<24 | 0xfffff6, "-10", "-10", "Undefined Custom Error: -10"},
 	} {
 		err := &shell.PluginError{Code: tt.code}
-		r4, r5 := Failure(R4{}, err), Failure(R5{}, err)
+		r4, r5 := ErrorFor(R4{}, err), ErrorFor(R5{}, err)
 		if got := fmt.Sprint(r4.Code, " ", r5.Code, " ", r5.Message); got != tt.r4+" "+tt.r5+" "+tt.text {
 			t.Errorf("%#x: got %s", tt.code, got)
 		}

@@ -25,8 +25,8 @@ type Record struct {
 	Additions
 }
 
-// Additions are the members that Thunder does not have. They are the same in every
-// dialect.
+// Additions are the members of a record that Thunder's records do not have. They are
+// the same in every dialect.
 type Additions struct {
 	PID        int             `json:"pid,omitempty"`
 	Memory     int64           `json:"memory,omitempty"` // bytes

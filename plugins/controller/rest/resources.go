@@ -206,7 +206,8 @@ func (r Request) deleteFile() (any, error) {
 	return nil, err
 }
 
-// requireArgument returns an error if the path ends with the name.
+// requireArgument returns an error if the path has no argument. what says what the
+// argument must be.
 func (r Request) requireArgument(what string) error {
 	if r.Argument != "" {
 		return nil

@@ -66,7 +66,7 @@ func (resource Resource) Serve(r Request) Response {
 // sentence is a result in plain text.
 type sentence string
 
-// Error is a refusal with its HTTP status.
+// Error is an error with the HTTP status that the client gets.
 type Error struct {
 	Status int
 	Text   string
