@@ -281,7 +281,7 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 			run(t, setup{probe: step == shelltest.Probe}, func(r *rig) {
 				begun := time.Now()
 				r.fake.Hold(step)
-				up := background(r.up)
+				up := background(r.activateRequested)
 				waits := background(func() error { return r.Suspend(r.Context(), shell.Requested) })
 				r.must(r.Deactivate(context.Background(), shell.Shutdown))
 				for _, done := range []<-chan error{up, waits} {
@@ -299,7 +299,7 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 		config := func(c *configs.Plugin) { c.StopTimeout = configs.Duration(time.Second) }
 		run(t, setup{config: config, hibernated: true}, func(r *rig) {
 			r.fake.Hold(shelltest.Wake) // until its time is over
-			up := background(r.up)
+			up := background(r.activateRequested)
 			r.must(r.Deactivate(context.Background(), shell.Shutdown))
 			if err := <-up; !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got error %v, want ErrTimedOut", err)

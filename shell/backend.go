@@ -30,7 +30,7 @@ type Backend interface {
 	Invoke(ctx context.Context, c Call) (json.RawMessage, error)
 	// Exists reports whether the plugin has the method.
 	Exists(ctx context.Context, method string) (bool, error)
-	// Facts returns the figures that the system keeps of the running plugin.
+	// Facts returns the process IDs and the memory use of the running plugin.
 	Facts() Facts
 }
 
@@ -173,7 +173,8 @@ type Notification struct {
 	Params json.RawMessage
 }
 
-// Facts are the system's figures of a running plugin.
+// Facts are the process IDs and the memory use of a running plugin, as the kernel reports
+// them.
 type Facts struct {
 	// PID is the process ID of the plugin's program as the host sees it, 0 when there
 	// is none.
@@ -235,12 +236,13 @@ type Sleep struct {
 	Generation uint64
 }
 
-// GoldenImage describes a golden image.
+// GoldenImage describes a golden image of a plugin.
 type GoldenImage struct {
 	Engine  string
 	Bytes   int64
 	Created time.Time
-	// Generation is the number of the next life that begins from the image.
+	// Generation is the image generation number that a plugin started from the image
+	// gets: one more than the last number that the instance used.
 	Generation uint64
 }
 

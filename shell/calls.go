@@ -35,9 +35,9 @@ func (s *Shell) callPlugin(ctx context.Context, size int, send func(context.Cont
 	})
 }
 
-// callWithoutUse runs send as a probe if the instance is active. It never wakes the
-// instance or waits for it.
-func (s *Shell) callWithoutUse(ctx context.Context, send func(context.Context) error) error {
+// callAsProbe runs send if the instance is active. The call does not count as use of the
+// plugin, and never wakes the instance or waits for it.
+func (s *Shell) callAsProbe(ctx context.Context, send func(context.Context) error) error {
 	return s.enterAndSend(ctx, func(context.Context) (context.Context, error) {
 		end, state := s.enterProbeIfActive()
 		if end == nil {
@@ -140,7 +140,7 @@ const maxKnownMethods = 1024
 // Exists reports whether the plugin has the method, without waking it. For a plugin that
 // sleeps Exists answers from earlier calls, and returns ErrHibernated if none was made.
 func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err error) {
-	err = s.callWithoutUse(ctx, func(ctx context.Context) error {
+	err = s.callAsProbe(ctx, func(ctx context.Context) error {
 		exists, err = s.backend.Exists(ctx, method)
 		return err
 	})

@@ -20,9 +20,9 @@ import (
 
 func wakeOnCall(c *configs.Plugin) { c.OnCall = configs.OnCallWake }
 
-// bring leads the instance to a state; finish ends the operation that keeps it
+// bringInto leads the instance to a state; finish ends the operation that keeps it
 // there, if one does.
-func (r *rig) bring(state shell.State) (finish func()) {
+func (r *rig) bringInto(state shell.State) (finish func()) {
 	r.Helper()
 	hold := func(step string, operate func() error) func() {
 		held := r.fake.Hold(step)
@@ -38,11 +38,11 @@ func (r *rig) bring(state shell.State) (finish func()) {
 	case shell.Unavailable:
 		r.must(r.MakeUnavailable(r.Context(), shell.Requested))
 	case shell.Precondition:
-		r.wait(shell.Requested)
+		r.makeWaiting(shell.Requested)
 	case shell.Destroyed:
 		r.must(r.Destroy(r.Context(), shell.Requested))
 	case shell.Activation:
-		finish = hold(shelltest.Launch, r.up)
+		finish = hold(shelltest.Launch, r.activateRequested)
 	case shell.Activated:
 		r.activate()
 	case shell.Deactivation:
@@ -57,7 +57,7 @@ func (r *rig) bring(state shell.State) (finish func()) {
 	case shell.Waking:
 		r.activate()
 		r.hibernateNow()
-		finish = hold(shelltest.Wake, r.up)
+		finish = hold(shelltest.Wake, r.activateRequested)
 	}
 	if got := r.State(); got != state {
 		r.Fatalf("it is %s, want %s", got, state)
@@ -87,7 +87,7 @@ func TestAdmission(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %s", test.state, policy), func(t *testing.T) {
 				config := func(c *configs.Plugin) { c.OnCall = policy }
 				run(t, setup{config: config}, func(r *rig) {
-					finish := r.bring(test.state)
+					finish := r.bringInto(test.state)
 					want, held := test.reject, false
 					if policy == configs.OnCallWake {
 						want, held = test.wake, test.held
@@ -158,7 +158,7 @@ func TestCallEndsInTime(t *testing.T) {
 			for _, ask := range []func(context.Context) error{
 				func(ctx context.Context) error { return r.invoke(ctx, "") },
 				func(ctx context.Context) error {
-					return r.CallWithoutUse(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+					return r.CallAsProbe(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 				},
 			} {
 				ctx, cancel := context.WithTimeout(r.Context(), time.Second)
@@ -280,7 +280,7 @@ func TestHeldCallStartsNothing(t *testing.T) {
 			r.activate()
 			return shelltest.Hibernate, func() error { return r.Hibernate(r.Context(), shell.Requested, 0) }
 		}},
-		{"activation", func(r *rig) (string, func() error) { return shelltest.Launch, r.up }},
+		{"activation", func(r *rig) (string, func() error) { return shelltest.Launch, r.activateRequested }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run(t, setup{config: wakeOnCall}, func(r *rig) {
@@ -383,7 +383,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 	t.Run("exit that nobody has noticed yet", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			held := r.fake.Hold(shelltest.AskState)
-			up := background(r.up)
+			up := background(r.activateRequested)
 			resuming := r.fake.Hold("resume")
 			resumed := background(func() error { return r.Resume(r.Context(), shell.Requested) })
 			background(func() error { r.fake.Kill(); return nil }) // comes after the two
@@ -468,7 +468,7 @@ func TestCallsDuringSleepCycles(t *testing.T) {
 					r.Errorf("cannot hibernate: %v", err)
 				}
 				if cycles%2 == 0 {
-					if err := r.up(); err != nil {
+					if err := r.activateRequested(); err != nil {
 						r.Errorf("cannot wake: %v", err)
 					}
 				}

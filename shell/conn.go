@@ -34,7 +34,7 @@ type admittedConn struct {
 func (c admittedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	send := func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) }
 	if isProbe(method) {
-		return c.s.callWithoutUse(ctx, send)
+		return c.s.callAsProbe(ctx, send)
 	}
 	return c.s.callPlugin(ctx, messageSize(args), send)
 }

@@ -35,7 +35,7 @@ func TestExit(t *testing.T) {
 	})
 }
 
-func TestExitForWantOfMemory(t *testing.T) {
+func TestExitWhenMemoryIsExceeded(t *testing.T) {
 	starved := fmt.Errorf("%w: %w", shell.ErrExited, shell.ErrMemoryExceeded)
 	for name, end := range map[string]func(*rig){
 		"active": func(r *rig) { background(func() error { r.fake.Sink.Exited(starved); return nil }) },
@@ -70,14 +70,14 @@ func TestExitDuringOperations(t *testing.T) {
 		err     error
 		reason  shell.Reason
 	}{
-		{shelltest.Launch, nil, (*rig).up, shell.ErrInstantiation, shell.InstantiationFailed},
-		{shelltest.Initialize, nil, (*rig).up, shell.ErrInitialization, shell.InitializationFailed},
-		{shelltest.AskState, nil, (*rig).up, nil, shell.Failure}, // too late for the activation to notice
+		{shelltest.Launch, nil, (*rig).activateRequested, shell.ErrInstantiation, shell.InstantiationFailed},
+		{shelltest.Initialize, nil, (*rig).activateRequested, shell.ErrInitialization, shell.InitializationFailed},
+		{shelltest.AskState, nil, (*rig).activateRequested, nil, shell.Failure}, // too late for the activation to notice
 		{"resume", (*rig).activate, func(r *rig) error { return r.Resume(r.Context(), shell.Requested) }, shell.ErrExited, shell.Failure},
 		{shelltest.Hibernate, (*rig).activate, func(r *rig) error { return r.Hibernate(r.Context(), shell.Requested, 0) }, shell.ErrExited, shell.Failure},
 		{shelltest.Deinitialize, (*rig).activate, func(r *rig) error { return r.Deactivate(r.Context(), shell.Requested) }, nil, shell.Requested},
 		{shelltest.Stop, (*rig).activate, func(r *rig) error { return r.Deactivate(r.Context(), shell.Requested) }, nil, shell.Requested},
-		{shelltest.Wake, func(r *rig) { r.activate(); r.hibernateNow() }, (*rig).up, shell.ErrExited, shell.Failure},
+		{shelltest.Wake, func(r *rig) { r.activate(); r.hibernateNow() }, (*rig).activateRequested, shell.ErrExited, shell.Failure},
 	} {
 		t.Run(test.step, func(t *testing.T) {
 			run(t, setup{config: deactivateOnFailedWake}, func(r *rig) {
@@ -104,7 +104,7 @@ func TestExitDuringOperations(t *testing.T) {
 	}
 }
 
-func (r *rig) up() error { return r.Activate(r.Context(), shell.Requested) }
+func (r *rig) activateRequested() error { return r.Activate(r.Context(), shell.Requested) }
 
 // TestExitOfAnEarlierProcess lets the report of an exit wait until another
 // process runs.
@@ -113,7 +113,7 @@ func TestExitOfAnEarlierProcess(t *testing.T) {
 		r.activate()
 		held := r.fake.Hold(shelltest.Deinitialize)
 		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
-		up := background(r.up)
+		up := background(r.activateRequested)
 		background(func() error { r.fake.Kill(); return nil })
 		held.Open()
 		r.must(<-down)
@@ -152,7 +152,7 @@ func TestExitOutwaitsOperations(t *testing.T) {
 	})
 }
 
-func TestLateNewsIsNone(t *testing.T) {
+func TestLateControlReportIsIgnored(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
 		held := r.fake.Hold(shelltest.Deinitialize)

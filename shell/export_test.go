@@ -37,8 +37,8 @@ func (s *Shell) CallPlugin(ctx context.Context, size int, send func(context.Cont
 	return s.callPlugin(ctx, size, send)
 }
 
-func (s *Shell) CallWithoutUse(ctx context.Context, send func(context.Context) error) error {
-	return s.callWithoutUse(ctx, send)
+func (s *Shell) CallAsProbe(ctx context.Context, send func(context.Context) error) error {
+	return s.callAsProbe(ctx, send)
 }
 
 func (s *Shell) Admit(ctx context.Context, size int) error {

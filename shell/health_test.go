@@ -75,8 +75,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestHealthIsNoCall asks in every state of a plugin that calls wake.
-func TestHealthIsNoCall(t *testing.T) {
+// TestHealthCheckIsNotUse checks the health in every state of a plugin that calls wake.
+func TestHealthCheckIsNotUse(t *testing.T) {
 	for _, state := range []shell.State{shell.Unavailable, shell.Deactivated, shell.Activation, shell.Deactivation, shell.Hibernating, shell.Hibernated, shell.Waking} {
 		t.Run(string(state), func(t *testing.T) {
 			plugin := &connected{answer: func(context.Context, string) (healthpb.HealthCheckResponse_ServingStatus, error) {
@@ -84,7 +84,7 @@ func TestHealthIsNoCall(t *testing.T) {
 				return 0, nil
 			}}
 			runConnected(t, setup{config: wakeOnCall}, plugin, func(r *rig) {
-				finish := r.bring(state)
+				finish := r.bringInto(state)
 				if err := r.CheckHealth(r.Context()); !errors.Is(err, shell.ErrUnavailable) {
 					r.Errorf("got %v, want ErrUnavailable", err)
 				}
@@ -98,7 +98,7 @@ func TestHealthIsNoCall(t *testing.T) {
 	}
 }
 
-func TestHealthOfTheSilent(t *testing.T) {
+func TestHealthWithoutAnswer(t *testing.T) {
 	plugin := &connected{answer: func(ctx context.Context, _ string) (healthpb.HealthCheckResponse_ServingStatus, error) {
 		<-ctx.Done()
 		return 0, status.FromContextError(ctx.Err()).Err()
@@ -131,7 +131,7 @@ func TestDeactivateActive(t *testing.T) {
 	for _, state := range []shell.State{shell.Unavailable, shell.Deactivated, shell.Hibernated} {
 		t.Run(string(state), func(t *testing.T) {
 			run(t, setup{}, func(r *rig) {
-				r.bring(state)()
+				r.bringInto(state)()
 				r.forgetSoFar()
 				r.must(r.DeactivateIfActive(r.Context(), shell.MemoryExceeded))
 				r.expect()
@@ -149,7 +149,7 @@ func TestDeactivateActive(t *testing.T) {
 	})
 	t.Run("meanwhile hibernating", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
-			finish := r.bring(shell.Hibernating)
+			finish := r.bringInto(shell.Hibernating)
 			judged := background(func() error { return r.DeactivateIfActive(r.Context(), shell.Failure) })
 			finish()
 			r.must(<-judged)

@@ -100,8 +100,8 @@ func TestHeldBytes(t *testing.T) {
 	})
 }
 
-// TestLookingWakesNothing asks for all that is no use of a plugin.
-func TestLookingWakesNothing(t *testing.T) {
+// TestProbesDoNotWake makes every request that does not count as use of a plugin.
+func TestProbesDoNotWake(t *testing.T) {
 	run(t, setup{config: wakeOnCall}, func(r *rig) {
 		r.activate()
 		for method, want := range map[string]bool{"echo": true, "ohce": false} {
@@ -110,13 +110,13 @@ func TestLookingWakesNothing(t *testing.T) {
 			}
 		}
 		r.must(r.invoke(r.Context(), ""))
-		last := r.Usage().LastUse
+		last := r.UseStatus().LastUse
 		pass(time.Minute)
 		_, _ = r.Exists(r.Context(), "echo")
 		r.must(r.Conn().Invoke(r.Context(), "/grpc.health.v1.Health/Check", nil, nil))
 		_ = r.CheckHealth(r.Context())
 		r.Status()
-		if got := r.Usage().LastUse; !got.Equal(last) {
+		if got := r.UseStatus().LastUse; !got.Equal(last) {
 			r.Errorf("looking counts as use: %s later", got.Sub(last))
 		}
 		r.hibernateNow()
@@ -136,16 +136,15 @@ func TestLookingWakesNothing(t *testing.T) {
 		}
 		r.Status()
 		r.LaneStatus()
-		r.Usage()
+		r.UseStatus()
 		r.expectSteps()
 		r.expect()
 	})
 }
 
-// TestLedger puts the plugin to sleep 500 times while callers call it, each of
-// them keeping account of every answer: one for each call, and never two
-// deliveries of one.
-func TestLedger(t *testing.T) {
+// TestEachCallHasOneAnswer puts the plugin to sleep 500 times while callers call it. Each
+// caller records every answer: there is one for each call, and no call is delivered twice.
+func TestEachCallHasOneAnswer(t *testing.T) {
 	const cycles, callers = 500, 24
 	config := func(c *configs.Plugin) {
 		wakeOnCall(c)

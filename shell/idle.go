@@ -36,8 +36,9 @@ type idleRecord struct {
 	phase      idlePhase
 }
 
-// Usage holds the state, the calls in flight and the last use of an instance at one moment.
-type Usage struct {
+// UseStatus holds the state, the calls in flight and the last use of an instance at one
+// moment.
+type UseStatus struct {
 	State   State
 	Control statecontrol.State
 	// AwakeSince is when the plugin was last started or woken, zero if it was never active.
@@ -58,8 +59,8 @@ type Usage struct {
 	InPlaceSince time.Time
 }
 
-// Usage returns how the instance is used now. It waits for no operation and is cheap.
-func (s *Shell) Usage() Usage {
+// UseStatus returns how the instance is used now. It waits for no operation and is cheap.
+func (s *Shell) UseStatus() UseStatus {
 	lane := s.LaneStatus()
 	var sleep *Sleep
 	if s.process != nil {
@@ -72,7 +73,7 @@ func (s *Shell) Usage() Usage {
 		inPlaceSince = s.since
 	}
 	calls, streams := s.inFlight.counts()
-	return Usage{
+	return UseStatus{
 		State: s.state, Control: s.control, AwakeSince: s.idle.awakeSince, LastUse: s.lastUse(),
 		Calls: calls, Streams: streams, Busy: lane.Running != "" || len(lane.Waiting) > 0,
 		IdleSuspended: s.idle.phase.isSuspended(), CanHibernate: s.process != nil, InPlaceSince: inPlaceSince,
@@ -151,7 +152,7 @@ func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
 		return
 	}
 	if err := s.requestStateControl(ctx, Resume, statecontrol.Resume); err != nil {
-		s.log.Warn().Err(err).Msg("could not resume the plugin, which was suspended since nobody used it")
+		s.log.Warn().Err(err).Msg("could not resume the plugin, which was suspended because it was idle")
 	}
 }
 

@@ -18,7 +18,7 @@ func startsResumed(c *configs.Plugin) { c.StartMode = configs.StartActivated }
 func (r *rig) expectControl(want statecontrol.State, idled bool) {
 	r.Helper()
 	synctest.Wait()
-	if use := r.Usage(); use.Control != want || use.IdleSuspended != idled {
+	if use := r.UseStatus(); use.Control != want || use.IdleSuspended != idled {
 		r.Errorf("it is %s, idled %t; want %s, %t", use.Control, use.IdleSuspended, want, idled)
 	}
 }
@@ -28,35 +28,35 @@ func TestUse(t *testing.T) {
 		r.activate()
 		begun := time.Now()
 		pass(time.Minute)
-		if use := r.Usage(); !use.AwakeSince.Equal(begun) || !use.LastUse.Equal(begun) || !use.CanHibernate {
+		if use := r.UseStatus(); !use.AwakeSince.Equal(begun) || !use.LastUse.Equal(begun) || !use.CanHibernate {
 			r.Errorf("got %+v, want %s", use, begun)
 		}
 		gate := r.fake.Hold(shelltest.Invoke)
 		answered := background(func() error { return r.invoke(r.Context(), "") })
-		if use := r.Usage(); use.Calls != 1 || !use.LastUse.Equal(begun) {
+		if use := r.UseStatus(); use.Calls != 1 || !use.LastUse.Equal(begun) {
 			r.Errorf("got %+v", use)
 		}
 		pass(time.Second)
 		gate.Open()
 		r.must(<-answered)
-		if use := r.Usage(); use.Calls != 0 || !use.LastUse.Equal(time.Now()) {
+		if use := r.UseStatus(); use.Calls != 0 || !use.LastUse.Equal(time.Now()) {
 			r.Errorf("got %+v", use)
 		}
 		stream, ended := r.stream(r.Context())
 		pass(time.Second)
-		if use := r.Usage(); use.Streams != 1 {
+		if use := r.UseStatus(); use.Streams != 1 {
 			r.Errorf("got %+v", use)
 		}
 		r.must(stream.CloseSend())
 		if err := <-ended; !errors.Is(err, io.EOF) {
 			r.Errorf("the stream ends with %v", err)
 		}
-		if use := r.Usage(); use.Streams != 0 || !use.LastUse.Equal(time.Now()) {
+		if use := r.UseStatus(); use.Streams != 0 || !use.LastUse.Equal(time.Now()) {
 			r.Errorf("got %+v", use)
 		}
 		pass(time.Second)
 		r.must(r.Suspend(r.Context(), shell.Requested))
-		if use := r.Usage(); !use.LastUse.Equal(time.Now()) {
+		if use := r.UseStatus(); !use.LastUse.Equal(time.Now()) {
 			r.Errorf("a request is no use: %+v", use)
 		}
 	})
@@ -67,10 +67,10 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 		r.Helper()
 		r.activate()
 		pass(time.Minute)
-		last := r.Usage().LastUse
+		last := r.UseStatus().LastUse
 		r.must(r.SuspendIdle(r.Context(), last))
 		r.expectControl(statecontrol.Suspended, true)
-		if got := r.Usage().LastUse; !got.Equal(last) {
+		if got := r.UseStatus().LastUse; !got.Equal(last) {
 			r.Errorf("the host's own suspension counts as use")
 		}
 	}
@@ -84,7 +84,7 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 	t.Run("by a wake", func(t *testing.T) {
 		run(t, setup{config: func(c *configs.Plugin) { startsResumed(c); wakeOnCall(c) }}, func(r *rig) {
 			idled(r)
-			r.must(r.HibernateIdle(r.Context(), r.Usage().LastUse))
+			r.must(r.HibernateIdle(r.Context(), r.UseStatus().LastUse))
 			r.must(r.invoke(r.Context(), ""))
 			r.expectControl(statecontrol.Resumed, false)
 		})
@@ -117,7 +117,7 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 	t.Run("nor what never was", func(t *testing.T) {
 		run(t, setup{config: wakeOnCall}, func(r *rig) {
 			r.activate()
-			r.must(r.HibernateIdle(r.Context(), r.Usage().LastUse))
+			r.must(r.HibernateIdle(r.Context(), r.UseStatus().LastUse))
 			r.must(r.invoke(r.Context(), ""))
 			r.expectControl(statecontrol.Suspended, false)
 		})
@@ -130,7 +130,7 @@ func TestCallsGoFirst(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		run(t, setup{config: startsResumed}, func(r *rig) {
 			r.activate()
-			seen := r.Usage()
+			seen := r.UseStatus()
 			pass(time.Minute)
 			r.must(r.invoke(r.Context(), ""))
 			if err := r.SuspendIdle(r.Context(), seen.LastUse); !errors.Is(err, shell.ErrInUse) {

@@ -94,7 +94,7 @@ func TestManyActivateAtOnce(t *testing.T) {
 				held := r.fake.Hold(shelltest.Launch)
 				results := make(chan error, 100)
 				for range cap(results) {
-					go func() { results <- r.up() }()
+					go func() { results <- r.activateRequested() }()
 				}
 				synctest.Wait()
 				held.Open()
@@ -126,7 +126,7 @@ func TestOperationsWaitTheirTurn(t *testing.T) {
 			r.activate()
 			held := r.fake.Hold(shelltest.Deinitialize)
 			down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
-			up := background(r.up)
+			up := background(r.activateRequested)
 			if !pending(up) {
 				r.Error("activate did not wait")
 			}
@@ -139,9 +139,9 @@ func TestOperationsWaitTheirTurn(t *testing.T) {
 	t.Run("deactivate during activation", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			held := r.fake.Hold(shelltest.Initialize)
-			up := background(r.up)
+			up := background(r.activateRequested)
 			down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
-			again := background(r.up) // comes after the deactivation, so it must not share with the first
+			again := background(r.activateRequested) // comes after the deactivation, so it must not share with the first
 			held.Open()
 			r.must(<-up)
 			r.must(<-down)
@@ -196,13 +196,13 @@ func TestCallerGoesAway(t *testing.T) {
 }
 
 // Who looks sees what runs, what waits and in which order.
-func TestLaneIsSeen(t *testing.T) {
+func TestLaneStatus(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.activate()
 		held := r.fake.Hold(shelltest.Deinitialize)
 		down := background(func() error { return r.Deactivate(r.Context(), shell.Requested) })
 		synctest.Wait()
-		up := background(r.up)
+		up := background(r.activateRequested)
 		synctest.Wait()
 		gone := background(func() error { return r.MakeUnavailable(r.Context(), shell.Requested) })
 		synctest.Wait()

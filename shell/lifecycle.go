@@ -24,7 +24,7 @@ const (
 	Waking      State = "waking"
 )
 
-// traits are the properties of a state. Code that must handle every state switches on them.
+// traits are the properties of a state, for code that must treat every state.
 type traits struct {
 	down, transitional, running, initialized, inSleepCycle bool
 	holdsCalls, needsRequirements                          bool

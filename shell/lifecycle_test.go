@@ -22,8 +22,8 @@ var (
 	allEvents = []shell.Event{shell.Activate, shell.Adopt, shell.Await, shell.Lapse, shell.Deactivate, shell.MakeUnavailable, shell.Suspend, shell.Resume, shell.Hibernate, shell.Wake, shell.MoveToDisk, shell.Evict, shell.Exit, shell.Destroy}
 )
 
-// place puts a shell into a state that no test could reach and hold otherwise.
-func (r *rig) place(state shell.State, control statecontrol.State) {
+// putInState puts a shell into a state that no test could reach and hold otherwise.
+func (r *rig) putInState(state shell.State, control statecontrol.State) {
 	r.SetState(state, control)
 	r.seen.first = state
 }
@@ -50,7 +50,7 @@ func TestLifecycleListedRows(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				r := newRig(t, setup{})
-				r.place(row.From, row.NeedsControl)
+				r.putInState(row.From, row.NeedsControl)
 				var during shell.State
 				err := r.Step(t.Context(), row.Event, shell.Requested, func(context.Context) error {
 					during = r.State()
@@ -88,7 +88,7 @@ func TestLifecycleForbidsTheRest(t *testing.T) {
 				continue
 			}
 			r := newRig(t, setup{})
-			r.place(state, statecontrol.Suspended)
+			r.putInState(state, statecontrol.Suspended)
 			err := r.Step(t.Context(), event, shell.Requested, func(context.Context) error {
 				t.Errorf("%s was done when %s", event, state)
 				return nil
@@ -110,7 +110,7 @@ func TestLifecycleNeedsStateControl(t *testing.T) {
 				continue
 			}
 			r := newRig(t, setup{})
-			r.place(row.From, control)
+			r.putInState(row.From, control)
 			err := r.Step(t.Context(), row.Event, shell.Requested, func(context.Context) error { return nil })
 			if !errors.Is(err, shell.ErrIllegalState) || r.State() != row.From {
 				t.Errorf("%s when %q: got %v in %s, want ErrIllegalState in %s", row.Event, control, err, r.State(), row.From)
@@ -203,7 +203,7 @@ func TestVerbs(t *testing.T) {
 					r.activate()
 					r.hibernateNow()
 				case shell.Precondition:
-					r.wait(shell.Requested)
+					r.makeWaiting(shell.Requested)
 				case shell.Destroyed:
 					r.must(r.Destroy(r.Context(), shell.Requested))
 				default:

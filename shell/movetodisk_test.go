@@ -64,7 +64,7 @@ func TestShutdownInPlace(t *testing.T) {
 	})
 }
 
-func TestDeepen(t *testing.T) {
+func TestMoveToDisk(t *testing.T) {
 	t.Run("to an image", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			r.hibernateInPlace()
@@ -76,7 +76,7 @@ func TestDeepen(t *testing.T) {
 			if st := r.Status(); st.State != shell.Hibernated || st.Sleep == nil || st.Sleep.Kind == shell.InPlace || st.Facts.PID != 0 {
 				r.Errorf("got %+v", st)
 			}
-			r.must(r.up())
+			r.must(r.activateRequested())
 			r.must(r.invoke(r.Context(), ""))
 		})
 	})

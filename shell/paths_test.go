@@ -6,7 +6,7 @@ import (
 	"dormouse/shell"
 )
 
-func TestSubstitute(t *testing.T) {
+func TestSubstitutePaths(t *testing.T) {
 	p := shell.Paths{Callsign: "Net", Persistent: "/p/Net", Volatile: "/v/Net", Data: "/d/net", System: "/s"}
 	for text, want := range map[string]string{
 		"":                                       "",

@@ -7,8 +7,8 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// Reason is why an instance is in its state. The texts are for people; each wire has its
-// own spelling.
+// Reason is why an instance is in its state. The texts are for logs and errors; each
+// wire format has its own spelling.
 type Reason string
 
 // Thunder's reasons.

@@ -84,7 +84,7 @@ func (s *Shell) ProbeProgram(ctx context.Context) error {
 func (s *Shell) EffectiveInformation() Information {
 	st := Status{Config: s.Config(), Information: s.information()}
 	about := st.Information
-	about.Preconditions, about.Terminations, about.Controls = st.Preconditions(), st.Terminations(), st.Controls()
+	about.Preconditions, about.Terminations, about.Controls = st.Preconditions(), st.Terminations(), st.ControlledSubsystems()
 	return about
 }
 
@@ -94,13 +94,14 @@ func (st Status) Preconditions() []string {
 	return union(st.Config.Preconditions, st.Information.Preconditions)
 }
 
-// Terminations returns the states of subsystems that end the instance.
+// Terminations returns the states of subsystems that end the instance: those of its
+// configuration, then those of the plugin.
 func (st Status) Terminations() []string {
 	return union(st.Config.Terminations, st.Information.Terminations)
 }
 
-// Controls returns the subsystems that the instance may set.
-func (st Status) Controls() []string {
+// ControlledSubsystems returns the subsystems that the instance may set.
+func (st Status) ControlledSubsystems() []string {
 	return union(st.Config.Controls, st.Information.Controls)
 }
 

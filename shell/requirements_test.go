@@ -18,8 +18,8 @@ import (
 
 var errAbsent = fmt.Errorf("%w for Network", shell.ErrPending)
 
-// wait has the instance wait in vain, and forgets how.
-func (r *rig) wait(why shell.Reason) {
+// makeWaiting makes the instance wait for a requirement, and forgets the transitions so far.
+func (r *rig) makeWaiting(why shell.Reason) {
 	r.Helper()
 	r.requirements.set(errAbsent, nil)
 	if err := r.Activate(r.Context(), why); !errors.Is(err, errAbsent) {
@@ -61,7 +61,7 @@ func TestActivationWaits(t *testing.T) {
 
 func TestWaitingIsGivenUp(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.wait(shell.Requested)
+		r.makeWaiting(shell.Requested)
 		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.expect("deactivate: precondition > deactivated, requested")
 		r.requirements.set(nil, nil)
@@ -73,7 +73,7 @@ func TestWaitingIsGivenUp(t *testing.T) {
 
 func TestWaitingEndsInFailure(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
-		r.wait(shell.Startup)
+		r.makeWaiting(shell.Startup)
 		r.requirements.set(nil, nil)
 		r.fake.Fail(shelltest.Launch, errBroken)
 		if err := r.ActivateIfWaiting(r.Context()); !errors.Is(err, shell.ErrInstantiation) {
@@ -86,9 +86,9 @@ func TestWaitingEndsInFailure(t *testing.T) {
 	})
 }
 
-// TestConditionsComeWhileNobodyWaits changes them between the moment when one is
+// TestConditionsMetWithoutWaiters changes them between the moment when one is
 // missing and that when the instance is known to wait for it.
-func TestConditionsComeWhileNobodyWaits(t *testing.T) {
+func TestConditionsMetWithoutWaiters(t *testing.T) {
 	run(t, setup{noControl: true}, func(r *rig) {
 		r.requirements.set(errAbsent, nil)
 		r.seen.tell = func(t shell.Transition) {
@@ -221,7 +221,7 @@ func TestProbe(t *testing.T) {
 		r.must(r.ProbeProgram(r.Context()))
 		r.expectSteps(shelltest.Probe)
 		r.expect()
-		if got := r.Status().Controls(); !slices.Equal(got, []string{"Graphics", "Location"}) {
+		if got := r.Status().ControlledSubsystems(); !slices.Equal(got, []string{"Graphics", "Location"}) {
 			r.Errorf("the status tells the controls %v", got)
 		}
 	})
@@ -259,7 +259,7 @@ func TestProbeFails(t *testing.T) {
 		for _, state := range []shell.State{shell.Deactivated, shell.Precondition} {
 			if state == shell.Precondition {
 				r.fake.Fail(shelltest.Probe, nil)
-				r.wait(shell.Requested)
+				r.makeWaiting(shell.Requested)
 				r.fake.Fail(shelltest.Probe, errBroken)
 			}
 			if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrInstantiation) || !errors.Is(err, errBroken) {

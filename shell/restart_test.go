@@ -46,7 +46,7 @@ func TestDismissed(t *testing.T) {
 	})
 }
 
-func TestGiveUp(t *testing.T) {
+func TestRestartsGivenUp(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
 		r.NoteRestartsGivenUp("no more")
 		if err := r.Status().Err; err != nil {

@@ -56,7 +56,7 @@ func run(t *testing.T, s setup, test func(*rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, s)
 		test(r)
-		r.end()
+		r.shutDownAndCheck()
 	})
 }
 
@@ -104,8 +104,8 @@ func newRig(t *testing.T, s setup) *rig {
 	return r
 }
 
-// end shuts the instance down as its host would.
-func (r *rig) end() {
+// shutDownAndCheck shuts the instance down as its host would, and checks the whole record.
+func (r *rig) shutDownAndCheck() {
 	r.Helper()
 	r.fake.ClearFailures()
 	if err := r.Deactivate(context.Background(), shell.Shutdown); err != nil {

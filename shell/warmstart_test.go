@@ -124,7 +124,7 @@ func TestWarmStartDies(t *testing.T) {
 
 // A plugin that fails soon after a warm start is started cold, and has no image again
 // before it has lasted.
-func TestPoisonedGoldenImage(t *testing.T) {
+func TestBrokenGoldenImage(t *testing.T) {
 	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
 		window := time.Duration(r.Config().Restart.Window)
 		r.expectStart(coldSteps...)
@@ -151,8 +151,8 @@ func TestPoisonedGoldenImage(t *testing.T) {
 	})
 }
 
-// An image that can't be made is no reason not to start.
-func TestPreserveFails(t *testing.T) {
+// TestMakeGoldenFails starts a plugin of which no golden image can be made.
+func TestMakeGoldenFails(t *testing.T) {
 	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
 		r.fake.Fail(shelltest.MakeGolden, errBroken)
 		r.expectStart(coldSteps...)
@@ -167,8 +167,8 @@ func TestPreserveFails(t *testing.T) {
 	})
 }
 
-// It has its own time, which is not that of the start.
-func TestPreserveTakesLong(t *testing.T) {
+// TestMakeGoldenTakesLong makes a golden image for longer than the start timeout.
+func TestMakeGoldenTakesLong(t *testing.T) {
 	runWarm(t, func(r *rig, _ *shelltest.Plugin) {
 		g := r.fake.Hold(shelltest.MakeGolden)
 		done := background(func() error { return r.Activate(r.Context(), shell.Requested) })

@@ -44,12 +44,12 @@ func (c Command) Target() State {
 	return Resumed
 }
 
-// ToWire returns the state as a value of the contract.
+// ToWire returns the state as a protobuf value.
 func (s State) ToWire() statecontrolpb.State {
 	return statecontrolpb.State(statecontrolpb.State_value["STATE_"+strings.ToUpper(string(s))])
 }
 
-// stateFromWire returns the state of a value of the contract.
+// stateFromWire returns the state that a protobuf value stands for.
 func stateFromWire(s statecontrolpb.State) State {
 	return State(strings.ToLower(strings.TrimPrefix(statecontrolpb.State_name[int32(s)], "STATE_")))
 }
@@ -58,8 +58,8 @@ func (c Command) toWire() statecontrolpb.Command {
 	return statecontrolpb.Command(statecontrolpb.Command_value["COMMAND_"+strings.ToUpper(string(c))])
 }
 
-// CommandFromWire returns the command of a value of the contract. It returns false for
-// other values.
+// CommandFromWire returns the command that a protobuf value stands for. ok is false if the
+// value is neither Suspend nor Resume.
 func CommandFromWire(c statecontrolpb.Command) (_ Command, ok bool) {
 	command := Command(strings.ToLower(strings.TrimPrefix(c.String(), "COMMAND_")))
 	return command, command == Suspend || command == Resume

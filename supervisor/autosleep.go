@@ -58,7 +58,7 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 		Bucket: store.BucketOf[idledRecord](s.options.Store, "idled"),
 		current: func(callsign string) (idledRecord, bool) {
 			sh, ok := s.Shell(callsign)
-			return idledRecord{recordVersion, true}, ok && sh.Usage().IdleSuspended
+			return idledRecord{recordVersion, true}, ok && sh.UseStatus().IdleSuspended
 		},
 		log: s.log, key: "callsign", failure: "could not keep that the plugin is to be resumed when it is used",
 	}
@@ -137,7 +137,7 @@ func (a *autoSleep) currentSituation() policy.Situation {
 
 // candidateOf returns an instance as the policy sees it, without its memory.
 func (a *autoSleep) candidateOf(sh *shell.Shell) policy.Candidate {
-	c := policy.Candidate{Callsign: sh.Callsign(), Config: sh.Config(), Use: sh.Usage()}
+	c := policy.Candidate{Callsign: sh.Callsign(), Config: sh.Config(), Use: sh.UseStatus()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if attempts := a.attempts[c.Callsign]; attempts != nil {

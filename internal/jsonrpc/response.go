@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Null is the JSON null: the id of an answer to a message without one, and the result
+// Null is the JSON null: the id of an answer to a message that has no id, and the result
 // of a method that returns nothing.
 var Null = json.RawMessage("null")
 

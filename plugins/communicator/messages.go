@@ -25,7 +25,7 @@ func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
 		Configuration: st.Config.ConfigurationJSON(),
 		Preconditions: st.Preconditions(),
 		Terminations:  st.Terminations(),
-		Controls:      st.Controls(),
+		Controls:      st.ControlledSubsystems(),
 		Requires:      st.Config.Requires,
 	}
 	if s.Class == "" && s.Locator != "" {

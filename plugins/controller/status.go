@@ -49,7 +49,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		WebUI:             st.Config.WebUI,
 		Preconditions:     st.Preconditions(),
 		Terminations:      st.Terminations(),
-		Controls:          st.Controls(),
+		Controls:          st.ControlledSubsystems(),
 		Configuration:     st.Config.ConfigurationJSON(),
 		Version:           dialect.Version{Version: st.Information.Version},
 		ProcessedRequests: f.callCounts.countOf(st.Config.Callsign),

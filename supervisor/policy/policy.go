@@ -29,7 +29,7 @@ const (
 type Candidate struct {
 	Callsign string
 	Config   configs.Plugin
-	Use      shell.Usage
+	Use      shell.UseStatus
 	Attempts Attempts
 	// Memory is what the plugin occupies, in bytes; needed only under a budget of
 	// bytes.

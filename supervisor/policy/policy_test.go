@@ -22,7 +22,7 @@ func ago(d time.Duration) time.Time { return noon.Add(-d) }
 // one is an instance that was started an hour before noon and used ago last, in
 // the way that changes give it.
 func one(callsign string, used time.Duration, changes ...func(*Candidate)) Candidate {
-	s := Candidate{Callsign: callsign, Config: configs.DefaultPlugin(), Use: shell.Usage{
+	s := Candidate{Callsign: callsign, Config: configs.DefaultPlugin(), Use: shell.UseStatus{
 		State: shell.Activated, Control: statecontrol.Resumed, AwakeSince: ago(time.Hour), LastUse: ago(used), CanHibernate: true,
 	}}
 	for _, change := range changes {
