@@ -1,15 +1,10 @@
 package procfs
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
-	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // MemorySpan is a range of the memory of a process, from Start up to End.
@@ -21,54 +16,25 @@ type MemorySpan struct {
 }
 
 // DroppableMemory returns the memory of the processes that the kernel may drop at any
-// time, see MAP_DROPPABLE in mmap(2). There getrandom(3) keeps the random numbers that
-// it returns next.
-func DroppableMemory(pids []int) ([]MemorySpan, error) {
-	var spans []MemorySpan
+// time, see MAP_DROPPABLE in mmap(2). The C library keeps random numbers for
+// getrandom(3) in such memory.
+func DroppableMemory(pids []int) (spans []MemorySpan, err error) {
 	for _, pid := range pids {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it has ended
-		}
+		mappings, err := readMappings(pid, "smaps")
 		if err != nil {
 			return nil, err
 		}
-		found, err := parseDroppableMemory(f)
-		_ = f.Close()
-		if err != nil && !errors.Is(err, unix.ESRCH) {
-			return nil, err
-		}
-		for _, s := range found {
-			s.ID = NSPid(pid)
-			spans = append(spans, s)
+		for _, m := range mappings {
+			if slices.Contains(m.flags, "dp") {
+				spans = append(spans, MemorySpan{ID: NSPid(pid), Start: m.start, End: m.end})
+			}
 		}
 	}
 	return spans, nil
 }
 
-// parseDroppableMemory returns the spans of a file smaps whose flags contain "dp".
-func parseDroppableMemory(smaps io.Reader) (spans []MemorySpan, err error) {
-	var s MemorySpan
-	lines := bufio.NewScanner(smaps)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		switch {
-		case len(fields) == 0:
-		case fields[0] == "VmFlags:":
-			if slices.Contains(fields, "dp") {
-				spans = append(spans, s)
-			}
-		case !strings.HasSuffix(fields[0], ":"): // the first line of a mapping
-			if _, err := fmt.Sscanf(fields[0], "%x-%x", &s.Start, &s.End); err != nil {
-				return nil, fmt.Errorf("cannot understand smaps: %q: %w", lines.Text(), err)
-			}
-		}
-	}
-	return spans, lines.Err()
-}
-
-// ZeroMemory writes zeros to the spans, as the kernel does to droppable memory.
-// Programs are ready for that at any time.
+// ZeroMemory writes zeros to the spans of the processes. A program must be ready to find
+// droppable memory zeroed at any time, because the kernel does that too.
 func ZeroMemory(pids []int, spans []MemorySpan) error {
 	for _, s := range spans {
 		at := slices.IndexFunc(pids, func(pid int) bool { return NSPid(pid) == s.ID })

@@ -1,7 +1,6 @@
 package procfs
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -11,75 +10,88 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mapping is a range of the memory of a process, from start up to end.
+type mapping struct {
+	start, end uint64
+	access     string // such as "rw-p"; the last letter is "s" for shared memory
+	inode      string // "0" without a file
+	name       string // a path, or a name in brackets, or ""
+	flags      []string
+}
+
+// readMappings returns the mappings of a process, nil when the process has ended. file
+// is "maps", or "smaps", which has the flags also.
+func readMappings(pid int, file string) ([]mapping, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseMappings(string(text))
+}
+
+// parseMappings returns the mappings in the text of a file maps or smaps.
+func parseMappings(text string) (all []mapping, err error) {
+	for line := range strings.Lines(text) {
+		switch flags, hasFlags := strings.CutPrefix(line, "VmFlags:"); {
+		case hasFlags && len(all) > 0:
+			all[len(all)-1].flags = strings.Fields(flags)
+		case line[0] < 'A' || line[0] > 'Z': // address access offset device inode name
+			m := mapping{name: strings.TrimSuffix(skipFields(line, 5), "\n")}
+			if _, err := fmt.Sscanf(line, "%x-%x %s %s %s %s", &m.start, &m.end, &m.access, new(string), new(string), &m.inode); err != nil {
+				return nil, fmt.Errorf("cannot understand the mapping %q: %w", line, err)
+			}
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
 // MappedFiles returns the paths of the regular files that the processes have mapped,
 // sorted, each once. It leaves out deleted files and devices.
-func MappedFiles(pids []int) ([]string, error) {
-	found := make(map[string]bool)
+func MappedFiles(pids []int) (paths []string, err error) {
 	for _, pid := range pids {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it has ended
-		}
+		mappings, err := readMappings(pid, "maps")
 		if err != nil {
 			return nil, err
 		}
-		lines := bufio.NewScanner(f)
-		for lines.Scan() {
-			// address perms offset dev inode path
-			fields := strings.Fields(lines.Text())
-			if len(fields) >= 6 && fields[4] != "0" && strings.HasPrefix(fields[5], "/") {
-				path := skipFields(lines.Text(), 5)
-				if !strings.HasSuffix(path, " (deleted)") && !strings.HasPrefix(path, "/memfd:") && !strings.HasPrefix(path, "/dev/") {
-					found[path] = true
-				}
+		for _, m := range mappings {
+			if m.inode != "0" && strings.HasPrefix(m.name, "/") && !strings.HasSuffix(m.name, " (deleted)") &&
+				!strings.HasPrefix(m.name, "/memfd:") && !strings.HasPrefix(m.name, "/dev/") {
+				paths = append(paths, m.name)
 			}
 		}
-		err = lines.Err()
-		_ = f.Close()
-		if err != nil && !errors.Is(err, unix.ESRCH) {
-			return nil, err
-		}
-	}
-	paths := make([]string, 0, len(found))
-	for path := range found {
-		paths = append(paths, path)
 	}
 	slices.Sort(paths)
-	return paths, nil
+	return slices.Compact(paths), nil
 }
 
 // MappingNames returns the names of the mappings of the process, sorted, each once:
 // paths, and names in brackets such as "[vdso]".
-func MappingNames(pid int) []string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	var names []string
-	last := ""
-	for line := range strings.Lines(string(text)) {
-		// address perms offset device inode name
-		if name := strings.TrimRight(skipFields(line, 5), "\n"); name != "" && name != last {
-			names = append(names, name)
-			last = name
+func MappingNames(pid int) (names []string) {
+	mappings, _ := readMappings(pid, "maps")
+	for _, m := range mappings {
+		if m.name != "" {
+			names = append(names, m.name)
 		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-// SharedFileMappedAt returns the path of the file that the process has mapped as shared at
-// that address, "" if no file with a name is mapped there.
+// SharedFileMappedAt returns the path of the file that the process has mapped as shared
+// at that address, "" if no file with a name is mapped there.
 func SharedFileMappedAt(pid int, at uint64) string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	for line := range strings.Lines(string(text)) {
-		// address perms offset device inode name
-		var start, end uint64
-		var access string
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &start, &end, &access); err != nil || at < start || end <= at {
+	mappings, _ := readMappings(pid, "maps")
+	for _, m := range mappings {
+		if at < m.start || m.end <= at || !strings.HasSuffix(m.access, "s") {
 			continue
 		}
 		var st unix.Stat_t
-		err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, start, end), &st)
-		if err == nil && st.Nlink > 0 && strings.HasSuffix(access, "s") {
-			return strings.TrimSpace(skipFields(line, 5))
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.start, m.end), &st); err == nil && st.Nlink > 0 {
+			return m.name
 		}
 	}
 	return ""

@@ -39,22 +39,14 @@ type MemoryUsage struct {
 // counts nothing.
 func MeasureMemory(pids []int) MemoryUsage {
 	var u MemoryUsage
-	page := int64(os.Getpagesize())
 	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-		if err != nil {
-			continue
-		}
-		var pages int64
-		if _, err := fmt.Sscan(string(text), &pages); err != nil || pages == 0 { // a zombie has none
-			continue
-		}
+		virtual := sumMemoryFields([]int{pid}, "status", "VmSize:")
 		rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		if err != nil {
+		if err != nil || virtual == 0 { // a zombie has no memory
 			continue
 		}
 		u.Processes++
-		u.Virtual += pages * page
+		u.Virtual += virtual
 		u.Resident += memoryFieldBytes(string(rollup), "Pss:")
 		u.Shared += memoryFieldBytes(string(rollup), "Pss_File:") + memoryFieldBytes(string(rollup), "Pss_Shmem:")
 	}

@@ -12,23 +12,23 @@ import (
 // StartTicks returns when the process began, in clock ticks since the boot, 0 when the
 // process is gone. With BootID it distinguishes the process from every other that gets
 // the same PID.
-func StartTicks(pid int) uint64 { return statField(pid, 22) }
+func StartTicks(pid int) uint64 {
+	ticks, _ := strconv.ParseUint(statField(pid, 22), 10, 64)
+	return ticks
+}
 
 // Parent returns the PID of the parent, 0 when the process is gone.
-func Parent(pid int) int { return int(statField(pid, 4)) }
+func Parent(pid int) int {
+	parent, _ := strconv.Atoi(statField(pid, 4))
+	return parent
+}
 
 // NSPid returns the number of the process or thread in its own PID namespace, 0 when it
 // is gone.
 func NSPid(pid int) int {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	thread, _, err := parseThreadStatus(string(text))
-	if err != nil {
-		return 0
-	}
-	return thread.ID
+	numbers := statusField(pid, "NSpid:") // one for each PID namespace, the own one last
+	number, _ := strconv.Atoi(numbers[strings.LastIndexByte(numbers, '\t')+1:])
+	return number
 }
 
 // ProcessName returns the name of the process, as set by prctl(2) or taken from the name of
@@ -95,19 +95,16 @@ func OwnerOf(pid int) (o Owner) {
 	return o
 }
 
-// statField returns a number from /proc/<pid>/stat, fields counted as in proc(5), 0
-// when the process is gone.
-func statField(pid, field int) uint64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // fields[0] is field 3
+// statField returns a field of /proc/<pid>/stat, counted from 1 as in proc(5), "" when
+// the process is gone. The field must come after the name of the process.
+func statField(pid, field int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	// The name, field 2 in parentheses, may itself hold parentheses and spaces.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < field-2 {
-		return 0
+		return ""
 	}
-	n, _ := strconv.ParseUint(fields[field-3], 10, 64)
-	return n
+	return fields[field-3]
 }
 
 // statusField returns the value of the key in /proc/<pid>/status, "" when the process

@@ -3,6 +3,7 @@ package procfs
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,22 +92,10 @@ func (t ThreadIdentity) Difference(o ThreadIdentity) string {
 		return fmt.Sprintf("ID is %d, not %d", o.ID, t.ID)
 	}
 	var all []string
-	for _, f := range []struct{ name, was, is string }{
-		{"UID", t.UID, o.UID},
-		{"GID", t.GID, o.GID},
-		{"Groups", t.Groups, o.Groups},
-		{"CapInh", t.CapInh, o.CapInh},
-		{"CapPrm", t.CapPrm, o.CapPrm},
-		{"CapEff", t.CapEff, o.CapEff},
-		{"CapBnd", t.CapBnd, o.CapBnd},
-		{"CapAmb", t.CapAmb, o.CapAmb},
-		{"NoNewPrivs", t.NoNewPrivs, o.NoNewPrivs},
-		{"Seccomp", t.Seccomp, o.Seccomp},
-		{"Filters", t.Filters, o.Filters},
-		{"Limits", t.Limits, o.Limits},
-	} {
-		if f.was != f.is {
-			all = append(all, fmt.Sprintf("%s is %q, not %q", f.name, f.is, f.was))
+	other := reflect.ValueOf(o)
+	for field, was := range reflect.ValueOf(t).Fields() {
+		if is := other.FieldByIndex(field.Index); is.String() != was.String() {
+			all = append(all, fmt.Sprintf("%s is %q, not %q", field.Name, is, was))
 		}
 	}
 	return strings.Join(all, ", ")

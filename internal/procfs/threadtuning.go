@@ -75,9 +75,8 @@ func ApplyThreadTunings(pids []int, wanted []ThreadTuning) error {
 // own PID namespace.
 func forEachThread(pids []int, visit func(tid, id int)) {
 	for _, pid := range pids {
-		for _, thread := range threadDirs(pid) {
-			tid, _ := strconv.Atoi(thread[strings.LastIndexByte(thread, '/')+1:])
-			if id := NSPid(tid); id != 0 && tid != 0 {
+		for _, tid := range ThreadIDs(pid) {
+			if id := NSPid(tid); id != 0 {
 				visit(tid, id)
 			}
 		}
