@@ -1,11 +1,12 @@
-// Package unixsock does with unix sockets what net does not: it finds out which process
-// is at the other end, passes descriptors, and binds and dials at paths of any length.
-// See unix(7). It does not know what is sent.
+// Package unixsock adds to package net for unix sockets: it finds out which process is at
+// the other end, passes descriptors, and binds and dials at paths of any length, see
+// unix(7). It does not know what the processes send to each other.
 package unixsock
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bind returns a stream socket bound to path, to which nothing can connect until it
-// listens. path may be longer than the 107 bytes of a socket's address.
+// Bind returns a stream socket bound to path. No client can connect before the caller
+// makes the socket listen. path may be longer than the 107 bytes of a socket's address.
 func Bind(path string) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -42,8 +43,8 @@ func ListenIn(dirFD int, name string) (*net.UnixListener, error) {
 	return net.ListenUnix("unix", &net.UnixAddr{Name: pathIn(dirFD, name), Net: "unix"})
 }
 
-// withShortPath calls use with another path of the same file that fits into a socket's
-// address.
+// withShortPath calls use with a path that leads to the same file and fits into a socket's
+// address. The short path is valid during the call only.
 func withShortPath(path string, use func(short string) error) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -53,6 +54,7 @@ func withShortPath(path string, use func(short string) error) error {
 	return use(pathIn(int(dir.Fd()), filepath.Base(path)))
 }
 
+// pathIn returns a path of the file of that name in the directory that dirFD is open on.
 func pathIn(dirFD int, name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", dirFD, name) }
 
 // Pair returns both ends of a connection of that socket type, unix.SOCK_STREAM or
@@ -73,29 +75,27 @@ func Pair(socketType int) (near *net.UnixConn, far *os.File, err error) {
 // ConnFromFD returns the connection that the descriptor is open on, and closes the
 // descriptor.
 func ConnFromFD(fd uintptr) (*net.UnixConn, error) {
-	f := os.NewFile(fd, "connection")
-	defer f.Close()
-	conn, err := net.FileConn(f)
-	if err != nil {
-		return nil, err
-	}
-	if unixConn, ok := conn.(*net.UnixConn); ok {
-		return unixConn, nil
-	}
-	return nil, errors.Join(fmt.Errorf("descriptor %d is not a unix socket", fd), conn.Close())
+	return socketFromFD[*net.UnixConn](fd, net.FileConn)
 }
 
 // ListenerFromFD returns the listener that the descriptor is open on, and closes the
 // descriptor.
 func ListenerFromFD(fd uintptr) (*net.UnixListener, error) {
-	f := os.NewFile(fd, "listener")
+	return socketFromFD[*net.UnixListener](fd, net.FileListener)
+}
+
+// socketFromFD returns the socket of type T that open makes of the descriptor, and closes
+// the descriptor.
+func socketFromFD[T any, Socket io.Closer](fd uintptr, open func(*os.File) (Socket, error)) (socket T, err error) {
+	f := os.NewFile(fd, "socket")
 	defer f.Close()
-	listener, err := net.FileListener(f)
+	opened, err := open(f)
 	if err != nil {
-		return nil, err
+		return socket, err
 	}
-	if unixListener, ok := listener.(*net.UnixListener); ok {
-		return unixListener, nil
+	socket, ok := any(opened).(T)
+	if !ok {
+		return socket, errors.Join(fmt.Errorf("descriptor %d is not a unix socket", fd), opened.Close())
 	}
-	return nil, errors.Join(fmt.Errorf("descriptor %d is not a unix socket", fd), listener.Close())
+	return socket, nil
 }
