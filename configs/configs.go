@@ -1,10 +1,10 @@
 // Package configs holds the configuration of the host and of the instances: the types,
-// their defaults, and the one way to load them from files, environment and flags. It
-// does not know what a plugin does with its configuration, nor whether an executable
-// exists.
+// their defaults, and Load, which reads files, environment and flags. The package does not
+// know what a plugin does with its configuration, nor whether an executable exists.
 package configs
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -20,96 +20,99 @@ type Config struct {
 	Plugins   []Plugin   `toml:"plugin"`
 }
 
-// Host is where the host keeps its files and which clients it admits.
+// Host is the table [host]: where the host keeps its files, which clients it admits, what
+// it logs, and other settings that are not about single plugins.
 type Host struct {
-	// Root is the state directory; absolute once loaded.
+	// Root is the directory of the host's state. Load makes the path absolute.
 	Root string `toml:"root"`
 
-	// Listen is the host:port of HTTP and websocket, always a loopback address.
+	// Listen is the address for HTTP and websocket, host:port on a loopback interface.
 	Listen string `toml:"listen"`
 
-	// Dialect is the dialect of Listen, unless a connection asks for another.
+	// Dialect is what a client that connects to Listen speaks, unless it asks for another.
 	Dialect Dialect `toml:"dialect"`
 
-	// Communicator is the unix socket of native clients; absolute once loaded.
+	// Communicator is the path of the unix socket for native clients. Load makes the path
+	// absolute.
 	Communicator string `toml:"communicator"`
 
 	// CommunicatorGroup is the group whose members may connect to the communicator besides
-	// root and the host's own user. Empty admits no others.
+	// root and the host's own user. If empty, no other user may connect.
 	CommunicatorGroup string `toml:"communicator-group"`
 
 	LogLevel  string `toml:"log-level"`  // trace, debug, info, warn or error
 	LogFormat string `toml:"log-format"` // auto, console or json
 
-	// AllowedOrigins are web origins that may call besides the host's own.
+	// AllowedOrigins are the web origins whose pages may call the host, besides its own.
 	AllowedOrigins []string `toml:"allowed-origins"`
 
-	// AllowedHosts are Host header names accepted besides loopback and Listen.
+	// AllowedHosts are the names that a request may have in its header Host, besides
+	// loopback names and the one in Listen.
 	AllowedHosts []string `toml:"allowed-hosts"`
 
 	// Redirect is the path to which GET / redirects a browser.
 	Redirect string `toml:"redirect"`
 
-	// WebUI is the directory that is served at /Service/Controller/UI. Empty
-	// means <root>/ui; see UIDir.
+	// WebUI is the directory that is served at /Service/Controller/UI, "" for <root>/ui;
+	// see UIDir.
 	WebUI string `toml:"web-ui"`
 
-	// Data is the directory with the read-only files of plugins that have no own Data.
+	// Data is the directory with a subdirectory of read-only files for each plugin whose
+	// own Data is empty.
 	Data string `toml:"data"`
 
 	// Subsystems are the subsystems that the site defines besides Thunder's.
 	Subsystems []string `toml:"subsystems"`
 
-	// Environment are the variables of the host that clients may read.
+	// Environment are the names of the host's environment variables that clients may read.
 	Environment []string `toml:"environment"`
 
-	// Reboot is the command that restarts the machine. Empty means systemd's, if
-	// that is there.
+	// Reboot is the command that restarts the machine. If empty, the host uses systemd if
+	// the machine runs it.
 	Reboot []string `toml:"reboot"`
 
-	// OnHostExit is what happens to the plugins when the host ends and has not
-	// stopped them.
+	// OnHostExit is what happens to running plugins when the host is killed or hands over
+	// to the next host.
 	OnHostExit OnHostExit `toml:"on-host-exit"`
 
-	// ExitReasons are the reasons for which the host writes a folder about the end of
-	// a plugin to <root>/post-mortem. It keeps the last PostMortems of them.
+	// ExitReasons are the reasons for which the host writes a folder about the end of a
+	// plugin to <root>/post-mortem. The host keeps the last PostMortems folders.
 	ExitReasons []string `toml:"exit-reasons"`
 	PostMortems int      `toml:"post-mortems"`
 }
 
-// Listener is one more address at which the host accepts HTTP and websocket.
+// Listener is a table [[listener]]: an address besides Host.Listen at which the host
+// accepts HTTP and websocket.
 type Listener struct {
 	Address string  `toml:"address"`
 	Dialect Dialect `toml:"dialect"`
 }
 
-// RunDir returns the directory of sockets and journals, which the machine must empty at
-// boot: the directory of the communicator.
+// RunDir returns the directory of the host's sockets and journals, where the communicator
+// is too. The machine must empty this directory at boot.
 func (h Host) RunDir() string { return filepath.Dir(h.Communicator) }
 
 // UIDir returns the directory that is served at /Service/Controller/UI.
 func (h Host) UIDir() string {
-	if h.WebUI != "" {
-		return h.WebUI
-	}
-	return filepath.Join(h.Root, "ui")
+	return cmp.Or(h.WebUI, filepath.Join(h.Root, "ui"))
 }
 
-// Hibernate is how instances are hibernated.
+// Hibernate is the table [hibernate]: the engine, the images, and when the host hibernates
+// instances by itself.
 type Hibernate struct {
-	// Criu is the path or name of CRIU's executable. Empty means the one that
-	// setup or the package installed, then whatever PATH finds.
+	// Criu is the path or name of CRIU's executable. If empty, the host uses the CRIU that
+	// setup or the package installed, else the first one in PATH.
 	Criu string `toml:"criu"`
 
-	// Dir is the directory of the images. It is empty only in Default: Load makes it
-	// <root>/images.
+	// Dir is the directory of the images. Load replaces "" by <root>/images.
 	Dir string `toml:"dir"`
 
 	// Timeout is the longest that one dump or one restore may take.
 	Timeout Duration `toml:"timeout"`
 
-	// Budget is how much all images may take together, 0 for any amount. OnBudget is
-	// what happens to a hibernation beyond it. Reserve stays free on their disk.
+	// Budget is how much space all images may take together, 0 for any amount. OnBudget is
+	// what happens to a hibernation that exceeds Budget. Reserve is the space that stays
+	// free on the disk of the images.
 	Budget   Bytes    `toml:"budget"`
 	OnBudget OnBudget `toml:"on-budget"`
 	Reserve  Bytes    `toml:"reserve"`
@@ -130,10 +133,10 @@ type Hibernate struct {
 
 // Plugin is the configuration of one instance.
 type Plugin struct {
-	// Callsign is unique without regard to case and passes CheckCallsign.
+	// Callsign is the name of the instance, unique without regard to case.
 	Callsign string `toml:"callsign" use:"host"`
 
-	// Executable is absolute, or a bare name that the launcher finds in PATH.
+	// Executable is the absolute path of the program, or a name to look up in PATH.
 	// Either Executable or Builtin is set.
 	Executable string `toml:"executable" use:"exec"`
 
@@ -145,11 +148,11 @@ type Plugin struct {
 
 	StartMode StartMode `toml:"start-mode" use:"adjust"`
 
-	// StartupOrder ranks the instances that start with the host, lower first.
-	// Equal numbers start side by side.
+	// StartupOrder is the rank of an instance that starts with the host. Lower ranks start
+	// first; instances of equal rank start at the same time.
 	StartupOrder int `toml:"startup-order" use:"adjust"`
 
-	// Resume is the key "resumed" as given, nil without the key; see StartsResumed.
+	// Resume is the value of the key "resumed", nil without the key; see StartsResumed.
 	Resume *bool `toml:"resumed" use:"adjust"`
 
 	// Preconditions are subsystems that must all be up before the instance is
@@ -160,8 +163,8 @@ type Plugin struct {
 	Terminations  []string `toml:"termination" use:"host"`
 	Controls      []string `toml:"control" use:"host"`
 
-	// Requires are callsigns that must be active, or hibernated, for this
-	// instance to be. They form no cycle.
+	// Requires are the callsigns of instances that must be active or hibernated while this
+	// instance is active. Instances cannot require each other in a circle.
 	Requires []string `toml:"requires" use:"host"`
 
 	// Probe reports whether the host may start the program once before the instance
@@ -187,10 +190,11 @@ type Plugin struct {
 	// It has only values that JSON has: dates are RFC 3339 strings.
 	Configuration map[string]any `toml:"configuration" use:"initialize"`
 
-	// StartTimeout covers launch, handshake and Initialize's answer together.
+	// StartTimeout is the longest that launch, handshake and Initialize may take together.
 	StartTimeout Duration `toml:"start-timeout" use:"adjust"`
 
-	// StopTimeout bounds Deinitialize, and then once more the grace before the kill.
+	// StopTimeout is the longest that Deinitialize may take. The processes then have the
+	// same time again to end before the host kills them.
 	StopTimeout Duration `toml:"stop-timeout" use:"adjust"`
 
 	// CallTimeout is the longest one call to the plugin may take.
@@ -201,9 +205,8 @@ type Plugin struct {
 
 	Sleep Sleep `toml:"sleep" use:"host"`
 
-	// CheckpointAfter is how long the instance sleeps in place at first, if that is
-	// possible, before it is checkpointed; nil, as without the key, for a checkpoint
-	// at once. It goes with SleepAuto only.
+	// CheckpointAfter is how long a hibernated instance sleeps in place, if it can, before
+	// the host checkpoints it; nil for a checkpoint at once. Only SleepAuto allows a value.
 	CheckpointAfter *Duration `toml:"checkpoint-after" use:"host"`
 
 	OnFailedWake OnFailedWake `toml:"on-failed-wake" use:"adjust"`
@@ -217,18 +220,18 @@ type Plugin struct {
 type Restart struct {
 	Policy RestartPolicy `toml:"policy"`
 
-	// Limit is how many restarts the host tries within Window before it gives the
-	// instance up.
+	// Limit is how many restarts the host tries within Window. After that many the
+	// instance stays deactivated.
 	Limit  int      `toml:"limit"`
 	Window Duration `toml:"window"`
 
-	// Backoff is the pause before the first restart; it doubles with each one
-	// within Window.
+	// Backoff is the pause before the first restart. The pause doubles with each further
+	// restart within Window.
 	Backoff Duration `toml:"backoff"`
 }
 
 // StartsResumed reports whether the host resumes the instance once it is activated. Without
-// the key it does if the instance starts with the host.
+// the key "resumed" the host resumes exactly the instances that start with the host.
 func (p Plugin) StartsResumed() bool {
 	if p.Resume != nil {
 		return *p.Resume
@@ -237,8 +240,8 @@ func (p Plugin) StartsResumed() bool {
 }
 
 // ConfigurationJSON returns the plugin's own table as Initialize receives it, `{}` if
-// there is none. It panics on a value that JSON does not have; Load accepts no such
-// value.
+// there is none. It panics on a value that JSON does not have, such as NaN; Load rejects
+// such values.
 func (p Plugin) ConfigurationJSON() json.RawMessage {
 	if len(p.Configuration) == 0 {
 		return json.RawMessage("{}")
@@ -277,8 +280,8 @@ func Default() Config {
 	}
 }
 
-// DefaultPlugin returns an instance without callsign and executable (or builtin), the
-// keys that have no default.
+// DefaultPlugin returns the defaults of an instance. Callsign, Executable and Builtin are
+// empty, because these keys have no default.
 func DefaultPlugin() Plugin {
 	return Plugin{
 		StartMode:    StartDeactivated,

@@ -12,16 +12,16 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// configFile is one configuration file that is read into a load.
+// configFile is a configuration file while it is read.
 type configFile struct {
 	*configLoad
-	path   string // as problems name it
-	dir    string // absolute; relative paths in the file start here
+	path   string // as errors name the file
+	dir    string // absolute; relative paths in the file start from this directory
 	dropIn bool
 }
 
-// decode reads the text of the file into the configuration of the load. A text that is
-// not valid TOML changes nothing.
+// decode reads the text of the file into the configuration. A text that is not valid TOML
+// changes nothing and is reported.
 func (f *configFile) decode(text []byte) {
 	if line := lineOfBadByte(text); line > 0 {
 		f.problems.add(f.path, line, errors.New("not UTF-8 text"))
@@ -63,8 +63,8 @@ func (f *configFile) decode(text []byte) {
 	}
 }
 
-// rejectTables reports tables that may only be in the main file, so that no drop-in can
-// change the host.
+// rejectTables reports those of the tables that a drop-in has. They may only be in the
+// main file, so that no drop-in can change the host.
 func (f *configFile) rejectTables(top *tableReader, keys ...string) {
 	for _, key := range keys {
 		if _, given := top.values[key]; given {
@@ -170,18 +170,19 @@ func (f *configFile) readPlugin(t *tableReader) {
 	f.config.Plugins = append(f.config.Plugins, p)
 }
 
-// checkSubsystem is CheckSubsystem for the subsystems that are known here, with the
-// site's own: the table [host] of the main file is read before any plugin.
+// checkSubsystem returns an error if there is no subsystem of that name, neither Thunder's
+// nor the site's own. The site's own are known before any plugin is read, because the main
+// file comes first.
 func (f *configFile) checkSubsystem(name string) error {
 	return CheckSubsystem(name, f.config.Host.AllSubsystems(), false)
 }
 
-// checkTermination is checkSubsystem for a name that may begin with "!".
+// checkTermination returns an error if the name, after an optional "!", is not a subsystem.
 func (f *configFile) checkTermination(name string) error {
 	return CheckSubsystem(name, f.config.Host.AllSubsystems(), true)
 }
 
-// readRestart reads the table restart of a plugin.
+// readRestart reads the table "restart" of a plugin.
 func (f *configFile) readRestart(t *tableReader, r *Restart) {
 	values, _ := readValue[map[string]any](t, "restart", "a table")
 	t = &tableReader{file: f, name: "in the restart table " + t.name, lines: t.lines.keyOrSelf("restart"), values: values}
@@ -192,8 +193,8 @@ func (f *configFile) readRestart(t *tableReader, r *Restart) {
 	t.reportUnknownKeys()
 }
 
-// claimCallsign reports a callsign that another plugin of the load has, in upper or
-// lower case.
+// claimCallsign takes the callsign for the plugin that t reads. It reports a callsign that
+// another configured plugin has already, without regard to case.
 func (f *configFile) claimCallsign(t *tableReader, callsign string) {
 	if callsign == "" {
 		return // missing or malformed, and reported as such
@@ -214,29 +215,24 @@ func checkVariableName(name string) error {
 	return nil
 }
 
-// lineOfBadByte returns the line of the first byte that is a control character or not
-// UTF-8, or 0. No TOML file may have such bytes.
+// lineOfBadByte returns the number of the first line with a control character or a byte
+// that is not UTF-8, 0 if there is none. A TOML file must have neither.
 func lineOfBadByte(text []byte) int {
-	line := 1
-	for len(text) > 0 {
-		r, size := utf8.DecodeRune(text)
-		switch {
-		case r == '\n':
-			line++
-		case r == '\t' || bytes.HasPrefix(text, []byte("\r\n")):
-		case r == utf8.RuneError && size == 1, r < ' ', r == 0x7f:
-			return line
+	isBad := func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' || r == 0x7f }
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		if !utf8.Valid(line) || bytes.ContainsFunc(bytes.TrimSuffix(line, []byte("\r\n")), isBad) {
+			return number
 		}
-		text = text[size:]
 	}
 	return 0
 }
 
-// explainSyntaxError returns the line and the cause of an error of the TOML library.
-// The line in the error is one off at a newline or the end of the file, so it is
-// counted from the last byte that the library has read.
-func explainSyntaxError(text string, err error) (int, error) {
-	line := 0
+// explainSyntaxError returns the line and the cause of an error of the TOML library. The
+// line in the library's error is wrong by one at a newline or the end of the file, so the
+// line is counted from the last byte that the library has read.
+func explainSyntaxError(text string, err error) (line int, cause error) {
 	if parse, ok := errors.AsType[toml.ParseError](err); ok {
 		doc := strings.TrimPrefix(text, "\ufeff")
 		last := parse.Position.Start + parse.Position.Len - 1
@@ -246,8 +242,8 @@ func explainSyntaxError(text string, err error) (int, error) {
 	return line, fmt.Errorf("not valid TOML: %w", err)
 }
 
-// withoutControlCharacters returns the message without control characters, which a terminal
-// should not get from a file.
+// withoutControlCharacters returns the message without its control characters, which may
+// come from a file and must not reach the operator's terminal.
 func withoutControlCharacters(message string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

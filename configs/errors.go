@@ -2,9 +2,9 @@ package configs
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // LoadError is one fault of a configuration, with its place.
@@ -23,19 +23,16 @@ func (e LoadError) Error() string {
 
 func (e LoadError) Unwrap() error { return e.Err }
 
-// LoadErrors are all faults of a configuration, so that an operator can mend them in
-// one go. They are sorted by source and line, and print as one line each.
+// LoadErrors are all faults of a configuration, at least one, so that the operator can
+// correct all of them at once. They are sorted by source and line. The text has one line
+// for each fault.
 type LoadErrors []LoadError
 
 func (es LoadErrors) Error() string {
-	lines := make([]string, len(es))
-	for i, e := range es {
-		lines[i] = e.Error()
-	}
-	return strings.Join(lines, "\n")
+	return errors.Join(es.Unwrap()...).Error()
 }
 
-// Unwrap lets errors.Is and errors.As look at each of the errors.
+// Unwrap returns the faults, for errors.Is and errors.As.
 func (es LoadErrors) Unwrap() []error {
 	errs := make([]error, len(es))
 	for i, e := range es {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// readJSONTable reads a table of any content, and converts it to values that JSON has.
+// readJSONTable reads a table of any content, and converts it to values that JSON has. A
+// value that JSON does not have is reported.
 func (t *tableReader) readJSONTable(key string, to *map[string]any) {
 	values, ok := readValue[map[string]any](t, key, "a table")
 	if ok && len(values) > 0 {
@@ -21,7 +22,8 @@ func (t *tableReader) toJSONTable(values map[string]any, at *keyLines) map[strin
 	return out
 }
 
-// toJSONValue converts a value. key is only for naming the value in a problem.
+// toJSONValue converts a TOML value to one that JSON has. key is the name of the value in
+// an error.
 func (t *tableReader) toJSONValue(key string, value any, at *keyLines) any {
 	switch value := value.(type) {
 	case map[string]any:
@@ -48,8 +50,8 @@ func (t *tableReader) toJSONValue(key string, value any, at *keyLines) any {
 	return value
 }
 
-// formatTOMLDate returns a TOML date or time as RFC 3339 writes it, without the parts that
-// the file leaves out. The library marks such values by the name of their zone.
+// formatTOMLDate returns a TOML date or time as RFC 3339 writes it, without date, time or
+// zone if the file has none. The TOML library tells the four kinds apart by names of zones.
 func formatTOMLDate(t time.Time) string {
 	switch t.Location().String() {
 	case "datetime-local":

@@ -3,15 +3,15 @@ package configs
 import "github.com/BurntSushi/toml"
 
 // keyLines is the line of a key or table in a file, with the lines of the keys below it.
-// The TOML library returns every key of a file in order, but without its line.
+// It exists because the TOML library does not return the lines of keys.
 type keyLines struct {
 	line     int
 	keys     map[string]*keyLines
-	elements []*keyLines // one for each header, if the table is written [[so]]
+	elements []*keyLines // one for each header, if the headers are written [[key]]
 }
 
-// linesOfKeys returns the lines of all keys of a document that the library accepted.
-// keys are the keys that the library returned.
+// linesOfKeys returns the lines of all keys of a document. keys are the keys that the TOML
+// library returned for the document, in their order.
 func linesOfKeys(doc string, keys []toml.Key) *keyLines {
 	top := &keyLines{line: 1}
 	for i, start := range findKeyStarts(doc) {
@@ -29,8 +29,8 @@ func linesOfKeys(doc string, keys []toml.Key) *keyLines {
 	return top
 }
 
-// addChild returns the entry of a key below k, and creates it with that line if there
-// is none.
+// addChild returns the entry of the key of that name below k, and creates a missing entry
+// with that line.
 func (k *keyLines) addChild(name string, line int) *keyLines {
 	if n := len(k.elements); n > 0 {
 		k = k.elements[n-1]
@@ -46,7 +46,7 @@ func (k *keyLines) addChild(name string, line int) *keyLines {
 	return child
 }
 
-// keyOrSelf returns the entry of a key below k, or k if the line of that key is not known.
+// keyOrSelf returns the entry of the key of that name below k, or k if there is none.
 func (k *keyLines) keyOrSelf(name string) *keyLines {
 	if child, ok := k.keys[name]; ok {
 		return child
@@ -54,8 +54,8 @@ func (k *keyLines) keyOrSelf(name string) *keyLines {
 	return k
 }
 
-// elementOrSelf returns the entry of the i-th table of an array, or k if the array is not
-// written with headers.
+// elementOrSelf returns the entry of the i-th table of the array k, or k if the array is
+// not written with headers such as [[plugin]].
 func (k *keyLines) elementOrSelf(i int) *keyLines {
 	if i < len(k.elements) {
 		return k.elements[i]

@@ -5,30 +5,30 @@ import (
 	"slices"
 )
 
-// KeyUse says what the value of one key of an instance is used for, and with that how a
+// KeyUse is what the value of one key of an instance is used for, which decides how a
 // changed value reaches a plugin that runs or sleeps. Each field of Plugin, Limits and
-// Idling has exactly one, in its tag "use".
+// Idling has exactly one KeyUse, in its tag "use".
 type KeyUse string
 
 const (
-	// UseExec is given to the program when it is executed. The process keeps the value for
-	// life, in every image too.
+	// UseExec means that the program gets the value when it is executed. The process and
+	// all its images keep that value.
 	UseExec KeyUse = "exec"
-	// UseInitialize is given to the plugin by Initialize.
+	// UseInitialize means that Initialize gives the value to the plugin.
 	UseInitialize KeyUse = "initialize"
-	// UseCgroup is set on the plugin's cgroup, anew at each start and wake.
+	// UseCgroup means that each start and wake sets the value on the plugin's cgroup.
 	UseCgroup KeyUse = "cgroup"
-	// UseAdjust is read by the host alone, at each use, so that a reload can change the
-	// value while the plugin runs.
+	// UseAdjust means that only the host reads the value, at each use, so that a reload
+	// can change the value while the plugin runs.
 	UseAdjust KeyUse = "adjust"
-	// UseHost is read by the host alone, and may change only while the plugin neither runs
-	// nor sleeps.
+	// UseHost means that only the host reads the value, and that the value may change only
+	// while the plugin neither runs nor sleeps.
 	UseHost KeyUse = "host"
 )
 
-// ValuesFor returns the values with any of the uses, in an order that must stay: journals
-// on disk hold checksums of them. Limits come last, and only if one with such a use is
-// set.
+// ValuesFor returns the values of the keys that have one of the uses. Their order must not
+// change, because journals on disk hold checksums of the values. The limits with such a use
+// come last, unless none is set.
 func (p Plugin) ValuesFor(uses ...KeyUse) (values []any) {
 	for field, value := range reflect.ValueOf(p).Fields() {
 		switch {
@@ -50,9 +50,9 @@ func (p Plugin) ValuesFor(uses ...KeyUse) (values []any) {
 	return values
 }
 
-// WithAdjustableKeysOf returns p with the adjustable values of from.
-func (p Plugin) WithAdjustableKeysOf(from Plugin) Plugin {
-	to, source := reflect.ValueOf(&p).Elem(), reflect.ValueOf(from)
+// WithAdjustableKeysOf returns p with the values of other for all keys of use UseAdjust.
+func (p Plugin) WithAdjustableKeysOf(other Plugin) Plugin {
+	to, source := reflect.ValueOf(&p).Elem(), reflect.ValueOf(other)
 	for _, field := range reflect.VisibleFields(to.Type()) {
 		if useOf(field) == UseAdjust {
 			to.FieldByIndex(field.Index).Set(source.FieldByIndex(field.Index))
@@ -62,8 +62,8 @@ func (p Plugin) WithAdjustableKeysOf(from Plugin) Plugin {
 }
 
 // Differences returns the keys in which p and other differ, in the order of the fields,
-// and whether all of them are adjustable. The keys within restart and limits count as
-// one each.
+// and in adjustable whether all of them have the use UseAdjust. Any difference within
+// restart is the key "restart", any within limits the key "limits".
 func (p Plugin) Differences(other Plugin) (keys []string, adjustable bool) {
 	adjustable = true
 	x, y := reflect.ValueOf(p), reflect.ValueOf(other)

@@ -2,29 +2,29 @@ package configs
 
 import "math"
 
-// Limits is what the processes of one instance may take together. A zero field sets no
-// limit.
+// Limits are the limits on memory, processors and threads of all processes of an instance
+// together. A zero field sets no limit.
 type Limits struct {
-	// Memory includes the file contents that the kernel caches for the processes.
-	// Beyond the limit the kernel drops such contents, and if that is not enough it
-	// kills one of the processes.
+	// Memory is the most memory, with the file contents that the kernel caches for the
+	// processes. Beyond this limit the kernel drops cached contents, and if that is not
+	// enough it kills one of the processes.
 	Memory Bytes `toml:"memory" use:"cgroup"`
 
-	// Swap is how much of the processes may be in the swap besides, nil for any amount.
+	// Swap is how much memory the processes may have in the swap, nil for any amount.
 	Swap *Bytes `toml:"swap" use:"cgroup"`
 
-	// Pids is the number of threads.
+	// Pids is the largest number of threads.
 	Pids int `toml:"pids" use:"cgroup"`
 
-	// CPUWeight is the share of the processors while other processes want them too. An
-	// instance without a weight has 100.
+	// CPUWeight is the share of the processors when other processes want to run too. An
+	// instance without this key has the weight 100.
 	CPUWeight int `toml:"cpu-weight" use:"cgroup"`
 
-	// OpenFiles is the number of open files of each single process.
+	// OpenFiles is the largest number of open files of each single process.
 	OpenFiles int `toml:"open-files" use:"exec"`
 }
 
-// readLimits reads the table limits of a plugin.
+// readLimits reads the table "limits" of a plugin.
 func (f *configFile) readLimits(t *tableReader, l *Limits) {
 	values, _ := readValue[map[string]any](t, "limits", "a table")
 	t = &tableReader{file: f, name: "in the limits table " + t.name, lines: t.lines.keyOrSelf("limits"), values: values}

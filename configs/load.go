@@ -1,16 +1,16 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// DefaultPath is the main file if the operator names none.
+// DefaultPath is the path of the main configuration file unless the operator names another.
 const DefaultPath = "/etc/dormouse/dormouse.toml"
 
 const (
@@ -18,10 +18,10 @@ const (
 	sizeLimit = 1 << 20
 )
 
-// Overrides are settings given as flags, "" for a flag that was not given.
+// Overrides are the settings that the operator gave as flags, "" for a flag not given.
 type Overrides struct {
-	// Root moves the state and the images below it, and the communicator to
-	// <root>/run/communicator unless that is overridden itself.
+	// Root is the directory for the host's state and images. The communicator's socket is
+	// then <root>/run/communicator, unless Communicator is given too.
 	Root string
 
 	Listen       string
@@ -31,23 +31,22 @@ type Overrides struct {
 	LogFormat    string
 }
 
-// Load reads the main file and then, in lexical order, the plugins.d/*.toml beside it.
-// It then applies the environment and, as the strongest, the flags. An empty path means
-// DefaultPath, the only file that may be missing. getenv is os.Getenv or a stand-in;
-// nil reads no environment.
+// Load reads the main file and then, in lexical order, the plugins.d/*.toml beside the main
+// file. The environment overrides the files, and the flags override both. An empty path
+// means DefaultPath, the only file that may be missing. getenv is os.Getenv or replaces it
+// in a test; nil means that no environment is read.
 //
 // Relative paths start from the directory of the file that names them, or from the
-// working directory if given as flag or in the environment. An error is always
-// LoadErrors, with all faults.
+// working directory if given as flag or in the environment. An error is always of the
+// type LoadErrors, with all faults of the configuration.
 func Load(path string, getenv func(string) string, flags Overrides) (Config, error) {
 	l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
-	if path == "" {
-		l.readMainAndDropIns(DefaultPath, true)
-	} else {
-		l.readMainAndDropIns(path, false)
-	}
+	l.readMainAndDropIns(cmp.Or(path, DefaultPath), path == "")
 	l.applyOverrides(getenv, flags)
-	l.checkRequires()
+	for _, err := range CheckRequires(l.config.Plugins) {
+		at := l.callsigns[strings.ToLower(err.Callsign)]
+		l.problems.add(at.path, at.line, err)
+	}
 	if len(l.problems) > 0 {
 		return Config{}, l.problems.sorted()
 	}
@@ -57,19 +56,11 @@ func Load(path string, getenv func(string) string, flags Overrides) (Config, err
 	return l.config, nil
 }
 
-// checkRequires reports each unmet requirement at the plugin that has it.
-func (l *configLoad) checkRequires() {
-	for _, err := range CheckRequires(l.config.Plugins) {
-		at := l.callsigns[strings.ToLower(err.Callsign)]
-		l.problems.add(at.path, at.line, err)
-	}
-}
-
-// configLoad is one run of Load.
+// configLoad is what one call of Load has read and found wrong so far.
 type configLoad struct {
 	config    Config
 	problems  LoadErrors
-	callsigns map[string]filePosition // by callsign in lower case: where its plugin is configured
+	callsigns map[string]filePosition // where each plugin is configured, by callsign in lower case
 }
 
 // filePosition is a line of a file.
@@ -78,13 +69,13 @@ type filePosition struct {
 	line int
 }
 
-func (s filePosition) String() string { return fmt.Sprintf("%s:%d", s.path, s.line) }
+func (p filePosition) String() string { return fmt.Sprintf("%s:%d", p.path, p.line) }
 
-// readMainAndDropIns reads the main file and the files in plugins.d beside it. mayMiss
-// allows that there is no main file.
-func (l *configLoad) readMainAndDropIns(path string, mayMiss bool) {
+// readMainAndDropIns reads the main file at path, and the files in the directory plugins.d
+// beside it. A missing main file is an error unless it is optional.
+func (l *configLoad) readMainAndDropIns(path string, optional bool) {
 	_, err := os.Stat(path)
-	if !mayMiss || !errors.Is(err, fs.ErrNotExist) {
+	if !optional || !errors.Is(err, fs.ErrNotExist) {
 		l.readFile(path, false)
 	}
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
@@ -93,14 +84,14 @@ func (l *configLoad) readMainAndDropIns(path string, mayMiss bool) {
 		l.problems.add(dir, 0, readErrorWithoutPath(err))
 	}
 	for _, entry := range entries {
-		// Editors leave hidden files behind.
+		// Hidden files are skipped, because editors leave such files behind.
 		if name := entry.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
 			l.readFile(filepath.Join(dir, name), true)
 		}
 	}
 }
 
-// readFile decodes one file into the configuration.
+// readFile reads one configuration file into the configuration.
 func (l *configLoad) readFile(path string, dropIn bool) {
 	text, err := readRegularFile(path)
 	if err != nil {
@@ -116,8 +107,8 @@ func (l *configLoad) readFile(path string, dropIn bool) {
 	f.decode(text)
 }
 
-// readRegularFile returns the contents of a file of at most 1 MiB. It checks the kind
-// of file first, because opening a pipe would wait for a writer.
+// readRegularFile returns the contents of a regular file of at most 1 MiB. It checks the
+// kind of file before it opens the file, because opening a pipe would wait for a writer.
 func readRegularFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -129,22 +120,14 @@ func readRegularFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is not a regular file")
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, sizeLimit+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > sizeLimit {
+	if info.Size() > sizeLimit {
 		return nil, errors.New("it is larger than 1 MiB")
 	}
-	return text, nil
+	return os.ReadFile(path)
 }
 
-// readErrorWithoutPath wraps an error without the path in it, because the problem names the path.
+// readErrorWithoutPath wraps an error and drops the path from it, because LoadError names
+// the path already.
 func readErrorWithoutPath(err error) error {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
@@ -152,8 +135,8 @@ func readErrorWithoutPath(err error) error {
 	return fmt.Errorf("cannot read: %w", err)
 }
 
-// applyOverrides applies the settings given outside of files: for each the flag, else
-// the variable.
+// applyOverrides applies the settings that were given as flags or environment variables. A
+// flag overrides the variable of the same setting.
 func (l *configLoad) applyOverrides(getenv func(string) string, flags Overrides) {
 	host := &l.config.Host
 	settings := []struct {
@@ -199,8 +182,8 @@ func (l *configLoad) applyOverrides(getenv func(string) string, flags Overrides)
 	}
 }
 
-// moveFilesBelowRoot puts all files of the host below one directory, whatever the configuration
-// files say, so that two hosts with different roots share no file.
+// moveFilesBelowRoot puts the state, the images and the communicator's socket below root,
+// whatever the configuration files say, so that two hosts with different roots share none.
 func (l *configLoad) moveFilesBelowRoot(root string) error {
 	root, err := filepath.Abs(root)
 	l.config.Host.Root = root

@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// tableReader reads one table of a file, key by key. A key that is absent, or wrong and
-// thus reported, leaves its destination as it was. The known keys are those that were
-// asked for: reportUnknownKeys reports every other one.
+// tableReader reads one table of a file, key by key. Its methods leave the destination as
+// it was if the key is missing or has a wrong value, and report a wrong value. A key that
+// no method has read is unknown; reportUnknownKeys reports such keys.
 type tableReader struct {
 	file   *configFile
-	name   string // for problems: "in [host]"
+	name   string // place of the table, for errors: "in [host]"
 	lines  *keyLines
 	values map[string]any
-	known  []string
+	known  []string // keys that were read
 }
 
-// readValue returns the value of a key if it has the type T. want is a name of that
-// type for the operator.
-func readValue[T any](t *tableReader, key, want string) (T, bool) {
+// readValue returns the value of a key, and false if the key is missing or its value does
+// not have the type T. An error calls the type wantedType.
+func readValue[T any](t *tableReader, key, wantedType string) (T, bool) {
 	t.known = append(t.known, key)
 	value, given := t.values[key]
 	got, ok := value.(T)
 	if given && !ok {
-		t.addProblem(t.lines.keyOrSelf(key), "key %q %s must be %s, not %s", key, t.name, want, typeName(value))
+		t.addProblem(t.lines.keyOrSelf(key), "key %q %s must be %s, not %s", key, t.name, wantedType, typeName(value))
 	}
 	return got, ok
 }
@@ -41,8 +41,8 @@ func (t *tableReader) readText(key string, to *string, checks ...func(string) er
 	}
 }
 
-// readPath reads a path, relative to the directory of the file. An empty path stays
-// empty.
+// readPath reads a path and makes it absolute. A relative path starts from the directory of
+// the file; an empty path stays empty.
 func (t *tableReader) readPath(key string, to *string, checks ...func(string) error) {
 	t.readText(key, to, checks...)
 	if *to != "" && !filepath.IsAbs(*to) {
@@ -50,8 +50,8 @@ func (t *tableReader) readPath(key string, to *string, checks ...func(string) er
 	}
 }
 
-// readProgramPath reads a path like readPath, but leaves a name without a slash, for a
-// search in PATH.
+// readProgramPath reads the path of a program as readPath does, but leaves a name without a
+// slash unchanged, because such a name is looked up in PATH.
 func (t *tableReader) readProgramPath(key string, to *string, checks ...func(string) error) {
 	t.readText(key, to, checks...)
 	if strings.Contains(*to, "/") && !filepath.IsAbs(*to) {
@@ -103,10 +103,10 @@ func (t *tableReader) readDuration(key string, to *Duration) {
 	t.readParsed(key, `a duration such as "1m30s"`, to)
 }
 
-// readParsed reads a string into a type that parses it. want is a name of that type for
-// the operator.
-func (t *tableReader) readParsed(key, want string, to encoding.TextUnmarshaler) {
-	s, ok := readValue[string](t, key, want)
+// readParsed reads a string and parses it by UnmarshalText. An error calls the type
+// wantedType.
+func (t *tableReader) readParsed(key, wantedType string, to encoding.TextUnmarshaler) {
+	s, ok := readValue[string](t, key, wantedType)
 	if !ok {
 		return
 	}
@@ -147,7 +147,7 @@ func (t *tableReader) readOptionalBool(key string, to **bool) {
 	}
 }
 
-// readWord reads one of the allowed words.
+// readWord reads a string that must be one of the allowed words.
 func readWord[T ~string](t *tableReader, key string, to *T, allowed ...T) {
 	var s string
 	t.readText(key, &s, func(s string) error { return checkOneOf(T(s), allowed) })
@@ -165,8 +165,8 @@ func (t *tableReader) reportMissing(keys ...string) {
 	}
 }
 
-// reportUnknownKeys reports each key that the reader was not asked for. It must be
-// called last.
+// reportUnknownKeys reports each key of the table that no method has read. It must be
+// called after all other methods.
 func (t *tableReader) reportUnknownKeys() {
 	for key := range t.values {
 		if !slices.Contains(t.known, key) {
@@ -175,14 +175,13 @@ func (t *tableReader) reportUnknownKeys() {
 	}
 }
 
-var errNUL = errors.New("must not hold a NUL byte")
-
-// passesChecks reports whether s passes all checks, and adds a problem if not. No string
-// passes with a NUL byte, which no path, argument or environment variable can have.
+// passesChecks reports whether s passes all checks, and adds a problem if it does not. A
+// string with a NUL byte never passes, because no path, argument or environment variable
+// can have one.
 func (t *tableReader) passesChecks(at *keyLines, key, s string, checks ...func(string) error) bool {
 	var err error
 	if strings.ContainsRune(s, 0) {
-		err = errNUL
+		err = errors.New("must not hold a NUL byte")
 	}
 	for _, check := range checks {
 		if err == nil {
@@ -195,11 +194,12 @@ func (t *tableReader) passesChecks(at *keyLines, key, s string, checks ...func(s
 	return err == nil
 }
 
+// addProblem reports an error at the line of the key or table.
 func (t *tableReader) addProblem(at *keyLines, format string, args ...any) {
 	t.file.problems.add(t.file.path, at.line, fmt.Errorf(format, args...))
 }
 
-// typeName returns the name of the TOML type of a decoded value.
+// typeName returns the name of the TOML type of a value, with its article, for an error.
 func typeName(value any) string {
 	switch value.(type) {
 	case string:
