@@ -38,13 +38,7 @@ func (s *Shell) callPlugin(ctx context.Context, size int, send func(context.Cont
 // callAsProbe runs send if the instance is active. The call does not count as use of the
 // plugin, and never wakes the instance or waits for it.
 func (s *Shell) callAsProbe(ctx context.Context, send func(context.Context) error) error {
-	return s.enterAndSend(ctx, func(context.Context) (context.Context, error) {
-		end, state := s.enterProbeIfActive()
-		if end == nil {
-			return nil, notActiveError(state)
-		}
-		return end, nil
-	}, send)
+	return s.enterAndSend(ctx, func(context.Context) (context.Context, error) { return s.enterProbeIfActive() }, send)
 }
 
 // enterAndSend runs enter, which counts the call as in flight, and send, both within the
@@ -108,23 +102,19 @@ func (s *Shell) admitOrHold(size int) (end context.Context, held *heldCall, err 
 	return nil, held, err
 }
 
-// enterProbeIfActive counts a probe (health, Exists) as in flight if the instance is active;
-// otherwise end is nil. It never wakes the instance or waits for it.
-func (s *Shell) enterProbeIfActive() (end context.Context, state State) {
+// enterProbeIfActive counts a probe (health, Exists) as in flight if the instance is active,
+// and otherwise returns ErrHibernated or ErrUnavailable. It never wakes the instance or waits
+// for it. The probe must be given up when the returned context ends.
+func (s *Shell) enterProbeIfActive() (end context.Context, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.TakesCalls() {
-		end = s.inFlight.enterCall()
+	switch {
+	case s.state.TakesCalls():
+		return s.inFlight.enterCall(), nil
+	case s.state.IsInSleepCycle():
+		return nil, ErrHibernated
 	}
-	return end, s.state
-}
-
-// notActiveError returns the error of a probe of an instance that is not active.
-func notActiveError(state State) error {
-	if state.IsInSleepCycle() {
-		return ErrHibernated
-	}
-	return fmt.Errorf("%w: it is %s", ErrUnavailable, state)
+	return nil, fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 }
 
 // isProbe reports whether calls of the gRPC method are probes, which neither wake the

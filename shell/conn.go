@@ -68,8 +68,8 @@ func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, meth
 // context ends when the stream must end.
 func (s *Shell) admitStream(ctx context.Context, method string) (end context.Context, err error) {
 	if isProbe(method) {
-		if end, state := s.enterProbeIfActive(); end == nil {
-			return nil, notActiveError(state)
+		if _, err := s.enterProbeIfActive(); err != nil {
+			return nil, err
 		}
 		return s.inFlight.turnCallIntoStream(), nil
 	}

@@ -17,9 +17,9 @@ const healthService = "plugin"
 // health service, ErrUnhealthy if the plugin says that it does not serve, and
 // ErrUnavailable if the instance is not active.
 func (s *Shell) CheckHealth(ctx context.Context) error {
-	end, state := s.enterProbeIfActive()
-	if end == nil {
-		return fmt.Errorf("%w: it is %s", ErrUnavailable, state)
+	end, err := s.enterProbeIfActive()
+	if err != nil {
+		return fmt.Errorf("%w: it is %s", ErrUnavailable, s.State())
 	}
 	defer s.inFlight.leaveCall()
 	if s.process == nil {
