@@ -246,7 +246,6 @@ func (s *stream) keepLastLine(line string) {
 }
 
 // lastLinesError returns an error that quotes the last lines, nil if there are none.
-// lastLinesError returns an error that quotes the last lines, nil if there are none.
 func (s *stream) lastLinesError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
