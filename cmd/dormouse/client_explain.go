@@ -8,30 +8,7 @@ import (
 
 	"dormouse/internal/bytesize"
 	"dormouse/plugins/controller/dialect"
-	"dormouse/shell"
 )
-
-// explanation is the result of Controller.explain.
-type explanation struct {
-	Callsign string         `json:"callsign"`
-	State    string         `json:"state"`
-	Why      string         `json:"why"`
-	Keeps    []string       `json:"keepsawake"`
-	LastUse  string         `json:"lastuse"`
-	Saves    int64          `json:"saves"`
-	Loading  shell.Progress `json:"loading"`
-	Obstacle string         `json:"obstacle"`
-	Failure  string         `json:"failure"`
-	Retry    time.Time      `json:"retry"`
-	Next     *struct {
-		Do      string    `json:"do"`
-		At      time.Time `json:"at"`
-		Because string    `json:"because"`
-		DryRun  bool      `json:"dryrun"`
-	} `json:"next"`
-	Golden *dialect.Image `json:"golden"`
-	Cold   string         `json:"cold"`
-}
 
 // explainVerb returns the action that prints why a plugin is awake or asleep.
 func explainVerb(flags *flag.FlagSet) action {
@@ -44,12 +21,12 @@ func explainVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot explain %s: %w", args[0], err)
 		}
-		return printAnswer(t, format, "explanation", result, explanation.text)
+		return printAnswer(t, format, "explanation", result, explanationText)
 	}
 }
 
-// text returns the explanation for a person: the answer first, its parts below.
-func (e explanation) text() string {
+// explanationText returns the explanation for a person: the answer first, its parts below.
+func explanationText(e dialect.Explanation) string {
 	rows := table{}
 	for i, keeps := range e.Keeps {
 		name := ""
@@ -59,7 +36,7 @@ func (e explanation) text() string {
 		rows.addRow("  "+name, joinLines(keeps))
 	}
 	if e.Next != nil {
-		next := fmt.Sprintf("%s at %s: %s", e.Next.Do, e.Next.At.Local().Format(time.TimeOnly), e.Next.Because)
+		next := fmt.Sprintf("%s at %s: %s", e.Next.Do, parseTime(e.Next.At).Local().Format(time.TimeOnly), e.Next.Because)
 		if e.Next.DryRun {
 			next += ", but this is a dry run and it will only be told"
 		}
@@ -71,16 +48,16 @@ func (e explanation) text() string {
 	if e.Saves > 0 {
 		rows.addRow("  would save", bytesize.Format(e.Saves)+" of memory")
 	}
-	if e.Loading.Total > 0 {
-		rows.addRow("  its memory", progressText(e.Loading)+" loaded since its wake, the rest follows")
+	if e.Loading != nil {
+		rows.addRow("  its memory", progressText(*e.Loading)+" loaded since its wake, the rest follows")
 	}
 	if e.State == "activated" {
 		rows.addRow("  a hibernation", obstacleText(e.Obstacle))
 	}
 	if e.Failure != "" {
 		again := "not until it is started anew"
-		if !e.Retry.IsZero() {
-			again = e.Retry.Local().Format(time.TimeOnly)
+		if e.Retry != "" {
+			again = parseTime(e.Retry).Local().Format(time.TimeOnly)
 		}
 		rows.addRow("  last failure", joinLines(e.Failure)+"; next attempt: "+again)
 	}

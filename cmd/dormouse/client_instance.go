@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,6 +31,16 @@ type instanceRecord struct {
 	dialect.Additions
 	raw json.RawMessage // the whole record as the host sent it
 }
+
+// UnmarshalJSON keeps the record as the host sent it, beside the fields that are read.
+func (r *instanceRecord) UnmarshalJSON(raw []byte) error {
+	type plain instanceRecord
+	r.raw = bytes.Clone(raw)
+	return json.Unmarshal(raw, (*plain)(r))
+}
+
+// MarshalJSON returns the record as the host sent it.
+func (r instanceRecord) MarshalJSON() ([]byte, error) { return r.raw, nil }
 
 // progressText returns a progress in bytes as a text.
 func progressText(p shell.Progress) string {
@@ -72,16 +83,9 @@ func (c *client) listInstances(ctx context.Context, callsign string) ([]instance
 	if err != nil {
 		return nil, err
 	}
-	var raws []json.RawMessage
-	if err := json.Unmarshal(result, &raws); err != nil {
+	var all []instanceRecord
+	if err := json.Unmarshal(result, &all); err != nil {
 		return nil, fmt.Errorf("cannot understand the host's status: %w", err)
-	}
-	all := make([]instanceRecord, len(raws))
-	for i, raw := range raws {
-		if err := json.Unmarshal(raw, &all[i]); err != nil {
-			return nil, fmt.Errorf("cannot understand the host's status: %w", err)
-		}
-		all[i].raw = raw
 	}
 	return all, nil
 }

@@ -13,13 +13,13 @@ func TestLoadingIsTold(t *testing.T) {
 	loading := shell.Progress{Done: 12 << 20, Total: 64 << 20}
 	for _, text := range []string{
 		instanceRecord{Additions: dialect.Additions{PID: 1, Loading: &loading}}.detailsText(),
-		explanation{State: "activated", Loading: loading}.text(),
+		explanationText(dialect.Explanation{State: "activated", Loading: &loading}),
 	} {
 		if !strings.Contains(text, "12 of 64 MiB") {
 			t.Errorf("got:\n%s", text)
 		}
 	}
-	for _, text := range []string{instanceRecord{Additions: dialect.Additions{PID: 1}}.detailsText(), explanation{State: "activated"}.text()} {
+	for _, text := range []string{instanceRecord{Additions: dialect.Additions{PID: 1}}.detailsText(), explanationText(dialect.Explanation{State: "activated"})} {
 		if strings.Contains(text, "MiB") {
 			t.Errorf("got:\n%s", text)
 		}

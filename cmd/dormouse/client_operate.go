@@ -21,6 +21,7 @@ type operation struct {
 	needlessIn string
 	// showsProgress reports whether the operation may take long.
 	showsProgress bool
+	takesTimeout  bool
 	// describeChange returns a text that says how the operation changed the instance.
 	describeChange func(before, after instanceRecord) string
 }
@@ -31,7 +32,7 @@ var (
 	suspending        = operation{name: "suspend", needlessIn: "suspended", describeChange: describeState}
 	resuming          = operation{name: "resume", needlessIn: "resumed", showsProgress: true, describeChange: describeActivation}
 	makingUnavailable = operation{name: "unavailable", needlessIn: "unavailable", describeChange: describeState}
-	hibernating       = operation{name: "hibernate", needlessIn: "hibernated", showsProgress: true, describeChange: describeHibernation}
+	hibernating       = operation{name: "hibernate", needlessIn: "hibernated", showsProgress: true, takesTimeout: true, describeChange: describeHibernation}
 )
 
 // operationOutcome is the outcome for one instance, as JSON.
@@ -46,21 +47,16 @@ type operationOutcome struct {
 func operationVerb(o operation) func(*flag.FlagSet) action {
 	return func(flags *flag.FlagSet) action {
 		c, format := addClientFlags(flags), addFormatFlag(flags)
+		timeout := new(time.Duration)
+		if o.takesTimeout {
+			flags.DurationVar(timeout, "timeout", 0, "give up after `DURATION`, such as 10s; the host's own limit if not given")
+		}
 		return func(ctx context.Context, t *terminal, names []string) error {
-			return c.operateAll(ctx, t, o, names, 0, format)
+			if *timeout < 0 {
+				return &usageError{err: errors.New("--timeout must be more than zero")}
+			}
+			return c.operateAll(ctx, t, o, names, *timeout, format)
 		}
-	}
-}
-
-// hibernateVerb returns the action that puts suspended plugins to sleep.
-func hibernateVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
-	timeout := flags.Duration("timeout", 0, "give up after `DURATION`, such as 10s; the host's own limit if not given")
-	return func(ctx context.Context, t *terminal, names []string) error {
-		if *timeout < 0 {
-			return &usageError{err: errors.New("--timeout must be more than zero")}
-		}
-		return c.operateAll(ctx, t, hibernating, names, *timeout, format)
 	}
 }
 

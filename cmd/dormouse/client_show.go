@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"strings"
@@ -20,11 +19,7 @@ func listVerb(flags *flag.FlagSet) action {
 			return err
 		}
 		if format.isJSON() {
-			raws := make([]json.RawMessage, len(all))
-			for i, r := range all {
-				raws[i] = r.raw
-			}
-			return t.printJSON(raws)
+			return t.printJSON(all)
 		}
 		rows := table{}
 		rows.addRow("NAME", "STATE", "PID", "MEMORY", "IMAGE", "SINCE", "REASON")
@@ -45,7 +40,7 @@ func showVerb(flags *flag.FlagSet) action {
 			return err
 		}
 		if format.isJSON() {
-			return t.printJSON(r.raw)
+			return t.printJSON(r)
 		}
 		t.printf("%s", r.detailsText())
 		return nil

@@ -12,6 +12,7 @@ import (
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"dormouse/plugins/controller/dialect"
 	"dormouse/shell/shellpb"
 )
 
@@ -108,7 +109,7 @@ func TestExplain(t *testing.T) {
 	h.dormouse(t, "plugin", "explain", "Counter").expect(t, exitDone,
 		"Counter: the host will suspend it in 1h0m0s, if nobody uses it until then; the host hibernates it when memory is short.",
 		"suspend at ", "nobody has used it for 1h0m0s (idle-suspend)", "would save", "last used", "is stopped by nothing that is known")
-	var e explanation
+	var e dialect.Explanation
 	out := h.dormouse(t, "plugin", "explain", "Counter", "-o", "json").expect(t, exitDone).out
 	if err := json.Unmarshal([]byte(out), &e); err != nil || e.Next == nil || e.Next.Do != "suspend" || e.Saves == 0 {
 		t.Errorf("got %s, %v", out, err)

@@ -79,7 +79,7 @@ func verbs() []verb {
 			doc: "The plugin's processes are written to disk and ended, which frees their memory.\n" +
 				"`dormouse plugin activate NAME` brings them back as they were.",
 			example: "dormouse plugin suspend Counter && dormouse plugin hibernate Counter",
-			prepare: hibernateVerb,
+			prepare: operationVerb(hibernating),
 		},
 		{
 			name: "plugin unavailable", args: "NAME...", summary: "bar a deactivated plugin from being started",

@@ -5,7 +5,6 @@ import (
 
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
-	"dormouse/shell"
 	"dormouse/supervisor"
 )
 
@@ -14,40 +13,11 @@ import (
 func explainMethods() []method {
 	return []method{{
 		name: "explain", access: accessRead, form: property, index: "the callsign",
-		result: explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
+		result: dialect.Explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
 		doc:    "Explains why an instance is awake or asleep, and what would stop a hibernation.",
 		errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
 		serve:  serveExplain,
 	}}
-}
-
-// explanation is why an instance is awake or asleep, and what happens next.
-type explanation struct {
-	Callsign string      `json:"callsign"`
-	State    shell.State `json:"state"`
-	Why      string      `json:"why"`
-	Keeps    []string    `json:"keepsawake,omitempty"`
-	Next     *nextSleep  `json:"next,omitempty"`
-	LastUse  string      `json:"lastuse,omitempty"`
-	Saves    int64       `json:"saves,omitempty"`
-	// Loading is left out once all of the memory is loaded.
-	Loading  *shell.Progress `json:"loading,omitempty"`
-	Obstacle string          `json:"obstacle,omitempty"`
-	Failure  string          `json:"failure,omitempty"`
-	Retry    string          `json:"retry,omitempty"`
-	Resumes  bool            `json:"resumes,omitempty"`
-	// Golden is the image that the next start begins from. Cold is why the next
-	// start is a cold one. Both are empty without warm-start.
-	Golden *dialect.Image `json:"golden,omitempty"`
-	Cold   string         `json:"cold,omitempty"`
-}
-
-// nextSleep is what the idle policy will do next, when and why.
-type nextSleep struct {
-	Do      string `json:"do"`
-	At      string `json:"at"`
-	Because string `json:"because"`
-	DryRun  bool   `json:"dryrun,omitempty"`
 }
 
 func serveExplain(_ context.Context, r request) (any, error) {
@@ -62,8 +32,8 @@ func serveExplain(_ context.Context, r request) (any, error) {
 }
 
 // explanationRecord returns the supervisor's explanation as clients see it.
-func explanationRecord(e supervisor.Explanation) explanation {
-	x := explanation{
+func explanationRecord(e supervisor.Explanation) dialect.Explanation {
+	x := dialect.Explanation{
 		Callsign: e.Callsign, State: e.State, Why: e.Why, Keeps: e.Keeps, Saves: e.Saves, Resumes: e.Resumes,
 		Obstacle: errorText(e.Obstacle), Cold: errorText(e.NoGolden), Failure: errorText(e.Failure),
 	}
@@ -71,7 +41,7 @@ func explanationRecord(e supervisor.Explanation) explanation {
 		x.Loading = &e.Loading
 	}
 	if e.Next != nil {
-		x.Next = &nextSleep{e.Next.Do, timestamp(e.Next.At), e.Next.Because, e.Next.DryRun}
+		x.Next = &dialect.NextSleep{Do: e.Next.Do, At: timestamp(e.Next.At), Because: e.Next.Because, DryRun: e.Next.DryRun}
 	}
 	if !e.LastUse.IsZero() {
 		x.LastUse = timestamp(e.LastUse)

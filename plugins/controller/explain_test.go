@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/dialect"
 )
 
 func TestExplain(t *testing.T) {
@@ -18,13 +19,13 @@ func TestExplain(t *testing.T) {
 		}
 	}})
 	c := h.dial(t, "/jsonrpc")
-	got := decode[explanation](t, c.do("Controller.1.explain@Auto", ""))
-	want := explanation{
+	got := decode[dialect.Explanation](t, c.do("Controller.1.explain@Auto", ""))
+	want := dialect.Explanation{
 		Callsign: "Auto", State: "activated", Saves: 4096,
 		Keeps: []string{"it was started or woken less than 10s ago (min-awake)"},
-		Next:  &nextSleep{Do: "suspend", Because: "nobody has used it for 1h0m0s (idle-suspend)"},
+		Next:  &dialect.NextSleep{Do: "suspend", Because: "nobody has used it for 1h0m0s (idle-suspend)"},
 	}
-	ignored := cmp.Options{cmpopts.IgnoreFields(explanation{}, "Why", "LastUse"), cmpopts.IgnoreFields(nextSleep{}, "At")}
+	ignored := cmp.Options{cmpopts.IgnoreFields(dialect.Explanation{}, "Why", "LastUse"), cmpopts.IgnoreFields(dialect.NextSleep{}, "At")}
 	if diff := cmp.Diff(want, got, ignored); diff != "" {
 		t.Errorf("explain (-want +got):\n%s", diff)
 	}
@@ -39,8 +40,8 @@ func TestExplain(t *testing.T) {
 
 	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
 	c.must("Controller.1.hibernate", `{"callsign":"Auto"}`)
-	got = decode[explanation](t, c.do("Controller.1.explain@Auto", ""))
-	want = explanation{Callsign: "Auto", State: "hibernated", Why: `it is hibernated, and calls are refused until it is activated (on-call = "reject")`}
+	got = decode[dialect.Explanation](t, c.do("Controller.1.explain@Auto", ""))
+	want = dialect.Explanation{Callsign: "Auto", State: "hibernated", Why: `it is hibernated, and calls are refused until it is activated (on-call = "reject")`}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("explain (-want +got):\n%s", diff)
 	}

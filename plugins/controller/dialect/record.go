@@ -73,3 +73,32 @@ type Transition struct {
 	Error   string             `json:"error,omitempty"`
 	Control statecontrol.State `json:"control,omitempty"`
 }
+
+// Explanation is why an instance is awake or asleep, and what happens next.
+type Explanation struct {
+	Callsign string      `json:"callsign"`
+	State    shell.State `json:"state"`
+	Why      string      `json:"why"`
+	Keeps    []string    `json:"keepsawake,omitempty"`
+	Next     *NextSleep  `json:"next,omitempty"`
+	LastUse  string      `json:"lastuse,omitempty"`
+	Saves    int64       `json:"saves,omitempty"`
+	// Loading is left out once all of the memory is loaded.
+	Loading  *shell.Progress `json:"loading,omitempty"`
+	Obstacle string          `json:"obstacle,omitempty"`
+	Failure  string          `json:"failure,omitempty"`
+	Retry    string          `json:"retry,omitempty"`
+	Resumes  bool            `json:"resumes,omitempty"`
+	// Golden is the image that the next start begins from. Cold is why the next
+	// start is a cold one. Both are empty without warm-start.
+	Golden *Image `json:"golden,omitempty"`
+	Cold   string `json:"cold,omitempty"`
+}
+
+// NextSleep is the step of sleep that the host will take next, when and why.
+type NextSleep struct {
+	Do      string `json:"do"`
+	At      string `json:"at"`
+	Because string `json:"because"`
+	DryRun  bool   `json:"dryrun,omitempty"`
+}
