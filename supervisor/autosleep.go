@@ -198,7 +198,7 @@ func (a *autoSleep) onTransition(t shell.Transition) {
 	default:
 	}
 	if t.To == shell.Destroyed || t.To == shell.Hibernating {
-		a.s.startBackground(func() { a.notes.save(t.Callsign) })
+		a.s.startBackground(func() { a.notes.saveNote(t.Callsign) })
 	}
 	a.decideSoon()
 }

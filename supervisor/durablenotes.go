@@ -24,8 +24,8 @@ type durableNotes[T any] struct {
 	writing sync.Mutex
 }
 
-// save makes the note on disk the current one, or deletes it if there is none.
-func (k *durableNotes[T]) save(name string) {
+// saveNote makes the note on disk the current one, or deletes it if there is none.
+func (k *durableNotes[T]) saveNote(name string) {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	old, found, err := k.Get(name)
@@ -42,8 +42,8 @@ func (k *durableNotes[T]) save(name string) {
 	}
 }
 
-// remove deletes the note on disk. The caller has made sure that none is current.
-func (k *durableNotes[T]) remove(name string) error {
+// removeNote deletes the note on disk. The caller has made sure that none is current.
+func (k *durableNotes[T]) removeNote(name string) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	return k.Delete(name)

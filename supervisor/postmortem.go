@@ -124,12 +124,12 @@ func (p *postMortems) writeFolder(r postMortemReport, e shell.Evidence) (dir str
 	if err := os.Rename(draft, dir); err != nil {
 		return "", err
 	}
-	return dir, errors.Join(atomicfile.SyncDir(p.Dir), p.removeOldest())
+	return dir, errors.Join(atomicfile.SyncDir(p.Dir), p.removeOldestFolders())
 }
 
-// removeOldest removes the folders beyond Keep, and the drafts of hosts that were
+// removeOldestFolders removes the folders beyond Keep, and the drafts of hosts that were
 // killed.
-func (p *postMortems) removeOldest() error {
+func (p *postMortems) removeOldestFolders() error {
 	entries, err := os.ReadDir(p.Dir)
 	if err != nil {
 		return err

@@ -54,8 +54,8 @@ type reload struct {
 	lines []string
 }
 
-// addLine adds a line to the result of Reload.
-func (r *reload) addLine(callsign, format string, args ...any) {
+// addResultLine adds a line to the result of Reload.
+func (r *reload) addResultLine(callsign, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, callsign+": "+fmt.Sprintf(format, args...))
@@ -110,10 +110,10 @@ func (r *reload) endRemovedInstances(ctx context.Context) {
 		inParallel(rank, func(sh *shell.Shell) {
 			callsign := sh.Callsign()
 			if err := errors.Join(r.s.endAndRemove(ctx, sh), r.s.restarts.removeRecord(callsign)); err != nil {
-				r.addLine(callsign, "could not be removed: %v", err)
+				r.addResultLine(callsign, "could not be removed: %v", err)
 				r.keepOldConfig(callsign)
 			} else if _, stays := r.after[callsign]; !stays {
-				r.addLine(callsign, "removed")
+				r.addResultLine(callsign, "removed")
 			}
 		})
 	}
@@ -138,7 +138,7 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 	old, err := r.s.definitions.configWithOverride(r.before[callsign])
 	now, nerr := r.s.definitions.configWithOverride(r.after[callsign])
 	if err = errors.Join(err, nerr); err != nil {
-		r.addLine(callsign, "%v", err)
+		r.addResultLine(callsign, "%v", err)
 		return
 	}
 	keys, adjustable := old.Differences(now)
@@ -147,7 +147,7 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 		return
 	case adjustable:
 		sh.AdjustConfig(now)
-		r.addLine(callsign, "adjusted, %s", differenceText(keys))
+		r.addResultLine(callsign, "adjusted, %s", differenceText(keys))
 		return
 	}
 	did, restarts := "reconfigured", !sh.State().IsDown()
@@ -163,10 +163,10 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 		err = sh.Activate(ctx, shell.Requested)
 	}
 	if err != nil && !errors.Is(err, shell.ErrPending) {
-		r.addLine(callsign, "could not be %s although %s: %v", did, differenceText(keys), err)
+		r.addResultLine(callsign, "could not be %s although %s: %v", did, differenceText(keys), err)
 		return
 	}
-	r.addLine(callsign, "%s, %s", did, differenceText(keys))
+	r.addResultLine(callsign, "%s, %s", did, differenceText(keys))
 }
 
 // startNewInstances makes the new instances, and starts those whose start mode says so.
@@ -178,11 +178,11 @@ func (r *reload) startNewInstances(ctx context.Context) {
 		}
 		config, err := r.s.definitions.configWithOverride(p)
 		if err != nil {
-			r.addLine(callsign, "%v", err)
+			r.addResultLine(callsign, "%v", err)
 		}
 		sh, err := r.s.newInstance(config)
 		if err != nil {
-			r.addLine(callsign, "could not be added: %v", err)
+			r.addResultLine(callsign, "could not be added: %v", err)
 			continue
 		}
 		r.s.roster.add(sh)
@@ -193,14 +193,14 @@ func (r *reload) startNewInstances(ctx context.Context) {
 	for _, rank := range groupByPosition(made, startPosition) {
 		inParallel(rank, func(sh *shell.Shell) {
 			if sh.Config().StartMode != configs.StartActivated {
-				r.addLine(sh.Callsign(), "added")
+				r.addResultLine(sh.Callsign(), "added")
 				return
 			}
 			if err := sh.Activate(ctx, shell.Startup); err != nil {
-				r.addLine(sh.Callsign(), "added, but could not be started: %v", err)
+				r.addResultLine(sh.Callsign(), "added, but could not be started: %v", err)
 				return
 			}
-			r.addLine(sh.Callsign(), "added and started")
+			r.addResultLine(sh.Callsign(), "added and started")
 		})
 	}
 }

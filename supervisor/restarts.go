@@ -156,7 +156,7 @@ func (r *restarts) resetCount(sh *shell.Shell, state *restartState, why shell.Re
 	default:
 		state.record = restartRecord{}
 	}
-	r.s.startBackground(func() { r.records.save(sh.Callsign()) })
+	r.s.startBackground(func() { r.records.saveNote(sh.Callsign()) })
 }
 
 // planRestart has the instance restarted after a pause, or gives it up if the limit
@@ -171,7 +171,7 @@ func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 		why := fmt.Sprintf("given up after %d restarts within %s, activate it to try again", len(record.Times), policy.Window)
 		r.s.log.Error().Str("callsign", sh.Callsign()).Msg(why)
 		r.s.startBackground(func() {
-			r.records.save(sh.Callsign())
+			r.records.saveNote(sh.Callsign())
 			sh.NoteRestartsGivenUp(why)
 		})
 		return
@@ -188,7 +188,7 @@ func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 
 // restartAfter restarts the instance after delay, unless the plan is canceled before.
 func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *shell.Shell, state *restartState, plan int) {
-	r.records.save(sh.Callsign()) // first, so that a host killed during the pause has counted the restart
+	r.records.saveNote(sh.Callsign()) // first, so that a host killed during the pause has counted the restart
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
@@ -223,7 +223,7 @@ func (r *restarts) removeRecord(callsign string) error {
 		delete(r.states, callsign)
 	}
 	r.mu.Unlock()
-	return r.records.remove(callsign)
+	return r.records.removeNote(callsign)
 }
 
 func (s *restartState) cancelPlannedRestart() {

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 
@@ -48,15 +49,10 @@ func (r *roster) find(callsign string) (*shell.Shell, bool) {
 func (r *roster) all() []*shell.Shell {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]*shell.Shell, 0, len(r.shells))
-	for _, s := range r.shells {
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b *shell.Shell) int { return cmp.Compare(a.Callsign(), b.Callsign()) })
-	return all
+	return slices.SortedFunc(maps.Values(r.shells), func(a, b *shell.Shell) int { return cmp.Compare(a.Callsign(), b.Callsign()) })
 }
 
-// plugins returns every instance beside the host's own built-ins.
+// plugins returns every instance except the host's own built-ins.
 func (r *roster) plugins() []*shell.Shell {
 	return slices.DeleteFunc(r.all(), func(s *shell.Shell) bool { return slices.Contains(r.builtins, s) })
 }

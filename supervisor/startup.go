@@ -72,18 +72,18 @@ func (s *Supervisor) probeAll(ctx context.Context, plugins []*shell.Shell) {
 // context must have ended. Instances no longer follow their conditions. The images of
 // hibernated instances stay for the next host.
 func (s *Supervisor) Stop(ctx context.Context) {
-	s.endAll(func(sh *shell.Shell) error { return sh.Deactivate(ctx, shell.Shutdown) })
+	s.endAllInstances(func(sh *shell.Shell) error { return sh.Deactivate(ctx, shell.Shutdown) })
 }
 
 // Leave is Stop, but a plugin that can run without the host does so, for the next host
 // to adopt.
 func (s *Supervisor) Leave(ctx context.Context) {
-	s.endAll(func(sh *shell.Shell) error { return sh.LeaveOrDeactivate(ctx) })
+	s.endAllInstances(func(sh *shell.Shell) error { return sh.LeaveOrDeactivate(ctx) })
 }
 
-// endAll ends every instance by the function end, in the reverse order of the start, and
+// endAllInstances ends every instance by the function end, in the reverse order of the start, and
 // then the built-ins, and waits for the background goroutines.
-func (s *Supervisor) endAll(end func(*shell.Shell) error) {
+func (s *Supervisor) endAllInstances(end func(*shell.Shell) error) {
 	s.mu.Lock() // so that every background goroutine has been counted
 	s.stop()
 	s.mu.Unlock()

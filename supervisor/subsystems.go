@@ -77,7 +77,7 @@ func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
 		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", name, shell.ErrUnavailable, state)
 	}
 	changed := s.conditions.setSubsystems(callsign, []string{name}, active)
-	s.changes.activators.save(name) // before an instance acts on it
+	s.changes.activators.saveNote(name) // before an instance acts on it
 	s.announceSubsystems(changed)
 	return nil
 }
@@ -95,7 +95,7 @@ func (s *Supervisor) dropSubsystems(callsign string) {
 
 func (s *Supervisor) saveActivators(names []string) {
 	for _, name := range names {
-		s.changes.activators.save(name)
+		s.changes.activators.saveNote(name)
 	}
 }
 

@@ -139,7 +139,7 @@ func describeActivation(before, after instanceRecord) string {
 	if before.State != "hibernated" {
 		return runs
 	}
-	if failure := failedWakeError(after); failure != "" {
+	if failure := lastWakeError(after); failure != "" {
 		return fmt.Sprintf("%s; it was started afresh: %s", runs, joinLines(failure))
 	}
 	if before.sleepsInPlace() {
@@ -148,8 +148,8 @@ func describeActivation(before, after instanceRecord) string {
 	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(before.imageBytes()))
 }
 
-// failedWakeError returns the error of the last wake, "" if it succeeded.
-func failedWakeError(after instanceRecord) string {
+// lastWakeError returns the error of the last wake, "" if it succeeded.
+func lastWakeError(after instanceRecord) string {
 	for _, h := range slices.Backward(after.History) {
 		if h.Event == shell.Wake {
 			return h.Error

@@ -20,7 +20,7 @@ func configCheckVerb(flags *flag.FlagSet) action {
 		}
 		found, _ := errors.AsType[configs.LoadErrors](err)
 		if format.isJSON() {
-			return errors.Join(t.printJSON(problemsOf(found)), reportedUnless(err == nil))
+			return errors.Join(t.printJSON(problemsOf(found)), errReportedUnless(err == nil))
 		}
 		if err != nil {
 			t.printf("%v\n", err)

@@ -44,7 +44,7 @@ func doctorVerb(flags *flag.FlagSet) action {
 		}
 		defer os.RemoveAll(dir)
 		found := examineMachine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
-		verdict := reportedUnless(found.Checkpoint.Works)
+		verdict := errReportedUnless(found.Checkpoint.Works)
 		if format.isJSON() {
 			return errors.Join(t.printJSON(found), verdict)
 		}

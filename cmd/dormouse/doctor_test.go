@@ -46,7 +46,7 @@ func TestBrief(t *testing.T) {
 		{no, yes}:  "plugins sleep in the swap, but not on disk, see `d doctor`",
 		{no, no}:   "hibernation is not available, see `d doctor`",
 	} {
-		if got := can.summary("criu 4", "d doctor"); got != want {
+		if got := can.summaryLine("criu 4", "d doctor"); got != want {
 			t.Errorf("%+v: %q", can, got)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // commands to try.
 func (h *hostServer) bannerText(address string, can sleepSupport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.summary(h.host.Engine.Name(), os.Args[0]+" doctor"))
+	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.summaryLine(h.host.Engine.Name(), os.Args[0]+" doctor"))
 	rows := table{}
 	for _, s := range h.host.Plugins() {
 		st := s.Status()

@@ -46,8 +46,8 @@ func checkSleepSupport(ctx context.Context, engine hibernate.Engine, hasCgroups 
 // canHibernate reports whether plugins can be hibernated in some way.
 func (a sleepSupport) canHibernate() bool { return a.Checkpoint.Works || a.PageOut.Works }
 
-// summary returns one line for the banner, which says where plugins can sleep.
-func (a sleepSupport) summary(engine, doctor string) string {
+// summaryLine returns one line for the banner, which says where plugins can sleep.
+func (a sleepSupport) summaryLine(engine, doctor string) string {
 	switch {
 	case a.Checkpoint.Works && a.PageOut.Works:
 		return "plugins sleep on disk, by " + engine + ", or in the swap"

@@ -71,8 +71,8 @@ func runCommandLine(ctx context.Context, t *terminal, args []string) int {
 // errReported ends a verb that has already printed its failure.
 var errReported = errors.New("failed")
 
-// reportedUnless returns errReported unless the verb has found everything ok.
-func reportedUnless(ok bool) error {
+// errReportedUnless returns errReported unless the verb has found everything ok.
+func errReportedUnless(ok bool) error {
 	if ok {
 		return nil
 	}

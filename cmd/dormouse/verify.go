@@ -50,10 +50,10 @@ func verifyVerb(flags *flag.FlagSet) action {
 			t.errorf("The host's directory is %s.\n", dir)
 		}
 		if format.isJSON() {
-			return errors.Join(t.printJSON(v), reportedUnless(v.OK))
+			return errors.Join(t.printJSON(v), errReportedUnless(v.OK))
 		}
 		t.printf("\n%s\n", verdictText(v))
-		return reportedUnless(v.OK)
+		return errReportedUnless(v.OK)
 	}
 }
 

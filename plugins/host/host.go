@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -144,7 +145,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			Host: config.Host, Log: h.log, Version: o.Version,
 			CanHibernate: o.Hibernates,
 			RestartsOf:   func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
-			Proxies:      h.heldProxies,
+			Proxies:      h.nativeClientProxies,
 			Reload:       o.Reload,
 		})
 		s.Builtins = []supervisor.Builtin{h.Front.Builtin()}
@@ -170,9 +171,9 @@ func (h *Host) newMonitor(s *supervisor.Supervisor, config func() configs.Plugin
 	return monitor.New(s, config, sink, h.log)
 }
 
-// heldProxies returns the proxies that native clients hold, as the JSON-RPC front lists
+// nativeClientProxies returns the proxies that native clients hold, as the JSON-RPC front lists
 // them.
-func (h *Host) heldProxies() []controller.Proxy {
+func (h *Host) nativeClientProxies() []controller.Proxy {
 	const link = "communicator"
 	var all []controller.Proxy
 	for _, p := range h.Communicator.Proxies() {
@@ -186,13 +187,7 @@ func (h *Host) heldProxies() []controller.Proxy {
 
 // Plugins returns the instances that are no built-ins.
 func (h *Host) Plugins() []*shell.Shell {
-	var plugins []*shell.Shell
-	for _, s := range h.Supervisor.Shells() {
-		if !s.IsBuiltIn() {
-			plugins = append(plugins, s)
-		}
-	}
-	return plugins
+	return slices.DeleteFunc(h.Supervisor.Shells(), (*shell.Shell).IsBuiltIn)
 }
 
 // Stop ends the communicator and the plugins. The error says that native clients were
