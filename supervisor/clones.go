@@ -10,11 +10,11 @@ import (
 	"dormouse/shell"
 )
 
-// Clone makes an instance with the configuration of another, including what Configure
+// Clone makes an instance with the configuration of another, including values that Configure
 // has set. The clone is deactivated, or unavailable if its start mode says so, and
 // exists until it is destroyed: each later host starts it as its start mode says. The
-// error wraps ErrUnknown, ErrExists or ErrNotCloneable, or says what is wrong with the
-// new callsign.
+// error wraps ErrUnknown, ErrExists or ErrNotCloneable, or says why the new
+// callsign can't be used.
 func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) error {
 	done, err := s.beginChange()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"dormouse/shell"
 )
 
-// conditions is what the requirements of instances are checked against: which
+// conditions holds the facts on which the requirements of instances depend: which
 // subsystems are active, and which instances are present.
 type conditions struct {
 	subsystems []string // all there are, in order; never changed
@@ -85,8 +85,8 @@ func (c *conditions) missingRequirements(config configs.Plugin, about shell.Info
 	return pendingError(slices.Concat(c.inactivePreconditions(about.Preconditions), c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
 }
 
-// lostRequirements returns what missingRequirements does, for an active instance, whose
-// preconditions no longer count.
+// lostRequirements is missingRequirements for an active instance, whose preconditions no
+// longer count.
 func (c *conditions) lostRequirements(config configs.Plugin, about shell.Information) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,8 +16,9 @@ import (
 	"dormouse/shell"
 )
 
-// definitions is what the instances are made from: the configuration files, the
-// clones, and the overrides that were set at run time. All maps are by callsign.
+// definitions holds the configurations from which instances are made: those of the
+// files, of the clones, and the overrides that were set at run time. All maps are by
+// callsign.
 type definitions struct {
 	changing sync.Mutex // held while the roster or a configuration changes
 

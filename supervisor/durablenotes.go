@@ -24,7 +24,8 @@ type durableNotes[T any] struct {
 	writing sync.Mutex
 }
 
-// saveNote makes the note on disk the current one, or deletes it if there is none.
+// saveNote writes the current note of that name to disk, or deletes the note on disk if
+// there is no current one.
 func (k *durableNotes[T]) saveNote(name string) {
 	k.writing.Lock()
 	defer k.writing.Unlock()

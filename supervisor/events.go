@@ -16,7 +16,7 @@ type events struct {
 // listener is one call of Listen: two calls may pass the same Listener.
 type listener struct{ Listener }
 
-// Listener receives what happens in the host, in order. Its methods must not block and
+// Listener receives transitions, notifications and changes of subsystems, in order. Its methods must not block and
 // must not call operations of instances.
 type Listener interface {
 	shell.Observer

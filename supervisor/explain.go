@@ -12,8 +12,8 @@ import (
 // instance's shell knows.
 type Explanation struct {
 	policy.Explanation
-	// Saves is how many bytes of memory a hibernation would free, and Obstacle what
-	// would prevent the hibernation.
+	// Saves is how many bytes of memory a hibernation would free, and Obstacle why a
+	// hibernation would fail.
 	Saves    int64
 	Obstacle error
 	// Golden is the golden image for the next start, NoGolden why there is none. Both

@@ -35,7 +35,7 @@ type restarts struct {
 	states map[string]*restartState // by callsign
 }
 
-// restartState is what restarts knows of one instance.
+// restartState holds the restarts of one instance, and the one that is planned.
 type restartState struct {
 	record     restartRecord
 	next       time.Time // when the planned restart is due; zero if none is planned
@@ -128,7 +128,7 @@ func (r *restarts) onTransition(t shell.Transition) {
 }
 
 // endedByItself reports whether t is an end that was not requested. A failed wake
-// does not count: on-failed-wake says what follows it.
+// does not count, since the key on-failed-wake decides its consequences.
 func endedByItself(t shell.Transition) bool {
 	switch t.Reason {
 	case shell.Failure, shell.MemoryExceeded, shell.WatchdogExpired:

@@ -9,8 +9,8 @@ import (
 	"dormouse/shell"
 )
 
-// Adopt takes over what an earlier host left running, or ends it. It is called before
-// clients are served. The subsystems that adopted and hibernated instances had
+// Adopt takes over plugins that an earlier host left running, or ends them. It is called
+// before clients are served. The subsystems that adopted and hibernated instances had
 // activated are active again; requirements are checked when all instances are back.
 func (s *Supervisor) Adopt(ctx context.Context) {
 	s.adopting.Store(true)
@@ -51,8 +51,8 @@ func (s *Supervisor) Start(ctx context.Context) {
 	}
 }
 
-// probeAll asks each plugin what it requires and controls, as many at a time as there
-// are processors.
+// probeAll asks each plugin which subsystems it requires and controls, as many plugins at
+// a time as there are processors.
 func (s *Supervisor) probeAll(ctx context.Context, plugins []*shell.Shell) {
 	slots := make(chan struct{}, runtime.NumCPU())
 	inParallel(plugins, func(sh *shell.Shell) {

@@ -1,6 +1,6 @@
 // Package supervisor holds the instances of a host: which exist, in what order they
-// start and stop, and which listeners hear what happens to them. It does not know how
-// a plugin runs, nor that there is a network.
+// start and stop, and which listeners learn of their transitions and events. It does not
+// know how a plugin runs, nor that there is a network.
 package supervisor
 
 import (
@@ -67,7 +67,7 @@ type Builtin struct {
 // Class makes the backend of a configured instance that is a built-in.
 type Class func(s *Supervisor, config func() configs.Plugin, sink shell.Sink) shell.Backend
 
-// Options is what a Supervisor is made of.
+// Options configures New.
 type Options struct {
 	Plugins          []configs.Plugin
 	HibernateTimeout time.Duration
@@ -80,14 +80,14 @@ type Options struct {
 	Classes map[string]Class
 	// Backend makes the backend of a configured plugin.
 	Backend func(config func() configs.Plugin, sink shell.Sink) shell.Backend
-	// Store keeps what is changed at run time. With nil the changes are lost when the
+	// Store keeps changes that are made at run time. With nil they are lost when the
 	// host ends.
 	Store *store.Store
 	// CheckCallsign returns why this host has no place for an instance of that
 	// callsign; nil accepts every callsign.
 	CheckCallsign func(callsign string) error
-	// RemoveKept removes what the backend of a destroyed clone has kept; nil when it
-	// keeps nothing.
+	// RemoveKept removes the files that the backend of a destroyed clone has kept; nil
+	// when backends keep none.
 	RemoveKept func(callsign string) error
 	// PostMortem says which ends of plugins are documented; the zero value documents
 	// none.

@@ -19,7 +19,7 @@ func cloneVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// destroyVerb returns the action that ends clones and removes what is kept of them.
+// destroyVerb returns the action that ends clones and removes all their stored data.
 func destroyVerb(flags *flag.FlagSet) action {
 	c := addClientFlags(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {

@@ -60,7 +60,8 @@ func (r instanceRecord) isActive() bool {
 	return r.State == "activated" || r.State == "suspended" || r.State == "resumed"
 }
 
-// imageBytes returns the size of what sleeps, 0 for an instance that is awake.
+// imageBytes returns the size of the image, or of the memory in the swap, of a sleeping
+// instance, 0 for an instance that is awake.
 func (r instanceRecord) imageBytes() int64 {
 	if r.Image == nil {
 		return 0

@@ -90,8 +90,8 @@ func (c *client) operateAll(ctx context.Context, t *terminal, o operation, names
 	return failed
 }
 
-// operate carries out an operation on one instance, and returns what the host says of the
-// instance before and after.
+// operate carries out an operation on one instance, and returns the records of the
+// instance before and after, and how long the operation took.
 func (c *client) operate(ctx context.Context, t *terminal, o operation, name string, limit time.Duration) (before, after instanceRecord, took time.Duration, err error) {
 	if before, err = c.getInstance(ctx, name); err != nil {
 		return before, after, 0, err

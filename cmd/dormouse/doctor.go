@@ -159,7 +159,8 @@ func examinePressure() finding {
 	}.withResult(memory.CheckPressureSupport(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)))
 }
 
-// withResult returns the finding as ok, or with err as what was found.
+// withResult returns the finding with the outcome of its check: ok if err is nil, else the
+// text of err.
 func (f finding) withResult(err error) finding {
 	if f.OK = err == nil; !f.OK {
 		f.Found = err.Error()

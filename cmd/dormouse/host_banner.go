@@ -40,7 +40,8 @@ func stateText(st shell.Status) string {
 	return string(st.State)
 }
 
-// suggestedCommands returns commands that work in the present state of the plugins.
+// suggestedCommands returns commands for the user to try, which work in the present state
+// of the plugins.
 func (c *client) suggestedCommands(plugins []*shell.Shell, hibernation bool) []string {
 	lines := []string{c.commandForSameHost("plugin list")}
 	for _, s := range plugins {

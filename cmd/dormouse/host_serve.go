@@ -68,8 +68,9 @@ func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
 }
 
-// serve runs a host until ctx ends. It closes everything in the reverse order, so that
-// nothing is taken away from what still runs. Load has read config, and reads it again.
+// serve runs a host until ctx ends. It closes the parts of the host in the reverse order,
+// so that no part loses another that it needs. The function load has read config, and
+// reads it again at each reload.
 func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) error {
 	syscall.Umask(0o077)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a log that is no longer read must not end the host

@@ -26,10 +26,10 @@ import (
 	"dormouse/supervisor"
 )
 
-// Names of what a host keeps in its root.
+// Names of a host's files and directories in its root.
 const (
 	programsName   = "bin"      // pid 1 of the plugins, and CRIU's helpers
-	storeName      = "store.db" // what is changed at run time
+	storeName      = "store.db" // clones, overrides and other changes at run time
 	postMortemName = "post-mortem"
 )
 
@@ -78,7 +78,7 @@ type Host struct {
 	Front        *controller.Front // nil in a private host
 	Communicator *communicator.Communicator
 	Engine       *criu.Engine
-	Processes    process.Host // what the plugin processes share
+	Processes    process.Host // the parts that all plugin processes share
 
 	options Options
 	log     zerolog.Logger
@@ -106,7 +106,7 @@ func Open(o Options) (_ *Host, err error) {
 	return h, nil
 }
 
-// openStores opens the images, and the store of what is changed at run time.
+// openStores opens the store of images, and the store of changes at run time.
 func (h *Host) openStores() (err error) {
 	config := h.options.Config
 	if h.Processes.Images, err = hibernate.OpenStore(config.Hibernate.Dir); err != nil {

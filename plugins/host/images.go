@@ -17,7 +17,8 @@ import (
 // configuration by mistake.
 const unusableImageAge = 7 * 24 * time.Hour
 
-// imageLimits returns how much images may take, and what happens beyond that.
+// imageLimits returns how much disk space images may take, and which image is removed
+// when they take more.
 func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 	l := hibernate.Limits{Budget: int64(c.Budget), Reserve: int64(c.Reserve), Parallel: c.Parallel}
 	l.GoldenEvicted = func(golden hibernate.StoredImage, why error) {

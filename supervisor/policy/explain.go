@@ -15,7 +15,7 @@ type Explanation struct {
 	State    shell.State
 	// Why is the whole answer in a sentence or two.
 	Why string
-	// Keeps lists what keeps the instance awake now.
+	// Keeps lists the reasons that keep the instance awake now.
 	Keeps []string
 	// Next is the step that the host will take by itself, nil if none is planned.
 	Next *Prospect
@@ -72,7 +72,8 @@ func inactiveText(c Candidate) string {
 	return "it does not run: it is " + string(c.Use.State)
 }
 
-// keepAwakeReasons lists what keeps an activated instance awake now, whatever is planned.
+// keepAwakeReasons returns the reasons that keep an activated instance awake now, whatever
+// step is planned.
 func (s Situation) keepAwakeReasons(c Candidate) (texts []string) {
 	if why := c.whyNeverHibernated(); why != "" {
 		texts = append(texts, why)

@@ -31,8 +31,8 @@ type Candidate struct {
 	Config   configs.Plugin
 	Use      shell.UseStatus
 	Attempts Attempts
-	// Memory is what the plugin occupies, in bytes; needed only under a budget of
-	// bytes.
+	// Memory is how many bytes of memory the plugin uses. It is needed only under a
+	// budget of bytes.
 	Memory int64
 }
 
