@@ -37,7 +37,8 @@ func CheckCallsign(name string) error {
 	return nil
 }
 
-// checkLoopbackAddress returns an error if the address is not host:port on a loopback interface.
+// checkLoopbackAddress returns an error if the address is not host:port on a loopback
+// interface.
 func checkLoopbackAddress(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -84,8 +85,8 @@ func checkNotEmpty(s string) error {
 	return nil
 }
 
-// checkOneOf returns an error if the word is not an allowed one. The error names the
-// nearest allowed word.
+// checkOneOf returns an error if the word is not one of the allowed words. The error
+// suggests the allowed word that is spelled most like it.
 func checkOneOf[T ~string](word T, allowed []T) error {
 	var names, quoted []string
 	for _, a := range allowed {
@@ -100,8 +101,8 @@ func checkOneOf[T ~string](word T, allowed []T) error {
 		strings.Join(quoted[:last], ", "), quoted[last], didYouMean(string(word), names))
 }
 
-// didYouMean returns the end of an error about an unknown word, which suggests the
-// nearest known word; "" if none is near.
+// didYouMean returns the text ": did you mean ...?" with the known word that is spelled
+// most like the word, "" if none is similar. The text ends an error about an unknown word.
 func didYouMean(word string, known []string) string {
 	if near := nearestWord(word, known); near != "" {
 		return fmt.Sprintf(": did you mean %q?", near)
@@ -109,9 +110,9 @@ func didYouMean(word string, known []string) string {
 	return ""
 }
 
-// nearestWord returns the known word that the word most likely stands for, or "". Upper
-// case and "_" for "-" do not count as differences, and the start of a word counts as
-// near.
+// nearestWord returns the known word that is spelled most like the word, "" if none is
+// similar. It ignores case, takes "_" for "-", and accepts the first letters of a known
+// word.
 func nearestWord(word string, known []string) string {
 	word = strings.ReplaceAll(strings.ToLower(word), "_", "-")
 	best, least := "", 1+(len(word)+2)/3

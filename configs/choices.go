@@ -1,6 +1,6 @@
 package configs
 
-// StartMode is the state in which an instance is once the host has started.
+// StartMode is the state that an instance has after the host has started.
 type StartMode string
 
 // The values of the key "start-mode".
@@ -10,7 +10,7 @@ const (
 	StartUnavailable StartMode = "unavailable"
 )
 
-// OnCall is how a call to a hibernated instance is answered.
+// OnCall is what the host does with a call to a hibernated instance.
 type OnCall string
 
 // The values of the key "on-call": refuse the call, or hold it and wake the instance.
@@ -19,7 +19,7 @@ const (
 	OnCallWake   OnCall = "wake"
 )
 
-// WakeMode is how much memory is loaded before a woken instance runs.
+// WakeMode is how much memory a wake loads before the plugin runs again.
 type WakeMode string
 
 // The values of the key "wake".
@@ -29,13 +29,13 @@ const (
 	WakeLazy  WakeMode = "lazy"  // none: each piece is read and verified when it is needed
 )
 
-// Sleep is the kind of sleep that a hibernation leads to.
+// Sleep is the kind of sleep into which the host puts an instance that it hibernates.
 type Sleep string
 
-// The values of the key "sleep". A checkpoint is an image on disk that outlives the
-// host. A plugin that is paged out stays as it is, frozen and in the swap.
+// The values of the key "sleep". A checkpoint ends the plugin and leaves an image on disk
+// that outlives the host. Page-out freezes the plugin and moves its memory to the swap.
 const (
-	SleepAuto       Sleep = "auto" // a checkpoint if one is possible, else paged out
+	SleepAuto       Sleep = "auto" // a checkpoint if possible, else page-out
 	SleepCheckpoint Sleep = "checkpoint"
 	SleepPageOut    Sleep = "pageout"
 )
@@ -61,8 +61,7 @@ const (
 	FailedWakeDeactivate OnFailedWake = "deactivate"
 )
 
-// OnBudget is what happens to a hibernation for which the budget of the images has no
-// room.
+// OnBudget is what happens when the image of a hibernation would exceed the budget.
 type OnBudget string
 
 // The values of the key "on-budget": refuse the hibernation, or deactivate the instance
@@ -75,13 +74,13 @@ const (
 // Compression is how new images are compressed.
 type Compression string
 
-// The values of the key "compress".
+// The values of the key "compress": do not compress images, or use Zstandard.
 const (
 	CompressNone Compression = "none"
 	CompressZstd Compression = "zstd"
 )
 
-// Pressure is what the host does when memory is short.
+// Pressure is what the host does when the machine is short of memory.
 type Pressure string
 
 // The values of the key "pressure": do nothing, hibernate plugins, or only log which
@@ -95,18 +94,17 @@ const (
 // Dialect is a variant of Thunder's wire format.
 type Dialect string
 
-// The values of the key "dialect": the variant of the devices in the field, and the
-// newer one.
+// The values of the key "dialect": Thunder R4, which devices in the field speak, and R5.
 const (
 	DialectR4 Dialect = "thunder-r4"
 	DialectR5 Dialect = "thunder-r5"
 )
 
-// RestartPolicy decides after which ends a plugin is started again.
+// RestartPolicy is when the host restarts a plugin that has ended by itself.
 type RestartPolicy string
 
-// The values of the key "policy". RestartOnFailure does not start a plugin again that
-// ended with status 0.
+// The values of the key "policy". RestartOnFailure does not restart a plugin that ended
+// with status 0.
 const (
 	RestartNever     RestartPolicy = "never"
 	RestartOnFailure RestartPolicy = "on-failure"

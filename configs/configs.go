@@ -61,7 +61,7 @@ type Host struct {
 	// own Data is empty.
 	Data string `toml:"data"`
 
-	// Subsystems are the subsystems that the site defines besides Thunder's.
+	// Subsystems are the subsystems that the operator defines besides Thunder's.
 	Subsystems []string `toml:"subsystems"`
 
 	// Environment are the names of the host's environment variables that clients may read.

@@ -170,9 +170,8 @@ func (f *configFile) readPlugin(t *tableReader) {
 	f.config.Plugins = append(f.config.Plugins, p)
 }
 
-// checkSubsystem returns an error if there is no subsystem of that name, neither Thunder's
-// nor the site's own. The site's own are known before any plugin is read, because the main
-// file comes first.
+// checkSubsystem returns an error if neither Thunder nor the operator defines a subsystem
+// of that name. The operator's subsystems are in the main file, which is read first.
 func (f *configFile) checkSubsystem(name string) error {
 	return CheckSubsystem(name, f.config.Host.AllSubsystems(), false)
 }

@@ -13,7 +13,7 @@ type RequiresError struct {
 	Callsign string
 	// Missing is the required callsign that no instance has, "" for a circle.
 	Missing string
-	// Circle is the callsigns from Callsign back to Callsign.
+	// Circle are the callsigns along the circle; the first and the last are Callsign.
 	Circle []string
 }
 
@@ -24,8 +24,8 @@ func (e *RequiresError) Error() string {
 	return "instances require each other in a circle: " + strings.Join(e.Circle, " → ")
 }
 
-// CheckRequires returns an error for each required callsign that no plugin has, in the
-// order of the plugins, and one for each circle.
+// CheckRequires returns an error for each required callsign that no plugin has, and one
+// for each circle of requirements, in the order of the plugins.
 func CheckRequires(plugins []Plugin) []*RequiresError {
 	requires := make(map[string][]string, len(plugins))
 	for _, p := range plugins {

@@ -14,20 +14,21 @@ var Subsystems = []string{
 	"Provisioning", "Decryption", "WebSource", "Streaming", "Bluetooth", "Cryptography", "Installation",
 }
 
-// AllSubsystems returns Thunder's subsystems, followed by those that the site defines.
+// AllSubsystems returns Thunder's subsystems, followed by those that the operator defines.
 func (h Host) AllSubsystems() []string {
 	return append(slices.Clone(Subsystems), h.Subsystems...)
 }
 
-// SplitTermination returns the subsystem of a termination such as "!Network", and in
-// not whether the termination is met while the subsystem is down.
+// SplitTermination returns the subsystem of a termination such as "!Network", and not =
+// true if the termination begins with "!", which means that the subsystem is down.
 func SplitTermination(name string) (subsystem string, not bool) {
 	return strings.CutPrefix(name, "!")
 }
 
 var subsystemForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
 
-// CheckNewSubsystem returns an error if a site cannot define a subsystem of that name.
+// CheckNewSubsystem returns an error if the operator cannot define a subsystem of that
+// name: the name is malformed, or Thunder's.
 func CheckNewSubsystem(name string) error {
 	if !subsystemForm.MatchString(name) {
 		return fmt.Errorf(`%q is not the name of a subsystem: it must be a letter, then at most 63 letters, digits, "_" or "-"`, name)

@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// Tiers is when the host puts plugins to sleep by itself.
+// Tiers are the conditions under which the host puts plugins to sleep by itself.
 type Tiers struct {
 	// DryRun makes the host only log which plugins it would put to sleep.
 	DryRun bool `toml:"dry-run"`
 
 	Pressure Pressure `toml:"pressure"`
 
-	// Memory is short if threads of the system have waited for memory for
-	// PressureSome within PressureWindow, see "some" in
+	// PressureSome is the time that threads of the machine must have waited for memory
+	// within PressureWindow for memory to be short, see "some" in
 	// Documentation/accounting/psi.rst of the Linux source.
 	PressureSome   Duration `toml:"pressure-some"`
 	PressureWindow Duration `toml:"pressure-window"`
 
-	// MemoryAvailable is the amount of available memory below which memory is short
-	// too, 0 for none.
+	// MemoryAvailable is the available memory of the machine below which memory is short
+	// too, 0 for no such limit.
 	MemoryAvailable Bytes `toml:"memory-available"`
 
-	// BudgetCount and BudgetBytes are how many plugins may be awake, and how much
-	// memory they may have together; 0 for any.
+	// BudgetCount is how many plugins may be awake at the same time, BudgetBytes how much
+	// memory they may have together; 0 for any number.
 	BudgetCount int   `toml:"budget-count"`
 	BudgetBytes Bytes `toml:"budget-bytes"`
 }
@@ -53,23 +53,24 @@ func readTiers(t *tableReader, r *Tiers) {
 	t.readParsed("budget-bytes", `a size such as "64MiB"`, &r.BudgetBytes)
 }
 
-// Idling is what the host does with an instance that gets no calls.
+// Idling is when the host suspends and hibernates an instance that gets no calls.
 type Idling struct {
 	// IdleSuspend and IdleHibernate are the times since the last call after which the
 	// host suspends and hibernates the instance.
 	IdleSuspend   IdleTime `toml:"idle-suspend" use:"adjust"`
 	IdleHibernate IdleTime `toml:"idle-hibernate" use:"adjust"`
 
-	// AutoHibernate is the key as given, nil without the key; see Plugin.MayAutoHibernate.
+	// AutoHibernate is the value of the key "auto-hibernate", nil without the key; see
+	// Plugin.MayAutoHibernate.
 	AutoHibernate *bool `toml:"auto-hibernate" use:"adjust"`
 
-	// MinAwake is how long after a start, a wake or a call the host leaves the
-	// instance awake.
+	// MinAwake is how long after a start, a wake or a call the host does not put the
+	// instance to sleep by itself.
 	MinAwake Duration `toml:"min-awake" use:"adjust"`
 }
 
-// MayAutoHibernate reports whether the host may hibernate the instance by itself. Without the
-// key auto-hibernate it may if a call would wake the instance, or if idle-hibernate is
+// MayAutoHibernate reports whether the host may hibernate the instance by itself. Without
+// the key "auto-hibernate" the host may if a call wakes the instance, or if IdleHibernate is
 // set.
 func (p Plugin) MayAutoHibernate() bool {
 	if p.AutoHibernate != nil {

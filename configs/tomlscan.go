@@ -12,8 +12,8 @@ type token struct {
 	line int
 }
 
-// tokens returns the tokens of a document, with their bytes. The document may be
-// invalid.
+// tokens returns the tokens of a document, each with the byte at its start. The document
+// need not be valid TOML.
 func tokens(doc string) iter.Seq2[byte, token] {
 	return func(yield func(byte, token) bool) {
 		line := 1
@@ -37,8 +37,8 @@ func tokens(doc string) iter.Seq2[byte, token] {
 }
 
 // tomlStringLength returns the length of the TOML string that text begins with, quotes
-// included. A string that is not closed ends before the end of its line, or with text
-// if it may have several lines.
+// included. A string without closing quotes ends at the end of its line, or at the end of
+// text if it began with three quotes.
 func tomlStringLength(text string) int {
 	quote := text[:1]
 	if long := strings.Repeat(quote, 3); strings.HasPrefix(text, long) {
@@ -52,7 +52,7 @@ func tomlStringLength(text string) int {
 			return i
 		case strings.HasPrefix(text[i:], quote):
 			end := i + len(quote)
-			// One or two quotes may stand before the three that end a long string.
+			// A string in three quotes may itself end in one or two quotes.
 			for len(quote) == 3 && end < min(len(text), i+5) && text[end] == text[0] {
 				end++
 			}
@@ -62,12 +62,12 @@ func tomlStringLength(text string) int {
 	return len(text)
 }
 
-// maxNesting is how many tables and lists may lie within each other. The time that the
-// TOML library takes grows faster than the depth.
+// maxNesting is how deep tables and lists may be nested. The limit protects the TOML
+// library, whose time grows faster than the depth.
 const maxNesting = 64
 
-// lineOfTooDeepNesting returns the first line on which a document nests deeper than maxNesting,
-// or 0. The document may be invalid.
+// lineOfTooDeepNesting returns the number of the first line on which tables and lists are
+// nested deeper than maxNesting, 0 if there is none. The document need not be valid TOML.
 func lineOfTooDeepNesting(doc string) int {
 	dots, all := 0, 0
 	var outside []int // the dots before each open bracket
@@ -98,9 +98,9 @@ type keyStart struct {
 	element bool // it is a [[header]]
 }
 
-// findKeyStarts returns where the keys of a document begin, in order: at the start of a line
-// outside of all brackets, and after "{" and "," in an inline table. The document must
-// be valid TOML.
+// findKeyStarts returns where the keys of a document begin, in order. A key begins at the
+// start of a line outside of all brackets, or after "{" or "," in an inline table. The
+// document must be valid TOML.
 func findKeyStarts(doc string) []keyStart {
 	doc = strings.TrimPrefix(doc, "\ufeff")
 	var starts []keyStart

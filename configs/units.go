@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration that a file writes as "1m30s". In a file it must be more
-// than zero, so that no timeout can be switched off by accident.
+// Duration is a time.Duration, in a file written as "1m30s". A file must not have zero, so
+// that no timeout can be switched off by accident.
 type Duration time.Duration
 
 func (d Duration) String() string { return time.Duration(d).String() }
@@ -17,7 +17,7 @@ func (d Duration) String() string { return time.Duration(d).String() }
 // MarshalText returns a text that UnmarshalText reads back exactly.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads a text such as "1m30s". After an error d is as before.
+// UnmarshalText reads a text such as "1m30s". An error leaves d unchanged.
 func (d *Duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {
@@ -30,8 +30,8 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// IdleTime is a time without use after which something is done, 0 for never. A file
-// writes it as "5m" or "never".
+// IdleTime is the time without calls after which an instance is suspended or hibernated,
+// 0 for never. A file has a text such as "5m", or "never".
 type IdleTime time.Duration
 
 const never = "never"
@@ -46,7 +46,7 @@ func (i IdleTime) String() string {
 // MarshalText returns a text that UnmarshalText reads back exactly.
 func (i IdleTime) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
 
-// UnmarshalText reads a text such as "5m", or "never". After an error i is as before.
+// UnmarshalText reads a text such as "5m", or "never". An error leaves i unchanged.
 func (i *IdleTime) UnmarshalText(text []byte) error {
 	if string(text) == never {
 		*i = 0
@@ -60,7 +60,7 @@ func (i *IdleTime) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Bytes is a size that a file writes as "64MiB".
+// Bytes is a number of bytes, in a file written as "64MiB".
 type Bytes int64
 
 var byteUnits = []struct {
@@ -68,7 +68,7 @@ var byteUnits = []struct {
 	size Bytes
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
-// String returns b in the largest unit of which it is a whole number.
+// String returns b as a whole number of the largest possible unit, such as "64MiB".
 func (b Bytes) String() string {
 	for _, u := range byteUnits {
 		if b != 0 && b%u.size == 0 && u.size > 1 {
@@ -81,7 +81,7 @@ func (b Bytes) String() string {
 // MarshalText returns a text that UnmarshalText reads back exactly.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
-// UnmarshalText reads a text such as "64MiB". After an error b is as before.
+// UnmarshalText reads a text such as "64MiB". An error leaves b unchanged.
 func (b *Bytes) UnmarshalText(text []byte) error {
 	number, size := string(text), Bytes(1)
 	for _, u := range byteUnits {

@@ -1,10 +1,10 @@
-// Package bytesize formats numbers of bytes for a person.
+// Package bytesize formats numbers of bytes for people to read.
 package bytesize
 
 import "fmt"
 
-// Format returns n in its largest binary unit, with one decimal below ten: "1.5 MiB",
-// "204 MiB".
+// Format returns n bytes in the largest binary unit of which there is at least one, with
+// one decimal below ten: "1.5 MiB", "204 MiB".
 func Format(n int64) string {
 	value, unit := float64(n), "B"
 	for _, larger := range []string{"KiB", "MiB", "GiB", "TiB"} {

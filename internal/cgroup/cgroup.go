@@ -29,8 +29,8 @@ func Own() (Dir, error) {
 	return Dir(filepath.Join(mount, own)), nil
 }
 
-// PathOf returns the path of the process's cgroup below the mount point of the v2
-// hierarchy, "" when there is no such hierarchy or the process is gone.
+// PathOf returns the path of the cgroup of the process, below the mount point of the v2
+// hierarchy. It returns "" when there is no v2 hierarchy or the process is gone.
 func PathOf(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	for line := range strings.Lines(string(text)) {
@@ -49,7 +49,7 @@ func MountPoint() (string, error) {
 		return "", err
 	}
 	for line := range strings.Lines(string(mounts)) {
-		// ... mount point (5th) ... " - " type source options, see proc(5)
+		// The fifth field is the mount point, and the type comes after " - ", see proc(5).
 		before, after, _ := strings.Cut(line, " - ")
 		fields := strings.Fields(before)
 		if strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
@@ -59,7 +59,7 @@ func MountPoint() (string, error) {
 	return "", errors.New("cgroup v2 is not mounted")
 }
 
-// Child returns the directory of the cgroup of that name in d, which need not exist.
+// Child returns the cgroup of that name in d. The cgroup need not exist.
 func (d Dir) Child(name string) Dir { return Dir(filepath.Join(string(d), name)) }
 
 // Parent returns the cgroup that d is in.
@@ -87,13 +87,13 @@ func (d Dir) Set(file, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Remove deletes the cgroup and all cgroups below it once the last process has left
-// them. The error says so when processes stay.
+// Remove waits until no process is left in the cgroup and below, and deletes the cgroup and
+// all cgroups below. It returns an error if processes are left after ten seconds.
 func (d Dir) Remove() error {
 	if err := d.WaitEmpty(); err != nil {
 		return err
 	}
-	var dirs []string // the processes may have made more below
+	var dirs []string // the processes may have made cgroups below
 	err := filepath.WalkDir(string(d), func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() {
 			dirs = append(dirs, path)
@@ -111,7 +111,8 @@ func (d Dir) Remove() error {
 
 func (d Dir) filePath(name string) string { return filepath.Join(string(d), name) }
 
-// readFile returns the text of one of the cgroup's files, "" if it is missing or d is "".
+// readFile returns the text of one of the cgroup's files, "" if the file is missing or
+// there is no cgroup.
 func (d Dir) readFile(file string) string {
 	if d == "" {
 		return ""

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Freeze stops every process in the cgroup and below, and returns when all have
-// stopped. After an error, the caller should thaw the cgroup.
+// Freeze stops every process in the cgroup and below, and waits until all have stopped or
+// ctx ends. After an error some processes may be frozen; the caller should call Thaw.
 func (d Dir) Freeze(ctx context.Context) error {
 	if err := d.Set("cgroup.freeze", "1"); err != nil {
 		return fmt.Errorf("cannot freeze: %w", err)
@@ -35,8 +35,8 @@ func (d Dir) Thaw() error {
 	return nil
 }
 
-// waitForEvent returns when cgroup.events contains the event, such as "frozen 1", or with
-// the first error of giveUp. The kernel signals each change of that file as POLLPRI.
+// waitForEvent waits until the file cgroup.events contains the event, such as "frozen 1".
+// While waiting it calls giveUp every 20 ms, and returns the first error of giveUp.
 func (d Dir) waitForEvent(event string, giveUp func() error) error {
 	events, err := os.Open(d.filePath("cgroup.events"))
 	if err != nil {
@@ -55,6 +55,7 @@ func (d Dir) waitForEvent(event string, giveUp func() error) error {
 		if err := giveUp(); err != nil {
 			return err
 		}
+		// The kernel signals each change of cgroup.events as POLLPRI.
 		poll := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}
 		if _, err := unix.Poll(poll, 20); err != nil && !errors.Is(err, syscall.EINTR) {
 			return err

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Kill kills every process in the cgroup and below, and returns when none is left.
-// The cgroup should not be used again: Linux (6.18 does) may kill any process that is
-// later cloned into a cgroup that was killed once.
+// Kill kills every process in the cgroup and below, and waits until none is left. The
+// cgroup should not be used again, because Linux (such as 6.18) may also kill processes
+// that are cloned into the cgroup later.
 func (d Dir) Kill() error {
 	if err := d.Set("cgroup.kill", "1"); err != nil {
 		return fmt.Errorf("cannot kill the cgroup: %w", err)
@@ -23,11 +23,11 @@ func (d Dir) CheckKillSupport() error {
 	return err
 }
 
-// emptyLimit is how long killed processes may take to leave a cgroup.
+// emptyLimit is how long WaitEmpty waits for processes to leave a cgroup.
 const emptyLimit = 10 * time.Second
 
-// WaitEmpty returns when no process is left in the cgroup and below, or an error after
-// ten seconds.
+// WaitEmpty waits until no process is left in the cgroup and below. It returns an error if
+// processes are left after ten seconds.
 func (d Dir) WaitEmpty() error {
 	late := time.Now().Add(emptyLimit)
 	return d.waitForEvent("populated 0", func() error {

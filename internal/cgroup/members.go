@@ -10,8 +10,8 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Members returns the PIDs of the processes in the cgroup, nil for no cgroup. It does
-// not look into the cgroups below.
+// Members returns the PIDs of the processes in the cgroup, without those in the cgroups
+// below. It returns nil when there is no cgroup.
 func (d Dir) Members() (pids []int) {
 	for field := range strings.FieldsSeq(d.readFile("cgroup.procs")) {
 		if pid, err := strconv.Atoi(field); err == nil {
@@ -21,9 +21,10 @@ func (d Dir) Members() (pids []int) {
 	return pids
 }
 
-// MembersOutsideTree returns the living members that do not belong to the tree below root.
+// MembersOutsideTree returns the PIDs of the living members that are neither root nor
+// descendants of root.
 func (d Dir) MembersOutsideTree(root int) []int {
-	members := d.Members() // first: a process forked after this look belongs to the tree
+	members := d.Members() // read before the tree, so that the tree also has their new children
 	tree := procfs.Tree(root)
 	return slices.DeleteFunc(members, func(pid int) bool { return slices.Contains(tree, pid) || procfs.HasEnded(pid) })
 }

@@ -1,5 +1,5 @@
-// Package fileid finds out without reading a file whether it is still the same file with
-// the same contents. It does not know what the files are for.
+// Package fileid finds out whether a path still leads to the same file with the same
+// contents, without reading the file. It does not know what the files are for.
 package fileid
 
 import (
@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ID identifies a file and the state of its contents. While two IDs of a path are
-// equal, the file was not replaced or written to; see OfUnlessJustChanged for the only exception.
-// A different ID does not mean other contents. The zero ID is not the ID of any file.
+// ID identifies a file and the state of its contents. If two IDs of a path are equal, the
+// file was not replaced or written to between; see OfUnlessJustChanged for the only
+// exception. If they differ, the contents may still be equal. No file has the zero ID.
 type ID struct {
 	Device   uint64 `json:"device"`
 	Inode    uint64 `json:"inode"`
 	Size     int64  `json:"size"`
-	Changed  int64  `json:"changed"`  // the inode, in ns since 1970
-	Modified int64  `json:"modified"` // the contents, in ns since 1970
+	Changed  int64  `json:"changed"`  // last change of the inode, in ns since 1970
+	Modified int64  `json:"modified"` // last change of the contents, in ns since 1970
 }
 
 // Of returns the ID of the file, or of the file that a symbolic link leads to.
@@ -29,7 +29,7 @@ func Of(path string) (ID, error) {
 	return FromStat(&st), nil
 }
 
-// FromStat returns the ID of the file that stat(2) has described.
+// FromStat returns the ID of the file that st describes, see stat(2).
 func FromStat(st *unix.Stat_t) ID {
 	return ID{Device: st.Dev, Inode: st.Ino, Size: st.Size, Changed: st.Ctim.Nano(), Modified: st.Mtim.Nano()}
 }
@@ -38,8 +38,8 @@ func FromStat(st *unix.Stat_t) ID {
 // distinguish it from the next change.
 const settleTime = time.Second
 
-// OfUnlessJustChanged returns the ID of the file, and the zero ID if the file is missing or has
-// changed so recently that the next change might leave the ID as it is.
+// OfUnlessJustChanged returns the ID of the file. It returns the zero ID if the file is
+// missing, or has changed so recently that another change might result in the same ID.
 func OfUnlessJustChanged(path string) ID {
 	id, err := Of(path)
 	if err != nil || time.Since(time.Unix(0, id.Changed)) < settleTime {

@@ -15,7 +15,8 @@ import (
 // Descriptor is one open file of a process.
 type Descriptor struct {
 	PID, FD int
-	// Target is the link /proc/<pid>/fd/<fd>: a path, or a name like "socket:[4711]".
+	// Target is what the link /proc/<pid>/fd/<fd> leads to: a path, or a name such as
+	// "socket:[4711]".
 	Target string
 }
 
@@ -52,7 +53,8 @@ func (d Descriptor) DeviceNumber() (number uint64, ok bool) {
 	return st.Rdev, kind == unix.S_IFCHR || kind == unix.S_IFBLK
 }
 
-// MountID returns the ID of the mount that the file is on, 0 when the file has no path.
+// MountID returns the ID of the mount that the file or directory is on, 0 when the
+// descriptor is open on something else, such as a socket or a device.
 func (d Descriptor) MountID() uint64 {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, d.path(), 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st); err != nil {
@@ -86,14 +88,14 @@ func (d Descriptor) Protocol() string {
 	return unix.ByteSliceToString(name[:n])
 }
 
-// InfoField returns the value of the key in /proc/<pid>/fdinfo/<fd>, "" when there is
-// none.
+// InfoField returns the value of the key in /proc/<pid>/fdinfo/<fd>, "" when the key is
+// missing or the file is closed.
 func (d Descriptor) InfoField(key string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
 	return findLineValue(string(text), key+":")
 }
 
-// OpenFlags returns the flags of open(2) that the file has.
+// OpenFlags returns the flags with which the file is open, see open(2).
 func (d Descriptor) OpenFlags() uint64 {
 	flags, _ := strconv.ParseUint(d.InfoField("flags"), 8, 64)
 	return flags
@@ -109,7 +111,8 @@ func (d Descriptor) DeletedSize() (size int64, ok bool) {
 	return st.Blocks * 512, st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
-// HasUnreadData reports whether the socket has received data that was not read yet.
+// HasUnreadData reports whether the socket has received data that the process has not read
+// yet.
 func (d Descriptor) HasUnreadData() (unread bool, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		var words [9]uint32 // the first is SK_MEMINFO_RMEM_ALLOC
@@ -125,8 +128,8 @@ func (d Descriptor) HasUnreadData() (unread bool, err error) {
 	return unread, err
 }
 
-// QueuedBytes returns the number of bytes that can be read from the file now, and an
-// error when the file does not know.
+// QueuedBytes returns the number of bytes that can be read now from the pipe, terminal or
+// socket, and an error for other files.
 func (d Descriptor) QueuedBytes() (size uint32, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		size, err = unix.IoctlGetUint32(fd, unix.TIOCINQ) // FIONREAD by another name
@@ -135,8 +138,8 @@ func (d Descriptor) QueuedBytes() (size uint32, err error) {
 	return size, err
 }
 
-// SocketHolder returns the PID of a process that has the socket open, 0 if none is
-// visible. It looks through all processes.
+// SocketHolder returns the PID of a process that has the socket of that inode open, 0 if
+// this process may see none. It looks through all processes of the machine.
 func SocketHolder(inode uint32) int {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range processes {
@@ -148,10 +151,11 @@ func SocketHolder(inode uint32) int {
 	return 0
 }
 
+// path returns the path at which the open file can be opened or examined.
 func (d Descriptor) path() string { return fmt.Sprintf("/proc/%d/fd/%d", d.PID, d.FD) }
 
-// withDuplicate calls use with a duplicate of the descriptor in this process, see
-// pidfd_getfd(2).
+// withDuplicate calls use with a duplicate of the descriptor in this process, and closes
+// the duplicate after the call, see pidfd_getfd(2).
 func (d Descriptor) withDuplicate(use func(fd int) error) error {
 	pidfd, err := unix.PidfdOpen(d.PID, 0)
 	if err != nil {

@@ -10,23 +10,23 @@ import (
 // PSS returns the proportional set size of the processes together, in bytes.
 func PSS(pids []int) int64 { return sumMemoryFields(pids, "smaps_rollup", "Pss:") }
 
-// RSS returns the resident set size of the processes together, in bytes. It is cheaper
-// than PSS and counts shared pages more than once.
+// RSS returns the resident set size of the processes together, in bytes. It takes less time
+// than PSS, but counts a page once for each process that shares the page.
 func RSS(pids []int) int64 { return sumMemoryFields(pids, "status", "VmRSS:") }
 
-// UnbackedBytes returns the memory of the processes, resident or in the swap, whose
-// contents are in no file.
+// UnbackedBytes returns how much memory of the processes, resident or in the swap, has
+// contents that are in no file on disk.
 func UnbackedBytes(pids []int) int64 {
 	return sumMemoryFields(pids, "smaps_rollup", "Anonymous:", "Pss_Shmem:", "Swap:")
 }
 
-// AnonymousBytes returns the resident memory of the processes that belongs to no file.
+// AnonymousBytes returns how much resident memory of the processes belongs to no file.
 func AnonymousBytes(pids []int) int64 { return sumMemoryFields(pids, "smaps_rollup", "Anonymous:") }
 
-// SwappedBytes returns the memory of the processes that is in the swap.
+// SwappedBytes returns how much memory of the processes is in the swap.
 func SwappedBytes(pids []int) int64 { return sumMemoryFields(pids, "smaps_rollup", "Swap:") }
 
-// MemoryUsage is the memory that a group of processes takes.
+// MemoryUsage is the memory that a group of processes uses.
 type MemoryUsage struct {
 	// Processes is the number of living processes.
 	Processes int
@@ -35,8 +35,7 @@ type MemoryUsage struct {
 	Resident, Shared, Virtual int64
 }
 
-// MeasureMemory returns the memory usage of the processes. A process that has ended
-// counts nothing.
+// MeasureMemory returns the memory usage of the processes, without those that have ended.
 func MeasureMemory(pids []int) MemoryUsage {
 	var u MemoryUsage
 	for _, pid := range pids {
@@ -53,8 +52,9 @@ func MeasureMemory(pids []int) MemoryUsage {
 	return u
 }
 
-// sumMemoryFields adds the fields of that file in /proc/<pid>, in bytes. A process that has
-// ended or may not be read counts nothing.
+// sumMemoryFields returns the sum, in bytes, of the values that the keys have in the file of
+// that name in /proc/<pid> of each process. A process that has ended or that this process
+// may not read adds nothing.
 func sumMemoryFields(pids []int, file string, keys ...string) (total int64) {
 	for _, pid := range pids {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
@@ -65,8 +65,8 @@ func sumMemoryFields(pids []int, file string, keys ...string) (total int64) {
 	return total
 }
 
-// memoryFieldBytes returns the value of the key, which the text has in KiB, in bytes; 0 when
-// the text lacks the key.
+// memoryFieldBytes returns the value of the key in bytes, 0 when the key is missing. The
+// text is a file of /proc/<pid> and has the value in KiB.
 func memoryFieldBytes(text, key string) int64 {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {

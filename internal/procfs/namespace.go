@@ -8,14 +8,15 @@ import (
 )
 
 // Namespace returns the namespace of that kind that the process is in, such as
-// "net:[4026531840]", "" when the kernel has no such kind.
+// "net:[4026531840]" for "net". It returns "" when the kernel has no namespaces of that
+// kind, or the process is gone.
 func Namespace(pid int, kind string) string {
 	target, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
 	return target
 }
 
-// MountIDs returns the IDs of the mounts that the process sees, see
-// /proc/<pid>/mountinfo.
+// MountIDs returns the IDs of the mounts in the mount namespace of the process, see
+// proc_pid_mountinfo(5).
 func MountIDs(pid int) map[uint64]bool {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	mounts := make(map[uint64]bool)

@@ -10,36 +10,36 @@ import (
 )
 
 // StartTicks returns when the process began, in clock ticks since the boot, 0 when the
-// process is gone. With BootID it distinguishes the process from every other that gets
-// the same PID.
+// process is gone. StartTicks and BootID together distinguish the process from any other
+// process that gets the same PID.
 func StartTicks(pid int) uint64 {
 	ticks, _ := strconv.ParseUint(statField(pid, 22), 10, 64)
 	return ticks
 }
 
-// Parent returns the PID of the parent, 0 when the process is gone.
+// Parent returns the PID of the parent process, 0 when the process is gone.
 func Parent(pid int) int {
 	parent, _ := strconv.Atoi(statField(pid, 4))
 	return parent
 }
 
-// NSPid returns the number of the process or thread in its own PID namespace, 0 when it
-// is gone.
+// NSPid returns the PID of the process, or the TID of the thread, in its own PID namespace,
+// 0 when the process or thread is gone.
 func NSPid(pid int) int {
 	numbers := statusField(pid, "NSpid:") // one for each PID namespace, the own one last
 	number, _ := strconv.Atoi(numbers[strings.LastIndexByte(numbers, '\t')+1:])
 	return number
 }
 
-// ProcessName returns the name of the process, as set by prctl(2) or taken from the name of
-// its program, "" when the process is gone. The kernel cuts it to 15 bytes.
+// ProcessName returns the name of the process, at most 15 bytes, "" when the process is
+// gone. It is the file name of the program, unless the process has set another by prctl(2).
 func ProcessName(pid int) string {
 	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	return strings.TrimSuffix(string(name), "\n")
 }
 
-// ExecutableID returns "device:inode" of the file that the process executes, also when
-// the file was replaced or deleted, "" when the process is gone.
+// ExecutableID returns "device:inode" of the file that the process executes, even if the
+// file was replaced or deleted since. It returns "" when the process is gone.
 func ExecutableID(pid int) string {
 	info, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
@@ -52,14 +52,14 @@ func ExecutableID(pid int) string {
 	return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// BootID returns an identifier that the kernel makes anew at each boot.
+// BootID returns an identifier of the current boot of the kernel. Each boot has another.
 func BootID() string {
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(id))
 }
 
 // Personality returns the execution domain of the process in hexadecimal, see
-// personality(2), "" when it may not be read.
+// personality(2). It returns "" when this process may not read the domain.
 func Personality(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/personality", pid))
 	return strings.TrimSpace(string(text))
@@ -72,7 +72,7 @@ func IsTraced(pid int) bool {
 }
 
 // HasOtherUserOrGroup reports whether any user or group ID of the process differs from the
-// real one of this process.
+// real user or group ID of this process.
 func HasOtherUserOrGroup(pid int) bool {
 	for key, own := range map[string]int{"Uid:": os.Getuid(), "Gid:": os.Getgid()} {
 		for id := range strings.FieldsSeq(statusField(pid, key)) {
@@ -87,7 +87,7 @@ func HasOtherUserOrGroup(pid int) bool {
 // Owner is the real user and group of a process.
 type Owner struct{ UID, GID int }
 
-// OwnerOf returns the owner of the process, root when the process is gone.
+// OwnerOf returns the real user and group of the process, root when the process is gone.
 func OwnerOf(pid int) (o Owner) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, _ = fmt.Sscan(findLineValue(string(text), "Uid:"), &o.UID)
@@ -114,7 +114,8 @@ func statusField(pid int, key string) string {
 	return findLineValue(string(text), key)
 }
 
-// findLineValue returns the rest of the first line that begins with key.
+// findLineValue returns what follows the key on the first line that begins with the key,
+// "" if no line does.
 func findLineValue(text, key string) string {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {

@@ -8,7 +8,7 @@ import (
 )
 
 // HeldRobustFutexes returns the addresses of the futexes of the robust mutexes that the
-// thread holds. The kernel marks these mutexes when the thread dies, see
+// thread holds. If the thread dies, the kernel marks these mutexes as abandoned, see
 // get_robust_list(2).
 func HeldRobustFutexes(tid int) (held []uint64) {
 	var head, size uint64
@@ -37,19 +37,20 @@ func HeldRobustFutexes(tid int) (held []uint64) {
 	return held
 }
 
-// priorityInheritBit is set in a list entry whose mutex inherits priority.
+// priorityInheritBit is set in an entry of the robust list if the mutex of the entry passes
+// the priority of waiting threads on to its owner.
 const priorityInheritBit = 1
 
-// isFutexHeldBy reports whether the thread owns the mutex. The list also has the mutex that
-// the thread waits for.
+// isFutexHeldBy reports whether the thread owns the futex. A robust list may also have a
+// futex that the thread only waits for.
 func isFutexHeldBy(tid int, futex uint64) bool {
 	const owner = 0x3fffffff // FUTEX_TID_MASK
 	word := make([]byte, 4)
 	return readMemory(tid, futex, word) && int(binary.NativeEndian.Uint32(word)&owner) == NSPid(tid)
 }
 
-// readMemory fills into from the memory of the thread and reports whether it could read
-// all of it.
+// readMemory copies memory of the thread, from the address at, into the slice into, and
+// reports whether it filled the whole slice.
 func readMemory(tid int, at uint64, into []byte) bool {
 	local := []unix.Iovec{{Base: &into[0]}}
 	local[0].SetLen(len(into))

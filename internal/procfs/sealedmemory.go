@@ -2,10 +2,10 @@ package procfs
 
 import "slices"
 
-// kernelMappings are the mappings that the kernel makes, and may seal itself.
+// kernelMappings are the names of the mappings that the kernel itself makes and may seal.
 var kernelMappings = []string{"[sigpage]", "[uprobes]", "[vdso]", "[vectors]", "[vsyscall]", "[vvar]", "[vvar_vclock]"}
 
-// HasSealedMemory reports whether the process has sealed memory of its own, see
+// HasSealedMemory reports whether the process has memory that its program has sealed, see
 // mseal(2).
 func HasSealedMemory(pid int) (bool, error) {
 	mappings, err := readMappings(pid, "smaps")

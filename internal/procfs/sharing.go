@@ -8,8 +8,8 @@ import (
 
 // Resources that processes may share, see clone(2) and kcmp(2).
 const (
-	SharedMemory    = 1 // KCMP_VM
-	SharedDirectory = 3 // KCMP_FS
+	SharedMemory    = 1 // the address space, KCMP_VM
+	SharedDirectory = 3 // the working directory and the root directory, KCMP_FS
 )
 
 // PairsSharing returns the pairs of processes that share the resource, the lower PID
@@ -25,8 +25,8 @@ func PairsSharing(pids []int, resource int) (pairs [][2]int) {
 	return pairs
 }
 
-// compareResource orders the processes by resource and returns 0 when they share it. A
-// process that may not be inspected shares nothing.
+// compareResource orders two processes by a resource and returns 0 when they share the
+// resource. A process that this process may not inspect counts as sharing nothing.
 func compareResource(a, b, resource int) int {
 	less, _, errno := unix.RawSyscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), uintptr(resource), 0, 0, 0)
 	switch {

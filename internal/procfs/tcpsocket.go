@@ -8,12 +8,14 @@ import (
 
 // TCPSocket is the state of a TCP socket.
 type TCPSocket struct {
-	Listening, Reuse bool
-	Waiting          int    // number of connections that are not accepted yet
-	Port             string // local, "" when not bound
+	Listening bool
+	Reuse     bool   // the option SO_REUSEADDR
+	Waiting   int    // number of connections that are not accepted yet
+	Port      string // local, "" when not bound
 }
 
-// TCPSocket returns the state of the TCP socket, and an error when the file is not one.
+// TCPSocket returns the state of the open TCP socket, and an error when the file is not a
+// TCP socket.
 func (d Descriptor) TCPSocket() (s TCPSocket, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// ThreadIdentity is the identity and rights of a thread as /proc/<pid>/status shows
-// them. Two threads have the same rights when all but ID is equal.
+// ThreadIdentity is the identity and rights of a thread, with values as in
+// /proc/<pid>/status. Two threads have the same rights when all fields but ID are equal.
 type ThreadIdentity struct {
 	// ID is the thread's number in its own PID namespace.
 	ID         int    `json:"id"`
@@ -26,8 +26,8 @@ type ThreadIdentity struct {
 	Seccomp    string `json:"seccomp"`
 	// Filters is the number of seccomp filters.
 	Filters string `json:"filters"`
-	// Limits are the resource limits of the process, "soft:hard" each. Only the first
-	// thread of a process has them.
+	// Limits are the resource limits of the process, "soft:hard" each. The field is set
+	// only for the first thread of a process.
 	Limits string `json:"limits,omitempty"`
 }
 
@@ -58,8 +58,8 @@ func ThreadIdentities(pids []int) ([]ThreadIdentity, error) {
 	return all, nil
 }
 
-// parseThreadStatus reads the text of /proc/<pid>/status. It reports in alive whether
-// the thread is neither a zombie nor dead.
+// parseThreadStatus returns the identity in the text of /proc/<pid>/status, and in alive
+// whether the thread is neither a zombie nor dead.
 func parseThreadStatus(status string) (t ThreadIdentity, alive bool, err error) {
 	fields := map[string]*string{
 		"Uid": &t.UID, "Gid": &t.GID, "Groups": &t.Groups,
@@ -101,15 +101,15 @@ func (t ThreadIdentity) Difference(o ThreadIdentity) string {
 	return strings.Join(all, ", ")
 }
 
-// limitNames are the first words of the lines of /proc/<pid>/limits, ordered by the
-// numbers of the limits, see getrlimit(2).
+// limitNames are the names of the resource limits in /proc/<pid>/limits, ordered by the
+// numbers that setrlimit(2) has for them.
 var limitNames = []string{
 	"Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set", "Max processes", "Max open files",
 	"Max locked memory", "Max address space", "Max file locks", "Max pending signals", "Max msgqueue size", "Max nice priority", "Max realtime priority", "Max realtime timeout",
 }
 
-// resourceLimits returns "soft:hard" of every resource limit, ordered by number, ""
-// when the process is gone.
+// resourceLimits returns the soft and hard value of every resource limit in the order of
+// limitNames, as "soft:hard soft:hard ...", "" when the process is gone.
 func resourceLimits(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ThreadTuning is how the kernel schedules and treats one thread. A value that equals the
-// host's own, or the kernel's default, is zero.
+// ThreadTuning is the scheduling settings of one thread, and the core dump filter of its
+// process. A setting that equals this process's own is zero.
 type ThreadTuning struct {
 	// ID is the thread's number in its own PID namespace.
 	ID int `json:"id"`
@@ -25,7 +25,8 @@ type ThreadTuning struct {
 	Core string `json:"core,omitempty"`
 }
 
-// ThreadTunings returns the tuning of each thread of the processes that has any.
+// ThreadTunings returns the tuning of each thread of the processes, without the threads
+// whose settings all equal those of this process.
 func ThreadTunings(pids []int) []ThreadTuning {
 	own := readThreadTuning(os.Getpid())
 	var all []ThreadTuning
@@ -50,8 +51,8 @@ func ThreadTunings(pids []int) []ThreadTuning {
 	return all
 }
 
-// ApplyThreadTunings sets the tuning of the threads of the processes, found by ID. It goes on
-// after an error and returns the first.
+// ApplyThreadTunings applies each wanted tuning to the thread of the processes that has its
+// ID. It goes on after an error and returns the first error.
 func ApplyThreadTunings(pids []int, wanted []ThreadTuning) error {
 	if len(wanted) == 0 {
 		return nil
@@ -71,8 +72,8 @@ func ApplyThreadTunings(pids []int, wanted []ThreadTuning) error {
 	return first
 }
 
-// forEachThread calls visit for every thread, with its TID and with its number in its
-// own PID namespace.
+// forEachThread calls visit for every thread of the processes, with its TID and with its
+// number in its own PID namespace.
 func forEachThread(pids []int, visit func(tid, id int)) {
 	for _, pid := range pids {
 		for _, tid := range ThreadIDs(pid) {
@@ -83,7 +84,7 @@ func forEachThread(pids []int, visit func(tid, id int)) {
 	}
 }
 
-// ioprioProcess is IOPRIO_WHO_PROCESS.
+// ioprioProcess is IOPRIO_WHO_PROCESS of ioprio_get(2): the ID is that of one thread.
 const ioprioProcess = 1
 
 // readThreadTuning returns the tuning of a thread, without its ID.
@@ -103,6 +104,7 @@ func readThreadTuning(tid int) (t ThreadTuning) {
 	return t
 }
 
+// applyTo sets those settings of the thread that are not zero in t.
 func (t ThreadTuning) applyTo(tid int) error {
 	if n := len(t.Processors); n > 0 {
 		if _, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, uintptr(tid), uintptr(n*8), uintptr(unsafe.Pointer(&t.Processors[0]))); errno != 0 {

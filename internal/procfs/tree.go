@@ -1,5 +1,5 @@
-// Package procfs reads what Linux reports about processes, see proc(5). It changes a
-// process only in Continue, ApplyThreadTunings and ZeroMemory. It does not know what the
+// Package procfs reads what Linux reports about processes, see proc(5). Only Continue,
+// ApplyThreadTunings and ZeroMemory change a process. The package does not know what the
 // processes are for.
 package procfs
 
@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// Children returns the PIDs of the children of every thread of pid, nil when pid is gone.
+// Children returns the PIDs of the child processes of the process pid, nil when the process
+// is gone.
 func Children(pid int) []int {
 	var children []int
 	for _, thread := range threadDirs(pid) {
@@ -27,7 +28,8 @@ func Children(pid int) []int {
 	return children
 }
 
-// threadDirs returns the /proc directory of each thread of pid, nil when pid is gone.
+// threadDirs returns the directory /proc/<pid>/task/<tid> of each thread of the process, nil
+// when the process is gone.
 func threadDirs(pid int) []string {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
 	d, err := os.Open(dir)
@@ -42,8 +44,8 @@ func threadDirs(pid int) []string {
 	return names
 }
 
-// ThreadIDs returns the TIDs of the threads of pid that have not ended, nil when pid is
-// gone.
+// ThreadIDs returns the TIDs of the threads of the process that have not ended, nil when
+// the process is gone.
 func ThreadIDs(pid int) []int {
 	var all []int
 	for _, thread := range threadDirs(pid) {
@@ -55,7 +57,7 @@ func ThreadIDs(pid int) []int {
 	return all
 }
 
-// Tree returns the PIDs of root and all its descendants, parents first.
+// Tree returns the PIDs of the process root and all its descendants, parents first.
 func Tree(root int) []int {
 	tree := []int{root}
 	for i := 0; i < len(tree); i++ {

@@ -13,20 +13,20 @@ import (
 
 // UnixSocket is the state of a unix socket.
 type UnixSocket struct {
-	// Peer is the inode of the socket at the other end, 0 when that was closed or the
-	// socket was never connected.
+	// Peer is the inode of the socket at the other end, 0 when the other end was closed or
+	// the socket was never connected.
 	Peer uint32
 	// Name is the address that the socket is bound to, often "". A name in the
 	// abstract namespace begins with "@".
 	Name string
-	// Unread is the number of bytes that the socket sent and its peer did not read yet.
+	// Unread is the number of bytes that the socket has sent and its peer has not read yet.
 	Unread uint32
-	// Waiting are the inodes of the connections to this listening socket that are not
-	// accepted yet, 0 for a connection that was closed since.
+	// Waiting are the inodes of the client ends of the connections that this listening
+	// socket has not accepted yet, 0 for a client end that was closed since.
 	Waiting []uint32
 }
 
-// UnixSockets returns all unix sockets of this network namespace by their inodes.
+// UnixSockets returns all unix sockets of this process's network namespace, by inode.
 func UnixSockets() (map[uint32]UnixSocket, error) {
 	sockets, err := queryUnixSockets()
 	if err != nil {
@@ -44,7 +44,8 @@ func CountUnixConnections(path string) (int, error) {
 	}
 	peers := 0
 	for line := range strings.Lines(string(text)) {
-		// Num RefCount Protocol Flags Type St Inode Path
+		// The fields are Num RefCount Protocol Flags Type St Inode Path; St 01 is listening
+		// or unconnected.
 		fields := strings.Fields(line)
 		if len(fields) >= 8 && fields[5] != "01" && skipFields(strings.TrimSuffix(line, "\n"), 7) == path {
 			peers++
@@ -53,7 +54,7 @@ func CountUnixConnections(path string) (int, error) {
 	return peers, nil
 }
 
-// The sizes of the structures and the attributes of sock_diag(7).
+// The numbers, sizes and attributes of the messages in sock_diag(7).
 const (
 	diagByFamily = 20 // SOCK_DIAG_BY_FAMILY
 	diagRequest  = 24
@@ -65,6 +66,7 @@ const (
 	attrQueues   = 4              // UNIX_DIAG_RQLEN
 )
 
+// queryUnixSockets returns the unix sockets that sock_diag(7) reports, by inode.
 func queryUnixSockets() (map[uint32]UnixSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
@@ -105,8 +107,8 @@ func queryUnixSockets() (map[uint32]UnixSocket, error) {
 	}
 }
 
-// parseUnixSocket returns the socket that the attributes of one netlink message
-// describe.
+// parseUnixSocket returns the unix socket that one message of sock_diag(7) describes by its
+// attributes.
 func parseUnixSocket(attributes []byte) (s UnixSocket) {
 	host := binary.NativeEndian
 	for len(attributes) >= unix.SizeofRtAttr {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Peer is the process at the other end of a connection, as it was when it connected or
-// began to listen. The kernel vouches for it.
+// Peer is the process at the other end of a connection, with the rights that it had when it
+// connected or began to listen. The data is from the kernel and cannot be forged.
 type Peer struct {
 	PID, UID, GID int
 	Groups        []uint32 // supplementary
