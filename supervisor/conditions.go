@@ -20,13 +20,6 @@ type conditions struct {
 	present map[string]bool   // by callsign: activated or hibernated
 }
 
-func newConditions(o Options) conditions {
-	return conditions{
-		subsystems: configs.Host{Subsystems: o.Subsystems}.AllSubsystems(),
-		active:     make(map[string]string), present: make(map[string]bool),
-	}
-}
-
 // setSubsystems activates or deactivates subsystems on behalf of an instance, and returns
 // those that changed.
 func (c *conditions) setSubsystems(callsign string, names []string, active bool) (changed []Subsystem) {

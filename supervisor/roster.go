@@ -17,10 +17,6 @@ type roster struct {
 	builtins []*shell.Shell // the host's own, in the order in which they start
 }
 
-func newRoster() *roster {
-	return &roster{shells: make(map[string]*shell.Shell)}
-}
-
 func (r *roster) add(s *shell.Shell) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -39,7 +39,7 @@ var (
 type Supervisor struct {
 	options     Options
 	log         zerolog.Logger
-	roster      *roster
+	roster      roster
 	definitions *definitions
 	events      events
 	conditions  conditions
@@ -106,10 +106,13 @@ func New(o Options) (*Supervisor, error) {
 		o.RemoveKept = accept
 	}
 	s := &Supervisor{
-		options:     o,
-		log:         o.Log,
-		roster:      newRoster(),
-		conditions:  newConditions(o),
+		options: o,
+		log:     o.Log,
+		roster:  roster{shells: make(map[string]*shell.Shell)},
+		conditions: conditions{
+			subsystems: configs.Host{Subsystems: o.Subsystems}.AllSubsystems(),
+			active:     make(map[string]string), present: make(map[string]bool),
+		},
 		departures:  departures{waitsFor: make(map[string][]string)},
 		rechecks:    rechecks{running: make(map[*shell.Shell]bool)},
 		postMortems: postMortems{PostMortem: o.PostMortem},
