@@ -40,7 +40,7 @@ func (r *instanceRecord) UnmarshalJSON(raw []byte) error {
 }
 
 // MarshalJSON returns the record as the host sent it.
-func (r instanceRecord) MarshalJSON() ([]byte, error) { return r.raw, nil }
+func (r instanceRecord) MarshalJSON() ([]byte, error) { return r.raw.MarshalJSON() }
 
 // progressText returns a progress in bytes as a text.
 func progressText(p shell.Progress) string {

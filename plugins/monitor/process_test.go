@@ -67,7 +67,7 @@ func newLive(t *testing.T, configuration string, others ...string) *live {
 	}
 	o := host.PrivateOptions(dir, zerolog.Nop(), plugins...)
 	o.Config.Hibernate.Criu = os.Getenv("DORMOUSE_CRIU")
-	h, err := host.Open(o) //nolint:contextcheck // the parts get their contexts later
+	h, err := host.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
