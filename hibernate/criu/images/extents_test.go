@@ -7,8 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var exact = cmp.AllowUnexported(Extent{}, mapping{})
-
 func TestExtents(t *testing.T) {
 	for name, test := range map[string]struct {
 		do   func(x *Extents)
@@ -27,7 +25,7 @@ func TestExtents(t *testing.T) {
 	} {
 		x := Extents{{10, 20, 0, false, false}, {30, 40, 10, true, false}}
 		test.do(&x)
-		if diff := cmp.Diff(test.want, x, exact); diff != "" {
+		if diff := cmp.Diff(test.want, x); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -94,13 +92,13 @@ func TestEagerChunks(t *testing.T) {
 }
 
 func TestExtentsAreDividedAlongMappings(t *testing.T) {
-	maps := mappings{{0, 10, false}, {10, 20, true}, {20, 30, false}}
+	mappings := Extents{{End: 10}, {Start: 10, End: 20, Wiped: true}, {Start: 20, End: 30}}
 	want := Extents{{5, 10, 100, false, false}, {10, 20, 105, true, false}, {20, 25, 115, false, false}}
-	if diff := cmp.Diff(want, maps.split(Extent{5, 25, 100, false, false}), exact); diff != "" {
+	if diff := cmp.Diff(want, splitAtMappings(Extent{5, 25, 100, false, false}, mappings)); diff != "" {
 		t.Error(diff)
 	}
 	want = Extents{{10, 20, 0, true, false}}
-	if diff := cmp.Diff(want, maps.split(Extent{10, 20, 0, false, false}), exact); diff != "" {
+	if diff := cmp.Diff(want, splitAtMappings(Extent{10, 20, 0, false, false}, mappings)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -10,13 +10,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/checkpoint-restore/go-criu/v7/crit"
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/creds"
 	criu_core "github.com/checkpoint-restore/go-criu/v7/crit/images/criu-core"
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/rlimit"
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/seccomp"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"dormouse/internal/procfs"
 )
@@ -43,7 +40,7 @@ func ReadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 			return nil, fmt.Errorf("%s names no thread: %w", path, err)
 		}
 		var core criu_core.CoreEntry
-		if err := readOnlyEntry(path, &core); err != nil {
+		if err := readOnlyEntry(path, magicCore, &core); err != nil {
 			return nil, err
 		}
 		if core.GetTc().GetTaskState() == stateDead {
@@ -60,24 +57,6 @@ func ReadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 	return threads, nil
 }
 
-// readOnlyEntry fills entry with the only entry of the image file.
-func readOnlyEntry(path string, entry proto.Message) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	image, err := crit.New(f, nil, "", false, true).Decode(entry)
-	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	if len(image.Entries) != 1 {
-		return fmt.Errorf("%s has %d entries, not one", path, len(image.Entries))
-	}
-	proto.Merge(entry, image.Entries[0].Message)
-	return nil
-}
-
 // readSeccompFilters returns the seccomp filters of the image. Threads refer to them by
 // index.
 func readSeccompFilters(dir string) ([]*seccomp.SeccompFilter, error) {
@@ -86,7 +65,7 @@ func readSeccompFilters(dir string) ([]*seccomp.SeccompFilter, error) {
 		return nil, nil
 	}
 	var all seccomp.SeccompEntry
-	if err := readOnlyEntry(path, &all); err != nil {
+	if err := readOnlyEntry(path, magicSeccomp, &all); err != nil {
 		return nil, err
 	}
 	return all.GetSeccompFilters(), nil
@@ -151,20 +130,13 @@ func formatCapabilities(words []uint32) string {
 // does not know.
 func fieldsUnknownToGoCRIU(c *creds.CredsEntry) (ambient []uint32, noNewPrivs uint64) {
 	const fieldNoNewPrivs, fieldAmbient = 18, 19 // of creds.proto
-	for raw := []byte(c.ProtoReflect().GetUnknown()); len(raw) > 0; {
-		number, kind, header := protowire.ConsumeTag(raw)
-		length := protowire.ConsumeFieldValue(number, kind, raw[max(header, 0):])
-		if header < 0 || length < 0 {
-			break // the comparison with the kernel's view will fail
-		}
-		value, _ := protowire.ConsumeVarint(raw[header:])
+	for number, value := range unknownNumbers(c) {
 		if number == fieldNoNewPrivs {
 			noNewPrivs = value
 		}
 		if number == fieldAmbient {
 			ambient = append(ambient, uint32(value))
 		}
-		raw = raw[header+length:]
 	}
 	return ambient, noNewPrivs
 }

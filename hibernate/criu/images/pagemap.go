@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,8 @@ const (
 	magicCommon  = 0x54564319
 	magicPagemap = 0x56084025
 	magicMM      = 0x57492820
+	magicCore    = 0x55053847
+	magicSeccomp = 0x64413049
 )
 
 // Layout says where in the page files of an image the memory lies.
@@ -40,6 +43,18 @@ type Layout struct {
 	// Eager are the indices of the chunks, of hibernate.ChunkSize, that hold memory which
 	// CRIU always reads itself, by page file.
 	Eager map[string][]int64
+}
+
+// ForEachEager calls use for each chunk of l.Eager, until use returns an error.
+func (l Layout) ForEachEager(use func(file string, index int64) error) error {
+	for file, chunks := range l.Eager {
+		for _, index := range chunks {
+			if err := use(file, index); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ProcessMemory is the lazy memory of one process: its page file, and the extents that
@@ -109,7 +124,7 @@ func eagerChunks(lazy []Extent, size int64) []int64 {
 // its mappings.
 func readProcessMemory(dir, path string, process int) (ProcessMemory, error) {
 	var memory ProcessMemory
-	vmas, err := readMappings(filepath.Join(dir, fmt.Sprintf("mm-%d.img", process)))
+	mappings, err := readMappings(filepath.Join(dir, fmt.Sprintf("mm-%d.img", process)))
 	if err != nil {
 		return memory, err
 	}
@@ -140,7 +155,7 @@ func readProcessMemory(dir, path string, process int) (ProcessMemory, error) {
 		}
 		length := pageCount(entry) * page
 		if entry.GetFlags()&pageLazy != 0 {
-			memory.Missing = append(memory.Missing, vmas.split(Extent{Start: entry.GetVaddr(), End: entry.GetVaddr() + length, Offset: offset})...)
+			memory.Missing = append(memory.Missing, splitAtMappings(Extent{Start: entry.GetVaddr(), End: entry.GetVaddr() + length, Offset: offset}, mappings)...)
 		}
 		offset += int64(length)
 	}
@@ -157,76 +172,75 @@ const pagesField = 5
 
 // pageCount returns how many pages the entry has. go-criu does not know pagesField.
 func pageCount(entry *pagemap.PagemapEntry) uint64 {
-	for rest := []byte(entry.ProtoReflect().GetUnknown()); len(rest) > 0; {
-		number, kind, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			break
+	for number, value := range unknownNumbers(entry) {
+		if number == pagesField {
+			return value
 		}
-		rest = rest[n:]
-		if number == pagesField && kind == protowire.VarintType {
-			if count, n := protowire.ConsumeVarint(rest); n > 0 {
-				return count
-			}
-		}
-		if n = protowire.ConsumeFieldValue(number, kind, rest); n < 0 {
-			break
-		}
-		rest = rest[n:]
 	}
 	return uint64(entry.GetNrPages())
 }
 
-// mapping is a mapping of a process, with whether it is wiped on fork.
-type mapping struct {
-	start, end uint64
-	wiped      bool
+// unknownNumbers returns the number and value of each field of the message that go-criu
+// does not know and whose value is a number. It stops at a damaged field.
+func unknownNumbers(m proto.Message) iter.Seq2[protowire.Number, uint64] {
+	return func(yield func(protowire.Number, uint64) bool) {
+		for rest := []byte(m.ProtoReflect().GetUnknown()); len(rest) > 0; {
+			number, kind, tag := protowire.ConsumeTag(rest)
+			length := protowire.ConsumeFieldValue(number, kind, rest[max(tag, 0):])
+			if tag < 0 || length < 0 {
+				return
+			}
+			value, _ := protowire.ConsumeVarint(rest[tag:])
+			if kind == protowire.VarintType && !yield(number, value) {
+				return
+			}
+			rest = rest[tag+length:]
+		}
+	}
 }
 
-// mappings are ordered by address.
-type mappings []mapping
-
-// split divides e at the borders of the mappings, and notes which parts are wiped on
-// fork.
-func (m mappings) split(e Extent) Extents {
+// splitAtMappings divides e at the borders of the mappings, and sets Wiped of each part.
+func splitAtMappings(e Extent, mappings Extents) Extents {
 	var parts Extents
-	at, _ := slices.BinarySearchFunc(m, e.Start, func(v mapping, address uint64) int {
-		if v.end <= address {
-			return -1
-		}
-		return 1
-	})
-	for _, v := range m[at:] {
-		if v.end >= e.End || v.start > e.Start {
-			e.Wiped = v.wiped
+	for _, m := range mappings[mappings.IndexAfter(e.Start):] {
+		if m.End >= e.End || m.Start > e.Start {
+			e.Wiped = m.Wiped
 			break
 		}
 		part := e
-		part.End, part.Wiped = v.end, v.wiped
+		part.End, part.Wiped = m.End, m.Wiped
 		parts = append(parts, part)
-		e = e.TailFrom(v.end)
+		e = e.TailFrom(m.End)
 	}
 	return append(parts, e)
 }
 
 // readMappings returns the mappings of a process, from its mm image at path.
-func readMappings(path string) (mappings, error) {
-	entries, err := readEntries(path, magicMM)
-	if err != nil {
+func readMappings(path string) (mappings Extents, err error) {
+	var memory mm.MmEntry
+	if err := readOnlyEntry(path, magicMM, &memory); err != nil {
 		return nil, err
 	}
-	if len(entries) != 1 {
-		return nil, fmt.Errorf("cannot read %s: it has %d entries", path, len(entries))
-	}
-	memory := &mm.MmEntry{}
-	if err := proto.Unmarshal(entries[0], memory); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	var vmas mappings
 	for _, v := range memory.GetVmas() {
-		vmas = append(vmas, mapping{v.GetStart(), v.GetEnd(), v.GetMadv()&(1<<unix.MADV_WIPEONFORK) != 0})
+		mappings = append(mappings, Extent{Start: v.GetStart(), End: v.GetEnd(), Wiped: v.GetMadv()&(1<<unix.MADV_WIPEONFORK) != 0})
 	}
-	slices.SortFunc(vmas, func(a, b mapping) int { return int(int64(a.start - b.start)) })
-	return vmas, nil
+	slices.SortFunc(mappings, func(a, b Extent) int { return int(int64(a.Start - b.Start)) })
+	return mappings, nil
+}
+
+// readOnlyEntry fills entry with the only entry of the image file.
+func readOnlyEntry(path string, magic uint32, entry proto.Message) error {
+	entries, err := readEntries(path, magic)
+	if err != nil {
+		return err
+	}
+	if len(entries) != 1 {
+		return fmt.Errorf("cannot read %s: it has %d entries, not one", path, len(entries))
+	}
+	if err := proto.Unmarshal(entries[0], entry); err != nil {
+		return fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return nil
 }
 
 // readEntries returns the entries of an image file. They follow the magic numbers, each

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/unixsock"
 )
 
 // Commands that CRIU sends to a page server, in the lower half of a word whose upper half
@@ -30,12 +33,13 @@ type request struct {
 // to another machine. It stores the contents in page files of the caller and writes the
 // page maps. CRIU waits if it sends faster than the memory can be stored.
 type PageServer struct {
-	ours, criuEnd *os.File
-	in            *bufio.Reader
-	dir           string // of the page maps
-	createFile    func(name string) (io.WriteCloser, error)
-	ended         chan struct{}
-	err           error // set before ended is closed
+	conn       *net.UnixConn
+	criuEnd    *os.File
+	in         *bufio.Reader
+	dir        string // of the page maps
+	createFile func(name string) (io.WriteCloser, error)
+	ended      chan struct{}
+	err        error // set before ended is closed
 
 	before42 bool   // requests have the layout of CRIU before 4.2
 	files    int    // page files created so far
@@ -47,16 +51,11 @@ type PageServer struct {
 // ServePages starts a page server. It writes page maps into dir, and memory into the
 // files that create returns. The caller must close the server.
 func ServePages(dir string, create func(name string) (io.WriteCloser, error)) (*PageServer, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	conn, criuEnd, err := unixsock.Pair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, err
 	}
-	_ = unix.SetNonblock(pair[0], true) // so that Close ends a read
-	s := &PageServer{
-		ours: os.NewFile(uintptr(pair[0]), "page server"), criuEnd: os.NewFile(uintptr(pair[1]), "page client"),
-		dir: dir, createFile: create, ended: make(chan struct{}),
-	}
-	s.in = bufio.NewReaderSize(s.ours, 64<<10)
+	s := &PageServer{conn: conn, criuEnd: criuEnd, in: bufio.NewReaderSize(conn, 64<<10), dir: dir, createFile: create, ended: make(chan struct{})}
 	go s.run()
 	return s, nil
 }
@@ -68,26 +67,26 @@ func (s *PageServer) ClientEnd() *os.File { return s.criuEnd }
 // it is nil when CRIU has not sent everything, which CRIU reports itself.
 func (s *PageServer) Close() error {
 	_ = s.criuEnd.Close()
-	_ = s.ours.Close()
+	_ = s.conn.Close()
 	<-s.ended
 	return s.err
 }
 
 func (s *PageServer) run() {
 	defer close(s.ended)
-	s.err = s.serveRequests()
+	if err := s.serveRequests(); !isDisconnect(err) {
+		s.err = err
+	}
 	_ = s.closeMemoryFiles() // after an error the files are of no use
-	_ = s.ours.Close()       // a CRIU that sends more gets an error
+	_ = s.conn.Close()       // a CRIU that sends more gets an error
 }
 
-// serveRequests returns when CRIU has sent everything or has hung up.
+// serveRequests returns nil when CRIU has sent everything, or an error when CRIU has hung up
+// or memory cannot be stored.
 func (s *PageServer) serveRequests() error {
 	for {
 		r, err := s.readRequest()
-		switch {
-		case isDisconnect(err):
-			return nil
-		case err != nil:
+		if err != nil {
 			return err
 		}
 		switch r.command {
@@ -97,14 +96,11 @@ func (s *PageServer) serveRequests() error {
 			err = s.storeMemoryRegion(r)
 		case serverClose:
 			if err = s.closeMemoryFiles(); err == nil {
-				_, err = s.ours.Write(make([]byte, 4)) // 0: no error
+				_, err = s.conn.Write(make([]byte, 4)) // 0: no error
 			}
 			return err
 		default:
 			err = fmt.Errorf("CRIU asks for something unknown, %d", r.command)
-		}
-		if isDisconnect(err) {
-			return nil
 		}
 		if err != nil {
 			return err
@@ -114,7 +110,7 @@ func (s *PageServer) serveRequests() error {
 
 // isDisconnect reports whether the error means that the connection has ended.
 func isDisconnect(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
@@ -157,7 +153,7 @@ func (s *PageServer) createMemoryFiles(image uint64) error {
 		return errors.Join(err, pages.Close())
 	}
 	s.image, s.pages, s.pageMap = image, pages, m
-	_, err = s.ours.Write([]byte{0}) // 0: no parent image
+	_, err = s.conn.Write([]byte{0}) // 0: no parent image
 	return err
 }
 
