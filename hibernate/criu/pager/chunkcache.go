@@ -25,36 +25,25 @@ type cachedChunk struct {
 // result is valid until the next read.
 func (c *chunkCache) read(m hibernate.Memory, file string, offset int64) ([]byte, error) {
 	index := offset / hibernate.ChunkSize
-	place := slices.IndexFunc(*c, func(h cachedChunk) bool { return h.file == file && h.index == index && h.data != nil })
-	var h cachedChunk
-	switch {
-	case place >= 0:
-		h = (*c)[place]
-		*c = slices.Delete(*c, place, place+1)
-	case len(*c) == maxCachedChunks:
-		h = (*c)[len(*c)-1]
-		*c = (*c)[:len(*c)-1]
-		h.data = nil
-	}
-	if h.buffer == nil {
-		buffer, err := allocateChunk()
+	at := slices.IndexFunc(*c, func(h cachedChunk) bool { return h.file == file && h.index == index && h.data != nil })
+	if at < 0 {
+		if len(*c) < maxCachedChunks {
+			buffer, err := allocateChunk()
+			if err != nil {
+				return nil, err
+			}
+			*c = append(*c, cachedChunk{buffer: buffer})
+		}
+		at = len(*c) - 1
+		data, err := m.ReadChunk(file, index, (*c)[at].buffer)
 		if err != nil {
+			(*c)[at].data = nil
 			return nil, err
 		}
-		h.buffer = buffer
+		(*c)[at] = cachedChunk{file, index, (*c)[at].buffer, data}
 	}
-	var err error
-	if h.data == nil {
-		h.file, h.index = file, index
-		h.data, err = m.ReadChunk(file, index, h.buffer)
-	}
-	if err != nil {
-		h.data = nil
-	}
-	*c = slices.Insert(*c, 0, h)
-	if err != nil {
-		return nil, err
-	}
+	h := (*c)[at]
+	*c = slices.Insert(slices.Delete(*c, at, at+1), 0, h)
 	return h.data[offset-index*hibernate.ChunkSize:], nil
 }
 

@@ -22,6 +22,7 @@ import (
 // Each loader has a directory of its own. A socket there, named after the loader's PID,
 // exists until all memory is loaded.
 type loaderClient struct {
+	loadState
 	// The loader is started with these; unset after RejoinLoader.
 	dir, imageDir string // the loader's directory, and that of the image
 	memory        hibernate.Memory
@@ -31,10 +32,7 @@ type loaderClient struct {
 	path  string        // of the loader's socket
 	pidfd int
 
-	loaded, total atomic.Int64 // bytes
-	confirmed     chan struct{}
-	done          chan struct{}
-	err           error // set before done is closed
+	confirmed chan struct{}
 
 	leaving atomic.Bool
 	closing sync.Once
@@ -45,7 +43,7 @@ var _ Pager = (*loaderClient)(nil)
 var errLoaderEnded = errors.New("the process that loaded it has ended before all was in")
 
 func newLoaderClient() *loaderClient {
-	return &loaderClient{confirmed: make(chan struct{}), done: make(chan struct{})}
+	return &loaderClient{confirmed: make(chan struct{}), loadState: loadState{done: make(chan struct{})}}
 }
 
 // RejoinLoader connects to the loader that an earlier host started in dir. It returns nil
@@ -164,22 +162,6 @@ func (c *loaderClient) readReports() {
 		}
 	}
 }
-
-// Done implements hibernate.Loading.
-func (c *loaderClient) Done() <-chan struct{} { return c.done }
-
-// Err implements hibernate.Loading.
-func (c *loaderClient) Err() error {
-	select {
-	case <-c.done:
-		return c.err
-	default:
-		return nil
-	}
-}
-
-// Progress implements hibernate.Loading.
-func (c *loaderClient) Progress() (done, total int64) { return c.loaded.Load(), c.total.Load() }
 
 // Hurry implements hibernate.Loading.
 func (c *loaderClient) Hurry() { _ = c.sendToLoader(command{Hurry: true}) } // readReports notices a loader that has ended

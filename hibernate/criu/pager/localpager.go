@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,19 +18,16 @@ import (
 // localPager is a Pager in this process. A single goroutine reads the events of all
 // address spaces and fills them, so what it fills in is never out of date.
 type localPager struct {
+	loadState
 	memory hibernate.Memory
 	layout images.Layout
 	timing Timing
 	cache  chunkCache
 	holder *uffdHolder
 	wakeup int // eventfd that ends the loop's wait, -1 after Close
-	done   chan struct{}
-	err    error // set before done is closed
-	// verified receives the result of verifyEager.
+	// verified receives the result of verifyEagerChunks.
 	verified chan error
 	readers  sync.WaitGroup // of memory, besides the loop
-
-	total, loaded atomic.Int64 // bytes
 
 	mu       sync.Mutex // guards these orders to the loop
 	added    []*addressSpace
@@ -58,7 +54,7 @@ func startLocalPager(l images.Layout, m hibernate.Memory, timing Timing) (*local
 	}
 	p := &localPager{
 		memory: m, layout: l, timing: timing, holder: g, wakeup: wakeup,
-		done: make(chan struct{}), verified: make(chan error, 1),
+		loadState: loadState{done: make(chan struct{})}, verified: make(chan error, 1),
 	}
 	p.readers.Go(func() { p.verified <- verifyEagerChunks(l, m) })
 	go p.runLoop()
@@ -72,15 +68,14 @@ func (p *localPager) ServeRestore(ctx context.Context, workDir int32, restore fu
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	received := make(chan error, 1)
 	go func() { received <- p.receiveAddressSpaces(ctx, listener) }()
 	err = restore()
 	if err != nil {
 		cancel()
 	}
-	rerr := <-received
-	cancel()
-	return errors.Join(err, rerr)
+	return errors.Join(err, <-received)
 }
 
 // FinishRestore implements Pager. It starts the process of the uffdHolder.
@@ -91,22 +86,6 @@ func (p *localPager) FinishRestore(_ context.Context, programs string, root int)
 	}
 	return errors.Join(<-p.verified, err)
 }
-
-// Done implements hibernate.Loading.
-func (p *localPager) Done() <-chan struct{} { return p.done }
-
-// Err implements hibernate.Loading.
-func (p *localPager) Err() error {
-	select {
-	case <-p.done:
-		return p.err
-	default:
-		return nil
-	}
-}
-
-// Progress implements hibernate.Loading.
-func (p *localPager) Progress() (done, total int64) { return p.loaded.Load(), p.total.Load() }
 
 // Hurry implements hibernate.Loading. The loop stops waiting for a quiet moment.
 func (p *localPager) Hurry() { p.updateOrders(func() { p.hurry = true }) }
@@ -153,25 +132,28 @@ func (p *localPager) updateOrders(change func()) {
 	}
 }
 
-// runLoop is the loop. It ends when all memory is loaded, after a failure, or by Close.
+// runLoop is the goroutine of the pager. It ends when all memory is loaded, after a failure,
+// or by Close.
 func (p *localPager) runLoop() {
 	defer close(p.done)
-	defer p.cache.free()
-	defer func() {
-		p.readers.Wait()
-		p.err = errors.Join(p.err, p.memory.Close())
-	}()
+	err := p.loadAll()
+	p.readers.Wait()
+	p.err = errors.Join(err, p.memory.Close())
+	p.cache.free()
+}
+
+// loadAll handles events and loads memory until all memory is loaded, or Close is called.
+func (p *localPager) loadAll() error {
 	for {
 		p.mu.Lock()
 		p.spaces, p.added = append(p.spaces, p.added...), nil
 		allAdded, hurry, closed := p.allAdded, p.hurry, p.closed
 		p.mu.Unlock()
 		if closed {
-			return
+			return nil
 		}
 		if err := p.handleEvents(); err != nil {
-			p.err = err
-			return
+			return err
 		}
 		p.dropEndedProcesses()
 		if allAdded {
@@ -182,19 +164,17 @@ func (p *localPager) runLoop() {
 				p.mu.Lock()
 				p.closeAddressSpaces()
 				p.mu.Unlock()
-				return
+				return nil
 			}
 		}
 		limit := p.eventWaitLimit(allAdded, hurry)
 		if limit == 0 {
 			if err := p.loadNextPages(); err != nil {
-				p.err = err
-				return
+				return err
 			}
 		}
 		if err := p.waitForEvent(limit); err != nil {
-			p.err = err
-			return
+			return err
 		}
 	}
 }

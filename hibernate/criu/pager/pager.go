@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,29 @@ type Pager interface {
 	// if this process or the loader is killed. root is 0 if the restore has failed.
 	FinishRestore(ctx context.Context, programs string, root int) error
 }
+
+// loadState is how far a pager is, the part of hibernate.Loading that all pagers share.
+type loadState struct {
+	loaded, total atomic.Int64 // bytes
+	done          chan struct{}
+	err           error // set before done is closed
+}
+
+// Done implements hibernate.Loading.
+func (s *loadState) Done() <-chan struct{} { return s.done }
+
+// Err implements hibernate.Loading.
+func (s *loadState) Err() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+// Progress implements hibernate.Loading.
+func (s *loadState) Progress() (done, total int64) { return s.loaded.Load(), s.total.Load() }
 
 // Timing says when the pager loads memory that no thread waits for.
 type Timing struct {
@@ -65,14 +89,10 @@ func verifyEagerChunks(l images.Layout, m hibernate.Memory) error {
 		return err
 	}
 	defer func() { _ = unix.Munmap(buffer) }()
-	for file, chunks := range l.Eager {
-		for _, index := range chunks {
-			if _, err := m.ReadChunk(file, index, buffer); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return l.ForEachEager(func(file string, index int64) error {
+		_, err := m.ReadChunk(file, index, buffer)
+		return err
+	})
 }
 
 var pageSize = uint64(os.Getpagesize())
