@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func waitForGoroutines(otherPackages []string) string {
 	for deadline := time.Now().Add(maxEndTime); ; runtime.Gosched() {
 		var left []string
 		for stack := range strings.SplitSeq(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
-			if !strings.Contains(stack, "TestMain") && containsAny(stack, packages) {
+			if !strings.Contains(stack, "TestMain") && slices.ContainsFunc(packages, func(p string) bool { return strings.Contains(stack, p) }) {
 				left = append(left, stack)
 			}
 		}
@@ -44,13 +45,4 @@ func waitForGoroutines(otherPackages []string) string {
 			return strings.Join(left, "\n\n")
 		}
 	}
-}
-
-func containsAny(s string, parts []string) bool {
-	for _, part := range parts {
-		if strings.Contains(s, part) {
-			return true
-		}
-	}
-	return false
 }

@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"dormouse/internal/atomicfile"
@@ -62,13 +60,7 @@ var errProcessor = errors.New("there is none for this processor, only for amd64 
 // ParseExecErrno returns the error number in a line by which pidone reports on stdout that
 // it could not execute its child, or 0 for any other line.
 func ParseExecErrno(line string) int {
-	rest, ok := strings.CutPrefix(line, "pidone: exec: errno")
-	if !ok {
-		return 0
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(rest))
-	if err != nil {
-		return 0
-	}
+	n := 0
+	_, _ = fmt.Sscanf(line, "pidone: exec: errno%d", &n) // n stays 0 if the line does not match
 	return n
 }

@@ -155,12 +155,10 @@ func (fd FD) Zero(address, length uint64) (int, error) {
 // byteCount returns the number of filled bytes, the result of a request, or err if it is
 // not positive. The kernel returns EAGAIN even if it has filled a part.
 func byteCount(result uint64, err error) (int, error) {
-	switch n := int64(result); {
-	case err == nil || n > 0:
+	if n := int64(result); err == nil || n > 0 {
 		return int(n), nil
-	default:
-		return 0, err
 	}
+	return 0, err
 }
 
 // Wake wakes the threads that wait for pages in the range. Each touches its page again.

@@ -30,7 +30,7 @@ func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) e
 	// thread then tries a bystander: only a domain can prevent that.
 	suspects, err := threadsUnableToInspect(1, tids)
 	if err == nil {
-		suspects, err = f.threadsUnableToInspectBystander(suspects, processes[0].pid)
+		suspects, err = f.threadsUnableToInspectBystander(suspects)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot tell which threads are in a Landlock domain: %w", err)
@@ -46,15 +46,15 @@ func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) e
 }
 
 // threadsUnableToInspectBystander returns those of the threads that may not inspect a
-// bystander with their own user and group, which it starts in the root's PID namespace.
-func (f *Finder) threadsUnableToInspectBystander(tids []int, root int) (barred []int, err error) {
+// bystander with their own user and group, which it starts in their PID namespace.
+func (f *Finder) threadsUnableToInspectBystander(tids []int) (barred []int, err error) {
 	byOwner := make(map[procfs.Owner][]int)
 	for _, tid := range tids {
 		owner := procfs.OwnerOf(tid)
 		byOwner[owner] = append(byOwner[owner], tid)
 	}
 	for owner, tids := range byOwner {
-		b, err := startBystander(f.Programs, root, owner)
+		b, err := startBystander(f.Programs, tids[0], owner)
 		if err != nil {
 			return nil, fmt.Errorf("cannot start a bystander: %w", err)
 		}

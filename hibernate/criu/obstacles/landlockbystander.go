@@ -48,14 +48,14 @@ type bystander struct {
 	stdin io.Closer // the bystander ends when this is closed
 }
 
-// startBystander starts a bystander in the PID namespace of the root, with the user and
+// startBystander starts a bystander in the PID namespace of the thread, with the user and
 // group of owner. Its program is installed in the directory programs.
-func startBystander(programs string, root int, owner procfs.Owner) (*bystander, error) {
+func startBystander(programs string, tid int, owner procfs.Owner) (*bystander, error) {
 	program, err := native.InstallLandlockBystander(programs)
 	if err != nil {
 		return nil, err
 	}
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", root))
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", tid))
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,7 @@ import (
 	"dormouse/internal/tracee"
 )
 
-// treeProcess is a process of the tree with its threads. A process that has ended has
-// no threads.
+// treeProcess is a living process of the tree with its threads.
 type treeProcess struct {
 	pid  int
 	tids []int
@@ -20,9 +19,11 @@ type treeProcess struct {
 // neither dumps nor restores: Landlock domains, PR_SET_MDWE, sealed memory, and robust
 // mutexes in files. See hibernate.Engine.
 func (f *Finder) ObstaclesWhenStopped(tree []int) error {
-	processes := make([]treeProcess, len(tree))
-	for i, pid := range tree {
-		processes[i] = treeProcess{pid, procfs.ThreadIDs(pid)}
+	var processes []treeProcess
+	for _, pid := range tree {
+		if tids := procfs.ThreadIDs(pid); len(tids) > 0 {
+			processes = append(processes, treeProcess{pid, tids})
+		}
 	}
 	var found findings
 	for _, find := range []func([]treeProcess, *findings) error{f.findLandlockDomains, findMDWE, findSealedMemory} {
@@ -43,20 +44,16 @@ func findMDWE(processes []treeProcess, found *findings) error {
 		return nil //nolint:nilerr // this kernel has no PR_SET_MDWE
 	}
 	var tids []int // one thread of each process
-	pidOf := make(map[int]int)
 	for _, p := range processes {
-		if len(p.tids) > 0 {
-			tids = append(tids, p.tids[0])
-			pidOf[p.tids[0]] = p.pid
-		}
+		tids = append(tids, p.tids[0])
 	}
 	results, err := tracee.Syscall(tids, unix.SYS_PRCTL, unix.PR_GET_MDWE, 0, 0, 0, 0)
 	if err != nil {
 		return fmt.Errorf("cannot tell which processes have PR_SET_MDWE: %w", err)
 	}
-	for _, tid := range tids {
-		if r, alive := results[tid]; alive && r != (tracee.Result{Value: int64(ofHost)}) {
-			found.addProcess(pidOf[tid], "has PR_SET_MDWE", "it would wake up without: the program must do without, "+orPageOut)
+	for _, p := range processes {
+		if r, alive := results[p.tids[0]]; alive && r != (tracee.Result{Value: int64(ofHost)}) {
+			found.addProcess(p.pid, "has PR_SET_MDWE", "it would wake up without: the program must do without, "+orPageOut)
 		}
 	}
 	return nil
@@ -68,9 +65,6 @@ func findSealedMemory(processes []treeProcess, found *findings) error {
 		return nil //nolint:nilerr // this kernel has no mseal
 	}
 	for _, p := range processes {
-		if len(p.tids) == 0 {
-			continue
-		}
 		sealed, err := procfs.HasSealedMemory(p.tids[0])
 		if err != nil {
 			return fmt.Errorf("cannot tell which memory is sealed: %w", err)
