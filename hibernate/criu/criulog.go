@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -51,10 +52,5 @@ func errorFromLog(dir string, err error) error {
 // isHarmlessLogLine reports whether the line of CRIU's log is an error after which CRIU
 // goes on.
 func isHarmlessLogLine(line string) bool {
-	for _, h := range harmless {
-		if strings.Contains(line, h) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(harmless, func(text string) bool { return strings.Contains(line, text) })
 }

@@ -26,7 +26,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	defer unlock()
-	if err := e.dump(ctx, d, opts); err != nil {
+	if err := e.dumpImages(ctx, d, opts); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	if err := waitStopped(ctx, d.PID); err != nil {
@@ -36,31 +36,29 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	return nil
 }
 
-// dump has CRIU write the images. The memory goes to d.Pages if that is set.
-func (e *Engine) dump(ctx context.Context, d hibernate.DumpOrder, opts *rpc.CriuOpts) error {
-	if d.Pages == nil {
-		return e.runDump(ctx, d, opts, nil)
+// dumpImages has CRIU write the images. The memory goes to d.Pages if that is set. After an
+// error neither CRIU nor a helper of CRIU runs any more.
+func (e *Engine) dumpImages(ctx context.Context, d hibernate.DumpOrder, opts *rpc.CriuOpts) error {
+	var server *images.PageServer
+	var files []*os.File
+	if d.Pages != nil {
+		var err error
+		if server, err = images.ServePages(d.Dir, d.Pages); err != nil {
+			return err
+		}
+		opts.Ps = &rpc.CriuPageServerInfo{Fd: new(int32(passedFD))}
+		files = append(files, server.ClientEnd())
 	}
-	server, err := images.ServePages(d.Dir, d.Pages)
-	if err != nil {
-		return err
-	}
-	opts.Ps = &rpc.CriuPageServerInfo{Fd: new(int32(passedFD))}
-	err = e.runDump(ctx, d, opts, []*os.File{server.ClientEnd()})
-	if serr := server.Close(); serr != nil && ctx.Err() == nil {
-		return serr // the cause: CRIU knows only that its connection has ended
-	}
-	return err
-}
-
-// runDump has CRIU dump with the options, and with files as its descriptors from passedFD
-// on. After an error neither CRIU nor a helper of CRIU runs any more.
-func (e *Engine) runDump(ctx context.Context, d hibernate.DumpOrder, opts *rpc.CriuOpts, files []*os.File) error {
 	s, end := e.sessionFor(d.Prestarted, d.Cgroup, files)
-	defer end()
 	err := s.run(ctx, operation{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
 	if err != nil {
 		signalAll(leftoverDumpHelpers(d), syscall.SIGKILL)
+	}
+	end()
+	if server != nil {
+		if serr := server.Close(); serr != nil && ctx.Err() == nil {
+			return serr // the cause: CRIU knows only that its connection has ended
+		}
 	}
 	return err
 }

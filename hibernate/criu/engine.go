@@ -18,13 +18,13 @@ import (
 
 // Engine dumps and restores with one CRIU executable.
 type Engine struct {
-	path     string // of the executable
-	version  string
-	programs string // the directory in which the engine installs helpers and makes its own directories
-	timing   pager.Timing
+	path    string // of the executable
+	version string
+	timing  pager.Timing
+	// The engine makes its own directories in the finder's directory Programs, too.
 	*obstacles.Finder
 
-	checkLock chan struct{} // guards what follows; a lock for which a context can end the wait
+	checkLock chan struct{} // guards the fields below; a channel, so that a context can end the wait
 	checked   bool          // Check has an answer
 	checkErr  error         // the answer
 }
@@ -37,7 +37,7 @@ var _ hibernate.Engine = (*Engine)(nil)
 // and makes its working directories there.
 func Open(path, programs string) *Engine {
 	e := &Engine{
-		path: path, programs: programs, timing: pager.DefaultTiming, Finder: &obstacles.Finder{Programs: programs},
+		path: path, timing: pager.DefaultTiming, Finder: &obstacles.Finder{Programs: programs},
 		checkLock: make(chan struct{}, 1),
 	}
 	e.checkErr = e.findCRIU()

@@ -33,10 +33,7 @@ func (e *Engine) writeKernelCache(ctx context.Context) error {
 	cmd.WaitDelay = time.Second                                                          // in case a process outside of the group holds the output
 	var data bytes.Buffer
 	cmd.Stdout = &data
-	err := cmd.Start()
-	if err == nil {
-		err = cmd.Wait()
-	}
+	err := cmd.Run()
 	if err == nil {
 		err = atomicfile.Write(kernelCache, data.Bytes(), 0o600)
 	}

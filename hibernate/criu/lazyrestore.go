@@ -19,26 +19,24 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w before the memory is read: %w", hibernate.ErrUnsupported, err), m.Close())
 	}
-	if err := provideEager(layout, r.ProvideChunk); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
+	if r.ProvideChunk != nil {
+		if err := layout.ForEachEager(r.ProvideChunk); err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
+		}
 	}
-	p, err := pager.Start(layout, r, m, e.programs, e.timing)
+	p, err := pager.Start(layout, r, m, e.Programs, e.timing)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot restore: %w", err)
 	}
 	ctx, stop := cancelWhenPagerFails(ctx, p)
 	defer stop()
-	opts := restoreOptions()
-	opts.LazyPages = new(true)
 	tree := &restoredTree{group: r.Cgroup}
-	root, err := e.restore(ctx, r, tree, operation{opts: opts, serve: func(dirFD int32, request func() error) error {
-		return p.ServeRestore(ctx, dirFD, request)
-	}})
+	root, err := e.restore(ctx, r, tree, p)
 	rootPID := 0
 	if err == nil {
 		rootPID = root.Pid
 	}
-	if cerr := p.FinishRestore(ctx, e.programs, rootPID); cerr != nil {
+	if cerr := p.FinishRestore(ctx, e.Programs, rootPID); cerr != nil {
 		err = errors.Join(cerr, err)
 	}
 	if err != nil {
@@ -61,38 +59,17 @@ func readLayout(dir string) (images.Layout, error) {
 // cancelWhenPagerFails returns a context that also ends when the pager fails: otherwise
 // CRIU could wait for its memory for ever. The caller must call stop.
 func cancelWhenPagerFails(ctx context.Context, p hibernate.Loading) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
+	ctx, stop = context.WithCancel(ctx)
 	go func() {
-		defer close(watched)
 		select {
 		case <-p.Done():
 			if p.Err() != nil {
-				cancel()
+				stop()
 			}
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, func() {
-		cancel()
-		<-watched
-	}
-}
-
-// provideEager calls provide for each chunk of memory that CRIU itself reads. provide may
-// be nil.
-func provideEager(l images.Layout, provide func(file string, index int64) error) error {
-	if provide == nil {
-		return nil
-	}
-	for file, chunks := range l.Eager {
-		for _, index := range chunks {
-			if err := provide(file, index); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return ctx, stop
 }
 
 // RejoinLoading implements hibernate.Engine.

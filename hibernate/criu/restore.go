@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/criu/pager"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 )
@@ -21,22 +22,27 @@ import (
 // Restore implements hibernate.Engine.
 func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
 	tree := &restoredTree{group: r.Cgroup}
-	root, err := e.restore(ctx, r, tree, operation{opts: restoreOptions()})
+	root, err := e.restore(ctx, r, tree, nil)
 	if err != nil {
 		return nil, errors.Join(err, tree.kill())
 	}
 	return root, nil
 }
 
-// restore completes the operation, has CRIU carry it out, and returns the root of the
-// tree. After an error the caller must call tree.kill.
-func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *restoredTree, o operation) (*os.Process, error) {
+// restore has CRIU restore the tree, lazily if there is a pager, and returns the root.
+// After an error the caller must call tree.kill.
+func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *restoredTree, p pager.Pager) (*os.Process, error) {
 	s, end := e.sessionFor(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
+	opts := commonOptions()
+	opts.RstSibling = new(true) // the root becomes a child of this process, which can then wait for its end
 	for i := range r.Files {
-		o.opts.InheritFd = append(o.opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
+		opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
 	}
-	o.kind, o.images, o.notify = rpc.CriuReqType_RESTORE, r.Dir, tree.recordNotification
+	o := operation{kind: rpc.CriuReqType_RESTORE, images: r.Dir, opts: opts, notify: tree.recordNotification}
+	if p != nil {
+		opts.LazyPages, o.serve = new(true), p.ServeRestore
+	}
 	err := s.run(ctx, o)
 	if err == nil && !tree.complete {
 		err = errors.New("CRIU did not say which process it made")
@@ -58,13 +64,6 @@ func inheritedFiles(inherited []hibernate.Inherited) []*os.File {
 		files[i] = f.File
 	}
 	return files
-}
-
-// restoreOptions returns the options that every restore has.
-func restoreOptions() *rpc.CriuOpts {
-	opts := commonOptions()
-	opts.RstSibling = new(true) // the root becomes a child of this process, which can then wait for its end
-	return opts
 }
 
 // restoredTree is the tree that CRIU is making in a restore.

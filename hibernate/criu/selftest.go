@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -21,10 +20,10 @@ import (
 // listener. Some combinations of CRIU and kernel cannot dump such sockets, others cannot
 // restore them.
 func (e *Engine) testDumpAndRestore(ctx context.Context) error {
-	if err := os.MkdirAll(e.programs, 0o755); err != nil {
+	if err := os.MkdirAll(e.Programs, 0o755); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(e.programs, canaryPrefix)
+	dir, err := os.MkdirTemp(e.Programs, canaryPrefix)
 	if err != nil {
 		return err
 	}
@@ -39,13 +38,11 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start a process in a PID namespace: %w", err)
 	}
-	alive := true
-	defer func() {
-		if alive {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	}()
+	stop := func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	defer stop()
 	if err := waitForSockets(ctx, cmd.Process.Pid); err != nil {
 		return err
 	}
@@ -57,9 +54,7 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	if err := e.Dump(ctx, hibernate.DumpOrder{PID: cmd.Process.Pid, Dir: images}); err != nil {
 		return err
 	}
-	alive = false
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	stop()
 
 	root, err := e.Restore(ctx, hibernate.RestoreOrder{Dir: images})
 	if err != nil {
@@ -98,9 +93,8 @@ func waitForSockets(ctx context.Context, pid int) error {
 func countSockets(pid int) int {
 	n := 0
 	for _, child := range procfs.Children(pid) {
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", child))
-		for _, fd := range fds {
-			if target, err := os.Readlink(fd); err == nil && strings.HasPrefix(target, "socket:") {
+		for _, d := range procfs.Descriptors(child) {
+			if d.SocketInode() != 0 {
 				n++
 			}
 		}

@@ -24,8 +24,7 @@ type session struct {
 	err     error         // why CRIU did not start
 	dir     string
 	client  *client
-
-	close func() // calls end, once
+	closing sync.Once
 }
 
 // Prestart implements hibernate.Engine.
@@ -36,10 +35,9 @@ func (e *Engine) Prestart(group cgroup.Dir, files []hibernate.Inherited) hiberna
 // startSession begins to start CRIU as startClient does, and does not wait for that.
 func (e *Engine) startSession(group cgroup.Dir, files []*os.File) *session {
 	s := &session{started: make(chan struct{})}
-	s.close = sync.OnceFunc(s.end)
 	go func() {
 		defer close(s.started)
-		if s.dir, s.err = os.MkdirTemp(e.programs, workPrefix); s.err == nil {
+		if s.dir, s.err = os.MkdirTemp(e.Programs, workPrefix); s.err == nil {
 			s.client, s.err = startClient(e.path, group, files)
 		}
 	}()
@@ -53,21 +51,21 @@ func (e *Engine) sessionFor(prestarted hibernate.Prestarted, group cgroup.Dir, f
 		return s, func() {}
 	}
 	s = e.startSession(group, files)
-	return s, s.close
+	return s, s.Close
 }
 
-// Close implements hibernate.Prestarted.
-func (s *session) Close() { s.close() }
-
-// end returns when CRIU has ended, and removes the directory.
-func (s *session) end() {
-	<-s.started
-	if s.client != nil {
-		s.client.close()
-	}
-	if s.dir != "" {
-		_ = os.RemoveAll(s.dir) // if that fails, Tidy removes it
-	}
+// Close implements hibernate.Prestarted. It returns when CRIU has ended, and removes the
+// session's directory.
+func (s *session) Close() {
+	s.closing.Do(func() {
+		<-s.started
+		if s.client != nil {
+			s.client.close()
+		}
+		if s.dir != "" {
+			_ = os.RemoveAll(s.dir) // if that fails, Tidy removes it
+		}
+	})
 }
 
 // operation is one dump or restore.
@@ -77,8 +75,8 @@ type operation struct {
 	opts   *rpc.CriuOpts
 	notify func(*rpc.CriuNotify) // is called with each notification of CRIU's; may be nil
 	// serve calls request, and meanwhile serves CRIU on a socket in the session's
-	// directory, which dirFD is open on; may be nil.
-	serve func(dirFD int32, request func() error) error
+	// directory, given as a descriptor; may be nil.
+	serve func(ctx context.Context, dirFD int32, request func() error) error
 }
 
 // run has CRIU carry the operation out, and returns the first errors in CRIU's log if that
@@ -86,7 +84,7 @@ type operation struct {
 func (s *session) run(ctx context.Context, o operation) (err error) {
 	defer func() {
 		if err != nil {
-			s.close()
+			s.Close()
 		}
 	}()
 	if <-s.started; s.err != nil {
@@ -114,7 +112,7 @@ func (s *session) run(ctx context.Context, o operation) (err error) {
 	if o.serve == nil {
 		err = request()
 	} else {
-		err = o.serve(*o.opts.WorkDirFd, request)
+		err = o.serve(ctx, *o.opts.WorkDirFd, request)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -136,7 +134,7 @@ const (
 func (e *Engine) Tidy() error {
 	var errs []error
 	for _, prefix := range []string{workPrefix, canaryPrefix} {
-		begin := filepath.Join(e.programs, prefix)
+		begin := filepath.Join(e.Programs, prefix)
 		links, _ := filepath.Glob("/proc/[0-9]*/cwd")
 		for _, link := range links {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
