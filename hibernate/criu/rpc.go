@@ -63,7 +63,7 @@ func startClient(path string, group cgroup.Dir, files []*os.File) (*client, erro
 		defer dir.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
-	if err := startWithRaisedLimit(cmd); err != nil {
+	if err := startWithRaisedFileLimit(cmd); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	c := &client{cmd: cmd, conn: conn, ended: make(chan struct{})}

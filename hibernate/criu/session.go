@@ -63,7 +63,7 @@ func (s *session) Close() {
 			s.client.close()
 		}
 		if s.dir != "" {
-			_ = os.RemoveAll(s.dir) // if that fails, Tidy removes it
+			_ = os.RemoveAll(s.dir) // if that fails, RemoveLeftovers removes it
 		}
 	})
 }
@@ -129,9 +129,9 @@ const (
 	canaryPrefix = "canary-" // of a Check
 )
 
-// Tidy kills the CRIUs and canaries that a killed host has left, and removes their
-// directories. No other engine may be at work in the same directory of programs.
-func (e *Engine) Tidy() error {
+// RemoveLeftovers kills the CRIUs and canaries that a killed host has left, and removes
+// their directories. No other engine may be at work in the same directory of programs.
+func (e *Engine) RemoveLeftovers() error {
 	var errs []error
 	for _, prefix := range []string{workPrefix, canaryPrefix} {
 		begin := filepath.Join(e.Programs, prefix)

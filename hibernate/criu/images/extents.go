@@ -32,9 +32,9 @@ func (x Extents) Bytes() (total int64) {
 	return total
 }
 
-// IndexAfter returns the index of the first extent that ends after the address, or the
+// IndexEndingAfter returns the index of the first extent that ends after the address, or the
 // length of x.
-func (x Extents) IndexAfter(address uint64) int {
+func (x Extents) IndexEndingAfter(address uint64) int {
 	at, _ := slices.BinarySearchFunc(x, address, func(e Extent, address uint64) int {
 		if e.End <= address {
 			return -1
@@ -46,7 +46,7 @@ func (x Extents) IndexAfter(address uint64) int {
 
 // Find returns the extent that contains the address, and whether there is one.
 func (x Extents) Find(address uint64) (Extent, bool) {
-	at := x.IndexAfter(address)
+	at := x.IndexEndingAfter(address)
 	if at == len(x) || x[at].Start > address {
 		return Extent{}, false
 	}
@@ -55,7 +55,7 @@ func (x Extents) Find(address uint64) (Extent, bool) {
 
 // Remove removes the addresses from start to end from x, and returns the removed parts.
 func (x *Extents) Remove(start, end uint64) Extents {
-	first := x.IndexAfter(start)
+	first := x.IndexEndingAfter(start)
 	last := first
 	var inside, around Extents
 	for ; last < len(*x) && (*x)[last].Start < end; last++ {
@@ -80,7 +80,7 @@ func (x *Extents) Remove(start, end uint64) Extents {
 func (x *Extents) overwrite(more Extents) {
 	for _, e := range more {
 		x.Remove(e.Start, e.End)
-		*x = slices.Insert(*x, x.IndexAfter(e.Start), e)
+		*x = slices.Insert(*x, x.IndexEndingAfter(e.Start), e)
 	}
 }
 
@@ -99,7 +99,7 @@ func (x *Extents) Move(start, end, to uint64) {
 
 // HasUnmoved reports whether x has anything from start to end that was never moved.
 func (x Extents) HasUnmoved(start, end uint64) bool {
-	for _, e := range x[x.IndexAfter(start):] {
+	for _, e := range x[x.IndexEndingAfter(start):] {
 		if e.Start >= end {
 			break
 		}

@@ -202,7 +202,7 @@ func unknownNumbers(m proto.Message) iter.Seq2[protowire.Number, uint64] {
 // splitAtMappings divides e at the borders of the mappings, and sets Wiped of each part.
 func splitAtMappings(e Extent, mappings Extents) Extents {
 	var parts Extents
-	for _, m := range mappings[mappings.IndexAfter(e.Start):] {
+	for _, m := range mappings[mappings.IndexEndingAfter(e.Start):] {
 		if m.End >= e.End || m.Start > e.Start {
 			e.Wiped = m.Wiped
 			break

@@ -34,15 +34,15 @@ func (f *Finder) ObstaclesAnyTime(tree []int) error {
 		inTree[strconv.Itoa(pid)] = true
 	}
 	var found findings
-	findProcessProperties(tree, &found)
+	findProcessObstacles(tree, &found)
 	findSharedResources(tree, &found)
 	f.landlocked.findInTree(tree, &found)
 	mounts := procfs.MountIDs(tree[0])
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
-			what, advice := unsupportedDescriptor(d, inTree)
+			what, advice := describeUnsupportedDescriptor(d, inTree)
 			if what == "" {
-				what, advice = alteredDescriptor(d)
+				what, advice = describeAlteredDescriptor(d)
 			}
 			if mount := d.MountID(); what == "" && mount != 0 && !mounts[mount] { // such as a message queue
 				what, advice = "a file on a mount that is not the host's, "+d.Target, "close it in BeforeCheckpoint"
@@ -153,9 +153,9 @@ var protocolAdvice = map[string]string{
 	"AF_VSOCK": "close it in BeforeCheckpoint and open it again in AfterRestore",
 }
 
-// unsupportedDescriptor returns a name for the descriptor, and advice, if CRIU cannot
+// describeUnsupportedDescriptor returns a name for the descriptor, and advice, if CRIU cannot
 // dump it; otherwise "". The keys of inTree are the PIDs of the tree.
-func unsupportedDescriptor(d procfs.Descriptor, inTree map[string]bool) (what, advice string) {
+func describeUnsupportedDescriptor(d procfs.Descriptor, inTree map[string]bool) (what, advice string) {
 	switch {
 	case strings.HasPrefix(d.Target, "anon_inode:"):
 		for _, a := range anonymousAdvice {
@@ -203,9 +203,9 @@ func isSupportedDevice(number uint64) bool {
 // more into an image.
 const MaxDeletedFile = 64 << 20
 
-// alteredDescriptor returns a name for the descriptor, and advice, if CRIU would
+// describeAlteredDescriptor returns a name for the descriptor, and advice, if CRIU would
 // restore it changed or not at all; otherwise "".
-func alteredDescriptor(d procfs.Descriptor) (what, advice string) {
+func describeAlteredDescriptor(d procfs.Descriptor) (what, advice string) {
 	switch {
 	case strings.HasPrefix(d.Target, "anon_inode:[eventfd]"):
 		if strings.TrimSpace(d.InfoField("eventfd-semaphore")) == "1" {

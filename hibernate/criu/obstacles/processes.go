@@ -14,10 +14,10 @@ import (
 // CRIU to dump it.
 var namespaces = []string{"user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "pid_for_children", "time", "time_for_children"}
 
-// findProcessProperties finds properties of whole processes that CRIU refuses or loses,
+// findProcessObstacles finds properties of whole processes that CRIU refuses or loses,
 // such as namespaces and mappings. It compares all processes with the root, the first of
 // the tree.
-func findProcessProperties(tree []int, found *findings) {
+func findProcessObstacles(tree []int, found *findings) {
 	root := tree[0]
 	rootCgroup, mayDumpOthers := cgroup.PathOf(root), mayDumpOtherUsers()
 	rootNamespaces := make(map[string]string)

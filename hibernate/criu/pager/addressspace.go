@@ -99,7 +99,7 @@ func (p *localPager) answerFault(s *addressSpace, page uint64) error {
 		return p.fillPages(s, e, true)
 	}
 	// The image has no contents for the page: it reads as zeros.
-	if next := s.missing.IndexAfter(page); next < len(s.missing) {
+	if next := s.missing.IndexEndingAfter(page); next < len(s.missing) {
 		end = min(end, s.missing[next].Start)
 	}
 	_, err := s.fd.Zero(page, end-page)

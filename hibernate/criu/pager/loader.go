@@ -77,14 +77,14 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 	go l.reportProgress()
 	received := make(chan error, 1)
 	go func() { received <- l.receiveAddressSpaces(context.Background(), listener) }()
-	root, err := l.awaitConfirm(commands, received)
-	if err != nil || root < 0 { // no tree has started to run
+	rootPIDFD, err := l.awaitConfirm(commands, received)
+	if err != nil || rootPIDFD < 0 { // no tree has started to run
 		return err
 	}
-	defer func() { _ = unix.Close(root) }()
+	defer func() { _ = unix.Close(rootPIDFD) }()
 	go l.acceptHosts(host, commands)
 	failpoint.Hit("load.confirmed")
-	return l.awaitLoadedOrTreeEnd(root)
+	return l.awaitLoadedOrTreeEnd(rootPIDFD)
 }
 
 // startPagerForOrder starts the pager that the host has ordered, with the descriptors that
@@ -108,14 +108,14 @@ func startPagerForOrder(order loadOrder, open func(json.RawMessage, []*os.File) 
 }
 
 // awaitConfirm waits for the host's Confirm and answers it. It returns a pidfd of the
-// root, less than 0 if the restore has failed. received delivers the result of
+// tree's root, or -1 if the restore has failed. received delivers the result of
 // receiveAddressSpaces.
-func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (root int, err error) {
+func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (rootPIDFD int, err error) {
 	var c command
 	if err := commands.Decode(&c); err != nil {
 		return -1, err // the host has ended, and no tree runs yet
 	}
-	root = -1
+	rootPIDFD = -1
 	err = <-l.verified
 	if c.Root != 0 {
 		err = errors.Join(err, <-received)
@@ -123,7 +123,7 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 			err = l.holder.startProcess(l.programs, c.Root)
 		}
 		if err == nil {
-			root, err = unix.PidfdOpen(c.Root, 0)
+			rootPIDFD, err = unix.PidfdOpen(c.Root, 0)
 		}
 	}
 	if err == nil {
@@ -135,10 +135,10 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 	}
 	done, total := l.Progress()
 	l.sendReport(report{Loaded: done, Total: total, Confirmed: true})
-	if root < 0 {
+	if rootPIDFD < 0 {
 		return -1, commands.Decode(&c)
 	}
-	return root, nil
+	return rootPIDFD, nil
 }
 
 // acceptHosts carries out the commands of the first host, and of each later host that
@@ -195,13 +195,13 @@ func (l *loader) reportProgress() {
 	}
 }
 
-// awaitLoadedOrTreeEnd returns when all memory is loaded, or the tree has ended. root is a
-// pidfd of the root. After a failure it waits for the end of the tree.
-func (l *loader) awaitLoadedOrTreeEnd(root int) error {
+// awaitLoadedOrTreeEnd returns when all memory is loaded, or the tree has ended. After a
+// failure it waits for the end of the tree, and returns the failure.
+func (l *loader) awaitLoadedOrTreeEnd(rootPIDFD int) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		waitReadable(root)
+		waitReadable(rootPIDFD)
 	}()
 	select {
 	case <-ended:
