@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -17,8 +16,8 @@ const logName = "criu.log"
 // sometimes the PID, and the line of CRIU's source.
 var errorPrefix = regexp.MustCompile(`^(\([0-9.]+\)\s+)?(\s*\d+:\s*)?Error \([^)]*\):\s*`)
 
-// harmless are texts of errors in CRIU's log after which CRIU goes on.
-var harmless = []string{"Can't setup RLIMIT_NOFILE for self"}
+// harmlessError is the text of an error in CRIU's log after which CRIU goes on.
+const harmlessError = "Can't setup RLIMIT_NOFILE for self"
 
 // maxQuoted is how many errors of the log an error quotes. The first is nearest to the
 // cause; CRIU then logs another one in each calling function.
@@ -35,7 +34,7 @@ func errorFromLog(dir string, err error) error {
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
 		at := errorPrefix.FindString(line)
-		if at == "" || isHarmlessLogLine(line) {
+		if at == "" || strings.Contains(line, harmlessError) {
 			continue
 		}
 		found = append(found, line[len(at):])
@@ -47,10 +46,4 @@ func errorFromLog(dir string, err error) error {
 		return err
 	}
 	return fmt.Errorf("CRIU says: %w", errors.New(strings.Join(found, "; ")))
-}
-
-// isHarmlessLogLine reports whether the line of CRIU's log is an error after which CRIU
-// goes on.
-func isHarmlessLogLine(line string) bool {
-	return slices.ContainsFunc(harmless, func(text string) bool { return strings.Contains(line, text) })
 }

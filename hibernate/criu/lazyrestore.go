@@ -36,7 +36,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 	if err == nil {
 		rootPID = root.Pid
 	}
-	if cerr := p.FinishRestore(ctx, e.Programs, rootPID); cerr != nil {
+	if cerr := p.FinishRestore(ctx, rootPID); cerr != nil {
 		err = errors.Join(cerr, err)
 	}
 	if err != nil {

@@ -68,7 +68,7 @@ func (f *Finder) ObstaclesWhenQuiet(tree []int) error {
 				sockets[inode] = d
 				findUnreadNetlink(d, &found)
 			}
-			if isFileWatch(d) {
+			if d.Target == "anon_inode:inotify" || d.Target == "anon_inode:[fanotify]" {
 				watches = append(watches, d)
 			}
 		}

@@ -109,8 +109,3 @@ func findUnreadWatches(watches []procfs.Descriptor, found *findings) {
 		found.addDescriptor(d, d.Target+" with events to read", "read them, or close it in BeforeCheckpoint").passing = true
 	}
 }
-
-// isFileWatch reports whether the descriptor is of inotify(7) or fanotify(7).
-func isFileWatch(d procfs.Descriptor) bool {
-	return d.Target == "anon_inode:inotify" || d.Target == "anon_inode:[fanotify]"
-}

@@ -35,7 +35,6 @@ const progressInterval = 50 * time.Millisecond
 // loader is the state of a loader process: a localPager that reports to hosts.
 type loader struct {
 	*localPager
-	programs string
 
 	mu    sync.Mutex // guards the fields below
 	hosts map[*net.UnixConn]bool
@@ -67,7 +66,7 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 	if err := commands.Decode(&order); err != nil {
 		return err
 	}
-	l := &loader{programs: order.Programs, hosts: map[*net.UnixConn]bool{host: true}}
+	l := &loader{hosts: map[*net.UnixConn]bool{host: true}}
 	if l.localPager, err = startPagerForOrder(order, open); err != nil {
 		l.sendReport(failureReport(err))
 		return err
@@ -104,7 +103,7 @@ func startPagerForOrder(order loadOrder, open func(json.RawMessage, []*os.File) 
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	return startLocalPager(layout, m, Timing{order.Quiet, order.Patience})
+	return startLocalPager(layout, m, order.Programs, Timing{order.Quiet, order.Patience})
 }
 
 // awaitConfirm waits for the host's Confirm and answers it. It returns a pidfd of the
@@ -120,7 +119,7 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 	if c.Root != 0 {
 		err = errors.Join(err, <-received)
 		if err == nil {
-			err = l.holder.startProcess(l.programs, c.Root)
+			err = l.holder.startProcess(c.Root)
 		}
 		if err == nil {
 			rootPIDFD, err = unix.PidfdOpen(c.Root, 0)

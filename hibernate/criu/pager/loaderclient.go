@@ -101,7 +101,7 @@ func (c *loaderClient) ServeRestore(_ context.Context, workDir int32, restore fu
 }
 
 // FinishRestore implements Pager. It returns when the loader goes on without this process.
-func (c *loaderClient) FinishRestore(ctx context.Context, _ string, root int) error {
+func (c *loaderClient) FinishRestore(ctx context.Context, root int) error {
 	if c.conn == nil {
 		return c.Err()
 	}

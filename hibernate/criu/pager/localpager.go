@@ -43,17 +43,17 @@ type localPager struct {
 
 var _ Pager = (*localPager)(nil)
 
-func startLocalPager(l images.Layout, m hibernate.Memory, timing Timing) (*localPager, error) {
+func startLocalPager(l images.Layout, m hibernate.Memory, programs string, timing Timing) (*localPager, error) {
 	wakeup, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
-	g, err := newUffdHolder()
+	holder, err := newUffdHolder(programs)
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(wakeup))
 	}
 	p := &localPager{
-		memory: m, layout: l, timing: timing, holder: g, wakeup: wakeup,
+		memory: m, layout: l, timing: timing, holder: holder, wakeup: wakeup,
 		loadState: loadState{done: make(chan struct{})}, verified: make(chan error, 1),
 	}
 	p.readers.Go(func() { p.verified <- verifyEagerChunks(l, m) })
@@ -79,10 +79,10 @@ func (p *localPager) ServeRestore(ctx context.Context, workDir int32, restore fu
 }
 
 // FinishRestore implements Pager. It starts the process of the uffdHolder.
-func (p *localPager) FinishRestore(_ context.Context, programs string, root int) error {
+func (p *localPager) FinishRestore(_ context.Context, root int) error {
 	var err error
 	if root != 0 {
-		err = p.holder.startProcess(programs, root)
+		err = p.holder.startProcess(root)
 	}
 	return errors.Join(<-p.verified, err)
 }

@@ -27,7 +27,7 @@ type Pager interface {
 	// FinishRestore returns an error if the memory that CRIU has read itself is not as it
 	// was dumped. After success the tree below root reads nothing but its own memory, even
 	// if this process or the loader is killed. root is 0 if the restore has failed.
-	FinishRestore(ctx context.Context, programs string, root int) error
+	FinishRestore(ctx context.Context, root int) error
 }
 
 // loadState is how far a pager is, the part of hibernate.Loading that all pagers share.
@@ -70,7 +70,7 @@ var DefaultTiming = Timing{Quiet: 20 * time.Millisecond, Patience: 500 * time.Mi
 // The pager closes m, also after an error.
 func Start(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, programs string, timing Timing) (Pager, error) {
 	if r.LoaderDir == "" {
-		p, err := startLocalPager(l, m, timing)
+		p, err := startLocalPager(l, m, programs, timing)
 		if err != nil {
 			return nil, errors.Join(err, m.Close())
 		}

@@ -16,6 +16,7 @@ import (
 // lives. If this process is killed, the kernel closes its userfaultfds before it kills the
 // tree; without the copies the tree would meanwhile read zeros.
 type uffdHolder struct {
+	programs string // the directory in which the helper program is installed
 	// The ends of a socket pair. The copies are sent to ours and never received, so they
 	// exist as long as the helper process has theirs.
 	ours, theirs *os.File
@@ -25,28 +26,28 @@ type uffdHolder struct {
 	stopped bool
 }
 
-func newUffdHolder() (*uffdHolder, error) {
+func newUffdHolder(programs string) (*uffdHolder, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &uffdHolder{ours: os.NewFile(uintptr(pair[0]), "holder's copies"), theirs: os.NewFile(uintptr(pair[1]), "holder")}, nil
+	return &uffdHolder{programs: programs, ours: os.NewFile(uintptr(pair[0]), "holder's copies"), theirs: os.NewFile(uintptr(pair[1]), "holder")}, nil
 }
 
 // addCopy gives the holder a copy of one more userfaultfd.
-func (g *uffdHolder) addCopy(fd uffd.FD) error {
-	return unix.Sendmsg(int(g.ours.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
+func (h *uffdHolder) addCopy(fd uffd.FD) error {
+	return unix.Sendmsg(int(h.ours.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
 }
 
 // startProcess starts the helper process, which ends with the tree below root, unless stop
-// was called. Its program is installed in the directory programs.
-func (g *uffdHolder) startProcess(programs string, root int) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stopped {
+// was called.
+func (h *uffdHolder) startProcess(root int) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
 		return nil
 	}
-	program, err := native.InstallDescriptorHolder(programs)
+	program, err := native.InstallDescriptorHolder(h.programs)
 	if err != nil {
 		return err
 	}
@@ -58,27 +59,27 @@ func (g *uffdHolder) startProcess(programs string, root int) error {
 	defer pidfd.Close()
 	cmd := exec.Command(program)
 	cmd.Dir, cmd.Env = "/", []string{}
-	cmd.ExtraFiles = []*os.File{pidfd, g.theirs} // descriptors 3 and 4, as the program expects
+	cmd.ExtraFiles = []*os.File{pidfd, h.theirs} // descriptors 3 and 4, as the program expects
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	g.process = cmd.Process
-	return g.theirs.Close()
+	h.process = cmd.Process
+	return h.theirs.Close()
 }
 
 // stop ends the helper process and closes all copies.
-func (g *uffdHolder) stop() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stopped {
+func (h *uffdHolder) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
 		return
 	}
-	g.stopped = true
-	if g.process != nil {
-		_ = g.process.Kill()
-		_, _ = g.process.Wait()
+	h.stopped = true
+	if h.process != nil {
+		_ = h.process.Kill()
+		_, _ = h.process.Wait()
 	}
-	_ = g.ours.Close()
-	_ = g.theirs.Close() // already closed if the process was started
+	_ = h.ours.Close()
+	_ = h.theirs.Close() // already closed if the process was started
 }
