@@ -63,7 +63,7 @@ func IsLoopback(host string) bool {
 	return addr.IsLoopback()
 }
 
-func checkOrigin(origin string) error {
+func checkWebOrigin(origin string) error {
 	u, err := url.Parse(origin)
 	if err != nil || u.Host == "" || strings.Contains(u.Host, "*") || origin != u.Scheme+"://"+u.Host {
 		return fmt.Errorf("%q is not a web origin such as \"https://tv.example:8443\"", origin)

@@ -50,7 +50,7 @@ func (f *configFile) decode(text []byte) {
 	plugins, _ := readValue[[]map[string]any](top, "plugin", "a list of tables, each written [[plugin]]")
 	top.reportUnknownKeys()
 	if f.dropIn {
-		f.rejectTables(top, "host", "listener", "hibernate")
+		f.rejectTablesInDropIn(top, "host", "listener", "hibernate")
 	} else {
 		f.readHost(&tableReader{file: f, name: "in [host]", lines: top.lines.keyOrSelf("host"), values: host})
 		for i, listener := range listeners {
@@ -63,9 +63,9 @@ func (f *configFile) decode(text []byte) {
 	}
 }
 
-// rejectTables reports those of the tables that a drop-in has. They may only be in the
+// rejectTablesInDropIn reports those of the tables that a drop-in has. They may only be in the
 // main file, so that no drop-in can change the host.
-func (f *configFile) rejectTables(top *tableReader, keys ...string) {
+func (f *configFile) rejectTablesInDropIn(top *tableReader, keys ...string) {
 	for _, key := range keys {
 		if _, given := top.values[key]; given {
 			top.addProblem(top.lines.keyOrSelf(key), "[%s] must not stand in a drop-in, which may hold [[plugin]] tables only", key)
@@ -81,18 +81,18 @@ func (f *configFile) readHost(t *tableReader) {
 	t.readPath("communicator", &h.Communicator, checkNotEmpty)
 	readWord(t, "log-level", &h.LogLevel, logLevels...)
 	readWord(t, "log-format", &h.LogFormat, logFormats...)
-	t.readTexts("allowed-origins", &h.AllowedOrigins, checkOrigin)
-	t.readTexts("allowed-hosts", &h.AllowedHosts, checkHostName)
+	t.readTextList("allowed-origins", &h.AllowedOrigins, checkWebOrigin)
+	t.readTextList("allowed-hosts", &h.AllowedHosts, checkHostName)
 	readWord(t, "dialect", &h.Dialect, DialectR4, DialectR5)
 	t.readText("communicator-group", &h.CommunicatorGroup)
 	t.readText("redirect", &h.Redirect, checkNotEmpty)
 	t.readPath("web-ui", &h.WebUI)
 	t.readPath("data", &h.Data, checkNotEmpty)
-	t.readTexts("subsystems", &h.Subsystems, CheckNewSubsystem)
-	t.readTexts("environment", &h.Environment, checkVariableName)
-	t.readTexts("reboot", &h.Reboot)
+	t.readTextList("subsystems", &h.Subsystems, CheckNewSubsystem)
+	t.readTextList("environment", &h.Environment, checkVariableName)
+	t.readTextList("reboot", &h.Reboot)
 	readWord(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
-	t.readTexts("exit-reasons", &h.ExitReasons, func(s string) error { return checkOneOf(s, exitReasons) })
+	t.readTextList("exit-reasons", &h.ExitReasons, func(s string) error { return checkOneOf(s, exitReasons) })
 	t.readInteger("post-mortems", &h.PostMortems, 0, 1000)
 	t.reportUnknownKeys()
 }
@@ -102,7 +102,7 @@ func (f *configFile) readListener(t *tableReader) {
 	l := Listener{Dialect: DialectR4}
 	t.readText("address", &l.Address, checkLoopbackAddress)
 	readWord(t, "dialect", &l.Dialect, DialectR4, DialectR5)
-	t.reportMissing("address")
+	t.reportMissingKeys("address")
 	t.reportUnknownKeys()
 	f.config.Listeners = append(f.config.Listeners, l)
 }
@@ -130,15 +130,15 @@ func (f *configFile) readPlugin(t *tableReader) {
 	t.readText("callsign", &p.Callsign, CheckCallsign)
 	t.readProgramPath("executable", &p.Executable, checkNotEmpty)
 	t.readText("builtin", &p.Builtin)
-	t.readTexts("arguments", &p.Arguments)
+	t.readTextList("arguments", &p.Arguments)
 	t.readTextMap("environment", &p.Environment, checkVariableName)
 	readWord(t, "start-mode", &p.StartMode, StartDeactivated, StartActivated, StartUnavailable)
 	t.readInteger("startup-order", &p.StartupOrder, math.MinInt32, math.MaxInt32)
 	t.readOptionalBool("resumed", &p.Resume)
-	t.readTexts("precondition", &p.Preconditions, f.checkSubsystem)
-	t.readTexts("termination", &p.Terminations, f.checkTermination)
-	t.readTexts("control", &p.Controls, f.checkSubsystem)
-	t.readTexts("requires", &p.Requires, CheckCallsign)
+	t.readTextList("precondition", &p.Preconditions, f.checkSubsystem)
+	t.readTextList("termination", &p.Terminations, f.checkTermination)
+	t.readTextList("control", &p.Controls, f.checkSubsystem)
+	t.readTextList("requires", &p.Requires, CheckCallsign)
 	t.readBool("probe", &p.Probe)
 	f.readRestart(t, &p.Restart)
 	f.readLimits(t, &p.Limits)
@@ -155,7 +155,7 @@ func (f *configFile) readPlugin(t *tableReader) {
 	t.readOptionalDuration("checkpoint-after", &p.CheckpointAfter)
 	readWord(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
 	t.readBool("warm-start", &p.WarmStart)
-	t.reportMissing("callsign")
+	t.reportMissingKeys("callsign")
 	if _, program := t.values["executable"]; program == (p.Builtin != "") {
 		t.addProblem(t.lines, "one of the keys \"executable\" and \"builtin\" must stand %s", t.name)
 	}

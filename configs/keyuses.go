@@ -32,7 +32,7 @@ const (
 func (p Plugin) ValuesFor(uses ...KeyUse) (values []any) {
 	for field, value := range reflect.ValueOf(p).Fields() {
 		switch {
-		case !slices.Contains(uses, useOf(field)):
+		case !slices.Contains(uses, useOfField(field)):
 		case field.Name == "Configuration":
 			values = append(values, p.ConfigurationJSON())
 		default:
@@ -40,7 +40,7 @@ func (p Plugin) ValuesFor(uses ...KeyUse) (values []any) {
 		}
 	}
 	for field, value := range reflect.ValueOf(&p.Limits).Elem().Fields() {
-		if !slices.Contains(uses, useOf(field)) {
+		if !slices.Contains(uses, useOfField(field)) {
 			value.SetZero()
 		}
 	}
@@ -54,17 +54,17 @@ func (p Plugin) ValuesFor(uses ...KeyUse) (values []any) {
 func (p Plugin) WithAdjustableKeysOf(other Plugin) Plugin {
 	to, source := reflect.ValueOf(&p).Elem(), reflect.ValueOf(other)
 	for _, field := range reflect.VisibleFields(to.Type()) {
-		if useOf(field) == UseAdjust {
+		if useOfField(field) == UseAdjust {
 			to.FieldByIndex(field.Index).Set(source.FieldByIndex(field.Index))
 		}
 	}
 	return p
 }
 
-// Differences returns the keys in which p and other differ, in the order of the fields,
+// DifferingKeys returns the keys in which p and other differ, in the order of the fields,
 // and in adjustable whether all of them have the use UseAdjust. Any difference within
 // restart is the key "restart", any within limits the key "limits".
-func (p Plugin) Differences(other Plugin) (keys []string, adjustable bool) {
+func (p Plugin) DifferingKeys(other Plugin) (keys []string, adjustable bool) {
 	adjustable = true
 	x, y := reflect.ValueOf(p), reflect.ValueOf(other)
 	for _, field := range reflect.VisibleFields(x.Type()) {
@@ -73,9 +73,9 @@ func (p Plugin) Differences(other Plugin) (keys []string, adjustable bool) {
 			continue
 		}
 		keys = append(keys, key)
-		adjustable = adjustable && useOf(field) == UseAdjust
+		adjustable = adjustable && useOfField(field) == UseAdjust
 	}
 	return keys, adjustable
 }
 
-func useOf(field reflect.StructField) KeyUse { return KeyUse(field.Tag.Get("use")) }
+func useOfField(field reflect.StructField) KeyUse { return KeyUse(field.Tag.Get("use")) }

@@ -90,7 +90,7 @@ func TestEachKeyHasOneUse(t *testing.T) {
 				}
 			}
 			adjusted := reflect.DeepEqual(base.WithAdjustableKeysOf(config), config)
-			keys, adjustable := base.Differences(config)
+			keys, adjustable := base.DifferingKeys(config)
 			if adjusted != (use == configs.UseAdjust) || adjustable != adjusted || len(keys) != 1 {
 				t.Errorf("%s is used for %s: adjusted %v, adjustable %v, differs in %q", field.Name, use, adjusted, adjustable, keys)
 			}

@@ -28,7 +28,7 @@ func readValue[T any](t *tableReader, key, wantedType string) (T, bool) {
 	value, given := t.values[key]
 	got, ok := value.(T)
 	if given && !ok {
-		t.addProblem(t.lines.keyOrSelf(key), "key %q %s must be %s, not %s", key, t.name, wantedType, typeName(value))
+		t.addProblem(t.lines.keyOrSelf(key), "key %q %s must be %s, not %s", key, t.name, wantedType, tomlTypeName(value))
 	}
 	return got, ok
 }
@@ -59,8 +59,8 @@ func (t *tableReader) readProgramPath(key string, to *string, checks ...func(str
 	}
 }
 
-// readTexts reads an array of strings that each pass every check.
-func (t *tableReader) readTexts(key string, to *[]string, checks ...func(string) error) {
+// readTextList reads an array of strings that each pass every check.
+func (t *tableReader) readTextList(key string, to *[]string, checks ...func(string) error) {
 	list, ok := readValue[[]any](t, key, "an array of strings")
 	if !ok {
 		return
@@ -70,7 +70,7 @@ func (t *tableReader) readTexts(key string, to *[]string, checks ...func(string)
 		item := fmt.Sprintf("%s[%d]", key, i)
 		s, ok := value.(string)
 		if !ok {
-			t.addProblem(t.lines.keyOrSelf(key), "%q %s must be a string, not %s", item, t.name, typeName(value))
+			t.addProblem(t.lines.keyOrSelf(key), "%q %s must be a string, not %s", item, t.name, tomlTypeName(value))
 		} else if t.passesChecks(t.lines.keyOrSelf(key), item, s, checks...) {
 			texts = append(texts, s)
 		}
@@ -89,7 +89,7 @@ func (t *tableReader) readTextMap(key string, to *map[string]string, checkName f
 		at, item := t.lines.keyOrSelf(key).keyOrSelf(name), key+"."+name
 		s, ok := value.(string)
 		if !ok {
-			t.addProblem(at, "key %q %s must be a string, not %s", item, t.name, typeName(value))
+			t.addProblem(at, "key %q %s must be a string, not %s", item, t.name, tomlTypeName(value))
 		} else if t.passesChecks(at, item, name, checkName) && t.passesChecks(at, item, s) {
 			texts[name] = s
 		}
@@ -156,8 +156,8 @@ func readWord[T ~string](t *tableReader, key string, to *T, allowed ...T) {
 	}
 }
 
-// reportMissing reports each of the keys that the table does not have.
-func (t *tableReader) reportMissing(keys ...string) {
+// reportMissingKeys reports each of the keys that the table does not have.
+func (t *tableReader) reportMissingKeys(keys ...string) {
 	for _, key := range keys {
 		if _, given := t.values[key]; !given {
 			t.addProblem(t.lines, "missing key %q %s", key, t.name)
@@ -199,8 +199,8 @@ func (t *tableReader) addProblem(at *keyLines, format string, args ...any) {
 	t.file.problems.add(t.file.path, at.line, fmt.Errorf(format, args...))
 }
 
-// typeName returns the name of the TOML type of a value, with its article, for an error.
-func typeName(value any) string {
+// tomlTypeName returns the name of the TOML type of a value, with its article, for an error.
+func tomlTypeName(value any) string {
 	switch value.(type) {
 	case string:
 		return "a string"

@@ -12,9 +12,9 @@ type token struct {
 	line int
 }
 
-// tokens returns the tokens of a document, each with the byte at its start. The document
+// scanTokens returns the tokens of a document, each with the byte at its start. The document
 // need not be valid TOML.
-func tokens(doc string) iter.Seq2[byte, token] {
+func scanTokens(doc string) iter.Seq2[byte, token] {
 	return func(yield func(byte, token) bool) {
 		line := 1
 		for i := 0; i < len(doc); {
@@ -71,7 +71,7 @@ const maxNesting = 64
 func lineOfTooDeepNesting(doc string) int {
 	dots, all := 0, 0
 	var outside []int // the dots before each open bracket
-	for c, token := range tokens(doc) {
+	for c, token := range scanTokens(doc) {
 		switch c {
 		case '\n', ',':
 			dots = 0
@@ -106,7 +106,7 @@ func findKeyStarts(doc string) []keyStart {
 	var starts []keyStart
 	var open []byte // the "[" and "{" that are not closed
 	keyNext := true
-	for c, token := range tokens(doc) {
+	for c, token := range scanTokens(doc) {
 		switch c {
 		case ' ', '\t', '\r':
 			continue

@@ -141,7 +141,7 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 		r.addResultLine(callsign, "%v", err)
 		return
 	}
-	keys, adjustable := old.Differences(now)
+	keys, adjustable := old.DifferingKeys(now)
 	switch {
 	case len(keys) == 0:
 		return
