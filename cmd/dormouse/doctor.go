@@ -120,7 +120,7 @@ func examineRoot() finding {
 // examineCgroups checks whether plugins can have cgroups, and whether limits can be set
 // in the cgroup of this program, which may differ from the host's.
 func examineCgroups(dir string) (cgroups, limits finding) {
-	c, err := process.OpenCgroups(dir)
+	c, err := process.OpenCgroups(dir, false)
 	limitsErr := err
 	if err == nil {
 		one := configs.Bytes(1)

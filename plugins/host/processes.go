@@ -27,11 +27,7 @@ func (h *Host) openProcesses() error {
 		}
 	}
 	adopt := config.Host.OnHostExit == configs.HostExitAdopt
-	open := process.OpenCgroups
-	if adopt {
-		open = process.InheritCgroups
-	}
-	cgroups, err := open(h.options.RunDir)
+	cgroups, err := process.OpenCgroups(h.options.RunDir, adopt)
 	if err != nil {
 		h.log.Info().Err(err).Msg("plugins run without cgroups of their own")
 	}

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"dormouse/hibernate"
 	"dormouse/hibernate/pageout"
 	"dormouse/internal/cgroup"
@@ -76,8 +74,8 @@ func (b *Backend) checkAdoptable(j *journal) error {
 // adoptTree takes over the running tree and connects to the plugin. After an error the
 // tree is in b.life, or else its processes are in the cgroup of the journal.
 func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
-	info := &shellpb.InformationResponse{}
-	if err := proto.Unmarshal(j.Information, info); err != nil {
+	info, err := parseInformation(j.Information)
+	if err != nil {
 		return err
 	}
 	loading, err := b.host.rejoinLoading(b.runDir()) // first: the plugin may wait for its memory
@@ -91,20 +89,20 @@ func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
 		}
 		return err
 	}
-	t.watchExit(func(err error) { b.sink.Exited(err) })
+	t.watchExit(b.sink.Exited)
 	t.killIfLoadingFails(loading)
 	b.mu.Lock()
 	b.life = life{state: lifeRunning, tree: t}
-	b.info, b.socket, b.reason = info, j.Socket, j.Reason
+	b.info, b.reason = info, j.Reason
 	if j.Warm != nil {
 		b.golden.startedFrom = &shell.GoldenImage{Created: j.Warm.Created, Generation: j.Warm.Generation}
 	}
 	b.mu.Unlock()
 	b.lastEvent.Store(j.LastEvent)
 	if j.Phase != phaseRunning { // its BeforeCheckpoint may have been called
-		return b.reconnect(ctx, t, j.Socket, &shellpb.AfterRestoreRequest{Generation: j.Generation})
+		return b.reconnect(ctx, t, &shellpb.AfterRestoreRequest{Generation: j.Generation})
 	}
-	if err := b.connectInitialized(ctx, t, j.Socket); err != nil {
+	if err := b.connectInitialized(ctx, t); err != nil {
 		return err
 	}
 	if err := b.fetchInformation(ctx); err != nil { // a plugin that does not answer is not adopted
@@ -123,7 +121,7 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 	}
 	t := &tree{
 		group: &pluginCgroup{Dir: j.Cgroup}, oomKillsBefore: j.Cgroup.OOMKills(), ownNamespace: true, foreign: procfs.Parent(root) != os.Getpid(),
-		programNSPid: j.ProgramNSPid, begun: j.Begun, exited: make(chan struct{}),
+		programNSPid: j.ProgramNSPid, socket: j.Socket, begun: j.Begun, exited: make(chan struct{}),
 	}
 	if t.pidfd, err = openPidfd(root); err != nil {
 		return nil, fmt.Errorf("the plugin ended while there was no host: %w", err)
@@ -214,11 +212,8 @@ func (b *Backend) OutlivesHost() bool {
 
 // LeaveRunning closes the connections to the plugin, which runs on, see shell.Process.
 func (b *Backend) LeaveRunning(ctx context.Context) error {
-	t, l := b.currentLife().tree, b.removeLink()
-	b.router.connectTo(nil)
-	if l != nil {
-		l.closeAndWait()
-	}
+	t := b.currentLife().tree
+	b.closeLink()
 	_ = b.closeHostSocket(ctx, hostSocketLimit) // connections that the plugin keeps open are cut
 	j, err := b.describeTree(t, phaseRunning)
 	j.LastEvent = b.lastEvent.Load()

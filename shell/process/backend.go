@@ -84,13 +84,12 @@ type Backend struct {
 	// Only operations use these, and a shell runs one operation at a time.
 	startConfig configs.Plugin // with which the present plugin was started; config may be that of the next one
 	inherited   *journal       // of an earlier host, until its tree is adopted or killed
+	reason      shell.Reason   // why the plugin is active
 
 	mu         sync.Mutex
 	life       life
 	info       *shellpb.InformationResponse
-	socket     string       // path of the plugin's socket
-	reason     shell.Reason // why the plugin is active
-	hostSocket *hostSocket  // nil while the plugin can't call the host
+	hostSocket *hostSocket // nil while the plugin can't call the host
 	golden     goldenState
 }
 
@@ -145,11 +144,10 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	}
 	b.recordProgramChecksum(program)
 	file := fileid.OfUnlessJustChanged(program)
-	t, socket, err := b.startProgram(ctx, program)
+	t, err := b.startProgram(ctx, program)
 	if err == nil {
-		b.setSocket(socket)
 		b.lastEvent.Store(0)
-		err = b.connect(ctx, t, socket)
+		err = b.connect(ctx, t)
 	}
 	if err == nil {
 		err = b.preferExitError(b.fetchInformation(ctx))
@@ -158,7 +156,9 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	failpoint.Hit("launch.informed")
-	b.cacheInformation(program, file)
+	if err := b.cacheInformation(program, file); err != nil {
+		b.log.Warn().Err(err).Msg("could not keep the program's information")
+	}
 	return b.information(), nil
 }
 
@@ -224,9 +224,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 		if l.requestShutdown(ctx, grace) == nil {
 			t.waitEnd(grace)
 		}
-	}
-	b.router.connectTo(nil)
-	if l != nil {
+		b.router.connectTo(nil)
 		l.closeAndWait()
 		failpoint.Hit("stop.asked")
 		t.terminate(grace)
@@ -289,18 +287,6 @@ func (b *Backend) setInformation(info *shellpb.InformationResponse) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.info = info
-}
-
-func (b *Backend) setSocket(path string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.socket = path
-}
-
-func (b *Backend) socketPath() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.socket
 }
 
 // hasHooks reports whether the plugin serves the hooks of checkpoints.

@@ -24,15 +24,10 @@ type Cgroups struct {
 }
 
 // OpenCgroups makes a cgroup for the host that has runDir, below the cgroup of this
-// process, and ends the plugins that an earlier host left in it. It returns an error
-// where cgroup v2 is missing or may not be written; plugins then run without cgroups.
-func OpenCgroups(runDir string) (*Cgroups, error) { return openCgroups(runDir, false) }
-
-// InheritCgroups is OpenCgroups, but leaves the plugins that this host can adopt from
-// an earlier host as they are.
-func InheritCgroups(runDir string) (*Cgroups, error) { return openCgroups(runDir, true) }
-
-func openCgroups(runDir string, adopt bool) (*Cgroups, error) {
+// process, and kills the plugins that an earlier host left in it; with adopt it spares the
+// plugins that this host can adopt. It returns an error where cgroup v2 is missing or may
+// not be written; plugins then run without cgroups.
+func OpenCgroups(runDir string, adopt bool) (*Cgroups, error) {
 	base, err := cgroup.Own()
 	if err != nil {
 		return nil, err
@@ -71,12 +66,22 @@ func (c *Cgroups) killLeftPlugins(runDir string, adopt bool) error {
 	return err
 }
 
-// Close removes the host's cgroup, which must have no plugin in it.
+// Close removes the host's cgroup, which must have no plugin in it. It disables the
+// controllers that OpenCgroups enabled, and moves the host back to base.
 func (c *Cgroups) Close() error {
 	if err := os.Remove(string(c.dir)); err != nil {
 		return err
 	}
-	return c.disableControllers()
+	var errs []error
+	for _, controller := range c.enabled {
+		errs = append(errs, c.base.DisableForChildren(controller))
+	}
+	c.enabled = nil
+	if c.hostDir != "" {
+		errs = append(errs, c.base.Enter(), os.Remove(string(c.hostDir)))
+		c.hostDir = ""
+	}
+	return errors.Join(errs...)
 }
 
 // pluginCgroup is the cgroup of one plugin's tree.
@@ -89,15 +94,15 @@ type pluginCgroup struct {
 // makeCgroup makes the cgroup of an instance. It kills the processes that an earlier host
 // may have left in it.
 func (c *Cgroups) makeCgroup(callsign string, limits []cgroupSetting) (*pluginCgroup, error) {
-	l := &pluginCgroup{Dir: c.dir.Child(callsign), settings: limits}
-	err := l.create()
+	g := &pluginCgroup{Dir: c.dir.Child(callsign), settings: limits}
+	err := g.create()
 	if errors.Is(err, os.ErrExist) {
-		err = l.recreate()
+		err = g.recreate()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the plugin's cgroup: %w", err)
 	}
-	return l, nil
+	return g, nil
 }
 
 // pidsOf returns the PIDs of the processes in the instance's cgroup.
@@ -108,35 +113,42 @@ func (c *Cgroups) pidsOf(callsign string) []int {
 	return c.dir.Child(callsign).Members()
 }
 
-func (l *pluginCgroup) create() (err error) {
-	if err = l.Make(); err != nil {
+func (g *pluginCgroup) create() (err error) {
+	if err = g.Make(); err != nil {
 		return err
 	}
-	if l.fd, err = os.Open(string(l.Dir)); err != nil {
+	if g.fd, err = os.Open(string(g.Dir)); err != nil {
 		return err
 	}
-	if err := l.setLimits(); err != nil {
-		return errors.Join(err, l.remove())
+	if err := g.setLimits(); err != nil {
+		return errors.Join(err, g.remove())
 	}
 	return nil
 }
 
 // recreate kills every process in the cgroup and puts a new cgroup in its place: see
-// cgroup.Dir.Kill for why.
-func (l *pluginCgroup) recreate() error {
-	if err := l.Kill(); err != nil {
+// cgroup.Dir.Kill for why. It does nothing to a nil cgroup.
+func (g *pluginCgroup) recreate() error {
+	if g == nil {
+		return nil
+	}
+	if err := g.Kill(); err != nil {
 		return err
 	}
-	if err := l.remove(); err != nil {
+	if err := g.remove(); err != nil {
 		return err
 	}
-	return l.create()
+	return g.create()
 }
 
-// remove deletes the cgroup, which proves that no process is in it.
-func (l *pluginCgroup) remove() error {
-	_ = l.fd.Close()
-	return l.Remove()
+// remove deletes the cgroup, which proves that no process is in it. It does nothing to a
+// nil cgroup.
+func (g *pluginCgroup) remove() error {
+	if g == nil {
+		return nil
+	}
+	_ = g.fd.Close()
+	return g.Remove()
 }
 
 // limitControllers are the controllers that plugins' limits need.
@@ -209,19 +221,4 @@ func (c *Cgroups) moveHost(adopt bool) error {
 	}
 	c.hostDir = dir
 	return nil
-}
-
-// disableControllers disables the controllers that enableControllers enabled, and moves the
-// host back to base.
-func (c *Cgroups) disableControllers() error {
-	var errs []error
-	for _, controller := range c.enabled {
-		errs = append(errs, c.base.DisableForChildren(controller))
-	}
-	c.enabled = nil
-	if c.hostDir != "" {
-		errs = append(errs, c.base.Enter(), os.Remove(string(c.hostDir)))
-		c.hostDir = ""
-	}
-	return errors.Join(errs...)
 }

@@ -66,10 +66,7 @@ func (b *Backend) fittingGolden() (*hibernate.Image, imageNote, error) {
 	if err == nil {
 		return image, n, nil
 	}
-	b.mu.Lock()
-	unused := b.golden.unused
-	b.mu.Unlock()
-	if unused && errors.Is(err, errPersistentChanged) {
+	if b.golden.unused && errors.Is(err, errPersistentChanged) {
 		b.dontRetryGolden(errors.New("its persistent directory changes in each of its lives"), now)
 	}
 	b.InvalidateGolden(err)
@@ -103,7 +100,7 @@ func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, n i
 	b.lastEvent.Store(0)
 	request := afterRestoreRequest(image)
 	request.Warm = true
-	err = b.reconnect(ctx, t, n.Socket, request)
+	err = b.reconnect(ctx, t, request)
 	failpoint.Hit("warm.connected")
 	return err
 }
@@ -200,10 +197,7 @@ func (b *Backend) recordProgramChecksum(program string) {
 	if !b.startConfig.WarmStart {
 		return
 	}
-	files, err := b.programMetadataChecksum(program)
-	if err != nil {
-		files = "" // the checksum of no program
-	}
+	files, _ := b.programMetadataChecksum(program) // "" after an error, the checksum of no program
 	b.mu.Lock()
 	b.golden.programFiles, b.golden.startedFrom = files, nil
 	b.mu.Unlock()
@@ -217,12 +211,10 @@ func (b *Backend) prepareGolden() (warmKey, error) {
 	if err != nil {
 		return now, err
 	}
-	b.mu.Lock()
-	failure, key := b.golden.failure, b.golden.failedKey
-	b.mu.Unlock()
+	key := b.golden.failedKey
 	key.Persistent = now.Persistent // it changes in each life
-	if failure != nil && key == now {
-		return now, failure
+	if b.golden.failure != nil && key == now {
+		return now, b.golden.failure
 	}
 	return now, b.imageDir.DiscardGolden()
 }
@@ -230,12 +222,9 @@ func (b *Backend) prepareGolden() (warmKey, error) {
 // dontRetryGolden keeps the backend from making another golden image until the key of
 // the plugin changes, unless the cause may pass by itself.
 func (b *Backend) dontRetryGolden(err error, key warmKey) {
-	if isTransient(err) {
-		return
+	if !isTransient(err) {
+		b.golden.failure, b.golden.failedKey = errors.New(err.Error()), key // its sentinels don't hold for later attempts
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.golden.failure, b.golden.failedKey = errors.New(err.Error()), key // its sentinels don't hold for later attempts
 }
 
 // isTransient reports whether the cause of err may be gone at the next attempt although
@@ -271,8 +260,6 @@ func (i *initializedTree) OwnerRecord() (any, error) {
 		return nil, err
 	}
 	key, err := i.b.warmKey()
-	i.b.mu.Lock()
-	defer i.b.mu.Unlock()
 	if err == nil && key.Program != i.b.golden.programFiles {
 		err = errors.New("its program was replaced while it started")
 	}

@@ -33,23 +33,19 @@ type link struct {
 	socket string // path
 	conn   *grpc.ClientConn
 	made   atomic.Pointer[grpc.ClientConn] // conn, known before go-plugin returns it
-	client *plugin.Client
 
-	released   chan struct{} // closed to end go-plugin's goroutines
-	release    func()        // closes released, once
-	streams    context.Context
-	endStreams context.CancelFunc
-	following  sync.WaitGroup // the readers of the plugin's reports
+	lifetime    context.Context // ends the streams and go-plugin's goroutines
+	endLifetime context.CancelFunc
+	following   sync.WaitGroup // the readers of the plugin's reports
 }
 
 // dialLink connects to the plugin of tree t. It makes go-plugin believe that it reattaches
 // to a plugin, so that go-plugin neither starts nor ends a process nor removes files.
-func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, tail *output.Tail) (*link, error) {
-	l := &link{socket: socket, released: make(chan struct{})}
-	l.release = sync.OnceFunc(func() { close(l.released) })
-	l.streams, l.endStreams = context.WithCancel(context.Background())
-	address := &net.UnixAddr{Name: socket, Net: "unix"}
-	l.client = plugin.NewClient(&plugin.ClientConfig{
+func dialLink(ctx context.Context, t *tree, log zerolog.Logger, tail *output.Tail) (*link, error) {
+	l := &link{socket: t.socket}
+	l.lifetime, l.endLifetime = context.WithCancel(context.Background())
+	address := &net.UnixAddr{Name: t.socket, Net: "unix"}
+	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion:  shellpb.ProtocolVersion,
 			MagicCookieKey:   shellpb.CookieKey,
@@ -75,7 +71,7 @@ func dialLink(ctx context.Context, t *tree, socket string, log zerolog.Logger, t
 	})
 	stopWatching := context.AfterFunc(ctx, l.close)
 	defer stopWatching()
-	protocol, err := l.client.Client()
+	protocol, err := client.Client()
 	if err != nil {
 		l.close()
 		return nil, fmt.Errorf("cannot connect to the plugin: %w", errors.Join(ctx.Err(), err))
@@ -135,7 +131,7 @@ func (l *link) openStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc
 ) (grpc.ClientStream, error) {
 	l.made.Store(conn)
 	select {
-	case <-l.released:
+	case <-l.lifetime.Done():
 		return nil, status.Error(codes.Canceled, "the connection was given up")
 	default:
 		return open(ctx, desc, conn, method, opts...)
@@ -145,8 +141,7 @@ func (l *link) openStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc
 // close closes the connection, or gives up the attempt to connect. It does not tell the
 // plugin, as go-plugin's Close would.
 func (l *link) close() {
-	l.endStreams()
-	l.release()
+	l.endLifetime()
 	if conn := l.made.Load(); conn != nil {
 		_ = conn.Close()
 	}
@@ -159,8 +154,8 @@ func (l *link) closeAndWait() {
 }
 
 // connect makes a link to the tree and has the router call through it.
-func (b *Backend) connect(ctx context.Context, t *tree, socket string) error {
-	l, err := dialLink(ctx, t, socket, b.log, &b.tail)
+func (b *Backend) connect(ctx context.Context, t *tree) error {
+	l, err := dialLink(ctx, t, b.log, &b.tail)
 	if err != nil {
 		return err
 	}
@@ -175,15 +170,16 @@ func (b *Backend) connect(ctx context.Context, t *tree, socket string) error {
 	return nil
 }
 
-// disconnect closes the link and returns when the plugin has closed its end.
-func (b *Backend) disconnect(ctx context.Context) error {
-	l := b.removeLink()
-	if l == nil {
-		return nil
+// closeLink closes the link, if there is one, and returns when no goroutine reads from it.
+func (b *Backend) closeLink() {
+	b.mu.Lock()
+	l := b.life.link
+	b.life.link = nil
+	b.mu.Unlock()
+	if l != nil {
+		b.router.connectTo(nil)
+		l.closeAndWait()
 	}
-	b.router.connectTo(nil)
-	l.closeAndWait()
-	return waitDisconnected(ctx, l.socket)
 }
 
 // waitDisconnected returns when no connection to the socket is left. It polls, since the
@@ -225,10 +221,10 @@ func (b *Backend) followReports() {
 // the answer to a later request, so at each report it asks for the present state.
 func (b *Backend) followControl(l *link) {
 	client := statecontrol.NewClient(l.conn)
-	_ = client.Watch(l.streams, func(statecontrol.State) {
+	_ = client.Watch(l.lifetime, func(statecontrol.State) {
 		b.controlOrder.Lock()
 		defer b.controlOrder.Unlock()
-		if now, err := client.State(l.streams); err == nil {
+		if now, err := client.State(l.lifetime); err == nil {
 			b.sink.ControlChanged(now)
 		}
 	})
@@ -249,7 +245,7 @@ func (c orderedControl) Request(ctx context.Context, command statecontrol.Comman
 
 // followEvents passes on the events after the last one that was passed on before.
 func (b *Backend) followEvents(l *link) {
-	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.streams, &shellpb.EventsRequest{After: b.lastEvent.Load()})
+	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.lifetime, &shellpb.EventsRequest{After: b.lastEvent.Load()})
 	for err == nil {
 		var event *shellpb.Event
 		if event, err = stream.Recv(); err == nil {
@@ -265,9 +261,9 @@ type reattachedRunner struct{ l *link }
 
 var _ runner.AttachedRunner = reattachedRunner{}
 
-// Wait returns when the link is released, which ends go-plugin's goroutines.
+// Wait returns when the link is closed, which ends go-plugin's goroutines.
 func (a reattachedRunner) Wait(context.Context) error {
-	<-a.l.released
+	<-a.l.lifetime.Done()
 	return nil
 }
 

@@ -123,12 +123,9 @@ func (b *Backend) writeRestoreJournal(image *hibernate.Image, n imageNote, p pha
 	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
 		return err
 	}
-	b.mu.Lock()
-	why := b.reason
-	b.mu.Unlock()
 	return b.writeStartJournal(journal{
 		Phase: p, Bound: n.Bound, ProgramNSPid: n.ProgramNSPid, Socket: n.Socket, Information: n.Information,
-		Generation: image.Generation, Reason: why,
+		Generation: image.Generation, Reason: b.reason,
 	})
 }
 
@@ -150,7 +147,7 @@ func (b *Backend) describeTree(t *tree, p phase) (journal, error) {
 		Phase: p, Cgroup: t.cgroup(), Bound: t.bound,
 		Root: t.root.Pid, RootStarted: procfs.StartTicks(t.root.Pid),
 		ProgramNSPid: t.programNSPid, Executing: procfs.ExecutableID(t.findProgram()), Begun: t.begun.Round(0),
-		Socket: b.socket, Information: info, Reason: b.reason,
+		Socket: t.socket, Information: info, Reason: b.reason,
 	}
 	if from := b.golden.startedFrom; from != nil {
 		j.Warm = &goldenStart{from.Created, from.Generation}
@@ -167,14 +164,8 @@ func (b *Backend) removeJournal() {
 
 // SaveActivationReason writes to the journal why the plugin is active, see shell.Process.
 func (b *Backend) SaveActivationReason(why shell.Reason) {
-	b.mu.Lock()
-	t := b.life.tree
 	b.reason = why
-	b.mu.Unlock()
-	if t == nil {
-		return
-	}
-	if err := b.writeTreeJournal(t, phaseRunning); err != nil {
+	if err := b.writeTreeJournal(b.currentLife().tree, phaseRunning); err != nil {
 		b.log.Warn().Err(err).Msg("the next host will not know this process")
 	}
 }
@@ -188,7 +179,7 @@ func (b *Backend) loadImageAndJournal() error {
 	case ierr == nil:
 		b.life = life{state: lifeStored, image: image}
 		if n, nerr := imageNoteOf(image); nerr == nil { // Wake reports a note that can't be read
-			b.info, _ = n.information()
+			b.info, _ = parseInformation(n.Information)
 		}
 		if left == nil {
 			return err

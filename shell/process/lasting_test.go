@@ -256,7 +256,7 @@ func (r *rig) inheritFrom(dir string) {
 	if h.Images, err = hibernate.OpenStore(filepath.Join(dir, "images")); err != nil {
 		r.t.Fatal(err)
 	}
-	if h.Cgroups, err = InheritCgroups(h.RunDir); err != nil {
+	if h.Cgroups, err = OpenCgroups(h.RunDir, true); err != nil {
 		r.t.Fatal(err)
 	}
 	r.dir = dir

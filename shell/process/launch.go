@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,11 +24,11 @@ import (
 // inheritedVariables are the environment variables that plugins inherit from the host.
 var inheritedVariables = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
 
-// startProgram starts the program and waits for its handshake. It returns the tree and
-// the path of the plugin's socket. After an error, Stop ends what was started.
-func (b *Backend) startProgram(ctx context.Context, program string) (*tree, string, error) {
+// startProgram starts the program and waits for its handshake. After an error, Stop ends
+// what was started.
+func (b *Backend) startProgram(ctx context.Context, program string) (*tree, error) {
 	if err := b.makeEmptyDirs(); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	paths := b.paths()
 	cmd := exec.Command(b.host.Pidone)
@@ -41,12 +42,12 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 	cmd.Dir = b.volatileDir() // of its own: CRIU dumps trees with the same directory one after another
 	cmd.Env = b.environment(paths)
 	if err := b.writeStartJournal(journal{Phase: phaseStarting, Bound: b.newTreesEndWithHost()}); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	failpoint.Hit("launch.begun")
 	t, err := b.newTree(func(t *tree) error { return t.launch(cmd) })
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot start %s: %w", program, err)
+		return nil, fmt.Errorf("cannot start %s: %w", program, err)
 	}
 	failpoint.Hit("launch.started")
 	line, err := t.output.FirstLine(ctx)
@@ -56,33 +57,40 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, stri
 		} else if words := t.stderrError(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)
 		}
-		return nil, "", fmt.Errorf("%s did not shake hands: %w", program, err)
+		return nil, fmt.Errorf("%s did not shake hands: %w", program, err)
 	}
 	if errno := native.ParseExecErrno(line); errno != 0 {
-		return nil, "", fmt.Errorf("cannot execute %s: %w", program, execError(unix.Errno(errno)))
+		return nil, fmt.Errorf("cannot execute %s: %w", program, execError(unix.Errno(errno)))
 	}
-	socket, err := parseHandshake(line, b.runDir())
-	if err != nil {
-		return nil, "", fmt.Errorf("%s does not shake hands as a plugin: %w", program, err)
+	if t.socket, err = parseHandshake(line, b.runDir()); err != nil {
+		return nil, fmt.Errorf("%s does not shake hands as a plugin: %w", program, err)
 	}
 	t.setProgramPIDs()
 	failpoint.Hit("launch.shaken")
-	return t, socket, nil
+	return t, nil
 }
 
 // newTree makes a tree with its cgroup and output, whose root startRoot starts, and makes
 // it the tree of the backend.
 func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
-	spools := ""
+	spools := "" // for pipes
 	if !b.newTreesEndWithHost() {
 		spools = b.runDir()
 	}
-	t, err := prepareTree(b.host.Cgroups, b.place, b.startConfig.Limits, spools, b.log, &b.tail)
-	if err != nil {
+	if err := b.host.Cgroups.CheckLimits(b.startConfig.Limits); err != nil {
 		return nil, err
 	}
-	t.bound = b.newTreesEndWithHost()
-	if err := startRoot(t); err != nil {
+	t := &tree{exited: make(chan struct{}), begun: time.Now(), bound: b.newTreesEndWithHost()}
+	var err error
+	if b.host.Cgroups != nil {
+		if t.group, err = b.host.Cgroups.makeCgroup(b.place, cgroupSettings(b.startConfig.Limits)); err != nil {
+			return nil, err
+		}
+	}
+	if t.output, err = output.Open(spools, b.log, &b.tail); err == nil {
+		err = startRoot(t)
+	}
+	if err != nil {
 		return nil, errors.Join(err, t.releaseResources())
 	}
 	if t.pidfd, err = openPidfd(t.root.Pid); err != nil {
@@ -90,7 +98,7 @@ func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
 		_, werr := t.root.Wait()
 		return nil, errors.Join(err, werr, t.releaseResources())
 	}
-	t.watchExit(func(err error) { b.sink.Exited(err) })
+	t.watchExit(b.sink.Exited)
 	b.setTree(t)
 	return t, nil
 }

@@ -181,7 +181,7 @@ func TestPeerIsThePlugin(t *testing.T) {
 	if conn, err := dialTree(t.Context(), r.life.tree, address); err == nil || !strings.Contains(err.Error(), "does not belong to the plugin") {
 		t.Errorf("got %v, %v", conn, err)
 	}
-	conn, err := dialTree(t.Context(), r.life.tree, &net.UnixAddr{Name: r.socket, Net: "unix"})
+	conn, err := dialTree(t.Context(), r.life.tree, &net.UnixAddr{Name: r.life.tree.socket, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}

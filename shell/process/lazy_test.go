@@ -260,7 +260,7 @@ func TestHostKilledWhileLoading(t *testing.T) {
 		t.Errorf("in the image store are %v", left)
 	}
 	// What the host itself would have removed.
-	if cgroups, err := OpenCgroups(filepath.Join(root, "run")); err == nil {
+	if cgroups, err := OpenCgroups(filepath.Join(root, "run"), false); err == nil {
 		if err := cgroups.Close(); err != nil {
 			t.Error(err)
 		}

@@ -54,15 +54,6 @@ func (b *Backend) setTree(t *tree) {
 	b.life.tree = t
 }
 
-// removeLink removes the link and returns it, nil if there is none.
-func (b *Backend) removeLink() *link {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	l := b.life.link
-	b.life.link = nil
-	return l
-}
-
 // finishWake leaves lifeWaking: for lifeRunning if the restore made a tree, else for
 // lifeNone.
 func (b *Backend) finishWake() {

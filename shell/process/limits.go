@@ -51,9 +51,9 @@ func (c *Cgroups) CheckLimits(l configs.Limits) error {
 }
 
 // setLimits writes the limits to the cgroup's files.
-func (l *pluginCgroup) setLimits() error {
-	for _, s := range l.settings {
-		if err := l.Set(s.file, s.value); err != nil {
+func (g *pluginCgroup) setLimits() error {
+	for _, s := range g.settings {
+		if err := g.Set(s.file, s.value); err != nil {
 			return fmt.Errorf("cannot set limits.%s: %w", s.key, err)
 		}
 	}

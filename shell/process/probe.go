@@ -85,19 +85,14 @@ func (b *Backend) ProbeProgram(ctx context.Context) (shell.Information, error) {
 // KnownInformation returns the description of the plugin that sleeps, or else that of the
 // program if it is in the cache, see shell.Process.
 func (b *Backend) KnownInformation() (shell.Information, bool) {
-	b.mu.Lock()
-	asleep := b.life.state == lifeFrozen || b.life.image != nil
-	known := asleep && b.info != nil
-	b.mu.Unlock()
-	if known {
-		return b.information(), true
+	var info *shellpb.InformationResponse
+	if b.Sleep() != nil {
+		info = b.info
 	}
 	c := b.config()
-	program, err := findExecutable(c.Executable)
-	if err != nil {
-		return shell.Information{}, false
+	if program, err := findExecutable(c.Executable); info == nil && err == nil {
+		info = b.cachedInformation(program, c)
 	}
-	info := b.cachedInformation(program, c)
 	if info == nil {
 		return shell.Information{}, false
 	}
@@ -136,13 +131,7 @@ func (b *Backend) cachedInformation(program string, c configs.Plugin) *shellpb.I
 
 // cacheInformation caches what the plugin said of itself. File is the identity of the
 // program's file before the program was executed.
-func (b *Backend) cacheInformation(program string, file fileid.ID) {
-	if err := b.putInformation(program, file); err != nil {
-		b.log.Warn().Err(err).Msg("could not keep the program's information")
-	}
-}
-
-func (b *Backend) putInformation(program string, file fileid.ID) error {
+func (b *Backend) cacheInformation(program string, file fileid.ID) error {
 	b.mu.Lock()
 	info, err := proto.MarshalOptions{Deterministic: true}.Marshal(b.info)
 	b.mu.Unlock()

@@ -157,9 +157,9 @@ func (b *Backend) HibernationProgress() shell.Progress {
 		return shell.Progress{Done: b.imageDir.DraftBytes(), Total: procfs.PSS(l.tree.pids())}
 	case l.state == lifeFrozen:
 		return loaded(l.tree.pids(), l.sleep.Bytes)
-	case l.tree != nil: // the image is restored, and more
+	case l.state == lifeWaking && l.tree != nil: // the image is restored, and more
 		return loaded(l.tree.pids(), l.image.Bytes)
-	case l.image != nil:
+	case l.state == lifeWaking, l.state == lifeStored:
 		return loaded(b.host.Cgroups.pidsOf(b.place), l.image.Bytes)
 	default:
 		return shell.Progress{}
@@ -208,7 +208,8 @@ func (c checkpointTree) Quiesce(ctx context.Context) error {
 	if err := c.b.closeHostSocket(ctx, hostSocketLimit); err != nil {
 		return err
 	}
-	return c.b.disconnect(ctx)
+	c.b.closeLink()
+	return waitDisconnected(ctx, c.t.socket)
 }
 
 // Revive connects to the plugin again, within the call timeout. It kills a plugin that
@@ -219,10 +220,8 @@ func (c checkpointTree) Revive(ctx context.Context) error {
 	if c.t.hasEnded() {
 		return c.t.exitError()
 	}
-	err := c.b.disconnect(ctx)
-	if err == nil {
-		err = c.b.reconnect(ctx, c.t, c.b.socketPath(), &shellpb.AfterRestoreRequest{})
-	}
+	c.b.closeLink()
+	err := c.b.reconnect(ctx, c.t, &shellpb.AfterRestoreRequest{})
 	if err == nil {
 		err = c.b.writeTreeJournal(c.t, c.after)
 	}
@@ -248,6 +247,6 @@ func (c checkpointTree) imageNote() (imageNote, error) {
 	defer c.b.mu.Unlock()
 	info, err := proto.Marshal(c.b.info)
 	return imageNote{
-		Socket: c.b.socket, Output: c.t.output.EngineKeys(), ProgramNSPid: c.t.programNSPid, Information: info, Bound: c.t.bound,
+		Socket: c.t.socket, Output: c.t.output.EngineKeys(), ProgramNSPid: c.t.programNSPid, Information: info, Bound: c.t.bound,
 	}, err
 }

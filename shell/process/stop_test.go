@@ -162,7 +162,7 @@ func TestConnectAfterStop(t *testing.T) {
 	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
-	if err := r.connect(r.contextFor(patience), tree, r.socket); err == nil {
+	if err := r.connect(r.contextFor(patience), tree); err == nil {
 		t.Error("it connected")
 	}
 	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "ping"}); !errors.Is(err, shell.ErrUnavailable) {

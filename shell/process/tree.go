@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,9 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rs/zerolog"
-
-	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/bytesize"
 	"dormouse/internal/cgroup"
@@ -28,6 +24,7 @@ type tree struct {
 	group  *pluginCgroup // nil without cgroups
 	output *output.Streams
 	begun  time.Time // when the tree was started or woken
+	socket string    // path of the plugin's socket
 
 	root         *os.Process // pid 1
 	pidfd        *pidfd      // of the root
@@ -46,27 +43,6 @@ type tree struct {
 	exited    chan struct{}    // closed when the root is reaped; the fields below are set then
 	exitState *os.ProcessState // nil for a foreign root
 	oomKilled bool             // the kernel killed a process of the tree for memory
-}
-
-// prepareTree makes what a tree needs before its first process: its cgroup, and its
-// output in the directory spools, or in pipes when spools is "".
-func prepareTree(c *Cgroups, name string, limits configs.Limits, spools string, log zerolog.Logger, tail *output.Tail) (*tree, error) {
-	t := &tree{exited: make(chan struct{}), begun: time.Now()}
-	if err := c.CheckLimits(limits); err != nil {
-		return nil, err
-	}
-	if c != nil {
-		l, err := c.makeCgroup(name, cgroupSettings(limits))
-		if err != nil {
-			return nil, err
-		}
-		t.group = l
-	}
-	var err error
-	if t.output, err = output.Open(spools, log, tail); err != nil {
-		return nil, errors.Join(err, t.releaseResources())
-	}
-	return t, nil
 }
 
 // launch starts cmd as the root. A host without privileges can't make a PID namespace:
@@ -93,13 +69,6 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 	t.root = cmd.Process
 	t.output.StartReading(true)
 	return nil
-}
-
-// inheritedOutput returns the tree's ends of its output for a restore, under the keys
-// by which the tree in the image knows them.
-func (t *tree) inheritedOutput(image output.EngineKeys) []hibernate.Inherited {
-	stdout, stderr := t.output.Files()
-	return []hibernate.Inherited{{Key: image.Stdout, File: stdout}, {Key: image.Stderr, File: stderr}}
 }
 
 // attachRestoredRoot makes a restored process the root. Loading is nil if all memory of
@@ -273,22 +242,10 @@ func (t *tree) kill() {
 	_ = t.root.Kill() // with pid 1 the kernel kills its namespace; it may be gone already
 }
 
-// recreateCgroup kills the processes that a failed restore left in the cgroup, so that the
-// next attempt can use the cgroup.
-func (t *tree) recreateCgroup() error {
-	if t.group == nil {
-		return nil
-	}
-	return t.group.recreate()
-}
-
 // releaseResources closes the output and removes the cgroup of a tree without processes.
 func (t *tree) releaseResources() error {
 	if t.output != nil {
 		t.output.Close()
-	}
-	if t.group == nil {
-		return nil
 	}
 	return t.group.remove()
 }

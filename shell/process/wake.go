@@ -36,10 +36,10 @@ func imageNoteOf(image *hibernate.Image) (n imageNote, err error) {
 	return n, err
 }
 
-// information returns the plugin's description of itself.
-func (n imageNote) information() (*shellpb.InformationResponse, error) {
+// parseInformation returns the plugin's description of itself from a note or a journal.
+func parseInformation(raw []byte) (*shellpb.InformationResponse, error) {
 	info := &shellpb.InformationResponse{}
-	return info, proto.Unmarshal(n.Information, info)
+	return info, proto.Unmarshal(raw, info)
 }
 
 // PrepareWake returns an error if the image's key is missing, the disk is full, or ctx
@@ -90,7 +90,7 @@ func (b *Backend) wakeFrom(ctx context.Context, image *hibernate.Image) error {
 		return errors.Join(err, b.imageDir.Quarantine())
 	}
 	failpoint.Hit("wake.restored")
-	err = b.reconnect(ctx, t, n.Socket, afterRestoreRequest(image))
+	err = b.reconnect(ctx, t, afterRestoreRequest(image))
 	failpoint.Hit("wake.connected")
 	if derr := image.Discard(); derr != nil {
 		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
@@ -106,7 +106,7 @@ func afterRestoreRequest(image *hibernate.Image) *shellpb.AfterRestoreRequest {
 // restore turns the image into a tree with new output. In the journal the restore has
 // phase p.
 func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNote, p phase) (*tree, error) {
-	info, err := n.information()
+	info, err := parseInformation(n.Information)
 	if err != nil {
 		return nil, err
 	}
@@ -115,11 +115,12 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNo
 	}
 	failpoint.Hit("wake.begun")
 	t, err := b.newTree(func(t *tree) error {
-		t.bound = n.Bound
+		t.bound, t.socket = n.Bound, n.Socket
+		stdout, stderr := t.output.Files()
 		root, loading, err := b.restoreRoot(ctx, image, hibernate.WakeOptions{
 			Cgroup:    t.cgroup(),
-			Files:     t.inheritedOutput(n.Output),
-			Cleanup:   t.recreateCgroup,
+			Files:     []hibernate.Inherited{{Key: n.Output.Stdout, File: stdout}, {Key: n.Output.Stderr, File: stderr}},
+			Cleanup:   t.group.recreate,
 			LoaderDir: b.loaderDir(n.Bound),
 		})
 		if err == nil {
@@ -131,7 +132,6 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNo
 		return nil, err
 	}
 	b.setInformation(info)
-	b.setSocket(n.Socket)
 	return t, nil
 }
 
@@ -173,8 +173,8 @@ func (b *Backend) loaderDir(bound bool) string {
 
 // reconnect connects to a plugin that was restored, or whose checkpoint failed, and calls
 // its AfterRestore.
-func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, request *shellpb.AfterRestoreRequest) error {
-	if err := b.connectInitialized(ctx, t, socket); err != nil {
+func (b *Backend) reconnect(ctx context.Context, t *tree, request *shellpb.AfterRestoreRequest) error {
+	if err := b.connectInitialized(ctx, t); err != nil {
 		return err
 	}
 	if b.hasHooks() {
@@ -188,8 +188,8 @@ func (b *Backend) reconnect(ctx context.Context, t *tree, socket string, request
 
 // connectInitialized connects to a plugin that has been initialized before, and opens its
 // host socket.
-func (b *Backend) connectInitialized(ctx context.Context, t *tree, socket string) error {
-	if err := b.connect(ctx, t, socket); err != nil {
+func (b *Backend) connectInitialized(ctx context.Context, t *tree) error {
+	if err := b.connect(ctx, t); err != nil {
 		return b.preferExitError(err)
 	}
 	return b.openHostSocket(t)

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -99,7 +98,7 @@ func openStream(dir, name string, log zerolog.Logger, tail *Tail) (*stream, erro
 		return nil, fmt.Errorf("cannot make a log pipe: %w", err)
 	}
 	s.read, s.write = &pipeReader{File: r}, w
-	if s.key, err = pipeKey(r); err != nil {
+	if s.key, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", w.Fd())); err != nil { // "pipe:[inode]"
 		return nil, errors.Join(err, r.Close(), w.Close())
 	}
 	return s, nil
@@ -192,19 +191,6 @@ type EngineKeys struct {
 
 // EngineKeys returns the names by which CRIU knows these streams.
 func (s *Streams) EngineKeys() EngineKeys { return EngineKeys{s.stdout.key, s.stderr.key} }
-
-// pipeKey returns CRIU's name of a pipe, which has the inode that both ends share.
-func pipeKey(f *os.File) (string, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return "", errors.ErrUnsupported
-	}
-	return fmt.Sprintf("pipe:[%d]", st.Ino), nil
-}
 
 // readLines logs each line until the stream ends. Unless firstLine is nil, the first
 // line is sent there instead, or the channel is closed if no line comes.
