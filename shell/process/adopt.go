@@ -19,7 +19,7 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// errHostKilled is why a tree that an earlier host left is not adopted.
+// errHostKilled means that a tree can't be adopted, since its host was killed.
 var errHostKilled = errors.New("the host that ran the plugin was killed")
 
 // engineLimit is how long an engine whose host was killed may go on to dump or restore.

@@ -36,8 +36,8 @@ type Host struct {
 	// must be private. StateDir holds the plugins' persistent files.
 	RunDir   string
 	StateDir string
-	// DataDir holds the read-only files of plugins whose configuration names no other
-	// directory, in directories of their programs' names.
+	// DataDir holds one directory of read-only files for each program, with the program's
+	// name, unless the plugin's configuration names another directory.
 	DataDir string
 	// Pidone is the path of the program that is pid 1 of each plugin's PID namespace.
 	Pidone string
@@ -82,7 +82,7 @@ type Backend struct {
 	controlOrder sync.Mutex
 
 	// Only operations use these, and a shell runs one operation at a time.
-	startConfig configs.Plugin // with which the present plugin was started; config may be that of the next one
+	startConfig configs.Plugin // with which the present plugin was started; the next one starts with config()
 	inherited   *journal       // of an earlier host, until its tree is adopted or killed
 	reason      shell.Reason   // why the plugin is active
 

@@ -13,8 +13,8 @@ import (
 	"dormouse/shell"
 )
 
-// maxFileBytes and maxThreads bound the evidence: the bytes of one file, and the threads
-// whose state is described.
+// Evidence holds at most maxFileBytes of one file, and the states of at most maxThreads
+// threads.
 const (
 	maxFileBytes = 64 << 10
 	maxThreads   = 256
@@ -45,7 +45,8 @@ func (b *Backend) Evidence() shell.Evidence {
 	return e
 }
 
-// readFiles adds those of the named files in dir that can be read and are not empty.
+// readFiles adds to the map the contents of each named file in dir that can be read and is
+// not empty.
 func readFiles(to map[string]string, dir string, names ...string) {
 	for _, name := range names {
 		if text, err := readBeginning(filepath.Join(dir, name)); err == nil && text != "" {

@@ -219,8 +219,8 @@ func (b *Backend) prepareGolden() (warmKey, error) {
 	return now, b.imageDir.DiscardGolden()
 }
 
-// dontRetryGolden keeps the backend from making another golden image until the key of
-// the plugin changes, unless the cause may pass by itself.
+// dontRetryGolden keeps the backend from making another golden image until the plugin's
+// key changes, unless err is transient.
 func (b *Backend) dontRetryGolden(err error, key warmKey) {
 	if !isTransient(err) {
 		b.golden.failure, b.golden.failedKey = errors.New(err.Error()), key // its sentinels don't hold for later attempts

@@ -129,7 +129,7 @@ func (b *Backend) writeRestoreJournal(image *hibernate.Image, n imageNote, p pha
 	})
 }
 
-// writeTreeJournal writes what the tree is now, in phase p.
+// writeTreeJournal writes a journal that describes the tree as it is now, in phase p.
 func (b *Backend) writeTreeJournal(t *tree, p phase) error {
 	j, err := b.describeTree(t, p)
 	if err == nil {

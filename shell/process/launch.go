@@ -25,7 +25,7 @@ import (
 var inheritedVariables = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
 
 // startProgram starts the program and waits for its handshake. After an error, Stop ends
-// what was started.
+// the processes that were started.
 func (b *Backend) startProgram(ctx context.Context, program string) (*tree, error) {
 	if err := b.makeEmptyDirs(); err != nil {
 		return nil, err

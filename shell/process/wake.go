@@ -19,15 +19,16 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// imageNote is what a wake must know beside the files of the image. It is part of the
-// image's manifest.
+// imageNote holds what a wake needs beside the files of the image. The image's manifest
+// contains it.
 type imageNote struct {
 	Socket       string            `json:"socket"`
 	Output       output.EngineKeys `json:"pipes"`
 	ProgramNSPid int               `json:"program"`     // PID of the program in the tree's namespace
 	Information  []byte            `json:"information"` // a shellpb.InformationResponse
 	Bound        bool              `json:"bound"`       // the kernel kills the tree with the host, also after a wake
-	// WarmKey identifies what a golden image depends on; nil in other images.
+	// WarmKey identifies the files and settings that a golden image depends on; nil in
+	// other images.
 	WarmKey *warmKey `json:"origin,omitempty"`
 }
 

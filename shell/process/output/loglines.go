@@ -138,7 +138,7 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
 }
 
-// lineWriter splits what is written to it into lines and logs each.
+// lineWriter splits the written text into lines and logs each line.
 type lineWriter struct {
 	stream string
 	log    zerolog.Logger
