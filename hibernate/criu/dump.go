@@ -36,8 +36,8 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	return nil
 }
 
-// dumpImages has CRIU write the images. The memory goes to d.Pages if that is set. After an
-// error neither CRIU nor a helper of CRIU runs any more.
+// dumpImages has CRIU write the images. The memory goes to d.Pages if that is set. After
+// an error neither CRIU nor a helper of CRIU runs any more.
 func (e *Engine) dumpImages(ctx context.Context, d hibernate.DumpOrder, opts *rpc.CriuOpts) error {
 	var server *images.PageServer
 	var files []*os.File

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startWithRaisedFileLimit starts cmd, which must be CRIU, with its soft limit of open files
-// raised to the hard limit: CRIU opens all files of a tree at once, and Go gives a child
-// the soft limit with which this process was started. CRIU reads its limit as soon as it
-// runs, so the kernel stops it before its first instruction until the limit is set, see
-// PTRACE_TRACEME in ptrace(2).
+// startWithRaisedFileLimit starts cmd, which must be CRIU, with its soft limit of open
+// files raised to the hard limit: CRIU opens all files of a tree at once, and Go gives a
+// child the soft limit with which this process was started. CRIU reads its limit as soon
+// as it runs, so the kernel stops it before its first instruction until the limit is set,
+// see PTRACE_TRACEME in ptrace(2).
 func startWithRaisedFileLimit(cmd *exec.Cmd) error {
 	runtime.LockOSThread() // only the thread that started a traced process can continue it
 	defer runtime.UnlockOSThread()

@@ -26,7 +26,8 @@ func runChecker(dir string) {
 	os.Exit(0)
 }
 
-// RemoveLeftovers removes the directories of a host that is killed while it checks its engine.
+// RemoveLeftovers removes the directories of a host that is killed while it checks its
+// engine.
 func TestTidyAfterACheck(t *testing.T) {
 	openEngine(t)
 	self, err := os.Executable()

@@ -73,8 +73,8 @@ type restoredTree struct {
 	complete bool       // CRIU has made the whole tree
 }
 
-// recordNotification takes the PID of the root from a notification of CRIU, and whether CRIU
-// has made the whole tree.
+// recordNotification takes the PID of the root from a notification of CRIU, and whether
+// CRIU has made the whole tree.
 func (r *restoredTree) recordNotification(n *rpc.CriuNotify) {
 	switch n.GetScript() {
 	case "setup-namespaces": // the tree is only its root yet

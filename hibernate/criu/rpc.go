@@ -79,8 +79,8 @@ func (c *client) reap() {
 	close(c.ended)
 }
 
-// sendRequest sends the request and returns CRIU's answer. It calls notify, unless that is
-// nil, with each notification before the answer; CRIU waits for the return of notify.
+// sendRequest sends the request and returns CRIU's answer. It calls notify, unless that
+// is nil, with each notification before the answer; CRIU waits for the return of notify.
 // After an error the caller must call close before it tries again.
 func (c *client) sendRequest(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })

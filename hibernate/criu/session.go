@@ -79,8 +79,8 @@ type operation struct {
 	serve func(ctx context.Context, dirFD int32, request func() error) error
 }
 
-// run has CRIU carry the operation out, and returns the first errors in CRIU's log if that
-// fails. After an error CRIU has ended.
+// run has CRIU carry the operation out, and returns the first errors in CRIU's log if
+// that fails. After an error CRIU has ended.
 func (s *session) run(ctx context.Context, o operation) (err error) {
 	defer func() {
 		if err != nil {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// variable is the environment variable that names the point at which Hit kills the process,
-// or stops it if " stop" follows the name.
+// variable is the environment variable that names the point at which Hit kills the
+// process, or stops it if " stop" follows the name.
 const variable = "DORMOUSE_FAILPOINT"
 
 // Hit marks the point between two steps. It kills or stops this process if variable names

@@ -23,19 +23,20 @@ const Canary = "--canary"
 // namespace. It writes the program into dir unless the program is there.
 func InstallPidone(dir string) (string, error) { return installProgram(dir, "pidone", pidone) }
 
-// InstallDescriptorHolder returns the path of the program that holds descriptors until a process has
-// ended. It writes the program into dir unless the program is there.
+// InstallDescriptorHolder returns the path of the program that holds descriptors until a
+// process has ended. It writes the program into dir unless the program is there.
 func InstallDescriptorHolder(dir string) (string, error) { return installProgram(dir, "hold", hold) }
 
 // InstallLandlockBystander returns the path of the program that threads try to inspect in
-// the search for Landlock domains. It writes the program into dir unless the program is there.
+// the search for Landlock domains. It writes the program into dir unless the program is
+// there.
 func InstallLandlockBystander(dir string) (string, error) {
 	return installProgram(dir, "bystander", bystander)
 }
 
-// installProgram returns the path of the program in dir, and writes the program there unless
-// it is there. The file's name has a digest of the program: an image refers to that very
-// file, which must therefore stay when a new host brings another program.
+// installProgram returns the path of the program in dir, and writes the program there
+// unless it is there. The file's name has a digest of the program: an image refers to
+// that very file, which must therefore stay when a new host brings another program.
 func installProgram(dir, name string, program []byte) (string, error) {
 	if len(program) == 0 {
 		return "", fmt.Errorf("cannot install %s: %w", name, errProcessor)
@@ -57,8 +58,8 @@ func installProgram(dir, name string, program []byte) (string, error) {
 
 var errProcessor = errors.New("there is none for this processor, only for amd64 and arm64")
 
-// ParseExecErrno returns the error number in a line by which pidone reports on stdout that
-// it could not execute its child, or 0 for any other line.
+// ParseExecErrno returns the error number in a line by which pidone reports on stdout
+// that it could not execute its child, or 0 for any other line.
 func ParseExecErrno(line string) int {
 	n := 0
 	_, _ = fmt.Sscanf(line, "pidone: exec: errno%d", &n) // n stays 0 if the line does not match

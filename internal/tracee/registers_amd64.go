@@ -36,6 +36,6 @@ func (r *registers) setSyscall(address uint64, number uintptr, arguments []uintp
 	}
 }
 
-// syscallResult returns the result of a system call that has returned. A negative result is
-// an error number.
+// syscallResult returns the result of a system call that has returned. A negative result
+// is an error number.
 func (r *registers) syscallResult() int64 { return int64(r.Rax) }

@@ -22,6 +22,6 @@ func (r *registers) is64Bit() bool { return false }
 
 func (r *registers) setSyscall(uint64, uintptr, []uintptr) {}
 
-// syscallResult returns the result of a system call that has returned. A negative result is
-// an error number.
+// syscallResult returns the result of a system call that has returned. A negative result
+// is an error number.
 func (r *registers) syscallResult() int64 { return 0 }

@@ -32,8 +32,8 @@ func (x Extents) Bytes() (total int64) {
 	return total
 }
 
-// IndexEndingAfter returns the index of the first extent that ends after the address, or the
-// length of x.
+// IndexEndingAfter returns the index of the first extent that ends after the address, or
+// the length of x.
 func (x Extents) IndexEndingAfter(address uint64) int {
 	at, _ := slices.BinarySearchFunc(x, address, func(e Extent, address uint64) int {
 		if e.End <= address {
@@ -111,8 +111,8 @@ func (x Extents) HasUnmoved(start, end uint64) bool {
 }
 
 // Unmap removes the part of x from start to end, which the process has unmapped, and
-// returns it. Moved extents stay: the kernel reports an unmapping late, so the process may
-// have moved them there since. (A moved extent that was unmapped does no harm.)
+// returns it. Moved extents stay: the kernel reports an unmapping late, so the process
+// may have moved them there since. (A moved extent that was unmapped does no harm.)
 func (x *Extents) Unmap(start, end uint64) Extents {
 	removed := x.Remove(start, end)
 	var movedSince Extents

@@ -115,7 +115,8 @@ func formatLimit(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// formatCapabilities returns the set, given as words of 32 bits, as 16 hexadecimal digits.
+// formatCapabilities returns the set, given as words of 32 bits, as 16 hexadecimal
+// digits.
 func formatCapabilities(words []uint32) string {
 	var set uint64
 	for i, w := range words {
@@ -126,8 +127,8 @@ func formatCapabilities(words []uint32) string {
 	return fmt.Sprintf("%016x", set)
 }
 
-// fieldsUnknownToGoCRIU returns the fields of the credentials that CRIU writes but go-criu
-// does not know.
+// fieldsUnknownToGoCRIU returns the fields of the credentials that CRIU writes but
+// go-criu does not know.
 func fieldsUnknownToGoCRIU(c *creds.CredsEntry) (ambient []uint32, noNewPrivs uint64) {
 	const fieldNoNewPrivs, fieldAmbient = 18, 19 // of creds.proto
 	for number, value := range unknownNumbers(c) {

@@ -81,8 +81,8 @@ func (s *PageServer) run() {
 	_ = s.conn.Close()       // a CRIU that sends more gets an error
 }
 
-// serveRequests returns nil when CRIU has sent everything, or an error when CRIU has hung up
-// or memory cannot be stored.
+// serveRequests returns nil when CRIU has sent everything, or an error when CRIU has hung
+// up or memory cannot be stored.
 func (s *PageServer) serveRequests() error {
 	for {
 		r, err := s.readRequest()
@@ -137,8 +137,8 @@ func (s *PageServer) readRequest() (request, error) {
 	return r, err
 }
 
-// createMemoryFiles creates the page file and the page map for the memory of a process, or
-// for shared memory. image is CRIU's number for it.
+// createMemoryFiles creates the page file and the page map for the memory of a process,
+// or for shared memory. image is CRIU's number for it.
 func (s *PageServer) createMemoryFiles(image uint64) error {
 	if err := s.closeMemoryFiles(); err != nil {
 		return err
@@ -157,8 +157,8 @@ func (s *PageServer) createMemoryFiles(image uint64) error {
 	return err
 }
 
-// storeMemoryRegion reads the pages of a region from CRIU into the page file, and adds the
-// region to the page map.
+// storeMemoryRegion reads the pages of a region from CRIU into the page file, and adds
+// the region to the page map.
 func (s *PageServer) storeMemoryRegion(r request) error {
 	if s.pages == nil || r.image != s.image {
 		return fmt.Errorf("CRIU sends memory of image %#x, open is %#x", r.image, s.image)

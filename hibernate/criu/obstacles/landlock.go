@@ -12,8 +12,8 @@ import (
 )
 
 // findLandlockDomains finds threads in a Landlock domain. The kernel does not show which
-// threads are. But a thread in a domain may not inspect a process outside of its domain, so
-// findLandlockDomains makes each thread try to (through ptrace).
+// threads are. But a thread in a domain may not inspect a process outside of its domain,
+// so findLandlockDomains makes each thread try to (through ptrace).
 func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) error {
 	if !isLandlockEnabled() {
 		return nil

@@ -17,8 +17,8 @@ import (
 	"dormouse/internal/tracee"
 )
 
-// threadsUnableToInspect returns those of the threads that may not inspect the process with
-// the number pid in their PID namespace.
+// threadsUnableToInspect returns those of the threads that may not inspect the process
+// with the number pid in their PID namespace.
 func threadsUnableToInspect(pid int, tids []int) ([]int, error) {
 	const memory = 1 // KCMP_VM, which compares the process with itself: only the permission counts
 	results, err := tracee.Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), memory, 0, 0)

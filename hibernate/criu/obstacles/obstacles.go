@@ -153,8 +153,8 @@ var protocolAdvice = map[string]string{
 	"AF_VSOCK": "close it in BeforeCheckpoint and open it again in AfterRestore",
 }
 
-// describeUnsupportedDescriptor returns a name for the descriptor, and advice, if CRIU cannot
-// dump it; otherwise "". The keys of inTree are the PIDs of the tree.
+// describeUnsupportedDescriptor returns a name for the descriptor, and advice, if CRIU
+// cannot dump it; otherwise "". The keys of inTree are the PIDs of the tree.
 func describeUnsupportedDescriptor(d procfs.Descriptor, inTree map[string]bool) (what, advice string) {
 	switch {
 	case strings.HasPrefix(d.Target, "anon_inode:"):

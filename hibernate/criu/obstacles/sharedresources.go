@@ -35,8 +35,9 @@ func isStillShared(pair [2]int, resource int) bool {
 	return len(procfs.PairsSharing(pair[:], resource)) == 1 && !procfs.HasEnded(pair[0]) && !procfs.HasEnded(pair[1])
 }
 
-// passingTime is how long isPresentAfterWait waits for the end of an obstacle that usually
-// passes, such as a vfork. CRIU would wait longer, but with the whole tree stopped.
+// passingTime is how long isPresentAfterWait waits for the end of an obstacle that
+// usually passes, such as a vfork. CRIU would wait longer, but with the whole tree
+// stopped.
 const passingTime = 500 * time.Millisecond
 
 // isPresentAfterWait reports whether an obstacle is still present after passingTime. It

@@ -76,8 +76,8 @@ func findSealedMemory(processes []treeProcess, found *findings) error {
 	return nil
 }
 
-// findFileMutexes finds processes that hold a robust mutex in a file. When the dumped tree
-// ends, the kernel marks the mutex in the file as left by a dead process.
+// findFileMutexes finds processes that hold a robust mutex in a file. When the dumped
+// tree ends, the kernel marks the mutex in the file as left by a dead process.
 func findFileMutexes(processes []treeProcess, found *findings) {
 	for _, p := range processes {
 		if path := fileOfHeldMutex(p); path != "" {

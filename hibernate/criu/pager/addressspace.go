@@ -78,8 +78,8 @@ func (p *localPager) handleEvent(s *addressSpace, e uffd.Event) error {
 	return nil
 }
 
-// addForkedChild takes over the address space of a forked child, or closes it if the child
-// lacks no memory.
+// addForkedChild takes over the address space of a forked child, or closes it if the
+// child lacks no memory.
 func (p *localPager) addForkedChild(child *addressSpace) {
 	if len(child.missing) == 0 {
 		_ = child.fd.Close()
@@ -109,7 +109,8 @@ func (p *localPager) answerFault(s *addressSpace, page uint64) error {
 	return p.handleFillError(s, page, err, true)
 }
 
-// loadNextPages loads the next part of the memory, up to loadAhead. No thread waits for it.
+// loadNextPages loads the next part of the memory, up to loadAhead. No thread waits for
+// it.
 func (p *localPager) loadNextPages() error {
 	for _, s := range p.spaces {
 		if len(s.missing) > 0 {

@@ -13,9 +13,9 @@ import (
 )
 
 // In a lazy restore CRIU connects to lazySocket in its working directory. It sends the
-// number of each process, as in the image, followed by the userfaultfd of the process (for
-// a zombie the negated number and no descriptor), and finally lazyFinished. See CRIU's
-// criu/uffd.c.
+// number of each process, as in the image, followed by the userfaultfd of the process
+// (for a zombie the negated number and no descriptor), and finally lazyFinished. See
+// CRIU's criu/uffd.c.
 const (
 	lazySocket   = "lazy-pages.socket"
 	lazyFinished = 0x52535446

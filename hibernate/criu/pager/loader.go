@@ -43,7 +43,8 @@ type loader struct {
 
 // RunLoader is the main function of a loader, see LoaderVerb. It loads memory until all
 // is loaded or the tree has ended. If memory cannot be read, it waits until a host has
-// killed the tree. open returns the memory from what HandOver of hibernate.Memory returned.
+// killed the tree. open returns the memory from what HandOver of hibernate.Memory
+// returned.
 func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err
@@ -86,8 +87,8 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 	return l.awaitLoadedOrTreeEnd(rootPIDFD)
 }
 
-// startPagerForOrder starts the pager that the host has ordered, with the descriptors that
-// the loader was started with.
+// startPagerForOrder starts the pager that the host has ordered, with the descriptors
+// that the loader was started with.
 func startPagerForOrder(order loadOrder, open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) (*localPager, error) {
 	var pages []*os.File
 	for n := range order.Pages {

@@ -77,8 +77,8 @@ func RejoinLoader(dir string) (hibernate.Loading, error) {
 	return c, nil
 }
 
-// setLoader sets the loader: the process with the PID, which listens at path and is at the
-// other end of conn.
+// setLoader sets the loader: the process with the PID, which listens at path and is at
+// the other end of conn.
 func (c *loaderClient) setLoader(conn *net.UnixConn, path string, pid int) (err error) {
 	if c.pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
 		c.conn, c.path = conn, path
@@ -100,7 +100,8 @@ func (c *loaderClient) ServeRestore(_ context.Context, workDir int32, restore fu
 	return errors.Join(err, <-started)
 }
 
-// FinishRestore implements Pager. It returns when the loader goes on without this process.
+// FinishRestore implements Pager. It returns when the loader goes on without this
+// process.
 func (c *loaderClient) FinishRestore(ctx context.Context, root int) error {
 	if c.conn == nil {
 		return c.Err()
@@ -128,8 +129,8 @@ func (c *loaderClient) sendToLoader(message any) error {
 	return json.NewEncoder(c.conn).Encode(message)
 }
 
-// readReports reads the reports of the loader until the last one, a failure, or the end of
-// the connection. It records each of them in c.
+// readReports reads the reports of the loader until the last one, a failure, or the end
+// of the connection. It records each of them in c.
 func (c *loaderClient) readReports() {
 	defer close(c.done)
 	reports := json.NewDecoder(c.conn)

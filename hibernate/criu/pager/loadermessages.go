@@ -28,7 +28,8 @@ type (
 		// Hurry makes the loader load the rest without waiting for a quiet moment.
 		Hurry bool
 	}
-	// report is the message of a loader to all hosts, sent when its contents have changed.
+	// report is the message of a loader to all hosts, sent when its contents have
+	// changed.
 	report struct {
 		Loaded, Total   int64 // bytes
 		Confirmed, Done bool

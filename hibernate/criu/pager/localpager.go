@@ -132,8 +132,8 @@ func (p *localPager) updateOrders(change func()) {
 	}
 }
 
-// runLoop is the goroutine of the pager. It ends when all memory is loaded, after a failure,
-// or by Close.
+// runLoop is the goroutine of the pager. It ends when all memory is loaded, after a
+// failure, or by Close.
 func (p *localPager) runLoop() {
 	defer close(p.done)
 	err := p.loadAll()
@@ -179,12 +179,13 @@ func (p *localPager) loadAll() error {
 	}
 }
 
-// retryInterval is how long the loop waits before it fills a page again after EAGAIN: until
-// a process goes on after one of its events was read, the kernel refuses to fill its memory.
+// retryInterval is how long the loop waits before it fills a page again after EAGAIN:
+// until a process goes on after one of its events was read, the kernel refuses to fill
+// its memory.
 const retryInterval = 50 * time.Microsecond
 
-// eventWaitLimit returns how long the loop may wait for an event: 0 if it is to load memory
-// that no thread waits for, and less than 0 for no limit.
+// eventWaitLimit returns how long the loop may wait for an event: 0 if it is to load
+// memory that no thread waits for, and less than 0 for no limit.
 func (p *localPager) eventWaitLimit(allAdded, hurry bool) time.Duration {
 	for _, s := range p.spaces {
 		if len(s.faults) > 0 {
@@ -202,8 +203,8 @@ func (p *localPager) eventWaitLimit(allAdded, hurry bool) time.Duration {
 	}
 }
 
-// waitForEvent returns when an address space has an event, after updateOrders, or when the
-// limit has passed.
+// waitForEvent returns when an address space has an event, after updateOrders, or when
+// the limit has passed.
 func (p *localPager) waitForEvent(limit time.Duration) error {
 	fds := make([]unix.PollFd, 0, 1+len(p.spaces))
 	fds = append(fds, unix.PollFd{Fd: int32(p.wakeup), Events: unix.POLLIN})

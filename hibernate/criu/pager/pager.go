@@ -25,8 +25,8 @@ type Pager interface {
 	// CRIU's working directory, where CRIU expects the pager's socket.
 	ServeRestore(ctx context.Context, workDir int32, restore func() error) error
 	// FinishRestore returns an error if the memory that CRIU has read itself is not as it
-	// was dumped. After success the tree below root reads nothing but its own memory, even
-	// if this process or the loader is killed. root is 0 if the restore has failed.
+	// was dumped. After success the tree below root reads nothing but its own memory,
+	// even if this process or the loader is killed. root is 0 if the restore has failed.
 	FinishRestore(ctx context.Context, root int) error
 }
 

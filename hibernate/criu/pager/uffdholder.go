@@ -12,9 +12,9 @@ import (
 	"dormouse/internal/uffd"
 )
 
-// uffdHolder is a helper process that holds copies of a tree's userfaultfds while the tree
-// lives. If this process is killed, the kernel closes its userfaultfds before it kills the
-// tree; without the copies the tree would meanwhile read zeros.
+// uffdHolder is a helper process that holds copies of a tree's userfaultfds while the
+// tree lives. If this process is killed, the kernel closes its userfaultfds before it
+// kills the tree; without the copies the tree would meanwhile read zeros.
 type uffdHolder struct {
 	programs string // the directory in which the helper program is installed
 	// The ends of a socket pair. The copies are sent to ours and never received, so they
@@ -39,8 +39,8 @@ func (h *uffdHolder) addCopy(fd uffd.FD) error {
 	return unix.Sendmsg(int(h.ours.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
 }
 
-// startProcess starts the helper process, which ends with the tree below root, unless stop
-// was called.
+// startProcess starts the helper process, which ends with the tree below root, unless
+// stop was called.
 func (h *uffdHolder) startProcess(root int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
