@@ -380,7 +380,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 			}
 		})
 	})
-	t.Run("exit that nobody has noticed yet", func(t *testing.T) {
+	t.Run("exit that the host has not noticed yet", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
 			held := r.fake.Hold(shelltest.AskState)
 			up := background(r.activateRequested)

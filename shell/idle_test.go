@@ -104,7 +104,7 @@ func TestSuspendedIdleIsResumed(t *testing.T) {
 			r.expectControl(statecontrol.Suspended, true)
 		})
 	})
-	t.Run("nor when somebody wants it suspended", func(t *testing.T) {
+	t.Run("nor when a client wants it suspended", func(t *testing.T) {
 		run(t, setup{config: startsResumed}, func(r *rig) {
 			idled(r)
 			if err := r.Suspend(r.Context(), shell.Requested); !errors.Is(err, shell.ErrIllegalState) {

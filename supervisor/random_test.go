@@ -72,7 +72,7 @@ func TestRandomConditions(t *testing.T) {
 					r.Error(wrong)
 				}
 				if took := time.Since(begun); took != 0 {
-					r.Errorf("somebody waited in vain: it took %s", took)
+					r.Errorf("a caller waited in vain: it took %s", took)
 				}
 			})
 		})

@@ -224,7 +224,7 @@ func TestReloadOfControls(t *testing.T) {
 		delete(plugins, "Net")
 		r.reload(plugins, "Net: removed")
 		if !up() {
-			t.Error("it is down when nobody controls it")
+			t.Error("it is down although no instance controls it")
 		}
 	})
 }

@@ -44,7 +44,7 @@ func TestHibernatedControlsAtStart(t *testing.T) {
 	}}}, func(r *rig) {
 		r.Start(r.Context())
 		if slices.Contains(r.Subsystems(), Subsystem{"Network", true}) {
-			r.Error("the network is up, though nobody has made it so")
+			r.Error("the network is up, though no instance set it")
 		}
 		if st := r.shell("Net").Status(); st.State != shell.Hibernated || st.Information.Class != "Fake" {
 			r.Errorf("Net is %s, of the class %q", st.State, st.Information.Class)

@@ -41,7 +41,7 @@ func (s *Supervisor) newActivatorNotes() durableNotes[activatorRecord] {
 			by := s.conditions.activatorOf(name)
 			return activatorRecord{recordVersion, by}, by != ""
 		},
-		log: s.log, key: "subsystem", failure: "could not keep for the next host who made the subsystem active",
+		log: s.log, key: "subsystem", failure: "could not keep for the next host which instance made the subsystem active",
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // verbOverview returns a list of all verbs, or of those whose first word is group.
 func verbOverview(group string) string {
 	var b strings.Builder
-	b.WriteString("Dormouse supervises plugins and puts those that nobody needs to sleep on disk.\n\n" +
+	b.WriteString("Dormouse supervises plugins and puts those that are not needed to sleep on disk.\n\n" +
 		"Usage: dormouse VERB [flags] [arguments]\n\n")
 	rows := table{}
 	for _, v := range verbs() {

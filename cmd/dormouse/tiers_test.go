@@ -107,8 +107,8 @@ func TestExplain(t *testing.T) {
 	h := startHost(t, t.TempDir(), configuration)
 	h.wait(t, "ready")
 	h.dormouse(t, "plugin", "explain", "Counter").expect(t, exitDone,
-		"Counter: the host will suspend it in 1h0m0s, if nobody uses it until then; the host hibernates it when memory is short.",
-		"suspend at ", "nobody has used it for 1h0m0s (idle-suspend)", "would save", "last used", "is stopped by nothing that is known")
+		"Counter: the host will suspend it in 1h0m0s, unless it is used before; the host hibernates it when memory is short.",
+		"suspend at ", "it has not been used for 1h0m0s (idle-suspend)", "would save", "last used", "is stopped by nothing that is known")
 	var e dialect.Explanation
 	out := h.dormouse(t, "plugin", "explain", "Counter", "-o", "json").expect(t, exitDone).out
 	if err := json.Unmarshal([]byte(out), &e); err != nil || e.Next == nil || e.Next.Do != "suspend" || e.Saves == 0 {

@@ -23,7 +23,7 @@ func TestExplain(t *testing.T) {
 	want := dialect.Explanation{
 		Callsign: "Auto", State: "activated", Saves: 4096,
 		Keeps: []string{"it was started or woken less than 10s ago (min-awake)"},
-		Next:  &dialect.NextSleep{Do: "suspend", Because: "nobody has used it for 1h0m0s (idle-suspend)"},
+		Next:  &dialect.NextSleep{Do: "suspend", Because: "it has not been used for 1h0m0s (idle-suspend)"},
 	}
 	ignored := cmp.Options{cmpopts.IgnoreFields(dialect.Explanation{}, "Why", "LastUse"), cmpopts.IgnoreFields(dialect.NextSleep{}, "At")}
 	if diff := cmp.Diff(want, got, ignored); diff != "" {

@@ -65,12 +65,12 @@ func (h *Host) removeUnusableImages() {
 		return ok
 	})
 	if err != nil {
-		h.log.Warn().Err(err).Msg("could not remove images that nobody can wake")
+		h.log.Warn().Err(err).Msg("could not remove images that can't be woken any more")
 	}
 	for _, one := range swept.Removed {
-		h.log.Warn().Stringer("image", one).Time("written", one.Written).Msg("removed an image that nobody can wake")
+		h.log.Warn().Stringer("image", one).Time("written", one.Written).Msg("removed an image that can't be woken any more")
 	}
 	for _, one := range swept.Kept {
-		h.log.Info().Stringer("image", one).Time("written", one.Written).Msg("keeping an image that nobody can wake for a week")
+		h.log.Info().Stringer("image", one).Time("written", one.Written).Msg("keeping an image that can't be woken any more for a week")
 	}
 }

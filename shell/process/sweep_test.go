@@ -59,7 +59,7 @@ func TestCRIUKilledAnywhereInDump(t *testing.T) {
 		switch {
 		case err == nil:
 		case !killed:
-			t.Errorf("at %d nobody killed it: %v", i, err)
+			t.Errorf("at %d it was not killed: %v", i, err)
 		case errors.Is(err, shell.ErrExited): // it died inside the plugin
 			exited++
 			_ = receive(t, r.sink.exits)

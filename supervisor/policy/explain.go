@@ -111,7 +111,7 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 	case c.isInUse():
 		parts = append(parts, fmt.Sprintf("the host %s %s it when it has not been used for long enough: %s", verb, e.Next.Do, strings.Join(e.Keeps, ", ")))
 	default:
-		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, if nobody uses it until then", verb, e.Next.Do, roundToSeconds(e.Next.At.Sub(s.Now))))
+		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, unless it is used before", verb, e.Next.Do, roundToSeconds(e.Next.At.Sub(s.Now))))
 	}
 	never := c.whyNeverHibernated()
 	switch causes := s.causesForAnyInstance(unwatched); {
@@ -125,7 +125,7 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 		parts = append(parts, "nothing puts it to sleep: it has neither idle-suspend nor idle-hibernate, and the host has neither pressure nor a budget")
 	}
 	if e.Resumes {
-		parts = append(parts, "it was suspended since nobody used it, and is resumed when somebody does")
+		parts = append(parts, "the host suspended it because it was idle, and resumes it at the next use")
 	}
 	return strings.Join(parts, "; ")
 }
@@ -141,7 +141,7 @@ func (s Situation) causesForAnyInstance(unwatched error) string {
 			cause += " (only told)"
 		}
 		if unwatched != nil && r.MemoryAvailable == 0 {
-			cause += fmt.Sprintf(", which nobody tells: %v", unwatched)
+			cause += fmt.Sprintf(", which the host can't notice: %v", unwatched)
 		}
 		causes = append(causes, cause)
 	}

@@ -173,13 +173,13 @@ func (s Situation) nextIdleStep(c Candidate) (tier Tier, at time.Time, because s
 	}
 	if after := time.Duration(c.Config.IdleHibernate); after > 0 && c.mayHibernate() {
 		tier, at = c.nextTier(), c.earliestStepTime(s.Now, c.Use.LastUse.Add(after))
-		because = fmt.Sprintf("nobody has used it for %s (idle-hibernate)", after)
+		because = fmt.Sprintf("it has not been used for %s (idle-hibernate)", after)
 	}
 	if after := time.Duration(c.Config.IdleSuspend); after > 0 && c.Use.Control == statecontrol.Resumed {
 		suspend := c.earliestStepTime(s.Now, c.Use.LastUse.Add(after))
 		if tier == "" || suspend.Before(at) {
 			tier, at = Suspend, suspend
-			because = fmt.Sprintf("nobody has used it for %s (idle-suspend)", after)
+			because = fmt.Sprintf("it has not been used for %s (idle-suspend)", after)
 		}
 	}
 	return tier, at, because

@@ -123,7 +123,7 @@ func TestDecide(t *testing.T) {
 		{"not settled", on, "short", -3 * time.Second, []Candidate{one("A", time.Hour, wakes)}, none, 3 * time.Second},
 		{"part of the host", on, "short", 0, []Candidate{one("A", time.Hour, wakes, func(s *Candidate) { s.Use.CanHibernate = false })}, none, 0},
 		{"the floor is looked at", floor, none, 0, []Candidate{one("A", time.Hour, wakes)}, none, 2 * time.Second},
-		{"but not for nobody", floor, none, 0, []Candidate{one("A", time.Hour), one("B", time.Hour, wakes, state(shell.Hibernated))}, none, 0},
+		{"but not without an instance that gains", floor, none, 0, []Candidate{one("A", time.Hour), one("B", time.Hour, wakes, state(shell.Hibernated))}, none, 0},
 
 		{"within the count", configs.Tiers{BudgetCount: 2}, none, 0, []Candidate{one("A", time.Hour, wakes), one("B", time.Hour, wakes)}, none, 0},
 		{"beyond the count", configs.Tiers{BudgetCount: 2}, none, 0, []Candidate{

@@ -333,7 +333,7 @@ func TestStoreWithoutRoom(t *testing.T) {
 		h.must("Counter.increment", nil, nil)
 		d.fail()
 		if err := h.ask("Controller.clone", clone, nil); err == nil {
-			t.Error("there is a clone that nobody will remember")
+			t.Error("there is a clone that is not on disk")
 		}
 		h.refuses("Controller.hibernate", "input/output error")
 		awake(t, s, h, begin+1)

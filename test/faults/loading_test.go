@@ -130,7 +130,7 @@ func TestUpgradeWhileLoading(t *testing.T) {
 	h.must("Controller.activate", callsign, nil)
 	loader := s.loader()
 	if loader == 0 {
-		t.Fatal("nobody loads for it")
+		t.Fatal("no loader is at work for it")
 	}
 	s.signal(loader, syscall.SIGSTOP) // it must not be through before the host is
 	address := filepath.Join(s.root, "address")

@@ -203,7 +203,7 @@ func stop(t *testing.T) {
 		t.Errorf("the run directory has %q", left)
 	}
 	if listens() {
-		t.Error("somebody still listens")
+		t.Error("a process still listens")
 	}
 	lines := journal(t)
 	for _, want := range []string{`"message":"ready"`, `"message":"hibernated"`, `"callsign":"Awake"`, `"stream":"stderr"`, `"message":"ended"`} {
@@ -254,7 +254,7 @@ func activatedBySocket(t *testing.T) {
 	systemctl(t, "start", "dormouse.socket")
 	expectProperty(t, "ActiveState", "inactive")
 	if !listens() {
-		t.Error("nobody listens")
+		t.Error("no process listens")
 	}
 	ready(t)
 	host := mainPID(t)
@@ -275,12 +275,12 @@ func activatedBySocket(t *testing.T) {
 	}
 	systemctl(t, "stop", service)
 	if !listens() {
-		t.Error("nobody listens for the next client")
+		t.Error("no process listens for the next client")
 	}
 	ready(t)
 	systemctl(t, "stop", "dormouse.socket", service)
 	if listens() {
-		t.Error("somebody still listens")
+		t.Error("a process still listens")
 	}
 }
 

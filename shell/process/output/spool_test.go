@@ -33,7 +33,7 @@ func TestSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := lines.ReadString('\n'); err == nil {
-		t.Errorf("nobody wrote %q", got)
+		t.Errorf("without a writer %q was read", got)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -46,14 +46,14 @@ func TestSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, err := fmt.Fprintln(w, "while nobody reads"); err != nil {
+	if _, err := fmt.Fprintln(w, "between two readers"); err != nil {
 		t.Fatal(err)
 	}
 	s, second, err := openSpool(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := bufio.NewReader(s).ReadString('\n'); err != nil || got != "while nobody reads\n" {
+	if got, err := bufio.NewReader(s).ReadString('\n'); err != nil || got != "between two readers\n" {
 		t.Errorf("got %q, %v", got, err)
 	}
 	for _, c := range []interface{ Close() error }{s, w, second} {
