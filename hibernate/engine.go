@@ -117,9 +117,9 @@ type RestoreOrder struct {
 	// ProvideChunk writes a chunk of a page file into Dir, for RestoreLazy of a packed
 	// image, whose page files are empty at first. It is nil if they have their contents.
 	ProvideChunk func(file string, index int64) error
-	// LoaderDir is an empty directory in which a later host finds a loading that goes on
-	// after this process has ended; "" for a loading that ends with this process. The
-	// directory is empty again when all memory is loaded.
+	// LoaderDir is a directory, empty or still to be made, in which a later host finds a
+	// loading that goes on after this process has ended; "" for a loading that ends with
+	// this process. The directory is empty again when all memory is loaded.
 	LoaderDir string
 	// Files replaces what the tree held open outside of itself, such as its log
 	// pipes.

@@ -47,6 +47,27 @@ func TestPackedImages(t *testing.T) {
 	}
 }
 
+// An eager wake of a packed image needs a loader too where plugins outlive the host.
+func TestPackedImageOutlivesHost(t *testing.T) {
+	needCRIU(t)
+	c := counter()
+	c.Wake = configs.WakeEager
+	r := newRig(t, c)
+	needCgroups(r)
+	r.host.Adopt = true
+	r.useHost(r.host)
+	r.host.Images.SetPacking(pack.Options{Compress: true})
+	r.activate()
+	call[any](r, "increment", "")
+	for range 2 {
+		r.hibernate()
+		r.wake()
+		if got, loaders := r.count(), r.loaders(); got != 42 || len(loaders) != 0 {
+			t.Errorf("it counts from %d, loaders are %v", got, loaders)
+		}
+	}
+}
+
 // interrupted is an engine that something happens to when the first memory is
 // handed over.
 type interrupted struct {

@@ -144,11 +144,6 @@ const minLazyBytes = 32 << 20
 func (b *Backend) restoreRoot(ctx context.Context, image *hibernate.Image, w hibernate.WakeOptions) (*os.Process, hibernate.Loading, error) {
 	mode := b.config().Wake
 	if mode == configs.WakeLazy || mode == configs.WakeAuto && image.Bytes >= minLazyBytes {
-		if w.LoaderDir != "" {
-			if err := os.MkdirAll(w.LoaderDir, 0o700); err != nil {
-				return nil, nil, err
-			}
-		}
 		root, loading, err := image.RestoreLazy(ctx, b.host.Engine, w)
 		if !errors.Is(err, hibernate.ErrUnsupported) {
 			return root, loading, err

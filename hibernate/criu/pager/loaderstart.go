@@ -71,6 +71,9 @@ func (c *loaderClient) startProcess() error {
 		return err
 	}
 	defer imageDir.Close()
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return err
+	}
 	unnamed := filepath.Join(c.dir, "new")
 	socket, err := unixsock.Bind(unnamed)
 	if err != nil {
