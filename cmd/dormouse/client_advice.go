@@ -19,7 +19,9 @@ func hasErrorNumber(err error, numbers ...thunder.Number) bool {
 	return ok && slices.ContainsFunc(numbers, func(n thunder.Number) bool { return n.R4().Code == remote.Code })
 }
 
-// unknownInstanceError returns an error that lists the instances which do exist.
+// unknownInstanceError returns an error that says that there is no such instance, and lists
+// the callsigns that are similar, or all if none is. It returns the error of the request if
+// the host can't be asked.
 func (c *client) unknownInstanceError(ctx context.Context, callsign string) error {
 	all, err := c.listInstances(ctx, "")
 	if err != nil {
@@ -42,8 +44,10 @@ func (c *client) commandForSameHost(words string) string {
 	return line
 }
 
-// addAdvice returns the error of a verb on an instance, with a command that the user can
-// try next. It leaves out "cannot VERB: ".
+// addAdvice returns err, the error of a verb on an instance, with a command that the user
+// can try next, or with similar callsigns if the instance does not exist. It leaves out
+// "cannot VERB: ", which the caller adds. An error that the host did not answer stays as it
+// is.
 func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error) error {
 	remote, ok := errors.AsType[*remoteError](err)
 	if !ok {

@@ -11,9 +11,10 @@ import (
 	"strings"
 )
 
-// callVerb returns the action that calls a method of a plugin or of the Controller.
+// callVerb returns the action that calls a method of a plugin or of the Controller, and
+// prints the result.
 func callVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		method := args[0]
 		callsign, _, ok := cutAtLast(method, ".")
@@ -37,7 +38,8 @@ func callVerb(flags *flag.FlagSet) action {
 }
 
 // readJSONArgument returns the JSON that an argument stands for: the argument itself, the
-// content of FILE if it is @FILE, or the content of in if it is "-".
+// content of FILE if it is @FILE, or the content of in if it is "-". The error is a
+// *usageError if that is not JSON.
 func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
 	raw, from := []byte(argument), "the parameters"
 	var err error
@@ -59,7 +61,8 @@ func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// withoutVersion removes the version that may follow a callsign.
+// withoutVersion removes the version that may follow a callsign: "Counter.1" becomes
+// "Counter".
 func withoutVersion(callsign string) string {
 	if name, digits, ok := cutAtLast(callsign, "."); ok && strings.Trim(digits, "0123456789") == "" {
 		return name
@@ -67,7 +70,8 @@ func withoutVersion(callsign string) string {
 	return callsign
 }
 
-// cutAtLast is strings.Cut around the last sep; it ignores one at either end of s.
+// cutAtLast is strings.Cut around the last sep. Found is false if sep is missing, or if the
+// last sep is at either end of s.
 func cutAtLast(s, sep string) (before, after string, found bool) {
 	i := strings.LastIndex(s, sep)
 	if i <= 0 || i == len(s)-len(sep) {

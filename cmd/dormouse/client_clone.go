@@ -8,7 +8,7 @@ import (
 
 // cloneVerb returns the action that makes another instance of a plugin.
 func cloneVerb(flags *flag.FlagSet) action {
-	c := addClientFlags(flags)
+	c := addHostFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		_, err := c.call(ctx, "Controller.clone", map[string]string{"callsign": args[0], "newcallsign": args[1]})
 		if err != nil {
@@ -19,9 +19,10 @@ func cloneVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// destroyVerb returns the action that ends clones and removes all their stored data.
+// destroyVerb returns the action that ends clones and removes all their stored data. It
+// stops at the first error; an instance that is not a clone is one.
 func destroyVerb(flags *flag.FlagSet) action {
-	c := addClientFlags(flags)
+	c := addHostFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		for _, name := range args {
 			if _, err := c.call(ctx, "Controller.destroy", map[string]string{"callsign": name}); err != nil {

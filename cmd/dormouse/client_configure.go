@@ -7,9 +7,12 @@ import (
 	"fmt"
 )
 
-// configureVerb returns the action that shows or replaces a plugin's own configuration.
+// configureVerb returns the action that replaces a plugin's own configuration, keeps the
+// new one across restarts of the host (--keep), or goes back to that of the file
+// (--forget). In each case, and without a new configuration, the action prints the present
+// one.
 func configureVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	keep := flags.Bool("keep", false, "keep it across restarts of the host")
 	forget := flags.Bool("forget", false, "go back to what the configuration file says")
 	return func(ctx context.Context, t *terminal, args []string) error {

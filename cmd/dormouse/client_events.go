@@ -24,11 +24,12 @@ type event struct {
 // controlEvent is the event that the Controller's event "all" does not include.
 const controlEvent = "statecontrolstatechange"
 
-// eventsVerb returns the action that prints events until Ctrl-C.
+// eventsVerb returns the action that prints the wanted events, or all, until Ctrl-C. The
+// end of the connection is an error.
 func eventsVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, wanted []string) error {
-		if err := c.checkEventNames(ctx, wanted); err != nil {
+		if err := c.checkEventCallsigns(ctx, wanted); err != nil {
 			return err
 		}
 		ws, _, err := websocket.Dial(ctx, "ws://"+c.address+rpcPath, &websocket.DialOptions{HTTPClient: httpClient}) //nolint:bodyclose // a websocket has none
@@ -64,8 +65,9 @@ func eventsVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// checkEventNames returns an error if a name begins with no existing callsign.
-func (c *client) checkEventNames(ctx context.Context, wanted []string) error {
+// checkEventCallsigns returns an error unless each name, CALLSIGN or CALLSIGN.EVENT, begins
+// with the callsign of an existing instance.
+func (c *client) checkEventCallsigns(ctx context.Context, wanted []string) error {
 	all, err := c.listInstances(ctx, "")
 	if err != nil {
 		return err
@@ -79,8 +81,8 @@ func (c *client) checkEventNames(ctx context.Context, wanted []string) error {
 	return nil
 }
 
-// subscribeToAllEvents registers for all events of the host. The host's answers arrive
-// among the events.
+// subscribeToAllEvents sends the requests that register for all events of the host. The
+// host's answers arrive among the events.
 func subscribeToAllEvents(ctx context.Context, ws *websocket.Conn) error {
 	for i, name := range []string{"all", controlEvent} {
 		request := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Controller.1.register","params":{"event":%q,"id":"events"}}`, i+1, name)
@@ -91,8 +93,8 @@ func subscribeToAllEvents(ctx context.Context, ws *websocket.Conn) error {
 	return nil
 }
 
-// parseEvent returns the event of a message, or an event without a name if the message
-// answers a subscription.
+// parseEvent returns the event of a message, with the present time, or an event without a
+// name if the message accepts a subscription. A message that refuses one is an error.
 func parseEvent(message []byte) (event, error) {
 	var m struct {
 		Method string `json:"method"`
@@ -131,6 +133,7 @@ func (e event) matchesAnyName(wanted []string) bool {
 	return len(wanted) == 0 || slices.Contains(wanted, e.Callsign) || slices.Contains(wanted, e.Callsign+"."+e.Event)
 }
 
+// text returns the event as one line: as JSON with -o json, else for a person.
 func (e event) text(format *outputFormat) string {
 	if format.isJSON() {
 		line, _ := json.Marshal(e) // its only free part was parsed from JSON

@@ -12,7 +12,7 @@ import (
 
 // explainVerb returns the action that prints why a plugin is awake or asleep.
 func explainVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		if _, err := c.getInstance(ctx, args[0]); err != nil {
 			return err
@@ -70,6 +70,9 @@ func explanationText(e dialect.Explanation) string {
 	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, joinLines(e.Why), rows.text(0))
 }
 
+// obstacleText returns the rest of a sentence that begins with "a hibernation": that it
+// would fail because of the obstacle, or that nothing is known to stop it if obstacle is
+// "".
 func obstacleText(obstacle string) string {
 	if obstacle == "" {
 		return "is stopped by nothing that is known"

@@ -42,12 +42,7 @@ func (r *instanceRecord) UnmarshalJSON(raw []byte) error {
 // MarshalJSON returns the record as the host sent it.
 func (r instanceRecord) MarshalJSON() ([]byte, error) { return r.raw.MarshalJSON() }
 
-// progressText returns a progress in bytes as a text.
-func progressText(p shell.Progress) string {
-	return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20)
-}
-
-// displayState returns the state of the instance, also one that Thunder does not have.
+// displayState returns the transition that is under way, else the state of the instance.
 func (r instanceRecord) displayState() string {
 	if r.Transition != "" {
 		return string(r.Transition)
@@ -55,13 +50,13 @@ func (r instanceRecord) displayState() string {
 	return r.State
 }
 
-// isActive reports whether the plugin runs.
-func (r instanceRecord) isActive() bool {
+// isRunning reports whether the plugin runs: whether it is activated, suspended or resumed.
+func (r instanceRecord) isRunning() bool {
 	return r.State == "activated" || r.State == "suspended" || r.State == "resumed"
 }
 
-// imageBytes returns the size of the image, or of the memory in the swap, of a sleeping
-// instance, 0 for an instance that is awake.
+// imageBytes returns the size of the image of a hibernated instance, or of its memory in
+// the swap; 0 for an instance that is not hibernated.
 func (r instanceRecord) imageBytes() int64 {
 	if r.Image == nil {
 		return 0
@@ -69,7 +64,7 @@ func (r instanceRecord) imageBytes() int64 {
 	return r.Image.Bytes
 }
 
-// sleepsInPlace reports whether the plugin is paged out.
+// sleepsInPlace reports whether the plugin is paged out instead of stored on disk.
 func (r instanceRecord) sleepsInPlace() bool {
 	return r.Image != nil && r.Image.Engine == (pageout.Engine{}).Name()
 }
@@ -92,7 +87,7 @@ func (c *client) listInstances(ctx context.Context, callsign string) ([]instance
 }
 
 // getInstance returns one instance. If it does not exist, the error lists similar
-// callsigns.
+// callsigns, or all of them.
 func (c *client) getInstance(ctx context.Context, callsign string) (instanceRecord, error) {
 	found, err := c.listInstances(ctx, callsign)
 	switch {

@@ -19,7 +19,8 @@ type operation struct {
 	name string
 	// needlessIn is the state in which the operation has nothing to do.
 	needlessIn string
-	// showsProgress reports whether the operation may take long.
+	// showsProgress reports whether the operation may take long, so that its progress is
+	// shown on a terminal.
 	showsProgress bool
 	takesTimeout  bool
 	// describeChange returns a text that says how the operation changed the instance.
@@ -43,10 +44,11 @@ type operationOutcome struct {
 	Status   json.RawMessage `json:"status,omitempty"`
 }
 
-// operationVerb returns the function that prepares the verb of the operation o.
+// operationVerb returns the function that declares the flags of the verb for the operation
+// o, and returns its action.
 func operationVerb(o operation) func(*flag.FlagSet) action {
 	return func(flags *flag.FlagSet) action {
-		c, format := addClientFlags(flags), addFormatFlag(flags)
+		c, format := addHostFlag(flags), addFormatFlag(flags)
 		timeout := new(time.Duration)
 		if o.takesTimeout {
 			flags.DurationVar(timeout, "timeout", 0, "give up after `DURATION`, such as 10s; the host's own limit if not given")
@@ -60,12 +62,13 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 	}
 }
 
-// operateAll carries out an operation on one instance after the other, also after one has
-// failed.
-func (c *client) operateAll(ctx context.Context, t *terminal, o operation, names []string, limit time.Duration, format *outputFormat) error {
+// operateAll carries out an operation on one instance after the other and prints the
+// outcomes. It goes on after an instance has failed, and then returns errReported; it stops
+// when the host can't be reached or ctx has ended. Limit is as in operate.
+func (c *client) operateAll(ctx context.Context, t *terminal, o operation, callsigns []string, limit time.Duration, format *outputFormat) error {
 	var outcomes []operationOutcome
 	var failed error
-	for _, name := range names {
+	for _, name := range callsigns {
 		before, after, took, err := c.operate(ctx, t, o, name, limit)
 		result := operationOutcome{Callsign: name, Seconds: took.Seconds(), Status: after.raw}
 		switch {
@@ -90,19 +93,21 @@ func (c *client) operateAll(ctx context.Context, t *terminal, o operation, names
 	return failed
 }
 
-// operate carries out an operation on one instance, and returns the records of the
-// instance before and after, and how long the operation took.
-func (c *client) operate(ctx context.Context, t *terminal, o operation, name string, limit time.Duration) (before, after instanceRecord, took time.Duration, err error) {
-	if before, err = c.getInstance(ctx, name); err != nil {
+// operate carries out an operation on one instance, shows its progress, and returns the
+// records of the instance before and after, and how long the operation took. The host gives
+// up after limit, or after its own limit if that is 0. An operation that has nothing to do
+// succeeds.
+func (c *client) operate(ctx context.Context, t *terminal, o operation, callsign string, limit time.Duration) (before, after instanceRecord, took time.Duration, err error) {
+	if before, err = c.getInstance(ctx, callsign); err != nil {
 		return before, after, 0, err
 	}
-	params := map[string]any{"callsign": name}
+	params := map[string]any{"callsign": callsign}
 	if limit > 0 {
 		params["timeout"] = max(1, limit.Milliseconds())
 	}
 	hide := func() {}
 	if o.showsProgress && t.errIsTerminal {
-		hide = c.showProgress(ctx, t, name)
+		hide = c.showProgress(ctx, t, callsign)
 	}
 	begun := time.Now()
 	_, err = c.call(ctx, "Controller."+o.name, params)
@@ -112,13 +117,14 @@ func (c *client) operate(ctx context.Context, t *terminal, o operation, name str
 		return before, before, took, nil // an error only to Thunder
 	}
 	if err != nil {
-		return before, after, took, c.addAdvice(ctx, o.name, name, err)
+		return before, after, took, c.addAdvice(ctx, o.name, callsign, err)
 	}
-	after, _ = c.getInstance(ctx, name) // it is done, even if the host has ended since
+	after, _ = c.getInstance(ctx, callsign) // it is done, even if the host has ended since
 	return before, after, took, nil
 }
 
-// describeOutcome returns a text that says how the operation changed the instance.
+// describeOutcome returns a text that says how the operation changed the instance, or that
+// it was in that state already.
 func (o operation) describeOutcome(before, after instanceRecord) string {
 	if after.State == "" {
 		return o.name + " done"
@@ -129,10 +135,13 @@ func (o operation) describeOutcome(before, after instanceRecord) string {
 	return o.describeChange(before, after)
 }
 
+// describeState returns the new state.
 func describeState(_, after instanceRecord) string { return after.State }
 
+// describeActivation returns the new state of a started or woken plugin, with its pid and
+// memory, and where that memory was, or why a wake failed.
 func describeActivation(before, after instanceRecord) string {
-	if before.isActive() {
+	if before.isRunning() {
 		return after.State
 	}
 	runs := fmt.Sprintf("%s, pid %d, %s of memory", after.State, after.PID, bytesOrDash(after.Memory))
@@ -148,7 +157,8 @@ func describeActivation(before, after instanceRecord) string {
 	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(before.imageBytes()))
 }
 
-// lastWakeError returns the error of the last wake, "" if it succeeded.
+// lastWakeError returns the error of the last wake in the history, "" if that wake
+// succeeded or there was none.
 func lastWakeError(after instanceRecord) string {
 	for _, h := range slices.Backward(after.History) {
 		if h.Event == shell.Wake {
@@ -158,6 +168,8 @@ func lastWakeError(after instanceRecord) string {
 	return ""
 }
 
+// describeHibernation returns the new state, where the image is and its size, and how much
+// memory the host has got back.
 func describeHibernation(before, after instanceRecord) string {
 	where := "on disk"
 	if after.sleepsInPlace() {

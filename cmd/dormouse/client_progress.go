@@ -14,9 +14,10 @@ const (
 	progressInterval = 100 * time.Millisecond
 )
 
-// showProgress shows one line about a transition of the instance and keeps it up to
-// date. The returned function removes the line.
-func (c *client) showProgress(ctx context.Context, t *terminal, name string) (hide func()) {
+// showProgress shows one line about a transition of the instance on standard error, once
+// progressDelay has passed, and keeps it up to date. The returned function removes the
+// line.
+func (c *client) showProgress(ctx context.Context, t *terminal, callsign string) (hide func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -30,7 +31,7 @@ func (c *client) showProgress(ctx context.Context, t *terminal, name string) (hi
 				return
 			case <-timer.C:
 			}
-			if found, err := c.listInstances(ctx, name); err == nil && len(found) == 1 {
+			if found, err := c.listInstances(ctx, callsign); err == nil && len(found) == 1 {
 				t.errorf(clearLine+"%s", progressLine(found[0], time.Since(begun)))
 			}
 			timer.Reset(progressInterval)
@@ -45,10 +46,12 @@ func (c *client) showProgress(ctx context.Context, t *terminal, name string) (hi
 // clearLine clears the line that the cursor is on.
 const clearLine = "\r\x1b[K"
 
-func progressLine(r instanceRecord, took time.Duration) string {
+// progressLine returns the state of the instance, how much memory the transition has moved,
+// and the time since its beginning.
+func progressLine(r instanceRecord, elapsed time.Duration) string {
 	line := fmt.Sprintf("%s %s", r.displayState(), r.Callsign)
 	if r.Progress != nil {
 		line += fmt.Sprintf("  %d / %d MiB", r.Progress.Done>>20, r.Progress.Total>>20)
 	}
-	return line + fmt.Sprintf("  %.1f s", took.Seconds())
+	return line + fmt.Sprintf("  %.1f s", elapsed.Seconds())
 }

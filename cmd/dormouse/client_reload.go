@@ -9,7 +9,7 @@ import (
 
 // reloadVerb returns the action that has the host read its configuration again.
 func reloadVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		result, err := c.call(ctx, "Controller.reload", nil)
 		if err != nil {

@@ -48,7 +48,8 @@ var dialer = net.Dialer{Timeout: 5 * time.Second}
 var httpClient = &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
 
 // call calls one method and returns its result. The error is a *remoteError if the host
-// answered with one, and wraps errUnreachable if no host answered.
+// answered with one, wraps errUnreachable if no host answered, and is a *usageError if the
+// address of the client is malformed.
 func (c *client) call(ctx context.Context, method string, params any) (json.RawMessage, error) {
 	request := struct {
 		JSONRPC string `json:"jsonrpc"`
@@ -94,7 +95,8 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	return answer.Result, nil
 }
 
-// noAnswerError returns why the host did not answer.
+// noAnswerError returns the error for a request that got no answer because of err. It wraps
+// errUnreachable if no connection was made.
 func (c *client) noAnswerError(ctx context.Context, err error) error {
 	operation, _ := errors.AsType[*net.OpError](err)
 	switch {
@@ -106,7 +108,7 @@ func (c *client) noAnswerError(ctx context.Context, err error) error {
 	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c.address, innermostError(err))
 }
 
-// innermostError returns the cause that the errors of net/http wrap.
+// innermostError returns the error at the end of the chain that err wraps.
 func innermostError(err error) error {
 	for {
 		inner := errors.Unwrap(err)

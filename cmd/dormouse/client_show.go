@@ -12,7 +12,7 @@ import (
 
 // listVerb returns the action that lists the instances.
 func listVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		all, err := c.listInstances(ctx, "")
 		if err != nil {
@@ -33,7 +33,7 @@ func listVerb(flags *flag.FlagSet) action {
 
 // showVerb returns the action that prints everything about one instance.
 func showVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		r, err := c.getInstance(ctx, args[0])
 		if err != nil {
@@ -125,7 +125,8 @@ func formatMoment(sent string) string {
 	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), formatAge(time.Since(t)))
 }
 
-// parseTime returns a time that the host sent, zero for "".
+// parseTime returns a time that the host sent in RFC 3339, zero if sent is "" or something
+// else.
 func parseTime(sent string) time.Time {
 	t, _ := time.Parse(time.RFC3339, sent)
 	return t

@@ -7,7 +7,7 @@ import (
 
 // subsystemsVerb returns the action that lists the subsystems of the host.
 func subsystemsVerb(flags *flag.FlagSet) action {
-	c, format := addClientFlags(flags), addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		result, err := c.call(ctx, "Controller.subsystems", nil)
 		if err != nil {

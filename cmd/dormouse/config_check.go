@@ -9,7 +9,8 @@ import (
 	"dormouse/configs"
 )
 
-// configCheckVerb returns the action that prints the faults of a configuration.
+// configCheckVerb returns the action that prints all faults of a configuration, and fails
+// if there are any.
 func configCheckVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	path := flags.String("config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")

@@ -27,7 +27,8 @@ type finding struct {
 	Mend  string `json:"mend,omitempty"`
 }
 
-// doctorVerb returns the action that checks whether this machine can hibernate plugins.
+// doctorVerb returns the action that checks whether this machine can hibernate plugins, and
+// fails if it can't do so on disk.
 func doctorVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	var o configs.Overrides
@@ -71,14 +72,14 @@ type examination struct {
 	Findings []finding `json:"findings"`
 }
 
-// examineMachine checks everything that hibernation needs, and tries a hibernation with
-// the CRIU at path in the directory dir.
-func examineMachine(ctx context.Context, path, dir string) examination {
-	engine := criu.Open(path, dir) //nolint:contextcheck // its question for the version has a limit of its own
+// examineMachine checks everything that hibernation needs, and tries a hibernation with the
+// CRIU at criuPath in the directory trialDir.
+func examineMachine(ctx context.Context, criuPath, trialDir string) examination {
+	engine := criu.Open(criuPath, trialDir) //nolint:contextcheck // its question for the version has a limit of its own
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
-	cgroups, limits := examineCgroups(dir)
+	cgroups, limits := examineCgroups(trialDir)
 	can := checkSleepSupport(ctx, engine, cgroups.OK)
 	trial := finding{
 		Check: "dump and restore", OK: can.Checkpoint.Works, Found: "done in " + formatSeconds(time.Since(begun)),
@@ -91,6 +92,7 @@ func examineMachine(ctx context.Context, path, dir string) examination {
 	return examination{can, []finding{examineKernel(), examineRoot(), cgroups, limits, examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}}
 }
 
+// examineKernel checks whether the kernel is new enough to kill a cgroup at once.
 func examineKernel() finding {
 	f := finding{
 		Check: "kernel", Found: "unknown",
@@ -108,6 +110,7 @@ func examineKernel() finding {
 	return f
 }
 
+// examineRoot checks whether this program runs as root.
 func examineRoot() finding {
 	uid := os.Geteuid()
 	return finding{
@@ -117,10 +120,11 @@ func examineRoot() finding {
 	}
 }
 
-// examineCgroups checks whether plugins can have cgroups, and whether limits can be set
-// in the cgroup of this program, which may differ from the host's.
-func examineCgroups(dir string) (cgroups, limits finding) {
-	c, err := process.OpenCgroups(dir, false)
+// examineCgroups makes a cgroup for a trial host in trialDir, and checks whether plugins
+// can have cgroups, and whether limits can be set. It does so in the cgroup of this
+// program, which may differ from the host's.
+func examineCgroups(trialDir string) (cgroups, limits finding) {
+	c, err := process.OpenCgroups(trialDir, false)
 	limitsErr := err
 	if err == nil {
 		one := configs.Bytes(1)
@@ -150,6 +154,7 @@ func examineSwap(ctx context.Context) finding {
 	}.withResult((pageout.Engine{}).Check(ctx))
 }
 
+// examinePressure checks whether the kernel reports memory pressure.
 func examinePressure() finding {
 	rules := configs.Default().Hibernate.Tiers
 	return finding{
@@ -168,6 +173,8 @@ func (f finding) withResult(err error) finding {
 	return f
 }
 
+// examineCRIU checks whether there is an executable CRIU. It does not check whether that
+// works.
 func examineCRIU(engine *criu.Engine) finding {
 	f := finding{
 		Check: "CRIU", OK: engine.Path() != "", Found: engine.Name() + " at " + engine.Path(),

@@ -15,13 +15,12 @@ const defaultHost = "127.0.0.1:9998"
 
 // parseFlags parses flags before, between and after the positional arguments, and
 // returns the positional arguments. Everything after "--" is positional.
-func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
+func parseFlags(flags *flag.FlagSet, args []string) (positional []string, err error) {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
-	var positional []string
 	for {
 		if err := flags.Parse(args); err != nil {
-			return nil, unknownFlagError(err)
+			return nil, clarifyFlagError(err)
 		}
 		rest := flags.Args()
 		parsed := args[:len(args)-len(rest)]
@@ -36,9 +35,9 @@ func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-// unknownFlagError replaces the flag package's error about an unknown flag, and returns
-// any other error as it is.
-func unknownFlagError(err error) error {
+// clarifyFlagError replaces the flag package's error about an unknown flag by a clearer
+// one, and returns any other error as it is.
+func clarifyFlagError(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
 	}
@@ -48,8 +47,9 @@ func unknownFlagError(err error) error {
 	return err
 }
 
-// addClientFlags declares the flag --host, and returns the client that it configures.
-func addClientFlags(flags *flag.FlagSet) *client {
+// addHostFlag declares the flag --host, and returns the client whose address the flag sets.
+// The default is DORMOUSE_LISTEN, or else defaultHost.
+func addHostFlag(flags *flag.FlagSet) *client {
 	c := &client{address: os.Getenv("DORMOUSE_LISTEN")}
 	if c.address == "" {
 		c.address = defaultHost
@@ -61,7 +61,7 @@ func addClientFlags(flags *flag.FlagSet) *client {
 // outputFormat is how a verb prints its result: "table" or "json".
 type outputFormat string
 
-// addFormatFlag declares the flag -o.
+// addFormatFlag declares the flag -o, and returns the format that the flag sets.
 func addFormatFlag(flags *flag.FlagSet) *outputFormat {
 	f := outputFormat("table")
 	flags.Var(&f, "o", "write the result as `FORMAT`: table or json")
@@ -70,6 +70,7 @@ func addFormatFlag(flags *flag.FlagSet) *outputFormat {
 
 func (f *outputFormat) String() string { return string(*f) }
 
+// Set implements flag.Value. It returns an error for an unknown format.
 func (f *outputFormat) Set(text string) error {
 	if text != "table" && text != "json" {
 		return errors.New("it must be table or json")
@@ -78,4 +79,5 @@ func (f *outputFormat) Set(text string) error {
 	return nil
 }
 
+// isJSON reports whether -o json was given.
 func (f *outputFormat) isJSON() bool { return *f == "json" }

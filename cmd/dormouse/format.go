@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"dormouse/internal/bytesize"
+	"dormouse/shell"
 )
 
 // bytesOrDash formats a number of bytes, and 0 as a dash.
@@ -17,7 +18,7 @@ func bytesOrDash(bytes int64) string {
 	return bytesize.Format(bytes)
 }
 
-// formatAge formats a time that has passed in its largest unit: "3d".
+// formatAge formats a time that has passed in its largest unit, without fractions: "3d".
 func formatAge(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -35,7 +36,8 @@ func formatSeconds(d time.Duration) string {
 	return fmt.Sprintf("%.2f s", d.Seconds())
 }
 
-// wordsOfPascal turns "InstantiationFailed", as on the wire, into "instantiation failed".
+// wordsOfPascalCase turns "InstantiationFailed", as on the wire, into "instantiation
+// failed".
 func wordsOfPascalCase(pascal string) string {
 	var b strings.Builder
 	for i, r := range pascal {
@@ -47,7 +49,13 @@ func wordsOfPascalCase(pascal string) string {
 	return b.String()
 }
 
-// joinLines puts a text of several lines into one, so that it fits into a table.
+// joinLines puts a text of several lines into one, with "; " between them, so that the text
+// fits into a table.
 func joinLines(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+// progressText returns a progress in bytes as a text: "12 of 40 MiB".
+func progressText(p shell.Progress) string {
+	return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20)
 }

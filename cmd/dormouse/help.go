@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// verbOverview returns a list of all verbs, or of those whose first word is group.
+// verbOverview returns the help text that lists all verbs, or those whose first word is
+// group.
 func verbOverview(group string) string {
 	var b strings.Builder
 	b.WriteString("Dormouse supervises plugins and puts those that are not needed to sleep on disk.\n\n" +
@@ -54,7 +55,8 @@ func (v verb) helpText() string {
 	return b.String()
 }
 
-// helpVerb returns the action that prints the help texts.
+// helpVerb returns the action that prints the help text of one verb, or the overview of the
+// verbs.
 func helpVerb(*flag.FlagSet) action {
 	return func(_ context.Context, t *terminal, args []string) error {
 		if len(args) == 0 {
@@ -74,7 +76,8 @@ func helpVerb(*flag.FlagSet) action {
 	}
 }
 
-// versionVerb returns the action that prints the version of the program.
+// versionVerb returns the action that prints the version of the program, of Go, and the
+// platform.
 func versionVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	return func(_ context.Context, t *terminal, _ []string) error {

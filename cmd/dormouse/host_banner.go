@@ -9,11 +9,17 @@ import (
 	"dormouse/statecontrol"
 )
 
-// bannerText returns a text for a person who started the host by hand: the instances, and
-// commands to try.
-func (h *hostServer) bannerText(address string, can sleepSupport) string {
+// wantsBanner reports whether the host prints its banner: not under a service manager, and
+// not with a log for programs.
+func wantsBanner(logFormat string) bool {
+	return logFormat != "json" && os.Getenv("NOTIFY_SOCKET") == ""
+}
+
+// bannerText returns a text for a person who started the host by hand: its address, the
+// ways of sleep that are supported, the instances, and commands to try.
+func (h *hostServer) bannerText(address string, supported sleepSupport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, can.summaryLine(h.host.Engine.Name(), os.Args[0]+" doctor"))
+	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, supported.summaryLine(h.host.Engine.Name(), os.Args[0]+" doctor"))
 	rows := table{}
 	for _, s := range h.host.Plugins() {
 		st := s.Status()
@@ -25,14 +31,14 @@ func (h *hostServer) bannerText(address string, can sleepSupport) string {
 	}
 	b.WriteString(rows.text(0) + "\nTry in another terminal:\n\n")
 	c := client{address: address}
-	for _, line := range c.suggestedCommands(h.host.Plugins(), can.canHibernate()) {
+	for _, line := range c.suggestedCommands(h.host.Plugins(), supported.canHibernate()) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	return b.String() + "\n"
 }
 
-// stateText returns the state, and suspended or resumed for an active plugin with state
-// control.
+// stateText returns the state of an instance; for an active plugin with state control, it
+// is suspended or resumed.
 func stateText(st shell.Status) string {
 	if st.State == shell.Activated && st.Control != "" {
 		return string(st.Control)
@@ -40,9 +46,9 @@ func stateText(st shell.Status) string {
 	return string(st.State)
 }
 
-// suggestedCommands returns commands for the user to try, which work in the present state
-// of the plugins.
-func (c *client) suggestedCommands(plugins []*shell.Shell, hibernation bool) []string {
+// suggestedCommands returns command lines for the user to try, which work in the present
+// state of the plugins. Without canHibernate none of them hibernates.
+func (c *client) suggestedCommands(plugins []*shell.Shell, canHibernate bool) []string {
 	lines := []string{c.commandForSameHost("plugin list")}
 	for _, s := range plugins {
 		st := s.Status()
@@ -50,7 +56,7 @@ func (c *client) suggestedCommands(plugins []*shell.Shell, hibernation bool) []s
 		if st.State == shell.Activated && st.Information.Class == "counter" {
 			lines[0] = c.commandForSameHost("call " + name + `.increment '{"by":1}'`)
 		}
-		if st.State != shell.Activated || st.Control == "" || !hibernation {
+		if st.State != shell.Activated || st.Control == "" || !canHibernate {
 			continue
 		}
 		hibernate := c.commandForSameHost("plugin hibernate " + name)

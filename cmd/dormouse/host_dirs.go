@@ -32,7 +32,9 @@ type hostDirs struct {
 	locks   []*os.File
 }
 
-// claimDirs makes and locks the host's directories.
+// claimDirs makes and locks the root, the run directory and the directory of the images. It
+// returns an error if another host uses one of them. If the run directory's path is too
+// long for sockets, it takes a shorter one.
 func claimDirs(config configs.Config) (_ *hostDirs, err error) {
 	root := config.Host.Root
 	p := &hostDirs{run: config.Host.RunDir()}
@@ -64,8 +66,9 @@ func claimDirs(config configs.Config) (_ *hostDirs, err error) {
 	return p, nil
 }
 
-// communicatorPath returns where the native clients' socket is made: at the configured
-// path, or in the run directory if that path is too long for a socket.
+// communicatorPath makes the directory of the native clients' socket and returns the
+// socket's path: the configured one, or one in the shortened run directory if that is too
+// long for a socket.
 func (p *hostDirs) communicatorPath(configured string) (string, error) {
 	path := configured
 	if p.isShortened && len(path) > communicator.LongestPath {
@@ -77,7 +80,7 @@ func (p *hostDirs) communicatorPath(configured string) (string, error) {
 	return path, nil
 }
 
-// writeAddress writes the address at which the host listens into root.
+// writeAddress writes the address at which the host listens into a file in root.
 func (p *hostDirs) writeAddress(root, address string) error {
 	path := filepath.Join(root, addressName)
 	if err := atomicfile.Write(path, []byte(address+"\n"), 0o600); err != nil {
@@ -87,8 +90,8 @@ func (p *hostDirs) writeAddress(root, address string) error {
 	return nil
 }
 
-// release removes the address file and unlocks the directories. The files of hibernated
-// instances stay.
+// release removes the address file, removes a shortened run directory if it is empty, and
+// unlocks the directories. The files of hibernated instances stay.
 func (p *hostDirs) release() {
 	if p.address != "" {
 		_ = os.Remove(p.address)
@@ -101,7 +104,8 @@ func (p *hostDirs) release() {
 	}
 }
 
-// lockRoot makes this process the only host with that root.
+// lockRoot makes this process the only host with that root, and writes its pid into the
+// lock file. If another host has the root, the error names that host's pid.
 func (p *hostDirs) lockRoot(root string) error {
 	lock, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -127,7 +131,7 @@ func (p *hostDirs) lockRoot(root string) error {
 	return nil
 }
 
-// lockDir keeps hosts with another root from using a directory of this host.
+// lockDir makes a directory and locks it against hosts with another root.
 func (p *hostDirs) lockDir(path string) error {
 	err := os.MkdirAll(path, 0o700)
 	var dir *os.File
@@ -168,14 +172,15 @@ func (p *hostDirs) checkCallsignFits(callsign string) error {
 	return fmt.Errorf("%q is too long a callsign: the path of its socket below %s would have more than the 107 bytes that Linux allows", callsign, p.run)
 }
 
-// shortRunDir returns a run directory with a short path. It is always the same for a
-// root, since images name the sockets in it.
+// shortRunDir returns the path of a run directory that is short enough for sockets. It is
+// always the same for a root, since images name the sockets in that directory.
 func shortRunDir(root string) string {
 	sum := sha256.Sum256([]byte(root))
 	return filepath.Join(os.TempDir(), fmt.Sprintf("dormouse-%x", sum[:6]))
 }
 
-// makePrivateDir makes dir. If it exists, no other user may own it or write into it.
+// makePrivateDir makes dir. If dir exists, it returns an error unless this user owns dir
+// and no other user may write into it.
 func makePrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

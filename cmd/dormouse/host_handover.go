@@ -36,11 +36,12 @@ type keptSocket struct {
 	file *os.File
 }
 
-// receivedSockets returns the sockets that the program was started with: those that
-// systemd made, and those that an earlier host has left.
-func receivedSockets() (handed []*os.File, left leftSockets) {
+// takeReceivedSockets returns the sockets that the program was started with: those that
+// systemd made, and those that an earlier host has left. It clears the environment
+// variables that list them, so that no child process uses them.
+func takeReceivedSockets() (handed []*os.File, left leftSockets) {
 	left = make(leftSockets)
-	for _, f := range append(activation.Files(true), inheritedSockets()...) {
+	for _, f := range append(activation.Files(true), takeInheritedSockets()...) {
 		if strings.HasPrefix(f.Name(), keptPrefix) {
 			left[f.Name()] = f
 		} else {
@@ -50,8 +51,9 @@ func receivedSockets() (handed []*os.File, left leftSockets) {
 	return handed, left
 }
 
-// inheritedSockets returns the sockets that inheritedName lists.
-func inheritedSockets() (files []*os.File) {
+// takeInheritedSockets returns the sockets that inheritedName lists, and clears that
+// variable.
+func takeInheritedSockets() (files []*os.File) {
 	words := strings.Split(os.Getenv(inheritedName), ":")
 	_ = os.Unsetenv(inheritedName) // so that no child process uses it
 	for pair := range slices.Chunk(words, 2) {
@@ -65,7 +67,8 @@ func inheritedSockets() (files []*os.File) {
 // leftSockets are the sockets of an earlier host that this one has not taken yet, by name.
 type leftSockets map[string]*os.File
 
-// takeListener returns the listener on the socket of that name, nil if there is none.
+// takeListener removes the socket of that name from left and returns the listener on it,
+// nil if there is none.
 func (left leftSockets) takeListener(name string) net.Listener {
 	f, ok := left[name]
 	if !ok {
@@ -80,7 +83,8 @@ func (left leftSockets) takeListener(name string) net.Listener {
 	return l
 }
 
-// closeAll closes the sockets that were not taken, here and in systemd's store.
+// closeAll closes the sockets that were not taken, here and in systemd's store, and logs
+// that nothing is served there any more.
 func (left leftSockets) closeAll(log zerolog.Logger) {
 	for name, f := range left {
 		log.Info().Str("socket", strings.TrimPrefix(name, keptPrefix)).Msg("nothing is served there any more")

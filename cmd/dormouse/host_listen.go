@@ -20,9 +20,9 @@ const nativeName = "communicator"
 type sockets struct {
 	front  []frontListener
 	native net.Listener
-	// path is the path of the socket native, "" if systemd handed that socket over.
-	path string
-	kept []keptSocket
+	// nativePath is the path of the socket native, "" if systemd handed that socket over.
+	nativePath string
+	kept       []keptSocket
 }
 
 // frontListener is a listener for JSON-RPC clients, with the dialect that it speaks.
@@ -32,11 +32,12 @@ type frontListener struct {
 }
 
 // openSockets returns the sockets that systemd hands over, and opens the others: those for
-// JSON-RPC clients at the configured addresses, the one for native clients at path. It uses
-// sockets that an earlier host has kept, and closes the kept ones that it does not need.
-func openSockets(config configs.Config, path string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
+// JSON-RPC clients at the configured addresses, the one for native clients at nativePath.
+// It uses sockets that an earlier host has kept, and closes the kept ones that it does not
+// need. A socket of systemd that other machines can reach is an error.
+func openSockets(config configs.Config, nativePath string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
-	handed, left := receivedSockets()
+	handed, left := takeReceivedSockets()
 	defer func() {
 		left.closeAll(log)
 		if err != nil {
@@ -60,14 +61,15 @@ func openSockets(config configs.Config, path string, group communicator.Group, l
 		}
 	}
 	if s.native == nil {
-		if err := s.bindNative(left, path, group); err != nil {
+		if err := s.bindNative(left, nativePath, group); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
-// bindFront adds a listener for JSON-RPC clients at the address.
+// bindFront adds a listener for JSON-RPC clients at the address: on the socket that an
+// earlier host has kept, if any, else on a new one.
 func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Dialect) error {
 	name := keptSocketName(address)
 	l, err := left.takeListener(name), error(nil)
@@ -84,8 +86,8 @@ func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Di
 	return s.keepSocketOpen(name, l)
 }
 
-// bindNative opens the native clients' socket. A kept one is used only if its path still
-// exists.
+// bindNative opens the native clients' socket at path: the one that an earlier host has
+// kept if its path still exists, else a new one.
 func (s *sockets) bindNative(left leftSockets, path string, group communicator.Group) (err error) {
 	name := keptSocketName(path)
 	l := left.takeListener(name)
@@ -103,7 +105,7 @@ func (s *sockets) bindNative(left leftSockets, path string, group communicator.G
 		return err
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // it is one; and close knows whether the path is to go
-	s.native, s.path = l, path
+	s.native, s.nativePath = l, path
 	return s.keepSocketOpen(name, l)
 }
 
@@ -120,7 +122,7 @@ func (s *sockets) keepSocketOpen(name string, l net.Listener) error {
 }
 
 // addSystemdSockets adds the sockets that systemd handed over. The name of a socket says
-// for which clients it is.
+// for which clients it is; one that does not listen is an error.
 func (s *sockets) addSystemdSockets(handed []*os.File, dialect configs.Dialect) error {
 	for i, f := range handed {
 		s.kept = append(s.kept, keptSocket{f.Name(), f})
@@ -152,9 +154,9 @@ func checkLoopback(listeners []frontListener) error {
 	return nil
 }
 
-// close closes the sockets. The path of the native one stays only if another host
-// succeeds this one.
-func (s *sockets) close(succeeded bool) {
+// close closes the sockets, also the kept ones. The path of the native one stays only if
+// the host has a successor.
+func (s *sockets) close(hasSuccessor bool) {
 	for _, l := range s.front {
 		_ = l.Close() // serving may have closed it
 	}
@@ -164,7 +166,7 @@ func (s *sockets) close(succeeded bool) {
 	for _, k := range s.kept {
 		_ = k.file.Close()
 	}
-	if s.path != "" && !succeeded {
-		_ = os.Remove(s.path)
+	if s.nativePath != "" && !hasSuccessor {
+		_ = os.Remove(s.nativePath)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"dormouse/configs"
 )
 
-// reload reads the configuration again, applies it, and returns a line for each
-// difference. After an error nothing is changed.
+// reload reads the configuration again, applies it to the plugins, logs the outcome, and
+// returns a line for each difference. After an error nothing is changed.
 func (h *hostServer) reload(ctx context.Context) (lines []string, err error) {
 	h.reloading.Lock()
 	defer h.reloading.Unlock()
@@ -34,8 +34,8 @@ func (h *hostServer) reload(ctx context.Context) (lines []string, err error) {
 	return append(hostKeyChanges(h.config, config), lines...), nil
 }
 
-// hostKeyChanges returns a line for each key of the host itself that has changed since
-// the start.
+// hostKeyChanges returns a line for each key of the host itself that has changed since the
+// start. Such a change takes effect only at the next start.
 func hostKeyChanges(started, now configs.Config) (lines []string) {
 	for _, section := range []struct {
 		name   string
@@ -63,7 +63,8 @@ type listenerKey struct {
 	All []configs.Listener `toml:"listener"`
 }
 
-// reloadOnHangups reloads at each SIGHUP, once the host has started, until ctx ends.
+// reloadOnHangups reloads at each SIGHUP, once the host has started, until ctx ends. It
+// tells systemd when a reload begins and ends.
 func (h *hostServer) reloadOnHangups(ctx context.Context, hangups <-chan os.Signal, started <-chan struct{}) {
 	select {
 	case <-started:

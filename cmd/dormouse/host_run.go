@@ -43,7 +43,7 @@ type hostServer struct {
 	reexecs          atomic.Bool // the successor is executed in this process
 }
 
-// pluginRoots returns the pid of the root of each running plugin.
+// pluginRoots returns the pid of the root of each plugin that has a process.
 func (h *hostServer) pluginRoots() (pids []int) {
 	for _, s := range h.host.Plugins() {
 		if root := s.Status().Facts.Root; root != 0 {
@@ -53,8 +53,8 @@ func (h *hostServer) pluginRoots() (pids []int) {
 	return pids
 }
 
-// run starts the plugins, serves until ctx ends or serving fails, and stops the
-// plugins.
+// run adopts and starts the plugins, serves until ctx ends, serving fails or a successor is
+// to follow, and then stops the plugins or leaves them to the successor.
 func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -115,8 +115,8 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	return errors.Join(append(failures, err)...)
 }
 
-// checkHibernation tries whether plugins can be hibernated here, and logs the outcome
-// unless the host ends before.
+// checkHibernation tries whether plugins can be hibernated here. Unless the host ends
+// before, it logs the outcome and sets h.hibernates.
 func (h *hostServer) checkHibernation(ctx context.Context) sleepSupport {
 	limited, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
@@ -137,7 +137,9 @@ func (h *hostServer) checkHibernation(ctx context.Context) sleepSupport {
 	return can
 }
 
-// closeFront ends the JSON-RPC front once the requests of connected clients are answered.
+// closeFront ends the JSON-RPC front: it accepts no further connection, waits until the
+// requests of connected clients are answered, and cuts off the clients that are left when
+// ctx ends.
 func (h *hostServer) closeFront(ctx context.Context) {
 	for _, e := range h.listeners {
 		_ = e.Close()
@@ -156,7 +158,9 @@ func (h *hostServer) closeFront(ctx context.Context) {
 	}
 }
 
-// stop ends both fronts, so that no client begins an operation, and then the plugins.
+// stop ends both fronts, so that no client begins an operation, and then the plugins; with
+// a successor it leaves them running. It returns once started is closed too, with
+// errSecondSignal if a second signal has killed plugins.
 func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
 	force := killOnSecondSignal(h.log, h.pluginRoots)
 	if h.reexecs.Load() {

@@ -49,8 +49,8 @@ func serveVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// newLog returns the host's log on standard error: as lines if a person sees it, else as
-// JSON.
+// newLog returns the host's log on standard error: as lines if the configuration or a
+// terminal asks for that, else as JSON. An unknown level is an error.
 func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 	level, err := zerolog.ParseLevel(h.LogLevel)
 	if err != nil {
@@ -68,9 +68,10 @@ func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
 }
 
-// serve runs a host until ctx ends. It closes the parts of the host in the reverse order,
-// so that no part loses another that it needs. The function load has read config, and
-// reads it again at each reload.
+// serve runs a host until ctx ends or a successor is to follow. It closes the parts of the
+// host in the reverse order, so that no part loses another that it needs. The function load
+// has read config, and reads it again at each reload. The error is a *reexecError if this
+// process is to execute the successor.
 func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) error {
 	syscall.Umask(0o077)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a log that is no longer read must not end the host
@@ -98,7 +99,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer func() { sockets.close(h.hasSuccessor.Load()) }()
-	config.Hibernate.KeyFile = imageKeyFile(config.Hibernate)
+	config.Hibernate.KeyFile = imageKeyFileOrCredential(config.Hibernate)
 	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
 		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group,
 		CheckCallsign: dirs.checkCallsignFits, Hibernates: h.hibernates.Load, Reload: h.reload,

@@ -20,11 +20,12 @@ var errSecondSignal = errors.New("ended by force: a second signal came before ev
 // forcedEndTimeout is how long the host may take to end once its processes are killed.
 const forcedEndTimeout = 10 * time.Second
 
-// killOnSecondSignal waits for one more SIGINT or SIGTERM, and then kills every process that
-// the host has started or adopted, repeatedly, since cleaning up may start further ones.
-// Adopted returns the roots of plugins, which need not be children of the host. The
-// returned function ends the wait and reports whether processes were killed.
-func killOnSecondSignal(log zerolog.Logger, adopted func() []int) (end func() bool) {
+// killOnSecondSignal waits for one more SIGINT or SIGTERM, and then kills every process
+// that the host has started or adopted, repeatedly, since cleaning up may start further
+// ones. If the host has not ended after forcedEndTimeout, it exits the process. PluginRoots
+// returns the roots of plugins, which need not be children of the host. The returned
+// function ends the wait and reports whether processes were killed.
+func killOnSecondSignal(log zerolog.Logger, pluginRoots func() []int) (end func() bool) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
@@ -42,7 +43,7 @@ func killOnSecondSignal(log zerolog.Logger, adopted func() []int) (end func() bo
 		defer tick.Stop()
 		for range int(forcedEndTimeout / (100 * time.Millisecond)) {
 			killDescendants()
-			for _, root := range adopted() {
+			for _, root := range pluginRoots() {
 				_ = syscall.Kill(root, syscall.SIGKILL) // it may be gone already
 			}
 			select {

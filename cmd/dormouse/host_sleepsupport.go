@@ -22,19 +22,19 @@ type support struct {
 	err   error
 }
 
-// newSupport returns the support of a way of sleep whose check returned err: nil means
+// newSupport returns the support of a way of sleep whose check returned checkErr: nil means
 // that the way works.
-func newSupport(err error) support {
-	if err == nil {
+func newSupport(checkErr error) support {
+	if checkErr == nil {
 		return support{Works: true}
 	}
-	return support{Why: strings.TrimPrefix(err.Error(), hibernate.ErrUnsupported.Error()+": "), err: err}
+	return support{Why: strings.TrimPrefix(checkErr.Error(), hibernate.ErrUnsupported.Error()+": "), err: checkErr}
 }
 
 var errNoCgroups = errors.New("plugins have no cgroups of their own to be frozen in")
 
-// checkSleepSupport tries every way of sleep: checkpoints by the engine, and page-out,
-// which works only if plugins have cgroups.
+// checkSleepSupport tries every way of sleep: a checkpoint and restore by the engine, and
+// page-out, which works only if plugins have cgroups.
 func checkSleepSupport(ctx context.Context, engine hibernate.Engine, hasCgroups bool) sleepSupport {
 	paging := (pageout.Engine{}).Check(ctx)
 	if !hasCgroups {
@@ -46,20 +46,22 @@ func checkSleepSupport(ctx context.Context, engine hibernate.Engine, hasCgroups 
 // canHibernate reports whether plugins can be hibernated in some way.
 func (a sleepSupport) canHibernate() bool { return a.Checkpoint.Works || a.PageOut.Works }
 
-// summaryLine returns one line for the banner, which says where plugins can sleep.
-func (a sleepSupport) summaryLine(engine, doctor string) string {
+// summaryLine returns one line for the banner, which says where plugins can sleep, and
+// names the command doctorCommand if they can't sleep on disk.
+func (a sleepSupport) summaryLine(engineName, doctorCommand string) string {
 	switch {
 	case a.Checkpoint.Works && a.PageOut.Works:
-		return "plugins sleep on disk, by " + engine + ", or in the swap"
+		return "plugins sleep on disk, by " + engineName + ", or in the swap"
 	case a.Checkpoint.Works:
-		return "plugins sleep on disk, by " + engine
+		return "plugins sleep on disk, by " + engineName
 	case a.PageOut.Works:
-		return "plugins sleep in the swap, but not on disk, see `" + doctor + "`"
+		return "plugins sleep in the swap, but not on disk, see `" + doctorCommand + "`"
 	}
-	return "hibernation is not available, see `" + doctor + "`"
+	return "hibernation is not available, see `" + doctorCommand + "`"
 }
 
-// doctorVerdict returns the verdict of `dormouse doctor`.
+// doctorVerdict returns the lines with which `dormouse doctor` ends: whether plugins can
+// sleep on disk and in the swap, and why not.
 func (a sleepSupport) doctorVerdict() string {
 	say := func(way string, can support) string {
 		if can.Works {

@@ -16,22 +16,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reloadingState returns the state during a reload. Its time shows systemd that the reload
-// began after its signal.
+// reloadingState returns the state for notifySystemd that announces a reload. The time in
+// it shows systemd that the reload began after its signal.
 func reloadingState() string {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // there always is one
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
 }
 
-// notifySystemd reports a state of the host to systemd, if systemd runs the host, see
-// sd_notify(3).
+// notifySystemd reports a state of the host to systemd, see sd_notify(3). It does nothing
+// if systemd does not run the host.
 func notifySystemd(state string) {
 	_, _ = daemon.SdNotify(false, state)
 }
 
-// storeSocketInSystemd has systemd keep the socket of a listener under that name, for the
-// next host, until the service is stopped for good.
+// storeSocketInSystemd has systemd keep a duplicate of a listener's socket under that name,
+// for the next host, until the service is stopped for good. It does nothing if systemd does
+// not run the host, and ignores failures.
 func storeSocketInSystemd(name string, l net.Listener) {
 	to := os.Getenv("NOTIFY_SOCKET")
 	raw, err := l.(syscall.Conn).SyscallConn() //nolint:errcheck // every socket has it
@@ -51,14 +52,9 @@ func storeSocketInSystemd(name string, l net.Listener) {
 // removeSocketFromSystemd has systemd close the socket that it keeps under that name.
 func removeSocketFromSystemd(name string) { notifySystemd("FDSTOREREMOVE=1\nFDNAME=" + name) }
 
-// wantsBanner reports whether standard output is read by a person: not under a service
-// manager, nor with a log for programs.
-func wantsBanner(logFormat string) bool {
-	return logFormat != "json" && os.Getenv("NOTIFY_SOCKET") == ""
-}
-
-// feedWatchdog reports to systemd regularly, until ctx ends, that the host works: that it
-// can still read the state of every instance.
+// feedWatchdog reports to systemd's watchdog, until ctx ends, that the host works: that it
+// can still read the state of every instance. It does nothing if systemd does not watch the
+// host.
 func feedWatchdog(ctx context.Context, h *hostServer) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
@@ -82,9 +78,9 @@ func feedWatchdog(ctx context.Context, h *hostServer) {
 // credential is the name of the images' key among systemd's credentials.
 const credential = "dormouse-image-key"
 
-// imageKeyFile returns the file with the images' key: the configured one, or systemd's
-// credential if there is one.
-func imageKeyFile(c configs.Hibernate) string {
+// imageKeyFileOrCredential returns the path of the file with the images' key: the
+// configured one, else systemd's credential, "" if there is neither.
+func imageKeyFileOrCredential(c configs.Hibernate) string {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if c.KeyFile != "" || dir == "" {
 		return c.KeyFile

@@ -43,7 +43,7 @@ func main() {
 	os.Exit(code)
 }
 
-// runCommandLine carries out one command line and returns the exit code.
+// runCommandLine carries out one command line, prints its error, and returns the exit code.
 func runCommandLine(ctx context.Context, t *terminal, args []string) int {
 	err := runVerb(ctx, t, args)
 	if err == nil {
@@ -85,6 +85,7 @@ type usageError struct {
 	err     error  // nil if the help has been shown
 }
 
+// Error returns the text of the cause. Without one nothing is left to print.
 func (e *usageError) Error() string {
 	if e.err == nil {
 		return "usage"

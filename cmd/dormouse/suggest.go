@@ -7,7 +7,7 @@ import (
 )
 
 // suggestion returns the end of an error about an unknown word: the known words that are
-// similar to it, or all known words if none is similar.
+// similar to it, or the first known words if none is similar, "" if none is known.
 func suggestion(word string, known []string) string {
 	var near []string
 	for _, k := range known {
@@ -27,7 +27,8 @@ func suggestion(word string, known []string) string {
 	return "; there are " + strings.Join(known, ", ")
 }
 
-// isSimilarWord reports whether one word contains the other, or differs in few letters.
+// isSimilarWord reports whether one word contains the other, if that has at least three
+// letters, or differs in at most two. Upper and lower case differ.
 func isSimilarWord(a, b string) bool {
 	short, long := a, b
 	if len(short) > len(long) {

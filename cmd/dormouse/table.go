@@ -10,7 +10,8 @@ type table struct{ rows [][]string }
 
 func (t *table) addRow(cells ...string) { t.rows = append(t.rows, cells) }
 
-// text returns the aligned table. Lines are cut to width, unless width is 0.
+// text returns the aligned table, a line for each row. Lines are cut to width characters,
+// unless width is 0.
 func (t *table) text(width int) string {
 	var widths []int
 	for _, row := range t.rows {
@@ -35,7 +36,8 @@ func (t *table) text(width int) string {
 	return text.String()
 }
 
-// truncate cuts a line to a number of characters, the last of which is then "…".
+// truncate cuts a longer line to width characters, the last of which is then "…". A width
+// of at most 1 cuts nothing.
 func truncate(line string, width int) string {
 	runes := []rune(line)
 	if width <= 1 || len(runes) <= width {

@@ -31,6 +31,7 @@ func openTerminal() *terminal {
 	}
 }
 
+// isTerminal reports whether f is a terminal.
 func isTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
@@ -45,14 +46,15 @@ func terminalWidth(f *os.File) int {
 	return int(size.Col)
 }
 
-// printf writes to out. If that fails, the verb fails when it has ended.
+// printf writes to out. The first failure is kept in writeErr, so that the verb fails when
+// it has ended.
 func (t *terminal) printf(format string, args ...any) {
 	if _, err := fmt.Fprintf(t.out, format, args...); err != nil && t.writeErr == nil {
 		t.writeErr = fmt.Errorf("cannot write the result: %w", err)
 	}
 }
 
-// errorf writes to err.
+// errorf writes to err, and ignores a failure.
 func (t *terminal) errorf(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.err, format, args...) // a failure could not be shown either
 }
@@ -81,14 +83,15 @@ func (t *terminal) printResult(result json.RawMessage, format *outputFormat) err
 }
 
 // printAnswer writes an answer of the host to out: as JSON with -o json, else as the text
-// of its decoded value. The name of the answer is for errors.
-func printAnswer[T any](t *terminal, format *outputFormat, name string, answer json.RawMessage, text func(T) string) error {
+// that the function text makes of the decoded answer. AnswerName says in an error which
+// answer it was.
+func printAnswer[T any](t *terminal, format *outputFormat, answerName string, answer json.RawMessage, text func(T) string) error {
 	if format.isJSON() {
 		return t.printJSON(answer)
 	}
 	var value T
 	if err := json.Unmarshal(answer, &value); err != nil {
-		return fmt.Errorf("cannot understand the host's %s: %w", name, err)
+		return fmt.Errorf("cannot understand the host's %s: %w", answerName, err)
 	}
 	t.printf("%s", text(value))
 	return nil

@@ -156,7 +156,8 @@ func verbs() []verb {
 	}
 }
 
-// runVerb carries out the verb that args begin with.
+// runVerb carries out the verb that args begin with, or prints the help that they ask for.
+// An error about the command line is a *usageError.
 func runVerb(ctx context.Context, t *terminal, args []string) error {
 	if len(args) == 0 {
 		t.errorf("%s", verbOverview(""))
@@ -201,9 +202,10 @@ func runVerb(ctx context.Context, t *terminal, args []string) error {
 	return err
 }
 
-// findVerb returns the verb that args begin with and the words after its name. It
-// returns neither a verb nor an error when only the first word of several verbs is given.
-func findVerb(args []string) (*verb, []string, error) {
+// findVerb returns the verb that args begin with and the words after its name. When only
+// the first word of several verbs is given, found is nil without an error, and rest is a
+// request for help or empty. The error lists similar verbs.
+func findVerb(args []string) (found *verb, rest []string, err error) {
 	all := verbs()
 	group := false
 	var names []string
@@ -227,7 +229,8 @@ func findVerb(args []string) (*verb, []string, error) {
 	return nil, nil, &usageError{"dormouse", fmt.Errorf("there is no verb %q%s", command, suggestion(command, names))}
 }
 
-// checkArguments returns an error if there are fewer or more arguments than usage allows.
+// checkArguments returns an error if there are fewer or more arguments than usage, the args
+// of a verb, allows.
 func checkArguments(usage string, args []string) error {
 	words := strings.Fields(usage)
 	least, endless := 0, false

@@ -16,7 +16,8 @@ import (
 	"dormouse/plugins/sdk/verify"
 )
 
-// verifyVerb returns the action that takes a program through a plugin's whole life.
+// verifyVerb returns the action that takes a program through a plugin's whole life, on a
+// host of its own, and fails if a step fails.
 func verifyVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	configuration := flags.String("config", "{}", "the plugin's configuration, `JSON` or @FILE")
@@ -57,7 +58,8 @@ func verifyVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// readVerifyJSON reads the JSON of the flags --config and --params into o.
+// readVerifyJSON reads the JSON of the flags --config and --params into o. The error is a
+// *usageError if that does not fit.
 func readVerifyJSON(t *terminal, o *verify.Options, configuration, params string) error {
 	raw, err := readJSONArgument(t.in, configuration)
 	if err == nil {
@@ -77,7 +79,7 @@ func readVerifyJSON(t *terminal, o *verify.Options, configuration, params string
 }
 
 // stepText returns the line of a step, and a second line if the author must do something.
-// It leaves out a reason that the step before has given already.
+// It leaves out the reason of a skipped step if the step before was skipped for the same.
 func stepText(s, before verify.Step) string {
 	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), joinLines(s.Found)
 	if s.Result == verify.Skipped {

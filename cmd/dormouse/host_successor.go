@@ -8,15 +8,15 @@ import (
 	"syscall"
 )
 
-// reexecError ends a host that another host in the same process follows, and holds the
-// sockets which that host inherits.
+// reexecError is returned by a host whose successor is executed in the same process. It
+// holds the sockets that the successor inherits.
 type reexecError struct{ sockets []keptSocket }
 
 func (*reexecError) Error() string { return "the program is to be executed anew" }
 
-// endOnSuccessorSignal calls end when a signal asks the host to make room for a successor. With
-// on-host-exit = "adopt" the plugins run on meanwhile. After SIGUSR1 the operator starts
-// the successor, after SIGUSR2 this process executes it.
+// endOnSuccessorSignal calls end when a signal asks the host to make room for a successor,
+// and returns when ctx ends. With on-host-exit = "adopt" the plugins run on meanwhile.
+// After SIGUSR1 the operator starts the successor, after SIGUSR2 this process executes it.
 func (h *hostServer) endOnSuccessorSignal(ctx context.Context, end context.CancelFunc) {
 	select {
 	case s := <-h.successorSignals:
@@ -29,7 +29,7 @@ func (h *hostServer) endOnSuccessorSignal(ctx context.Context, end context.Cance
 }
 
 // reexec executes the program that is at path now in this process, so that a service
-// manager does not see the service end.
+// manager does not see the service end. It returns only if that fails.
 func reexec(path string, sockets []keptSocket) error {
 	err := passSocketsToNextProgram(sockets)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2) // until the next program listens to them
