@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu/images"
@@ -59,17 +60,18 @@ func readLayout(dir string) (images.Layout, error) {
 // cancelWhenPagerFails returns a context that also ends when the pager fails: otherwise
 // CRIU could wait for its memory for ever. The caller must call stop.
 func cancelWhenPagerFails(ctx context.Context, p hibernate.Loading) (_ context.Context, stop func()) {
-	ctx, stop = context.WithCancel(ctx)
-	go func() {
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
 		select {
 		case <-p.Done():
 			if p.Err() != nil {
-				stop()
+				cancel()
 			}
 		case <-ctx.Done():
 		}
-	}()
-	return ctx, stop
+	})
+	return ctx, func() { cancel(); watch.Wait() }
 }
 
 // RejoinLoading implements hibernate.Engine.

@@ -144,10 +144,8 @@ func (c *client) close() {
 // kill kills CRIU and the helpers that CRIU has forked. It stops them first, since a
 // stopped process cannot fork.
 func (c *client) kill() {
-	select {
-	case <-c.ended: // the PID may belong to another process by now
-		return
-	default:
+	if c.cmd.Process.Signal(syscall.SIGSTOP) != nil {
+		return // CRIU is reaped: its PID may belong to another process by now
 	}
 	pid := c.cmd.Process.Pid
 	tree := []int{}
