@@ -17,7 +17,9 @@ func isDispatcherBuiltin(sh *shell.Shell) bool {
 	return sh.IsBuiltIn() && sh.Callsign() != configs.ControllerCallsign
 }
 
-// dispatchToBuiltin answers a gRPC call to a built-in, which has no gRPC server.
+// dispatchToBuiltin answers a call of the Dispatcher's Invoke or Exists to a built-in,
+// which has no gRPC server of its own. Every other call, and every call to the
+// Controller, gets errNoGRPC.
 func dispatchToBuiltin(in grpc.ServerStream, sh *shell.Shell, method string) error {
 	switch {
 	case isDispatcherBuiltin(sh) && method == shellpb.Dispatcher_Invoke_FullMethodName:

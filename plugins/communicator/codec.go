@@ -18,14 +18,15 @@ var (
 	protobuf = encoding.GetCodecV2(proto.Name)
 )
 
-// Size returns the bytes that the message takes while its call is held.
+// Size returns the length of the message in bytes.
 func (f *frame) Size() int { return f.data.Len() }
 
 // Name returns the name of protobuf's codec: clients and plugins send protobuf.
 func (codec) Name() string { return proto.Name }
 
-// Marshal returns the data of a frame, and gives up the frame's reference to the
-// data, as grpc.ClientStream requires.
+// Marshal returns the data of a frame and leaves the frame empty: gRPC frees the
+// frame's reference to the data, see encoding.CodecV2. Other values are marshaled as
+// protobuf.
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	if f, ok := v.(*frame); ok {
 		data := f.data
@@ -35,7 +36,8 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	return protobuf.Marshal(v)
 }
 
-// Unmarshal stores the data in a frame, which takes a reference to the data.
+// Unmarshal stores the data in a frame, which takes a reference to the data. Other
+// values are unmarshaled from protobuf.
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if f, ok := v.(*frame); ok {
 		data.Ref()

@@ -41,9 +41,10 @@ type Options struct {
 	Log        zerolog.Logger
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
-	// Paths returns the directories of an instance.
+	// Paths returns the directories of an instance. Nil: no status has any.
 	Paths func(configs.Plugin) *shellpb.Paths
-	// Reload reads the configuration again and returns one line for each change.
+	// Reload reads the configuration again and returns one line for each change. Nil:
+	// the method Reload is answered with errors.ErrUnsupported.
 	Reload func(context.Context) ([]string, error)
 }
 
@@ -51,9 +52,9 @@ type Options struct {
 // running plugin.
 type Communicator struct {
 	Options
-	nativePeers   *peers
-	native        *grpc.Server
-	stopListening func()
+	nativeConnections *connectionList
+	native            *grpc.Server
+	stopListening     func()
 
 	transitions watchers[shell.Transition]
 	subsystems  watchers[[]supervisor.Subsystem]
@@ -65,17 +66,19 @@ type Communicator struct {
 	stopping sync.WaitGroup
 }
 
-// New returns a communicator that serves no socket yet. The members of group may be
-// native clients, besides root and the host's own user.
+// New returns a communicator that serves no socket yet, and listens to the supervisor
+// until Wait. The members of group may be native clients, besides root and the host's
+// own user.
 func New(o Options, group Group) *Communicator {
 	c := &Communicator{Options: o}
-	c.nativePeers = newPeers(maxClients, o.Log, group.checkPeer)
-	c.native = c.newServer(&endpoint{Communicator: c}, c.nativePeers)
+	c.nativeConnections = newConnectionList(maxClients, o.Log, group.checkPeer)
+	c.native = c.newServer(&endpoint{Communicator: c}, c.nativeConnections)
 	c.stopListening = o.Supervisor.Listen(supervisorListener{c})
 	return c
 }
 
-// Serve serves native clients until Close. Close may come first.
+// Serve serves native clients until Close, and then returns nil. Close may come first.
+// If l fails, Serve returns the error.
 func (c *Communicator) Serve(l net.Listener) error {
 	if err := c.native.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("cannot serve native clients any longer: %w", err)
@@ -83,11 +86,11 @@ func (c *Communicator) Serve(l net.Listener) error {
 	return nil
 }
 
-// ServeInstance serves the host socket of an instance: every connection to l is its
-// plugin's. stop closes all connections. It does not wait for running calls, one of
-// which may itself wait for the caller of stop.
+// ServeInstance starts to serve the host socket of an instance: every connection to l
+// is its plugin's. stop closes l and all connections. It does not wait for running
+// calls, one of which may itself wait for the caller of stop.
 func (c *Communicator) ServeInstance(callsign string, l net.Listener) (stop func()) {
-	p := newPeers(maxOwnConnections, c.Log.With().Str("callsign", callsign).Logger(), nil)
+	p := newConnectionList(maxOwnConnections, c.Log.With().Str("callsign", callsign).Logger(), nil)
 	s := c.newServer(&endpoint{Communicator: c, ownCallsign: callsign}, p)
 	served := make(chan struct{})
 	go func() {
@@ -102,9 +105,9 @@ func (c *Communicator) ServeInstance(callsign string, l net.Listener) (stop func
 	}
 }
 
-// Close refuses new calls of native clients and returns when none runs any more. If
-// ctx ends first, Close cuts the rest off and returns an error. Plugins are served
-// on.
+// Close ends the watches of native clients, refuses their new calls and returns when
+// none of their calls runs any more. If ctx ends first, Close cuts the rest off and
+// returns an error. Plugins are served on.
 func (c *Communicator) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
@@ -118,24 +121,25 @@ func (c *Communicator) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	c.nativePeers.closeAll()
+	c.nativeConnections.closeAll()
 	c.native.Stop()
 	<-ended
 	return fmt.Errorf("cannot end every call of native clients: %w", ctx.Err())
 }
 
-// Wait returns when no goroutine of the communicator runs any more. It is called
-// after Close, once all plugins have ended.
+// Wait ends listening to the supervisor, and returns when no goroutine of the
+// communicator runs any more. It is called after Close, once all plugins have ended.
 func (c *Communicator) Wait() {
 	c.stopListening()
 	c.stopping.Wait()
 	c.pumps.Wait()
 }
 
-// newServer returns the gRPC server of a socket whose connections p accepts.
-func (c *Communicator) newServer(e *endpoint, p *peers) *grpc.Server {
+// newServer returns the gRPC server of a socket, with the host's services. Only native
+// clients get the Controller's. Calls of unknown services are forwarded to plugins.
+func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc.Server {
 	s := grpc.NewServer(
-		grpc.Creds(p),
+		grpc.Creds(connections),
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.UnknownServiceHandler(e.forwardToPlugin),
 		grpc.MaxRecvMsgSize(shellpb.MaxMessage),
@@ -166,8 +170,13 @@ type supervisorListener struct{ c *Communicator }
 
 var _ supervisor.Listener = supervisorListener{}
 
-func (l supervisorListener) Transition(t shell.Transition)           { l.c.transitions.publish(t) }
+// Transition queues the change of an instance's state for the watchers that want it.
+func (l supervisorListener) Transition(t shell.Transition) { l.c.transitions.publish(t) }
+
+// Notification does nothing: no gRPC service of the host reports the events of plugins.
 func (l supervisorListener) Notification(string, shell.Notification) {}
+
+// Subsystems queues the subsystems that changed for the watchers of subsystems.
 func (l supervisorListener) Subsystems(changed []supervisor.Subsystem) {
 	l.c.subsystems.publish(changed)
 }

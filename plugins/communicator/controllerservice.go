@@ -22,7 +22,8 @@ type controllerService struct {
 // done is the answer of operations without a result.
 var done = &controllerpb.DoneResponse{}
 
-// operate runs an operation on the instance of that callsign.
+// operate runs an operation on the instance of that callsign, except the Controller.
+// Only Hibernate has a limit; nil means the host's own.
 func (s controllerService) operate(ctx context.Context, callsign string, o shellpb.Operation, limit *durationpb.Duration) (*controllerpb.DoneResponse, error) {
 	sh, err := refuseController(s.findInstance(callsign))
 	if err != nil {
@@ -39,6 +40,7 @@ func (s controllerService) Deactivate(ctx context.Context, r *controllerpb.Insta
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_DEACTIVATE, nil)
 }
 
+// Unavailable makes a deactivated instance unavailable.
 func (s controllerService) Unavailable(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_UNAVAILABLE, nil)
 }
@@ -59,10 +61,13 @@ func (s controllerService) Clone(ctx context.Context, r *controllerpb.CloneReque
 	return done, statusFromError(s.Supervisor.Clone(ctx, r.GetCallsign(), r.GetNewCallsign()))
 }
 
+// Destroy ends a clone and deletes all that is kept of it. It does nothing for other
+// instances.
 func (s controllerService) Destroy(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return done, statusFromError(s.Supervisor.Destroy(ctx, r.GetCallsign()))
 }
 
+// Services returns the status of every instance, sorted by callsign.
 func (s controllerService) Services(context.Context, *controllerpb.ServicesRequest) (*controllerpb.ServicesResponse, error) {
 	all := &controllerpb.ServicesResponse{}
 	for _, sh := range s.Supervisor.Shells() {
@@ -71,6 +76,7 @@ func (s controllerService) Services(context.Context, *controllerpb.ServicesReque
 	return all, nil
 }
 
+// Watch sends the present state of every instance, then each change.
 func (s controllerService) Watch(_ *controllerpb.WatchRequest, to grpc.ServerStreamingServer[shellpb.StateChange]) error {
 	return s.watchStates(to.Context(), "", to.Send)
 }
@@ -79,6 +85,8 @@ func (s controllerService) Subsystems(context.Context, *controllerpb.SubsystemsR
 	return subsystemsMessage(s.Supervisor.Subsystems()), nil
 }
 
+// Configure replaces the plugin's own configuration of an instance that is not active,
+// until the host ends or Persist keeps it.
 func (s controllerService) Configure(ctx context.Context, r *controllerpb.ConfigureRequest) (*controllerpb.DoneResponse, error) {
 	sh, err := refuseController(s.findInstance(r.GetCallsign()))
 	if err != nil {
@@ -87,14 +95,19 @@ func (s controllerService) Configure(ctx context.Context, r *controllerpb.Config
 	return done, statusFromError(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
 }
 
+// Persist keeps the configuration that Configure has set across restarts of the host,
+// for one instance or, if the callsign is empty, for all.
 func (s controllerService) Persist(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return done, statusFromError(s.Supervisor.PersistConfiguration(ctx, r.GetCallsign()))
 }
 
+// Restore forgets the configuration that Configure has set, for one instance or, if the
+// callsign is empty, for all.
 func (s controllerService) Restore(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return done, statusFromError(s.Supervisor.RestoreConfiguration(ctx, r.GetCallsign()))
 }
 
+// Reload reads the configuration files again and returns one line for each change.
 func (s controllerService) Reload(ctx context.Context, _ *controllerpb.ReloadRequest) (*controllerpb.ReloadResponse, error) {
 	if s.Options.Reload == nil {
 		return nil, statusFromError(errors.ErrUnsupported)
@@ -103,6 +116,7 @@ func (s controllerService) Reload(ctx context.Context, _ *controllerpb.ReloadReq
 	return &controllerpb.ReloadResponse{Changes: changes}, statusFromError(err)
 }
 
+// Version returns the version of the host.
 func (s controllerService) Version(context.Context, *controllerpb.VersionRequest) (*controllerpb.VersionResponse, error) {
 	return &controllerpb.VersionResponse{Hash: s.Options.Version, Version: versionMessage(thunder.ParseVersion(s.Options.Version))}, nil
 }

@@ -22,8 +22,8 @@ type endpoint struct {
 	ownCallsign string
 }
 
-// callsignFromMetadata returns the callsign in the metadata of a call, empty if
-// there is none.
+// callsignFromMetadata returns the callsign in the metadata of a call, empty if there
+// is none. Several callsigns are an error.
 func callsignFromMetadata(ctx context.Context) (string, error) {
 	switch callsigns := metadata.ValueFromIncomingContext(ctx, shellpb.CallsignKey); len(callsigns) {
 	case 0:
@@ -35,8 +35,9 @@ func callsignFromMetadata(ctx context.Context) (string, error) {
 	}
 }
 
-// targetInstance returns the instance that a call of the host's services is about:
-// the one in the metadata, else the calling plugin's own.
+// targetInstance returns the instance that a call of the host's services is about: the
+// one in the metadata, else the calling plugin's own. It returns an error if the call
+// names none, or an unknown one.
 func (e *endpoint) targetInstance(ctx context.Context) (*shell.Shell, error) {
 	callsign, err := callsignFromMetadata(ctx)
 	if err != nil {
@@ -48,7 +49,7 @@ func (e *endpoint) targetInstance(ctx context.Context) (*shell.Shell, error) {
 	return e.findInstance(callsign)
 }
 
-// findInstance returns the instance of that callsign.
+// findInstance returns the instance of that callsign, or the status NotFound.
 func (e *endpoint) findInstance(callsign string) (*shell.Shell, error) {
 	sh, ok := e.Supervisor.Shell(callsign)
 	if !ok {

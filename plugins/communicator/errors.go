@@ -54,8 +54,9 @@ func grpcCode(n thunder.Number) codes.Code {
 	return codes.Unknown
 }
 
-// statusFromError returns an error of the host as a gRPC status with Thunder's
-// number; nil stays nil.
+// statusFromError returns an error of the host as a gRPC status with Thunder's number,
+// and with the time to wait before another attempt if the instance is busy; nil stays
+// nil.
 func statusFromError(err error) error {
 	if err == nil {
 		return nil
@@ -73,8 +74,9 @@ func statusFromError(err error) error {
 	return shellpb.ErrorWithDetail(code, err.Error(), detail)
 }
 
-// statusFromCallError returns the error of a call that was passed on. A plugin's own
-// status is passed on as it is; a status inside another error is not the plugin's.
+// statusFromCallError returns the error of a forwarded call as a gRPC status. A
+// plugin's own status is passed on as it is; an error that only wraps a status is the
+// host's.
 func statusFromCallError(err error) error {
 	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return answer.GRPCStatus().Err()

@@ -28,7 +28,8 @@ var (
 )
 
 // forwardToPlugin passes a call of a service that the host does not have on to the
-// plugin that the metadata names.
+// instance that the metadata names, plugin or built-in. It refuses methods that only
+// the host may call.
 func (e *endpoint) forwardToPlugin(_ any, in grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(in)
 	if isReservedMethod(method) {
@@ -56,7 +57,8 @@ func (e *endpoint) forwardToPlugin(_ any, in grpc.ServerStream) error {
 	return e.forwardStream(in, conn, method)
 }
 
-// forwardUnary passes one message on and one answer back.
+// forwardUnary passes one message on and one answer back, with the plugin's header and
+// trailer. A call without a message is an error.
 func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method string) error {
 	var question, answer frame
 	if err := in.RecvMsg(&question); err != nil {
@@ -78,7 +80,8 @@ func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method st
 	return in.SendMsg(&answer)
 }
 
-// forwardStream passes messages both ways until the plugin has ended the call.
+// forwardStream passes messages both ways until the plugin has ended the call or the
+// caller's side fails. It returns the status of the call.
 func (e *endpoint) forwardStream(in grpc.ServerStream, conn grpc.ClientConnInterface, method string) error {
 	ctx, cancel := context.WithCancelCause(outgoingContext(in.Context()))
 	defer cancel(nil)
@@ -99,9 +102,9 @@ func (e *endpoint) forwardStream(in grpc.ServerStream, conn grpc.ClientConnInter
 	return err
 }
 
-// pumpToPlugin passes the client's messages on, and their end. It returns an error
-// if a client's message can't be passed on. If the plugin refuses one, pumpToClient
-// gets the error.
+// pumpToPlugin passes the caller's messages on, and their end. It returns an error if a
+// message cannot be read from the caller. If the plugin refuses one, pumpToPlugin
+// returns nil and pumpToClient gets the error.
 func pumpToPlugin(in grpc.ServerStream, out grpc.ClientStream) error {
 	var f frame
 	for {
@@ -118,8 +121,8 @@ func pumpToPlugin(in grpc.ServerStream, out grpc.ClientStream) error {
 	}
 }
 
-// pumpToClient passes the plugin's header and messages back. It returns the status
-// of the call.
+// pumpToClient passes the plugin's header and messages back to the caller. It returns
+// the status of the call.
 func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 	header, err := out.Header()
 	if err != nil {
@@ -145,8 +148,8 @@ func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 	}
 }
 
-// isUnaryCall reports whether a call has one message and one answer: because the
-// method is the Dispatcher's, or because the client's metadata says so.
+// isUnaryCall reports whether a call has one message and one answer: because the method
+// is the Dispatcher's, or because the caller's metadata says so.
 func isUnaryCall(ctx context.Context, method string) bool {
 	switch method {
 	case shellpb.Dispatcher_Invoke_FullMethodName, shellpb.Dispatcher_Exists_FullMethodName:
@@ -167,16 +170,17 @@ func isReservedMethod(method string) bool {
 	return strings.HasPrefix(service, "plugin.") // go-plugin's services
 }
 
-// outgoingContext returns the context of a forwarded call: the client's, without
-// the metadata that concerned this hop alone.
+// outgoingContext returns the context of a forwarded call: the caller's, without the
+// metadata that isHopMetadata names.
 func outgoingContext(ctx context.Context) context.Context {
 	md, _ := metadata.FromIncomingContext(ctx) // a copy, which may be changed
 	maps.DeleteFunc(md, func(key string, _ []string) bool { return isHopMetadata(key) })
 	return metadata.NewOutgoingContext(ctx, md)
 }
 
-// isHopMetadata reports whether a key of the metadata concerns the connection to
-// the host alone.
+// isHopMetadata reports whether a key of the metadata concerns only the connection
+// between the caller and the host: gRPC's own keys, and those that begin with
+// "dormouse-".
 func isHopMetadata(key string) bool {
 	switch key {
 	case "content-type", "te", "user-agent", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "grpc-previous-rpc-attempts":
@@ -185,8 +189,8 @@ func isHopMetadata(key string) bool {
 	return strings.HasPrefix(key, ":") || strings.HasPrefix(key, "dormouse-")
 }
 
-// contextEndStatus returns the gRPC status of a stream to a client that ended because
-// its context ended.
+// contextEndStatus returns the gRPC status for a stream whose context has ended:
+// DeadlineExceeded or Canceled.
 func contextEndStatus(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return status.Error(codes.DeadlineExceeded, "the call's deadline has passed")

@@ -8,7 +8,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// statusMessage returns the status of an instance as a message for clients.
+// statusMessage returns the status of an instance as a message for clients. A built-in
+// has no paths. An instance whose plugin has named no class gets its program's name.
 func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
 	st := sh.BriefStatus()
 	info := st.Information
@@ -45,7 +46,7 @@ func versionMessage(v shell.Version) *shellpb.Version {
 	return &shellpb.Version{Major: v.Major, Minor: v.Minor, Patch: v.Patch}
 }
 
-// changeMessage returns the state after a transition as a message for clients.
+// changeMessage returns the state that a transition led to as a message for clients.
 func changeMessage(t shell.Transition) *shellpb.StateChange {
 	return &shellpb.StateChange{
 		Callsign: t.Callsign,
@@ -64,8 +65,8 @@ func subsystemsMessage(all []supervisor.Subsystem) *shellpb.SubsystemsResponse {
 	return r
 }
 
-// reasonFromClient returns the reason that a client gives for an operation, by
-// default Requested.
+// reasonFromClient returns the reason that a client gives for an operation. Without
+// one, and for Shutdown, which only the host may give, it returns Requested.
 func reasonFromClient(r shellpb.Reason) shell.Reason {
 	if words := r.Words(); words != "" && r != shellpb.Reason_REASON_SHUTDOWN { // a client may not give the host's own reason
 		return shell.Reason(words)

@@ -13,7 +13,7 @@ import (
 type Proxy struct {
 	Interface string // the gRPC service
 	Name      string // the callsign of the plugin
-	Count     int
+	Count     int    // calls that are under way
 	Client    string // the client's process and user
 }
 
@@ -23,7 +23,7 @@ type calledService struct{ service, callsign string }
 // Proxies lists the services that native clients are calling now, sorted by
 // callsign and service.
 func (c *Communicator) Proxies() []Proxy {
-	p := c.nativePeers
+	p := c.nativeConnections
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var all []Proxy
@@ -40,7 +40,8 @@ func (c *Communicator) Proxies() []Proxy {
 	return all
 }
 
-// countCall counts a call as under way on its connection until end is called.
+// countCall counts a call as under way on its connection until the caller calls end.
+// Without a listed connection in ctx it does nothing.
 func countCall(ctx context.Context, method, callsign string) (end func()) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {

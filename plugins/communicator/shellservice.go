@@ -19,6 +19,7 @@ type shellService struct {
 	*endpoint
 }
 
+// Status returns the status of the instance that the call is about.
 func (s shellService) Status(ctx context.Context, _ *shellpb.StatusRequest) (*shellpb.StatusResponse, error) {
 	sh, err := s.targetInstance(ctx)
 	if err != nil {
@@ -27,6 +28,8 @@ func (s shellService) Status(ctx context.Context, _ *shellpb.StatusRequest) (*sh
 	return s.statusMessage(sh), nil
 }
 
+// Operate runs a lifecycle operation on the instance that the call is about, except the
+// Controller.
 func (s shellService) Operate(ctx context.Context, r *shellpb.OperateRequest) (*shellpb.OperateResponse, error) {
 	sh, err := refuseController(s.targetInstance(ctx))
 	if err != nil {
@@ -35,8 +38,8 @@ func (s shellService) Operate(ctx context.Context, r *shellpb.OperateRequest) (*
 	return &shellpb.OperateResponse{}, runOperation(ctx, sh, r.GetOperation(), reasonFromClient(r.GetReason()), r.GetTimeout())
 }
 
-// runOperation runs an operation on an instance. Once begun it runs on when the
-// caller has gone: a plugin may deactivate itself.
+// runOperation runs an operation on an instance, and returns its error as a gRPC
+// status. limit applies to Hibernate alone; nil means the host's own.
 func runOperation(ctx context.Context, sh *shell.Shell, o shellpb.Operation, why shell.Reason, limit *durationpb.Duration) error {
 	switch o {
 	case shellpb.Operation_OPERATION_ACTIVATE:
@@ -56,6 +59,7 @@ func runOperation(ctx context.Context, sh *shell.Shell, o shellpb.Operation, why
 	}
 }
 
+// Configure replaces the plugin's own configuration of an instance that is not active.
 func (s shellService) Configure(ctx context.Context, r *shellpb.ConfigureRequest) (*shellpb.ConfigureResponse, error) {
 	sh, err := refuseController(s.targetInstance(ctx))
 	if err != nil {
@@ -64,6 +68,8 @@ func (s shellService) Configure(ctx context.Context, r *shellpb.ConfigureRequest
 	return &shellpb.ConfigureResponse{}, statusFromError(s.Supervisor.Configure(ctx, sh.Callsign(), r.GetConfiguration()))
 }
 
+// Watch sends the present state and then each change, of the instance that the call is
+// about or, if asked for, of every instance.
 func (s shellService) Watch(r *shellpb.WatchRequest, to grpc.ServerStreamingServer[shellpb.StateChange]) error {
 	if r.GetEvery() {
 		return s.watchStates(to.Context(), "", to.Send)
@@ -75,6 +81,7 @@ func (s shellService) Watch(r *shellpb.WatchRequest, to grpc.ServerStreamingServ
 	return s.watchStates(to.Context(), sh.Callsign(), to.Send)
 }
 
+// Interfaces returns the gRPC services of the instance, none before it is initialized.
 func (s shellService) Interfaces(ctx context.Context, _ *shellpb.InterfacesRequest) (*shellpb.InterfacesResponse, error) {
 	sh, err := s.targetInstance(ctx)
 	if err != nil {
@@ -95,6 +102,7 @@ func (s shellService) Subsystems(context.Context, *shellpb.SubsystemsRequest) (*
 	return subsystemsMessage(s.Supervisor.Subsystems()), nil
 }
 
+// SetSubsystem sets a subsystem that the calling plugin controls up or down.
 func (s shellService) SetSubsystem(ctx context.Context, r *shellpb.SetSubsystemRequest) (*shellpb.SetSubsystemResponse, error) {
 	sh, err := s.ownInstance(ctx)
 	if err != nil {
@@ -104,6 +112,7 @@ func (s shellService) SetSubsystem(ctx context.Context, r *shellpb.SetSubsystemR
 	return &shellpb.SetSubsystemResponse{}, statusFromError(s.Supervisor.SetSubsystem(sh.Callsign(), what.GetName(), what.GetActive()))
 }
 
+// WatchSubsystems sends all subsystems and then those that change.
 func (s shellService) WatchSubsystems(_ *shellpb.WatchSubsystemsRequest, to grpc.ServerStreamingServer[shellpb.SubsystemsResponse]) error {
 	w := s.subsystems.add(s.ownCallsign == "", func([]supervisor.Subsystem) bool { return true })
 	known := make(map[string]bool)
@@ -129,6 +138,8 @@ func (s shellService) WatchSubsystems(_ *shellpb.WatchSubsystemsRequest, to grpc
 	})
 }
 
+// Notify sends an event of the calling plugin to its subscribers. The event needs a
+// name, and its parameters must be JSON or empty.
 func (s shellService) Notify(ctx context.Context, r *shellpb.NotifyRequest) (*shellpb.NotifyResponse, error) {
 	sh, err := s.ownInstance(ctx)
 	if err != nil {
@@ -145,8 +156,8 @@ func (s shellService) Notify(ctx context.Context, r *shellpb.NotifyRequest) (*sh
 	return &shellpb.NotifyResponse{}, nil
 }
 
-// ownInstance returns the instance whose plugin calls. The call must be about that
-// instance too.
+// ownInstance returns the instance whose plugin calls. It returns errNotOwn for a
+// native client, and if the call is about another instance.
 func (s shellService) ownInstance(ctx context.Context) (*shell.Shell, error) {
 	sh, err := s.targetInstance(ctx)
 	if err == nil && sh.Callsign() != s.ownCallsign {

@@ -27,7 +27,8 @@ type Group struct {
 	named bool
 }
 
-// LookupGroup returns the group of that name, the zero Group for the empty name.
+// LookupGroup returns the group of that name, the zero Group for the empty name. It
+// returns an error if the machine has no such group.
 func LookupGroup(name string) (Group, error) {
 	if name == "" {
 		return Group{}, nil
@@ -57,8 +58,8 @@ func (g Group) checkPeer(peer unixsock.Peer) error {
 	return fmt.Errorf("%s is not the host's user %d; communicator-group lets others in", peer, os.Geteuid())
 }
 
-// Listen makes the socket of native clients at path. It replaces a socket that a
-// dead host left there.
+// Listen makes the socket of native clients at path, for root, the host's own user and
+// the group. It replaces a socket that a dead host left there.
 func Listen(path string, group Group) (net.Listener, error) {
 	if len(path) > LongestPath {
 		return nil, fmt.Errorf("cannot listen on %s: the path has %d bytes, a socket's may have %d; set communicator to a shorter one",
@@ -77,8 +78,9 @@ func Listen(path string, group Group) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStaleSocket removes a socket on which no program listens. It returns an
-// error if a program does, or path is another file.
+// removeStaleSocket removes the socket at path if no program listens on it. It returns
+// an error if a program does, or path is another kind of file. A missing file is no
+// error.
 func removeStaleSocket(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -103,8 +105,10 @@ func removeStaleSocket(path string) error {
 	return nil
 }
 
-// GrantAccess lets members of the group connect to the socket at path, and no other
-// users. It makes the directories above passable if they are the host's own.
+// GrantAccess lets the members of the group connect to the socket at path, besides its
+// owner and root. It lets them pass the directory of the socket, and returns an error
+// if they can't pass a directory above that one. The zero Group changes only the
+// socket's mode.
 func (g Group) GrantAccess(path string) error {
 	if !g.named {
 		return os.Chmod(path, 0o600)
@@ -114,7 +118,7 @@ func (g Group) GrantAccess(path string) error {
 		err = os.Chmod(path, 0o660)
 	}
 	if err == nil {
-		err = g.makeReachable(filepath.Dir(path))
+		err = g.makePassable(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot let group %s use the communicator: %w", g.name, err)
@@ -122,9 +126,10 @@ func (g Group) GrantAccess(path string) error {
 	return nil
 }
 
-// makeReachable lets the group pass dir, the host's own directory. It returns an error
-// if the group can't pass a directory above, which the host must not change.
-func (g Group) makeReachable(dir string) error {
+// makePassable lets the group pass dir, the host's own directory, which it may give to
+// the group for that. It returns an error if the group can't pass a directory above:
+// the host must not change those.
+func (g Group) makePassable(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
@@ -146,7 +151,8 @@ func (g Group) makeReachable(dir string) error {
 	return nil
 }
 
-// canPassDirectory reports whether the group may pass a directory.
+// canPassDirectory reports whether the mode and owner of a directory let the group
+// pass.
 func (g Group) canPassDirectory(info os.FileInfo) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	return info.Mode()&0o001 != 0 || ok && int(owner.Gid) == g.id && info.Mode()&0o010 != 0

@@ -134,7 +134,7 @@ func TestOtherUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newPeers(maxClients, zerolog.Nop(), group.checkPeer)
+	g := newConnectionList(maxClients, zerolog.Nop(), group.checkPeer)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {

@@ -21,6 +21,8 @@ type stateControlService struct {
 	*endpoint
 }
 
+// State returns whether the plugin is suspended or resumed. It returns an error if the
+// plugin is active and has no state control.
 func (s stateControlService) State(ctx context.Context, _ *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
 	sh, err := s.targetInstance(ctx)
 	if err != nil {
@@ -33,6 +35,8 @@ func (s stateControlService) State(ctx context.Context, _ *statecontrolpb.StateR
 	return &statecontrolpb.StateResponse{State: st.Control.ToWire()}, nil
 }
 
+// Request suspends or resumes the instance that the call is about, except the
+// Controller.
 func (s stateControlService) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
 	sh, err := refuseController(s.targetInstance(ctx))
 	if err != nil {
@@ -49,6 +53,7 @@ func (s stateControlService) Request(ctx context.Context, r *statecontrolpb.Requ
 	return &statecontrolpb.RequestResponse{}, statusFromError(err)
 }
 
+// Watch sends the present state of the plugin's state control, then each other state.
 func (s stateControlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
 	sh, err := s.targetInstance(to.Context())
 	if err != nil {

@@ -19,19 +19,19 @@ type watchers[T any] struct {
 	all map[*watcher[T]]bool
 }
 
-// watcher is one client's stream of reports.
+// watcher is the stream of reports to one client or plugin.
 type watcher[T any] struct {
 	wants  func(T) bool
 	native bool
 	queue  chan T
 	// cut is closed when the watcher is ended; why, the status of its call, is set
-	// before.
+	// before. why is nil if the call ended first.
 	cut chan struct{}
 	why error
 }
 
-// add returns a watcher that gets every report from now on that it wants. native
-// says that a native client watches, and not a plugin.
+// add returns a new watcher, which gets every report from now on for which wants
+// returns true. native says that a native client watches, and not a plugin.
 func (ws *watchers[T]) add(native bool, wants func(T) bool) *watcher[T] {
 	w := &watcher[T]{wants: wants, native: native, queue: make(chan T, maxQueued), cut: make(chan struct{})}
 	ws.mu.Lock()
@@ -43,7 +43,8 @@ func (ws *watchers[T]) add(native bool, wants func(T) bool) *watcher[T] {
 	return w
 }
 
-// publish queues a report for each watcher that wants it.
+// publish queues a report for each watcher that wants it, without waiting. A watcher
+// whose queue is full is ended.
 func (ws *watchers[T]) publish(v T) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -59,7 +60,7 @@ func (ws *watchers[T]) publish(v T) {
 	}
 }
 
-// endNativeWatchers ends the watchers of native clients, because the host ends.
+// endNativeWatchers ends the watchers of native clients with errEnding.
 func (ws *watchers[T]) endNativeWatchers() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -77,7 +78,8 @@ func (ws *watchers[T]) remove(w *watcher[T]) {
 	ws.end(w, nil)
 }
 
-// end ends a watcher with why as the status of its call. The caller holds mu.
+// end ends a watcher with why as the status of its call, unless it has ended. The
+// caller holds mu.
 func (ws *watchers[T]) end(w *watcher[T], why error) {
 	if ws.all[w] {
 		delete(ws.all, w)
@@ -87,10 +89,10 @@ func (ws *watchers[T]) end(w *watcher[T], why error) {
 	}
 }
 
-// serveWatcher sends a watcher the present state by sendPresent, and then its
-// reports by send, until the client ends the call or the watcher is ended. A client
-// that does not read blocks only the goroutine that sends, which ends with the
-// call.
+// serveWatcher sends the present state by sendPresent, and then the reports that w gets
+// by send, until the client's call or the watcher ends. It returns the status of the
+// call. A client that does not read blocks only the goroutine that sends, which ends
+// with the call.
 func serveWatcher[T any](ctx context.Context, c *Communicator, from *watchers[T], w *watcher[T], sendPresent func() error, send func(T) error) error {
 	defer from.remove(w)
 	sent := make(chan error, 1)
@@ -145,7 +147,7 @@ func (e *endpoint) watchStates(ctx context.Context, callsign string, send func(*
 	})
 }
 
-// lastChangeAt returns when the status last changed.
+// lastChangeAt returns when the status last changed, the zero time without a history.
 func lastChangeAt(st shell.Status) time.Time {
 	if len(st.History) == 0 {
 		return time.Time{}

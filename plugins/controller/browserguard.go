@@ -43,12 +43,12 @@ func (g browserGuard) refusalReason(r *http.Request) string {
 
 // allowsOrigin reports whether pages of the origin may call: the host's own pages,
 // and those that the configuration names.
-func (g browserGuard) allowsOrigin(origin, host string) bool {
+func (g browserGuard) allowsOrigin(origin, hostHeader string) bool {
 	if slices.Contains(g.origins, strings.ToLower(origin)) {
 		return true
 	}
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, hostHeader)
 }
 
 // hostName returns the name in a Host header or an address, in lower case.

@@ -131,7 +131,7 @@ func (c *connection) noteActivity(path string) {
 
 // records lists the connections, oldest first. A connection counts as active if the
 // client sent something within the time quiet.
-func (cs *connections) records(quiet time.Duration) []connectionRecord {
+func (cs *connections) records(activeWithin time.Duration) []connectionRecord {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	all := []connectionRecord{}
@@ -139,7 +139,7 @@ func (cs *connections) records(quiet time.Duration) []connectionRecord {
 		one.mu.Lock()
 		all = append(all, connectionRecord{
 			Remote: thunderAddress(one.remote), State: one.state, ID: one.id,
-			Activity: time.Since(one.active) < quiet, Name: one.path,
+			Activity: time.Since(one.active) < activeWithin, Name: one.path,
 		})
 		one.mu.Unlock()
 	}

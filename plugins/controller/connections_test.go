@@ -70,8 +70,8 @@ func TestThreads(t *testing.T) {
 	if got := []threadRecord{threads[0], threads[7]}; len(threads) != 11 || !slices.Equal(want, got) || want[0].Runs < 2 {
 		t.Errorf("threads: %+v", threads)
 	}
-	process := decode[processRecord](t, c.do("Controller.1.processinfo", ""))
-	if diff := cmp.Diff(processRecord{threads, []string{"Auto.resume"}, 1}, process); diff != "" {
+	process := decode[hostWorkRecord](t, c.do("Controller.1.processinfo", ""))
+	if diff := cmp.Diff(hostWorkRecord{threads, []string{"Auto.resume"}, 1}, process); diff != "" {
 		t.Errorf("processinfo (-want +got):\n%s", diff)
 	}
 	var stack []string

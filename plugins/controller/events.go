@@ -34,25 +34,25 @@ func (f *Front) Transition(t shell.Transition) {
 	f.snapshots.update(t)
 	if t.From == t.To {
 		if t.To != shell.Activation { // an instance that is still starting has no state control yet
-			f.publishControlState(t)
+			f.publishStateControlChange(t)
 		}
 		return
 	}
-	f.publishState(t)
+	f.publishStateChange(t)
 	if t.From == shell.Activation {
-		f.publishControlState(t)
+		f.publishStateControlChange(t)
 	}
 }
 
 // publishState sends the event statechange, if there is one for the transition.
-func (f *Front) publishState(t shell.Transition) {
+func (f *Front) publishStateChange(t shell.Transition) {
 	state, announced := announcedState(t)
 	if !announced || !f.events.hasSubscribers(stateChange) && !f.events.hasSubscribers(allEvents) {
 		return
 	}
 	f.events.publish(stateChange, paramsByIndex(t.Callsign,
-		marshalChange(t.Callsign, state, t.Reason), marshalChange("", state, t.Reason)))
-	f.publishAllEvent(t.Callsign, stateChange.event, jsonrpc.MustMarshal(change{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
+		marshalStateChange(t.Callsign, state, t.Reason), marshalStateChange("", state, t.Reason)))
+	f.publishAllEvent(t.Callsign, stateChange.event, jsonrpc.MustMarshal(changeParams{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
 // Notification sends an event of a plugin to the clients that registered for it
@@ -93,7 +93,7 @@ func (f *Front) Subsystems(changed []supervisor.Subsystem) {
 }
 
 // change is the parameters of an event about a new state.
-type change struct {
+type changeParams struct {
 	Callsign string `json:"callsign,omitempty"`
 	State    string `json:"state"`
 	Reason   string `json:"reason,omitempty"`
@@ -101,24 +101,24 @@ type change struct {
 
 // marshalChange returns the parameters of statechange, with the callsign unless
 // that is empty: a client that registered for one callsign gets them without it.
-func marshalChange(callsign string, to shell.State, why shell.Reason) json.RawMessage {
-	return jsonrpc.MustMarshal(change{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))})
+func marshalStateChange(callsign string, to shell.State, why shell.Reason) json.RawMessage {
+	return jsonrpc.MustMarshal(changeParams{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))})
 }
 
 // marshalControlChange returns the parameters of statecontrolstatechange, with the
 // callsign unless that is empty.
-func marshalControlChange(callsign string, to statecontrol.State) json.RawMessage {
-	return marshalChange(callsign, shell.State(to), "")
+func marshalStateControlChange(callsign string, to statecontrol.State) json.RawMessage {
+	return marshalStateChange(callsign, shell.State(to), "")
 }
 
 // publishControlState sends that a plugin was suspended or resumed, as an event of
 // the Controller and as one of the plugin. Subscribers of all events get neither.
-func (f *Front) publishControlState(t shell.Transition) {
+func (f *Front) publishStateControlChange(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {
 		return
 	}
-	alone := marshalControlChange("", t.Control)
-	f.events.publish(stateControlChange, paramsByIndex(t.Callsign, marshalControlChange(t.Callsign, t.Control), alone))
+	alone := marshalStateControlChange("", t.Control)
+	f.events.publish(stateControlChange, paramsByIndex(t.Callsign, marshalStateControlChange(t.Callsign, t.Control), alone))
 	f.events.publish(topic{t.Callsign, controlChanged}, func(s subscription) (json.RawMessage, bool) {
 		return alone, s.index == ""
 	})

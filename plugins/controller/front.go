@@ -91,7 +91,7 @@ func New(o Options) *Front {
 		log:     o.Log,
 		limits:  defaultLimits(),
 		guard:   newBrowserGuard(o.Host),
-		dialect: dialect.OfListener(o.Host.Dialect),
+		dialect: dialect.ForListener(o.Host.Dialect),
 		sockets: make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())

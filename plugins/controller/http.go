@@ -20,10 +20,10 @@ import (
 func (f *Front) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, path := range []string{"/jsonrpc", "/jsonrpc/{$}", "/jsonrpc/{callsign}"} {
-		mux.HandleFunc(path, f.serveJSONRPC)
+		mux.HandleFunc(path, f.serveJSONRPCPath)
 	}
 	for _, path := range []string{"/Service", "/Service/{$}", "/Service/{callsign}", "/Service/{callsign}/{rest...}"} {
-		mux.HandleFunc(path, f.serveService)
+		mux.HandleFunc(path, f.serveServicePath)
 	}
 	mux.HandleFunc("GET /{$}", f.serveRedirect)
 	mux.HandleFunc("GET /metrics", f.serveMetrics)
@@ -37,7 +37,7 @@ func (f *Front) routes() *http.ServeMux {
 // Shutdown leaves websockets open; Front.Close ends them. All servers of a front
 // share its limits. A client is answered in the dialect speaks, unless the client's
 // URL asks for another.
-func (f *Front) Server(speaks configs.Dialect) *http.Server {
+func (f *Front) Server(dialectName configs.Dialect) *http.Server {
 	return &http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: f.limits.headerTime,
@@ -45,7 +45,7 @@ func (f *Front) Server(speaks configs.Dialect) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(f.log.With().Str("level", "warn").Logger(), "", 0),
 		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(f.ctx, dialectKey{}, dialect.OfListener(speaks))
+			return context.WithValue(f.ctx, dialectKey{}, dialect.ForListener(dialectName))
 		},
 		ConnContext: f.connections.track,
 		ConnState: func(c net.Conn, state http.ConnState) {
@@ -87,21 +87,21 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveJSONRPC serves the paths below /jsonrpc: calls by POST, and websockets.
-func (f *Front) serveJSONRPC(w http.ResponseWriter, r *http.Request) {
+func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 	if isUpgrade(r) {
 		f.serveUpgrade(w, r)
 		return
 	}
 	from := caller{callsign: r.PathValue("callsign")}
 	switch {
-	case !f.hasInstance(from.callsign):
+	case !f.isKnownOrEmpty(from.callsign):
 		http.NotFound(w, r)
 	case r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "":
 		w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
 		w.Header().Set("Access-Control-Allow-Headers", "Content-Type")
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method != http.MethodPost:
-		f.respondMethodNotAllowed(w)
+		f.respondPostOnly(w)
 	case !isJSONType(r.Header.Get("Content-Type")):
 		http.Error(w, "JSON-RPC needs the header Content-Type: application/json", http.StatusUnsupportedMediaType)
 	default:
@@ -118,7 +118,7 @@ func isUpgrade(r *http.Request) bool {
 // or none.
 func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	callsign := r.PathValue("callsign")
-	if !f.hasInstance(callsign) || r.PathValue("rest") != "" {
+	if !f.isKnownOrEmpty(callsign) || r.PathValue("rest") != "" {
 		http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
 		return
 	}
@@ -127,7 +127,7 @@ func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 
 // hasInstance reports whether there is an instance of that callsign, or the
 // callsign is empty.
-func (f *Front) hasInstance(callsign string) bool {
+func (f *Front) isKnownOrEmpty(callsign string) bool {
 	if callsign == "" {
 		return true
 	}
@@ -148,7 +148,7 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 	case !ok:
 		return
 	case len(message) == 0:
-		f.respondMethodNotAllowed(w)
+		f.respondPostOnly(w)
 		return
 	}
 	answer := f.answerMessage(r.Context(), from, message)
@@ -217,7 +217,7 @@ func (o outcome) httpStatus(d dialect.Dialect) int {
 	}
 }
 
-func (f *Front) respondMethodNotAllowed(w http.ResponseWriter) {
+func (f *Front) respondPostOnly(w http.ResponseWriter) {
 	w.Header().Set("Allow", http.MethodPost)
 	http.Error(w, "JSON-RPC only supported via POST request with a body", http.StatusMethodNotAllowed)
 }

@@ -67,14 +67,14 @@ func serveDiscover(_ context.Context, r request) (any, error) {
 			continue
 		}
 		for _, name := range append([]string{m.name}, m.aliases...) {
-			document.Methods = append(document.Methods, m.openRPC(callsign+".1."+name, r.dialect()))
+			document.Methods = append(document.Methods, m.toOpenRPC(callsign+".1."+name, r.dialect()))
 		}
 	}
 	return document, nil
 }
 
 // openRPC returns the method as a method of an OpenRPC document.
-func (m *method) openRPC(name string, d dialect.Dialect) openRPCMethod {
+func (m *method) toOpenRPC(name string, d dialect.Dialect) openRPCMethod {
 	result := openRPCValue{Name: "result", Description: cmp.Or(m.returns, "nothing"), Schema: resultSchema(d, m.result)}
 	o := openRPCMethod{
 		Name: name, Summary: m.doc, ParamStructure: "by-name", Params: []openRPCValue{}, Result: result,

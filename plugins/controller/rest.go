@@ -12,7 +12,7 @@ import (
 )
 
 // serveService serves the paths below /Service: websockets, web pages and REST.
-func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
+func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 	if isUpgrade(r) {
 		f.serveUpgrade(w, r)
 		return
@@ -28,7 +28,7 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 	callsign := cmp.Or(r.PathValue("callsign"), configs.ControllerCallsign)
 	name, argument, _ := strings.Cut(r.PathValue("rest"), "/")
 	switch {
-	case name == "UI" && isReadMethod(r):
+	case name == "UI" && isGetOrHead(r):
 		f.serveWebUI(w, r, callsign, argument)
 	case callsign == configs.ControllerCallsign:
 		f.serveREST(w, r, name, argument)
@@ -40,13 +40,13 @@ func (f *Front) serveService(w http.ResponseWriter, r *http.Request) {
 }
 
 // isReadMethod reports whether the HTTP method is GET or HEAD.
-func isReadMethod(r *http.Request) bool {
+func isGetOrHead(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
 // serveREST answers a REST request to the Controller. A plugin has no REST
 // interface.
-func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument string) {
+func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, resourceName, argument string) {
 	verb := r.Method
 	if verb == http.MethodHead {
 		verb = http.MethodGet
@@ -62,7 +62,7 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, name, argument
 		http.Error(w, "the method is not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	resource, ok := rest.FindResource(verb, name)
+	resource, ok := rest.FindResource(verb, resourceName)
 	if !ok {
 		http.Error(w, "Bad request.", http.StatusBadRequest)
 		return

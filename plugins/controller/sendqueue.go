@@ -9,8 +9,8 @@ import (
 // bounded. Events and answers keep their order: the events that a call caused come
 // before its answer.
 type sendQueue struct {
-	mostMessages, mostBytes int
-	budget                  *queueBudget
+	maxMessages, maxBytes int
+	budget                *queueBudget
 
 	mu         sync.Mutex
 	change     sync.Cond // messages were added or taken, or the queue was closed
@@ -28,8 +28,8 @@ type queueBudget struct{ left atomic.Int64 }
 // freeBytes is what a send queue may hold without the budget.
 const freeBytes = 64 << 10
 
-func newSendQueue(messages, bytes int, common *queueBudget) *sendQueue {
-	q := &sendQueue{mostMessages: messages, mostBytes: bytes, budget: common}
+func newSendQueue(maxMessages, maxBytes int, budget *queueBudget) *sendQueue {
+	q := &sendQueue{maxMessages: maxMessages, maxBytes: maxBytes, budget: budget}
 	q.change.L = &q.mu
 	return q
 }
@@ -87,7 +87,7 @@ func (q *sendQueue) hasRoom(message []byte) bool {
 	bytes := q.bytes + len(message)
 	more := bytes + q.inWriting - freeBytes - q.fromBudget
 	return len(q.queue) == 0 ||
-		len(q.queue) < q.mostMessages && bytes <= q.mostBytes && (more <= 0 || int64(more) <= q.budget.left.Load())
+		len(q.queue) < q.maxMessages && bytes <= q.maxBytes && (more <= 0 || int64(more) <= q.budget.left.Load())
 }
 
 // updateBudget takes from the budget the bytes that the queue holds beyond freeBytes,

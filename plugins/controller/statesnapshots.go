@@ -54,11 +54,11 @@ func (s *stateSnapshots) eventsForNewSubscriber(t topic, index string) []json.Ra
 		switch {
 		case !now.active || index != "" && index != callsign:
 		case t == stateChange && index == "":
-			events = append(events, marshalChange(callsign, shell.Activated, now.reason))
+			events = append(events, marshalStateChange(callsign, shell.Activated, now.reason))
 		case t == stateChange:
-			events = append(events, marshalChange("", shell.Activated, now.reason))
+			events = append(events, marshalStateChange("", shell.Activated, now.reason))
 		case t == stateControlChange && index != "" && now.control != "":
-			events = append(events, marshalControlChange("", now.control))
+			events = append(events, marshalStateControlChange("", now.control))
 		}
 	}
 	return events

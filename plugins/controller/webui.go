@@ -30,12 +30,12 @@ func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
 
 // serveWebUI serves the web page of an instance from its directory, while the
 // instance is active. The host has a built-in page if there is no directory.
-func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, name string) {
+func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, fileName string) {
 	if why := f.notServingError(callsign); why != nil {
 		f.respondREST(w, why.Response())
 		return
 	}
-	if name == "" && !strings.HasSuffix(r.URL.Path, "/") {
+	if fileName == "" && !strings.HasSuffix(r.URL.Path, "/") {
 		// The page's relative links mean files below UI/.
 		http.Redirect(w, r, (&url.URL{Path: "UI/", RawQuery: r.URL.RawQuery}).String(), http.StatusMovedPermanently)
 		return
@@ -44,8 +44,8 @@ func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, nam
 	switch {
 	case err == nil:
 		defer func() { _ = root.Close() }()
-		f.serveFile(w, r, root, name)
-	case callsign == configs.ControllerCallsign && errors.Is(err, fs.ErrNotExist) && (name == "" || name == "index.html"):
+		f.serveFile(w, r, root, fileName)
+	case callsign == configs.ControllerCallsign && errors.Is(err, fs.ErrNotExist) && (fileName == "" || fileName == "index.html"):
 		f.serveBuiltinPage(w)
 	default:
 		http.NotFound(w, r)
@@ -66,12 +66,12 @@ func (f *Front) uiDir(callsign string) string {
 
 // serveFile serves one file below root. Neither name nor a link can lead out of
 // root. A directory is served as its index.html, never listed.
-func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root, name string) {
-	if name == "" || strings.HasSuffix(name, "/") {
-		name += "index.html"
+func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root, fileName string) {
+	if fileName == "" || strings.HasSuffix(fileName, "/") {
+		fileName += "index.html"
 	}
 	// Without O_NONBLOCK, opening a named pipe would wait for its writer.
-	file, err := root.OpenFile(path.Clean(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	file, err := root.OpenFile(path.Clean(fileName), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		http.NotFound(w, r)
 		return

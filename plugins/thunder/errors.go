@@ -11,7 +11,7 @@ import (
 	"dormouse/supervisor"
 )
 
-// Error is an error with its number.
+// Error is an error with its error number, which clients get.
 type Error struct {
 	Number Number
 	// Cause is the error behind the number, for people to read. It may be nil.
@@ -21,6 +21,7 @@ type Error struct {
 // NewError returns an error with that number; cause may be nil.
 func NewError(n Number, cause error) *Error { return &Error{n, cause} }
 
+// Error returns the text of the cause, or the name of the number if there is no cause.
 func (e *Error) Error() string {
 	if e.Cause == nil {
 		return e.Number.Name()
@@ -78,9 +79,8 @@ func ErrorOf(err error) *Error {
 	return &Error{General, err}
 }
 
-// CallErrorOf returns the error of a call to an instance's plugin with a number, as
-// ErrorOf does. For an instance that is not active the number is CallNotActive or
-// CallHibernated.
+// CallErrorOf returns err, the error of a call to a plugin, with a number as ErrorOf
+// does. If the instance is not active the number is CallNotActive, or CallHibernated.
 func CallErrorOf(err error) *Error {
 	e := ErrorOf(err)
 	switch e.Number {
@@ -93,8 +93,8 @@ func CallErrorOf(err error) *Error {
 	}
 }
 
-// NumberOf returns the number of err, which is not nil: one of Thunder's, or the code
-// that a plugin answered, which is negative if it is a code of JSON-RPC.
+// NumberOf returns the number of err, which is not nil: one of Thunder's, never a
+// variant, or the code that a plugin answered. A JSON-RPC code is negative.
 func NumberOf(err error) Number {
 	e := ErrorOf(err)
 	if answer, ok := errors.AsType[*shell.PluginError](err); ok && e.Number == General {
@@ -106,7 +106,8 @@ func NumberOf(err error) Number {
 	return e.Number
 }
 
-// CauseAddsToNumber reports whether the cause says more than the number does.
+// CauseAddsToNumber reports whether the cause says more than the number does: there is
+// a cause, and it is not one of the host's sentinel errors alone.
 func (e *Error) CauseAddsToNumber() bool {
 	for _, sentinel := range sentinels {
 		if e.Cause == sentinel.err { //nolint:errorlint // a wrapped one says more

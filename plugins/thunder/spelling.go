@@ -11,8 +11,8 @@ import (
 	"dormouse/shell"
 )
 
-// PascalCase returns a state or a reason in Thunder's spelling: "memory exceeded"
-// becomes MemoryExceeded.
+// PascalCase returns the words in Thunder's spelling of states and reasons: "memory
+// exceeded" becomes MemoryExceeded.
 func PascalCase(words string) string {
 	var b strings.Builder
 	for word := range strings.FieldsSeq(words) {

@@ -52,8 +52,8 @@ func ByName(name string) (Dialect, error) {
 }
 
 // OfListener returns the dialect that a listener is configured with, by default R4.
-func OfListener(name configs.Dialect) Dialect {
-	if d, ok := dialects[string(name)]; ok {
+func ForListener(configured configs.Dialect) Dialect {
+	if d, ok := dialects[string(configured)]; ok {
 		return d
 	}
 	return R4{}
@@ -65,7 +65,7 @@ func OfListener(name configs.Dialect) Dialect {
 func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 	numbered, ok := errors.AsType[*thunder.Error](err)
 	if answered, isAnswer := errors.AsType[*shell.PluginError](err); isAnswer && !ok {
-		return errorForPlugin(d, answered)
+		return errorFromPlugin(d, answered)
 	}
 	if !ok {
 		numbered = thunder.ErrorOf(err)
@@ -96,7 +96,7 @@ func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 
 // errorForPlugin returns the error that a plugin answered. The plugin's text replaces
 // the number's.
-func errorForPlugin(d Dialect, p *shell.PluginError) *jsonrpc.Error {
+func errorFromPlugin(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 	e := &jsonrpc.Error{Code: p.Code}
 	if p.Code >= 0 {
 		e = ErrorForNumber(d, max(thunder.Number(p.Code), thunder.General))

@@ -18,7 +18,7 @@ var resources = map[string]Resource{
 	"GET Plugins":       resultAsMember("plugins", "status"),
 	"GET Links":         resultAsMember("channel", "links"),
 	"GET Process":       Request.threads,
-	"GET Plugin":        Request.plugin,
+	"GET Plugin":        Request.pluginRecord,
 	"GET Environment":   Request.environment,
 	"GET Configuration": Request.configuration,
 	"GET Callstack":     Request.callstack,
@@ -71,7 +71,7 @@ func (r Request) threads() (any, error) {
 }
 
 // plugin returns the record of one instance, without the array that R4 puts it in.
-func (r Request) plugin() (any, error) {
+func (r Request) pluginRecord() (any, error) {
 	if err := r.requireArgument("a callsign"); err != nil {
 		return nil, err
 	}
@@ -156,13 +156,13 @@ func explainNoDiscovery(err error) error {
 // operationResource returns the resource that runs a lifecycle method. done is the
 // method's past participle. An operation that the instance's state does not allow is
 // answered with 409; Thunder says 200 and does nothing.
-func operationResource(method, done string) Resource {
+func operationResource(method, participle string) Resource {
 	return func(r Request) (any, error) {
 		switch r.Argument {
 		case "":
 			return nil, r.requireArgument("a callsign")
 		case configs.ControllerCallsign:
-			return nil, &Error{http.StatusForbidden, "The PluginHost Controller can not be " + done + "."}
+			return nil, &Error{http.StatusForbidden, "The PluginHost Controller can not be " + participle + "."}
 		}
 		params := object{"callsign": r.Argument}
 		if timeout := r.Query.Get("timeout"); timeout != "" {

@@ -144,8 +144,8 @@ const (
 	vendorBit Number = 1 << 24
 )
 
-// Name returns Thunder's name of the number, such as ILLEGAL_STATE; empty when
-// Thunder has no such number.
+// Name returns Thunder's name of the number, such as ILLEGAL_STATE; empty if Thunder
+// has no such number.
 func (n Number) Name() string { return meanings[n].name }
 
 // CauseIsText reports whether clients get an error's cause as the text, because the

@@ -32,7 +32,7 @@ func diagnosticMethods() []method {
 		},
 		{
 			name: "processinfo", access: accessRead, form: property,
-			result: processRecord{}, returns: "threads and pendingrequests, and how many lanes run an operation",
+			result: hostWorkRecord{}, returns: "threads and pendingrequests, and how many lanes run an operation",
 			doc:   "What the host is doing.",
 			serve: serveProcessInfo,
 		},
@@ -57,7 +57,7 @@ type threadRecord struct {
 
 // processRecord is the work of the whole host. Occupation is how many lanes run an
 // operation.
-type processRecord struct {
+type hostWorkRecord struct {
 	Threads    []threadRecord `json:"threads"`
 	Pending    []string       `json:"pending"`
 	Occupation int            `json:"occupation"`
@@ -72,21 +72,21 @@ type frameRecord struct {
 }
 
 func serveThreads(_ context.Context, r request) (any, error) {
-	return r.front.collectProcess().Threads, nil
+	return r.front.collectHostWork().Threads, nil
 }
 
 func servePendingRequests(_ context.Context, r request) (any, error) {
-	return r.front.collectProcess().Pending, nil
+	return r.front.collectHostWork().Pending, nil
 }
 
 func serveProcessInfo(_ context.Context, r request) (any, error) {
-	return r.front.collectProcess(), nil
+	return r.front.collectHostWork(), nil
 }
 
 // collectProcess returns the lanes of all instances, and the operations and calls
 // that wait.
-func (f *Front) collectProcess() processRecord {
-	p := processRecord{Threads: []threadRecord{}, Pending: []string{}}
+func (f *Front) collectHostWork() hostWorkRecord {
+	p := hostWorkRecord{Threads: []threadRecord{}, Pending: []string{}}
 	for i, sh := range f.supervisor.Shells() {
 		lane := sh.LaneStatus()
 		p.Threads = append(p.Threads, threadRecord{fmt.Sprintf("0x%x", i), lane.Running, lane.Runs, sh.Callsign()})

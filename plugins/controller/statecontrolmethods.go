@@ -25,14 +25,14 @@ func stateControlMethods() []method {
 			result: "", returns: "Suspended or Resumed",
 			doc:    "The state of the plugin's state control; only with state control.",
 			errors: refused,
-			serve:  serveControlState,
+			serve:  serveStateControlState,
 		},
 		{
 			name: controlPrefix + "request", access: accessOperate, missingParam: thunder.BadRequest, offeredFor: mayHaveStateControl,
 			params: []parameter{{name: "command", doc: "Suspend or Resume"}}, returns: "once it is done",
 			doc:    "Suspends or resumes the plugin; only with state control.",
 			errors: append(refused, thunder.IllegalState, thunder.BadRequest, thunder.InProgress, thunder.TimedOut),
-			serve:  serveControlRequest,
+			serve:  serveStateControlRequest,
 		},
 	}
 }
@@ -46,7 +46,7 @@ func mayHaveStateControl(sh *shell.Shell) bool {
 
 // controlState returns the state of the plugin's state control, or an error if the
 // plugin is not active.
-func (r request) controlState() (statecontrol.State, error) {
+func (r request) stateControlState() (statecontrol.State, error) {
 	switch state, control := r.shell.StateAndControl(); state {
 	case shell.Activated:
 		return control, nil
@@ -57,16 +57,16 @@ func (r request) controlState() (statecontrol.State, error) {
 	}
 }
 
-func serveControlState(_ context.Context, r request) (any, error) {
-	state, err := r.controlState()
+func serveStateControlState(_ context.Context, r request) (any, error) {
+	state, err := r.stateControlState()
 	if err != nil {
 		return nil, err
 	}
 	return thunder.PascalCase(string(state)), nil
 }
 
-func serveControlRequest(ctx context.Context, r request) (any, error) {
-	if _, err := r.controlState(); err != nil {
+func serveStateControlRequest(ctx context.Context, r request) (any, error) {
+	if _, err := r.stateControlState(); err != nil {
 		return nil, err
 	}
 	var err error

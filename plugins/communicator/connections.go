@@ -13,10 +13,10 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-// peers decides which clients may connect to a socket, and lists their connections.
-// gRPC uses peers as transport credentials. They encrypt nothing: a unix socket does
-// not leave the machine.
-type peers struct {
+// connectionList accepts or refuses the connections to one socket, and lists those that
+// are open. gRPC uses it as transport credentials. They encrypt nothing: a unix socket
+// does not leave the machine.
+type connectionList struct {
 	maxConnections int
 	log            zerolog.Logger
 	allow          func(unixsock.Peer) error // nil where every client of the socket may connect
@@ -25,26 +25,30 @@ type peers struct {
 	connections map[*connection]net.Conn // nil after closeAll
 }
 
-var _ credentials.TransportCredentials = (*peers)(nil)
+var _ credentials.TransportCredentials = (*connectionList)(nil)
 
-func newPeers(maxConnections int, log zerolog.Logger, allow func(unixsock.Peer) error) *peers {
-	return &peers{maxConnections: maxConnections, log: log, allow: allow, connections: make(map[*connection]net.Conn)}
+// newConnectionList returns an empty list for at most maxConnections connections. allow
+// decides which processes may connect; nil allows all.
+func newConnectionList(maxConnections int, log zerolog.Logger, allow func(unixsock.Peer) error) *connectionList {
+	return &connectionList{maxConnections: maxConnections, log: log, allow: allow, connections: make(map[*connection]net.Conn)}
 }
 
 // connection is one client's connection and the calls on it that are under way.
 type connection struct {
 	credentials.CommonAuthInfo
+	// clientName is the client's process and user, empty on a plugin's own socket.
 	clientName string
 
 	mu            sync.Mutex
 	callsUnderWay map[calledService]int
 }
 
-// AuthType returns the name of this way to secure a connection.
+// AuthType returns the name of this way to authenticate a connection.
 func (*connection) AuthType() string { return "peer credentials" }
 
-// ServerHandshake accepts or refuses a new connection.
-func (p *peers) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+// ServerHandshake adds a new connection to the list, or logs why it is refused and
+// closes it.
+func (p *connectionList) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	c, err := p.addIfAllowed(raw)
 	if err != nil {
 		p.log.Warn().Err(err).Msg("refused a native connection")
@@ -53,9 +57,9 @@ func (p *peers) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, e
 	return &listedConn{raw, sync.OnceFunc(func() { p.remove(c) })}, c, nil
 }
 
-// addIfAllowed adds the connection to the list, if its client is allowed and there is
-// room.
-func (p *peers) addIfAllowed(raw net.Conn) (*connection, error) {
+// addIfAllowed adds the connection to the list. It returns an error if the client is
+// not allowed, the list is full, or closeAll was called.
+func (p *connectionList) addIfAllowed(raw net.Conn) (*connection, error) {
 	c := &connection{callsUnderWay: make(map[calledService]int)}
 	c.SecurityLevel = credentials.PrivacyAndIntegrity // a unix socket does not leave the machine
 	if p.allow != nil {
@@ -81,15 +85,15 @@ func (p *peers) addIfAllowed(raw net.Conn) (*connection, error) {
 }
 
 // remove takes a closed connection off the list.
-func (p *peers) remove(c *connection) {
+func (p *connectionList) remove(c *connection) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.connections, c)
 }
 
-// closeAll closes every connection and refuses new ones. gRPC itself would wait for
-// connections that have sent nothing yet.
-func (p *peers) closeAll() {
+// closeAll closes every connection, and lets ServerHandshake refuse new ones. gRPC
+// itself would wait for connections that have sent nothing yet.
+func (p *connectionList) closeAll() {
 	p.mu.Lock()
 	connections := p.connections
 	p.connections = nil
@@ -99,28 +103,29 @@ func (p *peers) closeAll() {
 	}
 }
 
-// ClientHandshake is not supported: peers serves servers only.
-func (p *peers) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+// ClientHandshake is not supported: the list is for servers only.
+func (p *connectionList) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return nil, nil, errors.ErrUnsupported
 }
 
 // Info describes the credentials to gRPC.
-func (p *peers) Info() credentials.ProtocolInfo {
+func (p *connectionList) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: "local"}
 }
 
-// Clone returns the same peers: gRPC changes nothing in it.
-func (p *peers) Clone() credentials.TransportCredentials { return p }
+// Clone returns the same list, because gRPC changes nothing in it.
+func (p *connectionList) Clone() credentials.TransportCredentials { return p }
 
 // OverrideServerName is not supported.
-func (p *peers) OverrideServerName(string) error { return errors.ErrUnsupported }
+func (p *connectionList) OverrideServerName(string) error { return errors.ErrUnsupported }
 
-// listedConn is a connection that leaves the list of peers when it is closed.
+// listedConn is a connection that is removed from the list when it is closed.
 type listedConn struct {
 	net.Conn
 	remove func()
 }
 
+// Close removes the connection from the list and closes it.
 func (a *listedConn) Close() error {
 	a.remove()
 	return a.Conn.Close()

@@ -10,9 +10,9 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-func TestPeers(t *testing.T) {
+func TestConnectionList(t *testing.T) {
 	refuse := errors.New("no member")
-	g := newPeers(2, zerolog.Nop(), nil)
+	g := newConnectionList(2, zerolog.Nop(), nil)
 	enter := func() (net.Conn, net.Conn, error) {
 		near, far := net.Pipe()
 		t.Cleanup(func() { _ = far.Close() })
@@ -51,7 +51,7 @@ func TestPeers(t *testing.T) {
 		t.Error("one came in that was shut")
 	}
 
-	strict := newPeers(2, zerolog.Nop(), func(unixsock.Peer) error { return refuse })
+	strict := newConnectionList(2, zerolog.Nop(), func(unixsock.Peer) error { return refuse })
 	near, other := net.Pipe()
 	defer other.Close()
 	if _, _, err := strict.ServerHandshake(near); err == nil {
