@@ -13,10 +13,12 @@ const (
 )
 
 // hasAccess reports whether the caller may call methods that need that access. Today
-// every caller has all access: the host listens on loopback addresses only.
+// every caller has all access, because the host listens on loopback addresses only. A
+// method for which no access is set may not be called.
 func (from caller) hasAccess(needed access) bool { return needed != 0 }
 
-// neededAccess returns the access that a caller needs for the request.
+// neededAccess returns the access that a caller needs for the request: writeAccess to
+// write a variable, and only accessRead to subscribe to the Controller's events.
 func (m *method) neededAccess(r request) access {
 	switch {
 	case m.form == variable && r.raw != nil:

@@ -16,6 +16,7 @@ type backend struct{ front *Front }
 
 var _ shell.Backend = backend{}
 
+// Launch returns the class and the version of the host. It starts nothing.
 func (b backend) Launch(context.Context) (shell.Information, error) {
 	return shell.Information{
 		Class:       configs.ControllerCallsign,
@@ -28,6 +29,8 @@ func (b backend) Initialize(context.Context) error                 { return nil 
 func (b backend) Deinitialize(context.Context, shell.Reason) error { return nil }
 func (b backend) Stop(context.Context) error                       { return nil }
 
+// Invoke calls a method of the Controller. An error is a *shell.PluginError with
+// Thunder's number.
 func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	result, err := b.front.callController(ctx, caller{}, c)
 	if err != nil {
@@ -37,9 +40,11 @@ func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, err
 	return result, nil
 }
 
+// Exists reports whether the Controller has the method.
 func (b backend) Exists(_ context.Context, method string) (bool, error) {
 	_, exists := b.front.methods[method]
 	return exists, nil
 }
 
+// Facts returns the process ID of the host.
 func (b backend) Facts() shell.Facts { return shell.Facts{PID: os.Getpid()} }

@@ -18,6 +18,8 @@ type browserGuard struct {
 	origins []string // allowed web origins, in lower case
 }
 
+// newBrowserGuard returns a guard that allows the names and origins in the host's
+// configuration, and the host's own listen address.
 func newBrowserGuard(h configs.Host) browserGuard {
 	var g browserGuard
 	for _, host := range append([]string{h.Listen}, h.AllowedHosts...) {
@@ -41,8 +43,8 @@ func (g browserGuard) refusalReason(r *http.Request) string {
 	return ""
 }
 
-// allowsOrigin reports whether pages of the origin may call: the host's own pages,
-// and those that the configuration names.
+// allowsOrigin reports whether pages of the origin may call: the pages of the host that
+// the Host header names, and those that the configuration allows.
 func (g browserGuard) allowsOrigin(origin, hostHeader string) bool {
 	if slices.Contains(g.origins, strings.ToLower(origin)) {
 		return true
@@ -51,7 +53,8 @@ func (g browserGuard) allowsOrigin(origin, hostHeader string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, hostHeader)
 }
 
-// hostName returns the name in a Host header or an address, in lower case.
+// hostName returns the host, without port and brackets, of a Host header or an address,
+// in lower case.
 func hostName(hostPort string) string {
 	host, _, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -60,9 +63,9 @@ func hostName(hostPort string) string {
 	return strings.ToLower(host)
 }
 
-// isJSONType reports whether a body of that Content-Type may be read. A page may
-// send the types of a form without a preflight request, so these are refused;
-// simple clients send none.
+// isJSONType reports whether a body of that Content-Type may be read: application/json,
+// or no type, as simple clients send it. A page may send the types of a form without a
+// preflight request, so these are refused.
 func isJSONType(contentType string) bool {
 	if contentType == "" {
 		return true

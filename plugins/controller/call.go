@@ -24,7 +24,8 @@ type caller struct {
 	dialect dialect.Dialect
 }
 
-// dialectOfCaller returns the dialect in which the caller is answered.
+// dialectOfCaller returns the dialect in which the caller is answered, by default the
+// front's own.
 func (f *Front) dialectOfCaller(from caller) dialect.Dialect {
 	if from.dialect == nil {
 		return f.dialect
@@ -48,8 +49,9 @@ const (
 	malformed
 )
 
-// answerMessage serves a message, a request or a batch. The requests of a batch run
-// one after the other, so that a script can be sent as one.
+// answerMessage serves a message, which is one request or a batch, and returns the
+// answers. The requests of a batch run one after the other, so that a script can be
+// sent as one.
 func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) reply {
 	m, err := jsonrpc.Parse(message)
 	switch {
@@ -71,7 +73,9 @@ func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) 
 	return reply{body: body}
 }
 
-// answerRequest calls the method of a request and returns its answer.
+// answerRequest calls the method of a request and returns its answer. A notification, a
+// request without an id, is answered only if it fails, and its call runs on when the
+// client has gone.
 func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Request) reply {
 	if r.Err != nil {
 		return f.answerInvalid(from, r)
@@ -109,7 +113,8 @@ func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
 	return reply{answer.Append(nil), why}
 }
 
-// callMethod finds the instance and the method of a request, and calls it.
+// callMethod finds the instance and the method of a request, calls it and counts the
+// call. If the call panics, callMethod logs that and returns InternalError.
 func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) (result json.RawMessage, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -146,8 +151,9 @@ func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) 
 	return callPlugin(ctx, sh, c)
 }
 
-// findCommonMethod returns the method of that name which the host itself serves for
-// every instance, unless it is not offered for this one.
+// findCommonMethod returns the method of that name that the host itself serves for
+// every instance. It returns false if there is none, or it is not offered for this
+// instance.
 func (f *Front) findCommonMethod(sh *shell.Shell, name string) (*method, bool) {
 	m, ok := f.common[name]
 	if ok && m.offeredFor != nil && !m.offeredFor(sh) {
@@ -171,8 +177,8 @@ func (from caller) targetCallsign(callsign string) (string, error) {
 }
 
 // callController calls a method of the callsign Controller. The call does not go
-// through the instance, whose limit for a call is shorter than a lifecycle
-// operation may take.
+// through the lane or the call timeout of the instance: a lifecycle operation may take
+// longer.
 func (f *Front) callController(ctx context.Context, from caller, c shell.Call) (json.RawMessage, error) {
 	m, ok := f.methods[c.Method]
 	if !ok {
@@ -181,7 +187,9 @@ func (f *Front) callController(ctx context.Context, from caller, c shell.Call) (
 	return m.call(ctx, request{front: f, from: from, index: c.Index, raw: c.Params})
 }
 
-// callPlugin passes a call on to the instance's plugin.
+// callPlugin passes a call on to the instance's plugin. The plugin's own error is
+// returned as it is, any other with a number. A result that is not JSON is
+// InternalError.
 func callPlugin(ctx context.Context, sh *shell.Shell, c shell.Call) (json.RawMessage, error) {
 	result, err := sh.Invoke(ctx, c)
 	if err != nil {

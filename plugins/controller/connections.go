@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"dormouse/plugins/thunder"
 )
 
 // connections is the list of open connections to the front, HTTP and websockets
@@ -54,8 +52,8 @@ type connectionRecord struct {
 // connectionKey is the key of the connection in the context of a request.
 type connectionKey struct{}
 
-// track adds a new connection, and puts it into the context of its requests. It is
-// an http.Server's ConnContext.
+// track adds a new connection to the list, and to the context of its requests. It is
+// the ConnContext of an http.Server.
 func (cs *connections) track(ctx context.Context, c net.Conn) context.Context {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -72,8 +70,8 @@ func (cs *connections) track(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, one)
 }
 
-// stateChanged removes a connection that was closed. A connection that becomes a
-// websocket stays until dropWebsocket.
+// stateChanged removes a connection that was closed. A connection that became a
+// websocket is marked as one, and stays until dropWebsocket.
 func (cs *connections) stateChanged(c net.Conn, state http.ConnState) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -107,15 +105,15 @@ func (cs *connections) dropWebsocket(one *connection) {
 	}
 }
 
-// connectionFromContext returns the connection of a request, nil if it came through no
-// Server.
+// connectionFromContext returns the connection of a request, nil if the request came
+// through no http.Server.
 func connectionFromContext(ctx context.Context) *connection {
 	one, _ := ctx.Value(connectionKey{}).(*connection)
 	return one
 }
 
-// noteActivity records that the client sent something, with the path if it was an
-// HTTP request.
+// noteActivity records that the client sent something now, with the path if it was an
+// HTTP request. A nil connection is ignored.
 func (c *connection) noteActivity(path string) {
 	if c == nil {
 		return
@@ -130,7 +128,7 @@ func (c *connection) noteActivity(path string) {
 }
 
 // records lists the connections, oldest first. A connection counts as active if the
-// client sent something within the time quiet.
+// client sent something within the time activeWithin.
 func (cs *connections) records(activeWithin time.Duration) []connectionRecord {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -153,39 +151,4 @@ func thunderAddress(address string) string {
 		return address[:i] + "@" + address[i+1:]
 	}
 	return address
-}
-
-// Proxy is an interface of a plugin that a native client uses.
-type Proxy struct {
-	Interface string `json:"interface"`
-	Name      string `json:"name"`
-	Instance  string `json:"instance"`
-	Count     int    `json:"count"`
-	// Client is the process and the user of the client, then "@" and Link.
-	Client string `json:"origin,omitempty"`
-	// Link is the name of the client's connection.
-	Link string `json:"-"`
-}
-
-func serveLinks(_ context.Context, r request) (any, error) {
-	return r.front.connections.records(r.front.limits.pingEvery), nil
-}
-
-// serveProxies lists all proxies, or those of one connection without their clients.
-func serveProxies(_ context.Context, r request) (any, error) {
-	all := []Proxy{}
-	if r.front.options.Proxies != nil {
-		all = append(all, r.front.options.Proxies()...)
-	}
-	if r.index == "" {
-		return all, nil
-	}
-	all = slices.DeleteFunc(all, func(p Proxy) bool { return p.Link != r.index })
-	if len(all) == 0 {
-		return nil, thunder.NewError(thunder.UnknownKey, nil)
-	}
-	for i := range all {
-		all[i].Client = ""
-	}
-	return all, nil
 }

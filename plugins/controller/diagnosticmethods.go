@@ -14,8 +14,9 @@ import (
 	"dormouse/shell"
 )
 
-// diagnosticMethods returns the methods that show the host's operations. Where
-// Thunder lists its threads, the host lists the lanes of its instances.
+// diagnosticMethods returns the methods threads, pendingrequests, processinfo and
+// callstack. Where Thunder lists its threads, the host lists the lanes of its
+// instances.
 func diagnosticMethods() []method {
 	return []method{
 		{
@@ -55,8 +56,8 @@ type threadRecord struct {
 	Callsign string `json:"callsign"`
 }
 
-// processRecord is the work of the whole host. Occupation is how many lanes run an
-// operation.
+// hostWorkRecord lists the lanes of all instances, and the operations and calls that
+// wait. Occupation is how many lanes run an operation.
 type hostWorkRecord struct {
 	Threads    []threadRecord `json:"threads"`
 	Pending    []string       `json:"pending"`
@@ -71,20 +72,24 @@ type frameRecord struct {
 	Line     int    `json:"line,omitempty"`
 }
 
+// serveThreads answers with the lane of each instance.
 func serveThreads(_ context.Context, r request) (any, error) {
 	return r.front.collectHostWork().Threads, nil
 }
 
+// servePendingRequests answers with the operations that wait for their turn and the
+// calls that are held, as callsign.operation and callsign.call.
 func servePendingRequests(_ context.Context, r request) (any, error) {
 	return r.front.collectHostWork().Pending, nil
 }
 
+// serveProcessInfo answers with the lanes, and the operations and calls that wait.
 func serveProcessInfo(_ context.Context, r request) (any, error) {
 	return r.front.collectHostWork(), nil
 }
 
-// collectProcess returns the lanes of all instances, and the operations and calls
-// that wait.
+// collectHostWork returns the lanes of all instances, sorted by callsign, and the
+// operations and calls that wait.
 func (f *Front) collectHostWork() hostWorkRecord {
 	p := hostWorkRecord{Threads: []threadRecord{}, Pending: []string{}}
 	for i, sh := range f.supervisor.Shells() {
@@ -103,6 +108,8 @@ func (f *Front) collectHostWork() hostWorkRecord {
 	return p
 }
 
+// serveCallStack answers with the stack of the instance whose lane has the position in
+// the index.
 func serveCallStack(_ context.Context, r request) (any, error) {
 	n, err := strconv.Atoi(r.index)
 	if err != nil || n < 0 {
@@ -116,8 +123,8 @@ func serveCallStack(_ context.Context, r request) (any, error) {
 }
 
 // goroutineFrames returns the stack frames of the goroutines that work for the
-// instance. In the profile, a line of labels comes before the frames of its
-// goroutines.
+// instance, from the profile of all goroutines. There, a line of labels comes before
+// the frames of its goroutines.
 func goroutineFrames(callsign string) ([]frameRecord, error) {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -142,9 +149,10 @@ func goroutineFrames(callsign string) ([]frameRecord, error) {
 	return frames, lines.Err()
 }
 
-// parseFrame reads a line such as "#      0x48e5a1
-// dormouse/shell.(*Shell).takeStep+0x1c1      /src/shell/step.go:48".
-func parseFrame(line string) (frameRecord, bool) {
+// parseFrame returns the frame in a line such as "#       0x48e5a1
+// dormouse/shell.(*Shell).takeStep+0x1c1  /src/shell/step.go:48", and false for a line
+// without a frame.
+func parseFrame(line string) (_ frameRecord, ok bool) {
 	parts := strings.Fields(strings.TrimPrefix(line, "#"))
 	if len(parts) < 3 {
 		return frameRecord{}, false

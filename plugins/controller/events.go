@@ -25,8 +25,9 @@ var (
 // controlChanged is the name of the event that every plugin with state control has.
 const controlChanged = controlPrefix + "statechanged"
 
-// Transition sends the Controller's events of a change of state to their
-// subscribers.
+// Transition sends the events about a transition to their subscribers: of the
+// Controller, and the plugin's own about its state control. It also counts the
+// transition for the metrics.
 func (f *Front) Transition(t shell.Transition) {
 	f.countTransition(t)
 	f.snapshots.Lock()
@@ -44,7 +45,8 @@ func (f *Front) Transition(t shell.Transition) {
 	}
 }
 
-// publishState sends the event statechange, if there is one for the transition.
+// publishStateChange sends the events statechange and all, if announcedState names a
+// state for the transition.
 func (f *Front) publishStateChange(t shell.Transition) {
 	state, announced := announcedState(t)
 	if !announced || !f.events.hasSubscribers(stateChange) && !f.events.hasSubscribers(allEvents) {
@@ -55,8 +57,10 @@ func (f *Front) publishStateChange(t shell.Transition) {
 	f.publishAllEvent(t.Callsign, stateChange.event, jsonrpc.MustMarshal(changeParams{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
-// Notification sends an event of a plugin to the clients that registered for it
-// with the plugin's callsign.
+// Notification sends an event of a plugin to the clients that registered for it with
+// the plugin's callsign, and to the subscribers of all events. An event with an index
+// goes only to clients that registered with this index. An event whose parameters are
+// not JSON is logged and dropped.
 func (f *Front) Notification(callsign string, n shell.Notification) {
 	t := topic{callsign, n.Event}
 	if !f.events.hasSubscribers(t) && !f.events.hasSubscribers(allEvents) {
@@ -92,27 +96,27 @@ func (f *Front) Subsystems(changed []supervisor.Subsystem) {
 	})
 }
 
-// change is the parameters of an event about a new state.
+// changeParams is the parameters of an event about a new state.
 type changeParams struct {
 	Callsign string `json:"callsign,omitempty"`
 	State    string `json:"state"`
 	Reason   string `json:"reason,omitempty"`
 }
 
-// marshalChange returns the parameters of statechange, with the callsign unless
-// that is empty: a client that registered for one callsign gets them without it.
+// marshalStateChange returns the parameters of statechange. An empty callsign is left
+// out: a client that registered for one callsign gets them without it.
 func marshalStateChange(callsign string, to shell.State, why shell.Reason) json.RawMessage {
 	return jsonrpc.MustMarshal(changeParams{callsign, thunder.PascalCase(string(to)), thunder.PascalCase(string(why))})
 }
 
-// marshalControlChange returns the parameters of statecontrolstatechange, with the
-// callsign unless that is empty.
+// marshalStateControlChange returns the parameters of statecontrolstatechange. An empty
+// callsign is left out.
 func marshalStateControlChange(callsign string, to statecontrol.State) json.RawMessage {
 	return marshalStateChange(callsign, shell.State(to), "")
 }
 
-// publishControlState sends that a plugin was suspended or resumed, as an event of
-// the Controller and as one of the plugin. Subscribers of all events get neither.
+// publishStateControlChange sends that a plugin was suspended or resumed, as an event
+// of the Controller and as one of the plugin. Subscribers of all events get neither.
 func (f *Front) publishStateControlChange(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {
 		return

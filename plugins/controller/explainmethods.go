@@ -8,8 +8,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// explainMethods returns the one method that explains why an instance is awake or
-// asleep. Thunder has no such method.
+// explainMethods returns one method, explain: why an instance is awake or asleep.
+// Thunder has no such method.
 func explainMethods() []method {
 	return []method{{
 		name: "explain", access: accessRead, form: property, index: "the callsign",
@@ -20,6 +20,7 @@ func explainMethods() []method {
 	}}
 }
 
+// serveExplain answers with the explanation of the instance that the index names.
 func serveExplain(_ context.Context, r request) (any, error) {
 	if r.index == "" {
 		return nil, thunder.NewError(thunder.BadRequest, nil)

@@ -102,7 +102,8 @@ func New(o Options) *Front {
 	return f
 }
 
-// Builtin returns the front as a built-in instance for a supervisor.
+// Builtin returns the front as the built-in instance Controller for a supervisor. Once
+// the supervisor has made the instance, the front listens to the supervisor.
 func (f *Front) Builtin() supervisor.Builtin {
 	return supervisor.Builtin{
 		Callsign: configs.ControllerCallsign,
@@ -171,9 +172,9 @@ func (f *Front) cutOffClients() {
 	}
 }
 
-// beginRequest counts a request as running; the caller must call f.running.Done
-// after it. It returns false once the front is closed.
-func (f *Front) beginRequest() bool {
+// beginRequest counts a request as running and returns true; the caller must then call
+// f.running.Done. Once the front is closed it returns false.
+func (f *Front) beginRequest() (begun bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

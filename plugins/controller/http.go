@@ -33,10 +33,10 @@ func (f *Front) routes() *http.ServeMux {
 	return mux
 }
 
-// Server returns an HTTP server for the front, with time limits for slow clients. Its
-// Shutdown leaves websockets open; Front.Close ends them. All servers of a front
-// share its limits. A client is answered in the dialect speaks, unless the client's
-// URL asks for another.
+// Server returns an HTTP server for the front, with time limits for slow clients. It
+// closes connections beyond the limit, which all servers of a front share. Its Shutdown
+// leaves websockets open; Front.Close ends them. A client is answered in the dialect
+// dialectName, unless the client's URL asks for another.
 func (f *Front) Server(dialectName configs.Dialect) *http.Server {
 	return &http.Server{
 		Handler:           f,
@@ -63,7 +63,8 @@ func (f *Front) Server(dialectName configs.Dialect) *http.Server {
 	}
 }
 
-// ServeHTTP serves a request that the browser guard lets through.
+// ServeHTTP serves a request if the browser guard allows it, else answers 403. After
+// Close it answers 503.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !f.beginRequest() {
 		http.Error(w, "the host is ending", http.StatusServiceUnavailable)
@@ -86,7 +87,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mux.ServeHTTP(w, r)
 }
 
-// serveJSONRPC serves the paths below /jsonrpc: calls by POST, and websockets.
+// serveJSONRPCPath serves the paths below /jsonrpc: calls by POST, websockets, and the
+// preflight requests of browsers.
 func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 	if isUpgrade(r) {
 		f.serveUpgrade(w, r)
@@ -114,8 +116,8 @@ func isUpgrade(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// serveUpgrade turns the connection into a websocket, if the path names an instance
-// or none.
+// serveUpgrade turns the connection into a websocket, if the path names an instance or
+// none; else it answers 503.
 func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	callsign := r.PathValue("callsign")
 	if !f.isKnownOrEmpty(callsign) || r.PathValue("rest") != "" {
@@ -125,8 +127,7 @@ func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	f.serveWebsocket(w, r, callsign)
 }
 
-// hasInstance reports whether there is an instance of that callsign, or the
-// callsign is empty.
+// isKnownOrEmpty reports whether the callsign is empty or the callsign of an instance.
 func (f *Front) isKnownOrEmpty(callsign string) bool {
 	if callsign == "" {
 		return true
@@ -160,9 +161,9 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 	f.respond(w, answer.outcome.httpStatus(spoken), rest.JSON, answer.body)
 }
 
-// readBody returns the body of a request. If it cannot be read, readBody answers
-// the request and returns false. The limit for sending the body ends here: the call
-// may take longer.
+// readBody returns the body of a request. If the body is too long or cannot be read,
+// readBody answers the request and returns false. The time limit for sending the body
+// ends here: the call may take longer.
 func (f *Front) readBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.messageBytes))
 	tooBig, isTooBig := errors.AsType[*http.MaxBytesError](err)
@@ -179,8 +180,8 @@ func (f *Front) readBody(w http.ResponseWriter, r *http.Request) (body []byte, o
 	return body, true
 }
 
-// respond sends a whole response. A client that does not take it in time is cut
-// off.
+// respond sends a whole response. A client that does not take it within the time limit
+// is cut off.
 func (f *Front) respond(w http.ResponseWriter, status int, contentType string, body []byte) {
 	defer f.startWriteDeadline(w)()
 	if len(body) > 0 {
@@ -217,6 +218,7 @@ func (o outcome) httpStatus(d dialect.Dialect) int {
 	}
 }
 
+// respondPostOnly answers 405: JSON-RPC needs POST and a body.
 func (f *Front) respondPostOnly(w http.ResponseWriter) {
 	w.Header().Set("Allow", http.MethodPost)
 	http.Error(w, "JSON-RPC only supported via POST request with a body", http.StatusMethodNotAllowed)
@@ -226,7 +228,8 @@ func (f *Front) respondPostOnly(w http.ResponseWriter) {
 type dialectKey struct{}
 
 // dialectOfRequest returns the dialect that the URL asks for with ?dialect=, else the
-// listener's. The error is for the client.
+// listener's, else the front's. The error, for an unknown name, is written for the
+// client.
 func (f *Front) dialectOfRequest(r *http.Request) (dialect.Dialect, error) {
 	if r.URL.RawQuery != "" {
 		if name := r.URL.Query().Get("dialect"); name != "" {

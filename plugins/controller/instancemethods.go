@@ -13,8 +13,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// instanceMethods returns the methods that add, remove and configure
-// instances.
+// instanceMethods returns the methods that clone and destroy instances, and that
+// change, keep, restore and reload configurations.
 func instanceMethods() []method {
 	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
@@ -64,6 +64,7 @@ func instanceMethods() []method {
 	}
 }
 
+// serveClone makes a clone of an instance, and answers with the clone's callsign.
 func serveClone(ctx context.Context, r request) (any, error) {
 	callsign, fresh := r.args["callsign"], r.args["newcallsign"]
 	if callsign == configs.ControllerCallsign || fresh == "" {
@@ -75,6 +76,7 @@ func serveClone(ctx context.Context, r request) (any, error) {
 	return fresh, nil
 }
 
+// serveDestroy ends a clone and deletes all that is kept of it.
 func serveDestroy(ctx context.Context, r request) (any, error) {
 	if r.args["callsign"] == configs.ControllerCallsign {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
@@ -83,6 +85,8 @@ func serveDestroy(ctx context.Context, r request) (any, error) {
 	return nil, renumber(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
 }
 
+// serveConfiguration answers with the plugin's own configuration, or replaces it if the
+// request has parameters.
 func serveConfiguration(ctx context.Context, r request) (any, error) {
 	if r.raw != nil {
 		return nil, r.setConfiguration(ctx)
@@ -97,7 +101,9 @@ func serveConfiguration(ctx context.Context, r request) (any, error) {
 	return sh.Config().ConfigurationJSON(), nil
 }
 
-// setConfiguration replaces the configuration of the instance that the index names.
+// setConfiguration replaces the plugin's own configuration of the instance that the
+// index names. The instance must not be active, and the new configuration must be a
+// JSON object.
 func (r request) setConfiguration(ctx context.Context) error {
 	sh, ok := r.front.supervisor.Shell(r.index)
 	_, wrong := jsonrpc.Fields(r.raw)
@@ -114,8 +120,9 @@ func (r request) setConfiguration(ctx context.Context) error {
 	return renumber(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
 }
 
-// persistenceHandler returns the handler of persist or restore, which is do. Every
-// error gets the number General.
+// persistenceHandler returns the handler of a method that calls do, for the instance in
+// the parameter callsign or for all. An empty callsign is the Controller's. Every error
+// gets the number General.
 func persistenceHandler(do func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
 		callsign, given := r.args["callsign"]
@@ -126,6 +133,8 @@ func persistenceHandler(do func(*supervisor.Supervisor, context.Context, string)
 	}
 }
 
+// serveReload reads the configuration files again, and answers with one line for each
+// instance that was changed.
 func serveReload(ctx context.Context, r request) (any, error) {
 	if r.front.options.Reload == nil {
 		return nil, thunder.NewError(thunder.NotSupported, errors.New("this host reads its configuration only once"))

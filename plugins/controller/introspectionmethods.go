@@ -11,7 +11,8 @@ import (
 	"dormouse/shell"
 )
 
-// introspectionMethods returns the methods that describe what a callsign serves.
+// introspectionMethods returns the methods exists, versions and rpc.discover, which
+// describe what a callsign serves.
 func introspectionMethods() []method {
 	return []method{
 		{
@@ -37,8 +38,8 @@ func introspectionMethods() []method {
 	}
 }
 
-// serveExists answers with a boolean, or with Thunder's number if the parameters
-// are a bare name, as old clients send them.
+// serveExists answers whether the callsign has a method: with a boolean, or, if the
+// parameters are a bare name as old clients send it, with 0 or Thunder's number 22.
 func serveExists(ctx context.Context, r request) (any, error) {
 	name, asked := r.args["method"]
 	if !asked && r.raw != nil {
@@ -59,7 +60,8 @@ func serveExists(ctx context.Context, r request) (any, error) {
 }
 
 // hasMethod reports whether the instance has the method: one that the host serves for
-// it, or one of the plugin's own.
+// it, or one of the plugin's own. The methods of state control count only while the
+// instance is active.
 func (f *Front) hasMethod(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
 	m, shared := f.findCommonMethod(sh, name)
 	switch {
@@ -81,6 +83,8 @@ type interfaceVersion struct {
 	shell.Version
 }
 
+// serveVersions answers with the versions of the Controller's interfaces; for other
+// callsigns with an empty list.
 func serveVersions(_ context.Context, r request) (any, error) {
 	versions := []interfaceVersion{}
 	if r.shell.Callsign() == configs.ControllerCallsign {

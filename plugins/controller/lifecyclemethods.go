@@ -40,9 +40,9 @@ func lifecycleMethods() []method {
 // ownNumber is the fallback with which renumber lets each error keep its number.
 const ownNumber thunder.Number = 0
 
-// operationMethod returns the method that runs an operation on the instance in the
-// parameters. Its errors get the number fallback, except those whose number is in
-// kept.
+// operationMethod returns the method of that name, which runs a lifecycle operation on
+// the instance in the parameter callsign. Its errors get the number fallback, except
+// those whose number is in kept. The Controller is refused.
 func operationMethod(
 	name, doc string,
 	run func(*shell.Shell, context.Context, shell.Reason) error,
@@ -76,8 +76,9 @@ func serveHibernate(ctx context.Context, r request) (any, error) {
 	return nil, renumber(err, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted)
 }
 
-// targetInstance returns the instance that the parameter callsign names. For the
-// Controller it returns an error with the number numberIfController.
+// targetInstance returns the instance that the parameter callsign names, or the error
+// UnknownKey. For the Controller it returns an error with the number
+// numberIfController.
 func (r request) targetInstance(numberIfController thunder.Number) (*shell.Shell, error) {
 	callsign := r.args["callsign"]
 	if callsign == configs.ControllerCallsign {
@@ -90,8 +91,9 @@ func (r request) targetInstance(numberIfController thunder.Number) (*shell.Shell
 	return sh, nil
 }
 
-// renumber returns err with the number fallback, unless the number of err is in kept;
-// nil stays nil.
+// renumber returns err with the number fallback, unless the number of err is in kept or
+// fallback is ownNumber: then err keeps its number, or the code that the plugin
+// answered. nil stays nil.
 func renumber(err error, fallback thunder.Number, kept ...thunder.Number) error {
 	if err == nil {
 		return nil

@@ -17,7 +17,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// metadataMethods returns the methods that describe the host and what it runs.
+// metadataMethods returns the methods that only describe the host, its instances and
+// its connections.
 func metadataMethods() []method {
 	return []method{
 		{
@@ -68,10 +69,12 @@ func metadataMethods() []method {
 	}
 }
 
+// serveSubsystems answers with all subsystems and whether they are up.
 func serveSubsystems(_ context.Context, r request) (any, error) {
 	return append([]supervisor.Subsystem{}, r.front.supervisor.Subsystems()...), nil
 }
 
+// serveVersion answers with the version of the host.
 func serveVersion(_ context.Context, r request) (any, error) {
 	return dialect.Version{Hash: r.front.options.Version, Version: thunder.ParseVersion(r.front.options.Version)}, nil
 }
@@ -91,6 +94,7 @@ type buildRecord struct {
 	CallTimeout       int64    `json:"comrpctimeout"`
 }
 
+// serveBuildInfo answers with how the host was built and whether it can hibernate.
 func serveBuildInfo(_ context.Context, r request) (any, error) {
 	b := buildRecord{
 		SystemType:        "Linux",
@@ -121,6 +125,8 @@ func buildType() string {
 	return "Release"
 }
 
+// serveEnvironment answers with the variable of the host's environment that the index
+// names, if the configuration lists it.
 func serveEnvironment(_ context.Context, r request) (any, error) {
 	if r.index == "" {
 		return nil, thunder.NewError(thunder.BadRequest, errors.New("name the variable, as in environment@HOME"))
@@ -130,4 +136,41 @@ func serveEnvironment(_ context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
 	return value, nil
+}
+
+// Proxy is an interface of a plugin that a native client uses.
+type Proxy struct {
+	Interface string `json:"interface"`
+	Name      string `json:"name"`
+	Instance  string `json:"instance"`
+	Count     int    `json:"count"` // calls that are under way
+	// Client is the process and the user of the client, then "@" and Link.
+	Client string `json:"origin,omitempty"`
+	// Link is the name of the client's connection.
+	Link string `json:"-"`
+}
+
+// serveLinks answers with the open connections of clients, oldest first.
+func serveLinks(_ context.Context, r request) (any, error) {
+	return r.front.connections.records(r.front.limits.pingEvery), nil
+}
+
+// serveProxies answers with all proxies, or with those of the connection that the index
+// names, without their clients.
+func serveProxies(_ context.Context, r request) (any, error) {
+	all := []Proxy{}
+	if r.front.options.Proxies != nil {
+		all = append(all, r.front.options.Proxies()...)
+	}
+	if r.index == "" {
+		return all, nil
+	}
+	all = slices.DeleteFunc(all, func(p Proxy) bool { return p.Link != r.index })
+	if len(all) == 0 {
+		return nil, thunder.NewError(thunder.UnknownKey, nil)
+	}
+	for i := range all {
+		all[i].Client = ""
+	}
+	return all, nil
 }

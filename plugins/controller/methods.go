@@ -76,10 +76,10 @@ const (
 type request struct {
 	front *Front
 	from  caller
-	shell *shell.Shell // the instance that was called; nil for methods of the Controller
-	index string       // the text after "@" in the name, often empty
-	args  arguments
-	raw   json.RawMessage
+	shell *shell.Shell    // the instance that was called; nil for methods of the Controller
+	index string          // the text after "@" in the name, often empty
+	args  arguments       // the parameters of an object, if the method takes one
+	raw   json.RawMessage // the parameters as the caller sent them, nil without any
 }
 
 // dialect returns the dialect of the answer.
@@ -106,8 +106,8 @@ func indexByName(table []method) map[string]*method {
 	return m
 }
 
-// call checks the caller's access and the parameters, serves the request and
-// returns its result as JSON.
+// call checks the caller's access, parses the parameters, serves the request and
+// returns the result as JSON, nil for null.
 func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
 	if !r.from.hasAccess(m.neededAccess(r)) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
@@ -167,8 +167,8 @@ func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 	return args, nil
 }
 
-// parse returns the JSON value of a parameter as text, or an error if the value is
-// not of the parameter's kind.
+// parse returns the JSON value of a parameter as text: a string without quotes, a
+// number's digits. It returns an error if the value is not of the parameter's kind.
 func (p parameter) parse(value json.RawMessage) (string, error) {
 	s := string(value)
 	switch value[0] {
@@ -188,8 +188,10 @@ func (p parameter) parse(value json.RawMessage) (string, error) {
 	return s, nil
 }
 
+// maxMilliseconds bounds a parameter of kind milliseconds to one day.
 const maxMilliseconds = int64(24 * time.Hour / time.Millisecond)
 
+// String returns the type's name in a JSON schema.
 func (k paramKind) String() string {
 	if k == text {
 		return "string"

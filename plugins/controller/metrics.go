@@ -22,8 +22,8 @@ func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	f.respond(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", m.Bytes())
 }
 
-// countTransition counts exits and restarts of plugins for the metrics, and forgets
-// the counts of destroyed instances.
+// countTransition counts exits and restarts of plugins for the metrics, and forgets all
+// counts of a destroyed instance.
 func (f *Front) countTransition(t shell.Transition) {
 	switch {
 	case t.Event == shell.Exit && t.To == shell.Deactivated:
@@ -37,6 +37,7 @@ func (f *Front) countTransition(t shell.Transition) {
 	}
 }
 
+// writeHostMetrics writes the metrics of the host itself.
 func (f *Front) writeHostMetrics(m *metricsText) {
 	f.mu.Lock()
 	sockets := len(f.sockets)
@@ -58,7 +59,8 @@ type instanceMetric struct {
 	value func(shell.Status) (int64, bool)
 }
 
-// instanceMetrics returns the metrics that each instance has.
+// instanceMetrics returns the metrics with one value for each instance, except the
+// state.
 func (f *Front) instanceMetrics() []instanceMetric {
 	return []instanceMetric{
 		{
@@ -97,6 +99,8 @@ func (f *Front) instanceMetrics() []instanceMetric {
 	}
 }
 
+// writeInstanceMetrics writes how many instances are in each state, and the metrics of
+// each instance.
 func (f *Front) writeInstanceMetrics(m *metricsText) {
 	var all []shell.Status
 	inState := make(map[shell.State]int64)
@@ -139,12 +143,15 @@ type metricsText struct {
 	name string // of the metric that is being written
 }
 
+// beginFamily writes the head of the metric name, whose samples follow. kind is gauge
+// or counter.
 func (m *metricsText) beginFamily(name, kind, help string) {
 	m.name = name
 	m.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
 
-// writeSample writes one value; labels are names and values in turn.
+// writeSample writes one value of the metric that was begun last; labels are names and
+// values in turn.
 func (m *metricsText) writeSample(value int64, labels ...string) {
 	m.WriteString(m.name)
 	for i := 0; i < len(labels); i += 2 {
@@ -177,6 +184,7 @@ func (c *counters) increment(callsign string) {
 	c.byCallsign[callsign]++
 }
 
+// countOf returns the number of the callsign, 0 if nothing was counted.
 func (c *counters) countOf(callsign string) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -46,8 +46,8 @@ type (
 	}
 )
 
-// serveDiscover returns the OpenRPC document of the methods that the host serves
-// for the instance.
+// serveDiscover answers with the OpenRPC document of the methods that the host itself
+// serves for the instance.
 func serveDiscover(_ context.Context, r request) (any, error) {
 	callsign := r.shell.Callsign()
 	table := commonMethods()
@@ -73,7 +73,8 @@ func serveDiscover(_ context.Context, r request) (any, error) {
 	return document, nil
 }
 
-// openRPC returns the method as a method of an OpenRPC document.
+// toOpenRPC returns the method under that name as a part of an OpenRPC document, in the
+// dialect d.
 func (m *method) toOpenRPC(name string, d dialect.Dialect) openRPCMethod {
 	result := openRPCValue{Name: "result", Description: cmp.Or(m.returns, "nothing"), Schema: resultSchema(d, m.result)}
 	o := openRPCMethod{
@@ -92,8 +93,8 @@ func (m *method) toOpenRPC(name string, d dialect.Dialect) openRPCMethod {
 	return o
 }
 
-// possibleErrors returns the numbers of all errors that a call of the method may
-// return.
+// possibleErrors returns the numbers of the errors that the table names for the method,
+// and of those for wrong parameters.
 func (m *method) possibleErrors() []thunder.Number {
 	all := slices.Clone(m.errors)
 	for _, n := range []thunder.Number{m.missingParam, thunder.ParseFailure} {
@@ -107,8 +108,8 @@ func (m *method) possibleErrors() []thunder.Number {
 // schema is a JSON schema.
 type schema map[string]any
 
-// resultSchema returns the schema of a method's result in that dialect. result is the
-// sample in the table.
+// resultSchema returns the schema of a method's result in the dialect d. result is the
+// sample in the table of methods.
 func resultSchema(d dialect.Dialect, result any) schema {
 	switch result.(type) {
 	case nil:
@@ -122,7 +123,7 @@ func resultSchema(d dialect.Dialect, result any) schema {
 }
 
 // schemaOfType returns the JSON schema of a Go type as encoding/json writes it. It
-// knows only the types of the methods' results.
+// knows only the types that occur in the methods' results.
 func schemaOfType(t reflect.Type) schema {
 	switch {
 	case t == reflect.TypeFor[json.RawMessage]():

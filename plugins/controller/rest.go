@@ -11,7 +11,8 @@ import (
 	"dormouse/shell"
 )
 
-// serveService serves the paths below /Service: websockets, web pages and REST.
+// serveServicePath serves the paths below /Service: websockets, web pages, REST, and
+// the preflight requests of browsers.
 func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 	if isUpgrade(r) {
 		f.serveUpgrade(w, r)
@@ -44,8 +45,8 @@ func isGetOrHead(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-// serveREST answers a REST request to the Controller. A plugin has no REST
-// interface.
+// serveREST answers a REST request to the Controller, for a resource and the rest of
+// the path. A plugin has no REST interface.
 func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, resourceName, argument string) {
 	verb := r.Method
 	if verb == http.MethodHead {
@@ -90,8 +91,8 @@ func (f *Front) respondREST(w http.ResponseWriter, r rest.Response) {
 	f.respond(w, r.Status, r.ContentType, r.Body)
 }
 
-// notServingError returns the answer for an instance that can't serve its web page
-// now, nil if it can.
+// notServingError returns the error for an instance that does not exist or can't serve
+// its web page in its present state, nil if it can.
 func (f *Front) notServingError(callsign string) *rest.Error {
 	sh, ok := f.supervisor.Shell(callsign)
 	if !ok {

@@ -28,15 +28,17 @@ type queueBudget struct{ left atomic.Int64 }
 // freeBytes is what a send queue may hold without the budget.
 const freeBytes = 64 << 10
 
+// newSendQueue returns an empty queue for at most maxMessages messages and maxBytes
+// bytes. All queues of a front share budget.
 func newSendQueue(maxMessages, maxBytes int, budget *queueBudget) *sendQueue {
 	q := &sendQueue{maxMessages: maxMessages, maxBytes: maxBytes, budget: budget}
 	q.change.L = &q.mu
 	return q
 }
 
-// putAnswer adds an answer once there is room. It returns false when the queue is
-// closed.
-func (q *sendQueue) putAnswer(message []byte) bool {
+// putAnswer waits until there is room and adds an answer. It returns false when the
+// queue is closed.
+func (q *sendQueue) putAnswer(message []byte) (queued bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for !q.closed && !q.hasRoom(message) {
@@ -45,15 +47,17 @@ func (q *sendQueue) putAnswer(message []byte) bool {
 	return q.appendMessage(message)
 }
 
-// offerEvent adds an event. It returns false when there is no room for it.
-func (q *sendQueue) offerEvent(message []byte) bool {
+// offerEvent adds an event without waiting. It returns false when there is no room for
+// it. A closed queue drops the event and returns true.
+func (q *sendQueue) offerEvent(message []byte) (ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.closed || q.hasRoom(message) && q.appendMessage(message)
 }
 
-// takeAll waits for messages, removes them all and returns them; nil when the queue
-// is closed. The queue reuses the slice spent, whose messages the caller has sent.
+// takeAll waits for messages, removes them all and returns them; nil when the queue is
+// closed. The caller must have sent the messages in spent: they no longer count as
+// memory, and the queue reuses the slice.
 func (q *sendQueue) takeAll(spent [][]byte) [][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -71,7 +75,8 @@ func (q *sendQueue) takeAll(spent [][]byte) [][]byte {
 	return messages
 }
 
-// close drops all messages and wakes the goroutines that wait.
+// close drops all messages, gives their memory back to the budget and wakes the
+// goroutines that wait.
 func (q *sendQueue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -81,8 +86,8 @@ func (q *sendQueue) close() {
 	q.change.Broadcast()
 }
 
-// hasRoom reports whether the message fits. An empty queue takes one message of any
-// size.
+// hasRoom reports whether the message fits the bounds of the queue and the budget. An
+// empty queue takes one message of any size. The caller holds mu.
 func (q *sendQueue) hasRoom(message []byte) bool {
 	bytes := q.bytes + len(message)
 	more := bytes + q.inWriting - freeBytes - q.fromBudget
@@ -91,7 +96,7 @@ func (q *sendQueue) hasRoom(message []byte) bool {
 }
 
 // updateBudget takes from the budget the bytes that the queue holds beyond freeBytes,
-// or gives back bytes that it no longer holds.
+// or gives back bytes that it no longer holds. The caller holds mu.
 func (q *sendQueue) updateBudget() {
 	more := max(q.bytes+q.inWriting-freeBytes, 0) - q.fromBudget
 	if more != 0 {
@@ -100,9 +105,9 @@ func (q *sendQueue) updateBudget() {
 	}
 }
 
-// appendMessage adds a message without waiting. It returns false when the queue is
-// closed.
-func (q *sendQueue) appendMessage(message []byte) bool {
+// appendMessage adds a message without waiting, whether there is room or not. It
+// returns false when the queue is closed. The caller holds mu.
+func (q *sendQueue) appendMessage(message []byte) (queued bool) {
 	if q.closed {
 		return false
 	}

@@ -44,8 +44,8 @@ func mayHaveStateControl(sh *shell.Shell) bool {
 	return state != shell.Activated || control != ""
 }
 
-// controlState returns the state of the plugin's state control, or an error if the
-// plugin is not active.
+// stateControlState returns whether the plugin is suspended or resumed, or an error if
+// the instance is not active.
 func (r request) stateControlState() (statecontrol.State, error) {
 	switch state, control := r.shell.StateAndControl(); state {
 	case shell.Activated:
@@ -57,6 +57,7 @@ func (r request) stateControlState() (statecontrol.State, error) {
 	}
 }
 
+// serveStateControlState answers whether the plugin is Suspended or Resumed.
 func serveStateControlState(_ context.Context, r request) (any, error) {
 	state, err := r.stateControlState()
 	if err != nil {
@@ -65,6 +66,8 @@ func serveStateControlState(_ context.Context, r request) (any, error) {
 	return thunder.PascalCase(string(state)), nil
 }
 
+// serveStateControlRequest suspends or resumes the plugin, as the parameter command
+// says.
 func serveStateControlRequest(ctx context.Context, r request) (any, error) {
 	if _, err := r.stateControlState(); err != nil {
 		return nil, err

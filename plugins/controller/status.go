@@ -13,8 +13,8 @@ import (
 	"dormouse/statecontrol"
 )
 
-// serveStatus returns the record of one instance, with its history, or the records
-// of all.
+// serveStatus answers with the record of the instance that the index names, with its
+// history, or with the records of all.
 func serveStatus(_ context.Context, r request) (any, error) {
 	if r.index != "" {
 		sh, ok := r.front.supervisor.Shell(r.index)
@@ -34,7 +34,8 @@ func serveStatus(_ context.Context, r request) (any, error) {
 	return all, nil
 }
 
-// instanceRecord returns an instance as clients see it, without its history.
+// instanceRecord returns the status of an instance as clients see it, without its
+// history.
 func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	r := dialect.Record{
 		Callsign:          st.Config.Callsign,
@@ -93,8 +94,9 @@ func programName(c configs.Plugin) string {
 	return filepath.Base(c.Executable)
 }
 
-// stateText returns the state in Thunder's words. A state that Thunder does not
-// have shows as the one before it.
+// stateText returns the state in Thunder's words, in lower case; for an active instance
+// with state control, suspended or resumed. A state that Thunder does not have shows as
+// the one before it.
 func stateText(st shell.Status) string {
 	switch st.State {
 	case shell.Waking:

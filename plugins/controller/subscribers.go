@@ -61,6 +61,8 @@ func subscriptionMethods() []method {
 	}
 }
 
+// serveRegister subscribes the caller's websocket to an event. R5 clients are first
+// sent the present states. Over plain HTTP it returns NotSupported.
 func serveRegister(_ context.Context, r request) (any, error) {
 	if r.from.socket == nil {
 		return nil, thunder.NewError(thunder.NotSupported, errors.New("cannot register over plain HTTP: there is no channel to notify; use a websocket"))
@@ -81,6 +83,7 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	return r.dialect().RegisterResult(), nil
 }
 
+// serveUnregister ends a subscription of the caller's websocket.
 func serveUnregister(_ context.Context, r request) (any, error) {
 	if t, s := r.subscription(); !r.front.events.remove(t, s) {
 		return nil, thunder.NewError(thunder.FailedUnregistered, nil)
@@ -94,7 +97,8 @@ func (r request) subscription() (topic, subscription) {
 }
 
 // add adds a subscription, and sends its websocket the events in snapshot before any
-// other event. limit is the most subscriptions that a websocket may have.
+// other event. It returns an error if the websocket has the same subscription already,
+// or limit subscriptions.
 func (s *subscribers) add(t topic, sub subscription, limit int, snapshot []json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +120,7 @@ func (s *subscribers) add(t topic, sub subscription, limit int, snapshot []json.
 }
 
 // remove ends a subscription. It returns false if there is no such subscription.
-func (s *subscribers) remove(t topic, sub subscription) bool {
+func (s *subscribers) remove(t topic, sub subscription) (found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.byTopic[t], sub)
@@ -137,7 +141,7 @@ func (s *subscribers) dropSocket(gone *socket) {
 	}
 }
 
-// setSubscriptions replaces the subscriptions of a topic.
+// setSubscriptions replaces the subscriptions of a topic. The caller holds mu.
 func (s *subscribers) setSubscriptions(t topic, subs []subscription) {
 	if len(subs) == 0 {
 		delete(s.byTopic, t)
@@ -178,7 +182,8 @@ func (s *subscribers) publish(t topic, params func(subscription) (json.RawMessag
 	}
 }
 
-// send queues an event with those parameters for the websocket.
+// send queues an event with those parameters for the websocket, as a notification with
+// the method id.event, or id.event@index.
 func (s subscription) send(event string, params json.RawMessage) {
 	n := jsonrpc.Notification{Method: s.id + "." + event, Params: params}
 	if s.index != "" {

@@ -16,7 +16,8 @@ import (
 	"dormouse/shell"
 )
 
-// systemMethods returns the methods that act on the machine and its files.
+// systemMethods returns the methods that delete files, restart the machine, or would
+// search the network.
 func systemMethods() []method {
 	noDiscovery := []thunder.Number{thunder.NotSupported}
 	return []method{
@@ -56,8 +57,8 @@ func refuseDiscovery(context.Context, request) (any, error) {
 	return nil, thunder.NewError(thunder.NotSupported, errors.New("this host does not search the network: it serves loopback addresses only"))
 }
 
-// serveDelete deletes a file of an instance. Neither the path nor a link in it can
-// lead out of the persistent directories.
+// serveDelete deletes a file or directory of an instance. Neither the path nor a link
+// in it can lead out of the persistent directories.
 func serveDelete(_ context.Context, r request) (any, error) {
 	path := filepath.FromSlash(r.args["path"])
 	if !filepath.IsLocal(path) || strings.Contains(path, "..") || filepath.Dir(filepath.Clean(path)) == "." {
@@ -77,8 +78,9 @@ func serveDelete(_ context.Context, r request) (any, error) {
 	return nil, nil
 }
 
-// deletionError returns the error for a path that cannot be opened: it does not
-// exist, or it leads out of the persistent directories.
+// deletionError returns err, which says why a path to delete cannot be opened, with a
+// number: the path does not exist, the host may not open it, or it leads out of the
+// persistent directories.
 func deletionError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -89,6 +91,7 @@ func deletionError(err error) error {
 	return thunder.NewError(thunder.PrivilegedRequest, errors.New("the path leads out of the instance's directory"))
 }
 
+// serveReboot restarts the machine and logs that a client did.
 func serveReboot(ctx context.Context, r request) (any, error) {
 	r.front.log.Warn().Msg("a client restarts the machine")
 	return nil, renumber(r.front.options.Reboot(ctx), thunder.General, thunder.NotSupported)
@@ -97,8 +100,9 @@ func serveReboot(ctx context.Context, r request) (any, error) {
 // rebootLimit is the time that the command may take to begin the restart.
 const rebootLimit = 10 * time.Second
 
-// rebootWith returns a function that restarts the machine by the command, without a
-// command by systemd. The command does not go through a shell.
+// rebootWith returns a function that restarts the machine by the command, or by systemd
+// if the command is empty. The command does not go through a shell. Without a command
+// and systemd the function returns shell.ErrNotSupported.
 func rebootWith(command []string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		program := command

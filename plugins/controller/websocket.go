@@ -37,7 +37,9 @@ type socket struct {
 	subscriptions int // guarded by the front's subscribers
 }
 
-// serveWebsocket turns the connection into a websocket and serves it until it ends.
+// serveWebsocket turns the connection into a websocket for the instance of that
+// callsign, and serves it until it ends. If the front is closed or full, serveWebsocket
+// closes the websocket at once.
 func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign string) {
 	spoken, err := f.dialectOfRequest(r)
 	if err != nil {
@@ -88,14 +90,15 @@ func (f *Front) addSocket(s *socket) (closed, full bool) {
 	return f.closed, full
 }
 
+// removeSocket takes a websocket that has ended off the front's list.
 func (f *Front) removeSocket(s *socket) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.sockets, s)
 }
 
-// serveClient serves the websocket, and returns when the connection and all calls on
-// it have ended.
+// serveClient serves the websocket. It returns when the connection and all calls on it
+// have ended, and the websocket's subscriptions are removed.
 func (s *socket) serveClient() {
 	var own, calls sync.WaitGroup
 	own.Go(s.writeMessages)
@@ -110,7 +113,8 @@ func (s *socket) serveClient() {
 	own.Wait()
 }
 
-// readMessages serves the client's messages until the connection ends.
+// readMessages serves each of the client's messages in a goroutine of calls until the
+// connection ends. It returns why. A binary message ends the connection.
 func (s *socket) readMessages(calls *sync.WaitGroup) error {
 	slots := make(chan struct{}, s.front.limits.calls)
 	var buffer bytes.Buffer
@@ -141,7 +145,8 @@ func (s *socket) readMessages(calls *sync.WaitGroup) error {
 	}
 }
 
-// acquireCallSlot waits until another call may run.
+// acquireCallSlot waits until another call may run, and puts a value into slots that
+// the call must take out at its end. It returns an error if the connection ends first.
 func (s *socket) acquireCallSlot(slots chan<- struct{}) error {
 	select {
 	case slots <- struct{}{}:
@@ -158,7 +163,8 @@ func (s *socket) acquireCallSlot(slots chan<- struct{}) error {
 	}
 }
 
-// writeMessages sends the messages in the queue until the connection ends.
+// writeMessages sends the messages in the queue until the connection ends. A client
+// that does not take a message within the time limit is cut off.
 func (s *socket) writeMessages() {
 	var messages [][]byte
 	for {
@@ -189,7 +195,8 @@ func (s *socket) sendEvent(event []byte) {
 	}
 }
 
-// pingRegularly pings the client, and cuts it off if it does not answer.
+// pingRegularly pings the client until the connection ends, and cuts the client off if
+// it does not answer. While no message is read, the client need not answer.
 func (s *socket) pingRegularly() {
 	tick := time.NewTicker(s.front.limits.pingEvery)
 	defer tick.Stop()
@@ -226,7 +233,7 @@ func (s *socket) closeGoingAway() {
 	_ = s.ws.Close(websocket.StatusGoingAway, "the host ends")
 }
 
-// preferredProtocol returns the first subprotocol that the client asks for.
+// preferredProtocol returns the first subprotocol that the client asks for, or nil.
 // Thunder's clients fail if the host does not confirm it, whatever it is called.
 func preferredProtocol(h http.Header) []string {
 	first, _, _ := strings.Cut(h.Get("Sec-WebSocket-Protocol"), ",")
@@ -242,6 +249,7 @@ type hijacker struct {
 	conn net.Conn
 }
 
+// Hijack takes the connection over from the http.Server and keeps it in conn.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	h.conn = conn

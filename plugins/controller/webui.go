@@ -28,8 +28,8 @@ func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, f.options.Host.Redirect, http.StatusMovedPermanently)
 }
 
-// serveWebUI serves the web page of an instance from its directory, while the
-// instance is active. The host has a built-in page if there is no directory.
+// serveWebUI serves a file of an instance's web page while the instance is active.
+// Without a directory for its page, the host serves the built-in one.
 func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, fileName string) {
 	if why := f.notServingError(callsign); why != nil {
 		f.respondREST(w, why.Response())
@@ -52,7 +52,8 @@ func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, fil
 	}
 }
 
-// uiDir returns the directory of an instance's web page, which need not exist.
+// uiDir returns the directory of an instance's web page, which need not exist; empty if
+// none is configured.
 func (f *Front) uiDir(callsign string) string {
 	if callsign == configs.ControllerCallsign {
 		return f.options.Host.UIDir()
@@ -64,7 +65,7 @@ func (f *Front) uiDir(callsign string) string {
 	return config.WebUI
 }
 
-// serveFile serves one file below root. Neither name nor a link can lead out of
+// serveFile serves one file below root. Neither fileName nor a link can lead out of
 // root. A directory is served as its index.html, never listed.
 func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root, fileName string) {
 	if fileName == "" || strings.HasSuffix(fileName, "/") {
@@ -105,7 +106,8 @@ func builtinPagePolicy() string {
 		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// inlineHash returns the hash of the page's only script or style element.
+// inlineHash returns the hash, as a Content-Security-Policy names it, of the built-in
+// page's only element of that name: script or style.
 func inlineHash(element string) string {
 	_, rest, _ := strings.Cut(builtinPage, "<"+element+">")
 	inline, _, _ := strings.Cut(rest, "</"+element+">")

@@ -41,8 +41,8 @@ var dialects = map[string]Dialect{
 	string(configs.DialectR5): R5{}, "r5": R5{},
 }
 
-// ByName returns the dialect that a client asks for by name. The error is for the
-// client.
+// ByName returns the dialect that a client asks for by name. The error, for an unknown
+// name, is written for the client.
 func ByName(name string) (Dialect, error) {
 	d, ok := dialects[name]
 	if !ok {
@@ -51,7 +51,7 @@ func ByName(name string) (Dialect, error) {
 	return d, nil
 }
 
-// OfListener returns the dialect that a listener is configured with, by default R4.
+// ForListener returns the dialect that a listener is configured with, by default R4.
 func ForListener(configured configs.Dialect) Dialect {
 	if d, ok := dialects[string(configured)]; ok {
 		return d
@@ -94,8 +94,8 @@ func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 	return e
 }
 
-// errorForPlugin returns the error that a plugin answered. The plugin's text replaces
-// the number's.
+// errorFromPlugin returns the error that a plugin answered, as the error of a JSON-RPC
+// answer. The plugin's text, unless empty, replaces the number's.
 func errorFromPlugin(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 	e := &jsonrpc.Error{Code: p.Code}
 	if p.Code >= 0 {

@@ -52,6 +52,7 @@ func resultAsMember(member, method string) Resource {
 	}
 }
 
+// overview returns the records of all instances, the connections and the lanes.
 func (r Request) overview() (any, error) {
 	plugins, err := r.Call("status", "", nil)
 	if err != nil {
@@ -65,12 +66,14 @@ func (r Request) overview() (any, error) {
 	return object{"plugins": plugins, "channel": links, "server": object{"threads": threads}}, err
 }
 
+// threads returns the lanes of all instances.
 func (r Request) threads() (any, error) {
 	threads, err := r.Call("threads", "", nil)
 	return object{"server": object{"threads": threads}}, err
 }
 
-// plugin returns the record of one instance, without the array that R4 puts it in.
+// pluginRecord returns the record of the instance in the path, without the array that
+// R4 puts it in.
 func (r Request) pluginRecord() (any, error) {
 	if err := r.requireArgument("a callsign"); err != nil {
 		return nil, err
@@ -82,6 +85,7 @@ func (r Request) pluginRecord() (any, error) {
 	return json.RawMessage(bytes.TrimSuffix(bytes.TrimPrefix(found, []byte("[")), []byte("]"))), nil
 }
 
+// environment returns the value of the variable in the path, or 204 if there is none.
 func (r Request) environment() (any, error) {
 	if err := r.requireArgument("a variable"); err != nil {
 		return nil, err
@@ -93,6 +97,7 @@ func (r Request) environment() (any, error) {
 	return object{"value": value}, err
 }
 
+// configuration returns the plugin's own configuration of the instance in the path.
 func (r Request) configuration() (any, error) {
 	if err := r.requireArgument("a callsign"); err != nil {
 		return nil, err
@@ -101,6 +106,7 @@ func (r Request) configuration() (any, error) {
 	return result, r.explainUnknownKey(err)
 }
 
+// callstack returns the stack of the lane whose position is in the path.
 func (r Request) callstack() (any, error) {
 	if r.Argument == "" {
 		return nil, &Error{http.StatusBadRequest, "Please supply an index for the callstack you need!"}
@@ -108,6 +114,7 @@ func (r Request) callstack() (any, error) {
 	return r.Call("callstack", r.Argument, nil)
 }
 
+// subsystems returns an object with each subsystem's name, and whether it is up.
 func (r Request) subsystems() (any, error) {
 	found, err := r.Call("subsystems", "", nil)
 	if err != nil {
@@ -124,13 +131,16 @@ func (r Request) subsystems() (any, error) {
 	return object{"subsystems": active}, nil
 }
 
+// version returns the version of the host.
 func (r Request) version() (any, error) { return r.Call("version", "", nil) }
 
+// discoveryResults calls the method discoveryresults, which the host refuses.
 func (r Request) discoveryResults() (any, error) {
 	found, err := r.Call("discoveryresults", "", nil)
 	return object{"bridges": found}, explainNoDiscovery(err)
 }
 
+// startDiscovery calls the method startdiscovery, which the host refuses.
 func (r Request) startDiscovery() (any, error) {
 	var params json.RawMessage
 	if ttl := r.Query.Get("TTL"); ttl != "" {
@@ -153,9 +163,10 @@ func explainNoDiscovery(err error) error {
 	return err
 }
 
-// operationResource returns the resource that runs a lifecycle method. done is the
-// method's past participle. An operation that the instance's state does not allow is
-// answered with 409; Thunder says 200 and does nothing.
+// operationResource returns the resource that runs a lifecycle method on the instance
+// in the path. participle is the method's past participle. An operation that the
+// instance's state does not allow is answered with 409; Thunder says 200 and does
+// nothing.
 func operationResource(method, participle string) Resource {
 	return func(r Request) (any, error) {
 		switch r.Argument {
@@ -173,6 +184,8 @@ func operationResource(method, participle string) Resource {
 	}
 }
 
+// configure replaces the plugin's own configuration of the instance in the path by the
+// body.
 func (r Request) configure() (any, error) {
 	if r.Argument == "" || len(r.Body) == 0 {
 		return nil, &Error{http.StatusBadRequest, "Not sufficent data to comply to the request"} //nolint:misspell // as Thunder spells it
@@ -188,16 +201,20 @@ func (r Request) configure() (any, error) {
 	return nil, &Error{no.Status, "Could not update the config. Error: " + no.Text}
 }
 
+// persist keeps the changed configurations of all instances across restarts of the
+// host.
 func (r Request) persist() (any, error) {
 	_, err := r.Call("persist", "", nil)
 	return sentence("Current configuration stored"), err
 }
 
+// reboot restarts the machine.
 func (r Request) reboot() (any, error) {
 	_, err := r.Call("reboot", "", nil)
 	return nil, err
 }
 
+// deleteFile deletes the file in the path, below the persistent directories.
 func (r Request) deleteFile() (any, error) {
 	_, err := r.Call("delete", "", jsonrpc.MustMarshal(object{"path": r.Argument}))
 	if err != nil && thunder.ErrorOf(err).Number == thunder.PrivilegedRequest {

@@ -19,7 +19,8 @@ type Request struct {
 	Argument string
 	Query    url.Values
 	Body     []byte
-	// Call calls a method of the Controller.
+	// Call calls a method of the Controller. An error has a number, see
+	// thunder.ErrorOf.
 	Call func(method, index string, params json.RawMessage) (json.RawMessage, error)
 }
 
@@ -47,7 +48,8 @@ func FindResource(method, name string) (_ Resource, ok bool) {
 	return r, ok
 }
 
-// Serve returns the response to a request.
+// Serve returns the response to a request: 200 with the result, or the error's status
+// and text.
 func (resource Resource) Serve(r Request) Response {
 	result, err := resource(r)
 	if err != nil {
@@ -82,7 +84,8 @@ func (e *Error) Response() Response {
 	return Response{e.Status, Text, []byte(e.Text + "\n")}
 }
 
-// restErrorOf returns a method's error with the HTTP status of its number, else 500.
+// restErrorOf returns the *Error that err wraps, else err with the HTTP status of its
+// number, by default 500.
 func restErrorOf(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
