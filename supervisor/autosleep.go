@@ -35,8 +35,8 @@ type autoSleep struct {
 	changed chan struct{} // holds one value while a decision is due
 
 	mu       sync.Mutex
-	attempts map[string]*policy.Attempts // by callsign
-	reliefBy time.Time                   // see policy.Situation
+	attempts map[string]*policy.SleepAttempts // by callsign
+	reliefBy time.Time                        // see policy.Situation
 }
 
 // idledRecord tells the next host that this host suspended the instance.
@@ -45,6 +45,7 @@ type idledRecord struct {
 	Idled   bool `json:"idled"`
 }
 
+// newAutoSleep returns the autoSleep of a host, which does nothing until start.
 func newAutoSleep(s *Supervisor) *autoSleep {
 	o := s.options.AutoSleep
 	if o.Rules.Pressure == "" {
@@ -52,7 +53,7 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 	}
 	a := &autoSleep{
 		s: s, rules: o.Rules, memory: newMemoryWatch(o, s.log),
-		changed: make(chan struct{}, 1), attempts: make(map[string]*policy.Attempts),
+		changed: make(chan struct{}, 1), attempts: make(map[string]*policy.SleepAttempts),
 	}
 	a.notes = durableNotes[idledRecord]{
 		Bucket: store.BucketOf[idledRecord](s.options.Store, "idled"),
@@ -65,7 +66,8 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 	return a
 }
 
-// restoreIdled marks the hibernated instances that the earlier host had suspended.
+// restoreIdled marks the hibernated instances that the earlier host had suspended because
+// they were idle, so that a wake resumes them too. The error is that of the store.
 func (a *autoSleep) restoreIdled() error {
 	notes, err := a.notes.All()
 	for callsign, note := range notes {
@@ -76,7 +78,8 @@ func (a *autoSleep) restoreIdled() error {
 	return err
 }
 
-// start carries out decisions in the background until the host stops.
+// start watches memory pressure, if the rules ask for that, and carries out decisions, both
+// in the background until the host stops.
 func (a *autoSleep) start() {
 	if a.rules.Pressure != configs.PressureOff {
 		a.s.startBackground(func() { a.memory.watchPressure(a.s.ctx, a.decideSoon) })
@@ -85,7 +88,7 @@ func (a *autoSleep) start() {
 	a.decideSoon()
 }
 
-// decideSoon has runLoop decide again, because something has changed.
+// decideSoon has runLoop decide again, because something has changed. It never blocks.
 func (a *autoSleep) decideSoon() {
 	select {
 	case a.changed <- struct{}{}:
@@ -93,6 +96,8 @@ func (a *autoSleep) decideSoon() {
 	}
 }
 
+// runLoop carries out decisions until the host stops: whenever decideSoon is called, and at
+// the time that the policy has named.
 func (a *autoSleep) runLoop() {
 	timer := time.NewTimer(0)
 	timer.Stop()
@@ -115,7 +120,8 @@ func (a *autoSleep) runLoop() {
 	}
 }
 
-// currentSituation returns everything that the policy decides on, as it is now.
+// currentSituation returns everything that the policy decides on, as it is now. It measures
+// the memory of plugins and of the machine only where the rules need that.
 func (a *autoSleep) currentSituation() policy.Situation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
 	for _, sh := range a.s.Shells() {
@@ -146,7 +152,9 @@ func (a *autoSleep) candidateOf(sh *shell.Shell) policy.Candidate {
 	return c
 }
 
-// carryOutDecision takes a step, unless it is to be logged only, and records its outcome.
+// carryOutDecision logs and takes a step, or only logs the step in a dry run, and records
+// the outcome. After a step for want of memory, it notes until when no other such step is
+// taken.
 func (a *autoSleep) carryOutDecision(d *policy.Decision) {
 	sh, ok := a.s.Shell(d.Callsign)
 	if !ok {
@@ -168,12 +176,15 @@ func (a *autoSleep) carryOutDecision(d *policy.Decision) {
 	}
 	attempts := a.attempts[d.Callsign]
 	if attempts == nil {
-		attempts = &policy.Attempts{}
+		attempts = &policy.SleepAttempts{}
 		a.attempts[d.Callsign] = attempts
 	}
 	attempts.Record(d, err, now)
 }
 
+// takeStep suspends, hibernates or moves an instance to disk, as d says. It fails if the
+// instance was used since the decision (shell.ErrInUse), or if its turn does not come
+// within laneTimeout.
 func (a *autoSleep) takeStep(sh *shell.Shell, d *policy.Decision) error {
 	ctx, cancel := context.WithTimeout(a.s.ctx, laneTimeout)
 	defer cancel()
@@ -187,8 +198,9 @@ func (a *autoSleep) takeStep(sh *shell.Shell, d *policy.Decision) error {
 	}
 }
 
-// onTransition forgets attempts and updates notes that a transition outdates, and has
-// runLoop decide again. It must not block.
+// onTransition forgets the attempts of an instance that is started or destroyed, updates
+// the note of one that is hibernated or destroyed in the background, and has runLoop decide
+// again. It must not block.
 func (a *autoSleep) onTransition(t shell.Transition) {
 	switch t.To {
 	case shell.Activation, shell.Destroyed: // earlier attempts say nothing about the next process

@@ -10,11 +10,11 @@ import (
 	"dormouse/shell"
 )
 
-// Clone makes an instance with the configuration of another, including values that Configure
-// has set. The clone is deactivated, or unavailable if its start mode says so, and
-// exists until it is destroyed: each later host starts it as its start mode says. The
-// error wraps ErrUnknown, ErrExists or ErrNotCloneable, or says why the new
-// callsign can't be used.
+// Clone makes an instance with the configuration of another, including values that
+// Configure has set. The clone is deactivated, or unavailable if its start mode says so,
+// and exists until it is destroyed: each later host starts it as its start mode says. The
+// error wraps ErrUnknown, ErrExists, ErrNotCloneable, or shell.ErrUnavailable once the host
+// stops, or says why the new callsign can't be used.
 func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) error {
 	done, err := s.beginChange()
 	if err != nil {
@@ -61,8 +61,10 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 	return s.options.CheckCallsign(callsign)
 }
 
-// Destroy ends a clone and removes all that is kept of it. For an instance that the
-// configuration names Destroy does nothing. The error may wrap ErrUnknown.
+// Destroy ends a clone and removes all that is kept of it, images and overrides too. For an
+// instance that the configuration names Destroy does nothing. If the plugin can't be ended,
+// the clone stays. The error may wrap ErrUnknown, or shell.ErrUnavailable once the host
+// stops.
 func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	done, err := s.beginChange()
 	if err != nil {
@@ -92,8 +94,9 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	return nil
 }
 
-// endAndRemove ends an instance and takes it off the roster. If the plugin could not be
-// ended, the instance stays there and the error says why.
+// endAndRemove ends an instance, cancels its planned restart and takes it off the roster.
+// If the plugin could not be ended, the instance stays there and the error says why; an end
+// out of order is only logged.
 func (s *Supervisor) endAndRemove(ctx context.Context, sh *shell.Shell) error {
 	err := sh.Destroy(ctx, shell.Requested)
 	if sh.State() != shell.Destroyed {

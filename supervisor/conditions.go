@@ -20,8 +20,9 @@ type conditions struct {
 	present map[string]bool   // by callsign: activated or hibernated
 }
 
-// setSubsystems activates or deactivates subsystems on behalf of an instance, and returns
-// those that changed.
+// setSubsystems activates or deactivates subsystems on behalf of an instance, "" for the
+// host, and returns those that changed. A subsystem that is active already counts as
+// activated by that instance from then on.
 func (c *conditions) setSubsystems(callsign string, names []string, active bool) (changed []Subsystem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,13 +58,16 @@ func (c *conditions) subsystemsActivatedBy(callsign string) (names []string) {
 	return names
 }
 
-// setInstancePresent records whether an instance is activated or hibernated.
+// setInstancePresent records whether an instance is present, that is, activated or
+// hibernated.
 func (c *conditions) setInstancePresent(callsign string, present bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.present[callsign] = present
 }
 
+// isInstancePresent reports whether an instance is activated or hibernated, and not about
+// to end.
 func (c *conditions) isInstancePresent(callsign string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,7 +127,8 @@ func (c *conditions) absentInstances(callsigns []string) (absent []string) {
 	return absent
 }
 
-// pendingError returns an error that wraps shell.ErrPending and lists the texts; nil for none.
+// pendingError returns an error that wraps shell.ErrPending and lists the texts, sorted and
+// each once; nil for none.
 func pendingError(texts []string) error {
 	if len(texts) == 0 {
 		return nil

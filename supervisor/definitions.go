@@ -60,7 +60,8 @@ func (c *clone) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// openDefinitions reads the clones and the persisted overrides.
+// openDefinitions returns the configurations of the files, and reads the clones and the
+// persisted overrides from the store.
 func openDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, error) {
 	d := &definitions{
 		files:      indexByCallsign(plugins),
@@ -76,6 +77,7 @@ func openDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, er
 	return d, nil
 }
 
+// indexByCallsign returns the configurations by their callsigns.
 func indexByCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
 	all := make(map[string]configs.Plugin, len(plugins))
 	for _, p := range plugins {
@@ -84,8 +86,9 @@ func indexByCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
 	return all
 }
 
-// configsOfClones returns the configurations of the clones, sorted by callsign. A clone
-// whose callsign a file now names as well is left out until the file no longer does.
+// configsOfClones returns the configurations of the clones, sorted by callsign. It logs and
+// drops a clone whose callsign, in upper or lower case, a file now names as well; the
+// clone's record stays for a host whose files no longer do so.
 func (d *definitions) configsOfClones(log zerolog.Logger) (plugins []configs.Plugin) {
 	for _, callsign := range slices.Sorted(maps.Keys(d.clones)) {
 		taken := func(file string) bool { return strings.EqualFold(file, callsign) }
@@ -100,7 +103,7 @@ func (d *definitions) configsOfClones(log zerolog.Logger) (plugins []configs.Plu
 }
 
 // configWithoutOverride returns the configuration of an instance as the file has it, or as
-// the clone was made.
+// the clone was made; false if the instance is neither in a file nor a clone.
 func (d *definitions) configWithoutOverride(callsign string) (configs.Plugin, bool) {
 	if p, ok := d.files[callsign]; ok {
 		return p, true
@@ -109,7 +112,8 @@ func (d *definitions) configWithoutOverride(callsign string) (configs.Plugin, bo
 	return c.Plugin, ok
 }
 
-// configWithOverride returns p with the override that was set for its callsign.
+// configWithOverride returns p with the override that was set for its callsign, if any. An
+// override that is not a JSON object is an error.
 func (d *definitions) configWithOverride(p configs.Plugin) (configs.Plugin, error) {
 	o, ok := d.overrides[p.Callsign]
 	if !ok {
@@ -123,8 +127,8 @@ func (d *definitions) configWithOverride(p configs.Plugin) (configs.Plugin, erro
 	return p, nil
 }
 
-// beginChange returns when no other change of the roster or of a configuration is
-// under way; done ends the change. The error wraps shell.ErrUnavailable once the host
+// beginChange waits until no other change of the roster or of a configuration is under way,
+// and begins one; done ends the change. The error wraps shell.ErrUnavailable once the host
 // stops.
 func (s *Supervisor) beginChange() (done func(), err error) {
 	s.definitions.changing.Lock()

@@ -25,7 +25,7 @@ type durableNotes[T any] struct {
 }
 
 // saveNote writes the current note of that name to disk, or deletes the note on disk if
-// there is no current one.
+// there is no current one. It logs a failure.
 func (k *durableNotes[T]) saveNote(name string) {
 	k.writing.Lock()
 	defer k.writing.Unlock()

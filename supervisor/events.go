@@ -16,8 +16,8 @@ type events struct {
 // listener is one call of Listen: two calls may pass the same Listener.
 type listener struct{ Listener }
 
-// Listener receives transitions, notifications and changes of subsystems, in order. Its methods must not block and
-// must not call operations of instances.
+// Listener receives transitions, notifications and changes of subsystems, in order. Its
+// methods must not block and must not call operations of instances.
 type Listener interface {
 	shell.Observer
 	// Subsystems receives the subsystems that changed.
@@ -39,24 +39,28 @@ func (s *Supervisor) Listen(l Listener) (stop func()) {
 	}
 }
 
+// Transition calls Transition of each listener.
 func (e *events) Transition(t shell.Transition) {
 	for _, l := range e.currentListeners() {
 		l.Transition(t)
 	}
 }
 
+// Notification calls Notification of each listener.
 func (e *events) Notification(callsign string, n shell.Notification) {
 	for _, l := range e.currentListeners() {
 		l.Notification(callsign, n)
 	}
 }
 
+// currentListeners returns the listeners, which the caller must not change.
 func (e *events) currentListeners() []*listener {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return e.listeners
 }
 
+// Subsystems calls Subsystems of each listener.
 func (e *events) Subsystems(changed []Subsystem) {
 	for _, l := range e.currentListeners() {
 		l.Subsystems(changed)
@@ -69,7 +73,8 @@ type observer struct {
 	s *Supervisor
 }
 
-// Transition passes a transition on, and has the host act on it.
+// Transition passes a transition on to the listeners, and then to restarts, automatic
+// sleep, and the conditions on which other instances depend.
 func (o observer) Transition(t shell.Transition) {
 	s := o.s
 	s.events.Transition(t)

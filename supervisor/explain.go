@@ -13,15 +13,15 @@ import (
 type Explanation struct {
 	policy.Explanation
 	// Saves is how many bytes of memory a hibernation would free, and Obstacle why a
-	// hibernation would fail.
+	// hibernation would fail. Both are zero for an instance that is not active.
 	Saves    int64
 	Obstacle error
 	// Golden is the golden image for the next start, NoGolden why there is none. Both
 	// are nil for an instance without warm-start.
 	Golden   *shell.GoldenImage
 	NoGolden error
-	// Loading is how much memory has been loaded since a lazy wake, zero once all of
-	// it is.
+	// Loading is how much memory has been loaded since a lazy wake, zero once all memory
+	// is.
 	Loading shell.Progress
 }
 
@@ -54,6 +54,7 @@ func (s *Supervisor) ExplainBriefly(callsign string) string {
 	return s.autoSleep.explain(sh).Why
 }
 
+// explain returns the policy's explanation of an instance, and measures nothing.
 func (a *autoSleep) explain(sh *shell.Shell) policy.Explanation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
 	return now.Explain(a.candidateOf(sh), a.memory.whyUnwatched())

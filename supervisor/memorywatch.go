@@ -23,6 +23,8 @@ type memoryWatch struct {
 	unwatchedErr error     // why the kernel reports none
 }
 
+// newMemoryWatch returns a memoryWatch that asks the kernel where o has no function for
+// that.
 func newMemoryWatch(o AutoSleep, log zerolog.Logger) *memoryWatch {
 	if o.Available == nil {
 		o.Available = memory.Available
@@ -33,7 +35,9 @@ func newMemoryWatch(o AutoSleep, log zerolog.Logger) *memoryWatch {
 	return &memoryWatch{AutoSleep: o, log: log}
 }
 
-// watchPressure calls report whenever the kernel reports memory pressure, until ctx ends.
+// watchPressure records the time and calls report whenever the kernel reports memory
+// pressure, until ctx ends. If the kernel can't report pressure, watchPressure logs that,
+// keeps the error for whyUnwatched, and returns.
 func (w *memoryWatch) watchPressure(ctx context.Context, report func()) {
 	err := w.Watch(ctx, time.Duration(w.Rules.PressureSome), time.Duration(w.Rules.PressureWindow), func() {
 		w.mu.Lock()
@@ -54,16 +58,17 @@ func (w *memoryWatch) watchPressure(ctx context.Context, report func()) {
 	w.log.Warn().Err(err).Msg("nothing sleeps for want of memory: the kernel does not tell of it, set memory-available")
 }
 
-// whyUnwatched returns why the kernel reports no pressure, nil if it does.
+// whyUnwatched returns why the kernel can't report memory pressure, nil if it can.
 func (w *memoryWatch) whyUnwatched() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.unwatchedErr
 }
 
-// shortageText returns why memory is short now, "" if it is not. Memory pressure that was
-// reported before the moment since does not count.
-func (w *memoryWatch) shortageText(now, since time.Time) string {
+// shortageText returns why memory is short now, "" if it is not or if the rules ignore
+// shortages. Memory pressure counts for twice the key pressure-window, and not if the
+// kernel reported it before the moment ignoreBefore.
+func (w *memoryWatch) shortageText(now, ignoreBefore time.Time) string {
 	if w.Rules.Pressure == configs.PressureOff {
 		return ""
 	}
@@ -73,14 +78,15 @@ func (w *memoryWatch) shortageText(now, since time.Time) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	recent := now.Add(-2 * time.Duration(w.Rules.PressureWindow))
-	if w.pressedAt.After(recent) && !w.pressedAt.Before(since) {
+	if w.pressedAt.After(recent) && !w.pressedAt.Before(ignoreBefore) {
 		return fmt.Sprintf("processes waited for memory for %s within %s", w.Rules.PressureSome, w.Rules.PressureWindow)
 	}
 	return ""
 }
 
 // belowFloorText returns a text that says that less memory is available than the key
-// memory-available asks for, "" if there is enough.
+// memory-available asks for; "" if there is enough, the key is not set, or the available
+// memory can't be measured, which is logged.
 func (w *memoryWatch) belowFloorText() string {
 	if w.Rules.MemoryAvailable == 0 {
 		return ""

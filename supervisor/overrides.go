@@ -12,10 +12,10 @@ import (
 	"dormouse/shell"
 )
 
-// Configure replaces the plugin's own configuration, a JSON object, of an instance
-// that is not active. The new one holds until the host ends, or longer if
-// PersistConfiguration is called. The error wraps ErrUnknown, ErrNotAnObject or
-// shell.ErrIllegalState.
+// Configure replaces the plugin's own configuration, a JSON object, of an instance that
+// neither runs nor sleeps. The new one holds until the host ends, or longer if
+// PersistConfiguration is called. The error wraps ErrUnknown, ErrNotAnObject,
+// shell.ErrIllegalState, or shell.ErrUnavailable once the host stops.
 func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.RawMessage) error {
 	done, err := s.beginChange()
 	if err != nil {
@@ -71,12 +71,13 @@ func (s *Supervisor) RestoreConfiguration(_ context.Context, callsign string) er
 	})
 }
 
-// forEachOverride runs work for one instance or, if callsign is empty, for each that has
-// an override.
-func (s *Supervisor) forEachOverride(callsign, verb string, work func(callsign string, sh *shell.Shell) error) error {
+// forEachOverride runs work for the instance of the callsign, even without an override, or,
+// if callsign is empty, for each callsign that has one; sh is nil if no instance has that
+// callsign. It stops at the first error. No other change is under way meanwhile.
+func (s *Supervisor) forEachOverride(callsign, verbOfError string, work func(callsign string, sh *shell.Shell) error) error {
 	done, err := s.beginChange()
 	if err != nil {
-		return fmt.Errorf("cannot %s: %w", verb, err)
+		return fmt.Errorf("cannot %s: %w", verbOfError, err)
 	}
 	defer done()
 	callsigns := []string{callsign}
@@ -86,10 +87,10 @@ func (s *Supervisor) forEachOverride(callsign, verb string, work func(callsign s
 	for _, c := range callsigns {
 		sh, ok := s.Shell(c)
 		if !ok && callsign != "" {
-			return fmt.Errorf("cannot %s: %w: %q", verb, ErrUnknown, c)
+			return fmt.Errorf("cannot %s: %w: %q", verbOfError, ErrUnknown, c)
 		}
 		if err := work(c, sh); err != nil {
-			return fmt.Errorf("cannot %s the configuration: %w", verb, err)
+			return fmt.Errorf("cannot %s the configuration: %w", verbOfError, err)
 		}
 	}
 	return nil

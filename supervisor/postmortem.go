@@ -57,9 +57,10 @@ type postMortemReport struct {
 	Memory   map[string]int64 `json:"memory,omitempty"` // of the cgroup, in bytes
 }
 
-// writePostMortem writes a folder about a plugin that has ended, before its cgroup and
-// its log are gone.
-func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, err error, evidence func() shell.Evidence) {
+// writePostMortem writes a folder about a plugin that has ended, before its cgroup and its
+// log are gone, if the configuration asks for that with this reason. Cause is the error
+// behind the end, nil if none. A failure to write is only logged.
+func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, cause error, evidence func() shell.Evidence) {
 	p := &s.postMortems
 	if p.Dir == "" || !slices.Contains(p.Reasons, string(why)) {
 		return
@@ -67,8 +68,8 @@ func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, err erro
 	e := evidence()
 	now := time.Now().UTC()
 	r := postMortemReport{Callsign: callsign, Reason: why, Exit: e.Exit, PID: e.PID, Begun: e.Begun.UTC(), At: now, Core: e.Core, Memory: memoryFigures(e)}
-	if err != nil {
-		r.Error = err.Error()
+	if cause != nil {
+		r.Error = cause.Error()
 	}
 	if !e.Begun.IsZero() {
 		r.Uptime = now.Sub(e.Begun).Seconds()
@@ -85,7 +86,8 @@ func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, err erro
 	s.log.Info().Str("callsign", callsign).Str("folder", dir).Msg("documented the end of the plugin")
 }
 
-// writeFolder makes a folder under a draft name, and renames it when it is complete.
+// writeFolder makes a folder under a draft name, renames it when it is complete, and
+// removes the oldest folders. Dir is the path of the new folder.
 func (p *postMortems) writeFolder(r postMortemReport, e shell.Evidence) (dir string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,8 +156,8 @@ func (p *postMortems) removeOldestFolders() error {
 	return err
 }
 
-// memoryFigures returns the figures of the cgroup's memory files, in bytes, by the
-// file name without "memory.".
+// memoryFigures returns the numbers in the cgroup's memory files, in bytes, by the file
+// name without "memory.". It leaves out files that hold anything but one number.
 func memoryFigures(e shell.Evidence) map[string]int64 {
 	numbers := make(map[string]int64)
 	for name, text := range e.Files {

@@ -34,9 +34,9 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]st
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
 	s.definitions.files = maps.Clone(r.after)
-	r.endRemovedInstances(ctx)
+	r.endRemovedAndReplacedInstances(ctx)
 	r.applyChangedConfigs(ctx)
-	r.startNewInstances(ctx)
+	r.addNewInstances(ctx)
 	s.recheckRequirements() // requirements may differ
 	s.autoSleep.decideSoon()
 	slices.SortFunc(r.lines, func(a, b string) int {
@@ -69,7 +69,8 @@ func (r *reload) keepOldConfig(callsign string) {
 	r.s.definitions.files[callsign] = r.before[callsign]
 }
 
-// checkPlugins returns everything that is wrong with plugins, and changes nothing.
+// checkPlugins returns everything that is wrong with plugins, and changes nothing. The
+// error may wrap ErrExists.
 func (r *reload) checkPlugins(plugins []configs.Plugin) (err error) {
 	all := slices.Clone(plugins)
 	for _, callsign := range slices.Sorted(maps.Keys(r.s.definitions.clones)) {
@@ -89,16 +90,17 @@ func (r *reload) checkPlugins(plugins []configs.Plugin) (err error) {
 	return err
 }
 
-// needsNewShell reports whether the instance did not exist before, or was of another
-// built-in or a program.
+// needsNewShell reports whether the instance of p did not exist before, or was of another
+// built-in, or of a built-in instead of a program or the reverse.
 func (r *reload) needsNewShell(p configs.Plugin) bool {
 	old, ok := r.before[p.Callsign]
 	return !ok || old.Builtin != p.Builtin
 }
 
-// endRemovedInstances ends the instances that plugins no longer names, in the reverse order of
-// the start.
-func (r *reload) endRemovedInstances(ctx context.Context) {
+// endRemovedAndReplacedInstances ends the instances that plugins no longer names, and those
+// that need a new shell, in the reverse order of the start. An instance that can't be ended
+// keeps its old configuration.
+func (r *reload) endRemovedAndReplacedInstances(ctx context.Context) {
 	var gone []*shell.Shell
 	for callsign := range r.before {
 		p, stays := r.after[callsign]
@@ -119,7 +121,8 @@ func (r *reload) endRemovedInstances(ctx context.Context) {
 	}
 }
 
-// applyChangedConfigs gives each instance whose configuration differs its new one.
+// applyChangedConfigs gives each instance whose configuration differs its new one, in the
+// order of the start.
 func (r *reload) applyChangedConfigs(ctx context.Context) {
 	var shells []*shell.Shell
 	for callsign, p := range r.after {
@@ -132,7 +135,8 @@ func (r *reload) applyChangedConfigs(ctx context.Context) {
 	}
 }
 
-// applyConfig adjusts, reconfigures or restarts one instance.
+// applyConfig adjusts, restarts or reconfigures one instance if its configuration differs,
+// and adds a line to the result.
 func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 	callsign := sh.Callsign()
 	old, err := r.s.definitions.configWithOverride(r.before[callsign])
@@ -169,8 +173,10 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 	r.addResultLine(callsign, "%s, %s", did, differenceText(keys))
 }
 
-// startNewInstances makes the new instances, and starts those whose start mode says so.
-func (r *reload) startNewInstances(ctx context.Context) {
+// addNewInstances makes and probes the instances that are not on the roster, and starts
+// those whose start mode says so. Subsystems that they control are no longer active by the
+// host.
+func (r *reload) addNewInstances(ctx context.Context) {
 	var made []*shell.Shell
 	for callsign, p := range r.after {
 		if _, there := r.s.Shell(callsign); there {
@@ -205,7 +211,7 @@ func (r *reload) startNewInstances(ctx context.Context) {
 	}
 }
 
-// differenceText returns a text that says which keys differ.
+// differenceText returns a text that says which keys differ: "its args and env differ".
 func differenceText(keys []string) string {
 	last := len(keys) - 1
 	if last == 0 && !strings.HasSuffix(keys[0], "s") {

@@ -29,7 +29,8 @@ func (r requirements) MayStayActive(about shell.Information) error {
 	return r.s.conditions.lostRequirements(r.config(), about)
 }
 
-// config returns the configuration of the instance as it is now.
+// config returns the configuration of the instance as it is now, zero if the instance does
+// not exist.
 func (r requirements) config() configs.Plugin {
 	if sh, ok := r.s.Shell(r.callsign); ok {
 		return sh.Config()
@@ -37,8 +38,9 @@ func (r requirements) config() configs.Plugin {
 	return configs.Plugin{}
 }
 
-// EndDependants deactivates the subsystems of an instance that is about to end, and returns
-// when its dependants have ended or ctx has.
+// EndDependants records that an instance that is about to end is no longer present,
+// deactivates its subsystems, ends the instances that depend on it, and returns when those
+// have ended or ctx has. It logs failures.
 func (r requirements) EndDependants(ctx context.Context) {
 	s := r.s
 	s.conditions.setInstancePresent(r.callsign, false)
@@ -116,21 +118,22 @@ type rechecks struct {
 	running map[*shell.Shell]bool
 }
 
-// recheckRequirements has each instance whose requirements are violated end, and each
-// that waits and whose requirements are satisfied start, in the background. An
-// instance that is changing its state checks its requirements by itself.
+// recheckRequirements has each instance whose requirements are lost end, and each that
+// waits and whose requirements are met start, in the background. An instance that is
+// changing its state checks its requirements by itself. It does nothing while the host
+// adopts instances.
 func (s *Supervisor) recheckRequirements() {
 	if s.adopting.Load() {
 		return
 	}
-	for _, sh := range slices.Concat(s.violatedInstances(), s.satisfiedInstances()) {
+	for _, sh := range slices.Concat(s.instancesWithLostRequirements(), s.startableWaitingInstances()) {
 		s.recheckInBackground(sh)
 	}
 }
 
-// violatedInstances returns the active or starting instances whose requirements are lost,
-// except those that have begun to end.
-func (s *Supervisor) violatedInstances() []*shell.Shell {
+// instancesWithLostRequirements returns the active or starting instances whose requirements
+// are lost, except those that have begun to end.
+func (s *Supervisor) instancesWithLostRequirements() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
 		state := sh.State()
 		if !state.NeedsRequirements() || state == shell.Activated && !s.conditions.isInstancePresent(sh.Callsign()) {
@@ -140,8 +143,8 @@ func (s *Supervisor) violatedInstances() []*shell.Shell {
 	})
 }
 
-// satisfiedInstances returns the waiting instances whose requirements are all met.
-func (s *Supervisor) satisfiedInstances() []*shell.Shell {
+// startableWaitingInstances returns the waiting instances whose requirements are all met.
+func (s *Supervisor) startableWaitingInstances() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
 		return sh.State() != shell.Precondition || s.conditions.missingRequirements(sh.Config(), sh.EffectiveInformation()) != nil
 	})
@@ -158,7 +161,7 @@ func (s *Supervisor) recheckInBackground(sh *shell.Shell) {
 		return
 	}
 	started := s.startBackground(func() {
-		for s.mustRecheck(sh) {
+		for s.takeRecheck(sh) {
 			// The shell logs and keeps the errors.
 			switch sh.State() {
 			case shell.Activated:
@@ -174,9 +177,10 @@ func (s *Supervisor) recheckInBackground(sh *shell.Shell) {
 	}
 }
 
-// mustRecheck reports whether the instance has to check its requirements once more. If
-// not, its goroutine must end.
-func (s *Supervisor) mustRecheck(sh *shell.Shell) bool {
+// takeRecheck reports whether conditions have changed since the goroutine last checked the
+// instance, and clears that. If not, or if the host stops, it removes the goroutine's
+// entry, and the goroutine must end.
+func (s *Supervisor) takeRecheck(sh *shell.Shell) bool {
 	f := &s.rechecks
 	f.mu.Lock()
 	defer f.mu.Unlock()

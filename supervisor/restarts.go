@@ -51,6 +51,7 @@ type restartRecord struct {
 	GivenUp bool        `json:"given-up"`
 }
 
+// newRestarts returns the restarts of a host, with the records that the earlier host kept.
 func newRestarts(s *Supervisor) (*restarts, error) {
 	r := &restarts{s: s, states: make(map[string]*restartState)}
 	r.records = durableNotes[restartRecord]{
@@ -65,8 +66,8 @@ func newRestarts(s *Supervisor) (*restarts, error) {
 	return r, err
 }
 
-// currentRecord returns the record of an instance to be kept, false if there were no
-// restarts.
+// currentRecord returns a copy of the record of an instance to be kept on disk, false if
+// there were no restarts.
 func (r *restarts) currentRecord(callsign string) (restartRecord, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,9 +95,10 @@ func (s *Supervisor) RestartStatus(callsign string) RestartStatus {
 	return RestartStatus{Count: count, GivenUp: state.record.GivenUp, Next: state.next}
 }
 
-// onTransition plans a restart when a plugin ended by itself, and cancels the plan
-// when anything else happens to the instance. It is called for each transition, in
-// order.
+// onTransition plans a restart when a plugin ended by itself, or failed to start at a
+// restart, and the restart policy asks for that. When anything else happens to the
+// instance, it cancels the plan; a requested activation also resets the count. It is called
+// for each transition, in order.
 func (r *restarts) onTransition(t shell.Transition) {
 	sh, ok := r.s.Shell(t.Callsign)
 	if t.From == t.To || !ok {
@@ -122,7 +124,7 @@ func (r *restarts) onTransition(t shell.Transition) {
 	default:
 		state.restarting = false
 	}
-	if failed && policyCovers(sh.Config().Restart.Policy, t) {
+	if failed && policyAsksForRestart(sh.Config().Restart.Policy, t) {
 		r.planRestart(sh, state)
 	}
 }
@@ -138,15 +140,17 @@ func endedByItself(t shell.Transition) bool {
 	}
 }
 
-// policyCovers reports whether the policy asks for a restart after the end that t is.
-func policyCovers(policy configs.RestartPolicy, t shell.Transition) bool {
+// policyAsksForRestart reports whether the policy asks for a restart after the end that t
+// is: on-failure does not do so after a clean exit.
+func policyAsksForRestart(policy configs.RestartPolicy, t shell.Transition) bool {
 	exit, ok := errors.AsType[*shell.ExitError](t.Err)
 	clean := ok && exit.IsClean() && t.Reason == shell.Failure
 	return policy == configs.RestartAlways || policy == configs.RestartOnFailure && !clean
 }
 
-// resetCount forgets earlier restarts at a requested activation. At the start of the
-// host it only lifts GivenUp. The caller holds mu.
+// resetCount forgets earlier restarts at a requested activation. At the start of the host
+// it only lifts GivenUp; at an activation by the host itself it does nothing. The record is
+// saved in the background. The caller holds mu.
 func (r *restarts) resetCount(sh *shell.Shell, state *restartState, why shell.Reason) {
 	switch why {
 	case shell.Automatic, shell.Conditions:
@@ -159,8 +163,8 @@ func (r *restarts) resetCount(sh *shell.Shell, state *restartState, why shell.Re
 	r.s.startBackground(func() { r.records.saveNote(sh.Callsign()) })
 }
 
-// planRestart has the instance restarted after a pause, or gives it up if the limit
-// is reached. The caller holds mu.
+// planRestart counts a restart and has the instance restarted after a pause, or gives the
+// instance up if the limit is reached. The caller holds mu.
 func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 	policy := sh.Config().Restart
 	record := &state.record
@@ -186,7 +190,8 @@ func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 	r.s.startBackground(func() { r.restartAfter(ctx, delay, sh, state, plan) })
 }
 
-// restartAfter restarts the instance after delay, unless the plan is canceled before.
+// restartAfter saves the record and restarts the instance after delay, unless the plan is
+// canceled before or the instance is no longer deactivated. It logs a failure.
 func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *shell.Shell, state *restartState, plan int) {
 	r.records.saveNote(sh.Callsign()) // first, so that a host killed during the pause has counted the restart
 	timer := time.NewTimer(delay)
@@ -206,7 +211,7 @@ func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *sh
 	}
 }
 
-// cancelPlannedRestart cancels the planned restart of an instance.
+// cancelPlannedRestart cancels the planned restart of an instance, if any.
 func (r *restarts) cancelPlannedRestart(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -215,7 +220,8 @@ func (r *restarts) cancelPlannedRestart(callsign string) {
 	}
 }
 
-// removeRecord deletes all that is known of an instance that no longer exists, on disk too.
+// removeRecord cancels the planned restart of an instance that no longer exists, and
+// deletes the record of its restarts, on disk too.
 func (r *restarts) removeRecord(callsign string) error {
 	r.mu.Lock()
 	if state := r.states[callsign]; state != nil {
@@ -226,6 +232,8 @@ func (r *restarts) removeRecord(callsign string) error {
 	return r.records.removeNote(callsign)
 }
 
+// cancelPlannedRestart cancels the planned restart, if any. The caller holds the mu of
+// restarts.
 func (s *restartState) cancelPlannedRestart() {
 	if s.cancel != nil {
 		s.cancel()
@@ -235,8 +243,8 @@ func (s *restartState) cancelPlannedRestart() {
 	s.plan++
 }
 
-// restartsWithinWindow returns the restarts that the policy still counts. A time far ahead
-// was noted before the clock was set back, and does not count.
+// restartsWithinWindow returns the times of the restarts that the policy still counts. A
+// time far ahead was noted before the clock was set back, and does not count.
 func restartsWithinWindow(times []time.Time, policy configs.Restart) []time.Time {
 	now, window := time.Now(), time.Duration(policy.Window)
 	return slices.DeleteFunc(slices.Clone(times), func(at time.Time) bool {
@@ -244,13 +252,13 @@ func restartsWithinWindow(times []time.Time, policy configs.Restart) []time.Time
 	})
 }
 
-// restartPause returns the pause before a restart. It doubles with each earlier one,
-// up to the window, and is longer by up to a quarter at random, so that plugins that
-// ended together are not restarted together.
-func restartPause(policy configs.Restart, earlier int) time.Duration {
+// restartPause returns the pause before a restart. It doubles with each earlier restart, up
+// to the window, and is longer by up to a quarter at random, so that plugins that ended
+// together are not restarted together.
+func restartPause(policy configs.Restart, earlierRestarts int) time.Duration {
 	pause := time.Duration(policy.Backoff)
 	longest := max(pause, time.Duration(policy.Window))
-	for range earlier {
+	for range earlierRestarts {
 		pause = min(2*pause, longest)
 	}
 	return pause + rand.N(pause/4+1)

@@ -17,12 +17,14 @@ type roster struct {
 	builtins []*shell.Shell // the host's own, in the order in which they start
 }
 
+// add adds an instance, and replaces one with the same callsign.
 func (r *roster) add(s *shell.Shell) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shells[s.Callsign()] = s
 }
 
+// addBuiltin adds a built-in of the host itself, which starts after those added before.
 func (r *roster) addBuiltin(s *shell.Shell) {
 	r.add(s)
 	r.builtins = append(r.builtins, s)

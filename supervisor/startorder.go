@@ -15,6 +15,7 @@ type position struct {
 	depth int // of the instances that it requires
 }
 
+// compare returns a negative number if p starts before q, 0 if both start together.
 func (p position) compare(q position) int {
 	return cmp.Or(cmp.Compare(p.order, q.order), cmp.Compare(p.depth, q.depth))
 }
@@ -23,8 +24,8 @@ func (p position) compare(q position) int {
 // starting instance waits for those by itself.
 func startPosition(sh *shell.Shell) position { return position{order: sh.Config().StartupOrder} }
 
-// positionsAfterRequired returns a function whose positions put each instance behind all
-// instances that it requires.
+// positionsAfterRequired returns a function whose positions put each of the instances
+// behind all of them that it requires.
 func positionsAfterRequired(shells []*shell.Shell) func(*shell.Shell) position {
 	byCallsign := make(map[string]*shell.Shell, len(shells))
 	for _, sh := range shells {
@@ -53,12 +54,13 @@ func positionsAfterRequired(shells []*shell.Shell) func(*shell.Shell) position {
 	return find
 }
 
-// groupByPosition sorts instances by position, and returns those of each position together.
-func groupByPosition(shells []*shell.Shell, at func(*shell.Shell) position) [][]*shell.Shell {
-	slices.SortStableFunc(shells, func(a, b *shell.Shell) int { return at(a).compare(at(b)) })
+// groupByPosition sorts shells by their positions, and returns those of each position as
+// one group.
+func groupByPosition(shells []*shell.Shell, positionOf func(*shell.Shell) position) [][]*shell.Shell {
+	slices.SortStableFunc(shells, func(a, b *shell.Shell) int { return positionOf(a).compare(positionOf(b)) })
 	var ranks [][]*shell.Shell
 	for i, s := range shells {
-		if i == 0 || at(s) != at(shells[i-1]) {
+		if i == 0 || positionOf(s) != positionOf(shells[i-1]) {
 			ranks = append(ranks, nil)
 		}
 		ranks[len(ranks)-1] = append(ranks[len(ranks)-1], s)
@@ -66,7 +68,7 @@ func groupByPosition(shells []*shell.Shell, at func(*shell.Shell) position) [][]
 	return ranks
 }
 
-// inParallel runs work for each instance and returns when all are done.
+// inParallel runs work for all instances at once and returns when all are done.
 func inParallel(shells []*shell.Shell, work func(*shell.Shell)) {
 	var all sync.WaitGroup
 	for _, s := range shells {

@@ -34,6 +34,8 @@ type activatorRecord struct {
 	By      string `json:"by"`
 }
 
+// newActivatorNotes returns the notes, by subsystem, which instance activated it. A
+// subsystem that the host activated has none.
 func (s *Supervisor) newActivatorNotes() durableNotes[activatorRecord] {
 	return durableNotes[activatorRecord]{
 		Bucket: store.BucketOf[activatorRecord](s.options.Store, "subsystems"),
@@ -58,31 +60,32 @@ func (s *Supervisor) Subsystems() []Subsystem {
 	return all
 }
 
-// SetSubsystem activates or deactivates a subsystem that the instance controls, and
-// has the instances that depend on the subsystem started or ended. The subsystem stays
-// active until the instance ends. The error wraps ErrUnknown, ErrNotControlled, or
-// shell.ErrUnavailable if the instance does not run.
-func (s *Supervisor) SetSubsystem(callsign, name string, active bool) error {
+// SetSubsystem activates or deactivates a subsystem that the instance controls, announces
+// the change, and has the instances that depend on the subsystem started or ended. An
+// active subsystem stays so at most until the instance ends. The error wraps ErrUnknown,
+// ErrNotControlled, or shell.ErrUnavailable if the instance does not run.
+func (s *Supervisor) SetSubsystem(callsign, subsystem string, active bool) error {
 	sh, ok := s.Shell(callsign)
 	switch {
 	case !ok:
-		return fmt.Errorf("cannot set subsystem %s: %w: %q", name, ErrUnknown, callsign)
-	case !slices.Contains(sh.EffectiveInformation().Controls, name) || !slices.Contains(s.conditions.subsystems, name):
-		return fmt.Errorf("cannot set subsystem %s: %w", name, ErrNotControlled)
+		return fmt.Errorf("cannot set subsystem %s: %w: %q", subsystem, ErrUnknown, callsign)
+	case !slices.Contains(sh.EffectiveInformation().Controls, subsystem) || !slices.Contains(s.conditions.subsystems, subsystem):
+		return fmt.Errorf("cannot set subsystem %s: %w", subsystem, ErrNotControlled)
 	}
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
 	// An instance in any other state has dropped its subsystems, or does so next.
 	if state := sh.State(); !state.IsRunning() && state != shell.Deactivation {
-		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", name, shell.ErrUnavailable, state)
+		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", subsystem, shell.ErrUnavailable, state)
 	}
-	changed := s.conditions.setSubsystems(callsign, []string{name}, active)
-	s.changes.activators.saveNote(name) // before an instance acts on it
+	changed := s.conditions.setSubsystems(callsign, []string{subsystem}, active)
+	s.changes.activators.saveNote(subsystem) // before an instance acts on it
 	s.announceSubsystems(changed)
 	return nil
 }
 
-// dropSubsystems deactivates the subsystems that the instance had activated.
+// dropSubsystems deactivates the subsystems that the instance had activated, announces
+// that, and saves it in the background.
 func (s *Supervisor) dropSubsystems(callsign string) {
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
@@ -93,14 +96,15 @@ func (s *Supervisor) dropSubsystems(callsign string) {
 	}
 }
 
+// saveActivators brings the notes of the named subsystems on disk up to date.
 func (s *Supervisor) saveActivators(names []string) {
 	for _, name := range names {
 		s.changes.activators.saveNote(name)
 	}
 }
 
-// restoreSubsystems activates the subsystems again that are kept for instances which
-// an earlier host left running or hibernated.
+// restoreSubsystems activates the subsystems again that are kept for instances which an
+// earlier host left running or hibernated, and removes the notes for others.
 func (s *Supervisor) restoreSubsystems() {
 	c := &s.conditions
 	s.changes.announcing.Lock()
@@ -122,8 +126,9 @@ func (s *Supervisor) restoreSubsystems() {
 	s.saveActivators(outdated)
 }
 
-// activateUncontrolledSubsystems activates the subsystems that no instance controls, and
-// deactivates those that the host had activated and an instance controls now.
+// activateUncontrolledSubsystems activates the subsystems that no instance controls,
+// deactivates those that the host had activated and an instance controls now, and announces
+// both.
 func (s *Supervisor) activateUncontrolledSubsystems() {
 	c := &s.conditions
 	uncontrolled := slices.Clone(c.subsystems)
@@ -137,8 +142,9 @@ func (s *Supervisor) activateUncontrolledSubsystems() {
 	s.announceSubsystems(append(c.setSubsystems("", controlled, false), c.setSubsystems("", uncontrolled, true)...))
 }
 
-// announceSubsystems tells the listeners which subsystems have changed, and has instances
-// recheck their requirements. The caller holds announcing.
+// announceSubsystems logs and tells the listeners which subsystems have changed, and has
+// instances recheck their requirements. It does nothing if changed is empty. The caller
+// holds announcing.
 func (s *Supervisor) announceSubsystems(changed []Subsystem) {
 	if len(changed) == 0 {
 		return
@@ -148,7 +154,8 @@ func (s *Supervisor) announceSubsystems(changed []Subsystem) {
 	s.recheckRequirements()
 }
 
-// namesOfSubsystems returns the names of the active subsystems, or of the inactive ones.
+// namesOfSubsystems returns the names of the subsystems that are active, or of those that
+// are not.
 func namesOfSubsystems(subsystems []Subsystem, active bool) (names []string) {
 	for _, s := range subsystems {
 		if s.Active == active {

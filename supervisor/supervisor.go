@@ -125,8 +125,8 @@ func New(o Options) (*Supervisor, error) {
 	return s, nil
 }
 
-// makeInstances fills the roster: the built-ins, then the configured instances, then
-// the clones.
+// makeInstances reads what an earlier host has kept, and fills the roster: the built-ins,
+// then the configured instances, then the clones.
 func (s *Supervisor) makeInstances() (err error) {
 	o := s.options
 	if s.definitions, err = openDefinitions(o.Store, o.Plugins); err == nil {
@@ -159,7 +159,8 @@ func (s *Supervisor) makeInstances() (err error) {
 	return nil
 }
 
-// newInstance makes a plugin or a configured built-in from its configuration.
+// newInstance makes a plugin or a configured built-in from its configuration, and does not
+// add it to the roster. An unknown built-in is an error.
 func (s *Supervisor) newInstance(config configs.Plugin) (*shell.Shell, error) {
 	if config.Builtin == "" {
 		return s.newShell(config, s.options.Backend), nil
@@ -181,6 +182,8 @@ func (s *Supervisor) checkBuiltin(config configs.Plugin) error {
 	return fmt.Errorf("cannot make %s: there is no builtin %q, only: %s", config.Callsign, config.Builtin, known)
 }
 
+// newShell makes an instance whose backend the function backend makes, and records whether
+// it is present: hibernated, or left running by an earlier host.
 func (s *Supervisor) newShell(config configs.Plugin, backend func(func() configs.Plugin, shell.Sink) shell.Backend) *shell.Shell {
 	sh := shell.New(shell.Options{
 		Config:           config,
@@ -220,4 +223,5 @@ func (s *Supervisor) startBackground(work func()) bool {
 	return true
 }
 
+// isStopping reports whether Stop or Leave has begun.
 func (s *Supervisor) isStopping() bool { return s.ctx.Err() != nil }

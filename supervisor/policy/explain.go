@@ -39,8 +39,8 @@ type Prospect struct {
 	DryRun bool
 }
 
-// Explain explains one candidate. Unwatched is why the kernel reports no memory
-// pressure, nil if it does.
+// Explain explains one candidate. It does not need the other candidates nor any
+// measurement. Unwatched is why the kernel reports no memory pressure, nil if it does.
 func (s Situation) Explain(c Candidate, unwatched error) Explanation {
 	e := Explanation{Callsign: c.Callsign, State: c.Use.State, Failure: c.Attempts.failure}
 	if c.Use.State != shell.Activated {
@@ -59,7 +59,8 @@ func (s Situation) Explain(c Candidate, unwatched error) Explanation {
 	return e
 }
 
-// inactiveText returns the state of an instance that is not activated, in words.
+// inactiveText returns the state of an instance that is not activated, in words, and what
+// wakes a hibernated one.
 func inactiveText(c Candidate) string {
 	switch {
 	case c.Use.State == shell.Hibernated && c.Config.OnCall == configs.OnCallWake:
@@ -75,7 +76,7 @@ func inactiveText(c Candidate) string {
 // keepAwakeReasons returns the reasons that keep an activated instance awake now, whatever
 // step is planned.
 func (s Situation) keepAwakeReasons(c Candidate) (texts []string) {
-	if why := c.whyNeverHibernated(); why != "" {
+	if why := c.whyMayNotHibernate(); why != "" {
 		texts = append(texts, why)
 	}
 	if c.Use.Calls > 0 {
@@ -94,12 +95,13 @@ func (s Situation) keepAwakeReasons(c Candidate) (texts []string) {
 		texts = append(texts, fmt.Sprintf("it was used less than %s ago (min-awake)", minAwake))
 	}
 	if c.Attempts.failure != nil && c.Attempts.notBefore.After(s.Now) {
-		texts = append(texts, fmt.Sprintf("the last attempt failed, the next comes in %s: %v", roundToSeconds(c.Attempts.notBefore.Sub(s.Now)), c.Attempts.failure))
+		texts = append(texts, fmt.Sprintf("the last attempt failed, the next comes in %s: %v", formatWholeSeconds(c.Attempts.notBefore.Sub(s.Now)), c.Attempts.failure))
 	}
 	return texts
 }
 
-// summaryText is the explanation of an activated instance in one sentence.
+// summaryText returns the explanation of an activated instance in one sentence, made from
+// the parts in e.
 func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) string {
 	var parts []string
 	verb := "will"
@@ -111,10 +113,10 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 	case c.isInUse():
 		parts = append(parts, fmt.Sprintf("the host %s %s it when it has not been used for long enough: %s", verb, e.Next.Do, strings.Join(e.Keeps, ", ")))
 	default:
-		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, unless it is used before", verb, e.Next.Do, roundToSeconds(e.Next.At.Sub(s.Now))))
+		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, unless it is used before", verb, e.Next.Do, formatWholeSeconds(e.Next.At.Sub(s.Now))))
 	}
-	never := c.whyNeverHibernated()
-	switch causes := s.causesForAnyInstance(unwatched); {
+	never := c.whyMayNotHibernate()
+	switch causes := s.hostwideHibernationCauses(unwatched); {
 	case never != "" && e.Next == nil:
 		parts = append(parts, "the host does not put it to sleep: "+never)
 	case never != "":
@@ -130,9 +132,10 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 	return strings.Join(parts, "; ")
 }
 
-// causesForAnyInstance returns a text that lists the causes for which the host hibernates
-// any instance, whatever the idle times of that instance are.
-func (s Situation) causesForAnyInstance(unwatched error) string {
+// hostwideHibernationCauses returns a text that lists the causes for which the host
+// hibernates any instance, whatever the idle times of that instance are; "" if there are
+// none.
+func (s Situation) hostwideHibernationCauses(unwatched error) string {
 	var causes []string
 	r := s.Rules
 	if r.Pressure != configs.PressureOff {
@@ -154,5 +157,5 @@ func (s Situation) causesForAnyInstance(unwatched error) string {
 	return strings.Join(causes, ", or ")
 }
 
-// roundToSeconds formats a time to come, to the second.
-func roundToSeconds(d time.Duration) string { return max(0, d.Round(time.Second)).String() }
+// formatWholeSeconds formats a time to come, to the second; one that has passed is "0s".
+func formatWholeSeconds(d time.Duration) string { return max(0, d.Round(time.Second)).String() }

@@ -30,7 +30,7 @@ type Candidate struct {
 	Callsign string
 	Config   configs.Plugin
 	Use      shell.UseStatus
-	Attempts Attempts
+	Attempts SleepAttempts
 	// Memory is how many bytes of memory the plugin uses. It is needed only under a
 	// budget of bytes.
 	Memory int64
@@ -57,16 +57,15 @@ type Decision struct {
 	DryRun        bool // the host only logs the step
 }
 
-// Decide returns the step to take now, nil for none, and when to decide again: zero
-// means not before something changes.
-func (s Situation) Decide() (*Decision, time.Time) {
-	var again time.Time
+// Decide returns the step to take now, nil for none. If there is none, again is when to
+// decide again: zero means not before something changes. Steps of idle instances come
+// before steps for want of memory or beyond a budget.
+func (s Situation) Decide() (due *Decision, again time.Time) {
 	decideBy := func(at time.Time) {
 		if !at.IsZero() && (again.IsZero() || at.Before(again)) {
 			again = at
 		}
 	}
-	var due *Decision
 	var since time.Time
 	for _, c := range s.Candidates {
 		tier, at, because := s.nextIdleStep(c)
@@ -99,7 +98,8 @@ func (s Situation) Decide() (*Decision, time.Time) {
 	return nil, again
 }
 
-// measureInterval returns how often the host has to measure memory, 0 for never.
+// measureInterval returns how often the host has to measure memory, 0 if the rules need no
+// measurement.
 func (s Situation) measureInterval() time.Duration {
 	const budgetInterval = 10 * time.Second
 	switch {
@@ -133,11 +133,11 @@ func (s Situation) exceededLimit() (because string, shortage bool) {
 }
 
 // leastRecentlyUsedStep returns the next step with the instance that callers will miss
-// least: a suspended instance goes before a resumed one. When no instance can take a
-// step yet, it returns when the first one can.
-func (s Situation) leastRecentlyUsedStep(because string, shortage bool) (*Decision, time.Time) {
+// least: a suspended instance goes before a resumed one, then the one unused for longest.
+// When no instance can take a step yet, step is nil and soonest is when the first one can,
+// zero for none.
+func (s Situation) leastRecentlyUsedStep(because string, shortage bool) (step *Decision, soonest time.Time) {
 	dry := s.Rules.DryRun || shortage && s.Rules.Pressure == configs.PressureReport
-	var soonest time.Time
 	var able []Candidate
 	for _, c := range s.Candidates {
 		tier := c.nextTier()
@@ -161,7 +161,7 @@ func (s Situation) leastRecentlyUsedStep(because string, shortage bool) (*Decisi
 	return &Decision{c, c.nextTier(), because, shortage, dry}, time.Time{}
 }
 
-// nextIdleStep returns the step that follows if the instance stays unused, when it is
+// nextIdleStep returns the step that follows if the instance stays unused, when the step is
 // due, and why. Tier is empty when no step follows.
 func (s Situation) nextIdleStep(c Candidate) (tier Tier, at time.Time, because string) {
 	if after := c.Config.CheckpointAfter; !c.Use.InPlaceSince.IsZero() && c.mayHibernate() {
@@ -196,13 +196,14 @@ func (c Candidate) nextTier() Tier {
 	return Hibernate
 }
 
-// noticeabilityRank orders candidates by how much a caller notices of their next step.
+// noticeabilityRank returns a number for the next step of the instance: the more a caller
+// notices of that step, the higher.
 func (c Candidate) noticeabilityRank() int {
 	return slices.Index([]Tier{MoveToDisk, Hibernate, Suspend}, c.nextTier())
 }
 
 // earliestStepTime returns when a step that is due at the moment due may be taken: later if
-// the instance is in use, was just woken, or has failed to sleep.
+// the instance is in use, was just started or woken, or has failed to sleep.
 func (c Candidate) earliestStepTime(now, due time.Time) time.Time {
 	minAwake := time.Duration(c.Config.MinAwake)
 	if c.isInUse() { // as if its last use ended now
@@ -216,14 +217,17 @@ func (c Candidate) earliestStepTime(now, due time.Time) time.Time {
 	return due
 }
 
+// isInUse reports whether calls, streams or operations of the instance are under way.
 func (c Candidate) isInUse() bool { return c.Use.Calls+c.Use.Streams > 0 || c.Use.Busy }
 
-func (c Candidate) mayHibernate() bool { return c.whyNeverHibernated() == "" }
+// mayHibernate reports whether the host may hibernate the instance by itself, or move it to
+// disk if it sleeps in place.
+func (c Candidate) mayHibernate() bool { return c.whyMayNotHibernate() == "" }
 
-// whyNeverHibernated says why the host does not hibernate the instance, however
-// short memory is and however long the instance is idle. It is empty if the host may
+// whyMayNotHibernate returns why the host does not hibernate the instance in its present
+// state, however short memory is and however long the instance is idle; "" if the host may
 // do so.
-func (c Candidate) whyNeverHibernated() string {
+func (c Candidate) whyMayNotHibernate() string {
 	switch {
 	case !c.Use.CanHibernate:
 		return "it is part of the host"

@@ -36,7 +36,7 @@ func wakes(s *Candidate)        { s.Config.OnCall = configs.OnCallWake }
 func calling(s *Candidate)      { s.Use.Calls = 1 }
 func streaming(s *Candidate)    { s.Use.Streams = 1 }
 func busy(s *Candidate)         { s.Use.Busy = true }
-func hopeless(s *Candidate)     { s.Attempts = Attempts{failure: errBroke, hopeless: true} }
+func hopeless(s *Candidate)     { s.Attempts = SleepAttempts{failure: errBroke, hopeless: true} }
 func state(to shell.State) func(*Candidate) {
 	return func(s *Candidate) { s.Use.State = to }
 }
@@ -46,7 +46,7 @@ func idleAfter(suspend, hibernate time.Duration) func(*Candidate) {
 	}
 }
 func failed(after time.Time) func(*Candidate) {
-	return func(s *Candidate) { s.Attempts = Attempts{failures: 1, failure: errBroke, notBefore: after} }
+	return func(s *Candidate) { s.Attempts = SleepAttempts{failures: 1, failure: errBroke, notBefore: after} }
 }
 func pagedOut(ago, checkpointAfter time.Duration) func(*Candidate) {
 	return func(s *Candidate) {
@@ -170,7 +170,7 @@ func TestDecide(t *testing.T) {
 }
 
 func TestAttemptsBackOff(t *testing.T) {
-	var a Attempts
+	var a SleepAttempts
 	var pauses []time.Duration
 	for range 11 {
 		a.Record(&Decision{Tier: Hibernate}, errBroke, noon)
@@ -188,7 +188,7 @@ func TestAttemptsBackOff(t *testing.T) {
 		t.Errorf("a call that came first counts as a failure: %+v", a)
 	}
 	a.Record(&Decision{Tier: Hibernate}, nil, noon)
-	if diff := cmp.Diff(Attempts{}, a, cmp.AllowUnexported(Attempts{})); diff != "" {
+	if diff := cmp.Diff(SleepAttempts{}, a, cmp.AllowUnexported(SleepAttempts{})); diff != "" {
 		t.Errorf("after a success (-want +got):\n%s", diff)
 	}
 }

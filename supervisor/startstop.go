@@ -11,7 +11,8 @@ import (
 
 // Adopt takes over plugins that an earlier host left running, or ends them. It is called
 // before clients are served. The subsystems that adopted and hibernated instances had
-// activated are active again; requirements are checked when all instances are back.
+// activated are active again; requirements are checked when all instances are back. The
+// shells log the errors.
 func (s *Supervisor) Adopt(ctx context.Context) {
 	s.adopting.Store(true)
 	inParallel(s.roster.plugins(), func(sh *shell.Shell) {
@@ -21,11 +22,11 @@ func (s *Supervisor) Adopt(ctx context.Context) {
 	s.adopting.Store(false)
 }
 
-// Start activates the built-ins, probes the plugins, and activates the instances that
-// are to start with the host, in their order. A plugin that fails to start is logged
-// and left deactivated. A plugin with a missing requirement waits for that, and delays no
-// other plugin. An instance that was hibernated when the last host ended stays hibernated.
-// Once ctx has ended, Start begins no further activation.
+// Start activates the built-ins, probes the plugins, begins automatic sleep, and activates
+// the instances that are to start with the host, in their order. A plugin that fails to
+// start is logged and left deactivated. A plugin with a missing requirement waits for that,
+// and delays no other plugin. An instance that was hibernated when the last host ended
+// stays hibernated. Once ctx has ended, Start begins no further activation.
 func (s *Supervisor) Start(ctx context.Context) {
 	for _, b := range s.roster.builtins {
 		if err := b.Activate(ctx, shell.Startup); err != nil {
@@ -51,8 +52,8 @@ func (s *Supervisor) Start(ctx context.Context) {
 	}
 }
 
-// probeAll asks each plugin which subsystems it requires and controls, as many plugins at
-// a time as there are processors.
+// probeAll asks each plugin which subsystems it requires and controls, as many plugins at a
+// time as there are processors. It logs failures.
 func (s *Supervisor) probeAll(ctx context.Context, plugins []*shell.Shell) {
 	slots := make(chan struct{}, runtime.NumCPU())
 	inParallel(plugins, func(sh *shell.Shell) {
@@ -81,8 +82,9 @@ func (s *Supervisor) Leave(ctx context.Context) {
 	s.endAllInstances(func(sh *shell.Shell) error { return sh.LeaveOrDeactivate(ctx) })
 }
 
-// endAllInstances ends every instance by the function end, in the reverse order of the start, and
-// then the built-ins, and waits for the background goroutines.
+// endAllInstances ends every instance by the function end, in the reverse order of the
+// start, and then the built-ins, and waits for the background goroutines. No change of the
+// roster begins any more.
 func (s *Supervisor) endAllInstances(end func(*shell.Shell) error) {
 	s.mu.Lock() // so that every background goroutine has been counted
 	s.stop()
@@ -99,6 +101,7 @@ func (s *Supervisor) endAllInstances(end func(*shell.Shell) error) {
 	s.background.Wait()
 }
 
+// endAndClose ends an instance by the function end, logs a failure, and closes the shell.
 func (s *Supervisor) endAndClose(sh *shell.Shell, end func(*shell.Shell) error) {
 	defer sh.Close()
 	if err := end(sh); err != nil {

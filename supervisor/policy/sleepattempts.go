@@ -9,15 +9,16 @@ import (
 )
 
 const (
-	// firstPause follows a failed attempt, and doubles with each further failure.
+	// firstPause follows a failed attempt, and doubles with each further failure up to
+	// longestPause.
 	firstPause, longestPause = 10 * time.Second, time.Hour
 	// overtakenPause follows an attempt that a call or another operation overtook.
 	overtakenPause = time.Second
 )
 
-// Attempts sums up the host's attempts to put an instance to sleep since the
-// instance was started.
-type Attempts struct {
+// SleepAttempts sums up the host's attempts to put an instance to sleep since the instance
+// was started.
+type SleepAttempts struct {
 	failures  int       // since the last success
 	failure   error     // the last one
 	notBefore time.Time // no attempt before this moment
@@ -27,22 +28,25 @@ type Attempts struct {
 	loggedSuspend, loggedHibernate time.Time
 }
 
-func (a Attempts) lastLoggedUse(tier Tier) time.Time {
+// lastLoggedUse returns the last use at the time when a dry run logged a step of that tier,
+// zero if none did. Hibernate and MoveToDisk count as one tier.
+func (a SleepAttempts) lastLoggedUse(tier Tier) time.Time {
 	if tier == Suspend {
 		return a.loggedSuspend
 	}
 	return a.loggedHibernate
 }
 
-// Record adds the outcome of a decision: err is why the step failed.
-func (a *Attempts) Record(d *Decision, err error, now time.Time) {
+// Record adds the outcome of a decision that was carried out at now: err is why the step
+// failed, nil if it succeeded or was only logged. A success clears earlier failures.
+func (a *SleepAttempts) Record(d *Decision, err error, now time.Time) {
 	switch {
 	case d.DryRun && d.Tier == Suspend:
 		a.loggedSuspend = d.Use.LastUse
 	case d.DryRun:
 		a.loggedHibernate = d.Use.LastUse
 	case err == nil:
-		*a = Attempts{}
+		*a = SleepAttempts{}
 	case errors.Is(err, shell.ErrInUse), errors.Is(err, shell.ErrIllegalState), errors.Is(err, shell.ErrInProgress):
 		a.notBefore = now.Add(overtakenPause)
 	case errors.Is(err, hibernate.ErrObstacle) && !errors.Is(err, hibernate.ErrPassing), errors.Is(err, shell.ErrNotSupported):
