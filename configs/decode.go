@@ -20,8 +20,8 @@ type configFile struct {
 	dropIn bool
 }
 
-// decode reads the text of the file into the configuration. A text that is not valid TOML
-// changes nothing and is reported.
+// decode reads the text of the file into the configuration, and reports each fault. A text
+// that is not valid TOML changes nothing.
 func (f *configFile) decode(text []byte) {
 	if line := lineOfBadByte(text); line > 0 {
 		f.problems.add(f.path, line, errors.New("not UTF-8 text"))
@@ -65,8 +65,8 @@ func (f *configFile) decode(text []byte) {
 
 // rejectTablesInDropIn reports those of the tables that a drop-in has. They may only be in the
 // main file, so that no drop-in can change the host.
-func (f *configFile) rejectTablesInDropIn(top *tableReader, keys ...string) {
-	for _, key := range keys {
+func (f *configFile) rejectTablesInDropIn(top *tableReader, tables ...string) {
+	for _, key := range tables {
 		if _, given := top.values[key]; given {
 			top.addProblem(top.lines.keyOrSelf(key), "[%s] must not stand in a drop-in, which may hold [[plugin]] tables only", key)
 		}
@@ -97,7 +97,7 @@ func (f *configFile) readHost(t *tableReader) {
 	t.reportUnknownKeys()
 }
 
-// readListener reads a table [[listener]].
+// readListener reads a table [[listener]] and adds the listener to the configuration.
 func (f *configFile) readListener(t *tableReader) {
 	l := Listener{Dialect: DialectR4}
 	t.readText("address", &l.Address, checkLoopbackAddress)
@@ -124,7 +124,8 @@ func (f *configFile) readHibernate(t *tableReader) {
 	t.reportUnknownKeys()
 }
 
-// readPlugin reads a table [[plugin]].
+// readPlugin reads a table [[plugin]] and adds the instance to the configuration, with the
+// values that are right if others are wrong.
 func (f *configFile) readPlugin(t *tableReader) {
 	p := DefaultPlugin()
 	t.readText("callsign", &p.Callsign, CheckCallsign)
@@ -176,7 +177,8 @@ func (f *configFile) checkSubsystem(name string) error {
 	return CheckSubsystem(name, f.config.Host.AllSubsystems(), false)
 }
 
-// checkTermination returns an error if the name, after an optional "!", is not a subsystem.
+// checkTermination returns an error if the name, after an optional "!", is not a subsystem
+// that Thunder or the operator defines.
 func (f *configFile) checkTermination(name string) error {
 	return CheckSubsystem(name, f.config.Host.AllSubsystems(), true)
 }
@@ -192,8 +194,8 @@ func (f *configFile) readRestart(t *tableReader, r *Restart) {
 	t.reportUnknownKeys()
 }
 
-// claimCallsign takes the callsign for the plugin that t reads. It reports a callsign that
-// another configured plugin has already, without regard to case.
+// claimCallsign notes that the plugin that t reads has the callsign. It reports a callsign
+// that another configured plugin has already, without regard to case. It does nothing for "".
 func (f *configFile) claimCallsign(t *tableReader, callsign string) {
 	if callsign == "" {
 		return // missing or malformed, and reported as such
@@ -207,6 +209,8 @@ func (f *configFile) claimCallsign(t *tableReader, callsign string) {
 	f.callsigns[folded] = filePosition{f.path, at.line}
 }
 
+// checkVariableName returns an error if no environment variable can have the name: it is
+// empty or has a "=".
 func checkVariableName(name string) error {
 	if name == "" || strings.Contains(name, "=") {
 		return fmt.Errorf(`%q is not the name of a variable`, name)
@@ -228,7 +232,8 @@ func lineOfBadByte(text []byte) int {
 	return 0
 }
 
-// explainSyntaxError returns the line and the cause of an error of the TOML library. The
+// explainSyntaxError returns the line and the cause of an error of the TOML library, line 0
+// if the library does not know it. The
 // line in the library's error is wrong by one at a newline or the end of the file, so the
 // line is counted from the last byte that the library has read.
 func explainSyntaxError(text string, err error) (line int, cause error) {

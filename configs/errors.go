@@ -41,12 +41,13 @@ func (es LoadErrors) Unwrap() []error {
 	return errs
 }
 
+// add appends one fault. line is 0 if no line is meant.
 func (es *LoadErrors) add(source string, line int, err error) {
 	*es = append(*es, LoadError{source, line, err})
 }
 
-// sorted sorts the errors in place and returns them.
-func (es LoadErrors) sorted() LoadErrors {
+// sortInPlace sorts the errors by source, line and text, and returns the same slice.
+func (es LoadErrors) sortInPlace() LoadErrors {
 	slices.SortFunc(es, func(a, b LoadError) int {
 		return cmp.Or(
 			cmp.Compare(a.Source, b.Source),

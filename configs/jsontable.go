@@ -14,6 +14,8 @@ func (t *tableReader) readJSONTable(key string, to *map[string]any) {
 	}
 }
 
+// toJSONTable converts a TOML table to values that JSON has, and reports those that JSON
+// does not have. at is the line of the table.
 func (t *tableReader) toJSONTable(values map[string]any, at *keyLines) map[string]any {
 	out := make(map[string]any, len(values))
 	for key, value := range values {
@@ -22,8 +24,8 @@ func (t *tableReader) toJSONTable(values map[string]any, at *keyLines) map[strin
 	return out
 }
 
-// toJSONValue converts a TOML value to one that JSON has. key is the name of the value in
-// an error.
+// toJSONValue converts a TOML value to one that JSON has. It reports infinity and NaN, which
+// JSON does not have, by the name key at the line at.
 func (t *tableReader) toJSONValue(key string, value any, at *keyLines) any {
 	switch value := value.(type) {
 	case map[string]any:

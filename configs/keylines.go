@@ -10,8 +10,8 @@ type keyLines struct {
 	elements []*keyLines // one for each header, if the headers are written [[key]]
 }
 
-// linesOfKeys returns the lines of all keys of a document. keys are the keys that the TOML
-// library returned for the document, in their order.
+// linesOfKeys returns the lines of all keys of a document, which must be valid TOML. keys
+// are the keys that the TOML library returned for the document, in their order.
 func linesOfKeys(doc string, keys []toml.Key) *keyLines {
 	top := &keyLines{line: 1}
 	for i, start := range findKeyStarts(doc) {
@@ -29,8 +29,8 @@ func linesOfKeys(doc string, keys []toml.Key) *keyLines {
 	return top
 }
 
-// addChild returns the entry of the key of that name below k, and creates a missing entry
-// with that line.
+// addChild returns the entry of the key of that name below k, or below the last table if k
+// is an array of tables. It creates a missing entry with that line.
 func (k *keyLines) addChild(name string, line int) *keyLines {
 	if n := len(k.elements); n > 0 {
 		k = k.elements[n-1]

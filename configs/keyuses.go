@@ -26,10 +26,10 @@ const (
 	UseHost KeyUse = "host"
 )
 
-// ValuesFor returns the values of the keys that have one of the uses. Their order must not
+// ValuesOfKeysFor returns the values of the keys that have one of the uses. Their order must not
 // change, because journals on disk hold checksums of the values. The limits with such a use
 // come last, unless none is set.
-func (p Plugin) ValuesFor(uses ...KeyUse) (values []any) {
+func (p Plugin) ValuesOfKeysFor(uses ...KeyUse) (values []any) {
 	for field, value := range reflect.ValueOf(p).Fields() {
 		switch {
 		case !slices.Contains(uses, useOfField(field)):
@@ -78,4 +78,5 @@ func (p Plugin) DifferingKeys(other Plugin) (keys []string, adjustable bool) {
 	return keys, adjustable
 }
 
+// useOfField returns the KeyUse in the tag of a field, "" if the field has none.
 func useOfField(field reflect.StructField) KeyUse { return KeyUse(field.Tag.Get("use")) }

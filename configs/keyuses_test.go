@@ -85,7 +85,7 @@ func TestEachKeyHasOneUse(t *testing.T) {
 			kept := reflect.ValueOf(value.Interface())
 			value.SetZero()
 			for _, one := range started {
-				if changed := checksum(t, base.ValuesFor(one)) != checksum(t, config.ValuesFor(one)); changed != (use == one) {
+				if changed := checksum(t, base.ValuesOfKeysFor(one)) != checksum(t, config.ValuesOfKeysFor(one)); changed != (use == one) {
 					t.Errorf("%s is used for %s, its change for %s is %v", field.Name, use, one, changed)
 				}
 			}
@@ -128,11 +128,11 @@ func TestValuesOnDisk(t *testing.T) {
 		"exec, limited":   {configs.Limits{Pids: 3, OpenFiles: 9}, all[:1], `["/bin/a",["-v"],{"K":"V"},{"Memory":"0","Swap":null,"Pids":0,"CPUWeight":0,"OpenFiles":9}]`},
 	} {
 		p.Limits = test.limits
-		if diff := cmp.Diff(test.want, checksum(t, p.ValuesFor(test.uses...))); diff != "" {
+		if diff := cmp.Diff(test.want, checksum(t, p.ValuesOfKeysFor(test.uses...))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if got := checksum(t, configs.Plugin{}.ValuesFor(all...)); !strings.HasPrefix(got, `["",null,null,"",{}`) {
+	if got := checksum(t, configs.Plugin{}.ValuesOfKeysFor(all...)); !strings.HasPrefix(got, `["",null,null,"",{}`) {
 		t.Errorf("nothing is %s", got)
 	}
 }

@@ -48,7 +48,7 @@ func Load(path string, getenv func(string) string, flags Overrides) (Config, err
 		l.problems.add(at.path, at.line, err)
 	}
 	if len(l.problems) > 0 {
-		return Config{}, l.problems.sorted()
+		return Config{}, l.problems.sortInPlace()
 	}
 	if l.config.Hibernate.Dir == "" {
 		l.config.Hibernate.Dir = filepath.Join(l.config.Host.Root, "images")
@@ -69,10 +69,11 @@ type filePosition struct {
 	line int
 }
 
+// String returns the position as "path:line".
 func (p filePosition) String() string { return fmt.Sprintf("%s:%d", p.path, p.line) }
 
-// readMainAndDropIns reads the main file at path, and the files in the directory plugins.d
-// beside it. A missing main file is an error unless it is optional.
+// readMainAndDropIns reads the main file at path, and the files *.toml in the directory
+// plugins.d beside it. A missing main file is an error unless it is optional.
 func (l *configLoad) readMainAndDropIns(path string, optional bool) {
 	_, err := os.Stat(path)
 	if !optional || !errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +82,7 @@ func (l *configLoad) readMainAndDropIns(path string, optional bool) {
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.problems.add(dir, 0, readErrorWithoutPath(err))
+		l.problems.add(dir, 0, cannotReadError(err))
 	}
 	for _, entry := range entries {
 		// Hidden files are skipped, because editors leave such files behind.
@@ -91,16 +92,17 @@ func (l *configLoad) readMainAndDropIns(path string, optional bool) {
 	}
 }
 
-// readFile reads one configuration file into the configuration.
+// readFile reads one configuration file into the configuration, and reports a file that it
+// cannot read.
 func (l *configLoad) readFile(path string, dropIn bool) {
 	text, err := readRegularFile(path)
 	if err != nil {
-		l.problems.add(path, 0, readErrorWithoutPath(err))
+		l.problems.add(path, 0, cannotReadError(err))
 		return
 	}
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
-		l.problems.add(path, 0, readErrorWithoutPath(err))
+		l.problems.add(path, 0, cannotReadError(err))
 		return
 	}
 	f := &configFile{configLoad: l, path: path, dir: dir, dropIn: dropIn}
@@ -126,9 +128,9 @@ func readRegularFile(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// readErrorWithoutPath wraps an error and drops the path from it, because LoadError names
-// the path already.
-func readErrorWithoutPath(err error) error {
+// cannotReadError returns "cannot read: " and the error of opening or reading a file, without
+// the path, because LoadError names the path already.
+func cannotReadError(err error) error {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathError.Err
 	}
@@ -136,14 +138,14 @@ func readErrorWithoutPath(err error) error {
 }
 
 // applyOverrides applies the settings that were given as flags or environment variables. A
-// flag overrides the variable of the same setting.
+// flag overrides the variable of the same setting. An invalid value is reported.
 func (l *configLoad) applyOverrides(getenv func(string) string, flags Overrides) {
 	host := &l.config.Host
 	settings := []struct {
 		flag, value, variable string
 		apply                 func(value string) error
 	}{
-		{"--root", flags.Root, "DORMOUSE_ROOT", l.moveFilesBelowRoot},
+		{"--root", flags.Root, "DORMOUSE_ROOT", l.setPathsBelowRoot},
 		{"--listen", flags.Listen, "DORMOUSE_LISTEN", func(v string) error {
 			host.Listen = v
 			return checkLoopbackAddress(v)
@@ -182,9 +184,10 @@ func (l *configLoad) applyOverrides(getenv func(string) string, flags Overrides)
 	}
 }
 
-// moveFilesBelowRoot puts the state, the images and the communicator's socket below root,
-// whatever the configuration files say, so that two hosts with different roots share none.
-func (l *configLoad) moveFilesBelowRoot(root string) error {
+// setPathsBelowRoot configures the paths of the state, the images and the communicator's
+// socket below root, whatever the configuration files say, so that two hosts with different
+// roots share none.
+func (l *configLoad) setPathsBelowRoot(root string) error {
 	root, err := filepath.Abs(root)
 	l.config.Host.Root = root
 	l.config.Host.Communicator = filepath.Join(root, "run", "communicator")

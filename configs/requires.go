@@ -25,7 +25,7 @@ func (e *RequiresError) Error() string {
 }
 
 // CheckRequires returns an error for each required callsign that no plugin has, and one
-// for each circle of requirements, in the order of the plugins.
+// for each circle of requirements, in the order of the plugins; nil if all is well.
 func CheckRequires(plugins []Plugin) []*RequiresError {
 	requires := make(map[string][]string, len(plugins))
 	for _, p := range plugins {

@@ -19,10 +19,10 @@ func (h Host) AllSubsystems() []string {
 	return append(slices.Clone(Subsystems), h.Subsystems...)
 }
 
-// SplitTermination returns the subsystem of a termination such as "!Network", and not =
+// SplitTermination returns the subsystem of a termination such as "!Network", and negated =
 // true if the termination begins with "!", which means that the subsystem is down.
-func SplitTermination(name string) (subsystem string, not bool) {
-	return strings.CutPrefix(name, "!")
+func SplitTermination(termination string) (subsystem string, negated bool) {
+	return strings.CutPrefix(termination, "!")
 }
 
 var subsystemForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
@@ -40,10 +40,10 @@ func CheckNewSubsystem(name string) error {
 }
 
 // CheckSubsystem returns an error if the name is not one of the known subsystems. If
-// negative is true, a "!" may stand before the name.
-func CheckSubsystem(name string, known []string, negative bool) error {
-	subsystem, not := SplitTermination(name)
-	if not && !negative {
+// mayBeNegated is true, a "!" may stand before the name.
+func CheckSubsystem(name string, known []string, mayBeNegated bool) error {
+	subsystem, negated := SplitTermination(name)
+	if negated && !mayBeNegated {
 		return fmt.Errorf("%q must be a subsystem that is up; what is to end the instance stands in \"termination\"", name)
 	}
 	if slices.Contains(known, subsystem) {

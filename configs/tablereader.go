@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// tableReader reads one table of a file, key by key. Its methods leave the destination as
-// it was if the key is missing or has a wrong value, and report a wrong value. A key that
-// no method has read is unknown; reportUnknownKeys reports such keys.
+// tableReader reads one table of a file, key by key. Its methods leave the destination *to
+// as it was if the key is missing, and report a wrong value, after which Load fails. A key
+// that no method has read is unknown; reportUnknownKeys reports such keys.
 type tableReader struct {
 	file   *configFile
 	name   string // place of the table, for errors: "in [host]"
@@ -22,7 +22,7 @@ type tableReader struct {
 }
 
 // readValue returns the value of a key, and false if the key is missing or its value does
-// not have the type T. An error calls the type wantedType.
+// not have the type T. It reports a value of another type; wantedType names T there.
 func readValue[T any](t *tableReader, key, wantedType string) (T, bool) {
 	t.known = append(t.known, key)
 	value, given := t.values[key]
@@ -33,7 +33,7 @@ func readValue[T any](t *tableReader, key, wantedType string) (T, bool) {
 	return got, ok
 }
 
-// readText reads a string that passes every check.
+// readText reads a string that must pass every check.
 func (t *tableReader) readText(key string, to *string, checks ...func(string) error) {
 	s, ok := readValue[string](t, key, "a string")
 	if ok && t.passesChecks(t.lines.keyOrSelf(key), key, s, checks...) {
@@ -59,7 +59,7 @@ func (t *tableReader) readProgramPath(key string, to *string, checks ...func(str
 	}
 }
 
-// readTextList reads an array of strings that each pass every check.
+// readTextList reads an array of strings, without the strings that fail a check.
 func (t *tableReader) readTextList(key string, to *[]string, checks ...func(string) error) {
 	list, ok := readValue[[]any](t, key, "an array of strings")
 	if !ok {
@@ -78,7 +78,7 @@ func (t *tableReader) readTextList(key string, to *[]string, checks ...func(stri
 	*to = texts
 }
 
-// readTextMap reads a table of strings. Its keys must pass checkName.
+// readTextMap reads a table of strings, without the keys that fail checkName.
 func (t *tableReader) readTextMap(key string, to *map[string]string, checkName func(string) error) {
 	values, ok := readValue[map[string]any](t, key, "a table of strings")
 	if !ok {
@@ -99,12 +99,13 @@ func (t *tableReader) readTextMap(key string, to *map[string]string, checkName f
 	}
 }
 
+// readDuration reads a string such as "1m30s" as a duration of more than zero.
 func (t *tableReader) readDuration(key string, to *Duration) {
 	t.readParsed(key, `a duration such as "1m30s"`, to)
 }
 
-// readParsed reads a string and parses it by UnmarshalText. An error calls the type
-// wantedType.
+// readParsed reads a string and parses it by UnmarshalText. wantedType names the type in the
+// report of a value that is not a string.
 func (t *tableReader) readParsed(key, wantedType string, to encoding.TextUnmarshaler) {
 	s, ok := readValue[string](t, key, wantedType)
 	if !ok {
@@ -115,6 +116,8 @@ func (t *tableReader) readParsed(key, wantedType string, to encoding.TextUnmarsh
 	}
 }
 
+// readOptionalDuration reads a duration into a new Duration, and sets *to to it. A missing
+// key leaves *to nil.
 func (t *tableReader) readOptionalDuration(key string, to **Duration) {
 	if _, given := t.values[key]; given {
 		*to = new(Duration)
@@ -135,12 +138,15 @@ func (t *tableReader) readInteger(key string, to *int, least, most int64) {
 	*to = int(n)
 }
 
+// readBool reads true or false.
 func (t *tableReader) readBool(key string, to *bool) {
 	if b, ok := readValue[bool](t, key, "a boolean"); ok {
 		*to = b
 	}
 }
 
+// readOptionalBool reads true or false into a new bool, and sets *to to it. A missing key
+// leaves *to nil.
 func (t *tableReader) readOptionalBool(key string, to **bool) {
 	if b, ok := readValue[bool](t, key, "a boolean"); ok {
 		*to = &b
@@ -175,7 +181,8 @@ func (t *tableReader) reportUnknownKeys() {
 	}
 }
 
-// passesChecks reports whether s passes all checks, and adds a problem if it does not. A
+// passesChecks reports whether s passes all checks, and adds a problem about the key at its
+// line if it does not. A
 // string with a NUL byte never passes, because no path, argument or environment variable
 // can have one.
 func (t *tableReader) passesChecks(at *keyLines, key, s string, checks ...func(string) error) bool {
@@ -194,7 +201,7 @@ func (t *tableReader) passesChecks(at *keyLines, key, s string, checks ...func(s
 	return err == nil
 }
 
-// addProblem reports an error at the line of the key or table.
+// addProblem adds an error at the line of a key or table to the problems of the load.
 func (t *tableReader) addProblem(at *keyLines, format string, args ...any) {
 	t.file.problems.add(t.file.path, at.line, fmt.Errorf(format, args...))
 }

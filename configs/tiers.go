@@ -28,6 +28,7 @@ type Tiers struct {
 	BudgetBytes Bytes `toml:"budget-bytes"`
 }
 
+// defaultTiers returns Tiers without reaction to short memory and without budgets.
 func defaultTiers() Tiers {
 	return Tiers{
 		Pressure:       PressureOff,
@@ -36,7 +37,8 @@ func defaultTiers() Tiers {
 	}
 }
 
-// readTiers reads the keys of Tiers from the table [hibernate].
+// readTiers reads the keys of Tiers from the table [hibernate], and reports a window that the
+// kernel would not accept.
 func readTiers(t *tableReader, r *Tiers) {
 	t.readBool("dry-run", &r.DryRun)
 	readWord(t, "pressure", &r.Pressure, PressureOff, PressureOn, PressureReport)
@@ -79,7 +81,8 @@ func (p Plugin) MayAutoHibernate() bool {
 	return p.OnCall == OnCallWake || p.IdleHibernate > 0
 }
 
-// readIdling reads the keys of Idling from the table of a plugin.
+// readIdling reads the keys of Idling from the table of a plugin, and reports an
+// idle-hibernate that auto-hibernate forbids.
 func readIdling(t *tableReader, i *Idling) {
 	t.readParsed("idle-suspend", `a duration such as "5m"`, &i.IdleSuspend)
 	t.readParsed("idle-hibernate", `a duration such as "5m"`, &i.IdleHibernate)

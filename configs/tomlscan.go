@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// token is one byte of a TOML document outside of comments and strings. A string is one
-// token: its first quote.
-type token struct {
+// tokenPosition is the place of a token. Tokens are the bytes of a TOML document outside of
+// comments and strings; a string is one token, its first quote.
+type tokenPosition struct {
 	at   int // offset in the document
 	line int
 }
 
-// scanTokens returns the tokens of a document, each with the byte at its start. The document
-// need not be valid TOML.
-func scanTokens(doc string) iter.Seq2[byte, token] {
-	return func(yield func(byte, token) bool) {
+// scanTokens yields the first byte and the position of each token of a document. The
+// document need not be valid TOML.
+func scanTokens(doc string) iter.Seq2[byte, tokenPosition] {
+	return func(yield func(byte, tokenPosition) bool) {
 		line := 1
 		for i := 0; i < len(doc); {
 			c, width := doc[i], 1
@@ -27,7 +27,7 @@ func scanTokens(doc string) iter.Seq2[byte, token] {
 					return
 				}
 			}
-			if c != '#' && !yield(c, token{i, line}) {
+			if c != '#' && !yield(c, tokenPosition{i, line}) {
 				return
 			}
 			line += strings.Count(doc[i:i+width], "\n")
@@ -71,7 +71,7 @@ const maxNesting = 64
 func lineOfTooDeepNesting(doc string) int {
 	dots, all := 0, 0
 	var outside []int // the dots before each open bracket
-	for c, token := range scanTokens(doc) {
+	for c, position := range scanTokens(doc) {
 		switch c {
 		case '\n', ',':
 			dots = 0
@@ -86,7 +86,7 @@ func lineOfTooDeepNesting(doc string) int {
 			}
 		}
 		if len(outside)+all+dots > maxNesting {
-			return token.line
+			return position.line
 		}
 	}
 	return 0
@@ -106,7 +106,7 @@ func findKeyStarts(doc string) []keyStart {
 	var starts []keyStart
 	var open []byte // the "[" and "{" that are not closed
 	keyNext := true
-	for c, token := range scanTokens(doc) {
+	for c, position := range scanTokens(doc) {
 		switch c {
 		case ' ', '\t', '\r':
 			continue
@@ -128,7 +128,7 @@ func findKeyStarts(doc string) []keyStart {
 			continue
 		}
 		if keyNext {
-			starts = append(starts, keyStart{token.line, strings.HasPrefix(doc[token.at:], "[[")})
+			starts = append(starts, keyStart{position.line, strings.HasPrefix(doc[position.at:], "[[")})
 		}
 		if c == '[' {
 			open = append(open, c)

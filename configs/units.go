@@ -12,12 +12,13 @@ import (
 // that no timeout can be switched off by accident.
 type Duration time.Duration
 
+// String returns a text such as "1m30s".
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // MarshalText returns a text that UnmarshalText reads back exactly.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads a text such as "1m30s". An error leaves d unchanged.
+// UnmarshalText reads a text such as "1m30s". Zero is an error. An error leaves d unchanged.
 func (d *Duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {
@@ -36,6 +37,7 @@ type IdleTime time.Duration
 
 const never = "never"
 
+// String returns a text such as "5m0s", or "never" for 0.
 func (i IdleTime) String() string {
 	if i == 0 {
 		return never
@@ -68,7 +70,8 @@ var byteUnits = []struct {
 	size Bytes
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
-// String returns b as a whole number of the largest possible unit, such as "64MiB".
+// String returns b as a whole number of the largest possible unit, such as "64MiB", or
+// without a unit if it is not a number of whole KiB.
 func (b Bytes) String() string {
 	for _, u := range byteUnits {
 		if b != 0 && b%u.size == 0 && u.size > 1 {
@@ -81,7 +84,8 @@ func (b Bytes) String() string {
 // MarshalText returns a text that UnmarshalText reads back exactly.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
-// UnmarshalText reads a text such as "64MiB". An error leaves b unchanged.
+// UnmarshalText reads a text such as "64MiB", or a number of bytes alone. An error leaves b
+// unchanged.
 func (b *Bytes) UnmarshalText(text []byte) error {
 	number, size := string(text), Bytes(1)
 	for _, u := range byteUnits {

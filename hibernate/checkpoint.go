@@ -301,7 +301,7 @@ func stoppedProcesses(pids []int) []int {
 
 // continueExcept lets the processes run, except for those that were stopped before the dump.
 func continueExcept(pids, stopped []int) {
-	procfs.Continue(slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
+	procfs.ContinueStopped(slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
 		return len(stopped) > 0 && slices.Contains(stopped, procfs.NSPid(pid))
 	}))
 }

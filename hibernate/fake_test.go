@@ -24,7 +24,7 @@ func (s *fakeSubject) State(*testing.T) string                { return s.engine.
 func (s *fakeSubject) Stopped(*testing.T) bool                { return procfs.IsStopped(s.root.Pid) }
 func (s *fakeSubject) Files(*testing.T) []hibernate.Inherited { return nil }
 func (s *fakeSubject) SetRoot(_ *testing.T, root *os.Process) { s.root = root }
-func (s *fakeSubject) Continue(*testing.T)                    { procfs.Continue([]int{s.root.Pid}) }
+func (s *fakeSubject) Continue(*testing.T)                    { procfs.ContinueStopped([]int{s.root.Pid}) }
 
 func (s *fakeSubject) Advance(t *testing.T) {
 	t.Helper()

@@ -3,7 +3,7 @@ package main
 import (
 	"strings"
 
-	"dormouse/internal/spelling"
+	"dormouse/internal/editdistance"
 )
 
 // suggestion returns the end of an error about an unknown word: the known words that are
@@ -34,5 +34,5 @@ func isSimilarWord(a, b string) bool {
 	if len(short) > len(long) {
 		short, long = long, short
 	}
-	return len(short) >= 3 && strings.Contains(long, short) || spelling.Distance(a, b) <= min(2, len(a)/2)
+	return len(short) >= 3 && strings.Contains(long, short) || editdistance.Of(a, b) <= min(2, len(a)/2)
 }

@@ -30,7 +30,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	if err := waitStopped(ctx, d.PID); err != nil {
-		procfs.Continue(procfs.Tree(d.PID))
+		procfs.ContinueStopped(procfs.Tree(d.PID))
 		return err
 	}
 	return nil

@@ -112,7 +112,7 @@ func TestOtherUserIsNoLandlockDomain(t *testing.T) {
 	if err := e.ObstaclesWhenStopped(tree); err != nil {
 		t.Error(err)
 	}
-	procfs.Continue(tree)
+	procfs.ContinueStopped(tree)
 	if said := h.check(); said != "ok" {
 		t.Errorf("it says %q", said)
 	}

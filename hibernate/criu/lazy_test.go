@@ -102,7 +102,7 @@ func lazyImage(t *testing.T, e *criu.Engine, mib int, orders ...string) (*subjec
 
 func lazyImageFrom(t *testing.T, e *criu.Engine, s *subject, mib int, orders ...string) (*subject, string) {
 	t.Helper()
-	must(t, uffd.Available())
+	must(t, uffd.CheckSupport())
 	s.order(t, fmt.Sprintf("paint 0 %d", mib*256))
 	for _, o := range orders {
 		s.order(t, o)

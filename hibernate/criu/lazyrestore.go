@@ -51,7 +51,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 // readLayout returns where the memory lies in the image in dir, or an error if the kernel
 // has no userfaultfd(2).
 func readLayout(dir string) (images.Layout, error) {
-	if err := uffd.Available(); err != nil {
+	if err := uffd.CheckSupport(); err != nil {
 		return images.Layout{}, err
 	}
 	return images.ReadLayout(dir)

@@ -204,7 +204,7 @@ func TestCRIUKilledAtBirth(t *testing.T) {
 	if group == "" {
 		hibernatetest.SkipOrFail(t, errors.New("there is no cgroup v2"))
 	}
-	must(t, group.Kill())
+	must(t, group.KillAndWait())
 	c, err := startClient(fakeCRIU(t, "exit"), group, nil)
 	if err == nil { // this kernel doesn't
 		<-c.ended

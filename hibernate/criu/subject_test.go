@@ -180,7 +180,7 @@ func (s *subject) Stopped(*testing.T) bool {
 	return true
 }
 
-func (s *subject) Continue(*testing.T) { procfs.Continue(procfs.Tree(s.root.Pid)) }
+func (s *subject) Continue(*testing.T) { procfs.ContinueStopped(procfs.Tree(s.root.Pid)) }
 
 func (s *subject) End(t *testing.T) {
 	t.Helper()

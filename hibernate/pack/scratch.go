@@ -57,7 +57,7 @@ func mountTmpfs(size int64) (int, error) {
 		return -1, err
 	}
 	if err := unix.FsconfigSetFlag(fs, "noswap"); err != nil {
-		if swap, serr := procfs.HasSwap(); swap || serr != nil {
+		if swap, serr := procfs.MachineHasSwap(); swap || serr != nil {
 			return -1, fmt.Errorf("its contents could be swapped out: %w", err)
 		}
 	}

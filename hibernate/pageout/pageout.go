@@ -33,7 +33,7 @@ func (Engine) Name() string { return "pageout" }
 // Check returns an error that wraps hibernate.ErrUnsupported if memory can't be paged out
 // here. Each call reads the state of the machine, since swap may come and go.
 func (Engine) Check(context.Context) error {
-	if swap, err := procfs.HasSwap(); !swap {
+	if swap, err := procfs.MachineHasSwap(); !swap {
 		return errors.Join(fmt.Errorf("%w: memory can't be paged out, since there is no swap; zram will do", hibernate.ErrUnsupported), err)
 	}
 	return nil

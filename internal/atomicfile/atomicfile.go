@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 )
 
-// Write replaces the file at path durably: it writes a new file beside it, syncs that, and
-// renames it. It makes missing directories with mode 0700.
+// Write replaces the file at path durably: it writes a new file beside the old one, syncs
+// the new file, renames it to path, and syncs the directory. It makes missing directories
+// with mode 0700.
 func Write(path string, data []byte, mode os.FileMode) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -28,6 +29,7 @@ func WriteWithoutSync(path string, data []byte, mode os.FileMode) error {
 }
 
 // writeAndRename writes a new file beside path, calls sync with it, and renames it to path.
+// After an error the new file is removed, and the old one is unchanged.
 func writeAndRename(path string, data []byte, mode os.FileMode, sync func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*")

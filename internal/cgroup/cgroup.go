@@ -16,7 +16,7 @@ import (
 // Dir is the directory of a cgroup, "" for no cgroup.
 type Dir string
 
-// Own returns the cgroup of this process, and an error where there is no cgroup v2.
+// Own returns the cgroup of this process, and an error if this process is in no cgroup v2.
 func Own() (Dir, error) {
 	mount, err := MountPoint()
 	if err != nil {
@@ -29,8 +29,8 @@ func Own() (Dir, error) {
 	return Dir(filepath.Join(mount, own)), nil
 }
 
-// PathOf returns the path of the cgroup of the process, below the mount point of the v2
-// hierarchy. It returns "" when there is no v2 hierarchy or the process is gone.
+// PathOf returns the path of the cgroup of the process, such as "/system.slice", below the
+// mount point of the v2 hierarchy. It returns "" when there is no v2 hierarchy or the process is gone.
 func PathOf(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	for line := range strings.Lines(string(text)) {
@@ -87,9 +87,9 @@ func (d Dir) Set(file, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Remove waits until no process is left in the cgroup and below, and deletes the cgroup and
+// RemoveWhenEmpty waits until no process is left in the cgroup and below, and deletes the cgroup and
 // all cgroups below. It returns an error if processes are left after ten seconds.
-func (d Dir) Remove() error {
+func (d Dir) RemoveWhenEmpty() error {
 	if err := d.WaitEmpty(); err != nil {
 		return err
 	}
@@ -109,6 +109,7 @@ func (d Dir) Remove() error {
 	return nil
 }
 
+// filePath returns the path of one of the cgroup's files.
 func (d Dir) filePath(name string) string { return filepath.Join(string(d), name) }
 
 // readFile returns the text of one of the cgroup's files, "" if the file is missing or

@@ -26,7 +26,7 @@ func newCgroup(t *testing.T) Dir {
 	}
 	t.Cleanup(func() {
 		if dir.Exists() {
-			if err := errors.Join(dir.Kill(), dir.Remove()); err != nil {
+			if err := errors.Join(dir.KillAndWait(), dir.RemoveWhenEmpty()); err != nil {
 				t.Error(err)
 			}
 		}
@@ -119,17 +119,17 @@ func TestKill(t *testing.T) {
 	must(t, dir.Child("a").Make())
 	must(t, dir.Child("a").Child("b").Make())
 	commands := []*exec.Cmd{startIn(t, dir), startIn(t, dir.Child("a").Child("b"))}
-	must(t, dir.Kill())
+	must(t, dir.KillAndWait())
 	for _, cmd := range commands {
 		if err := cmd.Wait(); err == nil {
 			t.Error("it ended by itself")
 		}
 	}
-	must(t, dir.Remove())
+	must(t, dir.RemoveWhenEmpty())
 	if dir.Exists() {
 		t.Error("it is still there")
 	}
-	if err := dir.Kill(); !errors.Is(err, os.ErrNotExist) {
+	if err := dir.KillAndWait(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("to kill a removed cgroup returned %v", err)
 	}
 }

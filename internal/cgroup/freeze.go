@@ -36,7 +36,7 @@ func (d Dir) Thaw() error {
 }
 
 // waitForEvent waits until the file cgroup.events contains the event, such as "frozen 1".
-// While waiting it calls giveUp every 20 ms, and returns the first error of giveUp.
+// While waiting it calls giveUp at least every 20 ms, and returns the first error of giveUp.
 func (d Dir) waitForEvent(event string, giveUp func() error) error {
 	events, err := os.Open(d.filePath("cgroup.events"))
 	if err != nil {

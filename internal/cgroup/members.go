@@ -21,22 +21,23 @@ func (d Dir) Members() (pids []int) {
 	return pids
 }
 
-// MembersOutsideTree returns the PIDs of the living members that are neither root nor
-// descendants of root.
-func (d Dir) MembersOutsideTree(root int) []int {
+// MembersOutsideTree returns the PIDs of the living members that are neither the process
+// rootPID nor its descendants.
+func (d Dir) MembersOutsideTree(rootPID int) []int {
 	members := d.Members() // read before the tree, so that the tree also has their new children
-	tree := procfs.Tree(root)
+	tree := procfs.Tree(rootPID)
 	return slices.DeleteFunc(members, func(pid int) bool { return slices.Contains(tree, pid) || procfs.HasEnded(pid) })
 }
 
-// Contains reports whether the process, alive or a zombie, is in the cgroup.
+// Contains reports whether the process, alive or a zombie, is in the cgroup itself and not
+// in one below.
 func (d Dir) Contains(pid int) bool {
 	path := PathOf(pid)
 	return path != "" && path != "/" && strings.HasSuffix(string(d), path)
 }
 
-// Enter moves this process into the cgroup.
-func (d Dir) Enter() error {
+// MoveThisProcessIn moves this process into the cgroup.
+func (d Dir) MoveThisProcessIn() error {
 	if err := d.Set("cgroup.procs", strconv.Itoa(os.Getpid())); err != nil {
 		return fmt.Errorf("cannot move this process to another cgroup: %w", err)
 	}

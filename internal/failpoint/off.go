@@ -2,5 +2,5 @@
 
 package failpoint
 
-// Hit marks the point between two steps. It does nothing in this build.
+// Hit marks the point of that name between two steps. It does nothing in this build.
 func Hit(string) {}

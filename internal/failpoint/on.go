@@ -11,8 +11,8 @@ import (
 // process, or stops it if " stop" follows the name.
 const variable = "DORMOUSE_FAILPOINT"
 
-// Hit marks the point between two steps. It kills or stops this process if variable names
-// the point.
+// Hit marks the point of that name between two steps. It kills or stops this process if the
+// environment variable DORMOUSE_FAILPOINT names the point.
 func Hit(name string) {
 	switch os.Getenv(variable) {
 	case name:

@@ -10,8 +10,8 @@ import (
 
 // The functions in this file expect JSON that json.Valid has accepted.
 
-// Fields returns the members of params by name. The error says that params are not an
-// object, or that two members have the same name.
+// Fields returns the members of params by name. It returns an error if params are not a JSON
+// object, or if two members have the same name.
 func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
 	if !json.Valid(params) {
 		return nil, errors.New("params are not JSON")
@@ -21,7 +21,7 @@ func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
 		return nil, errors.New("params are not an object")
 	}
 	fields := make(map[string]json.RawMessage)
-	for name, value := range objectMembers(params[start:]) {
+	for name, value := range unquotedNamesAndValues(params[start:]) {
 		if _, twice := fields[string(name)]; twice {
 			return nil, fmt.Errorf("params have more than one %.80q", name)
 		}
@@ -30,8 +30,9 @@ func Fields(params json.RawMessage) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// objectMembers yields the names and values of an object.
-func objectMembers(object []byte) iter.Seq2[[]byte, json.RawMessage] {
+// unquotedNamesAndValues yields the names of the members of an object, without quotes and
+// escapes, and their values as JSON.
+func unquotedNamesAndValues(object []byte) iter.Seq2[[]byte, json.RawMessage] {
 	return func(yield func([]byte, json.RawMessage) bool) {
 		i := skipSpace(object, 1)
 		for object[i] != '}' {
@@ -50,7 +51,7 @@ func objectMembers(object []byte) iter.Seq2[[]byte, json.RawMessage] {
 	}
 }
 
-// arrayElements yields the elements of an array.
+// arrayElements yields the elements of an array as JSON.
 func arrayElements(array []byte) iter.Seq[json.RawMessage] {
 	return func(yield func(json.RawMessage) bool) {
 		i := skipSpace(array, 1)
@@ -67,16 +68,16 @@ func arrayElements(array []byte) iter.Seq[json.RawMessage] {
 }
 
 // skipValue returns the offset behind the value that begins at i.
-func skipValue(valid []byte, i int) int {
-	switch valid[i] {
+func skipValue(validJSON []byte, i int) (after int) {
+	switch validJSON[i] {
 	case '"':
-		return skipString(valid, i)
+		return skipString(validJSON, i)
 	case '{', '[':
-		end, _ := skipContainer(valid, i)
+		end, _ := skipContainer(validJSON, i)
 		return end
 	}
-	for ; i < len(valid); i++ {
-		switch valid[i] {
+	for ; i < len(validJSON); i++ {
+		switch validJSON[i] {
 		case ',', '}', ']', ' ', '\t', '\r', '\n':
 			return i
 		}
@@ -86,11 +87,11 @@ func skipValue(valid []byte, i int) int {
 
 // skipContainer returns the offset behind the array or object that begins at i, and how
 // deep arrays and objects are nested there.
-func skipContainer(valid []byte, i int) (end, depth int) {
+func skipContainer(validJSON []byte, i int) (after, depth int) {
 	for open := 0; ; i++ {
-		switch valid[i] {
+		switch validJSON[i] {
 		case '"':
-			i = skipString(valid, i) - 1
+			i = skipString(validJSON, i) - 1
 		case '{', '[':
 			open++
 			depth = max(depth, open)
@@ -103,9 +104,9 @@ func skipContainer(valid []byte, i int) (end, depth int) {
 }
 
 // skipString returns the offset behind the string that begins at i.
-func skipString(valid []byte, i int) int {
-	for i++; valid[i] != '"'; i++ {
-		if valid[i] == '\\' {
+func skipString(validJSON []byte, i int) (after int) {
+	for i++; validJSON[i] != '"'; i++ {
+		if validJSON[i] == '\\' {
 			i++
 		}
 	}
@@ -113,14 +114,14 @@ func skipString(valid []byte, i int) int {
 }
 
 // skipSpace returns the offset of the first byte from i on that is not white space.
-func skipSpace(valid []byte, i int) int {
-	for valid[i] == ' ' || valid[i] == '\t' || valid[i] == '\r' || valid[i] == '\n' {
+func skipSpace(validJSON []byte, i int) (after int) {
+	for validJSON[i] == ' ' || validJSON[i] == '\t' || validJSON[i] == '\r' || validJSON[i] == '\n' {
 		i++
 	}
 	return i
 }
 
-// unquote returns the text of a JSON string.
+// unquote returns the text of a JSON string, without quotes and escapes.
 func unquote(quoted []byte) []byte {
 	if !slices.Contains(quoted, '\\') {
 		return quoted[1 : len(quoted)-1]

@@ -32,9 +32,9 @@ var (
 	ErrNoMethod = fmt.Errorf("%w: it has no method", ErrInvalid)
 )
 
-// Valid reports whether raw is JSON in UTF-8. If a host sent anything else, a browser
+// IsJSONInUTF8 reports whether raw is valid JSON in UTF-8. If a host sent anything else, a browser
 // would close the connection.
-func Valid(raw []byte) bool { return utf8.Valid(raw) && json.Valid(raw) }
+func IsJSONInUTF8(raw []byte) bool { return utf8.Valid(raw) && json.Valid(raw) }
 
 // Message is one request, or a batch of 1 to MaxBatch requests.
 type Message struct {
@@ -77,6 +77,8 @@ func Parse(message []byte) (Message, error) {
 	return Message{Requests: []Request{parseRequest(message)}}, nil
 }
 
+// parseBatch returns a message of the requests in the array. An element that is not a valid
+// request becomes a Request with Err. The error means that the array is empty or too long.
 func parseBatch(array []byte) (Message, error) {
 	m := Message{Batch: true}
 	for element := range arrayElements(array) {
@@ -95,17 +97,18 @@ func parseBatch(array []byte) (Message, error) {
 	return m, nil
 }
 
+// parseRequest returns the request in the object. A fault is in its Err.
 func parseRequest(object []byte) Request {
 	var r Request
 	var hasID, hasMethod, hasParams bool
-	for name, value := range objectMembers(object) {
+	for name, value := range unquotedNamesAndValues(object) {
 		switch string(name) {
 		case "id":
 			r.rejectDuplicate(&hasID, "id")
-			r.setID(value)
+			r.setIDOrError(value)
 		case "method":
 			r.rejectDuplicate(&hasMethod, "method")
-			r.setMethod(value)
+			r.setMethodOrError(value)
 		case "params":
 			r.rejectDuplicate(&hasParams, "params")
 			if !bytes.Equal(value, Null) {
@@ -119,7 +122,8 @@ func parseRequest(object []byte) Request {
 	return r
 }
 
-func (r *Request) setID(value []byte) {
+// setIDOrError sets the ID of the request, or its error if the value cannot be an id.
+func (r *Request) setIDOrError(value []byte) {
 	switch value[0] {
 	case '"', 'n':
 		r.ID = value
@@ -136,7 +140,8 @@ func (r *Request) setID(value []byte) {
 	r.ID = value
 }
 
-func (r *Request) setMethod(value []byte) {
+// setMethodOrError sets the method of the request, or its error if the value is not a string.
+func (r *Request) setMethodOrError(value []byte) {
 	if value[0] != '"' {
 		r.setFirstError("its method is not a string")
 		return
@@ -144,8 +149,8 @@ func (r *Request) setMethod(value []byte) {
 	r.Method = string(unquote(value))
 }
 
-// rejectDuplicate sets an error if *seen is true, and then sets *seen. The request has
-// more than one member of this name then.
+// rejectDuplicate notes in *seen that the request has a member of this name. It sets the
+// error of the request if *seen was true already.
 func (r *Request) rejectDuplicate(seen *bool, name string) {
 	if *seen {
 		r.setFirstError("it has more than one %s", name)

@@ -15,23 +15,25 @@ import (
 // maxEndTime is how long goroutines may take to end after the last test.
 const maxEndTime = 5 * time.Second
 
-// Run runs the tests and returns the exit code for the process. Goroutines that are left
-// and run code of this module, or of one of the other packages, are a failure, too.
+// Run runs the tests and returns the exit code for the process. If all tests pass, goroutines
+// that are left and run code of this module, or of one of the other packages, are a failure,
+// too; Run prints their stacks to stderr.
 func Run(m *testing.M, otherPackages ...string) int {
 	code := m.Run()
 	if code != 0 {
 		return code
 	}
-	if left := waitForGoroutines(otherPackages); left != "" {
+	if left := waitForGoroutinesToEnd(otherPackages); left != "" {
 		fmt.Fprintf(os.Stderr, "goroutines that no test ended:\n\n%s\n", left)
 		return 1
 	}
 	return 0
 }
 
-// waitForGoroutines returns the stacks of the goroutines that are left after endTime, ""
-// if all have ended.
-func waitForGoroutines(otherPackages []string) string {
+// waitForGoroutinesToEnd waits until no goroutine runs code of this module or of the other
+// packages. It returns the stacks of the goroutines that are left after maxEndTime, "" if
+// all have ended.
+func waitForGoroutinesToEnd(otherPackages []string) (leftStacks string) {
 	packages := append([]string{"dormouse/"}, otherPackages...)
 	buffer := make([]byte, 1<<20)
 	for deadline := time.Now().Add(maxEndTime); ; runtime.Gosched() {

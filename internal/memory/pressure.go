@@ -1,9 +1,6 @@
-// Package memory asks the kernel how much memory is available, and reports memory
-// pressure. It does not know which processes use the memory, or how to free any.
 package memory
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,26 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	pressureFile = "/proc/pressure/memory"
-	meminfoFile  = "/proc/meminfo"
-)
-
-// Available returns how many bytes of memory new processes can get without swapping, as
-// the kernel estimates it (MemAvailable in proc_meminfo(5)).
-func Available() (int64, error) {
-	text, err := os.ReadFile(meminfoFile)
-	if err != nil {
-		return 0, err
-	}
-	for line := range bytes.Lines(text) {
-		var kib int64
-		if n, _ := fmt.Sscanf(string(line), "MemAvailable: %d kB", &kib); n == 1 {
-			return kib << 10, nil
-		}
-	}
-	return 0, errors.New(meminfoFile + " does not say what is available")
-}
+const pressureFile = "/proc/pressure/memory"
 
 // CheckPressureSupport returns an error if the kernel cannot report memory pressure with
 // these values, see WatchPressure.
@@ -44,9 +22,9 @@ func CheckPressureSupport(stall, window time.Duration) error {
 	return unix.Close(fd)
 }
 
-// WatchPressure calls onPressure each time that processes have waited for memory for as
-// long as stall within window, at most once per window, until ctx ends. It returns an
-// error if the kernel cannot report that. See Documentation/accounting/psi.rst of the
+// WatchPressure calls onPressure each time that processes of the machine have waited for
+// memory for as long as stall within window, at most once per window. It returns nil when ctx
+// ends, or an error if the kernel cannot report pressure. See Documentation/accounting/psi.rst of the
 // kernel.
 func WatchPressure(ctx context.Context, stall, window time.Duration, onPressure func()) error {
 	fd, err := openPressureTrigger(stall, window)
@@ -79,7 +57,7 @@ func WatchPressure(ctx context.Context, stall, window time.Duration, onPressure 
 }
 
 // openPressureTrigger returns a descriptor on which poll(2) reports POLLPRI after memory
-// pressure, see WatchPressure.
+// pressure, see WatchPressure. The caller closes the descriptor.
 func openPressureTrigger(stall, window time.Duration) (fd int, err error) {
 	fd, err = unix.Open(pressureFile, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {

@@ -21,21 +21,24 @@ const Canary = "--canary"
 
 // InstallPidone returns the path of the program that is pid 1 of a plugin's PID
 // namespace. It writes the program into dir unless the program is there.
-func InstallPidone(dir string) (string, error) { return installProgram(dir, "pidone", pidone) }
+func InstallPidone(dir string) (path string, err error) { return installProgram(dir, "pidone", pidone) }
 
 // InstallDescriptorHolder returns the path of the program that holds descriptors until a
 // process has ended. It writes the program into dir unless the program is there.
-func InstallDescriptorHolder(dir string) (string, error) { return installProgram(dir, "hold", hold) }
+func InstallDescriptorHolder(dir string) (path string, err error) {
+	return installProgram(dir, "hold", hold)
+}
 
 // InstallLandlockBystander returns the path of the program that threads try to inspect in
 // the search for Landlock domains. It writes the program into dir unless the program is
 // there.
-func InstallLandlockBystander(dir string) (string, error) {
+func InstallLandlockBystander(dir string) (path string, err error) {
 	return installProgram(dir, "bystander", bystander)
 }
 
 // installProgram returns the path of the program in dir, and writes the program there
-// unless it is there. The file's name has a digest of the program: an image refers to
+// unless it is there. It returns an error on a processor that Dormouse has no programs for.
+// The file's name has a digest of the program: an image refers to
 // that very file, which must therefore stay when a new host brings another program.
 func installProgram(dir, name string, program []byte) (string, error) {
 	if len(program) == 0 {
@@ -60,7 +63,7 @@ var errProcessor = errors.New("there is none for this processor, only for amd64 
 
 // ParseExecErrno returns the error number in a line by which pidone reports on stdout
 // that it could not execute its child, or 0 for any other line.
-func ParseExecErrno(line string) int {
+func ParseExecErrno(line string) (errno int) {
 	n := 0
 	_, _ = fmt.Sscanf(line, "pidone: exec: errno%d", &n) // n stays 0 if the line does not match
 	return n

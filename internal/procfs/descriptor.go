@@ -77,9 +77,9 @@ func (d Descriptor) SocketInode() uint32 {
 	return uint32(inode)
 }
 
-// Protocol returns the kernel's name for the protocol of the socket, such as
+// SocketProtocol returns the kernel's name for the protocol of the socket, such as
 // "UNIX-STREAM", "" when the file is not a socket.
-func (d Descriptor) Protocol() string {
+func (d Descriptor) SocketProtocol() string {
 	name := make([]byte, 64)
 	n, err := unix.Getxattr(d.path(), "system.sockprotoname", name)
 	if err != nil {
@@ -101,9 +101,9 @@ func (d Descriptor) OpenFlags() uint64 {
 	return flags
 }
 
-// DeletedSize returns the bytes that a deleted regular file occupies on its disk, and
+// DiskSizeIfDeleted returns the bytes that a deleted regular file occupies on its disk, and
 // ok = false for any other file.
-func (d Descriptor) DeletedSize() (size int64, ok bool) {
+func (d Descriptor) DiskSizeIfDeleted() (size int64, ok bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(d.path(), &st); err != nil {
 		return 0, false
@@ -112,7 +112,7 @@ func (d Descriptor) DeletedSize() (size int64, ok bool) {
 }
 
 // HasUnreadData reports whether the socket has received data that the process has not read
-// yet.
+// yet. It returns an error for other files.
 func (d Descriptor) HasUnreadData() (unread bool, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		var words [9]uint32 // the first is SK_MEMINFO_RMEM_ALLOC
@@ -140,7 +140,7 @@ func (d Descriptor) QueuedBytes() (size uint32, err error) {
 
 // SocketHolder returns the PID of a process that has the socket of that inode open, 0 if
 // this process may see none. It looks through all processes of the machine.
-func SocketHolder(inode uint32) int {
+func SocketHolder(inode uint32) (pid int) {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range processes {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
@@ -151,11 +151,12 @@ func SocketHolder(inode uint32) int {
 	return 0
 }
 
-// path returns the path at which the open file can be opened or examined.
+// path returns the path in /proc at which the open file can be opened or examined.
 func (d Descriptor) path() string { return fmt.Sprintf("/proc/%d/fd/%d", d.PID, d.FD) }
 
 // withDuplicate calls use with a duplicate of the descriptor in this process, and closes
-// the duplicate after the call, see pidfd_getfd(2).
+// the duplicate after the call, see pidfd_getfd(2). It returns the error of use, or an error
+// if there can be no duplicate.
 func (d Descriptor) withDuplicate(use func(fd int) error) error {
 	pidfd, err := unix.PidfdOpen(d.PID, 0)
 	if err != nil {

@@ -49,7 +49,7 @@ func TestDescriptors(t *testing.T) {
 	}
 	defer file.Close()
 	d := find(t, int(file.Fd()))
-	if _, device := d.DeviceNumber(); d.Target != path || device || d.SocketInode() != 0 || d.Protocol() != "" {
+	if _, device := d.DeviceNumber(); d.Target != path || device || d.SocketInode() != 0 || d.SocketProtocol() != "" {
 		t.Errorf("a file is %+v", d)
 	}
 	null, err := os.Open(os.DevNull)

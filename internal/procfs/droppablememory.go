@@ -33,7 +33,8 @@ func DroppableMemory(pids []int) (spans []MemorySpan, err error) {
 	return spans, nil
 }
 
-// ZeroMemory writes zeros to the spans of the processes. A program must be ready to find
+// ZeroMemory writes zeros to the spans in the processes with their IDs, and returns an error
+// if one of the processes is not among pids. A program must be ready to find
 // droppable memory zeroed at any time, because the kernel does that too.
 func ZeroMemory(pids []int, spans []MemorySpan) error {
 	for _, s := range spans {

@@ -19,10 +19,10 @@ type mapping struct {
 	flags      []string
 }
 
-// readMappings returns the mappings of a process, nil when the process has ended. file
-// is "maps", or "smaps", which has the flags also.
-func readMappings(pid int, file string) ([]mapping, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+// readMappings returns the mappings of a process, nil when the process has ended, from
+// its file "maps", or "smaps", which has the flags also.
+func readMappings(pid int, mapsOrSmaps string) ([]mapping, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, mapsOrSmaps))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return nil, nil
 	}
@@ -69,7 +69,7 @@ func MappedFiles(pids []int) (paths []string, err error) {
 }
 
 // MappingNames returns the names of the mappings of the process, sorted, each once:
-// paths, and names in brackets such as "[vdso]".
+// paths, and names in brackets such as "[vdso]". It returns nil when the process has ended.
 func MappingNames(pid int) (names []string) {
 	mappings, _ := readMappings(pid, "maps")
 	for _, m := range mappings {
@@ -82,11 +82,11 @@ func MappingNames(pid int) (names []string) {
 }
 
 // SharedFileMappedAt returns the path of the file that the process has mapped as shared
-// at that address, "" if no file with a name is mapped there.
-func SharedFileMappedAt(pid int, at uint64) string {
+// at that address, "" if none is mapped there or the file is deleted.
+func SharedFileMappedAt(pid int, address uint64) string {
 	mappings, _ := readMappings(pid, "maps")
 	for _, m := range mappings {
-		if at < m.start || m.end <= at || !strings.HasSuffix(m.access, "s") {
+		if address < m.start || m.end <= address || !strings.HasSuffix(m.access, "s") {
 			continue
 		}
 		var st unix.Stat_t

@@ -15,8 +15,8 @@ func Namespace(pid int, kind string) string {
 	return target
 }
 
-// MountIDs returns the IDs of the mounts in the mount namespace of the process, see
-// proc_pid_mountinfo(5).
+// MountIDs returns the set of the IDs of the mounts in the mount namespace of the process,
+// see proc_pid_mountinfo(5). The set is empty when the process is gone.
 func MountIDs(pid int) map[uint64]bool {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	mounts := make(map[uint64]bool)

@@ -65,14 +65,15 @@ func Personality(pid int) string {
 	return strings.TrimSpace(string(text))
 }
 
-// IsTraced reports whether a debugger is attached to the process.
+// IsTraced reports whether a debugger or another tracer, see ptrace(2), is attached to the
+// process.
 func IsTraced(pid int) bool {
 	tracer := statusField(pid, "TracerPid:")
 	return tracer != "" && tracer != "0"
 }
 
 // HasOtherUserOrGroup reports whether any user or group ID of the process differs from the
-// real user or group ID of this process.
+// real user or group ID of this process. It returns false when the process is gone.
 func HasOtherUserOrGroup(pid int) bool {
 	for key, own := range map[string]int{"Uid:": os.Getuid(), "Gid:": os.Getgid()} {
 		for id := range strings.FieldsSeq(statusField(pid, key)) {
@@ -107,8 +108,8 @@ func statField(pid, field int) string {
 	return fields[field-3]
 }
 
-// statusField returns the value of the key in /proc/<pid>/status, "" when the process
-// is gone.
+// statusField returns the value of the key, such as "NSpid:", in /proc/<pid>/status, "" when
+// the process is gone or has no such key.
 func statusField(pid int, key string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	return findLineValue(string(text), key)

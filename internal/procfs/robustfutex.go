@@ -9,7 +9,7 @@ import (
 
 // HeldRobustFutexes returns the addresses of the futexes of the robust mutexes that the
 // thread holds. If the thread dies, the kernel marks these mutexes as abandoned, see
-// get_robust_list(2).
+// get_robust_list(2). It returns nil if this process may not read the thread's memory.
 func HeldRobustFutexes(tid int) (held []uint64) {
 	var head, size uint64
 	_, _, errno := unix.RawSyscall(unix.SYS_GET_ROBUST_LIST, uintptr(tid), uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size)))
@@ -49,11 +49,11 @@ func isFutexHeldBy(tid int, futex uint64) bool {
 	return readMemory(tid, futex, word) && int(binary.NativeEndian.Uint32(word)&owner) == NSPid(tid)
 }
 
-// readMemory copies memory of the thread, from the address at, into the slice into, and
+// readMemory copies memory of the thread, from the address on, into the slice into, and
 // reports whether it filled the whole slice.
-func readMemory(tid int, at uint64, into []byte) bool {
+func readMemory(tid int, address uint64, into []byte) bool {
 	local := []unix.Iovec{{Base: &into[0]}}
 	local[0].SetLen(len(into))
-	n, err := unix.ProcessVMReadv(tid, local, []unix.RemoteIovec{{Base: uintptr(at), Len: len(into)}}, 0)
+	n, err := unix.ProcessVMReadv(tid, local, []unix.RemoteIovec{{Base: uintptr(address), Len: len(into)}}, 0)
 	return err == nil && n == len(into)
 }

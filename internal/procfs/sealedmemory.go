@@ -6,7 +6,7 @@ import "slices"
 var kernelMappings = []string{"[sigpage]", "[uprobes]", "[vdso]", "[vectors]", "[vsyscall]", "[vvar]", "[vvar_vclock]"}
 
 // HasSealedMemory reports whether the process has memory that its program has sealed, see
-// mseal(2).
+// mseal(2). It returns false when the process has ended.
 func HasSealedMemory(pid int) (bool, error) {
 	mappings, err := readMappings(pid, "smaps")
 	return slices.ContainsFunc(mappings, mapping.isSealedByProgram), err

@@ -12,8 +12,8 @@ const (
 	SharedDirectory = 3 // the working directory and the root directory, KCMP_FS
 )
 
-// PairsSharing returns the pairs of processes that share the resource, the lower PID
-// first. resource is SharedMemory or SharedDirectory.
+// PairsSharing returns pairs of processes that share the resource, the lower PID first. Three
+// processes that share one make two pairs. resource is SharedMemory or SharedDirectory.
 func PairsSharing(pids []int, resource int) (pairs [][2]int) {
 	order := slices.Clone(pids)
 	slices.SortFunc(order, func(a, b int) int { return compareResource(a, b, resource) })

@@ -15,8 +15,8 @@ func HasEnded(pid int) bool {
 	return s == "Z" || s == ""
 }
 
-// HasUninterruptibleThread reports whether a thread of the process waits and no signal can
-// end the wait, as while vfork(2) waits for the child.
+// HasUninterruptibleThread reports whether a thread of the process is in a wait that no
+// signal can end, such as the wait of vfork(2) for the child.
 func HasUninterruptibleThread(pid int) bool {
 	return slices.ContainsFunc(ThreadIDs(pid), func(tid int) bool { return stateLetter(tid) == "D" })
 }
@@ -25,8 +25,9 @@ func HasUninterruptibleThread(pid int) bool {
 // running, "" when the process is gone.
 func stateLetter(pid int) string { return statField(pid, 3) }
 
-// Continue sends SIGCONT to each process, so that stopped processes run again.
-func Continue(pids []int) {
+// ContinueStopped sends SIGCONT to each process, so that stopped processes run again. A
+// process that is gone is left out.
+func ContinueStopped(pids []int) {
 	for _, pid := range pids {
 		_ = unix.Kill(pid, unix.SIGCONT) // the process may be gone
 	}

@@ -22,7 +22,7 @@ func TestStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it is stopped", func() bool { return IsStopped(pid) })
-	Continue([]int{pid})
+	ContinueStopped([]int{pid})
 	eventually(t, "it runs on", func() bool { return !IsStopped(pid) })
 	if err := syscall.Kill(cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// HasSwap reports whether the machine has any swap space, see proc_swaps(5).
-func HasSwap() (bool, error) {
+// MachineHasSwap reports whether the machine has any swap space, see proc_swaps(5).
+func MachineHasSwap() (bool, error) {
 	swaps, err := os.ReadFile("/proc/swaps") // a heading, then one line for each swap space
 	return bytes.Count(swaps, []byte("\n")) > 1, err
 }

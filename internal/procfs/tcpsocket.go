@@ -43,10 +43,10 @@ func (d Descriptor) TCPSocket() (s TCPSocket, err error) {
 	return s, err
 }
 
-// localPort returns the port of the address, "" when it has none.
-func localPort(name unix.Sockaddr) string {
+// localPort returns the port of the local address of a socket, "" when it has none.
+func localPort(address unix.Sockaddr) string {
 	n := 0
-	switch name := name.(type) {
+	switch name := address.(type) {
 	case *unix.SockaddrInet4:
 		n = name.Port
 	case *unix.SockaddrInet6:

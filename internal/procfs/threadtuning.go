@@ -73,12 +73,12 @@ func ApplyThreadTunings(pids []int, wanted []ThreadTuning) error {
 }
 
 // forEachThread calls visit for every thread of the processes, with its TID and with its
-// number in its own PID namespace.
-func forEachThread(pids []int, visit func(tid, id int)) {
+// TID in its own PID namespace. It leaves out threads that have ended.
+func forEachThread(pids []int, visit func(tid, idInNamespace int)) {
 	for _, pid := range pids {
 		for _, tid := range ThreadIDs(pid) {
-			if id := NSPid(tid); id != 0 {
-				visit(tid, id)
+			if idInNamespace := NSPid(tid); idInNamespace != 0 {
+				visit(tid, idInNamespace)
 			}
 		}
 	}

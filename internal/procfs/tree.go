@@ -1,4 +1,4 @@
-// Package procfs reads what Linux reports about processes, see proc(5). Only Continue,
+// Package procfs reads what Linux reports about processes, see proc(5). Only ContinueStopped,
 // ApplyThreadTunings and ZeroMemory change a process. The package does not know what the
 // processes are for.
 package procfs
@@ -57,9 +57,10 @@ func ThreadIDs(pid int) []int {
 	return all
 }
 
-// Tree returns the PIDs of the process root and all its descendants, parents first.
-func Tree(root int) []int {
-	tree := []int{root}
+// Tree returns rootPID and the PIDs of all descendants of that process, parents first. It
+// returns rootPID alone when the process is gone.
+func Tree(rootPID int) []int {
+	tree := []int{rootPID}
 	for i := 0; i < len(tree); i++ {
 		tree = append(tree, Children(tree[i])...)
 	}

@@ -84,5 +84,5 @@ func TestMissingProcess(t *testing.T) {
 	if files, err := MappedFiles([]int{missing}); err != nil || len(files) != 0 {
 		t.Errorf("it has %v mapped: %v", files, err)
 	}
-	Continue([]int{missing})
+	ContinueStopped([]int{missing})
 }

@@ -26,7 +26,8 @@ type UnixSocket struct {
 	Waiting []uint32
 }
 
-// UnixSockets returns all unix sockets of this process's network namespace, by inode.
+// UnixSockets returns all unix sockets of this process's network namespace, by inode. The
+// error says that they cannot be listed.
 func UnixSockets() (map[uint32]UnixSocket, error) {
 	sockets, err := queryUnixSockets()
 	if err != nil {

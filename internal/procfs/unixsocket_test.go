@@ -33,8 +33,8 @@ func TestUnixSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if one.Protocol() != "UNIX-STREAM" || sockets[one.SocketInode()].Peer != other.SocketInode() || sockets[other.SocketInode()].Peer != one.SocketInode() {
-		t.Errorf("a pair of %s is %+v and %+v", one.Protocol(), sockets[one.SocketInode()], sockets[other.SocketInode()])
+	if one.SocketProtocol() != "UNIX-STREAM" || sockets[one.SocketInode()].Peer != other.SocketInode() || sockets[other.SocketInode()].Peer != one.SocketInode() {
+		t.Errorf("a pair of %s is %+v and %+v", one.SocketProtocol(), sockets[one.SocketInode()], sockets[other.SocketInode()])
 	}
 	named := make(map[string]bool)
 	for _, s := range sockets {

@@ -32,7 +32,8 @@ type Store struct {
 }
 
 // Open opens the file, or makes it with mode 0600. It reads all records once and returns an
-// ErrDamaged if one is damaged, so that no later read finds that.
+// ErrDamaged if one is damaged, so that no later read finds that. It returns another error if
+// another process has the file open.
 func Open(path string) (_ *Store, err error) {
 	var file *os.File
 	defer func() {
@@ -41,7 +42,7 @@ func Open(path string) (_ *Store, err error) {
 		}
 	}()
 	var db *bbolt.DB
-	err = withoutPanic(func() (err error) {
+	err = panicAsErrDamaged(func() (err error) {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout:      lockTimeout,
 			FreelistType: bbolt.FreelistMapType,
@@ -54,7 +55,7 @@ func Open(path string) (_ *Store, err error) {
 	})
 	if err == nil {
 		file = nil // db closes the file
-		if err = withoutPanic(func() error { return checkRecords(db) }); err != nil {
+		if err = panicAsErrDamaged(func() error { return checkRecords(db) }); err != nil {
 			err = errors.Join(err, db.Close())
 		}
 	}
@@ -88,10 +89,11 @@ type Bucket[T any] struct {
 }
 
 // BucketOf returns the bucket of that name in s, which need not exist yet. A bucket of a nil
-// store is always empty.
+// store is always empty: Put and Delete do nothing and return nil.
 func BucketOf[T any](s *Store, name string) Bucket[T] { return Bucket[T]{s, []byte(name)} }
 
-// Get returns the record of that key, and whether there is one.
+// Get returns the record of that key, and in found whether there is one. The error means that
+// the record is damaged or is not a T, or that the store is closed.
 func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
 	err = b.readBucket(func(bucket *bbolt.Bucket) error {
 		raw := bucket.Get([]byte(key))
@@ -99,7 +101,7 @@ func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
 			return nil
 		}
 		found = true
-		return b.decodeRecord([]byte(key), raw, &value)
+		return b.verifyAndDecode([]byte(key), raw, &value)
 	})
 	return value, found, err
 }
@@ -110,7 +112,7 @@ func (b Bucket[T]) All() (map[string]T, error) {
 	err := b.readBucket(func(bucket *bbolt.Bucket) error {
 		return bucket.ForEach(func(key, raw []byte) error {
 			var value T
-			err := b.decodeRecord(key, raw, &value)
+			err := b.verifyAndDecode(key, raw, &value)
 			all[string(key)] = value
 			return err
 		})
@@ -133,7 +135,7 @@ func (b Bucket[T]) Delete(key string) error {
 	return b.updateBucket("delete", key, func(bucket *bbolt.Bucket) error { return bucket.Delete([]byte(key)) })
 }
 
-// readBucket calls read with the bucket, unless it does not exist yet.
+// readBucket calls read with the bucket, unless the bucket does not exist yet.
 func (b Bucket[T]) readBucket(read func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
@@ -146,9 +148,9 @@ func (b Bucket[T]) readBucket(read func(*bbolt.Bucket) error) error {
 	})
 }
 
-// updateBucket makes the bucket if needed and calls write with it. The error says that the
-// verb failed for the key.
-func (b Bucket[T]) updateBucket(verb, key string, write func(*bbolt.Bucket) error) error {
+// updateBucket makes the bucket if needed and calls write with it, in one transaction. It
+// does nothing without a store. The error says "cannot VERB BUCKET KEY".
+func (b Bucket[T]) updateBucket(verbForError, keyForError string, write func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
 	}
@@ -160,19 +162,20 @@ func (b Bucket[T]) updateBucket(verb, key string, write func(*bbolt.Bucket) erro
 		return write(bucket)
 	})
 	if err != nil {
-		return fmt.Errorf("cannot %s %s %q: %w", verb, b.name, key, err)
+		return fmt.Errorf("cannot %s %s %q: %w", verbForError, b.name, keyForError, err)
 	}
 	return nil
 }
 
-// decodeRecord verifies a stored record and decodes it into to.
-func (b Bucket[T]) decodeRecord(key, stored []byte, to *T) error {
-	raw, err := verifyChecksum(stored)
+// verifyAndDecode decodes a stored record into to. The error names keyForError, and wraps
+// ErrDamaged if the checksum of the record is wrong.
+func (b Bucket[T]) verifyAndDecode(keyForError, stored []byte, to *T) error {
+	raw, err := verifyAndCutChecksum(stored)
 	if err == nil {
 		err = json.Unmarshal(raw, to)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read %s %q: %w", b.name, key, err)
+		return fmt.Errorf("cannot read %s %q: %w", b.name, keyForError, err)
 	}
 	return nil
 }
@@ -185,16 +188,17 @@ func addChecksum(raw []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, crc32.Checksum(raw, castagnoli)), raw...)
 }
 
-// verifyChecksum returns the record without its checksum, or an ErrDamaged if they do not
-// match.
-func verifyChecksum(stored []byte) ([]byte, error) {
+// verifyAndCutChecksum returns the record without its checksum, or an ErrDamaged if they do
+// not match.
+func verifyAndCutChecksum(stored []byte) (raw []byte, err error) {
 	if len(stored) < 4 || binary.BigEndian.Uint32(stored) != crc32.Checksum(stored[4:], castagnoli) {
 		return nil, fmt.Errorf("%w: the checksum does not match", ErrDamaged)
 	}
 	return stored[4:], nil
 }
 
-// checkRecords reads every record and returns an ErrDamaged for the first damaged one.
+// checkRecords reads every record and returns an ErrDamaged for the first damaged one, or if
+// the file is shorter than it was written.
 func checkRecords(db *bbolt.DB) error {
 	return db.View(func(tx *bbolt.Tx) error {
 		info, err := os.Stat(db.Path())
@@ -206,7 +210,7 @@ func checkRecords(db *bbolt.DB) error {
 		}
 		return tx.ForEach(func(name []byte, bucket *bbolt.Bucket) error {
 			return bucket.ForEach(func(key, stored []byte) error {
-				if _, err := verifyChecksum(stored); err != nil {
+				if _, err := verifyAndCutChecksum(stored); err != nil {
 					return fmt.Errorf("%s %q: %w", name, key, err)
 				}
 				return nil
@@ -215,9 +219,9 @@ func checkRecords(db *bbolt.DB) error {
 	})
 }
 
-// withoutPanic calls work and returns a panic of work as an ErrDamaged: bbolt panics, or
+// panicAsErrDamaged calls work and returns a panic of work as an ErrDamaged: bbolt panics, or
 // faults, on pages that are damaged or missing.
-func withoutPanic(work func() error) (err error) {
+func panicAsErrDamaged(work func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -31,7 +31,8 @@ func (t *thread) readRseqPointer() (p rseqPointer, err error) {
 	return p, err
 }
 
-// restoreRseqPointer writes the pointer that readRseqPointer returned back to the thread.
+// restoreRseqPointer writes the pointer that readRseqPointer returned back to the thread,
+// unless it was empty.
 func (t *thread) restoreRseqPointer(p rseqPointer) error {
 	if len(bytes.Trim(p.value, "\x00")) == 0 {
 		return nil

@@ -15,7 +15,8 @@ import (
 )
 
 // Syscall makes each thread execute the system call, and returns the results by thread
-// ID. Threads that have ended have no result. The system call must neither block nor
+// ID. Threads that have ended have no result. The error names the threads that could not be
+// traced; the results of the others are valid. The system call must neither block nor
 // write to memory. Afterwards each thread goes on where it was, or stays in job control
 // stop. If this process is killed meanwhile, so are the threads' processes.
 func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, error) {
@@ -31,8 +32,8 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, 
 	// thread, so that all threads run meanwhile.
 	for _, step := range []func(*thread) error{
 		(*thread).seize,
-		func(t *thread) error { return t.enterSyscall(number, arguments) },
-		(*thread).leaveSyscall,
+		func(t *thread) error { return t.runToSyscallEntry(number, arguments) },
+		(*thread).runToSyscallExit,
 		func(t *thread) error {
 			result, err := t.finishSyscall()
 			if err == nil {
@@ -82,9 +83,10 @@ func (t *thread) seize() error {
 	return unix.PtraceInterrupt(t.tid)
 }
 
-// enterSyscall waits for the stop, saves the thread's state, and lets it run to the
-// entry of the system call. It blocks all signals, so that no handler runs in between.
-func (t *thread) enterSyscall(number uintptr, arguments []uintptr) (err error) {
+// runToSyscallEntry waits for the stop that seize asked for, saves the thread's state, and
+// lets it run to the entry of the system call. It does not wait until the thread is there. It
+// blocks all signals of the thread, so that no handler runs in between.
+func (t *thread) runToSyscallEntry(number uintptr, arguments []uintptr) (err error) {
 	if _, err = t.waitForStop(); err != nil {
 		return err
 	}
@@ -95,10 +97,10 @@ func (t *thread) enterSyscall(number uintptr, arguments []uintptr) (err error) {
 	if !r.is64Bit() {
 		return errors.New("it is a 32-bit program")
 	}
-	if t.hasUserDispatch() {
+	if t.hasSyscallUserDispatch() {
 		return errors.New("it dispatches its system calls itself")
 	}
-	address, err := t.syscallAddress()
+	address, err := t.syscallInstructionAddress()
 	if err != nil {
 		return err
 	}
@@ -125,10 +127,10 @@ func (t *thread) enterSyscall(number uintptr, arguments []uintptr) (err error) {
 // signalSetSize is the size of a signal set of the kernel in bytes.
 const signalSetSize = 8
 
-// leaveSyscall waits for the entry of the system call, and lets the thread run to its
-// exit.
-func (t *thread) leaveSyscall() error {
-	if err := t.waitForSyscall(); err != nil {
+// runToSyscallExit waits until the thread is at the entry of the system call, and lets it run
+// to the exit. It does not wait until the thread is there.
+func (t *thread) runToSyscallExit() error {
+	if err := t.waitForSyscallStop(); err != nil {
 		return err
 	}
 	return unix.PtraceSyscall(t.tid, 0)
@@ -137,7 +139,7 @@ func (t *thread) leaveSyscall() error {
 // finishSyscall waits for the exit of the system call, restores the thread's state,
 // detaches, and returns the result.
 func (t *thread) finishSyscall() (result Result, err error) {
-	if err := t.waitForSyscall(); err != nil {
+	if err := t.waitForSyscallStop(); err != nil {
 		return result, err
 	}
 	r, err := t.readRegisters()
@@ -163,17 +165,19 @@ func (t *thread) finishSyscall() (result Result, err error) {
 
 // detachAfterError detaches from a thread after an error, and reports whether the error
 // came because the thread has ended.
-func (t *thread) detachAfterError() bool {
+func (t *thread) detachAfterError() (hasEnded bool) {
 	if t.seized {
 		return errors.Is(t.detach(), unix.ESRCH)
 	}
 	return procfs.HasEnded(t.tid)
 }
 
+// detach ends the tracing of the thread, which must be stopped.
 func (t *thread) detach() error { return t.ptrace(unix.PTRACE_DETACH, 0, nil) }
 
-// waitForSyscall returns when the thread stops at the entry or exit of a system call.
-func (t *thread) waitForSyscall() error {
+// waitForSyscallStop returns when the thread stops at the entry or exit of a system call. It
+// lets the thread run on from any other stop.
+func (t *thread) waitForSyscallStop() error {
 	for {
 		stop, err := t.waitForStop()
 		if err != nil || stop == int(unix.SIGTRAP)|0x80 {
@@ -209,9 +213,9 @@ func (t *thread) waitForStop() (reason int, err error) {
 	}
 }
 
-// hasUserDispatch reports whether system calls of the thread become signals, see
+// hasSyscallUserDispatch reports whether system calls of the thread become signals, see
 // PR_SET_SYSCALL_USER_DISPATCH in prctl(2).
-func (t *thread) hasUserDispatch() bool {
+func (t *thread) hasSyscallUserDispatch() bool {
 	var config struct{ mode, selector, offset, length uint64 }
 	err := t.ptrace(unix.PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, unsafe.Sizeof(config), unsafe.Pointer(&config))
 	return err == nil && config.mode != 0

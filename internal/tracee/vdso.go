@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syscallAddress returns the address of an instruction in the vDSO of the thread's
-// process that enters the kernel, see vdso(7).
-func (t *thread) syscallAddress() (uint64, error) {
+// syscallInstructionAddress returns the address of an instruction in the vDSO of the
+// thread's process that enters the kernel, see vdso(7). It returns an error if the process
+// has no vDSO, or another one than this process.
+func (t *thread) syscallInstructionAddress() (uint64, error) {
 	offset, err := syscallOffset()
 	if err != nil {
 		return 0, err
@@ -51,7 +52,8 @@ var syscallOffset = sync.OnceValues(func() (uint64, error) {
 	return 0, errors.New("the vDSO has no system call")
 })
 
-// vdsoAddress returns where the vDSO begins in the process, given as in /proc/<pid>.
+// vdsoAddress returns where the vDSO begins in the memory of the process. pid is a number, or
+// "self".
 func vdsoAddress(pid string) (uint64, error) {
 	const kind = 33 // AT_SYSINFO_EHDR
 	auxv, err := os.ReadFile("/proc/" + pid + "/auxv")

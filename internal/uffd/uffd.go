@@ -66,9 +66,9 @@ const eventSize = 32
 // the FD is closed reads zeros.
 type FD int
 
-// Available returns an error if the kernel lacks a feature that this package needs, or
+// CheckSupport returns an error if the kernel lacks a feature that this package needs, or
 // refuses userfaultfd to this process.
-func Available() error {
+func CheckSupport() error {
 	fd, err := open()
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func Available() error {
 	return fd.Close()
 }
 
-// open returns an FD for this process.
+// open returns an FD for the memory of this process.
 func open() (FD, error) {
 	n, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC|unix.O_NONBLOCK, 0, 0)
 	if errno != 0 {
@@ -95,8 +95,8 @@ func (fd FD) Close() error { return unix.Close(int(fd)) }
 // eventBuffers avoid an allocation for each call of Events.
 var eventBuffers = sync.Pool{New: func() any { return new([64 * eventSize]byte) }}
 
-// Events appends the events since the last call to events, in their order. It does not
-// wait for any.
+// Events appends events that happened since the last call to events, in their order, at most
+// 64 in one call. It does not wait for any.
 func (fd FD) Events(events []Event) ([]Event, error) {
 	buffer, _ := eventBuffers.Get().(*[64 * eventSize]byte)
 	defer eventBuffers.Put(buffer)
@@ -152,8 +152,9 @@ func (fd FD) Zero(address, length uint64) (int, error) {
 	return byteCount(argument.zeroed, err)
 }
 
-// byteCount returns the number of filled bytes, the result of a request, or err if it is
-// not positive. The kernel returns EAGAIN even if it has filled a part.
+// byteCount returns the number of filled bytes, which is the result of a request, and drops
+// the request's err if that is positive: the kernel returns EAGAIN even if it has filled a
+// part.
 func byteCount(result uint64, err error) (int, error) {
 	if n := int64(result); err == nil || n > 0 {
 		return int(n), nil
@@ -166,7 +167,7 @@ func (fd FD) Wake(address, length uint64) error {
 	return fd.ioctl(requestWake, unsafe.Pointer(&[2]uint64{address, length}))
 }
 
-// ioctl makes a userfaultfd request of ioctl(2). The error is an errno.
+// ioctl makes a userfaultfd request by ioctl(2), again after a signal. The error is an errno.
 func (fd FD) ioctl(number uintptr, argument unsafe.Pointer) error {
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), number, uintptr(argument))

@@ -25,7 +25,7 @@ func (fd FD) register(start, length uint64) error {
 // mapRegistered maps pages of which each thread waits for the contents.
 func mapRegistered(t *testing.T, pages int) (FD, []byte, uint64) {
 	t.Helper()
-	if err := Available(); err != nil {
+	if err := CheckSupport(); err != nil {
 		if os.Getenv("DORMOUSE_REQUIRE_CRIU") == "1" {
 			t.Fatal(err) // lazy wakes would go untested
 		}

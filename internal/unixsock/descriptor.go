@@ -16,7 +16,7 @@ func SendDescriptor(conn *net.UnixConn, fd int) error {
 }
 
 // ReceiveDescriptor reads one byte and returns the descriptor that was sent with it.
-// The descriptor is closed on exec.
+// The descriptor is closed on exec. It returns an error if none was sent with the byte.
 func ReceiveDescriptor(conn *net.UnixConn) (fd int, err error) {
 	data, control := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	_, n, _, _, err := conn.ReadMsgUnix(data, control)

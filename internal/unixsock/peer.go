@@ -17,9 +17,10 @@ type Peer struct {
 	Groups        []uint32 // supplementary
 }
 
+// String returns the PID and the user ID, for logs and errors.
 func (p Peer) String() string { return fmt.Sprintf("pid %d, user %d", p.PID, p.UID) }
 
-// PeerOf returns the process at the other end of the connection.
+// PeerOf returns the process at the other end of the connection, which must be a unix socket.
 func PeerOf(conn net.Conn) (p Peer, err error) {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {

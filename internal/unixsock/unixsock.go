@@ -43,7 +43,7 @@ func ListenIn(dirFD int, name string) (*net.UnixListener, error) {
 	return net.ListenUnix("unix", &net.UnixAddr{Name: pathIn(dirFD, name), Net: "unix"})
 }
 
-// withShortPath calls use with a path that leads to the same file and fits into a socket's
+// withShortPath calls use with another path that leads to the same file and fits into a socket's
 // address. The short path is valid during the call only.
 func withShortPath(path string, use func(short string) error) error {
 	dir, err := os.Open(filepath.Dir(path))
@@ -73,19 +73,19 @@ func Pair(socketType int) (near *net.UnixConn, far *os.File, err error) {
 }
 
 // ConnFromFD returns the connection that the descriptor is open on, and closes the
-// descriptor.
+// descriptor. It returns an error if the descriptor is not a connected unix socket.
 func ConnFromFD(fd uintptr) (*net.UnixConn, error) {
 	return socketFromFD[*net.UnixConn](fd, net.FileConn)
 }
 
 // ListenerFromFD returns the listener that the descriptor is open on, and closes the
-// descriptor.
+// descriptor. It returns an error if the descriptor is not a listening unix socket.
 func ListenerFromFD(fd uintptr) (*net.UnixListener, error) {
 	return socketFromFD[*net.UnixListener](fd, net.FileListener)
 }
 
 // socketFromFD returns the socket of type T that open makes of the descriptor, and closes
-// the descriptor.
+// the descriptor. It returns an error if open makes another type.
 func socketFromFD[T any, Socket io.Closer](fd uintptr, open func(*os.File) (Socket, error)) (socket T, err error) {
 	f := os.NewFile(fd, "socket")
 	defer f.Close()

@@ -198,7 +198,7 @@ func callPlugin(ctx context.Context, sh *shell.Shell, c shell.Call) (json.RawMes
 		}
 		return nil, thunder.CallErrorOf(err)
 	}
-	if len(result) > 0 && !jsonrpc.Valid(result) {
+	if len(result) > 0 && !jsonrpc.IsJSONInUTF8(result) {
 		return nil, thunder.NewError(thunder.InternalError, errors.New("the plugin's result is not JSON"))
 	}
 	return result, nil

@@ -66,7 +66,7 @@ func (f *Front) Notification(callsign string, n shell.Notification) {
 	if !f.events.hasSubscribers(t) && !f.events.hasSubscribers(allEvents) {
 		return
 	}
-	if len(n.Params) > 0 && !jsonrpc.Valid(n.Params) {
+	if len(n.Params) > 0 && !jsonrpc.IsJSONInUTF8(n.Params) {
 		f.log.Warn().Str("callsign", callsign).Str("event", n.Event).Msg("dropped an event whose parameters are not JSON")
 		return
 	}

@@ -39,7 +39,7 @@ func FuzzAnswer(f *testing.F) {
 			if r.body == nil {
 				continue
 			}
-			if !jsonrpc.Valid(r.body) {
+			if !jsonrpc.IsJSONInUTF8(r.body) {
 				t.Fatalf("answered %q", r.body)
 			}
 			var one struct {

@@ -96,13 +96,13 @@ func Open(o Options) (_ *Host, err error) {
 	if err := h.openStores(); err != nil {
 		return nil, err
 	}
-	if err := h.openProcesses(); err != nil {
+	if err := h.openProcessHost(); err != nil {
 		return nil, err
 	}
 	if err := h.makeSupervisorAndFronts(); err != nil {
 		return nil, err
 	}
-	h.removeLeftovers()
+	h.removeInstanceLeftovers()
 	return h, nil
 }
 
@@ -202,17 +202,17 @@ func (h *Host) Stop(ctx context.Context) error {
 // Close removes the run directories of instances, and closes the stores. Hibernated
 // instances keep their run directories. Active instances keep them only if succeeded is
 // true: then another host adopts the plugins.
-func (h *Host) Close(succeeded bool) error {
+func (h *Host) Close(hasSuccessor bool) error {
 	var errs []error
 	for _, s := range h.Plugins() {
-		if st := s.State(); st == shell.Hibernated || st == shell.Activated && succeeded {
+		if st := s.State(); st == shell.Hibernated || st == shell.Activated && hasSuccessor {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(h.options.RunDir, s.Callsign())); err != nil {
 			errs = append(errs, fmt.Errorf("cannot clear the run directory: %w", err))
 		}
 	}
-	if err := h.closeResources(); err != nil && !succeeded { // a cgroup with plugins in it can't be removed
+	if err := h.closeResources(); err != nil && !hasSuccessor { // a cgroup with plugins in it can't be removed
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

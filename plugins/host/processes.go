@@ -14,7 +14,7 @@ import (
 
 // openProcesses opens the parts that all plugin processes share: pid 1, cgroups and the
 // engine.
-func (h *Host) openProcesses() error {
+func (h *Host) openProcessHost() error {
 	config := h.options.Config
 	programs := filepath.Join(config.Host.Root, programsName)
 	pidone, err := native.InstallPidone(programs)
@@ -55,7 +55,7 @@ func (h *Host) openProcesses() error {
 }
 
 // removeLeftovers ends processes and removes images of instances that no longer exist.
-func (h *Host) removeLeftovers() {
+func (h *Host) removeInstanceLeftovers() {
 	var callsigns []string
 	for _, s := range h.Supervisor.Shells() {
 		callsigns = append(callsigns, s.Callsign())

@@ -181,7 +181,7 @@ func waitForEngine(ctx context.Context, root int, group cgroup.Dir) error {
 	for {
 		engine := group.MembersOutsideTree(root)
 		if len(engine) == 0 {
-			procfs.Continue(procfs.Tree(root))
+			procfs.ContinueStopped(procfs.Tree(root))
 			return nil
 		}
 		select {

@@ -61,7 +61,7 @@ func (c *Cgroups) killLeftPlugins(runDir string, adopt bool) error {
 		if j, _ := readJournal(filepath.Join(runDir, dir.Name())); adopt && j != nil && j.Cgroup == dir {
 			continue // the plugin's backend decides
 		}
-		err = errors.Join(err, dir.Kill(), dir.Remove())
+		err = errors.Join(err, dir.KillAndWait(), dir.RemoveWhenEmpty())
 	}
 	return err
 }
@@ -78,7 +78,7 @@ func (c *Cgroups) Close() error {
 	}
 	c.enabled = nil
 	if c.hostDir != "" {
-		errs = append(errs, c.base.Enter(), os.Remove(string(c.hostDir)))
+		errs = append(errs, c.base.MoveThisProcessIn(), os.Remove(string(c.hostDir)))
 		c.hostDir = ""
 	}
 	return errors.Join(errs...)
@@ -132,7 +132,7 @@ func (g *pluginCgroup) recreate() error {
 	if g == nil {
 		return nil
 	}
-	if err := g.Kill(); err != nil {
+	if err := g.KillAndWait(); err != nil {
 		return err
 	}
 	if err := g.remove(); err != nil {
@@ -148,7 +148,7 @@ func (g *pluginCgroup) remove() error {
 		return nil
 	}
 	_ = g.fd.Close()
-	return g.Remove()
+	return g.RemoveWhenEmpty()
 }
 
 // limitControllers are the controllers that plugins' limits need.
@@ -216,7 +216,7 @@ func (c *Cgroups) moveHost(adopt bool) error {
 	if err := dir.Make(); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	if err := dir.Enter(); err != nil {
+	if err := dir.MoveThisProcessIn(); err != nil {
 		return errors.Join(err, os.Remove(string(dir)))
 	}
 	c.hostDir = dir

@@ -204,7 +204,7 @@ func (j *journal) killTree(own *Cgroups) error {
 	if !j.Cgroup.Exists() {
 		return nil // the cgroup is gone, so its processes have ended
 	}
-	err := errors.Join(j.Cgroup.Kill(), j.Cgroup.Remove())
+	err := errors.Join(j.Cgroup.KillAndWait(), j.Cgroup.RemoveWhenEmpty())
 	if parent := j.Cgroup.Parent(); own == nil || parent != own.dir {
 		_ = os.Remove(string(parent)) // works if this was the last cgroup in it
 	}
@@ -232,7 +232,7 @@ func reapChildren(pids []int) {
 // fixedConfigChecksum returns a checksum of all that a plugin with the configuration is
 // given and can't be given anew while it runs.
 func fixedConfigChecksum(c configs.Plugin) string {
-	return checksum(c.ValuesFor(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
+	return checksum(c.ValuesOfKeysFor(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
 }
 
 // checksum returns the SHA-256 of the values as JSON, in hexadecimal.

@@ -153,7 +153,7 @@ func (b *Backend) cacheInformation(program string, file fileid.ID) error {
 // programKey returns the key in the cache of the program, executed as c says.
 func programKey(program string, c configs.Plugin) string {
 	c.Executable = program
-	return checksum(c.ValuesFor(configs.UseExec)...)
+	return checksum(c.ValuesOfKeysFor(configs.UseExec)...)
 }
 
 // fileDigest returns the SHA-256 of the file in hexadecimal.

@@ -229,7 +229,7 @@ func (t *tree) killUnreported() {
 
 // kill kills all processes of the tree.
 func (t *tree) kill() {
-	if t.group != nil && t.group.Kill() == nil {
+	if t.group != nil && t.group.KillAndWait() == nil {
 		return
 	}
 	if !t.ownNamespace {

@@ -76,7 +76,7 @@ func (b *Backend) startConditionsChecksum() (string, error) {
 		return "", err
 	}
 	paths := b.paths()
-	values := b.startConfig.ValuesFor(configs.UseExec, configs.UseInitialize)
+	values := b.startConfig.ValuesOfKeysFor(configs.UseExec, configs.UseInitialize)
 	return checksum(values, b.environment(paths), paths, b.hostSocketPath(), b.newTreesEndWithHost(), firstThread(threads)), nil
 }
 

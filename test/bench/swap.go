@@ -23,7 +23,7 @@ const (
 // switchSwapOn makes a swap in memory if the machine has none. What it returns
 // undoes that.
 func switchSwapOn() (off func() error, err error) {
-	if swap, err := procfs.HasSwap(); swap || err != nil {
+	if swap, err := procfs.MachineHasSwap(); swap || err != nil {
 		return func() error { return nil }, err
 	}
 	text, err := os.ReadFile(zram + "hot_add")

@@ -176,7 +176,7 @@ func describeUnsupportedDescriptor(d procfs.Descriptor, inTree map[string]bool) 
 			return "the device " + d.Target, "close it in BeforeCheckpoint and open it again in AfterRestore"
 		}
 	case d.SocketInode() != 0:
-		protocol := d.Protocol()
+		protocol := d.SocketProtocol()
 		if advice, ok := protocolAdvice[protocol]; ok {
 			return "a socket of protocol " + protocol, advice
 		}
@@ -216,7 +216,7 @@ func describeAlteredDescriptor(d procfs.Descriptor) (what, advice string) {
 			return "a pipe in packet mode", "the program must do without O_DIRECT, or use a socket pair"
 		}
 	case strings.HasSuffix(d.Target, " (deleted)"):
-		if size, regular := d.DeletedSize(); regular && size > MaxDeletedFile {
+		if size, regular := d.DiskSizeIfDeleted(); regular && size > MaxDeletedFile {
 			return "a large deleted file, " + d.Target, "close it in BeforeCheckpoint, or keep its name"
 		}
 	}

@@ -20,7 +20,7 @@ func findTCPConflicts(tree []int, found *findings) {
 	var accepted []connection
 	for _, pid := range tree {
 		for _, d := range procfs.Descriptors(pid) {
-			if d.SocketInode() == 0 || !strings.HasPrefix(d.Protocol(), "TCP") {
+			if d.SocketInode() == 0 || !strings.HasPrefix(d.SocketProtocol(), "TCP") {
 				continue
 			}
 			s, err := d.TCPSocket()
@@ -87,7 +87,7 @@ func findUnacceptedUnix(d procfs.Descriptor, all map[uint32]procfs.UnixSocket, f
 // findUnreadNetlink finds a netlink socket with unread messages, which CRIU does not
 // dump.
 func findUnreadNetlink(d procfs.Descriptor, found *findings) {
-	if d.Protocol() != "NETLINK" {
+	if d.SocketProtocol() != "NETLINK" {
 		return
 	}
 	if unread, err := d.HasUnreadData(); err == nil && unread {

@@ -104,7 +104,7 @@ func errorFromPlugin(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 	if p.Message != "" {
 		e.Message = p.Message
 	}
-	if jsonrpc.Valid(p.Data) {
+	if jsonrpc.IsJSONInUTF8(p.Data) {
 		e.Data = p.Data
 	}
 	return e

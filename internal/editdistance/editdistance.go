@@ -1,9 +1,9 @@
-// Package spelling measures how much two words differ. It does not know any words.
-package spelling
+// Package editdistance measures how much two words differ. It does not know any words.
+package editdistance
 
-// Distance returns the Levenshtein distance: how many bytes must be added, removed or
+// Of returns the Levenshtein distance: how many bytes must be added, removed or
 // changed to turn a into b.
-func Distance(a, b string) int {
+func Of(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

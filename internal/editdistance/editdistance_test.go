@@ -1,4 +1,4 @@
-package spelling
+package editdistance
 
 import "testing"
 
@@ -10,7 +10,7 @@ func TestDistance(t *testing.T) {
 		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"wake", "wake", 0}, {"wake", "wade", 1},
 		{"waring", "warn", 2}, {"start-mdoe", "start-mode", 2}, {"kitten", "sitting", 3},
 	} {
-		if got := Distance(test.a, test.b); got != test.want {
+		if got := Of(test.a, test.b); got != test.want {
 			t.Errorf("%q to %q: got %d, want %d", test.a, test.b, got, test.want)
 		}
 	}

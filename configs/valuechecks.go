@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"dormouse/internal/spelling"
+	"dormouse/internal/editdistance"
 )
 
 // ControllerCallsign is the callsign of the host itself. No configured instance may
@@ -63,6 +63,7 @@ func IsLoopback(host string) bool {
 	return addr.IsLoopback()
 }
 
+// checkWebOrigin returns an error if the origin is not scheme://host or scheme://host:port.
 func checkWebOrigin(origin string) error {
 	u, err := url.Parse(origin)
 	if err != nil || u.Host == "" || strings.Contains(u.Host, "*") || origin != u.Scheme+"://"+u.Host {
@@ -71,6 +72,8 @@ func checkWebOrigin(origin string) error {
 	return nil
 }
 
+// checkHostName returns an error if the name is empty or has a character that no host name
+// has.
 func checkHostName(name string) error {
 	if name == "" || strings.ContainsAny(name, "/@*, \t") {
 		return fmt.Errorf("%q is not a host name such as \"tv.example\"", name)
@@ -78,6 +81,7 @@ func checkHostName(name string) error {
 	return nil
 }
 
+// checkNotEmpty returns an error if s is "".
 func checkNotEmpty(s string) error {
 	if s == "" {
 		return errors.New("must not be empty")
@@ -117,7 +121,7 @@ func nearestWord(word string, known []string) string {
 	word = strings.ReplaceAll(strings.ToLower(word), "_", "-")
 	best, least := "", 1+(len(word)+2)/3
 	for _, k := range known {
-		d := spelling.Distance(word, k)
+		d := editdistance.Of(word, k)
 		if len(word) >= 3 && strings.HasPrefix(k, word) {
 			d = min(d, 1)
 		}

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// ThreadIdentity is the identity and rights of a thread, with values as in
-// /proc/<pid>/status. Two threads have the same rights when all fields but ID are equal.
+// ThreadIdentity is the number of a thread, and its user, groups, capabilities, seccomp mode
+// and resource limits, with values as in /proc/<pid>/status. Two threads have the same rights when all fields but ID are equal.
 type ThreadIdentity struct {
 	// ID is the thread's number in its own PID namespace.
 	ID         int    `json:"id"`
@@ -32,7 +32,7 @@ type ThreadIdentity struct {
 }
 
 // ThreadIdentities returns the identity of every living thread of the processes,
-// ordered by ID.
+// ordered by ID. It leaves out threads that end meanwhile.
 func ThreadIdentities(pids []int) ([]ThreadIdentity, error) {
 	var all []ThreadIdentity
 	for _, pid := range pids {
@@ -85,8 +85,8 @@ func parseThreadStatus(status string) (t ThreadIdentity, alive bool, err error) 
 	return t, alive, nil
 }
 
-// Difference returns a text that names each field of o that differs from t, "" when
-// they are equal.
+// Difference returns a text that names each field of o that differs from t, with both
+// values, "" when they are equal.
 func (t ThreadIdentity) Difference(o ThreadIdentity) string {
 	if t.ID != o.ID {
 		return fmt.Sprintf("ID is %d, not %d", o.ID, t.ID)
