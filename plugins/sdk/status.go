@@ -60,12 +60,6 @@ type Status struct {
 // Paths are the paths of an instance's directories; see Instance.
 type Paths struct{ Persistent, Volatile, Data string }
 
-// Subsystem is a condition of the platform, such as "Network", that is up or down.
-type Subsystem struct {
-	Name   string
-	Active bool
-}
-
 func changeFrom(c *shellpb.StateChange) Change {
 	return Change{
 		Callsign: c.GetCallsign(),
@@ -97,12 +91,4 @@ func statusFrom(s *shellpb.StatusResponse) Status {
 		Controls:      s.GetControls(),
 		Requires:      s.GetRequires(),
 	}
-}
-
-func subsystemsFrom(r *shellpb.SubsystemsResponse) []Subsystem {
-	all := make([]Subsystem, len(r.GetSubsystems()))
-	for i, s := range r.GetSubsystems() {
-		all[i] = Subsystem{s.GetName(), s.GetActive()}
-	}
-	return all
 }
