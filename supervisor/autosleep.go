@@ -17,8 +17,9 @@ type AutoSleep struct {
 	Rules configs.Tiers
 	// Available returns how many bytes of memory are available; nil asks the kernel.
 	Available func() (int64, error)
-	// Watch calls report whenever threads had to wait for memory for the time some
-	// within window, until ctx ends; nil asks the kernel.
+	// Watch calls report whenever threads had to wait for memory for the time some within
+	// window, until ctx ends, or returns an error if it can't find that out; nil asks the
+	// kernel.
 	Watch func(ctx context.Context, some, window time.Duration, report func()) error
 }
 

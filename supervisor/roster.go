@@ -36,6 +36,7 @@ func (r *roster) remove(callsign string) {
 	delete(r.shells, callsign)
 }
 
+// find returns the instance of that callsign, false if none exists.
 func (r *roster) find(callsign string) (*shell.Shell, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

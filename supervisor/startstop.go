@@ -68,10 +68,10 @@ func (s *Supervisor) probeAll(ctx context.Context, plugins []*shell.Shell) {
 	})
 }
 
-// Stop deactivates every instance in the reverse order, each before those that it
-// requires, and returns when nothing runs any more. A Start under way is cut short; its
-// context must have ended. Instances no longer follow their conditions. The images of
-// hibernated instances stay for the next host.
+// Stop deactivates every instance in the reverse order, each before those that it requires,
+// and returns when nothing runs any more. It cuts short a Start under way, whose context
+// must have ended. Conditions no longer start or end instances. The images of hibernated
+// instances stay for the next host.
 func (s *Supervisor) Stop(ctx context.Context) {
 	s.endAllInstances(func(sh *shell.Shell) error { return sh.Deactivate(ctx, shell.Shutdown) })
 }

@@ -21,7 +21,8 @@ type event struct {
 	Params   json.RawMessage `json:"params,omitempty"`
 }
 
-// controlEvent is the event that the Controller's event "all" does not include.
+// controlEvent is the event about the suspend and resume of plugins, which the Controller's
+// event "all" does not include.
 const controlEvent = "statecontrolstatechange"
 
 // eventsVerb returns the action that prints the wanted events, or all, until Ctrl-C. The

@@ -43,7 +43,7 @@ func (c *client) showProgress(ctx context.Context, t *terminal, callsign string)
 	}
 }
 
-// clearLine clears the line that the cursor is on.
+// clearLine is the text that clears the terminal line which the cursor is on.
 const clearLine = "\r\x1b[K"
 
 // progressLine returns the state of the instance, how much memory the transition has moved,

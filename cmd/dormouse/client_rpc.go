@@ -19,7 +19,8 @@ import (
 // long an answer takes; the host does.
 type client struct{ address string }
 
-// rpcPath asks for the dialect R4, the only one that the client understands.
+// rpcPath is the path of all requests. It asks for the dialect R4, the only one that the
+// client understands.
 const rpcPath = "/jsonrpc?dialect=r4"
 
 // errUnreachable means that no host answered at the address.

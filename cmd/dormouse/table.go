@@ -8,6 +8,7 @@ import (
 // table is rows of cells whose columns are aligned.
 type table struct{ rows [][]string }
 
+// addRow adds a row. Rows may differ in their number of cells.
 func (t *table) addRow(cells ...string) { t.rows = append(t.rows, cells) }
 
 // text returns the aligned table, a line for each row. Lines are cut to width characters,

@@ -30,7 +30,7 @@ type Explanation struct {
 	Resumes bool
 }
 
-// Prospect is a step that is planned.
+// Prospect is a step that is planned: the tier to do, when, and why.
 type Prospect struct {
 	Do      string
 	At      time.Time
