@@ -16,7 +16,7 @@ import (
 // numbers, as R4 spells them.
 func hasErrorNumber(err error, numbers ...thunder.Number) bool {
 	remote, ok := errors.AsType[*remoteError](err)
-	return ok && slices.ContainsFunc(numbers, func(n thunder.Number) bool { return n.R4().Code == remote.Code })
+	return ok && slices.ContainsFunc(numbers, func(n thunder.Number) bool { return n.R4Error().Code == remote.Code })
 }
 
 // unknownInstanceError returns an error that says that there is no such instance, and lists

@@ -18,7 +18,8 @@ var (
 	protobuf = encoding.GetCodecV2(proto.Name)
 )
 
-// Size returns the length of the message in bytes.
+// Size returns the length of the message in bytes, which the shell counts while the
+// call is held.
 func (f *frame) Size() int { return f.data.Len() }
 
 // Name returns the name of protobuf's codec: clients and plugins send protobuf.

@@ -35,7 +35,7 @@ const (
 	connectionWindow  = 1 << 20   // unread bytes on one connection
 )
 
-// Options is what a Communicator is made of.
+// Options holds what New needs to make a Communicator.
 type Options struct {
 	Supervisor *supervisor.Supervisor
 	Log        zerolog.Logger

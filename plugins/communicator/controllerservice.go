@@ -32,10 +32,12 @@ func (s controllerService) operate(ctx context.Context, callsign string, o shell
 	return done, runOperation(ctx, sh, o, shell.Requested, limit)
 }
 
+// Activate starts the plugin, or wakes it if it is hibernated.
 func (s controllerService) Activate(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_ACTIVATE, nil)
 }
 
+// Deactivate ends the plugin.
 func (s controllerService) Deactivate(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_DEACTIVATE, nil)
 }
@@ -45,18 +47,22 @@ func (s controllerService) Unavailable(ctx context.Context, r *controllerpb.Inst
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_UNAVAILABLE, nil)
 }
 
+// Suspend suspends the plugin.
 func (s controllerService) Suspend(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_SUSPEND, nil)
 }
 
+// Resume resumes the plugin, and activates or wakes it first if necessary.
 func (s controllerService) Resume(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_RESUME, nil)
 }
 
+// Hibernate hibernates the suspended plugin within the time limit of the request.
 func (s controllerService) Hibernate(ctx context.Context, r *controllerpb.HibernateRequest) (*controllerpb.DoneResponse, error) {
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_HIBERNATE, r.GetTimeout())
 }
 
+// Clone makes a new instance with the configuration of another.
 func (s controllerService) Clone(ctx context.Context, r *controllerpb.CloneRequest) (*controllerpb.DoneResponse, error) {
 	return done, statusFromError(s.Supervisor.Clone(ctx, r.GetCallsign(), r.GetNewCallsign()))
 }
@@ -81,6 +87,7 @@ func (s controllerService) Watch(_ *controllerpb.WatchRequest, to grpc.ServerStr
 	return s.watchStates(to.Context(), "", to.Send)
 }
 
+// Subsystems returns all subsystems and whether they are up.
 func (s controllerService) Subsystems(context.Context, *controllerpb.SubsystemsRequest) (*shellpb.SubsystemsResponse, error) {
 	return subsystemsMessage(s.Supervisor.Subsystems()), nil
 }

@@ -158,7 +158,8 @@ func isUnaryCall(ctx context.Context, method string) bool {
 	return metadata.ValueFromIncomingContext(ctx, shellpb.UnaryKey) != nil
 }
 
-// isReservedMethod reports whether only the host may call the method of a plugin.
+// isReservedMethod reports whether only the host may call the method of a plugin: those
+// of Plugin, of the hooks and of go-plugin, and the Dispatcher's Events.
 func isReservedMethod(method string) bool {
 	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	switch service {

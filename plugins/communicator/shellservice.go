@@ -98,11 +98,12 @@ func (s shellService) Interfaces(ctx context.Context, _ *shellpb.InterfacesReque
 	}
 }
 
+// Subsystems returns all subsystems and whether they are up.
 func (s shellService) Subsystems(context.Context, *shellpb.SubsystemsRequest) (*shellpb.SubsystemsResponse, error) {
 	return subsystemsMessage(s.Supervisor.Subsystems()), nil
 }
 
-// SetSubsystem sets a subsystem that the calling plugin controls up or down.
+// SetSubsystem sets a subsystem up or down, which the calling plugin must control.
 func (s shellService) SetSubsystem(ctx context.Context, r *shellpb.SetSubsystemRequest) (*shellpb.SetSubsystemResponse, error) {
 	sh, err := s.ownInstance(ctx)
 	if err != nil {
@@ -112,7 +113,7 @@ func (s shellService) SetSubsystem(ctx context.Context, r *shellpb.SetSubsystemR
 	return &shellpb.SetSubsystemResponse{}, statusFromError(s.Supervisor.SetSubsystem(sh.Callsign(), what.GetName(), what.GetActive()))
 }
 
-// WatchSubsystems sends all subsystems and then those that change.
+// WatchSubsystems sends all subsystems, then each set of subsystems that changed.
 func (s shellService) WatchSubsystems(_ *shellpb.WatchSubsystemsRequest, to grpc.ServerStreamingServer[shellpb.SubsystemsResponse]) error {
 	w := s.subsystems.add(s.ownCallsign == "", func([]supervisor.Subsystem) bool { return true })
 	known := make(map[string]bool)

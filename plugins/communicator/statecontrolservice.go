@@ -21,8 +21,8 @@ type stateControlService struct {
 	*endpoint
 }
 
-// State returns whether the plugin is suspended or resumed. It returns an error if the
-// plugin is active and has no state control.
+// State returns whether the plugin is suspended or resumed, unspecified if neither is
+// known. It returns an error if the plugin is active and has no state control.
 func (s stateControlService) State(ctx context.Context, _ *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
 	sh, err := s.targetInstance(ctx)
 	if err != nil {

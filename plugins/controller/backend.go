@@ -25,9 +25,14 @@ func (b backend) Launch(context.Context) (shell.Information, error) {
 	}, nil
 }
 
-func (b backend) Initialize(context.Context) error                 { return nil }
+// Initialize does nothing: the front is ready when the host serves.
+func (b backend) Initialize(context.Context) error { return nil }
+
+// Deinitialize does nothing: Front.Close ends the front.
 func (b backend) Deinitialize(context.Context, shell.Reason) error { return nil }
-func (b backend) Stop(context.Context) error                       { return nil }
+
+// Stop does nothing, like Deinitialize.
+func (b backend) Stop(context.Context) error { return nil }
 
 // Invoke calls a method of the Controller. An error is a *shell.PluginError with
 // Thunder's number.

@@ -163,7 +163,8 @@ func (f *Front) findCommonMethod(sh *shell.Shell, name string) (*method, bool) {
 }
 
 // targetCallsign returns the instance that a call is for: callsign, which the method
-// names, or else the one in the caller's path. If both are given they must be equal.
+// names, or else the one in the caller's path, or else the Controller. If both are
+// given and differ, it returns the error UnknownMethod.
 func (from caller) targetCallsign(callsign string) (string, error) {
 	switch {
 	case from.callsign == "" && callsign == "":

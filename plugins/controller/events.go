@@ -147,11 +147,10 @@ func (f *Front) publishAllEvent(callsign, event string, params json.RawMessage) 
 	})
 }
 
-// announcedState returns the state that the event of a transition names, and reports
-// whether there is an event. There is none for transitional states, for a
-// hibernation that failed, and for the beginning and end of waiting for
-// preconditions. An instance that its conditions ended counts as deactivated, even
-// if it then waits for them.
+// announcedState returns the state that the event of a transition names, and whether
+// there is an event. There is none for transitional states, for a hibernation that
+// failed, and for the beginning and end of waiting for preconditions. An instance that
+// lapses is announced as deactivated, though it then waits for its preconditions.
 func announcedState(t shell.Transition) (state shell.State, announced bool) {
 	switch t.To {
 	case shell.Deactivated:

@@ -19,7 +19,7 @@ import (
 	"dormouse/supervisor"
 )
 
-// Options is what a Front is made of.
+// Options holds what New needs to make a Front.
 type Options struct {
 	// Host says which host names and web origins may be used to reach the front.
 	Host configs.Host

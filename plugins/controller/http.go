@@ -136,7 +136,8 @@ func (f *Front) isKnownOrEmpty(callsign string) bool {
 	return known
 }
 
-// servePost answers the JSON-RPC message in the body of a request.
+// servePost answers the JSON-RPC message in the body of a request: 405 if there is no
+// body, 204 if nothing is to be answered.
 func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 	spoken, err := f.dialectOfRequest(r)
 	if err != nil {

@@ -120,16 +120,16 @@ func (r request) setConfiguration(ctx context.Context) error {
 	return renumber(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
 }
 
-// persistenceHandler returns the handler of a method that calls do, for the instance in
-// the parameter callsign or for all. An empty callsign is the Controller's. Every error
-// gets the number General.
-func persistenceHandler(do func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
+// persistenceHandler returns the handler of a method that calls change, for the
+// instance in the parameter callsign or for all. An empty callsign is the Controller's.
+// Every error gets the number General.
+func persistenceHandler(change func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
 		callsign, given := r.args["callsign"]
 		if given && callsign == "" {
 			callsign = configs.ControllerCallsign
 		}
-		return nil, renumber(do(r.front.supervisor, ctx, callsign), thunder.General)
+		return nil, renumber(change(r.front.supervisor, ctx, callsign), thunder.General)
 	}
 }
 

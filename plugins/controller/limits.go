@@ -21,6 +21,7 @@ type limits struct {
 	pongTime   time.Duration // for the answer to a ping
 }
 
+// defaultLimits returns the limits of every front outside of tests.
 func defaultLimits() limits {
 	return limits{
 		messageBytes:  1 << 20,

@@ -42,13 +42,13 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 	f.mu.Lock()
 	sockets := len(f.sockets)
 	f.mu.Unlock()
-	m.beginFamily("dormouse_build_info", "gauge", "The version of the host.")
+	m.beginMetric("dormouse_build_info", "gauge", "The version of the host.")
 	m.writeSample(1, "version", f.options.Version, "goversion", runtime.Version())
-	m.beginFamily("dormouse_websockets", "gauge", "Websockets that are open.")
+	m.beginMetric("dormouse_websockets", "gauge", "Websockets that are open.")
 	m.writeSample(int64(sockets))
-	m.beginFamily("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
+	m.beginMetric("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
 	m.writeSample(f.httpConnections.Load())
-	m.beginFamily("go_goroutines", "gauge", "Goroutines of the host.")
+	m.beginMetric("go_goroutines", "gauge", "Goroutines of the host.")
 	m.writeSample(int64(runtime.NumGoroutine()))
 }
 
@@ -109,16 +109,16 @@ func (f *Front) writeInstanceMetrics(m *metricsText) {
 		all = append(all, st)
 		inState[st.State]++
 	}
-	m.beginFamily("dormouse_instances", "gauge", "Instances in each state.")
+	m.beginMetric("dormouse_instances", "gauge", "Instances in each state.")
 	for _, state := range lifecycleStates() {
 		m.writeSample(inState[state], "state", string(state))
 	}
-	m.beginFamily("dormouse_instance_state", "gauge", "1 for the state that the instance is in.")
+	m.beginMetric("dormouse_instance_state", "gauge", "1 for the state that the instance is in.")
 	for _, st := range all {
 		m.writeSample(1, "callsign", st.Config.Callsign, "state", string(st.State), "control", string(st.Control))
 	}
 	for _, one := range f.instanceMetrics() {
-		m.beginFamily(one.name, one.kind, one.help)
+		m.beginMetric(one.name, one.kind, one.help)
 		for _, st := range all {
 			if value, ok := one.value(st); ok {
 				m.writeSample(value, "callsign", st.Config.Callsign)
@@ -143,9 +143,9 @@ type metricsText struct {
 	name string // of the metric that is being written
 }
 
-// beginFamily writes the head of the metric name, whose samples follow. kind is gauge
+// beginMetric writes the head of the metric name, whose samples follow. kind is gauge
 // or counter.
-func (m *metricsText) beginFamily(name, kind, help string) {
+func (m *metricsText) beginMetric(name, kind, help string) {
 	m.name = name
 	m.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
@@ -167,6 +167,7 @@ func (m *metricsText) writeSample(value int64, labels ...string) {
 	m.WriteString(" " + strconv.FormatInt(value, 10) + "\n")
 }
 
+// labelEscapes escapes the value of a label, as Prometheus's text format requires.
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 // counters is one number for each callsign. The zero value is ready.

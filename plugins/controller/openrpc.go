@@ -117,7 +117,7 @@ func resultSchema(d dialect.Dialect, result any) schema {
 	case acknowledgement:
 		return resultSchema(d, d.RegisterResult())
 	case []dialect.Record:
-		return schema{"type": "array", "items": resultSchema(d, d.Status(dialect.Record{}))}
+		return schema{"type": "array", "items": resultSchema(d, d.StatusInList(dialect.Record{}))}
 	}
 	return schemaOfType(reflect.TypeOf(result))
 }

@@ -56,7 +56,7 @@ func reference() string {
 	b.WriteString(referenceEvents)
 	b.WriteString(referenceErrors)
 	for n := thunder.General; n.Name() != ""; n++ {
-		r4, r5 := n.R4(), n.R5()
+		r4, r5 := n.R4Error(), n.R5Error()
 		fmt.Fprintf(&b, "| %d | %s | %d | %s | %d | %s |\n", n, n.Name(), r4.Code, r4.Text, r5.Code, r5.Text)
 	}
 	return strings.NewReplacer("~~~", "```", "~", "`").Replace(b.String())

@@ -56,9 +56,9 @@ func (q *sendQueue) offerEvent(message []byte) (ok bool) {
 }
 
 // takeAll waits for messages, removes them all and returns them; nil when the queue is
-// closed. The caller must have sent the messages in spent: they no longer count as
-// memory, and the queue reuses the slice.
-func (q *sendQueue) takeAll(spent [][]byte) [][]byte {
+// closed. sent is the slice that takeAll returned last: its messages no longer count as
+// memory, and the queue reuses it.
+func (q *sendQueue) takeAll(sent [][]byte) [][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for !q.closed && len(q.queue) == 0 {
@@ -67,9 +67,9 @@ func (q *sendQueue) takeAll(spent [][]byte) [][]byte {
 	if q.closed {
 		return nil
 	}
-	clear(spent)
+	clear(sent)
 	messages := q.queue
-	q.queue, q.bytes, q.inWriting = spent[:0], 0, q.bytes
+	q.queue, q.bytes, q.inWriting = sent[:0], 0, q.bytes
 	q.updateBudget()
 	q.change.Broadcast()
 	return messages

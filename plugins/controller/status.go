@@ -25,11 +25,11 @@ func serveStatus(_ context.Context, r request) (any, error) {
 		one := r.front.instanceRecord(st)
 		one.History = transitionRecords(st)
 		one.Why = r.front.supervisor.ExplainBriefly(r.index)
-		return r.dialect().StatusOfOne(one), nil
+		return r.dialect().StatusByCallsign(one), nil
 	}
 	all := []any{}
 	for _, sh := range r.front.supervisor.Shells() {
-		all = append(all, r.dialect().Status(r.front.instanceRecord(sh.Status())))
+		all = append(all, r.dialect().StatusInList(r.front.instanceRecord(sh.Status())))
 	}
 	return all, nil
 }

@@ -96,24 +96,24 @@ func (r request) subscription() (topic, subscription) {
 	return topic{r.shell.Callsign(), r.args["event"]}, subscription{r.from.socket, r.args["id"], r.index}
 }
 
-// add adds a subscription, and sends its websocket the events in snapshot before any
-// other event. It returns an error if the websocket has the same subscription already,
-// or limit subscriptions.
-func (s *subscribers) add(t topic, sub subscription, limit int, snapshot []json.RawMessage) error {
+// add adds a subscription, and sends its websocket firstEvents before any other event.
+// It returns an error if the websocket has the same subscription already, or
+// maxPerSocket subscriptions.
+func (s *subscribers) add(t topic, sub subscription, maxPerSocket int, firstEvents []json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.byTopic[t], sub) {
 		return errors.New("the same event, id and index are registered already")
 	}
-	if sub.socket.subscriptions == limit {
-		return fmt.Errorf("the websocket has %d subscriptions already", limit)
+	if sub.socket.subscriptions == maxPerSocket {
+		return fmt.Errorf("the websocket has %d subscriptions already", maxPerSocket)
 	}
 	if s.byTopic == nil {
 		s.byTopic = make(map[topic][]subscription)
 	}
 	sub.socket.subscriptions++
 	s.byTopic[t] = append(s.byTopic[t], sub)
-	for _, params := range snapshot {
+	for _, params := range firstEvents {
 		sub.send(t.event, params)
 	}
 	return nil

@@ -78,8 +78,8 @@ func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign 
 	}
 }
 
-// addSocket adds a websocket to the front's, unless the front is closed, or full: it
-// has as many as it may.
+// addSocket adds a websocket to the front's. If the front is closed, or full because it
+// has as many websockets as it may, addSocket adds nothing and says which.
 func (f *Front) addSocket(s *socket) (closed, full bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -219,7 +219,8 @@ func (s *socket) pingRegularly() {
 	}
 }
 
-// cutOff closes the connection at once, and logs why. serveClient then ends the calls.
+// cutOff closes the connection at once, and logs why unless the connection was closed
+// already. serveClient then ends the calls.
 func (s *socket) cutOff(why string) {
 	s.cancel()
 	s.queue.close()

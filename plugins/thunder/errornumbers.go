@@ -152,13 +152,13 @@ func (n Number) Name() string { return meanings[n].name }
 // number's own text says too little.
 func (n Number) CauseIsText() bool { return meanings[n].causeIsText }
 
-// R4 returns the number as clients of Thunder R4 receive it.
-func (n Number) R4() WireError {
+// R4Error returns the number as clients of Thunder R4 receive it.
+func (n Number) R4Error() WireError {
 	m, known := meanings[n]
 	switch {
 	case n > 0 && n&nativeBit != 0:
 		n &^= nativeBit
-		return WireError{int(n) + 500, n.R4().Text}
+		return WireError{int(n) + 500, n.R4Error().Text}
 	case n > 0 && n&vendorBit != 0:
 		return n.vendorError()
 	case !known:
@@ -169,13 +169,13 @@ func (n Number) R4() WireError {
 	return m.r4
 }
 
-// R5 returns the number as clients of Thunder R5 receive it.
-func (n Number) R5() WireError {
+// R5Error returns the number as clients of Thunder R5 receive it.
+func (n Number) R5Error() WireError {
 	m, known := meanings[n]
 	switch {
 	case n > 0 && n&nativeBit != 0:
 		n &^= nativeBit
-		return WireError{-31500 - int(n), n.R5().Text}
+		return WireError{-31500 - int(n), n.R5Error().Text}
 	case n > 0 && n&vendorBit != 0:
 		return n.vendorError()
 	case !known:

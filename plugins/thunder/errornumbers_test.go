@@ -41,7 +41,7 @@ func TestNumbersInR5(t *testing.T) {
 		if code, ok := own[n]; ok {
 			want = code
 		}
-		if w := n.R5(); w.Code != want || w.Text == "" {
+		if w := n.R5Error(); w.Code != want || w.Text == "" {
 			t.Errorf("%d reads as %d %q, want %d", n, w.Code, w.Text, want)
 		}
 	}

@@ -101,7 +101,7 @@ func NumberOf(err error) Number {
 		return cmp.Or(Number(answer.Code), General)
 	}
 	if e.Number < 0 {
-		return Number(e.Number.R4().Code)
+		return Number(e.Number.R4Error().Code)
 	}
 	return e.Number
 }

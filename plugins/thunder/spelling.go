@@ -21,6 +21,7 @@ func PascalCase(words string) string {
 	return b.String()
 }
 
+// versionForm matches a version's beginning, with or without a "v".
 var versionForm = regexp.MustCompile(`^v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})`)
 
 // ParseVersion returns the three numbers that the version of a build begins with,

@@ -27,15 +27,16 @@ type Dialect interface {
 	// SnapshotsOnRegister reports whether a client that registers for changes of
 	// state is sent the present state of the active instances at once.
 	SnapshotsOnRegister() bool
-	// Status returns the JSON value of an instance in a list.
-	Status(r Record) any
-	// StatusOfOne returns the JSON value of an instance that was asked for by name.
-	StatusOfOne(r Record) any
+	// StatusInList returns the JSON value of an instance in a list.
+	StatusInList(r Record) any
+	// StatusByCallsign returns the JSON value of an instance that was asked for by name.
+	StatusByCallsign(r Record) any
 	// AllEventParams returns the parameters of the event all, by which a subscriber
 	// of all events gets an event of any callsign.
 	AllEventParams(callsign, event string, params json.RawMessage) any
 }
 
+// dialects holds the dialects by the names in the configuration and in URLs.
 var dialects = map[string]Dialect{
 	string(configs.DialectR4): R4{}, "r4": R4{},
 	string(configs.DialectR5): R5{}, "r5": R5{},
@@ -59,9 +60,10 @@ func ForListener(configured configs.Dialect) Dialect {
 	return R4{}
 }
 
-// ErrorFor returns err, which is not nil, as the error of a JSON-RPC answer. An error
-// of a plugin's is passed on, unless a *thunder.Error wraps it: then the number of
-// that one counts.
+// ErrorFor returns err, which is not nil, as the error of a JSON-RPC answer. The cause
+// becomes the text, or a member of data if it adds to the number's text. The error that
+// a plugin answered is passed on, unless a *thunder.Error wraps it: then that one's
+// number counts.
 func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 	numbered, ok := errors.AsType[*thunder.Error](err)
 	if answered, isAnswer := errors.AsType[*shell.PluginError](err); isAnswer && !ok {

@@ -11,7 +11,7 @@ import (
 type R4 struct{}
 
 // WireError returns a number as R4 writes it.
-func (R4) WireError(n thunder.Number) thunder.WireError { return n.R4() }
+func (R4) WireError(n thunder.Number) thunder.WireError { return n.R4Error() }
 
 // FailureHTTPStatus returns 202.
 func (R4) FailureHTTPStatus() int { return http.StatusAccepted }
@@ -48,8 +48,8 @@ type R4Record struct {
 	Additions
 }
 
-// Status returns an R4Record.
-func (R4) Status(r Record) any {
+// StatusInList returns an R4Record.
+func (R4) StatusInList(r Record) any {
 	return R4Record{
 		r.Callsign, r.Locator, r.ClassName, r.AutoStart, r.Resumed, r.WebUI, r.Preconditions, r.Terminations, r.Controls,
 		r.Configuration, r.Postfix, r.Postfix, r.StartupOrder, thunder.PascalCase(r.StartMode), r.Communicator, r.State,
@@ -57,8 +57,8 @@ func (R4) Status(r Record) any {
 	}
 }
 
-// StatusOfOne returns a list of one R4Record.
-func (d R4) StatusOfOne(r Record) any { return []any{d.Status(r)} }
+// StatusByCallsign returns a list of one R4Record.
+func (d R4) StatusByCallsign(r Record) any { return []any{d.StatusInList(r)} }
 
 // AllEventParams returns an object with the members callsign, data and event. Thunder
 // leaves the event out, without which clients could not tell the events of one

@@ -11,7 +11,7 @@ import (
 type R5 struct{}
 
 // WireError returns a number as R5 writes it.
-func (R5) WireError(n thunder.Number) thunder.WireError { return n.R5() }
+func (R5) WireError(n thunder.Number) thunder.WireError { return n.R5Error() }
 
 // FailureHTTPStatus returns 200.
 func (R5) FailureHTTPStatus() int { return http.StatusOK }
@@ -45,8 +45,8 @@ type R5Record struct {
 	Additions
 }
 
-// Status returns an R5Record.
-func (R5) Status(r Record) any {
+// StatusInList returns an R5Record.
+func (R5) StatusInList(r Record) any {
 	if string(r.Configuration) == "{}" {
 		r.Configuration = nil
 	}
@@ -57,8 +57,8 @@ func (R5) Status(r Record) any {
 	}
 }
 
-// StatusOfOne returns an R5Record.
-func (d R5) StatusOfOne(r Record) any { return d.Status(r) }
+// StatusByCallsign returns an R5Record.
+func (d R5) StatusByCallsign(r Record) any { return d.StatusInList(r) }
 
 // AllEventParams returns an object with the members event, callsign and params.
 func (R5) AllEventParams(callsign, event string, params json.RawMessage) any {

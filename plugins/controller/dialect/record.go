@@ -95,7 +95,8 @@ type Explanation struct {
 	Cold   string `json:"cold,omitempty"`
 }
 
-// NextSleep is the step of sleep that the host will take next, when and why.
+// NextSleep is the tier of sleep that the policy takes next, when and why. With DryRun
+// the policy only logs it.
 type NextSleep struct {
 	Do      string `json:"do"`
 	At      string `json:"at"`

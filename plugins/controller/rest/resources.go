@@ -223,13 +223,13 @@ func (r Request) deleteFile() (any, error) {
 	return nil, err
 }
 
-// requireArgument returns an error if the path has no argument. what says what the
-// argument must be.
-func (r Request) requireArgument(what string) error {
+// requireArgument returns an error if the path has no argument. expected names the
+// argument in the error's text.
+func (r Request) requireArgument(expected string) error {
 	if r.Argument != "" {
 		return nil
 	}
-	return &Error{http.StatusBadRequest, "the path must end with " + what}
+	return &Error{http.StatusBadRequest, "the path must end with " + expected}
 }
 
 // explainUnknownKey returns err in Thunder's words if it says that there is no

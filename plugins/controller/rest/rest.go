@@ -41,10 +41,10 @@ const (
 // for JSON, a sentence, or nil for an empty body.
 type Resource func(Request) (any, error)
 
-// FindResource returns the resource for an HTTP method and a name. The empty name is
-// the Controller itself.
-func FindResource(method, name string) (_ Resource, ok bool) {
-	r, ok := resources[method+" "+name]
+// FindResource returns the resource for an HTTP method and a name, and false if there
+// is none. The empty name is the Controller itself.
+func FindResource(httpMethod, name string) (_ Resource, ok bool) {
+	r, ok := resources[httpMethod+" "+name]
 	return r, ok
 }
 

@@ -171,7 +171,7 @@ func (r *run) callUnknownMethod(ctx context.Context) (string, error) {
 // isUnknownMethod reports whether a plugin's code says that it has no such method:
 // Thunder's number, or JSON-RPC's code.
 func isUnknownMethod(code int) bool {
-	return code == int(thunder.UnknownMethod) || code == thunder.UnknownMethod.R4().Code
+	return code == int(thunder.UnknownMethod) || code == thunder.UnknownMethod.R4Error().Code
 }
 
 // trySleepSteps does the steps from Suspend to Resume.
