@@ -22,7 +22,7 @@ func TestActivate(t *testing.T) {
 			"suspend: activation is suspended",
 			"activate: activation > activated, startup",
 		)
-		r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
+		r.expectActions(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		st := r.Status()
 		if st.Err != nil || st.Reason != shell.Startup || st.Control != statecontrol.Suspended || st.Information.Class != "Fake" || st.Facts.PID != 1 {
 			r.Errorf("got %+v", st)
@@ -33,7 +33,7 @@ func TestActivate(t *testing.T) {
 			"deactivate: activated > deactivation, requested",
 			"deactivate: deactivation > deactivated, requested",
 		)
-		r.expectSteps(shelltest.Deinitialize+" requested", shelltest.Stop)
+		r.expectActions(shelltest.Deinitialize+" requested", shelltest.Stop)
 	})
 }
 
@@ -67,21 +67,21 @@ func TestActivateResumes(t *testing.T) {
 
 func TestActivateFails(t *testing.T) {
 	for _, test := range []struct {
-		step   string
-		err    error
-		want   error
-		reason shell.Reason
-		steps  []string
+		action  string
+		err     error
+		want    error
+		reason  shell.Reason
+		actions []string
 	}{
 		{shelltest.Launch, errBroken, shell.ErrInstantiation, shell.InstantiationFailed, []string{shelltest.Launch, shelltest.Stop}},
 		{shelltest.Initialize, errBroken, shell.ErrInitialization, shell.InitializationFailed, []string{shelltest.Launch, shelltest.Initialize, shelltest.Stop}},
 		{shelltest.AskState, errBroken, shell.ErrInitialization, shell.InitializationFailed, []string{shelltest.Launch, shelltest.Initialize, shelltest.AskState, shelltest.Stop}},
 		{"resume", errBroken, shell.ErrInitialization, shell.InitializationFailed, []string{shelltest.Launch, shelltest.Initialize, shelltest.AskState, "resume", shelltest.Stop}},
 	} {
-		t.Run(test.step, func(t *testing.T) {
+		t.Run(test.action, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.StartMode = configs.StartActivated }
 			run(t, setup{config: config}, func(r *rig) {
-				r.fake.Fail(test.step, test.err)
+				r.fake.Fail(test.action, test.err)
 				err := r.Activate(r.Context(), shell.Requested)
 				if !errors.Is(err, test.want) || !errors.Is(err, test.err) {
 					r.Errorf("got error %v, want %v and %v in it", err, test.want, test.err)
@@ -90,14 +90,14 @@ func TestActivateFails(t *testing.T) {
 					"activate: deactivated > activation, requested",
 					fmt.Sprintf("activate: activation > deactivated, %s: %v", test.reason, err),
 				)
-				r.expectSteps(test.steps...)
+				r.expectActions(test.actions...)
 				st := r.Status()
 				if st.Reason != test.reason || st.Err == nil || !strings.Contains(st.Err.Error(), errBroken.Error()) {
 					r.Errorf("got reason %s and error %v", st.Reason, st.Err)
 				}
 
 				// The next one that succeeds leaves nothing of it.
-				r.fake.Fail(test.step, nil)
+				r.fake.Fail(test.action, nil)
 				r.activate()
 				if st := r.Status(); st.Err != nil || st.Reason != shell.Requested {
 					r.Errorf("got reason %s and error %v", st.Reason, st.Err)
@@ -108,16 +108,16 @@ func TestActivateFails(t *testing.T) {
 }
 
 func TestActivateEndsInTime(t *testing.T) {
-	for _, step := range []string{shelltest.Launch, shelltest.Initialize, shelltest.AskState} {
+	for _, action := range []string{shelltest.Launch, shelltest.Initialize, shelltest.AskState} {
 		run(t, setup{}, func(r *rig) {
-			r.fake.Hold(step)
+			r.fake.Hold(action)
 			begun := time.Now()
 			err := r.Activate(r.Context(), shell.Requested)
 			if !errors.Is(err, shell.ErrTimedOut) || r.State() != shell.Deactivated {
-				r.Errorf("%s: got error %v in state %s", step, err, r.State())
+				r.Errorf("%s: got error %v in state %s", action, err, r.State())
 			}
 			if took := time.Since(begun); took != time.Duration(r.Config().StartTimeout) {
-				r.Errorf("%s: it took %s", step, took)
+				r.Errorf("%s: it took %s", action, took)
 			}
 		})
 	}
@@ -133,7 +133,7 @@ func TestDeactivateInDisorder(t *testing.T) {
 			if took := time.Since(begun); took != time.Duration(r.Config().StopTimeout) {
 				r.Errorf("it took %s", took)
 			}
-			r.expectSteps(shelltest.Deinitialize+" requested", shelltest.Stop)
+			r.expectActions(shelltest.Deinitialize+" requested", shelltest.Stop)
 			r.expect(
 				"deactivate: activated > deactivation, requested",
 				"deactivate: deactivation > deactivated, requested",
@@ -161,7 +161,7 @@ func TestStateControl(t *testing.T) {
 		r.must(r.Resume(r.Context(), shell.Requested))
 		r.must(r.Suspend(r.Context(), shell.Requested))
 		r.expect("resume: activated is resumed", "suspend: activated is suspended")
-		r.expectSteps("resume", "suspend")
+		r.expectActions("resume", "suspend")
 
 		if err := r.Suspend(r.Context(), shell.Requested); !errors.Is(err, shell.ErrIllegalState) {
 			r.Errorf("got error %v, want ErrIllegalState", err)
@@ -223,7 +223,7 @@ func TestResumeFromElsewhere(t *testing.T) {
 		config := func(c *configs.Plugin) { c.StartMode = configs.StartActivated }
 		run(t, setup{config: config}, func(r *rig) {
 			r.must(r.Resume(r.Context(), shell.Requested))
-			r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState, "resume")
+			r.expectActions(shelltest.Launch, shelltest.Initialize, shelltest.AskState, "resume")
 		})
 	})
 	t.Run("hibernated", func(t *testing.T) {
@@ -273,14 +273,14 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 			if err := <-again; !errors.Is(err, shell.ErrUnavailable) {
 				r.Errorf("got error %v, want ErrUnavailable", err)
 			}
-			r.expectSteps(shelltest.Deinitialize+" shutdown", shelltest.Stop)
+			r.expectActions(shelltest.Deinitialize+" shutdown", shelltest.Stop)
 		})
 	})
-	for _, step := range []string{shelltest.Probe, shelltest.Launch, shelltest.Initialize} {
-		t.Run("cuts short in "+step, func(t *testing.T) {
-			run(t, setup{probe: step == shelltest.Probe}, func(r *rig) {
+	for _, action := range []string{shelltest.Probe, shelltest.Launch, shelltest.Initialize} {
+		t.Run("cuts short in "+action, func(t *testing.T) {
+			run(t, setup{probe: action == shelltest.Probe}, func(r *rig) {
 				begun := time.Now()
-				r.fake.Hold(step)
+				r.fake.Hold(action)
 				up := background(r.activateRequested)
 				waits := background(func() error { return r.Suspend(r.Context(), shell.Requested) })
 				r.must(r.Deactivate(context.Background(), shell.Shutdown))
@@ -304,7 +304,7 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 			if err := <-up; !errors.Is(err, shell.ErrTimedOut) {
 				r.Errorf("got error %v, want ErrTimedOut", err)
 			}
-			r.expectSteps(shelltest.Wake, shelltest.Stop)
+			r.expectActions(shelltest.Wake, shelltest.Stop)
 		})
 	})
 }

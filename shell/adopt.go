@@ -24,7 +24,7 @@ func (s *Shell) inheritedReason() (why Reason, inherited bool) {
 
 // Adopt takes over the plugin that an earlier host left running, or ends what is left of
 // it. The instance is then active for the same reason as before, or deactivated with the
-// error in its status. Adopt does nothing if there is nothing to adopt.
+// returned error in its status. Adopt does nothing if there is nothing to adopt.
 func (s *Shell) Adopt(ctx context.Context) error {
 	why, inherited := s.inheritedReason()
 	if !inherited {
@@ -39,8 +39,8 @@ func (s *Shell) Adopt(ctx context.Context) error {
 	})
 }
 
-// adoptPlugin is the work of an adoption: it connects to the plugin and takes over its
-// state control. After an error the plugin does not run.
+// adoptPlugin is the work of an adoption: it connects to the plugin and records the state
+// of its state control. After an error the plugin does not run.
 func (s *Shell) adoptPlugin(ctx context.Context) error {
 	limited, cancel := s.contextUntilShutdown(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
@@ -57,12 +57,14 @@ func (s *Shell) adoptPlugin(ctx context.Context) error {
 		}
 		s.recordControl(now)
 	}
-	s.inFlight.reopen()
+	s.inFlight.renewContexts()
 	return nil
 }
 
-// LeaveOrDeactivate is the last operation before the host ends. A plugin that can outlive the host
-// is left running once the calls to it have ended; any other plugin is deactivated.
+// LeaveOrDeactivate is the last operation before the host ends; later operations are
+// refused. An active plugin that can outlive the host is left running, once the calls to it
+// have ended or the stop timeout has passed. Any other plugin is deactivated, as by
+// Deactivate with the reason Shutdown.
 func (s *Shell) LeaveOrDeactivate(ctx context.Context) error {
 	s.beginClosing()
 	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
@@ -75,7 +77,8 @@ func (s *Shell) LeaveOrDeactivate(ctx context.Context) error {
 	})
 }
 
-// saveActivationReason lets the backend save why the plugin has become active.
+// saveActivationReason lets the backend save for the next host why the plugin has become
+// active. It does nothing for a built-in.
 func (s *Shell) saveActivationReason(why Reason) {
 	if s.process != nil {
 		s.process.SaveActivationReason(why)

@@ -44,8 +44,8 @@ func TestAdoptKeepsTheReason(t *testing.T) {
 	if err := s.LeaveOrDeactivate(t.Context()); err != nil || s.State() != shell.Activated {
 		t.Errorf("got %v, %s", err, s.State())
 	}
-	if steps := p.TakeSteps(); !slices.Equal(steps, []string{shelltest.Adopt, shelltest.Leave}) {
-		t.Errorf("the steps were %v", steps)
+	if actions := p.TakeActions(); !slices.Equal(actions, []string{shelltest.Adopt, shelltest.Leave}) {
+		t.Errorf("the actions were %v", actions)
 	}
 	if len(p.ActivationReasons()) != 1 || p.ActivationReasons()[0] != shell.Requested {
 		t.Errorf("noted was %v", p.ActivationReasons())

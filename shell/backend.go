@@ -95,9 +95,9 @@ type Process interface {
 	// StartedFrom returns the golden image that the running plugin began from, nil
 	// after a cold start.
 	StartedFrom() *GoldenImage
-	// GoldenImage returns the golden image that the next start may use, or why there is
-	// none.
-	GoldenImage() (*GoldenImage, error)
+	// GoldenImage returns the golden image that the next start may use, or nil and why
+	// there is none.
+	GoldenImage() (image *GoldenImage, whyNone error)
 	// InvalidateGolden removes the golden image, if there is one; why is logged.
 	InvalidateGolden(why error)
 	// RemoveStaleGolden removes the golden image if the configuration, which has just
@@ -249,8 +249,10 @@ type GoldenImage struct {
 // sink takes the reports of a shell's backend.
 type sink struct{ s *Shell }
 
-// Exited gives up the calls in flight at once, since an operation may wait for them. The
-// step to deactivated waits for its turn in the lane without a limit.
+// Exited gives up all calls in flight at once, since an operation may wait for them. It
+// then takes the step to deactivated in the background, which waits for its turn in the
+// lane without a limit. The step is left out if the plugin has a new process by then, or
+// none, or the shell is closing.
 func (k sink) Exited(err error) {
 	s := k.s
 	s.mu.Lock()
@@ -274,6 +276,8 @@ func (k sink) Exited(err error) {
 	})
 }
 
+// Notify sends the plugin's event to the subscribers of the instance.
 func (k sink) Notify(n Notification) { k.s.Notify(n) }
 
+// ControlChanged records the change in the status, see Shell.recordControl.
 func (k sink) ControlChanged(to statecontrol.State) { k.s.recordControl(to) }

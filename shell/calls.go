@@ -12,9 +12,9 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// Invoke runs a method of the plugin within the instance's call timeout. It returns
-// ErrUnavailable or ErrHibernated if the instance takes no calls now, and a *PluginError
-// if the plugin answered with an error.
+// Invoke runs a method of the plugin within the instance's call timeout. The error is a
+// *PluginError if the plugin answered with an error. It wraps ErrUnavailable, ErrHibernated
+// or ErrBusy if the instance takes no call now, and ErrTimedOut if no answer came in time.
 func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 	var result json.RawMessage
 	err := s.callPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
@@ -25,25 +25,27 @@ func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 	return result, err
 }
 
-// callPlugin admits one call, which occupies size bytes of the hold queue if it has to
-// wait, and runs send. The call counts as use of the plugin.
-func (s *Shell) callPlugin(ctx context.Context, size int, send func(context.Context) error) error {
-	enter := func(ctx context.Context) (context.Context, error) { return s.admitCall(ctx, size) }
-	return s.enterAndSend(ctx, enter, func(ctx context.Context) error {
+// callPlugin admits one call and runs send within the call timeout. The call occupies
+// messageBytes of the hold queue while it has to wait, and counts as use of the plugin.
+func (s *Shell) callPlugin(ctx context.Context, messageBytes int, send func(context.Context) error) error {
+	enter := func(ctx context.Context) (context.Context, error) { return s.admitCall(ctx, messageBytes) }
+	return s.sendWithinCallTimeout(ctx, enter, func(ctx context.Context) error {
 		defer s.noteUse()
 		return send(ctx)
 	})
 }
 
-// callAsProbe runs send if the instance is active. The call does not count as use of the
-// plugin, and never wakes the instance or waits for it.
+// callAsProbe runs send within the call timeout if the instance is active, and otherwise
+// returns ErrHibernated or ErrUnavailable. The call does not count as use of the plugin,
+// and never wakes the instance or waits for it.
 func (s *Shell) callAsProbe(ctx context.Context, send func(context.Context) error) error {
-	return s.enterAndSend(ctx, func(context.Context) (context.Context, error) { return s.enterProbeIfActive() }, send)
+	return s.sendWithinCallTimeout(ctx, func(context.Context) (context.Context, error) { return s.enterProbeIfActive() }, send)
 }
 
-// enterAndSend runs enter, which counts the call as in flight, and send, both within the
-// call timeout. The context that enter returns ends send early.
-func (s *Shell) enterAndSend(ctx context.Context, enter func(context.Context) (end context.Context, err error), send func(context.Context) error) error {
+// sendWithinCallTimeout runs enter, which counts the call as in flight, and then send, both
+// within the call timeout. Send is ended early when the context ends that enter returned;
+// the error is then errEnded. After the timeout the error wraps ErrTimedOut.
+func (s *Shell) sendWithinCallTimeout(ctx context.Context, enter func(context.Context) (end context.Context, err error), send func(context.Context) error) error {
 	timeout := time.Duration(s.Config().CallTimeout)
 	limit := timeout.String()
 	if by, set := ctx.Deadline(); set && time.Until(by) < timeout {
@@ -71,20 +73,20 @@ func (s *Shell) enterAndSend(ctx context.Context, enter func(context.Context) (e
 }
 
 // admitCall decides for every call whether it is delivered, held or refused; a held call
-// waits here. After a nil error the call counts as in flight until inFlight.leaveCall,
-// and must be given up when the returned context ends.
-func (s *Shell) admitCall(ctx context.Context, size int) (end context.Context, err error) {
-	end, held, err := s.admitOrHold(size)
+// waits here until ctx ends. After a nil error the call counts as in flight until
+// inFlight.leaveCall, and must be given up when the returned context ends.
+func (s *Shell) admitCall(ctx context.Context, messageBytes int) (end context.Context, err error) {
+	end, held, err := s.admitOrHold(messageBytes)
 	if held == nil {
 		return end, err
 	}
 	return s.awaitAdmission(ctx, held)
 }
 
-// admitOrHold admits a call, adds it to the hold queue or refuses it. State, count and
-// queue are read under one lock, so that an operation that leaves Activated sees every
-// admitted call, and no call overtakes the held ones.
-func (s *Shell) admitOrHold(size int) (end context.Context, held *heldCall, err error) {
+// admitOrHold admits a call, adds it to the hold queue or refuses it: one of the three
+// results is set. State, count and queue are read under one lock, so that an operation that
+// leaves Activated sees every admitted call, and no call overtakes the held ones.
+func (s *Shell) admitOrHold(messageBytes int) (end context.Context, held *heldCall, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wakes := s.Config().OnCall == configs.OnCallWake
@@ -98,7 +100,7 @@ func (s *Shell) admitOrHold(size int) (end context.Context, held *heldCall, err 
 	case !wakes || !s.state.HoldsCalls():
 		return nil, nil, fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 	}
-	held, err = s.holdCall(size)
+	held, err = s.holdCall(messageBytes)
 	return nil, held, err
 }
 
@@ -117,9 +119,9 @@ func (s *Shell) enterProbeIfActive() (end context.Context, err error) {
 	return nil, fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 }
 
-// isProbe reports whether calls of the gRPC method are probes, which neither wake the
-// plugin nor keep it awake.
-func isProbe(method string) bool {
+// isProbeMethod reports whether calls of the gRPC method (health, Exists) are probes, which
+// neither wake the plugin nor keep it awake.
+func isProbeMethod(method string) bool {
 	return method == shellpb.Dispatcher_Exists_FullMethodName || strings.HasPrefix(method, "/grpc.health.v1.Health/")
 }
 
@@ -127,8 +129,10 @@ func isProbe(method string) bool {
 // exist.
 const maxKnownMethods = 1024
 
-// Exists reports whether the plugin has the method, without waking it. For a plugin that
-// sleeps Exists answers from earlier calls, and returns ErrHibernated if none was made.
+// Exists reports whether the plugin has the method, without waking it. While the plugin
+// sleeps, Exists answers from earlier calls of the method, and returns ErrHibernated if
+// there were none. The error wraps ErrUnavailable if the instance is neither active nor
+// asleep.
 func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err error) {
 	err = s.callAsProbe(ctx, func(ctx context.Context) error {
 		exists, err = s.backend.Exists(ctx, method)
@@ -159,6 +163,7 @@ func (s *Shell) rememberMethodFromError(method string, err error) {
 }
 
 // rememberMethod remembers whether the method exists, for Exists while the plugin sleeps.
+// It ignores new methods once maxKnownMethods are known.
 func (s *Shell) rememberMethod(method string, exists bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

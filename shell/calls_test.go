@@ -24,8 +24,8 @@ func wakeOnCall(c *configs.Plugin) { c.OnCall = configs.OnCallWake }
 // there, if one does.
 func (r *rig) bringInto(state shell.State) (finish func()) {
 	r.Helper()
-	hold := func(step string, operate func() error) func() {
-		held := r.fake.Hold(step)
+	hold := func(action string, operate func() error) func() {
+		held := r.fake.Hold(action)
 		done := background(operate)
 		return func() {
 			held.Open()
@@ -221,7 +221,7 @@ func TestHeldCalls(t *testing.T) {
 				r.Errorf("call %d was delivered %d times", i, n)
 			}
 		}
-		if n := countOf(r.fake.TakeSteps(), shelltest.Wake); n != 1 {
+		if n := countOf(r.fake.TakeActions(), shelltest.Wake); n != 1 {
 			r.Errorf("it was woken %d times", n)
 		}
 		if n := r.LaneStatus().Held; n != 0 {
@@ -233,11 +233,11 @@ func TestHeldCalls(t *testing.T) {
 func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 	const calls = 20
 	for _, test := range []struct {
-		name   string
-		policy configs.OnFailedWake
-		launch error
-		want   error
-		steps  []string
+		name    string
+		policy  configs.OnFailedWake
+		launch  error
+		want    error
+		actions []string
 	}{
 		{"cold start", configs.FailedWakeColdStart, nil, nil, []string{shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState}},
 		{"cold start fails too", configs.FailedWakeColdStart, shell.ErrInstantiation, shell.ErrInstantiation, []string{shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Stop}},
@@ -260,9 +260,9 @@ func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 						r.Errorf("got error %v, want %v", err, test.want)
 					}
 				}
-				steps := slices.DeleteFunc(r.fake.TakeSteps(), func(s string) bool { return s == shelltest.Invoke })
-				if diff := cmp.Diff(test.steps, steps); diff != "" {
-					r.Errorf("steps (-want +got):\n%s", diff)
+				actions := slices.DeleteFunc(r.fake.TakeActions(), func(s string) bool { return s == shelltest.Invoke })
+				if diff := cmp.Diff(test.actions, actions); diff != "" {
+					r.Errorf("actions (-want +got):\n%s", diff)
 				}
 			})
 		})
@@ -274,7 +274,7 @@ func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 func TestHeldCallStartsNothing(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		finish func(*rig) (step string, operate func() error)
+		finish func(*rig) (action string, operate func() error)
 	}{
 		{"hibernation", func(r *rig) (string, func() error) {
 			r.activate()
@@ -284,9 +284,9 @@ func TestHeldCallStartsNothing(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run(t, setup{config: wakeOnCall}, func(r *rig) {
-				step, operate := test.finish(r)
-				r.fake.Fail(step, shelltest.ErrKilled)
-				held := r.fake.Hold(step)
+				action, operate := test.finish(r)
+				r.fake.Fail(action, shelltest.ErrKilled)
+				held := r.fake.Hold(action)
 				done := background(operate)
 				answered := background(func() error { return r.invoke(r.Context(), "") })
 				r.forgetSoFar()
@@ -297,7 +297,7 @@ func TestHeldCallStartsNothing(t *testing.T) {
 				if err := <-answered; !errors.Is(err, shell.ErrUnavailable) {
 					r.Errorf("got error %v, want ErrUnavailable", err)
 				}
-				r.expectSteps(shelltest.Stop)
+				r.expectActions(shelltest.Stop)
 			})
 		})
 	}
@@ -324,14 +324,14 @@ func TestHibernationLetsCallsEnd(t *testing.T) {
 		if got := r.State(); got != shell.Hibernating {
 			r.Errorf("it is %s, want hibernating", got)
 		}
-		r.expectSteps(shelltest.Invoke) // and no hibernation yet
+		r.expectActions(shelltest.Invoke) // and no hibernation yet
 		if err := r.invoke(r.Context(), "after"); !errors.Is(err, shell.ErrHibernated) {
 			r.Errorf("got error %v, want ErrHibernated", err)
 		}
 		held.Open()
 		r.must(<-answered)
 		r.must(<-asleep)
-		r.expectSteps(shelltest.Hibernate)
+		r.expectActions(shelltest.Hibernate)
 	})
 	t.Run("or gives up", func(t *testing.T) {
 		run(t, setup{}, func(r *rig) {
@@ -346,7 +346,7 @@ func TestHibernationLetsCallsEnd(t *testing.T) {
 			}
 			held.Open()
 			r.must(<-answered)
-			r.expectSteps(shelltest.Invoke)
+			r.expectActions(shelltest.Invoke)
 		})
 	})
 }
@@ -414,7 +414,7 @@ func TestCallsAreGivenUp(t *testing.T) {
 			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) {
 				r.Errorf("got error %v, want ErrUnavailable", err)
 			}
-			r.expectSteps(shelltest.Invoke, shelltest.Deinitialize+" requested", shelltest.Stop)
+			r.expectActions(shelltest.Invoke, shelltest.Deinitialize+" requested", shelltest.Stop)
 		})
 	})
 	t.Run("answered in the last moment", func(t *testing.T) {

@@ -11,11 +11,12 @@ import (
 // changes no state.
 const configureEvent Event = "configure"
 
-// Configure replaces the instance's configuration, all but the callsign. It returns
-// ErrIllegalState while the plugin runs or sleeps.
+// Configure replaces the instance's configuration, all but the callsign, and removes a
+// golden image that the new one makes useless. It returns ErrIllegalState while the plugin
+// runs or sleeps.
 func (s *Shell) Configure(ctx context.Context, c configs.Plugin) error {
 	c.Callsign = s.callsign
-	return s.runInLane(ctx, configureEvent, s.ownEndTimeLimit(), func(context.Context) error {
+	return s.runInLane(ctx, configureEvent, s.endTimeLimitAlone(), func(context.Context) error {
 		if state := s.State(); !state.IsDown() {
 			return fmt.Errorf("cannot configure: %w: it is %s", ErrIllegalState, state)
 		}

@@ -86,7 +86,7 @@ func TestDestroy(t *testing.T) {
 			"destroy: activated > deactivation, requested",
 			"destroy: deactivation > destroyed, requested",
 		)
-		r.expectSteps("deinitialize requested", shelltest.Stop)
+		r.expectActions("deinitialize requested", shelltest.Stop)
 		if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrUnavailable) {
 			r.Errorf("got error %v, want ErrUnavailable", err)
 		}
@@ -112,7 +112,7 @@ func TestDestroyHibernated(t *testing.T) {
 				"destroy: activated > deactivation, requested",
 				"destroy: deactivation > destroyed, requested",
 			)
-			r.expectSteps(shelltest.Wake, "deinitialize requested", shelltest.Stop)
+			r.expectActions(shelltest.Wake, "deinitialize requested", shelltest.Stop)
 		})
 	}
 }

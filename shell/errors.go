@@ -74,6 +74,7 @@ type PluginError struct {
 	Data json.RawMessage
 }
 
+// Error returns the plugin's message, with the code if there is one.
 func (e *PluginError) Error() string {
 	if e.Code == 0 {
 		return e.Message

@@ -20,7 +20,7 @@ func TestExit(t *testing.T) {
 			"exit: activated > deactivation, failure",
 			fmt.Sprintf("exit: deactivation > deactivated, failure: %v", shelltest.ErrKilled),
 		)
-		r.expectSteps(shelltest.Stop)
+		r.expectActions(shelltest.Stop)
 		if st := r.Status(); !errors.Is(st.Err, shell.ErrExited) || st.Reason != shell.Failure {
 			r.Errorf("got reason %s and error %v", st.Reason, st.Err)
 		}
@@ -64,7 +64,7 @@ func TestExitWhenMemoryIsExceeded(t *testing.T) {
 // TestExitDuringOperations lets the plugin die in the middle of each operation.
 func TestExitDuringOperations(t *testing.T) {
 	for _, test := range []struct {
-		step    string
+		action  string
 		prepare func(*rig)
 		operate func(*rig) error
 		err     error
@@ -79,12 +79,12 @@ func TestExitDuringOperations(t *testing.T) {
 		{shelltest.Stop, (*rig).activate, func(r *rig) error { return r.Deactivate(r.Context(), shell.Requested) }, nil, shell.Requested},
 		{shelltest.Wake, func(r *rig) { r.activate(); r.hibernateNow() }, (*rig).activateRequested, shell.ErrExited, shell.Failure},
 	} {
-		t.Run(test.step, func(t *testing.T) {
+		t.Run(test.action, func(t *testing.T) {
 			run(t, setup{config: deactivateOnFailedWake}, func(r *rig) {
 				if test.prepare != nil {
 					test.prepare(r)
 				}
-				held := r.fake.Hold(test.step)
+				held := r.fake.Hold(test.action)
 				done := background(func() error { return test.operate(r) })
 				<-held.Reached
 				background(func() error { r.fake.Kill(); return nil })

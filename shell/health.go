@@ -12,10 +12,11 @@ import (
 // healthService is the service name under which every plugin reports its health.
 const healthService = "plugin"
 
-// CheckHealth asks an activated plugin whether it serves, as a probe: it neither wakes
-// the plugin nor waits for one that wakes. It returns nil if the plugin serves or has no
-// health service, ErrUnhealthy if the plugin says that it does not serve, and
-// ErrUnavailable if the instance is not active.
+// CheckHealth asks an activated plugin whether it serves, as a probe: it neither wakes the
+// plugin nor waits for one that wakes. It returns nil for a built-in and for a plugin that
+// serves or has no health service. The error wraps ErrUnhealthy if the plugin says that it
+// does not serve, and ErrUnavailable if the instance is not active or ends meanwhile; any
+// other error means that the plugin did not answer.
 func (s *Shell) CheckHealth(ctx context.Context) error {
 	end, err := s.enterProbeIfActive()
 	if err != nil {

@@ -41,18 +41,19 @@ type admission struct {
 }
 
 // holdCall adds a call to the hold queue, and starts the one wake for all held calls. It
-// returns ErrBusy if the queue is full. The caller holds mu.
-func (s *Shell) holdCall(size int) (*heldCall, error) {
+// returns ErrBusy if the queue is full, and errClosing if the shell is closing. The caller
+// holds mu.
+func (s *Shell) holdCall(messageBytes int) (*heldCall, error) {
 	h := &s.held
 	switch {
 	case s.closing:
 		return nil, errClosing
-	case len(h.calls) == maxHeldCalls, h.bytes+size > maxHeldBytes && len(h.calls) > 0:
+	case len(h.calls) == maxHeldCalls, h.bytes+messageBytes > maxHeldBytes && len(h.calls) > 0:
 		return nil, ErrBusy
 	}
-	call := &heldCall{size, make(chan admission, 1)}
+	call := &heldCall{messageBytes, make(chan admission, 1)}
 	h.calls = append(h.calls, call)
-	h.bytes += size
+	h.bytes += messageBytes
 	if !h.waking {
 		h.waking = true
 		s.background.Go(s.wakeForHeldCalls)
@@ -60,8 +61,9 @@ func (s *Shell) holdCall(size int) (*heldCall, error) {
 	return call, nil
 }
 
-// awaitAdmission returns when the held call is admitted or refused, or with ctx. The
-// instance wakes even if ctx ends.
+// awaitAdmission returns when the held call is admitted or refused, or when ctx ends; the
+// error then wraps ErrTimedOut if the deadline has passed. The instance wakes even if ctx
+// ends.
 func (s *Shell) awaitAdmission(ctx context.Context, call *heldCall) (end context.Context, err error) {
 	select {
 	case a := <-call.answer:
@@ -82,8 +84,8 @@ func (s *Shell) awaitAdmission(ctx context.Context, call *heldCall) (end context
 }
 
 // removeHeldCall takes a call out of the hold queue, and reports whether the call was still
-// in it.
-func (s *Shell) removeHeldCall(call *heldCall) bool {
+// in it. A call that was not has its answer.
+func (s *Shell) removeHeldCall(call *heldCall) (wasHeld bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.held.calls, call)

@@ -67,7 +67,7 @@ func TestHeldAreLetInTogether(t *testing.T) {
 		if slices.Sort(order); !slices.Equal(order, []string{"0", "1", "2", "3", "4"}) {
 			r.Errorf("let in were %v", order)
 		}
-		if n := countOf(r.fake.TakeSteps(), shelltest.Wake); n != 1 {
+		if n := countOf(r.fake.TakeActions(), shelltest.Wake); n != 1 {
 			r.Errorf("woken %d times", n)
 		}
 	})
@@ -137,7 +137,7 @@ func TestProbesDoNotWake(t *testing.T) {
 		r.Status()
 		r.LaneStatus()
 		r.UseStatus()
-		r.expectSteps()
+		r.expectActions()
 		r.expect()
 	})
 }
@@ -192,8 +192,8 @@ func TestEachCallHasOneAnswer(t *testing.T) {
 				}
 			}
 		}
-		steps := r.fake.TakeSteps()
-		slept, woken := countOf(steps, shelltest.Hibernate), countOf(steps, shelltest.Wake)
+		actions := r.fake.TakeActions()
+		slept, woken := countOf(actions, shelltest.Hibernate), countOf(actions, shelltest.Wake)
 		if slept != cycles || woken < cycles-1 || calls < cycles {
 			r.Errorf("%d cycles, %d wakes, %d calls", slept, woken, calls)
 		}

@@ -7,8 +7,10 @@ import (
 	"time"
 )
 
-// Hibernate puts the suspended plugin to sleep, on disk or in place as its configuration
-// says. A limit of 0 means the host's own.
+// Hibernate ends the streams, waits until no call is in flight, and puts the plugin to
+// sleep, on disk or in place as its configuration says. Limit bounds all of that; 0 means
+// the host's own limit. The error wraps ErrBuiltIn for a built-in and ErrIllegalState
+// unless the plugin is active and suspended.
 func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) error {
 	return s.runInLane(ctx, Hibernate, s.hibernationTimeLimit(limit), func(ctx context.Context) error {
 		if s.process == nil {
@@ -18,9 +20,10 @@ func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) 
 	})
 }
 
-// MoveToDisk turns a sleep in place into an image on disk; the plugin does not become
-// active for that. It does nothing if there is an image already. A limit of 0 means the
-// host's own.
+// MoveToDisk turns a sleep in place into an image on disk; the instance stays hibernated
+// meanwhile. It does nothing if there is an image already. After an error the plugin sleeps
+// in place as before, unless the error wraps ErrExited (the instance is deactivated) or
+// ErrAwake (the instance is active). A limit of 0 means the host's own.
 func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration) error {
 	return s.runInLane(ctx, MoveToDisk, s.hibernationTimeLimit(limit), func(ctx context.Context) error {
 		if s.process == nil {
@@ -43,9 +46,10 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 }
 
 // EvictImage gives up the image of a hibernated plugin to make room: the plugin is lost as
-// after a crash, and is not told. The status keeps why as its error.
+// after a crash, and is not told. The instance is deactivated, with why as the error in its
+// status. EvictImage returns ErrIllegalState unless the instance is hibernated.
 func (s *Shell) EvictImage(ctx context.Context, why error) error {
-	return s.runInLane(ctx, Evict, s.ownEndTimeLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, Evict, s.endTimeLimitAlone(), func(ctx context.Context) error {
 		return s.takeStepWithCause(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
 			err := s.process.EndWithoutWake(ctx)
 			s.log.Warn().Err(errors.Join(why, err)).Msg("dropped the image of the hibernated plugin, which is lost")
@@ -55,7 +59,8 @@ func (s *Shell) EvictImage(ctx context.Context, why error) error {
 }
 
 // HibernationObstacle returns an obstacle that is certain to make a hibernation fail now,
-// nil if none is known. It waits for no operation and wakes nothing.
+// ErrBuiltIn for a built-in. It returns nil if no obstacle is known or the instance is not
+// active. It waits for no operation and wakes nothing.
 func (s *Shell) HibernationObstacle() error {
 	if s.process == nil {
 		return ErrBuiltIn
@@ -75,7 +80,8 @@ func (s *Shell) sleepsInPlace() bool {
 	return sleep != nil && sleep.Kind == InPlace
 }
 
-// hibernationTimeLimit returns the time limit of a hibernation, at most the host's own.
+// hibernationTimeLimit returns the time limit of a hibernation: the wanted one, or the
+// host's own if that is shorter or none is wanted.
 func (s *Shell) hibernationTimeLimit(wanted time.Duration) time.Duration {
 	if wanted <= 0 {
 		return s.hibernateTimeLimit
@@ -83,8 +89,9 @@ func (s *Shell) hibernationTimeLimit(wanted time.Duration) time.Duration {
 	return min(wanted, s.hibernateTimeLimit)
 }
 
-// hibernatePlugin is the work of a hibernation: it waits until nothing is in flight and
-// puts the plugin to sleep. New calls are refused or held already.
+// hibernatePlugin is the work of a hibernation: it ends the streams, waits until no call is
+// in flight, and puts the plugin to sleep. New calls are refused or held already. After an
+// error new streams are let in again.
 func (s *Shell) hibernatePlugin(ctx context.Context) error {
 	err := s.inFlight.endStreamsAndDrain(ctx, ErrHibernated)
 	if err == nil {
@@ -106,12 +113,12 @@ func (s *Shell) wakePlugin(ctx context.Context) error {
 		return fmt.Errorf("cannot wake: %w", errors.Join(err, s.backend.Stop(ctx)))
 	}
 	s.setInformation(info)
-	s.inFlight.reopen()
+	s.inFlight.renewContexts()
 	return nil
 }
 
-// wakeBeforeEnd wakes a hibernated plugin so that it can end in order. A plugin that can't be
-// woken has ended already.
+// wakeBeforeEnd wakes a hibernated plugin so that it can end in order, and does nothing in
+// other states. A failed wake is logged: it has ended the plugin already.
 func (s *Shell) wakeBeforeEnd(ctx context.Context, why Reason) {
 	if s.State() != Hibernated {
 		return

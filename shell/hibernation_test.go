@@ -24,7 +24,7 @@ func TestHibernateAndWake(t *testing.T) {
 			"hibernate: activated > hibernating, automatic",
 			"hibernate: hibernating > hibernated, automatic",
 		)
-		r.expectSteps(shelltest.Hibernate)
+		r.expectActions(shelltest.Hibernate)
 		st := r.Status()
 		if st.Control != statecontrol.Suspended || st.Reason != shell.Automatic || st.Sleep == nil || st.Facts.PID != 0 {
 			r.Errorf("got %+v", st)
@@ -35,7 +35,7 @@ func TestHibernateAndWake(t *testing.T) {
 			"wake: hibernated > waking, requested",
 			"wake: waking > activated, requested",
 		)
-		r.expectSteps(shelltest.Wake)
+		r.expectActions(shelltest.Wake)
 		if st := r.Status(); st.Control != statecontrol.Suspended || st.Sleep != nil || st.Facts.PID != 2 {
 			r.Errorf("got %+v", st)
 		}
@@ -146,7 +146,7 @@ func TestPluginDiesOfHibernation(t *testing.T) {
 			"exit: hibernating > deactivation, failure",
 			fmt.Sprintf("exit: deactivation > deactivated, failure: %v", shelltest.ErrKilled),
 		)
-		r.expectSteps(shelltest.Hibernate, shelltest.Stop)
+		r.expectActions(shelltest.Hibernate, shelltest.Stop)
 	})
 }
 
@@ -161,7 +161,7 @@ func TestWakeFails(t *testing.T) {
 				"wake: hibernated > waking, requested",
 				"wake: waking > deactivated, failure: cannot wake: broken",
 			)
-			r.expectSteps(shelltest.Wake, shelltest.Stop)
+			r.expectActions(shelltest.Wake, shelltest.Stop)
 			if st := r.Status(); !errors.Is(st.Err, errBroken) {
 				r.Errorf("got error %v", st.Err)
 			}
@@ -178,7 +178,7 @@ func TestWakeFails(t *testing.T) {
 				"suspend: activation is suspended",
 				"activate: activation > activated, automatic",
 			)
-			r.expectSteps(shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
+			r.expectActions(shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 			if st := r.Status(); st.Err != nil {
 				r.Errorf("got error %v", st.Err)
 			}
@@ -218,7 +218,7 @@ func TestDeactivateHibernated(t *testing.T) {
 				"deactivate: activated > deactivation, requested",
 				"deactivate: deactivation > deactivated, requested",
 			)
-			r.expectSteps(shelltest.Wake, shelltest.Deinitialize+" requested", shelltest.Stop)
+			r.expectActions(shelltest.Wake, shelltest.Deinitialize+" requested", shelltest.Stop)
 		})
 	})
 	t.Run("cannot wake", func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestDeactivateHibernated(t *testing.T) {
 				"wake: hibernated > waking, requested",
 				"wake: waking > deactivated, failure: cannot wake: broken",
 			)
-			r.expectSteps(shelltest.Wake, shelltest.Stop)
+			r.expectActions(shelltest.Wake, shelltest.Stop)
 		})
 	})
 	t.Run("sleeps on when the host ends", func(t *testing.T) {

@@ -80,9 +80,9 @@ func (s *Shell) UseStatus() UseStatus {
 	}
 }
 
-// SuspendIdle suspends the plugin, or returns ErrInUse if it was used after since. The
-// plugin is resumed when it is next used or woken, unless a client asks for another
-// state first.
+// SuspendIdle suspends the plugin, or returns ErrInUse if a call is in flight or the plugin
+// was used after since. The host resumes the plugin when it is next used or woken, unless a
+// client asks for another state first.
 func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
 	return s.runInLane(ctx, suspendIdleEvent, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if err := s.checkNotUsedSince(since); err != nil {
@@ -102,8 +102,8 @@ func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
 	})
 }
 
-// HibernateIdle hibernates the plugin, or returns ErrInUse and leaves the plugin as it
-// was if it was used after since.
+// HibernateIdle hibernates the suspended plugin, or returns ErrInUse and leaves the plugin
+// as it was if a call is in flight or the plugin was used after since.
 func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
 	return s.runInLane(ctx, hibernateIdleEvent, s.hibernateTimeLimit, func(ctx context.Context) error {
 		if s.process == nil {
@@ -125,7 +125,8 @@ func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
 // and then hibernated it.
 func (s *Shell) NoteIdleSuspended() { s.setIdlePhase(idleSuspended) }
 
-// checkNotUsedSince returns ErrInUse if the plugin is used now, or was used after since.
+// checkNotUsedSince returns ErrInUse if a call or stream is in flight, or the plugin was
+// used after since.
 func (s *Shell) checkNotUsedSince(since time.Time) error {
 	if calls, streams := s.inFlight.counts(); calls+streams > 0 {
 		return fmt.Errorf("%w: %d calls and %d streams are under way", ErrInUse, calls, streams)
@@ -142,8 +143,8 @@ func (s *Shell) noteUse() { s.lastUsed.Store(int64(time.Since(s.made))) }
 // lastUse returns when the plugin was last used, by the monotonic clock.
 func (s *Shell) lastUse() time.Time { return s.made.Add(time.Duration(s.lastUsed.Load())) }
 
-// resumeIfIdleSuspended resumes the plugin if the host itself suspended it. The caller
-// has the turn.
+// resumeIfIdleSuspended resumes an active plugin if the host itself suspended it. A failure
+// is logged. The caller has the turn.
 func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
 	s.mu.Lock()
 	ours := s.idle.phase.isSuspended() && s.state == Activated && s.control == statecontrol.Suspended
@@ -157,7 +158,8 @@ func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
 }
 
 // resumeIdleInBackground resumes a plugin that the host suspended, because a call has come.
-// The call does not wait until the plugin is resumed. The caller holds mu.
+// It does nothing if the host did not suspend the plugin. The call does not wait until the
+// plugin is resumed. The caller holds mu.
 func (s *Shell) resumeIdleInBackground() {
 	if s.idle.phase != idleSuspended || s.closing {
 		return
@@ -189,7 +191,8 @@ func (s *Shell) replaceIdlePhase(from, to idlePhase) {
 	}
 }
 
-// updateForTransition updates the record after a change of the lifecycle state.
+// updateForTransition records when the plugin has started or woken, and forgets the
+// suspension of a plugin that has ended.
 func (i *idleRecord) updateForTransition(t Transition) {
 	switch {
 	case t.To == Activated:
@@ -201,15 +204,16 @@ func (i *idleRecord) updateForTransition(t Transition) {
 	}
 }
 
-// updateForControl updates the record after a change of the state control. ours reports
-// whether the host itself caused the change.
-func (i *idleRecord) updateForControl(to statecontrol.State) (ours bool) {
-	ours = i.phase == idleSuspending && to == statecontrol.Suspended
+// updateForControl records whether the plugin is suspended by the host itself, after its
+// state control has changed to the state to. byHost reports whether the host caused this
+// change; any other change means that the host does not resume the plugin.
+func (i *idleRecord) updateForControl(to statecontrol.State) (byHost bool) {
+	byHost = i.phase == idleSuspending && to == statecontrol.Suspended
 	switch {
-	case ours:
+	case byHost:
 		i.phase = idleSuspended
 	case i.phase != idleSuspending:
 		i.phase = notIdle
 	}
-	return ours
+	return byHost
 }

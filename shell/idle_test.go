@@ -184,7 +184,7 @@ func TestCallsGoFirst(t *testing.T) {
 				r.Errorf("it is %s", got)
 			}
 			r.LeaveCall()
-			r.expectSteps()
+			r.expectActions()
 		})
 	})
 }

@@ -23,32 +23,31 @@ type inFlight struct {
 	endStream context.CancelCauseFunc
 }
 
-// reopen makes new contexts for the calls and streams to come, after cancelAll had ended
-// the old ones.
-func (f *inFlight) reopen() {
+// renewContexts makes new contexts for the calls and streams to come, since those that
+// cancelAll ended would end them at once.
+func (f *inFlight) renewContexts() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.end, f.cancel = context.WithCancelCause(context.Background())
 	f.streaming, f.endStream = context.WithCancelCause(f.end)
 }
 
-// enterCall counts a call and returns the context that ends when the call must be given
-// up.
-func (f *inFlight) enterCall() context.Context {
+// enterCall counts a call and returns the context that ends when the call must be given up.
+func (f *inFlight) enterCall() (end context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
 	return f.end
 }
 
-// turnCallIntoStream counts one of the calls as a stream from now on, and returns the context
-// that ends when the stream must end.
-func (f *inFlight) turnCallIntoStream() context.Context {
+// turnCallIntoStream counts one of the calls as a stream from now on, and returns the
+// context that ends when the stream must end.
+func (f *inFlight) turnCallIntoStream() (end context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls--
 	f.streams++
-	f.wakeWaiters()
+	f.signalWaiters()
 	return f.streaming
 }
 
@@ -64,7 +63,7 @@ func (f *inFlight) leaveCall() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls--
-	f.wakeWaiters()
+	f.signalWaiters()
 }
 
 // leaveStream counts that a stream has ended.
@@ -72,25 +71,26 @@ func (f *inFlight) leaveStream() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.streams--
-	f.wakeWaiters()
+	f.signalWaiters()
 }
 
-// wakeWaiters wakes the goroutines in waitForNone. The caller holds mu.
-func (f *inFlight) wakeWaiters() {
+// signalWaiters lets the goroutines in waitForNone count again. The caller holds mu.
+func (f *inFlight) signalWaiters() {
 	if f.changed != nil {
 		close(f.changed)
 		f.changed = nil
 	}
 }
 
-// drainCalls returns when no call is in flight, or with ctx. The caller makes sure that
-// no new call enters.
+// drainCalls returns when no call is in flight, or an error when ctx ends before. The
+// caller makes sure that no new call enters. Streams are not waited for.
 func (f *inFlight) drainCalls(ctx context.Context) error {
 	return f.waitForNone(ctx, func() int { return f.calls })
 }
 
 // endStreamsAndDrain ends the streams with the cause why, and returns when no call or
-// stream is in flight, or with ctx.
+// stream is in flight, or an error when ctx ends before. New streams end at once until
+// readmitStreams.
 func (f *inFlight) endStreamsAndDrain(ctx context.Context, why error) error {
 	f.mu.Lock()
 	f.endStream(why)
@@ -105,7 +105,8 @@ func (f *inFlight) readmitStreams() {
 	f.streaming, f.endStream = context.WithCancelCause(f.end)
 }
 
-// waitForNone returns when count, which is called under mu, is 0, or with ctx.
+// waitForNone returns when count, which is called under mu, returns 0, or an error when ctx
+// ends before.
 func (f *inFlight) waitForNone(ctx context.Context, count func() int) error {
 	for {
 		f.mu.Lock()
@@ -127,7 +128,8 @@ func (f *inFlight) waitForNone(ctx context.Context, count func() int) error {
 	}
 }
 
-// cancelAll gives up all calls and streams in flight.
+// cancelAll gives up all calls and streams in flight with errEnded. Later ones end at once,
+// too, until renewContexts.
 func (f *inFlight) cancelAll() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -32,8 +32,9 @@ func (s *Shell) LaneStatus() LaneStatus {
 	return LaneStatus{Running: s.lane.running, Runs: s.lane.ended.Load(), Waiting: slices.Clone(s.lane.waiting), Held: held}
 }
 
-// lane runs the operations of one instance one at a time, in the order in which they
-// were asked for.
+// lane lets one operation of an instance run at a time, in the order in which they were
+// asked for. It has no goroutine: each caller waits for the one token and runs its own
+// work.
 type lane struct {
 	labels pprof.LabelSet
 	turn   chan struct{} // holds the one token
@@ -49,16 +50,17 @@ type lane struct {
 	waiting []Event
 }
 
-// newLane returns an idle lane; callsign labels its goroutines in profiles.
-func newLane(callsign string) *lane {
-	l := &lane{turn: make(chan struct{}, 1), labels: pprof.Labels(LaneLabel, callsign)}
+// newLane returns an idle lane. The goroutines that work in it have profileLabel, the
+// callsign, as their LaneLabel in profiles.
+func newLane(profileLabel string) *lane {
+	l := &lane{turn: make(chan struct{}, 1), labels: pprof.Labels(LaneLabel, profileLabel)}
 	l.turn <- struct{}{}
 	return l
 }
 
-// runInTurn waits for its turn and does the work. If the operation that ended last was for
-// the same event and ended meanwhile, runInTurn returns that operation's error instead, so
-// that many requests for one operation run it once; see isJoinable.
+// runInTurn waits for its turn and does the work. If an operation for the same event ended
+// last, and ended while runInTurn waited, runInTurn returns that operation's error instead,
+// so that many requests for one operation run it once; see isJoinable.
 //
 // runInTurn returns ErrInProgress if ctx ends before the turn comes. Once work has begun,
 // runInTurn returns when work does, even if ctx ends.
@@ -79,16 +81,16 @@ func (l *lane) runInTurn(ctx context.Context, event Event, work func() error) er
 	return l.err
 }
 
-// setRunning records the operation under way.
+// setRunning records the operation under way for LaneStatus, "" for none.
 func (l *lane) setRunning(event Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.running = event
 }
 
-// waitForTurn waits for the turn and reports whether it came before ctx ended. A turn
-// that is free is taken even if ctx has ended.
-func (l *lane) waitForTurn(ctx context.Context, event Event) bool {
+// waitForTurn waits for the turn, listed as waiting meanwhile, and reports whether the turn
+// came before ctx ended. A turn that is free is taken even if ctx has ended.
+func (l *lane) waitForTurn(ctx context.Context, event Event) (hasTurn bool) {
 	select {
 	case <-l.turn:
 		return true

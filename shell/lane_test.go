@@ -103,7 +103,7 @@ func TestManyActivateAtOnce(t *testing.T) {
 						r.Errorf("got error %v, want %v", err, want)
 					}
 				}
-				if n := countOf(r.fake.TakeSteps(), shelltest.Launch); n != 1 {
+				if n := countOf(r.fake.TakeActions(), shelltest.Launch); n != 1 {
 					r.Errorf("it was launched %d times", n)
 				}
 			})
@@ -111,9 +111,9 @@ func TestManyActivateAtOnce(t *testing.T) {
 	}
 }
 
-func countOf(steps []string, step string) (n int) {
-	for _, s := range steps {
-		if s == step {
+func countOf(actions []string, action string) (n int) {
+	for _, s := range actions {
+		if s == action {
 			n++
 		}
 	}
@@ -133,7 +133,7 @@ func TestOperationsWaitTheirTurn(t *testing.T) {
 			held.Open()
 			r.must(<-down)
 			r.must(<-up)
-			r.expectSteps(shelltest.Deinitialize+" requested", shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
+			r.expectActions(shelltest.Deinitialize+" requested", shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		})
 	})
 	t.Run("deactivate during activation", func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestOperationsWaitTheirTurn(t *testing.T) {
 			if got := r.State(); got != shell.Activated {
 				r.Errorf("it is %s, the last wish was activated", got)
 			}
-			r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState, shelltest.Deinitialize+" requested", shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
+			r.expectActions(shelltest.Launch, shelltest.Initialize, shelltest.AskState, shelltest.Deinitialize+" requested", shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		})
 	})
 	t.Run("not for ever", func(t *testing.T) {

@@ -24,7 +24,7 @@ const (
 	Waking      State = "waking"
 )
 
-// traits are the properties of a state, for code that must treat every state.
+// traits are the properties of a state that the methods of State report.
 type traits struct {
 	down, transitional, running, initialized, inSleepCycle bool
 	holdsCalls, needsRequirements                          bool
@@ -57,7 +57,8 @@ func (s State) IsDown() bool { return stateTraits[s].down }
 // IsTransitional reports whether an operation is under way in this state.
 func (s State) IsTransitional() bool { return stateTraits[s].transitional }
 
-// IsRunning reports whether the plugin has a process that is not being stopped.
+// IsRunning reports whether the plugin has a process that runs and is not being stopped. A
+// plugin that sleeps in place is not running.
 func (s State) IsRunning() bool { return stateTraits[s].running }
 
 // IsInitialized reports whether the plugin has been initialized and is not being
@@ -142,7 +143,7 @@ var Lifecycle = []Row{
 }
 
 // findRow returns the row of the lifecycle table for event e in state from.
-func findRow(e Event, from State) (Row, bool) {
+func findRow(e Event, from State) (row Row, found bool) {
 	for _, row := range Lifecycle {
 		if row.Event == e && row.From == from {
 			return row, true

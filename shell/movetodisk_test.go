@@ -45,7 +45,7 @@ func TestExitInPlace(t *testing.T) {
 			"exit: hibernated > deactivation, failure",
 			"exit: deactivation > deactivated, failure: the process has exited on signal 9",
 		)
-		r.expectSteps(shelltest.Stop)
+		r.expectActions(shelltest.Stop)
 	})
 }
 
@@ -60,7 +60,7 @@ func TestShutdownInPlace(t *testing.T) {
 			"deactivate: activated > deactivation, shutdown",
 			"deactivate: deactivation > deactivated, shutdown",
 		)
-		r.expectSteps(shelltest.Wake, shelltest.Deinitialize+" shutdown", shelltest.Stop)
+		r.expectActions(shelltest.Wake, shelltest.Deinitialize+" shutdown", shelltest.Stop)
 	})
 }
 
@@ -72,7 +72,7 @@ func TestMoveToDisk(t *testing.T) {
 				r.must(r.MoveToDisk(r.Context(), shell.Automatic, 0))
 			}
 			r.expect()
-			r.expectSteps(shelltest.MoveToDisk)
+			r.expectActions(shelltest.MoveToDisk)
 			if st := r.Status(); st.State != shell.Hibernated || st.Sleep == nil || st.Sleep.Kind == shell.InPlace || st.Facts.PID != 0 {
 				r.Errorf("got %+v", st)
 			}
@@ -90,7 +90,7 @@ func TestMoveToDisk(t *testing.T) {
 			held.Open()
 			r.must(<-moved)
 			r.must(<-called)
-			r.expectSteps(shelltest.MoveToDisk, shelltest.Wake, shelltest.Invoke)
+			r.expectActions(shelltest.MoveToDisk, shelltest.Wake, shelltest.Invoke)
 		})
 	})
 	t.Run("not while active", func(t *testing.T) {

@@ -51,7 +51,7 @@ func TestRandomEvents(t *testing.T) {
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
 			run(t, setup{config: config, noControl: dice.IntN(8) == 0, hibernated: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {
-				r.fake.OnStep = chaos(r.fake, seed)
+				r.fake.OnAction = chaos(r.fake, seed)
 				r.fake.InPlace = seed%2 == 0
 				done := make(chan struct{})
 				var acting, watching sync.WaitGroup
@@ -108,18 +108,18 @@ func TestRandomEvents(t *testing.T) {
 
 func pick[T any](dice *rand.Rand, from ...T) T { return from[dice.IntN(len(from))] }
 
-// chaos makes some steps fail and the plugin die in some.
-func chaos(f *shelltest.Plugin, seed uint64) func(ctx context.Context, step, detail string) error {
+// chaos makes some actions fail and the plugin die in some.
+func chaos(f *shelltest.Plugin, seed uint64) func(ctx context.Context, action, detail string) error {
 	var mu sync.Mutex
 	dice := rand.New(rand.NewPCG(seed, 1<<32))
-	return func(_ context.Context, step, _ string) error {
+	return func(_ context.Context, action, _ string) error {
 		mu.Lock()
 		n := dice.IntN(100)
 		mu.Unlock()
 		switch {
 		case n < 6:
 			return errBroken
-		case n < 9 && step != shelltest.Stop:
+		case n < 9 && action != shelltest.Stop:
 			f.Kill()
 		case n < 10:
 			return shelltest.ErrKilled // it only seems so

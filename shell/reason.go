@@ -25,8 +25,9 @@ const (
 	InstantiationFailed  Reason = "instantiation failed"
 )
 
-// reasonForOutcome returns the reason that the status keeps after a step for event, which was
-// asked for with the reason asked and failed with err.
+// reasonForOutcome returns the reason that the status keeps after a step for event, which
+// was asked for with the reason asked and ended with err, which may be nil. For an event
+// that ends the plugin this is always asked.
 func reasonForOutcome(event Event, err error, asked Reason) Reason {
 	switch event {
 	case Deactivate, Lapse, Destroy, Evict, Exit:
@@ -55,8 +56,8 @@ func reasonForExit(err error) Reason {
 	return Failure
 }
 
-// errorForReason returns an error for a deactivation that the plugin caused, nil for any
-// other reason.
+// errorForReason returns an error if why means that the plugin failed, and nil otherwise,
+// for a deactivation that has no error of its own.
 func errorForReason(why Reason) error {
 	switch why {
 	case Failure, MemoryExceeded, WatchdogExpired:

@@ -39,8 +39,9 @@ const (
 )
 
 // ActivateIfWaiting activates an instance that waits for its requirements, if all are met
-// now, for the reason of the request that made the instance wait. The host calls it after
-// each change that may meet a requirement.
+// now, for the reason of the request that made the instance wait. It does nothing to an
+// instance in another state, and returns ErrPending if a requirement is still not met. The
+// host calls it after each change that may meet a requirement.
 func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 	return s.runInLane(ctx, recheckEvent, s.activationTimeLimit(), func(ctx context.Context) error {
 		st, _ := s.recordedStatus()
@@ -51,9 +52,9 @@ func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 	})
 }
 
-// DeactivateIfRequirementsLost ends an active instance if its requirements no longer hold;
-// the instance then waits for them. The host calls it after each change that may break one.
-// A hibernated instance is left alone until it wakes.
+// DeactivateIfRequirementsLost ends an active plugin if the requirements of its instance no
+// longer hold; the instance then waits for them. The host calls it after each change that
+// may break one. A hibernated instance is left alone until it wakes.
 func (s *Shell) DeactivateIfRequirementsLost(ctx context.Context) error {
 	return s.runInLane(ctx, recheckEvent, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
@@ -65,8 +66,9 @@ func (s *Shell) DeactivateIfRequirementsLost(ctx context.Context) error {
 }
 
 // ProbeProgram asks the program of a plugin that neither runs nor sleeps for its
-// description, if the configuration allows that. Every activation probes, too. Unlike other
-// operations, ProbeProgram is given up when ctx ends.
+// description, if the configuration allows that, and keeps the description; otherwise it
+// does nothing. Every activation probes, too. Unlike other operations, ProbeProgram is
+// given up when ctx ends.
 func (s *Shell) ProbeProgram(ctx context.Context) error {
 	return s.runInLane(ctx, probeEvent, s.activationTimeLimit(), func(limited context.Context) error {
 		limited, cancel := context.WithCancel(limited)
@@ -116,8 +118,10 @@ func union(a, b []string) []string {
 	return all
 }
 
-// probeAndCheckRequirements probes the plugin and checks its requirements. If some are not
-// met, the instance is left in Precondition and the error wraps ErrPending.
+// probeAndCheckRequirements probes the program and checks the requirements of the instance.
+// If some are not met, the instance is left in Precondition and the error wraps ErrPending.
+// If the probe fails, the instance is deactivated with that error. Nothing is checked in a
+// state that refuses the activation anyway.
 func (s *Shell) probeAndCheckRequirements(ctx context.Context, why Reason) error {
 	state := s.State()
 	if _, ok := findRow(Activate, state); !ok {
@@ -140,8 +144,9 @@ func (s *Shell) probeAndCheckRequirements(ctx context.Context, why Reason) error
 	return nil
 }
 
-// probeProgram asks the program for its description, as ProbeProgram does for a caller that
-// has the turn. The backend starts the program only if the program has changed since.
+// probeProgram is ProbeProgram for a caller that has the turn. It does nothing to a
+// built-in, and where the configuration asks for no probe. The error wraps ErrInstantiation
+// unless the host shuts down.
 func (s *Shell) probeProgram(ctx context.Context) error {
 	if s.process == nil || !s.Config().Probe {
 		return nil
@@ -160,7 +165,8 @@ func (s *Shell) probeProgram(ctx context.Context) error {
 	return nil
 }
 
-// loadKnownInformation sets the information of a plugin that an earlier host hibernated.
+// loadKnownInformation sets the information of a plugin that an earlier host hibernated, if
+// the backend knows it without starting the program.
 func (s *Shell) loadKnownInformation() {
 	if info, known := s.process.KnownInformation(); known {
 		info.StateControl = nil
@@ -169,7 +175,8 @@ func (s *Shell) loadKnownInformation() {
 }
 
 // recheckRequirementsAfterStart ends a plugin that has just started or woken if its
-// requirements were lost meanwhile. The error names the lost requirements.
+// requirements were lost meanwhile; the instance then waits for them. The error names the
+// lost requirements.
 func (s *Shell) recheckRequirementsAfterStart(ctx context.Context) error {
 	lost, err := s.endIfRequirementsLost(ctx)
 	if lost == nil {
@@ -179,7 +186,7 @@ func (s *Shell) recheckRequirementsAfterStart(ctx context.Context) error {
 }
 
 // endIfRequirementsLost ends the active plugin if its requirements no longer hold. lost
-// names the lost requirements, and is nil if all hold.
+// names the lost requirements, and is nil if all hold; err is the error of the end.
 func (s *Shell) endIfRequirementsLost(ctx context.Context) (lost, err error) {
 	if lost = s.requirements.MayStayActive(s.EffectiveInformation()); lost != nil {
 		s.log.Info().Msgf("the plugin has to end, %v", lost)
@@ -194,8 +201,9 @@ func (s *Shell) unmetRequirements() error {
 	return s.requirements.MayActivate(s.EffectiveInformation())
 }
 
-// endDependants ends the instances that depend on this one. When the host shuts down, the
-// host orders the ends of all instances itself.
+// endDependants ends the instances that depend on this one and waits for that up to
+// dependantsTimeLimit. It does nothing while the host shuts down, since the host orders the
+// ends of all instances itself then.
 func (s *Shell) endDependants(ctx context.Context) {
 	if s.isClosing() {
 		return
@@ -205,10 +213,11 @@ func (s *Shell) endDependants(ctx context.Context) {
 	s.requirements.EndDependants(ctx)
 }
 
-// dependantsTimeLimit returns how long dependants may take to end: as long as this plugin.
+// dependantsTimeLimit returns how long dependants may take to end: as long as this plugin
+// alone, or 0 for an instance without Requirements.
 func (s *Shell) dependantsTimeLimit() time.Duration {
 	if s.requirements == (noRequirements{}) {
 		return 0
 	}
-	return s.ownEndTimeLimit()
+	return s.endTimeLimitAlone()
 }

@@ -38,7 +38,7 @@ func TestActivationWaits(t *testing.T) {
 				}
 			}
 			r.expect("await: deactivated > precondition, " + string(why))
-			r.expectSteps()
+			r.expectActions()
 			if st := r.Status(); st.Reason != why || !errors.Is(st.Err, errAbsent) {
 				r.Errorf("got %s, %v", st.Reason, st.Err)
 			}
@@ -67,7 +67,7 @@ func TestWaitingIsGivenUp(t *testing.T) {
 		r.requirements.set(nil, nil)
 		r.must(r.ActivateIfWaiting(r.Context()))
 		r.expect()
-		r.expectSteps()
+		r.expectActions()
 	})
 }
 
@@ -118,7 +118,7 @@ func TestConditionsLost(t *testing.T) {
 			"lapse: activated > deactivation, conditions",
 			"lapse: deactivation > precondition, conditions",
 		)
-		r.expectSteps("deinitialize conditions", shelltest.Stop)
+		r.expectActions("deinitialize conditions", shelltest.Stop)
 
 		r.requirements.set(nil, nil)
 		r.must(r.ActivateIfWaiting(r.Context()))
@@ -201,7 +201,7 @@ func TestProbe(t *testing.T) {
 	}
 	run(t, setup{probe: true, config: config}, func(r *rig) {
 		r.must(r.Activate(r.Context(), shell.Requested))
-		r.expectSteps(shelltest.Probe, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
+		r.expectActions(shelltest.Probe, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		asked := r.requirements.asked[0]
 		for what, diff := range map[string]string{
 			"preconditions": cmp.Diff([]string{"Network", "Time"}, asked.Preconditions),
@@ -214,12 +214,12 @@ func TestProbe(t *testing.T) {
 		}
 		r.must(r.Activate(r.Context(), shell.Requested))
 		r.must(r.ProbeProgram(r.Context()))
-		r.expectSteps()
+		r.expectActions()
 
 		r.must(r.Deactivate(r.Context(), shell.Requested))
 		r.forgetSoFar()
 		r.must(r.ProbeProgram(r.Context()))
-		r.expectSteps(shelltest.Probe)
+		r.expectActions(shelltest.Probe)
 		r.expect()
 		if got := r.Status().ControlledSubsystems(); !slices.Equal(got, []string{"Graphics", "Location"}) {
 			r.Errorf("the status tells the controls %v", got)
@@ -233,7 +233,7 @@ func TestProbe(t *testing.T) {
 			run(t, s, func(r *rig) {
 				r.must(r.ProbeProgram(r.Context()))
 				r.must(r.Activate(r.Context(), shell.Requested))
-				r.expectSteps(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
+				r.expectActions(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 			})
 		})
 	}
@@ -269,13 +269,13 @@ func TestProbeFails(t *testing.T) {
 				fmt.Sprintf("activate: %s > activation, requested", state),
 				"activate: activation > deactivated, instantiation failed: instantiation failed: broken",
 			)
-			r.expectSteps(shelltest.Probe)
+			r.expectActions(shelltest.Probe)
 		}
 		r.must(r.MakeUnavailable(r.Context(), shell.Requested))
 		if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrIllegalState) {
 			r.Errorf("got error %v", err)
 		}
-		r.expectSteps()
+		r.expectActions()
 	})
 }
 
@@ -343,7 +343,7 @@ func TestLeavingTakesTooLong(t *testing.T) {
 		if took, want := time.Since(begun), hibernateTimeout+3*time.Duration(r.Config().StopTimeout); took != want {
 			r.Errorf("it took %s, want %s", took, want)
 		}
-		r.expectSteps("deinitialize requested", shelltest.Stop)
+		r.expectActions("deinitialize requested", shelltest.Stop)
 		r.requirements.leave = nil
 	})
 }

@@ -20,8 +20,8 @@ func (s *Shell) RestartIf(ctx context.Context, wanted func() bool) error {
 	})
 }
 
-// NoteRestartsGivenUp adds to the error in the status of a deactivated instance why it is
-// not restarted any more.
+// NoteRestartsGivenUp adds to the error in the status why the instance is not restarted any
+// more. It does nothing unless the instance was deactivated by a failure.
 func (s *Shell) NoteRestartsGivenUp(why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -80,7 +80,7 @@ func TestPostMortem(t *testing.T) {
 		if e := evidence(); e.Exit != "" {
 			t.Errorf("got evidence %+v from who has none", e)
 		}
-		if slices.Contains(r.fake.TakeSteps(), shelltest.Stop) {
+		if slices.Contains(r.fake.TakeActions(), shelltest.Stop) {
 			t.Errorf("%s: it is cleared away", line)
 		}
 	}

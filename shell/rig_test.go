@@ -182,9 +182,9 @@ func (r *rig) hibernateNow() {
 	r.forgetSoFar()
 }
 
-// forgetSoFar makes expect and steps begin here.
+// forgetSoFar makes expect and actions begin here.
 func (r *rig) forgetSoFar() {
-	r.fake.TakeSteps()
+	r.fake.TakeActions()
 	r.seen.newTransitions()
 }
 
@@ -196,11 +196,11 @@ func (r *rig) expect(want ...string) {
 	}
 }
 
-// expectSteps compares what the plugin was asked for since the last time.
-func (r *rig) expectSteps(want ...string) {
+// expectActions compares what the plugin was asked for since the last time.
+func (r *rig) expectActions(want ...string) {
 	r.Helper()
-	if diff := cmp.Diff(want, r.fake.TakeSteps()); diff != "" {
-		r.Errorf("steps (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, r.fake.TakeActions()); diff != "" {
+		r.Errorf("actions (-want +got):\n%s", diff)
 	}
 }
 

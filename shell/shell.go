@@ -86,8 +86,9 @@ type Options struct {
 	Backend func(config func() configs.Plugin, sink Sink) Backend
 }
 
-// New returns an instance in its first state: hibernated if its backend has an image from
-// an earlier host, otherwise unavailable or deactivated by its start mode.
+// New returns an instance in its first state: hibernated if its backend sleeps since an
+// earlier host, otherwise unavailable or deactivated by its start mode. An instance that
+// needs adoption is deactivated until Adopt.
 func New(o Options) *Shell {
 	s := &Shell{
 		callsign:           o.Config.Callsign,
@@ -111,7 +112,7 @@ func New(o Options) *Shell {
 	}
 	s.shutdown, s.beginShutdown = context.WithCancel(context.Background())
 	s.config.Store(&o.Config)
-	s.inFlight.reopen()
+	s.inFlight.renewContexts()
 	s.backend = o.Backend(s.Config, sink{s})
 	s.process, _ = s.backend.(Process)
 	switch {
@@ -132,8 +133,9 @@ func (s *Shell) Callsign() string { return s.callsign }
 // Config returns the present configuration of the instance.
 func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 
-// Close makes the shell refuse every operation, and returns when no goroutine of the shell
-// runs any more. The instance must be deactivated or hibernated.
+// Close makes the shell refuse every operation but Deactivate, gives up an activation that
+// is under way, and returns when no goroutine of the shell runs any more. The instance must
+// be deactivated or hibernated.
 func (s *Shell) Close() {
 	s.beginClosing()
 	s.beginShutdown()
@@ -148,19 +150,22 @@ func (s *Shell) IsBuiltIn() bool { return s.process == nil }
 
 // Activate starts the plugin, or wakes it if it is hibernated. It does nothing if the
 // plugin is active. If a requirement is not met, the instance waits in Precondition and
-// starts when all are met; the error then wraps ErrPending.
+// starts when all are met; the error then wraps ErrPending. If a wake fails and the
+// configuration says so, the plugin is started cold.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Activate, s.activationTimeLimit(), func(ctx context.Context) error {
 		return s.activateInTurn(ctx, why)
 	})
 }
 
-// Deactivate ends the plugin. A hibernated plugin is woken first, so that it can store
-// its state. Deactivate does nothing if the plugin does not run.
+// Deactivate ends the plugin, after the instances that depend on it. A hibernated plugin is
+// woken first, so that it can store its state. An instance that is unavailable or waits for
+// its requirements becomes deactivated. For a deactivated one Deactivate only calls
+// Options.Dismissed.
 //
-// With the reason Shutdown it is the last operation: instances that don't run stay as
-// they are, also hibernated on disk; operations that wait or come later are refused, and
-// an activation that is under way is given up.
+// With the reason Shutdown it is the last operation: instances that don't run stay as they
+// are, also hibernated on disk; operations that wait or come later are refused, and an
+// activation that is under way is given up.
 func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	if why == Shutdown {
 		s.beginClosing()
@@ -182,8 +187,8 @@ func (s *Shell) DeactivateIfActive(ctx context.Context, why Reason) error {
 	})
 }
 
-// MakeUnavailable keeps a deactivated instance from being activated until it is
-// deactivated again.
+// MakeUnavailable keeps a deactivated instance from being activated until it is deactivated
+// again. It returns ErrIllegalState unless the instance is deactivated or unavailable.
 func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, MakeUnavailable, time.Duration(s.Config().StopTimeout), func(ctx context.Context) error {
 		if s.State() == Unavailable {
@@ -193,8 +198,10 @@ func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
 	})
 }
 
-// Suspend asks the plugin to suspend. An instance without state control is deactivated
-// instead if its start mode is deactivated.
+// Suspend asks the plugin to suspend, and the host no longer resumes the plugin when it is
+// used. An instance without state control is deactivated instead if its start mode is
+// deactivated, otherwise the error wraps ErrNoStateControl. The error wraps ErrIllegalState
+// if the plugin is suspended already.
 func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Suspend, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		s.setIdlePhase(notIdle) // the plugin is to stay suspended when it is used
@@ -206,7 +213,8 @@ func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 }
 
 // Resume asks the plugin to resume. An instance that is not active is activated or woken
-// first.
+// first. The error wraps ErrNoStateControl if the plugin has no state control, and
+// ErrIllegalState if the plugin was active and resumed before.
 func (s *Shell) Resume(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Resume, s.activationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
@@ -221,9 +229,9 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 	})
 }
 
-// Destroy ends the instance for good. A plugin that runs is deactivated first; a hibernated
-// plugin is woken and then deactivated. A destroyed shell refuses every operation; the host
-// must still call Close.
+// Destroy ends the instance for good and removes its golden image. A plugin that runs is
+// deactivated first; a hibernated plugin is woken and then deactivated. A destroyed shell
+// refuses every operation; the host must still call Close.
 func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Destroy, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		s.wakeBeforeEnd(ctx, why)
@@ -293,8 +301,8 @@ func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
 	return s.endInstance(ctx, Deactivate, why)
 }
 
-// endInstance takes the step of event, which ends an active plugin. The instances that
-// depend on an active one end first.
+// endInstance takes the step for event, which ends the instance. If the instance is active,
+// its dependants end first, and then its plugin.
 func (s *Shell) endInstance(ctx context.Context, event Event, why Reason) error {
 	if s.State() != Activated {
 		return s.takeStep(ctx, event, why, doNothing)
@@ -315,12 +323,12 @@ func (s *Shell) activationTimeLimit() time.Duration {
 // deactivationTimeLimit returns how long a deactivation may take at most, with that of the
 // instances that depend on this one.
 func (s *Shell) deactivationTimeLimit() time.Duration {
-	return s.dependantsTimeLimit() + s.ownEndTimeLimit()
+	return s.dependantsTimeLimit() + s.endTimeLimitAlone()
 }
 
-// ownEndTimeLimit returns how long the end of this plugin alone may take, without the
+// endTimeLimitAlone returns how long the end of this plugin alone may take, without the
 // instances that depend on it.
-func (s *Shell) ownEndTimeLimit() time.Duration {
+func (s *Shell) endTimeLimitAlone() time.Duration {
 	return s.hibernateTimeLimit + 3*time.Duration(s.Config().StopTimeout)
 }
 
@@ -333,14 +341,15 @@ func (s *Shell) goUnlessClosing(work func()) {
 	}
 }
 
-// beginClosing makes the shell refuse all further operations except Deactivate.
+// beginClosing makes the shell refuse all further operations except Deactivate, and start
+// no more of its own in the background.
 func (s *Shell) beginClosing() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true
 }
 
-// isClosing reports whether the host is shutting the instance down.
+// isClosing reports whether the host is shutting the instance down or closing the shell.
 func (s *Shell) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

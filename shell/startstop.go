@@ -9,8 +9,9 @@ import (
 	"dormouse/statecontrol"
 )
 
-// start is the work of an activation: it starts the plugin warm if it can, and
-// otherwise cold. After an error the plugin does not run.
+// startPlugin is the work of an activation: it starts the plugin warm if it can, and
+// otherwise cold, and lets calls in. A failed cold start is passed to the post-mortem.
+// After an error the plugin does not run.
 func (s *Shell) startPlugin(ctx context.Context) error {
 	limited, cancel := s.contextUntilShutdown(ctx, s.activationTimeLimit())
 	defer cancel()
@@ -20,12 +21,13 @@ func (s *Shell) startPlugin(ctx context.Context) error {
 			return errors.Join(err, s.backend.Stop(ctx))
 		}
 	}
-	s.inFlight.reopen()
+	s.inFlight.renewContexts()
 	return nil
 }
 
-// startCold starts the plugin from its program, up to the state control that its
-// configuration asks for.
+// startCold starts the plugin from its program: it launches and initializes the plugin,
+// makes a golden image if one is wanted, and brings the state control to the state that the
+// configuration asks for. After an error a process may be left.
 func (s *Shell) startCold(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {
@@ -43,8 +45,8 @@ func (s *Shell) startCold(ctx context.Context) error {
 	return err
 }
 
-// launchAndInitialize starts a new process and initializes the plugin, within the start
-// timeout.
+// launchAndInitialize starts a new process, keeps the plugin's description of itself, and
+// initializes the plugin, all within the start timeout.
 func (s *Shell) launchAndInitialize(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
@@ -56,8 +58,9 @@ func (s *Shell) launchAndInitialize(ctx context.Context) error {
 	return s.backend.Initialize(ctx)
 }
 
-// startStateControl resumes a plugin that has just started if its configuration says that it
-// starts resumed, and records the state of its state control.
+// startStateControl resumes a plugin that has just started if its configuration says that
+// it starts resumed, and records the state of its state control. It does nothing without
+// state control. The error wraps ErrInitialization.
 func (s *Shell) startStateControl(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
@@ -82,8 +85,9 @@ func (s *Shell) startStateControl(ctx context.Context) error {
 	return nil
 }
 
-// endPlugin is the work of a deactivation. Calls that don't end within the stop timeout
-// are given up; the plugin is deinitialized in any case.
+// endPlugin is the work of a deactivation: it runs the post-mortem, waits for the calls in
+// flight, deinitializes the plugin and stops it. Calls that don't end within the stop
+// timeout are given up; their failure and that of Deinitialize are only logged.
 func (s *Shell) endPlugin(ctx context.Context, why Reason) error {
 	s.runPostMortem(why, nil)
 	s.reviewWarmStart(errorForReason(why))
@@ -97,7 +101,8 @@ func (s *Shell) endPlugin(ctx context.Context, why Reason) error {
 }
 
 // runPostMortem lets the host examine a plugin that ends for the reason why, before its
-// process is cleared away. err is nil for an end that was asked for.
+// process is cleared away. err is nil for an end that was asked for. It does nothing
+// without Options.PostMortem.
 func (s *Shell) runPostMortem(why Reason, err error) {
 	if s.onPostMortem == nil {
 		return
@@ -118,7 +123,9 @@ func (s *Shell) runWithStopTimeout(ctx context.Context, part func(context.Contex
 }
 
 // requestStateControl sends command to the plugin's state control, as the work of the step
-// for event.
+// for event, and records the new state. The error wraps ErrNoStateControl if the instance
+// is not active or has no state control, and ErrIllegalState if the plugin is in that state
+// already.
 func (s *Shell) requestStateControl(ctx context.Context, event Event, command statecontrol.Command) error {
 	control := s.information().StateControl
 	if s.State() != Activated || control == nil {

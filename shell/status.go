@@ -83,8 +83,9 @@ func (s *Shell) Status() Status {
 	}
 }
 
-// BriefStatus returns the status without Facts, Sleep and Progress, which must be looked
-// up. The last element of its history is the transition that led to it.
+// BriefStatus returns the status without Facts, Sleep and Progress, which the backend must
+// look up; in Precondition its Err may be nil. The last element of its history is the
+// transition that led to it.
 func (s *Shell) BriefStatus() Status {
 	st, _ := s.recordedStatus()
 	return st

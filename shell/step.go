@@ -9,9 +9,10 @@ import (
 	"dormouse/statecontrol"
 )
 
-// runInLane gives work its turn in the lane. The caller waits up to limit for the turn;
-// from then on work has as long again, even if the caller goes away. While the shell is
-// closing, the caller waits without limit for the operation that still runs.
+// runInLane gives work its turn in the lane, see lane.runInTurn. The caller waits up to
+// limit for the turn; from then on work has as long again, even if the caller goes away.
+// While the shell is closing, the caller waits without limit for the operation that still
+// runs, and only Deactivate is not refused.
 func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration, work func(context.Context) error) error {
 	wait := ctx
 	if !s.isClosing() {
@@ -41,10 +42,11 @@ func (s *Shell) takeStep(ctx context.Context, event Event, why Reason, work func
 	return s.takeStepWithCause(ctx, event, cause{reason: why}, work)
 }
 
-// takeStepWithCause changes the lifecycle state by the lifecycle table's row for event in the
-// present state: it enters the row's During state, does the work, and enters Then or Else. It returns
-// the error of the work, or ErrIllegalState if there is no such row. The caller has the
-// turn.
+// takeStepWithCause changes the lifecycle state by the lifecycle table's row for event in
+// the present state: it enters the row's During state, does the work, and enters Then or
+// Else. If the plugin did not survive work that would have left it active, the step for its
+// exit follows. It returns the error of the work, or ErrIllegalState if there is no such
+// row. The caller has the turn.
 func (s *Shell) takeStepWithCause(ctx context.Context, event Event, why cause, work func(context.Context) error) error {
 	s.mu.Lock()
 	row, ok := findRow(event, s.state)
@@ -80,8 +82,9 @@ func (s *Shell) takeStepWithCause(ctx context.Context, event Event, why cause, w
 	return err
 }
 
-// takeStepAfterExit takes the step that follows the end of the plugin's process, and returns
-// exit, joined with the errors of clearing the process away. The caller has the turn.
+// takeStepAfterExit takes the step that follows the end of the plugin's process: it gives
+// up the calls in flight, runs the post-mortem and clears the process away. It returns
+// exit, joined with the errors of that. The caller has the turn.
 func (s *Shell) takeStepAfterExit(ctx context.Context, exit error) error {
 	err := s.takeStepWithCause(ctx, Exit, cause{reasonForExit(exit), exit}, func(ctx context.Context) error {
 		s.inFlight.cancelAll()
@@ -108,8 +111,9 @@ func (s *Shell) illegalStateError(event Event) error {
 	return fmt.Errorf("%w: it is %s", ErrIllegalState, s.state)
 }
 
-// enterState sets the state, adds the transition to the history and reports it to the
-// observer.
+// enterState sets the state, adds the transition to the history, and reports it to the log
+// and the observer. A state that begins with a new process makes the shell ignore the exits
+// of earlier ones; a state without a plugin clears the state control.
 func (s *Shell) enterState(to State, event Event, why Reason, err error) {
 	s.observing.Lock()
 	defer s.observing.Unlock()
@@ -136,8 +140,9 @@ func (s *Shell) enterState(to State, event Event, why Reason, err error) {
 	s.reportTransition(t)
 }
 
-// recordControl records that the plugin has suspended or resumed. Reports from a plugin
-// that is being stopped are ignored.
+// recordControl records that the plugin has suspended or resumed, and reports that as a
+// transition. It counts as use of the plugin unless the host itself suspended it because it
+// was idle. Other states, an unchanged state, and a plugin that does not run are ignored.
 func (s *Shell) recordControl(to statecontrol.State) {
 	if to != statecontrol.Suspended && to != statecontrol.Resumed {
 		return
@@ -164,7 +169,8 @@ func (s *Shell) recordControl(to statecontrol.State) {
 	s.reportTransition(t)
 }
 
-// reportTransition writes the one log line of a transition and tells the observer.
+// reportTransition writes the one log line of a transition, as an error if it has one, and
+// tells the observer.
 func (s *Shell) reportTransition(t Transition) {
 	event := s.log.Info()
 	if t.Err != nil {

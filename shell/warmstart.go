@@ -20,12 +20,14 @@ type warmStartRecord struct {
 	lastLogged string // why there was no golden image, when that was last logged
 }
 
-// wantsWarmStart reports whether the configuration asks for starts from a golden image.
+// wantsWarmStart reports whether the configuration asks for starts from a golden image;
+// false for a built-in.
 func (s *Shell) wantsWarmStart() bool { return s.process != nil && s.Config().WarmStart }
 
-// tryWarmStart starts the plugin from its golden image and reports whether it runs. After
-// a failed attempt the golden image is gone and nothing of the plugin runs.
-func (s *Shell) tryWarmStart(ctx context.Context) bool {
+// tryWarmStart starts the plugin from its golden image, if the configuration asks for that
+// and an image fits, and reports whether the plugin runs. After a failed attempt nothing of
+// the plugin runs, and the golden image is removed unless ctx has ended.
+func (s *Shell) tryWarmStart(ctx context.Context) (started bool) {
 	if !s.wantsWarmStart() {
 		return false
 	}
@@ -45,11 +47,12 @@ func (s *Shell) tryWarmStart(ctx context.Context) bool {
 	}
 	s.log.Warn().Err(err).Msg("could not start the plugin warm, starting it cold")
 	s.invalidateGolden(err)
-	s.ignoreEarlierExits()
+	s.forgetEarlierProcess()
 	return false
 }
 
-// restoreGolden restores the plugin from its golden image within the start timeout.
+// restoreGolden restores the plugin from its golden image within the start timeout, and
+// keeps the plugin's description of itself. The error wraps ErrCold if no image fits.
 func (s *Shell) restoreGolden(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
@@ -60,9 +63,9 @@ func (s *Shell) restoreGolden(ctx context.Context) error {
 	return err
 }
 
-// makeGolden makes a golden image of the plugin right after Initialize, if one is wanted.
-// A plugin that does not survive the attempt is launched once more. After an error the
-// plugin does not run.
+// makeGolden makes a golden image of the plugin right after Initialize, if one is wanted
+// and images are not in doubt. A failure is only logged. A plugin that does not survive the
+// attempt is launched once more. After an error the plugin may not run.
 func (s *Shell) makeGolden(ctx context.Context) error {
 	if !s.wantsWarmStart() {
 		return nil
@@ -72,7 +75,7 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 	s.mu.Unlock()
 	if doubt != nil {
 		s.process.SkipGolden()
-		s.logNoGolden(nil)
+		s.logGoldenFailure(nil)
 		return ctx.Err()
 	}
 	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
@@ -81,7 +84,7 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	s.logNoGolden(err)
+	s.logGoldenFailure(err)
 	if !errors.Is(err, ErrExited) {
 		return nil
 	}
@@ -89,7 +92,7 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 	if err := s.backend.Stop(ctx); err != nil {
 		return err
 	}
-	s.ignoreEarlierExits()
+	s.forgetEarlierProcess()
 	if err := s.launchAndInitialize(ctx); err != nil {
 		return err
 	}
@@ -97,9 +100,9 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 	return nil
 }
 
-// logNoGolden logs why no golden image could be made, unless it was logged already; err
-// is nil if one was made.
-func (s *Shell) logNoGolden(err error) {
+// logGoldenFailure logs why no golden image could be made, unless the same error was logged
+// last. err is nil if there was no failure; the next one is then logged in any case.
+func (s *Shell) logGoldenFailure(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -114,7 +117,7 @@ func (s *Shell) logNoGolden(err error) {
 }
 
 // recordStart records when the plugin started and from which golden image, for
-// reviewWarmStart.
+// reviewWarmStart. It does nothing without warm starts.
 func (s *Shell) recordStart() {
 	if !s.wantsWarmStart() {
 		return
@@ -125,9 +128,9 @@ func (s *Shell) recordStart() {
 	s.warmStarts.startedFrom, s.warmStarts.startedAt = from, time.Now()
 }
 
-// ignoreEarlierExits makes the shell ignore reports of the end of processes that were
-// started before.
-func (s *Shell) ignoreEarlierExits() {
+// forgetEarlierProcess makes the shell ignore reports of the end of processes that were
+// started before, and clears the state of their state control.
+func (s *Shell) forgetEarlierProcess() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
@@ -135,8 +138,9 @@ func (s *Shell) ignoreEarlierExits() {
 }
 
 // reviewWarmStart judges the plugin's start when the plugin ends because of failure, which
-// is nil for an end in order. A plugin that fails soon after a warm start loses its golden
-// image. A cold start that lasted clears earlier doubt.
+// is nil for an end in order. A plugin that fails within the restart window of a warm start
+// loses its golden image, and so does one whose image was refused while its memory was loaded. A cold
+// start that lasted for the window clears earlier doubt.
 func (s *Shell) reviewWarmStart(failure error) {
 	if !s.wantsWarmStart() {
 		return
@@ -160,24 +164,25 @@ func (s *Shell) invalidateGolden(why error) {
 	s.setGoldenDoubt(why)
 }
 
-// setGoldenDoubt records why golden images are in doubt, see warmStartRecord.
+// setGoldenDoubt records why no golden image is made until a cold start has lasted, see
+// warmStartRecord.
 func (s *Shell) setGoldenDoubt(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.warmStarts.doubt = why
 }
 
-// GoldenImage returns the golden image that the next start may use, or why there is none. Both
-// are nil if the instance is not started warm.
-func (s *Shell) GoldenImage() (*GoldenImage, error) {
+// GoldenImage returns the golden image that the next start may use, or nil and why there is
+// none. Both are nil if the instance is not started warm.
+func (s *Shell) GoldenImage() (image *GoldenImage, whyNone error) {
 	if !s.wantsWarmStart() {
 		return nil, nil //nolint:nilnil // both nil is documented
 	}
-	image, why := s.process.GoldenImage()
+	image, whyNone = s.process.GoldenImage()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if why != nil && s.warmStarts.doubt != nil {
-		why = fmt.Errorf("none is made before a cold start has lasted %s: %w", s.Config().Restart.Window, s.warmStarts.doubt)
+	if whyNone != nil && s.warmStarts.doubt != nil {
+		whyNone = fmt.Errorf("none is made before a cold start has lasted %s: %w", s.Config().Restart.Window, s.warmStarts.doubt)
 	}
-	return image, why
+	return image, whyNone
 }

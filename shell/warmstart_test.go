@@ -30,7 +30,7 @@ func (r *rig) expectStart(want ...string) {
 	r.Helper()
 	r.forgetSoFar()
 	r.must(r.Activate(r.Context(), shell.Requested))
-	r.expectSteps(want...)
+	r.expectActions(want...)
 }
 
 func (r *rig) deactivate() {
@@ -77,17 +77,17 @@ func TestWarmStart(t *testing.T) {
 
 // Whatever goes wrong with the image, the same activation starts the plugin cold.
 func TestWarmStartFails(t *testing.T) {
-	for step, want := range map[string][]string{
+	for action, want := range map[string][]string{
 		shelltest.StartWarm: {shelltest.StartWarm, shelltest.InvalidateGolden},
 		shelltest.AskState:  {shelltest.StartWarm, shelltest.AskState, shelltest.Stop, shelltest.InvalidateGolden},
 	} {
-		t.Run(step, func(t *testing.T) {
+		t.Run(action, func(t *testing.T) {
 			runWarm(t, func(r *rig, w *shelltest.Plugin) {
 				r.expectStart(coldSteps...)
 				r.deactivate()
 				first := true
-				r.fake.OnStep = func(_ context.Context, at, _ string) (err error) {
-					if at == step && first {
+				r.fake.OnAction = func(_ context.Context, at, _ string) (err error) {
+					if at == action && first {
 						first, err = false, errBroken
 					}
 					return err

@@ -54,6 +54,7 @@ func stateFromWire(s statecontrolpb.State) State {
 	return State(strings.ToLower(strings.TrimPrefix(statecontrolpb.State_name[int32(s)], "STATE_")))
 }
 
+// toWire returns the command as a protobuf value.
 func (c Command) toWire() statecontrolpb.Command {
 	return statecontrolpb.Command(statecontrolpb.Command_value["COMMAND_"+strings.ToUpper(string(c))])
 }
@@ -88,6 +89,7 @@ func NewClient(conn grpc.ClientConnInterface) Control {
 	return client{statecontrolpb.NewStateControlClient(conn)}
 }
 
+// client is the state control of a plugin, asked over gRPC.
 type client struct {
 	rpc statecontrolpb.StateControlClient
 }
@@ -100,6 +102,8 @@ func (c client) State(ctx context.Context) (State, error) {
 	return stateFromWire(answer.GetState()), nil
 }
 
+// Request sends the command, see Control. The plugin's FailedPrecondition is returned as
+// ErrIllegalState.
 func (c client) Request(ctx context.Context, command Command) error {
 	_, err := c.rpc.Request(ctx, &statecontrolpb.RequestRequest{Command: command.toWire()})
 	if status.Code(err) == codes.FailedPrecondition {

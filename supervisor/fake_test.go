@@ -54,7 +54,7 @@ type plugin struct {
 func newPlugin(callsign string, j *journal, change func(*plugin), config func() configs.Plugin, sink shell.Sink) *plugin {
 	p := &plugin{callsign: callsign, journal: j}
 	p.Info = shell.Information{Class: "Fake"}
-	p.OnStep = p.step
+	p.OnAction = p.step
 	p.Attach(config, sink)
 	if change != nil {
 		change(p)

@@ -159,7 +159,7 @@ func newFakePlugin(config configs.Plugin, control bool) *fakePlugin {
 	if control {
 		p.AddControl(statecontrol.Uninitialized)
 	}
-	p.OnStep = func(ctx context.Context, step, _ string) error {
+	p.OnAction = func(ctx context.Context, step, _ string) error {
 		if step == shelltest.Hibernate && p.holds {
 			return p.wait(ctx)
 		}

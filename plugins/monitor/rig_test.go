@@ -196,7 +196,7 @@ func newPlugin(config func() configs.Plugin, sink shell.Sink) *plugin {
 	p.Info = shell.Information{Class: "Fake"}
 	p.AddControl(statecontrol.Suspended)
 	p.Connection = conn{plugin: p}
-	p.OnStep = p.step
+	p.OnAction = p.step
 	p.GetFacts = func() shell.Facts {
 		p.looks.Add(1)
 		if !p.HasProcess() {

@@ -25,7 +25,8 @@ var errHostKilled = errors.New("the host that ran the plugin was killed")
 // engineLimit is how long an engine whose host was killed may go on to dump or restore.
 const engineLimit = 5 * time.Second
 
-// Inherited reports whether an earlier host left a journal, see shell.Process.
+// Inherited reports whether an earlier host left a journal, and why the plugin was active
+// according to it, see shell.Process. It returns false once Adopt was called.
 func (b *Backend) Inherited() (why shell.Reason, inherited bool) {
 	if b.inherited == nil {
 		return "", false
@@ -34,7 +35,8 @@ func (b *Backend) Inherited() (why shell.Reason, inherited bool) {
 }
 
 // Adopt takes over the tree that an earlier host left, see shell.Process. It compares the
-// tree with the journal before it connects to the plugin.
+// tree with the journal before it connects to the plugin. After an error it kills what is
+// left of the tree and clears the run directory.
 func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	j := b.inherited
 	b.inherited = nil
@@ -51,8 +53,8 @@ func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	return shell.Information{}, errors.Join(err, j.killTree(b.host.Cgroups), b.host.removeLoading(b.runDir()), os.RemoveAll(b.runDir()))
 }
 
-// checkAdoptable returns why the tree can't be adopted according to its journal, nil if
-// it can.
+// checkAdoptable returns why the tree can't be adopted according to its journal and to this
+// host's configuration, nil if it can. It does not look at the tree.
 func (b *Backend) checkAdoptable(j *journal) error {
 	switch {
 	case j.Boot != procfs.BootID():
@@ -113,7 +115,8 @@ func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
 }
 
 // findTree checks that the tree of the journal runs, thaws it, and opens its pidfd, its
-// cgroup and its output.
+// cgroup and its output. It waits for an engine that still works on the tree. After an
+// error it leaves the tree alone.
 func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error) {
 	root := j.Root
 	if root == 0 {
@@ -146,7 +149,7 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 	if t.root, err = os.FindProcess(root); err != nil {
 		return nil, err
 	}
-	t.programPID = t.findProgram()
+	t.programPID = t.findProgramPID()
 	if now := procfs.ExecutableID(t.programPID); j.Executing != "" && now != j.Executing {
 		return nil, fmt.Errorf("process %d executes another file than the plugin did", t.programPID)
 	}
@@ -160,28 +163,30 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 	return t, nil
 }
 
-// checkRoot returns an error if the process is not the root that the journal describes.
-func (j *journal) checkRoot(root int) error {
-	if j.RootStarted != 0 && procfs.StartTicks(root) != j.RootStarted {
-		return fmt.Errorf("process %d is not the plugin's, which has ended while there was no host", root)
+// checkRoot returns an error unless the process rootPID is the root that the journal
+// describes and is in the journal's cgroup.
+func (j *journal) checkRoot(rootPID int) error {
+	if j.RootStarted != 0 && procfs.StartTicks(rootPID) != j.RootStarted {
+		return fmt.Errorf("process %d is not the plugin's, which has ended while there was no host", rootPID)
 	}
-	if !slices.Contains(j.Cgroup.Members(), root) {
-		return fmt.Errorf("process %d is not in the plugin's cgroup", root)
+	if !slices.Contains(j.Cgroup.Members(), rootPID) {
+		return fmt.Errorf("process %d is not in the plugin's cgroup", rootPID)
 	}
 	return nil
 }
 
-// waitForEngine returns when the engine of an earlier host, which dumped or restored the
-// tree, has left the cgroup, and lets the tree run.
-func waitForEngine(ctx context.Context, root int, group cgroup.Dir) error {
+// waitForEngine waits until the engine of an earlier host, which dumped or restored the
+// tree below rootPID, has left the tree's cgroup, and then lets the tree run. After
+// engineLimit it returns an error.
+func waitForEngine(ctx context.Context, rootPID int, treeCgroup cgroup.Dir) error {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		engine := group.MembersOutsideTree(root)
+		engine := treeCgroup.MembersOutsideTree(rootPID)
 		if len(engine) == 0 {
-			procfs.ContinueStopped(procfs.Tree(root))
+			procfs.ContinueStopped(procfs.Tree(rootPID))
 			return nil
 		}
 		select {
@@ -192,8 +197,8 @@ func waitForEngine(ctx context.Context, root int, group cgroup.Dir) error {
 	}
 }
 
-// findRoot returns the process that is pid 1 of its namespace and not below another one
-// of pids, 0 if there is none.
+// findRoot returns the PID of the process among pids that is pid 1 of its namespace and not
+// below another one of them, 0 if there is none.
 func findRoot(pids []int) int {
 	for _, pid := range pids {
 		if procfs.NSPid(pid) == 1 && !slices.Contains(pids, procfs.Parent(pid)) {
@@ -210,7 +215,8 @@ func (b *Backend) OutlivesHost() bool {
 	return t != nil && !t.bound
 }
 
-// LeaveRunning closes the connections to the plugin, which runs on, see shell.Process.
+// LeaveRunning closes the connections to the plugin, which runs on, and completes its
+// journal for the next host, see shell.Process.
 func (b *Backend) LeaveRunning(ctx context.Context) error {
 	t := b.currentLife().tree
 	b.closeLink()
@@ -225,13 +231,14 @@ func (b *Backend) LeaveRunning(ctx context.Context) error {
 	return err
 }
 
-// rejoinLoading takes over a loading that an earlier host began for the instance with
-// that run directory, nil if there is none.
+// rejoinLoading takes over a loading that an earlier host began for the instance with that
+// run directory. It returns nil if there is none.
 func (h Host) rejoinLoading(runDir string) (hibernate.Loading, error) {
 	return h.Engine.RejoinLoading(filepath.Join(runDir, loadingName))
 }
 
-// removeLoading ends the loading of a tree that has been killed, and removes its files.
+// removeLoading ends the loading, if there is one, of a tree that has been killed, and
+// removes its files.
 func (h Host) removeLoading(runDir string) error {
 	if loading, _ := h.rejoinLoading(runDir); loading != nil { // an error means that the loader has ended
 		loading.Close()
@@ -239,8 +246,9 @@ func (h Host) removeLoading(runDir string) error {
 	return os.RemoveAll(filepath.Join(runDir, loadingName))
 }
 
-// KillRemovedInstances kills the trees that an earlier host left of instances that are
-// not configured any more. Configured are the callsigns of all instances.
+// KillRemovedInstances kills the trees that an earlier host left of instances that are not
+// configured any more, and removes their run directories. configured are the callsigns of
+// all instances.
 func (h Host) KillRemovedInstances(configured []string) error {
 	entries, err := os.ReadDir(h.RunDir)
 	if err != nil {

@@ -63,7 +63,7 @@ type Backend struct {
 	host     Host
 	callsign string
 	config   func() configs.Plugin // as the instance is configured now
-	place    string                // name of the run directory and of the cgroup
+	dirName  string                // name of the run directory and of the cgroup
 	tail     output.Tail
 	log      zerolog.Logger
 	sink     shell.Sink
@@ -110,9 +110,9 @@ func New(h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 	return b
 }
 
-// newBackend returns a backend without images, whose run directory and cgroup have the
-// name place.
-func newBackend(place string, h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
+// newBackend returns a backend without images. dirName is the name of its run directory and
+// of its cgroup.
+func newBackend(dirName string, h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 	if h.Programs == nil {
 		h.Programs = make(ownCache)
 	}
@@ -122,7 +122,7 @@ func newBackend(place string, h Host, config func() configs.Plugin, sink shell.S
 		callsign:    now.Callsign,
 		config:      config,
 		startConfig: now,
-		place:       place,
+		dirName:     dirName,
 		log:         h.Log.With().Str("callsign", now.Callsign).Logger(),
 		sink:        sink,
 		router:      r,
@@ -135,14 +135,15 @@ func newBackend(place string, h Host, config func() configs.Plugin, sink shell.S
 // Conn returns the connection to the plugin, see shell.Process.
 func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
-// Launch starts the program, see shell.Backend.
+// Launch starts the program, connects to the plugin, and asks for its description, which it
+// also caches, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	b.startConfig = b.config()
 	program, err := findExecutable(b.startConfig.Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
-	b.recordProgramChecksum(program)
+	b.recordColdStart(program)
 	file := fileid.OfUnlessJustChanged(program)
 	t, err := b.startProgram(ctx, program)
 	if err == nil {
@@ -162,7 +163,9 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	return b.information(), nil
 }
 
-// Initialize gives the plugin its configuration, see shell.Backend.
+// Initialize opens the host socket and gives the plugin its configuration, see
+// shell.Backend. Unless the plugin is started warm, Initialize begins to pass its events
+// on.
 func (b *Backend) Initialize(ctx context.Context) error {
 	if err := b.openHostSocket(b.currentLife().tree); err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
@@ -187,7 +190,8 @@ func (b *Backend) Initialize(ctx context.Context) error {
 	return nil
 }
 
-// Deinitialize tells the plugin that its work is over, see shell.Backend.
+// Deinitialize notes in the journal that the plugin ends, and tells the plugin that its
+// work is over, see shell.Backend.
 func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
 	if t := b.currentLife().tree; t != nil {
 		if err := b.writeTreeJournal(t, phaseEnding); err != nil {
@@ -203,7 +207,8 @@ func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
 }
 
 // Stop ends the tree: it asks the plugin to end, sends SIGTERM after half of the stop
-// timeout, and kills the tree after the other half. See shell.Backend.
+// timeout, kills the tree after the other half, and removes the run directory. It does
+// nothing to a plugin whose image is on disk. See shell.Backend.
 func (b *Backend) Stop(ctx context.Context) error {
 	if b.currentLife().state == lifeStored {
 		return nil // the wake needs the run directory
@@ -235,7 +240,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 	return errors.Join(err, os.RemoveAll(b.runDir()))
 }
 
-// killAndStop kills the tree at once, in place of asking the plugin to end.
+// killAndStop is Stop that kills the tree at once, in place of asking the plugin to end.
 func (b *Backend) killAndStop(ctx context.Context) error {
 	if t := b.currentLife().tree; t != nil {
 		t.killUnreported()
@@ -261,14 +266,15 @@ func (b *Backend) Exists(ctx context.Context, method string) (bool, error) {
 	return answer.GetExists(), nil
 }
 
-// Facts returns the system's figures of the tree, see shell.Backend.
+// Facts returns the kernel's figures of the tree, zero while no tree runs, see
+// shell.Backend.
 func (b *Backend) Facts() shell.Facts {
 	t := b.currentLife().tree
 	if t == nil || t.hasEnded() {
 		return shell.Facts{}
 	}
 	return shell.Facts{
-		PID: t.findProgram(), Root: t.root.Pid,
+		PID: t.findProgramPID(), Root: t.root.Pid,
 		Memory: procfs.PSS(t.pids()), Charged: t.cgroup().MemoryBytes(), Loading: t.loadingProgress(),
 	}
 }
@@ -283,6 +289,7 @@ func (b *Backend) fetchInformation(ctx context.Context) error {
 	return nil
 }
 
+// setInformation keeps what the plugin said of itself.
 func (b *Backend) setInformation(info *shellpb.InformationResponse) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -296,7 +303,8 @@ func (b *Backend) hasHooks() bool {
 	return b.serves(shellpb.HooksService)
 }
 
-// information returns the plugin's description of itself.
+// information returns the plugin's description of itself that was kept last, with a client
+// for its state control.
 func (b *Backend) information() shell.Information {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -322,11 +330,11 @@ func (b *Backend) serves(service string) bool {
 	return slices.Contains(b.info.GetServices(), service)
 }
 
-// preferExitError returns how the tree ended if err says that the plugin is unavailable and
-// its end is the cause, else err.
+// preferExitError returns how the tree ended if err wraps ErrUnavailable and the tree has
+// ended, for which it waits a moment. Otherwise it returns err.
 func (b *Backend) preferExitError(err error) error {
 	t := b.currentLife().tree
-	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.endsSoon() {
+	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.waitBrieflyForEnd() {
 		return err
 	}
 	return t.exitError()

@@ -52,8 +52,8 @@ func OpenCgroups(runDir string, adopt bool) (*Cgroups, error) {
 	return c, nil
 }
 
-// killLeftPlugins kills the plugins that an earlier host left in its cgroups. With adopt
-// it spares plugins that have a journal.
+// killLeftPlugins kills the plugins that an earlier host left in its cgroups, and removes
+// the cgroups. With adopt it spares plugins that have a journal.
 func (c *Cgroups) killLeftPlugins(runDir string, adopt bool) error {
 	left, err := filepath.Glob(filepath.Join(string(c.dir), "*", "cgroup.kill"))
 	for _, kill := range left {
@@ -91,8 +91,8 @@ type pluginCgroup struct {
 	settings []cgroupSetting
 }
 
-// makeCgroup makes the cgroup of an instance. It kills the processes that an earlier host
-// may have left in it.
+// makeCgroup makes the cgroup of an instance and sets its limits. It kills the processes
+// that an earlier host may have left in it.
 func (c *Cgroups) makeCgroup(callsign string, limits []cgroupSetting) (*pluginCgroup, error) {
 	g := &pluginCgroup{Dir: c.dir.Child(callsign), settings: limits}
 	err := g.create()
@@ -105,7 +105,7 @@ func (c *Cgroups) makeCgroup(callsign string, limits []cgroupSetting) (*pluginCg
 	return g, nil
 }
 
-// pidsOf returns the PIDs of the processes in the instance's cgroup.
+// pidsOf returns the PIDs of the processes in the instance's cgroup. c may be nil.
 func (c *Cgroups) pidsOf(callsign string) []int {
 	if c == nil {
 		return nil
@@ -113,6 +113,8 @@ func (c *Cgroups) pidsOf(callsign string) []int {
 	return c.dir.Child(callsign).Members()
 }
 
+// create makes the cgroup, opens its directory and sets its limits. The error wraps
+// os.ErrExist if the cgroup is there already.
 func (g *pluginCgroup) create() (err error) {
 	if err = g.Make(); err != nil {
 		return err
@@ -164,9 +166,9 @@ var (
 	errMayNotMove   = errors.New(`a host whose plugins may outlive it can't move: give its service DelegateSubgroup=` + hostCgroupName)
 )
 
-// enableControllers lets the cgroups of plugins use the controllers that the host has,
-// and records for every other controller why they cannot. A host that adopts plugins
-// must not move.
+// enableControllers lets the cgroups of plugins use the controllers that the host has, and
+// records for every other controller why they cannot. If the kernel demands that, it moves
+// the host to another cgroup first; a host that adopts plugins must not move.
 func (c *Cgroups) enableControllers(adopt bool) {
 	c.unavailable = make(map[string]error)
 	for _, controller := range limitControllers {
@@ -185,7 +187,8 @@ func (c *Cgroups) enableControllers(adopt bool) {
 	}
 }
 
-// enableForChildren lets the cgroups in dir use the controller.
+// enableForChildren lets the cgroups in dir use the controller. It returns errNoController
+// if dir lacks the controller itself.
 func (c *Cgroups) enableForChildren(dir cgroup.Dir, controller string) error {
 	switch {
 	case dir.EnablesForChildren(controller):
@@ -202,7 +205,8 @@ func (c *Cgroups) enableForChildren(dir cgroup.Dir, controller string) error {
 	return nil
 }
 
-// moveHost moves the host out of base, into a cgroup of its own.
+// moveHost moves the host out of base, into a cgroup of its own. It returns an error with
+// adopt, and if other processes are in base.
 func (c *Cgroups) moveHost(adopt bool) error {
 	switch {
 	case c.hostDir != "":

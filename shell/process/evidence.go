@@ -20,7 +20,8 @@ const (
 	maxThreads   = 256
 )
 
-// Evidence reads the plugin's files in /proc and in its cgroup, see shell.Process.
+// Evidence collects the plugin's last lines, and files in its cgroup; also how it exited
+// and its core file if it has ended, else files in /proc. See shell.Process.
 func (b *Backend) Evidence() shell.Evidence {
 	t := b.currentLife().tree
 	if t == nil {
@@ -33,7 +34,7 @@ func (b *Backend) Evidence() shell.Evidence {
 			e.Exit = how.Describe()
 		}
 		e.Core = b.coreFile(t)
-	} else if pid := t.findProgram(); pid != 0 {
+	} else if pid := t.findProgramPID(); pid != 0 {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
 		readFiles(e.Files, proc, "status", "smaps_rollup", "limits", "cgroup", "io")
 		e.Files["tasks"] = threadStates(proc)
@@ -45,12 +46,12 @@ func (b *Backend) Evidence() shell.Evidence {
 	return e
 }
 
-// readFiles adds to the map the contents of each named file in dir that can be read and is
-// not empty.
-func readFiles(to map[string]string, dir string, names ...string) {
+// readFiles adds to contents, by name, the beginning of each named file in dir that can be
+// read and is not empty.
+func readFiles(contents map[string]string, dir string, names ...string) {
 	for _, name := range names {
 		if text, err := readBeginning(filepath.Join(dir, name)); err == nil && text != "" {
-			to[name] = text
+			contents[name] = text
 		}
 	}
 }
@@ -67,9 +68,9 @@ func readBeginning(path string) (string, error) {
 }
 
 // threadStates returns a text that says for each thread of a process where in the kernel
-// the thread waits. Proc is the process's directory in /proc.
-func threadStates(proc string) string {
-	found, _ := filepath.Glob(filepath.Join(proc, "task", "*"))
+// the thread waits. procDir is the process's directory in /proc.
+func threadStates(procDir string) string {
+	found, _ := filepath.Glob(filepath.Join(procDir, "task", "*"))
 	var b strings.Builder
 	for i, dir := range found {
 		if i == maxThreads {
@@ -84,8 +85,8 @@ func threadStates(proc string) string {
 	return b.String()
 }
 
-// coreFile returns the newest file that the kernel's core_pattern can name and that was
-// written since the tree began, "" if there is none.
+// coreFile returns the path of the newest file that the kernel's core_pattern can name and
+// that was written since the tree began, "" if there is none.
 func (b *Backend) coreFile(t *tree) string {
 	pattern, err := readBeginning("/proc/sys/kernel/core_pattern")
 	if err != nil {
@@ -109,9 +110,10 @@ func (b *Backend) coreFile(t *tree) string {
 }
 
 // coreGlob returns a glob pattern for the core file that core_pattern names, see core(5),
-// with a star for each part of the name that is not known afterwards. It returns "" if cores are piped to a
-// program. NSPid is the PID of the process in its own namespace.
-func coreGlob(pattern, name string, nsPid, pid int) string {
+// with a star for each part of the name that is not known afterwards. It returns "" if
+// cores are piped to a program. programNSPid is the PID of the program in the tree's
+// namespace.
+func coreGlob(pattern, programName string, programNSPid, programPID int) string {
 	if pattern == "" || strings.HasPrefix(pattern, "|") || strings.HasPrefix(pattern, "@") {
 		return ""
 	}
@@ -127,11 +129,11 @@ func coreGlob(pattern, name string, nsPid, pid int) string {
 		case '%':
 			b.WriteByte('%')
 		case 'p':
-			b.WriteString(strconv.Itoa(nsPid))
+			b.WriteString(strconv.Itoa(programNSPid))
 		case 'P':
-			b.WriteString(strconv.Itoa(pid))
+			b.WriteString(strconv.Itoa(programPID))
 		case 'e':
-			b.WriteString(name[:min(len(name), commLength)])
+			b.WriteString(programName[:min(len(programName), commLength)])
 		default:
 			b.WriteByte('*')
 		}

@@ -28,7 +28,7 @@ type goldenState struct {
 // StartWarm restores the golden image, see shell.Process.
 func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	b.startConfig = b.config()
-	image, n, err := b.fittingGolden()
+	image, n, err := b.readFittingGolden()
 	if errors.Is(err, hibernate.ErrNoImage) {
 		_, err = b.GoldenImage() // its error says why there is no image
 	}
@@ -49,50 +49,53 @@ func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	return b.information(), nil
 }
 
-// fittingGolden returns the golden image. If a plugin that starts now could not use the
-// image, it removes the image and returns an error.
-func (b *Backend) fittingGolden() (*hibernate.Image, imageNote, error) {
-	image, n, err := b.readGolden()
+// readFittingGolden returns the golden image with its note. If a plugin that starts now
+// could not use the image, it removes the image and returns an error.
+func (b *Backend) readFittingGolden() (image *hibernate.Image, note imageNote, err error) {
+	image, note, err = b.readGolden()
 	if err != nil {
-		return nil, n, err
+		return nil, note, err
 	}
 	now, err := b.warmKey()
 	if err == nil {
-		err = n.WarmKey.checkUnchanged(now)
+		err = note.WarmKey.checkUnchanged(now)
 	}
 	if err == nil {
 		err = image.CheckFitsHost(b.host.Engine)
 	}
 	if err == nil {
-		return image, n, nil
+		return image, note, nil
 	}
 	if b.golden.unused && errors.Is(err, errPersistentChanged) {
 		b.dontRetryGolden(errors.New("its persistent directory changes in each of its lives"), now)
 	}
 	b.InvalidateGolden(err)
-	return nil, n, err
+	return nil, note, err
 }
 
-// readGolden returns the golden image with its note, whether or not it fits.
-func (b *Backend) readGolden() (image *hibernate.Image, n imageNote, err error) {
+// readGolden returns the golden image with its note, whether or not the image fits. It
+// removes an image that can't be trusted. The error wraps hibernate.ErrNoImage if there is
+// none.
+func (b *Backend) readGolden() (image *hibernate.Image, note imageNote, err error) {
 	if image, err = b.imageDir.Golden(); err == nil {
-		n, err = imageNoteOf(image)
+		note, err = imageNoteOf(image)
 	}
-	if err == nil && n.WarmKey == nil {
+	if err == nil && note.WarmKey == nil {
 		err = fmt.Errorf("%w: it does not say what it was made from", hibernate.ErrRefused)
 	}
 	if err != nil && !errors.Is(err, hibernate.ErrNoImage) {
 		b.InvalidateGolden(err)
 	}
-	return image, n, err
+	return image, note, err
 }
 
-// restoreGolden restores the tree as it was when Initialize had returned.
-func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, n imageNote) error {
+// restoreGolden restores the tree as it was when Initialize had returned, in new
+// directories, and connects to the plugin. After an error a tree may run.
+func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, note imageNote) error {
 	if err := b.makeEmptyDirs(); err != nil {
 		return err
 	}
-	t, err := b.restore(ctx, image, n, phaseStarting)
+	t, err := b.restore(ctx, image, note, phaseStarting)
 	if err != nil {
 		return err
 	}
@@ -105,7 +108,8 @@ func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, n i
 	return err
 }
 
-// InvalidateGolden removes the golden image, see shell.Process.
+// InvalidateGolden removes the golden image, if there is one, see shell.Process.
+// GoldenImage then returns why.
 func (b *Backend) InvalidateGolden(why error) {
 	_, there := b.imageDir.Golden()
 	b.mu.Lock()
@@ -129,15 +133,15 @@ func (b *Backend) StartedFrom() *shell.GoldenImage {
 	return b.golden.startedFrom
 }
 
-// GoldenImage returns the golden image, or why there is none, see shell.Process.
-func (b *Backend) GoldenImage() (*shell.GoldenImage, error) {
-	image, err := b.imageDir.Golden()
+// GoldenImage returns the golden image, or nil and why there is none, see shell.Process.
+func (b *Backend) GoldenImage() (image *shell.GoldenImage, whyNone error) {
+	golden, whyNone := b.imageDir.Golden()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if errors.Is(err, hibernate.ErrNoImage) && b.golden.missingWhy != nil {
-		err = b.golden.missingWhy
+	if errors.Is(whyNone, hibernate.ErrNoImage) && b.golden.missingWhy != nil {
+		whyNone = b.golden.missingWhy
 	}
-	return describeGolden(image), err
+	return describeGolden(golden), whyNone
 }
 
 // describeGolden returns the shell's description of a golden image, nil for none.
@@ -192,8 +196,10 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 // SkipGolden begins to pass the plugin's events on, see shell.Process.
 func (b *Backend) SkipGolden() { b.followReports() }
 
-// recordProgramChecksum keeps the checksum of the program that is about to be executed.
-func (b *Backend) recordProgramChecksum(program string) {
+// recordColdStart records that the plugin does not begin from a golden image, and the
+// checksum of the program that is about to be executed. It does nothing unless the plugin
+// is started warm.
+func (b *Backend) recordColdStart(program string) {
 	if !b.startConfig.WarmStart {
 		return
 	}
@@ -204,19 +210,19 @@ func (b *Backend) recordProgramChecksum(program string) {
 }
 
 // prepareGolden removes an earlier golden image and returns the key of the plugin. It
-// returns an error, before the plugin is disturbed, if an image is certain to fail or to
-// be of no use.
-func (b *Backend) prepareGolden() (warmKey, error) {
-	now, err := b.warmKey()
+// returns an error, before the plugin is disturbed, if it can't compute the key, or if
+// making an image for that key has failed before.
+func (b *Backend) prepareGolden() (key warmKey, err error) {
+	key, err = b.warmKey()
 	if err != nil {
-		return now, err
+		return key, err
 	}
-	key := b.golden.failedKey
-	key.Persistent = now.Persistent // it changes in each life
-	if b.golden.failure != nil && key == now {
-		return now, b.golden.failure
+	failed := b.golden.failedKey
+	failed.Persistent = key.Persistent // it changes in each life
+	if b.golden.failure != nil && failed == key {
+		return key, b.golden.failure
 	}
-	return now, b.imageDir.DiscardGolden()
+	return key, b.imageDir.DiscardGolden()
 }
 
 // dontRetryGolden keeps the backend from making another golden image until the plugin's
@@ -242,21 +248,21 @@ type initializedTree struct {
 	quiesced bool // hibernate calls Revive
 }
 
-// Quiesce quiesces the plugin and notes that it was called.
+// Quiesce quiesces the plugin and records that it was called.
 func (i *initializedTree) Quiesce(ctx context.Context) error {
 	i.quiesced = true
 	return i.checkpointTree.Quiesce(ctx)
 }
 
-// OwnerRecord returns the imageNote with the plugin's warm key. The plugin is quiet by
-// now, so the checksums of its directories are final. The program's checksum must be the
-// same as before the program was executed.
+// OwnerRecord returns the imageNote with the plugin's warm key. The plugin is quiet by now,
+// so the checksums of its directories are final. It returns an error if the program was
+// replaced since it was executed, or the volatile directory has files.
 func (i *initializedTree) OwnerRecord() (any, error) {
 	n, err := i.imageNote()
 	if err != nil {
 		return nil, err
 	}
-	if err := i.b.checkVolatileDir(); err != nil {
+	if err := i.b.checkVolatileDirEmpty(); err != nil {
 		return nil, err
 	}
 	key, err := i.b.warmKey()
@@ -267,9 +273,10 @@ func (i *initializedTree) OwnerRecord() (any, error) {
 	return n, err
 }
 
-// checkVolatileDir returns an error if the plugin has files in its volatile directory, since
-// the directory is empty when a plugin starts from the golden image.
-func (b *Backend) checkVolatileDir() error {
+// checkVolatileDirEmpty returns an error if the plugin has files other than sockets in its
+// volatile directory, since the directory is empty when a plugin starts from the golden
+// image.
+func (b *Backend) checkVolatileDirEmpty() error {
 	files, err := os.ReadDir(b.volatileDir())
 	if err != nil {
 		return err

@@ -11,7 +11,9 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// fromGRPCError translates an error of a gRPC call into one of the shell's errors.
+// fromGRPCError translates an error of a gRPC call into one of the shell's errors, or into
+// the context's error if the call was given up. Any other error is a *shell.PluginError. A
+// nil error stays nil.
 func fromGRPCError(err error) error {
 	if err == nil {
 		return nil

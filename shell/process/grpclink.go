@@ -39,8 +39,9 @@ type link struct {
 	following   sync.WaitGroup // the readers of the plugin's reports
 }
 
-// dialLink connects to the plugin of tree t. It makes go-plugin believe that it reattaches
-// to a plugin, so that go-plugin neither starts nor ends a process nor removes files.
+// dialLink connects to the plugin of tree t, whose output through go-plugin goes to log and
+// tail. It makes go-plugin believe that it reattaches to a plugin, so that go-plugin
+// neither starts nor ends a process nor removes files.
 func dialLink(ctx context.Context, t *tree, log zerolog.Logger, tail *output.Tail) (*link, error) {
 	l := &link{socket: t.socket}
 	l.lifetime, l.endLifetime = context.WithCancel(context.Background())
@@ -60,7 +61,7 @@ func dialLink(ctx context.Context, t *tree, log zerolog.Logger, tail *output.Tai
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialTree(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
 			grpc.WithDisableServiceConfig(),
-			grpc.WithStreamInterceptor(l.openStream),
+			grpc.WithStreamInterceptor(l.keepConnAndOpenStream),
 		},
 		Reattach: &plugin.ReattachConfig{
 			Protocol:        plugin.ProtocolGRPC,
@@ -105,15 +106,15 @@ func checkPeer(conn *net.UnixConn, t *tree) error {
 	return nil
 }
 
-// requestShutdown asks go-plugin's server in the plugin to end. A plugin without that
-// server answers with an error.
+// requestShutdown asks go-plugin's server in the plugin to end, and waits for the answer up
+// to limit, even if ctx ends. A plugin without that server answers with an error.
 func (l *link) requestShutdown(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	return l.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
 }
 
-// goPluginLogger returns the logger that go-plugin logs to.
+// goPluginLogger returns the logger that go-plugin logs to: warnings and errors go to log.
 func goPluginLogger(log zerolog.Logger) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name:       "go-plugin",
@@ -124,9 +125,10 @@ func goPluginLogger(log zerolog.Logger) hclog.Logger {
 	})
 }
 
-// openStream is a gRPC interceptor that keeps the connection for close: go-plugin returns
-// the connection only when the plugin has answered on it, which may take for ever.
-func (l *link) openStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
+// keepConnAndOpenStream is a gRPC interceptor that opens a stream and keeps its connection
+// for close: go-plugin returns the connection only when the plugin has answered on it,
+// which may take for ever. After close it opens no stream.
+func (l *link) keepConnAndOpenStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
 	open grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
 	l.made.Store(conn)
@@ -153,7 +155,8 @@ func (l *link) closeAndWait() {
 	l.following.Wait()
 }
 
-// connect makes a link to the tree and has the router call through it.
+// connect makes a link to the tree and has the router call through it. It returns an error
+// if the tree was stopped meanwhile.
 func (b *Backend) connect(ctx context.Context, t *tree) error {
 	l, err := dialLink(ctx, t, b.log, &b.tail)
 	if err != nil {
@@ -171,6 +174,7 @@ func (b *Backend) connect(ctx context.Context, t *tree) error {
 }
 
 // closeLink closes the link, if there is one, and returns when no goroutine reads from it.
+// Calls to the plugin then fail with UNAVAILABLE.
 func (b *Backend) closeLink() {
 	b.mu.Lock()
 	l := b.life.link
@@ -182,8 +186,8 @@ func (b *Backend) closeLink() {
 	}
 }
 
-// waitDisconnected returns when no connection to the socket is left. It polls, since the
-// kernel does not report when the plugin closes its end.
+// waitDisconnected returns when no connection to the socket is left, or an error when ctx
+// ends before. It polls, since the kernel does not report when the plugin closes its end.
 func waitDisconnected(ctx context.Context, socket string) error {
 	tick := time.NewTicker(200 * time.Microsecond)
 	defer tick.Stop()
@@ -200,8 +204,8 @@ func waitDisconnected(ctx context.Context, socket string) error {
 	}
 }
 
-// followReports passes the plugin's events and state changes on, until the link is
-// closed.
+// followReports begins to pass the plugin's events and state changes on, in the background
+// until the link is closed. It does nothing without a link.
 func (b *Backend) followReports() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -217,8 +221,9 @@ func (b *Backend) followReports() {
 	}
 }
 
-// followControl passes on changes of the plugin's state control. A report may come after
-// the answer to a later request, so at each report it asks for the present state.
+// followControl passes on changes of the plugin's state control until the link is closed. A
+// report may come after the answer to a later request, so at each report it asks for the
+// present state.
 func (b *Backend) followControl(l *link) {
 	client := statecontrol.NewClient(l.conn)
 	_ = client.Watch(l.lifetime, func(statecontrol.State) {
@@ -237,13 +242,15 @@ type orderedControl struct {
 	order *sync.Mutex
 }
 
+// Request sends the command when no report is being passed on.
 func (c orderedControl) Request(ctx context.Context, command statecontrol.Command) error {
 	c.order.Lock()
 	defer c.order.Unlock()
 	return c.Control.Request(ctx, command)
 }
 
-// followEvents passes on the events after the last one that was passed on before.
+// followEvents passes on the events after the last one that was passed on before, until the
+// link is closed or the stream fails.
 func (b *Backend) followEvents(l *link) {
 	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.lifetime, &shellpb.EventsRequest{After: b.lastEvent.Load()})
 	for err == nil {
@@ -256,7 +263,7 @@ func (b *Backend) followEvents(l *link) {
 }
 
 // reattachedRunner takes the place of the process in go-plugin's client, which must not
-// touch the real one.
+// touch the real one: Kill fails, and addresses stay as they are.
 type reattachedRunner struct{ l *link }
 
 var _ runner.AttachedRunner = reattachedRunner{}

@@ -17,7 +17,7 @@ import (
 //	core version|protocol version|network|address|protocol[|certificate[|multiplex]]
 //
 // It refuses a socket outside of dir: a plugin must not make its host dial another one.
-func parseHandshake(line, dir string) (socket string, err error) {
+func parseHandshake(line, socketDir string) (socket string, err error) {
 	fields := strings.Split(line, "|")
 	if len(fields) < 5 {
 		return "", fmt.Errorf("it wrote %.200q", line)
@@ -38,7 +38,7 @@ func parseHandshake(line, dir string) (socket string, err error) {
 		return "", errors.New("it wants TLS, which the host does not use on the plugin's own socket")
 	}
 	socket = filepath.Clean(fields[3])
-	if filepath.Dir(socket) != dir {
+	if filepath.Dir(socket) != socketDir {
 		return "", fmt.Errorf("its socket %q is not in the directory that PLUGIN_UNIX_SOCKET_DIR names", fields[3])
 	}
 	return socket, nil

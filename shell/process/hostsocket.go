@@ -62,8 +62,8 @@ func (b *Backend) openHostSocket(t *tree) error {
 	return nil
 }
 
-// closeHostSocket ends the serving and returns when the plugin has closed its connections.
-// If connections are open after limit, it cuts them and returns an error.
+// closeHostSocket ends the serving, if there is any, and returns when the plugin has closed
+// its connections. If connections are open after limit, it cuts them and returns an error.
 func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) error {
 	b.mu.Lock()
 	h := b.hostSocket
@@ -81,8 +81,8 @@ func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) erro
 	return nil
 }
 
-// Accept returns the next connection from the plugin, and closes connections from other
-// processes.
+// Accept returns the next connection from the plugin, as a hostConn. It closes connections
+// from processes outside of the plugin's tree.
 func (h *hostSocket) Accept() (net.Conn, error) {
 	for {
 		conn, err := h.AcceptUnix()
@@ -124,6 +124,7 @@ func (h *hostSocket) waitConnsClosed(ctx context.Context) (left int) {
 	return left
 }
 
+// removeConn counts a connection as closed by both ends.
 func (h *hostSocket) removeConn(c *hostConn) {
 	h.mu.Lock()
 	delete(h.conns, c)
@@ -141,6 +142,8 @@ type hostConn struct {
 	closed  atomic.Bool
 }
 
+// Read fails with net.ErrClosed once Close was called. finishClose waits for a Read that
+// has begun.
 func (c *hostConn) Read(p []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -150,8 +153,8 @@ func (c *hostConn) Read(p []byte) (int, error) {
 	return c.UnixConn.Read(p)
 }
 
-// Close shuts the host's direction of the connection down. It starts finishClose and does
-// not wait for it.
+// Close shuts the host's direction of the connection down and ends Reads and Writes. It
+// starts finishClose and does not wait for it. A second Close returns net.ErrClosed.
 func (c *hostConn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
@@ -161,7 +164,8 @@ func (c *hostConn) Close() error {
 	return err
 }
 
-// finishClose reads until the plugin has closed its end, then closes the host's end.
+// finishClose drops what the plugin still sends until the plugin has closed its end, then
+// closes the host's end and removes the connection from the host socket.
 func (c *hostConn) finishClose() {
 	defer c.socket.removeConn(c)
 	c.reading.Lock()   // until a Read that has begun returns; later ones see that it is closed

@@ -93,9 +93,10 @@ func readJournal(runDir string) (*journal, error) {
 	return j, nil
 }
 
-// writeJournal replaces the journal.
+// writeJournal replaces the journal by j, with the boot and the checksum of the plugin's
+// configuration added. A probe has no journal.
 func (b *Backend) writeJournal(j journal) error {
-	if b.isProbe() {
+	if b.runsProbe() {
 		return nil // a probe ends with its host, and the next host clears its cgroup
 	}
 	j.Boot, j.Configuration = procfs.BootID(), fixedConfigChecksum(b.startConfig)
@@ -109,22 +110,23 @@ func (b *Backend) writeJournal(j journal) error {
 	return nil
 }
 
-// writeStartJournal writes a journal for a tree that is about to start in the instance's
-// cgroup.
+// writeStartJournal writes j, with the instance's cgroup added, for a tree that is about to
+// start in that cgroup.
 func (b *Backend) writeStartJournal(j journal) error {
 	if b.host.Cgroups != nil {
-		j.Cgroup = b.host.Cgroups.dir.Child(b.place)
+		j.Cgroup = b.host.Cgroups.dir.Child(b.dirName)
 	}
 	return b.writeJournal(j)
 }
 
-// writeRestoreJournal writes that the image is about to be restored.
-func (b *Backend) writeRestoreJournal(image *hibernate.Image, n imageNote, p phase) error {
+// writeRestoreJournal writes a journal, in phase p, that says that the image is about to be
+// restored. It makes the volatile directory first if that is missing.
+func (b *Backend) writeRestoreJournal(image *hibernate.Image, note imageNote, p phase) error {
 	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
 		return err
 	}
 	return b.writeStartJournal(journal{
-		Phase: p, Bound: n.Bound, ProgramNSPid: n.ProgramNSPid, Socket: n.Socket, Information: n.Information,
+		Phase: p, Bound: note.Bound, ProgramNSPid: note.ProgramNSPid, Socket: note.Socket, Information: note.Information,
 		Generation: image.Generation, Reason: b.reason,
 	})
 }
@@ -146,7 +148,7 @@ func (b *Backend) describeTree(t *tree, p phase) (journal, error) {
 	j := journal{
 		Phase: p, Cgroup: t.cgroup(), Bound: t.bound,
 		Root: t.root.Pid, RootStarted: procfs.StartTicks(t.root.Pid),
-		ProgramNSPid: t.programNSPid, Executing: procfs.ExecutableID(t.findProgram()), Begun: t.begun.Round(0),
+		ProgramNSPid: t.programNSPid, Executing: procfs.ExecutableID(t.findProgramPID()), Begun: t.begun.Round(0),
 		Socket: t.socket, Information: info, Reason: b.reason,
 	}
 	if from := b.golden.startedFrom; from != nil {
@@ -155,14 +157,16 @@ func (b *Backend) describeTree(t *tree, p phase) (journal, error) {
 	return j, err
 }
 
-// removeJournal removes the journal of a plugin of which only an image is left.
+// removeJournal removes the journal of a plugin of which only an image is left. A failure
+// is logged.
 func (b *Backend) removeJournal() {
 	if err := os.Remove(filepath.Join(b.runDir(), journalName)); err != nil {
 		b.log.Warn().Err(err).Msg("could not remove what the next host would read")
 	}
 }
 
-// SaveActivationReason writes to the journal why the plugin is active, see shell.Process.
+// SaveActivationReason writes to the journal why the plugin is active, and that it runs
+// now, see shell.Process. A failure is logged.
 func (b *Backend) SaveActivationReason(why shell.Reason) {
 	b.reason = why
 	if err := b.writeTreeJournal(b.currentLife().tree, phaseRunning); err != nil {
@@ -170,8 +174,10 @@ func (b *Backend) SaveActivationReason(why shell.Reason) {
 	}
 }
 
-// loadImageAndJournal loads the image and the journal that an earlier host left. It
-// quarantines an image that can't be trusted. If there is a valid image, it kills the tree.
+// loadImageAndJournal loads what an earlier host left. A valid image is kept: the plugin
+// sleeps, and its tree and journal are removed. Otherwise the journal is kept for Adopt. A
+// spent image is deleted if the journal shows that the plugin was being woken or ran; any
+// other image that can't be trusted is quarantined.
 func (b *Backend) loadImageAndJournal() error {
 	left, err := readJournal(b.runDir())
 	image, ierr := b.imageDir.Image()
@@ -194,8 +200,9 @@ func (b *Backend) loadImageAndJournal() error {
 	return err
 }
 
-// killTree kills what is left of the tree and removes its cgroup. The cgroup may be below
-// another one than own, if the earlier host lived in another cgroup.
+// killTree kills and reaps what is left of the tree and removes its cgroup. The cgroup may
+// be below another one than own, if the earlier host lived in another cgroup. It does
+// nothing without a cgroup or after a reboot.
 func (j *journal) killTree(own *Cgroups) error {
 	if j.Cgroup == "" || j.Boot != procfs.BootID() {
 		return nil
@@ -211,8 +218,8 @@ func (j *journal) killTree(own *Cgroups) error {
 	return err
 }
 
-// ownChildren returns the processes of the tree that are children of this process, which
-// has executed another host before.
+// ownChildren returns the PIDs of the tree's processes that are children of this process,
+// which has executed another host before.
 func (j *journal) ownChildren() []int {
 	pids := j.Cgroup.Members()
 	if j.Root != 0 && procfs.StartTicks(j.Root) == j.RootStarted {
@@ -245,5 +252,6 @@ func checksum(values ...any) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// newTreesEndWithHost reports whether the kernel is to kill a new tree when the host ends.
-func (b *Backend) newTreesEndWithHost() bool { return !b.host.Adopt || b.isProbe() }
+// newTreesEndWithHost reports whether the kernel is to kill a new tree when the host ends:
+// always for a probe, and unless the host adopts plugins.
+func (b *Backend) newTreesEndWithHost() bool { return !b.host.Adopt || b.runsProbe() }

@@ -24,8 +24,8 @@ import (
 // inheritedVariables are the environment variables that plugins inherit from the host.
 var inheritedVariables = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
 
-// startProgram starts the program and waits for its handshake. After an error, Stop ends
-// the processes that were started.
+// startProgram makes the instance's directories, starts the program, given by its path, and
+// waits for its handshake. After an error, Stop ends the processes that were started.
 func (b *Backend) startProgram(ctx context.Context, program string) (*tree, error) {
 	if err := b.makeEmptyDirs(); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, erro
 	failpoint.Hit("launch.started")
 	line, err := t.output.FirstLine(ctx)
 	if err != nil {
-		if errors.Is(err, output.ErrNoLine) && t.endsSoon() {
+		if errors.Is(err, output.ErrNoLine) && t.waitBrieflyForEnd() {
 			err = t.exitError()
 		} else if words := t.stderrError(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)
@@ -70,12 +70,13 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, erro
 	return t, nil
 }
 
-// newTree makes a tree with its cgroup and output, whose root startRoot starts, and makes
-// it the tree of the backend.
+// newTree makes a tree with its cgroup and output, whose root startRoot starts, watches for
+// its end, and makes it the tree of the backend. The error wraps shell.ErrNotSupported if a
+// limit can't be enforced. After an error nothing of the tree is left.
 func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
-	spools := "" // for pipes
+	outputDir := "" // for pipes
 	if !b.newTreesEndWithHost() {
-		spools = b.runDir()
+		outputDir = b.runDir()
 	}
 	if err := b.host.Cgroups.CheckLimits(b.startConfig.Limits); err != nil {
 		return nil, err
@@ -83,11 +84,11 @@ func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
 	t := &tree{exited: make(chan struct{}), begun: time.Now(), bound: b.newTreesEndWithHost()}
 	var err error
 	if b.host.Cgroups != nil {
-		if t.group, err = b.host.Cgroups.makeCgroup(b.place, cgroupSettings(b.startConfig.Limits)); err != nil {
+		if t.group, err = b.host.Cgroups.makeCgroup(b.dirName, cgroupSettings(b.startConfig.Limits)); err != nil {
 			return nil, err
 		}
 	}
-	if t.output, err = output.Open(spools, b.log, &b.tail); err == nil {
+	if t.output, err = output.Open(outputDir, b.log, &b.tail); err == nil {
 		err = startRoot(t)
 	}
 	if err != nil {
@@ -128,7 +129,8 @@ func findExecutable(name string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// execError explains the errors of execve(2) that an operator can mend.
+// execError explains the errors of execve(2) that an operator can mend, and returns others
+// as they are.
 func execError(errno unix.Errno) error {
 	switch {
 	case errors.Is(errno, unix.ENOEXEC):
@@ -139,8 +141,8 @@ func execError(errno unix.Errno) error {
 	return errno
 }
 
-// makeEmptyDirs makes the instance's directories, and empties the run directory and the
-// volatile directory in it.
+// makeEmptyDirs makes the instance's run directory, with the volatile directory in it, both
+// empty, and its persistent directory, which keeps its files.
 func (b *Backend) makeEmptyDirs() error {
 	if err := os.RemoveAll(b.runDir()); err != nil {
 		return fmt.Errorf("cannot clear the run directory: %w", err)

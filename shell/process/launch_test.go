@@ -218,7 +218,7 @@ func TestEnvironment(t *testing.T) {
 		"handshake overrides": {map[string]string{"PLUGIN_UNIX_SOCKET_DIR": "/x"}, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &Backend{place: "Mine", host: Host{RunDir: "/r"}, callsign: "Mine", startConfig: configs.Plugin{Environment: test.own}}
+			b := &Backend{dirName: "Mine", host: Host{RunDir: "/r"}, callsign: "Mine", startConfig: configs.Plugin{Environment: test.own}}
 			want := slices.Sorted(slices.Values(slices.Concat(test.want, handshake)))
 			if diff := cmp.Diff(want, b.environment(b.paths())); diff != "" {
 				t.Error(diff)

@@ -5,7 +5,8 @@ import (
 	"dormouse/shell"
 )
 
-// lifeState says whether the plugin has processes, an image, or both.
+// lifeState says whether the plugin has processes, an image, both or neither, and whether
+// the processes sleep.
 type lifeState int
 
 const (
@@ -29,7 +30,7 @@ type life struct {
 	sleep shell.Sleep
 }
 
-// current returns what exists of the plugin now.
+// currentLife returns what exists of the plugin now.
 func (b *Backend) currentLife() life {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -44,7 +45,8 @@ func (b *Backend) setLife(now life) (before life) {
 	return before
 }
 
-// setTree adds a tree that has just got its processes.
+// setTree adds a tree that has just got its processes. The state is then lifeRunning, or
+// still lifeWaking during a wake.
 func (b *Backend) setTree(t *tree) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -54,8 +56,8 @@ func (b *Backend) setTree(t *tree) {
 	b.life.tree = t
 }
 
-// finishWake leaves lifeWaking: for lifeRunning if the restore made a tree, else for
-// lifeNone.
+// finishWake leaves lifeWaking, without the image: for lifeRunning if the restore made a
+// tree, else for lifeNone.
 func (b *Backend) finishWake() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -65,7 +67,7 @@ func (b *Backend) finishWake() {
 	}
 }
 
-// Sleep describes the plugin's sleep, see shell.Process.
+// Sleep describes the plugin's sleep, also during a wake from an image, see shell.Process.
 func (b *Backend) Sleep() *shell.Sleep {
 	switch l := b.currentLife(); l.state {
 	case lifeFrozen:

@@ -17,9 +17,9 @@ type cgroupSetting struct{ key, controller, file, value string }
 
 // cgroupSettings returns the limits that a cgroup enforces. The limit of open files is not
 // among them.
-func cgroupSettings(l configs.Limits) (all []cgroupSetting) {
+func cgroupSettings(l configs.Limits) (settings []cgroupSetting) {
 	add := func(key, controller, file string, value int64) {
-		all = append(all, cgroupSetting{key, controller, file, strconv.FormatInt(value, 10)})
+		settings = append(settings, cgroupSetting{key, controller, file, strconv.FormatInt(value, 10)})
 	}
 	if l.Memory > 0 {
 		add("memory", "memory", "memory.max", int64(l.Memory))
@@ -33,7 +33,7 @@ func cgroupSettings(l configs.Limits) (all []cgroupSetting) {
 	if l.CPUWeight > 0 {
 		add("cpu-weight", "cpu", "cpu.weight", int64(l.CPUWeight))
 	}
-	return all
+	return settings
 }
 
 // CheckLimits returns nil if all limits can be enforced here, and otherwise an error
@@ -50,7 +50,7 @@ func (c *Cgroups) CheckLimits(l configs.Limits) error {
 	return nil
 }
 
-// setLimits writes the limits to the cgroup's files.
+// setLimits writes the limits of the instance to the cgroup's files.
 func (g *pluginCgroup) setLimits() error {
 	for _, s := range g.settings {
 		if err := g.Set(s.file, s.value); err != nil {

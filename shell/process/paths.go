@@ -21,13 +21,13 @@ func (b *Backend) paths() shell.Paths {
 	}
 }
 
-func (b *Backend) runDir() string      { return filepath.Join(b.host.RunDir, b.place) }
+func (b *Backend) runDir() string      { return filepath.Join(b.host.RunDir, b.dirName) }
 func (b *Backend) volatileDir() string { return filepath.Join(b.runDir(), "volatile") }
 
 // persistentDir returns the directory of files that outlive the plugin. A probe has it in
 // the run directory, since a probe must leave nothing.
 func (b *Backend) persistentDir() string {
-	if b.isProbe() {
+	if b.runsProbe() {
 		return filepath.Join(b.runDir(), "persistent")
 	}
 	return filepath.Join(b.host.StateDir, "persistent", b.callsign)
@@ -53,7 +53,8 @@ func (h Host) dataDir(c configs.Plugin) string {
 	return filepath.Join(h.DataDir, filepath.Base(c.Executable))
 }
 
-// RemoveInstanceFiles removes all files of an instance that is gone for good, images included.
+// RemoveInstanceFiles removes all files of an instance that is gone for good: its
+// persistent and run directories and its images.
 func (h Host) RemoveInstanceFiles(callsign string) error {
 	return errors.Join(
 		os.RemoveAll(filepath.Join(h.StateDir, "persistent", callsign)),

@@ -11,6 +11,7 @@ import (
 // pidfd refers to a process, which need not be a child of the host, see pidfd_open(2).
 type pidfd struct{ file *os.File }
 
+// openPidfd opens the process. It returns an error if there is no process with that PID.
 func openPidfd(pid int) (*pidfd, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
@@ -38,4 +39,5 @@ func (p *pidfd) waitExit() bool {
 	})
 }
 
+// close closes the descriptor and makes waitExit return false.
 func (p *pidfd) close() { _ = p.file.Close() }

@@ -24,7 +24,8 @@ import (
 // it, and it is short since it becomes part of a socket's path.
 const probeSuffix = "~probe"
 
-// ProgramCache keeps what programs say of themselves. Backends make the keys.
+// ProgramCache keeps what programs say of themselves. Backends make the keys. Get returns
+// false for a key that Put was not called with.
 type ProgramCache interface {
 	Get(key string) (p CachedProgram, found bool, err error)
 	Put(key string, p CachedProgram) error
@@ -100,12 +101,15 @@ func (b *Backend) KnownInformation() (shell.Information, bool) {
 	return b.information(), true
 }
 
-func (b *Backend) isProbe() bool { return strings.HasSuffix(b.place, probeSuffix) }
+// runsProbe reports whether this backend was made for one probe by ProbeProgram, and not
+// for an instance.
+func (b *Backend) runsProbe() bool { return strings.HasSuffix(b.dirName, probeSuffix) }
 
-// cachedInformation returns what the program, started as c says, said of itself. It
-// returns nil if that is not in the cache or the program's file has changed.
+// cachedInformation returns what the program, started as c says, said of itself. It returns
+// nil if that is not in the cache or the content of the program's file has changed. A
+// failure is logged.
 func (b *Backend) cachedInformation(program string, c configs.Plugin) *shellpb.InformationResponse {
-	key := programKey(program, c)
+	key := programCacheKey(program, c)
 	p, found, err := b.host.Programs.Get(key)
 	if now := fileFields(fileid.OfUnlessJustChanged(program)); err == nil && found && p.File != now {
 		var digest string
@@ -129,8 +133,9 @@ func (b *Backend) cachedInformation(program string, c configs.Plugin) *shellpb.I
 	return info
 }
 
-// cacheInformation caches what the plugin said of itself. File is the identity of the
-// program's file before the program was executed.
+// cacheInformation caches what the plugin said of itself, unless the same is cached already
+// or the program's file was replaced since it was executed. file is the identity of that
+// file before the program was executed.
 func (b *Backend) cacheInformation(program string, file fileid.ID) error {
 	b.mu.Lock()
 	info, err := proto.MarshalOptions{Deterministic: true}.Marshal(b.info)
@@ -138,7 +143,7 @@ func (b *Backend) cacheInformation(program string, file fileid.ID) error {
 	if err != nil {
 		return err
 	}
-	key := programKey(program, b.startConfig)
+	key := programCacheKey(program, b.startConfig)
 	known, found, err := b.host.Programs.Get(key)
 	if err == nil && found && known.File == fileFields(file) && bytes.Equal(known.Information, info) {
 		return nil
@@ -150,8 +155,8 @@ func (b *Backend) cacheInformation(program string, file fileid.ID) error {
 	return b.host.Programs.Put(key, CachedProgram{File: fileFields(file), Digest: digest, Information: info})
 }
 
-// programKey returns the key in the cache of the program, executed as c says.
-func programKey(program string, c configs.Plugin) string {
+// programCacheKey returns the key in the ProgramCache of the program, executed as c says.
+func programCacheKey(program string, c configs.Plugin) string {
 	c.Executable = program
 	return checksum(c.ValuesOfKeysFor(configs.UseExec)...)
 }

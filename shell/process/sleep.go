@@ -54,7 +54,9 @@ func isSleepImpossible(err error) bool {
 	return !errors.Is(err, shell.ErrExited) && slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
 
-// checkpoint turns the tree into an image on disk.
+// checkpoint turns the tree into an image on disk: it waits until all memory is loaded,
+// dumps and kills the tree, and removes the journal. After an error the plugin runs as
+// before, unless the error wraps shell.ErrExited.
 func (b *Backend) checkpoint(ctx context.Context) error {
 	t := b.currentLife().tree
 	if err := t.waitLoaded(ctx); err != nil { // a dump would lack what is not loaded
@@ -73,8 +75,9 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	return nil
 }
 
-// sleepInPlace freezes the tree and pages its memory out. The connections to the plugin
-// stay, and its hooks are not called: the plugin loses nothing.
+// sleepInPlace freezes the tree and pages its memory out, once all memory is loaded. The
+// connections to the plugin stay, and its hooks are not called: the plugin loses nothing.
+// The error wraps shell.ErrExited if the tree has ended.
 func (b *Backend) sleepInPlace(ctx context.Context) error {
 	t := b.currentLife().tree
 	if err := t.waitLoaded(ctx); err != nil { // memory that is not loaded can't be paged out
@@ -97,7 +100,7 @@ func (b *Backend) sleepInPlace(ctx context.Context) error {
 	return nil
 }
 
-// thaw lets a tree that sleeps in place run again.
+// thaw lets a tree that sleeps in place run again. It returns how the tree ended if it has.
 func thaw(t *tree) error {
 	if t.hasEnded() {
 		return t.exitError()
@@ -106,7 +109,8 @@ func thaw(t *tree) error {
 }
 
 // MoveToDisk replaces a sleep in place by an image, see shell.Process. It looks for
-// obstacles before it thaws the plugin.
+// obstacles before it thaws the plugin, and pages the plugin out again if the checkpoint
+// fails.
 func (b *Backend) MoveToDisk(ctx context.Context) error {
 	t := b.currentLife().tree
 	if t.hasEnded() {
@@ -136,8 +140,8 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	return err
 }
 
-// HibernationObstacle returns an obstacle that is certain to make a checkpoint fail now, nil
-// if none is known, see shell.Process.
+// HibernationObstacle returns an obstacle that is certain to make a checkpoint fail now,
+// nil if none is known or there is no tree, see shell.Process.
 func (b *Backend) HibernationObstacle() error {
 	t := b.currentLife().tree
 	if t == nil {
@@ -160,13 +164,15 @@ func (b *Backend) HibernationProgress() shell.Progress {
 	case l.state == lifeWaking && l.tree != nil: // the image is restored, and more
 		return loaded(l.tree.pids(), l.image.Bytes)
 	case l.state == lifeWaking, l.state == lifeStored:
-		return loaded(b.host.Cgroups.pidsOf(b.place), l.image.Bytes)
+		return loaded(b.host.Cgroups.pidsOf(b.dirName), l.image.Bytes)
 	default:
 		return shell.Progress{}
 	}
 }
 
-// EndWithoutWake makes the image unusable, or kills the frozen tree, see shell.Process.
+// EndWithoutWake makes the image unusable, or kills the frozen tree, and clears the run
+// directory, see shell.Process. It returns hibernate.ErrNoImage if the plugin does not
+// sleep.
 func (b *Backend) EndWithoutWake(ctx context.Context) error {
 	switch l := b.currentLife(); l.state {
 	case lifeFrozen:
@@ -194,8 +200,8 @@ func (c checkpointTree) PID() int { return c.t.root.Pid }
 
 func (c checkpointTree) Cgroup() cgroup.Dir { return c.t.cgroup() }
 
-// Quiesce calls the plugin's BeforeCheckpoint and closes the connections in both
-// directions.
+// Quiesce writes the journal, calls the plugin's BeforeCheckpoint, closes the connections
+// in both directions, and returns when the plugin has closed them, too.
 func (c checkpointTree) Quiesce(ctx context.Context) error {
 	if err := c.b.writeTreeJournal(c.t, c.during); err != nil {
 		return err
@@ -212,8 +218,9 @@ func (c checkpointTree) Quiesce(ctx context.Context) error {
 	return waitDisconnected(ctx, c.t.socket)
 }
 
-// Revive connects to the plugin again, within the call timeout. It kills a plugin that
-// can't be reached, which must not be taken for an active one.
+// Revive connects to the plugin again after a failed checkpoint, within the call timeout,
+// and writes the journal. It kills a plugin that can't be reached, which must not be taken
+// for an active one; the error then wraps shell.ErrExited.
 func (c checkpointTree) Revive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.b.config().CallTimeout))
 	defer cancel()
@@ -232,7 +239,7 @@ func (c checkpointTree) Revive(ctx context.Context) error {
 	return err
 }
 
-// Kill kills the tree after its image is published.
+// Kill destroys the tree after its image is published. A failure is logged.
 func (c checkpointTree) Kill(context.Context) {
 	if err := c.t.destroy(); err != nil {
 		c.b.log.Warn().Err(err).Msg("a hibernated plugin left something behind")
@@ -242,6 +249,7 @@ func (c checkpointTree) Kill(context.Context) {
 // OwnerRecord returns the imageNote for the manifest.
 func (c checkpointTree) OwnerRecord() (any, error) { return c.imageNote() }
 
+// imageNote returns what a wake of the tree needs beside the image's files.
 func (c checkpointTree) imageNote() (imageNote, error) {
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()

@@ -45,8 +45,9 @@ type tree struct {
 	oomKilled bool             // the kernel killed a process of the tree for memory
 }
 
-// launch starts cmd as the root. A host without privileges can't make a PID namespace:
-// the tree then shares the host's.
+// launch starts cmd as the root, in the tree's cgroup and in a session of its own, and
+// begins to read its output. A host without privileges can't make a PID namespace: the tree
+// then shares the host's.
 func (t *tree) launch(cmd *exec.Cmd) error {
 	stdout, stderr := t.output.Files()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -71,17 +72,18 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 	return nil
 }
 
-// attachRestoredRoot makes a restored process the root. Loading is nil if all memory of
-// the tree is loaded.
+// attachRestoredRoot makes a restored process the root, and begins to read its output and
+// to watch the loading. loading is nil if all memory of the tree is loaded.
 func (t *tree) attachRestoredRoot(root *os.Process, programNSPid int, loading hibernate.Loading) {
 	t.root, t.programNSPid, t.ownNamespace = root, programNSPid, true
-	t.programPID = t.findProgram()
+	t.programPID = t.findProgramPID()
 	t.output.StartReading(false)
 	t.killIfLoadingFails(loading)
 }
 
-// killIfLoadingFails kills the tree if its memory can't be loaded: a process that touches
-// missing memory would block for ever. Loading may be nil.
+// killIfLoadingFails watches the loading in the background and kills the tree if its memory
+// can't be loaded: a process that touches missing memory would block for ever. loading may
+// be nil.
 func (t *tree) killIfLoadingFails(loading hibernate.Loading) {
 	if loading == nil {
 		return
@@ -115,7 +117,8 @@ func (t *tree) loadingProgress() shell.Progress {
 	}
 }
 
-// waitLoaded hurries the loading of the tree's memory and returns when it is done.
+// waitLoaded hurries the loading of the tree's memory and returns when it is done, or an
+// error when ctx ends before. If the loading fails, it returns how the tree ended.
 func (t *tree) waitLoaded(ctx context.Context) error {
 	if t.loading == nil {
 		return nil
@@ -147,7 +150,8 @@ func (t *tree) leaveRunning() {
 	_ = t.root.Release()
 }
 
-// watchExit reaps the root when it ends, and calls report unless the end is expected.
+// watchExit waits in the background for the end of the root, reaps it, and calls report
+// with how the tree ended, unless the end is expected.
 func (t *tree) watchExit(report func(error)) {
 	t.background.Go(func() {
 		if !t.pidfd.waitExit() {
@@ -167,10 +171,10 @@ func (t *tree) watchExit(report func(error)) {
 	})
 }
 
-// expectEnd makes the host ignore the end of the tree, since the host causes it.
+// expectEnd keeps the host from reporting the end of the tree, since the host causes it.
 func (t *tree) expectEnd() { t.endExpected.Store(true) }
 
-// hasEnded reports whether the root is reaped.
+// hasEnded reports whether the root has ended and is reaped.
 func (t *tree) hasEnded() bool {
 	select {
 	case <-t.exited:
@@ -180,9 +184,9 @@ func (t *tree) hasEnded() bool {
 	}
 }
 
-// endsSoon waits a moment for the end of a tree that has closed its files, and reports
-// whether the tree has ended.
-func (t *tree) endsSoon() bool {
+// waitBrieflyForEnd waits a fifth of a second for the end of a tree that has closed its
+// files, and reports whether the tree has ended.
+func (t *tree) waitBrieflyForEnd() bool {
 	t.waitEnd(200 * time.Millisecond)
 	return t.hasEnded()
 }
@@ -197,7 +201,7 @@ func (t *tree) waitEnd(limit time.Duration) {
 	}
 }
 
-// terminate sends SIGTERM and waits for the end of the tree, no longer than limit.
+// terminate sends SIGTERM to the root and waits for its end, no longer than limit.
 func (t *tree) terminate(limit time.Duration) {
 	if t.hasEnded() {
 		return
@@ -219,7 +223,7 @@ func (t *tree) destroy() error {
 	return t.releaseResources()
 }
 
-// killUnreported kills the tree, and the host does not report the end of the tree.
+// killUnreported kills the tree, if it still runs, and keeps its end from being reported.
 func (t *tree) killUnreported() {
 	t.expectEnd()
 	if !t.hasEnded() {
@@ -227,7 +231,7 @@ func (t *tree) killUnreported() {
 	}
 }
 
-// kill kills all processes of the tree.
+// kill kills all processes of the tree. It does not wait until they are reaped.
 func (t *tree) kill() {
 	if t.group != nil && t.group.KillAndWait() == nil {
 		return
@@ -261,9 +265,9 @@ func (t *tree) setProgramPIDs() {
 	}
 }
 
-// findProgram returns the PID of the program in the host's namespace, 0 when the
-// program has ended.
-func (t *tree) findProgram() int {
+// findProgramPID returns the PID of the program in the host's namespace, 0 when the program
+// has ended.
+func (t *tree) findProgramPID() int {
 	for _, child := range procfs.Children(t.root.Pid) {
 		if procfs.NSPid(child) == t.programNSPid {
 			return child
@@ -280,7 +284,9 @@ func (t *tree) cgroup() cgroup.Dir {
 	return t.group.Dir
 }
 
-// exitError waits for the end of the tree and returns how and why the tree ended.
+// exitError waits for the end of the tree and returns how and why the tree ended. The error
+// wraps shell.ErrExited, and shell.ErrMemoryExceeded if the kernel killed one of its
+// processes for memory.
 func (t *tree) exitError() error {
 	<-t.exited
 	if cause := t.killCause.Load(); cause != nil {
@@ -292,7 +298,8 @@ func (t *tree) exitError() error {
 	return t.exitStateError()
 }
 
-// exitStateError returns how the root exited, with the last lines of stderr.
+// exitStateError returns how the root exited, with the last lines of stderr, as a
+// *shell.ExitError if that is known.
 func (t *tree) exitStateError() error {
 	if t.exitState == nil {
 		exit := fmt.Errorf("%w; how is not known, since an earlier host started it", shell.ErrExited)
@@ -311,8 +318,8 @@ func (t *tree) exitStateError() error {
 	return exit
 }
 
-// stderrError returns an error that quotes the last lines of stderr, nil if there are
-// none.
+// stderrError returns an error that quotes the last lines of stderr, nil if there are none.
+// If the tree has ended, it waits up to a second until all of its output is read.
 func (t *tree) stderrError() error {
 	if t.hasEnded() {
 		t.output.WaitReadToEnd(time.Second)

@@ -32,6 +32,7 @@ type imageNote struct {
 	WarmKey *warmKey `json:"origin,omitempty"`
 }
 
+// imageNoteOf decodes the note in the image's manifest.
 func imageNoteOf(image *hibernate.Image) (n imageNote, err error) {
 	err = json.Unmarshal(image.OwnerRecord(), &n)
 	return n, err
@@ -43,8 +44,10 @@ func parseInformation(raw []byte) (*shellpb.InformationResponse, error) {
 	return info, proto.Unmarshal(raw, info)
 }
 
-// PrepareWake returns an error if the image's key is missing, the disk is full, or ctx
-// ends before it is known whether the engine works, see shell.Process.
+// PrepareWake writes to the journal that the image is about to be restored. It returns an
+// error if the image's key is missing, the disk is full, or ctx ends before it is known
+// whether the engine works; the plugin then sleeps on. It does nothing to a plugin that
+// sleeps in place. See shell.Process.
 func (b *Backend) PrepareWake(ctx context.Context) error {
 	l := b.currentLife()
 	if l.state != lifeStored {
@@ -79,8 +82,9 @@ func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 	return b.information(), nil
 }
 
-// wakeFrom restores the image, connects to the plugin and deletes the image. An image
-// that can't be restored is quarantined.
+// wakeFrom restores the image, connects to the plugin and deletes the image. An image that
+// can't be restored is quarantined. If only the connection fails, the image is deleted and
+// the tree runs on until Stop.
 func (b *Backend) wakeFrom(ctx context.Context, image *hibernate.Image) error {
 	n, err := imageNoteOf(image)
 	if err != nil {
@@ -104,28 +108,29 @@ func afterRestoreRequest(image *hibernate.Image) *shellpb.AfterRestoreRequest {
 	return &shellpb.AfterRestoreRequest{Generation: image.Generation, Slept: durationpb.New(image.Age())}
 }
 
-// restore turns the image into a tree with new output. In the journal the restore has
-// phase p.
-func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNote, p phase) (*tree, error) {
-	info, err := parseInformation(n.Information)
+// restore turns the image into a tree with new output, and keeps the plugin's description
+// of itself from note. In the journal the restore has phase p. After an error nothing of
+// the tree is left.
+func (b *Backend) restore(ctx context.Context, image *hibernate.Image, note imageNote, p phase) (*tree, error) {
+	info, err := parseInformation(note.Information)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.writeRestoreJournal(image, n, p); err != nil {
+	if err := b.writeRestoreJournal(image, note, p); err != nil {
 		return nil, err
 	}
 	failpoint.Hit("wake.begun")
 	t, err := b.newTree(func(t *tree) error {
-		t.bound, t.socket = n.Bound, n.Socket
+		t.bound, t.socket = note.Bound, note.Socket
 		stdout, stderr := t.output.Files()
 		root, loading, err := b.restoreRoot(ctx, image, hibernate.WakeOptions{
 			Cgroup:    t.cgroup(),
-			Files:     []hibernate.Inherited{{Key: n.Output.Stdout, File: stdout}, {Key: n.Output.Stderr, File: stderr}},
+			Files:     []hibernate.Inherited{{Key: note.Output.Stdout, File: stdout}, {Key: note.Output.Stderr, File: stderr}},
 			Cleanup:   t.group.recreate,
-			LoaderDir: b.loaderDir(n.Bound),
+			LoaderDir: b.loaderDir(note.Bound),
 		})
 		if err == nil {
-			t.attachRestoredRoot(root, n.ProgramNSPid, loading)
+			t.attachRestoredRoot(root, note.ProgramNSPid, loading)
 		}
 		return err
 	})
@@ -139,8 +144,8 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, n imageNo
 // minLazyBytes is the smallest image that wake = "auto" loads lazily.
 const minLazyBytes = 32 << 20
 
-// restoreRoot restores the image and returns the root, with a Loading that is nil unless
-// the wake is lazy.
+// restoreRoot restores the image, lazily if the configuration asks for that and the engine
+// can, and returns the root, with a Loading that is nil unless the wake is lazy.
 func (b *Backend) restoreRoot(ctx context.Context, image *hibernate.Image, w hibernate.WakeOptions) (*os.Process, hibernate.Loading, error) {
 	mode := b.config().Wake
 	if mode == configs.WakeLazy || mode == configs.WakeAuto && image.Bytes >= minLazyBytes {
@@ -158,17 +163,17 @@ func (b *Backend) restoreRoot(ctx context.Context, image *hibernate.Image, w hib
 // outlive the host.
 const loadingName = "loading"
 
-// loaderDir returns the directory of a loading that must outlive the host, "" when the
-// tree ends with the host.
-func (b *Backend) loaderDir(bound bool) string {
-	if bound || !b.host.Adopt {
+// loaderDir returns the directory of a loading that must outlive the host, "" when the host
+// does not adopt plugins or the tree ends with the host.
+func (b *Backend) loaderDir(treeEndsWithHost bool) string {
+	if treeEndsWithHost || !b.host.Adopt {
 		return ""
 	}
 	return filepath.Join(b.runDir(), loadingName)
 }
 
-// reconnect connects to a plugin that was restored, or whose checkpoint failed, and calls
-// its AfterRestore.
+// reconnect connects to a plugin that was restored, or whose checkpoint failed, calls its
+// AfterRestore, and begins to pass its reports on.
 func (b *Backend) reconnect(ctx context.Context, t *tree, request *shellpb.AfterRestoreRequest) error {
 	if err := b.connectInitialized(ctx, t); err != nil {
 		return err

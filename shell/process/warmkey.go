@@ -30,7 +30,8 @@ type warmKey struct {
 	Persistent string `json:"persistent"`
 }
 
-// warmKey returns the key that a plugin has if it is started now.
+// warmKey returns the key of a plugin that is started now. It reads the metadata of many
+// files.
 func (b *Backend) warmKey() (key warmKey, err error) {
 	if key.Started, err = b.startConditionsChecksum(); err != nil {
 		return key, err
@@ -48,9 +49,9 @@ func (b *Backend) warmKey() (key warmKey, err error) {
 	return key, err
 }
 
-// programMetadataChecksum returns the checksum of the program and of the files among its
-// arguments, such as an interpreter's script.
-func (b *Backend) programMetadataChecksum(program string) (all string, err error) {
+// programMetadataChecksum returns the metadata checksums, one after the other, of the
+// program and of the files among its arguments, such as an interpreter's script.
+func (b *Backend) programMetadataChecksum(program string) (checksums string, err error) {
 	files := []string{program}
 	for _, argument := range b.startConfig.Arguments {
 		path := shell.SubstitutePaths(argument, b.paths())
@@ -63,13 +64,13 @@ func (b *Backend) programMetadataChecksum(program string) (all string, err error
 		if err != nil {
 			return "", err
 		}
-		all += one
+		checksums += one
 	}
-	return all, nil
+	return checksums, nil
 }
 
-// startConditionsChecksum returns a checksum of all that the host gives a plugin, and of the rights
-// that the plugin inherits from the host.
+// startConditionsChecksum returns a checksum of all that the host gives a plugin, and of
+// the rights that the plugin inherits from the host.
 func (b *Backend) startConditionsChecksum() (string, error) {
 	threads, err := procfs.ThreadIdentities([]int{os.Getpid()})
 	if err != nil {

@@ -10,8 +10,8 @@ func wordsOf[E ~int32](names map[int32]string, prefix string, value E) string {
 	return toWords.Replace(strings.ToLower(strings.TrimPrefix(names[int32(value)], prefix)))
 }
 
-// valueOf is the inverse of wordsOf. It returns the first value of the enum if the words
-// are unknown.
+// valueOf returns the enum's value with the words that wordsOf returns for it, and the
+// enum's first value if the words are unknown.
 func valueOf[E ~int32](values map[string]int32, prefix, words string) E {
 	return E(values[prefix+toName.Replace(strings.ToUpper(words))])
 }

@@ -31,11 +31,14 @@ func ConnToPlugin(callsign string, host grpc.ClientConnInterface) grpc.ClientCon
 	return pluginConn{host, callsign}
 }
 
+// pluginConn passes calls through the host to one plugin, with its callsign in their
+// metadata.
 type pluginConn struct {
 	host     grpc.ClientConnInterface
 	callsign string
 }
 
+// Invoke makes a unary call of the plugin and marks it as unary, see UnaryKey.
 func (c pluginConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	ctx = metadata.AppendToOutgoingContext(WithCallsign(ctx, c.callsign), UnaryKey, "1")
 	return c.host.Invoke(ctx, method, args, reply, opts...)

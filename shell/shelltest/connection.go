@@ -16,7 +16,8 @@ import (
 // conn is a connection to a Plugin in memory. It answers health checks with SERVING.
 type conn struct{ p *Plugin }
 
-// Invoke counts as a call of the plugin and answers at once.
+// Invoke counts as a call of the plugin with an empty index and answers at once, unless a
+// test holds the call.
 func (c conn) Invoke(ctx context.Context, _ string, _, reply any, _ ...grpc.CallOption) error {
 	if health, ok := reply.(*healthpb.HealthCheckResponse); ok {
 		health.Status = healthpb.HealthCheckResponse_SERVING
@@ -25,9 +26,9 @@ func (c conn) Invoke(ctx context.Context, _ string, _, reply any, _ ...grpc.Call
 	return err
 }
 
-// NewStream is recorded as the step OpenStream.
+// NewStream is recorded as the action OpenStream.
 func (c conn) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
-	if err := c.p.runStep(ctx, OpenStream, ""); err != nil {
+	if err := c.p.runAction(ctx, OpenStream, ""); err != nil {
 		return nil, err
 	}
 	return &stream{ctx: ctx, exitError: c.p.exitError, closed: make(chan struct{})}, nil
@@ -41,16 +42,21 @@ type stream struct {
 	closed            chan struct{}
 }
 
+// CloseSend ends the stream.
 func (s *stream) CloseSend() error {
 	close(s.closed)
 	return nil
 }
 
+// SendMsg drops the message. It fails once the context or the plugin's process has ended.
 func (s *stream) SendMsg(any) error { return errors.Join(s.ctx.Err(), s.exitError()) }
 
+// Header returns no metadata. It fails once the context or the plugin's process has ended.
 func (s *stream) Header() (metadata.MD, error) { return nil, errors.Join(s.ctx.Err(), s.exitError()) }
 
-// RecvMsg returns at once if m is true, and otherwise at the end of the stream.
+// RecvMsg waits for the end of the stream: it returns io.EOF after CloseSend, and a gRPC
+// status when the context ends. A test that wants a message passes true for m; RecvMsg then
+// returns nil at once.
 func (s *stream) RecvMsg(m any) error {
 	if m == true {
 		return nil

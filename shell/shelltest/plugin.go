@@ -17,7 +17,7 @@ import (
 	"dormouse/statecontrol"
 )
 
-// Names of the steps that a Plugin records. Deinitialize is recorded with its reason.
+// Names of the actions that a Plugin records. Deinitialize is recorded with its reason.
 const (
 	Probe            = "probe"
 	OpenStream       = "stream"
@@ -43,7 +43,7 @@ const (
 var ErrKilled = fmt.Errorf("%w on signal 9", shell.ErrExited)
 
 // Plugin is a plugin in memory: a shell.Process that records the calls of its methods as
-// steps. A test can hold steps up, make them fail, and kill the plugin. The exported fields
+// actions. A test can hold actions up, make them fail, and kill the plugin. The exported fields
 // must be set before the shell uses the plugin.
 type Plugin struct {
 	Sink   shell.Sink
@@ -74,16 +74,16 @@ type Plugin struct {
 	HasMethod func(method string) bool
 	// GetFacts answers Facts. If it is nil, the PID is the number of the process.
 	GetFacts func() shell.Facts
-	// OnStep, if not nil, is called in each step; its error makes the step fail.
-	OnStep func(ctx context.Context, step, detail string) error
+	// OnAction, if not nil, is called in each action; its error makes the action fail.
+	OnAction func(ctx context.Context, action, detail string) error
 	// Complain, if not nil, is told when the shell breaks the contract of a backend.
 	Complain func(format string, args ...any)
 
 	mu          sync.Mutex
-	steps       []string         // the steps so far
-	faults      map[string]error // by step, the error it returns
-	gates       map[string]*Gate // by step, the gate it waits at
-	active      string           // the lifecycle step that runs
+	actions     []string         // the actions so far
+	faults      map[string]error // by action, the error it returns
+	gates       map[string]*Gate // by action, the gate it waits at
+	active      string           // the lifecycle action that runs
 	started     bool             // there is a process, or what is left of one
 	alive       bool
 	process     int // number of the process
@@ -101,17 +101,17 @@ func (p *Plugin) Attach(config func() configs.Plugin, sink shell.Sink) {
 	p.Config, p.Sink = config, sink
 }
 
-// Gate holds a step up.
+// Gate holds an action up.
 type Gate struct {
-	// Reached is closed when the step has come to the gate. Open lets the step go on.
+	// Reached is closed when the action has come to the gate. Open lets the action go on.
 	Reached  chan struct{}
 	Open     func()
 	released chan struct{}
 }
 
-// Hold makes the next run of the named step wait until the gate is opened or the context of
-// the step ends.
-func (p *Plugin) Hold(step string) *Gate {
+// Hold makes the next run of the named action wait until the gate is opened or the context of
+// the action ends.
+func (p *Plugin) Hold(action string) *Gate {
 	g := &Gate{Reached: make(chan struct{}), released: make(chan struct{})}
 	g.Open = sync.OnceFunc(func() { close(g.released) })
 	p.mu.Lock()
@@ -119,28 +119,28 @@ func (p *Plugin) Hold(step string) *Gate {
 	if p.gates == nil {
 		p.gates = make(map[string]*Gate)
 	}
-	p.gates[step] = g
+	p.gates[action] = g
 	return g
 }
 
-// Fail makes every run of the named step return err. With nil the step succeeds again.
-func (p *Plugin) Fail(step string, err error) {
+// Fail makes every run of the named action return err. With nil the action succeeds again.
+func (p *Plugin) Fail(action string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.faults == nil {
 		p.faults = make(map[string]error)
 	}
-	p.faults[step] = err
+	p.faults[action] = err
 }
 
-// ClearFailures makes all steps succeed again: it forgets OnStep and the errors of Fail.
+// ClearFailures makes all actions succeed again: it forgets OnAction and the errors of Fail.
 func (p *Plugin) ClearFailures() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.faults, p.OnStep = nil, nil
+	p.faults, p.OnAction = nil, nil
 }
 
-// Kill ends the process of the plugin and reports the exit to the sink.
+// Kill ends the process of the plugin, if there is one, and reports the exit to the sink.
 func (p *Plugin) Kill() {
 	p.mu.Lock()
 	if !p.alive {
@@ -154,12 +154,12 @@ func (p *Plugin) Kill() {
 	p.reports.Done()
 }
 
-// TakeSteps returns the names of the recorded steps and forgets them.
-func (p *Plugin) TakeSteps() []string {
+// TakeActions returns the names of the recorded actions and forgets them.
+func (p *Plugin) TakeActions() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	did := p.steps
-	p.steps = nil
+	did := p.actions
+	p.actions = nil
 	return did
 }
 
@@ -170,7 +170,8 @@ func (p *Plugin) HasProcess() bool {
 	return p.started
 }
 
-// CountDeliveredCalls returns how many calls with the index have been delivered.
+// CountDeliveredCalls returns how many calls with the index (see shell.Call) have been
+// delivered.
 func (p *Plugin) CountDeliveredCalls(index string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,22 +185,24 @@ func (p *Plugin) ActivationReasons() []shell.Reason {
 	return p.activated
 }
 
+// complain tells Complain, if it is set, how the shell broke the contract of a backend.
 func (p *Plugin) complain(format string, args ...any) {
 	if p.Complain != nil {
 		p.Complain(format, args...)
 	}
 }
 
-// runStep records a step, waits at its gate, and returns its failure.
-func (p *Plugin) runStep(ctx context.Context, step, detail string) error {
+// runAction records an action with its detail, waits at its gate, calls OnAction, and
+// returns the error of OnAction, of Fail, or of ctx.
+func (p *Plugin) runAction(ctx context.Context, action, detail string) error {
 	p.mu.Lock()
-	did := step
+	did := action
 	if detail != "" {
 		did += " " + detail
 	}
-	p.steps = append(p.steps, did)
-	g, onStep := p.gates[step], p.OnStep
-	delete(p.gates, step)
+	p.actions = append(p.actions, did)
+	g, onStep := p.gates[action], p.OnAction
+	delete(p.gates, action)
 	p.mu.Unlock()
 	if g != nil {
 		close(g.Reached)
@@ -210,24 +213,24 @@ func (p *Plugin) runStep(ctx context.Context, step, detail string) error {
 		}
 	}
 	if onStep != nil {
-		if err := onStep(ctx, step, detail); err != nil {
+		if err := onStep(ctx, action, detail); err != nil {
 			return err
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.faults[step]
+	return p.faults[action]
 }
 
-// beginExclusiveStep complains if another step of the lifecycle is running. The caller calls
-// done at the end of the step.
-func (p *Plugin) beginExclusiveStep(step string) (done func()) {
+// beginExclusiveAction complains if another action of the lifecycle is running. The caller calls
+// done at the end of the action.
+func (p *Plugin) beginExclusiveAction(action string) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.active != "" {
-		p.complain("%s began while %s was running", step, p.active)
+		p.complain("%s began while %s was running", action, p.active)
 	}
-	p.active = step
+	p.active = action
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -236,11 +239,11 @@ func (p *Plugin) beginExclusiveStep(step string) (done func()) {
 }
 
 // startProcess counts a new process, and complains if the last one was not cleared away.
-func (p *Plugin) startProcess(step string) {
+func (p *Plugin) startProcess(action string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.started {
-		p.complain("%s although the last process was not cleared away", step)
+		p.complain("%s although the last process was not cleared away", action)
 	}
 	p.process++
 	p.started, p.alive = true, true
@@ -256,6 +259,7 @@ func (p *Plugin) exitError() error {
 	return nil
 }
 
+// information returns Info, with the state control.
 func (p *Plugin) information() shell.Information {
 	info := p.Info
 	if p.Control != nil {
@@ -266,9 +270,9 @@ func (p *Plugin) information() shell.Information {
 
 // Launch starts a process and returns Info.
 func (p *Plugin) Launch(ctx context.Context) (shell.Information, error) {
-	defer p.beginExclusiveStep(Launch)()
+	defer p.beginExclusiveAction(Launch)()
 	p.startProcess(Launch)
-	if err := errors.Join(p.runStep(ctx, Launch, ""), p.exitError()); err != nil {
+	if err := errors.Join(p.runAction(ctx, Launch, ""), p.exitError()); err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	if p.Control != nil {
@@ -277,25 +281,25 @@ func (p *Plugin) Launch(ctx context.Context) (shell.Information, error) {
 	return p.information(), nil
 }
 
-// Initialize is recorded as a step; it fails if the process has ended.
+// Initialize is recorded as an action; it fails if the process has ended.
 func (p *Plugin) Initialize(ctx context.Context) error {
-	defer p.beginExclusiveStep(Initialize)()
-	if err := errors.Join(p.runStep(ctx, Initialize, ""), p.exitError()); err != nil {
+	defer p.beginExclusiveAction(Initialize)()
+	if err := errors.Join(p.runAction(ctx, Initialize, ""), p.exitError()); err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
 	}
 	return nil
 }
 
-// Deinitialize is recorded as a step with its reason.
+// Deinitialize is recorded as an action with its reason.
 func (p *Plugin) Deinitialize(ctx context.Context, why shell.Reason) error {
-	defer p.beginExclusiveStep(Deinitialize)()
-	return errors.Join(p.runStep(ctx, Deinitialize, string(why)), p.exitError())
+	defer p.beginExclusiveAction(Deinitialize)()
+	return errors.Join(p.runAction(ctx, Deinitialize, string(why)), p.exitError())
 }
 
-// Stop ends the process, and a sleep in place.
+// Stop ends the process, and a sleep in place. It waits until Kill has reported the exit.
 func (p *Plugin) Stop(ctx context.Context) error {
-	defer p.beginExclusiveStep(Stop)()
-	err := p.runStep(ctx, Stop, "")
+	defer p.beginExclusiveAction(Stop)()
+	err := p.runAction(ctx, Stop, "")
 	p.mu.Lock()
 	p.alive, p.started = false, false
 	if p.Asleep != nil && p.Asleep.Kind == shell.InPlace {
@@ -306,7 +310,8 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	return err
 }
 
-// Invoke answers one call.
+// Invoke answers one call by AnswerCall. If AnswerCall is nil, Invoke is recorded as an
+// action and returns the parameters.
 func (p *Plugin) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	p.mu.Lock()
 	if p.calls == nil {
@@ -323,19 +328,19 @@ func (p *Plugin) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, err
 	if p.AnswerCall != nil {
 		return p.AnswerCall(ctx, c)
 	}
-	if err := p.runStep(ctx, Invoke, ""); err != nil {
+	if err := p.runAction(ctx, Invoke, ""); err != nil {
 		return nil, err
 	}
 	return c.Params, p.exitError()
 }
 
 // Exists returns the answer of HasMethod. If HasMethod is nil, Exists is recorded as the
-// step "exists".
+// action "exists" and returns true for the method echo.
 func (p *Plugin) Exists(ctx context.Context, method string) (bool, error) {
 	if p.HasMethod != nil {
 		return p.HasMethod(method), nil
 	}
-	return method == "echo", p.runStep(ctx, "exists", "")
+	return method == "echo", p.runAction(ctx, "exists", "")
 }
 
 // Facts returns the answer of GetFacts. If GetFacts is nil, the PID is the number of the
@@ -360,19 +365,19 @@ func (p *Plugin) Conn() grpc.ClientConnInterface {
 	return conn{p}
 }
 
-// ProbeProgram is recorded as the step Probe and returns ProbeInfo. If ProbeInfo is nil,
+// ProbeProgram is recorded as the action Probe and returns ProbeInfo. If ProbeInfo is nil,
 // ProbeProgram does nothing.
 func (p *Plugin) ProbeProgram(ctx context.Context) (shell.Information, error) {
 	if p.ProbeInfo == nil {
 		return shell.Information{}, nil
 	}
-	defer p.beginExclusiveStep(Probe)()
+	defer p.beginExclusiveAction(Probe)()
 	p.mu.Lock()
 	if p.started || p.Asleep != nil {
 		p.complain("probed while there was a plugin")
 	}
 	p.mu.Unlock()
-	return *p.ProbeInfo, p.runStep(ctx, Probe, "")
+	return *p.ProbeInfo, p.runAction(ctx, Probe, "")
 }
 
 // KnownInformation returns ProbeInfo, if it is set.
@@ -386,15 +391,16 @@ func (p *Plugin) KnownInformation() (shell.Information, bool) {
 // Evidence returns no evidence.
 func (p *Plugin) Evidence() shell.Evidence { return shell.Evidence{} }
 
-// Hibernate puts the plugin to sleep on disk, or in place if InPlace is set.
+// Hibernate puts the plugin to sleep on disk, or in place if InPlace is set. It complains
+// if calls are running.
 func (p *Plugin) Hibernate(ctx context.Context) error {
-	defer p.beginExclusiveStep(Hibernate)()
+	defer p.beginExclusiveAction(Hibernate)()
 	p.mu.Lock()
 	if p.running > 0 {
 		p.complain("%d calls are running while the plugin is put to sleep", p.running)
 	}
 	p.mu.Unlock()
-	if err := p.runStep(ctx, Hibernate, ""); err != nil {
+	if err := p.runAction(ctx, Hibernate, ""); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -431,8 +437,8 @@ func (p *Plugin) Sleep() *shell.Sleep {
 
 // MoveToDisk replaces the process by an image.
 func (p *Plugin) MoveToDisk(ctx context.Context) error {
-	defer p.beginExclusiveStep(MoveToDisk)()
-	if err := errors.Join(p.runStep(ctx, MoveToDisk, ""), p.exitError()); err != nil {
+	defer p.beginExclusiveAction(MoveToDisk)()
+	if err := errors.Join(p.runAction(ctx, MoveToDisk, ""), p.exitError()); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -445,7 +451,7 @@ func (p *Plugin) MoveToDisk(ctx context.Context) error {
 }
 
 // PrepareWake returns the error that the test has set with Fail. The call is not recorded as
-// a step.
+// an action.
 func (p *Plugin) PrepareWake(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -454,11 +460,11 @@ func (p *Plugin) PrepareWake(context.Context) error {
 
 // Wake starts a process from the image, or lets a process that sleeps in place run on.
 func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
-	defer p.beginExclusiveStep(Wake)()
+	defer p.beginExclusiveAction(Wake)()
 	if s := p.Sleep(); s == nil || s.Kind != shell.InPlace {
 		p.startProcess(Wake)
 	}
-	err := errors.Join(p.runStep(ctx, Wake, ""), p.exitError())
+	err := errors.Join(p.runAction(ctx, Wake, ""), p.exitError())
 	p.mu.Lock()
 	if p.Asleep == nil {
 		p.complain("there was no image to wake")
@@ -471,7 +477,7 @@ func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
 	return p.information(), nil
 }
 
-// EndWithoutWake removes the image. The call is not recorded as a step.
+// EndWithoutWake removes the image. The call is not recorded as an action.
 func (p *Plugin) EndWithoutWake(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -482,14 +488,15 @@ func (p *Plugin) EndWithoutWake(context.Context) error {
 	return nil
 }
 
-// StartWarm starts a process from the golden image.
+// StartWarm starts a process from the golden image. The error wraps shell.ErrCold if
+// GoldenMade is nil.
 func (p *Plugin) StartWarm(ctx context.Context) (shell.Information, error) {
-	defer p.beginExclusiveStep(StartWarm)()
+	defer p.beginExclusiveAction(StartWarm)()
 	if p.GoldenMade == nil {
 		return shell.Information{}, fmt.Errorf("%w: there is none", shell.ErrCold)
 	}
 	p.startProcess(StartWarm)
-	if err := errors.Join(p.runStep(ctx, StartWarm, ""), p.exitError()); err != nil {
+	if err := errors.Join(p.runAction(ctx, StartWarm, ""), p.exitError()); err != nil {
 		p.mu.Lock()
 		p.alive, p.started = false, false
 		p.mu.Unlock()
@@ -501,46 +508,47 @@ func (p *Plugin) StartWarm(ctx context.Context) (shell.Information, error) {
 	return p.information(), nil
 }
 
-// MakeGolden makes the golden image of generation 7.
+// MakeGolden makes the golden image of generation 7 if KeepsGolden is set, and otherwise
+// does nothing.
 func (p *Plugin) MakeGolden(ctx context.Context) error {
 	if !p.KeepsGolden {
 		return nil
 	}
-	defer p.beginExclusiveStep(MakeGolden)()
+	defer p.beginExclusiveAction(MakeGolden)()
 	p.startedFrom = nil
-	if err := errors.Join(p.runStep(ctx, MakeGolden, ""), p.exitError()); err != nil {
+	if err := errors.Join(p.runAction(ctx, MakeGolden, ""), p.exitError()); err != nil {
 		return err
 	}
 	p.GoldenMade = &shell.GoldenImage{Generation: 7}
 	return nil
 }
 
-// SkipGolden is recorded as a step.
+// SkipGolden is recorded as an action.
 func (p *Plugin) SkipGolden() {
 	p.startedFrom = nil
-	_ = p.runStep(context.Background(), SkipGolden, "")
+	_ = p.runAction(context.Background(), SkipGolden, "")
 }
 
 // StartedFrom returns the golden image that the last start used.
 func (p *Plugin) StartedFrom() *shell.GoldenImage { return p.startedFrom }
 
 // GoldenImage returns the field GoldenMade, or hibernate.ErrNoImage.
-func (p *Plugin) GoldenImage() (*shell.GoldenImage, error) {
+func (p *Plugin) GoldenImage() (image *shell.GoldenImage, whyNone error) {
 	if p.GoldenMade == nil {
 		return nil, hibernate.ErrNoImage
 	}
 	return p.GoldenMade, nil
 }
 
-// InvalidateGolden removes the golden image.
+// InvalidateGolden is recorded as an action and removes the golden image.
 func (p *Plugin) InvalidateGolden(error) {
-	_ = p.runStep(context.Background(), InvalidateGolden, "")
+	_ = p.runAction(context.Background(), InvalidateGolden, "")
 	p.GoldenMade = nil
 }
 
-// RemoveStaleGolden complains if the plugin runs or sleeps.
+// RemoveStaleGolden complains if the plugin runs or sleeps; it removes nothing.
 func (p *Plugin) RemoveStaleGolden() {
-	defer p.beginExclusiveStep("configure")()
+	defer p.beginExclusiveAction("configure")()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.started || p.Asleep != nil {
@@ -558,11 +566,12 @@ func (p *Plugin) SaveActivationReason(why shell.Reason) {
 // Inherited reports LeftRunning, with the reason Requested.
 func (p *Plugin) Inherited() (shell.Reason, bool) { return shell.Requested, p.LeftRunning }
 
-// Adopt takes over the plugin that an earlier host left running, see LeftRunning.
+// Adopt starts a process in the place of the one that an earlier host left running, see
+// LeftRunning.
 func (p *Plugin) Adopt(ctx context.Context) (shell.Information, error) {
-	defer p.beginExclusiveStep(Adopt)()
+	defer p.beginExclusiveAction(Adopt)()
 	p.LeftRunning = false
-	if err := p.runStep(ctx, Adopt, ""); err != nil {
+	if err := p.runAction(ctx, Adopt, ""); err != nil {
 		return shell.Information{}, err
 	}
 	p.startProcess(Adopt)
@@ -572,9 +581,9 @@ func (p *Plugin) Adopt(ctx context.Context) (shell.Information, error) {
 // OutlivesHost returns true.
 func (p *Plugin) OutlivesHost() bool { return true }
 
-// LeaveRunning is recorded as the step Leave and forgets the process.
+// LeaveRunning is recorded as the action Leave and forgets the process.
 func (p *Plugin) LeaveRunning(ctx context.Context) error {
-	err := p.runStep(ctx, Leave, "")
+	err := p.runAction(ctx, Leave, "")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.alive, p.started = false, false
@@ -609,17 +618,17 @@ func (c *Control) ChangeByItself(s statecontrol.State) {
 	c.Plugin.Sink.ControlChanged(s)
 }
 
-// State is recorded as the step AskState.
+// State is recorded as the action AskState.
 func (c *Control) State(ctx context.Context) (statecontrol.State, error) {
-	err := c.Plugin.runStep(ctx, AskState, "")
+	err := c.Plugin.runAction(ctx, AskState, "")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now, err
 }
 
-// Request is recorded as a step with the name of the command.
+// Request is recorded as an action with the name of the command.
 func (c *Control) Request(ctx context.Context, command statecontrol.Command) error {
-	if err := errors.Join(c.Plugin.runStep(ctx, string(command), ""), c.Plugin.exitError()); err != nil {
+	if err := errors.Join(c.Plugin.runAction(ctx, string(command), ""), c.Plugin.exitError()); err != nil {
 		return err
 	}
 	c.mu.Lock()

@@ -11,9 +11,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// logLine logs one line of a plugin, with the level and fields of the line if it is
-// JSON of hclog, slog or zerolog or begins with a level in brackets. It returns the
-// message of the line, "" if the level is below info.
+// logLine logs one line of a plugin, with the level and fields of the line if it is JSON of
+// hclog, slog or zerolog or begins with a level in brackets. It returns the message of the
+// line, "" if the level is below info. truncated adds a field that says so.
 func logLine(log zerolog.Logger, line string, truncated bool) string {
 	if truncated {
 		log = log.With().Bool("truncated", true).Logger()
@@ -76,8 +76,8 @@ var (
 	droppedKeys = []string{"@timestamp", "timestamp", "time", "ts", "callsign", "stream"}
 )
 
-// logFields logs the fields of a JSON line and returns its level and message. It
-// returns false, and logs nothing, when the line has neither.
+// logFields logs the fields of a JSON line and returns its level and message. It returns
+// false, and logs nothing, when the line has neither. It changes fields.
 func logFields(log zerolog.Logger, fields map[string]any) (level zerolog.Level, message string, ok bool) {
 	name, hasLevel := removeKeys(fields, levelKeys)
 	message, hasMessage := removeKeys(fields, messageKeys)
@@ -127,8 +127,8 @@ func removeKeys(fields map[string]any, keys []string) (text string, ok bool) {
 	return text, ok
 }
 
-// printable replaces control characters, with which a plugin could command the
-// operator's terminal.
+// printable replaces control characters other than tabs, with which a plugin could command
+// the operator's terminal, and invalid UTF-8.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\t' && unicode.IsControl(r) {
@@ -157,6 +157,8 @@ func NewLineWriter(stream string, log zerolog.Logger, tail *Tail) io.Writer {
 	return &lineWriter{stream: stream, log: log, tail: tail}
 }
 
+// Write logs each complete line of p, and keeps the beginning of an unfinished one for the
+// next Write. A line longer than maxLine is cut.
 func (w *lineWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

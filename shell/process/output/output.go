@@ -82,11 +82,12 @@ func Open(dir string, log zerolog.Logger, tail *Tail) (*Streams, error) {
 	return s, nil
 }
 
+// openStream makes the file with the name in dir, or a pipe if dir is "", see Open.
 func openStream(dir, name string, log zerolog.Logger, tail *Tail) (*stream, error) {
 	s := &stream{name: name, log: log.With().Str("stream", name).Logger(), tail: tail}
 	if dir != "" {
 		path := filepath.Join(dir, name)
-		read, write, err := openSpool(path)
+		read, write, err := openOutputFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("cannot make a log file: %w", err)
 		}
@@ -107,12 +108,12 @@ func openStream(dir, name string, log zerolog.Logger, tail *Tail) (*stream, erro
 // Files returns the tree's ends, which StartReading closes in the host.
 func (s *Streams) Files() (stdout, stderr *os.File) { return s.stdout.write, s.stderr.write }
 
-// StartReading begins to read both streams and closes the tree's ends in the host, so it
-// must be called after the tree has inherited them. With firstLine, the first line
-// of stdout is for FirstLine and is not logged.
-func (s *Streams) StartReading(firstLine bool) {
+// StartReading begins to read both streams in the background and closes the tree's ends in
+// the host, so it must be called after the tree has inherited them. With withholdFirstLine,
+// the first line of stdout is for FirstLine and is not logged.
+func (s *Streams) StartReading(withholdFirstLine bool) {
 	s.reading.Go(func() {
-		if firstLine {
+		if withholdFirstLine {
 			s.stdout.readLines(s.firstLine)
 		} else {
 			s.stdout.readLines(nil)
@@ -140,7 +141,7 @@ func (s *Streams) FirstLine(ctx context.Context) (string, error) {
 // ended. The readers of pipes see the end by themselves.
 func (s *Streams) StopAtEOF() {
 	for _, one := range []*stream{s.stdout, s.stderr} {
-		if file, ok := one.read.(*spool); ok {
+		if file, ok := one.read.(*outputFile); ok {
 			_ = file.SetReadDeadline(time.Now())
 		}
 	}
@@ -173,6 +174,7 @@ func (s *Streams) Close() {
 	_ = s.stderr.read.Close()
 }
 
+// closeWriters closes the tree's ends in the host.
 func (s *Streams) closeWriters() {
 	_ = s.stdout.write.Close()
 	_ = s.stderr.write.Close()
@@ -214,8 +216,8 @@ func (s *stream) readLines(firstLine chan<- string) {
 	}
 }
 
-// keepLastLine keeps the line for lastLinesError. The first line of a crash is kept until the
-// end: the stacks that follow it say less.
+// keepLastLine keeps the line for lastLinesError and drops the oldest one. The first line
+// of a crash is kept until the end: the stacks that follow it say less.
 func (s *stream) keepLastLine(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

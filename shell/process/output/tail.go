@@ -25,6 +25,8 @@ type tailLine struct {
 	stream, text string
 }
 
+// addLine adds the time and one line of the named stream, and drops the oldest line if the
+// tail is full. It ignores empty lines.
 func (t *Tail) addLine(stream, text string) {
 	if t == nil || text == "" {
 		return

@@ -10,13 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxSpool is how many bytes that were read already may stay on disk.
-const maxSpool = 1 << 20
+// maxReadBytesKept is how many bytes of a file that were read already may stay on disk.
+const maxReadBytesKept = 1 << 20
 
-// spool reads a growing file that a tree has as its stdout or stderr. Other than a
-// pipe, a file needs no reader while there is no host. The host punches holes where
-// it has read.
-type spool struct {
+// outputFile reads a growing file that a tree has as its stdout or stderr. Unlike a pipe, a
+// file needs no reader while there is no host. The host punches holes where it has read.
+type outputFile struct {
 	file     *os.File // opened for reading
 	inotify  *os.File // readable when the file has grown
 	readUpTo *os.File // stores offset for the next host, 8 bytes little-endian
@@ -24,10 +23,10 @@ type spool struct {
 	freed    int64    // all before this was punched out
 }
 
-// openSpool opens the file, or makes it, and returns its reader and its write end.
-// The reader begins where an earlier host stopped to read.
-func openSpool(path string) (_ *spool, write *os.File, err error) {
-	s := &spool{}
+// openOutputFile opens the file, or makes it, and returns its reader and its write end. The
+// reader begins where an earlier host stopped to read.
+func openOutputFile(path string) (_ *outputFile, write *os.File, err error) {
+	s := &outputFile{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(), write.Close())
@@ -59,7 +58,7 @@ func openSpool(path string) (_ *spool, write *os.File, err error) {
 }
 
 // Read waits for the file to grow. After the deadline it returns io.EOF instead.
-func (s *spool) Read(p []byte) (int, error) {
+func (s *outputFile) Read(p []byte) (int, error) {
 	for {
 		n, err := s.file.ReadAt(p, s.offset)
 		if n > 0 {
@@ -79,8 +78,8 @@ func (s *spool) Read(p []byte) (int, error) {
 
 // freeReadBlocks stores the offset and frees the blocks before it. On a file system
 // without holes the file is truncated instead, once all of it was read.
-func (s *spool) freeReadBlocks() {
-	if s.offset-s.freed > maxSpool {
+func (s *outputFile) freeReadBlocks() {
+	if s.offset-s.freed > maxReadBytesKept {
 		fd := int(s.file.Fd())
 		switch err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, s.freed, s.offset-s.freed); {
 		case err == nil:
@@ -93,10 +92,12 @@ func (s *spool) freeReadBlocks() {
 }
 
 // SetReadDeadline bounds how long Read waits.
-func (s *spool) SetReadDeadline(deadline time.Time) error { return s.inotify.SetReadDeadline(deadline) }
+func (s *outputFile) SetReadDeadline(deadline time.Time) error {
+	return s.inotify.SetReadDeadline(deadline)
+}
 
-// Close closes the descriptors, also those of a spool that could not be opened whole.
-func (s *spool) Close() error {
+// Close closes the descriptors, also those of an outputFile that could not be opened whole.
+func (s *outputFile) Close() error {
 	var errs []error
 	for _, f := range []*os.File{s.file, s.inotify, s.readUpTo} {
 		if f != nil {

@@ -13,9 +13,9 @@ import (
 
 // A line is read as soon as it is written, once, whoever reads; what was read
 // takes no space.
-func TestSpool(t *testing.T) {
+func TestOutputFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stdout")
-	s, w, err := openSpool(path)
+	s, w, err := openOutputFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestSpool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Blocks*512 > 2*maxSpool {
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Blocks*512 > 2*maxReadBytesKept {
 		t.Errorf("it takes %+v", st)
 	}
 	if err := s.Close(); err != nil {
@@ -49,7 +49,7 @@ func TestSpool(t *testing.T) {
 	if _, err := fmt.Fprintln(w, "between two readers"); err != nil {
 		t.Fatal(err)
 	}
-	s, second, err := openSpool(path)
+	s, second, err := openOutputFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

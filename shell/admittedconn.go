@@ -12,10 +12,10 @@ import (
 )
 
 // Conn returns a connection to the plugin's gRPC services, or nil for a built-in. Every
-// call on it is admitted like a call of Invoke: refused, held or delivered by the state
-// of the instance. Unary calls end with the call timeout. Streams have no time limit;
-// they end with ErrHibernated when the instance is hibernated and with ErrUnavailable
-// when it is stopped.
+// call on it is admitted like a call of Invoke: refused, held or delivered by the state of
+// the instance; probes (health, Exists) are never held. Unary calls end with the call
+// timeout. Streams have no time limit; they end with ErrHibernated when the instance is
+// hibernated and with ErrUnavailable when it is stopped.
 func (s *Shell) Conn() grpc.ClientConnInterface {
 	if s.process == nil {
 		return nil
@@ -29,17 +29,19 @@ type admittedConn struct {
 	to grpc.ClientConnInterface
 }
 
-// Invoke makes a unary call, see grpc.ClientConnInterface. A call of a probe method never
-// waits for the instance or wakes it.
+// Invoke admits a unary call and makes it, see grpc.ClientConnInterface. A call of a probe
+// method never waits for the instance or wakes it.
 func (c admittedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	send := func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) }
-	if isProbe(method) {
+	if isProbeMethod(method) {
 		return c.s.callAsProbe(ctx, send)
 	}
 	return c.s.callPlugin(ctx, messageSize(args), send)
 }
 
-// NewStream opens a stream, see grpc.ClientConnInterface.
+// NewStream admits a stream and opens it, see grpc.ClientConnInterface. The stream counts
+// as in flight until it ends or ctx does; its end counts as use of the plugin, unless the
+// method is a probe.
 func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	end, err := c.s.admitStream(ctx, method)
 	if err != nil {
@@ -50,7 +52,7 @@ func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, meth
 	leave := sync.OnceFunc(func() {
 		forget()
 		cancel()
-		if !isProbe(method) {
+		if !isProbeMethod(method) {
 			c.s.noteUse()
 		}
 		c.s.inFlight.leaveStream()
@@ -64,10 +66,11 @@ func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, meth
 	return &admittedStream{under, end, leave, !desc.ServerStreams}, nil
 }
 
-// admitStream admits a stream, which may be held up to the call timeout. The returned
-// context ends when the stream must end.
+// admitStream admits a stream and counts it as in flight. A stream may be held up to the
+// call timeout; a stream of a probe method is refused instead. The returned context ends
+// when the stream must end.
 func (s *Shell) admitStream(ctx context.Context, method string) (end context.Context, err error) {
-	if isProbe(method) {
+	if isProbeMethod(method) {
 		if _, err := s.enterProbeIfActive(); err != nil {
 			return nil, err
 		}
@@ -98,6 +101,7 @@ type admittedStream struct {
 	single bool // the plugin sends one message only
 }
 
+// Header returns the header that the plugin sent. An error ends the stream.
 func (s *admittedStream) Header() (metadata.MD, error) {
 	header, err := s.ClientStream.Header()
 	if err != nil {
@@ -107,6 +111,9 @@ func (s *admittedStream) Header() (metadata.MD, error) {
 	return header, err
 }
 
+// RecvMsg receives one message. The stream ends with an error, and after the only message
+// if the plugin sends one only. The error is ErrHibernated or ErrUnavailable if the
+// instance ended the stream.
 func (s *admittedStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
 	if err == nil && !s.single {
@@ -119,6 +126,8 @@ func (s *admittedStream) RecvMsg(m any) error {
 	return streamEndError(s.end, err)
 }
 
+// SendMsg sends one message. After io.EOF the caller gets the error of the stream from
+// RecvMsg; any other error ends the stream.
 func (s *admittedStream) SendMsg(m any) error {
 	err := s.ClientStream.SendMsg(m)
 	if err == nil || errors.Is(err, io.EOF) { // after io.EOF, RecvMsg returns the error of the stream

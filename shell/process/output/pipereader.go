@@ -16,6 +16,8 @@ type pipeReader struct {
 	left           int // bytes that were in the pipe at the deadline and are unread
 }
 
+// Read reads from the pipe. After the deadline it reads the bytes that were in the pipe
+// then, and returns os.ErrDeadlineExceeded once they are read.
 func (r *pipeReader) Read(b []byte) (int, error) {
 	if r.deadlinePassed {
 		return r.readRemaining(b)
@@ -31,6 +33,8 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 	return r.readRemaining(b)
 }
 
+// readRemaining reads bytes that were in the pipe at the deadline, and returns
+// os.ErrDeadlineExceeded if none is left.
 func (r *pipeReader) readRemaining(b []byte) (int, error) {
 	if r.left == 0 {
 		return 0, os.ErrDeadlineExceeded
