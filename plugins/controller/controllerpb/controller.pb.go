@@ -10,15 +10,13 @@
 package controllerpb
 
 import (
-	reflect "reflect"
-	sync "sync"
-	unsafe "unsafe"
-
+	shellpb "dormouse/shell/shellpb"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
-
-	shellpb "dormouse/shell/shellpb"
+	reflect "reflect"
+	sync "sync"
+	unsafe "unsafe"
 )
 
 const (

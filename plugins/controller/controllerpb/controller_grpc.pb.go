@@ -11,12 +11,10 @@ package controllerpb
 
 import (
 	context "context"
-
+	shellpb "dormouse/shell/shellpb"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
-
-	shellpb "dormouse/shell/shellpb"
 )
 
 // This is a compile-time assertion to ensure that this generated file
