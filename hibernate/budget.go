@@ -51,6 +51,7 @@ type StoredImage struct {
 	Quarantined, Golden bool
 }
 
+// String returns the callsign, the size, and whether the image is quarantined or golden.
 func (s StoredImage) String() string {
 	switch {
 	case s.Quarantined:
@@ -95,7 +96,8 @@ func (s *Store) List() ([]StoredImage, error) {
 	return all, nil
 }
 
-// sizeOfFiles returns the size of all files in a directory together.
+// sizeOfFiles returns the size of all files in a directory together, without files that it
+// can't read.
 func sizeOfFiles(dir string) (total int64) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
@@ -107,9 +109,10 @@ func sizeOfFiles(dir string) (total int64) {
 }
 
 // reserveSpace waits until an image of the tree may be written, and reserves the space
-// that it may need until release is called. It removes older images to make room, but
-// none for a golden image.
-func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, golden bool) (release func(), err error) {
+// that it may need until release is called. If the limits allow that, it removes older
+// images to make room, but none for a golden image. The error wraps ErrBudget, ErrSpace
+// or the error of ctx.
+func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, forGolden bool) (release func(), err error) {
 	if s.writers != nil {
 		select {
 		case s.writers <- struct{}{}:
@@ -130,7 +133,7 @@ func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, gol
 		if err == nil {
 			return release, nil
 		}
-		if golden || toEvict.Callsign == "" || s.limits.Evict == nil && !toEvict.Golden {
+		if forGolden || toEvict.Callsign == "" || s.limits.Evict == nil && !toEvict.Golden {
 			release()
 			return nil, err
 		}
@@ -141,8 +144,8 @@ func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, gol
 	}
 }
 
-// evictImage removes a stored image to make room for another, which lacks room because of
-// why. The error wraps why.
+// evictImage removes a stored image to make room for another image, which lacks room
+// because of why. For an ordinary image that is Evict of the limits. The error wraps why.
 func (s *Store) evictImage(ctx context.Context, stored StoredImage, why error) error {
 	if stored.Golden {
 		return s.evictGolden(stored, why)
@@ -160,8 +163,9 @@ func (s *Store) evictImage(ctx context.Context, stored StoredImage, why error) e
 	return nil
 }
 
-// tryReserveSpace reserves space for an image of the tree. With an ErrBudget or ErrSpace it
-// returns the image to evict first, an empty one if no eviction would help.
+// tryReserveSpace reserves space for an image of the tree, or returns an ErrBudget or
+// ErrSpace at once. With the error it returns the image to evict before the next attempt,
+// an empty one if no eviction would help.
 func (s *Store) tryReserveSpace(dir *ImageDir, tree []int) (toEvict StoredImage, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,9 +218,9 @@ func (s *Store) checkBudget(stored []StoredImage, need int64) error {
 		ErrBudget, bytesize.Format(need), bytesize.Format(s.limits.Budget), used)
 }
 
-// checkDiskSpace returns how many bytes an image of the tree may take, and an ErrSpace if the
-// disk has less room. An image is about as large as the part of the tree's memory that no
-// file holds. The caller holds s.mu.
+// checkDiskSpace returns how many bytes an image of the tree may need, and an ErrSpace if the
+// disk has less room besides the reserve and the images being written. An image is about as
+// large as the part of the tree's memory that no file holds. The caller holds s.mu.
 func (s *Store) checkDiskSpace(dir *ImageDir, tree []int) (need int64, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {

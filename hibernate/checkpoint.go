@@ -40,7 +40,7 @@ const imageOverhead = 4 << 20
 
 // Checkpoint turns the tree into the image of dir and ends the tree. After an error there
 // is no image and the tree runs as before; if the tree can't run as before either, the
-// error wraps that of Revive too.
+// error also wraps the error of t.Revive.
 func Checkpoint(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
 	image, err := makeImage(ctx, e, dir, t, false)
 	if err != nil {
@@ -51,10 +51,10 @@ func Checkpoint(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	return image, nil
 }
 
-// Preflight returns an error if a Checkpoint of the tree below root is certain to fail. It
-// only looks at the tree.
-func Preflight(e Engine, dir *ImageDir, root int) error {
-	tree := procfs.Tree(root)
+// Preflight returns an ErrObstacle or ErrSpace if a Checkpoint of the tree below the root is
+// certain to fail. It only looks at the tree, which may be running.
+func Preflight(e Engine, dir *ImageDir, rootPID int) error {
+	tree := procfs.Tree(rootPID)
 	if err := e.ObstaclesAnyTime(tree); err != nil {
 		return err
 	}
@@ -78,15 +78,15 @@ type checkpoint struct {
 	order    DumpOrder
 	manifest *manifest
 	tagger   pack.Tagger
-	stream   *pack.Stream // nil if the image is not packed
-	stopped  []int        // processes of the tree, once the dump has stopped them
+	stream   *pack.PackingStream // nil if the image is not packed
+	stopped  []int               // processes of the tree, once the dump has stopped them
 
 	syncing sync.WaitGroup // for syncErr
 	syncErr error
 }
 
 // makeImage commits an image of the tree and leaves the tree stopped. After an error there
-// is no image, and the tree runs as before.
+// is no image, and the tree runs as before, unless the error wraps one of t.Revive.
 func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, golden bool) (*Image, error) {
 	if err := e.Check(ctx); err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (c *checkpoint) runPhases(ctx context.Context) error {
 	defer c.closeStreamAndEngine()
 	for _, phase := range []func(context.Context) error{
 		c.quiesceTree,
-		c.beginManifest,
+		c.beginManifestAndPacking,
 		c.dumpTree,
 		c.describeTreeAndFiles,
 		c.checkObstaclesAndRights,
@@ -132,7 +132,8 @@ func (c *checkpoint) runPhases(ctx context.Context) error {
 	return nil
 }
 
-// closeStreamAndEngine ends the packing and the engine, which only the phases need.
+// closeStreamAndEngine waits for the syncing of files, and ends the packing and the engine,
+// which only the phases need.
 func (c *checkpoint) closeStreamAndEngine() {
 	c.syncing.Wait()
 	if c.stream != nil {
@@ -143,7 +144,7 @@ func (c *checkpoint) closeStreamAndEngine() {
 	}
 }
 
-// undoPhases removes the draft and lets the tree run as before.
+// undoPhases removes the draft, lets the tree run if the dump has stopped it, and revives it.
 func (c *checkpoint) undoPhases(ctx context.Context) error {
 	if c.stopped != nil {
 		continueExcept(c.stopped, c.manifest.Stopped)
@@ -153,8 +154,8 @@ func (c *checkpoint) undoPhases(ctx context.Context) error {
 	return errors.Join(err, c.tree.Revive(context.WithoutCancel(ctx)))
 }
 
-// quiesceTree makes the tree ready for a dump while the engine starts. It returns an
-// ErrObstacle if the quiet tree can't be dumped.
+// quiesceTree makes the tree ready for a dump. Meanwhile the engine starts, unless images
+// are packed. The error is an ErrObstacle if the quiet tree can't be dumped.
 func (c *checkpoint) quiesceTree(ctx context.Context) error {
 	c.order = DumpOrder{PID: c.tree.PID(), Dir: c.draft, Cgroup: c.tree.Cgroup(), Reusable: c.golden}
 	if !c.dir.store.packing.Packs() {
@@ -167,8 +168,9 @@ func (c *checkpoint) quiesceTree(ctx context.Context) error {
 	return c.engine.ObstaclesWhenQuiet(procfs.Tree(c.tree.PID()))
 }
 
-// beginManifest begins the manifest, and the packing if images are packed.
-func (c *checkpoint) beginManifest(ctx context.Context) (err error) {
+// beginManifestAndPacking makes the manifest, as far as it is known before the dump, and the
+// tagger of the image. If images are packed it has the engine dump into a packing stream.
+func (c *checkpoint) beginManifestAndPacking(ctx context.Context) (err error) {
 	if c.manifest, err = c.dir.newManifest(c.engine, c.tree, c.golden); err != nil {
 		return err
 	}
@@ -178,14 +180,14 @@ func (c *checkpoint) beginManifest(ctx context.Context) (err error) {
 	if c.manifest.Packing == nil {
 		return nil
 	}
-	if c.stream, err = c.newPackStream(ctx); err == nil {
+	if c.stream, err = c.newPackingStream(ctx); err == nil {
 		c.order.Dir, c.order.Pages = c.stream.ScratchDir(), c.stream.CreateFile
 	}
 	return err
 }
 
-// dumpTree has the engine dump and stop the tree. Meanwhile another goroutine reads the
-// mapped files.
+// dumpTree has the engine dump and stop the tree. Meanwhile another goroutine describes the
+// mapped files in the manifest.
 func (c *checkpoint) dumpTree(ctx context.Context) error {
 	pids := procfs.Tree(c.tree.PID())
 	c.manifest.Stopped = stoppedProcesses(pids)
@@ -195,7 +197,7 @@ func (c *checkpoint) dumpTree(ctx context.Context) error {
 		c.manifest.Mapped, err = describeMappedFiles(pids, c.tagger)
 		mapped <- err
 	}()
-	stopFlush := flushInBackground(c.order.Dir) // a pack.Stream flushes its files itself
+	stopFlush := flushInBackground(c.order.Dir) // a pack.PackingStream flushes its files itself
 	err := c.engine.Dump(ctx, c.order)
 	stopFlush()
 	if err == nil {
@@ -204,8 +206,9 @@ func (c *checkpoint) dumpTree(ctx context.Context) error {
 	return errors.Join(err, <-mapped)
 }
 
-// describeTreeAndFiles notes in the manifest what the stopped tree is. Meanwhile another
-// goroutine makes the files of the image durable and notes their tags.
+// describeTreeAndFiles notes in the manifest what the stopped tree is. It also starts a
+// goroutine that makes the files of the image durable and notes their tags, unless the
+// image is packed; sealDraft waits for that.
 func (c *checkpoint) describeTreeAndFiles(context.Context) error {
 	failpoint.Hit("hibernate.dumped")
 	if c.stream == nil {
@@ -214,8 +217,8 @@ func (c *checkpoint) describeTreeAndFiles(context.Context) error {
 	return c.manifest.describeTree(c.stopped, c.tagger)
 }
 
-// checkObstaclesAndRights returns an error if the image lacks something of the stopped tree,
-// or would give a thread other rights than the thread has.
+// checkObstaclesAndRights returns an ErrObstacle if the image lacks something of the stopped
+// tree, and an ErrForged if the image would give a thread other rights than the thread has.
 func (c *checkpoint) checkObstaclesAndRights(context.Context) error {
 	if err := c.engine.ObstaclesAnyTime(c.stopped); err != nil { // the tree may have opened something since makeImage asked
 		return err
@@ -223,7 +226,7 @@ func (c *checkpoint) checkObstaclesAndRights(context.Context) error {
 	if err := c.engine.ObstaclesWhenStopped(c.stopped); err != nil {
 		return err
 	}
-	return c.manifest.checkImageIdentities(c.engine, c.order.Dir)
+	return c.manifest.checkRightsInImage(c.engine, c.order.Dir)
 }
 
 // sealDraft waits until the files are durable and writes the manifest. It also prepares the
@@ -247,8 +250,9 @@ func (c *checkpoint) sealDraft(context.Context) error {
 	return c.dir.prepareInvalidation(c.manifest.Generation)
 }
 
-// publishImage gives the image its final name. After a crash the image counts if it has that
-// name, and otherwise the tree.
+// publishImage gives the image its final name, durably, unless ctx has ended. After a crash
+// the image counts if it has that name, and otherwise the tree. After an error the image is
+// a draft again.
 func (c *checkpoint) publishImage(ctx context.Context) error {
 	if err := ctx.Err(); err != nil { // the caller's time is over, and nothing is committed yet
 		return err
@@ -270,8 +274,9 @@ func (c *checkpoint) publishImage(ctx context.Context) error {
 // deleted: the engine puts their contents into the image.
 const deletedFilesSize = 256 << 20
 
-// newPackStream begins to pack the files of the image into the draft.
-func (c *checkpoint) newPackStream(ctx context.Context) (*pack.Stream, error) {
+// newPackingStream returns a stream that packs files of the image into the draft, with a
+// new scratch for the files that the engine writes itself.
+func (c *checkpoint) newPackingStream(ctx context.Context) (*pack.PackingStream, error) {
 	store, m := c.dir.store, c.manifest
 	codec, err := pack.NewCodec(m.Packing, m.ID, store.key, store.packing.Key)
 	if err != nil {
@@ -284,24 +289,24 @@ func (c *checkpoint) newPackStream(ctx context.Context) (*pack.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pack.NewStream(ctx, codec, scratch, c.draft), nil
+	return pack.NewPackingStream(ctx, codec, scratch, c.draft), nil
 }
 
 // stoppedProcesses returns the processes that are stopped, by their numbers in their own PID
 // namespace.
-func stoppedProcesses(pids []int) []int {
-	var stopped []int
+func stoppedProcesses(pids []int) (nsPIDs []int) {
 	for _, pid := range pids {
 		if procfs.IsStopped(pid) {
-			stopped = append(stopped, procfs.NSPid(pid))
+			nsPIDs = append(nsPIDs, procfs.NSPid(pid))
 		}
 	}
-	return stopped
+	return nsPIDs
 }
 
-// continueExcept lets the processes run, except for those that were stopped before the dump.
-func continueExcept(pids, stopped []int) {
+// continueExcept lets the stopped processes run, except for those with the given numbers in
+// their own PID namespace: the ones that were stopped before the dump.
+func continueExcept(pids, stoppedNSPIDs []int) {
 	procfs.ContinueStopped(slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
-		return len(stopped) > 0 && slices.Contains(stopped, procfs.NSPid(pid))
+		return len(stoppedNSPIDs) > 0 && slices.Contains(stoppedNSPIDs, procfs.NSPid(pid))
 	}))
 }

@@ -39,10 +39,10 @@ type Engine interface {
 	// tree is stopped until it gets SIGCONT or SIGKILL; after an error the tree runs
 	// on as before.
 	Dump(ctx context.Context, d DumpOrder) error
-	// Identities returns the identity and rights that the image in dir would give each
-	// thread, ordered by ID. An engine that cannot read its images returns
+	// ThreadIdentities returns the identity and rights that the image in dir would give
+	// each thread, ordered by ID. An engine that cannot read its images returns
 	// ErrUnsupported.
-	Identities(dir string) ([]procfs.ThreadIdentity, error)
+	ThreadIdentities(dir string) ([]procfs.ThreadIdentity, error)
 	// Restore rebuilds a tree from r.Dir and returns its root, a child of this
 	// process. Every process is stopped, as after Dump. After an error no process of
 	// the attempt runs any more.
@@ -111,7 +111,9 @@ type DumpOrder struct {
 
 // RestoreOrder says which image an Engine restores, and what the tree gets.
 type RestoreOrder struct {
-	Dir        string
+	// Dir is the directory with the image's files.
+	Dir string
+	// Cgroup is the cgroup in which the tree and the engine run, or "" for the host's.
 	Cgroup     cgroup.Dir
 	Prestarted Prestarted // as in DumpOrder
 	// ProvideChunk writes a chunk of a page file into Dir, for RestoreLazy of a packed

@@ -13,8 +13,8 @@ import (
 const flushInterval = 5 * time.Millisecond
 
 // flushInBackground has the kernel write the page files in dir to disk while the engine still
-// dumps, so that the sync after the dump has little left to write. The caller must call stop,
-// which starts to write all other files in dir too.
+// dumps, so that the sync after the dump has little left to write. The caller must call stop
+// after the dump: it also has the kernel begin to write all other files in dir.
 func flushInBackground(dir string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -42,18 +42,18 @@ func flushInBackground(dir string) (stop func()) {
 }
 
 // startWriteback has the kernel begin to write the new data of the files in dir whose names
-// match the pattern. It waits for nothing and ignores errors, since a sync follows. The map
-// open keeps the files open for the next call.
-func startWriteback(dir, pattern string, open map[string]*os.File) {
+// match the pattern. It waits for nothing and ignores errors, since a sync follows. It keeps
+// the files open, by name in openFiles, for the next call.
+func startWriteback(dir, pattern string, openFiles map[string]*os.File) {
 	names, _ := filepath.Glob(filepath.Join(dir, pattern))
 	for _, name := range names {
-		f := open[name]
+		f := openFiles[name]
 		if f == nil {
 			var err error
 			if f, err = os.Open(name); err != nil {
 				continue
 			}
-			open[name] = f
+			openFiles[name] = f
 		}
 		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 	}

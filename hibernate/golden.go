@@ -15,7 +15,7 @@ import (
 
 // MakeGolden makes a golden image of the tree in dir, where there must be none, and lets
 // the tree run on. After an error there is no golden image and the tree runs as before;
-// if the tree can't run as before either, the error wraps that of Revive too.
+// if the tree can't run as before either, the error also wraps the error of t.Revive.
 func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
 	image, err := makeImage(ctx, e, dir, t, true)
 	if err != nil {
@@ -29,8 +29,9 @@ func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	return image, nil
 }
 
-// Golden returns the golden image, or ErrNoImage. If it was removed to make room for
-// another image the error says so. Golden returns ErrRefused as Image does.
+// Golden returns the golden image, or ErrNoImage. If the image was removed to make room for
+// another one the error says so. Golden returns ErrRefused if this host did not write the
+// image for this instance, or if images are to be encrypted now and this one is not.
 func (d *ImageDir) Golden() (*Image, error) {
 	m, err := d.readManifest(goldenName)
 	if errors.Is(err, ErrNoImage) {
@@ -62,7 +63,8 @@ func (d *ImageDir) DiscardGolden() error {
 	return d.store.deleteInBackground(d.path(goldenName))
 }
 
-// evictGolden deletes a golden image at once, to make room for another image.
+// evictGolden deletes a golden image at once, to make room for another image, which lacks
+// room because of why. It remembers that for Golden, and calls GoldenEvicted of the limits.
 func (s *Store) evictGolden(golden StoredImage, why error) error {
 	if err := os.RemoveAll(s.ImageDir(golden.Callsign).path(goldenName)); err != nil {
 		return fmt.Errorf("%w; and the golden image of %s can't make room: %w", why, golden.Callsign, err)
@@ -84,7 +86,7 @@ func (s *Store) forgetGoldenEviction(callsign string) {
 	delete(s.goldenEvictions, callsign)
 }
 
-// hasGolden reports whether any instance has a golden image.
+// hasGolden reports whether any instance has a golden image, false if that is not known.
 func (s *Store) hasGolden() bool {
 	stored, err := s.List()
 	return err == nil && len(stored) > 0 && stored[0].Golden

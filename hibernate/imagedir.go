@@ -93,14 +93,14 @@ func (d *ImageDir) Image() (*Image, error) {
 	return m.newImage(d), nil
 }
 
-// readManifest reads the manifest of the image in that place, imageName or goldenName.
-// The error is ErrNoImage if there is none, and wraps ErrRefused if this host did not
-// write it there.
-func (d *ImageDir) readManifest(place string) (*manifest, error) {
+// readManifest reads the manifest of the image in the directory imageName or goldenName.
+// The error is ErrNoImage if there is no image, and wraps ErrRefused if this host did not
+// write the manifest for that directory of this instance.
+func (d *ImageDir) readManifest(dirName string) (*manifest, error) {
 	m := &manifest{}
-	err := readSealed(d.path(place, manifestName), d.store.key, m)
+	err := readSealed(d.path(dirName, manifestName), d.store.key, m)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(d.path(place)); err == nil {
+		if _, err := os.Lstat(d.path(dirName)); err == nil {
 			return nil, fmt.Errorf("%w: it has no manifest", ErrRefused)
 		}
 		return nil, ErrNoImage
@@ -112,14 +112,14 @@ func (d *ImageDir) readManifest(place string) (*manifest, error) {
 		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
 	case m.Callsign != d.callsign:
 		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
-	case m.dirName() != place:
+	case m.dirName() != dirName:
 		return nil, fmt.Errorf("%w: it was written as the %s image", ErrRefused, m.kind())
 	}
 	return m, nil
 }
 
 // usedGeneration returns the highest generation that was ever woken or invalidated, 0
-// for none.
+// for none. The error wraps ErrRefused if this host did not write that.
 func (d *ImageDir) usedGeneration() (uint64, error) {
 	var used uint64
 	err := readSealed(d.path(generationName), d.store.key, &used)
@@ -137,8 +137,9 @@ func (d *ImageDir) invalidateUpTo(generation uint64) error {
 	return d.finishInvalidation()
 }
 
-// prepareInvalidation writes a file that changes nothing before finishInvalidation. A
-// checkpoint writes it, so that the wake needs no space on disk.
+// prepareInvalidation writes the generation into a file that changes nothing before
+// finishInvalidation, unless the file has it already. A checkpoint does that, so that the
+// wake needs no space on disk.
 func (d *ImageDir) prepareInvalidation(generation uint64) error {
 	var prepared uint64
 	if err := readSealed(d.path(generationNew), d.store.key, &prepared); err == nil && prepared == generation {
@@ -155,7 +156,8 @@ func (d *ImageDir) finishInvalidation() error {
 	return atomicfile.SyncDir(d.base)
 }
 
-// makeDraft makes an empty directory for a new image and returns its path.
+// makeDraft makes an empty directory for a new image, or for a scratch, and returns its
+// path. OpenStore deletes it if it is left.
 func (d *ImageDir) makeDraft() (string, error) {
 	if err := os.MkdirAll(d.base, 0o700); err != nil {
 		return "", err
@@ -198,7 +200,8 @@ func (d *ImageDir) Quarantine() error {
 // RemoveAll deletes all that is kept of an instance that is gone for good.
 func (d *ImageDir) RemoveAll() error { return os.RemoveAll(d.base) }
 
-// DraftBytes returns how many bytes the image that is being written has so far.
+// DraftBytes returns how many bytes the image that is being written has on disk so far, 0
+// if none is being written.
 func (d *ImageDir) DraftBytes() (total int64) {
 	drafts, _ := filepath.Glob(d.path(draftPrefix + "*"))
 	for _, draft := range drafts {

@@ -19,9 +19,10 @@ type Memory interface {
 	// ChunkSize bytes, and returns the part that it filled: the last chunk is
 	// shorter. The error wraps ErrRefused if the chunk is not what was dumped.
 	ReadChunk(file string, index int64, buffer []byte) ([]byte, error)
-	// HandOver returns what another process needs to read the memory: a text that holds
-	// the keys of the image, and the open page files, which this Memory will close.
-	HandOver() (json.RawMessage, []*os.File, error)
+	// HandOver returns what ReceiveMemory needs in another process: a text that holds the
+	// keys of the image, and the open page files, which this Memory will close.
+	HandOver() (text json.RawMessage, pageFiles []*os.File, err error)
+	// Close closes the page files. No other method may be called after it.
 	Close() error
 }
 
@@ -33,10 +34,11 @@ type imageMemory struct {
 	files map[string]pageFile
 }
 
+// pageFile is an open page file of an image.
 type pageFile struct {
 	*os.File
-	number uint32 // among the files of the image
-	want   pack.File
+	number uint32    // among the files of the image
+	want   pack.File // from the manifest
 }
 
 // openMemory opens the page files of the image.
@@ -47,7 +49,7 @@ func (i *Image) openMemory() (*imageMemory, error) {
 }
 
 // newImageMemory returns the memory of an image. It calls open for each page file, in the
-// order of the manifest.
+// order of the manifest; the error wraps ErrRefused if one can't be opened.
 func newImageMemory(from memoryHandover, open func(name string) (*os.File, error)) (*imageMemory, error) {
 	codec, err := pack.NewCodec(from.Packing, from.ID, from.Key, from.PackingKey)
 	if err != nil {

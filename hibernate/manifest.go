@@ -92,8 +92,9 @@ func (d *ImageDir) newManifest(e Engine, t Tree, golden bool) (*manifest, error)
 	}, nil
 }
 
-// describeTree notes the rights and settings of the stopped tree, and its mapped files
-// if they are no longer those that it had before the dump.
+// describeTree notes the time, the rights and settings of the stopped tree, for a golden
+// image its droppable memory, and its mapped files if they are no longer those that it had
+// before the dump.
 func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
 	m.Created, m.Uptime = time.Now().Round(0), uptime()
 	if m.Threads, err = procfs.ThreadIdentities(pids); err != nil {
@@ -115,16 +116,16 @@ func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
 	return err
 }
 
-// syncAndDescribeFiles makes the files in the draft durable and notes their sizes and tags.
-// It does both at the same time.
-func (m *manifest) syncAndDescribeFiles(t pack.Tagger, draft string) error {
-	entries, err := os.ReadDir(draft)
+// syncAndDescribeFiles makes the files in the directory of the draft durable and notes their
+// sizes and tags. It does both at the same time.
+func (m *manifest) syncAndDescribeFiles(t pack.Tagger, draftDir string) error {
+	entries, err := os.ReadDir(draftDir)
 	if err != nil {
 		return err
 	}
 	files := make([]*os.File, len(entries))
 	for i, entry := range entries {
-		if files[i], err = os.Open(filepath.Join(draft, entry.Name())); err != nil {
+		if files[i], err = os.Open(filepath.Join(draftDir, entry.Name())); err != nil {
 			return err
 		}
 		defer files[i].Close()
@@ -135,8 +136,8 @@ func (m *manifest) syncAndDescribeFiles(t pack.Tagger, draft string) error {
 	return errors.Join(err, <-synced)
 }
 
-// tagFiles returns the descriptions of the files with their tags. The number of a file is its
-// place in files.
+// tagFiles reads the files and returns their descriptions with their tags. The number of a
+// file is its place in files. The error names a file that is not a regular one.
 func tagFiles(files []*os.File, t pack.Tagger) ([]pack.File, error) {
 	described := make([]pack.File, len(files))
 	for i, f := range files {
@@ -157,15 +158,16 @@ func tagFiles(files []*os.File, t pack.Tagger) ([]pack.File, error) {
 	return described, nil
 }
 
-// write seals the manifest in the draft and makes it durable.
-func (m *manifest) write(key []byte, draft string) error {
+// write sets the total size of the files, and writes the sealed manifest into the directory
+// of the draft, durably.
+func (m *manifest) write(key []byte, draftDir string) error {
 	for _, f := range m.Files {
 		m.Bytes += f.Size
 	}
-	if err := writeSealed(filepath.Join(draft, manifestName), key, m); err != nil {
+	if err := writeSealed(filepath.Join(draftDir, manifestName), key, m); err != nil {
 		return fmt.Errorf("cannot write the manifest: %w", err)
 	}
-	return atomicfile.SyncDir(draft)
+	return atomicfile.SyncDir(draftDir)
 }
 
 // newImage returns the committed image that the manifest in dir describes.
@@ -232,7 +234,7 @@ func writeSealed(path string, key []byte, v any) error {
 }
 
 // readSealed reads into v what writeSealed wrote. The error wraps ErrRefused if the file
-// was not sealed with this key.
+// was not sealed with this key, and fs.ErrNotExist if there is no file.
 func readSealed(path string, key []byte, v any) error {
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -251,6 +253,7 @@ func readSealed(path string, key []byte, v any) error {
 	return nil
 }
 
+// keyedDigest returns the HMAC of the text, with SHA-256.
 func keyedDigest(key, text []byte) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write(text)

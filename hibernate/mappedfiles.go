@@ -41,7 +41,8 @@ func describeMappedFiles(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	return files, nil
 }
 
-// checkMappedFiles returns an ErrRefused if the contents of one of the files changed.
+// checkMappedFiles returns an ErrRefused if one of the files is missing or its contents
+// changed. It reads only files that seem to be others by their fileid.ID.
 func checkMappedFiles(files []mappedFile, t pack.Tagger) error {
 	for i, was := range files {
 		now, err := statMappedFile(was.Path)

@@ -20,19 +20,19 @@ type memoryHandover struct {
 }
 
 // HandOver returns what ReceiveMemory needs in another process, see Memory.
-func (m *imageMemory) HandOver() (json.RawMessage, []*os.File, error) {
-	var open []*os.File
+func (m *imageMemory) HandOver() (text json.RawMessage, pageFiles []*os.File, err error) {
 	for _, f := range m.from.Files {
 		if isPageFile(f.Name) {
-			open = append(open, m.files[f.Name].File)
+			pageFiles = append(pageFiles, m.files[f.Name].File)
 		}
 	}
-	text, err := json.Marshal(m.from)
-	return text, open, err
+	text, err = json.Marshal(m.from)
+	return text, pageFiles, err
 }
 
-// ReceiveMemory returns the memory that another process has handed over. The Memory closes
-// the files; after an error they are closed already.
+// ReceiveMemory returns the memory of which another process has called HandOver: the text,
+// and the page files in the same order. The Memory closes the files; after an error they
+// are closed already.
 func ReceiveMemory(text json.RawMessage, files []*os.File) (Memory, error) {
 	nextFile := func(string) (*os.File, error) {
 		if len(files) == 0 {

@@ -13,27 +13,28 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// attempts is how often the engine tries a restore: an attempt can fail because the engine was
-// killed or lost a race, and leaves the image as it was.
-const attempts = 2
+// restoreAttempts is how often the engine tries a restore: an attempt can fail because the
+// engine was killed or lost a race, and leaves the image as it was.
+const restoreAttempts = 2
 
 // WakeOptions says what a restored tree gets from the host.
 type WakeOptions struct {
 	Cgroup cgroup.Dir
-	// Files is what it is in RestoreOrder. The caller closes the files.
+	// Files replaces what the tree held open outside of itself, as in RestoreOrder. The
+	// caller closes the files.
 	Files []Inherited
 	// Cleanup is called after each attempt that failed, and must end every process
 	// in the cgroup.
 	Cleanup func() error
-	// LoaderDir is what it is in RestoreOrder.
+	// LoaderDir is where a later host finds the loading, as in RestoreOrder.
 	LoaderDir string
 }
 
-// Restore turns the image into a running tree and marks the image as used, unless it is
-// golden. The returned root is a child of this process. No process of the tree runs before
-// every byte of the image was verified and every thread was found to have the rights that it
-// had. After an error no process of the tree runs; after an ErrRefused no further attempt
-// can succeed.
+// Restore turns the image into a running tree and marks the image's Generation as used, so
+// that only a golden image can be restored again. The returned root is a child of this
+// process. No process of the tree runs before every byte of the image was verified and every
+// thread was found to have the rights that it had. After an error no process of the tree
+// runs; after an ErrRefused no further attempt can succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w WakeOptions) (*os.Process, error) {
 	r := &restoration{image: i, engine: e, wake: w}
 	load := r.loadEagerly
@@ -74,7 +75,7 @@ type restoration struct {
 }
 
 // run verifies everything but the memory, has load restore the stopped tree, and lets the
-// tree run.
+// tree run. After an error it has killed the tree.
 func (r *restoration) run(ctx context.Context, load func(context.Context) error) (err error) {
 	if err := r.engine.Check(ctx); err != nil {
 		return err
@@ -96,19 +97,20 @@ func (r *restoration) run(ctx context.Context, load func(context.Context) error)
 	return nil
 }
 
-// releaseScratchAndEngine releases what only run needs; err is the error of run. After a
-// success the engine ends in the background; after an error the method waits for its end,
-// since the caller then removes the cgroup of the engine.
-func (r *restoration) releaseScratchAndEngine(err error) {
+// releaseScratchAndEngine releases what only run needs; runErr is the error of run. After a
+// success the engine ends in the background; after an error the method waits for the end of
+// the engine, whose cgroup the caller will remove.
+func (r *restoration) releaseScratchAndEngine(runErr error) {
 	r.removeScratch()
-	if err != nil {
+	if runErr != nil {
 		r.prestarted.Close()
 		return
 	}
 	r.image.dir.store.runInBackground(r.prestarted.Close)
 }
 
-// killRestoredTree ends a restored tree that must not run.
+// killRestoredTree ends a restored tree that must not run, with all processes in its cgroup,
+// and then its loading. It does nothing if the engine has not restored the tree.
 func (r *restoration) killRestoredTree() error {
 	if r.root == nil {
 		return nil
@@ -121,7 +123,8 @@ func (r *restoration) killRestoredTree() error {
 }
 
 // loadEagerly has the engine restore the tree with all its memory. Meanwhile it verifies
-// the memory: the size is known to be right, and the engine interprets none of it.
+// the page files, whose size is known to be right and which the engine does not interpret,
+// and prepares the invalidation of the image.
 func (r *restoration) loadEagerly(ctx context.Context) error {
 	dir, err := r.unpackFiles(false)
 	if err != nil {
@@ -148,7 +151,8 @@ func (r *restoration) loadEagerly(ctx context.Context) error {
 	return err
 }
 
-// loadLazily has the engine restore the tree without its memory, and begins the loading.
+// loadLazily has the engine restore the tree without its memory and begin the loading. It
+// also prepares the invalidation of the image.
 func (r *restoration) loadLazily(ctx context.Context) error {
 	dir, err := r.unpackFiles(true)
 	if err != nil {
@@ -172,8 +176,8 @@ func (r *restoration) loadLazily(ctx context.Context) error {
 }
 
 // loadLazilyAndWait is like loadLazily, but returns when all memory is in the tree. It spares
-// a packed image from being unpacked first. If the engine has no lazy restore it loads
-// eagerly.
+// a packed image from being unpacked first. If the engine has no lazy restore it does what
+// loadEagerly does.
 func (r *restoration) loadLazilyAndWait(ctx context.Context) error {
 	err := r.loadLazily(ctx)
 	if errors.Is(err, ErrUnsupported) {
@@ -192,12 +196,14 @@ func (r *restoration) loadLazilyAndWait(ctx context.Context) error {
 	}
 }
 
-// restoreWithRetries calls restore with the order, and again after a failure. Each attempt has
-// its share of the time, so that an attempt that hangs leaves some time for the next.
+// restoreWithRetries completes the order and calls restore, and again after a failure and
+// the Cleanup of the WakeOptions, unless a new attempt can't succeed. Each attempt has its
+// share of the time, so that an attempt that hangs leaves some time for the next. An
+// ErrUnsupported is returned as it is.
 func (r *restoration) restoreWithRetries(ctx context.Context, order RestoreOrder, restore func(context.Context, RestoreOrder) error) error {
 	order.Cgroup, order.Files, order.LoaderDir, order.Prestarted = r.wake.Cgroup, r.wake.Files, r.wake.LoaderDir, r.prestarted
 	var errs []error
-	for left := attempts; left > 0; left-- {
+	for left := restoreAttempts; left > 0; left-- {
 		limited, cancel := withShareOfRemainingTime(ctx, left)
 		err := restore(limited, order)
 		cancel()
@@ -216,7 +222,8 @@ func (r *restoration) restoreWithRetries(ctx context.Context, order RestoreOrder
 	return fmt.Errorf("cannot restore: %w", errors.Join(errs...))
 }
 
-// withShareOfRemainingTime limits ctx to one of the equal parts of the time that ctx has left.
+// withShareOfRemainingTime limits ctx to one of the equal parts of the time that ctx has
+// left. A ctx without a deadline stays without one.
 func withShareOfRemainingTime(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
 	late, limited := ctx.Deadline()
 	if !limited {
@@ -226,9 +233,9 @@ func withShareOfRemainingTime(ctx context.Context, parts int) (context.Context, 
 }
 
 // unpackFiles returns the directory in which the engine finds the files of the image. It
-// unpacks a packed image into a scratch first; lazily means without the contents of the
-// page files.
-func (r *restoration) unpackFiles(lazily bool) (dir string, err error) {
+// unpacks a packed image into a scratch first, with withoutMemory except for the contents
+// of the page files. The error wraps ErrRefused if a file is damaged.
+func (r *restoration) unpackFiles(withoutMemory bool) (dir string, err error) {
 	m := &r.image.manifest
 	if m.Packing == nil {
 		return r.image.path(), nil
@@ -243,7 +250,7 @@ func (r *restoration) unpackFiles(lazily bool) (dir string, err error) {
 		return "", err
 	}
 	r.unpacked = pack.NewUnpacker(codec, r.image.path(), m.Files, scratch)
-	err = r.unpacked.UnpackAll(func(name string) bool { return lazily && isPageFile(name) })
+	err = r.unpacked.UnpackAll(func(name string) bool { return withoutMemory && isPageFile(name) })
 	return r.unpacked.Dir, damagedAsRefused(err)
 }
 
@@ -265,8 +272,9 @@ func (i *Image) unpackedSize() int64 {
 	return total
 }
 
-// verifyTreeAndLetRun compares the restored tree with the dumped one, marks the image as used,
-// and lets the tree run.
+// verifyTreeAndLetRun compares the rights and cgroups of the restored tree with the dumped
+// one's, restores settings of threads that the engine does not, zeroes droppable memory,
+// marks the image's generation as used, and lets the tree run.
 func (r *restoration) verifyTreeAndLetRun() error {
 	m := &r.image.manifest
 	pids := procfs.Tree(r.root.Pid)
@@ -274,7 +282,7 @@ func (r *restoration) verifyTreeAndLetRun() error {
 	if err != nil {
 		return err
 	}
-	if err := checkRestoredIdentities(m.Threads, threads); err != nil {
+	if err := checkRestoredRights(m.Threads, threads); err != nil {
 		return err
 	}
 	if err := checkRestoredCgroup(pids); err != nil {

@@ -51,8 +51,8 @@ type Store struct {
 	goldenEvictions map[string]bool     // callsigns whose golden image was removed to make room
 }
 
-// OpenStore makes dir a store unless it is one already, and deletes the drafts and the
-// trash of an earlier host.
+// OpenStore opens the store in dir, which it makes if there is none, and deletes the drafts
+// and the trash of an earlier host.
 func OpenStore(dir string) (_ *Store, err error) {
 	defer func() {
 		if err != nil {
@@ -80,7 +80,8 @@ func OpenStore(dir string) (_ *Store, err error) {
 	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}, nil
 }
 
-// readOrMakeStoreKey reads the key that seals the images, and makes one if there is none.
+// readOrMakeStoreKey returns the key that seals the images, from the file at path. It makes
+// a key and the file if there is none.
 func readOrMakeStoreKey(path string) ([]byte, error) {
 	key, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -124,7 +125,7 @@ func (s *Store) deleteInBackground(path string) error {
 	return nil
 }
 
-// runInBackground runs work that no caller waits for, except for Close.
+// runInBackground runs work in a goroutine that no caller waits for, except for Close.
 func (s *Store) runInBackground(work func()) { s.background.Go(work) }
 
 // newImageID returns a random ID, which no other image has.

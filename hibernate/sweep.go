@@ -12,10 +12,10 @@ type Swept struct {
 	Removed, Kept []StoredImage
 }
 
-// Sweep deletes the images older than age that are quarantined or belong to instances
-// that are not known. It keeps younger images, since an instance may be missing by
-// mistake, but no golden images.
-func (s *Store) Sweep(age time.Duration, isKnown func(callsign string) bool) (Swept, error) {
+// Sweep deletes the images that are quarantined or belong to instances that are not known.
+// It keeps those that are younger than minAge, since an instance may be missing by mistake,
+// unless they are golden.
+func (s *Store) Sweep(minAge time.Duration, isKnown func(callsign string) bool) (Swept, error) {
 	stored, err := s.List()
 	if err != nil {
 		return Swept{}, fmt.Errorf("cannot sweep the image store: %w", err)
@@ -25,7 +25,7 @@ func (s *Store) Sweep(age time.Duration, isKnown func(callsign string) bool) (Sw
 	for _, one := range stored {
 		switch {
 		case !one.Quarantined && isKnown(one.Callsign):
-		case time.Since(one.Written) < age && !one.Golden:
+		case time.Since(one.Written) < minAge && !one.Golden:
 			swept.Kept = append(swept.Kept, one)
 		default:
 			swept.Removed = append(swept.Removed, one)
@@ -35,8 +35,8 @@ func (s *Store) Sweep(age time.Duration, isKnown func(callsign string) bool) (Sw
 	return swept, errors.Join(errs...)
 }
 
-// invalidateImage deletes an image of an instance that does not run, and makes copies of the
-// image unusable.
+// invalidateImage deletes an image of an instance that does not run. Unless the image is
+// golden, a copy of it can't be woken either.
 func (s *Store) invalidateImage(stored StoredImage) error {
 	dir := s.ImageDir(stored.Callsign)
 	if stored.Golden {

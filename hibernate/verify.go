@@ -21,8 +21,8 @@ func (i *Image) newTagger() (pack.Tagger, error) {
 	return pack.NewTagger(i.dir.store.key, i.manifest.ID)
 }
 
-// CheckFitsHost returns an error unless the engine, the kernel and the mapped files are those
-// that the image was made with, and the host has the image's key.
+// CheckFitsHost returns an ErrKey if the host lacks the image's key, and an ErrRefused
+// unless the engine, the kernel and the mapped files are those that the image was made with.
 func (i *Image) CheckFitsHost(e Engine) error {
 	if err := i.CheckKey(); err != nil {
 		return err
@@ -41,8 +41,9 @@ func (i *Image) CheckFitsHost(e Engine) error {
 	return checkMappedFiles(m.Mapped, t)
 }
 
-// verifyMetadata verifies everything but the memory. The files of a packed image are verified
-// when they are unpacked.
+// verifyMetadata verifies that the image fits the host, and everything in it but the memory.
+// Of the files of a packed image it verifies the sizes; the rest is verified when they are
+// unpacked.
 func (i *Image) verifyMetadata(e Engine) error {
 	if err := i.CheckFitsHost(e); err != nil {
 		return err

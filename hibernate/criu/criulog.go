@@ -24,11 +24,12 @@ const harmlessError = "Can't setup RLIMIT_NOFILE for self"
 const maxQuoted = 2
 
 // errorFromLog returns an error with the first errors of CRIU's log in the directory, or
-// err if the log has none. CRIU's answer itself never says what went wrong.
-func errorFromLog(dir string, err error) error {
+// the fallback if there is no log or no error in it. CRIU's answer itself never says what
+// went wrong.
+func errorFromLog(dir string, fallback error) error {
 	text, rerr := os.ReadFile(filepath.Join(dir, logName))
 	if rerr != nil {
-		return err
+		return fallback
 	}
 	var found []string
 	for line := range strings.Lines(string(text)) {
@@ -43,7 +44,7 @@ func errorFromLog(dir string, err error) error {
 		}
 	}
 	if len(found) == 0 {
-		return err
+		return fallback
 	}
 	return fmt.Errorf("CRIU says: %w", errors.New(strings.Join(found, "; ")))
 }

@@ -16,12 +16,13 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Dump implements hibernate.Engine.
+// Dump implements hibernate.Engine. It waits for other dumps of trees that have the same
+// current directories, see lockTreeCwds.
 func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	opts := commonOptions()
 	opts.Pid = new(int32(d.PID))
 	opts.LinkRemap = new(!d.Reusable) // the first restore removes these links
-	unlock, err := lockWorkDirs(ctx, d.PID)
+	unlock, err := lockTreeCwds(ctx, d.PID)
 	if err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
@@ -36,8 +37,8 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	return nil
 }
 
-// dumpImages has CRIU write the images. The memory goes to d.Pages if that is set. After
-// an error neither CRIU nor a helper of CRIU runs any more.
+// dumpImages has CRIU write the images and stop the tree. The memory goes to d.Pages if
+// that is set. After an error neither CRIU nor a helper of CRIU runs any more.
 func (e *Engine) dumpImages(ctx context.Context, d hibernate.DumpOrder, opts *rpc.CriuOpts) error {
 	var server *images.PageServer
 	var files []*os.File

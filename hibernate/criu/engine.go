@@ -21,7 +21,7 @@ type Engine struct {
 	path    string // of the executable
 	version string
 	timing  pager.Timing
-	// The engine makes its own directories in the finder's directory Programs, too.
+	// The engine makes its own directories in the finder's HelperDir, too.
 	*obstacles.Finder
 
 	checkLock chan struct{} // guards the fields below; a channel, so that a context can end the wait
@@ -33,11 +33,11 @@ var _ hibernate.Engine = (*Engine)(nil)
 
 // Open returns an engine with the CRIU at path, or for "" with the one that is installed
 // for this host or in PATH. If CRIU cannot be run, Open still returns an engine, whose
-// Check returns the cause. The engine installs helper programs in the directory programs,
-// and makes its working directories there.
-func Open(path, programs string) *Engine {
+// Check returns the cause. The engine installs its helper executables in helperDir, and
+// makes its working directories there.
+func Open(path, helperDir string) *Engine {
 	e := &Engine{
-		path: path, timing: pager.DefaultTiming, Finder: &obstacles.Finder{Programs: programs},
+		path: path, timing: pager.DefaultTiming, Finder: &obstacles.Finder{HelperDir: helperDir},
 		checkLock: make(chan struct{}, 1),
 	}
 	e.checkErr = e.findCRIU()
@@ -45,8 +45,8 @@ func Open(path, programs string) *Engine {
 	return e
 }
 
-// findCRIU sets the path and the version of CRIU. It fails if CRIU cannot be run, with an
-// error that wraps hibernate.ErrUnsupported.
+// findCRIU sets the path, unless it is set, and the version of CRIU. The error wraps
+// hibernate.ErrUnsupported if CRIU cannot be run or this process is not root.
 func (e *Engine) findCRIU() (err error) {
 	if e.path == "" {
 		e.path = installedCRIU()
@@ -94,7 +94,7 @@ func (e *Engine) Check(ctx context.Context) error {
 	return e.checkErr
 }
 
-// Identities implements hibernate.Engine.
-func (e *Engine) Identities(dir string) ([]procfs.ThreadIdentity, error) {
-	return images.ReadIdentities(dir)
+// ThreadIdentities implements hibernate.Engine.
+func (e *Engine) ThreadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
+	return images.ReadThreadIdentities(dir)
 }

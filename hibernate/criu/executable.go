@@ -31,7 +31,8 @@ func installedCRIU() string {
 // versionLimit is how long CRIU may take to tell its version.
 const versionLimit = 5 * time.Second
 
-// askVersion returns the version of the CRIU at path, such as "4.2.1".
+// askVersion starts the CRIU at path and returns the version that it tells, such as
+// "4.2.1". A development version counts as the next release.
 func askVersion(path string) (string, error) {
 	if _, err := exec.LookPath(path); err != nil {
 		return "", err
@@ -52,7 +53,7 @@ func askVersion(path string) (string, error) {
 	}
 	v := resp.GetVersion()
 	major, minor, patch := v.GetMajorNumber(), v.GetMinorNumber(), v.GetSublevel()
-	if v.GetGitid() != "" { // a development version counts as the next release
+	if v.GetGitid() != "" {
 		minor, patch = minor+1, 0
 	}
 	return fmt.Sprintf("%d.%d.%d", major, minor, patch), nil

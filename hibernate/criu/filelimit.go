@@ -37,7 +37,8 @@ func startWithRaisedFileLimit(cmd *exec.Cmd) error {
 	return nil
 }
 
-// waitTraceStop returns when the traced child has stopped, or has ended.
+// waitTraceStop returns when the traced child has stopped, or has ended. It does not reap
+// the child.
 func waitTraceStop(pid int) error {
 	var info unix.Siginfo
 	for {

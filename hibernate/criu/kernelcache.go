@@ -17,7 +17,8 @@ import (
 // kernelCache is the file in which CRIU keeps what it has found out about the kernel.
 const kernelCache = "/run/criu.kdat"
 
-// writeKernelCache writes CRIU's kernel cache on machines whose /run is not a tmpfs.
+// writeKernelCache writes CRIU's kernel cache on machines whose /run is not a tmpfs, and
+// does nothing on others. After an error there is no cache.
 // CRIU reads the cache there but refuses to write it, since the file could survive a
 // reboot; without the cache every operation takes about 30 ms longer. The host writes it
 // at each start, because CRIU would also believe a cache of another kernel.

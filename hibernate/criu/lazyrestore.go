@@ -16,7 +16,7 @@ import (
 // RestoreLazy implements hibernate.Engine. CRIU leaves out the memory that can come
 // later, and a pager loads it into the tree.
 func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
-	layout, err := readLayout(r.Dir)
+	layout, err := readLazyLayout(r.Dir)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w before the memory is read: %w", hibernate.ErrUnsupported, err), m.Close())
 	}
@@ -25,7 +25,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 			return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
 		}
 	}
-	p, err := pager.Start(layout, r, m, e.Programs, e.timing)
+	p, err := pager.Start(layout, r, m, e.HelperDir, e.timing)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot restore: %w", err)
 	}
@@ -48,9 +48,9 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 	return root, p, nil
 }
 
-// readLayout returns where the memory lies in the image in dir, or an error if the kernel
-// has no userfaultfd(2).
-func readLayout(dir string) (images.Layout, error) {
+// readLazyLayout returns where the memory lies in the image in dir, or an error if a lazy
+// restore is not possible because the kernel has no userfaultfd(2).
+func readLazyLayout(dir string) (images.Layout, error) {
 	if err := uffd.CheckSupport(); err != nil {
 		return images.Layout{}, err
 	}
@@ -74,5 +74,5 @@ func cancelWhenPagerFails(ctx context.Context, p hibernate.Loading) (_ context.C
 	return ctx, func() { cancel(); watch.Wait() }
 }
 
-// RejoinLoading implements hibernate.Engine.
+// RejoinLoading implements hibernate.Engine: it connects to the loader in dir.
 func (e *Engine) RejoinLoading(dir string) (hibernate.Loading, error) { return pager.RejoinLoader(dir) }

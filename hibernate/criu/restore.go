@@ -19,7 +19,7 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Restore implements hibernate.Engine.
+// Restore implements hibernate.Engine. After an error it has killed what CRIU has made.
 func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
 	tree := &restoredTree{group: r.Cgroup}
 	root, err := e.restore(ctx, r, tree, nil)
@@ -29,8 +29,9 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Pro
 	return root, nil
 }
 
-// restore has CRIU restore the tree, lazily if there is a pager, and returns the root.
-// After an error the caller must call tree.kill.
+// restore has CRIU restore the tree, lazily if p is not nil, and returns the root when the
+// whole tree is stopped. It records in tree what CRIU makes; after an error the caller
+// must call tree.kill.
 func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *restoredTree, p pager.Pager) (*os.Process, error) {
 	s, end := e.sessionFor(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
@@ -56,8 +57,8 @@ func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *re
 	return os.FindProcess(tree.root)
 }
 
-// inheritedFiles returns the files that a restored tree gets, in the same order. CRIU
-// gets a descriptor for each, since one descriptor cannot have two keys.
+// inheritedFiles returns the File of each, in the same order. CRIU gets a descriptor for
+// each, even if two are the same file, since one descriptor cannot have two keys.
 func inheritedFiles(inherited []hibernate.Inherited) []*os.File {
 	files := make([]*os.File, len(inherited))
 	for i, f := range inherited {
@@ -125,10 +126,11 @@ func isHalfRestored(pid int) bool {
 	return err == nil && strings.Contains(string(line), "criu: restore --rpc")
 }
 
-// waitStopped returns when every process of the tree below root is stopped. CRIU answers
-// a moment before the stop has reached all of them.
-func waitStopped(ctx context.Context, root int) error {
-	for slices.ContainsFunc(procfs.Tree(root), func(pid int) bool { return !procfs.IsStopped(pid) && !procfs.HasEnded(pid) }) {
+// waitStopped returns when every process of the tree below the root is stopped or has
+// ended, or with an error when ctx ends. CRIU answers a moment before the stop has reached
+// all of them.
+func waitStopped(ctx context.Context, rootPID int) error {
+	for slices.ContainsFunc(procfs.Tree(rootPID), func(pid int) bool { return !procfs.IsStopped(pid) && !procfs.HasEnded(pid) }) {
 		if ctx.Err() != nil {
 			return fmt.Errorf("the tree does not stop: %w", ctx.Err())
 		}

@@ -71,17 +71,19 @@ func startClient(path string, group cgroup.Dir, files []*os.File) (*client, erro
 	return c, nil
 }
 
-// reap waits for the end of CRIU. From then on a read returns the messages that CRIU has
-// sent and then io.EOF, even while a half-made tree holds CRIU's end of the connection.
+// reap waits for the end of CRIU, reaps CRIU and closes c.ended. From then on a read returns
+// the messages that CRIU has sent and then io.EOF, even while a half-made tree holds CRIU's
+// end of the connection.
 func (c *client) reap() {
 	_ = c.cmd.Wait() // the exit status says less than the answer
 	_ = c.conn.CloseRead()
 	close(c.ended)
 }
 
-// sendRequest sends the request and returns CRIU's answer. It calls notify, unless that
-// is nil, with each notification before the answer; CRIU waits for the return of notify.
-// After an error the caller must call close before it tries again.
+// sendRequest sends the request and returns CRIU's answer, or an error if CRIU reports a
+// failure or ctx ends. It calls notify, unless that is nil, with each notification before
+// the answer; CRIU waits for the return of notify. A client serves one request: after it
+// the caller must call close.
 func (c *client) sendRequest(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -141,8 +143,8 @@ func (c *client) close() {
 	<-c.ended
 }
 
-// kill kills CRIU and the helpers that CRIU has forked. It stops them first, since a
-// stopped process cannot fork.
+// kill kills CRIU and the helpers that CRIU has forked, unless CRIU is reaped already. It
+// stops them first, since a stopped process cannot fork. It does not wait for their end.
 func (c *client) kill() {
 	if c.cmd.Process.Signal(syscall.SIGSTOP) != nil {
 		return // CRIU is reaped: its PID may belong to another process by now

@@ -20,10 +20,10 @@ import (
 // listener. Some combinations of CRIU and kernel cannot dump such sockets, others cannot
 // restore them.
 func (e *Engine) testDumpAndRestore(ctx context.Context) error {
-	if err := os.MkdirAll(e.Programs, 0o755); err != nil {
+	if err := os.MkdirAll(e.HelperDir, 0o755); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(e.Programs, canaryPrefix)
+	dir, err := os.MkdirTemp(e.HelperDir, canaryPrefix)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 		_ = cmd.Wait()
 	}
 	defer stop()
-	if err := waitForSockets(ctx, cmd.Process.Pid); err != nil {
+	if err := waitForChildSockets(ctx, cmd.Process.Pid); err != nil {
 		return err
 	}
 
@@ -60,7 +60,7 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := countSockets(root.Pid)
+	n := countChildSockets(root.Pid)
 	_ = root.Kill()
 	if _, err := root.Wait(); err != nil {
 		return err
@@ -71,12 +71,13 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	return nil
 }
 
-// waitForSockets returns when the canary below pid has opened its sockets. The canary
-// cannot report that itself: a connection to the outside could not be dumped.
-func waitForSockets(ctx context.Context, pid int) error {
+// waitForChildSockets returns when the canary, the child of pid, has opened its two sockets,
+// or with an error when pid or ctx has ended. The canary cannot report that itself: a
+// connection to the outside could not be dumped.
+func waitForChildSockets(ctx context.Context, pid int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for countSockets(pid) < 2 {
+	for countChildSockets(pid) < 2 {
 		if procfs.HasEnded(pid) {
 			return errors.New("the canary ended before it was ready")
 		}
@@ -89,8 +90,8 @@ func waitForSockets(ctx context.Context, pid int) error {
 	return nil
 }
 
-// countSockets returns how many sockets the canary below pid has.
-func countSockets(pid int) int {
+// countChildSockets returns how many sockets the children of pid have open.
+func countChildSockets(pid int) int {
 	n := 0
 	for _, child := range procfs.Children(pid) {
 		for _, d := range procfs.Descriptors(child) {

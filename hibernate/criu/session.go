@@ -27,7 +27,7 @@ type session struct {
 	closing sync.Once
 }
 
-// Prestart implements hibernate.Engine.
+// Prestart implements hibernate.Engine. It returns a session.
 func (e *Engine) Prestart(group cgroup.Dir, files []hibernate.Inherited) hibernate.Prestarted {
 	return e.startSession(group, inheritedFiles(files))
 }
@@ -37,7 +37,7 @@ func (e *Engine) startSession(group cgroup.Dir, files []*os.File) *session {
 	s := &session{started: make(chan struct{})}
 	go func() {
 		defer close(s.started)
-		if s.dir, s.err = os.MkdirTemp(e.Programs, workPrefix); s.err == nil {
+		if s.dir, s.err = os.MkdirTemp(e.HelperDir, workPrefix); s.err == nil {
 			s.client, s.err = startClient(e.path, group, files)
 		}
 	}()
@@ -79,8 +79,9 @@ type operation struct {
 	serve func(ctx context.Context, dirFD int32, request func() error) error
 }
 
-// run has CRIU carry the operation out, and returns the first errors in CRIU's log if
-// that fails. After an error CRIU has ended.
+// run waits until CRIU has started and has it carry the operation out. If that fails, run
+// returns the first errors in CRIU's log, or that of ctx, and has closed the session. A
+// session runs one operation.
 func (s *session) run(ctx context.Context, o operation) (err error) {
 	defer func() {
 		if err != nil {
@@ -123,18 +124,18 @@ func (s *session) run(ctx context.Context, o operation) (err error) {
 	return nil
 }
 
-// The engine's directories below its directory of programs.
+// The engine's directories in its HelperDir.
 const (
 	workPrefix   = "criu-"   // of a session
 	canaryPrefix = "canary-" // of a Check
 )
 
 // RemoveLeftovers kills the CRIUs and canaries that a killed host has left, and removes
-// their directories. No other engine may be at work in the same directory of programs.
+// their directories. No other engine may be at work in the same HelperDir.
 func (e *Engine) RemoveLeftovers() error {
 	var errs []error
 	for _, prefix := range []string{workPrefix, canaryPrefix} {
-		begin := filepath.Join(e.Programs, prefix)
+		begin := filepath.Join(e.HelperDir, prefix)
 		links, _ := filepath.Glob("/proc/[0-9]*/cwd")
 		for _, link := range links {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))

@@ -7,8 +7,8 @@ import (
 	"dormouse/internal/cgroup"
 )
 
-// NewCgroup makes a cgroup, which must be empty when the test ends. It returns "" if the
-// machine has no cgroup v2.
+// NewCgroup makes a cgroup, which must be empty when the test ends, or the test fails. It
+// returns "" if the machine has no cgroup v2, and skips the test if it can't make a cgroup.
 func NewCgroup(t *testing.T) cgroup.Dir {
 	t.Helper()
 	mount, err := cgroup.MountPoint()

@@ -22,13 +22,13 @@ func (EngineDefaults) ObstaclesWhenQuiet([]int) error { return nil }
 // ObstaclesWhenStopped returns nil.
 func (EngineDefaults) ObstaclesWhenStopped([]int) error { return nil }
 
-// Prestart starts nothing.
+// Prestart starts nothing and returns a process that is not there.
 func (EngineDefaults) Prestart(cgroup.Dir, []hibernate.Inherited) hibernate.Prestarted {
 	return noProcess{}
 }
 
-// Identities returns hibernate.ErrUnsupported.
-func (EngineDefaults) Identities(string) ([]procfs.ThreadIdentity, error) {
+// ThreadIdentities returns hibernate.ErrUnsupported.
+func (EngineDefaults) ThreadIdentities(string) ([]procfs.ThreadIdentity, error) {
 	return nil, hibernate.ErrUnsupported
 }
 

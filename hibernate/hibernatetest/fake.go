@@ -66,7 +66,8 @@ func NewFake(t *testing.T) *Fake {
 	return &Fake{Version: "1", memory: make(map[int]string)}
 }
 
-// StartProcess starts a process that the engine can dump. It ends with the test.
+// StartProcess starts a process that the engine can dump, and sets its memory. The process
+// is killed when the test ends.
 func (f *Fake) StartProcess(t *testing.T, memory string) *os.Process {
 	t.Helper()
 	p, err := startSleepCommand(false)
@@ -111,7 +112,8 @@ func (f *Fake) Check(context.Context) error {
 	return nil
 }
 
-// Dump writes the memory of the process and stops it.
+// Dump calls BeforeDump, writes an image with the memory of the process and stops the
+// process. If DumpError is set it returns that after the first file.
 func (f *Fake) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	if f.BeforeDump != nil {
 		f.BeforeDump()
@@ -145,7 +147,8 @@ func writePages(d hibernate.DumpOrder, memory string) error {
 	return errors.Join(err, pages.Close())
 }
 
-// Restore starts a stopped process with the memory of the image.
+// Restore calls BeforeRestore and starts a stopped process with the memory of the image. If
+// RestoreError is set it returns that instead of the process.
 func (f *Fake) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
 	f.mu.Lock()
 	f.restoreCount++
@@ -167,7 +170,8 @@ func (f *Fake) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Proce
 	return p, err
 }
 
-// startStopped starts a process, without memory so far, and stops it.
+// startStopped starts a process, without memory so far, and stops it. If RestoreError is set
+// or ctx has ended it starts nothing and returns that error.
 func (f *Fake) startStopped(ctx context.Context) (*os.Process, error) {
 	if err := errors.Join(f.RestoreError, ctx.Err()); err != nil {
 		return nil, err
@@ -180,7 +184,7 @@ func (f *Fake) startStopped(ctx context.Context) (*os.Process, error) {
 }
 
 // RestoreLazy starts a stopped process, which gets its memory when Hurry of the loading is
-// called.
+// called. If RestoreError is set it returns that. It does not call BeforeRestore.
 func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	f.mu.Lock()
 	f.restoreCount++
@@ -196,7 +200,8 @@ func (f *Fake) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hibe
 	return p, &fakeLoading{fake: f, pid: p.Pid, memory: m, size: pages.Size(), done: make(chan struct{})}, nil
 }
 
-// fakeLoading loads all memory when Hurry is called.
+// fakeLoading is a hibernate.Loading that loads all memory when Hurry is called, and nothing
+// before.
 type fakeLoading struct {
 	fake   *Fake
 	pid    int
@@ -207,11 +212,19 @@ type fakeLoading struct {
 	err    error
 }
 
-func (l *fakeLoading) Done() <-chan struct{}    { return l.done }
-func (l *fakeLoading) Progress() (int64, int64) { return 0, 0 }
-func (l *fakeLoading) Close()                   { l.loadOnce(func() error { return nil }) }
-func (l *fakeLoading) Leave()                   {}
+// Done is closed by Hurry or Close.
+func (l *fakeLoading) Done() <-chan struct{} { return l.done }
 
+// Progress returns zeros.
+func (l *fakeLoading) Progress() (done, total int64) { return 0, 0 }
+
+// Close closes Done, and loads nothing that was not loaded before.
+func (l *fakeLoading) Close() { l.loadOnce(func() error { return nil }) }
+
+// Leave does nothing.
+func (l *fakeLoading) Leave() {}
+
+// Hurry loads all memory, closes Done and returns.
 func (l *fakeLoading) Hurry() {
 	l.loadOnce(func() error {
 		var all []byte
@@ -227,6 +240,7 @@ func (l *fakeLoading) Hurry() {
 	})
 }
 
+// Err returns why Hurry could not load the memory, nil before Done.
 func (l *fakeLoading) Err() error {
 	select {
 	case <-l.done:
@@ -236,7 +250,8 @@ func (l *fakeLoading) Err() error {
 	}
 }
 
-// loadOnce calls load and closes Done, unless it was called before.
+// loadOnce calls load, closes the hibernate.Memory, and closes Done, unless it was called
+// before.
 func (l *fakeLoading) loadOnce(load func() error) {
 	l.once.Do(func() {
 		l.err = errors.Join(load(), l.memory.Close())
@@ -244,15 +259,15 @@ func (l *fakeLoading) loadOnce(load func() error) {
 	})
 }
 
-// startSleepCommand runs "sleep infinity" as pid 1 of a new PID namespace. A privileged
-// process has other groups.
-func startSleepCommand(privileged bool) (*os.Process, error) {
+// startSleepCommand runs "sleep infinity" as pid 1 of a new PID namespace. With otherGroups
+// the process has other groups, and so other rights, than without.
+func startSleepCommand(otherGroups bool) (*os.Process, error) {
 	cmd := exec.Command("sleep", "infinity")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid: true, Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
 		Credential: &syscall.Credential{Groups: []uint32{4711}},
 	}
-	if privileged {
+	if otherGroups {
 		cmd.SysProcAttr.Credential.Groups = nil
 	}
 	err := cmd.Start()

@@ -8,7 +8,7 @@ import (
 // InPlaceSubject is a process tree together with an engine that puts it to sleep in place.
 // The tree must have enough memory to page out.
 type InPlaceSubject interface {
-	// Sleep and Wake have the engine put the tree to sleep and wake the tree.
+	// Sleep has the engine put the tree to sleep, and Wake has it wake the tree.
 	Sleep(ctx context.Context) error
 	Wake() error
 	// State, Advance, Stopped and End do what they do in Subject.
@@ -20,8 +20,8 @@ type InPlaceSubject interface {
 	Resident() int64
 }
 
-// RunInPlaceSuite tests an engine that makes no image, as far as RunSuite is not about files.
-// check is the engine's Check; start makes a new subject for each test.
+// RunInPlaceSuite tests an engine that makes no image: it runs those tests of RunSuite that
+// are not about files. check is the engine's Check; start makes a new subject for each test.
 func RunInPlaceSuite(t *testing.T, check func(context.Context) error, start func(t *testing.T) InPlaceSubject) { //nolint:thelper // its subtests are the tests
 	t.Run("check passes and is repeatable", func(t *testing.T) {
 		for range 2 {

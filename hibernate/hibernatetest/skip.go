@@ -7,7 +7,8 @@ import (
 	"dormouse/hibernate"
 )
 
-// RequireEngine skips the test unless the engine works here, see SkipOrFail.
+// RequireEngine skips the test, or fails it as SkipOrFail does, unless the engine's Check
+// passes here.
 func RequireEngine(tb testing.TB, e hibernate.Engine) {
 	tb.Helper()
 	if err := e.Check(tb.Context()); err != nil {

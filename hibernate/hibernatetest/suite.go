@@ -39,7 +39,8 @@ type Subject interface {
 	SetRoot(t *testing.T, root *os.Process)
 }
 
-// RunSuite tests the engine with subjects that start makes, a new one for each test.
+// RunSuite runs the tests that every engine must pass, as subtests of t. start makes a new
+// subject for each of them.
 func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { //nolint:thelper // its subtests are the tests
 	t.Run("check passes and is repeatable", func(t *testing.T) {
 		for range 2 {
@@ -198,6 +199,7 @@ type pageCollector struct {
 	open                    *os.File
 }
 
+// createPageFile creates the page file of that name. It fails if the last one is not closed.
 func (k *pageCollector) createPageFile(name string) (io.WriteCloser, error) {
 	if k.open != nil {
 		return nil, fmt.Errorf("%s is not closed", k.open.Name())
@@ -211,6 +213,7 @@ func (k *pageCollector) createPageFile(name string) (io.WriteCloser, error) {
 	return k, err
 }
 
+// Write appends the data to the page file that was created last.
 func (k *pageCollector) Write(data []byte) (int, error) {
 	if k.writeError != nil {
 		return 0, k.writeError
@@ -218,19 +221,22 @@ func (k *pageCollector) Write(data []byte) (int, error) {
 	return k.open.Write(data)
 }
 
+// Close closes the page file that was created last.
 func (k *pageCollector) Close() error {
 	err := k.open.Close()
 	k.open = nil
 	return err
 }
 
-func dumpSubject(t *testing.T, e hibernate.Engine, s Subject) string {
+// dumpSubject dumps the subject into a new directory and returns that.
+func dumpSubject(t *testing.T, e hibernate.Engine, s Subject) (dir string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir = t.TempDir()
 	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup()}))
 	return dir
 }
 
+// restoreSubject restores the image in dir and makes the restored root the subject's.
 func restoreSubject(t *testing.T, e hibernate.Engine, s Subject, dir string) {
 	t.Helper()
 	root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.Cgroup(), Files: s.Files(t)})
@@ -253,6 +259,7 @@ func firstFileName(t *testing.T, dir string) string {
 	return slices.Min(names)
 }
 
+// must ends the test with the error unless it is nil.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

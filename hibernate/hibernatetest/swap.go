@@ -30,7 +30,7 @@ func SwitchSwapOn(tb testing.TB) {
 // zramControl is the directory whose files add and remove block devices in compressed memory.
 const zramControl = "/sys/class/zram-control/"
 
-// swapOnZram switches on a swap in compressed memory.
+// swapOnZram switches on a swap in compressed memory, until the test ends.
 func swapOnZram(tb testing.TB) error {
 	tb.Helper()
 	text, err := os.ReadFile(zramControl + "hot_add")
@@ -57,7 +57,7 @@ func swapOnZram(tb testing.TB) error {
 	return swapOnDevice(tb, "/dev/zram"+number)
 }
 
-// swapOnFile switches on a swap in a new file.
+// swapOnFile switches on a swap in a new file, until the test ends.
 func swapOnFile(tb testing.TB) error {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "swap")

@@ -15,8 +15,8 @@ var ErrKey = errors.New("the image is locked")
 
 const keySize = 32
 
-// ReadKey reads the key that images are encrypted with: 32 bytes, or 64
-// hexadecimal digits.
+// ReadKey returns the key that images are encrypted with, of 32 bytes. The file at path
+// holds it as it is, or as 64 hexadecimal digits, and must not be open to all users.
 func ReadKey(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().Perm()&0o007 != 0 {

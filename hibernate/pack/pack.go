@@ -73,7 +73,8 @@ func (f File) StoredSize() int64 {
 }
 
 // locateChunk returns at which offset a chunk is stored, in how many bytes, and how many bytes
-// it has when it is unpacked. The unpacked size is negative if there is no such chunk.
+// it has when it is unpacked. The unpacked size is not positive if the index is
+// beyond the last chunk.
 func (f File) locateChunk(index int64) (offset, storedSize, size int64) {
 	offset = index * ChunkSize
 	size = min(ChunkSize, f.Size-offset)
@@ -86,6 +87,7 @@ func (f File) locateChunk(index int64) (offset, storedSize, size int64) {
 	return sumOf(f.Stored[:index]), f.Stored[index], size
 }
 
+// sumOf returns the sum of the sizes.
 func sumOf(sizes []int64) (total int64) {
 	for _, n := range sizes {
 		total += n
@@ -123,26 +125,27 @@ func NewCodec(format *Format, imageID string, hostKey, packingKey []byte) (*Code
 	return c, err
 }
 
-// packChunk returns the stored form of a chunk, and its tag. Both may lie in data or in
-// compressed, a buffer for the compressed chunk.
-func (c *Codec) packChunk(data, compressed []byte, number uint32, index uint64) (stored, tag []byte) {
+// packChunk returns the stored form of a chunk, compressed and encrypted as the format says,
+// and its tag. Both may lie in data, which encryption overwrites, or in the buffer, which is
+// for the compressed chunk.
+func (c *Codec) packChunk(data, buffer []byte, fileNumber uint32, index uint64) (stored, tag []byte) {
 	if c.encoder != nil {
-		if small := c.encoder.EncodeAll(data, compressed[:0]); len(small) < len(data) {
+		if small := c.encoder.EncodeAll(data, buffer[:0]); len(small) < len(data) {
 			data = small
 		}
 	}
 	if !c.encrypted {
-		return data, c.tagger.appendTag(nil, data, number, index)
+		return data, c.tagger.appendTag(nil, data, fileNumber, index)
 	}
-	whole := c.tagger.gcm.Seal(data[:0], nonce(number, index), data, nil)
+	whole := c.tagger.gcm.Seal(data[:0], nonce(fileNumber, index), data, nil)
 	return whole[:len(whole)-tagSize], whole[len(whole)-tagSize:]
 }
 
-// ReadChunk reads a chunk of a stored file into the buffer, of ChunkSize bytes, and
-// returns the part that it filled. The error wraps ErrDamaged if the chunk is not as it
-// was packed. ReadChunk verifies the bytes that it returns, not the file, which may change
-// meanwhile.
-func (c *Codec) ReadChunk(f io.ReaderAt, want File, number uint32, index int64, buffer []byte) ([]byte, error) {
+// ReadChunk reads, verifies and unpacks a chunk of the stored file f, which want describes,
+// into the buffer, of ChunkSize bytes, and returns the part that it filled. The error wraps
+// ErrDamaged if the chunk is not as it was packed. ReadChunk verifies the bytes that it
+// returns, not the file, which may change meanwhile.
+func (c *Codec) ReadChunk(f io.ReaderAt, want File, fileNumber uint32, index int64, buffer []byte) ([]byte, error) {
 	offset, storedSize, size := want.locateChunk(index)
 	tag := want.Tag.chunkTag(index)
 	if tag == nil || size < 0 {
@@ -161,12 +164,12 @@ func (c *Codec) ReadChunk(f io.ReaderAt, want File, number uint32, index int64, 
 	}
 	if c.encrypted {
 		// The cipher decrypts in place: its result may overlap its input.
-		data, err := c.tagger.gcm.Open(own[:0], nonce(number, uint64(index)), append(stored, tag...), nil)
+		data, err := c.tagger.gcm.Open(own[:0], nonce(fileNumber, uint64(index)), append(stored, tag...), nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)
 		}
 		stored = data
-	} else if !bytes.Equal(c.tagger.appendTag(nil, stored, number, uint64(index)), tag) {
+	} else if !bytes.Equal(c.tagger.appendTag(nil, stored, fileNumber, uint64(index)), tag) {
 		return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)
 	}
 	if storedSize == size {

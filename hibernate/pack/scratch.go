@@ -29,7 +29,8 @@ func NewScratch(size int64, format *Format, makeDir func() (string, error)) (*Sc
 	return &Scratch{dir, func() error { return os.RemoveAll(dir) }}, err
 }
 
-// Close removes the directory and its files.
+// Close removes the directory and its files. In memory it removes them once no other process
+// has one open.
 func (s *Scratch) Close() error { return s.close() }
 
 // newScratchInMemory returns a scratch that no other process can find, that is never swapped

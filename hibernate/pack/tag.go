@@ -58,14 +58,14 @@ func NewTagger(hostKey []byte, imageID string) (Tagger, error) {
 
 // TagFile reads f and returns its tag, or an error if f does not have size bytes. The number
 // must differ from those of all other files that the tagger tags.
-func (t Tagger) TagFile(f *os.File, number uint32, size int64) (Tag, error) {
+func (t Tagger) TagFile(f *os.File, fileNumber uint32, size int64) (Tag, error) {
 	var tag Tag
 	buffer := make([]byte, min(ChunkSize, size+1))
 	var read int64
 	for index := uint64(0); ; index++ {
 		n, err := io.ReadFull(f, buffer)
 		if n > 0 {
-			tag = t.appendTag(tag, buffer[:n], number, index)
+			tag = t.appendTag(tag, buffer[:n], fileNumber, index)
 			read += int64(n)
 		}
 		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -82,14 +82,14 @@ func (t Tagger) TagFile(f *os.File, number uint32, size int64) (Tag, error) {
 }
 
 // appendTag appends the tag of a chunk to the tag of its file.
-func (t Tagger) appendTag(tag Tag, data []byte, number uint32, index uint64) Tag {
-	return t.gcm.Seal(tag, nonce(number, index), nil, data)
+func (t Tagger) appendTag(tag Tag, data []byte, fileNumber uint32, index uint64) Tag {
+	return t.gcm.Seal(tag, nonce(fileNumber, index), nil, data)
 }
 
 // nonce returns the nonce of the chunk with that index in the file with that number.
-func nonce(number uint32, index uint64) []byte {
+func nonce(fileNumber uint32, index uint64) []byte {
 	nonce := make([]byte, 12)
-	binary.BigEndian.PutUint32(nonce, number)
+	binary.BigEndian.PutUint32(nonce, fileNumber)
 	binary.BigEndian.PutUint64(nonce[4:], index)
 	return nonce
 }

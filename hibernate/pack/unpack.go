@@ -24,14 +24,15 @@ func NewUnpacker(codec *Codec, source string, files []File, scratch *Scratch) *U
 	return &Unpacker{Scratch: scratch, codec: codec, source: source, files: files, buffer: make([]byte, ChunkSize)}
 }
 
-// UnpackAll writes all files. The files that isLater reports get their size but no contents:
-// the caller unpacks their chunks later with UnpackChunk.
-func (u *Unpacker) UnpackAll(isLater func(name string) bool) error {
+// UnpackAll writes all files into the scratch. A file for which isUnpackedLater returns true
+// gets its size but no contents: the caller unpacks its chunks later with UnpackChunk. The
+// error wraps ErrDamaged as that of UnpackChunk does.
+func (u *Unpacker) UnpackAll(isUnpackedLater func(name string) bool) error {
 	for _, f := range u.files {
 		if err := createSizedFile(filepath.Join(u.Dir, f.Name), f.Size); err != nil {
 			return err
 		}
-		if isLater(f.Name) {
+		if isUnpackedLater(f.Name) {
 			continue
 		}
 		for index := range f.Tag.ChunkCount() {
@@ -43,8 +44,8 @@ func (u *Unpacker) UnpackAll(isLater func(name string) bool) error {
 	return nil
 }
 
-// UnpackChunk writes one chunk of a file. The error wraps ErrDamaged if the stored chunk
-// is not as it was packed.
+// UnpackChunk writes one chunk of a file that UnpackAll has created. The error wraps
+// ErrDamaged if the stored chunk is not as it was packed.
 func (u *Unpacker) UnpackChunk(name string, index int64) error {
 	number := slices.IndexFunc(u.files, func(f File) bool { return f.Name == name })
 	if number < 0 {

@@ -72,8 +72,9 @@ func (e Engine) Sleep(ctx context.Context, t Tree) (MemoryUse, error) {
 	return use, nil
 }
 
-// freezeAndPageOut freezes the tree and pages its memory out. After an error the tree may be
-// frozen.
+// freezeAndPageOut freezes the tree and pages its memory out. The error wraps
+// hibernate.ErrSpace if the swap is too small, and ErrStays if more than half of the memory
+// stays resident. After an error the tree may be frozen.
 func freezeAndPageOut(ctx context.Context, t Tree) (use MemoryUse, err error) {
 	if err := t.Cgroup.Freeze(ctx); err != nil {
 		return use, err
@@ -103,7 +104,8 @@ func (Engine) Wake(t Tree) error {
 }
 
 // pageOutProcess gives the memory of one process to the swap. Memory that can't be paged
-// out, such as locked memory, stays resident without an error.
+// out, such as locked memory, stays resident without an error, and an ended process is not
+// an error either.
 func pageOutProcess(ctx context.Context, pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -149,7 +151,7 @@ func adviseMapping(pidfd int, area mapping, advice int) error {
 	return nil
 }
 
-// freeSwapBytes returns how many bytes the swap can still take.
+// freeSwapBytes returns how many bytes the swap can still take, 0 if that is not known.
 func freeSwapBytes() int64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {

@@ -54,10 +54,10 @@ func (x Extents) Find(address uint64) (Extent, bool) {
 }
 
 // Remove removes the addresses from start to end from x, and returns the removed parts.
-func (x *Extents) Remove(start, end uint64) Extents {
+func (x *Extents) Remove(start, end uint64) (removed Extents) {
 	first := x.IndexEndingAfter(start)
 	last := first
-	var inside, around Extents
+	var around Extents
 	for ; last < len(*x) && (*x)[last].Start < end; last++ {
 		e := (*x)[last]
 		if e.Start < start {
@@ -70,13 +70,13 @@ func (x *Extents) Remove(start, end uint64) Extents {
 			around = append(around, e.TailFrom(end))
 			e.End = end
 		}
-		inside = append(inside, e)
+		removed = append(removed, e)
 	}
 	*x = slices.Replace(*x, first, last, around...)
-	return inside
+	return removed
 }
 
-// overwrite adds more to x, and removes the parts of x that more overlaps.
+// overwrite adds more to x, in order, and removes the parts of x that more overlaps.
 func (x *Extents) overwrite(more Extents) {
 	for _, e := range more {
 		x.Remove(e.Start, e.End)
@@ -84,8 +84,8 @@ func (x *Extents) overwrite(more Extents) {
 	}
 }
 
-// Move moves the part of x from start to end to the address to. It replaces the part of x
-// at the new place.
+// Move moves the part of x from start to end to the address to, and marks it as Moved. It
+// replaces the part of x at the new place.
 func (x *Extents) Move(start, end, to uint64) {
 	moved := x.Remove(start, end)
 	x.Remove(to, to+(end-start))
@@ -111,8 +111,8 @@ func (x Extents) HasUnmoved(start, end uint64) bool {
 }
 
 // Unmap removes the part of x from start to end, which the process has unmapped, and
-// returns it. Moved extents stay: the kernel reports an unmapping late, so the process
-// may have moved them there since. (A moved extent that was unmapped does no harm.)
+// returns what it removed. Moved extents stay: the kernel reports an unmapping late, so the
+// process may have moved them there since. (A moved extent that was unmapped does no harm.)
 func (x *Extents) Unmap(start, end uint64) Extents {
 	removed := x.Remove(start, end)
 	var movedSince Extents

@@ -100,9 +100,9 @@ func ReadLayout(dir string) (Layout, error) {
 	return l, nil
 }
 
-// eagerChunks returns the indices of the chunks of a page file that hold anything but
-// the lazy extents, which are ordered by offset.
-func eagerChunks(lazy []Extent, size int64) []int64 {
+// eagerChunks returns the indices, in order, of the chunks of a page file that hold anything
+// but the lazy extents, which are ordered by offset.
+func eagerChunks(lazy []Extent, fileSize int64) []int64 {
 	var chunks []int64
 	at := int64(0)
 	addUpTo := func(end int64) {
@@ -116,19 +116,20 @@ func eagerChunks(lazy []Extent, size int64) []int64 {
 		addUpTo(e.Offset)
 		at = e.Offset + int64(e.End-e.Start)
 	}
-	addUpTo(size)
+	addUpTo(fileSize)
 	return slices.Compact(chunks)
 }
 
-// readProcessMemory returns the lazy memory of the process, from its page map at path and
-// its mappings.
-func readProcessMemory(dir, path string, process int) (ProcessMemory, error) {
+// readProcessMemory returns the lazy memory of the process with that number in the image in
+// dir, from its page map and its mappings. It fails if the page map refers to another image
+// or does not fit the page file.
+func readProcessMemory(dir, pageMapPath string, process int) (ProcessMemory, error) {
 	var memory ProcessMemory
 	mappings, err := readMappings(filepath.Join(dir, fmt.Sprintf("mm-%d.img", process)))
 	if err != nil {
 		return memory, err
 	}
-	entries, err := readEntries(path, magicPagemap)
+	entries, err := readEntries(pageMapPath, magicPagemap)
 	if err != nil {
 		return memory, err
 	}
@@ -138,17 +139,17 @@ func readProcessMemory(dir, path string, process int) (ProcessMemory, error) {
 		if i == 0 {
 			head := &pagemap.PagemapHead{}
 			if err := proto.Unmarshal(text, head); err != nil {
-				return memory, fmt.Errorf("cannot read %s: %w", path, err)
+				return memory, fmt.Errorf("cannot read %s: %w", pageMapPath, err)
 			}
 			memory.File = fmt.Sprintf("pages-%d.img", head.GetPagesId())
 			continue
 		}
 		entry := &pagemap.PagemapEntry{}
 		if err := proto.Unmarshal(text, entry); err != nil {
-			return memory, fmt.Errorf("cannot read %s: %w", path, err)
+			return memory, fmt.Errorf("cannot read %s: %w", pageMapPath, err)
 		}
 		if entry.GetInParent() || entry.GetFlags()&pageInParent != 0 {
-			return memory, fmt.Errorf("cannot read %s: it refers to another image", path)
+			return memory, fmt.Errorf("cannot read %s: it refers to another image", pageMapPath)
 		}
 		if entry.GetFlags()&pagePresent == 0 {
 			continue
@@ -161,7 +162,7 @@ func readProcessMemory(dir, path string, process int) (ProcessMemory, error) {
 	}
 	info, err := os.Stat(filepath.Join(dir, memory.File))
 	if err == nil && info.Size() != offset {
-		err = fmt.Errorf("cannot read %s: it is for %d bytes, %s has %d", path, offset, memory.File, info.Size())
+		err = fmt.Errorf("cannot read %s: it is for %d bytes, %s has %d", pageMapPath, offset, memory.File, info.Size())
 	}
 	return memory, err
 }
@@ -172,7 +173,7 @@ const pagesField = 5
 
 // pageCount returns how many pages the entry has. go-criu does not know pagesField.
 func pageCount(entry *pagemap.PagemapEntry) uint64 {
-	for number, value := range unknownNumbers(entry) {
+	for number, value := range unknownNumberFields(entry) {
 		if number == pagesField {
 			return value
 		}
@@ -180,9 +181,9 @@ func pageCount(entry *pagemap.PagemapEntry) uint64 {
 	return uint64(entry.GetNrPages())
 }
 
-// unknownNumbers returns the number and value of each field of the message that go-criu
-// does not know and whose value is a number. It stops at a damaged field.
-func unknownNumbers(m proto.Message) iter.Seq2[protowire.Number, uint64] {
+// unknownNumberFields returns the field number and value of each field of the message that
+// go-criu does not know and whose value is a number. It stops at a damaged field.
+func unknownNumberFields(m proto.Message) iter.Seq2[protowire.Number, uint64] {
 	return func(yield func(protowire.Number, uint64) bool) {
 		for rest := []byte(m.ProtoReflect().GetUnknown()); len(rest) > 0; {
 			number, kind, tag := protowire.ConsumeTag(rest)
@@ -218,7 +219,7 @@ func splitAtMappings(e Extent, mappings Extents) Extents {
 // readMappings returns the mappings of a process, from its mm image at path.
 func readMappings(path string) (mappings Extents, err error) {
 	var memory mm.MmEntry
-	if err := readOnlyEntry(path, magicMM, &memory); err != nil {
+	if err := readSingleEntry(path, magicMM, &memory); err != nil {
 		return nil, err
 	}
 	for _, v := range memory.GetVmas() {
@@ -228,8 +229,9 @@ func readMappings(path string) (mappings Extents, err error) {
 	return mappings, nil
 }
 
-// readOnlyEntry fills entry with the only entry of the image file.
-func readOnlyEntry(path string, magic uint32, entry proto.Message) error {
+// readSingleEntry fills entry with the only entry of the image file at path. The file must
+// begin with that magic number.
+func readSingleEntry(path string, magic uint32, entry proto.Message) error {
 	entries, err := readEntries(path, magic)
 	if err != nil {
 		return err
@@ -243,8 +245,8 @@ func readOnlyEntry(path string, magic uint32, entry proto.Message) error {
 	return nil
 }
 
-// readEntries returns the entries of an image file. They follow the magic numbers, each
-// after its length.
+// readEntries returns the undecoded entries of the image file at path, which must begin with
+// that magic number. They follow the magic numbers, each after its length.
 func readEntries(path string, magic uint32) ([][]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

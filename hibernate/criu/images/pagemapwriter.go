@@ -25,16 +25,16 @@ type pageMapWriter struct {
 	text []byte // of the entry being written, kept to be used again
 }
 
-// createPageMap creates the page map of the memory that image names. The contents are in
-// the page file with the number pageFile.
-func createPageMap(dir string, image uint64, pageFile int) (*pageMapWriter, error) {
-	name := fmt.Sprintf("pagemap-%d.img", image>>8)
-	switch image & 0xff {
+// createPageMap creates the page map in dir of the memory with CRIU's number memoryID, of a
+// process or of shared memory. The contents will be in the page file with that number.
+func createPageMap(dir string, memoryID uint64, pageFileNumber int) (*pageMapWriter, error) {
+	name := fmt.Sprintf("pagemap-%d.img", memoryID>>8)
+	switch memoryID & 0xff {
 	case ofProcess:
 	case ofSharedMemory:
-		name = fmt.Sprintf("pagemap-shmem-%d.img", image>>8)
+		name = fmt.Sprintf("pagemap-shmem-%d.img", memoryID>>8)
 	default:
-		return nil, fmt.Errorf("CRIU sends memory of an unknown kind, %#x", image)
+		return nil, fmt.Errorf("CRIU sends memory of an unknown kind, %#x", memoryID)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -43,18 +43,18 @@ func createPageMap(dir string, image uint64, pageFile int) (*pageMapWriter, erro
 	m := &pageMapWriter{file: f, out: bufio.NewWriter(f)}
 	_, _ = m.out.Write(binary.LittleEndian.AppendUint32(nil, magicCommon)) // close returns the error
 	_, _ = m.out.Write(binary.LittleEndian.AppendUint32(nil, magicPagemap))
-	m.writeEntry(1, uint64(pageFile))
+	m.writeEntry(1, uint64(pageFileNumber))
 	return m, nil
 }
 
-// addRegion adds an entry for the pages at the address. The count stands in it twice: in
-// the field of 32 bits for CRIU before 4.2, and in pagesField.
+// addRegion adds an entry for so many pages at the address. The count stands in it twice:
+// in the field of 32 bits for CRIU before 4.2, and in pagesField. close returns the error.
 func (m *pageMapWriter) addRegion(address, pages uint64, flags uint16) {
 	m.writeEntry(1, address, 2, uint64(uint32(pages)), 4, uint64(flags), pagesField, pages)
 }
 
 // writeEntry writes an entry after its length. The fields are pairs of a field number and
-// a value.
+// a value. close returns the error.
 func (m *pageMapWriter) writeEntry(fields ...uint64) {
 	m.text = m.text[:0]
 	for i := 0; i < len(fields); i += 2 {
@@ -65,5 +65,6 @@ func (m *pageMapWriter) writeEntry(fields ...uint64) {
 	_, _ = m.out.Write(m.text)
 }
 
-// close writes what is buffered and closes the file.
+// close writes the buffered entries and closes the file. It returns the first error of all
+// writes.
 func (m *pageMapWriter) close() error { return errors.Join(m.out.Flush(), m.file.Close()) }

@@ -25,8 +25,8 @@ const (
 
 // request is one message of CRIU to its page server, without the memory that follows.
 type request struct {
-	command, flags        uint16
-	pages, address, image uint64
+	command, flags           uint16
+	pages, address, memoryID uint64
 }
 
 // PageServer receives the memory that CRIU dumps, by the protocol in which CRIU sends it
@@ -43,13 +43,13 @@ type PageServer struct {
 
 	before42 bool   // requests have the layout of CRIU before 4.2
 	files    int    // page files created so far
-	image    uint64 // names the memory that is being received
+	memoryID uint64 // names the memory that is being received
 	pages    io.WriteCloser
 	pageMap  *pageMapWriter
 }
 
-// ServePages starts a page server. It writes page maps into dir, and memory into the
-// files that create returns. The caller must close the server.
+// ServePages starts a page server for one dump. It writes page maps into dir, and memory
+// into the files that create returns. The caller must close the server.
 func ServePages(dir string, create func(name string) (io.WriteCloser, error)) (*PageServer, error) {
 	conn, criuEnd, err := unixsock.Pair(unix.SOCK_STREAM)
 	if err != nil {
@@ -72,6 +72,8 @@ func (s *PageServer) Close() error {
 	return s.err
 }
 
+// run is the goroutine of the server. It sets s.err, unless CRIU has hung up, and closes
+// the files and the connection.
 func (s *PageServer) run() {
 	defer close(s.ended)
 	if err := s.serveRequests(); !isDisconnect(err) {
@@ -91,7 +93,7 @@ func (s *PageServer) serveRequests() error {
 		}
 		switch r.command {
 		case serverOpen:
-			err = s.createMemoryFiles(r.image)
+			err = s.createMemoryFiles(r.memoryID)
 		case serverAdd:
 			err = s.storeMemoryRegion(r)
 		case serverClose:
@@ -129,17 +131,17 @@ func (s *PageServer) readRequest() (request, error) {
 	command := order.Uint32(text[:])
 	r := request{command: uint16(command), flags: uint16(command >> 16)}
 	if s.before42 {
-		r.pages, r.address, r.image = uint64(order.Uint32(text[4:])), order.Uint64(text[8:]), order.Uint64(text[16:])
+		r.pages, r.address, r.memoryID = uint64(order.Uint32(text[4:])), order.Uint64(text[8:]), order.Uint64(text[16:])
 		return r, nil
 	}
 	_, err := io.ReadFull(s.in, text[24:])
-	r.pages, r.address, r.image = order.Uint64(text[8:]), order.Uint64(text[16:]), order.Uint64(text[24:])
+	r.pages, r.address, r.memoryID = order.Uint64(text[8:]), order.Uint64(text[16:]), order.Uint64(text[24:])
 	return r, err
 }
 
-// createMemoryFiles creates the page file and the page map for the memory of a process,
-// or for shared memory. image is CRIU's number for it.
-func (s *PageServer) createMemoryFiles(image uint64) error {
+// createMemoryFiles closes the open page file and page map, creates those for the memory
+// with CRIU's number memoryID, of a process or shared, and answers CRIU.
+func (s *PageServer) createMemoryFiles(memoryID uint64) error {
 	if err := s.closeMemoryFiles(); err != nil {
 		return err
 	}
@@ -148,20 +150,20 @@ func (s *PageServer) createMemoryFiles(image uint64) error {
 	if err != nil {
 		return err
 	}
-	m, err := createPageMap(s.dir, image, s.files)
+	m, err := createPageMap(s.dir, memoryID, s.files)
 	if err != nil {
 		return errors.Join(err, pages.Close())
 	}
-	s.image, s.pages, s.pageMap = image, pages, m
+	s.memoryID, s.pages, s.pageMap = memoryID, pages, m
 	_, err = s.conn.Write([]byte{0}) // 0: no parent image
 	return err
 }
 
-// storeMemoryRegion reads the pages of a region from CRIU into the page file, and adds
-// the region to the page map.
+// storeMemoryRegion adds the region to the page map, and reads its pages from CRIU into the
+// page file, if CRIU sends any. The region must be of the memory whose files are open.
 func (s *PageServer) storeMemoryRegion(r request) error {
-	if s.pages == nil || r.image != s.image {
-		return fmt.Errorf("CRIU sends memory of image %#x, open is %#x", r.image, s.image)
+	if s.pages == nil || r.memoryID != s.memoryID {
+		return fmt.Errorf("CRIU sends memory of image %#x, open is %#x", r.memoryID, s.memoryID)
 	}
 	s.pageMap.addRegion(r.address, r.pages, r.flags)
 	if r.flags&pagePresent == 0 {
@@ -171,7 +173,7 @@ func (s *PageServer) storeMemoryRegion(r request) error {
 	return err
 }
 
-// closeMemoryFiles closes the page file and the page map that are open.
+// closeMemoryFiles closes the page file and the page map, if they are open.
 func (s *PageServer) closeMemoryFiles() error {
 	if s.pages == nil {
 		return nil

@@ -11,9 +11,9 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// findLandlockDomains finds threads in a Landlock domain. The kernel does not show which
-// threads are. But a thread in a domain may not inspect a process outside of its domain,
-// so findLandlockDomains makes each thread try to (through ptrace).
+// findLandlockDomains finds processes with a thread in a Landlock domain. The kernel does
+// not show which threads are in one. But a thread in a domain may not inspect a process
+// outside of its domain, so findLandlockDomains makes each thread try to (through ptrace).
 func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) error {
 	if !isLandlockEnabled() {
 		return nil
@@ -37,7 +37,7 @@ func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) e
 	}
 	for _, tid := range suspects {
 		if pid := pidOf[tid]; pid != 0 {
-			found.addProcess(pid, landlockDomainText(tid), landlockDomainAdvice)
+			found.addProcess(pid, formatLandlockDomain(tid), landlockDomainAdvice)
 			f.landlocked.addThread(tid)
 			maps.DeleteFunc(pidOf, func(_, of int) bool { return of == pid }) // one finding per process
 		}
@@ -54,7 +54,7 @@ func (f *Finder) threadsUnableToInspectBystander(tids []int) (barred []int, err 
 		byOwner[owner] = append(byOwner[owner], tid)
 	}
 	for owner, tids := range byOwner {
-		b, err := startBystander(f.Programs, tids[0], owner)
+		b, err := startBystander(f.HelperDir, tids[0], owner)
 		if err != nil {
 			return nil, fmt.Errorf("cannot start a bystander: %w", err)
 		}
@@ -76,9 +76,9 @@ const landlockDomainAdvice = "it would wake up without: restrict it otherwise (s
 // page-out.
 const orPageOut = "or let it be paged out"
 
-// landlockDomainText returns what the error says about a process with a thread in a
+// formatLandlockDomain returns what the error says about a process with a thread in a
 // Landlock domain.
-func landlockDomainText(tid int) string {
+func formatLandlockDomain(tid int) string {
 	return fmt.Sprintf("has the Landlock domain of thread %d", tid)
 }
 
@@ -111,7 +111,7 @@ func (k *landlockedThreads) addThread(tid int) {
 	k.started[tid] = procfs.StartTicks(tid)
 }
 
-// findInTree finds the processes of the tree with one of the threads.
+// findInTree adds a finding for each process of the tree that has one of the threads.
 func (k *landlockedThreads) findInTree(tree []int, found *findings) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -121,7 +121,7 @@ func (k *landlockedThreads) findInTree(tree []int, found *findings) {
 	for _, pid := range tree {
 		for _, tid := range procfs.ThreadIDs(pid) {
 			if started, known := k.started[tid]; known && procfs.StartTicks(tid) == started {
-				found.addProcess(pid, landlockDomainText(tid), landlockDomainAdvice)
+				found.addProcess(pid, formatLandlockDomain(tid), landlockDomainAdvice)
 				break
 			}
 		}

@@ -17,11 +17,12 @@ import (
 	"dormouse/internal/tracee"
 )
 
-// threadsUnableToInspect returns those of the threads that may not inspect the process
-// with the number pid in their PID namespace.
-func threadsUnableToInspect(pid int, tids []int) ([]int, error) {
+// threadsUnableToInspect has each of the threads, which are stopped, try to inspect the
+// process with the number nsPID in their PID namespace, and returns those that may not. It
+// leaves out threads that have ended.
+func threadsUnableToInspect(nsPID int, tids []int) ([]int, error) {
 	const memory = 1 // KCMP_VM, which compares the process with itself: only the permission counts
-	results, err := tracee.Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), memory, 0, 0)
+	results, err := tracee.Syscall(tids, unix.SYS_KCMP, uintptr(nsPID), uintptr(nsPID), memory, 0, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -49,9 +50,9 @@ type bystander struct {
 }
 
 // startBystander starts a bystander in the PID namespace of the thread, with the user and
-// group of owner. Its program is installed in the directory programs.
-func startBystander(programs string, tid int, owner procfs.Owner) (*bystander, error) {
-	program, err := native.InstallLandlockBystander(programs)
+// group of owner, and waits until it runs. Its executable is installed in helperDir.
+func startBystander(helperDir string, tid int, owner procfs.Owner) (*bystander, error) {
+	program, err := native.InstallLandlockBystander(helperDir)
 	if err != nil {
 		return nil, err
 	}

@@ -19,9 +19,9 @@ import (
 // PIDs of a tree, the root first, and returns an ErrObstacle that names all obstacles,
 // or an ErrPassing if each of them may be gone a moment later.
 type Finder struct {
-	// Programs is the directory in which the helper process of the Landlock check is
-	// installed.
-	Programs   string
+	// HelperDir is the directory in which the executable of the Landlock check's helper
+	// process is installed.
+	HelperDir  string
 	landlocked landlockedThreads
 }
 
@@ -87,14 +87,16 @@ func (f *Finder) ObstaclesWhenQuiet(tree []int) error {
 // finding.
 type findings []*finding
 
+// finding is one obstacle of one process, in the words of the error.
 type finding struct {
 	pid          int
 	what, advice string
-	fds          []string
-	passing      bool // it may be gone a moment later
+	fds          []string // its descriptors, none for an obstacle of the whole process
+	passing      bool     // it may be gone a moment later
 }
 
-// addDescriptor adds a finding: the open descriptor, described by what, is an obstacle.
+// addDescriptor adds a finding and returns it: the open descriptor, described by what, is
+// an obstacle. If the process has an equal finding it adds the descriptor to that.
 func (all *findings) addDescriptor(d procfs.Descriptor, what, advice string) *finding {
 	fd := strconv.Itoa(d.FD)
 	for _, f := range *all {
@@ -108,14 +110,16 @@ func (all *findings) addDescriptor(d procfs.Descriptor, what, advice string) *fi
 	return f
 }
 
-// addProcess adds a finding: a property of the whole process, described by what.
+// addProcess adds a finding and returns it: a property of the whole process, described by
+// what.
 func (all *findings) addProcess(pid int, what, advice string) *finding {
 	f := &finding{pid: pid, what: what, advice: advice}
 	*all = append(*all, f)
 	return f
 }
 
-// asError returns one error for all findings, nil if there are none.
+// asError returns one ErrObstacle that names all findings, or an ErrPassing if all of them
+// are passing; nil if there are none.
 func (all findings) asError() error {
 	if len(all) == 0 {
 		return nil
@@ -154,8 +158,8 @@ var protocolAdvice = map[string]string{
 }
 
 // describeUnsupportedDescriptor returns a name for the descriptor, and advice, if CRIU
-// cannot dump it; otherwise "". The keys of inTree are the PIDs of the tree.
-func describeUnsupportedDescriptor(d procfs.Descriptor, inTree map[string]bool) (what, advice string) {
+// cannot dump it; otherwise "". The keys of treePIDs are the PIDs of the tree, as texts.
+func describeUnsupportedDescriptor(d procfs.Descriptor, treePIDs map[string]bool) (what, advice string) {
 	switch {
 	case strings.HasPrefix(d.Target, "anon_inode:"):
 		for _, a := range anonymousAdvice {
@@ -168,7 +172,7 @@ func describeUnsupportedDescriptor(d procfs.Descriptor, inTree map[string]bool) 
 		}
 	case strings.HasPrefix(d.Target, "/proc/"):
 		pid, _, _ := strings.Cut(d.Target[len("/proc/"):], "/")
-		if inTree[pid] {
+		if treePIDs[pid] {
 			return d.Target, "its number is another after the wake: open such files only to read them at once"
 		}
 	case strings.HasPrefix(d.Target, "/dev/"):

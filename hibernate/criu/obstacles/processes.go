@@ -14,9 +14,9 @@ import (
 // CRIU to dump it.
 var namespaces = []string{"user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "pid_for_children", "time", "time_for_children"}
 
-// findProcessObstacles finds properties of whole processes that CRIU refuses or loses,
-// such as namespaces and mappings. It compares all processes with the root, the first of
-// the tree.
+// findProcessObstacles finds properties of whole processes that CRIU refuses or loses:
+// namespaces, cgroups, personalities, tracers, other users and mappings. It compares all
+// processes with the root, the first of the tree, and the root with the host.
 func findProcessObstacles(tree []int, found *findings) {
 	root := tree[0]
 	rootCgroup, mayDumpOthers := cgroup.PathOf(root), mayDumpOtherUsers()
@@ -55,8 +55,8 @@ func findProcessObstacles(tree []int, found *findings) {
 	}
 }
 
-// findUnsupportedMappings finds mappings of the process that are neither memory nor a
-// regular file.
+// findUnsupportedMappings finds mappings of the process that CRIU cannot dump: of System V
+// shared memory, devices and anonymous inodes.
 func findUnsupportedMappings(pid int, found *findings) {
 	for _, path := range procfs.MappingNames(pid) {
 		switch {
@@ -78,7 +78,7 @@ func isDeviceFile(path string) bool {
 }
 
 // mayDumpOtherUsers reports whether CRIU, started by this host, may read the limits of
-// processes of other users, see prlimit(2).
+// processes of other users, see prlimit(2). It returns true if that is not known.
 func mayDumpOtherUsers() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

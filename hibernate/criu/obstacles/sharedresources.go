@@ -8,8 +8,9 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// findSharedResources finds processes that share their memory or working directory with
-// another process. CRIU dumps what threads of one process share, but not this.
+// findSharedResources finds processes that share their memory or the state of their current
+// directory (CLONE_VM, CLONE_FS) with another process: CRIU dumps only what the threads of
+// one process share. A process in a vfork gets a moment to end that.
 func findSharedResources(tree []int, found *findings) {
 	alive := slices.DeleteFunc(slices.Clone(tree), procfs.HasEnded)
 	for _, pair := range procfs.PairsSharing(alive, procfs.SharedMemory) {
@@ -29,8 +30,8 @@ func findSharedResources(tree []int, found *findings) {
 	}
 }
 
-// isStillShared reports whether two living processes share the resource. For two
-// processes that have ended, kcmp(2) would claim the same.
+// isStillShared reports whether both processes live and share the resource, a kind that
+// procfs.PairsSharing knows. For two ended processes kcmp(2) would claim that they do.
 func isStillShared(pair [2]int, resource int) bool {
 	return len(procfs.PairsSharing(pair[:], resource)) == 1 && !procfs.HasEnded(pair[0]) && !procfs.HasEnded(pair[1])
 }
@@ -40,8 +41,8 @@ func isStillShared(pair [2]int, resource int) bool {
 // stopped.
 const passingTime = 500 * time.Millisecond
 
-// isPresentAfterWait reports whether an obstacle is still present after passingTime. It
-// returns false as soon as isPresent does.
+// isPresentAfterWait asks isPresent again and again, and reports whether the obstacle is
+// still present after passingTime. It returns false as soon as isPresent does.
 func isPresentAfterWait(isPresent func() bool) bool {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -8,9 +8,9 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// findTCPConflicts finds listening TCP ports with connections that were not accepted,
-// and accepted connections that would prevent a restore of their listener: without
-// SO_REUSEADDR the two cannot be bound to one port again.
+// findTCPConflicts finds listening TCP sockets with connections that were not accepted,
+// which it calls passing, and accepted connections that would prevent a restore of their
+// listener: without SO_REUSEADDR the two cannot be bound to one port again.
 func findTCPConflicts(tree []int, found *findings) {
 	type connection struct {
 		procfs.Descriptor
@@ -45,20 +45,20 @@ func findTCPConflicts(tree []int, found *findings) {
 }
 
 // findUnixConnections finds unix sockets of the tree whose peer is a process outside of
-// it, and listening ones with connections that were not accepted. The keys of inTree
-// are the inodes of the tree's sockets.
-func findUnixConnections(inTree map[uint32]procfs.Descriptor, found *findings) error {
+// it, and listening ones with connections that were not accepted. The keys of treeSockets
+// are the inodes of the tree's sockets of any kind.
+func findUnixConnections(treeSockets map[uint32]procfs.Descriptor, found *findings) error {
 	all, err := procfs.UnixSockets()
 	if err != nil {
 		return err
 	}
-	for inode, d := range inTree {
-		findUnacceptedUnix(d, all, found)
+	for inode, d := range treeSockets {
+		findUnacceptedUnixConnections(d, all, found)
 		s, isUnix := all[inode]
 		if !isUnix || s.Peer == 0 {
 			continue
 		}
-		if _, within := inTree[s.Peer]; within {
+		if _, within := treeSockets[s.Peer]; within {
 			continue
 		}
 		what := "a unix connection to a process outside of the plugin"
@@ -72,20 +72,20 @@ func findUnixConnections(inTree map[uint32]procfs.Descriptor, found *findings) e
 	return nil
 }
 
-// findUnacceptedUnix finds connections with unread data that the tree has made to its own
-// listening unix socket d and not accepted. A connection whose other end is closed (inode
-// 0) may hold data, too.
-func findUnacceptedUnix(d procfs.Descriptor, all map[uint32]procfs.UnixSocket, found *findings) {
-	listener := all[d.SocketInode()]
+// findUnacceptedUnixConnections finds connections with unread data that the tree has made to
+// its own listening unix socket d and not accepted. A connection whose other end is closed
+// (inode 0) may hold data, too.
+func findUnacceptedUnixConnections(d procfs.Descriptor, allSockets map[uint32]procfs.UnixSocket, found *findings) {
+	listener := allSockets[d.SocketInode()]
 	for _, inode := range listener.Waiting {
-		if inode == 0 || all[inode].Unread > 0 {
+		if inode == 0 || allSockets[inode].Unread > 0 {
 			found.addDescriptor(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint").passing = true
 		}
 	}
 }
 
-// findUnreadNetlink finds a netlink socket with unread messages, which CRIU does not
-// dump.
+// findUnreadNetlink adds a finding if the descriptor is a netlink socket with unread
+// messages, which CRIU does not dump.
 func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 	if d.SocketProtocol() != "NETLINK" {
 		return
@@ -95,8 +95,8 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 	}
 }
 
-// findUnreadWatches finds inotify and fanotify descriptors with unread events, which
-// CRIU does not dump. It gives the plugin a moment to read them.
+// findUnreadWatches finds those of the inotify and fanotify descriptors that have unread
+// events, which CRIU does not dump. It gives the plugin a moment to read them.
 func findUnreadWatches(watches []procfs.Descriptor, found *findings) {
 	isPresentAfterWait(func() bool {
 		watches = slices.DeleteFunc(watches, func(d procfs.Descriptor) bool {

@@ -59,7 +59,8 @@ func findMDWE(processes []treeProcess, found *findings) error {
 	return nil
 }
 
-// findSealedMemory finds processes with memory that mseal(2) has sealed.
+// findSealedMemory finds processes with memory that mseal(2) has sealed, none if the kernel
+// has no mseal.
 func findSealedMemory(processes []treeProcess, found *findings) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_MSEAL, 0, 0, 0); errno != 0 {
 		return nil //nolint:nilerr // this kernel has no mseal
@@ -76,8 +77,9 @@ func findSealedMemory(processes []treeProcess, found *findings) error {
 	return nil
 }
 
-// findFileMutexes finds processes that hold a robust mutex in a file. When the dumped
-// tree ends, the kernel marks the mutex in the file as left by a dead process.
+// findFileMutexes finds processes that hold a robust mutex in a mapped file, and calls that
+// passing. When the dumped tree ends, the kernel marks the mutex in the file as left by a
+// dead process.
 func findFileMutexes(processes []treeProcess, found *findings) {
 	for _, p := range processes {
 		if path := fileOfHeldMutex(p); path != "" {

@@ -14,6 +14,7 @@ const maxCachedChunks = 6
 // chunkCache keeps the chunks of page files that were read last, the latest first.
 type chunkCache []cachedChunk
 
+// cachedChunk is a chunk of a page file with its buffer, which is used again for others.
 type cachedChunk struct {
 	file   string
 	index  int64
@@ -21,14 +22,15 @@ type cachedChunk struct {
 	data   []byte // in buffer, nil if the chunk could not be read
 }
 
-// read returns the contents of a page file from the offset to the end of its chunk. The
-// result is valid until the next read.
+// read returns the contents of a page file from the offset to the end of the chunk in which
+// that lies. If the chunk is not cached it is read from m. The result is valid until the
+// next read.
 func (c *chunkCache) read(m hibernate.Memory, file string, offset int64) ([]byte, error) {
 	index := offset / hibernate.ChunkSize
 	at := slices.IndexFunc(*c, func(h cachedChunk) bool { return h.file == file && h.index == index && h.data != nil })
 	if at < 0 {
 		if len(*c) < maxCachedChunks {
-			buffer, err := allocateChunk()
+			buffer, err := allocateChunkBuffer()
 			if err != nil {
 				return nil, err
 			}
@@ -47,7 +49,7 @@ func (c *chunkCache) read(m hibernate.Memory, file string, offset int64) ([]byte
 	return h.data[offset-index*hibernate.ChunkSize:], nil
 }
 
-// free unmaps all buffers.
+// free unmaps all buffers and empties the cache.
 func (c *chunkCache) free() {
 	for _, h := range *c {
 		_ = unix.Munmap(h.buffer)
@@ -55,8 +57,8 @@ func (c *chunkCache) free() {
 	*c = nil
 }
 
-// allocateChunk maps a buffer for one chunk, which the caller must unmap. The garbage
+// allocateChunkBuffer maps a buffer for one chunk, which the caller must unmap. The garbage
 // collector would keep buffers of that size for long.
-func allocateChunk() ([]byte, error) {
+func allocateChunkBuffer() ([]byte, error) {
 	return unix.Mmap(-1, 0, hibernate.ChunkSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 }

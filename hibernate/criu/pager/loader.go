@@ -21,7 +21,7 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-// The descriptors that a loader is started with, see loaderClient.startProcess.
+// The descriptors that a loader is started with, see loaderClient.startLoaderProcess.
 const (
 	hostFD   = 3 + iota // the connection to the host that started the loader
 	socketFD            // the socket on which later hosts find the loader
@@ -87,8 +87,8 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 	return l.awaitLoadedOrTreeEnd(rootPIDFD)
 }
 
-// startPagerForOrder starts the pager that the host has ordered, with the descriptors
-// that the loader was started with.
+// startPagerForOrder starts the pager that the host has ordered, with the page files and the
+// image directory that the loader was started with. open is as in RunLoader.
 func startPagerForOrder(order loadOrder, open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) (*localPager, error) {
 	var pages []*os.File
 	for n := range order.Pages {
@@ -107,10 +107,11 @@ func startPagerForOrder(order loadOrder, open func(json.RawMessage, []*os.File) 
 	return startLocalPager(layout, m, order.Programs, Timing{order.Quiet, order.Patience})
 }
 
-// awaitConfirm waits for the host's Confirm and answers it. It returns a pidfd of the
-// tree's root, or -1 if the restore has failed. received delivers the result of
-// receiveAddressSpaces.
-func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (rootPIDFD int, err error) {
+// awaitConfirm waits for the host's Confirm, for the verified memory and for all address
+// spaces, and sends the answer. From then on the loader does not need the host: the holder
+// runs, and later hosts can connect. awaitConfirm returns a pidfd of the tree's root, or -1
+// if the restore has failed. spacesReceived delivers the result of receiveAddressSpaces.
+func (l *loader) awaitConfirm(commands *json.Decoder, spacesReceived <-chan error) (rootPIDFD int, err error) {
 	var c command
 	if err := commands.Decode(&c); err != nil {
 		return -1, err // the host has ended, and no tree runs yet
@@ -118,7 +119,7 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 	rootPIDFD = -1
 	err = <-l.verified
 	if c.Root != 0 {
-		err = errors.Join(err, <-received)
+		err = errors.Join(err, <-spacesReceived)
 		if err == nil {
 			err = l.holder.startProcess(c.Root)
 		}
@@ -142,7 +143,7 @@ func (l *loader) awaitConfirm(commands *json.Decoder, received <-chan error) (ro
 }
 
 // acceptHosts carries out the commands of the first host, and of each later host that
-// connects.
+// connects, to which it sends the last report. It returns only if the loader's socket fails.
 func (l *loader) acceptHosts(first *net.UnixConn, commands *json.Decoder) {
 	go l.obeyCommands(first, commands)
 	listener, err := unixsock.ListenerFromFD(socketFD)
@@ -195,8 +196,9 @@ func (l *loader) reportProgress() {
 	}
 }
 
-// awaitLoadedOrTreeEnd returns when all memory is loaded, or the tree has ended. After a
-// failure it waits for the end of the tree, and returns the failure.
+// awaitLoadedOrTreeEnd returns when all memory is loaded, or the tree has ended, and sends
+// the hosts the last report. When all memory is loaded it also removes the loader's socket.
+// After a failure it waits for the end of the tree, and returns the failure.
 func (l *loader) awaitLoadedOrTreeEnd(rootPIDFD int) error {
 	ended := make(chan struct{})
 	go func() {
@@ -217,8 +219,8 @@ func (l *loader) awaitLoadedOrTreeEnd(rootPIDFD int) error {
 	return nil
 }
 
-// sendReport sends the report to all hosts, unless it equals the last report or follows a
-// failure.
+// sendReport makes the report the last one and sends it to all hosts, unless it equals the
+// last report or follows a failure.
 func (l *loader) sendReport(r report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -229,8 +231,9 @@ func (l *loader) sendReport(r report) {
 	l.sendLastReport()
 }
 
-// sendLastReport sends the last report to all hosts. It may wait for a host that does not
-// read; the loading goes on meanwhile. The caller holds mu.
+// sendLastReport sends the last report to all hosts, and drops those that it can't be sent
+// to. It may wait for a host that does not read; the loading goes on meanwhile. The caller
+// holds mu.
 func (l *loader) sendLastReport() {
 	for host := range l.hosts {
 		if json.NewEncoder(host).Encode(l.last) != nil {

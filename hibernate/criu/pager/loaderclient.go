@@ -42,12 +42,14 @@ var _ Pager = (*loaderClient)(nil)
 
 var errLoaderEnded = errors.New("the process that loaded it has ended before all was in")
 
+// newLoaderClient returns a client without a loader, see setLoader.
 func newLoaderClient() *loaderClient {
 	return &loaderClient{confirmed: make(chan struct{}), loadState: loadState{done: make(chan struct{})}}
 }
 
 // RejoinLoader connects to the loader that an earlier host started in dir. It returns nil
-// if all memory is loaded, see hibernate.Engine.
+// if there is none, because all memory is loaded, and an error if the loader has ended
+// before; see hibernate.Engine.
 func RejoinLoader(dir string) (hibernate.Loading, error) {
 	defer reapLoaders()
 	entries, err := os.ReadDir(dir)
@@ -78,7 +80,7 @@ func RejoinLoader(dir string) (hibernate.Loading, error) {
 }
 
 // setLoader sets the loader: the process with the PID, which listens at path and is at
-// the other end of conn.
+// the other end of conn. It opens a pidfd of the process.
 func (c *loaderClient) setLoader(conn *net.UnixConn, path string, pid int) (err error) {
 	if c.pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
 		c.conn, c.path = conn, path
@@ -86,27 +88,27 @@ func (c *loaderClient) setLoader(conn *net.UnixConn, path string, pid int) (err 
 	return err
 }
 
-// ServeRestore implements Pager. It starts the loader while CRIU starts: both take about
-// as long.
-func (c *loaderClient) ServeRestore(_ context.Context, workDir int32, restore func() error) error {
-	listener, err := listenForCRIU(workDir)
+// ServeRestore implements Pager. It starts the loader, which takes over the address spaces,
+// while CRIU starts: both take about as long.
+func (c *loaderClient) ServeRestore(_ context.Context, workDirFD int32, restore func() error) error {
+	listener, err := listenForCRIU(workDirFD)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 	started := make(chan error, 1)
-	go func() { started <- c.startLoader(listener) }()
+	go func() { started <- c.startLoaderAndHandOver(listener) }()
 	err = restore()
 	return errors.Join(err, <-started)
 }
 
-// FinishRestore implements Pager. It returns when the loader goes on without this
-// process.
-func (c *loaderClient) FinishRestore(ctx context.Context, root int) error {
+// FinishRestore implements Pager. It sends the loader a Confirm and returns when the loader
+// goes on without this process, or with an error if it has failed or ctx ends before.
+func (c *loaderClient) FinishRestore(ctx context.Context, rootPID int) error {
 	if c.conn == nil {
 		return c.Err()
 	}
-	if err := c.sendToLoader(command{Confirm: true, Root: root}); err != nil {
+	if err := c.sendToLoader(command{Confirm: true, Root: rootPID}); err != nil {
 		return errors.Join(err, c.Err())
 	}
 	select {
@@ -124,13 +126,13 @@ func (c *loaderClient) FinishRestore(ctx context.Context, root int) error {
 	}
 }
 
-// sendToLoader sends a loadOrder or a command.
+// sendToLoader sends the loader a loadOrder or a command.
 func (c *loaderClient) sendToLoader(message any) error {
 	return json.NewEncoder(c.conn).Encode(message)
 }
 
 // readReports reads the reports of the loader until the last one, a failure, or the end
-// of the connection. It records each of them in c.
+// of the connection. It records each of them in c, and closes confirmed and done.
 func (c *loaderClient) readReports() {
 	defer close(c.done)
 	reports := json.NewDecoder(c.conn)
@@ -164,10 +166,10 @@ func (c *loaderClient) readReports() {
 	}
 }
 
-// Hurry implements hibernate.Loading.
+// Hurry implements hibernate.Loading. It sends the loader a command, without an answer.
 func (c *loaderClient) Hurry() { _ = c.sendToLoader(command{Hurry: true}) } // readReports notices a loader that has ended
 
-// Leave implements hibernate.Loading. The loader goes on.
+// Leave implements hibernate.Loading. It disconnects from the loader, which goes on.
 func (c *loaderClient) Leave() {
 	c.closing.Do(func() {
 		c.leaving.Store(true)
@@ -175,7 +177,8 @@ func (c *loaderClient) Leave() {
 	})
 }
 
-// Close implements hibernate.Loading. It kills the loader and waits for its end.
+// Close implements hibernate.Loading. It kills the loader, unless that has ended, waits for
+// its end and removes its socket. It does nothing after Leave.
 func (c *loaderClient) Close() {
 	c.closing.Do(func() {
 		if c.memory != nil {
@@ -193,15 +196,15 @@ func (c *loaderClient) Close() {
 	})
 }
 
-// disconnect closes the connection and waits for readReports.
+// disconnect closes the connection and the pidfd, and waits for the end of readReports.
 func (c *loaderClient) disconnect() {
 	_ = c.conn.Close()
 	<-c.done
 	_ = unix.Close(c.pidfd)
 }
 
-// waitReadable returns when the descriptor is readable. A pidfd is readable when its
-// process has ended.
+// waitReadable returns when the descriptor is readable, however long that takes. A pidfd is
+// readable when its process has ended.
 func waitReadable(fd int) {
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {

@@ -13,8 +13,8 @@ import (
 type (
 	// loadOrder is the first message to a loader. CRIU's socket precedes it.
 	loadOrder struct {
-		Programs        string
-		Quiet, Patience time.Duration
+		Programs        string          // the directory in which helper executables are installed
+		Quiet, Patience time.Duration   // as in Timing
 		Memory          json.RawMessage // as HandOver of hibernate.Memory returns it
 		Pages           int             // how many page files the loader has
 	}
@@ -38,7 +38,7 @@ type (
 	}
 )
 
-// failureReport returns the report of a failure.
+// failureReport returns the report that the loading has failed with err.
 func failureReport(err error) report {
 	return report{Failure: err.Error(), Refused: errors.Is(err, hibernate.ErrRefused)}
 }
@@ -49,6 +49,7 @@ type loaderError struct {
 	refused bool
 }
 
+// Error returns the text of the loader's error.
 func (e *loaderError) Error() string { return e.text }
 
 // Is reports whether the failure was a hibernate.ErrRefused in the loader.

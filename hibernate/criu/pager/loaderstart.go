@@ -28,7 +28,8 @@ const loaderName = "dormouse-load"
 // has ended, and must not be killed earlier.
 func IsLoader(pid int) bool { return procfs.ProcessName(pid) == loaderName }
 
-// reapLoaders reaps loaders that ended while this process executed itself anew.
+// reapLoaders reaps all loaders that have ended and are children of this process, such as
+// those that ended while this process executed itself anew.
 func reapLoaders() {
 	for _, child := range procfs.Children(os.Getpid()) {
 		if procfs.HasEnded(child) && IsLoader(child) {
@@ -37,13 +38,15 @@ func reapLoaders() {
 	}
 }
 
-// startLoader starts the loader, and hands over CRIU's socket and the order.
-func (c *loaderClient) startLoader(criu *net.UnixListener) error {
+// startLoaderAndHandOver starts the loader, hands over CRIU's socket and the order, and
+// begins to read the loader's reports. It closes the memory, which the loader reads itself.
+// If the loader can't be started the loading has failed.
+func (c *loaderClient) startLoaderAndHandOver(criu *net.UnixListener) error {
 	defer func() {
 		_ = c.memory.Close() // it was only read from
 		c.memory = nil
 	}()
-	if err := c.startProcess(); err != nil {
+	if err := c.startLoaderProcess(); err != nil {
 		c.err = fmt.Errorf("cannot start the process that loads the memory: %w", err)
 		close(c.done)
 		return c.err
@@ -57,10 +60,10 @@ func (c *loaderClient) startLoader(criu *net.UnixListener) error {
 	return errors.Join(err, socket.Close(), c.sendToLoader(c.order))
 }
 
-// startProcess starts the loader process with the descriptors that RunLoader expects, and
-// creates the socket by which other hosts find it. The socket is named after the PID, so
-// it gets its final name last.
-func (c *loaderClient) startProcess() error {
+// startLoaderProcess starts the loader process with the descriptors that RunLoader expects,
+// and creates the socket by which other hosts find it. The socket is named after the PID, so
+// it gets its final name last. After an error no loader runs.
+func (c *loaderClient) startLoaderProcess() error {
 	text, pages, err := c.memory.HandOver()
 	if err != nil {
 		return err

@@ -43,12 +43,15 @@ type localPager struct {
 
 var _ Pager = (*localPager)(nil)
 
-func startLocalPager(l images.Layout, m hibernate.Memory, programs string, timing Timing) (*localPager, error) {
+// startLocalPager starts a pager with its loop, and the verification of the memory that CRIU
+// reads itself. The helper executable of the holder is installed in helperDir. The pager
+// closes m, but not after an error.
+func startLocalPager(l images.Layout, m hibernate.Memory, helperDir string, timing Timing) (*localPager, error) {
 	wakeup, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
-	holder, err := newUffdHolder(programs)
+	holder, err := newUffdHolder(helperDir)
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(wakeup))
 	}
@@ -61,9 +64,9 @@ func startLocalPager(l images.Layout, m hibernate.Memory, programs string, timin
 	return p, nil
 }
 
-// ServeRestore implements Pager.
-func (p *localPager) ServeRestore(ctx context.Context, workDir int32, restore func() error) error {
-	listener, err := listenForCRIU(workDir)
+// ServeRestore implements Pager. If the restore fails it stops waiting for CRIU.
+func (p *localPager) ServeRestore(ctx context.Context, workDirFD int32, restore func() error) error {
+	listener, err := listenForCRIU(workDirFD)
 	if err != nil {
 		return err
 	}
@@ -78,11 +81,12 @@ func (p *localPager) ServeRestore(ctx context.Context, workDir int32, restore fu
 	return errors.Join(err, <-received)
 }
 
-// FinishRestore implements Pager. It starts the process of the uffdHolder.
-func (p *localPager) FinishRestore(_ context.Context, root int) error {
+// FinishRestore implements Pager. It starts the process of the uffdHolder, and waits until
+// the memory that CRIU has read itself is verified.
+func (p *localPager) FinishRestore(_ context.Context, rootPID int) error {
 	var err error
-	if root != 0 {
-		err = p.holder.startProcess(root)
+	if rootPID != 0 {
+		err = p.holder.startProcess(rootPID)
 	}
 	return errors.Join(<-p.verified, err)
 }
@@ -94,7 +98,8 @@ func (p *localPager) Hurry() { p.updateOrders(func() { p.hurry = true }) }
 // process.
 func (p *localPager) Leave() {}
 
-// Close implements hibernate.Loading. It ends the loop and closes the address spaces.
+// Close implements hibernate.Loading. It ends the loop and closes the address spaces, after
+// which missing memory reads as zeros.
 func (p *localPager) Close() {
 	p.updateOrders(func() { p.closed = true })
 	<-p.done
@@ -107,19 +112,20 @@ func (p *localPager) Close() {
 	}
 }
 
-// addAddressSpace takes over the userfaultfd of the process that has the number in the
-// image.
-func (p *localPager) addAddressSpace(number int, fd uffd.FD) error {
-	memory, known := p.layout.Lazy[number]
+// addAddressSpace hands the userfaultfd of the process with that number in the image to the
+// loop, and a copy to the holder. It returns an error if the image has no such process.
+func (p *localPager) addAddressSpace(processInImage int, fd uffd.FD) error {
+	memory, known := p.layout.Lazy[processInImage]
 	p.total.Add(memory.Missing.Bytes())
 	p.updateOrders(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
 	if !known {
-		return fmt.Errorf("the image has no memory of process %d", number)
+		return fmt.Errorf("the image has no memory of process %d", processInImage)
 	}
 	return p.holder.addCopy(fd)
 }
 
-// setAllAdded tells the loop that CRIU has made all processes: no address space follows.
+// setAllAdded orders the loop to load the memory for which no thread waits, too: CRIU has
+// sent the address spaces of all processes.
 func (p *localPager) setAllAdded() { p.updateOrders(func() { p.allAdded = true }) }
 
 // updateOrders calls change, which changes the orders to the loop, and wakes the loop.
@@ -133,7 +139,7 @@ func (p *localPager) updateOrders(change func()) {
 }
 
 // runLoop is the goroutine of the pager. It ends when all memory is loaded, after a
-// failure, or by Close.
+// failure, or by Close. Then it records the failure, closes the memory, and closes Done.
 func (p *localPager) runLoop() {
 	defer close(p.done)
 	err := p.loadAll()
@@ -142,7 +148,8 @@ func (p *localPager) runLoop() {
 	p.cache.free()
 }
 
-// loadAll handles events and loads memory until all memory is loaded, or Close is called.
+// loadAll handles events and loads memory until all memory is loaded, when it closes the
+// address spaces, or until Close is called.
 func (p *localPager) loadAll() error {
 	for {
 		p.mu.Lock()
@@ -184,8 +191,9 @@ func (p *localPager) loadAll() error {
 // its memory.
 const retryInterval = 50 * time.Microsecond
 
-// eventWaitLimit returns how long the loop may wait for an event: 0 if it is to load
-// memory that no thread waits for, and less than 0 for no limit.
+// eventWaitLimit returns how long the loop may wait for an event: 0 if it is to load at once
+// memory that no thread waits for, less than 0 for no limit, before CRIU has sent all address
+// spaces.
 func (p *localPager) eventWaitLimit(allAdded, hurry bool) time.Duration {
 	for _, s := range p.spaces {
 		if len(s.faults) > 0 {
@@ -203,8 +211,8 @@ func (p *localPager) eventWaitLimit(allAdded, hurry bool) time.Duration {
 	}
 }
 
-// waitForEvent returns when an address space has an event, after updateOrders, or when
-// the limit has passed.
+// waitForEvent waits until an address space has an event or updateOrders is called, at most
+// for the limit; less than 0 is no limit. It reads no event.
 func (p *localPager) waitForEvent(limit time.Duration) error {
 	fds := make([]unix.PollFd, 0, 1+len(p.spaces))
 	fds = append(fds, unix.PollFd{Fd: int32(p.wakeup), Events: unix.POLLIN})
@@ -225,7 +233,7 @@ func (p *localPager) waitForEvent(limit time.Duration) error {
 	return nil
 }
 
-// isMemoryMissing reports whether any memory is not loaded yet.
+// isMemoryMissing reports whether a process still lacks memory that the image has.
 func (p *localPager) isMemoryMissing() bool {
 	return slices.ContainsFunc(p.spaces, func(s *addressSpace) bool { return len(s.missing) > 0 })
 }
@@ -240,8 +248,9 @@ func (p *localPager) dropEndedProcesses() {
 	})
 }
 
-// closeAddressSpaces closes all address spaces, after the holder's copies: otherwise a
-// thread that touches a page without contents would block for ever. The caller holds mu.
+// closeAddressSpaces ends the holder with its copies, and then closes all address spaces:
+// otherwise a thread that touches a page without contents would block for ever. The caller
+// holds mu.
 func (p *localPager) closeAddressSpaces() {
 	p.holder.stop()
 	for _, s := range append(p.spaces, p.added...) {

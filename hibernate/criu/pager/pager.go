@@ -65,12 +65,12 @@ type Timing struct {
 // a wake.
 var DefaultTiming = Timing{Quiet: 20 * time.Millisecond, Patience: 500 * time.Millisecond}
 
-// Start starts a pager for the image that r restores: in a loader if r.LoaderDir is set,
-// otherwise in this process. Helper programs are installed in the directory programs.
-// The pager closes m, also after an error.
-func Start(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, programs string, timing Timing) (Pager, error) {
+// Start returns a pager for the image that r restores. The pager runs in this process, or in
+// a loader if r.LoaderDir is set, which ServeRestore starts. Helper executables are installed
+// in helperDir. The pager closes m, also after an error.
+func Start(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, helperDir string, timing Timing) (Pager, error) {
 	if r.LoaderDir == "" {
-		p, err := startLocalPager(l, m, programs, timing)
+		p, err := startLocalPager(l, m, helperDir, timing)
 		if err != nil {
 			return nil, errors.Join(err, m.Close())
 		}
@@ -78,13 +78,14 @@ func Start(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, progra
 	}
 	c := newLoaderClient()
 	c.dir, c.imageDir, c.memory = r.LoaderDir, r.Dir, m
-	c.order = loadOrder{Programs: programs, Quiet: timing.Quiet, Patience: timing.Patience}
+	c.order = loadOrder{Programs: helperDir, Quiet: timing.Quiet, Patience: timing.Patience}
 	return c, nil
 }
 
-// verifyEagerChunks reads, and so verifies, all memory that CRIU reads itself.
+// verifyEagerChunks reads, and so verifies, all chunks with memory that CRIU reads itself.
+// The error wraps hibernate.ErrRefused if one of them is damaged.
 func verifyEagerChunks(l images.Layout, m hibernate.Memory) error {
-	buffer, err := allocateChunk()
+	buffer, err := allocateChunkBuffer()
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 // tree lives. If this process is killed, the kernel closes its userfaultfds before it
 // kills the tree; without the copies the tree would meanwhile read zeros.
 type uffdHolder struct {
-	programs string // the directory in which the helper program is installed
+	helperDir string // the directory in which the helper's executable is installed
 	// The ends of a socket pair. The copies are sent to ours and never received, so they
 	// exist as long as the helper process has theirs.
 	ours, theirs *os.File
@@ -26,32 +26,34 @@ type uffdHolder struct {
 	stopped bool
 }
 
-func newUffdHolder(programs string) (*uffdHolder, error) {
+// newUffdHolder returns a holder that can take copies, without its process so far.
+func newUffdHolder(helperDir string) (*uffdHolder, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &uffdHolder{programs: programs, ours: os.NewFile(uintptr(pair[0]), "holder's copies"), theirs: os.NewFile(uintptr(pair[1]), "holder")}, nil
+	return &uffdHolder{helperDir: helperDir, ours: os.NewFile(uintptr(pair[0]), "holder's copies"), theirs: os.NewFile(uintptr(pair[1]), "holder")}, nil
 }
 
-// addCopy gives the holder a copy of one more userfaultfd.
+// addCopy gives the holder a copy of one more userfaultfd, before or after the start of its
+// process. It fails if the holder has no room for more.
 func (h *uffdHolder) addCopy(fd uffd.FD) error {
 	return unix.Sendmsg(int(h.ours.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
 }
 
-// startProcess starts the helper process, which ends with the tree below root, unless
-// stop was called.
-func (h *uffdHolder) startProcess(root int) error {
+// startProcess starts the helper process, which ends with the tree below the root. It does
+// nothing after stop.
+func (h *uffdHolder) startProcess(rootPID int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stopped {
 		return nil
 	}
-	program, err := native.InstallDescriptorHolder(h.programs)
+	program, err := native.InstallDescriptorHolder(h.helperDir)
 	if err != nil {
 		return err
 	}
-	n, err := unix.PidfdOpen(root, 0)
+	n, err := unix.PidfdOpen(rootPID, 0)
 	if err != nil {
 		return err
 	}
@@ -68,7 +70,8 @@ func (h *uffdHolder) startProcess(root int) error {
 	return h.theirs.Close()
 }
 
-// stop ends the helper process and closes all copies.
+// stop ends the helper process, if it was started, and closes all copies. Later calls do
+// nothing.
 func (h *uffdHolder) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

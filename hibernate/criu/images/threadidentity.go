@@ -22,9 +22,10 @@ import (
 // reaped.
 const stateDead = 2
 
-// ReadIdentities returns the identity and rights that the image in dir would give each
-// thread, ordered by number. Each thread has a core image.
-func ReadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
+// ReadThreadIdentities returns the identity and rights that the image in dir would give each
+// thread, ordered by ID, without threads that have ended. It reads them from the core image
+// of each thread.
+func ReadThreadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 	filters, err := readSeccompFilters(dir)
 	if err != nil {
 		return nil, err
@@ -40,13 +41,13 @@ func ReadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 			return nil, fmt.Errorf("%s names no thread: %w", path, err)
 		}
 		var core criu_core.CoreEntry
-		if err := readOnlyEntry(path, magicCore, &core); err != nil {
+		if err := readSingleEntry(path, magicCore, &core); err != nil {
 			return nil, err
 		}
 		if core.GetTc().GetTaskState() == stateDead {
 			continue
 		}
-		thread, err := identityOf(&core, filters)
+		thread, err := threadIdentityOf(&core, filters)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -57,22 +58,23 @@ func ReadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 	return threads, nil
 }
 
-// readSeccompFilters returns the seccomp filters of the image. Threads refer to them by
-// index.
+// readSeccompFilters returns the seccomp filters of the image in dir, nil if there are none.
+// Threads refer to them by index.
 func readSeccompFilters(dir string) ([]*seccomp.SeccompFilter, error) {
 	path := filepath.Join(dir, "seccomp.img")
 	if _, err := os.Stat(path); os.IsNotExist(err) {
 		return nil, nil
 	}
 	var all seccomp.SeccompEntry
-	if err := readOnlyEntry(path, magicSeccomp, &all); err != nil {
+	if err := readSingleEntry(path, magicSeccomp, &all); err != nil {
 		return nil, err
 	}
 	return all.GetSeccompFilters(), nil
 }
 
-// identityOf returns the identity in a core image, in the form of /proc/<pid>/status.
-func identityOf(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t procfs.ThreadIdentity, err error) {
+// threadIdentityOf returns the identity and rights in a core image, without the ID, in the
+// form of /proc/<pid>/status. filters are all seccomp filters of the image.
+func threadIdentityOf(core *criu_core.CoreEntry, filters []*seccomp.SeccompFilter) (t procfs.ThreadIdentity, err error) {
 	thread := core.GetThreadCore()
 	c := thread.GetCreds()
 	if c == nil {
@@ -108,6 +110,7 @@ func formatLimits(all []*rlimit.RlimitEntry) string {
 	return strings.Join(texts, " ")
 }
 
+// formatLimit returns the number, or "unlimited" for the highest.
 func formatLimit(n uint64) string {
 	if n == math.MaxUint64 {
 		return "unlimited"
@@ -131,7 +134,7 @@ func formatCapabilities(words []uint32) string {
 // go-criu does not know.
 func fieldsUnknownToGoCRIU(c *creds.CredsEntry) (ambient []uint32, noNewPrivs uint64) {
 	const fieldNoNewPrivs, fieldAmbient = 18, 19 // of creds.proto
-	for number, value := range unknownNumbers(c) {
+	for number, value := range unknownNumberFields(c) {
 		if number == fieldNoNewPrivs {
 			noNewPrivs = value
 		}

@@ -8,10 +8,11 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// checkImageIdentities returns an ErrForged if the image in dir would give a thread other
-// rights than the kernel says it has. A plugin may have influenced its own image.
-func (m *manifest) checkImageIdentities(e Engine, dir string) error {
-	inImage, err := e.Identities(dir)
+// checkRightsInImage returns an ErrForged if the image in dir would give a thread other
+// rights than the manifest has from the kernel. A plugin may have influenced its own image.
+// If the engine can't read its images checkRightsInImage returns nil.
+func (m *manifest) checkRightsInImage(e Engine, dir string) error {
+	inImage, err := e.ThreadIdentities(dir)
 	if errors.Is(err, ErrUnsupported) {
 		return nil
 	}
@@ -29,9 +30,9 @@ func (m *manifest) checkImageIdentities(e Engine, dir string) error {
 	return nil
 }
 
-// checkRestoredIdentities returns an ErrRefused if a restored thread has other rights than
-// the dumped one.
-func checkRestoredIdentities(dumped, restored []procfs.ThreadIdentity) error {
+// checkRestoredRights returns an ErrRefused if a restored thread has other rights than the
+// dumped one, or if threads are missing or too many. Both lists have the same order.
+func checkRestoredRights(dumped, restored []procfs.ThreadIdentity) error {
 	if len(dumped) != len(restored) {
 		return fmt.Errorf("%w: %d threads were restored, %d were dumped", ErrRefused, len(restored), len(dumped))
 	}
@@ -44,7 +45,8 @@ func checkRestoredIdentities(dumped, restored []procfs.ThreadIdentity) error {
 }
 
 // checkRestoredCgroup returns an ErrRefused if a restored process is in another cgroup than
-// the root. Such a process would escape the limits of the instance's cgroup, and its kill.
+// the root, the first of pids. Such a process would escape the limits of the instance's
+// cgroup, and its kill.
 func checkRestoredCgroup(pids []int) error {
 	root := cgroup.PathOf(pids[0])
 	for _, pid := range pids {

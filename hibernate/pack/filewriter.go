@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// chunk is one chunk of a file on its way through a Stream, with its buffers.
+// chunk is one chunk of a file on its way through a PackingStream, with its buffers.
 type chunk struct {
 	file        *storedFile
 	index       uint64
@@ -17,7 +17,7 @@ type chunk struct {
 	packed      chan struct{} // gets a value when stored and tag are set
 }
 
-// newChunk returns an empty chunk with buffers that the codec needs.
+// newChunk returns an empty chunk with the buffers that the codec needs.
 func (c *Codec) newChunk() *chunk {
 	k := &chunk{plain: make([]byte, 0, ChunkSize+tagSize), packed: make(chan struct{}, 1)}
 	if c.encoder != nil {
@@ -26,20 +26,23 @@ func (c *Codec) newChunk() *chunk {
 	return k
 }
 
-// fileWriter cuts a file of a Stream into chunks.
+// fileWriter cuts a file of a PackingStream into chunks while the engine writes the file.
 type fileWriter struct {
-	stream *Stream
+	stream *PackingStream
 	file   *storedFile
 	chunk  *chunk // being filled, or nil
 	index  uint64
 }
 
+// Write cuts the data into chunks, as ReadFrom does.
 func (w *fileWriter) Write(data []byte) (int, error) {
 	n, err := w.ReadFrom(bytes.NewReader(data))
 	return int(n), err
 }
 
-// ReadFrom cuts all data of r into chunks. It reads right into them, to save a copy.
+// ReadFrom cuts all data of r into chunks, and sends each full one. It reads right into
+// them, to save a copy. It waits while no chunk is free; after a failure of the stream it
+// returns that failure.
 func (w *fileWriter) ReadFrom(r io.Reader) (total int64, err error) {
 	for {
 		if w.chunk == nil {
@@ -75,8 +78,8 @@ func (w *fileWriter) sendChunk() {
 	w.index++
 }
 
-// Close sends the last chunk and does not wait for any. Stream.Finish returns the errors that
-// come later.
+// Close sends the last chunk and does not wait until it is stored. It returns the failure of
+// the stream so far; PackingStream.Finish returns later ones.
 func (w *fileWriter) Close() error {
 	if w.chunk != nil && len(w.chunk.plain) > 0 {
 		w.sendChunk()

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stream packs the files of an image while the engine writes them: chunk by chunk, on
+// PackingStream packs the files of an image while the engine writes them: chunk by chunk, on
 // several processors, each file in order. The engine has to wait when it is ahead by more
 // than a few chunks: a stream keeps no more in memory.
-type Stream struct {
+type PackingStream struct {
 	ctx     context.Context // ends with the first failure, which is its cause
 	fail    context.CancelCauseFunc
 	codec   *Codec
@@ -40,13 +40,13 @@ type storedFile struct {
 // maxPackers is how many processors at most pack one image.
 const maxPackers = 4
 
-// NewStream returns a stream that packs files into dir until ctx ends. The engine may also
-// write files into the scratch; Finish packs those. The caller must close the stream, which
-// closes the scratch.
-func NewStream(ctx context.Context, codec *Codec, scratch *Scratch, dir string) *Stream {
+// NewPackingStream returns a stream that packs files into dir until ctx ends. The engine may
+// also write files into the scratch; Finish packs those. The caller must close the stream,
+// which closes the scratch.
+func NewPackingStream(ctx context.Context, codec *Codec, scratch *Scratch, dir string) *PackingStream {
 	packers := min(maxPackers, runtime.GOMAXPROCS(0))
 	chunks := packers + 2 // one more is filled and one is stored
-	s := &Stream{
+	s := &PackingStream{
 		codec: codec, scratch: scratch, dir: dir,
 		free: make(chan *chunk, chunks), toPack: make(chan *chunk, chunks), toStore: make(chan *chunk, chunks),
 	}
@@ -62,11 +62,11 @@ func NewStream(ctx context.Context, codec *Codec, scratch *Scratch, dir string) 
 }
 
 // ScratchDir returns the directory of the scratch.
-func (s *Stream) ScratchDir() string { return s.scratch.Dir }
+func (s *PackingStream) ScratchDir() string { return s.scratch.Dir }
 
 // CreateFile begins a file that is packed while it is written. Only one goroutine may write
 // the file, and must close it before it creates the next file.
-func (s *Stream) CreateFile(name string) (io.WriteCloser, error) {
+func (s *PackingStream) CreateFile(name string) (io.WriteCloser, error) {
 	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -77,8 +77,8 @@ func (s *Stream) CreateFile(name string) (io.WriteCloser, error) {
 }
 
 // Finish packs the files of the scratch, waits until all packed files are on disk, and
-// returns their descriptions.
-func (s *Stream) Finish() ([]File, error) {
+// returns their descriptions, or the failure of the stream. No file can be created after it.
+func (s *PackingStream) Finish() ([]File, error) {
 	entries, err := os.ReadDir(s.scratch.Dir)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (s *Stream) Finish() ([]File, error) {
 			return nil, err
 		}
 	}
-	s.waitForChunks()
+	s.closeAndAwaitChunks()
 	if err := context.Cause(s.ctx); err != nil {
 		return nil, err
 	}
@@ -102,8 +102,9 @@ func (s *Stream) Finish() ([]File, error) {
 	return files, nil
 }
 
-// packScratchFile packs a file of the scratch and removes it there.
-func (s *Stream) packScratchFile(path string) error {
+// packScratchFile sends a file of the scratch through the stream and removes it from the
+// scratch.
+func (s *PackingStream) packScratchFile(path string) error {
 	source, err := os.Open(path)
 	if err != nil {
 		return err
@@ -120,8 +121,9 @@ func (s *Stream) packScratchFile(path string) error {
 	return errors.Join(err, target.Close(), os.Remove(path))
 }
 
-// waitForChunks returns when all chunks are stored. No file can be written after it.
-func (s *Stream) waitForChunks() {
+// closeAndAwaitChunks takes no more chunks, and returns when those sent so far are stored or
+// the stream has failed. Later calls do nothing.
+func (s *PackingStream) closeAndAwaitChunks() {
 	if s.ended {
 		return
 	}
@@ -131,9 +133,10 @@ func (s *Stream) waitForChunks() {
 	s.workers.Wait()
 }
 
-// Close releases everything that the stream holds, the scratch included.
-func (s *Stream) Close() {
-	s.waitForChunks()
+// Close waits for the chunks on their way and releases everything that the stream holds, the
+// scratch included. It removes no packed file.
+func (s *PackingStream) Close() {
+	s.closeAndAwaitChunks()
 	s.fail(nil)
 	for _, f := range s.files {
 		_ = f.target.Close()
@@ -142,16 +145,17 @@ func (s *Stream) Close() {
 }
 
 // packChunks packs the chunks that are sent to the stream. It runs in several goroutines.
-func (s *Stream) packChunks() {
+func (s *PackingStream) packChunks() {
 	for k := range s.toPack {
 		k.stored, k.tag = s.codec.packChunk(k.plain, k.compressed, k.file.number, k.index)
 		k.packed <- struct{}{}
 	}
 }
 
-// storeChunks appends the packed chunks to their files in the order in which they were sent.
-// It runs in one goroutine.
-func (s *Stream) storeChunks() {
+// storeChunks appends the packed chunks to their files in the order in which they were sent,
+// and frees them. After the first failure, with which it fails the stream, it only frees
+// them. It runs in one goroutine.
+func (s *PackingStream) storeChunks() {
 	for k := range s.toStore {
 		<-k.packed
 		if s.ctx.Err() == nil {
@@ -164,9 +168,9 @@ func (s *Stream) storeChunks() {
 	}
 }
 
-// storeChunk appends a packed chunk to its file. The kernel begins to write the chunk to disk
-// at once, so that the sync in Finish has little left to write.
-func (s *Stream) storeChunk(f *storedFile, k *chunk) error {
+// storeChunk appends a packed chunk to its file and to the file's description. The kernel
+// begins to write the chunk to disk at once, so that the sync in Finish has little left.
+func (s *PackingStream) storeChunk(f *storedFile, k *chunk) error {
 	f.Size += int64(len(k.plain))
 	f.Tag = append(f.Tag, k.tag...)
 	if s.codec.encoder != nil {

@@ -14,16 +14,17 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// mountPoint is a directory that CRIU creates for a moment in the working directory of
+// mountPoint is a directory that CRIU creates for a moment in the current directory of
 // a process whose PID namespace is not the one that /proc shows. The dump fails if it
 // exists already, because of another CRIU, or because a CRIU was killed.
 const mountPoint = "proc.crtools"
 
-// lockWorkDirs locks the working directories of the tree below root against other dumps
-// until release is called, and removes a mountPoint that was left there.
-func lockWorkDirs(ctx context.Context, root int) (release func(), err error) {
+// lockTreeCwds locks the current directories of all processes of the tree below the root
+// against other dumps until release is called, and removes a mountPoint that was left there.
+// It waits for the locks until ctx ends.
+func lockTreeCwds(ctx context.Context, rootPID int) (release func(), err error) {
 	var dirs []string
-	for _, pid := range procfs.Tree(root) {
+	for _, pid := range procfs.Tree(rootPID) {
 		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
 			dirs = append(dirs, dir)
 		}
@@ -50,7 +51,8 @@ func lockWorkDirs(ctx context.Context, root int) (release func(), err error) {
 	return release, nil
 }
 
-// lockDir locks the directory, see flock(2). It waits until ctx ends.
+// lockDir locks the open directory, see flock(2). The lock ends when dir is closed. lockDir
+// waits while another process holds the lock, and fails when ctx ends.
 func lockDir(ctx context.Context, dir *os.File) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

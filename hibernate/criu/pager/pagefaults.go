@@ -29,7 +29,8 @@ type addressSpace struct {
 	ended   bool     // so has the process
 }
 
-// handleEvents reads the events of all address spaces and answers their faults.
+// handleEvents reads the waiting events of all address spaces, also those of new children,
+// and answers their faults. It waits for no event.
 func (p *localPager) handleEvents() error {
 	for i := 0; i < len(p.spaces); i++ { // forks append to spaces
 		s := p.spaces[i]
@@ -78,8 +79,8 @@ func (p *localPager) handleEvent(s *addressSpace, e uffd.Event) error {
 	return nil
 }
 
-// addForkedChild takes over the address space of a forked child, or closes it if the
-// child lacks no memory.
+// addForkedChild takes over the address space of a forked child, and gives the holder a
+// copy. If the child lacks no memory it closes the address space instead.
 func (p *localPager) addForkedChild(child *addressSpace) {
 	if len(child.missing) == 0 {
 		_ = child.fd.Close()
@@ -90,7 +91,8 @@ func (p *localPager) addForkedChild(child *addressSpace) {
 	_ = p.holder.addCopy(child.fd) // fails after hundreds of forks, when the holder's socket is full
 }
 
-// answerFault fills the page that a thread waits for, and some pages after it.
+// answerFault fills the page that a thread waits for, and some pages after it, with the
+// contents in the image or with zeros if there are none.
 func (p *localPager) answerFault(s *addressSpace, page uint64) error {
 	end := page - page%faultAhead + faultAhead
 	if e, missing := s.missing.Find(page); missing {
@@ -109,8 +111,8 @@ func (p *localPager) answerFault(s *addressSpace, page uint64) error {
 	return p.handleFillError(s, page, err, true)
 }
 
-// loadNextPages loads the next part of the memory, up to loadAhead. No thread waits for
-// it.
+// loadNextPages loads the next part of the missing memory, up to loadAhead, for which no
+// thread waits. It does nothing if no memory is missing.
 func (p *localPager) loadNextPages() error {
 	for _, s := range p.spaces {
 		if len(s.missing) > 0 {
@@ -122,8 +124,8 @@ func (p *localPager) loadNextPages() error {
 	return nil
 }
 
-// fillPages fills the beginning of e, up to the end of a chunk. awaited says that a
-// thread waits for the first page.
+// fillPages fills the beginning of e with its contents, up to the end of a chunk, and marks
+// it as loaded. awaited says that a thread waits for the first page.
 func (p *localPager) fillPages(s *addressSpace, e images.Extent, awaited bool) error {
 	data, err := p.cache.read(p.memory, s.file, e.Offset)
 	if err != nil {
@@ -148,7 +150,8 @@ func (p *localPager) markLoaded(s *addressSpace, start, length uint64) {
 }
 
 // handleFillError handles the error, possibly nil, of filling a page. It returns nil if
-// the page is filled, will be tried again, or no longer exists.
+// the page is filled, will be tried again, or no longer exists, also because the process
+// has ended; and otherwise the error. awaited says that a thread waits for the page.
 func (p *localPager) handleFillError(s *addressSpace, page uint64, err error, awaited bool) error {
 	switch {
 	case err == nil:
