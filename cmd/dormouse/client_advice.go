@@ -14,9 +14,9 @@ import (
 
 // hasErrorNumber reports whether err is a host's answer with one of Thunder's error
 // numbers, as R4 spells them.
-func hasErrorNumber(err error, numbers ...thunder.Number) bool {
+func hasErrorNumber(err error, numbers ...thunder.ErrorNumber) bool {
 	remote, ok := errors.AsType[*remoteError](err)
-	return ok && slices.ContainsFunc(numbers, func(n thunder.Number) bool { return n.R4Error().Code == remote.Code })
+	return ok && slices.ContainsFunc(numbers, func(n thunder.ErrorNumber) bool { return n.R4Error().Code == remote.Code })
 }
 
 // unknownInstanceError returns an error that says that there is no such instance, and lists

@@ -25,7 +25,7 @@ var (
 )
 
 // statusCodes is the gRPC code of each number. Numbers without one get Unknown.
-var statusCodes = map[thunder.Number]codes.Code{
+var statusCodes = map[thunder.ErrorNumber]codes.Code{
 	thunder.Unavailable:       codes.Unavailable,
 	thunder.IllegalState:      codes.FailedPrecondition,
 	thunder.OpeningFailed:     codes.Internal,
@@ -47,7 +47,7 @@ var statusCodes = map[thunder.Number]codes.Code{
 }
 
 // grpcCode returns the gRPC code of a number.
-func grpcCode(n thunder.Number) codes.Code {
+func grpcCode(n thunder.ErrorNumber) codes.Code {
 	if code, known := statusCodes[n]; known {
 		return code
 	}
@@ -85,6 +85,6 @@ func statusFromCallError(err error) error {
 }
 
 // statusWithNumber returns a gRPC status with Thunder's number.
-func statusWithNumber(number thunder.Number, message string) error {
+func statusWithNumber(number thunder.ErrorNumber, message string) error {
 	return shellpb.ErrorWithDetail(grpcCode(number), message, &shellpb.Error{Code: int32(number)})
 }

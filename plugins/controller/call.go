@@ -44,9 +44,9 @@ type reply struct {
 type outcome int
 
 const (
-	succeeded outcome = iota
-	failed            // the message was one request, and it failed
-	malformed
+	succeeded outcome = iota // also a batch, whatever its requests did
+	failed                   // the message was one request, and it failed
+	malformed                // the message is not a request
 )
 
 // answerMessage serves a message, which is one request or a batch, and returns the

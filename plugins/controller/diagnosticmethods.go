@@ -41,7 +41,7 @@ func diagnosticMethods() []method {
 			name: "callstack", access: accessRead, form: property, index: "the position of a lane among the threads",
 			result: []frameRecord{}, returns: "the frames of all goroutines that work for the instance, innermost first",
 			doc:    "The stack of an instance's operation.",
-			errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
+			errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveCallStack,
 		},
 	}

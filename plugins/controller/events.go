@@ -59,8 +59,8 @@ func (f *Front) publishStateChange(t shell.Transition) {
 
 // Notification sends an event of a plugin to the clients that registered for it with
 // the plugin's callsign, and to the subscribers of all events. An event with an index
-// goes only to clients that registered with this index. An event whose parameters are
-// not JSON is logged and dropped.
+// reaches of the former only those that registered with that index. An event whose
+// parameters are not JSON is logged and dropped.
 func (f *Front) Notification(callsign string, n shell.Notification) {
 	t := topic{callsign, n.Event}
 	if !f.events.hasSubscribers(t) && !f.events.hasSubscribers(allEvents) {
@@ -150,7 +150,8 @@ func (f *Front) publishAllEvent(callsign, event string, params json.RawMessage) 
 // announcedState returns the state that the event of a transition names, and whether
 // there is an event. There is none for transitional states, for a hibernation that
 // failed, and for the beginning and end of waiting for preconditions. An instance that
-// lapses is announced as deactivated, though it then waits for its preconditions.
+// a lost requirement has ended is announced as deactivated, though it then waits for
+// its preconditions.
 func announcedState(t shell.Transition) (state shell.State, announced bool) {
 	switch t.To {
 	case shell.Deactivated:

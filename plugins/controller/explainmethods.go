@@ -15,7 +15,7 @@ func explainMethods() []method {
 		name: "explain", access: accessRead, form: property, index: "the callsign",
 		result: dialect.Explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
 		doc:    "Explains why an instance is awake or asleep, and what would stop a hibernation.",
-		errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
+		errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},
 		serve:  serveExplain,
 	}}
 }

@@ -131,8 +131,8 @@ func (f *Front) WaitFirstRequests(ctx context.Context) {
 }
 
 // Close sends every websocket a closing frame and returns when no request runs any
-// more. If ctx ends first, Close cuts the rest off and returns an error. The front
-// serves nothing afterwards.
+// more. If ctx ends first, Close cuts the rest off and returns an error. Afterwards the
+// front serves nothing, and no longer listens to the supervisor.
 func (f *Front) Close(ctx context.Context) error {
 	if f.stopListening != nil {
 		defer f.stopListening()

@@ -20,7 +20,7 @@ func introspectionMethods() []method {
 			params: []parameter{{name: "method", doc: "the name of the method"}},
 			result: true, returns: "true or false; 0 or 22 if params are a bare name, as old clients send it",
 			doc:    "Reports whether the callsign has the method.",
-			errors: []thunder.Number{thunder.ParseFailure, thunder.CallNotActive, thunder.CallHibernated, thunder.TimedOut},
+			errors: []thunder.ErrorNumber{thunder.ParseFailure, thunder.CallNotActive, thunder.CallHibernated, thunder.TimedOut},
 			serve:  serveExists,
 		},
 		{

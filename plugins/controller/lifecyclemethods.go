@@ -31,14 +31,14 @@ func lifecycleMethods() []method {
 				doc: "the longest it may take in milliseconds, the host's own limit when absent",
 			}},
 			doc:    "Hibernates a suspended plugin to disk.",
-			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.General, illegal, inProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted},
+			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.General, illegal, inProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted},
 			serve:  serveHibernate,
 		},
 	}
 }
 
 // ownNumber is the fallback with which renumber lets each error keep its number.
-const ownNumber thunder.Number = 0
+const ownNumber thunder.ErrorNumber = 0
 
 // operationMethod returns the method of that name, which runs a lifecycle operation on
 // the instance in the parameter callsign. Its errors get the number fallback, except
@@ -46,13 +46,13 @@ const ownNumber thunder.Number = 0
 func operationMethod(
 	name, doc string,
 	run func(*shell.Shell, context.Context, shell.Reason) error,
-	fallback thunder.Number, kept ...thunder.Number,
+	fallback thunder.ErrorNumber, kept ...thunder.ErrorNumber,
 ) method {
-	numbers := append([]thunder.Number{thunder.UnknownKey, thunder.PrivilegedRequest, fallback}, kept...)
+	numbers := append([]thunder.ErrorNumber{thunder.UnknownKey, thunder.PrivilegedRequest, fallback}, kept...)
 	return method{
 		name: name, access: accessOperate, missingParam: thunder.BadRequest, returns: "once it is done", doc: doc,
 		params: []parameter{{name: "callsign", doc: "the instance"}},
-		errors: slices.DeleteFunc(numbers, func(n thunder.Number) bool { return n == ownNumber }),
+		errors: slices.DeleteFunc(numbers, func(n thunder.ErrorNumber) bool { return n == ownNumber }),
 		serve: func(ctx context.Context, r request) (any, error) {
 			sh, err := r.targetInstance(thunder.PrivilegedRequest)
 			if err != nil {
@@ -79,7 +79,7 @@ func serveHibernate(ctx context.Context, r request) (any, error) {
 // targetInstance returns the instance that the parameter callsign names, or the error
 // UnknownKey. For the Controller it returns an error with the number
 // numberIfController.
-func (r request) targetInstance(numberIfController thunder.Number) (*shell.Shell, error) {
+func (r request) targetInstance(numberIfController thunder.ErrorNumber) (*shell.Shell, error) {
 	callsign := r.args["callsign"]
 	if callsign == configs.ControllerCallsign {
 		return nil, thunder.NewError(numberIfController, nil)
@@ -94,7 +94,7 @@ func (r request) targetInstance(numberIfController thunder.Number) (*shell.Shell
 // renumber returns err with the number fallback, unless the number of err is in kept or
 // fallback is ownNumber: then err keeps its number, or the code that the plugin
 // answered. nil stays nil.
-func renumber(err error, fallback thunder.Number, kept ...thunder.Number) error {
+func renumber(err error, fallback thunder.ErrorNumber, kept ...thunder.ErrorNumber) error {
 	if err == nil {
 		return nil
 	}

@@ -25,7 +25,7 @@ func metadataMethods() []method {
 			name: "services", access: accessRead, aliases: []string{"status"}, form: property, index: "the instance",
 			result: []dialect.Record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
 			doc:    "The instances and their states.",
-			errors: []thunder.Number{thunder.UnknownKey},
+			errors: []thunder.ErrorNumber{thunder.UnknownKey},
 			serve:  serveStatus,
 		},
 		{
@@ -50,7 +50,7 @@ func metadataMethods() []method {
 			name: "environment", access: accessRead, form: property, index: "the variable",
 			result: "", returns: "its value",
 			doc:    "A variable of the host's environment, if the configuration lists it.",
-			errors: []thunder.Number{thunder.BadRequest, thunder.UnknownKey},
+			errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveEnvironment,
 		},
 		{
@@ -63,7 +63,7 @@ func metadataMethods() []method {
 			name: "proxies", access: accessRead, form: property, index: "the name of a link",
 			result: []Proxy{}, returns: "the interfaces; their origin only without an index",
 			doc:    "The interfaces of plugins that native clients use.",
-			errors: []thunder.Number{thunder.UnknownKey},
+			errors: []thunder.ErrorNumber{thunder.UnknownKey},
 			serve:  serveProxies,
 		},
 	}

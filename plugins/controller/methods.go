@@ -35,10 +35,10 @@ type method struct {
 	result  any
 	returns string
 	// errors are the numbers of the errors that serve returns.
-	errors []thunder.Number
+	errors []thunder.ErrorNumber
 	// missingParam is the number of the error if the caller left out a required
 	// parameter.
-	missingParam thunder.Number
+	missingParam thunder.ErrorNumber
 	// offeredFor reports whether an instance has the method; nil means that all
 	// have it.
 	offeredFor func(*shell.Shell) bool

@@ -95,9 +95,9 @@ func (m *method) toOpenRPC(name string, d dialect.Dialect) openRPCMethod {
 
 // possibleErrors returns the numbers of the errors that the table names for the method,
 // and of those for wrong parameters.
-func (m *method) possibleErrors() []thunder.Number {
+func (m *method) possibleErrors() []thunder.ErrorNumber {
 	all := slices.Clone(m.errors)
-	for _, n := range []thunder.Number{m.missingParam, thunder.ParseFailure} {
+	for _, n := range []thunder.ErrorNumber{m.missingParam, thunder.ParseFailure} {
 		if len(m.params) > 0 && n != 0 && !slices.Contains(all, n) {
 			all = append(all, n)
 		}

@@ -129,7 +129,7 @@ func TestRESTCallsMethods(t *testing.T) {
 		method, path, body string
 		asked              string // method, index and parameters
 		result             any
-		fails              thunder.Number
+		fails              thunder.ErrorNumber
 		want               string
 	}{
 		{"PUT", "Activate/P", "", `activate  {"callsign":"P"}`, nil, thunder.PendingConditions, "304 "},

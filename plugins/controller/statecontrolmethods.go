@@ -18,7 +18,7 @@ const controlPrefix = "statecontrol::"
 // stateControlMethods returns the methods of every instance whose plugin has state
 // control.
 func stateControlMethods() []method {
-	refused := []thunder.Number{thunder.CallNotActive, thunder.CallHibernated}
+	refused := []thunder.ErrorNumber{thunder.CallNotActive, thunder.CallHibernated}
 	return []method{
 		{
 			name: controlPrefix + "state", access: accessRead, form: property, offeredFor: mayHaveStateControl,

@@ -48,14 +48,14 @@ func subscriptionMethods() []method {
 			name: "register", access: accessCall, params: params, missingParam: thunder.InvalidParameter, index: "what the event must be about",
 			result: acknowledgement{}, returns: "once it is registered; refused over plain HTTP, where there is no channel for notifications",
 			doc:    "Subscribes this websocket to an event. It then gets notifications with the method id.event.",
-			errors: []thunder.Number{thunder.FailedRegistered, thunder.InvalidParameter, thunder.NotSupported},
+			errors: []thunder.ErrorNumber{thunder.FailedRegistered, thunder.InvalidParameter, thunder.NotSupported},
 			serve:  serveRegister,
 		},
 		{
 			name: "unregister", access: accessCall, params: params, missingParam: thunder.InvalidParameter, index: "as it was registered",
 			result: acknowledgement{}, returns: "once it is ended",
 			doc:    "Ends a subscription.",
-			errors: []thunder.Number{thunder.FailedUnregistered, thunder.InvalidParameter},
+			errors: []thunder.ErrorNumber{thunder.FailedUnregistered, thunder.InvalidParameter},
 			serve:  serveUnregister,
 		},
 	}

@@ -19,19 +19,19 @@ import (
 // systemMethods returns the methods that delete files, restart the machine, or would
 // search the network.
 func systemMethods() []method {
-	noDiscovery := []thunder.Number{thunder.NotSupported}
+	noDiscovery := []thunder.ErrorNumber{thunder.NotSupported}
 	return []method{
 		{
 			name: "delete", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once it is deleted",
 			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
 			doc:    "Deletes a file of an instance.",
-			errors: []thunder.Number{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
+			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
 			serve:  serveDelete,
 		},
 		{
 			name: "reboot", access: accessAdmin, aliases: []string{"harakiri"}, returns: "once the restart has begun",
 			doc:    "Restarts the machine.",
-			errors: []thunder.Number{thunder.General, thunder.NotSupported},
+			errors: []thunder.ErrorNumber{thunder.General, thunder.NotSupported},
 			serve:  serveReboot,
 		},
 		{

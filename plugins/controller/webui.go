@@ -22,7 +22,7 @@ import (
 //go:embed page.html
 var builtinPage string
 
-// serveRedirect redirects / to the web page of the host.
+// serveRedirect redirects / to the page that the configuration of the host names.
 func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-cache") // else browsers keep it for ever
 	http.Redirect(w, r, f.options.Host.Redirect, http.StatusMovedPermanently)

@@ -2,51 +2,51 @@ package thunder
 
 import "fmt"
 
-// Number is an error number of Thunder's, or one of the host's variants below
+// ErrorNumber is an error number of Thunder's, or one of the host's variants below
 // zero, which the dialects number or word differently.
-type Number int
+type ErrorNumber int
 
 // The numbers that the host itself fails with. A plugin may answer with any other.
 const (
-	General            Number = 1
-	Unavailable        Number = 2
-	IllegalState       Number = 5
-	OpeningFailed      Number = 6
-	TimedOut           Number = 11
-	InProgress         Number = 12
-	DestructionFailed  Number = 18
-	ClosingFailed      Number = 19
-	ProcessTerminated  Number = 20
-	UnknownKey         Number = 22
-	IncompleteConfig   Number = 23
-	PrivilegedRequest  Number = 24
-	DuplicateKey       Number = 29
-	BadRequest         Number = 30
-	PendingConditions  Number = 31
-	InvalidSignature   Number = 38
-	InvalidDesignator  Number = 41
-	NotExist           Number = 43
-	NotSupported       Number = 44
-	Hibernated         Number = 46
-	InProcess          Number = 47
-	FailedRegistered   Number = 48
-	FailedUnregistered Number = 49
-	ParseFailure       Number = 50
-	InvalidEnvelope    Number = 52
-	UnknownMethod      Number = 53
-	InvalidParameter   Number = 54
-	InternalError      Number = 55
-	ParsingEnvelope    Number = 56
-	Aborted            Number = 58
+	General            ErrorNumber = 1
+	Unavailable        ErrorNumber = 2
+	IllegalState       ErrorNumber = 5
+	OpeningFailed      ErrorNumber = 6
+	TimedOut           ErrorNumber = 11
+	InProgress         ErrorNumber = 12
+	DestructionFailed  ErrorNumber = 18
+	ClosingFailed      ErrorNumber = 19
+	ProcessTerminated  ErrorNumber = 20
+	UnknownKey         ErrorNumber = 22
+	IncompleteConfig   ErrorNumber = 23
+	PrivilegedRequest  ErrorNumber = 24
+	DuplicateKey       ErrorNumber = 29
+	BadRequest         ErrorNumber = 30
+	PendingConditions  ErrorNumber = 31
+	InvalidSignature   ErrorNumber = 38
+	InvalidDesignator  ErrorNumber = 41
+	NotExist           ErrorNumber = 43
+	NotSupported       ErrorNumber = 44
+	Hibernated         ErrorNumber = 46
+	InProcess          ErrorNumber = 47
+	FailedRegistered   ErrorNumber = 48
+	FailedUnregistered ErrorNumber = 49
+	ParseFailure       ErrorNumber = 50
+	InvalidEnvelope    ErrorNumber = 52
+	UnknownMethod      ErrorNumber = 53
+	InvalidParameter   ErrorNumber = 54
+	InternalError      ErrorNumber = 55
+	ParsingEnvelope    ErrorNumber = 56
+	Aborted            ErrorNumber = 58
 )
 
 // Variants of numbers, for cases in which a dialect has another number or text.
 const (
-	CallNotActive  Number = -1 // a call to an instance that is not active
-	CallHibernated Number = -2 // a call to a hibernated instance
-	NoStateControl Number = -3 // suspend or resume without state control
-	NotJSON        Number = -4 // a message that is not JSON
-	NotRequest     Number = -5 // JSON that is not a request
+	CallNotActive  ErrorNumber = -1 // a call to an instance that is not active
+	CallHibernated ErrorNumber = -2 // a call to a hibernated instance
+	NoStateControl ErrorNumber = -3 // suspend or resume without state control
+	NotJSON        ErrorNumber = -4 // a message that is not JSON
+	NotRequest     ErrorNumber = -5 // JSON that is not a request
 )
 
 // WireError is an error number as clients of one dialect receive it.
@@ -68,7 +68,7 @@ type meaning struct {
 
 // meanings is the table of every number of Thunder's, in its own spelling, and of
 // the host's variants.
-var meanings = map[Number]meaning{
+var meanings = map[ErrorNumber]meaning{
 	0:                  {name: "NONE"},
 	General:            {name: "GENERAL", causeIsText: true},
 	Unavailable:        {name: "UNAVAILABLE", r5: WireError{-31002, "The service is not active."}},
@@ -140,20 +140,20 @@ var meanings = map[Number]meaning{
 // Thunder marks two kinds of numbers by a bit: those of native interfaces, and
 // those of vendors, whose low 24 bits are a signed number.
 const (
-	nativeBit Number = 1 << 31
-	vendorBit Number = 1 << 24
+	nativeBit ErrorNumber = 1 << 31
+	vendorBit ErrorNumber = 1 << 24
 )
 
 // Name returns Thunder's name of the number, such as ILLEGAL_STATE; empty if Thunder
 // has no such number.
-func (n Number) Name() string { return meanings[n].name }
+func (n ErrorNumber) Name() string { return meanings[n].name }
 
 // CauseIsText reports whether clients get an error's cause as the text, because the
 // number's own text says too little.
-func (n Number) CauseIsText() bool { return meanings[n].causeIsText }
+func (n ErrorNumber) CauseIsText() bool { return meanings[n].causeIsText }
 
 // R4Error returns the number as clients of Thunder R4 receive it.
-func (n Number) R4Error() WireError {
+func (n ErrorNumber) R4Error() WireError {
 	m, known := meanings[n]
 	switch {
 	case n > 0 && n&nativeBit != 0:
@@ -170,7 +170,7 @@ func (n Number) R4Error() WireError {
 }
 
 // R5Error returns the number as clients of Thunder R5 receive it.
-func (n Number) R5Error() WireError {
+func (n ErrorNumber) R5Error() WireError {
 	m, known := meanings[n]
 	switch {
 	case n > 0 && n&nativeBit != 0:
@@ -188,7 +188,7 @@ func (n Number) R5Error() WireError {
 
 // vendorError returns the code and text of a vendor's number, which are the same in
 // every dialect.
-func (n Number) vendorError() WireError {
+func (n ErrorNumber) vendorError() WireError {
 	own := int(int32(n<<8) >> 8) //nolint:gosec // only the low 24 bits count
 	return WireError{own, fmt.Sprintf("Undefined Custom Error: %d", own)}
 }

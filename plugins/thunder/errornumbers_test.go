@@ -8,7 +8,7 @@ import (
 
 // Every number that Thunder has is known, so that a plugin may use any.
 func TestEveryNumberHasAName(t *testing.T) {
-	for n := range Number(60) {
+	for n := range ErrorNumber(60) {
 		if n.Name() == "" {
 			t.Errorf("number %d has no name", n)
 		}
@@ -17,7 +17,7 @@ func TestEveryNumberHasAName(t *testing.T) {
 
 // A plugin cannot import this package: its numbers stand in the SDK a second time.
 func TestNumbersOfTheSDK(t *testing.T) {
-	for n, own := range map[Number]int{
+	for n, own := range map[ErrorNumber]int{
 		General: sdk.General, Unavailable: sdk.Unavailable, IllegalState: sdk.IllegalState, TimedOut: sdk.TimedOut,
 		InProgress: sdk.InProgress, UnknownKey: sdk.UnknownKey, PrivilegedRequest: sdk.PrivilegedRequest,
 		DuplicateKey: sdk.DuplicateKey, BadRequest: sdk.BadRequest, PendingConditions: sdk.PendingConditions,
@@ -32,11 +32,11 @@ func TestNumbersOfTheSDK(t *testing.T) {
 
 // Every number reads in R5 as the number says, unless JSON-RPC has its own.
 func TestNumbersInR5(t *testing.T) {
-	own := map[Number]int{
+	own := map[ErrorNumber]int{
 		TimedOut: -32000, PrivilegedRequest: -32604, 51: -32604, FailedUnregistered: -31048,
 		InvalidEnvelope: -32600, UnknownMethod: -32601, InvalidParameter: -32602, InternalError: -32603, ParsingEnvelope: -32700,
 	}
-	for n := range Number(60) {
+	for n := range ErrorNumber(60) {
 		want := -31000 - int(n)
 		if code, ok := own[n]; ok {
 			want = code

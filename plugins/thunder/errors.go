@@ -13,13 +13,13 @@ import (
 
 // Error is an error with its error number, which clients get.
 type Error struct {
-	Number Number
+	Number ErrorNumber
 	// Cause is the error behind the number, for people to read. It may be nil.
 	Cause error
 }
 
 // NewError returns an error with that number; cause may be nil.
-func NewError(n Number, cause error) *Error { return &Error{n, cause} }
+func NewError(n ErrorNumber, cause error) *Error { return &Error{n, cause} }
 
 // Error returns the text of the cause, or the name of the number if there is no cause.
 func (e *Error) Error() string {
@@ -35,7 +35,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // entry that an error matches counts.
 var sentinels = []struct {
 	err    error
-	number Number
+	number ErrorNumber
 }{
 	{shell.ErrPending, PendingConditions},
 	{shell.ErrIllegalState, IllegalState},
@@ -95,13 +95,13 @@ func CallErrorOf(err error) *Error {
 
 // NumberOf returns the number of err, which is not nil: one of Thunder's, never a
 // variant, or the code that a plugin answered. A JSON-RPC code is negative.
-func NumberOf(err error) Number {
+func NumberOf(err error) ErrorNumber {
 	e := ErrorOf(err)
 	if answer, ok := errors.AsType[*shell.PluginError](err); ok && e.Number == General {
-		return cmp.Or(Number(answer.Code), General)
+		return cmp.Or(ErrorNumber(answer.Code), General)
 	}
 	if e.Number < 0 {
-		return Number(e.Number.R4Error().Code)
+		return ErrorNumber(e.Number.R4Error().Code)
 	}
 	return e.Number
 }

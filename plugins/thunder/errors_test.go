@@ -13,7 +13,7 @@ import (
 func TestNumberOf(t *testing.T) {
 	for _, test := range []struct {
 		err  error
-		want Number
+		want ErrorNumber
 	}{
 		{errors.New("something"), 1},
 		{&shell.PluginError{Message: "no number"}, 1},

@@ -19,7 +19,7 @@ import (
 // speaks: R4 or R5.
 type Dialect interface {
 	// WireError returns the code and the text of a number.
-	WireError(n thunder.Number) thunder.WireError
+	WireError(n thunder.ErrorNumber) thunder.WireError
 	// FailureHTTPStatus returns the HTTP status of an answer that is an error.
 	FailureHTTPStatus() int
 	// RegisterResult returns the result of register and unregister.
@@ -101,7 +101,7 @@ func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 func errorFromPlugin(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 	e := &jsonrpc.Error{Code: p.Code}
 	if p.Code >= 0 {
-		e = ErrorForNumber(d, max(thunder.Number(p.Code), thunder.General))
+		e = ErrorForNumber(d, max(thunder.ErrorNumber(p.Code), thunder.General))
 	}
 	if p.Message != "" {
 		e.Message = p.Message
@@ -113,7 +113,7 @@ func errorFromPlugin(d Dialect, p *shell.PluginError) *jsonrpc.Error {
 }
 
 // ErrorForNumber returns the error with the number's code and text, and no cause.
-func ErrorForNumber(d Dialect, n thunder.Number) *jsonrpc.Error {
+func ErrorForNumber(d Dialect, n thunder.ErrorNumber) *jsonrpc.Error {
 	w := d.WireError(n)
 	return &jsonrpc.Error{Code: w.Code, Message: w.Text}
 }

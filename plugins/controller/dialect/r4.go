@@ -11,7 +11,7 @@ import (
 type R4 struct{}
 
 // WireError returns a number as R4 writes it.
-func (R4) WireError(n thunder.Number) thunder.WireError { return n.R4Error() }
+func (R4) WireError(n thunder.ErrorNumber) thunder.WireError { return n.R4Error() }
 
 // FailureHTTPStatus returns 202.
 func (R4) FailureHTTPStatus() int { return http.StatusAccepted }

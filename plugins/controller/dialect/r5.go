@@ -11,7 +11,7 @@ import (
 type R5 struct{}
 
 // WireError returns a number as R5 writes it.
-func (R5) WireError(n thunder.Number) thunder.WireError { return n.R5Error() }
+func (R5) WireError(n thunder.ErrorNumber) thunder.WireError { return n.R5Error() }
 
 // FailureHTTPStatus returns 200.
 func (R5) FailureHTTPStatus() int { return http.StatusOK }

@@ -100,7 +100,7 @@ func restErrorOf(err error) *Error {
 
 // statuses is the HTTP status of each number. Numbers without one get 500. Thunder
 // answers 304 while something is still under way.
-var statuses = map[thunder.Number]int{
+var statuses = map[thunder.ErrorNumber]int{
 	thunder.Unavailable:       http.StatusServiceUnavailable,
 	thunder.IllegalState:      http.StatusConflict,
 	thunder.TimedOut:          http.StatusGatewayTimeout,
