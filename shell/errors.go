@@ -49,7 +49,8 @@ var (
 	// ErrCold means that no golden image fits, so that the plugin must be started cold; the
 	// text says why.
 	ErrCold = errors.New("the plugin starts cold")
-	// ErrAwake means that a plugin that slept could not be put back to sleep.
+	// ErrAwake means that a plugin that slept in place was woken to be moved to disk, and
+	// could not be put back to sleep.
 	ErrAwake = errors.New("the plugin is awake now")
 	// ErrInUse means that an operation on an idle instance was not done because the
 	// instance is used.
@@ -103,6 +104,7 @@ func (e *ExitError) Describe() string {
 	return fmt.Sprintf("with status %d", e.Status)
 }
 
+// Error returns the end in words, with the last lines if there are any.
 func (e *ExitError) Error() string {
 	text := ErrExited.Error() + " " + e.Describe()
 	if e.LastLines != nil {

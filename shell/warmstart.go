@@ -139,8 +139,8 @@ func (s *Shell) forgetEarlierProcess() {
 
 // reviewWarmStart judges the plugin's start when the plugin ends because of failure, which
 // is nil for an end in order. A plugin that fails within the restart window of a warm start
-// loses its golden image, and so does one whose image was refused while its memory was loaded. A cold
-// start that lasted for the window clears earlier doubt.
+// loses its golden image, and so does one whose image was refused while its memory was
+// loaded. A cold start that lasted for the window clears earlier doubt.
 func (s *Shell) reviewWarmStart(failure error) {
 	if !s.wantsWarmStart() {
 		return

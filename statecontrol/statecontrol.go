@@ -94,6 +94,7 @@ type client struct {
 	rpc statecontrolpb.StateControlClient
 }
 
+// State asks the plugin for its state; after an error it is Uninitialized.
 func (c client) State(ctx context.Context) (State, error) {
 	answer, err := c.rpc.State(ctx, &statecontrolpb.StateRequest{})
 	if err != nil {
@@ -112,6 +113,7 @@ func (c client) Request(ctx context.Context, command Command) error {
 	return err
 }
 
+// Watch returns why the stream of states ended, see Control.
 func (c client) Watch(ctx context.Context, changed func(State)) error {
 	stream, err := c.rpc.Watch(ctx, &statecontrolpb.WatchRequest{})
 	if err != nil {

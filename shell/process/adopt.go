@@ -22,8 +22,9 @@ import (
 // errHostKilled means that a tree can't be adopted, since its host was killed.
 var errHostKilled = errors.New("the host that ran the plugin was killed")
 
-// engineLimit is how long an engine whose host was killed may go on to dump or restore.
-const engineLimit = 5 * time.Second
+// abandonedEngineLimit is how long an engine whose host was killed may go on to dump or
+// restore.
+const abandonedEngineLimit = 5 * time.Second
 
 // Inherited reports whether an earlier host left a journal, and why the plugin was active
 // according to it, see shell.Process. It returns false once Adopt was called.
@@ -177,9 +178,9 @@ func (j *journal) checkRoot(rootPID int) error {
 
 // waitForEngine waits until the engine of an earlier host, which dumped or restored the
 // tree below rootPID, has left the tree's cgroup, and then lets the tree run. After
-// engineLimit it returns an error.
+// abandonedEngineLimit it returns an error.
 func waitForEngine(ctx context.Context, rootPID int, treeCgroup cgroup.Dir) error {
-	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	ctx, cancel := context.WithTimeout(ctx, abandonedEngineLimit)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -220,7 +221,7 @@ func (b *Backend) OutlivesHost() bool {
 func (b *Backend) LeaveRunning(ctx context.Context) error {
 	t := b.currentLife().tree
 	b.closeLink()
-	_ = b.closeHostSocket(ctx, hostSocketLimit) // connections that the plugin keeps open are cut
+	_ = b.closeHostSocket(ctx, pluginDisconnectLimit) // connections that the plugin keeps open are cut
 	j, err := b.describeTree(t, phaseRunning)
 	j.LastEvent = b.lastEvent.Load()
 	if err == nil {

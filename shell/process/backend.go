@@ -236,7 +236,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 	}
 	err := t.destroy()
 	failpoint.Hit("stop.ended")
-	_ = b.closeHostSocket(ctx, hostSocketLimit) // the plugin's ends are closed with its processes
+	_ = b.closeHostSocket(ctx, pluginDisconnectLimit) // the plugin's ends are closed with its processes
 	return errors.Join(err, os.RemoveAll(b.runDir()))
 }
 

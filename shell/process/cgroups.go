@@ -66,8 +66,9 @@ func (c *Cgroups) killLeftPlugins(runDir string, adopt bool) error {
 	return err
 }
 
-// Close removes the host's cgroup, which must have no plugin in it. It disables the
-// controllers that OpenCgroups enabled, and moves the host back to base.
+// Close removes the host's cgroup, and fails if a plugin is in it. It disables the
+// controllers that OpenCgroups enabled, and moves the host back to the cgroup that it was
+// started in.
 func (c *Cgroups) Close() error {
 	if err := os.Remove(string(c.dir)); err != nil {
 		return err
@@ -156,8 +157,9 @@ func (g *pluginCgroup) remove() error {
 // limitControllers are the controllers that plugins' limits need.
 var limitControllers = []string{"memory", "pids", "cpu"}
 
-// hostCgroupName is the name of the cgroup in base that the host moves to: the kernel
-// enables controllers only for the children of a cgroup without processes.
+// hostCgroupName is the name of the cgroup, below the one that the host was started in,
+// that the host moves to: the kernel enables controllers only for the children of a cgroup
+// without processes.
 const hostCgroupName = "dormouse-host"
 
 var (
@@ -205,8 +207,8 @@ func (c *Cgroups) enableForChildren(dir cgroup.Dir, controller string) error {
 	return nil
 }
 
-// moveHost moves the host out of base, into a cgroup of its own. It returns an error with
-// adopt, and if other processes are in base.
+// moveHost moves the host out of the cgroup that it was started in, into one of its own
+// below. It returns an error with adopt, and if other processes are in the cgroup.
 func (c *Cgroups) moveHost(adopt bool) error {
 	switch {
 	case c.hostDir != "":

@@ -33,7 +33,7 @@ func (b *Backend) Evidence() shell.Evidence {
 		if how, ok := errors.AsType[*shell.ExitError](exit); ok {
 			e.Exit = how.Describe()
 		}
-		e.Core = b.coreFile(t)
+		e.Core = b.findCoreFile(t)
 	} else if pid := t.findProgramPID(); pid != 0 {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
 		readFiles(e.Files, proc, "status", "smaps_rollup", "limits", "cgroup", "io")
@@ -85,9 +85,9 @@ func threadStates(procDir string) string {
 	return b.String()
 }
 
-// coreFile returns the path of the newest file that the kernel's core_pattern can name and
-// that was written since the tree began, "" if there is none.
-func (b *Backend) coreFile(t *tree) string {
+// findCoreFile returns the path of the newest file that the kernel's core_pattern can name
+// and that was written since the tree began, "" if there is none.
+func (b *Backend) findCoreFile(t *tree) string {
 	pattern, err := readBeginning("/proc/sys/kernel/core_pattern")
 	if err != nil {
 		return ""

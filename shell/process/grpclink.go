@@ -274,8 +274,11 @@ func (a reattachedRunner) Wait(context.Context) error {
 	return nil
 }
 
+// Kill returns an error and kills nothing.
 func (a reattachedRunner) Kill(context.Context) error { return syscall.ENOTSUP }
-func (a reattachedRunner) ID() string                 { return a.l.socket }
+
+// ID returns the path of the plugin's socket.
+func (a reattachedRunner) ID() string { return a.l.socket }
 
 func (a reattachedRunner) PluginToHost(network, address string) (string, string, error) {
 	return network, address, nil
@@ -296,6 +299,7 @@ var _ grpc.ClientConnInterface = (*router)(nil)
 // connectTo makes conn the connection for calls; nil means none.
 func (r *router) connectTo(conn *grpc.ClientConn) { r.conn.Store(conn) }
 
+// Invoke makes a unary call through the present link.
 func (r *router) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	conn := r.conn.Load()
 	if conn == nil {
@@ -304,6 +308,7 @@ func (r *router) Invoke(ctx context.Context, method string, args, reply any, opt
 	return conn.Invoke(ctx, method, args, reply, opts...)
 }
 
+// NewStream opens a stream through the present link. The stream ends with the link.
 func (r *router) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	conn := r.conn.Load()
 	if conn == nil {

@@ -14,9 +14,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// hostSocketLimit is how long a plugin may take to close its connections to the host
+// pluginDisconnectLimit is how long a plugin may take to close its connections to the host
 // socket after the host has closed its ends.
-const hostSocketLimit = 3 * time.Second
+const pluginDisconnectLimit = 3 * time.Second
 
 // hostSocket is the listener on which the host serves one plugin. It accepts connections
 // from processes of the plugin's tree, and knows which of them are still open.
@@ -75,7 +75,7 @@ func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) erro
 	h.stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if left := h.waitConnsClosed(ctx); left > 0 {
+	if left := h.waitOrCutConns(ctx); left > 0 {
 		return fmt.Errorf("the plugin keeps %d connections to its host socket open; it must close them in BeforeCheckpoint", left)
 	}
 	return nil
@@ -102,9 +102,9 @@ func (h *hostSocket) Accept() (net.Conn, error) {
 	}
 }
 
-// waitConnsClosed waits for the plugin to close its connections. It cuts the connections
+// waitOrCutConns waits for the plugin to close its connections. It cuts the connections
 // that are open when ctx ends, and returns their number. The serving must have ended.
-func (h *hostSocket) waitConnsClosed(ctx context.Context) (left int) {
+func (h *hostSocket) waitOrCutConns(ctx context.Context) (left int) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -178,5 +178,5 @@ func (c *hostConn) finishClose() {
 			}
 		}
 	}
-	_ = c.UnixConn.Close() // waitConnsClosed may have closed it already
+	_ = c.UnixConn.Close() // waitOrCutConns may have closed it already
 }

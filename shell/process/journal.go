@@ -201,9 +201,9 @@ func (b *Backend) loadImageAndJournal() error {
 }
 
 // killTree kills and reaps what is left of the tree and removes its cgroup. The cgroup may
-// be below another one than own, if the earlier host lived in another cgroup. It does
-// nothing without a cgroup or after a reboot.
-func (j *journal) killTree(own *Cgroups) error {
+// be below another one than hostCgroups, if the earlier host lived in another cgroup. It
+// does nothing without a cgroup or after a reboot.
+func (j *journal) killTree(hostCgroups *Cgroups) error {
 	if j.Cgroup == "" || j.Boot != procfs.BootID() {
 		return nil
 	}
@@ -212,7 +212,7 @@ func (j *journal) killTree(own *Cgroups) error {
 		return nil // the cgroup is gone, so its processes have ended
 	}
 	err := errors.Join(j.Cgroup.KillAndWait(), j.Cgroup.RemoveWhenEmpty())
-	if parent := j.Cgroup.Parent(); own == nil || parent != own.dir {
+	if parent := j.Cgroup.Parent(); hostCgroups == nil || parent != hostCgroups.dir {
 		_ = os.Remove(string(parent)) // works if this was the last cgroup in it
 	}
 	return err

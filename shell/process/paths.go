@@ -21,6 +21,8 @@ func (b *Backend) paths() shell.Paths {
 	}
 }
 
+// runDir returns the directory of the sockets, the journal and the volatile files of the
+// instance.
 func (b *Backend) runDir() string      { return filepath.Join(b.host.RunDir, b.dirName) }
 func (b *Backend) volatileDir() string { return filepath.Join(b.runDir(), "volatile") }
 

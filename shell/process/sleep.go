@@ -196,8 +196,10 @@ type checkpointTree struct {
 
 var _ hibernate.Tree = checkpointTree{}
 
+// PID returns the PID of the root in the host's namespace.
 func (c checkpointTree) PID() int { return c.t.root.Pid }
 
+// Cgroup returns the cgroup of the tree, "" without cgroups.
 func (c checkpointTree) Cgroup() cgroup.Dir { return c.t.cgroup() }
 
 // Quiesce writes the journal, calls the plugin's BeforeCheckpoint, closes the connections
@@ -211,7 +213,7 @@ func (c checkpointTree) Quiesce(ctx context.Context) error {
 			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.preferExitError(fromGRPCError(err)))
 		}
 	}
-	if err := c.b.closeHostSocket(ctx, hostSocketLimit); err != nil {
+	if err := c.b.closeHostSocket(ctx, pluginDisconnectLimit); err != nil {
 		return err
 	}
 	c.b.closeLink()

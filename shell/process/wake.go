@@ -145,17 +145,17 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, note imag
 const minLazyBytes = 32 << 20
 
 // restoreRoot restores the image, lazily if the configuration asks for that and the engine
-// can, and returns the root, with a Loading that is nil unless the wake is lazy.
-func (b *Backend) restoreRoot(ctx context.Context, image *hibernate.Image, w hibernate.WakeOptions) (*os.Process, hibernate.Loading, error) {
+// can. loading is nil unless the wake is lazy.
+func (b *Backend) restoreRoot(ctx context.Context, image *hibernate.Image, options hibernate.WakeOptions) (root *os.Process, loading hibernate.Loading, err error) {
 	mode := b.config().Wake
 	if mode == configs.WakeLazy || mode == configs.WakeAuto && image.Bytes >= minLazyBytes {
-		root, loading, err := image.RestoreLazy(ctx, b.host.Engine, w)
+		root, loading, err = image.RestoreLazy(ctx, b.host.Engine, options)
 		if !errors.Is(err, hibernate.ErrUnsupported) {
 			return root, loading, err
 		}
 		b.log.Debug().Err(err).Msg("all memory is read before the wake")
 	}
-	root, err := image.Restore(ctx, b.host.Engine, w)
+	root, err = image.Restore(ctx, b.host.Engine, options)
 	return root, nil, err
 }
 

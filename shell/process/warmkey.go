@@ -81,8 +81,8 @@ func (b *Backend) startConditionsChecksum() (string, error) {
 	return checksum(values, b.environment(paths), paths, b.hostSocketPath(), b.newTreesEndWithHost(), firstThread(threads)), nil
 }
 
-// firstThread returns the identity, without the ID, of the first thread, which is the only
-// one with limits.
+// firstThread returns the identity of the only thread in threads with limits, which is the
+// first one of a process, with the ID 0, since the ID changes with each host.
 func firstThread(threads []procfs.ThreadIdentity) procfs.ThreadIdentity {
 	for _, thread := range threads {
 		if thread.Limits != "" {
@@ -118,7 +118,8 @@ var errPersistentChanged = errors.New("its persistent directory has changed sinc
 const maxChecksumFiles = 10_000
 
 // metadataChecksum returns a checksum over the identity, size and times of a file, or of
-// all files below a directory. It reads no file, and returns "" if path does not exist.
+// all files below a directory. It reads no file, and returns "" if path is empty or does
+// not exist. More than maxChecksumFiles files are an error.
 func metadataChecksum(path string) (string, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if path == "" || errors.Is(err, fs.ErrNotExist) {

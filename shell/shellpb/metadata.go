@@ -44,6 +44,7 @@ func (c pluginConn) Invoke(ctx context.Context, method string, args, reply any, 
 	return c.host.Invoke(ctx, method, args, reply, opts...)
 }
 
+// NewStream opens a stream to the plugin, without the mark of a unary call.
 func (c pluginConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	return c.host.NewStream(WithCallsign(ctx, c.callsign), desc, method, opts...)
 }

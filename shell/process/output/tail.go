@@ -20,6 +20,7 @@ type Tail struct {
 	next  int        // index of the oldest line of a full ring
 }
 
+// tailLine is one line of a tail, with the time at which the host read it.
 type tailLine struct {
 	at           time.Time
 	stream, text string
