@@ -42,6 +42,9 @@ const imageOverhead = 4 << 20
 // is no image and the tree runs as before; if the tree can't run as before either, the
 // error also wraps the error of t.Revive.
 func Checkpoint(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
+	if err := e.Check(ctx); err != nil {
+		return nil, err
+	}
 	image, err := makeImage(ctx, e, dir, t, false)
 	if err != nil {
 		return nil, fmt.Errorf("cannot checkpoint: %w", err)
@@ -88,9 +91,6 @@ type checkpoint struct {
 // makeImage commits an image of the tree and leaves the tree stopped. After an error there
 // is no image, and the tree runs as before, unless the error wraps one of t.Revive.
 func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, golden bool) (*Image, error) {
-	if err := e.Check(ctx); err != nil {
-		return nil, err
-	}
 	tree := procfs.Tree(t.PID())
 	if err := e.ObstaclesAnyTime(tree); err != nil {
 		return nil, err

@@ -17,6 +17,9 @@ import (
 // the tree run on. After an error there is no golden image and the tree runs as before;
 // if the tree can't run as before either, the error also wraps the error of t.Revive.
 func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, error) {
+	if err := e.Check(ctx); err != nil {
+		return nil, err
+	}
 	image, err := makeImage(ctx, e, dir, t, true)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the golden image: %w", err)

@@ -326,6 +326,8 @@ func TestBrokenCRIU(t *testing.T) {
 			err := r.Hibernate(r.contextFor(patience))
 			if !errors.Is(err, shell.ErrNotSupported) || !errors.Is(err, hibernate.ErrUnsupported) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v", err)
+			} else if begin := "cannot hibernate: not supported on this host: hibernation is not available: "; !strings.HasPrefix(err.Error(), begin) {
+				t.Errorf("got %q, want it to begin with %q", err, begin)
 			}
 			r.checkUnharmed(digest)
 		})

@@ -64,7 +64,7 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 	}
 	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.imageDir, checkpointTree{b, t, phaseHibernating, phaseRunning})
 	if errors.Is(err, hibernate.ErrUnsupported) {
-		return fmt.Errorf("%w: %w", shell.ErrNotSupported, err)
+		return fmt.Errorf("cannot hibernate: %w: %w", shell.ErrNotSupported, err)
 	}
 	if err != nil {
 		return err
