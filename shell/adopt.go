@@ -63,8 +63,8 @@ func (s *Shell) adoptPlugin(ctx context.Context) error {
 
 // LeaveOrDeactivate is the last operation before the host ends; later operations are
 // refused. An active plugin that can outlive the host is left running, once the calls to it
-// have ended or the stop timeout has passed. Any other plugin is deactivated, as by
-// Deactivate with the reason Shutdown.
+// have ended or the stop timeout has passed. Any other plugin is deactivated for the reason
+// Shutdown; a plugin hibernated on disk sleeps on.
 func (s *Shell) LeaveOrDeactivate(ctx context.Context) error {
 	s.beginClosing()
 	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {

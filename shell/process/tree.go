@@ -150,8 +150,8 @@ func (t *tree) leaveRunning() {
 	_ = t.root.Release()
 }
 
-// watchExit waits in the background for the end of the root, reaps it, and calls report
-// with how the tree ended, unless the end is expected.
+// watchExit waits in the background for the end of the root, reaps a root that is the
+// host's child, and calls report with how the tree ended, unless the end is expected.
 func (t *tree) watchExit(report func(error)) {
 	t.background.Go(func() {
 		if !t.pidfd.waitExit() {
@@ -174,7 +174,7 @@ func (t *tree) watchExit(report func(error)) {
 // expectEnd keeps the host from reporting the end of the tree, since the host causes it.
 func (t *tree) expectEnd() { t.endExpected.Store(true) }
 
-// hasEnded reports whether the root has ended and is reaped.
+// hasEnded reports whether watchExit has seen the end of the root.
 func (t *tree) hasEnded() bool {
 	select {
 	case <-t.exited:
