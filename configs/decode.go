@@ -233,9 +233,9 @@ func lineOfBadByte(text []byte) int {
 }
 
 // explainSyntaxError returns the line and the cause of an error of the TOML library, line 0
-// if the library does not know it. The
-// line in the library's error is wrong by one at a newline or the end of the file, so the
-// line is counted from the last byte that the library has read.
+// if the library does not know it. The line in the library's error is wrong by one at a
+// newline or the end of the file, so the line is counted from the last byte that the library
+// has read.
 func explainSyntaxError(text string, err error) (line int, cause error) {
 	if parse, ok := errors.AsType[toml.ParseError](err); ok {
 		doc := strings.TrimPrefix(text, "\ufeff")

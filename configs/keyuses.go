@@ -26,9 +26,9 @@ const (
 	UseHost KeyUse = "host"
 )
 
-// ValuesOfKeysFor returns the values of the keys that have one of the uses. Their order must not
-// change, because journals on disk hold checksums of the values. The limits with such a use
-// come last, unless none is set.
+// ValuesOfKeysFor returns the values of the keys that have one of the uses. Their order must
+// not change, because journals on disk hold checksums of the values. The limits with such a
+// use come last, unless none is set.
 func (p Plugin) ValuesOfKeysFor(uses ...KeyUse) (values []any) {
 	for field, value := range reflect.ValueOf(p).Fields() {
 		switch {

@@ -85,7 +85,8 @@ type Host struct {
 	store   *store.Store // nil in a private host
 }
 
-// Open makes a host. After an error nothing of the host is left.
+// Open makes a host and removes what an earlier host left of instances that no longer exist.
+// It starts no plugin. After an error nothing of the host is open.
 func Open(o Options) (_ *Host, err error) {
 	h := &Host{options: o, log: o.Log, Engine: o.Engine}
 	defer func() {
@@ -106,7 +107,9 @@ func Open(o Options) (_ *Host, err error) {
 	return h, nil
 }
 
-// openStores opens the store of images, and the store of changes at run time.
+// openStores opens the store of images with its limits and packing, and the store of changes
+// at run time. A private host gets a store of images without limits and packing, and no other
+// store.
 func (h *Host) openStores() (err error) {
 	config := h.options.Config
 	if h.Processes.Images, err = hibernate.OpenStore(config.Hibernate.Dir); err != nil {
@@ -122,7 +125,8 @@ func (h *Host) openStores() (err error) {
 	return setPacking(h.Processes.Images, config.Hibernate)
 }
 
-// makeSupervisorAndFronts makes the supervisor and the fronts, and connects them.
+// makeSupervisorAndFronts makes the supervisor and the fronts, and connects them. A private
+// host gets no JSON-RPC front.
 func (h *Host) makeSupervisorAndFronts() (err error) {
 	o, config := h.options, h.options.Config
 	s := supervisor.Options{
@@ -159,6 +163,8 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	return nil
 }
 
+// newBackend returns a backend that runs the plugin of one instance as a process, replaced by
+// Options.WrapBackend if that is set.
 func (h *Host) newBackend(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 	b := process.New(h.Processes, config, sink)
 	if h.options.WrapBackend != nil {
@@ -167,6 +173,7 @@ func (h *Host) newBackend(config func() configs.Plugin, sink shell.Sink) shell.B
 	return b
 }
 
+// newMonitor returns the backend of an instance of the class Monitor.
 func (h *Host) newMonitor(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink) shell.Backend {
 	return monitor.New(s, config, sink, h.log)
 }
@@ -185,7 +192,7 @@ func (h *Host) nativeClientProxies() []controller.Proxy {
 	return all
 }
 
-// Plugins returns the instances that are no built-ins.
+// Plugins returns the shells of the instances that are not built-ins.
 func (h *Host) Plugins() []*shell.Shell {
 	return slices.DeleteFunc(h.Supervisor.Shells(), (*shell.Shell).IsBuiltIn)
 }
@@ -199,9 +206,10 @@ func (h *Host) Stop(ctx context.Context) error {
 	return err
 }
 
-// Close removes the run directories of instances, and closes the stores. Hibernated
-// instances keep their run directories. Active instances keep them only if succeeded is
-// true: then another host adopts the plugins.
+// Close removes the run directories of instances, closes the stores, and removes the host's
+// cgroup. Hibernated instances keep their run directories. If hasSuccessor is true, the next
+// host adopts the plugins: active instances keep their run directories too, and errors of the
+// stores and the cgroup, in which plugins still run, are not returned.
 func (h *Host) Close(hasSuccessor bool) error {
 	var errs []error
 	for _, s := range h.Plugins() {

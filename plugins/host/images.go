@@ -17,8 +17,8 @@ import (
 // configuration by mistake.
 const unusableImageAge = 7 * 24 * time.Hour
 
-// imageLimits returns how much disk space images may take, and which image is removed
-// when they take more.
+// imageLimits returns how much disk space images may take, what happens when they would take
+// more, and how many images are written at the same time.
 func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 	l := hibernate.Limits{Budget: int64(c.Budget), Reserve: int64(c.Reserve), Parallel: c.Parallel}
 	l.GoldenEvicted = func(golden hibernate.StoredImage, why error) {

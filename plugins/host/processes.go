@@ -12,8 +12,9 @@ import (
 	"dormouse/shell/process"
 )
 
-// openProcesses opens the parts that all plugin processes share: pid 1, cgroups and the
-// engine.
+// openProcessHost opens the parts that all plugin processes share: the program of pid 1,
+// cgroups and the engine. It warns if the machine has no cgroups, or cannot adopt plugins or
+// limit them as configured.
 func (h *Host) openProcessHost() error {
 	config := h.options.Config
 	programs := filepath.Join(config.Host.Root, programsName)
@@ -54,7 +55,8 @@ func (h *Host) openProcessHost() error {
 	return nil
 }
 
-// removeLeftovers ends processes and removes images of instances that no longer exist.
+// removeInstanceLeftovers ends processes and removes old images of instances that no longer
+// exist. It logs errors.
 func (h *Host) removeInstanceLeftovers() {
 	var callsigns []string
 	for _, s := range h.Supervisor.Shells() {

@@ -31,12 +31,14 @@ type eventParams struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
-// sendEvents sends the events of both interfaces.
+// sendEvents sends the event "action" of Thunder's old interface, with legacyReason, and the
+// event "statuschanged" of its new one, with reason.
 func (w *watch) sendEvents(o *observable, a action, legacyReason, reason string) {
 	w.sendEvent("action", eventParams{o.callsign, a.legacy, legacyReason})
 	w.sendEvent("statuschanged", eventParams{o.callsign, a.text, reason})
 }
 
+// sendEvent sends one event of the Monitor instance.
 func (w *watch) sendEvent(event string, n eventParams) {
 	w.sink.Notify(shell.Notification{Event: event, Params: jsonrpc.MustMarshal(n)})
 }

@@ -24,7 +24,7 @@ var methods = map[string]method{
 	"resetstatistics":  serveResetStatistics,
 }
 
-// badRequestError returns the error of a caller whose parameters are wrong.
+// badRequestError returns the error for a caller whose parameters are wrong.
 func badRequestError(cause string) error {
 	return &shell.PluginError{Code: int(thunder.BadRequest), Message: cause}
 }
@@ -36,21 +36,23 @@ type statusRecord struct {
 	Restart      any        `json:"restart"`
 }
 
-func (w *watch) statusRecord(o *observable, forget bool) statusRecord {
-	return statusRecord{Measurements: w.statistics(o, forget), Observable: o.callsign, Restart: o.restartLimits()}
+// statusRecord returns the statistics and restart limits of an observable, and then resets
+// the statistics if reset is true.
+func (w *watch) statusRecord(o *observable, reset bool) statusRecord {
+	return statusRecord{Measurements: w.statistics(o, reset), Observable: o.callsign, Restart: o.restartLimits()}
 }
 
-// statistics returns the measurements of an observable, and resets them if forget. An
-// observable is operational only while it is active.
-func (w *watch) statistics(o *observable, forget bool) statistics {
-	s := o.statistics(forget)
+// statistics returns the measurements of an observable, and then resets them if reset is
+// true. An observable is operational only while it is active.
+func (w *watch) statistics(o *observable, reset bool) statistics {
+	s := o.statistics(reset)
 	sh, ok := w.supervisor.Shell(o.callsign)
 	s.Operational = s.Operational && ok && sh.State() == shell.Activated
 	return s
 }
 
-// requireObservable returns the observable of that callsign, or an error for the
-// caller.
+// requireObservable returns the observable of that callsign, or an error for the caller if
+// the callsign is "" or the monitor does not watch it.
 func (w *watch) requireObservable(callsign string) (*observable, error) {
 	if callsign == "" {
 		return nil, badRequestError("callsign is missing")
@@ -63,18 +65,19 @@ func (w *watch) requireObservable(callsign string) (*observable, error) {
 }
 
 // observableInParams returns the observable that the parameter callsign names. It
-// reads the other parameters with the functions in others.
-func (w *watch) observableInParams(params json.RawMessage, others members) (*observable, error) {
+// reads the other parameters with the functions in otherMembers. The error is for the caller.
+func (w *watch) observableInParams(params json.RawMessage, otherMembers members) (*observable, error) {
 	var callsign string
 	known := members{"callsign": textReader(&callsign)}
-	maps.Copy(known, others)
+	maps.Copy(known, otherMembers)
 	if err := readMembers(params, known); err != nil {
 		return nil, badRequestError(err.Error())
 	}
 	return w.requireObservable(callsign)
 }
 
-// serveStatus serves the statistics of one observable or of all.
+// serveStatus returns the statistics and restart limits of the observable that the index of
+// the method names, or of all observables.
 func serveStatus(w *watch, c shell.Call) (any, error) {
 	asked := w.observables
 	if c.Index != "" {
@@ -91,6 +94,7 @@ func serveStatus(w *watch, c shell.Call) (any, error) {
 	return records, nil
 }
 
+// serveRestartLimits replaces the restart limits of an observable. It returns null.
 func serveRestartLimits(w *watch, c shell.Call) (any, error) {
 	var l *limits
 	o, err := w.observableInParams(c.Params, members{"restart": limitsReader(&l)})
@@ -104,7 +108,8 @@ func serveRestartLimits(w *watch, c shell.Call) (any, error) {
 	return nil, nil
 }
 
-// serveResetStats forgets the statistics of an observable and returns them.
+// serveResetStats returns the statistics and restart limits of an observable, and resets the
+// statistics.
 func serveResetStats(w *watch, c shell.Call) (any, error) {
 	o, err := w.observableInParams(c.Params, nil)
 	if err != nil {
@@ -113,6 +118,7 @@ func serveResetStats(w *watch, c shell.Call) (any, error) {
 	return w.statusRecord(o, true), nil
 }
 
+// serveObservables returns the callsigns of all observables.
 func serveObservables(w *watch, _ shell.Call) (any, error) {
 	callsigns := []string{}
 	for _, o := range w.observables {
@@ -121,6 +127,8 @@ func serveObservables(w *watch, _ shell.Call) (any, error) {
 	return callsigns, nil
 }
 
+// serveMeasurementData returns the statistics of the observable that the index of the method
+// names.
 func serveMeasurementData(w *watch, c shell.Call) (any, error) {
 	o, err := w.requireObservable(c.Index)
 	if err != nil {
@@ -129,8 +137,9 @@ func serveMeasurementData(w *watch, c shell.Call) (any, error) {
 	return w.statistics(o, false), nil
 }
 
-// serveRestartingLimits returns the restart limits, or replaces them by those in the
-// parameters, which stand alone or below "value".
+// serveRestartingLimits returns the restart limits of the observable that the index of the
+// method names, or replaces them by the limits in the parameters, which stand alone or below
+// "value".
 func serveRestartingLimits(w *watch, c shell.Call) (any, error) {
 	o, err := w.requireObservable(c.Index)
 	if err != nil {
@@ -149,6 +158,7 @@ func serveRestartingLimits(w *watch, c shell.Call) (any, error) {
 	return nil, nil
 }
 
+// serveResetStatistics resets the statistics of an observable. It returns null.
 func serveResetStatistics(w *watch, c shell.Call) (any, error) {
 	o, err := w.observableInParams(c.Params, nil)
 	if err != nil {
@@ -158,10 +168,10 @@ func serveResetStatistics(w *watch, c shell.Call) (any, error) {
 	return nil, nil
 }
 
-// limitsReader returns a function that decodes JSON as restart limits into l.
-func limitsReader(l **limits) func(json.RawMessage) error {
+// limitsReader returns a function that decodes JSON as restart limits, and sets *into to them.
+func limitsReader(into **limits) func(json.RawMessage) error {
 	return func(raw json.RawMessage) (err error) {
-		*l, err = readLimits(raw)
+		*into, err = readLimits(raw)
 		return err
 	}
 }

@@ -45,6 +45,7 @@ func New(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink
 	}
 }
 
+// Launch returns the description of the class. A Monitor has no process to launch.
 func (m *monitor) Launch(context.Context) (shell.Information, error) {
 	return shell.Information{
 		Class:       Class,
@@ -71,8 +72,8 @@ func (m *monitor) Initialize(context.Context) error {
 	return nil
 }
 
-// checkSettings returns an error for an observable that can't be watched, and logs
-// settings that may be a mistake.
+// checkSettings returns an error for an observable that can't be watched: the monitor itself
+// and instances that it requires. It logs settings that may be a mistake.
 func (m *monitor) checkSettings(configured []settings) error {
 	config := m.config()
 	own := config.Callsign
@@ -80,7 +81,7 @@ func (m *monitor) checkSettings(configured []settings) error {
 		switch sh, ok := m.supervisor.Shell(s.callsign); {
 		case s.callsign == own:
 			return fmt.Errorf("observable %s: it cannot watch itself", own)
-		case m.requires(config, s.callsign):
+		case m.requiresTransitively(config, s.callsign):
 			return fmt.Errorf("observable %s: %s requires it, and would be ended before it", s.callsign, own)
 		case !ok:
 			m.log.Warn().Str("observable", s.callsign).Msg("there is no such instance to watch yet")
@@ -92,23 +93,24 @@ func (m *monitor) checkSettings(configured []settings) error {
 	return nil
 }
 
-// requires reports whether c requires the instance, directly or through other
+// requiresTransitively reports whether c requires the instance, directly or through other
 // instances.
-func (m *monitor) requires(c configs.Plugin, callsign string) bool {
+func (m *monitor) requiresTransitively(c configs.Plugin, callsign string) bool {
 	for _, needed := range c.Requires {
 		if needed == callsign {
 			return true
 		}
-		if sh, ok := m.supervisor.Shell(needed); ok && m.requires(sh.Config(), callsign) {
+		if sh, ok := m.supervisor.Shell(needed); ok && m.requiresTransitively(sh.Config(), callsign) {
 			return true
 		}
 	}
 	return false
 }
 
+// Deinitialize does nothing: Stop ends the watch.
 func (m *monitor) Deinitialize(context.Context, shell.Reason) error { return nil }
 
-// Stop ends the watch and waits for its goroutines.
+// Stop ends the watch and waits for its goroutines. It returns an error if ctx ends first.
 func (m *monitor) Stop(ctx context.Context) error {
 	m.mu.Lock()
 	w := m.watch
@@ -120,6 +122,8 @@ func (m *monitor) Stop(ctx context.Context) error {
 	return w.stop(ctx)
 }
 
+// Invoke serves a method of the Monitor. The error is shell.ErrUnknownMethod,
+// shell.ErrUnavailable before Initialize and after Stop, or a *shell.PluginError.
 func (m *monitor) Invoke(_ context.Context, c shell.Call) (json.RawMessage, error) {
 	serve, ok := methods[c.Method]
 	if !ok {
@@ -138,9 +142,11 @@ func (m *monitor) Invoke(_ context.Context, c shell.Call) (json.RawMessage, erro
 	return json.Marshal(result)
 }
 
+// Exists reports whether the Monitor has a method of that name.
 func (m *monitor) Exists(_ context.Context, method string) (bool, error) {
 	_, exists := methods[method]
 	return exists, nil
 }
 
+// Facts returns no facts, because a Monitor has no process.
 func (m *monitor) Facts() shell.Facts { return shell.Facts{} }

@@ -22,11 +22,12 @@ type observable struct {
 	shared, charged, processes series
 }
 
-// series summarizes many values.
+// series is a summary of many values, all 0 before the first one.
 type series struct{ min, max, sum, last int64 }
 
-func (s *series) addValue(value int64, first bool) {
-	if first {
+// addValue adds a value to the summary. isFirst is true for the first value of the series.
+func (s *series) addValue(value int64, isFirst bool) {
+	if isFirst {
 		s.min, s.max = value, value
 	}
 	s.min, s.max = min(s.min, value), max(s.max, value)
@@ -34,9 +35,9 @@ func (s *series) addValue(value int64, first bool) {
 	s.last = value
 }
 
-// addMeasurement adds one measurement. charged is the memory of the cgroup in
-// bytes.
-func (o *observable) addMeasurement(u procfs.MemoryUsage, charged int64) {
+// addMeasurement adds one measurement. chargedBytes is the memory that the kernel charges to
+// the plugin's cgroup.
+func (o *observable) addMeasurement(u procfs.MemoryUsage, chargedBytes int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	first := o.count == 0
@@ -44,20 +45,21 @@ func (o *observable) addMeasurement(u procfs.MemoryUsage, charged int64) {
 	o.resident.addValue(u.Resident, first)
 	o.allocated.addValue(u.Virtual, first)
 	o.shared.addValue(u.Shared, first)
-	o.charged.addValue(charged, first)
+	o.charged.addValue(chargedBytes, first)
 	o.processes.addValue(int64(u.Processes), first)
 }
 
-func (o *observable) setHealth(well bool) {
+// setHealth notes whether the last health check succeeded.
+func (o *observable) setHealth(isWell bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.unwell = !well
+	o.unwell = !isWell
 }
 
-// allowRestart reports whether the limits allow a restart now, and counts an allowed
+// countRestartIfAllowed reports whether the limits allow a restart now, and counts an allowed
 // one. A refusal resets the count, so that counting begins anew when a client starts
 // the instance. Without limits (l is nil) the monitor does not restart the instance.
-func (o *observable) allowRestart(now time.Time) (l *limits, allowed bool) {
+func (o *observable) countRestartIfAllowed(now time.Time) (l *limits, allowed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l = o.restart
@@ -76,6 +78,7 @@ func (o *observable) allowRestart(now time.Time) (l *limits, allowed bool) {
 	return l, true
 }
 
+// setRestartLimits replaces the limits, and keeps the count of the restarts so far.
 func (o *observable) setRestartLimits(l *limits) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -103,6 +106,7 @@ type statistics struct {
 	Count       int64   `json:"count"`
 }
 
+// summary is a series as clients get it.
 type summary struct {
 	Min     int64 `json:"min"`
 	Max     int64 `json:"max"`
@@ -110,8 +114,9 @@ type summary struct {
 	Last    int64 `json:"last"`
 }
 
-// statistics returns the measurements, and resets them if forget.
-func (o *observable) statistics(forget bool) statistics {
+// statistics returns the measurements, and then resets them if reset is true. Operational is
+// the outcome of the last health check, which is not reset.
+func (o *observable) statistics(reset bool) statistics {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	summarize := func(s series) summary { return summary{s.min, s.max, s.sum / max(o.count, 1), s.last} }
@@ -124,7 +129,7 @@ func (o *observable) statistics(forget bool) statistics {
 		Operational: !o.unwell,
 		Count:       o.count,
 	}
-	if forget {
+	if reset {
 		o.count = 0
 		o.resident, o.allocated, o.shared, o.charged, o.processes = series{}, series{}, series{}, series{}, series{}
 	}

@@ -39,8 +39,8 @@ const (
 	maxKiB     = 1<<32 - 1
 )
 
-// readSettings returns the settings of all observables in the instance's
-// configuration.
+// readSettings returns the settings of all observables in the instance's configuration. The
+// error names the observable that is wrong or listed twice.
 func readSettings(raw json.RawMessage) ([]settings, error) {
 	var list []json.RawMessage
 	err := readMembers(raw, members{"observables": func(raw json.RawMessage) error {
@@ -67,7 +67,7 @@ func readSettings(raw json.RawMessage) ([]settings, error) {
 }
 
 // observableName returns the callsign of an observable, or its place in the list,
-// for an error.
+// counted from 1, for an error.
 func observableName(raw json.RawMessage, place int) string {
 	var named struct {
 		Callsign string `json:"callsign"`
@@ -78,7 +78,8 @@ func observableName(raw json.RawMessage, place int) string {
 	return named.Callsign
 }
 
-// readObservable returns the settings of one observable.
+// readObservable returns the settings of one observable, or an error if they are incomplete
+// or leave the monitor nothing to do.
 func readObservable(raw json.RawMessage) (settings, error) {
 	var s settings
 	var memory, kib, operational int64
@@ -106,7 +107,8 @@ func readObservable(raw json.RawMessage) (settings, error) {
 	return s, nil
 }
 
-// readLimits returns restart limits.
+// readLimits returns the restart limits in a JSON object, which must have both limit and
+// window.
 func readLimits(raw json.RawMessage) (*limits, error) {
 	l := limits{Limit: -1, Window: -1}
 	err := readMembers(raw, members{"limit": numberReader(&l.Limit, 0, maxLimit), "window": numberReader(&l.Window, 0, maxWindow)})
@@ -124,8 +126,9 @@ func readLimits(raw json.RawMessage) (*limits, error) {
 // members holds the functions that decode the members of a JSON object, by name.
 type members map[string]func(json.RawMessage) error
 
-// readMembers decodes the members of a JSON object in the order of their names. A
-// member that known does not name is an error.
+// readMembers decodes the members of a JSON object in the order of their names, each by its
+// function in known. A member that known does not have is an error; a member of known may be
+// missing.
 func readMembers(raw json.RawMessage, known members) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil || given == nil {
@@ -143,7 +146,8 @@ func readMembers(raw json.RawMessage, known members) error {
 	return nil
 }
 
-// textReader returns a function that decodes a JSON string, not empty, into into.
+// textReader returns a function that decodes a JSON string, which must not be empty, and sets
+// *into to it.
 func textReader(into *string) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		if json.Unmarshal(raw, into) != nil || *into == "" {
@@ -153,8 +157,8 @@ func textReader(into *string) func(json.RawMessage) error {
 	}
 }
 
-// numberReader returns a function that decodes a whole number from least to most into
-// into. As in Thunder, the number may be in a string.
+// numberReader returns a function that decodes a whole number from least to most, and sets
+// *into to it. As in Thunder, the number may be in a string.
 func numberReader(into *int64, least, most int64) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		n, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)

@@ -46,6 +46,7 @@ type poll struct {
 
 var _ supervisor.Listener = (*watch)(nil)
 
+// newWatch returns a watch that has not been started.
 func newWatch(s *supervisor.Supervisor, sink shell.Sink, log zerolog.Logger, configured []settings) *watch {
 	w := &watch{supervisor: s, sink: sink, log: log}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
@@ -54,19 +55,20 @@ func newWatch(s *supervisor.Supervisor, sink shell.Sink, log zerolog.Logger, con
 		o := &observable{settings: c}
 		w.observables = append(w.observables, o)
 		if c.memory > 0 {
-			w.polls = append(w.polls, &poll{observable: o, every: c.memory, next: now.Add(c.memory), check: w.measureMemory})
+			w.polls = append(w.polls, &poll{observable: o, every: c.memory, next: now.Add(c.memory), check: w.measureAndLimitMemory})
 		}
 		if c.operational > 0 {
-			w.polls = append(w.polls, &poll{observable: o, every: c.operational, next: now.Add(c.operational), check: w.checkHealth})
+			w.polls = append(w.polls, &poll{observable: o, every: c.operational, next: now.Add(c.operational), check: w.checkHealthOrDeactivate})
 		}
 	}
 	return w
 }
 
+// start begins to listen to transitions and to run the polls.
 func (w *watch) start() {
 	w.stopListening = w.supervisor.Listen(w)
 	if len(w.polls) > 0 {
-		w.startUnlessStopped(w.runPolls)
+		w.goUnlessStopped(w.runPolls)
 	}
 }
 
@@ -90,8 +92,8 @@ func (w *watch) stop(ctx context.Context) error {
 	}
 }
 
-// startUnlessStopped runs work in a goroutine, unless the watch was stopped.
-func (w *watch) startUnlessStopped(work func()) {
+// goUnlessStopped runs work in a goroutine, unless the watch was stopped.
+func (w *watch) goUnlessStopped(work func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx.Err() == nil {
@@ -99,7 +101,7 @@ func (w *watch) startUnlessStopped(work func()) {
 	}
 }
 
-// runPolls runs each poll whenever it is due, until the watch is stopped.
+// runPolls runs each poll in a goroutine whenever the poll is due, until the watch is stopped.
 func (w *watch) runPolls() {
 	for {
 		p := slices.MinFunc(w.polls, func(a, b *poll) int { return a.next.Compare(b.next) })
@@ -111,12 +113,13 @@ func (w *watch) runPolls() {
 		for now := time.Now(); !p.next.After(now); {
 			p.next = p.next.Add(p.every)
 		}
-		w.startUnlessStopped(func() { w.runPoll(p) })
+		w.goUnlessStopped(func() { w.runPollUnlessRunning(p) })
 	}
 }
 
-// runPoll checks the observable, if it is activated.
-func (w *watch) runPoll(p *poll) {
+// runPollUnlessRunning checks the observable, unless the last check of the same poll still
+// runs or the observable is not activated.
+func (w *watch) runPollUnlessRunning(p *poll) {
 	if !p.running.TryLock() {
 		return
 	}
@@ -126,9 +129,10 @@ func (w *watch) runPoll(p *poll) {
 	}
 }
 
-// measureMemory measures all processes of the plugin, and ends it if it exceeds its
-// limit. A built-in has no processes.
-func (w *watch) measureMemory(o *observable, sh *shell.Shell) {
+// measureAndLimitMemory measures all processes of the plugin without its pid 1, and
+// deactivates a plugin that exceeds the limit in the settings. It does nothing for a built-in,
+// which has no processes.
+func (w *watch) measureAndLimitMemory(o *observable, sh *shell.Shell) {
 	facts := sh.Status().Facts
 	if facts.Root == 0 {
 		return
@@ -145,9 +149,10 @@ func (w *watch) measureMemory(o *observable, sh *shell.Shell) {
 	}
 }
 
-// checkHealth sends the plugin a health check. It ends a plugin that fails the check,
-// unless the settings say observeOnly.
-func (w *watch) checkHealth(o *observable, sh *shell.Shell) {
+// checkHealthOrDeactivate sends the plugin a health check and notes the outcome. It
+// deactivates a plugin that fails the check, unless the settings say observeOnly. A plugin
+// that became unavailable meanwhile has not failed.
+func (w *watch) checkHealthOrDeactivate(o *observable, sh *shell.Shell) {
 	ctx, cancel := context.WithTimeout(w.ctx, healthLimit)
 	defer cancel()
 	err := sh.CheckHealth(ctx)
@@ -164,8 +169,9 @@ func (w *watch) checkHealth(o *observable, sh *shell.Shell) {
 	}
 }
 
-// deactivateObservable deactivates an observable, unless the monitor is doing so
-// already.
+// deactivateObservable sends the events of the deactivation and deactivates an observable,
+// unless the monitor is doing so already or the observable is not activated any more. It logs
+// an error.
 func (w *watch) deactivateObservable(o *observable, sh *shell.Shell, why cause) {
 	if !o.ending.TryLock() {
 		return
@@ -181,23 +187,25 @@ func (w *watch) deactivateObservable(o *observable, sh *shell.Shell, why cause) 
 	o.setHealth(true) // the next process has failed no check yet
 }
 
-// Transition restarts an observable whose plugin failed or exceeded its memory. It
-// does not repeat an activation or a wake that failed.
+// Transition begins to restart an observable that was deactivated because its plugin failed
+// or exceeded its memory. It does not repeat an activation or a wake that failed.
 func (w *watch) Transition(t shell.Transition) {
 	ended := t.From == shell.Deactivation && t.To == shell.Deactivated
 	if o := w.findObservable(t.Callsign); o != nil && ended && (t.Reason == shell.Failure || t.Reason == shell.MemoryExceeded) {
-		w.startUnlessStopped(func() { w.restartObservable(o, t.At) })
+		w.goUnlessStopped(func() { w.restartObservableIfAllowed(o, t.At) })
 	}
 }
 
-// restartObservable activates an observable whose plugin ended at the time failedAt,
-// if its settings and limits allow a restart.
-func (w *watch) restartObservable(o *observable, failedAt time.Time) {
+// restartObservableIfAllowed activates an observable whose plugin ended at the time failedAt,
+// and sends the events of that. It does nothing if the settings say observeOnly or have no
+// restart limits, or if the instance has a restart policy of its own. If the limits do not
+// allow another restart, it sends the events of that instead.
+func (w *watch) restartObservableIfAllowed(o *observable, failedAt time.Time) {
 	sh, ok := w.supervisor.Shell(o.callsign)
 	if !ok || sh.State() != shell.Deactivated || o.observeOnly || sh.Config().Restart.Policy != configs.RestartNever {
 		return
 	}
-	switch l, allowed := o.allowRestart(failedAt); {
+	switch l, allowed := o.countRestartIfAllowed(failedAt); {
 	case l == nil:
 	case !allowed:
 		w.log.Error().Str("observable", o.callsign).Int64("limit", l.Limit).Int64("window", l.Window).

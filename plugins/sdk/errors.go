@@ -45,9 +45,9 @@ const (
 	InvalidParameter  = 54
 )
 
-// statusForHost returns the plugin's error as a gRPC status for the host; nil stays
-// nil.
-func statusForHost(err error) error {
+// statusFromError returns the plugin's error as a gRPC status for the host, with the number
+// and data of an *Error in it, else TimedOut or General; nil stays nil.
+func statusFromError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -73,16 +73,16 @@ func statusForHost(err error) error {
 	return shellpb.ErrorWithDetail(code, err.Error(), detail)
 }
 
-// hostError returns err, the error of a call to the host, as an error for the plugin;
-// nil stays nil. what completes the text "cannot …".
-func hostError(ctx context.Context, what string, err error) error {
+// errorFromHost returns err, the error of a call to the host, as an error for the plugin:
+// "cannot ACTION: ..." that wraps ErrSlept, the error of ctx, or an *Error. nil stays nil.
+func errorFromHost(ctx context.Context, action string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrSlept):
-		return fmt.Errorf("cannot %s: %w", what, ErrSlept)
+		return fmt.Errorf("cannot %s: %w", action, ErrSlept)
 	case ctx.Err() != nil:
-		return fmt.Errorf("cannot %s: %w", what, ctx.Err())
+		return fmt.Errorf("cannot %s: %w", action, ctx.Err())
 	}
 	e := &Error{Code: General, Message: status.Convert(err).Message()}
 	if detail := shellpb.ErrorDetailOf(err); detail != nil {
@@ -93,10 +93,11 @@ func hostError(ctx context.Context, what string, err error) error {
 	} else if code, ok := numberOfCode[status.Code(err)]; ok {
 		e.Code = code
 	}
-	return fmt.Errorf("cannot %s: %w", what, e)
+	return fmt.Errorf("cannot %s: %w", action, e)
 }
 
-// numberOfCode is the number of a gRPC status that has none of its own.
+// numberOfCode is Thunder's number for the code of a gRPC status that has no number in its
+// details.
 var numberOfCode = map[codes.Code]int{
 	codes.Unavailable:        Unavailable,
 	codes.FailedPrecondition: IllegalState,

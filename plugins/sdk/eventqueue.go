@@ -34,12 +34,13 @@ type eventQueue struct {
 	endStream context.CancelFunc
 }
 
+// newEventQueue returns an empty queue without a stream.
 func newEventQueue(log *slog.Logger) *eventQueue {
 	return &eventQueue{log: log, added: make(chan struct{}), endStream: func() {}}
 }
 
-// add appends an event and drops the oldest ones beyond the limits. It never
-// blocks.
+// add gives the event the next sequence number, appends it, and drops the oldest events
+// beyond the limits. It never waits for the host.
 func (q *eventQueue) add(e *shellpb.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -55,40 +56,43 @@ func (q *eventQueue) add(e *shellpb.Event) {
 	q.added = make(chan struct{})
 }
 
-// sendAll sends each event after the sequence number after, until ctx ends, send
-// fails or another stream begins. With after 0 it begins with the oldest event that
-// no stream was given.
-func (q *eventQueue) sendAll(ctx context.Context, after uint64, send func(*shellpb.Event) error) error {
+// sendUntilStreamEnds opens a stream and sends on it each event after the one with number
+// afterSequence, also events that are added later, until ctx ends, send fails or another
+// stream begins; it returns that error. With 0 it begins with the oldest event that no stream
+// was given.
+func (q *eventQueue) sendUntilStreamEnds(ctx context.Context, afterSequence uint64, send func(*shellpb.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := q.openStream(cancel, after)
+	stream := q.openStream(cancel, afterSequence)
 	for {
 		e, err := q.waitNext(ctx, stream)
 		if err != nil {
 			return err
 		}
 		if err := send(e); err != nil {
-			q.markUnsent(e, stream)
+			q.markUnsentOn(e, stream)
 			return err
 		}
 	}
 }
 
-// openStream ends the present stream and returns the number of a new one, which
-// begins after the event of that sequence number.
-func (q *eventQueue) openStream(cancel context.CancelFunc, after uint64) (stream uint64) {
+// openStream ends the present stream and returns the number of a new one, which begins after
+// the event of that sequence number, or where the last stream ended if the number is 0 or
+// unknown. endStream ends the new stream.
+func (q *eventQueue) openStream(endStream context.CancelFunc, afterSequence uint64) (stream uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.endStream()
-	q.endStream = cancel
+	q.endStream = endStream
 	q.stream++
-	if 0 < after && after <= q.newest {
-		q.sent = after
+	if 0 < afterSequence && afterSequence <= q.newest {
+		q.sent = afterSequence
 	}
 	return q.stream
 }
 
-// waitNext waits for the next event of the stream.
+// waitNext waits for the next event of the stream, and counts it as sent. It logs how many
+// events before it were dropped. It returns an error if ctx ends or another stream was opened.
 func (q *eventQueue) waitNext(ctx context.Context, stream uint64) (*shellpb.Event, error) {
 	for {
 		e, dropped, news, err := q.takeNext(ctx, stream)
@@ -106,8 +110,8 @@ func (q *eventQueue) waitNext(ctx context.Context, stream uint64) (*shellpb.Even
 }
 
 // takeNext returns the next event of the stream and counts it as sent. dropped is
-// how many events before it were dropped. If there is no event yet, news is closed
-// when one is added.
+// how many events before it were dropped. If there is no event yet, e is nil and news is
+// closed when one is added. The error means that ctx has ended or another stream was opened.
 func (q *eventQueue) takeNext(ctx context.Context, stream uint64) (e *shellpb.Event, dropped uint64, news <-chan struct{}, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -128,8 +132,9 @@ func (q *eventQueue) takeNext(ctx context.Context, stream uint64) (e *shellpb.Ev
 	return q.kept[q.sent-oldest], dropped, nil, nil
 }
 
-// markUnsent counts the event as not sent, so that the next stream begins with it.
-func (q *eventQueue) markUnsent(e *shellpb.Event, stream uint64) {
+// markUnsentOn counts the event as not sent, so that the next stream begins with it. It does
+// nothing if another stream was opened after the one of that number.
+func (q *eventQueue) markUnsentOn(e *shellpb.Event, stream uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if stream == q.stream {

@@ -92,7 +92,7 @@ func TestEventsAfterUnknown(t *testing.T) {
 	q := newEventQueue(logger)
 	q.add(&shellpb.Event{Name: "one"})
 	enough := errors.New("enough")
-	err := q.sendAll(t.Context(), 5000, func(e *shellpb.Event) error {
+	err := q.sendUntilStreamEnds(t.Context(), 5000, func(e *shellpb.Event) error {
 		if e.GetName() != "one" {
 			t.Errorf("got %v", e)
 		}
@@ -145,7 +145,7 @@ func TestEventsBrokenStream(t *testing.T) {
 	var got []string
 	for _, fail := range []bool{true, true, false} {
 		ctx, cancel := context.WithCancel(t.Context())
-		err := q.sendAll(ctx, 0, func(e *shellpb.Event) error {
+		err := q.sendUntilStreamEnds(ctx, 0, func(e *shellpb.Event) error {
 			got = append(got, e.GetName())
 			if fail {
 				return broken

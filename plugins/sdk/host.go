@@ -30,9 +30,9 @@ type Host struct{ conn *hostConn }
 func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
 	answer, err := h.shellClient().Status(shellpb.WithCallsign(ctx, callsign), &shellpb.StatusRequest{})
 	if err != nil {
-		return Status{}, hostError(ctx, "read the status of "+callsignInError(callsign), err)
+		return Status{}, errorFromHost(ctx, "read the status of "+callsignInError(callsign), err)
 	}
-	return statusFrom(answer), nil
+	return statusFromWire(answer), nil
 }
 
 // Interfaces lists the gRPC services of an instance's plugin. The list is empty
@@ -40,7 +40,7 @@ func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
 func (h *Host) Interfaces(ctx context.Context, callsign string) ([]string, error) {
 	answer, err := h.shellClient().Interfaces(shellpb.WithCallsign(ctx, callsign), &shellpb.InterfacesRequest{})
 	if err != nil {
-		return nil, hostError(ctx, "list the interfaces of "+callsignInError(callsign), err)
+		return nil, errorFromHost(ctx, "list the interfaces of "+callsignInError(callsign), err)
 	}
 	return answer.GetServices(), nil
 }
@@ -83,14 +83,15 @@ func (h *Host) Hibernate(ctx context.Context, callsign string) error {
 	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_HIBERNATE, "hibernate")
 }
 
-// operate runs a lifecycle operation on an instance. verb is for the error.
-func (h *Host) operate(ctx context.Context, callsign string, o shellpb.Operation, verb string) error {
-	request := &shellpb.OperateRequest{Operation: o}
-	if deadline, ok := ctx.Deadline(); ok && o == shellpb.Operation_OPERATION_HIBERNATE {
+// operate has the host run a lifecycle operation on an instance, and returns when it is done.
+// The deadline of ctx limits a hibernation in the host too. The error says "cannot VERB".
+func (h *Host) operate(ctx context.Context, callsign string, operation shellpb.Operation, verbForError string) error {
+	request := &shellpb.OperateRequest{Operation: operation}
+	if deadline, ok := ctx.Deadline(); ok && operation == shellpb.Operation_OPERATION_HIBERNATE {
 		request.Timeout = durationpb.New(time.Until(deadline))
 	}
 	_, err := h.shellClient().Operate(shellpb.WithCallsign(ctx, callsign), request)
-	return hostError(ctx, verb+" "+callsignInError(callsign), err)
+	return errorFromHost(ctx, verbForError+" "+callsignInError(callsign), err)
 }
 
 // Configure replaces the configuration of a deactivated instance. v is encoded as
@@ -101,7 +102,7 @@ func (h *Host) Configure(ctx context.Context, callsign string, v any) error {
 		return fmt.Errorf("cannot encode the configuration: %w", err)
 	}
 	_, err = h.shellClient().Configure(shellpb.WithCallsign(ctx, callsign), &shellpb.ConfigureRequest{Configuration: raw})
-	return hostError(ctx, "configure "+callsignInError(callsign), err)
+	return errorFromHost(ctx, "configure "+callsignInError(callsign), err)
 }
 
 // Notify sends an event of the plugin and returns when the host has it.
@@ -112,7 +113,7 @@ func (h *Host) Notify(ctx context.Context, event string, params any) error {
 		return fmt.Errorf("cannot encode the event %s: %w", event, err)
 	}
 	_, err = h.shellClient().Notify(ctx, &shellpb.NotifyRequest{Event: &shellpb.Event{Name: event, Params: raw}})
-	return hostError(ctx, "send the event "+event, err)
+	return errorFromHost(ctx, "send the event "+event, err)
 }
 
 // Invoke calls a method of another instance's plugin, under the same rules as for
@@ -126,7 +127,7 @@ func (h *Host) Invoke(ctx context.Context, callsign, method string, params, resu
 	}
 	answer, err := shellpb.NewDispatcherClient(h.Conn(callsign)).Invoke(ctx, &shellpb.InvokeRequest{Method: method, Params: raw})
 	if err != nil {
-		return hostError(ctx, "call "+method+" of "+callsignInError(callsign), err)
+		return errorFromHost(ctx, "call "+method+" of "+callsignInError(callsign), err)
 	}
 	if result == nil {
 		return nil
@@ -148,7 +149,7 @@ func (h *Host) Conn(callsign string) grpc.ClientConnInterface {
 	return shellpb.ConnToPlugin(callsign, h.connection())
 }
 
-// callsignInError returns the callsign as an error shows it.
+// callsignInError returns the callsign as an error shows it, "itself" for "".
 func callsignInError(callsign string) string { return cmp.Or(callsign, "itself") }
 
 // connection returns the connection to the host. In an author's test that made the

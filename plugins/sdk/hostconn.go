@@ -30,24 +30,27 @@ type hostConn struct {
 
 	mu     sync.Mutex
 	dialed *dialedConn   // nil when not connected
-	awake  chan struct{} // closed by allowReopening; nil unless the plugin is about to sleep
+	awake  chan struct{} // closed by allowReopeningAfterSleep; nil unless the plugin is about to sleep
 	ended  bool
 }
 
 var _ grpc.ClientConnInterface = (*hostConn)(nil)
 
-// Invoke calls a unary method of the host or, through it, of another plugin.
+// Invoke calls a unary method of the host or, through it, of another plugin. While the plugin
+// is about to sleep it waits for the end of the sleep. A call that a sleep cuts off returns
+// ErrSlept.
 func (h *hostConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	s, err := h.openConn(ctx)
+	s, err := h.connOnceAwake(ctx)
 	if err != nil {
 		return err
 	}
 	return s.errorOrSlept(s.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
-// NewStream begins a streaming call of the host or, through it, of another plugin.
+// NewStream begins a streaming call of the host or, through it, of another plugin. It waits
+// and fails as Invoke does; RecvMsg of a stream that a sleep cuts off returns ErrSlept.
 func (h *hostConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	s, err := h.openConn(ctx)
+	s, err := h.connOnceAwake(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,11 +67,12 @@ type hostStream struct {
 	conn *dialedConn
 }
 
+// RecvMsg receives a message. It returns ErrSlept if a sleep cuts the stream off.
 func (s hostStream) RecvMsg(m any) error { return s.conn.errorOrSlept(s.ClientStream.RecvMsg(m)) }
 
-// openConn returns the present connection, or dials a new one. While the plugin is
-// about to sleep it waits for the end of the sleep.
-func (h *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
+// connOnceAwake returns the present connection, or a new one. While the plugin is about to
+// sleep it first waits for the end of the sleep, or returns an error when ctx ends.
+func (h *hostConn) connOnceAwake(ctx context.Context) (*dialedConn, error) {
 	for {
 		s, awake, err := h.connIfAwake()
 		if awake == nil {
@@ -83,7 +87,8 @@ func (h *hostConn) openConn(ctx context.Context) (*dialedConn, error) {
 }
 
 // connIfAwake returns the present connection, or a new one. While the plugin is about
-// to sleep, it returns instead a channel that is closed after the sleep.
+// to sleep, it returns instead a channel that is closed after the sleep. It returns an error
+// after closeForGood, or if there is no socket to connect to.
 func (h *hostConn) connIfAwake() (_ *dialedConn, awake <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,9 +105,9 @@ func (h *hostConn) connIfAwake() (_ *dialedConn, awake <-chan struct{}, err erro
 	return h.dialed, nil, err
 }
 
-// closeForSleep closes the connection. When it returns, no descriptor of the
-// connection is open, and no new one is opened before
-// allowReopening is called.
+// closeForSleep closes the connection: calls under way end with ErrSlept, later calls wait.
+// When it returns, no descriptor of the connection is open, and no new one is opened before
+// allowReopeningAfterSleep is called.
 func (h *hostConn) closeForSleep() {
 	h.mu.Lock()
 	s := h.dialed
@@ -116,9 +121,9 @@ func (h *hostConn) closeForSleep() {
 	}
 }
 
-// allowReopening lets calls open a connection again, and wakes those that wait. It may
+// allowReopeningAfterSleep lets calls open a connection again, and wakes those that wait. It may
 // be called without an earlier closeForSleep.
-func (h *hostConn) allowReopening() {
+func (h *hostConn) allowReopeningAfterSleep() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.awake != nil {
@@ -127,13 +132,14 @@ func (h *hostConn) allowReopening() {
 	}
 }
 
-// closeForGood closes the connection. All later calls fail.
+// closeForGood closes the connection. All later calls, and calls that wait for the end of a
+// sleep, fail.
 func (h *hostConn) closeForGood() {
 	h.mu.Lock()
 	h.ended = true
 	h.mu.Unlock()
 	h.closeForSleep()
-	h.allowReopening()
+	h.allowReopeningAfterSleep()
 }
 
 // dialedConn is one gRPC connection to the host and its sockets.
@@ -151,7 +157,7 @@ type dialedConn struct {
 func newDialedConn(socket string) (*dialedConn, error) {
 	s := &dialedConn{}
 	conn, err := grpc.NewClient("passthrough:///host",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.dial(ctx, socket) }),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.dialUnlessClosed(ctx, socket) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
 		grpc.WithDisableServiceConfig(),
@@ -160,8 +166,9 @@ func newDialedConn(socket string) (*dialedConn, error) {
 	return s, err
 }
 
-// dial connects to the host's socket, unless the connection was closed.
-func (s *dialedConn) dial(ctx context.Context, socket string) (net.Conn, error) {
+// dialUnlessClosed connects to the host's socket, and remembers the connection for close. It
+// returns net.ErrClosed after close.
+func (s *dialedConn) dialUnlessClosed(ctx context.Context, socket string) (net.Conn, error) {
 	s.mu.Lock()
 	if s.closed.Load() {
 		s.mu.Unlock()
@@ -182,7 +189,7 @@ func (s *dialedConn) dial(ctx context.Context, socket string) (net.Conn, error) 
 }
 
 // close closes the connection and its sockets, which may still be open when the
-// Close of gRPC returns.
+// Close of gRPC returns. It waits for dials under way.
 func (s *dialedConn) close() {
 	s.mu.Lock()
 	s.closed.Store(true)
@@ -194,7 +201,8 @@ func (s *dialedConn) close() {
 	}
 }
 
-// errorOrSlept returns err, or ErrSlept if err comes from closing the connection.
+// errorOrSlept returns the error of a call on the connection, or ErrSlept if the call failed
+// because the connection was closed. nil stays nil.
 func (s *dialedConn) errorOrSlept(err error) error {
 	code := status.Code(err)
 	if err != nil && s.closed.Load() && (code == codes.Canceled || code == codes.Unavailable) {

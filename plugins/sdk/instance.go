@@ -43,7 +43,7 @@ type Configuration json.RawMessage
 // its value, so v may hold defaults. If v has a method Validate() error, Decode
 // calls it last and returns its error.
 func (c Configuration) Decode(v any) error {
-	return decodeJSON(json.RawMessage(c), v)
+	return decodeAndValidateJSON(json.RawMessage(c), v)
 }
 
 // Substitute replaces %persistentpath%, %volatilepath%, %datapath% and %callsign%

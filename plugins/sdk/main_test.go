@@ -69,7 +69,7 @@ func connect(t *testing.T, p Plugin) *grpc.ClientConn {
 	}
 	s := newServer(p, newLogger(t.Output()))
 	g := s.newGRPCServer(nil)
-	s.register(g)
+	s.registerServices(g)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(listener) }()
 	t.Cleanup(func() {

@@ -37,15 +37,15 @@ type Call struct {
 func Method[In, Out any](f func(context.Context, In) (Out, error)) Handler {
 	return func(ctx context.Context, c Call) (any, error) {
 		var in In
-		if err := decodeJSON(c.Params, &in); err != nil {
+		if err := decodeAndValidateJSON(c.Params, &in); err != nil {
 			return nil, &Error{Code: InvalidParameter, Message: fmt.Sprintf("invalid parameters: %v", err)}
 		}
 		return f(ctx, in)
 	}
 }
 
-// encodeJSON returns v as JSON. It returns nil for nil, and a json.RawMessage
-// unchanged.
+// encodeJSON returns v as JSON. It returns nil for nil, and a json.RawMessage unchanged, or
+// an error if that is not JSON.
 func encodeJSON(v any) (json.RawMessage, error) {
 	if v == nil {
 		return nil, nil
@@ -60,14 +60,14 @@ func encodeJSON(v any) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// decodeJSON decodes data into v, without unknown members, and validates v. It
-// leaves v unchanged if data is empty.
-func decodeJSON(data json.RawMessage, v any) error {
+// decodeAndValidateJSON decodes data into v, unless data is empty, and then calls v's method
+// Validate, if there is one. A member that v does not have is an error.
+func decodeAndValidateJSON(data json.RawMessage, v any) error {
 	if len(bytes.TrimSpace(data)) > 0 {
 		decoder := json.NewDecoder(bytes.NewReader(data))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(v); err != nil {
-			return plainJSONError(err)
+			return jsonErrorWithoutGoTypes(err)
 		}
 		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 			return errors.New("there is more than one JSON value")
@@ -79,18 +79,19 @@ func decodeJSON(data json.RawMessage, v any) error {
 	return nil
 }
 
-// plainJSONError returns an error of encoding/json without the names of Go types.
-func plainJSONError(err error) error {
+// jsonErrorWithoutGoTypes returns an error of encoding/json in words for a caller, without
+// the names of Go types.
+func jsonErrorWithoutGoTypes(err error) error {
 	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	where := cmp.Or(mismatch.Field, "the value")
-	return fmt.Errorf("%s must be %s, not %s", where, typeInWords(mismatch.Type), mismatch.Value)
+	return fmt.Errorf("%s must be %s, not %s", where, jsonTypeInWords(mismatch.Type), mismatch.Value)
 }
 
-// typeInWords returns the JSON type that a Go type is decoded from.
-func typeInWords(t reflect.Type) string {
+// jsonTypeInWords returns the JSON type that a Go type is decoded from, such as "a string".
+func jsonTypeInWords(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
 		return "a boolean"

@@ -78,8 +78,9 @@ type goPlugin struct {
 	served bool
 }
 
+// GRPCServer registers the plugin's services on s, which SIGTERM stops from then on.
 func (g *goPlugin) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
-	g.server.register(s)
+	g.server.registerServices(s)
 	g.served = true
 	// The first SIGTERM ends the plugin with Deinitialize, a second one at once.
 	terminated, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -90,6 +91,7 @@ func (g *goPlugin) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
 	return nil
 }
 
+// GRPCClient returns an error: it is for the host's end of the contract.
 func (g *goPlugin) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
 	return nil, fmt.Errorf("cannot use the plugin's end of the contract as the host's")
 }

@@ -43,8 +43,8 @@ type server struct {
 	deinitialize sync.Once                // calls the plugin's Deinitialize
 }
 
-// newServer returns the server for p, with the optional interfaces that p
-// implements.
+// newServer returns the server for p, with the optional interfaces that p implements. It
+// calls Information and Methods of p.
 func newServer(p Plugin, log *slog.Logger) *server {
 	s := &server{plugin: p, log: log, events: newEventQueue(log)}
 	about := Information{}
@@ -71,9 +71,9 @@ func newServer(p Plugin, log *slog.Logger) *server {
 	return s
 }
 
-// register registers all services of the plugin on r, and lists those that clients
+// registerServices registers all services of the plugin on r, and lists those that clients
 // may call in its information.
-func (s *server) register(r grpc.ServiceRegistrar) {
+func (s *server) registerServices(r grpc.ServiceRegistrar) {
 	shellpb.RegisterPluginServer(r, s)
 	listed := serviceLister{r, s.information}
 	shellpb.RegisterDispatcherServer(listed, s)
@@ -93,6 +93,7 @@ type serviceLister struct {
 	information *shellpb.InformationResponse
 }
 
+// RegisterService registers the service, and adds its name to the plugin's information.
 func (l serviceLister) RegisterService(d *grpc.ServiceDesc, service any) {
 	l.information.Services = append(l.information.Services, d.ServiceName)
 	l.ServiceRegistrar.RegisterService(d, service)
@@ -114,8 +115,8 @@ func (s *server) newGRPCServer(options []grpc.ServerOption) *grpc.Server {
 	)...)
 }
 
-// recoverPanic turns a panic of the plugin into the error of the call. It must be
-// deferred.
+// recoverPanic logs a panic of the plugin and turns it into the error of the call. It must
+// be deferred.
 func (s *server) recoverPanic(call string, err *error) {
 	if v := recover(); v != nil {
 		s.log.Error("the plugin panicked", "call", call, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
@@ -123,10 +124,13 @@ func (s *server) recoverPanic(call string, err *error) {
 	}
 }
 
+// Information returns the description that the plugin gave when it was started.
 func (s *server) Information(context.Context, *shellpb.InformationRequest) (*shellpb.InformationResponse, error) {
 	return s.information, nil
 }
 
+// Initialize makes the Instance and calls the plugin's Initialize. The plugin's error is in
+// the response. A second call is an error, also after a failure.
 func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (*shellpb.InitializeResponse, error) {
 	if !s.initializing.CompareAndSwap(false, true) {
 		return nil, status.Error(codes.FailedPrecondition, "the plugin was initialized before")
@@ -155,12 +159,13 @@ func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (
 	return &shellpb.InitializeResponse{}, nil
 }
 
+// Deinitialize calls the plugin's Deinitialize, see deinitializeOnce.
 func (s *server) Deinitialize(ctx context.Context, r *shellpb.DeinitializeRequest) (*shellpb.DeinitializeResponse, error) {
-	return &shellpb.DeinitializeResponse{}, statusForHost(s.deinitializeOnce(ctx, Reason(r.GetReason().Words())))
+	return &shellpb.DeinitializeResponse{}, statusFromError(s.deinitializeOnce(ctx, Reason(r.GetReason().Words())))
 }
 
-// deinitializeOnce calls the plugin's Deinitialize if Initialize succeeded. A
-// second call waits for the first one and does nothing.
+// deinitializeOnce calls the plugin's Deinitialize if Initialize succeeded, and then closes
+// the connection to the host for good. A second call waits for the first one and does nothing.
 func (s *server) deinitializeOnce(ctx context.Context, why Reason) (err error) {
 	if !s.initializing.Load() {
 		return nil
@@ -180,6 +185,8 @@ func (s *server) deinitializeOnce(ctx context.Context, why Reason) (err error) {
 	return err
 }
 
+// Invoke calls the plugin's handler of the method. It fails with Unimplemented for an unknown
+// method, and with Unavailable before Initialize and after Deinitialize.
 func (s *server) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb.InvokeResponse, error) {
 	handler, ok := s.methods[r.GetMethod()]
 	if !ok {
@@ -190,28 +197,32 @@ func (s *server) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb
 	}
 	result, err := handler(ctx, Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
 	if err != nil {
-		return nil, statusForHost(err)
+		return nil, statusFromError(err)
 	}
 	raw, err := encodeJSON(result)
 	if err != nil {
-		return nil, statusForHost(fmt.Errorf("cannot encode the result of %s: %w", r.GetMethod(), err))
+		return nil, statusFromError(fmt.Errorf("cannot encode the result of %s: %w", r.GetMethod(), err))
 	}
 	return &shellpb.InvokeResponse{Result: raw}, nil
 }
 
+// Exists reports whether the plugin has the method.
 func (s *server) Exists(_ context.Context, r *shellpb.ExistsRequest) (*shellpb.ExistsResponse, error) {
 	_, ok := s.methods[r.GetMethod()]
 	return &shellpb.ExistsResponse{Exists: ok}, nil
 }
 
+// Events sends the plugin's events to the host until the host opens another such stream.
 func (s *server) Events(r *shellpb.EventsRequest, stream grpc.ServerStreamingServer[shellpb.Event]) error {
-	return s.events.sendAll(stream.Context(), r.GetAfter(), stream.Send)
+	return s.events.sendUntilStreamEnds(stream.Context(), r.GetAfter(), stream.Send)
 }
 
+// BeforeCheckpoint calls the plugin's BeforeCheckpoint. If that succeeds, BeforeCheckpoint
+// closes the connection to the host and frees the garbage on the heap.
 func (s *server) BeforeCheckpoint(ctx context.Context, _ *shellpb.BeforeCheckpointRequest) (*shellpb.BeforeCheckpointResponse, error) {
 	if s.before != nil {
 		if err := s.before.BeforeCheckpoint(ctx); err != nil {
-			return nil, statusForHost(err)
+			return nil, statusFromError(err)
 		}
 	}
 	if host := s.host.Load(); host != nil {
@@ -224,14 +235,15 @@ func (s *server) BeforeCheckpoint(ctx context.Context, _ *shellpb.BeforeCheckpoi
 	return &shellpb.BeforeCheckpointResponse{}, nil
 }
 
+// AfterRestore lets calls to the host connect again, and calls the plugin's AfterRestore.
 func (s *server) AfterRestore(ctx context.Context, r *shellpb.AfterRestoreRequest) (*shellpb.AfterRestoreResponse, error) {
 	if host := s.host.Load(); host != nil {
-		host.allowReopening()
+		host.allowReopeningAfterSleep()
 	}
 	if s.after != nil {
 		wake := Wake{Generation: r.GetGeneration(), Slept: r.GetSlept().AsDuration(), Warm: r.GetWarm()}
 		if err := s.after.AfterRestore(ctx, wake); err != nil {
-			return nil, statusForHost(err)
+			return nil, statusFromError(err)
 		}
 	}
 	return &shellpb.AfterRestoreResponse{}, nil

@@ -33,6 +33,7 @@ type stateNode struct {
 	next     *stateNode
 }
 
+// newStateControl returns the state control of a plugin that is not initialized yet.
 func newStateControl(p Suspender) *stateControl {
 	return &stateControl{
 		plugin:  p,
@@ -48,7 +49,7 @@ func (c *stateControl) latestState() *stateNode {
 	return c.latest
 }
 
-// setState enters a new state and tells the watchers.
+// setState appends the new state to the list, and wakes the watchers.
 func (c *stateControl) setState(s statecontrol.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,9 +58,9 @@ func (c *stateControl) setState(s statecontrol.State) {
 	c.latest = c.latest.next
 }
 
-// runCommand suspends or resumes the plugin. It returns
-// statecontrol.ErrIllegalState if the plugin is in that state already, or is not
-// initialized.
+// runCommand suspends or resumes the plugin, after an earlier command has ended. It returns
+// statecontrol.ErrIllegalState if the plugin is in that state already, or is not initialized,
+// and otherwise the error of the plugin or of ctx.
 func (c *stateControl) runCommand(ctx context.Context, command statecontrol.Command) error {
 	select {
 	case c.running <- struct{}{}:
@@ -85,10 +86,13 @@ func (c *stateControl) runCommand(ctx context.Context, command statecontrol.Comm
 	return nil
 }
 
+// State returns the present state.
 func (c *stateControl) State(context.Context, *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
-	return c.latestState().message(), nil
+	return c.latestState().toWire(), nil
 }
 
+// Request suspends or resumes the plugin for the host. It fails with FailedPrecondition and
+// the number IllegalState where runCommand returns ErrIllegalState.
 func (c *stateControl) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
 	command, ok := statecontrol.CommandFromWire(r.GetCommand())
 	if !ok {
@@ -99,14 +103,15 @@ func (c *stateControl) Request(ctx context.Context, r *statecontrolpb.RequestReq
 		return nil, shellpb.ErrorWithDetail(codes.FailedPrecondition, err.Error(), &shellpb.Error{Code: IllegalState})
 	}
 	if err != nil {
-		return nil, statusForHost(err)
+		return nil, statusFromError(err)
 	}
 	return &statecontrolpb.RequestResponse{}, nil
 }
 
+// Watch sends the present state and each later one, until the host ends the stream.
 func (c *stateControl) Watch(_ *statecontrolpb.WatchRequest, stream grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
 	for now := c.latestState(); ; now = now.next {
-		if err := stream.Send(now.message()); err != nil {
+		if err := stream.Send(now.toWire()); err != nil {
 			return err
 		}
 		select {
@@ -117,6 +122,7 @@ func (c *stateControl) Watch(_ *statecontrolpb.WatchRequest, stream grpc.ServerS
 	}
 }
 
-func (c *stateNode) message() *statecontrolpb.StateResponse {
+// toWire returns the state as a message to the host.
+func (c *stateNode) toWire() *statecontrolpb.StateResponse {
 	return &statecontrolpb.StateResponse{State: c.state.ToWire()}
 }

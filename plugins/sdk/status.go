@@ -60,7 +60,8 @@ type Status struct {
 // Paths are the paths of an instance's directories; see Instance.
 type Paths struct{ Persistent, Volatile, Data string }
 
-func changeFrom(c *shellpb.StateChange) Change {
+// changeFromWire returns the change that a message of the host describes.
+func changeFromWire(c *shellpb.StateChange) Change {
 	return Change{
 		Callsign: c.GetCallsign(),
 		State:    State(c.GetState().Words()),
@@ -69,7 +70,8 @@ func changeFrom(c *shellpb.StateChange) Change {
 	}
 }
 
-func statusFrom(s *shellpb.StatusResponse) Status {
+// statusFromWire returns the status that a message of the host describes.
+func statusFromWire(s *shellpb.StatusResponse) Status {
 	v := s.GetVersion()
 	return Status{
 		Change: Change{

@@ -19,16 +19,16 @@ type Subsystem struct {
 func (h *Host) Subsystems(ctx context.Context) ([]Subsystem, error) {
 	answer, err := h.shellClient().Subsystems(ctx, &shellpb.SubsystemsRequest{})
 	if err != nil {
-		return nil, hostError(ctx, "list the subsystems", err)
+		return nil, errorFromHost(ctx, "list the subsystems", err)
 	}
-	return subsystemsFrom(answer), nil
+	return subsystemsFromWire(answer), nil
 }
 
 // SetSubsystem sets a subsystem up or down. The plugin must name it in
 // Information.Controls. The host sets it down when the plugin ends.
 func (h *Host) SetSubsystem(ctx context.Context, name string, active bool) error {
 	_, err := h.shellClient().SetSubsystem(ctx, &shellpb.SetSubsystemRequest{Subsystem: &shellpb.Subsystem{Name: name, Active: active}})
-	return hostError(ctx, "set the subsystem "+name, err)
+	return errorFromHost(ctx, "set the subsystem "+name, err)
 }
 
 // WatchSubsystems returns a loop over the subsystems: all of them first, then those
@@ -38,14 +38,15 @@ func (h *Host) WatchSubsystems(ctx context.Context) iter.Seq2[[]Subsystem, error
 		return h.shellClient().WatchSubsystems(ctx, &shellpb.WatchSubsystemsRequest{}, opts...)
 	}
 	return func(yield func([]Subsystem, error) bool) {
-		err := followStream(ctx, open, func(r *shellpb.SubsystemsResponse) bool { return yield(subsystemsFrom(r), nil) })
+		err := followStream(ctx, open, func(r *shellpb.SubsystemsResponse) bool { return yield(subsystemsFromWire(r), nil) })
 		if err != nil {
-			yield(nil, hostError(ctx, "watch the subsystems", err))
+			yield(nil, errorFromHost(ctx, "watch the subsystems", err))
 		}
 	}
 }
 
-func subsystemsFrom(r *shellpb.SubsystemsResponse) []Subsystem {
+// subsystemsFromWire returns the subsystems that a message of the host describes.
+func subsystemsFromWire(r *shellpb.SubsystemsResponse) []Subsystem {
 	all := make([]Subsystem, len(r.GetSubsystems()))
 	for i, s := range r.GetSubsystems() {
 		all[i] = Subsystem{s.GetName(), s.GetActive()}

@@ -33,16 +33,16 @@ func (h *Host) watchChanges(ctx context.Context, callsign string, r *shellpb.Wat
 		return h.shellClient().Watch(shellpb.WithCallsign(ctx, callsign), r, opts...)
 	}
 	return func(yield func(Change, error) bool) {
-		err := followStream(ctx, open, func(c *shellpb.StateChange) bool { return yield(changeFrom(c), nil) })
+		err := followStream(ctx, open, func(c *shellpb.StateChange) bool { return yield(changeFromWire(c), nil) })
 		if err != nil {
-			yield(Change{}, hostError(ctx, "watch "+callsignInError(callsign), err))
+			yield(Change{}, errorFromHost(ctx, "watch "+callsignInError(callsign), err))
 		}
 	}
 }
 
-// followStream calls deliver with each message of a stream, until deliver returns
-// false or ctx ends. It opens the stream again after a sleep, and after the host
-// was restarted.
+// followStream opens a stream and calls deliver with each message, until deliver returns
+// false or ctx ends; it then returns nil. It opens the stream again after a sleep, and after
+// the host was restarted. It returns any other error.
 func followStream[M any](ctx context.Context, open func(context.Context, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error),
 	deliver func(*M) bool,
 ) error {

@@ -81,7 +81,7 @@ func TestCalls(t *testing.T) {
 		if err := h.Call("increment", nil, &got); err != nil || got.Value != 42 {
 			t.Errorf("got %+v, %v", got, err)
 		}
-		if h.Event("counted", &event); event.Value != 42 {
+		if h.WaitEvent("counted", &event); event.Value != 42 {
 			t.Errorf("the event says %d", event.Value)
 		}
 		for method, want := range map[string]int{"sing": sdk.UnknownMethod, "increment": sdk.InvalidParameter} {
@@ -99,7 +99,7 @@ func TestCalls(t *testing.T) {
 func TestRefusesConfiguration(t *testing.T) {
 	each(t, func(t *testing.T, program string) {
 		t.Helper()
-		err := sdktest.Refused(t, sdktest.Options{Executable: program, Configuration: map[string]any{"start": "x"}})
+		err := sdktest.StartRefused(t, sdktest.Options{Executable: program, Configuration: map[string]any{"start": "x"}})
 		if !errors.Is(err, shell.ErrInitialization) || !strings.Contains(err.Error(), "start must be a whole number") {
 			t.Errorf("got %v", err)
 		}
@@ -125,10 +125,10 @@ func TestSleeps(t *testing.T) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			var woke struct{ Generation int }
-			if h.Event("woke", &woke); woke.Generation != sleep {
+			if h.WaitEvent("woke", &woke); woke.Generation != sleep {
 				t.Errorf("woke with generation %d, want %d", woke.Generation, sleep)
 			}
-			if h.Event("counted", &got); got.Value != sleep { // none lost, none twice
+			if h.WaitEvent("counted", &got); got.Value != sleep { // none lost, none twice
 				t.Errorf("the event says %d, want %d", got.Value, sleep)
 			}
 			h.Resume()

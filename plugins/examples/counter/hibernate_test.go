@@ -38,7 +38,7 @@ func TestHibernate(t *testing.T) {
 		if diff := cmp.Diff([]any{want, 3, memory.SHA256}, got); diff != "" {
 			t.Error(diff)
 		}
-		h.Event("changed", &count)
+		h.WaitEvent("changed", &count)
 		if count.Value != want {
 			t.Errorf("the event says %d, want %d", count.Value, want)
 		}

@@ -16,7 +16,7 @@ func TestEcho(t *testing.T) {
 		if err := h.Call("echo", json.RawMessage(params), &answer); err != nil {
 			t.Fatal(err)
 		}
-		h.Event("echoed", &event)
+		h.WaitEvent("echoed", &event)
 		want, err := json.Marshal(json.RawMessage(params)) // as the harness sent them
 		if err != nil {
 			t.Fatal(err)

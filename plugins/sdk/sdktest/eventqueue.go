@@ -27,7 +27,7 @@ func (q *eventQueue) Transition(shell.Transition) {}
 // Subsystems does nothing: the plugin itself can watch them.
 func (q *eventQueue) Subsystems([]supervisor.Subsystem) {}
 
-// Notification adds an event of the plugin.
+// Notification adds an event of the plugin to the queue, and ignores other instances.
 func (q *eventQueue) Notification(callsign string, n shell.Notification) {
 	if callsign != q.callsign {
 		return
@@ -39,12 +39,13 @@ func (q *eventQueue) Notification(callsign string, n shell.Notification) {
 	q.added = make(chan struct{})
 }
 
-// waitEvent waits for an event of that name and removes it from the queue.
-func (q *eventQueue) waitEvent(ctx context.Context, name string) (shell.Notification, error) {
+// waitAndTakeEvent waits for an event of that name and removes it from the queue. It returns
+// an error if none comes within 30 seconds, or if ctx ends.
+func (q *eventQueue) waitAndTakeEvent(ctx context.Context, name string) (shell.Notification, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it did not come within %s", patience))
 	defer cancel()
 	for {
-		n, added, ok := q.takeEvent(name)
+		n, added, ok := q.takeOldestEvent(name)
 		if ok {
 			return n, nil
 		}
@@ -56,9 +57,9 @@ func (q *eventQueue) waitEvent(ctx context.Context, name string) (shell.Notifica
 	}
 }
 
-// takeEvent removes and returns the oldest event of that name. If there is none,
-// added is closed when the next event comes.
-func (q *eventQueue) takeEvent(name string) (n shell.Notification, added <-chan struct{}, ok bool) {
+// takeOldestEvent removes and returns the oldest event of that name. If there is none, ok is
+// false, and added is closed when the next event of any name comes.
+func (q *eventQueue) takeOldestEvent(name string) (n shell.Notification, added <-chan struct{}, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := slices.IndexFunc(q.events, func(n shell.Notification) bool { return n.Event == name })

@@ -70,7 +70,7 @@ func TestHost(t *testing.T) {
 	saw := func(want string) {
 		t.Helper()
 		var got string
-		if h.Event("saw", &got); got != want {
+		if h.WaitEvent("saw", &got); got != want {
 			t.Errorf("saw %q, want %q", got, want)
 		}
 	}
@@ -127,7 +127,7 @@ func TestNap(t *testing.T) {
 	reaches(t, h, shell.Hibernated)
 	h.Wake()
 	var slept bool
-	if h.Event("napped", &slept); !slept {
+	if h.WaitEvent("napped", &slept); !slept {
 		t.Error("it was not told that it slept")
 	}
 }

@@ -108,8 +108,9 @@ func Start(tb testing.TB, o Options) *Harness {
 	return h
 }
 
-// Refused starts a plugin whose Initialize must fail, and returns its error.
-func Refused(tb testing.TB, o Options) error {
+// StartRefused starts a plugin whose start must fail, such as in Initialize, and returns the
+// error. It fails the test if the plugin starts.
+func StartRefused(tb testing.TB, o Options) error {
 	tb.Helper()
 	_, err := startHarness(tb, o)
 	if err == nil {
@@ -118,6 +119,9 @@ func Refused(tb testing.TB, o Options) error {
 	return err
 }
 
+// startHarness opens a private host and activates the plugin and the instances beside it. The
+// error is of an activation; any other error fails the test at once. The plugin is deactivated
+// and the host closed at the end of the test.
 func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	tb.Helper()
 	if engine == nil {
@@ -148,7 +152,7 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	h := &Harness{t: tb, events: &eventQueue{callsign: config.Callsign, added: make(chan struct{})}}
 	h.host = newHost(tb, plugins)
 	tb.Cleanup(h.host.Supervisor.Listen(h.events))
-	tb.Cleanup(h.stopAll)
+	tb.Cleanup(h.deactivateAndStopHost)
 	ctx := context.WithoutCancel(tb.Context())
 	for _, callsign := range append(o.Beside, config.Callsign) {
 		h.shell, _ = h.host.Supervisor.Shell(callsign)
@@ -159,7 +163,8 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	return h, nil
 }
 
-// newHost returns a private host for one test.
+// newHost returns a private host, which is closed and its directory removed at the end of
+// the test. An error fails the test.
 func newHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "sdktest") //nolint:usetesting // the name of tb.TempDir may be too long for a socket in it
@@ -186,9 +191,9 @@ func newHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
 	return h
 }
 
-// stopAll deactivates the plugin and stops the host. A hibernated plugin's image is
-// removed with the host's directory.
-func (h *Harness) stopAll() {
+// deactivateAndStopHost deactivates the plugin, unless it is hibernated, and stops the host.
+// A hibernated plugin's image is removed with the host's directory.
+func (h *Harness) deactivateAndStopHost() {
 	h.t.Helper()
 	if h.shell.State() != shell.Hibernated {
 		if err := h.shell.Deactivate(context.Background(), shell.Shutdown); err != nil {
@@ -226,13 +231,13 @@ func (h *Harness) State() shell.State { return h.shell.State() }
 // Suspend suspends the plugin.
 func (h *Harness) Suspend() {
 	h.t.Helper()
-	h.failTestOn("suspend", h.shell.Suspend(h.t.Context(), shell.Requested))
+	h.failTestOnError("suspend", h.shell.Suspend(h.t.Context(), shell.Requested))
 }
 
 // Resume resumes the plugin.
 func (h *Harness) Resume() {
 	h.t.Helper()
-	h.failTestOn("resume", h.shell.Resume(h.t.Context(), shell.Requested))
+	h.failTestOnError("resume", h.shell.Resume(h.t.Context(), shell.Requested))
 }
 
 // Hibernate hibernates the plugin to disk, and suspends it before that if it is
@@ -240,7 +245,7 @@ func (h *Harness) Resume() {
 // RequireCRIU.
 func (h *Harness) Hibernate() {
 	h.t.Helper()
-	h.failTestOn("hibernate", h.suspendAndHibernate())
+	h.failTestOnError("hibernate", h.suspendAndHibernate())
 }
 
 // HibernateRefused hibernates a plugin that must refuse, or that can't be
@@ -254,6 +259,8 @@ func (h *Harness) HibernateRefused() error {
 	return err
 }
 
+// suspendAndHibernate suspends the plugin if it is resumed, hibernates it, and returns the
+// error of the hibernation. It skips or fails the test where requireEngine does.
 func (h *Harness) suspendAndHibernate() error {
 	h.t.Helper()
 	h.requireEngine()
@@ -282,7 +289,7 @@ func (h *Harness) StartWarm() {
 	h.t.Helper()
 	h.requireEngine()
 	h.Deactivate()
-	h.failTestOn("start", h.shell.Activate(h.t.Context(), shell.Requested))
+	h.failTestOnError("start", h.shell.Activate(h.t.Context(), shell.Requested))
 	if h.shell.Status().StartedFrom == nil {
 		_, why := h.shell.GoldenImage()
 		h.t.Fatalf("the plugin was started cold: %v", why)
@@ -295,28 +302,28 @@ func (h *Harness) Wake() {
 	if state := h.shell.State(); state != shell.Hibernated {
 		h.t.Fatalf("cannot wake the plugin: it is %s", state)
 	}
-	h.failTestOn("wake", h.shell.Activate(h.t.Context(), shell.Requested))
+	h.failTestOnError("wake", h.shell.Activate(h.t.Context(), shell.Requested))
 }
 
 // Deactivate ends the plugin before the end of the test.
 func (h *Harness) Deactivate() {
 	h.t.Helper()
-	h.failTestOn("deactivate", h.shell.Deactivate(h.t.Context(), shell.Requested))
+	h.failTestOnError("deactivate", h.shell.Deactivate(h.t.Context(), shell.Requested))
 }
 
-// Event waits for the next event of that name, which must come within 30 seconds,
+// WaitEvent waits for the next event of that name, which must come within 30 seconds,
 // and decodes its parameters into v, which may be nil. Each event is returned once.
-func (h *Harness) Event(name string, v any) {
+func (h *Harness) WaitEvent(name string, v any) {
 	h.t.Helper()
-	n, err := h.events.waitEvent(h.t.Context(), name)
+	n, err := h.events.waitAndTakeEvent(h.t.Context(), name)
 	if err == nil && v != nil {
 		err = json.Unmarshal(n.Params, v)
 	}
-	h.failTestOn("get the event "+name+" from", err)
+	h.failTestOnError("get the event "+name+" from", err)
 }
 
-// failTestOn fails the test with "cannot VERB the plugin" if err is not nil.
-func (h *Harness) failTestOn(verb string, err error) {
+// failTestOnError fails the test with "cannot VERB the plugin" if err is not nil.
+func (h *Harness) failTestOnError(verb string, err error) {
 	h.t.Helper()
 	if err != nil {
 		h.t.Fatalf("cannot %s the plugin: %v", verb, err)

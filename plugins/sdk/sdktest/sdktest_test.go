@@ -115,7 +115,7 @@ func TestStartWarm(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	err := sdktest.Refused(t, sdktest.Options{})
+	err := sdktest.StartRefused(t, sdktest.Options{})
 	if !errors.Is(err, shell.ErrInitialization) || !strings.Contains(err.Error(), "a parrot needs a word") {
 		t.Errorf("got %v", err)
 	}
@@ -141,12 +141,12 @@ func TestHibernate(t *testing.T) {
 		if err := h.Call("woken", nil, &woken); err != nil || woken != sleep {
 			t.Errorf("woken %d times, %v, want %d", woken, err, sleep)
 		}
-		h.Event("woke", &generation)
+		h.WaitEvent("woke", &generation)
 		if generation != sleep {
 			t.Errorf("woken with generation %d, want %d", generation, sleep)
 		}
 		for want := range events { // none lost, none twice
-			if h.Event("shout", &n); n != want {
+			if h.WaitEvent("shout", &n); n != want {
 				t.Fatalf("got event %d, want %d", n, want)
 			}
 		}

@@ -51,7 +51,7 @@ func TestSubsystems(t *testing.T) {
 	hear := func(want bool) {
 		t.Helper()
 		var got any
-		if h.Event("location", &got); got != want {
+		if h.WaitEvent("location", &got); got != want {
 			t.Errorf("heard %v, want %v", got, want)
 		}
 	}

@@ -93,7 +93,7 @@ func TestTimeStandsStill(t *testing.T) {
 		t.Errorf("after %s of %s: %s remain, expired is %t", c.Monotonic, deadline, c.Remaining, c.Expired)
 	}
 	var after time.Duration
-	if h.Event("expired", &after); after < deadline {
+	if h.WaitEvent("expired", &after); after < deadline {
 		t.Errorf("it expired after %s of monotonic time, its deadline was %s", after, deadline)
 	}
 }

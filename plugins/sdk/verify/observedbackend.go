@@ -29,7 +29,8 @@ type observedBackend struct {
 	grace      time.Duration // how long the plugin may take to end
 }
 
-// Launch launches the plugin in three steps: handshake, information, health.
+// Launch launches the plugin in three steps: handshake, information, health. It returns only
+// the error of the handshake, and leaves out the subsystem conditions of the information.
 func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, err error) {
 	launched := b.run.tryStep(Handshake, "", func() (string, error) {
 		info, err = b.Backend.Launch(ctx)
@@ -39,7 +40,7 @@ func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, e
 		return info, err
 	}
 	b.run.services = info.Services
-	b.run.tryStep(Information, "", func() (string, error) { return b.informationText(ctx, info) })
+	b.run.tryStep(Information, "", func() (string, error) { return b.checkInformation(ctx, info) })
 	b.run.tryStep(Health, "", func() (string, error) {
 		answer, err := healthpb.NewHealthClient(b.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: "plugin"})
 		if err == nil && answer.GetStatus() != healthpb.HealthCheckResponse_SERVING {
@@ -50,25 +51,25 @@ func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, e
 		}
 		return "", err
 	})
-	return withoutConditions(info), nil
+	return withoutSubsystemConditions(info), nil
 }
 
 // Wake wakes the plugin. It records no step: Restore covers it.
 func (b *observedBackend) Wake(ctx context.Context) (shell.Information, error) {
 	info, err := b.Backend.Wake(ctx)
-	return withoutConditions(info), err
+	return withoutSubsystemConditions(info), err
 }
 
-// withoutConditions returns info without its conditions, which could end the plugin
-// before the steps that follow.
-func withoutConditions(info shell.Information) shell.Information {
+// withoutSubsystemConditions returns info without its preconditions and terminations, which
+// could keep the plugin from the steps that follow.
+func withoutSubsystemConditions(info shell.Information) shell.Information {
 	info.Preconditions, info.Terminations = nil, nil
 	return info
 }
 
-// informationText returns the plugin's information in one line. It asks the plugin
-// twice, and returns an error if the answers differ.
-func (b *observedBackend) informationText(ctx context.Context, info shell.Information) (string, error) {
+// checkInformation returns the plugin's information in one line. It asks the plugin twice,
+// and returns an error if the answers differ, have no name, or name unknown subsystems.
+func (b *observedBackend) checkInformation(ctx context.Context, info shell.Information) (text string, err error) {
 	client := shellpb.NewPluginClient(b.Conn())
 	first, err := client.Information(ctx, &shellpb.InformationRequest{})
 	if err != nil {
@@ -99,16 +100,16 @@ func (b *observedBackend) informationText(ctx context.Context, info shell.Inform
 func (b *observedBackend) Initialize(ctx context.Context) (err error) {
 	b.run.tryStep(Initialize, "", func() (found string, _ error) {
 		if err = b.Backend.Initialize(ctx); err == nil && slices.Contains(b.run.services, statecontrol.ServiceName) {
-			found, err = b.controlState(ctx)
+			found, err = b.checkControlState(ctx)
 		}
 		return found, err
 	})
 	return err
 }
 
-// controlState returns the state of the plugin's state control. It returns an error
-// unless that is suspended or resumed.
-func (b *observedBackend) controlState(ctx context.Context) (string, error) {
+// checkControlState returns the state of the plugin's state control. It returns an error
+// unless that state is suspended or resumed.
+func (b *observedBackend) checkControlState(ctx context.Context) (string, error) {
 	state, err := statecontrol.NewClient(b.Conn()).State(ctx)
 	if err == nil && state != statecontrol.Suspended && state != statecontrol.Resumed {
 		err = fmt.Errorf("it was initialized, and says that it is %s", state)

@@ -39,9 +39,9 @@ const (
 	NothingLeft  = "nothing left"
 )
 
-// mends is, for each step, the advice to the author if the step fails, with the chapter
+// adviceForStep is, for each step, the advice to the author if the step fails, with the chapter
 // that explains it.
-var mends = map[string]string{
+var adviceForStep = map[string]string{
 	Executable:   "name a file that can be executed; a script needs its #! line",
 	Handshake:    "serve gRPC on a socket in $PLUGIN_UNIX_SOCKET_DIR, write 1|1|unix|SOCKET|grpc as the first line to stdout, and answer Information (docs/plugins.md, Handshake)",
 	Information:  "answer Information always the same, with a name and with subsystems that exist; --subsystem names those of the site (docs/plugins.md, Services)",
@@ -63,16 +63,16 @@ var mends = map[string]string{
 // unknownMethod is the name of a method that no plugin has.
 const unknownMethod = "dormouse-verify-no-such-method"
 
-// tryStep does one step by work, and reports whether the step was ok. If skip is not
-// empty, tryStep skips the step, and skip is the reason.
-func (r *run) tryStep(step, skip string, work func() (found string, err error)) bool {
-	s := Step{Name: step, Result: Skipped, Found: skip}
-	if skip == "" {
+// tryStep does one step by work, records and reports its outcome, and reports whether the
+// step was ok. If skipReason is not empty, it records the step as skipped for that reason.
+func (r *run) tryStep(step, skipReason string, work func() (found string, err error)) bool {
+	s := Step{Name: step, Result: Skipped, Found: skipReason}
+	if skipReason == "" {
 		begun := time.Now()
 		found, err := work()
 		s.Result, s.Found, s.Seconds = OK, found, time.Since(begun).Seconds()
 		if err != nil {
-			s.Result, s.Found, s.Mend = Failed, err.Error(), mends[step]
+			s.Result, s.Found, s.Mend = Failed, err.Error(), adviceForStep[step]
 		}
 	}
 	var before Step
@@ -93,17 +93,17 @@ var Order = []string{
 }
 
 // skipStepsBefore records the steps between the last one and the given one as skipped.
-func (r *run) skipStepsBefore(step, why string) {
+func (r *run) skipStepsBefore(step, reason string) {
 	for _, s := range Order[len(r.Steps):slices.Index(Order, step)] {
-		r.tryStep(s, why, nil)
+		r.tryStep(s, reason, nil)
 	}
 }
 
-// notRunningReason returns why steps that need the plugin are skipped, "" if it runs. A
+// skipReasonIfNotRunning returns why steps that need the plugin are skipped, "" if it runs. A
 // plugin that ended while no step failed also gives "": the next step fails then.
-func (r *run) notRunningReason() string {
+func (r *run) skipReasonIfNotRunning() string {
 	state := r.shell.State()
-	if state == shell.Activated || state == shell.Hibernated || !r.hasFailed() {
+	if state == shell.Activated || state == shell.Hibernated || !r.hasFailedStep() {
 		return ""
 	}
 	return "it does not run"
@@ -120,7 +120,7 @@ func (r *run) withCauseOfEnd(err error) error {
 
 // tryCallStep does a step that calls a method: that of Options, else an unknown one.
 func (r *run) tryCallStep(ctx context.Context, step string) {
-	skip := r.notRunningReason()
+	skip := r.skipReasonIfNotRunning()
 	if skip == "" && !slices.Contains(r.services, shellpb.DispatcherService) {
 		skip = "it serves no Dispatcher"
 	}
@@ -134,7 +134,8 @@ func (r *run) tryCallStep(ctx context.Context, step string) {
 	})
 }
 
-// callMethod calls a method that must exist, and returns its answer in one line.
+// callMethod calls a method, and returns its answer in one line. It returns an error if the
+// plugin says that the method does not exist.
 func (r *run) callMethod(ctx context.Context, c shell.Call) (string, error) {
 	exists, err := r.shell.Exists(ctx, c.Method)
 	if err == nil && !exists {
@@ -160,7 +161,7 @@ func (r *run) callUnknownMethod(ctx context.Context) (string, error) {
 	result, err := r.shell.Invoke(ctx, shell.Call{Method: unknownMethod})
 	refusal, refused := errors.AsType[*shell.PluginError](err)
 	switch {
-	case errors.Is(err, shell.ErrUnknownMethod), refused && isUnknownMethod(refusal.Code):
+	case errors.Is(err, shell.ErrUnknownMethod), refused && isUnknownMethodCode(refusal.Code):
 		return "an unknown method is refused", nil
 	case err == nil:
 		return "", fmt.Errorf("it answered an unknown method with %s", shorten(string(result), 60))
@@ -168,19 +169,19 @@ func (r *run) callUnknownMethod(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("it refused an unknown method with another error: %w", err)
 }
 
-// isUnknownMethod reports whether a plugin's code says that it has no such method:
+// isUnknownMethodCode reports whether a plugin's code says that it has no such method:
 // Thunder's number, or JSON-RPC's code.
-func isUnknownMethod(code int) bool {
+func isUnknownMethodCode(code int) bool {
 	return code == int(thunder.UnknownMethod) || code == thunder.UnknownMethod.R4Error().Code
 }
 
 // trySleepSteps does the steps from Suspend to Resume.
 func (r *run) trySleepSteps(ctx context.Context) {
-	skip := r.notRunningReason()
+	skip := r.skipReasonIfNotRunning()
 	if skip == "" && !slices.Contains(r.services, statecontrol.ServiceName) {
 		skip = "it serves no StateControl, and so can't be hibernated"
 	}
-	suspended := r.tryStep(Suspend, skip, func() (string, error) { return "", r.withCauseOfEnd(r.suspendTwice(ctx)) })
+	suspended := r.tryStep(Suspend, skip, func() (string, error) { return "", r.withCauseOfEnd(r.checkSuspendTwice(ctx)) })
 	if skip == "" && !suspended {
 		skip = "it is not suspended"
 	}
@@ -213,15 +214,16 @@ func (r *run) trySleepSteps(ctx context.Context) {
 	} else {
 		r.tryStep(CallAgain, skip, nil)
 	}
-	resumable := r.notRunningReason()
+	resumable := r.skipReasonIfNotRunning()
 	if resumable == "" && !suspended {
 		resumable = "it was not suspended"
 	}
 	r.tryStep(Resume, resumable, func() (string, error) { return "", r.shell.Resume(ctx, shell.Requested) })
 }
 
-// suspendTwice suspends the plugin, and returns an error if it accepts a second request.
-func (r *run) suspendTwice(ctx context.Context) error {
+// checkSuspendTwice suspends the plugin, after a resume if it is suspended already. It returns
+// an error unless the plugin refuses a second request and stays suspended.
+func (r *run) checkSuspendTwice(ctx context.Context) error {
 	if r.shell.Status().Control == statecontrol.Suspended {
 		if err := r.shell.Resume(ctx, shell.Requested); err != nil {
 			return err
@@ -244,7 +246,8 @@ func (r *run) suspendTwice(ctx context.Context) error {
 	return err
 }
 
-// recordProcesses adds the plugin's present processes to those that must end.
+// recordProcesses adds the plugin's present processes to the processes that must have ended
+// after the sleep and at the end.
 func (r *run) recordProcesses() {
 	if pid := r.shell.Status().Facts.PID; pid != 0 {
 		r.pids = append(r.pids, procfs.Tree(pid)...)
@@ -266,19 +269,20 @@ func (r *run) checkProcessesGone() error {
 	return fmt.Errorf("still alive: process %s", strings.Join(alive, ", "))
 }
 
-// findProgram returns the absolute path of a program that can be executed.
-func findProgram(name string) (string, error) {
-	path, err := exec.LookPath(name)
+// findProgram returns the absolute path of the program of that path, or of that name in PATH.
+// It returns an error if the program cannot be executed.
+func findProgram(name string) (path string, err error) {
+	path, err = exec.LookPath(name)
 	if err == nil {
 		path, err = filepath.Abs(path)
 	}
 	return path, err
 }
 
-// shorten cuts a text after a number of characters.
-func shorten(text string, most int) string {
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most-1]) + "…"
+// shorten returns the text, cut to a number of characters with "…" at its end if it is longer.
+func shorten(text string, maxRunes int) string {
+	if runes := []rune(text); len(runes) > maxRunes {
+		return string(runes[:maxRunes-1]) + "…"
 	}
 	return text
 }

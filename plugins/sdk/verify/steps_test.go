@@ -13,10 +13,10 @@ func TestVerifyAdvice(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range Order {
-		_, place, ok := strings.Cut(mends[step], "(docs/plugins.md, ")
+		_, place, ok := strings.Cut(adviceForStep[step], "(docs/plugins.md, ")
 		chapter := "# " + strings.TrimSuffix(place, ")") + "\n"
-		if mends[step] == "" || ok && !strings.Contains(string(text), chapter) {
-			t.Errorf("%s: %q leads nowhere", step, mends[step])
+		if adviceForStep[step] == "" || ok && !strings.Contains(string(text), chapter) {
+			t.Errorf("%s: %q leads nowhere", step, adviceForStep[step])
 		}
 	}
 }

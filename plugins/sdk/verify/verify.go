@@ -97,7 +97,7 @@ type run struct {
 	pids     []int // of all processes that the plugin has had
 }
 
-// runSteps does every step.
+// runSteps does every step. It returns an error only if the private host cannot be opened.
 func (r *run) runSteps(ctx context.Context) (err error) {
 	config := r.pluginConfig()
 	found := r.tryStep(Executable, "", func() (string, error) {
@@ -125,11 +125,12 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 	r.tryStep(NothingLeft, "", func() (string, error) {
 		return "", errors.Join(stopped, r.checkProcessesGone(), r.checkNoFilesLeft(), r.host.Close(false))
 	})
-	r.OK = activated == nil && !r.hasFailed()
+	r.OK = activated == nil && !r.hasFailedStep()
 	return nil
 }
 
-// openHost opens a private host with the plugin as its one instance.
+// openHost opens a private host with the plugin as its one instance, whose backend records
+// steps.
 func (r *run) openHost(config configs.Plugin) (err error) {
 	o := host.PrivateOptions(r.dir, r.Log, config)
 	o.Version = r.Version
@@ -176,6 +177,7 @@ func (r *run) checkNoFilesLeft() error {
 	return errors.Join(found...)
 }
 
-func (r *run) hasFailed() bool {
+// hasFailedStep reports whether a step so far has failed.
+func (r *run) hasFailedStep() bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Result == Failed })
 }
