@@ -112,7 +112,7 @@ func sizeOfFiles(dir string) (total int64) {
 // that it may need until release is called. If the limits allow that, it removes older
 // images to make room, but none for a golden image. The error wraps ErrBudget, ErrSpace
 // or the error of ctx.
-func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, forGolden bool) (release func(), err error) {
+func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, treePIDs []int, forGolden bool) (release func(), err error) {
 	if s.writers != nil {
 		select {
 		case s.writers <- struct{}{}:
@@ -129,7 +129,7 @@ func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, tree []int, for
 		}
 	}
 	for {
-		toEvict, err := s.tryReserveSpace(dir, tree)
+		toEvict, err := s.tryReserveSpace(dir, treePIDs)
 		if err == nil {
 			return release, nil
 		}
@@ -166,10 +166,10 @@ func (s *Store) evictImage(ctx context.Context, stored StoredImage, why error) e
 // tryReserveSpace reserves space for an image of the tree, or returns an ErrBudget or
 // ErrSpace at once. With the error it returns the image to evict before the next attempt,
 // an empty one if no eviction would help.
-func (s *Store) tryReserveSpace(dir *ImageDir, tree []int) (toEvict StoredImage, err error) {
+func (s *Store) tryReserveSpace(dir *ImageDir, treePIDs []int) (toEvict StoredImage, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	need, err := s.checkDiskSpace(dir, tree)
+	need, err := s.checkDiskSpace(dir, treePIDs)
 	if errors.Is(err, ErrSpace) {
 		if stored, serr := s.List(); serr == nil && len(stored) > 0 && stored[0].Golden {
 			toEvict = stored[0]
@@ -221,7 +221,7 @@ func (s *Store) checkBudget(stored []StoredImage, need int64) error {
 // checkDiskSpace returns how many bytes an image of the tree may need, and an ErrSpace if the
 // disk has less room besides the reserve and the images being written. An image is about as
 // large as the part of the tree's memory that no file holds. The caller holds s.mu.
-func (s *Store) checkDiskSpace(dir *ImageDir, tree []int) (need int64, err error) {
+func (s *Store) checkDiskSpace(dir *ImageDir, treePIDs []int) (need int64, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {
 		return 0, err
@@ -233,11 +233,11 @@ func (s *Store) checkDiskSpace(dir *ImageDir, tree []int) (need int64, err error
 		}
 	}
 	if s.limits.Budget == 0 {
-		if need := procfs.RSS(tree) + imageOverhead; need <= free { // an upper bound that is quick to read
+		if need := procfs.RSS(treePIDs) + imageOverhead; need <= free { // an upper bound that is quick to read
 			return need, nil
 		}
 	}
-	need = procfs.UnbackedBytes(tree) + imageOverhead
+	need = procfs.UnbackedBytes(treePIDs) + imageOverhead
 	if need > free {
 		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free besides the reserve",
 			ErrSpace, bytesize.Format(need), s.dir, bytesize.Format(max(0, free)))

@@ -22,15 +22,15 @@ type Engine interface {
 
 	// ObstaclesAnyTime returns an ErrObstacle for something in the tree that cannot be
 	// dumped. The tree may be running.
-	ObstaclesAnyTime(tree []int) error
+	ObstaclesAnyTime(treePIDs []int) error
 	// ObstaclesWhenQuiet returns an ErrObstacle for a connection to a process outside of
 	// the tree, and for data that was not read yet. A tree at work has both; a dump of a
 	// quiet tree would lose them.
-	ObstaclesWhenQuiet(tree []int) error
+	ObstaclesWhenQuiet(treePIDs []int) error
 	// ObstaclesWhenStopped returns an ErrObstacle for something that the tree would lack
 	// after a wake, and another error if that can't be found out. The tree is stopped,
 	// as after Dump.
-	ObstaclesWhenStopped(tree []int) error
+	ObstaclesWhenStopped(treePIDs []int) error
 
 	// Prestart begins to start the engine for one later order with the same Cgroup and
 	// Files, and waits for nothing. If the start fails, that order returns the error.

@@ -48,10 +48,10 @@ func (e *Engine) dumpImages(ctx context.Context, d hibernate.DumpOrder, opts *rp
 			return err
 		}
 		opts.Ps = &rpc.CriuPageServerInfo{Fd: new(int32(passedFD))}
-		files = append(files, server.ClientEnd())
+		files = append(files, server.CRIUEnd())
 	}
-	s, end := e.sessionFor(d.Prestarted, d.Cgroup, files)
-	err := s.run(ctx, operation{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
+	s, end := e.takeOrStartSession(d.Prestarted, d.Cgroup, files)
+	err := s.run(ctx, criuRequest{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
 	if err != nil {
 		signalAll(leftoverDumpHelpers(d), syscall.SIGKILL)
 	}

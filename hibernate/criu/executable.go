@@ -37,7 +37,7 @@ func askVersion(path string) (string, error) {
 	if _, err := exec.LookPath(path); err != nil {
 		return "", err
 	}
-	c, err := startClient(path, "", nil)
+	c, err := startCRIU(path, "", nil)
 	if err != nil {
 		return "", err
 	}

@@ -18,10 +18,10 @@ import (
 const kernelCache = "/run/criu.kdat"
 
 // writeKernelCache writes CRIU's kernel cache on machines whose /run is not a tmpfs, and
-// does nothing on others. After an error there is no cache.
-// CRIU reads the cache there but refuses to write it, since the file could survive a
-// reboot; without the cache every operation takes about 30 ms longer. The host writes it
-// at each start, because CRIU would also believe a cache of another kernel.
+// does nothing on others. CRIU reads the cache there but refuses to write it, since the file
+// could survive a reboot; without the cache every dump or restore takes about 30 ms longer.
+// The host writes it at each start, because CRIU would also believe a cache of another
+// kernel. If it can't be written it is removed.
 func (e *Engine) writeKernelCache(ctx context.Context) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs("/run", &fs); err != nil || fs.Type == unix.TMPFS_MAGIC {
@@ -39,7 +39,7 @@ func (e *Engine) writeKernelCache(ctx context.Context) error {
 		err = atomicfile.Write(kernelCache, data.Bytes(), 0o600)
 	}
 	if err != nil {
-		_ = os.Remove(kernelCache) // operations are slow without it, but not wrong
+		_ = os.Remove(kernelCache) // CRIU is slow without it, but not wrong
 		return fmt.Errorf("cannot make %s: %w", kernelCache, err)
 	}
 	return nil

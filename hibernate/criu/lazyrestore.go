@@ -25,7 +25,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 			return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
 		}
 	}
-	p, err := pager.Start(layout, r, m, e.HelperDir, e.timing)
+	p, err := pager.New(layout, r, m, e.HelperDir, e.timing)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot restore: %w", err)
 	}

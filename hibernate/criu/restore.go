@@ -33,14 +33,14 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Pro
 // whole tree is stopped. It records in tree what CRIU makes; after an error the caller
 // must call tree.kill.
 func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *restoredTree, p pager.Pager) (*os.Process, error) {
-	s, end := e.sessionFor(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
+	s, end := e.takeOrStartSession(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
 	opts := commonOptions()
 	opts.RstSibling = new(true) // the root becomes a child of this process, which can then wait for its end
 	for i := range r.Files {
 		opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
 	}
-	o := operation{kind: rpc.CriuReqType_RESTORE, images: r.Dir, opts: opts, notify: tree.recordNotification}
+	o := criuRequest{kind: rpc.CriuReqType_RESTORE, images: r.Dir, opts: opts, notify: tree.recordNotification}
 	if p != nil {
 		opts.LazyPages, o.serve = new(true), p.ServeRestore
 	}

@@ -21,9 +21,9 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-// client is a CRIU process ("criu swrk") that carries out one request, and the connection
+// criuProcess is a CRIU ("criu swrk") that carries out one request, and the connection
 // to it. The messages are those of CRIU's RPC, see https://criu.org/RPC.
-type client struct {
+type criuProcess struct {
 	cmd      *exec.Cmd
 	conn     *net.UnixConn // each packet is one message
 	answered bool          // CRIU has answered the request, and ends by itself
@@ -33,7 +33,7 @@ type client struct {
 // The descriptors that CRIU is started with, besides the standard ones.
 const (
 	socketFD = 3 + iota
-	passedFD // the first of the files that startClient passes on
+	passedFD // the first of the files that startCRIU passes on
 )
 
 const (
@@ -43,10 +43,10 @@ const (
 	exitLimit = 10 * time.Second
 )
 
-// startClient starts the CRIU at path, with files as its descriptors from passedFD on.
+// startCRIU starts the CRIU at path, with files as its descriptors from passedFD on.
 // CRIU, and so all that CRIU restores, is born in the cgroup, or for "" in that of this
 // process.
-func startClient(path string, group cgroup.Dir, files []*os.File) (*client, error) {
+func startCRIU(path string, group cgroup.Dir, files []*os.File) (*criuProcess, error) {
 	conn, theirs, err := unixsock.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func startClient(path string, group cgroup.Dir, files []*os.File) (*client, erro
 	if err := startWithRaisedFileLimit(cmd); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	c := &client{cmd: cmd, conn: conn, ended: make(chan struct{})}
+	c := &criuProcess{cmd: cmd, conn: conn, ended: make(chan struct{})}
 	go c.reap()
 	return c, nil
 }
@@ -74,7 +74,7 @@ func startClient(path string, group cgroup.Dir, files []*os.File) (*client, erro
 // reap waits for the end of CRIU, reaps CRIU and closes c.ended. From then on a read returns
 // the messages that CRIU has sent and then io.EOF, even while a half-made tree holds CRIU's
 // end of the connection.
-func (c *client) reap() {
+func (c *criuProcess) reap() {
 	_ = c.cmd.Wait() // the exit status says less than the answer
 	_ = c.conn.CloseRead()
 	close(c.ended)
@@ -82,9 +82,9 @@ func (c *client) reap() {
 
 // sendRequest sends the request and returns CRIU's answer, or an error if CRIU reports a
 // failure or ctx ends. It calls notify, unless that is nil, with each notification before
-// the answer; CRIU waits for the return of notify. A client serves one request: after it
-// the caller must call close.
-func (c *client) sendRequest(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
+// the answer; CRIU waits for the return of notify. CRIU serves one request: after it the
+// caller must call close.
+func (c *criuProcess) sendRequest(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for next := req; ; {
@@ -111,7 +111,7 @@ func (c *client) sendRequest(ctx context.Context, req *rpc.CriuReq, notify func(
 }
 
 // exchangeMessages sends one message to CRIU and returns CRIU's next message.
-func (c *client) exchangeMessages(req *rpc.CriuReq) (*rpc.CriuResp, error) {
+func (c *criuProcess) exchangeMessages(req *rpc.CriuReq) (*rpc.CriuResp, error) {
 	text, err := proto.Marshal(req)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (c *client) exchangeMessages(req *rpc.CriuReq) (*rpc.CriuResp, error) {
 
 // close returns when CRIU has ended. It kills a CRIU that has not answered, or that does
 // not end within exitLimit.
-func (c *client) close() {
+func (c *criuProcess) close() {
 	_ = c.conn.Close()
 	if !c.answered {
 		c.kill()
@@ -145,7 +145,7 @@ func (c *client) close() {
 
 // kill kills CRIU and the helpers that CRIU has forked, unless CRIU is reaped already. It
 // stops them first, since a stopped process cannot fork. It does not wait for their end.
-func (c *client) kill() {
+func (c *criuProcess) kill() {
 	if c.cmd.Process.Signal(syscall.SIGSTOP) != nil {
 		return // CRIU is reaped: its PID may belong to another process by now
 	}

@@ -37,10 +37,10 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// startFake starts a client with the program at path in place of CRIU.
-func startFake(t *testing.T, path string, files ...*os.File) *client {
+// startFake starts the executable at path in place of CRIU.
+func startFake(t *testing.T, path string, files ...*os.File) *criuProcess {
 	t.Helper()
-	c, err := startClient(path, "", files)
+	c, err := startCRIU(path, "", files)
 	must(t, err)
 	return c
 }
@@ -66,7 +66,7 @@ func killAtEnd(t *testing.T, path string) {
 }
 
 // A CRIU may answer and end while another process holds its end of the socket: the
-// answer counts, and without one the client does not wait.
+// answer counts, and without one sendRequest does not wait.
 func TestAnswerOfAnEndedCRIU(t *testing.T) {
 	answer, err := proto.Marshal(&rpc.CriuResp{
 		Type: rpc.CriuReqType_VERSION.Enum(), Success: new(true),
@@ -205,7 +205,7 @@ func TestCRIUKilledAtBirth(t *testing.T) {
 		hibernatetest.SkipOrFail(t, errors.New("there is no cgroup v2"))
 	}
 	must(t, group.KillAndWait())
-	c, err := startClient(fakeCRIU(t, "exit"), group, nil)
+	c, err := startCRIU(fakeCRIU(t, "exit"), group, nil)
 	if err == nil { // this kernel doesn't
 		<-c.ended
 		c.close()
@@ -213,10 +213,10 @@ func TestCRIUKilledAtBirth(t *testing.T) {
 	if left := group.Members(); len(left) > 0 {
 		t.Errorf("left are %v", left)
 	}
-	if _, err := startClient(fakeCRIU(t, "exit"), group.Child("none"), nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := startCRIU(fakeCRIU(t, "exit"), group.Child("none"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("in a cgroup that does not exist: %v", err)
 	}
-	if _, err := startClient(filepath.Join(t.TempDir(), "none"), "", nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := startCRIU(filepath.Join(t.TempDir(), "none"), "", nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a CRIU that does not exist: %v", err)
 	}
 }

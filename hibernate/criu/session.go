@@ -17,13 +17,13 @@ import (
 	"dormouse/internal/cgroup"
 )
 
-// session is a CRIU process for one operation, from its start to its end, and the
-// directory in which it works.
+// session is a CRIU process for one criuRequest, from its start to its end, and the
+// directory in which CRIU works.
 type session struct {
 	started chan struct{} // closed when startSession has set what follows
 	err     error         // why CRIU did not start
 	dir     string
-	client  *client
+	criu    *criuProcess
 	closing sync.Once
 }
 
@@ -32,21 +32,21 @@ func (e *Engine) Prestart(group cgroup.Dir, files []hibernate.Inherited) hiberna
 	return e.startSession(group, inheritedFiles(files))
 }
 
-// startSession begins to start CRIU as startClient does, and does not wait for that.
+// startSession begins to start CRIU as startCRIU does, and does not wait for that.
 func (e *Engine) startSession(group cgroup.Dir, files []*os.File) *session {
 	s := &session{started: make(chan struct{})}
 	go func() {
 		defer close(s.started)
 		if s.dir, s.err = os.MkdirTemp(e.HelperDir, workPrefix); s.err == nil {
-			s.client, s.err = startClient(e.path, group, files)
+			s.criu, s.err = startCRIU(e.path, group, files)
 		}
 	}()
 	return s
 }
 
-// sessionFor returns prestarted, or a new session if that is nil. The caller must call
-// end after the operation; end closes a new session and leaves prestarted to its owner.
-func (e *Engine) sessionFor(prestarted hibernate.Prestarted, group cgroup.Dir, files []*os.File) (s *session, end func()) {
+// takeOrStartSession returns prestarted, or a new session if that is nil. The caller must
+// call end after the request; end closes a new session and leaves prestarted to its owner.
+func (e *Engine) takeOrStartSession(prestarted hibernate.Prestarted, group cgroup.Dir, files []*os.File) (s *session, end func()) {
 	if s, ok := prestarted.(*session); ok {
 		return s, func() {}
 	}
@@ -59,8 +59,8 @@ func (e *Engine) sessionFor(prestarted hibernate.Prestarted, group cgroup.Dir, f
 func (s *session) Close() {
 	s.closing.Do(func() {
 		<-s.started
-		if s.client != nil {
-			s.client.close()
+		if s.criu != nil {
+			s.criu.close()
 		}
 		if s.dir != "" {
 			_ = os.RemoveAll(s.dir) // if that fails, RemoveLeftovers removes it
@@ -68,8 +68,8 @@ func (s *session) Close() {
 	})
 }
 
-// operation is one dump or restore.
-type operation struct {
+// criuRequest is one dump or restore that CRIU is to carry out.
+type criuRequest struct {
 	kind   rpc.CriuReqType
 	images string // the directory
 	opts   *rpc.CriuOpts
@@ -79,10 +79,10 @@ type operation struct {
 	serve func(ctx context.Context, dirFD int32, request func() error) error
 }
 
-// run waits until CRIU has started and has it carry the operation out. If that fails, run
-// returns the first errors in CRIU's log, or that of ctx, and has closed the session. A
-// session runs one operation.
-func (s *session) run(ctx context.Context, o operation) (err error) {
+// run waits until CRIU has started and has it carry the request out. If that fails, run
+// returns the first errors in CRIU's log, or the error of ctx, and has closed the session.
+// It can be called once.
+func (s *session) run(ctx context.Context, r criuRequest) (err error) {
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -91,7 +91,7 @@ func (s *session) run(ctx context.Context, o operation) (err error) {
 	if <-s.started; s.err != nil {
 		return fmt.Errorf("cannot start CRIU: %w", s.err)
 	}
-	images, err := os.Open(o.images)
+	images, err := os.Open(r.images)
 	if err != nil {
 		return err
 	}
@@ -101,19 +101,19 @@ func (s *session) run(ctx context.Context, o operation) (err error) {
 		return err
 	}
 	defer dir.Close()
-	o.opts.ImagesDirFd = new(int32(images.Fd()))
-	o.opts.WorkDirFd = new(int32(dir.Fd()))
-	if o.notify != nil {
-		o.opts.NotifyScripts = new(true)
+	r.opts.ImagesDirFd = new(int32(images.Fd()))
+	r.opts.WorkDirFd = new(int32(dir.Fd()))
+	if r.notify != nil {
+		r.opts.NotifyScripts = new(true)
 	}
 	request := func() error {
-		_, err := s.client.sendRequest(ctx, &rpc.CriuReq{Type: &o.kind, Opts: o.opts}, o.notify)
+		_, err := s.criu.sendRequest(ctx, &rpc.CriuReq{Type: &r.kind, Opts: r.opts}, r.notify)
 		return err
 	}
-	if o.serve == nil {
+	if r.serve == nil {
 		err = request()
 	} else {
-		err = o.serve(ctx, *o.opts.WorkDirFd, request)
+		err = r.serve(ctx, *r.opts.WorkDirFd, request)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -60,8 +60,8 @@ func ServePages(dir string, create func(name string) (io.WriteCloser, error)) (*
 	return s, nil
 }
 
-// ClientEnd returns CRIU's end of the connection.
-func (s *PageServer) ClientEnd() *os.File { return s.criuEnd }
+// CRIUEnd returns CRIU's end of the connection, which Close closes.
+func (s *PageServer) CRIUEnd() *os.File { return s.criuEnd }
 
 // Close ends the server and waits for it. The error says why memory could not be stored;
 // it is nil when CRIU has not sent everything, which CRIU reports itself.

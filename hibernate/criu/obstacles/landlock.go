@@ -112,13 +112,13 @@ func (k *landlockedThreads) addThread(tid int) {
 }
 
 // findInTree adds a finding for each process of the tree that has one of the threads.
-func (k *landlockedThreads) findInTree(tree []int, found *findings) {
+func (k *landlockedThreads) findInTree(treePIDs []int, found *findings) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.started) == 0 {
 		return
 	}
-	for _, pid := range tree {
+	for _, pid := range treePIDs {
 		for _, tid := range procfs.ThreadIDs(pid) {
 			if started, known := k.started[tid]; known && procfs.StartTicks(tid) == started {
 				found.addProcess(pid, formatLandlockDomain(tid), landlockDomainAdvice)

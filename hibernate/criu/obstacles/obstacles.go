@@ -28,17 +28,17 @@ type Finder struct {
 // ObstaclesAnyTime returns an error for the obstacles that a running tree shows: its
 // descriptors, mappings, namespaces, and what its processes share. See
 // hibernate.Engine.
-func (f *Finder) ObstaclesAnyTime(tree []int) error {
-	inTree := make(map[string]bool, len(tree))
-	for _, pid := range tree {
+func (f *Finder) ObstaclesAnyTime(treePIDs []int) error {
+	inTree := make(map[string]bool, len(treePIDs))
+	for _, pid := range treePIDs {
 		inTree[strconv.Itoa(pid)] = true
 	}
 	var found findings
-	findProcessObstacles(tree, &found)
-	findSharedResources(tree, &found)
-	f.landlocked.findInTree(tree, &found)
-	mounts := procfs.MountIDs(tree[0])
-	for _, pid := range tree {
+	findProcessObstacles(treePIDs, &found)
+	findSharedResources(treePIDs, &found)
+	f.landlocked.findInTree(treePIDs, &found)
+	mounts := procfs.MountIDs(treePIDs[0])
+	for _, pid := range treePIDs {
 		for _, d := range procfs.Descriptors(pid) {
 			what, advice := describeUnsupportedDescriptor(d, inTree)
 			if what == "" {
@@ -57,12 +57,12 @@ func (f *Finder) ObstaclesAnyTime(tree []int) error {
 
 // ObstaclesWhenQuiet returns an error for connections of a quiet tree to processes
 // outside of it, and for unread data that CRIU would lose. See hibernate.Engine.
-func (f *Finder) ObstaclesWhenQuiet(tree []int) error {
+func (f *Finder) ObstaclesWhenQuiet(treePIDs []int) error {
 	var found findings
-	findTCPConflicts(tree, &found)
+	findTCPConflicts(treePIDs, &found)
 	sockets := make(map[uint32]procfs.Descriptor)
 	var watches []procfs.Descriptor
-	for _, pid := range tree {
+	for _, pid := range treePIDs {
 		for _, d := range procfs.Descriptors(pid) {
 			if inode := d.SocketInode(); inode != 0 {
 				sockets[inode] = d
@@ -191,9 +191,9 @@ func describeUnsupportedDescriptor(d procfs.Descriptor, treePIDs map[string]bool
 // isSupportedDevice reports whether CRIU dumps the device: memory devices such as
 // /dev/null, terminals and tunnels. The major numbers are from
 // Documentation/admin-guide/devices.txt of the kernel.
-func isSupportedDevice(number uint64) bool {
+func isSupportedDevice(deviceNumber uint64) bool {
 	const memory, console, terminal, misc, tunnel = 1, 4, 5, 10, 200
-	major, minor := unix.Major(number), unix.Minor(number)
+	major, minor := unix.Major(deviceNumber), unix.Minor(deviceNumber)
 	switch {
 	case major == memory, major == console, major == terminal:
 		return true

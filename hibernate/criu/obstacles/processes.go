@@ -17,8 +17,8 @@ var namespaces = []string{"user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "
 // findProcessObstacles finds properties of whole processes that CRIU refuses or loses:
 // namespaces, cgroups, personalities, tracers, other users and mappings. It compares all
 // processes with the root, the first of the tree, and the root with the host.
-func findProcessObstacles(tree []int, found *findings) {
-	root := tree[0]
+func findProcessObstacles(treePIDs []int, found *findings) {
+	root := treePIDs[0]
 	rootCgroup, mayDumpOthers := cgroup.PathOf(root), mayDumpOtherUsers()
 	rootNamespaces := make(map[string]string)
 	for _, kind := range namespaces {
@@ -29,7 +29,7 @@ func findProcessObstacles(tree []int, found *findings) {
 		found.addProcess(root, "has other mounts than the host, because an earlier host started it",
 			"start it again; the unit must not have PrivateTmp, ProtectSystem and their like where plugins outlive the host")
 	}
-	for _, pid := range tree {
+	for _, pid := range treePIDs {
 		if procfs.HasEnded(pid) {
 			continue
 		}

@@ -11,8 +11,8 @@ import (
 // findSharedResources finds processes that share their memory or the state of their current
 // directory (CLONE_VM, CLONE_FS) with another process: CRIU dumps only what the threads of
 // one process share. A process in a vfork gets a moment to end that.
-func findSharedResources(tree []int, found *findings) {
-	alive := slices.DeleteFunc(slices.Clone(tree), procfs.HasEnded)
+func findSharedResources(treePIDs []int, found *findings) {
+	alive := slices.DeleteFunc(slices.Clone(treePIDs), procfs.HasEnded)
 	for _, pair := range procfs.PairsSharing(alive, procfs.SharedMemory) {
 		switch {
 		case !procfs.HasUninterruptibleThread(pair[0]):

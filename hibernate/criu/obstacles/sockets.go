@@ -11,14 +11,14 @@ import (
 // findTCPConflicts finds listening TCP sockets with connections that were not accepted,
 // which it calls passing, and accepted connections that would prevent a restore of their
 // listener: without SO_REUSEADDR the two cannot be bound to one port again.
-func findTCPConflicts(tree []int, found *findings) {
+func findTCPConflicts(treePIDs []int, found *findings) {
 	type connection struct {
 		procfs.Descriptor
 		port string
 	}
 	listening := make(map[string]bool)
 	var accepted []connection
-	for _, pid := range tree {
+	for _, pid := range treePIDs {
 		for _, d := range procfs.Descriptors(pid) {
 			if d.SocketInode() == 0 || !strings.HasPrefix(d.SocketProtocol(), "TCP") {
 				continue

@@ -18,9 +18,9 @@ type treeProcess struct {
 // ObstaclesWhenStopped returns an error for properties of a stopped tree that CRIU
 // neither dumps nor restores: Landlock domains, PR_SET_MDWE, sealed memory, and robust
 // mutexes in files. See hibernate.Engine.
-func (f *Finder) ObstaclesWhenStopped(tree []int) error {
+func (f *Finder) ObstaclesWhenStopped(treePIDs []int) error {
 	var processes []treeProcess
-	for _, pid := range tree {
+	for _, pid := range treePIDs {
 		if tids := procfs.ThreadIDs(pid); len(tids) > 0 {
 			processes = append(processes, treeProcess{pid, tids})
 		}

@@ -43,9 +43,9 @@ type loader struct {
 
 // RunLoader is the main function of a loader, see LoaderVerb. It loads memory until all
 // is loaded or the tree has ended. If memory cannot be read, it waits until a host has
-// killed the tree. open returns the memory from what HandOver of hibernate.Memory
-// returned.
-func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) error {
+// killed the tree. receiveMemory returns the memory from what HandOver of
+// hibernate.Memory returned, see hibernate.ReceiveMemory.
+func RunLoader(receiveMemory func(json.RawMessage, []*os.File) (hibernate.Memory, error)) error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 		return err
 	}
 	l := &loader{hosts: map[*net.UnixConn]bool{host: true}}
-	if l.localPager, err = startPagerForOrder(order, open); err != nil {
+	if l.localPager, err = startPagerForOrder(order, receiveMemory); err != nil {
 		l.sendReport(failureReport(err))
 		return err
 	}
@@ -77,7 +77,7 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 	go l.reportProgress()
 	received := make(chan error, 1)
 	go func() { received <- l.receiveAddressSpaces(context.Background(), listener) }()
-	rootPIDFD, err := l.awaitConfirm(commands, received)
+	rootPIDFD, err := l.answerConfirm(commands, received)
 	if err != nil || rootPIDFD < 0 { // no tree has started to run
 		return err
 	}
@@ -88,13 +88,14 @@ func RunLoader(open func(json.RawMessage, []*os.File) (hibernate.Memory, error))
 }
 
 // startPagerForOrder starts the pager that the host has ordered, with the page files and the
-// image directory that the loader was started with. open is as in RunLoader.
-func startPagerForOrder(order loadOrder, open func(json.RawMessage, []*os.File) (hibernate.Memory, error)) (*localPager, error) {
+// image directory that the loader was started with. receiveMemory is as in
+// RunLoader.
+func startPagerForOrder(order loadOrder, receiveMemory func(json.RawMessage, []*os.File) (hibernate.Memory, error)) (*localPager, error) {
 	var pages []*os.File
 	for n := range order.Pages {
 		pages = append(pages, os.NewFile(uintptr(pagesFD+n), "pages"))
 	}
-	m, err := open(order.Memory, pages)
+	m, err := receiveMemory(order.Memory, pages)
 	if err != nil {
 		return nil, err
 	}
@@ -107,11 +108,11 @@ func startPagerForOrder(order loadOrder, open func(json.RawMessage, []*os.File) 
 	return startLocalPager(layout, m, order.Programs, Timing{order.Quiet, order.Patience})
 }
 
-// awaitConfirm waits for the host's Confirm, for the verified memory and for all address
+// answerConfirm waits for the host's Confirm, for the verified memory and for all address
 // spaces, and sends the answer. From then on the loader does not need the host: the holder
-// runs, and later hosts can connect. awaitConfirm returns a pidfd of the tree's root, or -1
+// runs, and later hosts can connect. answerConfirm returns a pidfd of the tree's root, or -1
 // if the restore has failed. spacesReceived delivers the result of receiveAddressSpaces.
-func (l *loader) awaitConfirm(commands *json.Decoder, spacesReceived <-chan error) (rootPIDFD int, err error) {
+func (l *loader) answerConfirm(commands *json.Decoder, spacesReceived <-chan error) (rootPIDFD int, err error) {
 	var c command
 	if err := commands.Decode(&c); err != nil {
 		return -1, err // the host has ended, and no tree runs yet
@@ -144,8 +145,8 @@ func (l *loader) awaitConfirm(commands *json.Decoder, spacesReceived <-chan erro
 
 // acceptHosts carries out the commands of the first host, and of each later host that
 // connects, to which it sends the last report. It returns only if the loader's socket fails.
-func (l *loader) acceptHosts(first *net.UnixConn, commands *json.Decoder) {
-	go l.obeyCommands(first, commands)
+func (l *loader) acceptHosts(firstHost *net.UnixConn, commands *json.Decoder) {
+	go l.obeyCommands(firstHost, commands)
 	listener, err := unixsock.ListenerFromFD(socketFD)
 	for err == nil {
 		var host *net.UnixConn

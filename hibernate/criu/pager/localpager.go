@@ -92,7 +92,7 @@ func (p *localPager) FinishRestore(_ context.Context, rootPID int) error {
 }
 
 // Hurry implements hibernate.Loading. The loop stops waiting for a quiet moment.
-func (p *localPager) Hurry() { p.updateOrders(func() { p.hurry = true }) }
+func (p *localPager) Hurry() { p.changeOrdersAndWake(func() { p.hurry = true }) }
 
 // Leave implements hibernate.Loading. It does nothing: the loading ends with this
 // process.
@@ -101,7 +101,7 @@ func (p *localPager) Leave() {}
 // Close implements hibernate.Loading. It ends the loop and closes the address spaces, after
 // which missing memory reads as zeros.
 func (p *localPager) Close() {
-	p.updateOrders(func() { p.closed = true })
+	p.changeOrdersAndWake(func() { p.closed = true })
 	<-p.done
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,7 +117,7 @@ func (p *localPager) Close() {
 func (p *localPager) addAddressSpace(processInImage int, fd uffd.FD) error {
 	memory, known := p.layout.Lazy[processInImage]
 	p.total.Add(memory.Missing.Bytes())
-	p.updateOrders(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
+	p.changeOrdersAndWake(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
 	if !known {
 		return fmt.Errorf("the image has no memory of process %d", processInImage)
 	}
@@ -126,10 +126,10 @@ func (p *localPager) addAddressSpace(processInImage int, fd uffd.FD) error {
 
 // setAllAdded orders the loop to load the memory for which no thread waits, too: CRIU has
 // sent the address spaces of all processes.
-func (p *localPager) setAllAdded() { p.updateOrders(func() { p.allAdded = true }) }
+func (p *localPager) setAllAdded() { p.changeOrdersAndWake(func() { p.allAdded = true }) }
 
-// updateOrders calls change, which changes the orders to the loop, and wakes the loop.
-func (p *localPager) updateOrders(change func()) {
+// changeOrdersAndWake calls change, which changes the orders to the loop, and wakes the loop.
+func (p *localPager) changeOrdersAndWake(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change()
@@ -211,8 +211,8 @@ func (p *localPager) eventWaitLimit(allAdded, hurry bool) time.Duration {
 	}
 }
 
-// waitForEvent waits until an address space has an event or updateOrders is called, at most
-// for the limit; less than 0 is no limit. It reads no event.
+// waitForEvent waits until an address space has an event or the orders change, at most for
+// the limit; less than 0 is no limit. It reads no event.
 func (p *localPager) waitForEvent(limit time.Duration) error {
 	fds := make([]unix.PollFd, 0, 1+len(p.spaces))
 	fds = append(fds, unix.PollFd{Fd: int32(p.wakeup), Events: unix.POLLIN})

@@ -65,10 +65,10 @@ type Timing struct {
 // a wake.
 var DefaultTiming = Timing{Quiet: 20 * time.Millisecond, Patience: 500 * time.Millisecond}
 
-// Start returns a pager for the image that r restores. The pager runs in this process, or in
+// New returns a pager for the image that r restores. The pager runs in this process, or in
 // a loader if r.LoaderDir is set, which ServeRestore starts. Helper executables are installed
 // in helperDir. The pager closes m, also after an error.
-func Start(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, helperDir string, timing Timing) (Pager, error) {
+func New(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, helperDir string, timing Timing) (Pager, error) {
 	if r.LoaderDir == "" {
 		p, err := startLocalPager(l, m, helperDir, timing)
 		if err != nil {
