@@ -42,11 +42,11 @@ type PluginClient interface {
 	// Information may be called at any time after the handshake, also before
 	// Initialize. It must answer at once and always the same.
 	Information(ctx context.Context, in *InformationRequest, opts ...grpc.CallOption) (*InformationResponse, error)
-	// Initialize is called once, before any call of a user. A non-empty
+	// Initialize is called once, before any call. A non-empty
 	// error text means that the plugin can't work: the host ends the process and
 	// returns the text to the caller that asked for the activation.
 	Initialize(ctx context.Context, in *InitializeRequest, opts ...grpc.CallOption) (*InitializeResponse, error)
-	// Deinitialize is called once, after the last call of a user has been
+	// Deinitialize is called once, after the last call has been
 	// answered or given up. The plugin must store its state; the process is
 	// ended afterwards, whatever the plugin answers.
 	Deinitialize(ctx context.Context, in *DeinitializeRequest, opts ...grpc.CallOption) (*DeinitializeResponse, error)
@@ -99,11 +99,11 @@ type PluginServer interface {
 	// Information may be called at any time after the handshake, also before
 	// Initialize. It must answer at once and always the same.
 	Information(context.Context, *InformationRequest) (*InformationResponse, error)
-	// Initialize is called once, before any call of a user. A non-empty
+	// Initialize is called once, before any call. A non-empty
 	// error text means that the plugin can't work: the host ends the process and
 	// returns the text to the caller that asked for the activation.
 	Initialize(context.Context, *InitializeRequest) (*InitializeResponse, error)
-	// Deinitialize is called once, after the last call of a user has been
+	// Deinitialize is called once, after the last call has been
 	// answered or given up. The plugin must store its state; the process is
 	// ended afterwards, whatever the plugin answers.
 	Deinitialize(context.Context, *DeinitializeRequest) (*DeinitializeResponse, error)
@@ -443,7 +443,7 @@ type HooksClient interface {
 	// system. An error refuses the hibernation; the plugin then runs on.
 	// AfterRestore follows also when the checkpoint failed, with slept = 0.
 	BeforeCheckpoint(ctx context.Context, in *BeforeCheckpointRequest, opts ...grpc.CallOption) (*BeforeCheckpointResponse, error)
-	// AfterRestore is called before the first call of a user after a wake, and in
+	// AfterRestore is called before the first call after a wake, and in
 	// a warm start in the place of Initialize. The plugin should dial again, renew leases
 	// and seed its random numbers anew.
 	AfterRestore(ctx context.Context, in *AfterRestoreRequest, opts ...grpc.CallOption) (*AfterRestoreResponse, error)
@@ -490,7 +490,7 @@ type HooksServer interface {
 	// system. An error refuses the hibernation; the plugin then runs on.
 	// AfterRestore follows also when the checkpoint failed, with slept = 0.
 	BeforeCheckpoint(context.Context, *BeforeCheckpointRequest) (*BeforeCheckpointResponse, error)
-	// AfterRestore is called before the first call of a user after a wake, and in
+	// AfterRestore is called before the first call after a wake, and in
 	// a warm start in the place of Initialize. The plugin should dial again, renew leases
 	// and seed its random numbers anew.
 	AfterRestore(context.Context, *AfterRestoreRequest) (*AfterRestoreResponse, error)
