@@ -20,7 +20,7 @@ func linesOfKeys(doc string, keys []toml.Key) *keyLines {
 		}
 		at := top
 		for _, name := range keys[i] {
-			at = at.addChild(name, start.line)
+			at = at.childOrNew(name, start.line)
 		}
 		if start.element {
 			at.elements = append(at.elements, &keyLines{line: start.line})
@@ -29,9 +29,9 @@ func linesOfKeys(doc string, keys []toml.Key) *keyLines {
 	return top
 }
 
-// addChild returns the entry of the key of that name below k, or below the last table if k
+// childOrNew returns the entry of the key of that name below k, or below the last table if k
 // is an array of tables. It creates a missing entry with that line.
-func (k *keyLines) addChild(name string, line int) *keyLines {
+func (k *keyLines) childOrNew(name string, line int) *keyLines {
 	if n := len(k.elements); n > 0 {
 		k = k.elements[n-1]
 	}

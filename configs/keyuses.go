@@ -62,10 +62,10 @@ func (p Plugin) WithAdjustableKeysOf(other Plugin) Plugin {
 }
 
 // DifferingKeys returns the keys in which p and other differ, in the order of the fields,
-// and in adjustable whether all of them have the use UseAdjust. Any difference within
+// and in allAdjustable whether all of them have the use UseAdjust. Any difference within
 // restart is the key "restart", any within limits the key "limits".
-func (p Plugin) DifferingKeys(other Plugin) (keys []string, adjustable bool) {
-	adjustable = true
+func (p Plugin) DifferingKeys(other Plugin) (keys []string, allAdjustable bool) {
+	allAdjustable = true
 	x, y := reflect.ValueOf(p), reflect.ValueOf(other)
 	for _, field := range reflect.VisibleFields(x.Type()) {
 		key := field.Tag.Get("toml") // empty for Idling, whose fields are visited too
@@ -73,9 +73,9 @@ func (p Plugin) DifferingKeys(other Plugin) (keys []string, adjustable bool) {
 			continue
 		}
 		keys = append(keys, key)
-		adjustable = adjustable && useOfField(field) == UseAdjust
+		allAdjustable = allAdjustable && useOfField(field) == UseAdjust
 	}
-	return keys, adjustable
+	return keys, allAdjustable
 }
 
 // useOfField returns the KeyUse in the tag of a field, "" if the field has none.

@@ -73,10 +73,10 @@ type filePosition struct {
 func (p filePosition) String() string { return fmt.Sprintf("%s:%d", p.path, p.line) }
 
 // readMainAndDropIns reads the main file at path, and the files *.toml in the directory
-// plugins.d beside it. A missing main file is an error unless it is optional.
-func (l *configLoad) readMainAndDropIns(path string, optional bool) {
+// plugins.d beside it. A missing main file is an error unless mainMayBeMissing is true.
+func (l *configLoad) readMainAndDropIns(path string, mainMayBeMissing bool) {
 	_, err := os.Stat(path)
-	if !optional || !errors.Is(err, fs.ErrNotExist) {
+	if !mainMayBeMissing || !errors.Is(err, fs.ErrNotExist) {
 		l.readFile(path, false)
 	}
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
@@ -94,7 +94,7 @@ func (l *configLoad) readMainAndDropIns(path string, optional bool) {
 
 // readFile reads one configuration file into the configuration, and reports a file that it
 // cannot read.
-func (l *configLoad) readFile(path string, dropIn bool) {
+func (l *configLoad) readFile(path string, isDropIn bool) {
 	text, err := readRegularFile(path)
 	if err != nil {
 		l.problems.add(path, 0, cannotReadError(err))
@@ -105,7 +105,7 @@ func (l *configLoad) readFile(path string, dropIn bool) {
 		l.problems.add(path, 0, cannotReadError(err))
 		return
 	}
-	f := &configFile{configLoad: l, path: path, dir: dir, dropIn: dropIn}
+	f := &configFile{configLoad: l, path: path, dir: dir, dropIn: isDropIn}
 	f.decode(text)
 }
 

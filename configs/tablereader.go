@@ -163,8 +163,8 @@ func readWord[T ~string](t *tableReader, key string, to *T, allowed ...T) {
 }
 
 // reportMissingKeys reports each of the keys that the table does not have.
-func (t *tableReader) reportMissingKeys(keys ...string) {
-	for _, key := range keys {
+func (t *tableReader) reportMissingKeys(requiredKeys ...string) {
+	for _, key := range requiredKeys {
 		if _, given := t.values[key]; !given {
 			t.addProblem(t.lines, "missing key %q %s", key, t.name)
 		}
@@ -181,10 +181,9 @@ func (t *tableReader) reportUnknownKeys() {
 	}
 }
 
-// passesChecks reports whether s passes all checks, and adds a problem about the key at its
-// line if it does not. A
-// string with a NUL byte never passes, because no path, argument or environment variable
-// can have one.
+// passesChecks reports whether s passes all checks, and adds a problem about the key at
+// its line if it does not. A string with a NUL byte never passes, because no path,
+// argument or environment variable can have one.
 func (t *tableReader) passesChecks(at *keyLines, key, s string, checks ...func(string) error) bool {
 	var err error
 	if strings.ContainsRune(s, 0) {

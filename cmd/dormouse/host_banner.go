@@ -21,7 +21,7 @@ func (h *hostServer) bannerText(address string, supported sleepSupport) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, supported.summaryLine(h.host.Engine.Name(), os.Args[0]+" doctor"))
 	rows := table{}
-	for _, s := range h.host.Plugins() {
+	for _, s := range h.host.PluginShells() {
 		st := s.Status()
 		pid := ""
 		if st.Facts.PID != 0 {
@@ -31,7 +31,7 @@ func (h *hostServer) bannerText(address string, supported sleepSupport) string {
 	}
 	b.WriteString(rows.text(0) + "\nTry in another terminal:\n\n")
 	c := client{address: address}
-	for _, line := range c.suggestedCommands(h.host.Plugins(), supported.canHibernate()) {
+	for _, line := range c.suggestedCommands(h.host.PluginShells(), supported.canHibernate()) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	return b.String() + "\n"

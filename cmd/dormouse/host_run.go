@@ -45,7 +45,7 @@ type hostServer struct {
 
 // pluginRoots returns the pid of the root of each plugin that has a process.
 func (h *hostServer) pluginRoots() (pids []int) {
-	for _, s := range h.host.Plugins() {
+	for _, s := range h.host.PluginShells() {
 		if root := s.Status().Facts.Root; root != 0 {
 			pids = append(pids, root)
 		}
@@ -96,7 +96,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	all.Go(func() { h.endOnSuccessorSignal(ctx, cancel) })
 	select {
 	case <-started:
-		h.log.Info().Int("plugins", len(h.host.Plugins())).Msg("ready")
+		h.log.Info().Int("plugins", len(h.host.PluginShells())).Msg("ready")
 		notifySystemd(daemon.SdNotifyReady)
 	case <-ctx.Done():
 	}

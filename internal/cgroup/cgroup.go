@@ -30,7 +30,8 @@ func Own() (Dir, error) {
 }
 
 // PathOf returns the path of the cgroup of the process, such as "/system.slice", below the
-// mount point of the v2 hierarchy. It returns "" when there is no v2 hierarchy or the process is gone.
+// mount point of the v2 hierarchy. It returns "" when there is no v2 hierarchy or the
+// process is gone.
 func PathOf(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	for line := range strings.Lines(string(text)) {
@@ -87,8 +88,9 @@ func (d Dir) Set(file, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// RemoveWhenEmpty waits until no process is left in the cgroup and below, and deletes the cgroup and
-// all cgroups below. It returns an error if processes are left after ten seconds.
+// RemoveWhenEmpty waits until no process is left in the cgroup and below, and deletes the
+// cgroup and all cgroups below. It returns an error if processes are left after ten
+// seconds.
 func (d Dir) RemoveWhenEmpty() error {
 	if err := d.WaitEmpty(); err != nil {
 		return err

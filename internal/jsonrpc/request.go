@@ -15,7 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a message.
+// MaxDepth is how deep arrays and objects of a message may be nested, MaxBatch how many
+// requests a batch may have.
 const (
 	MaxDepth = 64
 	MaxBatch = 100
@@ -32,8 +33,8 @@ var (
 	ErrNoMethod = fmt.Errorf("%w: it has no method", ErrInvalid)
 )
 
-// IsJSONInUTF8 reports whether raw is valid JSON in UTF-8. If a host sent anything else, a browser
-// would close the connection.
+// IsJSONInUTF8 reports whether raw is valid JSON in UTF-8. If a host sent anything else, a
+// browser would close the connection.
 func IsJSONInUTF8(raw []byte) bool { return utf8.Valid(raw) && json.Valid(raw) }
 
 // Message is one request, or a batch of 1 to MaxBatch requests.

@@ -23,9 +23,9 @@ func CheckPressureSupport(stall, window time.Duration) error {
 }
 
 // WatchPressure calls onPressure each time that processes of the machine have waited for
-// memory for as long as stall within window, at most once per window. It returns nil when ctx
-// ends, or an error if the kernel cannot report pressure. See Documentation/accounting/psi.rst of the
-// kernel.
+// memory for as long as stall within window, at most once per window. It returns nil when
+// ctx ends, or an error if the kernel cannot report pressure. See
+// Documentation/accounting/psi.rst of the kernel.
 func WatchPressure(ctx context.Context, stall, window time.Duration, onPressure func()) error {
 	fd, err := openPressureTrigger(stall, window)
 	if err != nil {

@@ -42,9 +42,9 @@ func Descriptors(pid int) []Descriptor {
 	return open
 }
 
-// DeviceNumber returns the number of the open device, and ok = false when the file is
+// DeviceNumber returns the number of the open device, and isDevice = false when the file is
 // not a device.
-func (d Descriptor) DeviceNumber() (number uint64, ok bool) {
+func (d Descriptor) DeviceNumber() (number uint64, isDevice bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(d.path(), &st); err != nil {
 		return 0, false
@@ -102,8 +102,8 @@ func (d Descriptor) OpenFlags() uint64 {
 }
 
 // DiskSizeIfDeleted returns the bytes that a deleted regular file occupies on its disk, and
-// ok = false for any other file.
-func (d Descriptor) DiskSizeIfDeleted() (size int64, ok bool) {
+// isDeletedFile = false for any other file.
+func (d Descriptor) DiskSizeIfDeleted() (size int64, isDeletedFile bool) {
 	var st unix.Stat_t
 	if err := unix.Stat(d.path(), &st); err != nil {
 		return 0, false

@@ -51,7 +51,7 @@ func isFutexHeldBy(tid int, futex uint64) bool {
 
 // readMemory copies memory of the thread, from the address on, into the slice into, and
 // reports whether it filled the whole slice.
-func readMemory(tid int, address uint64, into []byte) bool {
+func readMemory(tid int, address uint64, into []byte) (filled bool) {
 	local := []unix.Iovec{{Base: &into[0]}}
 	local[0].SetLen(len(into))
 	n, err := unix.ProcessVMReadv(tid, local, []unix.RemoteIovec{{Base: uintptr(address), Len: len(into)}}, 0)

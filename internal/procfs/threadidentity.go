@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// ThreadIdentity is the number of a thread, and its user, groups, capabilities, seccomp mode
-// and resource limits, with values as in /proc/<pid>/status. Two threads have the same rights when all fields but ID are equal.
+// ThreadIdentity is the number of a thread, and its user, groups, capabilities, seccomp
+// mode and resource limits, with values as in /proc/<pid>/status. Two threads have the
+// same rights when all fields but ID are equal.
 type ThreadIdentity struct {
 	// ID is the thread's number in its own PID namespace.
 	ID         int    `json:"id"`

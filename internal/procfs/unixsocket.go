@@ -37,8 +37,8 @@ func UnixSockets() (map[uint32]UnixSocket, error) {
 }
 
 // CountUnixConnections returns the number of connections, established or pending, to the
-// listening unix socket that is bound to path.
-func CountUnixConnections(path string) (int, error) {
+// listening unix socket that is bound to socketPath.
+func CountUnixConnections(socketPath string) (int, error) {
 	text, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return 0, err
@@ -48,7 +48,7 @@ func CountUnixConnections(path string) (int, error) {
 		// The fields are Num RefCount Protocol Flags Type St Inode Path; St 01 is listening
 		// or unconnected.
 		fields := strings.Fields(line)
-		if len(fields) >= 8 && fields[5] != "01" && skipFields(strings.TrimSuffix(line, "\n"), 7) == path {
+		if len(fields) >= 8 && fields[5] != "01" && skipFields(strings.TrimSuffix(line, "\n"), 7) == socketPath {
 			peers++
 		}
 	}

@@ -137,7 +137,7 @@ func parseEvent(message []byte) Event {
 // error is EAGAIN if the caller must read Events first, EEXIST if the page is filled
 // already, ENOENT if the range is not within one registered mapping, and ESRCH if the
 // process has ended.
-func (fd FD) Copy(address uint64, pages []byte) (int, error) {
+func (fd FD) Copy(address uint64, pages []byte) (copied int, _ error) {
 	argument := struct{ dst, src, length, mode, copied uint64 }{
 		dst: address, src: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(pages)))), length: uint64(len(pages)),
 	}
@@ -146,20 +146,20 @@ func (fd FD) Copy(address uint64, pages []byte) (int, error) {
 }
 
 // Zero is like Copy, but fills the range with zeros.
-func (fd FD) Zero(address, length uint64) (int, error) {
+func (fd FD) Zero(address, length uint64) (zeroed int, _ error) {
 	argument := struct{ start, length, mode, zeroed uint64 }{start: address, length: length}
 	err := fd.ioctl(requestZero, unsafe.Pointer(&argument))
 	return byteCount(argument.zeroed, err)
 }
 
 // byteCount returns the number of filled bytes, which is the result of a request, and drops
-// the request's err if that is positive: the kernel returns EAGAIN even if it has filled a
+// requestError if that is positive: the kernel returns EAGAIN even if it has filled a
 // part.
-func byteCount(result uint64, err error) (int, error) {
-	if n := int64(result); err == nil || n > 0 {
+func byteCount(result uint64, requestError error) (int, error) {
+	if n := int64(result); requestError == nil || n > 0 {
 		return int(n), nil
 	}
-	return 0, err
+	return 0, requestError
 }
 
 // Wake wakes the threads that wait for pages in the range. Each touches its page again.

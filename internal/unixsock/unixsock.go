@@ -43,8 +43,8 @@ func ListenIn(dirFD int, name string) (*net.UnixListener, error) {
 	return net.ListenUnix("unix", &net.UnixAddr{Name: pathIn(dirFD, name), Net: "unix"})
 }
 
-// withShortPath calls use with another path that leads to the same file and fits into a socket's
-// address. The short path is valid during the call only.
+// withShortPath calls use with another path that leads to the same file and fits into a
+// socket's address. The short path is valid during the call only.
 func withShortPath(path string, use func(short string) error) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {

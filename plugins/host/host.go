@@ -192,8 +192,8 @@ func (h *Host) nativeClientProxies() []controller.Proxy {
 	return all
 }
 
-// Plugins returns the shells of the instances that are not built-ins.
-func (h *Host) Plugins() []*shell.Shell {
+// PluginShells returns the shells of the instances that are not built-ins.
+func (h *Host) PluginShells() []*shell.Shell {
 	return slices.DeleteFunc(h.Supervisor.Shells(), (*shell.Shell).IsBuiltIn)
 }
 
@@ -212,7 +212,7 @@ func (h *Host) Stop(ctx context.Context) error {
 // stores and the cgroup, in which plugins still run, are not returned.
 func (h *Host) Close(hasSuccessor bool) error {
 	var errs []error
-	for _, s := range h.Plugins() {
+	for _, s := range h.PluginShells() {
 		if st := s.State(); st == shell.Hibernated || st == shell.Activated && hasSuccessor {
 			continue
 		}

@@ -15,6 +15,7 @@ type cause struct {
 	legacy, text string
 }
 
+// The actions that the monitor reports, and the causes for which it ends an observable.
 var (
 	activated   = action{"Activate", "Activated"}
 	deactivated = action{"Deactivate", "Deactivated"}

@@ -121,8 +121,8 @@ func (h *hostConn) closeForSleep() {
 	}
 }
 
-// allowReopeningAfterSleep lets calls open a connection again, and wakes those that wait. It may
-// be called without an earlier closeForSleep.
+// allowReopeningAfterSleep lets calls open a connection again, and wakes those that wait.
+// It may be called without an earlier closeForSleep.
 func (h *hostConn) allowReopeningAfterSleep() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -109,7 +109,7 @@ func (b *observedBackend) Initialize(ctx context.Context) (err error) {
 
 // checkControlState returns the state of the plugin's state control. It returns an error
 // unless that state is suspended or resumed.
-func (b *observedBackend) checkControlState(ctx context.Context) (string, error) {
+func (b *observedBackend) checkControlState(ctx context.Context) (name string, _ error) {
 	state, err := statecontrol.NewClient(b.Conn()).State(ctx)
 	if err == nil && state != statecontrol.Suspended && state != statecontrol.Resumed {
 		err = fmt.Errorf("it was initialized, and says that it is %s", state)

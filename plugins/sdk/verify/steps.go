@@ -65,7 +65,7 @@ const unknownMethod = "dormouse-verify-no-such-method"
 
 // tryStep does one step by work, records and reports its outcome, and reports whether the
 // step was ok. If skipReason is not empty, it records the step as skipped for that reason.
-func (r *run) tryStep(step, skipReason string, work func() (found string, err error)) bool {
+func (r *run) tryStep(step, skipReason string, work func() (found string, err error)) (ok bool) {
 	s := Step{Name: step, Result: Skipped, Found: skipReason}
 	if skipReason == "" {
 		begun := time.Now()
@@ -136,7 +136,7 @@ func (r *run) tryCallStep(ctx context.Context, step string) {
 
 // callMethod calls a method, and returns its answer in one line. It returns an error if the
 // plugin says that the method does not exist.
-func (r *run) callMethod(ctx context.Context, c shell.Call) (string, error) {
+func (r *run) callMethod(ctx context.Context, c shell.Call) (answer string, _ error) {
 	exists, err := r.shell.Exists(ctx, c.Method)
 	if err == nil && !exists {
 		err = errors.New("no")
@@ -150,7 +150,7 @@ func (r *run) callMethod(ctx context.Context, c shell.Call) (string, error) {
 
 // callUnknownMethod calls a method that does not exist, and returns an error unless the
 // plugin refuses the call as the contract says.
-func (r *run) callUnknownMethod(ctx context.Context) (string, error) {
+func (r *run) callUnknownMethod(ctx context.Context) (found string, _ error) {
 	exists, err := r.shell.Exists(ctx, unknownMethod)
 	if err == nil && exists {
 		err = errors.New("yes")

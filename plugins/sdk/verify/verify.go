@@ -55,15 +55,15 @@ type Verification struct {
 type Step struct {
 	Name    string  `json:"step"`
 	Result  Result  `json:"result"`
-	Found   string  `json:"found,omitempty"`
-	Mend    string  `json:"mend,omitempty"` // what the author must do
+	Found   string  `json:"found,omitempty"` // the outcome in words, the error, or why the step was skipped
+	Mend    string  `json:"mend,omitempty"`  // what the author must do
 	Seconds float64 `json:"seconds"`
 }
 
 // Result says how a step ended.
 type Result string
 
-// The results.
+// The results of a step.
 const (
 	OK      Result = "ok"
 	Failed  Result = "failed"
