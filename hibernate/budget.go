@@ -145,7 +145,8 @@ func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, treePIDs []int,
 }
 
 // evictImage removes a stored image to make room for another image, which lacks room
-// because of why. For an ordinary image that is Evict of the limits. The error wraps why.
+// because of why. It deletes a golden or a quarantined image itself; for any other image it
+// calls Evict of the limits.
 func (s *Store) evictImage(ctx context.Context, stored StoredImage, why error) error {
 	if stored.Golden {
 		return s.evictGolden(stored, why)

@@ -90,12 +90,12 @@ type checkpoint struct {
 
 // makeImage commits an image of the tree and leaves the tree stopped. After an error there
 // is no image, and the tree runs as before, unless the error wraps one of t.Revive.
-func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, golden bool) (*Image, error) {
+func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, forGolden bool) (*Image, error) {
 	tree := procfs.Tree(t.PID())
 	if err := e.ObstaclesAnyTime(tree); err != nil {
 		return nil, err
 	}
-	release, err := dir.store.reserveSpace(ctx, dir, tree, golden)
+	release, err := dir.store.reserveSpace(ctx, dir, tree, forGolden)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, golden bool
 	if err != nil {
 		return nil, err
 	}
-	c := &checkpoint{engine: e, tree: t, dir: dir, golden: golden, draft: draft}
+	c := &checkpoint{engine: e, tree: t, dir: dir, golden: forGolden, draft: draft}
 	if err := c.runPhases(ctx); err != nil {
 		return nil, errors.Join(err, c.undoPhases(ctx))
 	}

@@ -180,9 +180,9 @@ func (i *Image) Invalidate() error {
 	return errors.Join(i.dir.invalidateUpTo(i.manifest.Generation), i.Discard())
 }
 
-// Quarantine makes the image unusable for ever and keeps it for inspection. It deletes an
-// image that is in quarantine already. After an error in one step the next steps are still
-// tried, so that the image does not stay usable.
+// Quarantine makes the image (not the golden image) unusable for ever and keeps it for
+// inspection. It deletes an image that is in quarantine already. After an error in one step
+// the next steps are still tried, so that the image does not stay usable.
 func (d *ImageDir) Quarantine() error {
 	var errs []error
 	if used, err := d.usedGeneration(); err == nil {

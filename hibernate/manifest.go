@@ -57,9 +57,9 @@ type manifest struct {
 
 // newManifest returns the manifest of the next image, without the fields that are only
 // known after the dump.
-func (d *ImageDir) newManifest(e Engine, t Tree, golden bool) (*manifest, error) {
+func (d *ImageDir) newManifest(e Engine, t Tree, forGolden bool) (*manifest, error) {
 	var generation uint64 // a golden image has none, so that it can't pass for an ordinary image
-	if !golden {
+	if !forGolden {
 		used, err := d.usedGeneration()
 		if err != nil {
 			return nil, err
@@ -83,7 +83,7 @@ func (d *ImageDir) newManifest(e Engine, t Tree, golden bool) (*manifest, error)
 		Packing:    packing,
 		ID:         newImageID(),
 		Callsign:   d.callsign,
-		Golden:     golden,
+		Golden:     forGolden,
 		Generation: generation,
 		Engine:     e.Name(),
 		Kernel:     kernelRelease(),

@@ -122,9 +122,9 @@ func (r *restoration) killRestoredTree() error {
 	return err
 }
 
-// loadEagerly has the engine restore the tree with all its memory. Meanwhile it verifies
-// the page files, whose size is known to be right and which the engine does not interpret,
-// and prepares the invalidation of the image.
+// loadEagerly has the engine restore the tree with all its memory. Meanwhile it prepares the
+// invalidation of the image and verifies the page files, unless they were verified when they
+// were unpacked. Their sizes are known to be right, and the engine interprets none of them.
 func (r *restoration) loadEagerly(ctx context.Context) error {
 	dir, err := r.unpackFiles(false)
 	if err != nil {

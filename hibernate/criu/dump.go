@@ -82,7 +82,7 @@ func commonOptions() *rpc.CriuOpts {
 		NetworkLock:       rpc.CriuNetworkLockMethod_SKIP.Enum(),
 		TcpClose:          new(true), // peers see the end of a connection at once, instead of a reset later
 		FileLocks:         new(true),
-		GhostLimit:        proto.Uint32(obstacles.MaxDeletedFile),
+		GhostLimit:        proto.Uint32(obstacles.MaxDeletedFileSize),
 		Timeout:           proto.Uint32(10), // seconds to freeze the tree
 	}
 }

@@ -65,6 +65,6 @@ func (m *pageMapWriter) writeEntry(fields ...uint64) {
 	_, _ = m.out.Write(m.text)
 }
 
-// close writes the buffered entries and closes the file. It returns the first error of all
-// writes.
+// close writes the buffered entries and closes the file. Its error may be that of an earlier
+// write.
 func (m *pageMapWriter) close() error { return errors.Join(m.out.Flush(), m.file.Close()) }

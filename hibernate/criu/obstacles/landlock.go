@@ -26,8 +26,8 @@ func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) e
 			tids = append(tids, tid)
 		}
 	}
-	// Nearly all threads may inspect pid 1, which is a program of the host. Each other
-	// thread then tries a bystander: only a domain can prevent that.
+	// Nearly all threads may inspect the tree's pid 1, which the host has started. Each
+	// other thread then tries a bystander: only a domain can prevent that.
 	suspects, err := threadsUnableToInspect(1, tids)
 	if err == nil {
 		suspects, err = f.threadsUnableToInspectBystander(suspects)

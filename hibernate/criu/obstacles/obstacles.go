@@ -203,9 +203,9 @@ func isSupportedDevice(deviceNumber uint64) bool {
 	return major == misc && minor == tunnel
 }
 
-// MaxDeletedFile is the size in bytes up to which CRIU puts a file that has no name any
+// MaxDeletedFileSize is the size in bytes up to which CRIU puts a file that has no name any
 // more into an image.
-const MaxDeletedFile = 64 << 20
+const MaxDeletedFileSize = 64 << 20
 
 // describeAlteredDescriptor returns a name for the descriptor, and advice, if CRIU would
 // restore it changed or not at all; otherwise "".
@@ -220,7 +220,7 @@ func describeAlteredDescriptor(d procfs.Descriptor) (what, advice string) {
 			return "a pipe in packet mode", "the program must do without O_DIRECT, or use a socket pair"
 		}
 	case strings.HasSuffix(d.Target, " (deleted)"):
-		if size, regular := d.DiskSizeIfDeleted(); regular && size > MaxDeletedFile {
+		if size, regular := d.DiskSizeIfDeleted(); regular && size > MaxDeletedFileSize {
 			return "a large deleted file, " + d.Target, "close it in BeforeCheckpoint, or keep its name"
 		}
 	}

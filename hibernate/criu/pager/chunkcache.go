@@ -22,9 +22,9 @@ type cachedChunk struct {
 	data   []byte // in buffer, nil if the chunk could not be read
 }
 
-// read returns the contents of a page file from the offset to the end of the chunk in which
-// that lies. If the chunk is not cached it is read from m. The result is valid until the
-// next read.
+// read returns the contents of a page file from the offset to the end of the chunk that
+// holds the offset. It reads a chunk that is not cached from m. The result is valid until
+// the next read.
 func (c *chunkCache) read(m hibernate.Memory, file string, offset int64) ([]byte, error) {
 	index := offset / hibernate.ChunkSize
 	at := slices.IndexFunc(*c, func(h cachedChunk) bool { return h.file == file && h.index == index && h.data != nil })
