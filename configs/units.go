@@ -71,7 +71,7 @@ var byteUnits = []struct {
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
 // String returns b as a whole number of the largest possible unit, such as "64MiB", or
-// without a unit if it is not a number of whole KiB.
+// without a unit if it is 0 or not a number of whole KiB.
 func (b Bytes) String() string {
 	for _, u := range byteUnits {
 		if b != 0 && b%u.size == 0 && u.size > 1 {

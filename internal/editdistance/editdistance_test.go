@@ -2,7 +2,7 @@ package editdistance
 
 import "testing"
 
-func TestDistance(t *testing.T) {
+func TestOf(t *testing.T) {
 	for _, test := range []struct {
 		a, b string
 		want int

@@ -86,7 +86,7 @@ type Host struct {
 }
 
 // Open makes a host and removes what an earlier host left of instances that no longer exist.
-// It starts no plugin. After an error nothing of the host is open.
+// It starts no plugin. After an error nothing is open and the host's cgroup is removed.
 func Open(o Options) (_ *Host, err error) {
 	h := &Host{options: o, log: o.Log, Engine: o.Engine}
 	defer func() {
