@@ -116,11 +116,14 @@ func (c *criuProcess) exchangeMessages(req *rpc.CriuReq) (*rpc.CriuResp, error) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.conn.Write(text); err != nil && !errors.Is(err, syscall.EPIPE) {
+	if _, err := c.conn.Write(text); err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 		return nil, fmt.Errorf("cannot ask CRIU: %w", err)
 	}
 	answer := make([]byte, maxMessage)
 	n, err := c.conn.Read(answer)
+	if errors.Is(err, syscall.ECONNRESET) { // CRIU ended without reading; what it sent comes after this error
+		n, err = c.conn.Read(answer)
+	}
 	if errors.Is(err, io.EOF) {
 		return nil, errors.New("CRIU ended without an answer")
 	}

@@ -94,6 +94,20 @@ func TestAnswerOfAnEndedCRIU(t *testing.T) {
 	}
 }
 
+// The error is the same when a CRIU ends before it has read the request.
+func TestCRIUEndsBeforeTheRequest(t *testing.T) {
+	c := startFake(t, fakeCRIU(t, "exec sleep 1000"))
+	_, err := c.conn.Write([]byte("left unread"))
+	must(t, err)
+	c.kill()
+	<-c.ended
+	_, err = c.sendRequest(t.Context(), versionRequest, nil)
+	c.close()
+	if err == nil || !strings.Contains(err.Error(), "ended without an answer") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A CRIU that does not answer is given up when the context ends, and is killed with
 // its helpers.
 func TestCRIUWithoutAnAnswer(t *testing.T) {
