@@ -42,8 +42,12 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 	}
 	if err != nil {
 		err = errors.Join(err, tree.kill())
-		p.Close() // after the end of the tree, which would read zeros in place of its memory
-		return nil, nil, errors.Join(p.Err(), err)
+		// After the end of the tree, which would read zeros in place of its memory.
+		p.Close()
+		if cause := p.Err(); !errors.Is(err, cause) { // FinishRestore may have returned it
+			err = errors.Join(cause, err)
+		}
+		return nil, nil, err
 	}
 	return root, p, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -100,6 +101,22 @@ func TestLoaderKilled(t *testing.T) {
 	loading.Close()
 	if left := loaderPID(m.lasting); left != 0 {
 		t.Errorf("%d is left", left)
+	}
+}
+
+// A restore whose loader cannot be started says so once and leaves nothing.
+func TestLoaderCannotStart(t *testing.T) {
+	e := openEngine(t)
+	s, dir := lazyImage(t, e, 16)
+	m := folderMemories(t, dir)[1]
+	file := filepath.Join(m.lasting, "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	root, _, err := e.RestoreLazy(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, LoaderDir: file + "/dir", Files: s.Files(t)}, m)
+	if root != nil || !errors.Is(err, syscall.ENOTDIR) || strings.Count(err.Error(), "cannot start the process that loads the memory") != 1 {
+		t.Errorf("got %v, %v", root, err)
+	}
+	if left := procfs.Children(os.Getpid()); len(left) > 0 || !m.closed {
+		t.Errorf("left are %v, the memory is closed: %v", left, m.closed)
 	}
 }
 
