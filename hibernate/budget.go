@@ -62,8 +62,9 @@ func (s StoredImage) String() string {
 	return s.Callsign + " " + bytesize.Format(s.Bytes)
 }
 
-// List returns the images: golden ones first, and the oldest first of each kind.
-func (s *Store) List() ([]StoredImage, error) {
+// ListInEvictionOrder returns the images: golden ones first, and the oldest first of each
+// kind.
+func (s *Store) ListInEvictionOrder() ([]StoredImage, error) {
 	var all []StoredImage
 	for _, name := range []string{imageName, quarantineName, goldenName} {
 		dirs, err := filepath.Glob(filepath.Join(s.dir, "*", name))
@@ -79,7 +80,7 @@ func (s *Store) List() ([]StoredImage, error) {
 				return nil, err
 			}
 			all = append(all, StoredImage{
-				Callsign: filepath.Base(filepath.Dir(dir)), Bytes: sizeOfFiles(dir), Written: info.ModTime(),
+				Callsign: filepath.Base(filepath.Dir(dir)), Bytes: sizeOfReadableFiles(dir), Written: info.ModTime(),
 				Quarantined: name == quarantineName, Golden: name == goldenName,
 			})
 		}
@@ -96,9 +97,9 @@ func (s *Store) List() ([]StoredImage, error) {
 	return all, nil
 }
 
-// sizeOfFiles returns the size of all files in a directory together, without files that it
-// can't read.
-func sizeOfFiles(dir string) (total int64) {
+// sizeOfReadableFiles returns the size of all files in a directory together, without those
+// that can't be read.
+func sizeOfReadableFiles(dir string) (total int64) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
 		if info, err := entry.Info(); err == nil {
@@ -108,11 +109,11 @@ func sizeOfFiles(dir string) (total int64) {
 	return total
 }
 
-// reserveSpace waits until an image of the tree may be written, and reserves the space
+// makeRoomAndReserve waits until an image of the tree may be written, and reserves the space
 // that it may need until release is called. If the limits allow that, it removes older
 // images to make room, but none for a golden image. The error wraps ErrBudget, ErrSpace
 // or the error of ctx.
-func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, treePIDs []int, forGolden bool) (release func(), err error) {
+func (s *Store) makeRoomAndReserve(ctx context.Context, dir *ImageDir, treePIDs []int, forGolden bool) (release func(), err error) {
 	if s.writers != nil {
 		select {
 		case s.writers <- struct{}{}:
@@ -149,7 +150,7 @@ func (s *Store) reserveSpace(ctx context.Context, dir *ImageDir, treePIDs []int,
 // calls Evict of the limits.
 func (s *Store) evictImage(ctx context.Context, stored StoredImage, why error) error {
 	if stored.Golden {
-		return s.evictGolden(stored, why)
+		return s.evictGoldenAndNotify(stored, why)
 	}
 	dir := s.ImageDir(stored.Callsign)
 	if stored.Quarantined {
@@ -170,9 +171,9 @@ func (s *Store) evictImage(ctx context.Context, stored StoredImage, why error) e
 func (s *Store) tryReserveSpace(dir *ImageDir, treePIDs []int) (toEvict StoredImage, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	need, err := s.checkDiskSpace(dir, treePIDs)
+	need, err := s.estimateAndCheckDiskSpace(dir, treePIDs)
 	if errors.Is(err, ErrSpace) {
-		if stored, serr := s.List(); serr == nil && len(stored) > 0 && stored[0].Golden {
+		if stored, serr := s.ListInEvictionOrder(); serr == nil && len(stored) > 0 && stored[0].Golden {
 			toEvict = stored[0]
 		}
 	}
@@ -180,7 +181,7 @@ func (s *Store) tryReserveSpace(dir *ImageDir, treePIDs []int) (toEvict StoredIm
 		return toEvict, err
 	}
 	if s.limits.Budget > 0 {
-		stored, err := s.List()
+		stored, err := s.ListInEvictionOrder()
 		if err != nil {
 			return StoredImage{}, err
 		}
@@ -219,10 +220,11 @@ func (s *Store) checkBudget(stored []StoredImage, need int64) error {
 		ErrBudget, bytesize.Format(need), bytesize.Format(s.limits.Budget), used)
 }
 
-// checkDiskSpace returns how many bytes an image of the tree may need, and an ErrSpace if the
-// disk has less room besides the reserve and the images being written. An image is about as
-// large as the part of the tree's memory that no file holds. The caller holds s.mu.
-func (s *Store) checkDiskSpace(dir *ImageDir, treePIDs []int) (need int64, err error) {
+// estimateAndCheckDiskSpace returns how many bytes an image of the tree may need, and an
+// ErrSpace if the disk has less room besides the reserve and the images being written. An
+// image is about as large as the part of the tree's memory that no file holds. The caller
+// holds s.mu.
+func (s *Store) estimateAndCheckDiskSpace(dir *ImageDir, treePIDs []int) (need int64, err error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fs); err != nil {
 		return 0, err

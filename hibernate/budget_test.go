@@ -79,7 +79,7 @@ func TestBudgetEvictsTheOldest(t *testing.T) {
 	if diff := cmp.Diff([]string{"Old"}, evicted); diff != "" {
 		t.Error(diff)
 	}
-	left, err := b.store.List()
+	left, err := b.store.ListInEvictionOrder()
 	must(t, err)
 	var names []string
 	for _, one := range left {
@@ -171,7 +171,7 @@ func TestSweep(t *testing.T) {
 	if _, err := b.imageDir.Image(); err != nil {
 		t.Errorf("the image of an instance that exists: %v", err)
 	}
-	left, err := b.store.List()
+	left, err := b.store.ListInEvictionOrder()
 	must(t, err)
 	if len(left) != 3 {
 		t.Errorf("left: %v", left)
@@ -183,7 +183,7 @@ func TestInvalidatedImage(t *testing.T) {
 	image := b.mustCheckpoint(t)
 	replayed := filepath.Join(t.TempDir(), "copy")
 	must(t, os.CopyFS(replayed, os.DirFS(filepath.Join(b.dir, "Counter/image"))))
-	must(t, image.Invalidate())
+	must(t, image.InvalidateAndDelete())
 	if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 		t.Errorf("got %v, want %v", err, hibernate.ErrNoImage)
 	}

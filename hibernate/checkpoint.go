@@ -45,7 +45,7 @@ func Checkpoint(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	if err := e.Check(ctx); err != nil {
 		return nil, err
 	}
-	image, err := makeImage(ctx, e, dir, t, false)
+	image, err := makeImageAndStopTree(ctx, e, dir, t, false)
 	if err != nil {
 		return nil, fmt.Errorf("cannot checkpoint: %w", err)
 	}
@@ -54,17 +54,17 @@ func Checkpoint(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	return image, nil
 }
 
-// Preflight returns an ErrObstacle or ErrSpace if a Checkpoint of the tree below the root is
-// certain to fail. It only looks at the tree, which may be running.
-func Preflight(e Engine, dir *ImageDir, rootPID int) error {
+// PreflightCheckpoint returns an ErrObstacle or ErrSpace if a Checkpoint of the tree below
+// the root is certain to fail. It only looks at the tree, which may be running.
+func PreflightCheckpoint(e Engine, dir *ImageDir, rootPID int) error {
 	tree := procfs.Tree(rootPID)
 	if err := e.ObstaclesAnyTime(tree); err != nil {
 		return err
 	}
 	dir.store.mu.Lock()
 	defer dir.store.mu.Unlock()
-	_, err := dir.store.checkDiskSpace(dir, tree)
-	if errors.Is(err, ErrSpace) && dir.store.hasGolden() {
+	_, err := dir.store.estimateAndCheckDiskSpace(dir, tree)
+	if errors.Is(err, ErrSpace) && dir.store.hasAnyGolden() {
 		return nil // a golden image would make room
 	}
 	return err
@@ -88,19 +88,20 @@ type checkpoint struct {
 	syncErr error
 }
 
-// makeImage commits an image of the tree and leaves the tree stopped. After an error there
-// is no image, and the tree runs as before, unless the error wraps one of t.Revive.
-func makeImage(ctx context.Context, e Engine, dir *ImageDir, t Tree, forGolden bool) (*Image, error) {
+// makeImageAndStopTree commits an image of the tree and leaves the tree stopped. After an
+// error there is no image, and the tree runs as before, unless the error wraps one of
+// t.Revive.
+func makeImageAndStopTree(ctx context.Context, e Engine, dir *ImageDir, t Tree, forGolden bool) (*Image, error) {
 	tree := procfs.Tree(t.PID())
 	if err := e.ObstaclesAnyTime(tree); err != nil {
 		return nil, err
 	}
-	release, err := dir.store.reserveSpace(ctx, dir, tree, forGolden)
+	release, err := dir.store.makeRoomAndReserve(ctx, dir, tree, forGolden)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	draft, err := dir.makeDraft()
+	draft, err := dir.makeDraftDir()
 	if err != nil {
 		return nil, err
 	}
@@ -117,10 +118,10 @@ func (c *checkpoint) runPhases(ctx context.Context) error {
 	failpoint.Hit("hibernate.begun")
 	defer c.closeStreamAndEngine()
 	for _, phase := range []func(context.Context) error{
-		c.quiesceTree,
+		c.quiesceAndCheckTree,
 		c.beginManifestAndPacking,
-		c.dumpTree,
-		c.describeTreeAndFiles,
+		c.dumpAndStopTree,
+		c.describeTreeAndStartSync,
 		c.checkObstaclesAndRights,
 		c.sealDraft,
 		c.publishImage,
@@ -154,9 +155,9 @@ func (c *checkpoint) undoPhases(ctx context.Context) error {
 	return errors.Join(err, c.tree.Revive(context.WithoutCancel(ctx)))
 }
 
-// quiesceTree makes the tree ready for a dump. Meanwhile the engine starts, unless images
-// are packed. The error is an ErrObstacle if the quiet tree can't be dumped.
-func (c *checkpoint) quiesceTree(ctx context.Context) error {
+// quiesceAndCheckTree makes the tree ready for a dump. Meanwhile the engine starts, unless
+// images are packed. The error is an ErrObstacle if the quiet tree can't be dumped.
+func (c *checkpoint) quiesceAndCheckTree(ctx context.Context) error {
 	c.order = DumpOrder{PID: c.tree.PID(), Dir: c.draft, Cgroup: c.tree.Cgroup(), Reusable: c.golden}
 	if !c.dir.store.packing.Packs() {
 		c.order.Prestarted = c.engine.Prestart(c.tree.Cgroup(), nil)
@@ -180,24 +181,24 @@ func (c *checkpoint) beginManifestAndPacking(ctx context.Context) (err error) {
 	if c.manifest.Packing == nil {
 		return nil
 	}
-	if c.stream, err = c.newPackingStream(ctx); err == nil {
-		c.order.Dir, c.order.Pages = c.stream.ScratchDir(), c.stream.CreateFile
+	if c.stream, err = c.openPackingStream(ctx); err == nil {
+		c.order.Dir, c.order.Pages = c.stream.ScratchDir(), c.stream.CreatePackedFile
 	}
 	return err
 }
 
-// dumpTree has the engine dump and stop the tree. Meanwhile another goroutine describes the
-// mapped files in the manifest.
-func (c *checkpoint) dumpTree(ctx context.Context) error {
+// dumpAndStopTree has the engine dump and stop the tree. Meanwhile another goroutine
+// describes the mapped files in the manifest.
+func (c *checkpoint) dumpAndStopTree(ctx context.Context) error {
 	pids := procfs.Tree(c.tree.PID())
-	c.manifest.Stopped = stoppedProcesses(pids)
+	c.manifest.Stopped = nsPIDsOfStopped(pids)
 	mapped := make(chan error, 1)
 	go func() {
 		var err error
-		c.manifest.Mapped, err = describeMappedFiles(pids, c.tagger)
+		c.manifest.Mapped, err = listAndTagMappedFiles(pids, c.tagger)
 		mapped <- err
 	}()
-	stopFlush := flushInBackground(c.order.Dir) // a pack.PackingStream flushes its files itself
+	stopFlush := flushPagesInBackground(c.order.Dir) // a pack.PackingStream flushes its files itself
 	err := c.engine.Dump(ctx, c.order)
 	stopFlush()
 	if err == nil {
@@ -206,21 +207,22 @@ func (c *checkpoint) dumpTree(ctx context.Context) error {
 	return errors.Join(err, <-mapped)
 }
 
-// describeTreeAndFiles notes in the manifest what the stopped tree is. It also starts a
+// describeTreeAndStartSync notes in the manifest what the stopped tree is. It also starts a
 // goroutine that makes the files of the image durable and notes their tags, unless the
 // image is packed; sealDraft waits for that.
-func (c *checkpoint) describeTreeAndFiles(context.Context) error {
+func (c *checkpoint) describeTreeAndStartSync(context.Context) error {
 	failpoint.Hit("hibernate.dumped")
 	if c.stream == nil {
-		c.syncing.Go(func() { c.syncErr = c.manifest.syncAndDescribeFiles(c.tagger, c.draft) })
+		c.syncing.Go(func() { c.syncErr = c.manifest.syncAndTagFiles(c.tagger, c.draft) })
 	}
-	return c.manifest.describeTree(c.stopped, c.tagger)
+	return c.manifest.fillFromStoppedTree(c.stopped, c.tagger)
 }
 
 // checkObstaclesAndRights returns an ErrObstacle if the image lacks something of the stopped
 // tree, and an ErrForged if the image would give a thread other rights than the thread has.
 func (c *checkpoint) checkObstaclesAndRights(context.Context) error {
-	if err := c.engine.ObstaclesAnyTime(c.stopped); err != nil { // the tree may have opened something since makeImage asked
+	// The tree may have opened something since makeImageAndStopTree asked.
+	if err := c.engine.ObstaclesAnyTime(c.stopped); err != nil {
 		return err
 	}
 	if err := c.engine.ObstaclesWhenStopped(c.stopped); err != nil {
@@ -237,17 +239,17 @@ func (c *checkpoint) sealDraft(context.Context) error {
 	}
 	if c.stream != nil {
 		var err error
-		if c.manifest.Files, err = c.stream.Finish(); err != nil {
+		if c.manifest.Files, err = c.stream.PackScratchAndFinish(); err != nil {
 			return fmt.Errorf("cannot make the image durable: %w", err)
 		}
 	}
-	if err := c.manifest.write(c.dir.store.key, c.draft); err != nil {
+	if err := c.manifest.sealIntoDraft(c.dir.store.key, c.draft); err != nil {
 		return err
 	}
 	if c.golden {
 		return nil
 	}
-	return c.dir.prepareInvalidation(c.manifest.Generation)
+	return c.dir.writeNextGenerationFile(c.manifest.Generation)
 }
 
 // publishImage gives the image its final name, durably, unless ctx has ended. After a crash
@@ -258,7 +260,7 @@ func (c *checkpoint) publishImage(ctx context.Context) error {
 		return err
 	}
 	failpoint.Hit("hibernate.sealed")
-	place := c.dir.path(c.manifest.dirName())
+	place := c.dir.path(c.manifest.imageDirName())
 	if err := os.Rename(c.draft, place); err != nil {
 		return err
 	}
@@ -274,9 +276,9 @@ func (c *checkpoint) publishImage(ctx context.Context) error {
 // deleted: the engine puts their contents into the image.
 const deletedFilesSize = 256 << 20
 
-// newPackingStream returns a stream that packs files of the image into the draft, with a
+// openPackingStream returns a stream that packs files of the image into the draft, with a
 // new scratch for the files that the engine writes itself.
-func (c *checkpoint) newPackingStream(ctx context.Context) (*pack.PackingStream, error) {
+func (c *checkpoint) openPackingStream(ctx context.Context) (*pack.PackingStream, error) {
 	store, m := c.dir.store, c.manifest
 	codec, err := pack.NewCodec(m.Packing, m.ID, store.key, store.packing.Key)
 	if err != nil {
@@ -285,16 +287,16 @@ func (c *checkpoint) newPackingStream(ctx context.Context) (*pack.PackingStream,
 	store.mu.Lock()
 	size := store.reserved[c.dir] + deletedFilesSize
 	store.mu.Unlock()
-	scratch, err := pack.NewScratch(size, m.Packing, c.dir.makeDraft)
+	scratch, err := pack.NewScratch(size, m.Packing, c.dir.makeDraftDir)
 	if err != nil {
 		return nil, err
 	}
 	return pack.NewPackingStream(ctx, codec, scratch, c.draft), nil
 }
 
-// stoppedProcesses returns the processes that are stopped, by their numbers in their own PID
+// nsPIDsOfStopped returns the processes that are stopped, by their numbers in their own PID
 // namespace.
-func stoppedProcesses(pids []int) (nsPIDs []int) {
+func nsPIDsOfStopped(pids []int) (nsPIDs []int) {
 	for _, pid := range pids {
 		if procfs.IsStopped(pid) {
 			nsPIDs = append(nsPIDs, procfs.NSPid(pid))
@@ -303,10 +305,10 @@ func stoppedProcesses(pids []int) (nsPIDs []int) {
 	return nsPIDs
 }
 
-// continueExcept lets the stopped processes run, except for those with the given numbers in
-// their own PID namespace: the ones that were stopped before the dump.
-func continueExcept(pids, stoppedNSPIDs []int) {
+// continueExcept lets the stopped processes run, except for those with the numbers
+// keepStoppedNSPIDs in their own PID namespace: the ones that were stopped before the dump.
+func continueExcept(pids, keepStoppedNSPIDs []int) {
 	procfs.ContinueStopped(slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
-		return len(stoppedNSPIDs) > 0 && slices.Contains(stoppedNSPIDs, procfs.NSPid(pid))
+		return len(keepStoppedNSPIDs) > 0 && slices.Contains(keepStoppedNSPIDs, procfs.NSPid(pid))
 	}))
 }

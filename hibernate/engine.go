@@ -39,24 +39,24 @@ type Engine interface {
 	// tree is stopped until it gets SIGCONT or SIGKILL; after an error the tree runs
 	// on as before.
 	Dump(ctx context.Context, d DumpOrder) error
-	// ThreadIdentities returns the identity and rights that the image in dir would give
-	// each thread, ordered by ID. An engine that cannot read its images returns
+	// ThreadIdentities returns the identity and rights that the image in imageDir would
+	// give each thread, ordered by ID. An engine that cannot read its images returns
 	// ErrUnsupported.
-	ThreadIdentities(dir string) ([]procfs.ThreadIdentity, error)
+	ThreadIdentities(imageDir string) ([]procfs.ThreadIdentity, error)
 	// Restore rebuilds a tree from r.Dir and returns its root, a child of this
 	// process. Every process is stopped, as after Dump. After an error no process of
 	// the attempt runs any more.
-	Restore(ctx context.Context, r RestoreOrder) (*os.Process, error)
+	Restore(ctx context.Context, r RestoreOrder) (root *os.Process, err error)
 	// RestoreLazy is like Restore, except that m delivers the memory: each page when
 	// the tree touches it, and all other pages meanwhile, in order. What the engine
 	// itself fills in has been read from m when RestoreLazy returns. The engine closes
 	// m when it needs no more of it, also after an error. The error wraps
 	// ErrUnsupported, and nothing was tried, if only Restore is possible.
-	RestoreLazy(ctx context.Context, r RestoreOrder, m Memory) (*os.Process, Loading, error)
-	// RejoinLoading takes over the loading that another process runs in dir, which was
-	// the LoaderDir of a RestoreOrder. It returns nil if all memory is loaded. After an
+	RestoreLazy(ctx context.Context, r RestoreOrder, m Memory) (root *os.Process, loading Loading, err error)
+	// RejoinLoading takes over the loading that another process runs in loaderDir, the
+	// LoaderDir of a RestoreOrder. It returns nil if all memory is loaded. After an
 	// error the caller must kill the tree, because its missing memory will never come.
-	RejoinLoading(dir string) (Loading, error)
+	RejoinLoading(loaderDir string) (unfinished Loading, err error)
 }
 
 // Prestarted is an engine process that was started before its order is known.
@@ -74,7 +74,7 @@ type Loading interface {
 	// Err returns why the loading failed, nil before Done and after a success.
 	Err() error
 	// Progress returns how many bytes are loaded, and how many there are.
-	Progress() (done, total int64)
+	Progress() (loadedBytes, totalBytes int64)
 	// Hurry has the rest of the memory loaded as fast as possible.
 	Hurry()
 	// Leave ends this host's part in a loading that has a LoaderDir, and closes Done.
@@ -118,7 +118,7 @@ type RestoreOrder struct {
 	Prestarted Prestarted // as in DumpOrder
 	// ProvideChunk writes a chunk of a page file into Dir, for RestoreLazy of a packed
 	// image, whose page files are empty at first. It is nil if they have their contents.
-	ProvideChunk func(file string, index int64) error
+	ProvideChunk func(file string, chunk int64) error
 	// LoaderDir is a directory, empty or still to be made, in which a later host finds a
 	// loading that goes on after this process has ended; "" for a loading that ends with
 	// this process. The directory is empty again when all memory is loaded.

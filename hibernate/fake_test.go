@@ -47,7 +47,7 @@ func (s *fakeSubject) End(t *testing.T) {
 
 func TestFake(t *testing.T) {
 	engine := hibernatetest.NewFake(t)
-	hibernatetest.RunSuite(t, engine, func(t *testing.T) hibernatetest.Subject {
+	hibernatetest.RunEngineSuite(t, engine, func(t *testing.T) hibernatetest.Subject {
 		t.Helper()
 		return &fakeSubject{engine, engine.StartProcess(t, "0")}
 	})

@@ -15,11 +15,11 @@ import (
 
 // How an image goes away:
 //
-//	Discard      it was used: delete it
-//	Invalidate   it was not used: make it and all copies of it unusable for ever, delete it
-//	Quarantine   it is distrusted: make it unusable for ever, keep it for inspection
-//	RemoveAll    its instance is gone for good: delete all that is kept of the instance
-//	evict        another image needs its space: a Store removes it, see Limits
+//	Discard               it was used: delete it
+//	InvalidateAndDelete   it was not used: make it and all copies of it unusable for ever, delete it
+//	Quarantine            it is distrusted: make it unusable for ever, keep it for inspection
+//	RemoveAll             its instance is gone for good: delete all that is kept of the instance
+//	evict                 another image needs its space: a Store removes it, see Limits
 
 // ImageDir is the directory of one instance's images: at most one image and one golden
 // image. Only one goroutine at a time may call its methods, except for Golden.
@@ -50,20 +50,20 @@ func (i *Image) OwnerRecord() json.RawMessage { return i.manifest.Record }
 // does not depend on the wall clock.
 func (i *Image) Age() time.Duration {
 	if i.manifest.Uptime > 0 && i.manifest.BootID == procfs.BootID() {
-		return max(0, uptime()-i.manifest.Uptime)
+		return max(0, timeSinceBoot()-i.manifest.Uptime)
 	}
 	return max(0, time.Since(i.Created))
 }
 
-// CheckKey returns an ErrKey if the host does not have the key that the image was
+// CheckHostHasKey returns an ErrKey if the host does not have the key that the image was
 // encrypted with. Such an image is not refused: a host that has the key can wake it.
-func (i *Image) CheckKey() error {
-	return i.manifest.Packing.CheckKey(i.dir.store.packing.Key)
+func (i *Image) CheckHostHasKey() error {
+	return i.manifest.Packing.CheckHostKey(i.dir.store.packing.Key)
 }
 
 // path returns the path of names joined, below the directory of the image.
 func (i *Image) path(names ...string) string {
-	return i.dir.path(append([]string{i.manifest.dirName()}, names...)...)
+	return i.dir.path(append([]string{i.manifest.imageDirName()}, names...)...)
 }
 
 // path returns the path of names joined, below the instance's directory.
@@ -75,11 +75,11 @@ func (d *ImageDir) path(names ...string) string {
 // stored there is not the image that this host last committed for this instance, and
 // ErrSpent if that image was woken before.
 func (d *ImageDir) Image() (*Image, error) {
-	m, err := d.readManifest(imageName)
+	m, err := d.readAndCheckManifest(imageName)
 	if err != nil {
 		return nil, err
 	}
-	used, err := d.usedGeneration()
+	used, err := d.highestUsedGeneration()
 	switch {
 	case err != nil:
 		return nil, err
@@ -93,12 +93,12 @@ func (d *ImageDir) Image() (*Image, error) {
 	return m.newImage(d), nil
 }
 
-// readManifest reads the manifest of the image in the directory imageName or goldenName.
-// The error is ErrNoImage if there is no image, and wraps ErrRefused if this host did not
-// write the manifest for that directory of this instance.
-func (d *ImageDir) readManifest(dirName string) (*manifest, error) {
+// readAndCheckManifest reads the manifest of the image in the directory imageName or
+// goldenName. The error is ErrNoImage if there is no image, and wraps ErrRefused if this host
+// did not write the manifest for that directory of this instance.
+func (d *ImageDir) readAndCheckManifest(dirName string) (*manifest, error) {
 	m := &manifest{}
-	err := readSealed(d.path(dirName, manifestName), d.store.key, m)
+	err := readSealedJSON(d.path(dirName, manifestName), d.store.key, m)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(d.path(dirName)); err == nil {
 			return nil, fmt.Errorf("%w: it has no manifest", ErrRefused)
@@ -112,17 +112,17 @@ func (d *ImageDir) readManifest(dirName string) (*manifest, error) {
 		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
 	case m.Callsign != d.callsign:
 		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
-	case m.dirName() != dirName:
-		return nil, fmt.Errorf("%w: it was written as the %s image", ErrRefused, m.kind())
+	case m.imageDirName() != dirName:
+		return nil, fmt.Errorf("%w: it was written as the %s image", ErrRefused, m.kindWord())
 	}
 	return m, nil
 }
 
-// usedGeneration returns the highest generation that was ever woken or invalidated, 0
+// highestUsedGeneration returns the highest generation that was ever woken or invalidated, 0
 // for none. The error wraps ErrRefused if this host did not write that.
-func (d *ImageDir) usedGeneration() (uint64, error) {
+func (d *ImageDir) highestUsedGeneration() (uint64, error) {
 	var used uint64
-	err := readSealed(d.path(generationName), d.store.key, &used)
+	err := readSealedJSON(d.path(generationName), d.store.key, &used)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -131,34 +131,34 @@ func (d *ImageDir) usedGeneration() (uint64, error) {
 
 // invalidateUpTo makes images of that generation, and of all older ones, unusable for ever.
 func (d *ImageDir) invalidateUpTo(generation uint64) error {
-	if err := d.prepareInvalidation(generation); err != nil {
+	if err := d.writeNextGenerationFile(generation); err != nil {
 		return err
 	}
-	return d.finishInvalidation()
+	return d.commitNextGenerationFile()
 }
 
-// prepareInvalidation writes the generation into a file that changes nothing before
-// finishInvalidation, unless the file has it already. A checkpoint does that, so that the
-// wake needs no space on disk.
-func (d *ImageDir) prepareInvalidation(generation uint64) error {
+// writeNextGenerationFile writes the generation into a file that changes nothing before
+// commitNextGenerationFile, unless the file has it already. A checkpoint does that, so that
+// the wake needs no space on disk.
+func (d *ImageDir) writeNextGenerationFile(generation uint64) error {
 	var prepared uint64
-	if err := readSealed(d.path(generationNew), d.store.key, &prepared); err == nil && prepared == generation {
+	if err := readSealedJSON(d.path(generationNew), d.store.key, &prepared); err == nil && prepared == generation {
 		return nil
 	}
-	return writeSealed(d.path(generationNew), d.store.key, generation)
+	return writeSealedJSON(d.path(generationNew), d.store.key, generation)
 }
 
-// finishInvalidation makes the prepared generation the highest used one, durably.
-func (d *ImageDir) finishInvalidation() error {
+// commitNextGenerationFile makes the prepared generation the highest used one, durably.
+func (d *ImageDir) commitNextGenerationFile() error {
 	if err := os.Rename(d.path(generationNew), d.path(generationName)); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(d.base)
 }
 
-// makeDraft makes an empty directory for a new image, or for a scratch, and returns its
+// makeDraftDir makes an empty directory for a new image, or for a scratch, and returns its
 // path. OpenStore deletes it if it is left.
-func (d *ImageDir) makeDraft() (string, error) {
+func (d *ImageDir) makeDraftDir() (path string, err error) {
 	if err := os.MkdirAll(d.base, 0o700); err != nil {
 		return "", err
 	}
@@ -171,9 +171,9 @@ func (i *Image) Discard() error { return i.dir.store.deleteInBackground(i.path()
 // DiscardSpent deletes an image for which Image returned ErrSpent.
 func (d *ImageDir) DiscardSpent() error { return d.store.deleteInBackground(d.path(imageName)) }
 
-// Invalidate deletes an image that was not used. Unless the image is golden, a copy of it
-// can't be woken either.
-func (i *Image) Invalidate() error {
+// InvalidateAndDelete deletes an image that was not used. Unless the image is golden, a copy
+// of it can't be woken either.
+func (i *Image) InvalidateAndDelete() error {
 	if i.manifest.Golden {
 		return i.dir.DiscardGolden()
 	}
@@ -185,7 +185,7 @@ func (i *Image) Invalidate() error {
 // the next steps are still tried, so that the image does not stay usable.
 func (d *ImageDir) Quarantine() error {
 	var errs []error
-	if used, err := d.usedGeneration(); err == nil {
+	if used, err := d.highestUsedGeneration(); err == nil {
 		errs = append(errs, d.invalidateUpTo(used+1))
 	}
 	if _, err := os.Lstat(d.path(quarantineName)); err == nil {
@@ -205,7 +205,7 @@ func (d *ImageDir) RemoveAll() error { return os.RemoveAll(d.base) }
 func (d *ImageDir) DraftBytes() (total int64) {
 	drafts, _ := filepath.Glob(d.path(draftPrefix + "*"))
 	for _, draft := range drafts {
-		total += sizeOfFiles(draft)
+		total += sizeOfReadableFiles(draft)
 	}
 	return total
 }

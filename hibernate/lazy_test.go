@@ -94,26 +94,26 @@ func TestChunksCannotBeExchanged(t *testing.T) {
 	}()
 	buffer := make([]byte, hibernate.ChunkSize)
 	for index, want := range []string{first, second, "c"} {
-		got, err := lazy.memory.ReadChunk("pages-1.img", int64(index), buffer)
+		got, err := lazy.memory.ReadVerifiedChunk("pages-1.img", int64(index), buffer)
 		if err != nil || string(got) != want {
 			t.Errorf("chunk %d has %d bytes: %v", index, len(got), err)
 		}
 	}
 	for _, index := range []int64{-1, 3} {
-		if _, err := lazy.memory.ReadChunk("pages-1.img", index, buffer); err == nil {
+		if _, err := lazy.memory.ReadVerifiedChunk("pages-1.img", index, buffer); err == nil {
 			t.Errorf("there is a chunk %d", index)
 		}
 	}
-	if _, err := lazy.memory.ReadChunk("core-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
+	if _, err := lazy.memory.ReadVerifiedChunk("core-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
 		t.Errorf("core-1.img is read as memory: %v", err)
 	}
 	must(t, os.WriteFile(filepath.Join(b.dir, "Counter/image/pages-1.img"), []byte(second+first+"c"), 0o600))
 	for index := range int64(2) {
-		if _, err := lazy.memory.ReadChunk("pages-1.img", index, buffer); !errors.Is(err, hibernate.ErrRefused) {
+		if _, err := lazy.memory.ReadVerifiedChunk("pages-1.img", index, buffer); !errors.Is(err, hibernate.ErrRefused) {
 			t.Errorf("chunk %d is taken for another: %v", index, err)
 		}
 	}
-	if got, err := lazy.memory.ReadChunk("pages-1.img", 2, buffer); err != nil || string(got) != "c" {
+	if got, err := lazy.memory.ReadVerifiedChunk("pages-1.img", 2, buffer); err != nil || string(got) != "c" {
 		t.Errorf("the chunk that is right has %d bytes: %v", len(got), err)
 	}
 }

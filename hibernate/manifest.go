@@ -60,7 +60,7 @@ type manifest struct {
 func (d *ImageDir) newManifest(e Engine, t Tree, forGolden bool) (*manifest, error) {
 	var generation uint64 // a golden image has none, so that it can't pass for an ordinary image
 	if !forGolden {
-		used, err := d.usedGeneration()
+		used, err := d.highestUsedGeneration()
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func (d *ImageDir) newManifest(e Engine, t Tree, forGolden bool) (*manifest, err
 	if err != nil {
 		return nil, err
 	}
-	packing, err := d.store.packing.NewFormat()
+	packing, err := d.store.packing.NewFormatOrNil()
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +92,11 @@ func (d *ImageDir) newManifest(e Engine, t Tree, forGolden bool) (*manifest, err
 	}, nil
 }
 
-// describeTree notes the time, the rights and settings of the stopped tree, for a golden
-// image its droppable memory, and its mapped files if they are no longer those that it had
-// before the dump.
-func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
-	m.Created, m.Uptime = time.Now().Round(0), uptime()
+// fillFromStoppedTree sets in the manifest the time, the rights and settings of the stopped
+// tree, for a golden image its droppable memory, and its mapped files if they are no longer
+// those that it had before the dump.
+func (m *manifest) fillFromStoppedTree(pids []int, t pack.Tagger) (err error) {
+	m.Created, m.Uptime = time.Now().Round(0), timeSinceBoot()
 	if m.Threads, err = procfs.ThreadIdentities(pids); err != nil {
 		return err
 	}
@@ -111,14 +111,14 @@ func (m *manifest) describeTree(pids []int, t pack.Tagger) (err error) {
 		return err
 	}
 	if !slices.EqualFunc(m.Mapped, paths, func(f mappedFile, path string) bool { return f.Path == path }) {
-		m.Mapped, err = describeMappedFiles(pids, t)
+		m.Mapped, err = listAndTagMappedFiles(pids, t)
 	}
 	return err
 }
 
-// syncAndDescribeFiles makes the files in the directory of the draft durable and notes their
+// syncAndTagFiles makes the files in the directory of the draft durable and notes their
 // sizes and tags. It does both at the same time.
-func (m *manifest) syncAndDescribeFiles(t pack.Tagger, draftDir string) error {
+func (m *manifest) syncAndTagFiles(t pack.Tagger, draftDir string) error {
 	entries, err := os.ReadDir(draftDir)
 	if err != nil {
 		return err
@@ -158,13 +158,13 @@ func tagFiles(files []*os.File, t pack.Tagger) ([]pack.File, error) {
 	return described, nil
 }
 
-// write sets the total size of the files, and writes the sealed manifest into the directory
-// of the draft, durably.
-func (m *manifest) write(key []byte, draftDir string) error {
+// sealIntoDraft sets the total size of the files, and writes the sealed manifest into the
+// directory of the draft, durably.
+func (m *manifest) sealIntoDraft(key []byte, draftDir string) error {
 	for _, f := range m.Files {
 		m.Bytes += f.Size
 	}
-	if err := writeSealed(filepath.Join(draftDir, manifestName), key, m); err != nil {
+	if err := writeSealedJSON(filepath.Join(draftDir, manifestName), key, m); err != nil {
 		return fmt.Errorf("cannot write the manifest: %w", err)
 	}
 	return atomicfile.SyncDir(draftDir)
@@ -175,16 +175,16 @@ func (m *manifest) newImage(dir *ImageDir) *Image {
 	return &Image{Engine: m.Engine, Bytes: m.Bytes, Created: m.Created, Generation: m.Generation, dir: dir, manifest: *m}
 }
 
-// dirName returns the name of the image's directory in its ImageDir.
-func (m *manifest) dirName() string {
+// imageDirName returns the name of the image's directory in its ImageDir.
+func (m *manifest) imageDirName() string {
 	if m.Golden {
 		return goldenName
 	}
 	return imageName
 }
 
-// kind returns "golden" or "ordinary", the word for the image in errors.
-func (m *manifest) kind() string {
+// kindWord returns "golden" or "ordinary", the word for the image in errors.
+func (m *manifest) kindWord() string {
 	if m.Golden {
 		return "golden"
 	}
@@ -198,9 +198,9 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// uptime returns the time since the boot, including the time that the machine was
+// timeSinceBoot returns the time since the boot, including the time that the machine was
 // suspended.
-func uptime() time.Duration {
+func timeSinceBoot() time.Duration {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // every kernel has this clock
 	return time.Duration(now.Nano())
@@ -212,13 +212,13 @@ type sealed struct {
 	HMAC     []byte          `json:"hmac"`
 }
 
-// writeSealed writes v as JSON with a digest under key, and makes the file durable.
-func writeSealed(path string, key []byte, v any) error {
+// writeSealedJSON writes v as JSON with a digest under key, and makes the file durable.
+func writeSealedJSON(path string, key []byte, v any) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	whole, err := json.Marshal(sealed{text, keyedDigest(key, text)})
+	whole, err := json.Marshal(sealed{text, hmacSHA256(key, text)})
 	if err != nil {
 		return err
 	}
@@ -233,9 +233,9 @@ func writeSealed(path string, key []byte, v any) error {
 	return errors.Join(err, f.Close())
 }
 
-// readSealed reads into v what writeSealed wrote. The error wraps ErrRefused if the file
-// was not sealed with this key, and fs.ErrNotExist if there is no file.
-func readSealed(path string, key []byte, v any) error {
+// readSealedJSON reads into v what writeSealedJSON wrote. The error wraps ErrRefused if the
+// file was not sealed with this key, and fs.ErrNotExist if there is no file.
+func readSealedJSON(path string, key []byte, v any) error {
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -244,7 +244,7 @@ func readSealed(path string, key []byte, v any) error {
 	if err := json.Unmarshal(whole, &s); err != nil {
 		return fmt.Errorf("%w: %s is damaged: %w", ErrRefused, filepath.Base(path), err)
 	}
-	if !hmac.Equal(s.HMAC, keyedDigest(key, s.Manifest)) {
+	if !hmac.Equal(s.HMAC, hmacSHA256(key, s.Manifest)) {
 		return fmt.Errorf("%w: %s was not written by this host, or changed since", ErrRefused, filepath.Base(path))
 	}
 	if err := json.Unmarshal(s.Manifest, v); err != nil {
@@ -253,8 +253,8 @@ func readSealed(path string, key []byte, v any) error {
 	return nil
 }
 
-// keyedDigest returns the HMAC of the text, with SHA-256.
-func keyedDigest(key, text []byte) []byte {
+// hmacSHA256 returns the HMAC of the text under the key, with SHA-256.
+func hmacSHA256(key, text []byte) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write(text)
 	return h.Sum(nil)

@@ -23,8 +23,8 @@ type mappedFile struct {
 // image files: the tags of both have the same key.
 const mappedBase = 1 << 31
 
-// describeMappedFiles returns the files that the processes have mapped, with their tags.
-func describeMappedFiles(pids []int, t pack.Tagger) ([]mappedFile, error) {
+// listAndTagMappedFiles returns the files that the processes have mapped, with their tags.
+func listAndTagMappedFiles(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	paths, err := procfs.MappedFiles(pids)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the mapped files: %w", err)
@@ -32,7 +32,7 @@ func describeMappedFiles(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	files := make([]mappedFile, len(paths))
 	for i, path := range paths {
 		if files[i], err = statMappedFile(path); err == nil {
-			err = files[i].computeTag(t, i)
+			err = files[i].computeAndSetTag(t, i)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot describe mapped file %s: %w", path, err)
@@ -41,9 +41,9 @@ func describeMappedFiles(pids []int, t pack.Tagger) ([]mappedFile, error) {
 	return files, nil
 }
 
-// checkMappedFiles returns an ErrRefused if one of the files is missing or its contents
-// changed. It reads only files that seem to be others by their fileid.ID.
-func checkMappedFiles(files []mappedFile, t pack.Tagger) error {
+// checkMappedFilesUnchanged returns an ErrRefused if one of the files is missing or its
+// contents changed. It reads only files that seem to be others by their fileid.ID.
+func checkMappedFilesUnchanged(files []mappedFile, t pack.Tagger) error {
 	for i, was := range files {
 		now, err := statMappedFile(was.Path)
 		if err != nil {
@@ -53,7 +53,7 @@ func checkMappedFiles(files []mappedFile, t pack.Tagger) error {
 			continue
 		}
 		if now.Size == was.Size {
-			if err := now.computeTag(t, i); err != nil {
+			if err := now.computeAndSetTag(t, i); err != nil {
 				return fmt.Errorf("%w: cannot read %s: %w", ErrRefused, was.Path, err)
 			}
 		}
@@ -70,9 +70,9 @@ func statMappedFile(path string) (mappedFile, error) {
 	return mappedFile{Path: path, ID: id}, err
 }
 
-// computeTag reads the file and sets its tag. The number is its place among the mapped
+// computeAndSetTag reads the file and sets its tag. The number is its place among the mapped
 // files.
-func (m *mappedFile) computeTag(t pack.Tagger, number int) error {
+func (m *mappedFile) computeAndSetTag(t pack.Tagger, number int) error {
 	f, err := os.Open(m.Path)
 	if err != nil {
 		return err

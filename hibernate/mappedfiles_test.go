@@ -33,7 +33,7 @@ func TestCheckMappedFiles(t *testing.T) {
 			}
 			m, err := statMappedFile(path)
 			if err == nil {
-				err = m.computeTag(tagger, 0)
+				err = m.computeAndSetTag(tagger, 0)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -41,7 +41,7 @@ func TestCheckMappedFiles(t *testing.T) {
 			if err := test.change(path); err != nil {
 				t.Fatal(err)
 			}
-			err = checkMappedFiles([]mappedFile{m}, tagger)
+			err = checkMappedFilesUnchanged([]mappedFile{m}, tagger)
 			if errors.Is(err, ErrRefused) != test.refused {
 				t.Errorf("error %v, want refused %v", err, test.refused)
 			}

@@ -46,7 +46,7 @@ func ReceiveMemory(text json.RawMessage, files []*os.File) (Memory, error) {
 	var m *imageMemory
 	err := json.Unmarshal(text, &from)
 	if err == nil {
-		m, err = newImageMemory(from, nextFile)
+		m, err = openImageMemory(from, nextFile)
 	}
 	for _, f := range files {
 		err = errors.Join(err, f.Close())

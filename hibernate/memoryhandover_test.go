@@ -50,12 +50,12 @@ func TestReceiveMemory(t *testing.T) {
 			must(t, os.WriteFile(path, stored, 0o600))
 			must(t, image.Discard())
 			buffer := make([]byte, hibernate.ChunkSize)
-			if _, err := m.ReadChunk("pages-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
+			if _, err := m.ReadVerifiedChunk("pages-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
 				t.Errorf("a changed chunk: %v", err)
 			}
 			for _, index := range []int64{2, 1} {
 				rest := memory[index*hibernate.ChunkSize:]
-				got, err := m.ReadChunk("pages-1.img", index, buffer)
+				got, err := m.ReadVerifiedChunk("pages-1.img", index, buffer)
 				if err != nil || string(got) != rest[:min(len(rest), hibernate.ChunkSize)] {
 					t.Errorf("chunk %d has %d bytes: %v", index, len(got), err)
 				}

@@ -104,26 +104,26 @@ func TestPackedChunks(t *testing.T) {
 			must(t, err)
 			for _, index := range []int64{2, 0, 1} {
 				rest := memory[index*hibernate.ChunkSize:]
-				got, err := lazy.memory.ReadChunk("pages-1.img", index, buffer)
+				got, err := lazy.memory.ReadVerifiedChunk("pages-1.img", index, buffer)
 				if err != nil || string(got) != rest[:min(len(rest), hibernate.ChunkSize)] {
 					t.Errorf("chunk %d has %d bytes: %v", index, len(got), err)
 				}
 			}
 			for _, index := range []int64{-1, 3} {
-				if _, err := lazy.memory.ReadChunk("pages-1.img", index, buffer); !errors.Is(err, hibernate.ErrRefused) {
+				if _, err := lazy.memory.ReadVerifiedChunk("pages-1.img", index, buffer); !errors.Is(err, hibernate.ErrRefused) {
 					t.Errorf("there is a chunk %d: %v", index, err)
 				}
 			}
 			stored[0] ^= 1
 			must(t, os.WriteFile(path, stored, 0o600))
-			if _, err := lazy.memory.ReadChunk("pages-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
+			if _, err := lazy.memory.ReadVerifiedChunk("pages-1.img", 0, buffer); !errors.Is(err, hibernate.ErrRefused) {
 				t.Errorf("a changed chunk: %v", err)
 			}
 			must(t, os.Truncate(path, int64(len(stored)-1)))
-			if _, err := lazy.memory.ReadChunk("pages-1.img", 2, buffer); !errors.Is(err, hibernate.ErrRefused) {
+			if _, err := lazy.memory.ReadVerifiedChunk("pages-1.img", 2, buffer); !errors.Is(err, hibernate.ErrRefused) {
 				t.Errorf("a shortened chunk: %v", err)
 			}
-			if _, err := lazy.memory.ReadChunk("pages-1.img", 1, buffer); err != nil {
+			if _, err := lazy.memory.ReadVerifiedChunk("pages-1.img", 1, buffer); err != nil {
 				t.Errorf("a chunk that is right: %v", err)
 			}
 		})
@@ -166,7 +166,7 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 		store.SetPacking(packing)
 		image, err := store.ImageDir("Counter").Image()
 		must(t, err)
-		if err := image.CheckKey(); !errors.Is(err, hibernate.ErrKey) {
+		if err := image.CheckHostHasKey(); !errors.Is(err, hibernate.ErrKey) {
 			t.Errorf("key %s: %v, want %v", name, err, hibernate.ErrKey)
 		}
 		_, err = image.Restore(t.Context(), b.engine, b.optionsWithoutCgroup())
@@ -178,7 +178,7 @@ func TestWrongKeyLocksAnImage(t *testing.T) {
 	store.SetPacking(pack.Options{Key: keyA}) // later images would not be encrypted
 	image, err := store.ImageDir("Counter").Image()
 	must(t, err)
-	must(t, image.CheckKey())
+	must(t, image.CheckHostHasKey())
 	b.mustWake(t, image)
 	defer func() { _ = killAndWait(b.tree.root) }()
 	if b.engine.Memory(b.tree.PID()) != memory {

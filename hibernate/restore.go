@@ -35,13 +35,13 @@ type WakeOptions struct {
 // process. No process of the tree runs before every byte of the image was verified and every
 // thread was found to have the rights that it had. After an error no process of the tree
 // runs; after an ErrRefused no further attempt can succeed.
-func (i *Image) Restore(ctx context.Context, e Engine, w WakeOptions) (*os.Process, error) {
+func (i *Image) Restore(ctx context.Context, e Engine, w WakeOptions) (root *os.Process, err error) {
 	r := &restoration{image: i, engine: e, wake: w}
-	load := r.loadEagerly
+	restore := r.restoreEagerly
 	if i.manifest.Packing != nil {
-		load = r.loadLazilyAndWait
+		restore = r.restoreLazilyAndWait
 	}
-	if err := r.run(ctx, load); err != nil {
+	if err := r.restoreAndLetRun(ctx, restore); err != nil {
 		return nil, err
 	}
 	if r.loading != nil {
@@ -54,9 +54,9 @@ func (i *Image) Restore(ctx context.Context, e Engine, w WakeOptions) (*os.Proce
 // brings the memory into the running tree, verified chunk by chunk. The caller may discard
 // the image meanwhile. If the loading fails the caller must kill the tree. The
 // error wraps ErrUnsupported if only Restore is possible.
-func (i *Image) RestoreLazy(ctx context.Context, e Engine, w WakeOptions) (*os.Process, Loading, error) {
+func (i *Image) RestoreLazy(ctx context.Context, e Engine, w WakeOptions) (root *os.Process, loading Loading, err error) {
 	r := &restoration{image: i, engine: e, wake: w}
-	if err := r.run(ctx, r.loadLazily); err != nil {
+	if err := r.restoreAndLetRun(ctx, r.restoreLazily); err != nil {
 		return nil, nil, err
 	}
 	return r.root, r.loading, nil
@@ -74,25 +74,25 @@ type restoration struct {
 	loading    Loading        // nil if all memory is loaded
 }
 
-// run verifies everything but the memory, has load restore the stopped tree, and lets the
-// tree run. After an error it has killed the tree.
-func (r *restoration) run(ctx context.Context, load func(context.Context) error) (err error) {
+// restoreAndLetRun verifies everything but the memory, calls restoreStopped for the stopped
+// tree, and lets the tree run. After an error it has killed the tree.
+func (r *restoration) restoreAndLetRun(ctx context.Context, restoreStopped func(context.Context) error) (err error) {
 	if err := r.engine.Check(ctx); err != nil {
 		return err
 	}
 	r.prestarted = r.engine.Prestart(r.wake.Cgroup, r.wake.Files) // while the image is verified
 	defer func() { r.releaseScratchAndEngine(err) }()
-	if err = r.image.verifyMetadata(r.engine); err != nil {
+	if err = r.image.verifyAllButMemory(r.engine); err != nil {
 		return err
 	}
 	failpoint.Hit("wake.verified")
-	err = load(ctx)
+	err = restoreStopped(ctx)
 	failpoint.Hit("wake.loaded")
 	if err == nil {
-		err = r.verifyTreeAndLetRun()
+		err = r.verifyMarkUsedAndLetRun()
 	}
 	if err != nil {
-		return errors.Join(err, r.killRestoredTree())
+		return errors.Join(err, r.killTreeIfRestored())
 	}
 	return nil
 }
@@ -109,9 +109,9 @@ func (r *restoration) releaseScratchAndEngine(runErr error) {
 	r.image.dir.store.runInBackground(r.prestarted.Close)
 }
 
-// killRestoredTree ends a restored tree that must not run, with all processes in its cgroup,
+// killTreeIfRestored ends a restored tree that must not run, with all processes in its cgroup,
 // and then its loading. It does nothing if the engine has not restored the tree.
-func (r *restoration) killRestoredTree() error {
+func (r *restoration) killTreeIfRestored() error {
 	if r.root == nil {
 		return nil
 	}
@@ -122,11 +122,12 @@ func (r *restoration) killRestoredTree() error {
 	return err
 }
 
-// loadEagerly has the engine restore the tree with all its memory. Meanwhile it prepares the
-// invalidation of the image and verifies the page files, unless they were verified when they
-// were unpacked. Their sizes are known to be right, and the engine interprets none of them.
-func (r *restoration) loadEagerly(ctx context.Context) error {
-	dir, err := r.unpackFiles(false)
+// restoreEagerly has the engine restore the tree with all its memory. Meanwhile it prepares
+// the invalidation of the image and verifies the page files, unless they were verified when
+// they were unpacked. Their sizes are known to be right, and the engine interprets none of
+// them.
+func (r *restoration) restoreEagerly(ctx context.Context) error {
+	dir, err := r.unpackIfPacked(false)
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func (r *restoration) loadEagerly(ctx context.Context) error {
 			err = r.image.verifyFiles(isPageFile)
 		}
 		if err == nil {
-			err = r.image.dir.prepareInvalidation(r.image.Generation)
+			err = r.image.dir.writeNextGenerationFile(r.image.Generation)
 		}
 		verified <- err
 	}()
@@ -151,10 +152,10 @@ func (r *restoration) loadEagerly(ctx context.Context) error {
 	return err
 }
 
-// loadLazily has the engine restore the tree without its memory and begin the loading. It
+// restoreLazily has the engine restore the tree without its memory and begin the loading. It
 // also prepares the invalidation of the image.
-func (r *restoration) loadLazily(ctx context.Context) error {
-	dir, err := r.unpackFiles(true)
+func (r *restoration) restoreLazily(ctx context.Context) error {
+	dir, err := r.unpackIfPacked(true)
 	if err != nil {
 		return err
 	}
@@ -172,17 +173,17 @@ func (r *restoration) loadLazily(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.image.dir.prepareInvalidation(r.image.Generation)
+	return r.image.dir.writeNextGenerationFile(r.image.Generation)
 }
 
-// loadLazilyAndWait is like loadLazily, but returns when all memory is in the tree. It spares
-// a packed image from being unpacked first. If the engine has no lazy restore it does what
-// loadEagerly does.
-func (r *restoration) loadLazilyAndWait(ctx context.Context) error {
-	err := r.loadLazily(ctx)
+// restoreLazilyAndWait is like restoreLazily, but returns when all memory is in the tree. It
+// spares a packed image from being unpacked first. If the engine has no lazy restore it does
+// what restoreEagerly does.
+func (r *restoration) restoreLazilyAndWait(ctx context.Context) error {
+	err := r.restoreLazily(ctx)
 	if errors.Is(err, ErrUnsupported) {
 		r.removeScratch()
-		return r.loadEagerly(ctx)
+		return r.restoreEagerly(ctx)
 	}
 	if err != nil {
 		return err
@@ -232,10 +233,10 @@ func withShareOfRemainingTime(ctx context.Context, parts int) (context.Context, 
 	return context.WithTimeout(ctx, time.Until(late)/time.Duration(parts))
 }
 
-// unpackFiles returns the directory in which the engine finds the files of the image. It
+// unpackIfPacked returns the directory in which the engine finds the files of the image. It
 // unpacks a packed image into a scratch first, with withoutMemory except for the contents
 // of the page files. The error wraps ErrRefused if a file is damaged.
-func (r *restoration) unpackFiles(withoutMemory bool) (dir string, err error) {
+func (r *restoration) unpackIfPacked(withoutMemory bool) (dir string, err error) {
 	m := &r.image.manifest
 	if m.Packing == nil {
 		return r.image.path(), nil
@@ -245,7 +246,7 @@ func (r *restoration) unpackFiles(withoutMemory bool) (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	scratch, err := pack.NewScratch(r.image.unpackedSize(), m.Packing, r.image.dir.makeDraft)
+	scratch, err := pack.NewScratch(r.image.neededScratchSize(), m.Packing, r.image.dir.makeDraftDir)
 	if err != nil {
 		return "", err
 	}
@@ -254,7 +255,7 @@ func (r *restoration) unpackFiles(withoutMemory bool) (dir string, err error) {
 	return r.unpacked.Dir, damagedAsRefused(err)
 }
 
-// removeScratch removes the scratch of unpackFiles, if there is one.
+// removeScratch removes the scratch of unpackIfPacked, if there is one.
 func (r *restoration) removeScratch() {
 	if r.unpacked != nil {
 		_ = r.unpacked.Close()
@@ -262,8 +263,9 @@ func (r *restoration) removeScratch() {
 	}
 }
 
-// unpackedSize returns how much space the unpacked files take, in whole pages.
-func (i *Image) unpackedSize() int64 {
+// neededScratchSize returns how many bytes a scratch needs for the unpacked files, in whole
+// pages and with imageOverhead.
+func (i *Image) neededScratchSize() int64 {
 	page := int64(os.Getpagesize())
 	total := int64(imageOverhead)
 	for _, f := range i.manifest.Files {
@@ -272,10 +274,10 @@ func (i *Image) unpackedSize() int64 {
 	return total
 }
 
-// verifyTreeAndLetRun compares the rights and cgroups of the restored tree with the dumped
+// verifyMarkUsedAndLetRun compares the rights and cgroups of the restored tree with the dumped
 // one's, restores settings of threads that the engine does not, zeroes droppable memory,
 // marks the image's generation as used, and lets the tree run.
-func (r *restoration) verifyTreeAndLetRun() error {
+func (r *restoration) verifyMarkUsedAndLetRun() error {
 	m := &r.image.manifest
 	pids := procfs.Tree(r.root.Pid)
 	threads, err := procfs.ThreadIdentities(pids)
@@ -285,7 +287,7 @@ func (r *restoration) verifyTreeAndLetRun() error {
 	if err := checkRestoredRights(m.Threads, threads); err != nil {
 		return err
 	}
-	if err := checkRestoredCgroup(pids); err != nil {
+	if err := checkAllInRootCgroup(pids); err != nil {
 		return err
 	}
 	if err := procfs.ApplyThreadTunings(pids, m.Tuning); err != nil {
@@ -294,7 +296,7 @@ func (r *restoration) verifyTreeAndLetRun() error {
 	if err := procfs.ZeroMemory(pids, m.Droppable); err != nil {
 		return err
 	}
-	if err := r.image.dir.finishInvalidation(); err != nil {
+	if err := r.image.dir.commitNextGenerationFile(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
 	failpoint.Hit("wake.consumed")

@@ -44,10 +44,10 @@ func checkRestoredRights(dumped, restored []procfs.ThreadIdentity) error {
 	return nil
 }
 
-// checkRestoredCgroup returns an ErrRefused if a restored process is in another cgroup than
+// checkAllInRootCgroup returns an ErrRefused if a restored process is in another cgroup than
 // the root, the first of pids. Such a process would escape the limits of the instance's
 // cgroup, and its kill.
-func checkRestoredCgroup(pids []int) error {
+func checkAllInRootCgroup(pids []int) error {
 	root := cgroup.PathOf(pids[0])
 	for _, pid := range pids {
 		if at := cgroup.PathOf(pid); at != root && !procfs.HasEnded(pid) {

@@ -16,7 +16,7 @@ type Swept struct {
 // It keeps those that are younger than minAge, since an instance may be missing by mistake,
 // unless they are golden.
 func (s *Store) Sweep(minAge time.Duration, isKnown func(callsign string) bool) (Swept, error) {
-	stored, err := s.List()
+	stored, err := s.ListInEvictionOrder()
 	if err != nil {
 		return Swept{}, fmt.Errorf("cannot sweep the image store: %w", err)
 	}
@@ -29,15 +29,15 @@ func (s *Store) Sweep(minAge time.Duration, isKnown func(callsign string) bool) 
 			swept.Kept = append(swept.Kept, one)
 		default:
 			swept.Removed = append(swept.Removed, one)
-			errs = append(errs, s.invalidateImage(one))
+			errs = append(errs, s.invalidateAndDelete(one))
 		}
 	}
 	return swept, errors.Join(errs...)
 }
 
-// invalidateImage deletes an image of an instance that does not run. Unless the image is
+// invalidateAndDelete deletes an image of an instance that does not run. Unless the image is
 // golden, a copy of it can't be woken either.
-func (s *Store) invalidateImage(stored StoredImage) error {
+func (s *Store) invalidateAndDelete(stored StoredImage) error {
 	dir := s.ImageDir(stored.Callsign)
 	if stored.Golden {
 		return dir.DiscardGolden()

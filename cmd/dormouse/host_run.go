@@ -59,7 +59,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	h.host.Supervisor.Adopt(ctx)
-	if err := h.host.Engine.RemoveLeftovers(); err != nil {
+	if err := h.host.Engine.KillAndRemoveLeftovers(); err != nil {
 		h.log.Warn().Err(err).Msg("could not remove what an earlier host left")
 	}
 	var all sync.WaitGroup

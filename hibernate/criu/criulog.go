@@ -23,10 +23,10 @@ const harmlessError = "Can't setup RLIMIT_NOFILE for self"
 // cause; CRIU then logs another one in each calling function.
 const maxQuoted = 2
 
-// errorFromLog returns an error with the first errors of CRIU's log in the directory, or
+// errorFromLogOr returns an error with the first errors of CRIU's log in the directory, or
 // the fallback if there is no log or no error in it. CRIU's answer itself never says what
 // went wrong.
-func errorFromLog(dir string, fallback error) error {
+func errorFromLogOr(dir string, fallback error) error {
 	text, rerr := os.ReadFile(filepath.Join(dir, logName))
 	if rerr != nil {
 		return fallback

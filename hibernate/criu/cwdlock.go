@@ -19,10 +19,10 @@ import (
 // exists already, because of another CRIU, or because a CRIU was killed.
 const mountPoint = "proc.crtools"
 
-// lockTreeCwds locks the current directories of all processes of the tree below the root
-// against other dumps until release is called, and removes a mountPoint that was left there.
-// It waits for the locks until ctx ends.
-func lockTreeCwds(ctx context.Context, rootPID int) (release func(), err error) {
+// lockAndCleanTreeCwds locks the current directories of all processes of the tree below the
+// root against other dumps until release is called, and removes a mountPoint that was left
+// there. It waits for the locks until ctx ends.
+func lockAndCleanTreeCwds(ctx context.Context, rootPID int) (release func(), err error) {
 	var dirs []string
 	for _, pid := range procfs.Tree(rootPID) {
 		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
@@ -42,7 +42,7 @@ func lockTreeCwds(ctx context.Context, rootPID int) (release func(), err error) 
 			continue // it is deleted, or in another mount namespace: no other dump uses it
 		}
 		locked = append(locked, dir)
-		if err := lockDir(ctx, dir); err != nil {
+		if err := awaitDirLock(ctx, dir); err != nil {
 			release()
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
@@ -51,9 +51,9 @@ func lockTreeCwds(ctx context.Context, rootPID int) (release func(), err error) 
 	return release, nil
 }
 
-// lockDir locks the open directory, see flock(2). The lock ends when dir is closed. lockDir
-// waits while another process holds the lock, and fails when ctx ends.
-func lockDir(ctx context.Context, dir *os.File) error {
+// awaitDirLock locks the open directory, see flock(2). The lock ends when dir is closed.
+// awaitDirLock waits while another process holds the lock, and fails when ctx ends.
+func awaitDirLock(ctx context.Context, dir *os.File) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -17,12 +17,12 @@ import (
 )
 
 // Dump implements hibernate.Engine. It waits for other dumps of trees that have the same
-// current directories, see lockTreeCwds.
+// current directories, see lockAndCleanTreeCwds.
 func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	opts := commonOptions()
 	opts.Pid = new(int32(d.PID))
 	opts.LinkRemap = new(!d.Reusable) // the first restore removes these links
-	unlock, err := lockTreeCwds(ctx, d.PID)
+	unlock, err := lockAndCleanTreeCwds(ctx, d.PID)
 	if err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
@@ -30,7 +30,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	if err := e.dumpImages(ctx, d, opts); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
-	if err := waitStopped(ctx, d.PID); err != nil {
+	if err := waitTreeStopped(ctx, d.PID); err != nil {
 		procfs.ContinueStopped(procfs.Tree(d.PID))
 		return err
 	}
@@ -44,14 +44,14 @@ func (e *Engine) dumpImages(ctx context.Context, d hibernate.DumpOrder, opts *rp
 	var files []*os.File
 	if d.Pages != nil {
 		var err error
-		if server, err = images.ServePages(d.Dir, d.Pages); err != nil {
+		if server, err = images.StartPageServer(d.Dir, d.Pages); err != nil {
 			return err
 		}
 		opts.Ps = &rpc.CriuPageServerInfo{Fd: new(int32(passedFD))}
 		files = append(files, server.CRIUEnd())
 	}
 	s, end := e.takeOrStartSession(d.Prestarted, d.Cgroup, files)
-	err := s.run(ctx, criuRequest{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
+	err := s.runRequestOnce(ctx, criuRequest{kind: rpc.CriuReqType_DUMP, images: d.Dir, opts: opts})
 	if err != nil {
 		signalAll(leftoverDumpHelpers(d), syscall.SIGKILL)
 	}

@@ -40,21 +40,21 @@ func Open(path, helperDir string) *Engine {
 		path: path, timing: pager.DefaultTiming, Finder: &obstacles.Finder{HelperDir: helperDir},
 		checkLock: make(chan struct{}, 1),
 	}
-	e.checkErr = e.findCRIU()
+	e.checkErr = e.findCRIUAndVersion()
 	e.checked = e.checkErr != nil
 	return e
 }
 
-// findCRIU sets the path, unless it is set, and the version of CRIU. The error wraps
+// findCRIUAndVersion sets the path, unless it is set, and the version of CRIU. The error wraps
 // hibernate.ErrUnsupported if CRIU cannot be run or this process is not root.
-func (e *Engine) findCRIU() (err error) {
+func (e *Engine) findCRIUAndVersion() (err error) {
 	if e.path == "" {
-		e.path = installedCRIU()
+		e.path = findInstalledCRIU()
 	}
 	if e.path == "" {
 		return fmt.Errorf("%w: CRIU is not installed: run make setup, or set [hibernate] criu to its path", hibernate.ErrUnsupported)
 	}
-	if e.version, err = askVersion(e.path); err != nil {
+	if e.version, err = askCRIUVersion(e.path); err != nil {
 		return fmt.Errorf("%w: cannot run %s: %w", hibernate.ErrUnsupported, e.path, err)
 	}
 	if os.Geteuid() != 0 {
@@ -82,7 +82,7 @@ func (e *Engine) Check(ctx context.Context) error {
 	if e.checked {
 		return e.checkErr
 	}
-	err := e.writeKernelCache(ctx)
+	err := e.writeKernelCacheIfNeeded(ctx)
 	if cerr := e.testDumpAndRestore(ctx); cerr != nil {
 		err = fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
 		if ctx.Err() != nil {
@@ -95,6 +95,6 @@ func (e *Engine) Check(ctx context.Context) error {
 }
 
 // ThreadIdentities implements hibernate.Engine.
-func (e *Engine) ThreadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
-	return images.ReadThreadIdentities(dir)
+func (e *Engine) ThreadIdentities(imageDir string) ([]procfs.ThreadIdentity, error) {
+	return images.ReadThreadIdentities(imageDir)
 }

@@ -24,7 +24,7 @@ import (
 func TestEngine(t *testing.T) {
 	e := openEngine(t)
 	children := procfs.Children(os.Getpid())
-	hibernatetest.RunSuite(t, e, func(t *testing.T) hibernatetest.Subject {
+	hibernatetest.RunEngineSuite(t, e, func(t *testing.T) hibernatetest.Subject {
 		t.Helper()
 		return startSubject(t)
 	})

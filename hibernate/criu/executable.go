@@ -13,9 +13,9 @@ import (
 // installPaths are where make setup and the package install CRIU.
 var installPaths = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/criu/criu"}
 
-// installedCRIU returns the path of the CRIU that is installed for this host or is in
+// findInstalledCRIU returns the path of the CRIU that is installed for this host or is in
 // PATH, "" when there is none.
-func installedCRIU() string {
+func findInstalledCRIU() (path string) {
 	for _, path := range installPaths {
 		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
 			return path
@@ -31,9 +31,9 @@ func installedCRIU() string {
 // versionLimit is how long CRIU may take to tell its version.
 const versionLimit = 5 * time.Second
 
-// askVersion starts the CRIU at path and returns the version that it tells, such as
+// askCRIUVersion starts the CRIU at path and returns the version that it tells, such as
 // "4.2.1". A development version counts as the next release.
-func askVersion(path string) (string, error) {
+func askCRIUVersion(path string) (version string, err error) {
 	if _, err := exec.LookPath(path); err != nil {
 		return "", err
 	}
@@ -41,10 +41,10 @@ func askVersion(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.close()
+	defer c.endOrKillAndWait()
 	ctx, cancel := context.WithTimeout(context.Background(), versionLimit)
 	defer cancel()
-	resp, err := c.sendRequest(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()}, nil)
+	resp, err := c.sendAndAwaitAnswer(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()}, nil)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("it does not tell its version within %s", versionLimit)
 	}

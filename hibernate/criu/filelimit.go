@@ -22,7 +22,7 @@ func startWithRaisedFileLimit(cmd *exec.Cmd) error {
 		return err
 	}
 	pid := cmd.Process.Pid
-	err := waitTraceStop(pid)
+	err := waitTraceStopOrEnd(pid)
 	if err == nil {
 		var limit unix.Rlimit
 		err = unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit)
@@ -37,9 +37,9 @@ func startWithRaisedFileLimit(cmd *exec.Cmd) error {
 	return nil
 }
 
-// waitTraceStop returns when the traced child has stopped, or has ended. It does not reap
+// waitTraceStopOrEnd returns when the traced child has stopped, or has ended. It does not reap
 // the child.
-func waitTraceStop(pid int) error {
+func waitTraceStopOrEnd(pid int) error {
 	var info unix.Siginfo
 	for {
 		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)

@@ -17,12 +17,12 @@ import (
 // kernelCache is the file in which CRIU keeps what it has found out about the kernel.
 const kernelCache = "/run/criu.kdat"
 
-// writeKernelCache writes CRIU's kernel cache on machines whose /run is not a tmpfs, and
-// does nothing on others. CRIU reads the cache there but refuses to write it, since the file
-// could survive a reboot; without the cache every dump or restore takes about 30 ms longer.
-// The host writes it at each start, because CRIU would also believe a cache of another
-// kernel. If it can't be written it is removed.
-func (e *Engine) writeKernelCache(ctx context.Context) error {
+// writeKernelCacheIfNeeded writes CRIU's kernel cache on machines whose /run is not a tmpfs,
+// and does nothing on others. CRIU reads the cache there but refuses to write it, since the
+// file could survive a reboot; without the cache every dump or restore takes about 30 ms
+// longer. The host writes it at each start, because CRIU would also believe a cache of
+// another kernel. If it can't be written it is removed.
+func (e *Engine) writeKernelCacheIfNeeded(ctx context.Context) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs("/run", &fs); err != nil || fs.Type == unix.TMPFS_MAGIC {
 		return err

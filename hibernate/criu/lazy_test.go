@@ -39,7 +39,7 @@ type folderMemory struct {
 	before func(file string, index int64) error
 }
 
-func (f *folderMemory) ReadChunk(file string, index int64, buffer []byte) ([]byte, error) {
+func (f *folderMemory) ReadVerifiedChunk(file string, index int64, buffer []byte) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.before != nil {

@@ -16,12 +16,12 @@ import (
 // RestoreLazy implements hibernate.Engine. CRIU leaves out the memory that can come
 // later, and a pager loads it into the tree.
 func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
-	layout, err := readLazyLayout(r.Dir)
+	layout, err := checkUffdAndReadLayout(r.Dir)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w before the memory is read: %w", hibernate.ErrUnsupported, err), m.Close())
 	}
 	if r.ProvideChunk != nil {
-		if err := layout.ForEachEager(r.ProvideChunk); err != nil {
+		if err := layout.ForEachEagerChunk(r.ProvideChunk); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
 		}
 	}
@@ -32,19 +32,19 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 	ctx, stop := cancelWhenPagerFails(ctx, p)
 	defer stop()
 	tree := &restoredTree{group: r.Cgroup}
-	root, err := e.restore(ctx, r, tree, p)
+	root, err := e.restoreStopped(ctx, r, tree, p)
 	rootPID := 0
 	if err == nil {
 		rootPID = root.Pid
 	}
-	if cerr := p.FinishRestore(ctx, rootPID); cerr != nil {
+	if cerr := p.VerifyAndSecureRestore(ctx, rootPID); cerr != nil {
 		err = errors.Join(cerr, err)
 	}
 	if err != nil {
-		err = errors.Join(err, tree.kill())
+		err = errors.Join(err, tree.killTreeAndHelpers())
 		// After the end of the tree, which would read zeros in place of its memory.
 		p.Close()
-		if cause := p.Err(); !errors.Is(err, cause) { // FinishRestore may have returned it
+		if cause := p.Err(); !errors.Is(err, cause) { // VerifyAndSecureRestore may have returned it
 			err = errors.Join(cause, err)
 		}
 		return nil, nil, err
@@ -52,9 +52,9 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 	return root, p, nil
 }
 
-// readLazyLayout returns where the memory lies in the image in dir, or an error if a lazy
-// restore is not possible because the kernel has no userfaultfd(2).
-func readLazyLayout(dir string) (images.Layout, error) {
+// checkUffdAndReadLayout returns where the memory lies in the image in dir, or an error if a
+// lazy restore is not possible because the kernel has no userfaultfd(2).
+func checkUffdAndReadLayout(dir string) (images.Layout, error) {
 	if err := uffd.CheckSupport(); err != nil {
 		return images.Layout{}, err
 	}
@@ -78,5 +78,7 @@ func cancelWhenPagerFails(ctx context.Context, p hibernate.Loading) (_ context.C
 	return ctx, func() { cancel(); watch.Wait() }
 }
 
-// RejoinLoading implements hibernate.Engine: it connects to the loader in dir.
-func (e *Engine) RejoinLoading(dir string) (hibernate.Loading, error) { return pager.RejoinLoader(dir) }
+// RejoinLoading implements hibernate.Engine: it connects to the loader in loaderDir.
+func (e *Engine) RejoinLoading(loaderDir string) (unfinished hibernate.Loading, err error) {
+	return pager.RejoinLoader(loaderDir)
+}

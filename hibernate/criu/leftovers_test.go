@@ -26,7 +26,7 @@ func runChecker(dir string) {
 	os.Exit(0)
 }
 
-// RemoveLeftovers removes the directories of a host that is killed while it checks its
+// KillAndRemoveLeftovers removes the directories of a host that is killed while it checks its
 // engine.
 func TestTidyAfterACheck(t *testing.T) {
 	openEngine(t)
@@ -63,7 +63,7 @@ func TestTidyAfterACheck(t *testing.T) {
 			})
 			_ = host.Process.Kill()
 			<-ended
-			must(t, criu.Open("", dir).RemoveLeftovers())
+			must(t, criu.Open("", dir).KillAndRemoveLeftovers())
 			wait(t, "all to end that it started", func() bool { return len(pidsWithVariable(checkingHostEnv+"="+dir)) == 0 })
 			if left, _ := filepath.Glob(filepath.Join(dir, "c*")); len(left) > 0 {
 				t.Errorf("left are %v", left)

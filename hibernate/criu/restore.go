@@ -22,17 +22,17 @@ import (
 // Restore implements hibernate.Engine. After an error it has killed what CRIU has made.
 func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Process, error) {
 	tree := &restoredTree{group: r.Cgroup}
-	root, err := e.restore(ctx, r, tree, nil)
+	root, err := e.restoreStopped(ctx, r, tree, nil)
 	if err != nil {
-		return nil, errors.Join(err, tree.kill())
+		return nil, errors.Join(err, tree.killTreeAndHelpers())
 	}
 	return root, nil
 }
 
-// restore has CRIU restore the tree, lazily if p is not nil, and returns the root when the
-// whole tree is stopped. It records in tree what CRIU makes; after an error the caller
-// must call tree.kill.
-func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *restoredTree, p pager.Pager) (*os.Process, error) {
+// restoreStopped has CRIU restore the tree, lazily if lazyPager is not nil, and returns the
+// root when the whole tree is stopped. It records in made what CRIU makes; after an error the
+// caller must call made.killTreeAndHelpers.
+func (e *Engine) restoreStopped(ctx context.Context, r hibernate.RestoreOrder, made *restoredTree, lazyPager pager.Pager) (root *os.Process, err error) {
 	s, end := e.takeOrStartSession(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
 	opts := commonOptions()
@@ -40,21 +40,21 @@ func (e *Engine) restore(ctx context.Context, r hibernate.RestoreOrder, tree *re
 	for i := range r.Files {
 		opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
 	}
-	o := criuRequest{kind: rpc.CriuReqType_RESTORE, images: r.Dir, opts: opts, notify: tree.recordNotification}
-	if p != nil {
-		opts.LazyPages, o.serve = new(true), p.ServeRestore
+	o := criuRequest{kind: rpc.CriuReqType_RESTORE, images: r.Dir, opts: opts, notify: made.recordNotification}
+	if lazyPager != nil {
+		opts.LazyPages, o.serve = new(true), lazyPager.RunRestoreAndServe
 	}
-	err := s.run(ctx, o)
-	if err == nil && !tree.complete {
+	err = s.runRequestOnce(ctx, o)
+	if err == nil && !made.complete {
 		err = errors.New("CRIU did not say which process it made")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot restore: %w", err)
 	}
-	if err := waitStopped(ctx, tree.root); err != nil {
+	if err := waitTreeStopped(ctx, made.root); err != nil {
 		return nil, err
 	}
-	return os.FindProcess(tree.root)
+	return os.FindProcess(made.root)
 }
 
 // inheritedFiles returns the File of each, in the same order. CRIU gets a descriptor for
@@ -85,10 +85,10 @@ func (r *restoredTree) recordNotification(n *rpc.CriuNotify) {
 	}
 }
 
-// kill kills and reaps the tree, and kills the helpers that a killed CRIU left in the
-// cgroup. CRIU itself must have ended before.
-func (r *restoredTree) kill() error {
-	roots := r.roots()
+// killTreeAndHelpers kills and reaps the tree, and kills the helpers that a killed CRIU left
+// in the cgroup. CRIU itself must have ended before.
+func (r *restoredTree) killTreeAndHelpers() error {
+	roots := r.findRestoredChildren()
 	signalAll(roots, syscall.SIGKILL) // which kills all processes of their PID namespaces
 	for range 100 {                   // helpers may fork between Members and the signal
 		left := r.group.Members()
@@ -107,29 +107,29 @@ func (r *restoredTree) kill() error {
 	return errors.Join(errs...)
 }
 
-// roots returns the PIDs of the children of this process that the restore has made, even
-// if CRIU was killed before it named the root.
-func (r *restoredTree) roots() []int {
+// findRestoredChildren returns the PIDs of the children of this process that the restore has
+// made, even if CRIU was killed before it named the root.
+func (r *restoredTree) findRestoredChildren() []int {
 	var roots []int
 	for _, child := range procfs.Children(os.Getpid()) {
-		if child == r.root || r.group.Contains(child) || r.group == "" && isHalfRestored(child) {
+		if child == r.root || r.group.Contains(child) || r.group == "" && hasCRIUCommandLine(child) {
 			roots = append(roots, child)
 		}
 	}
 	return roots
 }
 
-// isHalfRestored reports whether CRIU has just begun to restore the process: it still has
+// hasCRIUCommandLine reports whether CRIU has just begun to restore the process: it still has
 // CRIU's command line.
-func isHalfRestored(pid int) bool {
+func hasCRIUCommandLine(pid int) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err == nil && strings.Contains(string(line), "criu: restore --rpc")
 }
 
-// waitStopped returns when every process of the tree below the root is stopped or has
+// waitTreeStopped returns when every process of the tree below the root is stopped or has
 // ended, or with an error when ctx ends. CRIU answers a moment before the stop has reached
 // all of them.
-func waitStopped(ctx context.Context, rootPID int) error {
+func waitTreeStopped(ctx context.Context, rootPID int) error {
 	for slices.ContainsFunc(procfs.Tree(rootPID), func(pid int) bool { return !procfs.IsStopped(pid) && !procfs.HasEnded(pid) }) {
 		if ctx.Err() != nil {
 			return fmt.Errorf("the tree does not stop: %w", ctx.Err())

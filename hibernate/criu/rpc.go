@@ -67,24 +67,24 @@ func startCRIU(path string, group cgroup.Dir, files []*os.File) (*criuProcess, e
 		return nil, errors.Join(err, conn.Close())
 	}
 	c := &criuProcess{cmd: cmd, conn: conn, ended: make(chan struct{})}
-	go c.reap()
+	go c.awaitEndAndReap()
 	return c, nil
 }
 
-// reap waits for the end of CRIU, reaps CRIU and closes c.ended. From then on a read returns
-// the messages that CRIU has sent and then io.EOF, even while a half-made tree holds CRIU's
-// end of the connection.
-func (c *criuProcess) reap() {
+// awaitEndAndReap waits for the end of CRIU, reaps CRIU and closes c.ended. From then on a
+// read returns the messages that CRIU has sent and then io.EOF, even while a half-made tree
+// holds CRIU's end of the connection.
+func (c *criuProcess) awaitEndAndReap() {
 	_ = c.cmd.Wait() // the exit status says less than the answer
 	_ = c.conn.CloseRead()
 	close(c.ended)
 }
 
-// sendRequest sends the request and returns CRIU's answer, or an error if CRIU reports a
-// failure or ctx ends. It calls notify, unless that is nil, with each notification before
+// sendAndAwaitAnswer sends the request and returns CRIU's answer, or an error if CRIU reports
+// a failure or ctx ends. It calls notify, unless that is nil, with each notification before
 // the answer; CRIU waits for the return of notify. CRIU serves one request: after it the
-// caller must call close.
-func (c *criuProcess) sendRequest(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
+// caller must call endOrKillAndWait.
+func (c *criuProcess) sendAndAwaitAnswer(ctx context.Context, req *rpc.CriuReq, notify func(*rpc.CriuNotify)) (*rpc.CriuResp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for next := req; ; {
@@ -134,21 +134,22 @@ func (c *criuProcess) exchangeMessages(req *rpc.CriuReq) (*rpc.CriuResp, error) 
 	return resp, proto.Unmarshal(answer[:n], resp)
 }
 
-// close returns when CRIU has ended. It kills a CRIU that has not answered, or that does
-// not end within exitLimit.
-func (c *criuProcess) close() {
+// endOrKillAndWait returns when CRIU has ended. It kills a CRIU that has not answered, or
+// that does not end within exitLimit.
+func (c *criuProcess) endOrKillAndWait() {
 	_ = c.conn.Close()
 	if !c.answered {
-		c.kill()
+		c.killWithHelpers()
 	}
-	late := time.AfterFunc(exitLimit, c.kill)
+	late := time.AfterFunc(exitLimit, c.killWithHelpers)
 	defer late.Stop()
 	<-c.ended
 }
 
-// kill kills CRIU and the helpers that CRIU has forked, unless CRIU is reaped already. It
-// stops them first, since a stopped process cannot fork. It does not wait for their end.
-func (c *criuProcess) kill() {
+// killWithHelpers kills CRIU and the helpers that CRIU has forked, unless CRIU is reaped
+// already. It stops them first, since a stopped process cannot fork. It does not wait for
+// their end.
+func (c *criuProcess) killWithHelpers() {
 	if c.cmd.Process.Signal(syscall.SIGSTOP) != nil {
 		return // CRIU is reaped: its PID may belong to another process by now
 	}

@@ -66,7 +66,7 @@ func killAtEnd(t *testing.T, path string) {
 }
 
 // A CRIU may answer and end while another process holds its end of the socket: the
-// answer counts, and without one sendRequest does not wait.
+// answer counts, and without one sendAndAwaitAnswer does not wait.
 func TestAnswerOfAnEndedCRIU(t *testing.T) {
 	answer, err := proto.Marshal(&rpc.CriuResp{
 		Type: rpc.CriuReqType_VERSION.Enum(), Success: new(true),
@@ -80,14 +80,14 @@ func TestAnswerOfAnEndedCRIU(t *testing.T) {
 	leaveHelper := fmt.Sprintf("sleep 1000 & echo $! >>%s", pids)
 	for range 20 {
 		c := startFake(t, fakeCRIU(t, leaveHelper+"\ncat "+text+" >&3"))
-		resp, err := c.sendRequest(t.Context(), versionRequest, nil)
-		c.close()
+		resp, err := c.sendAndAwaitAnswer(t.Context(), versionRequest, nil)
+		c.endOrKillAndWait()
 		if err != nil || resp.GetVersion().GetMajorNumber() != 4 {
 			t.Fatalf("got %v, %v", resp, err)
 		}
 		c = startFake(t, fakeCRIU(t, leaveHelper))
-		_, err = c.sendRequest(t.Context(), versionRequest, nil)
-		c.close()
+		_, err = c.sendAndAwaitAnswer(t.Context(), versionRequest, nil)
+		c.endOrKillAndWait()
 		if err == nil || !strings.Contains(err.Error(), "ended without an answer") {
 			t.Fatalf("got %v", err)
 		}
@@ -99,10 +99,10 @@ func TestCRIUEndsBeforeTheRequest(t *testing.T) {
 	c := startFake(t, fakeCRIU(t, "exec sleep 1000"))
 	_, err := c.conn.Write([]byte("left unread"))
 	must(t, err)
-	c.kill()
+	c.killWithHelpers()
 	<-c.ended
-	_, err = c.sendRequest(t.Context(), versionRequest, nil)
-	c.close()
+	_, err = c.sendAndAwaitAnswer(t.Context(), versionRequest, nil)
+	c.endOrKillAndWait()
 	if err == nil || !strings.Contains(err.Error(), "ended without an answer") {
 		t.Errorf("got %v", err)
 	}
@@ -123,11 +123,11 @@ func TestCRIUWithoutAnAnswer(t *testing.T) {
 			}
 		}
 	}()
-	_, err := c.sendRequest(ctx, versionRequest, nil)
+	_, err := c.sendAndAwaitAnswer(ctx, versionRequest, nil)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	c.close()
+	c.endOrKillAndWait()
 	for _, pid := range readNumbers(t, pids) {
 		for late := time.Now().Add(time.Minute); !procfs.HasEnded(pid); { // the kernel may take a moment
 			if time.Now().After(late) {
@@ -154,7 +154,7 @@ func TestDescriptorsOfCRIU(t *testing.T) {
 		for range 50 {
 			c := startFake(t, path, a, b, a)
 			<-c.ended
-			c.close()
+			c.endOrKillAndWait()
 		}
 	}()
 	for running := true; running; {
@@ -188,7 +188,7 @@ func TestOpenFilesOfCRIU(t *testing.T) {
 	limits := filepath.Join(t.TempDir(), "limits")
 	c := startFake(t, fakeCRIU(t, "ulimit -Sn >"+limits+"; ulimit -Hn >>"+limits))
 	<-c.ended
-	c.close()
+	c.endOrKillAndWait()
 	if got := readNumbers(t, limits); got[0] != got[1] || got[0] <= few {
 		t.Errorf("its soft and hard limits are %v", got)
 	}
@@ -222,7 +222,7 @@ func TestCRIUKilledAtBirth(t *testing.T) {
 	c, err := startCRIU(fakeCRIU(t, "exit"), group, nil)
 	if err == nil { // this kernel doesn't
 		<-c.ended
-		c.close()
+		c.endOrKillAndWait()
 	}
 	if left := group.Members(); len(left) > 0 {
 		t.Errorf("left are %v", left)

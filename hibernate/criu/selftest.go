@@ -43,7 +43,7 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 		_ = cmd.Wait()
 	}
 	defer stop()
-	if err := waitForChildSockets(ctx, cmd.Process.Pid); err != nil {
+	if err := waitForTwoChildSockets(ctx, cmd.Process.Pid); err != nil {
 		return err
 	}
 
@@ -71,10 +71,10 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	return nil
 }
 
-// waitForChildSockets returns when the canary, the child of pid, has opened its two sockets,
-// or with an error when pid or ctx has ended. The canary cannot report that itself: a
-// connection to the outside could not be dumped.
-func waitForChildSockets(ctx context.Context, pid int) error {
+// waitForTwoChildSockets returns when the canary, the child of pid, has opened its two
+// sockets, or with an error when pid or ctx has ended. The canary cannot report that itself:
+// a connection to the outside could not be dumped.
+func waitForTwoChildSockets(ctx context.Context, pid int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for countChildSockets(pid) < 2 {

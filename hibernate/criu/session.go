@@ -20,7 +20,7 @@ import (
 // session is a CRIU process for one criuRequest, from its start to its end, and the
 // directory in which CRIU works.
 type session struct {
-	started chan struct{} // closed when startSession has set what follows
+	started chan struct{} // closed when startSessionInBackground has set what follows
 	err     error         // why CRIU did not start
 	dir     string
 	criu    *criuProcess
@@ -29,11 +29,11 @@ type session struct {
 
 // Prestart implements hibernate.Engine. It returns a session.
 func (e *Engine) Prestart(group cgroup.Dir, files []hibernate.Inherited) hibernate.Prestarted {
-	return e.startSession(group, inheritedFiles(files))
+	return e.startSessionInBackground(group, inheritedFiles(files))
 }
 
-// startSession begins to start CRIU as startCRIU does, and does not wait for that.
-func (e *Engine) startSession(group cgroup.Dir, files []*os.File) *session {
+// startSessionInBackground begins to start CRIU as startCRIU does, and does not wait for that.
+func (e *Engine) startSessionInBackground(group cgroup.Dir, files []*os.File) *session {
 	s := &session{started: make(chan struct{})}
 	go func() {
 		defer close(s.started)
@@ -50,7 +50,7 @@ func (e *Engine) takeOrStartSession(prestarted hibernate.Prestarted, group cgrou
 	if s, ok := prestarted.(*session); ok {
 		return s, func() {}
 	}
-	s = e.startSession(group, files)
+	s = e.startSessionInBackground(group, files)
 	return s, s.Close
 }
 
@@ -60,10 +60,10 @@ func (s *session) Close() {
 	s.closing.Do(func() {
 		<-s.started
 		if s.criu != nil {
-			s.criu.close()
+			s.criu.endOrKillAndWait()
 		}
 		if s.dir != "" {
-			_ = os.RemoveAll(s.dir) // if that fails, RemoveLeftovers removes it
+			_ = os.RemoveAll(s.dir) // if that fails, KillAndRemoveLeftovers removes it
 		}
 	})
 }
@@ -79,10 +79,10 @@ type criuRequest struct {
 	serve func(ctx context.Context, dirFD int32, request func() error) error
 }
 
-// run waits until CRIU has started and has it carry the request out. If that fails, run
-// returns the first errors in CRIU's log, or the error of ctx, and has closed the session.
-// It can be called once.
-func (s *session) run(ctx context.Context, r criuRequest) (err error) {
+// runRequestOnce waits until CRIU has started and has it carry the request out. If that
+// fails, runRequestOnce returns the first errors in CRIU's log, or the error of ctx, and has
+// closed the session. It can be called once.
+func (s *session) runRequestOnce(ctx context.Context, r criuRequest) (err error) {
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -107,7 +107,7 @@ func (s *session) run(ctx context.Context, r criuRequest) (err error) {
 		r.opts.NotifyScripts = new(true)
 	}
 	request := func() error {
-		_, err := s.criu.sendRequest(ctx, &rpc.CriuReq{Type: &r.kind, Opts: r.opts}, r.notify)
+		_, err := s.criu.sendAndAwaitAnswer(ctx, &rpc.CriuReq{Type: &r.kind, Opts: r.opts}, r.notify)
 		return err
 	}
 	if r.serve == nil {
@@ -119,7 +119,7 @@ func (s *session) run(ctx context.Context, r criuRequest) (err error) {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
 	case err != nil:
-		return errorFromLog(s.dir, err)
+		return errorFromLogOr(s.dir, err)
 	}
 	return nil
 }
@@ -130,9 +130,9 @@ const (
 	canaryPrefix = "canary-" // of a Check
 )
 
-// RemoveLeftovers kills the CRIUs and canaries that a killed host has left, and removes
+// KillAndRemoveLeftovers kills the CRIUs and canaries that a killed host has left, and removes
 // their directories. No other engine may be at work in the same HelperDir.
-func (e *Engine) RemoveLeftovers() error {
+func (e *Engine) KillAndRemoveLeftovers() error {
 	var errs []error
 	for _, prefix := range []string{workPrefix, canaryPrefix} {
 		begin := filepath.Join(e.HelperDir, prefix)

@@ -216,20 +216,20 @@ type fakeLoading struct {
 func (l *fakeLoading) Done() <-chan struct{} { return l.done }
 
 // Progress returns zeros.
-func (l *fakeLoading) Progress() (done, total int64) { return 0, 0 }
+func (l *fakeLoading) Progress() (loadedBytes, totalBytes int64) { return 0, 0 }
 
 // Close closes Done, and loads nothing that was not loaded before.
-func (l *fakeLoading) Close() { l.loadOnce(func() error { return nil }) }
+func (l *fakeLoading) Close() { l.loadOnceAndCloseMemory(func() error { return nil }) }
 
 // Leave does nothing.
 func (l *fakeLoading) Leave() {}
 
 // Hurry loads all memory, closes Done and returns.
 func (l *fakeLoading) Hurry() {
-	l.loadOnce(func() error {
+	l.loadOnceAndCloseMemory(func() error {
 		var all []byte
 		for index := range (l.size + hibernate.ChunkSize - 1) / hibernate.ChunkSize {
-			data, err := l.memory.ReadChunk(fakePages, index, make([]byte, hibernate.ChunkSize))
+			data, err := l.memory.ReadVerifiedChunk(fakePages, index, make([]byte, hibernate.ChunkSize))
 			if err != nil {
 				return err
 			}
@@ -250,9 +250,9 @@ func (l *fakeLoading) Err() error {
 	}
 }
 
-// loadOnce calls load, closes the hibernate.Memory, and closes Done, unless it was called
-// before.
-func (l *fakeLoading) loadOnce(load func() error) {
+// loadOnceAndCloseMemory calls load, closes the hibernate.Memory, and closes Done, unless it
+// was called before.
+func (l *fakeLoading) loadOnceAndCloseMemory(load func() error) {
 	l.once.Do(func() {
 		l.err = errors.Join(load(), l.memory.Close())
 		close(l.done)

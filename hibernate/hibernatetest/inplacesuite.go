@@ -20,8 +20,9 @@ type InPlaceSubject interface {
 	Resident() int64
 }
 
-// RunInPlaceSuite tests an engine that makes no image: it runs those tests of RunSuite that
-// are not about files. check is the engine's Check; start makes a new subject for each test.
+// RunInPlaceSuite tests an engine that makes no image: it runs those tests of RunEngineSuite
+// that are not about files. check is the engine's Check; start makes a new subject for each
+// test.
 func RunInPlaceSuite(t *testing.T, check func(context.Context) error, start func(t *testing.T) InPlaceSubject) { //nolint:thelper // its subtests are the tests
 	t.Run("check passes and is repeatable", func(t *testing.T) {
 		for range 2 {

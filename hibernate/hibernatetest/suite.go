@@ -39,9 +39,9 @@ type Subject interface {
 	SetRoot(t *testing.T, root *os.Process)
 }
 
-// RunSuite runs the tests that every engine must pass, as subtests of t. start makes a new
-// subject for each of them.
-func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { //nolint:thelper // its subtests are the tests
+// RunEngineSuite runs the tests that every engine must pass, as subtests of t. start makes a
+// new subject for each of them.
+func RunEngineSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject) { //nolint:thelper // its subtests are the tests
 	t.Run("check passes and is repeatable", func(t *testing.T) {
 		for range 2 {
 			if err := e.Check(t.Context()); err != nil {
@@ -136,7 +136,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 		s := start(t)
 		s.Advance(t)
 		before := s.State(t)
-		dir, taken := t.TempDir(), &pageCollector{dir: t.TempDir()}
+		dir, taken := t.TempDir(), &pageFileWriter{dir: t.TempDir()}
 		must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.Cgroup(), Pages: taken.createPageFile}))
 		s.End(t)
 		if len(taken.names) == 0 || taken.open != nil {
@@ -155,7 +155,7 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 			t.Errorf("the tree came back with state %q, want %q", got, before)
 		}
 	})
-	for name, fault := range map[string]pageCollector{"made": {createError: errFull}, "written": {writeError: errFull}} {
+	for name, fault := range map[string]pageFileWriter{"made": {createError: errFull}, "written": {writeError: errFull}} {
 		t.Run("a dump whose memory can't be "+name+" leaves the tree running", func(t *testing.T) {
 			s := start(t)
 			defer s.End(t)
@@ -187,12 +187,12 @@ func RunSuite(t *testing.T, e hibernate.Engine, start func(t *testing.T) Subject
 	})
 }
 
-// errFull is the error with which a test makes a pageCollector fail.
+// errFull is the error with which a test makes a pageFileWriter fail.
 var errFull = errors.New("there is no room")
 
-// pageCollector writes the page files of a dump into dir, one after the other. createPageFile
+// pageFileWriter writes the page files of a dump into dir, one after the other. createPageFile
 // returns createError and Write returns writeError if they are set.
-type pageCollector struct {
+type pageFileWriter struct {
 	dir                     string
 	createError, writeError error
 	names                   []string
@@ -200,7 +200,7 @@ type pageCollector struct {
 }
 
 // createPageFile creates the page file of that name. It fails if the last one is not closed.
-func (k *pageCollector) createPageFile(name string) (io.WriteCloser, error) {
+func (k *pageFileWriter) createPageFile(name string) (io.WriteCloser, error) {
 	if k.open != nil {
 		return nil, fmt.Errorf("%s is not closed", k.open.Name())
 	}
@@ -214,7 +214,7 @@ func (k *pageCollector) createPageFile(name string) (io.WriteCloser, error) {
 }
 
 // Write appends the data to the page file that was created last.
-func (k *pageCollector) Write(data []byte) (int, error) {
+func (k *pageFileWriter) Write(data []byte) (int, error) {
 	if k.writeError != nil {
 		return 0, k.writeError
 	}
@@ -222,7 +222,7 @@ func (k *pageCollector) Write(data []byte) (int, error) {
 }
 
 // Close closes the page file that was created last.
-func (k *pageCollector) Close() error {
+func (k *pageFileWriter) Close() error {
 	err := k.open.Close()
 	k.open = nil
 	return err

@@ -44,9 +44,9 @@ func keyFingerprint(key []byte) ([]byte, error) {
 	return hkdf.Key(sha256.New, key, nil, "dormouse image key name", 8)
 }
 
-// CheckKey returns an ErrKey if files in this format are encrypted with another key than
+// CheckHostKey returns an ErrKey if files in this format are encrypted with another key than
 // key, which is the host's, nil for none.
-func (f *Format) CheckKey(key []byte) error {
+func (f *Format) CheckHostKey(key []byte) error {
 	if !f.IsEncrypted() {
 		return nil
 	}

@@ -29,9 +29,9 @@ type Options struct {
 // Packs reports whether files are packed at all.
 func (o Options) Packs() bool { return o.Encrypt || o.Compress }
 
-// NewFormat returns the format of the next image, nil if its files are stored as they
+// NewFormatOrNil returns the format of the next image, nil if its files are stored as they
 // are.
-func (o Options) NewFormat() (*Format, error) {
+func (o Options) NewFormatOrNil() (*Format, error) {
 	if !o.Packs() {
 		return nil, nil //nolint:nilnil // as the manifest has it
 	}
@@ -75,16 +75,16 @@ func (f File) StoredSize() int64 {
 // locateChunk returns at which offset a chunk is stored, in how many bytes, and how many bytes
 // it has when it is unpacked. The unpacked size is not positive if the index is
 // beyond the last chunk.
-func (f File) locateChunk(index int64) (offset, storedSize, size int64) {
+func (f File) locateChunk(index int64) (offset, storedSize, unpackedSize int64) {
 	offset = index * ChunkSize
-	size = min(ChunkSize, f.Size-offset)
+	unpackedSize = min(ChunkSize, f.Size-offset)
 	if f.Stored == nil {
-		return offset, size, size
+		return offset, unpackedSize, unpackedSize
 	}
 	if index < 0 || index >= int64(len(f.Stored)) {
 		return 0, 0, -1
 	}
-	return sumOf(f.Stored[:index]), f.Stored[index], size
+	return sumOf(f.Stored[:index]), f.Stored[index], unpackedSize
 }
 
 // sumOf returns the sum of the sizes.
@@ -125,27 +125,27 @@ func NewCodec(format *Format, imageID string, hostKey, packingKey []byte) (*Code
 	return c, err
 }
 
-// packChunk returns the stored form of a chunk, compressed and encrypted as the format says,
-// and its tag. Both may lie in data, which encryption overwrites, or in the buffer, which is
-// for the compressed chunk.
-func (c *Codec) packChunk(data, buffer []byte, fileNumber uint32, index uint64) (stored, tag []byte) {
+// packChunkInPlace returns the stored form of a chunk, compressed and encrypted as the format
+// says, and its tag. Both may lie in data, which encryption overwrites, or in the buffer,
+// which is for the compressed chunk.
+func (c *Codec) packChunkInPlace(data, buffer []byte, fileNumber uint32, index uint64) (stored, tag []byte) {
 	if c.encoder != nil {
 		if small := c.encoder.EncodeAll(data, buffer[:0]); len(small) < len(data) {
 			data = small
 		}
 	}
 	if !c.encrypted {
-		return data, c.tagger.appendTag(nil, data, fileNumber, index)
+		return data, c.tagger.appendChunkTag(nil, data, fileNumber, index)
 	}
-	whole := c.tagger.gcm.Seal(data[:0], nonce(fileNumber, index), data, nil)
+	whole := c.tagger.gcm.Seal(data[:0], chunkNonce(fileNumber, index), data, nil)
 	return whole[:len(whole)-tagSize], whole[len(whole)-tagSize:]
 }
 
-// ReadChunk reads, verifies and unpacks a chunk of the stored file f, which want describes,
-// into the buffer, of ChunkSize bytes, and returns the part that it filled. The error wraps
-// ErrDamaged if the chunk is not as it was packed. ReadChunk verifies the bytes that it
-// returns, not the file, which may change meanwhile.
-func (c *Codec) ReadChunk(f io.ReaderAt, want File, fileNumber uint32, index int64, buffer []byte) ([]byte, error) {
+// ReadVerifiedChunk reads, verifies and unpacks a chunk of the stored file f, which want
+// describes, into the buffer, of ChunkSize bytes, and returns the part that it filled. The
+// error wraps ErrDamaged if the chunk is not as it was packed. ReadVerifiedChunk verifies the
+// bytes that it returns, not the file, which may change meanwhile.
+func (c *Codec) ReadVerifiedChunk(f io.ReaderAt, want File, fileNumber uint32, index int64, buffer []byte) (filled []byte, err error) {
 	offset, storedSize, size := want.locateChunk(index)
 	tag := want.Tag.chunkTag(index)
 	if tag == nil || size < 0 {
@@ -164,12 +164,12 @@ func (c *Codec) ReadChunk(f io.ReaderAt, want File, fileNumber uint32, index int
 	}
 	if c.encrypted {
 		// The cipher decrypts in place: its result may overlap its input.
-		data, err := c.tagger.gcm.Open(own[:0], nonce(fileNumber, uint64(index)), append(stored, tag...), nil)
+		data, err := c.tagger.gcm.Open(own[:0], chunkNonce(fileNumber, uint64(index)), append(stored, tag...), nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)
 		}
 		stored = data
-	} else if !bytes.Equal(c.tagger.appendTag(nil, stored, fileNumber, uint64(index)), tag) {
+	} else if !bytes.Equal(c.tagger.appendChunkTag(nil, stored, fileNumber, uint64(index)), tag) {
 		return nil, fmt.Errorf("%s %w", want.Name, ErrDamaged)
 	}
 	if storedSize == size {

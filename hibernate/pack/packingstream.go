@@ -40,51 +40,52 @@ type storedFile struct {
 // maxPackers is how many processors at most pack one image.
 const maxPackers = 4
 
-// NewPackingStream returns a stream that packs files into dir until ctx ends. The engine may
-// also write files into the scratch; Finish packs those. The caller must close the stream,
-// which closes the scratch.
-func NewPackingStream(ctx context.Context, codec *Codec, scratch *Scratch, dir string) *PackingStream {
+// NewPackingStream returns a stream that packs files into packedDir until ctx ends. The
+// engine may also write files into the scratch; PackScratchAndFinish packs those. The caller
+// must close the stream, which closes the scratch.
+func NewPackingStream(ctx context.Context, codec *Codec, scratch *Scratch, packedDir string) *PackingStream {
 	packers := min(maxPackers, runtime.GOMAXPROCS(0))
 	chunks := packers + 2 // one more is filled and one is stored
 	s := &PackingStream{
-		codec: codec, scratch: scratch, dir: dir,
+		codec: codec, scratch: scratch, dir: packedDir,
 		free: make(chan *chunk, chunks), toPack: make(chan *chunk, chunks), toStore: make(chan *chunk, chunks),
 	}
 	s.ctx, s.fail = context.WithCancelCause(ctx)
 	for range chunks {
-		s.free <- codec.newChunk()
+		s.free <- codec.newChunkWithBuffers()
 	}
 	for range packers {
-		s.workers.Go(s.packChunks)
+		s.workers.Go(s.packChunksUntilClosed)
 	}
-	s.workers.Go(s.storeChunks)
+	s.workers.Go(s.storeChunksUntilClosed)
 	return s
 }
 
 // ScratchDir returns the directory of the scratch.
 func (s *PackingStream) ScratchDir() string { return s.scratch.Dir }
 
-// CreateFile begins a file that is packed while it is written. Only one goroutine may write
-// the file, and must close it before it creates the next file.
-func (s *PackingStream) CreateFile(name string) (io.WriteCloser, error) {
+// CreatePackedFile begins a file that is packed while it is written. Only one goroutine may
+// write the file, and must close it before it creates the next file.
+func (s *PackingStream) CreatePackedFile(name string) (io.WriteCloser, error) {
 	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	file := &storedFile{File: File{Name: name}, target: f, number: uint32(len(s.files))}
 	s.files = append(s.files, file)
-	return &fileWriter{stream: s, file: file}, nil
+	return &chunkingWriter{stream: s, file: file}, nil
 }
 
-// Finish packs the files of the scratch, waits until all packed files are on disk, and
-// returns their descriptions, or the failure of the stream. No file can be created after it.
-func (s *PackingStream) Finish() ([]File, error) {
+// PackScratchAndFinish packs the files of the scratch, waits until all packed files are on
+// disk, and returns their descriptions, or the failure of the stream. No file can be created
+// after it.
+func (s *PackingStream) PackScratchAndFinish() ([]File, error) {
 	entries, err := os.ReadDir(s.scratch.Dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, entry := range entries {
-		if err := s.packScratchFile(filepath.Join(s.scratch.Dir, entry.Name())); err != nil {
+		if err := s.packAndRemoveScratchFile(filepath.Join(s.scratch.Dir, entry.Name())); err != nil {
 			return nil, err
 		}
 	}
@@ -102,9 +103,9 @@ func (s *PackingStream) Finish() ([]File, error) {
 	return files, nil
 }
 
-// packScratchFile sends a file of the scratch through the stream and removes it from the
-// scratch.
-func (s *PackingStream) packScratchFile(path string) error {
+// packAndRemoveScratchFile sends a file of the scratch through the stream and removes it from
+// the scratch.
+func (s *PackingStream) packAndRemoveScratchFile(path string) error {
 	source, err := os.Open(path)
 	if err != nil {
 		return err
@@ -113,7 +114,7 @@ func (s *PackingStream) packScratchFile(path string) error {
 	if info, err := source.Stat(); err != nil || !info.Mode().IsRegular() {
 		return errors.Join(fmt.Errorf("%s is not a regular file", filepath.Base(path)), err)
 	}
-	target, err := s.CreateFile(filepath.Base(path))
+	target, err := s.CreatePackedFile(filepath.Base(path))
 	if err != nil {
 		return err
 	}
@@ -144,22 +145,23 @@ func (s *PackingStream) Close() {
 	_ = s.scratch.Close()
 }
 
-// packChunks packs the chunks that are sent to the stream. It runs in several goroutines.
-func (s *PackingStream) packChunks() {
+// packChunksUntilClosed packs the chunks that are sent to the stream. It runs in several
+// goroutines.
+func (s *PackingStream) packChunksUntilClosed() {
 	for k := range s.toPack {
-		k.stored, k.tag = s.codec.packChunk(k.plain, k.compressed, k.file.number, k.index)
+		k.stored, k.tag = s.codec.packChunkInPlace(k.plain, k.compressed, k.file.number, k.index)
 		k.packed <- struct{}{}
 	}
 }
 
-// storeChunks appends the packed chunks to their files in the order in which they were sent,
-// and frees them. After the first failure, with which it fails the stream, it only frees
-// them. It runs in one goroutine.
-func (s *PackingStream) storeChunks() {
+// storeChunksUntilClosed appends the packed chunks to their files in the order in which they
+// were sent, and frees them. After the first failure, with which it fails the stream, it only
+// frees them. It runs in one goroutine.
+func (s *PackingStream) storeChunksUntilClosed() {
 	for k := range s.toStore {
 		<-k.packed
 		if s.ctx.Err() == nil {
-			if err := s.storeChunk(k.file, k); err != nil {
+			if err := s.appendChunkToFile(k.file, k); err != nil {
 				s.fail(err)
 			}
 		}
@@ -168,9 +170,10 @@ func (s *PackingStream) storeChunks() {
 	}
 }
 
-// storeChunk appends a packed chunk to its file and to the file's description. The kernel
-// begins to write the chunk to disk at once, so that the sync in Finish has little left.
-func (s *PackingStream) storeChunk(f *storedFile, k *chunk) error {
+// appendChunkToFile appends a packed chunk to its file and to the file's description. The
+// kernel begins to write the chunk to disk at once, so that the sync in PackScratchAndFinish
+// has little left.
+func (s *PackingStream) appendChunkToFile(f *storedFile, k *chunk) error {
 	f.Size += int64(len(k.plain))
 	f.Tag = append(f.Tag, k.tag...)
 	if s.codec.encoder != nil {

@@ -17,15 +17,15 @@ type Scratch struct {
 	close func() error
 }
 
-// NewScratch returns a scratch in memory of at most size bytes. If that is not possible
-// and the format has no encryption, makeDir makes a directory on disk for it: files that
+// NewScratch returns a scratch in memory of at most maxBytes. If that is not possible
+// and the format has no encryption, makeDirOnDisk makes a directory on disk for it: files that
 // will be encrypted must never be on disk as they are.
-func NewScratch(size int64, format *Format, makeDir func() (string, error)) (*Scratch, error) {
-	s, err := newScratchInMemory(size)
+func NewScratch(maxBytes int64, format *Format, makeDirOnDisk func() (string, error)) (*Scratch, error) {
+	s, err := newScratchInMemory(maxBytes)
 	if err == nil || format.IsEncrypted() {
 		return s, err
 	}
-	dir, err := makeDir()
+	dir, err := makeDirOnDisk()
 	return &Scratch{dir, func() error { return os.RemoveAll(dir) }}, err
 }
 
@@ -35,17 +35,17 @@ func (s *Scratch) Close() error { return s.close() }
 
 // newScratchInMemory returns a scratch that no other process can find, that is never swapped
 // out, and that ends with this process at the latest.
-func newScratchInMemory(size int64) (*Scratch, error) {
-	fd, err := mountTmpfs(size)
+func newScratchInMemory(maxBytes int64) (*Scratch, error) {
+	fd, err := mountPrivateTmpfs(maxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a private tmpfs: %w", err)
 	}
 	return &Scratch{fmt.Sprintf("/proc/self/fd/%d", fd), func() error { return unix.Close(fd) }}, nil
 }
 
-// mountTmpfs makes a file system in memory, outside of the file tree, and returns its
+// mountPrivateTmpfs makes a file system in memory, outside of the file tree, and returns its
 // root; see fsopen(2) and tmpfs(5).
-func mountTmpfs(size int64) (int, error) {
+func mountPrivateTmpfs(maxBytes int64) (dirFD int, err error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
@@ -54,7 +54,7 @@ func mountTmpfs(size int64) (int, error) {
 	if err := unix.FsconfigSetString(fs, "mode", "0700"); err != nil {
 		return -1, err
 	}
-	if err := unix.FsconfigSetString(fs, "size", strconv.FormatInt(size, 10)); err != nil {
+	if err := unix.FsconfigSetString(fs, "size", strconv.FormatInt(maxBytes, 10)); err != nil {
 		return -1, err
 	}
 	if err := unix.FsconfigSetFlag(fs, "noswap"); err != nil {

@@ -56,16 +56,16 @@ func NewTagger(hostKey []byte, imageID string) (Tagger, error) {
 	return Tagger{gcm}, err
 }
 
-// TagFile reads f and returns its tag, or an error if f does not have size bytes. The number
-// must differ from those of all other files that the tagger tags.
-func (t Tagger) TagFile(f *os.File, fileNumber uint32, size int64) (Tag, error) {
+// TagFile reads f and returns its tag, or an error if f does not have wantSize bytes. The
+// number must differ from those of all other files that the tagger tags.
+func (t Tagger) TagFile(f *os.File, fileNumber uint32, wantSize int64) (Tag, error) {
 	var tag Tag
-	buffer := make([]byte, min(ChunkSize, size+1))
+	buffer := make([]byte, min(ChunkSize, wantSize+1))
 	var read int64
 	for index := uint64(0); ; index++ {
 		n, err := io.ReadFull(f, buffer)
 		if n > 0 {
-			tag = t.appendTag(tag, buffer[:n], fileNumber, index)
+			tag = t.appendChunkTag(tag, buffer[:n], fileNumber, index)
 			read += int64(n)
 		}
 		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -75,19 +75,19 @@ func (t Tagger) TagFile(f *os.File, fileNumber uint32, size int64) (Tag, error) 
 			return nil, err
 		}
 	}
-	if read != size {
-		return nil, fmt.Errorf("it has %d bytes, not %d", read, size)
+	if read != wantSize {
+		return nil, fmt.Errorf("it has %d bytes, not %d", read, wantSize)
 	}
 	return tag, nil
 }
 
-// appendTag appends the tag of a chunk to the tag of its file.
-func (t Tagger) appendTag(tag Tag, data []byte, fileNumber uint32, index uint64) Tag {
-	return t.gcm.Seal(tag, nonce(fileNumber, index), nil, data)
+// appendChunkTag appends the tag of a chunk to the tag of its file.
+func (t Tagger) appendChunkTag(tag Tag, data []byte, fileNumber uint32, index uint64) Tag {
+	return t.gcm.Seal(tag, chunkNonce(fileNumber, index), nil, data)
 }
 
-// nonce returns the nonce of the chunk with that index in the file with that number.
-func nonce(fileNumber uint32, index uint64) []byte {
+// chunkNonce returns the nonce of the chunk with that index in the file with that number.
+func chunkNonce(fileNumber uint32, index uint64) []byte {
 	nonce := make([]byte, 12)
 	binary.BigEndian.PutUint32(nonce, fileNumber)
 	binary.BigEndian.PutUint64(nonce[4:], index)

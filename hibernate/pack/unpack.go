@@ -18,10 +18,10 @@ type Unpacker struct {
 	buffer []byte
 }
 
-// NewUnpacker returns an unpacker of the files, which are stored in the directory source.
+// NewUnpacker returns an unpacker of the files, which are stored in packedDir.
 // Close of the unpacker closes the scratch.
-func NewUnpacker(codec *Codec, source string, files []File, scratch *Scratch) *Unpacker {
-	return &Unpacker{Scratch: scratch, codec: codec, source: source, files: files, buffer: make([]byte, ChunkSize)}
+func NewUnpacker(codec *Codec, packedDir string, files []File, scratch *Scratch) *Unpacker {
+	return &Unpacker{Scratch: scratch, codec: codec, source: packedDir, files: files, buffer: make([]byte, ChunkSize)}
 }
 
 // UnpackAll writes all files into the scratch. A file for which isUnpackedLater returns true
@@ -29,7 +29,7 @@ func NewUnpacker(codec *Codec, source string, files []File, scratch *Scratch) *U
 // error wraps ErrDamaged as that of UnpackChunk does.
 func (u *Unpacker) UnpackAll(isUnpackedLater func(name string) bool) error {
 	for _, f := range u.files {
-		if err := createSizedFile(filepath.Join(u.Dir, f.Name), f.Size); err != nil {
+		if err := createSparseFile(filepath.Join(u.Dir, f.Name), f.Size); err != nil {
 			return err
 		}
 		if isUnpackedLater(f.Name) {
@@ -56,7 +56,7 @@ func (u *Unpacker) UnpackChunk(name string, index int64) error {
 		return fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
 	}
 	defer source.Close()
-	plain, err := u.codec.ReadChunk(source, u.files[number], uint32(number), index, u.buffer)
+	plain, err := u.codec.ReadVerifiedChunk(source, u.files[number], uint32(number), index, u.buffer)
 	if err != nil {
 		return err
 	}
@@ -68,8 +68,8 @@ func (u *Unpacker) UnpackChunk(name string, index int64) error {
 	return errors.Join(err, target.Close())
 }
 
-// createSizedFile creates a file of size zeros, which take no space.
-func createSizedFile(path string, size int64) error {
+// createSparseFile creates a file of size zeros, which take no space.
+func createSparseFile(path string, size int64) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

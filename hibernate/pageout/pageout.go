@@ -126,7 +126,7 @@ func pageOutProcess(ctx context.Context, pid int) error {
 		if advice == 0 {
 			continue
 		}
-		err := adviseMapping(fd, area, advice)
+		err := processMadvise(fd, area, advice)
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
 			return fmt.Errorf("%w: process_madvise, which needs Linux 5.10 and CAP_SYS_NICE: %w", hibernate.ErrUnsupported, err)
 		}
@@ -134,8 +134,8 @@ func pageOutProcess(ctx context.Context, pid int) error {
 	return errors.Join(lines.Err(), ctx.Err())
 }
 
-// adviseMapping calls process_madvise(2) for one mapping.
-func adviseMapping(pidfd int, area mapping, advice int) error {
+// processMadvise calls process_madvise(2) for one mapping.
+func processMadvise(pidfd int, area mapping, advice int) error {
 	for area.length > 0 {
 		vector := unix.RemoteIovec{Base: area.start, Len: int(area.length)}
 		n, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(pidfd), uintptr(unsafe.Pointer(&vector)), 1, uintptr(advice), 0, 0)

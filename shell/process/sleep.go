@@ -122,7 +122,7 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	if err := b.host.Engine.Check(ctx); err != nil {
 		return fmt.Errorf("cannot checkpoint: %w: %w", shell.ErrNotSupported, err)
 	}
-	if err := hibernate.Preflight(b.host.Engine, b.imageDir, t.root.Pid); err != nil {
+	if err := hibernate.PreflightCheckpoint(b.host.Engine, b.imageDir, t.root.Pid); err != nil {
 		return fmt.Errorf("cannot checkpoint: %w", err)
 	}
 	err := thaw(t)
@@ -147,7 +147,7 @@ func (b *Backend) HibernationObstacle() error {
 	if t == nil {
 		return nil
 	}
-	return hibernate.Preflight(b.host.Engine, b.imageDir, t.root.Pid)
+	return hibernate.PreflightCheckpoint(b.host.Engine, b.imageDir, t.root.Pid)
 }
 
 // HibernationProgress returns how many bytes of memory are written or loaded so far, and
@@ -179,7 +179,7 @@ func (b *Backend) EndWithoutWake(ctx context.Context) error {
 		return b.killAndStop(ctx)
 	case lifeStored:
 		b.setLife(life{})
-		return errors.Join(l.image.Invalidate(), b.Stop(ctx))
+		return errors.Join(l.image.InvalidateAndDelete(), b.Stop(ctx))
 	default:
 		return hibernate.ErrNoImage
 	}

@@ -53,7 +53,7 @@ func (b *Backend) PrepareWake(ctx context.Context) error {
 	if l.state != lifeStored {
 		return nil
 	}
-	if err := l.image.CheckKey(); err != nil {
+	if err := l.image.CheckHostHasKey(); err != nil {
 		return err
 	}
 	if err := b.host.Engine.Check(ctx); err != nil && ctx.Err() != nil {

@@ -44,8 +44,8 @@ func (x Extents) IndexEndingAfter(address uint64) int {
 	return at
 }
 
-// Find returns the extent that contains the address, and whether there is one.
-func (x Extents) Find(address uint64) (Extent, bool) {
+// FindContaining returns the extent that contains the address, and whether there is one.
+func (x Extents) FindContaining(address uint64) (Extent, bool) {
 	at := x.IndexEndingAfter(address)
 	if at == len(x) || x[at].Start > address {
 		return Extent{}, false
@@ -76,8 +76,8 @@ func (x *Extents) Remove(start, end uint64) (removed Extents) {
 	return removed
 }
 
-// overwrite adds more to x, in order, and removes the parts of x that more overlaps.
-func (x *Extents) overwrite(more Extents) {
+// insertReplacing adds more to x, in order, and removes the parts of x that more overlaps.
+func (x *Extents) insertReplacing(more Extents) {
 	for _, e := range more {
 		x.Remove(e.Start, e.End)
 		*x = slices.Insert(*x, x.IndexEndingAfter(e.Start), e)
@@ -94,7 +94,7 @@ func (x *Extents) Move(start, end, to uint64) {
 		moved[i].End += to - start
 		moved[i].Moved = true
 	}
-	x.overwrite(moved)
+	x.insertReplacing(moved)
 }
 
 // HasUnmoved reports whether x has anything from start to end that was never moved.
@@ -110,18 +110,18 @@ func (x Extents) HasUnmoved(start, end uint64) bool {
 	return false
 }
 
-// Unmap removes the part of x from start to end, which the process has unmapped, and
+// RemoveUnmoved removes the part of x from start to end, which the process has unmapped, and
 // returns what it removed. Moved extents stay: the kernel reports an unmapping late, so the
 // process may have moved them there since. (A moved extent that was unmapped does no harm.)
-func (x *Extents) Unmap(start, end uint64) Extents {
-	removed := x.Remove(start, end)
+func (x *Extents) RemoveUnmoved(start, end uint64) (removed Extents) {
+	removed = x.Remove(start, end)
 	var movedSince Extents
 	for _, e := range removed {
 		if e.Moved {
 			movedSince = append(movedSince, e)
 		}
 	}
-	x.overwrite(movedSince)
+	x.insertReplacing(movedSince)
 	return slices.DeleteFunc(removed, func(e Extent) bool { return e.Moved })
 }
 

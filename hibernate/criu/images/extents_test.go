@@ -19,8 +19,8 @@ func TestExtents(t *testing.T) {
 		"move up":         {func(x *Extents) { x.Move(15, 35, 50) }, Extents{{10, 15, 0, false, false}, {35, 40, 15, true, false}, {50, 55, 5, false, true}, {65, 70, 10, true, true}}},
 		"move onto":       {func(x *Extents) { x.Move(10, 15, 32) }, Extents{{15, 20, 5, false, false}, {30, 32, 10, true, false}, {32, 37, 0, false, true}, {37, 40, 17, true, false}}},
 		"move emptiness":  {func(x *Extents) { x.Move(22, 26, 31) }, Extents{{10, 20, 0, false, false}, {30, 31, 10, true, false}, {35, 40, 15, true, false}}},
-		"unmap":           {func(x *Extents) { x.Unmap(15, 35) }, Extents{{10, 15, 0, false, false}, {35, 40, 15, true, false}}},
-		"unmap too late":  {func(x *Extents) { x.Move(30, 40, 12); x.Unmap(12, 22) }, Extents{{10, 12, 0, false, false}, {12, 22, 10, true, true}}},
+		"unmap":           {func(x *Extents) { x.RemoveUnmoved(15, 35) }, Extents{{10, 15, 0, false, false}, {35, 40, 15, true, false}}},
+		"unmap too late":  {func(x *Extents) { x.Move(30, 40, 12); x.RemoveUnmoved(12, 22) }, Extents{{10, 12, 0, false, false}, {12, 22, 10, true, true}}},
 		"hand to a child": {func(x *Extents) { *x = x.InheritedByChild() }, Extents{{10, 20, 0, false, false}}},
 	} {
 		x := Extents{{10, 20, 0, false, false}, {30, 40, 10, true, false}}
@@ -85,7 +85,7 @@ func TestEagerChunks(t *testing.T) {
 		"holes in one":   {[]Extent{{0, 4096, 4096, false, false}, {0, 4096, 3 * 4096, false, false}}, 4 * 4096, []int64{0}},
 		"across an edge": {[]Extent{{0, chunk - 4096, 0, false, false}}, chunk + 4096, []int64{0, 1}},
 	} {
-		if diff := cmp.Diff(test.want, eagerChunks(test.lazy, test.size)); diff != "" {
+		if diff := cmp.Diff(test.want, eagerChunkIndices(test.lazy, test.size)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -94,11 +94,11 @@ func TestEagerChunks(t *testing.T) {
 func TestExtentsAreDividedAlongMappings(t *testing.T) {
 	mappings := Extents{{End: 10}, {Start: 10, End: 20, Wiped: true}, {Start: 20, End: 30}}
 	want := Extents{{5, 10, 100, false, false}, {10, 20, 105, true, false}, {20, 25, 115, false, false}}
-	if diff := cmp.Diff(want, splitAtMappings(Extent{5, 25, 100, false, false}, mappings)); diff != "" {
+	if diff := cmp.Diff(want, splitAndMarkWiped(Extent{5, 25, 100, false, false}, mappings)); diff != "" {
 		t.Error(diff)
 	}
 	want = Extents{{10, 20, 0, true, false}}
-	if diff := cmp.Diff(want, splitAtMappings(Extent{10, 20, 0, false, false}, mappings)); diff != "" {
+	if diff := cmp.Diff(want, splitAndMarkWiped(Extent{10, 20, 0, false, false}, mappings)); diff != "" {
 		t.Error(diff)
 	}
 }

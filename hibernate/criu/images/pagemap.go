@@ -45,8 +45,8 @@ type Layout struct {
 	Eager map[string][]int64
 }
 
-// ForEachEager calls use for each chunk of l.Eager, until use returns an error.
-func (l Layout) ForEachEager(use func(file string, index int64) error) error {
+// ForEachEagerChunk calls use for each chunk of l.Eager, until use returns an error.
+func (l Layout) ForEachEagerChunk(use func(file string, chunk int64) error) error {
 	for file, chunks := range l.Eager {
 		for _, index := range chunks {
 			if err := use(file, index); err != nil {
@@ -78,7 +78,7 @@ func ReadLayout(dir string) (Layout, error) {
 		if _, err := fmt.Sscanf(filepath.Base(path), "pagemap-%d.img", &process); err != nil {
 			continue // shared memory, which is never lazy
 		}
-		memory, err := readProcessMemory(dir, path, process)
+		memory, err := locateLazyMemory(dir, path, process)
 		if err != nil {
 			return l, err
 		}
@@ -95,14 +95,14 @@ func ReadLayout(dir string) (Layout, error) {
 			return l, err
 		}
 		name := filepath.Base(path)
-		l.Eager[name] = eagerChunks(lazy[name], info.Size())
+		l.Eager[name] = eagerChunkIndices(lazy[name], info.Size())
 	}
 	return l, nil
 }
 
-// eagerChunks returns the indices, in order, of the chunks of a page file that hold anything
-// but the lazy extents, which are ordered by offset.
-func eagerChunks(lazy []Extent, fileSize int64) []int64 {
+// eagerChunkIndices returns the indices, in order, of the chunks of a page file that hold
+// anything but the lazy extents, which are ordered by offset.
+func eagerChunkIndices(lazy []Extent, fileSize int64) []int64 {
 	var chunks []int64
 	at := int64(0)
 	addUpTo := func(end int64) {
@@ -120,16 +120,16 @@ func eagerChunks(lazy []Extent, fileSize int64) []int64 {
 	return slices.Compact(chunks)
 }
 
-// readProcessMemory returns the lazy memory of the process with that number in the image in
+// locateLazyMemory returns the lazy memory of the process with that number in the image in
 // dir, from its page map and its mappings. It fails if the page map refers to another image
 // or does not fit the page file.
-func readProcessMemory(dir, pageMapPath string, process int) (ProcessMemory, error) {
+func locateLazyMemory(dir, pageMapPath string, process int) (ProcessMemory, error) {
 	var memory ProcessMemory
 	mappings, err := readMappings(filepath.Join(dir, fmt.Sprintf("mm-%d.img", process)))
 	if err != nil {
 		return memory, err
 	}
-	entries, err := readEntries(pageMapPath, magicPagemap)
+	entries, err := readRawEntries(pageMapPath, magicPagemap)
 	if err != nil {
 		return memory, err
 	}
@@ -156,7 +156,7 @@ func readProcessMemory(dir, pageMapPath string, process int) (ProcessMemory, err
 		}
 		length := pageCount(entry) * page
 		if entry.GetFlags()&pageLazy != 0 {
-			memory.Missing = append(memory.Missing, splitAtMappings(Extent{Start: entry.GetVaddr(), End: entry.GetVaddr() + length, Offset: offset}, mappings)...)
+			memory.Missing = append(memory.Missing, splitAndMarkWiped(Extent{Start: entry.GetVaddr(), End: entry.GetVaddr() + length, Offset: offset}, mappings)...)
 		}
 		offset += int64(length)
 	}
@@ -200,8 +200,8 @@ func unknownNumberFields(m proto.Message) iter.Seq2[protowire.Number, uint64] {
 	}
 }
 
-// splitAtMappings divides e at the borders of the mappings, and sets Wiped of each part.
-func splitAtMappings(e Extent, mappings Extents) Extents {
+// splitAndMarkWiped divides e at the borders of the mappings, and sets Wiped of each part.
+func splitAndMarkWiped(e Extent, mappings Extents) Extents {
 	var parts Extents
 	for _, m := range mappings[mappings.IndexEndingAfter(e.Start):] {
 		if m.End >= e.End || m.Start > e.Start {
@@ -216,10 +216,10 @@ func splitAtMappings(e Extent, mappings Extents) Extents {
 	return append(parts, e)
 }
 
-// readMappings returns the mappings of a process, from its mm image at path.
-func readMappings(path string) (mappings Extents, err error) {
+// readMappings returns the mappings of a process, from its mm image at that path.
+func readMappings(mmImagePath string) (mappings Extents, err error) {
 	var memory mm.MmEntry
-	if err := readSingleEntry(path, magicMM, &memory); err != nil {
+	if err := readSingleEntry(mmImagePath, magicMM, &memory); err != nil {
 		return nil, err
 	}
 	for _, v := range memory.GetVmas() {
@@ -232,7 +232,7 @@ func readMappings(path string) (mappings Extents, err error) {
 // readSingleEntry fills entry with the only entry of the image file at path. The file must
 // begin with that magic number.
 func readSingleEntry(path string, magic uint32, entry proto.Message) error {
-	entries, err := readEntries(path, magic)
+	entries, err := readRawEntries(path, magic)
 	if err != nil {
 		return err
 	}
@@ -245,9 +245,9 @@ func readSingleEntry(path string, magic uint32, entry proto.Message) error {
 	return nil
 }
 
-// readEntries returns the undecoded entries of the image file at path, which must begin with
-// that magic number. They follow the magic numbers, each after its length.
-func readEntries(path string, magic uint32) ([][]byte, error) {
+// readRawEntries returns the undecoded entries of the image file at path, which must begin
+// with that magic number. They follow the magic numbers, each after its length.
+func readRawEntries(path string, magic uint32) ([][]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

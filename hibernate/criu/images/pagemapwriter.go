@@ -41,20 +41,21 @@ func createPageMap(dir string, memoryID uint64, pageFileNumber int) (*pageMapWri
 		return nil, err
 	}
 	m := &pageMapWriter{file: f, out: bufio.NewWriter(f)}
-	_, _ = m.out.Write(binary.LittleEndian.AppendUint32(nil, magicCommon)) // close returns the error
+	_, _ = m.out.Write(binary.LittleEndian.AppendUint32(nil, magicCommon)) // flushAndClose returns the error
 	_, _ = m.out.Write(binary.LittleEndian.AppendUint32(nil, magicPagemap))
 	m.writeEntry(1, uint64(pageFileNumber))
 	return m, nil
 }
 
-// addRegion adds an entry for so many pages at the address. The count stands in it twice:
-// in the field of 32 bits for CRIU before 4.2, and in pagesField. close returns the error.
+// addRegion adds an entry for so many pages at the address. The count stands in it twice: in
+// the field of 32 bits for CRIU before 4.2, and in pagesField. flushAndClose returns the
+// error.
 func (m *pageMapWriter) addRegion(address, pages uint64, flags uint16) {
 	m.writeEntry(1, address, 2, uint64(uint32(pages)), 4, uint64(flags), pagesField, pages)
 }
 
 // writeEntry writes an entry after its length. The fields are pairs of a field number and
-// a value. close returns the error.
+// a value. flushAndClose returns the error.
 func (m *pageMapWriter) writeEntry(fields ...uint64) {
 	m.text = m.text[:0]
 	for i := 0; i < len(fields); i += 2 {
@@ -65,6 +66,6 @@ func (m *pageMapWriter) writeEntry(fields ...uint64) {
 	_, _ = m.out.Write(m.text)
 }
 
-// close writes the buffered entries and closes the file. Its error may be that of an earlier
-// write.
-func (m *pageMapWriter) close() error { return errors.Join(m.out.Flush(), m.file.Close()) }
+// flushAndClose writes the buffered entries and closes the file. Its error may be that of an
+// earlier write.
+func (m *pageMapWriter) flushAndClose() error { return errors.Join(m.out.Flush(), m.file.Close()) }

@@ -48,15 +48,15 @@ type PageServer struct {
 	pageMap  *pageMapWriter
 }
 
-// ServePages starts a page server for one dump. It writes page maps into dir, and memory
-// into the files that create returns. The caller must close the server.
-func ServePages(dir string, create func(name string) (io.WriteCloser, error)) (*PageServer, error) {
+// StartPageServer starts a page server for one dump. It writes page maps into pageMapDir, and
+// memory into the files that createPageFile returns. The caller must close the server.
+func StartPageServer(pageMapDir string, createPageFile func(name string) (io.WriteCloser, error)) (*PageServer, error) {
 	conn, criuEnd, err := unixsock.Pair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, err
 	}
-	s := &PageServer{conn: conn, criuEnd: criuEnd, in: bufio.NewReaderSize(conn, 64<<10), dir: dir, createFile: create, ended: make(chan struct{})}
-	go s.run()
+	s := &PageServer{conn: conn, criuEnd: criuEnd, in: bufio.NewReaderSize(conn, 64<<10), dir: pageMapDir, createFile: createPageFile, ended: make(chan struct{})}
+	go s.runServer()
 	return s, nil
 }
 
@@ -72,9 +72,9 @@ func (s *PageServer) Close() error {
 	return s.err
 }
 
-// run is the goroutine of the server. It sets s.err, unless CRIU has hung up, and closes
+// runServer is the goroutine of the server. It sets s.err, unless CRIU has hung up, and closes
 // the files and the connection.
-func (s *PageServer) run() {
+func (s *PageServer) runServer() {
 	defer close(s.ended)
 	if err := s.serveRequests(); !isDisconnect(err) {
 		s.err = err
@@ -93,7 +93,7 @@ func (s *PageServer) serveRequests() error {
 		}
 		switch r.command {
 		case serverOpen:
-			err = s.createMemoryFiles(r.memoryID)
+			err = s.switchMemoryFilesAndAnswer(r.memoryID)
 		case serverAdd:
 			err = s.storeMemoryRegion(r)
 		case serverClose:
@@ -139,9 +139,9 @@ func (s *PageServer) readRequest() (request, error) {
 	return r, err
 }
 
-// createMemoryFiles closes the open page file and page map, creates those for the memory
-// with CRIU's number memoryID, of a process or shared, and answers CRIU.
-func (s *PageServer) createMemoryFiles(memoryID uint64) error {
+// switchMemoryFilesAndAnswer closes the open page file and page map, creates those for the
+// memory with CRIU's number memoryID, of a process or shared, and answers CRIU.
+func (s *PageServer) switchMemoryFilesAndAnswer(memoryID uint64) error {
 	if err := s.closeMemoryFiles(); err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (s *PageServer) closeMemoryFiles() error {
 	if s.pages == nil {
 		return nil
 	}
-	err := errors.Join(s.pages.Close(), s.pageMap.close())
+	err := errors.Join(s.pages.Close(), s.pageMap.flushAndClose())
 	s.pages = nil
 	return err
 }

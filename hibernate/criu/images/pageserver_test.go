@@ -42,7 +42,7 @@ func TestPageServer(t *testing.T) {
 	for name, before42 := range map[string]bool{"4.2": false, "before": true} {
 		t.Run(name, func(t *testing.T) {
 			files, dir := make(kept), t.TempDir()
-			s, err := ServePages(dir, files.create)
+			s, err := StartPageServer(dir, files.create)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,7 +84,7 @@ func TestPageServer(t *testing.T) {
 // numbers returns the field values of each entry of an image file.
 func numbers(t *testing.T, path string) (all [][]uint64) {
 	t.Helper()
-	entries, err := readEntries(path, magicPagemap)
+	entries, err := readRawEntries(path, magicPagemap)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestPageServerCutShort(t *testing.T) {
 		"unknown kind":      {requestText(false, serverOpen, 0, 0, 0, 7<<8|3), false},
 		"other memory":      {append(open, requestText(false, serverAdd, pagePresent, 1, 0, 8<<8|ofProcess)...), false},
 	} {
-		s, err := ServePages(t.TempDir(), make(kept).create)
+		s, err := StartPageServer(t.TempDir(), make(kept).create)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,10 +11,11 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// findLandlockDomains finds processes with a thread in a Landlock domain. The kernel does
-// not show which threads are in one. But a thread in a domain may not inspect a process
-// outside of its domain, so findLandlockDomains makes each thread try to (through ptrace).
-func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) error {
+// findAndNoteLandlockDomains finds processes of a stopped tree with a thread in a Landlock
+// domain, and remembers the threads for later checks of the running tree. The kernel does not
+// show which threads are in one. But a thread in a domain may not inspect a process outside
+// of its domain, so findAndNoteLandlockDomains makes each thread try to (through ptrace).
+func (f *Finder) findAndNoteLandlockDomains(processes []treeProcess, found *findings) error {
 	if !isLandlockEnabled() {
 		return nil
 	}
@@ -38,7 +39,7 @@ func (f *Finder) findLandlockDomains(processes []treeProcess, found *findings) e
 	for _, tid := range suspects {
 		if pid := pidOf[tid]; pid != 0 {
 			found.addProcess(pid, formatLandlockDomain(tid), landlockDomainAdvice)
-			f.landlocked.addThread(tid)
+			f.landlocked.addThreadAndDropEnded(tid)
 			maps.DeleteFunc(pidOf, func(_, of int) bool { return of == pid }) // one finding per process
 		}
 	}
@@ -59,7 +60,7 @@ func (f *Finder) threadsUnableToInspectBystander(tids []int) (barred []int, err 
 			return nil, fmt.Errorf("cannot start a bystander: %w", err)
 		}
 		some, err := threadsUnableToInspect(b.pid, tids)
-		b.stop()
+		b.endAndReap()
 		if err != nil {
 			return nil, err
 		}
@@ -96,8 +97,8 @@ type landlockedThreads struct {
 	started map[int]uint64 // start time of each thread, guarded by mu
 }
 
-// addThread adds the thread, and removes the threads that have ended.
-func (k *landlockedThreads) addThread(tid int) {
+// addThreadAndDropEnded adds the thread, and removes the threads that have ended.
+func (k *landlockedThreads) addThreadAndDropEnded(tid int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.started == nil {
@@ -111,8 +112,8 @@ func (k *landlockedThreads) addThread(tid int) {
 	k.started[tid] = procfs.StartTicks(tid)
 }
 
-// findInTree adds a finding for each process of the tree that has one of the threads.
-func (k *landlockedThreads) findInTree(treePIDs []int, found *findings) {
+// findKnownInTree adds a finding for each process of the tree that has one of the threads.
+func (k *landlockedThreads) findKnownInTree(treePIDs []int, found *findings) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.started) == 0 {

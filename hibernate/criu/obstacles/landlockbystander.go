@@ -81,14 +81,14 @@ func startBystander(helperDir string, tid int, owner procfs.Owner) (*bystander, 
 		b.pid, err = strconv.Atoi(strings.TrimSpace(line))
 	}
 	if err != nil {
-		b.stop()
+		b.endAndReap()
 		return nil, fmt.Errorf("%w: %s", err, b.cmd.ProcessState)
 	}
 	return b, nil
 }
 
-// stop ends and reaps the bystander.
-func (b *bystander) stop() {
+// endAndReap ends and reaps the bystander.
+func (b *bystander) endAndReap() {
 	_ = b.stdin.Close()
 	_ = b.cmd.Wait() // its exit status means nothing
 }

@@ -35,8 +35,8 @@ func (f *Finder) ObstaclesAnyTime(treePIDs []int) error {
 	}
 	var found findings
 	findProcessObstacles(treePIDs, &found)
-	findSharedResources(treePIDs, &found)
-	f.landlocked.findInTree(treePIDs, &found)
+	findSharedMemoryOrDirectory(treePIDs, &found)
+	f.landlocked.findKnownInTree(treePIDs, &found)
 	mounts := procfs.MountIDs(treePIDs[0])
 	for _, pid := range treePIDs {
 		for _, d := range procfs.Descriptors(pid) {
@@ -48,7 +48,7 @@ func (f *Finder) ObstaclesAnyTime(treePIDs []int) error {
 				what, advice = "a file on a mount that is not the host's, "+d.Target, "close it in BeforeCheckpoint"
 			}
 			if what != "" {
-				found.addDescriptor(d, what, advice)
+				found.addOrMergeDescriptor(d, what, advice)
 			}
 		}
 	}
@@ -59,7 +59,7 @@ func (f *Finder) ObstaclesAnyTime(treePIDs []int) error {
 // outside of it, and for unread data that CRIU would lose. See hibernate.Engine.
 func (f *Finder) ObstaclesWhenQuiet(treePIDs []int) error {
 	var found findings
-	findTCPConflicts(treePIDs, &found)
+	findTCPListenerObstacles(treePIDs, &found)
 	sockets := make(map[uint32]procfs.Descriptor)
 	var watches []procfs.Descriptor
 	for _, pid := range treePIDs {
@@ -73,11 +73,11 @@ func (f *Finder) ObstaclesWhenQuiet(treePIDs []int) error {
 			}
 		}
 	}
-	findUnreadWatches(watches, &found)
+	awaitAndFindUnreadWatches(watches, &found)
 	if len(sockets) == 0 {
 		return found.asError()
 	}
-	if err := findUnixConnections(sockets, &found); err != nil {
+	if err := findUnixSocketObstacles(sockets, &found); err != nil {
 		return err
 	}
 	return found.asError()
@@ -95,9 +95,9 @@ type finding struct {
 	passing      bool     // it may be gone a moment later
 }
 
-// addDescriptor adds a finding and returns it: the open descriptor, described by what, is
-// an obstacle. If the process has an equal finding it adds the descriptor to that.
-func (all *findings) addDescriptor(d procfs.Descriptor, what, advice string) *finding {
+// addOrMergeDescriptor adds a finding and returns it: the open descriptor, described by what,
+// is an obstacle. If the process has an equal finding it adds the descriptor to that.
+func (all *findings) addOrMergeDescriptor(d procfs.Descriptor, what, advice string) *finding {
 	fd := strconv.Itoa(d.FD)
 	for _, f := range *all {
 		if f.pid == d.PID && f.what == what {

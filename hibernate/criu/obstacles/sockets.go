@@ -8,10 +8,10 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// findTCPConflicts finds listening TCP sockets with connections that were not accepted,
-// which it calls passing, and accepted connections that would prevent a restore of their
-// listener: without SO_REUSEADDR the two cannot be bound to one port again.
-func findTCPConflicts(treePIDs []int, found *findings) {
+// findTCPListenerObstacles finds listening TCP sockets with connections that were not
+// accepted, which it calls passing, and accepted connections that would prevent a restore of
+// their listener: without SO_REUSEADDR the two cannot be bound to one port again.
+func findTCPListenerObstacles(treePIDs []int, found *findings) {
 	type connection struct {
 		procfs.Descriptor
 		port string
@@ -25,7 +25,7 @@ func findTCPConflicts(treePIDs []int, found *findings) {
 			}
 			s, err := d.TCPSocket()
 			if err == nil && s.Waiting > 0 {
-				found.addDescriptor(d, fmt.Sprintf("a TCP port, %s, with connections that it has not accepted", s.Port), "accept them, or close the port in BeforeCheckpoint").passing = true
+				found.addOrMergeDescriptor(d, fmt.Sprintf("a TCP port, %s, with connections that it has not accepted", s.Port), "accept them, or close the port in BeforeCheckpoint").passing = true
 			}
 			switch {
 			case err != nil || s.Reuse:
@@ -38,16 +38,16 @@ func findTCPConflicts(treePIDs []int, found *findings) {
 	}
 	for _, c := range accepted {
 		if listening[c.port] {
-			found.addDescriptor(c.Descriptor, "a connection to its own listening TCP port "+c.port,
+			found.addOrMergeDescriptor(c.Descriptor, "a connection to its own listening TCP port "+c.port,
 				"set SO_REUSEADDR on the listening socket, or close the connection in BeforeCheckpoint")
 		}
 	}
 }
 
-// findUnixConnections finds unix sockets of the tree whose peer is a process outside of
+// findUnixSocketObstacles finds unix sockets of the tree whose peer is a process outside of
 // it, and listening ones with connections that were not accepted. The keys of treeSockets
 // are the inodes of the tree's sockets of any kind.
-func findUnixConnections(treeSockets map[uint32]procfs.Descriptor, found *findings) error {
+func findUnixSocketObstacles(treeSockets map[uint32]procfs.Descriptor, found *findings) error {
 	all, err := procfs.UnixSockets()
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func findUnixConnections(treeSockets map[uint32]procfs.Descriptor, found *findin
 		} else if holder := procfs.SocketHolder(s.Peer); holder != 0 {
 			what += fmt.Sprintf(", %d (%s)", holder, procfs.ProcessName(holder))
 		}
-		found.addDescriptor(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
+		found.addOrMergeDescriptor(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func findUnacceptedUnixConnections(d procfs.Descriptor, allSockets map[uint32]pr
 	listener := allSockets[d.SocketInode()]
 	for _, inode := range listener.Waiting {
 		if inode == 0 || allSockets[inode].Unread > 0 {
-			found.addDescriptor(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint").passing = true
+			found.addOrMergeDescriptor(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint").passing = true
 		}
 	}
 }
@@ -91,13 +91,13 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 		return
 	}
 	if unread, err := d.HasUnreadData(); err == nil && unread {
-		found.addDescriptor(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passing = true
+		found.addOrMergeDescriptor(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passing = true
 	}
 }
 
-// findUnreadWatches finds those of the inotify and fanotify descriptors that have unread
-// events, which CRIU does not dump. It gives the plugin a moment to read them.
-func findUnreadWatches(watches []procfs.Descriptor, found *findings) {
+// awaitAndFindUnreadWatches finds those of the inotify and fanotify descriptors that have
+// unread events, which CRIU does not dump. It gives the plugin a moment to read them.
+func awaitAndFindUnreadWatches(watches []procfs.Descriptor, found *findings) {
 	isPresentAfterWait(func() bool {
 		watches = slices.DeleteFunc(watches, func(d procfs.Descriptor) bool {
 			size, err := d.QueuedBytes()
@@ -106,6 +106,6 @@ func findUnreadWatches(watches []procfs.Descriptor, found *findings) {
 		return len(watches) > 0
 	})
 	for _, d := range watches {
-		found.addDescriptor(d, d.Target+" with events to read", "read them, or close it in BeforeCheckpoint").passing = true
+		found.addOrMergeDescriptor(d, d.Target+" with events to read", "read them, or close it in BeforeCheckpoint").passing = true
 	}
 }

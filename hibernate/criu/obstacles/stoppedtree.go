@@ -26,19 +26,19 @@ func (f *Finder) ObstaclesWhenStopped(treePIDs []int) error {
 		}
 	}
 	var found findings
-	for _, find := range []func([]treeProcess, *findings) error{f.findLandlockDomains, findMDWE, findSealedMemory} {
+	for _, find := range []func([]treeProcess, *findings) error{f.findAndNoteLandlockDomains, findMemoryDenyWriteExecute, findSealedMemory} {
 		if err := find(processes, &found); err != nil {
 			return err
 		}
 	}
-	findFileMutexes(processes, &found)
+	findRobustFileMutexes(processes, &found)
 	return found.asError()
 }
 
-// findMDWE finds processes with PR_SET_MDWE, under which the kernel denies memory that
-// is both writable and executable, see prctl(2). A restored process has what the host
-// has, so only a process that differs from the host is an obstacle.
-func findMDWE(processes []treeProcess, found *findings) error {
+// findMemoryDenyWriteExecute finds processes with PR_SET_MDWE, under which the kernel denies
+// memory that is both writable and executable, see prctl(2). A restored process has what the
+// host has, so only a process that differs from the host is an obstacle.
+func findMemoryDenyWriteExecute(processes []treeProcess, found *findings) error {
 	ofHost, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0)
 	if err != nil {
 		return nil //nolint:nilerr // this kernel has no PR_SET_MDWE
@@ -77,21 +77,21 @@ func findSealedMemory(processes []treeProcess, found *findings) error {
 	return nil
 }
 
-// findFileMutexes finds processes that hold a robust mutex in a mapped file, and calls that
-// passing. When the dumped tree ends, the kernel marks the mutex in the file as left by a
-// dead process.
-func findFileMutexes(processes []treeProcess, found *findings) {
+// findRobustFileMutexes finds processes that hold a robust mutex in a mapped file, and calls
+// that passing. When the dumped tree ends, the kernel marks the mutex in the file as left by
+// a dead process.
+func findRobustFileMutexes(processes []treeProcess, found *findings) {
 	for _, p := range processes {
-		if path := fileOfHeldMutex(p); path != "" {
+		if path := fileOfHeldRobustMutex(p); path != "" {
 			found.addProcess(p.pid, "holds a robust mutex in the file "+path,
 				"it would wake up as one that died: unlock it in BeforeCheckpoint, or keep it in memory of no file").passing = true
 		}
 	}
 }
 
-// fileOfHeldMutex returns the path of the first file in which a thread of the process
+// fileOfHeldRobustMutex returns the path of the first file in which a thread of the process
 // holds a robust mutex, "" if there is none.
-func fileOfHeldMutex(p treeProcess) string {
+func fileOfHeldRobustMutex(p treeProcess) string {
 	for _, tid := range p.tids {
 		for _, futex := range procfs.HeldRobustFutexes(tid) {
 			if path := procfs.SharedFileMappedAt(tid, futex); path != "" {

@@ -26,9 +26,9 @@ func listenForCRIU(workDirFD int32) (*net.UnixListener, error) {
 	return unixsock.ListenIn(int(workDirFD), lazySocket)
 }
 
-// receiveAddressSpaces takes over all address spaces from CRIU, which connects once, and
-// closes the listener. It returns an error if ctx ends before CRIU has sent lazyFinished.
-func (p *localPager) receiveAddressSpaces(ctx context.Context, listener *net.UnixListener) error {
+// receiveSpacesAndCloseListener takes over all address spaces from CRIU, which connects once,
+// and closes the listener. It returns an error if ctx ends before CRIU has sent lazyFinished.
+func (p *localPager) receiveSpacesAndCloseListener(ctx context.Context, listener *net.UnixListener) error {
 	defer listener.Close()
 	stop := context.AfterFunc(ctx, func() { _ = listener.SetDeadline(time.Unix(1, 0)) })
 	defer stop()

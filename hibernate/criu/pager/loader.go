@@ -69,20 +69,20 @@ func RunLoader(receiveMemory func(json.RawMessage, []*os.File) (hibernate.Memory
 	}
 	l := &loader{hosts: map[*net.UnixConn]bool{host: true}}
 	if l.localPager, err = startPagerForOrder(order, receiveMemory); err != nil {
-		l.sendReport(failureReport(err))
+		l.sendReportIfNew(failureReport(err))
 		return err
 	}
 	defer l.Close()
 	failpoint.Hit("load.begun")
-	go l.reportProgress()
+	go l.reportProgressUntilDone()
 	received := make(chan error, 1)
-	go func() { received <- l.receiveAddressSpaces(context.Background(), listener) }()
-	rootPIDFD, err := l.answerConfirm(commands, received)
+	go func() { received <- l.receiveSpacesAndCloseListener(context.Background(), listener) }()
+	rootPIDFD, err := l.awaitConfirmAndAnswer(commands, received)
 	if err != nil || rootPIDFD < 0 { // no tree has started to run
 		return err
 	}
 	defer func() { _ = unix.Close(rootPIDFD) }()
-	go l.acceptHosts(host, commands)
+	go l.obeyAndAcceptHosts(host, commands)
 	failpoint.Hit("load.confirmed")
 	return l.awaitLoadedOrTreeEnd(rootPIDFD)
 }
@@ -108,11 +108,12 @@ func startPagerForOrder(order loadOrder, receiveMemory func(json.RawMessage, []*
 	return startLocalPager(layout, m, order.Programs, Timing{order.Quiet, order.Patience})
 }
 
-// answerConfirm waits for the host's Confirm, for the verified memory and for all address
-// spaces, and sends the answer. From then on the loader does not need the host: the holder
-// runs, and later hosts can connect. answerConfirm returns a pidfd of the tree's root, or -1
-// if the restore has failed. spacesReceived delivers the result of receiveAddressSpaces.
-func (l *loader) answerConfirm(commands *json.Decoder, spacesReceived <-chan error) (rootPIDFD int, err error) {
+// awaitConfirmAndAnswer waits for the host's Confirm, for the verified memory and for all
+// address spaces, and sends the answer. From then on the loader does not need the host: the
+// holder runs, and later hosts can connect. awaitConfirmAndAnswer returns a pidfd of the
+// tree's root, or -1 if the restore has failed. spacesReceived delivers the result of
+// receiveSpacesAndCloseListener.
+func (l *loader) awaitConfirmAndAnswer(commands *json.Decoder, spacesReceived <-chan error) (rootPIDFD int, err error) {
 	var c command
 	if err := commands.Decode(&c); err != nil {
 		return -1, err // the host has ended, and no tree runs yet
@@ -122,7 +123,7 @@ func (l *loader) answerConfirm(commands *json.Decoder, spacesReceived <-chan err
 	if c.Root != 0 {
 		err = errors.Join(err, <-spacesReceived)
 		if err == nil {
-			err = l.holder.startProcess(c.Root)
+			err = l.holder.startProcessUnlessStopped(c.Root)
 		}
 		if err == nil {
 			rootPIDFD, err = unix.PidfdOpen(c.Root, 0)
@@ -132,21 +133,21 @@ func (l *loader) answerConfirm(commands *json.Decoder, spacesReceived <-chan err
 		err = unix.Listen(socketFD, unix.SOMAXCONN)
 	}
 	if err != nil {
-		l.sendReport(failureReport(err))
+		l.sendReportIfNew(failureReport(err))
 		return -1, errors.Join(err, commands.Decode(&c)) // waits until the host has read the report
 	}
 	done, total := l.Progress()
-	l.sendReport(report{Loaded: done, Total: total, Confirmed: true})
+	l.sendReportIfNew(report{Loaded: done, Total: total, Confirmed: true})
 	if rootPIDFD < 0 {
 		return -1, commands.Decode(&c)
 	}
 	return rootPIDFD, nil
 }
 
-// acceptHosts carries out the commands of the first host, and of each later host that
+// obeyAndAcceptHosts carries out the commands of the first host, and of each later host that
 // connects, to which it sends the last report. It returns only if the loader's socket fails.
-func (l *loader) acceptHosts(firstHost *net.UnixConn, commands *json.Decoder) {
-	go l.obeyCommands(firstHost, commands)
+func (l *loader) obeyAndAcceptHosts(firstHost *net.UnixConn, commands *json.Decoder) {
+	go l.obeyCommandsUntilHangup(firstHost, commands)
 	listener, err := unixsock.ListenerFromFD(socketFD)
 	for err == nil {
 		var host *net.UnixConn
@@ -157,12 +158,12 @@ func (l *loader) acceptHosts(firstHost *net.UnixConn, commands *json.Decoder) {
 		l.hosts[host] = true
 		l.sendLastReport()
 		l.mu.Unlock()
-		go l.obeyCommands(host, json.NewDecoder(host))
+		go l.obeyCommandsUntilHangup(host, json.NewDecoder(host))
 	}
 }
 
-// obeyCommands carries out a host's commands until the host hangs up.
-func (l *loader) obeyCommands(host *net.UnixConn, commands *json.Decoder) {
+// obeyCommandsUntilHangup carries out a host's commands until the host hangs up.
+func (l *loader) obeyCommandsUntilHangup(host *net.UnixConn, commands *json.Decoder) {
 	for {
 		var c command
 		if err := commands.Decode(&c); err != nil {
@@ -178,19 +179,19 @@ func (l *loader) obeyCommands(host *net.UnixConn, commands *json.Decoder) {
 	}
 }
 
-// reportProgress sends the hosts reports of progress until the loading is over, and a
+// reportProgressUntilDone sends the hosts reports of progress until the loading is over, and a
 // failure at once: otherwise CRIU would wait for its memory.
-func (l *loader) reportProgress() {
+func (l *loader) reportProgressUntilDone() {
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			done, total := l.Progress()
-			l.sendReport(report{Loaded: done, Total: total})
+			l.sendReportIfNew(report{Loaded: done, Total: total})
 		case <-l.Done():
 			if err := l.Err(); err != nil {
-				l.sendReport(failureReport(err))
+				l.sendReportIfNew(failureReport(err))
 			}
 			return
 		}
@@ -216,13 +217,13 @@ func (l *loader) awaitLoadedOrTreeEnd(rootPIDFD int) error {
 		_ = os.Remove(strconv.Itoa(os.Getpid())) // the socket; its directory may be gone with the tree
 	}
 	done, total := l.Progress()
-	l.sendReport(report{Loaded: done, Total: total, Done: true})
+	l.sendReportIfNew(report{Loaded: done, Total: total, Done: true})
 	return nil
 }
 
-// sendReport makes the report the last one and sends it to all hosts, unless it equals the
-// last report or follows a failure.
-func (l *loader) sendReport(r report) {
+// sendReportIfNew makes the report the last one and sends it to all hosts, unless it equals
+// the last report or follows a failure.
+func (l *loader) sendReportIfNew(r report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.last.Failure != "" || l.last == r {

@@ -42,24 +42,24 @@ var _ Pager = (*loaderClient)(nil)
 
 var errLoaderEnded = errors.New("the process that loaded it has ended before all was in")
 
-// newLoaderClient returns a client without a loader, see setLoader.
-func newLoaderClient() *loaderClient {
+// newUnstartedLoaderClient returns a client without a loader, see openPidfdAndSetLoader.
+func newUnstartedLoaderClient() *loaderClient {
 	return &loaderClient{confirmed: make(chan struct{}), loadState: loadState{done: make(chan struct{})}}
 }
 
-// RejoinLoader connects to the loader that an earlier host started in dir. It returns nil
-// if there is none, because all memory is loaded, and an error if the loader has ended
+// RejoinLoader connects to the loader that an earlier host started in loaderDir. It returns
+// nil if there is none, because all memory is loaded, and an error if the loader has ended
 // before; see hibernate.Engine.
-func RejoinLoader(dir string) (hibernate.Loading, error) {
-	defer reapLoaders()
-	entries, err := os.ReadDir(dir)
+func RejoinLoader(loaderDir string) (unfinished hibernate.Loading, err error) {
+	defer reapEndedLoaders()
+	entries, err := os.ReadDir(loaderDir)
 	if len(entries) == 0 {
 		if errors.Is(err, os.ErrNotExist) {
 			err = nil
 		}
 		return nil, err
 	}
-	path := filepath.Join(dir, entries[0].Name())
+	path := filepath.Join(loaderDir, entries[0].Name())
 	conn, err := unixsock.Dial(path)
 	if errors.Is(err, os.ErrNotExist) { // the loader has just loaded the last memory
 		return nil, nil //nolint:nilnil // as promised
@@ -67,30 +67,30 @@ func RejoinLoader(dir string) (hibernate.Loading, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errLoaderEnded, err)
 	}
-	c := newLoaderClient()
+	c := newUnstartedLoaderClient()
 	peer, err := unixsock.PeerOf(conn)
 	if err == nil {
-		err = c.setLoader(conn, path, peer.PID)
+		err = c.openPidfdAndSetLoader(conn, path, peer.PID)
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	go c.readReports()
+	go c.readReportsUntilEnd()
 	return c, nil
 }
 
-// setLoader sets the loader: the process with the PID, which listens at path and is at
-// the other end of conn. It opens a pidfd of the process.
-func (c *loaderClient) setLoader(conn *net.UnixConn, path string, pid int) (err error) {
+// openPidfdAndSetLoader sets the loader: the process with the PID, which listens at
+// socketPath and is at the other end of conn. It opens a pidfd of the process.
+func (c *loaderClient) openPidfdAndSetLoader(conn *net.UnixConn, socketPath string, pid int) (err error) {
 	if c.pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
-		c.conn, c.path = conn, path
+		c.conn, c.path = conn, socketPath
 	}
 	return err
 }
 
-// ServeRestore implements Pager. It starts the loader, which takes over the address spaces,
-// while CRIU starts: both take about as long.
-func (c *loaderClient) ServeRestore(_ context.Context, workDirFD int32, restore func() error) error {
+// RunRestoreAndServe implements Pager. It starts the loader, which takes over the address
+// spaces, while CRIU starts: both take about as long.
+func (c *loaderClient) RunRestoreAndServe(_ context.Context, workDirFD int32, restore func() error) error {
 	listener, err := listenForCRIU(workDirFD)
 	if err != nil {
 		return err
@@ -102,9 +102,9 @@ func (c *loaderClient) ServeRestore(_ context.Context, workDirFD int32, restore 
 	return errors.Join(err, <-started)
 }
 
-// FinishRestore implements Pager. It sends the loader a Confirm and returns when the loader
-// goes on without this process, or with an error if it has failed or ctx ends before.
-func (c *loaderClient) FinishRestore(ctx context.Context, rootPID int) error {
+// VerifyAndSecureRestore implements Pager. It sends the loader a Confirm and returns when the
+// loader goes on without this process, or with an error if it has failed or ctx ends before.
+func (c *loaderClient) VerifyAndSecureRestore(ctx context.Context, rootPID int) error {
 	if c.conn == nil {
 		return c.Err()
 	}
@@ -131,9 +131,9 @@ func (c *loaderClient) sendToLoader(message any) error {
 	return json.NewEncoder(c.conn).Encode(message)
 }
 
-// readReports reads the reports of the loader until the last one, a failure, or the end
-// of the connection. It records each of them in c, and closes confirmed and done.
-func (c *loaderClient) readReports() {
+// readReportsUntilEnd reads the reports of the loader until the last one, a failure, or the
+// end of the connection. It records each of them in c, and closes confirmed and done.
+func (c *loaderClient) readReportsUntilEnd() {
 	defer close(c.done)
 	reports := json.NewDecoder(c.conn)
 	for {
@@ -167,13 +167,13 @@ func (c *loaderClient) readReports() {
 }
 
 // Hurry implements hibernate.Loading. It sends the loader a command, without an answer.
-func (c *loaderClient) Hurry() { _ = c.sendToLoader(command{Hurry: true}) } // readReports notices a loader that has ended
+func (c *loaderClient) Hurry() { _ = c.sendToLoader(command{Hurry: true}) } // readReportsUntilEnd notices a loader that has ended
 
 // Leave implements hibernate.Loading. It disconnects from the loader, which goes on.
 func (c *loaderClient) Leave() {
 	c.closing.Do(func() {
 		c.leaving.Store(true)
-		c.disconnect()
+		c.disconnectAndAwaitReader()
 	})
 }
 
@@ -190,14 +190,15 @@ func (c *loaderClient) Close() {
 		_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0) // it may have ended
 		waitReadable(c.pidfd)
 		_ = unix.Waitid(unix.P_PIDFD, c.pidfd, nil, unix.WEXITED, nil) // it may be no child of this host
-		c.disconnect()
+		c.disconnectAndAwaitReader()
 		_ = os.Remove(c.path) // the loader removes it when all memory is loaded
-		reapLoaders()
+		reapEndedLoaders()
 	})
 }
 
-// disconnect closes the connection and the pidfd, and waits for the end of readReports.
-func (c *loaderClient) disconnect() {
+// disconnectAndAwaitReader closes the connection and the pidfd, and waits for the end of
+// readReportsUntilEnd.
+func (c *loaderClient) disconnectAndAwaitReader() {
 	_ = c.conn.Close()
 	<-c.done
 	_ = unix.Close(c.pidfd)

@@ -28,9 +28,9 @@ const loaderName = "dormouse-load"
 // has ended, and must not be killed earlier.
 func IsLoader(pid int) bool { return procfs.ProcessName(pid) == loaderName }
 
-// reapLoaders reaps all loaders that have ended and are children of this process, such as
+// reapEndedLoaders reaps all loaders that have ended and are children of this process, such as
 // those that ended while this process executed itself anew.
-func reapLoaders() {
+func reapEndedLoaders() {
 	for _, child := range procfs.Children(os.Getpid()) {
 		if procfs.HasEnded(child) && IsLoader(child) {
 			_, _ = syscall.Wait4(child, nil, syscall.WNOHANG, nil) // another goroutine may have reaped it
@@ -51,7 +51,7 @@ func (c *loaderClient) startLoaderAndHandOver(criu *net.UnixListener) error {
 		close(c.done)
 		return c.err
 	}
-	go c.readReports()
+	go c.readReportsUntilEnd()
 	socket, err := criu.File()
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (c *loaderClient) startLoaderProcess() error {
 	path := filepath.Join(c.dir, strconv.Itoa(cmd.Process.Pid))
 	err = os.Rename(unnamed, path)
 	if err == nil {
-		err = c.setLoader(ours, path, cmd.Process.Pid)
+		err = c.openPidfdAndSetLoader(ours, path, cmd.Process.Pid)
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()

@@ -64,8 +64,8 @@ func startLocalPager(l images.Layout, m hibernate.Memory, helperDir string, timi
 	return p, nil
 }
 
-// ServeRestore implements Pager. If the restore fails it stops waiting for CRIU.
-func (p *localPager) ServeRestore(ctx context.Context, workDirFD int32, restore func() error) error {
+// RunRestoreAndServe implements Pager. If the restore fails it stops waiting for CRIU.
+func (p *localPager) RunRestoreAndServe(ctx context.Context, workDirFD int32, restore func() error) error {
 	listener, err := listenForCRIU(workDirFD)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (p *localPager) ServeRestore(ctx context.Context, workDirFD int32, restore 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	received := make(chan error, 1)
-	go func() { received <- p.receiveAddressSpaces(ctx, listener) }()
+	go func() { received <- p.receiveSpacesAndCloseListener(ctx, listener) }()
 	err = restore()
 	if err != nil {
 		cancel()
@@ -81,18 +81,18 @@ func (p *localPager) ServeRestore(ctx context.Context, workDirFD int32, restore 
 	return errors.Join(err, <-received)
 }
 
-// FinishRestore implements Pager. It starts the process of the uffdHolder, and waits until
-// the memory that CRIU has read itself is verified.
-func (p *localPager) FinishRestore(_ context.Context, rootPID int) error {
+// VerifyAndSecureRestore implements Pager. It starts the process of the uffdHolder, and waits
+// until the memory that CRIU has read itself is verified.
+func (p *localPager) VerifyAndSecureRestore(_ context.Context, rootPID int) error {
 	var err error
 	if rootPID != 0 {
-		err = p.holder.startProcess(rootPID)
+		err = p.holder.startProcessUnlessStopped(rootPID)
 	}
 	return errors.Join(<-p.verified, err)
 }
 
 // Hurry implements hibernate.Loading. The loop stops waiting for a quiet moment.
-func (p *localPager) Hurry() { p.changeOrdersAndWake(func() { p.hurry = true }) }
+func (p *localPager) Hurry() { p.changeOrdersAndWakeLoop(func() { p.hurry = true }) }
 
 // Leave implements hibernate.Loading. It does nothing: the loading ends with this
 // process.
@@ -101,11 +101,11 @@ func (p *localPager) Leave() {}
 // Close implements hibernate.Loading. It ends the loop and closes the address spaces, after
 // which missing memory reads as zeros.
 func (p *localPager) Close() {
-	p.changeOrdersAndWake(func() { p.closed = true })
+	p.changeOrdersAndWakeLoop(func() { p.closed = true })
 	<-p.done
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closeAddressSpaces()
+	p.stopHolderAndCloseSpaces()
 	if p.wakeup >= 0 {
 		_ = unix.Close(p.wakeup)
 		p.wakeup = -1
@@ -117,7 +117,7 @@ func (p *localPager) Close() {
 func (p *localPager) addAddressSpace(processInImage int, fd uffd.FD) error {
 	memory, known := p.layout.Lazy[processInImage]
 	p.total.Add(memory.Missing.Bytes())
-	p.changeOrdersAndWake(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
+	p.changeOrdersAndWakeLoop(func() { p.added = append(p.added, &addressSpace{fd: fd, file: memory.File, missing: memory.Missing}) })
 	if !known {
 		return fmt.Errorf("the image has no memory of process %d", processInImage)
 	}
@@ -126,10 +126,11 @@ func (p *localPager) addAddressSpace(processInImage int, fd uffd.FD) error {
 
 // setAllAdded orders the loop to load the memory for which no thread waits, too: CRIU has
 // sent the address spaces of all processes.
-func (p *localPager) setAllAdded() { p.changeOrdersAndWake(func() { p.allAdded = true }) }
+func (p *localPager) setAllAdded() { p.changeOrdersAndWakeLoop(func() { p.allAdded = true }) }
 
-// changeOrdersAndWake calls change, which changes the orders to the loop, and wakes the loop.
-func (p *localPager) changeOrdersAndWake(change func()) {
+// changeOrdersAndWakeLoop calls change, which changes the orders to the loop, and wakes the
+// loop.
+func (p *localPager) changeOrdersAndWakeLoop(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change()
@@ -142,15 +143,15 @@ func (p *localPager) changeOrdersAndWake(change func()) {
 // failure, or by Close. Then it records the failure, closes the memory, and closes Done.
 func (p *localPager) runLoop() {
 	defer close(p.done)
-	err := p.loadAll()
+	err := p.loadUntilDoneOrClosed()
 	p.readers.Wait()
 	p.err = errors.Join(err, p.memory.Close())
-	p.cache.free()
+	p.cache.freeBuffers()
 }
 
-// loadAll handles events and loads memory until all memory is loaded, when it closes the
-// address spaces, or until Close is called.
-func (p *localPager) loadAll() error {
+// loadUntilDoneOrClosed handles events and loads memory until all memory is loaded, when it
+// closes the address spaces, or until Close is called.
+func (p *localPager) loadUntilDoneOrClosed() error {
 	for {
 		p.mu.Lock()
 		p.spaces, p.added = append(p.spaces, p.added...), nil
@@ -159,17 +160,17 @@ func (p *localPager) loadAll() error {
 		if closed {
 			return nil
 		}
-		if err := p.handleEvents(); err != nil {
+		if err := p.handleEventsAndFaults(); err != nil {
 			return err
 		}
-		p.dropEndedProcesses()
+		p.closeEndedAddressSpaces()
 		if allAdded {
 			if p.allAddedAt.IsZero() {
 				p.allAddedAt, p.lastFault = time.Now(), time.Now()
 			}
 			if !p.isMemoryMissing() {
 				p.mu.Lock()
-				p.closeAddressSpaces()
+				p.stopHolderAndCloseSpaces()
 				p.mu.Unlock()
 				return nil
 			}
@@ -180,7 +181,7 @@ func (p *localPager) loadAll() error {
 				return err
 			}
 		}
-		if err := p.waitForEvent(limit); err != nil {
+		if err := p.waitForEventOrOrders(limit); err != nil {
 			return err
 		}
 	}
@@ -211,9 +212,9 @@ func (p *localPager) eventWaitLimit(allAdded, hurry bool) time.Duration {
 	}
 }
 
-// waitForEvent waits until an address space has an event or the orders change, at most for
-// the limit; less than 0 is no limit. It reads no event.
-func (p *localPager) waitForEvent(limit time.Duration) error {
+// waitForEventOrOrders waits until an address space has an event or the orders change, at
+// most for the limit; less than 0 is no limit. It reads no event.
+func (p *localPager) waitForEventOrOrders(limit time.Duration) error {
 	fds := make([]unix.PollFd, 0, 1+len(p.spaces))
 	fds = append(fds, unix.PollFd{Fd: int32(p.wakeup), Events: unix.POLLIN})
 	for _, s := range p.spaces {
@@ -238,8 +239,8 @@ func (p *localPager) isMemoryMissing() bool {
 	return slices.ContainsFunc(p.spaces, func(s *addressSpace) bool { return len(s.missing) > 0 })
 }
 
-// dropEndedProcesses closes and forgets the address spaces of processes that have ended.
-func (p *localPager) dropEndedProcesses() {
+// closeEndedAddressSpaces closes and forgets the address spaces of processes that have ended.
+func (p *localPager) closeEndedAddressSpaces() {
 	p.spaces = slices.DeleteFunc(p.spaces, func(s *addressSpace) bool {
 		if s.ended {
 			_ = s.fd.Close()
@@ -248,11 +249,11 @@ func (p *localPager) dropEndedProcesses() {
 	})
 }
 
-// closeAddressSpaces ends the holder with its copies, and then closes all address spaces:
-// otherwise a thread that touches a page without contents would block for ever. The caller
-// holds mu.
-func (p *localPager) closeAddressSpaces() {
-	p.holder.stop()
+// stopHolderAndCloseSpaces ends the holder with its copies, and then closes all address
+// spaces: otherwise a thread that touches a page without contents would block for ever. The
+// caller holds mu.
+func (p *localPager) stopHolderAndCloseSpaces() {
+	p.holder.endProcessAndCloseCopies()
 	for _, s := range append(p.spaces, p.added...) {
 		_ = s.fd.Close()
 	}

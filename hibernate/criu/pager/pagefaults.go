@@ -29,9 +29,9 @@ type addressSpace struct {
 	ended   bool     // so has the process
 }
 
-// handleEvents reads the waiting events of all address spaces, also those of new children,
-// and answers their faults. It waits for no event.
-func (p *localPager) handleEvents() error {
+// handleEventsAndFaults reads the waiting events of all address spaces, also those of new
+// children, and answers their faults. It waits for no event.
+func (p *localPager) handleEventsAndFaults() error {
 	for i := 0; i < len(p.spaces); i++ { // forks append to spaces
 		s := p.spaces[i]
 		events, err := s.fd.Events(nil)
@@ -39,7 +39,7 @@ func (p *localPager) handleEvents() error {
 			return err
 		}
 		for _, e := range events {
-			if err := p.handleEvent(s, e); err != nil {
+			if err := p.recordEvent(s, e); err != nil {
 				return err
 			}
 		}
@@ -47,7 +47,7 @@ func (p *localPager) handleEvents() error {
 		s.faults = nil
 		for _, page := range pages {
 			p.lastFault = time.Now()
-			if err := p.answerFault(s, page); err != nil {
+			if err := p.fillFaultedPages(s, page); err != nil {
 				return err
 			}
 		}
@@ -55,14 +55,14 @@ func (p *localPager) handleEvents() error {
 	return nil
 }
 
-// handleEvent records the event: a page that a thread waits for, or a change of the
+// recordEvent records the event: a page that a thread waits for, or a change of the
 // address space by its process.
-func (p *localPager) handleEvent(s *addressSpace, e uffd.Event) error {
+func (p *localPager) recordEvent(s *addressSpace, e uffd.Event) error {
 	switch e.Kind {
 	case uffd.Fault:
 		s.faults = append(s.faults, e.Start&^(pageSize-1))
 	case uffd.Fork:
-		p.addForkedChild(&addressSpace{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
+		p.addOrCloseForkedChild(&addressSpace{fd: e.Child, file: s.file, missing: s.missing.InheritedByChild()})
 	case uffd.Remap:
 		// The kernel may report the moves of two threads in either order. If the target
 		// still has memory that was never moved, a move away from it is not reported yet,
@@ -74,14 +74,14 @@ func (p *localPager) handleEvent(s *addressSpace, e uffd.Event) error {
 	case uffd.Remove:
 		p.loaded.Add(s.missing.Remove(e.Start, e.End).Bytes())
 	case uffd.Unmap:
-		p.loaded.Add(s.missing.Unmap(e.Start, e.End).Bytes())
+		p.loaded.Add(s.missing.RemoveUnmoved(e.Start, e.End).Bytes())
 	}
 	return nil
 }
 
-// addForkedChild takes over the address space of a forked child, and gives the holder a
+// addOrCloseForkedChild takes over the address space of a forked child, and gives the holder a
 // copy. If the child lacks no memory it closes the address space instead.
-func (p *localPager) addForkedChild(child *addressSpace) {
+func (p *localPager) addOrCloseForkedChild(child *addressSpace) {
 	if len(child.missing) == 0 {
 		_ = child.fd.Close()
 		return
@@ -91,14 +91,14 @@ func (p *localPager) addForkedChild(child *addressSpace) {
 	_ = p.holder.addCopy(child.fd) // fails after hundreds of forks, when the holder's socket is full
 }
 
-// answerFault fills the page that a thread waits for, and some pages after it, with the
+// fillFaultedPages fills the page that a thread waits for, and some pages after it, with the
 // contents in the image or with zeros if there are none.
-func (p *localPager) answerFault(s *addressSpace, page uint64) error {
+func (p *localPager) fillFaultedPages(s *addressSpace, page uint64) error {
 	end := page - page%faultAhead + faultAhead
-	if e, missing := s.missing.Find(page); missing {
+	if e, missing := s.missing.FindContaining(page); missing {
 		e = e.TailFrom(page)
 		e.End = min(e.End, end)
-		return p.fillPages(s, e, true)
+		return p.fillUpToChunkEnd(s, e, true)
 	}
 	// The image has no contents for the page: it reads as zeros.
 	if next := s.missing.IndexEndingAfter(page); next < len(s.missing) {
@@ -118,16 +118,16 @@ func (p *localPager) loadNextPages() error {
 		if len(s.missing) > 0 {
 			e := s.missing[0]
 			e.End = min(e.End, e.Start+loadAhead)
-			return p.fillPages(s, e, false)
+			return p.fillUpToChunkEnd(s, e, false)
 		}
 	}
 	return nil
 }
 
-// fillPages fills the beginning of e with its contents, up to the end of a chunk, and marks
-// it as loaded. awaited says that a thread waits for the first page.
-func (p *localPager) fillPages(s *addressSpace, e images.Extent, awaited bool) error {
-	data, err := p.cache.read(p.memory, s.file, e.Offset)
+// fillUpToChunkEnd fills the beginning of e with its contents, up to the end of a chunk, and
+// marks it as loaded. awaited says that a thread waits for the first page.
+func (p *localPager) fillUpToChunkEnd(s *addressSpace, e images.Extent, awaited bool) error {
+	data, err := p.cache.readToChunkEnd(p.memory, s.file, e.Offset)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (p *localPager) handleFillError(s *addressSpace, page uint64, err error, aw
 		s.missing, s.faults, s.ended = nil, nil, true
 		return nil
 	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOENT): // the page is filled, or its mapping is gone
-		if _, missing := s.missing.Find(page); missing {
+		if _, missing := s.missing.FindContaining(page); missing {
 			p.markLoaded(s, page, pageSize)
 		}
 		if err := s.fd.Wake(page, pageSize); err != nil {

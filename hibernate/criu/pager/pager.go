@@ -20,14 +20,15 @@ import (
 // Pager loads the memory of one tree.
 type Pager interface {
 	hibernate.Loading
-	// ServeRestore calls restore, a lazy restore, and meanwhile takes over the address
-	// spaces that CRIU makes. It returns the errors of both. workDir is a descriptor of
+	// RunRestoreAndServe calls restore, a lazy restore, and meanwhile takes over the address
+	// spaces that CRIU makes. It returns the errors of both. workDirFD is a descriptor of
 	// CRIU's working directory, where CRIU expects the pager's socket.
-	ServeRestore(ctx context.Context, workDir int32, restore func() error) error
-	// FinishRestore returns an error if the memory that CRIU has read itself is not as it
-	// was dumped. After success the tree below root reads nothing but its own memory,
-	// even if this process or the loader is killed. root is 0 if the restore has failed.
-	FinishRestore(ctx context.Context, root int) error
+	RunRestoreAndServe(ctx context.Context, workDirFD int32, restore func() error) error
+	// VerifyAndSecureRestore returns an error if the memory that CRIU has read itself is not
+	// as it was dumped. After success the tree below rootPID reads nothing but its own
+	// memory, even if this process or the loader is killed. rootPID is 0 if the restore has
+	// failed.
+	VerifyAndSecureRestore(ctx context.Context, rootPID int) error
 }
 
 // loadState is how far a pager is, the part of hibernate.Loading that all pagers share.
@@ -51,7 +52,9 @@ func (s *loadState) Err() error {
 }
 
 // Progress implements hibernate.Loading.
-func (s *loadState) Progress() (done, total int64) { return s.loaded.Load(), s.total.Load() }
+func (s *loadState) Progress() (loadedBytes, totalBytes int64) {
+	return s.loaded.Load(), s.total.Load()
+}
 
 // Timing says when the pager loads memory that no thread waits for.
 type Timing struct {
@@ -65,9 +68,9 @@ type Timing struct {
 // a wake.
 var DefaultTiming = Timing{Quiet: 20 * time.Millisecond, Patience: 500 * time.Millisecond}
 
-// New returns a pager for the image that r restores. The pager runs in this process, or in
-// a loader if r.LoaderDir is set, which ServeRestore starts. Helper executables are installed
-// in helperDir. The pager closes m, also after an error.
+// New returns a pager for the image that r restores. The pager runs in this process, or in a
+// loader if r.LoaderDir is set, which RunRestoreAndServe starts. Helper executables are
+// installed in helperDir. The pager closes m, also after an error.
 func New(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, helperDir string, timing Timing) (Pager, error) {
 	if r.LoaderDir == "" {
 		p, err := startLocalPager(l, m, helperDir, timing)
@@ -76,7 +79,7 @@ func New(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, helperDi
 		}
 		return p, nil
 	}
-	c := newLoaderClient()
+	c := newUnstartedLoaderClient()
 	c.dir, c.imageDir, c.memory = r.LoaderDir, r.Dir, m
 	c.order = loadOrder{Programs: helperDir, Quiet: timing.Quiet, Patience: timing.Patience}
 	return c, nil
@@ -85,13 +88,13 @@ func New(l images.Layout, r hibernate.RestoreOrder, m hibernate.Memory, helperDi
 // verifyEagerChunks reads, and so verifies, all chunks with memory that CRIU reads itself.
 // The error wraps hibernate.ErrRefused if one of them is damaged.
 func verifyEagerChunks(l images.Layout, m hibernate.Memory) error {
-	buffer, err := allocateChunkBuffer()
+	buffer, err := mmapChunkBuffer()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Munmap(buffer) }()
-	return l.ForEachEager(func(file string, index int64) error {
-		_, err := m.ReadChunk(file, index, buffer)
+	return l.ForEachEagerChunk(func(file string, index int64) error {
+		_, err := m.ReadVerifiedChunk(file, index, buffer)
 		return err
 	})
 }

@@ -41,9 +41,9 @@ func (h *uffdHolder) addCopy(fd uffd.FD) error {
 	return unix.Sendmsg(int(h.ours.Fd()), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
 }
 
-// startProcess starts the helper process, which ends with the tree below the root. It does
-// nothing after stop.
-func (h *uffdHolder) startProcess(rootPID int) error {
+// startProcessUnlessStopped starts the helper process, which ends with the tree below the
+// root. It does nothing after endProcessAndCloseCopies.
+func (h *uffdHolder) startProcessUnlessStopped(rootPID int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stopped {
@@ -70,9 +70,9 @@ func (h *uffdHolder) startProcess(rootPID int) error {
 	return h.theirs.Close()
 }
 
-// stop ends the helper process, if it was started, and closes all copies. Later calls do
-// nothing.
-func (h *uffdHolder) stop() {
+// endProcessAndCloseCopies ends the helper process, if it was started, and closes all copies.
+// Later calls do nothing.
+func (h *uffdHolder) endProcessAndCloseCopies() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stopped {

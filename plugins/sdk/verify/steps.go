@@ -192,7 +192,7 @@ func (r *run) trySleepSteps(ctx context.Context) {
 	}
 	possible := r.tryStep(Preflight, skip, func() (string, error) {
 		r.recordProcesses()
-		return "", hibernate.Preflight(r.host.Engine, r.host.Processes.Images.ImageDir(callsign), r.shell.Status().Facts.PID)
+		return "", hibernate.PreflightCheckpoint(r.host.Engine, r.host.Processes.Images.ImageDir(callsign), r.shell.Status().Facts.PID)
 	})
 	if skip == "" && !possible {
 		skip = "the preflight failed"

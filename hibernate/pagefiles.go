@@ -15,10 +15,10 @@ const ChunkSize = pack.ChunkSize
 // Memory is the content of the page files of an image. It never returns an unverified
 // byte. Several goroutines may use it.
 type Memory interface {
-	// ReadChunk reads a chunk of a file, counted from 0, into the buffer, which has
+	// ReadVerifiedChunk reads a chunk of a file, counted from 0, into the buffer, which has
 	// ChunkSize bytes, and returns the part that it filled: the last chunk is
 	// shorter. The error wraps ErrRefused if the chunk is not what was dumped.
-	ReadChunk(file string, index int64, buffer []byte) ([]byte, error)
+	ReadVerifiedChunk(file string, chunk int64, buffer []byte) (filled []byte, err error)
 	// HandOver returns what ReceiveMemory needs in another process: a text that holds the
 	// keys of the image, and the open page files, which this Memory will close.
 	HandOver() (text json.RawMessage, pageFiles []*os.File, err error)
@@ -45,12 +45,12 @@ type pageFile struct {
 func (i *Image) openMemory() (*imageMemory, error) {
 	store, m := i.dir.store, &i.manifest
 	from := memoryHandover{Key: store.key, PackingKey: store.packing.Key, ID: m.ID, Packing: m.Packing, Files: m.Files}
-	return newImageMemory(from, func(name string) (*os.File, error) { return os.Open(i.path(name)) })
+	return openImageMemory(from, func(name string) (*os.File, error) { return os.Open(i.path(name)) })
 }
 
-// newImageMemory returns the memory of an image. It calls open for each page file, in the
+// openImageMemory returns the memory of an image. It calls open for each page file, in the
 // order of the manifest; the error wraps ErrRefused if one can't be opened.
-func newImageMemory(from memoryHandover, open func(name string) (*os.File, error)) (*imageMemory, error) {
+func openImageMemory(from memoryHandover, open func(name string) (*os.File, error)) (*imageMemory, error) {
 	codec, err := pack.NewCodec(from.Packing, from.ID, from.Key, from.PackingKey)
 	if err != nil {
 		return nil, err
@@ -69,13 +69,13 @@ func newImageMemory(from memoryHandover, open func(name string) (*os.File, error
 	return m, nil
 }
 
-// ReadChunk reads and verifies a chunk, see Memory.
-func (m *imageMemory) ReadChunk(file string, index int64, buffer []byte) ([]byte, error) {
+// ReadVerifiedChunk reads and verifies a chunk, see Memory.
+func (m *imageMemory) ReadVerifiedChunk(file string, chunk int64, buffer []byte) (filled []byte, err error) {
 	f, ok := m.files[file]
 	if !ok {
 		return nil, fmt.Errorf("%w: it has no %s", ErrRefused, file)
 	}
-	data, err := m.codec.ReadChunk(f, f.want, f.number, index, buffer)
+	data, err := m.codec.ReadVerifiedChunk(f, f.want, f.number, chunk, buffer)
 	return data, damagedAsRefused(err)
 }
 

@@ -12,10 +12,10 @@ import (
 // flushInterval is the time between two flushes, much less than a large dump takes.
 const flushInterval = 5 * time.Millisecond
 
-// flushInBackground has the kernel write the page files in dir to disk while the engine still
-// dumps, so that the sync after the dump has little left to write. The caller must call stop
-// after the dump: it also has the kernel begin to write all other files in dir.
-func flushInBackground(dir string) (stop func()) {
+// flushPagesInBackground has the kernel write the page files in dir to disk while the engine
+// still dumps, so that the sync after the dump has little left to write. The caller must call
+// stop after the dump: it also has the kernel begin to write all other files in dir.
+func flushPagesInBackground(dir string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -218,7 +218,7 @@ func TestGoldenImagesMakeSpace(t *testing.T) {
 	b := newFixture(t)
 	b.writeImage(t, "Gold/golden", bigSize, 0)
 	b.store.SetLimits(hibernate.Limits{Reserve: 1 << 60})
-	must(t, hibernate.Preflight(b.engine, b.imageDir, b.tree.PID()))
+	must(t, hibernate.PreflightCheckpoint(b.engine, b.imageDir, b.tree.PID()))
 	if _, err := hibernate.Checkpoint(t.Context(), b.engine, b.imageDir, b.tree); !errors.Is(err, hibernate.ErrSpace) {
 		t.Errorf("got %v", err)
 	}

@@ -24,7 +24,7 @@ func (i *Image) newTagger() (pack.Tagger, error) {
 // CheckFitsHost returns an ErrKey if the host lacks the image's key, and an ErrRefused
 // unless the engine, the kernel and the mapped files are those that the image was made with.
 func (i *Image) CheckFitsHost(e Engine) error {
-	if err := i.CheckKey(); err != nil {
+	if err := i.CheckHostHasKey(); err != nil {
 		return err
 	}
 	m := &i.manifest
@@ -38,25 +38,26 @@ func (i *Image) CheckFitsHost(e Engine) error {
 	if err != nil {
 		return err
 	}
-	return checkMappedFiles(m.Mapped, t)
+	return checkMappedFilesUnchanged(m.Mapped, t)
 }
 
-// verifyMetadata verifies that the image fits the host, and everything in it but the memory.
-// Of the files of a packed image it verifies the sizes; the rest is verified when they are
-// unpacked.
-func (i *Image) verifyMetadata(e Engine) error {
+// verifyAllButMemory verifies that the image fits the host, and everything in it but the
+// memory. Of the files of a packed image it verifies the sizes; the rest is verified when
+// they are unpacked.
+func (i *Image) verifyAllButMemory(e Engine) error {
 	if err := i.CheckFitsHost(e); err != nil {
 		return err
 	}
-	if err := i.checkFileSizes(); err != nil || i.manifest.Packing != nil {
+	if err := i.checkFileNamesAndSizes(); err != nil || i.manifest.Packing != nil {
 		return err
 	}
 	return i.verifyFiles(func(name string) bool { return !isPageFile(name) })
 }
 
-// checkFileSizes returns an ErrRefused if a file is missing, has another size or does not
-// belong to the image. An engine would wait for ever for the rest of a shortened page file.
-func (i *Image) checkFileSizes() error {
+// checkFileNamesAndSizes returns an ErrRefused if a file is missing, has another size or does
+// not belong to the image. An engine would wait for ever for the rest of a shortened page
+// file.
+func (i *Image) checkFileNamesAndSizes() error {
 	entries, err := os.ReadDir(i.path())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)

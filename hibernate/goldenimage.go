@@ -20,7 +20,7 @@ func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	if err := e.Check(ctx); err != nil {
 		return nil, err
 	}
-	image, err := makeImage(ctx, e, dir, t, true)
+	image, err := makeImageAndStopTree(ctx, e, dir, t, true)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the golden image: %w", err)
 	}
@@ -36,7 +36,7 @@ func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 // another one the error says so. Golden returns ErrRefused if this host did not write the
 // image for this instance, or if images are to be encrypted now and this one is not.
 func (d *ImageDir) Golden() (*Image, error) {
-	m, err := d.readManifest(goldenName)
+	m, err := d.readAndCheckManifest(goldenName)
 	if errors.Is(err, ErrNoImage) {
 		d.store.mu.Lock()
 		defer d.store.mu.Unlock()
@@ -52,7 +52,7 @@ func (d *ImageDir) Golden() (*Image, error) {
 		return nil, fmt.Errorf("%w: it is not encrypted, and [hibernate] encrypt is set now", ErrRefused)
 	}
 	image := m.newImage(d)
-	used, err := d.usedGeneration()
+	used, err := d.highestUsedGeneration()
 	image.Generation = used + 1
 	return image, err
 }
@@ -66,9 +66,10 @@ func (d *ImageDir) DiscardGolden() error {
 	return d.store.deleteInBackground(d.path(goldenName))
 }
 
-// evictGolden deletes a golden image at once, to make room for another image, which lacks
-// room because of why. It remembers that for Golden, and calls GoldenEvicted of the limits.
-func (s *Store) evictGolden(golden StoredImage, why error) error {
+// evictGoldenAndNotify deletes a golden image at once, to make room for another image, which
+// lacks room because of why. It remembers that for Golden, and calls GoldenEvicted of the
+// limits.
+func (s *Store) evictGoldenAndNotify(golden StoredImage, why error) error {
 	if err := os.RemoveAll(s.ImageDir(golden.Callsign).path(goldenName)); err != nil {
 		return fmt.Errorf("%w; and the golden image of %s can't make room: %w", why, golden.Callsign, err)
 	}
@@ -89,8 +90,8 @@ func (s *Store) forgetGoldenEviction(callsign string) {
 	delete(s.goldenEvictions, callsign)
 }
 
-// hasGolden reports whether any instance has a golden image, false if that is not known.
-func (s *Store) hasGolden() bool {
-	stored, err := s.List()
+// hasAnyGolden reports whether any instance has a golden image, false if that is not known.
+func (s *Store) hasAnyGolden() bool {
+	stored, err := s.ListInEvictionOrder()
 	return err == nil && len(stored) > 0 && stored[0].Golden
 }

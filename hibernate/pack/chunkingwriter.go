@@ -17,8 +17,8 @@ type chunk struct {
 	packed      chan struct{} // gets a value when stored and tag are set
 }
 
-// newChunk returns an empty chunk with the buffers that the codec needs.
-func (c *Codec) newChunk() *chunk {
+// newChunkWithBuffers returns an empty chunk with the buffers that the codec needs.
+func (c *Codec) newChunkWithBuffers() *chunk {
 	k := &chunk{plain: make([]byte, 0, ChunkSize+tagSize), packed: make(chan struct{}, 1)}
 	if c.encoder != nil {
 		k.compressed = make([]byte, 0, ChunkSize+ChunkSize/64) // what cannot be compressed grows a little
@@ -26,8 +26,8 @@ func (c *Codec) newChunk() *chunk {
 	return k
 }
 
-// fileWriter cuts a file of a PackingStream into chunks while the engine writes the file.
-type fileWriter struct {
+// chunkingWriter cuts a file of a PackingStream into chunks while the engine writes the file.
+type chunkingWriter struct {
 	stream *PackingStream
 	file   *storedFile
 	chunk  *chunk // being filled, or nil
@@ -35,7 +35,7 @@ type fileWriter struct {
 }
 
 // Write cuts the data into chunks, as ReadFrom does.
-func (w *fileWriter) Write(data []byte) (int, error) {
+func (w *chunkingWriter) Write(data []byte) (int, error) {
 	n, err := w.ReadFrom(bytes.NewReader(data))
 	return int(n), err
 }
@@ -43,7 +43,7 @@ func (w *fileWriter) Write(data []byte) (int, error) {
 // ReadFrom cuts all data of r into chunks, and sends each full one. It reads right into
 // them, to save a copy. It waits while no chunk is free; after a failure of the stream it
 // returns that failure.
-func (w *fileWriter) ReadFrom(r io.Reader) (total int64, err error) {
+func (w *chunkingWriter) ReadFrom(r io.Reader) (total int64, err error) {
 	for {
 		if w.chunk == nil {
 			select {
@@ -69,7 +69,7 @@ func (w *fileWriter) ReadFrom(r io.Reader) (total int64, err error) {
 
 // sendChunk has the stream pack and store the chunk. It never blocks: the channels have
 // room for all chunks.
-func (w *fileWriter) sendChunk() {
+func (w *chunkingWriter) sendChunk() {
 	k := w.chunk
 	k.file, k.index = w.file, w.index
 	w.stream.toPack <- k
@@ -79,8 +79,8 @@ func (w *fileWriter) sendChunk() {
 }
 
 // Close sends the last chunk and does not wait until it is stored. It returns the failure of
-// the stream so far; PackingStream.Finish returns later ones.
-func (w *fileWriter) Close() error {
+// the stream so far; PackingStream.PackScratchAndFinish returns later ones.
+func (w *chunkingWriter) Close() error {
 	if w.chunk != nil && len(w.chunk.plain) > 0 {
 		w.sendChunk()
 	}

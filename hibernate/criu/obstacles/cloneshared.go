@@ -8,10 +8,10 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// findSharedResources finds processes that share their memory or the state of their current
-// directory (CLONE_VM, CLONE_FS) with another process: CRIU dumps only what the threads of
-// one process share. A process in a vfork gets a moment to end that.
-func findSharedResources(treePIDs []int, found *findings) {
+// findSharedMemoryOrDirectory finds processes that share their memory or the state of their
+// current directory (CLONE_VM, CLONE_FS) with another process: CRIU dumps only what the
+// threads of one process share. A process in a vfork gets a moment to end that.
+func findSharedMemoryOrDirectory(treePIDs []int, found *findings) {
 	alive := slices.DeleteFunc(slices.Clone(treePIDs), procfs.HasEnded)
 	for _, pair := range procfs.PairsSharing(alive, procfs.SharedMemory) {
 		switch {
