@@ -92,14 +92,14 @@ func (s *sockets) bindNative(left leftSockets, path string, group communicator.G
 	name := keptSocketName(path)
 	l := left.takeListener(name)
 	if l != nil {
-		if err = group.GrantAccess(path); errors.Is(err, os.ErrNotExist) {
+		if err = group.SetSocketAccess(path); errors.Is(err, os.ErrNotExist) {
 			_ = l.Close() // no client could find it
 			removeSocketFromSystemd(name)
 			l = nil
 		}
 	}
 	if l == nil {
-		l, err = communicator.Listen(path, group)
+		l, err = communicator.ListenReplacingStale(path, group)
 	}
 	if err != nil {
 		return err

@@ -66,7 +66,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	failures := make([]error, len(s.front)+1)
 	h.listeners = s.front
 	for i, e := range s.front {
-		server := h.host.Front.Server(e.dialect)
+		server := h.host.Front.NewServer(e.dialect)
 		h.servers = append(h.servers, server)
 		h.serving.Go(func() {
 			if err := server.Serve(e); ctx.Err() == nil {
@@ -76,7 +76,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 		})
 	}
 	all.Go(func() {
-		if err := h.host.Communicator.Serve(s.native); err != nil {
+		if err := h.host.Communicator.ServeNative(s.native); err != nil {
 			failures[len(s.front)] = err
 			cancel()
 		}
@@ -173,7 +173,7 @@ func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
 	defer cancel()
 	var bidding sync.WaitGroup
 	bidding.Go(func() { h.closeFront(limited) })
-	if err := h.host.Communicator.Close(limited); err != nil {
+	if err := h.host.Communicator.StopServingNative(limited); err != nil {
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
 	bidding.Wait()
@@ -184,7 +184,7 @@ func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
 		h.host.Supervisor.Stop(ctx) // bounded by the plugins' own limits
 		<-started
 	}
-	h.host.Communicator.Wait()
+	h.host.Communicator.StopListeningAndWait()
 	if force() {
 		return errSecondSignal
 	}

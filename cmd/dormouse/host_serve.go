@@ -108,7 +108,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer func() {
-		if err := h.host.Close(h.hasSuccessor.Load()); err != nil {
+		if err := h.host.CleanUpAndClose(h.hasSuccessor.Load()); err != nil {
 			log.Warn().Err(err).Msg("could not clean up")
 		}
 	}()

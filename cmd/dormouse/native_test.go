@@ -18,7 +18,7 @@ import (
 func (h *testHost) nativeClient(t *testing.T) (*nativeclient.Client, string) {
 	t.Helper()
 	path, _ := h.wait(t, "listening")["communicator"].(string)
-	c, err := nativeclient.Dial(path)
+	c, err := nativeclient.New(path)
 	if err != nil {
 		t.Fatal(err)
 	}

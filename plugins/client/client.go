@@ -16,10 +16,10 @@ import (
 // reconnects when the host was restarted.
 type Client struct{ conn *grpc.ClientConn }
 
-// Dial returns a client of the host whose communicator socket is at path. The first
+// New returns a client of the host whose communicator socket is at socketPath. The first
 // call connects.
-func Dial(path string) (*Client, error) {
-	conn, err := grpc.NewClient("unix:"+path,
+func New(socketPath string) (*Client, error) {
+	conn, err := grpc.NewClient("unix:"+socketPath,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the file mode of the socket protects it
 		grpc.WithDisableServiceConfig(),
 		grpc.WithInitialWindowSize(256<<10),

@@ -11,7 +11,7 @@ import (
 )
 
 func Example() {
-	c, err := client.Dial("/run/dormouse/communicator")
+	c, err := client.New("/run/dormouse/communicator")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func dispatchToBuiltin(in grpc.ServerStream, sh *shell.Shell, method string) err
 		}
 		result, err := sh.Invoke(in.Context(), shell.Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
 		if answer, ok := errors.AsType[*shell.PluginError](err); ok {
-			number := thunder.NumberOf(answer)
+			number := thunder.NumberOrPluginCode(answer)
 			return shellpb.ErrorWithDetail(grpcCode(number), answer.Message, &shellpb.Error{Code: int32(number), Data: answer.Data})
 		}
 		if err != nil {

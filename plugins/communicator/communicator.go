@@ -67,19 +67,19 @@ type Communicator struct {
 }
 
 // New returns a communicator that serves no socket yet, and listens to the supervisor
-// until Wait. The members of group may be native clients, besides root and the host's
-// own user.
+// until StopListeningAndWait. The members of group may be native clients, besides root
+// and the host's own user.
 func New(o Options, group Group) *Communicator {
 	c := &Communicator{Options: o}
-	c.nativeConnections = newConnectionList(maxClients, o.Log, group.checkPeer)
+	c.nativeConnections = newConnectionList(maxClients, o.Log, group.checkMayConnect)
 	c.native = c.newServer(&endpoint{Communicator: c}, c.nativeConnections)
 	c.stopListening = o.Supervisor.Listen(supervisorListener{c})
 	return c
 }
 
-// Serve serves native clients until Close, and then returns nil. Close may come first.
-// If l fails, Serve returns the error.
-func (c *Communicator) Serve(l net.Listener) error {
+// ServeNative serves native clients until StopServingNative, and then returns nil.
+// StopServingNative may come first. If l fails, ServeNative returns the error.
+func (c *Communicator) ServeNative(l net.Listener) error {
 	if err := c.native.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("cannot serve native clients any longer: %w", err)
 	}
@@ -98,17 +98,17 @@ func (c *Communicator) ServeInstance(callsign string, l net.Listener) (stop func
 		_ = s.Serve(l) // Stop ends it; if the listener fails, the plugin notices
 	}()
 	return func() {
-		p.closeAll()
+		p.closeAllAndRefuseNew()
 		s.Stop()
 		<-served
 		c.stopping.Go(s.GracefulStop)
 	}
 }
 
-// Close ends the watches of native clients, refuses their new calls and returns when
-// none of their calls runs any more. If ctx ends first, Close cuts the rest off and
-// returns an error. Plugins are served on.
-func (c *Communicator) Close(ctx context.Context) error {
+// StopServingNative ends the watches of native clients, refuses their new calls and
+// returns when none of their calls runs any more. If ctx ends first, StopServingNative
+// cuts the rest off and returns an error. Plugins are served on.
+func (c *Communicator) StopServingNative(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -121,15 +121,16 @@ func (c *Communicator) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	c.nativeConnections.closeAll()
+	c.nativeConnections.closeAllAndRefuseNew()
 	c.native.Stop()
 	<-ended
 	return fmt.Errorf("cannot end every call of native clients: %w", ctx.Err())
 }
 
-// Wait ends listening to the supervisor, and returns when no goroutine of the
-// communicator runs any more. It is called after Close, once all plugins have ended.
-func (c *Communicator) Wait() {
+// StopListeningAndWait ends listening to the supervisor, and returns when no goroutine of
+// the communicator runs any more. It is called after StopServingNative, once all plugins
+// have ended.
+func (c *Communicator) StopListeningAndWait() {
 	c.stopListening()
 	c.stopping.Wait()
 	c.pumps.Wait()
@@ -141,7 +142,7 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 	s := grpc.NewServer(
 		grpc.Creds(connections),
 		grpc.ForceServerCodecV2(codec{}),
-		grpc.UnknownServiceHandler(e.forwardToPlugin),
+		grpc.UnknownServiceHandler(e.forwardToInstance),
 		grpc.MaxRecvMsgSize(shellpb.MaxMessage),
 		grpc.MaxSendMsgSize(shellpb.MaxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
@@ -171,12 +172,12 @@ type supervisorListener struct{ c *Communicator }
 var _ supervisor.Listener = supervisorListener{}
 
 // Transition queues the change of an instance's state for the watchers that want it.
-func (l supervisorListener) Transition(t shell.Transition) { l.c.transitions.publish(t) }
+func (l supervisorListener) Transition(t shell.Transition) { l.c.transitions.publishAndEndSlow(t) }
 
 // Notification does nothing: no gRPC service of the host reports the events of plugins.
 func (l supervisorListener) Notification(string, shell.Notification) {}
 
 // Subsystems queues the subsystems that changed for the watchers of subsystems.
 func (l supervisorListener) Subsystems(changed []supervisor.Subsystem) {
-	l.c.subsystems.publish(changed)
+	l.c.subsystems.publishAndEndSlow(changed)
 }

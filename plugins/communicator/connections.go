@@ -22,7 +22,7 @@ type connectionList struct {
 	allow          func(unixsock.Peer) error // nil where every client of the socket may connect
 
 	mu          sync.Mutex
-	connections map[*connection]net.Conn // nil after closeAll
+	connections map[*connection]net.Conn // nil after closeAllAndRefuseNew
 }
 
 var _ credentials.TransportCredentials = (*connectionList)(nil)
@@ -58,7 +58,7 @@ func (p *connectionList) ServerHandshake(raw net.Conn) (net.Conn, credentials.Au
 }
 
 // addIfAllowed adds the connection to the list. It returns an error if the client is
-// not allowed, the list is full, or closeAll was called.
+// not allowed, the list is full, or closeAllAndRefuseNew was called.
 func (p *connectionList) addIfAllowed(raw net.Conn) (*connection, error) {
 	c := &connection{callsUnderWay: make(map[calledService]int)}
 	c.SecurityLevel = credentials.PrivacyAndIntegrity // a unix socket does not leave the machine
@@ -91,9 +91,9 @@ func (p *connectionList) remove(c *connection) {
 	delete(p.connections, c)
 }
 
-// closeAll closes every connection, and lets ServerHandshake refuse new ones. gRPC
-// itself would wait for connections that have sent nothing yet.
-func (p *connectionList) closeAll() {
+// closeAllAndRefuseNew closes every connection, and lets ServerHandshake refuse new ones.
+// gRPC itself would wait for connections that have sent nothing yet.
+func (p *connectionList) closeAllAndRefuseNew() {
 	p.mu.Lock()
 	connections := p.connections
 	p.connections = nil

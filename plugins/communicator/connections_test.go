@@ -43,7 +43,7 @@ func TestConnectionList(t *testing.T) {
 	if err != nil {
 		t.Errorf("after one has left: %v", err)
 	}
-	g.closeAll()
+	g.closeAllAndRefuseNew()
 	if _, err := far.Read(make([]byte, 1)); err == nil {
 		t.Error("it was not cut")
 	}

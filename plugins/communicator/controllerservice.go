@@ -84,7 +84,7 @@ func (s controllerService) Services(context.Context, *controllerpb.ServicesReque
 
 // Watch sends the present state of every instance, then each change.
 func (s controllerService) Watch(_ *controllerpb.WatchRequest, to grpc.ServerStreamingServer[shellpb.StateChange]) error {
-	return s.watchStates(to.Context(), "", to.Send)
+	return s.sendStatesUntilEnd(to.Context(), "", to.Send)
 }
 
 // Subsystems returns all subsystems and whether they are up.
@@ -125,5 +125,5 @@ func (s controllerService) Reload(ctx context.Context, _ *controllerpb.ReloadReq
 
 // Version returns the version of the host.
 func (s controllerService) Version(context.Context, *controllerpb.VersionRequest) (*controllerpb.VersionResponse, error) {
-	return &controllerpb.VersionResponse{Hash: s.Options.Version, Version: versionMessage(thunder.ParseVersion(s.Options.Version))}, nil
+	return &controllerpb.VersionResponse{Hash: s.Options.Version, Version: versionMessage(thunder.ParseVersionOrZero(s.Options.Version))}, nil
 }

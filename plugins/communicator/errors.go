@@ -61,7 +61,7 @@ func statusFromError(err error) error {
 	if err == nil {
 		return nil
 	}
-	number := thunder.NumberOf(err)
+	number := thunder.NumberOrPluginCode(err)
 	code := grpcCode(number)
 	detail := &shellpb.Error{Code: int32(number)}
 	switch {
@@ -74,10 +74,10 @@ func statusFromError(err error) error {
 	return shellpb.ErrorWithDetail(code, err.Error(), detail)
 }
 
-// statusFromCallError returns the error of a forwarded call as a gRPC status. A
+// statusFromForwardedCall returns the error of a forwarded call as a gRPC status. A
 // plugin's own status is passed on as it is; an error that only wraps a status is the
 // host's.
-func statusFromCallError(err error) error {
+func statusFromForwardedCall(err error) error {
 	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return answer.GRPCStatus().Err()
 	}

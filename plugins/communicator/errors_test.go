@@ -45,7 +45,7 @@ func TestRefusal(t *testing.T) {
 		t.Errorf("when to come back: %s", got)
 	}
 	own := status.Error(codes.DataLoss, "its own")
-	if got := statusFromCallError(own); status.Code(got) != codes.DataLoss {
+	if got := statusFromForwardedCall(own); status.Code(got) != codes.DataLoss {
 		t.Errorf("what the plugin answered: %v", got)
 	}
 }

@@ -27,10 +27,10 @@ var (
 	}
 )
 
-// forwardToPlugin passes a call of a service that the host does not have on to the
+// forwardToInstance passes a call of a service that the host does not have on to the
 // instance that the metadata names, plugin or built-in. It refuses methods that only
 // the host may call.
-func (e *endpoint) forwardToPlugin(_ any, in grpc.ServerStream) error {
+func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(in)
 	if isReservedMethod(method) {
 		return errReserved
@@ -46,7 +46,7 @@ func (e *endpoint) forwardToPlugin(_ any, in grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	defer countCall(in.Context(), method, callsign)()
+	defer countCallUnderWay(in.Context(), method, callsign)()
 	conn := sh.Conn()
 	if conn == nil {
 		return dispatchToBuiltin(in, sh, method)
@@ -69,13 +69,13 @@ func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method st
 	}
 	var header, trailer metadata.MD
 	options := append(slices.Clip(callOptions), grpc.Header(&header), grpc.Trailer(&trailer))
-	err := conn.Invoke(outgoingContext(in.Context()), method, &question, &answer, options...)
+	err := conn.Invoke(outgoingWithoutHopMetadata(in.Context()), method, &question, &answer, options...)
 	in.SetTrailer(trailer)
 	if err := in.SetHeader(header); err != nil {
 		return err
 	}
 	if err != nil {
-		return statusFromCallError(err)
+		return statusFromForwardedCall(err)
 	}
 	return in.SendMsg(&answer)
 }
@@ -83,18 +83,18 @@ func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method st
 // forwardStream passes messages both ways until the plugin has ended the call or the
 // caller's side fails. It returns the status of the call.
 func (e *endpoint) forwardStream(in grpc.ServerStream, conn grpc.ClientConnInterface, method string) error {
-	ctx, cancel := context.WithCancelCause(outgoingContext(in.Context()))
+	ctx, cancel := context.WithCancelCause(outgoingWithoutHopMetadata(in.Context()))
 	defer cancel(nil)
 	out, err := conn.NewStream(ctx, bothWays, method, callOptions...)
 	if err != nil {
-		return statusFromCallError(err)
+		return statusFromForwardedCall(err)
 	}
 	e.pumps.Go(func() {
 		if err := pumpToPlugin(in, out); err != nil {
 			cancel(err)
 		}
 	})
-	err = pumpToClient(in, out)
+	err = pumpToCaller(in, out)
 	in.SetTrailer(out.Trailer())
 	if cause := context.Cause(ctx); err != nil && cause != nil && in.Context().Err() == nil {
 		return cause // the client's side failed, and ended the call to the plugin
@@ -104,7 +104,7 @@ func (e *endpoint) forwardStream(in grpc.ServerStream, conn grpc.ClientConnInter
 
 // pumpToPlugin passes the caller's messages on, and their end. It returns an error if a
 // message cannot be read from the caller. If the plugin refuses one, pumpToPlugin
-// returns nil and pumpToClient gets the error.
+// returns nil and pumpToCaller gets the error.
 func pumpToPlugin(in grpc.ServerStream, out grpc.ClientStream) error {
 	var f frame
 	for {
@@ -121,12 +121,12 @@ func pumpToPlugin(in grpc.ServerStream, out grpc.ClientStream) error {
 	}
 }
 
-// pumpToClient passes the plugin's header and messages back to the caller. It returns
+// pumpToCaller passes the plugin's header and messages back to the caller. It returns
 // the status of the call.
-func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
+func pumpToCaller(in grpc.ServerStream, out grpc.ClientStream) error {
 	header, err := out.Header()
 	if err != nil {
-		return statusFromCallError(err)
+		return statusFromForwardedCall(err)
 	}
 	if header != nil { // nil: the plugin answered with a status alone
 		if err := in.SendHeader(header); err != nil {
@@ -140,7 +140,7 @@ func pumpToClient(in grpc.ServerStream, out grpc.ClientStream) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return statusFromCallError(err)
+			return statusFromForwardedCall(err)
 		}
 		if err := in.SendMsg(&f); err != nil {
 			return err
@@ -171,9 +171,9 @@ func isReservedMethod(method string) bool {
 	return strings.HasPrefix(service, "plugin.") // go-plugin's services
 }
 
-// outgoingContext returns the context of a forwarded call: the caller's, without the
-// metadata that isHopMetadata names.
-func outgoingContext(ctx context.Context) context.Context {
+// outgoingWithoutHopMetadata returns the context of a forwarded call: the caller's,
+// without the metadata that isHopMetadata names.
+func outgoingWithoutHopMetadata(ctx context.Context) context.Context {
 	md, _ := metadata.FromIncomingContext(ctx) // a copy, which may be changed
 	maps.DeleteFunc(md, func(key string, _ []string) bool { return isHopMetadata(key) })
 	return metadata.NewOutgoingContext(ctx, md)

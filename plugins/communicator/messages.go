@@ -46,8 +46,8 @@ func versionMessage(v shell.Version) *shellpb.Version {
 	return &shellpb.Version{Major: v.Major, Minor: v.Minor, Patch: v.Patch}
 }
 
-// changeMessage returns the state that a transition led to as a message for clients.
-func changeMessage(t shell.Transition) *shellpb.StateChange {
+// stateChangeMessage returns the state that a transition led to as a message for clients.
+func stateChangeMessage(t shell.Transition) *shellpb.StateChange {
 	return &shellpb.StateChange{
 		Callsign: t.Callsign,
 		State:    shellpb.StateOf(string(t.To)),
@@ -65,9 +65,9 @@ func subsystemsMessage(all []supervisor.Subsystem) *shellpb.SubsystemsResponse {
 	return r
 }
 
-// reasonFromClient returns the reason that a client gives for an operation. Without
+// reasonOrRequested returns the reason that a client gives for an operation. Without
 // one, and for Shutdown, which only the host may give, it returns Requested.
-func reasonFromClient(r shellpb.Reason) shell.Reason {
+func reasonOrRequested(r shellpb.Reason) shell.Reason {
 	if words := r.Words(); words != "" && r != shellpb.Reason_REASON_SHUTDOWN { // a client may not give the host's own reason
 		return shell.Reason(words)
 	}

@@ -40,9 +40,9 @@ func (c *Communicator) Proxies() []Proxy {
 	return all
 }
 
-// countCall counts a call as under way on its connection until the caller calls end.
+// countCallUnderWay counts a call as under way on its connection until the caller calls end.
 // Without a listed connection in ctx it does nothing.
-func countCall(ctx context.Context, method, callsign string) (end func()) {
+func countCallUnderWay(ctx context.Context, method, callsign string) (end func()) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return func() {}

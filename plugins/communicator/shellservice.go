@@ -35,7 +35,7 @@ func (s shellService) Operate(ctx context.Context, r *shellpb.OperateRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	return &shellpb.OperateResponse{}, runOperation(ctx, sh, r.GetOperation(), reasonFromClient(r.GetReason()), r.GetTimeout())
+	return &shellpb.OperateResponse{}, runOperation(ctx, sh, r.GetOperation(), reasonOrRequested(r.GetReason()), r.GetTimeout())
 }
 
 // runOperation runs an operation on an instance, and returns its error as a gRPC
@@ -72,13 +72,13 @@ func (s shellService) Configure(ctx context.Context, r *shellpb.ConfigureRequest
 // about or, if asked for, of every instance.
 func (s shellService) Watch(r *shellpb.WatchRequest, to grpc.ServerStreamingServer[shellpb.StateChange]) error {
 	if r.GetEvery() {
-		return s.watchStates(to.Context(), "", to.Send)
+		return s.sendStatesUntilEnd(to.Context(), "", to.Send)
 	}
 	sh, err := s.targetInstance(to.Context())
 	if err != nil {
 		return err
 	}
-	return s.watchStates(to.Context(), sh.Callsign(), to.Send)
+	return s.sendStatesUntilEnd(to.Context(), sh.Callsign(), to.Send)
 }
 
 // Interfaces returns the gRPC services of the instance, none before it is initialized.
@@ -105,7 +105,7 @@ func (s shellService) Subsystems(context.Context, *shellpb.SubsystemsRequest) (*
 
 // SetSubsystem sets a subsystem up or down, which the calling plugin must control.
 func (s shellService) SetSubsystem(ctx context.Context, r *shellpb.SetSubsystemRequest) (*shellpb.SetSubsystemResponse, error) {
-	sh, err := s.ownInstance(ctx)
+	sh, err := s.requireOwnInstance(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (s shellService) WatchSubsystems(_ *shellpb.WatchSubsystemsRequest, to grpc
 		}
 		return to.Send(subsystemsMessage(all))
 	}
-	return serveWatcher(to.Context(), s.Communicator, &s.subsystems, w, sendPresent, func(changed []supervisor.Subsystem) error {
+	return serveAndRemoveWatcher(to.Context(), s.Communicator, &s.subsystems, w, sendPresent, func(changed []supervisor.Subsystem) error {
 		var news []supervisor.Subsystem
 		for _, subsystem := range changed {
 			if active, ok := known[subsystem.Name]; !ok || active != subsystem.Active {
@@ -142,7 +142,7 @@ func (s shellService) WatchSubsystems(_ *shellpb.WatchSubsystemsRequest, to grpc
 // Notify sends an event of the calling plugin to its subscribers. The event needs a
 // name, and its parameters must be JSON or empty.
 func (s shellService) Notify(ctx context.Context, r *shellpb.NotifyRequest) (*shellpb.NotifyResponse, error) {
-	sh, err := s.ownInstance(ctx)
+	sh, err := s.requireOwnInstance(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +157,9 @@ func (s shellService) Notify(ctx context.Context, r *shellpb.NotifyRequest) (*sh
 	return &shellpb.NotifyResponse{}, nil
 }
 
-// ownInstance returns the instance whose plugin calls. It returns errNotOwn for a
+// requireOwnInstance returns the instance whose plugin calls. It returns errNotOwn for a
 // native client, and if the call is about another instance.
-func (s shellService) ownInstance(ctx context.Context) (*shell.Shell, error) {
+func (s shellService) requireOwnInstance(ctx context.Context) (*shell.Shell, error) {
 	sh, err := s.targetInstance(ctx)
 	if err == nil && sh.Callsign() != s.ownCallsign {
 		return nil, errNotOwn

@@ -44,9 +44,9 @@ func LookupGroup(name string) (Group, error) {
 	return Group{name: name, id: id, named: true}, nil
 }
 
-// checkPeer returns an error if the peer is neither root, nor the host's own user,
+// checkMayConnect returns an error if the peer is neither root, nor the host's own user,
 // nor a member of the group.
-func (g Group) checkPeer(peer unixsock.Peer) error {
+func (g Group) checkMayConnect(peer unixsock.Peer) error {
 	switch {
 	case peer.UID == 0, peer.UID == os.Geteuid():
 		return nil
@@ -58,9 +58,9 @@ func (g Group) checkPeer(peer unixsock.Peer) error {
 	return fmt.Errorf("%s is not the host's user %d; communicator-group lets others in", peer, os.Geteuid())
 }
 
-// Listen makes the socket of native clients at path, for root, the host's own user and
-// the group. It replaces a socket that a dead host left there.
-func Listen(path string, group Group) (net.Listener, error) {
+// ListenReplacingStale makes the socket of native clients at path, for root, the host's
+// own user and the group. It replaces a socket that a dead host left there.
+func ListenReplacingStale(path string, group Group) (net.Listener, error) {
 	if len(path) > LongestPath {
 		return nil, fmt.Errorf("cannot listen on %s: the path has %d bytes, a socket's may have %d; set communicator to a shorter one",
 			path, len(path), LongestPath)
@@ -72,7 +72,7 @@ func Listen(path string, group Group) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for native clients: %w", err)
 	}
-	if err := group.GrantAccess(path); err != nil {
+	if err := group.SetSocketAccess(path); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
@@ -105,11 +105,11 @@ func removeStaleSocket(path string) error {
 	return nil
 }
 
-// GrantAccess lets the members of the group connect to the socket at path, besides its
+// SetSocketAccess lets the members of the group connect to the socket at path, besides its
 // owner and root. It lets them pass the directory of the socket, and returns an error
-// if they can't pass a directory above that one. The zero Group changes only the
-// socket's mode.
-func (g Group) GrantAccess(path string) error {
+// if they can't pass a directory above that one. The zero Group lets only
+// its owner and root connect.
+func (g Group) SetSocketAccess(path string) error {
 	if !g.named {
 		return os.Chmod(path, 0o600)
 	}

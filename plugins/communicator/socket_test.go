@@ -35,22 +35,22 @@ func shortDir(t *testing.T) string {
 func TestListen(t *testing.T) {
 	dir := shortDir(t)
 	path := filepath.Join(dir, "communicator")
-	first, err := Listen(path, Group{})
+	first, err := ListenReplacingStale(path, Group{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("its rights are %v, %v", info.Mode(), err)
 	}
-	if _, err := Listen(path, Group{}); err == nil || !strings.Contains(err.Error(), "another program does") {
+	if _, err := ListenReplacingStale(path, Group{}); err == nil || !strings.Contains(err.Error(), "another program does") {
 		t.Errorf("a socket in use: %v", err)
 	}
 	// As a host that was killed leaves it.
-	first.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // Listen makes no other
+	first.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // ListenReplacingStale makes no other
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	second, err := Listen(path, Group{})
+	second, err := ListenReplacingStale(path, Group{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,11 +64,11 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path, Group{}); err == nil || !strings.Contains(err.Error(), "it is not a socket") {
+	if _, err := ListenReplacingStale(path, Group{}); err == nil || !strings.Contains(err.Error(), "it is not a socket") {
 		t.Errorf("a file in the way: %v", err)
 	}
 	long := filepath.Join(dir, strings.Repeat("x", LongestPath-len(dir)))
-	if _, err := Listen(long, Group{}); err == nil || !strings.Contains(err.Error(), "set communicator to a shorter one") {
+	if _, err := ListenReplacingStale(long, Group{}); err == nil || !strings.Contains(err.Error(), "set communicator to a shorter one") {
 		t.Errorf("a long path: %v", err)
 	}
 }
@@ -87,7 +87,7 @@ func TestGroup(t *testing.T) {
 	}
 	dir := shortDir(t)
 	path := filepath.Join(dir, "communicator")
-	l, err := Listen(path, group)
+	l, err := ListenReplacingStale(path, group)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestWhoMayConnect(t *testing.T) {
 		{"a member besides", group, unixsock.Peer{UID: us + 1000, GID: 7, Groups: []uint32{9, 44}}, true},
 		{"no member", group, unixsock.Peer{UID: us + 1000, GID: 7, Groups: []uint32{9}}, false},
 	} {
-		if err := test.group.checkPeer(test.who); (err == nil) != test.may {
+		if err := test.group.checkMayConnect(test.who); (err == nil) != test.may {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
@@ -130,11 +130,11 @@ func TestOtherUsers(t *testing.T) {
 	group := Group{name: "tv", id: 4444, named: true}
 	dir := shortDir(t)
 	path := filepath.Join(dir, "communicator")
-	l, err := Listen(path, group)
+	l, err := ListenReplacingStale(path, group)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newConnectionList(maxClients, zerolog.Nop(), group.checkPeer)
+	g := newConnectionList(maxClients, zerolog.Nop(), group.checkMayConnect)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -184,7 +184,7 @@ func TestOtherUsers(t *testing.T) {
 	if err := os.MkdirAll(deep, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := Listen(filepath.Join(deep, "c"), group); err == nil || !strings.Contains(err.Error(), "it can't pass "+filepath.Join(dir, "root")) {
+	if l, err := ListenReplacingStale(filepath.Join(deep, "c"), group); err == nil || !strings.Contains(err.Error(), "it can't pass "+filepath.Join(dir, "root")) {
 		t.Errorf("behind a closed directory: %v, %v", l, err)
 	}
 }

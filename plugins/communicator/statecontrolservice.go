@@ -71,7 +71,7 @@ func (s stateControlService) Watch(_ *statecontrolpb.WatchRequest, to grpc.Serve
 		seen = lastChangeAt(st)
 		return send(st.Control)
 	}
-	return serveWatcher(to.Context(), s.Communicator, &s.transitions, w, sendPresent, func(t shell.Transition) error {
+	return serveAndRemoveWatcher(to.Context(), s.Communicator, &s.transitions, w, sendPresent, func(t shell.Transition) error {
 		if t.Control == now || !t.At.After(seen) {
 			return nil
 		}

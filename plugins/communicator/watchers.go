@@ -43,9 +43,9 @@ func (ws *watchers[T]) add(native bool, wants func(T) bool) *watcher[T] {
 	return w
 }
 
-// publish queues a report for each watcher that wants it, without waiting. A watcher
-// whose queue is full is ended.
-func (ws *watchers[T]) publish(v T) {
+// publishAndEndSlow queues a report for each watcher that wants it, without waiting. A
+// watcher whose queue is full is ended.
+func (ws *watchers[T]) publishAndEndSlow(v T) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
@@ -89,11 +89,11 @@ func (ws *watchers[T]) end(w *watcher[T], why error) {
 	}
 }
 
-// serveWatcher sends the present state by sendPresent, and then the reports that w gets
-// by send, until the client's call or the watcher ends. It returns the status of the
-// call. A client that does not read blocks only the goroutine that sends, which ends
+// serveAndRemoveWatcher sends the present state by sendPresent, and then the reports that
+// w gets by send, until the client's call or the watcher ends. It returns the status of
+// the call. A client that does not read blocks only the goroutine that sends, which ends
 // with the call.
-func serveWatcher[T any](ctx context.Context, c *Communicator, from *watchers[T], w *watcher[T], sendPresent func() error, send func(T) error) error {
+func serveAndRemoveWatcher[T any](ctx context.Context, c *Communicator, from *watchers[T], w *watcher[T], sendPresent func() error, send func(T) error) error {
 	defer from.remove(w)
 	sent := make(chan error, 1)
 	c.pumps.Go(func() {
@@ -118,32 +118,32 @@ func serveWatcher[T any](ctx context.Context, c *Communicator, from *watchers[T]
 	}
 }
 
-// watchStates sends the present state of an instance, or of all when callsign is
-// empty, and then every change. The watcher is added before the present state is
+// sendStatesUntilEnd sends the present state of an instance, or of all when callsignOrAll
+// is empty, and then every change. The watcher is added before the present state is
 // read, so that no change is missed; a change that the present state shows already
 // is not sent.
-func (e *endpoint) watchStates(ctx context.Context, callsign string, send func(*shellpb.StateChange) error) error {
-	w := e.transitions.add(e.ownCallsign == "", func(t shell.Transition) bool { return callsign == "" || t.Callsign == callsign })
+func (e *endpoint) sendStatesUntilEnd(ctx context.Context, callsignOrAll string, send func(*shellpb.StateChange) error) error {
+	w := e.transitions.add(e.ownCallsign == "", func(t shell.Transition) bool { return callsignOrAll == "" || t.Callsign == callsignOrAll })
 	seen := make(map[string]time.Time) // time of the last change that the client was sent
 	sendPresent := func() error {
 		for _, sh := range e.Supervisor.Shells() {
-			if callsign != "" && sh.Callsign() != callsign {
+			if callsignOrAll != "" && sh.Callsign() != callsignOrAll {
 				continue
 			}
 			st := sh.BriefStatus()
 			seen[sh.Callsign()] = lastChangeAt(st)
 			present := shell.Transition{Callsign: sh.Callsign(), To: st.State, Control: st.Control, Reason: st.Reason}
-			if err := send(changeMessage(present)); err != nil {
+			if err := send(stateChangeMessage(present)); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return serveWatcher(ctx, e.Communicator, &e.transitions, w, sendPresent, func(t shell.Transition) error {
+	return serveAndRemoveWatcher(ctx, e.Communicator, &e.transitions, w, sendPresent, func(t shell.Transition) error {
 		if !t.At.After(seen[t.Callsign]) {
 			return nil
 		}
-		return send(changeMessage(t))
+		return send(stateChangeMessage(t))
 	})
 }
 

@@ -13,7 +13,8 @@ import (
 
 func all(int) bool { return true }
 
-// A watcher gets all reports in order, and a watcher that does not read delays none of the others.
+// A watcher gets all reports in order, and a watcher that does not read delays none of
+// the others.
 func TestWatchers(t *testing.T) {
 	var f watchers[int]
 	reading, stuck := f.add(false, all), f.add(false, all)
@@ -23,7 +24,7 @@ func TestWatchers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	go func() {
-		ended <- serveWatcher(ctx, c, &f, reading, func() error { return nil }, func(n int) error {
+		ended <- serveAndRemoveWatcher(ctx, c, &f, reading, func() error { return nil }, func(n int) error {
 			got <- n
 			return nil
 		})
@@ -31,13 +32,13 @@ func TestWatchers(t *testing.T) {
 	hang := make(chan struct{})
 	cut := make(chan error, 1)
 	go func() {
-		cut <- serveWatcher(ctx, c, &f, stuck, func() error { return nil }, func(int) error {
+		cut <- serveAndRemoveWatcher(ctx, c, &f, stuck, func() error { return nil }, func(int) error {
 			<-hang
 			return errors.New("its stream is over")
 		})
 	}()
 	for n := range maxQueued + 2 {
-		f.publish(n)
+		f.publishAndEndSlow(n)
 		if g := <-got; g != n {
 			t.Fatalf("got %d instead of %d", g, n)
 		}
@@ -68,18 +69,18 @@ func TestWatchersEnd(t *testing.T) {
 	var f watchers[int]
 	native, own := f.add(true, all), f.add(false, all)
 	f.endNativeWatchers()
-	err := serveWatcher(t.Context(), &Communicator{}, &f, native, func() error { return nil }, func(int) error { return nil })
+	err := serveAndRemoveWatcher(t.Context(), &Communicator{}, &f, native, func() error { return nil }, func(int) error { return nil })
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("got %v", err)
 	}
-	f.publish(1)
+	f.publishAndEndSlow(1)
 	if n := <-own.queue; n != 1 {
 		t.Errorf("got %d", n)
 	}
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
 	c := &Communicator{}
-	if err := serveWatcher(ctx, c, &f, own, func() error { return nil }, func(int) error { return nil }); status.Code(err) != codes.DeadlineExceeded {
+	if err := serveAndRemoveWatcher(ctx, c, &f, own, func() error { return nil }, func(int) error { return nil }); status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("got %v", err)
 	}
 	c.pumps.Wait()

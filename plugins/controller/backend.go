@@ -21,7 +21,7 @@ func (b backend) Launch(context.Context) (shell.Information, error) {
 	return shell.Information{
 		Class:       configs.ControllerCallsign,
 		Description: "The host itself",
-		Version:     thunder.ParseVersion(b.front.options.Version),
+		Version:     thunder.ParseVersionOrZero(b.front.options.Version),
 	}, nil
 }
 

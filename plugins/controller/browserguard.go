@@ -23,7 +23,7 @@ type browserGuard struct {
 func newBrowserGuard(h configs.Host) browserGuard {
 	var g browserGuard
 	for _, host := range append([]string{h.Listen}, h.AllowedHosts...) {
-		g.hosts = append(g.hosts, hostName(host))
+		g.hosts = append(g.hosts, lowerHostName(host))
 	}
 	for _, origin := range h.AllowedOrigins {
 		g.origins = append(g.origins, strings.ToLower(origin))
@@ -33,7 +33,7 @@ func newBrowserGuard(h configs.Host) browserGuard {
 
 // refusalReason returns why a request may not be served, empty if it may.
 func (g browserGuard) refusalReason(r *http.Request) string {
-	host := hostName(r.Host)
+	host := lowerHostName(r.Host)
 	if host == "" || !configs.IsLoopback(host) && !slices.Contains(g.hosts, host) {
 		return "the Host header names none of this host's names; see allowed-hosts in the configuration"
 	}
@@ -53,9 +53,9 @@ func (g browserGuard) allowsOrigin(origin, hostHeader string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, hostHeader)
 }
 
-// hostName returns the host, without port and brackets, of a Host header or an address,
+// lowerHostName returns the host, without port and brackets, of a Host header or an address,
 // in lower case.
-func hostName(hostPort string) string {
+func lowerHostName(hostPort string) string {
 	host, _, err := net.SplitHostPort(hostPort)
 	if err != nil {
 		host = strings.Trim(hostPort, "[]")
@@ -63,10 +63,10 @@ func hostName(hostPort string) string {
 	return strings.ToLower(host)
 }
 
-// isJSONType reports whether a body of that Content-Type may be read: application/json,
+// isJSONOrNoType reports whether a body of that Content-Type may be read: application/json,
 // or no type, as simple clients send it. A page may send the types of a form without a
 // preflight request, so these are refused.
-func isJSONType(contentType string) bool {
+func isJSONOrNoType(contentType string) bool {
 	if contentType == "" {
 		return true
 	}

@@ -56,13 +56,13 @@ func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) 
 	m, err := jsonrpc.Parse(message)
 	switch {
 	case err != nil:
-		return f.answerRequest(ctx, from, jsonrpc.Request{Err: err})
+		return f.callAndAnswer(ctx, from, jsonrpc.Request{Err: err})
 	case !m.Batch:
-		return f.answerRequest(ctx, from, m.Requests[0])
+		return f.callAndAnswer(ctx, from, m.Requests[0])
 	}
 	var body []byte
 	for _, r := range m.Requests {
-		if one := f.answerRequest(ctx, from, r); one.body != nil {
+		if one := f.callAndAnswer(ctx, from, r); one.body != nil {
 			body = append(append(body, ','), one.body...)
 		}
 	}
@@ -73,17 +73,17 @@ func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) 
 	return reply{body: body}
 }
 
-// answerRequest calls the method of a request and returns its answer. A notification, a
+// callAndAnswer calls the method of a request and returns its answer. A notification, a
 // request without an id, is answered only if it fails, and its call runs on when the
 // client has gone.
-func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Request) reply {
+func (f *Front) callAndAnswer(ctx context.Context, from caller, r jsonrpc.Request) reply {
 	if r.Err != nil {
-		return f.answerInvalid(from, r)
+		return f.answerInvalidRequest(from, r)
 	}
 	if r.ID == nil {
 		ctx = context.WithoutCancel(ctx) // a notification runs on when its sender has gone
 	}
-	result, err := f.callMethod(ctx, from, r)
+	result, err := f.countAndCallMethod(ctx, from, r)
 	switch {
 	case err != nil:
 		answer := jsonrpc.Response{ID: r.ID, Error: dialect.ErrorFor(f.dialectOfCaller(from), err)}
@@ -95,10 +95,10 @@ func (f *Front) answerRequest(ctx context.Context, from caller, r jsonrpc.Reques
 	return reply{body: answer.Append(make([]byte, 0, len(result)+len(r.ID)+40))}
 }
 
-// answerInvalid answers a message that is not a request. An id that is not known is
+// answerInvalidRequest answers a message that is not a request. An id that is not known is
 // null, but left out on a websocket, as Thunder does: Thunder's clients match answers
 // by their id.
-func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
+func (f *Front) answerInvalidRequest(from caller, r jsonrpc.Request) reply {
 	n, why := thunder.NotRequest, malformed
 	switch {
 	case errors.Is(r.Err, jsonrpc.ErrSyntax):
@@ -113,9 +113,9 @@ func (f *Front) answerInvalid(from caller, r jsonrpc.Request) reply {
 	return reply{answer.Append(nil), why}
 }
 
-// callMethod finds the instance and the method of a request, calls it and counts the
-// call. If the call panics, callMethod logs that and returns InternalError.
-func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) (result json.RawMessage, err error) {
+// countAndCallMethod finds the instance and the method of a request, calls it and counts the
+// call. If the call panics, countAndCallMethod logs that and returns InternalError.
+func (f *Front) countAndCallMethod(ctx context.Context, from caller, r jsonrpc.Request) (result json.RawMessage, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			f.log.Error().Str("method", r.Method).Any("panic", p).Bytes("stack", debug.Stack()).Msg("a call panicked")
@@ -140,7 +140,7 @@ func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) 
 	f.callCounts.increment(callsign)
 	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
 	if m, ok := f.findCommonMethod(sh, d.Method); ok {
-		return m.call(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
+		return m.checkAccessAndServe(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
 	}
 	if callsign == configs.ControllerCallsign {
 		return f.callController(ctx, from, c)
@@ -154,7 +154,7 @@ func (f *Front) callMethod(ctx context.Context, from caller, r jsonrpc.Request) 
 // findCommonMethod returns the method of that name that the host itself serves for
 // every instance. It returns false if there is none, or it is not offered for this
 // instance.
-func (f *Front) findCommonMethod(sh *shell.Shell, name string) (*method, bool) {
+func (f *Front) findCommonMethod(sh *shell.Shell, name string) (_ *method, offered bool) {
 	m, ok := f.common[name]
 	if ok && m.offeredFor != nil && !m.offeredFor(sh) {
 		return nil, false
@@ -162,19 +162,19 @@ func (f *Front) findCommonMethod(sh *shell.Shell, name string) (*method, bool) {
 	return m, ok
 }
 
-// targetCallsign returns the instance that a call is for: callsign, which the method
-// names, or else the one in the caller's path, or else the Controller. If both are
+// targetCallsign returns the instance that a call is for: callsignInMethod, or if that is
+// empty the one in the caller's path, or else the Controller. If both are
 // given and differ, it returns the error UnknownMethod.
-func (from caller) targetCallsign(callsign string) (string, error) {
+func (from caller) targetCallsign(callsignInMethod string) (string, error) {
 	switch {
-	case from.callsign == "" && callsign == "":
+	case from.callsign == "" && callsignInMethod == "":
 		return configs.ControllerCallsign, nil
 	case from.callsign == "":
-		return callsign, nil
-	case callsign == "" || callsign == from.callsign:
+		return callsignInMethod, nil
+	case callsignInMethod == "" || callsignInMethod == from.callsign:
 		return from.callsign, nil
 	}
-	return "", thunder.NewError(thunder.UnknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, callsign))
+	return "", thunder.NewError(thunder.UnknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, callsignInMethod))
 }
 
 // callController calls a method of the callsign Controller. The call does not go
@@ -185,7 +185,7 @@ func (f *Front) callController(ctx context.Context, from caller, c shell.Call) (
 	if !ok {
 		return nil, thunder.NewError(thunder.UnknownMethod, nil)
 	}
-	return m.call(ctx, request{front: f, from: from, index: c.Index, raw: c.Params})
+	return m.checkAccessAndServe(ctx, request{front: f, from: from, index: c.Index, raw: c.Params})
 }
 
 // callPlugin passes a call on to the instance's plugin. The plugin's own error is
@@ -197,7 +197,7 @@ func callPlugin(ctx context.Context, sh *shell.Shell, c shell.Call) (json.RawMes
 		if answered, ok := errors.AsType[*shell.PluginError](err); ok {
 			return nil, answered
 		}
-		return nil, thunder.CallErrorOf(err)
+		return nil, thunder.WithCallNumber(err)
 	}
 	if len(result) > 0 && !jsonrpc.IsJSONInUTF8(result) {
 		return nil, thunder.NewError(thunder.InternalError, errors.New("the plugin's result is not JSON"))

@@ -294,7 +294,7 @@ func (h *host) checkDocumented(t *testing.T, spoken, request, answer string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(m.possibleErrors(), func(n thunder.ErrorNumber) bool { return dialect.ErrorForNumber(d, n).Code == got.Error.Code }) {
+	if !slices.ContainsFunc(m.possibleErrorNumbers(), func(n thunder.ErrorNumber) bool { return dialect.ErrorForNumber(d, n).Code == got.Error.Code }) {
 		t.Errorf("%s does not document the error %d", name, got.Error.Code)
 	}
 }

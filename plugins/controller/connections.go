@@ -52,9 +52,9 @@ type connectionRecord struct {
 // connectionKey is the key of the connection in the context of a request.
 type connectionKey struct{}
 
-// track adds a new connection to the list, and to the context of its requests. It is
-// the ConnContext of an http.Server.
-func (cs *connections) track(ctx context.Context, c net.Conn) context.Context {
+// addAndPutInContext adds a new connection to the list, and to the context of its
+// requests. It is the ConnContext of an http.Server.
+func (cs *connections) addAndPutInContext(ctx context.Context, c net.Conn) context.Context {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.byConn == nil {
@@ -70,9 +70,9 @@ func (cs *connections) track(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, one)
 }
 
-// stateChanged removes a connection that was closed. A connection that became a
-// websocket is marked as one, and stays until dropWebsocket.
-func (cs *connections) stateChanged(c net.Conn, state http.ConnState) {
+// markOrRemove removes a connection that was closed. A connection that became a
+// websocket is marked as one, and stays until removeIfWebsocket.
+func (cs *connections) markOrRemove(c net.Conn, state http.ConnState) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	one := cs.byConn[c]
@@ -88,10 +88,10 @@ func (cs *connections) stateChanged(c net.Conn, state http.ConnState) {
 	}
 }
 
-// dropWebsocket removes the connection of a websocket that has ended. It does
+// removeIfWebsocket removes the connection of a websocket that has ended. It does
 // nothing if the upgrade failed: then the connection still belongs to the
 // http.Server.
-func (cs *connections) dropWebsocket(one *connection) {
+func (cs *connections) removeIfWebsocket(one *connection) {
 	if one == nil {
 		return
 	}

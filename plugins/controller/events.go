@@ -29,30 +29,30 @@ const controlChanged = controlPrefix + "statechanged"
 // Controller, and the plugin's own about its state control. It also counts the
 // transition for the metrics.
 func (f *Front) Transition(t shell.Transition) {
-	f.countTransition(t)
+	f.updateCounts(t)
 	f.snapshots.Lock()
 	defer f.snapshots.Unlock()
-	f.snapshots.update(t)
+	f.snapshots.recordOrForget(t)
 	if t.From == t.To {
 		if t.To != shell.Activation { // an instance that is still starting has no state control yet
 			f.publishStateControlChange(t)
 		}
 		return
 	}
-	f.publishStateChange(t)
+	f.publishStateChangeIfAnnounced(t)
 	if t.From == shell.Activation {
 		f.publishStateControlChange(t)
 	}
 }
 
-// publishStateChange sends the events statechange and all, if announcedState names a
-// state for the transition.
-func (f *Front) publishStateChange(t shell.Transition) {
+// publishStateChangeIfAnnounced sends the events statechange and all, if announcedState
+// names a state for the transition.
+func (f *Front) publishStateChangeIfAnnounced(t shell.Transition) {
 	state, announced := announcedState(t)
 	if !announced || !f.events.hasSubscribers(stateChange) && !f.events.hasSubscribers(allEvents) {
 		return
 	}
-	f.events.publish(stateChange, paramsByIndex(t.Callsign,
+	f.events.queueForSubscribers(stateChange, paramsByIndex(t.Callsign,
 		marshalStateChange(t.Callsign, state, t.Reason), marshalStateChange("", state, t.Reason)))
 	f.publishAllEvent(t.Callsign, stateChange.event, jsonrpc.MustMarshal(changeParams{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
@@ -70,7 +70,7 @@ func (f *Front) Notification(callsign string, n shell.Notification) {
 		f.log.Warn().Str("callsign", callsign).Str("event", n.Event).Msg("dropped an event whose parameters are not JSON")
 		return
 	}
-	f.events.publish(t, func(s subscription) (json.RawMessage, bool) {
+	f.events.queueForSubscribers(t, func(s subscription) (json.RawMessage, bool) {
 		return n.Params, n.Index == "" || n.Index == s.index
 	})
 	f.publishAllEvent(callsign, n.Event, n.Params)
@@ -83,7 +83,7 @@ func (f *Front) Subsystems(changed []supervisor.Subsystem) {
 		return
 	}
 	whole := jsonrpc.MustMarshal(changed)
-	f.events.publish(subsystemChange, func(s subscription) (json.RawMessage, bool) {
+	f.events.queueForSubscribers(subsystemChange, func(s subscription) (json.RawMessage, bool) {
 		if s.index == "" {
 			return whole, true
 		}
@@ -122,8 +122,8 @@ func (f *Front) publishStateControlChange(t shell.Transition) {
 		return
 	}
 	alone := marshalStateControlChange("", t.Control)
-	f.events.publish(stateControlChange, paramsByIndex(t.Callsign, marshalStateControlChange(t.Callsign, t.Control), alone))
-	f.events.publish(topic{t.Callsign, controlChanged}, func(s subscription) (json.RawMessage, bool) {
+	f.events.queueForSubscribers(stateControlChange, paramsByIndex(t.Callsign, marshalStateControlChange(t.Callsign, t.Control), alone))
+	f.events.queueForSubscribers(topic{t.Callsign, controlChanged}, func(s subscription) (json.RawMessage, bool) {
 		return alone, s.index == ""
 	})
 }
@@ -135,7 +135,7 @@ func (f *Front) publishAllEvent(callsign, event string, params json.RawMessage) 
 		return
 	}
 	whole := make(map[dialect.Dialect]json.RawMessage, 2)
-	f.events.publish(allEvents, func(s subscription) (json.RawMessage, bool) {
+	f.events.queueForSubscribers(allEvents, func(s subscription) (json.RawMessage, bool) {
 		if s.index != "" && s.index != callsign {
 			return nil, false
 		}

@@ -120,14 +120,14 @@ func TestSubscriptionsEndWithTheSocket(t *testing.T) {
 	if diff := cmp.Diff(refused, c.do("Plain.1.register", `{"event":"c","id":"c"}`)); diff != "" {
 		t.Errorf("third subscription (-want +got):\n%s", diff)
 	}
-	if n := h.events.countOf("Plain"); n != 2 {
+	if n := h.events.subscriptionCount("Plain"); n != 2 {
 		t.Errorf("%d observers, want 2", n)
 	}
 	if err := c.ws.CloseNow(); err != nil {
 		t.Fatal(err)
 	}
 	h.waitForSockets(t, 0)
-	if n := h.events.countOf("Plain"); n != 0 {
+	if n := h.events.subscriptionCount("Plain"); n != 0 {
 		t.Errorf("%d observers are left", n)
 	}
 }
@@ -196,12 +196,12 @@ func TestAnnounced(t *testing.T) {
 // An instance that is gone is in no snapshot.
 func TestSnapshotsForget(t *testing.T) {
 	var s stateSnapshots
-	s.update(shell.Transition{Callsign: "X", From: shell.Activation, To: shell.Activated, Reason: shell.Requested})
-	if news := s.eventsForNewSubscriber(stateChange, ""); len(news) != 1 {
+	s.recordOrForget(shell.Transition{Callsign: "X", From: shell.Activation, To: shell.Activated, Reason: shell.Requested})
+	if news := s.eventParamsForNewSubscriber(stateChange, ""); len(news) != 1 {
 		t.Errorf("got %s", news)
 	}
-	s.update(shell.Transition{Callsign: "X", From: shell.Deactivated, To: shell.Destroyed})
-	if news := s.eventsForNewSubscriber(stateChange, ""); news != nil || len(s.byCallsign) != 0 {
+	s.recordOrForget(shell.Transition{Callsign: "X", From: shell.Deactivated, To: shell.Destroyed})
+	if news := s.eventParamsForNewSubscriber(stateChange, ""); news != nil || len(s.byCallsign) != 0 {
 		t.Errorf("got %s", news)
 	}
 }

@@ -36,22 +36,22 @@ func serveExplain(_ context.Context, r request) (any, error) {
 func explanationRecord(e supervisor.Explanation) dialect.Explanation {
 	x := dialect.Explanation{
 		Callsign: e.Callsign, State: e.State, Why: e.Why, Keeps: e.Keeps, Saves: e.Saves, Resumes: e.Resumes,
-		Obstacle: errorText(e.Obstacle), Cold: errorText(e.NoGolden), Failure: errorText(e.Failure),
+		Obstacle: errorTextOrEmpty(e.Obstacle), Cold: errorTextOrEmpty(e.NoGolden), Failure: errorTextOrEmpty(e.Failure),
 	}
 	if e.Loading.Total > 0 {
 		x.Loading = &e.Loading
 	}
 	if e.Next != nil {
-		x.Next = &dialect.NextSleep{Do: e.Next.Do, At: timestamp(e.Next.At), Because: e.Next.Because, DryRun: e.Next.DryRun}
+		x.Next = &dialect.NextSleep{Do: e.Next.Do, At: utcTimestamp(e.Next.At), Because: e.Next.Because, DryRun: e.Next.DryRun}
 	}
 	if !e.LastUse.IsZero() {
-		x.LastUse = timestamp(e.LastUse)
+		x.LastUse = utcTimestamp(e.LastUse)
 	}
 	if !e.Retry.IsZero() {
-		x.Retry = timestamp(e.Retry)
+		x.Retry = utcTimestamp(e.Retry)
 	}
 	if e.Golden != nil {
-		x.Golden = &dialect.Image{Engine: e.Golden.Engine, Bytes: e.Golden.Bytes, Created: timestamp(e.Golden.Created)}
+		x.Golden = &dialect.Image{Engine: e.Golden.Engine, Bytes: e.Golden.Bytes, Created: utcTimestamp(e.Golden.Created)}
 	}
 	return x
 }

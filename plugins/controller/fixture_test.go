@@ -81,7 +81,7 @@ func newHost(tb testing.TB, s setup) *host {
 	}
 	h.supervisor.Start(tb.Context())
 	h.server = httptest.NewUnstartedServer(nil)
-	h.server.Config = h.Server(s.host.Dialect)
+	h.server.Config = h.NewServer(s.host.Dialect)
 	h.server.Start()
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -99,7 +99,7 @@ func newHost(tb testing.TB, s setup) *host {
 func (h *host) alsoServe(tb testing.TB, d configs.Dialect) (url string) {
 	tb.Helper()
 	other := httptest.NewUnstartedServer(nil)
-	other.Config = h.Server(d)
+	other.Config = h.NewServer(d)
 	other.Start()
 	tb.Cleanup(other.Close)
 	return other.URL

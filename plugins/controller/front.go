@@ -91,13 +91,13 @@ func New(o Options) *Front {
 		log:     o.Log,
 		limits:  defaultLimits(),
 		guard:   newBrowserGuard(o.Host),
-		dialect: dialect.ForListener(o.Host.Dialect),
+		dialect: dialect.ByNameOrR4(o.Host.Dialect),
 		sockets: make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.queueBudget.left.Store(f.limits.allQueueBytes)
-	f.methods = indexByName(controllerMethods())
-	f.common = indexByName(commonMethods())
+	f.methods = methodsByNameAndAlias(controllerMethods())
+	f.common = methodsByNameAndAlias(commonMethods())
 	f.mux = f.routes()
 	return f
 }
@@ -155,15 +155,15 @@ func (f *Front) Close(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		f.cutOffClients()
+		f.cutOffAllClients()
 		return fmt.Errorf("cannot end every request: %w", ctx.Err())
 	}
 	f.cancel()
 	return nil
 }
 
-// cutOffClients ends all calls and closes every websocket at once.
-func (f *Front) cutOffClients() {
+// cutOffAllClients ends all calls and closes every websocket at once.
+func (f *Front) cutOffAllClients() {
 	f.cancel()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -172,9 +172,9 @@ func (f *Front) cutOffClients() {
 	}
 }
 
-// beginRequest counts a request as running and returns true; the caller must then call
-// f.running.Done. Once the front is closed it returns false.
-func (f *Front) beginRequest() (begun bool) {
+// beginRequestUnlessClosed counts a request as running and returns true; the caller must
+// then call f.running.Done. Once the front is closed it returns false.
+func (f *Front) beginRequestUnlessClosed() (begun bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

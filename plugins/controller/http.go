@@ -25,7 +25,7 @@ func (f *Front) routes() *http.ServeMux {
 	for _, path := range []string{"/Service", "/Service/{$}", "/Service/{callsign}", "/Service/{callsign}/{rest...}"} {
 		mux.HandleFunc(path, f.serveServicePath)
 	}
-	mux.HandleFunc("GET /{$}", f.serveRedirect)
+	mux.HandleFunc("GET /{$}", f.redirectToConfiguredPage)
 	mux.HandleFunc("GET /metrics", f.serveMetrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		f.respond(w, http.StatusOK, rest.Text, []byte("ok"))
@@ -33,11 +33,11 @@ func (f *Front) routes() *http.ServeMux {
 	return mux
 }
 
-// Server returns an HTTP server for the front, with time limits for slow clients. It
+// NewServer returns an HTTP server for the front, with time limits for slow clients. It
 // closes connections beyond the limit, which all servers of a front share. Its Shutdown
 // leaves websockets open; Front.Close ends them. A client is answered in the dialect
 // dialectName, unless the client's URL asks for another.
-func (f *Front) Server(dialectName configs.Dialect) *http.Server {
+func (f *Front) NewServer(dialectName configs.Dialect) *http.Server {
 	return &http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: f.limits.headerTime,
@@ -45,11 +45,11 @@ func (f *Front) Server(dialectName configs.Dialect) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(f.log.With().Str("level", "warn").Logger(), "", 0),
 		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(f.ctx, dialectKey{}, dialect.ForListener(dialectName))
+			return context.WithValue(f.ctx, dialectKey{}, dialect.ByNameOrR4(dialectName))
 		},
-		ConnContext: f.connections.track,
+		ConnContext: f.connections.addAndPutInContext,
 		ConnState: func(c net.Conn, state http.ConnState) {
-			f.connections.stateChanged(c, state)
+			f.connections.markOrRemove(c, state)
 			switch state {
 			case http.StateNew:
 				if f.httpConnections.Add(1) > int64(f.limits.connections) {
@@ -66,7 +66,7 @@ func (f *Front) Server(dialectName configs.Dialect) *http.Server {
 // ServeHTTP serves a request if the browser guard allows it, else answers 403. After
 // Close it answers 503.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !f.beginRequest() {
+	if !f.beginRequestUnlessClosed() {
 		http.Error(w, "the host is ending", http.StatusServiceUnavailable)
 		return
 	}
@@ -90,29 +90,29 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveJSONRPCPath serves the paths below /jsonrpc: calls by POST, websockets, and the
 // preflight requests of browsers.
 func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
-	if isUpgrade(r) {
+	if isWebsocketUpgrade(r) {
 		f.serveUpgrade(w, r)
 		return
 	}
 	from := caller{callsign: r.PathValue("callsign")}
 	switch {
-	case !f.isKnownOrEmpty(from.callsign):
+	case !f.isKnownOrEmptyCallsign(from.callsign):
 		http.NotFound(w, r)
 	case r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "":
 		w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
 		w.Header().Set("Access-Control-Allow-Headers", "Content-Type")
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method != http.MethodPost:
-		f.respondPostOnly(w)
-	case !isJSONType(r.Header.Get("Content-Type")):
+		f.respondMethodNotAllowed(w)
+	case !isJSONOrNoType(r.Header.Get("Content-Type")):
 		http.Error(w, "JSON-RPC needs the header Content-Type: application/json", http.StatusUnsupportedMediaType)
 	default:
-		f.servePost(w, r, from)
+		f.serveJSONRPCPost(w, r, from)
 	}
 }
 
-// isUpgrade reports whether the request asks for a websocket.
-func isUpgrade(r *http.Request) bool {
+// isWebsocketUpgrade reports whether the request asks for a websocket.
+func isWebsocketUpgrade(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
@@ -120,15 +120,16 @@ func isUpgrade(r *http.Request) bool {
 // none; else it answers 503.
 func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	callsign := r.PathValue("callsign")
-	if !f.isKnownOrEmpty(callsign) || r.PathValue("rest") != "" {
+	if !f.isKnownOrEmptyCallsign(callsign) || r.PathValue("rest") != "" {
 		http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
 		return
 	}
-	f.serveWebsocket(w, r, callsign)
+	f.upgradeAndServeWebsocket(w, r, callsign)
 }
 
-// isKnownOrEmpty reports whether the callsign is empty or the callsign of an instance.
-func (f *Front) isKnownOrEmpty(callsign string) bool {
+// isKnownOrEmptyCallsign reports whether the callsign is empty or the callsign of an
+// instance.
+func (f *Front) isKnownOrEmptyCallsign(callsign string) bool {
 	if callsign == "" {
 		return true
 	}
@@ -136,21 +137,21 @@ func (f *Front) isKnownOrEmpty(callsign string) bool {
 	return known
 }
 
-// servePost answers the JSON-RPC message in the body of a request: 405 if there is no
+// serveJSONRPCPost answers the JSON-RPC message in the body of a request: 405 if there is no
 // body, 204 if nothing is to be answered.
-func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
+func (f *Front) serveJSONRPCPost(w http.ResponseWriter, r *http.Request, from caller) {
 	spoken, err := f.dialectOfRequest(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	from.dialect = spoken
-	message, ok := f.readBody(w, r)
+	message, ok := f.readBodyOrRespond(w, r)
 	switch {
 	case !ok:
 		return
 	case len(message) == 0:
-		f.respondPostOnly(w)
+		f.respondMethodNotAllowed(w)
 		return
 	}
 	answer := f.answerMessage(r.Context(), from, message)
@@ -162,10 +163,10 @@ func (f *Front) servePost(w http.ResponseWriter, r *http.Request, from caller) {
 	f.respond(w, answer.outcome.httpStatus(spoken), rest.JSON, answer.body)
 }
 
-// readBody returns the body of a request. If the body is too long or cannot be read,
-// readBody answers the request and returns false. The time limit for sending the body
-// ends here: the call may take longer.
-func (f *Front) readBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
+// readBodyOrRespond returns the body of a request. If the body is too long or cannot be
+// read, readBodyOrRespond answers the request and returns false. The time limit for
+// sending the body ends here: the call may take longer.
+func (f *Front) readBodyOrRespond(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.messageBytes))
 	tooBig, isTooBig := errors.AsType[*http.MaxBytesError](err)
 	switch {
@@ -196,9 +197,9 @@ func (f *Front) respond(w http.ResponseWriter, status int, contentType string, b
 }
 
 // startWriteDeadline sets the deadline by which the client must take its response.
-// done flushes the response and removes the deadline, which must not apply to the
+// flushAndClear flushes the response and removes the deadline, which must not apply to the
 // connection's next request.
-func (f *Front) startWriteDeadline(w http.ResponseWriter) (done func()) {
+func (f *Front) startWriteDeadline(w http.ResponseWriter) (flushAndClear func()) {
 	conn := http.NewResponseController(w)
 	_ = conn.SetWriteDeadline(time.Now().Add(f.limits.writeTime))
 	return func() {
@@ -219,8 +220,8 @@ func (o outcome) httpStatus(d dialect.Dialect) int {
 	}
 }
 
-// respondPostOnly answers 405: JSON-RPC needs POST and a body.
-func (f *Front) respondPostOnly(w http.ResponseWriter) {
+// respondMethodNotAllowed answers 405 to a client: JSON-RPC needs POST and a body.
+func (f *Front) respondMethodNotAllowed(w http.ResponseWriter) {
 	w.Header().Set("Allow", http.MethodPost)
 	http.Error(w, "JSON-RPC only supported via POST request with a body", http.StatusMethodNotAllowed)
 }

@@ -41,7 +41,7 @@ func instanceMethods() []method {
 			result: json.RawMessage{}, returns: "the plugin's own configuration, null when it has none",
 			doc:    "The plugin's own configuration; with params, an object, it is replaced until the host ends, unless persist follows.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.IncompleteConfig, thunder.General, thunder.NotSupported},
-			serve:  serveConfiguration,
+			serve:  serveGetOrSetConfiguration,
 		},
 		{
 			name: "persist", access: accessAdmin, aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
@@ -71,7 +71,7 @@ func serveClone(ctx context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	if err := r.front.supervisor.Clone(ctx, callsign, fresh); err != nil {
-		return nil, renumber(err, thunder.General, thunder.UnknownKey, thunder.DuplicateKey, thunder.NotSupported)
+		return nil, renumberUnlessKept(err, thunder.General, thunder.UnknownKey, thunder.DuplicateKey, thunder.NotSupported)
 	}
 	return fresh, nil
 }
@@ -82,14 +82,14 @@ func serveDestroy(ctx context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
 	err := r.front.supervisor.Destroy(ctx, r.args["callsign"])
-	return nil, renumber(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
+	return nil, renumberUnlessKept(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
 }
 
-// serveConfiguration answers with the plugin's own configuration, or replaces it if the
-// request has parameters.
-func serveConfiguration(ctx context.Context, r request) (any, error) {
+// serveGetOrSetConfiguration answers with the plugin's own configuration, or replaces it
+// if the request has parameters.
+func serveGetOrSetConfiguration(ctx context.Context, r request) (any, error) {
 	if r.raw != nil {
-		return nil, r.setConfiguration(ctx)
+		return nil, r.replaceConfigurationIfInactive(ctx)
 	}
 	sh, ok := r.front.supervisor.Shell(r.index)
 	if !ok {
@@ -101,10 +101,10 @@ func serveConfiguration(ctx context.Context, r request) (any, error) {
 	return sh.Config().ConfigurationJSON(), nil
 }
 
-// setConfiguration replaces the plugin's own configuration of the instance that the
-// index names. The instance must not be active, and the new configuration must be a
-// JSON object.
-func (r request) setConfiguration(ctx context.Context) error {
+// replaceConfigurationIfInactive replaces the plugin's own configuration of the instance
+// that the index names. The instance must not be active, and the new configuration must
+// be a JSON object.
+func (r request) replaceConfigurationIfInactive(ctx context.Context) error {
 	sh, ok := r.front.supervisor.Shell(r.index)
 	_, wrong := jsonrpc.Fields(r.raw)
 	switch {
@@ -117,7 +117,7 @@ func (r request) setConfiguration(ctx context.Context) error {
 	case sh.Callsign() == configs.ControllerCallsign || sh.State() == shell.Activated:
 		return thunder.NewError(thunder.General, fmt.Errorf("cannot configure: %s is active, deactivate it first", r.index))
 	}
-	return renumber(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
+	return renumberUnlessKept(r.front.supervisor.Configure(ctx, r.index, r.raw), thunder.General, thunder.UnknownKey, thunder.IncompleteConfig, thunder.NotSupported)
 }
 
 // persistenceHandler returns the handler of a method that calls change, for the
@@ -129,7 +129,7 @@ func persistenceHandler(change func(*supervisor.Supervisor, context.Context, str
 		if given && callsign == "" {
 			callsign = configs.ControllerCallsign
 		}
-		return nil, renumber(change(r.front.supervisor, ctx, callsign), thunder.General)
+		return nil, renumberUnlessKept(change(r.front.supervisor, ctx, callsign), thunder.General)
 	}
 }
 
@@ -141,7 +141,7 @@ func serveReload(ctx context.Context, r request) (any, error) {
 	}
 	changed, err := r.front.options.Reload(ctx)
 	if err != nil {
-		return nil, renumber(err, thunder.General)
+		return nil, renumberUnlessKept(err, thunder.General)
 	}
 	return append([]string{}, changed...), nil
 }

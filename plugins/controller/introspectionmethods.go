@@ -50,7 +50,7 @@ func serveExists(ctx context.Context, r request) (any, error) {
 	exists, err := r.front.hasMethod(ctx, r.shell, name)
 	switch {
 	case err != nil:
-		return nil, thunder.CallErrorOf(err)
+		return nil, thunder.WithCallNumber(err)
 	case asked:
 		return exists, nil
 	case exists:

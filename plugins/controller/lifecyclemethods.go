@@ -37,7 +37,7 @@ func lifecycleMethods() []method {
 	}
 }
 
-// ownNumber is the fallback with which renumber lets each error keep its number.
+// ownNumber is the fallback with which renumberUnlessKept lets each error keep its number.
 const ownNumber thunder.ErrorNumber = 0
 
 // operationMethod returns the method of that name, which runs a lifecycle operation on
@@ -58,7 +58,7 @@ func operationMethod(
 			if err != nil {
 				return nil, err
 			}
-			return nil, renumber(run(sh, ctx, shell.Requested), fallback, kept...)
+			return nil, renumberUnlessKept(run(sh, ctx, shell.Requested), fallback, kept...)
 		},
 	}
 }
@@ -72,8 +72,8 @@ func serveHibernate(ctx context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = sh.Hibernate(ctx, shell.Requested, r.args.duration("timeout"))
-	return nil, renumber(err, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted)
+	err = sh.Hibernate(ctx, shell.Requested, r.args.durationOrZero("timeout"))
+	return nil, renumberUnlessKept(err, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.TimedOut, thunder.NotSupported, thunder.InProcess, thunder.Aborted)
 }
 
 // targetInstance returns the instance that the parameter callsign names, or the error
@@ -91,14 +91,14 @@ func (r request) targetInstance(numberIfController thunder.ErrorNumber) (*shell.
 	return sh, nil
 }
 
-// renumber returns err with the number fallback, unless the number of err is in kept or
-// fallback is ownNumber: then err keeps its number, or the code that the plugin
+// renumberUnlessKept returns err with the number fallback, unless the number of err is in
+// kept or fallback is ownNumber: then err keeps its number, or the code that the plugin
 // answered. nil stays nil.
-func renumber(err error, fallback thunder.ErrorNumber, kept ...thunder.ErrorNumber) error {
+func renumberUnlessKept(err error, fallback thunder.ErrorNumber, kept ...thunder.ErrorNumber) error {
 	if err == nil {
 		return nil
 	}
-	f := thunder.ErrorOf(err)
+	f := thunder.WithNumber(err)
 	answered, ok := errors.AsType[*shell.PluginError](err)
 	switch {
 	case fallback == ownNumber && ok:

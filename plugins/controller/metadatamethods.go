@@ -76,7 +76,7 @@ func serveSubsystems(_ context.Context, r request) (any, error) {
 
 // serveVersion answers with the version of the host.
 func serveVersion(_ context.Context, r request) (any, error) {
-	return dialect.Version{Hash: r.front.options.Version, Version: thunder.ParseVersion(r.front.options.Version)}, nil
+	return dialect.Version{Hash: r.front.options.Version, Version: thunder.ParseVersionOrZero(r.front.options.Version)}, nil
 }
 
 // buildRecord is how the host was built, in Thunder's terms. Thunder's features that

@@ -39,8 +39,8 @@ type method struct {
 	// missingParam is the number of the error if the caller left out a required
 	// parameter.
 	missingParam thunder.ErrorNumber
-	// offeredFor reports whether an instance has the method; nil means that all
-	// have it.
+	// offeredFor reports whether the host serves the method for an instance; if not, a
+	// call of the name goes on to the instance itself. nil: for every instance.
 	offeredFor func(*shell.Shell) bool
 	serve      func(context.Context, request) (any, error)
 }
@@ -95,8 +95,8 @@ func commonMethods() []method {
 	return slices.Concat(subscriptionMethods(), introspectionMethods(), stateControlMethods())
 }
 
-// indexByName returns the methods by name and alias.
-func indexByName(table []method) map[string]*method {
+// methodsByNameAndAlias returns the methods by name and alias.
+func methodsByNameAndAlias(table []method) map[string]*method {
 	m := make(map[string]*method, len(table))
 	for _, row := range table {
 		for _, name := range append(row.aliases, row.name) {
@@ -106,9 +106,9 @@ func indexByName(table []method) map[string]*method {
 	return m
 }
 
-// call checks the caller's access, parses the parameters, serves the request and
-// returns the result as JSON, nil for null.
-func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
+// checkAccessAndServe checks the caller's access, parses the parameters, serves the
+// request and returns the result as JSON, nil for null.
+func (m *method) checkAccessAndServe(ctx context.Context, r request) (json.RawMessage, error) {
 	if !r.from.hasAccess(m.neededAccess(r)) {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
@@ -129,8 +129,8 @@ func (m *method) call(ctx context.Context, r request) (json.RawMessage, error) {
 // arguments holds the parameters that the caller gave, as text, by name.
 type arguments map[string]string
 
-// duration returns a parameter of kind milliseconds, 0 if the caller left it out.
-func (a arguments) duration(name string) time.Duration {
+// durationOrZero returns a parameter of kind milliseconds, 0 if the caller left it out.
+func (a arguments) durationOrZero(name string) time.Duration {
 	ms, _ := strconv.ParseInt(a[name], 10, 64) // checked by parseArguments
 	return time.Duration(ms) * time.Millisecond
 }
@@ -154,7 +154,7 @@ func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 		case !given:
 			continue
 		}
-		argument, err := p.parse(value)
+		argument, err := p.parseAsText(value)
 		if err != nil {
 			n := thunder.ParseFailure
 			if own, ok := errors.AsType[*thunder.Error](err); ok {
@@ -167,9 +167,9 @@ func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 	return args, nil
 }
 
-// parse returns the JSON value of a parameter as text: a string without quotes, a
+// parseAsText returns the JSON value of a parameter as text: a string without quotes, a
 // number's digits. It returns an error if the value is not of the parameter's kind.
-func (p parameter) parse(value json.RawMessage) (string, error) {
+func (p parameter) parseAsText(value json.RawMessage) (string, error) {
 	s := string(value)
 	switch value[0] {
 	case '"':

@@ -22,9 +22,9 @@ func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	f.respond(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", m.Bytes())
 }
 
-// countTransition counts exits and restarts of plugins for the metrics, and forgets all
+// updateCounts counts exits and restarts of plugins for the metrics, and forgets all
 // counts of a destroyed instance.
-func (f *Front) countTransition(t shell.Transition) {
+func (f *Front) updateCounts(t shell.Transition) {
 	switch {
 	case t.Event == shell.Exit && t.To == shell.Deactivated:
 		f.exitCounts.increment(t.Callsign)
@@ -90,7 +90,9 @@ func (f *Front) instanceMetrics() []instanceMetric {
 		},
 		{
 			"dormouse_instance_subscriptions", "gauge", "Subscriptions to the instance's events.",
-			func(st shell.Status) (int64, bool) { return int64(f.events.countOf(st.Config.Callsign)), true },
+			func(st shell.Status) (int64, bool) {
+				return int64(f.events.subscriptionCount(st.Config.Callsign)), true
+			},
 		},
 		{
 			"dormouse_instance_since_seconds", "gauge", "When the instance entered its state, in Unix time.",

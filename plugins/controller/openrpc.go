@@ -86,16 +86,16 @@ func (m *method) toOpenRPC(name string, d dialect.Dialect) openRPCMethod {
 	for _, p := range m.params {
 		o.Params = append(o.Params, openRPCValue{p.name, p.doc, !p.optional, schema{"type": p.kind.String()}})
 	}
-	for _, n := range m.possibleErrors() {
+	for _, n := range m.possibleErrorNumbers() {
 		e := dialect.ErrorForNumber(d, n)
 		o.Errors = append(o.Errors, openRPCError{e.Code, e.Message})
 	}
 	return o
 }
 
-// possibleErrors returns the numbers of the errors that the table names for the method,
+// possibleErrorNumbers returns the numbers of the errors that the table names for the method,
 // and of those for wrong parameters.
-func (m *method) possibleErrors() []thunder.ErrorNumber {
+func (m *method) possibleErrorNumbers() []thunder.ErrorNumber {
 	all := slices.Clone(m.errors)
 	for _, n := range []thunder.ErrorNumber{m.missingParam, thunder.ParseFailure} {
 		if len(m.params) > 0 && n != 0 && !slices.Contains(all, n) {

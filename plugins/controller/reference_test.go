@@ -87,7 +87,7 @@ func (m *method) refer(b *strings.Builder, callsign string) {
 	}
 	fmt.Fprintf(b, "- returns %s: %s\n", shape(resultSchema(dialect.R4{}, m.result)), m.returns)
 	var names []string
-	for _, n := range m.possibleErrors() {
+	for _, n := range m.possibleErrorNumbers() {
 		names = append(names, n.Name())
 	}
 	if names = slices.Compact(names); names != nil {

@@ -14,7 +14,7 @@ import (
 // serveServicePath serves the paths below /Service: websockets, web pages, REST, and
 // the preflight requests of browsers.
 func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
-	if isUpgrade(r) {
+	if isWebsocketUpgrade(r) {
 		f.serveUpgrade(w, r)
 		return
 	}
@@ -32,22 +32,22 @@ func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 	case name == "UI" && isGetOrHead(r):
 		f.serveWebUI(w, r, callsign, argument)
 	case callsign == configs.ControllerCallsign:
-		f.serveREST(w, r, name, argument)
+		f.serveControllerREST(w, r, name, argument)
 	default:
 		w.Header().Set("Cache-Control", "no-store")
 		noREST := &rest.Error{Status: http.StatusServiceUnavailable, Text: "The requested service is not loaded."}
-		f.respondREST(w, cmp.Or(f.notServingError(callsign), noREST).Response())
+		f.respondREST(w, cmp.Or(f.errorIfNotServing(callsign), noREST).Response())
 	}
 }
 
-// isReadMethod reports whether the HTTP method is GET or HEAD.
+// isGetOrHead reports whether the HTTP method is GET or HEAD.
 func isGetOrHead(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-// serveREST answers a REST request to the Controller, for a resource and the rest of
-// the path. A plugin has no REST interface.
-func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, resourceName, argument string) {
+// serveControllerREST answers a REST request to the Controller, for a resource and the
+// rest of the path. A plugin has no REST interface.
+func (f *Front) serveControllerREST(w http.ResponseWriter, r *http.Request, resourceName, argument string) {
 	verb := r.Method
 	if verb == http.MethodHead {
 		verb = http.MethodGet
@@ -73,7 +73,7 @@ func (f *Front) serveREST(w http.ResponseWriter, r *http.Request, resourceName, 
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	body, ok := f.readBody(w, r)
+	body, ok := f.readBodyOrRespond(w, r)
 	if !ok {
 		return
 	}
@@ -91,9 +91,9 @@ func (f *Front) respondREST(w http.ResponseWriter, r rest.Response) {
 	f.respond(w, r.Status, r.ContentType, r.Body)
 }
 
-// notServingError returns the error for an instance that does not exist or can't serve
+// errorIfNotServing returns the error for an instance that does not exist or can't serve
 // its web page in its present state, nil if it can.
-func (f *Front) notServingError(callsign string) *rest.Error {
+func (f *Front) errorIfNotServing(callsign string) *rest.Error {
 	sh, ok := f.supervisor.Shell(callsign)
 	if !ok {
 		return &rest.Error{Status: http.StatusNotFound, Text: "There is no callsign: " + callsign}

@@ -16,7 +16,7 @@ type sendQueue struct {
 	change     sync.Cond // messages were added or taken, or the queue was closed
 	queue      [][]byte
 	bytes      int // of the messages in queue
-	inWriting  int // bytes of the messages that takeAll returned last, which may not be sent yet
+	inWriting  int // bytes of the messages that waitAndTakeAll returned last, which may not be sent yet
 	fromBudget int // bytes taken from the budget
 	closed     bool
 }
@@ -36,29 +36,29 @@ func newSendQueue(maxMessages, maxBytes int, budget *queueBudget) *sendQueue {
 	return q
 }
 
-// putAnswer waits until there is room and adds an answer. It returns false when the
+// waitAndPutAnswer waits until there is room and adds an answer. It returns false when the
 // queue is closed.
-func (q *sendQueue) putAnswer(message []byte) (queued bool) {
+func (q *sendQueue) waitAndPutAnswer(message []byte) (queued bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for !q.closed && !q.hasRoom(message) {
 		q.change.Wait()
 	}
-	return q.appendMessage(message)
+	return q.appendUnlessClosed(message)
 }
 
-// offerEvent adds an event without waiting. It returns false when there is no room for
-// it. A closed queue drops the event and returns true.
-func (q *sendQueue) offerEvent(message []byte) (ok bool) {
+// addEventUnlessFull adds an event without waiting. Without room for it, the queue is
+// full and the event is dropped. A closed queue drops every event and is not full.
+func (q *sendQueue) addEventUnlessFull(message []byte) (full bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.closed || q.hasRoom(message) && q.appendMessage(message)
+	return !q.closed && !(q.hasRoom(message) && q.appendUnlessClosed(message))
 }
 
-// takeAll waits for messages, removes them all and returns them; nil when the queue is
-// closed. sent is the slice that takeAll returned last: its messages no longer count as
-// memory, and the queue reuses it.
-func (q *sendQueue) takeAll(sent [][]byte) [][]byte {
+// waitAndTakeAll waits for messages, removes them all and returns them; nil when the
+// queue is closed. sentBefore is the slice that waitAndTakeAll returned last: its
+// messages no longer count as memory, and the queue reuses it.
+func (q *sendQueue) waitAndTakeAll(sentBefore [][]byte) [][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for !q.closed && len(q.queue) == 0 {
@@ -67,17 +67,17 @@ func (q *sendQueue) takeAll(sent [][]byte) [][]byte {
 	if q.closed {
 		return nil
 	}
-	clear(sent)
+	clear(sentBefore)
 	messages := q.queue
-	q.queue, q.bytes, q.inWriting = sent[:0], 0, q.bytes
+	q.queue, q.bytes, q.inWriting = sentBefore[:0], 0, q.bytes
 	q.updateBudget()
 	q.change.Broadcast()
 	return messages
 }
 
-// close drops all messages, gives their memory back to the budget and wakes the
+// closeAndDropAll drops all messages, gives their memory back to the budget and wakes the
 // goroutines that wait.
-func (q *sendQueue) close() {
+func (q *sendQueue) closeAndDropAll() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
@@ -105,9 +105,9 @@ func (q *sendQueue) updateBudget() {
 	}
 }
 
-// appendMessage adds a message without waiting, whether there is room or not. It
+// appendUnlessClosed adds a message without waiting, whether there is room or not. It
 // returns false when the queue is closed. The caller holds mu.
-func (q *sendQueue) appendMessage(message []byte) (queued bool) {
+func (q *sendQueue) appendUnlessClosed(message []byte) (queued bool) {
 	if q.closed {
 		return false
 	}

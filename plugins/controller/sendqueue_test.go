@@ -10,7 +10,7 @@ func TestSendQueuesShareOneBudget(t *testing.T) {
 	message := make([]byte, size)
 	fill := func() (o *sendQueue, messages int) {
 		o = newSendQueue(1024, 8<<20, &common)
-		for o.offerEvent(message) {
+		for !o.addEventUnlessFull(message) {
 			messages++
 		}
 		return o, messages
@@ -22,16 +22,16 @@ func TestSendQueuesShareOneBudget(t *testing.T) {
 	if _, few := fill(); few != freeBytes/size {
 		t.Errorf("another holds %d messages instead of its share of %d", few, freeBytes/size)
 	}
-	first.takeAll(nil)
+	first.waitAndTakeAll(nil)
 	if left := common.left.Load(); left != 0 {
 		t.Errorf("%d bytes are free before what was taken has been sent", left)
 	}
-	first.offerEvent(message)
-	first.takeAll(nil)
+	first.addEventUnlessFull(message)
+	first.waitAndTakeAll(nil)
 	if _, again := fill(); again != most {
 		t.Errorf("later one holds %d messages instead of %d", again, most)
 	}
-	first.close()
+	first.closeAndDropAll()
 }
 
 // Nothing is drawn by what has ended, and a message of any size goes out in the
@@ -39,13 +39,13 @@ func TestSendQueuesShareOneBudget(t *testing.T) {
 func TestSendQueueGivesBack(t *testing.T) {
 	var common queueBudget
 	o := newSendQueue(2, 1<<20, &common)
-	if !o.offerEvent(make([]byte, 4<<20)) {
+	if o.addEventUnlessFull(make([]byte, 4<<20)) {
 		t.Error("a message alone has no room")
 	}
-	if o.offerEvent(nil) {
+	if !o.addEventUnlessFull(nil) {
 		t.Error("there is room behind a message that is too large")
 	}
-	o.close()
+	o.closeAndDropAll()
 	if left := common.left.Load(); left != 0 {
 		t.Errorf("%d bytes are missing", -left)
 	}

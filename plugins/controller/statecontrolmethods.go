@@ -44,22 +44,22 @@ func mayHaveStateControl(sh *shell.Shell) bool {
 	return state != shell.Activated || control != ""
 }
 
-// stateControlState returns whether the plugin is suspended or resumed, or an error if
+// controlStateIfActive returns whether the plugin is suspended or resumed, or an error if
 // the instance is not active.
-func (r request) stateControlState() (statecontrol.State, error) {
+func (r request) controlStateIfActive() (statecontrol.State, error) {
 	switch state, control := r.shell.StateAndControl(); state {
 	case shell.Activated:
 		return control, nil
 	case shell.Hibernated, shell.Hibernating:
-		return "", thunder.CallErrorOf(shell.ErrHibernated)
+		return "", thunder.WithCallNumber(shell.ErrHibernated)
 	default:
-		return "", thunder.CallErrorOf(fmt.Errorf("%w: it is %s", shell.ErrUnavailable, state))
+		return "", thunder.WithCallNumber(fmt.Errorf("%w: it is %s", shell.ErrUnavailable, state))
 	}
 }
 
 // serveStateControlState answers whether the plugin is Suspended or Resumed.
 func serveStateControlState(_ context.Context, r request) (any, error) {
-	state, err := r.stateControlState()
+	state, err := r.controlStateIfActive()
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func serveStateControlState(_ context.Context, r request) (any, error) {
 // serveStateControlRequest suspends or resumes the plugin, as the parameter command
 // says.
 func serveStateControlRequest(ctx context.Context, r request) (any, error) {
-	if _, err := r.stateControlState(); err != nil {
+	if _, err := r.controlStateIfActive(); err != nil {
 		return nil, err
 	}
 	var err error
@@ -81,5 +81,5 @@ func serveStateControlRequest(ctx context.Context, r request) (any, error) {
 	default:
 		return nil, thunder.NewError(thunder.BadRequest, fmt.Errorf("the command %.40q is neither Suspend nor Resume", r.args["command"]))
 	}
-	return nil, renumber(err, ownNumber)
+	return nil, renumberUnlessKept(err, ownNumber)
 }

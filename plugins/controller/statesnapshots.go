@@ -26,9 +26,9 @@ type stateSnapshot struct {
 	control statecontrol.State
 }
 
-// update records the state after a transition; a destroyed instance is forgotten. An
+// recordOrForget records the state after a transition; a destroyed instance is forgotten. An
 // instance that is being hibernated still counts as active. The caller holds the lock.
-func (s *stateSnapshots) update(t shell.Transition) {
+func (s *stateSnapshots) recordOrForget(t shell.Transition) {
 	if s.byCallsign == nil {
 		s.byCallsign = make(map[string]stateSnapshot)
 	}
@@ -45,10 +45,10 @@ func (s *stateSnapshots) update(t shell.Transition) {
 	s.byCallsign[t.Callsign] = now
 }
 
-// eventsForNewSubscriber returns the parameters of the events with the present state of
+// eventParamsForNewSubscriber returns the parameters of the events with the present state of
 // each active instance, for a new subscriber of the topic with that index. Only the
 // topics of state changes have such events. The caller holds the lock.
-func (s *stateSnapshots) eventsForNewSubscriber(t topic, index string) []json.RawMessage {
+func (s *stateSnapshots) eventParamsForNewSubscriber(t topic, index string) []json.RawMessage {
 	var events []json.RawMessage
 	for _, callsign := range slices.Sorted(maps.Keys(s.byCallsign)) {
 		now := s.byCallsign[callsign]

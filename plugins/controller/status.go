@@ -23,7 +23,7 @@ func serveStatus(_ context.Context, r request) (any, error) {
 		}
 		st := sh.Status()
 		one := r.front.instanceRecord(st)
-		one.History = transitionRecords(st)
+		one.History = historyRecords(st)
 		one.Why = r.front.supervisor.ExplainBriefly(r.index)
 		return r.dialect().StatusByCallsign(one), nil
 	}
@@ -40,9 +40,9 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	r := dialect.Record{
 		Callsign:          st.Config.Callsign,
 		Locator:           st.Config.Executable,
-		ClassName:         cmp.Or(st.Information.Class, programName(st.Config)),
-		Module:            programName(st.Config),
-		State:             stateText(st),
+		ClassName:         cmp.Or(st.Information.Class, programNameOrCallsign(st.Config)),
+		Module:            programNameOrCallsign(st.Config),
+		State:             stateInThunderWords(st),
 		StartMode:         string(st.Config.StartMode),
 		AutoStart:         st.Config.StartMode == configs.StartActivated,
 		Resumed:           st.Config.StartsResumed(),
@@ -54,13 +54,13 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		Configuration:     st.Config.ConfigurationJSON(),
 		Version:           dialect.Version{Version: st.Information.Version},
 		ProcessedRequests: f.callCounts.countOf(st.Config.Callsign),
-		Observers:         f.events.countOf(st.Config.Callsign),
+		Observers:         f.events.subscriptionCount(st.Config.Callsign),
 		Additions: dialect.Additions{
 			PID:    st.Facts.PID,
 			Memory: st.Facts.Memory,
 			Reason: thunder.PascalCase(string(st.Reason)),
-			Since:  timestamp(st.Since),
-			Error:  errorText(st.Err),
+			Since:  utcTimestamp(st.Since),
+			Error:  errorTextOrEmpty(st.Err),
 		},
 	}
 	if st.Config.Executable != "" {
@@ -70,10 +70,10 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		r.Restarts = f.options.RestartsOf(st.Config.Callsign)
 	}
 	if st.Sleep != nil {
-		r.Image = &dialect.Image{Engine: st.Sleep.Engine, Bytes: st.Sleep.Bytes, Created: timestamp(st.Sleep.Since)}
+		r.Image = &dialect.Image{Engine: st.Sleep.Engine, Bytes: st.Sleep.Bytes, Created: utcTimestamp(st.Sleep.Since)}
 	}
 	if st.StartedFrom != nil {
-		r.Warm = &dialect.WarmStart{Created: timestamp(st.StartedFrom.Created), Generation: st.StartedFrom.Generation}
+		r.Warm = &dialect.WarmStart{Created: utcTimestamp(st.StartedFrom.Created), Generation: st.StartedFrom.Generation}
 	}
 	if st.State.IsInSleepCycle() && st.State.IsTransitional() {
 		r.Transition = st.State
@@ -85,19 +85,19 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	return r
 }
 
-// programName returns the name of the instance's program, for a built-in its
+// programNameOrCallsign returns the name of the instance's program, for a built-in its
 // callsign.
-func programName(c configs.Plugin) string {
+func programNameOrCallsign(c configs.Plugin) string {
 	if c.Executable == "" {
 		return c.Callsign
 	}
 	return filepath.Base(c.Executable)
 }
 
-// stateText returns the state in Thunder's words, in lower case; for an active instance
-// with state control, suspended or resumed. A state that Thunder does not have shows as
-// the one before it.
-func stateText(st shell.Status) string {
+// stateInThunderWords returns the state in Thunder's words, in lower case; for an active
+// instance with state control, suspended or resumed. A state that Thunder does not have
+// shows as the one before it.
+func stateInThunderWords(st shell.Status) string {
 	switch st.State {
 	case shell.Waking:
 		return string(shell.Hibernated)
@@ -115,30 +115,30 @@ func stateText(st shell.Status) string {
 	}
 }
 
-// transitionRecords returns the history of an instance, oldest transition first.
-func transitionRecords(st shell.Status) []dialect.Transition {
+// historyRecords returns the history of an instance, oldest transition first.
+func historyRecords(st shell.Status) []dialect.Transition {
 	var h []dialect.Transition
 	for _, t := range st.History {
 		h = append(h, dialect.Transition{
-			At:      timestamp(t.At),
+			At:      utcTimestamp(t.At),
 			Event:   t.Event,
 			From:    t.From,
 			To:      t.To,
 			Reason:  thunder.PascalCase(string(t.Reason)),
 			Control: t.Control,
-			Error:   errorText(t.Err),
+			Error:   errorTextOrEmpty(t.Err),
 		})
 	}
 	return h
 }
 
-// errorText returns the text of err, empty for nil.
-func errorText(err error) string {
+// errorTextOrEmpty returns the text of err, empty for nil.
+func errorTextOrEmpty(err error) string {
 	if err == nil {
 		return ""
 	}
 	return err.Error()
 }
 
-// timestamp returns a time as clients read it, in UTC with milliseconds.
-func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+// utcTimestamp returns a time as clients read it, in UTC with milliseconds.
+func utcTimestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }

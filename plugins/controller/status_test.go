@@ -127,7 +127,7 @@ func TestStatusInTransition(t *testing.T) {
 		{shell.Status{State: shell.Activated, Control: "resumed"}, "resumed"},
 		{shell.Status{State: shell.Deactivation, Control: "resumed"}, "deactivation"},
 	} {
-		if got := stateText(tt.status); got != tt.want {
+		if got := stateInThunderWords(tt.status); got != tt.want {
 			t.Errorf("%+v shows as %q, want %q", tt.status, got, tt.want)
 		}
 	}

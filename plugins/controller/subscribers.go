@@ -67,7 +67,7 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	if r.from.socket == nil {
 		return nil, thunder.NewError(thunder.NotSupported, errors.New("cannot register over plain HTTP: there is no channel to notify; use a websocket"))
 	}
-	t, s := r.subscription()
+	t, s := r.topicAndSubscription()
 	if max(len(t.event), len(s.id), len(s.index)) > maxNameBytes {
 		return nil, thunder.NewError(thunder.InvalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", maxNameBytes))
 	}
@@ -75,9 +75,9 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	if r.dialect().SnapshotsOnRegister() {
 		r.front.snapshots.Lock()
 		defer r.front.snapshots.Unlock()
-		snapshot = r.front.snapshots.eventsForNewSubscriber(t, s.index)
+		snapshot = r.front.snapshots.eventParamsForNewSubscriber(t, s.index)
 	}
-	if err := r.front.events.add(t, s, r.front.limits.subscriptions, snapshot); err != nil {
+	if err := r.front.events.addAndSendFirstEvents(t, s, r.front.limits.subscriptions, snapshot); err != nil {
 		return nil, thunder.NewError(thunder.FailedRegistered, err)
 	}
 	return r.dialect().RegisterResult(), nil
@@ -85,21 +85,21 @@ func serveRegister(_ context.Context, r request) (any, error) {
 
 // serveUnregister ends a subscription of the caller's websocket.
 func serveUnregister(_ context.Context, r request) (any, error) {
-	if t, s := r.subscription(); !r.front.events.remove(t, s) {
+	if t, s := r.topicAndSubscription(); !r.front.events.removeSubscription(t, s) {
 		return nil, thunder.NewError(thunder.FailedUnregistered, nil)
 	}
 	return r.dialect().RegisterResult(), nil
 }
 
-// subscription returns the topic and the subscription in the parameters.
-func (r request) subscription() (topic, subscription) {
+// topicAndSubscription returns the topic and the subscription in the parameters.
+func (r request) topicAndSubscription() (topic, subscription) {
 	return topic{r.shell.Callsign(), r.args["event"]}, subscription{r.from.socket, r.args["id"], r.index}
 }
 
-// add adds a subscription, and sends its websocket firstEvents before any other event.
-// It returns an error if the websocket has the same subscription already, or
-// maxPerSocket subscriptions.
-func (s *subscribers) add(t topic, sub subscription, maxPerSocket int, firstEvents []json.RawMessage) error {
+// addAndSendFirstEvents adds a subscription, and sends its websocket firstEvents before
+// any other event. It returns an error if the websocket has the same subscription
+// already, or maxPerSocket subscriptions.
+func (s *subscribers) addAndSendFirstEvents(t topic, sub subscription, maxPerSocket int, firstEvents []json.RawMessage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.Contains(s.byTopic[t], sub) {
@@ -114,13 +114,13 @@ func (s *subscribers) add(t topic, sub subscription, maxPerSocket int, firstEven
 	sub.socket.subscriptions++
 	s.byTopic[t] = append(s.byTopic[t], sub)
 	for _, params := range firstEvents {
-		sub.send(t.event, params)
+		sub.queueNotification(t.event, params)
 	}
 	return nil
 }
 
-// remove ends a subscription. It returns false if there is no such subscription.
-func (s *subscribers) remove(t topic, sub subscription) (found bool) {
+// removeSubscription ends a subscription. It returns false if there is no such subscription.
+func (s *subscribers) removeSubscription(t topic, sub subscription) (found bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.byTopic[t], sub)
@@ -132,8 +132,8 @@ func (s *subscribers) remove(t topic, sub subscription) (found bool) {
 	return true
 }
 
-// dropSocket ends all subscriptions of a websocket.
-func (s *subscribers) dropSocket(gone *socket) {
+// removeAllOfSocket ends all subscriptions of a websocket.
+func (s *subscribers) removeAllOfSocket(gone *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for t, subs := range s.byTopic {
@@ -150,8 +150,8 @@ func (s *subscribers) setSubscriptions(t topic, subs []subscription) {
 	s.byTopic[t] = subs
 }
 
-// countOf returns how many subscriptions there are to events of the callsign.
-func (s *subscribers) countOf(callsign string) int {
+// subscriptionCount returns how many subscriptions there are to events of the callsign.
+func (s *subscribers) subscriptionCount(callsign string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	n := 0
@@ -170,24 +170,24 @@ func (s *subscribers) hasSubscribers(t topic) bool {
 	return len(s.byTopic[t]) > 0
 }
 
-// publish queues an event for the subscribers of a topic, without waiting. params
+// queueForSubscribers queues an event for the subscribers of a topic, without waiting. params
 // returns the parameters for a subscription, and false if it gets no event.
-func (s *subscribers) publish(t topic, params func(subscription) (json.RawMessage, bool)) {
+func (s *subscribers) queueForSubscribers(t topic, params func(subscription) (json.RawMessage, bool)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, sub := range s.byTopic[t] {
 		if p, meant := params(sub); meant {
-			sub.send(t.event, p)
+			sub.queueNotification(t.event, p)
 		}
 	}
 }
 
-// send queues an event with those parameters for the websocket, as a notification with
-// the method id.event, or id.event@index.
-func (s subscription) send(event string, params json.RawMessage) {
+// queueNotification queues an event with those parameters for the websocket, as a
+// notification with the method id.event, or id.event@index.
+func (s subscription) queueNotification(event string, params json.RawMessage) {
 	n := jsonrpc.Notification{Method: s.id + "." + event, Params: params}
 	if s.index != "" {
 		n.Method += "@" + s.index
 	}
-	s.socket.sendEvent(n.Append(nil))
+	s.socket.queueEventOrCutOff(n.Append(nil))
 }

@@ -26,7 +26,7 @@ func systemMethods() []method {
 			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
 			doc:    "Deletes a file of an instance.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
-			serve:  serveDelete,
+			serve:  serveDeleteFile,
 		},
 		{
 			name: "reboot", access: accessAdmin, aliases: []string{"harakiri"}, returns: "once the restart has begun",
@@ -57,9 +57,11 @@ func refuseDiscovery(context.Context, request) (any, error) {
 	return nil, thunder.NewError(thunder.NotSupported, errors.New("this host does not search the network: it serves loopback addresses only"))
 }
 
-// serveDelete deletes a file or directory of an instance. Neither the path nor a link
-// in it can lead out of the persistent directories.
-func serveDelete(_ context.Context, r request) (any, error) {
+// serveDeleteFile deletes the file or directory that the parameter path names, as
+// Callsign/name below the persistent directories, with all that is in it. A path that
+// leads out of them, also by a link, or names a whole instance is refused with
+// PrivilegedRequest, and one that does not exist with UnknownKey.
+func serveDeleteFile(_ context.Context, r request) (any, error) {
 	path := filepath.FromSlash(r.args["path"])
 	if !filepath.IsLocal(path) || strings.Contains(path, "..") || filepath.Dir(filepath.Clean(path)) == "." {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, errors.New("the path must name something below an instance's directory"))
@@ -94,7 +96,7 @@ func deletionError(err error) error {
 // serveReboot restarts the machine and logs that a client did.
 func serveReboot(ctx context.Context, r request) (any, error) {
 	r.front.log.Warn().Msg("a client restarts the machine")
-	return nil, renumber(r.front.options.Reboot(ctx), thunder.General, thunder.NotSupported)
+	return nil, renumberUnlessKept(r.front.options.Reboot(ctx), thunder.General, thunder.NotSupported)
 }
 
 // rebootLimit is the time that the command may take to begin the restart.

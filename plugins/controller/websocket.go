@@ -37,10 +37,10 @@ type socket struct {
 	subscriptions int // guarded by the front's subscribers
 }
 
-// serveWebsocket turns the connection into a websocket for the instance of that
-// callsign, and serves it until it ends. If the front is closed or full, serveWebsocket
-// closes the websocket at once.
-func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign string) {
+// upgradeAndServeWebsocket turns the connection into a websocket for the instance of that
+// callsign, and serves it until it ends. If the front is closed or full,
+// upgradeAndServeWebsocket closes the websocket at once.
+func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request, callsign string) {
 	spoken, err := f.dialectOfRequest(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -53,12 +53,12 @@ func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign 
 	}
 	s.from = caller{s, callsign, spoken}
 	s.connection = connectionFromContext(r.Context())
-	defer f.connections.dropWebsocket(s.connection)
+	defer f.connections.removeIfWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()
 	h := hijacker{ResponseWriter: w}
 	ws, err := websocket.Accept(&h, r, &websocket.AcceptOptions{
-		Subprotocols:       preferredProtocol(r.Header),
+		Subprotocols:       firstRequestedProtocol(r.Header),
 		InsecureSkipVerify: true, // the browser guard has checked the origin
 	})
 	if err != nil {
@@ -67,20 +67,21 @@ func (f *Front) serveWebsocket(w http.ResponseWriter, r *http.Request, callsign 
 	}
 	ws.SetReadLimit(f.limits.messageBytes)
 	s.ws, s.conn = ws, h.conn
-	switch closed, full := f.addSocket(s); {
+	switch closed, full := f.addSocketUnlessClosedOrFull(s); {
 	case closed:
 		s.closeGoingAway()
 	case full:
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
 	default:
 		defer f.removeSocket(s)
-		s.serveClient() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
+		s.serveUntilClosed() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
 	}
 }
 
-// addSocket adds a websocket to the front's. If the front is closed, or full because it
-// has as many websockets as it may, addSocket adds nothing and says which.
-func (f *Front) addSocket(s *socket) (closed, full bool) {
+// addSocketUnlessClosedOrFull adds a websocket to the front's. If the front is closed, or
+// full because it has as many websockets as it may, addSocketUnlessClosedOrFull adds
+// nothing and says which.
+func (f *Front) addSocketUnlessClosedOrFull(s *socket) (closed, full bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	full = len(f.sockets) >= f.limits.websockets
@@ -97,25 +98,25 @@ func (f *Front) removeSocket(s *socket) {
 	delete(f.sockets, s)
 }
 
-// serveClient serves the websocket. It returns when the connection and all calls on it
-// have ended, and the websocket's subscriptions are removed.
-func (s *socket) serveClient() {
+// serveUntilClosed serves the client of the websocket. It returns when the connection and
+// all calls on it have ended, and the websocket's subscriptions are removed.
+func (s *socket) serveUntilClosed() {
 	var own, calls sync.WaitGroup
-	own.Go(s.writeMessages)
-	own.Go(s.pingRegularly)
-	err := s.readMessages(&calls)
+	own.Go(s.writeQueuedMessages)
+	own.Go(s.pingOrCutOff)
+	err := s.readAndServeMessages(&calls)
 	s.log.Debug().Err(err).Msg("a websocket ended")
 	s.cancel()
-	s.queue.close()
+	s.queue.closeAndDropAll()
 	_ = s.ws.CloseNow()
 	calls.Wait()
-	s.front.events.dropSocket(s)
+	s.front.events.removeAllOfSocket(s)
 	own.Wait()
 }
 
-// readMessages serves each of the client's messages in a goroutine of calls until the
+// readAndServeMessages serves each of the client's messages in a goroutine of calls until the
 // connection ends. It returns why. A binary message ends the connection.
-func (s *socket) readMessages(calls *sync.WaitGroup) error {
+func (s *socket) readAndServeMessages(calls *sync.WaitGroup) error {
 	slots := make(chan struct{}, s.front.limits.calls)
 	var buffer bytes.Buffer
 	for {
@@ -138,7 +139,7 @@ func (s *socket) readMessages(calls *sync.WaitGroup) error {
 		}
 		calls.Go(func() {
 			if answer := s.front.answerMessage(s.ctx, s.from, message); answer.body != nil {
-				s.queue.putAnswer(answer.body)
+				s.queue.waitAndPutAnswer(answer.body)
 			}
 			<-slots
 		})
@@ -163,12 +164,12 @@ func (s *socket) acquireCallSlot(slots chan<- struct{}) error {
 	}
 }
 
-// writeMessages sends the messages in the queue until the connection ends. A client
+// writeQueuedMessages sends the messages in the queue until the connection ends. A client
 // that does not take a message within the time limit is cut off.
-func (s *socket) writeMessages() {
+func (s *socket) writeQueuedMessages() {
 	var messages [][]byte
 	for {
-		if messages = s.queue.takeAll(messages); messages == nil {
+		if messages = s.queue.waitAndTakeAll(messages); messages == nil {
 			return
 		}
 		for _, m := range messages {
@@ -187,17 +188,17 @@ func (s *socket) writeMessages() {
 	}
 }
 
-// sendEvent queues an event. A client that does not keep up is cut off: it would
+// queueEventOrCutOff queues an event. A client that does not keep up is cut off: it would
 // miss events without knowing.
-func (s *socket) sendEvent(event []byte) {
-	if !s.queue.offerEvent(event) {
+func (s *socket) queueEventOrCutOff(event []byte) {
+	if s.queue.addEventUnlessFull(event) {
 		s.cutOff("it is too slow for its events")
 	}
 }
 
-// pingRegularly pings the client until the connection ends, and cuts the client off if
+// pingOrCutOff pings the client until the connection ends, and cuts the client off if
 // it does not answer. While no message is read, the client need not answer.
-func (s *socket) pingRegularly() {
+func (s *socket) pingOrCutOff() {
 	tick := time.NewTicker(s.front.limits.pingEvery)
 	defer tick.Stop()
 	for {
@@ -220,10 +221,10 @@ func (s *socket) pingRegularly() {
 }
 
 // cutOff closes the connection at once, and logs why unless the connection was closed
-// already. serveClient then ends the calls.
+// already. serveUntilClosed then ends the calls.
 func (s *socket) cutOff(why string) {
 	s.cancel()
-	s.queue.close()
+	s.queue.closeAndDropAll()
 	if err := s.conn.Close(); err == nil {
 		s.log.Warn().Str("reason", why).Msg("cut a client off")
 	}
@@ -234,9 +235,9 @@ func (s *socket) closeGoingAway() {
 	_ = s.ws.Close(websocket.StatusGoingAway, "the host ends")
 }
 
-// preferredProtocol returns the first subprotocol that the client asks for, or nil.
+// firstRequestedProtocol returns the first subprotocol that the client asks for, or nil.
 // Thunder's clients fail if the host does not confirm it, whatever it is called.
-func preferredProtocol(h http.Header) []string {
+func firstRequestedProtocol(h http.Header) []string {
 	first, _, _ := strings.Cut(h.Get("Sec-WebSocket-Protocol"), ",")
 	if first = strings.TrimSpace(first); first == "" {
 		return nil

@@ -197,7 +197,7 @@ func TestSlowSubscriberIsCutOff(t *testing.T) {
 	quick.must("register", `{"event":"other","id":"quick"}`)
 
 	big := shell.Notification{Event: "changed", Params: json.RawMessage(`"` + strings.Repeat("x", 256<<10) + `"`)}
-	for i := 0; h.events.countOf("Plain") == 2; i++ {
+	for i := 0; h.events.subscriptionCount("Plain") == 2; i++ {
 		if i == 10_000 {
 			t.Fatal("the slow client was not cut off")
 		}

@@ -22,8 +22,8 @@ import (
 //go:embed page.html
 var builtinPage string
 
-// serveRedirect redirects / to the page that the configuration of the host names.
-func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
+// redirectToConfiguredPage redirects / to the page that the configuration of the host names.
+func (f *Front) redirectToConfiguredPage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-cache") // else browsers keep it for ever
 	http.Redirect(w, r, f.options.Host.Redirect, http.StatusMovedPermanently)
 }
@@ -31,7 +31,7 @@ func (f *Front) serveRedirect(w http.ResponseWriter, r *http.Request) {
 // serveWebUI serves a file of an instance's web page while the instance is active.
 // Without a directory for its page, the host serves the built-in one.
 func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, fileName string) {
-	if why := f.notServingError(callsign); why != nil {
+	if why := f.errorIfNotServing(callsign); why != nil {
 		f.respondREST(w, why.Response())
 		return
 	}
@@ -40,7 +40,7 @@ func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, fil
 		http.Redirect(w, r, (&url.URL{Path: "UI/", RawQuery: r.URL.RawQuery}).String(), http.StatusMovedPermanently)
 		return
 	}
-	root, err := os.OpenRoot(f.uiDir(callsign))
+	root, err := os.OpenRoot(f.uiDirOrEmpty(callsign))
 	switch {
 	case err == nil:
 		defer func() { _ = root.Close() }()
@@ -52,9 +52,9 @@ func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, fil
 	}
 }
 
-// uiDir returns the directory of an instance's web page, which need not exist; empty if
-// none is configured.
-func (f *Front) uiDir(callsign string) string {
+// uiDirOrEmpty returns the directory of an instance's web page, which need not exist;
+// empty if none is configured.
+func (f *Front) uiDirOrEmpty(callsign string) string {
 	if callsign == configs.ControllerCallsign {
 		return f.options.Host.UIDir()
 	}
@@ -102,13 +102,13 @@ func (f *Front) serveBuiltinPage(w http.ResponseWriter) {
 // builtinPagePolicy returns a Content-Security-Policy with which the page can run
 // its own script and style and call this host, and nothing else.
 func builtinPagePolicy() string {
-	return "default-src 'none'; script-src " + inlineHash("script") + "; style-src " + inlineHash("style") +
+	return "default-src 'none'; script-src " + inlineElementHash("script") + "; style-src " + inlineElementHash("style") +
 		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// inlineHash returns the hash, as a Content-Security-Policy names it, of the built-in
+// inlineElementHash returns the hash, as a Content-Security-Policy names it, of the built-in
 // page's only element of that name: script or style.
-func inlineHash(element string) string {
+func inlineElementHash(element string) string {
 	_, rest, _ := strings.Cut(builtinPage, "<"+element+">")
 	inline, _, _ := strings.Cut(rest, "</"+element+">")
 	sum := sha256.Sum256([]byte(inline))

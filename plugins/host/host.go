@@ -72,7 +72,7 @@ func PrivateOptions(dir string, log zerolog.Logger, plugins ...configs.Plugin) O
 }
 
 // Host is one host whose instances exist. The caller of Open starts the supervisor,
-// serves the fronts, and stops both before Close.
+// serves the fronts, and stops both before CleanUpAndClose.
 type Host struct {
 	Supervisor   *supervisor.Supervisor
 	Front        *controller.Front // nil in a private host
@@ -91,7 +91,7 @@ func Open(o Options) (_ *Host, err error) {
 	h := &Host{options: o, log: o.Log, Engine: o.Engine}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, h.closeResources())
+			err = errors.Join(err, h.closeStoresAndCgroup())
 		}
 	}()
 	if err := h.openStores(); err != nil {
@@ -103,7 +103,7 @@ func Open(o Options) (_ *Host, err error) {
 	if err := h.makeSupervisorAndFronts(); err != nil {
 		return nil, err
 	}
-	h.removeInstanceLeftovers()
+	h.endAndRemoveLeftovers()
 	return h, nil
 }
 
@@ -122,7 +122,7 @@ func (h *Host) openStores() (err error) {
 		return err
 	}
 	h.Processes.Images.SetLimits(h.imageLimits(config.Hibernate))
-	return setPacking(h.Processes.Images, config.Hibernate)
+	return readKeyAndSetPacking(h.Processes.Images, config.Hibernate)
 }
 
 // makeSupervisorAndFronts makes the supervisor and the fronts, and connects them. A private
@@ -133,9 +133,9 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		Plugins:          config.Plugins,
 		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
 		Log:              h.log,
-		Classes:          map[string]supervisor.Class{monitor.Class: h.newMonitor},
+		Classes:          map[string]supervisor.Class{monitor.Class: h.newMonitorBackend},
 		Subsystems:       config.Host.Subsystems,
-		Backend:          h.newBackend,
+		Backend:          h.newProcessBackend,
 		AutoSleep:        supervisor.AutoSleep{Rules: config.Hibernate.Tiers},
 		Store:            h.store,
 		CheckCallsign:    o.CheckCallsign,
@@ -163,9 +163,9 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	return nil
 }
 
-// newBackend returns a backend that runs the plugin of one instance as a process, replaced by
-// Options.WrapBackend if that is set.
-func (h *Host) newBackend(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+// newProcessBackend returns a backend that runs the plugin of one instance as a process,
+// replaced by Options.WrapBackend if that is set.
+func (h *Host) newProcessBackend(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 	b := process.New(h.Processes, config, sink)
 	if h.options.WrapBackend != nil {
 		return h.options.WrapBackend(b)
@@ -173,13 +173,13 @@ func (h *Host) newBackend(config func() configs.Plugin, sink shell.Sink) shell.B
 	return b
 }
 
-// newMonitor returns the backend of an instance of the class Monitor.
-func (h *Host) newMonitor(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink) shell.Backend {
+// newMonitorBackend returns the backend of an instance of the class Monitor.
+func (h *Host) newMonitorBackend(s *supervisor.Supervisor, config func() configs.Plugin, sink shell.Sink) shell.Backend {
 	return monitor.New(s, config, sink, h.log)
 }
 
-// nativeClientProxies returns the proxies that native clients hold, as the JSON-RPC front lists
-// them.
+// nativeClientProxies returns the proxies that native clients hold, as the JSON-RPC front
+// lists them.
 func (h *Host) nativeClientProxies() []controller.Proxy {
 	const link = "communicator"
 	var all []controller.Proxy
@@ -197,20 +197,21 @@ func (h *Host) PluginShells() []*shell.Shell {
 	return slices.DeleteFunc(h.Supervisor.Shells(), (*shell.Shell).IsBuiltIn)
 }
 
-// Stop ends the communicator and the plugins. The error says that native clients were
-// cut off because ctx ended.
-func (h *Host) Stop(ctx context.Context) error {
-	err := h.Communicator.Close(ctx)
+// StopPluginsAndCommunicator ends the communicator and the plugins. The error says that
+// native clients were cut off because ctx ended.
+func (h *Host) StopPluginsAndCommunicator(ctx context.Context) error {
+	err := h.Communicator.StopServingNative(ctx)
 	h.Supervisor.Stop(ctx)
-	h.Communicator.Wait()
+	h.Communicator.StopListeningAndWait()
 	return err
 }
 
-// Close removes the run directories of instances, closes the stores, and removes the host's
-// cgroup. Hibernated instances keep their run directories. If hasSuccessor is true, the next
-// host adopts the plugins: active instances keep their run directories too, and errors of the
-// stores and the cgroup, in which plugins still run, are not returned.
-func (h *Host) Close(hasSuccessor bool) error {
+// CleanUpAndClose removes the run directories of instances, closes the stores, and
+// removes the host's cgroup. Hibernated instances keep their run directories. If
+// hasSuccessor is true, the next host adopts the plugins: active instances keep their run
+// directories too, and errors of the stores and the cgroup, in which plugins still run,
+// are not returned.
+func (h *Host) CleanUpAndClose(hasSuccessor bool) error {
 	var errs []error
 	for _, s := range h.PluginShells() {
 		if st := s.State(); st == shell.Hibernated || st == shell.Activated && hasSuccessor {
@@ -220,15 +221,15 @@ func (h *Host) Close(hasSuccessor bool) error {
 			errs = append(errs, fmt.Errorf("cannot clear the run directory: %w", err))
 		}
 	}
-	if err := h.closeResources(); err != nil && !hasSuccessor { // a cgroup with plugins in it can't be removed
+	if err := h.closeStoresAndCgroup(); err != nil && !hasSuccessor { // a cgroup with plugins in it can't be removed
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// closeResources closes the stores and removes the host's cgroup, as far as they are
+// closeStoresAndCgroup closes the stores and removes the host's cgroup, as far as they are
 // open.
-func (h *Host) closeResources() error {
+func (h *Host) closeStoresAndCgroup() error {
 	var errs []error
 	if h.Processes.Cgroups != nil {
 		if err := h.Processes.Cgroups.Close(); err != nil {

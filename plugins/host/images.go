@@ -40,9 +40,9 @@ func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 	return l
 }
 
-// setPacking has new images encrypted and compressed as configured. The key also opens
-// earlier images, so it is read even if new ones are not encrypted.
-func setPacking(images *hibernate.Store, c configs.Hibernate) error {
+// readKeyAndSetPacking has new images encrypted and compressed as configured. The key
+// also opens earlier images, so it is read even if new ones are not encrypted.
+func readKeyAndSetPacking(images *hibernate.Store, c configs.Hibernate) error {
 	p := pack.Options{Encrypt: c.Encrypt, Compress: c.Compress == configs.CompressZstd}
 	switch {
 	case c.KeyFile != "":
@@ -57,9 +57,9 @@ func setPacking(images *hibernate.Store, c configs.Hibernate) error {
 	return nil
 }
 
-// removeUnusableImages removes old images that no instance can wake, and logs which
+// removeOldUnusableImages removes old images that no instance can wake, and logs which
 // images it removed and which it kept.
-func (h *Host) removeUnusableImages() {
+func (h *Host) removeOldUnusableImages() {
 	swept, err := h.Processes.Images.Sweep(unusableImageAge, func(callsign string) bool {
 		_, ok := h.Supervisor.Shell(callsign)
 		return ok

@@ -33,7 +33,7 @@ func TestImageKey(t *testing.T) {
 		"no such file":      {config: configs.Hibernate{KeyFile: good + "x"}, problem: "no such file"},
 		"no key in it":      {config: configs.Hibernate{Encrypt: true, KeyFile: bad}, problem: "64 hexadecimal digits"},
 	} {
-		err := setPacking(images, test.config)
+		err := readKeyAndSetPacking(images, test.config)
 		if (err == nil) != (test.problem == "") || err != nil && !strings.Contains(err.Error(), test.problem) {
 			t.Errorf("%s: got error %v, want %q", name, err, test.problem)
 		}

@@ -55,9 +55,9 @@ func (h *Host) openProcessHost() error {
 	return nil
 }
 
-// removeInstanceLeftovers ends processes and removes old images of instances that no longer
+// endAndRemoveLeftovers ends processes and removes old images of instances that no longer
 // exist. It logs errors.
-func (h *Host) removeInstanceLeftovers() {
+func (h *Host) endAndRemoveLeftovers() {
 	var callsigns []string
 	for _, s := range h.Supervisor.Shells() {
 		callsigns = append(callsigns, s.Callsign())
@@ -65,5 +65,5 @@ func (h *Host) removeInstanceLeftovers() {
 	if err := h.Processes.KillRemovedInstances(callsigns); err != nil {
 		h.log.Warn().Err(err).Msg("could not end all that an earlier host left of instances that are no more")
 	}
-	h.removeUnusableImages()
+	h.removeOldUnusableImages()
 }

@@ -14,13 +14,13 @@ type method func(*watch, shell.Call) (any, error)
 
 // methods are the methods of Thunder's old interface, then of its new one, by name.
 var methods = map[string]method{
-	"status":        serveStatus,
-	"restartlimits": serveRestartLimits,
-	"resetstats":    serveResetStats,
+	"status":        serveStatusRecords,
+	"restartlimits": serveSetRestartLimits,
+	"resetstats":    serveStatusRecordAndReset,
 
 	"observables":      serveObservables,
-	"measurementdata":  serveMeasurementData,
-	"restartinglimits": serveRestartingLimits,
+	"measurementdata":  serveStatistics,
+	"restartinglimits": serveGetOrSetRestartLimits,
 	"resetstatistics":  serveResetStatistics,
 }
 
@@ -39,7 +39,7 @@ type statusRecord struct {
 // statusRecord returns the statistics and restart limits of an observable, and then resets
 // the statistics if reset is true.
 func (w *watch) statusRecord(o *observable, reset bool) statusRecord {
-	return statusRecord{Measurements: w.statistics(o, reset), Observable: o.callsign, Restart: o.restartLimits()}
+	return statusRecord{Measurements: w.statistics(o, reset), Observable: o.callsign, Restart: o.restartLimitsForClients()}
 }
 
 // statistics returns the measurements of an observable, and then resets them if reset is
@@ -64,21 +64,21 @@ func (w *watch) requireObservable(callsign string) (*observable, error) {
 	return o, nil
 }
 
-// observableInParams returns the observable that the parameter callsign names. It
+// readParamsWithObservable returns the observable that the parameter callsign names. It
 // reads the other parameters with the functions in otherMembers. The error is for the caller.
-func (w *watch) observableInParams(params json.RawMessage, otherMembers members) (*observable, error) {
+func (w *watch) readParamsWithObservable(params json.RawMessage, otherMembers members) (*observable, error) {
 	var callsign string
-	known := members{"callsign": textReader(&callsign)}
+	known := members{"callsign": nonEmptyTextReader(&callsign)}
 	maps.Copy(known, otherMembers)
-	if err := readMembers(params, known); err != nil {
+	if err := readKnownMembers(params, known); err != nil {
 		return nil, badRequestError(err.Error())
 	}
 	return w.requireObservable(callsign)
 }
 
-// serveStatus returns the statistics and restart limits of the observable that the index of
-// the method names, or of all observables.
-func serveStatus(w *watch, c shell.Call) (any, error) {
+// serveStatusRecords returns the statistics and restart limits of the observable that the
+// index of the method names, or of all observables.
+func serveStatusRecords(w *watch, c shell.Call) (any, error) {
 	asked := w.observables
 	if c.Index != "" {
 		o, err := w.requireObservable(c.Index)
@@ -94,10 +94,10 @@ func serveStatus(w *watch, c shell.Call) (any, error) {
 	return records, nil
 }
 
-// serveRestartLimits replaces the restart limits of an observable. It returns null.
-func serveRestartLimits(w *watch, c shell.Call) (any, error) {
+// serveSetRestartLimits replaces the restart limits of an observable. It returns null.
+func serveSetRestartLimits(w *watch, c shell.Call) (any, error) {
 	var l *limits
-	o, err := w.observableInParams(c.Params, members{"restart": limitsReader(&l)})
+	o, err := w.readParamsWithObservable(c.Params, members{"restart": limitsReader(&l)})
 	if err != nil {
 		return nil, err
 	}
@@ -108,10 +108,10 @@ func serveRestartLimits(w *watch, c shell.Call) (any, error) {
 	return nil, nil
 }
 
-// serveResetStats returns the statistics and restart limits of an observable, and resets the
-// statistics.
-func serveResetStats(w *watch, c shell.Call) (any, error) {
-	o, err := w.observableInParams(c.Params, nil)
+// serveStatusRecordAndReset returns the statistics and restart limits of an observable,
+// and resets the statistics.
+func serveStatusRecordAndReset(w *watch, c shell.Call) (any, error) {
+	o, err := w.readParamsWithObservable(c.Params, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +127,9 @@ func serveObservables(w *watch, _ shell.Call) (any, error) {
 	return callsigns, nil
 }
 
-// serveMeasurementData returns the statistics of the observable that the index of the method
+// serveStatistics returns the statistics of the observable that the index of the method
 // names.
-func serveMeasurementData(w *watch, c shell.Call) (any, error) {
+func serveStatistics(w *watch, c shell.Call) (any, error) {
 	o, err := w.requireObservable(c.Index)
 	if err != nil {
 		return nil, err
@@ -137,20 +137,20 @@ func serveMeasurementData(w *watch, c shell.Call) (any, error) {
 	return w.statistics(o, false), nil
 }
 
-// serveRestartingLimits returns the restart limits of the observable that the index of the
-// method names, or replaces them by the limits in the parameters, which stand alone or below
-// "value".
-func serveRestartingLimits(w *watch, c shell.Call) (any, error) {
+// serveGetOrSetRestartLimits returns the restart limits of the observable that the index
+// of the method names, or replaces them by the limits in the parameters, which stand
+// alone or below "value".
+func serveGetOrSetRestartLimits(w *watch, c shell.Call) (any, error) {
 	o, err := w.requireObservable(c.Index)
 	if err != nil {
 		return nil, err
 	}
 	if params := string(c.Params); params == "" || params == "null" || params == "{}" {
-		return o.restartLimits(), nil
+		return o.restartLimitsForClients(), nil
 	}
 	var l *limits
-	if readMembers(c.Params, members{"value": limitsReader(&l)}) != nil || l == nil {
-		if l, err = readLimits(c.Params); err != nil {
+	if readKnownMembers(c.Params, members{"value": limitsReader(&l)}) != nil || l == nil {
+		if l, err = readRestartLimits(c.Params); err != nil {
 			return nil, badRequestError(err.Error())
 		}
 	}
@@ -160,7 +160,7 @@ func serveRestartingLimits(w *watch, c shell.Call) (any, error) {
 
 // serveResetStatistics resets the statistics of an observable. It returns null.
 func serveResetStatistics(w *watch, c shell.Call) (any, error) {
-	o, err := w.observableInParams(c.Params, nil)
+	o, err := w.readParamsWithObservable(c.Params, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -168,10 +168,11 @@ func serveResetStatistics(w *watch, c shell.Call) (any, error) {
 	return nil, nil
 }
 
-// limitsReader returns a function that decodes JSON as restart limits, and sets *into to them.
+// limitsReader returns a function that decodes JSON as restart limits, and sets *into to
+// them.
 func limitsReader(into **limits) func(json.RawMessage) error {
 	return func(raw json.RawMessage) (err error) {
-		*into, err = readLimits(raw)
+		*into, err = readRestartLimits(raw)
 		return err
 	}
 }

@@ -59,7 +59,7 @@ func (m *monitor) Launch(context.Context) (shell.Information, error) {
 func (m *monitor) Initialize(context.Context) error {
 	configured, err := readSettings(m.config().ConfigurationJSON())
 	if err == nil {
-		err = m.checkSettings(configured)
+		err = m.checkSettingsAndWarn(configured)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", shell.ErrInitialization, err)
@@ -72,9 +72,9 @@ func (m *monitor) Initialize(context.Context) error {
 	return nil
 }
 
-// checkSettings returns an error for an observable that can't be watched: the monitor itself
-// and instances that it requires. It logs settings that may be a mistake.
-func (m *monitor) checkSettings(configured []settings) error {
+// checkSettingsAndWarn returns an error for an observable that can't be watched: the
+// monitor itself and instances that it requires. It logs settings that may be a mistake.
+func (m *monitor) checkSettingsAndWarn(configured []settings) error {
 	config := m.config()
 	own := config.Callsign
 	for _, s := range configured {

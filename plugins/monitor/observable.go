@@ -56,10 +56,11 @@ func (o *observable) setHealth(isWell bool) {
 	o.unwell = !isWell
 }
 
-// countRestartIfAllowed reports whether the limits allow a restart now, and counts an allowed
-// one. A refusal resets the count, so that counting begins anew when a client starts
-// the instance. Without limits (l is nil) the monitor does not restart the instance.
-func (o *observable) countRestartIfAllowed(now time.Time) (l *limits, allowed bool) {
+// countRestartOrResetCount reports whether the limits allow a restart now, and counts an
+// allowed one. A refusal resets the count, so that counting begins anew when a client
+// starts the instance. Without limits (l is nil) the monitor does not restart the
+// instance.
+func (o *observable) countRestartOrResetCount(now time.Time) (l *limits, allowed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l = o.restart
@@ -85,8 +86,8 @@ func (o *observable) setRestartLimits(l *limits) {
 	o.restart = l
 }
 
-// restartLimits returns the limits for clients, an empty object if there are none.
-func (o *observable) restartLimits() any {
+// restartLimitsForClients returns the limits for clients, an empty object if there are none.
+func (o *observable) restartLimitsForClients() any {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.restart == nil {

@@ -72,7 +72,7 @@ func newLive(t *testing.T, configuration string, others ...string) *live {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := h.Close(false); err != nil {
+		if err := h.CleanUpAndClose(false); err != nil {
 			t.Error(err)
 		}
 	})
@@ -80,7 +80,7 @@ func newLive(t *testing.T, configuration string, others ...string) *live {
 	t.Cleanup(r.Listen(r)) // before the Monitor does, which is told in turn
 	r.Start(t.Context())
 	t.Cleanup(func() {
-		if err := h.Stop(context.Background()); err != nil {
+		if err := h.StopPluginsAndCommunicator(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})

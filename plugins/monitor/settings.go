@@ -43,7 +43,7 @@ const (
 // error names the observable that is wrong or listed twice.
 func readSettings(raw json.RawMessage) ([]settings, error) {
 	var list []json.RawMessage
-	err := readMembers(raw, members{"observables": func(raw json.RawMessage) error {
+	err := readKnownMembers(raw, members{"observables": func(raw json.RawMessage) error {
 		if json.Unmarshal(raw, &list) != nil {
 			return errors.New("must be a list")
 		}
@@ -54,21 +54,21 @@ func readSettings(raw json.RawMessage) ([]settings, error) {
 	}
 	var all []settings
 	for i, raw := range list {
-		s, err := readObservable(raw)
+		s, err := readObservableSettings(raw)
 		if err == nil && slices.ContainsFunc(all, func(o settings) bool { return o.callsign == s.callsign }) {
 			err = errors.New("it is listed twice")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("observable %s: %w", observableName(raw, i+1), err)
+			return nil, fmt.Errorf("observable %s: %w", observableNameForError(raw, i+1), err)
 		}
 		all = append(all, s)
 	}
 	return all, nil
 }
 
-// observableName returns the callsign of an observable, or its place in the list,
+// observableNameForError returns the callsign of an observable, or its place in the list,
 // counted from 1, for an error.
-func observableName(raw json.RawMessage, place int) string {
+func observableNameForError(raw json.RawMessage, place int) string {
 	var named struct {
 		Callsign string `json:"callsign"`
 	}
@@ -78,13 +78,13 @@ func observableName(raw json.RawMessage, place int) string {
 	return named.Callsign
 }
 
-// readObservable returns the settings of one observable, or an error if they are incomplete
-// or leave the monitor nothing to do.
-func readObservable(raw json.RawMessage) (settings, error) {
+// readObservableSettings returns the settings of one observable, or an error if they are
+// incomplete or leave the monitor nothing to do.
+func readObservableSettings(raw json.RawMessage) (settings, error) {
 	var s settings
 	var memory, kib, operational int64
-	err := readMembers(raw, members{
-		"callsign":    textReader(&s.callsign),
+	err := readKnownMembers(raw, members{
+		"callsign":    nonEmptyTextReader(&s.callsign),
 		"memory":      numberReader(&memory, 0, maxSeconds),
 		"memorylimit": numberReader(&kib, 0, maxKiB),
 		"operational": numberReader(&operational, -maxSeconds, maxSeconds),
@@ -107,11 +107,11 @@ func readObservable(raw json.RawMessage) (settings, error) {
 	return s, nil
 }
 
-// readLimits returns the restart limits in a JSON object, which must have both limit and
-// window.
-func readLimits(raw json.RawMessage) (*limits, error) {
+// readRestartLimits returns the restart limits in a JSON object, which must have both
+// limit and window.
+func readRestartLimits(raw json.RawMessage) (*limits, error) {
 	l := limits{Limit: -1, Window: -1}
-	err := readMembers(raw, members{"limit": numberReader(&l.Limit, 0, maxLimit), "window": numberReader(&l.Window, 0, maxWindow)})
+	err := readKnownMembers(raw, members{"limit": numberReader(&l.Limit, 0, maxLimit), "window": numberReader(&l.Window, 0, maxWindow)})
 	switch {
 	case err != nil:
 		return nil, err
@@ -126,10 +126,10 @@ func readLimits(raw json.RawMessage) (*limits, error) {
 // members holds the functions that decode the members of a JSON object, by name.
 type members map[string]func(json.RawMessage) error
 
-// readMembers decodes the members of a JSON object in the order of their names, each by its
-// function in known. A member that known does not have is an error; a member of known may be
-// missing.
-func readMembers(raw json.RawMessage, known members) error {
+// readKnownMembers decodes the members of a JSON object in the order of their names, each
+// by its function in known. A member that known does not have is an error; a member of
+// known may be missing.
+func readKnownMembers(raw json.RawMessage, known members) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil || given == nil {
 		return errors.New("must be an object")
@@ -146,9 +146,9 @@ func readMembers(raw json.RawMessage, known members) error {
 	return nil
 }
 
-// textReader returns a function that decodes a JSON string, which must not be empty, and sets
-// *into to it.
-func textReader(into *string) func(json.RawMessage) error {
+// nonEmptyTextReader returns a function that decodes a JSON string, which must not be
+// empty, and sets *into to it.
+func nonEmptyTextReader(into *string) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {
 		if json.Unmarshal(raw, into) != nil || *into == "" {
 			return errors.New("must be a text")

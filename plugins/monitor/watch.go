@@ -55,7 +55,7 @@ func newWatch(s *supervisor.Supervisor, sink shell.Sink, log zerolog.Logger, con
 		o := &observable{settings: c}
 		w.observables = append(w.observables, o)
 		if c.memory > 0 {
-			w.polls = append(w.polls, &poll{observable: o, every: c.memory, next: now.Add(c.memory), check: w.measureAndLimitMemory})
+			w.polls = append(w.polls, &poll{observable: o, every: c.memory, next: now.Add(c.memory), check: w.measureAndDeactivateOverLimit})
 		}
 		if c.operational > 0 {
 			w.polls = append(w.polls, &poll{observable: o, every: c.operational, next: now.Add(c.operational), check: w.checkHealthOrDeactivate})
@@ -68,7 +68,7 @@ func newWatch(s *supervisor.Supervisor, sink shell.Sink, log zerolog.Logger, con
 func (w *watch) start() {
 	w.stopListening = w.supervisor.Listen(w)
 	if len(w.polls) > 0 {
-		w.goUnlessStopped(w.runPolls)
+		w.goUnlessStopped(w.runDuePollsUntilStopped)
 	}
 }
 
@@ -101,8 +101,9 @@ func (w *watch) goUnlessStopped(work func()) {
 	}
 }
 
-// runPolls runs each poll in a goroutine whenever the poll is due, until the watch is stopped.
-func (w *watch) runPolls() {
+// runDuePollsUntilStopped runs each poll in a goroutine whenever the poll is due, until
+// the watch is stopped.
+func (w *watch) runDuePollsUntilStopped() {
 	for {
 		p := slices.MinFunc(w.polls, func(a, b *poll) int { return a.next.Compare(b.next) })
 		select {
@@ -129,10 +130,10 @@ func (w *watch) runPollUnlessRunning(p *poll) {
 	}
 }
 
-// measureAndLimitMemory measures all processes of the plugin without its pid 1, and
-// deactivates a plugin that exceeds the limit in the settings. It does nothing for a built-in,
-// which has no processes.
-func (w *watch) measureAndLimitMemory(o *observable, sh *shell.Shell) {
+// measureAndDeactivateOverLimit measures all processes of the plugin without its pid 1,
+// and deactivates a plugin that exceeds the limit in the settings. It does nothing for a
+// built-in, which has no processes.
+func (w *watch) measureAndDeactivateOverLimit(o *observable, sh *shell.Shell) {
 	facts := sh.Status().Facts
 	if facts.Root == 0 {
 		return
@@ -145,7 +146,7 @@ func (w *watch) measureAndLimitMemory(o *observable, sh *shell.Shell) {
 	if o.memoryLimit > 0 && usage.Resident > o.memoryLimit {
 		w.log.Warn().Str("observable", o.callsign).Int64("resident", usage.Resident).Int64("limit", o.memoryLimit).
 			Msg("an instance took more memory than it may")
-		w.deactivateObservable(o, sh, exceededMemory)
+		w.reportAndDeactivateIfActive(o, sh, exceededMemory)
 	}
 }
 
@@ -165,14 +166,14 @@ func (w *watch) checkHealthOrDeactivate(o *observable, sh *shell.Shell) {
 	}
 	w.log.Warn().Err(err).Str("observable", o.callsign).Msg("an instance is not operational")
 	if !o.observeOnly {
-		w.deactivateObservable(o, sh, notOperational)
+		w.reportAndDeactivateIfActive(o, sh, notOperational)
 	}
 }
 
-// deactivateObservable sends the events of the deactivation and deactivates an observable,
-// unless the monitor is doing so already or the observable is not activated any more. It logs
-// an error.
-func (w *watch) deactivateObservable(o *observable, sh *shell.Shell, why cause) {
+// reportAndDeactivateIfActive sends the events of the deactivation and deactivates an
+// observable, unless the monitor is doing so already or the observable is not activated
+// any more. It logs an error.
+func (w *watch) reportAndDeactivateIfActive(o *observable, sh *shell.Shell, why cause) {
 	if !o.ending.TryLock() {
 		return
 	}
@@ -205,7 +206,7 @@ func (w *watch) restartObservableIfAllowed(o *observable, failedAt time.Time) {
 	if !ok || sh.State() != shell.Deactivated || o.observeOnly || sh.Config().Restart.Policy != configs.RestartNever {
 		return
 	}
-	switch l, allowed := o.countRestartIfAllowed(failedAt); {
+	switch l, allowed := o.countRestartOrResetCount(failedAt); {
 	case l == nil:
 	case !allowed:
 		w.log.Error().Str("observable", o.callsign).Int64("limit", l.Limit).Int64("window", l.Window).

@@ -39,9 +39,9 @@ func newEventQueue(log *slog.Logger) *eventQueue {
 	return &eventQueue{log: log, added: make(chan struct{}), endStream: func() {}}
 }
 
-// add gives the event the next sequence number, appends it, and drops the oldest events
-// beyond the limits. It never waits for the host.
-func (q *eventQueue) add(e *shellpb.Event) {
+// addDroppingOldest gives the event the next sequence number, appends it, and drops the
+// oldest events beyond the limits. It never waits for the host.
+func (q *eventQueue) addDroppingOldest(e *shellpb.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.newest++
@@ -63,9 +63,9 @@ func (q *eventQueue) add(e *shellpb.Event) {
 func (q *eventQueue) sendUntilStreamEnds(ctx context.Context, afterSequence uint64, send func(*shellpb.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := q.openStream(cancel, afterSequence)
+	stream := q.replaceStream(cancel, afterSequence)
 	for {
-		e, err := q.waitNext(ctx, stream)
+		e, err := q.waitAndTakeNext(ctx, stream)
 		if err != nil {
 			return err
 		}
@@ -76,10 +76,10 @@ func (q *eventQueue) sendUntilStreamEnds(ctx context.Context, afterSequence uint
 	}
 }
 
-// openStream ends the present stream and returns the number of a new one, which begins after
-// the event of that sequence number, or where the last stream ended if the number is 0 or
-// unknown. endStream ends the new stream.
-func (q *eventQueue) openStream(endStream context.CancelFunc, afterSequence uint64) (stream uint64) {
+// replaceStream ends the present stream and returns the number of a new one, which begins
+// after the event of that sequence number, or where the last stream ended if the number
+// is 0 or unknown. endStream ends the new stream.
+func (q *eventQueue) replaceStream(endStream context.CancelFunc, afterSequence uint64) (stream uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.endStream()
@@ -91,9 +91,10 @@ func (q *eventQueue) openStream(endStream context.CancelFunc, afterSequence uint
 	return q.stream
 }
 
-// waitNext waits for the next event of the stream, and counts it as sent. It logs how many
-// events before it were dropped. It returns an error if ctx ends or another stream was opened.
-func (q *eventQueue) waitNext(ctx context.Context, stream uint64) (*shellpb.Event, error) {
+// waitAndTakeNext waits for the next event of the stream, and counts it as sent. It logs
+// how many events before it were dropped. It returns an error if ctx ends or another
+// stream was opened.
+func (q *eventQueue) waitAndTakeNext(ctx context.Context, stream uint64) (*shellpb.Event, error) {
 	for {
 		e, dropped, news, err := q.takeNext(ctx, stream)
 		if dropped > 0 {

@@ -90,7 +90,7 @@ func TestEvents(t *testing.T) {
 // A host may remember a process that is gone.
 func TestEventsAfterUnknown(t *testing.T) {
 	q := newEventQueue(logger)
-	q.add(&shellpb.Event{Name: "one"})
+	q.addDroppingOldest(&shellpb.Event{Name: "one"})
 	enough := errors.New("enough")
 	err := q.sendUntilStreamEnds(t.Context(), 5000, func(e *shellpb.Event) error {
 		if e.GetName() != "one" {
@@ -128,7 +128,7 @@ func TestEventsWithIndexAndParams(t *testing.T) {
 func TestEventsKeptBytes(t *testing.T) {
 	q := newEventQueue(logger)
 	for range 20 {
-		q.add(&shellpb.Event{Params: make([]byte, maxEventBytes)})
+		q.addDroppingOldest(&shellpb.Event{Params: make([]byte, maxEventBytes)})
 	}
 	if len(q.kept) != maxKeptBytes/maxEventBytes || q.bytes != maxKeptBytes {
 		t.Errorf("kept %d events with %d bytes", len(q.kept), q.bytes)
@@ -139,8 +139,8 @@ func TestEventsKeptBytes(t *testing.T) {
 // that has begun already.
 func TestEventsBrokenStream(t *testing.T) {
 	q := newEventQueue(logger)
-	q.add(&shellpb.Event{Name: "one"})
-	q.add(&shellpb.Event{Name: "two"})
+	q.addDroppingOldest(&shellpb.Event{Name: "one"})
+	q.addDroppingOldest(&shellpb.Event{Name: "two"})
 	broken := errors.New("broken")
 	var got []string
 	for _, fail := range []bool{true, true, false} {

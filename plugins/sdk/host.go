@@ -146,15 +146,15 @@ func (h *Host) Invoke(ctx context.Context, callsign, method string, params, resu
 // services. The plugin may keep it: it stays usable when either plugin restarts or
 // sleeps. Calls on it fail with a gRPC status.
 func (h *Host) Conn(callsign string) grpc.ClientConnInterface {
-	return shellpb.ConnToPlugin(callsign, h.connection())
+	return shellpb.ConnToPlugin(callsign, h.connOrFailing())
 }
 
 // callsignInError returns the callsign as an error shows it, "itself" for "".
 func callsignInError(callsign string) string { return cmp.Or(callsign, "itself") }
 
-// connection returns the connection to the host. In an author's test that made the
+// connOrFailing returns the connection to the host. In an author's test that made the
 // Instance itself, every call on it fails.
-func (h *Host) connection() *hostConn {
+func (h *Host) connOrFailing() *hostConn {
 	if h == nil || h.conn == nil {
 		return &hostConn{}
 	}
@@ -162,4 +162,4 @@ func (h *Host) connection() *hostConn {
 }
 
 // shellClient returns a client of the host's Shell service.
-func (h *Host) shellClient() shellpb.ShellClient { return shellpb.NewShellClient(h.connection()) }
+func (h *Host) shellClient() shellpb.ShellClient { return shellpb.NewShellClient(h.connOrFailing()) }

@@ -117,7 +117,7 @@ func (h *hostConn) closeForSleep() {
 	}
 	h.mu.Unlock()
 	if s != nil {
-		s.close()
+		s.closeAndWaitForDials()
 	}
 }
 
@@ -166,8 +166,8 @@ func newDialedConn(socket string) (*dialedConn, error) {
 	return s, err
 }
 
-// dialUnlessClosed connects to the host's socket, and remembers the connection for close. It
-// returns net.ErrClosed after close.
+// dialUnlessClosed connects to the host's socket, and remembers the connection for
+// closeAndWaitForDials. It returns net.ErrClosed after closeAndWaitForDials.
 func (s *dialedConn) dialUnlessClosed(ctx context.Context, socket string) (net.Conn, error) {
 	s.mu.Lock()
 	if s.closed.Load() {
@@ -188,9 +188,9 @@ func (s *dialedConn) dialUnlessClosed(ctx context.Context, socket string) (net.C
 	return conn, nil
 }
 
-// close closes the connection and its sockets, which may still be open when the
-// Close of gRPC returns. It waits for dials under way.
-func (s *dialedConn) close() {
+// closeAndWaitForDials closes the connection and its sockets, which may still be open
+// when the Close of gRPC returns. It waits for dials under way.
+func (s *dialedConn) closeAndWaitForDials() {
 	s.mu.Lock()
 	s.closed.Store(true)
 	s.mu.Unlock()

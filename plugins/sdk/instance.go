@@ -77,7 +77,7 @@ func (in *Instance) EmitAt(index, event string, params any) {
 	case len(raw) > maxEventBytes:
 		in.Log.Error("the event is too large", "event", event, "bytes", len(raw))
 	default:
-		in.events.add(&shellpb.Event{Name: event, Index: index, Params: raw})
+		in.events.addDroppingOldest(&shellpb.Event{Name: event, Index: index, Params: raw})
 	}
 }
 
@@ -90,5 +90,5 @@ func (in *Instance) Request(ctx context.Context, c statecontrol.Command) error {
 	if in.control == nil {
 		return &Error{Code: NotSupported, Message: "the plugin has no state control"}
 	}
-	return in.control.runCommand(ctx, c)
+	return in.control.runCommandInTurn(ctx, c)
 }

@@ -9,17 +9,17 @@ import (
 // logger writes to the real standard error, which the host reads line by line. It
 // is made before go-plugin replaces os.Stderr by a pipe, which the host reads only
 // while it is connected.
-var logger = newLogger(os.Stderr)
+var logger = newHclogJSONLogger(os.Stderr)
 
-// newLogger returns a logger that writes the JSON lines of hclog, which go-plugin's
+// newHclogJSONLogger returns a logger that writes the JSON lines of hclog, which go-plugin's
 // host end understands. It writes all levels: the host filters them.
-func newLogger(w io.Writer) *slog.Logger {
+func newHclogJSONLogger(w io.Writer) *slog.Logger {
 	const everything = slog.LevelDebug - 100
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: everything, ReplaceAttr: hclogAttr}))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: everything, ReplaceAttr: renameToHclogAttr}))
 }
 
-// hclogAttr renames the attributes of slog to those of hclog.
-func hclogAttr(groups []string, a slog.Attr) slog.Attr {
+// renameToHclogAttr renames the attributes of slog to those of hclog.
+func renameToHclogAttr(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) > 0 {
 		return a
 	}

@@ -67,9 +67,9 @@ func connect(t *testing.T, p Plugin) *grpc.ClientConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newServer(p, newLogger(t.Output()))
+	s := newServer(p, newHclogJSONLogger(t.Output()))
 	g := s.newGRPCServer(nil)
-	s.registerServices(g)
+	s.registerAndListServices(g)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(listener) }()
 	t.Cleanup(func() {

@@ -80,7 +80,7 @@ type goPlugin struct {
 
 // GRPCServer registers the plugin's services on s, which SIGTERM stops from then on.
 func (g *goPlugin) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
-	g.server.registerServices(s)
+	g.server.registerAndListServices(s)
 	g.served = true
 	// The first SIGTERM ends the plugin with Deinitialize, a second one at once.
 	terminated, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

@@ -71,9 +71,9 @@ func newServer(p Plugin, log *slog.Logger) *server {
 	return s
 }
 
-// registerServices registers all services of the plugin on r, and lists those that clients
-// may call in its information.
-func (s *server) registerServices(r grpc.ServiceRegistrar) {
+// registerAndListServices registers all services of the plugin on r, and lists those that
+// clients may call in its information.
+func (s *server) registerAndListServices(r grpc.ServiceRegistrar) {
 	shellpb.RegisterPluginServer(r, s)
 	listed := serviceLister{r, s.information}
 	shellpb.RegisterDispatcherServer(listed, s)
@@ -105,19 +105,19 @@ func (s *server) newGRPCServer(options []grpc.ServerOption) *grpc.Server {
 		grpc.MaxRecvMsgSize(shellpb.MaxMessage),
 		grpc.MaxSendMsgSize(shellpb.MaxMessage),
 		grpc.UnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
-			defer s.recoverPanic(info.FullMethod, &err)
+			defer s.recoverPanicAsError(info.FullMethod, &err)
 			return next(ctx, r)
 		}),
 		grpc.StreamInterceptor(func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-			defer s.recoverPanic(info.FullMethod, &err)
+			defer s.recoverPanicAsError(info.FullMethod, &err)
 			return next(service, stream)
 		}),
 	)...)
 }
 
-// recoverPanic logs a panic of the plugin and turns it into the error of the call. It must
-// be deferred.
-func (s *server) recoverPanic(call string, err *error) {
+// recoverPanicAsError logs a panic of the plugin and turns it into the error of the call.
+// It must be deferred.
+func (s *server) recoverPanicAsError(call string, err *error) {
 	if v := recover(); v != nil {
 		s.log.Error("the plugin panicked", "call", call, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		*err = shellpb.ErrorWithDetail(codes.Internal, fmt.Sprintf("the plugin panicked: %v", v), &shellpb.Error{Code: General})
@@ -153,7 +153,7 @@ func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (
 		return &shellpb.InitializeResponse{Error: fmt.Sprintf("cannot initialize: %v", err)}, nil
 	}
 	if s.control != nil {
-		s.control.setState(statecontrol.Suspended)
+		s.control.appendStateAndWake(statecontrol.Suspended)
 	}
 	s.initialized.Store(true)
 	return &shellpb.InitializeResponse{}, nil
@@ -164,8 +164,9 @@ func (s *server) Deinitialize(ctx context.Context, r *shellpb.DeinitializeReques
 	return &shellpb.DeinitializeResponse{}, statusFromError(s.deinitializeOnce(ctx, Reason(r.GetReason().Words())))
 }
 
-// deinitializeOnce calls the plugin's Deinitialize if Initialize succeeded, and then closes
-// the connection to the host for good. A second call waits for the first one and does nothing.
+// deinitializeOnce calls the plugin's Deinitialize if Initialize succeeded, and then
+// closes the connection to the host for good. A second call waits for the first one and
+// does nothing.
 func (s *server) deinitializeOnce(ctx context.Context, why Reason) (err error) {
 	if !s.initializing.Load() {
 		return nil
@@ -178,7 +179,7 @@ func (s *server) deinitializeOnce(ctx context.Context, why Reason) (err error) {
 			s.log.Error("cannot deinitialize in order", "error", err)
 		}
 		if s.control != nil {
-			s.control.setState(statecontrol.Exited)
+			s.control.appendStateAndWake(statecontrol.Exited)
 		}
 		s.host.Load().closeForGood()
 	})

@@ -42,15 +42,15 @@ func newStateControl(p Suspender) *stateControl {
 	}
 }
 
-// latestState returns the present state, the last one of the list.
-func (c *stateControl) latestState() *stateNode {
+// latestNode returns the present state, the last one of the list.
+func (c *stateControl) latestNode() *stateNode {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.latest
 }
 
-// setState appends the new state to the list, and wakes the watchers.
-func (c *stateControl) setState(s statecontrol.State) {
+// appendStateAndWake appends the new state to the list, and wakes the watchers.
+func (c *stateControl) appendStateAndWake(s statecontrol.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.latest.next = &stateNode{state: s, replaced: make(chan struct{})}
@@ -58,17 +58,17 @@ func (c *stateControl) setState(s statecontrol.State) {
 	c.latest = c.latest.next
 }
 
-// runCommand suspends or resumes the plugin, after an earlier command has ended. It returns
-// statecontrol.ErrIllegalState if the plugin is in that state already, or is not initialized,
-// and otherwise the error of the plugin or of ctx.
-func (c *stateControl) runCommand(ctx context.Context, command statecontrol.Command) error {
+// runCommandInTurn suspends or resumes the plugin, after an earlier command has ended. It
+// returns statecontrol.ErrIllegalState if the plugin is in that state already, or is not
+// initialized, and otherwise the error of the plugin or of ctx.
+func (c *stateControl) runCommandInTurn(ctx context.Context, command statecontrol.Command) error {
 	select {
 	case c.running <- struct{}{}:
 		defer func() { <-c.running }()
 	case <-ctx.Done():
 		return fmt.Errorf("cannot %s: an earlier request is still running: %w", command, ctx.Err())
 	}
-	switch now := c.latestState().state; now {
+	switch now := c.latestNode().state; now {
 	case command.Target():
 		return statecontrol.ErrIllegalState
 	case statecontrol.Uninitialized, statecontrol.Exited:
@@ -82,23 +82,23 @@ func (c *stateControl) runCommand(ctx context.Context, command statecontrol.Comm
 	if err := act(ctx); err != nil {
 		return err
 	}
-	c.setState(command.Target())
+	c.appendStateAndWake(command.Target())
 	return nil
 }
 
 // State returns the present state.
 func (c *stateControl) State(context.Context, *statecontrolpb.StateRequest) (*statecontrolpb.StateResponse, error) {
-	return c.latestState().toWire(), nil
+	return c.latestNode().toWire(), nil
 }
 
 // Request suspends or resumes the plugin for the host. It fails with FailedPrecondition and
-// the number IllegalState where runCommand returns ErrIllegalState.
+// the number IllegalState where runCommandInTurn returns ErrIllegalState.
 func (c *stateControl) Request(ctx context.Context, r *statecontrolpb.RequestRequest) (*statecontrolpb.RequestResponse, error) {
 	command, ok := statecontrol.CommandFromWire(r.GetCommand())
 	if !ok {
 		return nil, status.Errorf(codes.InvalidArgument, "unknown command %d", r.GetCommand())
 	}
-	err := c.runCommand(ctx, command)
+	err := c.runCommandInTurn(ctx, command)
 	if errors.Is(err, statecontrol.ErrIllegalState) {
 		return nil, shellpb.ErrorWithDetail(codes.FailedPrecondition, err.Error(), &shellpb.Error{Code: IllegalState})
 	}
@@ -110,7 +110,7 @@ func (c *stateControl) Request(ctx context.Context, r *statecontrolpb.RequestReq
 
 // Watch sends the present state and each later one, until the host ends the stream.
 func (c *stateControl) Watch(_ *statecontrolpb.WatchRequest, stream grpc.ServerStreamingServer[statecontrolpb.StateResponse]) error {
-	for now := c.latestState(); ; now = now.next {
+	for now := c.latestNode(); ; now = now.next {
 		if err := stream.Send(now.toWire()); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (h *Host) WatchSubsystems(ctx context.Context) iter.Seq2[[]Subsystem, error
 		return h.shellClient().WatchSubsystems(ctx, &shellpb.WatchSubsystemsRequest{}, opts...)
 	}
 	return func(yield func([]Subsystem, error) bool) {
-		err := followStream(ctx, open, func(r *shellpb.SubsystemsResponse) bool { return yield(subsystemsFromWire(r), nil) })
+		err := followStreamReopening(ctx, open, func(r *shellpb.SubsystemsResponse) bool { return yield(subsystemsFromWire(r), nil) })
 		if err != nil {
 			yield(nil, errorFromHost(ctx, "watch the subsystems", err))
 		}

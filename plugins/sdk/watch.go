@@ -33,17 +33,17 @@ func (h *Host) watchChanges(ctx context.Context, callsign string, r *shellpb.Wat
 		return h.shellClient().Watch(shellpb.WithCallsign(ctx, callsign), r, opts...)
 	}
 	return func(yield func(Change, error) bool) {
-		err := followStream(ctx, open, func(c *shellpb.StateChange) bool { return yield(changeFromWire(c), nil) })
+		err := followStreamReopening(ctx, open, func(c *shellpb.StateChange) bool { return yield(changeFromWire(c), nil) })
 		if err != nil {
 			yield(Change{}, errorFromHost(ctx, "watch "+callsignInError(callsign), err))
 		}
 	}
 }
 
-// followStream opens a stream and calls deliver with each message, until deliver returns
-// false or ctx ends; it then returns nil. It opens the stream again after a sleep, and after
-// the host was restarted. It returns any other error.
-func followStream[M any](ctx context.Context, open func(context.Context, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error),
+// followStreamReopening opens a stream and calls deliver with each message, until deliver
+// returns false or ctx ends; it then returns nil. It opens the stream again after a
+// sleep, and after the host was restarted. It returns any other error.
+func followStreamReopening[M any](ctx context.Context, open func(context.Context, ...grpc.CallOption) (grpc.ServerStreamingClient[M], error),
 	deliver func(*M) bool,
 ) error {
 	ctx, cancel := context.WithCancel(ctx)

@@ -148,9 +148,9 @@ const (
 // has no such number.
 func (n ErrorNumber) Name() string { return meanings[n].name }
 
-// CauseIsText reports whether clients get an error's cause as the text, because the
+// SendsCauseAsText reports whether clients get an error's cause as the text, because the
 // number's own text says too little.
-func (n ErrorNumber) CauseIsText() bool { return meanings[n].causeIsText }
+func (n ErrorNumber) SendsCauseAsText() bool { return meanings[n].causeIsText }
 
 // R4Error returns the number as clients of Thunder R4 receive it.
 func (n ErrorNumber) R4Error() WireError {

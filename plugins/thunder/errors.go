@@ -65,9 +65,9 @@ var sentinels = []struct {
 	{context.Canceled, Aborted},
 }
 
-// ErrorOf returns err, which is not nil, with a number: that of the *Error that err
+// WithNumber returns err, which is not nil, with a number: that of the *Error that err
 // wraps, else that of the first sentinel that err wraps, else General.
-func ErrorOf(err error) *Error {
+func WithNumber(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
@@ -79,10 +79,10 @@ func ErrorOf(err error) *Error {
 	return &Error{General, err}
 }
 
-// CallErrorOf returns err, the error of a call to a plugin, with a number as ErrorOf
+// WithCallNumber returns err, the error of a call to a plugin, with a number as WithNumber
 // does. If the instance is not active the number is CallNotActive, or CallHibernated.
-func CallErrorOf(err error) *Error {
-	e := ErrorOf(err)
+func WithCallNumber(err error) *Error {
+	e := WithNumber(err)
 	switch e.Number {
 	case Unavailable, ProcessTerminated:
 		return &Error{CallNotActive, e.Cause}
@@ -93,10 +93,10 @@ func CallErrorOf(err error) *Error {
 	}
 }
 
-// NumberOf returns the number of err, which is not nil: one of Thunder's, never a
+// NumberOrPluginCode returns the number of err, which is not nil: one of Thunder's, never a
 // variant, or the code that a plugin answered. A JSON-RPC code is negative.
-func NumberOf(err error) ErrorNumber {
-	e := ErrorOf(err)
+func NumberOrPluginCode(err error) ErrorNumber {
+	e := WithNumber(err)
 	if answer, ok := errors.AsType[*shell.PluginError](err); ok && e.Number == General {
 		return cmp.Or(ErrorNumber(answer.Code), General)
 	}

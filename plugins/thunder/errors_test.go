@@ -26,7 +26,7 @@ func TestNumberOf(t *testing.T) {
 		{fmt.Errorf("cannot ask: %w", &shell.PluginError{Code: 1001}), 1001},
 		{&shell.PluginError{Code: -32602}, -32602},
 	} {
-		if got := NumberOf(test.err); got != test.want {
+		if got := NumberOrPluginCode(test.err); got != test.want {
 			t.Errorf("%v: got %d, want %d", test.err, got, test.want)
 		}
 	}

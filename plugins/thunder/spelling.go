@@ -24,9 +24,9 @@ func PascalCase(words string) string {
 // versionForm matches a version's beginning, with or without a "v".
 var versionForm = regexp.MustCompile(`^v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})`)
 
-// ParseVersion returns the three numbers that the version of a build begins with,
+// ParseVersionOrZero returns the three numbers that the version of a build begins with,
 // such as v1.2.3-4-gabc; all are 0 for a mere commit.
-func ParseVersion(text string) shell.Version {
+func ParseVersionOrZero(text string) shell.Version {
 	m := versionForm.FindStringSubmatch(text)
 	if m == nil {
 		return shell.Version{}

@@ -15,7 +15,7 @@ func TestParseVersion(t *testing.T) {
 		"":                 {},
 		"v99999999999.1.1": {},
 	} {
-		if got := ParseVersion(text); got != want {
+		if got := ParseVersionOrZero(text); got != want {
 			t.Errorf("ParseVersion(%q) = %+v", text, got)
 		}
 	}

@@ -191,7 +191,7 @@ func (h *servedHost) dialMany(n int) (calls []func(context.Context) error, hangU
 
 // dialNative calls the same service through the host.
 func (h *servedHost) dialNative() (call func(context.Context) error, hangUp func(), err error) {
-	c, err := client.Dial(filepath.Join(h.dir, "run", "communicator"))
+	c, err := client.New(filepath.Join(h.dir, "run", "communicator"))
 	if err != nil {
 		return nil, nil, err
 	}

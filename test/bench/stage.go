@@ -74,7 +74,7 @@ func newStage(ctx context.Context, counter string) (_ *stage, err error) {
 func (s *stage) close() error {
 	var err error
 	if s.host != nil {
-		err = s.host.Close(false)
+		err = s.host.CleanUpAndClose(false)
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))
 }

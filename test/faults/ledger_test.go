@@ -69,7 +69,7 @@ func TestLedger(t *testing.T) {
 	s := newSite(t, "", plugin("Ledger", programs+"/ledger", `on-call = "wake"`))
 	h := s.start("")
 	h.ready()
-	native, err := client.Dial(filepath.Join(s.root, "run", "communicator"))
+	native, err := client.New(filepath.Join(s.root, "run", "communicator"))
 	must(t, err)
 	defer native.Close()
 	var callers []*caller

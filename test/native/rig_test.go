@@ -94,18 +94,18 @@ func startHost(t *testing.T, besides ...configs.Plugin) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := h.host.Close(false); err != nil {
+		if err := h.host.CleanUpAndClose(false); err != nil {
 			t.Error(err)
 		}
 	})
-	l, err := communicator.Listen(h.socket(), communicator.Group{})
+	l, err := communicator.ListenReplacingStale(h.socket(), communicator.Group{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- h.host.Communicator.Serve(l) }()
+	go func() { served <- h.host.Communicator.ServeNative(l) }()
 	h.host.Supervisor.Start(t.Context())
-	if h.client, err = client.Dial(h.socket()); err != nil {
+	if h.client, err = client.New(h.socket()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -114,7 +114,7 @@ func startHost(t *testing.T, besides ...configs.Plugin) *rig {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := h.host.Stop(ctx); err != nil {
+		if err := h.host.StopPluginsAndCommunicator(ctx); err != nil {
 			t.Error(err)
 		}
 		if err := <-served; err != nil {

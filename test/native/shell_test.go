@@ -203,7 +203,7 @@ func TestCloseIsBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if err := h.host.Communicator.Close(ctx); err != nil {
+	if err := h.host.Communicator.StopServingNative(ctx); err != nil {
 		t.Error(err) // a watch is told at once
 	}
 	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {

@@ -48,7 +48,7 @@ func TestManyClients(t *testing.T) {
 	h.call("release")
 	fds, goroutines := descriptors(t), runtime.NumGoroutine()
 	come := func() error {
-		c, err := client.Dial(h.socket())
+		c, err := client.New(h.socket())
 		if err != nil {
 			return err
 		}

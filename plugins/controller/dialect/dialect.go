@@ -52,8 +52,8 @@ func ByName(name string) (Dialect, error) {
 	return d, nil
 }
 
-// ForListener returns the dialect that a listener is configured with, by default R4.
-func ForListener(configured configs.Dialect) Dialect {
+// ByNameOrR4 returns the dialect of that name in the configuration, R4 for every other name.
+func ByNameOrR4(configured configs.Dialect) Dialect {
 	if d, ok := dialects[string(configured)]; ok {
 		return d
 	}
@@ -70,7 +70,7 @@ func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 		return errorFromPlugin(d, answered)
 	}
 	if !ok {
-		numbered = thunder.ErrorOf(err)
+		numbered = thunder.WithNumber(err)
 	}
 	e := ErrorForNumber(d, numbered.Number)
 	if numbered.Cause == nil {
@@ -82,7 +82,7 @@ func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 		RetryAfterMs int64  `json:"retryAfterMs,omitempty"`
 	}
 	switch {
-	case numbered.Number.CauseIsText():
+	case numbered.Number.SendsCauseAsText():
 		e.Message = cause
 	case numbered.CauseAddsToNumber():
 		data.Cause = cause

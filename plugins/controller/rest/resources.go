@@ -14,15 +14,15 @@ import (
 
 // resources is the REST interface of the Controller, by HTTP method and name.
 var resources = map[string]Resource{
-	"GET ":              Request.overview,
+	"GET ":              Request.instancesLinksAndLanes,
 	"GET Plugins":       resultAsMember("plugins", "status"),
 	"GET Links":         resultAsMember("channel", "links"),
-	"GET Process":       Request.threads,
+	"GET Process":       Request.lanesAsThreads,
 	"GET Plugin":        Request.pluginRecord,
-	"GET Environment":   Request.environment,
-	"GET Configuration": Request.configuration,
+	"GET Environment":   Request.environmentVariable,
+	"GET Configuration": Request.pluginConfiguration,
 	"GET Callstack":     Request.callstack,
-	"GET SubSystems":    Request.subsystems,
+	"GET SubSystems":    Request.subsystemsByName,
 	"GET Version":       Request.version,
 	"GET Discovery":     Request.discoveryResults,
 
@@ -33,9 +33,9 @@ var resources = map[string]Resource{
 	"PUT Resume":        operationResource("resume", "resumed"),
 	"PUT Hibernate":     operationResource("hibernate", "hibernated"),
 	"PUT Configuration": Request.configure,
-	"PUT Persist":       Request.persist,
+	"PUT Persist":       Request.persistAll,
 	"PUT Discovery":     Request.startDiscovery,
-	"PUT Harakiri":      Request.reboot,
+	"PUT Harakiri":      Request.rebootMachine,
 
 	"DELETE Persistent": Request.deleteFile,
 }
@@ -52,8 +52,8 @@ func resultAsMember(member, method string) Resource {
 	}
 }
 
-// overview returns the records of all instances, the connections and the lanes.
-func (r Request) overview() (any, error) {
+// instancesLinksAndLanes returns the records of all instances, the connections and the lanes.
+func (r Request) instancesLinksAndLanes() (any, error) {
 	plugins, err := r.Call("status", "", nil)
 	if err != nil {
 		return nil, err
@@ -66,8 +66,8 @@ func (r Request) overview() (any, error) {
 	return object{"plugins": plugins, "channel": links, "server": object{"threads": threads}}, err
 }
 
-// threads returns the lanes of all instances.
-func (r Request) threads() (any, error) {
+// lanesAsThreads returns the lanes of all instances.
+func (r Request) lanesAsThreads() (any, error) {
 	threads, err := r.Call("threads", "", nil)
 	return object{"server": object{"threads": threads}}, err
 }
@@ -80,30 +80,30 @@ func (r Request) pluginRecord() (any, error) {
 	}
 	found, err := r.Call("status", r.Argument, nil)
 	if err != nil {
-		return nil, r.explainUnknownKey(err)
+		return nil, r.rewordUnknownKey(err)
 	}
 	return json.RawMessage(bytes.TrimSuffix(bytes.TrimPrefix(found, []byte("[")), []byte("]"))), nil
 }
 
-// environment returns the value of the variable in the path, or 204 if there is none.
-func (r Request) environment() (any, error) {
+// environmentVariable returns the value of the variable in the path, or 204 if there is none.
+func (r Request) environmentVariable() (any, error) {
 	if err := r.requireArgument("a variable"); err != nil {
 		return nil, err
 	}
 	value, err := r.Call("environment", r.Argument, nil)
-	if err != nil && thunder.ErrorOf(err).Number == thunder.UnknownKey {
+	if err != nil && thunder.WithNumber(err).Number == thunder.UnknownKey {
 		return nil, &Error{http.StatusNoContent, "Environment variable does not exist"}
 	}
 	return object{"value": value}, err
 }
 
-// configuration returns the plugin's own configuration of the instance in the path.
-func (r Request) configuration() (any, error) {
+// pluginConfiguration returns the plugin's own configuration of the instance in the path.
+func (r Request) pluginConfiguration() (any, error) {
 	if err := r.requireArgument("a callsign"); err != nil {
 		return nil, err
 	}
 	result, err := r.Call("configuration", r.Argument, nil)
-	return result, r.explainUnknownKey(err)
+	return result, r.rewordUnknownKey(err)
 }
 
 // callstack returns the stack of the lane whose position is in the path.
@@ -114,8 +114,8 @@ func (r Request) callstack() (any, error) {
 	return r.Call("callstack", r.Argument, nil)
 }
 
-// subsystems returns an object with each subsystem's name, and whether it is up.
-func (r Request) subsystems() (any, error) {
+// subsystemsByName returns an object with each subsystem's name, and whether it is up.
+func (r Request) subsystemsByName() (any, error) {
 	found, err := r.Call("subsystems", "", nil)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (r Request) version() (any, error) { return r.Call("version", "", nil) }
 // discoveryResults calls the method discoveryresults, which the host refuses.
 func (r Request) discoveryResults() (any, error) {
 	found, err := r.Call("discoveryresults", "", nil)
-	return object{"bridges": found}, explainNoDiscovery(err)
+	return object{"bridges": found}, rewordNoDiscovery(err)
 }
 
 // startDiscovery calls the method startdiscovery, which the host refuses.
@@ -151,13 +151,13 @@ func (r Request) startDiscovery() (any, error) {
 		params = jsonrpc.MustMarshal(object{"ttl": n})
 	}
 	_, err := r.Call("startdiscovery", "", params)
-	return nil, explainNoDiscovery(err)
+	return nil, rewordNoDiscovery(err)
 }
 
-// explainNoDiscovery returns err in Thunder's words if it says that the host does
+// rewordNoDiscovery returns err in Thunder's words if it says that the host does
 // not search the network.
-func explainNoDiscovery(err error) error {
-	if err != nil && thunder.ErrorOf(err).Number == thunder.NotSupported {
+func rewordNoDiscovery(err error) error {
+	if err != nil && thunder.WithNumber(err).Number == thunder.NotSupported {
 		return &Error{http.StatusBadRequest, "Probe functionality not enabled!"}
 	}
 	return err
@@ -180,7 +180,7 @@ func operationResource(method, participle string) Resource {
 			params["timeout"] = timeout
 		}
 		_, err := r.Call(method, "", jsonrpc.MustMarshal(params))
-		return nil, r.explainUnknownKey(err)
+		return nil, r.rewordUnknownKey(err)
 	}
 }
 
@@ -194,22 +194,22 @@ func (r Request) configure() (any, error) {
 		return nil, &Error{http.StatusBadRequest, "Could not update the config. Error: the body is not JSON"}
 	}
 	_, err := r.Call("configuration", r.Argument, r.Body)
-	if err = r.explainUnknownKey(err); err == nil {
+	if err = r.rewordUnknownKey(err); err == nil {
 		return nil, nil
 	}
 	no := restErrorOf(err)
 	return nil, &Error{no.Status, "Could not update the config. Error: " + no.Text}
 }
 
-// persist keeps the changed configurations of all instances across restarts of the
+// persistAll keeps the changed configurations of all instances across restarts of the
 // host.
-func (r Request) persist() (any, error) {
+func (r Request) persistAll() (any, error) {
 	_, err := r.Call("persist", "", nil)
 	return sentence("Current configuration stored"), err
 }
 
-// reboot restarts the machine.
-func (r Request) reboot() (any, error) {
+// rebootMachine restarts the machine.
+func (r Request) rebootMachine() (any, error) {
 	_, err := r.Call("reboot", "", nil)
 	return nil, err
 }
@@ -217,7 +217,7 @@ func (r Request) reboot() (any, error) {
 // deleteFile deletes the file in the path, below the persistent directories.
 func (r Request) deleteFile() (any, error) {
 	_, err := r.Call("delete", "", jsonrpc.MustMarshal(object{"path": r.Argument}))
-	if err != nil && thunder.ErrorOf(err).Number == thunder.PrivilegedRequest {
+	if err != nil && thunder.WithNumber(err).Number == thunder.PrivilegedRequest {
 		return nil, &Error{http.StatusBadRequest, "incorrect path"}
 	}
 	return nil, err
@@ -232,10 +232,10 @@ func (r Request) requireArgument(expected string) error {
 	return &Error{http.StatusBadRequest, "the path must end with " + expected}
 }
 
-// explainUnknownKey returns err in Thunder's words if it says that there is no
+// rewordUnknownKey returns err in Thunder's words if it says that there is no
 // instance of the callsign in the path.
-func (r Request) explainUnknownKey(err error) error {
-	if err != nil && thunder.ErrorOf(err).Number == thunder.UnknownKey {
+func (r Request) rewordUnknownKey(err error) error {
+	if err != nil && thunder.WithNumber(err).Number == thunder.UnknownKey {
 		return &Error{http.StatusNotFound, "There is no callsign: " + r.Argument}
 	}
 	return err

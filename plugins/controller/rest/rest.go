@@ -20,7 +20,7 @@ type Request struct {
 	Query    url.Values
 	Body     []byte
 	// Call calls a method of the Controller. An error has a number, see
-	// thunder.ErrorOf.
+	// thunder.WithNumber.
 	Call func(method, index string, params json.RawMessage) (json.RawMessage, error)
 }
 
@@ -90,7 +90,7 @@ func restErrorOf(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	numbered := thunder.ErrorOf(err)
+	numbered := thunder.WithNumber(err)
 	status, known := statuses[numbered.Number]
 	if !known {
 		status = http.StatusInternalServerError

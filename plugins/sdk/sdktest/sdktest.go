@@ -119,9 +119,9 @@ func StartRefused(tb testing.TB, o Options) error {
 	return err
 }
 
-// startHarness opens a private host and activates the plugin and the instances beside it. The
-// error is of an activation; any other error fails the test at once. The plugin is deactivated
-// and the host closed at the end of the test.
+// startHarness opens a private host and activates the plugin and the instances beside it.
+// The error is of an activation; any other error fails the test at once. The plugin is
+// deactivated and the host closed at the end of the test.
 func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	tb.Helper()
 	if engine == nil {
@@ -150,7 +150,7 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 		plugins = append(plugins, another)
 	}
 	h := &Harness{t: tb, events: &eventQueue{callsign: config.Callsign, added: make(chan struct{})}}
-	h.host = newHost(tb, plugins)
+	h.host = openPrivateHost(tb, plugins)
 	tb.Cleanup(h.host.Supervisor.Listen(h.events))
 	tb.Cleanup(h.deactivateAndStopHost)
 	ctx := context.WithoutCancel(tb.Context())
@@ -163,9 +163,9 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	return h, nil
 }
 
-// newHost returns a private host, which is closed and its directory removed at the end of
-// the test. An error fails the test.
-func newHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
+// openPrivateHost returns a private host, which is closed and its directory removed at
+// the end of the test. An error fails the test.
+func openPrivateHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "sdktest") //nolint:usetesting // the name of tb.TempDir may be too long for a socket in it
 	if err != nil {
@@ -184,7 +184,7 @@ func newHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := h.Close(false); err != nil {
+		if err := h.CleanUpAndClose(false); err != nil {
 			tb.Error(err)
 		}
 	})
@@ -200,7 +200,7 @@ func (h *Harness) deactivateAndStopHost() {
 			h.t.Errorf("cannot deactivate the plugin: %v", err)
 		}
 	}
-	if err := h.host.Stop(context.Background()); err != nil {
+	if err := h.host.StopPluginsAndCommunicator(context.Background()); err != nil {
 		h.t.Errorf("cannot stop the host: %v", err)
 	}
 }
@@ -260,19 +260,19 @@ func (h *Harness) HibernateRefused() error {
 }
 
 // suspendAndHibernate suspends the plugin if it is resumed, hibernates it, and returns the
-// error of the hibernation. It skips or fails the test where requireEngine does.
+// error of the hibernation. It skips or fails the test where skipOrFailWithoutEngine does.
 func (h *Harness) suspendAndHibernate() error {
 	h.t.Helper()
-	h.requireEngine()
+	h.skipOrFailWithoutEngine()
 	if h.shell.Status().Control == statecontrol.Resumed {
 		h.Suspend()
 	}
 	return h.shell.Hibernate(h.t.Context(), shell.Requested, 0)
 }
 
-// requireEngine skips the test if this machine can't hibernate processes, or fails
+// skipOrFailWithoutEngine skips the test if this machine can't hibernate processes, or fails
 // it if RequireCRIU is set.
-func (h *Harness) requireEngine() {
+func (h *Harness) skipOrFailWithoutEngine() {
 	h.t.Helper()
 	if err := engine.Check(h.t.Context()); err != nil {
 		if os.Getenv(RequireCRIU) == "1" {
@@ -287,7 +287,7 @@ func (h *Harness) requireEngine() {
 // machine that can't hibernate processes the test is skipped; see RequireCRIU.
 func (h *Harness) StartWarm() {
 	h.t.Helper()
-	h.requireEngine()
+	h.skipOrFailWithoutEngine()
 	h.Deactivate()
 	h.failTestOnError("start", h.shell.Activate(h.t.Context(), shell.Requested))
 	if h.shell.Status().StartedFrom == nil {

@@ -32,7 +32,7 @@ type observedBackend struct {
 // Launch launches the plugin in three steps: handshake, information, health. It returns only
 // the error of the handshake, and leaves out the subsystem conditions of the information.
 func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, err error) {
-	launched := b.run.tryStep(Handshake, "", func() (string, error) {
+	launched := b.run.tryAndRecordStep(Handshake, "", func() (string, error) {
 		info, err = b.Backend.Launch(ctx)
 		return "", err
 	})
@@ -40,8 +40,8 @@ func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, e
 		return info, err
 	}
 	b.run.services = info.Services
-	b.run.tryStep(Information, "", func() (string, error) { return b.checkInformation(ctx, info) })
-	b.run.tryStep(Health, "", func() (string, error) {
+	b.run.tryAndRecordStep(Information, "", func() (string, error) { return b.checkInformation(ctx, info) })
+	b.run.tryAndRecordStep(Health, "", func() (string, error) {
 		answer, err := healthpb.NewHealthClient(b.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: "plugin"})
 		if err == nil && answer.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 			err = fmt.Errorf("it is %s", answer.GetStatus())
@@ -98,7 +98,7 @@ func (b *observedBackend) checkInformation(ctx context.Context, info shell.Infor
 // Initialize initializes the plugin in one step. A plugin with state control must then
 // be suspended or resumed.
 func (b *observedBackend) Initialize(ctx context.Context) (err error) {
-	b.run.tryStep(Initialize, "", func() (found string, _ error) {
+	b.run.tryAndRecordStep(Initialize, "", func() (found string, _ error) {
 		if err = b.Backend.Initialize(ctx); err == nil && slices.Contains(b.run.services, statecontrol.ServiceName) {
 			found, err = b.checkControlState(ctx)
 		}
@@ -119,7 +119,7 @@ func (b *observedBackend) checkControlState(ctx context.Context) (name string, _
 
 // Deinitialize deinitializes the plugin in one step.
 func (b *observedBackend) Deinitialize(ctx context.Context, why shell.Reason) (err error) {
-	b.run.tryStep(Deinitialize, "", func() (string, error) {
+	b.run.tryAndRecordStep(Deinitialize, "", func() (string, error) {
 		err = b.Backend.Deinitialize(ctx, why)
 		return "", err
 	})
@@ -133,7 +133,7 @@ func (b *observedBackend) Stop(ctx context.Context) (err error) {
 		return b.Backend.Stop(ctx)
 	}
 	begun := time.Now()
-	b.run.tryStep(End, "", func() (string, error) {
+	b.run.tryAndRecordStep(End, "", func() (string, error) {
 		err = b.Backend.Stop(ctx)
 		if err == nil && time.Since(begun) >= b.grace {
 			return "", fmt.Errorf("it did not end within %s of being asked to", b.grace)

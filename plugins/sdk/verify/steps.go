@@ -39,8 +39,8 @@ const (
 	NothingLeft  = "nothing left"
 )
 
-// adviceForStep is, for each step, the advice to the author if the step fails, with the chapter
-// that explains it.
+// adviceForStep is, for each step, the advice to the author if the step fails, with the
+// chapter that explains it.
 var adviceForStep = map[string]string{
 	Executable:   "name a file that can be executed; a script needs its #! line",
 	Handshake:    "serve gRPC on a socket in $PLUGIN_UNIX_SOCKET_DIR, write 1|1|unix|SOCKET|grpc as the first line to stdout, and answer Information (docs/plugins.md, Handshake)",
@@ -63,9 +63,10 @@ var adviceForStep = map[string]string{
 // unknownMethod is the name of a method that no plugin has.
 const unknownMethod = "dormouse-verify-no-such-method"
 
-// tryStep does one step by work, records and reports its outcome, and reports whether the
-// step was ok. If skipReason is not empty, it records the step as skipped for that reason.
-func (r *run) tryStep(step, skipReason string, work func() (found string, err error)) (ok bool) {
+// tryAndRecordStep does one step by work, records and reports its outcome, and reports
+// whether the step was ok. If skipReason is not empty, it records the step as skipped for
+// that reason.
+func (r *run) tryAndRecordStep(step, skipReason string, work func() (found string, err error)) (ok bool) {
 	s := Step{Name: step, Result: Skipped, Found: skipReason}
 	if skipReason == "" {
 		begun := time.Now()
@@ -92,10 +93,11 @@ var Order = []string{
 	Checkpoint, ProcessGone, Restore, CallAgain, Resume, Deinitialize, End, NothingLeft,
 }
 
-// skipStepsBefore records the steps between the last one and the given one as skipped.
-func (r *run) skipStepsBefore(step, reason string) {
+// recordSkippedStepsBefore records the steps between the last one and the given one as
+// skipped.
+func (r *run) recordSkippedStepsBefore(step, reason string) {
 	for _, s := range Order[len(r.Steps):slices.Index(Order, step)] {
-		r.tryStep(s, reason, nil)
+		r.tryAndRecordStep(s, reason, nil)
 	}
 }
 
@@ -124,19 +126,19 @@ func (r *run) tryCallStep(ctx context.Context, step string) {
 	if skip == "" && !slices.Contains(r.services, shellpb.DispatcherService) {
 		skip = "it serves no Dispatcher"
 	}
-	r.tryStep(step, skip, func() (found string, err error) {
+	r.tryAndRecordStep(step, skip, func() (found string, err error) {
 		if r.Method == "" {
 			found, err = r.callUnknownMethod(ctx)
 		} else {
-			found, err = r.callMethod(ctx, shell.Call{Method: r.Method, Params: r.Params})
+			found, err = r.callExistingMethod(ctx, shell.Call{Method: r.Method, Params: r.Params})
 		}
 		return found, r.withCauseOfEnd(err)
 	})
 }
 
-// callMethod calls a method, and returns its answer in one line. It returns an error if the
-// plugin says that the method does not exist.
-func (r *run) callMethod(ctx context.Context, c shell.Call) (answer string, _ error) {
+// callExistingMethod calls a method, and returns its answer in one line. It returns an
+// error if the plugin says that the method does not exist.
+func (r *run) callExistingMethod(ctx context.Context, c shell.Call) (answer string, _ error) {
 	exists, err := r.shell.Exists(ctx, c.Method)
 	if err == nil && !exists {
 		err = errors.New("no")
@@ -181,7 +183,7 @@ func (r *run) trySleepSteps(ctx context.Context) {
 	if skip == "" && !slices.Contains(r.services, statecontrol.ServiceName) {
 		skip = "it serves no StateControl, and so can't be hibernated"
 	}
-	suspended := r.tryStep(Suspend, skip, func() (string, error) { return "", r.withCauseOfEnd(r.checkSuspendTwice(ctx)) })
+	suspended := r.tryAndRecordStep(Suspend, skip, func() (string, error) { return "", r.withCauseOfEnd(r.suspendAndCheckSecondRefused(ctx)) })
 	if skip == "" && !suspended {
 		skip = "it is not suspended"
 	}
@@ -190,14 +192,14 @@ func (r *run) trySleepSteps(ctx context.Context) {
 			skip = "not possible here: " + strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 		}
 	}
-	possible := r.tryStep(Preflight, skip, func() (string, error) {
+	possible := r.tryAndRecordStep(Preflight, skip, func() (string, error) {
 		r.recordProcesses()
 		return "", hibernate.PreflightCheckpoint(r.host.Engine, r.host.Processes.Images.ImageDir(callsign), r.shell.Status().Facts.PID)
 	})
 	if skip == "" && !possible {
 		skip = "the preflight failed"
 	}
-	slept := r.tryStep(Checkpoint, skip, func() (string, error) {
+	slept := r.tryAndRecordStep(Checkpoint, skip, func() (string, error) {
 		if err := r.shell.Hibernate(ctx, shell.Requested, 0); err != nil {
 			return "", err
 		}
@@ -206,24 +208,25 @@ func (r *run) trySleepSteps(ctx context.Context) {
 	if skip == "" && !slept {
 		skip = "it did not sleep"
 	}
-	r.tryStep(ProcessGone, skip, func() (string, error) { return "", r.checkProcessesGone() })
-	r.tryStep(Restore, skip, func() (string, error) { return "", r.shell.Activate(ctx, shell.Requested) })
+	r.tryAndRecordStep(ProcessGone, skip, func() (string, error) { return "", r.checkProcessesGone() })
+	r.tryAndRecordStep(Restore, skip, func() (string, error) { return "", r.shell.Activate(ctx, shell.Requested) })
 	if skip == "" {
 		r.recordProcesses()
 		r.tryCallStep(ctx, CallAgain)
 	} else {
-		r.tryStep(CallAgain, skip, nil)
+		r.tryAndRecordStep(CallAgain, skip, nil)
 	}
 	resumable := r.skipReasonIfNotRunning()
 	if resumable == "" && !suspended {
 		resumable = "it was not suspended"
 	}
-	r.tryStep(Resume, resumable, func() (string, error) { return "", r.shell.Resume(ctx, shell.Requested) })
+	r.tryAndRecordStep(Resume, resumable, func() (string, error) { return "", r.shell.Resume(ctx, shell.Requested) })
 }
 
-// checkSuspendTwice suspends the plugin, after a resume if it is suspended already. It returns
-// an error unless the plugin refuses a second request and stays suspended.
-func (r *run) checkSuspendTwice(ctx context.Context) error {
+// suspendAndCheckSecondRefused suspends the plugin, after a resume if it is suspended
+// already. It returns an error unless the plugin refuses a second request and stays
+// suspended.
+func (r *run) suspendAndCheckSecondRefused(ctx context.Context) error {
 	if r.shell.Status().Control == statecontrol.Suspended {
 		if err := r.shell.Resume(ctx, shell.Requested); err != nil {
 			return err
@@ -279,7 +282,8 @@ func findProgram(name string) (path string, err error) {
 	return path, err
 }
 
-// shorten returns the text, cut to a number of characters with "…" at its end if it is longer.
+// shorten returns the text, cut to a number of characters with "…" at its end if it is
+// longer.
 func shorten(text string, maxRunes int) string {
 	if runes := []rune(text); len(runes) > maxRunes {
 		return string(runes[:maxRunes-1]) + "…"

@@ -100,7 +100,7 @@ type run struct {
 // runSteps does every step. It returns an error only if the private host cannot be opened.
 func (r *run) runSteps(ctx context.Context) (err error) {
 	config := r.pluginConfig()
-	found := r.tryStep(Executable, "", func() (string, error) {
+	found := r.tryAndRecordStep(Executable, "", func() (string, error) {
 		path, err := findProgram(r.Options.Program)
 		config.Executable = path
 		return path, err
@@ -115,15 +115,15 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 		activated = r.shell.Activate(ctx, shell.Requested)
 		r.recordProcesses()
 	}
-	r.skipStepsBefore(Methods, "it does not run")
+	r.recordSkippedStepsBefore(Methods, "it does not run")
 	r.tryCallStep(ctx, Methods)
 	r.trySleepSteps(ctx)
 	r.backend.ending = true
 	_ = r.shell.Deactivate(context.WithoutCancel(ctx), shell.Requested) // the backend makes it steps
-	r.skipStepsBefore(NothingLeft, "it does not run")
-	stopped := r.host.Stop(context.WithoutCancel(ctx))
-	r.tryStep(NothingLeft, "", func() (string, error) {
-		return "", errors.Join(stopped, r.checkProcessesGone(), r.checkNoFilesLeft(), r.host.Close(false))
+	r.recordSkippedStepsBefore(NothingLeft, "it does not run")
+	stopped := r.host.StopPluginsAndCommunicator(context.WithoutCancel(ctx))
+	r.tryAndRecordStep(NothingLeft, "", func() (string, error) {
+		return "", errors.Join(stopped, r.checkProcessesGone(), r.closeImagesAndCheckNoFiles(), r.host.CleanUpAndClose(false))
 	})
 	r.OK = activated == nil && !r.hasFailedStep()
 	return nil
@@ -159,8 +159,9 @@ func (r *run) pluginConfig() configs.Plugin {
 	return c
 }
 
-// checkNoFilesLeft returns an error that names the files that the plugin left behind.
-func (r *run) checkNoFilesLeft() error {
+// closeImagesAndCheckNoFiles returns an error that names the files that the plugin left
+// behind.
+func (r *run) closeImagesAndCheckNoFiles() error {
 	r.host.Processes.Images.Close() // returns when the images that were used are deleted
 	var found []error
 	for _, dir := range []string{r.host.Processes.RunDir, filepath.Join(r.dir, "images", callsign)} {
