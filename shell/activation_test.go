@@ -24,7 +24,7 @@ func TestActivate(t *testing.T) {
 		)
 		r.expectActions(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 		st := r.Status()
-		if st.Err != nil || st.Reason != shell.Startup || st.Control != statecontrol.Suspended || st.Information.Class != "Fake" || st.Facts.PID != 1 {
+		if st.Err != nil || st.Reason != shell.Startup || st.Control != statecontrol.Suspended || st.Information.Class != "Fake" || st.Figures.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
 

@@ -36,7 +36,7 @@ func (c admittedConn) Invoke(ctx context.Context, method string, args, reply any
 	if isProbeMethod(method) {
 		return c.s.callAsProbe(ctx, send)
 	}
-	return c.s.callPlugin(ctx, messageSize(args), send)
+	return c.s.admitAndCallPlugin(ctx, messageSize(args), send)
 }
 
 // NewStream admits a stream and opens it, see grpc.ClientConnInterface. The stream counts
@@ -60,7 +60,7 @@ func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, meth
 	under, err := c.to.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		leave()
-		return nil, streamEndError(end, err)
+		return nil, streamEndErrorOr(end, err)
 	}
 	context.AfterFunc(ctx, leave)
 	return &admittedStream{under, end, leave, !desc.ServerStreams}, nil
@@ -78,15 +78,15 @@ func (s *Shell) admitStream(ctx context.Context, method string) (end context.Con
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().CallTimeout))
 	defer cancel()
-	if _, err := s.admitCall(ctx, 0); err != nil {
+	if _, err := s.admitCallOrWait(ctx, 0); err != nil {
 		return nil, err
 	}
 	return s.inFlight.turnCallIntoStream(), nil
 }
 
-// streamEndError returns why end has ended, if that made the stream fail with err, and
+// streamEndErrorOr returns why end has ended, if that made the stream fail with err, and
 // otherwise err.
-func streamEndError(end context.Context, err error) error {
+func streamEndErrorOr(end context.Context, err error) error {
 	if end.Err() != nil && !errors.Is(err, io.EOF) {
 		return context.Cause(end)
 	}
@@ -106,7 +106,7 @@ func (s *admittedStream) Header() (metadata.MD, error) {
 	header, err := s.ClientStream.Header()
 	if err != nil {
 		s.leave()
-		err = streamEndError(s.end, err)
+		err = streamEndErrorOr(s.end, err)
 	}
 	return header, err
 }
@@ -123,7 +123,7 @@ func (s *admittedStream) RecvMsg(m any) error {
 	if err == nil {
 		return nil
 	}
-	return streamEndError(s.end, err)
+	return streamEndErrorOr(s.end, err)
 }
 
 // SendMsg sends one message. After io.EOF the caller gets the error of the stream from
@@ -134,5 +134,5 @@ func (s *admittedStream) SendMsg(m any) error {
 		return err
 	}
 	s.leave()
-	return streamEndError(s.end, err)
+	return streamEndErrorOr(s.end, err)
 }

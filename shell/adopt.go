@@ -31,7 +31,7 @@ func (s *Shell) Adopt(ctx context.Context) error {
 		return nil
 	}
 	return s.runInLane(ctx, Adopt, s.activationTimeLimit(), func(ctx context.Context) error {
-		err := s.takeStep(ctx, Adopt, why, s.adoptPlugin)
+		err := s.takeStep(ctx, Adopt, why, s.adoptOrStopPlugin)
 		if err == nil {
 			s.saveActivationReason(why)
 		}
@@ -39,23 +39,23 @@ func (s *Shell) Adopt(ctx context.Context) error {
 	})
 }
 
-// adoptPlugin is the work of an adoption: it connects to the plugin and records the state
-// of its state control. After an error the plugin does not run.
-func (s *Shell) adoptPlugin(ctx context.Context) error {
+// adoptOrStopPlugin is the work of an adoption: it connects to the plugin and records
+// the state of its state control. After an error the plugin does not run.
+func (s *Shell) adoptOrStopPlugin(ctx context.Context) error {
 	limited, cancel := s.contextUntilShutdown(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	info, err := s.process.Adopt(limited)
 	if err != nil {
-		return fmt.Errorf("cannot adopt: %w", shutdownError(limited, err))
+		return fmt.Errorf("cannot adopt: %w", shutdownErrorOr(limited, err))
 	}
 	s.setInformation(info)
-	s.recordStart()
+	s.recordStartForGoldenTrust()
 	if info.StateControl != nil {
 		now, err := info.StateControl.State(limited)
 		if err != nil {
-			return fmt.Errorf("cannot adopt: %w", errors.Join(shutdownError(limited, err), s.backend.Stop(ctx)))
+			return fmt.Errorf("cannot adopt: %w", errors.Join(shutdownErrorOr(limited, err), s.backend.Stop(ctx)))
 		}
-		s.recordControl(now)
+		s.recordAndReportControl(now)
 	}
 	s.inFlight.renewContexts()
 	return nil
@@ -66,13 +66,13 @@ func (s *Shell) adoptPlugin(ctx context.Context) error {
 // have ended or the stop timeout has passed. Any other plugin is deactivated for the reason
 // Shutdown; a plugin hibernated on disk sleeps on.
 func (s *Shell) LeaveOrDeactivate(ctx context.Context) error {
-	s.beginClosing()
+	s.refuseAllButDeactivate()
 	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated || s.process == nil || !s.process.OutlivesHost() {
-			return s.deactivateInTurn(ctx, Shutdown)
+			return s.deactivateHoldingTurn(ctx, Shutdown)
 		}
 		drained := s.runWithStopTimeout(ctx, s.inFlight.drainCalls)
-		s.inFlight.cancelAll()
+		s.inFlight.cancelAllUntilRenewed()
 		return errors.Join(drained, s.process.LeaveRunning(ctx))
 	})
 }

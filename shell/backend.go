@@ -11,7 +11,7 @@ import (
 )
 
 // Backend runs one plugin. The shell calls Launch, Initialize, Deinitialize and
-// Stop one at a time; it may call Invoke, Exists and Facts at any time and in
+// Stop one at a time; it may call Invoke, Exists and ProcessFigures at any time and in
 // parallel. A backend without the methods of Process is part of the host.
 type Backend interface {
 	// Launch starts the plugin and returns the plugin's description of itself. The
@@ -29,9 +29,9 @@ type Backend interface {
 	// Invoke runs one method of the plugin.
 	Invoke(ctx context.Context, c Call) (json.RawMessage, error)
 	// Exists reports whether the plugin has the method.
-	Exists(ctx context.Context, method string) (bool, error)
-	// Facts returns the process IDs and the memory use of the running plugin.
-	Facts() Facts
+	Exists(ctx context.Context, method string) (exists bool, err error)
+	// ProcessFigures returns the process IDs and the memory use of the running plugin.
+	ProcessFigures() ProcessFigures
 }
 
 // Process is a Backend that runs a program in processes of its own: the plugin can be
@@ -47,13 +47,14 @@ type Process interface {
 	Conn() grpc.ClientConnInterface
 	// ProbeProgram returns the program's description of itself, and starts the program
 	// for that if the program has changed since the last time. The shell calls
-	// ProbeProgram only while the plugin neither runs nor sleeps. The error wraps ErrInstantiation.
+	// ProbeProgram only while the plugin neither runs nor sleeps. The error wraps
+	// ErrInstantiation.
 	ProbeProgram(ctx context.Context) (Information, error)
-	// KnownInformation returns the description that ProbeProgram would return, if it is known
-	// without starting the program.
+	// KnownInformation returns the description that ProbeProgram would return, if it is
+	// known without starting the program.
 	KnownInformation() (info Information, known bool)
-	// Evidence collects exit, log and /proc files of a plugin that ends, for the post-mortem.
-	// The shell calls it before Stop.
+	// Evidence collects exit, log and /proc files of a plugin that ends, for the
+	// post-mortem. The shell calls it before Stop.
 	Evidence() Evidence
 
 	// Hibernate puts the plugin to sleep, on disk or in place. After an error the
@@ -62,7 +63,7 @@ type Process interface {
 	// HibernationObstacle returns an obstacle that is certain to make Hibernate fail now,
 	// or nil. It changes nothing and does not find every obstacle. The error wraps
 	// hibernate.ErrObstacle, or names what the host lacks.
-	HibernationObstacle() error
+	HibernationObstacle() (obstacle error)
 	// HibernationProgress returns how far a running Hibernate or Wake has come.
 	HibernationProgress() Progress
 	// Sleep returns a description of the plugin's sleep, nil while it does not sleep.
@@ -173,9 +174,9 @@ type Notification struct {
 	Params json.RawMessage
 }
 
-// Facts are the process IDs and the memory use of a running plugin, as the kernel reports
-// them.
-type Facts struct {
+// ProcessFigures are the process IDs and the memory use of a running plugin, as the
+// kernel reports them.
+type ProcessFigures struct {
 	// PID is the process ID of the plugin's program as the host sees it, 0 when there
 	// is none.
 	PID int
@@ -258,9 +259,9 @@ func (k sink) Exited(err error) {
 	s.mu.Lock()
 	generation := s.generation
 	s.mu.Unlock()
-	s.inFlight.cancelAll()
+	s.inFlight.cancelAllUntilRenewed()
 	s.goUnlessClosing(func() {
-		_ = s.lane.runInTurn(context.Background(), Exit, func() error {
+		_ = s.lane.waitAndRunOrJoin(context.Background(), Exit, func() error {
 			state := s.State()
 			hasProcess := state == Activated || state == Hibernated && s.sleepsInPlace()
 			s.mu.Lock()
@@ -271,7 +272,7 @@ func (k sink) Exited(err error) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), s.deactivationTimeLimit())
 			defer cancel()
-			return s.takeStepAfterExit(ctx, err)
+			return s.stopAfterExit(ctx, err)
 		})
 	})
 }
@@ -279,5 +280,5 @@ func (k sink) Exited(err error) {
 // Notify sends the plugin's event to the subscribers of the instance.
 func (k sink) Notify(n Notification) { k.s.Notify(n) }
 
-// ControlChanged records the change in the status, see Shell.recordControl.
-func (k sink) ControlChanged(to statecontrol.State) { k.s.recordControl(to) }
+// ControlChanged records the change in the status, see Shell.recordAndReportControl.
+func (k sink) ControlChanged(to statecontrol.State) { k.s.recordAndReportControl(to) }

@@ -17,7 +17,7 @@ import (
 // or ErrBusy if the instance takes no call now, and ErrTimedOut if no answer came in time.
 func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 	var result json.RawMessage
-	err := s.callPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
+	err := s.admitAndCallPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
 		result, err = s.backend.Invoke(ctx, c)
 		return err
 	})
@@ -25,10 +25,11 @@ func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 	return result, err
 }
 
-// callPlugin admits one call and runs send within the call timeout. The call occupies
-// messageBytes of the hold queue while it has to wait, and counts as use of the plugin.
-func (s *Shell) callPlugin(ctx context.Context, messageBytes int, send func(context.Context) error) error {
-	enter := func(ctx context.Context) (context.Context, error) { return s.admitCall(ctx, messageBytes) }
+// admitAndCallPlugin admits one call and runs send within the call timeout. The call
+// occupies messageBytes of the hold queue while it has to wait, and counts as use of the
+// plugin.
+func (s *Shell) admitAndCallPlugin(ctx context.Context, messageBytes int, send func(context.Context) error) error {
+	enter := func(ctx context.Context) (context.Context, error) { return s.admitCallOrWait(ctx, messageBytes) }
 	return s.sendWithinCallTimeout(ctx, enter, func(ctx context.Context) error {
 		defer s.noteUse()
 		return send(ctx)
@@ -72,10 +73,10 @@ func (s *Shell) sendWithinCallTimeout(ctx context.Context, enter func(context.Co
 	return err
 }
 
-// admitCall decides for every call whether it is delivered, held or refused; a held call
-// waits here until ctx ends. After a nil error the call counts as in flight until
-// inFlight.leaveCall, and must be given up when the returned context ends.
-func (s *Shell) admitCall(ctx context.Context, messageBytes int) (end context.Context, err error) {
+// admitCallOrWait decides for every call whether it is delivered, held or refused; a
+// held call waits here until ctx ends. After a nil error the call counts as in flight
+// until inFlight.leaveCall, and must be given up when the returned context ends.
+func (s *Shell) admitCallOrWait(ctx context.Context, messageBytes int) (end context.Context, err error) {
 	end, held, err := s.admitOrHold(messageBytes)
 	if held == nil {
 		return end, err
@@ -100,13 +101,13 @@ func (s *Shell) admitOrHold(messageBytes int) (end context.Context, held *heldCa
 	case !wakes || !s.state.HoldsCalls():
 		return nil, nil, fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 	}
-	held, err = s.holdCall(messageBytes)
+	held, err = s.holdCallAndStartWake(messageBytes)
 	return nil, held, err
 }
 
-// enterProbeIfActive counts a probe (health, Exists) as in flight if the instance is active,
-// and otherwise returns ErrHibernated or ErrUnavailable. It never wakes the instance or waits
-// for it. The probe must be given up when the returned context ends.
+// enterProbeIfActive counts a probe (health, Exists) as in flight if the instance is
+// active, and otherwise returns ErrHibernated or ErrUnavailable. It never wakes the
+// instance or waits for it. The probe must be given up when the returned context ends.
 func (s *Shell) enterProbeIfActive() (end context.Context, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,8 +29,8 @@ func TestExit(t *testing.T) {
 		}
 
 		r.activate()
-		if st := r.Status(); st.Err != nil || st.Facts.PID != 2 {
-			r.Errorf("got error %v and PID %d", st.Err, st.Facts.PID)
+		if st := r.Status(); st.Err != nil || st.Figures.PID != 2 {
+			r.Errorf("got error %v and PID %d", st.Err, st.Figures.PID)
 		}
 	})
 }

@@ -21,7 +21,7 @@ var (
 )
 
 func (l *lane) Run(ctx context.Context, event Event, work func() error) error {
-	return l.runInTurn(ctx, event, work)
+	return l.waitAndRunOrJoin(ctx, event, work)
 }
 
 func (s State) HasTraits() bool {
@@ -34,7 +34,7 @@ func (s *Shell) Step(ctx context.Context, event Event, why Reason, work func(con
 }
 
 func (s *Shell) CallPlugin(ctx context.Context, size int, send func(context.Context) error) error {
-	return s.callPlugin(ctx, size, send)
+	return s.admitAndCallPlugin(ctx, size, send)
 }
 
 func (s *Shell) CallAsProbe(ctx context.Context, send func(context.Context) error) error {
@@ -42,7 +42,7 @@ func (s *Shell) CallAsProbe(ctx context.Context, send func(context.Context) erro
 }
 
 func (s *Shell) Admit(ctx context.Context, size int) error {
-	_, err := s.admitCall(ctx, size)
+	_, err := s.admitCallOrWait(ctx, size)
 	return err
 }
 

@@ -40,10 +40,10 @@ type admission struct {
 	err error
 }
 
-// holdCall adds a call to the hold queue, and starts the one wake for all held calls. It
-// returns ErrBusy if the queue is full, and errClosing if the shell is closing. The caller
-// holds mu.
-func (s *Shell) holdCall(messageBytes int) (*heldCall, error) {
+// holdCallAndStartWake adds a call to the hold queue, and starts the one wake for all
+// held calls. It returns ErrBusy if the queue is full, and errClosing if the shell is
+// closing. The caller holds mu.
+func (s *Shell) holdCallAndStartWake(messageBytes int) (*heldCall, error) {
 	h := &s.held
 	switch {
 	case s.closing:
@@ -105,36 +105,36 @@ func (s *Shell) wakeForHeldCalls() {
 			if s.State() != Hibernated || s.heldCallCount() == 0 {
 				return nil
 			}
-			return s.activateInTurn(ctx, Automatic)
+			return s.activateHoldingTurn(ctx, Automatic)
 		})
 		done = s.admitOrRefuseHeldCalls(err)
 	}
 }
 
-// admitOrRefuseHeldCalls ends a wake for the held calls: it admits them if the instance is
-// active, and refuses them if the wake failed with err. If the instance is not active yet
-// but may still wake, the calls stay held and done is false.
-func (s *Shell) admitOrRefuseHeldCalls(err error) (done bool) {
+// admitOrRefuseHeldCalls ends a wake for the held calls: it admits them if the instance
+// is active, and refuses them if the wake failed with wakeErr. If the instance is not
+// active yet but may still wake, the calls stay held and done is false.
+func (s *Shell) admitOrRefuseHeldCalls(wakeErr error) (done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case len(s.held.calls) == 0:
-	case err == nil && s.state.TakesCalls():
+	case wakeErr == nil && s.state.TakesCalls():
 		s.answerAndClearHeldCalls(func() admission { return admission{end: s.inFlight.enterCall()} })
-	case err != nil:
-		err = fmt.Errorf("cannot wake the instance for the call: %w", err)
+	case wakeErr != nil:
+		wakeErr = fmt.Errorf("cannot wake the instance for the call: %w", wakeErr)
 	case s.state.HoldsCalls():
 		return false
 	default:
-		err = fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
+		wakeErr = fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 	}
-	s.answerAndClearHeldCalls(func() admission { return admission{err: err} })
+	s.answerAndClearHeldCalls(func() admission { return admission{err: wakeErr} })
 	s.held.waking = false
 	return true
 }
 
-// answerAndClearHeldCalls empties the hold queue and gives each call its answer. The caller holds
-// mu.
+// answerAndClearHeldCalls empties the hold queue and gives each call its answer. The
+// caller holds mu.
 func (s *Shell) answerAndClearHeldCalls(answer func() admission) {
 	for _, call := range s.held.calls {
 		call.answer <- answer()

@@ -16,7 +16,7 @@ func (s *Shell) Hibernate(ctx context.Context, why Reason, limit time.Duration) 
 		if s.process == nil {
 			return fmt.Errorf("cannot hibernate: %w", ErrBuiltIn)
 		}
-		return s.takeStep(ctx, Hibernate, why, s.hibernatePlugin)
+		return s.takeStep(ctx, Hibernate, why, s.drainAndHibernate)
 	})
 }
 
@@ -35,9 +35,9 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 		err := s.takeStep(ctx, MoveToDisk, why, s.process.MoveToDisk)
 		switch {
 		case errors.Is(err, ErrExited): // the plugin did not survive the attempt
-			return s.takeStepAfterExit(ctx, err)
+			return s.stopAfterExit(ctx, err)
 		case errors.Is(err, ErrAwake):
-			return errors.Join(err, s.activateInTurn(ctx, Failure))
+			return errors.Join(err, s.activateHoldingTurn(ctx, Failure))
 		case err == nil:
 			s.log.Info().Msg("went from sleep in place to an image")
 		}
@@ -61,7 +61,7 @@ func (s *Shell) EvictImage(ctx context.Context, why error) error {
 // HibernationObstacle returns an obstacle that is certain to make a hibernation fail now,
 // ErrBuiltIn for a built-in. It returns nil if no obstacle is known or the instance is not
 // active. It waits for no operation and wakes nothing.
-func (s *Shell) HibernationObstacle() error {
+func (s *Shell) HibernationObstacle() (obstacle error) {
 	if s.process == nil {
 		return ErrBuiltIn
 	}
@@ -89,10 +89,10 @@ func (s *Shell) hibernationTimeLimit(wanted time.Duration) time.Duration {
 	return min(wanted, s.hibernateTimeLimit)
 }
 
-// hibernatePlugin is the work of a hibernation: it ends the streams, waits until no call is
-// in flight, and puts the plugin to sleep. New calls are refused or held already. After an
-// error new streams are let in again.
-func (s *Shell) hibernatePlugin(ctx context.Context) error {
+// drainAndHibernate is the work of a hibernation: it ends the streams, waits until no
+// call is in flight, and puts the plugin to sleep. New calls are refused or held
+// already. After an error new streams are let in again.
+func (s *Shell) drainAndHibernate(ctx context.Context) error {
 	err := s.inFlight.endStreamsAndDrain(ctx, ErrHibernated)
 	if err == nil {
 		err = s.process.Hibernate(ctx)
@@ -103,9 +103,9 @@ func (s *Shell) hibernatePlugin(ctx context.Context) error {
 	return err
 }
 
-// wakePlugin is the work of a wake: it brings the plugin back and lets calls in again. After
-// an error the plugin neither runs nor sleeps.
-func (s *Shell) wakePlugin(ctx context.Context) error {
+// wakeOrStopPlugin is the work of a wake: it brings the plugin back and lets calls in
+// again. After an error the plugin neither runs nor sleeps.
+func (s *Shell) wakeOrStopPlugin(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
 	defer cancel()
 	info, err := s.process.Wake(limited)
@@ -117,13 +117,13 @@ func (s *Shell) wakePlugin(ctx context.Context) error {
 	return nil
 }
 
-// wakeBeforeEnd wakes a hibernated plugin so that it can end in order, and does nothing in
-// other states. A failed wake is logged: it has ended the plugin already.
-func (s *Shell) wakeBeforeEnd(ctx context.Context, why Reason) {
+// wakeToEndIfHibernated wakes a hibernated plugin so that it can end in order, and does
+// nothing in other states. A failed wake is logged: it has ended the plugin already.
+func (s *Shell) wakeToEndIfHibernated(ctx context.Context, why Reason) {
 	if s.State() != Hibernated {
 		return
 	}
-	if err := s.takeStep(ctx, Wake, why, s.wakePlugin); err != nil {
+	if err := s.takeStep(ctx, Wake, why, s.wakeOrStopPlugin); err != nil {
 		s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
 	}
 }

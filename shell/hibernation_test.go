@@ -26,7 +26,7 @@ func TestHibernateAndWake(t *testing.T) {
 		)
 		r.expectActions(shelltest.Hibernate)
 		st := r.Status()
-		if st.Control != statecontrol.Suspended || st.Reason != shell.Automatic || st.Sleep == nil || st.Facts.PID != 0 {
+		if st.Control != statecontrol.Suspended || st.Reason != shell.Automatic || st.Sleep == nil || st.Figures.PID != 0 {
 			r.Errorf("got %+v", st)
 		}
 
@@ -36,7 +36,7 @@ func TestHibernateAndWake(t *testing.T) {
 			"wake: waking > activated, requested",
 		)
 		r.expectActions(shelltest.Wake)
-		if st := r.Status(); st.Control != statecontrol.Suspended || st.Sleep != nil || st.Facts.PID != 2 {
+		if st := r.Status(); st.Control != statecontrol.Suspended || st.Sleep != nil || st.Figures.PID != 2 {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.invoke(r.Context(), ""))
@@ -83,7 +83,7 @@ func TestHibernateFails(t *testing.T) {
 			"hibernate: hibernating > activated, startup: broken",
 		)
 		st := r.Status()
-		if st.Control != statecontrol.Suspended || st.Reason != shell.Startup || !errors.Is(st.Err, errBroken) || st.Facts.PID != 1 {
+		if st.Control != statecontrol.Suspended || st.Reason != shell.Startup || !errors.Is(st.Err, errBroken) || st.Figures.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.invoke(r.Context(), ""))
@@ -258,7 +258,7 @@ func TestEvict(t *testing.T) {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.Activate(r.Context(), shell.Requested))
-		if st := r.Status(); st.State != shell.Activated || st.Facts.PID != 2 {
+		if st := r.Status(); st.State != shell.Activated || st.Figures.PID != 2 {
 			r.Errorf("got %+v", st)
 		}
 	})

@@ -80,21 +80,21 @@ func (s *Shell) UseStatus() UseStatus {
 	}
 }
 
-// SuspendIdle suspends the plugin, or returns ErrInUse if a call is in flight or the plugin
-// was used after since. The host resumes the plugin when it is next used or woken, unless a
-// client asks for another state first.
-func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
+// SuspendIdle suspends the plugin, or returns ErrInUse if a call is in flight or the
+// plugin was used after unusedSince. The host resumes the plugin when it is next used or
+// woken, unless a client asks for another state first.
+func (s *Shell) SuspendIdle(ctx context.Context, unusedSince time.Time) error {
 	return s.runInLane(ctx, suspendIdleEvent, s.deactivationTimeLimit(), func(ctx context.Context) error {
-		if err := s.checkNotUsedSince(since); err != nil {
+		if err := s.checkNotUsedSince(unusedSince); err != nil {
 			return fmt.Errorf("cannot suspend: %w", err)
 		}
 		before := s.setIdlePhase(idleSuspending)
-		err := s.requestStateControl(ctx, Suspend, statecontrol.Suspend)
+		err := s.takeStateControlStep(ctx, Suspend, statecontrol.Suspend)
 		s.replaceIdlePhase(idleSuspending, before)
 		if err != nil {
 			return err
 		}
-		if used := s.checkNotUsedSince(since); used != nil { // a call came meanwhile and goes first
+		if used := s.checkNotUsedSince(unusedSince); used != nil { // a call came meanwhile and goes first
 			s.resumeIfIdleSuspended(ctx)
 			return fmt.Errorf("cannot suspend: %w", used)
 		}
@@ -103,20 +103,20 @@ func (s *Shell) SuspendIdle(ctx context.Context, since time.Time) error {
 }
 
 // HibernateIdle hibernates the suspended plugin, or returns ErrInUse and leaves the plugin
-// as it was if a call is in flight or the plugin was used after since.
-func (s *Shell) HibernateIdle(ctx context.Context, since time.Time) error {
+// as it was if a call is in flight or the plugin was used after unusedSince.
+func (s *Shell) HibernateIdle(ctx context.Context, unusedSince time.Time) error {
 	return s.runInLane(ctx, hibernateIdleEvent, s.hibernateTimeLimit, func(ctx context.Context) error {
 		if s.process == nil {
 			return fmt.Errorf("cannot hibernate: %w", ErrBuiltIn)
 		}
-		if err := s.checkNotUsedSince(since); err != nil {
+		if err := s.checkNotUsedSince(unusedSince); err != nil {
 			return fmt.Errorf("cannot hibernate: %w", err)
 		}
 		return s.takeStep(ctx, Hibernate, Automatic, func(ctx context.Context) error {
-			if calls, streams := s.inFlight.counts(); calls+streams > 0 || s.lastUse().After(since) { // a call came in the last moment
+			if calls, streams := s.inFlight.counts(); calls+streams > 0 || s.lastUse().After(unusedSince) { // a call came in the last moment
 				return fmt.Errorf("cannot hibernate: %w", ErrInUse)
 			}
-			return s.hibernatePlugin(ctx)
+			return s.drainAndHibernate(ctx)
 		})
 	})
 }
@@ -152,7 +152,7 @@ func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
 	if !ours {
 		return
 	}
-	if err := s.requestStateControl(ctx, Resume, statecontrol.Resume); err != nil {
+	if err := s.takeStateControlStep(ctx, Resume, statecontrol.Resume); err != nil {
 		s.log.Warn().Err(err).Msg("could not resume the plugin, which was suspended because it was idle")
 	}
 }

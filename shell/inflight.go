@@ -24,7 +24,7 @@ type inFlight struct {
 }
 
 // renewContexts makes new contexts for the calls and streams to come, since those that
-// cancelAll ended would end them at once.
+// cancelAllUntilRenewed ended would end them at once.
 func (f *inFlight) renewContexts() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,9 +128,9 @@ func (f *inFlight) waitForNone(ctx context.Context, count func() int) error {
 	}
 }
 
-// cancelAll gives up all calls and streams in flight with errEnded. Later ones end at once,
-// too, until renewContexts.
-func (f *inFlight) cancelAll() {
+// cancelAllUntilRenewed gives up all calls and streams in flight with errEnded. Later
+// ones end at once, too, until renewContexts.
+func (f *inFlight) cancelAllUntilRenewed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cancel(errEnded)

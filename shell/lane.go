@@ -58,13 +58,14 @@ func newLane(profileLabel string) *lane {
 	return l
 }
 
-// runInTurn waits for its turn and does the work. If an operation for the same event ended
-// last, and ended while runInTurn waited, runInTurn returns that operation's error instead,
-// so that many requests for one operation run it once; see isJoinable.
+// waitAndRunOrJoin waits for its turn and does the work. If an operation for the same
+// event ended last, and ended while waitAndRunOrJoin waited, waitAndRunOrJoin returns
+// that operation's error instead, so that many requests for one operation run it once;
+// see isJoinable.
 //
-// runInTurn returns ErrInProgress if ctx ends before the turn comes. Once work has begun,
-// runInTurn returns when work does, even if ctx ends.
-func (l *lane) runInTurn(ctx context.Context, event Event, work func() error) error {
+// waitAndRunOrJoin returns ErrInProgress if ctx ends before the turn comes. Once work
+// has begun, waitAndRunOrJoin returns when work does, even if ctx ends.
+func (l *lane) waitAndRunOrJoin(ctx context.Context, event Event, work func() error) error {
 	endedBefore := l.ended.Load()
 	if !l.waitForTurn(ctx, event) {
 		return ErrInProgress

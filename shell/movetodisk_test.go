@@ -21,7 +21,7 @@ func (r *rig) hibernateInPlace() {
 func TestWakeFromSleepInPlace(t *testing.T) {
 	run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }}, func(r *rig) {
 		r.hibernateInPlace()
-		if st := r.Status(); st.Sleep == nil || st.Sleep.Kind != shell.InPlace || st.Facts.PID != 1 {
+		if st := r.Status(); st.Sleep == nil || st.Sleep.Kind != shell.InPlace || st.Figures.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
 		r.must(r.invoke(r.Context(), ""))
@@ -29,7 +29,7 @@ func TestWakeFromSleepInPlace(t *testing.T) {
 			"wake: hibernated > waking, automatic",
 			"wake: waking > activated, automatic",
 		)
-		if st := r.Status(); st.Facts.PID != 1 {
+		if st := r.Status(); st.Figures.PID != 1 {
 			r.Errorf("got %+v", st)
 		}
 	})
@@ -73,7 +73,7 @@ func TestMoveToDisk(t *testing.T) {
 			}
 			r.expect()
 			r.expectActions(shelltest.MoveToDisk)
-			if st := r.Status(); st.State != shell.Hibernated || st.Sleep == nil || st.Sleep.Kind == shell.InPlace || st.Facts.PID != 0 {
+			if st := r.Status(); st.State != shell.Hibernated || st.Sleep == nil || st.Sleep.Kind == shell.InPlace || st.Figures.PID != 0 {
 				r.Errorf("got %+v", st)
 			}
 			r.must(r.activateRequested())

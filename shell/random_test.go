@@ -83,7 +83,7 @@ func TestRandomEvents(t *testing.T) {
 				synctest.Wait()
 
 				st := r.Status()
-				if st.State == shell.Activated && st.Facts.PID == 0 {
+				if st.State == shell.Activated && st.Figures.PID == 0 {
 					r.Errorf("it is activated without a process; history:\n%s", history(st))
 				}
 				if resting := []shell.State{shell.Activated, shell.Deactivated, shell.Unavailable, shell.Precondition, shell.Hibernated, shell.Destroyed}; !slices.Contains(resting, st.State) {

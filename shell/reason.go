@@ -56,9 +56,9 @@ func reasonForExit(err error) Reason {
 	return Failure
 }
 
-// errorForReason returns an error if why means that the plugin failed, and nil otherwise,
+// errorIfFailure returns an error if why means that the plugin failed, and nil otherwise,
 // for a deactivation that has no error of its own.
-func errorForReason(why Reason) error {
+func errorIfFailure(why Reason) error {
 	switch why {
 	case Failure, MemoryExceeded, WatchdogExpired:
 		return fmt.Errorf("it was ended: %s", why)

@@ -48,7 +48,7 @@ func (s *Shell) ActivateIfWaiting(ctx context.Context) error {
 		if st.State != Precondition {
 			return nil
 		}
-		return s.activateInTurn(ctx, st.Reason)
+		return s.activateHoldingTurn(ctx, st.Reason)
 	})
 }
 
@@ -77,7 +77,7 @@ func (s *Shell) ProbeProgram(ctx context.Context) error {
 		if !s.State().IsDown() {
 			return nil
 		}
-		return s.probeProgram(limited)
+		return s.probeProgramHoldingTurn(limited)
 	})
 }
 
@@ -118,16 +118,16 @@ func union(a, b []string) []string {
 	return all
 }
 
-// probeAndCheckRequirements probes the program and checks the requirements of the instance.
-// If some are not met, the instance is left in Precondition and the error wraps ErrPending.
-// If the probe fails, the instance is deactivated with that error. Nothing is checked in a
-// state that refuses the activation anyway.
-func (s *Shell) probeAndCheckRequirements(ctx context.Context, why Reason) error {
+// probeAndCheckOrEnterPrecondition probes the program and checks the requirements of the
+// instance. If some are not met, the instance is left in Precondition and the error
+// wraps ErrPending. If the probe fails, the instance is deactivated with that error.
+// Nothing is checked in a state that refuses the activation anyway.
+func (s *Shell) probeAndCheckOrEnterPrecondition(ctx context.Context, why Reason) error {
 	state := s.State()
 	if _, ok := findRow(Activate, state); !ok {
 		return nil // the activation itself will be refused
 	}
-	if err := s.probeProgram(ctx); err != nil {
+	if err := s.probeProgramHoldingTurn(ctx); err != nil {
 		return s.takeStep(ctx, Activate, why, func(context.Context) error { return err })
 	}
 	unmet := s.unmetRequirements()
@@ -144,17 +144,17 @@ func (s *Shell) probeAndCheckRequirements(ctx context.Context, why Reason) error
 	return nil
 }
 
-// probeProgram is ProbeProgram for a caller that has the turn. It does nothing to a
-// built-in, and where the configuration asks for no probe. The error wraps ErrInstantiation
-// unless the host shuts down.
-func (s *Shell) probeProgram(ctx context.Context) error {
+// probeProgramHoldingTurn is ProbeProgram for a caller that has the turn. It does
+// nothing to a built-in, and where the configuration asks for no probe. The error wraps
+// ErrInstantiation unless the host shuts down.
+func (s *Shell) probeProgramHoldingTurn(ctx context.Context) error {
 	if s.process == nil || !s.Config().Probe {
 		return nil
 	}
 	ctx, cancel := s.contextUntilShutdown(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	info, err := s.process.ProbeProgram(ctx)
-	if err = shutdownError(ctx, err); err != nil && !errors.Is(err, ErrInstantiation) {
+	if err = shutdownErrorOr(ctx, err); err != nil && !errors.Is(err, ErrInstantiation) {
 		err = fmt.Errorf("%w: %w", ErrInstantiation, err)
 	}
 	if err != nil {
@@ -174,10 +174,10 @@ func (s *Shell) loadKnownInformation() {
 	}
 }
 
-// recheckRequirementsAfterStart ends a plugin that has just started or woken if its
+// endIfRequirementsLostInStart ends a plugin that has just started or woken if its
 // requirements were lost meanwhile; the instance then waits for them. The error names the
 // lost requirements.
-func (s *Shell) recheckRequirementsAfterStart(ctx context.Context) error {
+func (s *Shell) endIfRequirementsLostInStart(ctx context.Context) error {
 	lost, err := s.endIfRequirementsLost(ctx)
 	if lost == nil {
 		return nil
@@ -190,7 +190,7 @@ func (s *Shell) recheckRequirementsAfterStart(ctx context.Context) error {
 func (s *Shell) endIfRequirementsLost(ctx context.Context) (lost, err error) {
 	if lost = s.requirements.MayStayActive(s.EffectiveInformation()); lost != nil {
 		s.log.Info().Msgf("the plugin has to end, %v", lost)
-		err = s.endInstance(ctx, Lapse, Conditions)
+		err = s.endWithDependants(ctx, Lapse, Conditions)
 	}
 	return lost, err
 }
@@ -201,10 +201,10 @@ func (s *Shell) unmetRequirements() error {
 	return s.requirements.MayActivate(s.EffectiveInformation())
 }
 
-// endDependants ends the instances that depend on this one and waits for that up to
-// dependantsTimeLimit. It does nothing while the host shuts down, since the host orders the
-// ends of all instances itself then.
-func (s *Shell) endDependants(ctx context.Context) {
+// endDependantsUnlessClosing ends the instances that depend on this one and waits for
+// that up to dependantsTimeLimit. It does nothing while the host shuts down, since the
+// host orders the ends of all instances itself then.
+func (s *Shell) endDependantsUnlessClosing(ctx context.Context) {
 	if s.isClosing() {
 		return
 	}

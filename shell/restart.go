@@ -16,7 +16,7 @@ func (s *Shell) RestartIf(ctx context.Context, wanted func() bool) error {
 		if s.State() != Deactivated || !wanted() {
 			return nil
 		}
-		return s.activateInTurn(ctx, Automatic)
+		return s.activateHoldingTurn(ctx, Automatic)
 	})
 }
 

@@ -320,13 +320,13 @@ func contradictions(st shell.Status) []string {
 	switch st.State {
 	case shell.Deactivated, shell.Unavailable, shell.Destroyed:
 		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
-		check(st.Facts == shell.Facts{}, "there is a process")
+		check(st.Figures == shell.ProcessFigures{}, "there is a process")
 	case shell.Precondition:
 		check(st.Control == "", fmt.Sprintf("control is %q", st.Control))
-		check(st.Facts == shell.Facts{}, "there is a process")
+		check(st.Figures == shell.ProcessFigures{}, "there is a process")
 		check(st.Err == nil || errors.Is(st.Err, shell.ErrPending), fmt.Sprintf("the error is %v", st.Err))
 	case shell.Hibernated:
-		check(st.Facts == shell.Facts{} || st.Sleep != nil && st.Sleep.Kind == shell.InPlace, "there is a process")
+		check(st.Figures == shell.ProcessFigures{} || st.Sleep != nil && st.Sleep.Kind == shell.InPlace, "there is a process")
 	default:
 		check(st.Err == nil || st.State == shell.Activated, "there is an error")
 	}

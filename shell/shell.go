@@ -137,7 +137,7 @@ func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 // is under way, and returns when no goroutine of the shell runs any more. The instance must
 // be deactivated or hibernated.
 func (s *Shell) Close() {
-	s.beginClosing()
+	s.refuseAllButDeactivate()
 	s.beginShutdown()
 	s.background.Wait()
 }
@@ -154,7 +154,7 @@ func (s *Shell) IsBuiltIn() bool { return s.process == nil }
 // configuration says so, the plugin is started cold.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Activate, s.activationTimeLimit(), func(ctx context.Context) error {
-		return s.activateInTurn(ctx, why)
+		return s.activateHoldingTurn(ctx, why)
 	})
 }
 
@@ -168,11 +168,11 @@ func (s *Shell) Activate(ctx context.Context, why Reason) error {
 // activation that is under way is given up.
 func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	if why == Shutdown {
-		s.beginClosing()
+		s.refuseAllButDeactivate()
 		s.beginShutdown()
 	}
 	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
-		return s.deactivateInTurn(ctx, why)
+		return s.deactivateHoldingTurn(ctx, why)
 	})
 }
 
@@ -183,7 +183,7 @@ func (s *Shell) DeactivateIfActive(ctx context.Context, why Reason) error {
 		if s.State() != Activated {
 			return nil
 		}
-		return s.deactivateInTurn(ctx, why)
+		return s.deactivateHoldingTurn(ctx, why)
 	})
 }
 
@@ -206,9 +206,9 @@ func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Suspend, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		s.setIdlePhase(notIdle) // the plugin is to stay suspended when it is used
 		if s.State() == Activated && s.information().StateControl == nil && s.Config().StartMode == configs.StartDeactivated {
-			return s.deactivateInTurn(ctx, why)
+			return s.deactivateHoldingTurn(ctx, why)
 		}
-		return s.requestStateControl(ctx, Suspend, statecontrol.Suspend)
+		return s.takeStateControlStep(ctx, Suspend, statecontrol.Suspend)
 	})
 }
 
@@ -218,14 +218,14 @@ func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 func (s *Shell) Resume(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Resume, s.activationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated {
-			if err := s.activateInTurn(ctx, why); err != nil {
+			if err := s.activateHoldingTurn(ctx, why); err != nil {
 				return err
 			}
 			if _, control := s.StateAndControl(); control == statecontrol.Resumed {
 				return nil
 			}
 		}
-		return s.requestStateControl(ctx, Resume, statecontrol.Resume)
+		return s.takeStateControlStep(ctx, Resume, statecontrol.Resume)
 	})
 }
 
@@ -234,8 +234,8 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 // refuses every operation; the host must still call Close.
 func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Destroy, s.deactivationTimeLimit(), func(ctx context.Context) error {
-		s.wakeBeforeEnd(ctx, why)
-		err := s.endInstance(ctx, Destroy, why)
+		s.wakeToEndIfHibernated(ctx, why)
+		err := s.endWithDependants(ctx, Destroy, why)
 		if s.wantsWarmStart() && s.State() == Destroyed {
 			s.process.InvalidateGolden(errDestroyed)
 		}
@@ -243,8 +243,8 @@ func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 	})
 }
 
-// activateInTurn is Activate for a caller that has the turn.
-func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
+// activateHoldingTurn is Activate for a caller that has the turn.
+func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Activated:
 		return nil
@@ -252,11 +252,11 @@ func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake: %w", err)
 		}
-		err := s.takeStep(ctx, Wake, why, s.wakePlugin)
+		err := s.takeStep(ctx, Wake, why, s.wakeOrStopPlugin)
 		if err == nil {
 			s.saveActivationReason(why)
 			s.resumeIfIdleSuspended(ctx)
-			return s.recheckRequirementsAfterStart(ctx)
+			return s.endIfRequirementsLostInStart(ctx)
 		}
 		if s.Config().OnFailedWake != configs.FailedWakeColdStart || s.isClosing() {
 			return err
@@ -265,18 +265,18 @@ func (s *Shell) activateInTurn(ctx context.Context, why Reason) error {
 		why = Automatic
 	default:
 	}
-	if err := s.probeAndCheckRequirements(ctx, why); err != nil {
+	if err := s.probeAndCheckOrEnterPrecondition(ctx, why); err != nil {
 		return err
 	}
-	if err := s.takeStep(ctx, Activate, why, s.startPlugin); err != nil {
+	if err := s.takeStep(ctx, Activate, why, s.startWarmOrCold); err != nil {
 		return err
 	}
 	s.saveActivationReason(why)
-	return s.recheckRequirementsAfterStart(ctx)
+	return s.endIfRequirementsLostInStart(ctx)
 }
 
-// deactivateInTurn is Deactivate for a caller that has the turn.
-func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
+// deactivateHoldingTurn is Deactivate for a caller that has the turn.
+func (s *Shell) deactivateHoldingTurn(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Deactivated:
 		s.onDismissed()
@@ -292,23 +292,23 @@ func (s *Shell) deactivateInTurn(ctx context.Context, why Reason) error {
 		if err := s.process.PrepareWake(ctx); err != nil {
 			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
 		}
-		s.wakeBeforeEnd(ctx, why)
+		s.wakeToEndIfHibernated(ctx, why)
 	default:
 	}
 	if s.State() == Deactivated {
 		return nil
 	}
-	return s.endInstance(ctx, Deactivate, why)
+	return s.endWithDependants(ctx, Deactivate, why)
 }
 
-// endInstance takes the step for event, which ends the instance. If the instance is active,
-// its dependants end first, and then its plugin.
-func (s *Shell) endInstance(ctx context.Context, event Event, why Reason) error {
+// endWithDependants takes the step for event, which ends the instance. If the instance
+// is active, its dependants end first, and then its plugin.
+func (s *Shell) endWithDependants(ctx context.Context, event Event, why Reason) error {
 	if s.State() != Activated {
 		return s.takeStep(ctx, event, why, doNothing)
 	}
-	s.endDependants(ctx)
-	return s.takeStep(ctx, event, why, func(ctx context.Context) error { return s.endPlugin(ctx, why) })
+	s.endDependantsUnlessClosing(ctx)
+	return s.takeStep(ctx, event, why, func(ctx context.Context) error { return s.drainAndEndPlugin(ctx, why) })
 }
 
 // activationTimeLimit returns how long an activation may take at most.
@@ -341,9 +341,9 @@ func (s *Shell) goUnlessClosing(work func()) {
 	}
 }
 
-// beginClosing makes the shell refuse all further operations except Deactivate, and start
-// no more of its own in the background.
-func (s *Shell) beginClosing() {
+// refuseAllButDeactivate makes the shell refuse all further operations except
+// Deactivate, and start no more of its own in the background.
+func (s *Shell) refuseAllButDeactivate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true

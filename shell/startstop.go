@@ -9,14 +9,14 @@ import (
 	"dormouse/statecontrol"
 )
 
-// startPlugin is the work of an activation: it starts the plugin warm if it can, and
+// startWarmOrCold is the work of an activation: it starts the plugin warm if it can, and
 // otherwise cold, and lets calls in. A failed cold start is passed to the post-mortem.
 // After an error the plugin does not run.
-func (s *Shell) startPlugin(ctx context.Context) error {
+func (s *Shell) startWarmOrCold(ctx context.Context) error {
 	limited, cancel := s.contextUntilShutdown(ctx, s.activationTimeLimit())
 	defer cancel()
 	if !s.tryWarmStart(limited) {
-		if err := shutdownError(limited, s.startCold(limited)); err != nil {
+		if err := shutdownErrorOr(limited, s.startColdAndMakeGolden(limited)); err != nil {
 			s.runPostMortem(reasonForOutcome(Activate, err, Failure), err)
 			return errors.Join(err, s.backend.Stop(ctx))
 		}
@@ -25,22 +25,22 @@ func (s *Shell) startPlugin(ctx context.Context) error {
 	return nil
 }
 
-// startCold starts the plugin from its program: it launches and initializes the plugin,
-// makes a golden image if one is wanted, and brings the state control to the state that the
-// configuration asks for. After an error a process may be left.
-func (s *Shell) startCold(ctx context.Context) error {
+// startColdAndMakeGolden starts the plugin from its program: it launches and initializes
+// the plugin, makes a golden image if one is wanted, and brings the state control to the
+// state that the configuration asks for. After an error a process may be left.
+func (s *Shell) startColdAndMakeGolden(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {
 		err = s.launchAndInitialize(ctx)
 	}
 	if err == nil {
-		err = s.makeGolden(ctx)
+		err = s.makeGoldenOrRelaunch(ctx)
 	}
 	if err == nil {
-		err = s.startStateControl(ctx)
+		err = s.resumeAtStartIfConfigured(ctx)
 	}
 	if err == nil {
-		s.recordStart()
+		s.recordStartForGoldenTrust()
 	}
 	return err
 }
@@ -58,10 +58,10 @@ func (s *Shell) launchAndInitialize(ctx context.Context) error {
 	return s.backend.Initialize(ctx)
 }
 
-// startStateControl resumes a plugin that has just started if its configuration says that
-// it starts resumed, and records the state of its state control. It does nothing without
-// state control. The error wraps ErrInitialization.
-func (s *Shell) startStateControl(ctx context.Context) error {
+// resumeAtStartIfConfigured resumes a plugin that has just started if its configuration
+// says that it starts resumed, and records the state of its state control. It does
+// nothing without state control. The error wraps ErrInitialization.
+func (s *Shell) resumeAtStartIfConfigured(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	control := s.information().StateControl
@@ -81,18 +81,19 @@ func (s *Shell) startStateControl(ctx context.Context) error {
 	if now != statecontrol.Resumed {
 		now = statecontrol.Suspended // Thunder has no third state for an active plugin
 	}
-	s.recordControl(now)
+	s.recordAndReportControl(now)
 	return nil
 }
 
-// endPlugin is the work of a deactivation: it runs the post-mortem, waits for the calls in
-// flight, deinitializes the plugin and stops it. Calls that don't end within the stop
-// timeout are given up; their failure and that of Deinitialize are only logged.
-func (s *Shell) endPlugin(ctx context.Context, why Reason) error {
+// drainAndEndPlugin is the work of a deactivation: it runs the post-mortem, waits for
+// the calls in flight, deinitializes the plugin and stops it. Calls that don't end
+// within the stop timeout are given up; their failure and that of Deinitialize are only
+// logged.
+func (s *Shell) drainAndEndPlugin(ctx context.Context, why Reason) error {
 	s.runPostMortem(why, nil)
-	s.reviewWarmStart(errorForReason(why))
+	s.updateGoldenTrustAtEnd(errorIfFailure(why))
 	drained := s.runWithStopTimeout(ctx, s.inFlight.drainCalls)
-	s.inFlight.cancelAll()
+	s.inFlight.cancelAllUntilRenewed()
 	told := s.runWithStopTimeout(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })
 	if err := errors.Join(drained, told); err != nil && !errors.Is(err, ErrExited) {
 		s.log.Warn().Err(err).Msg("the plugin did not end in order")
@@ -122,11 +123,11 @@ func (s *Shell) runWithStopTimeout(ctx context.Context, part func(context.Contex
 	return part(ctx)
 }
 
-// requestStateControl sends command to the plugin's state control, as the work of the step
+// takeStateControlStep sends command to the plugin's state control, as the work of the step
 // for event, and records the new state. The error wraps ErrNoStateControl if the instance
 // is not active or has no state control, and ErrIllegalState if the plugin is in that state
 // already.
-func (s *Shell) requestStateControl(ctx context.Context, event Event, command statecontrol.Command) error {
+func (s *Shell) takeStateControlStep(ctx context.Context, event Event, command statecontrol.Command) error {
 	control := s.information().StateControl
 	if s.State() != Activated || control == nil {
 		return fmt.Errorf("cannot %s: %w", event, ErrNoStateControl)
@@ -134,14 +135,14 @@ func (s *Shell) requestStateControl(ctx context.Context, event Event, command st
 	return s.takeStep(ctx, event, Requested, func(ctx context.Context) error {
 		ctx, cancel := s.contextUntilShutdown(ctx, time.Duration(s.Config().CallTimeout))
 		defer cancel()
-		err := shutdownError(ctx, control.Request(ctx, command))
+		err := shutdownErrorOr(ctx, control.Request(ctx, command))
 		if errors.Is(err, statecontrol.ErrIllegalState) {
 			return fmt.Errorf("cannot %s: %w: it is already %s", event, ErrIllegalState, command.Target())
 		}
 		if err != nil {
 			return fmt.Errorf("cannot %s: %w", event, err)
 		}
-		s.recordControl(command.Target())
+		s.recordAndReportControl(command.Target())
 		return nil
 	})
 }

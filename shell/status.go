@@ -46,8 +46,8 @@ type Status struct {
 	Since time.Time
 	// Err is the error that led to State, nil for none. In Precondition it names the
 	// requirements that are not met now.
-	Err   error
-	Facts Facts
+	Err     error
+	Figures ProcessFigures
 	// Sleep is nil when the plugin is not hibernated.
 	Sleep *Sleep
 	// StartedFrom is the golden image that the plugin was started from, nil after a cold
@@ -65,7 +65,7 @@ type Status struct {
 func (s *Shell) Status() Status {
 	for {
 		st, changes := s.recordedStatus()
-		st.Facts = s.backend.Facts()
+		st.Figures = s.backend.ProcessFigures()
 		if st.State == Precondition {
 			st.Err = s.unmetRequirements()
 		}
@@ -83,7 +83,7 @@ func (s *Shell) Status() Status {
 	}
 }
 
-// BriefStatus returns the status without Facts, Sleep and Progress, which the backend must
+// BriefStatus returns the status without Figures, Sleep and Progress, which the backend must
 // look up; in Precondition its Err may be nil. The last element of its history is the
 // transition that led to it.
 func (s *Shell) BriefStatus() Status {
@@ -118,7 +118,7 @@ func (s *Shell) State() State {
 
 // StateAndControl returns the lifecycle state and the state of the plugin's state
 // control, which is empty when the plugin has none. It is cheap.
-func (s *Shell) StateAndControl() (State, statecontrol.State) {
+func (s *Shell) StateAndControl() (state State, control statecontrol.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state, s.control

@@ -9,10 +9,10 @@ import (
 	"dormouse/statecontrol"
 )
 
-// runInLane gives work its turn in the lane, see lane.runInTurn. The caller waits up to
-// limit for the turn; from then on work has as long again, even if the caller goes away.
-// While the shell is closing, the caller waits without limit for the operation that still
-// runs, and only Deactivate is not refused.
+// runInLane gives work its turn in the lane, see lane.waitAndRunOrJoin. The caller waits
+// up to limit for the turn; from then on work has as long again, even if the caller goes
+// away. While the shell is closing, the caller waits without limit for the operation
+// that still runs, and only Deactivate is not refused.
 func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration, work func(context.Context) error) error {
 	wait := ctx
 	if !s.isClosing() {
@@ -20,7 +20,7 @@ func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration,
 		wait, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	return s.lane.runInTurn(wait, event, func() error {
+	return s.lane.waitAndRunOrJoin(wait, event, func() error {
 		if event != Deactivate && s.isClosing() {
 			return fmt.Errorf("cannot %s: %w", event.verb(), errClosing)
 		}
@@ -59,7 +59,7 @@ func (s *Shell) takeStepWithCause(ctx context.Context, event Event, why cause, w
 		return fmt.Errorf("cannot %s: %w", event.verb(), s.illegalStateError(event))
 	}
 	if row.During != "" {
-		s.enterState(row.During, event, why.reason, nil)
+		s.enterAndReportState(row.During, event, why.reason, nil)
 	}
 	err := work(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -74,22 +74,22 @@ func (s *Shell) takeStepWithCause(ctx context.Context, event Event, why cause, w
 	}
 	if err != nil && to == Activated {
 		if errors.Is(err, ErrExited) { // the plugin did not survive the attempt
-			return s.takeStepAfterExit(ctx, err)
+			return s.stopAfterExit(ctx, err)
 		}
 		reason = before // the plugin runs on, for the reason it was started
 	}
-	s.enterState(to, event, reason, errors.Join(why.err, err))
+	s.enterAndReportState(to, event, reason, errors.Join(why.err, err))
 	return err
 }
 
-// takeStepAfterExit takes the step that follows the end of the plugin's process: it gives
-// up the calls in flight, runs the post-mortem and clears the process away. It returns
-// exit, joined with the errors of that. The caller has the turn.
-func (s *Shell) takeStepAfterExit(ctx context.Context, exit error) error {
+// stopAfterExit takes the step that follows the end of the plugin's process: it gives
+// up the calls in flight, runs the post-mortem and clears the process away. It always
+// returns exit, joined with the errors of that. The caller has the turn.
+func (s *Shell) stopAfterExit(ctx context.Context, exit error) (exitAndMore error) {
 	err := s.takeStepWithCause(ctx, Exit, cause{reasonForExit(exit), exit}, func(ctx context.Context) error {
-		s.inFlight.cancelAll()
+		s.inFlight.cancelAllUntilRenewed()
 		s.runPostMortem(reasonForExit(exit), exit)
-		s.reviewWarmStart(exit)
+		s.updateGoldenTrustAtEnd(exit)
 		return s.backend.Stop(ctx)
 	})
 	return errors.Join(exit, err)
@@ -111,10 +111,10 @@ func (s *Shell) illegalStateError(event Event) error {
 	return fmt.Errorf("%w: it is %s", ErrIllegalState, s.state)
 }
 
-// enterState sets the state, adds the transition to the history, and reports it to the log
-// and the observer. A state that begins with a new process makes the shell ignore the exits
-// of earlier ones; a state without a plugin clears the state control.
-func (s *Shell) enterState(to State, event Event, why Reason, err error) {
+// enterAndReportState sets the state, adds the transition to the history, and reports it
+// to the log and the observer. A state that begins with a new process makes the shell
+// ignore the exits of earlier ones; a state without a plugin clears the state control.
+func (s *Shell) enterAndReportState(to State, event Event, why Reason, err error) {
 	s.observing.Lock()
 	defer s.observing.Unlock()
 	s.mu.Lock()
@@ -137,13 +137,14 @@ func (s *Shell) enterState(to State, event Event, why Reason, err error) {
 	s.changes++
 	s.appendHistory(t)
 	s.mu.Unlock()
-	s.reportTransition(t)
+	s.logAndObserveTransition(t)
 }
 
-// recordControl records that the plugin has suspended or resumed, and reports that as a
-// transition. It counts as use of the plugin unless the host itself suspended it because it
-// was idle. Other states, an unchanged state, and a plugin that does not run are ignored.
-func (s *Shell) recordControl(to statecontrol.State) {
+// recordAndReportControl records that the plugin has suspended or resumed, and reports
+// that as a transition. It counts as use of the plugin unless the host itself suspended
+// it because it was idle. Other states, an unchanged state, and a plugin that does not
+// run are ignored.
+func (s *Shell) recordAndReportControl(to statecontrol.State) {
 	if to != statecontrol.Suspended && to != statecontrol.Resumed {
 		return
 	}
@@ -166,12 +167,12 @@ func (s *Shell) recordControl(to statecontrol.State) {
 	s.changes++
 	s.appendHistory(t)
 	s.mu.Unlock()
-	s.reportTransition(t)
+	s.logAndObserveTransition(t)
 }
 
-// reportTransition writes the one log line of a transition, as an error if it has one, and
-// tells the observer.
-func (s *Shell) reportTransition(t Transition) {
+// logAndObserveTransition writes the one log line of a transition, as an error if it has
+// one, and tells the observer.
+func (s *Shell) logAndObserveTransition(t Transition) {
 	event := s.log.Info()
 	if t.Err != nil {
 		event = s.log.Error().Err(t.Err)
@@ -184,8 +185,8 @@ func (s *Shell) reportTransition(t Transition) {
 	s.observer.Transition(t)
 }
 
-// contextUntilShutdown returns ctx with a deadline after limit, which also ends when the host
-// shuts down. It is for work that can be given up, such as a start or a call to the
+// contextUntilShutdown returns ctx with a deadline after limit, which also ends when the
+// host shuts down. It is for work that can be given up, such as a start or a call to the
 // plugin; hibernation, wake and stop are never given up.
 func (s *Shell) contextUntilShutdown(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancelFor := context.WithCancelCause(ctx)
@@ -198,9 +199,9 @@ func (s *Shell) contextUntilShutdown(ctx context.Context, limit time.Duration) (
 	}
 }
 
-// shutdownError returns errClosing if the shutdown of the host made the work under ctx
+// shutdownErrorOr returns errClosing if the shutdown of the host made the work under ctx
 // fail with err, and otherwise err.
-func shutdownError(ctx context.Context, err error) error {
+func shutdownErrorOr(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errClosing) {
 		return errClosing
 	}

@@ -36,8 +36,8 @@ func (s *Shell) tryWarmStart(ctx context.Context) (started bool) {
 		return false
 	}
 	if err == nil {
-		if err = s.startStateControl(ctx); err == nil {
-			s.recordStart()
+		if err = s.resumeAtStartIfConfigured(ctx); err == nil {
+			s.recordStartForGoldenTrust()
 			return true
 		}
 		err = errors.Join(err, s.backend.Stop(context.WithoutCancel(ctx)))
@@ -46,8 +46,8 @@ func (s *Shell) tryWarmStart(ctx context.Context) (started bool) {
 		return false // the image is not to blame
 	}
 	s.log.Warn().Err(err).Msg("could not start the plugin warm, starting it cold")
-	s.invalidateGolden(err)
-	s.forgetEarlierProcess()
+	s.removeAndDistrustGolden(err)
+	s.ignoreExitsOfEarlierProcess()
 	return false
 }
 
@@ -63,10 +63,10 @@ func (s *Shell) restoreGolden(ctx context.Context) error {
 	return err
 }
 
-// makeGolden makes a golden image of the plugin right after Initialize, if one is wanted
-// and images are not in doubt. A failure is only logged. A plugin that does not survive the
-// attempt is launched once more. After an error the plugin may not run.
-func (s *Shell) makeGolden(ctx context.Context) error {
+// makeGoldenOrRelaunch makes a golden image of the plugin right after Initialize, if one
+// is wanted and images are not in doubt. A failure is only logged. A plugin that does
+// not survive the attempt is launched once more. After an error the plugin may not run.
+func (s *Shell) makeGoldenOrRelaunch(ctx context.Context) error {
 	if !s.wantsWarmStart() {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 	s.mu.Unlock()
 	if doubt != nil {
 		s.process.SkipGolden()
-		s.logGoldenFailure(nil)
+		s.logNewGoldenFailure(nil)
 		return ctx.Err()
 	}
 	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
@@ -84,15 +84,15 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	s.logGoldenFailure(err)
+	s.logNewGoldenFailure(err)
 	if !errors.Is(err, ErrExited) {
 		return nil
 	}
-	s.setGoldenDoubt(err)
+	s.distrustNewGoldens(err)
 	if err := s.backend.Stop(ctx); err != nil {
 		return err
 	}
-	s.forgetEarlierProcess()
+	s.ignoreExitsOfEarlierProcess()
 	if err := s.launchAndInitialize(ctx); err != nil {
 		return err
 	}
@@ -100,9 +100,10 @@ func (s *Shell) makeGolden(ctx context.Context) error {
 	return nil
 }
 
-// logGoldenFailure logs why no golden image could be made, unless the same error was logged
-// last. err is nil if there was no failure; the next one is then logged in any case.
-func (s *Shell) logGoldenFailure(err error) {
+// logNewGoldenFailure logs why no golden image could be made, unless the same error was
+// logged last. err is nil if there was no failure; the next one is then logged in any
+// case.
+func (s *Shell) logNewGoldenFailure(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -116,9 +117,9 @@ func (s *Shell) logGoldenFailure(err error) {
 	}
 }
 
-// recordStart records when the plugin started and from which golden image, for
-// reviewWarmStart. It does nothing without warm starts.
-func (s *Shell) recordStart() {
+// recordStartForGoldenTrust records when the plugin started and from which golden image, for
+// updateGoldenTrustAtEnd. It does nothing without warm starts.
+func (s *Shell) recordStartForGoldenTrust() {
 	if !s.wantsWarmStart() {
 		return
 	}
@@ -128,20 +129,21 @@ func (s *Shell) recordStart() {
 	s.warmStarts.startedFrom, s.warmStarts.startedAt = from, time.Now()
 }
 
-// forgetEarlierProcess makes the shell ignore reports of the end of processes that were
-// started before, and clears the state of their state control.
-func (s *Shell) forgetEarlierProcess() {
+// ignoreExitsOfEarlierProcess makes the shell ignore reports of the end of processes
+// that were started before, and clears the state of their state control.
+func (s *Shell) ignoreExitsOfEarlierProcess() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
 	s.control = ""
 }
 
-// reviewWarmStart judges the plugin's start when the plugin ends because of failure, which
-// is nil for an end in order. A plugin that fails within the restart window of a warm start
-// loses its golden image, and so does one whose image was refused while its memory was
-// loaded. A cold start that lasted for the window clears earlier doubt.
-func (s *Shell) reviewWarmStart(failure error) {
+// updateGoldenTrustAtEnd judges the plugin's start when the plugin ends because of
+// failure, which is nil for an end in order. A plugin that fails within the restart
+// window of a warm start loses its golden image, and so does one whose image was refused
+// while its memory was loaded. A cold start that lasted for the window clears earlier
+// doubt.
+func (s *Shell) updateGoldenTrustAtEnd(failure error) {
 	if !s.wantsWarmStart() {
 		return
 	}
@@ -153,20 +155,20 @@ func (s *Shell) reviewWarmStart(failure error) {
 	}
 	s.mu.Unlock()
 	if warm && failure != nil && (!lasted || errors.Is(failure, hibernate.ErrRefused)) {
-		s.invalidateGolden(fmt.Errorf("the plugin failed within %s of a warm start: %w", window, failure))
+		s.removeAndDistrustGolden(fmt.Errorf("the plugin failed within %s of a warm start: %w", window, failure))
 	}
 }
 
-// invalidateGolden removes the golden image because of why, and makes none until a cold
-// start has lasted.
-func (s *Shell) invalidateGolden(why error) {
+// removeAndDistrustGolden removes the golden image because of why, and makes none until
+// a cold start has lasted.
+func (s *Shell) removeAndDistrustGolden(why error) {
 	s.process.InvalidateGolden(why)
-	s.setGoldenDoubt(why)
+	s.distrustNewGoldens(why)
 }
 
-// setGoldenDoubt records why no golden image is made until a cold start has lasted, see
+// distrustNewGoldens records why no golden image is made until a cold start has lasted, see
 // warmStartRecord.
-func (s *Shell) setGoldenDoubt(why error) {
+func (s *Shell) distrustNewGoldens(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.warmStarts.doubt = why

@@ -131,7 +131,7 @@ func (a *autoSleep) currentSituation() policy.Situation {
 		}
 		c := a.candidateOf(sh)
 		if a.rules.BudgetBytes > 0 && c.Use.State == shell.Activated {
-			c.Memory = sh.Status().Facts.Memory
+			c.Memory = sh.Status().Figures.Memory
 		}
 		now.Candidates = append(now.Candidates, c)
 	}

@@ -35,8 +35,8 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	e := Explanation{Explanation: s.autoSleep.explain(sh)}
 	e.Golden, e.NoGolden = sh.GoldenImage()
 	if e.State == shell.Activated && !sh.IsBuiltIn() {
-		facts := sh.Status().Facts
-		e.Saves, e.Loading, e.Obstacle = facts.Memory, facts.Loading, sh.HibernationObstacle()
+		figures := sh.Status().Figures
+		e.Saves, e.Loading, e.Obstacle = figures.Memory, figures.Loading, sh.HibernationObstacle()
 		if e.Obstacle != nil {
 			e.Keeps = append(e.Keeps, "a hibernation would fail: "+e.Obstacle.Error())
 		}

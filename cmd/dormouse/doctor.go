@@ -124,7 +124,7 @@ func examineRoot() finding {
 // can have cgroups, and whether limits can be set. It does so in the cgroup of this
 // program, which may differ from the host's.
 func examineCgroups(trialDir string) (cgroups, limits finding) {
-	c, err := process.OpenCgroups(trialDir, false)
+	c, err := process.OpenAndClearCgroups(trialDir, false)
 	limitsErr := err
 	if err == nil {
 		one := configs.Bytes(1)

@@ -24,8 +24,8 @@ func (h *hostServer) bannerText(address string, supported sleepSupport) string {
 	for _, s := range h.host.PluginShells() {
 		st := s.Status()
 		pid := ""
-		if st.Facts.PID != 0 {
-			pid = fmt.Sprintf("pid %d", st.Facts.PID)
+		if st.Figures.PID != 0 {
+			pid = fmt.Sprintf("pid %d", st.Figures.PID)
 		}
 		rows.addRow("  "+st.Config.Callsign, stateText(st), pid)
 	}

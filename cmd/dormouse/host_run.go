@@ -46,7 +46,7 @@ type hostServer struct {
 // pluginRoots returns the pid of the root of each plugin that has a process.
 func (h *hostServer) pluginRoots() (pids []int) {
 	for _, s := range h.host.PluginShells() {
-		if root := s.Status().Facts.Root; root != 0 {
+		if root := s.Status().Figures.Root; root != 0 {
 			pids = append(pids, root)
 		}
 	}

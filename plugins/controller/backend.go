@@ -51,5 +51,5 @@ func (b backend) Exists(_ context.Context, method string) (bool, error) {
 	return exists, nil
 }
 
-// Facts returns the process ID of the host.
-func (b backend) Facts() shell.Facts { return shell.Facts{PID: os.Getpid()} }
+// ProcessFigures returns the process ID of the host.
+func (b backend) ProcessFigures() shell.ProcessFigures { return shell.ProcessFigures{PID: os.Getpid()} }

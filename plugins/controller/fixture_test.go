@@ -154,7 +154,7 @@ type fakePlugin struct {
 func newFakePlugin(config configs.Plugin, control bool) *fakePlugin {
 	p := &fakePlugin{config: config, release: make(chan struct{}), entered: make(chan struct{}, 1000)}
 	p.Info = shell.Information{Class: "Fake", Version: shell.Version{Major: 1, Minor: 5, Patch: 2}}
-	p.AnswerCall, p.GetFacts = p.call, p.figures
+	p.AnswerCall, p.GetFigures = p.call, p.figures
 	p.HasMethod = func(method string) bool { return method == "echo" }
 	if control {
 		p.AddControl(statecontrol.Uninitialized)
@@ -179,10 +179,10 @@ func (p *fakePlugin) wait(ctx context.Context) error {
 	}
 }
 
-func (p *fakePlugin) figures() shell.Facts {
+func (p *fakePlugin) figures() shell.ProcessFigures {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return shell.Facts{PID: 42, Memory: 4096, Loading: p.loading}
+	return shell.ProcessFigures{PID: 42, Memory: 4096, Loading: p.loading}
 }
 
 func (p *fakePlugin) call(ctx context.Context, c shell.Call) (json.RawMessage, error) {

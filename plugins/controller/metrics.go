@@ -65,7 +65,7 @@ func (f *Front) instanceMetrics() []instanceMetric {
 	return []instanceMetric{
 		{
 			"dormouse_instance_memory_bytes", "gauge", "Proportional set size of the plugin's processes.",
-			func(st shell.Status) (int64, bool) { return st.Facts.Memory, st.Facts.Memory > 0 },
+			func(st shell.Status) (int64, bool) { return st.Figures.Memory, st.Figures.Memory > 0 },
 		},
 		{
 			"dormouse_instance_image_bytes", "gauge", "Size on disk, or in the swap, of what hibernation left.",

@@ -56,8 +56,8 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		ProcessedRequests: f.callCounts.countOf(st.Config.Callsign),
 		Observers:         f.events.subscriptionCount(st.Config.Callsign),
 		Additions: dialect.Additions{
-			PID:    st.Facts.PID,
-			Memory: st.Facts.Memory,
+			PID:    st.Figures.PID,
+			Memory: st.Figures.Memory,
 			Reason: thunder.PascalCase(string(st.Reason)),
 			Since:  utcTimestamp(st.Since),
 			Error:  errorTextOrEmpty(st.Err),
@@ -79,7 +79,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		r.Transition = st.State
 		r.Progress = &st.Progress
 	}
-	if loading := st.Facts.Loading; loading.Total > 0 {
+	if loading := st.Figures.Loading; loading.Total > 0 {
 		r.Loading = &loading
 	}
 	return r

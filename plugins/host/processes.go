@@ -28,7 +28,7 @@ func (h *Host) openProcessHost() error {
 		}
 	}
 	adopt := config.Host.OnHostExit == configs.HostExitAdopt
-	cgroups, err := process.OpenCgroups(h.options.RunDir, adopt)
+	cgroups, err := process.OpenAndClearCgroups(h.options.RunDir, adopt)
 	if err != nil {
 		h.log.Info().Err(err).Msg("plugins run without cgroups of their own")
 	}

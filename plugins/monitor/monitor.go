@@ -148,5 +148,5 @@ func (m *monitor) Exists(_ context.Context, method string) (bool, error) {
 	return exists, nil
 }
 
-// Facts returns no facts, because a Monitor has no process.
-func (m *monitor) Facts() shell.Facts { return shell.Facts{} }
+// ProcessFigures returns zero figures, because a Monitor has no process.
+func (m *monitor) ProcessFigures() shell.ProcessFigures { return shell.ProcessFigures{} }

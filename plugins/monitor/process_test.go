@@ -198,7 +198,7 @@ func TestFiguresOfProcesses(t *testing.T) {
 // charged returns the memory that the kernel counts for Counter's cgroup, 0 without a cgroup.
 func (r *live) charged() int64 {
 	sh, _ := r.Shell("Counter")
-	return sh.Status().Facts.Charged
+	return sh.Status().Figures.Charged
 }
 
 // TestSleepsThroughPolls watches a plugin that is really asleep, beside one that
@@ -223,7 +223,7 @@ func TestSleepsThroughPolls(t *testing.T) {
 	before := r.statistics("Counter")
 	image := sh.Status().Sleep
 	r.measured("Awake", r.statistics("Awake").Count+4)
-	if st := sh.Status(); st.State != shell.Hibernated || st.Sleep.Generation != image.Generation || st.Facts.PID != 0 {
+	if st := sh.Status(); st.State != shell.Hibernated || st.Sleep.Generation != image.Generation || st.Figures.PID != 0 {
 		t.Errorf("it did not sleep on: %+v", st)
 	}
 	if diff := cmp.Diff(before, r.statistics("Counter")); diff != "" {
@@ -275,7 +275,7 @@ func TestFaultsOfProcesses(t *testing.T) {
 func (r *live) signal(s syscall.Signal) {
 	r.Helper()
 	sh, _ := r.Shell("Counter")
-	if err := syscall.Kill(sh.Status().Facts.PID, s); err != nil {
+	if err := syscall.Kill(sh.Status().Figures.PID, s); err != nil {
 		r.Fatal(err)
 	}
 }

@@ -197,12 +197,12 @@ func newPlugin(config func() configs.Plugin, sink shell.Sink) *plugin {
 	p.AddControl(statecontrol.Suspended)
 	p.Connection = conn{plugin: p}
 	p.OnAction = p.step
-	p.GetFacts = func() shell.Facts {
+	p.GetFigures = func() shell.ProcessFigures {
 		p.looks.Add(1)
 		if !p.HasProcess() {
-			return shell.Facts{}
+			return shell.ProcessFigures{}
 		}
-		return shell.Facts{PID: os.Getpid(), Root: os.Getppid()}
+		return shell.ProcessFigures{PID: os.Getpid(), Root: os.Getppid()}
 	}
 	p.Attach(config, sink)
 	return p

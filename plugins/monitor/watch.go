@@ -134,15 +134,15 @@ func (w *watch) runPollUnlessRunning(p *poll) {
 // and deactivates a plugin that exceeds the limit in the settings. It does nothing for a
 // built-in, which has no processes.
 func (w *watch) measureAndDeactivateOverLimit(o *observable, sh *shell.Shell) {
-	facts := sh.Status().Facts
-	if facts.Root == 0 {
+	figures := sh.Status().Figures
+	if figures.Root == 0 {
 		return
 	}
-	usage := procfs.MeasureMemory(procfs.Tree(facts.Root)[1:])
+	usage := procfs.MeasureMemory(procfs.Tree(figures.Root)[1:])
 	if usage.Processes == 0 || sh.State() != shell.Activated { // the plugin ended meanwhile
 		return
 	}
-	o.addMeasurement(usage, facts.Charged)
+	o.addMeasurement(usage, figures.Charged)
 	if o.memoryLimit > 0 && usage.Resident > o.memoryLimit {
 		w.log.Warn().Str("observable", o.callsign).Int64("resident", usage.Resident).Int64("limit", o.memoryLimit).
 			Msg("an instance took more memory than it may")

@@ -43,7 +43,7 @@ func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	b.inherited = nil
 	err := b.checkAdoptable(j)
 	if err == nil {
-		err = b.adoptTree(ctx, j)
+		err = b.adoptTreeAndConnect(ctx, j)
 	}
 	if err == nil {
 		return b.information(), nil
@@ -51,7 +51,7 @@ func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	if b.currentLife().tree != nil {
 		return shell.Information{}, errors.Join(err, b.Stop(ctx))
 	}
-	return shell.Information{}, errors.Join(err, j.killTree(b.host.Cgroups), b.host.removeLoading(b.runDir()), os.RemoveAll(b.runDir()))
+	return shell.Information{}, errors.Join(err, j.killTreeAndRemoveCgroup(b.host.Cgroups), b.host.endAndRemoveLoading(b.runDir()), os.RemoveAll(b.runDir()))
 }
 
 // checkAdoptable returns why the tree can't be adopted according to its journal and to this
@@ -74,9 +74,9 @@ func (b *Backend) checkAdoptable(j *journal) error {
 	return nil
 }
 
-// adoptTree takes over the running tree and connects to the plugin. After an error the
-// tree is in b.life, or else its processes are in the cgroup of the journal.
-func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
+// adoptTreeAndConnect takes over the running tree and connects to the plugin. After an
+// error the tree is in b.life, or else its processes are in the cgroup of the journal.
+func (b *Backend) adoptTreeAndConnect(ctx context.Context, j *journal) error {
 	info, err := parseInformation(j.Information)
 	if err != nil {
 		return err
@@ -85,15 +85,15 @@ func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
 	if err != nil {
 		return fmt.Errorf("cannot load the rest of its memory: %w", err)
 	}
-	t, err := b.findTree(ctx, j)
+	t, err := b.thawAndOpenTree(ctx, j)
 	if err != nil {
 		if loading != nil {
 			loading.Leave()
 		}
 		return err
 	}
-	t.watchExit(b.sink.Exited)
-	t.killIfLoadingFails(loading)
+	t.watchAndReportExit(b.sink.Exited)
+	t.watchLoadingKillIfFailed(loading)
 	b.mu.Lock()
 	b.life = life{state: lifeRunning, tree: t}
 	b.info, b.reason = info, j.Reason
@@ -103,25 +103,25 @@ func (b *Backend) adoptTree(ctx context.Context, j *journal) error {
 	b.mu.Unlock()
 	b.lastEvent.Store(j.LastEvent)
 	if j.Phase != phaseRunning { // its BeforeCheckpoint may have been called
-		return b.reconnect(ctx, t, &shellpb.AfterRestoreRequest{Generation: j.Generation})
+		return b.reconnectAndFollowReports(ctx, t, &shellpb.AfterRestoreRequest{Generation: j.Generation})
 	}
-	if err := b.connectInitialized(ctx, t); err != nil {
+	if err := b.connectAndOpenHostSocket(ctx, t); err != nil {
 		return err
 	}
-	if err := b.fetchInformation(ctx); err != nil { // a plugin that does not answer is not adopted
-		return b.preferExitError(err)
+	if err := b.fetchAndKeepInformation(ctx); err != nil { // a plugin that does not answer is not adopted
+		return b.waitForExitErrorOr(err)
 	}
-	b.followReports()
+	b.startFollowingReports()
 	return nil
 }
 
-// findTree checks that the tree of the journal runs, thaws it, and opens its pidfd, its
-// cgroup and its output. It waits for an engine that still works on the tree. After an
-// error it leaves the tree alone.
-func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error) {
+// thawAndOpenTree checks that the tree of the journal runs, thaws it, and opens its
+// pidfd, its cgroup and its output. It waits for an engine that still works on the tree.
+// After an error it leaves the tree alone.
+func (b *Backend) thawAndOpenTree(ctx context.Context, j *journal) (_ *tree, err error) {
 	root := j.Root
 	if root == 0 {
-		root = findRoot(j.Cgroup.Members())
+		root = findNamespaceRoot(j.Cgroup.Members())
 	}
 	t := &tree{
 		group: &pluginCgroup{Dir: j.Cgroup}, oomKillsBefore: j.Cgroup.OOMKills(), ownNamespace: true, foreign: procfs.Parent(root) != os.Getpid(),
@@ -136,14 +136,14 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 		}
 	}()
 	// The pidfd is opened before the check: after that, no other process can get the PID.
-	if err := j.checkRoot(root); err != nil {
+	if err := j.checkRootPID(root); err != nil {
 		return nil, err
 	}
 	if err := pageOut.Wake(pageout.Tree{PID: root, Cgroup: j.Cgroup}); err != nil { // the tree may sleep in place
 		return nil, err
 	}
 	if j.Phase != phaseRunning {
-		if err := waitForEngine(ctx, root, j.Cgroup); err != nil {
+		if err := waitForEngineAndContinueTree(ctx, root, j.Cgroup); err != nil {
 			return nil, err
 		}
 	}
@@ -157,16 +157,16 @@ func (b *Backend) findTree(ctx context.Context, j *journal) (_ *tree, err error)
 	if t.group.fd, err = os.Open(string(j.Cgroup)); err != nil {
 		return nil, err
 	}
-	if t.output, err = output.Open(b.runDir(), b.log, &b.tail); err != nil {
+	if t.output, err = output.OpenFilesOrPipes(b.runDir(), b.log, &b.tail); err != nil {
 		return nil, errors.Join(err, t.group.fd.Close())
 	}
 	t.output.StartReading(false)
 	return t, nil
 }
 
-// checkRoot returns an error unless the process rootPID is the root that the journal
+// checkRootPID returns an error unless the process rootPID is the root that the journal
 // describes and is in the journal's cgroup.
-func (j *journal) checkRoot(rootPID int) error {
+func (j *journal) checkRootPID(rootPID int) error {
 	if j.RootStarted != 0 && procfs.StartTicks(rootPID) != j.RootStarted {
 		return fmt.Errorf("process %d is not the plugin's, which has ended while there was no host", rootPID)
 	}
@@ -176,10 +176,10 @@ func (j *journal) checkRoot(rootPID int) error {
 	return nil
 }
 
-// waitForEngine waits until the engine of an earlier host, which dumped or restored the
-// tree below rootPID, has left the tree's cgroup, and then lets the tree run. After
-// abandonedEngineLimit it returns an error.
-func waitForEngine(ctx context.Context, rootPID int, treeCgroup cgroup.Dir) error {
+// waitForEngineAndContinueTree waits until the engine of an earlier host, which dumped
+// or restored the tree below rootPID, has left the tree's cgroup, and then lets the tree
+// run. After abandonedEngineLimit it returns an error.
+func waitForEngineAndContinueTree(ctx context.Context, rootPID int, treeCgroup cgroup.Dir) error {
 	ctx, cancel := context.WithTimeout(ctx, abandonedEngineLimit)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
@@ -198,9 +198,9 @@ func waitForEngine(ctx context.Context, rootPID int, treeCgroup cgroup.Dir) erro
 	}
 }
 
-// findRoot returns the PID of the process among pids that is pid 1 of its namespace and not
-// below another one of them, 0 if there is none.
-func findRoot(pids []int) int {
+// findNamespaceRoot returns the PID of the process among pids that is pid 1 of its
+// namespace and not below another one of them, 0 if there is none.
+func findNamespaceRoot(pids []int) int {
 	for _, pid := range pids {
 		if procfs.NSPid(pid) == 1 && !slices.Contains(pids, procfs.Parent(pid)) {
 			return pid
@@ -220,15 +220,15 @@ func (b *Backend) OutlivesHost() bool {
 // journal for the next host, see shell.Process.
 func (b *Backend) LeaveRunning(ctx context.Context) error {
 	t := b.currentLife().tree
-	b.closeLink()
-	_ = b.closeHostSocket(ctx, pluginDisconnectLimit) // connections that the plugin keeps open are cut
-	j, err := b.describeTree(t, phaseRunning)
+	b.closeLinkAndWait()
+	_ = b.closeHostSocketAndConns(ctx, pluginDisconnectLimit) // connections that the plugin keeps open are cut
+	j, err := b.journalOfTree(t, phaseRunning)
 	j.LastEvent = b.lastEvent.Load()
 	if err == nil {
-		err = b.writeJournal(j)
+		err = b.writeJournalUnlessProbe(j)
 	}
 	b.setLife(life{})
-	t.leaveRunning()
+	t.closeButLeaveRunning()
 	return err
 }
 
@@ -238,9 +238,9 @@ func (h Host) rejoinLoading(runDir string) (hibernate.Loading, error) {
 	return h.Engine.RejoinLoading(filepath.Join(runDir, loadingName))
 }
 
-// removeLoading ends the loading, if there is one, of a tree that has been killed, and
+// endAndRemoveLoading ends the loading, if there is one, of a tree that has been killed, and
 // removes its files.
-func (h Host) removeLoading(runDir string) error {
+func (h Host) endAndRemoveLoading(runDir string) error {
 	if loading, _ := h.rejoinLoading(runDir); loading != nil { // an error means that the loader has ended
 		loading.Close()
 	}
@@ -264,7 +264,7 @@ func (h Host) KillRemovedInstances(configured []string) error {
 		j, err := readJournal(dir)
 		errs = append(errs, err)
 		if j != nil {
-			errs = append(errs, j.killTree(h.Cgroups), h.removeLoading(dir), os.RemoveAll(dir))
+			errs = append(errs, j.killTreeAndRemoveCgroup(h.Cgroups), h.endAndRemoveLoading(dir), os.RemoveAll(dir))
 		}
 	}
 	return errors.Join(errs...)

@@ -51,8 +51,8 @@ func TestAdopt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Class != "counter" || info.StateControl == nil || r.Facts().Root != pids[0] {
-		t.Errorf("it is %+v, its facts %+v, its processes were %v", info, r.Facts(), pids)
+	if info.Class != "counter" || info.StateControl == nil || r.ProcessFigures().Root != pids[0] {
+		t.Errorf("it is %+v, its facts %+v, its processes were %v", info, r.ProcessFigures(), pids)
 	}
 	if got := r.count(); got != 42 {
 		t.Errorf("it counts from %d", got)
@@ -119,7 +119,7 @@ func TestAdoptNothingElse(t *testing.T) {
 			}
 			if name == "boot" { // after one, nothing runs; here it does
 				i.Boot = procfs.BootID()
-				if err := i.killTree(r.host.Cgroups); err != nil {
+				if err := i.killTreeAndRemoveCgroup(r.host.Cgroups); err != nil {
 					t.Error(err)
 				}
 			}

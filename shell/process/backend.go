@@ -103,7 +103,7 @@ func New(h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
 		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
-	if err := b.loadImageAndJournal(); err != nil {
+	if err := b.loadImageAndClearLeftovers(); err != nil {
 		b.log.Error().Err(err).Msg("could not clear up all that an earlier host left")
 	}
 	b.RemoveStaleGolden()
@@ -145,19 +145,19 @@ func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	}
 	b.recordColdStart(program)
 	file := fileid.OfUnlessJustChanged(program)
-	t, err := b.startProgram(ctx, program)
+	t, err := b.startProgramAndShakeHands(ctx, program)
 	if err == nil {
 		b.lastEvent.Store(0)
-		err = b.connect(ctx, t)
+		err = b.dialAndRouteTo(ctx, t)
 	}
 	if err == nil {
-		err = b.preferExitError(b.fetchInformation(ctx))
+		err = b.waitForExitErrorOr(b.fetchAndKeepInformation(ctx))
 	}
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
 	failpoint.Hit("launch.informed")
-	if err := b.cacheInformation(program, file); err != nil {
+	if err := b.cacheUnlessProgramReplaced(program, file); err != nil {
 		b.log.Warn().Err(err).Msg("could not keep the program's information")
 	}
 	return b.information(), nil
@@ -178,14 +178,14 @@ func (b *Backend) Initialize(ctx context.Context) error {
 		HostSocket:    b.hostSocketPath(),
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.preferExitError(fromGRPCError(err)))
+		return fmt.Errorf("%w: %w", shell.ErrInitialization, b.waitForExitErrorOr(shellErrorFromGRPC(err)))
 	}
 	if text := answer.GetError(); text != "" {
 		return fmt.Errorf("%w: %s", shell.ErrInitialization, text)
 	}
 	failpoint.Hit("initialize.done")
 	if !b.startConfig.WarmStart {
-		b.followReports() // else after MakeGolden: events that are not read yet come in every life
+		b.startFollowingReports() // else after MakeGolden: events that are not read yet come in every life
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func (b *Backend) Deinitialize(ctx context.Context, why shell.Reason) error {
 	failpoint.Hit("deactivate.begun")
 	_, err := b.plugin.Deinitialize(ctx, &shellpb.DeinitializeRequest{Reason: why.Proto()})
 	if err != nil {
-		return fmt.Errorf("cannot deinitialize: %w", b.preferExitError(fromGRPCError(err)))
+		return fmt.Errorf("cannot deinitialize: %w", b.waitForExitErrorOr(shellErrorFromGRPC(err)))
 	}
 	return nil
 }
@@ -216,27 +216,27 @@ func (b *Backend) Stop(ctx context.Context) error {
 	before := b.setLife(life{})
 	t, l := before.tree, before.link
 	if t == nil {
-		_ = b.closeHostSocket(ctx, 0) // no process holds its connections
+		_ = b.closeHostSocketAndConns(ctx, 0) // no process holds its connections
 		return os.RemoveAll(b.runDir())
 	}
 	failpoint.Hit("stop.begun")
-	t.expectEnd()
+	t.suppressExitReport()
 	if before.state == lifeFrozen {
 		_ = thaw(t) // a frozen plugin can't end by request
 	}
 	grace := time.Duration(b.config().StopTimeout) / 2
 	if l != nil {
-		if l.requestShutdown(ctx, grace) == nil {
+		if l.requestShutdownAndWait(ctx, grace) == nil {
 			t.waitEnd(grace)
 		}
 		b.router.connectTo(nil)
 		l.closeAndWait()
 		failpoint.Hit("stop.asked")
-		t.terminate(grace)
+		t.sendSIGTERMAndWait(grace)
 	}
-	err := t.destroy()
+	err := t.killAndRelease()
 	failpoint.Hit("stop.ended")
-	_ = b.closeHostSocket(ctx, pluginDisconnectLimit) // the plugin's ends are closed with its processes
+	_ = b.closeHostSocketAndConns(ctx, pluginDisconnectLimit) // the plugin's ends are closed with its processes
 	return errors.Join(err, os.RemoveAll(b.runDir()))
 }
 
@@ -252,38 +252,38 @@ func (b *Backend) killAndStop(ctx context.Context) error {
 func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	answer, err := b.dispatcher.Invoke(ctx, &shellpb.InvokeRequest{Method: c.Method, Index: c.Index, Params: c.Params})
 	if err != nil {
-		return nil, fromGRPCError(err)
+		return nil, shellErrorFromGRPC(err)
 	}
 	return answer.GetResult(), nil
 }
 
 // Exists reports whether the plugin has the method, see shell.Backend.
-func (b *Backend) Exists(ctx context.Context, method string) (bool, error) {
+func (b *Backend) Exists(ctx context.Context, method string) (exists bool, err error) {
 	answer, err := b.dispatcher.Exists(ctx, &shellpb.ExistsRequest{Method: method})
 	if err != nil {
-		return false, fromGRPCError(err)
+		return false, shellErrorFromGRPC(err)
 	}
 	return answer.GetExists(), nil
 }
 
-// Facts returns the kernel's figures of the tree, zero while no tree runs, see
+// ProcessFigures returns the kernel's figures of the tree, zero while no tree runs, see
 // shell.Backend.
-func (b *Backend) Facts() shell.Facts {
+func (b *Backend) ProcessFigures() shell.ProcessFigures {
 	t := b.currentLife().tree
 	if t == nil || t.hasEnded() {
-		return shell.Facts{}
+		return shell.ProcessFigures{}
 	}
-	return shell.Facts{
+	return shell.ProcessFigures{
 		PID: t.findProgramPID(), Root: t.root.Pid,
 		Memory: procfs.PSS(t.pids()), Charged: t.cgroup().MemoryBytes(), Loading: t.loadingProgress(),
 	}
 }
 
-// fetchInformation asks the plugin for its description and keeps it.
-func (b *Backend) fetchInformation(ctx context.Context) error {
+// fetchAndKeepInformation asks the plugin for its description and keeps it.
+func (b *Backend) fetchAndKeepInformation(ctx context.Context) error {
 	info, err := b.plugin.Information(ctx, &shellpb.InformationRequest{})
 	if err != nil {
-		return fmt.Errorf("cannot ask the plugin for its information: %w", fromGRPCError(err))
+		return fmt.Errorf("cannot ask the plugin for its information: %w", shellErrorFromGRPC(err))
 	}
 	b.setInformation(info)
 	return nil
@@ -296,8 +296,8 @@ func (b *Backend) setInformation(info *shellpb.InformationResponse) {
 	b.info = info
 }
 
-// hasHooks reports whether the plugin serves the hooks of checkpoints.
-func (b *Backend) hasHooks() bool {
+// servesHooks reports whether the plugin serves the hooks of checkpoints.
+func (b *Backend) servesHooks() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.serves(shellpb.HooksService)
@@ -330,12 +330,12 @@ func (b *Backend) serves(service string) bool {
 	return slices.Contains(b.info.GetServices(), service)
 }
 
-// preferExitError returns how the tree ended if err wraps ErrUnavailable and the tree has
+// waitForExitErrorOr returns how the tree ended if err wraps ErrUnavailable and the tree has
 // ended, for which it waits a moment. Otherwise it returns err.
-func (b *Backend) preferExitError(err error) error {
+func (b *Backend) waitForExitErrorOr(err error) error {
 	t := b.currentLife().tree
 	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.waitBrieflyForEnd() {
 		return err
 	}
-	return t.exitError()
+	return t.waitExitError()
 }

@@ -23,11 +23,12 @@ type Cgroups struct {
 	hostDir     cgroup.Dir       // the cgroup in base that the host itself is in, "" if it is in base
 }
 
-// OpenCgroups makes a cgroup for the host that has runDir, below the cgroup of this
+// OpenAndClearCgroups makes a cgroup for the host that has runDir, below the cgroup of this
 // process, and kills the plugins that an earlier host left in it; with adopt it spares the
-// plugins that this host can adopt. It returns an error where cgroup v2 is missing or may
-// not be written; plugins then run without cgroups.
-func OpenCgroups(runDir string, adopt bool) (*Cgroups, error) {
+// plugins that this host can adopt. Without adopt it may move this process to a cgroup below,
+// so that limits can be enforced. It returns an error where cgroup v2 is missing or may not
+// be written; plugins then run without cgroups.
+func OpenAndClearCgroups(runDir string, adopt bool) (*Cgroups, error) {
 	base, err := cgroup.Own()
 	if err != nil {
 		return nil, err
@@ -48,17 +49,17 @@ func OpenCgroups(runDir string, adopt bool) (*Cgroups, error) {
 	if err := c.killLeftPlugins(runDir, adopt); err != nil {
 		return nil, fmt.Errorf("cannot end what an earlier host left: %w", err)
 	}
-	c.enableControllers(adopt)
+	c.enableControllersOrNoteWhy(adopt)
 	return c, nil
 }
 
 // killLeftPlugins kills the plugins that an earlier host left in its cgroups, and removes
-// the cgroups. With adopt it spares plugins that have a journal.
-func (c *Cgroups) killLeftPlugins(runDir string, adopt bool) error {
+// the cgroups. With spareAdoptable it spares plugins that have a journal.
+func (c *Cgroups) killLeftPlugins(runDir string, spareAdoptable bool) error {
 	left, err := filepath.Glob(filepath.Join(string(c.dir), "*", "cgroup.kill"))
 	for _, kill := range left {
 		dir := cgroup.Dir(filepath.Dir(kill))
-		if j, _ := readJournal(filepath.Join(runDir, dir.Name())); adopt && j != nil && j.Cgroup == dir {
+		if j, _ := readJournal(filepath.Join(runDir, dir.Name())); spareAdoptable && j != nil && j.Cgroup == dir {
 			continue // the plugin's backend decides
 		}
 		err = errors.Join(err, dir.KillAndWait(), dir.RemoveWhenEmpty())
@@ -67,8 +68,8 @@ func (c *Cgroups) killLeftPlugins(runDir string, adopt bool) error {
 }
 
 // Close removes the host's cgroup, and fails if a plugin is in it. It disables the
-// controllers that OpenCgroups enabled, and moves the host back to the cgroup that it was
-// started in.
+// controllers that OpenAndClearCgroups enabled, and moves the host back to the cgroup
+// that it was started in.
 func (c *Cgroups) Close() error {
 	if err := os.Remove(string(c.dir)); err != nil {
 		return err
@@ -92,13 +93,13 @@ type pluginCgroup struct {
 	settings []cgroupSetting
 }
 
-// makeCgroup makes the cgroup of an instance and sets its limits. It kills the processes
-// that an earlier host may have left in it.
-func (c *Cgroups) makeCgroup(callsign string, limits []cgroupSetting) (*pluginCgroup, error) {
+// makeCgroupKillingOld makes the cgroup of an instance and sets its limits. If the cgroup is
+// there already, it kills the processes in it and makes it anew.
+func (c *Cgroups) makeCgroupKillingOld(callsign string, limits []cgroupSetting) (*pluginCgroup, error) {
 	g := &pluginCgroup{Dir: c.dir.Child(callsign), settings: limits}
-	err := g.create()
+	err := g.createWithLimits()
 	if errors.Is(err, os.ErrExist) {
-		err = g.recreate()
+		err = g.killAndRecreate()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the plugin's cgroup: %w", err)
@@ -114,9 +115,9 @@ func (c *Cgroups) pidsOf(callsign string) []int {
 	return c.dir.Child(callsign).Members()
 }
 
-// create makes the cgroup, opens its directory and sets its limits. The error wraps
-// os.ErrExist if the cgroup is there already.
-func (g *pluginCgroup) create() (err error) {
+// createWithLimits makes the cgroup, opens its directory and sets its limits. The error
+// wraps os.ErrExist if the cgroup is there already.
+func (g *pluginCgroup) createWithLimits() (err error) {
 	if err = g.Make(); err != nil {
 		return err
 	}
@@ -124,29 +125,30 @@ func (g *pluginCgroup) create() (err error) {
 		return err
 	}
 	if err := g.setLimits(); err != nil {
-		return errors.Join(err, g.remove())
+		return errors.Join(err, g.closeAndRemove())
 	}
 	return nil
 }
 
-// recreate kills every process in the cgroup and puts a new cgroup in its place: see
-// cgroup.Dir.Kill for why. It does nothing to a nil cgroup.
-func (g *pluginCgroup) recreate() error {
+// killAndRecreate kills every process in the cgroup and puts a new cgroup in its place: see
+// cgroup.Dir.KillAndWait for why. It does nothing to a nil cgroup.
+func (g *pluginCgroup) killAndRecreate() error {
 	if g == nil {
 		return nil
 	}
 	if err := g.KillAndWait(); err != nil {
 		return err
 	}
-	if err := g.remove(); err != nil {
+	if err := g.closeAndRemove(); err != nil {
 		return err
 	}
-	return g.create()
+	return g.createWithLimits()
 }
 
-// remove deletes the cgroup, which proves that no process is in it. It does nothing to a
-// nil cgroup.
-func (g *pluginCgroup) remove() error {
+// closeAndRemove closes the open directory, waits until no process is in the cgroup, and
+// deletes it. It returns an error if processes are left after ten seconds, and does nothing
+// to a nil cgroup.
+func (g *pluginCgroup) closeAndRemove() error {
 	if g == nil {
 		return nil
 	}
@@ -168,15 +170,16 @@ var (
 	errMayNotMove   = errors.New(`a host whose plugins may outlive it can't move: give its service DelegateSubgroup=` + hostCgroupName)
 )
 
-// enableControllers lets the cgroups of plugins use the controllers that the host has, and
-// records for every other controller why they cannot. If the kernel demands that, it moves
-// the host to another cgroup first; a host that adopts plugins must not move.
-func (c *Cgroups) enableControllers(adopt bool) {
+// enableControllersOrNoteWhy lets the cgroups of plugins use the controllers that the
+// host has, and records for every other controller why they cannot. If the kernel
+// demands that, it moves the host to another cgroup first; a host that adopts plugins
+// must not move.
+func (c *Cgroups) enableControllersOrNoteWhy(adopt bool) {
 	c.unavailable = make(map[string]error)
 	for _, controller := range limitControllers {
 		err := c.enableForChildren(c.base, controller)
 		if errors.Is(err, unix.EBUSY) {
-			if err = c.moveHost(adopt); err == nil {
+			if err = c.moveHostToChildCgroup(adopt); err == nil {
 				err = c.enableForChildren(c.base, controller)
 			}
 		}
@@ -207,13 +210,14 @@ func (c *Cgroups) enableForChildren(dir cgroup.Dir, controller string) error {
 	return nil
 }
 
-// moveHost moves the host out of the cgroup that it was started in, into one of its own
-// below. It returns an error with adopt, and if other processes are in the cgroup.
-func (c *Cgroups) moveHost(adopt bool) error {
+// moveHostToChildCgroup moves the host out of the cgroup that it was started in, into
+// one of its own below. It returns an error if hostAdopts, and if other processes are in
+// the cgroup.
+func (c *Cgroups) moveHostToChildCgroup(hostAdopts bool) error {
 	switch {
 	case c.hostDir != "":
 		return unix.EBUSY // the host has moved, and still a process is there
-	case adopt:
+	case hostAdopts:
 		return errMayNotMove
 	case !slices.Equal(c.base.Members(), []int{os.Getpid()}):
 		return errNotAlone

@@ -42,7 +42,7 @@ func TestExitIsNoticed(t *testing.T) {
 			if len(got.Error()) > 2000 {
 				t.Errorf("the reason has %d bytes", len(got.Error()))
 			}
-			if got := r.Facts(); got != (shell.Facts{}) {
+			if got := r.ProcessFigures(); got != (shell.ProcessFigures{}) {
 				t.Errorf("it has %+v", got)
 			}
 			if err := r.Stop(r.contextFor(patience)); err != nil {

@@ -28,7 +28,7 @@ type goldenState struct {
 // StartWarm restores the golden image, see shell.Process.
 func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	b.startConfig = b.config()
-	image, n, err := b.readFittingGolden()
+	image, n, err := b.readGoldenOrRemoveUnfit()
 	if errors.Is(err, hibernate.ErrNoImage) {
 		_, err = b.GoldenImage() // its error says why there is no image
 	}
@@ -39,8 +39,8 @@ func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrCold, err)
 	}
 	failpoint.Hit("warm.begun")
-	if err := b.restoreGolden(ctx, image, n); err != nil {
-		b.dontRetryGolden(fmt.Errorf("nothing could begin from its golden image: %w", err), *n.WarmKey)
+	if err := b.restoreGoldenAndConnect(ctx, image, n); err != nil {
+		b.dontRetryUnlessTransient(fmt.Errorf("nothing could begin from its golden image: %w", err), *n.WarmKey)
 		return shell.Information{}, errors.Join(fmt.Errorf("cannot begin from the golden image: %w", err), b.killAndStop(ctx))
 	}
 	b.mu.Lock()
@@ -49,14 +49,14 @@ func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
 	return b.information(), nil
 }
 
-// readFittingGolden returns the golden image with its note. If a plugin that starts now
-// could not use the image, it removes the image and returns an error.
-func (b *Backend) readFittingGolden() (image *hibernate.Image, note imageNote, err error) {
-	image, note, err = b.readGolden()
+// readGoldenOrRemoveUnfit returns the golden image with its note. If a plugin that
+// starts now could not use the image, it removes the image and returns an error.
+func (b *Backend) readGoldenOrRemoveUnfit() (image *hibernate.Image, note imageNote, err error) {
+	image, note, err = b.readGoldenOrRemoveRefused()
 	if err != nil {
 		return nil, note, err
 	}
-	now, err := b.warmKey()
+	now, err := b.computeWarmKey()
 	if err == nil {
 		err = note.WarmKey.checkUnchanged(now)
 	}
@@ -67,18 +67,18 @@ func (b *Backend) readFittingGolden() (image *hibernate.Image, note imageNote, e
 		return image, note, nil
 	}
 	if b.golden.unused && errors.Is(err, errPersistentChanged) {
-		b.dontRetryGolden(errors.New("its persistent directory changes in each of its lives"), now)
+		b.dontRetryUnlessTransient(errors.New("its persistent directory changes in each of its lives"), now)
 	}
 	b.InvalidateGolden(err)
 	return nil, note, err
 }
 
-// readGolden returns the golden image with its note, whether or not the image fits. It
-// removes an image that can't be trusted. The error wraps hibernate.ErrNoImage if there is
-// none.
-func (b *Backend) readGolden() (image *hibernate.Image, note imageNote, err error) {
+// readGoldenOrRemoveRefused returns the golden image with its note, whether or not the
+// image fits. It removes an image that can't be trusted. The error wraps
+// hibernate.ErrNoImage if there is none.
+func (b *Backend) readGoldenOrRemoveRefused() (image *hibernate.Image, note imageNote, err error) {
 	if image, err = b.imageDir.Golden(); err == nil {
-		note, err = imageNoteOf(image)
+		note, err = decodeImageNote(image)
 	}
 	if err == nil && note.WarmKey == nil {
 		err = fmt.Errorf("%w: it does not say what it was made from", hibernate.ErrRefused)
@@ -89,13 +89,13 @@ func (b *Backend) readGolden() (image *hibernate.Image, note imageNote, err erro
 	return image, note, err
 }
 
-// restoreGolden restores the tree as it was when Initialize had returned, in new
+// restoreGoldenAndConnect restores the tree as it was when Initialize had returned, in new
 // directories, and connects to the plugin. After an error a tree may run.
-func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, note imageNote) error {
-	if err := b.makeEmptyDirs(); err != nil {
+func (b *Backend) restoreGoldenAndConnect(ctx context.Context, image *hibernate.Image, note imageNote) error {
+	if err := b.clearRunDirAndMakeDirs(); err != nil {
 		return err
 	}
-	t, err := b.restore(ctx, image, note, phaseStarting)
+	t, err := b.restoreTree(ctx, image, note, phaseStarting)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (b *Backend) restoreGolden(ctx context.Context, image *hibernate.Image, not
 	b.lastEvent.Store(0)
 	request := afterRestoreRequest(image)
 	request.Warm = true
-	err = b.reconnect(ctx, t, request)
+	err = b.reconnectAndFollowReports(ctx, t, request)
 	failpoint.Hit("warm.connected")
 	return err
 }
@@ -163,7 +163,7 @@ func (b *Backend) RemoveStaleGolden() {
 		}
 		return
 	}
-	_, n, err := b.readGolden()
+	_, n, err := b.readGoldenOrRemoveRefused()
 	if err != nil {
 		return
 	}
@@ -177,24 +177,24 @@ func (b *Backend) RemoveStaleGolden() {
 // shell.Process.
 func (b *Backend) MakeGolden(ctx context.Context) error {
 	tree := &initializedTree{checkpointTree: checkpointTree{b, b.currentLife().tree, phaseStarting, phaseStarting}}
-	key, err := b.prepareGolden()
+	key, err := b.checkAndRemoveOldGolden()
 	if err == nil {
 		_, err = hibernate.MakeGolden(ctx, b.host.Engine, b.imageDir, tree)
 	}
 	if !tree.quiesced { // otherwise Revive follows the reports
-		b.followReports()
+		b.startFollowingReports()
 	}
 	b.mu.Lock()
 	b.golden.missingWhy, b.golden.unused = err, err == nil
 	b.mu.Unlock()
 	if err != nil {
-		b.dontRetryGolden(err, key)
+		b.dontRetryUnlessTransient(err, key)
 	}
 	return err
 }
 
 // SkipGolden begins to pass the plugin's events on, see shell.Process.
-func (b *Backend) SkipGolden() { b.followReports() }
+func (b *Backend) SkipGolden() { b.startFollowingReports() }
 
 // recordColdStart records that the plugin does not begin from a golden image, and the
 // checksum of the program that is about to be executed. It does nothing unless the plugin
@@ -209,11 +209,11 @@ func (b *Backend) recordColdStart(program string) {
 	b.mu.Unlock()
 }
 
-// prepareGolden removes an earlier golden image and returns the key of the plugin. It
-// returns an error, before the plugin is disturbed, if it can't compute the key, or if
-// making an image for that key has failed before.
-func (b *Backend) prepareGolden() (key warmKey, err error) {
-	key, err = b.warmKey()
+// checkAndRemoveOldGolden removes an earlier golden image and returns the key of the
+// plugin. It returns an error, before the plugin is disturbed, if it can't compute the
+// key, or if making an image for that key has failed before.
+func (b *Backend) checkAndRemoveOldGolden() (key warmKey, err error) {
+	key, err = b.computeWarmKey()
 	if err != nil {
 		return key, err
 	}
@@ -225,17 +225,17 @@ func (b *Backend) prepareGolden() (key warmKey, err error) {
 	return key, b.imageDir.DiscardGolden()
 }
 
-// dontRetryGolden keeps the backend from making another golden image until the plugin's
-// key changes, unless err is transient.
-func (b *Backend) dontRetryGolden(err error, key warmKey) {
-	if !isTransient(err) {
+// dontRetryUnlessTransient keeps the backend from making another golden image until the
+// plugin's key changes, unless err is transient.
+func (b *Backend) dontRetryUnlessTransient(err error, key warmKey) {
+	if !isTransientGoldenError(err) {
 		b.golden.failure, b.golden.failedKey = errors.New(err.Error()), key // its sentinels don't hold for later attempts
 	}
 }
 
-// isTransient reports whether the cause of err may be gone at the next attempt although
-// nothing of the plugin has changed.
-func isTransient(err error) bool {
+// isTransientGoldenError reports whether the cause of err may be gone at the next
+// attempt although nothing of the plugin has changed.
+func isTransientGoldenError(err error) bool {
 	causes := []error{hibernate.ErrSpace, hibernate.ErrBudget, hibernate.ErrRefused, context.DeadlineExceeded, context.Canceled}
 	return slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
@@ -265,7 +265,7 @@ func (i *initializedTree) OwnerRecord() (any, error) {
 	if err := i.b.checkVolatileDirEmpty(); err != nil {
 		return nil, err
 	}
-	key, err := i.b.warmKey()
+	key, err := i.b.computeWarmKey()
 	if err == nil && key.Program != i.b.golden.programFiles {
 		err = errors.New("its program was replaced while it started")
 	}

@@ -11,10 +11,10 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// fromGRPCError translates an error of a gRPC call into one of the shell's errors, or into
-// the context's error if the call was given up. Any other error is a *shell.PluginError. A
-// nil error stays nil.
-func fromGRPCError(err error) error {
+// shellErrorFromGRPC translates an error of a gRPC call into one of the shell's errors,
+// or into the context's error if the call was given up. Any other error is a
+// *shell.PluginError. A nil error stays nil.
+func shellErrorFromGRPC(err error) error {
 	if err == nil {
 		return nil
 	}

@@ -55,10 +55,10 @@ func dialLink(ctx context.Context, t *tree, log zerolog.Logger, tail *output.Tai
 		Plugins:          plugin.PluginSet{},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           goPluginLogger(log),
-		SyncStdout:       output.NewLineWriter("stdout", log, tail),
-		SyncStderr:       output.NewLineWriter("stderr", log, tail),
+		SyncStdout:       output.NewLineLogger("stdout", log, tail),
+		SyncStderr:       output.NewLineLogger("stderr", log, tail),
 		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialTree(ctx, t, address) }),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialAndCheckPeer(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
 			grpc.WithDisableServiceConfig(),
 			grpc.WithStreamInterceptor(l.keepConnAndOpenStream),
@@ -81,21 +81,22 @@ func dialLink(ctx context.Context, t *tree, log zerolog.Logger, tail *output.Tai
 	return l, nil
 }
 
-// dialTree connects to the socket and checks that a process of the tree listens there.
-func dialTree(ctx context.Context, t *tree, address *net.UnixAddr) (net.Conn, error) {
+// dialAndCheckPeer connects to the socket and checks that a process of the tree listens
+// there.
+func dialAndCheckPeer(ctx context.Context, t *tree, address *net.UnixAddr) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", address.Name)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPeer(conn.(*net.UnixConn), t); err != nil { //nolint:errcheck // it is a unix socket
+	if err := checkPeerInTree(conn.(*net.UnixConn), t); err != nil { //nolint:errcheck // it is a unix socket
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
 }
 
-// checkPeer returns an error unless the other end of conn is a process of the tree.
-func checkPeer(conn *net.UnixConn, t *tree) error {
+// checkPeerInTree returns an error unless the other end of conn is a process of the tree.
+func checkPeerInTree(conn *net.UnixConn, t *tree) error {
 	peer, err := unixsock.PeerOf(conn)
 	if err != nil {
 		return err
@@ -106,9 +107,10 @@ func checkPeer(conn *net.UnixConn, t *tree) error {
 	return nil
 }
 
-// requestShutdown asks go-plugin's server in the plugin to end, and waits for the answer up
-// to limit, even if ctx ends. A plugin without that server answers with an error.
-func (l *link) requestShutdown(ctx context.Context, limit time.Duration) error {
+// requestShutdownAndWait asks go-plugin's server in the plugin to end, and waits for the
+// answer up to limit, even if ctx ends. A plugin without that server answers with an
+// error.
+func (l *link) requestShutdownAndWait(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	return l.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
@@ -119,7 +121,7 @@ func goPluginLogger(log zerolog.Logger) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name:       "go-plugin",
 		Level:      hclog.Warn, // lower levels log each step of each connection
-		Output:     output.NewLineWriter("", log, nil),
+		Output:     output.NewLineLogger("", log, nil),
 		JSONFormat: true,
 		TimeFn:     time.Now,
 	})
@@ -155,9 +157,9 @@ func (l *link) closeAndWait() {
 	l.following.Wait()
 }
 
-// connect makes a link to the tree and has the router call through it. It returns an error
-// if the tree was stopped meanwhile.
-func (b *Backend) connect(ctx context.Context, t *tree) error {
+// dialAndRouteTo makes a link to the tree and has the router call through it. It returns
+// an error if the tree was stopped meanwhile.
+func (b *Backend) dialAndRouteTo(ctx context.Context, t *tree) error {
 	l, err := dialLink(ctx, t, b.log, &b.tail)
 	if err != nil {
 		return err
@@ -173,9 +175,9 @@ func (b *Backend) connect(ctx context.Context, t *tree) error {
 	return nil
 }
 
-// closeLink closes the link, if there is one, and returns when no goroutine reads from it.
-// Calls to the plugin then fail with UNAVAILABLE.
-func (b *Backend) closeLink() {
+// closeLinkAndWait closes the link, if there is one, and returns when no goroutine reads
+// from it. Calls to the plugin then fail with UNAVAILABLE.
+func (b *Backend) closeLinkAndWait() {
 	b.mu.Lock()
 	l := b.life.link
 	b.life.link = nil
@@ -204,9 +206,9 @@ func waitDisconnected(ctx context.Context, socket string) error {
 	}
 }
 
-// followReports begins to pass the plugin's events and state changes on, in the background
-// until the link is closed. It does nothing without a link.
-func (b *Backend) followReports() {
+// startFollowingReports begins to pass the plugin's events and state changes on, in the
+// background until the link is closed. It does nothing without a link.
+func (b *Backend) startFollowingReports() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.life.link

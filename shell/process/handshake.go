@@ -16,7 +16,7 @@ import (
 //
 //	core version|protocol version|network|address|protocol[|certificate[|multiplex]]
 //
-// It refuses a socket outside of dir: a plugin must not make its host dial another one.
+// It refuses a socket outside of socketDir: a plugin must not make its host dial another one.
 func parseHandshake(line, socketDir string) (socket string, err error) {
 	fields := strings.Split(line, "|")
 	if len(fields) < 5 {

@@ -62,9 +62,10 @@ func (b *Backend) openHostSocket(t *tree) error {
 	return nil
 }
 
-// closeHostSocket ends the serving, if there is any, and returns when the plugin has closed
-// its connections. If connections are open after limit, it cuts them and returns an error.
-func (b *Backend) closeHostSocket(ctx context.Context, limit time.Duration) error {
+// closeHostSocketAndConns ends the serving, if there is any, and returns when the plugin
+// has closed its connections. If connections are open after limit, it cuts them and
+// returns an error.
+func (b *Backend) closeHostSocketAndConns(ctx context.Context, limit time.Duration) error {
 	b.mu.Lock()
 	h := b.hostSocket
 	b.hostSocket = nil
@@ -89,7 +90,7 @@ func (h *hostSocket) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := checkPeer(conn, h.tree); err != nil {
+		if err := checkPeerInTree(conn, h.tree); err != nil {
 			h.log.Warn().Err(errors.Join(err, conn.Close())).Msg("refused a connection to the plugin's host socket")
 			continue
 		}
@@ -116,7 +117,7 @@ func (h *hostSocket) waitOrCutConns(ctx context.Context) (left int) {
 		h.mu.Lock()
 		left = len(h.conns)
 		for c := range h.conns {
-			_ = c.UnixConn.Close() // finishClose returns then
+			_ = c.UnixConn.Close() // drainThenClose returns then
 		}
 		h.mu.Unlock()
 		<-closed
@@ -142,7 +143,7 @@ type hostConn struct {
 	closed  atomic.Bool
 }
 
-// Read fails with net.ErrClosed once Close was called. finishClose waits for a Read that
+// Read fails with net.ErrClosed once Close was called. drainThenClose waits for a Read that
 // has begun.
 func (c *hostConn) Read(p []byte) (int, error) {
 	c.reading.Lock()
@@ -154,19 +155,19 @@ func (c *hostConn) Read(p []byte) (int, error) {
 }
 
 // Close shuts the host's direction of the connection down and ends Reads and Writes. It
-// starts finishClose and does not wait for it. A second Close returns net.ErrClosed.
+// starts drainThenClose and does not wait for it. A second Close returns net.ErrClosed.
 func (c *hostConn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}
 	err := errors.Join(c.SetDeadline(time.Unix(1, 0)), c.CloseWrite()) // unblocks Read and Write
-	go c.finishClose()
+	go c.drainThenClose()
 	return err
 }
 
-// finishClose drops what the plugin still sends until the plugin has closed its end, then
+// drainThenClose drops what the plugin still sends until the plugin has closed its end, then
 // closes the host's end and removes the connection from the host socket.
-func (c *hostConn) finishClose() {
+func (c *hostConn) drainThenClose() {
 	defer c.socket.removeConn(c)
 	c.reading.Lock()   // until a Read that has begun returns; later ones see that it is closed
 	c.reading.Unlock() //nolint:staticcheck // only the wait matters

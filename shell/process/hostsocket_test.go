@@ -72,7 +72,7 @@ func TestHostSocket(t *testing.T) {
 	}
 
 	// What the plugin keeps is counted, and cut in the end.
-	err = r.closeHostSocket(t.Context(), 50*time.Millisecond)
+	err = r.closeHostSocketAndConns(t.Context(), 50*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "keeps 1 connections") {
 		t.Errorf("got %v", err)
 	}
@@ -89,12 +89,12 @@ func TestHostSocket(t *testing.T) {
 	call[any](r, "dial", "")
 	receive(t, r.visitors)
 	closed := make(chan error, 1)
-	go func() { closed <- r.closeHostSocket(context.Background(), patience) }()
+	go func() { closed <- r.closeHostSocketAndConns(context.Background(), patience) }()
 	call[any](r, "hang up", "")
 	if err := receive(t, closed); err != nil {
 		t.Error(err)
 	}
-	if err := r.closeHostSocket(t.Context(), 0); err != nil {
+	if err := r.closeHostSocketAndConns(t.Context(), 0); err != nil {
 		t.Errorf("closed twice: %v", err)
 	}
 }

@@ -93,9 +93,9 @@ func readJournal(runDir string) (*journal, error) {
 	return j, nil
 }
 
-// writeJournal replaces the journal by j, with the boot and the checksum of the plugin's
-// configuration added. A probe has no journal.
-func (b *Backend) writeJournal(j journal) error {
+// writeJournalUnlessProbe replaces the journal by j, with the boot and the checksum of
+// the plugin's configuration added. A probe has no journal.
+func (b *Backend) writeJournalUnlessProbe(j journal) error {
 	if b.runsProbe() {
 		return nil // a probe ends with its host, and the next host clears its cgroup
 	}
@@ -116,7 +116,7 @@ func (b *Backend) writeStartJournal(j journal) error {
 	if b.host.Cgroups != nil {
 		j.Cgroup = b.host.Cgroups.dir.Child(b.dirName)
 	}
-	return b.writeJournal(j)
+	return b.writeJournalUnlessProbe(j)
 }
 
 // writeRestoreJournal writes a journal, in phase p, that says that the image is about to be
@@ -133,15 +133,15 @@ func (b *Backend) writeRestoreJournal(image *hibernate.Image, note imageNote, p 
 
 // writeTreeJournal writes a journal that describes the tree as it is now, in phase p.
 func (b *Backend) writeTreeJournal(t *tree, p phase) error {
-	j, err := b.describeTree(t, p)
+	j, err := b.journalOfTree(t, p)
 	if err == nil {
-		err = b.writeJournal(j)
+		err = b.writeJournalUnlessProbe(j)
 	}
 	return err
 }
 
-// describeTree returns a journal of the tree as it is now, in phase p.
-func (b *Backend) describeTree(t *tree, p phase) (journal, error) {
+// journalOfTree returns a journal of the tree as it is now, in phase p.
+func (b *Backend) journalOfTree(t *tree, p phase) (journal, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	info, err := proto.Marshal(b.info)
@@ -174,23 +174,23 @@ func (b *Backend) SaveActivationReason(why shell.Reason) {
 	}
 }
 
-// loadImageAndJournal loads what an earlier host left. A valid image is kept: the plugin
-// sleeps, and its tree and journal are removed. Otherwise the journal is kept for Adopt. A
-// spent image is deleted if the journal shows that the plugin was being woken or ran; any
-// other image that can't be trusted is quarantined.
-func (b *Backend) loadImageAndJournal() error {
+// loadImageAndClearLeftovers loads what an earlier host left. A valid image is kept: the
+// plugin sleeps, and its tree and journal are removed. Otherwise the journal is kept for
+// Adopt. A spent image is deleted if the journal shows that the plugin was being woken
+// or ran; any other image that can't be trusted is quarantined.
+func (b *Backend) loadImageAndClearLeftovers() error {
 	left, err := readJournal(b.runDir())
 	image, ierr := b.imageDir.Image()
 	switch {
 	case ierr == nil:
 		b.life = life{state: lifeStored, image: image}
-		if n, nerr := imageNoteOf(image); nerr == nil { // Wake reports a note that can't be read
+		if n, nerr := decodeImageNote(image); nerr == nil { // Wake reports a note that can't be read
 			b.info, _ = parseInformation(n.Information)
 		}
 		if left == nil {
 			return err
 		}
-		return errors.Join(err, left.killTree(b.host.Cgroups), b.host.removeLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), journalName)))
+		return errors.Join(err, left.killTreeAndRemoveCgroup(b.host.Cgroups), b.host.endAndRemoveLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), journalName)))
 	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == phaseWaking || left.Phase == phaseRunning):
 		err = errors.Join(err, b.imageDir.DiscardSpent())
 	case !errors.Is(ierr, hibernate.ErrNoImage):
@@ -200,14 +200,14 @@ func (b *Backend) loadImageAndJournal() error {
 	return err
 }
 
-// killTree kills and reaps what is left of the tree and removes its cgroup. The cgroup may
-// be below another one than hostCgroups, if the earlier host lived in another cgroup. It
-// does nothing without a cgroup or after a reboot.
-func (j *journal) killTree(hostCgroups *Cgroups) error {
+// killTreeAndRemoveCgroup kills and reaps what is left of the tree and removes its
+// cgroup. The cgroup may be below another one than hostCgroups, if the earlier host
+// lived in another cgroup. It does nothing without a cgroup or after a reboot.
+func (j *journal) killTreeAndRemoveCgroup(hostCgroups *Cgroups) error {
 	if j.Cgroup == "" || j.Boot != procfs.BootID() {
 		return nil
 	}
-	defer reapChildren(j.ownChildren())
+	defer reapChildren(j.ownChildPIDs())
 	if !j.Cgroup.Exists() {
 		return nil // the cgroup is gone, so its processes have ended
 	}
@@ -218,9 +218,9 @@ func (j *journal) killTree(hostCgroups *Cgroups) error {
 	return err
 }
 
-// ownChildren returns the PIDs of the tree's processes that are children of this process,
+// ownChildPIDs returns the PIDs of the tree's processes that are children of this process,
 // which has executed another host before.
-func (j *journal) ownChildren() []int {
+func (j *journal) ownChildPIDs() []int {
 	pids := j.Cgroup.Members()
 	if j.Root != 0 && procfs.StartTicks(j.Root) == j.RootStarted {
 		pids = append(pids, j.Root) // a root that has ended is not in the cgroup any more
@@ -239,11 +239,11 @@ func reapChildren(pids []int) {
 // fixedConfigChecksum returns a checksum of all that a plugin with the configuration is
 // given and can't be given anew while it runs.
 func fixedConfigChecksum(c configs.Plugin) string {
-	return checksum(c.ValuesOfKeysFor(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
+	return jsonChecksum(c.ValuesOfKeysFor(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
 }
 
-// checksum returns the SHA-256 of the values as JSON, in hexadecimal.
-func checksum(values ...any) string {
+// jsonChecksum returns the SHA-256 of the values as JSON, in hexadecimal.
+func jsonChecksum(values ...any) string {
 	raw, err := json.Marshal(values)
 	if err != nil {
 		panic(err) // configurations hold only what JSON can hold

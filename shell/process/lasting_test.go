@@ -98,7 +98,7 @@ func TestLastingWake(t *testing.T) {
 	r, digest := lastingRig(t, 100)
 	for range 3 {
 		r.wake()
-		if got := r.Facts().Loading; got.Total < 100<<20 || len(r.loaders()) != 1 {
+		if got := r.ProcessFigures().Loading; got.Total < 100<<20 || len(r.loaders()) != 1 {
 			t.Errorf("it is loading %+v by %v", got, r.loaders())
 		}
 		if r.Sleep() != nil {
@@ -158,7 +158,7 @@ func TestHostKilledWhileLoadingForAdoption(t *testing.T) {
 		r, digest := lastingRig(t, 200)
 		r.wake()
 		r.loader()
-		fmt.Printf("\nwoke %d %s %s\n", r.Facts().Root, digest, r.dir) //nolint:forbidigo // to the test that started this one
+		fmt.Printf("\nwoke %d %s %s\n", r.ProcessFigures().Root, digest, r.dir) //nolint:forbidigo // to the test that started this one
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		return
 	}
@@ -201,7 +201,7 @@ func TestHostKilledWhileLoadingForAdoption(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := r.Facts().Root; got != root {
+			if got := r.ProcessFigures().Root; got != root {
 				t.Errorf("its root is %d, was %d", got, root)
 			}
 			r.checkIntact(digest)
@@ -256,7 +256,7 @@ func (r *rig) inheritFrom(dir string) {
 	if h.Images, err = hibernate.OpenStore(filepath.Join(dir, "images")); err != nil {
 		r.t.Fatal(err)
 	}
-	if h.Cgroups, err = OpenCgroups(h.RunDir, true); err != nil {
+	if h.Cgroups, err = OpenAndClearCgroups(h.RunDir, true); err != nil {
 		r.t.Fatal(err)
 	}
 	r.dir = dir

@@ -24,10 +24,11 @@ import (
 // inheritedVariables are the environment variables that plugins inherit from the host.
 var inheritedVariables = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
 
-// startProgram makes the instance's directories, starts the program, given by its path, and
-// waits for its handshake. After an error, Stop ends the processes that were started.
-func (b *Backend) startProgram(ctx context.Context, program string) (*tree, error) {
-	if err := b.makeEmptyDirs(); err != nil {
+// startProgramAndShakeHands makes the instance's directories, starts the program, given
+// by its path, and waits for its handshake. After an error, Stop ends the processes that
+// were started.
+func (b *Backend) startProgramAndShakeHands(ctx context.Context, program string) (*tree, error) {
+	if err := b.clearRunDirAndMakeDirs(); err != nil {
 		return nil, err
 	}
 	paths := b.paths()
@@ -45,35 +46,36 @@ func (b *Backend) startProgram(ctx context.Context, program string) (*tree, erro
 		return nil, err
 	}
 	failpoint.Hit("launch.begun")
-	t, err := b.newTree(func(t *tree) error { return t.launch(cmd) })
+	t, err := b.startAndWatchTree(func(t *tree) error { return t.startRoot(cmd) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", program, err)
 	}
 	failpoint.Hit("launch.started")
-	line, err := t.output.FirstLine(ctx)
+	line, err := t.output.WaitFirstLine(ctx)
 	if err != nil {
 		if errors.Is(err, output.ErrNoLine) && t.waitBrieflyForEnd() {
-			err = t.exitError()
-		} else if words := t.stderrError(); words != nil {
+			err = t.waitExitError()
+		} else if words := t.waitLastStderrLinesError(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)
 		}
 		return nil, fmt.Errorf("%s did not shake hands: %w", program, err)
 	}
 	if errno := native.ParseExecErrno(line); errno != 0 {
-		return nil, fmt.Errorf("cannot execute %s: %w", program, execError(unix.Errno(errno)))
+		return nil, fmt.Errorf("cannot execute %s: %w", program, explainExecErrno(unix.Errno(errno)))
 	}
 	if t.socket, err = parseHandshake(line, b.runDir()); err != nil {
 		return nil, fmt.Errorf("%s does not shake hands as a plugin: %w", program, err)
 	}
-	t.setProgramPIDs()
+	t.findAndSetProgramPIDs()
 	failpoint.Hit("launch.shaken")
 	return t, nil
 }
 
-// newTree makes a tree with its cgroup and output, whose root startRoot starts, watches for
-// its end, and makes it the tree of the backend. The error wraps shell.ErrNotSupported if a
-// limit can't be enforced. After an error nothing of the tree is left.
-func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
+// startAndWatchTree makes a tree with its cgroup and output, whose root startRoot
+// starts, watches for its end, and makes it the tree of the backend. The error wraps
+// shell.ErrNotSupported if a limit can't be enforced. After an error nothing of the tree
+// is left.
+func (b *Backend) startAndWatchTree(startRoot func(*tree) error) (*tree, error) {
 	outputDir := "" // for pipes
 	if !b.newTreesEndWithHost() {
 		outputDir = b.runDir()
@@ -84,23 +86,23 @@ func (b *Backend) newTree(startRoot func(*tree) error) (*tree, error) {
 	t := &tree{exited: make(chan struct{}), begun: time.Now(), bound: b.newTreesEndWithHost()}
 	var err error
 	if b.host.Cgroups != nil {
-		if t.group, err = b.host.Cgroups.makeCgroup(b.dirName, cgroupSettings(b.startConfig.Limits)); err != nil {
+		if t.group, err = b.host.Cgroups.makeCgroupKillingOld(b.dirName, cgroupSettings(b.startConfig.Limits)); err != nil {
 			return nil, err
 		}
 	}
-	if t.output, err = output.Open(outputDir, b.log, &b.tail); err == nil {
+	if t.output, err = output.OpenFilesOrPipes(outputDir, b.log, &b.tail); err == nil {
 		err = startRoot(t)
 	}
 	if err != nil {
-		return nil, errors.Join(err, t.releaseResources())
+		return nil, errors.Join(err, t.closeOutputAndRemoveCgroup())
 	}
 	if t.pidfd, err = openPidfd(t.root.Pid); err != nil {
 		t.kill()
 		_, werr := t.root.Wait()
-		return nil, errors.Join(err, werr, t.releaseResources())
+		return nil, errors.Join(err, werr, t.closeOutputAndRemoveCgroup())
 	}
-	t.watchExit(b.sink.Exited)
-	b.setTree(t)
+	t.watchAndReportExit(b.sink.Exited)
+	b.setRunningTree(t)
 	return t, nil
 }
 
@@ -129,9 +131,9 @@ func findExecutable(name string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// execError explains the errors of execve(2) that an operator can mend, and returns others
-// as they are.
-func execError(errno unix.Errno) error {
+// explainExecErrno explains the errors of execve(2) that an operator can mend, and
+// returns others as they are.
+func explainExecErrno(errno unix.Errno) error {
 	switch {
 	case errors.Is(errno, unix.ENOEXEC):
 		return fmt.Errorf("it is made for another processor, or is not a program: %w", errno)
@@ -141,9 +143,9 @@ func execError(errno unix.Errno) error {
 	return errno
 }
 
-// makeEmptyDirs makes the instance's run directory, with the volatile directory in it, both
-// empty, and its persistent directory, which keeps its files.
-func (b *Backend) makeEmptyDirs() error {
+// clearRunDirAndMakeDirs makes the instance's run directory, with the volatile directory
+// in it, both empty, and its persistent directory, which keeps its files.
+func (b *Backend) clearRunDirAndMakeDirs() error {
 	if err := os.RemoveAll(b.runDir()); err != nil {
 		return fmt.Errorf("cannot clear the run directory: %w", err)
 	}

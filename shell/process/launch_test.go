@@ -159,11 +159,11 @@ func TestInitializeRefuses(t *testing.T) {
 func TestProgramAmongOrphans(t *testing.T) {
 	r := newRig(t, rogue("orphans-first"))
 	r.activate()
-	program := r.Facts().PID
+	program := r.ProcessFigures().PID
 	if command, err := os.ReadFile(filepath.Join("/proc", itoa(program), "cmdline")); err != nil || !strings.HasSuffix(string(command), "\x00orphans-first\x00") {
 		t.Errorf("process %d runs %q: %v", program, command, err)
 	}
-	if r.Facts().Memory == 0 {
+	if r.ProcessFigures().Memory == 0 {
 		t.Error("it needs no memory")
 	}
 }
@@ -178,10 +178,10 @@ func TestPeerIsThePlugin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if conn, err := dialTree(t.Context(), r.life.tree, address); err == nil || !strings.Contains(err.Error(), "does not belong to the plugin") {
+	if conn, err := dialAndCheckPeer(t.Context(), r.life.tree, address); err == nil || !strings.Contains(err.Error(), "does not belong to the plugin") {
 		t.Errorf("got %v, %v", conn, err)
 	}
-	conn, err := dialTree(t.Context(), r.life.tree, &net.UnixAddr{Name: r.life.tree.socket, Net: "unix"})
+	conn, err := dialAndCheckPeer(t.Context(), r.life.tree, &net.UnixAddr{Name: r.life.tree.socket, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func newLazilyWokenRig(t *testing.T, mib int) (r *rig, digest string) {
 // awaitLoaded returns when all memory has come in.
 func (r *rig) awaitLoaded() {
 	r.t.Helper()
-	eventually(r.t, "its memory is loaded", func() bool { return r.Facts().Loading == shell.Progress{} })
+	eventually(r.t, "its memory is loaded", func() bool { return r.ProcessFigures().Loading == shell.Progress{} })
 }
 
 func TestLazyWake(t *testing.T) {
@@ -99,7 +99,7 @@ func TestHibernateWhileLoading(t *testing.T) {
 	early := 0
 	for range 10 {
 		r.wake()
-		if r.Facts().Loading.Total >= 64<<20 {
+		if r.ProcessFigures().Loading.Total >= 64<<20 {
 			early++
 		}
 		call[any](r, "increment", "")
@@ -211,7 +211,7 @@ func TestHostKilledWhileLoading(t *testing.T) {
 	if os.Getenv(where) != "" {
 		r, _ := newLazilyWokenRig(t, 300)
 		r.wake()
-		fmt.Printf("\nwoke %d %s\n", r.Facts().PID, r.dir) //nolint:forbidigo // to the test that started this one
+		fmt.Printf("\nwoke %d %s\n", r.ProcessFigures().PID, r.dir) //nolint:forbidigo // to the test that started this one
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		return
 	}
@@ -260,7 +260,7 @@ func TestHostKilledWhileLoading(t *testing.T) {
 		t.Errorf("in the image store are %v", left)
 	}
 	// What the host itself would have removed.
-	if cgroups, err := OpenCgroups(filepath.Join(root, "run"), false); err == nil {
+	if cgroups, err := OpenAndClearCgroups(filepath.Join(root, "run"), false); err == nil {
 		if err := cgroups.Close(); err != nil {
 			t.Error(err)
 		}

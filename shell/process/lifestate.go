@@ -45,9 +45,9 @@ func (b *Backend) setLife(now life) (before life) {
 	return before
 }
 
-// setTree adds a tree that has just got its processes. The state is then lifeRunning, or
-// still lifeWaking during a wake.
-func (b *Backend) setTree(t *tree) {
+// setRunningTree adds a tree that has just got its processes. The state is then
+// lifeRunning, or still lifeWaking during a wake.
+func (b *Backend) setRunningTree(t *tree) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.life.state != lifeWaking {
@@ -56,9 +56,9 @@ func (b *Backend) setTree(t *tree) {
 	b.life.tree = t
 }
 
-// finishWake leaves lifeWaking, without the image: for lifeRunning if the restore made a
-// tree, else for lifeNone.
-func (b *Backend) finishWake() {
+// leaveWakingState leaves lifeWaking, without the image: for lifeRunning if the restore
+// made a tree, else for lifeNone.
+func (b *Backend) leaveWakingState() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.life.state, b.life.image = lifeNone, nil

@@ -104,7 +104,7 @@ func TestKilledPagedOut(t *testing.T) {
 	call[any](r, "spawn", `{"depth":1}`)
 	r.hibernate()
 	pids := r.pids()
-	if err := syscall.Kill(r.Facts().PID, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(r.ProcessFigures().PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {

@@ -20,13 +20,13 @@ func openPidfd(pid int) (*pidfd, error) {
 	return &pidfd{os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-// waitExit waits for the end of the process, closes the descriptor, and reports whether
-// the process has ended; false means that the descriptor was closed before.
+// waitExitAndClose waits for the end of the process, closes the descriptor, and reports
+// whether the process has ended; false means that the descriptor was closed before.
 //
 // It waits through Go's poller. A goroutine that blocks in the kernel takes one of the
 // host's processors, and as many of them as there are processors delay the first answer
 // after a wake by up to ten milliseconds.
-func (p *pidfd) waitExit() bool {
+func (p *pidfd) waitExitAndClose() (exited bool) {
 	defer p.file.Close()
 	raw, err := p.file.SyscallConn()
 	if err != nil {
@@ -39,5 +39,5 @@ func (p *pidfd) waitExit() bool {
 	})
 }
 
-// close closes the descriptor and makes waitExit return false.
+// close closes the descriptor and makes waitExitAndClose return false.
 func (p *pidfd) close() { _ = p.file.Close() }

@@ -85,7 +85,7 @@ func (b *Backend) ProbeProgram(ctx context.Context) (shell.Information, error) {
 
 // KnownInformation returns the description of the plugin that sleeps, or else that of the
 // program if it is in the cache, see shell.Process.
-func (b *Backend) KnownInformation() (shell.Information, bool) {
+func (b *Backend) KnownInformation() (_ shell.Information, known bool) {
 	var info *shellpb.InformationResponse
 	if b.Sleep() != nil {
 		info = b.info
@@ -113,7 +113,7 @@ func (b *Backend) cachedInformation(program string, c configs.Plugin) *shellpb.I
 	p, found, err := b.host.Programs.Get(key)
 	if now := fileFields(fileid.OfUnlessJustChanged(program)); err == nil && found && p.File != now {
 		var digest string
-		digest, err = fileDigest(program)
+		digest, err = fileSHA256(program)
 		found = digest == p.Digest
 		p.File = now
 		if found && err == nil {
@@ -133,10 +133,10 @@ func (b *Backend) cachedInformation(program string, c configs.Plugin) *shellpb.I
 	return info
 }
 
-// cacheInformation caches what the plugin said of itself, unless the same is cached already
-// or the program's file was replaced since it was executed. file is the identity of that
-// file before the program was executed.
-func (b *Backend) cacheInformation(program string, file fileid.ID) error {
+// cacheUnlessProgramReplaced caches what the plugin said of itself, unless the same is
+// cached already or the program's file was replaced since it was executed. file is the
+// identity of that file before the program was executed.
+func (b *Backend) cacheUnlessProgramReplaced(program string, file fileid.ID) error {
 	b.mu.Lock()
 	info, err := proto.MarshalOptions{Deterministic: true}.Marshal(b.info)
 	b.mu.Unlock()
@@ -148,7 +148,7 @@ func (b *Backend) cacheInformation(program string, file fileid.ID) error {
 	if err == nil && found && known.File == fileFields(file) && bytes.Equal(known.Information, info) {
 		return nil
 	}
-	digest, err := fileDigest(program)
+	digest, err := fileSHA256(program)
 	if err != nil || fileid.OfUnlessJustChanged(program) != file { // the file was replaced while the program started
 		return err
 	}
@@ -158,11 +158,11 @@ func (b *Backend) cacheInformation(program string, file fileid.ID) error {
 // programCacheKey returns the key in the ProgramCache of the program, executed as c says.
 func programCacheKey(program string, c configs.Plugin) string {
 	c.Executable = program
-	return checksum(c.ValuesOfKeysFor(configs.UseExec)...)
+	return jsonChecksum(c.ValuesOfKeysFor(configs.UseExec)...)
 }
 
-// fileDigest returns the SHA-256 of the file in hexadecimal.
-func fileDigest(path string) (string, error) {
+// fileSHA256 returns the SHA-256 of the file in hexadecimal.
+func fileSHA256(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

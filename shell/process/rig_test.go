@@ -90,7 +90,7 @@ func newRig(t *testing.T, c configs.Plugin) *rig {
 		Images:   images,
 		Log:      zerolog.New(r.log),
 	}
-	if cgroups, err := OpenCgroups(h.RunDir, false); err == nil {
+	if cgroups, err := OpenAndClearCgroups(h.RunDir, false); err == nil {
 		h.Cgroups = cgroups
 		ours[cgroups.dir.Name()] = true
 		t.Cleanup(func() {

@@ -26,13 +26,13 @@ var pageOut pageout.Engine
 // Hibernate puts the plugin to sleep in the way that its configuration asks for, see
 // shell.Process. With sleep = "auto" it tries the other way if the first is impossible.
 func (b *Backend) Hibernate(ctx context.Context) error {
-	first, second := b.checkpoint, b.sleepInPlace
+	first, second := b.checkpointAndKillTree, b.sleepInPlace
 	c := b.config()
 	switch {
 	case c.Sleep == configs.SleepPageOut:
 		return b.sleepInPlace(ctx)
 	case c.Sleep == configs.SleepCheckpoint:
-		return b.checkpoint(ctx)
+		return b.checkpointAndKillTree(ctx)
 	case c.CheckpointAfter != nil:
 		first, second = second, first
 	}
@@ -54,12 +54,12 @@ func isSleepImpossible(err error) bool {
 	return !errors.Is(err, shell.ErrExited) && slices.ContainsFunc(causes, func(cause error) bool { return errors.Is(err, cause) })
 }
 
-// checkpoint turns the tree into an image on disk: it waits until all memory is loaded,
-// dumps and kills the tree, and removes the journal. After an error the plugin runs as
-// before, unless the error wraps shell.ErrExited.
-func (b *Backend) checkpoint(ctx context.Context) error {
+// checkpointAndKillTree turns the tree into an image on disk: it waits until all memory
+// is loaded, dumps and kills the tree, and removes the journal. After an error the
+// plugin runs as before, unless the error wraps shell.ErrExited.
+func (b *Backend) checkpointAndKillTree(ctx context.Context) error {
 	t := b.currentLife().tree
-	if err := t.waitLoaded(ctx); err != nil { // a dump would lack what is not loaded
+	if err := t.hurryAndWaitLoaded(ctx); err != nil { // a dump would lack what is not loaded
 		return fmt.Errorf("cannot hibernate: %w", err)
 	}
 	image, err := hibernate.Checkpoint(ctx, b.host.Engine, b.imageDir, checkpointTree{b, t, phaseHibernating, phaseRunning})
@@ -80,13 +80,13 @@ func (b *Backend) checkpoint(ctx context.Context) error {
 // The error wraps shell.ErrExited if the tree has ended.
 func (b *Backend) sleepInPlace(ctx context.Context) error {
 	t := b.currentLife().tree
-	if err := t.waitLoaded(ctx); err != nil { // memory that is not loaded can't be paged out
+	if err := t.hurryAndWaitLoaded(ctx); err != nil { // memory that is not loaded can't be paged out
 		return fmt.Errorf("cannot page out: %w", err)
 	}
 	account, err := pageOut.Sleep(ctx, pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
 	switch {
 	case t.hasEnded():
-		return t.exitError()
+		return t.waitExitError()
 	case errors.Is(err, hibernate.ErrUnsupported):
 		return fmt.Errorf("cannot page out: %w: %w", shell.ErrNotSupported, err)
 	case err != nil:
@@ -103,7 +103,7 @@ func (b *Backend) sleepInPlace(ctx context.Context) error {
 // thaw lets a tree that sleeps in place run again. It returns how the tree ended if it has.
 func thaw(t *tree) error {
 	if t.hasEnded() {
-		return t.exitError()
+		return t.waitExitError()
 	}
 	return pageOut.Wake(pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
 }
@@ -114,7 +114,7 @@ func thaw(t *tree) error {
 func (b *Backend) MoveToDisk(ctx context.Context) error {
 	t := b.currentLife().tree
 	if t.hasEnded() {
-		return fmt.Errorf("cannot checkpoint: %w", t.exitError())
+		return fmt.Errorf("cannot checkpoint: %w", t.waitExitError())
 	}
 	if b.config().Sleep == configs.SleepPageOut {
 		return fmt.Errorf("cannot checkpoint: %w: it is configured to be paged out", shell.ErrNotSupported)
@@ -127,7 +127,7 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	}
 	err := thaw(t)
 	if err == nil {
-		err = b.checkpoint(ctx)
+		err = b.checkpointAndKillTree(ctx)
 	}
 	if err == nil || errors.Is(err, shell.ErrExited) {
 		return err
@@ -142,7 +142,7 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 
 // HibernationObstacle returns an obstacle that is certain to make a checkpoint fail now,
 // nil if none is known or there is no tree, see shell.Process.
-func (b *Backend) HibernationObstacle() error {
+func (b *Backend) HibernationObstacle() (obstacle error) {
 	t := b.currentLife().tree
 	if t == nil {
 		return nil
@@ -208,15 +208,15 @@ func (c checkpointTree) Quiesce(ctx context.Context) error {
 	if err := c.b.writeTreeJournal(c.t, c.during); err != nil {
 		return err
 	}
-	if c.b.hasHooks() {
+	if c.b.servesHooks() {
 		if _, err := c.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
-			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.preferExitError(fromGRPCError(err)))
+			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.waitForExitErrorOr(shellErrorFromGRPC(err)))
 		}
 	}
-	if err := c.b.closeHostSocket(ctx, pluginDisconnectLimit); err != nil {
+	if err := c.b.closeHostSocketAndConns(ctx, pluginDisconnectLimit); err != nil {
 		return err
 	}
-	c.b.closeLink()
+	c.b.closeLinkAndWait()
 	return waitDisconnected(ctx, c.t.socket)
 }
 
@@ -227,10 +227,10 @@ func (c checkpointTree) Revive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.b.config().CallTimeout))
 	defer cancel()
 	if c.t.hasEnded() {
-		return c.t.exitError()
+		return c.t.waitExitError()
 	}
-	c.b.closeLink()
-	err := c.b.reconnect(ctx, c.t, &shellpb.AfterRestoreRequest{})
+	c.b.closeLinkAndWait()
+	err := c.b.reconnectAndFollowReports(ctx, c.t, &shellpb.AfterRestoreRequest{})
 	if err == nil {
 		err = c.b.writeTreeJournal(c.t, c.after)
 	}
@@ -243,7 +243,7 @@ func (c checkpointTree) Revive(ctx context.Context) error {
 
 // Kill destroys the tree after its image is published. A failure is logged.
 func (c checkpointTree) Kill(context.Context) {
-	if err := c.t.destroy(); err != nil {
+	if err := c.t.killAndRelease(); err != nil {
 		c.b.log.Warn().Err(err).Msg("a hibernated plugin left something behind")
 	}
 }

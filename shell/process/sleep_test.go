@@ -31,7 +31,7 @@ func TestHibernate(t *testing.T) {
 
 	r.hibernate()
 	r.checkGone(pids)
-	if got := r.Facts(); got != (shell.Facts{}) {
+	if got := r.ProcessFigures(); got != (shell.ProcessFigures{}) {
 		t.Errorf("asleep it has %+v", got)
 	}
 	if image := r.Sleep(); image == nil || image.Bytes < 20<<20 || image.Generation != 1 {
@@ -57,8 +57,8 @@ func TestHibernate(t *testing.T) {
 	if awake := (time.Since(began) - nap).Milliseconds(); after < before || after-before > awake {
 		t.Errorf("its monotonic clock went from %d to %d, while it was awake for %d ms", before, after, awake)
 	}
-	if len(r.pids()) != 5 || r.Facts().PID == 0 || r.Facts().Memory < 20<<20 {
-		t.Errorf("the tree is %v, the facts %+v", r.pids(), r.Facts())
+	if len(r.pids()) != 5 || r.ProcessFigures().PID == 0 || r.ProcessFigures().Memory < 20<<20 {
+		t.Errorf("the tree is %v, the facts %+v", r.pids(), r.ProcessFigures())
 	}
 	r.log.await(t, `"message":"counter woke"`, `"generation":1`)
 	if r.Sleep() != nil {
@@ -219,7 +219,7 @@ type resources struct {
 
 func (r *rig) resources() resources {
 	r.t.Helper()
-	maps, err := os.ReadFile("/proc/" + itoa(r.Facts().PID) + "/maps")
+	maps, err := os.ReadFile("/proc/" + itoa(r.ProcessFigures().PID) + "/maps")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func (r *rig) resources() resources {
 	}
 	h := resources{
 		HostFDs:   len(descriptors("self")),
-		PluginFDs: len(descriptors(itoa(r.Facts().PID))),
+		PluginFDs: len(descriptors(itoa(r.ProcessFigures().PID))),
 		Mappings:  strings.Count(string(maps), "\n"),
 		Tasks:     len(r.pids()),
 		Sockets:   strings.Count(string(sockets), r.dir),

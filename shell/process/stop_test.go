@@ -36,7 +36,7 @@ func TestStopInOrder(t *testing.T) {
 	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "get"}); !errors.Is(err, shell.ErrUnavailable) {
 		t.Errorf("a call to what was stopped: %v", err)
 	}
-	if got := r.Facts(); got != (shell.Facts{}) {
+	if got := r.ProcessFigures(); got != (shell.ProcessFigures{}) {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -162,7 +162,7 @@ func TestConnectAfterStop(t *testing.T) {
 	if err := r.Stop(r.contextFor(patience)); err != nil {
 		t.Error(err)
 	}
-	if err := r.connect(r.contextFor(patience), tree); err == nil {
+	if err := r.dialAndRouteTo(r.contextFor(patience), tree); err == nil {
 		t.Error("it connected")
 	}
 	if _, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "ping"}); !errors.Is(err, shell.ErrUnavailable) {
@@ -209,7 +209,7 @@ func TestStopWithNestedCgroups(t *testing.T) {
 func TestStopWithPipeHeldElsewhere(t *testing.T) {
 	r := newRig(t, rogue())
 	r.activate()
-	held, err := os.OpenFile("/proc/"+itoa(r.Facts().PID)+"/fd/1", os.O_WRONLY, 0)
+	held, err := os.OpenFile("/proc/"+itoa(r.ProcessFigures().PID)+"/fd/1", os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,14 +233,14 @@ func TestLaunchEndsWhatIsLeft(t *testing.T) {
 	r.activate()
 	r.checkGone(pids)
 	// It ends without touching what runs now.
-	earlier.life.tree.expectEnd()
+	earlier.life.tree.suppressExitReport()
 	<-earlier.life.tree.exited
 	earlier.life.link.closeAndWait()
 	earlier.life.tree.background.Wait()
-	earlier.life.tree.output.Close()
+	earlier.life.tree.output.ReadRestAndClose()
 	_ = earlier.life.tree.group.fd.Close()
 	earlier.hostSocket.SetUnlinkOnClose(false) // the name is the other one's by now
-	if err := earlier.closeHostSocket(t.Context(), 0); err != nil {
+	if err := earlier.closeHostSocketAndConns(t.Context(), 0); err != nil {
 		t.Error(err)
 	}
 	if got := call[string](r, "ping", ""); got != "pong" {
@@ -251,7 +251,7 @@ func TestLaunchEndsWhatIsLeft(t *testing.T) {
 // signalProgram sends a signal to the program itself.
 func (r *rig) signalProgram(s syscall.Signal) {
 	r.t.Helper()
-	pid := r.Facts().PID
+	pid := r.ProcessFigures().PID
 	if err := syscall.Kill(pid, s); err != nil {
 		r.t.Fatal(err)
 	}

@@ -45,11 +45,11 @@ type tree struct {
 	oomKilled bool             // the kernel killed a process of the tree for memory
 }
 
-// launch starts cmd as the root, in the tree's cgroup and in a session of its own, and
+// startRoot starts cmd as the root, in the tree's cgroup and in a session of its own, and
 // begins to read its output. A host without privileges can't make a PID namespace: the tree
 // then shares the host's.
-func (t *tree) launch(cmd *exec.Cmd) error {
-	stdout, stderr := t.output.Files()
+func (t *tree) startRoot(cmd *exec.Cmd) error {
+	stdout, stderr := t.output.WriteEnds()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	attributes := &syscall.SysProcAttr{Setsid: true}
 	if t.bound {
@@ -72,19 +72,19 @@ func (t *tree) launch(cmd *exec.Cmd) error {
 	return nil
 }
 
-// attachRestoredRoot makes a restored process the root, and begins to read its output and
-// to watch the loading. loading is nil if all memory of the tree is loaded.
-func (t *tree) attachRestoredRoot(root *os.Process, programNSPid int, loading hibernate.Loading) {
+// attachRestoredRootAndWatch makes a restored process the root, and begins to read its
+// output and to watch the loading. loading is nil if all memory of the tree is loaded.
+func (t *tree) attachRestoredRootAndWatch(root *os.Process, programNSPid int, loading hibernate.Loading) {
 	t.root, t.programNSPid, t.ownNamespace = root, programNSPid, true
 	t.programPID = t.findProgramPID()
 	t.output.StartReading(false)
-	t.killIfLoadingFails(loading)
+	t.watchLoadingKillIfFailed(loading)
 }
 
-// killIfLoadingFails watches the loading in the background and kills the tree if its memory
-// can't be loaded: a process that touches missing memory would block for ever. loading may
-// be nil.
-func (t *tree) killIfLoadingFails(loading hibernate.Loading) {
+// watchLoadingKillIfFailed watches the loading in the background and kills the tree if
+// its memory can't be loaded: a process that touches missing memory would block for
+// ever. loading may be nil.
+func (t *tree) watchLoadingKillIfFailed(loading hibernate.Loading) {
 	if loading == nil {
 		return
 	}
@@ -117,9 +117,10 @@ func (t *tree) loadingProgress() shell.Progress {
 	}
 }
 
-// waitLoaded hurries the loading of the tree's memory and returns when it is done, or an
-// error when ctx ends before. If the loading fails, it returns how the tree ended.
-func (t *tree) waitLoaded(ctx context.Context) error {
+// hurryAndWaitLoaded hurries the loading of the tree's memory and returns when it is
+// done, or an error when ctx ends before. If the loading fails, it returns how the tree
+// ended.
+func (t *tree) hurryAndWaitLoaded(ctx context.Context) error {
 	if t.loading == nil {
 		return nil
 	}
@@ -127,7 +128,7 @@ func (t *tree) waitLoaded(ctx context.Context) error {
 	select {
 	case <-t.loading.Done():
 		if t.loading.Err() != nil {
-			return t.exitError()
+			return t.waitExitError()
 		}
 		return nil
 	case <-ctx.Done():
@@ -136,26 +137,27 @@ func (t *tree) waitLoaded(ctx context.Context) error {
 	}
 }
 
-// leaveRunning closes the host's descriptors of the running tree, which the next host can
-// adopt. Output that was written up to now is read.
-func (t *tree) leaveRunning() {
-	t.expectEnd()
+// closeButLeaveRunning closes the host's descriptors of the running tree, which the next
+// host can adopt. Output that was written up to now is read.
+func (t *tree) closeButLeaveRunning() {
+	t.suppressExitReport()
 	t.pidfd.close()
 	if t.loading != nil {
 		t.loading.Leave()
 	}
 	t.background.Wait()
-	t.output.Close()
+	t.output.ReadRestAndClose()
 	_ = t.group.fd.Close()
 	_ = t.root.Release()
 }
 
-// watchExit waits in the background for the end of the root, reaps a root that is the
-// host's child, and calls report with how the tree ended, unless the end is expected.
-func (t *tree) watchExit(report func(error)) {
+// watchAndReportExit waits in the background for the end of the root, reaps a root that
+// is the host's child, and calls report with how the tree ended, unless the end is
+// expected.
+func (t *tree) watchAndReportExit(report func(error)) {
 	t.background.Go(func() {
-		if !t.pidfd.waitExit() {
-			return // leaveRunning has closed the pidfd
+		if !t.pidfd.waitExitAndClose() {
+			return // closeButLeaveRunning has closed the pidfd
 		}
 		if !t.foreign { // a foreign root is reaped by its parent
 			if state, err := t.root.Wait(); err == nil {
@@ -166,15 +168,16 @@ func (t *tree) watchExit(report func(error)) {
 		t.output.StopAtEOF()
 		close(t.exited)
 		if !t.endExpected.Load() {
-			report(t.exitError())
+			report(t.waitExitError())
 		}
 	})
 }
 
-// expectEnd keeps the host from reporting the end of the tree, since the host causes it.
-func (t *tree) expectEnd() { t.endExpected.Store(true) }
+// suppressExitReport keeps the host from reporting the end of the tree, since the host
+// causes it.
+func (t *tree) suppressExitReport() { t.endExpected.Store(true) }
 
-// hasEnded reports whether watchExit has seen the end of the root.
+// hasEnded reports whether watchAndReportExit has seen the end of the root.
 func (t *tree) hasEnded() bool {
 	select {
 	case <-t.exited:
@@ -186,7 +189,7 @@ func (t *tree) hasEnded() bool {
 
 // waitBrieflyForEnd waits a fifth of a second for the end of a tree that has closed its
 // files, and reports whether the tree has ended.
-func (t *tree) waitBrieflyForEnd() bool {
+func (t *tree) waitBrieflyForEnd() (hasEnded bool) {
 	t.waitEnd(200 * time.Millisecond)
 	return t.hasEnded()
 }
@@ -201,8 +204,8 @@ func (t *tree) waitEnd(limit time.Duration) {
 	}
 }
 
-// terminate sends SIGTERM to the root and waits for its end, no longer than limit.
-func (t *tree) terminate(limit time.Duration) {
+// sendSIGTERMAndWait sends SIGTERM to the root and waits for its end, no longer than limit.
+func (t *tree) sendSIGTERMAndWait(limit time.Duration) {
 	if t.hasEnded() {
 		return
 	}
@@ -211,21 +214,21 @@ func (t *tree) terminate(limit time.Duration) {
 	}
 }
 
-// destroy kills and reaps what still runs, reads the rest of the output, and releases
+// killAndRelease kills and reaps what still runs, reads the rest of the output, and releases
 // all that the tree had.
-func (t *tree) destroy() error {
+func (t *tree) killAndRelease() error {
 	t.killUnreported()
 	<-t.exited
 	t.background.Wait()
 	if t.foreign {
 		_ = t.root.Release() // not earlier: Release forgets the PID
 	}
-	return t.releaseResources()
+	return t.closeOutputAndRemoveCgroup()
 }
 
 // killUnreported kills the tree, if it still runs, and keeps its end from being reported.
 func (t *tree) killUnreported() {
-	t.expectEnd()
+	t.suppressExitReport()
 	if !t.hasEnded() {
 		t.kill()
 	}
@@ -246,20 +249,21 @@ func (t *tree) kill() {
 	_ = t.root.Kill() // with pid 1 the kernel kills its namespace; it may be gone already
 }
 
-// releaseResources closes the output and removes the cgroup of a tree without processes.
-func (t *tree) releaseResources() error {
+// closeOutputAndRemoveCgroup closes the output and removes the cgroup of a tree without
+// processes.
+func (t *tree) closeOutputAndRemoveCgroup() error {
 	if t.output != nil {
-		t.output.Close()
+		t.output.ReadRestAndClose()
 	}
-	return t.group.remove()
+	return t.group.closeAndRemove()
 }
 
 // pids returns the PIDs of all processes of the tree in the host's namespace.
 func (t *tree) pids() []int { return procfs.Tree(t.root.Pid) }
 
-// setProgramPIDs sets the PIDs of the program, which is pid 1's first child. Orphans that
-// pid 1 inherits come later.
-func (t *tree) setProgramPIDs() {
+// findAndSetProgramPIDs sets the PIDs of the program, which is pid 1's first child.
+// Orphans that pid 1 inherits come later.
+func (t *tree) findAndSetProgramPIDs() {
 	if children := procfs.Children(t.root.Pid); len(children) > 0 {
 		t.programPID, t.programNSPid = children[0], procfs.NSPid(children[0])
 	}
@@ -284,31 +288,31 @@ func (t *tree) cgroup() cgroup.Dir {
 	return t.group.Dir
 }
 
-// exitError waits for the end of the tree and returns how and why the tree ended. The error
-// wraps shell.ErrExited, and shell.ErrMemoryExceeded if the kernel killed one of its
-// processes for memory.
-func (t *tree) exitError() error {
+// waitExitError waits for the end of the tree and returns how and why the tree ended.
+// The error wraps shell.ErrExited, and shell.ErrMemoryExceeded if the kernel killed one
+// of its processes for memory.
+func (t *tree) waitExitError() error {
 	<-t.exited
 	if cause := t.killCause.Load(); cause != nil {
 		return *cause
 	}
 	if t.oomKilled {
-		return fmt.Errorf("%w: %w", shell.ErrMemoryExceeded, t.exitStateError())
+		return fmt.Errorf("%w: %w", shell.ErrMemoryExceeded, t.rootExitError())
 	}
-	return t.exitStateError()
+	return t.rootExitError()
 }
 
-// exitStateError returns how the root exited, with the last lines of stderr, as a
+// rootExitError returns how the root exited, with the last lines of stderr, as a
 // *shell.ExitError if that is known.
-func (t *tree) exitStateError() error {
+func (t *tree) rootExitError() error {
 	if t.exitState == nil {
 		exit := fmt.Errorf("%w; how is not known, since an earlier host started it", shell.ErrExited)
-		if words := t.stderrError(); words != nil {
+		if words := t.waitLastStderrLinesError(); words != nil {
 			exit = fmt.Errorf("%w; %w", exit, words)
 		}
 		return exit
 	}
-	exit := &shell.ExitError{Status: t.exitState.ExitCode(), LastLines: t.stderrError()}
+	exit := &shell.ExitError{Status: t.exitState.ExitCode(), LastLines: t.waitLastStderrLinesError()}
 	if status, ok := t.exitState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		exit.Signal = status.Signal()
 	} else if signal := exit.Status - 128; signal > 0 && signal < 65 {
@@ -318,11 +322,12 @@ func (t *tree) exitStateError() error {
 	return exit
 }
 
-// stderrError returns an error that quotes the last lines of stderr, nil if there are none.
-// If the tree has ended, it waits up to a second until all of its output is read.
-func (t *tree) stderrError() error {
+// waitLastStderrLinesError returns an error that quotes the last lines of stderr, nil if
+// there are none. If the tree has ended, it waits up to a second until all of its output
+// is read.
+func (t *tree) waitLastStderrLinesError() error {
 	if t.hasEnded() {
 		t.output.WaitReadToEnd(time.Second)
 	}
-	return t.output.StderrError()
+	return t.output.LastStderrLinesError()
 }

@@ -62,7 +62,7 @@ func unprivilegedActivate(t *testing.T) {
 	if got := call[struct{ Value int }](r, "increment", "").Value; got != 42 {
 		t.Errorf("it counts %d", got)
 	}
-	if f := r.Facts(); f.PID == 0 || f.Root != r.life.tree.root.Pid || f.PID == f.Root || f.Memory == 0 {
+	if f := r.ProcessFigures(); f.PID == 0 || f.Root != r.life.tree.root.Pid || f.PID == f.Root || f.Memory == 0 {
 		t.Errorf("got %+v", f)
 	}
 	if err := r.Deinitialize(r.contextFor(patience), shell.Requested); err != nil {

@@ -32,8 +32,8 @@ type imageNote struct {
 	WarmKey *warmKey `json:"origin,omitempty"`
 }
 
-// imageNoteOf decodes the note in the image's manifest.
-func imageNoteOf(image *hibernate.Image) (n imageNote, err error) {
+// decodeImageNote decodes the note in the image's manifest.
+func decodeImageNote(image *hibernate.Image) (n imageNote, err error) {
 	err = json.Unmarshal(image.OwnerRecord(), &n)
 	return n, err
 }
@@ -59,7 +59,7 @@ func (b *Backend) PrepareWake(ctx context.Context) error {
 	if err := b.host.Engine.Check(ctx); err != nil && ctx.Err() != nil {
 		return err
 	}
-	n, _ := imageNoteOf(l.image) // Wake reports a note that can't be read
+	n, _ := decodeImageNote(l.image) // Wake reports a note that can't be read
 	return b.writeRestoreJournal(l.image, n, phaseWaking)
 }
 
@@ -73,8 +73,8 @@ func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 		b.setLife(l)
 	} else {
 		b.setLife(life{state: lifeWaking, image: l.image})
-		err = b.wakeFrom(ctx, l.image)
-		b.finishWake()
+		err = b.restoreAndDiscardImage(ctx, l.image)
+		b.leaveWakingState()
 	}
 	if err != nil {
 		return shell.Information{}, err
@@ -82,20 +82,20 @@ func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 	return b.information(), nil
 }
 
-// wakeFrom restores the image, connects to the plugin and deletes the image. An image that
-// can't be restored is quarantined. If only the connection fails, the image is deleted and
-// the tree runs on until Stop.
-func (b *Backend) wakeFrom(ctx context.Context, image *hibernate.Image) error {
-	n, err := imageNoteOf(image)
+// restoreAndDiscardImage restores the image, connects to the plugin and deletes the
+// image. An image that can't be restored is quarantined. If only the connection fails,
+// the image is deleted and the tree runs on until Stop.
+func (b *Backend) restoreAndDiscardImage(ctx context.Context, image *hibernate.Image) error {
+	n, err := decodeImageNote(image)
 	if err != nil {
 		return errors.Join(err, b.imageDir.Quarantine())
 	}
-	t, err := b.restore(ctx, image, n, phaseWaking)
+	t, err := b.restoreTree(ctx, image, n, phaseWaking)
 	if err != nil {
 		return errors.Join(err, b.imageDir.Quarantine())
 	}
 	failpoint.Hit("wake.restored")
-	err = b.reconnect(ctx, t, afterRestoreRequest(image))
+	err = b.reconnectAndFollowReports(ctx, t, afterRestoreRequest(image))
 	failpoint.Hit("wake.connected")
 	if derr := image.Discard(); derr != nil {
 		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
@@ -108,10 +108,10 @@ func afterRestoreRequest(image *hibernate.Image) *shellpb.AfterRestoreRequest {
 	return &shellpb.AfterRestoreRequest{Generation: image.Generation, Slept: durationpb.New(image.Age())}
 }
 
-// restore turns the image into a tree with new output, and keeps the plugin's description
-// of itself from note. In the journal the restore has phase p. After an error nothing of
-// the tree is left.
-func (b *Backend) restore(ctx context.Context, image *hibernate.Image, note imageNote, p phase) (*tree, error) {
+// restoreTree turns the image into a tree with new output, and keeps the plugin's
+// description of itself from note. In the journal the restore has phase p. After an
+// error nothing of the tree is left.
+func (b *Backend) restoreTree(ctx context.Context, image *hibernate.Image, note imageNote, p phase) (*tree, error) {
 	info, err := parseInformation(note.Information)
 	if err != nil {
 		return nil, err
@@ -120,17 +120,17 @@ func (b *Backend) restore(ctx context.Context, image *hibernate.Image, note imag
 		return nil, err
 	}
 	failpoint.Hit("wake.begun")
-	t, err := b.newTree(func(t *tree) error {
+	t, err := b.startAndWatchTree(func(t *tree) error {
 		t.bound, t.socket = note.Bound, note.Socket
-		stdout, stderr := t.output.Files()
+		stdout, stderr := t.output.WriteEnds()
 		root, loading, err := b.restoreRoot(ctx, image, hibernate.WakeOptions{
 			Cgroup:    t.cgroup(),
 			Files:     []hibernate.Inherited{{Key: note.Output.Stdout, File: stdout}, {Key: note.Output.Stderr, File: stderr}},
-			Cleanup:   t.group.recreate,
+			Cleanup:   t.group.killAndRecreate,
 			LoaderDir: b.loaderDir(note.Bound),
 		})
 		if err == nil {
-			t.attachRestoredRoot(root, note.ProgramNSPid, loading)
+			t.attachRestoredRootAndWatch(root, note.ProgramNSPid, loading)
 		}
 		return err
 	})
@@ -172,26 +172,26 @@ func (b *Backend) loaderDir(treeEndsWithHost bool) string {
 	return filepath.Join(b.runDir(), loadingName)
 }
 
-// reconnect connects to a plugin that was restored, or whose checkpoint failed, calls its
-// AfterRestore, and begins to pass its reports on.
-func (b *Backend) reconnect(ctx context.Context, t *tree, request *shellpb.AfterRestoreRequest) error {
-	if err := b.connectInitialized(ctx, t); err != nil {
+// reconnectAndFollowReports connects to a plugin that was restored, or whose checkpoint
+// failed, calls its AfterRestore, and begins to pass its reports on.
+func (b *Backend) reconnectAndFollowReports(ctx context.Context, t *tree, request *shellpb.AfterRestoreRequest) error {
+	if err := b.connectAndOpenHostSocket(ctx, t); err != nil {
 		return err
 	}
-	if b.hasHooks() {
+	if b.servesHooks() {
 		if _, err := b.hooks.AfterRestore(ctx, request); err != nil {
-			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.preferExitError(fromGRPCError(err)))
+			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.waitForExitErrorOr(shellErrorFromGRPC(err)))
 		}
 	}
-	b.followReports()
+	b.startFollowingReports()
 	return nil
 }
 
-// connectInitialized connects to a plugin that has been initialized before, and opens its
-// host socket.
-func (b *Backend) connectInitialized(ctx context.Context, t *tree) error {
-	if err := b.connect(ctx, t); err != nil {
-		return b.preferExitError(err)
+// connectAndOpenHostSocket connects to a plugin that has been initialized before, and
+// opens its host socket.
+func (b *Backend) connectAndOpenHostSocket(ctx context.Context, t *tree) error {
+	if err := b.dialAndRouteTo(ctx, t); err != nil {
+		return b.waitForExitErrorOr(err)
 	}
 	return b.openHostSocket(t)
 }

@@ -30,9 +30,9 @@ type warmKey struct {
 	Persistent string `json:"persistent"`
 }
 
-// warmKey returns the key of a plugin that is started now. It reads the metadata of many
-// files.
-func (b *Backend) warmKey() (key warmKey, err error) {
+// computeWarmKey returns the key of a plugin that is started now. It reads the metadata
+// of many files.
+func (b *Backend) computeWarmKey() (key warmKey, err error) {
 	if key.Started, err = b.startConditionsChecksum(); err != nil {
 		return key, err
 	}
@@ -78,12 +78,13 @@ func (b *Backend) startConditionsChecksum() (string, error) {
 	}
 	paths := b.paths()
 	values := b.startConfig.ValuesOfKeysFor(configs.UseExec, configs.UseInitialize)
-	return checksum(values, b.environment(paths), paths, b.hostSocketPath(), b.newTreesEndWithHost(), firstThread(threads)), nil
+	return jsonChecksum(values, b.environment(paths), paths, b.hostSocketPath(), b.newTreesEndWithHost(), firstThreadWithoutID(threads)), nil
 }
 
-// firstThread returns the identity of the only thread in threads with limits, which is the
-// first one of a process, with the ID 0, since the ID changes with each host.
-func firstThread(threads []procfs.ThreadIdentity) procfs.ThreadIdentity {
+// firstThreadWithoutID returns the identity of the only thread in threads with limits,
+// which is the first one of a process, with the ID 0, since the ID changes with each
+// host.
+func firstThreadWithoutID(threads []procfs.ThreadIdentity) procfs.ThreadIdentity {
 	for _, thread := range threads {
 		if thread.Limits != "" {
 			thread.ID = 0

@@ -10,9 +10,9 @@ func wordsOf[E ~int32](names map[int32]string, prefix string, value E) string {
 	return toWords.Replace(strings.ToLower(strings.TrimPrefix(names[int32(value)], prefix)))
 }
 
-// valueOf returns the enum's value with the words that wordsOf returns for it, and the
+// valueOfWords returns the enum's value with the words that wordsOf returns for it, and the
 // enum's first value if the words are unknown.
-func valueOf[E ~int32](values map[string]int32, prefix, words string) E {
+func valueOfWords[E ~int32](values map[string]int32, prefix, words string) E {
 	return E(values[prefix+toName.Replace(strings.ToUpper(words))])
 }
 
@@ -21,14 +21,14 @@ func valueOf[E ~int32](values map[string]int32, prefix, words string) E {
 func (r Reason) Words() string { return wordsOf(Reason_name, "REASON_", r) }
 
 // ReasonOf returns the reason with the given text, REQUESTED if there is none.
-func ReasonOf(words string) Reason { return valueOf[Reason](Reason_value, "REASON_", words) }
+func ReasonOf(words string) Reason { return valueOfWords[Reason](Reason_value, "REASON_", words) }
 
 // Words returns the state in lower case, such as "activated"; empty if this version does
 // not know the state.
 func (s State) Words() string { return wordsOf(State_name, "STATE_", s) }
 
 // StateOf returns the state with the given text, UNAVAILABLE if there is none.
-func StateOf(words string) State { return valueOf[State](State_value, "STATE_", words) }
+func StateOf(words string) State { return valueOfWords[State](State_value, "STATE_", words) }
 
 // Words returns the state of the state control, such as "suspended"; empty for NONE.
 func (c Control) Words() string {
@@ -40,7 +40,7 @@ func (c Control) Words() string {
 
 // ControlOf returns the state of a state control with the given text, NONE if there is
 // none.
-func ControlOf(words string) Control { return valueOf[Control](Control_value, "CONTROL_", words) }
+func ControlOf(words string) Control { return valueOfWords[Control](Control_value, "CONTROL_", words) }
 
 // Words returns the start mode in lower case, such as "activated"; empty if this version
 // does not know the mode.
@@ -48,5 +48,5 @@ func (m StartMode) Words() string { return wordsOf(StartMode_name, "START_MODE_"
 
 // StartModeOf returns the start mode with the given text, UNAVAILABLE if there is none.
 func StartModeOf(words string) StartMode {
-	return valueOf[StartMode](StartMode_value, "START_MODE_", words)
+	return valueOfWords[StartMode](StartMode_value, "START_MODE_", words)
 }

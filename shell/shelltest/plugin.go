@@ -43,14 +43,14 @@ const (
 var ErrKilled = fmt.Errorf("%w on signal 9", shell.ErrExited)
 
 // Plugin is a plugin in memory: a shell.Process that records the calls of its methods as
-// actions. A test can hold actions up, make them fail, and kill the plugin. The exported fields
-// must be set before the shell uses the plugin.
+// actions. A test can hold actions up, make them fail, and kill the plugin. The exported
+// fields must be set before the shell uses the plugin.
 type Plugin struct {
 	Sink   shell.Sink
 	Config func() configs.Plugin
 
-	// Info is the plugin's description of itself, ProbeInfo the one that ProbeProgram returns; nil
-	// if the plugin can't be probed.
+	// Info is the plugin's description of itself, ProbeInfo the one that ProbeProgram
+	// returns; nil if the plugin can't be probed.
 	Info      shell.Information
 	ProbeInfo *shell.Information
 	// Control is nil for a plugin without state control.
@@ -72,8 +72,8 @@ type Plugin struct {
 	AnswerCall func(ctx context.Context, c shell.Call) (json.RawMessage, error)
 	// HasMethod answers Exists. If it is nil, the plugin has only the method echo.
 	HasMethod func(method string) bool
-	// GetFacts answers Facts. If it is nil, the PID is the number of the process.
-	GetFacts func() shell.Facts
+	// GetFigures answers ProcessFigures. If it is nil, the PID is the number of the process.
+	GetFigures func() shell.ProcessFigures
 	// OnAction, if not nil, is called in each action; its error makes the action fail.
 	OnAction func(ctx context.Context, action, detail string) error
 	// Complain, if not nil, is told when the shell breaks the contract of a backend.
@@ -109,8 +109,8 @@ type Gate struct {
 	released chan struct{}
 }
 
-// Hold makes the next run of the named action wait until the gate is opened or the context of
-// the action ends.
+// Hold makes the next run of the named action wait until the gate is opened or the
+// context of the action ends.
 func (p *Plugin) Hold(action string) *Gate {
 	g := &Gate{Reached: make(chan struct{}), released: make(chan struct{})}
 	g.Open = sync.OnceFunc(func() { close(g.released) })
@@ -222,8 +222,8 @@ func (p *Plugin) runAction(ctx context.Context, action, detail string) error {
 	return p.faults[action]
 }
 
-// beginExclusiveAction complains if another action of the lifecycle is running. The caller calls
-// done at the end of the action.
+// beginExclusiveAction complains if another action of the lifecycle is running. The
+// caller calls done at the end of the action.
 func (p *Plugin) beginExclusiveAction(action string) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -343,18 +343,18 @@ func (p *Plugin) Exists(ctx context.Context, method string) (bool, error) {
 	return method == "echo", p.runAction(ctx, "exists", "")
 }
 
-// Facts returns the answer of GetFacts. If GetFacts is nil, the PID is the number of the
-// process.
-func (p *Plugin) Facts() shell.Facts {
-	if p.GetFacts != nil {
-		return p.GetFacts()
+// ProcessFigures returns the answer of GetFigures. If GetFigures is nil, the PID is the
+// number of the process.
+func (p *Plugin) ProcessFigures() shell.ProcessFigures {
+	if p.GetFigures != nil {
+		return p.GetFigures()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.alive {
-		return shell.Facts{}
+		return shell.ProcessFigures{}
 	}
-	return shell.Facts{PID: p.process}
+	return shell.ProcessFigures{PID: p.process}
 }
 
 // Conn returns Connection, or a connection to the plugin in memory if Connection is nil.

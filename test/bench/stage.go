@@ -157,7 +157,7 @@ func (o *sleeper) answer(ctx context.Context) error {
 
 // loaded returns when all memory is in.
 func (o *sleeper) loaded(ctx context.Context) error {
-	return poll(ctx, func() (bool, error) { return o.Status().Facts.Loading == shell.Progress{}, nil })
+	return poll(ctx, func() (bool, error) { return o.Status().Figures.Loading == shell.Progress{}, nil })
 }
 
 // end leaves nothing of the instance, whatever it is in.

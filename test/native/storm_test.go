@@ -202,7 +202,7 @@ func TestStormWakes(t *testing.T) {
 func (h *rig) crash() {
 	h.t.Helper()
 	sh, _ := h.host.Supervisor.Shell("Streams")
-	if err := syscall.Kill(sh.Status().Facts.PID, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(sh.Status().Figures.PID, syscall.SIGKILL); err != nil {
 		h.t.Fatal(err)
 	}
 	h.eventually("the host notices", func() bool { return sh.State() == shell.Deactivated })

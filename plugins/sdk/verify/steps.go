@@ -194,7 +194,7 @@ func (r *run) trySleepSteps(ctx context.Context) {
 	}
 	possible := r.tryAndRecordStep(Preflight, skip, func() (string, error) {
 		r.recordProcesses()
-		return "", hibernate.PreflightCheckpoint(r.host.Engine, r.host.Processes.Images.ImageDir(callsign), r.shell.Status().Facts.PID)
+		return "", hibernate.PreflightCheckpoint(r.host.Engine, r.host.Processes.Images.ImageDir(callsign), r.shell.Status().Figures.PID)
 	})
 	if skip == "" && !possible {
 		skip = "the preflight failed"
@@ -252,7 +252,7 @@ func (r *run) suspendAndCheckSecondRefused(ctx context.Context) error {
 // recordProcesses adds the plugin's present processes to the processes that must have ended
 // after the sleep and at the end.
 func (r *run) recordProcesses() {
-	if pid := r.shell.Status().Facts.PID; pid != 0 {
+	if pid := r.shell.Status().Figures.PID; pid != 0 {
 		r.pids = append(r.pids, procfs.Tree(pid)...)
 	}
 }

@@ -14,11 +14,11 @@ import (
 // logLine logs one line of a plugin, with the level and fields of the line if it is JSON of
 // hclog, slog or zerolog or begins with a level in brackets. It returns the message of the
 // line, "" if the level is below info. truncated adds a field that says so.
-func logLine(log zerolog.Logger, line string, truncated bool) string {
+func logLine(log zerolog.Logger, line string, truncated bool) (infoMessage string) {
 	if truncated {
 		log = log.With().Bool("truncated", true).Logger()
 	}
-	if fields := parseFields(line); fields != nil {
+	if fields := parseJSONObject(line); fields != nil {
 		if level, message, ok := logFields(log, fields); ok {
 			return messageUnlessDebug(level, message)
 		}
@@ -30,11 +30,11 @@ func logLine(log zerolog.Logger, line string, truncated bool) string {
 				level, line = named, strings.TrimSpace(text)
 			}
 		}
-	} else if isCrash(line) {
+	} else if isGoCrashLine(line) {
 		level = zerolog.ErrorLevel
 	}
 	if line != "" {
-		log.WithLevel(level).Msg(printable(line))
+		log.WithLevel(level).Msg(replaceUnprintable(line))
 	}
 	return messageUnlessDebug(level, line)
 }
@@ -47,9 +47,9 @@ func messageUnlessDebug(level zerolog.Level, message string) string {
 	return message
 }
 
-// isCrash reports whether the line is the one that a Go program prints before its
+// isGoCrashLine reports whether the line is the one that a Go program prints before its
 // stacks when it crashes.
-func isCrash(line string) bool {
+func isGoCrashLine(line string) bool {
 	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }
 
@@ -79,8 +79,8 @@ var (
 // logFields logs the fields of a JSON line and returns its level and message. It returns
 // false, and logs nothing, when the line has neither. It changes fields.
 func logFields(log zerolog.Logger, fields map[string]any) (level zerolog.Level, message string, ok bool) {
-	name, hasLevel := removeKeys(fields, levelKeys)
-	message, hasMessage := removeKeys(fields, messageKeys)
+	name, hasLevel := removeKeysReturnFirst(fields, levelKeys)
+	message, hasMessage := removeKeysReturnFirst(fields, messageKeys)
 	if !hasLevel && !hasMessage {
 		return level, "", false
 	}
@@ -88,22 +88,22 @@ func logFields(log zerolog.Logger, fields map[string]any) (level zerolog.Level, 
 	if !ok {
 		level = zerolog.InfoLevel
 	}
-	removeKeys(fields, droppedKeys)
-	if module, ok := removeKeys(fields, []string{"@module"}); ok {
+	removeKeysReturnFirst(fields, droppedKeys)
+	if module, ok := removeKeysReturnFirst(fields, []string{"@module"}); ok {
 		fields["module"] = module
 	}
 	for key, value := range fields {
-		if clean := printable(key); clean != key {
+		if clean := replaceUnprintable(key); clean != key {
 			delete(fields, key)
 			fields[clean] = value
 		}
 	}
-	log.WithLevel(level).Fields(fields).Msg(printable(message))
+	log.WithLevel(level).Fields(fields).Msg(replaceUnprintable(message))
 	return level, message, true
 }
 
-// parseFields returns the fields of a line that is a JSON object, else nil.
-func parseFields(line string) (fields map[string]any) {
+// parseJSONObject returns the fields of a line that is a JSON object, else nil.
+func parseJSONObject(line string) (fields map[string]any) {
 	if !strings.HasPrefix(line, "{") {
 		return nil
 	}
@@ -115,9 +115,9 @@ func parseFields(line string) (fields map[string]any) {
 	return fields
 }
 
-// removeKeys removes the keys from fields and returns the first of their values that
-// is a string.
-func removeKeys(fields map[string]any, keys []string) (text string, ok bool) {
+// removeKeysReturnFirst removes the keys from fields and returns the first of their
+// values that is a string.
+func removeKeysReturnFirst(fields map[string]any, keys []string) (text string, ok bool) {
 	for _, key := range keys {
 		if value, is := fields[key].(string); is && !ok {
 			text, ok = value, true
@@ -127,9 +127,9 @@ func removeKeys(fields map[string]any, keys []string) (text string, ok bool) {
 	return text, ok
 }
 
-// printable replaces control characters other than tabs, with which a plugin could command
-// the operator's terminal, and invalid UTF-8.
-func printable(s string) string {
+// replaceUnprintable replaces control characters other than tabs, with which a plugin
+// could command the operator's terminal, and invalid UTF-8.
+func replaceUnprintable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\t' && unicode.IsControl(r) {
 			return unicode.ReplacementChar
@@ -138,8 +138,8 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
 }
 
-// lineWriter splits the written text into lines and logs each line.
-type lineWriter struct {
+// lineLogger splits the written text into lines and logs each line.
+type lineLogger struct {
 	stream string
 	log    zerolog.Logger
 	tail   *Tail
@@ -148,18 +148,18 @@ type lineWriter struct {
 	rest []byte // the beginning of an unfinished line
 }
 
-// NewLineWriter returns a writer that logs each line written to it as one of the
+// NewLineLogger returns a writer that logs each line written to it as one of the
 // named stream, and adds it to tail unless that is nil.
-func NewLineWriter(stream string, log zerolog.Logger, tail *Tail) io.Writer {
+func NewLineLogger(stream string, log zerolog.Logger, tail *Tail) io.Writer {
 	if stream != "" {
 		log = log.With().Str("stream", stream).Logger()
 	}
-	return &lineWriter{stream: stream, log: log, tail: tail}
+	return &lineLogger{stream: stream, log: log, tail: tail}
 }
 
 // Write logs each complete line of p, and keeps the beginning of an unfinished one for the
 // next Write. A line longer than maxLine is cut.
-func (w *lineWriter) Write(p []byte) (int, error) {
+func (w *lineLogger) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rest = append(w.rest, p...)

@@ -123,7 +123,7 @@ func TestReadLine(t *testing.T) {
 func TestLineWriter(t *testing.T) {
 	long := strings.Repeat("x", maxLine)
 	var out bytes.Buffer
-	w := &lineWriter{log: zerolog.New(&out)}
+	w := &lineLogger{log: zerolog.New(&out)}
 	for _, part := range []string{"be", "gun\nand", "", " done\n", "[WARN] two\nlines\n", long, "yy\nrest"} {
 		if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
 			t.Errorf("%q: %d, %v", part, n, err)
@@ -151,7 +151,7 @@ func TestLineWriter(t *testing.T) {
 // A line written in parts is one line of the tail; an unfinished one is none yet.
 func TestLineWriterTail(t *testing.T) {
 	var tail Tail
-	w := NewLineWriter("stdout", zerolog.Nop(), &tail)
+	w := NewLineLogger("stdout", zerolog.Nop(), &tail)
 	for _, part := range []string{"one\ntw", "o\n", "three"} {
 		if _, err := w.Write([]byte(part)); err != nil {
 			t.Fatal(err)

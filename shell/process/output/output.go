@@ -26,17 +26,17 @@ var ErrNoLine = errors.New("it closed its standard output")
 // so that no line can stall the plugin or fill the host's memory.
 const maxLine = 16 << 10
 
-// MaxFirstLine is the number of bytes of the first line that FirstLine returns.
+// MaxFirstLine is the number of bytes of the first line that WaitFirstLine returns.
 const MaxFirstLine = 1024
 
-// StderrError quotes the last lines of stderr: at most lastLines of them, and of each
-// at most maxLastLine bytes.
+// LastStderrLinesError quotes the last lines of stderr: at most lastLines of them, and
+// of each at most maxLastLine bytes.
 const (
 	lastLines   = 3
 	maxLastLine = 512
 )
 
-// closeLimit is how long Close waits for the end of a pipe that a process outside
+// closeLimit is how long ReadRestAndClose waits for the end of a pipe that a process outside
 // of the tree holds open.
 const closeLimit = time.Second
 
@@ -68,22 +68,25 @@ type source interface {
 	SetReadDeadline(t time.Time) error
 }
 
-// Open makes two files in dir, or two pipes if dir is "". Each line that is read
-// goes to log, and to tail unless that is nil.
-func Open(dir string, log zerolog.Logger, tail *Tail) (*Streams, error) {
+// OpenFilesOrPipes opens the stdout and the stderr of a tree that is about to start: as the
+// files of these names in dir, which it makes if they are missing, or as pipes if dir is "".
+// Nothing is read before StartReading. Each line that is read then goes to log, and to tail
+// unless that is nil.
+func OpenFilesOrPipes(dir string, log zerolog.Logger, tail *Tail) (*Streams, error) {
 	s := &Streams{firstLine: make(chan string, 1)}
 	var err error
-	if s.stdout, err = openStream(dir, "stdout", log, tail); err != nil {
+	if s.stdout, err = openFileOrPipe(dir, "stdout", log, tail); err != nil {
 		return nil, err
 	}
-	if s.stderr, err = openStream(dir, "stderr", log, tail); err != nil {
+	if s.stderr, err = openFileOrPipe(dir, "stderr", log, tail); err != nil {
 		return nil, errors.Join(err, s.stdout.read.Close(), s.stdout.write.Close())
 	}
 	return s, nil
 }
 
-// openStream makes the file with the name in dir, or a pipe if dir is "", see Open.
-func openStream(dir, name string, log zerolog.Logger, tail *Tail) (*stream, error) {
+// openFileOrPipe makes the file with the name in dir, or a pipe if dir is "", see
+// OpenFilesOrPipes.
+func openFileOrPipe(dir, name string, log zerolog.Logger, tail *Tail) (*stream, error) {
 	s := &stream{name: name, log: log.With().Str("stream", name).Logger(), tail: tail}
 	if dir != "" {
 		path := filepath.Join(dir, name)
@@ -105,27 +108,27 @@ func openStream(dir, name string, log zerolog.Logger, tail *Tail) (*stream, erro
 	return s, nil
 }
 
-// Files returns the tree's ends, which StartReading closes in the host.
-func (s *Streams) Files() (stdout, stderr *os.File) { return s.stdout.write, s.stderr.write }
+// WriteEnds returns the tree's ends, which StartReading closes in the host.
+func (s *Streams) WriteEnds() (stdout, stderr *os.File) { return s.stdout.write, s.stderr.write }
 
 // StartReading begins to read both streams in the background and closes the tree's ends in
 // the host, so it must be called after the tree has inherited them. With withholdFirstLine,
-// the first line of stdout is for FirstLine and is not logged.
+// the first line of stdout is for WaitFirstLine and is not logged.
 func (s *Streams) StartReading(withholdFirstLine bool) {
 	s.reading.Go(func() {
 		if withholdFirstLine {
-			s.stdout.readLines(s.firstLine)
+			s.stdout.readAndLogLines(s.firstLine)
 		} else {
-			s.stdout.readLines(nil)
+			s.stdout.readAndLogLines(nil)
 		}
 	})
-	s.reading.Go(func() { s.stderr.readLines(nil) })
-	s.closeWriters()
+	s.reading.Go(func() { s.stderr.readAndLogLines(nil) })
+	s.closeWriteEnds()
 }
 
-// FirstLine returns the first line of stdout. It waits for the line until ctx ends;
+// WaitFirstLine returns the first line of stdout. It waits for the line until ctx ends;
 // the error wraps ErrNoLine when stdout was closed before.
-func (s *Streams) FirstLine(ctx context.Context) (string, error) {
+func (s *Streams) WaitFirstLine(ctx context.Context) (string, error) {
 	select {
 	case line, ok := <-s.firstLine:
 		if !ok {
@@ -162,10 +165,11 @@ func (s *Streams) WaitReadToEnd(limit time.Duration) {
 	}
 }
 
-// Close reads the rest of both streams and closes them. The tree must have ended; a
-// pipe that a process outside of the tree holds open is given up after a second.
-func (s *Streams) Close() {
-	s.closeWriters()
+// ReadRestAndClose reads the rest of both streams and closes them. The tree must have
+// ended; a pipe that a process outside of the tree holds open is given up after a
+// second.
+func (s *Streams) ReadRestAndClose() {
+	s.closeWriteEnds()
 	_ = s.stdout.read.SetReadDeadline(time.Now().Add(closeLimit))
 	_ = s.stderr.read.SetReadDeadline(time.Now().Add(closeLimit))
 	s.StopAtEOF()
@@ -174,15 +178,15 @@ func (s *Streams) Close() {
 	_ = s.stderr.read.Close()
 }
 
-// closeWriters closes the tree's ends in the host.
-func (s *Streams) closeWriters() {
+// closeWriteEnds closes the tree's ends in the host.
+func (s *Streams) closeWriteEnds() {
 	_ = s.stdout.write.Close()
 	_ = s.stderr.write.Close()
 }
 
-// StderrError returns an error that quotes the last lines of stderr, nil if there are
-// none.
-func (s *Streams) StderrError() error { return s.stderr.lastLinesError() }
+// LastStderrLinesError returns an error that quotes the last lines of stderr, nil if
+// there are none.
+func (s *Streams) LastStderrLinesError() error { return s.stderr.lastLinesError() }
 
 // EngineKeys are the names by which CRIU knows the two streams of a tree: "pipe:[inode]",
 // or a path without its first slash. The names of pipes change with every wake.
@@ -194,9 +198,9 @@ type EngineKeys struct {
 // EngineKeys returns the names by which CRIU knows these streams.
 func (s *Streams) EngineKeys() EngineKeys { return EngineKeys{s.stdout.key, s.stderr.key} }
 
-// readLines logs each line until the stream ends. Unless firstLine is nil, the first
+// readAndLogLines logs each line until the stream ends. Unless firstLine is nil, the first
 // line is sent there instead, or the channel is closed if no line comes.
-func (s *stream) readLines(firstLine chan<- string) {
+func (s *stream) readAndLogLines(firstLine chan<- string) {
 	lines := bufio.NewReaderSize(s.read, maxLine)
 	for {
 		line, truncated, err := readLine(lines)
@@ -224,7 +228,7 @@ func (s *stream) keepLastLine(line string) {
 	if line == "" || s.crashed {
 		return
 	}
-	if s.crashed = isCrash(line); s.crashed {
+	if s.crashed = isGoCrashLine(line); s.crashed {
 		s.last = nil
 	}
 	if len(s.last) == lastLines {

@@ -68,7 +68,7 @@ func (s *outputFile) Read(p []byte) (int, error) {
 		if !errors.Is(err, io.EOF) {
 			return 0, err
 		}
-		s.freeReadBlocks()
+		s.storeOffsetAndFreeBlocks()
 		events := make([]byte, 4096)
 		if _, err := s.inotify.Read(events); err != nil {
 			return 0, io.EOF
@@ -76,9 +76,9 @@ func (s *outputFile) Read(p []byte) (int, error) {
 	}
 }
 
-// freeReadBlocks stores the offset and frees the blocks before it. On a file system
-// without holes the file is truncated instead, once all of it was read.
-func (s *outputFile) freeReadBlocks() {
+// storeOffsetAndFreeBlocks stores the offset and frees the blocks before it. On a file
+// system without holes the file is truncated instead, once all of it was read.
+func (s *outputFile) storeOffsetAndFreeBlocks() {
 	if s.offset-s.freed > maxReadBytesKept {
 		fd := int(s.file.Fd())
 		switch err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, s.freed, s.offset-s.freed); {

@@ -53,7 +53,7 @@ func (t *Tail) Lines() []string {
 	lines := make([]string, 0, len(t.lines))
 	for i := range t.lines {
 		l := t.lines[(t.next+i)%len(t.lines)]
-		lines = append(lines, l.at.UTC().Format("2006-01-02T15:04:05.000Z ")+l.stream+" "+printable(l.text))
+		lines = append(lines, l.at.UTC().Format("2006-01-02T15:04:05.000Z ")+l.stream+" "+replaceUnprintable(l.text))
 	}
 	return lines
 }

@@ -29,26 +29,26 @@ func (b *Backend) Evidence() shell.Evidence {
 	}
 	e := shell.Evidence{PID: t.programPID, Begun: t.begun, Files: make(map[string]string)}
 	if t.hasEnded() {
-		exit := t.exitError() // exitError reads the rest of the output
+		exit := t.waitExitError() // waitExitError reads the rest of the output
 		if how, ok := errors.AsType[*shell.ExitError](exit); ok {
 			e.Exit = how.Describe()
 		}
 		e.Core = b.findCoreFile(t)
 	} else if pid := t.findProgramPID(); pid != 0 {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
-		readFiles(e.Files, proc, "status", "smaps_rollup", "limits", "cgroup", "io")
-		e.Files["tasks"] = threadStates(proc)
+		readBeginnings(e.Files, proc, "status", "smaps_rollup", "limits", "cgroup", "io")
+		e.Files["tasks"] = threadStatesText(proc)
 	}
 	if t.group != nil {
-		readFiles(e.Files, string(t.group.Dir), "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
+		readBeginnings(e.Files, string(t.group.Dir), "memory.current", "memory.peak", "memory.max", "memory.events", "pids.current", "pids.max", "cpu.stat")
 	}
 	e.Log = b.tail.Lines()
 	return e
 }
 
-// readFiles adds to contents, by name, the beginning of each named file in dir that can be
-// read and is not empty.
-func readFiles(contents map[string]string, dir string, names ...string) {
+// readBeginnings adds to contents, by name, the beginning of each named file in dir that
+// can be read and is not empty.
+func readBeginnings(contents map[string]string, dir string, names ...string) {
 	for _, name := range names {
 		if text, err := readBeginning(filepath.Join(dir, name)); err == nil && text != "" {
 			contents[name] = text
@@ -67,9 +67,9 @@ func readBeginning(path string) (string, error) {
 	return string(text), err
 }
 
-// threadStates returns a text that says for each thread of a process where in the kernel
+// threadStatesText returns a text that says for each thread of a process where in the kernel
 // the thread waits. procDir is the process's directory in /proc.
-func threadStates(procDir string) string {
+func threadStatesText(procDir string) string {
 	found, _ := filepath.Glob(filepath.Join(procDir, "task", "*"))
 	var b strings.Builder
 	for i, dir := range found {
@@ -78,7 +78,7 @@ func threadStates(procDir string) string {
 			break
 		}
 		files := make(map[string]string)
-		readFiles(files, dir, "comm", "wchan", "syscall", "stack")
+		readBeginnings(files, dir, "comm", "wchan", "syscall", "stack")
 		fmt.Fprintf(&b, "%s %s wchan %s syscall %s\n%s", filepath.Base(dir),
 			strings.TrimSpace(files["comm"]), strings.TrimSpace(files["wchan"]), strings.TrimSpace(files["syscall"]), files["stack"])
 	}
@@ -92,7 +92,7 @@ func (b *Backend) findCoreFile(t *tree) string {
 	if err != nil {
 		return ""
 	}
-	path := coreGlob(strings.TrimSpace(pattern), filepath.Base(b.config().Executable), t.programNSPid, t.programPID)
+	path := coreFileGlob(strings.TrimSpace(pattern), filepath.Base(b.config().Executable), t.programNSPid, t.programPID)
 	if path == "" {
 		return ""
 	}
@@ -109,11 +109,11 @@ func (b *Backend) findCoreFile(t *tree) string {
 	return newest
 }
 
-// coreGlob returns a glob pattern for the core file that core_pattern names, see core(5),
-// with a star for each part of the name that is not known afterwards. It returns "" if
-// cores are piped to a program. programNSPid is the PID of the program in the tree's
-// namespace.
-func coreGlob(pattern, programName string, programNSPid, programPID int) string {
+// coreFileGlob returns a glob pattern for the core file that core_pattern names, see
+// core(5), with a star for each part of the name that is not known afterwards. It
+// returns "" if cores are piped to a program. programNSPid is the PID of the program in
+// the tree's namespace.
+func coreFileGlob(pattern, programName string, programNSPid, programPID int) string {
 	if pattern == "" || strings.HasPrefix(pattern, "|") || strings.HasPrefix(pattern, "@") {
 		return ""
 	}

@@ -22,7 +22,7 @@ func TestEvidenceOfTheLiving(t *testing.T) {
 	r.log.await(t, "here", "stdout")
 	r.log.await(t, "here", "stderr")
 	e := r.Evidence()
-	if pid := r.Facts().PID; e.PID != pid || e.Exit != "" || time.Since(e.Begun) > patience {
+	if pid := r.ProcessFigures().PID; e.PID != pid || e.Exit != "" || time.Since(e.Begun) > patience {
 		t.Errorf("got pid %d, exit %q, begun %v; the program is %d", e.PID, e.Exit, e.Begun, pid)
 	}
 	for name, want := range map[string]string{
@@ -40,7 +40,7 @@ func TestEvidenceOfTheLiving(t *testing.T) {
 func TestEvidenceOfTheDead(t *testing.T) {
 	r := newRig(t, rogue())
 	r.activate()
-	pid := r.Facts().PID
+	pid := r.ProcessFigures().PID
 	lines := strings.TrimSpace(strings.Repeat(`all is well\n`, 300)) + "so far"
 	_, _ = r.Invoke(r.contextFor(patience), shell.Call{Method: "exit", Params: []byte(`{"status":7,"text":"` + lines + `"}`)})
 	if err := receive(t, r.sink.exits); !errors.Is(err, shell.ErrExited) {
@@ -72,7 +72,7 @@ func TestCorePath(t *testing.T) {
 		"/c/%%p/%h.%p":              "/c/%p/*.7",
 		"odd%":                      "odd%*",
 	} {
-		if got := coreGlob(pattern, "a-very-long-name", 7, 4711); got != want {
+		if got := coreFileGlob(pattern, "a-very-long-name", 7, 4711); got != want {
 			t.Errorf("%q names %q, want %q", pattern, got, want)
 		}
 	}
@@ -86,7 +86,7 @@ func TestSubstitution(t *testing.T) {
 	h.DataDir = "/share"
 	r.useHost(h)
 	r.activate()
-	proc := filepath.Join("/proc", itoa(r.Facts().PID))
+	proc := filepath.Join("/proc", itoa(r.ProcessFigures().PID))
 	line, err := os.ReadFile(filepath.Join(proc, "cmdline"))
 	if want := "\x00\x00--data=/share/rogue\x00Rogue\x00100%\x00"; err != nil || !strings.HasSuffix(string(line), want) {
 		t.Errorf("the command line is %q (%v), want %q at its end", line, err, want)

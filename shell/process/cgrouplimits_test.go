@@ -28,7 +28,7 @@ func TestOpenFilesAreLimited(t *testing.T) {
 // checkOpenFilesLimit fails the test unless the program may have just that many files open.
 func (r *rig) checkOpenFilesLimit(files int) {
 	r.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", r.Facts().PID))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", r.ProcessFigures().PID))
 	_, line, _ := strings.Cut(string(text), "Max open files")
 	if want := fmt.Sprintf("%d %d files", files, files); err != nil || !strings.HasPrefix(strings.Join(strings.Fields(line), " "), want) {
 		r.t.Errorf("%v; it has the limits\n%s", err, text)
