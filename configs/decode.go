@@ -20,14 +20,14 @@ type configFile struct {
 	dropIn bool
 }
 
-// decode reads the text of the file into the configuration, and reports each fault. A text
-// that is not valid TOML changes nothing.
-func (f *configFile) decode(text []byte) {
-	if line := lineOfBadByte(text); line > 0 {
+// decodeIntoConfig reads the text of the file into the configuration, and reports each
+// fault. A text that is not valid TOML changes nothing.
+func (f *configFile) decodeIntoConfig(text []byte) {
+	if line := firstLineWithBadByte(text); line > 0 {
 		f.problems.add(f.path, line, errors.New("not UTF-8 text"))
 		return
 	}
-	if line := lineOfTooDeepNesting(string(text)); line > 0 {
+	if line := firstLineNestedTooDeep(string(text)); line > 0 {
 		f.problems.add(f.path, line, fmt.Errorf("tables or lists are nested deeper than %d levels", maxNesting))
 		return
 	}
@@ -79,11 +79,11 @@ func (f *configFile) readHost(t *tableReader) {
 	t.readPath("root", &h.Root, checkNotEmpty)
 	t.readText("listen", &h.Listen, checkLoopbackAddress)
 	t.readPath("communicator", &h.Communicator, checkNotEmpty)
-	readWord(t, "log-level", &h.LogLevel, logLevels...)
-	readWord(t, "log-format", &h.LogFormat, logFormats...)
+	readAllowedWord(t, "log-level", &h.LogLevel, logLevels...)
+	readAllowedWord(t, "log-format", &h.LogFormat, logFormats...)
 	t.readTextList("allowed-origins", &h.AllowedOrigins, checkWebOrigin)
 	t.readTextList("allowed-hosts", &h.AllowedHosts, checkHostName)
-	readWord(t, "dialect", &h.Dialect, DialectR4, DialectR5)
+	readAllowedWord(t, "dialect", &h.Dialect, DialectR4, DialectR5)
 	t.readText("communicator-group", &h.CommunicatorGroup)
 	t.readText("redirect", &h.Redirect, checkNotEmpty)
 	t.readPath("web-ui", &h.WebUI)
@@ -91,7 +91,7 @@ func (f *configFile) readHost(t *tableReader) {
 	t.readTextList("subsystems", &h.Subsystems, CheckNewSubsystem)
 	t.readTextList("environment", &h.Environment, checkVariableName)
 	t.readTextList("reboot", &h.Reboot)
-	readWord(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
+	readAllowedWord(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
 	t.readTextList("exit-reasons", &h.ExitReasons, func(s string) error { return checkOneOf(s, exitReasons) })
 	t.readInteger("post-mortems", &h.PostMortems, 0, 1000)
 	t.reportUnknownKeys()
@@ -101,7 +101,7 @@ func (f *configFile) readHost(t *tableReader) {
 func (f *configFile) readListener(t *tableReader) {
 	l := Listener{Dialect: DialectR4}
 	t.readText("address", &l.Address, checkLoopbackAddress)
-	readWord(t, "dialect", &l.Dialect, DialectR4, DialectR5)
+	readAllowedWord(t, "dialect", &l.Dialect, DialectR4, DialectR5)
 	t.reportMissingKeys("address")
 	t.reportUnknownKeys()
 	f.config.Listeners = append(f.config.Listeners, l)
@@ -114,12 +114,12 @@ func (f *configFile) readHibernate(t *tableReader) {
 	t.readPath("dir", &h.Dir)
 	t.readDuration("timeout", &h.Timeout)
 	t.readParsed("budget", `a size such as "64MiB"`, &h.Budget)
-	readWord(t, "on-budget", &h.OnBudget, OnBudgetRefuse, OnBudgetEvict)
+	readAllowedWord(t, "on-budget", &h.OnBudget, OnBudgetRefuse, OnBudgetEvict)
 	t.readParsed("reserve", `a size such as "64MiB"`, &h.Reserve)
 	t.readInteger("parallel", &h.Parallel, 0, 1000)
 	t.readBool("encrypt", &h.Encrypt)
 	t.readPath("key-file", &h.KeyFile)
-	readWord(t, "compress", &h.Compress, CompressNone, CompressZstd)
+	readAllowedWord(t, "compress", &h.Compress, CompressNone, CompressZstd)
 	readTiers(t, &h.Tiers)
 	t.reportUnknownKeys()
 }
@@ -133,7 +133,7 @@ func (f *configFile) readPlugin(t *tableReader) {
 	t.readText("builtin", &p.Builtin)
 	t.readTextList("arguments", &p.Arguments)
 	t.readTextMap("environment", &p.Environment, checkVariableName)
-	readWord(t, "start-mode", &p.StartMode, StartDeactivated, StartActivated, StartUnavailable)
+	readAllowedWord(t, "start-mode", &p.StartMode, StartDeactivated, StartActivated, StartUnavailable)
 	t.readInteger("startup-order", &p.StartupOrder, math.MinInt32, math.MaxInt32)
 	t.readOptionalBool("resumed", &p.Resume)
 	t.readTextList("precondition", &p.Preconditions, f.checkSubsystem)
@@ -145,16 +145,16 @@ func (f *configFile) readPlugin(t *tableReader) {
 	f.readLimits(t, &p.Limits)
 	t.readPath("web-ui", &p.WebUI)
 	t.readPath("data", &p.Data)
-	readWord(t, "on-call", &p.OnCall, OnCallReject, OnCallWake)
+	readAllowedWord(t, "on-call", &p.OnCall, OnCallReject, OnCallWake)
 	readIdling(t, &p.Idling)
 	t.readJSONTable("configuration", &p.Configuration)
 	t.readDuration("start-timeout", &p.StartTimeout)
 	t.readDuration("stop-timeout", &p.StopTimeout)
 	t.readDuration("call-timeout", &p.CallTimeout)
-	readWord(t, "wake", &p.Wake, WakeAuto, WakeEager, WakeLazy)
-	readWord(t, "sleep", &p.Sleep, SleepAuto, SleepCheckpoint, SleepPageOut)
+	readAllowedWord(t, "wake", &p.Wake, WakeAuto, WakeEager, WakeLazy)
+	readAllowedWord(t, "sleep", &p.Sleep, SleepAuto, SleepCheckpoint, SleepPageOut)
 	t.readOptionalDuration("checkpoint-after", &p.CheckpointAfter)
-	readWord(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
+	readAllowedWord(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
 	t.readBool("warm-start", &p.WarmStart)
 	t.reportMissingKeys("callsign")
 	if _, program := t.values["executable"]; program == (p.Builtin != "") {
@@ -167,7 +167,7 @@ func (f *configFile) readPlugin(t *tableReader) {
 		t.addProblem(t.lines.keyOrSelf("checkpoint-after"), "key \"checkpoint-after\" %s goes with sleep = \"auto\" only", t.name)
 	}
 	t.reportUnknownKeys()
-	f.claimCallsign(t, p.Callsign)
+	f.claimOrReportCallsign(t, p.Callsign)
 	f.config.Plugins = append(f.config.Plugins, p)
 }
 
@@ -187,16 +187,17 @@ func (f *configFile) checkTermination(name string) error {
 func (f *configFile) readRestart(t *tableReader, r *Restart) {
 	values, _ := readValue[map[string]any](t, "restart", "a table")
 	t = &tableReader{file: f, name: "in the restart table " + t.name, lines: t.lines.keyOrSelf("restart"), values: values}
-	readWord(t, "policy", &r.Policy, RestartNever, RestartOnFailure, RestartAlways)
+	readAllowedWord(t, "policy", &r.Policy, RestartNever, RestartOnFailure, RestartAlways)
 	t.readInteger("limit", &r.Limit, 0, 1000)
 	t.readDuration("window", &r.Window)
 	t.readDuration("backoff", &r.Backoff)
 	t.reportUnknownKeys()
 }
 
-// claimCallsign notes that the plugin that t reads has the callsign. It reports a callsign
-// that another configured plugin has already, without regard to case. It does nothing for "".
-func (f *configFile) claimCallsign(t *tableReader, callsign string) {
+// claimOrReportCallsign notes that the plugin that t reads has the callsign. It reports a
+// callsign that another configured plugin has already, without regard to case. It does
+// nothing for "".
+func (f *configFile) claimOrReportCallsign(t *tableReader, callsign string) {
 	if callsign == "" {
 		return // missing or malformed, and reported as such
 	}
@@ -218,9 +219,9 @@ func checkVariableName(name string) error {
 	return nil
 }
 
-// lineOfBadByte returns the number of the first line with a control character or a byte
-// that is not UTF-8, 0 if there is none. A TOML file must have neither.
-func lineOfBadByte(text []byte) int {
+// firstLineWithBadByte returns the number of the first line with a control character or a
+// byte that is not UTF-8, 0 if there is none. A TOML file must have neither.
+func firstLineWithBadByte(text []byte) int {
 	isBad := func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' || r == 0x7f }
 	number := 0
 	for line := range bytes.Lines(text) {

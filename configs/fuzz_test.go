@@ -35,7 +35,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
-		(&configFile{configLoad: l, path: "f.toml", dir: "/etc"}).decode(text)
+		(&configFile{configLoad: l, path: "f.toml", dir: "/etc"}).decodeIntoConfig(text)
 		lines := 1 + strings.Count(string(text), "\n")
 		for _, p := range l.problems {
 			if p.Line < 1 || p.Line > lines {
@@ -50,7 +50,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		var values map[string]any
 		meta, err := toml.Decode(string(text), &values)
-		if err == nil && lineOfBadByte(text) == 0 {
+		if err == nil && firstLineWithBadByte(text) == 0 {
 			if marks := findKeyStarts(string(text)); len(marks) != len(meta.Keys()) {
 				t.Errorf("found the lines of %d keys, the library has %d: %v", len(marks), len(meta.Keys()), meta.Keys())
 			}

@@ -92,7 +92,7 @@ func TestNearest(t *testing.T) {
 		"configuration": "",
 		"":              "",
 	} {
-		if got := nearestWord(word, known); got != want {
+		if got := nearestSimilarWord(word, known); got != want {
 			t.Errorf("%q: got %q, want %q", word, got, want)
 		}
 	}

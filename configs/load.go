@@ -42,7 +42,7 @@ type Overrides struct {
 func Load(path string, getenv func(string) string, flags Overrides) (Config, error) {
 	l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
 	l.readMainAndDropIns(cmp.Or(path, DefaultPath), path == "")
-	l.applyOverrides(getenv, flags)
+	l.applyFlagsAndEnvironment(getenv, flags)
 	for _, err := range CheckRequires(l.config.Plugins) {
 		at := l.callsigns[strings.ToLower(err.Callsign)]
 		l.problems.add(at.path, at.line, err)
@@ -77,7 +77,7 @@ func (p filePosition) String() string { return fmt.Sprintf("%s:%d", p.path, p.li
 func (l *configLoad) readMainAndDropIns(path string, mainMayBeMissing bool) {
 	_, err := os.Stat(path)
 	if !mainMayBeMissing || !errors.Is(err, fs.ErrNotExist) {
-		l.readFile(path, false)
+		l.readFileIntoConfig(path, false)
 	}
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
 	entries, err := os.ReadDir(dir)
@@ -87,15 +87,15 @@ func (l *configLoad) readMainAndDropIns(path string, mainMayBeMissing bool) {
 	for _, entry := range entries {
 		// Hidden files are skipped, because editors leave such files behind.
 		if name := entry.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
-			l.readFile(filepath.Join(dir, name), true)
+			l.readFileIntoConfig(filepath.Join(dir, name), true)
 		}
 	}
 }
 
-// readFile reads one configuration file into the configuration, and reports a file that it
-// cannot read.
-func (l *configLoad) readFile(path string, isDropIn bool) {
-	text, err := readRegularFile(path)
+// readFileIntoConfig reads one configuration file into the configuration, and reports a
+// file that it cannot read.
+func (l *configLoad) readFileIntoConfig(path string, isDropIn bool) {
+	text, err := readSmallRegularFile(path)
 	if err != nil {
 		l.problems.add(path, 0, cannotReadError(err))
 		return
@@ -106,12 +106,13 @@ func (l *configLoad) readFile(path string, isDropIn bool) {
 		return
 	}
 	f := &configFile{configLoad: l, path: path, dir: dir, dropIn: isDropIn}
-	f.decode(text)
+	f.decodeIntoConfig(text)
 }
 
-// readRegularFile returns the contents of a regular file of at most 1 MiB. It checks the
-// kind of file before it opens the file, because opening a pipe would wait for a writer.
-func readRegularFile(path string) ([]byte, error) {
+// readSmallRegularFile returns the contents of a regular file of at most 1 MiB. It checks
+// the kind of file before it opens the file, because opening a pipe would wait for a
+// writer.
+func readSmallRegularFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -137,9 +138,10 @@ func cannotReadError(err error) error {
 	return fmt.Errorf("cannot read: %w", err)
 }
 
-// applyOverrides applies the settings that were given as flags or environment variables. A
-// flag overrides the variable of the same setting. An invalid value is reported.
-func (l *configLoad) applyOverrides(getenv func(string) string, flags Overrides) {
+// applyFlagsAndEnvironment applies the settings that were given as flags or environment
+// variables. A flag overrides the variable of the same setting. An invalid value is
+// reported.
+func (l *configLoad) applyFlagsAndEnvironment(getenv func(string) string, flags Overrides) {
 	host := &l.config.Host
 	settings := []struct {
 		flag, value, variable string

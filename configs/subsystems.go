@@ -49,5 +49,5 @@ func CheckSubsystem(name string, known []string, mayBeNegated bool) error {
 	if slices.Contains(known, subsystem) {
 		return nil
 	}
-	return fmt.Errorf("there is no subsystem %q%s", subsystem, didYouMean(subsystem, known))
+	return fmt.Errorf("there is no subsystem %q%s", subsystem, didYouMeanText(subsystem, known))
 }

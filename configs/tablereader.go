@@ -36,7 +36,7 @@ func readValue[T any](t *tableReader, key, wantedType string) (T, bool) {
 // readText reads a string that must pass every check.
 func (t *tableReader) readText(key string, to *string, checks ...func(string) error) {
 	s, ok := readValue[string](t, key, "a string")
-	if ok && t.passesChecks(t.lines.keyOrSelf(key), key, s, checks...) {
+	if ok && t.passesOrReportsChecks(t.lines.keyOrSelf(key), key, s, checks...) {
 		*to = s
 	}
 }
@@ -71,7 +71,7 @@ func (t *tableReader) readTextList(key string, to *[]string, checks ...func(stri
 		s, ok := value.(string)
 		if !ok {
 			t.addProblem(t.lines.keyOrSelf(key), "%q %s must be a string, not %s", item, t.name, tomlTypeName(value))
-		} else if t.passesChecks(t.lines.keyOrSelf(key), item, s, checks...) {
+		} else if t.passesOrReportsChecks(t.lines.keyOrSelf(key), item, s, checks...) {
 			texts = append(texts, s)
 		}
 	}
@@ -90,7 +90,7 @@ func (t *tableReader) readTextMap(key string, to *map[string]string, checkName f
 		s, ok := value.(string)
 		if !ok {
 			t.addProblem(at, "key %q %s must be a string, not %s", item, t.name, tomlTypeName(value))
-		} else if t.passesChecks(at, item, name, checkName) && t.passesChecks(at, item, s) {
+		} else if t.passesOrReportsChecks(at, item, name, checkName) && t.passesOrReportsChecks(at, item, s) {
 			texts[name] = s
 		}
 	}
@@ -153,8 +153,8 @@ func (t *tableReader) readOptionalBool(key string, to **bool) {
 	}
 }
 
-// readWord reads a string that must be one of the allowed words.
-func readWord[T ~string](t *tableReader, key string, to *T, allowed ...T) {
+// readAllowedWord reads a string that must be one of the allowed words.
+func readAllowedWord[T ~string](t *tableReader, key string, to *T, allowed ...T) {
 	var s string
 	t.readText(key, &s, func(s string) error { return checkOneOf(T(s), allowed) })
 	if s != "" {
@@ -176,15 +176,15 @@ func (t *tableReader) reportMissingKeys(requiredKeys ...string) {
 func (t *tableReader) reportUnknownKeys() {
 	for key := range t.values {
 		if !slices.Contains(t.known, key) {
-			t.addProblem(t.lines.keyOrSelf(key), "unknown key %q %s%s", key, t.name, didYouMean(key, t.known))
+			t.addProblem(t.lines.keyOrSelf(key), "unknown key %q %s%s", key, t.name, didYouMeanText(key, t.known))
 		}
 	}
 }
 
-// passesChecks reports whether s passes all checks, and adds a problem about the key at
-// its line if it does not. A string with a NUL byte never passes, because no path,
+// passesOrReportsChecks reports whether s passes all checks, and adds a problem about the
+// key at its line if it does not. A string with a NUL byte never passes, because no path,
 // argument or environment variable can have one.
-func (t *tableReader) passesChecks(at *keyLines, key, s string, checks ...func(string) error) bool {
+func (t *tableReader) passesOrReportsChecks(at *keyLines, key, s string, checks ...func(string) error) (passes bool) {
 	var err error
 	if strings.ContainsRune(s, 0) {
 		err = errors.New("must not hold a NUL byte")

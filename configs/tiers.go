@@ -41,7 +41,7 @@ func defaultTiers() Tiers {
 // kernel would not accept.
 func readTiers(t *tableReader, r *Tiers) {
 	t.readBool("dry-run", &r.DryRun)
-	readWord(t, "pressure", &r.Pressure, PressureOff, PressureOn, PressureReport)
+	readAllowedWord(t, "pressure", &r.Pressure, PressureOff, PressureOn, PressureReport)
 	t.readDuration("pressure-some", &r.PressureSome)
 	t.readDuration("pressure-window", &r.PressureWindow)
 	least, most := Duration(500*time.Millisecond), Duration(10*time.Second) // as the kernel requires

@@ -66,9 +66,10 @@ func tomlStringLength(text string) int {
 // library, whose time grows faster than the depth.
 const maxNesting = 64
 
-// lineOfTooDeepNesting returns the number of the first line on which tables and lists are
-// nested deeper than maxNesting, 0 if there is none. The document need not be valid TOML.
-func lineOfTooDeepNesting(doc string) int {
+// firstLineNestedTooDeep returns the number of the first line on which tables and lists
+// are nested deeper than maxNesting, 0 if there is none. The document need not be valid
+// TOML.
+func firstLineNestedTooDeep(doc string) int {
 	dots, all := 0, 0
 	var outside []int // the dots before each open bracket
 	for c, position := range scanTokens(doc) {

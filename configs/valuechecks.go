@@ -102,22 +102,23 @@ func checkOneOf[T ~string](word T, allowed []T) error {
 	}
 	last := len(quoted) - 1
 	return fmt.Errorf("%q is not %s or %s%s", string(word),
-		strings.Join(quoted[:last], ", "), quoted[last], didYouMean(string(word), names))
+		strings.Join(quoted[:last], ", "), quoted[last], didYouMeanText(string(word), names))
 }
 
-// didYouMean returns the text ": did you mean ...?" with the known word that is spelled
-// most like the word, "" if none is similar. The text ends an error about an unknown word.
-func didYouMean(word string, known []string) string {
-	if near := nearestWord(word, known); near != "" {
+// didYouMeanText returns the text ": did you mean ...?" with the known word that is
+// spelled most like the word, "" if none is similar. The text ends an error about an
+// unknown word.
+func didYouMeanText(word string, known []string) string {
+	if near := nearestSimilarWord(word, known); near != "" {
 		return fmt.Sprintf(": did you mean %q?", near)
 	}
 	return ""
 }
 
-// nearestWord returns the known word that is spelled most like the word, "" if none is
-// similar. It ignores case, takes "_" for "-", and accepts the first letters of a known
-// word.
-func nearestWord(word string, known []string) string {
+// nearestSimilarWord returns the known word that is spelled most like the word, "" if
+// none is similar. It ignores case, takes "_" for "-", and accepts the first letters of a
+// known word.
+func nearestSimilarWord(word string, known []string) string {
 	word = strings.ReplaceAll(strings.ToLower(word), "_", "-")
 	best, least := "", 1+(len(word)+2)/3
 	for _, k := range known {

@@ -100,7 +100,7 @@ func (m *manifest) fillFromStoppedTree(pids []int, t pack.Tagger) (err error) {
 	if m.Threads, err = procfs.ThreadIdentities(pids); err != nil {
 		return err
 	}
-	m.Tuning = procfs.ThreadTunings(pids)
+	m.Tuning = procfs.DifferingThreadTunings(pids)
 	if m.Golden {
 		if m.Droppable, err = procfs.DroppableMemory(pids); err != nil {
 			return err

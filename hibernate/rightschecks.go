@@ -48,9 +48,9 @@ func checkRestoredRights(dumped, restored []procfs.ThreadIdentity) error {
 // the root, the first of pids. Such a process would escape the limits of the instance's
 // cgroup, and its kill.
 func checkAllInRootCgroup(pids []int) error {
-	root := cgroup.PathOf(pids[0])
+	root := cgroup.PathBelowMount(pids[0])
 	for _, pid := range pids {
-		if at := cgroup.PathOf(pid); at != root && !procfs.HasEnded(pid) {
+		if at := cgroup.PathBelowMount(pid); at != root && !procfs.HasEnded(pid) {
 			return fmt.Errorf("%w: process %d was restored into cgroup %s, not %s", ErrRefused, procfs.NSPid(pid), at, root)
 		}
 	}

@@ -67,9 +67,10 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 	return a
 }
 
-// restoreIdled marks the hibernated instances that the earlier host had suspended because
-// they were idle, so that a wake resumes them too. The error is that of the store.
-func (a *autoSleep) restoreIdled() error {
+// restoreIdleSuspendedMarks marks the hibernated instances that the earlier host had
+// suspended because they were idle, so that a wake resumes them too. The error is that of
+// the store.
+func (a *autoSleep) restoreIdleSuspendedMarks() error {
 	notes, err := a.notes.All()
 	for callsign, note := range notes {
 		if sh, ok := a.s.Shell(callsign); ok && note.Idled && sh.State() == shell.Hibernated {
@@ -79,17 +80,18 @@ func (a *autoSleep) restoreIdled() error {
 	return err
 }
 
-// start watches memory pressure, if the rules ask for that, and carries out decisions, both
-// in the background until the host stops.
-func (a *autoSleep) start() {
+// startInBackground watches memory pressure, if the rules ask for that, and carries out
+// decisions, both in the background until the host stops.
+func (a *autoSleep) startInBackground() {
 	if a.rules.Pressure != configs.PressureOff {
 		a.s.startBackground(func() { a.memory.watchPressure(a.s.ctx, a.decideSoon) })
 	}
-	a.s.startBackground(a.runLoop)
+	a.s.startBackground(a.runDecisionLoop)
 	a.decideSoon()
 }
 
-// decideSoon has runLoop decide again, because something has changed. It never blocks.
+// decideSoon has runDecisionLoop decide again, because something has changed. It never
+// blocks.
 func (a *autoSleep) decideSoon() {
 	select {
 	case a.changed <- struct{}{}:
@@ -97,9 +99,9 @@ func (a *autoSleep) decideSoon() {
 	}
 }
 
-// runLoop carries out decisions until the host stops: whenever decideSoon is called, and at
-// the time that the policy has named.
-func (a *autoSleep) runLoop() {
+// runDecisionLoop carries out decisions until the host stops: whenever decideSoon is
+// called, and at the time that the policy has named.
+func (a *autoSleep) runDecisionLoop() {
 	timer := time.NewTimer(0)
 	timer.Stop()
 	defer timer.Stop()
@@ -111,9 +113,9 @@ func (a *autoSleep) runLoop() {
 		case <-timer.C:
 		}
 		timer.Stop()
-		d, again := a.currentSituation().Decide()
-		for ; d != nil && !a.s.isStopping(); d, again = a.currentSituation().Decide() {
-			a.carryOutDecision(d)
+		d, again := a.measureSituation().Decide()
+		for ; d != nil && !a.s.isStopping(); d, again = a.measureSituation().Decide() {
+			a.carryOutAndRecord(d)
 		}
 		if !again.IsZero() {
 			timer.Reset(max(0, time.Until(again)))
@@ -121,15 +123,15 @@ func (a *autoSleep) runLoop() {
 	}
 }
 
-// currentSituation returns everything that the policy decides on, as it is now. It measures
-// the memory of plugins and of the machine only where the rules need that.
-func (a *autoSleep) currentSituation() policy.Situation {
+// measureSituation returns everything that the policy decides on, as it is now. It
+// measures the memory of plugins and of the machine only where the rules need that.
+func (a *autoSleep) measureSituation() policy.Situation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
 	for _, sh := range a.s.Shells() {
 		if sh.IsBuiltIn() {
 			continue
 		}
-		c := a.candidateOf(sh)
+		c := a.candidateWithoutMemory(sh)
 		if a.rules.BudgetBytes > 0 && c.Use.State == shell.Activated {
 			c.Memory = sh.Status().Figures.Memory
 		}
@@ -138,12 +140,12 @@ func (a *autoSleep) currentSituation() policy.Situation {
 	a.mu.Lock()
 	now.ReliefBy = a.reliefBy
 	a.mu.Unlock()
-	now.Shortage = a.memory.shortageText(now.Now, now.ReliefBy)
+	now.Shortage = a.memory.memoryShortageText(now.Now, now.ReliefBy)
 	return now
 }
 
-// candidateOf returns an instance as the policy sees it, without its memory.
-func (a *autoSleep) candidateOf(sh *shell.Shell) policy.Candidate {
+// candidateWithoutMemory returns an instance as the policy sees it, without its memory.
+func (a *autoSleep) candidateWithoutMemory(sh *shell.Shell) policy.Candidate {
 	c := policy.Candidate{Callsign: sh.Callsign(), Config: sh.Config(), Use: sh.UseStatus()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,10 +155,10 @@ func (a *autoSleep) candidateOf(sh *shell.Shell) policy.Candidate {
 	return c
 }
 
-// carryOutDecision logs and takes a step, or only logs the step in a dry run, and records
-// the outcome. After a step for want of memory, it notes until when no other such step is
-// taken.
-func (a *autoSleep) carryOutDecision(d *policy.Decision) {
+// carryOutAndRecord logs and takes a step, or only logs the step in a dry run, and
+// records the outcome. After a step for want of memory, it notes until when no other such
+// step is taken.
+func (a *autoSleep) carryOutAndRecord(d *policy.Decision) {
 	sh, ok := a.s.Shell(d.Callsign)
 	if !ok {
 		return
@@ -180,7 +182,7 @@ func (a *autoSleep) carryOutDecision(d *policy.Decision) {
 		attempts = &policy.SleepAttempts{}
 		a.attempts[d.Callsign] = attempts
 	}
-	attempts.Record(d, err, now)
+	attempts.RecordOutcome(d, err, now)
 }
 
 // takeStep suspends, hibernates or moves an instance to disk, as d says. It fails if the
@@ -199,10 +201,10 @@ func (a *autoSleep) takeStep(sh *shell.Shell, d *policy.Decision) error {
 	}
 }
 
-// onTransition forgets the attempts of an instance that is started or destroyed, updates
-// the note of one that is hibernated or destroyed in the background, and has runLoop decide
-// again. It must not block.
-func (a *autoSleep) onTransition(t shell.Transition) {
+// noteTransitionAndDecideSoon forgets the attempts of an instance that is started or
+// destroyed, updates the note of one that is hibernated or destroyed in the background,
+// and has runDecisionLoop decide again. It must not block.
+func (a *autoSleep) noteTransitionAndDecideSoon(t shell.Transition) {
 	switch t.To {
 	case shell.Activation, shell.Destroyed: // earlier attempts say nothing about the next process
 		a.mu.Lock()
@@ -211,7 +213,7 @@ func (a *autoSleep) onTransition(t shell.Transition) {
 	default:
 	}
 	if t.To == shell.Destroyed || t.To == shell.Hibernating {
-		a.s.startBackground(func() { a.notes.saveNote(t.Callsign) })
+		a.s.startBackground(func() { a.notes.saveOrDeleteNote(t.Callsign) })
 	}
 	a.decideSoon()
 }

@@ -252,7 +252,7 @@ func TestNothingTicks(t *testing.T) {
 				r.Fatalf("%s is %s", callsign, state)
 			}
 		}
-		if m, again := r.autoSleep.currentSituation().Decide(); m != nil || !again.IsZero() {
+		if m, again := r.autoSleep.measureSituation().Decide(); m != nil || !again.IsZero() {
 			r.Errorf("it looks again in %s", time.Until(again))
 		}
 	})

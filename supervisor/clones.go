@@ -16,7 +16,7 @@ import (
 // error wraps ErrUnknown, ErrExists, ErrNotCloneable, or shell.ErrUnavailable once the host
 // stops, or says why the new callsign can't be used.
 func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) error {
-	done, err := s.beginChange()
+	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return fmt.Errorf("cannot clone: %w", err)
 	}
@@ -33,7 +33,7 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 	}
 	c := clone{recordVersion, callsign, sh.Config()}
 	c.Plugin.Callsign = newCallsign
-	made, err := s.newInstance(c.Plugin)
+	made, err := s.newUnlistedInstance(c.Plugin)
 	if err != nil {
 		return fmt.Errorf("cannot clone %s: %w", callsign, err)
 	}
@@ -42,7 +42,7 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 		return fmt.Errorf("cannot clone %s: %w", callsign, err)
 	}
 	s.definitions.clones[newCallsign] = c
-	s.roster.add(made)
+	s.roster.addOrReplace(made)
 	s.log.Info().Str("callsign", newCallsign).Str("of", callsign).Msg("cloned")
 	return nil
 }
@@ -66,7 +66,7 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 // the clone stays. The error may wrap ErrUnknown, or shell.ErrUnavailable once the host
 // stops.
 func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
-	done, err := s.beginChange()
+	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return fmt.Errorf("cannot destroy: %w", err)
 	}
@@ -78,11 +78,11 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	if _, cloned := s.definitions.clones[callsign]; !cloned {
 		return nil
 	}
-	if err := s.endAndRemove(ctx, sh); err != nil {
+	if err := s.endAndTakeOffRoster(ctx, sh); err != nil {
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}
 	// The clone's record goes last: while it exists, a next Destroy can finish this.
-	err = errors.Join(s.options.RemoveKept(callsign), s.restarts.removeRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
+	err = errors.Join(s.options.RemoveKept(callsign), s.restarts.cancelAndRemoveRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
 	if err == nil {
 		err = s.definitions.keptClones.Delete(callsign)
 	}
@@ -94,10 +94,10 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	return nil
 }
 
-// endAndRemove ends an instance, cancels its planned restart and takes it off the roster.
-// If the plugin could not be ended, the instance stays there and the error says why; an end
-// out of order is only logged.
-func (s *Supervisor) endAndRemove(ctx context.Context, sh *shell.Shell) error {
+// endAndTakeOffRoster ends an instance, cancels its planned restart and takes it off the
+// roster. If the plugin could not be ended, the instance stays there and the error says
+// why; an end out of order is only logged.
+func (s *Supervisor) endAndTakeOffRoster(ctx context.Context, sh *shell.Shell) error {
 	err := sh.Destroy(ctx, shell.Requested)
 	if sh.State() != shell.Destroyed {
 		return err

@@ -74,20 +74,20 @@ func (c *conditions) isInstancePresent(callsign string) bool {
 	return c.present[callsign]
 }
 
-// missingRequirements returns an error that wraps shell.ErrPending and names the
+// missingRequirementsError returns an error that wraps shell.ErrPending and names the
 // requirements that keep an instance from being activated; nil if all are met.
-func (c *conditions) missingRequirements(config configs.Plugin, about shell.Information) error {
+func (c *conditions) missingRequirementsError(config configs.Plugin, about shell.Information) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return pendingError(slices.Concat(c.inactivePreconditions(about.Preconditions), c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
+	return pendingErrorOrNil(slices.Concat(c.inactivePreconditions(about.Preconditions), c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
 }
 
-// lostRequirements is missingRequirements for an active instance, whose preconditions no
-// longer count.
-func (c *conditions) lostRequirements(config configs.Plugin, about shell.Information) error {
+// lostRequirementsError is missingRequirementsError for an active instance, whose
+// preconditions no longer count.
+func (c *conditions) lostRequirementsError(config configs.Plugin, about shell.Information) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return pendingError(slices.Concat(c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
+	return pendingErrorOrNil(slices.Concat(c.metTerminations(about.Terminations), c.absentInstances(config.Requires)))
 }
 
 // inactivePreconditions returns a text for each precondition whose subsystem is inactive.
@@ -127,9 +127,9 @@ func (c *conditions) absentInstances(callsigns []string) (absent []string) {
 	return absent
 }
 
-// pendingError returns an error that wraps shell.ErrPending and lists the texts, sorted and
-// each once; nil for none.
-func pendingError(texts []string) error {
+// pendingErrorOrNil returns an error that wraps shell.ErrPending and lists the texts,
+// sorted and each once; nil for none.
+func pendingErrorOrNil(texts []string) error {
 	if len(texts) == 0 {
 		return nil
 	}

@@ -270,7 +270,7 @@ func TestDependOnEachOther(t *testing.T) {
 			for _, callsign := range ends {
 				shells = append(shells, r.shell(callsign))
 			}
-			inParallel(shells, func(sh *shell.Shell) { _ = sh.Deactivate(r.Context(), shell.Requested) })
+			doInParallelAndWait(shells, func(sh *shell.Shell) { _ = sh.Deactivate(r.Context(), shell.Requested) })
 			synctest.Wait()
 			if took := time.Since(begun); took != 0 {
 				r.Errorf("%v took %s", ends, took)

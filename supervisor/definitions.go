@@ -60,9 +60,9 @@ func (c *clone) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
-// openDefinitions returns the configurations of the files, and reads the clones and the
+// loadDefinitions returns the configurations of the files, and reads the clones and the
 // persisted overrides from the store.
-func openDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, error) {
+func loadDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, error) {
 	d := &definitions{
 		files:      indexByCallsign(plugins),
 		keptClones: store.BucketOf[clone](s, "clones"), keptOverrides: store.BucketOf[override](s, "configurations"),
@@ -86,10 +86,10 @@ func indexByCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
 	return all
 }
 
-// configsOfClones returns the configurations of the clones, sorted by callsign. It logs and
-// drops a clone whose callsign, in upper or lower case, a file now names as well; the
-// clone's record stays for a host whose files no longer do so.
-func (d *definitions) configsOfClones(log zerolog.Logger) (plugins []configs.Plugin) {
+// dropTakenClonesAndListConfigs returns the configurations of the clones, sorted by
+// callsign. It logs and drops a clone whose callsign, in upper or lower case, a file now
+// names as well; the clone's record stays for a host whose files no longer do so.
+func (d *definitions) dropTakenClonesAndListConfigs(log zerolog.Logger) (plugins []configs.Plugin) {
 	for _, callsign := range slices.Sorted(maps.Keys(d.clones)) {
 		taken := func(file string) bool { return strings.EqualFold(file, callsign) }
 		if slices.ContainsFunc(slices.Collect(maps.Keys(d.files)), taken) {
@@ -104,7 +104,7 @@ func (d *definitions) configsOfClones(log zerolog.Logger) (plugins []configs.Plu
 
 // configWithoutOverride returns the configuration of an instance as the file has it, or as
 // the clone was made; false if the instance is neither in a file nor a clone.
-func (d *definitions) configWithoutOverride(callsign string) (configs.Plugin, bool) {
+func (d *definitions) configWithoutOverride(callsign string) (config configs.Plugin, found bool) {
 	if p, ok := d.files[callsign]; ok {
 		return p, true
 	}
@@ -119,7 +119,7 @@ func (d *definitions) configWithOverride(p configs.Plugin) (configs.Plugin, erro
 	if !ok {
 		return p, nil
 	}
-	values, err := decodeObject(o.JSON)
+	values, err := decodeJSONObject(o.JSON)
 	if err != nil {
 		return p, fmt.Errorf("cannot use what was persisted for %s: %w", p.Callsign, err)
 	}
@@ -127,10 +127,10 @@ func (d *definitions) configWithOverride(p configs.Plugin) (configs.Plugin, erro
 	return p, nil
 }
 
-// beginChange waits until no other change of the roster or of a configuration is under way,
-// and begins one; done ends the change. The error wraps shell.ErrUnavailable once the host
-// stops.
-func (s *Supervisor) beginChange() (done func(), err error) {
+// waitAndBeginChange waits until no other change of the roster or of a configuration is
+// under way, and begins one; done ends the change. The error wraps shell.ErrUnavailable
+// once the host stops.
+func (s *Supervisor) waitAndBeginChange() (done func(), err error) {
 	s.definitions.changing.Lock()
 	if s.isStopping() {
 		s.definitions.changing.Unlock()

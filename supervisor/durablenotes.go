@@ -24,9 +24,9 @@ type durableNotes[T any] struct {
 	writing sync.Mutex
 }
 
-// saveNote writes the current note of that name to disk, or deletes the note on disk if
-// there is no current one. It logs a failure.
-func (k *durableNotes[T]) saveNote(name string) {
+// saveOrDeleteNote writes the current note of that name to disk, or deletes the note on
+// disk if there is no current one. It logs a failure.
+func (k *durableNotes[T]) saveOrDeleteNote(name string) {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	old, found, err := k.Get(name)
@@ -43,8 +43,8 @@ func (k *durableNotes[T]) saveNote(name string) {
 	}
 }
 
-// removeNote deletes the note on disk. The caller has made sure that none is current.
-func (k *durableNotes[T]) removeNote(name string) error {
+// deleteNote deletes the note on disk. The caller has made sure that none is current.
+func (k *durableNotes[T]) deleteNote(name string) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	return k.Delete(name)

@@ -57,5 +57,5 @@ func (s *Supervisor) ExplainBriefly(callsign string) string {
 // explain returns the policy's explanation of an instance, and measures nothing.
 func (a *autoSleep) explain(sh *shell.Shell) policy.Explanation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
-	return now.Explain(a.candidateOf(sh), a.memory.whyUnwatched())
+	return now.Explain(a.candidateWithoutMemory(sh), a.memory.whyPressureUnwatched())
 }

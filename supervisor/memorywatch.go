@@ -27,7 +27,7 @@ type memoryWatch struct {
 // that.
 func newMemoryWatch(o AutoSleep, log zerolog.Logger) *memoryWatch {
 	if o.Available == nil {
-		o.Available = memory.Available
+		o.Available = memory.AvailableBytes
 	}
 	if o.Watch == nil {
 		o.Watch = memory.WatchPressure
@@ -37,7 +37,7 @@ func newMemoryWatch(o AutoSleep, log zerolog.Logger) *memoryWatch {
 
 // watchPressure records the time and calls report whenever the kernel reports memory
 // pressure, until ctx ends. If the kernel can't report pressure, watchPressure logs that,
-// keeps the error for whyUnwatched, and returns.
+// keeps the error for whyPressureUnwatched, and returns.
 func (w *memoryWatch) watchPressure(ctx context.Context, report func()) {
 	err := w.Watch(ctx, time.Duration(w.Rules.PressureSome), time.Duration(w.Rules.PressureWindow), func() {
 		w.mu.Lock()
@@ -58,21 +58,22 @@ func (w *memoryWatch) watchPressure(ctx context.Context, report func()) {
 	w.log.Warn().Err(err).Msg("nothing sleeps for want of memory: the kernel does not tell of it, set memory-available")
 }
 
-// whyUnwatched returns why the kernel can't report memory pressure, nil if it can.
-func (w *memoryWatch) whyUnwatched() error {
+// whyPressureUnwatched returns why the kernel can't report memory pressure, nil if it
+// can.
+func (w *memoryWatch) whyPressureUnwatched() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.unwatchedErr
 }
 
-// shortageText returns why memory is short now, "" if it is not or if the rules ignore
-// shortages. Memory pressure counts for twice the key pressure-window, and not if the
-// kernel reported it before the moment ignoreBefore.
-func (w *memoryWatch) shortageText(now, ignoreBefore time.Time) string {
+// memoryShortageText returns why memory is short now, "" if it is not or if the rules
+// ignore shortages. Memory pressure counts for twice the key pressure-window, and not if
+// the kernel reported it before the moment ignoreBefore.
+func (w *memoryWatch) memoryShortageText(now, ignoreBefore time.Time) string {
 	if w.Rules.Pressure == configs.PressureOff {
 		return ""
 	}
-	if text := w.belowFloorText(); text != "" {
+	if text := w.tooLittleAvailableText(); text != "" {
 		return text
 	}
 	w.mu.Lock()
@@ -84,10 +85,10 @@ func (w *memoryWatch) shortageText(now, ignoreBefore time.Time) string {
 	return ""
 }
 
-// belowFloorText returns a text that says that less memory is available than the key
-// memory-available asks for; "" if there is enough, the key is not set, or the available
-// memory can't be measured, which is logged.
-func (w *memoryWatch) belowFloorText() string {
+// tooLittleAvailableText returns a text that says that less memory is available than the
+// key memory-available asks for; "" if there is enough, the key is not set, or the
+// available memory can't be measured, which is logged.
+func (w *memoryWatch) tooLittleAvailableText() string {
 	if w.Rules.MemoryAvailable == 0 {
 		return ""
 	}

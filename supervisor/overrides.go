@@ -17,7 +17,7 @@ import (
 // PersistConfiguration is called. The error wraps ErrUnknown, ErrNotAnObject,
 // shell.ErrIllegalState, or shell.ErrUnavailable once the host stops.
 func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.RawMessage) error {
-	done, err := s.beginChange()
+	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return fmt.Errorf("cannot configure: %w", err)
 	}
@@ -26,7 +26,7 @@ func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.Ra
 	if !ok {
 		return fmt.Errorf("cannot configure: %w: %q", ErrUnknown, callsign)
 	}
-	values, err := decodeObject(raw)
+	values, err := decodeJSONObject(raw)
 	if err != nil {
 		return fmt.Errorf("cannot configure %s: %w", callsign, err)
 	}
@@ -40,10 +40,10 @@ func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.Ra
 }
 
 // PersistConfiguration keeps the configuration that Configure has set across restarts of
-// the host, for one instance or, if callsign is empty, for all. The error may wrap
+// the host, for one instance or, if callsignOrAll is empty, for all. The error may wrap
 // ErrUnknown.
-func (s *Supervisor) PersistConfiguration(_ context.Context, callsign string) error {
-	return s.forEachOverride(callsign, "persist", func(callsign string, _ *shell.Shell) error {
+func (s *Supervisor) PersistConfiguration(_ context.Context, callsignOrAll string) error {
+	return s.forEachOverride(callsignOrAll, "persist", func(callsign string, _ *shell.Shell) error {
 		if o, ok := s.definitions.overrides[callsign]; ok {
 			return s.definitions.keptOverrides.Put(callsign, o)
 		}
@@ -52,11 +52,11 @@ func (s *Supervisor) PersistConfiguration(_ context.Context, callsign string) er
 }
 
 // RestoreConfiguration deletes the configuration that Configure has set, persisted or not,
-// for one instance or, if callsign is empty, for all. The next activation uses the
+// for one instance or, if callsignOrAll is empty, for all. The next activation uses the
 // configuration of the file, or the one that the clone was made with; a running plugin
 // keeps its present one. The error may wrap ErrUnknown.
-func (s *Supervisor) RestoreConfiguration(_ context.Context, callsign string) error {
-	return s.forEachOverride(callsign, "restore", func(callsign string, sh *shell.Shell) error {
+func (s *Supervisor) RestoreConfiguration(_ context.Context, callsignOrAll string) error {
+	return s.forEachOverride(callsignOrAll, "restore", func(callsign string, sh *shell.Shell) error {
 		if _, ok := s.definitions.overrides[callsign]; !ok {
 			return nil
 		}
@@ -71,22 +71,22 @@ func (s *Supervisor) RestoreConfiguration(_ context.Context, callsign string) er
 	})
 }
 
-// forEachOverride runs work for the instance of the callsign, even without an override, or,
-// if callsign is empty, for each callsign that has one; sh is nil if no instance has that
+// forEachOverride runs work for the instance callsignOrAll, even without an override, or, if
+// that is empty, for each callsign that has an override; sh is nil if no instance has that
 // callsign. It stops at the first error. No other change is under way meanwhile.
-func (s *Supervisor) forEachOverride(callsign, verbOfError string, work func(callsign string, sh *shell.Shell) error) error {
-	done, err := s.beginChange()
+func (s *Supervisor) forEachOverride(callsignOrAll, verbOfError string, work func(callsign string, sh *shell.Shell) error) error {
+	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return fmt.Errorf("cannot %s: %w", verbOfError, err)
 	}
 	defer done()
-	callsigns := []string{callsign}
-	if callsign == "" {
+	callsigns := []string{callsignOrAll}
+	if callsignOrAll == "" {
 		callsigns = slices.Sorted(maps.Keys(s.definitions.overrides))
 	}
 	for _, c := range callsigns {
 		sh, ok := s.Shell(c)
-		if !ok && callsign != "" {
+		if !ok && callsignOrAll != "" {
 			return fmt.Errorf("cannot %s: %w: %q", verbOfError, ErrUnknown, c)
 		}
 		if err := work(c, sh); err != nil {
@@ -96,9 +96,9 @@ func (s *Supervisor) forEachOverride(callsign, verbOfError string, work func(cal
 	return nil
 }
 
-// decodeObject returns the members of a JSON object, with numbers as they are
+// decodeJSONObject returns the members of a JSON object, with numbers as they are
 // written. The error is ErrNotAnObject.
-func decodeObject(raw json.RawMessage) (map[string]any, error) {
+func decodeJSONObject(raw json.RawMessage) (map[string]any, error) {
 	var values map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()

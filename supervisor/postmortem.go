@@ -57,17 +57,17 @@ type postMortemReport struct {
 	Memory   map[string]int64 `json:"memory,omitempty"` // of the cgroup, in bytes
 }
 
-// writePostMortem writes a folder about a plugin that has ended, before its cgroup and its
-// log are gone, if the configuration asks for that with this reason. Cause is the error
-// behind the end, nil if none. A failure to write is only logged.
-func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, cause error, evidence func() shell.Evidence) {
+// writePostMortemIfWanted writes a folder about a plugin that has ended, before its
+// cgroup and its log are gone, if the configuration asks for that with this reason. Cause
+// is the error behind the end, nil if none. A failure to write is only logged.
+func (s *Supervisor) writePostMortemIfWanted(callsign string, why shell.Reason, cause error, evidence func() shell.Evidence) {
 	p := &s.postMortems
 	if p.Dir == "" || !slices.Contains(p.Reasons, string(why)) {
 		return
 	}
 	e := evidence()
 	now := time.Now().UTC()
-	r := postMortemReport{Callsign: callsign, Reason: why, Exit: e.Exit, PID: e.PID, Begun: e.Begun.UTC(), At: now, Core: e.Core, Memory: memoryFigures(e)}
+	r := postMortemReport{Callsign: callsign, Reason: why, Exit: e.Exit, PID: e.PID, Begun: e.Begun.UTC(), At: now, Core: e.Core, Memory: cgroupMemoryFigures(e)}
 	if cause != nil {
 		r.Error = cause.Error()
 	}
@@ -78,7 +78,7 @@ func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, cause er
 		about := sh.EffectiveInformation()
 		r.Class, r.Version = about.Class, about.Version
 	}
-	dir, werr := p.writeFolder(r, e)
+	dir, werr := p.writeFolderAndRemoveOldest(r, e)
 	if werr != nil {
 		s.log.Error().Err(werr).Str("callsign", callsign).Msg("could not document the end of the plugin")
 		return
@@ -86,9 +86,9 @@ func (s *Supervisor) writePostMortem(callsign string, why shell.Reason, cause er
 	s.log.Info().Str("callsign", callsign).Str("folder", dir).Msg("documented the end of the plugin")
 }
 
-// writeFolder makes a folder under a draft name, renames it when it is complete, and
-// removes the oldest folders. Dir is the path of the new folder.
-func (p *postMortems) writeFolder(r postMortemReport, e shell.Evidence) (dir string, err error) {
+// writeFolderAndRemoveOldest makes a folder under a draft name, renames it when it is
+// complete, and removes the oldest folders. Dir is the path of the new folder.
+func (p *postMortems) writeFolderAndRemoveOldest(r postMortemReport, e shell.Evidence) (dir string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
@@ -126,12 +126,12 @@ func (p *postMortems) writeFolder(r postMortemReport, e shell.Evidence) (dir str
 	if err := os.Rename(draft, dir); err != nil {
 		return "", err
 	}
-	return dir, errors.Join(atomicfile.SyncDir(p.Dir), p.removeOldestFolders())
+	return dir, errors.Join(atomicfile.SyncDir(p.Dir), p.removeOldestFoldersAndDrafts())
 }
 
-// removeOldestFolders removes the folders beyond Keep, and the drafts of hosts that were
-// killed.
-func (p *postMortems) removeOldestFolders() error {
+// removeOldestFoldersAndDrafts removes the folders beyond Keep, and the drafts of hosts
+// that were killed.
+func (p *postMortems) removeOldestFoldersAndDrafts() error {
 	entries, err := os.ReadDir(p.Dir)
 	if err != nil {
 		return err
@@ -156,9 +156,9 @@ func (p *postMortems) removeOldestFolders() error {
 	return err
 }
 
-// memoryFigures returns the numbers in the cgroup's memory files, in bytes, by the file
-// name without "memory.". It leaves out files that hold anything but one number.
-func memoryFigures(e shell.Evidence) map[string]int64 {
+// cgroupMemoryFigures returns the numbers in the cgroup's memory files, in bytes, by the
+// file name without "memory.". It leaves out files that hold anything but one number.
+func cgroupMemoryFigures(e shell.Evidence) map[string]int64 {
 	numbers := make(map[string]int64)
 	for name, text := range e.Files {
 		if kind, ok := strings.CutPrefix(name, "memory."); ok {

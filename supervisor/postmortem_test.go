@@ -149,7 +149,7 @@ func TestPostMortemOfNobody(t *testing.T) {
 	})
 	p := postMortems{PostMortem: PostMortem{Dir: t.TempDir(), Keep: 1}}
 	for _, name := range []string{"../out", "a/b", "", ".", ".."} {
-		if _, err := p.writeFolder(postMortemReport{}, shell.Evidence{Files: map[string]string{name: "x"}}); err == nil {
+		if _, err := p.writeFolderAndRemoveOldest(postMortemReport{}, shell.Evidence{Files: map[string]string{name: "x"}}); err == nil {
 			t.Errorf("it wrote a file %q", name)
 		}
 	}

@@ -80,7 +80,7 @@ func TestRandomConditions(t *testing.T) {
 }
 
 func (r *rig) act(dice *rand.Rand) {
-	shells := r.roster.plugins()
+	shells := r.roster.allExceptHostBuiltins()
 	sh := shells[dice.IntN(len(shells))]
 	switch n := dice.IntN(100); {
 	case n < 40:
@@ -102,8 +102,8 @@ func (r *rig) act(dice *rand.Rand) {
 
 // unsettled returns the instances that are not in the state which their conditions ask for.
 func (r *rig) unsettled() (wrong []string) {
-	for _, sh := range r.roster.plugins() {
-		missing, lost := r.conditions.missingRequirements(sh.Config(), sh.EffectiveInformation()), r.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation())
+	for _, sh := range r.roster.allExceptHostBuiltins() {
+		missing, lost := r.conditions.missingRequirementsError(sh.Config(), sh.EffectiveInformation()), r.conditions.lostRequirementsError(sh.Config(), sh.EffectiveInformation())
 		switch state := sh.State(); {
 		case state == shell.Precondition && missing == nil:
 			wrong = append(wrong, sh.Callsign()+" waits for nothing")

@@ -23,8 +23,8 @@ import (
 // makes new ones, and starts them if their start mode says so. It restarts active and
 // hibernated ones, unless all differing keys are adjustable; the others get their new
 // configuration. Clones and overrides stay.
-func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]string, error) {
-	done, err := s.beginChange()
+func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (changeLines []string, err error) {
+	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
@@ -36,8 +36,8 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) ([]st
 	s.definitions.files = maps.Clone(r.after)
 	r.endRemovedAndReplacedInstances(ctx)
 	r.applyChangedConfigs(ctx)
-	r.addNewInstances(ctx)
-	s.recheckRequirements() // requirements may differ
+	r.addAndStartNewInstances(ctx)
+	s.recheckAllInBackground() // requirements may differ
 	s.autoSleep.decideSoon()
 	slices.SortFunc(r.lines, func(a, b string) int {
 		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
@@ -61,9 +61,9 @@ func (r *reload) addResultLine(callsign, format string, args ...any) {
 	r.lines = append(r.lines, callsign+": "+fmt.Sprintf(format, args...))
 }
 
-// keepOldConfig records that the instance still has its old configuration, so that the next
-// reload tries again.
-func (r *reload) keepOldConfig(callsign string) {
+// retryConfigAtNextReload records that the instance still has its old configuration, so
+// that the next reload tries again.
+func (r *reload) retryConfigAtNextReload(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.s.definitions.files[callsign] = r.before[callsign]
@@ -85,7 +85,7 @@ func (r *reload) checkPlugins(plugins []configs.Plugin) (err error) {
 		err = errors.Join(err, wrong)
 	}
 	for _, p := range plugins {
-		err = errors.Join(err, r.s.options.CheckCallsign(p.Callsign), r.s.checkBuiltin(p))
+		err = errors.Join(err, r.s.options.CheckCallsign(p.Callsign), r.s.checkBuiltinExists(p))
 	}
 	return err
 }
@@ -108,12 +108,12 @@ func (r *reload) endRemovedAndReplacedInstances(ctx context.Context) {
 			gone = append(gone, sh)
 		}
 	}
-	for _, rank := range slices.Backward(groupByPosition(gone, positionsAfterRequired(gone))) {
-		inParallel(rank, func(sh *shell.Shell) {
+	for _, rank := range slices.Backward(sortAndGroupByPosition(gone, positionsAfterRequired(gone))) {
+		doInParallelAndWait(rank, func(sh *shell.Shell) {
 			callsign := sh.Callsign()
-			if err := errors.Join(r.s.endAndRemove(ctx, sh), r.s.restarts.removeRecord(callsign)); err != nil {
+			if err := errors.Join(r.s.endAndTakeOffRoster(ctx, sh), r.s.restarts.cancelAndRemoveRecord(callsign)); err != nil {
 				r.addResultLine(callsign, "could not be removed: %v", err)
-				r.keepOldConfig(callsign)
+				r.retryConfigAtNextReload(callsign)
 			} else if _, stays := r.after[callsign]; !stays {
 				r.addResultLine(callsign, "removed")
 			}
@@ -130,14 +130,14 @@ func (r *reload) applyChangedConfigs(ctx context.Context) {
 			shells = append(shells, sh)
 		}
 	}
-	for _, rank := range groupByPosition(shells, positionsAfterRequired(shells)) {
-		inParallel(rank, func(sh *shell.Shell) { r.applyConfig(ctx, sh) })
+	for _, rank := range sortAndGroupByPosition(shells, positionsAfterRequired(shells)) {
+		doInParallelAndWait(rank, func(sh *shell.Shell) { r.applyConfigIfChanged(ctx, sh) })
 	}
 }
 
-// applyConfig adjusts, restarts or reconfigures one instance if its configuration differs,
-// and adds a line to the result.
-func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
+// applyConfigIfChanged adjusts, restarts or reconfigures one instance if its
+// configuration differs, and adds a line to the result.
+func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 	callsign := sh.Callsign()
 	old, err := r.s.definitions.configWithOverride(r.before[callsign])
 	now, nerr := r.s.definitions.configWithOverride(r.after[callsign])
@@ -162,7 +162,7 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 		err = sh.Configure(ctx, now)
 	}
 	if err != nil {
-		r.keepOldConfig(callsign)
+		r.retryConfigAtNextReload(callsign)
 	} else if restarts {
 		err = sh.Activate(ctx, shell.Requested)
 	}
@@ -173,10 +173,10 @@ func (r *reload) applyConfig(ctx context.Context, sh *shell.Shell) {
 	r.addResultLine(callsign, "%s, %s", did, differenceText(keys))
 }
 
-// addNewInstances makes and probes the instances that are not on the roster, and starts
-// those whose start mode says so. Subsystems that they control are no longer active by the
-// host.
-func (r *reload) addNewInstances(ctx context.Context) {
+// addAndStartNewInstances makes and probes the instances that are not on the roster, and
+// starts those whose start mode says so. Subsystems that they control are no longer
+// active by the host.
+func (r *reload) addAndStartNewInstances(ctx context.Context) {
 	var made []*shell.Shell
 	for callsign, p := range r.after {
 		if _, there := r.s.Shell(callsign); there {
@@ -186,18 +186,18 @@ func (r *reload) addNewInstances(ctx context.Context) {
 		if err != nil {
 			r.addResultLine(callsign, "%v", err)
 		}
-		sh, err := r.s.newInstance(config)
+		sh, err := r.s.newUnlistedInstance(config)
 		if err != nil {
 			r.addResultLine(callsign, "could not be added: %v", err)
 			continue
 		}
-		r.s.roster.add(sh)
+		r.s.roster.addOrReplace(sh)
 		made = append(made, sh)
 	}
-	r.s.probeAll(ctx, made)
-	r.s.activateUncontrolledSubsystems() // the new instances may control some
-	for _, rank := range groupByPosition(made, startPosition) {
-		inParallel(rank, func(sh *shell.Shell) {
+	r.s.probeAllAndLogFailures(ctx, made)
+	r.s.updateUncontrolledSubsystems() // the new instances may control some
+	for _, rank := range sortAndGroupByPosition(made, startPosition) {
+		doInParallelAndWait(rank, func(sh *shell.Shell) {
 			if sh.Config().StartMode != configs.StartActivated {
 				r.addResultLine(sh.Callsign(), "added")
 				return

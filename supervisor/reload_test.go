@@ -187,7 +187,7 @@ func TestReloadOfTheBusy(t *testing.T) {
 		held := make(chan struct{})
 		r.plugins["A"].held, r.plugins["B"].held = held, held
 		started := background(func() {
-			inParallel(r.roster.plugins(), func(sh *shell.Shell) { _ = sh.Activate(r.Context(), shell.Requested) })
+			doInParallelAndWait(r.roster.allExceptHostBuiltins(), func(sh *shell.Shell) { _ = sh.Activate(r.Context(), shell.Requested) })
 		})
 		now := maps.Clone(plugins)
 		change(now, "A", func(p *configs.Plugin) { p.Arguments = []string{"x"} })

@@ -17,7 +17,7 @@ type requirements struct {
 
 // MayActivate returns an error that names the missing requirements, nil if all are met.
 func (r requirements) MayActivate(about shell.Information) error {
-	return r.s.conditions.missingRequirements(r.config(), about)
+	return r.s.conditions.missingRequirementsError(r.config(), about)
 }
 
 // MayStayActive returns an error that names the lost requirements. It returns nil while
@@ -26,7 +26,7 @@ func (r requirements) MayStayActive(about shell.Information) error {
 	if r.s.isStopping() {
 		return nil
 	}
-	return r.s.conditions.lostRequirements(r.config(), about)
+	return r.s.conditions.lostRequirementsError(r.config(), about)
 }
 
 // config returns the configuration of the instance as it is now, zero if the instance does
@@ -44,8 +44,8 @@ func (r requirements) config() configs.Plugin {
 func (r requirements) EndDependants(ctx context.Context) {
 	s := r.s
 	s.conditions.setInstancePresent(r.callsign, false)
-	s.dropSubsystems(r.callsign)
-	dependants := s.recordDependants(r.callsign)
+	s.dropAndAnnounceSubsystems(r.callsign)
+	dependants := s.findAndRecordDependants(r.callsign)
 	defer s.departures.stopWaiting(r.callsign)
 	ended := make(chan struct{}, len(dependants))
 	for _, sh := range dependants {
@@ -74,11 +74,11 @@ type departures struct {
 	waitsFor map[string][]string // by callsign
 }
 
-// recordDependants returns the instances that have to end before the one of the callsign,
-// also those that have begun to end, and records that the instance waits for them. It
-// leaves out instances that already wait for that one, so that two instances which depend
-// on each other never wait for each other.
-func (s *Supervisor) recordDependants(callsign string) []*shell.Shell {
+// findAndRecordDependants returns the instances that have to end before the one of the
+// callsign, also those that have begun to end, and records that the instance waits for
+// them. It leaves out instances that already wait for that one, so that two instances
+// which depend on each other never wait for each other.
+func (s *Supervisor) findAndRecordDependants(callsign string) []*shell.Shell {
 	d := &s.departures
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -86,7 +86,7 @@ func (s *Supervisor) recordDependants(callsign string) []*shell.Shell {
 		if !sh.State().NeedsRequirements() && sh.State() != shell.Deactivation {
 			return true
 		}
-		return sh.Callsign() == callsign || d.isWaitingFor(sh.Callsign(), callsign) || s.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation()) == nil
+		return sh.Callsign() == callsign || d.isWaitingFor(sh.Callsign(), callsign) || s.conditions.lostRequirementsError(sh.Config(), sh.EffectiveInformation()) == nil
 	})
 	for _, sh := range dependants {
 		d.waitsFor[callsign] = append(d.waitsFor[callsign], sh.Callsign())
@@ -118,11 +118,11 @@ type rechecks struct {
 	running map[*shell.Shell]bool
 }
 
-// recheckRequirements has each instance whose requirements are lost end, and each that
+// recheckAllInBackground has each instance whose requirements are lost end, and each that
 // waits and whose requirements are met start, in the background. An instance that is
 // changing its state checks its requirements by itself. It does nothing while the host
 // adopts instances.
-func (s *Supervisor) recheckRequirements() {
+func (s *Supervisor) recheckAllInBackground() {
 	if s.adopting.Load() {
 		return
 	}
@@ -139,14 +139,14 @@ func (s *Supervisor) instancesWithLostRequirements() []*shell.Shell {
 		if !state.NeedsRequirements() || state == shell.Activated && !s.conditions.isInstancePresent(sh.Callsign()) {
 			return true
 		}
-		return s.conditions.lostRequirements(sh.Config(), sh.EffectiveInformation()) == nil
+		return s.conditions.lostRequirementsError(sh.Config(), sh.EffectiveInformation()) == nil
 	})
 }
 
 // startableWaitingInstances returns the waiting instances whose requirements are all met.
 func (s *Supervisor) startableWaitingInstances() []*shell.Shell {
 	return slices.DeleteFunc(s.Shells(), func(sh *shell.Shell) bool {
-		return sh.State() != shell.Precondition || s.conditions.missingRequirements(sh.Config(), sh.EffectiveInformation()) != nil
+		return sh.State() != shell.Precondition || s.conditions.missingRequirementsError(sh.Config(), sh.EffectiveInformation()) != nil
 	})
 }
 
@@ -161,7 +161,7 @@ func (s *Supervisor) recheckInBackground(sh *shell.Shell) {
 		return
 	}
 	started := s.startBackground(func() {
-		for s.takeRecheck(sh) {
+		for s.takeRecheckOrRemoveEntry(sh) {
 			// The shell logs and keeps the errors.
 			switch sh.State() {
 			case shell.Activated:
@@ -177,10 +177,10 @@ func (s *Supervisor) recheckInBackground(sh *shell.Shell) {
 	}
 }
 
-// takeRecheck reports whether conditions have changed since the goroutine last checked the
-// instance, and clears that. If not, or if the host stops, it removes the goroutine's
-// entry, and the goroutine must end.
-func (s *Supervisor) takeRecheck(sh *shell.Shell) bool {
+// takeRecheckOrRemoveEntry reports whether conditions have changed since the goroutine
+// last checked the instance, and clears that. If not, or if the host stops, it removes
+// the goroutine's entry, and the goroutine must end.
+func (s *Supervisor) takeRecheckOrRemoveEntry(sh *shell.Shell) (again bool) {
 	f := &s.rechecks
 	f.mu.Lock()
 	defer f.mu.Unlock()

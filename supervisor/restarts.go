@@ -51,8 +51,9 @@ type restartRecord struct {
 	GivenUp bool        `json:"given-up"`
 }
 
-// newRestarts returns the restarts of a host, with the records that the earlier host kept.
-func newRestarts(s *Supervisor) (*restarts, error) {
+// loadRestarts returns the restarts of a host, with the records that the earlier host
+// kept.
+func loadRestarts(s *Supervisor) (*restarts, error) {
 	r := &restarts{s: s, states: make(map[string]*restartState)}
 	r.records = durableNotes[restartRecord]{
 		Bucket:  store.BucketOf[restartRecord](s.options.Store, "restarts"),
@@ -68,14 +69,14 @@ func newRestarts(s *Supervisor) (*restarts, error) {
 
 // currentRecord returns a copy of the record of an instance to be kept on disk, false if
 // there were no restarts.
-func (r *restarts) currentRecord(callsign string) (restartRecord, bool) {
+func (r *restarts) currentRecord(callsign string) (record restartRecord, hasRestarts bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	state := r.states[callsign]
 	if state == nil || len(state.record.Times) == 0 {
 		return restartRecord{}, false
 	}
-	record := state.record
+	record = state.record
 	record.Times = slices.Clone(record.Times)
 	return record, true
 }
@@ -95,11 +96,11 @@ func (s *Supervisor) RestartStatus(callsign string) RestartStatus {
 	return RestartStatus{Count: count, GivenUp: state.record.GivenUp, Next: state.next}
 }
 
-// onTransition plans a restart when a plugin ended by itself, or failed to start at a
-// restart, and the restart policy asks for that. When anything else happens to the
-// instance, it cancels the plan; a requested activation also resets the count. It is called
-// for each transition, in order.
-func (r *restarts) onTransition(t shell.Transition) {
+// planOrCancelRestart plans a restart when a plugin ended by itself, or failed to start
+// at a restart, and the restart policy asks for that. When anything else happens to the
+// instance, it cancels the plan; a requested activation also resets the count. It is
+// called for each transition, in order.
+func (r *restarts) planOrCancelRestart(t shell.Transition) {
 	sh, ok := r.s.Shell(t.Callsign)
 	if t.From == t.To || !ok {
 		return
@@ -119,13 +120,13 @@ func (r *restarts) onTransition(t shell.Transition) {
 			return // the earlier host has counted this activation
 		}
 		state.restarting = t.Reason == shell.Automatic
-		r.resetCount(sh, state, t.Reason)
+		r.resetCountIfRequested(sh, state, t.Reason)
 	case shell.Deactivation:
 	default:
 		state.restarting = false
 	}
 	if failed && policyAsksForRestart(sh.Config().Restart.Policy, t) {
-		r.planRestart(sh, state)
+		r.planRestartOrGiveUp(sh, state)
 	}
 }
 
@@ -148,10 +149,10 @@ func policyAsksForRestart(policy configs.RestartPolicy, t shell.Transition) bool
 	return policy == configs.RestartAlways || policy == configs.RestartOnFailure && !clean
 }
 
-// resetCount forgets earlier restarts at a requested activation. At the start of the host
-// it only lifts GivenUp; at an activation by the host itself it does nothing. The record is
-// saved in the background. The caller holds mu.
-func (r *restarts) resetCount(sh *shell.Shell, state *restartState, why shell.Reason) {
+// resetCountIfRequested forgets earlier restarts at a requested activation. At the start
+// of the host it only lifts GivenUp; at an activation by the host itself it does nothing.
+// The record is saved in the background. The caller holds mu.
+func (r *restarts) resetCountIfRequested(sh *shell.Shell, state *restartState, why shell.Reason) {
 	switch why {
 	case shell.Automatic, shell.Conditions:
 		return
@@ -160,12 +161,12 @@ func (r *restarts) resetCount(sh *shell.Shell, state *restartState, why shell.Re
 	default:
 		state.record = restartRecord{}
 	}
-	r.s.startBackground(func() { r.records.saveNote(sh.Callsign()) })
+	r.s.startBackground(func() { r.records.saveOrDeleteNote(sh.Callsign()) })
 }
 
-// planRestart counts a restart and has the instance restarted after a pause, or gives the
-// instance up if the limit is reached. The caller holds mu.
-func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
+// planRestartOrGiveUp counts a restart and has the instance restarted after a pause, or
+// gives the instance up if the limit is reached. The caller holds mu.
+func (r *restarts) planRestartOrGiveUp(sh *shell.Shell, state *restartState) {
 	policy := sh.Config().Restart
 	record := &state.record
 	record.Version = recordVersion
@@ -175,25 +176,25 @@ func (r *restarts) planRestart(sh *shell.Shell, state *restartState) {
 		why := fmt.Sprintf("given up after %d restarts within %s, activate it to try again", len(record.Times), policy.Window)
 		r.s.log.Error().Str("callsign", sh.Callsign()).Msg(why)
 		r.s.startBackground(func() {
-			r.records.saveNote(sh.Callsign())
+			r.records.saveOrDeleteNote(sh.Callsign())
 			sh.NoteRestartsGivenUp(why)
 		})
 		return
 	}
-	delay := restartPause(policy, len(record.Times))
+	delay := restartPauseWithJitter(policy, len(record.Times))
 	state.next = time.Now().Add(delay)
 	record.Times = append(record.Times, state.next)
 	var ctx context.Context
 	ctx, state.cancel = context.WithCancel(r.s.ctx)
 	plan := state.plan
 	r.s.log.Info().Str("callsign", sh.Callsign()).Int("restart", len(record.Times)).Stringer("in", delay.Round(time.Millisecond)).Msg("will start the plugin again")
-	r.s.startBackground(func() { r.restartAfter(ctx, delay, sh, state, plan) })
+	r.s.startBackground(func() { r.saveAndRestartAfter(ctx, delay, sh, state, plan) })
 }
 
-// restartAfter saves the record and restarts the instance after delay, unless the plan is
-// canceled before or the instance is no longer deactivated. It logs a failure.
-func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *shell.Shell, state *restartState, plan int) {
-	r.records.saveNote(sh.Callsign()) // first, so that a host killed during the pause has counted the restart
+// saveAndRestartAfter saves the record and restarts the instance after delay, unless the
+// plan is canceled before or the instance is no longer deactivated. It logs a failure.
+func (r *restarts) saveAndRestartAfter(ctx context.Context, delay time.Duration, sh *shell.Shell, state *restartState, planNumber int) {
+	r.records.saveOrDeleteNote(sh.Callsign()) // first, so that a host killed during the pause has counted the restart
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
@@ -204,7 +205,7 @@ func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *sh
 	err := sh.RestartIf(ctx, func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return state.plan == plan
+		return state.plan == planNumber
 	})
 	if err != nil && ctx.Err() == nil {
 		r.s.log.Warn().Err(err).Str("callsign", sh.Callsign()).Msg("could not start the plugin again")
@@ -220,16 +221,16 @@ func (r *restarts) cancelPlannedRestart(callsign string) {
 	}
 }
 
-// removeRecord cancels the planned restart of an instance that no longer exists, and
-// deletes the record of its restarts, on disk too.
-func (r *restarts) removeRecord(callsign string) error {
+// cancelAndRemoveRecord cancels the planned restart of an instance that no longer exists,
+// and deletes the record of its restarts, on disk too.
+func (r *restarts) cancelAndRemoveRecord(callsign string) error {
 	r.mu.Lock()
 	if state := r.states[callsign]; state != nil {
 		state.cancelPlannedRestart()
 		delete(r.states, callsign)
 	}
 	r.mu.Unlock()
-	return r.records.removeNote(callsign)
+	return r.records.deleteNote(callsign)
 }
 
 // cancelPlannedRestart cancels the planned restart, if any. The caller holds the mu of
@@ -252,10 +253,10 @@ func restartsWithinWindow(times []time.Time, policy configs.Restart) []time.Time
 	})
 }
 
-// restartPause returns the pause before a restart. It doubles with each earlier restart, up
-// to the window, and is longer by up to a quarter at random, so that plugins that ended
-// together are not restarted together.
-func restartPause(policy configs.Restart, earlierRestarts int) time.Duration {
+// restartPauseWithJitter returns the pause before a restart. It doubles with each earlier
+// restart, up to the window, and is longer by up to a quarter at random, so that plugins
+// that ended together are not restarted together.
+func restartPauseWithJitter(policy configs.Restart, earlierRestarts int) time.Duration {
 	pause := time.Duration(policy.Backoff)
 	longest := max(pause, time.Duration(policy.Window))
 	for range earlierRestarts {

@@ -17,16 +17,17 @@ type roster struct {
 	builtins []*shell.Shell // the host's own, in the order in which they start
 }
 
-// add adds an instance, and replaces one with the same callsign.
-func (r *roster) add(s *shell.Shell) {
+// addOrReplace adds an instance, and replaces one with the same callsign.
+func (r *roster) addOrReplace(s *shell.Shell) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shells[s.Callsign()] = s
 }
 
-// addBuiltin adds a built-in of the host itself, which starts after those added before.
-func (r *roster) addBuiltin(s *shell.Shell) {
-	r.add(s)
+// addHostBuiltin adds a built-in of the host itself, which starts after those added
+// before.
+func (r *roster) addHostBuiltin(s *shell.Shell) {
+	r.addOrReplace(s)
 	r.builtins = append(r.builtins, s)
 }
 
@@ -44,14 +45,14 @@ func (r *roster) find(callsign string) (*shell.Shell, bool) {
 	return s, ok
 }
 
-// all returns every instance, sorted by callsign.
-func (r *roster) all() []*shell.Shell {
+// allSorted returns every instance, sorted by callsign.
+func (r *roster) allSorted() []*shell.Shell {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.SortedFunc(maps.Values(r.shells), func(a, b *shell.Shell) int { return cmp.Compare(a.Callsign(), b.Callsign()) })
 }
 
-// plugins returns every instance except the host's own built-ins.
-func (r *roster) plugins() []*shell.Shell {
-	return slices.DeleteFunc(r.all(), func(s *shell.Shell) bool { return slices.Contains(r.builtins, s) })
+// allExceptHostBuiltins returns every instance except the host's own built-ins.
+func (r *roster) allExceptHostBuiltins() []*shell.Shell {
+	return slices.DeleteFunc(r.allSorted(), func(s *shell.Shell) bool { return slices.Contains(r.builtins, s) })
 }

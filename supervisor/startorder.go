@@ -54,9 +54,9 @@ func positionsAfterRequired(shells []*shell.Shell) func(*shell.Shell) position {
 	return find
 }
 
-// groupByPosition sorts shells by their positions, and returns those of each position as
-// one group.
-func groupByPosition(shells []*shell.Shell, positionOf func(*shell.Shell) position) [][]*shell.Shell {
+// sortAndGroupByPosition sorts shells by their positions, and returns those of each
+// position as one group.
+func sortAndGroupByPosition(shells []*shell.Shell, positionOf func(*shell.Shell) position) [][]*shell.Shell {
 	slices.SortStableFunc(shells, func(a, b *shell.Shell) int { return positionOf(a).compare(positionOf(b)) })
 	var ranks [][]*shell.Shell
 	for i, s := range shells {
@@ -68,8 +68,8 @@ func groupByPosition(shells []*shell.Shell, positionOf func(*shell.Shell) positi
 	return ranks
 }
 
-// inParallel runs work for all instances at once and returns when all are done.
-func inParallel(shells []*shell.Shell, work func(*shell.Shell)) {
+// doInParallelAndWait runs work for all instances at once and returns when all are done.
+func doInParallelAndWait(shells []*shell.Shell, work func(*shell.Shell)) {
 	var all sync.WaitGroup
 	for _, s := range shells {
 		all.Go(func() { work(s) })

@@ -15,10 +15,10 @@ import (
 // shells log the errors.
 func (s *Supervisor) Adopt(ctx context.Context) {
 	s.adopting.Store(true)
-	inParallel(s.roster.plugins(), func(sh *shell.Shell) {
+	doInParallelAndWait(s.roster.allExceptHostBuiltins(), func(sh *shell.Shell) {
 		_ = sh.Adopt(ctx) // the shell has logged and kept the error
 	})
-	s.restoreSubsystems()
+	s.restoreAndAnnounceSubsystems()
 	s.adopting.Store(false)
 }
 
@@ -33,18 +33,18 @@ func (s *Supervisor) Start(ctx context.Context) {
 			s.log.Error().Err(err).Str("callsign", b.Callsign()).Msg("could not start a part of the host")
 		}
 	}
-	s.probeAll(ctx, s.roster.plugins())
+	s.probeAllAndLogFailures(ctx, s.roster.allExceptHostBuiltins())
 	if ctx.Err() != nil {
 		return
 	}
-	s.activateUncontrolledSubsystems()
-	s.recheckRequirements() // an adopted instance may require one that was not adopted
-	s.autoSleep.start()
-	for _, rank := range groupByPosition(s.roster.plugins(), startPosition) {
+	s.updateUncontrolledSubsystems()
+	s.recheckAllInBackground() // an adopted instance may require one that was not adopted
+	s.autoSleep.startInBackground()
+	for _, rank := range sortAndGroupByPosition(s.roster.allExceptHostBuiltins(), startPosition) {
 		if ctx.Err() != nil {
 			return
 		}
-		inParallel(rank, func(sh *shell.Shell) {
+		doInParallelAndWait(rank, func(sh *shell.Shell) {
 			if sh.Config().StartMode == configs.StartActivated && sh.State() == shell.Deactivated {
 				_ = sh.Activate(ctx, shell.Startup) // the shell has logged and kept the error
 			}
@@ -52,11 +52,11 @@ func (s *Supervisor) Start(ctx context.Context) {
 	}
 }
 
-// probeAll asks each plugin which subsystems it requires and controls, as many plugins at a
-// time as there are processors. It logs failures.
-func (s *Supervisor) probeAll(ctx context.Context, plugins []*shell.Shell) {
+// probeAllAndLogFailures asks each plugin which subsystems it requires and controls, as
+// many plugins at a time as there are processors. It logs failures.
+func (s *Supervisor) probeAllAndLogFailures(ctx context.Context, plugins []*shell.Shell) {
 	slots := make(chan struct{}, runtime.NumCPU())
-	inParallel(plugins, func(sh *shell.Shell) {
+	doInParallelAndWait(plugins, func(sh *shell.Shell) {
 		slots <- struct{}{}
 		defer func() { <-slots }()
 		if ctx.Err() != nil {
@@ -73,36 +73,37 @@ func (s *Supervisor) probeAll(ctx context.Context, plugins []*shell.Shell) {
 // must have ended. Conditions no longer start or end instances. The images of hibernated
 // instances stay for the next host.
 func (s *Supervisor) Stop(ctx context.Context) {
-	s.endAllInstances(func(sh *shell.Shell) error { return sh.Deactivate(ctx, shell.Shutdown) })
+	s.endAllInstancesAndWait(func(sh *shell.Shell) error { return sh.Deactivate(ctx, shell.Shutdown) })
 }
 
 // Leave is Stop, but a plugin that can run without the host does so, for the next host
 // to adopt.
 func (s *Supervisor) Leave(ctx context.Context) {
-	s.endAllInstances(func(sh *shell.Shell) error { return sh.LeaveOrDeactivate(ctx) })
+	s.endAllInstancesAndWait(func(sh *shell.Shell) error { return sh.LeaveOrDeactivate(ctx) })
 }
 
-// endAllInstances ends every instance by the function end, in the reverse order of the
-// start, and then the built-ins, and waits for the background goroutines. No change of the
-// roster begins any more.
-func (s *Supervisor) endAllInstances(end func(*shell.Shell) error) {
+// endAllInstancesAndWait ends every instance by the function end, in the reverse order of
+// the start, and then the built-ins, and waits for the background goroutines. No change
+// of the roster begins any more.
+func (s *Supervisor) endAllInstancesAndWait(end func(*shell.Shell) error) {
 	s.mu.Lock() // so that every background goroutine has been counted
 	s.stop()
 	s.mu.Unlock()
 	s.definitions.changing.Lock()   // a change of the roster that has begun ends first
 	s.definitions.changing.Unlock() //nolint:staticcheck // no other change begins any more
-	plugins := s.roster.plugins()
-	for _, rank := range slices.Backward(groupByPosition(plugins, positionsAfterRequired(plugins))) {
-		inParallel(rank, func(sh *shell.Shell) { s.endAndClose(sh, end) })
+	plugins := s.roster.allExceptHostBuiltins()
+	for _, rank := range slices.Backward(sortAndGroupByPosition(plugins, positionsAfterRequired(plugins))) {
+		doInParallelAndWait(rank, func(sh *shell.Shell) { s.endAndCloseShell(sh, end) })
 	}
 	for _, b := range slices.Backward(s.roster.builtins) {
-		s.endAndClose(b, end)
+		s.endAndCloseShell(b, end)
 	}
 	s.background.Wait()
 }
 
-// endAndClose ends an instance by the function end, logs a failure, and closes the shell.
-func (s *Supervisor) endAndClose(sh *shell.Shell, end func(*shell.Shell) error) {
+// endAndCloseShell ends an instance by the function end, logs a failure, and closes the
+// shell.
+func (s *Supervisor) endAndCloseShell(sh *shell.Shell, end func(*shell.Shell) error) {
 	defer sh.Close()
 	if err := end(sh); err != nil {
 		s.log.Error().Err(err).Str("callsign", sh.Callsign()).Msg("did not stop in order")

@@ -79,33 +79,33 @@ func (s *Supervisor) SetSubsystem(callsign, subsystem string, active bool) error
 		return fmt.Errorf("cannot set subsystem %s: %w: it is %s", subsystem, shell.ErrUnavailable, state)
 	}
 	changed := s.conditions.setSubsystems(callsign, []string{subsystem}, active)
-	s.changes.activators.saveNote(subsystem) // before an instance acts on it
-	s.announceSubsystems(changed)
+	s.changes.activators.saveOrDeleteNote(subsystem) // before an instance acts on it
+	s.announceSubsystemsAndRecheck(changed)
 	return nil
 }
 
-// dropSubsystems deactivates the subsystems that the instance had activated, announces
-// that, and saves it in the background.
-func (s *Supervisor) dropSubsystems(callsign string) {
+// dropAndAnnounceSubsystems deactivates the subsystems that the instance had activated,
+// announces that, and saves it in the background.
+func (s *Supervisor) dropAndAnnounceSubsystems(callsign string) {
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
 	names := s.conditions.subsystemsActivatedBy(callsign)
-	s.announceSubsystems(s.conditions.setSubsystems(callsign, names, false))
+	s.announceSubsystemsAndRecheck(s.conditions.setSubsystems(callsign, names, false))
 	if len(names) > 0 {
-		s.startBackground(func() { s.saveActivators(names) }) // while the host stops, the next host clears them
+		s.startBackground(func() { s.saveActivatorNotes(names) }) // while the host stops, the next host clears them
 	}
 }
 
-// saveActivators brings the notes of the named subsystems on disk up to date.
-func (s *Supervisor) saveActivators(names []string) {
+// saveActivatorNotes brings the notes of the named subsystems on disk up to date.
+func (s *Supervisor) saveActivatorNotes(names []string) {
 	for _, name := range names {
-		s.changes.activators.saveNote(name)
+		s.changes.activators.saveOrDeleteNote(name)
 	}
 }
 
-// restoreSubsystems activates the subsystems again that are kept for instances which an
-// earlier host left running or hibernated, and removes the notes for others.
-func (s *Supervisor) restoreSubsystems() {
+// restoreAndAnnounceSubsystems activates the subsystems again that are kept for instances
+// which an earlier host left running or hibernated, and removes the notes for others.
+func (s *Supervisor) restoreAndAnnounceSubsystems() {
 	c := &s.conditions
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
@@ -122,14 +122,14 @@ func (s *Supervisor) restoreSubsystems() {
 			outdated = append(outdated, name)
 		}
 	}
-	s.announceSubsystems(changed)
-	s.saveActivators(outdated)
+	s.announceSubsystemsAndRecheck(changed)
+	s.saveActivatorNotes(outdated)
 }
 
-// activateUncontrolledSubsystems activates the subsystems that no instance controls,
-// deactivates those that the host had activated and an instance controls now, and announces
-// both.
-func (s *Supervisor) activateUncontrolledSubsystems() {
+// updateUncontrolledSubsystems activates the subsystems that no instance controls,
+// deactivates those that the host had activated and an instance controls now, and
+// announces both.
+func (s *Supervisor) updateUncontrolledSubsystems() {
 	c := &s.conditions
 	uncontrolled := slices.Clone(c.subsystems)
 	for _, sh := range s.Shells() {
@@ -139,19 +139,19 @@ func (s *Supervisor) activateUncontrolledSubsystems() {
 	s.changes.announcing.Lock()
 	defer s.changes.announcing.Unlock()
 	controlled := slices.DeleteFunc(c.subsystemsActivatedBy(""), func(name string) bool { return slices.Contains(uncontrolled, name) })
-	s.announceSubsystems(append(c.setSubsystems("", controlled, false), c.setSubsystems("", uncontrolled, true)...))
+	s.announceSubsystemsAndRecheck(append(c.setSubsystems("", controlled, false), c.setSubsystems("", uncontrolled, true)...))
 }
 
-// announceSubsystems logs and tells the listeners which subsystems have changed, and has
-// instances recheck their requirements. It does nothing if changed is empty. The caller
-// holds announcing.
-func (s *Supervisor) announceSubsystems(changed []Subsystem) {
+// announceSubsystemsAndRecheck logs and tells the listeners which subsystems have
+// changed, and has instances recheck their requirements. It does nothing if changed is
+// empty. The caller holds announcing.
+func (s *Supervisor) announceSubsystemsAndRecheck(changed []Subsystem) {
 	if len(changed) == 0 {
 		return
 	}
 	s.log.Info().Strs("active", namesOfSubsystems(changed, true)).Strs("inactive", namesOfSubsystems(changed, false)).Msg("subsystems have changed")
 	s.events.Subsystems(changed)
-	s.recheckRequirements()
+	s.recheckAllInBackground()
 }
 
 // namesOfSubsystems returns the names of the subsystems that are active, or of those that

@@ -118,19 +118,19 @@ func New(o Options) (*Supervisor, error) {
 		postMortems: postMortems{PostMortem: o.PostMortem},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	if err := s.makeInstances(); err != nil {
+	if err := s.loadStateAndMakeInstances(); err != nil {
 		s.stop()
 		return nil, err
 	}
 	return s, nil
 }
 
-// makeInstances reads what an earlier host has kept, and fills the roster: the built-ins,
-// then the configured instances, then the clones.
-func (s *Supervisor) makeInstances() (err error) {
+// loadStateAndMakeInstances reads what an earlier host has kept, and fills the roster:
+// the built-ins, then the configured instances, then the clones.
+func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 	o := s.options
-	if s.definitions, err = openDefinitions(o.Store, o.Plugins); err == nil {
-		s.restarts, err = newRestarts(s)
+	if s.definitions, err = loadDefinitions(o.Store, o.Plugins); err == nil {
+		s.restarts, err = loadRestarts(s)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read what was changed at run time: %w", err)
@@ -141,40 +141,40 @@ func (s *Supervisor) makeInstances() (err error) {
 		config := configs.DefaultPlugin()
 		config.Callsign = b.Callsign
 		config.StartMode = configs.StartActivated
-		s.roster.addBuiltin(s.newShell(config, func(_ func() configs.Plugin, sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
+		s.roster.addHostBuiltin(s.newShellAndNotePresence(config, func(_ func() configs.Plugin, sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
 	}
-	for _, config := range append(slices.Clone(o.Plugins), s.definitions.configsOfClones(s.log)...) {
+	for _, config := range append(slices.Clone(o.Plugins), s.definitions.dropTakenClonesAndListConfigs(s.log)...) {
 		if config, err = s.definitions.configWithOverride(config); err != nil {
 			return err
 		}
-		sh, err := s.newInstance(config)
+		sh, err := s.newUnlistedInstance(config)
 		if err != nil {
 			return err
 		}
-		s.roster.add(sh)
+		s.roster.addOrReplace(sh)
 	}
-	if err := s.autoSleep.restoreIdled(); err != nil {
+	if err := s.autoSleep.restoreIdleSuspendedMarks(); err != nil {
 		return fmt.Errorf("cannot read what was suspended: %w", err)
 	}
 	return nil
 }
 
-// newInstance makes a plugin or a configured built-in from its configuration, and does not
-// add it to the roster. An unknown built-in is an error.
-func (s *Supervisor) newInstance(config configs.Plugin) (*shell.Shell, error) {
+// newUnlistedInstance makes a plugin or a configured built-in from its configuration, and
+// does not add it to the roster. An unknown built-in is an error.
+func (s *Supervisor) newUnlistedInstance(config configs.Plugin) (*shell.Shell, error) {
 	if config.Builtin == "" {
-		return s.newShell(config, s.options.Backend), nil
+		return s.newShellAndNotePresence(config, s.options.Backend), nil
 	}
-	if err := s.checkBuiltin(config); err != nil {
+	if err := s.checkBuiltinExists(config); err != nil {
 		return nil, err
 	}
 	class := s.options.Classes[config.Builtin]
-	return s.newShell(config, func(config func() configs.Plugin, sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
+	return s.newShellAndNotePresence(config, func(config func() configs.Plugin, sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
 }
 
-// checkBuiltin returns an error if the configuration names a built-in that this host
-// does not have.
-func (s *Supervisor) checkBuiltin(config configs.Plugin) error {
+// checkBuiltinExists returns an error if the configuration names a built-in that this
+// host does not have.
+func (s *Supervisor) checkBuiltinExists(config configs.Plugin) error {
 	if _, ok := s.options.Classes[config.Builtin]; ok || config.Builtin == "" {
 		return nil
 	}
@@ -182,9 +182,9 @@ func (s *Supervisor) checkBuiltin(config configs.Plugin) error {
 	return fmt.Errorf("cannot make %s: there is no builtin %q, only: %s", config.Callsign, config.Builtin, known)
 }
 
-// newShell makes an instance whose backend the function backend makes, and records whether
-// it is present: hibernated, or left running by an earlier host.
-func (s *Supervisor) newShell(config configs.Plugin, backend func(func() configs.Plugin, shell.Sink) shell.Backend) *shell.Shell {
+// newShellAndNotePresence makes an instance whose backend the function backend makes, and
+// records whether it is present: hibernated, or left running by an earlier host.
+func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, backend func(func() configs.Plugin, shell.Sink) shell.Backend) *shell.Shell {
 	sh := shell.New(shell.Options{
 		Config:           config,
 		HibernateTimeout: s.options.HibernateTimeout,
@@ -193,7 +193,7 @@ func (s *Supervisor) newShell(config configs.Plugin, backend func(func() configs
 		Requirements:     requirements{s, config.Callsign},
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
-			s.writePostMortem(config.Callsign, why, err, evidence)
+			s.writePostMortemIfWanted(config.Callsign, why, err, evidence)
 		},
 		Backend: backend,
 	})
@@ -208,12 +208,12 @@ func (s *Supervisor) Shell(callsign string) (*shell.Shell, bool) {
 
 // Shells returns every instance, sorted by callsign.
 func (s *Supervisor) Shells() []*shell.Shell {
-	return s.roster.all()
+	return s.roster.allSorted()
 }
 
 // startBackground runs work in a goroutine that Stop waits for. It returns false, and
 // runs nothing, once the host stops.
-func (s *Supervisor) startBackground(work func()) bool {
+func (s *Supervisor) startBackground(work func()) (started bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isStopping() {

@@ -263,9 +263,9 @@ func TestEventsInOrder(t *testing.T) {
 		heard := &follower{at: map[string]shell.State{}}
 		stop := r.Listen(heard)
 		defer stop()
-		inParallel(r.roster.plugins(), func(s *shell.Shell) {
+		doInParallelAndWait(r.roster.allExceptHostBuiltins(), func(s *shell.Shell) {
 			for range 50 {
-				inParallel([]*shell.Shell{s, s}, func(s *shell.Shell) { _ = s.Activate(r.Context(), shell.Requested) })
+				doInParallelAndWait([]*shell.Shell{s, s}, func(s *shell.Shell) { _ = s.Activate(r.Context(), shell.Requested) })
 				r.Listen(ear{&journal{}})() // others come and go meanwhile
 				_ = s.Deactivate(r.Context(), shell.Requested)
 			}

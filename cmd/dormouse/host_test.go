@@ -291,7 +291,7 @@ func processesOf(t *testing.T, root string) []string {
 func cgroupOf(t *testing.T, pid int) string {
 	t.Helper()
 	mount, err := cgroup.MountPoint()
-	path := cgroup.PathOf(pid)
+	path := cgroup.PathBelowMount(pid)
 	if err != nil || !strings.Contains(path, "dormouse-") {
 		return ""
 	}

@@ -23,7 +23,7 @@ func TestGoWakesInANewCgroup(t *testing.T) {
 		s.Advance(t)
 		must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 		s.End(t)
-		must(t, s.cgroup.RemoveWhenEmpty())
+		must(t, s.cgroup.RemoveTreeWhenEmpty())
 		must(t, s.cgroup.Make())
 		root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
 		must(t, err)

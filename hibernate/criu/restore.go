@@ -112,7 +112,7 @@ func (r *restoredTree) killTreeAndHelpers() error {
 func (r *restoredTree) findRestoredChildren() []int {
 	var roots []int
 	for _, child := range procfs.Children(os.Getpid()) {
-		if child == r.root || r.group.Contains(child) || r.group == "" && hasCRIUCommandLine(child) {
+		if child == r.root || r.group.HasMember(child) || r.group == "" && hasCRIUCommandLine(child) {
 			roots = append(roots, child)
 		}
 	}

@@ -76,11 +76,11 @@ func (e Engine) Sleep(ctx context.Context, t Tree) (MemoryUse, error) {
 // hibernate.ErrSpace if the swap is too small, and ErrStays if more than half of the memory
 // stays resident. After an error the tree may be frozen.
 func freezeAndPageOut(ctx context.Context, t Tree) (use MemoryUse, err error) {
-	if err := t.Cgroup.Freeze(ctx); err != nil {
+	if err := t.Cgroup.FreezeAndWait(ctx); err != nil {
 		return use, err
 	}
 	tree := procfs.Tree(t.PID)
-	use.Before = procfs.AnonymousBytes(tree)
+	use.Before = procfs.ResidentAnonymousBytes(tree)
 	if free := freeSwapBytes(); free < use.Before {
 		return use, fmt.Errorf("%w: there are %s to page out, the swap has %s free", hibernate.ErrSpace, bytesize.Format(use.Before), bytesize.Format(free))
 	}
@@ -89,7 +89,7 @@ func freezeAndPageOut(ctx context.Context, t Tree) (use MemoryUse, err error) {
 			return use, err
 		}
 	}
-	use.Resident, use.Swapped = procfs.AnonymousBytes(tree), procfs.SwappedBytes(tree)
+	use.Resident, use.Swapped = procfs.ResidentAnonymousBytes(tree), procfs.SwappedBytes(tree)
 	if use.Resident > use.Before/2 {
 		return use, fmt.Errorf("%w: %d of %d KiB stay resident, being locked, shared by processes of the tree, or kept from the swap by a limit",
 			ErrStays, use.Resident>>10, use.Before>>10)

@@ -131,10 +131,12 @@ func (s *subject) End(t *testing.T) {
 	t.Helper()
 	must(t, s.cgroup.Set("cgroup.kill", "1"))
 	_ = s.cmd.Wait() // it was killed
-	must(t, s.cgroup.WaitEmpty())
+	must(t, s.cgroup.WaitUntilEmpty())
 }
 
-func (s *subject) Resident() int64 { return procfs.AnonymousBytes(procfs.Tree(s.cmd.Process.Pid)) }
+func (s *subject) Resident() int64 {
+	return procfs.ResidentAnonymousBytes(procfs.Tree(s.cmd.Process.Pid))
+}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -162,8 +164,8 @@ func TestMemoryUse(t *testing.T) {
 	}
 	use, err := pageout.Engine{}.Sleep(t.Context(), s.tree())
 	must(t, err)
-	if use.Before < 32<<20 || use.Swapped < 32<<20 || use.Resident != procfs.AnonymousBytes(tree) || use.Swapped != procfs.SwappedBytes(tree) {
-		t.Errorf("got %+v; resident are %d, swapped %d", use, procfs.AnonymousBytes(tree), procfs.SwappedBytes(tree))
+	if use.Before < 32<<20 || use.Swapped < 32<<20 || use.Resident != procfs.ResidentAnonymousBytes(tree) || use.Swapped != procfs.SwappedBytes(tree) {
+		t.Errorf("got %+v; resident are %d, swapped %d", use, procfs.ResidentAnonymousBytes(tree), procfs.SwappedBytes(tree))
 	}
 }
 

@@ -22,17 +22,17 @@ func Own() (Dir, error) {
 	if err != nil {
 		return "", err
 	}
-	own := PathOf(os.Getpid())
+	own := PathBelowMount(os.Getpid())
 	if own == "" {
 		return "", errors.New("this process is in no cgroup v2")
 	}
 	return Dir(filepath.Join(mount, own)), nil
 }
 
-// PathOf returns the path of the cgroup of the process, such as "/system.slice", below the
-// mount point of the v2 hierarchy. It returns "" when there is no v2 hierarchy or the
-// process is gone.
-func PathOf(pid int) string {
+// PathBelowMount returns the path of the cgroup of the process, such as "/system.slice",
+// below the mount point of the v2 hierarchy. It returns "" when there is no v2 hierarchy
+// or the process is gone.
+func PathBelowMount(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	for line := range strings.Lines(string(text)) {
 		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
@@ -88,11 +88,11 @@ func (d Dir) Set(file, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// RemoveWhenEmpty waits until no process is left in the cgroup and below, and deletes the
-// cgroup and all cgroups below. It returns an error if processes are left after ten
+// RemoveTreeWhenEmpty waits until no process is left in the cgroup and below, and deletes
+// the cgroup and all cgroups below. It returns an error if processes are left after ten
 // seconds.
-func (d Dir) RemoveWhenEmpty() error {
-	if err := d.WaitEmpty(); err != nil {
+func (d Dir) RemoveTreeWhenEmpty() error {
+	if err := d.WaitUntilEmpty(); err != nil {
 		return err
 	}
 	var dirs []string // the processes may have made cgroups below

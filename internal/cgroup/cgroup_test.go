@@ -26,7 +26,7 @@ func newCgroup(t *testing.T) Dir {
 	}
 	t.Cleanup(func() {
 		if dir.Exists() {
-			if err := errors.Join(dir.KillAndWait(), dir.RemoveWhenEmpty()); err != nil {
+			if err := errors.Join(dir.KillAndWait(), dir.RemoveTreeWhenEmpty()); err != nil {
 				t.Error(err)
 			}
 		}
@@ -82,8 +82,8 @@ func TestMembers(t *testing.T) {
 	if got := dir.Members(); !slices.Equal(got, []int{pid}) {
 		t.Errorf("the members are %v, not %d", got, pid)
 	}
-	if !dir.Contains(pid) || dir.Contains(os.Getpid()) {
-		t.Errorf("it contains %d: %v, this process: %v", pid, dir.Contains(pid), dir.Contains(os.Getpid()))
+	if !dir.HasMember(pid) || dir.HasMember(os.Getpid()) {
+		t.Errorf("it contains %d: %v, this process: %v", pid, dir.HasMember(pid), dir.HasMember(os.Getpid()))
 	}
 	if got := dir.MembersOutsideTree(os.Getpid()); len(got) != 0 {
 		t.Errorf("%v are outside of the tree of their parent", got)
@@ -100,15 +100,15 @@ func TestFreeze(t *testing.T) {
 	dir := newCgroup(t)
 	startIn(t, dir)
 	frozen := func() bool { return strings.Contains(dir.readFile("cgroup.events"), "frozen 1") }
-	must(t, dir.Freeze(t.Context()))
+	must(t, dir.FreezeAndWait(t.Context()))
 	if !frozen() {
 		t.Error("it is not frozen")
 	}
 	must(t, dir.Thaw())
-	must(t, dir.waitForEvent("frozen 0", t.Context().Err))
+	must(t, dir.pollForEvent("frozen 0", t.Context().Err))
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if err := dir.Freeze(ended); err != nil && !errors.Is(err, context.Canceled) {
+	if err := dir.FreezeAndWait(ended); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	must(t, dir.Thaw())
@@ -125,7 +125,7 @@ func TestKill(t *testing.T) {
 			t.Error("it ended by itself")
 		}
 	}
-	must(t, dir.RemoveWhenEmpty())
+	must(t, dir.RemoveTreeWhenEmpty())
 	if dir.Exists() {
 		t.Error("it is still there")
 	}
@@ -140,7 +140,7 @@ func TestWaitEventGivesUp(t *testing.T) {
 	startIn(t, dir)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := dir.waitForEvent("populated 0", ctx.Err); !errors.Is(err, context.DeadlineExceeded) {
+	if err := dir.pollForEvent("populated 0", ctx.Err); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -150,7 +150,7 @@ func TestControllers(t *testing.T) {
 	must(t, os.WriteFile(dir.filePath("cgroup.controllers"), []byte("cpu memory\n"), 0o600))
 	must(t, os.WriteFile(dir.filePath("cgroup.subtree_control"), []byte("cpu\n"), 0o600))
 	for name, want := range map[string][2]bool{"cpu": {true, true}, "memory": {true, false}, "mem": {}} {
-		if got := [2]bool{dir.HasController(name), dir.EnablesForChildren(name)}; got != want {
+		if got := [2]bool{dir.HasController(name), dir.IsEnabledForChildren(name)}; got != want {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
@@ -169,11 +169,11 @@ func TestOOMKills(t *testing.T) {
 	} {
 		dir := Dir(t.TempDir())
 		must(t, os.WriteFile(filepath.Join(string(dir), "memory.events"), []byte(text), 0o600))
-		if got := dir.OOMKills(); got != want {
+		if got := dir.OOMKillCount(); got != want {
 			t.Errorf("%q: got %d, want %d", text, got, want)
 		}
 	}
-	if kills, bytes := Dir("").OOMKills(), Dir("").MemoryBytes(); kills != 0 || bytes != 0 {
+	if kills, bytes := Dir("").OOMKillCount(), Dir("").MemoryBytes(); kills != 0 || bytes != 0 {
 		t.Errorf("no cgroup has %d kills and %d bytes", kills, bytes)
 	}
 }

@@ -11,8 +11,8 @@ func (d Dir) HasController(name string) bool {
 	return slices.Contains(strings.Fields(d.readFile("cgroup.controllers")), name)
 }
 
-// EnablesForChildren reports whether the cgroups in d may use the controller.
-func (d Dir) EnablesForChildren(controller string) bool {
+// IsEnabledForChildren reports whether the cgroups in d may use the controller.
+func (d Dir) IsEnabledForChildren(controller string) bool {
 	return slices.Contains(strings.Fields(d.readFile("cgroup.subtree_control")), controller)
 }
 

@@ -11,13 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Freeze stops every process in the cgroup and below, and waits until all have stopped or
-// ctx ends. After an error some processes may be frozen; the caller should call Thaw.
-func (d Dir) Freeze(ctx context.Context) error {
+// FreezeAndWait stops every process in the cgroup and below, and waits until all have
+// stopped or ctx ends. After an error some processes may be frozen; the caller should
+// call Thaw.
+func (d Dir) FreezeAndWait(ctx context.Context) error {
 	if err := d.Set("cgroup.freeze", "1"); err != nil {
 		return fmt.Errorf("cannot freeze: %w", err)
 	}
-	if err := d.waitForEvent("frozen 1", ctx.Err); err != nil {
+	if err := d.pollForEvent("frozen 1", ctx.Err); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("cannot freeze, a process in the cgroup does not stop: %w", err)
 		}
@@ -35,9 +36,10 @@ func (d Dir) Thaw() error {
 	return nil
 }
 
-// waitForEvent waits until the file cgroup.events contains the event, such as "frozen 1".
-// While waiting it calls giveUp at least every 20 ms, and returns the first error of giveUp.
-func (d Dir) waitForEvent(event string, giveUp func() error) error {
+// pollForEvent waits until the file cgroup.events contains the event, such as "frozen 1".
+// While waiting it calls giveUp at least every 20 ms, and returns the first error of
+// giveUp.
+func (d Dir) pollForEvent(event string, giveUp func() error) error {
 	events, err := os.Open(d.filePath("cgroup.events"))
 	if err != nil {
 		return err

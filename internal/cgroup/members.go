@@ -29,10 +29,10 @@ func (d Dir) MembersOutsideTree(rootPID int) []int {
 	return slices.DeleteFunc(members, func(pid int) bool { return slices.Contains(tree, pid) || procfs.HasEnded(pid) })
 }
 
-// Contains reports whether the process, alive or a zombie, is in the cgroup itself and not
-// in one below.
-func (d Dir) Contains(pid int) bool {
-	path := PathOf(pid)
+// HasMember reports whether the process, alive or a zombie, is in the cgroup itself and
+// not in one below.
+func (d Dir) HasMember(pid int) bool {
+	path := PathBelowMount(pid)
 	return path != "" && path != "/" && strings.HasSuffix(string(d), path)
 }
 

@@ -12,9 +12,9 @@ func (d Dir) MemoryBytes() int64 {
 	return bytes
 }
 
-// OOMKills returns how often the kernel has killed a process of the cgroup for lack of
-// memory, 0 where the kernel does not count it.
-func (d Dir) OOMKills() int {
+// OOMKillCount returns how often the kernel has killed a process of the cgroup for lack
+// of memory, 0 where the kernel does not count it.
+func (d Dir) OOMKillCount() int {
 	for line := range strings.Lines(d.readFile("memory.events")) {
 		if count, ok := strings.CutPrefix(line, "oom_kill "); ok {
 			n, _ := strconv.Atoi(strings.TrimSpace(count))

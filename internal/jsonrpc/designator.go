@@ -44,7 +44,7 @@ func ParseDesignator(method string) (Designator, error) {
 		dot = len(rest) - 1
 	}
 	d.Method = name[dot+1:]
-	if err := checkPrefixAndName(d.Method); err != nil {
+	if err := checkPrefixAndNameNotEmpty(d.Method); err != nil {
 		return Designator{}, fmt.Errorf("%w: %w in %.80q", ErrDesignator, err, method)
 	}
 	if dot < 0 {
@@ -68,8 +68,9 @@ func ParseDesignator(method string) (Designator, error) {
 	return d, nil
 }
 
-// checkPrefixAndName returns an error if the method has an empty prefix or no name.
-func checkPrefixAndName(method string) error {
+// checkPrefixAndNameNotEmpty returns an error if the method has an empty prefix or no
+// name.
+func checkPrefixAndNameNotEmpty(method string) error {
 	prefix, rest, found := strings.Cut(method, "::")
 	if !found {
 		rest = method

@@ -53,7 +53,7 @@ func TestParse(t *testing.T) {
 		{"brackets in strings", `{"method":"a","params":"` + strings.Repeat("[", 100) + `\"["}`, `- a "` + strings.Repeat("[", 100) + `\"["`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m, err := Parse([]byte(tt.message))
+			m, err := Split([]byte(tt.message))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,7 +100,7 @@ func TestParseRefuses(t *testing.T) {
 		{"far too deep", strings.Repeat("[", 1<<20), ErrSyntax, "exceeded max depth"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Parse([]byte(tt.message))
+			_, err := Split([]byte(tt.message))
 			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %v with %q", err, tt.kind, tt.want)
 			}
@@ -156,7 +156,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, message []byte) {
 		before := bytes.Clone(message)
-		m, err := Parse(message)
+		m, err := Split(message)
 		if !bytes.Equal(before, message) {
 			t.Fatal("the message was changed")
 		}
@@ -212,7 +212,7 @@ func BenchmarkParse(b *testing.B) {
 	b.SetBytes(int64(len(message)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Parse(message); err != nil {
+		if _, err := Split(message); err != nil {
 			b.Fatal(err)
 		}
 	}

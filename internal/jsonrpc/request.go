@@ -55,9 +55,9 @@ type Request struct {
 	Err error
 }
 
-// Parse splits a message. The error is about the whole message and wraps ErrSyntax or
-// ErrInvalid. A fault of one request is in the Err of that request.
-func Parse(message []byte) (Message, error) {
+// Split splits a message into its requests. The error is about the whole message and
+// wraps ErrSyntax or ErrInvalid. A fault of one request is in the Err of that request.
+func Split(message []byte) (Message, error) {
 	if !utf8.Valid(message) {
 		return Message{}, fmt.Errorf("%w: it is not UTF-8", ErrSyntax)
 	}
@@ -73,14 +73,15 @@ func Parse(message []byte) (Message, error) {
 		return Message{}, fmt.Errorf("%w: it is nested deeper than %d levels", ErrInvalid, MaxDepth)
 	}
 	if message[0] == '[' {
-		return parseBatch(message)
+		return splitBatch(message)
 	}
-	return Message{Requests: []Request{parseRequest(message)}}, nil
+	return Message{Requests: []Request{parseRequestOrFault(message)}}, nil
 }
 
-// parseBatch returns a message of the requests in the array. An element that is not a valid
-// request becomes a Request with Err. The error means that the array is empty or too long.
-func parseBatch(array []byte) (Message, error) {
+// splitBatch returns a message of the requests in the array. An element that is not a
+// valid request becomes a Request with Err. The error means that the array is empty or
+// too long.
+func splitBatch(array []byte) (Message, error) {
 	m := Message{Batch: true}
 	for element := range arrayElements(array) {
 		if len(m.Requests) == MaxBatch {
@@ -88,7 +89,7 @@ func parseBatch(array []byte) (Message, error) {
 		}
 		r := Request{Err: fmt.Errorf("%w: an element of the batch is not an object", ErrInvalid)}
 		if element[0] == '{' {
-			r = parseRequest(element)
+			r = parseRequestOrFault(element)
 		}
 		m.Requests = append(m.Requests, r)
 	}
@@ -98,20 +99,20 @@ func parseBatch(array []byte) (Message, error) {
 	return m, nil
 }
 
-// parseRequest returns the request in the object. A fault is in its Err.
-func parseRequest(object []byte) Request {
+// parseRequestOrFault returns the request in the object. A fault is in its Err.
+func parseRequestOrFault(object []byte) Request {
 	var r Request
 	var hasID, hasMethod, hasParams bool
 	for name, value := range unquotedNamesAndValues(object) {
 		switch string(name) {
 		case "id":
-			r.rejectDuplicate(&hasID, "id")
+			r.noteSeenOrSetError(&hasID, "id")
 			r.setIDOrError(value)
 		case "method":
-			r.rejectDuplicate(&hasMethod, "method")
+			r.noteSeenOrSetError(&hasMethod, "method")
 			r.setMethodOrError(value)
 		case "params":
-			r.rejectDuplicate(&hasParams, "params")
+			r.noteSeenOrSetError(&hasParams, "params")
 			if !bytes.Equal(value, Null) {
 				r.Params = value
 			}
@@ -150,9 +151,9 @@ func (r *Request) setMethodOrError(value []byte) {
 	r.Method = string(unquote(value))
 }
 
-// rejectDuplicate notes in *seen that the request has a member of this name. It sets the
-// error of the request if *seen was true already.
-func (r *Request) rejectDuplicate(seen *bool, name string) {
+// noteSeenOrSetError notes in *seen that the request has a member of this name. It sets
+// the error of the request if *seen was true already.
+func (r *Request) noteSeenOrSetError(seen *bool, name string) {
 	if *seen {
 		r.setFirstError("it has more than one %s", name)
 	}

@@ -18,7 +18,7 @@ const maxEndTime = 5 * time.Second
 // Run runs the tests and returns the exit code for the process. If all tests pass, goroutines
 // that are left and run code of this module, or of one of the other packages, are a failure,
 // too; Run prints their stacks to stderr.
-func Run(m *testing.M, otherPackages ...string) int {
+func Run(m *testing.M, otherPackages ...string) (exitCode int) {
 	code := m.Run()
 	if code != 0 {
 		return code

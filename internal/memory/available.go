@@ -11,9 +11,9 @@ import (
 
 const meminfoFile = "/proc/meminfo"
 
-// Available returns how many bytes of the machine's memory new processes can get without
-// swapping, as the kernel estimates it (MemAvailable in proc_meminfo(5)).
-func Available() (available int64, err error) {
+// AvailableBytes returns how many bytes of the machine's memory new processes can get
+// without swapping, as the kernel estimates it (MemAvailable in proc_meminfo(5)).
+func AvailableBytes() (available int64, err error) {
 	text, err := os.ReadFile(meminfoFile)
 	if err != nil {
 		return 0, err

@@ -19,7 +19,7 @@ func TestAvailable(t *testing.T) {
 	if err := unix.Sysinfo(&info); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Available()
+	got, err := AvailableBytes()
 	if total := int64(info.Totalram) * int64(info.Unit); err != nil || got <= 0 || got > total {
 		t.Errorf("got %d of %d, %v", got, total, err)
 	}

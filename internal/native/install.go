@@ -38,14 +38,14 @@ func InstallLandlockBystander(dir string) (path string, err error) {
 
 // installProgram returns the path of the program in dir, and writes the program there
 // unless it is there. It returns an error on a processor that Dormouse has no programs for.
-// The file's name has a digest of the program: an image refers to
-// that very file, which must therefore stay when a new host brings another program.
-func installProgram(dir, name string, program []byte) (string, error) {
+// The file's name has a digest of the program: an image refers to that very file, which
+// must therefore stay when a new host brings another program.
+func installProgram(dir, name string, program []byte) (path string, err error) {
 	if len(program) == 0 {
 		return "", fmt.Errorf("cannot install %s: %w", name, errProcessor)
 	}
 	sum := sha256.Sum256(program)
-	path := filepath.Join(dir, name+"-"+hex.EncodeToString(sum[:6]))
+	path = filepath.Join(dir, name+"-"+hex.EncodeToString(sum[:6]))
 	if held, err := os.ReadFile(path); err == nil && sha256.Sum256(held) == sum {
 		return path, nil
 	}

@@ -128,9 +128,9 @@ func (d Descriptor) HasUnreadData() (unread bool, err error) {
 	return unread, err
 }
 
-// QueuedBytes returns the number of bytes that can be read now from the pipe, terminal or
-// socket, and an error for other files.
-func (d Descriptor) QueuedBytes() (size uint32, err error) {
+// ReadableBytes returns the number of bytes that can be read now from the pipe, terminal
+// or socket, and an error for other files.
+func (d Descriptor) ReadableBytes() (size uint32, err error) {
 	err = d.withDuplicate(func(fd int) error {
 		size, err = unix.IoctlGetUint32(fd, unix.TIOCINQ) // FIONREAD by another name
 		return err
@@ -138,9 +138,9 @@ func (d Descriptor) QueuedBytes() (size uint32, err error) {
 	return size, err
 }
 
-// SocketHolder returns the PID of a process that has the socket of that inode open, 0 if
-// this process may see none. It looks through all processes of the machine.
-func SocketHolder(inode uint32) (pid int) {
+// FindSocketHolder returns the PID of a process that has the socket of that inode open, 0
+// if this process may see none. It looks through all processes of the machine.
+func FindSocketHolder(inode uint32) (pid int) {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range processes {
 		pid, _ := strconv.Atoi(filepath.Base(dir))

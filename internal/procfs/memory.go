@@ -20,8 +20,11 @@ func UnbackedBytes(pids []int) int64 {
 	return sumMemoryFields(pids, "smaps_rollup", "Anonymous:", "Pss_Shmem:", "Swap:")
 }
 
-// AnonymousBytes returns how much resident memory of the processes belongs to no file.
-func AnonymousBytes(pids []int) int64 { return sumMemoryFields(pids, "smaps_rollup", "Anonymous:") }
+// ResidentAnonymousBytes returns how much resident memory of the processes belongs to no
+// file.
+func ResidentAnonymousBytes(pids []int) int64 {
+	return sumMemoryFields(pids, "smaps_rollup", "Anonymous:")
+}
 
 // SwappedBytes returns how much memory of the processes is in the swap.
 func SwappedBytes(pids []int) int64 { return sumMemoryFields(pids, "smaps_rollup", "Swap:") }

@@ -88,8 +88,9 @@ func HasOtherUserOrGroup(pid int) bool {
 // Owner is the real user and group of a process.
 type Owner struct{ UID, GID int }
 
-// OwnerOf returns the real user and group of the process, root when the process is gone.
-func OwnerOf(pid int) (o Owner) {
+// OwnerOrRoot returns the real user and group of the process, root when the process is
+// gone.
+func OwnerOrRoot(pid int) (o Owner) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, _ = fmt.Sscan(findLineValue(string(text), "Uid:"), &o.UID)
 	_, _ = fmt.Sscan(findLineValue(string(text), "Gid:"), &o.GID)

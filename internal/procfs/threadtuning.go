@@ -25,9 +25,9 @@ type ThreadTuning struct {
 	Core string `json:"core,omitempty"`
 }
 
-// ThreadTunings returns the tuning of each thread of the processes, without the threads
-// whose settings all equal those of this process.
-func ThreadTunings(pids []int) []ThreadTuning {
+// DifferingThreadTunings returns the tuning of each thread of the processes, without the
+// threads whose settings all equal those of this process.
+func DifferingThreadTunings(pids []int) []ThreadTuning {
 	own := readThreadTuning(os.Getpid())
 	var all []ThreadTuning
 	forEachThread(pids, func(tid, id int) {

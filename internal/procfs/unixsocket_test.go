@@ -62,10 +62,10 @@ func TestUnaccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours, theirs := find(t, raw(t, conn)), find(t, raw(t, listener))
-	if holder := SocketHolder(ours.SocketInode()); holder != os.Getpid() {
+	if holder := FindSocketHolder(ours.SocketInode()); holder != os.Getpid() {
 		t.Errorf("process %d holds it", holder)
 	}
-	if holder := SocketHolder(0xfffffffe); holder != 0 {
+	if holder := FindSocketHolder(0xfffffffe); holder != 0 {
 		t.Errorf("process %d holds what is not", holder)
 	}
 	look := func(waiting uint32, sent bool) {

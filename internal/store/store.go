@@ -31,10 +31,10 @@ type Store struct {
 	db *bbolt.DB
 }
 
-// Open opens the file, or makes it with mode 0600. It reads all records once and returns an
-// ErrDamaged if one is damaged, so that no later read finds that. It returns another error if
-// another process has the file open.
-func Open(path string) (_ *Store, err error) {
+// OpenAndVerify opens the file, or makes it with mode 0600. It reads all records once and
+// returns an ErrDamaged if one is damaged, so that no later read finds that. It returns
+// another error if another process has the file open.
+func OpenAndVerify(path string) (_ *Store, err error) {
 	var file *os.File
 	defer func() {
 		if err != nil && file != nil {
@@ -55,7 +55,7 @@ func Open(path string) (_ *Store, err error) {
 	})
 	if err == nil {
 		file = nil // db closes the file
-		if err = panicAsErrDamaged(func() error { return checkRecords(db) }); err != nil {
+		if err = panicAsErrDamaged(func() error { return verifyAllRecords(db) }); err != nil {
 			err = errors.Join(err, db.Close())
 		}
 	}
@@ -95,7 +95,7 @@ func BucketOf[T any](s *Store, name string) Bucket[T] { return Bucket[T]{s, []by
 // Get returns the record of that key, and in found whether there is one. The error means that
 // the record is damaged or is not a T, or that the store is closed.
 func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
-	err = b.readBucket(func(bucket *bbolt.Bucket) error {
+	err = b.readBucketIfExists(func(bucket *bbolt.Bucket) error {
 		raw := bucket.Get([]byte(key))
 		if raw == nil {
 			return nil
@@ -109,7 +109,7 @@ func (b Bucket[T]) Get(key string) (value T, found bool, err error) {
 // All returns all records by their keys.
 func (b Bucket[T]) All() (map[string]T, error) {
 	all := make(map[string]T)
-	err := b.readBucket(func(bucket *bbolt.Bucket) error {
+	err := b.readBucketIfExists(func(bucket *bbolt.Bucket) error {
 		return bucket.ForEach(func(key, raw []byte) error {
 			var value T
 			err := b.verifyAndDecode(key, raw, &value)
@@ -126,17 +126,17 @@ func (b Bucket[T]) Put(key string, value T) error {
 	if err != nil {
 		return fmt.Errorf("cannot store %s %q: %w", b.name, key, err)
 	}
-	return b.updateBucket("store", key, func(bucket *bbolt.Bucket) error { return bucket.Put([]byte(key), addChecksum(raw)) })
+	return b.makeAndUpdateBucket("store", key, func(bucket *bbolt.Bucket) error { return bucket.Put([]byte(key), addChecksum(raw)) })
 }
 
 // Delete removes the record of that key. It returns nil if the bucket has no such
 // record.
 func (b Bucket[T]) Delete(key string) error {
-	return b.updateBucket("delete", key, func(bucket *bbolt.Bucket) error { return bucket.Delete([]byte(key)) })
+	return b.makeAndUpdateBucket("delete", key, func(bucket *bbolt.Bucket) error { return bucket.Delete([]byte(key)) })
 }
 
-// readBucket calls read with the bucket, unless the bucket does not exist yet.
-func (b Bucket[T]) readBucket(read func(*bbolt.Bucket) error) error {
+// readBucketIfExists calls read with the bucket, unless the bucket does not exist yet.
+func (b Bucket[T]) readBucketIfExists(read func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
 	}
@@ -148,9 +148,9 @@ func (b Bucket[T]) readBucket(read func(*bbolt.Bucket) error) error {
 	})
 }
 
-// updateBucket makes the bucket if needed and calls write with it, in one transaction. It
-// does nothing without a store. The error says "cannot VERB BUCKET KEY".
-func (b Bucket[T]) updateBucket(verbForError, keyForError string, write func(*bbolt.Bucket) error) error {
+// makeAndUpdateBucket makes the bucket if needed and calls write with it, in one
+// transaction. It does nothing without a store. The error says "cannot VERB BUCKET KEY".
+func (b Bucket[T]) makeAndUpdateBucket(verbForError, keyForError string, write func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
 	}
@@ -197,9 +197,9 @@ func verifyAndCutChecksum(stored []byte) (raw []byte, err error) {
 	return stored[4:], nil
 }
 
-// checkRecords reads every record and returns an ErrDamaged for the first damaged one, or if
-// the file is shorter than it was written.
-func checkRecords(db *bbolt.DB) error {
+// verifyAllRecords reads every record and returns an ErrDamaged for the first damaged
+// one, or if the file is shorter than it was written.
+func verifyAllRecords(db *bbolt.DB) error {
 	return db.View(func(tx *bbolt.Tx) error {
 		info, err := os.Stat(db.Path())
 		if err != nil {

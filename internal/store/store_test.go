@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // the variable ends in " dies" the process kills itself before its first commit.
 func writeNumbers(variable string) error {
 	path, dies := strings.CutSuffix(variable, " dies")
-	s, err := Open(path)
+	s, err := OpenAndVerify(path)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ type entry struct {
 
 func openStore(t *testing.T, path string) *Store {
 	t.Helper()
-	s, err := Open(path)
+	s, err := OpenAndVerify(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestSecondProcessIsKeptOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	openStore(t, path)
 	begun := time.Now()
-	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), path+": another process uses it") {
+	if _, err := OpenAndVerify(path); err == nil || !strings.Contains(err.Error(), path+": another process uses it") {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(begun); took > 10*lockTimeout {
@@ -255,7 +255,7 @@ func TestDamage(t *testing.T) {
 			if err := os.WriteFile(path, damaged, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Open(path)
+			_, err := OpenAndVerify(path)
 			if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "cannot open "+path) || !strings.Contains(err.Error(), "move it away") {
 				t.Errorf("got %v", err)
 			}
@@ -271,7 +271,7 @@ func TestDamage(t *testing.T) {
 }
 
 func TestPlaceThatCannotBe(t *testing.T) {
-	if _, err := Open(filepath.Join(t.TempDir(), "none", "store.db")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenAndVerify(filepath.Join(t.TempDir(), "none", "store.db")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -14,12 +14,12 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Syscall makes each thread execute the system call, and returns the results by thread
-// ID. Threads that have ended have no result. The error names the threads that could not be
-// traced; the results of the others are valid. The system call must neither block nor
-// write to memory. Afterwards each thread goes on where it was, or stays in job control
-// stop. If this process is killed meanwhile, so are the threads' processes.
-func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, error) {
+// SyscallInThreads makes each thread execute the system call, and returns the results by
+// thread ID. Threads that have ended have no result. The error names the threads that
+// could not be traced; the results of the others are valid. The system call must neither
+// block nor write to memory. Afterwards each thread goes on where it was, or stays in job
+// control stop. If this process is killed meanwhile, so are the threads' processes.
+func SyscallInThreads(tids []int, number uintptr, arguments ...uintptr) (resultsByTID map[int]Result, err error) {
 	runtime.LockOSThread() // the tracer is a thread, not a process
 	defer runtime.UnlockOSThread()
 	threads := make([]*thread, len(tids))
@@ -31,11 +31,11 @@ func Syscall(tids []int, number uintptr, arguments ...uintptr) (map[int]Result, 
 	// Each step is taken for all threads before the next step waits for the first
 	// thread, so that all threads run meanwhile.
 	for _, step := range []func(*thread) error{
-		(*thread).seize,
-		func(t *thread) error { return t.runToSyscallEntry(number, arguments) },
+		(*thread).attachAndInterrupt,
+		func(t *thread) error { return t.saveStateAndRunToSyscallEntry(number, arguments) },
 		(*thread).runToSyscallExit,
 		func(t *thread) error {
-			result, err := t.finishSyscall()
+			result, err := t.finishSyscallAndDetach()
 			if err == nil {
 				results[t.tid] = result
 			}
@@ -74,8 +74,8 @@ type thread struct {
 	rseq      rseqPointer
 }
 
-// seize attaches to the thread and stops it. It does not wait for the stop.
-func (t *thread) seize() error {
+// attachAndInterrupt attaches to the thread and stops it. It does not wait for the stop.
+func (t *thread) attachAndInterrupt() error {
 	if err := unix.PtraceSeize(t.tid); err != nil {
 		return err
 	}
@@ -83,10 +83,11 @@ func (t *thread) seize() error {
 	return unix.PtraceInterrupt(t.tid)
 }
 
-// runToSyscallEntry waits for the stop that seize asked for, saves the thread's state, and
-// lets it run to the entry of the system call. It does not wait until the thread is there. It
-// blocks all signals of the thread, so that no handler runs in between.
-func (t *thread) runToSyscallEntry(number uintptr, arguments []uintptr) (err error) {
+// saveStateAndRunToSyscallEntry waits for the stop that attachAndInterrupt asked for, saves the
+// thread's state, and lets it run to the entry of the system call. It does not wait until
+// the thread is there. It blocks all signals of the thread, so that no handler runs in
+// between.
+func (t *thread) saveStateAndRunToSyscallEntry(number uintptr, arguments []uintptr) (err error) {
 	if _, err = t.waitForStop(); err != nil {
 		return err
 	}
@@ -136,9 +137,9 @@ func (t *thread) runToSyscallExit() error {
 	return unix.PtraceSyscall(t.tid, 0)
 }
 
-// finishSyscall waits for the exit of the system call, restores the thread's state,
-// detaches, and returns the result.
-func (t *thread) finishSyscall() (result Result, err error) {
+// finishSyscallAndDetach waits for the exit of the system call, restores the thread's
+// state, detaches, and returns the result.
+func (t *thread) finishSyscallAndDetach() (result Result, err error) {
 	if err := t.waitForSyscallStop(); err != nil {
 		return result, err
 	}

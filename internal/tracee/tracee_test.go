@@ -23,7 +23,7 @@ func needRoot(t *testing.T) {
 // inspect makes the threads compare the process with itself, which only needs permission.
 func inspect(t *testing.T, tids []int, pid int) map[int]Result {
 	t.Helper()
-	results, err := Syscall(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), 1, 0, 0)
+	results, err := SyscallInThreads(tids, unix.SYS_KCMP, uintptr(pid), uintptr(pid), 1, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func interrupt(t *testing.T, pid int, stopped bool) {
 		if results := inspect(t, tids, 1<<30); results[tids[0]].Errno != unix.ESRCH {
 			t.Errorf("got %v of a process that does not exist", results)
 		}
-		if results, err := Syscall(tids[1:], unix.SYS_GETPID); err != nil || results[tids[1]].Value != int64(pid) {
+		if results, err := SyscallInThreads(tids[1:], unix.SYS_GETPID); err != nil || results[tids[1]].Value != int64(pid) {
 			t.Errorf("got %v, %v, want its number %d", results, err, pid)
 		}
 		if stopped {
@@ -119,7 +119,7 @@ func TestEnding(t *testing.T) {
 		go func() { _ = cmd.Process.Kill() }()
 		for {
 			// An error is that it is about to end and can't be traced any more.
-			if results, err := Syscall(tids, unix.SYS_GETPPID); err != nil || len(results) == 0 {
+			if results, err := SyscallInThreads(tids, unix.SYS_GETPPID); err != nil || len(results) == 0 {
 				break
 			}
 		}
@@ -140,11 +140,11 @@ func TestEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(pid, procfs.HasEnded)
-	if results, err := Syscall([]int{1 << 30}, unix.SYS_GETPID); err != nil || len(results) != 0 {
+	if results, err := SyscallInThreads([]int{1 << 30}, unix.SYS_GETPID); err != nil || len(results) != 0 {
 		t.Errorf("got %v, %v", results, err)
 	}
 	_ = cmd.Wait()
-	if results, err := Syscall([]int{pid}, unix.SYS_GETPID); err != nil || len(results) != 0 {
+	if results, err := SyscallInThreads([]int{pid}, unix.SYS_GETPID); err != nil || len(results) != 0 {
 		t.Errorf("got %v, %v", results, err)
 	}
 }

@@ -69,15 +69,15 @@ type FD int
 // CheckSupport returns an error if the kernel lacks a feature that this package needs, or
 // refuses userfaultfd to this process.
 func CheckSupport() error {
-	fd, err := open()
+	fd, err := openForThisProcess()
 	if err != nil {
 		return err
 	}
 	return fd.Close()
 }
 
-// open returns an FD for the memory of this process.
-func open() (FD, error) {
+// openForThisProcess returns an FD for the memory of this process.
+func openForThisProcess() (FD, error) {
 	n, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC|unix.O_NONBLOCK, 0, 0)
 	if errno != 0 {
 		return -1, fmt.Errorf("userfaultfd is not available: %w", errno)
@@ -142,20 +142,20 @@ func (fd FD) Copy(address uint64, pages []byte) (copied int, _ error) {
 		dst: address, src: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(pages)))), length: uint64(len(pages)),
 	}
 	err := fd.ioctl(requestCopy, unsafe.Pointer(&argument))
-	return byteCount(argument.copied, err)
+	return filledBytesOrError(argument.copied, err)
 }
 
 // Zero is like Copy, but fills the range with zeros.
 func (fd FD) Zero(address, length uint64) (zeroed int, _ error) {
 	argument := struct{ start, length, mode, zeroed uint64 }{start: address, length: length}
 	err := fd.ioctl(requestZero, unsafe.Pointer(&argument))
-	return byteCount(argument.zeroed, err)
+	return filledBytesOrError(argument.zeroed, err)
 }
 
-// byteCount returns the number of filled bytes, which is the result of a request, and drops
-// requestError if that is positive: the kernel returns EAGAIN even if it has filled a
-// part.
-func byteCount(result uint64, requestError error) (int, error) {
+// filledBytesOrError returns the number of filled bytes, which is the result of a
+// request, and drops requestError if that is positive: the kernel returns EAGAIN even if
+// it has filled a part.
+func filledBytesOrError(result uint64, requestError error) (int, error) {
 	if n := int64(result); requestError == nil || n > 0 {
 		return int(n), nil
 	}

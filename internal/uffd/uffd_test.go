@@ -31,7 +31,7 @@ func mapRegistered(t *testing.T, pages int) (FD, []byte, uint64) {
 		}
 		t.Skip(err)
 	}
-	fd, err := open()
+	fd, err := openForThisProcess()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bind returns a stream socket bound to path. No client can connect before the caller
-// makes the socket listen. path may be longer than the 107 bytes of a socket's address.
-func Bind(path string) (*os.File, error) {
+// BindWithoutListening returns a stream socket bound to path. No client can connect
+// before the caller makes the socket listen. path may be longer than the 107 bytes of a
+// socket's address.
+func BindWithoutListening(path string) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -65,28 +66,28 @@ func Pair(socketType int) (near *net.UnixConn, far *os.File, err error) {
 		return nil, nil, err
 	}
 	far = os.NewFile(uintptr(pair[1]), "far")
-	near, err = ConnFromFD(uintptr(pair[0]))
+	near, err = TakeConnFromFD(uintptr(pair[0]))
 	if err != nil {
 		return nil, nil, errors.Join(err, far.Close())
 	}
 	return near, far, nil
 }
 
-// ConnFromFD returns the connection that the descriptor is open on, and closes the
+// TakeConnFromFD returns the connection that the descriptor is open on, and closes the
 // descriptor. It returns an error if the descriptor is not a connected unix socket.
-func ConnFromFD(fd uintptr) (*net.UnixConn, error) {
-	return socketFromFD[*net.UnixConn](fd, net.FileConn)
+func TakeConnFromFD(fd uintptr) (*net.UnixConn, error) {
+	return takeSocketFromFD[*net.UnixConn](fd, net.FileConn)
 }
 
-// ListenerFromFD returns the listener that the descriptor is open on, and closes the
+// TakeListenerFromFD returns the listener that the descriptor is open on, and closes the
 // descriptor. It returns an error if the descriptor is not a listening unix socket.
-func ListenerFromFD(fd uintptr) (*net.UnixListener, error) {
-	return socketFromFD[*net.UnixListener](fd, net.FileListener)
+func TakeListenerFromFD(fd uintptr) (*net.UnixListener, error) {
+	return takeSocketFromFD[*net.UnixListener](fd, net.FileListener)
 }
 
-// socketFromFD returns the socket of type T that open makes of the descriptor, and closes
-// the descriptor. It returns an error if open makes another type.
-func socketFromFD[T any, Socket io.Closer](fd uintptr, open func(*os.File) (Socket, error)) (socket T, err error) {
+// takeSocketFromFD returns the socket of type T that open makes of the descriptor, and
+// closes the descriptor. It returns an error if open makes another type.
+func takeSocketFromFD[T any, Socket io.Closer](fd uintptr, open func(*os.File) (Socket, error)) (socket T, err error) {
 	f := os.NewFile(fd, "socket")
 	defer f.Close()
 	opened, err := open(f)

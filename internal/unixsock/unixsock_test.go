@@ -25,7 +25,7 @@ func TestLongPath(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("d", 120))
 	must(t, os.Mkdir(dir, 0o700))
 	path := filepath.Join(dir, "socket")
-	bound, err := Bind(path)
+	bound, err := BindWithoutListening(path)
 	must(t, err)
 	defer bound.Close()
 	if _, err := Dial(path); !errors.Is(err, unix.ECONNREFUSED) {
@@ -50,7 +50,7 @@ func TestLongPath(t *testing.T) {
 	other, err := Dial(filepath.Join(dir, "other"))
 	must(t, err)
 	must(t, other.Close())
-	if _, err := Bind(filepath.Join(dir, "missing", "socket")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := BindWithoutListening(filepath.Join(dir, "missing", "socket")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("in a missing directory, Bind returned %v", err)
 	}
 }
@@ -82,7 +82,7 @@ func TestDescriptors(t *testing.T) {
 	defer near.Close()
 	dup, err := unix.FcntlInt(far.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	must(t, errors.Join(err, far.Close()))
-	there, err := ConnFromFD(uintptr(dup))
+	there, err := TakeConnFromFD(uintptr(dup))
 	must(t, err)
 	defer there.Close()
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
@@ -111,8 +111,8 @@ func TestDescriptors(t *testing.T) {
 // A descriptor of something else is refused and closed.
 func TestNotASocket(t *testing.T) {
 	for name, of := range map[string]func(uintptr) error{
-		"connection": func(fd uintptr) error { _, err := ConnFromFD(fd); return err },
-		"listener":   func(fd uintptr) error { _, err := ListenerFromFD(fd); return err },
+		"connection": func(fd uintptr) error { _, err := TakeConnFromFD(fd); return err },
+		"listener":   func(fd uintptr) error { _, err := TakeListenerFromFD(fd); return err },
 	} {
 		fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		must(t, err)

@@ -53,7 +53,7 @@ const (
 // answers. The requests of a batch run one after the other, so that a script can be
 // sent as one.
 func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) reply {
-	m, err := jsonrpc.Parse(message)
+	m, err := jsonrpc.Split(message)
 	switch {
 	case err != nil:
 		return f.callAndAnswer(ctx, from, jsonrpc.Request{Err: err})

@@ -118,7 +118,7 @@ func (h *Host) openStores() (err error) {
 	if h.options.private {
 		return nil
 	}
-	if h.store, err = store.Open(filepath.Join(config.Host.Root, storeName)); err != nil {
+	if h.store, err = store.OpenAndVerify(filepath.Join(config.Host.Root, storeName)); err != nil {
 		return err
 	}
 	h.Processes.Images.SetLimits(h.imageLimits(config.Hibernate))

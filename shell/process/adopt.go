@@ -124,7 +124,7 @@ func (b *Backend) thawAndOpenTree(ctx context.Context, j *journal) (_ *tree, err
 		root = findNamespaceRoot(j.Cgroup.Members())
 	}
 	t := &tree{
-		group: &pluginCgroup{Dir: j.Cgroup}, oomKillsBefore: j.Cgroup.OOMKills(), ownNamespace: true, foreign: procfs.Parent(root) != os.Getpid(),
+		group: &pluginCgroup{Dir: j.Cgroup}, oomKillsBefore: j.Cgroup.OOMKillCount(), ownNamespace: true, foreign: procfs.Parent(root) != os.Getpid(),
 		programNSPid: j.ProgramNSPid, socket: j.Socket, begun: j.Begun, exited: make(chan struct{}),
 	}
 	if t.pidfd, err = openPidfd(root); err != nil {

@@ -62,7 +62,7 @@ func (c *Cgroups) killLeftPlugins(runDir string, spareAdoptable bool) error {
 		if j, _ := readJournal(filepath.Join(runDir, dir.Name())); spareAdoptable && j != nil && j.Cgroup == dir {
 			continue // the plugin's backend decides
 		}
-		err = errors.Join(err, dir.KillAndWait(), dir.RemoveWhenEmpty())
+		err = errors.Join(err, dir.KillAndWait(), dir.RemoveTreeWhenEmpty())
 	}
 	return err
 }
@@ -153,7 +153,7 @@ func (g *pluginCgroup) closeAndRemove() error {
 		return nil
 	}
 	_ = g.fd.Close()
-	return g.RemoveWhenEmpty()
+	return g.RemoveTreeWhenEmpty()
 }
 
 // limitControllers are the controllers that plugins' limits need.
@@ -196,7 +196,7 @@ func (c *Cgroups) enableControllersOrNoteWhy(adopt bool) {
 // if dir lacks the controller itself.
 func (c *Cgroups) enableForChildren(dir cgroup.Dir, controller string) error {
 	switch {
-	case dir.EnablesForChildren(controller):
+	case dir.IsEnabledForChildren(controller):
 		return nil
 	case !dir.HasController(controller):
 		return errNoController

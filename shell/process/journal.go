@@ -211,7 +211,7 @@ func (j *journal) killTreeAndRemoveCgroup(hostCgroups *Cgroups) error {
 	if !j.Cgroup.Exists() {
 		return nil // the cgroup is gone, so its processes have ended
 	}
-	err := errors.Join(j.Cgroup.KillAndWait(), j.Cgroup.RemoveWhenEmpty())
+	err := errors.Join(j.Cgroup.KillAndWait(), j.Cgroup.RemoveTreeWhenEmpty())
 	if parent := j.Cgroup.Parent(); hostCgroups == nil || parent != hostCgroups.dir {
 		_ = os.Remove(string(parent)) // works if this was the last cgroup in it
 	}

@@ -46,7 +46,7 @@ func TestPageOut(t *testing.T) {
 	digest := call[struct{ SHA256 string }](r, "fill", `{"mib":20,"pattern":"random"}`).SHA256
 	call[any](r, "spawn", `{"depth":3}`)
 	pids := r.pids()
-	before := procfs.AnonymousBytes(pids)
+	before := procfs.ResidentAnonymousBytes(pids)
 	for n := range 3 {
 		call[any](r, "increment", "")
 		r.hibernate()
@@ -54,7 +54,7 @@ func TestPageOut(t *testing.T) {
 		if image == nil || image.Engine != "pageout" || image.Kind != shell.InPlace || image.Bytes < 20<<20 {
 			t.Fatalf("the image is %+v", image)
 		}
-		if after := procfs.AnonymousBytes(pids); !r.isFrozen() || after > before/2 {
+		if after := procfs.ResidentAnonymousBytes(pids); !r.isFrozen() || after > before/2 {
 			t.Errorf("asleep it is frozen: %v, and %d of %d KiB are resident", r.isFrozen(), after>>10, before>>10)
 		}
 		if files := r.imageFiles(); len(files) != 0 {

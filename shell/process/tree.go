@@ -164,7 +164,7 @@ func (t *tree) watchAndReportExit(report func(error)) {
 				t.exitState = state
 			}
 		}
-		t.oomKilled = t.cgroup().OOMKills() > t.oomKillsBefore
+		t.oomKilled = t.cgroup().OOMKillCount() > t.oomKillsBefore
 		t.output.StopAtEOF()
 		close(t.exited)
 		if !t.endExpected.Load() {

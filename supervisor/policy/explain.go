@@ -40,11 +40,12 @@ type Prospect struct {
 }
 
 // Explain explains one candidate. It does not need the other candidates nor any
-// measurement. Unwatched is why the kernel reports no memory pressure, nil if it does.
-func (s Situation) Explain(c Candidate, unwatched error) Explanation {
+// measurement. WhyUnwatched is why the kernel reports no memory pressure, nil if
+// it does.
+func (s Situation) Explain(c Candidate, whyUnwatched error) Explanation {
 	e := Explanation{Callsign: c.Callsign, State: c.Use.State, Failure: c.Attempts.failure}
 	if c.Use.State != shell.Activated {
-		e.Why = inactiveText(c)
+		e.Why = inactiveStateText(c)
 		return e
 	}
 	e.LastUse, e.Resumes = c.Use.LastUse, c.Use.IdleSuspended
@@ -55,13 +56,13 @@ func (s Situation) Explain(c Candidate, unwatched error) Explanation {
 		e.Next = &Prospect{string(tier), at, because, s.Rules.DryRun}
 	}
 	e.Keeps = s.keepAwakeReasons(c)
-	e.Why = s.summaryText(c, e, unwatched)
+	e.Why = s.summaryText(c, e, whyUnwatched)
 	return e
 }
 
-// inactiveText returns the state of an instance that is not activated, in words, and what
-// wakes a hibernated one.
-func inactiveText(c Candidate) string {
+// inactiveStateText returns the state of an instance that is not activated, in words, and
+// what wakes a hibernated one.
+func inactiveStateText(c Candidate) string {
 	switch {
 	case c.Use.State == shell.Hibernated && c.Config.OnCall == configs.OnCallWake:
 		return "it is hibernated, and wakes when it is called"
@@ -102,7 +103,7 @@ func (s Situation) keepAwakeReasons(c Candidate) (texts []string) {
 
 // summaryText returns the explanation of an activated instance in one sentence, made from
 // the parts in e.
-func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) string {
+func (s Situation) summaryText(c Candidate, e Explanation, whyUnwatched error) string {
 	var parts []string
 	verb := "will"
 	if s.Rules.DryRun {
@@ -116,7 +117,7 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 		parts = append(parts, fmt.Sprintf("the host %s %s it in %s, unless it is used before", verb, e.Next.Do, formatWholeSeconds(e.Next.At.Sub(s.Now))))
 	}
 	never := c.whyMayNotHibernate()
-	switch causes := s.hostwideHibernationCauses(unwatched); {
+	switch causes := s.hostwideHibernationCauses(whyUnwatched); {
 	case never != "" && e.Next == nil:
 		parts = append(parts, "the host does not put it to sleep: "+never)
 	case never != "":
@@ -135,7 +136,7 @@ func (s Situation) summaryText(c Candidate, e Explanation, unwatched error) stri
 // hostwideHibernationCauses returns a text that lists the causes for which the host
 // hibernates any instance, whatever the idle times of that instance are; "" if there are
 // none.
-func (s Situation) hostwideHibernationCauses(unwatched error) string {
+func (s Situation) hostwideHibernationCauses(whyUnwatched error) string {
 	var causes []string
 	r := s.Rules
 	if r.Pressure != configs.PressureOff {
@@ -143,8 +144,8 @@ func (s Situation) hostwideHibernationCauses(unwatched error) string {
 		if r.Pressure == configs.PressureReport || r.DryRun {
 			cause += " (only told)"
 		}
-		if unwatched != nil && r.MemoryAvailable == 0 {
-			cause += fmt.Sprintf(", which the host can't notice: %v", unwatched)
+		if whyUnwatched != nil && r.MemoryAvailable == 0 {
+			cause += fmt.Sprintf(", which the host can't notice: %v", whyUnwatched)
 		}
 		causes = append(causes, cause)
 	}

@@ -57,20 +57,20 @@ type Decision struct {
 	DryRun        bool // the host only logs the step
 }
 
-// Decide returns the step to take now, nil for none. If there is none, again is when to
-// decide again: zero means not before something changes. Steps of idle instances come
-// before steps for want of memory or beyond a budget.
-func (s Situation) Decide() (due *Decision, again time.Time) {
+// Decide returns the step to take now, nil for none. If there is none, decideAgainAt is
+// when to decide again: zero means not before something changes. Steps of idle instances
+// come before steps for want of memory or beyond a budget.
+func (s Situation) Decide() (due *Decision, decideAgainAt time.Time) {
 	decideBy := func(at time.Time) {
-		if !at.IsZero() && (again.IsZero() || at.Before(again)) {
-			again = at
+		if !at.IsZero() && (decideAgainAt.IsZero() || at.Before(decideAgainAt)) {
+			decideAgainAt = at
 		}
 	}
 	var since time.Time
 	for _, c := range s.Candidates {
 		tier, at, because := s.nextIdleStep(c)
 		switch {
-		case tier == "" || s.Rules.DryRun && c.Attempts.lastLoggedUse(tier).Equal(c.Use.LastUse):
+		case tier == "" || s.Rules.DryRun && c.Attempts.lastUseLoggedInDryRun(tier).Equal(c.Use.LastUse):
 		case at.After(s.Now):
 			decideBy(at)
 		case due == nil || at.Before(since):
@@ -80,7 +80,7 @@ func (s Situation) Decide() (due *Decision, again time.Time) {
 	if due != nil {
 		return due, time.Time{}
 	}
-	because, shortage := s.exceededLimit()
+	because, shortage := s.exceededLimitText()
 	switch {
 	case because == "":
 	case shortage && s.ReliefBy.After(s.Now):
@@ -92,15 +92,15 @@ func (s Situation) Decide() (due *Decision, again time.Time) {
 		}
 		decideBy(at)
 	}
-	if interval := s.measureInterval(); interval > 0 && slices.ContainsFunc(s.Candidates, Candidate.mayHibernate) {
+	if interval := s.measureIntervalOrZero(); interval > 0 && slices.ContainsFunc(s.Candidates, Candidate.mayHibernate) {
 		decideBy(s.Now.Add(interval))
 	}
-	return nil, again
+	return nil, decideAgainAt
 }
 
-// measureInterval returns how often the host has to measure memory, 0 if the rules need no
-// measurement.
-func (s Situation) measureInterval() time.Duration {
+// measureIntervalOrZero returns how often the host has to measure memory, 0 if the rules
+// need no measurement.
+func (s Situation) measureIntervalOrZero() time.Duration {
 	const budgetInterval = 10 * time.Second
 	switch {
 	case s.Rules.Pressure != configs.PressureOff && s.Rules.MemoryAvailable > 0:
@@ -111,9 +111,9 @@ func (s Situation) measureInterval() time.Duration {
 	return 0
 }
 
-// exceededLimit returns a text that says which budget is exceeded or why memory is short,
-// and whether memory is short; the text is empty when neither is so.
-func (s Situation) exceededLimit() (because string, shortage bool) {
+// exceededLimitText returns a text that says which budget is exceeded or why memory is
+// short, and whether memory is short; the text is empty when neither is so.
+func (s Situation) exceededLimitText() (because string, shortage bool) {
 	count, bytes := 0, int64(0)
 	for _, c := range s.Candidates {
 		if c.Use.State.IsRunning() {
@@ -141,7 +141,7 @@ func (s Situation) leastRecentlyUsedStep(because string, shortage bool) (step *D
 	var able []Candidate
 	for _, c := range s.Candidates {
 		tier := c.nextTier()
-		if !c.mayHibernate() || tier == MoveToDisk && !shortage || dry && c.Attempts.lastLoggedUse(tier).Equal(c.Use.LastUse) {
+		if !c.mayHibernate() || tier == MoveToDisk && !shortage || dry && c.Attempts.lastUseLoggedInDryRun(tier).Equal(c.Use.LastUse) {
 			continue
 		}
 		at := c.earliestStepTime(s.Now, c.Use.LastUse.Add(time.Duration(c.Config.MinAwake)))

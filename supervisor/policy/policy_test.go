@@ -151,7 +151,7 @@ func TestDecide(t *testing.T) {
 				if d.DryRun {
 					got = "dry: " + got
 				}
-				if because, _ := s.exceededLimit(); because == d.Because {
+				if because, _ := s.exceededLimitText(); because == d.Because {
 					got += ", " + because
 				}
 			}
@@ -173,7 +173,7 @@ func TestAttemptsBackOff(t *testing.T) {
 	var a SleepAttempts
 	var pauses []time.Duration
 	for range 11 {
-		a.Record(&Decision{Tier: Hibernate}, errBroke, noon)
+		a.RecordOutcome(&Decision{Tier: Hibernate}, errBroke, noon)
 		pauses = append(pauses, a.notBefore.Sub(noon))
 	}
 	want := []time.Duration{
@@ -183,11 +183,11 @@ func TestAttemptsBackOff(t *testing.T) {
 	if diff := cmp.Diff(want, pauses); diff != "" {
 		t.Errorf("pauses (-want +got):\n%s", diff)
 	}
-	a.Record(&Decision{Tier: Hibernate}, shell.ErrInUse, noon)
+	a.RecordOutcome(&Decision{Tier: Hibernate}, shell.ErrInUse, noon)
 	if a.failures != 11 || !errors.Is(a.failure, errBroke) {
 		t.Errorf("a call that came first counts as a failure: %+v", a)
 	}
-	a.Record(&Decision{Tier: Hibernate}, nil, noon)
+	a.RecordOutcome(&Decision{Tier: Hibernate}, nil, noon)
 	if diff := cmp.Diff(SleepAttempts{}, a, cmp.AllowUnexported(SleepAttempts{})); diff != "" {
 		t.Errorf("after a success (-want +got):\n%s", diff)
 	}

@@ -28,18 +28,19 @@ type SleepAttempts struct {
 	loggedSuspend, loggedHibernate time.Time
 }
 
-// lastLoggedUse returns the last use at the time when a dry run logged a step of that tier,
-// zero if none did. Hibernate and MoveToDisk count as one tier.
-func (a SleepAttempts) lastLoggedUse(tier Tier) time.Time {
+// lastUseLoggedInDryRun returns the last use at the time when a dry run logged a step of
+// that tier, zero if none did. Hibernate and MoveToDisk count as one tier.
+func (a SleepAttempts) lastUseLoggedInDryRun(tier Tier) time.Time {
 	if tier == Suspend {
 		return a.loggedSuspend
 	}
 	return a.loggedHibernate
 }
 
-// Record adds the outcome of a decision that was carried out at now: err is why the step
-// failed, nil if it succeeded or was only logged. A success clears earlier failures.
-func (a *SleepAttempts) Record(d *Decision, err error, now time.Time) {
+// RecordOutcome adds the outcome of a decision that was carried out at now: err is why
+// the step failed, nil if it succeeded or was only logged. A success clears earlier
+// failures.
+func (a *SleepAttempts) RecordOutcome(d *Decision, err error, now time.Time) {
 	switch {
 	case d.DryRun && d.Tier == Suspend:
 		a.loggedSuspend = d.Use.LastUse

@@ -51,7 +51,7 @@ func (f *Finder) findAndNoteLandlockDomains(processes []treeProcess, found *find
 func (f *Finder) threadsUnableToInspectBystander(tids []int) (barred []int, err error) {
 	byOwner := make(map[procfs.Owner][]int)
 	for _, tid := range tids {
-		owner := procfs.OwnerOf(tid)
+		owner := procfs.OwnerOrRoot(tid)
 		byOwner[owner] = append(byOwner[owner], tid)
 	}
 	for owner, tids := range byOwner {

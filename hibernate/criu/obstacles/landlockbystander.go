@@ -22,7 +22,7 @@ import (
 // leaves out threads that have ended.
 func threadsUnableToInspect(nsPID int, tids []int) ([]int, error) {
 	const memory = 1 // KCMP_VM, which compares the process with itself: only the permission counts
-	results, err := tracee.Syscall(tids, unix.SYS_KCMP, uintptr(nsPID), uintptr(nsPID), memory, 0, 0)
+	results, err := tracee.SyscallInThreads(tids, unix.SYS_KCMP, uintptr(nsPID), uintptr(nsPID), memory, 0, 0)
 	if err != nil {
 		return nil, err
 	}

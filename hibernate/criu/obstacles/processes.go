@@ -19,7 +19,7 @@ var namespaces = []string{"user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "
 // processes with the root, the first of the tree, and the root with the host.
 func findProcessObstacles(treePIDs []int, found *findings) {
 	root := treePIDs[0]
-	rootCgroup, mayDumpOthers := cgroup.PathOf(root), mayDumpOtherUsers()
+	rootCgroup, mayDumpOthers := cgroup.PathBelowMount(root), mayDumpOtherUsers()
 	rootNamespaces := make(map[string]string)
 	for _, kind := range namespaces {
 		rootNamespaces[kind] = procfs.Namespace(root, kind)
@@ -39,7 +39,7 @@ func findProcessObstacles(treePIDs []int, found *findings) {
 				break // a process with one such namespace usually has several
 			}
 		}
-		if own := cgroup.PathOf(pid); own != rootCgroup && own != "" {
+		if own := cgroup.PathBelowMount(pid); own != rootCgroup && own != "" {
 			found.addProcess(pid, "is in a cgroup of its own, "+own, "it would wake up in the plugin's: the program must not make cgroups")
 		}
 		if personality := procfs.Personality(pid); personality != hostPersonality && personality != "" {

@@ -64,7 +64,7 @@ func findUnixSocketObstacles(treeSockets map[uint32]procfs.Descriptor, found *fi
 		what := "a unix connection to a process outside of the plugin"
 		if name := all[s.Peer].Name; name != "" {
 			what += ", at " + name
-		} else if holder := procfs.SocketHolder(s.Peer); holder != 0 {
+		} else if holder := procfs.FindSocketHolder(s.Peer); holder != 0 {
 			what += fmt.Sprintf(", %d (%s)", holder, procfs.ProcessName(holder))
 		}
 		found.addOrMergeDescriptor(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
@@ -100,7 +100,7 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 func awaitAndFindUnreadWatches(watches []procfs.Descriptor, found *findings) {
 	isPresentAfterWait(func() bool {
 		watches = slices.DeleteFunc(watches, func(d procfs.Descriptor) bool {
-			size, err := d.QueuedBytes()
+			size, err := d.ReadableBytes()
 			return err != nil || size == 0
 		})
 		return len(watches) > 0

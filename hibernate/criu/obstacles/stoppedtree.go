@@ -47,7 +47,7 @@ func findMemoryDenyWriteExecute(processes []treeProcess, found *findings) error 
 	for _, p := range processes {
 		tids = append(tids, p.tids[0])
 	}
-	results, err := tracee.Syscall(tids, unix.SYS_PRCTL, unix.PR_GET_MDWE, 0, 0, 0, 0)
+	results, err := tracee.SyscallInThreads(tids, unix.SYS_PRCTL, unix.PR_GET_MDWE, 0, 0, 0, 0)
 	if err != nil {
 		return fmt.Errorf("cannot tell which processes have PR_SET_MDWE: %w", err)
 	}

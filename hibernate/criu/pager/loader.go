@@ -53,7 +53,7 @@ func RunLoader(receiveMemory func(json.RawMessage, []*os.File) (hibernate.Memory
 	// A service manager may signal all processes of the service, the plugin as well. The
 	// plugin may need its memory for an orderly end.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	host, err := unixsock.ConnFromFD(hostFD)
+	host, err := unixsock.TakeConnFromFD(hostFD)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (l *loader) awaitConfirmAndAnswer(commands *json.Decoder, spacesReceived <-
 // connects, to which it sends the last report. It returns only if the loader's socket fails.
 func (l *loader) obeyAndAcceptHosts(firstHost *net.UnixConn, commands *json.Decoder) {
 	go l.obeyCommandsUntilHangup(firstHost, commands)
-	listener, err := unixsock.ListenerFromFD(socketFD)
+	listener, err := unixsock.TakeListenerFromFD(socketFD)
 	for err == nil {
 		var host *net.UnixConn
 		if host, err = listener.AcceptUnix(); err != nil {
@@ -252,5 +252,5 @@ func receiveCRIUSocket(host *net.UnixConn) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot take CRIU's socket over: %w", err)
 	}
-	return unixsock.ListenerFromFD(uintptr(fd))
+	return unixsock.TakeListenerFromFD(uintptr(fd))
 }

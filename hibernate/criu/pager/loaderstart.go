@@ -78,7 +78,7 @@ func (c *loaderClient) startLoaderProcess() error {
 		return err
 	}
 	unnamed := filepath.Join(c.dir, "new")
-	socket, err := unixsock.Bind(unnamed)
+	socket, err := unixsock.BindWithoutListening(unnamed)
 	if err != nil {
 		return err
 	}

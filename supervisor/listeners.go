@@ -78,17 +78,17 @@ type observer struct {
 func (o observer) Transition(t shell.Transition) {
 	s := o.s
 	s.events.Transition(t)
-	s.restarts.onTransition(t)
-	s.autoSleep.onTransition(t)
+	s.restarts.planOrCancelRestart(t)
+	s.autoSleep.noteTransitionAndDecideSoon(t)
 	switch {
 	case t.From == t.To:
 	case t.To == shell.Activated:
 		s.conditions.setInstancePresent(t.Callsign, true)
-		s.recheckRequirements()
+		s.recheckAllInBackground()
 	case t.To.IsInSleepCycle():
 	default:
 		s.conditions.setInstancePresent(t.Callsign, false)
-		s.dropSubsystems(t.Callsign)
-		s.recheckRequirements()
+		s.dropAndAnnounceSubsystems(t.Callsign)
+		s.recheckAllInBackground()
 	}
 }
