@@ -12,9 +12,9 @@ import (
 	"dormouse/shell"
 )
 
-// hasErrorNumber reports whether err is a host's answer with one of Thunder's error
+// hasAnyErrorNumber reports whether err is a host's answer with one of Thunder's error
 // numbers, as R4 spells them.
-func hasErrorNumber(err error, numbers ...thunder.ErrorNumber) bool {
+func hasAnyErrorNumber(err error, numbers ...thunder.ErrorNumber) bool {
 	remote, ok := errors.AsType[*remoteError](err)
 	return ok && slices.ContainsFunc(numbers, func(n thunder.ErrorNumber) bool { return n.R4Error().Code == remote.Code })
 }
@@ -31,12 +31,12 @@ func (c *client) unknownInstanceError(ctx context.Context, callsign string) erro
 	for _, r := range all {
 		names = append(names, r.Callsign)
 	}
-	return fmt.Errorf("there is no instance %q%s", callsign, suggestion(callsign, names))
+	return fmt.Errorf("there is no instance %q%s", callsign, similarOrKnownWordsText(callsign, names))
 }
 
-// commandForSameHost returns the words as a command line of this program for the same
+// commandLineForSameHost returns the words as a command line of this program for the same
 // host, ready to be pasted.
-func (c *client) commandForSameHost(words string) string {
+func (c *client) commandLineForSameHost(words string) string {
 	line := os.Args[0] + " " + words
 	if c.address != defaultHost {
 		line += " --host " + c.address
@@ -44,17 +44,17 @@ func (c *client) commandForSameHost(words string) string {
 	return line
 }
 
-// addAdvice returns err, the error of a verb on an instance, with a command that the user
-// can try next, or with similar callsigns if the instance does not exist. It leaves out
-// "cannot VERB: ", which the caller adds. An error that the host did not answer stays as it
-// is.
-func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error) error {
+// rewordWithAdvice returns err, the error of a verb on an instance, with a command that
+// the user can try next, or with similar callsigns if the instance does not exist. It
+// leaves out "cannot VERB: ", which the caller adds. An error that the host did not
+// answer stays as it is.
+func (c *client) rewordWithAdvice(ctx context.Context, verb, callsign string, err error) error {
 	remote, ok := errors.AsType[*remoteError](err)
 	if !ok {
 		return err
 	}
-	if hasErrorNumber(err, thunder.UnknownKey, thunder.NotExist) {
-		if _, rerr := c.listInstances(ctx, callsign); hasErrorNumber(rerr, thunder.UnknownKey) {
+	if hasAnyErrorNumber(err, thunder.UnknownKey, thunder.NotExist) {
+		if _, rerr := c.listInstances(ctx, callsign); hasAnyErrorNumber(rerr, thunder.UnknownKey) {
 			return c.unknownInstanceError(ctx, callsign)
 		}
 	}
@@ -64,14 +64,14 @@ func (c *client) addAdvice(ctx context.Context, verb, callsign string, err error
 		return fmt.Errorf("%s; try: %s", text, command)
 	}
 	switch {
-	case hasErrorNumber(err, thunder.IllegalState) && verb == "hibernate" && strings.Contains(text, "resumed"):
-		return try(c.commandForSameHost("plugin suspend " + callsign))
-	case hasErrorNumber(err, thunder.Hibernated), hasErrorNumber(err, thunder.Unavailable) && verb == "call":
-		return try(c.commandForSameHost("plugin activate " + callsign))
-	case hasErrorNumber(err, thunder.NotSupported):
+	case hasAnyErrorNumber(err, thunder.IllegalState) && verb == "hibernate" && strings.Contains(text, "resumed"):
+		return try(c.commandLineForSameHost("plugin suspend " + callsign))
+	case hasAnyErrorNumber(err, thunder.Hibernated), hasAnyErrorNumber(err, thunder.Unavailable) && verb == "call":
+		return try(c.commandLineForSameHost("plugin activate " + callsign))
+	case hasAnyErrorNumber(err, thunder.NotSupported):
 		return try(os.Args[0] + " doctor")
-	case hasErrorNumber(err, thunder.OpeningFailed, thunder.InProgress, thunder.IllegalState):
-		return try(c.commandForSameHost("plugin show " + callsign))
+	case hasAnyErrorNumber(err, thunder.OpeningFailed, thunder.InProgress, thunder.IllegalState):
+		return try(c.commandLineForSameHost("plugin show " + callsign))
 	}
 	return errors.New(text)
 }

@@ -17,7 +17,7 @@ func callVerb(flags *flag.FlagSet) action {
 	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		method := args[0]
-		callsign, _, ok := cutAtLast(method, ".")
+		callsign, _, ok := cutAtLastInner(method, ".")
 		if !ok {
 			return &usageError{err: fmt.Errorf("%q is not CALLSIGN.METHOD", method)}
 		}
@@ -31,22 +31,22 @@ func callVerb(flags *flag.FlagSet) action {
 		}
 		result, err := c.call(ctx, method, params)
 		if err != nil {
-			return fmt.Errorf("cannot call %s: %w", method, c.addAdvice(ctx, "call", withoutVersion(callsign), err))
+			return fmt.Errorf("cannot call %s: %w", method, c.rewordWithAdvice(ctx, "call", withoutVersion(callsign), err))
 		}
-		return t.printResult(result, format)
+		return t.printResultJSON(result, format)
 	}
 }
 
-// readJSONArgument returns the JSON that an argument stands for: the argument itself, the
+// readJSONArgument returns the JSON that jsonOrFileOrDash stands for: the argument itself, the
 // content of FILE if it is @FILE, or the content of in if it is "-". The error is a
 // *usageError if that is not JSON.
-func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
-	raw, from := []byte(argument), "the parameters"
+func readJSONArgument(in io.Reader, jsonOrFileOrDash string) (json.RawMessage, error) {
+	raw, from := []byte(jsonOrFileOrDash), "the parameters"
 	var err error
-	if argument == "-" {
+	if jsonOrFileOrDash == "-" {
 		from = "standard input"
 		raw, err = io.ReadAll(in)
-	} else if path, ok := strings.CutPrefix(argument, "@"); ok {
+	} else if path, ok := strings.CutPrefix(jsonOrFileOrDash, "@"); ok {
 		from = path
 		raw, err = os.ReadFile(path)
 	}
@@ -64,15 +64,15 @@ func readJSONArgument(in io.Reader, argument string) (json.RawMessage, error) {
 // withoutVersion removes the version that may follow a callsign: "Counter.1" becomes
 // "Counter".
 func withoutVersion(callsign string) string {
-	if name, digits, ok := cutAtLast(callsign, "."); ok && strings.Trim(digits, "0123456789") == "" {
+	if name, digits, ok := cutAtLastInner(callsign, "."); ok && strings.Trim(digits, "0123456789") == "" {
 		return name
 	}
 	return callsign
 }
 
-// cutAtLast is strings.Cut around the last sep. Found is false if sep is missing, or if the
-// last sep is at either end of s.
-func cutAtLast(s, sep string) (before, after string, found bool) {
+// cutAtLastInner is strings.Cut around the last sep. Found is false if sep is missing, or
+// if the last sep is at either end of s.
+func cutAtLastInner(s, sep string) (before, after string, found bool) {
 	i := strings.LastIndex(s, sep)
 	if i <= 0 || i == len(s)-len(sep) {
 		return s, "", false

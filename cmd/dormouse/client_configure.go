@@ -20,7 +20,7 @@ func configureVerb(flags *flag.FlagSet) action {
 		call := func(goal, method string, params any) (json.RawMessage, error) {
 			result, err := c.call(ctx, "Controller."+method, params)
 			if err != nil {
-				err = fmt.Errorf("cannot %s %s: %w", goal, name, c.addAdvice(ctx, "configure", name, err))
+				err = fmt.Errorf("cannot %s %s: %w", goal, name, c.rewordWithAdvice(ctx, "configure", name, err))
 			}
 			return result, err
 		}
@@ -50,6 +50,6 @@ func configureVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return t.printResult(now, format)
+		return t.printResultJSON(now, format)
 	}
 }

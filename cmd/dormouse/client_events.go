@@ -39,7 +39,7 @@ func eventsVerb(flags *flag.FlagSet) action {
 		}
 		defer func() { _ = ws.CloseNow() }()
 		ws.SetReadLimit(-1)
-		if err := subscribeToAllEvents(ctx, ws); err != nil {
+		if err := sendAllEventSubscriptions(ctx, ws); err != nil {
 			return err
 		}
 		for {
@@ -51,14 +51,14 @@ func eventsVerb(flags *flag.FlagSet) action {
 			case err != nil:
 				return fmt.Errorf("the host at %s ended the connection: %w", c.address, innermostError(err))
 			}
-			e, err := parseEvent(message)
+			e, err := parseEventOrAcceptance(message)
 			switch {
 			case err != nil:
 				return err
-			case e.Event == "" || !e.matchesAnyName(wanted):
+			case e.Event == "" || !e.matchesFilter(wanted):
 				continue
 			}
-			t.printf("%s\n", e.text(format))
+			t.printf("%s\n", e.line(format))
 			if t.writeErr != nil {
 				return t.writeErr
 			}
@@ -82,9 +82,9 @@ func (c *client) checkEventCallsigns(ctx context.Context, wanted []string) error
 	return nil
 }
 
-// subscribeToAllEvents sends the requests that register for all events of the host. The
-// host's answers arrive among the events.
-func subscribeToAllEvents(ctx context.Context, ws *websocket.Conn) error {
+// sendAllEventSubscriptions sends the requests that register for all events of the host.
+// The host's answers arrive among the events.
+func sendAllEventSubscriptions(ctx context.Context, ws *websocket.Conn) error {
 	for i, name := range []string{"all", controlEvent} {
 		request := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Controller.1.register","params":{"event":%q,"id":"events"}}`, i+1, name)
 		if err := ws.Write(ctx, websocket.MessageText, []byte(request)); err != nil {
@@ -94,9 +94,10 @@ func subscribeToAllEvents(ctx context.Context, ws *websocket.Conn) error {
 	return nil
 }
 
-// parseEvent returns the event of a message, with the present time, or an event without a
-// name if the message accepts a subscription. A message that refuses one is an error.
-func parseEvent(message []byte) (event, error) {
+// parseEventOrAcceptance returns the event of a message, with the present time, or an
+// event without a name if the message accepts a subscription. A message that refuses one
+// is an error.
+func parseEventOrAcceptance(message []byte) (event, error) {
 	var m struct {
 		Method string `json:"method"`
 		Params struct {
@@ -128,14 +129,14 @@ func parseEvent(message []byte) (event, error) {
 	return e, nil
 }
 
-// matchesAnyName reports whether one of the names, CALLSIGN or CALLSIGN.EVENT, is that of
+// matchesFilter reports whether one of the names, CALLSIGN or CALLSIGN.EVENT, is that of
 // the event, or whether there are no names.
-func (e event) matchesAnyName(wanted []string) bool {
-	return len(wanted) == 0 || slices.Contains(wanted, e.Callsign) || slices.Contains(wanted, e.Callsign+"."+e.Event)
+func (e event) matchesFilter(names []string) bool {
+	return len(names) == 0 || slices.Contains(names, e.Callsign) || slices.Contains(names, e.Callsign+"."+e.Event)
 }
 
-// text returns the event as one line: as JSON with -o json, else for a person.
-func (e event) text(format *outputFormat) string {
+// line returns the event as one line: as JSON with -o json, else for a person.
+func (e event) line(format *outputFormat) string {
 	if format.isJSON() {
 		line, _ := json.Marshal(e) // its only free part was parsed from JSON
 		return string(line)

@@ -21,7 +21,7 @@ func explainVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot explain %s: %w", args[0], err)
 		}
-		return printAnswer(t, format, "explanation", result, explanationText)
+		return printJSONOrText(t, format, "explanation", result, explanationText)
 	}
 }
 
@@ -33,49 +33,49 @@ func explanationText(e dialect.Explanation) string {
 		if i == 0 {
 			name = "keeps it awake"
 		}
-		rows.addRow("  "+name, joinLines(keeps))
+		rows.addRow("  "+name, joinLinesBySemicolon(keeps))
 	}
 	if e.Next != nil {
-		next := fmt.Sprintf("%s at %s: %s", e.Next.Do, parseTime(e.Next.At).Local().Format(time.TimeOnly), e.Next.Because)
+		next := fmt.Sprintf("%s at %s: %s", e.Next.Do, parseTimeOrZero(e.Next.At).Local().Format(time.TimeOnly), e.Next.Because)
 		if e.Next.DryRun {
 			next += ", but this is a dry run and it will only be told"
 		}
 		rows.addRow("  next", next)
 	}
 	if e.LastUse != "" {
-		rows.addRow("  last used", formatMoment(e.LastUse))
+		rows.addRow("  last used", formatTimeAndAge(e.LastUse))
 	}
 	if e.Saves > 0 {
 		rows.addRow("  would save", bytesize.Format(e.Saves)+" of memory")
 	}
 	if e.Loading != nil {
-		rows.addRow("  its memory", progressText(*e.Loading)+" loaded since its wake, the rest follows")
+		rows.addRow("  its memory", progressInMiB(*e.Loading)+" loaded since its wake, the rest follows")
 	}
 	if e.State == "activated" {
-		rows.addRow("  a hibernation", obstacleText(e.Obstacle))
+		rows.addRow("  a hibernation", hibernationOutlookText(e.Obstacle))
 	}
 	if e.Failure != "" {
 		again := "not until it is started anew"
 		if e.Retry != "" {
-			again = parseTime(e.Retry).Local().Format(time.TimeOnly)
+			again = parseTimeOrZero(e.Retry).Local().Format(time.TimeOnly)
 		}
-		rows.addRow("  last failure", joinLines(e.Failure)+"; next attempt: "+again)
+		rows.addRow("  last failure", joinLinesBySemicolon(e.Failure)+"; next attempt: "+again)
 	}
 	switch {
 	case e.Golden != nil:
-		rows.addRow("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", formatMoment(e.Golden.Created), bytesize.Format(e.Golden.Bytes)))
+		rows.addRow("  next start", fmt.Sprintf("warm, from the golden image made %s, %s", formatTimeAndAge(e.Golden.Created), bytesize.Format(e.Golden.Bytes)))
 	case e.Cold != "":
-		rows.addRow("  next start", "cold: "+joinLines(e.Cold))
+		rows.addRow("  next start", "cold: "+joinLinesBySemicolon(e.Cold))
 	}
-	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, joinLines(e.Why), rows.text(0))
+	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, joinLinesBySemicolon(e.Why), rows.alignedText(0))
 }
 
-// obstacleText returns the rest of a sentence that begins with "a hibernation": that it
-// would fail because of the obstacle, or that nothing is known to stop it if obstacle is
-// "".
-func obstacleText(obstacle string) string {
+// hibernationOutlookText returns the rest of a sentence that begins with "a hibernation":
+// that it would fail because of the obstacle, or that nothing is known to stop it if
+// obstacle is "".
+func hibernationOutlookText(obstacle string) string {
 	if obstacle == "" {
 		return "is stopped by nothing that is known"
 	}
-	return "would fail: " + joinLines(obstacle)
+	return "would fail: " + joinLinesBySemicolon(obstacle)
 }

@@ -42,8 +42,9 @@ func (r *instanceRecord) UnmarshalJSON(raw []byte) error {
 // MarshalJSON returns the record as the host sent it.
 func (r instanceRecord) MarshalJSON() ([]byte, error) { return r.raw.MarshalJSON() }
 
-// displayState returns the transition that is under way, else the state of the instance.
-func (r instanceRecord) displayState() string {
+// transitionOrState returns the transition that is under way, else the state of the
+// instance.
+func (r instanceRecord) transitionOrState() string {
 	if r.Transition != "" {
 		return string(r.Transition)
 	}
@@ -55,9 +56,9 @@ func (r instanceRecord) isRunning() bool {
 	return r.State == "activated" || r.State == "suspended" || r.State == "resumed"
 }
 
-// imageBytes returns the size of the image of a hibernated instance, or of its memory in
-// the swap; 0 for an instance that is not hibernated.
-func (r instanceRecord) imageBytes() int64 {
+// imageOrSwapBytes returns the size of the image of a hibernated instance, or of its
+// memory in the swap; 0 for an instance that is not hibernated.
+func (r instanceRecord) imageOrSwapBytes() int64 {
 	if r.Image == nil {
 		return 0
 	}
@@ -69,11 +70,11 @@ func (r instanceRecord) sleepsInPlace() bool {
 	return r.Image != nil && r.Image.Engine == (pageout.Engine{}).Name()
 }
 
-// listInstances returns all instances, or only the one of the callsign if it is not "".
-func (c *client) listInstances(ctx context.Context, callsign string) ([]instanceRecord, error) {
+// listInstances returns all instances, or only the one of onlyCallsign if that is not "".
+func (c *client) listInstances(ctx context.Context, onlyCallsign string) ([]instanceRecord, error) {
 	method := "Controller.status"
-	if callsign != "" {
-		method += "@" + callsign
+	if onlyCallsign != "" {
+		method += "@" + onlyCallsign
 	}
 	result, err := c.call(ctx, method, nil)
 	if err != nil {
@@ -91,7 +92,7 @@ func (c *client) listInstances(ctx context.Context, callsign string) ([]instance
 func (c *client) getInstance(ctx context.Context, callsign string) (instanceRecord, error) {
 	found, err := c.listInstances(ctx, callsign)
 	switch {
-	case hasErrorNumber(err, thunder.UnknownKey):
+	case hasAnyErrorNumber(err, thunder.UnknownKey):
 		return instanceRecord{}, c.unknownInstanceError(ctx, callsign)
 	case err != nil:
 		return instanceRecord{}, err

@@ -29,10 +29,10 @@ type operation struct {
 
 var (
 	activating        = operation{name: "activate", showsProgress: true, describeChange: describeActivation}
-	deactivating      = operation{name: "deactivate", needlessIn: "deactivated", showsProgress: true, describeChange: describeState}
-	suspending        = operation{name: "suspend", needlessIn: "suspended", describeChange: describeState}
+	deactivating      = operation{name: "deactivate", needlessIn: "deactivated", showsProgress: true, describeChange: describeNewState}
+	suspending        = operation{name: "suspend", needlessIn: "suspended", describeChange: describeNewState}
 	resuming          = operation{name: "resume", needlessIn: "resumed", showsProgress: true, describeChange: describeActivation}
-	makingUnavailable = operation{name: "unavailable", needlessIn: "unavailable", describeChange: describeState}
+	makingUnavailable = operation{name: "unavailable", needlessIn: "unavailable", describeChange: describeNewState}
 	hibernating       = operation{name: "hibernate", needlessIn: "hibernated", showsProgress: true, takesTimeout: true, describeChange: describeHibernation}
 )
 
@@ -57,19 +57,19 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 			if *timeout < 0 {
 				return &usageError{err: errors.New("--timeout must be more than zero")}
 			}
-			return c.operateAll(ctx, t, o, names, *timeout, format)
+			return c.operateAllAndPrint(ctx, t, o, names, *timeout, format)
 		}
 	}
 }
 
-// operateAll carries out an operation on one instance after the other and prints the
-// outcomes. It goes on after an instance has failed, and then returns errReported; it stops
-// when the host can't be reached or ctx has ended. Limit is as in operate.
-func (c *client) operateAll(ctx context.Context, t *terminal, o operation, callsigns []string, limit time.Duration, format *outputFormat) error {
+// operateAllAndPrint carries out an operation on one instance after the other and prints
+// the outcomes. It goes on after an instance has failed, and then returns errReported; it
+// stops when the host can't be reached or ctx has ended. Limit is as in operateWithProgress.
+func (c *client) operateAllAndPrint(ctx context.Context, t *terminal, o operation, callsigns []string, limit time.Duration, format *outputFormat) error {
 	var outcomes []operationOutcome
 	var failed error
 	for _, name := range callsigns {
-		before, after, took, err := c.operate(ctx, t, o, name, limit)
+		before, after, took, err := c.operateWithProgress(ctx, t, o, name, limit)
 		result := operationOutcome{Callsign: name, Seconds: took.Seconds(), Status: after.raw}
 		switch {
 		case errors.Is(err, errUnreachable):
@@ -77,7 +77,7 @@ func (c *client) operateAll(ctx context.Context, t *terminal, o operation, calls
 		case err != nil:
 			failed = errReported
 			err = fmt.Errorf("cannot %s %s: %w", o.name, name, err)
-			t.errorf("dormouse: %s\n", joinLines(err.Error()))
+			t.printErrf("dormouse: %s\n", joinLinesBySemicolon(err.Error()))
 			result.Error = err.Error()
 		case !format.isJSON():
 			t.printf("%s %s, %s\n", name, o.describeOutcome(before, after), formatSeconds(took))
@@ -88,16 +88,16 @@ func (c *client) operateAll(ctx context.Context, t *terminal, o operation, calls
 		}
 	}
 	if format.isJSON() {
-		return errors.Join(t.printJSON(outcomes), failed)
+		return errors.Join(t.printIndentedJSON(outcomes), failed)
 	}
 	return failed
 }
 
-// operate carries out an operation on one instance, shows its progress, and returns the
-// records of the instance before and after, and how long the operation took. The host gives
-// up after limit, or after its own limit if that is 0. An operation that has nothing to do
-// succeeds.
-func (c *client) operate(ctx context.Context, t *terminal, o operation, callsign string, limit time.Duration) (before, after instanceRecord, took time.Duration, err error) {
+// operateWithProgress carries out an operation on one instance, shows its progress, and
+// returns the records of the instance before and after, and how long the operation took.
+// The host gives up after limit, or after its own limit if that is 0. An operation that
+// has nothing to do succeeds.
+func (c *client) operateWithProgress(ctx context.Context, t *terminal, o operation, callsign string, limit time.Duration) (before, after instanceRecord, took time.Duration, err error) {
 	if before, err = c.getInstance(ctx, callsign); err != nil {
 		return before, after, 0, err
 	}
@@ -107,17 +107,17 @@ func (c *client) operate(ctx context.Context, t *terminal, o operation, callsign
 	}
 	hide := func() {}
 	if o.showsProgress && t.errIsTerminal {
-		hide = c.showProgress(ctx, t, callsign)
+		hide = c.showProgressInBackground(ctx, t, callsign)
 	}
 	begun := time.Now()
 	_, err = c.call(ctx, "Controller."+o.name, params)
 	took = time.Since(begun)
 	hide()
-	if hasErrorNumber(err, thunder.IllegalState) && before.State == o.needlessIn {
+	if hasAnyErrorNumber(err, thunder.IllegalState) && before.State == o.needlessIn {
 		return before, before, took, nil // an error only to Thunder
 	}
 	if err != nil {
-		return before, after, took, c.addAdvice(ctx, o.name, callsign, err)
+		return before, after, took, c.rewordWithAdvice(ctx, o.name, callsign, err)
 	}
 	after, _ = c.getInstance(ctx, callsign) // it is done, even if the host has ended since
 	return before, after, took, nil
@@ -135,8 +135,8 @@ func (o operation) describeOutcome(before, after instanceRecord) string {
 	return o.describeChange(before, after)
 }
 
-// describeState returns the new state.
-func describeState(_, after instanceRecord) string { return after.State }
+// describeNewState returns the new state.
+func describeNewState(_, after instanceRecord) string { return after.State }
 
 // describeActivation returns the new state of a started or woken plugin, with its pid and
 // memory, and where that memory was, or why a wake failed.
@@ -149,12 +149,12 @@ func describeActivation(before, after instanceRecord) string {
 		return runs
 	}
 	if failure := lastWakeError(after); failure != "" {
-		return fmt.Sprintf("%s; it was started afresh: %s", runs, joinLines(failure))
+		return fmt.Sprintf("%s; it was started afresh: %s", runs, joinLinesBySemicolon(failure))
 	}
 	if before.sleepsInPlace() {
-		return fmt.Sprintf("woken: %s, %s to come back from the swap", runs, bytesize.Format(before.imageBytes()))
+		return fmt.Sprintf("woken: %s, %s to come back from the swap", runs, bytesize.Format(before.imageOrSwapBytes()))
 	}
-	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(before.imageBytes()))
+	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(before.imageOrSwapBytes()))
 }
 
 // lastWakeError returns the error of the last wake in the history, "" if that wake
@@ -175,5 +175,5 @@ func describeHibernation(before, after instanceRecord) string {
 	if after.sleepsInPlace() {
 		where = "in the swap"
 	}
-	return fmt.Sprintf("%s: %s %s, %s of memory given back", after.State, bytesize.Format(after.imageBytes()), where, bytesize.Format(max(0, before.Memory-after.Memory)))
+	return fmt.Sprintf("%s: %s %s, %s of memory given back", after.State, bytesize.Format(after.imageOrSwapBytes()), where, bytesize.Format(max(0, before.Memory-after.Memory)))
 }

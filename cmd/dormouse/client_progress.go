@@ -14,15 +14,15 @@ const (
 	progressInterval = 100 * time.Millisecond
 )
 
-// showProgress shows one line about a transition of the instance on standard error, once
-// progressDelay has passed, and keeps it up to date. The returned function removes the
-// line.
-func (c *client) showProgress(ctx context.Context, t *terminal, callsign string) (hide func()) {
+// showProgressInBackground shows one line about a transition of the instance on standard
+// error, once progressDelay has passed, and keeps it up to date. The returned function
+// removes the line.
+func (c *client) showProgressInBackground(ctx context.Context, t *terminal, callsign string) (hide func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	all.Go(func() {
 		begun := time.Now()
-		defer t.errorf(clearLine)
+		defer t.printErrf(clearLine)
 		timer := time.NewTimer(progressDelay)
 		defer timer.Stop()
 		for {
@@ -32,7 +32,7 @@ func (c *client) showProgress(ctx context.Context, t *terminal, callsign string)
 			case <-timer.C:
 			}
 			if found, err := c.listInstances(ctx, callsign); err == nil && len(found) == 1 {
-				t.errorf(clearLine+"%s", progressLine(found[0], time.Since(begun)))
+				t.printErrf(clearLine+"%s", progressLine(found[0], time.Since(begun)))
 			}
 			timer.Reset(progressInterval)
 		}
@@ -49,7 +49,7 @@ const clearLine = "\r\x1b[K"
 // progressLine returns the state of the instance, how much memory the transition has moved,
 // and the time since its beginning.
 func progressLine(r instanceRecord, elapsed time.Duration) string {
-	line := fmt.Sprintf("%s %s", r.displayState(), r.Callsign)
+	line := fmt.Sprintf("%s %s", r.transitionOrState(), r.Callsign)
 	if r.Progress != nil {
 		line += fmt.Sprintf("  %d / %d MiB", r.Progress.Done>>20, r.Progress.Total>>20)
 	}

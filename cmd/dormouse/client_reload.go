@@ -15,7 +15,7 @@ func reloadVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot reload: %w", err)
 		}
-		return printAnswer(t, format, "changes", result, func(changes []string) string {
+		return printJSONOrText(t, format, "changes", result, func(changes []string) string {
 			if len(changes) == 0 {
 				return "nothing differs\n"
 			}

@@ -19,14 +19,14 @@ func listVerb(flags *flag.FlagSet) action {
 			return err
 		}
 		if format.isJSON() {
-			return t.printJSON(all)
+			return t.printIndentedJSON(all)
 		}
 		rows := table{}
 		rows.addRow("NAME", "STATE", "PID", "MEMORY", "IMAGE", "SINCE", "REASON")
 		for _, r := range all {
-			rows.addRow(r.Callsign, r.displayState(), pidText(r), bytesOrDash(r.Memory), bytesOrDash(r.imageBytes()), formatAge(time.Since(parseTime(r.Since))), reasonText(r.Reason, r.Error))
+			rows.addRow(r.Callsign, r.transitionOrState(), pidOrDash(r), bytesOrDash(r.Memory), bytesOrDash(r.imageOrSwapBytes()), formatAge(time.Since(parseTimeOrZero(r.Since))), reasonText(r.Reason, r.Error))
 		}
-		t.printf("%s", rows.text(t.width))
+		t.printf("%s", rows.alignedText(t.width))
 		return nil
 	}
 }
@@ -40,7 +40,7 @@ func showVerb(flags *flag.FlagSet) action {
 			return err
 		}
 		if format.isJSON() {
-			return t.printJSON(r)
+			return t.printIndentedJSON(r)
 		}
 		t.printf("%s", r.detailsText())
 		return nil
@@ -56,10 +56,10 @@ func (r instanceRecord) detailsText() string {
 		}
 	}
 	add("callsign", r.Callsign)
-	add("state", r.displayState())
+	add("state", r.transitionOrState())
 	add("reason", wordsOfPascalCase(r.Reason))
-	add("since", formatMoment(r.Since))
-	add("error", joinLines(r.Error))
+	add("since", formatTimeAndAge(r.Since))
+	add("error", joinLinesBySemicolon(r.Error))
 	add("class", fmt.Sprintf("%s %d.%d.%d", r.ClassName, r.Version.Major, r.Version.Minor, r.Version.Patch))
 	add("executable", r.Locator)
 	add("start mode", wordsOfPascalCase(r.StartMode))
@@ -68,38 +68,38 @@ func (r instanceRecord) detailsText() string {
 	add("ended by", strings.Join(r.Termination, ", "))
 	add("controls", strings.Join(r.Control, ", "))
 	if r.PID != 0 {
-		add("pid", pidText(r))
+		add("pid", pidOrDash(r))
 		add("memory", bytesOrDash(r.Memory))
 	}
 	if r.Loading != nil {
-		add("loading", progressText(*r.Loading)+" of it since its wake")
+		add("loading", progressInMiB(*r.Loading)+" of it since its wake")
 	}
 	if r.Image != nil {
-		add("image", bytesize.Format(r.Image.Bytes)+" by "+r.Image.Engine+", made "+formatMoment(r.Image.Created))
+		add("image", bytesize.Format(r.Image.Bytes)+" by "+r.Image.Engine+", made "+formatTimeAndAge(r.Image.Created))
 	}
 	if r.Warm != nil {
-		add("started", fmt.Sprintf("warm, from the golden image made %s, as generation %d", formatMoment(r.Warm.Created), r.Warm.Generation))
+		add("started", fmt.Sprintf("warm, from the golden image made %s, as generation %d", formatTimeAndAge(r.Warm.Created), r.Warm.Generation))
 	}
 	add("calls", fmt.Sprint(r.Requests))
 	add("observers", fmt.Sprint(r.Observers))
 	add("configuration", string(r.Configuration))
 	if len(r.History) == 0 {
-		return rows.text(0)
+		return rows.alignedText(0)
 	}
-	text := rows.text(0) + "\nhistory\n"
+	text := rows.alignedText(0) + "\nhistory\n"
 	rows = table{}
 	for _, h := range r.History {
 		change := fmt.Sprintf("%s → %s", h.From, h.To)
 		if h.From == h.To {
 			change = string(h.Control)
 		}
-		rows.addRow("  "+parseTime(h.At).Local().Format(time.DateTime+".000"), string(h.Event), change, reasonText(h.Reason, h.Error))
+		rows.addRow("  "+parseTimeOrZero(h.At).Local().Format(time.DateTime+".000"), string(h.Event), change, reasonText(h.Reason, h.Error))
 	}
-	return text + rows.text(0)
+	return text + rows.alignedText(0)
 }
 
-// pidText returns the pid of the plugin, or a dash.
-func pidText(r instanceRecord) string {
+// pidOrDash returns the pid of the plugin, or a dash.
+func pidOrDash(r instanceRecord) string {
 	if r.PID == 0 {
 		return "-"
 	}
@@ -109,7 +109,7 @@ func pidText(r instanceRecord) string {
 // reasonText returns the reason of a state in words, and the error behind it. It leaves
 // out a reason with which the error begins.
 func reasonText(reason, failure string) string {
-	reason, failure = wordsOfPascalCase(reason), joinLines(failure)
+	reason, failure = wordsOfPascalCase(reason), joinLinesBySemicolon(failure)
 	switch {
 	case failure == "":
 		return reason
@@ -119,15 +119,15 @@ func reasonText(reason, failure string) string {
 	return reason + ": " + failure
 }
 
-// formatMoment formats a time that the host sent, and how long ago it was.
-func formatMoment(sent string) string {
-	t := parseTime(sent)
+// formatTimeAndAge formats a time that the host sent in RFC 3339, and how long ago it was.
+func formatTimeAndAge(rfc3339 string) string {
+	t := parseTimeOrZero(rfc3339)
 	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), formatAge(time.Since(t)))
 }
 
-// parseTime returns a time that the host sent in RFC 3339, zero if sent is "" or something
-// else.
-func parseTime(sent string) time.Time {
-	t, _ := time.Parse(time.RFC3339, sent)
+// parseTimeOrZero returns a time that the host sent in RFC 3339, zero if rfc3339 is "" or
+// something else.
+func parseTimeOrZero(rfc3339 string) time.Time {
+	t, _ := time.Parse(time.RFC3339, rfc3339)
 	return t
 }

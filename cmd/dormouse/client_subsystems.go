@@ -13,7 +13,7 @@ func subsystemsVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return printAnswer(t, format, "subsystems", result, func(all []subsystemRecord) string {
+		return printJSONOrText(t, format, "subsystems", result, func(all []subsystemRecord) string {
 			rows := table{}
 			rows.addRow("SUBSYSTEM", "STATE")
 			for _, s := range all {
@@ -23,7 +23,7 @@ func subsystemsVerb(flags *flag.FlagSet) action {
 				}
 				rows.addRow(s.Subsystem, state)
 			}
-			return rows.text(t.width)
+			return rows.alignedText(t.width)
 		})
 	}
 }

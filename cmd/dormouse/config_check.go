@@ -21,7 +21,7 @@ func configCheckVerb(flags *flag.FlagSet) action {
 		}
 		found, _ := errors.AsType[configs.LoadErrors](err)
 		if format.isJSON() {
-			return errors.Join(t.printJSON(problemsOf(found)), errReportedUnless(err == nil))
+			return errors.Join(t.printIndentedJSON(problemRecords(found)), errReportedUnless(err == nil))
 		}
 		if err != nil {
 			t.printf("%v\n", err)
@@ -43,8 +43,8 @@ type problem struct {
 	Message string `json:"message"`
 }
 
-// problemsOf returns the errors of a configuration as records for JSON.
-func problemsOf(found configs.LoadErrors) []problem {
+// problemRecords returns the errors of a configuration as records for JSON.
+func problemRecords(found configs.LoadErrors) []problem {
 	list := make([]problem, len(found))
 	for i, e := range found {
 		list[i] = problem{e.Source, e.Line, e.Err.Error()}

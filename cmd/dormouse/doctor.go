@@ -47,7 +47,7 @@ func doctorVerb(flags *flag.FlagSet) action {
 		found := examineMachine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
 		verdict := errReportedUnless(found.Checkpoint.Works)
 		if format.isJSON() {
-			return errors.Join(t.printJSON(found), verdict)
+			return errors.Join(t.printIndentedJSON(found), verdict)
 		}
 		rows := table{}
 		for _, f := range found.Findings {
@@ -55,13 +55,13 @@ func doctorVerb(flags *flag.FlagSet) action {
 			if !f.OK {
 				mark = "missing"
 			}
-			rows.addRow(f.Check, mark, joinLines(f.Found))
+			rows.addRow(f.Check, mark, joinLinesBySemicolon(f.Found))
 			if !f.OK {
 				rows.addRow("", "", "means: "+f.Means)
 				rows.addRow("", "", "mend:  "+f.Mend)
 			}
 		}
-		t.printf("%s\n%s", rows.text(0), found.doctorVerdict())
+		t.printf("%s\n%s", rows.alignedText(0), found.doctorVerdictLines())
 		return verdict
 	}
 }
@@ -80,7 +80,7 @@ func examineMachine(ctx context.Context, criuPath, trialDir string) examination 
 	ctx, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
 	cgroups, limits := examineCgroups(trialDir)
-	can := checkSleepSupport(ctx, engine, cgroups.OK)
+	can := trySleepSupport(ctx, engine, cgroups.OK)
 	trial := finding{
 		Check: "dump and restore", OK: can.Checkpoint.Works, Found: "done in " + formatSeconds(time.Since(begun)),
 		Means: "no plugin can be hibernated on disk",
@@ -89,11 +89,11 @@ func examineMachine(ctx context.Context, criuPath, trialDir string) examination 
 	if !trial.OK {
 		trial.Found = can.Checkpoint.Why
 	}
-	return examination{can, []finding{examineKernel(), examineRoot(), cgroups, limits, examinePressure(), examineCRIU(engine), trial, examineSwap(ctx)}}
+	return examination{can, []finding{examineKernelVersion(), examineRootRights(), cgroups, limits, examinePressureReports(), examineCRIUPresence(engine), trial, examineSwap(ctx)}}
 }
 
-// examineKernel checks whether the kernel is new enough to kill a cgroup at once.
-func examineKernel() finding {
+// examineKernelVersion checks whether the kernel is new enough to kill a cgroup at once.
+func examineKernelVersion() finding {
 	f := finding{
 		Check: "kernel", Found: "unknown",
 		Means: "a plugin's processes can't be ended all at once",
@@ -110,8 +110,8 @@ func examineKernel() finding {
 	return f
 }
 
-// examineRoot checks whether this program runs as root.
-func examineRoot() finding {
+// examineRootRights checks whether this program runs as root.
+func examineRootRights() finding {
 	uid := os.Geteuid()
 	return finding{
 		Check: "root", OK: uid == 0, Found: fmt.Sprintf("user %d", uid),
@@ -141,7 +141,7 @@ func examineCgroups(trialDir string) (cgroups, limits finding) {
 		Means: "an instance with limits does not start, unless it has open-files alone",
 		Mend:  "give the host's service Delegate=yes, and boot without cgroup v1",
 	}
-	return cgroups.withResult(err), limits.withResult(limitsErr)
+	return cgroups.withCheckResult(err), limits.withCheckResult(limitsErr)
 }
 
 // examineSwap checks whether plugins can be paged out. The swap matters only for plugins
@@ -151,31 +151,31 @@ func examineSwap(ctx context.Context) finding {
 		Check: "swap", Found: "can be used",
 		Means: "plugins that can't be dumped can't be paged out instead",
 		Mend:  "if that is wanted, make a swap in compressed memory with zramctl, mkswap and swapon",
-	}.withResult((pageout.Engine{}).Check(ctx))
+	}.withCheckResult((pageout.Engine{}).Check(ctx))
 }
 
-// examinePressure checks whether the kernel reports memory pressure.
-func examinePressure() finding {
+// examinePressureReports checks whether the kernel reports memory pressure.
+func examinePressureReports() finding {
 	rules := configs.Default().Hibernate.Tiers
 	return finding{
 		Check: "memory pressure", Found: "the kernel tells of it",
 		Means: "plugins sleep for want of memory only below memory-available",
 		Mend:  "boot with psi=1, or set memory-available in [hibernate]",
-	}.withResult(memory.CheckPressureSupport(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)))
+	}.withCheckResult(memory.CheckPressureSupport(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)))
 }
 
-// withResult returns the finding with the outcome of its check: ok if err is nil, else the
-// text of err.
-func (f finding) withResult(err error) finding {
+// withCheckResult returns the finding with the outcome of its check: ok if err is nil,
+// else the text of err.
+func (f finding) withCheckResult(err error) finding {
 	if f.OK = err == nil; !f.OK {
 		f.Found = err.Error()
 	}
 	return f
 }
 
-// examineCRIU checks whether there is an executable CRIU. It does not check whether that
-// works.
-func examineCRIU(engine *criu.Engine) finding {
+// examineCRIUPresence checks whether there is an executable CRIU. It does not check
+// whether that works.
+func examineCRIUPresence(engine *criu.Engine) finding {
 	f := finding{
 		Check: "CRIU", OK: engine.Path() != "", Found: engine.Name() + " at " + engine.Path(),
 		Means: "no plugin can be hibernated on disk",

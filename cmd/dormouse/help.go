@@ -20,7 +20,7 @@ func verbOverview(group string) string {
 			rows.addRow("  "+strings.TrimSpace(v.name+" "+v.args), v.summary)
 		}
 	}
-	b.WriteString(rows.text(0))
+	b.WriteString(rows.alignedText(0))
 	fmt.Fprintf(&b, "\n`dormouse VERB --help` says more. Exit codes: %d done, %d failed, %d wrong usage, %d no host reached.\n",
 		exitDone, exitFailed, exitUsage, exitUnreachable)
 	return b.String()
@@ -50,7 +50,7 @@ func (v verb) helpText() string {
 		rows.addRow("  "+strings.TrimSpace(dashes+f.Name+" "+name), about)
 	})
 	if len(rows.rows) > 0 {
-		b.WriteString("\nFlags:\n" + rows.text(0))
+		b.WriteString("\nFlags:\n" + rows.alignedText(0))
 	}
 	return b.String()
 }
@@ -63,7 +63,7 @@ func helpVerb(*flag.FlagSet) action {
 			t.printf("%s", verbOverview(""))
 			return nil
 		}
-		v, _, err := findVerb(args)
+		v, _, err := findVerbOrGroup(args)
 		switch {
 		case err != nil:
 			return err
@@ -83,7 +83,7 @@ func versionVerb(flags *flag.FlagSet) action {
 	return func(_ context.Context, t *terminal, _ []string) error {
 		platform := runtime.GOOS + "/" + runtime.GOARCH
 		if format.isJSON() {
-			return t.printJSON(map[string]string{"version": version, "go": runtime.Version(), "platform": platform})
+			return t.printIndentedJSON(map[string]string{"version": version, "go": runtime.Version(), "platform": platform})
 		}
 		t.printf("dormouse %s (%s, %s)\n", version, runtime.Version(), platform)
 		return nil

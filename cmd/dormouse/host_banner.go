@@ -27,9 +27,9 @@ func (h *hostServer) bannerText(address string, supported sleepSupport) string {
 		if st.Figures.PID != 0 {
 			pid = fmt.Sprintf("pid %d", st.Figures.PID)
 		}
-		rows.addRow("  "+st.Config.Callsign, stateText(st), pid)
+		rows.addRow("  "+st.Config.Callsign, stateOrControlText(st), pid)
 	}
-	b.WriteString(rows.text(0) + "\nTry in another terminal:\n\n")
+	b.WriteString(rows.alignedText(0) + "\nTry in another terminal:\n\n")
 	c := client{address: address}
 	for _, line := range c.suggestedCommands(h.host.PluginShells(), supported.canHibernate()) {
 		fmt.Fprintf(&b, "  %s\n", line)
@@ -37,9 +37,9 @@ func (h *hostServer) bannerText(address string, supported sleepSupport) string {
 	return b.String() + "\n"
 }
 
-// stateText returns the state of an instance; for an active plugin with state control, it
-// is suspended or resumed.
-func stateText(st shell.Status) string {
+// stateOrControlText returns the state of an instance; for an active plugin with state
+// control, it is suspended or resumed.
+func stateOrControlText(st shell.Status) string {
 	if st.State == shell.Activated && st.Control != "" {
 		return string(st.Control)
 	}
@@ -49,21 +49,21 @@ func stateText(st shell.Status) string {
 // suggestedCommands returns command lines for the user to try, which work in the present
 // state of the plugins. Without canHibernate none of them hibernates.
 func (c *client) suggestedCommands(plugins []*shell.Shell, canHibernate bool) []string {
-	lines := []string{c.commandForSameHost("plugin list")}
+	lines := []string{c.commandLineForSameHost("plugin list")}
 	for _, s := range plugins {
 		st := s.Status()
 		name := st.Config.Callsign
 		if st.State == shell.Activated && st.Information.Class == "counter" {
-			lines[0] = c.commandForSameHost("call " + name + `.increment '{"by":1}'`)
+			lines[0] = c.commandLineForSameHost("call " + name + `.increment '{"by":1}'`)
 		}
 		if st.State != shell.Activated || st.Control == "" || !canHibernate {
 			continue
 		}
-		hibernate := c.commandForSameHost("plugin hibernate " + name)
+		hibernate := c.commandLineForSameHost("plugin hibernate " + name)
 		if st.Control == statecontrol.Resumed {
-			hibernate = c.commandForSameHost("plugin suspend "+name) + " && " + hibernate
+			hibernate = c.commandLineForSameHost("plugin suspend "+name) + " && " + hibernate
 		}
-		return append(lines, hibernate, c.commandForSameHost("plugin activate "+name))
+		return append(lines, hibernate, c.commandLineForSameHost("plugin activate "+name))
 	}
-	return append(lines, c.commandForSameHost("plugin list -o json"), c.commandForSameHost("events"))
+	return append(lines, c.commandLineForSameHost("plugin list -o json"), c.commandLineForSameHost("events"))
 }

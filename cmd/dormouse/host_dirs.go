@@ -32,56 +32,56 @@ type hostDirs struct {
 	locks   []*os.File
 }
 
-// claimDirs makes and locks the root, the run directory and the directory of the images. It
-// returns an error if another host uses one of them. If the run directory's path is too
-// long for sockets, it takes a shorter one.
-func claimDirs(config configs.Config) (_ *hostDirs, err error) {
+// makeAndLockDirs makes and locks the root, the run directory and the directory of the
+// images. It returns an error if another host uses one of them. If the run directory's
+// path is too long for sockets, it takes a shorter one.
+func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 	root := config.Host.Root
 	p := &hostDirs{run: config.Host.RunDir()}
 	defer func() {
 		if err != nil {
-			p.release()
+			p.cleanUpAndUnlock()
 		}
 	}()
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the root directory: %w; --root DIR chooses another", err)
 	}
-	if err := p.lockRoot(root); err != nil {
+	if err := p.lockRootAndWritePID(root); err != nil {
 		return nil, err
 	}
 	if !socketPathsFit(p.run, config.Plugins) {
-		p.run, p.isShortened = shortRunDir(root), true
+		p.run, p.isShortened = shortRunDirPath(root), true
 		if !socketPathsFit(p.run, config.Plugins) {
 			return nil, fmt.Errorf("cannot find a directory whose path is short enough for sockets: %s is too long, set TMPDIR", p.run)
 		}
 	}
-	if err := makePrivateDir(p.run); err != nil {
+	if err := makeOrCheckPrivateDir(p.run); err != nil {
 		return nil, fmt.Errorf("cannot use %s as run directory: %w", p.run, err)
 	}
 	for _, dir := range []string{p.run, config.Hibernate.Dir} {
-		if err := p.lockDir(dir); err != nil {
+		if err := p.makeAndLockDir(dir); err != nil {
 			return nil, err
 		}
 	}
 	return p, nil
 }
 
-// communicatorPath makes the directory of the native clients' socket and returns the
+// makeCommunicatorDir makes the directory of the native clients' socket and returns the
 // socket's path: the configured one, or one in the shortened run directory if that is too
 // long for a socket.
-func (p *hostDirs) communicatorPath(configured string) (string, error) {
+func (p *hostDirs) makeCommunicatorDir(configured string) (socketPath string, err error) {
 	path := configured
 	if p.isShortened && len(path) > communicator.LongestPath {
 		path = filepath.Join(p.run, filepath.Base(path))
 	}
-	if err := makePrivateDir(filepath.Dir(path)); err != nil {
+	if err := makeOrCheckPrivateDir(filepath.Dir(path)); err != nil {
 		return "", fmt.Errorf("cannot use %s as the directory of the communicator: %w", filepath.Dir(path), err)
 	}
 	return path, nil
 }
 
-// writeAddress writes the address at which the host listens into a file in root.
-func (p *hostDirs) writeAddress(root, address string) error {
+// writeAddressFile writes the address at which the host listens into a file in root.
+func (p *hostDirs) writeAddressFile(root, address string) error {
 	path := filepath.Join(root, addressName)
 	if err := atomicfile.Write(path, []byte(address+"\n"), 0o600); err != nil {
 		return fmt.Errorf("cannot write the host's address: %w", err)
@@ -90,9 +90,9 @@ func (p *hostDirs) writeAddress(root, address string) error {
 	return nil
 }
 
-// release removes the address file, removes a shortened run directory if it is empty, and
-// unlocks the directories. The files of hibernated instances stay.
-func (p *hostDirs) release() {
+// cleanUpAndUnlock removes the address file, removes a shortened run directory if it is
+// empty, and unlocks the directories. The files of hibernated instances stay.
+func (p *hostDirs) cleanUpAndUnlock() {
 	if p.address != "" {
 		_ = os.Remove(p.address)
 	}
@@ -104,9 +104,9 @@ func (p *hostDirs) release() {
 	}
 }
 
-// lockRoot makes this process the only host with that root, and writes its pid into the
-// lock file. If another host has the root, the error names that host's pid.
-func (p *hostDirs) lockRoot(root string) error {
+// lockRootAndWritePID makes this process the only host with that root, and writes its pid
+// into the lock file. If another host has the root, the error names that host's pid.
+func (p *hostDirs) lockRootAndWritePID(root string) error {
 	lock, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot lock the root directory: %w", err)
@@ -131,8 +131,8 @@ func (p *hostDirs) lockRoot(root string) error {
 	return nil
 }
 
-// lockDir makes a directory and locks it against hosts with another root.
-func (p *hostDirs) lockDir(path string) error {
+// makeAndLockDir makes a directory and locks it against hosts with another root.
+func (p *hostDirs) makeAndLockDir(path string) error {
 	err := os.MkdirAll(path, 0o700)
 	var dir *os.File
 	if err == nil {
@@ -163,25 +163,25 @@ func socketPathsFit(runDir string, plugins []configs.Plugin) bool {
 	return len(runDir)+len("/")+longest+len("/plugin0123456789")+margin <= limit
 }
 
-// checkCallsignFits returns an error if the socket of an instance of that callsign would
-// have too long a path.
-func (p *hostDirs) checkCallsignFits(callsign string) error {
+// checkSocketPathLength returns an error if the socket of an instance of that callsign
+// would have too long a path.
+func (p *hostDirs) checkSocketPathLength(callsign string) error {
 	if socketPathsFit(p.run, []configs.Plugin{{Callsign: callsign}}) {
 		return nil
 	}
 	return fmt.Errorf("%q is too long a callsign: the path of its socket below %s would have more than the 107 bytes that Linux allows", callsign, p.run)
 }
 
-// shortRunDir returns the path of a run directory that is short enough for sockets. It is
-// always the same for a root, since images name the sockets in that directory.
-func shortRunDir(root string) string {
+// shortRunDirPath returns the path of a run directory that is short enough for sockets.
+// It is always the same for a root, since images name the sockets in that directory.
+func shortRunDirPath(root string) string {
 	sum := sha256.Sum256([]byte(root))
 	return filepath.Join(os.TempDir(), fmt.Sprintf("dormouse-%x", sum[:6]))
 }
 
-// makePrivateDir makes dir. If dir exists, it returns an error unless this user owns dir
-// and no other user may write into it.
-func makePrivateDir(dir string) error {
+// makeOrCheckPrivateDir makes dir. If dir exists, it returns an error unless this user
+// owns dir and no other user may write into it.
+func makeOrCheckPrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

@@ -21,8 +21,8 @@ func TestSocketsFit(t *testing.T) {
 func TestShortRunDir(t *testing.T) {
 	t.Setenv("TMPDIR", "/tmp")
 	long := "/" + strings.Repeat("long/", 30)
-	dir := shortRunDir(long)
-	if dir != shortRunDir(long) || dir == shortRunDir(long+"x") {
+	dir := shortRunDirPath(long)
+	if dir != shortRunDirPath(long) || dir == shortRunDirPath(long+"x") {
 		t.Errorf("%s must depend on the root and on nothing else", dir)
 	}
 	if !socketPathsFit(dir, []configs.Plugin{{Callsign: strings.Repeat("c", 40)}}) {
@@ -32,7 +32,7 @@ func TestShortRunDir(t *testing.T) {
 
 func TestPrivateDir(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
-	if err := makePrivateDir(dir); err != nil {
+	if err := makeOrCheckPrivateDir(dir); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -41,14 +41,14 @@ func TestPrivateDir(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := makePrivateDir(dir); err == nil {
+	if err := makeOrCheckPrivateDir(dir); err == nil {
 		t.Error("a directory that others may write was accepted")
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	if err := makePrivateDir(link); err == nil {
+	if err := makeOrCheckPrivateDir(link); err == nil {
 		t.Error("a symbolic link was accepted")
 	}
 }

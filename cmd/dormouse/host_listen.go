@@ -31,15 +31,15 @@ type frontListener struct {
 	dialect configs.Dialect
 }
 
-// openSockets returns the sockets that systemd hands over, and opens the others: those for
-// JSON-RPC clients at the configured addresses, the one for native clients at nativePath.
-// It uses sockets that an earlier host has kept, and closes the kept ones that it does not
-// need. A socket of systemd that other machines can reach is an error.
-func openSockets(config configs.Config, nativePath string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
+// inheritOrOpenSockets returns the sockets that systemd hands over, and opens the others:
+// those for JSON-RPC clients at the configured addresses, the one for native clients at
+// nativePath. It uses sockets that an earlier host has kept, and closes the kept ones
+// that it does not need. A socket of systemd that other machines can reach is an error.
+func inheritOrOpenSockets(config configs.Config, nativePath string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
 	handed, left := takeReceivedSockets()
 	defer func() {
-		left.closeAll(log)
+		left.closeAndUnstoreAll(log)
 		if err != nil {
 			s.close(false)
 		}
@@ -47,32 +47,32 @@ func openSockets(config configs.Config, nativePath string, group communicator.Gr
 	if err := s.addSystemdSockets(handed, config.Host.Dialect); err != nil {
 		return nil, err
 	}
-	if err := checkLoopback(s.front); err != nil {
+	if err := checkOnlyLoopback(s.front); err != nil {
 		return nil, err
 	}
 	if len(s.front) == 0 {
-		if err := s.bindFront(left, config.Host.Listen, config.Host.Dialect); err != nil {
+		if err := s.reuseOrBindFront(left, config.Host.Listen, config.Host.Dialect); err != nil {
 			return nil, err
 		}
 	}
 	for _, l := range config.Listeners {
-		if err := s.bindFront(left, l.Address, l.Dialect); err != nil {
+		if err := s.reuseOrBindFront(left, l.Address, l.Dialect); err != nil {
 			return nil, err
 		}
 	}
 	if s.native == nil {
-		if err := s.bindNative(left, nativePath, group); err != nil {
+		if err := s.reuseOrBindNative(left, nativePath, group); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
-// bindFront adds a listener for JSON-RPC clients at the address: on the socket that an
-// earlier host has kept, if any, else on a new one.
-func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Dialect) error {
+// reuseOrBindFront adds a listener for JSON-RPC clients at the address: on the socket
+// that an earlier host has kept, if any, else on a new one.
+func (s *sockets) reuseOrBindFront(left leftSockets, address string, dialect configs.Dialect) error {
 	name := keptSocketName(address)
-	l, err := left.takeListener(name), error(nil)
+	l, err := left.takeListenerOrNil(name), error(nil)
 	if l == nil {
 		l, err = net.Listen("tcp", address)
 	}
@@ -83,14 +83,14 @@ func (s *sockets) bindFront(left leftSockets, address string, dialect configs.Di
 		return fmt.Errorf("cannot listen: %w", err)
 	}
 	s.front = append(s.front, frontListener{l, dialect})
-	return s.keepSocketOpen(name, l)
+	return s.keepSocketForNextHost(name, l)
 }
 
-// bindNative opens the native clients' socket at path: the one that an earlier host has
-// kept if its path still exists, else a new one.
-func (s *sockets) bindNative(left leftSockets, path string, group communicator.Group) (err error) {
+// reuseOrBindNative opens the native clients' socket at path: the one that an earlier
+// host has kept if its path still exists, else a new one.
+func (s *sockets) reuseOrBindNative(left leftSockets, path string, group communicator.Group) (err error) {
 	name := keptSocketName(path)
-	l := left.takeListener(name)
+	l := left.takeListenerOrNil(name)
 	if l != nil {
 		if err = group.SetSocketAccess(path); errors.Is(err, os.ErrNotExist) {
 			_ = l.Close() // no client could find it
@@ -106,12 +106,12 @@ func (s *sockets) bindNative(left leftSockets, path string, group communicator.G
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // it is one; and close knows whether the path is to go
 	s.native, s.nativePath = l, path
-	return s.keepSocketOpen(name, l)
+	return s.keepSocketForNextHost(name, l)
 }
 
-// keepSocketOpen holds a duplicate of a listener's socket, and has systemd hold another, so
-// that the socket outlives the listener.
-func (s *sockets) keepSocketOpen(name string, l net.Listener) error {
+// keepSocketForNextHost holds a duplicate of a listener's socket, and has systemd hold
+// another, so that the socket outlives the listener.
+func (s *sockets) keepSocketForNextHost(name string, l net.Listener) error {
 	file, err := l.(interface{ File() (*os.File, error) }).File() //nolint:errcheck // every socket has it
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
@@ -143,8 +143,8 @@ func (s *sockets) addSystemdSockets(handed []*os.File, dialect configs.Dialect) 
 	return nil
 }
 
-// checkLoopback returns an error if a listener can be reached from another machine.
-func checkLoopback(listeners []frontListener) error {
+// checkOnlyLoopback returns an error if a listener can be reached from another machine.
+func checkOnlyLoopback(listeners []frontListener) error {
 	for _, l := range listeners {
 		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
 			return fmt.Errorf("cannot listen on %s: there is no token or TLS yet: anyone who can reach it would control the box; "+
@@ -154,9 +154,9 @@ func checkLoopback(listeners []frontListener) error {
 	return nil
 }
 
-// close closes the sockets, also the kept ones. The path of the native one stays only if
-// the host has a successor.
-func (s *sockets) close(hasSuccessor bool) {
+// close closes the sockets, also the kept ones, and removes the path of the native one
+// unless keepNativePath is true, as for a successor.
+func (s *sockets) close(keepNativePath bool) {
 	for _, l := range s.front {
 		_ = l.Close() // serving may have closed it
 	}
@@ -166,7 +166,7 @@ func (s *sockets) close(hasSuccessor bool) {
 	for _, k := range s.kept {
 		_ = k.file.Close()
 	}
-	if s.nativePath != "" && !hasSuccessor {
+	if s.nativePath != "" && !keepNativePath {
 		_ = os.Remove(s.nativePath)
 	}
 }

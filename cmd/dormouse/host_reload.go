@@ -11,32 +11,32 @@ import (
 	"dormouse/configs"
 )
 
-// reload reads the configuration again, applies it to the plugins, logs the outcome, and
-// returns a line for each difference. After an error nothing is changed.
-func (h *hostServer) reload(ctx context.Context) (lines []string, err error) {
+// reloadConfigAndLog reads the configuration again, applies it to the plugins, logs the
+// outcome, and returns a line for each difference. After an error nothing is changed.
+func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, err error) {
 	h.reloading.Lock()
 	defer h.reloading.Unlock()
 	defer func() {
 		if err != nil {
 			h.log.Error().Msg(err.Error())
 		} else {
-			h.log.Info().Strs("changes", lines).Msg("reloaded")
+			h.log.Info().Strs("changes", changes).Msg("reloaded")
 		}
 	}()
 	config, err := h.load()
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload, the configuration stays as it was:\n%w", err)
 	}
-	lines, err = h.host.Supervisor.Reload(ctx, config.Plugins)
+	changes, err = h.host.Supervisor.Reload(ctx, config.Plugins)
 	if err != nil {
 		return nil, fmt.Errorf("%w; the configuration stays as it was", err)
 	}
-	return append(hostKeyChanges(h.config, config), lines...), nil
+	return append(hostChangesForNextStart(h.config, config), changes...), nil
 }
 
-// hostKeyChanges returns a line for each key of the host itself that has changed since the
-// start. Such a change takes effect only at the next start.
-func hostKeyChanges(started, now configs.Config) (lines []string) {
+// hostChangesForNextStart returns a line for each key of the host itself that has changed
+// since the start. Such a change takes effect only at the next start.
+func hostChangesForNextStart(started, now configs.Config) (lines []string) {
 	for _, section := range []struct {
 		name   string
 		before any
@@ -57,8 +57,8 @@ func hostKeyChanges(started, now configs.Config) (lines []string) {
 	return lines
 }
 
-// listenerKey is a section whose only key is "listener", so that hostKeyChanges compares
-// the listeners as it does the keys of the other sections.
+// listenerKey is a section whose only key is "listener", so that hostChangesForNextStart
+// compares the listeners as it does the keys of the other sections.
 type listenerKey struct {
 	All []configs.Listener `toml:"listener"`
 }
@@ -77,8 +77,8 @@ func (h *hostServer) reloadOnHangups(ctx context.Context, hangups <-chan os.Sign
 			return
 		case <-hangups:
 		}
-		notifySystemd(reloadingState())
-		_, _ = h.reload(ctx) // it logs the outcome
+		notifySystemd(systemdReloadingState())
+		_, _ = h.reloadConfigAndLog(ctx) // it logs the outcome
 		notifySystemd(daemon.SdNotifyReady)
 	}
 }

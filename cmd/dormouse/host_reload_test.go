@@ -129,7 +129,7 @@ func TestReload(t *testing.T) {
 	if now := h.show(t, "Same").PID; now != same {
 		t.Errorf("what was only adjusted has process %d instead of %d", now, same)
 	}
-	for _, dir := range []string{filepath.Join(root, "run"), shortRunDir(root)} {
+	for _, dir := range []string{filepath.Join(root, "run"), shortRunDirPath(root)} {
 		if _, err := os.Stat(filepath.Join(dir, "Gone")); !os.IsNotExist(err) {
 			t.Errorf("the run directory of what is gone is left: %v", err)
 		}

@@ -43,8 +43,8 @@ type hostServer struct {
 	reexecs          atomic.Bool // the successor is executed in this process
 }
 
-// pluginRoots returns the pid of the root of each plugin that has a process.
-func (h *hostServer) pluginRoots() (pids []int) {
+// pluginRootPIDs returns the pid of the root of each plugin that has a process.
+func (h *hostServer) pluginRootPIDs() (pids []int) {
 	for _, s := range h.host.PluginShells() {
 		if root := s.Status().Figures.Root; root != 0 {
 			pids = append(pids, root)
@@ -85,15 +85,15 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	h.log.Info().Str("address", address).Stringer("communicator", s.native.Addr()).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
 
 	checked, started := make(chan sleepSupport, 1), make(chan struct{})
-	all.Go(func() { checked <- h.checkHibernation(ctx) })
+	all.Go(func() { checked <- h.checkAndNoteSleepSupport(ctx) })
 	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
-	all.Go(func() { feedWatchdog(fed, h) })
+	all.Go(func() { feedSystemdWatchdog(fed, h) })
 	all.Go(func() {
 		defer close(started)
 		h.host.Supervisor.Start(ctx)
 	})
 	all.Go(func() { h.reloadOnHangups(ctx, hangups, started) })
-	all.Go(func() { h.endOnSuccessorSignal(ctx, cancel) })
+	all.Go(func() { h.noteSuccessorAndEndOnSignal(ctx, cancel) })
 	select {
 	case <-started:
 		h.log.Info().Int("plugins", len(h.host.PluginShells())).Msg("ready")
@@ -109,19 +109,19 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	}
 
 	<-ctx.Done()
-	err := h.stop(context.WithoutCancel(ctx), started)
+	err := h.stopOrLeavePlugins(context.WithoutCancel(ctx), started)
 	starve()
 	all.Wait()
 	return errors.Join(append(failures, err)...)
 }
 
-// checkHibernation tries whether plugins can be hibernated here. Unless the host ends
-// before, it logs the outcome and sets h.hibernates.
-func (h *hostServer) checkHibernation(ctx context.Context) sleepSupport {
+// checkAndNoteSleepSupport tries whether plugins can be hibernated here. Unless the host
+// ends before, it logs the outcome and sets h.hibernates.
+func (h *hostServer) checkAndNoteSleepSupport(ctx context.Context) sleepSupport {
 	limited, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()
 	begun := time.Now()
-	can := checkSleepSupport(limited, h.host.Engine, h.host.Processes.Cgroups != nil)
+	can := trySleepSupport(limited, h.host.Engine, h.host.Processes.Cgroups != nil)
 	if ctx.Err() != nil {
 		return can
 	}
@@ -137,10 +137,10 @@ func (h *hostServer) checkHibernation(ctx context.Context) sleepSupport {
 	return can
 }
 
-// closeFront ends the JSON-RPC front: it accepts no further connection, waits until the
-// requests of connected clients are answered, and cuts off the clients that are left when
-// ctx ends.
-func (h *hostServer) closeFront(ctx context.Context) {
+// drainAndCloseFront ends the JSON-RPC front: it accepts no further connection, waits
+// until the requests of connected clients are answered, and cuts off the clients that are
+// left when ctx ends.
+func (h *hostServer) drainAndCloseFront(ctx context.Context) {
 	for _, e := range h.listeners {
 		_ = e.Close()
 	}
@@ -158,13 +158,13 @@ func (h *hostServer) closeFront(ctx context.Context) {
 	}
 }
 
-// stop ends both fronts, so that no client begins an operation, and then the plugins; with
-// a successor it leaves them running. It returns once started is closed too, with
-// errSecondSignal if a second signal has killed plugins.
-func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
-	force := killOnSecondSignal(h.log, h.pluginRoots)
+// stopOrLeavePlugins ends both fronts, so that no client begins an operation, and then
+// the plugins; with a successor it leaves them running. It returns once started is closed
+// too, with errSecondSignal if a second signal has killed plugins.
+func (h *hostServer) stopOrLeavePlugins(ctx context.Context, started <-chan struct{}) error {
+	force := killOnSecondSignal(h.log, h.pluginRootPIDs)
 	if h.reexecs.Load() {
-		notifySystemd(reloadingState())
+		notifySystemd(systemdReloadingState())
 	} else {
 		notifySystemd(daemon.SdNotifyStopping)
 	}
@@ -172,7 +172,7 @@ func (h *hostServer) stop(ctx context.Context, started <-chan struct{}) error {
 	limited, cancel := context.WithTimeout(ctx, requestGrace)
 	defer cancel()
 	var bidding sync.WaitGroup
-	bidding.Go(func() { h.closeFront(limited) })
+	bidding.Go(func() { h.drainAndCloseFront(limited) })
 	if err := h.host.Communicator.StopServingNative(limited); err != nil {
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}

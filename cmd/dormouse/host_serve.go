@@ -80,21 +80,21 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	defer signal.Stop(hangups)
 	signal.Notify(successors, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(successors)
-	dirs, err := claimDirs(config)
+	dirs, err := makeAndLockDirs(config)
 	if err != nil {
 		return err
 	}
-	defer dirs.release()
+	defer dirs.cleanUpAndUnlock()
 	group, err := communicator.LookupGroup(config.Host.CommunicatorGroup)
 	if err != nil {
 		return err
 	}
-	path, err := dirs.communicatorPath(config.Host.Communicator)
+	path, err := dirs.makeCommunicatorDir(config.Host.Communicator)
 	if err != nil {
 		return err
 	}
 	h := &hostServer{log: log, load: load, config: config, successorSignals: successors}
-	sockets, err := openSockets(config, path, group, log)
+	sockets, err := inheritOrOpenSockets(config, path, group, log)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	config.Hibernate.KeyFile = imageKeyFileOrCredential(config.Hibernate)
 	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
 		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group,
-		CheckCallsign: dirs.checkCallsignFits, Hibernates: h.hibernates.Load, Reload: h.reload,
+		CheckCallsign: dirs.checkSocketPathLength, Hibernates: h.hibernates.Load, Reload: h.reloadConfigAndLog,
 	})
 	if err != nil {
 		return err
@@ -112,11 +112,11 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 			log.Warn().Err(err).Msg("could not clean up")
 		}
 	}()
-	if err := dirs.writeAddress(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
+	if err := dirs.writeAddressFile(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}
 	if err = h.run(ctx, t, sockets, hangups); err == nil && h.reexecs.Load() {
-		err = &reexecError{sockets.releaseKeptSockets()}
+		err = &reexecError{sockets.takeKeptSockets()}
 	}
 	return err
 }

@@ -22,9 +22,9 @@ type support struct {
 	err   error
 }
 
-// newSupport returns the support of a way of sleep whose check returned checkErr: nil means
-// that the way works.
-func newSupport(checkErr error) support {
+// supportFromCheck returns the support of a way of sleep whose check returned checkErr:
+// nil means that the way works.
+func supportFromCheck(checkErr error) support {
 	if checkErr == nil {
 		return support{Works: true}
 	}
@@ -33,14 +33,14 @@ func newSupport(checkErr error) support {
 
 var errNoCgroups = errors.New("plugins have no cgroups of their own to be frozen in")
 
-// checkSleepSupport tries every way of sleep: a checkpoint and restore by the engine, and
+// trySleepSupport tries every way of sleep: a checkpoint and restore by the engine, and
 // page-out, which works only if plugins have cgroups.
-func checkSleepSupport(ctx context.Context, engine hibernate.Engine, hasCgroups bool) sleepSupport {
+func trySleepSupport(ctx context.Context, engine hibernate.Engine, hasCgroups bool) sleepSupport {
 	paging := (pageout.Engine{}).Check(ctx)
 	if !hasCgroups {
 		paging = errNoCgroups
 	}
-	return sleepSupport{Checkpoint: newSupport(engine.Check(ctx)), PageOut: newSupport(paging)}
+	return sleepSupport{Checkpoint: supportFromCheck(engine.Check(ctx)), PageOut: supportFromCheck(paging)}
 }
 
 // canHibernate reports whether plugins can be hibernated in some way.
@@ -60,14 +60,14 @@ func (a sleepSupport) summaryLine(engineName, doctorCommand string) string {
 	return "hibernation is not available, see `" + doctorCommand + "`"
 }
 
-// doctorVerdict returns the lines with which `dormouse doctor` ends: whether plugins can
-// sleep on disk and in the swap, and why not.
-func (a sleepSupport) doctorVerdict() string {
+// doctorVerdictLines returns the lines with which `dormouse doctor` ends: whether plugins
+// can sleep on disk and in the swap, and why not.
+func (a sleepSupport) doctorVerdictLines() string {
 	say := func(way string, can support) string {
 		if can.Works {
 			return way + ": yes.\n"
 		}
-		return way + ": no, " + joinLines(can.Why) + ".\n"
+		return way + ": no, " + joinLinesBySemicolon(can.Why) + ".\n"
 	}
 	text := say("Plugins can sleep on disk", a.Checkpoint) + say("Plugins can sleep in the swap", a.PageOut)
 	if !a.canHibernate() {

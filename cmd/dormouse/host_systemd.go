@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reloadingState returns the state for notifySystemd that announces a reload. The time in
-// it shows systemd that the reload began after its signal.
-func reloadingState() string {
+// systemdReloadingState returns the state for notifySystemd that announces a reload. The
+// time in it shows systemd that the reload began after its signal.
+func systemdReloadingState() string {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // there always is one
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
@@ -52,10 +52,10 @@ func storeSocketInSystemd(name string, l net.Listener) {
 // removeSocketFromSystemd has systemd close the socket that it keeps under that name.
 func removeSocketFromSystemd(name string) { notifySystemd("FDSTOREREMOVE=1\nFDNAME=" + name) }
 
-// feedWatchdog reports to systemd's watchdog, until ctx ends, that the host works: that it
-// can still read the state of every instance. It does nothing if systemd does not watch the
-// host.
-func feedWatchdog(ctx context.Context, h *hostServer) {
+// feedSystemdWatchdog reports to systemd's watchdog, until ctx ends, that the host works:
+// that it can still read the state of every instance. It does nothing if systemd does not
+// watch the host.
+func feedSystemdWatchdog(ctx context.Context, h *hostServer) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
 		return

@@ -78,7 +78,7 @@ func TestEndLeavesNothing(t *testing.T) {
 			t.Errorf("the cgroup is left: %v", err)
 		}
 	}
-	for _, dir := range []string{filepath.Join(root, "run"), shortRunDir(root)} {
+	for _, dir := range []string{filepath.Join(root, "run"), shortRunDirPath(root)} {
 		if left, err := os.ReadDir(dir); len(left) > 0 {
 			t.Errorf("%v is left in %s (%v)", left, dir, err)
 		}
@@ -187,7 +187,7 @@ start-timeout = "10m"
 func TestEndWhileProbing(t *testing.T) {
 	root := t.TempDir()
 	h := startHost(t, root, silent)
-	for late := time.Now().Add(testPatience); len(processesOf(t, filepath.Join(root, "run"))) == 0 && len(processesOf(t, shortRunDir(root))) == 0; {
+	for late := time.Now().Add(testPatience); len(processesOf(t, filepath.Join(root, "run"))) == 0 && len(processesOf(t, shortRunDirPath(root))) == 0; {
 		if time.Now().After(late) {
 			t.Fatal("the plugin is not asked")
 		}
@@ -235,7 +235,7 @@ func TestLongRoot(t *testing.T) {
 	if code := h.end(t); code != exitDone {
 		t.Errorf("the host ended with code %d", code)
 	}
-	if _, err := os.Stat(shortRunDir(root)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(shortRunDirPath(root)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the directory for sockets is left: %v", err)
 	}
 }

@@ -32,19 +32,19 @@ func main() {
 	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	if len(os.Args) > 1 && os.Args[1] == pager.LoaderVerb { // a host has started it
 		if err := pager.RunLoader(hibernate.ReceiveMemory); err != nil {
-			openTerminal().errorf("dormouse: cannot load the memory of a plugin: %v\n", err)
+			standardTerminal().printErrf("dormouse: cannot load the memory of a plugin: %v\n", err)
 			os.Exit(exitFailed)
 		}
 		os.Exit(exitDone)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code := runCommandLine(ctx, openTerminal(), os.Args[1:])
+	code := runCommandLine(ctx, standardTerminal(), os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
 // runCommandLine carries out one command line, prints its error, and returns the exit code.
-func runCommandLine(ctx context.Context, t *terminal, args []string) int {
+func runCommandLine(ctx context.Context, t *terminal, args []string) (exitCode int) {
 	err := runVerb(ctx, t, args)
 	if err == nil {
 		err = t.writeErr
@@ -56,11 +56,11 @@ func runCommandLine(ctx context.Context, t *terminal, args []string) int {
 	case isUsage && usage.err == nil: // the overview has been shown
 		return exitUsage
 	case isUsage:
-		t.errorf("dormouse: %v\nRun `%s --help` to see how it is used.\n", err, usage.command)
+		t.printErrf("dormouse: %v\nRun `%s --help` to see how it is used.\n", err, usage.command)
 		return exitUsage
 	}
 	if !errors.Is(err, errReported) {
-		t.errorf("dormouse: %v\n", err)
+		t.printErrf("dormouse: %v\n", err)
 	}
 	if errors.Is(err, errUnreachable) {
 		return exitUnreachable

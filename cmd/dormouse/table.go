@@ -11,9 +11,9 @@ type table struct{ rows [][]string }
 // addRow adds a row. Rows may differ in their number of cells.
 func (t *table) addRow(cells ...string) { t.rows = append(t.rows, cells) }
 
-// text returns the aligned table, a line for each row. Lines are cut to width characters,
-// unless width is 0.
-func (t *table) text(width int) string {
+// alignedText returns the aligned table, a line for each row. Lines are cut to maxWidth
+// characters, unless that is 0.
+func (t *table) alignedText(maxWidth int) string {
 	var widths []int
 	for _, row := range t.rows {
 		for i, cell := range row {
@@ -32,17 +32,17 @@ func (t *table) text(width int) string {
 				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
 			}
 		}
-		text.WriteString(truncate(strings.TrimRight(line.String(), " "), width) + "\n")
+		text.WriteString(cutWithEllipsis(strings.TrimRight(line.String(), " "), maxWidth) + "\n")
 	}
 	return text.String()
 }
 
-// truncate cuts a longer line to width characters, the last of which is then "…". A width
-// of at most 1 cuts nothing.
-func truncate(line string, width int) string {
+// cutWithEllipsis cuts a longer line to maxWidth characters, the last of which is then
+// "…". A maxWidth of at most 1 cuts nothing.
+func cutWithEllipsis(line string, maxWidth int) string {
 	runes := []rune(line)
-	if width <= 1 || len(runes) <= width {
+	if maxWidth <= 1 || len(runes) <= maxWidth {
 		return line
 	}
-	return string(runes[:width-1]) + "…"
+	return string(runes[:maxWidth-1]) + "…"
 }

@@ -21,13 +21,13 @@ type terminal struct {
 	writeErr error // of the first failed write to out
 }
 
-// openTerminal returns the streams of this process.
-func openTerminal() *terminal {
+// standardTerminal returns the streams of this process.
+func standardTerminal() *terminal {
 	return &terminal{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		outIsTerminal: isTerminal(os.Stdout),
 		errIsTerminal: isTerminal(os.Stderr),
-		width:         terminalWidth(os.Stdout),
+		width:         terminalWidthOrZero(os.Stdout),
 	}
 }
 
@@ -37,8 +37,8 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// terminalWidth returns the number of columns, 0 if f is not a terminal.
-func terminalWidth(f *os.File) int {
+// terminalWidthOrZero returns the number of columns, 0 if f is not a terminal.
+func terminalWidthOrZero(f *os.File) int {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
 		return 0
@@ -54,13 +54,13 @@ func (t *terminal) printf(format string, args ...any) {
 	}
 }
 
-// errorf writes to err, and ignores a failure.
-func (t *terminal) errorf(format string, args ...any) {
+// printErrf writes to err, and ignores a failure.
+func (t *terminal) printErrf(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.err, format, args...) // a failure could not be shown either
 }
 
-// printJSON writes v to out, indented.
-func (t *terminal) printJSON(v any) error {
+// printIndentedJSON writes v to out, indented.
+func (t *terminal) printIndentedJSON(v any) error {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
@@ -72,22 +72,22 @@ func (t *terminal) printJSON(v any) error {
 	return nil
 }
 
-// printResult writes the JSON of a result to out: indented for a person or with -o json,
-// else as the host sent it.
-func (t *terminal) printResult(result json.RawMessage, format *outputFormat) error {
+// printResultJSON writes the JSON of a result to out: indented for a person or
+// with -o json, else as the host sent it.
+func (t *terminal) printResultJSON(result json.RawMessage, format *outputFormat) error {
 	if t.outIsTerminal || format.isJSON() {
-		return t.printJSON(result)
+		return t.printIndentedJSON(result)
 	}
 	t.printf("%s\n", result)
 	return nil
 }
 
-// printAnswer writes an answer of the host to out: as JSON with -o json, else as the text
-// that the function text makes of the decoded answer. AnswerName says in an error which
-// answer it was.
-func printAnswer[T any](t *terminal, format *outputFormat, answerName string, answer json.RawMessage, text func(T) string) error {
+// printJSONOrText writes an answer of the host to out: as JSON with -o json, else as the
+// text that the function text makes of the decoded answer. AnswerName says in an error
+// which answer it was.
+func printJSONOrText[T any](t *terminal, format *outputFormat, answerName string, answer json.RawMessage, text func(T) string) error {
 	if format.isJSON() {
-		return t.printJSON(answer)
+		return t.printIndentedJSON(answer)
 	}
 	var value T
 	if err := json.Unmarshal(answer, &value); err != nil {

@@ -13,7 +13,7 @@ import (
 type verb struct {
 	name string
 	// args names the arguments, as the usage text shows them: an argument in brackets may
-	// be left out, one with dots may be repeated. checkArguments enforces this.
+	// be left out, one with dots may be repeated. checkArgumentCount enforces this.
 	args    string
 	summary string
 	doc     string
@@ -160,7 +160,7 @@ func verbs() []verb {
 // An error about the command line is a *usageError.
 func runVerb(ctx context.Context, t *terminal, args []string) error {
 	if len(args) == 0 {
-		t.errorf("%s", verbOverview(""))
+		t.printErrf("%s", verbOverview(""))
 		return &usageError{}
 	}
 	switch args[0] {
@@ -169,13 +169,13 @@ func runVerb(ctx context.Context, t *terminal, args []string) error {
 	case "-version", "--version":
 		args = []string{"version"}
 	}
-	v, rest, err := findVerb(args)
+	v, rest, err := findVerbOrGroup(args)
 	if err != nil {
 		return err
 	}
 	if v == nil { // only the first word of several verbs is given
 		if len(rest) == 0 {
-			t.errorf("%s", verbOverview(args[0]))
+			t.printErrf("%s", verbOverview(args[0]))
 			return &usageError{}
 		}
 		t.printf("%s", verbOverview(args[0]))
@@ -190,7 +190,7 @@ func runVerb(ctx context.Context, t *terminal, args []string) error {
 		return nil
 	}
 	if err == nil {
-		err = checkArguments(v.args, positional)
+		err = checkArgumentCount(v.args, positional)
 	}
 	if err != nil {
 		return &usageError{command, err}
@@ -202,10 +202,10 @@ func runVerb(ctx context.Context, t *terminal, args []string) error {
 	return err
 }
 
-// findVerb returns the verb that args begin with and the words after its name. When only
-// the first word of several verbs is given, found is nil without an error, and rest is a
-// request for help or empty. The error lists similar verbs.
-func findVerb(args []string) (found *verb, rest []string, err error) {
+// findVerbOrGroup returns the verb that args begin with and the words after its name.
+// When only the first word of several verbs is given, found is nil without an error, and
+// rest is a request for help or empty. The error lists similar verbs.
+func findVerbOrGroup(args []string) (found *verb, rest []string, err error) {
 	all := verbs()
 	group := false
 	var names []string
@@ -226,12 +226,12 @@ func findVerb(args []string) (found *verb, rest []string, err error) {
 	case !group:
 		command = args[0]
 	}
-	return nil, nil, &usageError{"dormouse", fmt.Errorf("there is no verb %q%s", command, suggestion(command, names))}
+	return nil, nil, &usageError{"dormouse", fmt.Errorf("there is no verb %q%s", command, similarOrKnownWordsText(command, names))}
 }
 
-// checkArguments returns an error if there are fewer or more arguments than usage, the args
-// of a verb, allows.
-func checkArguments(usage string, args []string) error {
+// checkArgumentCount returns an error if there are fewer or more arguments than usage,
+// the args of a verb, allows.
+func checkArgumentCount(usage string, args []string) error {
 	words := strings.Fields(usage)
 	least, endless := 0, false
 	for _, word := range words {

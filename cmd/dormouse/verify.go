@@ -34,33 +34,33 @@ func verifyVerb(flags *flag.FlagSet) action {
 	flags.BoolVar(&o.Keep, "keep", false, "leave the host's directory, and say where it is")
 	return func(ctx context.Context, t *terminal, args []string) error {
 		o.Program, o.Arguments = args[0], args[1:]
-		if err := readVerifyJSON(t, &o, *configuration, *params); err != nil {
+		if err := readVerifyJSONInto(t, &o, *configuration, *params); err != nil {
 			return err
 		}
 		if *verbose {
 			o.Log = zerolog.New(zerolog.ConsoleWriter{Out: t.err, NoColor: !t.errIsTerminal, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
 		}
 		if !format.isJSON() {
-			o.Report = func(s, before verify.Step) { t.printf("%s", stepText(s, before)) }
+			o.Report = func(s, before verify.Step) { t.printf("%s", stepLines(s, before)) }
 		}
 		v, dir, err := verify.Run(ctx, o)
 		if err != nil {
 			return fmt.Errorf("cannot verify %s: %w", o.Program, err)
 		}
 		if o.Keep {
-			t.errorf("The host's directory is %s.\n", dir)
+			t.printErrf("The host's directory is %s.\n", dir)
 		}
 		if format.isJSON() {
-			return errors.Join(t.printJSON(v), errReportedUnless(v.OK))
+			return errors.Join(t.printIndentedJSON(v), errReportedUnless(v.OK))
 		}
-		t.printf("\n%s\n", verdictText(v))
+		t.printf("\n%s\n", verdictSentence(v))
 		return errReportedUnless(v.OK)
 	}
 }
 
-// readVerifyJSON reads the JSON of the flags --config and --params into o. The error is a
-// *usageError if that does not fit.
-func readVerifyJSON(t *terminal, o *verify.Options, configuration, params string) error {
+// readVerifyJSONInto reads the JSON of the flags --config and --params into o. The error
+// is a *usageError if that does not fit.
+func readVerifyJSONInto(t *terminal, o *verify.Options, configuration, params string) error {
 	raw, err := readJSONArgument(t.in, configuration)
 	if err == nil {
 		err = json.Unmarshal(raw, &o.Configuration)
@@ -78,10 +78,11 @@ func readVerifyJSON(t *terminal, o *verify.Options, configuration, params string
 	return err
 }
 
-// stepText returns the line of a step, and a second line if the author must do something.
-// It leaves out the reason of a skipped step if the step before was skipped for the same.
-func stepText(s, before verify.Step) string {
-	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), joinLines(s.Found)
+// stepLines returns the line of a step, and a second line if the author must do
+// something. It leaves out the reason of a skipped step if the step before was skipped
+// for the same.
+func stepLines(s, before verify.Step) string {
+	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), joinLinesBySemicolon(s.Found)
 	if s.Result == verify.Skipped {
 		took = ""
 		if before.Result == verify.Skipped && before.Found == s.Found {
@@ -95,8 +96,8 @@ func stepText(s, before verify.Step) string {
 	return line
 }
 
-// verdictText returns the outcome in one sentence.
-func verdictText(v verify.Verification) string {
+// verdictSentence returns the outcome in one sentence.
+func verdictSentence(v verify.Verification) string {
 	failed, asleep := 0, false
 	for _, s := range v.Steps {
 		if s.Result == verify.Failed {

@@ -49,13 +49,13 @@ func wordsOfPascalCase(pascal string) string {
 	return b.String()
 }
 
-// joinLines puts a text of several lines into one, with "; " between them, so that the text
-// fits into a table.
-func joinLines(text string) string {
+// joinLinesBySemicolon puts a text of several lines into one, with "; " between them, so
+// that the text fits into a table.
+func joinLinesBySemicolon(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
-// progressText returns a progress in bytes as a text: "12 of 40 MiB".
-func progressText(p shell.Progress) string {
+// progressInMiB returns a progress in bytes as a text: "12 of 40 MiB".
+func progressInMiB(p shell.Progress) string {
 	return fmt.Sprintf("%d of %d MiB", p.Done>>20, p.Total>>20)
 }

@@ -25,7 +25,7 @@ const forcedEndTimeout = 10 * time.Second
 // ones. If the host has not ended after forcedEndTimeout, it exits the process. PluginRoots
 // returns the roots of plugins, which need not be children of the host. The returned
 // function ends the wait and reports whether processes were killed.
-func killOnSecondSignal(log zerolog.Logger, pluginRoots func() []int) (end func() bool) {
+func killOnSecondSignal(log zerolog.Logger, pluginRoots func() []int) (stopWaiting func() (killed bool)) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
@@ -42,7 +42,7 @@ func killOnSecondSignal(log zerolog.Logger, pluginRoots func() []int) (end func(
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for range int(forcedEndTimeout / (100 * time.Millisecond)) {
-			killDescendants()
+			killDescendantsExceptLoaders()
 			for _, root := range pluginRoots() {
 				_ = syscall.Kill(root, syscall.SIGKILL) // it may be gone already
 			}
@@ -55,7 +55,7 @@ func killOnSecondSignal(log zerolog.Logger, pluginRoots func() []int) (end func(
 		log.Error().Msg("the host itself does not end in order, leaving it")
 		os.Exit(1)
 	})
-	return func() bool {
+	return func() (killed bool) {
 		signal.Stop(signals)
 		close(done)
 		all.Wait()
@@ -63,9 +63,9 @@ func killOnSecondSignal(log zerolog.Logger, pluginRoots func() []int) (end func(
 	}
 }
 
-// killDescendants kills all descendants of the host except loaders, which end by
-// themselves after the trees whose memory they load.
-func killDescendants() {
+// killDescendantsExceptLoaders kills all descendants of the host except loaders, which
+// end by themselves after the trees whose memory they load.
+func killDescendantsExceptLoaders() {
 	for _, pid := range procfs.Tree(os.Getpid())[1:] {
 		if pager.IsLoader(pid) {
 			continue

@@ -15,9 +15,9 @@ func TestWordsForPeople(t *testing.T) {
 		{formatSeconds(520 * time.Millisecond), "0.52 s"},
 		{wordsOfPascalCase("InstantiationFailed"), "instantiation failed"},
 		{reasonText("Failure", "a\nb"), "failure: a; b"},
-		{truncate("abcdef", 4), "abc…"},
-		{suggestion("Cuonter", []string{"Counter", "Echo"}), "; did you mean Counter?"},
-		{suggestion("Xyz", []string{"Counter", "Echo"}), "; there are Counter, Echo"},
+		{cutWithEllipsis("abcdef", 4), "abc…"},
+		{similarOrKnownWordsText("Cuonter", []string{"Counter", "Echo"}), "; did you mean Counter?"},
+		{similarOrKnownWordsText("Xyz", []string{"Counter", "Echo"}), "; there are Counter, Echo"},
 		{withoutVersion("org.rdk.X.1"), "org.rdk.X"},
 		{withoutVersion("org.rdk.X"), "org.rdk.X"},
 	} {

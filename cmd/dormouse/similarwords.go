@@ -6,9 +6,10 @@ import (
 	"dormouse/internal/editdistance"
 )
 
-// suggestion returns the end of an error about an unknown word: the known words that are
-// similar to it, or the first known words if none is similar, "" if none is known.
-func suggestion(word string, known []string) string {
+// similarOrKnownWordsText returns the end of an error about an unknown word: the known
+// words that are similar to it, or the first known words if none is similar, "" if none
+// is known.
+func similarOrKnownWordsText(word string, known []string) string {
 	var near []string
 	for _, k := range known {
 		if isSimilarWord(strings.ToLower(word), strings.ToLower(k)) {

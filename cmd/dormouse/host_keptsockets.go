@@ -37,18 +37,18 @@ type keptSocket struct {
 }
 
 // takeReceivedSockets returns the sockets that the program was started with: those that
-// systemd made, and those that an earlier host has left. It clears the environment
-// variables that list them, so that no child process uses them.
-func takeReceivedSockets() (handed []*os.File, left leftSockets) {
-	left = make(leftSockets)
+// systemd made, and those that an earlier host has kept for its successor. It clears the
+// environment variables that list them, so that no child process uses them.
+func takeReceivedSockets() (fromSystemd []*os.File, fromEarlierHost leftSockets) {
+	fromEarlierHost = make(leftSockets)
 	for _, f := range append(activation.Files(true), takeInheritedSockets()...) {
 		if strings.HasPrefix(f.Name(), keptPrefix) {
-			left[f.Name()] = f
+			fromEarlierHost[f.Name()] = f
 		} else {
-			handed = append(handed, f)
+			fromSystemd = append(fromSystemd, f)
 		}
 	}
-	return handed, left
+	return fromSystemd, fromEarlierHost
 }
 
 // takeInheritedSockets returns the sockets that inheritedName lists, and clears that
@@ -67,25 +67,25 @@ func takeInheritedSockets() (files []*os.File) {
 // leftSockets are the sockets of an earlier host that this one has not taken yet, by name.
 type leftSockets map[string]*os.File
 
-// takeListener removes the socket of that name from left and returns the listener on it,
-// nil if there is none.
-func (left leftSockets) takeListener(name string) net.Listener {
+// takeListenerOrNil removes the socket of that name from left and returns the listener on
+// it, nil if there is none.
+func (left leftSockets) takeListenerOrNil(name string) net.Listener {
 	f, ok := left[name]
 	if !ok {
 		return nil
 	}
 	l, err := net.FileListener(f)
 	if err != nil {
-		return nil // closeAll closes it
+		return nil // closeAndUnstoreAll closes it
 	}
 	delete(left, name)
 	_ = f.Close() // the listener has its own
 	return l
 }
 
-// closeAll closes the sockets that were not taken, here and in systemd's store, and logs
-// that nothing is served there any more.
-func (left leftSockets) closeAll(log zerolog.Logger) {
+// closeAndUnstoreAll closes the sockets that were not taken, here and in systemd's store,
+// and logs that nothing is served there any more.
+func (left leftSockets) closeAndUnstoreAll(log zerolog.Logger) {
 	for name, f := range left {
 		log.Info().Str("socket", strings.TrimPrefix(name, keptPrefix)).Msg("nothing is served there any more")
 		_ = f.Close()
@@ -93,16 +93,16 @@ func (left leftSockets) closeAll(log zerolog.Logger) {
 	}
 }
 
-// releaseKeptSockets returns the kept sockets, which the caller closes from now on.
-func (s *sockets) releaseKeptSockets() []keptSocket {
+// takeKeptSockets returns the kept sockets, which the caller closes from now on.
+func (s *sockets) takeKeptSockets() []keptSocket {
 	kept := s.kept
 	s.kept = nil
 	return kept
 }
 
-// passSocketsToNextProgram keeps the sockets open across the next execve(2), and lists
+// prepareSocketsForExec keeps the sockets open across the next execve(2), and lists
 // them in the environment variable inheritedName.
-func passSocketsToNextProgram(kept []keptSocket) error {
+func prepareSocketsForExec(kept []keptSocket) error {
 	var words []string
 	for _, k := range kept {
 		fd := k.file.Fd()

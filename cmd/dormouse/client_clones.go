@@ -12,7 +12,7 @@ func cloneVerb(flags *flag.FlagSet) action {
 	return func(ctx context.Context, t *terminal, args []string) error {
 		_, err := c.call(ctx, "Controller.clone", map[string]string{"callsign": args[0], "newcallsign": args[1]})
 		if err != nil {
-			return fmt.Errorf("cannot clone %s: %w", args[0], c.addAdvice(ctx, "clone", args[0], err))
+			return fmt.Errorf("cannot clone %s: %w", args[0], c.rewordWithAdvice(ctx, "clone", args[0], err))
 		}
 		t.printf("%s is there, start it with: dormouse plugin activate %s\n", args[1], args[1])
 		return nil
@@ -26,7 +26,7 @@ func destroyVerb(flags *flag.FlagSet) action {
 	return func(ctx context.Context, t *terminal, args []string) error {
 		for _, name := range args {
 			if _, err := c.call(ctx, "Controller.destroy", map[string]string{"callsign": name}); err != nil {
-				return fmt.Errorf("cannot destroy %s: %w", name, c.addAdvice(ctx, "destroy", name, err))
+				return fmt.Errorf("cannot destroy %s: %w", name, c.rewordWithAdvice(ctx, "destroy", name, err))
 			}
 			if _, err := c.getInstance(ctx, name); err == nil {
 				return fmt.Errorf("cannot destroy %s: it is no clone; take it out of the configuration and run: dormouse reload", name)
