@@ -31,6 +31,7 @@ func (r *roster) addHostBuiltin(s *shell.Shell) {
 	r.builtins = append(r.builtins, s)
 }
 
+// remove takes the instance of that callsign off the roster, and does not end it.
 func (r *roster) remove(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -31,6 +31,7 @@ func supportFromCheck(checkErr error) support {
 	return support{Why: strings.TrimPrefix(checkErr.Error(), hibernate.ErrUnsupported.Error()+": "), err: checkErr}
 }
 
+// errNoCgroups is the reason why page-out does not work without cgroups.
 var errNoCgroups = errors.New("plugins have no cgroups of their own to be frozen in")
 
 // trySleepSupport tries every way of sleep: a checkpoint and restore by the engine, and

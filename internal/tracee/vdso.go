@@ -52,11 +52,11 @@ var syscallOffset = sync.OnceValues(func() (uint64, error) {
 	return 0, errors.New("the vDSO has no system call")
 })
 
-// vdsoAddress returns where the vDSO begins in the memory of the process. pid is a number, or
-// "self".
-func vdsoAddress(pid string) (uint64, error) {
+// vdsoAddress returns where the vDSO begins in the memory of the process, whose
+// PID or "self" is pidOrSelf.
+func vdsoAddress(pidOrSelf string) (uint64, error) {
 	const kind = 33 // AT_SYSINFO_EHDR
-	auxv, err := os.ReadFile("/proc/" + pid + "/auxv")
+	auxv, err := os.ReadFile("/proc/" + pidOrSelf + "/auxv")
 	if err != nil {
 		return 0, err
 	}
