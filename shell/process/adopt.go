@@ -68,7 +68,7 @@ func (b *Backend) checkAdoptable(j *journal) error {
 		return fmt.Errorf("%w, and the plugin was to end with it", errHostKilled)
 	case !b.host.Adopt:
 		return fmt.Errorf("%w, and on-host-exit is not adopt", errHostKilled)
-	case j.Configuration != fixedConfigChecksum(b.config()):
+	case j.Configuration != checksumOfStartConfig(b.config()):
 		return errors.New("the plugin was started with another configuration")
 	}
 	return nil

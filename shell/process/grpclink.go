@@ -219,14 +219,14 @@ func (b *Backend) startFollowingReports() {
 		l.following.Go(func() { b.followEvents(l) })
 	}
 	if b.serves(statecontrol.ServiceName) {
-		l.following.Go(func() { b.followControl(l) })
+		l.following.Go(func() { b.followStateControl(l) })
 	}
 }
 
-// followControl passes on changes of the plugin's state control until the link is closed. A
+// followStateControl passes on changes of the plugin's state control until the link is closed. A
 // report may come after the answer to a later request, so at each report it asks for the
 // present state.
-func (b *Backend) followControl(l *link) {
+func (b *Backend) followStateControl(l *link) {
 	client := statecontrol.NewClient(l.conn)
 	_ = client.Watch(l.lifetime, func(statecontrol.State) {
 		b.controlOrder.Lock()

@@ -99,7 +99,7 @@ func (b *Backend) writeJournalUnlessProbe(j journal) error {
 	if b.runsProbe() {
 		return nil // a probe ends with its host, and the next host clears its cgroup
 	}
-	j.Boot, j.Configuration = procfs.BootID(), fixedConfigChecksum(b.startConfig)
+	j.Boot, j.Configuration = procfs.BootID(), checksumOfStartConfig(b.startConfig)
 	text, err := json.Marshal(j)
 	if err != nil {
 		return err
@@ -236,9 +236,9 @@ func reapChildren(pids []int) {
 	}
 }
 
-// fixedConfigChecksum returns a checksum of all that a plugin with the configuration is
+// checksumOfStartConfig returns a checksum of all that a plugin with the configuration is
 // given and can't be given anew while it runs.
-func fixedConfigChecksum(c configs.Plugin) string {
+func checksumOfStartConfig(c configs.Plugin) string {
 	return jsonChecksum(c.ValuesOfKeysFor(configs.UseExec, configs.UseInitialize, configs.UseCgroup)...)
 }
 
