@@ -52,7 +52,10 @@ func (q *sendQueue) waitAndPutAnswer(message []byte) (queued bool) {
 func (q *sendQueue) addEventUnlessFull(message []byte) (full bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return !q.closed && !(q.hasRoom(message) && q.appendUnlessClosed(message))
+	if q.closed {
+		return false
+	}
+	return !q.hasRoom(message) || !q.appendUnlessClosed(message)
 }
 
 // waitAndTakeAll waits for messages, removes them all and returns them; nil when the
