@@ -113,7 +113,7 @@ func makeImageAndStopTree(ctx context.Context, e Engine, dir *ImageDir, t Tree, 
 }
 
 // runPhases runs the phases of a checkpoint in their order. The last one, publishImage,
-// commits the image; after an error undoPhases undoes them.
+// commits the image; after an error the caller must call undoPhases.
 func (c *checkpoint) runPhases(ctx context.Context) error {
 	failpoint.Hit("hibernate.begun")
 	defer c.closeStreamAndEngine()

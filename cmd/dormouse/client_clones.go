@@ -29,7 +29,7 @@ func destroyVerb(flags *flag.FlagSet) action {
 				return fmt.Errorf("cannot destroy %s: %w", name, c.rewordWithAdvice(ctx, "destroy", name, err))
 			}
 			if _, err := c.getInstance(ctx, name); err == nil {
-				return fmt.Errorf("cannot destroy %s: it is no clone; take it out of the configuration and run: dormouse reload", name)
+				return fmt.Errorf("cannot destroy %s: it is not a clone; take it out of the configuration and run: dormouse reload", name)
 			}
 			t.printf("%s is gone\n", name)
 		}

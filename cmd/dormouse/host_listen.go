@@ -128,7 +128,7 @@ func (s *sockets) addSystemdSockets(handed []*os.File, dialect configs.Dialect) 
 		s.kept = append(s.kept, keptSocket{f.Name(), f})
 		l, err := net.FileListener(f)
 		if err != nil {
-			return fmt.Errorf("cannot use socket %d that was handed over: it is no listening stream socket", i)
+			return fmt.Errorf("cannot use socket %d that was handed over: it is not a listening stream socket", i)
 		}
 		if f.Name() != nativeName {
 			s.front = append(s.front, frontListener{l, dialect})

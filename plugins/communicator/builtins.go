@@ -11,9 +11,9 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// isDispatcherBuiltin reports whether the instance is a built-in that the host
+// isBuiltinExceptController reports whether the instance is a built-in that the host
 // serves as a Dispatcher. The Controller is not: it has a service of its own.
-func isDispatcherBuiltin(sh *shell.Shell) bool {
+func isBuiltinExceptController(sh *shell.Shell) bool {
 	return sh.IsBuiltIn() && sh.Callsign() != configs.ControllerCallsign
 }
 
@@ -22,7 +22,7 @@ func isDispatcherBuiltin(sh *shell.Shell) bool {
 // Controller, gets errNoGRPC.
 func dispatchToBuiltin(in grpc.ServerStream, sh *shell.Shell, method string) error {
 	switch {
-	case isDispatcherBuiltin(sh) && method == shellpb.Dispatcher_Invoke_FullMethodName:
+	case isBuiltinExceptController(sh) && method == shellpb.Dispatcher_Invoke_FullMethodName:
 		var r shellpb.InvokeRequest
 		if err := in.RecvMsg(&r); err != nil {
 			return err
@@ -36,7 +36,7 @@ func dispatchToBuiltin(in grpc.ServerStream, sh *shell.Shell, method string) err
 			return statusFromError(err)
 		}
 		return in.SendMsg(&shellpb.InvokeResponse{Result: result})
-	case isDispatcherBuiltin(sh) && method == shellpb.Dispatcher_Exists_FullMethodName:
+	case isBuiltinExceptController(sh) && method == shellpb.Dispatcher_Exists_FullMethodName:
 		var r shellpb.ExistsRequest
 		if err := in.RecvMsg(&r); err != nil {
 			return err

@@ -91,7 +91,7 @@ func (s shellService) Interfaces(ctx context.Context, _ *shellpb.InterfacesReque
 	switch {
 	case !st.State.IsInitialized():
 		return &shellpb.InterfacesResponse{}, nil
-	case isDispatcherBuiltin(sh):
+	case isBuiltinExceptController(sh):
 		return &shellpb.InterfacesResponse{Services: []string{shellpb.DispatcherService}}, nil
 	default:
 		return &shellpb.InterfacesResponse{Services: st.Information.Services}, nil
