@@ -125,7 +125,7 @@ func TestEncode(t *testing.T) {
 	plugin.Configuration = map[string]any{"d": int64(1)}
 	plugin.Resume = &resumed
 	want := configs.Default()
-	want.Host.AllowedOrigins = []string{"https://tv.example:8443"}
+	want.Host.AllowedOrigins = []string{"https://tv.example:8443", "file://", "null"}
 	want.Host.AllowedHosts = []string{"tv.example"}
 	want.Hibernate.Criu, want.Hibernate.Dir = "/criu", "/images"
 	want.Plugins = []configs.Plugin{plugin}

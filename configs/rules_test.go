@@ -75,8 +75,9 @@ func TestRules(t *testing.T) {
 		{"executable", "[[plugin]]\nexecutable = \"\"\ncallsign = \"A\"", `x:2: key "executable" in [[plugin]]: must not be empty`},
 		{"variable", plugin + `environment = { "A=B" = "c" }`, `x:4: key "environment.A=B" in [[plugin]]: "A=B" is not the name of a variable`},
 		{"not for JSON", plugin + "[[plugin.configuration.rules]]\n[[plugin.configuration.rules]]\nrate = -inf", `x:6: key "rate" in the configuration in [[plugin]]: a plugin gets it as JSON, which has no -Inf`},
-		{"origin", "[host]\nallowed-origins = [\"https://tv.example/\"]", `x:2: key "allowed-origins[0]" in [host]: "https://tv.example/" is not a web origin such as "https://tv.example:8443"`},
-		{"any origin", "[host]\nallowed-origins = [\"*\"]", `x:2: key "allowed-origins[0]" in [host]: "*" is not a web origin such as "https://tv.example:8443"`},
+		{"origin", "[host]\nallowed-origins = [\"https://tv.example/\"]", `x:2: key "allowed-origins[0]" in [host]: "https://tv.example/" is not a web origin such as "https://tv.example:8443", nor file:// or null`},
+		{"path of a file", "[host]\nallowed-origins = [\"file:///x\"]", `x:2: key "allowed-origins[0]" in [host]: "file:///x" is not a web origin such as "https://tv.example:8443", nor file:// or null`},
+		{"any origin", "[host]\nallowed-origins = [\"*\"]", `x:2: key "allowed-origins[0]" in [host]: "*" is not a web origin such as "https://tv.example:8443", nor file:// or null`},
 		{"host name", "[host]\nallowed-hosts = [\"http://tv\"]", `x:2: key "allowed-hosts[0]" in [host]: "http://tv" is not a host name such as "tv.example"`},
 
 		// Where to listen.

@@ -63,11 +63,15 @@ func IsLoopback(host string) bool {
 	return addr.IsLoopback()
 }
 
-// checkWebOrigin returns an error if the origin is not scheme://host or scheme://host:port.
+// checkWebOrigin returns an error if the origin is neither scheme://host, with a port or
+// without, nor what browsers send for pages in files: file:// or null.
 func checkWebOrigin(origin string) error {
+	if origin == "file://" || origin == "null" {
+		return nil
+	}
 	u, err := url.Parse(origin)
 	if err != nil || u.Host == "" || strings.Contains(u.Host, "*") || origin != u.Scheme+"://"+u.Host {
-		return fmt.Errorf("%q is not a web origin such as \"https://tv.example:8443\"", origin)
+		return fmt.Errorf("%q is not a web origin such as \"https://tv.example:8443\", nor file:// or null", origin)
 	}
 	return nil
 }

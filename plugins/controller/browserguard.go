@@ -37,14 +37,28 @@ func (g browserGuard) refusalReason(r *http.Request) string {
 	if host == "" || !configs.IsLoopback(host) && !slices.Contains(g.hosts, host) {
 		return "the Host header names none of this host's names; see allowed-hosts in the configuration"
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && !g.allowsOrigin(origin, r.Host) {
-		return "pages of this origin may not call; see allowed-origins in the configuration"
+	for _, origin := range r.Header["Origin"] {
+		if isBrowserOrigin(origin) && !g.allowsOrigin(origin, r.Host) {
+			return "pages of this origin may not call; see allowed-origins in the configuration"
+		}
 	}
 	return ""
 }
 
-// allowsOrigin reports whether pages of the origin may call: the pages of the host that
-// the Host header names, and those that the configuration allows.
+// isBrowserOrigin reports whether a browser may have sent that header Origin: a scheme with
+// a host, or "null". Thunder's C++ client sends an address alone, such as 0.0.0.0@0.
+func isBrowserOrigin(origin string) bool {
+	return strings.Contains(origin, "://") || strings.EqualFold(origin, "null")
+}
+
+// mayBeFromPage reports whether a web page may have caused the request: it has a browser's
+// Origin, or a header that browsers alone send and pages can't change.
+func mayBeFromPage(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header["Origin"], isBrowserOrigin) || r.Header.Get("Sec-Fetch-Site") != ""
+}
+
+// allowsOrigin reports whether pages of a browser's origin may call: the pages of the host
+// that the Host header names, and those that the configuration allows.
 func (g browserGuard) allowsOrigin(origin, hostHeader string) bool {
 	if slices.Contains(g.origins, strings.ToLower(origin)) {
 		return true
@@ -63,11 +77,12 @@ func lowerHostName(hostPort string) string {
 	return strings.ToLower(host)
 }
 
-// isJSONOrNoType reports whether a body of that Content-Type may be read: application/json,
-// or no type, as simple clients send it. A page may send the types of a form without a
-// preflight request, so these are refused.
-func isJSONOrNoType(contentType string) bool {
-	if contentType == "" {
+// mayReadBody reports whether the body of a POST may be read. A page may send the types of
+// a form without a preflight request, so that from a page only application/json is read,
+// or a body without a type. Thunder looks at no type, and its clients send any.
+func mayReadBody(r *http.Request) bool {
+	contentType := r.Header.Get("Content-Type")
+	if contentType == "" || !mayBeFromPage(r) {
 		return true
 	}
 	media, _, err := mime.ParseMediaType(contentType)

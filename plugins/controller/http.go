@@ -77,7 +77,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, why, http.StatusForbidden)
 		return
 	}
-	if origin := r.Header.Get("Origin"); origin != "" {
+	if origin := r.Header.Get("Origin"); isBrowserOrigin(origin) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Vary", "Origin")
 	}
@@ -104,8 +104,8 @@ func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method != http.MethodPost:
 		f.respondMethodNotAllowed(w)
-	case !isJSONOrNoType(r.Header.Get("Content-Type")):
-		http.Error(w, "JSON-RPC needs the header Content-Type: application/json", http.StatusUnsupportedMediaType)
+	case !mayReadBody(r):
+		http.Error(w, "JSON-RPC from a web page needs the header Content-Type: application/json", http.StatusUnsupportedMediaType)
 	default:
 		f.serveJSONRPCPost(w, r, from)
 	}

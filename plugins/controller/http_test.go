@@ -54,7 +54,7 @@ func TestPost(t *testing.T) {
 func TestBrowserGuard(t *testing.T) {
 	h := newHost(t, setup{host: configs.Host{
 		AllowedHosts:   []string{"TV.example"},
-		AllowedOrigins: []string{"https://remote.example"},
+		AllowedOrigins: []string{"https://remote.example", "file://"},
 	}})
 	own := strings.TrimPrefix(h.server.URL, "http://")
 	for _, tt := range []struct {
@@ -75,11 +75,23 @@ func TestBrowserGuard(t *testing.T) {
 		{"other origin", http.MethodPost, []string{"Origin", "https://evil.example"}, 403},
 		{"other port", http.MethodPost, []string{"Origin", "http://127.0.0.1:1"}, 403},
 		{"null origin", http.MethodPost, []string{"Origin", "null"}, 403},
-		{"form", http.MethodPost, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415},
-		{"plain text", http.MethodPost, []string{"Content-Type", "text/plain;charset=UTF-8"}, 415},
-		{"unreadable type", http.MethodPost, []string{"Content-Type", "application/json;;"}, 415},
+		{"Null origin", http.MethodPost, []string{"Origin", "Null"}, 403},
+		{"allowed page in a file", http.MethodPost, []string{"Origin", "file://"}, 200},
+		{"extension of a browser", http.MethodPost, []string{"Origin", "chrome-extension://abc"}, 403},
+		{"Thunder R4's client", http.MethodPost, []string{"Origin", "0.0.0.0"}, 200},
+		{"Thunder master's client", http.MethodPost, []string{"Origin", "0.0.0.0@0"}, 200},
+		{"form", http.MethodPost, []string{"Content-Type", "application/x-www-form-urlencoded"}, 200},
+		{"plain text", http.MethodPost, []string{"Content-Type", "text/plain;"}, 200},
+		{"JSON-RPC's type", http.MethodPost, []string{"Content-Type", "application/json-rpc"}, 200},
+		{"unreadable type", http.MethodPost, []string{"Content-Type", "application/json;;"}, 200},
 		{"no type", http.MethodPost, []string{"Content-Type", ""}, 200},
-		{"type with charset", http.MethodPost, []string{"Content-Type", "Application/JSON; charset=utf-8"}, 200},
+		{"plain text of Thunder's client", http.MethodPost, []string{"Origin", "0.0.0.0", "Content-Type", "text/plain;"}, 200},
+		{"form of a page", http.MethodPost, []string{"Origin", "https://remote.example", "Content-Type", "application/x-www-form-urlencoded"}, 415},
+		{"plain text of a page", http.MethodPost, []string{"Origin", "https://remote.example", "Content-Type", "text/plain;charset=UTF-8"}, 415},
+		{"unreadable type of a page", http.MethodPost, []string{"Origin", "https://remote.example", "Content-Type", "application/json;;"}, 415},
+		{"no type of a page", http.MethodPost, []string{"Origin", "https://remote.example", "Content-Type", ""}, 200},
+		{"type with charset of a page", http.MethodPost, []string{"Origin", "https://remote.example", "Content-Type", "Application/JSON; charset=utf-8"}, 200},
+		{"form of a page without an Origin", http.MethodPost, []string{"Sec-Fetch-Site", "cross-site", "Content-Type", "application/x-www-form-urlencoded"}, 415},
 		{"GET", http.MethodGet, nil, 405},
 		{"PUT", http.MethodPut, nil, 405},
 		{"OPTIONS", http.MethodOptions, nil, 405},
@@ -95,6 +107,9 @@ func TestBrowserGuard(t *testing.T) {
 			origin := ""
 			if i := slices.Index(headers, "Origin"); i >= 0 {
 				origin = headers[i+1]
+			}
+			if !isBrowserOrigin(origin) {
+				origin = ""
 			}
 			allowed := got.header.Get("Access-Control-Allow-Origin")
 			if tt.want < 300 && allowed != origin || tt.want == 403 && allowed != "" {
