@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Host      Host       `toml:"host"`
 	Listeners []Listener `toml:"listener"`
+	Access    []Access   `toml:"access"`
 	Hibernate Hibernate  `toml:"hibernate"`
 	Plugins   []Plugin   `toml:"plugin"`
 }
@@ -39,6 +40,10 @@ type Host struct {
 	// CommunicatorGroup is the group whose members may connect to the communicator besides
 	// root and the host's own user. If empty, no other user may connect.
 	CommunicatorGroup string `toml:"communicator-group"`
+
+	// Open is the role that every client on a loopback address has at least. If empty,
+	// such a client has the role of its user.
+	Open Role `toml:"open"`
 
 	LogLevel  string `toml:"log-level"`  // trace, debug, info, warn or error
 	LogFormat string `toml:"log-format"` // auto, console or json

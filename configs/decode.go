@@ -46,15 +46,19 @@ func (f *configFile) decodeIntoConfig(text []byte) {
 	}
 	host, _ := readValue[map[string]any](top, "host", "a table, written [host]")
 	listeners, _ := readValue[[]map[string]any](top, "listener", "a list of tables, each written [[listener]]")
+	access, _ := readValue[[]map[string]any](top, "access", "a list of tables, each written [[access]]")
 	hibernate, _ := readValue[map[string]any](top, "hibernate", "a table, written [hibernate]")
 	plugins, _ := readValue[[]map[string]any](top, "plugin", "a list of tables, each written [[plugin]]")
 	top.reportUnknownKeys()
 	if f.dropIn {
-		f.rejectTablesInDropIn(top, "host", "listener", "hibernate")
+		f.rejectTablesInDropIn(top, "host", "listener", "access", "hibernate")
 	} else {
 		f.readHost(&tableReader{file: f, name: "in [host]", lines: top.lines.keyOrSelf("host"), values: host})
 		for i, listener := range listeners {
 			f.readListener(&tableReader{file: f, name: "in [[listener]]", lines: top.lines.keyOrSelf("listener").elementOrSelf(i), values: listener})
+		}
+		for i, row := range access {
+			f.readAccess(&tableReader{file: f, name: "in [[access]]", lines: top.lines.keyOrSelf("access").elementOrSelf(i), values: row})
 		}
 		f.readHibernate(&tableReader{file: f, name: "in [hibernate]", lines: top.lines.keyOrSelf("hibernate"), values: hibernate})
 	}
@@ -85,6 +89,7 @@ func (f *configFile) readHost(t *tableReader) {
 	t.readTextList("allowed-hosts", &h.AllowedHosts, checkHostName)
 	readAllowedWord(t, "dialect", &h.Dialect, DialectR4, DialectR5)
 	t.readText("communicator-group", &h.CommunicatorGroup)
+	readAllowedWord(t, "open", &h.Open, "", RoleRead, RoleCall, RoleOperate, RoleAdmin)
 	t.readText("redirect", &h.Redirect, checkNotEmpty)
 	t.readPath("web-ui", &h.WebUI)
 	t.readPath("data", &h.Data, checkNotEmpty)

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -37,7 +38,7 @@ func (b backend) Stop(context.Context) error { return nil }
 // Invoke calls a method of the Controller. An error is a *shell.PluginError with
 // Thunder's number.
 func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
-	result, err := b.front.callController(ctx, caller{}, c)
+	result, err := b.front.callController(ctx, caller{client: access.HostItself()}, c)
 	if err != nil {
 		e := dialect.ErrorFor(dialect.R4{}, err) // R4's codes are Thunder's numbers
 		return nil, &shell.PluginError{Code: e.Code, Message: e.Message, Data: e.Data}

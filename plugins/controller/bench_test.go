@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"dormouse/plugins/access"
 )
 
 // A call over one websocket to a plugin that answers at once: what the front
@@ -36,7 +38,7 @@ func BenchmarkAnswer(b *testing.B) {
 	request := []byte(call("Plain.1.echo", `{"by":1}`))
 	b.ReportAllocs()
 	for b.Loop() {
-		if r := h.answerMessage(b.Context(), caller{dialect: h.dialect}, request); r.outcome != succeeded {
+		if r := h.answerMessage(b.Context(), caller{client: access.HostItself(), dialect: h.dialect}, request); r.outcome != succeeded {
 			b.Fatal(string(r.body))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -18,6 +19,8 @@ import (
 type caller struct {
 	// socket is the caller's websocket, nil over plain HTTP.
 	socket *socket
+	// client is what the host knows of the sender.
+	client access.Client
 	// callsign is the instance that the path names, empty when it names none.
 	callsign string
 	// dialect is the dialect to answer in, nil for the front's own.
@@ -145,8 +148,8 @@ func (f *Front) countAndCallMethod(ctx context.Context, from caller, r jsonrpc.R
 	if callsign == configs.ControllerCallsign {
 		return f.callController(ctx, from, c)
 	}
-	if !from.hasAccess(accessCall) {
-		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
+	if err := f.checkAccess(from, access.Call, access.Target{Callsign: callsign, Method: c.Method}); err != nil {
+		return nil, err
 	}
 	return callPlugin(ctx, sh, c)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"dormouse/plugins/access"
 )
 
 // connections is the list of open connections to the front, HTTP and websockets
@@ -110,6 +112,14 @@ func (cs *connections) removeIfWebsocket(one *connection) {
 func connectionFromContext(ctx context.Context) *connection {
 	one, _ := ctx.Value(connectionKey{}).(*connection)
 	return one
+}
+
+// clientOf returns what the host knows of the client that sent a request over the
+// connection.
+func (c *connection) clientOf(r *http.Request) access.Client {
+	client := access.HostItself()
+	client.Address = r.RemoteAddr
+	return client
 }
 
 // noteActivity records that the client sent something now, with the path if it was an

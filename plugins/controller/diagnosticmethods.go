@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -20,25 +21,25 @@ import (
 func diagnosticMethods() []method {
 	return []method{
 		{
-			name: "threads", access: accessRead, form: property,
+			name: "threads", access: access.Read, form: property,
 			result: []threadRecord{}, returns: "the lane of each instance, sorted by callsign: the operation that runs, and how many ran before",
 			doc:   "The operations of the instances.",
 			serve: serveThreads,
 		},
 		{
-			name: "pendingrequests", access: accessRead, form: property,
+			name: "pendingrequests", access: access.Read, form: property,
 			result: []string{}, returns: "the operations that wait for their turn and the calls that wait for an instance to wake",
 			doc:   "The operations and calls that wait.",
 			serve: servePendingRequests,
 		},
 		{
-			name: "processinfo", access: accessRead, form: property,
+			name: "processinfo", access: access.Read, form: property,
 			result: hostWorkRecord{}, returns: "threads and pendingrequests, and how many lanes run an operation",
 			doc:   "What the host is doing.",
 			serve: serveProcessInfo,
 		},
 		{
-			name: "callstack", access: accessRead, form: property, index: "the position of a lane among the threads",
+			name: "callstack", access: access.Read, form: property, index: "the position of a lane among the threads",
 			result: []frameRecord{}, returns: "the frames of all goroutines that work for the instance, innermost first",
 			doc:    "The stack of an instance's operation.",
 			errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},

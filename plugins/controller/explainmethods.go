@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/supervisor"
@@ -12,7 +13,7 @@ import (
 // Thunder has no such method.
 func explainMethods() []method {
 	return []method{{
-		name: "explain", access: accessRead, form: property, index: "the callsign",
+		name: "explain", access: access.Read, form: property, index: "the callsign",
 		result: dialect.Explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
 		doc:    "Explains why an instance is awake or asleep, and what would stop a hibernation.",
 		errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/shell"
 	"dormouse/supervisor"
@@ -24,6 +25,8 @@ type Options struct {
 	// Host says which host names and web origins may be used to reach the front.
 	Host configs.Host
 	Log  zerolog.Logger
+	// Access decides what each client may do; nil stands for a guard with default rules.
+	Access *access.Guard
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 
@@ -47,15 +50,16 @@ type Options struct {
 // Front serves JSON-RPC, REST and web pages. A supervisor must have been given the
 // front's Builtin before the front serves the first request.
 type Front struct {
-	options Options
-	log     zerolog.Logger
-	limits  limits
-	guard   browserGuard
-	dialect dialect.Dialect // of clients for which neither the listener nor the URL names one
-	mux     *http.ServeMux
-	methods map[string]*method // of the callsign Controller
-	common  map[string]*method // of every callsign
-	events  subscribers
+	options      Options
+	log          zerolog.Logger
+	limits       limits
+	access       *access.Guard
+	browserGuard browserGuard
+	dialect      dialect.Dialect // of clients for which neither the listener nor the URL names one
+	mux          *http.ServeMux
+	methods      map[string]*method // of the callsign Controller
+	common       map[string]*method // of every callsign
+	events       subscribers
 	// snapshots is the state of each instance, for new subscribers.
 	snapshots   stateSnapshots
 	connections connections
@@ -86,13 +90,17 @@ func New(o Options) *Front {
 	if o.Reboot == nil {
 		o.Reboot = rebootWith(o.Host.Reboot)
 	}
+	if o.Access == nil {
+		o.Access = access.NewGuard(access.Rules{})
+	}
 	f := &Front{
-		options: o,
-		log:     o.Log,
-		limits:  defaultLimits(),
-		guard:   newBrowserGuard(o.Host),
-		dialect: dialect.ByNameOrR4(o.Host.Dialect),
-		sockets: make(map[*socket]bool),
+		options:      o,
+		log:          o.Log,
+		limits:       defaultLimits(),
+		access:       o.Access,
+		browserGuard: newBrowserGuard(o.Host),
+		dialect:      dialect.ByNameOrR4(o.Host.Dialect),
+		sockets:      make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.queueBudget.left.Store(f.limits.allQueueBytes)

@@ -8,6 +8,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 )
 
@@ -35,7 +36,7 @@ func FuzzAnswer(f *testing.F) {
 		for _, d := range []dialect.Dialect{dialect.R4{}, dialect.R5{}} {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel() // what waits gives up, what changes instances still runs
-			r := h.answerMessage(ctx, caller{dialect: d}, message)
+			r := h.answerMessage(ctx, caller{client: access.HostItself(), dialect: d}, message)
 			if r.body == nil {
 				continue
 			}

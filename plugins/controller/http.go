@@ -73,7 +73,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.running.Done()
 	connectionFromContext(r.Context()).noteActivity(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if why := f.guard.refusalReason(r); why != "" {
+	if why := f.browserGuard.refusalReason(r); why != "" {
 		http.Error(w, why, http.StatusForbidden)
 		return
 	}
@@ -94,7 +94,7 @@ func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 		f.serveUpgrade(w, r)
 		return
 	}
-	from := caller{callsign: r.PathValue("callsign")}
+	from := caller{client: connectionFromContext(r.Context()).clientOf(r), callsign: r.PathValue("callsign")}
 	switch {
 	case !f.isKnownOrEmptyCallsign(from.callsign):
 		http.NotFound(w, r)

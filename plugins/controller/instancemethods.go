@@ -8,6 +8,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/supervisor"
@@ -19,7 +20,7 @@ func instanceMethods() []method {
 	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
 		{
-			name: "clone", access: accessAdmin, missingParam: thunder.BadRequest,
+			name: "clone", access: access.Admin, missingParam: thunder.BadRequest,
 			params: []parameter{
 				{name: "callsign", doc: "the instance whose configuration is taken"},
 				{name: "newcallsign", doc: "the callsign of the new instance"},
@@ -30,33 +31,33 @@ func instanceMethods() []method {
 			serve:  serveClone,
 		},
 		{
-			name: "destroy", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once it is deleted",
+			name: "destroy", access: access.Admin, missingParam: thunder.BadRequest, returns: "once it is deleted",
 			params: []parameter{{name: "callsign", doc: "the instance"}},
 			doc:    "Ends a clone and deletes all that is kept of it; for any other instance it does nothing.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported},
 			serve:  serveDestroy,
 		},
 		{
-			name: "configuration", access: accessRead, writeAccess: accessAdmin, form: variable, index: "the instance",
+			name: "configuration", access: access.Read, writeAccess: access.Admin, form: variable, index: "the instance",
 			result: json.RawMessage{}, returns: "the plugin's own configuration, null when it has none",
 			doc:    "The plugin's own configuration; with params, an object, it is replaced until the host ends, unless persist follows.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.IncompleteConfig, thunder.General, thunder.NotSupported},
 			serve:  serveGetOrSetConfiguration,
 		},
 		{
-			name: "persist", access: accessAdmin, aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
+			name: "persist", access: access.Admin, aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
 			doc:    "Keeps changes of configurations across restarts of the host.",
 			errors: []thunder.ErrorNumber{thunder.General},
 			serve:  persistenceHandler((*supervisor.Supervisor).PersistConfiguration),
 		},
 		{
-			name: "restore", access: accessAdmin, params: one, returns: "once it is on disk",
+			name: "restore", access: access.Admin, params: one, returns: "once it is on disk",
 			doc:    "Forgets changes of configurations: the next activation uses the configuration files.",
 			errors: []thunder.ErrorNumber{thunder.General},
 			serve:  persistenceHandler((*supervisor.Supervisor).RestoreConfiguration),
 		},
 		{
-			name: "reload", access: accessAdmin, result: []string{}, returns: "one line for each instance that was changed",
+			name: "reload", access: access.Admin, result: []string{}, returns: "one line for each instance that was changed",
 			doc:    "Reads the configuration files again and changes what differs.",
 			errors: []thunder.ErrorNumber{thunder.General, thunder.NotSupported},
 			serve:  serveReload,

@@ -7,6 +7,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -16,7 +17,7 @@ import (
 func introspectionMethods() []method {
 	return []method{
 		{
-			name: "exists", access: accessRead, form: objectOrOther, missingParam: thunder.InvalidParameter,
+			name: "exists", access: access.Read, form: objectOrOther, missingParam: thunder.InvalidParameter,
 			params: []parameter{{name: "method", doc: "the name of the method"}},
 			result: true, returns: "true or false; 0 or 22 if params are a bare name, as old clients send it",
 			doc:    "Reports whether the callsign has the method.",
@@ -24,13 +25,13 @@ func introspectionMethods() []method {
 			serve:  serveExists,
 		},
 		{
-			name: "versions", access: accessRead, form: property,
+			name: "versions", access: access.Read, form: property,
 			result: []interfaceVersion{}, returns: "the versions of the interfaces that the host itself serves under the callsign",
 			doc:   "The versions of the interfaces.",
 			serve: serveVersions,
 		},
 		{
-			name: jsonrpc.DiscoverMethod, access: accessRead, form: property,
+			name: jsonrpc.DiscoverMethod, access: access.Read, form: property,
 			result: json.RawMessage{}, returns: "an OpenRPC document",
 			doc:   "Describes what the host itself serves under the callsign.",
 			serve: serveDiscover,

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -25,7 +26,7 @@ func lifecycleMethods() []method {
 		operationMethod("resume", "Resumes the plugin; if necessary it is activated or woken first.",
 			(*shell.Shell).Resume, ownNumber, thunder.NoStateControl, illegal, inProgress, pending, thunder.OpeningFailed, thunder.TimedOut),
 		{
-			name: "hibernate", access: accessOperate, missingParam: thunder.BadRequest, returns: "once it sleeps",
+			name: "hibernate", access: access.Operate, missingParam: thunder.BadRequest, returns: "once it sleeps",
 			params: []parameter{{name: "callsign", doc: "the instance"}, {
 				name: "timeout", kind: milliseconds, optional: true,
 				doc: "the longest it may take in milliseconds, the host's own limit when absent",
@@ -50,7 +51,7 @@ func operationMethod(
 ) method {
 	numbers := append([]thunder.ErrorNumber{thunder.UnknownKey, thunder.PrivilegedRequest, fallback}, kept...)
 	return method{
-		name: name, access: accessOperate, missingParam: thunder.BadRequest, returns: "once it is done", doc: doc,
+		name: name, access: access.Operate, missingParam: thunder.BadRequest, returns: "once it is done", doc: doc,
 		params: []parameter{{name: "callsign", doc: "the instance"}},
 		errors: slices.DeleteFunc(numbers, func(n thunder.ErrorNumber) bool { return n == ownNumber }),
 		serve: func(ctx context.Context, r request) (any, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/supervisor"
@@ -22,45 +23,45 @@ import (
 func metadataMethods() []method {
 	return []method{
 		{
-			name: "services", access: accessRead, aliases: []string{"status"}, form: property, index: "the instance",
+			name: "services", access: access.Read, aliases: []string{"status"}, form: property, index: "the instance",
 			result: []dialect.Record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
 			doc:    "The instances and their states.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey},
 			serve:  serveStatus,
 		},
 		{
-			name: "subsystems", access: accessRead, form: property,
+			name: "subsystems", access: access.Read, form: property,
 			result: []supervisor.Subsystem{}, returns: "all subsystems, Thunder's fifteen in its order first",
 			doc:   "The named conditions of the platform.",
 			serve: serveSubsystems,
 		},
 		{
-			name: "framework", access: accessRead, aliases: []string{"version"}, form: property,
+			name: "framework", access: access.Read, aliases: []string{"version"}, form: property,
 			result: dialect.Version{}, returns: "the version; hash is the commit that it was built from",
 			doc:   "The version of the host.",
 			serve: serveVersion,
 		},
 		{
-			name: "buildinfo", access: accessRead, form: property,
+			name: "buildinfo", access: access.Read, form: property,
 			result: buildRecord{}, returns: "how it was built; times are in milliseconds",
 			doc:   "How the host was built and what it can do.",
 			serve: serveBuildInfo,
 		},
 		{
-			name: "environment", access: accessRead, form: property, index: "the variable",
+			name: "environment", access: access.Read, form: property, index: "the variable",
 			result: "", returns: "its value",
 			doc:    "A variable of the host's environment, if the configuration lists it.",
 			errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveEnvironment,
 		},
 		{
-			name: "links", access: accessRead, form: property,
+			name: "links", access: access.Read, form: property,
 			result: []connectionRecord{}, returns: "the connections, oldest first",
 			doc:   "The connections over HTTP and websockets.",
 			serve: serveLinks,
 		},
 		{
-			name: "proxies", access: accessRead, form: property, index: "the name of a link",
+			name: "proxies", access: access.Read, form: property, index: "the name of a link",
 			result: []Proxy{}, returns: "the interfaces; their origin only without an index",
 			doc:    "The interfaces of plugins that native clients use.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey},

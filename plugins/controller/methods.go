@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -23,9 +24,9 @@ type method struct {
 	// aliases are further names of the method.
 	aliases []string
 	doc     string
-	// access is the access that a caller needs. To write a variable the caller needs
+	// access is the role that a caller needs. To write a variable the caller needs
 	// writeAccess.
-	access, writeAccess access
+	access, writeAccess access.Role
 	form                form
 	params              []parameter
 	// index says what may follow "@" in the name; empty if an index is ignored.
@@ -106,18 +107,18 @@ func methodsByNameAndAlias(table []method) map[string]*method {
 	return m
 }
 
-// checkAccessAndServe checks the caller's access, parses the parameters, serves the
-// request and returns the result as JSON, nil for null.
+// checkAccessAndServe parses the parameters, checks that the caller may call the method
+// with them, serves the request and returns the result as JSON, nil for null.
 func (m *method) checkAccessAndServe(ctx context.Context, r request) (json.RawMessage, error) {
-	if !r.from.hasAccess(m.neededAccess(r)) {
-		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
-	}
 	if m.form == action && len(m.params) > 0 || m.form == objectOrOther && bytes.HasPrefix(r.raw, []byte("{")) {
 		args, err := m.parseArguments(r.raw)
 		if err != nil {
 			return nil, err
 		}
 		r.args = args
+	}
+	if err := r.front.checkAccess(r.from, m.neededRole(r), r.target(m)); err != nil {
+		return nil, err
 	}
 	result, err := m.serve(ctx, r)
 	if err != nil || result == nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 
@@ -95,18 +96,15 @@ func (m *method) refer(b *strings.Builder, callsign string) {
 	}
 }
 
-// accessNames is each access as the reference writes it.
-var accessNames = map[access]string{accessRead: "read", accessCall: "call", accessOperate: "operate", accessAdmin: "admin"}
-
 // accessText returns the access that callers of the method need, for the reference.
 func (m *method) accessText() string {
 	switch {
 	case m.form == variable:
-		return accessNames[m.access] + ", to write " + accessNames[m.writeAccess]
-	case m.access == accessCall:
-		return accessNames[m.access] + ", for the events of Controller " + accessNames[accessRead]
+		return m.access.String() + ", to write " + m.writeAccess.String()
+	case m.access == access.Call:
+		return m.access.String() + ", for the events of Controller " + access.Read.String()
 	}
-	return accessNames[m.access]
+	return m.access.String()
 }
 
 // shape is a schema in a few words.

@@ -77,11 +77,11 @@ func (f *Front) serveControllerREST(w http.ResponseWriter, r *http.Request, reso
 	if !ok {
 		return
 	}
-	ctx := r.Context()
+	ctx, client := r.Context(), connectionFromContext(r.Context()).clientOf(r)
 	f.respondREST(w, resource.Serve(rest.Request{
 		Argument: strings.TrimSuffix(argument, "/"), Query: r.URL.Query(), Body: body,
 		Call: func(method, index string, params json.RawMessage) (json.RawMessage, error) {
-			return f.callController(ctx, caller{dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
+			return f.callController(ctx, caller{client: client, dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
 		},
 	}))
 }

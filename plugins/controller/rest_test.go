@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -163,7 +164,7 @@ func TestRESTCallsMethods(t *testing.T) {
 			h := newHost(t, setup{})
 			name, _, _ := strings.Cut(tt.asked, " ")
 			asked := make(chan string, 1)
-			h.methods[name] = &method{access: accessRead, form: property, serve: func(_ context.Context, r request) (any, error) {
+			h.methods[name] = &method{access: access.Read, form: property, serve: func(_ context.Context, r request) (any, error) {
 				asked <- fmt.Sprint(name, " ", r.index, " ", string(r.raw))
 				if tt.fails != 0 {
 					return nil, thunder.NewError(tt.fails, nil)

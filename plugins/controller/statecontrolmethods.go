@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/statecontrol"
@@ -21,14 +22,14 @@ func stateControlMethods() []method {
 	refused := []thunder.ErrorNumber{thunder.CallNotActive, thunder.CallHibernated}
 	return []method{
 		{
-			name: controlPrefix + "state", access: accessRead, form: property, offeredFor: mayHaveStateControl,
+			name: controlPrefix + "state", access: access.Read, form: property, offeredFor: mayHaveStateControl,
 			result: "", returns: "Suspended or Resumed",
 			doc:    "The state of the plugin's state control; only with state control.",
 			errors: refused,
 			serve:  serveStateControlState,
 		},
 		{
-			name: controlPrefix + "request", access: accessOperate, missingParam: thunder.BadRequest, offeredFor: mayHaveStateControl,
+			name: controlPrefix + "request", access: access.Operate, missingParam: thunder.BadRequest, offeredFor: mayHaveStateControl,
 			params: []parameter{{name: "command", doc: "Suspend or Resume"}}, returns: "once it is done",
 			doc:    "Suspends or resumes the plugin; only with state control.",
 			errors: append(refused, thunder.IllegalState, thunder.BadRequest, thunder.InProgress, thunder.TimedOut),

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -22,20 +23,20 @@ func systemMethods() []method {
 	noDiscovery := []thunder.ErrorNumber{thunder.NotSupported}
 	return []method{
 		{
-			name: "delete", access: accessAdmin, missingParam: thunder.BadRequest, returns: "once it is deleted",
+			name: "delete", access: access.Admin, missingParam: thunder.BadRequest, returns: "once it is deleted",
 			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
 			doc:    "Deletes a file of an instance.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
 			serve:  serveDeleteFile,
 		},
 		{
-			name: "reboot", access: accessAdmin, aliases: []string{"harakiri"}, returns: "once the restart has begun",
+			name: "reboot", access: access.Admin, aliases: []string{"harakiri"}, returns: "once the restart has begun",
 			doc:    "Restarts the machine.",
 			errors: []thunder.ErrorNumber{thunder.General, thunder.NotSupported},
 			serve:  serveReboot,
 		},
 		{
-			name: "startdiscovery", access: accessOperate,
+			name: "startdiscovery", access: access.Operate,
 			params:  []parameter{{name: "ttl", kind: hopCount, optional: true, doc: "how many networks away, 1 to 255"}},
 			returns: "never: the search is a multicast, and nothing of this host leaves the loopback addresses",
 			doc:     "Searches other hosts in the network; refused.",
@@ -43,7 +44,7 @@ func systemMethods() []method {
 			serve:   refuseDiscovery,
 		},
 		{
-			name: "discoveryresults", access: accessRead, form: property,
+			name: "discoveryresults", access: access.Read, form: property,
 			returns: "never: there is no search",
 			doc:     "The hosts that a search found; refused.",
 			errors:  noDiscovery,

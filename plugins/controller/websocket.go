@@ -51,8 +51,8 @@ func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request,
 		queue: newSendQueue(f.limits.queueLength, f.limits.queueBytes, &f.queueBudget),
 		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
 	}
-	s.from = caller{s, callsign, spoken}
 	s.connection = connectionFromContext(r.Context())
+	s.from = caller{s, s.connection.clientOf(r), callsign, spoken}
 	defer f.connections.removeIfWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()

@@ -18,6 +18,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/internal/store"
+	"dormouse/plugins/access"
 	"dormouse/plugins/communicator"
 	"dormouse/plugins/controller"
 	"dormouse/plugins/monitor"
@@ -75,6 +76,7 @@ func PrivateOptions(dir string, log zerolog.Logger, plugins ...configs.Plugin) O
 // serves the fronts, and stops both before CleanUpAndClose.
 type Host struct {
 	Supervisor   *supervisor.Supervisor
+	Access       *access.Guard     // decides what each client may do
 	Front        *controller.Front // nil in a private host
 	Communicator *communicator.Communicator
 	Engine       *criu.Engine
@@ -129,6 +131,9 @@ func (h *Host) openStores() (err error) {
 // host gets no JSON-RPC front.
 func (h *Host) makeSupervisorAndFronts() (err error) {
 	o, config := h.options, h.options.Config
+	h.Access = access.NewGuard(access.Rules{
+		Open: config.Host.Open, Rows: config.Access, OperatorGroup: config.Host.CommunicatorGroup,
+	})
 	s := supervisor.Options{
 		Plugins:          config.Plugins,
 		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
@@ -146,7 +151,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	}
 	if !o.private {
 		h.Front = controller.New(controller.Options{
-			Host: config.Host, Log: h.log, Version: o.Version,
+			Host: config.Host, Log: h.log, Version: o.Version, Access: h.Access,
 			CanHibernate: o.Hibernates,
 			RestartsOf:   func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
 			Proxies:      h.nativeClientProxies,

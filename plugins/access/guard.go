@@ -1,0 +1,128 @@
+package access
+
+import (
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"sync/atomic"
+
+	"dormouse/configs"
+)
+
+// Guard decides whether a client may do something. Its rules can be replaced at any time.
+type Guard struct {
+	rules atomic.Pointer[Rules]
+	users userDatabase
+}
+
+// Rules say which clients have which role. The zero Rules are the defaults: root and the
+// host's own user have the role Admin, other local users Read, plugins Admin for
+// themselves and Call for others.
+type Rules struct {
+	Open configs.Role // of every client on a loopback address, at least; empty for none
+	Rows []configs.Access
+	// OperatorGroup is a group whose members have the role Operate besides those of the
+	// group "dormouse"; empty for none.
+	OperatorGroup string
+	// Tokens holds the names of the valid tokens.
+	Tokens map[TokenDigest]string
+}
+
+// DefaultGroup is the group whose members have the role Operate.
+const DefaultGroup = "dormouse"
+
+// Target is what a client wants to do.
+type Target struct {
+	// Callsign is the instance that it is about, empty for the host or all instances.
+	Callsign string
+	// Method is the name of the JSON-RPC method or of its twin.
+	Method string
+}
+
+// NewGuard returns a guard with those rules.
+func NewGuard(r Rules) *Guard {
+	g := &Guard{}
+	g.SetRules(r)
+	return g
+}
+
+// SetRules replaces the rules, for clients that are connected too.
+func (g *Guard) SetRules(r Rules) { g.rules.Store(&r) }
+
+// Check returns nil if the client has the role needed, or a higher one, for the target;
+// else a *Refusal.
+func (g *Guard) Check(c Client, needed Role, t Target) error {
+	if has := g.RoleOf(c, t); needed == None || has < needed {
+		return &Refusal{Client: c, Needed: needed, Has: has, Target: t, grant: g.grantHint(c)}
+	}
+	return nil
+}
+
+// RoleOf returns the client's role for the target: the highest that any rule gives.
+func (g *Guard) RoleOf(c Client, t Target) Role {
+	rules := g.rules.Load()
+	role := None
+	if c.Loopback {
+		role = roleByName(rules.Open)
+	}
+	switch {
+	case c.Plugin != "" && c.Plugin == t.Callsign:
+		return Admin
+	case c.Plugin != "":
+		role = max(role, Call)
+	case c.User != nil && (c.User.UID == 0 || c.User.UID == os.Geteuid()):
+		return Admin
+	case c.User != nil && g.isInGroup(c.User, DefaultGroup, rules.OperatorGroup):
+		role = max(role, Operate)
+	case c.User != nil:
+		role = max(role, Read)
+	}
+	for _, row := range rules.Rows {
+		if granted := roleByName(row.Role); granted > role && matches(row.Callsigns, t.Callsign) && matches(row.Methods, t.Method) && g.names(rules, row, c) {
+			role = granted
+		}
+	}
+	return role
+}
+
+// names reports whether the row names the client.
+func (g *Guard) names(rules *Rules, row configs.Access, c Client) bool {
+	switch {
+	case row.User != "":
+		return c.User != nil && (row.User == strconv.Itoa(c.User.UID) || row.User == g.users.find(c.User.UID).name)
+	case row.Group != "":
+		return c.User != nil && g.isInGroup(c.User, row.Group)
+	case row.Token != "":
+		return rules.Tokens[c.Token] == row.Token
+	case row.Certificate != "":
+		return c.Certificate == row.Certificate
+	default:
+		return row.Plugin != "" && c.Plugin == row.Plugin
+	}
+}
+
+// isInGroup reports whether the user is in one of the groups, which are names or numbers;
+// empty ones are ignored.
+func (g *Guard) isInGroup(u *User, groups ...string) bool {
+	known := g.users.find(u.UID).groups
+	return slices.ContainsFunc(groups, func(group string) bool {
+		if group == "" {
+			return false
+		}
+		if slices.Contains(known, group) {
+			return true
+		}
+		gid, isKnown := g.users.groupID(group)
+		return isKnown && slices.Contains(u.Groups, gid)
+	})
+}
+
+// matches reports whether the name matches one of the patterns, or there are none. The
+// patterns are well-formed: configs has checked them.
+func matches(patterns []string, name string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool {
+		matched, _ := path.Match(pattern, name)
+		return matched
+	})
+}
