@@ -89,8 +89,8 @@ type ExitError struct {
 	// the process.
 	Status int
 	Signal syscall.Signal
-	// LastLines quotes the last lines that the process wrote, nil when there are none.
-	LastLines error
+	// LastWords quotes the last lines that the process wrote, nil when there are none.
+	LastWords error
 }
 
 // IsClean reports whether the process exited with status 0.
@@ -104,11 +104,11 @@ func (e *ExitError) Describe() string {
 	return fmt.Sprintf("with status %d", e.Status)
 }
 
-// Error returns the end in words, with the last lines if there are any.
+// Error returns the end in words, with the last words if there are any.
 func (e *ExitError) Error() string {
 	text := ErrExited.Error() + " " + e.Describe()
-	if e.LastLines != nil {
-		text += "; " + e.LastLines.Error()
+	if e.LastWords != nil {
+		text += "; " + e.LastWords.Error()
 	}
 	return text
 }

@@ -59,7 +59,8 @@ func explanationText(e dialect.Explanation) string {
 		if e.Retry != "" {
 			again = parseTimeOrZero(e.Retry).Local().Format(time.TimeOnly)
 		}
-		rows.addRow("  last failure", joinLinesBySemicolon(e.Failure)+"; next attempt: "+again)
+		rows.addTextRows("  last failure", e.Failure)
+		rows.addRow("  next attempt", again)
 	}
 	switch {
 	case e.Golden != nil:
@@ -67,7 +68,7 @@ func explanationText(e dialect.Explanation) string {
 	case e.Cold != "":
 		rows.addRow("  next start", "cold: "+joinLinesBySemicolon(e.Cold))
 	}
-	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, joinLinesBySemicolon(e.Why), rows.alignedText(0))
+	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, errorCell(e.Why), rows.alignedText(0))
 }
 
 // hibernationOutlookText returns the rest of a sentence that begins with "a hibernation":

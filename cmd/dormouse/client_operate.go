@@ -77,7 +77,7 @@ func (c *client) operateAllAndPrint(ctx context.Context, t *terminal, o operatio
 		case err != nil:
 			failed = errReported
 			err = fmt.Errorf("cannot %s %s: %w", o.name, name, err)
-			t.printErrf("dormouse: %s\n", joinLinesBySemicolon(err.Error()))
+			t.printErrf("dormouse: %v\n", err)
 			result.Error = err.Error()
 		case !format.isJSON():
 			t.printf("%s %s, %s\n", name, o.describeOutcome(before, after), formatSeconds(took))
@@ -149,7 +149,7 @@ func describeActivation(before, after instanceRecord) string {
 		return runs
 	}
 	if failure := lastWakeError(after); failure != "" {
-		return fmt.Sprintf("%s; it was started afresh: %s", runs, joinLinesBySemicolon(failure))
+		return fmt.Sprintf("%s; it was started afresh: %s", runs, errorCell(failure))
 	}
 	if before.sleepsInPlace() {
 		return fmt.Sprintf("woken: %s, %s to come back from the swap", runs, bytesize.Format(before.imageOrSwapBytes()))

@@ -59,7 +59,7 @@ func (r instanceRecord) detailsText() string {
 	add("state", r.transitionOrState())
 	add("reason", wordsOfPascalCase(r.Reason))
 	add("since", formatTimeAndAge(r.Since))
-	add("error", joinLinesBySemicolon(r.Error))
+	rows.addTextRows("error", r.Error)
 	add("class", fmt.Sprintf("%s %d.%d.%d", r.ClassName, r.Version.Major, r.Version.Minor, r.Version.Patch))
 	add("executable", r.Locator)
 	add("start mode", wordsOfPascalCase(r.StartMode))
@@ -106,10 +106,10 @@ func pidOrDash(r instanceRecord) string {
 	return fmt.Sprint(r.PID)
 }
 
-// reasonText returns the reason of a state in words, and the error behind it. It leaves
-// out a reason with which the error begins.
+// reasonText returns the reason of a state in words, and the error behind it in one line. It
+// leaves out a reason with which the error begins.
 func reasonText(reason, failure string) string {
-	reason, failure = wordsOfPascalCase(reason), joinLinesBySemicolon(failure)
+	reason, failure = wordsOfPascalCase(reason), errorCell(failure)
 	switch {
 	case failure == "":
 		return reason

@@ -49,10 +49,29 @@ func wordsOfPascalCase(pascal string) string {
 	return b.String()
 }
 
-// joinLinesBySemicolon puts a text of several lines into one, with "; " between them, so
-// that the text fits into a table.
+// joinLinesBySemicolon puts a text of several lines into one, with "; " between them, or a
+// space after a colon, so that the text fits into a table.
 func joinLinesBySemicolon(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	var b strings.Builder
+	for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		switch {
+		case strings.HasSuffix(b.String(), ":"):
+			b.WriteString(" ")
+		case b.Len() > 0:
+			b.WriteString("; ")
+		}
+		b.WriteString(strings.TrimSpace(line))
+	}
+	return b.String()
+}
+
+// maxCellWidth is how many characters of an error fit into a cell of a table.
+const maxCellWidth = 400
+
+// errorCell returns an error of any number of lines as one line for a table, cut if it is
+// long, as with the last words of a plugin.
+func errorCell(text string) string {
+	return cutWithEllipsis(joinLinesBySemicolon(text), maxCellWidth)
 }
 
 // progressInMiB returns a progress in bytes as a text: "12 of 40 MiB".

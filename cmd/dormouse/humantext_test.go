@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -24,5 +25,32 @@ func TestWordsForPeople(t *testing.T) {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
+	}
+}
+
+// The last words of a plugin take one line of a table, and not all of it.
+func TestErrorCell(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                      "",
+		"a":                                     "a",
+		"it has a socket\nit has a lock\n":      "it has a socket; it has a lock",
+		"exited; its last words:\n  one\n  two": "exited; its last words: one; two",
+		strings.Repeat("long\n", 1000):          strings.Repeat("long; ", 1000)[:maxCellWidth-1] + "…",
+	} {
+		if got := errorCell(text); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// An error of several lines stands below its name, line for line.
+func TestTextRows(t *testing.T) {
+	rows := table{}
+	rows.addRow("state", "deactivated")
+	rows.addTextRows("error", "exited; its last words:\n  one\n  two")
+	rows.addTextRows("none", "")
+	want := "state  deactivated\nerror  exited; its last words:\n         one\n         two\n"
+	if got := rows.alignedText(0); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }

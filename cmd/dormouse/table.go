@@ -11,6 +11,18 @@ type table struct{ rows [][]string }
 // addRow adds a row. Rows may differ in their number of cells.
 func (t *table) addRow(cells ...string) { t.rows = append(t.rows, cells) }
 
+// addTextRows adds a row for each line of a text, the first of which begins with name. It
+// adds none for an empty text.
+func (t *table) addTextRows(name, text string) {
+	if text == "" {
+		return
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		t.addRow(name, line)
+		name = ""
+	}
+}
+
 // alignedText returns the aligned table, a line for each row. Lines are cut to maxWidth
 // characters, unless that is 0.
 func (t *table) alignedText(maxWidth int) string {

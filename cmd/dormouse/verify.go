@@ -79,10 +79,10 @@ func readVerifyJSONInto(t *terminal, o *verify.Options, configuration, params st
 }
 
 // stepLines returns the line of a step, and a second line if the author must do
-// something. It leaves out the reason of a skipped step if the step before was skipped
+// something. Further lines of what was found stand below the first. It leaves out the reason of a skipped step if the step before was skipped
 // for the same.
 func stepLines(s, before verify.Step) string {
-	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), joinLinesBySemicolon(s.Found)
+	took, found := fmt.Sprintf("%.0f ms", 1000*s.Seconds), strings.ReplaceAll(s.Found, "\n", fmt.Sprintf("\n%-34s", ""))
 	if s.Result == verify.Skipped {
 		took = ""
 		if before.Result == verify.Skipped && before.Found == s.Found {

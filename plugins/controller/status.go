@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"dormouse/configs"
@@ -126,7 +127,7 @@ func historyRecords(st shell.Status) []dialect.Transition {
 			To:      t.To,
 			Reason:  thunder.PascalCase(string(t.Reason)),
 			Control: t.Control,
-			Error:   errorTextOrEmpty(t.Err),
+			Error:   cutErrorText(errorTextOrEmpty(t.Err)),
 		})
 	}
 	return h
@@ -138,6 +139,18 @@ func errorTextOrEmpty(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// maxHistoryError is how many bytes of an error a row of the history has, so that many ends
+// with last words don't make a long answer.
+const maxHistoryError = 1 << 10
+
+// cutErrorText returns at most maxHistoryError bytes of the text and an ellipsis.
+func cutErrorText(text string) string {
+	if len(text) <= maxHistoryError {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxHistoryError], "") + "…"
 }
 
 // utcTimestamp returns a time as clients read it, in UTC with milliseconds.

@@ -17,16 +17,17 @@ func TestExitIsNoticed(t *testing.T) {
 		method, params string
 		want           []string
 	}{
-		"status":      {"exit", `{"status":7,"text":"enough"}`, []string{"exited with status 7", `its last words: "enough"`}},
-		"status 0":    {"exit", `{"status":0,"text":"done"}`, []string{"exited with status 0", `"done"`}},
-		"SIGTERM":     {"raise", `{"status":15}`, []string{"signal 15 (terminated)"}},
-		"SIGKILL":     {"raise", `{"status":9}`, []string{"signal 9 (killed)"}},
-		"panic":       {"panic", `{"text":"unknown planet"}`, []string{"exited with status 2", "panic: unknown planet"}},
-		"JSON":        {"exit", `{"status":1,"text":"{\"@level\":\"error\",\"@message\":\"no fuel\"}"}`, []string{`its last words: "no fuel"`}},
-		"long words":  {"exit", fmt.Sprintf(`{"status":1,"text":%q}`, strings.Repeat("far ", 3000)), []string{"status 1", "far far far"}},
-		"silent":      {"raise", `{"status":9}`, []string{"signal 9"}},
-		"many lines":  {"exit", `{"status":1,"text":"one\ntwo\nthree\nfour"}`, []string{`"two\nthree\nfour"`}},
-		"blank lines": {"exit", `{"status":1,"text":"one\n\n\n\n"}`, []string{`"one"`}},
+		"status":        {"exit", `{"status":7,"text":"enough"}`, []string{"exited with status 7", `its last words: "enough"`}},
+		"status 0":      {"exit", `{"status":0,"text":"done"}`, []string{"exited with status 0", `"done"`}},
+		"SIGTERM":       {"raise", `{"status":15}`, []string{"signal 15 (terminated)"}},
+		"SIGKILL":       {"raise", `{"status":9}`, []string{"signal 9 (killed)"}},
+		"panic":         {"panic", `{"text":"unknown planet"}`, []string{"exited with status 2", "panic: unknown planet"}},
+		"JSON":          {"exit", `{"status":1,"text":"{\"@level\":\"error\",\"@message\":\"no fuel\"}"}`, []string{`its last words: "no fuel"`}},
+		"long words":    {"exit", fmt.Sprintf(`{"status":1,"text":%q}`, strings.Repeat("far ", 3000)), []string{"status 1", "far far far"}},
+		"silent":        {"raise", `{"status":9}`, []string{"signal 9"}},
+		"many lines":    {"exit", `{"status":1,"text":"one\ntwo\nthree\nfour"}`, []string{"its last words:\n  one\n  two\n  three\n  four"}},
+		"last 50 lines": {"exit", fmt.Sprintf(`{"status":1,"text":%q}`, strings.Repeat("early\n", 100)+strings.Repeat("late\n", 50)), []string{"its last words:" + strings.Repeat("\n  late", 50)}},
+		"blank lines":   {"exit", `{"status":1,"text":"one\n\n\n\n"}`, []string{`"one"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, rogue())
@@ -39,7 +40,7 @@ func TestExitIsNoticed(t *testing.T) {
 			if !errors.Is(got, shell.ErrExited) || !containsAll(got.Error(), test.want) {
 				t.Errorf("got %v, want ErrExited and %q", got, test.want)
 			}
-			if len(got.Error()) > 2000 {
+			if len(got.Error()) > 5000 {
 				t.Errorf("the reason has %d bytes", len(got.Error()))
 			}
 			if got := r.ProcessFigures(); got != (shell.ProcessFigures{}) {

@@ -39,10 +39,10 @@ type link struct {
 	following   sync.WaitGroup // the readers of the plugin's reports
 }
 
-// dialLink connects to the plugin of tree t, whose output through go-plugin goes to log and
-// tail. It makes go-plugin believe that it reattaches to a plugin, so that go-plugin
+// dialLink connects to the plugin of tree t, whose output through go-plugin counts as that
+// of its streams; go-plugin itself writes to log. It makes go-plugin believe that it reattaches to a plugin, so that go-plugin
 // neither starts nor ends a process nor removes files.
-func dialLink(ctx context.Context, t *tree, log zerolog.Logger, tail *output.Tail) (*link, error) {
+func dialLink(ctx context.Context, t *tree, log zerolog.Logger) (*link, error) {
 	l := &link{socket: t.socket}
 	l.lifetime, l.endLifetime = context.WithCancel(context.Background())
 	address := &net.UnixAddr{Name: t.socket, Net: "unix"}
@@ -55,8 +55,8 @@ func dialLink(ctx context.Context, t *tree, log zerolog.Logger, tail *output.Tai
 		Plugins:          plugin.PluginSet{},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           goPluginLogger(log),
-		SyncStdout:       output.NewLineLogger("stdout", log, tail),
-		SyncStderr:       output.NewLineLogger("stderr", log, tail),
+		SyncStdout:       t.output.NewLineLogger("stdout"),
+		SyncStderr:       t.output.NewLineLogger("stderr"),
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialAndCheckPeer(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
@@ -121,7 +121,7 @@ func goPluginLogger(log zerolog.Logger) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Name:       "go-plugin",
 		Level:      hclog.Warn, // lower levels log each step of each connection
-		Output:     output.NewLineLogger("", log, nil),
+		Output:     output.NewLineLogger(log),
 		JSONFormat: true,
 		TimeFn:     time.Now,
 	})
@@ -160,7 +160,7 @@ func (l *link) closeAndWait() {
 // dialAndRouteTo makes a link to the tree and has the router call through it. It returns
 // an error if the tree was stopped meanwhile.
 func (b *Backend) dialAndRouteTo(ctx context.Context, t *tree) error {
-	l, err := dialLink(ctx, t, b.log, &b.tail)
+	l, err := dialLink(ctx, t, b.log)
 	if err != nil {
 		return err
 	}

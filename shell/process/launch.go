@@ -55,7 +55,7 @@ func (b *Backend) startProgramAndShakeHands(ctx context.Context, program string)
 	if err != nil {
 		if errors.Is(err, output.ErrNoLine) && t.waitBrieflyForEnd() {
 			err = t.waitExitError()
-		} else if words := t.waitLastStderrLinesError(); words != nil {
+		} else if words := t.waitLastWordsError(); words != nil {
 			err = fmt.Errorf("%w; %w", err, words)
 		}
 		return nil, fmt.Errorf("%s did not shake hands: %w", program, err)

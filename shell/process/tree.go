@@ -302,17 +302,17 @@ func (t *tree) waitExitError() error {
 	return t.rootExitError()
 }
 
-// rootExitError returns how the root exited, with the last lines of stderr, as a
+// rootExitError returns how the root exited, with the last words, as a
 // *shell.ExitError if that is known.
 func (t *tree) rootExitError() error {
 	if t.exitState == nil {
 		exit := fmt.Errorf("%w; how is not known, since an earlier host started it", shell.ErrExited)
-		if words := t.waitLastStderrLinesError(); words != nil {
+		if words := t.waitLastWordsError(); words != nil {
 			exit = fmt.Errorf("%w; %w", exit, words)
 		}
 		return exit
 	}
-	exit := &shell.ExitError{Status: t.exitState.ExitCode(), LastLines: t.waitLastStderrLinesError()}
+	exit := &shell.ExitError{Status: t.exitState.ExitCode(), LastWords: t.waitLastWordsError()}
 	if status, ok := t.exitState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		exit.Signal = status.Signal()
 	} else if signal := exit.Status - 128; signal > 0 && signal < 65 {
@@ -322,12 +322,12 @@ func (t *tree) rootExitError() error {
 	return exit
 }
 
-// waitLastStderrLinesError returns an error that quotes the last lines of stderr, nil if
-// there are none. If the tree has ended, it waits up to a second until all of its output
+// waitLastWordsError returns an error that quotes the last words, nil if there are
+// none. If the tree has ended, it waits up to a second until all of its output
 // is read.
-func (t *tree) waitLastStderrLinesError() error {
+func (t *tree) waitLastWordsError() error {
 	if t.hasEnded() {
 		t.output.WaitReadToEnd(time.Second)
 	}
-	return t.output.LastStderrLinesError()
+	return t.output.LastWordsError()
 }

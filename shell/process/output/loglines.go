@@ -45,18 +45,25 @@ type lineLogger struct {
 	stream string
 	log    zerolog.Logger
 	tail   *Tail
+	words  *lastWords
 
 	mu   sync.Mutex
 	rest []byte // the beginning of an unfinished line
 }
 
-// NewLineLogger returns a writer that logs each line written to it as one of the
-// named stream, and adds it to tail unless that is nil.
-func NewLineLogger(stream string, log zerolog.Logger, tail *Tail) io.Writer {
-	if stream != "" {
-		log = log.With().Str("stream", stream).Logger()
+// NewLineLogger returns a writer that logs each line written to it.
+func NewLineLogger(log zerolog.Logger) io.Writer {
+	return &lineLogger{log: log}
+}
+
+// NewLineLogger returns a writer for text that reached the host by another way than the
+// tree's named stream. Each line of it counts as one of the stream.
+func (s *Streams) NewLineLogger(stream string) io.Writer {
+	of := s.stdout
+	if stream == s.stderr.name {
+		of = s.stderr
 	}
-	return &lineLogger{stream: stream, log: log, tail: tail}
+	return &lineLogger{stream: stream, log: of.log, tail: of.tail, words: s.words}
 }
 
 // Write logs each complete line of p, and keeps the beginning of an unfinished one for the
@@ -75,7 +82,7 @@ func (w *lineLogger) Write(p []byte) (int, error) {
 		}
 		text := string(line[:min(len(line), maxLine)])
 		w.tail.addLine(w.stream, text)
-		logLine(w.log, text, len(line) > maxLine || !ok)
+		w.words.addLine(logLine(w.log, text, len(line) > maxLine || !ok))
 		w.rest = append([]byte(nil), after...)
 	}
 }

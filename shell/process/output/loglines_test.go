@@ -193,7 +193,7 @@ func TestLineWriter(t *testing.T) {
 // A line written in parts is one line of the tail; an unfinished one is none yet.
 func TestLineWriterTail(t *testing.T) {
 	var tail Tail
-	w := NewLineLogger("stdout", zerolog.Nop(), &tail)
+	w := &lineLogger{stream: "stdout", log: zerolog.Nop(), tail: &tail}
 	for _, part := range []string{"one\ntw", "o\n", "three"} {
 		if _, err := w.Write([]byte(part)); err != nil {
 			t.Fatal(err)
@@ -201,33 +201,6 @@ func TestLineWriterTail(t *testing.T) {
 	}
 	if lines := tail.Lines(); len(lines) != 2 || !strings.HasSuffix(lines[1], "stdout two") {
 		t.Errorf("got %q", lines)
-	}
-}
-
-func TestLastWords(t *testing.T) {
-	for name, test := range map[string]struct {
-		lines []string
-		want  string
-	}{
-		"none":  {nil, ""},
-		"one":   {[]string{"a"}, `its last words: "a"`},
-		"many":  {[]string{"a", "b", "", "c", "d"}, `its last words: "b\nc\nd"`},
-		"crash": {[]string{"a", "panic: x", "", "goroutine 1 [running]:", "main.main()"}, `its last words: "panic: x"`},
-		"long":  {[]string{strings.Repeat("a", 9000)}, `its last words: "` + strings.Repeat("a", maxLastLine) + `"`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := &stream{}
-			for _, line := range test.lines {
-				p.keepLastLine(line)
-			}
-			got := ""
-			if err := p.lastLinesError(); err != nil {
-				got = err.Error()
-			}
-			if got != test.want {
-				t.Errorf("got %s, want %s", got, test.want)
-			}
-		})
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,13 +28,6 @@ const maxLine = 16 << 10
 // MaxFirstLine is the number of bytes of the first line that WaitFirstLine returns.
 const MaxFirstLine = 1024
 
-// LastStderrLinesError quotes the last lines of stderr: at most lastLines of them, and
-// of each at most maxLastLine bytes.
-const (
-	lastLines   = 3
-	maxLastLine = 512
-)
-
 // closeLimit is how long ReadRestAndClose waits for the end of a pipe that a process outside
 // of the tree holds open.
 const closeLimit = time.Second
@@ -44,6 +36,7 @@ const closeLimit = time.Second
 // end and the host's end.
 type Streams struct {
 	stdout, stderr *stream
+	words          *lastWords  // of both streams
 	firstLine      chan string // of stdout; closed when stdout ends without a line
 	reading        sync.WaitGroup
 }
@@ -56,10 +49,7 @@ type stream struct {
 	name  string
 	log   zerolog.Logger
 	tail  *Tail
-
-	mu      sync.Mutex
-	last    []string
-	crashed bool
+	words *lastWords
 }
 
 // source is the host's end of a stream.
@@ -73,12 +63,12 @@ type source interface {
 // Nothing is read before StartReading. Each line that is read then goes to log, and to tail
 // unless that is nil.
 func OpenFilesOrPipes(dir string, log zerolog.Logger, tail *Tail) (*Streams, error) {
-	s := &Streams{firstLine: make(chan string, 1)}
+	s := &Streams{words: &lastWords{}, firstLine: make(chan string, 1)}
 	var err error
-	if s.stdout, err = openFileOrPipe(dir, "stdout", log, tail); err != nil {
+	if s.stdout, err = openFileOrPipe(dir, "stdout", log, tail, s.words); err != nil {
 		return nil, err
 	}
-	if s.stderr, err = openFileOrPipe(dir, "stderr", log, tail); err != nil {
+	if s.stderr, err = openFileOrPipe(dir, "stderr", log, tail, s.words); err != nil {
 		return nil, errors.Join(err, s.stdout.read.Close(), s.stdout.write.Close())
 	}
 	return s, nil
@@ -86,8 +76,8 @@ func OpenFilesOrPipes(dir string, log zerolog.Logger, tail *Tail) (*Streams, err
 
 // openFileOrPipe makes the file with the name in dir, or a pipe if dir is "", see
 // OpenFilesOrPipes.
-func openFileOrPipe(dir, name string, log zerolog.Logger, tail *Tail) (*stream, error) {
-	s := &stream{name: name, log: log.With().Str("stream", name).Logger(), tail: tail}
+func openFileOrPipe(dir, name string, log zerolog.Logger, tail *Tail, words *lastWords) (*stream, error) {
+	s := &stream{name: name, log: log.With().Str("stream", name).Logger(), tail: tail, words: words}
 	if dir != "" {
 		path := filepath.Join(dir, name)
 		read, write, err := openOutputFile(path)
@@ -184,9 +174,9 @@ func (s *Streams) closeWriteEnds() {
 	_ = s.stderr.write.Close()
 }
 
-// LastStderrLinesError returns an error that quotes the last lines of stderr, nil if
-// there are none.
-func (s *Streams) LastStderrLinesError() error { return s.stderr.lastLinesError() }
+// LastWordsError returns an error that quotes the last lines of both streams, nil if there
+// are none.
+func (s *Streams) LastWordsError() error { return s.words.quoteError() }
 
 // EngineKeys are the names by which CRIU knows the two streams of a tree: "pipe:[inode]",
 // or a path without its first slash. The names of pipes change with every wake.
@@ -213,38 +203,11 @@ func (s *stream) readAndLogLines(firstLine chan<- string) {
 			continue
 		}
 		s.tail.addLine(s.name, line)
-		s.keepLastLine(logLine(s.log, line, truncated))
+		s.words.addLine(logLine(s.log, line, truncated))
 	}
 	if firstLine != nil {
 		close(firstLine)
 	}
-}
-
-// keepLastLine keeps the line for lastLinesError and drops the oldest one. The first line
-// of a crash is kept until the end: the stacks that follow it say less.
-func (s *stream) keepLastLine(line string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if line == "" || s.crashed {
-		return
-	}
-	if s.crashed = isGoCrashLine(line); s.crashed {
-		s.last = nil
-	}
-	if len(s.last) == lastLines {
-		s.last = slices.Delete(s.last, 0, 1)
-	}
-	s.last = append(s.last, line[:min(len(line), maxLastLine)])
-}
-
-// lastLinesError returns an error that quotes the last lines, nil if there are none.
-func (s *stream) lastLinesError() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.last) == 0 {
-		return nil
-	}
-	return fmt.Errorf("its last words: %q", strings.Join(s.last, "\n"))
 }
 
 // readLine returns the next line, at most maxLine bytes of it, and whether the rest
