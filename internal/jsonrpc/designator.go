@@ -17,6 +17,9 @@ const DiscoverMethod = "rpc.discover"
 // DefaultVersion is the version of a designator that names none.
 const DefaultVersion = 1
 
+// maxVersion is the highest number that is read as a version.
+const maxVersion = 254
+
 // Designator is the parsed method of a request:
 //
 //	[Callsign.][version.][prefix[#instance]::]method[@index]
@@ -51,21 +54,32 @@ func ParseDesignator(method string) (Designator, error) {
 		return d, nil
 	}
 
-	d.Callsign = name[:dot]
-	last := d.Callsign[strings.LastIndexByte(d.Callsign, '.')+1:]
-	if last != "" && strings.Trim(last, "0123456789") == "" {
-		d.Callsign = strings.TrimSuffix(strings.TrimSuffix(d.Callsign, last), ".")
-		if version, err := strconv.Atoi(last); err == nil && version <= 254 {
-			d.Version = version
-		}
-		if len(last) == dot {
-			return d, nil // a version alone
-		}
+	named := name[:dot]
+	rest, version, found := CutVersion(named)
+	d.Callsign, d.Version = rest, version
+	if found && !strings.Contains(named, ".") {
+		return d, nil // a version alone
 	}
 	if d.Callsign == "" || d.Callsign[0] == '.' || strings.HasSuffix(d.Callsign, ".") {
 		return Designator{}, fmt.Errorf("%w: empty callsign in %.80q", ErrDesignator, method)
 	}
 	return d, nil
+}
+
+// CutVersion cuts the version off the end of a callsign: "X.1" becomes "X" and 1. For a
+// number above 254 version is DefaultVersion. Without digits alone after the last dot, found
+// is false and rest is the callsign.
+func CutVersion(callsign string) (rest string, version int, found bool) {
+	dot := strings.LastIndexByte(callsign, '.')
+	digits := callsign[dot+1:]
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return callsign, DefaultVersion, false
+	}
+	version, err := strconv.Atoi(digits)
+	if err != nil || version > maxVersion {
+		version = DefaultVersion
+	}
+	return callsign[:max(0, dot)], version, true
 }
 
 // checkPrefixAndNameNotEmpty returns an error if the method has an empty prefix or no

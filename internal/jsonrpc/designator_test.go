@@ -45,6 +45,29 @@ func TestParseDesignator(t *testing.T) {
 	}
 }
 
+func TestCutVersion(t *testing.T) {
+	for _, tt := range []struct {
+		callsign, rest string
+		version        int
+		found          bool
+	}{
+		{"Controller.1", "Controller", 1, true},
+		{"org.rdk.X.254", "org.rdk.X", 254, true},
+		{"X.255", "X", 1, true},
+		{"X.1.2", "X.1", 2, true},
+		{"X", "X", 1, false},
+		{"X.1a", "X.1a", 1, false},
+		{"X.", "X.", 1, false},
+		{"", "", 1, false},
+		{"7", "", 7, true},
+	} {
+		rest, version, found := CutVersion(tt.callsign)
+		if rest != tt.rest || version != tt.version || found != tt.found {
+			t.Errorf("CutVersion(%q) = %q, %d, %t", tt.callsign, rest, version, found)
+		}
+	}
+}
+
 func FuzzDesignator(f *testing.F) {
 	for _, seed := range []string{"Controller.1.status@X", "org.rdk.X.get", "X.1.viewport#2::move@3", "2.x", "..", "a.b@c.d", "X..1.x", "X.300.1.y", "X.1.rpc.discover", "..rpc.discover"} {
 		f.Add(seed)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"runtime/debug"
 
 	"dormouse/configs"
@@ -129,26 +128,19 @@ func (f *Front) countAndCallMethod(ctx context.Context, from caller, r jsonrpc.R
 	if err != nil {
 		return nil, thunder.NewError(thunder.InvalidDesignator, err)
 	}
-	callsign, err := from.targetCallsign(d.Callsign)
+	sh, err := f.findTarget(from, d)
 	if err != nil {
 		return nil, err
 	}
-	sh, ok := f.supervisor.Shell(callsign)
-	if !ok {
-		return nil, thunder.NewError(thunder.NotExist, nil)
-	}
-	if d.Version != jsonrpc.DefaultVersion {
-		return nil, thunder.NewError(thunder.InvalidSignature, nil)
-	}
-	f.callCounts.increment(callsign)
+	f.callCounts.increment(sh.Callsign())
 	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
 	if m, ok := f.findCommonMethod(sh, d.Method); ok {
 		return m.checkAccessAndServe(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
 	}
-	if callsign == configs.ControllerCallsign {
+	if sh.Callsign() == configs.ControllerCallsign {
 		return f.callController(ctx, from, c)
 	}
-	if err := f.checkAccess(from, access.Call, access.Target{Callsign: callsign, Method: c.Method}); err != nil {
+	if err := f.checkAccess(from, access.Call, access.Target{Callsign: sh.Callsign(), Method: c.Method}); err != nil {
 		return nil, err
 	}
 	return callPlugin(ctx, sh, c)
@@ -163,21 +155,6 @@ func (f *Front) findCommonMethod(sh *shell.Shell, name string) (_ *method, offer
 		return nil, false
 	}
 	return m, ok
-}
-
-// targetCallsign returns the instance that a call is for: callsignInMethod, or if that is
-// empty the one in the caller's path, or else the Controller. If both are
-// given and differ, it returns the error UnknownMethod.
-func (from caller) targetCallsign(callsignInMethod string) (string, error) {
-	switch {
-	case from.callsign == "" && callsignInMethod == "":
-		return configs.ControllerCallsign, nil
-	case from.callsign == "":
-		return callsignInMethod, nil
-	case callsignInMethod == "" || callsignInMethod == from.callsign:
-		return from.callsign, nil
-	}
-	return "", thunder.NewError(thunder.UnknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, callsignInMethod))
 }
 
 // callController calls a method of the callsign Controller. The call does not go

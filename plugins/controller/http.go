@@ -94,9 +94,9 @@ func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 		f.serveUpgrade(w, r)
 		return
 	}
-	from := caller{client: connectionFromContext(r.Context()).clientOf(r), callsign: r.PathValue("callsign")}
+	callsign, known := f.callsignOfPath(r)
 	switch {
-	case !f.isKnownOrEmptyCallsign(from.callsign):
+	case !known:
 		http.NotFound(w, r)
 	case r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "":
 		w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
@@ -107,7 +107,7 @@ func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 	case !mayReadBody(r):
 		http.Error(w, "JSON-RPC from a web page needs the header Content-Type: application/json", http.StatusUnsupportedMediaType)
 	default:
-		f.serveJSONRPCPost(w, r, from)
+		f.serveJSONRPCPost(w, r, caller{client: connectionFromContext(r.Context()).clientOf(r), callsign: callsign})
 	}
 }
 
@@ -119,22 +119,12 @@ func isWebsocketUpgrade(r *http.Request) bool {
 // serveUpgrade turns the connection into a websocket, if the path names an instance or
 // none; else it answers 503.
 func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
-	callsign := r.PathValue("callsign")
-	if !f.isKnownOrEmptyCallsign(callsign) || r.PathValue("rest") != "" {
+	callsign, known := f.callsignOfPath(r)
+	if !known || r.PathValue("rest") != "" {
 		http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
 		return
 	}
 	f.upgradeAndServeWebsocket(w, r, callsign)
-}
-
-// isKnownOrEmptyCallsign reports whether the callsign is empty or the callsign of an
-// instance.
-func (f *Front) isKnownOrEmptyCallsign(callsign string) bool {
-	if callsign == "" {
-		return true
-	}
-	_, known := f.supervisor.Shell(callsign)
-	return known
 }
 
 // serveJSONRPCPost answers the JSON-RPC message in the body of a request: 405 if there is no

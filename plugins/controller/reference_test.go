@@ -197,6 +197,7 @@ Thunder's clients come in two generations. ~thunder-r4~ is what devices in the f
 | register for ~statechange~ | | the state of each active instance is sent at once, before the answer |
 | register for ~statecontrolstatechange~ with an index | | its state is sent at once |
 | event ~all~ | ~{callsign, data, event}~ | ~{event, callsign, params}~ |
+| ~Controller.1.1.status~, ~/jsonrpc/Controller.1~: a version in an unknown callsign | read as Controller's | an unknown callsign |
 | a message that is not JSON, or not a request | −32700, −32600 | −31050 |
 
 States in events are ~Activated~ in both.

@@ -26,7 +26,8 @@ func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 		f.respond(w, http.StatusNoContent, "", nil)
 		return
 	}
-	callsign := cmp.Or(r.PathValue("callsign"), configs.ControllerCallsign)
+	named, _ := f.callsignOfPath(r)
+	callsign := cmp.Or(named, configs.ControllerCallsign)
 	name, argument, _ := strings.Cut(r.PathValue("rest"), "/")
 	switch {
 	case name == "UI" && isGetOrHead(r):

@@ -56,12 +56,17 @@ type socket struct {
 	read    chan struct{} // closed when nothing more comes
 }
 
-func dial(t *testing.T, h *host) *socket {
+// dial opens a websocket at that path. It returns nil and the HTTP status if the host
+// refuses the websocket.
+func dial(t *testing.T, h *host, path string) (_ *socket, status int) {
 	t.Helper()
-	conn, _, err := websocket.Dial(t.Context(), "ws://"+h.address+"/jsonrpc", //nolint:bodyclose // Dial says that it has none
+	conn, response, err := websocket.Dial(t.Context(), "ws://"+h.address+path, //nolint:bodyclose // Dial says that it has none
 		&websocket.DialOptions{Subprotocols: []string{"notification"}})
-	if err != nil {
+	if response == nil {
 		t.Fatal(err)
+	}
+	if err != nil {
+		return nil, response.StatusCode
 	}
 	conn.SetReadLimit(16 << 20)
 	s := &socket{conn: conn, answers: make(chan string, 1000), events: make(chan string, 1000), read: make(chan struct{})}
@@ -80,7 +85,7 @@ func dial(t *testing.T, h *host) *socket {
 			}
 		}
 	}()
-	return s
+	return s, response.StatusCode
 }
 
 // isNotification tells what the server says by itself from its answers, also

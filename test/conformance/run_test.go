@@ -70,8 +70,12 @@ func (r *run) do(t *testing.T, d directive) {
 		r.expectNoEvent(t)
 	case "socket":
 		r.now = first
+	case "open":
+		r.open(t, first)
 	case "close":
-		r.sockets[r.now].close()
+		if s := r.sockets[r.now]; s != nil {
+			s.close()
+		}
 		delete(r.sockets, r.now)
 		r.now = ""
 	case "get", "put", "post", "delete", "head", "options", "patch":
@@ -125,10 +129,22 @@ func (r *run) socket(t *testing.T) *socket {
 	t.Helper()
 	s, open := r.sockets[r.now]
 	if !open {
-		s = dial(t, r.host)
-		r.sockets[r.now] = s
+		r.open(t, "/jsonrpc")
+		if s = r.sockets[r.now]; s == nil {
+			t.Fatalf("the websocket was refused with %d", r.last.code)
+		}
 	}
 	return s
+}
+
+// open opens the websocket in use at that path.
+func (r *run) open(t *testing.T, path string) {
+	t.Helper()
+	s, status := dial(t, r.host, path)
+	if s != nil {
+		r.sockets[r.now] = s
+	}
+	r.last = answer{code: status}
 }
 
 // pipeline sends requests without waiting, and wants each answered once, in

@@ -29,6 +29,7 @@ import (
 //	event METHOD PARAMS          the next notification
 //	quiet                        there is no further one
 //	socket NAME                  go on with another websocket
+//	open PATH                    open it at that path, with the HTTP status as its answer
 //	close                        close this one
 //	get|put|post|… PATH [BODY]   an HTTP request
 //	code N, body TEXT, header NAME TEXT   and its answer
@@ -55,7 +56,7 @@ type directive struct {
 // applies reports whether the directive counts in a run. There are no events
 // without a websocket.
 func (d directive) applies(dialect, transport string) bool {
-	if transport == "http" && slices.Contains([]string{"event", "quiet", "socket", "close", "pieces", "ping", "pipeline"}, d.verb) {
+	if transport == "http" && slices.Contains([]string{"event", "quiet", "socket", "open", "close", "pieces", "ping", "pipeline"}, d.verb) {
 		return false
 	}
 	for _, only := range d.only {

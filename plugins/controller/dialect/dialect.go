@@ -24,6 +24,9 @@ type Dialect interface {
 	FailureHTTPStatus() int
 	// RegisterResult returns the result of register and unregister.
 	RegisterResult() any
+	// AllowsVersionInCallsign reports whether a client may write the version into the
+	// callsign, as in "Controller.1", and then a version behind it.
+	AllowsVersionInCallsign() bool
 	// SnapshotsOnRegister reports whether a client that registers for changes of
 	// state is sent the present state of the active instances at once.
 	SnapshotsOnRegister() bool

@@ -19,6 +19,9 @@ func (R4) FailureHTTPStatus() int { return http.StatusAccepted }
 // RegisterResult returns 0.
 func (R4) RegisterResult() any { return 0 }
 
+// AllowsVersionInCallsign returns true.
+func (R4) AllowsVersionInCallsign() bool { return true }
+
 // SnapshotsOnRegister returns false.
 func (R4) SnapshotsOnRegister() bool { return false }
 

@@ -19,6 +19,9 @@ func (R5) FailureHTTPStatus() int { return http.StatusOK }
 // RegisterResult returns null.
 func (R5) RegisterResult() any { return nil }
 
+// AllowsVersionInCallsign returns false.
+func (R5) AllowsVersionInCallsign() bool { return false }
+
 // SnapshotsOnRegister returns true.
 func (R5) SnapshotsOnRegister() bool { return true }
 
