@@ -139,6 +139,23 @@ func verbs() []verb {
 			prepare: reloadVerb,
 		},
 		{
+			name: "token add", args: "NAME", summary: "make a token by which a client is known, and print it once",
+			doc: "The client sends it as \"Authorization: Bearer TOKEN\", or a websocket as ?token=TOKEN. Rows\n" +
+				"[[access]] of the configuration say what it may do. The host need not run.",
+			example: "dormouse token add phone > phone.token",
+			prepare: tokenAddVerb,
+		},
+		{
+			name: "token list", summary: "the names of the tokens, and since when there are",
+			example: "dormouse token list",
+			prepare: tokenListVerb,
+		},
+		{
+			name: "token revoke", args: "NAME...", summary: "make tokens invalid, and end the connections that use them",
+			example: "dormouse token revoke phone",
+			prepare: tokenRevokeVerb,
+		},
+		{
 			name: "config check", summary: "say what is wrong with a configuration",
 			doc:     "Prints every problem with its file and line, and exits with 1 if there is one.",
 			example: "dormouse config check --config configs/sample.toml",

@@ -32,9 +32,6 @@ type User struct {
 	Groups []uint32
 }
 
-// TokenDigest is the SHA-256 digest of a token.
-type TokenDigest [32]byte
-
 // HostItself returns the client that the host is to itself. It has every role.
 func HostItself() Client { return Client{User: &User{UID: os.Geteuid()}} }
 

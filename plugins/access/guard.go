@@ -1,10 +1,14 @@
 package access
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"path"
+	"reflect"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"dormouse/configs"
@@ -14,6 +18,9 @@ import (
 type Guard struct {
 	rules atomic.Pointer[Rules]
 	users userDatabase
+
+	mu        sync.Mutex // guards listeners, and changes of rules
+	listeners map[*func()]bool
 }
 
 // Rules say which clients have which role. The zero Rules are the defaults: root and the
@@ -25,8 +32,7 @@ type Rules struct {
 	// OperatorGroup is a group whose members have the role Operate besides those of the
 	// group "dormouse"; empty for none.
 	OperatorGroup string
-	// Tokens holds the names of the valid tokens.
-	Tokens map[TokenDigest]string
+	Tokens        []Token // the valid ones
 }
 
 // DefaultGroup is the group whose members have the role Operate.
@@ -42,13 +48,56 @@ type Target struct {
 
 // NewGuard returns a guard with those rules.
 func NewGuard(r Rules) *Guard {
-	g := &Guard{}
-	g.SetRules(r)
+	g := &Guard{listeners: make(map[*func()]bool)}
+	g.rules.Store(&r)
 	return g
 }
 
-// SetRules replaces the rules, for clients that are connected too.
-func (g *Guard) SetRules(r Rules) { g.rules.Store(&r) }
+// SetRules replaces the rules except the tokens, for clients that are connected too, and
+// tells the listeners.
+func (g *Guard) SetRules(r Rules) {
+	g.change(func(now Rules) Rules {
+		r.Tokens = now.Tokens
+		return r
+	})
+}
+
+// SetTokens replaces the valid tokens, and tells the listeners.
+func (g *Guard) SetTokens(tokens []Token) {
+	g.change(func(now Rules) Rules {
+		now.Tokens = slices.Clip(append([]Token(nil), tokens...))
+		return now
+	})
+}
+
+// change replaces the rules by those that edit returns, and tells the listeners unless
+// nothing differs.
+func (g *Guard) change(edit func(Rules) Rules) {
+	g.mu.Lock()
+	now := *g.rules.Load()
+	changed := edit(now)
+	g.rules.Store(&changed)
+	listeners := slices.Collect(maps.Keys(g.listeners))
+	g.mu.Unlock()
+	if reflect.DeepEqual(now, changed) {
+		return
+	}
+	for _, tell := range listeners {
+		(*tell)()
+	}
+}
+
+// Listen calls changed after each change of the rules, until stop is called.
+func (g *Guard) Listen(changed func()) (stop func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.listeners[&changed] = true
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.listeners, &changed)
+	}
+}
 
 // Check returns nil if the client has the role needed, or a higher one, for the target;
 // else a *Refusal.
@@ -86,6 +135,23 @@ func (g *Guard) RoleOf(c Client, t Target) Role {
 	return role
 }
 
+// Grants returns a text about all that the rules grant the client. If it is the same at
+// two times, the client may do the same.
+func (g *Guard) Grants(c Client) string {
+	rules := g.rules.Load()
+	rows := slices.DeleteFunc(slices.Clone(rules.Rows), func(row configs.Access) bool { return !g.names(rules, row, c) })
+	return fmt.Sprint(g.RoleOf(c, Target{}), nameOfToken(rules.Tokens, c.Token), rows)
+}
+
+// IsKnown reports whether the client showed anything by which the host knows it: a local
+// user, a valid token, or a certificate. A loopback client is known if all may do
+// something.
+func (g *Guard) IsKnown(c Client) bool {
+	rules := g.rules.Load()
+	return c.User != nil || c.Plugin != "" || c.Certificate != "" ||
+		nameOfToken(rules.Tokens, c.Token) != "" || c.Loopback && rules.Open != ""
+}
+
 // names reports whether the row names the client.
 func (g *Guard) names(rules *Rules, row configs.Access, c Client) bool {
 	switch {
@@ -94,7 +160,7 @@ func (g *Guard) names(rules *Rules, row configs.Access, c Client) bool {
 	case row.Group != "":
 		return c.User != nil && g.isInGroup(c.User, row.Group)
 	case row.Token != "":
-		return rules.Tokens[c.Token] == row.Token
+		return nameOfToken(rules.Tokens, c.Token) == row.Token
 	case row.Certificate != "":
 		return c.Certificate == row.Certificate
 	default:

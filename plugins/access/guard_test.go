@@ -12,7 +12,7 @@ func TestRoleOf(t *testing.T) {
 	secret := TokenDigest{1}
 	user := Client{User: &User{UID: stranger}}
 	rules := func(rows ...configs.Access) Rules {
-		return Rules{Rows: rows, Tokens: map[TokenDigest]string{secret: "tv"}}
+		return Rules{Rows: rows, Tokens: []Token{{Name: "tv", Digest: secret}}}
 	}
 	for name, c := range map[string]struct {
 		client Client

@@ -46,8 +46,8 @@ func (g *Guard) grantHint(c Client) string {
 		return fmt.Sprintf("plugin = %q", c.Plugin)
 	case c.Certificate != "":
 		return fmt.Sprintf("certificate = %q", c.Certificate)
-	case g.rules.Load().Tokens[c.Token] != "":
-		return fmt.Sprintf("token = %q", g.rules.Load().Tokens[c.Token])
+	case nameOfToken(g.rules.Load().Tokens, c.Token) != "":
+		return fmt.Sprintf("token = %q", nameOfToken(g.rules.Load().Tokens, c.Token))
 	case c.User != nil:
 		return fmt.Sprintf("user = %q", g.users.find(c.User.UID).name)
 	}
