@@ -27,8 +27,11 @@ type Host struct {
 	// Root is the directory of the host's state. Load makes the path absolute.
 	Root string `toml:"root"`
 
-	// Listen is the address for HTTP and websocket, host:port on a loopback interface.
+	// Listen is the address for HTTP and websocket, host:port. Other machines may reach it
+	// only with TLS, see CheckExposure.
 	Listen string `toml:"listen"`
+
+	TLS // of Listen, and of sockets that systemd hands over
 
 	// Dialect is what a client that connects to Listen speaks, unless it asks for another.
 	Dialect Dialect `toml:"dialect"`
@@ -87,10 +90,12 @@ type Host struct {
 }
 
 // Listener is a table [[listener]]: an address besides Host.Listen at which the host
-// accepts HTTP and websocket.
+// accepts clients. Dialect goes with ProtocolJSONRPC only.
 type Listener struct {
-	Address string  `toml:"address"`
-	Dialect Dialect `toml:"dialect"`
+	Address  string   `toml:"address"`
+	Protocol Protocol `toml:"protocol"`
+	Dialect  Dialect  `toml:"dialect"`
+	TLS
 }
 
 // RunDir returns the directory of the host's sockets and journals, where the communicator

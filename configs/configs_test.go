@@ -49,7 +49,7 @@ func TestReferenceFile(t *testing.T) {
 	sleeps := plugin.MayAutoHibernate()
 	plugin.AutoHibernate = &sleeps
 	want.Plugins = []configs.Plugin{plugin}
-	want.Listeners = []configs.Listener{{Address: "127.0.0.1:9997", Dialect: configs.DialectR4}}
+	want.Listeners = []configs.Listener{{Address: "127.0.0.1:9997", Protocol: configs.ProtocolJSONRPC, Dialect: configs.DialectR4}}
 	want.Access = []configs.Access{
 		{User: "tv", Role: configs.RoleCall, Callsigns: []string{"Player*"}, Methods: []string{"*"}},
 		{Group: "video", Role: configs.RoleOperate},

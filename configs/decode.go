@@ -81,7 +81,9 @@ func (f *configFile) rejectTablesInDropIn(top *tableReader, tables ...string) {
 func (f *configFile) readHost(t *tableReader) {
 	h := &f.config.Host
 	t.readPath("root", &h.Root, checkNotEmpty)
-	t.readText("listen", &h.Listen, checkLoopbackAddress)
+	t.readText("listen", &h.Listen, checkAddress)
+	t.readTLS(&h.TLS)
+	f.listenAt = filePosition{f.path, t.lines.keyOrSelf("listen").line}
 	t.readPath("communicator", &h.Communicator, checkNotEmpty)
 	readAllowedWord(t, "log-level", &h.LogLevel, logLevels...)
 	readAllowedWord(t, "log-format", &h.LogFormat, logFormats...)
@@ -104,12 +106,18 @@ func (f *configFile) readHost(t *tableReader) {
 
 // readListener reads a table [[listener]] and adds the listener to the configuration.
 func (f *configFile) readListener(t *tableReader) {
-	l := Listener{Dialect: DialectR4}
-	t.readText("address", &l.Address, checkLoopbackAddress)
+	l := Listener{Protocol: ProtocolJSONRPC, Dialect: DialectR4}
+	t.readText("address", &l.Address, checkAddress)
+	readAllowedWord(t, "protocol", &l.Protocol, ProtocolJSONRPC, ProtocolGRPC)
 	readAllowedWord(t, "dialect", &l.Dialect, DialectR4, DialectR5)
+	if _, given := t.values["dialect"]; given && l.Protocol == ProtocolGRPC {
+		t.addProblem(t.lines.keyOrSelf("dialect"), `key "dialect" %s goes with protocol = "jsonrpc" only`, t.name)
+	}
+	t.readTLS(&l.TLS)
 	t.reportMissingKeys("address")
 	t.reportUnknownKeys()
 	f.config.Listeners = append(f.config.Listeners, l)
+	f.listenersAt = append(f.listenersAt, filePosition{f.path, t.lines.keyOrSelf("address").line})
 }
 
 // readHibernate reads the table [hibernate].

@@ -60,7 +60,7 @@ func FuzzLoad(f *testing.F) {
 
 func checkValid(t *testing.T, c Config) {
 	t.Helper()
-	if err := checkLoopbackAddress(c.Host.Listen); err != nil {
+	if err := checkAddress(c.Host.Listen); err != nil {
 		t.Error(err)
 	}
 	if c.Host.Root == "" || c.Host.Communicator == "" || c.Hibernate.Timeout <= 0 {

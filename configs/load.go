@@ -43,6 +43,7 @@ func Load(path string, getenv func(string) string, flags Overrides) (Config, err
 	l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
 	l.readMainAndDropIns(cmp.Or(path, DefaultPath), path == "")
 	l.applyFlagsAndEnvironment(getenv, flags)
+	l.reportExposure()
 	for _, err := range CheckRequires(l.config.Plugins) {
 		at := l.callsigns[strings.ToLower(err.Callsign)]
 		l.problems.add(at.path, at.line, err)
@@ -61,6 +62,9 @@ type configLoad struct {
 	config    Config
 	problems  LoadErrors
 	callsigns map[string]filePosition // where each plugin is configured, by callsign in lower case
+	// listenAt is where Host.Listen is configured, and listenersAt where each of Listeners.
+	listenAt    filePosition
+	listenersAt []filePosition
 }
 
 // filePosition is a line of a file.
@@ -150,7 +154,8 @@ func (l *configLoad) applyFlagsAndEnvironment(getenv func(string) string, flags 
 		{"--root", flags.Root, "DORMOUSE_ROOT", l.setPathsBelowRoot},
 		{"--listen", flags.Listen, "DORMOUSE_LISTEN", func(v string) error {
 			host.Listen = v
-			return checkLoopbackAddress(v)
+			l.listenAt = filePosition{path: "--listen or DORMOUSE_LISTEN"}
+			return checkAddress(v)
 		}},
 		{"--communicator", flags.Communicator, "DORMOUSE_COMMUNICATOR", func(v string) (err error) {
 			host.Communicator, err = filepath.Abs(v)

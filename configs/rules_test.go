@@ -9,7 +9,10 @@ import (
 	"dormouse/configs"
 )
 
-const listenWarning = "there is no token or TLS yet: anyone who can reach it would control the box; listen on a loopback address"
+const (
+	needsTLS   = "other machines can reach it, so it needs tls-certificate and tls-key, and a tls-client-ca or rows [[access]] for tokens; or set a loopback address"
+	needsProof = "other machines can reach it, so it needs a tls-client-ca, or rows [[access]] for tokens that `dormouse token add` makes"
+)
 
 func TestRules(t *testing.T) {
 	const plugin = "[[plugin]]\ncallsign = \"A\"\nexecutable = \"a\"\n"
@@ -84,13 +87,30 @@ func TestRules(t *testing.T) {
 		{"no port", "[host]\nlisten = \"localhost\"", `x:2: key "listen" in [host]: "localhost" is not an address such as "127.0.0.1:9998"`},
 		{"port too large", "[host]\nlisten = \"localhost:65536\"", `x:2: key "listen" in [host]: the port of "localhost:65536" must be a number from 0 to 65535`},
 		{"port by name", "[host]\nlisten = \"localhost:http\"", `x:2: key "listen" in [host]: the port of "localhost:http" must be a number from 0 to 65535`},
-		{"all addresses", "[host]\nlisten = \":9998\"", `x:2: key "listen" in [host]: cannot listen on ":9998": ` + listenWarning},
-		{"any address", "[host]\nlisten = \"0.0.0.0:9998\"", `x:2: key "listen" in [host]: cannot listen on "0.0.0.0:9998": ` + listenWarning},
-		{"any address, v6", "[host]\nlisten = \"[::]:9998\"", `x:2: key "listen" in [host]: cannot listen on "[::]:9998": ` + listenWarning},
-		{"a name", "[host]\nlisten = \"box.example:9998\"", `x:2: key "listen" in [host]: cannot listen on "box.example:9998": ` + listenWarning},
+		{"all addresses", "[host]\nlisten = \":9998\"", `x:2: cannot listen on ":9998": ` + needsTLS},
+		{"any address", "[host]\nlisten = \"0.0.0.0:9998\"", `x:2: cannot listen on "0.0.0.0:9998": ` + needsTLS},
+		{"any address, v6", "[host]\nlisten = \"[::]:9998\"", `x:2: cannot listen on "[::]:9998": ` + needsTLS},
+		{"a name", "[host]\nlisten = \"box.example:9998\"", `x:2: cannot listen on "box.example:9998": ` + needsTLS},
 		{"loopback", "[host]\nlisten = \"127.8.8.8:0\"", ""},
 		{"loopback, v6", "[host]\nlisten = \"[::1]:9998\"", ""},
 		{"localhost", "[host]\nlisten = \"localhost:9998\"", ""},
+		{"TLS alone", "[host]\nlisten = \":9998\"\ntls-certificate = \"c\"\ntls-key = \"k\"", `x:2: cannot listen on ":9998": ` + needsProof},
+		{"TLS and another key's row", "[host]\nlisten = \":9998\"\ntls-certificate = \"c\"\ntls-key = \"k\"\n[[access]]\nuser = \"a\"\nrole = \"call\"", `x:2: cannot listen on ":9998": ` + needsProof},
+		{"TLS and tokens", "[host]\nlisten = \":9998\"\ntls-certificate = \"c\"\ntls-key = \"k\"\n[[access]]\ntoken = \"a\"\nrole = \"call\"", ""},
+		{"TLS and client certificates", "[host]\nlisten = \":9998\"\ntls-certificate = \"c\"\ntls-key = \"k\"\ntls-client-ca = \"a\"", ""},
+		{"tokens without TLS", "[host]\nlisten = \":9998\"\n[[access]]\ntoken = \"a\"\nrole = \"call\"", `x:2: cannot listen on ":9998": ` + needsTLS},
+		{"another listener", "[[listener]]\naddress = \":9998\"", `x:2: cannot listen on ":9998": ` + needsTLS},
+		{"gRPC", "[[listener]]\naddress = \":9998\"\nprotocol = \"grpc\"", `x:2: cannot listen on ":9998": ` + needsTLS},
+		{"gRPC has no dialect", "[[listener]]\naddress = \"127.0.0.1:9998\"\nprotocol = \"grpc\"\ndialect = \"thunder-r5\"", `x:4: key "dialect" in [[listener]] goes with protocol = "jsonrpc" only`},
+		{"half of TLS", "[host]\ntls-key = \"k\"", `x:1: the keys "tls-certificate" and "tls-key" must stand together in [host]`},
+		{"client CA without TLS", "[host]\ntls-client-ca = \"a\"", `x:2: key "tls-client-ca" in [host] goes with "tls-certificate" only`},
+
+		// Who may do what.
+		{"no role", "[[access]]\nuser = \"a\"", `x:1: missing key "role" in [[access]]`},
+		{"unknown role", "[[access]]\nuser = \"a\"\nrole = \"root\"", `x:3: key "role" in [[access]]: "root" is not "read", "call", "operate" or "admin"`},
+		{"nobody named", "[[access]]\nrole = \"call\"", `x:1: one of the keys "user", "group", "token", "certificate" and "plugin" must stand in [[access]]`},
+		{"two named", "[[access]]\nrole = \"call\"\nuser = \"a\"\ntoken = \"b\"", `x:1: one of the keys "user", "group", "token", "certificate" and "plugin" must stand in [[access]]`},
+		{"bad pattern", "[[access]]\nrole = \"call\"\nuser = \"a\"\nmethods = [\"[\"]", `x:4: key "methods[0]" in [[access]]: "[" is not a pattern such as "Player*"`},
 
 		// Callsigns among each other.
 		{"taken", plugin + "\n" + `[[plugin]]` + "\nexecutable = \"b\"\n\ncallsign = \"a\"", `x:8: the callsign "a" is taken by the plugin at x:2`},

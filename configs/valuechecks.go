@@ -3,8 +3,6 @@ package configs
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -35,32 +33,6 @@ func CheckCallsign(name string) error {
 		return fmt.Errorf("the callsign %q is reserved: the native clients' socket is called so, beside the instances' directories", name)
 	}
 	return nil
-}
-
-// checkLoopbackAddress returns an error if the address is not host:port on a loopback
-// interface.
-func checkLoopbackAddress(address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("%q is not an address such as \"127.0.0.1:9998\"", address)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("the port of %q must be a number from 0 to 65535", address)
-	}
-	if !IsLoopback(host) {
-		return fmt.Errorf("cannot listen on %q: there is no token or TLS yet: "+
-			"anyone who can reach it would control the box; listen on a loopback address", address)
-	}
-	return nil
-}
-
-// IsLoopback reports whether the host name or address stands for this machine alone.
-func IsLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return strings.EqualFold(host, "localhost")
-	}
-	return addr.IsLoopback()
 }
 
 // checkWebOrigin returns an error if the origin is neither scheme://host, with a port or
