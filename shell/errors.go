@@ -55,7 +55,7 @@ var (
 	// ErrInUse means that an operation on an idle instance was not done because the
 	// instance is used.
 	ErrInUse = errors.New("the instance is in use")
-	// ErrBusy means that too many calls wait for the instance to wake.
+	// ErrBusy means that too many calls wait for the instance to wake or start.
 	ErrBusy = errors.New("too many calls wait for the instance")
 )
 

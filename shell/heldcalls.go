@@ -2,7 +2,6 @@ package shell
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,7 +9,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Limits of the calls that wait for one instance to wake: their number and total size.
+// Limits of the calls that wait for one instance to wake or start: their number and total
+// size.
 const (
 	maxHeldCalls = 256
 	maxHeldBytes = 16 << 20
@@ -19,7 +19,8 @@ const (
 // RetryAfter is how long a caller should wait after ErrBusy before it calls again.
 const RetryAfter = time.Second
 
-// holdQueue holds the calls that wait until the instance is activated. Shell.mu guards
+// holdQueue holds the calls that wait until the instance is activated: by a wake for them, or
+// by the expected start. Shell.mu guards
 // it.
 type holdQueue struct {
 	calls  []*heldCall
@@ -40,10 +41,9 @@ type admission struct {
 	err error
 }
 
-// holdCallAndStartWake adds a call to the hold queue, and starts the one wake for all
-// held calls. It returns ErrBusy if the queue is full, and errClosing if the shell is
-// closing. The caller holds mu.
-func (s *Shell) holdCallAndStartWake(messageBytes int) (*heldCall, error) {
+// holdCall adds a call to the hold queue. It returns ErrBusy if the queue is full, and
+// errClosing if the shell is closing. The caller holds mu.
+func (s *Shell) holdCall(messageBytes int) (*heldCall, error) {
 	h := &s.held
 	switch {
 	case s.closing:
@@ -54,11 +54,16 @@ func (s *Shell) holdCallAndStartWake(messageBytes int) (*heldCall, error) {
 	call := &heldCall{messageBytes, make(chan admission, 1)}
 	h.calls = append(h.calls, call)
 	h.bytes += messageBytes
-	if !h.waking {
-		h.waking = true
+	return call, nil
+}
+
+// startWakeUnlessUnderWay starts the one wake for all held calls. The caller holds mu, and
+// the shell is not closing.
+func (s *Shell) startWakeUnlessUnderWay() {
+	if !s.held.waking {
+		s.held.waking = true
 		s.background.Go(s.wakeForHeldCalls)
 	}
-	return call, nil
 }
 
 // awaitAdmission returns when the held call is admitted or refused, or when ctx ends; the
@@ -77,10 +82,7 @@ func (s *Shell) awaitAdmission(ctx context.Context, call *heldCall) (end context
 		}
 		s.inFlight.leaveCall()
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, fmt.Errorf("%w: it is still %s", ErrTimedOut, s.State())
-	}
-	return nil, ctx.Err()
+	return nil, s.heldCallTimeoutError(ctx)
 }
 
 // removeHeldCall takes a call out of the hold queue, and reports whether the call was still

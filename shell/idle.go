@@ -55,6 +55,8 @@ type UseStatus struct {
 	IdleSuspended bool
 	// CanHibernate reports whether the backend can hibernate at all.
 	CanHibernate bool
+	// StartExpected reports whether the host is yet to start the instance.
+	StartExpected bool
 	// InPlaceSince is since when the plugin sleeps in place, zero if it does not.
 	InPlaceSince time.Time
 }
@@ -76,7 +78,7 @@ func (s *Shell) UseStatus() UseStatus {
 	return UseStatus{
 		State: s.state, Control: s.control, AwakeSince: s.idle.awakeSince, LastUse: s.lastUse(),
 		Calls: calls, Streams: streams, Busy: lane.Running != "" || len(lane.Waiting) > 0,
-		IdleSuspended: s.idle.phase.isSuspended(), CanHibernate: s.process != nil, InPlaceSince: inPlaceSince,
+		IdleSuspended: s.idle.phase.isSuspended(), CanHibernate: s.process != nil, StartExpected: s.startExpected, InPlaceSince: inPlaceSince,
 	}
 }
 

@@ -20,7 +20,7 @@ type LaneStatus struct {
 	Runs int64
 	// Waiting are the operations that wait for their turn, oldest first.
 	Waiting []Event
-	// Held is the number of calls that wait for the instance to wake.
+	// Held is the number of calls that wait for the instance to wake or start.
 	Held int64
 }
 
@@ -118,7 +118,7 @@ func (l *lane) waitForTurn(ctx context.Context, event Event) (hasTurn bool) {
 // one operation.
 func isJoinable(event Event) bool {
 	switch event {
-	case Exit, configureEvent, recheckEvent, probeEvent, restartEvent, suspendIdleEvent, hibernateIdleEvent, resumeUsedEvent:
+	case Exit, configureEvent, startEvent, recheckEvent, probeEvent, restartEvent, suspendIdleEvent, hibernateIdleEvent, resumeUsedEvent:
 		return false
 	default:
 		return true

@@ -49,21 +49,24 @@ type Shell struct {
 
 	observing sync.Mutex // held from a change until the observer knows it, so that changes are told in order
 
-	mu           sync.Mutex // guards the fields below; never held during work
-	state        State
-	control      statecontrol.State
-	reason       Reason
-	since        time.Time // when state was entered
-	failure      error     // the error that led to state, nil for none
-	info         Information
-	generation   int  // number of the plugin's process; a report about an earlier process is ignored
-	changes      int  // number of changes of the status so far
-	closing      bool // only deactivations are accepted
-	history      []Transition
-	held         holdQueue
-	idle         idleRecord
-	warmStarts   warmStartRecord
-	knownMethods map[string]bool // by name, whether the plugin has the method
+	mu         sync.Mutex // guards the fields below; never held during work
+	state      State
+	control    statecontrol.State
+	reason     Reason
+	since      time.Time // when state was entered
+	failure    error     // the error that led to state, nil for none
+	info       Information
+	generation int  // number of the plugin's process; a report about an earlier process is ignored
+	changes    int  // number of changes of the status so far
+	closing    bool // only deactivations are accepted
+	history    []Transition
+	held       holdQueue
+	// startExpected reports whether the host, which is starting, is yet to start the
+	// instance.
+	startExpected bool
+	idle          idleRecord
+	warmStarts    warmStartRecord
+	knownMethods  map[string]bool // by name, whether the plugin has the method
 }
 
 // Options are the parameters of New.
@@ -161,7 +164,7 @@ func (s *Shell) Activate(ctx context.Context, why Reason) error {
 // Deactivate ends the plugin, after the instances that depend on it. A hibernated plugin is
 // woken first, so that it can store its state. An instance that is unavailable or waits for
 // its requirements becomes deactivated. For a deactivated one Deactivate only calls
-// Options.Dismissed.
+// Options.Dismissed, and its start is no longer expected.
 //
 // With the reason Shutdown it is the last operation: instances that don't run stay as they
 // are, also hibernated on disk; operations that wait or come later are refused, and an
@@ -279,6 +282,7 @@ func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
 func (s *Shell) deactivateHoldingTurn(ctx context.Context, why Reason) error {
 	switch s.State() {
 	case Deactivated:
+		s.EndExpectedStart()
 		s.onDismissed()
 		return nil
 	case Unavailable, Precondition, Destroyed:
@@ -342,11 +346,13 @@ func (s *Shell) goUnlessClosing(work func()) {
 }
 
 // refuseAllButDeactivate makes the shell refuse all further operations except
-// Deactivate, and start no more of its own in the background.
+// Deactivate, and calls that wait for an expected start, and start no more of its own in the
+// background.
 func (s *Shell) refuseAllButDeactivate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true
+	s.endExpectedStart()
 }
 
 // isClosing reports whether the host is shutting the instance down or closing the shell.

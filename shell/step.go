@@ -136,6 +136,7 @@ func (s *Shell) enterAndReportState(to State, event Event, why Reason, err error
 	t.Control = s.control
 	s.changes++
 	s.appendHistory(t)
+	s.endExpectedStartIfDecided()
 	s.mu.Unlock()
 	s.logAndObserveTransition(t)
 }

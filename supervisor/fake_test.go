@@ -117,6 +117,7 @@ type rig struct {
 	*testing.T
 	journal *journal
 	plugins map[string]*plugin
+	changes map[string]func(*plugin) // by callsign, made to each plugin of that instance
 }
 
 // instance is one line of a host's configuration.
@@ -138,17 +139,16 @@ func run(t *testing.T, instances []instance, test func(*rig)) {
 func runWith(t *testing.T, instances []instance, change func(*Options), test func(*rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{T: t, journal: &journal{}, plugins: make(map[string]*plugin)}
-		changes := make(map[string]func(*plugin))
+		r := &rig{T: t, journal: &journal{}, plugins: make(map[string]*plugin), changes: make(map[string]func(*plugin))}
 		o := Options{HibernateTimeout: time.Minute, Log: zerolog.Nop()}
 		for _, i := range instances {
 			config := configs.DefaultPlugin()
 			config.Callsign, config.StartMode, config.StartupOrder = i.callsign, i.mode, i.order
 			o.Plugins = append(o.Plugins, config)
-			changes[i.callsign] = i.change
+			r.changes[i.callsign] = i.change
 		}
 		backend := func(callsign string, config func() configs.Plugin, sink shell.Sink) *plugin {
-			p := newPlugin(callsign, r.journal, changes[callsign], config, sink)
+			p := newPlugin(callsign, r.journal, r.changes[callsign], config, sink)
 			r.plugins[callsign] = p
 			return p
 		}

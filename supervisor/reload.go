@@ -178,6 +178,11 @@ func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 // active by the host.
 func (r *reload) addAndStartNewInstances(ctx context.Context) {
 	var made []*shell.Shell
+	defer func() {
+		for _, sh := range made {
+			sh.EndExpectedStart()
+		}
+	}()
 	for callsign, p := range r.after {
 		if _, there := r.s.Shell(callsign); there {
 			continue
@@ -190,6 +195,9 @@ func (r *reload) addAndStartNewInstances(ctx context.Context) {
 		if err != nil {
 			r.addResultLine(callsign, "could not be added: %v", err)
 			continue
+		}
+		if sh.Config().StartMode == configs.StartActivated {
+			sh.ExpectStart()
 		}
 		r.s.roster.addOrReplace(sh)
 		made = append(made, sh)

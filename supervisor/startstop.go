@@ -5,14 +5,14 @@ import (
 	"runtime"
 	"slices"
 
-	"dormouse/configs"
 	"dormouse/shell"
 )
 
 // Adopt takes over plugins that an earlier host left running, or ends them. It is called
 // before clients are served. The subsystems that adopted and hibernated instances had
 // activated are active again; requirements are checked when all instances are back. The
-// shells log the errors.
+// shells log the errors. From then on, calls of an instance that Start is yet to start wait
+// for that.
 func (s *Supervisor) Adopt(ctx context.Context) {
 	s.adopting.Store(true)
 	doInParallelAndWait(s.roster.allExceptHostBuiltins(), func(sh *shell.Shell) {
@@ -20,14 +20,19 @@ func (s *Supervisor) Adopt(ctx context.Context) {
 	})
 	s.restoreAndAnnounceSubsystems()
 	s.adopting.Store(false)
+	s.expectStarts()
 }
 
 // Start activates the built-ins, probes the plugins, begins automatic sleep, and activates
 // the instances that are to start with the host, in their order. A plugin that fails to
 // start is logged and left deactivated. A plugin with a missing requirement waits for that,
 // and delays no other plugin. An instance that was hibernated when the last host ended
-// stays hibernated. Once ctx has ended, Start begins no further activation.
+// stays hibernated, and one that a client has activated or deactivated meanwhile is left
+// alone. Once ctx has ended, Start begins no further activation.
 func (s *Supervisor) Start(ctx context.Context) {
+	s.expectStarts()
+	defer s.endExpectedStarts()
+	defer context.AfterFunc(ctx, s.endExpectedStarts)()
 	for _, b := range s.roster.builtins {
 		if err := b.Activate(ctx, shell.Startup); err != nil {
 			s.log.Error().Err(err).Str("callsign", b.Callsign()).Msg("could not start a part of the host")
@@ -44,12 +49,9 @@ func (s *Supervisor) Start(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		doInParallelAndWait(rank, func(sh *shell.Shell) {
-			if sh.Config().StartMode == configs.StartActivated && sh.State() == shell.Deactivated {
-				_ = sh.Activate(ctx, shell.Startup) // the shell has logged and kept the error
-			}
-		})
+		doInParallelAndWait(rank, func(sh *shell.Shell) { s.startIfExpected(ctx, sh) })
 	}
+	s.startThoseWithStartedRequirements(ctx)
 }
 
 // probeAllAndLogFailures asks each plugin which subsystems it requires and controls, as

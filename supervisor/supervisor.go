@@ -53,6 +53,7 @@ type Supervisor struct {
 	ctx        context.Context // ends when the host stops
 	stop       context.CancelFunc
 	adopting   atomic.Bool // not all instances that an earlier host left are back yet
+	expecting  sync.Once   // marks the instances that Start is to start
 	mu         sync.Mutex  // guards the end of ctx against startBackground
 	background sync.WaitGroup
 }

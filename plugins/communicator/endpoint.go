@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"dormouse/configs"
@@ -56,6 +57,21 @@ func (e *endpoint) findInstance(callsign string) (*shell.Shell, error) {
 		return nil, statusFromError(fmt.Errorf("%w: %q", supervisor.ErrUnknown, callsign))
 	}
 	return sh, nil
+}
+
+// isOwnPluginStarting reports whether the endpoint's own plugin is still starting.
+func (e *endpoint) isOwnPluginStarting() bool {
+	sh, ok := e.Supervisor.Shell(e.ownCallsign)
+	return ok && sh.State() == shell.Activation
+}
+
+// startingPluginStream is a call of a plugin that is still starting. It does not wait for an
+// instance that the host starts after that plugin.
+type startingPluginStream struct{ grpc.ServerStream }
+
+// Context returns the context of the call.
+func (s startingPluginStream) Context() context.Context {
+	return shell.RefuseUntilStarted(s.ServerStream.Context())
 }
 
 // refuseController returns an error if sh is the Controller, whose state no call may

@@ -47,6 +47,9 @@ func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
 		return err
 	}
 	defer countCallUnderWay(in.Context(), method, callsign)()
+	if e.isOwnPluginStarting() {
+		in = startingPluginStream{in}
+	}
 	conn := sh.Conn()
 	if conn == nil {
 		return dispatchToBuiltin(in, sh, method)

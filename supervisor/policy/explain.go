@@ -68,6 +68,8 @@ func inactiveStateText(c Candidate) string {
 		return "it is hibernated, and wakes when it is called"
 	case c.Use.State == shell.Hibernated:
 		return `it is hibernated, and calls are refused until it is activated (on-call = "reject")`
+	case c.Use.StartExpected:
+		return "the host is still starting, and has not started it yet: it is " + string(c.Use.State) + ", its calls wait"
 	case c.Use.State.IsTransitional():
 		return "it is in " + strings.Replace(string(c.Use.State), "hibernating", "hibernation", 1)
 	}

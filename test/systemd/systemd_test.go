@@ -253,9 +253,7 @@ func activatedBySocket(t *testing.T) {
 	install(t, "dormouse.socket")
 	systemctl(t, "start", "dormouse.socket")
 	expectProperty(t, "ActiveState", "inactive")
-	if !listens() {
-		t.Error("no process listens")
-	}
+	count(t, "Awake") // which the host has not started yet
 	ready(t)
 	host := mainPID(t)
 	old := program(t, host)
