@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -26,7 +27,7 @@ var methods = map[string]method{
 
 // badRequestError returns the error for a caller whose parameters are wrong.
 func badRequestError(cause string) error {
-	return &shell.PluginError{Code: int(thunder.BadRequest), Message: cause}
+	return thunder.NewError(thunder.BadRequest, errors.New(cause))
 }
 
 // statusRecord is one observable as the old interface describes it.
@@ -59,7 +60,7 @@ func (w *watch) requireObservable(callsign string) (*observable, error) {
 	}
 	o := w.findObservable(callsign)
 	if o == nil {
-		return nil, &shell.PluginError{Code: int(thunder.UnknownKey), Message: fmt.Sprintf("%.80s is not observed", callsign)}
+		return nil, thunder.NewError(thunder.UnknownKey, fmt.Errorf("%.80s is not observed", callsign))
 	}
 	return o, nil
 }
@@ -94,17 +95,29 @@ func serveStatusRecords(w *watch, c shell.Call) (any, error) {
 	return records, nil
 }
 
-// serveSetRestartLimits replaces the restart limits of an observable. It returns null.
+// serveSetRestartLimits replaces the restart limits of an observable by those in the
+// parameter restart, or those that stand beside callsign. Without either it changes
+// nothing: clients of Thunder R2 send other limits, which later ones ignore. It returns
+// null.
 func serveSetRestartLimits(w *watch, c shell.Call) (any, error) {
 	var l *limits
-	o, err := w.readParamsWithObservable(c.Params, members{"restart": limitsReader(&l)})
+	beside := false
+	note := func(json.RawMessage) error {
+		beside = true
+		return nil
+	}
+	o, err := w.readParamsWithObservable(c.Params, members{"restart": limitsReader(&l, readKnownMembers), "limit": note, "window": note})
 	if err != nil {
 		return nil, err
 	}
-	if l == nil {
-		return nil, badRequestError("restart is missing")
+	if l == nil && beside {
+		if l, err = readRestartLimits(c.Params, readKnownMembers); err != nil {
+			return nil, badRequestError(err.Error())
+		}
 	}
-	o.setRestartLimits(l)
+	if l != nil {
+		o.setRestartLimits(l)
+	}
 	return nil, nil
 }
 
@@ -149,10 +162,12 @@ func serveGetOrSetRestartLimits(w *watch, c shell.Call) (any, error) {
 		return o.restartLimitsForClients(), nil
 	}
 	var l *limits
-	if readKnownMembers(c.Params, members{"value": limitsReader(&l)}) != nil || l == nil {
-		if l, err = readRestartLimits(c.Params); err != nil {
-			return nil, badRequestError(err.Error())
-		}
+	err = readKnownMembers(c.Params, members{"value": limitsReader(&l, readKnownMembers)})
+	if err == nil && l == nil {
+		l, err = readRestartLimits(c.Params, readKnownMembers)
+	}
+	if err != nil {
+		return nil, badRequestError(err.Error())
 	}
 	o.setRestartLimits(l)
 	return nil, nil
@@ -168,11 +183,11 @@ func serveResetStatistics(w *watch, c shell.Call) (any, error) {
 	return nil, nil
 }
 
-// limitsReader returns a function that decodes JSON as restart limits, and sets *into to
-// them.
-func limitsReader(into **limits) func(json.RawMessage) error {
+// limitsReader returns a function that decodes JSON as restart limits with read, and sets
+// *into to them.
+func limitsReader(into **limits, read objectReader) func(json.RawMessage) error {
 	return func(raw json.RawMessage) (err error) {
-		*into, err = readRestartLimits(raw)
+		*into, err = readRestartLimits(raw, read)
 		return err
 	}
 }

@@ -18,6 +18,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"dormouse/configs"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
@@ -132,8 +133,8 @@ func (r *rig) call(method, index, params string) string {
 		c.Params = json.RawMessage(params)
 	}
 	result, err := r.shell("Monitor").Invoke(r.Context(), c)
-	if refused, ok := errors.AsType[*shell.PluginError](err); ok {
-		return fmt.Sprintf("%d %s", refused.Code, refused.Message)
+	if refused, ok := errors.AsType[*thunder.Error](err); ok {
+		return fmt.Sprintf("%d %s", refused.Number, refused)
 	}
 	r.must(err)
 	return string(result)

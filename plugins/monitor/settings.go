@@ -43,7 +43,7 @@ const (
 // error names the observable that is wrong or listed twice.
 func readSettings(raw json.RawMessage) ([]settings, error) {
 	var list []json.RawMessage
-	err := readKnownMembers(raw, members{"observables": func(raw json.RawMessage) error {
+	err := readOnlyKnownMembers(raw, members{"observables": func(raw json.RawMessage) error {
 		if json.Unmarshal(raw, &list) != nil {
 			return errors.New("must be a list")
 		}
@@ -83,12 +83,12 @@ func observableNameForError(raw json.RawMessage, place int) string {
 func readObservableSettings(raw json.RawMessage) (settings, error) {
 	var s settings
 	var memory, kib, operational int64
-	err := readKnownMembers(raw, members{
+	err := readOnlyKnownMembers(raw, members{
 		"callsign":    nonEmptyTextReader(&s.callsign),
 		"memory":      numberReader(&memory, 0, maxSeconds),
 		"memorylimit": numberReader(&kib, 0, maxKiB),
 		"operational": numberReader(&operational, -maxSeconds, maxSeconds),
-		"restart":     limitsReader(&s.restart),
+		"restart":     limitsReader(&s.restart, readOnlyKnownMembers),
 	})
 	s.memory = time.Duration(memory) * time.Second
 	s.memoryLimit = kib << 10
@@ -107,11 +107,11 @@ func readObservableSettings(raw json.RawMessage) (settings, error) {
 	return s, nil
 }
 
-// readRestartLimits returns the restart limits in a JSON object, which must have both
-// limit and window.
-func readRestartLimits(raw json.RawMessage) (*limits, error) {
+// readRestartLimits returns the restart limits in a JSON object, which read decodes and
+// which must have both limit and window.
+func readRestartLimits(raw json.RawMessage, read objectReader) (*limits, error) {
 	l := limits{Limit: -1, Window: -1}
-	err := readKnownMembers(raw, members{"limit": numberReader(&l.Limit, 0, maxLimit), "window": numberReader(&l.Window, 0, maxWindow)})
+	err := read(raw, members{"limit": numberReader(&l.Limit, 0, maxLimit), "window": numberReader(&l.Window, 0, maxWindow)})
 	switch {
 	case err != nil:
 		return nil, err
@@ -126,10 +126,27 @@ func readRestartLimits(raw json.RawMessage) (*limits, error) {
 // members holds the functions that decode the members of a JSON object, by name.
 type members map[string]func(json.RawMessage) error
 
-// readKnownMembers decodes the members of a JSON object in the order of their names, each
-// by its function in known. A member that known does not have is an error; a member of
-// known may be missing.
+// objectReader decodes the members of a JSON object in the order of their names, each by
+// its function in known. A member of known may be missing.
+type objectReader func(raw json.RawMessage, known members) error
+
+// readOnlyKnownMembers is the objectReader of configurations. A member that known does not
+// have is an error.
+func readOnlyKnownMembers(raw json.RawMessage, known members) error {
+	return readMembers(raw, known, func(name string) error {
+		return fmt.Errorf("%q is unknown, there is only %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+	})
+}
+
+// readKnownMembers is the objectReader of calls. A member that known does not have is
+// ignored, as in Thunder.
 func readKnownMembers(raw json.RawMessage, known members) error {
+	return readMembers(raw, known, func(string) error { return nil })
+}
+
+// readMembers decodes a JSON object as an objectReader does. It calls unknown for each
+// member that known does not have.
+func readMembers(raw json.RawMessage, known members, unknown func(name string) error) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil || given == nil {
 		return errors.New("must be an object")
@@ -137,10 +154,13 @@ func readKnownMembers(raw json.RawMessage, known members) error {
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		read, ok := known[name]
 		if !ok {
-			return fmt.Errorf("%q is unknown, there is only %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			read = func(json.RawMessage) error { return unknown(name) }
 		}
-		if err := read(given[name]); err != nil {
+		switch err := read(given[name]); {
+		case err != nil && ok:
 			return fmt.Errorf("%s: %w", name, err)
+		case err != nil:
+			return err
 		}
 	}
 	return nil
