@@ -36,12 +36,16 @@ func (b backend) Deinitialize(context.Context, shell.Reason) error { return nil 
 func (b backend) Stop(context.Context) error { return nil }
 
 // Invoke calls a method of the Controller. An error is a *shell.PluginError with
-// Thunder's number.
+// Thunder's number, and the cause as its text if there is one.
 func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	result, err := b.front.callController(ctx, caller{client: access.HostItself()}, c)
 	if err != nil {
 		e := dialect.ErrorFor(dialect.R4{}, err) // R4's codes are Thunder's numbers
-		return nil, &shell.PluginError{Code: e.Code, Message: e.Message, Data: e.Data}
+		answer := &shell.PluginError{Code: e.Code, Message: e.Message, Data: e.Data}
+		if numbered := thunder.WithNumber(err); numbered.CauseAddsToNumber() {
+			answer.Message = numbered.Error()
+		}
+		return nil, answer
 	}
 	return result, nil
 }

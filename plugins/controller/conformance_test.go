@@ -36,15 +36,15 @@ var sameError = strings.NewReplacer(
 	`"code":23,"message":"`, `"code":-31023,"message":"`,
 	`"code":29,"message":"`, `"code":-31029,"message":"`,
 	`"code":31,"message":"`, `"code":-31031,"message":"`,
-	`"code":44,"message":"`, `"code":-31044,"message":"`,
+	`"code":44,"message":"ERROR_NOT_SUPPORTED"`, `"code":-31044,"message":"The operation is not supported."`,
 	`"code":46,"message":"Service is hibernated"`, `"code":-31046,"message":"The service is hibernated."`,
 	`"code":47,"message":"ERROR_INPROC"`, `"code":-31047,"message":"ERROR_INPROC"`,
 	`"code":50,"message":"`, `"code":-31050,"message":"`,
 	`"code":2,"message":"ERROR_UNAVAILABLE"`, `"code":-31044,"message":"The operation is not supported."`,
 	`"code":22,"message":"Registration already done!!!."`, `"code":-31048,"message":"Registration failed."`,
 	`"code":22,"message":"Unregister was already done!!!."`, `"code":-31048,"message":"Unregister failed."`,
-	`"code":-32600,"message":"the message is not`, `"code":-31050,"message":"the message is not`,
-	`"code":-32700,"message":"the message is not`, `"code":-31050,"message":"the message is not`,
+	`"code":-32600,"message":"Invalid request."`, `"code":-31050,"message":"ERROR_PARSE_FAILURE"`,
+	`"code":-32700,"message":"Parsing of the parameters failed"`, `"code":-31050,"message":"ERROR_PARSE_FAILURE"`,
 )
 
 func TestConformance(t *testing.T) {
@@ -66,8 +66,8 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		noService    = `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Could not access requested service"}}`
 		inactiveText = `{"jsonrpc":"2.0","id":1,"error":{"code":2,"message":"Service is not active","data":{"cause":"the instance is not active: it is `
 		illegalText  = `{"jsonrpc":"2.0","id":1,"error":{"code":5,"message":"The service is in an illegal state!!!.","data":{"cause":"`
-		outside      = `{"jsonrpc":"2.0","id":1,"error":{"code":-32604,"message":"method invocation not allowed.","data":{"cause":"the path must name something below an instance's directory"}}}`
-		noDiscovery  = `{"jsonrpc":"2.0","id":1,"error":{"code":44,"message":"this host does not search the network: it serves loopback addresses only"}}`
+		outside      = `{"jsonrpc":"2.0","id":1,"error":{"code":-32604,"message":"method invocation not allowed.","data":{"cause":"the path must name something below a persistent directory"}}}`
+		noFile       = `{"jsonrpc":"2.0","id":1,"error":{"code":22,"message":"ERROR_UNKNOWN_KEY","data":{"cause":"there is no such file"}}}`
 		missingText  = `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Could not access requested service","data":{"cause":"the parameter \"callsign\" is missing: the instance"}}}`
 	)
 	t.Setenv("DORMOUSE_TEST_SHOWN", "here")
@@ -116,13 +116,13 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"largest id", `{"id":9007199254740992,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":9007199254740992,"result":null}`, ""},
 		{"string id", `{"id":"12","method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":"12","result":null}`, ""},
 		{"null id", `{"id":null,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":null,"result":null}`, ""},
-		{"fractional id", `{"id":1.5,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: its id 1.5 is not a whole number of at most 2^53"}}`, ""},
-		{"no method", `{"id":7}`, `{"jsonrpc":"2.0","id":7,"error":{"code":-32600,"message":"the message is not a JSON-RPC request: it has no method"}}`, ""},
-		{"malformed", `{"id":7`, `{"jsonrpc":"2.0","error":{"code":-32700,"message":"the message is not JSON: unexpected end of JSON input"}}`, ""},
+		{"fractional id", `{"id":1.5,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: its id 1.5 is not a whole number of at most 2^53"}}}`, ""},
+		{"no method", `{"id":7}`, `{"jsonrpc":"2.0","id":7,"error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: it has no method"}}}`, ""},
+		{"malformed", `{"id":7`, `{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parsing of the parameters failed","data":{"cause":"the message is not JSON: unexpected end of JSON input"}}}`, ""},
 		{"failing notification", `{"method":"Plain.nope"}`, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"Unknown method."}}`, ""},
 		{"batch", `[{"id":1,"method":"Plain.echo","params":[1]},{"method":"Plain.echo"},5,{"id":"b","method":"Plain.nope"}]`,
-			`[{"jsonrpc":"2.0","id":1,"result":[1]},{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: an element of the batch is not an object"}},{"jsonrpc":"2.0","id":"b","error":{"code":-32601,"message":"Unknown method."}}]`, ""},
-		{"empty batch", `[]`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: the batch is empty"}}`, ""},
+			`[{"jsonrpc":"2.0","id":1,"result":[1]},{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: an element of the batch is not an object"}}},{"jsonrpc":"2.0","id":"b","error":{"code":-32601,"message":"Unknown method."}}]`, ""},
+		{"empty batch", `[]`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: the batch is empty"}}}`, ""},
 
 		{"exists", call("Controller.1.exists", `{"method":"activate"}`), `{"jsonrpc":"2.0","id":1,"result":true}`, ""},
 		{"exists is case-sensitive", call("Controller.1.exists", `{"method":"Activate"}`), `{"jsonrpc":"2.0","id":1,"result":false}`, ""},
@@ -133,14 +133,14 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"exists of what all have", call("P.1.exists", `{"method":"register"}`), `{"jsonrpc":"2.0","id":1,"result":true}`, ""},
 		{"exists of a deactivated plugin", call("P.1.exists", `{"method":"echo"}`), inactiveText + `deactivated"}}}`, ""},
 
-		{"batch in a batch", `[[{"id":1,"method":"Plain.echo"}]]`, `[{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: an element of the batch is not an object"}}]`, ""},
-		{"neither object nor array", `"Plain.echo"`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: it is neither an object nor an array"}}`, ""},
-		{"member twice", `{"id":1,"method":"Plain.echo","method":"Plain.fail"}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"the message is not a JSON-RPC request: it has more than one method"}}`, ""},
-		{"parameter twice", call("Controller.1.activate", `{"callsign":"P","callsign":"P"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":50,"message":"params have more than one \"callsign\""}}`, ""},
-		{"members in another case", `{"ID":1,"Method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: it has no method"}}`, ""},
-		{"too deep", `{"id":1,"method":"Plain.echo","params":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: it is nested deeper than 64 levels"}}`, ""},
-		{"id that is an object", `{"id":{},"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: its id is neither a number nor a string"}}`, ""},
-		{"id too large", `{"id":9007199254740993,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"the message is not a JSON-RPC request: its id 9007199254740993 is not a whole number of at most 2^53"}}`, ""},
+		{"batch in a batch", `[[{"id":1,"method":"Plain.echo"}]]`, `[{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: an element of the batch is not an object"}}}]`, ""},
+		{"neither object nor array", `"Plain.echo"`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: it is neither an object nor an array"}}}`, ""},
+		{"member twice", `{"id":1,"method":"Plain.echo","method":"Plain.fail"}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: it has more than one method"}}}`, ""},
+		{"parameter twice", call("Controller.1.activate", `{"callsign":"P","callsign":"P"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":50,"message":"ERROR_PARSE_FAILURE","data":{"cause":"params have more than one \"callsign\""}}}`, ""},
+		{"members in another case", `{"ID":1,"Method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: it has no method"}}}`, ""},
+		{"too deep", `{"id":1,"method":"Plain.echo","params":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: it is nested deeper than 64 levels"}}}`, ""},
+		{"id that is an object", `{"id":{},"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: its id is neither a number nor a string"}}}`, ""},
+		{"id too large", `{"id":9007199254740993,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: its id 9007199254740993 is not a whole number of at most 2^53"}}}`, ""},
 
 		{"versions", call("Controller.1.versions", ""), `{"jsonrpc":"2.0","id":1,"result":[` +
 			`{"name":"JConfiguration","major":1,"minor":0,"patch":0},{"name":"JDiscovery","major":1,"minor":0,"patch":0},` +
@@ -162,7 +162,7 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"configure nobody", call("Controller.1.configuration@Nope", `{}`), keyText, ""},
 		{"configure with no object", call("Controller.1.configuration@P", `[1]`), `{"jsonrpc":"2.0","id":1,"error":{"code":23,"message":"ERROR_INCOMPLETE_CONFIG","data":{"cause":"a configuration is a JSON object: params are not an object"}}}`, ""},
 		{"configure with two of a key", call("Controller.1.configuration@P", `{"a":1,"a":2}`), `{"jsonrpc":"2.0","id":1,"error":{"code":23,"message":"ERROR_INCOMPLETE_CONFIG","data":{"cause":"a configuration is a JSON object: params have more than one \"a\""}}}`, ""},
-		{"configure what is active", call("Controller.1.configuration@Plain", `{}`), `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"cannot configure: Plain is active, deactivate it first"}}`, ""},
+		{"configure what is active", call("Controller.1.configuration@Plain", `{}`), `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"ERROR_GENERAL","data":{"cause":"cannot configure: Plain is active, deactivate it first"}}}`, ""},
 
 		{"clone the controller", call("Controller.1.clone", `{"callsign":"Controller","newcallsign":"X"}`), privileged, ""},
 		{"clone to nothing", call("Controller.1.clone", `{"callsign":"P","newcallsign":""}`), privileged, ""},
@@ -170,18 +170,24 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"destroy the controller", call("Controller.1.destroy", `{"callsign":"Controller"}`), privileged, ""},
 
 		{"delete", call("Controller.1.delete", `{"path":"P/kept"}`), ok, ""},
-		{"delete again", call("Controller.1.delete", `{"path":"P/kept/file"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":22,"message":"ERROR_UNKNOWN_KEY","data":{"cause":"there is no such file"}}}`, ""},
+		{"delete again", call("Controller.1.delete", `{"path":"P/kept/file"}`), noFile, ""},
 		{"delete above", call("Controller.1.delete", `{"path":"P/../../x"}`), outside, ""},
 		{"delete what is elsewhere", call("Controller.1.delete", `{"path":"/etc/passwd"}`), outside, ""},
-		{"delete nothing", call("Controller.1.delete", `{"path":""}`), outside, ""},
-		{"delete everything", call("Controller.1.delete", `{"path":"./P"}`), outside, ""},
-		{"delete through a link", call("Controller.1.delete", `{"path":"P/link/file"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":-32604,"message":"method invocation not allowed.","data":{"cause":"the path leads out of the instance's directory"}}}`, ""},
+		{"delete nothing", call("Controller.1.delete", `{"path":""}`), `{"jsonrpc":"2.0","id":1,"error":{"code":22,"message":"ERROR_UNKNOWN_KEY","data":{"cause":"the path is empty"}}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":-32604,"message":"Method invocation not allowed.","data":{"cause":"the path is empty"}}}`},
+		{"delete everything", call("Controller.1.delete", `{"path":"."}`), outside, ""},
+		{"delete a file of the Controller's", call("Controller.1.delete", `{"path":"own"}`), ok, ""},
+		{"delete it again", call("Controller.1.delete", `{"path":"own"}`), noFile, ""},
+		{"delete a directory of the Controller's", call("Controller.1.delete", `{"path":"logs/old"}`), ok, ""},
+		{"delete an instance's directory", call("Controller.1.delete", `{"path":"./P"}`), noFile, ""},
+		{"delete through a link", call("Controller.1.delete", `{"path":"P/link/file"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":-32604,"message":"method invocation not allowed.","data":{"cause":"the path leads out of the persistent directory"}}}`, ""},
 
 		{"reboot", call("Controller.1.harakiri", `{"callsign":"Controller"}`), ok, ""},
-		{"reload", call("Controller.1.reload", ""), `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"line 3: no such key"}}`, ""},
-		{"discovery", call("Controller.1.startdiscovery", `{"ttl":1}`), noDiscovery, ""},
+		{"reload", call("Controller.1.reload", ""), `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"ERROR_GENERAL","data":{"cause":"line 3: no such key"}}}`, ""},
+		{"discovery", call("Controller.1.startdiscovery", `{"ttl":1}`), ok, ""},
+		{"discovery without parameters", call("Controller.1.startdiscovery", ""), ok, ""},
 		{"discovery of nothing", call("Controller.1.startdiscovery", `{"ttl":0}`), `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"Could not access requested service","data":{"cause":"the parameter \"ttl\" is not a number from 1 to 255"}}}`, ""},
-		{"results of it", call("Controller.1.discoveryresults", ""), noDiscovery, ""},
+		{"results of it", call("Controller.1.discoveryresults", ""), `{"jsonrpc":"2.0","id":1,"result":[]}`, ""},
 		{"proxies", call("Controller.1.proxies", ""), `{"jsonrpc":"2.0","id":1,"result":[{"interface":"Shell","name":"Plain","instance":"0x1","count":2,"origin":"3@native"}]}`, ""},
 		{"proxies of a link", call("Controller.1.proxies@native", ""), `{"jsonrpc":"2.0","id":1,"result":[{"interface":"Shell","name":"Plain","instance":"0x1","count":2}]}`, ""},
 		{"proxies of no link", call("Controller.1.proxies@3", ""), keyText, ""},
@@ -208,14 +214,14 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"activate without a callsign", call("Controller.1.activate", `{}`), missingText, ""},
 		{"activate without parameters", call("Controller.1.activate", ""), missingText, ""},
 		{"names are case-sensitive", call("Controller.1.activate", `{"Callsign":"P"}`), missingText, ""},
-		{"wrong type", call("Controller.1.activate", `{"callsign":["P"]}`), `{"jsonrpc":"2.0","id":1,"error":{"code":50,"message":"the parameter \"callsign\" is not a string"}}`, ""},
-		{"no object", call("Controller.1.activate", `"P"`), `{"jsonrpc":"2.0","id":1,"error":{"code":50,"message":"params are not an object"}}`, ""},
+		{"wrong type", call("Controller.1.activate", `{"callsign":["P"]}`), `{"jsonrpc":"2.0","id":1,"error":{"code":50,"message":"ERROR_PARSE_FAILURE","data":{"cause":"the parameter \"callsign\" is not a string"}}}`, ""},
+		{"no object", call("Controller.1.activate", `"P"`), `{"jsonrpc":"2.0","id":1,"error":{"code":50,"message":"ERROR_PARSE_FAILURE","data":{"cause":"params are not an object"}}}`, ""},
 		{"a number is taken as text", call("Controller.1.activate", `{"callsign":5}`), keyText, ""},
 		{"deactivate", call("Controller.1.deactivate", `{"callsign":"P"}`), ok, ""},
 		{"deactivate again", call("Controller.1.deactivate", `{"callsign":"P"}`), ok, ""},
-		{"failed initialization", call("Controller.1.activate", `{"callsign":"Bad"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":6,"message":"initialization failed: no such tuner"}}`, ""},
-		{"failed instantiation", call("Controller.1.activate", `{"callsign":"NoLib"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":6,"message":"instantiation failed: no such file"}}`, ""},
-		{"failed deactivation", call("Controller.1.deactivate", `{"callsign":"Stuck"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":19,"message":"a process is left over"}}`, ""},
+		{"failed initialization", call("Controller.1.activate", `{"callsign":"Bad"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":6,"message":"ERROR_OPENING_FAILED","data":{"cause":"initialization failed: no such tuner"}}}`, ""},
+		{"failed instantiation", call("Controller.1.activate", `{"callsign":"NoLib"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":6,"message":"ERROR_OPENING_FAILED","data":{"cause":"instantiation failed: no such file"}}}`, ""},
+		{"failed deactivation", call("Controller.1.deactivate", `{"callsign":"Stuck"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":19,"message":"ERROR_CLOSING_FAILED","data":{"cause":"a process is left over"}}}`, ""},
 		{"activate what is unavailable", call("Controller.1.activate", `{"callsign":"Unav"}`), illegalText + `cannot activate: the instance is in a state that does not allow this: it is unavailable"}}}`, ""},
 		{"the way out of unavailable", call("Controller.1.deactivate", `{"callsign":"Unav"}`), ok, ""},
 		{"activate it then", call("Controller.1.activate", `{"callsign":"Unav"}`), ok, ""},
@@ -234,11 +240,11 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"hibernate the controller", call("Controller.1.hibernate", `{"callsign":"Controller","timeout":1000}`), noService, ""},
 		{"hibernate without a callsign", call("Controller.1.hibernate", `{"timeout":1000}`), missingText, ""},
 		{"hibernate an empty callsign", call("Controller.1.hibernate", `{"callsign":""}`), noService, ""},
-		{"hibernate within never", call("Controller.1.hibernate", `{"callsign":"Auto","timeout":-1}`), `{"jsonrpc":"2.0","id":1,"error":{"code":50,"message":"the parameter \"timeout\" is not a number of milliseconds"}}`, ""},
+		{"hibernate within never", call("Controller.1.hibernate", `{"callsign":"Auto","timeout":-1}`), `{"jsonrpc":"2.0","id":1,"error":{"code":50,"message":"ERROR_PARSE_FAILURE","data":{"cause":"the parameter \"timeout\" is not a number of milliseconds"}}}`, ""},
 		{"hibernate what runs in the host", call("Controller.1.hibernate", `{"callsign":"Inside"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":47,"message":"ERROR_INPROC","data":{"cause":"cannot hibernate: the instance runs inside the host"}}}`, ""},
 		{"hibernate what is deactivated", call("Controller.1.hibernate", `{"callsign":"Bad"}`), illegalText + `cannot hibernate: the instance is in a state that does not allow this: it is deactivated"}}}`, ""},
 		{"hibernate what is resumed", call("Controller.1.hibernate", `{"callsign":"Auto"}`), illegalText + `cannot hibernate: the instance is in a state that does not allow this: it is resumed, suspend it first"}}}`, ""},
-		{"hibernate without an engine", call("Controller.1.hibernate", `{"callsign":"NoEngine"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":44,"message":"not supported on this host: install criu"}}`, ""},
+		{"hibernate without an engine", call("Controller.1.hibernate", `{"callsign":"NoEngine"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":44,"message":"ERROR_NOT_SUPPORTED","data":{"cause":"not supported on this host: install criu"}}}`, ""},
 		{"suspend it first", call("Controller.1.suspend", `{"callsign":"Auto"}`), ok, ""},
 		{"hibernate", call("Controller.1.hibernate", `{"callsign":"Auto","timeout":"5000"}`), ok, ""},
 		{"call what is hibernated", call("Auto.1.echo", ""), `{"jsonrpc":"2.0","id":1,"error":{"code":46,"message":"Service is hibernated"}}`, ""},
@@ -299,15 +305,18 @@ func (h *host) checkDocumented(t *testing.T, spoken, request, answer string) {
 	}
 }
 
-// persistentFiles is a root in which P has kept something.
+// persistentFiles is a root in which P and the Controller have kept something.
 func persistentFiles(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
 	kept := filepath.Join(root, "persistent", "P", "kept")
-	if err := os.MkdirAll(kept, 0o700); err != nil {
-		t.Fatal(err)
+	own := filepath.Join(root, "persistent", "Controller")
+	for _, dir := range []string{kept, filepath.Join(own, "logs", "old")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, file := range []string{filepath.Join(kept, "file"), filepath.Join(root, "file")} {
+	for _, file := range []string{filepath.Join(kept, "file"), filepath.Join(root, "file"), filepath.Join(own, "own")} {
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

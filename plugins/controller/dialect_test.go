@@ -67,7 +67,7 @@ func TestListenersDiffer(t *testing.T) {
 
 func TestPostR5(t *testing.T) {
 	h := newHost(t, setup{host: configs.Host{Dialect: configs.DialectR5}})
-	const notRequest = `"error":{"code":-31050,"message":"the message is not a JSON-RPC request: `
+	const notRequest = `"error":{"code":-31050,"message":"ERROR_PARSE_FAILURE","data":{"cause":"the message is not a JSON-RPC request: `
 	for _, tt := range []struct {
 		name, body string
 		status     int
@@ -77,10 +77,10 @@ func TestPostR5(t *testing.T) {
 		{"error", call("Plain.1.nope", ""), 200, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Unknown method."}}`},
 		{"notification", `{"method":"Plain.1.echo"}`, 204, ``},
 		{"failing notification", `{"method":"Plain.1.nope"}`, 200, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"Unknown method."}}`},
-		{"malformed", `{`, 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-31050,"message":"the message is not JSON: unexpected end of JSON input"}}`},
-		{"not UTF-8", "{\"method\":\"\xff\"}", 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-31050,"message":"the message is not JSON: it is not UTF-8"}}`},
-		{"bad id", `{"id":1.5,"method":"x"}`, 400, `{"jsonrpc":"2.0","id":null,` + notRequest + `its id 1.5 is not a whole number of at most 2^53"}}`},
-		{"no method", `{"id":7}`, 200, `{"jsonrpc":"2.0","id":7,` + notRequest + `it has no method"}}`},
+		{"malformed", `{`, 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-31050,"message":"ERROR_PARSE_FAILURE","data":{"cause":"the message is not JSON: unexpected end of JSON input"}}}`},
+		{"not UTF-8", "{\"method\":\"\xff\"}", 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-31050,"message":"ERROR_PARSE_FAILURE","data":{"cause":"the message is not JSON: it is not UTF-8"}}}`},
+		{"bad id", `{"id":1.5,"method":"x"}`, 400, `{"jsonrpc":"2.0","id":null,` + notRequest + `its id 1.5 is not a whole number of at most 2^53"}}}`},
+		{"no method", `{"id":7}`, 200, `{"jsonrpc":"2.0","id":7,` + notRequest + `it has no method"}}}`},
 		{"empty", ``, 405, "JSON-RPC only supported via POST request with a body\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -46,9 +46,9 @@ func TestEvents(t *testing.T) {
 		{"unavailable", "P", []string{of("P", "Unavailable", "Requested"), done}},
 		{"activate", "Bad", []string{
 			of("Bad", "Deactivated", "InitializationFailed"),
-			`{"jsonrpc":"2.0","id":1,"error":{"code":6,"message":"initialization failed: no such tuner"}}`,
+			`{"jsonrpc":"2.0","id":1,"error":{"code":6,"message":"ERROR_OPENING_FAILED","data":{"cause":"initialization failed: no such tuner"}}}`,
 		}},
-		{"hibernate", "NoEngine", []string{`{"jsonrpc":"2.0","id":1,"error":{"code":44,"message":"not supported on this host: install criu"}}`}},
+		{"hibernate", "NoEngine", []string{`{"jsonrpc":"2.0","id":1,"error":{"code":44,"message":"ERROR_NOT_SUPPORTED","data":{"cause":"not supported on this host: install criu"}}}`}},
 		// Without state control, and not to be started with the host.
 		{"suspend", "Unav", []string{`{"jsonrpc":"2.0","id":1,"error":{"code":2,"message":"ERROR_UNAVAILABLE","data":{"cause":"cannot suspend: the instance has no state control now"}}}`}},
 	} {
@@ -135,7 +135,7 @@ func TestSubscriptionsEndWithTheSocket(t *testing.T) {
 func TestRegisterNeedsAWebsocket(t *testing.T) {
 	h := newHost(t, setup{})
 	status, answer := h.post(t, "/jsonrpc", call("Controller.1.register", `{"event":"all","id":"c"}`))
-	if status != 202 || !strings.Contains(answer, `"code":44,"message":"cannot register over plain HTTP`) {
+	if status != 202 || !strings.Contains(answer, `"code":44,"message":"ERROR_NOT_SUPPORTED","data":{"cause":"cannot register over plain HTTP`) {
 		t.Errorf("got %d %s", status, answer)
 	}
 }

@@ -38,7 +38,7 @@ func TestFrames(t *testing.T) {
 		{"fragments around a ping", bytes.Join([][]byte{frame(textFrame, echo[:9]), frame(final|ping, "there?"), frame(fragment, echo[9:20]), frame(final|fragment, echo[20:])}, nil), []string{"pong there?", `text {"jsonrpc":"2.0","id":1,"result":7}`}},
 		{"empty fragments", bytes.Join([][]byte{frame(textFrame, ""), frame(fragment, ""), frame(fragment, echo), frame(final|fragment, "")}, nil), []string{`text {"jsonrpc":"2.0","id":1,"result":7}`}},
 		{"pong that nobody asked for", append(frame(final|pong, "x"), frame(final|ping, "y")...), []string{"pong y"}},
-		{"empty message", frame(final|textFrame, ""), []string{`text {"jsonrpc":"2.0","error":{"code":-32700,"message":"the message is not JSON: unexpected end of JSON input"}}`}},
+		{"empty message", frame(final|textFrame, ""), []string{`text {"jsonrpc":"2.0","error":{"code":-32700,"message":"Parsing of the parameters failed","data":{"cause":"the message is not JSON: unexpected end of JSON input"}}}`}},
 		{"invalid UTF-8", frame(final|textFrame, `{"id":1,"method":"Plain.1.echo","params":"`+"\xff\xc0"+`"}`), []string{`text {"jsonrpc":"2.0","error":{"code":-32700`}},
 		{"binary", frame(final|binFrame, echo), []string{"close 1003"}},
 		{"too large", append(header(final|textFrame, 8<<20), make([]byte, 1<<20+1)...), []string{"close 1009"}},

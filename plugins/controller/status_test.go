@@ -142,7 +142,7 @@ func TestHibernateTimesOut(t *testing.T) {
 	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
 	began := time.Now()
 	answer := c.do("Controller.1.hibernate", `{"callsign":"Auto","timeout":20}`)
-	if want := `{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"timed out: context deadline exceeded"}}`; answer != want {
+	if want := `{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"Call timed out.","data":{"cause":"timed out: context deadline exceeded"}}}`; answer != want {
 		t.Errorf("got %s", answer)
 	}
 	if took := time.Since(began); took > 2*time.Second {

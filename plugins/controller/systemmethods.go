@@ -12,20 +12,20 @@ import (
 	"syscall"
 	"time"
 
+	"dormouse/configs"
 	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
-// systemMethods returns the methods that delete files, restart the machine, or would
+// systemMethods returns the methods that delete files, restart the machine, or in Thunder
 // search the network.
 func systemMethods() []method {
-	noDiscovery := []thunder.ErrorNumber{thunder.NotSupported}
 	return []method{
 		{
 			name: "delete", access: access.Admin, missingParam: thunder.BadRequest, returns: "once it is deleted",
-			params: []parameter{{name: "path", doc: "a file or directory of an instance, as Callsign/name, below the persistent directories"}},
-			doc:    "Deletes a file of an instance.",
+			params: []parameter{{name: "path", doc: "a file or directory of the Controller's, or as Callsign/name one of that instance, below its persistent directory"}},
+			doc:    "Deletes a file that the Controller or an instance keeps.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},
 			serve:  serveDeleteFile,
 		},
@@ -38,36 +38,48 @@ func systemMethods() []method {
 		{
 			name: "startdiscovery", access: access.Operate,
 			params:  []parameter{{name: "ttl", kind: hopCount, optional: true, doc: "how many networks away, 1 to 255"}},
-			returns: "never: the search is a multicast, and nothing of this host leaves the loopback addresses",
-			doc:     "Searches other hosts in the network; refused.",
-			errors:  append(noDiscovery, thunder.BadRequest),
-			serve:   refuseDiscovery,
+			returns: "at once: a search would be a multicast, and nothing of this host leaves the loopback addresses",
+			doc:     "Accepts a search for other hosts in the network, and searches none, as Thunder does without a probe.",
+			errors:  []thunder.ErrorNumber{thunder.BadRequest},
+			serve:   acceptDiscovery,
 		},
 		{
 			name: "discoveryresults", access: access.Read, form: property,
-			returns: "never: there is no search",
-			doc:     "The hosts that a search found; refused.",
-			errors:  noDiscovery,
-			serve:   refuseDiscovery,
+			result: []discoveredHost{}, returns: "an empty list: there is no search",
+			doc:   "The hosts that a search found.",
+			serve: serveNoDiscoveryResults,
 		},
 	}
 }
 
-// refuseDiscovery answers the methods that would search the network.
-func refuseDiscovery(context.Context, request) (any, error) {
-	return nil, thunder.NewError(thunder.NotSupported, errors.New("this host does not search the network: it serves loopback addresses only"))
+// acceptDiscovery answers null and does nothing.
+func acceptDiscovery(context.Context, request) (any, error) { return nil, nil }
+
+// discoveredHost is another host that a search found, as Thunder describes it.
+type discoveredHost struct {
+	Locator string `json:"locator"`
+	Latency int64  `json:"latency"`
+	Model   string `json:"model,omitempty"`
+	Secure  bool   `json:"secure"`
 }
 
-// serveDeleteFile deletes the file or directory that the parameter path names, as
-// Callsign/name below the persistent directories, with all that is in it. A path that
-// leads out of them, also by a link, or names a whole instance is refused with
+// serveNoDiscoveryResults answers an empty list.
+func serveNoDiscoveryResults(context.Context, request) (any, error) { return []discoveredHost{}, nil }
+
+// serveDeleteFile deletes the file or directory that the parameter path names, with all
+// that is in it. A path that leads out of the persistent directory of the Controller or
+// of the instance, also by a link, or names the whole of it is refused with
 // PrivilegedRequest, and one that does not exist with UnknownKey.
 func serveDeleteFile(_ context.Context, r request) (any, error) {
 	path := filepath.FromSlash(r.args["path"])
-	if !filepath.IsLocal(path) || strings.Contains(path, "..") || filepath.Dir(filepath.Clean(path)) == "." {
-		return nil, thunder.NewError(thunder.PrivilegedRequest, errors.New("the path must name something below an instance's directory"))
+	switch {
+	case path == "":
+		return nil, thunder.NewError(thunder.EmptyPath, errors.New("the path is empty"))
+	case !filepath.IsLocal(path) || strings.Contains(path, "..") || filepath.Clean(path) == ".":
+		return nil, thunder.NewError(thunder.PrivilegedRequest, errors.New("the path must name something below a persistent directory"))
 	}
-	root, err := os.OpenRoot(filepath.Join(r.front.options.Host.Root, "persistent"))
+	owner, path := r.front.ownerOfPersistentFile(filepath.Clean(path))
+	root, err := os.OpenRoot(filepath.Join(r.front.options.Host.Root, "persistent", owner))
 	if err != nil {
 		return nil, deletionError(err)
 	}
@@ -81,9 +93,20 @@ func serveDeleteFile(_ context.Context, r request) (any, error) {
 	return nil, nil
 }
 
+// ownerOfPersistentFile returns the callsign of the instance that keeps the file, and the
+// file's path below the instance's persistent directory: the instance that the path
+// begins with, or the Controller, as in Thunder.
+func (f *Front) ownerOfPersistentFile(path string) (callsign, below string) {
+	first, rest, more := strings.Cut(path, string(filepath.Separator))
+	if _, known := f.supervisor.Shell(first); known && more {
+		return first, rest
+	}
+	return configs.ControllerCallsign, path
+}
+
 // deletionError returns err, which says why a path to delete cannot be opened, with a
 // number: the path does not exist, the host may not open it, or it leads out of the
-// persistent directories.
+// persistent directory.
 func deletionError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -91,7 +114,7 @@ func deletionError(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return thunder.NewError(thunder.DestructionFailed, err)
 	}
-	return thunder.NewError(thunder.PrivilegedRequest, errors.New("the path leads out of the instance's directory"))
+	return thunder.NewError(thunder.PrivilegedRequest, errors.New("the path leads out of the persistent directory"))
 }
 
 // serveReboot restarts the machine and logs that a client did.

@@ -47,6 +47,7 @@ const (
 	NoStateControl ErrorNumber = -3 // suspend or resume without state control
 	NotJSON        ErrorNumber = -4 // a message that is not JSON
 	NotRequest     ErrorNumber = -5 // JSON that is not a request
+	EmptyPath      ErrorNumber = -6 // a file to delete without a name
 )
 
 // WireError is an error number as clients of one dialect receive it.
@@ -57,30 +58,27 @@ type WireError struct {
 
 // meaning is the name of a number, and its code and text in each dialect. If those of
 // a dialect are empty, the code is made from the number, and the text is "ERROR_"
-// with the name.
+// with the name. Clients compare the texts.
 type meaning struct {
 	name   string
 	r4, r5 WireError
-	// causeIsText says that clients get the cause as the text, because the number's
-	// own text says too little. All other texts are fixed: clients compare them.
-	causeIsText bool
 }
 
 // meanings is the table of every number of Thunder's, in its own spelling, and of
 // the host's variants.
 var meanings = map[ErrorNumber]meaning{
 	0:                  {name: "NONE"},
-	General:            {name: "GENERAL", causeIsText: true},
+	General:            {name: "GENERAL"},
 	Unavailable:        {name: "UNAVAILABLE", r5: WireError{-31002, "The service is not active."}},
 	3:                  {name: "ASYNC_FAILED"},
 	4:                  {name: "ASYNC_ABORTED"},
 	IllegalState:       {name: "ILLEGAL_STATE", r4: WireError{5, "The service is in an illegal state!!!."}, r5: WireError{-31005, "The service is in an illegal state."}},
-	OpeningFailed:      {name: "OPENING_FAILED", causeIsText: true},
+	OpeningFailed:      {name: "OPENING_FAILED"},
 	7:                  {name: "ACCEPT_FAILED"},
 	8:                  {name: "PENDING_SHUTDOWN"},
 	9:                  {name: "ALREADY_CONNECTED"},
 	10:                 {name: "CONNECTION_CLOSED"},
-	TimedOut:           {name: "TIMEDOUT", r4: WireError{-32000, "Call timed out."}, r5: WireError{-32000, "Call timed out."}, causeIsText: true},
+	TimedOut:           {name: "TIMEDOUT", r4: WireError{-32000, "Call timed out."}, r5: WireError{-32000, "Call timed out."}},
 	InProgress:         {name: "INPROGRESS"},
 	13:                 {name: "COULD_NOT_SET_ADDRESS"},
 	14:                 {name: "INCORRECT_HASH"},
@@ -88,7 +86,7 @@ var meanings = map[ErrorNumber]meaning{
 	16:                 {name: "INVALID_INPUT_LENGTH"},
 	17:                 {name: "DESTRUCTION_SUCCEEDED"},
 	DestructionFailed:  {name: "DESTRUCTION_FAILED"},
-	ClosingFailed:      {name: "CLOSING_FAILED", causeIsText: true},
+	ClosingFailed:      {name: "CLOSING_FAILED"},
 	ProcessTerminated:  {name: "PROCESS_TERMINATED"},
 	21:                 {name: "PROCESS_KILLED"},
 	UnknownKey:         {name: "UNKNOWN_KEY"},
@@ -113,19 +111,19 @@ var meanings = map[ErrorNumber]meaning{
 	InvalidDesignator:  {name: "INVALID_DESIGNATOR", r4: WireError{-32600, "Destined invoke failed."}},
 	42:                 {name: "UNAUTHENTICATED"},
 	NotExist:           {name: "NOT_EXIST", r4: WireError{-32603, "Could not access requested service"}, r5: WireError{-31043, "The service is not available."}},
-	NotSupported:       {name: "NOT_SUPPORTED", r5: WireError{-31044, "The operation is not supported."}, causeIsText: true},
+	NotSupported:       {name: "NOT_SUPPORTED", r5: WireError{-31044, "The operation is not supported."}},
 	45:                 {name: "INVALID_RANGE"},
 	Hibernated:         {name: "HIBERNATED", r4: WireError{46, "The service is in an Hibernated state!!!."}, r5: WireError{-31046, "The service is hibernated."}},
 	InProcess:          {name: "INPROC"},
 	FailedRegistered:   {name: "FAILED_REGISTERED", r4: WireError{22, "Registration already done!!!."}, r5: WireError{-31048, "Registration failed."}},
 	FailedUnregistered: {name: "FAILED_UNREGISTERED", r4: WireError{22, "Unregister was already done!!!."}, r5: WireError{-31048, "Unregister failed."}},
-	ParseFailure:       {name: "PARSE_FAILURE", causeIsText: true},
+	ParseFailure:       {name: "PARSE_FAILURE"},
 	51:                 {name: "PRIVILIGED_DEFERRED", r4: WireError{-32604, "Method invocation is deferred, currently not allowed."}, r5: WireError{-32604, "Method invocation is deferred, currently not allowed."}},
-	InvalidEnvelope:    {name: "INVALID_ENVELOPPE", r4: WireError{-32600, "Invalid request."}, r5: WireError{-32600, "Invalid request."}, causeIsText: true},
+	InvalidEnvelope:    {name: "INVALID_ENVELOPPE", r4: WireError{-32600, "Invalid request."}, r5: WireError{-32600, "Invalid request."}},
 	UnknownMethod:      {name: "UNKNOWN_METHOD", r4: WireError{-32601, "Unknown method."}, r5: WireError{-32601, "Unknown method."}},
 	InvalidParameter:   {name: "INVALID_PARAMETER", r4: WireError{-32602, "Invalid parameters."}, r5: WireError{-32602, "Invalid parameters."}},
 	InternalError:      {name: "INTERNAL_JSONRPC", r4: WireError{-32603, "Unknown JSON-RPC error."}, r5: WireError{-32603, "Unknown JSON-RPC error."}},
-	ParsingEnvelope:    {name: "PARSING_ENVELOPPE", r4: WireError{-32700, "Parsing of the parameters failed"}, r5: WireError{-32700, "Parsing of the parameters failed"}, causeIsText: true},
+	ParsingEnvelope:    {name: "PARSING_ENVELOPPE", r4: WireError{-32700, "Parsing of the parameters failed"}, r5: WireError{-32700, "Parsing of the parameters failed"}},
 	57:                 {name: "COMPOSIT_OBJECT"},
 	Aborted:            {name: "ABORTED"},
 	59:                 {name: "CANCEL"},
@@ -133,8 +131,9 @@ var meanings = map[ErrorNumber]meaning{
 	CallNotActive:  {name: "UNAVAILABLE", r4: WireError{2, "Service is not active"}, r5: WireError{-31002, "The service is not active."}},
 	CallHibernated: {name: "HIBERNATED", r4: WireError{46, "Service is hibernated"}, r5: WireError{-31046, "The service is hibernated."}},
 	NoStateControl: {name: "UNAVAILABLE", r4: WireError{2, "ERROR_UNAVAILABLE"}, r5: WireError{-31044, "The operation is not supported."}},
-	NotJSON:        {name: "PARSING_ENVELOPPE", r4: WireError{-32700, ""}, r5: WireError{-31050, ""}, causeIsText: true},
-	NotRequest:     {name: "INVALID_ENVELOPPE", r4: WireError{-32600, ""}, r5: WireError{-31050, ""}, causeIsText: true},
+	NotJSON:        {name: "PARSING_ENVELOPPE", r4: WireError{-32700, "Parsing of the parameters failed"}, r5: WireError{-31050, "ERROR_PARSE_FAILURE"}},
+	NotRequest:     {name: "INVALID_ENVELOPPE", r4: WireError{-32600, "Invalid request."}, r5: WireError{-31050, "ERROR_PARSE_FAILURE"}},
+	EmptyPath:      {name: "UNKNOWN_KEY", r4: WireError{22, "ERROR_UNKNOWN_KEY"}, r5: WireError{-32604, "Method invocation not allowed."}},
 }
 
 // Thunder marks two kinds of numbers by a bit: those of native interfaces, and
@@ -147,10 +146,6 @@ const (
 // Name returns Thunder's name of the number, such as ILLEGAL_STATE; empty if Thunder
 // has no such number.
 func (n ErrorNumber) Name() string { return meanings[n].name }
-
-// SendsCauseAsText reports whether clients get an error's cause as the text, because the
-// number's own text says too little.
-func (n ErrorNumber) SendsCauseAsText() bool { return meanings[n].causeIsText }
 
 // R4Error returns the number as clients of Thunder R4 receive it.
 func (n ErrorNumber) R4Error() WireError {

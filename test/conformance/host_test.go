@@ -90,6 +90,18 @@ func (h *host) stop(t *testing.T) {
 	}
 }
 
+// writeEmptyFile writes an empty file below the root.
+func (h *host) writeEmptyFile(t *testing.T, name string) {
+	t.Helper()
+	path := filepath.Join(h.root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // damage turns one bit of every large file of an image.
 func (h *host) damage(t *testing.T, callsign string) {
 	t.Helper()

@@ -94,6 +94,8 @@ func (r *run) do(t *testing.T, d directive) {
 			now := r.status(t, first)
 			return now.PID != pid && (now.PID != 0 || !strings.EqualFold(now.State, "activated"))
 		})
+	case "file":
+		r.host.writeEmptyFile(t, d.rest)
 	case "damage":
 		r.host.damage(t, d.rest)
 	case "restart":

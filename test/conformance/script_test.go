@@ -35,6 +35,7 @@ import (
 //	code N, body TEXT, header NAME TEXT   and its answer
 //	wait CALLSIGN STATE          until status says so
 //	kill CALLSIGN                end the plugin's process by signal 9
+//	file PATH                    write an empty file below the root
 //	damage CALLSIGN              spoil the image of what is hibernated
 //	restart                      end the host by SIGTERM and start it again
 //

@@ -63,9 +63,9 @@ func ByNameOrR4(configured configs.Dialect) Dialect {
 	return R4{}
 }
 
-// ErrorFor returns err, which is not nil, as the error of a JSON-RPC answer. The cause
-// becomes the text, or a member of data if it adds to the number's text. The error that
-// a plugin answered is passed on, unless a *thunder.Error wraps it: then that one's
+// ErrorFor returns err, which is not nil, as the error of a JSON-RPC answer. Its text is
+// Thunder's; a cause that adds to it becomes the member cause of data. The error that a
+// plugin answered is passed on, unless a *thunder.Error wraps it: then that one's
 // number counts.
 func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 	numbered, ok := errors.AsType[*thunder.Error](err)
@@ -79,16 +79,12 @@ func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 	if numbered.Cause == nil {
 		return e
 	}
-	cause := strings.ReplaceAll(numbered.Cause.Error(), "\n", "; ")
 	var data struct {
 		Cause        string `json:"cause,omitempty"`
 		RetryAfterMs int64  `json:"retryAfterMs,omitempty"`
 	}
-	switch {
-	case numbered.Number.SendsCauseAsText():
-		e.Message = cause
-	case numbered.CauseAddsToNumber():
-		data.Cause = cause
+	if numbered.CauseAddsToNumber() {
+		data.Cause = strings.ReplaceAll(numbered.Cause.Error(), "\n", "; ")
 	}
 	if errors.Is(numbered.Cause, shell.ErrBusy) {
 		data.RetryAfterMs = shell.RetryAfter.Milliseconds()

@@ -15,8 +15,8 @@ import (
 	"dormouse/statecontrol"
 )
 
-// Each Go error has a number; a caller reads Thunder's text, or the cause where
-// Thunder has none worth reading.
+// Each Go error has a number; a caller reads Thunder's text, and the cause beside it where
+// it says more.
 func TestFailure(t *testing.T) {
 	cause := func(text string) []byte { return []byte(`{"cause":"` + text + `"}`) }
 	for _, tt := range []struct {
@@ -25,8 +25,8 @@ func TestFailure(t *testing.T) {
 	}{
 		{shell.ErrIllegalState, jsonrpc.Error{Code: 5, Message: "The service is in an illegal state!!!."}},
 		{fmt.Errorf("x: %w", statecontrol.ErrIllegalState), jsonrpc.Error{Code: 5, Message: "The service is in an illegal state!!!.", Data: cause("x: the plugin is already in that state")}},
-		{fmt.Errorf("%w: x", shell.ErrTimedOut), jsonrpc.Error{Code: -32000, Message: "timed out: x"}},
-		{context.DeadlineExceeded, jsonrpc.Error{Code: -32000, Message: "context deadline exceeded"}},
+		{fmt.Errorf("%w: x", shell.ErrTimedOut), jsonrpc.Error{Code: -32000, Message: "Call timed out.", Data: cause("timed out: x")}},
+		{context.DeadlineExceeded, jsonrpc.Error{Code: -32000, Message: "Call timed out."}},
 		{context.Canceled, jsonrpc.Error{Code: 58, Message: "ERROR_ABORTED"}},
 		{shell.ErrInProgress, jsonrpc.Error{Code: 12, Message: "ERROR_INPROGRESS"}},
 		{fmt.Errorf("x: %w", shell.ErrBusy), jsonrpc.Error{Code: 12, Message: "ERROR_INPROGRESS", Data: []byte(`{"cause":"x: too many calls wait for the instance","retryAfterMs":1000}`)}},
@@ -36,10 +36,13 @@ func TestFailure(t *testing.T) {
 		{thunder.WithCallNumber(shell.ErrExited), jsonrpc.Error{Code: 2, Message: "Service is not active"}},
 		{thunder.WithCallNumber(shell.ErrHibernated), jsonrpc.Error{Code: 46, Message: "Service is hibernated"}},
 		{shell.ErrBuiltIn, jsonrpc.Error{Code: 47, Message: "ERROR_INPROC"}},
-		{fmt.Errorf("%w: no criu", hibernate.ErrUnsupported), jsonrpc.Error{Code: 44, Message: "hibernation is not available: no criu"}},
+		{fmt.Errorf("%w: no criu", hibernate.ErrUnsupported), jsonrpc.Error{Code: 44, Message: "ERROR_NOT_SUPPORTED", Data: cause("hibernation is not available: no criu")}},
 		{thunder.NewError(thunder.PendingConditions, nil), jsonrpc.Error{Code: 31, Message: "ERROR_PENDING_CONDITIONS"}},
+		{thunder.NewError(thunder.ParseFailure, errors.New("x")), jsonrpc.Error{Code: 50, Message: "ERROR_PARSE_FAILURE", Data: cause("x")}},
+		{thunder.NewError(thunder.ClosingFailed, errors.New("x")), jsonrpc.Error{Code: 19, Message: "ERROR_CLOSING_FAILED", Data: cause("x")}},
 		{thunder.NewError(thunder.ClosingFailed, nil), jsonrpc.Error{Code: 19, Message: "ERROR_CLOSING_FAILED"}},
-		{errors.New("a <b>\nc"), jsonrpc.Error{Code: 1, Message: "a <b>; c"}},
+		{errors.New("a <b>\nc"), jsonrpc.Error{Code: 1, Message: "ERROR_GENERAL", Data: cause("a <b>; c")}},
+		{&shell.PluginError{Code: 1, Message: "mine"}, jsonrpc.Error{Code: 1, Message: "mine"}},
 		{&shell.PluginError{Code: 1001}, jsonrpc.Error{Code: 1001, Message: "ERROR_GENERAL"}},
 		{&shell.PluginError{}, jsonrpc.Error{Code: 1, Message: "ERROR_GENERAL"}},
 	} {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
@@ -24,7 +23,7 @@ var resources = map[string]Resource{
 	"GET Callstack":     Request.callstack,
 	"GET SubSystems":    Request.subsystemsByName,
 	"GET Version":       Request.version,
-	"GET Discovery":     Request.discoveryResults,
+	"GET Discovery":     Request.refuseDiscovery,
 
 	"PUT Activate":      operationResource("activate", "activated"),
 	"PUT Deactivate":    operationResource("deactivate", "deactivated"),
@@ -34,7 +33,7 @@ var resources = map[string]Resource{
 	"PUT Hibernate":     operationResource("hibernate", "hibernated"),
 	"PUT Configuration": Request.configure,
 	"PUT Persist":       Request.persistAll,
-	"PUT Discovery":     Request.startDiscovery,
+	"PUT Discovery":     Request.refuseDiscovery,
 	"PUT Harakiri":      Request.rebootMachine,
 
 	"DELETE Persistent": Request.deleteFile,
@@ -134,33 +133,10 @@ func (r Request) subsystemsByName() (any, error) {
 // version returns the version of the host.
 func (r Request) version() (any, error) { return r.Call("version", "", nil) }
 
-// discoveryResults calls the method discoveryresults, which the host refuses.
-func (r Request) discoveryResults() (any, error) {
-	found, err := r.Call("discoveryresults", "", nil)
-	return object{"bridges": found}, rewordNoDiscovery(err)
-}
-
-// startDiscovery calls the method startdiscovery, which the host refuses.
-func (r Request) startDiscovery() (any, error) {
-	var params json.RawMessage
-	if ttl := r.Query.Get("TTL"); ttl != "" {
-		n, err := strconv.Atoi(ttl)
-		if err != nil {
-			return nil, &Error{http.StatusBadRequest, "TTL must be a number"}
-		}
-		params = jsonrpc.MustMarshal(object{"ttl": n})
-	}
-	_, err := r.Call("startdiscovery", "", params)
-	return nil, rewordNoDiscovery(err)
-}
-
-// rewordNoDiscovery returns err in Thunder's words if it says that the host does
-// not search the network.
-func rewordNoDiscovery(err error) error {
-	if err != nil && thunder.WithNumber(err).Number == thunder.NotSupported {
-		return &Error{http.StatusBadRequest, "Probe functionality not enabled!"}
-	}
-	return err
+// refuseDiscovery answers as Thunder does without a probe: the host does not search the
+// network.
+func (Request) refuseDiscovery() (any, error) {
+	return nil, &Error{http.StatusBadRequest, "Probe functionality not enabled!"}
 }
 
 // operationResource returns the resource that runs a lifecycle method on the instance
