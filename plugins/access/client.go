@@ -11,7 +11,8 @@ import (
 type Client struct {
 	// Address is where the client connects from, for logs; empty for a unix socket.
 	Address string
-	// Loopback reports whether the client connected over a loopback address.
+	// Loopback reports whether the client connected over a loopback address, or a unix
+	// socket of the host.
 	Loopback bool
 	// User is the local user that the client runs as, nil if it is not known.
 	User *User

@@ -1,7 +1,11 @@
 package controller
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -27,6 +31,36 @@ func BenchmarkWebsocketCall(b *testing.B) {
 				if _, _, err := c.ws.Read(ctx); err != nil {
 					b.Fatal(err)
 				}
+			}
+		})
+	}
+}
+
+// From connecting to the first answer, with and without finding out which user connects.
+func BenchmarkFirstAnswer(b *testing.B) {
+	const request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+	h := newHost(b, setup{})
+	unidentified := httptest.NewUnstartedServer(nil)
+	unidentified.Config = h.NewServer("")
+	unidentified.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connectionKey{}, h.connections.add(c, access.HostItself()))
+	}
+	unidentified.Start()
+	defer unidentified.Close()
+	for name, server := range map[string]*httptest.Server{"unidentified": unidentified, "identified": h.server} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				conn, err := net.Dial("tcp", server.Listener.Addr().String())
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.WriteString(conn, request); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, conn); err != nil {
+					b.Fatal(err)
+				}
+				_ = conn.Close()
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dormouse/plugins/access"
+	"dormouse/plugins/peer"
 )
 
 // connections is the list of open connections to the front, HTTP and websockets
@@ -27,6 +28,7 @@ type connections struct {
 type connection struct {
 	id           uint64
 	conn         net.Conn
+	client       access.Client // as the kernel says, without what the client itself sent
 	remote       string
 	firstRequest func() // ends the wait for the first request; may be called again
 
@@ -54,9 +56,19 @@ type connectionRecord struct {
 // connectionKey is the key of the connection in the context of a request.
 type connectionKey struct{}
 
-// addAndPutInContext adds a new connection to the list, and to the context of its
-// requests. It is the ConnContext of an http.Server.
-func (cs *connections) addAndPutInContext(ctx context.Context, c net.Conn) context.Context {
+// identifyAndAddConnection finds out which client has made a new connection, and adds the
+// connection to the front's list and to the context of its requests. It is the ConnContext
+// of an http.Server, which calls it before it reads from the connection.
+func (f *Front) identifyAndAddConnection(ctx context.Context, c net.Conn) context.Context {
+	client, err := peer.Identify(c)
+	if err != nil {
+		f.strangers.Warn().Err(err).Str("client", c.RemoteAddr().String()).Msg("a client is unknown")
+	}
+	return context.WithValue(ctx, connectionKey{}, f.connections.add(c, client))
+}
+
+// add adds a new connection of a client to the list.
+func (cs *connections) add(c net.Conn, client access.Client) *connection {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.byConn == nil {
@@ -65,11 +77,11 @@ func (cs *connections) addAndPutInContext(ctx context.Context, c net.Conn) conte
 	cs.last++
 	cs.beforeFirstRequest.Add(1)
 	one := &connection{
-		id: cs.last, conn: c, remote: c.RemoteAddr().String(), state: usedForHTTP, active: time.Now(),
+		id: cs.last, conn: c, client: client, remote: c.RemoteAddr().String(), state: usedForHTTP, active: time.Now(),
 		firstRequest: sync.OnceFunc(cs.beforeFirstRequest.Done),
 	}
 	cs.byConn[c] = one
-	return context.WithValue(ctx, connectionKey{}, one)
+	return one
 }
 
 // markOrRemove removes a connection that was closed. A connection that became a
@@ -115,11 +127,12 @@ func connectionFromContext(ctx context.Context) *connection {
 }
 
 // clientOf returns what the host knows of the client that sent a request over the
-// connection.
+// connection: a stranger if the connection is nil.
 func (c *connection) clientOf(r *http.Request) access.Client {
-	client := access.HostItself()
-	client.Address = r.RemoteAddr
-	return client
+	if c == nil {
+		return access.Client{Address: r.RemoteAddr}
+	}
+	return c.client
 }
 
 // noteActivity records that the client sent something now, with the path if it was an

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -52,6 +53,7 @@ type Options struct {
 type Front struct {
 	options      Options
 	log          zerolog.Logger
+	strangers    zerolog.Logger // for what any client can cause; it drops most lines of many
 	limits       limits
 	access       *access.Guard
 	browserGuard browserGuard
@@ -96,6 +98,7 @@ func New(o Options) *Front {
 	f := &Front{
 		options:      o,
 		log:          o.Log,
+		strangers:    o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Minute}),
 		limits:       defaultLimits(),
 		access:       o.Access,
 		browserGuard: newBrowserGuard(o.Host),

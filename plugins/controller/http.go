@@ -47,7 +47,7 @@ func (f *Front) NewServer(dialectName configs.Dialect) *http.Server {
 		BaseContext: func(net.Listener) context.Context {
 			return context.WithValue(f.ctx, dialectKey{}, dialect.ByNameOrR4(dialectName))
 		},
-		ConnContext: f.connections.addAndPutInContext,
+		ConnContext: f.identifyAndAddConnection,
 		ConnState: func(c net.Conn, state http.ConnState) {
 			f.connections.markOrRemove(c, state)
 			switch state {

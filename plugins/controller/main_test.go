@@ -10,4 +10,10 @@ import (
 
 var update = flag.Bool("update", false, "write docs/api.md")
 
-func TestMain(m *testing.M) { os.Exit(leaktest.Run(m, "coder/websocket")) }
+func TestMain(m *testing.M) {
+	if way := os.Getenv(strangersWay); way != "" {
+		actAsStranger(way)
+		return
+	}
+	os.Exit(leaktest.Run(m, "coder/websocket"))
+}
