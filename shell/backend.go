@@ -92,7 +92,7 @@ type Process interface {
 	// are passed on only from MakeGolden or SkipGolden on.
 	MakeGolden(ctx context.Context) error
 	// SkipGolden takes the place of MakeGolden when no golden image is wanted.
-	SkipGolden()
+	SkipGolden(ctx context.Context)
 	// StartedFrom returns the golden image that the running plugin began from, nil
 	// after a cold start.
 	StartedFrom() *GoldenImage

@@ -74,7 +74,7 @@ func (s *Shell) makeGoldenOrRelaunch(ctx context.Context) error {
 	doubt := s.warmStarts.doubt
 	s.mu.Unlock()
 	if doubt != nil {
-		s.process.SkipGolden()
+		s.process.SkipGolden(ctx)
 		s.logNewGoldenFailure(nil)
 		return ctx.Err()
 	}
@@ -96,7 +96,7 @@ func (s *Shell) makeGoldenOrRelaunch(ctx context.Context) error {
 	if err := s.launchAndInitialize(ctx); err != nil {
 		return err
 	}
-	s.process.SkipGolden()
+	s.process.SkipGolden(ctx)
 	return nil
 }
 

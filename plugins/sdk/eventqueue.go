@@ -56,14 +56,24 @@ func (q *eventQueue) addDroppingOldest(e *shellpb.Event) {
 	q.added = make(chan struct{})
 }
 
+// newestSequence returns the sequence number of the newest event, 0 if there was none.
+func (q *eventQueue) newestSequence() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.newest
+}
+
 // sendUntilStreamEnds opens a stream and sends on it each event after the one with number
 // afterSequence, also events that are added later, until ctx ends, send fails or another
 // stream begins; it returns that error. With 0 it begins with the oldest event that no stream
-// was given.
-func (q *eventQueue) sendUntilStreamEnds(ctx context.Context, afterSequence uint64, send func(*shellpb.Event) error) error {
+// was given. First it calls begin with the number after which the stream begins.
+func (q *eventQueue) sendUntilStreamEnds(ctx context.Context, afterSequence uint64, begin func(after uint64) error, send func(*shellpb.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := q.replaceStream(cancel, afterSequence)
+	stream, begins := q.replaceStream(cancel, afterSequence)
+	if err := begin(begins); err != nil {
+		return err
+	}
 	for {
 		e, err := q.waitAndTakeNext(ctx, stream)
 		if err != nil {
@@ -78,8 +88,8 @@ func (q *eventQueue) sendUntilStreamEnds(ctx context.Context, afterSequence uint
 
 // replaceStream ends the present stream and returns the number of a new one, which begins
 // after the event of that sequence number, or where the last stream ended if the number
-// is 0 or unknown. endStream ends the new stream.
-func (q *eventQueue) replaceStream(endStream context.CancelFunc, afterSequence uint64) (stream uint64) {
+// is 0 or unknown. begins is the number after which it begins. endStream ends the new stream.
+func (q *eventQueue) replaceStream(endStream context.CancelFunc, afterSequence uint64) (stream, begins uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.endStream()
@@ -88,7 +98,7 @@ func (q *eventQueue) replaceStream(endStream context.CancelFunc, afterSequence u
 	if 0 < afterSequence && afterSequence <= q.newest {
 		q.sent = afterSequence
 	}
-	return q.stream
+	return q.stream, q.sent
 }
 
 // waitAndTakeNext waits for the next event of the stream, and counts it as sent. It logs

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"dormouse/shell/shellpb"
@@ -48,6 +49,46 @@ func (s eventStream) expect(from, to int) {
 func emit(in *Instance, from, to int) {
 	for n := from; n <= to; n++ {
 		in.Emit("tick", n)
+	}
+}
+
+func anyBegin(uint64) error { return nil }
+
+// Each answer says how many events there were before it, also an error; the stream says
+// where it begins.
+func TestAnswersAnnounceEvents(t *testing.T) {
+	c := &chatty{}
+	conn := start(t, c)
+	dispatcher := shellpb.NewDispatcherClient(conn)
+	announced := func(method string) []string {
+		t.Helper()
+		var trailer metadata.MD
+		_, err := dispatcher.Invoke(t.Context(), &shellpb.InvokeRequest{Method: method}, grpc.Trailer(&trailer))
+		t.Logf("%s: %v", method, err)
+		return trailer.Get(shellpb.EventsUntilKey)
+	}
+	if got := announced("unknown"); got != nil {
+		t.Errorf("before the first event: %v", got)
+	}
+	c.in.Emit("one", nil)
+	c.in.Emit("two", nil)
+	for _, method := range []string{"unknown", "panic"} {
+		if diff := cmp.Diff([]string{"2"}, announced(method)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", method, diff)
+		}
+	}
+	var trailer metadata.MD
+	if _, err := shellpb.NewPluginClient(conn).Deinitialize(t.Context(), &shellpb.DeinitializeRequest{}, grpc.Trailer(&trailer)); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"2"}, trailer.Get(shellpb.EventsUntilKey)); diff != "" {
+		t.Errorf("Deinitialize (-want +got):\n%s", diff)
+	}
+	for _, stream := range []struct{ after, begins uint64 }{{1, 1}, {2, 2}, {0, 2}} { // 0: where the last one was
+		header, err := listen(t, conn, stream.after).stream.Header()
+		if got, named := shellpb.ParseEventsUntil(header); err != nil || !named || got != stream.begins {
+			t.Errorf("after %d the stream begins after %v, %v", stream.after, header, err)
+		}
 	}
 }
 
@@ -92,7 +133,7 @@ func TestEventsAfterUnknown(t *testing.T) {
 	q := newEventQueue(logger)
 	q.addDroppingOldest(&shellpb.Event{Name: "one"})
 	enough := errors.New("enough")
-	err := q.sendUntilStreamEnds(t.Context(), 5000, func(e *shellpb.Event) error {
+	err := q.sendUntilStreamEnds(t.Context(), 5000, anyBegin, func(e *shellpb.Event) error {
 		if e.GetName() != "one" {
 			t.Errorf("got %v", e)
 		}
@@ -145,7 +186,7 @@ func TestEventsBrokenStream(t *testing.T) {
 	var got []string
 	for _, fail := range []bool{true, true, false} {
 		ctx, cancel := context.WithCancel(t.Context())
-		err := q.sendUntilStreamEnds(ctx, 0, func(e *shellpb.Event) error {
+		err := q.sendUntilStreamEnds(ctx, 0, anyBegin, func(e *shellpb.Event) error {
 			got = append(got, e.GetName())
 			if fail {
 				return broken

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"dormouse/shell/shellpb"
@@ -105,14 +106,25 @@ func (s *server) newGRPCServer(options []grpc.ServerOption) *grpc.Server {
 		grpc.MaxRecvMsgSize(shellpb.MaxMessage),
 		grpc.MaxSendMsgSize(shellpb.MaxMessage),
 		grpc.UnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
+			defer s.announceEvents(func(trailer metadata.MD) { _ = grpc.SetTrailer(ctx, trailer) })
 			defer s.recoverPanicAsError(info.FullMethod, &err)
 			return next(ctx, r)
 		}),
 		grpc.StreamInterceptor(func(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+			defer s.announceEvents(stream.SetTrailer)
 			defer s.recoverPanicAsError(info.FullMethod, &err)
 			return next(service, stream)
 		}),
 	)...)
+}
+
+// announceEvents puts the number of the newest event into the trailer of an answer, so that
+// the host passes the events before the answer on first. Before the first event it does
+// nothing.
+func (s *server) announceEvents(setTrailer func(metadata.MD)) {
+	if newest := s.events.newestSequence(); newest > 0 {
+		setTrailer(shellpb.EventsUntil(newest))
+	}
 }
 
 // recoverPanicAsError logs a panic of the plugin and turns it into the error of the call.
@@ -213,9 +225,11 @@ func (s *server) Exists(_ context.Context, r *shellpb.ExistsRequest) (*shellpb.E
 	return &shellpb.ExistsResponse{Exists: ok}, nil
 }
 
-// Events sends the plugin's events to the host until the host opens another such stream.
+// Events sends the plugin's events to the host until the host opens another such stream. The
+// header says after which event the stream begins.
 func (s *server) Events(r *shellpb.EventsRequest, stream grpc.ServerStreamingServer[shellpb.Event]) error {
-	return s.events.sendUntilStreamEnds(stream.Context(), r.GetAfter(), stream.Send)
+	begin := func(after uint64) error { return stream.SendHeader(shellpb.EventsUntil(after)) }
+	return s.events.sendUntilStreamEnds(stream.Context(), r.GetAfter(), begin, stream.Send)
 }
 
 // BeforeCheckpoint calls the plugin's BeforeCheckpoint. If that succeeds, BeforeCheckpoint

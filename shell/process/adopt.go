@@ -111,7 +111,7 @@ func (b *Backend) adoptTreeAndConnect(ctx context.Context, j *journal) error {
 	if err := b.fetchAndKeepInformation(ctx); err != nil { // a plugin that does not answer is not adopted
 		return b.waitForExitErrorOr(err)
 	}
-	b.startFollowingReports()
+	b.startFollowingReports(ctx)
 	return nil
 }
 

@@ -185,7 +185,7 @@ func (b *Backend) Initialize(ctx context.Context) error {
 	}
 	failpoint.Hit("initialize.done")
 	if !b.startConfig.WarmStart {
-		b.startFollowingReports() // else after MakeGolden: events that are not read yet come in every life
+		b.startFollowingReports(ctx) // else after MakeGolden: events that are not read yet come in every life
 	}
 	return nil
 }

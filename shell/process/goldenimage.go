@@ -182,7 +182,7 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 		_, err = hibernate.MakeGolden(ctx, b.host.Engine, b.imageDir, tree)
 	}
 	if !tree.quiesced { // otherwise Revive follows the reports
-		b.startFollowingReports()
+		b.startFollowingReports(ctx)
 	}
 	b.mu.Lock()
 	b.golden.missingWhy, b.golden.unused = err, err == nil
@@ -194,7 +194,7 @@ func (b *Backend) MakeGolden(ctx context.Context) error {
 }
 
 // SkipGolden begins to pass the plugin's events on, see shell.Process.
-func (b *Backend) SkipGolden() { b.startFollowingReports() }
+func (b *Backend) SkipGolden(ctx context.Context) { b.startFollowingReports(ctx) }
 
 // recordColdStart records that the plugin does not begin from a golden image, and the
 // checksum of the program that is about to be executed. It does nothing unless the plugin

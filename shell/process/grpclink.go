@@ -34,6 +34,7 @@ type link struct {
 	conn   *grpc.ClientConn
 	made   atomic.Pointer[grpc.ClientConn] // conn, known before go-plugin returns it
 
+	events      eventOrder
 	lifetime    context.Context // ends the streams and go-plugin's goroutines
 	endLifetime context.CancelFunc
 	following   sync.WaitGroup // the readers of the plugin's reports
@@ -43,7 +44,7 @@ type link struct {
 // of its streams; go-plugin itself writes to log. It makes go-plugin believe that it reattaches to a plugin, so that go-plugin
 // neither starts nor ends a process nor removes files.
 func dialLink(ctx context.Context, t *tree, log zerolog.Logger) (*link, error) {
-	l := &link{socket: t.socket}
+	l := &link{socket: t.socket, events: eventOrder{log: log}}
 	l.lifetime, l.endLifetime = context.WithCancel(context.Background())
 	address := &net.UnixAddr{Name: t.socket, Net: "unix"}
 	client := plugin.NewClient(&plugin.ClientConfig{
@@ -171,7 +172,7 @@ func (b *Backend) dialAndRouteTo(ctx context.Context, t *tree) error {
 		return errors.New("the plugin was stopped meanwhile")
 	}
 	b.life.link = l
-	b.router.connectTo(l.conn)
+	b.router.connectTo(l)
 	return nil
 }
 
@@ -207,27 +208,38 @@ func waitDisconnected(ctx context.Context, socket string) error {
 }
 
 // startFollowingReports begins to pass the plugin's events and state changes on, in the
-// background until the link is closed. It does nothing without a link.
-func (b *Backend) startFollowingReports() {
+// background until the link is closed. It returns when the events that the plugin has
+// announced so far are passed on. It does nothing without a link.
+func (b *Backend) startFollowingReports(ctx context.Context) {
+	if l := b.startReportReaders(); l != nil {
+		l.events.waitForAnnounced(ctx)
+	}
+}
+
+// startReportReaders starts the goroutines that read the plugin's events and state changes
+// until the link is closed. It returns the link, nil if there is none.
+func (b *Backend) startReportReaders() *link {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.life.link
 	if l == nil {
-		return
+		return nil
 	}
 	if b.serves(shellpb.DispatcherService) {
+		l.events.begin(b.lastEvent.Load())
 		l.following.Go(func() { b.followEvents(l) })
 	}
 	if b.serves(statecontrol.ServiceName) {
 		l.following.Go(func() { b.followStateControl(l) })
 	}
+	return l
 }
 
 // followStateControl passes on changes of the plugin's state control until the link is closed. A
 // report may come after the answer to a later request, so at each report it asks for the
 // present state.
 func (b *Backend) followStateControl(l *link) {
-	client := statecontrol.NewClient(l.conn)
+	client := statecontrol.NewClient(l)
 	_ = client.Watch(l.lifetime, func(statecontrol.State) {
 		b.controlOrder.Lock()
 		defer b.controlOrder.Unlock()
@@ -254,12 +266,23 @@ func (c orderedControl) Request(ctx context.Context, command statecontrol.Comman
 // followEvents passes on the events after the last one that was passed on before, until the
 // link is closed or the stream fails.
 func (b *Backend) followEvents(l *link) {
+	defer l.events.end()
 	stream, err := shellpb.NewDispatcherClient(l.conn).Events(l.lifetime, &shellpb.EventsRequest{After: b.lastEvent.Load()})
+	if err != nil {
+		return
+	}
+	if header, err := stream.Header(); err == nil { // of an older SDK it comes with the first event
+		if after, named := shellpb.ParseEventsUntil(header); named {
+			b.lastEvent.Store(after)
+			l.events.notePassed(after)
+		}
+	}
 	for err == nil {
 		var event *shellpb.Event
 		if event, err = stream.Recv(); err == nil {
 			b.lastEvent.Store(event.GetSequence())
 			b.sink.Notify(shell.Notification{Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams()})
+			l.events.notePassed(event.GetSequence())
 		}
 	}
 }
@@ -293,30 +316,30 @@ func (a reattachedRunner) HostToPlugin(network, address string) (string, string,
 // router is a gRPC connection that outlives the links: it passes calls to the present
 // one, and fails them with UNAVAILABLE while there is none.
 type router struct {
-	conn atomic.Pointer[grpc.ClientConn]
+	link atomic.Pointer[link]
 }
 
 var _ grpc.ClientConnInterface = (*router)(nil)
 
-// connectTo makes conn the connection for calls; nil means none.
-func (r *router) connectTo(conn *grpc.ClientConn) { r.conn.Store(conn) }
+// connectTo makes l the link for calls; nil means none.
+func (r *router) connectTo(l *link) { r.link.Store(l) }
 
 // Invoke makes a unary call through the present link.
 func (r *router) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	conn := r.conn.Load()
-	if conn == nil {
+	l := r.link.Load()
+	if l == nil {
 		return errNotConnected
 	}
-	return conn.Invoke(ctx, method, args, reply, opts...)
+	return l.Invoke(ctx, method, args, reply, opts...)
 }
 
 // NewStream opens a stream through the present link. The stream ends with the link.
 func (r *router) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	conn := r.conn.Load()
-	if conn == nil {
+	l := r.link.Load()
+	if l == nil {
 		return nil, errNotConnected
 	}
-	return conn.NewStream(ctx, desc, method, opts...)
+	return l.NewStream(ctx, desc, method, opts...)
 }
 
 var errNotConnected = status.Error(codes.Unavailable, "the plugin is not connected")

@@ -83,6 +83,7 @@ func (b *Backend) sleepInPlace(ctx context.Context) error {
 	if err := t.hurryAndWaitLoaded(ctx); err != nil { // memory that is not loaded can't be paged out
 		return fmt.Errorf("cannot page out: %w", err)
 	}
+	b.waitForEvents(ctx)
 	account, err := pageOut.Sleep(ctx, pageout.Tree{PID: t.root.Pid, Cgroup: t.cgroup()})
 	switch {
 	case t.hasEnded():
@@ -208,6 +209,7 @@ func (c checkpointTree) Quiesce(ctx context.Context) error {
 	if err := c.b.writeTreeJournal(c.t, c.during); err != nil {
 		return err
 	}
+	c.b.waitForEvents(ctx)
 	if c.b.servesHooks() {
 		if _, err := c.b.hooks.BeforeCheckpoint(ctx, &shellpb.BeforeCheckpointRequest{}); err != nil {
 			return fmt.Errorf("the plugin's BeforeCheckpoint failed: %w", c.b.waitForExitErrorOr(shellErrorFromGRPC(err)))

@@ -183,7 +183,7 @@ func (b *Backend) reconnectAndFollowReports(ctx context.Context, t *tree, reques
 			return fmt.Errorf("the plugin's AfterRestore failed: %w", b.waitForExitErrorOr(shellErrorFromGRPC(err)))
 		}
 	}
-	b.startFollowingReports()
+	b.startFollowingReports(ctx)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package shellpb
 
 import (
 	"context"
+	"strconv"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -15,6 +16,26 @@ const CallsignKey = "dormouse-callsign"
 // one response. The value does not matter. The host needs the mark because a forwarded
 // unary call looks like a stream.
 const UnaryKey = "dormouse-unary"
+
+// EventsUntilKey is the gRPC metadata key under which a plugin names the sequence number of
+// an event. In the trailer of an answer it is that of the last event that arose before the
+// answer; in the header of Dispatcher.Events, that of the event after which the stream begins.
+const EventsUntilKey = "dormouse-events-until"
+
+// EventsUntil returns the metadata with that sequence number.
+func EventsUntil(sequence uint64) metadata.MD {
+	return metadata.MD{EventsUntilKey: {strconv.FormatUint(sequence, 10)}}
+}
+
+// ParseEventsUntil returns the sequence number in the metadata, and false if there is none.
+func ParseEventsUntil(md metadata.MD) (sequence uint64, named bool) {
+	values := md[EventsUntilKey]
+	if len(values) == 0 {
+		return 0, false
+	}
+	sequence, err := strconv.ParseUint(values[0], 10, 64)
+	return sequence, err == nil
+}
 
 // WithCallsign returns a context for a call to the host about the instance callsign. With
 // an empty callsign it returns ctx.

@@ -246,6 +246,14 @@ type DispatcherClient interface {
 	// Events is opened by the host after Initialize and again after each wake.
 	// The plugin must keep events that arise while no stream is open and send
 	// them once one is; it may drop the oldest beyond a bound of its own.
+	//
+	// So that clients are told what a call causes before it is answered, the plugin
+	// should announce in the trailer of every answer of its own, also an error, the
+	// sequence of its newest event: metadata "dormouse-events-until", a decimal
+	// number, left out before the first event. The host passes that event on before
+	// the answer. It waits for it one second at most, once. A plugin that does so
+	// must send the same metadata at once in the header of Events: the sequence of
+	// the event after which the stream begins.
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 }
 
@@ -311,6 +319,14 @@ type DispatcherServer interface {
 	// Events is opened by the host after Initialize and again after each wake.
 	// The plugin must keep events that arise while no stream is open and send
 	// them once one is; it may drop the oldest beyond a bound of its own.
+	//
+	// So that clients are told what a call causes before it is answered, the plugin
+	// should announce in the trailer of every answer of its own, also an error, the
+	// sequence of its newest event: metadata "dormouse-events-until", a decimal
+	// number, left out before the first event. The host passes that event on before
+	// the answer. It waits for it one second at most, once. A plugin that does so
+	// must send the same metadata at once in the header of Events: the sequence of
+	// the event after which the stream begins.
 	Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error
 	mustEmbedUnimplementedDispatcherServer()
 }

@@ -524,9 +524,9 @@ func (p *Plugin) MakeGolden(ctx context.Context) error {
 }
 
 // SkipGolden is recorded as an action.
-func (p *Plugin) SkipGolden() {
+func (p *Plugin) SkipGolden(ctx context.Context) {
 	p.startedFrom = nil
-	_ = p.runAction(context.Background(), SkipGolden, "")
+	_ = p.runAction(ctx, SkipGolden, "")
 }
 
 // StartedFrom returns the golden image that the last start used.

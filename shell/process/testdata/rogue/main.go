@@ -58,7 +58,7 @@ func main() {
 	case "orphans-first":
 		orphan()
 	}
-	serve(&plugin{how: how})
+	serve(&plugin{how: how, events: make(chan uint64, 1)})
 }
 
 func hang() {
@@ -123,8 +123,9 @@ type plugin struct {
 	shellpb.UnimplementedPluginServer
 	shellpb.UnimplementedDispatcherServer
 	shellpb.UnimplementedHooksServer
-	how  string
-	kept []net.Conn
+	how    string
+	kept   []net.Conn
+	events chan uint64
 }
 
 func (p *plugin) Information(context.Context, *shellpb.InformationRequest) (*shellpb.InformationResponse, error) {
@@ -176,7 +177,21 @@ func (p *plugin) Deinitialize(context.Context, *shellpb.DeinitializeRequest) (*s
 	return &shellpb.DeinitializeResponse{}, nil
 }
 
-func (p *plugin) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.InvokeResponse, error) {
+// Events stays open, and sends the events that the method send asks for.
+func (p *plugin) Events(_ *shellpb.EventsRequest, stream grpc.ServerStreamingServer[shellpb.Event]) error {
+	for {
+		select {
+		case sequence := <-p.events:
+			if err := stream.Send(&shellpb.Event{Name: "late", Sequence: sequence}); err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
+
+func (p *plugin) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb.InvokeResponse, error) {
 	var params struct {
 		Status int    `json:"status"`
 		Text   string `json:"text"`
@@ -216,6 +231,10 @@ func (p *plugin) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.I
 				return nil, err
 			}
 		}
+	case "announce": // an event that does not come
+		return &shellpb.InvokeResponse{}, grpc.SetTrailer(ctx, shellpb.EventsUntil(uint64(params.Status)))
+	case "send":
+		p.events <- uint64(params.Status)
 	case "random":
 		return &shellpb.InvokeResponse{Result: []byte(strconv.Quote(random()))}, nil
 	case "print":
