@@ -133,6 +133,29 @@ func isProbeMethod(method string) bool {
 	return method == shellpb.Dispatcher_Exists_FullMethodName || strings.HasPrefix(method, "/grpc.health.v1.Health/")
 }
 
+// maxReportDelay is how long WaitForReports waits at most.
+const maxReportDelay = time.Second
+
+// WaitForReports returns when the observer knows the present state and every event that the
+// plugin sent before, after one second at the latest. A subscriber that is added afterwards
+// gets none of these. An active plugin is asked, as a probe; of one that is not active no
+// event is on its way.
+func (s *Shell) WaitForReports(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, maxReportDelay)
+	defer cancel()
+	_ = s.callAsProbe(ctx, func(ctx context.Context) error {
+		_, err := s.backend.Exists(ctx, "") // any answer of the plugin comes after its events
+		return err
+	})
+	s.WaitForTransitions()
+}
+
+// WaitForTransitions returns when the observer knows the present state.
+func (s *Shell) WaitForTransitions() {
+	s.observing.Lock()
+	defer s.observing.Unlock()
+}
+
 // maxKnownMethods is the number of methods of which an instance remembers whether they
 // exist.
 const maxKnownMethods = 1024

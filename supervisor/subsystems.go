@@ -84,6 +84,12 @@ func (s *Supervisor) SetSubsystem(callsign, subsystem string, active bool) error
 	return nil
 }
 
+// WaitForSubsystemEvents returns when the listeners know the present subsystems.
+func (s *Supervisor) WaitForSubsystemEvents() {
+	s.changes.announcing.Lock()
+	defer s.changes.announcing.Unlock()
+}
+
 // dropAndAnnounceSubsystems deactivates the subsystems that the instance had activated,
 // announces that, and saves it in the background.
 func (s *Supervisor) dropAndAnnounceSubsystems(callsign string) {

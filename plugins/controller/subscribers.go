@@ -8,9 +8,11 @@ import (
 	"slices"
 	"sync"
 
+	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
 	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
+	"dormouse/shell"
 )
 
 // subscribers holds the subscriptions of all websockets, by event. The zero value is
@@ -62,9 +64,10 @@ func subscriptionMethods() []method {
 	}
 }
 
-// serveRegister subscribes the caller's websocket to an event. R5 clients are first
-// sent the present states. Over plain HTTP it returns NotSupported.
-func serveRegister(_ context.Context, r request) (any, error) {
+// serveRegister subscribes the caller's websocket to an event, once earlier events have
+// gone to the subscribers of before. R5 clients are first sent the present states. Over
+// plain HTTP it returns NotSupported.
+func serveRegister(ctx context.Context, r request) (any, error) {
 	if r.from.socket == nil {
 		return nil, thunder.NewError(thunder.NotSupported, errors.New("cannot register over plain HTTP: there is no channel to notify; use a websocket"))
 	}
@@ -72,6 +75,7 @@ func serveRegister(_ context.Context, r request) (any, error) {
 	if max(len(t.event), len(s.id), len(s.index)) > maxNameBytes {
 		return nil, thunder.NewError(thunder.InvalidParameter, fmt.Errorf("event, id and index have at most %d bytes each", maxNameBytes))
 	}
+	r.front.waitForEarlierEvents(ctx, t, s.index)
 	var snapshot []json.RawMessage
 	if r.dialect().SnapshotsOnRegister() {
 		r.front.snapshots.Lock()
@@ -82,6 +86,41 @@ func serveRegister(_ context.Context, r request) (any, error) {
 		return nil, thunder.NewError(thunder.FailedRegistered, err)
 	}
 	return r.dialect().RegisterResult(), nil
+}
+
+// waitForEarlierEvents returns when the events of a topic that have happened are sent. An
+// event that a plugin had before is on its way to the host for a moment.
+func (f *Front) waitForEarlierEvents(ctx context.Context, t topic, index string) {
+	switch {
+	case t == subsystemChange:
+		f.supervisor.WaitForSubsystemEvents()
+	case t == allEvents:
+		var waits sync.WaitGroup
+		for _, sh := range f.shellsOrOne(index) {
+			waits.Go(func() { sh.WaitForReports(ctx) })
+		}
+		waits.Wait()
+	case t.callsign == configs.ControllerCallsign:
+		for _, sh := range f.shellsOrOne(index) {
+			sh.WaitForTransitions()
+		}
+	default:
+		for _, sh := range f.shellsOrOne(t.callsign) {
+			sh.WaitForReports(ctx)
+		}
+	}
+}
+
+// shellsOrOne returns the instance of that callsign, which may be unknown, or every
+// instance for the empty callsign.
+func (f *Front) shellsOrOne(callsign string) []*shell.Shell {
+	if callsign == "" {
+		return f.supervisor.Shells()
+	}
+	if sh, known := f.supervisor.Shell(callsign); known {
+		return []*shell.Shell{sh}
+	}
+	return nil
 }
 
 // serveUnregister ends a subscription of the caller's websocket.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/rs/zerolog"
+
+	"dormouse/internal/jsonrpc"
 )
 
 // socket is one websocket. It serves the client's requests in parallel, and sends
@@ -134,16 +136,47 @@ func (s *socket) readAndServeMessages(calls *sync.WaitGroup) error {
 		}
 		message := bytes.Clone(buffer.Bytes())
 		s.connection.noteActivity("")
+		if isSubscriptionRequest(message) {
+			s.answerBeforeReadingOn(message)
+			continue
+		}
 		if err := s.acquireCallSlot(slots); err != nil {
 			return err
 		}
 		calls.Go(func() {
-			if answer := s.front.answerMessage(s.ctx, s.from, message); answer.body != nil {
-				s.queue.waitAndPutAnswer(answer.body)
-			}
+			s.answer(message)
 			<-slots
 		})
 	}
+}
+
+// answer serves a message and queues the answer, if there is one.
+func (s *socket) answer(message []byte) {
+	if answer := s.front.answerMessage(s.ctx, s.from, message); answer.body != nil {
+		s.queue.waitAndPutAnswer(answer.body)
+	}
+}
+
+// answerBeforeReadingOn serves a message before the next one is read: the calls that follow
+// a subscription find it made, also if the client has not waited for the answer.
+func (s *socket) answerBeforeReadingOn(message []byte) {
+	s.readPauses.Add(1)
+	defer s.readPauses.Add(1)
+	s.answer(message)
+}
+
+// isSubscriptionRequest reports whether the message is a request to register or
+// unregister.
+func isSubscriptionRequest(message []byte) bool {
+	if !bytes.Contains(message, []byte("register")) { // spares almost every message a second parsing
+		return false
+	}
+	m, err := jsonrpc.Split(message)
+	if err != nil || m.Batch {
+		return false
+	}
+	d, err := jsonrpc.ParseDesignator(m.Requests[0].Method)
+	return err == nil && (d.Method == "register" || d.Method == "unregister")
 }
 
 // acquireCallSlot waits until another call may run, and puts a value into slots that
