@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/communicator"
 )
 
@@ -25,16 +26,19 @@ type sockets struct {
 	kept       []keptSocket
 }
 
-// frontListener is a listener for JSON-RPC clients, with the dialect that it speaks.
+// frontListener is a listener for clients at an address, with what is spoken there.
 type frontListener struct {
 	net.Listener
-	dialect configs.Dialect
+	protocol configs.Protocol
+	dialect  configs.Dialect
+	tls      *tlsFiles // nil if connections are not encrypted
 }
 
 // inheritOrOpenSockets returns the sockets that systemd hands over, and opens the others:
 // those for JSON-RPC clients at the configured addresses, the one for native clients at
 // nativePath. It uses sockets that an earlier host has kept, and closes the kept ones
-// that it does not need. A socket of systemd that other machines can reach is an error.
+// that it does not need. A socket that other machines can reach without protection is an
+// error.
 func inheritOrOpenSockets(config configs.Config, nativePath string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
 	handed, left := takeReceivedSockets()
@@ -44,21 +48,22 @@ func inheritOrOpenSockets(config configs.Config, nativePath string, group commun
 			s.close(false)
 		}
 	}()
-	if err := s.addSystemdSockets(handed, config.Host.Dialect); err != nil {
-		return nil, err
-	}
-	if err := checkOnlyLoopback(s.front); err != nil {
+	main := configs.Listener{Address: config.Host.Listen, Protocol: configs.ProtocolJSONRPC, Dialect: config.Host.Dialect, TLS: config.Host.TLS}
+	if err := s.addSystemdSockets(handed, main); err != nil {
 		return nil, err
 	}
 	if len(s.front) == 0 {
-		if err := s.reuseOrBindFront(left, config.Host.Listen, config.Host.Dialect); err != nil {
+		if err := s.reuseOrBindFront(left, main); err != nil {
 			return nil, err
 		}
 	}
 	for _, l := range config.Listeners {
-		if err := s.reuseOrBindFront(left, l.Address, l.Dialect); err != nil {
+		if err := s.reuseOrBindFront(left, l); err != nil {
 			return nil, err
 		}
+	}
+	if err := checkExposure(s.front, config); err != nil {
+		return nil, err
 	}
 	if s.native == nil {
 		if err := s.reuseOrBindNative(left, nativePath, group); err != nil {
@@ -68,22 +73,40 @@ func inheritOrOpenSockets(config configs.Config, nativePath string, group commun
 	return s, nil
 }
 
-// reuseOrBindFront adds a listener for JSON-RPC clients at the address: on the socket
-// that an earlier host has kept, if any, else on a new one.
-func (s *sockets) reuseOrBindFront(left leftSockets, address string, dialect configs.Dialect) error {
-	name := keptSocketName(address)
+// reuseOrBindFront adds a listener for clients as configured: on the socket that an
+// earlier host has kept, if any, else on a new one.
+func (s *sockets) reuseOrBindFront(left leftSockets, configured configs.Listener) error {
+	name := keptSocketName(configured.Address)
 	l, err := left.takeListenerOrNil(name), error(nil)
 	if l == nil {
-		l, err = net.Listen("tcp", address)
+		l, err = net.Listen("tcp", configured.Address)
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("cannot listen on %s: another program does; end it, or choose another address with --listen", address)
+		return fmt.Errorf("cannot listen on %s: another program does; end it, or choose another address with --listen", configured.Address)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
-	s.front = append(s.front, frontListener{l, dialect})
+	if err := s.addFront(l, configured); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	return s.keepSocketForNextHost(name, l)
+}
+
+// addFront adds the listener l with what is configured for it.
+func (s *sockets) addFront(l net.Listener, configured configs.Listener) (err error) {
+	e := frontListener{Listener: l, protocol: configured.Protocol, dialect: configured.Dialect}
+	if configured.IsOn() {
+		alpn := alpnHTTP1
+		if configured.Protocol == configs.ProtocolGRPC {
+			alpn = alpnHTTP2
+		}
+		if e.tls, err = readTLSFiles(configured.TLS, alpn); err != nil {
+			return err
+		}
+	}
+	s.front = append(s.front, e)
+	return nil
 }
 
 // reuseOrBindNative opens the native clients' socket at path: the one that an earlier
@@ -122,8 +145,9 @@ func (s *sockets) keepSocketForNextHost(name string, l net.Listener) error {
 }
 
 // addSystemdSockets adds the sockets that systemd handed over. The name of a socket says
-// for which clients it is; one that does not listen is an error.
-func (s *sockets) addSystemdSockets(handed []*os.File, dialect configs.Dialect) error {
+// for which clients it is; one that does not listen is an error. Those for JSON-RPC
+// clients are served as configured for the main address.
+func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener) error {
 	for i, f := range handed {
 		s.kept = append(s.kept, keptSocket{f.Name(), f})
 		l, err := net.FileListener(f)
@@ -131,7 +155,9 @@ func (s *sockets) addSystemdSockets(handed []*os.File, dialect configs.Dialect) 
 			return fmt.Errorf("cannot use socket %d that was handed over: it is not a listening stream socket", i)
 		}
 		if f.Name() != nativeName {
-			s.front = append(s.front, frontListener{l, dialect})
+			if err := s.addFront(l, main); err != nil {
+				return errors.Join(err, l.Close())
+			}
 			continue
 		}
 		if s.native != nil || l.Addr().Network() != "unix" {
@@ -143,12 +169,28 @@ func (s *sockets) addSystemdSockets(handed []*os.File, dialect configs.Dialect) 
 	return nil
 }
 
-// checkOnlyLoopback returns an error if a listener can be reached from another machine.
-func checkOnlyLoopback(listeners []frontListener) error {
+// checkExposure returns an error if other machines can reach a listener without TLS, or
+// no client there could show by what it is known.
+func checkExposure(listeners []frontListener, config configs.Config) error {
+	tokens, err := access.TokenFileIn(config.Host.Root).Read()
+	if err != nil {
+		return err
+	}
 	for _, l := range listeners {
-		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-			return fmt.Errorf("cannot listen on %s: there is no token or TLS yet: anyone who can reach it would control the box; "+
-				"set ListenStream= to a loopback address", tcp)
+		tcp, ok := l.Addr().(*net.TCPAddr)
+		if !ok || tcp.IP.IsLoopback() {
+			continue
+		}
+		var files configs.TLS
+		if l.tls != nil {
+			files = l.tls.files
+		}
+		err := config.CheckExposure(tcp.IP.String(), files)
+		if err == nil && files.ClientCA == "" && len(tokens) == 0 {
+			err = errors.New("other machines can reach it, and there is no token yet: make one with `dormouse token add NAME`")
+		}
+		if err != nil {
+			return fmt.Errorf("cannot listen on %s: %w", tcp, err)
 		}
 	}
 	return nil

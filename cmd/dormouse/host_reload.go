@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -27,11 +28,28 @@ func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, 
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload, the configuration stays as it was:\n%w", err)
 	}
+	if err := h.readCertificatesAgain(); err != nil {
+		return nil, fmt.Errorf("cannot reload, the configuration stays as it was: %w", err)
+	}
 	changes, err = h.host.Supervisor.Reload(ctx, config.Plugins)
 	if err != nil {
 		return nil, fmt.Errorf("%w; the configuration stays as it was", err)
 	}
+	if h.host.ReplaceAccessRules(config) {
+		changes = append([]string{"access: adjusted, the rules differ"}, changes...)
+	}
 	return append(hostChangesForNextStart(h.config, config), changes...), nil
+}
+
+// readCertificatesAgain reads the files for TLS again, for connections that come after.
+func (h *hostServer) readCertificatesAgain() error {
+	var errs []error
+	for _, l := range h.listeners {
+		if l.tls != nil {
+			errs = append(errs, l.tls.readAgain())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // hostChangesForNextStart returns a line for each key of the host itself that has changed
@@ -47,9 +65,12 @@ func hostChangesForNextStart(started, now configs.Config) (lines []string) {
 		{"host", listenerKey{started.Listeners}, listenerKey{now.Listeners}},
 	} {
 		before, after := reflect.ValueOf(section.before), reflect.ValueOf(section.after)
-		for i := range before.NumField() {
-			if !reflect.DeepEqual(before.Field(i).Interface(), after.Field(i).Interface()) {
-				key := before.Type().Field(i).Tag.Get("toml")
+		for _, field := range reflect.VisibleFields(before.Type()) {
+			key := field.Tag.Get("toml") // empty for embedded keys, whose fields are visited too
+			if key == "" || key == "open" { // a reload applies open
+				continue
+			}
+			if !reflect.DeepEqual(before.FieldByIndex(field.Index).Interface(), after.FieldByIndex(field.Index).Interface()) {
 				lines = append(lines, fmt.Sprintf("%s: %s differs, takes effect with the next start", section.name, key))
 			}
 		}

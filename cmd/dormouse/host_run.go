@@ -69,7 +69,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 		server := h.host.Front.NewServer(e.dialect)
 		h.servers = append(h.servers, server)
 		h.serving.Go(func() {
-			if err := server.Serve(e); ctx.Err() == nil {
+			if err := server.Serve(e.encrypted()); ctx.Err() == nil {
 				failures[i] = fmt.Errorf("cannot serve any longer: %w", err)
 				cancel()
 			}

@@ -53,10 +53,10 @@ func NewGuard(r Rules) *Guard {
 	return g
 }
 
-// SetRules replaces the rules except the tokens, for clients that are connected too, and
-// tells the listeners.
-func (g *Guard) SetRules(r Rules) {
-	g.change(func(now Rules) Rules {
+// SetRules replaces the rules except the tokens, for clients that are connected too. If
+// they differ, it tells the listeners and returns true.
+func (g *Guard) SetRules(r Rules) (differ bool) {
+	return g.change(func(now Rules) Rules {
 		r.Tokens = now.Tokens
 		return r
 	})
@@ -70,9 +70,9 @@ func (g *Guard) SetTokens(tokens []Token) {
 	})
 }
 
-// change replaces the rules by those that edit returns, and tells the listeners unless
-// nothing differs.
-func (g *Guard) change(edit func(Rules) Rules) {
+// change replaces the rules by those that edit returns. If they differ, it tells the
+// listeners and returns true.
+func (g *Guard) change(edit func(Rules) Rules) (differ bool) {
 	g.mu.Lock()
 	now := *g.rules.Load()
 	changed := edit(now)
@@ -80,11 +80,12 @@ func (g *Guard) change(edit func(Rules) Rules) {
 	listeners := slices.Collect(maps.Keys(g.listeners))
 	g.mu.Unlock()
 	if reflect.DeepEqual(now, changed) {
-		return
+		return false
 	}
 	for _, tell := range listeners {
 		(*tell)()
 	}
+	return true
 }
 
 // Listen calls changed after each change of the rules, until stop is called.

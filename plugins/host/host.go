@@ -82,9 +82,10 @@ type Host struct {
 	Engine       *criu.Engine
 	Processes    process.Host // the parts that all plugin processes share
 
-	options Options
-	log     zerolog.Logger
-	store   *store.Store // nil in a private host
+	options    Options
+	log        zerolog.Logger
+	store      *store.Store // nil in a private host
+	stopTokens func()       // ends to follow the token file; nil in a private host
 }
 
 // Open makes a host and removes what an earlier host left of instances that no longer exist.
@@ -96,6 +97,9 @@ func Open(o Options) (_ *Host, err error) {
 			err = errors.Join(err, h.closeStoresAndCgroup())
 		}
 	}()
+	if err := h.openAccess(); err != nil {
+		return nil, err
+	}
 	if err := h.openStores(); err != nil {
 		return nil, err
 	}
@@ -131,9 +135,6 @@ func (h *Host) openStores() (err error) {
 // host gets no JSON-RPC front.
 func (h *Host) makeSupervisorAndFronts() (err error) {
 	o, config := h.options, h.options.Config
-	h.Access = access.NewGuard(access.Rules{
-		Open: config.Host.Open, Rows: config.Access, OperatorGroup: config.Host.CommunicatorGroup,
-	})
 	s := supervisor.Options{
 		Plugins:          config.Plugins,
 		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
@@ -232,9 +233,12 @@ func (h *Host) CleanUpAndClose(hasSuccessor bool) error {
 	return errors.Join(errs...)
 }
 
-// closeStoresAndCgroup closes the stores and removes the host's cgroup, as far as they are
-// open.
+// closeStoresAndCgroup stops following the tokens, closes the stores and removes the host's
+// cgroup, as far as they are open.
 func (h *Host) closeStoresAndCgroup() error {
+	if h.stopTokens != nil {
+		h.stopTokens()
+	}
 	var errs []error
 	if h.Processes.Cgroups != nil {
 		if err := h.Processes.Cgroups.Close(); err != nil {

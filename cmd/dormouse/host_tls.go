@@ -1,0 +1,80 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+
+	"dormouse/configs"
+)
+
+// tlsFiles is the TLS configuration of one listener. It is made from files, which
+// readAgain reads again, for connections that come after.
+type tlsFiles struct {
+	files    configs.TLS
+	protocol string // what ALPN answers, see RFC 7301
+	current  atomic.Pointer[tls.Config]
+}
+
+// The names of the protocols in ALPN.
+const (
+	alpnHTTP1 = "http/1.1" // websockets need it
+	alpnHTTP2 = "h2"       // of gRPC
+)
+
+// readTLSFiles returns the TLS configuration of a listener that speaks the protocol.
+func readTLSFiles(files configs.TLS, protocol string) (*tlsFiles, error) {
+	f := &tlsFiles{files: files, protocol: protocol}
+	return f, f.readAgain()
+}
+
+// readAgain reads the files again. After an error those read before count.
+func (f *tlsFiles) readAgain() error {
+	certificate, err := tls.LoadX509KeyPair(f.files.Certificate, f.files.Key)
+	if err != nil {
+		return fmt.Errorf("cannot use the certificate %s with the key %s: %w", f.files.Certificate, f.files.Key, err)
+	}
+	c := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{f.protocol}}
+	if f.files.ClientCA != "" {
+		if c.ClientCAs, err = readAuthorities(f.files.ClientCA); err != nil {
+			return err
+		}
+		c.ClientAuth = tls.VerifyClientCertIfGiven // a token will do too
+	}
+	f.current.Store(c)
+	return nil
+}
+
+// readAuthorities returns the certificates in a PEM file.
+func readAuthorities(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	authorities := x509.NewCertPool()
+	if err == nil && !authorities.AppendCertsFromPEM(text) {
+		err = errors.New("it has no certificate in PEM form")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the authorities in %s: %w", path, err)
+	}
+	return authorities, nil
+}
+
+// config returns the configuration for a listener, which follows readAgain.
+func (f *tlsFiles) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         []string{f.protocol},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return f.current.Load(), nil },
+	}
+}
+
+// encrypted returns the listener whose connections are encrypted, if they are to be.
+func (l frontListener) encrypted() net.Listener {
+	if l.tls == nil {
+		return l
+	}
+	return tls.NewListener(l, l.tls.config())
+}
