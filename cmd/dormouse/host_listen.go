@@ -49,21 +49,18 @@ func inheritOrOpenSockets(config configs.Config, nativePath string, group commun
 		}
 	}()
 	main := configs.Listener{Address: config.Host.Listen, Protocol: configs.ProtocolJSONRPC, Dialect: config.Host.Dialect, TLS: config.Host.TLS}
-	if err := s.addSystemdSockets(handed, main); err != nil {
+	if err := s.addSystemdSockets(handed, main, config); err != nil {
 		return nil, err
 	}
 	if len(s.front) == 0 {
-		if err := s.reuseOrBindFront(left, main); err != nil {
+		if err := s.reuseOrBindFront(left, main, config); err != nil {
 			return nil, err
 		}
 	}
 	for _, l := range config.Listeners {
-		if err := s.reuseOrBindFront(left, l); err != nil {
+		if err := s.reuseOrBindFront(left, l, config); err != nil {
 			return nil, err
 		}
-	}
-	if err := checkExposure(s.front, config); err != nil {
-		return nil, err
 	}
 	if s.native == nil {
 		if err := s.reuseOrBindNative(left, nativePath, group); err != nil {
@@ -75,7 +72,10 @@ func inheritOrOpenSockets(config configs.Config, nativePath string, group commun
 
 // reuseOrBindFront adds a listener for clients as configured: on the socket that an
 // earlier host has kept, if any, else on a new one.
-func (s *sockets) reuseOrBindFront(left leftSockets, configured configs.Listener) error {
+func (s *sockets) reuseOrBindFront(left leftSockets, configured configs.Listener, config configs.Config) error {
+	if err := checkExposure(configured.Address, configured.TLS, config); err != nil {
+		return err
+	}
 	name := keptSocketName(configured.Address)
 	l, err := left.takeListenerOrNil(name), error(nil)
 	if l == nil {
@@ -147,7 +147,7 @@ func (s *sockets) keepSocketForNextHost(name string, l net.Listener) error {
 // addSystemdSockets adds the sockets that systemd handed over. The name of a socket says
 // for which clients it is; one that does not listen is an error. Those for JSON-RPC
 // clients are served as configured for the main address.
-func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener) error {
+func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener, config configs.Config) error {
 	for i, f := range handed {
 		s.kept = append(s.kept, keptSocket{f.Name(), f})
 		l, err := net.FileListener(f)
@@ -155,7 +155,13 @@ func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener) er
 			return fmt.Errorf("cannot use socket %d that was handed over: it is not a listening stream socket", i)
 		}
 		if f.Name() != nativeName {
-			if err := s.addFront(l, main); err != nil {
+			if l.Addr().Network() == "tcp" {
+				err = checkExposure(l.Addr().String(), main.TLS, config)
+			}
+			if err == nil {
+				err = s.addFront(l, main)
+			}
+			if err != nil {
 				return errors.Join(err, l.Close())
 			}
 			continue
@@ -169,31 +175,29 @@ func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener) er
 	return nil
 }
 
-// checkExposure returns an error if other machines can reach a listener without TLS, or
+// checkExposure returns an error if other machines can reach the address without TLS, or
 // no client there could show by what it is known.
-func checkExposure(listeners []frontListener, config configs.Config) error {
-	tokens, err := access.TokenFileIn(config.Host.Root).Read()
-	if err != nil {
-		return err
+func checkExposure(address string, files configs.TLS, config configs.Config) error {
+	ip, _, err := net.SplitHostPort(address)
+	if err == nil {
+		err = config.CheckExposure(ip, files)
 	}
-	for _, l := range listeners {
-		tcp, ok := l.Addr().(*net.TCPAddr)
-		if !ok || tcp.IP.IsLoopback() {
-			continue
-		}
-		var files configs.TLS
-		if l.tls != nil {
-			files = l.tls.files
-		}
-		err := config.CheckExposure(tcp.IP.String(), files)
-		if err == nil && files.ClientCA == "" && len(tokens) == 0 {
-			err = errors.New("other machines can reach it, and there is no token yet: make one with `dormouse token add NAME`")
-		}
-		if err != nil {
-			return fmt.Errorf("cannot listen on %s: %w", tcp, err)
-		}
+	if err == nil && !configs.IsLoopback(ip) && files.ClientCA == "" {
+		err = checkTokenExists(config.Host.Root)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
 	return nil
+}
+
+// checkTokenExists returns an error if the host with that root has no token.
+func checkTokenExists(root string) error {
+	tokens, err := access.TokenFileIn(root).Read()
+	if err == nil && len(tokens) == 0 {
+		err = errors.New("other machines can reach it, and there is no token yet: make one with `dormouse token add NAME`")
+	}
+	return err
 }
 
 // close closes the sockets, also the kept ones, and removes the path of the native one

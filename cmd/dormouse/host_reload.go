@@ -66,7 +66,7 @@ func hostChangesForNextStart(started, now configs.Config) (lines []string) {
 	} {
 		before, after := reflect.ValueOf(section.before), reflect.ValueOf(section.after)
 		for _, field := range reflect.VisibleFields(before.Type()) {
-			key := field.Tag.Get("toml") // empty for embedded keys, whose fields are visited too
+			key := field.Tag.Get("toml")    // empty for embedded keys, whose fields are visited too
 			if key == "" || key == "open" { // a reload applies open
 				continue
 			}

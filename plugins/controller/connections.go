@@ -36,6 +36,10 @@ type connection struct {
 	state  string
 	path   string    // of the last request
 	active time.Time // when the client last sent something
+	// shown is the client with the credentials of its last request, and grants what the
+	// rules granted it then; empty before the first request.
+	shown  access.Client
+	grants string
 }
 
 // Uses of a connection, in Thunder's words.
@@ -124,15 +128,6 @@ func (cs *connections) removeIfWebsocket(one *connection) {
 func connectionFromContext(ctx context.Context) *connection {
 	one, _ := ctx.Value(connectionKey{}).(*connection)
 	return one
-}
-
-// clientOf returns what the host knows of the client that sent a request over the
-// connection: a stranger if the connection is nil.
-func (c *connection) clientOf(r *http.Request) access.Client {
-	if c == nil {
-		return access.Client{Address: r.RemoteAddr}
-	}
-	return c.client
 }
 
 // noteActivity records that the client sent something now, with the path if it was an

@@ -10,6 +10,55 @@ import (
 // bearer begins the header Authorization that has a token, see RFC 6750.
 const bearer = "Bearer "
 
+// clientOf returns what the host knows of the client that sent a request: a stranger if
+// the request came through no http.Server.
+func (f *Front) clientOf(r *http.Request) access.Client {
+	c := connectionFromContext(r.Context())
+	if c == nil {
+		return access.Client{Address: r.RemoteAddr}
+	}
+	shown := withCredentials(c.client, r)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.grants == "" || shown.Token != c.shown.Token || shown.Certificate != c.shown.Certificate {
+		c.shown, c.grants = shown, f.access.Grants(shown)
+	}
+	return shown
+}
+
+// endChangedConnections ends the connections whose clients may do something else now than
+// when they connected, because the rules have changed.
+func (f *Front) endChangedConnections() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	websockets := make(map[*connection]*socket, len(f.sockets))
+	for s := range f.sockets {
+		websockets[s.connection] = s
+	}
+	for _, c := range f.connections.changed(f.access) {
+		if s := websockets[c]; s != nil {
+			s.cutOff("the rules for its access have changed")
+		} else {
+			_ = c.conn.Close() // the client may have closed it
+		}
+	}
+}
+
+// changed returns the connections whose clients may do something else now than when they
+// sent their last request.
+func (cs *connections) changed(guard *access.Guard) (changed []*connection) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for _, c := range cs.byConn {
+		c.mu.Lock()
+		if c.grants != "" && c.grants != guard.Grants(c.shown) {
+			changed = append(changed, c)
+		}
+		c.mu.Unlock()
+	}
+	return changed
+}
+
 // withCredentials returns the client with what its request shows: a token, in the header
 // Authorization or for a websocket in the URL, and the certificate that it proved to have.
 func withCredentials(client access.Client, r *http.Request) access.Client {

@@ -76,7 +76,8 @@ type Front struct {
 	httpConnections atomic.Int64
 
 	supervisor    *supervisor.Supervisor
-	stopListening func()
+	stopListening func() // to the supervisor
+	stopGuarding  func() // ends to listen for changes of access
 
 	ctx     context.Context // ends when Close has waited for the requests
 	cancel  context.CancelFunc
@@ -110,6 +111,7 @@ func New(o Options) *Front {
 	f.methods = methodsByNameAndAlias(controllerMethods())
 	f.common = methodsByNameAndAlias(commonMethods())
 	f.mux = f.routes()
+	f.stopGuarding = f.access.Listen(f.endChangedConnections)
 	return f
 }
 
@@ -145,6 +147,7 @@ func (f *Front) WaitFirstRequests(ctx context.Context) {
 // more. If ctx ends first, Close cuts the rest off and returns an error. Afterwards the
 // front serves nothing, and no longer listens to the supervisor.
 func (f *Front) Close(ctx context.Context) error {
+	defer f.stopGuarding()
 	if f.stopListening != nil {
 		defer f.stopListening()
 	}

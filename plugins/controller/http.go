@@ -16,6 +16,12 @@ import (
 	"dormouse/plugins/controller/rest"
 )
 
+// allowedHeaders are the headers that pages of allowed origins may send.
+const allowedHeaders = "Content-Type, Authorization"
+
+// healthPath is the path that answers every client, known or not, while the host serves.
+const healthPath = "/healthz"
+
 // routes returns the handlers of all URLs.
 func (f *Front) routes() *http.ServeMux {
 	mux := http.NewServeMux()
@@ -27,7 +33,7 @@ func (f *Front) routes() *http.ServeMux {
 	}
 	mux.HandleFunc("GET /{$}", f.redirectToConfiguredPage)
 	mux.HandleFunc("GET /metrics", f.serveMetrics)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+healthPath, func(w http.ResponseWriter, _ *http.Request) {
 		f.respond(w, http.StatusOK, rest.Text, []byte("ok"))
 	})
 	return mux
@@ -63,8 +69,8 @@ func (f *Front) NewServer(dialectName configs.Dialect) *http.Server {
 	}
 }
 
-// ServeHTTP serves a request if the browser guard allows it, else answers 403. After
-// Close it answers 503.
+// ServeHTTP serves a request if the browser guard allows it, else answers 403; a client
+// of which nothing is known gets 401. After Close it answers 503.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !f.beginRequestUnlessClosed() {
 		http.Error(w, "the host is ending", http.StatusServiceUnavailable)
@@ -80,6 +86,11 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if origin := r.Header.Get("Origin"); isBrowserOrigin(origin) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Vary", "Origin")
+	}
+	if r.URL.Path != healthPath && r.Method != http.MethodOptions && !f.access.IsKnown(f.clientOf(r)) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		http.Error(w, "the host does not know this client: send a token as \"Authorization: Bearer TOKEN\", or a client certificate", http.StatusUnauthorized)
+		return
 	}
 	if r.ContentLength != 0 { // also for bodies that no handler reads
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.bodyTime))
@@ -100,14 +111,14 @@ func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 	case r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "":
 		w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
-		w.Header().Set("Access-Control-Allow-Headers", "Content-Type")
+		w.Header().Set("Access-Control-Allow-Headers", allowedHeaders)
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method != http.MethodPost:
 		f.respondMethodNotAllowed(w)
 	case !mayReadBody(r):
 		http.Error(w, "JSON-RPC from a web page needs the header Content-Type: application/json", http.StatusUnsupportedMediaType)
 	default:
-		f.serveJSONRPCPost(w, r, caller{client: connectionFromContext(r.Context()).clientOf(r), callsign: callsign})
+		f.serveJSONRPCPost(w, r, caller{client: f.clientOf(r), callsign: callsign})
 	}
 }
 

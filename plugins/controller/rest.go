@@ -21,7 +21,7 @@ func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodOptions {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Methods", "GET,POST,PUT,DELETE")
-		h.Set("Access-Control-Allow-Headers", "Content-Type")
+		h.Set("Access-Control-Allow-Headers", allowedHeaders)
 		h.Set("Access-Control-Max-Age", "3600")
 		f.respond(w, http.StatusNoContent, "", nil)
 		return
@@ -78,7 +78,7 @@ func (f *Front) serveControllerREST(w http.ResponseWriter, r *http.Request, reso
 	if !ok {
 		return
 	}
-	ctx, client := r.Context(), connectionFromContext(r.Context()).clientOf(r)
+	ctx, client := r.Context(), f.clientOf(r)
 	f.respondREST(w, resource.Serve(rest.Request{
 		Argument: strings.TrimSuffix(argument, "/"), Query: r.URL.Query(), Body: body,
 		Call: func(method, index string, params json.RawMessage) (json.RawMessage, error) {

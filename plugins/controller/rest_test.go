@@ -184,7 +184,7 @@ func TestOptions(t *testing.T) {
 			fmt.Sprint(a.status), a.header.Get("Access-Control-Allow-Methods"), a.header.Get("Access-Control-Allow-Headers"),
 			a.header.Get("Access-Control-Max-Age"), a.header.Get("Access-Control-Allow-Origin"),
 		}
-		want := []string{"204", "GET,POST,PUT,DELETE", "Content-Type", "3600", "https://remote.example"}
+		want := []string{"204", "GET,POST,PUT,DELETE", "Content-Type, Authorization", "3600", "https://remote.example"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", path, diff)
 		}

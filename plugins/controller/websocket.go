@@ -54,7 +54,7 @@ func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request,
 		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
 	}
 	s.connection = connectionFromContext(r.Context())
-	s.from = caller{s, s.connection.clientOf(r), callsign, spoken}
+	s.from = caller{s, f.clientOf(r), callsign, spoken}
 	defer f.connections.removeIfWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()

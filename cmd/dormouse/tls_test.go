@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"golang.org/x/sys/unix"
+)
+
+// authority signs the certificates of a test.
+type authority struct {
+	key         *ecdsa.PrivateKey
+	certificate *x509.Certificate
+	file        string // in PEM form
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{file: filepath.Join(t.TempDir(), "ca.pem")}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	var err error
+	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, a.key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.certificate, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, a.file, "CERTIFICATE", der)
+	return a
+}
+
+// issue writes a certificate for the name and the addresses, and its key, to files.
+func (a *authority) issue(t *testing.T, name string, addresses ...string) (certificate, key string) {
+	t.Helper()
+	dir := t.TempDir()
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	for _, address := range addresses {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
+	}
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, a.certificate, private.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePEM(t, certificate, "CERTIFICATE", der)
+	writePEM(t, key, "EC PRIVATE KEY", encoded)
+	return certificate, key
+}
+
+func writePEM(t *testing.T, path, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trusting returns the TLS configuration of a client that trusts the authority and has
+// the certificates in the files.
+func (a *authority) trusting(t *testing.T, certificateAndKey ...string) *tls.Config {
+	t.Helper()
+	config := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	config.RootCAs.AddCert(a.certificate)
+	if len(certificateAndKey) == 2 {
+		pair, err := tls.LoadX509KeyPair(certificateAndKey[0], certificateAndKey[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config
+}
+
+// farAway is an address in a network namespace of its own, which is not a loopback
+// address: what other machines could reach, without leaving this one.
+const farAway = "192.0.2.1"
+
+// farNetwork runs functions in a network namespace that has the address farAway.
+type farNetwork struct{ run chan func() }
+
+func newFarNetwork(t *testing.T) *farNetwork {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a network namespace")
+	}
+	n := &farNetwork{run: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock it: the thread ends with the namespace
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			err = setLoopbackUp()
+		}
+		ready <- err
+		for f := range n.run {
+			f()
+		}
+	}()
+	t.Cleanup(func() { close(n.run) })
+	if err := <-ready; err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// setLoopbackUp switches the loopback interface on and gives it the address farAway.
+func setLoopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	up, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	up.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	alias, err := unix.NewIfreq("lo:1")
+	if err != nil {
+		return err
+	}
+	if err := alias.SetInet4Addr(net.ParseIP(farAway).To4()); err != nil {
+		return err
+	}
+	return errors.Join(unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, up), unix.IoctlIfreq(fd, unix.SIOCSIFADDR, alias))
+}
+
+// do runs f in the namespace.
+func (n *farNetwork) do(f func()) {
+	done := make(chan struct{})
+	n.run <- func() {
+		defer close(done)
+		f()
+	}
+	<-done
+}
+
+// client returns an HTTP client in the namespace.
+func (n *farNetwork) client(t *testing.T, config *tls.Config) *http.Client {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: config, DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		n.do(func() { conn, err = (&net.Dialer{}).DialContext(ctx, network, address) })
+		return conn, err
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// What another machine gets depends on the token or the certificate that it shows, and
+// ends with it.
+func TestFarClients(t *testing.T) {
+	far, ca, root := newFarNetwork(t), newAuthority(t), t.TempDir()
+	certificate, key := ca.issue(t, "box", farAway)
+	token := strings.TrimSpace(dormouse(t, nil, "token", "add", "tv", "--root", root).expect(t, exitDone, "dormouse_").out)
+	useless := strings.TrimSpace(dormouse(t, nil, "token", "add", "useless", "--root", root).expect(t, exitDone).out)
+	configuration := "[host]\ntls-certificate = \"" + certificate + "\"\ntls-key = \"" + key + "\"\ntls-client-ca = \"" + ca.file + "\"\nallowed-hosts = [\"" + farAway + "\"]\n" +
+		"[[access]]\ntoken = \"tv\"\nrole = \"operate\"\n[[access]]\ncertificate = \"remote\"\nrole = \"read\"\n" + counterActivated
+	cmd := hostCommand(t, root, configuration, "--listen", farAway+":0")
+	var h *testHost
+	far.do(func() { h = startCommand(t, root, cmd) })
+
+	post := func(client *http.Client, token, method string) (status int, answer string) {
+		t.Helper()
+		request, err := http.NewRequest(http.MethodPost, "https://"+h.address+"/jsonrpc", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":{"callsign":"Counter"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token != "" {
+			request.Header.Set("Authorization", "Bearer "+token)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(text)
+	}
+	plain := far.client(t, ca.trusting(t))
+	remote, remoteKey := ca.issue(t, "remote")
+	other, otherKey := newAuthority(t).issue(t, "remote")
+	for _, c := range []struct {
+		name, token, method string
+		client              *http.Client
+		status              int
+		part                string
+	}{
+		{"nothing shown", "", "Controller.1.status", plain, http.StatusUnauthorized, ""},
+		{"a guessed token", "dormouse_guess", "Controller.1.status", plain, http.StatusUnauthorized, ""},
+		{"a token", token, "Controller.1.deactivate", plain, http.StatusOK, `"result":null`},
+		{"a token for more than it may", token, "Controller.1.reload", plain, http.StatusAccepted, "the role admin"},
+		{"a token without a row", useless, "Controller.1.subsystems", plain, http.StatusAccepted, "the role read"},
+		{"a certificate", "", "Controller.1.subsystems", far.client(t, ca.trusting(t, remote, remoteKey)), http.StatusOK, "result"},
+		{"a certificate for more than it may", "", "Controller.1.activate", far.client(t, ca.trusting(t, remote, remoteKey)), http.StatusAccepted, "the role operate"},
+	} {
+		if status, answer := post(c.client, c.token, c.method); status != c.status || !strings.Contains(answer, c.part) {
+			t.Errorf("%s: %d %s", c.name, status, answer)
+		}
+	}
+	foreign := ca.trusting(t, other, otherKey)
+	if response, err := far.client(t, foreign).Get("https://" + h.address + "/healthz"); err == nil {
+		response.Body.Close()
+		t.Error("a certificate of another authority was accepted")
+	}
+	if response, err := plain.Get("http://" + h.address + "/healthz"); err == nil {
+		defer response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			t.Error("it was served without TLS")
+		}
+	}
+	if response, err := plain.Get("https://" + h.address + "/healthz"); err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("healthz needs no role: %v, %v", response, err)
+	} else {
+		response.Body.Close()
+	}
+
+	// A websocket shows its token in the URL, and ends when the token is revoked.
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	if _, response, err := websocket.Dial(ctx, "wss://"+h.address+"/jsonrpc?token=wrong", &websocket.DialOptions{HTTPClient: plain}); err == nil || response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a websocket with a wrong token: %v", err)
+	}
+	ws, _, err := websocket.Dial(ctx, "wss://"+h.address+"/jsonrpc?token="+token, &websocket.DialOptions{HTTPClient: plain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.CloseNow()
+	if err := ws.Write(ctx, websocket.MessageText, []byte(`{"jsonrpc":"2.0","id":1,"method":"Controller.1.activate","params":{"callsign":"Counter"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, answer, err := ws.Read(ctx); err != nil || !strings.Contains(string(answer), `"result":null`) {
+		t.Errorf("%s, %v", answer, err)
+	}
+	dormouse(t, nil, "token", "revoke", "tv", "--root", root).expect(t, exitDone)
+	revoked := time.Now()
+	if _, _, err := ws.Read(ctx); err == nil {
+		t.Error("the websocket of a revoked token is open")
+	}
+	if took := time.Since(revoked); took > 10*time.Second { // a second, and what a busy machine adds
+		t.Errorf("the websocket of a revoked token was open for %s", took)
+	}
+	if status, answer := post(plain, token, "Controller.1.status"); status != http.StatusUnauthorized {
+		t.Errorf("a revoked token: %d %s", status, answer)
+	}
+	if log := h.log.String(); strings.Contains(log, token) || strings.Contains(log, useless) || strings.Contains(log, "dormouse_guess") {
+		t.Errorf("a token is in the log:\n%s", log)
+	}
+}
+
+// counterActivated is the configuration of a counter that starts with the host.
+const counterActivated = "[[plugin]]\ncallsign = \"Counter\"\nexecutable = \"EXAMPLES/counter\"\nstart-mode = \"activated\"\n"
+
+// A listener that other machines can reach without TLS, or where they could show nothing,
+// does not start.
+func TestExposedListener(t *testing.T) {
+	ca := newAuthority(t)
+	certificate, key := ca.issue(t, "box", farAway)
+	withTLS := "[host]\ntls-certificate = \"" + certificate + "\"\ntls-key = \"" + key + "\"\n"
+	const row = "[[access]]\ntoken = \"tv\"\nrole = \"call\"\n"
+	for name, c := range map[string]struct{ configuration, part string }{
+		"plain":          {"", "needs tls-certificate"},
+		"plain, a token": {row, "needs tls-certificate"},
+		"TLS alone":      {withTLS, "needs a tls-client-ca"},
+		"no token yet":   {withTLS + row, "dormouse token add"},
+		"no certificate": {"[host]\ntls-certificate = \"/missing\"\ntls-key = \"/missing\"\ntls-client-ca = \"/missing\"\n", "cannot use the certificate /missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			cmd := hostCommand(t, root, c.configuration, "--listen", "0.0.0.0:0")
+			out, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), c.part) {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled() { //nolint:errcheck // Linux has no other
+				t.Errorf("it crashed:\n%s", out)
+			}
+		})
+	}
+}
