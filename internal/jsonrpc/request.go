@@ -3,7 +3,7 @@
 // of Thunder.
 //
 // It is lenient where Thunder's clients are: the version may be missing, ids may be
-// strings, and parameters may be of any type. Names of members are case-sensitive.
+// strings or any numbers, and parameters may be of any type. Names of members are case-sensitive.
 package jsonrpc
 
 import (
@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"unicode/utf8"
 )
 
@@ -20,7 +19,6 @@ import (
 const (
 	MaxDepth = 64
 	MaxBatch = 100
-	maxID    = 1 << 53 // a JavaScript client cannot represent larger ids
 )
 
 // The reasons to refuse a message.
@@ -124,19 +122,13 @@ func parseRequestOrFault(object []byte) Request {
 	return r
 }
 
-// setIDOrError sets the ID of the request, or its error if the value cannot be an id.
+// setIDOrError sets the ID of the request to the value as it was sent, or its error unless
+// the value is a number, a string or null. Numbers may be of any size and spelling: nothing
+// is computed with them.
 func (r *Request) setIDOrError(value []byte) {
 	switch value[0] {
-	case '"', 'n':
-		r.ID = value
-		return
 	case '{', '[', 't', 'f':
 		r.setFirstError("its id is neither a number nor a string")
-		return
-	}
-	n, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil || n > maxID || n < -maxID {
-		r.setFirstError("its id %.40s is not a whole number of at most 2^53", value)
 		return
 	}
 	r.ID = value

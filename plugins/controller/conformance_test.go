@@ -113,10 +113,13 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"busy", call("Plain.1.busy", ""), `{"jsonrpc":"2.0","id":1,"error":{"code":12,"message":"ERROR_INPROGRESS","data":{"retryAfterMs":1000}}}`, ""},
 
 		{"id 0", `{"id":0,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":0,"result":null}`, ""},
-		{"largest id", `{"id":9007199254740992,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":9007199254740992,"result":null}`, ""},
+		{"largest id of JavaScript", `{"id":9007199254740992,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":9007199254740992,"result":null}`, ""},
 		{"string id", `{"id":"12","method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":"12","result":null}`, ""},
 		{"null id", `{"id":null,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":null,"result":null}`, ""},
-		{"fractional id", `{"id":1.5,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: its id 1.5 is not a whole number of at most 2^53"}}}`, ""},
+		{"id with a zero fraction", `{"id":1.0,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":1.0,"result":null}`, ""},
+		{"id with an exponent", `{"id":1e3,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":1e3,"result":null}`, ""},
+		{"id with all of a number", `{"id":-12.50E+2,"method":"Plain.nope"}`, `{"jsonrpc":"2.0","id":-12.50E+2,"error":{"code":-32601,"message":"Unknown method."}}`, ""},
+		{"id of many digits", `{"id":123456789012345678901234567890,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","id":123456789012345678901234567890,"result":null}`, ""},
 		{"no method", `{"id":7}`, `{"jsonrpc":"2.0","id":7,"error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: it has no method"}}}`, ""},
 		{"malformed", `{"id":7`, `{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parsing of the parameters failed","data":{"cause":"the message is not JSON: unexpected end of JSON input"}}}`, ""},
 		{"failing notification", `{"method":"Plain.nope"}`, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"Unknown method."}}`, ""},
@@ -140,7 +143,6 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"members in another case", `{"ID":1,"Method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: it has no method"}}}`, ""},
 		{"too deep", `{"id":1,"method":"Plain.echo","params":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: it is nested deeper than 64 levels"}}}`, ""},
 		{"id that is an object", `{"id":{},"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: its id is neither a number nor a string"}}}`, ""},
-		{"id too large", `{"id":9007199254740993,"method":"Plain.echo"}`, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: its id 9007199254740993 is not a whole number of at most 2^53"}}}`, ""},
 
 		{"versions", call("Controller.1.versions", ""), `{"jsonrpc":"2.0","id":1,"result":[` +
 			`{"name":"JConfiguration","major":1,"minor":0,"patch":0},{"name":"JDiscovery","major":1,"minor":0,"patch":0},` +

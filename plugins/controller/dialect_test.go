@@ -79,7 +79,8 @@ func TestPostR5(t *testing.T) {
 		{"failing notification", `{"method":"Plain.1.nope"}`, 200, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"Unknown method."}}`},
 		{"malformed", `{`, 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-31050,"message":"ERROR_PARSE_FAILURE","data":{"cause":"the message is not JSON: unexpected end of JSON input"}}}`},
 		{"not UTF-8", "{\"method\":\"\xff\"}", 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-31050,"message":"ERROR_PARSE_FAILURE","data":{"cause":"the message is not JSON: it is not UTF-8"}}}`},
-		{"bad id", `{"id":1.5,"method":"x"}`, 400, `{"jsonrpc":"2.0","id":null,` + notRequest + `its id 1.5 is not a whole number of at most 2^53"}}}`},
+		{"bad id", `{"id":[1.5],"method":"x"}`, 400, `{"jsonrpc":"2.0","id":null,` + notRequest + `its id is neither a number nor a string"}}}`},
+		{"number as id, as it came", `{"id":-1.0e+3,"method":"Plain.1.echo"}`, 200, `{"jsonrpc":"2.0","id":-1.0e+3,"result":null}`},
 		{"no method", `{"id":7}`, 200, `{"jsonrpc":"2.0","id":7,` + notRequest + `it has no method"}}}`},
 		{"empty", ``, 405, "JSON-RPC only supported via POST request with a body\n"},
 	} {

@@ -29,7 +29,7 @@ func TestPost(t *testing.T) {
 		{"notification", "/jsonrpc", `{"method":"Plain.1.echo"}`, 204, ``},
 		{"failing notification", "/jsonrpc", `{"method":"Plain.1.nope"}`, 202, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"Unknown method."}}`},
 		{"malformed", "/jsonrpc", `{`, 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parsing of the parameters failed","data":{"cause":"the message is not JSON: unexpected end of JSON input"}}}`},
-		{"bad id", "/jsonrpc", `{"id":1.5,"method":"x"}`, 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: its id 1.5 is not a whole number of at most 2^53"}}}`},
+		{"bad id", "/jsonrpc", `{"id":[1.5],"method":"x"}`, 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid request.","data":{"cause":"the message is not a JSON-RPC request: its id is neither a number nor a string"}}}`},
 		{"batch", "/jsonrpc", `[{"id":1,"method":"Plain.nope"},{"method":"Plain.echo"}]`, 200, `[{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Unknown method."}}]`},
 		{"batch of notifications", "/jsonrpc", `[{"method":"Plain.echo"}]`, 204, ``},
 		{"empty", "/jsonrpc", ``, 405, "JSON-RPC only supported via POST request with a body\n"},

@@ -168,7 +168,7 @@ Today every client that reaches the host over a loopback address has all of them
 without the access that it needs would fail with PRIVILIGED_REQUEST.
 
 The host accepts more than JSON-RPC 2.0: ~jsonrpc~ may be missing, ~params~ may be anything that
-the method takes. An id is a whole number of at most 2^53, or a string, or null, and comes
+the method takes. An id is a number in any spelling, or a string, or null, and comes
 back unchanged. A batch holds at most 100 requests, which are served one after the other;
 a batch within a batch is refused. A message is at most 64 levels deep, and has each of
 ~id~, ~method~ and ~params~ at most once. Over HTTP a message that is not a request is answered
