@@ -19,7 +19,7 @@ func TestActivate(t *testing.T) {
 		r.must(r.Activate(r.Context(), shell.Startup))
 		r.expect(
 			"activate: deactivated > activation, startup",
-			"suspend: activation is suspended",
+			"suspend: activation is suspended, startup",
 			"activate: activation > activated, startup",
 		)
 		r.expectActions(shelltest.Launch, shelltest.Initialize, shelltest.AskState)
@@ -46,13 +46,13 @@ func TestActivateResumes(t *testing.T) {
 		first statecontrol.State
 		want  []string
 	}{
-		{"starts with the host", configs.StartActivated, nil, statecontrol.Uninitialized, []string{"resume: activation is resumed"}},
-		{"does not", configs.StartDeactivated, nil, statecontrol.Uninitialized, []string{"suspend: activation is suspended"}},
-		{"is told to", configs.StartDeactivated, &yes, statecontrol.Suspended, []string{"resume: activation is resumed"}},
-		{"is told not to", configs.StartActivated, &no, statecontrol.Suspended, []string{"suspend: activation is suspended"}},
-		{"is resumed already", configs.StartActivated, nil, statecontrol.Resumed, []string{"resume: activation is resumed"}},
-		{"resumes by itself", configs.StartDeactivated, nil, statecontrol.Resumed, []string{"resume: activation is resumed"}},
-		{"has exited", configs.StartDeactivated, nil, statecontrol.Exited, []string{"suspend: activation is suspended"}},
+		{"starts with the host", configs.StartActivated, nil, statecontrol.Uninitialized, []string{"resume: activation is resumed, startup"}},
+		{"does not", configs.StartDeactivated, nil, statecontrol.Uninitialized, []string{"suspend: activation is suspended, startup"}},
+		{"is told to", configs.StartDeactivated, &yes, statecontrol.Suspended, []string{"resume: activation is resumed, startup"}},
+		{"is told not to", configs.StartActivated, &no, statecontrol.Suspended, []string{"suspend: activation is suspended, startup"}},
+		{"is resumed already", configs.StartActivated, nil, statecontrol.Resumed, []string{"resume: activation is resumed, startup"}},
+		{"resumes by itself", configs.StartDeactivated, nil, statecontrol.Resumed, []string{"resume: activation is resumed, startup"}},
+		{"has exited", configs.StartDeactivated, nil, statecontrol.Exited, []string{"suspend: activation is suspended, startup"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.StartMode, c.Resume = test.mode, test.key }
@@ -160,7 +160,7 @@ func TestStateControl(t *testing.T) {
 		r.activate()
 		r.must(r.Resume(r.Context(), shell.Requested))
 		r.must(r.Suspend(r.Context(), shell.Requested))
-		r.expect("resume: activated is resumed", "suspend: activated is suspended")
+		r.expect("resume: activated is resumed, requested", "suspend: activated is suspended, requested")
 		r.expectActions("resume", "suspend")
 
 		if err := r.Suspend(r.Context(), shell.Requested); !errors.Is(err, shell.ErrIllegalState) {
@@ -184,7 +184,7 @@ func TestStateControl(t *testing.T) {
 		r.fake.Control.ChangeByItself(statecontrol.Resumed)
 		r.fake.Control.ChangeByItself(statecontrol.Resumed)
 		r.fake.Control.ChangeByItself(statecontrol.Exited)
-		r.expect("resume: activated is resumed")
+		r.expect("resume: activated is resumed, automatic")
 	})
 }
 
@@ -213,9 +213,9 @@ func TestResumeFromElsewhere(t *testing.T) {
 			r.must(r.Resume(r.Context(), shell.Requested))
 			r.expect(
 				"activate: deactivated > activation, requested",
-				"suspend: activation is suspended",
+				"suspend: activation is suspended, requested",
 				"activate: activation > activated, requested",
-				"resume: activated is resumed",
+				"resume: activated is resumed, requested",
 			)
 		})
 	})
@@ -232,7 +232,7 @@ func TestResumeFromElsewhere(t *testing.T) {
 			r.expect(
 				"wake: hibernated > waking, requested",
 				"wake: waking > activated, requested",
-				"resume: activated is resumed",
+				"resume: activated is resumed, requested",
 			)
 		})
 	})

@@ -123,7 +123,7 @@ func TestExitOfAnEarlierProcess(t *testing.T) {
 			"deactivate: activated > deactivation, requested",
 			"deactivate: deactivation > deactivated, requested",
 			"activate: deactivated > activation, requested",
-			"suspend: activation is suspended",
+			"suspend: activation is suspended, requested",
 			"activate: activation > activated, requested",
 		)
 		r.must(r.invoke(r.Context(), ""))

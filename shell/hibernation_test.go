@@ -175,7 +175,7 @@ func TestWakeFails(t *testing.T) {
 				"wake: hibernated > waking, requested",
 				"wake: waking > deactivated, failure: cannot wake: broken",
 				"activate: deactivated > activation, automatic",
-				"suspend: activation is suspended",
+				"suspend: activation is suspended, automatic",
 				"activate: activation > activated, automatic",
 			)
 			r.expectActions(shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)

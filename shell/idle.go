@@ -91,13 +91,13 @@ func (s *Shell) SuspendIdle(ctx context.Context, unusedSince time.Time) error {
 			return fmt.Errorf("cannot suspend: %w", err)
 		}
 		before := s.setIdlePhase(idleSuspending)
-		err := s.takeStateControlStep(ctx, Suspend, statecontrol.Suspend)
+		err := s.takeStateControlStep(ctx, Suspend, statecontrol.Suspend, Automatic)
 		s.replaceIdlePhase(idleSuspending, before)
 		if err != nil {
 			return err
 		}
 		if used := s.checkNotUsedSince(unusedSince); used != nil { // a call came meanwhile and goes first
-			s.resumeIfIdleSuspended(ctx)
+			s.resumeIfIdleSuspended(ctx, Automatic)
 			return fmt.Errorf("cannot suspend: %w", used)
 		}
 		return nil
@@ -145,16 +145,16 @@ func (s *Shell) noteUse() { s.lastUsed.Store(int64(time.Since(s.made))) }
 // lastUse returns when the plugin was last used, by the monotonic clock.
 func (s *Shell) lastUse() time.Time { return s.made.Add(time.Duration(s.lastUsed.Load())) }
 
-// resumeIfIdleSuspended resumes an active plugin if the host itself suspended it. A failure
-// is logged. The caller has the turn.
-func (s *Shell) resumeIfIdleSuspended(ctx context.Context) {
+// resumeIfIdleSuspended resumes an active plugin, for the reason why, if the host itself
+// suspended it. A failure is logged. The caller has the turn.
+func (s *Shell) resumeIfIdleSuspended(ctx context.Context, why Reason) {
 	s.mu.Lock()
 	ours := s.idle.phase.isSuspended() && s.state == Activated && s.control == statecontrol.Suspended
 	s.mu.Unlock()
 	if !ours {
 		return
 	}
-	if err := s.takeStateControlStep(ctx, Resume, statecontrol.Resume); err != nil {
+	if err := s.takeStateControlStep(ctx, Resume, statecontrol.Resume, why); err != nil {
 		s.log.Warn().Err(err).Msg("could not resume the plugin, which was suspended because it was idle")
 	}
 }
@@ -169,7 +169,7 @@ func (s *Shell) resumeIdleInBackground() {
 	s.idle.phase = idleResuming
 	s.background.Go(func() {
 		_ = s.runInLane(context.Background(), resumeUsedEvent, s.activationTimeLimit(), func(ctx context.Context) error {
-			s.resumeIfIdleSuspended(ctx)
+			s.resumeIfIdleSuspended(ctx, Automatic)
 			return nil
 		})
 		s.replaceIdlePhase(idleResuming, idleSuspended) // if the plugin could not be resumed

@@ -23,7 +23,7 @@ func TestRestart(t *testing.T) {
 		r.must(r.RestartIf(r.Context(), yes))
 		r.expect(
 			"activate: deactivated > activation, automatic",
-			"suspend: activation is suspended",
+			"suspend: activation is suspended, automatic",
 			"activate: activation > activated, automatic",
 		)
 		r.must(r.RestartIf(r.Context(), func() bool { t.Error("it is up"); return true }))

@@ -261,10 +261,10 @@ func (r *recorder) newTransitions() []string {
 // line is a transition as the tests write it:
 //
 //	activate: activation > deactivated, initialization failed: the error
-//	resume: activated is resumed
+//	resume: activated is resumed, requested
 func line(t shell.Transition) string {
 	if t.From == t.To {
-		return fmt.Sprintf("%s: %s is %s", t.Event, t.From, t.Control)
+		return fmt.Sprintf("%s: %s is %s, %s", t.Event, t.From, t.Control, t.Reason)
 	}
 	s := fmt.Sprintf("%s: %s > %s, %s", t.Event, t.From, t.To, t.Reason)
 	if t.Err != nil {
@@ -334,7 +334,7 @@ func contradictions(st shell.Status) []string {
 	if n := len(st.History); n > 0 {
 		last := st.History[n-1]
 		check(last.To == st.State, fmt.Sprintf("history ends with %s", last.To))
-		check(last.Reason == st.Reason, fmt.Sprintf("history ends with the reason %s, the status has %s", last.Reason, st.Reason))
+		check(last.Reason == st.Reason || last.From == last.To, fmt.Sprintf("history ends with the reason %s, the status has %s", last.Reason, st.Reason))
 		check(last.Control == st.Control, fmt.Sprintf("history ends with control %q, the status has %q", last.Control, st.Control))
 	}
 	return wrong

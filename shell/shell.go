@@ -65,6 +65,7 @@ type Shell struct {
 	// instance.
 	startExpected bool
 	idle          idleRecord
+	requested     controlRequest
 	warmStarts    warmStartRecord
 	knownMethods  map[string]bool // by name, whether the plugin has the method
 }
@@ -211,7 +212,7 @@ func (s *Shell) Suspend(ctx context.Context, why Reason) error {
 		if s.State() == Activated && s.information().StateControl == nil && s.Config().StartMode == configs.StartDeactivated {
 			return s.deactivateHoldingTurn(ctx, why)
 		}
-		return s.takeStateControlStep(ctx, Suspend, statecontrol.Suspend)
+		return s.takeStateControlStep(ctx, Suspend, statecontrol.Suspend, why)
 	})
 }
 
@@ -228,7 +229,7 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 				return nil
 			}
 		}
-		return s.takeStateControlStep(ctx, Resume, statecontrol.Resume)
+		return s.takeStateControlStep(ctx, Resume, statecontrol.Resume, why)
 	})
 }
 
@@ -258,7 +259,7 @@ func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
 		err := s.takeStep(ctx, Wake, why, s.wakeOrStopPlugin)
 		if err == nil {
 			s.saveActivationReason(why)
-			s.resumeIfIdleSuspended(ctx)
+			s.resumeIfIdleSuspended(ctx, why)
 			return s.endIfRequirementsLostInStart(ctx)
 		}
 		if s.Config().OnFailedWake != configs.FailedWakeColdStart || s.isClosing() {

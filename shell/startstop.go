@@ -124,15 +124,17 @@ func (s *Shell) runWithStopTimeout(ctx context.Context, part func(context.Contex
 }
 
 // takeStateControlStep sends command to the plugin's state control, as the work of the step
-// for event, and records the new state. The error wraps ErrNoStateControl if the instance
+// for event with the reason why, and records the new state. The error wraps ErrNoStateControl if the instance
 // is not active or has no state control, and ErrIllegalState if the plugin is in that state
 // already.
-func (s *Shell) takeStateControlStep(ctx context.Context, event Event, command statecontrol.Command) error {
+func (s *Shell) takeStateControlStep(ctx context.Context, event Event, command statecontrol.Command, why Reason) error {
 	control := s.information().StateControl
 	if s.State() != Activated || control == nil {
 		return fmt.Errorf("cannot %s: %w", event, ErrNoStateControl)
 	}
-	return s.takeStep(ctx, event, Requested, func(ctx context.Context) error {
+	return s.takeStep(ctx, event, why, func(ctx context.Context) error {
+		s.setControlRequest(controlRequest{command.Target(), why})
+		defer s.setControlRequest(controlRequest{})
 		ctx, cancel := s.contextUntilShutdown(ctx, time.Duration(s.Config().CallTimeout))
 		defer cancel()
 		err := shutdownErrorOr(ctx, control.Request(ctx, command))
@@ -145,4 +147,11 @@ func (s *Shell) takeStateControlStep(ctx context.Context, event Event, command s
 		s.recordAndReportControl(command.Target())
 		return nil
 	})
+}
+
+// setControlRequest records which request to the plugin's state control is under way.
+func (s *Shell) setControlRequest(r controlRequest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requested = r
 }

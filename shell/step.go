@@ -142,9 +142,9 @@ func (s *Shell) enterAndReportState(to State, event Event, why Reason, err error
 }
 
 // recordAndReportControl records that the plugin has suspended or resumed, and reports
-// that as a transition. It counts as use of the plugin unless the host itself suspended
-// it because it was idle. Other states, an unchanged state, and a plugin that does not
-// run are ignored.
+// that as a transition with its own reason; the status keeps the reason of its state. It
+// counts as use of the plugin unless the host itself suspended it because it was idle.
+// Other states, an unchanged state, and a plugin that does not run are ignored.
 func (s *Shell) recordAndReportControl(to statecontrol.State) {
 	if to != statecontrol.Suspended && to != statecontrol.Resumed {
 		return
@@ -164,11 +164,31 @@ func (s *Shell) recordAndReportControl(to statecontrol.State) {
 	if !s.idle.updateForControl(to) {
 		s.noteUse()
 	}
-	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: s.state, Control: to, Reason: s.reason, At: time.Now()}
+	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: s.state, Control: to, Reason: s.reasonForControl(to), At: time.Now()}
 	s.changes++
 	s.appendHistory(t)
 	s.mu.Unlock()
 	s.logAndObserveTransition(t)
+}
+
+// controlRequest is a request to a plugin's state control that is under way.
+type controlRequest struct {
+	target statecontrol.State // empty for no request
+	reason Reason
+}
+
+// reasonForControl returns the reason why the plugin's state control is now in the state
+// to: that of the start, or of the request for that state, which the plugin may report
+// before it answers. A plugin that changes the state by itself does so automatically. The
+// caller holds mu.
+func (s *Shell) reasonForControl(to statecontrol.State) Reason {
+	switch {
+	case s.state == Activation:
+		return s.reason
+	case s.requested.target == to:
+		return s.requested.reason
+	}
+	return Automatic
 }
 
 // logAndObserveTransition writes the one log line of a transition, as an error if it has
@@ -179,7 +199,7 @@ func (s *Shell) logAndObserveTransition(t Transition) {
 		event = s.log.Error().Err(t.Err)
 	}
 	if t.From == t.To {
-		event.Msg(string(t.Control))
+		event.Str("reason", string(t.Reason)).Msg(string(t.Control))
 	} else {
 		event.Str("from", string(t.From)).Str("reason", string(t.Reason)).Msg(string(t.To))
 	}

@@ -57,7 +57,7 @@ func TestWarmStart(t *testing.T) {
 		r.expectStart(warmSteps...)
 		r.expect(
 			"activate: deactivated > activation, requested",
-			"suspend: activation is suspended",
+			"suspend: activation is suspended, requested",
 			"activate: activation > activated, requested",
 		)
 		if st := r.Status(); st.StartedFrom == nil || st.StartedFrom.Generation != 7 {

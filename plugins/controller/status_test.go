@@ -34,7 +34,7 @@ func TestStatusRecord(t *testing.T) {
 			`"reason":"Requested","since":"T","why":"it is hibernated, and calls are refused until it is activated (on-call = \"reject\")","history":[` +
 			`{"at":"T","event":"activate","from":"deactivated","to":"activation","reason":"Startup"},` + reload + `,` +
 			`{"at":"T","event":"activate","from":"activation","to":"activated","reason":"Startup","control":"resumed"},` +
-			`{"at":"T","event":"suspend","from":"activated","to":"activated","reason":"Startup","control":"suspended"},` +
+			`{"at":"T","event":"suspend","from":"activated","to":"activated","reason":"Requested","control":"suspended"},` +
 			`{"at":"T","event":"hibernate","from":"activated","to":"hibernating","reason":"Requested","control":"suspended"},` +
 			`{"at":"T","event":"hibernate","from":"hibernating","to":"hibernated","reason":"Requested","control":"suspended"}]}]`},
 		{"Bad", `[{"callsign":"Bad","locator":"/usr/lib/plugins/Badd","classname":"Badd","autostart":false,"resumed":false,` +

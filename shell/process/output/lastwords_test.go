@@ -64,7 +64,7 @@ func TestLastWordsSurvivedPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w lastWords
 		w.addLine("panic: x")
-		time.Sleep(maxCrashReportTime)
+		<-time.After(maxCrashReportTime)
 		for _, line := range numbered(1, 60) {
 			w.addLine(line)
 		}
