@@ -238,7 +238,7 @@ func TestDurationText(t *testing.T) {
 
 func TestCheckCallsign(t *testing.T) {
 	long := strings.Repeat("a", 64)
-	for _, good := range []string{"A", "org.rdk.Counter_1-b", long} {
+	for _, good := range []string{"A", "org.rdk.Counter_1-b", "X.1.Y", "rpcs", "X.rpc.Y", long} {
 		if err := configs.CheckCallsign(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
@@ -254,6 +254,10 @@ func TestCheckCallsign(t *testing.T) {
 		"a.":           `"a." is not a callsign: it must not hold ".." nor end in "."`,
 		"controller":   `the callsign "controller" is reserved: the host itself answers to it`,
 		"Communicator": `the callsign "Communicator" is reserved: the native clients' socket is called so, beside the instances' directories`,
+		"X.1":          `"X.1" can't be a callsign: a call of "X.1.method" means "method" of "X" in version 1; call it "X-1", for example`,
+		"Rpc":          `"Rpc" can't be a callsign: a call of "rpc.discover" means the whole host; call it "Rpc-1", for example`,
+		"X.RPC":        `"X.RPC" can't be a callsign: a call of "x.rpc.discover" means "rpc.discover" of "x" in version 1; call it "X-RPC", for example`,
+		"rpc.X":        `"rpc.X" can't be a callsign: JSON-RPC reserves names that begin with "rpc."; call it "rpc-X", for example`,
 	} {
 		if err := configs.CheckCallsign(bad); err == nil || err.Error() != want {
 			t.Errorf("%q: got error %v, want %s", bad, err, want)

@@ -29,6 +29,8 @@ func TestRules(t *testing.T) {
 		{"quoted and dotted", `host."a.b=c".d = 1`, `x:1: unknown key "a.b=c" in [host]`},
 		{"unknown table", "\n[hots]\nroot = 1", `x:2: unknown key "hots" at the top level: did you mean "host"?`},
 		{"unknown table of an array", "[[Plugin]]", `x:1: unknown key "Plugin" at the top level: did you mean "plugin"?`},
+		{"callsign that is read as a version", "[[plugin]]\ncallsign = \"X.1\"\nexecutable = \"a\"", `x:2: key "callsign" in [[plugin]]: "X.1" can't be a callsign: a call of "X.1.method" means "method" of "X" in version 1; call it "X-1", for example`},
+		{"callsign that hides rpc.discover", "[[plugin]]\ncallsign = \"X.rpc\"\nexecutable = \"a\"", `x:2: key "callsign" in [[plugin]]: "X.rpc" can't be a callsign: a call of "X.rpc.discover" means "rpc.discover" of "X" in version 1; call it "X-rpc", for example`},
 		{"missing keys", "\n[[plugin]]\n", `x:2: missing key "callsign" in [[plugin]]` + "\n" + `x:2: one of the keys "executable" and "builtin" must stand in [[plugin]]`},
 		{"both programs", plugin + `builtin = "Monitor"`, `x:1: one of the keys "executable" and "builtin" must stand in [[plugin]]`},
 		{"unknown subsystem", plugin + `precondition = ["Networks"]`, `x:4: key "precondition[0]" in [[plugin]]: there is no subsystem "Networks": did you mean "Network"?`},

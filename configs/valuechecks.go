@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dormouse/internal/editdistance"
+	"dormouse/internal/jsonrpc"
 )
 
 // ControllerCallsign is the callsign of the host itself. No configured instance may
@@ -18,7 +19,8 @@ const ControllerCallsign = "Controller"
 var callsignForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
 
 // CheckCallsign returns an error if the name cannot be the callsign of an instance. A
-// callsign that passes is safe as a file name and as one segment of a URL.
+// callsign that passes is safe as a file name and as one segment of a URL, and calls to it
+// are read as calls to it.
 func CheckCallsign(name string) error {
 	switch {
 	case name == "":
@@ -31,6 +33,9 @@ func CheckCallsign(name string) error {
 		return fmt.Errorf("the callsign %q is reserved: the host itself answers to it", name)
 	case strings.EqualFold(name, "communicator"):
 		return fmt.Errorf("the callsign %q is reserved: the native clients' socket is called so, beside the instances' directories", name)
+	}
+	if err := jsonrpc.CheckCallsign(name); err != nil {
+		return fmt.Errorf("%q can't be a callsign: %w", name, err)
 	}
 	return nil
 }

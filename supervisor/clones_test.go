@@ -59,6 +59,7 @@ func TestClone(t *testing.T) {
 		}{
 			{"None", "D", ErrUnknown}, {"a", "D", ErrUnknown}, {"A", "B", ErrExists}, {"A", "b", ErrExists}, {"A", "first", ErrExists},
 			{"First", "D", ErrNotCloneable}, {"A", "", nil}, {"A", "a/b", nil}, {"A", "controller", nil}, {"A", "MuchTooLong", nil},
+			{"A", "A.1", nil}, {"A", "b.300", nil}, {"A", "rpc", nil}, {"A", "RPC.x", nil}, {"A", "x.rpc", nil},
 		} {
 			if err := r.Clone(r.Context(), refused.of, refused.as); err == nil || refused.want != nil && !errors.Is(err, refused.want) {
 				t.Errorf("clone %q as %q: %v", refused.of, refused.as, err)
