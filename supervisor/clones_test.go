@@ -6,11 +6,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/internal/store"
 	"dormouse/shell"
 )
 
@@ -248,4 +250,67 @@ func TestStoreOfAnother(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
 	}
+}
+
+// storeClone puts a clone into the store as the first version of a host did.
+func storeClone(t *testing.T, path, of string, p configs.Plugin) {
+	t.Helper()
+	s, err := store.OpenAndVerify(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := map[string]any{"version": 1, "of": of, "plugin": p}
+	if err := errors.Join(store.BucketOf[map[string]any](s, "clones").Put(p.Callsign, record), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A clone of an earlier host whose name means something else by now stays, is never started,
+// says why, and can be destroyed.
+func TestCloneWithMisreadCallsign(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	for _, callsign := range []string{"A.1", "a.RPC", "rpc.A"} {
+		storeClone(t, path, "A", named(callsign, configs.StartActivated))
+	}
+	var removed []string
+	options := func(o *Options) {
+		keeping(path)(o)
+		o.RemoveKept = func(callsign string) error { removed = append(removed, callsign); return nil }
+	}
+	instances := []instance{{"A", configs.StartActivated, 50, nil}}
+	runWith(t, instances, options, func(r *rig) {
+		r.closing()
+		r.Start(r.Context())
+		r.expect("launch First", "launch Second", "launch A")
+		for callsign, why := range map[string]string{
+			"A.1": `"A.1" can't be a callsign: a call of "A.1.method" means "method" of "A" in version 1`, "a.RPC": `"a.RPC" can't be`, "rpc.A": `"rpc.A" can't be`,
+		} {
+			if st := r.shell(callsign).Status(); st.State != shell.Deactivated || st.Err == nil || !strings.Contains(st.Err.Error(), why) {
+				t.Errorf("%s is %s, %v", callsign, st.State, st.Err)
+			}
+			if e, err := r.Explain(callsign); err != nil || !strings.Contains(e.Why, why) {
+				t.Errorf("explained as %q, %v", e.Why, err)
+			}
+			if err := r.shell(callsign).Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrIllegalState) {
+				t.Errorf("activated: %v", err)
+			}
+		}
+		r.reload(r.files(), []string(nil)...)
+		r.must(r.Clone(r.Context(), "A.1", "A-1")) // how to give it another name
+		r.activate("A-1")
+		r.must(r.Destroy(r.Context(), "A.1"))
+		r.must(r.Destroy(r.Context(), "a.RPC"))
+	})
+	runWith(t, instances, options, func(r *rig) {
+		r.closing()
+		states := r.states()
+		delete(states, "First")
+		delete(states, "Second")
+		if diff := cmp.Diff(map[string]shell.State{"A": "deactivated", "A-1": "deactivated", "rpc.A": "deactivated"}, states); diff != "" {
+			t.Errorf("after a restart (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"A.1", "a.RPC"}, removed); diff != "" {
+			t.Errorf("removed (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -57,5 +57,9 @@ func (s *Supervisor) ExplainBriefly(callsign string) string {
 // explain returns the policy's explanation of an instance, and measures nothing.
 func (a *autoSleep) explain(sh *shell.Shell) policy.Explanation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
-	return now.Explain(a.candidateWithoutMemory(sh), a.memory.whyPressureUnwatched())
+	e := now.Explain(a.candidateWithoutMemory(sh), a.memory.whyPressureUnwatched())
+	if barred := sh.Barred(); barred != nil {
+		e.Why += ", and can't be activated: " + barred.Error()
+	}
+	return e
 }

@@ -142,7 +142,7 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 		config := configs.DefaultPlugin()
 		config.Callsign = b.Callsign
 		config.StartMode = configs.StartActivated
-		s.roster.addHostBuiltin(s.newShellAndNotePresence(config, func(_ func() configs.Plugin, sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
+		s.roster.addHostBuiltin(s.newShellAndNotePresence(config, nil, func(_ func() configs.Plugin, sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
 	}
 	for _, config := range append(slices.Clone(o.Plugins), s.definitions.dropTakenClonesAndListConfigs(s.log)...) {
 		if config, err = s.definitions.configWithOverride(config); err != nil {
@@ -161,16 +161,22 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 }
 
 // newUnlistedInstance makes a plugin or a configured built-in from its configuration, and
-// does not add it to the roster. An unknown built-in is an error.
+// does not add it to the roster. An instance whose callsign is not valid is never activated.
+// An unknown built-in is an error.
 func (s *Supervisor) newUnlistedInstance(config configs.Plugin) (*shell.Shell, error) {
+	barred := configs.CheckCallsign(config.Callsign)
+	if barred != nil {
+		barred = fmt.Errorf("%w; an earlier host allowed this one: make another by a valid name, and destroy this one", barred)
+		s.log.Warn().Str("callsign", config.Callsign).AnErr("because", barred).Msg("this instance stays deactivated")
+	}
 	if config.Builtin == "" {
-		return s.newShellAndNotePresence(config, s.options.Backend), nil
+		return s.newShellAndNotePresence(config, barred, s.options.Backend), nil
 	}
 	if err := s.checkBuiltinExists(config); err != nil {
 		return nil, err
 	}
 	class := s.options.Classes[config.Builtin]
-	return s.newShellAndNotePresence(config, func(config func() configs.Plugin, sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
+	return s.newShellAndNotePresence(config, barred, func(config func() configs.Plugin, sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
 }
 
 // checkBuiltinExists returns an error if the configuration names a built-in that this
@@ -184,14 +190,16 @@ func (s *Supervisor) checkBuiltinExists(config configs.Plugin) error {
 }
 
 // newShellAndNotePresence makes an instance whose backend the function backend makes, and
-// records whether it is present: hibernated, or left running by an earlier host.
-func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, backend func(func() configs.Plugin, shell.Sink) shell.Backend) *shell.Shell {
+// records whether it is present: hibernated, or left running by an earlier host. barred is
+// why the instance is never activated, nil for no cause.
+func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, barred error, backend func(func() configs.Plugin, shell.Sink) shell.Backend) *shell.Shell {
 	sh := shell.New(shell.Options{
 		Config:           config,
 		HibernateTimeout: s.options.HibernateTimeout,
 		Log:              s.log,
 		Observer:         observer{&s.events, s},
 		Requirements:     requirements{s, config.Callsign},
+		Barred:           barred,
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
 			s.writePostMortemIfWanted(config.Callsign, why, err, evidence)

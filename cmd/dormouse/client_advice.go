@@ -60,6 +60,7 @@ func (c *client) rewordWithAdvice(ctx context.Context, verb, callsign string, er
 	}
 	text := strings.Replace(remote.Error(), shell.ErrIllegalState.Error()+": ", "", 1) // the rest says it better
 	text = strings.TrimPrefix(text, "cannot "+verb+": ")                               // the caller says so too
+	text = strings.TrimPrefix(text, "cannot "+verb+" "+callsign+": ")
 	try := func(command string) error {
 		return fmt.Errorf("%s; try: %s", text, command)
 	}

@@ -56,11 +56,13 @@ func (h *Host) openProcessHost() error {
 }
 
 // endAndRemoveLeftovers ends processes and removes old images of instances that no longer
-// exist. It logs errors.
+// exist, and ends the processes of those that may not run. It logs errors.
 func (h *Host) endAndRemoveLeftovers() {
 	var callsigns []string
 	for _, s := range h.Supervisor.Shells() {
-		callsigns = append(callsigns, s.Callsign())
+		if s.Barred() == nil {
+			callsigns = append(callsigns, s.Callsign())
+		}
 	}
 	if err := h.Processes.KillRemovedInstances(callsigns); err != nil {
 		h.log.Warn().Err(err).Msg("could not end all that an earlier host left of instances that are no more")
