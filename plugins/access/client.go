@@ -28,6 +28,7 @@ type Client struct {
 // User is a local user, as the kernel says.
 type User struct {
 	UID int
+	PID int // of the client's process, 0 if the kernel does not say
 	// Groups are the groups of the client's process, if the kernel knows them. The user's
 	// own groups count too.
 	Groups []uint32

@@ -109,9 +109,36 @@ func (g *Guard) Check(c Client, needed Role, t Target) error {
 	return nil
 }
 
+// CheckReaches returns nil if the client has a role for some method of the target's
+// instance, or, with an empty callsign, for anything at all; else a *Refusal. A front asks
+// it before it says whether an instance exists.
+func (g *Guard) CheckReaches(c Client, t Target) error {
+	rules := g.rules.Load()
+	if g.roleWithoutRows(rules, c, t) > None {
+		return nil
+	}
+	for _, row := range rules.Rows {
+		if (t.Callsign == "" || matches(row.Callsigns, t.Callsign)) && g.names(rules, row, c) {
+			return nil
+		}
+	}
+	return &Refusal{Client: c, Needed: Read, Target: t, grant: g.grantHint(c)}
+}
+
 // RoleOf returns the client's role for the target: the highest that any rule gives.
 func (g *Guard) RoleOf(c Client, t Target) Role {
 	rules := g.rules.Load()
+	role := g.roleWithoutRows(rules, c, t)
+	for _, row := range rules.Rows {
+		if granted := roleByName(row.Role); granted > role && matches(row.Callsigns, t.Callsign) && matches(row.Methods, t.Method) && g.names(rules, row, c) {
+			role = granted
+		}
+	}
+	return role
+}
+
+// roleWithoutRows returns the client's role for the target where no row gives a higher one.
+func (g *Guard) roleWithoutRows(rules *Rules, c Client, t Target) Role {
 	role := None
 	if c.Loopback {
 		role = roleByName(rules.Open)
@@ -127,11 +154,6 @@ func (g *Guard) RoleOf(c Client, t Target) Role {
 		role = max(role, Operate)
 	case c.User != nil:
 		role = max(role, Read)
-	}
-	for _, row := range rules.Rows {
-		if granted := roleByName(row.Role); granted > role && matches(row.Callsigns, t.Callsign) && matches(row.Methods, t.Method) && g.names(rules, row, c) {
-			role = granted
-		}
 	}
 	return role
 }

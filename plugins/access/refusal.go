@@ -20,7 +20,7 @@ func (r *Refusal) Error() string {
 		return fmt.Sprintf("%s is not for clients", r.Target.Method)
 	}
 	if r.grant == "" {
-		return fmt.Sprintf("%s needs the role %s, and the host does not know who calls; send a token, or connect as a local user", r.what(), r.Needed)
+		return fmt.Sprintf("%s needs the role %s, and the host does not know who calls; connect as a local user, send a token as \"Authorization: Bearer TOKEN\", or show a client certificate", r.what(), r.Needed)
 	}
 	return fmt.Sprintf("%s needs the role %s, %s has %s; the operator grants it by [[access]] with %s and role = %q",
 		r.what(), r.Needed, r.Client, r.Has, r.grant, r.Needed)

@@ -22,7 +22,7 @@ func Identify(conn net.Conn) (client access.Client, err error) {
 		if err != nil {
 			return client, err
 		}
-		client.User = &access.User{UID: process.UID, Groups: append(process.Groups, uint32(process.GID))}
+		client.User = &access.User{UID: process.UID, PID: process.PID, Groups: append(process.Groups, uint32(process.GID))}
 	case *net.TCPConn:
 		client.Address = conn.RemoteAddr().String()
 		uid, err := sockdiag.PeerUID(socket)

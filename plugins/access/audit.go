@@ -1,0 +1,90 @@
+package access
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Audit logs the calls that change something and what clients were refused. Its lines name
+// the client, the method and the instances, and hold no parameters.
+type Audit struct {
+	guard    *Guard
+	log      zerolog.Logger
+	front    string
+	refusals limiter
+}
+
+// NewAudit returns the audit of the front of that name, for clients that guard knows.
+func NewAudit(guard *Guard, log zerolog.Logger, front string) *Audit {
+	return &Audit{guard: guard, log: log, front: front}
+}
+
+// LogChange logs a call that the client was allowed to make, if its method needs the role
+// Operate or a higher one. result is "done", or the name of an error number.
+func (a *Audit) LogChange(c Client, needed Role, targets []Target, result string) {
+	if needed < Operate || len(targets) == 0 {
+		return
+	}
+	a.line(a.log.Info(), c, targets).Str("result", result).Msg("a client called a method that changes something")
+}
+
+// LogRefusal logs what the client was refused. Beyond a number of refusals a second it only
+// counts them, and tells the count with the next one.
+func (a *Audit) LogRefusal(r *Refusal) {
+	suppressed, may := a.refusals.pass(time.Now())
+	if !may {
+		return
+	}
+	a.line(a.log.Warn(), r.Client, []Target{r.Target}).Str("result", "refused").
+		Stringer("needed", r.Needed).Stringer("has", r.Has).Int("suppressed", suppressed).Msg("a client was refused")
+}
+
+// LogRejected logs why a request from the address was rejected before it named a method.
+// It is limited like LogRefusal.
+func (a *Audit) LogRejected(address, why string) {
+	suppressed, may := a.refusals.pass(time.Now())
+	if !may {
+		return
+	}
+	a.log.Warn().Str("audit", a.front).Str("from", address).Str("result", "refused").
+		Str("reason", why).Int("suppressed", suppressed).Msg("a client was refused")
+}
+
+// line adds the client and the targets to a log line. All targets have the same method.
+func (a *Audit) line(e *zerolog.Event, c Client, targets []Target) *zerolog.Event {
+	var callsigns []string
+	for _, t := range targets {
+		if t.Callsign != "" {
+			callsigns = append(callsigns, shortened(t.Callsign))
+		}
+	}
+	e = e.Str("audit", a.front).Str("client", a.guard.describe(c)).Str("from", cmp.Or(c.Address, "a unix socket")).
+		Str("method", shortened(targets[0].Method))
+	if callsigns != nil {
+		e = e.Str("instance", strings.Join(callsigns, ", "))
+	}
+	return e
+}
+
+// shortened returns the beginning of a name that a client sent.
+func shortened(name string) string { return fmt.Sprintf("%.80s", name) }
+
+// describe returns the client with names: `user alice (1000), pid 42`.
+func (g *Guard) describe(c Client) string {
+	switch name := nameOfToken(g.rules.Load().Tokens, c.Token); {
+	case name != "":
+		return fmt.Sprintf("token %q", name)
+	case c.User == nil || c.Plugin != "" || c.Certificate != "":
+		c.Address = "" // it has a place of its own
+		return c.String()
+	}
+	text := fmt.Sprintf("user %s (%d)", g.users.find(c.User.UID).name, c.User.UID)
+	if c.User.PID != 0 {
+		text += fmt.Sprintf(", pid %d", c.User.PID)
+	}
+	return text
+}
