@@ -1,28 +1,77 @@
 package monitor
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
-// method serves one call. Its result is encoded as JSON.
-type method func(*watch, shell.Call) (any, error)
+// method is one method of the Monitor.
+type method struct {
+	// access is the role that a caller needs. To write a variable the caller needs
+	// writeAccess, which is access.None for a method that is no variable.
+	access, writeAccess access.Role
+	// observable returns the callsign of the observable that a call is about, empty for
+	// all of them.
+	observable func(shell.Call) string
+	// serve returns the result, which is encoded as JSON.
+	serve func(*watch, shell.Call) (any, error)
+}
 
 // methods are the methods of Thunder's old interface, then of its new one, by name.
 var methods = map[string]method{
-	"status":        serveStatusRecords,
-	"restartlimits": serveSetRestartLimits,
-	"resetstats":    serveStatusRecordAndReset,
+	"status":        {access: access.Read, observable: indexOf, serve: serveStatusRecords},
+	"restartlimits": {access: access.Operate, observable: callsignInParams, serve: serveSetRestartLimits},
+	"resetstats":    {access: access.Operate, observable: callsignInParams, serve: serveStatusRecordAndReset},
 
-	"observables":      serveObservables,
-	"measurementdata":  serveStatistics,
-	"restartinglimits": serveGetOrSetRestartLimits,
-	"resetstatistics":  serveResetStatistics,
+	"observables":      {access: access.Read, observable: allObservables, serve: serveObservables},
+	"measurementdata":  {access: access.Read, observable: indexOf, serve: serveStatistics},
+	"restartinglimits": {access: access.Read, writeAccess: access.Operate, observable: indexOf, serve: serveGetOrSetRestartLimits},
+	"resetstatistics":  {access: access.Operate, observable: callsignInParams, serve: serveResetStatistics},
+}
+
+// NeededAccess returns the role that a caller needs for a call of the Monitor with that
+// callsign, and what the call is about: the observable that the call names, else the
+// Monitor. A method that the Monitor does not have needs access.Read, and then fails.
+func NeededAccess(callsign string, c shell.Call) (access.Role, access.Target) {
+	about := access.Target{Callsign: callsign, Method: c.Method}
+	m, ok := methods[c.Method]
+	if !ok {
+		return access.Read, about
+	}
+	about.Callsign = cmp.Or(m.observable(c), callsign)
+	if m.writeAccess != access.None && isWrite(c) {
+		return m.writeAccess, about
+	}
+	return m.access, about
+}
+
+// indexOf returns the index of a call.
+func indexOf(c shell.Call) string { return c.Index }
+
+// allObservables returns "": the call is about every observable.
+func allObservables(shell.Call) string { return "" }
+
+// callsignInParams returns the parameter callsign of a call, read as the method reads it;
+// empty if the parameters are wrong, which the method says.
+func callsignInParams(c shell.Call) (callsign string) {
+	var given map[string]json.RawMessage
+	if json.Unmarshal(c.Params, &given) == nil {
+		_ = json.Unmarshal(given["callsign"], &callsign)
+	}
+	return callsign
+}
+
+// isWrite reports whether a call of a variable writes it.
+func isWrite(c shell.Call) bool {
+	params := string(c.Params)
+	return params != "" && params != "null" && params != "{}"
 }
 
 // badRequestError returns the error for a caller whose parameters are wrong.
@@ -158,7 +207,7 @@ func serveGetOrSetRestartLimits(w *watch, c shell.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if params := string(c.Params); params == "" || params == "null" || params == "{}" {
+	if !isWrite(c) {
 		return o.restartLimitsForClients(), nil
 	}
 	var l *limits

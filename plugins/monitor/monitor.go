@@ -125,7 +125,7 @@ func (m *monitor) Stop(ctx context.Context) error {
 // Invoke serves a method of the Monitor. The error is shell.ErrUnknownMethod,
 // shell.ErrUnavailable before Initialize and after Stop, or a *shell.PluginError.
 func (m *monitor) Invoke(_ context.Context, c shell.Call) (json.RawMessage, error) {
-	serve, ok := methods[c.Method]
+	called, ok := methods[c.Method]
 	if !ok {
 		return nil, shell.ErrUnknownMethod
 	}
@@ -135,7 +135,7 @@ func (m *monitor) Invoke(_ context.Context, c shell.Call) (json.RawMessage, erro
 	if w == nil {
 		return nil, shell.ErrUnavailable
 	}
-	result, err := serve(w, c)
+	result, err := called.serve(w, c)
 	if err != nil {
 		return nil, err
 	}
