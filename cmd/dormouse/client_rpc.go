@@ -79,14 +79,15 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	if err != nil {
 		return nil, c.noAnswerError(ctx, err)
 	}
-	if response.StatusCode == http.StatusForbidden {
-		return nil, fmt.Errorf("the host at %s refuses: %s", c.address, strings.TrimSpace(string(text)))
-	}
 	var answer struct {
 		Result json.RawMessage `json:"result"`
 		Error  *remoteError    `json:"error"`
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
+	err = json.Unmarshal(text, &answer)
+	switch refused := response.StatusCode == http.StatusForbidden || response.StatusCode == http.StatusUnauthorized; {
+	case err != nil && refused:
+		return nil, fmt.Errorf("the host at %s refuses: %s", c.address, strings.TrimSpace(string(text)))
+	case err != nil:
 		return nil, fmt.Errorf("cannot understand %s, is it a Dormouse host? It answered %s: %.200s",
 			c.address, response.Status, strings.TrimSpace(string(text)))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"runtime/debug"
 
 	"dormouse/configs"
@@ -46,9 +47,11 @@ type reply struct {
 type outcome int
 
 const (
-	succeeded outcome = iota // also a batch, whatever its requests did
-	failed                   // the message was one request, and it failed
-	malformed                // the message is not a request
+	succeeded       outcome = iota // also a batch, whatever its requests did
+	failed                         // the message was one request, and it failed
+	malformed                      // the message is not a request
+	refused                        // the message was one request, and the caller's role is too low
+	unauthenticated                // the same, and the host does not know the caller
 )
 
 // answerMessage serves a message, which is one request or a batch, and returns the
@@ -89,12 +92,24 @@ func (f *Front) callAndAnswer(ctx context.Context, from caller, r jsonrpc.Reques
 	switch {
 	case err != nil:
 		answer := jsonrpc.Response{ID: r.ID, Error: dialect.ErrorFor(f.dialectOfCaller(from), err)}
-		return reply{answer.Append(nil), failed}
+		return reply{answer.Append(nil), failureOutcome(err)}
 	case r.ID == nil:
 		return reply{}
 	}
 	answer := jsonrpc.Response{ID: r.ID, Result: result}
 	return reply{body: answer.Append(make([]byte, 0, len(result)+len(r.ID)+40))}
+}
+
+// failureOutcome returns the outcome of a request that failed with err.
+func failureOutcome(err error) outcome {
+	switch refusalHTTPStatus(err) {
+	case http.StatusForbidden:
+		return refused
+	case http.StatusUnauthorized:
+		return unauthenticated
+	default:
+		return failed
+	}
 }
 
 // answerInvalidRequest answers a message that is not a request. An id that is not known is
@@ -140,10 +155,19 @@ func (f *Front) countAndCallMethod(ctx context.Context, from caller, r jsonrpc.R
 	if sh.Callsign() == configs.ControllerCallsign {
 		return f.callController(ctx, from, c)
 	}
-	if err := f.checkAccess(from, access.Call, access.Target{Callsign: sh.Callsign(), Method: c.Method}); err != nil {
+	return f.checkAccessAndCallInstance(ctx, from, sh, c)
+}
+
+// checkAccessAndCallInstance checks that the caller may call the method of the instance,
+// and passes the call on to it.
+func (f *Front) checkAccessAndCallInstance(ctx context.Context, from caller, sh *shell.Shell, c shell.Call) (json.RawMessage, error) {
+	needed, target := f.neededForInstance(sh, c)
+	if err := f.checkAccess(from, needed, target); err != nil {
 		return nil, err
 	}
-	return callPlugin(ctx, sh, c)
+	result, err := callPlugin(ctx, sh, c)
+	f.audit.LogChange(from.client, needed, []access.Target{target}, auditedResult(err))
+	return result, f.errorForCaller(from, target, err)
 }
 
 // findCommonMethod returns the method of that name that the host itself serves for

@@ -5,6 +5,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -54,7 +55,7 @@ func (f *Front) publishStateChangeIfAnnounced(t shell.Transition) {
 	}
 	f.events.queueForSubscribers(stateChange, paramsByIndex(t.Callsign,
 		marshalStateChange(t.Callsign, state, t.Reason), marshalStateChange("", state, t.Reason)))
-	f.publishAllEvent(t.Callsign, stateChange.event, jsonrpc.MustMarshal(changeParams{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
+	f.publishAllEvent(access.Read, t.Callsign, stateChange.event, jsonrpc.MustMarshal(changeParams{State: string(state), Reason: thunder.PascalCase(string(t.Reason))}))
 }
 
 // Notification sends an event of a plugin to the clients that registered for it with
@@ -73,7 +74,11 @@ func (f *Front) Notification(callsign string, n shell.Notification) {
 	f.events.queueForSubscribers(t, func(s subscription) (json.RawMessage, bool) {
 		return n.Params, n.Index == "" || n.Index == s.index
 	})
-	f.publishAllEvent(callsign, n.Event, n.Params)
+	needed := access.Call
+	if sh, ok := f.supervisor.Shell(callsign); ok && sh.IsBuiltIn() {
+		needed = access.Read
+	}
+	f.publishAllEvent(needed, callsign, n.Event, n.Params)
 }
 
 // Subsystems sends the subsystems that changed to their subscribers. A subscriber
@@ -129,14 +134,15 @@ func (f *Front) publishStateControlChange(t shell.Transition) {
 }
 
 // publishAllEvent sends an event of any callsign as the event all to the subscribers
-// of all events, in the dialect of each one's websocket.
-func (f *Front) publishAllEvent(callsign, event string, params json.RawMessage) {
+// of all events that have the role needed for the callsign, in the dialect of each one's
+// websocket.
+func (f *Front) publishAllEvent(needed access.Role, callsign, event string, params json.RawMessage) {
 	if !f.events.hasSubscribers(allEvents) {
 		return
 	}
 	whole := make(map[dialect.Dialect]json.RawMessage, 2)
 	f.events.queueForSubscribers(allEvents, func(s subscription) (json.RawMessage, bool) {
-		if s.index != "" && s.index != callsign {
+		if s.index != "" && s.index != callsign || !s.socket.hasRole(needed, callsign) {
 			return nil, false
 		}
 		d := s.socket.from.dialect

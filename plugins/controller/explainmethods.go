@@ -13,7 +13,7 @@ import (
 // Thunder has no such method.
 func explainMethods() []method {
 	return []method{{
-		name: "explain", access: access.Read, form: property, index: "the callsign",
+		name: "explain", access: access.Read, form: property, index: "the callsign", about: indexedInstance,
 		result: dialect.Explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
 		doc:    "Explains why an instance is awake or asleep, and what would stop a hibernation.",
 		errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},
@@ -30,7 +30,11 @@ func serveExplain(_ context.Context, r request) (any, error) {
 	if err != nil {
 		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
-	return explanationRecord(e), nil
+	x := explanationRecord(e)
+	if !r.seesDetailsOf(r.index) {
+		x = x.WithoutDetails()
+	}
+	return x, nil
 }
 
 // explanationRecord returns the supervisor's explanation as clients see it.

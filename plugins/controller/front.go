@@ -36,6 +36,10 @@ type Options struct {
 
 	// CanHibernate reports whether plugins can be hibernated on this host.
 	CanHibernate func() bool
+	// BuiltinAccess returns the role that a caller needs for a method of a built-in
+	// other than the Controller, access.None if clients may not call the method, and what
+	// the call is about. Nil: clients may call no such method.
+	BuiltinAccess func(*shell.Shell, shell.Call) (access.Role, access.Target)
 	// RestartsOf returns how often the host started an instance again after it had
 	// ended by itself.
 	RestartsOf func(callsign string) int
@@ -56,6 +60,7 @@ type Front struct {
 	strangers    zerolog.Logger // for what any client can cause; it drops most lines of many
 	limits       limits
 	access       *access.Guard
+	audit        *access.Audit
 	browserGuard browserGuard
 	dialect      dialect.Dialect // of clients for which neither the listener nor the URL names one
 	mux          *http.ServeMux
@@ -102,6 +107,7 @@ func New(o Options) *Front {
 		strangers:    o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Minute}),
 		limits:       defaultLimits(),
 		access:       o.Access,
+		audit:        access.NewAudit(o.Access, o.Log, "json-rpc"),
 		browserGuard: newBrowserGuard(o.Host),
 		dialect:      dialect.ByNameOrR4(o.Host.Dialect),
 		sockets:      make(map[*socket]bool),

@@ -69,8 +69,9 @@ func (f *Front) NewServer(dialectName configs.Dialect) *http.Server {
 	}
 }
 
-// ServeHTTP serves a request if the browser guard allows it, else answers 403; a client
-// of which nothing is known gets 401. After Close it answers 503.
+// ServeHTTP serves a request if the browser guard allows it, else answers 403. A client
+// without any role gets 401 if nothing is known of it, else 403. After Close ServeHTTP
+// answers 503.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !f.beginRequestUnlessClosed() {
 		http.Error(w, "the host is ending", http.StatusServiceUnavailable)
@@ -80,6 +81,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	connectionFromContext(r.Context()).noteActivity(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if why := f.browserGuard.refusalReason(r); why != "" {
+		f.audit.LogRejected(r.RemoteAddr, why)
 		http.Error(w, why, http.StatusForbidden)
 		return
 	}
@@ -87,15 +89,21 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Vary", "Origin")
 	}
-	if r.URL.Path != healthPath && r.Method != http.MethodOptions && !f.access.IsKnown(f.clientOf(r)) {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		http.Error(w, "the host does not know this client: send a token as \"Authorization: Bearer TOKEN\", or a client certificate", http.StatusUnauthorized)
+	if !isForEveryClient(r) && !f.mayReachOrRespond(w, caller{client: f.clientOf(r)}, "") {
 		return
 	}
 	if r.ContentLength != 0 { // also for bodies that no handler reads
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.bodyTime))
 	}
 	f.mux.ServeHTTP(w, r)
+}
+
+// isForEveryClient reports whether a request reaches its handler whatever the client's role
+// is: a health check, a browser's preflight request, and a POST of JSON-RPC, which is refused
+// in JSON.
+func isForEveryClient(r *http.Request) bool {
+	return r.URL.Path == healthPath || r.Method == http.MethodOptions ||
+		r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/jsonrpc")
 }
 
 // serveJSONRPCPath serves the paths below /jsonrpc: calls by POST, websockets, and the
@@ -105,21 +113,33 @@ func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 		f.serveUpgrade(w, r)
 		return
 	}
-	callsign, known := f.callsignOfPath(r)
-	switch {
-	case !known:
-		http.NotFound(w, r)
-	case r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "":
+	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
 		w.Header().Set("Access-Control-Allow-Headers", allowedHeaders)
 		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	from, known := f.callerOf(r)
+	switch {
+	case from.callsign != "" && !f.mayReachOrRespond(w, from, from.callsign):
+	case !known:
+		http.NotFound(w, r)
 	case r.Method != http.MethodPost:
 		f.respondMethodNotAllowed(w)
 	case !mayReadBody(r):
-		http.Error(w, "JSON-RPC from a web page needs the header Content-Type: application/json", http.StatusUnsupportedMediaType)
+		const why = "JSON-RPC from a web page needs the header Content-Type: application/json"
+		f.audit.LogRejected(r.RemoteAddr, why)
+		http.Error(w, why, http.StatusUnsupportedMediaType)
 	default:
-		f.serveJSONRPCPost(w, r, caller{client: f.clientOf(r), callsign: callsign})
+		f.serveJSONRPCPost(w, r, from)
 	}
+}
+
+// callerOf returns the sender of a request, with the callsign in its path. If that names no
+// instance, known is false.
+func (f *Front) callerOf(r *http.Request) (_ caller, known bool) {
+	callsign, known := f.callsignOfPath(r)
+	return caller{client: f.clientOf(r), callsign: callsign}, known
 }
 
 // isWebsocketUpgrade reports whether the request asks for a websocket.
@@ -128,14 +148,17 @@ func isWebsocketUpgrade(r *http.Request) bool {
 }
 
 // serveUpgrade turns the connection into a websocket, if the path names an instance or
-// none; else it answers 503.
+// none; else it answers 503. It refuses a client that has no role there.
 func (f *Front) serveUpgrade(w http.ResponseWriter, r *http.Request) {
-	callsign, known := f.callsignOfPath(r)
+	from, known := f.callerOf(r)
+	if from.callsign != "" && !f.mayReachOrRespond(w, from, from.callsign) {
+		return
+	}
 	if !known || r.PathValue("rest") != "" {
 		http.Error(w, "Could not find a correct service for this socket.", http.StatusServiceUnavailable)
 		return
 	}
-	f.upgradeAndServeWebsocket(w, r, callsign)
+	f.upgradeAndServeWebsocket(w, r, from)
 }
 
 // serveJSONRPCPost answers the JSON-RPC message in the body of a request: 405 if there is no
@@ -161,7 +184,9 @@ func (f *Front) serveJSONRPCPost(w http.ResponseWriter, r *http.Request, from ca
 		f.respond(w, http.StatusNoContent, "", nil)
 		return
 	}
-	f.respond(w, answer.outcome.httpStatus(spoken), rest.JSON, answer.body)
+	status := answer.outcome.httpStatus(spoken)
+	setChallenge(w, status)
+	f.respond(w, status, rest.JSON, answer.body)
 }
 
 // readBodyOrRespond returns the body of a request. If the body is too long or cannot be
@@ -216,6 +241,10 @@ func (o outcome) httpStatus(d dialect.Dialect) int {
 		return d.FailureHTTPStatus()
 	case malformed:
 		return http.StatusBadRequest
+	case refused:
+		return http.StatusForbidden
+	case unauthenticated:
+		return http.StatusUnauthorized
 	default:
 		return http.StatusOK
 	}

@@ -20,7 +20,7 @@ func instanceMethods() []method {
 	one := []parameter{{name: "callsign", optional: true, doc: "the instance, \"\" the Controller alone; all when absent"}}
 	return []method{
 		{
-			name: "clone", access: access.Admin, missingParam: thunder.BadRequest,
+			name: "clone", access: access.Admin, about: cloneAndSource, missingParam: thunder.BadRequest,
 			params: []parameter{
 				{name: "callsign", doc: "the instance whose configuration is taken"},
 				{name: "newcallsign", doc: "the callsign of the new instance"},
@@ -38,20 +38,20 @@ func instanceMethods() []method {
 			serve:  serveDestroy,
 		},
 		{
-			name: "configuration", access: access.Read, writeAccess: access.Admin, form: variable, index: "the instance",
-			result: json.RawMessage{}, returns: "the plugin's own configuration, null when it has none",
+			name: "configuration", access: access.Read, writeAccess: access.Admin, form: variable, index: "the instance", about: indexedInstance,
+			result: json.RawMessage{}, returns: "the plugin's own configuration, null when it has none; an empty object for callers below operate",
 			doc:    "The plugin's own configuration; with params, an object, it is replaced until the host ends, unless persist follows.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.IncompleteConfig, thunder.General, thunder.NotSupported},
 			serve:  serveGetOrSetConfiguration,
 		},
 		{
-			name: "persist", access: access.Admin, aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
+			name: "persist", access: access.Admin, about: persistedInstance, aliases: []string{"storeconfig"}, params: one, returns: "once it is on disk",
 			doc:    "Keeps changes of configurations across restarts of the host.",
 			errors: []thunder.ErrorNumber{thunder.General},
 			serve:  persistenceHandler((*supervisor.Supervisor).PersistConfiguration),
 		},
 		{
-			name: "restore", access: access.Admin, params: one, returns: "once it is on disk",
+			name: "restore", access: access.Admin, about: persistedInstance, params: one, returns: "once it is on disk",
 			doc:    "Forgets changes of configurations: the next activation uses the configuration files.",
 			errors: []thunder.ErrorNumber{thunder.General},
 			serve:  persistenceHandler((*supervisor.Supervisor).RestoreConfiguration),
@@ -96,7 +96,10 @@ func serveGetOrSetConfiguration(ctx context.Context, r request) (any, error) {
 	if !ok {
 		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
-	if len(sh.Config().Configuration) == 0 {
+	switch {
+	case !r.seesDetailsOf(r.index):
+		return json.RawMessage("{}"), nil
+	case len(sh.Config().Configuration) == 0:
 		return nil, nil
 	}
 	return sh.Config().ConfigurationJSON(), nil
@@ -122,16 +125,21 @@ func (r request) replaceConfigurationIfInactive(ctx context.Context) error {
 }
 
 // persistenceHandler returns the handler of a method that calls change, for the
-// instance in the parameter callsign or for all. An empty callsign is the Controller's.
-// Every error gets the number General.
+// instance in the parameter callsign or for all. Every error gets the number General.
 func persistenceHandler(change func(*supervisor.Supervisor, context.Context, string) error) func(context.Context, request) (any, error) {
 	return func(ctx context.Context, r request) (any, error) {
-		callsign, given := r.args["callsign"]
-		if given && callsign == "" {
-			callsign = configs.ControllerCallsign
-		}
-		return nil, renumberUnlessKept(change(r.front.supervisor, ctx, callsign), thunder.General)
+		return nil, renumberUnlessKept(change(r.front.supervisor, ctx, persistedInstance(r)[0]), thunder.General)
 	}
+}
+
+// persistedInstance returns the instance in the parameter callsign, "" for all instances if
+// the caller left it out. An empty callsign is the Controller's.
+func persistedInstance(r request) []string {
+	callsign, given := r.args["callsign"]
+	if given && callsign == "" {
+		callsign = configs.ControllerCallsign
+	}
+	return []string{callsign}
 }
 
 // serveReload reads the configuration files again, and answers with one line for each

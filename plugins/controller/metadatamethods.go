@@ -23,8 +23,8 @@ import (
 func metadataMethods() []method {
 	return []method{
 		{
-			name: "services", access: access.Read, aliases: []string{"status"}, form: property, index: "the instance",
-			result: []dialect.Record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history",
+			name: "services", access: access.Read, aliases: []string{"status"}, form: property, index: "the instance", about: indexedInstance,
+			result: []dialect.Record{}, returns: "a record of each instance, sorted by callsign; of one alone also its history; without configuration, paths and failures for callers below operate",
 			doc:    "The instances and their states.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey},
 			serve:  serveStatus,
@@ -49,20 +49,20 @@ func metadataMethods() []method {
 		},
 		{
 			name: "environment", access: access.Read, form: property, index: "the variable",
-			result: "", returns: "its value",
+			result: "", returns: "its value, empty for callers below operate",
 			doc:    "A variable of the host's environment, if the configuration lists it.",
 			errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},
 			serve:  serveEnvironment,
 		},
 		{
 			name: "links", access: access.Read, form: property,
-			result: []connectionRecord{}, returns: "the connections, oldest first",
+			result: []connectionRecord{}, returns: "the connections, oldest first; their addresses only for callers from operate on",
 			doc:   "The connections over HTTP and websockets.",
 			serve: serveLinks,
 		},
 		{
 			name: "proxies", access: access.Read, form: property, index: "the name of a link",
-			result: []Proxy{}, returns: "the interfaces; their origin only without an index",
+			result: []Proxy{}, returns: "the interfaces; their origin only without an index, for callers from operate on",
 			doc:    "The interfaces of plugins that native clients use.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey},
 			serve:  serveProxies,
@@ -136,6 +136,9 @@ func serveEnvironment(_ context.Context, r request) (any, error) {
 	if !set || !slices.Contains(r.front.options.Host.Environment, r.index) {
 		return nil, thunder.NewError(thunder.UnknownKey, nil)
 	}
+	if !r.seesDetailsOf("") {
+		return "", nil
+	}
 	return value, nil
 }
 
@@ -153,7 +156,13 @@ type Proxy struct {
 
 // serveLinks answers with the open connections of clients, oldest first.
 func serveLinks(_ context.Context, r request) (any, error) {
-	return r.front.connections.records(r.front.limits.pingEvery), nil
+	all := r.front.connections.records(r.front.limits.pingEvery)
+	if !r.seesDetailsOf("") {
+		for i := range all {
+			all[i].Remote = ""
+		}
+	}
+	return all, nil
 }
 
 // serveProxies answers with all proxies, or with those of the connection that the index
@@ -163,15 +172,16 @@ func serveProxies(_ context.Context, r request) (any, error) {
 	if r.front.options.Proxies != nil {
 		all = append(all, r.front.options.Proxies()...)
 	}
-	if r.index == "" {
-		return all, nil
+	if r.index != "" {
+		all = slices.DeleteFunc(all, func(p Proxy) bool { return p.Link != r.index })
+		if len(all) == 0 {
+			return nil, thunder.NewError(thunder.UnknownKey, nil)
+		}
 	}
-	all = slices.DeleteFunc(all, func(p Proxy) bool { return p.Link != r.index })
-	if len(all) == 0 {
-		return nil, thunder.NewError(thunder.UnknownKey, nil)
-	}
-	for i := range all {
-		all[i].Client = ""
+	if r.index != "" || !r.seesDetailsOf("") {
+		for i := range all {
+			all[i].Client = ""
+		}
 	}
 	return all, nil
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,9 @@ type method struct {
 	access, writeAccess access.Role
 	form                form
 	params              []parameter
+	// about returns the callsigns of the instances that a request is about, "" for the
+	// host or all of them. nil: the instance that was called, or the parameter callsign.
+	about func(request) []string
 	// index says what may follow "@" in the name; empty if an index is ignored.
 	index string
 	// result is a value of the type that serve returns, nil for null; returns
@@ -75,12 +79,13 @@ const (
 
 // request is one call of a method that the host itself serves.
 type request struct {
-	front *Front
-	from  caller
-	shell *shell.Shell    // the instance that was called; nil for methods of the Controller
-	index string          // the text after "@" in the name, often empty
-	args  arguments       // the parameters of an object, if the method takes one
-	raw   json.RawMessage // the parameters as the caller sent them, nil without any
+	front  *Front
+	from   caller
+	method string          // the method's name in the table
+	shell  *shell.Shell    // the instance that was called; nil for methods of the Controller
+	index  string          // the text after "@" in the name, often empty
+	args   arguments       // the parameters of an object, if the method takes one
+	raw    json.RawMessage // the parameters as the caller sent them, nil without any
 }
 
 // dialect returns the dialect of the answer.
@@ -108,23 +113,39 @@ func methodsByNameAndAlias(table []method) map[string]*method {
 }
 
 // checkAccessAndServe parses the parameters, checks that the caller may call the method
-// with them, serves the request and returns the result as JSON, nil for null.
+// with them, serves the request and returns the result as JSON, nil for null. A caller
+// without the role is told so first, whatever is wrong with the parameters.
 func (m *method) checkAccessAndServe(ctx context.Context, r request) (json.RawMessage, error) {
+	r.method = m.name
+	var wrong error
 	if m.form == action && len(m.params) > 0 || m.form == objectOrOther && bytes.HasPrefix(r.raw, []byte("{")) {
-		args, err := m.parseArguments(r.raw)
-		if err != nil {
-			return nil, err
-		}
-		r.args = args
+		r.args, wrong = m.parseArguments(r.raw)
 	}
-	if err := r.front.checkAccess(r.from, m.neededRole(r), r.target(m)); err != nil {
+	needed, targets := m.neededRole(r), m.targets(r)
+	if err := r.front.checkAccess(r.from, needed, targets...); err != nil {
 		return nil, err
+	}
+	if wrong != nil {
+		return nil, wrong
 	}
 	result, err := m.serve(ctx, r)
-	if err != nil || result == nil {
-		return nil, err
+	r.front.audit.LogChange(r.from.client, needed, targets, auditedResult(err))
+	switch {
+	case err != nil:
+		return nil, r.front.errorForCaller(r.from, targets[0], err)
+	case result == nil:
+		return nil, nil
 	}
 	return jsonrpc.MustMarshal(result), nil
+}
+
+// auditedResult returns the result of a call for the audit: "done", or the name of the
+// error's number. The error's text may hold what the caller sent.
+func auditedResult(err error) string {
+	if err == nil {
+		return "done"
+	}
+	return cmp.Or(thunder.NumberOrPluginCode(err).Name(), thunder.General.Name())
 }
 
 // arguments holds the parameters that the caller gave, as text, by name.
@@ -136,8 +157,8 @@ func (a arguments) durationOrZero(name string) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// parseArguments returns the parameters of a call, or an error for the caller if they
-// do not fit the method's.
+// parseArguments returns the parameters of a call. If they do not fit the method's, it
+// returns those before the first that does not fit, and an error for the caller.
 func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 	var fields map[string]json.RawMessage
 	if raw != nil {
@@ -151,7 +172,7 @@ func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 		value, given := fields[p.name]
 		switch {
 		case !given && !p.optional:
-			return nil, thunder.NewError(m.missingParam, fmt.Errorf("the parameter %q is missing: %s", p.name, p.doc))
+			return args, thunder.NewError(m.missingParam, fmt.Errorf("the parameter %q is missing: %s", p.name, p.doc))
 		case !given:
 			continue
 		}
@@ -161,7 +182,7 @@ func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
 			if own, ok := errors.AsType[*thunder.Error](err); ok {
 				n = own.Number
 			}
-			return nil, thunder.NewError(n, fmt.Errorf("the parameter %q is %w", p.name, err))
+			return args, thunder.NewError(n, fmt.Errorf("the parameter %q is %w", p.name, err))
 		}
 		args[p.name] = argument
 	}

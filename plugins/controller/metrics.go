@@ -9,12 +9,18 @@ import (
 	"strings"
 	"sync"
 
+	"dormouse/plugins/access"
 	"dormouse/shell"
 )
 
 // serveMetrics answers Prometheus with the present figures of the host and of each
-// instance.
-func (f *Front) serveMetrics(w http.ResponseWriter, _ *http.Request) {
+// instance. The client needs the role access.Read.
+func (f *Front) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	from, _ := f.callerOf(r)
+	if err := f.checkAccess(from, access.Read, access.Target{Method: "metrics"}); err != nil {
+		respondRefusal(w, err)
+		return
+	}
 	var m metricsText
 	f.writeHostMetrics(&m)
 	f.writeInstanceMetrics(&m)

@@ -164,8 +164,12 @@ Each method names the access that its caller needs. Each access includes those b
 | operate | to move instances along their lifecycle |
 | admin | to change which instances there are, their configuration, and the host |
 
-Today every client that reaches the host over a loopback address has all of them. A call
-without the access that it needs would fail with PRIVILIGED_REQUEST.
+[Security](security.md) says which client has which. A call without the access that it needs
+fails with PRIVILIGED_REQUEST: ~data.cause~ names the access that is missing and how the operator
+grants it. Over HTTP its status is 401 if the host does not know the client, else 403, in both
+dialects. What a call is about is the instance that was called, or that its parameters or its
+index name. Below operate the members that hold configuration, environment, paths, texts of
+failures and addresses of other clients are empty.
 
 The host accepts more than JSON-RPC 2.0: ~jsonrpc~ may be missing, ~params~ may be anything that
 the method takes. An id is a number in any spelling, or a string, or null, and comes

@@ -26,14 +26,15 @@ func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 		f.respond(w, http.StatusNoContent, "", nil)
 		return
 	}
-	named, _ := f.callsignOfPath(r)
-	callsign := cmp.Or(named, configs.ControllerCallsign)
+	from, _ := f.callerOf(r)
+	callsign := cmp.Or(from.callsign, configs.ControllerCallsign)
 	name, argument, _ := strings.Cut(r.PathValue("rest"), "/")
 	switch {
+	case !f.mayReachOrRespond(w, from, callsign):
 	case name == "UI" && isGetOrHead(r):
 		f.serveWebUI(w, r, callsign, argument)
 	case callsign == configs.ControllerCallsign:
-		f.serveControllerREST(w, r, name, argument)
+		f.serveControllerREST(w, r, from, name, argument)
 	default:
 		w.Header().Set("Cache-Control", "no-store")
 		noREST := &rest.Error{Status: http.StatusServiceUnavailable, Text: "The requested service is not loaded."}
@@ -48,7 +49,7 @@ func isGetOrHead(r *http.Request) bool {
 
 // serveControllerREST answers a REST request to the Controller, for a resource and the
 // rest of the path. A plugin has no REST interface.
-func (f *Front) serveControllerREST(w http.ResponseWriter, r *http.Request, resourceName, argument string) {
+func (f *Front) serveControllerREST(w http.ResponseWriter, r *http.Request, from caller, resourceName, argument string) {
 	verb := r.Method
 	if verb == http.MethodHead {
 		verb = http.MethodGet
@@ -69,8 +70,8 @@ func (f *Front) serveControllerREST(w http.ResponseWriter, r *http.Request, reso
 		http.Error(w, "Bad request.", http.StatusBadRequest)
 		return
 	}
-	spoken, err := f.dialectOfRequest(r)
-	if err != nil {
+	var err error
+	if from.dialect, err = f.dialectOfRequest(r); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -78,17 +79,18 @@ func (f *Front) serveControllerREST(w http.ResponseWriter, r *http.Request, reso
 	if !ok {
 		return
 	}
-	ctx, client := r.Context(), f.clientOf(r)
+	ctx := r.Context()
 	f.respondREST(w, resource.Serve(rest.Request{
 		Argument: strings.TrimSuffix(argument, "/"), Query: r.URL.Query(), Body: body,
 		Call: func(method, index string, params json.RawMessage) (json.RawMessage, error) {
-			return f.callController(ctx, caller{client: client, dialect: spoken}, shell.Call{Method: method, Index: index, Params: params})
+			return f.callController(ctx, from, shell.Call{Method: method, Index: index, Params: params})
 		},
 	}))
 }
 
 // respondREST sends the response of a REST request.
 func (f *Front) respondREST(w http.ResponseWriter, r rest.Response) {
+	setChallenge(w, r.Status)
 	f.respond(w, r.Status, r.ContentType, r.Body)
 }
 

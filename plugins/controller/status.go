@@ -26,13 +26,21 @@ func serveStatus(_ context.Context, r request) (any, error) {
 		one := r.front.instanceRecord(st)
 		one.History = historyRecords(st)
 		one.Why = r.front.supervisor.ExplainBriefly(r.index)
-		return r.dialect().StatusByCallsign(one), nil
+		return r.dialect().StatusByCallsign(r.recordForCaller(one)), nil
 	}
 	all := []any{}
 	for _, sh := range r.front.supervisor.Shells() {
-		all = append(all, r.dialect().StatusInList(r.front.instanceRecord(sh.Status())))
+		all = append(all, r.dialect().StatusInList(r.recordForCaller(r.front.instanceRecord(sh.Status()))))
 	}
 	return all, nil
+}
+
+// recordForCaller returns the record, without its details if the caller may not see them.
+func (r request) recordForCaller(record dialect.Record) dialect.Record {
+	if r.seesDetailsOf(record.Callsign) {
+		return record
+	}
+	return record.WithoutDetails()
 }
 
 // instanceRecord returns the status of an instance as clients see it, without its

@@ -48,14 +48,14 @@ func subscriptionMethods() []method {
 	}
 	return []method{
 		{
-			name: "register", access: access.Call, params: params, missingParam: thunder.InvalidParameter, index: "what the event must be about",
+			name: "register", access: access.Call, about: subscribedInstance, params: params, missingParam: thunder.InvalidParameter, index: "what the event must be about",
 			result: acknowledgement{}, returns: "once it is registered; refused over plain HTTP, where there is no channel for notifications",
 			doc:    "Subscribes this websocket to an event. It then gets notifications with the method id.event.",
 			errors: []thunder.ErrorNumber{thunder.FailedRegistered, thunder.InvalidParameter, thunder.NotSupported},
 			serve:  serveRegister,
 		},
 		{
-			name: "unregister", access: access.Call, params: params, missingParam: thunder.InvalidParameter, index: "as it was registered",
+			name: "unregister", access: access.Call, about: subscribedInstance, params: params, missingParam: thunder.InvalidParameter, index: "as it was registered",
 			result: acknowledgement{}, returns: "once it is ended",
 			doc:    "Ends a subscription.",
 			errors: []thunder.ErrorNumber{thunder.FailedUnregistered, thunder.InvalidParameter},

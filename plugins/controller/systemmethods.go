@@ -23,7 +23,7 @@ import (
 func systemMethods() []method {
 	return []method{
 		{
-			name: "delete", access: access.Admin, missingParam: thunder.BadRequest, returns: "once it is deleted",
+			name: "delete", access: access.Admin, about: instanceOfPath, missingParam: thunder.BadRequest, returns: "once it is deleted",
 			params: []parameter{{name: "path", doc: "a file or directory of the Controller's, or as Callsign/name one of that instance, below its persistent directory"}},
 			doc:    "Deletes a file that the Controller or an instance keeps.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.PrivilegedRequest, thunder.DestructionFailed},

@@ -7,6 +7,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -14,11 +15,21 @@ import (
 
 // findTarget returns the instance that a call is for: the one that its method names, or if
 // that is none the one in the caller's path, or else the Controller. The error is
+// PrivilegedRequest if the caller has no role there, whether or not the instance exists;
 // UnknownMethod if method and path name different instances, NotExist, or InvalidSignature
 // for a version that the host does not serve.
 func (f *Front) findTarget(from caller, d jsonrpc.Designator) (*shell.Shell, error) {
 	named := cmp.Or(d.Callsign, from.callsign, configs.ControllerCallsign)
 	sh, version, found := f.findInstance(f.dialectOfCaller(from), named)
+	reached := access.Target{Callsign: named, Method: d.Method}
+	if found {
+		reached.Callsign = sh.Callsign()
+	}
+	if reached.Callsign != configs.ControllerCallsign { // its methods have their own checks
+		if err := f.checkReaches(from, reached); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case from.callsign != "" && named != from.callsign && (!found || sh.Callsign() != from.callsign):
 		return nil, thunder.NewError(thunder.UnknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, named))

@@ -39,10 +39,10 @@ type socket struct {
 	subscriptions int // guarded by the front's subscribers
 }
 
-// upgradeAndServeWebsocket turns the connection into a websocket for the instance of that
-// callsign, and serves it until it ends. If the front is closed or full,
+// upgradeAndServeWebsocket turns the connection into a websocket for the instance in the
+// caller's path, and serves it until it ends. If the front is closed or full,
 // upgradeAndServeWebsocket closes the websocket at once.
-func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request, callsign string) {
+func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request, from caller) {
 	spoken, err := f.dialectOfRequest(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -54,7 +54,8 @@ func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request,
 		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
 	}
 	s.connection = connectionFromContext(r.Context())
-	s.from = caller{s, f.clientOf(r), callsign, spoken}
+	from.socket, from.dialect = s, spoken
+	s.from = from
 	defer f.connections.removeIfWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()

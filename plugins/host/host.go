@@ -139,7 +139,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		Plugins:          config.Plugins,
 		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
 		Log:              h.log,
-		Classes:          map[string]supervisor.Class{monitor.Class: h.newMonitorBackend},
+		Classes:          h.builtinClasses(),
 		Subsystems:       config.Host.Subsystems,
 		Backend:          h.newProcessBackend,
 		AutoSleep:        supervisor.AutoSleep{Rules: config.Hibernate.Tiers},
@@ -153,10 +153,11 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	if !o.private {
 		h.Front = controller.New(controller.Options{
 			Host: config.Host, Log: h.log, Version: o.Version, Access: h.Access,
-			CanHibernate: o.Hibernates,
-			RestartsOf:   func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
-			Proxies:      h.nativeClientProxies,
-			Reload:       o.Reload,
+			CanHibernate:  o.Hibernates,
+			BuiltinAccess: h.builtinAccess,
+			RestartsOf:    func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
+			Proxies:       h.nativeClientProxies,
+			Reload:        o.Reload,
 		})
 		s.Builtins = []supervisor.Builtin{h.Front.Builtin()}
 	}
@@ -177,6 +178,40 @@ func (h *Host) newProcessBackend(config func() configs.Plugin, sink shell.Sink) 
 		return h.options.WrapBackend(b)
 	}
 	return b
+}
+
+// builtinClass is a class of built-ins.
+type builtinClass struct {
+	backend supervisor.Class
+	// access returns the role that a caller needs for a call of the instance with that
+	// callsign, and what the call is about.
+	access func(callsign string, c shell.Call) (access.Role, access.Target)
+}
+
+// builtins returns the classes of built-ins by their names in the configuration.
+func (h *Host) builtins() map[string]builtinClass {
+	return map[string]builtinClass{
+		monitor.Class: {h.newMonitorBackend, monitor.NeededAccess},
+	}
+}
+
+// builtinClasses returns the classes of built-ins for the supervisor.
+func (h *Host) builtinClasses() map[string]supervisor.Class {
+	classes := make(map[string]supervisor.Class)
+	for name, class := range h.builtins() {
+		classes[name] = class.backend
+	}
+	return classes
+}
+
+// builtinAccess returns the role that a caller needs for a call of a built-in, and what the
+// call is about. No role suffices for a class that does not say.
+func (h *Host) builtinAccess(sh *shell.Shell, c shell.Call) (access.Role, access.Target) {
+	class, ok := h.builtins()[sh.Config().Builtin]
+	if !ok || class.access == nil {
+		return access.None, access.Target{Callsign: sh.Callsign(), Method: c.Method}
+	}
+	return class.access(sh.Callsign(), c)
 }
 
 // newMonitorBackend returns the backend of an instance of the class Monitor.

@@ -79,6 +79,32 @@ func WithNumber(err error) *Error {
 	return &Error{General, err}
 }
 
+// WithoutDetails returns err, which is not nil, for a client that may not see paths,
+// configuration or a plugin's output: the number stays, and of the host's own errors the
+// sentinel. A plugin's answer and what is wrong with the request stay as they are.
+func WithoutDetails(err error) error {
+	numbered, ok := errors.AsType[*Error](err)
+	if _, answered := errors.AsType[*shell.PluginError](err); answered && !ok {
+		return err
+	}
+	if !ok {
+		numbered = WithNumber(err)
+	}
+	for _, sentinel := range sentinels {
+		switch {
+		case !errors.Is(err, sentinel.err):
+		case sentinel.number == InvalidParameter, sentinel.number == UnknownMethod:
+			return numbered
+		default:
+			return &Error{numbered.Number, sentinel.err}
+		}
+	}
+	if numbered.Number == General {
+		return &Error{General, nil}
+	}
+	return numbered
+}
+
 // WithCallNumber returns err, the error of a call to a plugin, with a number as WithNumber
 // does. If the instance is not active the number is CallNotActive, or CallHibernated.
 func WithCallNumber(err error) *Error {

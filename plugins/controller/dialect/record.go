@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"encoding/json"
+	"slices"
 
 	"dormouse/shell"
 	"dormouse/statecontrol"
@@ -23,6 +24,19 @@ type Record struct {
 	ProcessedRequests                     int64
 	Observers                             int
 	Additions
+}
+
+// WithoutDetails returns the record without what only operators may see: configuration,
+// paths, and texts that may hold either or a plugin's output. These members are empty.
+func (r Record) WithoutDetails() Record {
+	r.Locator, r.WebUI, r.Communicator = "", "", ""
+	r.Configuration = json.RawMessage("{}")
+	r.Error, r.Why = "", ""
+	r.History = slices.Clone(r.History)
+	for i := range r.History {
+		r.History[i].Error = ""
+	}
+	return r
 }
 
 // Additions are the members of a record that Thunder's records do not have. They are
@@ -102,4 +116,12 @@ type NextSleep struct {
 	At      string `json:"at"`
 	Because string `json:"because"`
 	DryRun  bool   `json:"dryrun,omitempty"`
+}
+
+// WithoutDetails returns the explanation without the texts that may hold paths or a plugin's
+// output.
+func (e Explanation) WithoutDetails() Explanation {
+	e.Why, e.Keeps = "", nil
+	e.Obstacle, e.Failure, e.Cold = "", "", ""
+	return e
 }

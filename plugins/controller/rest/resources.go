@@ -3,10 +3,12 @@ package rest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"dormouse/configs"
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/supervisor"
 )
@@ -193,7 +195,8 @@ func (r Request) rebootMachine() (any, error) {
 // deleteFile deletes the file in the path, below the persistent directories.
 func (r Request) deleteFile() (any, error) {
 	_, err := r.Call("delete", "", jsonrpc.MustMarshal(object{"path": r.Argument}))
-	if err != nil && thunder.WithNumber(err).Number == thunder.PrivilegedRequest {
+	_, refused := errors.AsType[*access.Refusal](err)
+	if err != nil && !refused && thunder.WithNumber(err).Number == thunder.PrivilegedRequest {
 		return nil, &Error{http.StatusBadRequest, "incorrect path"}
 	}
 	return nil, err

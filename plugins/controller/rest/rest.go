@@ -10,6 +10,7 @@ import (
 	"net/url"
 
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 )
 
@@ -91,6 +92,9 @@ func restErrorOf(err error) *Error {
 		return e
 	}
 	numbered := thunder.WithNumber(err)
+	if refusal, ok := errors.AsType[*access.Refusal](err); ok && refusal.IsUnauthenticated() {
+		return &Error{http.StatusUnauthorized, numbered.Error()}
+	}
 	status, known := statuses[numbered.Number]
 	if !known {
 		status = http.StatusInternalServerError
