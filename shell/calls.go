@@ -112,6 +112,14 @@ func (s *Shell) admitOrHold(messageBytes int, waitsForStart bool) (end context.C
 	return nil, held, err
 }
 
+// DeliversCalls reports whether a call that comes now is delivered, at once or when the
+// instance has been started or woken.
+func (s *Shell) DeliversCalls() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.startExpected || s.state.TakesCalls() || s.state.HoldsCalls() && s.Config().OnCall == configs.OnCallWake
+}
+
 // enterProbeIfActive counts a probe (health, Exists) as in flight if the instance is
 // active, and otherwise returns ErrHibernated or ErrUnavailable. It never wakes the
 // instance or waits for it. The probe must be given up when the returned context ends.

@@ -8,13 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
@@ -158,11 +159,8 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 	if e.ownCallsign == "" {
 		controllerpb.RegisterControllerServer(s, controllerService{endpoint: e})
 	}
-	serving := health.NewServer()
-	for name := range s.GetServiceInfo() {
-		serving.SetServingStatus(name, grpc_health_v1.HealthCheckResponse_SERVING)
-	}
-	grpc_health_v1.RegisterHealthServer(s, serving)
+	grpc_health_v1.RegisterHealthServer(s, healthService{endpoint: e})
+	e.hostServices = slices.Sorted(maps.Keys(s.GetServiceInfo()))
 	return s
 }
 

@@ -21,6 +21,8 @@ type endpoint struct {
 	// ownCallsign is the instance whose plugin uses the socket, empty for native
 	// clients.
 	ownCallsign string
+	// hostServices are the names of the host's own services on the socket, sorted.
+	hostServices []string
 }
 
 // callsignFromMetadata returns the callsign in the metadata of a call, empty if there

@@ -87,14 +87,19 @@ func (s shellService) Interfaces(ctx context.Context, _ *shellpb.InterfacesReque
 	if err != nil {
 		return nil, err
 	}
+	return &shellpb.InterfacesResponse{Services: servicesOf(sh)}, nil
+}
+
+// servicesOf returns the gRPC services of the instance, nil before it is initialized.
+func servicesOf(sh *shell.Shell) []string {
 	st := sh.BriefStatus()
 	switch {
 	case !st.State.IsInitialized():
-		return &shellpb.InterfacesResponse{}, nil
+		return nil
 	case isBuiltinExceptController(sh):
-		return &shellpb.InterfacesResponse{Services: []string{shellpb.DispatcherService}}, nil
+		return []string{shellpb.DispatcherService}
 	default:
-		return &shellpb.InterfacesResponse{Services: st.Information.Services}, nil
+		return st.Information.Services
 	}
 }
 
