@@ -34,6 +34,10 @@ const (
 	maxStreams        = 256       // calls on one connection
 	streamWindow      = 256 << 10 // unread bytes of one call
 	connectionWindow  = 1 << 20   // unread bytes on one connection
+
+	// maxReceived is the size in bytes of the largest message that the host itself refuses,
+	// with Thunder's number. gRPC cuts larger ones off without a number.
+	maxReceived = 4 * shellpb.MaxMessage
 )
 
 // Options holds what New needs to make a Communicator.
@@ -143,8 +147,8 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 	s := grpc.NewServer(
 		grpc.Creds(connections),
 		grpc.ForceServerCodecV2(codec{}),
-		grpc.UnknownServiceHandler(e.forwardToInstance),
-		grpc.MaxRecvMsgSize(shellpb.MaxMessage),
+		grpc.UnknownServiceHandler(numberedStream(e.forwardToInstance)),
+		grpc.MaxRecvMsgSize(maxReceived),
 		grpc.MaxSendMsgSize(shellpb.MaxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.InitialWindowSize(streamWindow),
@@ -154,12 +158,13 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(e.ownCallsign == ""),
 	)
-	shellpb.RegisterShellServer(s, shellService{endpoint: e})
-	statecontrolpb.RegisterStateControlServer(s, stateControlService{endpoint: e})
+	numbered := numberedRegistrar{s}
+	shellpb.RegisterShellServer(numbered, shellService{endpoint: e})
+	statecontrolpb.RegisterStateControlServer(numbered, stateControlService{endpoint: e})
 	if e.ownCallsign == "" {
-		controllerpb.RegisterControllerServer(s, controllerService{endpoint: e})
+		controllerpb.RegisterControllerServer(numbered, controllerService{endpoint: e})
 	}
-	grpc_health_v1.RegisterHealthServer(s, healthService{endpoint: e})
+	grpc_health_v1.RegisterHealthServer(numbered, healthService{endpoint: e})
 	e.hostServices = slices.Sorted(maps.Keys(s.GetServiceInfo()))
 	return s
 }

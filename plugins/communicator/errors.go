@@ -20,8 +20,9 @@ var (
 	errReserved   = statusWithNumber(thunder.PrivilegedRequest, "only the host may call this")
 	errNoGRPC     = statusWithNumber(thunder.NotSupported, "a part of the host serves no gRPC of its own")
 	errNoMessage  = statusWithNumber(thunder.BadRequest, "a unary call has one message, this one has none")
-	errTooSlow    = status.Error(codes.ResourceExhausted, "the watcher reads too slowly and has lost track; watch anew")
-	errEnding     = status.Error(codes.Unavailable, "the host is ending")
+	errTooLarge   = shellpb.ErrorWithDetail(codes.ResourceExhausted, fmt.Sprintf("the message has more than %d bytes", shellpb.MaxMessage), &shellpb.Error{Code: int32(thunder.InvalidInputLength)})
+	errTooSlow    = shellpb.ErrorWithDetail(codes.ResourceExhausted, "the watcher reads too slowly and has lost track; watch anew", &shellpb.Error{Code: int32(thunder.Aborted)})
+	errEnding     = statusWithNumber(thunder.Unavailable, "the host is ending")
 )
 
 // statusCodes is the gRPC code of each number. Numbers without one get Unknown.
@@ -44,6 +45,24 @@ var statusCodes = map[thunder.ErrorNumber]codes.Code{
 	thunder.UnknownMethod:     codes.Unimplemented,
 	thunder.InvalidParameter:  codes.InvalidArgument,
 	thunder.Aborted:           codes.Canceled,
+}
+
+// numbers is the number of each gRPC code, for errors that have none: those of gRPC itself,
+// and a plugin's own. Codes without one get General.
+var numbers = map[codes.Code]thunder.ErrorNumber{
+	codes.Canceled:           thunder.Aborted,
+	codes.InvalidArgument:    thunder.InvalidParameter,
+	codes.DeadlineExceeded:   thunder.TimedOut,
+	codes.NotFound:           thunder.NotExist,
+	codes.AlreadyExists:      thunder.DuplicateKey,
+	codes.PermissionDenied:   thunder.PrivilegedRequest,
+	codes.ResourceExhausted:  thunder.InvalidInputLength, // gRPC says so of a message that is too large
+	codes.FailedPrecondition: thunder.IllegalState,
+	codes.Aborted:            thunder.InProgress,
+	codes.OutOfRange:         thunder.InvalidRange,
+	codes.Unimplemented:      thunder.UnknownMethod,
+	codes.Unavailable:        thunder.Unavailable,
+	codes.Unauthenticated:    thunder.Unauthenticated,
 }
 
 // grpcCode returns the gRPC code of a number.
@@ -82,6 +101,26 @@ func statusFromForwardedCall(err error) error {
 		return answer.GRPCStatus().Err()
 	}
 	return statusFromError(err)
+}
+
+// withNumber returns an error as a gRPC status with Thunder's number: that of its gRPC code if
+// it has no details. A plugin's status with details of its own stays as it is, and nil stays nil.
+func withNumber(err error) error {
+	if err == nil {
+		return nil
+	}
+	s, isStatus := status.FromError(err)
+	if !isStatus {
+		s = status.FromContextError(err)
+	}
+	if len(s.Proto().GetDetails()) > 0 {
+		return s.Err()
+	}
+	number, known := numbers[s.Code()]
+	if !known {
+		number = thunder.General
+	}
+	return shellpb.ErrorWithDetail(s.Code(), s.Message(), &shellpb.Error{Code: int32(number)})
 }
 
 // statusWithNumber returns a gRPC status with Thunder's number.

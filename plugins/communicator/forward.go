@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"dormouse/plugins/thunder"
 	"dormouse/shell/shellpb"
 )
 
@@ -34,6 +35,9 @@ func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(in)
 	if isReservedMethod(method) {
 		return errReserved
+	}
+	if slices.Contains(e.hostServices, serviceOfMethod(method)) {
+		return statusWithNumber(thunder.UnknownMethod, "the host has no method "+method)
 	}
 	callsign, err := callsignFromMetadata(in.Context())
 	if err != nil {
@@ -164,14 +168,20 @@ func isUnaryCall(ctx context.Context, method string) bool {
 // isReservedMethod reports whether only the host may call the method of a plugin: those
 // of Plugin, of the hooks and of go-plugin, and the Dispatcher's Events.
 func isReservedMethod(method string) bool {
-	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	switch service {
+	switch service := serviceOfMethod(method); service {
 	case "dormouse.shell.v1.Plugin", shellpb.HooksService:
 		return true
 	case shellpb.DispatcherService:
 		return strings.HasSuffix(method, "/Events") // a plugin has one such stream, the host's
+	default:
+		return strings.HasPrefix(service, "plugin.") // go-plugin's services
 	}
-	return strings.HasPrefix(service, "plugin.") // go-plugin's services
+}
+
+// serviceOfMethod returns the service in the full name of a method.
+func serviceOfMethod(method string) string {
+	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	return service
 }
 
 // outgoingWithoutHopMetadata returns the context of a forwarded call: the caller's,

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 
 	"google.golang.org/grpc/peer"
 )
@@ -51,8 +50,7 @@ func countCallUnderWay(ctx context.Context, method, callsign string) (end func()
 	if !ok {
 		return func() {}
 	}
-	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	what := calledService{service, callsign}
+	what := calledService{serviceOfMethod(method), callsign}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.callsUnderWay[what]++

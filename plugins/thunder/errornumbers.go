@@ -14,6 +14,7 @@ const (
 	OpeningFailed      ErrorNumber = 6
 	TimedOut           ErrorNumber = 11
 	InProgress         ErrorNumber = 12
+	InvalidInputLength ErrorNumber = 16
 	DestructionFailed  ErrorNumber = 18
 	ClosingFailed      ErrorNumber = 19
 	ProcessTerminated  ErrorNumber = 20
@@ -25,8 +26,10 @@ const (
 	PendingConditions  ErrorNumber = 31
 	InvalidSignature   ErrorNumber = 38
 	InvalidDesignator  ErrorNumber = 41
+	Unauthenticated    ErrorNumber = 42
 	NotExist           ErrorNumber = 43
 	NotSupported       ErrorNumber = 44
+	InvalidRange       ErrorNumber = 45
 	Hibernated         ErrorNumber = 46
 	InProcess          ErrorNumber = 47
 	FailedRegistered   ErrorNumber = 48
@@ -83,7 +86,7 @@ var meanings = map[ErrorNumber]meaning{
 	13:                 {name: "COULD_NOT_SET_ADDRESS"},
 	14:                 {name: "INCORRECT_HASH"},
 	15:                 {name: "INCORRECT_URL", r4: WireError{15, "Designator is invalid."}, r5: WireError{-31015, "Designator is invalid."}},
-	16:                 {name: "INVALID_INPUT_LENGTH"},
+	InvalidInputLength: {name: "INVALID_INPUT_LENGTH"},
 	17:                 {name: "DESTRUCTION_SUCCEEDED"},
 	DestructionFailed:  {name: "DESTRUCTION_FAILED"},
 	ClosingFailed:      {name: "CLOSING_FAILED"},
@@ -109,10 +112,10 @@ var meanings = map[ErrorNumber]meaning{
 	39:                 {name: "READ_ERROR"},
 	40:                 {name: "WRITE_ERROR"},
 	InvalidDesignator:  {name: "INVALID_DESIGNATOR", r4: WireError{-32600, "Destined invoke failed."}},
-	42:                 {name: "UNAUTHENTICATED"},
+	Unauthenticated:    {name: "UNAUTHENTICATED"},
 	NotExist:           {name: "NOT_EXIST", r4: WireError{-32603, "Could not access requested service"}, r5: WireError{-31043, "The service is not available."}},
 	NotSupported:       {name: "NOT_SUPPORTED", r5: WireError{-31044, "The operation is not supported."}},
-	45:                 {name: "INVALID_RANGE"},
+	InvalidRange:       {name: "INVALID_RANGE"},
 	Hibernated:         {name: "HIBERNATED", r4: WireError{46, "The service is in an Hibernated state!!!."}, r5: WireError{-31046, "The service is hibernated."}},
 	InProcess:          {name: "INPROC"},
 	FailedRegistered:   {name: "FAILED_REGISTERED", r4: WireError{22, "Registration already done!!!."}, r5: WireError{-31048, "Registration failed."}},
