@@ -44,6 +44,10 @@ type Host struct {
 	// root and the host's own user. If empty, no other user may connect.
 	CommunicatorGroup string `toml:"communicator-group"`
 
+	// Control is the path of the unix socket for JSON-RPC clients of this machine, "" for
+	// one beside the communicator; see ControlPath. Load makes the path absolute.
+	Control string `toml:"control"`
+
 	// Open is the role that every client on a loopback address has at least. If empty,
 	// such a client has the role of its user.
 	Open Role `toml:"open"`
@@ -101,6 +105,11 @@ type Listener struct {
 // RunDir returns the directory of the host's sockets and journals, where the communicator
 // is too. The machine must empty this directory at boot.
 func (h Host) RunDir() string { return filepath.Dir(h.Communicator) }
+
+// ControlPath returns the path of the control socket, the unix socket for JSON-RPC clients.
+func (h Host) ControlPath() string {
+	return cmp.Or(h.Control, filepath.Join(h.RunDir(), "control"))
+}
 
 // UIDir returns the directory that is served at /Service/Controller/UI.
 func (h Host) UIDir() string {

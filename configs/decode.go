@@ -85,6 +85,7 @@ func (f *configFile) readHost(t *tableReader) {
 	t.readTLS(&h.TLS)
 	f.listenAt = filePosition{f.path, t.lines.keyOrSelf("listen").line}
 	t.readPath("communicator", &h.Communicator, checkNotEmpty)
+	t.readPath("control", &h.Control)
 	readAllowedWord(t, "log-level", &h.LogLevel, logLevels...)
 	readAllowedWord(t, "log-format", &h.LogFormat, logFormats...)
 	t.readTextList("allowed-origins", &h.AllowedOrigins, checkWebOrigin)

@@ -191,13 +191,14 @@ func (l *configLoad) applyFlagsAndEnvironment(getenv func(string) string, flags 
 	}
 }
 
-// setPathsBelowRoot configures the paths of the state, the images and the communicator's
-// socket below root, whatever the configuration files say, so that two hosts with different
+// setPathsBelowRoot configures the paths of the state, the images and both unix sockets
+// below root, whatever the configuration files say, so that two hosts with different
 // roots share none.
 func (l *configLoad) setPathsBelowRoot(root string) error {
 	root, err := filepath.Abs(root)
 	l.config.Host.Root = root
 	l.config.Host.Communicator = filepath.Join(root, "run", "communicator")
+	l.config.Host.Control = ""
 	l.config.Hibernate.Dir = ""
 	return err
 }

@@ -31,8 +31,8 @@ func CheckCallsign(name string) error {
 		return fmt.Errorf(`%q is not a callsign: it must not hold ".." nor end in "."`, name)
 	case strings.EqualFold(name, ControllerCallsign):
 		return fmt.Errorf("the callsign %q is reserved: the host itself answers to it", name)
-	case strings.EqualFold(name, "communicator"):
-		return fmt.Errorf("the callsign %q is reserved: the native clients' socket is called so, beside the instances' directories", name)
+	case strings.EqualFold(name, "communicator"), strings.EqualFold(name, "control"):
+		return fmt.Errorf("the callsign %q is reserved: a socket of the host is called so, beside the instances' directories", name)
 	}
 	if err := jsonrpc.CheckCallsign(name); err != nil {
 		return fmt.Errorf("%q can't be a callsign: %w", name, err)

@@ -38,8 +38,8 @@ func (c *client) unknownInstanceError(ctx context.Context, callsign string) erro
 // host, ready to be pasted.
 func (c *client) commandLineForSameHost(words string) string {
 	line := os.Args[0] + " " + words
-	if c.address != defaultHost {
-		line += " --host " + c.address
+	if len(c.addresses) == 1 && c.addresses[0] != defaultHost {
+		line += " --host " + c.addresses[0]
 	}
 	return line
 }

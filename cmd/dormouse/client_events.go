@@ -33,7 +33,7 @@ func eventsVerb(flags *flag.FlagSet) action {
 		if err := c.checkEventCallsigns(ctx, wanted); err != nil {
 			return err
 		}
-		ws, _, err := websocket.Dial(ctx, "ws://"+c.address+rpcPath, &websocket.DialOptions{HTTPClient: httpClient}) //nolint:bodyclose // a websocket has none
+		ws, _, err := websocket.Dial(ctx, c.url("ws"), &websocket.DialOptions{HTTPClient: c.http}) //nolint:bodyclose // a websocket has none
 		if err != nil {
 			return c.noAnswerError(ctx, err)
 		}
@@ -49,7 +49,7 @@ func eventsVerb(flags *flag.FlagSet) action {
 				_ = ws.Close(websocket.StatusNormalClosure, "")
 				return nil
 			case err != nil:
-				return fmt.Errorf("the host at %s ended the connection: %w", c.address, innermostError(err))
+				return fmt.Errorf("the host at %s ended the connection: %w", c, innermostError(err))
 			}
 			e, err := parseEventOrAcceptance(message)
 			switch {

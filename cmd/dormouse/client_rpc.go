@@ -7,24 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
-	"syscall"
-	"time"
 )
-
-// client calls the methods of a host by JSON-RPC over HTTP. The client does not limit how
-// long an answer takes; the host does.
-type client struct{ address string }
 
 // rpcPath is the path of all requests. It asks for the dialect R4, the only one that the
 // client understands.
 const rpcPath = "/jsonrpc?dialect=r4"
-
-// errUnreachable means that no host answered at the address.
-var errUnreachable = errors.New("no host reached")
 
 // remoteError is the JSON-RPC error that a host answered.
 type remoteError struct {
@@ -44,10 +34,6 @@ func (e *remoteError) Error() string {
 	return fmt.Sprintf("%s (error %d)", strings.TrimRight(e.Message, "!."), e.Code)
 }
 
-var dialer = net.Dialer{Timeout: 5 * time.Second}
-
-var httpClient = &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
-
 // call calls one method and returns its result. The error is a *remoteError if the host
 // answered with one, wraps errUnreachable if no host answered, and is a *usageError if the
 // address of the client is malformed.
@@ -62,15 +48,17 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the host: %w", err)
 	}
-	if _, _, err := net.SplitHostPort(c.address); err != nil {
-		return nil, &usageError{err: fmt.Errorf("%q is not an address such as %s", c.address, defaultHost)}
+	for _, address := range c.addresses {
+		if err := checkHostAddress(address); err != nil {
+			return nil, &usageError{err: err}
+		}
 	}
-	post, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.address+rpcPath, bytes.NewReader(body))
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url("http"), bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the host: %w", err)
 	}
 	post.Header.Set("Content-Type", "application/json")
-	response, err := httpClient.Do(post)
+	response, err := c.http.Do(post)
 	if err != nil {
 		return nil, c.noAnswerError(ctx, err)
 	}
@@ -86,10 +74,10 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	err = json.Unmarshal(text, &answer)
 	switch refused := response.StatusCode == http.StatusForbidden || response.StatusCode == http.StatusUnauthorized; {
 	case err != nil && refused:
-		return nil, fmt.Errorf("the host at %s refuses: %s", c.address, strings.TrimSpace(string(text)))
+		return nil, fmt.Errorf("the host at %s refuses: %s", c, strings.TrimSpace(string(text)))
 	case err != nil:
 		return nil, fmt.Errorf("cannot understand %s, is it a Dormouse host? It answered %s: %.200s",
-			c.address, response.Status, strings.TrimSpace(string(text)))
+			c, response.Status, strings.TrimSpace(string(text)))
 	}
 	if answer.Error != nil {
 		return nil, answer.Error
@@ -100,14 +88,14 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 // noAnswerError returns the error for a request that got no answer because of err. It wraps
 // errUnreachable if no connection was made.
 func (c *client) noAnswerError(ctx context.Context, err error) error {
-	operation, _ := errors.AsType[*net.OpError](err)
+	unreachable, isUnreachable := errors.AsType[*unreachableError](err)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted; what the host has begun it carries on")
-	case errors.Is(err, syscall.ECONNREFUSED), operation != nil && operation.Op == "dial":
-		return fmt.Errorf("%w at %s: %w; start one with `%s serve`, or name another with --host", errUnreachable, c.address, innermostError(err), os.Args[0])
+	case isUnreachable:
+		return fmt.Errorf("%w; start one with `%s serve`, or name another with --host", unreachable, os.Args[0])
 	}
-	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c.address, innermostError(err))
+	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c, innermostError(err))
 }
 
 // innermostError returns the error at the end of the chain that err wraps.

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// defaultHost is the address of the host when neither --host nor DORMOUSE_LISTEN names
-// one.
+// defaultHost is the address of the host when nothing names another and the control socket
+// does not lead to it.
 const defaultHost = "127.0.0.1:9998"
 
 // parseFlags parses flags before, between and after the positional arguments, and
@@ -48,13 +48,14 @@ func clarifyFlagError(err error) error {
 }
 
 // addHostFlag declares the flag --host, and returns the client whose address the flag sets.
-// The default is DORMOUSE_LISTEN, or else defaultHost.
+// Without the flag the client has the hostAddresses.
 func addHostFlag(flags *flag.FlagSet) *client {
-	c := &client{address: os.Getenv("DORMOUSE_LISTEN")}
-	if c.address == "" {
-		c.address = defaultHost
-	}
-	flags.StringVar(&c.address, "host", c.address, "the `ADDRESS` of the host; DORMOUSE_LISTEN sets it too")
+	c := newClient(hostAddresses(os.Getenv)...)
+	flags.Func("host", "the `ADDRESS` of the host, HOST:PORT or unix:PATH; DORMOUSE_HOST sets it too "+
+		"(default the control socket, else "+defaultHost+")", func(address string) error {
+		c.addresses = []string{address}
+		return checkHostAddress(address)
+	})
 	return c
 }
 

@@ -30,7 +30,7 @@ func (h *hostServer) bannerText(address string, supported sleepSupport) string {
 		rows.addRow("  "+st.Config.Callsign, stateOrControlText(st), pid)
 	}
 	b.WriteString(rows.alignedText(0) + "\nTry in another terminal:\n\n")
-	c := client{address: address}
+	c := newClient(address)
 	for _, line := range c.suggestedCommands(h.host.PluginShells(), supported.canHibernate()) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}

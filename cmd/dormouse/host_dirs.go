@@ -12,7 +12,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/atomicfile"
-	"dormouse/plugins/communicator"
+	"dormouse/internal/unixsock"
 )
 
 // Names of the host's own files in the root.
@@ -66,16 +66,23 @@ func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 	return p, nil
 }
 
-// makeCommunicatorDir makes the directory of the native clients' socket and returns the
-// socket's path: the configured one, or one in the shortened run directory if that is too
-// long for a socket.
-func (p *hostDirs) makeCommunicatorDir(configured string) (socketPath string, err error) {
-	path := configured
-	if p.isShortened && len(path) > communicator.LongestPath {
+// makeUnixSocketDirs makes the directories of the unix sockets and returns the sockets'
+// paths: the configured ones, or some in the shortened run directory if those are too long.
+func (p *hostDirs) makeUnixSocketDirs(h configs.Host) (paths unixSocketPaths, err error) {
+	if paths.native, err = p.makeUnixSocketDir(h.Communicator); err == nil {
+		paths.control, err = p.makeUnixSocketDir(h.ControlPath())
+	}
+	return paths, err
+}
+
+// makeUnixSocketDir makes the directory of a unix socket and returns the socket's path.
+func (p *hostDirs) makeUnixSocketDir(configured string) (path string, err error) {
+	path = configured
+	if p.isShortened && len(path) > unixsock.LongestPath {
 		path = filepath.Join(p.run, filepath.Base(path))
 	}
 	if err := makeOrCheckPrivateDir(filepath.Dir(path)); err != nil {
-		return "", fmt.Errorf("cannot use %s as the directory of the communicator: %w", filepath.Dir(path), err)
+		return "", fmt.Errorf("cannot use %s as the directory of the socket %s: %w", filepath.Dir(path), filepath.Base(path), err)
 	}
 	return path, nil
 }

@@ -156,8 +156,8 @@ func TestSocketsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.exitCode(t)
-	native := keptSocketName(filepath.Join(root, "run", "communicator"))
-	if len(m.kept) != 2 || m.kept["kept-127.0.0.1_0"] == nil || m.kept[native] == nil {
+	native, control := keptSocketName(filepath.Join(root, "run", "communicator")), keptSocketName(filepath.Join(root, "run", "control"))
+	if len(m.kept) != 3 || m.kept["kept-127.0.0.1_0"] == nil || m.kept[native] == nil || m.kept[control] == nil {
 		t.Fatalf("systemd keeps %v", m.kept)
 	}
 	m.kept["kept-gone"], _ = listening(t)
@@ -173,14 +173,17 @@ func TestSocketsAreKept(t *testing.T) {
 	if c, path := second.nativeClient(t); c == nil || keptSocketName(path) != native {
 		t.Errorf("native clients find %s", path)
 	}
+	second.dormouse(t, "plugin", "list", "--host", "unix:"+filepath.Join(root, "run", "control")).expect(t, exitDone, "Counter")
 	m.expect("FDSTOREREMOVE=1\nFDNAME=kept-gone")
 	m.expect("READY=1")
 	if code := second.end(t); code != exitDone {
 		t.Errorf("the host ended with code %d", code)
 	}
 	m.expect("STOPPING=1")
-	if _, err := os.Stat(filepath.Join(root, "run", "communicator")); !os.IsNotExist(err) {
-		t.Errorf("the communicator is left: %v", err)
+	for _, name := range []string{"communicator", "control"} {
+		if _, err := os.Stat(filepath.Join(root, "run", name)); !os.IsNotExist(err) {
+			t.Errorf("the socket %s is left: %v", name, err)
+		}
 	}
 }
 

@@ -14,16 +14,13 @@ import (
 	"dormouse/plugins/communicator"
 )
 
-// nativeName is the FileDescriptorName= that systemd gives the socket of native clients.
-const nativeName = "communicator"
-
 // sockets are all sockets on which the host serves.
 type sockets struct {
-	front  []frontListener
-	native net.Listener
-	// nativePath is the path of the socket native, "" if systemd handed that socket over.
-	nativePath string
-	kept       []keptSocket
+	front           []frontListener
+	control, native net.Listener // the unix sockets
+	// paths are those of the unix sockets that systemd has not handed over.
+	paths []string
+	kept  []keptSocket
 }
 
 // frontListener is a listener for clients at an address, with what is spoken there.
@@ -35,11 +32,10 @@ type frontListener struct {
 }
 
 // inheritOrOpenSockets returns the sockets that systemd hands over, and opens the others:
-// those for JSON-RPC clients at the configured addresses, the one for native clients at
-// nativePath. It uses sockets that an earlier host has kept, and closes the kept ones
-// that it does not need. A socket that other machines can reach without protection is an
-// error.
-func inheritOrOpenSockets(config configs.Config, nativePath string, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
+// those for JSON-RPC clients at the configured addresses, the unix sockets at those paths.
+// It uses sockets that an earlier host has kept, and closes the kept ones that it does
+// not need. A socket that other machines can reach without protection is an error.
+func inheritOrOpenSockets(config configs.Config, paths unixSocketPaths, group communicator.Group, log zerolog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
 	handed, left := takeReceivedSockets()
 	defer func() {
@@ -62,12 +58,7 @@ func inheritOrOpenSockets(config configs.Config, nativePath string, group commun
 			return nil, err
 		}
 	}
-	if s.native == nil {
-		if err := s.reuseOrBindNative(left, nativePath, group); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	return s, s.reuseOrBindUnixSockets(left, paths, group)
 }
 
 // reuseOrBindFront adds a listener for clients as configured: on the socket that an
@@ -109,29 +100,6 @@ func (s *sockets) addFront(l net.Listener, configured configs.Listener) (err err
 	return nil
 }
 
-// reuseOrBindNative opens the native clients' socket at path: the one that an earlier
-// host has kept if its path still exists, else a new one.
-func (s *sockets) reuseOrBindNative(left leftSockets, path string, group communicator.Group) (err error) {
-	name := keptSocketName(path)
-	l := left.takeListenerOrNil(name)
-	if l != nil {
-		if err = group.SetSocketAccess(path); errors.Is(err, os.ErrNotExist) {
-			_ = l.Close() // no client could find it
-			removeSocketFromSystemd(name)
-			l = nil
-		}
-	}
-	if l == nil {
-		l, err = communicator.ListenReplacingStale(path, group)
-	}
-	if err != nil {
-		return err
-	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // it is one; and close knows whether the path is to go
-	s.native, s.nativePath = l, path
-	return s.keepSocketForNextHost(name, l)
-}
-
 // keepSocketForNextHost holds a duplicate of a listener's socket, and has systemd hold
 // another, so that the socket outlives the listener.
 func (s *sockets) keepSocketForNextHost(name string, l net.Listener) error {
@@ -154,7 +122,9 @@ func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener, co
 		if err != nil {
 			return fmt.Errorf("cannot use socket %d that was handed over: it is not a listening stream socket", i)
 		}
-		if f.Name() != nativeName {
+		unixSocket := s.unixSocketByName(f.Name())
+		switch {
+		case unixSocket == nil:
 			if l.Addr().Network() == "tcp" {
 				err = checkExposure(l.Addr().String(), main.TLS, config)
 			}
@@ -164,13 +134,12 @@ func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener, co
 			if err != nil {
 				return errors.Join(err, l.Close())
 			}
-			continue
-		}
-		if s.native != nil || l.Addr().Network() != "unix" {
+		case *unixSocket != nil || l.Addr().Network() != "unix":
 			_ = l.Close() // it is of no use
-			return fmt.Errorf("cannot use socket %d that was handed over: one unix socket may be called %s", i, nativeName)
+			return fmt.Errorf("cannot use socket %d that was handed over: one unix socket may be called %s", i, f.Name())
+		default:
+			*unixSocket = l
 		}
-		s.native = l
 	}
 	return nil
 }
@@ -200,19 +169,23 @@ func checkTokenExists(root string) error {
 	return err
 }
 
-// close closes the sockets, also the kept ones, and removes the path of the native one
-// unless keepNativePath is true, as for a successor.
-func (s *sockets) close(keepNativePath bool) {
+// close closes the sockets, also the kept ones, and removes the paths of the unix sockets
+// unless keepPaths is true, as for a successor.
+func (s *sockets) close(keepPaths bool) {
 	for _, l := range s.front {
 		_ = l.Close() // serving may have closed it
 	}
-	if s.native != nil {
-		_ = s.native.Close() // the same
+	for _, l := range []net.Listener{s.control, s.native} {
+		if l != nil {
+			_ = l.Close() // the same
+		}
 	}
 	for _, k := range s.kept {
 		_ = k.file.Close()
 	}
-	if s.nativePath != "" && !keepNativePath {
-		_ = os.Remove(s.nativePath)
+	for _, path := range s.paths {
+		if !keepPaths {
+			_ = os.Remove(path)
+		}
 	}
 }

@@ -63,9 +63,9 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 		h.log.Warn().Err(err).Msg("could not remove what an earlier host left")
 	}
 	var all sync.WaitGroup
-	failures := make([]error, len(s.front)+1)
-	h.listeners = s.front
-	for i, e := range s.front {
+	h.listeners = append(s.front, frontListener{Listener: s.control, protocol: configs.ProtocolJSONRPC, dialect: h.config.Host.Dialect})
+	failures := make([]error, len(h.listeners)+1)
+	for i, e := range h.listeners {
 		server := h.host.Front.NewServer(e.dialect)
 		h.servers = append(h.servers, server)
 		h.serving.Go(func() {
@@ -77,12 +77,12 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	}
 	all.Go(func() {
 		if err := h.host.Communicator.ServeNative(s.native); err != nil {
-			failures[len(s.front)] = err
+			failures[len(h.listeners)] = err
 			cancel()
 		}
 	})
 	address := s.front[0].Addr().String()
-	h.log.Info().Str("address", address).Stringer("communicator", s.native.Addr()).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
+	h.log.Info().Str("address", address).Stringer("control", s.control.Addr()).Stringer("communicator", s.native.Addr()).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
 
 	checked, started := make(chan sleepSupport, 1), make(chan struct{})
 	all.Go(func() { checked <- h.checkAndNoteSleepSupport(ctx) })

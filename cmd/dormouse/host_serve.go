@@ -89,12 +89,12 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err != nil {
 		return err
 	}
-	path, err := dirs.makeCommunicatorDir(config.Host.Communicator)
+	paths, err := dirs.makeUnixSocketDirs(config.Host)
 	if err != nil {
 		return err
 	}
 	h := &hostServer{log: log, load: load, config: config, successorSignals: successors}
-	sockets, err := inheritOrOpenSockets(config, path, group, log)
+	sockets, err := inheritOrOpenSockets(config, paths, group, log)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func dormouse(t *testing.T, variables []string, args ...string) result {
 
 func command(ctx context.Context, variables []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
-	cmd.Env = append(os.Environ(), beDormouse+"=1", "DORMOUSE_LISTEN=", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), beDormouse+"=1", "DORMOUSE_HOST=", "DORMOUSE_ROOT=", "DORMOUSE_LISTEN=", "GORACE=atexit_sleep_ms=0")
 	cmd.Env = append(cmd.Env, variables...)
 	return cmd
 }

@@ -61,7 +61,7 @@ func TestSleepsAndWakesByItself(t *testing.T) {
 	requireCRIU(t)
 	const cycles, early, callers = 30, 3, 6
 	h := startHost(t, t.TempDir(), sleepyCounter)
-	c := &client{address: h.address}
+	c := newClient(h.address)
 	var mu sync.Mutex
 	answers := make(map[int64]int)
 	increment := func() {

@@ -47,12 +47,13 @@ func ListenIn(dirFD int, name string) (*net.UnixListener, error) {
 // withShortPath calls use with another path that leads to the same file and fits into a
 // socket's address. The short path is valid during the call only.
 func withShortPath(path string, use func(short string) error) error {
-	dir, err := os.Open(filepath.Dir(path))
+	dir := filepath.Dir(path)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // it may be passable only
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	defer dir.Close()
-	return use(pathIn(int(dir.Fd()), filepath.Base(path)))
+	defer unix.Close(fd)
+	return use(pathIn(fd, filepath.Base(path)))
 }
 
 // pathIn returns a path of the file of that name in the directory that dirFD is open on.

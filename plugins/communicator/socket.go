@@ -3,7 +3,6 @@ package communicator
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -11,13 +10,8 @@ import (
 	"strconv"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"dormouse/internal/unixsock"
 )
-
-// LongestPath is how many bytes the path of a unix socket may have; see unix(7).
-const LongestPath = 107
 
 // Group is the group whose members may be native clients, besides root and the
 // host's own user. The zero Group has no members.
@@ -58,53 +52,6 @@ func (g Group) checkMayConnect(peer unixsock.Peer) error {
 	return fmt.Errorf("%s is not the host's user %d; communicator-group lets others in", peer, os.Geteuid())
 }
 
-// ListenReplacingStale makes the socket of native clients at path, for root, the host's
-// own user and the group. It replaces a socket that a dead host left there.
-func ListenReplacingStale(path string, group Group) (net.Listener, error) {
-	if len(path) > LongestPath {
-		return nil, fmt.Errorf("cannot listen on %s: the path has %d bytes, a socket's may have %d; set communicator to a shorter one",
-			path, len(path), LongestPath)
-	}
-	if err := removeStaleSocket(path); err != nil {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen for native clients: %w", err)
-	}
-	if err := group.SetSocketAccess(path); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
-// removeStaleSocket removes the socket at path if no program listens on it. It returns
-// an error if a program does, or path is another kind of file. A missing file is no
-// error.
-func removeStaleSocket(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("cannot listen for native clients: %w", err)
-	case info.Mode()&os.ModeSocket == 0:
-		return fmt.Errorf("cannot listen on %s: it is not a socket; remove it, or set communicator to another path", path)
-	}
-	conn, err := net.Dial("unix", path)
-	if err == nil {
-		_ = conn.Close() // the connection was only a test
-		return fmt.Errorf("cannot listen on %s: another program does; end it, or set communicator to another path", path)
-	}
-	if !errors.Is(err, unix.ECONNREFUSED) {
-		return fmt.Errorf("cannot listen on %s: something is there: %w", path, err)
-	}
-	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("cannot replace the socket of an earlier host: %w", err)
-	}
-	return nil
-}
-
 // SetSocketAccess lets the members of the group connect to the socket at path, besides its
 // owner and root. It lets them pass the directory of the socket, and returns an error
 // if they can't pass a directory above that one. The zero Group lets only
@@ -118,7 +65,7 @@ func (g Group) SetSocketAccess(path string) error {
 		err = os.Chmod(path, 0o660)
 	}
 	if err == nil {
-		err = g.makePassable(filepath.Dir(path))
+		err = g.MakePassable(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot let group %s use the communicator: %w", g.name, err)
@@ -126,10 +73,10 @@ func (g Group) SetSocketAccess(path string) error {
 	return nil
 }
 
-// makePassable lets the group pass dir, the host's own directory, which it may give to
+// MakePassable lets the group pass dir, the host's own directory, which it may give to
 // the group for that. It returns an error if the group can't pass a directory above:
 // the host must not change those.
-func (g Group) makePassable(dir string) error {
+func (g Group) MakePassable(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err

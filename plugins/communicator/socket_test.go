@@ -32,45 +32,16 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func TestListen(t *testing.T) {
-	dir := shortDir(t)
-	path := filepath.Join(dir, "communicator")
-	first, err := ListenReplacingStale(path, Group{})
+// listenFor listens at path for the group.
+func listenFor(path string, group Group) (net.Listener, error) {
+	l, err := unixsock.ListenReplacingStale(path)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("its rights are %v, %v", info.Mode(), err)
+	if err := group.SetSocketAccess(path); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
-	if _, err := ListenReplacingStale(path, Group{}); err == nil || !strings.Contains(err.Error(), "another program does") {
-		t.Errorf("a socket in use: %v", err)
-	}
-	// As a host that was killed leaves it.
-	first.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:errcheck // ListenReplacingStale makes no other
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	second, err := ListenReplacingStale(path, Group{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := second.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is left: %v", err)
-	}
-
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ListenReplacingStale(path, Group{}); err == nil || !strings.Contains(err.Error(), "it is not a socket") {
-		t.Errorf("a file in the way: %v", err)
-	}
-	long := filepath.Join(dir, strings.Repeat("x", LongestPath-len(dir)))
-	if _, err := ListenReplacingStale(long, Group{}); err == nil || !strings.Contains(err.Error(), "set communicator to a shorter one") {
-		t.Errorf("a long path: %v", err)
-	}
+	return l, nil
 }
 
 func TestGroup(t *testing.T) {
@@ -87,7 +58,7 @@ func TestGroup(t *testing.T) {
 	}
 	dir := shortDir(t)
 	path := filepath.Join(dir, "communicator")
-	l, err := ListenReplacingStale(path, group)
+	l, err := listenFor(path, group)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +101,7 @@ func TestOtherUsers(t *testing.T) {
 	group := Group{name: "tv", id: 4444, named: true}
 	dir := shortDir(t)
 	path := filepath.Join(dir, "communicator")
-	l, err := ListenReplacingStale(path, group)
+	l, err := listenFor(path, group)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +155,7 @@ func TestOtherUsers(t *testing.T) {
 	if err := os.MkdirAll(deep, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := ListenReplacingStale(filepath.Join(deep, "c"), group); err == nil || !strings.Contains(err.Error(), "it can't pass "+filepath.Join(dir, "root")) {
+	if l, err := listenFor(filepath.Join(deep, "c"), group); err == nil || !strings.Contains(err.Error(), "it can't pass "+filepath.Join(dir, "root")) {
 		t.Errorf("behind a closed directory: %v, %v", l, err)
 	}
 }

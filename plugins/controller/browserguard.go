@@ -34,6 +34,9 @@ func newBrowserGuard(h configs.Host) browserGuard {
 // refusalReason returns why a request may not be served, empty if it may.
 func (g browserGuard) refusalReason(r *http.Request) string {
 	host := lowerHostName(r.Host)
+	if cameOverUnixSocket(r) && !mayBeFromPage(r) {
+		return "" // no page can connect there, and the name leads to no address
+	}
 	if host == "" || !configs.IsLoopback(host) && !slices.Contains(g.hosts, host) {
 		return "the Host header names none of this host's names; see allowed-hosts in the configuration"
 	}
@@ -43,6 +46,13 @@ func (g browserGuard) refusalReason(r *http.Request) string {
 		}
 	}
 	return ""
+}
+
+// cameOverUnixSocket reports whether the client of the request is connected to a unix
+// socket, possibly as a proxy for others.
+func cameOverUnixSocket(r *http.Request) bool {
+	address, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && address.Network() == "unix"
 }
 
 // isBrowserOrigin reports whether a browser may have sent that header Origin: a scheme with

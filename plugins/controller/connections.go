@@ -81,7 +81,7 @@ func (cs *connections) add(c net.Conn, client access.Client) *connection {
 	cs.last++
 	cs.beforeFirstRequest.Add(1)
 	one := &connection{
-		id: cs.last, conn: c, client: client, remote: c.RemoteAddr().String(), state: usedForHTTP, active: time.Now(),
+		id: cs.last, conn: c, client: client, remote: cmp.Or(client.Address, client.String()), state: usedForHTTP, active: time.Now(),
 		firstRequest: sync.OnceFunc(cs.beforeFirstRequest.Done),
 	}
 	cs.byConn[c] = one

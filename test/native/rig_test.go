@@ -19,8 +19,8 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate/criu"
 	"dormouse/internal/leaktest"
+	"dormouse/internal/unixsock"
 	"dormouse/plugins/client"
-	"dormouse/plugins/communicator"
 	"dormouse/plugins/host"
 	"dormouse/shell/shellpb"
 )
@@ -98,7 +98,7 @@ func startHost(t *testing.T, besides ...configs.Plugin) *rig {
 			t.Error(err)
 		}
 	})
-	l, err := communicator.ListenReplacingStale(h.socket(), communicator.Group{})
+	l, err := unixsock.ListenReplacingStale(h.socket())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -257,7 +257,7 @@ func activatedBySocket(t *testing.T) {
 	ready(t)
 	host := mainPID(t)
 	old := program(t, host)
-	expectProperty(t, "NFileDescriptorStore", "1") // the communicator
+	expectProperty(t, "NFileDescriptorStore", "2") // the unix sockets
 
 	c := call(t)
 	if err := copyFile(lab+"/bin/dormouse", lab+"/bin/dormouse"); err != nil {

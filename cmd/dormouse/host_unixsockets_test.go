@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"dormouse/internal/unixsock"
+)
+
+// strangerUID is a user that machines do not have.
+const strangerUID = 54321
+
+// dormouseAs runs the program as that user with that group, as a client.
+func dormouseAs(t *testing.T, uid, gid int, variables []string, args ...string) result {
+	t.Helper()
+	cmd := command(t.Context(), variables, args...)
+	cmd.Path, cmd.Dir = "/proc/self/exe", "/" // whatever directory it lies in
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+		t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// passableDir returns a directory that every user can pass, and that is short enough for
+// sockets.
+func passableDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dc") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
+	if err == nil {
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		err = os.Chmod(dir, 0o711)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// The program uses the control socket where it may, else TCP, and says which it has tried.
+func TestControlSocket(t *testing.T) {
+	root := passableDir(t)
+	h := startHost(t, root, bothExamples)
+	h.wait(t, "ready")
+	control := filepath.Join(root, "run", "control")
+	if info, err := os.Stat(control); err != nil || info.Mode().Perm() != 0o666 {
+		t.Fatalf("the control socket has the mode %v, %v", info, err)
+	}
+	if socket := h.wait(t, "listening")["control"]; socket != control {
+		t.Errorf("the host says that it listens on %v", socket)
+	}
+	own := "user " + strconv.Itoa(os.Getuid())
+	for _, variable := range []string{"DORMOUSE_HOST=unix:" + control, "DORMOUSE_ROOT=" + root} {
+		dormouse(t, []string{variable}, "call", "Controller.links").expect(t, exitDone, `"remote":"`+own+`"`)
+		dormouse(t, []string{variable}, "call", "Counter.increment").expect(t, exitDone)
+	}
+	h.dormouse(t, "call", "Controller.links", "--host", "unix:"+control).expect(t, exitDone, own)
+	h.dormouse(t, "plugin", "show", "Nope", "--host", "unix:"+control).expect(t, exitFailed, "!there is no instance")
+	h.dormouse(t, "call", "Controller.links").expect(t, exitDone, `"remote":"127.0.0.1@`)
+
+	missing := []string{"DORMOUSE_ROOT=/nowhere", "DORMOUSE_LISTEN=127.0.0.1:1"}
+	dormouse(t, missing, "plugin", "list").expect(t, exitUnreachable,
+		"!no host reached at unix:/nowhere/run/control: no such file or directory, nor at 127.0.0.1:1: connection refused; start one")
+	h.dormouse(t, "plugin", "list", "--host", "unix:").expect(t, exitUsage, "!is not an address such as 127.0.0.1:9998 or unix:/run")
+	h.end(t)
+	dormouse(t, nil, "plugin", "list", "--host", "unix:"+control).expect(t, exitUnreachable, "!no such file or directory; start one")
+}
+
+// Members of the group can pass to the control socket, other users use TCP; both have the
+// role of their user.
+func TestControlSocketOfOtherUsers(t *testing.T) {
+	group, err := user.LookupGroupId("1") // daemon
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	root := passableDir(t)
+	h := startHost(t, root, "[host]\ncommunicator-group = \""+group.Name+"\"\n"+bothExamples)
+	h.wait(t, "ready")
+	variables := []string{"DORMOUSE_ROOT=" + root, "DORMOUSE_LISTEN=" + h.address}
+	dormouseAs(t, strangerUID, 1, variables, "call", "Controller.links").expect(t, exitDone, `"remote":"user 54321"`)
+	dormouseAs(t, strangerUID, 1, variables, "plugin", "suspend", "Counter").expect(t, exitDone)
+	dormouseAs(t, strangerUID, strangerUID, variables, "call", "Controller.links").expect(t, exitDone, `"remote":"127.0.0.1@`)
+	dormouseAs(t, strangerUID, strangerUID, variables, "plugin", "resume", "Counter").expect(t, exitFailed, "!needs the role operate")
+	dormouseAs(t, strangerUID, strangerUID, []string{"DORMOUSE_ROOT=" + root, "DORMOUSE_LISTEN=127.0.0.1:1"}, "plugin", "list").
+		expect(t, exitUnreachable, "!"+root+"/run/control: permission denied, nor at 127.0.0.1:1: connection refused")
+}
+
+// A host does not start where another program has its control socket.
+func TestControlSocketInUse(t *testing.T) {
+	root := passableDir(t)
+	control := filepath.Join(root, "run", "control")
+	if err := os.Mkdir(filepath.Dir(control), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := unixsock.ListenReplacingStale(control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	out, err := hostCommand(t, root, "").CombinedOutput()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitFailed {
+		t.Errorf("got %v", err)
+	}
+	result{err: string(out), code: exitFailed}.expect(t, exitFailed, "!cannot listen on "+control+": another program does; end it; or set control to another path")
+}
+
+// systemd tells the control socket from the others by its name; TCP is there besides.
+func TestControlSocketHandedOver(t *testing.T) {
+	root := passableDir(t)
+	path := filepath.Join(root, "handed")
+	listener, err := unixsock.ListenReplacingStale(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	socket, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	m := newManager(t)
+	h := m.start(root, []named{{"control", socket}})
+	m.expect("READY=1")
+	h.dormouse(t, "call", "Controller.links", "--host", "unix:"+path).expect(t, exitDone, `"remote":"user `)
+	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Counter")
+	if code := h.end(t); code != exitDone {
+		t.Errorf("the host ended with code %d; its log is:\n%s", code, h.log)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("systemd's socket is gone: %v", err)
+	}
+}
