@@ -65,11 +65,9 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	var all sync.WaitGroup
 	h.listeners = append(s.front, frontListener{Listener: s.control, protocol: configs.ProtocolJSONRPC, dialect: h.config.Host.Dialect})
 	failures := make([]error, len(h.listeners)+1)
-	for i, e := range h.listeners {
-		server := h.host.Front.NewServer(e.dialect)
-		h.servers = append(h.servers, server)
+	for i, serve := range h.serversOf(h.listeners) { // all are made before the first serves
 		h.serving.Go(func() {
-			if err := server.Serve(e.encrypted()); ctx.Err() == nil {
+			if err := serve(); ctx.Err() == nil {
 				failures[i] = fmt.Errorf("cannot serve any longer: %w", err)
 				cancel()
 			}
@@ -113,6 +111,22 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	starve()
 	all.Wait()
 	return errors.Join(append(failures, err)...)
+}
+
+// serversOf makes a server for each listener, and returns the functions that serve until
+// the server or the listener is closed.
+func (h *hostServer) serversOf(listeners []frontListener) (serve []func() error) {
+	for _, l := range listeners {
+		if l.protocol == configs.ProtocolGRPC {
+			server := h.host.Communicator.AddTCPServer(l.tlsConfigOrNil())
+			serve = append(serve, func() error { return server.Serve(l) })
+			continue
+		}
+		server := h.host.Front.NewServer(l.dialect)
+		h.servers = append(h.servers, server)
+		serve = append(serve, func() error { return server.Serve(l.encrypted()) })
+	}
+	return serve
 }
 
 // checkAndNoteSleepSupport tries whether plugins can be hibernated here. Unless the host

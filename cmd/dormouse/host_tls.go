@@ -71,10 +71,19 @@ func (f *tlsFiles) config() *tls.Config {
 	}
 }
 
+// tlsConfigOrNil returns the listener's TLS configuration, nil if connections are not to
+// be encrypted.
+func (l frontListener) tlsConfigOrNil() *tls.Config {
+	if l.tls == nil {
+		return nil
+	}
+	return l.tls.config()
+}
+
 // encrypted returns the listener whose connections are encrypted, if they are to be.
 func (l frontListener) encrypted() net.Listener {
-	if l.tls == nil {
-		return l
+	if config := l.tlsConfigOrNil(); config != nil {
+		return tls.NewListener(l, config)
 	}
-	return tls.NewListener(l, l.tls.config())
+	return l
 }

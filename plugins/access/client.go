@@ -47,6 +47,8 @@ func (c Client) String() string {
 		name = fmt.Sprintf("certificate %q", c.Certificate)
 	case c.Token != TokenDigest{}:
 		name = "a token"
+	case c.User != nil && c.User.PID != 0:
+		name = fmt.Sprintf("pid %d, user %d", c.User.PID, c.User.UID)
 	case c.User != nil:
 		name = fmt.Sprintf("user %d", c.User.UID)
 	default:

@@ -37,6 +37,9 @@ type TokenDigest [sha256.Size]byte
 // DigestOf returns the digest of a token that a client sent.
 func DigestOf(token string) TokenDigest { return sha256.Sum256([]byte(token)) }
 
+// IsToken reports whether the text looks like a token of a host.
+func IsToken(text string) bool { return strings.HasPrefix(text, tokenPrefix) }
+
 // MarshalText returns the digest in hexadecimal.
 func (d TokenDigest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
 

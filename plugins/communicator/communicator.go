@@ -6,6 +6,7 @@ package communicator
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
@@ -44,6 +46,8 @@ const (
 type Options struct {
 	Supervisor *supervisor.Supervisor
 	Log        zerolog.Logger
+	// Access decides what each client may do; nil stands for a guard with default rules.
+	Access *access.Guard
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 	// Paths returns the directories of an instance. Nil: no status has any.
@@ -57,9 +61,9 @@ type Options struct {
 // running plugin.
 type Communicator struct {
 	Options
-	nativeConnections *connectionList
-	native            *grpc.Server
-	stopListening     func()
+	natives       []*NativeServer // the first serves the unix socket
+	stopListening func()          // to the supervisor
+	stopGuarding  func()          // ends to listen for changes of access
 
 	transitions watchers[shell.Transition]
 	subsystems  watchers[[]supervisor.Subsystem]
@@ -72,20 +76,51 @@ type Communicator struct {
 }
 
 // New returns a communicator that serves no socket yet, and listens to the supervisor
-// until StopListeningAndWait. The members of group may be native clients, besides root
-// and the host's own user.
+// until StopListeningAndWait. The members of group may be native clients of the unix
+// socket, besides root and the host's own user.
 func New(o Options, group Group) *Communicator {
+	if o.Access == nil {
+		o.Access = access.NewGuard(access.Rules{})
+	}
 	c := &Communicator{Options: o}
-	c.nativeConnections = newConnectionList(maxClients, o.Log, group.checkMayConnect)
-	c.native = c.newServer(&endpoint{Communicator: c}, c.nativeConnections)
+	c.addNativeServer(identifyNative(group))
 	c.stopListening = o.Supervisor.Listen(supervisorListener{c})
+	c.stopGuarding = o.Access.Listen(func() {
+		for _, n := range c.natives {
+			n.connections.closeChanged(o.Access)
+		}
+	})
 	return c
 }
 
-// ServeNative serves native clients until StopServingNative, and then returns nil.
-// StopServingNative may come first. If l fails, ServeNative returns the error.
-func (c *Communicator) ServeNative(l net.Listener) error {
-	if err := c.native.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+// NativeServer serves the native clients of one socket.
+type NativeServer struct {
+	connections *connectionList
+	server      *grpc.Server
+}
+
+// AddTCPServer returns a server for native clients over TCP, who show a token or a
+// certificate unless they are local users. Connections are encrypted if config is not
+// nil. It must be called before anything is served.
+func (c *Communicator) AddTCPServer(config *tls.Config) *NativeServer {
+	return c.addNativeServer(identifyOverTCP(config))
+}
+
+// addNativeServer adds a server for native clients that identify finds out.
+func (c *Communicator) addNativeServer(identify identifier) *NativeServer {
+	n := &NativeServer{connections: newConnectionList(maxClients, c.Log, identify)}
+	n.server = c.newServer(&endpoint{Communicator: c}, n.connections)
+	c.natives = append(c.natives, n)
+	return n
+}
+
+// ServeNative serves native clients of the unix socket, see NativeServer.Serve.
+func (c *Communicator) ServeNative(l net.Listener) error { return c.natives[0].Serve(l) }
+
+// Serve serves native clients until StopServingNative, and then returns nil.
+// StopServingNative may come first. If l fails, Serve returns the error.
+func (n *NativeServer) Serve(l net.Listener) error {
+	if err := n.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("cannot serve native clients any longer: %w", err)
 	}
 	return nil
@@ -95,7 +130,7 @@ func (c *Communicator) ServeNative(l net.Listener) error {
 // is its plugin's. stop closes l and all connections. It does not wait for running
 // calls, one of which may itself wait for the caller of stop.
 func (c *Communicator) ServeInstance(callsign string, l net.Listener) (stop func()) {
-	p := newConnectionList(maxOwnConnections, c.Log.With().Str("callsign", callsign).Logger(), nil)
+	p := newConnectionList(maxOwnConnections, c.Log.With().Str("callsign", callsign).Logger(), identifyPlugin(callsign))
 	s := c.newServer(&endpoint{Communicator: c, ownCallsign: callsign}, p)
 	served := make(chan struct{})
 	go func() {
@@ -117,7 +152,11 @@ func (c *Communicator) StopServingNative(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.native.GracefulStop()
+		var all sync.WaitGroup
+		for _, n := range c.natives {
+			all.Go(n.server.GracefulStop)
+		}
+		all.Wait()
 	}()
 	c.transitions.endNativeWatchers()
 	c.subsystems.endNativeWatchers()
@@ -126,8 +165,10 @@ func (c *Communicator) StopServingNative(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	c.nativeConnections.closeAllAndRefuseNew()
-	c.native.Stop()
+	for _, n := range c.natives {
+		n.connections.closeAllAndRefuseNew()
+		n.server.Stop()
+	}
 	<-ended
 	return fmt.Errorf("cannot end every call of native clients: %w", ctx.Err())
 }
@@ -137,6 +178,7 @@ func (c *Communicator) StopServingNative(ctx context.Context) error {
 // have ended.
 func (c *Communicator) StopListeningAndWait() {
 	c.stopListening()
+	c.stopGuarding()
 	c.stopping.Wait()
 	c.pumps.Wait()
 }

@@ -10,16 +10,15 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc/credentials"
 
-	"dormouse/internal/unixsock"
+	"dormouse/plugins/access"
 )
 
 // connectionList accepts or refuses the connections to one socket, and lists those that
-// are open. gRPC uses it as transport credentials. They encrypt nothing: a unix socket
-// does not leave the machine.
+// are open. gRPC uses it as transport credentials.
 type connectionList struct {
 	maxConnections int
 	log            zerolog.Logger
-	allow          func(unixsock.Peer) error // nil where every client of the socket may connect
+	identify       identifier
 
 	mu          sync.Mutex
 	connections map[*connection]net.Conn // nil after closeAllAndRefuseNew
@@ -27,61 +26,58 @@ type connectionList struct {
 
 var _ credentials.TransportCredentials = (*connectionList)(nil)
 
-// newConnectionList returns an empty list for at most maxConnections connections. allow
-// decides which processes may connect; nil allows all.
-func newConnectionList(maxConnections int, log zerolog.Logger, allow func(unixsock.Peer) error) *connectionList {
-	return &connectionList{maxConnections: maxConnections, log: log, allow: allow, connections: make(map[*connection]net.Conn)}
+// newConnectionList returns an empty list for at most maxConnections connections, whose
+// clients identify finds out.
+func newConnectionList(maxConnections int, log zerolog.Logger, identify identifier) *connectionList {
+	return &connectionList{maxConnections: maxConnections, log: log, identify: identify, connections: make(map[*connection]net.Conn)}
 }
 
 // connection is one client's connection and the calls on it that are under way.
 type connection struct {
 	credentials.CommonAuthInfo
-	// clientName is the client's process and user, empty on a plugin's own socket.
-	clientName string
+	client access.Client
 
 	mu            sync.Mutex
 	callsUnderWay map[calledService]int
+	// grants is what the rules granted the client at its first call with each token, also
+	// with none.
+	grants map[access.TokenDigest]string
 }
 
 // AuthType returns the name of this way to authenticate a connection.
-func (*connection) AuthType() string { return "peer credentials" }
+func (*connection) AuthType() string { return "dormouse" }
 
 // ServerHandshake adds a new connection to the list, or logs why it is refused and
 // closes it.
 func (p *connectionList) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	c, err := p.addIfAllowed(raw)
+	conn, c, err := p.addIfAllowed(raw)
 	if err != nil {
 		p.log.Warn().Err(err).Msg("refused a native connection")
 		return nil, nil, errors.Join(err, raw.Close())
 	}
-	return &listedConn{raw, sync.OnceFunc(func() { p.remove(c) })}, c, nil
+	return &listedConn{conn, sync.OnceFunc(func() { p.remove(c) })}, c, nil
 }
 
-// addIfAllowed adds the connection to the list. It returns an error if the client is
-// not allowed, the list is full, or closeAllAndRefuseNew was called.
-func (p *connectionList) addIfAllowed(raw net.Conn) (*connection, error) {
-	c := &connection{callsUnderWay: make(map[calledService]int)}
-	c.SecurityLevel = credentials.PrivacyAndIntegrity // a unix socket does not leave the machine
-	if p.allow != nil {
-		peer, err := unixsock.PeerOf(raw)
-		if err == nil {
-			err = p.allow(peer)
-		}
-		if err != nil {
-			return nil, err
-		}
-		c.clientName = peer.String()
+// addIfAllowed adds the connection to the list, and returns it as it is to be used. It
+// returns an error if the client is not allowed, the list is full, or
+// closeAllAndRefuseNew was called.
+func (p *connectionList) addIfAllowed(raw net.Conn) (net.Conn, *connection, error) {
+	conn, client, err := p.identify(raw)
+	if err != nil {
+		return nil, nil, err
 	}
+	c := &connection{client: client, callsUnderWay: make(map[calledService]int)}
+	c.SecurityLevel = credentials.PrivacyAndIntegrity // it is encrypted, or does not leave the machine
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.connections == nil:
-		return nil, errEnding
+		return nil, nil, errEnding
 	case len(p.connections) >= p.maxConnections:
-		return nil, fmt.Errorf("there are %d connections already", p.maxConnections)
+		return nil, nil, fmt.Errorf("there are %d connections already", p.maxConnections)
 	}
 	p.connections[c] = raw
-	return c, nil
+	return conn, c, nil
 }
 
 // remove takes a closed connection off the list.
@@ -100,6 +96,19 @@ func (p *connectionList) closeAllAndRefuseNew() {
 	p.mu.Unlock()
 	for _, raw := range connections {
 		_ = raw.Close() // the client may have closed it
+	}
+}
+
+// closeChanged closes the connections whose clients may do something else now than they
+// could, because the rules have changed.
+func (p *connectionList) closeChanged(guard *access.Guard) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c, raw := range p.connections {
+		if c.mayDoOtherThings(guard) {
+			p.log.Warn().Stringer("client", c.client).Str("reason", "the rules for its access have changed").Msg("cut a native client off")
+			_ = raw.Close() // the client may have closed it
+		}
 	}
 }
 

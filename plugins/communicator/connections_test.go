@@ -1,18 +1,14 @@
 package communicator
 
 import (
-	"errors"
 	"net"
 	"testing"
 
 	"github.com/rs/zerolog"
-
-	"dormouse/internal/unixsock"
 )
 
 func TestConnectionList(t *testing.T) {
-	refuse := errors.New("no member")
-	g := newConnectionList(2, zerolog.Nop(), nil)
+	g := newConnectionList(2, zerolog.Nop(), identifyPlugin("A"))
 	enter := func() (net.Conn, net.Conn, error) {
 		near, far := net.Pipe()
 		t.Cleanup(func() { _ = far.Close() })
@@ -51,7 +47,7 @@ func TestConnectionList(t *testing.T) {
 		t.Error("one came in that was shut")
 	}
 
-	strict := newConnectionList(2, zerolog.Nop(), func(unixsock.Peer) error { return refuse })
+	strict := newConnectionList(2, zerolog.Nop(), identifyNative(Group{}))
 	near, other := net.Pipe()
 	defer other.Close()
 	if _, _, err := strict.ServerHandshake(near); err == nil {

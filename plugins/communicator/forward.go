@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell/shellpb"
 )
@@ -185,10 +186,13 @@ func serviceOfMethod(method string) string {
 }
 
 // outgoingWithoutHopMetadata returns the context of a forwarded call: the caller's,
-// without the metadata that isHopMetadata names.
+// without the metadata that isHopMetadata names, and without the host's tokens, which
+// plugins must not learn.
 func outgoingWithoutHopMetadata(ctx context.Context) context.Context {
 	md, _ := metadata.FromIncomingContext(ctx) // a copy, which may be changed
-	maps.DeleteFunc(md, func(key string, _ []string) bool { return isHopMetadata(key) })
+	maps.DeleteFunc(md, func(key string, values []string) bool {
+		return isHopMetadata(key) || key == authorizationKey && slices.ContainsFunc(values, func(v string) bool { return access.IsToken(bearerToken(v)) })
+	})
 	return metadata.NewOutgoingContext(ctx, md)
 }
 

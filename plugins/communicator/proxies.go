@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-
-	"google.golang.org/grpc/peer"
 )
 
 // Proxy is a service of a plugin that a native client is calling.
@@ -22,16 +20,9 @@ type calledService struct{ service, callsign string }
 // Proxies lists the services that native clients are calling now, sorted by
 // callsign and service.
 func (c *Communicator) Proxies() []Proxy {
-	p := c.nativeConnections
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var all []Proxy
-	for client := range p.connections {
-		client.mu.Lock()
-		for what, count := range client.callsUnderWay {
-			all = append(all, Proxy{what.service, what.callsign, count, client.clientName})
-		}
-		client.mu.Unlock()
+	for _, n := range c.natives {
+		all = append(all, n.connections.proxies()...)
 	}
 	slices.SortFunc(all, func(a, b Proxy) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Client, b.Client))
@@ -39,15 +30,25 @@ func (c *Communicator) Proxies() []Proxy {
 	return all
 }
 
+// proxies lists the services that the clients of the connections are calling now.
+func (p *connectionList) proxies() (all []Proxy) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.connections {
+		c.mu.Lock()
+		for what, count := range c.callsUnderWay {
+			all = append(all, Proxy{what.service, what.callsign, count, c.client.String()})
+		}
+		c.mu.Unlock()
+	}
+	return all
+}
+
 // countCallUnderWay counts a call as under way on its connection until the caller calls end.
 // Without a listed connection in ctx it does nothing.
 func countCallUnderWay(ctx context.Context, method, callsign string) (end func()) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return func() {}
-	}
-	c, ok := p.AuthInfo.(*connection)
-	if !ok {
+	c := connectionOfCall(ctx)
+	if c == nil {
 		return func() {}
 	}
 	what := calledService{serviceOfMethod(method), callsign}

@@ -105,7 +105,7 @@ func TestOtherUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newConnectionList(maxClients, zerolog.Nop(), group.checkMayConnect)
+	g := newConnectionList(maxClients, zerolog.Nop(), identifyNative(group))
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
