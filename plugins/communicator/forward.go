@@ -51,6 +51,9 @@ func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
+	if method == shellpb.Dispatcher_Watch_FullMethodName {
+		return e.watchEvents(in, sh)
+	}
 	defer countCallUnderWay(in.Context(), method, callsign)()
 	if e.isOwnPluginStarting() {
 		in = startingPluginStream{in}
