@@ -48,6 +48,12 @@ type Options struct {
 	Log        zerolog.Logger
 	// Access decides what each client may do; nil stands for a guard with default rules.
 	Access *access.Guard
+	// NeededRole returns the role that the JSON-RPC method of that name needs, or with write
+	// the writing of its variable; access.None for a method that there is not.
+	NeededRole func(method string, write bool) access.Role
+	// BuiltinAccess returns the role that a caller needs for a method of a built-in, access.None
+	// if clients may not call the method, and what the call is about.
+	BuiltinAccess func(*shell.Shell, shell.Call) (access.Role, access.Target)
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 	// Paths returns the directories of an instance. Nil: no status has any.
@@ -61,13 +67,13 @@ type Options struct {
 // running plugin.
 type Communicator struct {
 	Options
+	audit         *access.Audit
 	natives       []*NativeServer // the first serves the unix socket
 	stopListening func()          // to the supervisor
 	stopGuarding  func()          // ends to listen for changes of access
 
 	transitions watchers[shell.Transition]
 	subsystems  watchers[[]supervisor.Subsystem]
-	events      watchers[eventReport]
 
 	// pumps waits for the goroutines that send messages, which may outlive their call
 	// for a moment.
@@ -83,8 +89,7 @@ func New(o Options, group Group) *Communicator {
 	if o.Access == nil {
 		o.Access = access.NewGuard(access.Rules{})
 	}
-	c := &Communicator{Options: o}
-	c.events.size = eventReport.size
+	c := &Communicator{Options: o, audit: access.NewAudit(o.Access, o.Log, "grpc")}
 	c.addNativeServer(identifyNative(group))
 	c.stopListening = o.Supervisor.Listen(supervisorListener{c})
 	c.stopGuarding = o.Access.Listen(func() {
@@ -162,7 +167,6 @@ func (c *Communicator) StopServingNative(ctx context.Context) error {
 	}()
 	c.transitions.endNativeWatchers()
 	c.subsystems.endNativeWatchers()
-	c.events.endNativeWatchers()
 	select {
 	case <-ended:
 		return nil
@@ -203,13 +207,13 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(e.ownCallsign == ""),
 	)
-	numbered := numberedRegistrar{s}
-	shellpb.RegisterShellServer(numbered, shellService{endpoint: e})
-	statecontrolpb.RegisterStateControlServer(numbered, stateControlService{endpoint: e})
+	guarded := guardedRegistrar{numberedRegistrar{s}, e}
+	shellpb.RegisterShellServer(guarded, shellService{endpoint: e})
+	statecontrolpb.RegisterStateControlServer(guarded, stateControlService{endpoint: e})
 	if e.ownCallsign == "" {
-		controllerpb.RegisterControllerServer(numbered, controllerService{endpoint: e})
+		controllerpb.RegisterControllerServer(guarded, controllerService{endpoint: e})
 	}
-	grpc_health_v1.RegisterHealthServer(numbered, healthService{endpoint: e})
+	grpc_health_v1.RegisterHealthServer(guarded, healthService{endpoint: e})
 	e.hostServices = slices.Sorted(maps.Keys(s.GetServiceInfo()))
 	return s
 }
@@ -219,19 +223,11 @@ type supervisorListener struct{ c *Communicator }
 
 var _ supervisor.Listener = supervisorListener{}
 
-// Transition queues the change of an instance's state for the watchers that want it. The
-// end of an instance ends the watchers of its events.
-func (l supervisorListener) Transition(t shell.Transition) {
-	l.c.transitions.publishAndEndSlow(t)
-	if t.To == shell.Destroyed {
-		l.c.events.publishAndEndSlow(eventReport{callsign: t.Callsign, destroyed: true})
-	}
-}
+// Transition queues the change of an instance's state for the watchers that want it.
+func (l supervisorListener) Transition(t shell.Transition) { l.c.transitions.publishAndEndSlow(t) }
 
-// Notification queues an event of an instance for the watchers that want it.
-func (l supervisorListener) Notification(callsign string, n shell.Notification) {
-	l.c.events.publishAndEndSlow(eventReport{callsign: callsign, notification: n})
-}
+// Notification does nothing: no gRPC service of the host reports the events of plugins.
+func (l supervisorListener) Notification(string, shell.Notification) {}
 
 // Subsystems queues the subsystems that changed for the watchers of subsystems.
 func (l supervisorListener) Subsystems(changed []supervisor.Subsystem) {

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -74,10 +75,11 @@ func (s controllerService) Destroy(ctx context.Context, r *controllerpb.Instance
 }
 
 // Services returns the status of every instance, sorted by callsign.
-func (s controllerService) Services(context.Context, *controllerpb.ServicesRequest) (*controllerpb.ServicesResponse, error) {
+func (s controllerService) Services(ctx context.Context, _ *controllerpb.ServicesRequest) (*controllerpb.ServicesResponse, error) {
 	all := &controllerpb.ServicesResponse{}
 	for _, sh := range s.Supervisor.Shells() {
-		all.Services = append(all.Services, s.statusMessage(sh))
+		details := s.seesDetails(ctx, access.Target{Callsign: sh.Callsign(), Method: "services"})
+		all.Services = append(all.Services, s.statusMessage(sh, details))
 	}
 	return all, nil
 }

@@ -42,14 +42,24 @@ func callsignFromMetadata(ctx context.Context) (string, error) {
 // one in the metadata, else the calling plugin's own. It returns an error if the call
 // names none, or an unknown one.
 func (e *endpoint) targetInstance(ctx context.Context) (*shell.Shell, error) {
-	callsign, err := callsignFromMetadata(ctx)
+	callsign, err := e.targetCallsign(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if callsign = cmp.Or(callsign, e.ownCallsign); callsign == "" {
-		return nil, errNoCallsign
-	}
 	return e.findInstance(callsign)
+}
+
+// targetCallsign returns the callsign of the instance that a call of the host's services is
+// about, which need not exist. It returns an error if the call names none, or several.
+func (e *endpoint) targetCallsign(ctx context.Context) (string, error) {
+	callsign, err := callsignFromMetadata(ctx)
+	if err != nil {
+		return "", err
+	}
+	if callsign = cmp.Or(callsign, e.ownCallsign); callsign == "" {
+		return "", errNoCallsign
+	}
+	return callsign, nil
 }
 
 // findInstance returns the instance of that callsign, or the status NotFound.

@@ -47,12 +47,12 @@ func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
 	if callsign == "" {
 		return errNoCallsign
 	}
+	if err := e.checkReaches(in.Context(), access.Target{Callsign: callsign, Method: method}); err != nil {
+		return err
+	}
 	sh, err := e.findInstance(callsign)
 	if err != nil {
 		return err
-	}
-	if method == shellpb.Dispatcher_Watch_FullMethodName {
-		return e.watchEvents(in, sh)
 	}
 	defer countCallUnderWay(in.Context(), method, callsign)()
 	if e.isOwnPluginStarting() {
@@ -60,7 +60,13 @@ func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
 	}
 	conn := sh.Conn()
 	if conn == nil {
-		return dispatchToBuiltin(in, sh, method)
+		return e.dispatchToBuiltin(in, sh, method)
+	}
+	if in, err = e.checkForwarded(in, method, callsign); err != nil {
+		return err
+	}
+	if !e.seesDetails(in.Context(), access.Target{Callsign: callsign, Method: method}) {
+		conn = connWithoutDetails{conn}
 	}
 	if isUnaryCall(in.Context(), method) {
 		return forwardUnary(in, conn, method)

@@ -9,8 +9,9 @@ import (
 )
 
 // statusMessage returns the status of an instance as a message for clients. A built-in
-// has no paths. An instance whose plugin has named no class gets its program's name.
-func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
+// has no paths. An instance whose plugin has named no class gets its program's name. Without
+// details, configuration, paths and failure are empty.
+func (c *Communicator) statusMessage(sh *shell.Shell, details bool) *shellpb.StatusResponse {
 	st := sh.BriefStatus()
 	info := st.Information
 	s := &shellpb.StatusResponse{
@@ -37,6 +38,9 @@ func (c *Communicator) statusMessage(sh *shell.Shell) *shellpb.StatusResponse {
 	}
 	if c.Paths != nil && !sh.IsBuiltIn() {
 		s.Paths = c.Paths(st.Config)
+	}
+	if !details {
+		s.Locator, s.Configuration, s.Error, s.Paths = "", []byte("{}"), "", nil
 	}
 	return s
 }

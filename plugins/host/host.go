@@ -165,7 +165,8 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		return err
 	}
 	h.Communicator = communicator.New(communicator.Options{
-		Supervisor: h.Supervisor, Log: h.log, Access: h.Access, Version: o.Version, Paths: h.Processes.Paths, Reload: o.Reload,
+		Supervisor: h.Supervisor, Log: h.log, Version: o.Version, Paths: h.Processes.Paths, Reload: o.Reload,
+		Access: h.Access, NeededRole: controller.NeededRole, BuiltinAccess: h.builtinAccess,
 	}, o.Group)
 	return nil
 }

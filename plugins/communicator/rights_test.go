@@ -1,0 +1,406 @@
+package communicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"dormouse/configs"
+	"dormouse/plugins/access"
+	"dormouse/plugins/controller/controllerpb"
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+	"dormouse/shell/shelltest"
+	"dormouse/supervisor"
+)
+
+// neededRoles is the role that each method needs, by service and method.
+var neededRoles = map[string]map[string]access.Role{
+	"dormouse.controller.v1.Controller": {
+		"Activate": access.Operate, "Deactivate": access.Operate, "Unavailable": access.Operate, "Suspend": access.Operate,
+		"Resume": access.Operate, "Hibernate": access.Operate,
+		"Clone": access.Admin, "Destroy": access.Admin, "Configure": access.Admin, "Persist": access.Admin, "Restore": access.Admin, "Reload": access.Admin,
+		"Services": access.Read, "Watch": access.Read, "Subsystems": access.Read, "Version": access.Read,
+	},
+	"dormouse.shell.v1.Shell": {
+		"Status": access.Read, "Watch": access.Read, "Interfaces": access.Read, "Subsystems": access.Read, "WatchSubsystems": access.Read,
+		"Operate": access.Operate, "SetSubsystem": access.Operate, "Configure": access.Admin, "Notify": access.Call,
+	},
+	"dormouse.statecontrol.v1.StateControl": {"State": access.Read, "Watch": access.Read, "Request": access.Operate},
+	"grpc.health.v1.Health":                 {"Check": access.Read, "Watch": access.Read, "List": access.Read},
+}
+
+// jsonRPCRoles is the role of the JSON-RPC methods, as plugins/host passes them.
+func jsonRPCRole(method string, write bool) access.Role {
+	switch method {
+	case "activate", "deactivate", "unavailable", "suspend", "resume", "hibernate", "statecontrol::request":
+		return access.Operate
+	case "clone", "destroy", "persist", "restore", "reload":
+		return access.Admin
+	case "configuration":
+		if write {
+			return access.Admin
+		}
+		return access.Read
+	case "status", "services", "subsystems", "version", "exists", "statecontrol::state":
+		return access.Read
+	}
+	return access.None
+}
+
+// guardedHost is a communicator whose next clients are what the test says.
+type guardedHost struct {
+	*Communicator
+	t      *testing.T
+	path   string
+	log    lockedBuffer
+	client atomic.Pointer[access.Client]
+	// sockets counts the host sockets.
+	sockets int
+}
+
+// lockedBuffer is a log that may be read while it is written.
+type lockedBuffer struct {
+	mu    sync.Mutex
+	lines strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lines.Write(p)
+}
+
+// take returns what was logged since the last take.
+func (b *lockedBuffer) take() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.lines.Reset()
+	return b.lines.String()
+}
+
+// newGuardedHost serves a supervisor with the instances A and B. Users 60001 to 60004 have
+// the roles from read to admin.
+func newGuardedHost(t *testing.T) *guardedHost {
+	t.Helper()
+	var plugins []configs.Plugin
+	for _, callsign := range []string{"A", "B"} {
+		p := configs.DefaultPlugin()
+		p.Callsign, p.Executable, p.StartMode = callsign, "/opt/secret/plugin", configs.StartDeactivated
+		p.Configuration = map[string]any{"password": "hunter2"}
+		plugins = append(plugins, p)
+	}
+	s, err := supervisor.New(supervisor.Options{
+		Plugins: plugins, Log: zerolog.Nop(),
+		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
+			p := &shelltest.Plugin{}
+			p.Attach(config, sink)
+			return p
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []configs.Access
+	for role := access.Read; role <= access.Admin; role++ {
+		rows = append(rows, configs.Access{User: fmt.Sprint(60000 + int(role)), Role: configs.Role(role.String())})
+	}
+	rows = append(rows, configs.Access{Plugin: "Trusted", Role: configs.RoleOperate}, configs.Access{User: "61000", Role: configs.RoleAdmin, Callsigns: []string{"A"}},
+		configs.Access{User: "61001", Role: configs.RoleCall, Methods: []string{"allowed*"}})
+	h := &guardedHost{t: t, path: filepath.Join(shortDir(t), "socket")}
+	h.Communicator = New(Options{
+		Supervisor: s, Log: zerolog.New(&h.log), NeededRole: jsonRPCRole,
+		Access: access.NewGuard(access.Rules{Rows: rows}),
+		Paths:  func(configs.Plugin) *shellpb.Paths { return &shellpb.Paths{Persistent: "/var/lib/secret"} },
+	}, Group{})
+	h.natives[0].connections.identify = func(raw net.Conn) (net.Conn, access.Client, error) { return raw, *h.client.Load(), nil }
+	l, err := net.Listen("unix", h.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() { served <- h.ServeNative(l) }()
+	t.Cleanup(func() {
+		if err := h.StopServingNative(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		s.Stop(context.Background())
+		h.StopListeningAndWait()
+	})
+	return h
+}
+
+// connect returns a connection of that client.
+func (h *guardedHost) connect(client access.Client) *grpc.ClientConn {
+	h.t.Helper()
+	h.client.Store(&client)
+	return h.connectTo(h.path)
+}
+
+func (h *guardedHost) connectTo(path string) *grpc.ClientConn {
+	h.t.Helper()
+	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// plugin returns a connection of the plugin of that callsign on its host socket.
+func (h *guardedHost) plugin(callsign string) *grpc.ClientConn {
+	h.t.Helper()
+	h.sockets++
+	path := fmt.Sprintf("%s.%d", h.path, h.sockets)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	stop := h.ServeInstance(callsign, l)
+	h.t.Cleanup(stop)
+	return h.connectTo(path)
+}
+
+// withRole returns a client that has that role; the host does not know one with the role None.
+func withRole(role access.Role) access.Client {
+	if role == access.None {
+		return access.Client{Address: "192.0.2.1:4242"}
+	}
+	return access.Client{User: &access.User{UID: 60000 + int(role)}, Loopback: true}
+}
+
+// ask calls a method about an instance and returns its first answer.
+func ask(t *testing.T, conn *grpc.ClientConn, method, callsign string, question, answer proto.Message) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if callsign != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, callsign)
+	}
+	stream, err := conn.NewStream(ctx, bothWays, method)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendMsg(question); err != nil {
+		return stream.RecvMsg(answer)
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	return stream.RecvMsg(answer)
+}
+
+// refusedRole returns the role that a refusal names, empty if err is none.
+func refusedRole(err error) string {
+	_, rest, found := strings.Cut(status.Convert(err).Message(), "needs the role ")
+	if !found || shellpb.ErrorDetailOf(err).GetCode() != 24 {
+		return ""
+	}
+	role, _, _ := strings.Cut(rest, ",")
+	return role
+}
+
+// setCallsigns names instances in a message that has room for them.
+func setCallsigns(m *dynamicpb.Message) *dynamicpb.Message {
+	for _, name := range []protoreflect.Name{"callsign", "new_callsign", "service"} {
+		if f := m.Descriptor().Fields().ByName(name); f != nil {
+			m.Set(f, protoreflect.ValueOfString("A"))
+		}
+	}
+	return m
+}
+
+// Every method of every service is refused to every role below the one that it needs, and
+// to no other.
+func TestEveryMethodAndRole(t *testing.T) {
+	h := newGuardedHost(t)
+	for role := access.None; role <= access.Admin; role++ {
+		conn := h.connect(withRole(role))
+		for service, methods := range h.natives[0].server.GetServiceInfo() {
+			for _, method := range methods.Methods {
+				needed, listed := neededRoles[service][method.Name]
+				if !listed {
+					t.Errorf("this test does not say which role %s of %s needs", method.Name, service)
+				}
+				d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service + "." + method.Name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				types := d.(protoreflect.MethodDescriptor) //nolint:errcheck // the name is a method's
+				err = ask(t, conn, "/"+service+"/"+method.Name, "A", setCallsigns(dynamicpb.NewMessage(types.Input())), dynamicpb.NewMessage(types.Output()))
+				want, code := "", codes.PermissionDenied
+				if role < needed {
+					want = needed.String()
+				}
+				if role == access.None {
+					code = codes.Unauthenticated
+				}
+				if got := refusedRole(err); got != want || want != "" && status.Code(err) != code {
+					t.Errorf("%s of %s, called with the role %s: %v", method.Name, service, role, err)
+				}
+			}
+		}
+		if err := ask(t, conn, "/grpc.health.v1.Health/Check", "", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
+			t.Errorf("the host's own health, asked with the role %s: %v", role, err)
+		}
+		for _, callsign := range []string{"A", "Nothing"} {
+			err := ask(t, conn, "/tv.Tuner/Tune", callsign, &emptypb.Empty{}, &emptypb.Empty{})
+			wantRefused := role < access.Call && (callsign == "A" || role == access.None)
+			if (refusedRole(err) != "") != wantRefused {
+				t.Errorf("a method of the plugin %s, called with the role %s: %v", callsign, role, err)
+			}
+		}
+	}
+	for method := range rules {
+		service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+		if _, listed := neededRoles[service][name]; !listed {
+			t.Errorf("there is a rule for %s, which no service has", method)
+		}
+	}
+}
+
+// A plugin on its host socket may do all to itself, and to others what a row says.
+func TestRoleOfPlugins(t *testing.T) {
+	h := newGuardedHost(t)
+	operate := shellpb.OperateRequest{Operation: shellpb.Operation_OPERATION_UNAVAILABLE}
+	for _, test := range []struct {
+		plugin, about, want string // the role that is missing
+	}{
+		{"A", "", ""}, {"A", "A", ""}, {"A", "B", "operate"}, {"Trusted", "B", ""},
+	} {
+		err := ask(t, h.plugin(test.plugin), shellpb.Shell_Operate_FullMethodName, test.about, &operate, &shellpb.OperateResponse{})
+		if got := refusedRole(err); got != test.want {
+			t.Errorf("the plugin %s operates %q: %v", test.plugin, test.about, err)
+		}
+		if test.want != "" && !strings.Contains(err.Error(), `[[access]] with plugin = "A" and role = "operate"`) {
+			t.Errorf("the refusal does not say what to do: %v", err)
+		}
+	}
+	for about, want := range map[string]string{"A": "hunter2", "B": "{}"} {
+		var st shellpb.StatusResponse
+		if err := ask(t, h.plugin("A"), shellpb.Shell_Status_FullMethodName, about, &shellpb.StatusRequest{}, &st); err != nil || !strings.Contains(string(st.GetConfiguration()), want) {
+			t.Errorf("the plugin A sees of %s %v, %v", about, &st, err)
+		}
+	}
+}
+
+// A row for some instances or methods gives the role for those alone.
+func TestRoleForSomeInstancesAndMethods(t *testing.T) {
+	h := newGuardedHost(t)
+	one := h.connect(access.Client{User: &access.User{UID: 61000}})
+	for _, test := range []struct {
+		method            string
+		question          proto.Message
+		callsign, missing string // the instance of the call, and the role that is missing
+	}{
+		{controllerpb.Controller_Destroy_FullMethodName, &controllerpb.InstanceRequest{Callsign: "A"}, "", ""},
+		{controllerpb.Controller_Destroy_FullMethodName, &controllerpb.InstanceRequest{Callsign: "B"}, "", "admin"},
+		{controllerpb.Controller_Clone_FullMethodName, &controllerpb.CloneRequest{Callsign: "A", NewCallsign: "C"}, "", "admin"},
+		{controllerpb.Controller_Clone_FullMethodName, &controllerpb.CloneRequest{Callsign: "C", NewCallsign: "A"}, "", "admin"},
+		{controllerpb.Controller_Persist_FullMethodName, &controllerpb.InstanceRequest{}, "", "admin"},
+		{controllerpb.Controller_Reload_FullMethodName, &controllerpb.ReloadRequest{}, "", "admin"},
+		{shellpb.Shell_Operate_FullMethodName, &shellpb.OperateRequest{}, "A", ""},
+		{shellpb.Shell_Operate_FullMethodName, &shellpb.OperateRequest{}, "B", "operate"},
+		{shellpb.Dispatcher_Invoke_FullMethodName, &shellpb.InvokeRequest{Method: "echo"}, "A", ""},
+		{shellpb.Dispatcher_Invoke_FullMethodName, &shellpb.InvokeRequest{Method: "echo"}, "B", "call"},
+	} {
+		err := ask(t, one, test.method, test.callsign, test.question, &emptypb.Empty{})
+		if got := refusedRole(err); got != test.missing {
+			t.Errorf("%s %v of %q: %v", test.method, test.question, test.callsign, err)
+		}
+	}
+	some := h.connect(access.Client{User: &access.User{UID: 61001}})
+	for method, want := range map[string]string{"allowed": "", "allowedToo": "", "other": "call"} {
+		err := ask(t, some, shellpb.Dispatcher_Invoke_FullMethodName, "A", &shellpb.InvokeRequest{Method: method}, &shellpb.InvokeResponse{})
+		if got := refusedRole(err); got != want {
+			t.Errorf("the method %s: %v", method, err)
+		}
+	}
+}
+
+// Readers see neither configuration nor paths; operators see both.
+func TestReadersSeeNoDetails(t *testing.T) {
+	h := newGuardedHost(t)
+	for role, sees := range map[access.Role]bool{access.Read: false, access.Call: false, access.Operate: true} {
+		conn := h.connect(withRole(role))
+		var one shellpb.StatusResponse
+		if err := ask(t, conn, shellpb.Shell_Status_FullMethodName, "A", &shellpb.StatusRequest{}, &one); err != nil {
+			t.Fatal(err)
+		}
+		var all controllerpb.ServicesResponse
+		if err := ask(t, conn, controllerpb.Controller_Services_FullMethodName, "", &controllerpb.ServicesRequest{}, &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, shown := range []string{one.String(), all.String()} {
+			for _, secret := range []string{"hunter2", "/opt/secret", "/var/lib/secret"} {
+				if strings.Contains(shown, secret) != sees {
+					t.Errorf("a client with the role %s is shown %s", role, shown)
+				}
+			}
+		}
+	}
+}
+
+// Errors of the host in a forwarded call have no details for a client that may not see them;
+// a plugin's own status stays.
+func TestErrorsWithoutDetails(t *testing.T) {
+	wake := fmt.Errorf("%w: cannot open /var/lib/secret", shell.ErrUnavailable)
+	if got := statusFromForwardedCall(hostErrorWithoutDetails(wake)); status.Code(got) != codes.Unavailable || strings.Contains(got.Error(), "secret") {
+		t.Errorf("an error of the host: %v", got)
+	}
+	own := status.Error(codes.DataLoss, "its own words")
+	if got := statusFromForwardedCall(hostErrorWithoutDetails(own)); got.Error() != own.Error() {
+		t.Errorf("a status of the plugin: %v", got)
+	}
+	if got := hostErrorWithoutDetails(io.EOF); !errors.Is(got, io.EOF) {
+		t.Errorf("the end of a stream: %v", got)
+	}
+}
+
+// Each call that changes something leaves one line, as do refusals; others leave none.
+func TestAuditOfCalls(t *testing.T) {
+	h := newGuardedHost(t)
+	configure := &controllerpb.ConfigureRequest{Callsign: "A", Configuration: []byte(`{"password":"hunter3"}`)}
+	for _, test := range []struct {
+		role     access.Role
+		method   string
+		question proto.Message
+		want     string // "" for no line
+	}{
+		{access.Admin, controllerpb.Controller_Configure_FullMethodName, configure, `"audit":"grpc","client":"user 60004 (60004)","from":"a unix socket","method":"configuration","instance":"A","result":"done"`},
+		{access.Operate, controllerpb.Controller_Configure_FullMethodName, configure, `"method":"configuration","instance":"A","result":"refused","needed":"admin","has":"operate"`},
+		{access.Operate, shellpb.Shell_Operate_FullMethodName, &shellpb.OperateRequest{Operation: shellpb.Operation_OPERATION_SUSPEND}, `"method":"suspend","instance":"A","result":"`},
+		{access.Admin, shellpb.Shell_Status_FullMethodName, &shellpb.StatusRequest{}, ""},
+		{access.Admin, shellpb.Dispatcher_Invoke_FullMethodName, &shellpb.InvokeRequest{Method: "echo"}, ""},
+	} {
+		h.log.take()
+		_ = ask(t, h.connect(withRole(test.role)), test.method, "A", test.question, &emptypb.Empty{})
+		got := h.log.take()
+		if !strings.Contains(got, test.want) || strings.Count(got, "\n") != min(1, len(test.want)) || strings.Contains(got, "hunter3") {
+			t.Errorf("%s by a client with the role %s leaves\n%s", test.method, test.role, got)
+		}
+	}
+}
