@@ -281,9 +281,7 @@ func (b *Backend) followEvents(l *link) {
 		var event *shellpb.Event
 		if event, err = stream.Recv(); err == nil {
 			b.lastEvent.Store(event.GetSequence())
-			b.sink.Notify(shell.Notification{
-				Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams(), Sequence: event.GetSequence(),
-			})
+			b.sink.Notify(shell.Notification{Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams()})
 			l.events.notePassed(event.GetSequence())
 		}
 	}

@@ -3,6 +3,7 @@ package sdktest_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func (p *parrot) watch(callsign string) {
 // before and after a sleep of its own.
 func TestHost(t *testing.T) {
 	with := options
-	with.Beside = []string{"Other"}
+	with.Beside, with.Role = []string{"Other"}, "operate"
 	h := sdktest.Start(t, with)
 	saw := func(want string) {
 		t.Helper()
@@ -153,5 +154,20 @@ func reaches(t *testing.T, h *sdktest.Harness, want shell.State) {
 		case <-late:
 			t.Fatalf("it is %s, not %s", h.State(), want)
 		}
+	}
+}
+
+// Without a row of the operator's, a plugin may watch and call others, and not operate them.
+func TestHostNeedsRole(t *testing.T) {
+	with := options
+	with.Beside = []string{"Other"}
+	h := sdktest.Start(t, with)
+	var word string
+	if err := h.Call("ask", "Other", &word); err != nil || word != "dormouse" {
+		t.Errorf("the other said %q, %v", word, err)
+	}
+	err := h.Call("suspend", "Other", nil)
+	if e, ok := errors.AsType[*shell.PluginError](err); !ok || e.Code != sdk.PrivilegedRequest || !strings.Contains(e.Message, `[[access]] with plugin = "Test" and role = "operate"`) {
+		t.Errorf("the plugin operated the other: %v", err)
 	}
 }

@@ -78,9 +78,13 @@ type Options struct {
 	// Callsign is the plugin's callsign, "Test" if empty.
 	Callsign      string
 	Configuration map[string]any
-	// Beside names more instances of the same plugin, which the plugin can watch,
-	// operate and call. They are activated before it.
+	// Beside names more instances of the same plugin, which the plugin can watch and
+	// call. They are activated before it.
 	Beside []string
+	// Role is what the plugin may do with the instances beside it, as an operator's row
+	// [[access]] says: call, which is what it may without a row, operate or admin. Empty:
+	// call.
+	Role string
 	// Environment is the plugin's environment, in addition to PATH and the like.
 	Environment map[string]string
 	// WarmStart makes an image right after Initialize, for StartWarm.
@@ -150,7 +154,7 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 		plugins = append(plugins, another)
 	}
 	h := &Harness{t: tb, events: &eventQueue{callsign: config.Callsign, added: make(chan struct{})}}
-	h.host = openPrivateHost(tb, plugins)
+	h.host = openPrivateHost(tb, o, plugins)
 	tb.Cleanup(h.host.Supervisor.Listen(h.events))
 	tb.Cleanup(h.deactivateAndStopHost)
 	ctx := context.WithoutCancel(tb.Context())
@@ -163,9 +167,9 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	return h, nil
 }
 
-// openPrivateHost returns a private host, which is closed and its directory removed at
+// openPrivateHost returns a private host of the plugin and the instances beside it, which is closed and its directory removed at
 // the end of the test. An error fails the test.
-func openPrivateHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
+func openPrivateHost(tb testing.TB, asked Options, plugins []configs.Plugin) *host.Host {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "sdktest") //nolint:usetesting // the name of tb.TempDir may be too long for a socket in it
 	if err != nil {
@@ -179,6 +183,9 @@ func openPrivateHost(tb testing.TB, plugins []configs.Plugin) *host.Host {
 	o := host.PrivateOptions(dir, zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}), plugins...)
 	o.Version, o.Engine = "sdktest", engine
 	o.Config.Hibernate.Timeout = configs.Duration(patience)
+	if asked.Role != "" {
+		o.Config.Access = []configs.Access{{Plugin: plugins[0].Callsign, Role: configs.Role(asked.Role)}}
+	}
 	h, err := host.Open(o)
 	if err != nil {
 		tb.Fatal(err)
