@@ -75,6 +75,9 @@ type Loading interface {
 	Err() error
 	// Progress returns how many bytes are loaded, and how many there are.
 	Progress() (loadedBytes, totalBytes int64)
+	// BytesRead returns how many bytes of the image on disk were read so far, as that of
+	// Memory does. It may be called after Close.
+	BytesRead() int64
 	// Hurry has the rest of the memory loaded as fast as possible.
 	Hurry()
 	// Leave ends this host's part in a loading that has a LoaderDir, and closes Done.

@@ -32,7 +32,8 @@ type ImageDir struct {
 // Image is a committed image.
 type Image struct {
 	// Engine is the name, with its version, of the engine that made the image.
-	Engine  string
+	Engine string
+	// Bytes is how many bytes the files have, or had before they were packed.
 	Bytes   int64
 	Created time.Time
 	// Generation numbers the instance's images; it only grows. The generation of a
@@ -41,6 +42,14 @@ type Image struct {
 
 	dir      *ImageDir
 	manifest manifest
+}
+
+// StoredBytes returns how many bytes the files have on disk.
+func (i *Image) StoredBytes() (total int64) {
+	for _, f := range i.manifest.Files {
+		total += f.StoredSize()
+	}
+	return total
 }
 
 // OwnerRecord returns what Tree.OwnerRecord returned when the image was made.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"dormouse/hibernate/pack"
 )
@@ -19,10 +20,14 @@ type Memory interface {
 	// ChunkSize bytes, and returns the part that it filled: the last chunk is
 	// shorter. The error wraps ErrRefused if the chunk is not what was dumped.
 	ReadVerifiedChunk(file string, chunk int64, buffer []byte) (filled []byte, err error)
+	// BytesRead returns how many bytes of the image on disk were read so far, each counted
+	// once: the chunks that ReadVerifiedChunk has read, and all files that hold no memory,
+	// which were read before. It may be called after Close.
+	BytesRead() int64
 	// HandOver returns what ReceiveMemory needs in another process: a text that holds the
 	// keys of the image, and the open page files, which this Memory will close.
 	HandOver() (text json.RawMessage, pageFiles []*os.File, err error)
-	// Close closes the page files. No other method may be called after it.
+	// Close closes the page files. No other method but BytesRead may be called after it.
 	Close() error
 }
 
@@ -32,6 +37,7 @@ type imageMemory struct {
 	from  memoryHandover
 	codec *pack.Codec
 	files map[string]pageFile
+	read  atomic.Int64 // see BytesRead
 }
 
 // pageFile is an open page file of an image.
@@ -39,6 +45,8 @@ type pageFile struct {
 	*os.File
 	number uint32    // among the files of the image
 	want   pack.File // from the manifest
+	// chunksRead says of each chunk whether it was read.
+	chunksRead []atomic.Bool
 }
 
 // openMemory opens the page files of the image.
@@ -58,13 +66,14 @@ func openImageMemory(from memoryHandover, open func(name string) (*os.File, erro
 	m := &imageMemory{from: from, codec: codec, files: make(map[string]pageFile)}
 	for number, f := range from.Files {
 		if !isPageFile(f.Name) {
+			m.read.Add(f.StoredSize())
 			continue
 		}
 		opened, err := open(f.Name)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%w: %w", ErrRefused, err), m.Close())
 		}
-		m.files[f.Name] = pageFile{opened, uint32(number), f}
+		m.files[f.Name] = pageFile{opened, uint32(number), f, make([]atomic.Bool, f.Tag.ChunkCount())}
 	}
 	return m, nil
 }
@@ -76,8 +85,14 @@ func (m *imageMemory) ReadVerifiedChunk(file string, chunk int64, buffer []byte)
 		return nil, fmt.Errorf("%w: it has no %s", ErrRefused, file)
 	}
 	data, err := m.codec.ReadVerifiedChunk(f, f.want, f.number, chunk, buffer)
+	if err == nil && !f.chunksRead[chunk].Swap(true) {
+		m.read.Add(f.want.StoredChunkSize(chunk))
+	}
 	return data, damagedAsRefused(err)
 }
+
+// BytesRead returns how many bytes of the image were read, see Memory.
+func (m *imageMemory) BytesRead() int64 { return m.read.Load() }
 
 // damagedAsRefused makes a pack.ErrDamaged an ErrRefused too, and returns other errors as
 // they are.

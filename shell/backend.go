@@ -191,6 +191,10 @@ type ProcessFigures struct {
 	// Loading is how much of the memory has been loaded since a lazy wake, zero once
 	// all is loaded.
 	Loading Progress
+	// ImageRead is how many bytes of its image were read from disk since the plugin was
+	// woken or started warm: after a lazy wake first a part of the image. It is 0 after
+	// any other start.
+	ImageRead int64
 }
 
 // Progress counts bytes. Total is an estimate, 0 when nothing is under way.

@@ -25,3 +25,22 @@ func TestLoadingIsTold(t *testing.T) {
 		}
 	}
 }
+
+// A wake tells what was read from disk, which is not the size of the image while its memory
+// still comes in.
+func TestReadFromDiskIsTold(t *testing.T) {
+	before := instanceRecord{State: "hibernated", Additions: dialect.Additions{Image: &dialect.Image{Engine: "criu", Bytes: 64 << 20}}}
+	for _, test := range []struct {
+		after dialect.Additions
+		want  string
+	}{
+		{dialect.Additions{ImageRead: 64 << 20}, ", 64 MiB read from disk"},
+		{dialect.Additions{ImageRead: 63 << 20}, ", 63 MiB read from disk"},
+		{dialect.Additions{ImageRead: 3 << 20, Loading: &shell.Progress{Done: 1 << 20, Total: 60 << 20}}, ", 3.0 MiB of 64 MiB read from disk so far"},
+	} {
+		got := describeActivation(before, instanceRecord{State: "suspended", Additions: test.after})
+		if !strings.HasSuffix(got, test.want) {
+			t.Errorf("got %q, want %q at its end", got, test.want)
+		}
+	}
+}

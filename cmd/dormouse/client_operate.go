@@ -139,7 +139,7 @@ func (o operation) describeOutcome(before, after instanceRecord) string {
 func describeNewState(_, after instanceRecord) string { return after.State }
 
 // describeActivation returns the new state of a started or woken plugin, with its pid and
-// memory, and where that memory was, or why a wake failed.
+// memory, and how much was read from disk for that, or why a wake failed.
 func describeActivation(before, after instanceRecord) string {
 	if before.isRunning() {
 		return after.State
@@ -154,7 +154,10 @@ func describeActivation(before, after instanceRecord) string {
 	if before.sleepsInPlace() {
 		return fmt.Sprintf("woken: %s, %s to come back from the swap", runs, bytesize.Format(before.imageOrSwapBytes()))
 	}
-	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(before.imageOrSwapBytes()))
+	if after.Loading != nil {
+		return fmt.Sprintf("woken: %s, %s of %s read from disk so far", runs, bytesize.Format(after.ImageRead), bytesize.Format(before.imageOrSwapBytes()))
+	}
+	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(after.ImageRead))
 }
 
 // lastWakeError returns the error of the last wake in the history, "" if that wake

@@ -74,6 +74,9 @@ func (r instanceRecord) detailsText() string {
 	if r.Loading != nil {
 		add("loading", progressInMiB(*r.Loading)+" of it since its wake")
 	}
+	if r.ImageRead > 0 {
+		add("read", bytesize.Format(r.ImageRead)+" of its image from disk")
+	}
 	if r.Image != nil {
 		add("image", bytesize.Format(r.Image.Bytes)+" by "+r.Image.Engine+", made "+formatTimeAndAge(r.Image.Created))
 	}

@@ -65,6 +65,8 @@ func (f *folderMemory) ReadVerifiedChunk(file string, index int64, buffer []byte
 	return buffer[:n], nil
 }
 
+func (f *folderMemory) BytesRead() int64 { return 0 }
+
 func (f *folderMemory) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

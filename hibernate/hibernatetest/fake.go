@@ -218,6 +218,9 @@ func (l *fakeLoading) Done() <-chan struct{} { return l.done }
 // Progress returns zeros.
 func (l *fakeLoading) Progress() (loadedBytes, totalBytes int64) { return 0, 0 }
 
+// BytesRead returns what the Memory says.
+func (l *fakeLoading) BytesRead() int64 { return l.memory.BytesRead() }
+
 // Close closes Done, and loads nothing that was not loaded before.
 func (l *fakeLoading) Close() { l.loadOnceAndCloseMemory(func() error { return nil }) }
 

@@ -72,6 +72,12 @@ func (f File) StoredSize() int64 {
 	return sumOf(f.Stored)
 }
 
+// StoredChunkSize returns the size of a chunk on disk, which must be one of the file.
+func (f File) StoredChunkSize(index int64) int64 {
+	_, stored, _ := f.locateChunk(index)
+	return stored
+}
+
 // locateChunk returns at which offset a chunk is stored, in how many bytes, and how many bytes
 // it has when it is unpacked. The unpacked size is not positive if the index is
 // beyond the last chunk.

@@ -83,6 +83,10 @@ func (f *Front) instanceMetrics() []instanceMetric {
 			},
 		},
 		{
+			"dormouse_instance_image_read_bytes", "gauge", "Bytes of the image that were read from disk since the wake or warm start.",
+			func(st shell.Status) (int64, bool) { return st.Figures.ImageRead, st.Figures.ImageRead > 0 },
+		},
+		{
 			"dormouse_instance_calls_total", "counter", "Calls to the instance, also those that failed.",
 			func(st shell.Status) (int64, bool) { return f.callCounts.countOf(st.Config.Callsign), true },
 		},

@@ -91,6 +91,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	if loading := st.Figures.Loading; loading.Total > 0 {
 		r.Loading = &loading
 	}
+	r.ImageRead = st.Figures.ImageRead
 	return r
 }
 

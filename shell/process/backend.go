@@ -275,7 +275,7 @@ func (b *Backend) ProcessFigures() shell.ProcessFigures {
 	}
 	return shell.ProcessFigures{
 		PID: t.findProgramPID(), Root: t.root.Pid,
-		Memory: procfs.PSS(t.pids()), Charged: t.cgroup().MemoryBytes(), Loading: t.loadingProgress(),
+		Memory: procfs.PSS(t.pids()), Charged: t.cgroup().MemoryBytes(), Loading: t.loadingProgress(), ImageRead: t.imageBytesRead(),
 	}
 }
 

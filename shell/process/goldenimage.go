@@ -149,7 +149,7 @@ func describeGolden(i *hibernate.Image) *shell.GoldenImage {
 	if i == nil {
 		return nil
 	}
-	return &shell.GoldenImage{Engine: i.Engine, Bytes: i.Bytes, Created: i.Created, Generation: i.Generation}
+	return &shell.GoldenImage{Engine: i.Engine, Bytes: i.StoredBytes(), Created: i.Created, Generation: i.Generation}
 }
 
 // RemoveStaleGolden removes a golden image that the configuration does not ask for, or

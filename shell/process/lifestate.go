@@ -74,7 +74,7 @@ func (b *Backend) Sleep() *shell.Sleep {
 		return &l.sleep
 	case lifeStored, lifeWaking:
 		i := l.image
-		return &shell.Sleep{Kind: shell.Stored, Engine: i.Engine, Bytes: i.Bytes, Since: i.Created, Generation: i.Generation}
+		return &shell.Sleep{Kind: shell.Stored, Engine: i.Engine, Bytes: i.StoredBytes(), Since: i.Created, Generation: i.Generation}
 	default:
 		return nil
 	}

@@ -35,6 +35,7 @@ type tree struct {
 	programPID   int         // PID of the program in the host's namespace, when the tree began
 
 	loading        hibernate.Loading     // nil unless the tree runs before all its memory is loaded
+	imageBytes     int64                 // size on disk of the image that the tree was restored from, 0 for none
 	endExpected    atomic.Bool           // the host ends the tree, so its end is not reported
 	oomKillsBefore int                   // processes of the cgroup that the kernel had killed for memory when this host took the tree
 	killCause      atomic.Pointer[error] // why the host killed the tree, if that was not asked of it
@@ -115,6 +116,15 @@ func (t *tree) loadingProgress() shell.Progress {
 		done, total := t.loading.Progress()
 		return shell.Progress{Done: done, Total: total}
 	}
+}
+
+// imageBytesRead returns how many bytes of its image were read from disk: all, unless
+// the tree runs before its memory is loaded.
+func (t *tree) imageBytesRead() int64 {
+	if t.loading == nil {
+		return t.imageBytes
+	}
+	return t.loading.BytesRead()
 }
 
 // hurryAndWaitLoaded hurries the loading of the tree's memory and returns when it is

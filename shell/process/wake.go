@@ -130,6 +130,7 @@ func (b *Backend) restoreTree(ctx context.Context, image *hibernate.Image, note 
 			LoaderDir: b.loaderDir(note.Bound),
 		})
 		if err == nil {
+			t.imageBytes = image.StoredBytes()
 			t.attachRestoredRootAndWatch(root, note.ProgramNSPid, loading)
 		}
 		return err

@@ -136,8 +136,9 @@ func (l *loader) awaitConfirmAndAnswer(commands *json.Decoder, spacesReceived <-
 		l.sendReportIfNew(failureReport(err))
 		return -1, errors.Join(err, commands.Decode(&c)) // waits until the host has read the report
 	}
-	done, total := l.Progress()
-	l.sendReportIfNew(report{Loaded: done, Total: total, Confirmed: true})
+	r := progressReport(l)
+	r.Confirmed = true
+	l.sendReportIfNew(r)
 	if rootPIDFD < 0 {
 		return -1, commands.Decode(&c)
 	}
@@ -187,8 +188,7 @@ func (l *loader) reportProgressUntilDone() {
 	for {
 		select {
 		case <-tick.C:
-			done, total := l.Progress()
-			l.sendReportIfNew(report{Loaded: done, Total: total})
+			l.sendReportIfNew(progressReport(l))
 		case <-l.Done():
 			if err := l.Err(); err != nil {
 				l.sendReportIfNew(failureReport(err))
@@ -216,8 +216,9 @@ func (l *loader) awaitLoadedOrTreeEnd(rootPIDFD int) error {
 		}
 		_ = os.Remove(strconv.Itoa(os.Getpid())) // the socket; its directory may be gone with the tree
 	}
-	done, total := l.Progress()
-	l.sendReportIfNew(report{Loaded: done, Total: total, Done: true})
+	r := progressReport(l)
+	r.Done = true
+	l.sendReportIfNew(r)
 	return nil
 }
 

@@ -33,6 +33,7 @@ type loaderClient struct {
 	pidfd int
 
 	confirmed chan struct{}
+	read      atomic.Int64 // bytes, as the loader has reported
 
 	leaving atomic.Bool
 	closing sync.Once
@@ -153,6 +154,7 @@ func (c *loaderClient) readReportsUntilEnd() {
 		}
 		c.loaded.Store(r.Loaded)
 		c.total.Store(r.Total)
+		c.read.Store(r.Read)
 		if r.Done {
 			return
 		}
@@ -165,6 +167,9 @@ func (c *loaderClient) readReportsUntilEnd() {
 		}
 	}
 }
+
+// BytesRead implements hibernate.Loading, as far as the loader has reported.
+func (c *loaderClient) BytesRead() int64 { return c.read.Load() }
 
 // Hurry implements hibernate.Loading. It sends the loader a command, without an answer.
 func (c *loaderClient) Hurry() { _ = c.sendToLoader(command{Hurry: true}) } // readReportsUntilEnd notices a loader that has ended

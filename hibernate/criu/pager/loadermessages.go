@@ -32,11 +32,18 @@ type (
 	// changed.
 	report struct {
 		Loaded, Total   int64 // bytes
+		Read            int64 // bytes, as BytesRead of hibernate.Loading returns them
 		Confirmed, Done bool
 		Failure         string
 		Refused         bool // the failure is a hibernate.ErrRefused
 	}
 )
+
+// progressReport returns the report of how far a loading is.
+func progressReport(l hibernate.Loading) report {
+	loaded, total := l.Progress()
+	return report{Loaded: loaded, Total: total, Read: l.BytesRead()}
+}
 
 // failureReport returns the report that the loading has failed with err.
 func failureReport(err error) report {

@@ -91,6 +91,9 @@ func (p *localPager) VerifyAndSecureRestore(_ context.Context, rootPID int) erro
 	return errors.Join(<-p.verified, err)
 }
 
+// BytesRead implements hibernate.Loading.
+func (p *localPager) BytesRead() int64 { return p.memory.BytesRead() }
+
 // Hurry implements hibernate.Loading. The loop stops waiting for a quiet moment.
 func (p *localPager) Hurry() { p.changeOrdersAndWakeLoop(func() { p.hurry = true }) }
 

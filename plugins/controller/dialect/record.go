@@ -49,6 +49,7 @@ type Additions struct {
 	Transition shell.State     `json:"transition,omitempty"`
 	Progress   *shell.Progress `json:"progress,omitempty"`
 	Loading    *shell.Progress `json:"loading,omitempty"`
+	ImageRead  int64           `json:"imageread,omitempty"` // bytes
 	Restarts   int             `json:"restarts,omitempty"`
 	Reason     string          `json:"reason"`
 	Since      string          `json:"since"`
