@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,17 +17,22 @@ import (
 	"dormouse/internal/unixsock"
 )
 
-// unixPrefix begins the name of a host that is reached at the path of a unix socket.
-const unixPrefix = "unix:"
+// unixPrefix begins the name of a host that is reached at the path of a unix socket, and
+// tlsPrefix that of one with TLS.
+const (
+	unixPrefix = "unix:"
+	tlsPrefix  = "https://"
+)
 
 // client calls the methods of a host by JSON-RPC over HTTP. The client does not limit how
 // long an answer takes; the host does.
 type client struct {
-	// addresses are where the client looks for the host, in this order: HOST:PORT or
-	// unix:PATH.
-	addresses []string
-	http      *http.Client
-	reached   atomic.Pointer[string] // the address where the host was found last
+	// addresses are where the client looks for the host, in this order: HOST:PORT,
+	// https://HOST:PORT or unix:PATH.
+	addresses   []string
+	credentials credentials
+	http        *http.Client
+	reached     atomic.Pointer[string] // the address where the host was found last
 }
 
 // newClient returns a client of the host at the first of the addresses that can be reached.
@@ -34,6 +40,13 @@ func newClient(addresses ...string) *client {
 	c := &client{addresses: addresses}
 	c.http = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+		DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			conn, err := c.dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return c.credentials.encrypt(ctx, conn, address)
+		},
 	}}
 	return c
 }
@@ -56,13 +69,15 @@ func hostAddresses(getenv func(string) string) []string {
 	return []string{unixPrefix + configs.Default().Host.ControlPath(), tcp}
 }
 
-// checkHostAddress returns an error unless the address is HOST:PORT or unix:PATH.
+// checkHostAddress returns an error unless the address is HOST:PORT, https://HOST:PORT or
+// unix:PATH.
 func checkHostAddress(address string) error {
+	address = strings.TrimPrefix(address, tlsPrefix)
 	if path, isUnix := strings.CutPrefix(address, unixPrefix); isUnix && path != "" {
 		return nil
 	}
 	if _, _, err := net.SplitHostPort(address); err != nil || strings.HasPrefix(address, unixPrefix) {
-		return fmt.Errorf("%q is not an address such as %s or %s/run/dormouse/control", address, defaultHost, unixPrefix)
+		return fmt.Errorf("%q is not an address such as %s, %stv.example:9998 or %s/run/dormouse/control", address, defaultHost, tlsPrefix, unixPrefix)
 	}
 	return nil
 }
@@ -82,7 +97,7 @@ func (c *client) dial(ctx context.Context) (net.Conn, error) {
 	return nil, unreachable
 }
 
-// dialAddress connects to a host at HOST:PORT or unix:PATH.
+// dialAddress connects to a host at HOST:PORT, https://HOST:PORT or unix:PATH, without TLS.
 func dialAddress(ctx context.Context, address string) (net.Conn, error) {
 	if path, isUnix := strings.CutPrefix(address, unixPrefix); isUnix {
 		conn, err := unixsock.Dial(path)
@@ -92,7 +107,7 @@ func dialAddress(ctx context.Context, address string) (net.Conn, error) {
 		return conn, nil
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	return dialer.DialContext(ctx, "tcp", address)
+	return dialer.DialContext(ctx, "tcp", strings.TrimPrefix(address, tlsPrefix))
 }
 
 // String returns the address where the host was found, or all where it may be.
@@ -104,13 +119,35 @@ func (c *client) String() string {
 }
 
 // url returns the URL of all requests. Its host is for the header Host, since dial chooses
-// the address.
+// the address. With TLS the scheme becomes https or wss.
 func (c *client) url(scheme string) string {
-	host := "localhost"
-	if last := c.addresses[len(c.addresses)-1]; !strings.HasPrefix(last, unixPrefix) {
-		host = last
+	last := c.addresses[len(c.addresses)-1]
+	host, isTLS := strings.CutPrefix(last, tlsPrefix)
+	switch {
+	case isTLS:
+		scheme += "s"
+	case strings.HasPrefix(last, unixPrefix):
+		host = "localhost"
 	}
 	return scheme + "://" + host + rpcPath
+}
+
+// header returns the header of all requests, with the token if there is one and it can't be
+// read on its way.
+func (c *client) header() http.Header {
+	h := make(http.Header)
+	if c.credentials.token != "" && c.isPrivate() {
+		h.Set("Authorization", "Bearer "+c.credentials.token)
+	}
+	return h
+}
+
+// isPrivate reports whether what the client sends is encrypted or stays on this machine.
+func (c *client) isPrivate() bool {
+	return !slices.ContainsFunc(c.addresses, func(address string) bool {
+		host, _, _ := net.SplitHostPort(address)
+		return !strings.HasPrefix(address, tlsPrefix) && !strings.HasPrefix(address, unixPrefix) && !configs.IsLoopback(host)
+	})
 }
 
 // errUnreachable means that no host answered at the address.

@@ -33,7 +33,7 @@ func eventsVerb(flags *flag.FlagSet) action {
 		if err := c.checkEventCallsigns(ctx, wanted); err != nil {
 			return err
 		}
-		ws, _, err := websocket.Dial(ctx, c.url("ws"), &websocket.DialOptions{HTTPClient: c.http}) //nolint:bodyclose // a websocket has none
+		ws, _, err := websocket.Dial(ctx, c.url("ws"), &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: c.header()}) //nolint:bodyclose // a websocket has none
 		if err != nil {
 			return c.noAnswerError(ctx, err)
 		}

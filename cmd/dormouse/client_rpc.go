@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,6 +58,7 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask the host: %w", err)
 	}
+	post.Header = c.header()
 	post.Header.Set("Content-Type", "application/json")
 	response, err := c.http.Do(post)
 	if err != nil {
@@ -89,11 +91,14 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 // errUnreachable if no connection was made.
 func (c *client) noAnswerError(ctx context.Context, err error) error {
 	unreachable, isUnreachable := errors.AsType[*unreachableError](err)
+	_, isUntrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted; what the host has begun it carries on")
 	case isUnreachable:
 		return fmt.Errorf("%w; start one with `%s serve`, or name another with --host", unreachable, os.Args[0])
+	case isUntrusted:
+		return fmt.Errorf("cannot trust the host at %s: %w; DORMOUSE_CA names the file of its authorities", c, innermostError(err))
 	}
 	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c, innermostError(err))
 }

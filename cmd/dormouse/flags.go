@@ -51,7 +51,8 @@ func clarifyFlagError(err error) error {
 // Without the flag the client has the hostAddresses.
 func addHostFlag(flags *flag.FlagSet) *client {
 	c := newClient(hostAddresses(os.Getenv)...)
-	flags.Func("host", "the `ADDRESS` of the host, HOST:PORT or unix:PATH; DORMOUSE_HOST sets it too "+
+	c.credentials = credentialsFrom(os.Getenv)
+	flags.Func("host", "the `ADDRESS` of the host, HOST:PORT, https://HOST:PORT or unix:PATH; DORMOUSE_HOST sets it too "+
 		"(default the control socket, else "+defaultHost+")", func(address string) error {
 		c.addresses = []string{address}
 		return checkHostAddress(address)

@@ -228,10 +228,10 @@ func TestFarClients(t *testing.T) {
 		{"nothing shown", "", "Controller.1.status", plain, http.StatusUnauthorized, ""},
 		{"a guessed token", "dormouse_guess", "Controller.1.status", plain, http.StatusUnauthorized, ""},
 		{"a token", token, "Controller.1.deactivate", plain, http.StatusOK, `"result":null`},
-		{"a token for more than it may", token, "Controller.1.reload", plain, http.StatusAccepted, "the role admin"},
-		{"a token without a row", useless, "Controller.1.subsystems", plain, http.StatusAccepted, "the role read"},
+		{"a token for more than it may", token, "Controller.1.reload", plain, http.StatusForbidden, "the role admin"},
+		{"a token without a row", useless, "Controller.1.subsystems", plain, http.StatusForbidden, "the role read"},
 		{"a certificate", "", "Controller.1.subsystems", far.client(t, ca.trusting(t, remote, remoteKey)), http.StatusOK, "result"},
-		{"a certificate for more than it may", "", "Controller.1.activate", far.client(t, ca.trusting(t, remote, remoteKey)), http.StatusAccepted, "the role operate"},
+		{"a certificate for more than it may", "", "Controller.1.activate", far.client(t, ca.trusting(t, remote, remoteKey)), http.StatusForbidden, "the role operate"},
 	} {
 		if status, answer := post(c.client, c.token, c.method); status != c.status || !strings.Contains(answer, c.part) {
 			t.Errorf("%s: %d %s", c.name, status, answer)
@@ -253,6 +253,16 @@ func TestFarClients(t *testing.T) {
 	} else {
 		response.Body.Close()
 	}
+
+	// The program itself shows what the environment names.
+	environment := []string{"DORMOUSE_HOST=https://" + h.address, "DORMOUSE_CA=" + ca.file}
+	far.do(func() {
+		dormouse(t, append(environment, "DORMOUSE_TOKEN="+token), "plugin", "activate", "Counter").expect(t, exitDone)
+		dormouse(t, append(environment, "DORMOUSE_TOKEN="+token), "reload").expect(t, exitFailed, "!needs the role admin")
+		dormouse(t, append(environment, "DORMOUSE_CERTIFICATE="+remote, "DORMOUSE_KEY="+remoteKey), "subsystems").expect(t, exitDone, "SUBSYSTEM")
+		dormouse(t, environment, "subsystems").expect(t, exitFailed, "!the host does not know who calls")
+		dormouse(t, environment[:1], "subsystems").expect(t, exitFailed, "!cannot trust the host", "!DORMOUSE_CA")
+	})
 
 	// A websocket shows its token in the URL, and ends when the token is revoked.
 	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
