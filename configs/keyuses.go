@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 )
@@ -61,15 +62,29 @@ func (p Plugin) WithAdjustableKeysOf(other Plugin) Plugin {
 	return p
 }
 
+// WithKeysOf returns p with the values of other for the keys, which are named as
+// DifferingKeys names them.
+func (p Plugin) WithKeysOf(other Plugin, keys []string) Plugin {
+	to, source := reflect.ValueOf(&p).Elem(), reflect.ValueOf(other)
+	for _, field := range reflect.VisibleFields(to.Type()) {
+		if slices.Contains(keys, keyOfField(field)) {
+			to.FieldByIndex(field.Index).Set(source.FieldByIndex(field.Index))
+		}
+	}
+	return p
+}
+
 // DifferingKeys returns the keys in which p and other differ, in the order of the fields,
 // and in allAdjustable whether all of them have the use UseAdjust. Any difference within
-// restart is the key "restart", any within limits the key "limits".
+// restart is the key "restart", any within limits the key "limits". Plugins' own tables
+// differ if they differ as JSON.
 func (p Plugin) DifferingKeys(other Plugin) (keys []string, allAdjustable bool) {
 	allAdjustable = true
 	x, y := reflect.ValueOf(p), reflect.ValueOf(other)
 	for _, field := range reflect.VisibleFields(x.Type()) {
-		key := field.Tag.Get("toml") // empty for Idling, whose fields are visited too
-		if key == "" || reflect.DeepEqual(x.FieldByIndex(field.Index).Interface(), y.FieldByIndex(field.Index).Interface()) {
+		key := keyOfField(field) // empty for Idling, whose fields are visited too
+		same := key == "" || reflect.DeepEqual(x.FieldByIndex(field.Index).Interface(), y.FieldByIndex(field.Index).Interface())
+		if same || field.Name == "Configuration" && bytes.Equal(p.ConfigurationJSON(), other.ConfigurationJSON()) {
 			continue
 		}
 		keys = append(keys, key)
@@ -77,6 +92,9 @@ func (p Plugin) DifferingKeys(other Plugin) (keys []string, allAdjustable bool) 
 	}
 	return keys, allAdjustable
 }
+
+// keyOfField returns the key in the tag of a field, "" if the field has none.
+func keyOfField(field reflect.StructField) string { return field.Tag.Get("toml") }
 
 // useOfField returns the KeyUse in the tag of a field, "" if the field has none.
 func useOfField(field reflect.StructField) KeyUse { return KeyUse(field.Tag.Get("use")) }

@@ -172,6 +172,9 @@ type Notification struct {
 	Index string
 	// Params is JSON, nil for none.
 	Params json.RawMessage
+	// Sequence counts the events of the plugin's process from 1; 0 means that the event is
+	// not counted.
+	Sequence uint64
 }
 
 // ProcessFigures are the process IDs and the memory use of a running plugin, as the

@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,9 +12,42 @@ import (
 	"dormouse/shell"
 )
 
-// Clone makes an instance with the configuration of another, including values that
-// Configure has set. The clone is deactivated, or unavailable if its start mode says so,
-// and exists until it is destroyed: each later host starts it as its start mode says. The
+// clone is an instance that was made at run time. It has the configuration of another
+// instance, its source, except for the keys that are its own.
+type clone struct {
+	// Version is cloneVersion, or 1 in a record of which no source was there yet to compare
+	// with: Plugin is then a copy from when the clone was made.
+	Version int `json:"version"`
+	// Of is the callsign of the source.
+	Of string `json:"of"`
+	// Detached is set once the source has been destroyed. An instance that gets the callsign
+	// later is another one.
+	Detached bool `json:"detached,omitempty"`
+	// Plugin is the configuration without the clone's override: that of the source, as it is
+	// or as it last was, with the clone's own values of the keys Own.
+	Plugin configs.Plugin `json:"plugin"`
+	Own    []string       `json:"own,omitempty"`
+}
+
+// cloneVersion is the version of the records of clones.
+const cloneVersion = 2
+
+// UnmarshalJSON gives keys that are missing in a record of an earlier host their
+// defaults, and keeps numbers as they are written.
+func (c *clone) UnmarshalJSON(raw []byte) error {
+	type plain clone
+	p := plain{Plugin: configs.DefaultPlugin()}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	err := decoder.Decode(&p)
+	*c = clone(p)
+	return err
+}
+
+// Clone makes an instance with the configuration of another, which stays the clone's source:
+// later changes of the source's configuration reach the clone, except for what is set on the
+// clone itself. The clone is deactivated, or unavailable if its start mode says so, and
+// exists until it is destroyed: each later host starts it as its start mode says. The
 // error wraps ErrUnknown, ErrExists, ErrNotCloneable, or shell.ErrUnavailable once the host
 // stops, or says why the new callsign can't be used.
 func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) error {
@@ -25,25 +60,40 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 	if !ok {
 		return fmt.Errorf("cannot clone: %w: %q", ErrUnknown, callsign)
 	}
-	if sh.IsBuiltIn() {
+	source, defined := s.definitions.config(callsign)
+	if sh.IsBuiltIn() || !defined {
 		return fmt.Errorf("cannot clone %s: %w", callsign, ErrNotCloneable)
 	}
 	if err := s.checkNewCallsign(newCallsign); err != nil {
 		return fmt.Errorf("cannot clone %s: %w", callsign, err)
 	}
-	c := clone{recordVersion, callsign, sh.Config()}
+	c := clone{Version: cloneVersion, Of: callsign, Plugin: source}
 	c.Plugin.Callsign = newCallsign
+	if err := s.makeAndKeepClone(c); err != nil {
+		return fmt.Errorf("cannot clone %s: %w", callsign, err)
+	}
+	s.log.Info().Str("callsign", newCallsign).Str("of", callsign).Msg("cloned")
+	return nil
+}
+
+// makeAndKeepClone makes the instance of a new clone and stores the clone. Clones of an
+// earlier instance of that callsign do not follow this one.
+func (s *Supervisor) makeAndKeepClone(c clone) error {
+	callsign := c.Plugin.Callsign
+	if err := s.detachClonesOf(callsign); err != nil {
+		return err
+	}
 	made, err := s.newUnlistedInstance(c.Plugin)
 	if err != nil {
-		return fmt.Errorf("cannot clone %s: %w", callsign, err)
+		return err
 	}
-	if err := s.definitions.keptClones.Put(newCallsign, c); err != nil {
+	if err := s.definitions.keptClones.Put(callsign, c); err != nil {
 		made.Close()
-		return fmt.Errorf("cannot clone %s: %w", callsign, err)
+		return err
 	}
-	s.definitions.clones[newCallsign] = c
+	s.definitions.clones[callsign] = c
+	s.publishSources()
 	s.roster.addOrReplace(made)
-	s.log.Info().Str("callsign", newCallsign).Str("of", callsign).Msg("cloned")
 	return nil
 }
 
@@ -61,8 +111,8 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 	return s.options.CheckCallsign(callsign)
 }
 
-// Destroy ends a clone and removes all that is kept of it, images and overrides too. For an
-// instance that the configuration names Destroy does nothing. If the plugin can't be ended,
+// Destroy ends a clone and removes all that is kept of it, images and overrides too. Its own
+// clones keep its last configuration. For an instance that the configuration names Destroy does nothing. If the plugin can't be ended,
 // the clone stays. The error may wrap ErrUnknown, or shell.ErrUnavailable once the host
 // stops.
 func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
@@ -81,6 +131,9 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	if err := s.endAndTakeOffRoster(ctx, sh); err != nil {
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}
+	if err := s.detachClonesOf(callsign); err != nil {
+		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
+	}
 	// The clone's record goes last: while it exists, a next Destroy can finish this.
 	err = errors.Join(s.options.RemoveKept(callsign), s.restarts.cancelAndRemoveRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
 	if err == nil {
@@ -91,6 +144,7 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	}
 	delete(s.definitions.clones, callsign)
 	delete(s.definitions.overrides, callsign)
+	s.publishSources()
 	return nil
 }
 

@@ -76,7 +76,7 @@ func TestClone(t *testing.T) {
 		if diff := cmp.Diff(want, r.states()); diff != "" {
 			t.Errorf("after a restart (-want +got):\n%s", diff)
 		}
-		if got := r.table("C") + r.table("A"); got != `{"big":9007199254740993,"f":1.50}{}` {
+		if got := r.table("C") + r.table("A"); got != `{}{}` { // A's was not persisted
 			t.Errorf("they have %s", got)
 		}
 		r.Start(r.Context())
@@ -239,7 +239,7 @@ func TestStoreOfAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	runWith(t, nil, keeping(path), func(r *rig) {
 		r.closing()
-		r.must(r.definitions.keptOverrides.Put("A", override{JSON: json.RawMessage(`[]`)}))
+		r.must(store.BucketOf[json.RawMessage](r.options.Store, "configurations").Put("A", json.RawMessage(`{"version":1,"configuration":[]}`)))
 	})
 	o := Options{Plugins: []configs.Plugin{{Callsign: "A"}}}
 	keeping(path)(&o)

@@ -32,7 +32,7 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	if !ok {
 		return Explanation{}, fmt.Errorf("cannot explain: %w: %q", ErrUnknown, callsign)
 	}
-	e := Explanation{Explanation: s.autoSleep.explain(sh)}
+	e := Explanation{Explanation: s.explainWithNotes(sh)}
 	e.Golden, e.NoGolden = sh.GoldenImage()
 	if e.State == shell.Activated && !sh.IsBuiltIn() {
 		figures := sh.Status().Figures
@@ -51,15 +51,24 @@ func (s *Supervisor) ExplainBriefly(callsign string) string {
 	if !ok {
 		return ""
 	}
-	return s.autoSleep.explain(sh).Why
+	return s.explainWithNotes(sh).Why
+}
+
+// explainWithNotes returns the policy's explanation of an instance, with why it can't be
+// activated, and that its source is gone, if that is so.
+func (s *Supervisor) explainWithNotes(sh *shell.Shell) policy.Explanation {
+	e := s.autoSleep.explain(sh)
+	if barred := sh.Barred(); barred != nil {
+		e.Why += ", and can't be activated: " + barred.Error()
+	}
+	if source, _ := s.CloneSource(sh.Callsign()); source.Gone {
+		e.Why += ". Its configuration is the last one of " + source.Of + ", which is gone"
+	}
+	return e
 }
 
 // explain returns the policy's explanation of an instance, and measures nothing.
 func (a *autoSleep) explain(sh *shell.Shell) policy.Explanation {
 	now := policy.Situation{Rules: a.rules, Now: time.Now()}
-	e := now.Explain(a.candidateWithoutMemory(sh), a.memory.whyPressureUnwatched())
-	if barred := sh.Barred(); barred != nil {
-		e.Why += ", and can't be activated: " + barred.Error()
-	}
-	return e
+	return now.Explain(a.candidateWithoutMemory(sh), a.memory.whyPressureUnwatched())
 }

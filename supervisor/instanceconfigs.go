@@ -1,13 +1,12 @@
 package supervisor
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -28,37 +27,12 @@ type definitions struct {
 
 	keptClones    store.Bucket[clone]
 	keptOverrides store.Bucket[override]
+
+	sources atomic.Pointer[map[string]CloneSource] // of the clones, for readers that must not wait
 }
 
-// recordVersion is the version of all records that the supervisor stores.
+// recordVersion is the version of all records that the supervisor stores, except clones.
 const recordVersion = 1
-
-// clone is an instance that was made at run time, from a copy of another's
-// configuration.
-type clone struct {
-	Version int            `json:"version"`
-	Of      string         `json:"of"`
-	Plugin  configs.Plugin `json:"plugin"`
-}
-
-// override is the configuration that Configure has set in place of the plugin's own
-// configuration of one instance.
-type override struct {
-	Version int             `json:"version"`
-	JSON    json.RawMessage `json:"configuration"`
-}
-
-// UnmarshalJSON gives keys that are missing in a record of an earlier version their
-// defaults, and keeps numbers as they are written.
-func (c *clone) UnmarshalJSON(raw []byte) error {
-	type plain clone
-	p := plain{Plugin: configs.DefaultPlugin()}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	err := decoder.Decode(&p)
-	*c = clone(p)
-	return err
-}
 
 // loadDefinitions returns the configurations of the files, and reads the clones and the
 // persisted overrides from the store.
@@ -67,6 +41,7 @@ func loadDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, er
 		files:      indexByCallsign(plugins),
 		keptClones: store.BucketOf[clone](s, "clones"), keptOverrides: store.BucketOf[override](s, "configurations"),
 	}
+	d.sources.Store(&map[string]CloneSource{})
 	var err error
 	if d.clones, err = d.keptClones.All(); err != nil {
 		return nil, err
@@ -86,24 +61,33 @@ func indexByCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
 	return all
 }
 
-// dropTakenClonesAndListConfigs returns the configurations of the clones, sorted by
-// callsign. It logs and drops a clone whose callsign, in upper or lower case, a file now
-// names as well; the clone's record stays for a host whose files no longer do so.
-func (d *definitions) dropTakenClonesAndListConfigs(log zerolog.Logger) (plugins []configs.Plugin) {
+// dropTakenClones logs and drops each clone whose callsign, in upper or lower case, a file
+// now names as well; the clone's record stays for a host whose files no longer do so.
+func (d *definitions) dropTakenClones(log zerolog.Logger) {
 	for _, callsign := range slices.Sorted(maps.Keys(d.clones)) {
 		taken := func(file string) bool { return strings.EqualFold(file, callsign) }
 		if slices.ContainsFunc(slices.Collect(maps.Keys(d.files)), taken) {
 			log.Warn().Str("callsign", callsign).Msg("the configuration names a clone's callsign, the clone is left out")
 			delete(d.clones, callsign)
-			continue
 		}
-		plugins = append(plugins, d.clones[callsign].Plugin)
 	}
-	return plugins
+}
+
+// callsigns returns the callsigns of all instances of the files, sorted, and then of all
+// clones.
+func (d *definitions) callsigns() []string {
+	return append(slices.Sorted(maps.Keys(d.files)), slices.Sorted(maps.Keys(d.clones))...)
+}
+
+// config returns the configuration that an instance is to have, with its override; false
+// if the instance is neither in a file nor a clone.
+func (d *definitions) config(callsign string) (config configs.Plugin, found bool) {
+	p, found := d.configWithoutOverride(callsign)
+	return d.withOverride(p), found
 }
 
 // configWithoutOverride returns the configuration of an instance as the file has it, or as
-// the clone was made; false if the instance is neither in a file nor a clone.
+// a clone has it from its source; false if the instance is neither in a file nor a clone.
 func (d *definitions) configWithoutOverride(callsign string) (config configs.Plugin, found bool) {
 	if p, ok := d.files[callsign]; ok {
 		return p, true
@@ -112,19 +96,12 @@ func (d *definitions) configWithoutOverride(callsign string) (config configs.Plu
 	return c.Plugin, ok
 }
 
-// configWithOverride returns p with the override that was set for its callsign, if any. An
-// override that is not a JSON object is an error.
-func (d *definitions) configWithOverride(p configs.Plugin) (configs.Plugin, error) {
-	o, ok := d.overrides[p.Callsign]
-	if !ok {
-		return p, nil
+// withOverride returns p with the override that was set for its callsign, if any.
+func (d *definitions) withOverride(p configs.Plugin) configs.Plugin {
+	if o, ok := d.overrides[p.Callsign]; ok {
+		p.Configuration = o.appliedTo(p.Configuration)
 	}
-	values, err := decodeJSONObject(o.JSON)
-	if err != nil {
-		return p, fmt.Errorf("cannot use what was persisted for %s: %w", p.Callsign, err)
-	}
-	p.Configuration = values
-	return p, nil
+	return p
 }
 
 // waitAndBeginChange waits until no other change of the roster or of a configuration is

@@ -22,7 +22,7 @@ import (
 // Reload ends instances that plugins no longer names, hibernated ones after a wake. It
 // makes new ones, and starts them if their start mode says so. It restarts active and
 // hibernated ones, unless all differing keys are adjustable; the others get their new
-// configuration. Clones and overrides stay.
+// configuration. Clones change with their sources; they and overrides stay.
 func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (changeLines []string, err error) {
 	done, err := s.waitAndBeginChange()
 	if err != nil {
@@ -35,6 +35,7 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (chan
 	}
 	s.definitions.files = maps.Clone(r.after)
 	r.endRemovedAndReplacedInstances(ctx)
+	r.followSources()
 	r.applyChangedConfigs(ctx)
 	r.addAndStartNewInstances(ctx)
 	s.recheckAllInBackground() // requirements may differ
@@ -61,9 +62,9 @@ func (r *reload) addResultLine(callsign, format string, args ...any) {
 	r.lines = append(r.lines, callsign+": "+fmt.Sprintf(format, args...))
 }
 
-// retryConfigAtNextReload records that the instance still has its old configuration, so
-// that the next reload tries again.
-func (r *reload) retryConfigAtNextReload(callsign string) {
+// retryEndAtNextReload records that the instance still exists with its old configuration, so
+// that the next reload tries again to end it.
+func (r *reload) retryEndAtNextReload(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.s.definitions.files[callsign] = r.before[callsign]
@@ -73,8 +74,10 @@ func (r *reload) retryConfigAtNextReload(callsign string) {
 // error may wrap ErrExists.
 func (r *reload) checkPlugins(plugins []configs.Plugin) (err error) {
 	all := slices.Clone(plugins)
-	for _, callsign := range slices.Sorted(maps.Keys(r.s.definitions.clones)) {
-		all = append(all, r.s.definitions.clones[callsign].Plugin)
+	now := definitions{files: r.after, clones: maps.Clone(r.s.definitions.clones), overrides: maps.Clone(r.s.definitions.overrides)}
+	now.followSources()
+	for _, callsign := range slices.Sorted(maps.Keys(now.clones)) {
+		all = append(all, now.clones[callsign].Plugin)
 		for _, p := range plugins {
 			if strings.EqualFold(p.Callsign, callsign) {
 				err = errors.Join(err, fmt.Errorf("%w: %q is that of a clone, destroy it first", ErrExists, callsign))
@@ -113,7 +116,7 @@ func (r *reload) endRemovedAndReplacedInstances(ctx context.Context) {
 			callsign := sh.Callsign()
 			if err := errors.Join(r.s.endAndTakeOffRoster(ctx, sh), r.s.restarts.cancelAndRemoveRecord(callsign)); err != nil {
 				r.addResultLine(callsign, "could not be removed: %v", err)
-				r.retryConfigAtNextReload(callsign)
+				r.retryEndAtNextReload(callsign)
 			} else if _, stays := r.after[callsign]; !stays {
 				r.addResultLine(callsign, "removed")
 			}
@@ -121,12 +124,22 @@ func (r *reload) endRemovedAndReplacedInstances(ctx context.Context) {
 	}
 }
 
+// followSources gives the clones the configurations that their sources have from now on,
+// and adds a line for each whose source has gone.
+func (r *reload) followSources() {
+	_, orphaned := r.s.followAndKeepSources()
+	for _, callsign := range orphaned {
+		r.addResultLine(callsign, "keeps the last configuration of %s, which is gone", r.s.definitions.clones[callsign].Of)
+	}
+}
+
 // applyChangedConfigs gives each instance whose configuration differs its new one, in the
 // order of the start.
 func (r *reload) applyChangedConfigs(ctx context.Context) {
 	var shells []*shell.Shell
-	for callsign, p := range r.after {
-		if sh, ok := r.s.Shell(callsign); ok && !r.needsNewShell(p) {
+	for _, callsign := range r.s.definitions.callsigns() {
+		p, inFile := r.after[callsign]
+		if sh, ok := r.s.Shell(callsign); ok && !(inFile && r.needsNewShell(p)) {
 			shells = append(shells, sh)
 		}
 	}
@@ -139,13 +152,8 @@ func (r *reload) applyChangedConfigs(ctx context.Context) {
 // configuration differs, and adds a line to the result.
 func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 	callsign := sh.Callsign()
-	old, err := r.s.definitions.configWithOverride(r.before[callsign])
-	now, nerr := r.s.definitions.configWithOverride(r.after[callsign])
-	if err = errors.Join(err, nerr); err != nil {
-		r.addResultLine(callsign, "%v", err)
-		return
-	}
-	keys, adjustable := old.DifferingKeys(now)
+	now, _ := r.s.definitions.config(callsign)
+	keys, adjustable := sh.Config().DifferingKeys(now)
 	switch {
 	case len(keys) == 0:
 		return
@@ -154,6 +162,7 @@ func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 		r.addResultLine(callsign, "adjusted, %s", differenceText(keys))
 		return
 	}
+	var err error
 	did, restarts := "reconfigured", !sh.State().IsDown()
 	if restarts {
 		did, err = "restarted", sh.Deactivate(ctx, shell.Requested)
@@ -161,9 +170,7 @@ func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 	if err == nil {
 		err = sh.Configure(ctx, now)
 	}
-	if err != nil {
-		r.retryConfigAtNextReload(callsign)
-	} else if restarts {
+	if err == nil && restarts {
 		err = sh.Activate(ctx, shell.Requested)
 	}
 	if err != nil && !errors.Is(err, shell.ErrPending) {
@@ -183,14 +190,11 @@ func (r *reload) addAndStartNewInstances(ctx context.Context) {
 			sh.EndExpectedStart()
 		}
 	}()
-	for callsign, p := range r.after {
+	for callsign := range r.after {
 		if _, there := r.s.Shell(callsign); there {
 			continue
 		}
-		config, err := r.s.definitions.configWithOverride(p)
-		if err != nil {
-			r.addResultLine(callsign, "%v", err)
-		}
+		config, _ := r.s.definitions.config(callsign)
 		sh, err := r.s.newUnlistedInstance(config)
 		if err != nil {
 			r.addResultLine(callsign, "could not be added: %v", err)

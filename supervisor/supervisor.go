@@ -144,10 +144,10 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 		config.StartMode = configs.StartActivated
 		s.roster.addHostBuiltin(s.newShellAndNotePresence(config, nil, func(_ func() configs.Plugin, sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
 	}
-	for _, config := range append(slices.Clone(o.Plugins), s.definitions.dropTakenClonesAndListConfigs(s.log)...) {
-		if config, err = s.definitions.configWithOverride(config); err != nil {
-			return err
-		}
+	s.definitions.dropTakenClones(s.log)
+	s.followAndKeepSources()
+	for _, callsign := range s.definitions.callsigns() {
+		config, _ := s.definitions.config(callsign)
 		sh, err := s.newUnlistedInstance(config)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -106,4 +107,46 @@ func TestMisreadCallsignsInFiles(t *testing.T) {
 	rewrite(t, dropIn, "\n\n\n"+bad)
 	h.dormouse(t, "reload").expect(t, exitFailed, "!"+why)
 	h.dormouse(t, "plugin", "show", "Counter.1").expect(t, exitFailed)
+}
+
+// A clone follows its source through reloads and restarts of the host, and when the source
+// is gone it goes on with the last configuration and each view says so.
+func TestCloneFollowsItsSource(t *testing.T) {
+	const text = "[[plugin]]\ncallsign = \"Counter\"\nexecutable = \"EXAMPLES/counter\"\nconfiguration = { start = 5 }\n"
+	root := t.TempDir()
+	cmd := hostCommand(t, root, text)
+	h := startCommand(t, root, cmd)
+	h.wait(t, "ready")
+	h.dormouse(t, "plugin", "clone", "Counter", "Copy").expect(t, exitDone)
+	h.dormouse(t, "plugin", "clone", "Counter", "Own").expect(t, exitDone)
+	h.dormouse(t, "plugin", "configure", "Own", `{"start":100}`, "--keep").expect(t, exitDone)
+	h.dormouse(t, "plugin", "activate", "Copy", "Own").expect(t, exitDone)
+	rewrite(t, configOf(cmd.Args), strings.Replace(text, "5", "7", 1))
+	if got := h.hangUp(t, 1); got != "reloadedCopy: restarted, its configuration differs; Counter: reconfigured, its configuration differs" {
+		t.Errorf("got %s", got)
+	}
+	h.dormouse(t, "call", "Copy.get").expect(t, exitDone, `{"value":7}`)
+	h.dormouse(t, "call", "Own.get").expect(t, exitDone, `{"value":100}`)
+	h.dormouse(t, "plugin", "show", "Own").expect(t, exitDone, "clone of", "Counter", "configuration.start")
+
+	rewrite(t, configOf(cmd.Args), "")
+	const gone = "the last configuration of Counter, which is gone"
+	if got := h.hangUp(t, 2); !strings.Contains(got, "Copy: keeps "+gone) {
+		t.Errorf("got %s", got)
+	}
+	for range 2 { // before and after a restart of the host
+		h.wait(t, "the source of this clone is gone, the clone keeps its last configuration")
+		h.dormouse(t, "plugin", "list").expect(t, exitDone, gone)
+		h.dormouse(t, "plugin", "show", "Copy").expect(t, exitDone, gone)
+		h.dormouse(t, "plugin", "explain", "Copy").expect(t, exitDone, "last one of Counter, which is gone")
+		h.dormouse(t, "plugin", "activate", "Copy", "Own").expect(t, exitDone)
+		h.dormouse(t, "call", "Copy.get").expect(t, exitDone, `{"value":7}`)
+		h.dormouse(t, "call", "Own.get").expect(t, exitDone, `{"value":100}`)
+		h.end(t)
+		h = startHost(t, root, "")
+		h.wait(t, "ready")
+	}
+	if show := h.show(t, "Own").Clone; show == nil || !show.Gone || show.Of != "Counter" {
+		t.Errorf("its record has the source %+v", show)
+	}
 }

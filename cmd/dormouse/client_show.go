@@ -24,7 +24,7 @@ func listVerb(flags *flag.FlagSet) action {
 		rows := table{}
 		rows.addRow("NAME", "STATE", "PID", "MEMORY", "IMAGE", "SINCE", "REASON")
 		for _, r := range all {
-			rows.addRow(r.Callsign, r.transitionOrState(), pidOrDash(r), bytesOrDash(r.Memory), bytesOrDash(r.imageOrSwapBytes()), formatAge(time.Since(parseTimeOrZero(r.Since))), reasonText(r.Reason, r.Error))
+			rows.addRow(r.Callsign, r.transitionOrState(), pidOrDash(r), bytesOrDash(r.Memory), bytesOrDash(r.imageOrSwapBytes()), formatAge(time.Since(parseTimeOrZero(r.Since))), reasonText(r.Reason, r.Error)+r.goneSourceText())
 		}
 		t.printf("%s", rows.alignedText(t.width))
 		return nil
@@ -60,6 +60,10 @@ func (r instanceRecord) detailsText() string {
 	add("reason", wordsOfPascalCase(r.Reason))
 	add("since", formatTimeAndAge(r.Since))
 	rows.addTextRows("error", r.Error)
+	if r.Clone != nil {
+		add("clone of", r.Clone.Of+r.goneSourceText())
+		add("of its own", strings.Join(r.Clone.Own, ", "))
+	}
 	add("class", fmt.Sprintf("%s %d.%d.%d", r.ClassName, r.Version.Major, r.Version.Minor, r.Version.Patch))
 	add("executable", r.Locator)
 	add("start mode", wordsOfPascalCase(r.StartMode))
@@ -99,6 +103,15 @@ func (r instanceRecord) detailsText() string {
 		rows.addRow("  "+parseTimeOrZero(h.At).Local().Format(time.DateTime+".000"), string(h.Event), change, reasonText(h.Reason, h.Error))
 	}
 	return text + rows.alignedText(0)
+}
+
+// goneSourceText returns the end of a text about a clone, which says that its source is gone;
+// "" for any other instance.
+func (r instanceRecord) goneSourceText() string {
+	if r.Clone == nil || !r.Clone.Gone {
+		return ""
+	}
+	return fmt.Sprintf("; it has the last configuration of %s, which is gone", r.Clone.Of)
 }
 
 // pidOrDash returns the pid of the plugin, or a dash.

@@ -89,7 +89,8 @@ func verbs() []verb {
 		},
 		{
 			name: "plugin clone", args: "NAME NEW", summary: "make another instance of a plugin",
-			doc:     "It has the configuration of the first, and is there after a restart of the host too.",
+			doc: "It has the configuration of the first, also when that changes, except for what is set on it\n" +
+				"itself, and is there after a restart of the host too.",
 			example: "dormouse plugin clone Counter Counter2",
 			prepare: cloneVerb,
 		},

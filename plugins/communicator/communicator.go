@@ -74,6 +74,7 @@ type Communicator struct {
 
 	transitions watchers[shell.Transition]
 	subsystems  watchers[[]supervisor.Subsystem]
+	events      watchers[eventReport]
 
 	// pumps waits for the goroutines that send messages, which may outlive their call
 	// for a moment.
@@ -90,6 +91,7 @@ func New(o Options, group Group) *Communicator {
 		o.Access = access.NewGuard(access.Rules{})
 	}
 	c := &Communicator{Options: o, audit: access.NewAudit(o.Access, o.Log, "grpc")}
+	c.events.size = eventReport.size
 	c.addNativeServer(identifyNative(group))
 	c.stopListening = o.Supervisor.Listen(supervisorListener{c})
 	c.stopGuarding = o.Access.Listen(func() {
@@ -167,6 +169,7 @@ func (c *Communicator) StopServingNative(ctx context.Context) error {
 	}()
 	c.transitions.endNativeWatchers()
 	c.subsystems.endNativeWatchers()
+	c.events.endNativeWatchers()
 	select {
 	case <-ended:
 		return nil
@@ -223,11 +226,19 @@ type supervisorListener struct{ c *Communicator }
 
 var _ supervisor.Listener = supervisorListener{}
 
-// Transition queues the change of an instance's state for the watchers that want it.
-func (l supervisorListener) Transition(t shell.Transition) { l.c.transitions.publishAndEndSlow(t) }
+// Transition queues the change of an instance's state for the watchers that want it. The
+// end of an instance ends the watchers of its events.
+func (l supervisorListener) Transition(t shell.Transition) {
+	l.c.transitions.publishAndEndSlow(t)
+	if t.To == shell.Destroyed {
+		l.c.events.publishAndEndSlow(eventReport{callsign: t.Callsign, destroyed: true})
+	}
+}
 
-// Notification does nothing: no gRPC service of the host reports the events of plugins.
-func (l supervisorListener) Notification(string, shell.Notification) {}
+// Notification queues an event of an instance for the watchers that want it.
+func (l supervisorListener) Notification(callsign string, n shell.Notification) {
+	l.c.events.publishAndEndSlow(eventReport{callsign: callsign, notification: n})
+}
 
 // Subsystems queues the subsystems that changed for the watchers of subsystems.
 func (l supervisorListener) Subsystems(changed []supervisor.Subsystem) {

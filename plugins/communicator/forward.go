@@ -54,6 +54,9 @@ func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
+	if method == shellpb.Dispatcher_Watch_FullMethodName {
+		return e.checkAndWatchEvents(in, sh)
+	}
 	defer countCallUnderWay(in.Context(), method, callsign)()
 	if e.isOwnPluginStarting() {
 		in = startingPluginStream{in}

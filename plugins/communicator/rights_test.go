@@ -213,6 +213,28 @@ func ask(t *testing.T, conn *grpc.ClientConn, method, callsign string, question,
 	return stream.RecvMsg(answer)
 }
 
+// begin calls a method of a plugin with an empty message, and returns an error unless the
+// call is answered or goes on.
+func begin(t *testing.T, conn *grpc.ClientConn, method, callsign string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), shellpb.CallsignKey, callsign), 10*time.Second)
+	defer cancel()
+	stream, err := conn.NewStream(ctx, bothWays, method)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendMsg(&emptypb.Empty{}); err != nil {
+		return stream.RecvMsg(&emptypb.Empty{})
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	if header, err := stream.Header(); err == nil && header != nil {
+		return nil // it was begun
+	}
+	return stream.RecvMsg(&emptypb.Empty{})
+}
+
 // refusedRole returns the role that a refusal names, empty if err is none.
 func refusedRole(err error) string {
 	_, rest, found := strings.Cut(status.Convert(err).Message(), "needs the role ")
@@ -266,11 +288,17 @@ func TestEveryMethodAndRole(t *testing.T) {
 		if err := ask(t, conn, "/grpc.health.v1.Health/Check", "", &emptypb.Empty{}, &emptypb.Empty{}); err != nil {
 			t.Errorf("the host's own health, asked with the role %s: %v", role, err)
 		}
-		for _, callsign := range []string{"A", "Nothing"} {
-			err := ask(t, conn, "/tv.Tuner/Tune", callsign, &emptypb.Empty{}, &emptypb.Empty{})
-			wantRefused := role < access.Call && (callsign == "A" || role == access.None)
-			if (refusedRole(err) != "") != wantRefused {
-				t.Errorf("a method of the plugin %s, called with the role %s: %v", callsign, role, err)
+		for _, method := range []string{"/tv.Tuner/Tune", shellpb.Dispatcher_Invoke_FullMethodName, shellpb.Dispatcher_Watch_FullMethodName, shellpb.Dispatcher_Exists_FullMethodName} {
+			needed := access.Call
+			if method == shellpb.Dispatcher_Exists_FullMethodName {
+				needed = access.Read
+			}
+			for _, callsign := range []string{"A", "Nothing"} {
+				err := begin(t, conn, method, callsign)
+				wantRefused := role < needed && (callsign == "A" || role == access.None)
+				if (refusedRole(err) != "") != wantRefused {
+					t.Errorf("%s of the plugin %s, called with the role %s: %v", method, callsign, role, err)
+				}
 			}
 		}
 	}

@@ -9,12 +9,18 @@ import (
 	"dormouse/shell/shellpb"
 )
 
-// maxQueued is how many reports may wait for one watcher.
-const maxQueued = 256
+// Limits of the reports that may wait for one watcher. One report may have more bytes.
+const (
+	maxQueued      = 256
+	maxQueuedBytes = 8 << 20
+)
 
 // watchers queues reports for each of its watchers in order, and never waits for one.
 // A watcher with too many reports in its queue is ended.
 type watchers[T any] struct {
+	// size returns the memory that a report takes, in bytes. Nil: it does not matter.
+	size func(T) int
+
 	mu  sync.Mutex
 	all map[*watcher[T]]bool
 }
@@ -24,6 +30,7 @@ type watcher[T any] struct {
 	wants  func(T) bool
 	native bool
 	queue  chan T
+	bytes  int // of the reports in queue, guarded by watchers.mu
 	// cut is closed when the watcher is ended; why, the status of its call, is set
 	// before. why is nil if the call ended first.
 	cut chan struct{}
@@ -52,11 +59,34 @@ func (ws *watchers[T]) publishAndEndSlow(v T) {
 		if !w.wants(v) {
 			continue
 		}
+		size := ws.sizeOf(v)
+		if w.bytes > 0 && w.bytes+size > maxQueuedBytes {
+			ws.end(w, errTooSlow)
+			continue
+		}
 		select {
 		case w.queue <- v:
+			w.bytes += size
 		default:
 			ws.end(w, errTooSlow)
 		}
+	}
+}
+
+// sizeOf returns the size of a report in bytes, 0 if it does not matter.
+func (ws *watchers[T]) sizeOf(v T) int {
+	if ws.size == nil {
+		return 0
+	}
+	return ws.size(v)
+}
+
+// noteTaken notes that a report was taken out of the watcher's queue.
+func (ws *watchers[T]) noteTaken(w *watcher[T], v T) {
+	if size := ws.sizeOf(v); size > 0 {
+		ws.mu.Lock()
+		defer ws.mu.Unlock()
+		w.bytes -= size
 	}
 }
 
@@ -98,10 +128,13 @@ func serveAndRemoveWatcher[T any](ctx context.Context, c *Communicator, from *wa
 	sent := make(chan error, 1)
 	c.pumps.Go(func() {
 		err := sendPresent()
-		for v := range w.queue {
-			if err == nil {
-				err = send(v)
+		for err == nil {
+			v, more := <-w.queue
+			if !more {
+				break
 			}
+			from.noteTaken(w, v)
+			err = send(v)
 		}
 		sent <- err
 	})

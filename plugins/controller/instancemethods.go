@@ -26,7 +26,7 @@ func instanceMethods() []method {
 				{name: "newcallsign", doc: "the callsign of the new instance"},
 			},
 			result: "", returns: "the new callsign",
-			doc:    "Makes a deactivated instance of the same program; it outlives a restart of the host.",
+			doc:    "Makes a deactivated instance with the configuration of another, which it follows except for what is set on it; it outlives a restart of the host.",
 			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.DuplicateKey, thunder.General, thunder.NotSupported},
 			serve:  serveClone,
 		},
@@ -52,7 +52,7 @@ func instanceMethods() []method {
 		},
 		{
 			name: "restore", access: access.Admin, about: persistedInstance, params: one, returns: "once it is on disk",
-			doc:    "Forgets changes of configurations: the next activation uses the configuration files.",
+			doc:    "Forgets changes of configurations: the next activation uses the configuration files, or that of a clone's source.",
 			errors: []thunder.ErrorNumber{thunder.General},
 			serve:  persistenceHandler((*supervisor.Supervisor).RestoreConfiguration),
 		},

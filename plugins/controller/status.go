@@ -78,6 +78,9 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	if f.options.RestartsOf != nil {
 		r.Restarts = f.options.RestartsOf(st.Config.Callsign)
 	}
+	if source, ok := f.supervisor.CloneSource(st.Config.Callsign); ok {
+		r.Clone = &dialect.Clone{Of: source.Of, Gone: source.Gone, Own: source.Own}
+	}
 	if st.Sleep != nil {
 		r.Image = &dialect.Image{Engine: st.Sleep.Engine, Bytes: st.Sleep.Bytes, Created: utcTimestamp(st.Sleep.Since)}
 	}

@@ -26,7 +26,6 @@ import (
 // fakeHost serves Shell on a socket and remembers what it was asked.
 type fakeHost struct {
 	shellpb.UnimplementedShellServer
-	shellpb.UnimplementedDispatcherServer
 	socket string
 
 	refuse  error         // the answer to every unary call, if not nil
@@ -35,6 +34,11 @@ type fakeHost struct {
 
 	mu   sync.Mutex
 	seen []question
+}
+
+// fakeDispatcher serves the calls of other plugins.
+type fakeDispatcher struct {
+	shellpb.UnimplementedDispatcherServer
 }
 
 // question is one call that the fake host got.
@@ -63,7 +67,7 @@ func (h *fakeHost) serve(t *testing.T) (stop func()) {
 	}
 	s := grpc.NewServer(grpc.UnaryInterceptor(h.ask))
 	shellpb.RegisterShellServer(s, h)
-	shellpb.RegisterDispatcherServer(s, h)
+	shellpb.RegisterDispatcherServer(s, fakeDispatcher{})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	stop = sync.OnceFunc(func() {
@@ -165,7 +169,7 @@ func (h *fakeHost) WatchSubsystems(_ *shellpb.WatchSubsystemsRequest, stream grp
 }
 
 // Invoke is another plugin's.
-func (h *fakeHost) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.InvokeResponse, error) {
+func (fakeDispatcher) Invoke(_ context.Context, r *shellpb.InvokeRequest) (*shellpb.InvokeResponse, error) {
 	return &shellpb.InvokeResponse{Result: r.GetParams()}, nil
 }
 

@@ -281,7 +281,9 @@ func (b *Backend) followEvents(l *link) {
 		var event *shellpb.Event
 		if event, err = stream.Recv(); err == nil {
 			b.lastEvent.Store(event.GetSequence())
-			b.sink.Notify(shell.Notification{Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams()})
+			b.sink.Notify(shell.Notification{
+				Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams(), Sequence: event.GetSequence(),
+			})
 			l.events.notePassed(event.GetSequence())
 		}
 	}

@@ -145,7 +145,7 @@ func TestLogAndEventsGoOn(t *testing.T) {
 			want++
 			for n := want - 1; n <= want; n++ {
 				got := receive(t, r.sink.events)
-				if diff := cmp.Diff(shell.Notification{Event: "changed", Params: fmt.Appendf(nil, `{"value":%d}`, n)}, got); diff != "" {
+				if diff := cmp.Diff(shell.Notification{Event: "changed", Params: fmt.Appendf(nil, `{"value":%d}`, n), Sequence: uint64(n - 41)}, got); diff != "" {
 					t.Error(diff)
 				}
 			}

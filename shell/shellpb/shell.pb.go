@@ -1044,7 +1044,7 @@ type Event struct {
 	// Limits the event to subscribers of this index, empty means all.
 	Index string `protobuf:"bytes,3,opt,name=index,proto3" json:"index,omitempty"`
 	// Counts the events of the process from 1; a gap means that some were
-	// dropped.
+	// dropped. 0 in an event that came by Shell.Notify, or of a part of the host.
 	Sequence      uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1108,6 +1108,61 @@ func (x *Event) GetSequence() uint64 {
 	return 0
 }
 
+type WatchEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of the events that are sent, empty for all.
+	Events []string `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// With an index, the events for another index are left out. Empty: no event is,
+	// Event.index says which it has.
+	Index         string `protobuf:"bytes,2,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsRequest) Reset() {
+	*x = WatchEventsRequest{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsRequest) ProtoMessage() {}
+
+func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
+func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *WatchEventsRequest) GetEvents() []string {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchEventsRequest) GetIndex() string {
+	if x != nil {
+		return x.Index
+	}
+	return ""
+}
+
 type BeforeCheckpointRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1116,7 +1171,7 @@ type BeforeCheckpointRequest struct {
 
 func (x *BeforeCheckpointRequest) Reset() {
 	*x = BeforeCheckpointRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[14]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1183,7 @@ func (x *BeforeCheckpointRequest) String() string {
 func (*BeforeCheckpointRequest) ProtoMessage() {}
 
 func (x *BeforeCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[14]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1196,7 @@ func (x *BeforeCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeforeCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*BeforeCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{14}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{15}
 }
 
 type BeforeCheckpointResponse struct {
@@ -1152,7 +1207,7 @@ type BeforeCheckpointResponse struct {
 
 func (x *BeforeCheckpointResponse) Reset() {
 	*x = BeforeCheckpointResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[15]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1219,7 @@ func (x *BeforeCheckpointResponse) String() string {
 func (*BeforeCheckpointResponse) ProtoMessage() {}
 
 func (x *BeforeCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[15]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1232,7 @@ func (x *BeforeCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeforeCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*BeforeCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{15}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{16}
 }
 
 type AfterRestoreRequest struct {
@@ -1199,7 +1254,7 @@ type AfterRestoreRequest struct {
 
 func (x *AfterRestoreRequest) Reset() {
 	*x = AfterRestoreRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[16]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1266,7 @@ func (x *AfterRestoreRequest) String() string {
 func (*AfterRestoreRequest) ProtoMessage() {}
 
 func (x *AfterRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[16]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1279,7 @@ func (x *AfterRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AfterRestoreRequest.ProtoReflect.Descriptor instead.
 func (*AfterRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{16}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AfterRestoreRequest) GetGeneration() uint64 {
@@ -1256,7 +1311,7 @@ type AfterRestoreResponse struct {
 
 func (x *AfterRestoreResponse) Reset() {
 	*x = AfterRestoreResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[17]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1323,7 @@ func (x *AfterRestoreResponse) String() string {
 func (*AfterRestoreResponse) ProtoMessage() {}
 
 func (x *AfterRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[17]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1336,7 @@ func (x *AfterRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AfterRestoreResponse.ProtoReflect.Descriptor instead.
 func (*AfterRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{17}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{18}
 }
 
 // Error is the detail of a status that carries an error in Thunder's terms.
@@ -1298,7 +1353,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[18]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1365,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[18]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1378,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{18}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Error) GetCode() int32 {
@@ -1348,7 +1403,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1415,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1428,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{19}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{20}
 }
 
 type StatusResponse struct {
@@ -1404,7 +1459,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1471,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1484,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{20}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StatusResponse) GetCallsign() string {
@@ -1556,7 +1611,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1623,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1636,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{21}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OperateRequest) GetOperation() Operation {
@@ -1613,7 +1668,7 @@ type OperateResponse struct {
 
 func (x *OperateResponse) Reset() {
 	*x = OperateResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1680,7 @@ func (x *OperateResponse) String() string {
 func (*OperateResponse) ProtoMessage() {}
 
 func (x *OperateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1693,7 @@ func (x *OperateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
 func (*OperateResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
 }
 
 type ConfigureRequest struct {
@@ -1651,7 +1706,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1718,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1731,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ConfigureRequest) GetConfiguration() []byte {
@@ -1694,7 +1749,7 @@ type ConfigureResponse struct {
 
 func (x *ConfigureResponse) Reset() {
 	*x = ConfigureResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1761,7 @@ func (x *ConfigureResponse) String() string {
 func (*ConfigureResponse) ProtoMessage() {}
 
 func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1774,7 @@ func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
 }
 
 type WatchRequest struct {
@@ -1731,7 +1786,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1798,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1811,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchRequest) GetEvery() bool {
@@ -1778,7 +1833,7 @@ type StateChange struct {
 
 func (x *StateChange) Reset() {
 	*x = StateChange{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1845,7 @@ func (x *StateChange) String() string {
 func (*StateChange) ProtoMessage() {}
 
 func (x *StateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1858,7 @@ func (x *StateChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateChange.ProtoReflect.Descriptor instead.
 func (*StateChange) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StateChange) GetCallsign() string {
@@ -1842,7 +1897,7 @@ type InterfacesRequest struct {
 
 func (x *InterfacesRequest) Reset() {
 	*x = InterfacesRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1909,7 @@ func (x *InterfacesRequest) String() string {
 func (*InterfacesRequest) ProtoMessage() {}
 
 func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1922,7 @@ func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesRequest.ProtoReflect.Descriptor instead.
 func (*InterfacesRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
 }
 
 type InterfacesResponse struct {
@@ -1879,7 +1934,7 @@ type InterfacesResponse struct {
 
 func (x *InterfacesResponse) Reset() {
 	*x = InterfacesResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +1946,7 @@ func (x *InterfacesResponse) String() string {
 func (*InterfacesResponse) ProtoMessage() {}
 
 func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +1959,7 @@ func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesResponse.ProtoReflect.Descriptor instead.
 func (*InterfacesResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InterfacesResponse) GetServices() []string {
@@ -1924,7 +1979,7 @@ type Subsystem struct {
 
 func (x *Subsystem) Reset() {
 	*x = Subsystem{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +1991,7 @@ func (x *Subsystem) String() string {
 func (*Subsystem) ProtoMessage() {}
 
 func (x *Subsystem) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2004,7 @@ func (x *Subsystem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subsystem.ProtoReflect.Descriptor instead.
 func (*Subsystem) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Subsystem) GetName() string {
@@ -1974,7 +2029,7 @@ type SubsystemsRequest struct {
 
 func (x *SubsystemsRequest) Reset() {
 	*x = SubsystemsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +2041,7 @@ func (x *SubsystemsRequest) String() string {
 func (*SubsystemsRequest) ProtoMessage() {}
 
 func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2054,7 @@ func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*SubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
 }
 
 type SubsystemsResponse struct {
@@ -2011,7 +2066,7 @@ type SubsystemsResponse struct {
 
 func (x *SubsystemsResponse) Reset() {
 	*x = SubsystemsResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2078,7 @@ func (x *SubsystemsResponse) String() string {
 func (*SubsystemsResponse) ProtoMessage() {}
 
 func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2091,7 @@ func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsResponse.ProtoReflect.Descriptor instead.
 func (*SubsystemsResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SubsystemsResponse) GetSubsystems() []*Subsystem {
@@ -2055,7 +2110,7 @@ type SetSubsystemRequest struct {
 
 func (x *SetSubsystemRequest) Reset() {
 	*x = SetSubsystemRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2122,7 @@ func (x *SetSubsystemRequest) String() string {
 func (*SetSubsystemRequest) ProtoMessage() {}
 
 func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2135,7 @@ func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubsystemRequest.ProtoReflect.Descriptor instead.
 func (*SetSubsystemRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SetSubsystemRequest) GetSubsystem() *Subsystem {
@@ -2098,7 +2153,7 @@ type SetSubsystemResponse struct {
 
 func (x *SetSubsystemResponse) Reset() {
 	*x = SetSubsystemResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2165,7 @@ func (x *SetSubsystemResponse) String() string {
 func (*SetSubsystemResponse) ProtoMessage() {}
 
 func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2178,7 @@ func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubsystemResponse.ProtoReflect.Descriptor instead.
 func (*SetSubsystemResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
 }
 
 type WatchSubsystemsRequest struct {
@@ -2134,7 +2189,7 @@ type WatchSubsystemsRequest struct {
 
 func (x *WatchSubsystemsRequest) Reset() {
 	*x = WatchSubsystemsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2201,7 @@ func (x *WatchSubsystemsRequest) String() string {
 func (*WatchSubsystemsRequest) ProtoMessage() {}
 
 func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2214,7 @@ func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
 }
 
 type NotifyRequest struct {
@@ -2171,7 +2226,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2183,7 +2238,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2196,7 +2251,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NotifyRequest) GetEvent() *Event {
@@ -2214,7 +2269,7 @@ type NotifyResponse struct {
 
 func (x *NotifyResponse) Reset() {
 	*x = NotifyResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2226,7 +2281,7 @@ func (x *NotifyResponse) String() string {
 func (*NotifyResponse) ProtoMessage() {}
 
 func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2239,7 +2294,7 @@ func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyResponse.ProtoReflect.Descriptor instead.
 func (*NotifyResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{37}
 }
 
 var File_shell_shellpb_shell_proto protoreflect.FileDescriptor
@@ -2293,7 +2348,10 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06params\x18\x02 \x01(\fR\x06params\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\tR\x05index\x12\x1a\n" +
-	"\bsequence\x18\x04 \x01(\x04R\bsequence\"\x19\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\"B\n" +
+	"\x12WatchEventsRequest\x12\x16\n" +
+	"\x06events\x18\x01 \x03(\tR\x06events\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\tR\x05index\"\x19\n" +
 	"\x17BeforeCheckpointRequest\"\x1a\n" +
 	"\x18BeforeCheckpointResponse\"z\n" +
 	"\x13AfterRestoreRequest\x12\x1e\n" +
@@ -2401,12 +2459,13 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\vInformation\x12%.dormouse.shell.v1.InformationRequest\x1a&.dormouse.shell.v1.InformationResponse\x12Y\n" +
 	"\n" +
 	"Initialize\x12$.dormouse.shell.v1.InitializeRequest\x1a%.dormouse.shell.v1.InitializeResponse\x12_\n" +
-	"\fDeinitialize\x12&.dormouse.shell.v1.DeinitializeRequest\x1a'.dormouse.shell.v1.DeinitializeResponse2\xf2\x01\n" +
+	"\fDeinitialize\x12&.dormouse.shell.v1.DeinitializeRequest\x1a'.dormouse.shell.v1.DeinitializeResponse2\xbe\x02\n" +
 	"\n" +
 	"Dispatcher\x12M\n" +
 	"\x06Invoke\x12 .dormouse.shell.v1.InvokeRequest\x1a!.dormouse.shell.v1.InvokeResponse\x12M\n" +
 	"\x06Exists\x12 .dormouse.shell.v1.ExistsRequest\x1a!.dormouse.shell.v1.ExistsResponse\x12F\n" +
-	"\x06Events\x12 .dormouse.shell.v1.EventsRequest\x1a\x18.dormouse.shell.v1.Event0\x012\xd5\x01\n" +
+	"\x06Events\x12 .dormouse.shell.v1.EventsRequest\x1a\x18.dormouse.shell.v1.Event0\x01\x12J\n" +
+	"\x05Watch\x12%.dormouse.shell.v1.WatchEventsRequest\x1a\x18.dormouse.shell.v1.Event0\x012\xd5\x01\n" +
 	"\x05Hooks\x12k\n" +
 	"\x10BeforeCheckpoint\x12*.dormouse.shell.v1.BeforeCheckpointRequest\x1a+.dormouse.shell.v1.BeforeCheckpointResponse\x12_\n" +
 	"\fAfterRestore\x12&.dormouse.shell.v1.AfterRestoreRequest\x1a'.dormouse.shell.v1.AfterRestoreResponse2\x99\x06\n" +
@@ -2436,7 +2495,7 @@ func file_shell_shellpb_shell_proto_rawDescGZIP() []byte {
 }
 
 var file_shell_shellpb_shell_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_shell_shellpb_shell_proto_goTypes = []any{
 	(Reason)(0),                      // 0: dormouse.shell.v1.Reason
 	(State)(0),                       // 1: dormouse.shell.v1.State
@@ -2457,36 +2516,37 @@ var file_shell_shellpb_shell_proto_goTypes = []any{
 	(*ExistsResponse)(nil),           // 16: dormouse.shell.v1.ExistsResponse
 	(*EventsRequest)(nil),            // 17: dormouse.shell.v1.EventsRequest
 	(*Event)(nil),                    // 18: dormouse.shell.v1.Event
-	(*BeforeCheckpointRequest)(nil),  // 19: dormouse.shell.v1.BeforeCheckpointRequest
-	(*BeforeCheckpointResponse)(nil), // 20: dormouse.shell.v1.BeforeCheckpointResponse
-	(*AfterRestoreRequest)(nil),      // 21: dormouse.shell.v1.AfterRestoreRequest
-	(*AfterRestoreResponse)(nil),     // 22: dormouse.shell.v1.AfterRestoreResponse
-	(*Error)(nil),                    // 23: dormouse.shell.v1.Error
-	(*StatusRequest)(nil),            // 24: dormouse.shell.v1.StatusRequest
-	(*StatusResponse)(nil),           // 25: dormouse.shell.v1.StatusResponse
-	(*OperateRequest)(nil),           // 26: dormouse.shell.v1.OperateRequest
-	(*OperateResponse)(nil),          // 27: dormouse.shell.v1.OperateResponse
-	(*ConfigureRequest)(nil),         // 28: dormouse.shell.v1.ConfigureRequest
-	(*ConfigureResponse)(nil),        // 29: dormouse.shell.v1.ConfigureResponse
-	(*WatchRequest)(nil),             // 30: dormouse.shell.v1.WatchRequest
-	(*StateChange)(nil),              // 31: dormouse.shell.v1.StateChange
-	(*InterfacesRequest)(nil),        // 32: dormouse.shell.v1.InterfacesRequest
-	(*InterfacesResponse)(nil),       // 33: dormouse.shell.v1.InterfacesResponse
-	(*Subsystem)(nil),                // 34: dormouse.shell.v1.Subsystem
-	(*SubsystemsRequest)(nil),        // 35: dormouse.shell.v1.SubsystemsRequest
-	(*SubsystemsResponse)(nil),       // 36: dormouse.shell.v1.SubsystemsResponse
-	(*SetSubsystemRequest)(nil),      // 37: dormouse.shell.v1.SetSubsystemRequest
-	(*SetSubsystemResponse)(nil),     // 38: dormouse.shell.v1.SetSubsystemResponse
-	(*WatchSubsystemsRequest)(nil),   // 39: dormouse.shell.v1.WatchSubsystemsRequest
-	(*NotifyRequest)(nil),            // 40: dormouse.shell.v1.NotifyRequest
-	(*NotifyResponse)(nil),           // 41: dormouse.shell.v1.NotifyResponse
-	(*durationpb.Duration)(nil),      // 42: google.protobuf.Duration
+	(*WatchEventsRequest)(nil),       // 19: dormouse.shell.v1.WatchEventsRequest
+	(*BeforeCheckpointRequest)(nil),  // 20: dormouse.shell.v1.BeforeCheckpointRequest
+	(*BeforeCheckpointResponse)(nil), // 21: dormouse.shell.v1.BeforeCheckpointResponse
+	(*AfterRestoreRequest)(nil),      // 22: dormouse.shell.v1.AfterRestoreRequest
+	(*AfterRestoreResponse)(nil),     // 23: dormouse.shell.v1.AfterRestoreResponse
+	(*Error)(nil),                    // 24: dormouse.shell.v1.Error
+	(*StatusRequest)(nil),            // 25: dormouse.shell.v1.StatusRequest
+	(*StatusResponse)(nil),           // 26: dormouse.shell.v1.StatusResponse
+	(*OperateRequest)(nil),           // 27: dormouse.shell.v1.OperateRequest
+	(*OperateResponse)(nil),          // 28: dormouse.shell.v1.OperateResponse
+	(*ConfigureRequest)(nil),         // 29: dormouse.shell.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),        // 30: dormouse.shell.v1.ConfigureResponse
+	(*WatchRequest)(nil),             // 31: dormouse.shell.v1.WatchRequest
+	(*StateChange)(nil),              // 32: dormouse.shell.v1.StateChange
+	(*InterfacesRequest)(nil),        // 33: dormouse.shell.v1.InterfacesRequest
+	(*InterfacesResponse)(nil),       // 34: dormouse.shell.v1.InterfacesResponse
+	(*Subsystem)(nil),                // 35: dormouse.shell.v1.Subsystem
+	(*SubsystemsRequest)(nil),        // 36: dormouse.shell.v1.SubsystemsRequest
+	(*SubsystemsResponse)(nil),       // 37: dormouse.shell.v1.SubsystemsResponse
+	(*SetSubsystemRequest)(nil),      // 38: dormouse.shell.v1.SetSubsystemRequest
+	(*SetSubsystemResponse)(nil),     // 39: dormouse.shell.v1.SetSubsystemResponse
+	(*WatchSubsystemsRequest)(nil),   // 40: dormouse.shell.v1.WatchSubsystemsRequest
+	(*NotifyRequest)(nil),            // 41: dormouse.shell.v1.NotifyRequest
+	(*NotifyResponse)(nil),           // 42: dormouse.shell.v1.NotifyResponse
+	(*durationpb.Duration)(nil),      // 43: google.protobuf.Duration
 }
 var file_shell_shellpb_shell_proto_depIdxs = []int32{
 	7,  // 0: dormouse.shell.v1.InformationResponse.version:type_name -> dormouse.shell.v1.Version
 	9,  // 1: dormouse.shell.v1.InitializeRequest.paths:type_name -> dormouse.shell.v1.Paths
 	0,  // 2: dormouse.shell.v1.DeinitializeRequest.reason:type_name -> dormouse.shell.v1.Reason
-	42, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
+	43, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
 	1,  // 4: dormouse.shell.v1.StatusResponse.state:type_name -> dormouse.shell.v1.State
 	2,  // 5: dormouse.shell.v1.StatusResponse.control:type_name -> dormouse.shell.v1.Control
 	0,  // 6: dormouse.shell.v1.StatusResponse.reason:type_name -> dormouse.shell.v1.Reason
@@ -2495,12 +2555,12 @@ var file_shell_shellpb_shell_proto_depIdxs = []int32{
 	9,  // 9: dormouse.shell.v1.StatusResponse.paths:type_name -> dormouse.shell.v1.Paths
 	4,  // 10: dormouse.shell.v1.OperateRequest.operation:type_name -> dormouse.shell.v1.Operation
 	0,  // 11: dormouse.shell.v1.OperateRequest.reason:type_name -> dormouse.shell.v1.Reason
-	42, // 12: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
+	43, // 12: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
 	1,  // 13: dormouse.shell.v1.StateChange.state:type_name -> dormouse.shell.v1.State
 	2,  // 14: dormouse.shell.v1.StateChange.control:type_name -> dormouse.shell.v1.Control
 	0,  // 15: dormouse.shell.v1.StateChange.reason:type_name -> dormouse.shell.v1.Reason
-	34, // 16: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
-	34, // 17: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
+	35, // 16: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
+	35, // 17: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
 	18, // 18: dormouse.shell.v1.NotifyRequest.event:type_name -> dormouse.shell.v1.Event
 	5,  // 19: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
 	8,  // 20: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
@@ -2508,36 +2568,38 @@ var file_shell_shellpb_shell_proto_depIdxs = []int32{
 	13, // 22: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
 	15, // 23: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
 	17, // 24: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
-	19, // 25: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
-	21, // 26: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
-	24, // 27: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
-	26, // 28: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
-	28, // 29: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
-	30, // 30: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
-	32, // 31: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
-	35, // 32: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
-	37, // 33: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
-	39, // 34: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
-	40, // 35: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
-	6,  // 36: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
-	10, // 37: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
-	12, // 38: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
-	14, // 39: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
-	16, // 40: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
-	18, // 41: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
-	20, // 42: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
-	22, // 43: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
-	25, // 44: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
-	27, // 45: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
-	29, // 46: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
-	31, // 47: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
-	33, // 48: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
-	36, // 49: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	38, // 50: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
-	36, // 51: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	41, // 52: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
-	36, // [36:53] is the sub-list for method output_type
-	19, // [19:36] is the sub-list for method input_type
+	19, // 25: dormouse.shell.v1.Dispatcher.Watch:input_type -> dormouse.shell.v1.WatchEventsRequest
+	20, // 26: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
+	22, // 27: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
+	25, // 28: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
+	27, // 29: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
+	29, // 30: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
+	31, // 31: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
+	33, // 32: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
+	36, // 33: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
+	38, // 34: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
+	40, // 35: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
+	41, // 36: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
+	6,  // 37: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
+	10, // 38: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
+	12, // 39: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
+	14, // 40: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
+	16, // 41: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
+	18, // 42: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
+	18, // 43: dormouse.shell.v1.Dispatcher.Watch:output_type -> dormouse.shell.v1.Event
+	21, // 44: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
+	23, // 45: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
+	26, // 46: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
+	28, // 47: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
+	30, // 48: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
+	32, // 49: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
+	34, // 50: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
+	37, // 51: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	39, // 52: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
+	37, // 53: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	42, // 54: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
+	37, // [37:55] is the sub-list for method output_type
+	19, // [19:37] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
 	19, // [19:19] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
@@ -2554,7 +2616,7 @@ func file_shell_shellpb_shell_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shell_shellpb_shell_proto_rawDesc), len(file_shell_shellpb_shell_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

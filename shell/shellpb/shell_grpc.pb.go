@@ -229,13 +229,16 @@ const (
 	Dispatcher_Invoke_FullMethodName = "/dormouse.shell.v1.Dispatcher/Invoke"
 	Dispatcher_Exists_FullMethodName = "/dormouse.shell.v1.Dispatcher/Exists"
 	Dispatcher_Events_FullMethodName = "/dormouse.shell.v1.Dispatcher/Events"
+	Dispatcher_Watch_FullMethodName  = "/dormouse.shell.v1.Dispatcher/Watch"
 )
 
 // DispatcherClient is the client API for Dispatcher service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Dispatcher is served by plugins that answer JSON-RPC calls or send events.
+// Dispatcher is served by plugins that answer JSON-RPC calls or send events. The host
+// serves it for every instance, named by the metadata "dormouse-callsign": it passes
+// Invoke and Exists on, keeps Events to itself, and serves Watch.
 type DispatcherClient interface {
 	// Invoke runs one method. Calls arrive in parallel. An unknown method must
 	// be answered with status UNIMPLEMENTED, parameters that don't fit with
@@ -255,6 +258,12 @@ type DispatcherClient interface {
 	// must send the same metadata at once in the header of Events: the sequence of
 	// the event after which the stream begins.
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
+	// Watch is served by the host, not by plugins. It sends the events of the instance
+	// until the caller ends it or the instance is destroyed, which is NOT_FOUND. The
+	// header comes once the watch has begun: events from then on are sent, earlier ones
+	// are not. It neither wakes the plugin nor keeps it awake. A caller that reads too
+	// slowly is cut off with RESOURCE_EXHAUSTED.
+	Watch(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 }
 
 type dispatcherClient struct {
@@ -304,11 +313,32 @@ func (c *dispatcherClient) Events(ctx context.Context, in *EventsRequest, opts .
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Dispatcher_EventsClient = grpc.ServerStreamingClient[Event]
 
+func (c *dispatcherClient) Watch(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Dispatcher_ServiceDesc.Streams[1], Dispatcher_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchEventsRequest, Event]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Dispatcher_WatchClient = grpc.ServerStreamingClient[Event]
+
 // DispatcherServer is the server API for Dispatcher service.
 // All implementations must embed UnimplementedDispatcherServer
 // for forward compatibility.
 //
-// Dispatcher is served by plugins that answer JSON-RPC calls or send events.
+// Dispatcher is served by plugins that answer JSON-RPC calls or send events. The host
+// serves it for every instance, named by the metadata "dormouse-callsign": it passes
+// Invoke and Exists on, keeps Events to itself, and serves Watch.
 type DispatcherServer interface {
 	// Invoke runs one method. Calls arrive in parallel. An unknown method must
 	// be answered with status UNIMPLEMENTED, parameters that don't fit with
@@ -328,6 +358,12 @@ type DispatcherServer interface {
 	// must send the same metadata at once in the header of Events: the sequence of
 	// the event after which the stream begins.
 	Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error
+	// Watch is served by the host, not by plugins. It sends the events of the instance
+	// until the caller ends it or the instance is destroyed, which is NOT_FOUND. The
+	// header comes once the watch has begun: events from then on are sent, earlier ones
+	// are not. It neither wakes the plugin nor keeps it awake. A caller that reads too
+	// slowly is cut off with RESOURCE_EXHAUSTED.
+	Watch(*WatchEventsRequest, grpc.ServerStreamingServer[Event]) error
 	mustEmbedUnimplementedDispatcherServer()
 }
 
@@ -346,6 +382,9 @@ func (UnimplementedDispatcherServer) Exists(context.Context, *ExistsRequest) (*E
 }
 func (UnimplementedDispatcherServer) Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error {
 	return status.Error(codes.Unimplemented, "method Events not implemented")
+}
+func (UnimplementedDispatcherServer) Watch(*WatchEventsRequest, grpc.ServerStreamingServer[Event]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedDispatcherServer) mustEmbedUnimplementedDispatcherServer() {}
 func (UnimplementedDispatcherServer) testEmbeddedByValue()                    {}
@@ -415,6 +454,17 @@ func _Dispatcher_Events_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Dispatcher_EventsServer = grpc.ServerStreamingServer[Event]
 
+func _Dispatcher_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchEventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DispatcherServer).Watch(m, &grpc.GenericServerStream[WatchEventsRequest, Event]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Dispatcher_WatchServer = grpc.ServerStreamingServer[Event]
+
 // Dispatcher_ServiceDesc is the grpc.ServiceDesc for Dispatcher service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -435,6 +485,11 @@ var Dispatcher_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Events",
 			Handler:       _Dispatcher_Events_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Watch",
+			Handler:       _Dispatcher_Watch_Handler,
 			ServerStreams: true,
 		},
 	},

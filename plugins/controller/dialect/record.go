@@ -54,6 +54,7 @@ type Additions struct {
 	Reason     string          `json:"reason"`
 	Since      string          `json:"since"`
 	Error      string          `json:"error,omitempty"`
+	Clone      *Clone          `json:"clone,omitempty"`
 	Why        string          `json:"why,omitempty"`
 	History    []Transition    `json:"history,omitempty"`
 }
@@ -76,6 +77,16 @@ type Image struct {
 type WarmStart struct {
 	Created    string `json:"created"`
 	Generation uint64 `json:"generation"`
+}
+
+// Clone says where a clone has its configuration from.
+type Clone struct {
+	// Of is the callsign of its source. Gone is set when the source is no more; the clone
+	// then keeps the source's last configuration.
+	Of   string `json:"of"`
+	Gone bool   `json:"gone,omitempty"`
+	// Own are the keys that the clone does not have from its source.
+	Own []string `json:"own,omitempty"`
 }
 
 // Transition is one earlier change of an instance's state.
