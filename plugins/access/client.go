@@ -37,6 +37,11 @@ type User struct {
 // HostItself returns the client that the host is to itself. It has every role.
 func HostItself() Client { return Client{User: &User{UID: os.Geteuid()}} }
 
+// IsPrivileged reports whether the client runs as root or the host's own user.
+func (c Client) IsPrivileged() bool {
+	return c.User != nil && (c.User.UID == 0 || c.User.UID == os.Geteuid())
+}
+
 // String returns who the client is, for logs and errors: "user 1000 from 127.0.0.1:4242".
 func (c Client) String() string {
 	var name string

@@ -3,7 +3,6 @@ package access
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"reflect"
 	"slices"
@@ -148,7 +147,7 @@ func (g *Guard) roleWithoutRows(rules *Rules, c Client, t Target) Role {
 		return Admin
 	case c.Plugin != "":
 		role = max(role, Call)
-	case c.User != nil && (c.User.UID == 0 || c.User.UID == os.Geteuid()):
+	case c.IsPrivileged():
 		return Admin
 	case c.User != nil && g.isInGroup(c.User, DefaultGroup, rules.OperatorGroup):
 		role = max(role, Operate)

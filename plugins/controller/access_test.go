@@ -373,7 +373,7 @@ func TestAllEventsByRole(t *testing.T) {
 	heard := make(map[access.Role]string)
 	sockets := make(map[access.Role]*socket)
 	for role := access.Read; role <= access.Call; role++ {
-		s := &socket{front: h.Front, queue: newSendQueue(100, 1<<20, &h.queueBudget)}
+		s := &socket{front: h.Front, queue: newSendQueue(100, 1<<20, nil)}
 		s.from = caller{socket: s, client: withRole(role), dialect: h.dialect}
 		sockets[role] = s
 		if got := h.answerMessage(t.Context(), s.from, []byte(call("Controller.1.register", `{"event":"all","id":"x"}`))); got.outcome != succeeded {

@@ -30,7 +30,8 @@ type connection struct {
 	conn         net.Conn
 	client       access.Client // as the kernel says, without what the client itself sent
 	remote       string
-	firstRequest func() // ends the wait for the first request; may be called again
+	place        *peer.Place // among those for HTTP, nil if there was none
+	firstRequest func()      // ends the wait for the first request; may be called again
 
 	mu     sync.Mutex
 	state  string
@@ -60,15 +61,34 @@ type connectionRecord struct {
 // connectionKey is the key of the connection in the context of a request.
 type connectionKey struct{}
 
+// entrance is the places of clients that are connected over TCP, or the control socket.
+type entrance struct{ connections, websockets peer.Places }
+
+// entranceOf returns by which way a client is connected, and the limits there.
+func (f *Front) entranceOf(c net.Conn) (*entrance, entranceLimits) {
+	if c.LocalAddr().Network() == "unix" {
+		return &f.control, f.limits.control
+	}
+	return &f.tcp, f.limits.tcp
+}
+
 // identifyAndAddConnection finds out which client has made a new connection, and adds the
-// connection to the front's list and to the context of its requests. It is the ConnContext
-// of an http.Server, which calls it before it reads from the connection.
+// connection to the front's list and to the context of its requests. It closes the
+// connection if there is no place for it. It is the ConnContext of an http.Server, which
+// calls it before it reads from the connection.
 func (f *Front) identifyAndAddConnection(ctx context.Context, c net.Conn) context.Context {
 	client, err := peer.Identify(c)
 	if err != nil {
 		f.strangers.Warn().Err(err).Str("client", c.RemoteAddr().String()).Msg("a client is unknown")
 	}
-	return context.WithValue(ctx, connectionKey{}, f.connections.add(c, client))
+	one := f.connections.add(c, client)
+	entrance, limits := f.entranceOf(c)
+	closeNow := func() { _ = peer.Socket(c).Close() } // TLS would wait to say goodbye
+	if one.place, err = entrance.connections.Take(limits.connections, client, closeNow); err != nil {
+		f.strangers.Warn().Err(err).Stringer("client", client).Msg("refused a connection")
+		closeNow()
+	}
+	return context.WithValue(ctx, connectionKey{}, one)
 }
 
 // add adds a new connection of a client to the list.
@@ -97,10 +117,12 @@ func (cs *connections) markOrRemove(c net.Conn, state http.ConnState) {
 	switch {
 	case one == nil:
 	case state == http.StateHijacked:
+		one.place.Free()
 		one.mu.Lock()
 		defer one.mu.Unlock()
 		one.state = usedForWebsocket
 	case state == http.StateClosed:
+		one.place.Free()
 		one.firstRequest()
 		delete(cs.byConn, c)
 	}
@@ -128,6 +150,16 @@ func (cs *connections) removeIfWebsocket(one *connection) {
 func connectionFromContext(ctx context.Context) *connection {
 	one, _ := ctx.Value(connectionKey{}).(*connection)
 	return one
+}
+
+// beginRequest keeps the connection from being closed as idle, until end is called. A nil
+// connection is ignored.
+func (c *connection) beginRequest() (end func()) {
+	if c == nil {
+		return func() {}
+	}
+	c.place.Begin()
+	return c.place.End
 }
 
 // noteActivity records that the client sent something now, with the path if it was an

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -75,10 +74,10 @@ type Front struct {
 	// exitCounts is how often each plugin ended by itself, restartCounts how often
 	// the host started it again.
 	exitCounts, restartCounts counters
-	// queueBudget bounds the memory of all send queues together.
-	queueBudget queueBudget
-	// httpConnections is how many HTTP connections are open, without websockets.
-	httpConnections atomic.Int64
+	tcp, control              entrance
+	// shares bounds what the websockets of each peer and of all use. It is set when the
+	// first comes.
+	shares func() *shares
 
 	supervisor    *supervisor.Supervisor
 	stopListening func() // to the supervisor
@@ -113,7 +112,7 @@ func New(o Options) *Front {
 		sockets:      make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.queueBudget.left.Store(f.limits.allQueueBytes)
+	f.shares = sync.OnceValue(func() *shares { return newShares(f.limits) })
 	f.methods = methodsByNameAndAlias(controllerMethods())
 	f.common = methodsByNameAndAlias(commonMethods())
 	f.mux = f.routes()

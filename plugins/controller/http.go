@@ -40,7 +40,7 @@ func (f *Front) routes() *http.ServeMux {
 }
 
 // NewServer returns an HTTP server for the front, with time limits for slow clients. It
-// closes connections beyond the limit, which all servers of a front share. Its Shutdown
+// closes connections beyond the limits, which all servers of a front share. Its Shutdown
 // leaves websockets open; Front.Close ends them. A client is answered in the dialect
 // dialectName, unless the client's URL asks for another.
 func (f *Front) NewServer(dialectName configs.Dialect) *http.Server {
@@ -54,18 +54,7 @@ func (f *Front) NewServer(dialectName configs.Dialect) *http.Server {
 			return context.WithValue(f.ctx, dialectKey{}, dialect.ByNameOrR4(dialectName))
 		},
 		ConnContext: f.identifyAndAddConnection,
-		ConnState: func(c net.Conn, state http.ConnState) {
-			f.connections.markOrRemove(c, state)
-			switch state {
-			case http.StateNew:
-				if f.httpConnections.Add(1) > int64(f.limits.connections) {
-					_ = c.Close()
-				}
-			case http.StateClosed, http.StateHijacked:
-				f.httpConnections.Add(-1)
-			default:
-			}
-		},
+		ConnState:   f.connections.markOrRemove,
 	}
 }
 
@@ -78,6 +67,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.running.Done()
+	defer connectionFromContext(r.Context()).beginRequest()()
 	connectionFromContext(r.Context()).noteActivity(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if why := f.browserGuard.refusalReason(r); why != "" {

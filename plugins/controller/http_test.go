@@ -1,12 +1,14 @@
 package controller
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/plugins/peer"
 )
 
 func TestPost(t *testing.T) {
@@ -169,21 +172,31 @@ func TestLongCallOverHTTP(t *testing.T) {
 	}
 }
 
+// A connection that has been idle for the longest time makes room for a new one; without
+// an idle one the new one is closed.
 func TestConnectionLimit(t *testing.T) {
-	h := newHost(t, setup{limits: func(l *limits) { l.connections = 2 }})
+	h := newHost(t, setup{limits: func(l *limits) { l.tcp.connections = peer.Limits{All: 2, Share: 2} }})
 	first := h.connect(t)
-	h.connect(t)
-	readToEnd(t, h.connect(t))
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() bool {
-		c, _, err := h.tryDial(t, "/jsonrpc", nil)
-		if err == nil {
-			c.must("Plain.1.echo", "")
+	second := h.connect(t)
+	third := h.connect(t)
+	readToEnd(t, first)
+	wait := call("Plain.1.wait", "")
+	for _, conn := range []net.Conn{second, third} {
+		if _, err := fmt.Fprintf(conn, "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(wait), wait); err != nil {
+			t.Fatal(err)
 		}
-		return err == nil
-	})
+		<-h.plugins["Plain"].entered
+	}
+	readToEnd(t, h.connect(t))
+	h.waitForLog(t, "user "+strconv.Itoa(os.Geteuid())+" has 2 connections already")
+	close(h.plugins["Plain"].release)
+	for _, conn := range []net.Conn{second, third} {
+		if a := readAnswer(t, conn, bufio.NewReader(conn)); a.status != 200 {
+			t.Errorf("got %d", a.status)
+		}
+	}
+	c := h.dial(t, "/jsonrpc") // once they are idle
+	c.must("Plain.1.echo", "")
 }
 
 func (h *host) connect(t *testing.T) net.Conn {

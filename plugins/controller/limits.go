@@ -1,16 +1,20 @@
 package controller
 
-import "time"
+import (
+	"time"
+
+	"dormouse/plugins/peer"
+)
 
 // limits bounds the host's memory, connections and time that clients can use.
 type limits struct {
 	messageBytes  int64 // bytes of one message or body
-	connections   int   // open HTTP connections, without websockets
-	websockets    int
+	tcp, control  entranceLimits
 	calls         int // in flight on one websocket; further messages are not read
 	queueLength   int // messages waiting for one client
 	queueBytes    int
-	allQueueBytes int64 // of all clients together, see queueBudget
+	allQueueBytes int64 // of all clients together; half of it for one peer
+	allCallBytes  int64 // of calls in flight on websockets; half of it for one peer
 	subscriptions int   // of one websocket
 
 	headerTime time.Duration // for the client to send the header of a request
@@ -21,16 +25,27 @@ type limits struct {
 	pongTime   time.Duration // for the answer to a ping
 }
 
+// entranceLimits bounds how many clients are connected over TCP, or over the control socket.
+// connections are those of HTTP, without websockets.
+type entranceLimits struct{ connections, websockets peer.Limits }
+
 // defaultLimits returns the limits of every front outside of tests.
 func defaultLimits() limits {
 	return limits{
-		messageBytes:  1 << 20,
-		connections:   256,
-		websockets:    1024,
+		messageBytes: 1 << 20,
+		tcp: entranceLimits{
+			connections: peer.Limits{All: 512, Share: 256, Reserve: 32},
+			websockets:  peer.Limits{All: 2048, Share: 1024, Reserve: 64, IdleAfter: time.Minute},
+		},
+		control: entranceLimits{
+			connections: peer.Limits{All: 64, Share: 32, Reserve: 32},
+			websockets:  peer.Limits{All: 64, Share: 32, Reserve: 32, IdleAfter: time.Minute},
+		},
 		calls:         64,
 		queueLength:   1024,
 		queueBytes:    8 << 20,
 		allQueueBytes: 128 << 20,
+		allCallBytes:  128 << 20,
 		subscriptions: 1024,
 		headerTime:    5 * time.Second,
 		bodyTime:      10 * time.Second,

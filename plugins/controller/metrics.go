@@ -53,7 +53,7 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 	m.beginMetric("dormouse_websockets", "gauge", "Websockets that are open.")
 	m.writeSample(int64(sockets))
 	m.beginMetric("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
-	m.writeSample(f.httpConnections.Load())
+	m.writeSample(int64(f.tcp.connections.Count() + f.control.connections.Count()))
 	m.beginMetric("go_goroutines", "gauge", "Goroutines of the host.")
 	m.writeSample(int64(runtime.NumGoroutine()))
 }

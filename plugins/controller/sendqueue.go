@@ -1,16 +1,13 @@
 package controller
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
 // sendQueue holds the messages that one websocket has still to send, in order and
 // bounded. Events and answers keep their order: the events that a call caused come
 // before its answer.
 type sendQueue struct {
 	maxMessages, maxBytes int
-	budget                *queueBudget
+	budget                *budget // for what the queue holds beyond freeBytes
 
 	mu         sync.Mutex
 	change     sync.Cond // messages were added or taken, or the queue was closed
@@ -21,16 +18,13 @@ type sendQueue struct {
 	closed     bool
 }
 
-// queueBudget is the memory that all send queues together may take beyond freeBytes
-// each. A client that keeps up does not notice how many others lag behind.
-type queueBudget struct{ left atomic.Int64 }
-
-// freeBytes is what a send queue may hold without the budget.
+// freeBytes is what a send queue may hold without the budget. A client that keeps up does
+// not notice how many others lag behind.
 const freeBytes = 64 << 10
 
 // newSendQueue returns an empty queue for at most maxMessages messages and maxBytes
-// bytes. All queues of a front share budget.
-func newSendQueue(maxMessages, maxBytes int, budget *queueBudget) *sendQueue {
+// bytes. Other queues take from budget too.
+func newSendQueue(maxMessages, maxBytes int, budget *budget) *sendQueue {
 	q := &sendQueue{maxMessages: maxMessages, maxBytes: maxBytes, budget: budget}
 	q.change.L = &q.mu
 	return q
@@ -95,7 +89,7 @@ func (q *sendQueue) hasRoom(message []byte) bool {
 	bytes := q.bytes + len(message)
 	more := bytes + q.inWriting - freeBytes - q.fromBudget
 	return len(q.queue) == 0 ||
-		len(q.queue) < q.maxMessages && bytes <= q.maxBytes && (more <= 0 || int64(more) <= q.budget.left.Load())
+		len(q.queue) < q.maxMessages && bytes <= q.maxBytes && (more <= 0 || q.budget.has(more))
 }
 
 // updateBudget takes from the budget the bytes that the queue holds beyond freeBytes,
@@ -104,7 +98,7 @@ func (q *sendQueue) updateBudget() {
 	more := max(q.bytes+q.inWriting-freeBytes, 0) - q.fromBudget
 	if more != 0 {
 		q.fromBudget += more
-		q.budget.left.Add(int64(-more))
+		q.budget.take(more)
 	}
 }
 

@@ -5,11 +5,10 @@ import "testing"
 // Queues of slow clients share the budget; queues of fast clients need none of it.
 func TestSendQueuesShareOneBudget(t *testing.T) {
 	const size, all = 32 << 10, 1 << 20
-	var common queueBudget
-	common.left.Store(all)
+	common := newBudget(all, nil)
 	message := make([]byte, size)
 	fill := func() (o *sendQueue, messages int) {
-		o = newSendQueue(1024, 8<<20, &common)
+		o = newSendQueue(1024, 8<<20, common)
 		for !o.addEventUnlessFull(message) {
 			messages++
 		}
@@ -37,8 +36,8 @@ func TestSendQueuesShareOneBudget(t *testing.T) {
 // Nothing is drawn by what has ended, and a message of any size goes out in the
 // end.
 func TestSendQueueGivesBack(t *testing.T) {
-	var common queueBudget
-	o := newSendQueue(2, 1<<20, &common)
+	common := newBudget(0, nil)
+	o := newSendQueue(2, 1<<20, common)
 	if o.addEventUnlessFull(make([]byte, 4<<20)) {
 		t.Error("a message alone has no room")
 	}
@@ -48,5 +47,22 @@ func TestSendQueueGivesBack(t *testing.T) {
 	o.closeAndDropAll()
 	if left := common.left.Load(); left != 0 {
 		t.Errorf("%d bytes are missing", -left)
+	}
+}
+
+// A queue takes no more than its share, though all together would have room.
+func TestSendQueueTakesItsShare(t *testing.T) {
+	all := newBudget(1<<20, nil)
+	share := newBudget(256<<10, all)
+	o := newSendQueue(1024, 8<<20, share)
+	n := 0
+	for ; !o.addEventUnlessFull(make([]byte, 32<<10)); n++ {
+	}
+	if want := (256<<10 + freeBytes) / (32 << 10); n != want || all.left.Load() != 768<<10 {
+		t.Errorf("the queue holds %d messages instead of %d; %d bytes are left", n, want, all.left.Load())
+	}
+	o.closeAndDropAll()
+	if all.left.Load() != 1<<20 || share.left.Load() != 256<<10 {
+		t.Error("memory is missing")
 	}
 }

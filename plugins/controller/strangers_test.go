@@ -1,15 +1,20 @@
 package controller
 
 import (
+	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"dormouse/shell"
 )
@@ -29,8 +34,8 @@ const strangerUID = 54321
 // host, once for each way of many.
 func (h *host) asUser(t *testing.T, uid int, way string, count int) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe") // whatever directory it lies in
-	cmd.Env = []string{strangersWay + "=" + way, strangersCount + "=" + strconv.Itoa(count), strangersAddress + "=" + h.server.Listener.Addr().String()}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "/proc/self/exe") // whatever directory it lies in
+	cmd.Env = []string{strangersWay + "=" + way, strangersCount + "=" + strconv.Itoa(count), strangersAddress + "=tcp " + h.server.Listener.Addr().String()}
 	cmd.Dir, cmd.Stderr = "/", os.Stderr
 	if uid != os.Geteuid() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
@@ -38,27 +43,53 @@ func (h *host) asUser(t *testing.T, uid int, way string, count int) *exec.Cmd {
 	return cmd
 }
 
-// actAsStranger sends many commands, each over a connection of its own that ends in that
-// way. It prints the last answer, if it reads any.
+// actAsStranger makes many connections, one after the other, and does with each what that
+// way means. It prints the last answer, if it reads any. The connections that are held open
+// are closed when the standard input ends.
 func actAsStranger(way string) {
 	count, err := strconv.Atoi(os.Getenv(strangersCount))
 	answer := []byte{}
+	network, address, _ := strings.Cut(os.Getenv(strangersAddress), " ")
+	var held []net.Conn
 	for i := 0; i < count && err == nil; i++ {
-		answer, err = deactivateAndEnd(os.Getenv(strangersAddress), way)
+		var conn net.Conn
+		if conn, err = net.Dial(network, address); err != nil {
+			break
+		}
+		request, holds := requestToHold[way]
+		if !holds {
+			answer, err = deactivateAndEnd(conn, way)
+			continue
+		}
+		held = append(held, conn)
+		_, _ = io.WriteString(conn, request) // the host may have closed it
+		if strings.HasPrefix(request, "GET") {
+			line, _ := bufio.NewReader(conn).ReadString('\n')
+			answer = []byte(line)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	_, _ = os.Stdout.Write(answer)
+	fmt.Printf("%s\n", answer)
+	if held != nil {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}
+}
+
+// requestToHold is what is sent on a connection that is then held open: nothing, part of a
+// header, a request without its body, whole requests.
+var requestToHold = map[string]string{
+	"idle":        "",
+	"slow header": "POST /jsonrpc HTTP/1.1\r\nHost: loc",
+	"slow body":   "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+	"ask":         "GET /Service/Controller HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	"websocket":   upgrade("Host: localhost\r\n"),
 }
 
 // deactivateAndEnd sends the host a command and ends the connection in that way.
-func deactivateAndEnd(address, way string) (answer []byte, err error) {
-	raw, err := net.Dial("tcp", address)
-	if err != nil {
-		return nil, err
-	}
+func deactivateAndEnd(raw net.Conn, way string) (answer []byte, err error) {
 	conn := raw.(*net.TCPConn) //nolint:errcheck // the network is TCP
 	defer conn.Close()
 	if way == "reset" {
@@ -116,4 +147,100 @@ func TestOtherUsersCannotDeactivate(t *testing.T) {
 	if n := strings.Count(lines, "a client is unknown"); n == 0 || n > 20 {
 		t.Errorf("%d lines in the log say that a client is unknown", n)
 	}
+}
+
+// hold starts a process of that user that makes connections and holds them until the test
+// ends. It returns once they are made.
+func (h *host) hold(t *testing.T, uid int, way string, count int) {
+	t.Helper()
+	cmd := h.asUser(t, uid, way, count)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatalf("%s of user %d: %v", way, uid, err)
+	}
+}
+
+// expectAnswer fails unless a process of that user gets the beginning of an answer.
+func (h *host) expectAnswer(t *testing.T, uid int, network, address, way, want string) {
+	t.Helper()
+	cmd := h.asUser(t, uid, way, 1)
+	cmd.Env = append(cmd.Env, strangersAddress+"="+network+" "+address)
+	if answer, err := cmd.Output(); err != nil || !strings.HasPrefix(string(answer), want) {
+		t.Errorf("user %d over %s, %s: %q, %v", uid, network, way, answer, err)
+	}
+}
+
+// Whatever a user's clients hold, others are served.
+func TestStrangersHoldConnections(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	const answered, upgraded = "HTTP/1.1 200 OK", "HTTP/1.1 101 "
+	h := newHost(t, setup{limits: func(l *limits) { l.headerTime = time.Minute }})
+	address := h.server.Listener.Addr().String()
+	for _, way := range []string{"idle", "slow header", "websocket"} {
+		h.hold(t, strangerUID, way, 2000)
+		for _, uid := range []int{0, strangerUID + 1, strangerUID} {
+			h.expectAnswer(t, uid, "tcp", address, "ask", answered)
+		}
+	}
+	if n, limit := h.tcp.websockets.Count(), h.limits.tcp.websockets.Share; n != limit {
+		t.Errorf("one user has %d websockets, it may have %d", n, limit)
+	}
+	h.expectAnswer(t, 0, "tcp", address, "websocket", upgraded)
+	h.expectAnswer(t, strangerUID+1, "tcp", address, "websocket", upgraded)
+	h.expectAnswer(t, strangerUID, "tcp", address, "websocket", "HTTP/1.1 503 ")
+	h.waitForLog(t, fmt.Sprintf("user 54321 has %d connections already", h.limits.tcp.websockets.Share))
+}
+
+// While users hold every place with requests, root and the control socket are served.
+func TestStrangersHoldEveryPlace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	h := newHost(t, setup{limits: func(l *limits) { l.bodyTime = time.Minute }})
+	dir, err := os.MkdirTemp("", "dc") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "control")
+	control, err := net.Listen("unix", path)
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o711), os.Chmod(path, 0o666))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := h.NewServer("")
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(control) }()
+	t.Cleanup(func() { _ = server.Close(); <-served })
+
+	for uid := range 2 {
+		h.hold(t, strangerUID+uid, "slow body", 300)
+	}
+	eventually(t, func() bool { return h.tcp.connections.Count() == h.limits.tcp.connections.All })
+	address := h.server.Listener.Addr().String()
+	h.expectAnswer(t, 0, "tcp", address, "ask", "HTTP/1.1 200 OK")
+	h.expectAnswer(t, 0, "unix", path, "ask", "HTTP/1.1 200 OK")
+	h.expectAnswer(t, strangerUID+2, "unix", path, "ask", "HTTP/1.1 200 OK")
+	h.expectAnswer(t, strangerUID, "unix", path, "ask", "HTTP/1.1 200 OK")
+	h.expectAnswer(t, strangerUID+2, "tcp", address, "ask", "\n") // refused
 }

@@ -152,6 +152,7 @@ func (s *subscribers) addAndSendFirstEvents(t topic, sub subscription, maxPerSoc
 		s.byTopic = make(map[topic][]subscription)
 	}
 	sub.socket.subscriptions++
+	sub.socket.place.Begin() // a websocket that waits for events is not idle
 	s.byTopic[t] = append(s.byTopic[t], sub)
 	for _, params := range firstEvents {
 		sub.queueNotification(t.event, params)
@@ -168,6 +169,7 @@ func (s *subscribers) removeSubscription(t topic, sub subscription) (found bool)
 		return false
 	}
 	sub.socket.subscriptions--
+	sub.socket.place.End()
 	s.setSubscriptions(t, slices.Delete(s.byTopic[t], i, i+1))
 	return true
 }

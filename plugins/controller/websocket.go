@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/peer"
 )
 
 // socket is one websocket. It serves the client's requests in parallel, and sends
@@ -28,6 +29,8 @@ type socket struct {
 	conn       net.Conn // under ws, for write deadlines and for closing at once
 	queue      *sendQueue
 	connection *connection
+	place      *peer.Place
+	share      *share // of the client's peer
 	log        zerolog.Logger
 
 	ctx    context.Context // of the client's calls; ends with the connection
@@ -40,8 +43,8 @@ type socket struct {
 }
 
 // upgradeAndServeWebsocket turns the connection into a websocket for the instance in the
-// caller's path, and serves it until it ends. If the front is closed or full,
-// upgradeAndServeWebsocket closes the websocket at once.
+// caller's path, and serves it until it ends. It answers 503 if there is no place for the
+// client's websocket, and closes the websocket at once if the front is closed.
 func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request, from caller) {
 	spoken, err := f.dialectOfRequest(r)
 	if err != nil {
@@ -50,12 +53,20 @@ func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request,
 	}
 	s := &socket{
 		front: f,
-		queue: newSendQueue(f.limits.queueLength, f.limits.queueBytes, &f.queueBudget),
-		log:   f.log.With().Str("client", r.RemoteAddr).Logger(),
+		log:   f.log.With().Stringer("client", from.client).Logger(),
 	}
 	s.connection = connectionFromContext(r.Context())
 	from.socket, from.dialect = s, spoken
 	s.from = from
+	if err := s.takePlace(); err != nil {
+		f.strangers.Warn().Err(err).Stringer("client", from.client).Msg("refused a websocket")
+		http.Error(w, "too many websockets: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer s.place.Free()
+	s.share = f.shares().join(from.client, f.limits)
+	defer f.shares().leave(from.client)
+	s.queue = newSendQueue(f.limits.queueLength, f.limits.queueBytes, s.share.queues)
 	defer f.connections.removeIfWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()
@@ -70,28 +81,36 @@ func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request,
 	}
 	ws.SetReadLimit(f.limits.messageBytes)
 	s.ws, s.conn = ws, h.conn
-	switch closed, full := f.addSocketUnlessClosedOrFull(s); {
-	case closed:
+	if !f.addSocketUnlessClosed(s) {
 		s.closeGoingAway()
-	case full:
-		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
-	default:
-		defer f.removeSocket(s)
-		s.serveUntilClosed() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
+		return
 	}
+	defer f.removeSocket(s)
+	s.place.End()        // from now on it may give way
+	s.serveUntilClosed() //nolint:contextcheck // reading ends with the connection; a context would cost a timer for each frame
 }
 
-// addSocketUnlessClosedOrFull adds a websocket to the front's. If the front is closed, or
-// full because it has as many websockets as it may, addSocketUnlessClosedOrFull adds
-// nothing and says which.
-func (f *Front) addSocketUnlessClosedOrFull(s *socket) (closed, full bool) {
+// takePlace takes a place for the websocket, which does not give way yet. The error says
+// what is full.
+func (s *socket) takePlace() (err error) {
+	entrance, limits := &s.front.tcp, s.front.limits.tcp
+	if s.connection != nil {
+		entrance, limits = s.front.entranceOf(s.connection.conn)
+	}
+	s.place, err = entrance.websockets.Take(limits.websockets, s.from.client, func() { s.cutOff("a new websocket needs its place") })
+	s.place.Begin()
+	return err
+}
+
+// addSocketUnlessClosed adds a websocket to the front's. It returns false if the front is
+// closed.
+func (f *Front) addSocketUnlessClosed(s *socket) (added bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	full = len(f.sockets) >= f.limits.websockets
-	if !f.closed && !full {
+	if !f.closed {
 		f.sockets[s] = true
 	}
-	return f.closed, full
+	return !f.closed
 }
 
 // removeSocket takes a websocket that has ended off the front's list.
@@ -141,12 +160,12 @@ func (s *socket) readAndServeMessages(calls *sync.WaitGroup) error {
 			s.answerBeforeReadingOn(message)
 			continue
 		}
-		if err := s.acquireCallSlot(slots); err != nil {
+		if err := s.waitAndBeginCall(slots, len(message)); err != nil {
 			return err
 		}
 		calls.Go(func() {
 			s.answer(message)
-			<-slots
+			s.endCall(slots, len(message))
 		})
 	}
 }
@@ -180,22 +199,35 @@ func isSubscriptionRequest(message []byte) bool {
 	return err == nil && (d.Method == "register" || d.Method == "unregister")
 }
 
-// acquireCallSlot waits until another call may run, and puts a value into slots that
-// the call must take out at its end. It returns an error if the connection ends first.
-func (s *socket) acquireCallSlot(slots chan<- struct{}) error {
+// waitAndBeginCall waits until another call may run, of this websocket and of all its peer's.
+// It puts a value into slots; endCall takes it out. It returns an error if the connection
+// ends first.
+func (s *socket) waitAndBeginCall(slots chan struct{}, messageBytes int) error {
 	select {
 	case slots <- struct{}{}:
-		return nil
+		if s.share.calls.takeIfLeft(messageBytes + bytesOfCall) {
+			s.place.Begin()
+			return nil
+		}
+		<-slots
 	default:
 	}
 	s.readPauses.Add(1)
 	defer s.readPauses.Add(1)
 	select {
 	case slots <- struct{}{}:
-		return nil
+		s.place.Begin()
+		return s.front.shares().waitAndTake(s.ctx, s.share, messageBytes+bytesOfCall)
 	case <-s.ctx.Done():
 		return s.ctx.Err()
 	}
+}
+
+// endCall ends what waitAndBeginCall began.
+func (s *socket) endCall(slots chan struct{}, messageBytes int) {
+	s.place.End()
+	s.front.shares().giveBack(s.share, messageBytes+bytesOfCall)
+	<-slots
 }
 
 // writeQueuedMessages sends the messages in the queue until the connection ends. A client

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/plugins/peer"
 	"dormouse/shell"
 )
 
@@ -253,13 +254,33 @@ func TestQuietClientIsKept(t *testing.T) {
 	}
 }
 
+// A websocket gives way once it has been idle for long enough: without calls and
+// subscriptions.
 func TestWebsocketLimit(t *testing.T) {
-	h := newHost(t, setup{limits: func(l *limits) { l.websockets = 1 }})
-	h.dial(t, "/jsonrpc").must("Plain.1.echo", "")
-	c := h.dial(t, "/jsonrpc")
-	if status := c.end(); status != websocket.StatusTryAgainLater {
-		t.Errorf("closed with %v", status)
+	limit := peer.Limits{All: 1, Share: 1}
+	h := newHost(t, setup{limits: func(l *limits) { l.tcp.websockets = limit }})
+	first := h.dial(t, "/jsonrpc")
+	first.must("Plain.1.register", `{"event":"changed","id":"c"}`)
+	if _, answer, err := h.tryDial(t, "/jsonrpc", nil); err == nil || answer.status != http.StatusServiceUnavailable {
+		t.Errorf("beside a subscriber: %+v, %v", answer, err)
 	}
+	first.must("Plain.1.unregister", `{"event":"changed","id":"c"}`)
+	first.send(call("Plain.1.wait", ""))
+	<-h.plugins["Plain"].entered
+	if _, answer, err := h.tryDial(t, "/jsonrpc", nil); err == nil || answer.status != http.StatusServiceUnavailable {
+		t.Errorf("beside a call: %+v, %v", answer, err)
+	}
+	close(h.plugins["Plain"].release)
+	first.receive()
+	var second *client
+	eventually(t, func() bool { // a moment after the answer the call has ended
+		c, _, err := h.tryDial(t, "/jsonrpc", nil)
+		second = c
+		return err == nil
+	})
+	second.must("Plain.1.echo", "")
+	first.end()
+	h.waitForLog(t, "a new websocket needs its place")
 }
 
 // A call ends with the connection that asked for it, a notification does not.

@@ -1,5 +1,6 @@
-// Package peer finds out which client is at the other end of a connection. It does not
-// know what is sent over the connection, nor what the client may do.
+// Package peer finds out which client is at the other end of a connection, and bounds how
+// many connections each may have. It does not know what is sent over a connection, nor
+// what a client may do.
 package peer
 
 import (
@@ -15,7 +16,7 @@ import (
 // its address, and its user if it is on this machine. Connections that wrap another are
 // looked through if they have a method NetConn. After an error the client has no user.
 func Identify(conn net.Conn) (client access.Client, err error) {
-	switch socket := innermost(conn).(type) {
+	switch socket := Socket(conn).(type) {
 	case *net.UnixConn:
 		client.Loopback = true
 		process, err := unixsock.PeerOf(socket)
@@ -40,8 +41,8 @@ func Identify(conn net.Conn) (client access.Client, err error) {
 	return client, nil
 }
 
-// innermost returns the socket below connections that wrap it, such as that of TLS.
-func innermost(conn net.Conn) net.Conn {
+// Socket returns the connection below those that wrap it, such as that of TLS.
+func Socket(conn net.Conn) net.Conn {
 	for {
 		wrapper, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {

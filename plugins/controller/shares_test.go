@@ -1,0 +1,69 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"dormouse/plugins/access"
+)
+
+// A peer that has used up its share of calls waits for its own calls, and others do not.
+func TestSharesOfCalls(t *testing.T) {
+	limits := limits{allCallBytes: 1000}
+	s := newShares(limits)
+	stranger := func(uid int) access.Client {
+		return access.Client{Loopback: true, User: &access.User{UID: strangerUID + uid}}
+	}
+	root := access.Client{User: &access.User{}}
+	one, other, privileged := s.join(stranger(0), limits), s.join(stranger(1), limits), s.join(root, limits)
+	if again := s.join(stranger(0), limits); again != one {
+		t.Error("another websocket of a peer has another share")
+	}
+	for _, share := range []*share{one, other, privileged} {
+		if !share.calls.takeIfLeft(500) {
+			t.Error("a peer has no share, though it has no calls")
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	taken := make(chan error)
+	go func() { taken <- s.waitAndTake(ctx, one, 100) }()
+	eventually(t, func() bool { return s.waiting.Load() == 1 })
+	s.giveBack(privileged, 500)
+	s.giveBack(one, 50)
+	s.giveBack(one, 50)
+	if err := <-taken; err != nil {
+		t.Error(err)
+	}
+	go func() { taken <- s.waitAndTake(ctx, one, 100) }()
+	eventually(t, func() bool { return s.waiting.Load() == 1 })
+	cancel()
+	if err := <-taken; !errors.Is(err, context.Canceled) {
+		t.Errorf("after its end: %v", err)
+	}
+	s.giveBack(one, 500)
+	s.giveBack(other, 500)
+	for _, client := range []access.Client{stranger(0), stranger(0), stranger(1), root} {
+		s.leave(client)
+	}
+	if len(s.byPeer) > 0 || s.calls.left.Load() != 1000 {
+		t.Errorf("%v is left, and %d bytes of 1000", s.byPeer, s.calls.left.Load())
+	}
+}
+
+// Calls beyond the share of a peer wait, on all its websockets, and are served in the end.
+func TestCallsBeyondTheShareWait(t *testing.T) {
+	h := newHost(t, setup{limits: func(l *limits) { l.allCallBytes = 2 * 4 * bytesOfCall }}) // three calls with their messages
+	first, second := h.dial(t, "/jsonrpc"), h.dial(t, "/jsonrpc")
+	for range 3 {
+		first.send(call("Plain.1.wait", ""))
+		<-h.plugins["Plain"].entered
+	}
+	second.send(call("Plain.1.echo", "7"))
+	eventually(t, func() bool { return h.shares().waiting.Load() == 1 })
+	close(h.plugins["Plain"].release)
+	second.expect(`{"jsonrpc":"2.0","id":1,"result":7}`)
+	for range 3 {
+		first.expect(`{"jsonrpc":"2.0","id":1,"result":"waited"}`)
+	}
+}
