@@ -24,6 +24,12 @@ import (
 
 	"github.com/coder/websocket"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	nativeclient "dormouse/plugins/client"
+	"dormouse/plugins/controller/controllerpb"
 )
 
 // authority signs the certificates of a test.
@@ -172,13 +178,16 @@ func (n *farNetwork) do(f func()) {
 	<-done
 }
 
+// dial connects to an address in the namespace.
+func (n *farNetwork) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	n.do(func() { conn, err = (&net.Dialer{}).DialContext(ctx, network, address) })
+	return conn, err
+}
+
 // client returns an HTTP client in the namespace.
 func (n *farNetwork) client(t *testing.T, config *tls.Config) *http.Client {
 	t.Helper()
-	transport := &http.Transport{TLSClientConfig: config, DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		n.do(func() { conn, err = (&net.Dialer{}).DialContext(ctx, network, address) })
-		return conn, err
-	}}
+	transport := &http.Transport{TLSClientConfig: config, DialContext: n.dial}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
@@ -325,5 +334,66 @@ func TestExposedListener(t *testing.T) {
 				t.Errorf("it crashed:\n%s", out)
 			}
 		})
+	}
+}
+
+// gRPC over TCP follows the same rules.
+func TestFarNativeClients(t *testing.T) {
+	far, ca, root := newFarNetwork(t), newAuthority(t), t.TempDir()
+	certificate, key := ca.issue(t, "box", farAway)
+	token := strings.TrimSpace(dormouse(t, nil, "token", "add", "tv", "--root", root).expect(t, exitDone).out)
+	configuration := "[[listener]]\naddress = \"" + farAway + ":9999\"\nprotocol = \"grpc\"\ntls-certificate = \"" + certificate + "\"\ntls-key = \"" + key + "\"\n" +
+		"tls-client-ca = \"" + ca.file + "\"\n[[access]]\ntoken = \"tv\"\nrole = \"operate\"\n[[access]]\ncertificate = \"remote\"\nrole = \"read\"\n" + counterActivated
+	cmd := hostCommand(t, root, configuration)
+	far.do(func() { startCommand(t, root, cmd).wait(t, "ready") })
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	client := func(config *tls.Config, token string) controllerpb.ControllerClient {
+		t.Helper()
+		c, err := nativeclient.NewOverTCP(farAway+":9999", config, token, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return far.dial(ctx, "tcp", address)
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c.Controller()
+	}
+	remote, remoteKey := ca.issue(t, "remote")
+	plain, mine := ca.trusting(t), ca.trusting(t, remote, remoteKey)
+	counter := &controllerpb.InstanceRequest{Callsign: "Counter"}
+	for name, c := range map[string]struct {
+		client controllerpb.ControllerClient
+		call   func(controllerpb.ControllerClient) error
+		code   codes.Code
+	}{
+		"nothing shown":   {client(plain, ""), func(c controllerpb.ControllerClient) error { _, err := c.Version(ctx, nil); return err }, codes.Unauthenticated},
+		"a guessed token": {client(plain, "dormouse_guess"), func(c controllerpb.ControllerClient) error { _, err := c.Version(ctx, nil); return err }, codes.Unauthenticated},
+		"a token":         {client(plain, token), func(c controllerpb.ControllerClient) error { _, err := c.Activate(ctx, counter); return err }, codes.OK},
+		"a token for more": {client(plain, token), func(c controllerpb.ControllerClient) error {
+			_, err := c.Reload(ctx, &controllerpb.ReloadRequest{})
+			return err
+		}, codes.PermissionDenied},
+		"a certificate":          {client(mine, ""), func(c controllerpb.ControllerClient) error { _, err := c.Version(ctx, nil); return err }, codes.OK},
+		"a certificate for more": {client(mine, ""), func(c controllerpb.ControllerClient) error { _, err := c.Activate(ctx, counter); return err }, codes.PermissionDenied},
+	} {
+		if err := c.call(c.client); status.Code(err) != c.code {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	watch, err := client(plain, token).Watch(ctx, &controllerpb.WatchRequest{})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dormouse(t, nil, "token", "revoke", "tv", "--root", root).expect(t, exitDone)
+	for err == nil {
+		_, err = watch.Recv()
+	}
+	if ctx.Err() != nil || errors.Is(err, io.EOF) {
+		t.Errorf("the watch of a revoked token: %v", err)
 	}
 }

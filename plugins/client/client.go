@@ -27,10 +27,10 @@ func New(socketPath string) (*Client, error) {
 }
 
 // NewOverTCP returns a client of the host that serves gRPC at the address, host:port, with
-// TLS. The client shows the token if that is not empty, and the certificates in config. The
-// first call connects.
-func NewOverTCP(address string, config *tls.Config, token string) (*Client, error) {
-	options := []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(config))}
+// TLS. The client shows the token if that is not empty, and the certificates in config.
+// Options are added to the client's own. The first call connects.
+func NewOverTCP(address string, config *tls.Config, token string, options ...grpc.DialOption) (*Client, error) {
+	options = append(options, grpc.WithTransportCredentials(credentials.NewTLS(config)))
 	if token != "" {
 		options = append(options, grpc.WithPerRPCCredentials(bearer(token)))
 	}
