@@ -16,13 +16,15 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// stream opens one from the plugin; ended gets what it ends with.
+// stream opens one from the plugin; ended gets what it ends with. It returns when the
+// stream lasts long enough to count as one.
 func (r *rig) stream(ctx context.Context) (stream grpc.ClientStream, ended <-chan error) {
 	r.Helper()
 	stream, err := r.Conn().NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/service/method")
 	if err != nil {
 		r.Fatal(err)
 	}
+	<-time.After(shell.MaxQuestionTime)
 	return stream, background(func() error { return stream.RecvMsg(nil) })
 }
 

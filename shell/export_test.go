@@ -8,10 +8,11 @@ import (
 
 // What the tests in package shell_test, which use shelltest, need of the inside.
 const (
-	MaxHeldCalls   = maxHeldCalls
-	MaxHeldBytes   = maxHeldBytes
-	HistoryLength  = historyLength
-	ConfigureEvent = configureEvent
+	MaxHeldCalls    = maxHeldCalls
+	MaxHeldBytes    = maxHeldBytes
+	HistoryLength   = historyLength
+	ConfigureEvent  = configureEvent
+	MaxQuestionTime = maxQuestionTime
 )
 
 var (

@@ -685,8 +685,10 @@ const (
 // meet. On a forwarded call "dormouse-callsign" is required. With the metadata
 // "dormouse-unary" (any value) it is one question and one answer: the call timeout
 // bounds it and a hibernation waits for it, as for a JSON-RPC call; that goes for
-// Dispatcher.Invoke and Exists without it too. Any other call is a stream, which
-// nothing bounds and a hibernation ends.
+// Dispatcher.Invoke and Exists without it too. Without it a hibernation waits for a
+// call whose requests end with the first message, up to the call timeout, until the
+// plugin has begun to answer and not ended at once. Any other call is a stream. Nothing
+// bounds a stream, and a hibernation ends it.
 type ShellClient interface {
 	// Status never waits for an operation and never wakes the plugin.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
@@ -845,8 +847,10 @@ func (c *shellClient) Notify(ctx context.Context, in *NotifyRequest, opts ...grp
 // meet. On a forwarded call "dormouse-callsign" is required. With the metadata
 // "dormouse-unary" (any value) it is one question and one answer: the call timeout
 // bounds it and a hibernation waits for it, as for a JSON-RPC call; that goes for
-// Dispatcher.Invoke and Exists without it too. Any other call is a stream, which
-// nothing bounds and a hibernation ends.
+// Dispatcher.Invoke and Exists without it too. Without it a hibernation waits for a
+// call whose requests end with the first message, up to the call timeout, until the
+// plugin has begun to answer and not ended at once. Any other call is a stream. Nothing
+// bounds a stream, and a hibernation ends it.
 type ShellServer interface {
 	// Status never waits for an operation and never wakes the plugin.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)

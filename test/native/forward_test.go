@@ -145,21 +145,52 @@ func rest(t *testing.T, stream grpc.ServerStreamingClient[streams.Text]) string 
 	}
 }
 
-// A call that is known to be unary is waited for by a hibernation.
+// A unary call is waited for by a hibernation, also if the client does not say that it is
+// one; a stream is not.
 func TestForwardUnaryIsWaitedFor(t *testing.T) {
 	h := startHost(t)
 	hibernatetest.RequireEngine(t, engine)
-	answered := make(chan error, 1)
-	go func() {
-		_, err := streams.NewStreamsClient(h.client.Conn("Streams")).Wait(h.limited(), &streams.Number{Number: 500})
-		answered <- err
-	}()
-	h.eventually("the call runs", func() bool { return len(h.host.Communicator.Proxies()) == 1 })
-	h.must("Streams", sleep)
-	if err := <-answered; err != nil {
-		t.Error(err)
+	plugin, _ := h.host.Supervisor.Shell("Streams")
+	for name, conn := range map[string]grpc.ClientConnInterface{
+		"own client":   h.client.Conn("Streams"),
+		"plain client": plainConn{dial(t, h.socket())},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answered := make(chan error, 1)
+			go func() {
+				_, err := streams.NewStreamsClient(conn).Wait(h.limited(), &streams.Number{Number: 500})
+				answered <- err
+			}()
+			h.eventually("the call runs", func() bool { return plugin.UseStatus().Calls == 1 })
+			h.must("Streams", sleep)
+			if err := <-answered; err != nil {
+				t.Error(err)
+			}
+			h.must("Streams", activate)
+		})
 	}
-	h.must("Streams", activate)
+	t.Run("stream", func(t *testing.T) {
+		stream, err := streams.NewStreamsClient(plainConn{dial(t, h.socket())}).Hang(h.limited(), &streams.Text{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.eventually("it is a stream", func() bool { return plugin.UseStatus().Streams == 1 })
+		h.must("Streams", sleep)
+		if _, err := stream.Recv(); status.Code(err) != codes.FailedPrecondition || shellpb.ErrorDetailOf(err).GetCode() != 46 {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// plainConn calls Streams as a client does that knows nothing of the host.
+type plainConn struct{ *grpc.ClientConn }
+
+func (c plainConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return c.ClientConn.Invoke(shellpb.WithCallsign(ctx, "Streams"), method, args, reply, opts...)
+}
+
+func (c plainConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.ClientConn.NewStream(shellpb.WithCallsign(ctx, "Streams"), desc, method, opts...)
 }
 
 func TestForwardDeadlineAndCancellation(t *testing.T) {
