@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/lenient"
 	"dormouse/plugins/host"
 )
 
@@ -124,7 +125,7 @@ func (h *hostServer) serversOf(listeners []frontListener) (serve []func() error)
 		}
 		server := h.host.Front.NewServer(l.dialect)
 		h.servers = append(h.servers, server)
-		serve = append(serve, func() error { return server.Serve(l.encrypted()) })
+		serve = append(serve, func() error { return server.Serve(lenient.Listener{Listener: l.encrypted()}) })
 	}
 	return serve
 }

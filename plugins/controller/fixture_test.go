@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/plugins/controller/lenient"
 	"dormouse/shell"
 	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
@@ -82,6 +83,7 @@ func newHost(tb testing.TB, s setup) *host {
 	h.supervisor.Start(tb.Context())
 	h.server = httptest.NewUnstartedServer(nil)
 	h.server.Config = h.NewServer(s.host.Dialect)
+	h.server.Listener = lenient.Listener{Listener: h.server.Listener}
 	h.server.Start()
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -100,6 +102,7 @@ func (h *host) alsoServe(tb testing.TB, d configs.Dialect) (url string) {
 	tb.Helper()
 	other := httptest.NewUnstartedServer(nil)
 	other.Config = h.NewServer(d)
+	other.Listener = lenient.Listener{Listener: other.Listener}
 	other.Start()
 	tb.Cleanup(other.Close)
 	return other.URL

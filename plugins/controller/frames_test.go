@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"dormouse/configs"
 )
 
 // Kinds of frames.
@@ -48,7 +50,11 @@ func TestFrames(t *testing.T) {
 		{"close without a reason", frame(final|closing, ""), []string{"close"}},
 		{"close code that must not be sent", frame(final|closing, code(1006, "")), []string{"close 1002"}},
 		{"half a close code", frame(final|closing, "\x03"), []string{"close 1002"}},
-		{"not masked", []byte("\x81\x02{}"), nil}, // ends at once
+		{"not masked", unmasked(final|textFrame, echo), []string{`text {"jsonrpc":"2.0","id":1,"result":7}`}},
+		{"not masked, in fragments around a ping", bytes.Join([][]byte{unmasked(textFrame, echo[:5]), unmasked(final|ping, ""), unmasked(final|fragment, echo[5:])}, nil), []string{"pong ", `text {"jsonrpc":"2.0","id":1,"result":7}`}},
+		{"not masked, too large", append([]byte("\x81\x7f\x00\x00\x00\x00\x00\x80\x00\x00"), make([]byte, 1<<20+1)...), []string{"close 1009"}},
+		{"not masked, of negative length", []byte("\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff{}"), nil}, // ends at once
+		{"not masked close", unmasked(final|closing, ""), []string{"close"}},
 		{"reserved bit", frame(final|0x40|textFrame, "{}"), []string{"close 1002"}},
 		{"unknown kind", frame(final|0x3, "{}"), []string{"close 1002"}},
 		{"end of what has not begun", frame(final|fragment, "{}"), []string{"close 1002"}},
@@ -57,7 +63,7 @@ func TestFrames(t *testing.T) {
 		{"ping in fragments", frame(ping, "x"), []string{"close 1002"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			conn, reader := h.upgraded(t)
+			conn, reader := h.upgraded(t, "")
 			go func() { _, _ = conn.Write(tt.send) }() // what is refused may not be read
 			began := time.Now()
 			var got []string
@@ -78,11 +84,29 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// upgraded is a websocket without any library.
-func (h *host) upgraded(t *testing.T) (net.Conn, *bufio.Reader) {
+// A browser masks its frames; one that does not is somebody else in its name.
+func TestUnmaskedFramesOfAPage(t *testing.T) {
+	h := newHost(t, setup{host: configs.Host{AllowedOrigins: []string{"null"}}})
+	for _, headers := range []string{"Origin: http://localhost\r\n", "Origin: null\r\n", "Origin: 0.0.0.0\r\nOrigin: null\r\n", "Sec-Fetch-Site: none\r\n"} {
+		conn, reader := h.upgraded(t, headers)
+		if _, err := conn.Write(frame(final|textFrame, echo)); err != nil {
+			t.Fatal(err)
+		}
+		if got := readFrame(t, conn, reader); got != `text {"jsonrpc":"2.0","id":1,"result":7}` {
+			t.Errorf("%s: got %s", headers, got)
+		}
+		if _, err := conn.Write(unmasked(final|textFrame, echo)); err != nil {
+			t.Fatal(err)
+		}
+		readToEnd(t, conn)
+	}
+}
+
+// upgraded is a websocket without any library. headers are lines of its request.
+func (h *host) upgraded(t *testing.T, headers string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn := h.connect(t)
-	if _, err := io.WriteString(conn, upgrade("Host: localhost\r\n")); err != nil {
+	if _, err := io.WriteString(conn, upgrade("Host: localhost\r\n"+headers)); err != nil {
 		t.Fatal(err)
 	}
 	reader := bufio.NewReader(conn)
@@ -95,6 +119,11 @@ func (h *host) upgraded(t *testing.T) (net.Conn, *bufio.Reader) {
 // frame is one masked frame; the first byte holds its kind and its flags.
 func frame(first byte, payload string) []byte {
 	return append(header(first, len(payload)), payload...) // the mask is zero
+}
+
+// unmasked is one frame of at most 125 bytes as Thunder's C++ client sends it.
+func unmasked(first byte, payload string) []byte {
+	return append([]byte{first, byte(len(payload))}, payload...)
 }
 
 func header(first byte, length int) []byte {

@@ -146,6 +146,7 @@ func TestSlowRequests(t *testing.T) {
 	}})
 	for _, tt := range []struct{ name, send string }{
 		{"header", "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\n"},
+		{"header of Thunder's client", "POST /jsonrpc HTTP/1.1\r\nHost: 127.0.0.1@"},
 		{"body", "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
 		{"body that nobody reads", "GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
 		{"body of PUT", "PUT /Service/Controller/Persist HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"},
@@ -160,6 +161,16 @@ func TestSlowRequests(t *testing.T) {
 			readToEnd(t, conn)
 		})
 	}
+}
+
+// The header of a further request has no more time than that of the first.
+func TestSlowFurtherHeader(t *testing.T) {
+	h := newHost(t, setup{limits: func(l *limits) { l.headerTime, l.idleTime = 50*time.Millisecond, time.Hour }})
+	conn := h.connect(t)
+	if _, err := conn.Write([]byte(strings.Repeat("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1@9998\r\n\r\n", 2) + "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1@")); err != nil {
+		t.Fatal(err)
+	}
+	readToEnd(t, conn)
 }
 
 // A long call outlives the time allowed for sending its request.

@@ -23,6 +23,7 @@ func TestRawRequests(t *testing.T) {
 		return "POST " + path + " HTTP/" + version + "\r\nHost: localhost\r\n" + headers + "\r\n" + body
 	}
 	sized := func(body string) string { return "Content-Length: " + strconv.Itoa(len(body)) + "\r\n" }
+	const hostInBody = "{\"id\":1,\"method\":\"Plain.1.echo\",\"params\":\r\n\r\n\"Host: a@b\"}"
 	const answered = `{"jsonrpc":"2.0","id":1,"result":7}`
 	for _, tt := range []struct {
 		name, send string
@@ -36,6 +37,11 @@ func TestRawRequests(t *testing.T) {
 		{"HTTP/1.0 without Host", "GET /healthz HTTP/1.0\r\n\r\n", []string{"403 the Host header names none"}},
 		{"two Hosts", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", []string{"400 400 Bad Request"}},
 		{"Host in the request target", "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", []string{"403 "}},
+		{"port behind an @", "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1@9998\r\n\r\n", []string{"200 ok"}},
+		{"port behind an @, kept alive", strings.Repeat(strings.Replace(post("1.1", "/jsonrpc", sized(echo), echo), "localhost", "127.0.0.1@9998", 1), 3), []string{"200 " + answered, "200 " + answered, "200 " + answered}},
+		{"two @", "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1@9998@1\r\n\r\n", []string{"400 400 Bad Request: malformed Host header"}},
+		{"evil Host with an @", "GET /healthz HTTP/1.1\r\nHost: evil.example@9998\r\n\r\n", []string{"403 the Host header names none"}},
+		{"a body like a header", post("1.1", "/jsonrpc", sized(hostInBody), hostInBody), []string{`200 {"jsonrpc":"2.0","id":1,"result":"Host: a@b"}`}},
 		{"HTTP/1.0", post("1.0", "/jsonrpc", sized(echo), echo), []string{"200 " + answered}},
 		{"HTTP/1.0 kept alive", strings.Repeat(post("1.0", "/jsonrpc", "Connection: keep-alive\r\n"+sized(echo), echo), 2), []string{"200 " + answered, "200 " + answered}},
 		{"chunks", post("1.1", "/jsonrpc", "Transfer-Encoding: chunked\r\n", "5\r\n"+echo[:5]+"\r\n"+strconv.FormatInt(int64(len(echo)-5), 16)+"\r\n"+echo[5:]+"\r\n0\r\n\r\n"), []string{"200 " + answered}},
@@ -58,6 +64,7 @@ func TestRawRequests(t *testing.T) {
 		{"callsign of markup", post("1.1", "/jsonrpc/%3Cscript%3E", sized(echo), echo), []string{"404 404 page not found"}},
 		{"bad percent-encoding", post("1.1", "/jsonrpc/%zz", sized(echo), echo), []string{"400 "}},
 		{"evil Host on upgrade", upgrade("Host: evil.example\r\n"), []string{"403 the Host header"}},
+		{"Host of Thunder's client on upgrade", upgrade("Host: 127.0.0.1@9998\r\nOrigin: 0.0.0.0@0\r\n"), []string{"101 "}},
 		{"evil Origin on upgrade", upgrade("Host: localhost\r\nOrigin: http://evil.example\r\n"), []string{"403 pages of this origin"}},
 		{"upgrade of another version", strings.Replace(upgrade("Host: localhost\r\n"), "Version: 13", "Version: 8", 1), []string{"400 "}},
 		{"upgrade without a key", strings.Replace(upgrade("Host: localhost\r\n"), "Sec-WebSocket-Key", "X-Key", 1), []string{"400 "}},

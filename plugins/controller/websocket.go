@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/controller/lenient"
 	"dormouse/plugins/peer"
 )
 
@@ -26,7 +27,7 @@ type socket struct {
 	front      *Front
 	from       caller
 	ws         *websocket.Conn
-	conn       net.Conn // under ws, for write deadlines and for closing at once
+	conn       *heardConn // under ws, for write deadlines and for closing at once
 	queue      *sendQueue
 	connection *connection
 	place      *peer.Place
@@ -70,7 +71,7 @@ func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request,
 	defer f.connections.removeIfWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()
-	h := hijacker{ResponseWriter: w}
+	h := hijacker{ResponseWriter: w, takesUnmaskedFrames: !mayBeFromPage(r)}
 	ws, err := websocket.Accept(&h, r, &websocket.AcceptOptions{
 		Subprotocols:       firstRequestedProtocol(r.Header),
 		InsecureSkipVerify: true, // the browser guard has checked the origin
@@ -263,7 +264,8 @@ func (s *socket) queueEventOrCutOff(event []byte) {
 }
 
 // pingOrCutOff pings the client until the connection ends, and cuts the client off if
-// it does not answer. While no message is read, the client need not answer.
+// nothing at all comes from it before the time for the pong is over: Thunder's clients
+// answer with an empty pong. While no message is read, the client need not answer.
 func (s *socket) pingOrCutOff() {
 	tick := time.NewTicker(s.front.limits.pingEvery)
 	defer tick.Stop()
@@ -273,13 +275,13 @@ func (s *socket) pingOrCutOff() {
 			return
 		case <-tick.C:
 		}
-		before := s.readPauses.Load()
+		pauses, heard := s.readPauses.Load(), s.conn.heard.Load()
 		limited, cancel := context.WithTimeout(s.ctx, s.front.limits.pongTime)
 		err := s.ws.Ping(limited)
 		cancel()
 		// While the reader waits for a call to end, it sees no pong.
-		waited := before%2 == 1 || s.readPauses.Load() != before
-		if err != nil && !waited && s.ctx.Err() == nil {
+		waited := pauses%2 == 1 || s.readPauses.Load() != pauses
+		if err != nil && !waited && s.conn.heard.Load() == heard && s.ctx.Err() == nil {
 			s.cutOff("it does not answer a ping")
 			return
 		}
@@ -314,12 +316,39 @@ func firstRequestedProtocol(h http.Header) []string {
 // hijacker is a ResponseWriter that keeps the connection that was hijacked from it.
 type hijacker struct {
 	http.ResponseWriter
-	conn net.Conn
+	// takesUnmaskedFrames is set if the client may leave its frames unmasked, as
+	// Thunder's C++ client does. A browser never does.
+	takesUnmaskedFrames bool
+	conn                *heardConn
 }
 
 // Hijack takes the connection over from the http.Server and keeps it in conn.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	h.conn = conn
-	return conn, rw, err
+	if err != nil {
+		return nil, nil, err
+	}
+	h.conn = &heardConn{Conn: conn}
+	if !h.takesUnmaskedFrames {
+		return h.conn, rw, nil
+	}
+	sent, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	frames := lenient.NewFrameConn(h.conn, bytes.Clone(sent))
+	rw.Reader.Reset(frames)
+	return frames, rw, nil
+}
+
+// heardConn is a connection that counts how often something came from the other end.
+type heardConn struct {
+	net.Conn
+	heard atomic.Int64
+}
+
+// Read reads from the connection.
+func (c *heardConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.heard.Add(1)
+	}
+	return n, err
 }

@@ -19,7 +19,10 @@ type answer struct {
 }
 
 // overHTTP sends each request on its own.
-type overHTTP struct{ host *host }
+type overHTTP struct {
+	host   *host
+	header http.Header // of each request
+}
 
 func (c overHTTP) post(ctx context.Context, t *testing.T, message string) answer {
 	t.Helper()
@@ -33,6 +36,7 @@ func (c overHTTP) do(ctx context.Context, t *testing.T, method, path, body strin
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Header, r.Host = c.header, c.header.Get("Host")
 	plain := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := plain.Do(r)
 	if err != nil {
@@ -47,10 +51,17 @@ func (c overHTTP) do(ctx context.Context, t *testing.T, method, path, body strin
 	return answer{strings.TrimSpace(string(text)), response.StatusCode}, response.Header
 }
 
+// messageConn is a connection of a client that carries messages.
+type messageConn interface {
+	Read(context.Context) (websocket.MessageType, []byte, error)
+	Write(context.Context, websocket.MessageType, []byte) error
+	CloseNow() error
+}
+
 // socket is one websocket. What it is sent is told apart as answers and
 // notifications.
 type socket struct {
-	conn    *websocket.Conn
+	conn    messageConn
 	answers chan string
 	events  chan string
 	read    chan struct{} // closed when nothing more comes
@@ -69,8 +80,13 @@ func dial(t *testing.T, h *host, path string) (_ *socket, status int) {
 		return nil, response.StatusCode
 	}
 	conn.SetReadLimit(16 << 20)
+	return newSocket(t.Context(), conn), response.StatusCode
+}
+
+// newSocket reads from the connection until it ends.
+func newSocket(ctx context.Context, conn messageConn) *socket {
 	s := &socket{conn: conn, answers: make(chan string, 1000), events: make(chan string, 1000), read: make(chan struct{})}
-	ctx := context.WithoutCancel(t.Context())
+	ctx = context.WithoutCancel(ctx)
 	go func() {
 		defer close(s.read)
 		for {
@@ -85,7 +101,7 @@ func dial(t *testing.T, h *host, path string) (_ *socket, status int) {
 			}
 		}
 	}()
-	return s, response.StatusCode
+	return s
 }
 
 // isNotification tells what the server says by itself from its answers, also
@@ -112,7 +128,7 @@ func (s *socket) send(ctx context.Context, t *testing.T, message string, answere
 // sendInPieces sends one message in three frames.
 func (s *socket) sendInPieces(ctx context.Context, t *testing.T, message string) answer {
 	t.Helper()
-	w, err := s.conn.Writer(ctx, websocket.MessageText)
+	w, err := s.library(t).Writer(ctx, websocket.MessageText)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,9 +148,19 @@ func (s *socket) ping(ctx context.Context, t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := s.conn.Ping(ctx); err != nil {
+	if err := s.library(t).Ping(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// library is the connection as the library's, which not every socket has.
+func (s *socket) library(t *testing.T) *websocket.Conn {
+	t.Helper()
+	conn, ok := s.conn.(*websocket.Conn)
+	if !ok {
+		t.Fatalf("a %T can't do this", s.conn)
+	}
+	return conn
 }
 
 func (s *socket) close() {

@@ -4,6 +4,7 @@
 package conformance
 
 import (
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,13 +40,14 @@ func runFile(t *testing.T, p programs, file, dialect, transport string) {
 	h := &host{programs: p, root: t.TempDir(), dialect: dialect}
 	h.start(t)
 	r := &run{
-		host: h, dialect: dialect, transport: transport, http: overHTTP{h},
+		host: h, dialect: dialect, transport: transport, http: overHTTP{h, make(http.Header)},
 		sockets: make(map[string]*socket), pending: make(map[string]chan answer),
 	}
 	defer h.stop(t)
 	defer r.closeAll()
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
+			clear(r.http.header)
 			for _, d := range c.lines {
 				if r.applies(d) {
 					r.do(t, d)

@@ -143,7 +143,7 @@ func checkEventsBeforeHTTPAnswers(t *testing.T, h *host) {
 	s := dialInOrder(t, h)
 	s.must("Plain.1.register", `{"event":"emitted","id":"c"}`)
 	for n := range 50 {
-		overHTTP{h}.do(t.Context(), t, http.MethodPost, "/jsonrpc", fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"Plain.1.emit","params":%d}`, n))
+		overHTTP{host: h}.do(t.Context(), t, http.MethodPost, "/jsonrpc", fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"Plain.1.emit","params":%d}`, n))
 		if before, _ := s.answer(s.send("Controller.1.framework", "{}")); len(before) != 1 || string(before[0].Params) != strconv.Itoa(n) {
 			t.Errorf("call %d was answered after the events %v", n, before)
 		}

@@ -70,6 +70,11 @@ func (r *run) do(t *testing.T, d directive) {
 		r.expectNoEvent(t)
 	case "socket":
 		r.now = first
+	case "thunder":
+		r.now = rest
+		r.sockets[rest] = newSocket(t.Context(), dialAsThunder(t, r.host, first))
+	case "with":
+		r.http.header.Set(first, rest)
 	case "open":
 		r.open(t, first)
 	case "close":

@@ -30,7 +30,9 @@ import (
 //	quiet                        there is no further one
 //	socket NAME                  go on with another websocket
 //	open PATH                    open it at that path, with the HTTP status as its answer
+//	thunder RELEASE NAME         go on with one that Thunder's C++ client opens
 //	close                        close this one
+//	with NAME VALUE              send that header with the HTTP requests of this case
 //	get|put|post|… PATH [BODY]   an HTTP request
 //	code N, body TEXT, header NAME TEXT   and its answer
 //	wait CALLSIGN STATE          until status says so

@@ -1,0 +1,57 @@
+package controller
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// Thunder's C++ client answers a ping with an empty pong, after which it is alive.
+func TestEmptyPongs(t *testing.T) {
+	h := newHost(t, setup{limits: func(l *limits) { l.pingEvery, l.pongTime = time.Millisecond, 50*time.Millisecond }})
+	conn, reader := h.upgraded(t, "Origin: 0.0.0.0@0\r\n")
+	for i := range 5 {
+		if got := readFrame(t, conn, reader); got != fmt.Sprintf("ping %d", i+1) {
+			t.Fatalf("got %s", got)
+		}
+		if _, err := conn.Write(unmasked(final|pong, "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := conn.Write(unmasked(final|textFrame, echo)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		switch got := readFrame(t, conn, reader); got {
+		case `text {"jsonrpc":"2.0","id":1,"result":7}`:
+			return
+		case "ping 6", "ping 7":
+		default:
+			t.Fatalf("got %s", got)
+		}
+	}
+}
+
+// Whatever comes from a client shows that it lives, also if it answers no ping.
+func TestEveryFrameIsLife(t *testing.T) {
+	const pong = 100 * time.Millisecond
+	h := newHost(t, setup{limits: func(l *limits) { l.pingEvery, l.pongTime = time.Millisecond, pong }})
+	conn, reader := h.upgraded(t, "Origin: 0.0.0.0\r\n")
+	piece := [][]byte{unmasked(final|textFrame, echo), unmasked(textFrame, `{"id":1,`), unmasked(final|fragment, `"method":"Plain.1.echo"}`)}
+	pings := 0
+	for i := 0; pings < 8; i++ {
+		if _, err := conn.Write(piece[i%len(piece)]); err != nil {
+			t.Fatal(err)
+		}
+		for pinged := false; !pinged; {
+			frame := readFrame(t, conn, reader)
+			pinged = frame[:4] == "ping"
+			if !pinged && frame[:4] != "text" {
+				t.Fatalf("got %s", frame)
+			}
+		}
+		pings++
+	}
+	readToEnd(t, conn) // now it sends nothing any more
+	h.waitForLog(t, "it does not answer a ping")
+}
