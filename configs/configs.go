@@ -19,6 +19,9 @@ type Config struct {
 	Access    []Access   `toml:"access"`
 	Hibernate Hibernate  `toml:"hibernate"`
 	Plugins   []Plugin   `toml:"plugin"`
+
+	// LeftOut are the drop-ins that LoadWithoutBadDropIns left out; Load leaves out none.
+	LeftOut LeftOutFiles `toml:"-"`
 }
 
 // Host is the table [host]: where the host keeps its files, which clients it admits, what

@@ -84,6 +84,9 @@ func keysOf(prefix string, typ reflect.Type) []string {
 			keys = append(keys, keysOf(prefix, field.Type)...)
 			continue
 		}
+		if field.Tag.Get("toml") == "-" {
+			continue
+		}
 		key := prefix + field.Tag.Get("toml")
 		keys = append(keys, key)
 		inner := field.Type

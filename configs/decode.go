@@ -18,11 +18,18 @@ type configFile struct {
 	path   string // as errors name the file
 	dir    string // absolute; relative paths in the file start from this directory
 	dropIn bool
+
+	plugins []Plugin
+	// named are the callsigns of the plugins that are well-formed, and isComplete reports
+	// whether the file names no others.
+	named      []string
+	isComplete bool
 }
 
-// decodeIntoConfig reads the text of the file into the configuration, and reports each
-// fault. A text that is not valid TOML changes nothing.
-func (f *configFile) decodeIntoConfig(text []byte) {
+// decode reads the text of the file, and reports each fault. Of a text that is not valid
+// TOML it takes no more than the callsigns that it can guess.
+func (f *configFile) decode(text []byte) {
+	f.named = guessCallsigns(text)
 	if line := firstLineWithBadByte(text); line > 0 {
 		f.problems.add(f.path, line, errors.New("not UTF-8 text"))
 		return
@@ -38,6 +45,7 @@ func (f *configFile) decodeIntoConfig(text []byte) {
 		f.problems.add(f.path, line, err)
 		return
 	}
+	f.named = nil
 	top := &tableReader{
 		file:   f,
 		name:   "at the top level",
@@ -49,7 +57,7 @@ func (f *configFile) decodeIntoConfig(text []byte) {
 	access, _ := readValue[[]map[string]any](top, "access", "a list of tables, each written [[access]]")
 	hibernate, _ := readValue[map[string]any](top, "hibernate", "a table, written [hibernate]")
 	plugins, _ := readValue[[]map[string]any](top, "plugin", "a list of tables, each written [[plugin]]")
-	top.reportUnknownKeys()
+	allKnown := top.reportUnknownKeys()
 	if f.dropIn {
 		f.rejectTablesInDropIn(top, "host", "listener", "access", "hibernate")
 	} else {
@@ -65,6 +73,8 @@ func (f *configFile) decodeIntoConfig(text []byte) {
 	for i, plugin := range plugins {
 		f.readPlugin(&tableReader{file: f, name: "in [[plugin]]", lines: top.lines.keyOrSelf("plugin").elementOrSelf(i), values: plugin})
 	}
+	_, given := top.values["plugin"]
+	f.isComplete = allKnown && (plugins != nil || !given) && len(f.named) == len(plugins)
 }
 
 // rejectTablesInDropIn reports those of the tables that a drop-in has. They may only be in the
@@ -138,13 +148,16 @@ func (f *configFile) readHibernate(t *tableReader) {
 	t.reportUnknownKeys()
 }
 
-// readPlugin reads a table [[plugin]] and adds the instance to the configuration, with the
+// readPlugin reads a table [[plugin]] and adds the instance to those of the file, with the
 // values that are right if others are wrong.
 func (f *configFile) readPlugin(t *tableReader) {
 	p := DefaultPlugin()
 	t.readText("callsign", &p.Callsign, CheckCallsign)
 	t.readProgramPath("executable", &p.Executable, checkNotEmpty)
 	t.readText("builtin", &p.Builtin)
+	if err := checkBuiltin(p.Builtin); err != nil {
+		t.addProblem(t.lines.keyOrSelf("builtin"), "key \"builtin\" %s: %w", t.name, err)
+	}
 	t.readTextList("arguments", &p.Arguments)
 	t.readTextMap("environment", &p.Environment, checkVariableName)
 	readAllowedWord(t, "start-mode", &p.StartMode, StartDeactivated, StartActivated, StartUnavailable)
@@ -182,7 +195,7 @@ func (f *configFile) readPlugin(t *tableReader) {
 	}
 	t.reportUnknownKeys()
 	f.claimOrReportCallsign(t, p.Callsign)
-	f.config.Plugins = append(f.config.Plugins, p)
+	f.plugins = append(f.plugins, p)
 }
 
 // checkSubsystem returns an error if neither Thunder nor the operator defines a subsystem
@@ -215,6 +228,7 @@ func (f *configFile) claimOrReportCallsign(t *tableReader, callsign string) {
 	if callsign == "" {
 		return // missing or malformed, and reported as such
 	}
+	f.named = append(f.named, callsign)
 	at := t.lines.keyOrSelf("callsign")
 	folded := strings.ToLower(callsign)
 	if first, taken := f.callsigns[folded]; taken {

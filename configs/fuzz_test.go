@@ -35,7 +35,10 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
-		(&configFile{configLoad: l, path: "f.toml", dir: "/etc"}).decodeIntoConfig(text)
+		file := &configFile{configLoad: l, path: "f.toml", dir: "/etc"}
+		file.decode(text)
+		l.mainPlugins = file.plugins
+		l.gatherPlugins()
 		lines := 1 + strings.Count(string(text), "\n")
 		for _, p := range l.problems {
 			if p.Line < 1 || p.Line > lines {

@@ -40,14 +40,23 @@ type Overrides struct {
 // working directory if given as flag or in the environment. An error is always of the
 // type LoadErrors, with all faults of the configuration.
 func Load(path string, getenv func(string) string, flags Overrides) (Config, error) {
+	l := readAndCheck(path, getenv, flags)
+	l.gatherPluginsAndCheckRequires()
+	return l.configOrProblems()
+}
+
+// readAndCheck reads all files, the environment and the flags, and checks all but what the
+// plugins require of each other.
+func readAndCheck(path string, getenv func(string) string, flags Overrides) *configLoad {
 	l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
 	l.readMainAndDropIns(cmp.Or(path, DefaultPath), path == "")
 	l.applyFlagsAndEnvironment(getenv, flags)
 	l.reportExposure()
-	for _, err := range CheckRequires(l.config.Plugins) {
-		at := l.callsigns[strings.ToLower(err.Callsign)]
-		l.problems.add(at.path, at.line, err)
-	}
+	return l
+}
+
+// configOrProblems returns the configuration, or all problems if there are any.
+func (l *configLoad) configOrProblems() (Config, error) {
 	if len(l.problems) > 0 {
 		return Config{}, l.problems.sortInPlace()
 	}
@@ -59,9 +68,11 @@ func Load(path string, getenv func(string) string, flags Overrides) (Config, err
 
 // configLoad is what one call of Load has read and found wrong so far.
 type configLoad struct {
-	config    Config
-	problems  LoadErrors
-	callsigns map[string]filePosition // where each plugin is configured, by callsign in lower case
+	config      Config // without the plugins until they are gathered
+	mainPlugins []Plugin
+	dropIns     []dropIn // in the order in which they were read
+	problems    LoadErrors
+	callsigns   map[string]filePosition // where each plugin is configured, by callsign in lower case
 	// listenAt is where Host.Listen is configured, and listenersAt where each of Listeners.
 	listenAt    filePosition
 	listenersAt []filePosition
@@ -81,36 +92,42 @@ func (p filePosition) String() string { return fmt.Sprintf("%s:%d", p.path, p.li
 func (l *configLoad) readMainAndDropIns(path string, mainMayBeMissing bool) {
 	_, err := os.Stat(path)
 	if !mainMayBeMissing || !errors.Is(err, fs.ErrNotExist) {
-		l.readFileIntoConfig(path, false)
+		l.mainPlugins = l.readFile(path, false).plugins
 	}
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.problems.add(dir, 0, cannotReadError(err))
+		l.dropIns = append(l.dropIns, dropIn{path: dir})
 	}
 	for _, entry := range entries {
 		// Hidden files are skipped, because editors leave such files behind.
 		if name := entry.Name(); strings.HasSuffix(name, ".toml") && !strings.HasPrefix(name, ".") {
-			l.readFileIntoConfig(filepath.Join(dir, name), true)
+			l.readDropIn(filepath.Join(dir, name))
 		}
 	}
 }
 
-// readFileIntoConfig reads one configuration file into the configuration, and reports a
-// file that it cannot read.
-func (l *configLoad) readFileIntoConfig(path string, isDropIn bool) {
+// readDropIn reads one drop-in.
+func (l *configLoad) readDropIn(path string) {
+	f := l.readFile(path, true)
+	l.dropIns = append(l.dropIns, dropIn{path: path, plugins: f.plugins, callsigns: f.named, isComplete: f.isComplete})
+}
+
+// readFile reads one configuration file, all but its plugins into the configuration, and
+// reports a file that it cannot read.
+func (l *configLoad) readFile(path string, isDropIn bool) *configFile {
+	f := &configFile{configLoad: l, path: path, dropIn: isDropIn}
 	text, err := readSmallRegularFile(path)
+	if err == nil {
+		f.dir, err = filepath.Abs(filepath.Dir(path))
+	}
 	if err != nil {
 		l.problems.add(path, 0, cannotReadError(err))
-		return
+		return f
 	}
-	dir, err := filepath.Abs(filepath.Dir(path))
-	if err != nil {
-		l.problems.add(path, 0, cannotReadError(err))
-		return
-	}
-	f := &configFile{configLoad: l, path: path, dir: dir, dropIn: isDropIn}
-	f.decodeIntoConfig(text)
+	f.decode(text)
+	return f
 }
 
 // readSmallRegularFile returns the contents of a regular file of at most 1 MiB. It checks

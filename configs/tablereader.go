@@ -171,14 +171,17 @@ func (t *tableReader) reportMissingKeys(requiredKeys ...string) {
 	}
 }
 
-// reportUnknownKeys reports each key of the table that no method has read. It must be
-// called after all other methods.
-func (t *tableReader) reportUnknownKeys() {
+// reportUnknownKeys reports each key of the table that no method has read, and reports
+// whether all are known. It must be called after all other methods.
+func (t *tableReader) reportUnknownKeys() (allKnown bool) {
+	allKnown = true
 	for key := range t.values {
 		if !slices.Contains(t.known, key) {
+			allKnown = false
 			t.addProblem(t.lines.keyOrSelf(key), "unknown key %q %s%s", key, t.name, didYouMeanText(key, t.known))
 		}
 	}
+	return allKnown
 }
 
 // passesOrReportsChecks reports whether s passes all checks, and adds a problem about the

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,6 +61,17 @@ func checkHostName(name string) error {
 		return fmt.Errorf("%q is not a host name such as \"tv.example\"", name)
 	}
 	return nil
+}
+
+// Builtins are the built-ins that a configured instance may be.
+var Builtins = []string{"Monitor"}
+
+// checkBuiltin returns an error if the host has no built-in of that name. "" stands for none.
+func checkBuiltin(name string) error {
+	if name == "" || slices.Contains(Builtins, name) {
+		return nil
+	}
+	return fmt.Errorf("there is no builtin %q, only: %s%s", name, strings.Join(Builtins, ", "), didYouMeanText(name, Builtins))
 }
 
 // checkNotEmpty returns an error if s is "".
