@@ -28,6 +28,19 @@ func (f LeftOutFile) String() string {
 	return strings.ReplaceAll(f.Problems.Error(), "\n", "; ") + "; " + f.missingText()
 }
 
+// Places returns where the faults are, as "file:line, file:line", without their texts.
+func (f LeftOutFile) Places() string {
+	var places []string
+	for _, p := range f.Problems {
+		place := p.Source
+		if p.Line > 0 {
+			place = filePosition{p.Source, p.Line}.String()
+		}
+		places = append(places, place)
+	}
+	return strings.Join(slices.Compact(places), ", ")
+}
+
 // missingText says which callsigns are missing because the file is left out.
 func (f LeftOutFile) missingText() string {
 	named := strings.Join(f.Callsigns, ", ")
@@ -42,15 +55,15 @@ func (f LeftOutFile) missingText() string {
 	return "its plugins are missing: " + named + ", and maybe others"
 }
 
-// names reports whether the callsign could be read from the file. Case does not matter.
-func (f LeftOutFile) names(callsign string) bool {
+// Names reports whether the callsign could be read from the file. Case does not matter.
+func (f LeftOutFile) Names(callsign string) bool {
 	return slices.ContainsFunc(f.Callsigns, func(c string) bool { return strings.EqualFold(c, callsign) })
 }
 
 // Find returns the file that names the callsign, else one that may, else false. Case does not
 // matter.
 func (fs LeftOutFiles) Find(callsign string) (LeftOutFile, bool) {
-	i := slices.IndexFunc(fs, func(f LeftOutFile) bool { return f.names(callsign) })
+	i := slices.IndexFunc(fs, func(f LeftOutFile) bool { return f.Names(callsign) })
 	if i < 0 {
 		i = slices.IndexFunc(fs, func(f LeftOutFile) bool { return !f.IsComplete })
 	}

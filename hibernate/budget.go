@@ -31,6 +31,9 @@ type Limits struct {
 	// GoldenEvicted is called after the store has removed a golden image to make room,
 	// for the reason why. It may be nil.
 	GoldenEvicted func(golden StoredImage, why error)
+	// IsMissing reports whether there may be an instance of that callsign although the host
+	// does not know it. Its images are never removed to make room. Nil: there is none.
+	IsMissing func(callsign string) bool
 }
 
 // SetLimits sets the limits of all later checkpoints. It must not be called during a
@@ -49,6 +52,17 @@ type StoredImage struct {
 	Written  time.Time
 	// Quarantined images will never be woken. Golden images hold no instance's state.
 	Quarantined, Golden bool
+}
+
+// dirName returns the name of the image's directory in the directory of its instance.
+func (s StoredImage) dirName() string {
+	switch {
+	case s.Quarantined:
+		return quarantineName
+	case s.Golden:
+		return goldenName
+	}
+	return imageName
 }
 
 // String returns the callsign, the size, and whether the image is quarantined or golden.
@@ -173,8 +187,10 @@ func (s *Store) tryReserveSpace(dir *ImageDir, treePIDs []int) (toEvict StoredIm
 	defer s.mu.Unlock()
 	need, err := s.estimateAndCheckDiskSpace(dir, treePIDs)
 	if errors.Is(err, ErrSpace) {
-		if stored, serr := s.ListInEvictionOrder(); serr == nil && len(stored) > 0 && stored[0].Golden {
-			toEvict = stored[0]
+		if stored, serr := s.ListInEvictionOrder(); serr == nil {
+			if first := s.firstEvictable(stored); first.Golden {
+				toEvict = first
+			}
 		}
 	}
 	if err != nil {
@@ -186,14 +202,25 @@ func (s *Store) tryReserveSpace(dir *ImageDir, treePIDs []int) (toEvict StoredIm
 			return StoredImage{}, err
 		}
 		if err := s.checkBudget(stored, need); err != nil {
-			if len(stored) > 0 && need <= s.limits.Budget {
-				toEvict = stored[0]
+			if need <= s.limits.Budget {
+				toEvict = s.firstEvictable(stored)
 			}
 			return toEvict, err
 		}
 	}
 	s.reserved[dir] = need
 	return StoredImage{}, nil
+}
+
+// firstEvictable returns the first image that may be removed to make room, an empty one if
+// there is none.
+func (s *Store) firstEvictable(stored []StoredImage) StoredImage {
+	for _, one := range stored {
+		if s.limits.IsMissing == nil || !s.limits.IsMissing(one.Callsign) {
+			return one
+		}
+	}
+	return StoredImage{}
 }
 
 // checkBudget returns an ErrBudget if the stored images, those being written and one more

@@ -226,15 +226,3 @@ func TestGoldenImagesMakeSpace(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestSweepOfGoldenImages(t *testing.T) {
-	b := newFixture(t)
-	b.mustMakeGolden(t)
-	b.writeImage(t, "Lost/golden", 1, 0)
-	swept, err := b.store.Sweep(time.Hour, func(callsign string) bool { return callsign == "Counter" })
-	must(t, err)
-	if len(swept.Removed) != 1 || swept.Removed[0].Callsign != "Lost" || len(swept.Kept) > 0 {
-		t.Errorf("swept %+v", swept)
-	}
-	b.mustFindGolden(t)
-}

@@ -25,6 +25,8 @@ import (
 //	<callsign>/draft-*/          an image that is being written
 //	<callsign>/trash-*/          an image that is being deleted
 //	<callsign>/refused/          the quarantine: the last image that could not be woken
+//	<callsign>/image.unusable    since when no instance can wake image; refused and golden
+//	                             have such notes, too
 const (
 	keyName        = ".key" // no callsign begins with a dot
 	generationName = "generation"
@@ -35,6 +37,7 @@ const (
 	draftPrefix    = "draft-"
 	trashPrefix    = "trash-"
 	quarantineName = "refused"
+	unusableSuffix = ".unusable"
 )
 
 // Store is the directory of all images of a host.

@@ -1,21 +1,45 @@
 package hibernate
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"time"
+
+	"dormouse/internal/atomicfile"
 )
+
+// Sweeping says which images a sweep deletes.
+type Sweeping struct {
+	// KeepFor is how long an image is kept after the first sweep that found it unusable:
+	// the operator may want to find out why, or may have left the instance out of the
+	// configuration by mistake.
+	KeepFor time.Duration
+	// IsKnown reports whether there is an instance of that callsign.
+	IsKnown func(callsign string) bool
+	// IsMissing reports whether there may be such an instance although it is not known.
+	// What is kept for that one stays as it is.
+	IsMissing func(callsign string) bool
+	Now       Moment
+}
 
 // Swept lists the images that a sweep found and that no instance will wake.
 type Swept struct {
-	Removed, Kept []StoredImage
+	Removed []StoredImage
+	Kept    []KeptImage
 }
 
-// Sweep deletes the images that are quarantined or belong to instances that are not known.
-// It keeps those that are younger than minAge, since an instance may be missing by mistake,
-// unless they are golden.
-func (s *Store) Sweep(minAge time.Duration, isKnown func(callsign string) bool) (Swept, error) {
+// KeptImage is an image that a sweep has kept, and until when.
+type KeptImage struct {
+	StoredImage
+	Until time.Time
+}
+
+// Sweep deletes images that no instance can wake: those that are quarantined, or of instances
+// that are not known. A note beside each image, which a sweep makes, says since when that is
+// so; the note of an image that can be woken is removed.
+func (s *Store) Sweep(rules Sweeping) (Swept, error) {
 	stored, err := s.ListInEvictionOrder()
 	if err != nil {
 		return Swept{}, fmt.Errorf("cannot sweep the image store: %w", err)
@@ -23,16 +47,87 @@ func (s *Store) Sweep(minAge time.Duration, isKnown func(callsign string) bool) 
 	var swept Swept
 	var errs []error
 	for _, one := range stored {
-		switch {
-		case !one.Quarantined && isKnown(one.Callsign):
-		case time.Since(one.Written) < minAge && !one.Golden:
-			swept.Kept = append(swept.Kept, one)
+		switch known := rules.IsKnown(one.Callsign); {
+		case known && !one.Quarantined:
+			errs = append(errs, s.removeUnusableNote(one))
+		case !known && rules.IsMissing(one.Callsign):
 		default:
-			swept.Removed = append(swept.Removed, one)
-			errs = append(errs, s.invalidateAndDelete(one))
+			errs = append(errs, s.sweepUnusable(one, rules, &swept))
 		}
 	}
 	return swept, errors.Join(errs...)
+}
+
+// sweepUnusable deletes an image that no instance can wake, if it has been so for long
+// enough, and adds it to swept.
+func (s *Store) sweepUnusable(one StoredImage, rules Sweeping, swept *Swept) error {
+	age, err := s.readOrMakeUnusableNote(one, rules.Now)
+	if err != nil {
+		return err
+	}
+	if age < rules.KeepFor {
+		swept.Kept = append(swept.Kept, KeptImage{one, rules.Now.Wall.Add(rules.KeepFor - age)})
+		return nil
+	}
+	swept.Removed = append(swept.Removed, one)
+	return errors.Join(s.invalidateAndDelete(one), s.removeUnusableNote(one))
+}
+
+// unusableNote says when a sweep found first that no instance can wake an image.
+type unusableNote struct {
+	Since    Moment    `json:"since"`
+	ClockSet bool      `json:"clock-set"` // the wall clock of Since can be right
+	Written  time.Time `json:"written"`   // of the image, which tells it from a later one
+}
+
+// ageAt returns how long before now the note about the image was made. It returns false if
+// that is not known, since the note is about an earlier image or the wall clock was wrong.
+// Within one boot the age does not depend on the wall clock.
+func (n unusableNote) ageAt(now Moment, image StoredImage) (age time.Duration, known bool) {
+	switch {
+	case !n.Written.Equal(image.Written):
+		return 0, false
+	case n.Since.BootID == now.BootID:
+		return now.Uptime - n.Since.Uptime, true
+	case !n.ClockSet, n.Since.Wall.Before(image.Written):
+		return 0, false
+	}
+	age = now.Wall.Sub(n.Since.Wall)
+	return age, age >= 0
+}
+
+// readOrMakeUnusableNote returns how long ago the note about an image was made. If there is no
+// note, or its age is not known, it writes a new one, whose age is 0.
+func (s *Store) readOrMakeUnusableNote(one StoredImage, now Moment) (age time.Duration, err error) {
+	path := s.unusableNotePath(one)
+	var note unusableNote
+	text, err := os.ReadFile(path)
+	if err == nil && json.Unmarshal(text, &note) == nil {
+		if age, known := note.ageAt(now, one); known {
+			return age, nil
+		}
+	}
+	text, err = json.Marshal(unusableNote{now, now.isPlausible(), one.Written})
+	if err == nil {
+		err = atomicfile.Write(path, text, 0o600)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot note since when the image %s is of no use: %w", one, err)
+	}
+	return 0, nil
+}
+
+// removeUnusableNote removes the note about an image, if there is one.
+func (s *Store) removeUnusableNote(one StoredImage) error {
+	if err := os.Remove(s.unusableNotePath(one)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// unusableNotePath returns the path of the note about an image.
+func (s *Store) unusableNotePath(one StoredImage) string {
+	return s.ImageDir(one.Callsign).path(one.dirName() + unusableSuffix)
 }
 
 // invalidateAndDelete deletes an image of an instance that does not run. Unless the image is

@@ -58,7 +58,7 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 	defer done()
 	sh, ok := s.Shell(callsign)
 	if !ok {
-		return fmt.Errorf("cannot clone: %w: %q", ErrUnknown, callsign)
+		return fmt.Errorf("cannot clone: %w", s.UnknownError(callsign))
 	}
 	source, defined := s.definitions.config(callsign)
 	if sh.IsBuiltIn() || !defined {
@@ -108,6 +108,9 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 			return fmt.Errorf("%w: %q", ErrExists, sh.Callsign())
 		}
 	}
+	if file, found := s.LeftOut().Find(callsign); found && file.Names(callsign) {
+		return fmt.Errorf("%w: %w", ErrExists, s.WhyMissing(callsign))
+	}
 	return s.options.CheckCallsign(callsign)
 }
 
@@ -123,7 +126,7 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	defer done()
 	sh, ok := s.Shell(callsign)
 	if !ok {
-		return fmt.Errorf("cannot destroy: %w: %q", ErrUnknown, callsign)
+		return fmt.Errorf("cannot destroy: %w", s.UnknownError(callsign))
 	}
 	if _, cloned := s.definitions.clones[callsign]; !cloned {
 		return nil

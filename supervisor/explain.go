@@ -30,7 +30,7 @@ type Explanation struct {
 func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	sh, ok := s.Shell(callsign)
 	if !ok {
-		return Explanation{}, fmt.Errorf("cannot explain: %w: %q", ErrUnknown, callsign)
+		return Explanation{}, fmt.Errorf("cannot explain: %w", s.UnknownError(callsign))
 	}
 	e := Explanation{Explanation: s.explainWithNotes(sh)}
 	e.Golden, e.NoGolden = sh.GoldenImage()

@@ -92,7 +92,7 @@ func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.Ra
 	defer done()
 	sh, ok := s.Shell(callsign)
 	if !ok {
-		return fmt.Errorf("cannot configure: %w: %q", ErrUnknown, callsign)
+		return fmt.Errorf("cannot configure: %w", s.UnknownError(callsign))
 	}
 	values, err := decodeJSONObject(raw)
 	if err != nil {
@@ -161,7 +161,7 @@ func (s *Supervisor) forEachOverride(callsignOrAll, verbOfError string, work fun
 	for _, c := range callsigns {
 		sh, ok := s.Shell(c)
 		if !ok && callsignOrAll != "" {
-			return fmt.Errorf("cannot %s: %w: %q", verbOfError, ErrUnknown, c)
+			return fmt.Errorf("cannot %s: %w", verbOfError, s.UnknownError(c))
 		}
 		if err := work(c, sh); err != nil {
 			return fmt.Errorf("cannot %s the configuration: %w", verbOfError, err)

@@ -22,7 +22,8 @@ import (
 // Reload ends instances that plugins no longer names, hibernated ones after a wake. It
 // makes new ones, and starts them if their start mode says so. It restarts active and
 // hibernated ones, unless all differing keys are adjustable; the others get their new
-// configuration. Clones change with their sources; they and overrides stay.
+// configuration. Clones change with their sources; they and overrides stay. What an earlier
+// host left of new instances is taken over, and no file is left out any more.
 func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (changeLines []string, err error) {
 	done, err := s.waitAndBeginChange()
 	if err != nil {
@@ -34,6 +35,7 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (chan
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
 	s.definitions.files = maps.Clone(r.after)
+	s.leftOut.Store(nil)
 	r.endRemovedAndReplacedInstances(ctx)
 	r.followSources()
 	r.applyChangedConfigs(ctx)
@@ -181,8 +183,8 @@ func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 }
 
 // addAndStartNewInstances makes and probes the instances that are not on the roster, and
-// starts those whose start mode says so. Subsystems that they control are no longer
-// active by the host.
+// starts those whose start mode says so, unless they sleep or run since an earlier host.
+// Subsystems that they control are no longer active by the host.
 func (r *reload) addAndStartNewInstances(ctx context.Context) {
 	var made []*shell.Shell
 	defer func() {
@@ -206,11 +208,19 @@ func (r *reload) addAndStartNewInstances(ctx context.Context) {
 		r.s.roster.addOrReplace(sh)
 		made = append(made, sh)
 	}
+	r.takeOverWhatIsLeft(ctx, made)
 	r.s.probeAllAndLogFailures(ctx, made)
 	r.s.updateUncontrolledSubsystems() // the new instances may control some
 	for _, rank := range sortAndGroupByPosition(made, startPosition) {
 		doInParallelAndWait(rank, func(sh *shell.Shell) {
-			if sh.Config().StartMode != configs.StartActivated {
+			switch state := sh.State(); {
+			case state == shell.Hibernated:
+				r.addResultLine(sh.Callsign(), "added, hibernated as before")
+				return
+			case state == shell.Activated:
+				r.addResultLine(sh.Callsign(), "added, running as before")
+				return
+			case sh.Config().StartMode != configs.StartActivated:
 				r.addResultLine(sh.Callsign(), "added")
 				return
 			}
@@ -220,6 +230,25 @@ func (r *reload) addAndStartNewInstances(ctx context.Context) {
 			}
 			r.addResultLine(sh.Callsign(), "added and started")
 		})
+	}
+}
+
+// takeOverWhatIsLeft takes over what an earlier host left of new instances: running plugins,
+// and what is to be restored with the plugins that run or sleep. Such instances were missing
+// when this host started.
+func (r *reload) takeOverWhatIsLeft(ctx context.Context, made []*shell.Shell) {
+	left := slices.DeleteFunc(slices.Clone(made), func(sh *shell.Shell) bool {
+		return !sh.NeedsAdoption() && sh.State() != shell.Hibernated
+	})
+	if len(left) == 0 {
+		return
+	}
+	doInParallelAndWait(left, func(sh *shell.Shell) {
+		_ = sh.Adopt(ctx) // the shell has logged and kept the error
+	})
+	r.s.restoreAndAnnounceSubsystems()
+	if err := r.s.autoSleep.restoreIdleSuspendedMarks(); err != nil {
+		r.s.log.Error().Err(err).Msg("could not read which plugins are to be resumed when they are used")
 	}
 }
 

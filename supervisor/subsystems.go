@@ -68,7 +68,7 @@ func (s *Supervisor) SetSubsystem(callsign, subsystem string, active bool) error
 	sh, ok := s.Shell(callsign)
 	switch {
 	case !ok:
-		return fmt.Errorf("cannot set subsystem %s: %w: %q", subsystem, ErrUnknown, callsign)
+		return fmt.Errorf("cannot set subsystem %s: %w", subsystem, s.UnknownError(callsign))
 	case !slices.Contains(sh.EffectiveInformation().Controls, subsystem) || !slices.Contains(s.conditions.subsystems, subsystem):
 		return fmt.Errorf("cannot set subsystem %s: %w", subsystem, ErrNotControlled)
 	}
@@ -110,7 +110,8 @@ func (s *Supervisor) saveActivatorNotes(names []string) {
 }
 
 // restoreAndAnnounceSubsystems activates the subsystems again that are kept for instances
-// which an earlier host left running or hibernated, and removes the notes for others.
+// which an earlier host left running or hibernated, and removes the notes for others, except
+// those that are missing.
 func (s *Supervisor) restoreAndAnnounceSubsystems() {
 	c := &s.conditions
 	s.changes.announcing.Lock()
@@ -124,7 +125,7 @@ func (s *Supervisor) restoreAndAnnounceSubsystems() {
 	for _, name := range slices.Sorted(maps.Keys(activators)) {
 		if by := activators[name].By; c.isInstancePresent(by) && slices.Contains(c.subsystems, name) {
 			changed = append(changed, c.setSubsystems(by, []string{name}, true)...)
-		} else {
+		} else if !s.IsMissing(by) {
 			outdated = append(outdated, name)
 		}
 	}

@@ -54,7 +54,8 @@ type Supervisor struct {
 	stop       context.CancelFunc
 	adopting   atomic.Bool // not all instances that an earlier host left are back yet
 	expecting  sync.Once   // marks the instances that Start is to start
-	mu         sync.Mutex  // guards the end of ctx against startBackground
+	leftOut    atomic.Pointer[configs.LeftOutFiles]
+	mu         sync.Mutex // guards the end of ctx against startBackground
 	background sync.WaitGroup
 }
 
@@ -70,7 +71,9 @@ type Class func(s *Supervisor, config func() configs.Plugin, sink shell.Sink) sh
 
 // Options configures New.
 type Options struct {
-	Plugins          []configs.Plugin
+	Plugins []configs.Plugin
+	// LeftOut are the files that Plugins lacks: what is kept for their plugins stays.
+	LeftOut          configs.LeftOutFiles
 	HibernateTimeout time.Duration
 	Log              zerolog.Logger
 	Builtins         []Builtin
@@ -118,6 +121,7 @@ func New(o Options) (*Supervisor, error) {
 		rechecks:    rechecks{running: make(map[*shell.Shell]bool)},
 		postMortems: postMortems{PostMortem: o.PostMortem},
 	}
+	s.leftOut.Store(&o.LeftOut)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if err := s.loadStateAndMakeInstances(); err != nil {
 		s.stop()

@@ -19,10 +19,13 @@ func hasAnyErrorNumber(err error, numbers ...thunder.ErrorNumber) bool {
 	return ok && slices.ContainsFunc(numbers, func(n thunder.ErrorNumber) bool { return n.R4Error().Code == remote.Code })
 }
 
-// unknownInstanceError returns an error that says that there is no such instance, and lists
-// the callsigns that are similar, or all if none is. It returns the error of the request if
-// the host can't be asked.
-func (c *client) unknownInstanceError(ctx context.Context, callsign string) error {
+// unknownInstanceError returns an error that says that there is no such instance: why, if the
+// host said so with unknown, else it lists the callsigns that are similar, or all if none is.
+// It returns the error of the request if the host can't be asked.
+func (c *client) unknownInstanceError(ctx context.Context, callsign string, unknown error) error {
+	if remote, ok := errors.AsType[*remoteError](unknown); ok && remote.cause() != "" {
+		return fmt.Errorf("there is no instance %q: %s", callsign, remote.cause())
+	}
 	all, err := c.listInstances(ctx, "")
 	if err != nil {
 		return err
@@ -55,7 +58,7 @@ func (c *client) rewordWithAdvice(ctx context.Context, verb, callsign string, er
 	}
 	if hasAnyErrorNumber(err, thunder.UnknownKey, thunder.NotExist) {
 		if _, rerr := c.listInstances(ctx, callsign); hasAnyErrorNumber(rerr, thunder.UnknownKey) {
-			return c.unknownInstanceError(ctx, callsign)
+			return c.unknownInstanceError(ctx, callsign, rerr)
 		}
 	}
 	text := strings.Replace(remote.Error(), shell.ErrIllegalState.Error()+": ", "", 1) // the rest says it better

@@ -76,7 +76,7 @@ func (c *client) checkEventCallsigns(ctx context.Context, wanted []string) error
 	for _, w := range wanted {
 		if !slices.ContainsFunc(all, func(r instanceRecord) bool { return strings.HasPrefix(w+".", r.Callsign+".") }) {
 			callsign, _, _ := strings.Cut(w, ".")
-			return c.unknownInstanceError(ctx, callsign)
+			return c.unknownInstanceError(ctx, callsign, nil)
 		}
 	}
 	return nil

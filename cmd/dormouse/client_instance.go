@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"dormouse/hibernate/pageout"
 	"dormouse/plugins/controller/dialect"
@@ -87,13 +88,43 @@ func (c *client) listInstances(ctx context.Context, onlyCallsign string) ([]inst
 	return all, nil
 }
 
+// leftOutFile is a configuration file that the host could not use when it started.
+type leftOutFile struct {
+	Faults    string   `json:"faults"`
+	Callsigns []string `json:"callsigns"`
+	Complete  bool     `json:"complete"`
+}
+
+// warningText says in a line which plugins are missing because of the file.
+func (f leftOutFile) warningText() string {
+	missing := strings.Join(f.Callsigns, ", ")
+	switch {
+	case missing == "" && f.Complete:
+		missing = "no plugin"
+	case missing == "":
+		missing = "plugins that can't be told"
+	case !f.Complete:
+		missing += " and maybe others"
+	}
+	return fmt.Sprintf("missing: %s, for what is wrong at %s; `config check` says more, `reload` adds them once it is mended", missing, f.Faults)
+}
+
+// leftOutFiles returns the configuration files that the host could not use, nil if it does not
+// say.
+func (c *client) leftOutFiles(ctx context.Context) (files []leftOutFile) {
+	if result, err := c.call(ctx, "Controller.missing", nil); err == nil {
+		_ = json.Unmarshal(result, &files) // the list is right without them
+	}
+	return files
+}
+
 // getInstance returns one instance. If it does not exist, the error lists similar
 // callsigns, or all of them.
 func (c *client) getInstance(ctx context.Context, callsign string) (instanceRecord, error) {
 	found, err := c.listInstances(ctx, callsign)
 	switch {
 	case hasAnyErrorNumber(err, thunder.UnknownKey):
-		return instanceRecord{}, c.unknownInstanceError(ctx, callsign)
+		return instanceRecord{}, c.unknownInstanceError(ctx, callsign, err)
 	case err != nil:
 		return instanceRecord{}, err
 	case len(found) != 1:

@@ -24,13 +24,19 @@ type remoteError struct {
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
-// Error returns the cause if the host sent one, since the messages are Thunder's.
-func (e *remoteError) Error() string {
+// cause returns the cause that the host sent, "" if none.
+func (e *remoteError) cause() string {
 	var data struct {
 		Cause string `json:"cause"`
 	}
-	if json.Unmarshal(e.Data, &data) == nil && data.Cause != "" {
-		return fmt.Sprintf("%s (error %d: %s)", data.Cause, e.Code, strings.TrimRight(e.Message, "!."))
+	_ = json.Unmarshal(e.Data, &data) // a plugin's own data may be anything
+	return data.Cause
+}
+
+// Error returns the cause if the host sent one, since the messages are Thunder's.
+func (e *remoteError) Error() string {
+	if cause := e.cause(); cause != "" {
+		return fmt.Sprintf("%s (error %d: %s)", cause, e.Code, strings.TrimRight(e.Message, "!."))
 	}
 	return fmt.Sprintf("%s (error %d)", strings.TrimRight(e.Message, "!."), e.Code)
 }

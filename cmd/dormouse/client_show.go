@@ -27,6 +27,9 @@ func listVerb(flags *flag.FlagSet) action {
 			rows.addRow(r.Callsign, r.transitionOrState(), pidOrDash(r), bytesOrDash(r.Memory), bytesOrDash(r.imageOrSwapBytes()), formatAge(time.Since(parseTimeOrZero(r.Since))), reasonText(r.Reason, r.Error)+r.goneSourceText())
 		}
 		t.printf("%s", rows.alignedText(t.width))
+		for _, file := range c.leftOutFiles(ctx) {
+			t.printf("%s\n", file.warningText())
+		}
 		return nil
 	}
 }

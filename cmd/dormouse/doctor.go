@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,14 +29,14 @@ type finding struct {
 }
 
 // doctorVerb returns the action that checks whether this machine can hibernate plugins, and
-// fails if it can't do so on disk.
+// fails if it can't do so on disk, or if a host would start without some of its plugins.
 func doctorVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	var o configs.Overrides
 	path := flags.String("config", "", "the configuration `FILE` that names CRIU, "+configs.DefaultPath+" if not given")
 	flags.StringVar(&o.Criu, "criu", "", "the `PATH` of CRIU's executable")
 	return func(ctx context.Context, t *terminal, _ []string) error {
-		config, err := configs.Load(*path, os.Getenv, o)
+		config, err := configs.LoadWithoutBadDropIns(*path, os.Getenv, o)
 		if err != nil {
 			return fmt.Errorf("cannot look at this configuration:\n%w", err)
 		}
@@ -45,7 +46,8 @@ func doctorVerb(flags *flag.FlagSet) action {
 		}
 		defer os.RemoveAll(dir)
 		found := examineMachine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
-		verdict := errReportedUnless(found.Checkpoint.Works)
+		found.Findings = append(found.Findings, examineConfig(config))
+		verdict := errReportedUnless(found.Checkpoint.Works && len(config.LeftOut) == 0)
 		if format.isJSON() {
 			return errors.Join(t.printIndentedJSON(found), verdict)
 		}
@@ -90,6 +92,23 @@ func examineMachine(ctx context.Context, criuPath, trialDir string) examination 
 		trial.Found = can.Checkpoint.Why
 	}
 	return examination{can, []finding{examineKernelVersion(), examineRootRights(), cgroups, limits, examinePressureReports(), examineCRIUPresence(engine), trial, examineSwap(ctx)}}
+}
+
+// examineConfig checks whether a host would leave out files of the configuration.
+func examineConfig(config configs.Config) finding {
+	f := finding{
+		Check: "configuration", OK: len(config.LeftOut) == 0, Found: fmt.Sprintf("whole, %d plugins", len(config.Plugins)),
+		Means: "a host that starts now lacks the plugins of these files, and one that runs can't reload",
+		Mend:  "mend the files, and reload",
+	}
+	var files []string
+	for _, file := range config.LeftOut {
+		files = append(files, file.String())
+	}
+	if !f.OK {
+		f.Found = strings.Join(files, "; ")
+	}
+	return f
 }
 
 // examineKernelVersion checks whether the kernel is new enough to kill a cgroup at once.

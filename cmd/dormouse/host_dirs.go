@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,10 @@ type hostDirs struct {
 func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 	root := config.Host.Root
 	p := &hostDirs{run: config.Host.RunDir()}
+	plugins := slices.Clone(config.Plugins)
+	for _, callsign := range config.LeftOut.Callsigns() { // the directory must be the one that they had
+		plugins = append(plugins, configs.Plugin{Callsign: callsign})
+	}
 	defer func() {
 		if err != nil {
 			p.cleanUpAndUnlock()
@@ -49,9 +54,9 @@ func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 	if err := p.lockRootAndWritePID(root); err != nil {
 		return nil, err
 	}
-	if !socketPathsFit(p.run, config.Plugins) {
+	if !socketPathsFit(p.run, plugins) {
 		p.run, p.isShortened = shortRunDirPath(root), true
-		if !socketPathsFit(p.run, config.Plugins) {
+		if !socketPathsFit(p.run, plugins) {
 			return nil, fmt.Errorf("cannot find a directory whose path is short enough for sockets: %s is too long, set TMPDIR", p.run)
 		}
 	}

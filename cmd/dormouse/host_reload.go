@@ -100,6 +100,6 @@ func (h *hostServer) reloadOnHangups(ctx context.Context, hangups <-chan os.Sign
 		}
 		notifySystemd(systemdReloadingState())
 		_, _ = h.reloadConfigAndLog(ctx) // it logs the outcome
-		notifySystemd(daemon.SdNotifyReady)
+		notifySystemd(daemon.SdNotifyReady + h.statusForSystemd())
 	}
 }

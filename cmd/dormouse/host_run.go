@@ -96,7 +96,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	select {
 	case <-started:
 		h.log.Info().Int("plugins", len(h.host.PluginShells())).Msg("ready")
-		notifySystemd(daemon.SdNotifyReady)
+		notifySystemd(daemon.SdNotifyReady + h.statusForSystemd())
 	case <-ctx.Done():
 	}
 	select {

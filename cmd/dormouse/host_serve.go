@@ -29,13 +29,17 @@ func serveVerb(flags *flag.FlagSet) action {
 	flags.StringVar(&o.LogFormat, "log-format", "", "the `FORMAT` of the log on standard error: console, json, or auto")
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		load := func() (configs.Config, error) { return configs.Load(path, os.Getenv, o) }
-		config, err := load()
+		config, err := configs.LoadWithoutBadDropIns(path, os.Getenv, o)
 		if err != nil {
 			return fmt.Errorf("cannot start with this configuration:\n%w", err)
 		}
 		log, err := newLog(t, config.Host)
 		if err != nil {
 			return err
+		}
+		for _, file := range config.LeftOut {
+			log.Error().Str("file", file.Path).Strs("missing", file.Callsigns).Bool("complete", file.IsComplete).
+				Msgf("left out a file of the configuration, and keep all that belongs to its plugins: %s", file)
 		}
 		path, err := os.Executable() // before it is replaced
 		if err != nil {
@@ -70,8 +74,8 @@ func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 
 // serve runs a host until ctx ends or a successor is to follow. It closes the parts of the
 // host in the reverse order, so that no part loses another that it needs. The function load
-// has read config, and reads it again at each reload. The error is a *reexecError if this
-// process is to execute the successor.
+// reads the configuration anew at each reload, and accepts only a whole one. The error is a
+// *reexecError if this process is to execute the successor.
 func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) error {
 	syscall.Umask(0o077)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a log that is no longer read must not end the host

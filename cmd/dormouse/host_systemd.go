@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,6 +29,19 @@ func systemdReloadingState() string {
 // if systemd does not run the host.
 func notifySystemd(state string) {
 	_, _ = daemon.SdNotify(false, state)
+}
+
+// statusForSystemd returns the line of the status that systemd shows: which files were left out
+// of the configuration, nothing if none.
+func (h *hostServer) statusForSystemd() string {
+	var places []string
+	for _, file := range h.host.Supervisor.LeftOut() {
+		places = append(places, file.Places())
+	}
+	if len(places) == 0 {
+		return "\nSTATUS="
+	}
+	return "\nSTATUS=plugins are missing, for what is wrong at " + strings.Join(places, ", ")
 }
 
 // storeSocketInSystemd has systemd keep a duplicate of a listener's socket under that name,

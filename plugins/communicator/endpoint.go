@@ -3,7 +3,6 @@ package communicator
 import (
 	"cmp"
 	"context"
-	"fmt"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -11,7 +10,6 @@ import (
 	"dormouse/configs"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
-	"dormouse/supervisor"
 )
 
 // endpoint serves the calls that come in over one socket: the native clients' or
@@ -66,7 +64,7 @@ func (e *endpoint) targetCallsign(ctx context.Context) (string, error) {
 func (e *endpoint) findInstance(callsign string) (*shell.Shell, error) {
 	sh, ok := e.Supervisor.Shell(callsign)
 	if !ok {
-		return nil, statusFromError(fmt.Errorf("%w: %q", supervisor.ErrUnknown, callsign))
+		return nil, statusFromError(e.Supervisor.UnknownError(callsign))
 	}
 	return sh, nil
 }

@@ -9,16 +9,38 @@ import (
 	"dormouse/supervisor"
 )
 
-// explainMethods returns one method, explain: why an instance is awake or asleep.
-// Thunder has no such method.
+// explainMethods returns the methods that say why something is as it is: explain and missing.
+// Thunder has neither.
 func explainMethods() []method {
 	return []method{{
+		name: "missing", access: access.Read, form: property,
+		result: []leftOutRecord{}, returns: "the files, where their faults are, and the callsigns that are missing; not complete means that there may be others",
+		doc:   "The configuration files that were left out when the host started. A reload that succeeds ends that.",
+		serve: serveMissing,
+	}, {
 		name: "explain", access: access.Read, form: property, index: "the callsign", about: indexedInstance,
 		result: dialect.Explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
 		doc:    "Explains why an instance is awake or asleep, and what would stop a hibernation.",
 		errors: []thunder.ErrorNumber{thunder.BadRequest, thunder.UnknownKey},
 		serve:  serveExplain,
 	}}
+}
+
+// leftOutRecord is a file that was left out of the configuration, as clients see it.
+type leftOutRecord struct {
+	File      string   `json:"file"`
+	Faults    string   `json:"faults"`
+	Callsigns []string `json:"callsigns"`
+	Complete  bool     `json:"complete"`
+}
+
+// serveMissing answers with the files that were left out of the configuration.
+func serveMissing(_ context.Context, r request) (any, error) {
+	all := []leftOutRecord{}
+	for _, f := range r.front.supervisor.LeftOut() {
+		all = append(all, leftOutRecord{f.Path, f.Places(), append([]string{}, f.Callsigns...), f.IsComplete})
+	}
+	return all, nil
 }
 
 // serveExplain answers with the explanation of the instance that the index names.
@@ -28,7 +50,7 @@ func serveExplain(_ context.Context, r request) (any, error) {
 	}
 	e, err := r.front.supervisor.Explain(r.index)
 	if err != nil {
-		return nil, thunder.NewError(thunder.UnknownKey, nil)
+		return nil, thunder.NewError(thunder.UnknownKey, r.front.supervisor.WhyMissing(r.index))
 	}
 	x := explanationRecord(e)
 	if !r.seesDetailsOf(r.index) {

@@ -94,7 +94,7 @@ func serveGetOrSetConfiguration(ctx context.Context, r request) (any, error) {
 	}
 	sh, ok := r.front.supervisor.Shell(r.index)
 	if !ok {
-		return nil, thunder.NewError(thunder.UnknownKey, nil)
+		return nil, thunder.NewError(thunder.UnknownKey, r.front.supervisor.WhyMissing(r.index))
 	}
 	switch {
 	case !r.seesDetailsOf(r.index):
@@ -115,7 +115,7 @@ func (r request) replaceConfigurationIfInactive(ctx context.Context) error {
 	case r.index == "":
 		return thunder.NewError(thunder.BadRequest, errors.New("cannot configure: name the instance, as in configuration@Callsign"))
 	case !ok:
-		return thunder.NewError(thunder.UnknownKey, nil)
+		return thunder.NewError(thunder.UnknownKey, r.front.supervisor.WhyMissing(r.index))
 	case wrong != nil:
 		return thunder.NewError(thunder.IncompleteConfig, fmt.Errorf("a configuration is a JSON object: %w", wrong))
 	case sh.Callsign() == configs.ControllerCallsign || sh.State() == shell.Activated:

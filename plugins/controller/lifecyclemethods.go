@@ -87,7 +87,7 @@ func (r request) targetInstance(numberIfController thunder.ErrorNumber) (*shell.
 	}
 	sh, ok := r.front.supervisor.Shell(callsign)
 	if !ok {
-		return nil, thunder.NewError(thunder.UnknownKey, nil)
+		return nil, thunder.NewError(thunder.UnknownKey, r.front.supervisor.WhyMissing(callsign))
 	}
 	return sh, nil
 }

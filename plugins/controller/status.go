@@ -20,7 +20,7 @@ func serveStatus(_ context.Context, r request) (any, error) {
 	if r.index != "" {
 		sh, ok := r.front.supervisor.Shell(r.index)
 		if !ok {
-			return nil, thunder.NewError(thunder.UnknownKey, nil)
+			return nil, thunder.NewError(thunder.UnknownKey, r.front.supervisor.WhyMissing(r.index))
 		}
 		st := sh.Status()
 		one := r.front.instanceRecord(st)

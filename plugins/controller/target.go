@@ -34,7 +34,7 @@ func (f *Front) findTarget(from caller, d jsonrpc.Designator) (*shell.Shell, err
 	case from.callsign != "" && named != from.callsign && (!found || sh.Callsign() != from.callsign):
 		return nil, thunder.NewError(thunder.UnknownMethod, fmt.Errorf("the path names %s, the method names %.80q", from.callsign, named))
 	case !found:
-		return nil, thunder.NewError(thunder.NotExist, nil)
+		return nil, thunder.NewError(thunder.NotExist, f.supervisor.WhyMissing(named))
 	case version != jsonrpc.DefaultVersion, d.Version != jsonrpc.DefaultVersion:
 		return nil, thunder.NewError(thunder.InvalidSignature, nil)
 	}

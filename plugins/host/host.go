@@ -137,6 +137,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	o, config := h.options, h.options.Config
 	s := supervisor.Options{
 		Plugins:          config.Plugins,
+		LeftOut:          config.LeftOut,
 		HibernateTimeout: time.Duration(config.Hibernate.Timeout),
 		Log:              h.log,
 		Classes:          h.builtinClasses(),
@@ -189,7 +190,7 @@ type builtinClass struct {
 	access func(callsign string, c shell.Call) (access.Role, access.Target)
 }
 
-// builtins returns the classes of built-ins by their names in the configuration.
+// builtins returns the classes of built-ins by their names, which are configs.Builtins.
 func (h *Host) builtins() map[string]builtinClass {
 	return map[string]builtinClass{
 		monitor.Class: {h.newMonitorBackend, monitor.NeededAccess},

@@ -12,15 +12,15 @@ import (
 	"dormouse/hibernate/pack"
 )
 
-// unusableImageAge is how long the host keeps an image that no instance can wake: the
-// operator may want to find out why, or may have left the instance out of the
-// configuration by mistake.
-const unusableImageAge = 7 * 24 * time.Hour
+// keepUnusableFor is how long the host keeps an image after the first start that finds no
+// instance which can wake it.
+const keepUnusableFor = 7 * 24 * time.Hour
 
 // imageLimits returns how much disk space images may take, what happens when they would take
 // more, and how many images are written at the same time.
 func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 	l := hibernate.Limits{Budget: int64(c.Budget), Reserve: int64(c.Reserve), Parallel: c.Parallel}
+	l.IsMissing = func(callsign string) bool { return h.Supervisor.IsMissing(callsign) }
 	l.GoldenEvicted = func(golden hibernate.StoredImage, why error) {
 		h.log.Warn().Str("callsign", golden.Callsign).AnErr("because", why).Msg("removed a golden image to make room, the next start is cold")
 	}
@@ -57,20 +57,25 @@ func readKeyAndSetPacking(images *hibernate.Store, c configs.Hibernate) error {
 	return nil
 }
 
-// removeOldUnusableImages removes old images that no instance can wake, and logs which
-// images it removed and which it kept.
+// removeOldUnusableImages removes the images that no instance could wake for long enough, and
+// logs which images it removed and which it kept. Images of instances that are missing stay.
 func (h *Host) removeOldUnusableImages() {
-	swept, err := h.Processes.Images.Sweep(unusableImageAge, func(callsign string) bool {
-		_, ok := h.Supervisor.Shell(callsign)
-		return ok
+	swept, err := h.Processes.Images.Sweep(hibernate.Sweeping{
+		KeepFor: keepUnusableFor,
+		IsKnown: func(callsign string) bool {
+			_, ok := h.Supervisor.Shell(callsign)
+			return ok
+		},
+		IsMissing: h.Supervisor.IsMissing,
+		Now:       hibernate.CurrentMoment(),
 	})
 	if err != nil {
-		h.log.Warn().Err(err).Msg("could not remove images that can't be woken any more")
+		h.log.Warn().Err(err).Msg("could not remove all images that can't be woken any more")
 	}
 	for _, one := range swept.Removed {
 		h.log.Warn().Stringer("image", one).Time("written", one.Written).Msg("removed an image that can't be woken any more")
 	}
 	for _, one := range swept.Kept {
-		h.log.Info().Stringer("image", one).Time("written", one.Written).Msg("keeping an image that can't be woken any more for a week")
+		h.log.Info().Stringer("image", one).Time("written", one.Written).Time("until", one.Until).Msg("keeping an image that can't be woken any more")
 	}
 }

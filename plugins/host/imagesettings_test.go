@@ -1,14 +1,25 @@
 package host
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
 )
+
+// The configuration knows the built-ins that a host has.
+func TestBuiltins(t *testing.T) {
+	if diff := cmp.Diff(configs.Builtins, slices.Sorted(maps.Keys((&Host{}).builtinClasses()))); diff != "" {
+		t.Errorf("configs.Builtins (-) and the host's classes (+):\n%s", diff)
+	}
+}
 
 // A host that can't encrypt what it should encrypt does not start.
 func TestImageKey(t *testing.T) {

@@ -56,15 +56,14 @@ func (h *Host) openProcessHost() error {
 }
 
 // endAndRemoveLeftovers ends processes and removes old images of instances that no longer
-// exist, and ends the processes of those that may not run. It logs errors.
+// exist, except those that are missing, and ends the processes of those that may not run. It
+// logs errors.
 func (h *Host) endAndRemoveLeftovers() {
-	var callsigns []string
-	for _, s := range h.Supervisor.Shells() {
-		if s.Barred() == nil {
-			callsigns = append(callsigns, s.Callsign())
-		}
+	mayRun := func(callsign string) bool {
+		sh, exists := h.Supervisor.Shell(callsign)
+		return exists && sh.Barred() == nil || h.Supervisor.IsMissing(callsign)
 	}
-	if err := h.Processes.KillRemovedInstances(callsigns); err != nil {
+	if err := h.Processes.KillRemovedInstances(mayRun); err != nil {
 		h.log.Warn().Err(err).Msg("could not end all that an earlier host left of instances that are no more")
 	}
 	h.removeOldUnusableImages()

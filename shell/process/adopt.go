@@ -247,17 +247,17 @@ func (h Host) endAndRemoveLoading(runDir string) error {
 	return os.RemoveAll(filepath.Join(runDir, loadingName))
 }
 
-// KillRemovedInstances kills the trees that an earlier host left of instances that are not
-// configured any more, and removes their run directories. configured are the callsigns of
-// all instances.
-func (h Host) KillRemovedInstances(configured []string) error {
+// KillRemovedInstances kills the trees that an earlier host left of instances that may not run
+// any more, and removes their run directories. mayRun reports whether there may be an instance
+// of that callsign that may run.
+func (h Host) KillRemovedInstances(mayRun func(callsign string) bool) error {
 	entries, err := os.ReadDir(h.RunDir)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, entry := range entries {
-		if !entry.IsDir() || slices.Contains(configured, entry.Name()) {
+		if !entry.IsDir() || mayRun(entry.Name()) {
 			continue
 		}
 		dir := filepath.Join(h.RunDir, entry.Name())
