@@ -146,6 +146,10 @@ func TestCloneFollowsItsSource(t *testing.T) {
 		h = startHost(t, root, "")
 		h.wait(t, "ready")
 	}
+	native, _ := h.nativeClient(t)
+	if st, err := native.Shell("Own").Status(t.Context(), nil); err != nil || !st.GetSource().GetGone() || st.GetSource().GetCallsign() != "Counter" {
+		t.Errorf("its status has the source %v, %v", st.GetSource(), err)
+	}
 	if show := h.show(t, "Own").Clone; show == nil || !show.Gone || show.Of != "Counter" {
 		t.Errorf("its record has the source %+v", show)
 	}

@@ -36,6 +36,9 @@ func (c *Communicator) statusMessage(sh *shell.Shell, details bool) *shellpb.Sta
 	if st.Err != nil {
 		s.Error = st.Err.Error()
 	}
+	if source, ok := c.Supervisor.CloneSource(sh.Callsign()); ok {
+		s.Source = &shellpb.CloneSource{Callsign: source.Of, Gone: source.Gone, Own: source.Own}
+	}
 	if c.Paths != nil && !sh.IsBuiltIn() {
 		s.Paths = c.Paths(st.Config)
 	}

@@ -1452,7 +1452,9 @@ type StatusResponse struct {
 	Terminations  []string `protobuf:"bytes,14,rep,name=terminations,proto3" json:"terminations,omitempty"`
 	Controls      []string `protobuf:"bytes,15,rep,name=controls,proto3" json:"controls,omitempty"`
 	// Callsigns that must be active for this one to be.
-	Requires      []string `protobuf:"bytes,16,rep,name=requires,proto3" json:"requires,omitempty"`
+	Requires []string `protobuf:"bytes,16,rep,name=requires,proto3" json:"requires,omitempty"`
+	// Where the instance has its configuration from; only for a clone.
+	Source        *CloneSource `protobuf:"bytes,17,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1599,6 +1601,76 @@ func (x *StatusResponse) GetRequires() []string {
 	return nil
 }
 
+func (x *StatusResponse) GetSource() *CloneSource {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+// CloneSource says where a clone has its configuration from.
+type CloneSource struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Callsign string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
+	// Whether the source is no more. The clone keeps the source's last configuration.
+	Gone bool `protobuf:"varint,2,opt,name=gone,proto3" json:"gone,omitempty"`
+	// The keys that the clone does not have from its source.
+	Own           []string `protobuf:"bytes,3,rep,name=own,proto3" json:"own,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloneSource) Reset() {
+	*x = CloneSource{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloneSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloneSource) ProtoMessage() {}
+
+func (x *CloneSource) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloneSource.ProtoReflect.Descriptor instead.
+func (*CloneSource) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CloneSource) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
+}
+
+func (x *CloneSource) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
+func (x *CloneSource) GetOwn() []string {
+	if x != nil {
+		return x.Own
+	}
+	return nil
+}
+
 type OperateRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Operation Operation              `protobuf:"varint,1,opt,name=operation,proto3,enum=dormouse.shell.v1.Operation" json:"operation,omitempty"`
@@ -1611,7 +1683,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1695,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1708,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OperateRequest) GetOperation() Operation {
@@ -1668,7 +1740,7 @@ type OperateResponse struct {
 
 func (x *OperateResponse) Reset() {
 	*x = OperateResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1752,7 @@ func (x *OperateResponse) String() string {
 func (*OperateResponse) ProtoMessage() {}
 
 func (x *OperateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1765,7 @@ func (x *OperateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
 func (*OperateResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
 }
 
 type ConfigureRequest struct {
@@ -1706,7 +1778,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1790,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1803,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ConfigureRequest) GetConfiguration() []byte {
@@ -1749,7 +1821,7 @@ type ConfigureResponse struct {
 
 func (x *ConfigureResponse) Reset() {
 	*x = ConfigureResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1833,7 @@ func (x *ConfigureResponse) String() string {
 func (*ConfigureResponse) ProtoMessage() {}
 
 func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1846,7 @@ func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
 }
 
 type WatchRequest struct {
@@ -1786,7 +1858,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1870,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1883,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchRequest) GetEvery() bool {
@@ -1833,7 +1905,7 @@ type StateChange struct {
 
 func (x *StateChange) Reset() {
 	*x = StateChange{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1917,7 @@ func (x *StateChange) String() string {
 func (*StateChange) ProtoMessage() {}
 
 func (x *StateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1930,7 @@ func (x *StateChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateChange.ProtoReflect.Descriptor instead.
 func (*StateChange) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StateChange) GetCallsign() string {
@@ -1897,7 +1969,7 @@ type InterfacesRequest struct {
 
 func (x *InterfacesRequest) Reset() {
 	*x = InterfacesRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +1981,7 @@ func (x *InterfacesRequest) String() string {
 func (*InterfacesRequest) ProtoMessage() {}
 
 func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +1994,7 @@ func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesRequest.ProtoReflect.Descriptor instead.
 func (*InterfacesRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
 }
 
 type InterfacesResponse struct {
@@ -1934,7 +2006,7 @@ type InterfacesResponse struct {
 
 func (x *InterfacesResponse) Reset() {
 	*x = InterfacesResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2018,7 @@ func (x *InterfacesResponse) String() string {
 func (*InterfacesResponse) ProtoMessage() {}
 
 func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2031,7 @@ func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesResponse.ProtoReflect.Descriptor instead.
 func (*InterfacesResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InterfacesResponse) GetServices() []string {
@@ -1979,7 +2051,7 @@ type Subsystem struct {
 
 func (x *Subsystem) Reset() {
 	*x = Subsystem{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2063,7 @@ func (x *Subsystem) String() string {
 func (*Subsystem) ProtoMessage() {}
 
 func (x *Subsystem) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2076,7 @@ func (x *Subsystem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subsystem.ProtoReflect.Descriptor instead.
 func (*Subsystem) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Subsystem) GetName() string {
@@ -2029,7 +2101,7 @@ type SubsystemsRequest struct {
 
 func (x *SubsystemsRequest) Reset() {
 	*x = SubsystemsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2113,7 @@ func (x *SubsystemsRequest) String() string {
 func (*SubsystemsRequest) ProtoMessage() {}
 
 func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2126,7 @@ func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*SubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
 }
 
 type SubsystemsResponse struct {
@@ -2066,7 +2138,7 @@ type SubsystemsResponse struct {
 
 func (x *SubsystemsResponse) Reset() {
 	*x = SubsystemsResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2150,7 @@ func (x *SubsystemsResponse) String() string {
 func (*SubsystemsResponse) ProtoMessage() {}
 
 func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2163,7 @@ func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsResponse.ProtoReflect.Descriptor instead.
 func (*SubsystemsResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SubsystemsResponse) GetSubsystems() []*Subsystem {
@@ -2110,7 +2182,7 @@ type SetSubsystemRequest struct {
 
 func (x *SetSubsystemRequest) Reset() {
 	*x = SetSubsystemRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2194,7 @@ func (x *SetSubsystemRequest) String() string {
 func (*SetSubsystemRequest) ProtoMessage() {}
 
 func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2207,7 @@ func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubsystemRequest.ProtoReflect.Descriptor instead.
 func (*SetSubsystemRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SetSubsystemRequest) GetSubsystem() *Subsystem {
@@ -2153,7 +2225,7 @@ type SetSubsystemResponse struct {
 
 func (x *SetSubsystemResponse) Reset() {
 	*x = SetSubsystemResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2237,7 @@ func (x *SetSubsystemResponse) String() string {
 func (*SetSubsystemResponse) ProtoMessage() {}
 
 func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2250,7 @@ func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubsystemResponse.ProtoReflect.Descriptor instead.
 func (*SetSubsystemResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
 }
 
 type WatchSubsystemsRequest struct {
@@ -2189,7 +2261,7 @@ type WatchSubsystemsRequest struct {
 
 func (x *WatchSubsystemsRequest) Reset() {
 	*x = WatchSubsystemsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2273,7 @@ func (x *WatchSubsystemsRequest) String() string {
 func (*WatchSubsystemsRequest) ProtoMessage() {}
 
 func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2286,7 @@ func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
 }
 
 type NotifyRequest struct {
@@ -2226,7 +2298,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2310,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2323,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NotifyRequest) GetEvent() *Event {
@@ -2269,7 +2341,7 @@ type NotifyResponse struct {
 
 func (x *NotifyResponse) Reset() {
 	*x = NotifyResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2353,7 @@ func (x *NotifyResponse) String() string {
 func (*NotifyResponse) ProtoMessage() {}
 
 func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2366,7 @@ func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyResponse.ProtoReflect.Descriptor instead.
 func (*NotifyResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{37}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{38}
 }
 
 var File_shell_shellpb_shell_proto protoreflect.FileDescriptor
@@ -2364,7 +2436,7 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\x0f\n" +
-	"\rStatusRequest\"\xf0\x04\n" +
+	"\rStatusRequest\"\xa8\x05\n" +
 	"\x0eStatusResponse\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.dormouse.shell.v1.StateR\x05state\x124\n" +
@@ -2383,7 +2455,12 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\rpreconditions\x18\r \x03(\tR\rpreconditions\x12\"\n" +
 	"\fterminations\x18\x0e \x03(\tR\fterminations\x12\x1a\n" +
 	"\bcontrols\x18\x0f \x03(\tR\bcontrols\x12\x1a\n" +
-	"\brequires\x18\x10 \x03(\tR\brequires\"\xb4\x01\n" +
+	"\brequires\x18\x10 \x03(\tR\brequires\x126\n" +
+	"\x06source\x18\x11 \x01(\v2\x1e.dormouse.shell.v1.CloneSourceR\x06source\"O\n" +
+	"\vCloneSource\x12\x1a\n" +
+	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12\x12\n" +
+	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x10\n" +
+	"\x03own\x18\x03 \x03(\tR\x03own\"\xb4\x01\n" +
 	"\x0eOperateRequest\x12:\n" +
 	"\toperation\x18\x01 \x01(\x0e2\x1c.dormouse.shell.v1.OperationR\toperation\x121\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x19.dormouse.shell.v1.ReasonR\x06reason\x123\n" +
@@ -2495,7 +2572,7 @@ func file_shell_shellpb_shell_proto_rawDescGZIP() []byte {
 }
 
 var file_shell_shellpb_shell_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_shell_shellpb_shell_proto_goTypes = []any{
 	(Reason)(0),                      // 0: dormouse.shell.v1.Reason
 	(State)(0),                       // 1: dormouse.shell.v1.State
@@ -2524,85 +2601,87 @@ var file_shell_shellpb_shell_proto_goTypes = []any{
 	(*Error)(nil),                    // 24: dormouse.shell.v1.Error
 	(*StatusRequest)(nil),            // 25: dormouse.shell.v1.StatusRequest
 	(*StatusResponse)(nil),           // 26: dormouse.shell.v1.StatusResponse
-	(*OperateRequest)(nil),           // 27: dormouse.shell.v1.OperateRequest
-	(*OperateResponse)(nil),          // 28: dormouse.shell.v1.OperateResponse
-	(*ConfigureRequest)(nil),         // 29: dormouse.shell.v1.ConfigureRequest
-	(*ConfigureResponse)(nil),        // 30: dormouse.shell.v1.ConfigureResponse
-	(*WatchRequest)(nil),             // 31: dormouse.shell.v1.WatchRequest
-	(*StateChange)(nil),              // 32: dormouse.shell.v1.StateChange
-	(*InterfacesRequest)(nil),        // 33: dormouse.shell.v1.InterfacesRequest
-	(*InterfacesResponse)(nil),       // 34: dormouse.shell.v1.InterfacesResponse
-	(*Subsystem)(nil),                // 35: dormouse.shell.v1.Subsystem
-	(*SubsystemsRequest)(nil),        // 36: dormouse.shell.v1.SubsystemsRequest
-	(*SubsystemsResponse)(nil),       // 37: dormouse.shell.v1.SubsystemsResponse
-	(*SetSubsystemRequest)(nil),      // 38: dormouse.shell.v1.SetSubsystemRequest
-	(*SetSubsystemResponse)(nil),     // 39: dormouse.shell.v1.SetSubsystemResponse
-	(*WatchSubsystemsRequest)(nil),   // 40: dormouse.shell.v1.WatchSubsystemsRequest
-	(*NotifyRequest)(nil),            // 41: dormouse.shell.v1.NotifyRequest
-	(*NotifyResponse)(nil),           // 42: dormouse.shell.v1.NotifyResponse
-	(*durationpb.Duration)(nil),      // 43: google.protobuf.Duration
+	(*CloneSource)(nil),              // 27: dormouse.shell.v1.CloneSource
+	(*OperateRequest)(nil),           // 28: dormouse.shell.v1.OperateRequest
+	(*OperateResponse)(nil),          // 29: dormouse.shell.v1.OperateResponse
+	(*ConfigureRequest)(nil),         // 30: dormouse.shell.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),        // 31: dormouse.shell.v1.ConfigureResponse
+	(*WatchRequest)(nil),             // 32: dormouse.shell.v1.WatchRequest
+	(*StateChange)(nil),              // 33: dormouse.shell.v1.StateChange
+	(*InterfacesRequest)(nil),        // 34: dormouse.shell.v1.InterfacesRequest
+	(*InterfacesResponse)(nil),       // 35: dormouse.shell.v1.InterfacesResponse
+	(*Subsystem)(nil),                // 36: dormouse.shell.v1.Subsystem
+	(*SubsystemsRequest)(nil),        // 37: dormouse.shell.v1.SubsystemsRequest
+	(*SubsystemsResponse)(nil),       // 38: dormouse.shell.v1.SubsystemsResponse
+	(*SetSubsystemRequest)(nil),      // 39: dormouse.shell.v1.SetSubsystemRequest
+	(*SetSubsystemResponse)(nil),     // 40: dormouse.shell.v1.SetSubsystemResponse
+	(*WatchSubsystemsRequest)(nil),   // 41: dormouse.shell.v1.WatchSubsystemsRequest
+	(*NotifyRequest)(nil),            // 42: dormouse.shell.v1.NotifyRequest
+	(*NotifyResponse)(nil),           // 43: dormouse.shell.v1.NotifyResponse
+	(*durationpb.Duration)(nil),      // 44: google.protobuf.Duration
 }
 var file_shell_shellpb_shell_proto_depIdxs = []int32{
 	7,  // 0: dormouse.shell.v1.InformationResponse.version:type_name -> dormouse.shell.v1.Version
 	9,  // 1: dormouse.shell.v1.InitializeRequest.paths:type_name -> dormouse.shell.v1.Paths
 	0,  // 2: dormouse.shell.v1.DeinitializeRequest.reason:type_name -> dormouse.shell.v1.Reason
-	43, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
+	44, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
 	1,  // 4: dormouse.shell.v1.StatusResponse.state:type_name -> dormouse.shell.v1.State
 	2,  // 5: dormouse.shell.v1.StatusResponse.control:type_name -> dormouse.shell.v1.Control
 	0,  // 6: dormouse.shell.v1.StatusResponse.reason:type_name -> dormouse.shell.v1.Reason
 	7,  // 7: dormouse.shell.v1.StatusResponse.version:type_name -> dormouse.shell.v1.Version
 	3,  // 8: dormouse.shell.v1.StatusResponse.start_mode:type_name -> dormouse.shell.v1.StartMode
 	9,  // 9: dormouse.shell.v1.StatusResponse.paths:type_name -> dormouse.shell.v1.Paths
-	4,  // 10: dormouse.shell.v1.OperateRequest.operation:type_name -> dormouse.shell.v1.Operation
-	0,  // 11: dormouse.shell.v1.OperateRequest.reason:type_name -> dormouse.shell.v1.Reason
-	43, // 12: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
-	1,  // 13: dormouse.shell.v1.StateChange.state:type_name -> dormouse.shell.v1.State
-	2,  // 14: dormouse.shell.v1.StateChange.control:type_name -> dormouse.shell.v1.Control
-	0,  // 15: dormouse.shell.v1.StateChange.reason:type_name -> dormouse.shell.v1.Reason
-	35, // 16: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
-	35, // 17: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
-	18, // 18: dormouse.shell.v1.NotifyRequest.event:type_name -> dormouse.shell.v1.Event
-	5,  // 19: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
-	8,  // 20: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
-	11, // 21: dormouse.shell.v1.Plugin.Deinitialize:input_type -> dormouse.shell.v1.DeinitializeRequest
-	13, // 22: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
-	15, // 23: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
-	17, // 24: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
-	19, // 25: dormouse.shell.v1.Dispatcher.Watch:input_type -> dormouse.shell.v1.WatchEventsRequest
-	20, // 26: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
-	22, // 27: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
-	25, // 28: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
-	27, // 29: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
-	29, // 30: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
-	31, // 31: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
-	33, // 32: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
-	36, // 33: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
-	38, // 34: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
-	40, // 35: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
-	41, // 36: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
-	6,  // 37: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
-	10, // 38: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
-	12, // 39: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
-	14, // 40: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
-	16, // 41: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
-	18, // 42: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
-	18, // 43: dormouse.shell.v1.Dispatcher.Watch:output_type -> dormouse.shell.v1.Event
-	21, // 44: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
-	23, // 45: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
-	26, // 46: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
-	28, // 47: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
-	30, // 48: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
-	32, // 49: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
-	34, // 50: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
-	37, // 51: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	39, // 52: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
-	37, // 53: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	42, // 54: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
-	37, // [37:55] is the sub-list for method output_type
-	19, // [19:37] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	27, // 10: dormouse.shell.v1.StatusResponse.source:type_name -> dormouse.shell.v1.CloneSource
+	4,  // 11: dormouse.shell.v1.OperateRequest.operation:type_name -> dormouse.shell.v1.Operation
+	0,  // 12: dormouse.shell.v1.OperateRequest.reason:type_name -> dormouse.shell.v1.Reason
+	44, // 13: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
+	1,  // 14: dormouse.shell.v1.StateChange.state:type_name -> dormouse.shell.v1.State
+	2,  // 15: dormouse.shell.v1.StateChange.control:type_name -> dormouse.shell.v1.Control
+	0,  // 16: dormouse.shell.v1.StateChange.reason:type_name -> dormouse.shell.v1.Reason
+	36, // 17: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
+	36, // 18: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
+	18, // 19: dormouse.shell.v1.NotifyRequest.event:type_name -> dormouse.shell.v1.Event
+	5,  // 20: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
+	8,  // 21: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
+	11, // 22: dormouse.shell.v1.Plugin.Deinitialize:input_type -> dormouse.shell.v1.DeinitializeRequest
+	13, // 23: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
+	15, // 24: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
+	17, // 25: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
+	19, // 26: dormouse.shell.v1.Dispatcher.Watch:input_type -> dormouse.shell.v1.WatchEventsRequest
+	20, // 27: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
+	22, // 28: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
+	25, // 29: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
+	28, // 30: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
+	30, // 31: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
+	32, // 32: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
+	34, // 33: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
+	37, // 34: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
+	39, // 35: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
+	41, // 36: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
+	42, // 37: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
+	6,  // 38: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
+	10, // 39: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
+	12, // 40: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
+	14, // 41: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
+	16, // 42: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
+	18, // 43: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
+	18, // 44: dormouse.shell.v1.Dispatcher.Watch:output_type -> dormouse.shell.v1.Event
+	21, // 45: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
+	23, // 46: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
+	26, // 47: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
+	29, // 48: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
+	31, // 49: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
+	33, // 50: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
+	35, // 51: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
+	38, // 52: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	40, // 53: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
+	38, // 54: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	43, // 55: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
+	38, // [38:56] is the sub-list for method output_type
+	20, // [20:38] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_shell_shellpb_shell_proto_init() }
@@ -2616,7 +2695,7 @@ func file_shell_shellpb_shell_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shell_shellpb_shell_proto_rawDesc), len(file_shell_shellpb_shell_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -60,8 +60,8 @@ type ControllerClient interface {
 	Resume(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	// Hibernate stores a suspended plugin on disk.
 	Hibernate(ctx context.Context, in *HibernateRequest, opts ...grpc.CallOption) (*DoneResponse, error)
-	// Clone makes an instance with the configuration of another. The clone outlives
-	// a restart of the host.
+	// Clone makes an instance with the configuration of another, which it follows except
+	// for what is set on it. The clone outlives a restart of the host.
 	Clone(ctx context.Context, in *CloneRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	// Destroy ends a clone and deletes all that is kept of it. For other instances it
 	// does nothing.
@@ -281,8 +281,8 @@ type ControllerServer interface {
 	Resume(context.Context, *InstanceRequest) (*DoneResponse, error)
 	// Hibernate stores a suspended plugin on disk.
 	Hibernate(context.Context, *HibernateRequest) (*DoneResponse, error)
-	// Clone makes an instance with the configuration of another. The clone outlives
-	// a restart of the host.
+	// Clone makes an instance with the configuration of another, which it follows except
+	// for what is set on it. The clone outlives a restart of the host.
 	Clone(context.Context, *CloneRequest) (*DoneResponse, error)
 	// Destroy ends a clone and deletes all that is kept of it. For other instances it
 	// does nothing.
