@@ -28,11 +28,11 @@ func (r *Refusal) Error() string {
 
 // what returns the target for the text.
 func (r *Refusal) what() string {
-	method := cmp.Or(r.Target.Method, "this")
+	method := cmp.Or(shortened(r.Target.Method), "this")
 	if r.Target.Callsign == "" {
 		return method
 	}
-	return method + " of " + r.Target.Callsign
+	return method + " of " + shortened(r.Target.Callsign)
 }
 
 // IsUnauthenticated reports whether the client showed nothing by which the host could

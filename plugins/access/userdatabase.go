@@ -33,16 +33,19 @@ type knownGroup struct {
 // rememberedFor is how long a found user or group is not looked up again.
 const rememberedFor = time.Second
 
-// find returns the user of that number.
+// find returns the user of that number. Other callers need not wait for a slow database.
 func (d *userDatabase) find(uid int) knownUser {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	u, ok := d.users[uid]
+	d.mu.Unlock()
 	now := time.Now()
-	if u, ok := d.users[uid]; ok && now.Before(u.until) {
+	if ok && now.Before(u.until) {
 		return u
 	}
-	u := lookUpUser(uid)
+	u = lookUpUser(uid)
 	u.until = now.Add(rememberedFor)
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.users == nil || len(d.users) > 1000 { // strangers must not fill the memory
 		d.users = make(map[int]knownUser)
 	}
@@ -73,16 +76,19 @@ func (d *userDatabase) groupID(group string) (id uint32, exists bool) {
 		return uint32(n), true
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	g, ok := d.groups[group]
+	d.mu.Unlock()
 	now := time.Now()
-	if g, ok := d.groups[group]; ok && now.Before(g.until) {
+	if ok && now.Before(g.until) {
 		return g.id, g.exists
 	}
-	g := knownGroup{until: now.Add(rememberedFor)}
+	g = knownGroup{until: now.Add(rememberedFor)}
 	if found, err := user.LookupGroup(group); err == nil {
 		n, err := strconv.ParseUint(found.Gid, 10, 32)
 		g.id, g.exists = uint32(n), err == nil
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.groups == nil {
 		d.groups = make(map[string]knownGroup)
 	}
