@@ -9,9 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -217,7 +215,7 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 		controllerpb.RegisterControllerServer(guarded, controllerService{endpoint: e})
 	}
 	grpc_health_v1.RegisterHealthServer(guarded, healthService{endpoint: e})
-	e.hostServices = slices.Sorted(maps.Keys(s.GetServiceInfo()))
+	e.hostServices = registerReflection(s, guarded, e)
 	return s
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
@@ -66,6 +68,9 @@ var rules = map[string]rule{
 	grpc_health_v1.Health_Check_FullMethodName: likeHealth,
 	grpc_health_v1.Health_Watch_FullMethodName: likeHealth,
 	grpc_health_v1.Health_List_FullMethodName:  likeOnHost("services"),
+
+	grpc_reflection_v1.ServerReflection_ServerReflectionInfo_FullMethodName:      likeReflection,
+	grpc_reflection_v1alpha.ServerReflection_ServerReflectionInfo_FullMethodName: likeReflection,
 }
 
 // like returns the rights of the JSON-RPC method, about those instances. write says that a
@@ -164,4 +169,14 @@ func likeHealth(e *endpoint, _ context.Context, message any) (rights, error) {
 	}
 	callsign, _, _ := strings.Cut(name, "/")
 	return e.like("status", false, callsign), nil
+}
+
+// likeReflection is the rule for the description of the host's services, or of an instance's.
+// What the plugin is asked for is checked like a call of it besides.
+func likeReflection(e *endpoint, ctx context.Context, _ any) (rights, error) {
+	callsign, err := callsignFromMetadata(ctx)
+	if callsign == "" {
+		return e.like("version", false, ""), err
+	}
+	return e.like("exists", false, callsign), err
 }

@@ -48,6 +48,9 @@ var neededRoles = map[string]map[string]access.Role{
 	},
 	"dormouse.statecontrol.v1.StateControl": {"State": access.Read, "Watch": access.Read, "Request": access.Operate},
 	"grpc.health.v1.Health":                 {"Check": access.Read, "Watch": access.Read, "List": access.Read},
+
+	"grpc.reflection.v1.ServerReflection":      {"ServerReflectionInfo": access.Read},
+	"grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": access.Read},
 }
 
 // jsonRPCRoles is the role of the JSON-RPC methods, as plugins/host passes them.
