@@ -152,7 +152,7 @@ func setLoopbackUp() error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	up, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err
@@ -248,7 +248,7 @@ func TestFarClients(t *testing.T) {
 	}
 	foreign := ca.trusting(t, other, otherKey)
 	if response, err := far.client(t, foreign).Get("https://" + h.address + "/healthz"); err == nil {
-		response.Body.Close()
+		_ = response.Body.Close()
 		t.Error("a certificate of another authority was accepted")
 	}
 	if response, err := plain.Get("http://" + h.address + "/healthz"); err == nil {
@@ -260,7 +260,7 @@ func TestFarClients(t *testing.T) {
 	if response, err := plain.Get("https://" + h.address + "/healthz"); err != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("healthz needs no role: %v, %v", response, err)
 	} else {
-		response.Body.Close()
+		_ = response.Body.Close()
 	}
 
 	// The program itself shows what the environment names.
@@ -276,14 +276,14 @@ func TestFarClients(t *testing.T) {
 	// A websocket shows its token in the URL, and ends when the token is revoked.
 	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 	defer cancel()
-	if _, response, err := websocket.Dial(ctx, "wss://"+h.address+"/jsonrpc?token=wrong", &websocket.DialOptions{HTTPClient: plain}); err == nil || response.StatusCode != http.StatusUnauthorized {
+	if _, response, err := websocket.Dial(ctx, "wss://"+h.address+"/jsonrpc?token=wrong", &websocket.DialOptions{HTTPClient: plain}); err == nil || response.StatusCode != http.StatusUnauthorized { //nolint:bodyclose // Dial has read it
 		t.Errorf("a websocket with a wrong token: %v", err)
 	}
-	ws, _, err := websocket.Dial(ctx, "wss://"+h.address+"/jsonrpc?token="+token, &websocket.DialOptions{HTTPClient: plain})
+	ws, _, err := websocket.Dial(ctx, "wss://"+h.address+"/jsonrpc?token="+token, &websocket.DialOptions{HTTPClient: plain}) //nolint:bodyclose // a websocket has none
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }()
 	if err := ws.Write(ctx, websocket.MessageText, []byte(`{"jsonrpc":"2.0","id":1,"method":"Controller.1.activate","params":{"callsign":"Counter"}}`)); err != nil {
 		t.Fatal(err)
 	}

@@ -19,12 +19,12 @@ func addTokenFileFlags(flags *flag.FlagSet) func() (access.TokenFile, error) {
 	var o configs.Overrides
 	flags.StringVar(&o.Root, "root", "", "the root `DIR` of the host, if it was started with --root")
 	return func() (access.TokenFile, error) {
-		config, err := configs.Load(*path, os.Getenv, o)
-		if err != nil && o.Root == "" {
-			return "", fmt.Errorf("cannot tell where the host keeps its tokens:\n%w", err)
-		}
-		if err != nil { // the root is known without the file
+		if o.Root != "" { // it is known without the file
 			return access.TokenFileIn(o.Root), nil
+		}
+		config, err := configs.Load(*path, os.Getenv, o)
+		if err != nil {
+			return "", fmt.Errorf("cannot tell where the host keeps its tokens:\n%w", err)
 		}
 		return access.TokenFileIn(config.Host.Root), nil
 	}

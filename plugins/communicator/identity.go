@@ -54,7 +54,7 @@ func identifyOverTCP(config *tls.Config) identifier {
 			return raw, client, nil
 		}
 		conn := tls.Server(raw, config)
-		if err := conn.HandshakeContext(context.Background()); err != nil { //nolint:contextcheck // gRPC has set a deadline on the connection
+		if err := conn.HandshakeContext(context.Background()); err != nil { // gRPC has set a deadline on the connection
 			return nil, access.Client{}, err
 		}
 		if state := conn.ConnectionState(); len(state.VerifiedChains) > 0 {
