@@ -52,15 +52,17 @@ func jump() int64 {
 }
 `
 
-// newClock builds a host whose time.Now adds what the clock was set by.
+// newClock builds a host whose time.Now adds what the clock was set by. Go lets nothing
+// below its module cache be replaced, and may itself have been fetched into that: so it is
+// called by another path.
 func newClock(t *testing.T) *clock {
 	t.Helper()
 	dir := t.TempDir()
 	c := &clock{t: t, path: filepath.Join(dir, "clock"), program: filepath.Join(dir, "dormouse")}
 	c.set(0)
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	must(t, err)
-	std := filepath.Join(strings.TrimSpace(string(root)), "src", "time")
+	root := filepath.Join(dir, "goroot")
+	must(t, os.Symlink(goEnv(t, "GOROOT"), root))
+	std := filepath.Join(root, "src", "time")
 	const before = "sec, nsec, mono := runtimeNow()\n"
 	source := string(read(t, filepath.Join(std, "time.go")))
 	if strings.Count(source, before) != 1 {
@@ -74,12 +76,20 @@ func newClock(t *testing.T) *clock {
 	}})
 	must(t, err)
 	write(t, filepath.Join(dir, "overlay.json"), overlay)
-	cmd := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", c.program, "dormouse/cmd/dormouse")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command(filepath.Join(root, "bin", "go"), "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", c.program, "dormouse/cmd/dormouse")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOROOT="+root, "GOTOOLCHAIN=local")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build: %v\n%s", err, out)
 	}
 	return c
+}
+
+// goEnv returns what `go env` says of a variable.
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	value, err := exec.Command("go", "env", name).Output()
+	must(t, err)
+	return strings.TrimSpace(string(value))
 }
 
 // set sets the clock by so much from the machine's.
