@@ -156,18 +156,33 @@ func TestStartsWarm(t *testing.T) {
 	})
 }
 
-// TestObstacle gives Node something that CRIU has no image of, and wants to be
-// told what.
+// TestObstacle gives each example something that CRIU has no image of, and wants to be
+// told what. It is a file that any version of either language can hold open; a ring of
+// io_uring, for one, only some versions of Node can.
 func TestObstacle(t *testing.T) {
-	h := sdktest.Start(t, sdktest.Options{Executable: node.program(t), Environment: map[string]string{"UV_USE_IO_URING": "1"}})
-	err := h.HibernateRefused()
-	if !errors.Is(err, hibernate.ErrObstacle) || !strings.Contains(err.Error(), "UV_USE_IO_URING=0") {
-		t.Errorf("got %v", err)
+	dir := t.TempDir()
+	preload := filepath.Join(dir, "preload.js")
+	for path, source := range map[string]string{
+		preload:                                "require('fs').openSync('/proc/self/status')\n",
+		filepath.Join(dir, "sitecustomize.py"): "held = open('/proc/self/status')\n",
+	} {
+		if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	var got counted
-	if err := h.Call("increment", nil, &got); err != nil || got.Value != 1 {
-		t.Errorf("after that, got %+v, %v", got, err)
-	}
+	environment := map[string]string{"NODE_OPTIONS": "--require=" + preload, "PYTHONPATH": dir}
+	each(t, func(t *testing.T, program string) {
+		t.Helper()
+		h := sdktest.Start(t, sdktest.Options{Executable: program, Environment: environment})
+		err := h.HibernateRefused()
+		if !errors.Is(err, hibernate.ErrObstacle) || !strings.Contains(err.Error(), "/status") {
+			t.Errorf("got %v", err)
+		}
+		var got counted
+		if err := h.Call("increment", nil, &got); err != nil || got.Value != 1 {
+			t.Errorf("after that, got %+v, %v", got, err)
+		}
+	})
 }
 
 // TestVerify takes each example through `dormouse plugin verify`.
