@@ -6,36 +6,47 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 # A machine without a usable Go gets one here from `make setup`; elsewhere the
-# directory does not exist. A Go older than go.mod asks for fetches the newer
-# one by itself, unless the environment forbids it.
-export PATH := /usr/local/lib/dormouse/go/bin:$(PATH)
+# directory does not exist. What that Go fetches and keeps stays in the checkout. A Go
+# older than go.mod asks for fetches the newer one by itself, unless the environment
+# forbids it.
+SETUP_GO = /usr/local/lib/dormouse/go
+export PATH := $(SETUP_GO)/bin:$(PATH)
 export GOTOOLCHAIN ?= auto
+export GOMODCACHE ?= $(call with_setup_go,$(CURDIR)/.cache/modules)
+export GOCACHE ?= $(call with_setup_go,$(CURDIR)/.cache/go-build)
+export GOFLAGS ?= $(call with_setup_go,-modcacherw)
+with_setup_go = $(shell [ ! -e $(SETUP_GO) ] || echo $(1))
 
 # How long `make fuzz` spends on each target.
 export FUZZTIME ?= 20s
 
-VERSION = $(shell git describe --always --dirty 2>/dev/null || echo dev)
+# More for `make test` to hand to go test, as in make test TESTFLAGS=-v.
+TESTFLAGS ?=
 
-# The version is in the ldflags; asking git a second time would only fail in
-# checkouts that belong to another user.
-STATIC = CGO_ENABLED=0 go build -trimpath -buildvcs=false
-
-.PHONY: help setup build run demo test check lint e2e bench fuzz proto hooks
+.PHONY: help setup setup-test uninstall build run demo test check lint e2e bench fuzz proto hooks
 
 ## help    this list
 help:
 	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
 
-## setup   install what is missing: Go, gcc, a CRIU that works on this kernel
-##         (as root on Debian; a second run only checks)
+## setup   install what building and running want: Go, a CRIU that works on this
+##         kernel (as root on Debian; a second run only checks)
 setup:
 	@.ci/setup
+
+## setup-test  install what only the tests want: gcc, Python, Node, e2fsprogs,
+##         systemd-container
+setup-test:
+	@.ci/setup-test
+
+## uninstall  remove what those two put outside the checkout
+uninstall:
+	@.ci/uninstall
 
 ## build   compile bin/dormouse and the example plugins in bin/plugins,
 ##         all static
 build:
-	$(STATIC) -ldflags '-X main.version=$(VERSION)' -o bin/dormouse ./cmd/dormouse
-	$(STATIC) -o bin/plugins/ ./plugins/examples/echo ./plugins/examples/counter
+	@.ci/build
 
 ## run     serve the sample configuration from this checkout; state in .run,
 ##         Ctrl-C ends it
@@ -48,8 +59,8 @@ demo: setup build
 
 ## test    every test, with the race detector; DORMOUSE_REQUIRE_CRIU=1 makes
 ##         a missing CRIU a failure instead of a skip
-test: setup build
-	CGO_ENABLED=1 go test -race ./...
+test: setup-test setup build
+	@CGO_ENABLED=1 .ci/step 'testing, the first time after minutes of compiling' go test -race $(TESTFLAGS) ./...
 
 ## check   the quick loop while writing: vet, build, short tests without race
 check: build
@@ -62,8 +73,9 @@ lint: setup
 
 ## e2e     only the tests with real hosts, plugins and checkpoints, never from
 ##         Go's cache; every fault at every point, every cycle
-e2e: setup build
-	DORMOUSE_FAULTS=all CGO_ENABLED=1 go test -race -count=1 -timeout 30m ./cmd/... ./hibernate/criu ./plugins/sdk/sdktest ./shell/process ./test/...
+e2e: setup-test setup build
+	@DORMOUSE_FAULTS=all CGO_ENABLED=1 .ci/step 'testing with real hosts' \
+		go test -race -count=1 -timeout 30m ./cmd/... ./hibernate/criu ./plugins/sdk/sdktest ./shell/process ./test/...
 
 ## bench   measure hibernation, wake and calls on this machine
 bench: setup build
@@ -74,7 +86,7 @@ fuzz: setup
 	@.ci/fuzz
 
 ## proto   generate Go from every .proto, and the small C programs' objects
-proto: setup
+proto: setup-test setup
 	@.ci/proto
 
 ## hooks   make git check format and vet before each commit
