@@ -23,7 +23,7 @@ export FUZZTIME ?= 20s
 # More for `make test` to hand to go test, as in make test TESTFLAGS=-v.
 TESTFLAGS ?=
 
-.PHONY: help setup setup-test uninstall build run demo test check lint e2e bench fuzz proto hooks
+.PHONY: help setup setup-test uninstall build run demo test check lint e2e bench fuzz fresh proto hooks
 
 ## help    this list
 help:
@@ -84,6 +84,12 @@ bench: setup build
 ## fuzz    run each fuzz target for FUZZTIME (20s)
 fuzz: setup
 	@.ci/fuzz
+
+## fresh   make run and make test of the last commit, each as the first command on
+##         a fresh Debian 12 and 13 (as root; an hour on two cores); FRESH="trixie
+##         run" does only that
+fresh:
+	@.ci/fresh $(FRESH)
 
 ## proto   generate Go from every .proto, and the small C programs' objects
 proto: setup-test setup
