@@ -68,7 +68,11 @@ func explanationText(e dialect.Explanation) string {
 	case e.Cold != "":
 		rows.addRow("  next start", "cold: "+joinLinesBySemicolon(e.Cold))
 	}
-	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, errorCell(e.Why), rows.alignedText(0))
+	why := errorCell(e.Why)
+	if e.Why == "" {
+		why = "it is " + string(e.State) + "; the host tells the reasons only to users with the role operate"
+	}
+	return fmt.Sprintf("%s: %s.\n%s", e.Callsign, why, rows.alignedText(0))
 }
 
 // hibernationOutlookText returns the rest of a sentence that begins with "a hibernation":

@@ -40,7 +40,7 @@ func (a *Audit) LogRefusal(r *Refusal) {
 		return
 	}
 	a.line(a.log.Warn(), r.Client, []Target{r.Target}).Str("result", "refused").
-		Stringer("needed", r.Needed).Stringer("has", r.Has).Int("suppressed", suppressed).Msg("a client was refused")
+		Stringer("needed", r.Needed).Stringer("has", r.Has).Func(countSuppressed(suppressed)).Msg("a client was refused")
 }
 
 // LogRejected logs why a request from the address was rejected before it named a method.
@@ -51,7 +51,16 @@ func (a *Audit) LogRejected(address, why string) {
 		return
 	}
 	a.log.Warn().Str("audit", a.front).Str("from", address).Str("result", "refused").
-		Str("reason", why).Int("suppressed", suppressed).Msg("a client was refused")
+		Str("reason", why).Func(countSuppressed(suppressed)).Msg("a client was refused")
+}
+
+// countSuppressed adds to a line how many lines before it were not logged, unless none.
+func countSuppressed(n int) func(*zerolog.Event) {
+	return func(e *zerolog.Event) {
+		if n > 0 {
+			e.Int("suppressed", n)
+		}
+	}
 }
 
 // line adds the client and the targets to a log line. All targets have the same method.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc/credentials"
@@ -18,6 +19,7 @@ import (
 type connectionList struct {
 	maxConnections int
 	log            zerolog.Logger
+	refusals       zerolog.Logger // for what any client can cause; it drops most lines of many
 	identify       identifier
 
 	mu          sync.Mutex
@@ -29,7 +31,10 @@ var _ credentials.TransportCredentials = (*connectionList)(nil)
 // newConnectionList returns an empty list for at most maxConnections connections, whose
 // clients identify finds out.
 func newConnectionList(maxConnections int, log zerolog.Logger, identify identifier) *connectionList {
-	return &connectionList{maxConnections: maxConnections, log: log, identify: identify, connections: make(map[*connection]net.Conn)}
+	return &connectionList{
+		maxConnections: maxConnections, log: log, refusals: log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second}),
+		identify: identify, connections: make(map[*connection]net.Conn),
+	}
 }
 
 // connection is one client's connection and the calls on it that are under way.
@@ -52,7 +57,7 @@ func (*connection) AuthType() string { return "dormouse" }
 func (p *connectionList) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, c, err := p.addIfAllowed(raw)
 	if err != nil {
-		p.log.Warn().Err(err).Msg("refused a native connection")
+		p.refusals.Warn().Err(err).Msg("refused a native connection")
 		return nil, nil, errors.Join(err, raw.Close())
 	}
 	return &listedConn{conn, sync.OnceFunc(func() { p.remove(c) })}, c, nil
