@@ -38,7 +38,7 @@ func (s *Supervisor) publishSources() (orphaned []string) {
 		all[callsign] = CloneSource{Of: c.Of, Gone: !there, Own: d.ownKeys(c)}
 		if !there && !before[callsign].Gone {
 			orphaned = append(orphaned, callsign)
-			s.log.Warn().Str("callsign", callsign).Str("of", c.Of).Msg("the source of this clone is gone, the clone keeps its last configuration")
+			s.log.Warn().Str("callsign", callsign).Str("of", c.Of).AnErr("because", s.WhyMissing(c.Of)).Msg("the source of this clone is gone, the clone keeps its last configuration")
 		}
 	}
 	d.sources.Store(&all)

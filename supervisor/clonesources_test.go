@@ -198,6 +198,30 @@ func TestCloneOfAGoneSource(t *testing.T) {
 	})
 }
 
+// A clone whose source is missing because its file was left out says that.
+func TestCloneOfAMissingSource(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	a := withTable("A", map[string]any{"n": int64(1)})
+	runWith(t, nil, filesOf(path, a), func(r *rig) {
+		r.closing()
+		r.must(r.Clone(r.Context(), "A", "B"))
+	})
+	leftOut := func(o *Options) {
+		filesOf(path)(o)
+		o.LeftOut = configs.LeftOutFiles{{Path: "bad.toml", Callsigns: []string{"A"}, IsComplete: true}}
+	}
+	runWith(t, nil, leftOut, func(r *rig) {
+		r.closing()
+		r.expectTables(`B {"n":1}`)
+		if why := r.ExplainBriefly("B"); !strings.Contains(why, "last one of A, which is gone: the file that defines it could not be used") {
+			t.Errorf("explained as %q", why)
+		}
+		a.Configuration = map[string]any{"n": int64(2)}
+		r.reload(map[string]configs.Plugin{"A": a}, "A: added", "B: reconfigured, its configuration differs")
+		r.expectSource("B", CloneSource{Of: "A"})
+	})
+}
+
 // A clone does not follow an instance that got the callsign of its destroyed source, and
 // clones never follow each other in a circle.
 func TestCloneOfADestroyedSource(t *testing.T) {

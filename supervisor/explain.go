@@ -63,6 +63,9 @@ func (s *Supervisor) explainWithNotes(sh *shell.Shell) policy.Explanation {
 	}
 	if source, _ := s.CloneSource(sh.Callsign()); source.Gone {
 		e.Why += ". Its configuration is the last one of " + source.Of + ", which is gone"
+		if why := s.WhyMissing(source.Of); why != nil {
+			e.Why += ": " + why.Error()
+		}
 	}
 	return e
 }

@@ -107,6 +107,16 @@ func TestMisreadCallsignsInFiles(t *testing.T) {
 	rewrite(t, dropIn, "\n\n\n"+bad)
 	h.dormouse(t, "reload").expect(t, exitFailed, "!"+why)
 	h.dormouse(t, "plugin", "show", "Counter.1").expect(t, exitFailed)
+	h.end(t)
+
+	// A start goes on without the drop-in; without the main file it does not.
+	h = startCommand(t, t.TempDir(), command(t.Context(), nil, cmd.Args[1:]...))
+	h.wait(t, "ready")
+	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Counter", dropIn+":6")
+	h.dormouse(t, "plugin", "show", "Counter.1").expect(t, exitFailed, "!there is no instance")
+	h.end(t)
+	rewrite(t, configOf(cmd.Args), good+bad)
+	dormouse(t, nil, cmd.Args[1:]...).expect(t, exitFailed, "!"+why)
 }
 
 // A clone follows its source through reloads and restarts of the host, and when the source
