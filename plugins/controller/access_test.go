@@ -30,6 +30,7 @@ var neededRoles = map[string]access.Role{
 	"register": access.Read, "unregister": access.Read, // for events of the Controller
 	"Plain.register": access.Call, "Plain.unregister": access.Call, "Inside.register": access.Read, "Inside.unregister": access.Read,
 	"Auto.statecontrol::state": access.Read, "Auto.statecontrol::request": access.Operate,
+	"Auto.state": access.Read, "Auto.state=": access.Operate,
 	"Plain.exists": access.Read, "Plain.versions": access.Read, "Plain.rpc.discover": access.Read,
 	"Plain.echo": access.Call, "Plain.nosuchmethod": access.Call, "Inside.echo": access.Operate, "Inside.unlisted": access.None,
 }
@@ -45,7 +46,7 @@ func paramsOf(method string) string {
 		return `{"event":"statechange","id":"x"}`
 	case "exists":
 		return `{"method":"echo"}`
-	case "persist", "restore", "storeconfig":
+	case "persist", "restore", "storeconfig", "configuration", "state":
 		return ``
 	case "statecontrol::request":
 		return `{"command":"neither"}`

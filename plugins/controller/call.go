@@ -149,8 +149,9 @@ func (f *Front) countAndCallMethod(ctx context.Context, from caller, r jsonrpc.R
 	}
 	f.callCounts.increment(sh.Callsign())
 	c := shell.Call{Method: d.Method, Index: d.Index, Params: r.Params}
-	if m, ok := f.findCommonMethod(sh, d.Method); ok {
-		return m.checkAccessAndServe(ctx, request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params})
+	toHost := request{front: f, from: from, shell: sh, index: c.Index, raw: c.Params}
+	if m, ok := toHost.findCommonMethod(ctx, d.Method); ok {
+		return m.checkAccessAndServe(ctx, toHost)
 	}
 	if sh.Callsign() == configs.ControllerCallsign {
 		return f.callController(ctx, from, c)
@@ -171,11 +172,11 @@ func (f *Front) checkAccessAndCallInstance(ctx context.Context, from caller, sh 
 }
 
 // findCommonMethod returns the method of that name that the host itself serves for
-// every instance. It returns false if there is none, or it is not offered for this
-// instance.
-func (f *Front) findCommonMethod(sh *shell.Shell, name string) (_ *method, offered bool) {
-	m, ok := f.common[name]
-	if ok && m.offeredFor != nil && !m.offeredFor(sh) {
+// every instance. It returns false if there is none, or it is not offered for the
+// request's instance.
+func (r request) findCommonMethod(ctx context.Context, name string) (_ *method, offered bool) {
+	m, ok := r.front.common[name]
+	if ok && m.offeredFor != nil && !m.offeredFor(ctx, r) {
 		return nil, false
 	}
 	return m, ok

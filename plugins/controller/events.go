@@ -63,6 +63,9 @@ func (f *Front) publishStateChangeIfAnnounced(t shell.Transition) {
 // reaches of the former only those that registered with that index. An event whose
 // parameters are not JSON is logged and dropped.
 func (f *Front) Notification(callsign string, n shell.Notification) {
+	if n.Event == stateChange.event {
+		f.snapshots.noteOwnStateChange(callsign)
+	}
 	t := topic{callsign, n.Event}
 	if !f.events.hasSubscribers(t) && !f.events.hasSubscribers(allEvents) {
 		return
@@ -121,7 +124,9 @@ func marshalStateControlChange(callsign string, to statecontrol.State) json.RawM
 }
 
 // publishStateControlChange sends that a plugin was suspended or resumed, as an event
-// of the Controller and as one of the plugin. Subscribers of all events get neither.
+// of the Controller and as one of the plugin, in R4 also as the plugin's statechange
+// unless the plugin sends events of that name itself. Subscribers of all events get none.
+// The caller holds the lock of the snapshots.
 func (f *Front) publishStateControlChange(t shell.Transition) {
 	if t.Control != statecontrol.Suspended && t.Control != statecontrol.Resumed {
 		return
@@ -131,6 +136,19 @@ func (f *Front) publishStateControlChange(t shell.Transition) {
 	f.events.queueForSubscribers(topic{t.Callsign, controlChanged}, func(s subscription) (json.RawMessage, bool) {
 		return alone, s.index == ""
 	})
+	if f.snapshots.byCallsign[t.Callsign].ownStateChange {
+		return
+	}
+	suspended := jsonrpc.MustMarshal(suspendedParams{t.Control == statecontrol.Suspended})
+	f.events.queueForSubscribers(topic{t.Callsign, stateChange.event}, func(s subscription) (json.RawMessage, bool) {
+		return suspended, s.index == "" && s.socket.from.dialect.HasStateProperty()
+	})
+}
+
+// suspendedParams is the parameters of a plugin's own event statechange, which clients of
+// Thunder up to R4 get.
+type suspendedParams struct {
+	Suspended bool `json:"suspended"`
 }
 
 // publishAllEvent sends an event of any callsign as the event all to the subscribers

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -164,6 +165,31 @@ func TestStateControlEvents(t *testing.T) {
 	c.expect(`{"jsonrpc":"2.0","method":"c.statecontrol::statechanged","params":{"state":"Suspended"}}`, done)
 	h.dial(t, "/jsonrpc").must("Controller.1.resume", `{"callsign":"Auto"}`)
 	c.expect(`{"jsonrpc":"2.0","method":"c.statecontrol::statechanged","params":{"state":"Resumed"}}`)
+}
+
+// In R4 a plugin with state control has an event statechange as well, unless it sends one
+// itself.
+func TestStateEventOfR4(t *testing.T) {
+	h := newHost(t, setup{})
+	old, recent := h.dial(t, "/jsonrpc/Auto?dialect=r4"), h.dial(t, "/jsonrpc/Auto?dialect=r5")
+	for _, c := range []*client{old, recent} {
+		c.must("register", `{"event":"statechange","id":"c"}`)
+		c.must("register@x", `{"event":"statechange","id":"c"}`)
+	}
+	old.send(call("state", `"suspended"`))
+	old.expect(`{"jsonrpc":"2.0","method":"c.statechange","params":{"suspended":true}}`, done)
+	old.send(call("state", `"suspended"`))
+	old.expect(done)
+	recent.send(call("statecontrol::request", `{"command":"Resume"}`))
+	recent.expect(done)
+	old.expect(`{"jsonrpc":"2.0","method":"c.statechange","params":{"suspended":false}}`)
+
+	h.Notification("Auto", shell.Notification{Event: "statechange", Params: json.RawMessage(`{"own":1}`)})
+	for _, c := range []*client{old, recent} {
+		c.expect(`{"jsonrpc":"2.0","method":"c.statechange","params":{"own":1}}`, `{"jsonrpc":"2.0","method":"c.statechange@x","params":{"own":1}}`)
+	}
+	old.send(call("state", `"suspended"`))
+	old.expect(done)
 }
 
 // Which transitions are news, and as what.

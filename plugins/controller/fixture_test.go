@@ -125,6 +125,7 @@ func fakePlugins() []*fakePlugin {
 	awake := plugin("NoEngine", configs.StartActivated, true)
 	no := false
 	awake.config.Resume = &no
+	awake.HasMethod = func(method string) bool { return method == "echo" || method == stateProperty }
 	awake.Fail(shelltest.Hibernate, fmt.Errorf("%w: install criu", shell.ErrNotSupported))
 	dotted := plugin("org.test.Dotted", configs.StartActivated, false)
 	dotted.config.Configuration = map[string]any{"tuner": 1}
@@ -192,6 +193,10 @@ func (p *fakePlugin) call(ctx context.Context, c shell.Call) (json.RawMessage, e
 	switch c.Method {
 	case "echo", "org::echo":
 		return c.Params, nil
+	case stateProperty:
+		if p.HasMethod(stateProperty) {
+			return c.Params, nil
+		}
 	case "index":
 		return json.Marshal(c.Index)
 	case "fail":

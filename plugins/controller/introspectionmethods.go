@@ -48,7 +48,7 @@ func serveExists(ctx context.Context, r request) (any, error) {
 			return nil, thunder.NewError(thunder.ParseFailure, errors.New("params are neither an object nor the name of a method"))
 		}
 	}
-	exists, err := r.front.hasMethod(ctx, r.shell, name)
+	exists, err := r.hasMethod(ctx, name)
 	switch {
 	case err != nil:
 		return nil, thunder.WithCallNumber(err)
@@ -63,19 +63,19 @@ func serveExists(ctx context.Context, r request) (any, error) {
 // hasMethod reports whether the instance has the method: one that the host serves for
 // it, or one of the plugin's own. The methods of state control count only while the
 // instance is active.
-func (f *Front) hasMethod(ctx context.Context, sh *shell.Shell, name string) (bool, error) {
-	m, shared := f.findCommonMethod(sh, name)
+func (r request) hasMethod(ctx context.Context, name string) (bool, error) {
+	m, shared := r.findCommonMethod(ctx, name)
 	switch {
 	case name == "":
 		return false, nil
-	case shared && (m.offeredFor == nil || sh.State() == shell.Activated):
+	case shared && (m.offeredFor == nil || r.shell.State() == shell.Activated):
 		return true, nil
 	}
-	if sh.Callsign() == configs.ControllerCallsign {
-		_, own := f.methods[name]
+	if r.shell.Callsign() == configs.ControllerCallsign {
+		_, own := r.front.methods[name]
 		return own, nil
 	}
-	return sh.Exists(ctx, name)
+	return r.shell.Exists(ctx, name)
 }
 
 // interfaceVersion is the version of one of Thunder's interfaces.

@@ -44,9 +44,10 @@ type method struct {
 	// missingParam is the number of the error if the caller left out a required
 	// parameter.
 	missingParam thunder.ErrorNumber
-	// offeredFor reports whether the host serves the method for an instance; if not, a
-	// call of the name goes on to the instance itself. nil: for every instance.
-	offeredFor func(*shell.Shell) bool
+	// offeredFor reports whether the host serves the method for the request's instance
+	// and dialect; if not, a call of the name goes on to the instance itself. nil: for
+	// every instance.
+	offeredFor func(context.Context, request) bool
 	serve      func(context.Context, request) (any, error)
 }
 

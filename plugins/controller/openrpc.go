@@ -48,7 +48,7 @@ type (
 
 // serveDiscover answers with the OpenRPC document of the methods that the host itself
 // serves for the instance.
-func serveDiscover(_ context.Context, r request) (any, error) {
+func serveDiscover(ctx context.Context, r request) (any, error) {
 	callsign := r.shell.Callsign()
 	table := commonMethods()
 	if callsign == configs.ControllerCallsign {
@@ -63,7 +63,7 @@ func serveDiscover(_ context.Context, r request) (any, error) {
 		},
 	}
 	for _, m := range table {
-		if m.offeredFor != nil && !m.offeredFor(r.shell) {
+		if m.offeredFor != nil && !m.offeredFor(ctx, r) {
 			continue
 		}
 		for _, name := range append([]string{m.name}, m.aliases...) {

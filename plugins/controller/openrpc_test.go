@@ -31,7 +31,7 @@ func TestDiscover(t *testing.T) {
 	if diff := cmp.Diff(want, names("Plain")); diff != "" {
 		t.Errorf("of a plugin (-want +got):\n%s", diff)
 	}
-	want = []string{"Auto.1.register", "Auto.1.unregister", "Auto.1.exists", "Auto.1.versions", "Auto.1.rpc.discover", "Auto.1.statecontrol::state", "Auto.1.statecontrol::request"}
+	want = []string{"Auto.1.register", "Auto.1.unregister", "Auto.1.exists", "Auto.1.versions", "Auto.1.rpc.discover", "Auto.1.statecontrol::state", "Auto.1.statecontrol::request", "Auto.1.state"}
 	if diff := cmp.Diff(want, names("Auto")); diff != "" {
 		t.Errorf("of a plugin with state control (-want +got):\n%s", diff)
 	}

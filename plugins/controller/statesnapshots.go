@@ -24,6 +24,20 @@ type stateSnapshot struct {
 	active  bool
 	reason  shell.Reason
 	control statecontrol.State
+	// ownStateChange is set once the plugin itself has sent an event statechange.
+	ownStateChange bool
+}
+
+// noteOwnStateChange records that the plugin itself sends events statechange.
+func (s *stateSnapshots) noteOwnStateChange(callsign string) {
+	s.Lock()
+	defer s.Unlock()
+	if s.byCallsign == nil {
+		s.byCallsign = make(map[string]stateSnapshot)
+	}
+	now := s.byCallsign[callsign]
+	now.ownStateChange = true
+	s.byCallsign[callsign] = now
 }
 
 // recordOrForget records the state after a transition; a destroyed instance is forgotten. An

@@ -30,6 +30,9 @@ type Dialect interface {
 	// SnapshotsOnRegister reports whether a client that registers for changes of
 	// state is sent the present state of the active instances at once.
 	SnapshotsOnRegister() bool
+	// HasStateProperty reports whether each plugin with state control has the property
+	// state, and an event statechange of its own.
+	HasStateProperty() bool
 	// StatusInList returns the JSON value of an instance in a list.
 	StatusInList(r Record) any
 	// StatusByCallsign returns the JSON value of an instance that was asked for by name.

@@ -25,6 +25,9 @@ func (R4) AllowsVersionInCallsign() bool { return true }
 // SnapshotsOnRegister returns false.
 func (R4) SnapshotsOnRegister() bool { return false }
 
+// HasStateProperty returns true: many plugins of Thunder up to R4 have it.
+func (R4) HasStateProperty() bool { return true }
+
 // R4Record is an instance as R4 writes it, in its order.
 type R4Record struct {
 	Callsign          string          `json:"callsign"`

@@ -25,6 +25,9 @@ func (R5) AllowsVersionInCallsign() bool { return false }
 // SnapshotsOnRegister returns true.
 func (R5) SnapshotsOnRegister() bool { return true }
 
+// HasStateProperty returns false: statecontrol::state took its place.
+func (R5) HasStateProperty() bool { return false }
+
 // R5Record is an instance as R5 writes it, in its order.
 type R5Record struct {
 	Callsign          string          `json:"callsign"`
