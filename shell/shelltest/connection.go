@@ -54,6 +54,9 @@ func (s *stream) SendMsg(any) error { return errors.Join(s.ctx.Err(), s.exitErro
 // Header returns no metadata. It fails once the context or the plugin's process has ended.
 func (s *stream) Header() (metadata.MD, error) { return nil, errors.Join(s.ctx.Err(), s.exitError()) }
 
+// Trailer returns no metadata.
+func (s *stream) Trailer() metadata.MD { return nil }
+
 // RecvMsg waits for the end of the stream: it returns io.EOF after CloseSend, and a gRPC
 // status when the context ends. A test that wants a message passes true for m; RecvMsg then
 // returns nil at once.
