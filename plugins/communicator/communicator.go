@@ -21,6 +21,7 @@ import (
 	"dormouse/configs"
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
+	"dormouse/plugins/peer"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol/statecontrolpb"
@@ -28,12 +29,17 @@ import (
 )
 
 // Limits of what clients and plugins may use at once.
+var (
+	nativeLimits = peer.Limits{All: 256, Share: 128, Reserve: 16, IdleAfter: time.Minute} // connections to one socket
+	nativeCalls  = peer.Limits{All: 4096, Share: 2048, Reserve: 512}                      // calls of native clients
+	pluginLimits = peer.Limits{All: 16, Share: 16}                                        // connections of one plugin
+)
+
+// Limits of one connection.
 const (
-	maxClients        = 128       // connections of native clients
-	maxOwnConnections = 16        // connections of one plugin
-	maxStreams        = 256       // calls on one connection
-	streamWindow      = 256 << 10 // unread bytes of one call
-	connectionWindow  = 1 << 20   // unread bytes on one connection
+	maxStreams       = 256       // calls on one connection
+	streamWindow     = 256 << 10 // unread bytes of one call
+	connectionWindow = 1 << 20   // unread bytes on one connection
 
 	// maxReceived is the size in bytes of the largest message that the host itself refuses,
 	// with Thunder's number. gRPC cuts larger ones off without a number.
@@ -67,8 +73,10 @@ type Communicator struct {
 	Options
 	audit         *access.Audit
 	natives       []*NativeServer // the first serves the unix socket
-	stopListening func()          // to the supervisor
-	stopGuarding  func()          // ends to listen for changes of access
+	callLimits    peer.Limits
+	callPlaces    peer.Places // of calls of native clients
+	stopListening func()      // to the supervisor
+	stopGuarding  func()      // ends to listen for changes of access
 
 	transitions watchers[shell.Transition]
 	subsystems  watchers[[]supervisor.Subsystem]
@@ -88,9 +96,9 @@ func New(o Options, group Group) *Communicator {
 	if o.Access == nil {
 		o.Access = access.NewGuard(access.Rules{})
 	}
-	c := &Communicator{Options: o, audit: access.NewAudit(o.Access, o.Log, "grpc")}
+	c := &Communicator{Options: o, callLimits: nativeCalls, audit: access.NewAudit(o.Access, o.Log, "grpc")}
 	c.events.size = eventReport.size
-	c.addNativeServer(identifyNative(group))
+	c.addNativeServer(identifyNative(group), nil)
 	c.stopListening = o.Supervisor.Listen(supervisorListener{c})
 	c.stopGuarding = o.Access.Listen(func() {
 		for _, n := range c.natives {
@@ -110,12 +118,13 @@ type NativeServer struct {
 // certificate unless they are local users. Connections are encrypted if config is not
 // nil. It must be called before anything is served.
 func (c *Communicator) AddTCPServer(config *tls.Config) *NativeServer {
-	return c.addNativeServer(identifyOverTCP(config))
+	return c.addNativeServer(identifyOverTCP, config)
 }
 
-// addNativeServer adds a server for native clients that identify finds out.
-func (c *Communicator) addNativeServer(identify identifier) *NativeServer {
-	n := &NativeServer{connections: newConnectionList(maxClients, c.Log, identify)}
+// addNativeServer adds a server for native clients that identify finds out. Connections are
+// encrypted if config is not nil.
+func (c *Communicator) addNativeServer(identify identifier, config *tls.Config) *NativeServer {
+	n := &NativeServer{connections: newConnectionList(nativeLimits, c.Log, identify, config)}
 	n.server = c.newServer(&endpoint{Communicator: c}, n.connections)
 	c.natives = append(c.natives, n)
 	return n
@@ -137,7 +146,7 @@ func (n *NativeServer) Serve(l net.Listener) error {
 // is its plugin's. stop closes l and all connections. It does not wait for running
 // calls, one of which may itself wait for the caller of stop.
 func (c *Communicator) ServeInstance(callsign string, l net.Listener) (stop func()) {
-	p := newConnectionList(maxOwnConnections, c.Log.With().Str("callsign", callsign).Logger(), identifyPlugin(callsign))
+	p := newConnectionList(pluginLimits, c.Log.With().Str("callsign", callsign).Logger(), identifyPlugin(callsign), nil)
 	s := c.newServer(&endpoint{Communicator: c, ownCallsign: callsign}, p)
 	served := make(chan struct{})
 	go func() {
@@ -207,6 +216,7 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(e.ownCallsign == ""),
+		grpc.InTapHandle(c.takeCallPlace),
 	)
 	guarded := guardedRegistrar{numberedRegistrar{s}, e}
 	shellpb.RegisterShellServer(guarded, shellService{endpoint: e})

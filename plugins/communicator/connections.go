@@ -2,8 +2,8 @@ package communicator
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -12,15 +12,18 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"dormouse/plugins/access"
+	"dormouse/plugins/peer"
 )
 
 // connectionList accepts or refuses the connections to one socket, and lists those that
 // are open. gRPC uses it as transport credentials.
 type connectionList struct {
-	maxConnections int
-	log            zerolog.Logger
-	refusals       zerolog.Logger // for what any client can cause; it drops most lines of many
-	identify       identifier
+	limits   peer.Limits
+	places   peer.Places
+	log      zerolog.Logger
+	refusals zerolog.Logger // for what any client can cause; it drops most lines of many
+	identify identifier
+	tls      *tls.Config // nil if connections are not encrypted
 
 	mu          sync.Mutex
 	connections map[*connection]net.Conn // nil after closeAllAndRefuseNew
@@ -28,12 +31,13 @@ type connectionList struct {
 
 var _ credentials.TransportCredentials = (*connectionList)(nil)
 
-// newConnectionList returns an empty list for at most maxConnections connections, whose
-// clients identify finds out.
-func newConnectionList(maxConnections int, log zerolog.Logger, identify identifier) *connectionList {
+// newConnectionList returns an empty list for so many connections, whose clients identify
+// finds out. Connections are encrypted if config is not nil.
+func newConnectionList(limits peer.Limits, log zerolog.Logger, identify identifier, config *tls.Config) *connectionList {
 	return &connectionList{
-		maxConnections: maxConnections, log: log, refusals: log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second}),
-		identify: identify, connections: make(map[*connection]net.Conn),
+		limits: limits, log: log, identify: identify, tls: config,
+		refusals:    log.Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Second}),
+		connections: make(map[*connection]net.Conn),
 	}
 }
 
@@ -41,6 +45,7 @@ func newConnectionList(maxConnections int, log zerolog.Logger, identify identifi
 type connection struct {
 	credentials.CommonAuthInfo
 	client access.Client
+	place  *peer.Place
 
 	mu            sync.Mutex
 	callsUnderWay map[calledService]int
@@ -55,38 +60,49 @@ func (*connection) AuthType() string { return "dormouse" }
 // ServerHandshake adds a new connection to the list, or logs why it is refused and
 // closes it.
 func (p *connectionList) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, c, err := p.addIfAllowed(raw)
+	c := &connection{callsUnderWay: make(map[calledService]int)}
+	c.SecurityLevel = credentials.PrivacyAndIntegrity // it is encrypted, or does not leave the machine
+	conn, err := p.identifyAndAdd(c, raw)
 	if err != nil {
-		p.refusals.Warn().Err(err).Msg("refused a native connection")
+		c.place.Free()
+		p.refusals.Warn().Err(err).Stringer("client", c.client).Msg("refused a native connection")
 		return nil, nil, errors.Join(err, raw.Close())
 	}
 	return &listedConn{conn, sync.OnceFunc(func() { p.remove(c) })}, c, nil
 }
 
-// addIfAllowed adds the connection to the list, and returns it as it is to be used. It
-// returns an error if the client is not allowed, the list is full, or
-// closeAllAndRefuseNew was called.
-func (p *connectionList) addIfAllowed(raw net.Conn) (net.Conn, *connection, error) {
-	conn, client, err := p.identify(raw)
-	if err != nil {
-		return nil, nil, err
+// identifyAndAdd finds out which client has connected, gives the connection a place, and
+// adds it to the list. It returns the connection as it is to be used, or an error if the
+// client is not allowed, no place can be had, or closeAllAndRefuseNew was called.
+func (p *connectionList) identifyAndAdd(c *connection, raw net.Conn) (conn net.Conn, err error) {
+	if c.client, err = p.identify(raw); err != nil {
+		return nil, err
 	}
-	c := &connection{client: client, callsUnderWay: make(map[calledService]int)}
-	c.SecurityLevel = credentials.PrivacyAndIntegrity // it is encrypted, or does not leave the machine
+	giveWay := func() { _ = raw.Close() }
+	if c.client.Plugin != "" {
+		giveWay = nil // a plugin uses its connection for as long as it runs
+	}
+	if c.place, err = p.places.Take(p.limits, c.client, giveWay); err != nil {
+		return nil, err
+	}
+	conn = raw
+	if p.tls != nil {
+		if conn, c.client.Certificate, err = encrypt(raw, p.tls); err != nil {
+			return nil, err
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.connections == nil:
-		return nil, nil, errEnding
-	case len(p.connections) >= p.maxConnections:
-		return nil, nil, fmt.Errorf("there are %d connections already", p.maxConnections)
+	if p.connections == nil {
+		return nil, errEnding
 	}
 	p.connections[c] = raw
-	return conn, c, nil
+	return conn, nil
 }
 
 // remove takes a closed connection off the list.
 func (p *connectionList) remove(c *connection) {
+	c.place.Free()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.connections, c)

@@ -5,10 +5,12 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"dormouse/plugins/peer"
 )
 
 func TestConnectionList(t *testing.T) {
-	g := newConnectionList(2, zerolog.Nop(), identifyPlugin("A"))
+	g := newConnectionList(peer.Limits{All: 2, Share: 2}, zerolog.Nop(), identifyPlugin("A"), nil)
 	enter := func() (net.Conn, net.Conn, error) {
 		near, far := net.Pipe()
 		t.Cleanup(func() { _ = far.Close() })
@@ -23,7 +25,7 @@ func TestConnectionList(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, far, err := enter()
-	if err == nil || err.Error() != "there are 2 connections already" {
+	if err == nil || err.Error() != "plugin A has all 2 that one peer may have" {
 		t.Errorf("a third: %v", err)
 	}
 	if _, err := far.Read(make([]byte, 1)); err == nil {
@@ -47,7 +49,7 @@ func TestConnectionList(t *testing.T) {
 		t.Error("one came in that was shut")
 	}
 
-	strict := newConnectionList(2, zerolog.Nop(), identifyNative(Group{}))
+	strict := newConnectionList(nativeLimits, zerolog.Nop(), identifyNative(Group{}), nil)
 	near, other := net.Pipe()
 	defer other.Close()
 	if _, _, err := strict.ServerHandshake(near); err == nil {

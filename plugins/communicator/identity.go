@@ -14,54 +14,51 @@ import (
 	"dormouse/plugins/peer"
 )
 
-// identifier finds out which client is at the other end of a new connection. It returns
-// the connection to use from then on, and an error if the client may not connect.
-type identifier func(raw net.Conn) (net.Conn, access.Client, error)
+// identifier finds out which client is at the other end of a new connection. It returns an
+// error if the client may not connect.
+type identifier func(raw net.Conn) (access.Client, error)
 
 // identifyNative identifies native clients of a unix socket, and lets root, the host's own
 // user and the members of the group connect.
 func identifyNative(group Group) identifier {
-	return func(raw net.Conn) (net.Conn, access.Client, error) {
+	return func(raw net.Conn) (access.Client, error) {
 		process, err := unixsock.PeerOf(raw)
 		if err == nil {
 			err = group.checkMayConnect(process)
 		}
 		if err != nil {
-			return nil, access.Client{}, err
+			return access.Client{}, err
 		}
-		client, err := peer.Identify(raw)
-		return raw, client, err
+		return peer.Identify(raw)
 	}
 }
 
 // identifyPlugin identifies the connections to an instance's own host socket.
 func identifyPlugin(callsign string) identifier {
-	return func(raw net.Conn) (net.Conn, access.Client, error) {
-		return raw, access.Client{Plugin: callsign}, nil
-	}
+	return func(net.Conn) (access.Client, error) { return access.Client{Plugin: callsign}, nil }
 }
 
 // identifyOverTCP identifies clients of a TCP socket: by their user if they are on this
-// machine, and by their certificate if config is not nil, with which the connection is
-// then encrypted.
-func identifyOverTCP(config *tls.Config) identifier {
-	return func(raw net.Conn) (net.Conn, access.Client, error) {
-		client, err := peer.Identify(raw)
-		if err != nil { // it may have a token
-			client.User = nil
-		}
-		if config == nil {
-			return raw, client, nil
-		}
-		conn := tls.Server(raw, config)
-		if err := conn.HandshakeContext(context.Background()); err != nil { // gRPC has set a deadline on the connection
-			return nil, access.Client{}, err
-		}
-		if state := conn.ConnectionState(); len(state.VerifiedChains) > 0 {
-			client.Certificate = state.PeerCertificates[0].Subject.CommonName
-		}
-		return conn, client, nil
+// machine.
+func identifyOverTCP(raw net.Conn) (access.Client, error) {
+	client, err := peer.Identify(raw)
+	if err != nil { // it may have a token
+		client.User = nil
 	}
+	return client, nil
+}
+
+// encrypt returns the connection with TLS, and the common name in the client's
+// certificate, empty if it has shown none.
+func encrypt(raw net.Conn, config *tls.Config) (_ net.Conn, certificate string, err error) {
+	conn := tls.Server(raw, config)
+	if err := conn.HandshakeContext(context.Background()); err != nil { // gRPC has set a deadline on the connection
+		return nil, "", err
+	}
+	if state := conn.ConnectionState(); len(state.VerifiedChains) > 0 {
+		certificate = state.PeerCertificates[0].Subject.CommonName
+	}
+	return conn, certificate, nil
 }
 
 // authorizationKey is the key of the metadata in which a client sends its token, as

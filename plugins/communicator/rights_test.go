@@ -136,7 +136,7 @@ func newGuardedHost(t *testing.T) *guardedHost {
 		Access: access.NewGuard(access.Rules{Rows: rows}),
 		Paths:  func(configs.Plugin) *shellpb.Paths { return &shellpb.Paths{Persistent: "/var/lib/secret"} },
 	}, Group{})
-	h.natives[0].connections.identify = func(raw net.Conn) (net.Conn, access.Client, error) { return raw, *h.client.Load(), nil }
+	h.natives[0].connections.identify = func(net.Conn) (access.Client, error) { return *h.client.Load(), nil }
 	l, err := net.Listen("unix", h.path)
 	if err != nil {
 		t.Fatal(err)

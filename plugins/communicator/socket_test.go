@@ -105,7 +105,7 @@ func TestOtherUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newConnectionList(maxClients, zerolog.Nop(), identifyNative(group))
+	g := newConnectionList(nativeLimits, zerolog.Nop(), identifyNative(group), nil)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {

@@ -206,7 +206,7 @@ func TestStrangersHoldConnections(t *testing.T) {
 	h.expectAnswer(t, 0, "tcp", address, "websocket", upgraded)
 	h.expectAnswer(t, strangerUID+1, "tcp", address, "websocket", upgraded)
 	h.expectAnswer(t, strangerUID, "tcp", address, "websocket", "HTTP/1.1 503 ")
-	h.waitForLog(t, fmt.Sprintf("user 54321 has %d connections already", h.limits.tcp.websockets.Share))
+	h.waitForLog(t, fmt.Sprintf("user 54321 has all %d that one peer may have", h.limits.tcp.websockets.Share))
 }
 
 // While users hold every place with requests, root and the control socket are served.

@@ -11,7 +11,7 @@ import (
 	"dormouse/plugins/access"
 )
 
-// Limits bound how many connections may be open at once.
+// Limits bound how many connections may be open at once, or how many calls under way.
 type Limits struct {
 	// All is the number for all peers together. Share is the number for one peer: a local
 	// user, or the clients at an address of another machine.
@@ -22,7 +22,7 @@ type Limits struct {
 	IdleAfter time.Duration
 }
 
-// Places are the places for connections of one kind. The zero value is ready.
+// Places are the places for connections of one kind, or for calls. The zero value is ready.
 type Places struct {
 	mu     sync.Mutex
 	taken  map[*Place]bool
@@ -43,8 +43,8 @@ type Place struct {
 
 // Take gives a new connection of the client a place. If the client's share or all places
 // are taken, the connection that has been idle for the longest time loses its place, and
-// Take calls its giveWay, which must not wait. Without such a connection Take returns an
-// error that says what is full.
+// Take calls its giveWay, which must not wait; a connection whose giveWay is nil keeps its
+// place. If none can give way, Take returns an error that says what is full.
 func (p *Places) Take(l Limits, client access.Client, giveWay func()) (*Place, error) {
 	one := &Place{places: p, peer: NameOf(client), privileged: client.IsPrivileged(), giveWay: giveWay}
 	one.idleSince.Store(time.Now().UnixNano())
@@ -68,10 +68,10 @@ func (p *Places) add(one *Place, l Limits) (loser *Place, err error) {
 	switch {
 	case p.byPeer[one.peer] >= l.Share:
 		loser = p.longestIdle(l.IdleAfter, func(other *Place) bool { return other.peer == one.peer })
-		err = fmt.Errorf("%s has %d connections already", one.peer, l.Share)
+		err = fmt.Errorf("%s has all %d that one peer may have", one.peer, l.Share)
 	case len(p.taken) >= l.All:
 		loser = p.longestIdle(l.IdleAfter, func(other *Place) bool { return !other.privileged || one.privileged })
-		err = fmt.Errorf("there are %d connections already", l.All)
+		err = fmt.Errorf("all %d are taken", l.All)
 	}
 	if err != nil && loser == nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (p *Places) add(one *Place, l Limits) (loser *Place, err error) {
 func (p *Places) longestIdle(idleAfter time.Duration, mayTake func(*Place) bool) (longest *Place) {
 	before := time.Now().Add(-idleAfter).UnixNano()
 	for one := range p.taken {
-		if since := one.idleSince.Load(); one.uses.Load() == 0 && since <= before && mayTake(one) {
+		if since := one.idleSince.Load(); one.giveWay != nil && one.uses.Load() == 0 && since <= before && mayTake(one) {
 			longest, before = one, since
 		}
 	}

@@ -78,11 +78,11 @@ func TestBusyKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &crowd{limits: Limits{All: 2, Share: 1, Reserve: 1, IdleAfter: time.Minute}}
 		first := c.take(t, "a1", user(54321))
-		if _, err := c.tryTake("a2", user(54321)); err == nil || err.Error() != "user 54321 has 1 connections already" {
+		if _, err := c.tryTake("a2", user(54321)); err == nil || err.Error() != "user 54321 has all 1 that one peer may have" {
 			t.Errorf("beyond the share: %v", err)
 		}
 		second := c.take(t, "b1", user(54322))
-		if _, err := c.tryTake("c1", user(54323)); err == nil || err.Error() != "there are 2 connections already" {
+		if _, err := c.tryTake("c1", user(54323)); err == nil || err.Error() != "all 2 are taken" {
 			t.Errorf("beyond all: %v", err)
 		}
 		c.take(t, "root", user(0))
