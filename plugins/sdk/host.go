@@ -16,7 +16,9 @@ import (
 // Host calls the host and, through it, other plugins. The methods may be called
 // from any goroutine, also in BeforeCheckpoint and AfterRestore. In all of them the
 // callsign "" means the plugin's own instance. When the host refuses a call, the
-// error wraps an *Error with Thunder's number.
+// error wraps an *Error with Thunder's number. Operating and configuring other instances
+// needs a row [[access]] in the host's configuration, and fails with PrivilegedRequest
+// without one.
 //
 // The first call connects to the host. When the plugin is hibernated, the
 // connection is closed after BeforeCheckpoint has returned: running calls end with
@@ -26,7 +28,8 @@ import (
 type Host struct{ conn *hostConn }
 
 // Status returns the present state and the configuration of an instance. It neither
-// waits for an operation nor wakes the plugin.
+// waits for an operation nor wakes the plugin. The configuration, paths and failure of
+// another instance are empty unless the operator lets this plugin operate it.
 func (h *Host) Status(ctx context.Context, callsign string) (Status, error) {
 	answer, err := h.shellClient().Status(shellpb.WithCallsign(ctx, callsign), &shellpb.StatusRequest{})
 	if err != nil {

@@ -241,3 +241,45 @@ func TestDecisions(t *testing.T) {
 		}
 	}
 }
+
+// TestNamedTests finds every test that a page names in a code span, and at least one test in
+// each row of the threats in docs/security.md.
+func TestNamedTests(t *testing.T) {
+	known := make(map[string]bool)
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		code, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(code, -1) {
+			known[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test[A-Z]\\w*)`")
+	for page, text := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			if !known[m[1]] {
+				t.Errorf("%s names the test %s, which does not exist", page, m[1])
+			}
+		}
+	}
+	_, threats, found := strings.Cut(pages(t)["docs/security.md"], "| who | what | what stops it | test |\n| --- | --- | --- | --- |\n")
+	rows := 0
+	for row := range strings.Lines(threats) {
+		if !strings.HasPrefix(row, "|") {
+			break
+		}
+		rows++
+		if !named.MatchString(row) {
+			t.Errorf("docs/security.md names no test for %s", row)
+		}
+	}
+	if !found || rows < 10 {
+		t.Errorf("docs/security.md has %d threats", rows)
+	}
+}
