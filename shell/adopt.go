@@ -16,7 +16,7 @@ func (s *Shell) NeedsAdoption() bool {
 
 // inheritedReason returns why the plugin that an earlier host left was active.
 func (s *Shell) inheritedReason() (why Reason, inherited bool) {
-	if s.process == nil || s.barred != nil {
+	if s.process == nil || s.unstartable != nil {
 		return "", false
 	}
 	return s.process.Inherited()

@@ -13,11 +13,11 @@ const startEvent Event = "start"
 // ExpectStart records that the host is about to start the deactivated instance, by
 // StartIfExpected. Until the instance has started or its start is no longer expected, its
 // calls wait, whatever its key on-call says. It does nothing in any other state, or if the
-// instance is barred.
+// instance is unstartable.
 func (s *Shell) ExpectStart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.startExpected = s.state == Deactivated && !s.closing && s.barred == nil
+	s.startExpected = s.state == Deactivated && !s.closing && s.unstartable == nil
 }
 
 // IsStartExpected reports whether the host is yet to start the instance.

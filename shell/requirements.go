@@ -74,7 +74,7 @@ func (s *Shell) ProbeProgram(ctx context.Context) error {
 		limited, cancel := context.WithCancel(limited)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
-		if s.barred != nil || !s.State().IsDown() {
+		if s.unstartable != nil || !s.State().IsDown() {
 			return nil
 		}
 		return s.probeProgramHoldingTurn(limited)

@@ -33,7 +33,7 @@ type Shell struct {
 	backend            Backend
 	process            Process // the backend, nil for a built-in
 	requirements       Requirements
-	barred             error // why the instance is never activated, nil for no cause
+	unstartable        error // why the instance is never activated, nil for no cause
 	onDismissed        func()
 	onPostMortem       func(why Reason, err error, evidence func() Evidence)
 
@@ -80,9 +80,9 @@ type Options struct {
 	Observer         Observer
 	// Requirements checks when the instance may be active; nil means always.
 	Requirements Requirements
-	// Barred, if not nil, is why the instance must never be activated. The instance is then
+	// Unstartable, if not nil, is why the instance must never be activated. The instance is then
 	// deactivated, with that error in its status, whatever an earlier host left of it.
-	Barred error
+	Unstartable error
 	// Dismissed, if not nil, is called when a deactivation finds the instance deactivated
 	// already. It must not block.
 	Dismissed func()
@@ -104,7 +104,7 @@ func New(o Options) *Shell {
 		log:                o.Log.With().Str("callsign", o.Config.Callsign).Logger(),
 		observer:           o.Observer,
 		requirements:       o.Requirements,
-		barred:             o.Barred,
+		unstartable:        o.Unstartable,
 		onDismissed:        o.Dismissed,
 		onPostMortem:       o.PostMortem,
 		lane:               newLane(o.Config.Callsign),
@@ -125,7 +125,7 @@ func New(o Options) *Shell {
 	s.backend = o.Backend(s.Config, sink{s})
 	s.process, _ = s.backend.(Process)
 	switch {
-	case s.barred != nil:
+	case s.unstartable != nil:
 	case s.process != nil && s.process.Sleep() != nil:
 		s.state = Hibernated
 		s.control = statecontrol.Suspended
@@ -143,8 +143,8 @@ func (s *Shell) Callsign() string { return s.callsign }
 // Config returns the present configuration of the instance.
 func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 
-// Barred returns why the instance is never activated, nil for an instance that may be.
-func (s *Shell) Barred() error { return s.barred }
+// Unstartable returns why the instance is never activated, nil for an instance that may be.
+func (s *Shell) Unstartable() error { return s.unstartable }
 
 // Close makes the shell refuse every operation but Deactivate, gives up an activation that
 // is under way, and returns when no goroutine of the shell runs any more. The instance must
@@ -258,8 +258,8 @@ func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 
 // activateHoldingTurn is Activate for a caller that has the turn.
 func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
-	if s.barred != nil {
-		return fmt.Errorf("cannot activate: %w: %w", ErrIllegalState, s.barred)
+	if s.unstartable != nil {
+		return fmt.Errorf("cannot activate: %w: %w", ErrIllegalState, s.unstartable)
 	}
 	switch s.State() {
 	case Activated:

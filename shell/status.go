@@ -104,7 +104,7 @@ func (s *Shell) recordedStatus() (st Status, changes int) {
 		Control:     s.control,
 		Reason:      s.reason,
 		Since:       s.since,
-		Err:         cmp.Or(s.barred, s.failure),
+		Err:         cmp.Or(s.unstartable, s.failure),
 		StartedFrom: s.warmStarts.startedFrom,
 		History:     slices.Clone(s.history),
 	}, s.changes

@@ -14,7 +14,7 @@ import (
 func (s *Supervisor) expectStarts() {
 	s.expecting.Do(func() {
 		for _, sh := range s.roster.allExceptHostBuiltins() {
-			if sh.Config().StartMode == configs.StartActivated && sh.Barred() == nil {
+			if sh.Config().StartMode == configs.StartActivated {
 				sh.ExpectStart()
 			}
 		}

@@ -58,8 +58,8 @@ func (s *Supervisor) ExplainBriefly(callsign string) string {
 // activated, and that its source is gone, if that is so.
 func (s *Supervisor) explainWithNotes(sh *shell.Shell) policy.Explanation {
 	e := s.autoSleep.explain(sh)
-	if barred := sh.Barred(); barred != nil {
-		e.Why += ", and can't be activated: " + barred.Error()
+	if unstartable := sh.Unstartable(); unstartable != nil {
+		e.Why += ", and can't be activated: " + unstartable.Error()
 	}
 	if source, _ := s.CloneSource(sh.Callsign()); source.Gone {
 		e.Why += ". Its configuration is the last one of " + source.Of + ", which is gone"

@@ -168,19 +168,27 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 // does not add it to the roster. An instance whose callsign is not valid is never activated.
 // An unknown built-in is an error.
 func (s *Supervisor) newUnlistedInstance(config configs.Plugin) (*shell.Shell, error) {
-	barred := configs.CheckCallsign(config.Callsign)
-	if barred != nil {
-		barred = fmt.Errorf("%w; an earlier host allowed this one: make another by a valid name, and destroy this one", barred)
-		s.log.Warn().Str("callsign", config.Callsign).AnErr("because", barred).Msg("this instance stays deactivated")
+	unstartable := misnamedError(config.Callsign)
+	if unstartable != nil {
+		s.log.Warn().Err(unstartable).Str("callsign", config.Callsign).Msg("this instance stays deactivated")
 	}
 	if config.Builtin == "" {
-		return s.newShellAndNotePresence(config, barred, s.options.Backend), nil
+		return s.newShellAndNotePresence(config, unstartable, s.options.Backend), nil
 	}
 	if err := s.checkBuiltinExists(config); err != nil {
 		return nil, err
 	}
 	class := s.options.Classes[config.Builtin]
-	return s.newShellAndNotePresence(config, barred, func(config func() configs.Plugin, sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
+	return s.newShellAndNotePresence(config, unstartable, func(config func() configs.Plugin, sink shell.Sink) shell.Backend { return class(s, config, sink) }), nil
+}
+
+// misnamedError returns why an instance of that callsign is never activated, nil if its
+// callsign is valid. An earlier host may have made a clone with a callsign that is not.
+func misnamedError(callsign string) error {
+	if err := configs.CheckCallsign(callsign); err != nil {
+		return fmt.Errorf("%w; an earlier host allowed it: make another clone by a valid name, and destroy this one", err)
+	}
+	return nil
 }
 
 // checkBuiltinExists returns an error if the configuration names a built-in that this
@@ -194,16 +202,16 @@ func (s *Supervisor) checkBuiltinExists(config configs.Plugin) error {
 }
 
 // newShellAndNotePresence makes an instance whose backend the function backend makes, and
-// records whether it is present: hibernated, or left running by an earlier host. barred is
+// records whether it is present: hibernated, or left running by an earlier host. unstartable is
 // why the instance is never activated, nil for no cause.
-func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, barred error, backend func(func() configs.Plugin, shell.Sink) shell.Backend) *shell.Shell {
+func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable error, backend func(func() configs.Plugin, shell.Sink) shell.Backend) *shell.Shell {
 	sh := shell.New(shell.Options{
 		Config:           config,
 		HibernateTimeout: s.options.HibernateTimeout,
 		Log:              s.log,
 		Observer:         observer{&s.events, s},
 		Requirements:     requirements{s, config.Callsign},
-		Barred:           barred,
+		Unstartable:      unstartable,
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
 			s.writePostMortemIfWanted(config.Callsign, why, err, evidence)

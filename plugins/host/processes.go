@@ -61,7 +61,7 @@ func (h *Host) openProcessHost() error {
 func (h *Host) endAndRemoveLeftovers() {
 	mayRun := func(callsign string) bool {
 		sh, exists := h.Supervisor.Shell(callsign)
-		return exists && sh.Barred() == nil || h.Supervisor.IsMissing(callsign)
+		return exists && sh.Unstartable() == nil || h.Supervisor.IsMissing(callsign)
 	}
 	if err := h.Processes.KillRemovedInstances(mayRun); err != nil {
 		h.log.Warn().Err(err).Msg("could not end all that an earlier host left of instances that are no more")

@@ -11,9 +11,9 @@ import (
 	"dormouse/shell/shelltest"
 )
 
-// A barred instance stays deactivated, whatever an earlier host left of it, and can be
+// An instance that can never be activated stays deactivated, whatever an earlier host left of it, and can be
 // destroyed.
-func TestBarred(t *testing.T) {
+func TestUnstartable(t *testing.T) {
 	for name, p := range map[string]*shelltest.Plugin{
 		"nothing left": {},
 		"hibernated":   {Asleep: &shell.Sleep{Kind: shell.Stored, Bytes: 4096}},
@@ -25,7 +25,7 @@ func TestBarred(t *testing.T) {
 			config := configs.DefaultPlugin()
 			config.Callsign, config.StartMode = "Fake.1", configs.StartActivated
 			s := shell.New(shell.Options{
-				Config: config, HibernateTimeout: hibernateTimeout, Log: zerolog.Nop(), Observer: &recorder{}, Barred: errBroken,
+				Config: config, HibernateTimeout: hibernateTimeout, Log: zerolog.Nop(), Observer: &recorder{}, Unstartable: errBroken,
 				Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 					p.Attach(config, sink)
 					return p
