@@ -69,8 +69,9 @@ type Host struct {
 	Redirect string `toml:"redirect"`
 
 	// WebUI is the directory that is served at /Service/Controller/UI, "" for <root>/ui;
-	// see UIDir.
-	WebUI string `toml:"web-ui"`
+	// see UIDir. WebUIDialect is what pages from there speak; if empty, what others do.
+	WebUI        string  `toml:"web-ui"`
+	WebUIDialect Dialect `toml:"web-ui-dialect"`
 
 	// Data is the directory with a subdirectory of read-only files for each plugin whose
 	// own Data is empty.
@@ -197,8 +198,10 @@ type Plugin struct {
 
 	Limits Limits `toml:"limits"`
 
-	// WebUI is a directory of static files, served at /Service/<Callsign>/UI.
-	WebUI string `toml:"web-ui" use:"host"`
+	// WebUI is a directory of static files, served at /Service/<Callsign>/UI. WebUIDialect
+	// is what pages from there speak; if empty, what the host's own pages do.
+	WebUI        string  `toml:"web-ui" use:"host"`
+	WebUIDialect Dialect `toml:"web-ui-dialect" use:"host"`
 
 	// Data is the directory with the program's read-only files. Empty means the
 	// directory with the program's name in Host.Data.

@@ -138,6 +138,7 @@ func TestEncode(t *testing.T) {
 	want := configs.Default()
 	want.Host.AllowedOrigins = []string{"https://tv.example:8443", "file://", "null"}
 	want.Host.AllowedHosts = []string{"tv.example"}
+	want.Host.WebUIDialect, plugin.WebUIDialect = configs.DialectR5, configs.DialectR4
 	want.Hibernate.Criu, want.Hibernate.Dir = "/criu", "/images"
 	want.Plugins = []configs.Plugin{plugin}
 	text, err := toml.Marshal(want)

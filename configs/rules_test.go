@@ -44,6 +44,8 @@ func TestRules(t *testing.T) {
 		{"limits", plugin + `limits = { memory = "64MiB", swap = "0", pids = 32, cpu-weight = 50, open-files = 256 }`, ""},
 		{"limit of another kind", plugin + `limits = { memory = 64 }`, `x:4: key "memory" in the limits table in [[plugin]] must be a size such as "64MiB", not an integer`},
 		{"limits of a part of the host", "[[plugin]]\ncallsign = \"A\"\nbuiltin = \"Monitor\"\nlimits = { pids = 9 }", `x:4: key "limits" in [[plugin]] goes with "executable" only`},
+		{"dialect of pages", "[host]\nweb-ui-dialect = \"r5\"", `x:2: key "web-ui-dialect" in [host]: "r5" is not "", "thunder-r4" or "thunder-r5"`},
+		{"dialect of an instance's page", "[[plugin]]\ncallsign = \"A\"\nexecutable = \"a\"\nweb-ui-dialect = \"r5\"", `x:4: key "web-ui-dialect" in [[plugin]]: "r5" is not "", "thunder-r4" or "thunder-r5"`},
 		{"dialect", "[host]\ndialect = \"r5\"", `x:2: key "dialect" in [host]: "r5" is not "thunder-r4" or "thunder-r5"`},
 
 		// Types.

@@ -4,7 +4,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -70,11 +69,7 @@ func mayBeFromPage(r *http.Request) bool {
 // allowsOrigin reports whether pages of a browser's origin may call: the pages of the host
 // that the Host header names, and those that the configuration allows.
 func (g browserGuard) allowsOrigin(origin, hostHeader string) bool {
-	if slices.Contains(g.origins, strings.ToLower(origin)) {
-		return true
-	}
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, hostHeader)
+	return slices.Contains(g.origins, strings.ToLower(origin)) || isOwnOrigin(origin, hostHeader)
 }
 
 // lowerHostName returns the host, without port and brackets, of a Host header or an address,

@@ -249,7 +249,8 @@ func (f *Front) respondMethodNotAllowed(w http.ResponseWriter) {
 // dialectKey is the key of the listener's dialect in the context of a request.
 type dialectKey struct{}
 
-// dialectOfRequest returns the dialect that the URL asks for with ?dialect=, else the
+// dialectOfRequest returns the dialect that the URL asks for with ?dialect=, else that of
+// the host's web page that sent the request, else the
 // listener's, else the front's. The error, for an unknown name, is written for the
 // client.
 func (f *Front) dialectOfRequest(r *http.Request) (dialect.Dialect, error) {
@@ -257,6 +258,9 @@ func (f *Front) dialectOfRequest(r *http.Request) (dialect.Dialect, error) {
 		if name := r.URL.Query().Get("dialect"); name != "" {
 			return dialect.ByName(name)
 		}
+	}
+	if d := f.dialectOfPageOrNil(r); d != nil {
+		return d, nil
 	}
 	if d, ok := r.Context().Value(dialectKey{}).(dialect.Dialect); ok {
 		return d, nil

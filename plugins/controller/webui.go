@@ -40,6 +40,9 @@ func (f *Front) serveWebUI(w http.ResponseWriter, r *http.Request, callsign, fil
 		http.Redirect(w, r, (&url.URL{Path: "UI/", RawQuery: r.URL.RawQuery}).String(), http.StatusMovedPermanently)
 		return
 	}
+	if fileName == "" || strings.HasSuffix(fileName, "/") || strings.HasSuffix(fileName, ".html") {
+		f.noteDialectOfPage(w, r, callsign)
+	}
 	root, err := os.OpenRoot(f.uiDirOrEmpty(callsign))
 	switch {
 	case err == nil:
