@@ -51,6 +51,8 @@ func (f *configFile) readAccess(t *tableReader) {
 	readAllowedWord(t, "role", &a.Role, RoleRead, RoleCall, RoleOperate, RoleAdmin)
 	t.readTextList("callsigns", &a.Callsigns, checkPattern)
 	t.readTextList("methods", &a.Methods, checkPattern)
+	t.refersTo(ReferenceUser, "user", a.User)
+	t.refersTo(ReferenceGroup, "group", a.Group)
 	t.reportMissingKeys("role")
 	if given := len(slices.DeleteFunc([]string{a.User, a.Group, a.Token, a.Certificate, a.Plugin}, func(s string) bool { return s == "" })); given != 1 {
 		t.addProblem(t.lines, `one of the keys "user", "group", "token", "certificate" and "plugin" must stand %s`, t.name)

@@ -110,6 +110,12 @@ func (f *configFile) readHost(t *tableReader) {
 	t.readTextList("subsystems", &h.Subsystems, CheckNewSubsystem)
 	t.readTextList("environment", &h.Environment, checkVariableName)
 	t.readTextList("reboot", &h.Reboot)
+	t.refersTo(ReferenceGroup, "communicator-group", h.CommunicatorGroup)
+	t.refersTo(ReferenceDir, "web-ui", h.WebUI)
+	t.refersTo(ReferenceDir, "data", h.Data)
+	if len(h.Reboot) > 0 {
+		t.refersTo(ReferenceProgram, "reboot", h.Reboot[0])
+	}
 	readAllowedWord(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
 	t.readTextList("exit-reasons", &h.ExitReasons, func(s string) error { return checkOneOf(s, exitReasons) })
 	t.readInteger("post-mortems", &h.PostMortems, 0, 1000)
@@ -145,6 +151,8 @@ func (f *configFile) readHibernate(t *tableReader) {
 	t.readBool("encrypt", &h.Encrypt)
 	t.readPath("key-file", &h.KeyFile)
 	readAllowedWord(t, "compress", &h.Compress, CompressNone, CompressZstd)
+	t.refersTo(ReferenceProgram, "criu", h.Criu)
+	t.refersTo(ReferenceFile, "key-file", h.KeyFile)
 	readTiers(t, &h.Tiers)
 	t.reportUnknownKeys()
 }
@@ -185,6 +193,9 @@ func (f *configFile) readPlugin(t *tableReader) {
 	t.readOptionalDuration("checkpoint-after", &p.CheckpointAfter)
 	readAllowedWord(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
 	t.readBool("warm-start", &p.WarmStart)
+	t.refersTo(ReferenceProgram, "executable", p.Executable)
+	t.refersTo(ReferenceDir, "web-ui", p.WebUI)
+	t.refersTo(ReferenceDir, "data", p.Data)
 	t.reportMissingKeys("callsign")
 	if _, program := t.values["executable"]; program == (p.Builtin != "") {
 		t.addProblem(t.lines, "one of the keys \"executable\" and \"builtin\" must stand %s", t.name)

@@ -127,7 +127,7 @@ func (l *configLoad) leaveOutBadDropIns() (found bool) {
 		found, d.isLeftOut = true, true
 		l.problems = slices.DeleteFunc(l.problems, func(p LoadError) bool { return p.Source == d.path })
 		slices.Sort(d.callsigns)
-		l.config.LeftOut = append(l.config.LeftOut, LeftOutFile{d.path, own.sortInPlace(), slices.Compact(d.callsigns), d.isComplete})
+		l.config.LeftOut = append(l.config.LeftOut, LeftOutFile{d.path, own.SortInPlace(), slices.Compact(d.callsigns), d.isComplete})
 	}
 	return found
 }

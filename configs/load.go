@@ -58,7 +58,7 @@ func readAndCheck(path string, getenv func(string) string, flags Overrides) *con
 // configOrProblems returns the configuration, or all problems if there are any.
 func (l *configLoad) configOrProblems() (Config, error) {
 	if len(l.problems) > 0 {
-		return Config{}, l.problems.sortInPlace()
+		return Config{}, l.problems.SortInPlace()
 	}
 	if l.config.Hibernate.Dir == "" {
 		l.config.Hibernate.Dir = filepath.Join(l.config.Host.Root, "images")
@@ -72,6 +72,7 @@ type configLoad struct {
 	mainPlugins []Plugin
 	dropIns     []dropIn // in the order in which they were read
 	problems    LoadErrors
+	references  []Reference
 	callsigns   map[string]filePosition // where each plugin is configured, by callsign in lower case
 	// listenAt is where Host.Listen is configured, and listenersAt where each of Listeners.
 	listenAt    filePosition

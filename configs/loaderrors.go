@@ -46,8 +46,8 @@ func (es *LoadErrors) add(source string, line int, err error) {
 	*es = append(*es, LoadError{source, line, err})
 }
 
-// sortInPlace sorts the errors by source, line and text, and returns the same slice.
-func (es LoadErrors) sortInPlace() LoadErrors {
+// SortInPlace sorts the errors by source, line and text, and returns the same slice.
+func (es LoadErrors) SortInPlace() LoadErrors {
 	slices.SortFunc(es, func(a, b LoadError) int {
 		return cmp.Or(
 			cmp.Compare(a.Source, b.Source),

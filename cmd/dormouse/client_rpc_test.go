@@ -72,17 +72,6 @@ func TestEveryVerbTeaches(t *testing.T) {
 	}
 }
 
-func TestConfigCheck(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "dormouse.toml")
-	if err := os.WriteFile(path, []byte("[host]\nlisten = \"127.0.0.1:1\"\nlog-lvel = \"info\"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	dormouse(t, nil, "config", "check", "--config", path).expect(t, exitFailed, path+":3: ", `did you mean "log-level"?`)
-	dormouse(t, nil, "config", "check", "--config", path, "-o", "json").expect(t, exitFailed, `"line": 3`)
-	dormouse(t, nil, "serve", "--config", path).expect(t, exitFailed, "!"+path+":3: ")
-	dormouse(t, nil, "config", "check", "--config", "../../configs/sample.toml").expect(t, exitDone, "nothing wrong, 2 plugins")
-}
-
 func TestClientVerbs(t *testing.T) {
 	h := startHost(t, t.TempDir(), bothExamples)
 	h.wait(t, "ready")

@@ -1,39 +1,53 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
+	"io/fs"
 	"os"
 
 	"dormouse/configs"
 )
 
-// configCheckVerb returns the action that prints all faults of a configuration, and fails
-// if there are any.
+// configCheckVerb returns the action that prints all faults of a configuration, also what it
+// names and what does not exist here, and fails if there are any.
 func configCheckVerb(flags *flag.FlagSet) action {
 	format := addFormatFlag(flags)
 	path := flags.String("config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
 	return func(_ context.Context, t *terminal, _ []string) error {
-		config, err := configs.Load(*path, os.Getenv, configs.Overrides{})
-		if err != nil && !errors.As(err, &configs.LoadErrors{}) {
+		config, references, err := configs.LoadWithReferences(*path, os.Getenv, configs.Overrides{})
+		found, _ := errors.AsType[configs.LoadErrors](err)
+		if err != nil && len(found) == 0 {
 			return err
 		}
-		found, _ := errors.AsType[configs.LoadErrors](err)
-		if format.isJSON() {
-			return errors.Join(t.printIndentedJSON(problemRecords(found)), errReportedUnless(err == nil))
+		found = append(found, brokenReferences(references)...)
+		hasMain := *path != "" || exists(configs.DefaultPath)
+		if !hasMain && err == nil && len(config.Plugins) == 0 {
+			found = append(found, configs.LoadError{Source: configs.DefaultPath, Err: errors.New("there is no such file, nor any drop-in: a host would run no plugin")})
 		}
-		if err != nil {
-			t.printf("%v\n", err)
+		found.SortInPlace()
+		if format.isJSON() {
+			return errors.Join(t.printIndentedJSON(problemRecords(found)), errReportedUnless(len(found) == 0))
+		}
+		if len(found) > 0 {
+			t.printf("%v\n", found)
 			return errReported
 		}
-		name := *path
-		if name == "" {
-			name = configs.DefaultPath
+		name := cmp.Or(*path, configs.DefaultPath)
+		if !hasMain {
+			name += " does not exist, the defaults count"
 		}
 		t.printf("%s: nothing wrong, %d plugins\n", name, len(config.Plugins))
 		return nil
 	}
+}
+
+// exists reports whether there is a file at path.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // problem is one thing that is wrong with a configuration.

@@ -158,7 +158,7 @@ func verbs() []verb {
 		},
 		{
 			name: "config check", summary: "say what is wrong with a configuration",
-			doc:     "Prints every problem with its file and line, and exits with 1 if there is one.",
+			doc:     "Prints every problem with its file and line, and exits with 1 if there is one. Programs, files, directories, users and groups that the configuration names must exist.",
 			example: "dormouse config check --config configs/sample.toml",
 			prepare: configCheckVerb,
 		},
