@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -145,7 +146,25 @@ func reload(t *testing.T) {
 	host, pid := mainPID(t), look(t, "Awake").PID
 	configure(t, "adopt", "[[plugin]]\ncallsign = \"More\"\nexecutable = \"/lab/bin/counter\"\nstart-mode = \"activated\"\n")
 	systemctl(t, "reload", service)
-	until(t, "the new instance", func() bool { return ask("More.get", nil, nil) == nil })
+	count(t, "More") // the reload is over
+
+	bad := "/etc/dormouse/plugins.d/bad.toml"
+	if err := os.MkdirAll(filepath.Dir(bad), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(bad, []byte("[[plugin]]\ncallsign = \"Bad\"\norde = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("systemctl", "reload", service).CombinedOutput(); err == nil {
+		t.Errorf("a reload of a bad drop-in succeeds: %s", out)
+	}
+	if why := "dormouse: cannot reload: cannot reload, the configuration stays as it was"; !strings.Contains(journal(t), why) || !strings.Contains(journal(t), bad+":3: ") {
+		t.Errorf("the journal does not say why: %s", journal(t))
+	}
+	if err := os.Remove(bad); err != nil {
+		t.Fatal(err)
+	}
+	systemctl(t, "reload", service)
 	if now, still := mainPID(t), look(t, "Awake").PID; now != host || still != pid {
 		t.Errorf("the host is %d instead of %d, the plugin %d instead of %d", now, host, still, pid)
 	}
