@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
-	"fmt"
 	"strings"
 )
 
@@ -13,7 +13,7 @@ func reloadVerb(flags *flag.FlagSet) action {
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		result, err := c.call(ctx, "Controller.reload", nil)
 		if err != nil {
-			return fmt.Errorf("cannot reload: %w", err)
+			return errors.New("cannot reload: " + strings.TrimPrefix(err.Error(), "cannot reload: ")) // the host says so too
 		}
 		return printJSONOrText(t, format, "changes", result, func(changes []string) string {
 			if len(changes) == 0 {

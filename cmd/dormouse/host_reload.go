@@ -26,10 +26,10 @@ func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, 
 	}()
 	config, err := h.load()
 	if err != nil {
-		return nil, fmt.Errorf("cannot reload, the configuration stays as it was:\n%w", err)
+		return nil, fmt.Errorf("cannot reload: the configuration stays as it was\n%w", err)
 	}
 	if err := h.readCertificatesAgain(); err != nil {
-		return nil, fmt.Errorf("cannot reload, the configuration stays as it was: %w", err)
+		return nil, fmt.Errorf("cannot reload: the configuration stays as it was: %w", err)
 	}
 	changes, err = h.host.Supervisor.Reload(ctx, config.Plugins)
 	if err != nil {

@@ -158,7 +158,7 @@ func reload(t *testing.T) {
 	if out, err := exec.Command("systemctl", "reload", service).CombinedOutput(); err == nil {
 		t.Errorf("a reload of a bad drop-in succeeds: %s", out)
 	}
-	if why := "dormouse: cannot reload: cannot reload, the configuration stays as it was"; !strings.Contains(journal(t), why) || !strings.Contains(journal(t), bad+":3: ") {
+	if why := "dormouse: cannot reload: the configuration stays as it was"; !strings.Contains(journal(t), why) || !strings.Contains(journal(t), bad+":3: ") {
 		t.Errorf("the journal does not say why: %s", journal(t))
 	}
 	if err := os.Remove(bad); err != nil {
