@@ -68,7 +68,7 @@ func sleep(t *testing.T) {
 // A restart keeps running and sleeping plugins, and refuses no client.
 func restart(t *testing.T) {
 	host, pid, value := mainPID(t), look(t, "Awake").PID, count(t, "Awake").Value
-	expectProperty(t, "NFileDescriptorStore", "2")
+	expectProperty(t, "NFileDescriptorStore", "3") // JSON-RPC, control and communicator
 	c := call(t)
 	systemctl(t, "restart", service)
 	answered, failed := c.end()
@@ -79,7 +79,7 @@ func restart(t *testing.T) {
 		t.Errorf("the host is still process %d", now)
 	}
 	expect(t, pid, value+answered)
-	expectProperty(t, "NFileDescriptorStore", "2")
+	expectProperty(t, "NFileDescriptorStore", "3") // JSON-RPC, control and communicator
 	if st := look(t, "Asleep"); st.State != "hibernated" || st.ClassName == "" {
 		t.Errorf("what slept is %+v", st)
 	}
@@ -129,7 +129,7 @@ func upgrade(t *testing.T) {
 	expect(t, pid, value+answered)
 	expectProperty(t, "MainPID", strconv.Itoa(host))
 	expectProperty(t, "NRestarts", "1")
-	expectProperty(t, "NFileDescriptorStore", "2")
+	expectProperty(t, "NFileDescriptorStore", "3") // JSON-RPC, control and communicator
 }
 
 // program is the file that a process executes.
