@@ -115,6 +115,9 @@ func newGuardedHost(t *testing.T) *guardedHost {
 	}
 	s, err := supervisor.New(supervisor.Options{
 		Plugins: plugins, Log: zerolog.Nop(),
+		Builtins: []supervisor.Builtin{{Callsign: "Inside", Backend: func(*supervisor.Supervisor, shell.Sink) shell.Backend {
+			return struct{ shell.Backend }{&shelltest.Plugin{}}
+		}}},
 		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 			p := &shelltest.Plugin{}
 			p.Attach(config, sink)
@@ -134,7 +137,11 @@ func newGuardedHost(t *testing.T) *guardedHost {
 	h.Communicator = New(Options{
 		Supervisor: s, Log: zerolog.New(&h.log), NeededRole: jsonRPCRole,
 		Access: access.NewGuard(access.Rules{Rows: rows}),
-		Paths:  func(configs.Plugin) *shellpb.Paths { return &shellpb.Paths{Persistent: "/var/lib/secret"} },
+		BuiltinAccess: func(sh *shell.Shell, c shell.Call) (access.Role, access.Target) {
+			needed := map[string]access.Role{"see": access.Read, "set": access.Operate}[c.Method]
+			return needed, access.Target{Callsign: sh.Callsign(), Method: c.Method}
+		},
+		Paths: func(configs.Plugin) *shellpb.Paths { return &shellpb.Paths{Persistent: "/var/lib/secret"} },
 	}, Group{})
 	h.natives[0].connections.identify = func(net.Conn) (access.Client, error) { return *h.client.Load(), nil }
 	l, err := net.Listen("unix", h.path)
@@ -432,6 +439,32 @@ func TestAuditOfCalls(t *testing.T) {
 		got := h.log.take()
 		if !strings.Contains(got, test.want) || strings.Count(got, "\n") != min(1, len(test.want)) || strings.Contains(got, "hunter3") {
 			t.Errorf("%s by a client with the role %s leaves\n%s", test.method, test.role, got)
+		}
+	}
+}
+
+// The methods of a built-in need the roles of its own table; one without a role is refused.
+func TestRolesOfBuiltins(t *testing.T) {
+	h := newGuardedHost(t)
+	for role := access.None; role <= access.Admin; role++ {
+		conn := h.connect(withRole(role))
+		for method, needed := range map[string]access.Role{"see": access.Read, "set": access.Operate, "unlisted": access.None} {
+			h.log.take()
+			err := ask(t, conn, shellpb.Dispatcher_Invoke_FullMethodName, "Inside", &shellpb.InvokeRequest{Method: method}, &shellpb.InvokeResponse{})
+			isRefused := err != nil && shellpb.ErrorDetailOf(err).GetCode() == 24
+			if isRefused != (role < needed || needed == access.None) {
+				t.Errorf("%s, called with the role %s: %v", method, role, err)
+			}
+			lines := h.log.take()
+			isLogged := strings.Contains(lines, `"instance":"Inside","result":"`) && !strings.Contains(lines, `"result":"refused"`)
+			if isLogged != (method == "set" && !isRefused) {
+				t.Errorf("%s, called with the role %s, leaves %s", method, role, lines)
+			}
+		}
+		for method, needed := range map[string]access.Role{shellpb.Dispatcher_Exists_FullMethodName: access.Read, shellpb.Dispatcher_Watch_FullMethodName: access.Read} {
+			if err := begin(t, conn, method, "Inside"); (refusedRole(err) != "") != (role < needed) {
+				t.Errorf("%s of a built-in, called with the role %s: %v", method, role, err)
+			}
 		}
 	}
 }

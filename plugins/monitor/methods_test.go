@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"dormouse/plugins/access"
 	"dormouse/shell"
 )
 
@@ -111,4 +112,38 @@ func TestReset(t *testing.T) {
 			r.call(method, "", `{"callsign":"Net"}`)
 		}
 	})
+}
+
+// Seeing figures needs read, changing limits and figures operate; a call is about the
+// observable that it names, where the method itself looks for the name.
+func TestNeededAccess(t *testing.T) {
+	for _, test := range []struct {
+		call  shell.Call
+		needs access.Role
+		about string
+	}{
+		{shell.Call{Method: "status"}, access.Read, "Monitor"},
+		{shell.Call{Method: "status", Index: "Net"}, access.Read, "Net"},
+		{shell.Call{Method: "observables"}, access.Read, "Monitor"},
+		{shell.Call{Method: "measurementdata", Index: "Net"}, access.Read, "Net"},
+		{shell.Call{Method: "restartinglimits", Index: "Net"}, access.Read, "Net"},
+		{shell.Call{Method: "restartinglimits", Index: "Net", Params: []byte(`{}`)}, access.Read, "Net"},
+		{shell.Call{Method: "restartinglimits", Index: "Net", Params: []byte(`{"callsign":"Tuner","limit":1,"window":2}`)}, access.Operate, "Net"},
+		{shell.Call{Method: "restartlimits", Params: []byte(`{"callsign":"Net","Callsign":"Tuner"}`)}, access.Operate, "Net"},
+		{shell.Call{Method: "restartlimits", Index: "Tuner", Params: []byte(`{"callsign":"Net"}`)}, access.Operate, "Net"},
+		{shell.Call{Method: "restartlimits", Params: []byte(`{`)}, access.Operate, "Monitor"},
+		{shell.Call{Method: "resetstats", Params: []byte(`{"callsign":"Net"}`)}, access.Operate, "Net"},
+		{shell.Call{Method: "resetstatistics", Params: []byte(`{"callsign":"Net"}`)}, access.Operate, "Net"},
+		{shell.Call{Method: "nothing"}, access.Read, "Monitor"},
+	} {
+		needed, about := NeededAccess("Monitor", test.call)
+		if needed != test.needs || about != (access.Target{Callsign: test.about, Method: test.call.Method}) {
+			t.Errorf("%s@%s %s needs %s for %+v", test.call.Method, test.call.Index, test.call.Params, needed, about)
+		}
+	}
+	for name, m := range methods {
+		if m.access == access.None || m.observable == nil {
+			t.Errorf("the method %s has no role, or does not say what it is about", name)
+		}
+	}
 }
