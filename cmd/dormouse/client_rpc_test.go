@@ -120,13 +120,14 @@ func TestClientVerbs(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	h := startHost(t, t.TempDir(), bothExamples)
+	root := passableDir(t)
+	h := startHost(t, root, bothExamples)
 	h.wait(t, "ready")
 	h.dormouse(t, "events", "Conter").expect(t, exitFailed, "!did you mean Counter?")
 
 	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 	defer cancel()
-	follow := command(ctx, nil, "events", "Counter", "--host", h.address, "-o", "json")
+	follow := command(ctx, nil, "events", "Counter", "--host", "unix:"+filepath.Join(root, "run", "control"), "-o", "json")
 	out, err := follow.StdoutPipe()
 	if err == nil {
 		err = follow.Start()

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -59,9 +65,9 @@ func TestControlSocket(t *testing.T) {
 	if socket := h.wait(t, "listening")["control"]; socket != control {
 		t.Errorf("the host says that it listens on %v", socket)
 	}
-	own := "user " + strconv.Itoa(os.Getuid())
+	own := fmt.Sprintf(`user %d"`, os.Getuid())
 	for _, variable := range []string{"DORMOUSE_HOST=unix:" + control, "DORMOUSE_ROOT=" + root} {
-		dormouse(t, []string{variable}, "call", "Controller.links").expect(t, exitDone, `"remote":"`+own+`"`)
+		dormouse(t, []string{variable}, "call", "Controller.links").expect(t, exitDone, `"remote":"pid `, own)
 		dormouse(t, []string{variable}, "call", "Counter.increment").expect(t, exitDone)
 	}
 	h.dormouse(t, "call", "Controller.links", "--host", "unix:"+control).expect(t, exitDone, own)
@@ -71,7 +77,7 @@ func TestControlSocket(t *testing.T) {
 	missing := []string{"DORMOUSE_ROOT=/nowhere", "DORMOUSE_LISTEN=127.0.0.1:1"}
 	dormouse(t, missing, "plugin", "list").expect(t, exitUnreachable,
 		"!no host reached at unix:/nowhere/run/control: no such file or directory, nor at 127.0.0.1:1: connection refused; start one")
-	h.dormouse(t, "plugin", "list", "--host", "unix:").expect(t, exitUsage, "!is not an address such as 127.0.0.1:9998 or unix:/run")
+	h.dormouse(t, "plugin", "list", "--host", "unix:").expect(t, exitUsage, "!is not an address such as 127.0.0.1:9998")
 	h.end(t)
 	dormouse(t, nil, "plugin", "list", "--host", "unix:"+control).expect(t, exitUnreachable, "!no such file or directory; start one")
 }
@@ -87,9 +93,9 @@ func TestControlSocketOfOtherUsers(t *testing.T) {
 	h := startHost(t, root, "[host]\ncommunicator-group = \""+group.Name+"\"\n"+bothExamples)
 	h.wait(t, "ready")
 	variables := []string{"DORMOUSE_ROOT=" + root, "DORMOUSE_LISTEN=" + h.address}
-	dormouseAs(t, strangerUID, 1, variables, "call", "Controller.links").expect(t, exitDone, `"remote":"user 54321"`)
+	dormouseAs(t, strangerUID, 1, variables, "call", "Controller.links").expect(t, exitDone, `user 54321"`)
 	dormouseAs(t, strangerUID, 1, variables, "plugin", "suspend", "Counter").expect(t, exitDone)
-	dormouseAs(t, strangerUID, strangerUID, variables, "call", "Controller.links").expect(t, exitDone, `"remote":"127.0.0.1@`)
+	dormouseAs(t, strangerUID, strangerUID, variables, "plugin", "list").expect(t, exitDone, "Counter")
 	dormouseAs(t, strangerUID, strangerUID, variables, "plugin", "resume", "Counter").expect(t, exitFailed, "!needs the role operate")
 	dormouseAs(t, strangerUID, strangerUID, []string{"DORMOUSE_ROOT=" + root, "DORMOUSE_LISTEN=127.0.0.1:1"}, "plugin", "list").
 		expect(t, exitUnreachable, "!"+root+"/run/control: permission denied, nor at 127.0.0.1:1: connection refused")
@@ -131,7 +137,7 @@ func TestControlSocketHandedOver(t *testing.T) {
 	m := newManager(t)
 	h := m.start(root, []named{{"control", socket}})
 	m.expect("READY=1")
-	h.dormouse(t, "call", "Controller.links", "--host", "unix:"+path).expect(t, exitDone, `"remote":"user `)
+	h.dormouse(t, "call", "Controller.links", "--host", "unix:"+path).expect(t, exitDone, `"remote":"pid `)
 	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Counter")
 	if code := h.end(t); code != exitDone {
 		t.Errorf("the host ended with code %d; its log is:\n%s", code, h.log)
@@ -139,4 +145,74 @@ func TestControlSocketHandedOver(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("systemd's socket is gone: %v", err)
 	}
+}
+
+// holdConnections makes the test binary a client that holds connections to that address.
+const holdConnections = "DORMOUSE_TEST_HOLD"
+
+// holdConnectionsUntilEOF makes 2,000 connections that send nothing and 2,000 websockets,
+// prints a line, and holds what the host has left open until the standard input ends.
+func holdConnectionsUntilEOF(address string) {
+	var held []net.Conn
+	for i := range 4000 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		if i%2 == 0 {
+			_, _ = io.WriteString(conn, "GET /jsonrpc HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+			_, _ = conn.Read(make([]byte, 1000)) // the host may have refused it
+		}
+		held = append(held, conn)
+	}
+	fmt.Println("holding", len(held))
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// While a user's clients hold all the connections that they can get, root and other users
+// get answers, by the program and by plain HTTP.
+func TestAnswersWhileConnectionsAreHeld(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	root := passableDir(t)
+	h := startHost(t, root, bothExamples)
+	h.wait(t, "ready")
+	holder := exec.CommandContext(context.WithoutCancel(t.Context()), "/proc/self/exe")
+	holder.Env, holder.Dir = append(os.Environ(), holdConnections+"="+h.address), "/"
+	holder.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: strangerUID, Gid: strangerUID}}
+	stdin, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := holder.StdoutPipe()
+	if err == nil {
+		err = holder.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = stdin.Close()
+		if err := holder.Wait(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || !strings.HasPrefix(line, "holding") {
+		t.Fatalf("%s, %v", line, err)
+	}
+	h.dormouse(t, "plugin", "suspend", "Counter").expect(t, exitDone)
+	dormouse(t, []string{"DORMOUSE_ROOT=" + root}, "plugin", "resume", "Counter").expect(t, exitDone)
+	dormouseAs(t, strangerUID+1, strangerUID+1, []string{"DORMOUSE_LISTEN=" + h.address}, "plugin", "list").expect(t, exitDone, "Counter")
+	response, err := http.Get("http://" + h.address + "/Service/Controller")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(text), "Counter") {
+		t.Errorf("over plain HTTP: %.100s, %v", text, err)
+	}
+	h.wait(t, "refused a websocket")
 }

@@ -30,6 +30,10 @@ const (
 var examples string
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(holdConnections); address != "" {
+		holdConnectionsUntilEOF(address)
+		return
+	}
 	if os.Getenv(beDormouse) != "" {
 		main()
 	}

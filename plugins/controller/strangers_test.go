@@ -215,24 +215,7 @@ func TestStrangersHoldEveryPlace(t *testing.T) {
 		t.Skip("only root can become another user")
 	}
 	h := newHost(t, setup{limits: func(l *limits) { l.bodyTime = time.Minute }})
-	dir, err := os.MkdirTemp("", "dc") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	path := filepath.Join(dir, "control")
-	control, err := net.Listen("unix", path)
-	if err == nil {
-		err = errors.Join(os.Chmod(dir, 0o711), os.Chmod(path, 0o666))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := h.NewServer("")
-	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(control) }()
-	t.Cleanup(func() { _ = server.Close(); <-served })
-
+	path := h.serveControlSocket(t)
 	for uid := range 2 {
 		h.hold(t, strangerUID+uid, "slow body", 300)
 	}
@@ -243,4 +226,62 @@ func TestStrangersHoldEveryPlace(t *testing.T) {
 	h.expectAnswer(t, strangerUID+2, "unix", path, "ask", "HTTP/1.1 200 OK")
 	h.expectAnswer(t, strangerUID, "unix", path, "ask", "HTTP/1.1 200 OK")
 	h.expectAnswer(t, strangerUID+2, "tcp", address, "ask", "\n") // refused
+}
+
+// serveControlSocket serves a unix socket that every user can connect to, and returns its
+// path.
+func (h *host) serveControlSocket(t *testing.T) (path string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dc") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path = filepath.Join(dir, "control")
+	control, err := net.Listen("unix", path)
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o711), os.Chmod(path, 0o666))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := h.NewServer("")
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(control)
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-served
+	})
+	return path
+}
+
+// Any Host will do on a unix socket, unless a page sent the request by way of a proxy.
+func TestHostHeaderOnTheControlSocket(t *testing.T) {
+	h := newHost(t, setup{})
+	path := h.serveControlSocket(t)
+	for headers, want := range map[string]int{
+		"Host: localhost\r\n": 200,
+		"Host: anything\r\n":  200,
+		"Host:\r\n":           200,
+		"Host: localhost\r\nOrigin: http://localhost\r\n":       200,
+		"Host: localhost\r\nOrigin: http://evil.example\r\n":    403,
+		"Host: evil.example\r\nOrigin: http://evil.example\r\n": 403,
+		"Host: evil.example\r\nSec-Fetch-Site: same-origin\r\n": 403,
+		"Host: 0.0.0.0\r\nOrigin: 0.0.0.0\r\n":                  200,
+	} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "GET /Service/Controller HTTP/1.1\r\n"+headers+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if a := readAnswer(t, conn, bufio.NewReader(conn)); a.status != want {
+			t.Errorf("%q: got %d %.100s, want %d", headers, a.status, a.body, want)
+		}
+		_ = conn.Close()
+	}
 }
