@@ -55,7 +55,8 @@ run: setup build
 
 ## demo    a guided tour: start, call, hibernate and wake the example plugins
 demo: setup build
-	go run ./test/demo
+	@.ci/step 'compiling the tour' go build -o bin/tour ./test/demo
+	@bin/tour
 
 ## test    every test, with the race detector; DORMOUSE_REQUIRE_CRIU=1 makes
 ##         a missing CRIU a failure instead of a skip
@@ -64,8 +65,8 @@ test: setup-test setup build
 
 ## check   the quick loop while writing: vet, build, short tests without race
 check: build
-	go vet ./...
-	go test -short ./...
+	@.ci/step 'vetting' go vet ./...
+	@.ci/step 'running the short tests' go test -short ./...
 
 ## lint    gofmt, a tidy go.mod, golangci-lint (its first build takes minutes)
 lint: setup
@@ -79,7 +80,8 @@ e2e: setup-test setup build
 
 ## bench   measure hibernation, wake and calls on this machine
 bench: setup build
-	go run ./test/bench
+	@.ci/step 'compiling the measurements' go build -o bin/bench ./test/bench
+	@bin/bench
 
 ## fuzz    run each fuzz target for FUZZTIME (20s)
 fuzz: setup
