@@ -115,9 +115,9 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 }
 
 // Destroy ends a clone and removes all that is kept of it, images and overrides too. Its own
-// clones keep its last configuration. For an instance that the configuration names Destroy does nothing. If the plugin can't be ended,
-// the clone stays. The error may wrap ErrUnknown, or shell.ErrUnavailable once the host
-// stops.
+// clones keep its last configuration. For an instance that the configuration names Destroy
+// does nothing. If the plugin can't be ended, the clone stays. The error may wrap ErrUnknown,
+// or shell.ErrUnavailable once the host stops.
 func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	done, err := s.waitAndBeginChange()
 	if err != nil {
@@ -134,11 +134,8 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	if err := s.endAndTakeOffRoster(ctx, sh); err != nil {
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}
-	if err := s.detachClonesOf(callsign); err != nil {
-		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
-	}
 	// The clone's record goes last: while it exists, a next Destroy can finish this.
-	err = errors.Join(s.options.RemoveKept(callsign), s.restarts.cancelAndRemoveRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
+	err = errors.Join(s.detachClonesOf(callsign), s.options.RemoveKept(callsign), s.restarts.cancelAndRemoveRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
 	if err == nil {
 		err = s.definitions.keptClones.Delete(callsign)
 	}

@@ -14,7 +14,7 @@ import (
 func configureVerb(flags *flag.FlagSet) action {
 	c, format := addHostFlag(flags), addFormatFlag(flags)
 	keep := flags.Bool("keep", false, "keep it across restarts of the host")
-	forget := flags.Bool("forget", false, "go back to what the configuration file says")
+	forget := flags.Bool("forget", false, "go back to what the configuration file says, or the source of a clone has")
 	return func(ctx context.Context, t *terminal, args []string) error {
 		name := args[0]
 		call := func(goal, method string, params any) (json.RawMessage, error) {
