@@ -1,7 +1,10 @@
 package controller
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"time"
 )
@@ -28,6 +31,43 @@ func TestEmptyPongs(t *testing.T) {
 		case "ping 6", "ping 7":
 		default:
 			t.Fatalf("got %s", got)
+		}
+	}
+}
+
+// Thunder's C++ client reads no frame of more than 64 KiB: a longer answer comes in several.
+func TestLongAnswersComeInFrames(t *testing.T) {
+	h := newHost(t, setup{})
+	for _, size := range []int{65_000, 65_535, 65_536, 200_000} {
+		conn, reader := h.upgraded(t, "Origin: 0.0.0.0\r\n")
+		want := `{"jsonrpc":"2.0","id":1,"result":"` + strings.Repeat("x", size-36) + `"}`
+		request := call("Plain.1.echo", `"`+strings.Repeat("x", size-36)+`"`)
+		if _, err := conn.Write(frame(final|textFrame, request)); err != nil {
+			t.Fatal(err)
+		}
+		var got strings.Builder
+		for last := false; !last; {
+			var head [4]byte
+			if _, err := io.ReadFull(reader, head[:2]); err != nil {
+				t.Fatal(err)
+			}
+			last = head[0]&final != 0
+			length := int64(head[1])
+			switch length {
+			case 126:
+				if _, err := io.ReadFull(reader, head[2:]); err != nil {
+					t.Fatal(err)
+				}
+				length = int64(binary.BigEndian.Uint16(head[2:]))
+			case 127:
+				t.Fatalf("%d bytes came in a frame of more than 64 KiB", size)
+			}
+			if _, err := io.CopyN(&got, reader, length); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got.String() != want || got.Len() != size {
+			t.Errorf("got %d bytes, want %d", got.Len(), size)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -241,7 +242,7 @@ func (s *socket) writeQueuedMessages() {
 		}
 		for _, m := range messages {
 			_ = s.conn.SetWriteDeadline(time.Now().Add(s.front.limits.writeTime))
-			err := s.ws.Write(context.Background(), websocket.MessageText, m)
+			err := s.writeMessage(m)
 			switch {
 			case errors.Is(err, os.ErrDeadlineExceeded):
 				s.cutOff("it does not take what it is sent")
@@ -253,6 +254,27 @@ func (s *socket) writeQueuedMessages() {
 		}
 		_ = s.conn.SetWriteDeadline(time.Time{}) // else the next ping would fail at this deadline
 	}
+}
+
+// maxFrameBytes is the length of the longest frame that Thunder's C++ client reads.
+const maxFrameBytes = 1<<16 - 1
+
+// writeMessage sends a message in frames of at most maxFrameBytes.
+func (s *socket) writeMessage(m []byte) error {
+	ctx := context.Background()
+	if len(m) <= maxFrameBytes {
+		return s.ws.Write(ctx, websocket.MessageText, m)
+	}
+	w, err := s.ws.Writer(ctx, websocket.MessageText)
+	if err != nil {
+		return err
+	}
+	for piece := range slices.Chunk(m, maxFrameBytes) {
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return w.Close()
 }
 
 // queueEventOrCutOff queues an event. A client that does not keep up is cut off: it would

@@ -68,10 +68,17 @@ func dialAsThunder(t *testing.T, h *host, release string) *thunderClient {
 	return c
 }
 
-// Write sends a message as one frame.
+// Write sends a message in frames of less than 64 KiB.
 func (c *thunderClient) Write(_ context.Context, _ websocket.MessageType, message []byte) error {
-	const final, text = 0x80, 1
-	return c.writeFrame(final|text, message)
+	const final, text, longest = 0x80, 1, 60_000
+	kind := byte(text)
+	for ; len(message) > longest; message = message[longest:] {
+		if err := c.writeFrame(kind, message[:longest]); err != nil {
+			return err
+		}
+		kind = 0 // more of the same message
+	}
+	return c.writeFrame(final|kind, message)
 }
 
 func (c *thunderClient) writeFrame(first byte, payload []byte) error {
@@ -87,8 +94,8 @@ func (c *thunderClient) writeFrame(first byte, payload []byte) error {
 
 // Read returns the next message, and answers the pings before it.
 func (c *thunderClient) Read(context.Context) (websocket.MessageType, []byte, error) {
-	const final, text, ping, pong = 0x80, 1, 9, 10
-	for {
+	const final, fragment, text, ping, pong = 0x80, 0, 1, 9, 10
+	for message := []byte(nil); ; {
 		var head [2]byte
 		if _, err := io.ReadFull(c.from, head[:]); err != nil {
 			return 0, nil, err
@@ -109,8 +116,10 @@ func (c *thunderClient) Read(context.Context) (websocket.MessageType, []byte, er
 			return 0, nil, err
 		}
 		switch head[0] {
-		case final | text:
-			return websocket.MessageText, payload, nil
+		case text, fragment:
+			message = append(message, payload...)
+		case final | text, final | fragment:
+			return websocket.MessageText, append(message, payload...), nil
 		case final | ping:
 			c.pings++
 			if err := c.writeFrame(final|pong, nil); err != nil {
