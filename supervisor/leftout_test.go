@@ -22,6 +22,9 @@ func TestMissingUntilReload(t *testing.T) {
 	}, func(r *rig) {
 		r.closing()
 		r.Adopt(r.Context())
+		r.must(r.Configure(r.Context(), "Pre", []byte(`{"a":1}`)))
+		r.must(r.Configure(r.Context(), "Net", []byte(`{"a":1}`)))
+		r.must(r.PersistConfiguration(r.Context(), ""))
 		r.Start(r.Context())
 		r.activate("Net")
 		r.set("Net", "Network", true)
@@ -52,10 +55,14 @@ func TestMissingUntilReload(t *testing.T) {
 			r.Errorf("got %v and %v", err, cloned)
 		}
 
+		r.must(r.RestoreConfiguration(r.Context(), ""))
 		r.changes["Net"] = func(p *plugin) { p.LeftRunning = true }
 		lines, err := r.Reload(r.Context(), files)
 		if err != nil || !slices.Contains(lines, "Net: added, running as before") || r.LeftOut() != nil || r.IsMissing("Net") {
 			r.Errorf("got %v, %q", err, lines)
+		}
+		if table, restored := r.table("Net"), r.table("Pre"); table != `{"a":1}` || restored == table {
+			r.Errorf("after a restore of all the table of Net is %s, that of Pre %s", table, restored)
 		}
 		if r.shell("Net").State() != shell.Activated || r.conditions.activatorOf("Network") != "Net" {
 			r.Errorf("Net is %s, Network was made active by %q", r.shell("Net").State(), r.conditions.activatorOf("Network"))

@@ -146,8 +146,8 @@ func (s *Supervisor) RestoreConfiguration(_ context.Context, callsignOrAll strin
 }
 
 // forEachOverride runs work for the instance callsignOrAll, even without an override, or, if
-// that is empty, for each callsign that has an override; sh is nil if no instance has that
-// callsign. It stops at the first error. No other change is under way meanwhile.
+// that is empty, for each callsign that has an override, except those of missing instances;
+// sh is nil if no instance has that callsign. It stops at the first error. No other change is under way meanwhile.
 func (s *Supervisor) forEachOverride(callsignOrAll, verbOfError string, work func(callsign string, sh *shell.Shell) error) error {
 	done, err := s.waitAndBeginChange()
 	if err != nil {
@@ -162,6 +162,9 @@ func (s *Supervisor) forEachOverride(callsignOrAll, verbOfError string, work fun
 		sh, ok := s.Shell(c)
 		if !ok && callsignOrAll != "" {
 			return fmt.Errorf("cannot %s: %w", verbOfError, s.UnknownError(c))
+		}
+		if !ok && s.IsMissing(c) {
+			continue
 		}
 		if err := work(c, sh); err != nil {
 			return fmt.Errorf("cannot %s the configuration: %w", verbOfError, err)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -49,5 +50,35 @@ func TestExplain(t *testing.T) {
 		if got := c.do(designator, ""); !strings.Contains(got, code) {
 			t.Errorf("%s: got %s, want %s", designator, got, code)
 		}
+	}
+}
+
+// A client that names a missing instance is told which file to mend, and not what is in it.
+func TestMissing(t *testing.T) {
+	h := newHost(t, setup{leftOut: configs.LeftOutFiles{{
+		Path: "/etc/d/a.toml", Problems: configs.LoadErrors{{Source: "/etc/d/a.toml", Line: 3, Err: errors.New("secret")}}, Callsigns: []string{"Absent"}, IsComplete: true,
+	}, {
+		Path: "/etc/d/b.toml", Problems: configs.LoadErrors{{Source: "/etc/d/b.toml", Err: errors.New("secret")}},
+	}}})
+	c := h.dial(t, "/jsonrpc")
+	want := `[{"file":"/etc/d/a.toml","faults":"/etc/d/a.toml:3","callsigns":["Absent"],"complete":true},{"file":"/etc/d/b.toml","faults":"/etc/d/b.toml","callsigns":[],"complete":false}]`
+	if got := c.do("Controller.1.missing", ""); !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for _, call := range [][2]string{
+		{"Absent.1.echo", ""}, {"Controller.1.status@Absent", ""}, {"Controller.1.explain@Absent", ""}, {"Controller.1.configuration@Absent", ""},
+		{"Controller.1.configuration@Absent", "{}"}, {"Controller.1.activate", `{"callsign":"Absent"}`}, {"Controller.1.clone", `{"callsign":"Absent","newcallsign":"Copy"}`},
+		{"Controller.1.clone", `{"callsign":"Plain","newcallsign":"Absent"}`}, {"Controller.1.destroy", `{"callsign":"Absent"}`}, {"Controller.1.persist", `{"callsign":"Absent"}`},
+	} {
+		got := c.do(call[0], call[1])
+		if cause := "the file that defines it could not be used when the host started: see /etc/d/a.toml:3, mend it and reload"; !strings.Contains(got, cause) || strings.Contains(got, "secret") {
+			t.Errorf("%s %s: got %s", call[0], call[1], got)
+		}
+	}
+	if got := c.do("Other.1.echo", ""); !strings.Contains(got, "the file that may define it could not be used when the host started: see /etc/d/b.toml") {
+		t.Errorf("got %s", got)
+	}
+	if metrics := h.request(t, "GET", "/metrics", "").body; !strings.Contains(metrics, "\ndormouse_left_out_files 2\n") {
+		t.Error("the metrics don't count the files")
 	}
 }

@@ -35,6 +35,7 @@ type setup struct {
 	options Options // Host, Log and Version are set anyway
 	// plugins changes the configuration of each.
 	plugins func(*configs.Plugin)
+	leftOut configs.LeftOutFiles
 }
 
 // newHost starts the plugins of the conformance cases. What the test does not
@@ -60,6 +61,7 @@ func newHost(tb testing.TB, s setup) *host {
 	var err error
 	h.supervisor, err = supervisor.New(supervisor.Options{
 		Plugins:          configured,
+		LeftOut:          s.leftOut,
 		HibernateTimeout: 5 * time.Second,
 		Log:              log,
 		Builtins: []supervisor.Builtin{h.Builtin(), {

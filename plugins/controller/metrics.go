@@ -54,6 +54,8 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 	m.writeSample(int64(sockets))
 	m.beginMetric("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
 	m.writeSample(int64(f.tcp.connections.Count() + f.control.connections.Count()))
+	m.beginMetric("dormouse_left_out_files", "gauge", "Configuration files that the host left out when it started.")
+	m.writeSample(int64(len(f.supervisor.LeftOut())))
 	m.beginMetric("go_goroutines", "gauge", "Goroutines of the host.")
 	m.writeSample(int64(runtime.NumGoroutine()))
 }

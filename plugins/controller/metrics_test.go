@@ -41,6 +41,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		`dormouse_websockets 1`,
+		`dormouse_left_out_files 0`,
 		`dormouse_instances{state="hibernated"} 1`,
 		`dormouse_instances{state="waking"} 0`,
 		`dormouse_instance_state{callsign="Auto",state="hibernated",control="suspended"} 1`,
