@@ -17,6 +17,10 @@ func TestMain(m *testing.M) {
 		visitor(path)
 		return
 	}
+	if path := os.Getenv(callAll); path != "" {
+		callAllMethods(path)
+		return
+	}
 	os.Exit(leaktest.Run(m, "google.golang.org/grpc/"))
 }
 

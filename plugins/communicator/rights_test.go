@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -136,7 +137,7 @@ func newGuardedHost(t *testing.T) *guardedHost {
 	h := &guardedHost{t: t, path: filepath.Join(shortDir(t), "socket")}
 	h.Communicator = New(Options{
 		Supervisor: s, Log: zerolog.New(&h.log), NeededRole: jsonRPCRole,
-		Access: access.NewGuard(access.Rules{Rows: rows}),
+		Access: access.NewGuard(access.Rules{Rows: rows, OperatorGroup: fmt.Sprint(membersGroup)}),
 		BuiltinAccess: func(sh *shell.Shell, c shell.Call) (access.Role, access.Target) {
 			needed := map[string]access.Role{"see": access.Read, "set": access.Operate}[c.Method]
 			return needed, access.Target{Callsign: sh.Callsign(), Method: c.Method}
@@ -205,7 +206,11 @@ func withRole(role access.Role) access.Client {
 // ask calls a method about an instance and returns its first answer.
 func ask(t *testing.T, conn *grpc.ClientConn, method, callsign string, question, answer proto.Message) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	return askWithContext(t.Context(), conn, method, callsign, question, answer)
+}
+
+func askWithContext(ctx context.Context, conn *grpc.ClientConn, method, callsign string, question, answer proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if callsign != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, shellpb.CallsignKey, callsign)
@@ -265,6 +270,16 @@ func setCallsigns(m *dynamicpb.Message) *dynamicpb.Message {
 	return m
 }
 
+// callMethod calls a method of the host about the instance A.
+func callMethod(ctx context.Context, conn *grpc.ClientConn, service, method string) error {
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service + "." + method))
+	if err != nil {
+		return err
+	}
+	types := d.(protoreflect.MethodDescriptor) //nolint:errcheck // the name is a method's
+	return askWithContext(ctx, conn, "/"+service+"/"+method, "A", setCallsigns(dynamicpb.NewMessage(types.Input())), dynamicpb.NewMessage(types.Output()))
+}
+
 // Every method of every service is refused to every role below the one that it needs, and
 // to no other.
 func TestEveryMethodAndRole(t *testing.T) {
@@ -277,12 +292,7 @@ func TestEveryMethodAndRole(t *testing.T) {
 				if !listed {
 					t.Errorf("this test does not say which role %s of %s needs", method.Name, service)
 				}
-				d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service + "." + method.Name))
-				if err != nil {
-					t.Fatal(err)
-				}
-				types := d.(protoreflect.MethodDescriptor) //nolint:errcheck // the name is a method's
-				err = ask(t, conn, "/"+service+"/"+method.Name, "A", setCallsigns(dynamicpb.NewMessage(types.Input())), dynamicpb.NewMessage(types.Output()))
+				err := callMethod(t.Context(), conn, service, method.Name)
 				want, code := "", codes.PermissionDenied
 				if role < needed {
 					want = needed.String()
@@ -398,6 +408,20 @@ func TestReadersSeeNoDetails(t *testing.T) {
 					t.Errorf("a client with the role %s is shown %s", role, shown)
 				}
 			}
+		}
+	}
+}
+
+// Every member of a status is known as public or as a detail, also one that is added one day.
+func TestDetailsOfStatus(t *testing.T) {
+	public := []protoreflect.Name{
+		"callsign", "state", "control", "reason", "class", "version", "start_mode", "resumed", "preconditions", "terminations", "controls", "requires", "source",
+	}
+	details := []protoreflect.Name{"locator", "configuration", "error", "paths"} // see statusMessage
+	fields := (&shellpb.StatusResponse{}).ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		if name := fields.Get(i).Name(); !slices.Contains(public, name) && !slices.Contains(details, name) {
+			t.Errorf("this test does not say whether readers may see %s", name)
 		}
 	}
 }

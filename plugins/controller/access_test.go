@@ -275,6 +275,13 @@ func TestRefusalOverHTTP(t *testing.T) {
 			}
 		}
 	}
+	for body, readers := range map[string]int{"[" + activate + "," + activate + "]": http.StatusOK, "{": http.StatusBadRequest} {
+		for role, want := range map[access.Role]int{access.None: http.StatusUnauthorized, access.Read: readers} {
+			if answer := h.serveAs(withRole(role), requestFor(t, http.MethodPost, "/jsonrpc", body)); answer.Code != want {
+				t.Errorf("%s with the role %s is answered %d %s", body, role, answer.Code, answer.Body)
+			}
+		}
+	}
 	for path, readers := range map[string]int{
 		"/": http.StatusMovedPermanently, "/metrics": http.StatusOK, "/Service/Controller/UI/": http.StatusOK,
 		"/Service/Plain/UI/": http.StatusNotFound, "/Service/Nothing/UI/": http.StatusNotFound,

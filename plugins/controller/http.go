@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/controller/rest"
 )
@@ -175,6 +176,9 @@ func (f *Front) serveJSONRPCPost(w http.ResponseWriter, r *http.Request, from ca
 		return
 	}
 	status := answer.outcome.httpStatus(spoken)
+	if refusal := f.access.CheckReaches(from.client, access.Target{}); refusal != nil { // also for a batch
+		status = refusalHTTPStatus(refusal)
+	}
 	setChallenge(w, status)
 	f.respond(w, status, rest.JSON, answer.body)
 }
