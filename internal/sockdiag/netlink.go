@@ -47,7 +47,7 @@ func findByNetlink(e ends) (socket, error) {
 	if err != nil {
 		return socket{}, fmt.Errorf("cannot ask the kernel by netlink: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // nothing is kept in it
 	if err := unix.Sendto(fd, e.question(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return socket{}, fmt.Errorf("cannot ask the kernel by netlink: %w", err)
 	}

@@ -32,7 +32,7 @@ func listen(tb testing.TB, network, address string) *net.TCPListener {
 
 // client is a socket that a user made, and the host's end of its connection.
 type client struct {
-	fd   int
+	*os.File
 	host *net.TCPConn
 }
 
@@ -47,8 +47,12 @@ func connectAs(tb testing.TB, uid int, l *net.TCPListener, address string, prepa
 	must(tb, unix.Connect(fd, sockaddr(address, port)))
 	host, err := l.AcceptTCP()
 	must(tb, err)
-	tb.Cleanup(func() { _ = host.Close() })
-	return client{fd, host}
+	one := client{os.NewFile(uintptr(fd), "client"), host}
+	tb.Cleanup(func() {
+		_ = host.Close()
+		_ = one.Close() // the test may have closed it
+	})
+	return one
 }
 
 // socketOf returns a TCP socket that belongs to the user.
@@ -78,7 +82,7 @@ func sockaddr(address string, port int) unix.Sockaddr {
 }
 
 // users returns the users that a test can make sockets as.
-func users(t *testing.T) []int {
+func users() []int {
 	if os.Geteuid() != 0 {
 		return []int{os.Geteuid()}
 	}
@@ -104,12 +108,11 @@ func TestPeerUID(t *testing.T) {
 		"wrapped at a dual-stack":     {"[::]:0", "::ffff:127.0.0.1", nil},
 		"half closed":                 {"127.0.0.1:0", "127.0.0.1", nil},
 	} {
-		for _, uid := range users(t) {
+		for _, uid := range users() {
 			l := listen(t, "tcp", c.listen)
 			one := connectAs(t, uid, l, c.connect, c.prepare)
-			defer unix.Close(one.fd)
 			if name == "half closed" {
-				must(t, unix.Shutdown(one.fd, unix.SHUT_WR))
+				must(t, unix.Shutdown(int(one.Fd()), unix.SHUT_WR))
 			}
 			if got, err := PeerUID(one.host); err != nil || got != uid {
 				t.Errorf("%s of user %d: %d, %v", name, uid, got, err)
@@ -130,10 +133,10 @@ func TestPeerIsGone(t *testing.T) {
 		return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	for name, prepare := range map[string]func(int) error{"closed": nil, "reset": reset} {
-		for _, uid := range users(t) {
+		for _, uid := range users() {
 			l := listen(t, "tcp4", "127.0.0.1:0")
 			one := connectAs(t, uid, l, "127.0.0.1", prepare)
-			must(t, unix.Close(one.fd))
+			must(t, one.Close())
 			if got, err := PeerUID(one.host); !errors.Is(err, errClosed) {
 				t.Errorf("%s by user %d: %d, %v", name, uid, got, err)
 			}
@@ -146,7 +149,6 @@ func TestPeerIsGone(t *testing.T) {
 			next := connectAs(t, os.Geteuid(), l, "127.0.0.1", func(fd int) error {
 				return unix.Bind(fd, sockaddr("127.0.0.1", int(old.local.Port())))
 			})
-			defer unix.Close(next.fd)
 			if got, err := PeerUID(one.host); !errors.Is(err, errClosed) {
 				t.Errorf("%s by user %d, and another has the address: %d, %v", name, uid, got, err)
 			}
@@ -188,7 +190,6 @@ func TestNotLoopback(t *testing.T) {
 		l := listen(t, "tcp4", "0.0.0.0:0")
 		for _, to := range []string{"127.0.0.1", network.IP.String()} {
 			one := connectAs(t, os.Geteuid(), l, to, func(fd int) error { return unix.Bind(fd, sockaddr(network.IP.String(), 0)) })
-			defer unix.Close(one.fd)
 			if got, err := PeerUID(one.host); !errors.Is(err, ErrNotLoopback) {
 				t.Errorf("from %s to %s: %d, %v", network.IP, to, got, err)
 			}
@@ -214,7 +215,6 @@ func TestProcTables(t *testing.T) {
 func BenchmarkPeerUID(b *testing.B) {
 	l := listen(b, "tcp4", "127.0.0.1:0")
 	one := connectAs(b, os.Geteuid(), l, "127.0.0.1", nil)
-	defer unix.Close(one.fd)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := PeerUID(one.host); err != nil {
@@ -226,7 +226,6 @@ func BenchmarkPeerUID(b *testing.B) {
 func BenchmarkProc(b *testing.B) {
 	l := listen(b, "tcp4", "127.0.0.1:0")
 	one := connectAs(b, os.Geteuid(), l, "127.0.0.1", nil)
-	defer unix.Close(one.fd)
 	e, err := endsOf(one.host.RemoteAddr(), one.host.LocalAddr())
 	must(b, err)
 	for b.Loop() {

@@ -52,7 +52,7 @@ func withShortPath(path string, use func(short string) error) error {
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // it was only a place
 	return use(pathIn(fd, filepath.Base(path)))
 }
 

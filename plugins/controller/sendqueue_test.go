@@ -56,7 +56,8 @@ func TestSendQueueTakesItsShare(t *testing.T) {
 	share := newBudget(256<<10, all)
 	o := newSendQueue(1024, 8<<20, share)
 	n := 0
-	for ; !o.addEventUnlessFull(make([]byte, 32<<10)); n++ {
+	for !o.addEventUnlessFull(make([]byte, 32<<10)) {
+		n++
 	}
 	if want := (256<<10 + freeBytes) / (32 << 10); n != want || all.left.Load() != 768<<10 {
 		t.Errorf("the queue holds %d messages instead of %d; %d bytes are left", n, want, all.left.Load())

@@ -16,6 +16,11 @@ func user(uid int) access.Client {
 	return access.Client{Loopback: true, User: &access.User{UID: uid}}
 }
 
+// pass lets time pass in the bubble.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // the clock is the bubble's
+}
+
 // crowd takes places, and remembers which connections were closed.
 type crowd struct {
 	places Places
@@ -33,7 +38,7 @@ func (c *crowd) take(t *testing.T, name string, client access.Client) *Place {
 }
 
 func (c *crowd) tryTake(name string, client access.Client) (*Place, error) {
-	time.Sleep(time.Second) // in the bubble: no two come at the same time
+	pass(time.Second) // no two come at the same time
 	return c.places.Take(c.limits, client, func() { c.closed = append(c.closed, name) })
 }
 
@@ -53,7 +58,7 @@ func TestIdleGivesWay(t *testing.T) {
 		first := c.take(t, "a1", user(54321))
 		c.take(t, "a2", user(54321))
 		first.Begin()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		first.End()
 		c.take(t, "b1", user(54322))
 		c.take(t, "a3", user(54321))
@@ -86,14 +91,14 @@ func TestBusyKeepsItsPlace(t *testing.T) {
 			t.Errorf("beyond all: %v", err)
 		}
 		c.take(t, "root", user(0))
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		first.Begin()
 		second.Begin()
 		if _, err := c.tryTake("c2", user(54323)); err == nil {
 			t.Error("a connection in use gave way, or root's")
 		}
 		second.End()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		c.take(t, "c3", user(54323))
 		c.expectClosed(t, "b1")
 		second.Free() // it has lost its place already
