@@ -57,6 +57,7 @@ func TestREST(t *testing.T) {
 		{"GET", "Bogus", "", "400 Bad request.\n"},
 		{"GET", "Activate/P", "", "400 Bad request.\n"}, // reading changes nothing
 		{"DELETE", "Activate/P", "", "400 Bad request.\n"},
+		{"DELETE", "Persistent/", "", "400 the path must end with a file\n"},
 		{"POST", "Activate/P", "", "400 There are no POST handlers!\n"},
 		{"PATCH", "Activate/P", "", "405 the method is not allowed\n"},
 		{"OPTIONS", "", "", "204 "},

@@ -2,6 +2,7 @@ package lenient
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ func BenchmarkFrame(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		client.Reset(sent)
-		if _, err := conn.Read(p); err != nil && err != io.EOF {
+		if _, err := conn.Read(p); err != nil && !errors.Is(err, io.EOF) {
 			b.Fatal(err)
 		}
 	}

@@ -194,6 +194,9 @@ func (r Request) rebootMachine() (any, error) {
 
 // deleteFile deletes the file in the path, below the persistent directories.
 func (r Request) deleteFile() (any, error) {
+	if err := r.requireArgument("a file"); err != nil {
+		return nil, err
+	}
 	_, err := r.Call("delete", "", jsonrpc.MustMarshal(object{"path": r.Argument}))
 	_, refused := errors.AsType[*access.Refusal](err)
 	if err != nil && !refused && thunder.WithNumber(err).Number == thunder.PrivilegedRequest {
