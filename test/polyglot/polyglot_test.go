@@ -81,7 +81,7 @@ func TestCalls(t *testing.T) {
 		if err := h.Call("increment", nil, &got); err != nil || got.Value != 42 {
 			t.Errorf("got %+v, %v", got, err)
 		}
-		if h.WaitEvent("counted", &event); event.Value != 42 {
+		if h.TakeEvent("counted", &event); event.Value != 42 {
 			t.Errorf("the event says %d", event.Value)
 		}
 		for method, want := range map[string]int{"sing": sdk.UnknownMethod, "increment": sdk.InvalidParameter} {
@@ -125,10 +125,10 @@ func TestSleeps(t *testing.T) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			var woke struct{ Generation int }
-			if h.WaitEvent("woke", &woke); woke.Generation != sleep {
+			if h.TakeEvent("woke", &woke); woke.Generation != sleep {
 				t.Errorf("woke with generation %d, want %d", woke.Generation, sleep)
 			}
-			if h.WaitEvent("counted", &got); got.Value != sleep { // none lost, none twice
+			if h.TakeEvent("counted", &got); got.Value != sleep { // none lost, none twice
 				t.Errorf("the event says %d, want %d", got.Value, sleep)
 			}
 			h.Resume()
@@ -146,6 +146,9 @@ func TestStartsWarm(t *testing.T) {
 			var got counted
 			if err := h.Call("increment", nil, &got); err != nil || got.Value != 42 {
 				t.Fatalf("got %+v, %v", got, err)
+			}
+			if h.TakeEvent("counted", &got); got.Value != 42 {
+				t.Errorf("the event says %d", got.Value)
 			}
 			h.Hibernate()
 			h.Wake()

@@ -11,6 +11,7 @@ const loader = require('@grpc/proto-loader');
 const COOKIE = '88703c9f7715bb1a8e95f2c89af309de';
 const MAX_MESSAGE = 8 << 20;
 const KEPT_EVENTS = 256;
+const EVENTS_UNTIL = 'dormouse-events-until';
 
 const root = path.join(__dirname, '../../..');
 const { dormouse } = grpc.loadPackageDefinition(loader.loadSync([
@@ -95,6 +96,18 @@ function send() {
   }
 }
 
+// announcing returns a service whose answers say in their trailer how many events there
+// were before. The host passes these on first.
+function announcing(service) {
+  const announce = (answer) => (error, value) => {
+    const trailer = error?.metadata ?? new grpc.Metadata();
+    if (last > 0) trailer.set(EVENTS_UNTIL, String(last));
+    answer(error, value, trailer);
+  };
+  return Object.fromEntries(Object.entries(service).map(([name, serve]) =>
+    [name, (call, answer) => serve(call, answer && announce(answer))])); // a stream has no answer
+}
+
 // State control: a plugin that can be suspended can be hibernated.
 
 let state = 'STATE_UNINITIALIZED';
@@ -155,6 +168,9 @@ const dispatcher = {
     stream = call;
     const after = call.request.after;
     if (after > 0 && after <= last) sent = after;
+    const header = new grpc.Metadata();
+    header.set(EVENTS_UNTIL, String(sent));
+    call.sendMetadata(header);
     call.on('cancelled', () => {
       if (stream === call) stream = null;
     });
@@ -217,10 +233,10 @@ function main() {
     server.forceShutdown();
     process.exit(0);
   };
-  server.addService(dormouse.shell.v1.Plugin.service, plugin);
-  server.addService(dormouse.shell.v1.Dispatcher.service, dispatcher);
-  server.addService(dormouse.shell.v1.Hooks.service, hooks);
-  server.addService(dormouse.statecontrol.v1.StateControl.service, control);
+  server.addService(dormouse.shell.v1.Plugin.service, announcing(plugin));
+  server.addService(dormouse.shell.v1.Dispatcher.service, announcing(dispatcher));
+  server.addService(dormouse.shell.v1.Hooks.service, announcing(hooks));
+  server.addService(dormouse.statecontrol.v1.StateControl.service, announcing(control));
   server.addService(health, { Check: (call, answer) => answer(null, serving) });
   server.addService(ending, {
     Shutdown: (call, answer) => {

@@ -22,6 +22,7 @@ import statecontrol_pb2 as statecontrol
 COOKIE = "88703c9f7715bb1a8e95f2c89af309de"
 MAX_MESSAGE = 8 << 20
 KEPT_EVENTS = 256
+EVENTS_UNTIL = "dormouse-events-until"
 
 # A call takes a thread for as long as it runs; two of them are the host's streams.
 THREADS = 16
@@ -79,12 +80,27 @@ class Events:
             self.kept.append(shell.Event(name=name, params=json.dumps(params).encode(), sequence=self.last))
             self.news.notify_all()
 
+    def announcing(self, function):
+        """Returns a function whose answers say in their trailer how many events there
+        were before. The host passes these on first."""
+
+        def announced(request, context):
+            try:
+                return function(request, context)
+            finally:
+                if self.last > 0:
+                    trailer = (context.trailing_metadata() or ()) + ((EVENTS_UNTIL, str(self.last)),)
+                    context.set_trailing_metadata(trailer)
+
+        return announced
+
     def serve(self, request, context):
         with self.news:
             self.stream += 1
             mine = self.stream
             if 0 < request.after <= self.last:
                 self.sent = request.after
+            context.send_initial_metadata(((EVENTS_UNTIL, str(self.sent)),))
             self.news.notify_all()
         context.add_callback(self.wake)
         while (event := self.next(mine, context)) is not None:
@@ -244,14 +260,16 @@ class Plugin:
         return shell.AfterRestoreResponse()
 
 
-def service(name, **handlers):
+def service(name, events, **handlers):
     """Makes a service of (function, request type) by method name, without the
-    code that gRPC's own generator would write."""
+    code that gRPC's own generator would write. Its answers announce the events."""
     made = {}
     for method, (function, request) in handlers.items():
-        make = grpc.unary_unary_rpc_method_handler
         if method in ("Events", "Watch"):
             make = grpc.unary_stream_rpc_method_handler
+        else:
+            make = grpc.unary_unary_rpc_method_handler
+            function = events.announcing(function)
         made[method] = make(
             function,
             request_deserializer=request.FromString,
@@ -269,23 +287,27 @@ def services(plugin, shutdown):
     return (
         service(
             "dormouse.shell.v1.Plugin",
+            plugin.events,
             Information=(plugin.information, shell.InformationRequest),
             Initialize=(plugin.initialize, shell.InitializeRequest),
             Deinitialize=(plugin.deinitialize, shell.DeinitializeRequest),
         ),
         service(
             "dormouse.shell.v1.Dispatcher",
+            plugin.events,
             Invoke=(plugin.invoke, shell.InvokeRequest),
             Exists=(plugin.exists, shell.ExistsRequest),
             Events=(plugin.events.serve, shell.EventsRequest),
         ),
         service(
             "dormouse.shell.v1.Hooks",
+            plugin.events,
             BeforeCheckpoint=(plugin.before_checkpoint, shell.BeforeCheckpointRequest),
             AfterRestore=(plugin.after_restore, shell.AfterRestoreRequest),
         ),
         service(
             "dormouse.statecontrol.v1.StateControl",
+            plugin.events,
             State=(control.state, statecontrol.StateRequest),
             Request=(control.request, statecontrol.RequestRequest),
             Watch=(control.watch, statecontrol.WatchRequest),

@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -324,6 +325,21 @@ func (h *Harness) WaitEvent(name string, v any) {
 	h.t.Helper()
 	n, err := h.events.waitAndTakeEvent(h.t.Context(), name)
 	if err == nil && v != nil {
+		err = json.Unmarshal(n.Params, v)
+	}
+	h.failTestOnError("get the event "+name+" from", err)
+}
+
+// TakeEvent is WaitEvent for an event that is there already: those that a method, a hook or
+// Initialize has emitted are there when it has returned.
+func (h *Harness) TakeEvent(name string, v any) {
+	h.t.Helper()
+	n, _, there := h.events.takeOldestEvent(name)
+	var err error
+	switch {
+	case !there:
+		err = errors.New("it has not emitted it yet")
+	case v != nil:
 		err = json.Unmarshal(n.Params, v)
 	}
 	h.failTestOnError("get the event "+name+" from", err)

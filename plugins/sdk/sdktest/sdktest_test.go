@@ -38,17 +38,31 @@ func (p *parrot) Initialize(_ context.Context, in *sdk.Instance) error {
 	if p.config.Word == "" {
 		return errors.New("a parrot needs a word")
 	}
+	p.in.Emit("hatched", nil)
 	return nil
 }
 
 func (p *parrot) Deinitialize(context.Context, sdk.Reason) error {
 	p.die()
 	p.background.Wait()
+	p.in.Emit("flew", nil)
 	return nil
 }
 
-func (p *parrot) Suspend(context.Context) error { return nil }
-func (p *parrot) Resume(context.Context) error  { return nil }
+func (p *parrot) Suspend(context.Context) error {
+	p.in.Emit("hushed", nil)
+	return nil
+}
+
+func (p *parrot) Resume(context.Context) error {
+	p.in.Emit("roused", nil)
+	return nil
+}
+
+func (p *parrot) BeforeCheckpoint(context.Context) error {
+	p.in.Emit("nodded", nil)
+	return nil
+}
 
 func (p *parrot) AfterRestore(_ context.Context, w sdk.Wake) error {
 	p.woken = append(p.woken, w.Generation)
@@ -119,6 +133,22 @@ func TestRefused(t *testing.T) {
 	if !errors.Is(err, shell.ErrInitialization) || !strings.Contains(err.Error(), "a parrot needs a word") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// What a hook emits is told when it has returned, also if the plugin sleeps or ends then.
+func TestEventsOfHooks(t *testing.T) {
+	h := sdktest.Start(t, options)
+	h.TakeEvent("hatched", nil)
+	h.Resume()
+	h.TakeEvent("roused", nil)
+	h.Suspend()
+	h.TakeEvent("hushed", nil)
+	h.Hibernate()
+	h.TakeEvent("nodded", nil)
+	h.Wake()
+	h.TakeEvent("woke", nil)
+	h.Deactivate()
+	h.TakeEvent("flew", nil)
 }
 
 func TestHibernate(t *testing.T) {
