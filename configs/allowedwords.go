@@ -113,7 +113,7 @@ const (
 
 var (
 	logLevels  = []string{"trace", "debug", "info", "warn", "error"}
-	logFormats = []string{"auto", "console", "json"}
+	logFormats = []string{"auto", "console", "json", "journal"}
 
 	exitReasons = []string{
 		"requested", "automatic", "failure", "memory exceeded", "startup", "shutdown", "conditions",

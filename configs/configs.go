@@ -56,7 +56,7 @@ type Host struct {
 	Open Role `toml:"open"`
 
 	LogLevel  string `toml:"log-level"`  // trace, debug, info, warn or error
-	LogFormat string `toml:"log-format"` // auto, console or json
+	LogFormat string `toml:"log-format"` // auto, console, json or journal
 
 	// AllowedOrigins are the web origins whose pages may call the host, besides its own.
 	AllowedOrigins []string `toml:"allowed-origins"`

@@ -248,7 +248,7 @@ func TestBadOverrides(t *testing.T) {
 	_, err := configs.Load(path, variables, configs.Overrides{LogLevel: "loud"})
 	want := `--log-level: "loud" is not "trace", "debug", "info", "warn" or "error"
 DORMOUSE_LISTEN: "127.0.0.1" is not an address such as "127.0.0.1:9998"
-DORMOUSE_LOG_FORMAT: "jsno" is not "auto", "console" or "json": did you mean "json"?`
+DORMOUSE_LOG_FORMAT: "jsno" is not "auto", "console", "json" or "journal": did you mean "json"?`
 	if err == nil || err.Error() != want {
 		t.Errorf("got error:\n%v\nwant:\n%s", err, want)
 	}

@@ -68,7 +68,7 @@ func TestRules(t *testing.T) {
 		{"empty path", "[host]\nroot = \"\"\ncommunicator = \"\"", `x:2: key "root" in [host]: must not be empty` + "\n" + `x:3: key "communicator" in [host]: must not be empty`},
 		{"NUL", plugin + `arguments = ["a\u0000"]`, `x:4: key "arguments[0]" in [[plugin]]: must not hold a NUL byte`},
 		{"log level", "[host]\nlog-level = \"waring\"", `x:2: key "log-level" in [host]: "waring" is not "trace", "debug", "info", "warn" or "error": did you mean "warn"?`},
-		{"log format", "[host]\nlog-format = \"xml\"", `x:2: key "log-format" in [host]: "xml" is not "auto", "console" or "json"`},
+		{"log format", "[host]\nlog-format = \"xml\"", `x:2: key "log-format" in [host]: "xml" is not "auto", "console", "json" or "journal"`},
 		{"start mode", plugin + `start-mode = "Activated"`, `x:4: key "start-mode" in [[plugin]]: "Activated" is not "deactivated", "activated" or "unavailable": did you mean "activated"?`},
 		{"on call", plugin + `on-call = ""`, `x:4: key "on-call" in [[plugin]]: "" is not "reject" or "wake"`},
 		{"failed wake", plugin + `on-failed-wake = "coldstart"`, `x:4: key "on-failed-wake" in [[plugin]]: "coldstart" is not "cold-start" or "deactivate": did you mean "cold-start"?`},
@@ -178,7 +178,7 @@ callsign = "COUNTER"
 [[plugins]]
 `)
 	_, err := configs.Load(main, nil, configs.Overrides{LogFormat: "x"})
-	want := `--log-format: "x" is not "auto", "console" or "json"
+	want := `--log-format: "x" is not "auto", "console", "json" or "journal"
 plugins.d/a.toml:2: [host] must not stand in a drop-in, which may hold [[plugin]] tables only
 plugins.d/a.toml:4: the callsign "counter" is taken by the plugin at x.toml:7
 plugins.d/b.toml:1: not valid TOML: expected end of table array name delimiter ']', but got '\n' instead

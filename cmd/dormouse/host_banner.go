@@ -12,7 +12,7 @@ import (
 // wantsBanner reports whether the host prints its banner: not under a service manager, and
 // not with a log for programs.
 func wantsBanner(logFormat string) bool {
-	return logFormat != "json" && os.Getenv("NOTIFY_SOCKET") == ""
+	return logFormat != "json" && logFormat != "journal" && os.Getenv("NOTIFY_SOCKET") == ""
 }
 
 // bannerText returns a text for a person who started the host by hand: its address, the

@@ -26,7 +26,7 @@ func serveVerb(flags *flag.FlagSet) action {
 	flags.StringVar(&o.Communicator, "communicator", "", "the `PATH` of the native clients' socket; what runs has its sockets beside it")
 	flags.StringVar(&o.Criu, "criu", "", "the `PATH` of CRIU's executable")
 	flags.StringVar(&o.LogLevel, "log-level", "", "the least `LEVEL` that is logged: trace, debug, info, warn or error")
-	flags.StringVar(&o.LogFormat, "log-format", "", "the `FORMAT` of the log on standard error: console, json, or auto")
+	flags.StringVar(&o.LogFormat, "log-format", "", "the `FORMAT` of the log: console or json on standard error, journal, or auto")
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		load := func() (configs.Config, error) { return configs.Load(path, os.Getenv, o) }
 		config, err := configs.LoadWithoutBadDropIns(path, os.Getenv, o)
@@ -53,8 +53,9 @@ func serveVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// newLog returns the host's log on standard error: as lines if the configuration or a
-// terminal asks for that, else as JSON. An unknown level is an error.
+// newLog returns the host's log in the configured format. With auto it goes to systemd's
+// journal if that gets the standard error, is text on a terminal, and JSON otherwise. An
+// unknown level is an error.
 func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 	level, err := zerolog.ParseLevel(h.LogLevel)
 	if err != nil {
@@ -62,7 +63,11 @@ func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 	}
 	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
 	w := t.err
-	if h.LogFormat == "console" || h.LogFormat == "auto" && t.errIsTerminal {
+	auto := h.LogFormat == "auto"
+	switch {
+	case h.LogFormat == "journal", auto && t.errIsJournal:
+		w = newJournaldWriter(t.err)
+	case h.LogFormat == "console", auto && t.errIsTerminal:
 		w = zerolog.ConsoleWriter{
 			Out:        t.err,
 			NoColor:    !t.errIsTerminal || os.Getenv("NO_COLOR") != "",

@@ -60,7 +60,7 @@ func runCommandLine(ctx context.Context, t *terminal, args []string) (exitCode i
 		return exitUsage
 	}
 	if !errors.Is(err, errReported) {
-		t.printErrf("dormouse: %v\n", err)
+		t.printError(err)
 	}
 	if errors.Is(err, errUnreachable) {
 		return exitUnreachable

@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if os.Getenv(beDormouse) != "" {
+		if path := os.Getenv(journaldSocketName); path != "" {
+			journaldSocket = path
+		}
 		main()
 	}
 	os.Exit(testMain(m))

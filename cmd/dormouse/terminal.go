@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,17 +17,20 @@ type terminal struct {
 	out, err io.Writer
 	// outIsTerminal and errIsTerminal report whether out and err are shown to a person.
 	outIsTerminal, errIsTerminal bool
-	width                        int // columns of out, 0 if it is not a terminal
+	errIsJournal                 bool // err goes to systemd's journal
+	width                        int  // columns of out, 0 if it is not a terminal
 
 	writeErr error // of the first failed write to out
 }
 
 // standardTerminal returns the streams of this process.
 func standardTerminal() *terminal {
+	errIsJournal, _ := journal.StderrIsJournalStream() // an error means that it is not
 	return &terminal{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		outIsTerminal: isTerminal(os.Stdout),
 		errIsTerminal: isTerminal(os.Stderr),
+		errIsJournal:  errIsJournal,
 		width:         terminalWidthOrZero(os.Stdout),
 	}
 }
@@ -57,6 +61,16 @@ func (t *terminal) printf(format string, args ...any) {
 // printErrf writes to err, and ignores a failure.
 func (t *terminal) printErrf(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.err, format, args...) // a failure could not be shown either
+}
+
+// printError writes the error of a verb to err. Where that is systemd's journal each line
+// begins with the priority of an error, see sd-daemon(3).
+func (t *terminal) printError(err error) {
+	text := fmt.Sprintf("dormouse: %v", err)
+	if t.errIsJournal {
+		text = "<3>" + strings.ReplaceAll(text, "\n", "\n<3>")
+	}
+	t.printErrf("%s\n", text)
 }
 
 // printIndentedJSON writes v to out, indented.

@@ -116,6 +116,24 @@ func journal(t *testing.T) string {
 	return string(out)
 }
 
+// entriesWith returns the entries of the service in the journal that have the fields.
+func entriesWith(t *testing.T, fields ...string) (entries []map[string]any) {
+	t.Helper()
+	args := append([]string{"--no-pager", "--output=json", "--unit=" + service}, fields...)
+	out, err := exec.Command("journalctl", args...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for decoder := json.NewDecoder(bytes.NewReader(out)); decoder.More(); {
+		var entry map[string]any
+		if err := decoder.Decode(&entry); err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, entry)
+	}
+	return entries
+}
+
 // errRefused is an answer with an error in it.
 var errRefused = errors.New("refused")
 
