@@ -143,7 +143,8 @@ func stay() time.Duration {
 	return 2 * time.Second
 }
 
-// Thunder's C++ client stays connected, idle or busy, in both dialects.
+// Thunder's C++ client stays connected, idle or busy, in both dialects. All clients are
+// connected at the same time.
 func TestThunderClientStays(t *testing.T) {
 	t.Parallel()
 	for _, dialect := range []string{"r4", "r5"} {
@@ -151,55 +152,53 @@ func TestThunderClientStays(t *testing.T) {
 			t.Parallel()
 			h := &host{programs: build(t), root: t.TempDir(), dialect: dialect}
 			h.start(t)
-			t.Cleanup(func() { h.stop(t) })
+			defer h.stop(t)
+			calls := time.NewTicker(10 * time.Millisecond)
+			defer calls.Stop()
+			var all sync.WaitGroup
+			defer all.Wait()
 			for release := range thunderUpgrades {
-				t.Run(release+", idle", func(t *testing.T) {
-					t.Parallel()
-					testThunderClientStays(t, h, release, nil)
-				})
-				t.Run(release+", busy", func(t *testing.T) {
-					t.Parallel()
-					calls := time.NewTicker(10 * time.Millisecond)
-					defer calls.Stop()
-					testThunderClientStays(t, h, release, calls.C)
-				})
+				idle, busy := dialAsThunder(t, h, release), dialAsThunder(t, h, release)
+				all.Go(func() { testThunderClientStays(t, idle, release+", idle", nil) })
+				all.Go(func() { testThunderClientStays(t, busy, release+", busy", calls.C) })
 			}
 		})
 	}
 }
 
-// testThunderClientStays connects a client, calls a method at each tick of calls, and
-// at the end gets an event.
-func testThunderClientStays(t *testing.T, h *host, release string, calls <-chan time.Time) { //nolint:thelper // the test itself
-	client := dialAsThunder(t, h, release)
+// testThunderClientStays calls a method of a client at each tick of calls, and at the end
+// gets an event.
+func testThunderClientStays(t *testing.T, client *thunderClient, name string, calls <-chan time.Time) { //nolint:thelper // the test itself
 	s := newSocket(t.Context(), client)
+	defer s.close()
 	registered := s.send(t.Context(), t, `{"jsonrpc":"2.0","id":1,"method":"Plain.1.register","params":{"event":"changed","id":"p"}}`, true)
 	if strings.Contains(registered.body, "error") {
-		t.Fatal(registered.body)
+		t.Errorf("%s: %s", name, registered.body)
 	}
 	params := `"` + strings.Repeat("x", 300) + `"`
-	for end := time.After(stay()); ; {
+	for stays, end := true, time.After(stay()); stays; {
 		select {
 		case <-calls:
 			answer := s.send(t.Context(), t, `{"jsonrpc":"2.0","id":2,"method":"Plain.1.echo","params":`+params+`}`, true).body
 			if want := `{"jsonrpc":"2.0","id":2,"result":` + params + `}`; answer != want {
-				t.Fatalf("got %q, want %q", answer, want)
+				t.Errorf("%s: got %q, want %q", name, answer, want)
+				return
 			}
-			continue
 		case <-s.read:
-			t.Fatal("the host has ended the connection")
+			t.Errorf("%s: the host has ended the connection", name)
+			return
 		case <-end:
+			stays = false
 		}
-		break
 	}
-	s.send(t.Context(), t, `{"jsonrpc":"2.0","id":3,"method":"Plain.1.notify","params":{"release":"`+release+`"}}`, true)
-	for want := `{"jsonrpc":"2.0","method":"p.changed","params":{"release":"` + release + `"}}`; ; {
+	s.send(t.Context(), t, `{"jsonrpc":"2.0","id":3,"method":"Plain.1.notify","params":{"client":"`+name+`"}}`, true)
+	for want := `{"jsonrpc":"2.0","method":"p.changed","params":{"client":"` + name + `"}}`; ; {
 		if event := next(t.Context(), t, s.events); event == want || event == "" {
 			break // the others are other clients'
 		}
 	}
 	s.close()
 	if least := int(stay() / (31 * time.Second)); client.pings < least {
-		t.Errorf("the client was pinged %d times, want at least %d", client.pings, least)
+		t.Errorf("%s: the client was pinged %d times, want at least %d", name, client.pings, least)
 	}
 }
