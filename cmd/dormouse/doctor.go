@@ -40,12 +40,18 @@ func doctorVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot look at this configuration:\n%w", err)
 		}
-		dir, err := os.MkdirTemp("", "dormouse-doctor-")
+		var found examination
+		err = runAndClearAway(ctx, t, func(ctx context.Context) error {
+			dir, err := os.MkdirTemp("", "dormouse-doctor-")
+			if err != nil {
+				return fmt.Errorf("cannot try anything: %w", err)
+			}
+			found = examineMachine(ctx, config.Hibernate.Criu, dir)
+			return errors.Join(os.RemoveAll(dir), ctx.Err())
+		})
 		if err != nil {
-			return fmt.Errorf("cannot try anything: %w", err)
+			return err
 		}
-		defer os.RemoveAll(dir)
-		found := examineMachine(context.WithoutCancel(ctx), config.Hibernate.Criu, dir)
 		found.Findings = append(found.Findings, examineConfig(config))
 		verdict := errReportedUnless(found.Checkpoint.Works && len(config.LeftOut) == 0)
 		if format.isJSON() {

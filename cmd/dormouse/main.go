@@ -59,7 +59,7 @@ func runCommandLine(ctx context.Context, t *terminal, args []string) (exitCode i
 		t.printErrf("dormouse: %v\nRun `%s --help` to see how it is used.\n", err, usage.command)
 		return exitUsage
 	}
-	if !errors.Is(err, errReported) {
+	if !errors.Is(err, errReported) && !errors.Is(err, syscall.EPIPE) { // the reader of a pipe has seen enough
 		t.printError(err)
 	}
 	if errors.Is(err, errUnreachable) {

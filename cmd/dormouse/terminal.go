@@ -20,7 +20,8 @@ type terminal struct {
 	errIsJournal                 bool // err goes to systemd's journal
 	width                        int  // columns of out, 0 if it is not a terminal
 
-	writeErr error // of the first failed write to out
+	writeErr   error  // of the first failed write to out
+	onWriteErr func() // called at that write, nil for nothing
 }
 
 // standardTerminal returns the streams of this process.
@@ -55,6 +56,9 @@ func terminalWidthOrZero(f *os.File) int {
 func (t *terminal) printf(format string, args ...any) {
 	if _, err := fmt.Fprintf(t.out, format, args...); err != nil && t.writeErr == nil {
 		t.writeErr = fmt.Errorf("cannot write the result: %w", err)
+		if t.onWriteErr != nil {
+			t.onWriteErr()
+		}
 	}
 }
 

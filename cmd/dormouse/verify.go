@@ -40,10 +40,19 @@ func verifyVerb(flags *flag.FlagSet) action {
 		if *verbose {
 			o.Log = zerolog.New(zerolog.ConsoleWriter{Out: t.err, NoColor: !t.errIsTerminal, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
 		}
-		if !format.isJSON() {
-			o.Report = func(s, before verify.Step) { t.printf("%s", stepLines(s, before)) }
-		}
-		v, dir, err := verify.Run(ctx, o)
+		var v verify.Verification
+		var dir string
+		err := runAndClearAway(ctx, t, func(ctx context.Context) (err error) {
+			if !format.isJSON() {
+				o.Report = func(s, before verify.Step) {
+					if ctx.Err() == nil {
+						t.printf("%s", stepLines(s, before))
+					}
+				}
+			}
+			v, dir, err = verify.Run(ctx, o)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("cannot verify %s: %w", o.Program, err)
 		}

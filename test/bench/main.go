@@ -75,6 +75,7 @@ func main() {
 	rows := flag.String("rows", "", "measure only the groups that this expression matches, of "+strings.Join(names, ", ")+"; the last two need neither CRIU nor root")
 	limit := flag.Duration("limit", 12*time.Minute, "no group begins later than this")
 	flag.Parse()
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // a reader that has seen enough must not end the clearing away
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	if err := run(ctx, *runs, *bin, *rows, *limit); err != nil {

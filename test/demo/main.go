@@ -16,8 +16,9 @@ import (
 )
 
 func main() {
-	runtime.LockOSThread() // the host is bound to the life of the thread that starts it
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	runtime.LockOSThread()                                  // the host is bound to the life of the thread that starts it
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a reader that has seen enough must not end the clearing away
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := demo(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func (b *observedBackend) Launch(ctx context.Context) (info shell.Information, e
 		return "", err
 	})
 	if !launched {
-		return info, err
+		return info, cmp.Or(err, b.run.interruption())
 	}
 	b.run.services = info.Services
 	b.run.tryAndRecordStep(Information, "", func() (string, error) { return b.checkInformation(ctx, info) })
@@ -104,7 +105,7 @@ func (b *observedBackend) Initialize(ctx context.Context) (err error) {
 		}
 		return found, err
 	})
-	return err
+	return cmp.Or(err, b.run.interruption())
 }
 
 // checkControlState returns the state of the plugin's state control. It returns an error

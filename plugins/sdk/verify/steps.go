@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,8 +66,11 @@ const unknownMethod = "dormouse-verify-no-such-method"
 
 // tryAndRecordStep does one step by work, records and reports its outcome, and reports
 // whether the step was ok. If skipReason is not empty, it records the step as skipped for
-// that reason.
+// that reason; after an interruption it skips all steps but those that end the plugin.
 func (r *run) tryAndRecordStep(step, skipReason string, work func() (found string, err error)) (ok bool) {
+	if r.interruption() != nil && slices.Index(Order, step) < slices.Index(Order, Deinitialize) {
+		skipReason = cmp.Or(skipReason, "it was interrupted")
+	}
 	s := Step{Name: step, Result: Skipped, Found: skipReason}
 	if skipReason == "" {
 		begun := time.Now()

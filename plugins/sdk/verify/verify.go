@@ -72,7 +72,8 @@ const (
 
 // Run verifies a program. It returns the directory of the private host, which it has
 // removed unless Options.Keep is true. An error means that the program could not be
-// tried; it is not the program's fault.
+// tried; it is not the program's fault. After the end of ctx Run ends the plugin, clears
+// all away, and returns an error that wraps that of ctx.
 func Run(ctx context.Context, o Options) (_ Verification, dir string, err error) {
 	if dir, err = os.MkdirTemp("", "dormouse-verify-"); err != nil {
 		return Verification{}, "", err
@@ -81,7 +82,8 @@ func Run(ctx context.Context, o Options) (_ Verification, dir string, err error)
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	r := &run{Options: o, dir: dir, Verification: Verification{Program: o.Program}}
-	err = r.runSteps(ctx)
+	r.interruption = ctx.Err
+	err = errors.Join(r.runSteps(ctx), ctx.Err())
 	return r.Verification, dir, err
 }
 
@@ -95,6 +97,9 @@ type run struct {
 	services []string // names of the gRPC services that the plugin serves
 	shell    *shell.Shell
 	pids     []int // of all processes that the plugin has had
+	// interruption returns why no further step is to be tried but those that end the
+	// plugin, nil before.
+	interruption func() error
 }
 
 // runSteps does every step. It returns an error only if the private host cannot be opened.
@@ -111,7 +116,7 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 	r.host.Supervisor.Start(ctx)
 	r.shell, _ = r.host.Supervisor.Shell(callsign)
 	var activated error
-	if found {
+	if found && ctx.Err() == nil {
 		activated = r.shell.Activate(ctx, shell.Requested)
 		r.recordProcesses()
 	}
