@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -41,8 +42,10 @@ const DefaultGroup = "dormouse"
 type Target struct {
 	// Callsign is the instance that it is about, empty for the host or all instances.
 	Callsign string
-	// Method is the name of the JSON-RPC method or of its twin.
-	Method string
+	// Method is the name of the JSON-RPC method or of its twin, and Aliases are further
+	// names of the method.
+	Method  string
+	Aliases []string
 }
 
 // NewGuard returns a guard with those rules.
@@ -129,7 +132,7 @@ func (g *Guard) RoleOf(c Client, t Target) Role {
 	rules := g.rules.Load()
 	role := g.roleWithoutRows(rules, c, t)
 	for _, row := range rules.Rows {
-		if granted := roleByName(row.Role); granted > role && matches(row.Callsigns, t.Callsign) && matches(row.Methods, t.Method) && g.names(rules, row, c) {
+		if granted := roleByName(row.Role); granted > role && matches(row.Callsigns, t.Callsign) && t.methodMatches(row.Methods) && g.names(rules, row, c) {
 			role = granted
 		}
 	}
@@ -206,11 +209,21 @@ func (g *Guard) isInGroup(u *User, groups ...string) bool {
 	})
 }
 
+// methodMatches reports whether one of the method's names matches one of the patterns, or
+// there are none.
+func (t Target) methodMatches(patterns []string) bool {
+	return matches(patterns, t.Method) || slices.ContainsFunc(t.Aliases, func(alias string) bool { return matches(patterns, alias) })
+}
+
 // matches reports whether the name matches one of the patterns, or there are none. The
 // patterns are well-formed: configs has checked them.
 func matches(patterns []string, name string) bool {
 	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool {
-		matched, _ := path.Match(pattern, name)
+		matched, _ := path.Match(withoutSlashes(pattern), withoutSlashes(name))
 		return matched
 	})
 }
+
+// withoutSlashes returns the text with ":" for each slash, which "*" would not match: the
+// methods of gRPC have slashes.
+func withoutSlashes(text string) string { return strings.ReplaceAll(text, "/", ":") }

@@ -55,6 +55,9 @@ type Options struct {
 	// NeededRole returns the role that the JSON-RPC method of that name needs, or with write
 	// the writing of its variable; access.None for a method that there is not.
 	NeededRole func(method string, write bool) access.Role
+	// TargetOf returns what a call of the JSON-RPC method of that name is about: the
+	// instance, or with an empty callsign the host.
+	TargetOf func(callsign, method string) access.Target
 	// BuiltinAccess returns the role that a caller needs for a method of a built-in, access.None
 	// if clients may not call the method, and what the call is about.
 	BuiltinAccess func(*shell.Shell, shell.Call) (access.Role, access.Target)

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -78,7 +77,7 @@ func (s controllerService) Destroy(ctx context.Context, r *controllerpb.Instance
 func (s controllerService) Services(ctx context.Context, _ *controllerpb.ServicesRequest) (*controllerpb.ServicesResponse, error) {
 	all := &controllerpb.ServicesResponse{}
 	for _, sh := range s.Supervisor.Shells() {
-		details := s.seesDetails(ctx, access.Target{Callsign: sh.Callsign(), Method: "services"})
+		details := s.seesDetails(ctx, s.TargetOf(sh.Callsign(), "services"))
 		all.Services = append(all.Services, s.statusMessage(sh, details))
 	}
 	return all, nil

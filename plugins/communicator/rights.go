@@ -78,7 +78,7 @@ var rules = map[string]rule{
 func (e *endpoint) like(method string, write bool, callsigns ...string) rights {
 	r := rights{needed: e.NeededRole(method, write)}
 	for _, callsign := range callsigns {
-		r.targets = append(r.targets, access.Target{Callsign: callsign, Method: method})
+		r.targets = append(r.targets, e.TargetOf(callsign, method))
 	}
 	return r
 }

@@ -72,6 +72,15 @@ func jsonRPCRole(method string, write bool) access.Role {
 	return access.None
 }
 
+// jsonRPCTarget returns what a call of a JSON-RPC method is about, as plugins/host passes it.
+func jsonRPCTarget(callsign, method string) access.Target {
+	t := access.Target{Callsign: callsign, Method: method}
+	if method == "status" {
+		t.Method, t.Aliases = "services", []string{"status"}
+	}
+	return t
+}
+
 // guardedHost is a communicator whose next clients are what the test says.
 type guardedHost struct {
 	*Communicator
@@ -136,7 +145,7 @@ func newGuardedHost(t *testing.T) *guardedHost {
 		configs.Access{User: "61001", Role: configs.RoleCall, Methods: []string{"allowed*"}})
 	h := &guardedHost{t: t, path: filepath.Join(shortDir(t), "socket")}
 	h.Communicator = New(Options{
-		Supervisor: s, Log: zerolog.New(&h.log), NeededRole: jsonRPCRole,
+		Supervisor: s, Log: zerolog.New(&h.log), NeededRole: jsonRPCRole, TargetOf: jsonRPCTarget,
 		Access: access.NewGuard(access.Rules{Rows: rows, OperatorGroup: fmt.Sprint(membersGroup)}),
 		BuiltinAccess: func(sh *shell.Shell, c shell.Call) (access.Role, access.Target) {
 			needed := map[string]access.Role{"see": access.Read, "set": access.Operate}[c.Method]

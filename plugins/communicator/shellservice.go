@@ -7,7 +7,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
@@ -26,7 +25,7 @@ func (s shellService) Status(ctx context.Context, _ *shellpb.StatusRequest) (*sh
 	if err != nil {
 		return nil, err
 	}
-	return s.statusMessage(sh, s.seesDetails(ctx, access.Target{Callsign: sh.Callsign(), Method: "status"})), nil
+	return s.statusMessage(sh, s.seesDetails(ctx, s.TargetOf(sh.Callsign(), "status"))), nil
 }
 
 // Operate runs a lifecycle operation on the instance that the call is about, except the

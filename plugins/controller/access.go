@@ -109,9 +109,15 @@ func (m *method) targets(r request) []access.Target {
 	}
 	var targets []access.Target
 	for _, callsign := range about(r) {
-		targets = append(targets, access.Target{Callsign: callsign, Method: m.name})
+		targets = append(targets, m.target(callsign))
 	}
 	return targets
+}
+
+// target returns what a call of the method is about: the instance, or with an empty callsign
+// the host.
+func (m *method) target(callsign string) access.Target {
+	return access.Target{Callsign: callsign, Method: m.name, Aliases: m.aliases}
 }
 
 // calledOrNamedInstance returns the instance that was called, else the one in the parameter
@@ -161,6 +167,15 @@ func NeededRole(method string, write bool) access.Role {
 	return m.access
 }
 
+// TargetOf returns what a call of the method of that name, one that the host itself serves,
+// is about: the instance, or with an empty callsign the host.
+func TargetOf(callsign, method string) access.Target {
+	if m, ok := hostMethods()[method]; ok {
+		return m.target(callsign)
+	}
+	return access.Target{Callsign: callsign, Method: method}
+}
+
 // hostMethods returns all methods that the host itself serves, by name and alias.
 var hostMethods = sync.OnceValue(func() map[string]*method {
 	return methodsByNameAndAlias(slices.Concat(controllerMethods(), commonMethods()))
@@ -188,7 +203,7 @@ func (f *Front) seesDetails(from caller, t access.Target) bool {
 // seesDetailsOf reports whether the caller may see the details of an instance, or with an
 // empty callsign of the host.
 func (r request) seesDetailsOf(callsign string) bool {
-	return r.front.seesDetails(r.from, access.Target{Callsign: callsign, Method: r.method})
+	return r.front.seesDetails(r.from, r.called.target(callsign))
 }
 
 // errorForCaller returns err without its details if the caller may not see them.

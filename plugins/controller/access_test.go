@@ -182,6 +182,20 @@ func TestRoleForSomeInstances(t *testing.T) {
 	}
 }
 
+// A row for a method counts whichever of the method's names it has, and the call.
+func TestRoleForAliases(t *testing.T) {
+	one := access.Client{Token: access.DigestOf("one")}
+	h := newGuardedHost(t, setup{}, configs.Access{Token: "one", Role: configs.RoleAdmin, Methods: []string{"status", "persist"}})
+	h.options.Access.SetTokens([]access.Token{{Name: "one", Digest: one.Token}})
+	for method, refused := range map[string]bool{
+		"Controller.1.status": false, "Controller.1.services@Plain": false, "Controller.1.storeconfig": false, "Controller.1.persist": false, "Controller.1.version": true,
+	} {
+		if got := h.ask(t, one, method, ``); isRefused(got) != refused {
+			t.Errorf("%s: %s", method, got.body)
+		}
+	}
+}
+
 // A client without a role can't find out which instances there are.
 func TestStrangersCannotProbe(t *testing.T) {
 	h := newGuardedHost(t, setup{})

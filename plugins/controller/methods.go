@@ -82,7 +82,7 @@ const (
 type request struct {
 	front  *Front
 	from   caller
-	method string          // the method's name in the table
+	called *method
 	shell  *shell.Shell    // the instance that was called; nil for methods of the Controller
 	index  string          // the text after "@" in the name, often empty
 	args   arguments       // the parameters of an object, if the method takes one
@@ -117,7 +117,7 @@ func methodsByNameAndAlias(table []method) map[string]*method {
 // with them, serves the request and returns the result as JSON, nil for null. A caller
 // without the role is told so first, whatever is wrong with the parameters.
 func (m *method) checkAccessAndServe(ctx context.Context, r request) (json.RawMessage, error) {
-	r.method = m.name
+	r.called = m
 	var wrong error
 	if m.form == action && len(m.params) > 0 || m.form == objectOrOther && bytes.HasPrefix(r.raw, []byte("{")) {
 		r.args, wrong = m.parseArguments(r.raw)

@@ -167,7 +167,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	}
 	h.Communicator = communicator.New(communicator.Options{
 		Supervisor: h.Supervisor, Log: h.log, Version: o.Version, Paths: h.Processes.Paths, Reload: o.Reload,
-		Access: h.Access, NeededRole: controller.NeededRole, BuiltinAccess: h.builtinAccess,
+		Access: h.Access, NeededRole: controller.NeededRole, TargetOf: controller.TargetOf, BuiltinAccess: h.builtinAccess,
 	}, o.Group)
 	return nil
 }

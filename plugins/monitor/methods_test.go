@@ -137,7 +137,7 @@ func TestNeededAccess(t *testing.T) {
 		{shell.Call{Method: "nothing"}, access.Read, "Monitor"},
 	} {
 		needed, about := NeededAccess("Monitor", test.call)
-		if needed != test.needs || about != (access.Target{Callsign: test.about, Method: test.call.Method}) {
+		if needed != test.needs || about.Callsign != test.about || about.Method != test.call.Method {
 			t.Errorf("%s@%s %s needs %s for %+v", test.call.Method, test.call.Index, test.call.Params, needed, about)
 		}
 	}
