@@ -35,7 +35,7 @@ type Access struct {
 	Role Role `toml:"role"`
 
 	// Callsigns and Methods are patterns, see path.Match. The row counts for calls that
-	// are about such an instance, and of such a method. Empty lists match all.
+	// are about such an instance, and of such a method. Lists that are left out match all.
 	Callsigns []string `toml:"callsigns"`
 	Methods   []string `toml:"methods"`
 }
@@ -49,16 +49,25 @@ func (f *configFile) readAccess(t *tableReader) {
 	t.readText("certificate", &a.Certificate, checkNotEmpty)
 	t.readText("plugin", &a.Plugin, CheckCallsign)
 	readAllowedWord(t, "role", &a.Role, RoleRead, RoleCall, RoleOperate, RoleAdmin)
-	t.readTextList("callsigns", &a.Callsigns, checkPattern)
-	t.readTextList("methods", &a.Methods, checkPattern)
+	t.readPatterns("callsigns", &a.Callsigns)
+	t.readPatterns("methods", &a.Methods)
 	t.refersTo(ReferenceUser, "user", a.User)
 	t.refersTo(ReferenceGroup, "group", a.Group)
 	t.reportMissingKeys("role")
 	if given := len(slices.DeleteFunc([]string{a.User, a.Group, a.Token, a.Certificate, a.Plugin}, func(s string) bool { return s == "" })); given != 1 {
-		t.addProblem(t.lines, `one of the keys "user", "group", "token", "certificate" and "plugin" must stand %s`, t.name)
+		t.addProblem(t.lines, `exactly one of the keys "user", "group", "token", "certificate" and "plugin" must stand %s`, t.name)
 	}
 	t.reportUnknownKeys()
 	f.config.Access = append(f.config.Access, a)
+}
+
+// readPatterns reads a list of patterns, which must have one at least: no pattern would look
+// as if the row granted nothing.
+func (t *tableReader) readPatterns(key string, to *[]string) {
+	t.readTextList(key, to, checkPattern)
+	if list, isList := t.values[key].([]any); isList && len(list) == 0 {
+		t.addProblem(t.lines.keyOrSelf(key), `key %q %s must not be empty; leave it out to grant the role for all`, key, t.name)
+	}
 }
 
 // checkPattern returns an error if the pattern is empty or malformed, see path.Match.

@@ -112,8 +112,9 @@ func TestRules(t *testing.T) {
 		// Who may do what.
 		{"no role", "[[access]]\nuser = \"a\"", `x:1: missing key "role" in [[access]]`},
 		{"unknown role", "[[access]]\nuser = \"a\"\nrole = \"root\"", `x:3: key "role" in [[access]]: "root" is not "read", "call", "operate" or "admin"`},
-		{"nobody named", "[[access]]\nrole = \"call\"", `x:1: one of the keys "user", "group", "token", "certificate" and "plugin" must stand in [[access]]`},
-		{"two named", "[[access]]\nrole = \"call\"\nuser = \"a\"\ntoken = \"b\"", `x:1: one of the keys "user", "group", "token", "certificate" and "plugin" must stand in [[access]]`},
+		{"nobody named", "[[access]]\nrole = \"call\"", `x:1: exactly one of the keys "user", "group", "token", "certificate" and "plugin" must stand in [[access]]`},
+		{"two named", "[[access]]\nrole = \"call\"\nuser = \"a\"\ntoken = \"b\"", `x:1: exactly one of the keys "user", "group", "token", "certificate" and "plugin" must stand in [[access]]`},
+		{"no patterns", "[[access]]\nrole = \"call\"\nuser = \"a\"\ncallsigns = []", `x:4: key "callsigns" in [[access]] must not be empty; leave it out to grant the role for all`},
 		{"bad pattern", "[[access]]\nrole = \"call\"\nuser = \"a\"\nmethods = [\"[\"]", `x:4: key "methods[0]" in [[access]]: "[" is not a pattern such as "Player*"`},
 
 		// Callsigns among each other.
