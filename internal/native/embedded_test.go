@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -182,6 +183,10 @@ func lines(t *testing.T, cmd *exec.Cmd) func() string {
 }
 
 func TestSignalsArePassedOn(t *testing.T) {
+	// What this process ignores, as below nohup, the shell would ignore for good.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP, syscall.SIGINT)
+	defer signal.Stop(caught)
 	for name, attributes := range ways() {
 		t.Run(name, func(t *testing.T) {
 			cmd := pid1(t, attributes, "/bin/sh", "-c", `
