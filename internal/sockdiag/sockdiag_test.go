@@ -129,7 +129,11 @@ func TestPeerUID(t *testing.T) {
 // A client whose end is gone is unknown, however it went, and whatever has its address
 // now.
 func TestPeerIsGone(t *testing.T) {
+	const address = "127.7.7.7" // whose ports other tests leave alone
 	reset := func(fd int) error {
+		if err := unix.Bind(fd, sockaddr(address, 0)); err != nil {
+			return err
+		}
 		return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	for name, prepare := range map[string]func(int) error{"closed": nil, "reset": reset} {
@@ -147,7 +151,7 @@ func TestPeerIsGone(t *testing.T) {
 			old, err := endsOf(one.host.RemoteAddr(), one.host.LocalAddr())
 			must(t, err)
 			next := connectAs(t, os.Geteuid(), l, "127.0.0.1", func(fd int) error {
-				return unix.Bind(fd, sockaddr("127.0.0.1", int(old.local.Port())))
+				return unix.Bind(fd, sockaddr(address, int(old.local.Port())))
 			})
 			if got, err := PeerUID(one.host); !errors.Is(err, errClosed) {
 				t.Errorf("%s by user %d, and another has the address: %d, %v", name, uid, got, err)
