@@ -101,6 +101,30 @@ func TestControlSocketOfOtherUsers(t *testing.T) {
 		expect(t, exitUnreachable, "!"+root+"/run/control: permission denied, nor at 127.0.0.1:1: connection refused")
 }
 
+// Without a communicator-group, the members of the group dormouse can pass if there is one,
+// and operate.
+func TestControlSocketOfTheDefaultGroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	const gid = 54400
+	root, groups := passableDir(t), filepath.Join(t.TempDir(), "group")
+	if err := os.WriteFile(groups, []byte("root:x:0:\ndormouse:x:54400:\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := hostCommand(t, root, bothExamples)
+	cmd.Args = append([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/group && exec "$@"`, groups}, cmd.Args...)
+	var err error
+	if cmd.Path, err = exec.LookPath("unshare"); err != nil {
+		t.Fatal(err)
+	}
+	h := startCommand(t, root, cmd)
+	h.wait(t, "ready")
+	socket := []string{"DORMOUSE_HOST=unix:" + filepath.Join(root, "run", "control")}
+	dormouseAs(t, strangerUID, gid, socket, "plugin", "suspend", "Counter").expect(t, exitDone)
+	dormouseAs(t, strangerUID, strangerUID, socket, "plugin", "list").expect(t, exitUnreachable, "!permission denied")
+}
+
 // A host does not start where another program has its control socket.
 func TestControlSocketInUse(t *testing.T) {
 	root := passableDir(t)

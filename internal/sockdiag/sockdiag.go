@@ -62,7 +62,8 @@ func endsOf(local, remote net.Addr) (ends, error) {
 	return e, nil
 }
 
-// unmapped returns the address with an IPv4 address that IPv6 wraps taken out.
+// unmapped returns an IPv4 address that is written as an IPv6 one as IPv4, and any other
+// as it is.
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
 // socket is what the kernel says of a socket.

@@ -9,8 +9,8 @@ import (
 	"dormouse/plugins/peer"
 )
 
-// shares bounds the memory that all websockets together use, and the websockets of each
-// peer.
+// shares bounds the memory that all websockets together use, and that those of each peer
+// use.
 type shares struct {
 	queues, calls *budget // what peers without privileges use together
 

@@ -49,16 +49,16 @@ func (p *Places) Take(l Limits, client access.Client, giveWay func()) (*Place, e
 	one := &Place{places: p, peer: NameOf(client), privileged: client.IsPrivileged(), giveWay: giveWay}
 	one.idleSince.Store(time.Now().UnixNano())
 	loser, err := p.add(one, l)
-	if loser != nil {
-		loser.giveWay()
-	}
 	if err != nil {
 		return nil, err
+	}
+	if loser != nil {
+		loser.giveWay()
 	}
 	return one, nil
 }
 
-// add adds a place, and removes the loser whose place it is if there is no other.
+// add adds a place. If there was none left, it removes another and returns that as loser.
 func (p *Places) add(one *Place, l Limits) (loser *Place, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
