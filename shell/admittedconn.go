@@ -45,7 +45,7 @@ func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, meth
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	stream := newAdmittedStream(c.s, end, cancel, !desc.ServerStreams, probe)
+	stream := newAdmittedStream(end, c.s, cancel, !desc.ServerStreams, probe)
 	under, err := c.to.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		stream.leave()

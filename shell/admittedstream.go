@@ -40,7 +40,7 @@ type admittedStream struct {
 
 // newAdmittedStream returns a stream that counts as a call and is ended by cancel. Its
 // ClientStream is yet to be set. A probe counts as a stream from the first.
-func newAdmittedStream(s *Shell, end context.Context, cancel context.CancelFunc, single, probe bool) *admittedStream {
+func newAdmittedStream(end context.Context, s *Shell, cancel context.CancelFunc, single, probe bool) *admittedStream {
 	a := &admittedStream{shell: s, single: single, probe: probe, cancel: cancel, end: end, forget: context.AfterFunc(end, cancel)}
 	a.mu.Lock()
 	defer a.mu.Unlock()

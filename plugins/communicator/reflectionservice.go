@@ -140,7 +140,7 @@ func (s *reflectionService) askPluginUnlessBuiltin(ctx context.Context, sh *shel
 	}
 	why := status.Convert(statusFromForwardedCall(err))
 	unanswered.MessageResponse = &grpc_reflection_v1.ServerReflectionResponse_ErrorResponse{
-		ErrorResponse: &grpc_reflection_v1.ErrorResponse{ErrorCode: int32(why.Code()), ErrorMessage: why.Message()}, //nolint:gosec // a code is small
+		ErrorResponse: &grpc_reflection_v1.ErrorResponse{ErrorCode: int32(why.Code()), ErrorMessage: why.Message()},
 	}
 	return unanswered
 }

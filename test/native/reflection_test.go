@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
-	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -116,21 +116,20 @@ func TestReflection(t *testing.T) {
 	}
 }
 
-// Older clients ask under another name.
+// Older clients ask under another name. Their messages are the same on the wire.
 func TestReflectionV1Alpha(t *testing.T) {
 	h := startHost(t)
-	stream, err := grpc_reflection_v1alpha.NewServerReflectionClient(dial(t, h.socket())).ServerReflectionInfo(shellpb.WithCallsign(h.limited(), "Streams"))
+	both := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
+	stream, err := dial(t, h.socket()).NewStream(shellpb.WithCallsign(h.limited(), "Streams"), both, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.Send(&grpc_reflection_v1alpha.ServerReflectionRequest{
-		MessageRequest: &grpc_reflection_v1alpha.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: streamsService},
-	}); err != nil {
+	if err := stream.SendMsg(symbol(streamsService)); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := stream.Recv()
-	if err != nil || len(answer.GetFileDescriptorResponse().GetFileDescriptorProto()) != 1 {
-		t.Errorf("got %v, %v", answer, err)
+	var answer grpc_reflection_v1.ServerReflectionResponse
+	if err := stream.RecvMsg(&answer); err != nil || len(answer.GetFileDescriptorResponse().GetFileDescriptorProto()) != 1 {
+		t.Errorf("got %v, %v", &answer, err)
 	}
 }
 
