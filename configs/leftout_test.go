@@ -36,7 +36,7 @@ func TestBadDropInsAreLeftOut(t *testing.T) {
 		},
 		"it is not text":         {bad: plugin("Bad") + "# Fl\xfcgel\n", problem: ":5: not UTF-8", callsigns: []string{"Bad"}, plugins: "Main Good"},
 		"it is cut off":          {bad: "[[plugin]]\nca", problem: ":2: not valid TOML", plugins: "Main Good"},
-		"a table is misspelt":    {bad: plugin("Bad") + "[[plugins]]\n", problem: `:5: unknown key "plugins"`, callsigns: []string{"Bad"}, plugins: "Main Good"},
+		"a table is misspelled":  {bad: plugin("Bad") + "[[plugins]]\n", problem: `:5: unknown key "plugins"`, callsigns: []string{"Bad"}, plugins: "Main Good"},
 		"plugin is no list":      {bad: "plugin = 1\n", problem: `:1: key "plugin" at the top level must be`, plugins: "Main Good"},
 		"a callsign is missing":  {bad: plugin("Bad") + "[[plugin]]\nexecutable = \"x\"\n", problem: `:5: missing key "callsign"`, callsigns: []string{"Bad"}, plugins: "Main Good"},
 		"it configures the host": {bad: "[host]\n" + plugin("Bad"), problem: ":1: [host] must not stand in a drop-in", callsigns: []string{"Bad"}, isComplete: true, plugins: "Main Good"},

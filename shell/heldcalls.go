@@ -20,8 +20,7 @@ const (
 const RetryAfter = time.Second
 
 // holdQueue holds the calls that wait until the instance is activated: by a wake for them, or
-// by the expected start. Shell.mu guards
-// it.
+// by the expected start. Shell.mu guards it.
 type holdQueue struct {
 	calls  []*heldCall
 	bytes  int

@@ -33,7 +33,7 @@ func (s *Supervisor) endExpectedStarts() {
 // yet to start. The shell logs and keeps the error.
 func (s *Supervisor) startIfExpected(ctx context.Context, sh *shell.Shell) {
 	err := sh.StartIfExpected(ctx)
-	if err != nil && !(errors.Is(err, shell.ErrPending) && s.waitsOnlyForExpected(sh)) {
+	if err != nil && (!errors.Is(err, shell.ErrPending) || !s.waitsOnlyForExpected(sh)) {
 		sh.EndExpectedStart()
 	}
 }

@@ -141,7 +141,7 @@ func (r *reload) applyChangedConfigs(ctx context.Context) {
 	var shells []*shell.Shell
 	for _, callsign := range r.s.definitions.callsigns() {
 		p, inFile := r.after[callsign]
-		if sh, ok := r.s.Shell(callsign); ok && !(inFile && r.needsNewShell(p)) {
+		if sh, ok := r.s.Shell(callsign); ok && (!inFile || !r.needsNewShell(p)) {
 			shells = append(shells, sh)
 		}
 	}

@@ -23,11 +23,14 @@ func configCheckVerb(flags *flag.FlagSet) action {
 			return err
 		}
 		found = append(found, brokenReferences(references)...)
+		if len(found) == 0 {
+			found = append(found, unusableKeys(config, references)...)
+		}
 		hasMain := *path != "" || exists(configs.DefaultPath)
 		if !hasMain && err == nil && len(config.Plugins) == 0 {
 			found = append(found, configs.LoadError{Source: configs.DefaultPath, Err: errors.New("there is no such file, nor any drop-in: a host would run no plugin")})
 		}
-		found.SortInPlace()
+		found = found.SortInPlace()
 		if format.isJSON() {
 			return errors.Join(t.printIndentedJSON(problemRecords(found)), errReportedUnless(len(found) == 0))
 		}

@@ -141,6 +141,19 @@ builtin = "Nil"
 	dormouse(t, nil, "config", "check", "--config", main).expect(t, exitFailed, main+`:2: key "web-ui"`, more+":13: ")
 }
 
+// Certificates and keys that exist must be of use, as at the start of a host.
+func TestConfigCheckOfKeys(t *testing.T) {
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{
+		"bad.pem": "no certificate", "bad.key": "too short",
+		"dormouse.toml": "[host]\ntls-certificate = \"bad.pem\"\ntls-key = \"bad.pem\"\n[hibernate]\nkey-file = \"bad.key\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n" +
+			"tls-certificate = \"bad.key\"\ntls-key = \"bad.key\"\n",
+	})
+	main := filepath.Join(dir, "dormouse.toml")
+	dormouse(t, nil, "config", "check", "--config", main).expect(t, exitFailed,
+		main+":2: cannot use the certificate "+dir+"/bad.pem", main+":5: ", "64 hexadecimal digits", main+":8: cannot use the certificate "+dir+"/bad.key")
+}
+
 // A configuration that is not there is no good one.
 func TestConfigCheckOfNothing(t *testing.T) {
 	if _, err := os.Stat(filepath.Dir(configs.DefaultPath)); err == nil {

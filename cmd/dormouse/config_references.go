@@ -8,10 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 
 	"dormouse/configs"
+	"dormouse/hibernate/pack"
 )
 
 // brokenReferences returns a problem for each reference of a configuration to something that
@@ -21,6 +23,32 @@ func brokenReferences(references []configs.Reference) (problems configs.LoadErro
 		if err := checkReference(r); err != nil {
 			problems = append(problems, configs.LoadError{Source: r.Source, Line: r.Line, Err: fmt.Errorf("key %q: %w", r.Key, err)})
 		}
+	}
+	return problems
+}
+
+// unusableKeys returns a problem for each certificate and key that exists and can't be used: a
+// host would not start with it.
+func unusableKeys(config configs.Config, references []configs.Reference) (problems configs.LoadErrors) {
+	report := func(key, name string, err error) {
+		i := slices.IndexFunc(references, func(r configs.Reference) bool { return r.Key == key && r.Name == name })
+		if err != nil && i >= 0 {
+			problems = append(problems, configs.LoadError{Source: references[i].Source, Line: references[i].Line, Err: err})
+		}
+	}
+	all := []configs.TLS{config.Host.TLS}
+	for _, l := range config.Listeners {
+		all = append(all, l.TLS)
+	}
+	for _, files := range all {
+		if files.IsOn() {
+			_, err := readTLSFiles(files, alpnHTTP1)
+			report("tls-certificate", files.Certificate, err)
+		}
+	}
+	if path := config.Hibernate.KeyFile; path != "" {
+		_, err := pack.ReadKey(path)
+		report("key-file", path, err)
 	}
 	return problems
 }

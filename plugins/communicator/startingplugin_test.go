@@ -58,9 +58,9 @@ func TestStartingPluginDoesNotWait(t *testing.T) {
 	defer conn.Close()
 
 	refused := make(chan error, 1)
-	plugins["Early"].OnAction = func(_ context.Context, action, _ string) error {
+	plugins["Early"].OnAction = func(ctx context.Context, action, _ string) error {
 		if action == shelltest.Initialize {
-			_, err := shellpb.NewDispatcherClient(shellpb.ConnToPlugin("Later", conn)).Invoke(t.Context(), &shellpb.InvokeRequest{Method: "echo"})
+			_, err := shellpb.NewDispatcherClient(shellpb.ConnToPlugin("Later", conn)).Invoke(ctx, &shellpb.InvokeRequest{Method: "echo"})
 			refused <- err
 		}
 		return nil
