@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"dormouse/statecontrol"
 )
 
@@ -194,14 +196,15 @@ func (s *Shell) reasonForControl(to statecontrol.State) Reason {
 // logAndObserveTransition writes the one log line of a transition, as an error if it has
 // one, and tells the observer.
 func (s *Shell) logAndObserveTransition(t Transition) {
-	event := s.log.Info()
+	level := zerolog.InfoLevel
 	if t.Err != nil {
-		event = s.log.Error().Err(t.Err)
+		level = zerolog.ErrorLevel
 	}
+	log := s.log.With().Str("reason", string(t.Reason)).Logger()
 	if t.From == t.To {
-		event.Str("reason", string(t.Reason)).Msg(string(t.Control))
+		log.WithLevel(level).Err(t.Err).Msg(string(t.Control))
 	} else {
-		event.Str("from", string(t.From)).Str("reason", string(t.Reason)).Msg(string(t.To))
+		log.WithLevel(level).Err(t.Err).Str("from", string(t.From)).Msg(string(t.To))
 	}
 	s.observer.Transition(t)
 }

@@ -39,11 +39,11 @@ type fakeJournald struct {
 }
 
 // newFakeJournald listens on a socket of its own.
-func newFakeJournald(t testing.TB) *fakeJournald {
-	t.Helper()
-	f := &fakeJournald{t: t, path: filepath.Join(t.TempDir(), "j")}
+func newFakeJournald(tb testing.TB) *fakeJournald {
+	tb.Helper()
+	f := &fakeJournald{t: tb, path: filepath.Join(tb.TempDir(), "j")}
 	f.listen()
-	t.Cleanup(f.stop)
+	tb.Cleanup(f.stop)
 	return f
 }
 
@@ -125,12 +125,12 @@ func (f *fakeJournald) parse(data []byte) map[string]string {
 }
 
 // useFakeJournald has this process send to a fake journald.
-func useFakeJournald(t testing.TB) *fakeJournald {
-	t.Helper()
-	f := newFakeJournald(t)
+func useFakeJournald(tb testing.TB) *fakeJournald {
+	tb.Helper()
+	f := newFakeJournald(tb)
 	before := journaldSocket
 	journaldSocket = f.path
-	t.Cleanup(func() { journaldSocket = before })
+	tb.Cleanup(func() { journaldSocket = before })
 	return f
 }
 
@@ -284,7 +284,7 @@ start-mode = "activated"
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, _ := info.Sys().(*syscall.Stat_t) //nolint:errcheck // it always is one
+	st, _ := info.Sys().(*syscall.Stat_t)
 	if !isJournals {
 		st.Ino++
 	}
@@ -309,6 +309,7 @@ start-mode = "activated"
 // BenchmarkLogLine writes one line of a plugin as JSON and as an entry of the journal.
 func BenchmarkLogLine(b *testing.B) {
 	write := func(b *testing.B, w io.Writer) {
+		b.Helper()
 		log := zerolog.New(w).With().Timestamp().Str("callsign", "Counter").Str("stream", "stderr").Logger()
 		b.ReportAllocs()
 		for b.Loop() {

@@ -66,7 +66,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	var all sync.WaitGroup
 	h.listeners = append(s.front, frontListener{Listener: s.control, protocol: configs.ProtocolJSONRPC, dialect: h.config.Host.Dialect})
 	failures := make([]error, len(h.listeners)+1)
-	for i, serve := range h.serversOf(h.listeners) { //nolint:contextcheck // all are made before the first serves; gRPC limits a handshake
+	for i, serve := range h.serversOf(h.listeners) { // all are made before the first serves
 		h.serving.Go(func() {
 			if err := serve(); ctx.Err() == nil {
 				failures[i] = fmt.Errorf("cannot serve any longer: %w", err)

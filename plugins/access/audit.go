@@ -29,17 +29,19 @@ func (a *Audit) LogChange(c Client, needed Role, targets []Target, result string
 	if needed < Operate || len(targets) == 0 {
 		return
 	}
-	a.line(a.log.Info(), c, targets).Str("result", result).Msg("a client called a method that changes something")
+	log := a.logAbout(c, targets)
+	log.Info().Str("result", result).Msg("a client called a method that changes something")
 }
 
 // LogRefusal logs what the client was refused. Beyond a number of refusals a second it only
 // counts them, and tells the count with the next one.
-func (a *Audit) LogRefusal(r *Refusal) {
+func (a *Audit) LogRefusal(r *RefusalError) {
 	suppressed, may := a.refusals.pass(time.Now())
 	if !may {
 		return
 	}
-	a.line(a.log.Warn(), r.Client, []Target{r.Target}).Str("result", "refused").
+	log := a.logAbout(r.Client, []Target{r.Target})
+	log.Warn().Str("result", "refused").
 		Stringer("needed", r.Needed).Stringer("has", r.Has).Func(countSuppressed(suppressed)).Msg("a client was refused")
 }
 
@@ -63,20 +65,21 @@ func countSuppressed(n int) func(*zerolog.Event) {
 	}
 }
 
-// line adds the client and the targets to a log line. All targets have the same method.
-func (a *Audit) line(e *zerolog.Event, c Client, targets []Target) *zerolog.Event {
+// logAbout returns the log with the client and the targets in each line. All targets have
+// the same method.
+func (a *Audit) logAbout(c Client, targets []Target) zerolog.Logger {
 	var callsigns []string
 	for _, t := range targets {
 		if t.Callsign != "" {
 			callsigns = append(callsigns, shortened(t.Callsign))
 		}
 	}
-	e = e.Str("audit", a.front).Str("client", a.guard.describe(c)).Str("from", cmp.Or(c.Address, "a unix socket")).
+	about := a.log.With().Str("audit", a.front).Str("client", a.guard.describe(c)).Str("from", cmp.Or(c.Address, "a unix socket")).
 		Str("method", shortened(targets[0].Method))
 	if callsigns != nil {
-		e = e.Str("instance", strings.Join(callsigns, ", "))
+		about = about.Str("instance", strings.Join(callsigns, ", "))
 	}
-	return e
+	return about.Logger()
 }
 
 // shortened returns the beginning of a name that a client sent.

@@ -103,16 +103,16 @@ func (g *Guard) Listen(changed func()) (stop func()) {
 }
 
 // Check returns nil if the client has the role needed, or a higher one, for the target;
-// else a *Refusal.
+// else a *RefusalError.
 func (g *Guard) Check(c Client, needed Role, t Target) error {
 	if has := g.RoleOf(c, t); needed == None || has < needed {
-		return &Refusal{Client: c, Needed: needed, Has: has, Target: t, grant: g.grantHint(c)}
+		return &RefusalError{Client: c, Needed: needed, Has: has, Target: t, grant: g.grantHint(c)}
 	}
 	return nil
 }
 
 // CheckReaches returns nil if the client has a role for some method of the target's
-// instance, or, with an empty callsign, for anything at all; else a *Refusal. A front asks
+// instance, or, with an empty callsign, for anything at all; else a *RefusalError. A front asks
 // it before it says whether an instance exists.
 func (g *Guard) CheckReaches(c Client, t Target) error {
 	rules := g.rules.Load()
@@ -124,7 +124,7 @@ func (g *Guard) CheckReaches(c Client, t Target) error {
 			return nil
 		}
 	}
-	return &Refusal{Client: c, Needed: Read, Target: t, grant: g.grantHint(c)}
+	return &RefusalError{Client: c, Needed: Read, Target: t, grant: g.grantHint(c)}
 }
 
 // RoleOf returns the client's role for the target: the highest that any rule gives.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Refusal is the error for a client that may not do something. Its text names the role
+// RefusalError is the error for a client that may not do something. Its text names the role
 // that is missing and how the operator grants it.
-type Refusal struct {
+type RefusalError struct {
 	Client      Client
 	Needed, Has Role
 	Target      Target
@@ -15,7 +15,7 @@ type Refusal struct {
 }
 
 // Error returns the reason for the client and the operator.
-func (r *Refusal) Error() string {
+func (r *RefusalError) Error() string {
 	if r.Needed == None {
 		return fmt.Sprintf("%s is not for clients", r.Target.Method)
 	}
@@ -27,7 +27,7 @@ func (r *Refusal) Error() string {
 }
 
 // what returns the target for the text.
-func (r *Refusal) what() string {
+func (r *RefusalError) what() string {
 	method := cmp.Or(shortened(r.Target.Method), "this")
 	if r.Target.Callsign == "" {
 		return method
@@ -37,7 +37,7 @@ func (r *Refusal) what() string {
 
 // IsUnauthenticated reports whether the client showed nothing by which the host could
 // know it.
-func (r *Refusal) IsUnauthenticated() bool { return r.grant == "" }
+func (r *RefusalError) IsUnauthenticated() bool { return r.grant == "" }
 
 // grantHint returns the key of a row that would name the client, empty for a stranger.
 func (g *Guard) grantHint(c Client) string {

@@ -88,7 +88,7 @@ func (s streamWithoutDetails) RecvMsg(message any) error {
 // hostErrorWithoutDetails returns an error of a forwarded call without its details, if it is
 // one of the host's own. A plugin's status, io.EOF and nil stay.
 func hostErrorWithoutDetails(err error) error {
-	_, isStatus := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // one that only wraps a status is the host's
+	_, isStatus := err.(interface{ GRPCStatus() *status.Status }) // an error that only wraps a status is the host's
 	if err == nil || isStatus || errors.Is(err, io.EOF) {
 		return err
 	}

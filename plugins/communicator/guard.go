@@ -75,7 +75,7 @@ func (e *endpoint) checkByRule(ctx context.Context, method string, message any) 
 	if !ok {
 		return rights{}, e.check(ctx, access.None, access.Target{Method: method})
 	}
-	needs, err := find(e, ctx, message)
+	needs, err := find(ctx, e, message)
 	switch {
 	case err != nil:
 		return rights{}, err
@@ -111,7 +111,7 @@ func (e *endpoint) checkReaches(ctx context.Context, t access.Target) error {
 // Thunder's number: Unauthenticated if the host does not know the client, else
 // PermissionDenied.
 func (e *endpoint) logAndConvertRefusal(err error) error {
-	r, ok := errors.AsType[*access.Refusal](err)
+	r, ok := errors.AsType[*access.RefusalError](err)
 	if !ok {
 		return statusFromError(err)
 	}

@@ -28,7 +28,7 @@ type rights struct {
 
 // rule returns what a call with that message needs. The error is for a call that does not
 // say which instance it is about.
-type rule func(e *endpoint, ctx context.Context, message any) (rights, error)
+type rule func(ctx context.Context, e *endpoint, message any) (rights, error)
 
 // rules holds the rule of every method of the host's services, by the method's full name. A
 // method without one is refused.
@@ -86,7 +86,7 @@ func (e *endpoint) like(method string, write bool, callsigns ...string) rights {
 // likeNamed returns the rule of a method that does what the JSON-RPC method does, on the
 // instance that the message names.
 func likeNamed(method string, write bool) rule {
-	return func(e *endpoint, _ context.Context, message any) (rights, error) {
+	return func(_ context.Context, e *endpoint, message any) (rights, error) {
 		named, ok := message.(interface{ GetCallsign() string })
 		if !ok {
 			return rights{}, nil
@@ -98,13 +98,13 @@ func likeNamed(method string, write bool) rule {
 // likeOnHost returns the rule of a method that does what the JSON-RPC method does, on the
 // host or all instances.
 func likeOnHost(method string) rule {
-	return func(e *endpoint, _ context.Context, _ any) (rights, error) { return e.like(method, false, ""), nil }
+	return func(_ context.Context, e *endpoint, _ any) (rights, error) { return e.like(method, false, ""), nil }
 }
 
 // likeOnTarget returns the rule of a method that does what the JSON-RPC method does, on the
 // instance that the call is about.
 func likeOnTarget(method string, write bool) rule {
-	return func(e *endpoint, ctx context.Context, _ any) (rights, error) {
+	return func(ctx context.Context, e *endpoint, _ any) (rights, error) {
 		callsign, err := e.targetCallsign(ctx)
 		return e.like(method, write, callsign), err
 	}
@@ -113,14 +113,14 @@ func likeOnTarget(method string, write bool) rule {
 // onTarget returns the rule of a method without a JSON-RPC method that does the same, on the
 // instance that the call is about.
 func onTarget(method string, needed access.Role) rule {
-	return func(e *endpoint, ctx context.Context, _ any) (rights, error) {
+	return func(ctx context.Context, e *endpoint, _ any) (rights, error) {
 		callsign, err := e.targetCallsign(ctx)
 		return rights{needed: needed, targets: []access.Target{{Callsign: callsign, Method: method}}}, err
 	}
 }
 
 // likeClone is the rule of the Controller's Clone, which is about both instances.
-func likeClone(e *endpoint, _ context.Context, message any) (rights, error) {
+func likeClone(_ context.Context, e *endpoint, message any) (rights, error) {
 	r, ok := message.(*controllerpb.CloneRequest)
 	if !ok {
 		return rights{}, nil
@@ -140,25 +140,25 @@ var operationMethods = map[shellpb.Operation]string{
 
 // likeOperation is the rule of the Shell's Operate. An operation that the host does not know
 // needs what activate needs, and then fails.
-func likeOperation(e *endpoint, ctx context.Context, message any) (rights, error) {
+func likeOperation(ctx context.Context, e *endpoint, message any) (rights, error) {
 	r, ok := message.(*shellpb.OperateRequest)
 	if !ok {
 		return rights{}, nil
 	}
-	return likeOnTarget(cmp.Or(operationMethods[r.GetOperation()], "activate"), false)(e, ctx, message)
+	return likeOnTarget(cmp.Or(operationMethods[r.GetOperation()], "activate"), false)(ctx, e, message)
 }
 
 // likeWatch is the rule of the Shell's Watch, of one instance or of all.
-func likeWatch(e *endpoint, ctx context.Context, message any) (rights, error) {
+func likeWatch(ctx context.Context, e *endpoint, message any) (rights, error) {
 	if r, ok := message.(*shellpb.WatchRequest); ok && r.GetEvery() {
 		return e.like("services", false, ""), nil
 	}
-	return likeOnTarget("services", false)(e, ctx, message)
+	return likeOnTarget("services", false)(ctx, e, message)
 }
 
 // likeHealth is the rule for the health of the host, which every client may see, or of an
 // instance.
-func likeHealth(e *endpoint, _ context.Context, message any) (rights, error) {
+func likeHealth(_ context.Context, e *endpoint, message any) (rights, error) {
 	r, ok := message.(*grpc_health_v1.HealthCheckRequest)
 	if !ok {
 		return rights{}, nil
@@ -173,7 +173,7 @@ func likeHealth(e *endpoint, _ context.Context, message any) (rights, error) {
 
 // likeReflection is the rule for the description of the host's services, or of an instance's.
 // What the plugin is asked for is checked like a call of it besides.
-func likeReflection(e *endpoint, ctx context.Context, _ any) (rights, error) {
+func likeReflection(ctx context.Context, e *endpoint, _ any) (rights, error) {
 	callsign, err := callsignFromMetadata(ctx)
 	if callsign == "" {
 		return e.like("version", false, ""), err

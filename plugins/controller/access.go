@@ -46,7 +46,7 @@ func (f *Front) checkReaches(from caller, t access.Target) error {
 
 // logAndNumberRefusal logs the refusal that err is, and returns it with its number.
 func (f *Front) logAndNumberRefusal(err error) error {
-	if r, ok := errors.AsType[*access.Refusal](err); ok {
+	if r, ok := errors.AsType[*access.RefusalError](err); ok {
 		f.audit.LogRefusal(r)
 	}
 	return thunder.NewError(thunder.PrivilegedRequest, err)
@@ -72,7 +72,7 @@ func respondRefusal(w http.ResponseWriter, err error) {
 
 // refusalHTTPStatus returns the HTTP status of a refusal, 0 if err is none.
 func refusalHTTPStatus(err error) int {
-	r, ok := errors.AsType[*access.Refusal](err)
+	r, ok := errors.AsType[*access.RefusalError](err)
 	switch {
 	case !ok:
 		return 0

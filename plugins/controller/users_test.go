@@ -117,7 +117,7 @@ func (h *host) alsoServeUnix(t *testing.T) string {
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-served
+		_ = <-served // the server was closed
 	})
 	return path
 }
@@ -176,6 +176,6 @@ func postEachLine() {
 			os.Exit(1)
 		}
 		_ = answer.Body.Close()
-		fmt.Printf("%d %s\n", answer.StatusCode, body)
+		_, _ = fmt.Fprintf(os.Stdout, "%d %s\n", answer.StatusCode, body)
 	}
 }

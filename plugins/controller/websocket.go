@@ -354,7 +354,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !h.takesUnmaskedFrames {
 		return h.conn, rw, nil
 	}
-	sent, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	sent, _ := rw.Peek(rw.Reader.Buffered())
 	frames := lenient.NewFrameConn(h.conn, bytes.Clone(sent))
 	rw.Reader.Reset(frames)
 	return frames, rw, nil

@@ -23,8 +23,8 @@ func fillText(v reflect.Value) {
 	case reflect.String:
 		v.SetString("secret")
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fillText(v.Field(i))
+		for _, field := range v.Fields() {
+			fillText(field)
 		}
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))

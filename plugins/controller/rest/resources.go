@@ -198,7 +198,7 @@ func (r Request) deleteFile() (any, error) {
 		return nil, err
 	}
 	_, err := r.Call("delete", "", jsonrpc.MustMarshal(object{"path": r.Argument}))
-	_, refused := errors.AsType[*access.Refusal](err)
+	_, refused := errors.AsType[*access.RefusalError](err)
 	if err != nil && !refused && thunder.WithNumber(err).Number == thunder.PrivilegedRequest {
 		return nil, &Error{http.StatusBadRequest, "incorrect path"}
 	}

@@ -92,7 +92,7 @@ func restErrorOf(err error) *Error {
 		return e
 	}
 	numbered := thunder.WithNumber(err)
-	if refusal, ok := errors.AsType[*access.Refusal](err); ok && refusal.IsUnauthenticated() {
+	if refusal, ok := errors.AsType[*access.RefusalError](err); ok && refusal.IsUnauthenticated() {
 		return &Error{http.StatusUnauthorized, numbered.Error()}
 	}
 	status, known := statuses[numbered.Number]

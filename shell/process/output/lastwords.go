@@ -74,9 +74,10 @@ func (w *lastWords) quoteError() error {
 	case 1:
 		return fmt.Errorf("its last words: %q", w.lines[0].text)
 	}
-	text := "its last words:"
+	var text strings.Builder
+	text.WriteString("its last words:")
 	for _, line := range w.lines {
-		text += "\n  " + replaceUnprintable(line.text)
+		text.WriteString("\n  " + replaceUnprintable(line.text))
 	}
-	return errors.New(text)
+	return errors.New(text.String())
 }
