@@ -62,7 +62,9 @@ func Main(m *testing.M, p sdk.Plugin) {
 	if err != nil {
 		panic(fmt.Sprintf("cannot make a directory for the tests: %v", err))
 	}
-	defer func() { _ = os.RemoveAll(programs) }()
+	removePrograms, _ := pendingClearings.add(func() error { return os.RemoveAll(programs) })
+	defer func() { _ = removePrograms() }()
+	defer clearOnSignals()()
 	engine = criu.Open(os.Getenv("DORMOUSE_CRIU"), programs)
 	m.Run()
 }
@@ -157,7 +159,7 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	h := &Harness{t: tb, events: &eventQueue{callsign: config.Callsign, added: make(chan struct{})}}
 	h.host = openPrivateHost(tb, o, plugins)
 	tb.Cleanup(h.host.Supervisor.Listen(h.events))
-	tb.Cleanup(h.deactivateAndStopHost)
+	clearAtEnd(tb, h.deactivateAndStopHost)
 	ctx := context.WithoutCancel(tb.Context())
 	for _, callsign := range append(o.Beside, config.Callsign) {
 		h.shell, _ = h.host.Supervisor.Shell(callsign)
@@ -176,11 +178,7 @@ func openPrivateHost(tb testing.TB, asked Options, plugins []configs.Plugin) *ho
 	if err != nil {
 		tb.Fatalf("cannot make a directory: %v", err)
 	}
-	tb.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			tb.Errorf("cannot remove the host's directory: %v", err)
-		}
-	})
+	clearAtEnd(tb, func() error { return os.RemoveAll(dir) })
 	o := host.PrivateOptions(dir, zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}), plugins...)
 	o.Version, o.Engine = "sdktest", engine
 	o.Config.Hibernate.Timeout = configs.Duration(patience)
@@ -191,26 +189,22 @@ func openPrivateHost(tb testing.TB, asked Options, plugins []configs.Plugin) *ho
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		if err := h.CleanUpAndClose(false); err != nil {
-			tb.Error(err)
-		}
-	})
+	clearAtEnd(tb, func() error { return h.CleanUpAndClose(false) })
 	return h
 }
 
 // deactivateAndStopHost deactivates the plugin, unless it is hibernated, and stops the host.
 // A hibernated plugin's image is removed with the host's directory.
-func (h *Harness) deactivateAndStopHost() {
-	h.t.Helper()
+func (h *Harness) deactivateAndStopHost() (err error) {
 	if h.shell.State() != shell.Hibernated {
-		if err := h.shell.Deactivate(context.Background(), shell.Shutdown); err != nil {
-			h.t.Errorf("cannot deactivate the plugin: %v", err)
+		if err = h.shell.Deactivate(context.Background(), shell.Shutdown); err != nil {
+			err = fmt.Errorf("cannot deactivate the plugin: %w", err)
 		}
 	}
-	if err := h.host.StopPluginsAndCommunicator(context.Background()); err != nil {
-		h.t.Errorf("cannot stop the host: %v", err)
+	if serr := h.host.StopPluginsAndCommunicator(context.Background()); serr != nil {
+		err = errors.Join(err, fmt.Errorf("cannot stop the host: %w", serr))
 	}
+	return err
 }
 
 // Call calls a method of the plugin as a JSON-RPC client would. params is encoded
