@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"dormouse/configs"
 	"dormouse/hibernate/pack"
@@ -73,6 +75,10 @@ func checkReference(r configs.Reference) error {
 			_, err := user.LookupGroup(name)
 			return err
 		})
+	case configs.ReferenceCertificate:
+		return checkCertificate(r.Name, r.PrivateKey)
+	case configs.ReferenceAuthorities:
+		return checkAuthorities(r.Name)
 	}
 	return nil
 }
@@ -116,6 +122,34 @@ func checkFile(path string) error {
 		}
 	}
 	return cannotUseError(path, err)
+}
+
+// checkCertificate returns an error if there is no such certificate, it does not fit its
+// key, or it is not valid now. What is wrong with the key's file alone is not told.
+func checkCertificate(path, key string) error {
+	if err := checkFile(path); err != nil || checkFile(key) != nil {
+		return err
+	}
+	pair, err := tls.LoadX509KeyPair(path, key)
+	if err != nil {
+		return fmt.Errorf("cannot use %s with the key %s: %w", path, key, err)
+	}
+	switch now := time.Now(); {
+	case now.After(pair.Leaf.NotAfter):
+		return fmt.Errorf("%s expired on %s", path, pair.Leaf.NotAfter.Format(time.DateOnly))
+	case now.Before(pair.Leaf.NotBefore):
+		return fmt.Errorf("%s is not valid before %s", path, pair.Leaf.NotBefore.Format(time.DateOnly))
+	}
+	return nil
+}
+
+// checkAuthorities returns an error if there is no such file, or it has no certificate.
+func checkAuthorities(path string) error {
+	if err := checkFile(path); err != nil {
+		return err
+	}
+	_, err := readAuthorities(path)
+	return err
 }
 
 // checkDir returns an error if there is no such directory.

@@ -36,7 +36,8 @@ import (
 type authority struct {
 	key         *ecdsa.PrivateKey
 	certificate *x509.Certificate
-	file        string // in PEM form
+	file        string    // in PEM form
+	validUntil  time.Time // of certificates that it issues, in an hour if zero
 }
 
 func newAuthority(t *testing.T) *authority {
@@ -69,6 +70,9 @@ func (a *authority) issue(t *testing.T, name string, addresses ...string) (certi
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if !a.validUntil.IsZero() {
+		template.NotAfter = a.validUntil
 	}
 	for _, address := range addresses {
 		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
@@ -271,6 +275,9 @@ func TestFarClients(t *testing.T) {
 		dormouse(t, append(environment, "DORMOUSE_CERTIFICATE="+remote, "DORMOUSE_KEY="+remoteKey), "subsystems").expect(t, exitDone, "SUBSYSTEM")
 		dormouse(t, environment, "subsystems").expect(t, exitFailed, "!the host does not know who calls")
 		dormouse(t, environment[:1], "subsystems").expect(t, exitFailed, "!cannot trust the host", "!DORMOUSE_CA")
+		dormouse(t, append(environment, "DORMOUSE_CERTIFICATE="+remote), "subsystems").expect(t, exitFailed, `!cannot use the certificate "`+remote+`" in DORMOUSE_CERTIFICATE with the key "" in DORMOUSE_KEY`)
+		dormouse(t, []string{"DORMOUSE_HOST=https://" + h.address, "DORMOUSE_CA=/missing"}, "subsystems").expect(t, exitFailed, "!DORMOUSE_CA: cannot use the authorities in /missing: ")
+		dormouse(t, []string{"DORMOUSE_HOST=" + h.address}, "subsystems").expect(t, exitFailed, "!speaks TLS; name it https://"+h.address)
 	})
 
 	// A websocket shows its token in the URL, and ends when the token is revoked.
@@ -395,5 +402,30 @@ func TestFarNativeClients(t *testing.T) {
 	}
 	if ctx.Err() != nil || errors.Is(err, io.EOF) {
 		t.Errorf("the watch of a revoked token: %v", err)
+	}
+}
+
+// A certificate that a host could not use, or its clients not trust, is told by config check.
+func TestConfigCheckOfCertificates(t *testing.T) {
+	ca := newAuthority(t)
+	certificate, key := ca.issue(t, "host", "127.0.0.1")
+	_, otherKey := ca.issue(t, "other", "127.0.0.1")
+	ca.validUntil = time.Now().Add(-time.Minute)
+	expired, expiredKey := ca.issue(t, "host", "127.0.0.1")
+	for name, test := range map[string]struct{ certificate, key, want string }{
+		"good":        {certificate, key, "nothing wrong"},
+		"another key": {certificate, otherKey, `:2: key "tls-certificate": cannot use ` + certificate + " with the key " + otherKey},
+		"expired":     {expired, expiredKey, `:2: key "tls-certificate": ` + expired + " expired on "},
+		"no PEM":      {"/etc/passwd", key, `:2: key "tls-certificate": cannot use /etc/passwd with the key`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeFiles(t, dir, map[string]string{"dormouse.toml": "[host]\ntls-certificate = \"" + test.certificate + "\"\ntls-key = \"" + test.key + "\"\n"})
+			code := exitFailed
+			if name == "good" {
+				code = exitDone
+			}
+			dormouse(t, nil, "config", "check", "--config", filepath.Join(dir, "dormouse.toml")).expect(t, code, test.want)
+		})
 	}
 }
