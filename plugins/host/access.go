@@ -8,9 +8,7 @@ import (
 // openAccess makes the guard, and follows the token file. A private host has no tokens.
 func (h *Host) openAccess() error {
 	h.Access = access.NewGuard(accessRules(h.options.Config))
-	if open := h.options.Config.Host.Open; open != "" {
-		h.log.Warn().Str("role", string(open)).Msg("every user of this machine has this role, because of the key open in [host]")
-	}
+	h.warnIfOpen(h.options.Config.Host.Open)
 	if h.options.private {
 		return nil
 	}
@@ -39,7 +37,18 @@ func (h *Host) readTokensAgain(file access.TokenFile) {
 func (h *Host) ReplaceAccessRules(config configs.Config) (differ bool) {
 	rules := accessRules(config)
 	rules.OperatorGroup = h.options.Config.Host.CommunicatorGroup // its socket does not change either
-	return h.Access.SetRules(rules)
+	differ = h.Access.SetRules(rules)
+	if differ {
+		h.warnIfOpen(rules.Open)
+	}
+	return differ
+}
+
+// warnIfOpen logs that all users have a role, unless it is empty.
+func (h *Host) warnIfOpen(role configs.Role) {
+	if role != "" {
+		h.log.Warn().Str("role", string(role)).Msg("every user of this machine has this role, because of the key open in [host]")
+	}
 }
 
 // accessRules returns the rules in the configuration.

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"bytes"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"dormouse/configs"
 	"dormouse/shell/shellpb"
 )
 
@@ -80,5 +83,36 @@ func TestEveryBuiltinHasRoles(t *testing.T) {
 		if class.backend == nil || class.access == nil {
 			t.Errorf("the class %s lacks a backend or its roles", name)
 		}
+	}
+}
+
+// The log warns of the key open at the start, and when a reload changes it.
+func TestOpenIsWarnedOf(t *testing.T) {
+	var log bytes.Buffer
+	expect := func(when string, lines int) {
+		t.Helper()
+		if got := strings.Count(log.String(), "every user of this machine has this role"); got != lines {
+			t.Errorf("%s: %d lines in\n%s", when, got, log.String())
+		}
+		log.Reset()
+	}
+	o := PrivateOptions(t.TempDir(), zerolog.New(&log))
+	o.Config.Host.Open = configs.RoleCall
+	h, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("at the start", 1)
+	changed := o.Config
+	h.ReplaceAccessRules(changed)
+	expect("nothing has changed", 0)
+	changed.Host.Open = configs.RoleAdmin
+	h.ReplaceAccessRules(changed)
+	expect("a higher role", 1)
+	changed.Host.Open = ""
+	h.ReplaceAccessRules(changed)
+	expect("closed", 0)
+	if err := errors.Join(h.StopPluginsAndCommunicator(t.Context()), h.CleanUpAndClose(false)); err != nil {
+		t.Error(err)
 	}
 }
