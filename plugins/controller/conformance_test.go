@@ -181,6 +181,8 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"delete a file of the Controller's", call("Controller.1.delete", `{"path":"own"}`), ok, ""},
 		{"delete it again", call("Controller.1.delete", `{"path":"own"}`), noFile, ""},
 		{"delete a directory of the Controller's", call("Controller.1.delete", `{"path":"logs/old"}`), ok, ""},
+		{"delete a name that no file has", call("Controller.1.delete", `{"path":"P/a\u0000b"}`), noFile, ""},
+		{"delete too long a name", call("Controller.1.delete", `{"path":"P/`+strings.Repeat("a", 300)+`"}`), noFile, ""},
 		{"delete an instance's directory", call("Controller.1.delete", `{"path":"./P"}`), noFile, ""},
 		{"delete through a link", call("Controller.1.delete", `{"path":"P/link/file"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":-32604,"message":"method invocation not allowed.","data":{"cause":"the path leads out of the persistent directory"}}}`, ""},
 

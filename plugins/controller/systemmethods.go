@@ -109,7 +109,7 @@ func (f *Front) ownerOfPersistentFile(path string) (callsign, below string) {
 // persistent directory.
 func deletionError(err error) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENAMETOOLONG):
 		return thunder.NewError(thunder.UnknownKey, errors.New("there is no such file"))
 	case errors.Is(err, fs.ErrPermission):
 		return thunder.NewError(thunder.DestructionFailed, err)
