@@ -30,7 +30,7 @@ func (c credentials) encrypt(ctx context.Context, raw net.Conn, address string) 
 	config, err := c.tlsConfig(address)
 	if err != nil {
 		_ = raw.Close() // it was not used
-		return nil, err
+		return nil, &credentialsError{err}
 	}
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -49,15 +49,23 @@ func (c credentials) tlsConfig(address string) (*tls.Config, error) {
 	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, NextProtos: []string{alpnHTTP1}}
 	if c.authorities != "" {
 		if config.RootCAs, err = readAuthorities(c.authorities); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("DORMOUSE_CA: %w", err)
 		}
 	}
 	if c.certificate != "" {
 		pair, err := tls.LoadX509KeyPair(c.certificate, c.key)
 		if err != nil {
-			return nil, fmt.Errorf("cannot use the certificate %s in DORMOUSE_CERTIFICATE with the key in DORMOUSE_KEY: %w", c.certificate, err)
+			return nil, fmt.Errorf("cannot use the certificate %q in DORMOUSE_CERTIFICATE with the key %q in DORMOUSE_KEY: %w", c.certificate, c.key, err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
 }
+
+// credentialsError means that what the client is to show, or to know the host by, can't be
+// used. Its text names the variable.
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string { return e.err.Error() }
+
+func (e *credentialsError) Unwrap() error { return e.err }

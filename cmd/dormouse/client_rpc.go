@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,6 +84,8 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 	switch refused := response.StatusCode == http.StatusForbidden || response.StatusCode == http.StatusUnauthorized; {
 	case err != nil && refused:
 		return nil, fmt.Errorf("the host at %s refuses: %s", c, strings.TrimSpace(string(text)))
+	case err != nil && bytes.Contains(text, []byte("HTTPS server")):
+		return nil, fmt.Errorf("the host at %s speaks TLS; name it %s%s", c, tlsPrefix, c)
 	case err != nil:
 		return nil, fmt.Errorf("cannot understand %s, is it a Dormouse host? It answered %s: %.200s",
 			c, response.Status, strings.TrimSpace(string(text)))
@@ -97,16 +100,31 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 // errUnreachable if no connection was made.
 func (c *client) noAnswerError(ctx context.Context, err error) error {
 	unreachable, isUnreachable := errors.AsType[*unreachableError](err)
-	_, isUntrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	unusable, isUnusable := errors.AsType[*credentialsError](err)
+	untrusted, isUntrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	_, isPlain := errors.AsType[tls.RecordHeaderError](err)
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("interrupted; what the host has begun it carries on")
 	case isUnreachable:
 		return fmt.Errorf("%w; start one with `%s serve`, or name another with --host", unreachable, os.Args[0])
+	case isUnusable:
+		return unusable
 	case isUntrusted:
-		return fmt.Errorf("cannot trust the host at %s: %w; DORMOUSE_CA names the file of its authorities", c, innermostError(err))
+		return fmt.Errorf("cannot trust the host at %s: %w%s", c, innermostError(err), adviceOnTrust(untrusted))
+	case isPlain:
+		return fmt.Errorf("the host at %s has no TLS there; leave out %s", c, tlsPrefix)
 	}
 	return fmt.Errorf("the host at %s ended the connection without an answer: %w", c, innermostError(err))
+}
+
+// adviceOnTrust returns what the user can do about a host's certificate, "" if it is at fault
+// itself.
+func adviceOnTrust(err *tls.CertificateVerificationError) string {
+	if _, isUnknown := errors.AsType[x509.UnknownAuthorityError](err); !isUnknown {
+		return ""
+	}
+	return "; DORMOUSE_CA names the file of its authorities"
 }
 
 // innermostError returns the error at the end of the chain that err wraps.

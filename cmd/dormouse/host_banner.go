@@ -16,8 +16,9 @@ func wantsBanner(logFormat string) bool {
 }
 
 // bannerText returns a text for a person who started the host by hand: its address, the
-// ways of sleep that are supported, the instances, and commands to try.
-func (h *hostServer) bannerText(address string, supported sleepSupport) string {
+// ways of sleep that are supported, the instances, and commands to try, which reach the host
+// at the address toTry.
+func (h *hostServer) bannerText(address, toTry string, supported sleepSupport) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nDormouse %s listens on %s; %s.\n\n", version, address, supported.summaryLine(h.host.Engine.Name(), os.Args[0]+" doctor"))
 	rows := table{}
@@ -30,7 +31,7 @@ func (h *hostServer) bannerText(address string, supported sleepSupport) string {
 		rows.addRow("  "+st.Config.Callsign, stateOrControlText(st), pid)
 	}
 	b.WriteString(rows.alignedText(0) + "\nTry in another terminal:\n\n")
-	c := newClient(address)
+	c := newClient(toTry)
 	for _, line := range c.suggestedCommands(h.host.PluginShells(), supported.canHibernate()) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}

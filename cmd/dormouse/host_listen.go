@@ -31,6 +31,15 @@ type frontListener struct {
 	tls      *tlsFiles // nil if connections are not encrypted
 }
 
+// addressToTry returns where this program reaches the host without any settings: at the first
+// listener, or if that has TLS at the control socket.
+func (s *sockets) addressToTry() string {
+	if s.front[0].tls == nil {
+		return s.front[0].Addr().String()
+	}
+	return unixPrefix + s.control.Addr().String()
+}
+
 // inheritOrOpenSockets returns the sockets that systemd hands over, and opens the others:
 // those for JSON-RPC clients at the configured addresses, the unix sockets at those paths.
 // It uses sockets that an earlier host has kept, and closes the kept ones that it does

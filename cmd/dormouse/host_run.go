@@ -102,7 +102,7 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	select {
 	case can := <-checked:
 		if ctx.Err() == nil && wantsBanner(h.config.Host.LogFormat) {
-			t.printf("%s", h.bannerText(address, can))
+			t.printf("%s", h.bannerText(address, s.addressToTry(), can))
 		}
 	case <-ctx.Done():
 	}
