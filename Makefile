@@ -61,7 +61,7 @@ demo: setup build
 ## test    every test, with the race detector; DORMOUSE_REQUIRE_CRIU=1 makes
 ##         a missing CRIU a failure instead of a skip
 test: setup-test setup build
-	@CGO_ENABLED=1 .ci/step 'testing, the first time after minutes of compiling' go test -race $(TESTFLAGS) ./...
+	@CGO_ENABLED=1 .ci/step 'testing, the first time after minutes of compiling' go test -race -timeout 30m $(TESTFLAGS) ./...
 
 ## check   the quick loop while writing: vet, build, short tests without race
 check: build
