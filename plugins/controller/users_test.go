@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -117,7 +118,9 @@ func (h *host) alsoServeUnix(t *testing.T) string {
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		_ = <-served // the server was closed
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	return path
 }
