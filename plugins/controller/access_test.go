@@ -72,7 +72,7 @@ func messageFor(method string) string {
 	return call(name, params)
 }
 
-// withRole returns a user who has that role, by a row of the configuration.
+// withRole returns a user that has that role, by a row of the configuration.
 func withRole(role access.Role) access.Client {
 	if role == access.None {
 		return access.Client{Address: "192.0.2.1:4242"}
@@ -263,7 +263,7 @@ func TestReadersSeeNoDetails(t *testing.T) {
 	}
 }
 
-// A refusal has the HTTP status that tells a client whether to say who it is.
+// A refusal has the HTTP status that tells a client whether to show credentials.
 func TestRefusalOverHTTP(t *testing.T) {
 	h := newGuardedHost(t, setup{})
 	activate := call("Controller.1.activate", `{"callsign":"P"}`)
@@ -322,8 +322,8 @@ func requestFor(t *testing.T, method, path, body string) *http.Request {
 	return r
 }
 
-// Each call that changes something leaves one line that says who called what from where, and
-// with what result; no line holds parameters.
+// Each call that changes something leaves one line with client, address, method, instance
+// and result; no line holds parameters.
 func TestAuditOfCalls(t *testing.T) {
 	h := newGuardedHost(t, setup{})
 	audit := func() (lines []string) {

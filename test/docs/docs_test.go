@@ -268,7 +268,7 @@ func TestNamedTests(t *testing.T) {
 			}
 		}
 	}
-	_, threats, found := strings.Cut(pages(t)["docs/security.md"], "| who | what | what stops it | test |\n| --- | --- | --- | --- |\n")
+	_, threats, found := strings.Cut(pages(t)["docs/security.md"], "| attacker | attempt | what stops it | test |\n| --- | --- | --- | --- |\n")
 	rows := 0
 	for row := range strings.Lines(threats) {
 		if !strings.HasPrefix(row, "|") {
