@@ -21,9 +21,9 @@ const maxHealthDelay = time.Second
 
 // Answers of the health service.
 const (
-	serving    = grpc_health_v1.HealthCheckResponse_SERVING
-	notServing = grpc_health_v1.HealthCheckResponse_NOT_SERVING
-	unknown    = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN
+	serving        = grpc_health_v1.HealthCheckResponse_SERVING
+	notServing     = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	serviceUnknown = grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN
 )
 
 // healthService is the gRPC service grpc.health.v1.Health of the host and of each
@@ -37,7 +37,7 @@ type healthService struct {
 // Check returns whether the host or the instance serves. An unknown name is an error.
 func (s healthService) Check(ctx context.Context, r *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
 	now := s.healthOf(ctx, r.GetService())
-	if now == unknown {
+	if now == serviceUnknown {
 		return nil, statusWithNumber(thunder.UnknownKey, fmt.Sprintf("neither the host nor an instance is called %q", r.GetService()))
 	}
 	return &grpc_health_v1.HealthCheckResponse{Status: now}, nil
@@ -88,7 +88,7 @@ func (s healthService) healthOf(ctx context.Context, name string) grpc_health_v1
 	callsign, service, _ := strings.Cut(name, "/")
 	sh, found := s.Supervisor.Shell(callsign)
 	if !found || sh.State() == shell.Destroyed || service != "" && !mayServe(sh, service) {
-		return unknown
+		return serviceUnknown
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxHealthDelay)
 	defer cancel()

@@ -45,6 +45,7 @@ func (h *rig) increment() (eventsUntil uint64) {
 // expectEvent fails the test unless the next event is that of the nth increment.
 func expectEvent(t *testing.T, stream grpc.ServerStreamingClient[shellpb.Event], n int) {
 	t.Helper()
+	t.Helper()
 	got := next(t, stream)
 	if got.GetName() != "changed" || string(got.GetParams()) != fmt.Sprintf(`{"value":%d}`, n) || got.GetSequence() != uint64(n) {
 		t.Errorf("got %v, want event %d", got, n)
