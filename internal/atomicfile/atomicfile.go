@@ -6,11 +6,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Write replaces the file at path durably: it writes a new file beside the old one, syncs
 // the new file, renames it to path, and syncs the directory. It makes missing directories
-// with mode 0700.
+// with mode 0700. What root writes belongs to the owner of the directory, who could not read
+// it otherwise.
 func Write(path string, data []byte, mode os.FileMode) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -46,12 +48,32 @@ func writeAndRename(path string, data []byte, mode os.FileMode, sync func(*os.Fi
 		err = f.Chmod(mode)
 	}
 	if err == nil {
+		err = GiveToOwnerOf(dir, f)
+	}
+	if err == nil {
 		err = sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	return err
+}
+
+// GiveToOwnerOf changes the owner and group of a new file to those of the directory, if this
+// process runs as root and root does not own the directory.
+func GiveToOwnerOf(dir string, f *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
 
 // SyncDir makes durable which files were created, removed and renamed in dir.

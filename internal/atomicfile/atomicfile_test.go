@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -33,6 +34,29 @@ func TestWrite(t *testing.T) {
 		t.Errorf("the directory has mode %v, %v", info.Mode(), err)
 	}
 	checkOnlyFile(t, filepath.Dir(path), "file")
+}
+
+// A file that root writes for another user can be read by that user.
+func TestWriteForOwner(t *testing.T) {
+	dir := t.TempDir()
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = 54321
+		if err := os.Chown(dir, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "file")
+	if err := Write(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Sys().(*syscall.Stat_t).Uid; int(got) != owner { //nolint:errcheck // on Linux it is one
+		t.Errorf("user %d owns it, want %d", got, owner)
+	}
 }
 
 // A write that fails leaves the old file, and no other file beside it.

@@ -6,9 +6,11 @@ import (
 	"dormouse/configs"
 )
 
+// stranger is no user of a test machine.
+const stranger = 54321
+
 // Every rule by which a client gets a role.
 func TestRoleOf(t *testing.T) {
-	const stranger = 54321 // no user of a test machine
 	secret := TokenDigest{1}
 	user := Client{User: &User{UID: stranger}}
 	rules := func(rows ...configs.Access) Rules {

@@ -174,7 +174,7 @@ func (f TokenFile) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(string(f)), 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(string(f)+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := f.openLock()
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +182,23 @@ func (f TokenFile) lock() (unlock func(), err error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return func() { _ = lock.Close() }, nil // closing ends the lock
+}
+
+// openLock opens the file that is locked, and makes it if it is missing. One that root makes
+// in another user's directory is that user's; one that is there already may be anybody's.
+func (f TokenFile) openLock() (*os.File, error) {
+	path := string(f) + ".lock"
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := atomicfile.GiveToOwnerOf(filepath.Dir(path), lock); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }
 
 // Watch calls changed after each change in the directory of the file, until stop is

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -58,6 +59,32 @@ func TestTokenFile(t *testing.T) {
 	must(t, err)
 	if len(tokens) != 1 || tokens[0].Name != "phone" {
 		t.Errorf("%v", tokens)
+	}
+}
+
+// What root changes, the host's own user can read and change too.
+func TestTokensOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of another user")
+	}
+	dir := t.TempDir()
+	must(t, os.Chown(dir, stranger, stranger))
+	file := TokenFileIn(dir)
+	_, err := file.Add("tv")
+	must(t, err)
+	for _, path := range []string{string(file), string(file) + ".lock"} {
+		info, err := os.Stat(path)
+		must(t, err)
+		if owner := info.Sys().(*syscall.Stat_t).Uid; owner != stranger { //nolint:errcheck // on Linux it is one
+			t.Errorf("user %d owns %s", owner, path)
+		}
+	}
+	must(t, os.Remove(string(file)+".lock"))
+	elsewhere := filepath.Join(t.TempDir(), "root's")
+	must(t, os.WriteFile(elsewhere, nil, 0o600))
+	must(t, os.Symlink(elsewhere, string(file)+".lock"))
+	if _, err := file.Add("phone"); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("a link in the place of the lock: %v", err)
 	}
 }
 
