@@ -160,7 +160,8 @@ func (b *Backend) clearRunDirAndMakeDirs() error {
 // environment returns the plugin's environment, sorted: the variables inherited from the
 // host, the configured ones, and those of go-plugin's handshake.
 func (b *Backend) environment(paths shell.Paths) []string {
-	env := make(map[string]string)
+	// CRIU can't checkpoint an io_uring, which some versions of libuv make for Node.
+	env := map[string]string{"UV_USE_IO_URING": "0"}
 	for _, name := range inheritedVariables {
 		if value, ok := os.LookupEnv(name); ok {
 			env[name] = value

@@ -211,11 +211,12 @@ func TestEnvironment(t *testing.T) {
 		own  map[string]string
 		want []string
 	}{
-		"none":                {nil, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0"}},
-		"added":               {map[string]string{"COLOR": "gray=ish"}, []string{"COLOR=gray=ish", "HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0"}},
-		"instead of ours":     {map[string]string{"PATH": "/a"}, []string{"HOME=/home/mouse", "PATH=/a", "GODEBUG=multipathtcp=0"}},
-		"GODEBUG":             {map[string]string{"GODEBUG": "gctrace=1"}, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=gctrace=1,multipathtcp=0"}},
-		"handshake overrides": {map[string]string{"PLUGIN_UNIX_SOCKET_DIR": "/x"}, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0"}},
+		"none":                {nil, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0", "UV_USE_IO_URING=0"}},
+		"added":               {map[string]string{"COLOR": "gray=ish"}, []string{"COLOR=gray=ish", "HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0", "UV_USE_IO_URING=0"}},
+		"instead of ours":     {map[string]string{"PATH": "/a"}, []string{"HOME=/home/mouse", "PATH=/a", "GODEBUG=multipathtcp=0", "UV_USE_IO_URING=0"}},
+		"GODEBUG":             {map[string]string{"GODEBUG": "gctrace=1"}, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=gctrace=1,multipathtcp=0", "UV_USE_IO_URING=0"}},
+		"handshake overrides": {map[string]string{"PLUGIN_UNIX_SOCKET_DIR": "/x"}, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0", "UV_USE_IO_URING=0"}},
+		"io_uring":            {map[string]string{"UV_USE_IO_URING": "1"}, []string{"HOME=/home/mouse", "PATH=/zzz", "GODEBUG=multipathtcp=0", "UV_USE_IO_URING=1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &Backend{dirName: "Mine", host: Host{RunDir: "/r"}, callsign: "Mine", startConfig: configs.Plugin{Environment: test.own}}
