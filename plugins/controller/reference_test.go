@@ -239,10 +239,9 @@ them is not reported. A wake is Activated. An activation that failed is Deactiva
 
 ## Errors
 
-An error is ~{code, message}~, with ~data.cause~ if the cause says more; ~data.retryAfterMs~
-is when to try again. For GENERAL, OPENING_FAILED, CLOSING_FAILED, TIMEDOUT, NOT_SUPPORTED
-and PARSE_FAILURE the message is the cause itself. The numbers are Thunder's, in its
-spelling. A plugin's error has such a number too; its text is passed on.
+An error is ~{code, message}~, with ~data.cause~ if there is more to say; ~data.retryAfterMs~
+is when to try again. Number and message are Thunder's, in its spelling, whatever the cause.
+A plugin's error has such a number too; its own text and data are passed on.
 
 A call to an instance that is not active fails with UNAVAILABLE, a call to a hibernated instance
 with HIBERNATED, unless calls wake it. To suspend a plugin without state control fails with
