@@ -63,9 +63,9 @@ func (t *tableReader) readTLS(to *TLS) {
 	t.readPath("tls-certificate", &to.Certificate)
 	t.readPath("tls-key", &to.Key)
 	t.readPath("tls-client-ca", &to.ClientCA)
-	t.refersToCertificate("tls-certificate", *to)
+	t.refersTo(ReferenceFile, "tls-certificate", to.Certificate)
 	t.refersTo(ReferenceFile, "tls-key", to.Key)
-	t.refersTo(ReferenceAuthorities, "tls-client-ca", to.ClientCA)
+	t.refersTo(ReferenceFile, "tls-client-ca", to.ClientCA)
 	if (to.Certificate == "") != (to.Key == "") {
 		t.addProblem(t.lines, `the keys "tls-certificate" and "tls-key" must stand together %s`, t.name)
 	}

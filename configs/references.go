@@ -10,8 +10,6 @@ const (
 	ReferenceDir
 	ReferenceUser  // by name or number
 	ReferenceGroup // by name or number
-	ReferenceCertificate
-	ReferenceAuthorities // a file of certificates
 )
 
 // Reference is something outside of the configuration that one of its keys names and that
@@ -22,8 +20,6 @@ type Reference struct {
 	Key    string // as "executable"
 	Source string // the file
 	Line   int
-	// PrivateKey is the path of a certificate's key, which another Reference names too.
-	PrivateKey string
 }
 
 // LoadWithReferences is Load, and also returns what the files refer to: as far as they could
@@ -39,15 +35,6 @@ func LoadWithReferences(path string, getenv func(string) string, flags Overrides
 // does nothing if the key is missing or its value is malformed or "".
 func (t *tableReader) refersTo(kind ReferenceKind, key, name string) {
 	if _, given := t.values[key]; given && name != "" {
-		t.file.references = append(t.file.references, Reference{Kind: kind, Name: name, Key: key, Source: t.file.path, Line: t.lines.keyOrSelf(key).line})
-	}
-}
-
-// refersToCertificate notes that a key of the table names the certificate of a listener.
-func (t *tableReader) refersToCertificate(key string, files TLS) {
-	before := len(t.file.references)
-	t.refersTo(ReferenceCertificate, key, files.Certificate)
-	for i := range t.file.references[before:] {
-		t.file.references[before+i].PrivateKey = files.Key
+		t.file.references = append(t.file.references, Reference{kind, name, key, t.file.path, t.lines.keyOrSelf(key).line})
 	}
 }

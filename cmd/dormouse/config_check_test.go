@@ -124,7 +124,6 @@ builtin = "Nil"
 		`dormouse.toml:5: key "reboot": there is no program "no-such-program" in PATH, which is "/bin" here`,
 		`dormouse.toml:6: key "tls-certificate": there is no DIR/none.pem`,
 		`dormouse.toml:7: key "tls-key": DIR/bin is not a regular file`,
-		`dormouse.toml:8: key "tls-client-ca": cannot use the authorities in DIR/file: it has no certificate in PEM form`,
 		`dormouse.toml:11: key "user": there is no user "no-such-user" on this machine`,
 		`dormouse.toml:19: key "group": there is no group "no-such-group" on this machine`,
 		`dormouse.toml:23: key "criu": there is no DIR/bin/none`,

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bufio"
-	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,7 +30,7 @@ func brokenReferences(references []configs.Reference) (problems configs.LoadErro
 }
 
 // unusableKeys returns a problem for each certificate and key that exists and can't be used: a
-// host would not start with it.
+// host would not start with it, or clients would not trust it.
 func unusableKeys(config configs.Config, references []configs.Reference) (problems configs.LoadErrors) {
 	report := func(key, name string, err error) {
 		i := slices.IndexFunc(references, func(r configs.Reference) bool { return r.Key == key && r.Name == name })
@@ -44,7 +44,10 @@ func unusableKeys(config configs.Config, references []configs.Reference) (proble
 	}
 	for _, files := range all {
 		if files.IsOn() {
-			_, err := readTLSFiles(files, alpnHTTP1)
+			read, err := readTLSFiles(files, alpnHTTP1)
+			if err == nil {
+				err = checkValidNow(read.current.Load().Certificates[0].Leaf)
+			}
 			report("tls-certificate", files.Certificate, err)
 		}
 	}
@@ -53,6 +56,17 @@ func unusableKeys(config configs.Config, references []configs.Reference) (proble
 		report("key-file", path, err)
 	}
 	return problems
+}
+
+// checkValidNow returns an error if the time of the certificate is over, or not come yet.
+func checkValidNow(c *x509.Certificate) error {
+	switch now := time.Now(); {
+	case now.After(c.NotAfter):
+		return fmt.Errorf("the certificate has expired on %s", c.NotAfter.Format(time.DateOnly))
+	case now.Before(c.NotBefore):
+		return fmt.Errorf("the certificate is not valid before %s", c.NotBefore.Format(time.DateOnly))
+	}
+	return nil
 }
 
 // checkReference returns an error if what a configuration refers to does not exist, or can't
@@ -75,10 +89,6 @@ func checkReference(r configs.Reference) error {
 			_, err := user.LookupGroup(name)
 			return err
 		})
-	case configs.ReferenceCertificate:
-		return checkCertificate(r.Name, r.PrivateKey)
-	case configs.ReferenceAuthorities:
-		return checkAuthorities(r.Name)
 	}
 	return nil
 }
@@ -122,34 +132,6 @@ func checkFile(path string) error {
 		}
 	}
 	return cannotUseError(path, err)
-}
-
-// checkCertificate returns an error if there is no such certificate, it does not fit its
-// key, or it is not valid now. What is wrong with the key's file alone is not told.
-func checkCertificate(path, key string) error {
-	if err := checkFile(path); err != nil || checkFile(key) != nil {
-		return err
-	}
-	pair, err := tls.LoadX509KeyPair(path, key)
-	if err != nil {
-		return fmt.Errorf("cannot use %s with the key %s: %w", path, key, err)
-	}
-	switch now := time.Now(); {
-	case now.After(pair.Leaf.NotAfter):
-		return fmt.Errorf("%s expired on %s", path, pair.Leaf.NotAfter.Format(time.DateOnly))
-	case now.Before(pair.Leaf.NotBefore):
-		return fmt.Errorf("%s is not valid before %s", path, pair.Leaf.NotBefore.Format(time.DateOnly))
-	}
-	return nil
-}
-
-// checkAuthorities returns an error if there is no such file, or it has no certificate.
-func checkAuthorities(path string) error {
-	if err := checkFile(path); err != nil {
-		return err
-	}
-	_, err := readAuthorities(path)
-	return err
 }
 
 // checkDir returns an error if there is no such directory.
