@@ -28,7 +28,8 @@ func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, 
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload: the configuration stays as it was\n%w", err)
 	}
-	if err := h.readCertificatesAgain(); err != nil {
+	useCertificates, err := h.readCertificatesAgain()
+	if err != nil {
 		return nil, fmt.Errorf("cannot reload: the configuration stays as it was: %w", err)
 	}
 	changes, err = h.host.Supervisor.Reload(ctx, config.Plugins)
@@ -38,18 +39,29 @@ func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, 
 	if h.host.ReplaceAccessRules(config) {
 		changes = append([]string{"access: adjusted, the rules differ"}, changes...)
 	}
+	if useCertificates() {
+		changes = append([]string{"tls: adjusted, certificates differ"}, changes...)
+	}
 	return append(hostChangesForNextStart(h.config, config), changes...), nil
 }
 
-// readCertificatesAgain reads the files for TLS again, for connections that come after.
-func (h *hostServer) readCertificatesAgain() error {
+// readCertificatesAgain reads the files for TLS again. They count once use is called, for
+// connections that come after; use reports whether any differs.
+func (h *hostServer) readCertificatesAgain() (use func() (differ bool), err error) {
+	var uses []func() bool
 	var errs []error
 	for _, l := range h.listeners {
 		if l.tls != nil {
-			errs = append(errs, l.tls.readAgain())
+			use, err := l.tls.readAgain()
+			uses, errs = append(uses, use), append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return func() (differ bool) {
+		for _, use := range uses {
+			differ = use() || differ
+		}
+		return differ
+	}, errors.Join(errs...)
 }
 
 // hostChangesForNextStart returns a line for each key of the host itself that has changed

@@ -12,8 +12,8 @@ import (
 	"dormouse/configs"
 )
 
-// tlsFiles is the TLS configuration of one listener. It is made from files, which
-// readAgain reads again, for connections that come after.
+// tlsFiles is the TLS configuration of one listener. It is made from files, which can be
+// read again, for connections that come after.
 type tlsFiles struct {
 	files    configs.TLS
 	protocol string // what ALPN answers, see RFC 7301
@@ -29,24 +29,32 @@ const (
 // readTLSFiles returns the TLS configuration of a listener that speaks the protocol.
 func readTLSFiles(files configs.TLS, protocol string) (*tlsFiles, error) {
 	f := &tlsFiles{files: files, protocol: protocol}
-	return f, f.readAgain()
+	use, err := f.readAgain()
+	if err != nil {
+		return nil, err
+	}
+	use()
+	return f, nil
 }
 
-// readAgain reads the files again. After an error those read before count.
-func (f *tlsFiles) readAgain() error {
+// readAgain reads the files again. They count once use is called, which reports whether they
+// differ from those that counted before.
+func (f *tlsFiles) readAgain() (use func() (differ bool), err error) {
 	certificate, err := tls.LoadX509KeyPair(f.files.Certificate, f.files.Key)
 	if err != nil {
-		return fmt.Errorf("cannot use the certificate %s with the key %s: %w", f.files.Certificate, f.files.Key, err)
+		return nil, fmt.Errorf("cannot use the certificate %s with the key %s: %w", f.files.Certificate, f.files.Key, err)
 	}
 	c := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{f.protocol}}
 	if f.files.ClientCA != "" {
 		if c.ClientCAs, err = readAuthorities(f.files.ClientCA); err != nil {
-			return err
+			return nil, err
 		}
 		c.ClientAuth = tls.VerifyClientCertIfGiven // a token will do too
 	}
-	f.current.Store(c)
-	return nil
+	return func() (differ bool) {
+		before := f.current.Swap(c)
+		return before == nil || !before.ClientCAs.Equal(c.ClientCAs) || !before.Certificates[0].Leaf.Equal(c.Certificates[0].Leaf)
+	}, nil
 }
 
 // readAuthorities returns the certificates in a PEM file.

@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"dormouse/configs"
 	nativeclient "dormouse/plugins/client"
 	"dormouse/plugins/controller/controllerpb"
 )
@@ -414,9 +415,8 @@ func TestConfigCheckOfCertificates(t *testing.T) {
 	expired, expiredKey := ca.issue(t, "host", "127.0.0.1")
 	for name, test := range map[string]struct{ certificate, key, want string }{
 		"good":        {certificate, key, "nothing wrong"},
-		"another key": {certificate, otherKey, `:2: key "tls-certificate": cannot use ` + certificate + " with the key " + otherKey},
-		"expired":     {expired, expiredKey, `:2: key "tls-certificate": ` + expired + " expired on "},
-		"no PEM":      {"/etc/passwd", key, `:2: key "tls-certificate": cannot use /etc/passwd with the key`},
+		"another key": {certificate, otherKey, ":2: cannot use the certificate " + certificate + " with the key " + otherKey},
+		"expired":     {expired, expiredKey, ":2: the certificate has expired on "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -427,5 +427,43 @@ func TestConfigCheckOfCertificates(t *testing.T) {
 			}
 			dormouse(t, nil, "config", "check", "--config", filepath.Join(dir, "dormouse.toml")).expect(t, code, test.want)
 		})
+	}
+}
+
+// Certificates that were read again count only once they are used, and then for new
+// connections.
+func TestCertificatesReadAgain(t *testing.T) {
+	ca := newAuthority(t)
+	certificate, key := ca.issue(t, "first", "127.0.0.1")
+	f, err := readTLSFiles(configs.TLS{Certificate: certificate, Key: key, ClientCA: ca.file}, alpnHTTP1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := func() string { return f.current.Load().Certificates[0].Leaf.Subject.CommonName }
+	use, err := f.readAgain()
+	if err != nil || use() {
+		t.Errorf("the same files: they differ, or %v", err)
+	}
+	second, secondKey := ca.issue(t, "second", "127.0.0.1")
+	if err := os.Rename(second, certificate); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.readAgain(); err == nil || name() != "first" {
+		t.Errorf("a certificate without its key: %v, %s counts", err, name())
+	}
+	if err := os.Rename(secondKey, key); err != nil {
+		t.Fatal(err)
+	}
+	if use, err = f.readAgain(); err != nil || name() != "first" {
+		t.Fatalf("%v, %s counts too early", err, name())
+	}
+	if !use() || name() != "second" {
+		t.Errorf("%s counts, or does not differ", name())
+	}
+	if err := os.Rename(newAuthority(t).file, ca.file); err != nil {
+		t.Fatal(err)
+	}
+	if use, err = f.readAgain(); err != nil || !use() {
+		t.Errorf("other authorities: they do not differ, or %v", err)
 	}
 }
