@@ -1,9 +1,9 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log"
 	"net"
 	"net/http"
@@ -84,9 +84,43 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.ContentLength != 0 { // also for bodies that no handler reads
+		giveBack, err := f.waitAndTakeMemory(r)
+		if err != nil {
+			http.Error(w, "too much is sent to the host at the same time", http.StatusServiceUnavailable)
+			return
+		}
+		defer giveBack()
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.bodyTime))
 	}
 	f.mux.ServeHTTP(w, r)
+}
+
+// waitAndTakeMemory takes the memory of a request with a body out of the share of the
+// client's peer, until giveBack is called. It returns an error if there is no room for as
+// long as the client has to send the body. Websockets take theirs for each message.
+func (f *Front) waitAndTakeMemory(r *http.Request) (giveBack func(), err error) {
+	if isWebsocketUpgrade(r) {
+		return func() {}, nil
+	}
+	size := int(f.limits.messageBytes)
+	if r.ContentLength >= 0 {
+		size = int(min(r.ContentLength, f.limits.messageBytes))
+	}
+	size += bytesOfCall
+	client, shares := f.clientOf(r), f.shares()
+	one := shares.join(client, f.limits)
+	if !one.calls.takeIfLeft(size) {
+		ctx, cancel := context.WithTimeout(r.Context(), f.limits.bodyTime)
+		defer cancel()
+		if err := shares.waitAndTake(ctx, one, size); err != nil {
+			shares.leave(client)
+			return nil, err
+		}
+	}
+	return func() {
+		shares.giveBack(one, size)
+		shares.leave(client)
+	}, nil
 }
 
 // isForEveryClient reports whether a request reaches its handler whatever the client's role
@@ -187,7 +221,11 @@ func (f *Front) serveJSONRPCPost(w http.ResponseWriter, r *http.Request, from ca
 // read, readBodyOrRespond answers the request and returns false. The time limit for
 // sending the body ends here: the call may take longer.
 func (f *Front) readBodyOrRespond(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, f.limits.messageBytes))
+	var received bytes.Buffer
+	if n := r.ContentLength; n > 0 && n <= f.limits.messageBytes {
+		received.Grow(int(n) + bytes.MinRead) // or it would grow to twice as much
+	}
+	_, err := received.ReadFrom(http.MaxBytesReader(w, r.Body, f.limits.messageBytes))
 	tooBig, isTooBig := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case isTooBig:
@@ -199,7 +237,7 @@ func (f *Front) readBodyOrRespond(w http.ResponseWriter, r *http.Request) (body 
 		return nil, false
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return body, true
+	return received.Bytes(), true
 }
 
 // respond sends a whole response. A client that does not take it within the time limit

@@ -14,7 +14,7 @@ type limits struct {
 	queueLength   int // messages waiting for one client
 	queueBytes    int
 	allQueueBytes int64 // of all clients together; half of it for one peer
-	allCallBytes  int64 // of calls in flight on websockets; half of it for one peer
+	allCallBytes  int64 // of calls in flight; half of it for one peer
 	subscriptions int   // of one websocket
 
 	headerTime time.Duration // for the client to send the header of a request

@@ -9,19 +9,19 @@ import (
 	"dormouse/plugins/peer"
 )
 
-// shares bounds the memory that all websockets together use, and that those of each peer
-// use.
+// shares bounds the memory that all websockets and requests with a body use together, and
+// those of each peer.
 type shares struct {
 	queues, calls *budget // what peers without privileges use together
 
 	mu      sync.Mutex
 	freed   sync.Cond // calls have ended while others wait
 	waiting atomic.Int64
-	byPeer  map[string]*share // of peers that have a websocket
+	byPeer  map[string]*share // of peers that have a websocket or send a body
 }
 
-// share is what the websockets of one peer may use: queues for messages to its clients,
-// calls for calls under way. root and the host's own user do not use up what others have.
+// share is what one peer may use: queues for messages to its clients, calls for calls under
+// way. root and the host's own user do not use up what others have.
 type share struct {
 	queues, calls *budget
 	users         int // guarded by shares.mu

@@ -3,7 +3,10 @@ package controller
 import (
 	"context"
 	"errors"
+	"net/http"
+	"sync"
 	"testing"
+	"time"
 
 	"dormouse/plugins/access"
 )
@@ -65,5 +68,47 @@ func TestCallsBeyondTheShareWait(t *testing.T) {
 	second.expect(`{"jsonrpc":"2.0","id":1,"result":7}`)
 	for range 3 {
 		first.expect(`{"jsonrpc":"2.0","id":1,"result":"waited"}`)
+	}
+}
+
+// A request with a body beyond the share of its peer waits for as long as it may take to send
+// the body, and is refused then.
+func TestBodiesBeyondTheShare(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		bodyTime time.Duration
+		status   int
+	}{
+		{"served late", patience, http.StatusOK},
+		{"refused", 200 * time.Millisecond, http.StatusServiceUnavailable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t, setup{limits: func(l *limits) { l.allCallBytes, l.bodyTime = 2*4*bytesOfCall, test.bodyTime }}) // three calls with their messages
+			var all sync.WaitGroup
+			defer all.Wait()
+			post := func(method, params string, want int) {
+				if status, answer := h.post(t, "/jsonrpc", call(method, params)); status != want {
+					t.Errorf("%s: %d %s", method, status, answer)
+				}
+			}
+			for range 3 {
+				all.Go(func() { post("Plain.1.wait", "", http.StatusOK) })
+				<-h.plugins["Plain"].entered
+			}
+			if test.status != http.StatusOK {
+				post("Plain.1.echo", "7", test.status)
+			} else {
+				all.Go(func() { post("Plain.1.echo", "7", test.status) })
+				eventually(t, func() bool { return h.shares().waiting.Load() == 1 })
+			}
+			close(h.plugins["Plain"].release)
+			all.Wait()
+			eventually(t, func() bool {
+				s := h.shares()
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return len(s.byPeer) == 0
+			})
+		})
 	}
 }
