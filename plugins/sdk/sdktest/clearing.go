@@ -22,8 +22,8 @@ type clearings struct {
 
 // add adds a function and returns it so that it runs only once, and a function that removes
 // it.
-func (c *clearings) add(clear func() error) (clearOnce func() error, remove func()) {
-	clearOnce = sync.OnceValue(clear)
+func (c *clearings) add(clearUp func() error) (clearOnce func() error, remove func()) {
+	clearOnce = sync.OnceValue(clearUp)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all == nil {
@@ -51,11 +51,11 @@ func (c *clearings) runAll() {
 	}
 }
 
-// clearAtEnd has clear run at the end of the test, or before a signal ends this process. An
+// clearAtEnd has clearUp run at the end of the test, or before a signal ends this process. An
 // error fails the test.
-func clearAtEnd(tb testing.TB, clear func() error) {
+func clearAtEnd(tb testing.TB, clearUp func() error) {
 	tb.Helper()
-	clearOnce, remove := pendingClearings.add(clear)
+	clearOnce, remove := pendingClearings.add(clearUp)
 	tb.Cleanup(func() {
 		if err := clearOnce(); err != nil {
 			tb.Error(err)
