@@ -57,6 +57,13 @@ func (b *lockedBuffer) take() string {
 // the roles from read to admin.
 func newGuardedHost(t *testing.T) *guardedHost {
 	t.Helper()
+	return newGuardedHostFor(t, nil)
+}
+
+// newGuardedHostFor is like newGuardedHost, and finds out its clients by identify unless
+// that is nil.
+func newGuardedHostFor(t *testing.T, identify identifier) *guardedHost {
+	t.Helper()
 	var plugins []configs.Plugin
 	for _, callsign := range []string{"A", "B"} {
 		p := configs.DefaultPlugin()
@@ -94,7 +101,10 @@ func newGuardedHost(t *testing.T) *guardedHost {
 		},
 		Paths: func(configs.Plugin) *shellpb.Paths { return &shellpb.Paths{Persistent: "/var/lib/secret"} },
 	}, Group{})
-	h.natives[0].connections.identify = func(net.Conn) (access.Client, error) { return *h.client.Load(), nil }
+	if identify == nil {
+		identify = func(net.Conn) (access.Client, error) { return *h.client.Load(), nil }
+	}
+	h.natives[0].connections.identify = identify
 	l, err := net.Listen("unix", h.path)
 	if err != nil {
 		t.Fatal(err)

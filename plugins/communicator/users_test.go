@@ -45,8 +45,7 @@ func TestRealUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	h := newGuardedHost(t)
-	h.natives[0].connections.identify = identifyNative(Group{name: "tv", id: membersGroup, named: true})
+	h := newGuardedHostFor(t, identifyNative(Group{name: "tv", id: membersGroup, named: true}))
 	for _, path := range []string{filepath.Dir(h.path), h.path} {
 		if err := os.Chmod(path, 0o777); err != nil {
 			t.Fatal(err)
