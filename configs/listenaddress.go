@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// TLS are the keys by which a listener encrypts its connections. The zero TLS is none.
+// TLS are the keys by which a listener encrypts its connections. With the zero TLS the
+// listener encrypts nothing.
 type TLS struct {
 	// Certificate and Key are the paths of PEM files: the certificate with its chain, and
 	// its private key. Both are set or neither.

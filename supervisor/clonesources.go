@@ -11,7 +11,7 @@ import (
 type CloneSource struct {
 	// Of is the callsign of the instance that the clone was made from.
 	Of string
-	// Gone reports whether that instance is no more. The clone keeps its last
+	// Gone reports whether that instance no longer exists. The clone keeps its last
 	// configuration.
 	Gone bool
 	// Own are the keys that the clone does not have from its source, such as

@@ -34,8 +34,8 @@ func (s *sockets) unixSocketByName(name string) *net.Listener {
 	return nil
 }
 
-// reuseOrBindUnixSockets opens the unix sockets that systemd has not handed over. Any user
-// who can pass its directory may connect to the control socket, which asks for the user.
+// reuseOrBindUnixSockets opens the unix sockets that systemd has not handed over. Users
+// that can pass its directory may connect to the control socket; each has its own role there.
 func (s *sockets) reuseOrBindUnixSockets(left leftSockets, paths unixSocketPaths, group communicator.Group) error {
 	err := s.reuseOrBindUnix(left, nativeName, paths.native, group.SetSocketAccess)
 	if err != nil {

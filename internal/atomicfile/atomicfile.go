@@ -11,8 +11,8 @@ import (
 
 // Write replaces the file at path durably: it writes a new file beside the old one, syncs
 // the new file, renames it to path, and syncs the directory. It makes missing directories
-// with mode 0700. What root writes belongs to the owner of the directory, who could not read
-// it otherwise.
+// with mode 0700. A file that root writes belongs to the owner of the directory, so that
+// the owner can read it.
 func Write(path string, data []byte, mode os.FileMode) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

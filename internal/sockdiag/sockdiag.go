@@ -23,7 +23,7 @@ var errClosed = errors.New("the other end is closed already")
 // kernelAnswers is whether this kernel has answered a question by netlink once.
 var kernelAnswers atomic.Bool
 
-// PeerUID returns the user who made the socket at the other end of the connection. It
+// PeerUID returns the number of the user that made the socket at the other end of the connection. It
 // returns ErrNotLoopback if another machine may be there, and an error if no process has
 // that socket any more: nothing proves then which user sent what came over it.
 func PeerUID(conn *net.TCPConn) (uid int, err error) {

@@ -42,7 +42,7 @@ func (c Client) IsPrivileged() bool {
 	return c.User != nil && (c.User.UID == 0 || c.User.UID == os.Geteuid())
 }
 
-// String returns who the client is, for logs and errors: "user 1000 from 127.0.0.1:4242".
+// String returns what the client is known by, for logs and errors: "user 1000 from 127.0.0.1:4242".
 func (c Client) String() string {
 	var name string
 	switch {

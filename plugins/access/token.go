@@ -184,8 +184,8 @@ func (f TokenFile) lock() (unlock func(), err error) {
 	return func() { _ = lock.Close() }, nil // closing ends the lock
 }
 
-// openLock opens the file that is locked, and makes it if it is missing. One that root makes
-// in another user's directory is that user's; one that is there already may be anybody's.
+// openLock opens the file that is locked, and makes it if it is missing. A file that root
+// makes in another user's directory belongs to that user; an existing file keeps its owner.
 func (f TokenFile) openLock() (*os.File, error) {
 	path := string(f) + ".lock"
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)

@@ -53,7 +53,7 @@ type Options struct {
 	// Access decides what each client may do; nil stands for a guard with default rules.
 	Access *access.Guard
 	// NeededRole returns the role that the JSON-RPC method of that name needs, or with write
-	// the writing of its variable; access.None for a method that there is not.
+	// the writing of its variable; access.None for an unknown method.
 	NeededRole func(method string, write bool) access.Role
 	// TargetOf returns what a call of the JSON-RPC method of that name is about: the
 	// instance, or with an empty callsign the host.
@@ -117,8 +117,8 @@ type NativeServer struct {
 	server      *grpc.Server
 }
 
-// AddTCPServer returns a server for native clients over TCP, who show a token or a
-// certificate unless they are local users. Connections are encrypted if config is not
+// AddTCPServer returns a server for native clients over TCP, which show a token or a
+// certificate unless they run as local users. Connections are encrypted if config is not
 // nil. It must be called before anything is served.
 func (c *Communicator) AddTCPServer(config *tls.Config) *NativeServer {
 	return c.addNativeServer(identifyOverTCP, config)

@@ -70,7 +70,7 @@ func respondRefusal(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), status)
 }
 
-// refusalHTTPStatus returns the HTTP status of a refusal, 0 if err is none.
+// refusalHTTPStatus returns the HTTP status of a refusal, 0 if err is another error.
 func refusalHTTPStatus(err error) int {
 	r, ok := errors.AsType[*access.RefusalError](err)
 	switch {

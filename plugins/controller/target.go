@@ -13,8 +13,8 @@ import (
 	"dormouse/shell"
 )
 
-// findTarget returns the instance that a call is for: the one that its method names, or if
-// that is none the one in the caller's path, or else the Controller. The error is
+// findTarget returns the instance that a call is for: the one that its method names, else the
+// one in the caller's path, else the Controller. The error is
 // PrivilegedRequest if the caller has no role there, whether or not the instance exists;
 // UnknownMethod if method and path name different instances, NotExist, or InvalidSignature
 // for a version that the host does not serve.

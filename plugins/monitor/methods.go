@@ -15,7 +15,7 @@ import (
 // method is one method of the Monitor.
 type method struct {
 	// access is the role that a caller needs. To write a variable the caller needs
-	// writeAccess, which is access.None for a method that is no variable.
+	// writeAccess, which is access.None for a method that can't be written.
 	access, writeAccess access.Role
 	// observable returns the callsign of the observable that a call is about, empty for
 	// all of them.

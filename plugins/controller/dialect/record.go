@@ -81,8 +81,8 @@ type WarmStart struct {
 
 // Clone says where a clone has its configuration from.
 type Clone struct {
-	// Of is the callsign of its source. Gone is set when the source is no more; the clone
-	// then keeps the source's last configuration.
+	// Of is the callsign of its source. Gone is set when the source does not exist; the
+	// clone then keeps the source's last configuration.
 	Of   string `json:"of"`
 	Gone bool   `json:"gone,omitempty"`
 	// Own are the keys that the clone does not have from its source.
