@@ -16,6 +16,8 @@ type sendQueue struct {
 	inWriting  int // bytes of the messages that waitAndTakeAll returned last, which may not be sent yet
 	fromBudget int // bytes taken from the budget
 	closed     bool
+	// put, taken and sent are how many messages were ever added, taken and sent.
+	put, taken, sent uint64
 }
 
 // freeBytes is what a send queue may hold without the budget. A client that keeps up does
@@ -58,18 +60,31 @@ func (q *sendQueue) addEventUnlessFull(message []byte) (full bool) {
 func (q *sendQueue) waitAndTakeAll(sentBefore [][]byte) [][]byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	clear(sentBefore)
+	q.inWriting, q.sent = 0, q.taken
+	q.updateBudget()
+	q.change.Broadcast()
 	for !q.closed && len(q.queue) == 0 {
 		q.change.Wait()
 	}
 	if q.closed {
 		return nil
 	}
-	clear(sentBefore)
 	messages := q.queue
-	q.queue, q.bytes, q.inWriting = sentBefore[:0], 0, q.bytes
+	q.queue, q.bytes, q.inWriting, q.taken = sentBefore[:0], 0, q.bytes, q.put
 	q.updateBudget()
 	q.change.Broadcast()
 	return messages
+}
+
+// waitUntilSent waits until all messages that the queue has now were sent, or the queue is
+// closed.
+func (q *sendQueue) waitUntilSent() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for last := q.put; !q.closed && q.sent < last; {
+		q.change.Wait()
+	}
 }
 
 // closeAndDropAll drops all messages, gives their memory back to the budget and wakes the
@@ -110,6 +125,7 @@ func (q *sendQueue) appendUnlessClosed(message []byte) (queued bool) {
 	}
 	q.queue = append(q.queue, message)
 	q.bytes += len(message)
+	q.put++
 	q.updateBudget()
 	q.change.Broadcast()
 	return true

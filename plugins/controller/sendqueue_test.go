@@ -1,6 +1,9 @@
 package controller
 
-import "testing"
+import (
+	"testing"
+	"testing/synctest"
+)
 
 // Queues of slow clients share the budget; queues of fast clients need none of it.
 func TestSendQueuesShareOneBudget(t *testing.T) {
@@ -66,4 +69,29 @@ func TestSendQueueTakesItsShare(t *testing.T) {
 	if all.left.Load() != 1<<20 || share.left.Load() != 256<<10 {
 		t.Error("memory is missing")
 	}
+}
+
+// What was sent takes no memory, also while nothing else is to be sent; only then is it sent.
+func TestSendQueueForgetsWhatWasSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		common := newBudget(1<<20, nil)
+		o := newSendQueue(1024, 8<<20, common)
+		o.addEventUnlessFull(make([]byte, 512<<10))
+		sent := false
+		go func() {
+			o.waitUntilSent()
+			sent = true
+		}()
+		taken := o.waitAndTakeAll(nil)
+		synctest.Wait()
+		if sent || common.left.Load() == 1<<20 {
+			t.Error("it counts as sent when it is taken")
+		}
+		go o.waitAndTakeAll(taken)
+		synctest.Wait()
+		if !sent || common.left.Load() != 1<<20 || taken[0] != nil {
+			t.Errorf("sent: %v, %d bytes are left, %d are kept", sent, common.left.Load(), len(taken[0]))
+		}
+		o.closeAndDropAll()
+	})
 }
