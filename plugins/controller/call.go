@@ -41,6 +41,16 @@ type reply struct {
 	// body is nil when nothing is answered.
 	body    []byte
 	outcome outcome
+	// giveBack gives back what the answers of a batch take of the peer's share; nil for other
+	// answers.
+	giveBack func()
+}
+
+// release must be called once the reply has been sent, or won't be.
+func (r reply) release() {
+	if r.giveBack != nil {
+		r.giveBack()
+	}
 }
 
 // outcome decides the HTTP status of a reply.
@@ -55,8 +65,7 @@ const (
 )
 
 // answerMessage serves a message, which is one request or a batch, and returns the
-// answers. The requests of a batch run one after the other, so that a script can be
-// sent as one.
+// answers. The caller must release the reply.
 func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) reply {
 	m, err := jsonrpc.Split(message)
 	switch {
@@ -65,8 +74,21 @@ func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) 
 	case !m.Batch:
 		return f.callAndAnswer(ctx, from, m.Requests[0])
 	}
+	return f.answerBatch(ctx, from, m.Requests)
+}
+
+// answerBatch serves the requests of a batch one after the other, so that a script can be
+// sent as one. It waits while the client's peer has too many batches under way.
+func (f *Front) answerBatch(ctx context.Context, from caller, requests []jsonrpc.Request) reply {
+	shares := f.shares()
+	share := shares.join(from.client, f.limits)
+	if err := shares.waitAndTake(ctx, share.batches, len(requests)); err != nil {
+		shares.leave(from.client)
+		answer := jsonrpc.Response{ID: jsonrpc.Null, Error: dialect.ErrorFor(f.dialectOfCaller(from), thunder.NewError(thunder.Aborted, err))}
+		return reply{body: answer.Append(nil), outcome: failed}
+	}
 	var body []byte
-	for _, r := range m.Requests {
+	for _, r := range requests {
 		if one := f.callAndAnswer(ctx, from, r); one.body != nil {
 			body = append(append(body, ','), one.body...)
 		}
@@ -75,7 +97,10 @@ func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) 
 		body[0] = '['
 		body = append(body, ']')
 	}
-	return reply{body: body}
+	return reply{body: body, giveBack: func() {
+		shares.giveBack(share.batches, len(requests))
+		shares.leave(from.client)
+	}}
 }
 
 // callAndAnswer calls the method of a request and returns its answer. A notification, a
@@ -92,7 +117,7 @@ func (f *Front) callAndAnswer(ctx context.Context, from caller, r jsonrpc.Reques
 	switch {
 	case err != nil:
 		answer := jsonrpc.Response{ID: r.ID, Error: dialect.ErrorFor(f.dialectOfCaller(from), err)}
-		return reply{answer.Append(nil), failureOutcome(err)}
+		return reply{body: answer.Append(nil), outcome: failureOutcome(err)}
 	case r.ID == nil:
 		return reply{}
 	}
@@ -127,7 +152,7 @@ func (f *Front) answerInvalidRequest(from caller, r jsonrpc.Request) reply {
 		r.ID = jsonrpc.Null
 	}
 	answer := jsonrpc.Response{ID: r.ID, Error: dialect.ErrorFor(f.dialectOfCaller(from), thunder.NewError(n, r.Err))}
-	return reply{answer.Append(nil), why}
+	return reply{body: answer.Append(nil), outcome: why}
 }
 
 // countAndCallMethod finds the instance and the method of a request, calls it and counts the

@@ -37,6 +37,7 @@ func FuzzAnswer(f *testing.F) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel() // what waits gives up, what changes instances still runs
 			r := h.answerMessage(ctx, caller{client: access.HostItself(), dialect: d}, message)
+			r.release()
 			if r.body == nil {
 				continue
 			}

@@ -112,13 +112,13 @@ func (f *Front) waitAndTakeMemory(r *http.Request) (giveBack func(), err error) 
 	if !one.calls.takeIfLeft(size) {
 		ctx, cancel := context.WithTimeout(r.Context(), f.limits.bodyTime)
 		defer cancel()
-		if err := shares.waitAndTake(ctx, one, size); err != nil {
+		if err := shares.waitAndTake(ctx, one.calls, size); err != nil {
 			shares.leave(client)
 			return nil, err
 		}
 	}
 	return func() {
-		shares.giveBack(one, size)
+		shares.giveBack(one.calls, size)
 		shares.leave(client)
 	}, nil
 }
@@ -204,6 +204,7 @@ func (f *Front) serveJSONRPCPost(w http.ResponseWriter, r *http.Request, from ca
 		return
 	}
 	answer := f.answerMessage(r.Context(), from, message)
+	defer answer.release()
 	w.Header().Set("Cache-Control", "no-store")
 	if answer.body == nil {
 		f.respond(w, http.StatusNoContent, "", nil)

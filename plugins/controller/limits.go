@@ -15,7 +15,10 @@ type limits struct {
 	queueBytes    int
 	allQueueBytes int64 // of all clients together; half of it for one peer
 	allCallBytes  int64 // of calls in flight; half of it for one peer
-	subscriptions int   // of one websocket
+	// allBatchRequests is the number of requests in batches under way; half of it for one
+	// peer. A short request may have a long answer, and a batch keeps all of them.
+	allBatchRequests int64
+	subscriptions    int // of one websocket
 
 	headerTime time.Duration // for the client to send the header of a request
 	bodyTime   time.Duration // for the client to send the body
@@ -46,6 +49,9 @@ func defaultLimits() limits {
 		queueBytes:    8 << 20,
 		allQueueBytes: 128 << 20,
 		allCallBytes:  128 << 20,
+
+		allBatchRequests: 1000,
+
 		subscriptions: 1024,
 		headerTime:    5 * time.Second,
 		bodyTime:      10 * time.Second,

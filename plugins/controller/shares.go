@@ -12,7 +12,7 @@ import (
 // shares bounds the memory that all websockets and requests with a body use together, and
 // those of each peer.
 type shares struct {
-	queues, calls *budget // what peers without privileges use together
+	queues, calls, batches *budget // what peers without privileges use together
 
 	mu      sync.Mutex
 	freed   sync.Cond // calls have ended while others wait
@@ -21,10 +21,11 @@ type shares struct {
 }
 
 // share is what one peer may use: queues for messages to its clients, calls for calls under
-// way. root and the host's own user do not use up what others have.
+// way, both in bytes, and batches for the requests of batches under way, as a number. root and
+// the host's own user do not use up what others have.
 type share struct {
-	queues, calls *budget
-	users         int // guarded by shares.mu
+	queues, calls, batches *budget
+	users                  int // guarded by shares.mu
 }
 
 // bytesOfCall is the memory of a call under way besides that of its message.
@@ -32,7 +33,7 @@ const bytesOfCall = 16 << 10
 
 // newShares returns shares without users, of as much memory as the limits say.
 func newShares(l limits) *shares {
-	s := &shares{queues: newBudget(l.allQueueBytes, nil), calls: newBudget(l.allCallBytes, nil), byPeer: make(map[string]*share)}
+	s := &shares{queues: newBudget(l.allQueueBytes, nil), calls: newBudget(l.allCallBytes, nil), batches: newBudget(l.allBatchRequests, nil), byPeer: make(map[string]*share)}
 	s.freed.L = &s.mu
 	return s
 }
@@ -44,11 +45,14 @@ func (s *shares) join(client access.Client, l limits) *share {
 	name := peer.NameOf(client)
 	one := s.byPeer[name]
 	if one == nil {
-		queues, calls := s.queues, s.calls
+		queues, calls, batches := s.queues, s.calls, s.batches
 		if client.IsPrivileged() {
-			queues, calls = nil, nil
+			queues, calls, batches = nil, nil, nil
 		}
-		one = &share{queues: newBudget(l.allQueueBytes/2, queues), calls: newBudget(l.allCallBytes/2, calls)}
+		one = &share{
+			queues: newBudget(l.allQueueBytes/2, queues), calls: newBudget(l.allCallBytes/2, calls),
+			batches: newBudget(l.allBatchRequests/2, batches),
+		}
 		s.byPeer[name] = one
 	}
 	one.users++
@@ -65,16 +69,16 @@ func (s *shares) leave(client access.Client) {
 	}
 }
 
-// waitAndTake waits until the share has room for that many bytes of calls, and takes them.
-// It returns an error if ctx ends first.
-func (s *shares) waitAndTake(ctx context.Context, one *share, bytes int) error {
+// waitAndTake waits until a share's budget of calls or of batches has room for so much, and
+// takes it. It returns an error if ctx ends first.
+func (s *shares) waitAndTake(ctx context.Context, from *budget, amount int) error {
 	defer context.AfterFunc(ctx, s.wakeWaiting)()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting.Add(1)
 	defer s.waiting.Add(-1)
 	for ctx.Err() == nil {
-		if one.calls.takeIfLeft(bytes) {
+		if from.takeIfLeft(amount) {
 			return nil
 		}
 		s.freed.Wait()
@@ -82,9 +86,9 @@ func (s *shares) waitAndTake(ctx context.Context, one *share, bytes int) error {
 	return ctx.Err()
 }
 
-// giveBack gives back bytes of calls.
-func (s *shares) giveBack(one *share, bytes int) {
-	one.calls.take(-bytes)
+// giveBack gives back what was taken from a share's budget of calls or of batches.
+func (s *shares) giveBack(to *budget, amount int) {
+	to.take(-amount)
 	if s.waiting.Load() > 0 {
 		s.wakeWaiting()
 	}

@@ -30,22 +30,22 @@ func TestSharesOfCalls(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	taken := make(chan error)
-	go func() { taken <- s.waitAndTake(ctx, one, 100) }()
+	go func() { taken <- s.waitAndTake(ctx, one.calls, 100) }()
 	eventually(t, func() bool { return s.waiting.Load() == 1 })
-	s.giveBack(privileged, 500)
-	s.giveBack(one, 50)
-	s.giveBack(one, 50)
+	s.giveBack(privileged.calls, 500)
+	s.giveBack(one.calls, 50)
+	s.giveBack(one.calls, 50)
 	if err := <-taken; err != nil {
 		t.Error(err)
 	}
-	go func() { taken <- s.waitAndTake(ctx, one, 100) }()
+	go func() { taken <- s.waitAndTake(ctx, one.calls, 100) }()
 	eventually(t, func() bool { return s.waiting.Load() == 1 })
 	cancel()
 	if err := <-taken; !errors.Is(err, context.Canceled) {
 		t.Errorf("after its end: %v", err)
 	}
-	s.giveBack(one, 500)
-	s.giveBack(other, 500)
+	s.giveBack(one.calls, 500)
+	s.giveBack(other.calls, 500)
 	for _, client := range []access.Client{stranger(0), stranger(0), stranger(1), root} {
 		s.leave(client)
 	}
@@ -110,5 +110,23 @@ func TestBodiesBeyondTheShare(t *testing.T) {
 				return len(s.byPeer) == 0
 			})
 		})
+	}
+}
+
+// A batch waits while its peer has too many requests in batches under way.
+func TestBatchesBeyondTheShareWait(t *testing.T) {
+	h := newHost(t, setup{limits: func(l *limits) { l.allBatchRequests = 2 * 3 }})
+	first, second := h.dial(t, "/jsonrpc"), h.dial(t, "/jsonrpc")
+	first.send("[" + call("Plain.1.wait", "") + "," + call("Plain.1.echo", "7") + "]")
+	<-h.plugins["Plain"].entered
+	second.send("[" + call("Plain.1.echo", "8") + "," + call("Plain.1.echo", "9") + "]")
+	eventually(t, func() bool { return h.shares().waiting.Load() == 1 })
+	second.send(call("Plain.1.echo", "10"))
+	second.expect(`{"jsonrpc":"2.0","id":1,"result":10}`)
+	close(h.plugins["Plain"].release)
+	first.expect(`[{"jsonrpc":"2.0","id":1,"result":"waited"},{"jsonrpc":"2.0","id":1,"result":7}]`)
+	second.expect(`[{"jsonrpc":"2.0","id":1,"result":8},{"jsonrpc":"2.0","id":1,"result":9}]`)
+	if status, answer := h.post(t, "/jsonrpc", "["+call("Plain.1.echo", "1")+"]"); status != http.StatusOK {
+		t.Errorf("%d %s", status, answer)
 	}
 }

@@ -174,8 +174,13 @@ func (s *socket) readAndServeMessages(calls *sync.WaitGroup) error {
 
 // answer serves a message and queues the answer, if there is one.
 func (s *socket) answer(message []byte) {
-	if answer := s.front.answerMessage(s.ctx, s.from, message); answer.body != nil {
+	answer := s.front.answerMessage(s.ctx, s.from, message)
+	defer answer.release()
+	if answer.body != nil {
 		s.queue.waitAndPutAnswer(answer.body)
+	}
+	if answer.giveBack != nil {
+		s.queue.waitUntilSent() // what is given back counts until then
 	}
 }
 
@@ -219,7 +224,7 @@ func (s *socket) waitAndBeginCall(slots chan struct{}, messageBytes int) error {
 	select {
 	case slots <- struct{}{}:
 		s.place.Begin()
-		return s.front.shares().waitAndTake(s.ctx, s.share, messageBytes+bytesOfCall)
+		return s.front.shares().waitAndTake(s.ctx, s.share.calls, messageBytes+bytesOfCall)
 	case <-s.ctx.Done():
 		return s.ctx.Err()
 	}
@@ -228,7 +233,7 @@ func (s *socket) waitAndBeginCall(slots chan struct{}, messageBytes int) error {
 // endCall ends what waitAndBeginCall began.
 func (s *socket) endCall(slots chan struct{}, messageBytes int) {
 	s.place.End()
-	s.front.shares().giveBack(s.share, messageBytes+bytesOfCall)
+	s.front.shares().giveBack(s.share.calls, messageBytes+bytesOfCall)
 	<-slots
 }
 
