@@ -95,3 +95,19 @@ func TestEveryFrameIsLife(t *testing.T) {
 	readToEnd(t, conn) // now it sends nothing any more
 	h.waitForLog(t, "it does not answer a ping")
 }
+
+// A client that answers no ping lives too if it sends something between two of them.
+func TestLifeBetweenPings(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, setup{limits: func(l *limits) { l.pingEvery, l.pongTime = time.Second, 10*time.Millisecond }})
+	conn, reader := h.upgraded(t, "Origin: 0.0.0.0\r\n")
+	for range 4 {
+		for frame := "text"; frame[:4] == "text"; { // the answer to the call before
+			frame = readFrame(t, conn, reader)
+		}
+		<-time.After(100 * time.Millisecond) // the time for the pong is over
+		if _, err := conn.Write(unmasked(final|textFrame, echo)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

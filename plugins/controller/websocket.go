@@ -291,24 +291,27 @@ func (s *socket) queueEventOrCutOff(event []byte) {
 }
 
 // pingOrCutOff pings the client until the connection ends, and cuts the client off if
-// nothing at all comes from it before the time for the pong is over: Thunder's clients
-// answer with an empty pong. While no message is read, the client need not answer.
+// nothing at all came from it between a ping and the end of the time for the next one's
+// pong: Thunder's clients answer with an empty pong, and some with none. While no message is
+// read, the client need not answer.
 func (s *socket) pingOrCutOff() {
 	tick := time.NewTicker(s.front.limits.pingEvery)
 	defer tick.Stop()
+	var heard, before int64 // at this ping, and at the one before
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
 		}
-		pauses, heard := s.readPauses.Load(), s.conn.heard.Load()
+		pauses := s.readPauses.Load()
+		before, heard = heard, s.conn.heard.Load()
 		limited, cancel := context.WithTimeout(s.ctx, s.front.limits.pongTime)
 		err := s.ws.Ping(limited)
 		cancel()
 		// While the reader waits for a call to end, it sees no pong.
 		waited := pauses%2 == 1 || s.readPauses.Load() != pauses
-		if err != nil && !waited && s.conn.heard.Load() == heard && s.ctx.Err() == nil {
+		if err != nil && !waited && s.conn.heard.Load() == before && s.ctx.Err() == nil {
 			s.cutOff("it does not answer a ping")
 			return
 		}
