@@ -297,7 +297,7 @@ func (s *socket) queueEventOrCutOff(event []byte) {
 func (s *socket) pingOrCutOff() {
 	tick := time.NewTicker(s.front.limits.pingEvery)
 	defer tick.Stop()
-	var heard, before int64 // at this ping, and at the one before
+	before, heard := int64(-1), int64(-1) // at the ping before, and at this one; a client begins alive
 	for {
 		select {
 		case <-s.ctx.Done():
