@@ -90,7 +90,10 @@ func (c *client) call(ctx context.Context, method string, params any) (json.RawM
 		return nil, fmt.Errorf("cannot understand %s, is it a Dormouse host? It answered %s: %.200s",
 			c, response.Status, strings.TrimSpace(string(text)))
 	}
-	if answer.Error != nil {
+	switch {
+	case answer.Error != nil && response.StatusCode == http.StatusUnauthorized:
+		return nil, fmt.Errorf("%w; this program sends the token in DORMOUSE_TOKEN", answer.Error)
+	case answer.Error != nil:
 		return nil, answer.Error
 	}
 	return answer.Result, nil

@@ -101,7 +101,7 @@ func TestFarClients(t *testing.T) {
 		dormouse(t, append(environment, "DORMOUSE_TOKEN="+token), "plugin", "activate", "Counter").expect(t, exitDone)
 		dormouse(t, append(environment, "DORMOUSE_TOKEN="+token), "reload").expect(t, exitFailed, "!needs the role admin")
 		dormouse(t, append(environment, "DORMOUSE_CERTIFICATE="+remote, "DORMOUSE_KEY="+remoteKey), "subsystems").expect(t, exitDone, "SUBSYSTEM")
-		dormouse(t, environment, "subsystems").expect(t, exitFailed, "!the host does not know who calls")
+		dormouse(t, environment, "subsystems").expect(t, exitFailed, "!the host does not know who calls", "!DORMOUSE_TOKEN")
 		dormouse(t, environment[:1], "subsystems").expect(t, exitFailed, "!cannot trust the host", "!DORMOUSE_CA")
 		dormouse(t, append(environment, "DORMOUSE_CERTIFICATE="+remote), "subsystems").expect(t, exitFailed, `!cannot use the certificate "`+remote+`" in DORMOUSE_CERTIFICATE with the key "" in DORMOUSE_KEY`)
 		dormouse(t, []string{"DORMOUSE_HOST=https://" + h.address, "DORMOUSE_CA=/missing"}, "subsystems").expect(t, exitFailed, "!DORMOUSE_CA: cannot use the authorities in /missing: ")
