@@ -68,7 +68,7 @@ func (a *admittedStream) leave() {
 	if !a.probe {
 		a.shell.noteUse()
 	}
-	if a.isStream {
+	if a.isStream { // a probe is one from the first
 		a.shell.inFlight.leaveStream()
 	} else {
 		a.shell.inFlight.leaveCall()
@@ -89,7 +89,11 @@ func (a *admittedStream) countAsStreamLocked() {
 	}
 	a.isStream = true
 	a.forget()
-	a.end = a.shell.inFlight.turnCallIntoStream()
+	if a.probe {
+		a.end = a.shell.inFlight.turnProbeIntoStream()
+	} else {
+		a.end = a.shell.inFlight.turnCallIntoStream()
+	}
 	a.forget = context.AfterFunc(a.end, a.cancel)
 }
 

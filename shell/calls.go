@@ -30,7 +30,7 @@ func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 // plugin.
 func (s *Shell) admitAndCallPlugin(ctx context.Context, messageBytes int, send func(context.Context) error) error {
 	enter := func(ctx context.Context) (context.Context, error) { return s.admitCallOrWait(ctx, messageBytes) }
-	return s.sendWithinCallTimeout(ctx, enter, func(ctx context.Context) error {
+	return s.sendWithinCallTimeout(ctx, enter, s.inFlight.leaveCall, func(ctx context.Context) error {
 		defer s.noteUse()
 		return send(ctx)
 	})
@@ -40,13 +40,14 @@ func (s *Shell) admitAndCallPlugin(ctx context.Context, messageBytes int, send f
 // returns ErrHibernated or ErrUnavailable. The call does not count as use of the plugin,
 // and never wakes the instance or waits for it.
 func (s *Shell) callAsProbe(ctx context.Context, send func(context.Context) error) error {
-	return s.sendWithinCallTimeout(ctx, func(context.Context) (context.Context, error) { return s.enterProbeIfActive() }, send)
+	enter := func(context.Context) (context.Context, error) { return s.enterProbeIfActive() }
+	return s.sendWithinCallTimeout(ctx, enter, s.inFlight.leaveProbe, send)
 }
 
-// sendWithinCallTimeout runs enter, which counts the call as in flight, and then send, both
-// within the call timeout. Send is ended early when the context ends that enter returned;
+// sendWithinCallTimeout runs enter, which counts the call as in flight until leave, and then
+// send, both within the call timeout. Send is ended early when the context ends that enter returned;
 // the error is then errEnded. After the timeout the error wraps ErrTimedOut.
-func (s *Shell) sendWithinCallTimeout(ctx context.Context, enter func(context.Context) (end context.Context, err error), send func(context.Context) error) error {
+func (s *Shell) sendWithinCallTimeout(ctx context.Context, enter func(context.Context) (end context.Context, err error), leave func(), send func(context.Context) error) error {
 	timeout := time.Duration(s.Config().CallTimeout)
 	limit := timeout.String()
 	if by, set := ctx.Deadline(); set && time.Until(by) < timeout {
@@ -58,7 +59,7 @@ func (s *Shell) sendWithinCallTimeout(ctx context.Context, enter func(context.Co
 	if err != nil {
 		return err
 	}
-	defer s.inFlight.leaveCall()
+	defer leave()
 	defer context.AfterFunc(end, cancel)()
 	err = send(ctx)
 	_, answered := errors.AsType[*PluginError](err)
@@ -122,13 +123,14 @@ func (s *Shell) DeliversCalls() bool {
 
 // enterProbeIfActive counts a probe (health, Exists) as in flight if the instance is
 // active, and otherwise returns ErrHibernated or ErrUnavailable. It never wakes the
-// instance or waits for it. The probe must be given up when the returned context ends.
+// instance or waits for it. The probe counts until inFlight.leaveProbe, and must be given
+// up when the returned context ends.
 func (s *Shell) enterProbeIfActive() (end context.Context, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.state.TakesCalls():
-		return s.inFlight.enterCall(), nil
+		return s.inFlight.enterProbe(), nil
 	case s.state.IsInSleepCycle():
 		return nil, ErrHibernated
 	}

@@ -22,7 +22,7 @@ func (s *Shell) CheckHealth(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: it is %s", ErrUnavailable, s.State())
 	}
-	defer s.inFlight.leaveCall()
+	defer s.inFlight.leaveProbe()
 	if s.process == nil {
 		return nil
 	}

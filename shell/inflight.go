@@ -10,10 +10,12 @@ import (
 var errEnded = fmt.Errorf("%w: it was ended while the call ran", ErrUnavailable)
 
 // inFlight counts the calls and streams that are on their way through a plugin. Calls
-// are waited for; streams may last for ever, and are ended instead.
+// are waited for; streams may last for ever, and are ended instead. Probes are calls that
+// are waited for, too, but are no use of the plugin.
 type inFlight struct {
 	mu      sync.Mutex
 	calls   int
+	probes  int
 	streams int
 	changed chan struct{} // closed when a call or stream has left; nil while nothing waits for that
 
@@ -40,18 +42,36 @@ func (f *inFlight) enterCall() (end context.Context) {
 	return f.end
 }
 
+// enterProbe is enterCall for a probe.
+func (f *inFlight) enterProbe() (end context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probes++
+	return f.end
+}
+
 // turnCallIntoStream counts one of the calls as a stream from now on, and returns the
 // context that ends when the stream must end.
 func (f *inFlight) turnCallIntoStream() (end context.Context) {
+	return f.turnIntoStream(&f.calls)
+}
+
+// turnProbeIntoStream is turnCallIntoStream for a probe.
+func (f *inFlight) turnProbeIntoStream() (end context.Context) {
+	return f.turnIntoStream(&f.probes)
+}
+
+// turnIntoStream counts one of kind, the calls or the probes, as a stream from now on.
+func (f *inFlight) turnIntoStream(kind *int) (end context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.calls--
+	*kind--
 	f.streams++
 	f.signalWaiters()
 	return f.streaming
 }
 
-// counts returns how many calls and streams are in flight.
+// counts returns how many calls and streams are in flight, without probes.
 func (f *inFlight) counts() (calls, streams int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,6 +83,14 @@ func (f *inFlight) leaveCall() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls--
+	f.signalWaiters()
+}
+
+// leaveProbe counts that a probe has ended.
+func (f *inFlight) leaveProbe() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probes--
 	f.signalWaiters()
 }
 
@@ -82,10 +110,10 @@ func (f *inFlight) signalWaiters() {
 	}
 }
 
-// drainCalls returns when no call is in flight, or an error when ctx ends before. The
+// drainCalls returns when no call or probe is in flight, or an error when ctx ends before. The
 // caller makes sure that no new call enters. Streams are not waited for.
 func (f *inFlight) drainCalls(ctx context.Context) error {
-	return f.waitForNone(ctx, func() int { return f.calls })
+	return f.waitForNone(ctx, func() int { return f.calls + f.probes })
 }
 
 // endStreamsAndDrain ends the streams with the cause why, and returns when no call or
@@ -95,7 +123,7 @@ func (f *inFlight) endStreamsAndDrain(ctx context.Context, why error) error {
 	f.mu.Lock()
 	f.endStream(why)
 	f.mu.Unlock()
-	return f.waitForNone(ctx, func() int { return f.calls + f.streams })
+	return f.waitForNone(ctx, func() int { return f.calls + f.probes + f.streams })
 }
 
 // readmitStreams lets new streams in after endStreamsAndDrain.
