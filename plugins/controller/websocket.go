@@ -297,15 +297,15 @@ func (s *socket) queueEventOrCutOff(event []byte) {
 func (s *socket) pingOrCutOff() {
 	tick := time.NewTicker(s.front.limits.pingEvery)
 	defer tick.Stop()
-	before, heard := int64(-1), int64(-1) // at the ping before, and at this one; a client begins alive
+	heard := int64(-1) // at the last ping; a client begins alive
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
 		}
-		pauses := s.readPauses.Load()
-		before, heard = heard, s.conn.heard.Load()
+		pauses, before := s.readPauses.Load(), heard
+		heard = s.conn.heard.Load()
 		limited, cancel := context.WithTimeout(s.ctx, s.front.limits.pongTime)
 		err := s.ws.Ping(limited)
 		cancel()
