@@ -19,9 +19,10 @@ func hasAnyErrorNumber(err error, numbers ...thunder.ErrorNumber) bool {
 	return ok && slices.ContainsFunc(numbers, func(n thunder.ErrorNumber) bool { return n.R4Error().Code == remote.Code })
 }
 
-// unknownInstanceError returns an error that says that there is no such instance: why, if the
-// host said so with unknown, else it lists the callsigns that are similar, or all if none is.
-// It returns the error of the request if the host can't be asked.
+// unknownInstanceError returns the error for a callsign that no instance has. The error gives
+// the cause that the host has sent in unknown, or else lists the similar callsigns, or all
+// callsigns if no similar one exists. If the host can't be asked for its callsigns,
+// unknownInstanceError returns the error of that request.
 func (c *client) unknownInstanceError(ctx context.Context, callsign string, unknown error) error {
 	if remote, ok := errors.AsType[*remoteError](unknown); ok && remote.cause() != "" {
 		return fmt.Errorf("there is no instance %q: %s", callsign, remote.cause())

@@ -128,7 +128,7 @@ func (s *socket) send(ctx context.Context, t *testing.T, message string, answere
 // sendInPieces sends one message in three frames.
 func (s *socket) sendInPieces(ctx context.Context, t *testing.T, message string) answer {
 	t.Helper()
-	w, err := s.library(t).Writer(ctx, websocket.MessageText)
+	w, err := s.standardConn(t).Writer(ctx, websocket.MessageText)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,13 +148,14 @@ func (s *socket) ping(ctx context.Context, t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := s.library(t).Ping(ctx); err != nil {
+	if err := s.standardConn(t).Ping(ctx); err != nil {
 		t.Error(err)
 	}
 }
 
-// library is the connection as the library's, which not every socket has.
-func (s *socket) library(t *testing.T) *websocket.Conn {
+// standardConn returns the connection of a client that is not one of the raw Thunder clients;
+// for those it fails the test.
+func (s *socket) standardConn(t *testing.T) *websocket.Conn {
 	t.Helper()
 	conn, ok := s.conn.(*websocket.Conn)
 	if !ok {
