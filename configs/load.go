@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"dormouse/internal/regularfile"
 )
 
 // DefaultPath is the path of the main configuration file unless the operator names another.
@@ -119,7 +121,7 @@ func (l *configLoad) readDropIn(path string) {
 // reports a file that it cannot read.
 func (l *configLoad) readFile(path string, isDropIn bool) *configFile {
 	f := &configFile{configLoad: l, path: path, dropIn: isDropIn}
-	text, err := readSmallRegularFile(path)
+	text, err := readSmallFile(path)
 	if err == nil {
 		f.dir, err = filepath.Abs(filepath.Dir(path))
 	}
@@ -131,24 +133,16 @@ func (l *configLoad) readFile(path string, isDropIn bool) *configFile {
 	return f
 }
 
-// readSmallRegularFile returns the contents of a regular file of at most 1 MiB. It checks
-// the kind of file before it opens the file, because opening a pipe would wait for a
-// writer.
-func readSmallRegularFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
+// readSmallFile returns the contents of a regular file of at most 1 MiB.
+func readSmallFile(path string) ([]byte, error) {
+	text, err := regularfile.Read(path, sizeLimit)
+	if err == nil {
+		return text, nil
 	}
-	if info.IsDir() {
+	if info, serr := os.Stat(path); serr == nil && info.IsDir() {
 		return nil, errors.New("it is a directory")
 	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
-	}
-	if info.Size() > sizeLimit {
-		return nil, errors.New("it is larger than 1 MiB")
-	}
-	return os.ReadFile(path)
+	return nil, err
 }
 
 // cannotReadError returns "cannot read: " and the error of opening or reading a file, without

@@ -203,7 +203,7 @@ func TestUnreadable(t *testing.T) {
 		"missing": "missing: cannot read: no such file or directory",
 		"":        ": cannot read: it is a directory",
 		"pipe":    "pipe: cannot read: it is not a regular file",
-		"big":     "big: cannot read: it is larger than 1 MiB",
+		"big":     "big: cannot read: it is too large: more than 1.0 MiB",
 		"limit":   "",
 		"latin1":  "latin1:2: not UTF-8 text",
 	} {

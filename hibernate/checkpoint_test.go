@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"golang.org/x/sys/unix"
+
 	"dormouse/hibernate"
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/cgroup"
@@ -302,6 +304,12 @@ func TestImageIsRefused(t *testing.T) {
 				return b.changeFile(image+"manifest", func(d []byte) []byte { return d[:len(d)/2] })
 			},
 			"manifest is damaged",
+		},
+		"a named pipe in the place of the manifest": {
+			func(b *fixture) error {
+				return errors.Join(os.Remove(b.path(image+"manifest")), unix.Mkfifo(b.path(image+"manifest"), 0o600))
+			},
+			"it is not a regular file",
 		},
 		"no manifest": {func(b *fixture) error { return os.Remove(b.path(image + "manifest")) }, "it has no manifest"},
 		"another host's": {

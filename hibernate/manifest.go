@@ -16,6 +16,7 @@ import (
 	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/procfs"
+	"dormouse/internal/regularfile"
 )
 
 // format is raised when a host could misread the images that an older host has made.
@@ -125,7 +126,7 @@ func (m *manifest) syncAndTagFiles(t pack.Tagger, draftDir string) error {
 	}
 	files := make([]*os.File, len(entries))
 	for i, entry := range entries {
-		if files[i], err = os.Open(filepath.Join(draftDir, entry.Name())); err != nil {
+		if files[i], err = regularfile.Open(filepath.Join(draftDir, entry.Name())); err != nil {
 			return err
 		}
 		defer files[i].Close()
@@ -233,10 +234,17 @@ func writeSealedJSON(path string, key []byte, v any) error {
 	return errors.Join(err, f.Close())
 }
 
+// maxSealedFile is the size of a sealed file that readSealedJSON reads at most: each mapped
+// file and each thread of a tree has a record in the manifest.
+const maxSealedFile = 256 << 20
+
 // readSealedJSON reads into v what writeSealedJSON wrote. The error wraps ErrRefused if the
 // file was not sealed with this key, and fs.ErrNotExist if there is no file.
 func readSealedJSON(path string, key []byte, v any) error {
-	whole, err := os.ReadFile(path)
+	whole, err := regularfile.Read(path, maxSealedFile)
+	if errors.Is(err, regularfile.ErrNotRegular) || errors.Is(err, regularfile.ErrTooLarge) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	if err != nil {
 		return err
 	}

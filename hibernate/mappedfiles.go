@@ -3,11 +3,11 @@ package hibernate
 import (
 	"bytes"
 	"fmt"
-	"os"
 
 	"dormouse/hibernate/pack"
 	"dormouse/internal/fileid"
 	"dormouse/internal/procfs"
+	"dormouse/internal/regularfile"
 )
 
 // mappedFile is a file that the tree has mapped, such as its executable or a library. The
@@ -73,7 +73,7 @@ func statMappedFile(path string) (mappedFile, error) {
 // computeAndSetTag reads the file and sets its tag. The number is its place among the mapped
 // files.
 func (m *mappedFile) computeAndSetTag(t pack.Tagger, number int) error {
-	f, err := os.Open(m.Path)
+	f, err := regularfile.Open(m.Path)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"dormouse/hibernate/pack"
+	"dormouse/internal/regularfile"
 )
 
 // ChunkSize is how many bytes of a page file are verified at once.
@@ -53,7 +54,7 @@ type pageFile struct {
 func (i *Image) openMemory() (*imageMemory, error) {
 	store, m := i.dir.store, &i.manifest
 	from := memoryHandover{Key: store.key, PackingKey: store.packing.Key, ID: m.ID, Packing: m.Packing, Files: m.Files}
-	return openImageMemory(from, func(name string) (*os.File, error) { return os.Open(i.path(name)) })
+	return openImageMemory(from, func(name string) (*os.File, error) { return regularfile.Open(i.path(name)) })
 }
 
 // openImageMemory returns the memory of an image. It calls open for each page file, in the

@@ -12,6 +12,7 @@ import (
 
 	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/regularfile"
 )
 
 // Files and directories of a store:
@@ -86,7 +87,7 @@ func OpenStore(dir string) (_ *Store, err error) {
 // readOrMakeStoreKey returns the key that seals the images, from the file at path. It makes
 // a key and the file if there is none.
 func readOrMakeStoreKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
+	key, err := regularfile.Read(path, 1<<10)
 	if errors.Is(err, os.ErrNotExist) {
 		key = make([]byte, 32)
 		_, _ = rand.Read(key) // never fails, see crypto/rand

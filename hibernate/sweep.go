@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/regularfile"
 )
 
 // Sweeping says which images a sweep deletes.
@@ -101,7 +102,7 @@ func (n unusableNote) ageAt(now Moment, image StoredImage) (age time.Duration, k
 func (s *Store) readOrMakeUnusableNote(one StoredImage, now Moment) (age time.Duration, err error) {
 	path := s.unusableNotePath(one)
 	var note unusableNote
-	text, err := os.ReadFile(path)
+	text, err := regularfile.Read(path, 1<<20)
 	if err == nil && json.Unmarshal(text, &note) == nil {
 		if age, known := note.ageAt(now, one); known {
 			return age, nil

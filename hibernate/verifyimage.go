@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"dormouse/hibernate/pack"
+	"dormouse/internal/regularfile"
 )
 
 // pagesPrefix begins the names of the files that hold memory and nothing that an engine
@@ -111,7 +112,7 @@ func (i *Image) verifyFiles(isWanted func(name string) bool) error {
 // verifyFile reads one file, the one with that number in the manifest, and returns an
 // ErrRefused if the file has changed.
 func (i *Image) verifyFile(t pack.Tagger, number uint32, want pack.File) error {
-	f, err := os.Open(i.path(want.Name))
+	f, err := regularfile.Open(i.path(want.Name))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}

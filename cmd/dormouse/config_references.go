@@ -16,6 +16,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate/pack"
+	"dormouse/internal/regularfile"
 )
 
 // brokenReferences returns a problem for each reference of a configuration to something that
@@ -103,7 +104,7 @@ func checkProgram(name string) error {
 	if err != nil {
 		return cannotUseError(name, err)
 	}
-	file, err := os.Open(path)
+	file, err := regularfile.Open(path)
 	if err != nil {
 		return nil // a program that may be executed need not be readable
 	}
@@ -127,7 +128,7 @@ func checkFile(path string) error {
 	}
 	if err == nil {
 		var file *os.File
-		if file, err = os.Open(path); err == nil {
+		if file, err = regularfile.Open(path); err == nil {
 			return file.Close()
 		}
 	}

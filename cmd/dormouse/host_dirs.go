@@ -13,6 +13,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/regularfile"
 	"dormouse/internal/unixsock"
 )
 
@@ -119,7 +120,7 @@ func (p *hostDirs) cleanUpAndUnlock() {
 // lockRootAndWritePID makes this process the only host with that root, and writes its pid
 // into the lock file. If another host has the root, the error names that host's pid.
 func (p *hostDirs) lockRootAndWritePID(root string) error {
-	lock, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := regularfile.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot lock the root directory: %w", err)
 	}

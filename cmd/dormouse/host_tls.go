@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync/atomic"
 
 	"dormouse/configs"
+	"dormouse/internal/regularfile"
 )
 
 // tlsFiles is the TLS configuration of one listener. It is made from files, which can be
@@ -40,7 +40,7 @@ func readTLSFiles(files configs.TLS, protocol string) (*tlsFiles, error) {
 // readAgain reads the files again. They count once use is called, which reports whether they
 // differ from those that counted before.
 func (f *tlsFiles) readAgain() (use func() (differ bool), err error) {
-	certificate, err := tls.LoadX509KeyPair(f.files.Certificate, f.files.Key)
+	certificate, err := readKeyPair(f.files)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the certificate %s with the key %s: %w", f.files.Certificate, f.files.Key, err)
 	}
@@ -57,9 +57,26 @@ func (f *tlsFiles) readAgain() (use func() (differ bool), err error) {
 	}, nil
 }
 
+// maxCertificateFile is how many bytes of a file with certificates are read at most: some
+// bundles of authorities have half a MiB.
+const maxCertificateFile = 8 << 20
+
+// readKeyPair returns the certificate, with its key, in the files.
+func readKeyPair(files configs.TLS) (tls.Certificate, error) {
+	certificate, err := regularfile.Read(files.Certificate, maxCertificateFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := regularfile.Read(files.Key, maxCertificateFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certificate, key)
+}
+
 // readAuthorities returns the certificates in a PEM file.
 func readAuthorities(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path)
+	text, err := regularfile.Read(path, maxCertificateFile)
 	authorities := x509.NewCertPool()
 	if err == nil && !authorities.AppendCertsFromPEM(text) {
 		err = errors.New("it has no certificate in PEM form")

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"dormouse/internal/regularfile"
 )
 
 // ErrKey means that this host does not have the key of an image. The image is kept.
@@ -24,7 +26,7 @@ func ReadKey(path string) ([]byte, error) {
 	}
 	var text []byte
 	if err == nil {
-		text, err = os.ReadFile(path)
+		text, err = regularfile.Read(path, 1<<10)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the key of the images: %w", err)

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/regularfile"
 )
 
 // PackingStream packs the files of an image while the engine writes them: chunk by chunk, on
@@ -106,7 +108,7 @@ func (s *PackingStream) PackScratchAndFinish() ([]File, error) {
 // packAndRemoveScratchFile sends a file of the scratch through the stream and removes it from
 // the scratch.
 func (s *PackingStream) packAndRemoveScratchFile(path string) error {
-	source, err := os.Open(path)
+	source, err := regularfile.Open(path)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"dormouse/internal/regularfile"
 )
 
 // Unpacker writes the files of a packed image into a scratch, as they were before they
@@ -51,7 +53,7 @@ func (u *Unpacker) UnpackChunk(name string, index int64) error {
 	if number < 0 {
 		return fmt.Errorf("%s %w: there is no such file", name, ErrDamaged)
 	}
-	source, err := os.Open(filepath.Join(u.source, name))
+	source, err := regularfile.Open(filepath.Join(u.source, name))
 	if err != nil {
 		return fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
 	}

@@ -8,11 +8,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"syscall"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/regularfile"
 )
 
 // Canary as the only argument makes pidone run, instead of a plugin, a child that holds
@@ -46,7 +46,7 @@ func installProgram(dir, name string, program []byte) (path string, err error) {
 	}
 	sum := sha256.Sum256(program)
 	path = filepath.Join(dir, name+"-"+hex.EncodeToString(sum[:6]))
-	if held, err := os.ReadFile(path); err == nil && sha256.Sum256(held) == sum {
+	if held, err := regularfile.Read(path, 1<<20); err == nil && sha256.Sum256(held) == sum {
 		return path, nil
 	}
 	// A process forked meanwhile would hold the file open for writing, and the kernel

@@ -16,6 +16,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"dormouse/internal/regularfile"
 )
 
 // lockTimeout is how long Open waits for another process to close the file.
@@ -47,7 +49,7 @@ func OpenAndVerify(path string) (_ *Store, err error) {
 			Timeout:      lockTimeout,
 			FreelistType: bbolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				file, err = os.OpenFile(name, flag, mode)
+				file, err = regularfile.OpenFile(name, flag, mode)
 				return file, err
 			},
 		})

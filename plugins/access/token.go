@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/regularfile"
 )
 
 // Token is a token as the host keeps it: its name and its digest, not the token itself.
@@ -83,10 +84,13 @@ var tokenNameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$`)
 // tokenPrefix begins every token, so that people and scanners know one when they see it.
 const tokenPrefix = "dormouse_"
 
+// maxTokenFile is how many bytes of the token file are read at most: some 20,000 tokens.
+const maxTokenFile = 4 << 20
+
 // Read returns the tokens, sorted by name. It refuses a file that users other than its
 // owner could have written.
 func (f TokenFile) Read() ([]Token, error) {
-	text, err := os.ReadFile(string(f))
+	text, err := regularfile.Read(string(f), maxTokenFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -190,7 +194,7 @@ func (f TokenFile) openLock() (*os.File, error) {
 	path := string(f) + ".lock"
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+		return regularfile.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	}
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ import (
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
+	"dormouse/internal/regularfile"
 	"dormouse/shell"
 )
 
@@ -77,9 +78,12 @@ type goldenStart struct {
 	Generation uint64    `json:"generation"`
 }
 
+// maxJournal is how many bytes of a journal are read at most.
+const maxJournal = 16 << 20
+
 // readJournal returns the journal in a run directory, nil if there is none.
 func readJournal(runDir string) (*journal, error) {
-	text, err := os.ReadFile(filepath.Join(runDir, journalName))
+	text, err := regularfile.Read(filepath.Join(runDir, journalName), maxJournal)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"dormouse/configs"
 	"dormouse/internal/fileid"
+	"dormouse/internal/regularfile"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
@@ -163,7 +163,7 @@ func programCacheKey(program string, c configs.Plugin) string {
 
 // fileSHA256 returns the SHA-256 of the file in hexadecimal.
 func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := regularfile.Open(path)
 	if err != nil {
 		return "", err
 	}

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"dormouse/hibernate"
+	"dormouse/internal/regularfile"
 )
 
 // Flags of a page map's entry, and the magic numbers at the beginning of an image file:
@@ -248,7 +249,7 @@ func readSingleEntry(path string, magic uint32, entry proto.Message) error {
 // readRawEntries returns the undecoded entries of the image file at path, which must begin
 // with that magic number. They follow the magic numbers, each after its length.
 func readRawEntries(path string, magic uint32) ([][]byte, error) {
-	text, err := os.ReadFile(path)
+	text, err := regularfile.Read(path, 1<<30)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/regularfile"
 )
 
 // maxReadBytesKept is how many bytes of a file that were read already may stay on disk.
@@ -32,13 +34,13 @@ func openOutputFile(path string) (_ *outputFile, write *os.File, err error) {
 			err = errors.Join(err, s.Close(), write.Close())
 		}
 	}()
-	if write, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err != nil {
+	if write, err = regularfile.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err != nil {
 		return nil, nil, err
 	}
-	if s.file, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+	if s.file, err = regularfile.OpenFile(path, os.O_RDWR, 0); err != nil {
 		return nil, nil, err
 	}
-	if s.readUpTo, err = os.OpenFile(path+".read", os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if s.readUpTo, err = regularfile.OpenFile(path+".read", os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, nil, err
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
