@@ -128,6 +128,9 @@ func goPluginLogger(log zerolog.Logger) hclog.Logger {
 	})
 }
 
+// brokerStream is the stream in which a plugin offers connections to go-plugin's broker.
+const brokerStream = "/plugin.GRPCBroker/StartStream"
+
 // keepConnAndOpenStream is a gRPC interceptor that opens a stream and keeps its connection
 // for close: go-plugin returns the connection only when the plugin has answered on it,
 // which may take for ever. After close it opens no stream.
@@ -135,6 +138,9 @@ func (l *link) keepConnAndOpenStream(ctx context.Context, desc *grpc.StreamDesc,
 	open grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
 	l.made.Store(conn)
+	if method == brokerStream {
+		return nil, status.Error(codes.Unimplemented, "the host uses no broker")
+	}
 	select {
 	case <-l.lifetime.Done():
 		return nil, status.Error(codes.Canceled, "the connection was given up")

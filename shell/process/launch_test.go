@@ -227,3 +227,14 @@ func TestEnvironment(t *testing.T) {
 		})
 	}
 }
+
+// A plugin can't flood the host through go-plugin's broker: the host never opens its stream.
+func TestBrokerIsNotUsed(t *testing.T) {
+	r := newRig(t, rogue("broker"))
+	r.activate()
+	for range 20 {
+		if n := call[int](r, "broker streams", ""); n != 0 {
+			t.Fatalf("the host opened %d streams of the broker", n)
+		}
+	}
+}

@@ -16,10 +16,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"dormouse/shell/shellpb"
 )
@@ -86,12 +88,31 @@ func serve(p *plugin) {
 	shellpb.RegisterPluginServer(g, p)
 	shellpb.RegisterDispatcherServer(g, p)
 	shellpb.RegisterHooksServer(g, p)
+	if p.how == "broker" {
+		p.registerBroker(g)
+	}
 	listener := listen()
 	if p.how == "flood" {
 		go flood(os.Stdout)
 		go flood(os.Stderr)
 	}
 	_ = g.Serve(listener)
+}
+
+// registerBroker registers go-plugin's broker, which offers the host connections without end.
+func (p *plugin) registerBroker(g *grpc.Server) {
+	offer := func(_ any, stream grpc.ServerStream) error {
+		p.brokerStreams.Add(1)
+		for id := uint32(1); ; id++ {
+			if err := stream.SendMsg(wrapperspb.UInt32(id)); err != nil { // on the wire it is a ConnInfo
+				return err
+			}
+		}
+	}
+	g.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "plugin.GRPCBroker", HandlerType: (*any)(nil),
+		Streams: []grpc.StreamDesc{{StreamName: "StartStream", Handler: offer, ServerStreams: true, ClientStreams: true}},
+	}, p)
 }
 
 // orphan leaves a process behind that has left the session, has no parent and
@@ -126,6 +147,8 @@ type plugin struct {
 	how    string
 	kept   []net.Conn
 	events chan uint64
+
+	brokerStreams atomic.Int64
 }
 
 func (p *plugin) Information(context.Context, *shellpb.InformationRequest) (*shellpb.InformationResponse, error) {
@@ -233,6 +256,8 @@ func (p *plugin) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb
 		}
 	case "announce": // an event that does not come
 		return &shellpb.InvokeResponse{}, grpc.SetTrailer(ctx, shellpb.EventsUntil(uint64(params.Status)))
+	case "broker streams":
+		return &shellpb.InvokeResponse{Result: strconv.AppendInt(nil, p.brokerStreams.Load(), 10)}, nil
 	case "send":
 		p.events <- uint64(params.Status)
 	case "random":
