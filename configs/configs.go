@@ -95,6 +95,9 @@ type Host struct {
 	// plugin to <root>/post-mortem. The host keeps the last PostMortems folders.
 	ExitReasons []string `toml:"exit-reasons"`
 	PostMortems int      `toml:"post-mortems"`
+
+	// Clones is how many clones there may be.
+	Clones int `toml:"clones"`
 }
 
 // Listener is a table [[listener]]: an address besides Host.Listen at which the host
@@ -294,6 +297,7 @@ func Default() Config {
 			OnHostExit:   HostExitStop,
 			ExitReasons:  []string{"failure", "memory exceeded", "watchdog expired"},
 			PostMortems:  20,
+			Clones:       256,
 		},
 		Hibernate: Hibernate{
 			Timeout:  Duration(60 * time.Second),

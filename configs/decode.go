@@ -119,6 +119,7 @@ func (f *configFile) readHost(t *tableReader) {
 	readAllowedWord(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
 	t.readTextList("exit-reasons", &h.ExitReasons, func(s string) error { return checkOneOf(s, exitReasons) })
 	t.readInteger("post-mortems", &h.PostMortems, 0, 1000)
+	t.readInteger("clones", &h.Clones, 1, 100000)
 	t.reportUnknownKeys()
 }
 

@@ -48,8 +48,8 @@ func (c *clone) UnmarshalJSON(raw []byte) error {
 // later changes of the source's configuration reach the clone, except for what is set on the
 // clone itself. The clone is deactivated, or unavailable if its start mode says so, and
 // exists until it is destroyed: each later host starts it as its start mode says. The
-// error wraps ErrUnknown, ErrExists, ErrNotCloneable, or shell.ErrUnavailable once the host
-// stops, or says why the new callsign can't be used.
+// error wraps ErrUnknown, ErrExists, ErrNotCloneable, ErrTooManyClones, or
+// shell.ErrUnavailable once the host stops, or says why the new callsign can't be used.
 func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) error {
 	done, err := s.waitAndBeginChange()
 	if err != nil {
@@ -66,6 +66,9 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 	}
 	if err := s.checkNewCallsign(newCallsign); err != nil {
 		return fmt.Errorf("cannot clone %s: %w", callsign, err)
+	}
+	if most := s.options.MaxClones; most > 0 && len(s.definitions.clones) >= most {
+		return fmt.Errorf("cannot clone %s: %w: %d, as [host] clones allows; destroy some, or allow more", callsign, ErrTooManyClones, most)
 	}
 	c := clone{Version: cloneVersion, Of: callsign, Plugin: source}
 	c.Plugin.Callsign = newCallsign

@@ -29,6 +29,21 @@ func (r *rig) must(err error) {
 	}
 }
 
+// There are never more clones than the configuration allows, and a destroyed one makes room.
+func TestMaxClones(t *testing.T) {
+	most := func(o *Options) { o.MaxClones = 2 }
+	runWith(t, []instance{{"A", configs.StartDeactivated, 50, nil}}, most, func(r *rig) {
+		r.closing()
+		r.must(r.Clone(r.Context(), "A", "B"))
+		r.must(r.Clone(r.Context(), "A", "C"))
+		if err := r.Clone(r.Context(), "A", "D"); !errors.Is(err, ErrTooManyClones) {
+			t.Errorf("the third clone: %v", err)
+		}
+		r.must(r.Destroy(r.Context(), "B"))
+		r.must(r.Clone(r.Context(), "A", "D"))
+	})
+}
+
 func TestClone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	instances := []instance{{"A", configs.StartActivated, 50, nil}, {"U", configs.StartUnavailable, 50, nil}}

@@ -29,6 +29,8 @@ var (
 	ErrExists = errors.New("the callsign is taken")
 	// ErrNotCloneable means that the instance is part of the host.
 	ErrNotCloneable = errors.New("a part of the host cannot be cloned")
+	// ErrTooManyClones means that there are as many clones as Options.MaxClones allows.
+	ErrTooManyClones = errors.New("there are too many clones")
 	// ErrNotAnObject means that a configuration is not a JSON object.
 	ErrNotAnObject = errors.New("the configuration is not a JSON object")
 	// ErrNotControlled means that an instance does not control a subsystem.
@@ -97,6 +99,8 @@ type Options struct {
 	// none.
 	PostMortem PostMortem
 	AutoSleep  AutoSleep
+	// MaxClones is how many clones there may be; 0 stands for any number.
+	MaxClones int
 }
 
 // New returns a Supervisor whose instances exist but do not run yet. After an error

@@ -10,6 +10,7 @@ import (
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
+	"dormouse/supervisor"
 )
 
 var (
@@ -87,6 +88,8 @@ func statusFromError(err error) error {
 	case errors.Is(err, shell.ErrBusy):
 		code = codes.ResourceExhausted
 		detail.Data = fmt.Appendf(nil, `{"retryAfterMs":%d}`, shell.RetryAfter.Milliseconds())
+	case errors.Is(err, supervisor.ErrTooManyClones):
+		code = codes.ResourceExhausted
 	case errors.Is(err, shell.ErrNoStateControl):
 		code = codes.FailedPrecondition
 	}

@@ -146,6 +146,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		AutoSleep:        supervisor.AutoSleep{Rules: config.Hibernate.Tiers},
 		Store:            h.store,
 		CheckCallsign:    o.CheckCallsign,
+		MaxClones:        config.Host.Clones,
 		RemoveKept:       h.Processes.RemoveInstanceFiles,
 		PostMortem: supervisor.PostMortem{
 			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,

@@ -51,6 +51,7 @@ var sentinels = []struct {
 	{supervisor.ErrUnknown, UnknownKey},
 	{supervisor.ErrExists, DuplicateKey},
 	{supervisor.ErrNotCloneable, General},
+	{supervisor.ErrTooManyClones, General},
 	{supervisor.ErrNotAnObject, IncompleteConfig},
 	{shell.ErrUnknownMethod, UnknownMethod},
 	{shell.ErrInvalidParams, InvalidParameter},
