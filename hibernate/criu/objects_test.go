@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/criu/kinds"
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/hibernate/pack"
 	"dormouse/internal/cgroup"
@@ -209,26 +210,23 @@ func TestObjects(t *testing.T) {
 			foreseen := errors.Join(e.ObstaclesAnyTime(pids), e.ObstaclesWhenQuiet(pids))
 			err := h.sleep(t, e)
 			said = h.check()
-			want := o.outcome
-			if o.name == "other-user" && foreseen == nil { // the host has CAP_SYS_RESOURCE
-				want = back
+			row, _ := kinds.All().Find(o.kind)
+			fate := row.Fate
+			if o.kind == "other-user" && foreseen == nil { // the host has CAP_SYS_RESOURCE
+				fate = kinds.ComesBack
 			}
 			switch {
-			case want == named && (err == nil || foreseen == nil || !errors.Is(err, hibernate.ErrObstacle)):
-				t.Errorf("it is not named: %v; the program says %s", err, said)
-			case (want == named || want == refused) && errors.Is(err, hibernate.ErrPassing) != isPassing[o.name]:
-				t.Errorf("whether it passes is wrong: %v", err)
-			case want == named && !strings.Contains(err.Error(), o.words):
-				t.Errorf("it is named %v, want %q", err, o.words)
-			case want == refused && (err == nil || foreseen != nil):
+			case fate == kinds.Refused && (!errors.Is(err, hibernate.ErrObstacle) || (foreseen == nil) != row.OnlyStopped):
 				t.Errorf("foreseen %v, error %v; the program says %s", foreseen, err, said)
-			case want == refused && !strings.Contains(err.Error(), o.words):
-				t.Errorf("it is refused with %v, want %q", err, o.words)
-			case want == back && err != nil:
-				t.Errorf("it does not come back: %v; the program says %s", err, said)
-			case want == lost && (err != nil || !strings.HasPrefix(said, "not so")):
+			case fate == kinds.Refused && errors.Is(err, hibernate.ErrPassing) != row.Passing:
+				t.Errorf("whether it passes is wrong: %v", err)
+			case fate == kinds.Refused && (!strings.Contains(err.Error(), o.words) || !strings.Contains(err.Error(), row.Advice)):
+				t.Errorf("it is refused with %v, want %q and %q", err, o.words, row.Advice)
+			case fate == kinds.Lost && (err != nil || !strings.HasPrefix(said, "not so")):
 				t.Errorf("it is not lost: %v; the program says %s", err, said)
-			case want != lost && said != "ok":
+			case (fate == kinds.ComesBack || fate == kinds.BroughtBack) && err != nil:
+				t.Errorf("it does not come back: %v; the program says %s", err, said)
+			case fate != kinds.Lost && said != "ok":
 				t.Errorf("the program says %q", said)
 			}
 		})
@@ -290,9 +288,6 @@ func TestFileChangedAsleep(t *testing.T) {
 		})
 	}
 }
-
-// isPassing are the objects that are an ErrPassing.
-var isPassing = map[string]bool{"vfork": true, "unix-pending": true, "tcp-backlog": true, "netlink-data": true, "robust-mutex-file": true, "inotify-queued": true, "fanotify-queued": true}
 
 // hasTerminal reports whether the object is a pseudo terminal.
 func hasTerminal(object string) bool {

@@ -115,8 +115,19 @@ static void many_set(void) {
 static void many_check(void) { for (int i = 0; i < many; i++) CHECK(lseek(fd - i, 0, SEEK_CUR) == many - 1 - i); }
 static void owner_set(void) { CHECK(pipe(ends) == 0 && fcntl(ends[0], F_SETOWN, getpid()) == 0 && fcntl(ends[0], F_SETSIG, SIGUSR1) == 0); }
 static void owner_check(void) { CHECK(fcntl(ends[0], F_GETOWN) == getpid() && fcntl(ends[0], F_GETSIG) == SIGUSR1); }
+static void memory_devices_set(void) { CHECK((ends[0] = open("/dev/zero", O_RDONLY)) >= 0 && (ends[1] = open("/dev/null", O_WRONLY)) >= 0 && (fd = open("/dev/urandom", O_RDONLY)) >= 0 && (fd2 = open("/dev/full", O_WRONLY)) >= 0); }
+static void memory_devices_check(void) { *text = 1; CHECK(read(ends[0], text, 1) == 1 && !*text && write(ends[1], "x", 1) == 1 && read(fd, text, 8) == 8); CHECK(write(fd2, "x", 1) == -1 && errno == ENOSPC); }
+static void device_set(void) { if ((fd = open("/dev/fuse", O_RDWR)) < 0) absent("/dev/fuse"); }
+static void device_check(void) { CHECK(fstat(fd, &is) == 0 && S_ISCHR(is.st_mode)); }
+static void proc_self_set(void) { CHECK((fd = open("/proc/self/stat", O_RDONLY)) >= 0); }
+static void proc_self_check(void) { CHECK(read(fd, text, 99) > 0); }
+static void io_uring_set(void) { memset(text, 0, 120); if ((fd = syscall(SYS_io_uring_setup, 8, text)) < 0) absent("io_uring"); }
+static void userfaultfd_set(void) { if ((fd = syscall(SYS_userfaultfd, O_CLOEXEC)) < 0) absent("userfaultfd"); }
+static void there_check(void) { CHECK(fcntl(fd, F_GETFD) >= 0); }
 
 const struct object files[] = {
+	{"memory-devices", memory_devices_set, memory_devices_check}, {"device", device_set, device_check}, {"proc-self", proc_self_set, proc_self_check},
+	{"io_uring", io_uring_set, there_check}, {"userfaultfd", userfaultfd_set, there_check},
 	{"offset", offset_set, offset_check}, {"flags", append_set, append_check}, {"shared-offset", common_set, common_check},
 	{"deleted-small", small_set, small_check}, {"deleted-large", large_set, small_check}, {"deleted-sparse", sparse_set, sparse_check},
 	{"tmpfile", tmpfile_set, small_check}, {"deleted-linked", link_set, link_check}, {"renamed", renamed_set, same_check},

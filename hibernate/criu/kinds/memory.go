@@ -1,0 +1,22 @@
+package kinds
+
+// memory are the kinds of mappings, and what is kept in them.
+var memory = Table{
+	{Kind: "anonymous", Fate: ComesBack, Text: "memory: heap, stacks, generated code, MAP_GROWSDOWN, memory shared with a child by fork, memory that may not be accessed"},
+	{Kind: "advice", Fate: ComesBack, Text: "MADV_DONTDUMP, contents included, MADV_DONTFORK, MADV_WIPEONFORK, MADV_MERGEABLE, MADV_HUGEPAGE, MADV_GUARD_INSTALL, mlock"},
+	{Kind: "mlockall-future", Fate: Lost, Text: "mlockall(MCL_FUTURE): call it again in `AfterRestore`"},
+	{Kind: "sealed", Fate: Refused, Text: "mseal", OnlyStopped: true,
+		Name: "has sealed memory (mseal)", Advice: "it would wake up unsealed: the program must do without, " + orPageOut},
+	{Kind: "anonymous-shared", Fate: ComesBack, Text: "anonymous shared memory, with futexes and robust mutexes in it"},
+	{Kind: "memfd", Fate: ComesBack, Text: "memfd, its seals, shared with a child"},
+	{Kind: "shm", Fate: ComesBack, Text: "memory made by shm_open, shared with a child, its name deleted"},
+	{Kind: "file-mapping", Fate: ComesBack, Text: "mappings of files, shared or private with changed pages; also of a program whose file was deleted"},
+	{Kind: "robust-mutex-file", Fate: Refused, Text: "a robust mutex in a shared file that a process holds", Passing: true, OnlyStopped: true,
+		Name: "holds a robust mutex in the file", Advice: "it would wake up as one that died: unlock it in BeforeCheckpoint, or keep it in memory of no file"},
+	{Kind: "sysv-shm", Fate: Refused, Text: "System V shared memory",
+		Name: "has System V shared memory mapped", Advice: "the program must use shm_open or memfd_create instead"},
+	{Kind: "device-mapping", Fate: Refused, Text: "mappings of devices, and of what has no file, such as a performance counter",
+		Name: "has memory of a device mapped", Advice: "unmap it in BeforeCheckpoint"},
+	{Kind: "aio", Fate: ComesBack, Text: "contexts of asynchronous I/O (io_setup)"},
+	{Kind: "sysv-sem", Fate: ComesBack, Text: "System V semaphores and message queues: they are the host's and stay where they are"},
+}
