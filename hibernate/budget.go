@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/bytesize"
+	"dormouse/internal/filenames"
 	"dormouse/internal/procfs"
 )
 
@@ -80,21 +81,22 @@ func (s StoredImage) String() string {
 // kind.
 func (s *Store) ListInEvictionOrder() ([]StoredImage, error) {
 	var all []StoredImage
-	for _, name := range []string{imageName, quarantineName, goldenName} {
-		dirs, err := filepath.Glob(filepath.Join(s.dir, "*", name))
-		if err != nil {
-			return nil, err
-		}
-		for _, dir := range dirs {
+	instances, err := filenames.PathsIn(s.dir, "", "")
+	if err != nil {
+		return nil, err
+	}
+	for _, instance := range instances {
+		for _, name := range []string{imageName, quarantineName, goldenName} {
+			dir := filepath.Join(instance, name)
 			info, err := os.Stat(dir)
-			if errors.Is(err, os.ErrNotExist) {
-				continue // woken meanwhile
+			if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+				continue // there is none, or the key of the store is no instance
 			}
 			if err != nil {
 				return nil, err
 			}
 			all = append(all, StoredImage{
-				Callsign: filepath.Base(filepath.Dir(dir)), Bytes: sizeOfReadableFiles(dir), Written: info.ModTime(),
+				Callsign: filepath.Base(instance), Bytes: sizeOfReadableFiles(dir), Written: info.ModTime(),
 				Quarantined: name == quarantineName, Golden: name == goldenName,
 			})
 		}

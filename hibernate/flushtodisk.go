@@ -3,10 +3,11 @@ package hibernate
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/filenames"
 )
 
 // flushInterval is the time between two flushes, much less than a large dump takes.
@@ -25,9 +26,9 @@ func flushPagesInBackground(dir string) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				startWriteback(dir, pagesPrefix+"*", files)
+				startWriteback(dir, pagesPrefix, files)
 			case <-done:
-				startWriteback(dir, "*", files)
+				startWriteback(dir, "", files)
 				for _, f := range files {
 					_ = f.Close()
 				}
@@ -42,10 +43,10 @@ func flushPagesInBackground(dir string) (stop func()) {
 }
 
 // startWriteback has the kernel begin to write the new data of the files in dir whose names
-// match the pattern. It waits for nothing and ignores errors, since a sync follows. It keeps
+// begin with prefix. It waits for nothing and ignores errors, since a sync follows. It keeps
 // the files open, by name in openFiles, for the next call.
-func startWriteback(dir, pattern string, openFiles map[string]*os.File) {
-	names, _ := filepath.Glob(filepath.Join(dir, pattern))
+func startWriteback(dir, prefix string, openFiles map[string]*os.File) {
+	names, _ := filenames.PathsIn(dir, prefix, "")
 	for _, name := range names {
 		f := openFiles[name]
 		if f == nil {

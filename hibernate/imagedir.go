@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/filenames"
 	"dormouse/internal/procfs"
 )
 
@@ -212,7 +213,7 @@ func (d *ImageDir) RemoveAll() error { return os.RemoveAll(d.base) }
 // DraftBytes returns how many bytes the image that is being written has on disk so far, 0
 // if none is being written.
 func (d *ImageDir) DraftBytes() (total int64) {
-	drafts, _ := filepath.Glob(d.path(draftPrefix + "*"))
+	drafts, _ := filenames.PathsIn(d.base, draftPrefix, "")
 	for _, draft := range drafts {
 		total += sizeOfReadableFiles(draft)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/filenames"
 	"dormouse/internal/regularfile"
 )
 
@@ -73,15 +74,24 @@ func OpenStore(dir string) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, prefix := range []string{draftPrefix, trashPrefix} {
-		left, _ := filepath.Glob(filepath.Join(dir, "*", prefix+"*"))
-		for _, path := range left {
-			if err := os.RemoveAll(path); err != nil {
-				return nil, err
+	if err := removeDraftsAndTrash(dir); err != nil {
+		return nil, err
+	}
+	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}, nil
+}
+
+// removeDraftsAndTrash deletes the drafts and the trash in a store's directory.
+func removeDraftsAndTrash(dir string) error {
+	instances, err := filenames.PathsIn(dir, "", "")
+	for _, instance := range instances {
+		for _, prefix := range []string{draftPrefix, trashPrefix} {
+			left, _ := filenames.PathsIn(instance, prefix, "") // it may be a file
+			for _, path := range left {
+				err = errors.Join(err, os.RemoveAll(path))
 			}
 		}
 	}
-	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}, nil
+	return err
 }
 
 // readOrMakeStoreKey returns the key that seals the images, from the file at path. It makes

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/internal/cgroup"
+	"dormouse/internal/filenames"
 )
 
 // session is a CRIU process for one criuRequest, from its start to its end, and the
@@ -136,14 +136,13 @@ func (e *Engine) KillAndRemoveLeftovers() error {
 	var errs []error
 	for _, prefix := range []string{workPrefix, canaryPrefix} {
 		begin := filepath.Join(e.HelperDir, prefix)
-		links, _ := filepath.Glob("/proc/[0-9]*/cwd")
-		for _, link := range links {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-			if dir, err := os.Readlink(link); err == nil && strings.HasPrefix(dir, begin) {
+		for _, pid := range filenames.NumbersIn("/proc") {
+			if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil && strings.HasPrefix(dir, begin) {
 				_ = syscall.Kill(pid, syscall.SIGKILL) // unless the process has ended meanwhile
 			}
 		}
-		dirs, _ := filepath.Glob(begin + "*")
+		dirs, err := filenames.PathsIn(e.HelperDir, prefix, "")
+		errs = append(errs, err)
 		for _, dir := range dirs {
 			errs = append(errs, os.RemoveAll(dir))
 		}

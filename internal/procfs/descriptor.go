@@ -3,13 +3,14 @@ package procfs
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/filenames"
 )
 
 // Descriptor is one open file of a process.
@@ -141,9 +142,7 @@ func (d Descriptor) ReadableBytes() (size uint32, err error) {
 // FindSocketHolder returns the PID of a process that has the socket of that inode open, 0
 // if this process may see none. It looks through all processes of the machine.
 func FindSocketHolder(inode uint32) (pid int) {
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range processes {
-		pid, _ := strconv.Atoi(filepath.Base(dir))
+	for _, pid := range filenames.NumbersIn("/proc") {
 		if slices.ContainsFunc(Descriptors(pid), func(d Descriptor) bool { return d.SocketInode() == inode }) {
 			return pid
 		}

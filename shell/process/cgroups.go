@@ -56,9 +56,12 @@ func OpenAndClearCgroups(runDir string, adopt bool) (*Cgroups, error) {
 // killLeftPlugins kills the plugins that an earlier host left in its cgroups, and removes
 // the cgroups. With spareAdoptable it spares plugins that have a journal.
 func (c *Cgroups) killLeftPlugins(runDir string, spareAdoptable bool) error {
-	left, err := filepath.Glob(filepath.Join(string(c.dir), "*", "cgroup.kill"))
-	for _, kill := range left {
-		dir := cgroup.Dir(filepath.Dir(kill))
+	entries, err := os.ReadDir(string(c.dir))
+	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue // one of the kernel's own files
+		}
+		dir := c.dir.Child(entry.Name())
 		if j, _ := readJournal(filepath.Join(runDir, dir.Name())); spareAdoptable && j != nil && j.Cgroup == dir {
 			continue // the plugin's backend decides
 		}

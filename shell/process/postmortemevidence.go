@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"dormouse/internal/filenames"
 	"dormouse/shell"
 )
 
@@ -70,16 +71,16 @@ func readBeginning(path string) (string, error) {
 // threadStatesText returns a text that says for each thread of a process where in the kernel
 // the thread waits. procDir is the process's directory in /proc.
 func threadStatesText(procDir string) string {
-	found, _ := filepath.Glob(filepath.Join(procDir, "task", "*"))
+	found := filenames.NumbersIn(filepath.Join(procDir, "task"))
 	var b strings.Builder
-	for i, dir := range found {
+	for i, tid := range found {
 		if i == maxThreads {
 			fmt.Fprintf(&b, "and %d more\n", len(found)-i)
 			break
 		}
-		files := make(map[string]string)
+		dir, files := filepath.Join(procDir, "task", strconv.Itoa(tid)), make(map[string]string)
 		readBeginnings(files, dir, "comm", "wchan", "syscall", "stack")
-		fmt.Fprintf(&b, "%s %s wchan %s syscall %s\n%s", filepath.Base(dir),
+		fmt.Fprintf(&b, "%d %s wchan %s syscall %s\n%s", tid,
 			strings.TrimSpace(files["comm"]), strings.TrimSpace(files["wchan"]), strings.TrimSpace(files["syscall"]), files["stack"])
 	}
 	return b.String()
@@ -97,9 +98,9 @@ func (b *Backend) findCoreFile(t *tree) string {
 		return ""
 	}
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(b.volatileDir(), path)
+		path = filepath.Join(quoteForGlob(b.volatileDir()), path)
 	}
-	found, _ := filepath.Glob(path)
+	found, _ := filepath.Glob(path) //nolint:forbidigo // all but the unknown parts is quoted
 	newest, at := "", t.begun.Add(-time.Second)
 	for _, file := range found {
 		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.ModTime().After(at) {
@@ -121,7 +122,7 @@ func coreFileGlob(pattern, programName string, programNSPid, programPID int) str
 	var b strings.Builder
 	for i := 0; i < len(pattern); i++ {
 		if pattern[i] != '%' || i+1 == len(pattern) {
-			b.WriteByte(pattern[i])
+			b.WriteString(quoteForGlob(pattern[i : i+1]))
 			continue
 		}
 		i++
@@ -133,7 +134,7 @@ func coreFileGlob(pattern, programName string, programNSPid, programPID int) str
 		case 'P':
 			b.WriteString(strconv.Itoa(programPID))
 		case 'e':
-			b.WriteString(programName[:min(len(programName), commLength)])
+			b.WriteString(quoteForGlob(programName[:min(len(programName), commLength)]))
 		default:
 			b.WriteByte('*')
 		}
@@ -143,3 +144,9 @@ func coreFileGlob(pattern, programName string, programNSPid, programPID int) str
 	}
 	return b.String()
 }
+
+// globQuoter puts a backslash before each character that has a meaning in a glob pattern.
+var globQuoter = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`)
+
+// quoteForGlob returns a glob pattern that matches the text alone.
+func quoteForGlob(text string) string { return globQuoter.Replace(text) }

@@ -71,6 +71,7 @@ func TestCorePath(t *testing.T) {
 		"/var/core/%e-%P-%s-%t":     "/var/core/a-very-long-nam-4711-*-**",
 		"/c/%%p/%h.%p":              "/c/%p/*.7",
 		"odd%":                      "odd%*",
+		`/c/[a]*?\%p`:               `/c/\[a]\*\?\\7`,
 	} {
 		if got := coreFileGlob(pattern, "a-very-long-name", 7, 4711); got != want {
 			t.Errorf("%q names %q, want %q", pattern, got, want)

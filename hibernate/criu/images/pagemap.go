@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"dormouse/hibernate"
+	"dormouse/internal/filenames"
 	"dormouse/internal/regularfile"
 )
 
@@ -69,7 +70,7 @@ type ProcessMemory struct {
 // long as their sizes are right.
 func ReadLayout(dir string) (Layout, error) {
 	l := Layout{Lazy: make(map[int]ProcessMemory), Eager: make(map[string][]int64)}
-	maps, err := filepath.Glob(filepath.Join(dir, "pagemap-*.img"))
+	maps, err := filenames.PathsIn(dir, "pagemap-", ".img")
 	if err != nil {
 		return l, err
 	}
@@ -86,7 +87,7 @@ func ReadLayout(dir string) (Layout, error) {
 		l.Lazy[process] = memory
 		lazy[memory.File] = slices.SortedFunc(slices.Values(memory.Missing), func(a, b Extent) int { return int(a.Offset - b.Offset) })
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "pages-*.img"))
+	files, err := filenames.PathsIn(dir, "pages-", ".img")
 	if err != nil {
 		return l, err
 	}

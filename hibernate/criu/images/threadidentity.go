@@ -15,6 +15,7 @@ import (
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/rlimit"
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/seccomp"
 
+	"dormouse/internal/filenames"
 	"dormouse/internal/procfs"
 )
 
@@ -30,7 +31,7 @@ func ReadThreadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths, err := filepath.Glob(filepath.Join(dir, "core-*.img"))
+	paths, err := filenames.PathsIn(dir, "core-", ".img")
 	if err != nil {
 		return nil, err
 	}
