@@ -20,6 +20,7 @@ import (
 type Engine struct {
 	path    string // of the executable
 	version string
+	findErr error // why CRIU can't be run, nil if it can
 	timing  pager.Timing
 	// The engine makes its own directories in the finder's HelperDir, too.
 	*obstacles.Finder
@@ -40,8 +41,8 @@ func Open(path, helperDir string) *Engine {
 		path: path, timing: pager.DefaultTiming, Finder: &obstacles.Finder{HelperDir: helperDir},
 		checkLock: make(chan struct{}, 1),
 	}
-	e.checkErr = e.findCRIUAndVersion()
-	e.checked = e.checkErr != nil
+	e.findErr = e.findCRIUAndVersion()
+	e.checkErr, e.checked = e.findErr, e.findErr != nil
 	return e
 }
 
@@ -65,6 +66,9 @@ func (e *Engine) findCRIUAndVersion() (err error) {
 
 // Path returns the path of the CRIU executable, "" when none was found.
 func (e *Engine) Path() string { return e.path }
+
+// WhyNotFound returns why CRIU can't be run at all, nil if it can. Unlike Check it tries nothing.
+func (e *Engine) WhyNotFound() error { return e.findErr }
 
 // Name returns "criu" and CRIU's version.
 func (e *Engine) Name() string { return "criu " + e.version }

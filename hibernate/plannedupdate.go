@@ -1,0 +1,103 @@
+package hibernate
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// PlannedUpdate says what of a machine is about to be replaced.
+type PlannedUpdate struct {
+	// Engine is the name of the engine after the update, "" if it stays.
+	Engine string
+	// Kernel is the release of the kernel that will run, "" if it stays.
+	Kernel string
+	// files are the files that will be replaced, by their paths without symbolic links. The
+	// value is the path of the new file, "" if its contents are not known.
+	files map[string]string
+}
+
+// AddFile notes that the file at path will be replaced by the one at newPath. With "" it will
+// be removed, or replaced by one that is not known. A kernel at path sets Kernel, too.
+func (u *PlannedUpdate) AddFile(path, newPath string) {
+	if u.files == nil {
+		u.files = make(map[string]string)
+	}
+	u.files[withoutSymlinks(path)] = newPath
+	if release := kernelReleaseOf(path); release != "" {
+		u.Kernel = release
+	}
+}
+
+// kernelReleaseOf returns the release of the kernel that the file at path is, or has the
+// modules of: "6.18.1" for /boot/vmlinuz-6.18.1. It returns "" for any other file.
+func kernelReleaseOf(path string) string {
+	if release, is := strings.CutPrefix(path, "/boot/vmlinuz-"); is {
+		return release
+	}
+	modules, is := strings.CutPrefix(strings.TrimPrefix(path, "/usr"), "/lib/modules/")
+	release, _, isBelow := strings.Cut(modules, "/")
+	if !is || !isBelow {
+		return ""
+	}
+	return release
+}
+
+// NewFile returns the path of the file that will replace the one at path, "" if that file is
+// not known, and whether the one at path will be replaced at all.
+func (u *PlannedUpdate) NewFile(path string) (newPath string, isReplaced bool) {
+	newPath, isReplaced = u.files[withoutSymlinks(path)]
+	return newPath, isReplaced
+}
+
+// withoutSymlinks returns the absolute path of a file without symbolic links, also if there
+// is no such file yet.
+func withoutSymlinks(path string) string {
+	if absolute, err := filepath.Abs(path); err == nil {
+		path = absolute
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
+// CheckFitsAfter returns an ErrRefused if the image will not fit the machine after the
+// update: its engine or kernel is another one then, or a file that its tree runs from is
+// replaced. A new file with the same contents is no change.
+func (i *Image) CheckFitsAfter(u *PlannedUpdate) error {
+	m := &i.manifest
+	if u.Engine != "" && m.Engine != u.Engine {
+		return fmt.Errorf("%w: it was made by %s, which is to be replaced by %s", ErrRefused, m.Engine, u.Engine)
+	}
+	if u.Kernel != "" && m.Kernel != u.Kernel {
+		return fmt.Errorf("%w: it was made under kernel %s, and %s is to run", ErrRefused, m.Kernel, u.Kernel)
+	}
+	t, err := i.newTagger()
+	if err != nil {
+		return err
+	}
+	for number, was := range m.Mapped {
+		newPath, isReplaced := u.files[was.Path]
+		if !isReplaced {
+			continue
+		}
+		next, err := statMappedFile(newPath)
+		if newPath != "" && err != nil {
+			return fmt.Errorf("cannot read what is to replace %s: %w", was.Path, err)
+		}
+		if newPath != "" && next.Size == was.Size {
+			if err := next.computeAndSetTag(t, number); err != nil {
+				return fmt.Errorf("cannot read what is to replace %s: %w", was.Path, err)
+			}
+		}
+		if !bytes.Equal(next.Tag, was.Tag) {
+			return fmt.Errorf("%w: %s is to be replaced, which the plugin runs from", ErrRefused, was.Path)
+		}
+	}
+	return nil
+}
