@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,14 @@ import (
 // operation is a verb of the client that changes the state of an instance.
 type operation struct {
 	name string
+	// method is the Controller's method, "" if it has the name of the operation.
+	method string
+	// isWanted reports whether --all includes the instance; nil if there is no --all. allText
+	// names those instances, as in "every hibernated plugin".
+	isWanted func(instanceRecord) bool
+	allText  string
+	// checkBefore returns why the operation is not for the instance; nil checks nothing.
+	checkBefore func(instanceRecord) error
 	// needlessIn is the state in which the operation has nothing to do.
 	needlessIn string
 	// showsProgress reports whether the operation may take long, so that its progress is
@@ -31,9 +40,10 @@ var (
 	activating        = operation{name: "activate", showsProgress: true, describeChange: describeActivation}
 	deactivating      = operation{name: "deactivate", needlessIn: "deactivated", showsProgress: true, describeChange: describeNewState}
 	suspending        = operation{name: "suspend", needlessIn: "suspended", describeChange: describeNewState}
-	resuming          = operation{name: "resume", needlessIn: "resumed", showsProgress: true, describeChange: describeActivation}
+	resuming          = operation{name: "resume", needlessIn: "resumed", showsProgress: true, describeChange: describeActivation, isWanted: isQuiet, allText: "every suspended or hibernated plugin"}
+	waking            = operation{name: "wake", method: "activate", showsProgress: true, describeChange: describeActivation, isWanted: isHibernated, allText: "every hibernated plugin", checkBefore: checkWakeable}
 	makingUnavailable = operation{name: "unavailable", needlessIn: "unavailable", describeChange: describeNewState}
-	hibernating       = operation{name: "hibernate", needlessIn: "hibernated", showsProgress: true, takesTimeout: true, describeChange: describeHibernation}
+	hibernating       = operation{name: "hibernate", needlessIn: "hibernated", showsProgress: true, takesTimeout: true, describeChange: describeHibernation, isWanted: isSuspended, allText: "every suspended plugin"}
 )
 
 // operationOutcome is the outcome for one instance, as JSON.
@@ -49,23 +59,34 @@ type operationOutcome struct {
 func operationVerb(o operation) func(*flag.FlagSet) action {
 	return func(flags *flag.FlagSet) action {
 		c, format := addHostFlag(flags), addFormatFlag(flags)
-		timeout := new(time.Duration)
+		timeout, all, parallel := new(time.Duration), new(bool), new(int)
 		if o.takesTimeout {
 			flags.DurationVar(timeout, "timeout", 0, "give up after `DURATION`, such as 10s; the host's own limit if not given")
 		}
+		if o.isWanted != nil {
+			flags.BoolVar(all, "all", false, o.allText)
+			flags.IntVar(parallel, "parallel", defaultParallel, "with --all, work on `N` plugins at the same time")
+		}
 		return func(ctx context.Context, t *terminal, names []string) error {
-			if *timeout < 0 {
+			switch {
+			case *timeout < 0:
 				return &usageError{err: errors.New("--timeout must be more than zero")}
+			case *all && len(names) > 0, !*all && len(names) == 0:
+				return &usageError{err: errors.New("it takes either the NAME of a plugin or --all")}
+			case *all && *parallel < 1:
+				return &usageError{err: errors.New("--parallel must be at least 1")}
+			case *all:
+				return c.operateOnAll(ctx, t, o, *timeout, *parallel, format)
 			}
-			return c.operateAllAndPrint(ctx, t, o, names, *timeout, format)
+			return c.operateInTurnAndPrint(ctx, t, o, names, *timeout, format)
 		}
 	}
 }
 
-// operateAllAndPrint carries out an operation on one instance after the other and prints
+// operateInTurnAndPrint carries out an operation on one named instance after the other and prints
 // the outcomes. It goes on after an instance has failed, and then returns errReported; it
-// stops when the host can't be reached or ctx has ended. Limit is as in operateWithProgress.
-func (c *client) operateAllAndPrint(ctx context.Context, t *terminal, o operation, callsigns []string, limit time.Duration, format *outputFormat) error {
+// stops when the host can't be reached or ctx has ended. Limit is as in operate.
+func (c *client) operateInTurnAndPrint(ctx context.Context, t *terminal, o operation, callsigns []string, limit time.Duration, format *outputFormat) error {
 	var outcomes []operationOutcome
 	var failed error
 	for _, name := range callsigns {
@@ -93,31 +114,39 @@ func (c *client) operateAllAndPrint(ctx context.Context, t *terminal, o operatio
 	return failed
 }
 
-// operateWithProgress carries out an operation on one instance, shows its progress, and
-// returns the records of the instance before and after, and how long the operation took.
-// The host gives up after limit, or after its own limit if that is 0. An operation that
-// has nothing to do succeeds.
+// operateWithProgress is operate, and shows the progress on a terminal.
 func (c *client) operateWithProgress(ctx context.Context, t *terminal, o operation, callsign string, limit time.Duration) (before, after instanceRecord, took time.Duration, err error) {
+	if o.showsProgress && t.errIsTerminal {
+		defer c.showProgressInBackground(ctx, t, callsign)()
+	}
+	return c.operate(ctx, o, callsign, limit)
+}
+
+// operate carries out an operation on one instance and returns the records of the instance
+// before and after, and how long the operation took. The host gives up after limit, or after
+// its own limit if that is 0. An operation that has nothing to do succeeds.
+func (c *client) operate(ctx context.Context, o operation, callsign string, limit time.Duration) (before, after instanceRecord, took time.Duration, err error) {
 	if before, err = c.getInstance(ctx, callsign); err != nil {
 		return before, after, 0, err
+	}
+	if o.checkBefore != nil {
+		if err := o.checkBefore(before); err != nil {
+			return before, after, 0, err
+		}
 	}
 	params := map[string]any{"callsign": callsign}
 	if limit > 0 {
 		params["timeout"] = max(1, limit.Milliseconds())
 	}
-	hide := func() {}
-	if o.showsProgress && t.errIsTerminal {
-		hide = c.showProgressInBackground(ctx, t, callsign)
-	}
 	begun := time.Now()
-	_, err = c.call(ctx, "Controller."+o.name, params)
+	method := cmp.Or(o.method, o.name)
+	_, err = c.call(ctx, "Controller."+method, params)
 	took = time.Since(begun)
-	hide()
 	if hasAnyErrorNumber(err, thunder.IllegalState) && before.State == o.needlessIn {
 		return before, before, took, nil // an error only to Thunder
 	}
 	if err != nil {
-		return before, after, took, c.rewordWithAdvice(ctx, o.name, callsign, err)
+		return before, after, took, c.rewordWithAdvice(ctx, method, callsign, err)
 	}
 	after, _ = c.getInstance(ctx, callsign) // it is done, even if the host has ended since
 	return before, after, took, nil

@@ -36,7 +36,7 @@ func TestUsage(t *testing.T) {
 		part string
 	}{
 		{"", exitUsage, "!Usage: dormouse VERB"},
-		{"help", exitDone, "plugin hibernate NAME..."},
+		{"help", exitDone, "plugin hibernate [NAME...]"},
 		{"--help", exitDone, "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no host reached"},
 		{"help plugin show", exitDone, "dormouse plugin show Counter"},
 		{"plugin", exitUsage, "!plugin list"},

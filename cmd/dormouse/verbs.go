@@ -63,9 +63,17 @@ func verbs() []verb {
 			prepare: operationVerb(suspending),
 		},
 		{
-			name: "plugin resume", args: "NAME...", summary: "ask a plugin to go on; starts or wakes it if it must",
+			name: "plugin resume", args: "[NAME...]", summary: "ask a plugin to go on; starts or wakes it if it must",
+			doc:     "With --all it resumes every plugin that is suspended or hibernated, a few at the same time.",
 			example: "dormouse plugin resume Counter",
 			prepare: operationVerb(resuming),
+		},
+		{
+			name: "plugin wake", args: "[NAME...]", summary: "wake a hibernated plugin; starts none",
+			doc: "With --all it wakes every plugin that sleeps, a few at the same time, goes on when one fails, and\n" +
+				"lists the failures at the end: as before an update of what the plugins run from.",
+			example: "dormouse plugin wake --all",
+			prepare: operationVerb(waking),
 		},
 		{
 			name: "plugin explain", args: "NAME", summary: "why a plugin is awake or asleep, and what comes next",
@@ -75,9 +83,10 @@ func verbs() []verb {
 			prepare: explainVerb,
 		},
 		{
-			name: "plugin hibernate", args: "NAME...", summary: "put a suspended plugin to sleep on disk",
+			name: "plugin hibernate", args: "[NAME...]", summary: "put a suspended plugin to sleep on disk",
 			doc: "The plugin's processes are written to disk and ended, which frees their memory.\n" +
-				"`dormouse plugin activate NAME` brings them back as they were.",
+				"`dormouse plugin activate NAME` brings them back as they were. With --all every plugin that is\n" +
+				"suspended is put to sleep, a few at the same time; a resumed one is at work and stays awake.",
 			example: "dormouse plugin suspend Counter && dormouse plugin hibernate Counter",
 			prepare: operationVerb(hibernating),
 		},
