@@ -125,6 +125,23 @@ func verbs() []verb {
 			prepare: verifyVerb,
 		},
 		{
+			name: "images list", summary: "what is stored of sleeping plugins, and what can still be woken",
+			doc: "Lists the image of each plugin that sleeps on disk, golden images, and refused ones, which are kept\n" +
+				"for a while. USABLE says why nothing can be woken from an image. The host need not run.",
+			example: "dormouse images list",
+			prepare: imagesListVerb,
+		},
+		{
+			name: "images check", args: "[FILE...]", summary: "which sleeping plugins an update has made unwakeable, or would make",
+			doc: "A plugin wakes only with the files, the CRIU and the kernel that it went to sleep with. Without FILE\n" +
+				"this lists the plugins that can't be woken any more. With --against it lists those that could not be\n" +
+				"if each FILE were replaced or removed: PATH; PATH=NEWFILE to compare the contents; or - to read such\n" +
+				"lines from standard input. A kernel among them counts as booted. Exits with 0 if nothing is listed\n" +
+				"and with 1 otherwise, for use in hooks of package managers. The host need not run.",
+			example: "dormouse images check --against /usr/lib/x86_64-linux-gnu/libssl.so.3 || dormouse plugin wake --all",
+			prepare: imagesCheckVerb,
+		},
+		{
 			name: "call", args: "CALLSIGN.METHOD [PARAMS]", summary: "call a method of a plugin, or of the Controller",
 			doc:     "PARAMS is JSON, @FILE to read it from a file, or - to read it from standard input.",
 			example: `dormouse call Counter.increment '{"by":1}'`,
