@@ -85,6 +85,10 @@ func HasOtherUserOrGroup(pid int) bool {
 	return false
 }
 
+// IsProcess reports whether the number is the PID of a process, and not of one of its other
+// threads.
+func IsProcess(pidOrTID int) bool { return statusField(pidOrTID, "Tgid:") == strconv.Itoa(pidOrTID) }
+
 // Owner is the real user and group of a process.
 type Owner struct{ UID, GID int }
 

@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -14,19 +16,43 @@ import (
 	"dormouse/internal/procfs"
 )
 
+// limit is how long SyscallInThreads waits for the threads.
+const limit = 5 * time.Second
+
+// errLate is the error of a thread that neither stopped nor ended in time.
+var errLate = errors.New("it neither stops nor ends")
+
 // SyscallInThreads makes each thread execute the system call, and returns the results by
 // thread ID. Threads that have ended have no result. The error names the threads that
 // could not be traced; the results of the others are valid. The system call must neither
 // block nor write to memory. Afterwards each thread goes on where it was, or stays in job
 // control stop. If this process is killed meanwhile, so are the threads' processes.
+//
+// SyscallInThreads gives up after five seconds. A thread that has neither stopped nor ended
+// by then is released in the background when it does.
 func SyscallInThreads(tids []int, number uintptr, arguments ...uintptr) (resultsByTID map[int]Result, err error) {
-	runtime.LockOSThread() // the tracer is a thread, not a process
-	defer runtime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // the tracer is a thread, not a process
+		defer runtime.UnlockOSThread()
+		var late []*thread
+		resultsByTID, late, err = traceThreads(tids, number, arguments)
+		close(done)
+		releaseAll(late)
+	}()
+	<-done
+	return resultsByTID, err
+}
+
+// traceThreads is SyscallInThreads in the thread that traces. It returns in late the threads
+// that it could not release in time.
+func traceThreads(tids []int, number uintptr, arguments []uintptr) (results map[int]Result, late []*thread, err error) {
+	deadline := time.Now().Add(limit)
 	threads := make([]*thread, len(tids))
 	for i, tid := range tids {
-		threads[i] = &thread{tid: tid}
+		threads[i] = &thread{tid: tid, deadline: deadline}
 	}
-	results := make(map[int]Result, len(tids))
+	results = make(map[int]Result, len(tids))
 	var errs []error
 	// Each step is taken for all threads before the next step waits for the first
 	// thread, so that all threads run meanwhile.
@@ -44,15 +70,31 @@ func SyscallInThreads(tids []int, number uintptr, arguments ...uintptr) (results
 	} {
 		var remaining []*thread
 		for _, t := range threads {
-			if err := step(t); err == nil {
+			err := step(t)
+			if err == nil {
 				remaining = append(remaining, t)
-			} else if !t.detachAfterError() {
+				continue
+			}
+			if !t.releaseInTime() {
+				late = append(late, t)
+			}
+			if !procfs.HasEnded(t.tid) {
 				errs = append(errs, fmt.Errorf("cannot trace thread %d: %w", t.tid, err))
 			}
 		}
 		threads = remaining
 	}
-	return results, errors.Join(errs...)
+	return results, late, errors.Join(errs...)
+}
+
+// releaseAll returns when all threads are released, however long they take: only the thread
+// that traces can release them.
+func releaseAll(threads []*thread) {
+	for _, t := range threads {
+		for !t.release() {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
 }
 
 // Result is the result of a system call: its value, or an error number other than 0.
@@ -68,7 +110,9 @@ const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_SUSPEND_SECCOMP | uni
 // thread is a thread under ptrace, with the state that must be restored.
 type thread struct {
 	tid       int
+	deadline  time.Time
 	seized    bool
+	changed   bool // runs with other registers than its own
 	registers registers
 	blocked   uint64 // signals
 	rseq      rseqPointer
@@ -118,6 +162,7 @@ func (t *thread) saveStateAndRunToSyscallEntry(number uintptr, arguments []uintp
 	if err = t.ptrace(unix.PTRACE_SETSIGMASK, signalSetSize, unsafe.Pointer(&all)); err != nil {
 		return err
 	}
+	t.changed = true
 	r.setSyscall(address, number, arguments)
 	if err = t.writeRegisters(r); err != nil {
 		return err
@@ -145,13 +190,7 @@ func (t *thread) finishSyscallAndDetach() (result Result, err error) {
 	}
 	r, err := t.readRegisters()
 	if err == nil {
-		err = t.writeRegisters(t.registers)
-	}
-	if err == nil {
-		err = t.restoreRseqPointer(t.rseq)
-	}
-	if err == nil {
-		err = t.ptrace(unix.PTRACE_SETSIGMASK, signalSetSize, unsafe.Pointer(&t.blocked))
+		err = t.restoreState()
 	}
 	if err != nil {
 		return result, err
@@ -164,14 +203,61 @@ func (t *thread) finishSyscallAndDetach() (result Result, err error) {
 	return result, t.detach()
 }
 
-// detachAfterError detaches from a thread after an error, and reports whether the error
-// came because the thread has ended.
-func (t *thread) detachAfterError() (hasEnded bool) {
-	if t.seized {
-		return errors.Is(t.detach(), unix.ESRCH)
+// restoreState gives the stopped thread its own registers and signal mask back.
+func (t *thread) restoreState() error {
+	err := t.writeRegisters(t.registers)
+	if err == nil {
+		err = t.restoreRseqPointer(t.rseq)
 	}
-	return procfs.HasEnded(t.tid)
+	if err == nil {
+		err = t.ptrace(unix.PTRACE_SETSIGMASK, signalSetSize, unsafe.Pointer(&t.blocked))
+	}
+	return err
 }
+
+// releaseInTime releases the thread, for which it waits until the deadline, and reports
+// whether it could.
+func (t *thread) releaseInTime() (released bool) {
+	for pause := minPause; !t.release(); pause = t.waitAndLengthen(pause) {
+		if time.Now().After(t.deadline) {
+			return false
+		}
+	}
+	return true
+}
+
+// release ends the tracing of a thread that has stopped or ended, and reports whether it
+// has. A thread that ended while it was traced is a zombie of the tracer's: its parent can't
+// reap it, and its PID namespace can't end, before the tracer has. Only the exit status of
+// a child of this process is left for the reaper of that child.
+func (t *thread) release() (released bool) {
+	if !t.seized {
+		return true
+	}
+	if t.changed && t.restoreState() == nil {
+		t.changed = false
+	}
+	if !t.changed && t.detach() == nil {
+		return true
+	}
+	states := unix.WSTOPPED | unix.WEXITED
+	if procfs.Parent(t.tid) == os.Getpid() && procfs.IsProcess(t.tid) {
+		states = unix.WSTOPPED // ECHILD once the child is a zombie
+	}
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, t.tid, &info, states|unix.WALL|unix.WNOHANG|unix.WNOTHREAD, nil)
+	if err != nil {
+		return errors.Is(err, unix.ECHILD)
+	}
+	return info.Signo != 0 && (info.Code == cldExited || info.Code == cldKilled || info.Code == cldDumped)
+}
+
+// The codes of waitid(2) for a process or thread that has ended.
+const (
+	cldExited = 1
+	cldKilled = 2
+	cldDumped = 3
+)
 
 // detach ends the tracing of the thread, which must be stopped.
 func (t *thread) detach() error { return t.ptrace(unix.PTRACE_DETACH, 0, nil) }
@@ -194,24 +280,41 @@ func (t *thread) waitForSyscallStop() error {
 }
 
 // waitForStop returns when the thread has stopped, with the reason (si_status). If the
-// thread ends instead, the error is ESRCH, and its exit status is left for its parent,
-// which may be this process.
+// thread ends instead, the error is ESRCH, and its exit status is left for release. The
+// error is errLate if the deadline passes before.
 func (t *thread) waitForStop() (reason int, err error) {
 	const offset = 24 // of si_status
-	var info unix.Siginfo
-	for {
-		err := unix.Waitid(unix.P_PID, t.tid, &info, unix.WSTOPPED|unix.WALL, nil)
+	for pause := minPause; ; pause = t.waitAndLengthen(pause) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, t.tid, &info, unix.WSTOPPED|unix.WALL|unix.WNOHANG, nil)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.ECHILD):
 			return 0, unix.ESRCH
 		case err != nil:
 			return 0, err
-		default:
+		case info.Signo != 0:
 			bytes := (*[unsafe.Sizeof(info)]byte)(unsafe.Pointer(&info))
 			return int(binary.NativeEndian.Uint32(bytes[offset:])), nil
 		}
+		if time.Now().After(t.deadline) {
+			return 0, errLate
+		}
 	}
+}
+
+// The pauses between two looks at a thread. Most threads stop within the first.
+const (
+	minPause = 10 * time.Microsecond
+	maxPause = time.Millisecond
+)
+
+// waitAndLengthen waits for the pause and returns the next one. It does not let go of the
+// processor's thread, as time.Sleep would.
+func (t *thread) waitAndLengthen(pause time.Duration) (next time.Duration) {
+	spec := unix.NsecToTimespec(int64(pause))
+	_ = unix.Nanosleep(&spec, nil) // a shorter pause does no harm
+	return min(2*pause, maxPause)
 }
 
 // hasSyscallUserDispatch reports whether system calls of the thread become signals, see

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -125,6 +126,44 @@ func TestEnding(t *testing.T) {
 		}
 		if err := cmd.Wait(); err == nil || err.Error() != "signal: killed" {
 			t.Errorf("its end is %v", err)
+		}
+	}
+}
+
+// A thread that ends while it is traced can be reaped by its parent, which is another process:
+// else neither it nor its PID namespace would ever end.
+func TestEndingChildOfAnother(t *testing.T) {
+	needRoot(t)
+	for range 50 {
+		cmd := exec.Command("/bin/sh", "-c", "sh -c 'while :; do :; done' & echo $!; wait; echo reaped")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		lines.Scan()
+		child, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		killed := make(chan error)
+		go func() { killed <- unix.Kill(child, unix.SIGKILL) }()
+		for {
+			if results, err := SyscallInThreads([]int{child}, unix.SYS_GETPPID); err != nil || len(results) == 0 {
+				break
+			}
+		}
+		if err := <-killed; err != nil {
+			t.Fatal(err)
+		}
+		if lines.Scan(); lines.Text() != "reaped" {
+			t.Errorf("the parent says %q", lines.Text())
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -76,6 +77,9 @@ func startBystander(helperDir string, tid int, owner procfs.Owner) (*bystander, 
 	if err := b.cmd.Start(); err != nil {
 		return nil, err
 	}
+	if f, is := stdout.(*os.File); is { // the tree might stop the bystander, or never end its namespace
+		_ = f.SetReadDeadline(time.Now().Add(bystanderLimit))
+	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err == nil {
 		b.pid, err = strconv.Atoi(strings.TrimSpace(line))
@@ -87,8 +91,18 @@ func startBystander(helperDir string, tid int, owner procfs.Owner) (*bystander, 
 	return b, nil
 }
 
-// endAndReap ends and reaps the bystander.
+// bystanderLimit is how long a bystander may take to start, and to end by itself.
+const bystanderLimit = 5 * time.Second
+
+// endAndReap ends and reaps the bystander. One that does not end in time is killed, and its
+// parent with it, which is not in the namespace of the tree.
 func (b *bystander) endAndReap() {
 	_ = b.stdin.Close()
+	late := time.AfterFunc(bystanderLimit, func() {
+		for _, pid := range procfs.Tree(b.cmd.Process.Pid) {
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+		}
+	})
+	defer late.Stop()
 	_ = b.cmd.Wait() // its exit status means nothing
 }
