@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"dormouse/hibernate"
@@ -18,6 +19,7 @@ import (
 func imagesCheckVerb(flags *flag.FlagSet) action {
 	open, format := addImageStoreFlags(flags), addFormatFlag(flags)
 	against := flags.Bool("against", false, "check against an update that replaces or removes each FILE")
+	names := flags.Bool("names", false, "print nothing but the names of the plugins, one a line")
 	kernel := flags.String("kernel", "", "check against a boot of the kernel `RELEASE`, as uname -r would print it")
 	return func(_ context.Context, t *terminal, files []string) error {
 		if *against != (len(files) > 0) {
@@ -27,23 +29,27 @@ func imagesCheckVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		update, err := store.plannedUpdate(t.in, *kernel, files)
-		if err != nil {
-			return err
+		lost := store.lostSleepers
+		if *against || *kernel != "" {
+			lost = func() ([]hibernate.CatalogEntry, error) { return store.sleepersLostBy(t.in, *kernel, files) }
 		}
-		found, err := store.sleepersLostBy(update)
+		found, err := lost()
 		if err != nil {
 			return err
 		}
 		verdict := errReportedUnless(len(found) == 0)
-		if format.isJSON() {
+		switch {
+		case format.isJSON():
 			records := make([]imageRecord, len(found))
 			for i, e := range found {
 				records[i] = imageRecordOf(e)
 			}
 			return errors.Join(t.printIndentedJSON(records), verdict)
-		}
-		if len(found) > 0 {
+		case *names:
+			for _, e := range found {
+				t.printf("%s\n", e.Callsign)
+			}
+		case len(found) > 0:
 			t.printf("%s", imageTable(found).alignedText(t.width))
 		}
 		return verdict
@@ -87,18 +93,30 @@ func addPlannedFile(u *hibernate.PlannedUpdate, file string) {
 	u.AddFile(path, newPath)
 }
 
-// sleepersLostBy returns the images of sleeping instances that can't be woken now or could not
-// be after the update, each with the cause.
-func (s imageStore) sleepersLostBy(u *hibernate.PlannedUpdate) (lost []hibernate.CatalogEntry, err error) {
+// lostSleepers returns the images of sleeping instances that can't be woken any more, each
+// with the cause.
+func (s imageStore) lostSleepers() ([]hibernate.CatalogEntry, error) {
+	all, err := s.entries()
+	return slices.DeleteFunc(all, func(e hibernate.CatalogEntry) bool { return !e.IsSleep() || e.WhyUnusable == nil || isKeyMissing(e) }), err
+}
+
+// isKeyMissing reports whether the image is encrypted and this program lacks the key, which the
+// host may have: as a credential of its service, for one.
+func isKeyMissing(e hibernate.CatalogEntry) bool { return errors.Is(e.WhyUnusable, hibernate.ErrKey) }
+
+// sleepersLostBy returns the images of sleeping instances that can be woken now, but not after
+// the update, each with the cause. The parameters are those of plannedUpdate.
+func (s imageStore) sleepersLostBy(in io.Reader, kernel string, files []string) (lost []hibernate.CatalogEntry, err error) {
+	update, err := s.plannedUpdate(in, kernel, files)
+	if err != nil {
+		return nil, err
+	}
 	all, err := s.entries()
 	for _, e := range all {
-		if !e.IsSleep() {
+		if !e.IsSleep() || e.WhyUnusable != nil && !isKeyMissing(e) {
 			continue
 		}
-		if e.WhyUnusable == nil {
-			e.WhyUnusable = e.Image.CheckFitsAfter(u)
-		}
-		if e.WhyUnusable != nil {
+		if e.WhyUnusable = e.Image.CheckFitsAfter(update); e.WhyUnusable != nil {
 			lost = append(lost, e)
 		}
 	}

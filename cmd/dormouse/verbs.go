@@ -134,9 +134,9 @@ func verbs() []verb {
 		{
 			name: "images check", args: "[FILE...]", summary: "which sleeping plugins an update has made unwakeable, or would make",
 			doc: "A plugin wakes only with the files, the CRIU and the kernel that it went to sleep with. Without FILE\n" +
-				"this lists the plugins that can't be woken any more. With --against it lists those that could not be\n" +
-				"if each FILE were replaced or removed: PATH; PATH=NEWFILE to compare the contents; or - to read such\n" +
-				"lines from standard input. A kernel among them counts as booted. Exits with 0 if nothing is listed\n" +
+				"this lists the plugins that can't be woken any more. With --against it lists those that can, but could\n" +
+				"not if each FILE were replaced or removed: PATH; PATH=NEWFILE to compare the contents; or - to read\n" +
+				"such lines from standard input. A kernel among them counts as booted. Exits with 0 if nothing is listed\n" +
 				"and with 1 otherwise, for use in hooks of package managers. The host need not run.",
 			example: "dormouse images check --against /usr/lib/x86_64-linux-gnu/libssl.so.3 || dormouse plugin wake --all",
 			prepare: imagesCheckVerb,

@@ -112,6 +112,7 @@ func (c *container) furnish() error {
 	return errors.Join(
 		os.CopyFS(c.path("bin"), os.DirFS(programs)),
 		os.CopyFS(c.path("units"), os.DirFS(unitsOfOurs)),
+		os.CopyFS(c.path("apt"), os.DirFS(hooksOfOurs)),
 		copyFile(itself, c.path("test")),
 		os.WriteFile(c.path(runName), []byte(script), 0o700),
 		os.Mkdir(c.path("state"), 0o700),

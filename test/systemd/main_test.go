@@ -21,6 +21,7 @@ const (
 	verdictName = "verdict"                // its exit status
 	bootedName  = "booted-again"           // there once the first boot is over
 	unitsOfOurs = "../../configs/systemd/" // what is tested
+	hooksOfOurs = "../../configs/apt/"     // what is tested, too
 )
 
 // programs holds the host and the counter.

@@ -41,6 +41,7 @@ func TestService(t *testing.T) {
 	t.Run("logs", logs)
 	t.Run("confined", confined)
 	t.Run("other mounts", otherMounts)
+	t.Run("packages", packages)
 	if !t.Failed() { // or what comes would hide it
 		t.Run("before the reboot", beforeReboot)
 	}
