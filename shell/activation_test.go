@@ -295,14 +295,18 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 			})
 		})
 	}
-	t.Run("cuts no wake, but no cold start follows", func(t *testing.T) {
+	t.Run("gives a wake up after the start timeout, and no cold start follows", func(t *testing.T) {
 		config := func(c *configs.Plugin) { c.StopTimeout = configs.Duration(time.Second) }
 		run(t, setup{config: config, hibernated: true}, func(r *rig) {
 			r.fake.Hold(shelltest.Wake) // until its time is over
 			up := background(r.activateRequested)
+			begun := time.Now()
 			r.must(r.Deactivate(context.Background(), shell.Shutdown))
-			if err := <-up; !errors.Is(err, shell.ErrTimedOut) {
-				r.Errorf("got error %v, want ErrTimedOut", err)
+			if err := <-up; !errors.Is(err, shell.ErrClosing) {
+				r.Errorf("got error %v, want ErrClosing", err)
+			}
+			if took, want := time.Since(begun), time.Duration(r.Config().StartTimeout); took != want {
+				r.Errorf("it took %s, want the start timeout, %s", took, want)
 			}
 			r.expectActions(shelltest.Wake, shelltest.Stop)
 		})

@@ -259,7 +259,7 @@ type sink struct{ s *Shell }
 
 // Exited gives up all calls in flight at once, since an operation may wait for them. It
 // then takes the step to deactivated in the background, which waits for its turn in the
-// lane without a limit. The step is left out if the plugin has a new process by then, or
+// lane until the shell is closing. The step is left out if the plugin has a new process by then, or
 // none, or the shell is closing.
 func (k sink) Exited(err error) {
 	s := k.s
@@ -268,7 +268,7 @@ func (k sink) Exited(err error) {
 	s.mu.Unlock()
 	s.inFlight.cancelAllUntilRenewed()
 	s.goUnlessClosing(func() {
-		_ = s.lane.waitAndRunOrJoin(context.Background(), Exit, func() error {
+		_ = s.lane.waitAndRunOrJoin(s.leaving, Exit, s.deactivationTimeLimit()+overrunLimit, func() error {
 			state := s.State()
 			hasProcess := state == Activated || state == Hibernated && s.sleepsInPlace()
 			s.mu.Lock()

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"time"
 
 	"dormouse/statecontrol"
 )
@@ -22,7 +23,7 @@ var (
 )
 
 func (l *lane) Run(ctx context.Context, event Event, work func() error) error {
-	return l.waitAndRunOrJoin(ctx, event, work)
+	return l.waitAndRunOrJoin(ctx, event, time.Hour, work)
 }
 
 func (s State) HasTraits() bool {

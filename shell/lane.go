@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // LaneLabel is the profiler's label of goroutines that work for an instance. Its value
@@ -64,22 +65,36 @@ func newLane(profileLabel string) *lane {
 // see isJoinable.
 //
 // waitAndRunOrJoin returns ErrInProgress if ctx ends before the turn comes. Once work
-// has begun, waitAndRunOrJoin returns when work does, even if ctx ends.
-func (l *lane) waitAndRunOrJoin(ctx context.Context, event Event, work func() error) error {
+// has begun, waitAndRunOrJoin returns when work does, even if ctx ends. Work that takes
+// longer than limit keeps the turn, but waitAndRunOrJoin returns errOverrun.
+func (l *lane) waitAndRunOrJoin(ctx context.Context, event Event, limit time.Duration, work func() error) error {
 	endedBefore := l.ended.Load()
 	if !l.waitForTurn(ctx, event) {
 		return ErrInProgress
 	}
-	defer func() { l.turn <- struct{}{} }()
 	if l.last == event && l.ended.Load() > endedBefore && isJoinable(event) {
+		defer func() { l.turn <- struct{}{} }()
 		return l.err
 	}
-	l.setRunning(event)
-	defer l.setRunning("")
-	pprof.Do(ctx, l.labels, func(context.Context) { l.err = work() })
-	l.last = event
-	l.ended.Add(1)
-	return l.err
+	worked := make(chan error, 1)
+	go func() {
+		l.setRunning(event)
+		pprof.Do(ctx, l.labels, func(context.Context) { l.err = work() })
+		l.setRunning("")
+		err := l.err
+		l.last = event
+		l.ended.Add(1)
+		l.turn <- struct{}{}
+		worked <- err
+	}()
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case err := <-worked:
+		return err
+	case <-late.C:
+		return errOverrun
+	}
 }
 
 // setRunning records the operation under way for LaneStatus, "" for none.

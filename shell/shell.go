@@ -39,6 +39,8 @@ type Shell struct {
 
 	shutdown      context.Context // ends when the host begins to shut down
 	beginShutdown context.CancelFunc
+	leaving       context.Context // ends when the shell begins to refuse operations
+	beginLeaving  context.CancelFunc
 
 	lane     *lane
 	inFlight inFlight
@@ -120,6 +122,7 @@ func New(o Options) *Shell {
 		s.onDismissed = func() {}
 	}
 	s.shutdown, s.beginShutdown = context.WithCancel(context.Background())
+	s.leaving, s.beginLeaving = context.WithCancel(context.Background())
 	s.config.Store(&o.Config)
 	s.inFlight.renewContexts()
 	s.backend = o.Backend(s.Config, sink{s})
@@ -362,6 +365,7 @@ func (s *Shell) goUnlessClosing(work func()) {
 // Deactivate, and calls that wait for an expected start, and start no more of its own in the
 // background.
 func (s *Shell) refuseAllButDeactivate() {
+	defer s.beginLeaving()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true

@@ -88,13 +88,19 @@ func (s *Shell) resumeAtStartIfConfigured(ctx context.Context) error {
 // drainAndEndPlugin is the work of a deactivation: it runs the post-mortem, waits for
 // the calls in flight, deinitializes the plugin and stops it. Calls that don't end
 // within the stop timeout are given up; their failure and that of Deinitialize are only
-// logged.
+// logged. When the host ends, the calls and Deinitialize share one stop timeout.
 func (s *Shell) drainAndEndPlugin(ctx context.Context, why Reason) error {
 	s.runPostMortem(why, nil)
 	s.updateGoldenTrustAtEnd(errorIfFailure(why))
-	drained := s.runWithStopTimeout(ctx, s.inFlight.drainCalls)
+	limited := ctx
+	if s.isClosing() {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, time.Duration(s.Config().StopTimeout))
+		defer cancel()
+	}
+	drained := s.runWithStopTimeout(limited, s.inFlight.drainCalls)
 	s.inFlight.cancelAllUntilRenewed()
-	told := s.runWithStopTimeout(ctx, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })
+	told := s.runWithStopTimeout(limited, func(ctx context.Context) error { return s.backend.Deinitialize(ctx, why) })
 	if err := errors.Join(drained, told); err != nil && !errors.Is(err, ErrExited) {
 		s.log.Warn().Err(err).Msg("the plugin did not end in order")
 	}

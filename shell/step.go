@@ -13,23 +13,58 @@ import (
 
 // runInLane gives work its turn in the lane, see lane.waitAndRunOrJoin. The caller waits
 // up to limit for the turn; from then on work has as long again, even if the caller goes
-// away. While the shell is closing, the caller waits without limit for the operation
-// that still runs, and only Deactivate is not refused.
+// away. Work that does not end overrunLimit after that, since it waits for the kernel, goes
+// on without the caller, which gets ErrTimedOut. While the shell is closing only Deactivate
+// is not refused, and other work that is under way is given up after the start timeout.
 func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration, work func(context.Context) error) error {
-	wait := ctx
-	if !s.isClosing() {
-		var cancel context.CancelFunc
-		wait, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
-	}
-	return s.lane.waitAndRunOrJoin(wait, event, func() error {
+	wait, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := s.lane.waitAndRunOrJoin(wait, event, limit+overrunLimit, func() error {
 		if event != Deactivate && s.isClosing() {
 			return fmt.Errorf("cannot %s: %w", event.verb(), errClosing)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
-		return work(ctx)
+		if event == Deactivate {
+			return work(ctx)
+		}
+		ctx, cancel = s.contextUntilLeft(ctx)
+		defer cancel()
+		err := work(ctx)
+		if err != nil && errors.Is(context.Cause(ctx), errClosing) && !errors.Is(err, errClosing) {
+			return fmt.Errorf("%w: %w", errClosing, err)
+		}
+		return err
 	})
+	if errors.Is(err, errOverrun) {
+		return fmt.Errorf("cannot %s: %w: it does not end within its %s, and no other operation begins before it ends", event.verb(), ErrTimedOut, limit)
+	}
+	return err
+}
+
+// overrunLimit is how long work may take to end after its context.
+const overrunLimit = 10 * time.Second
+
+// errOverrun means that an operation does not end.
+var errOverrun = errors.New("the operation does not end")
+
+// contextUntilLeft returns ctx, which also ends a start timeout after the host begins to stop
+// or to leave the plugin: no operation may hold up the end of the host for longer.
+func (s *Shell) contextUntilLeft(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(s.leaving, func() {
+		late := time.NewTimer(time.Duration(s.Config().StartTimeout))
+		defer late.Stop()
+		select {
+		case <-late.C:
+			cancel(errClosing)
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		forget()
+		cancel(nil)
+	}
 }
 
 // cause is why a step is taken. The status keeps err even if the work of the step

@@ -32,6 +32,7 @@ const (
 type hostServer struct {
 	log              zerolog.Logger
 	host             *host.Host
+	opened           atomic.Pointer[host.Host] // host, for goroutines that run before it is open
 	listeners        []frontListener
 	servers          []*http.Server
 	serving          sync.WaitGroup // of servers that accept connections
@@ -44,21 +45,10 @@ type hostServer struct {
 	reexecs          atomic.Bool // the successor is executed in this process
 }
 
-// pluginRootPIDs returns the pid of the root of each plugin that has a process.
-func (h *hostServer) pluginRootPIDs() (pids []int) {
-	for _, s := range h.host.PluginShells() {
-		if root := s.Status().Figures.Root; root != 0 {
-			pids = append(pids, root)
-		}
-	}
-	return pids
-}
-
 // run adopts and starts the plugins, serves until ctx ends, serving fails or a successor is
-// to follow, and then stops the plugins or leaves them to the successor.
-func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <-chan os.Signal) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// to follow, and then stops the plugins or leaves them to the successor. In the latter cases
+// run calls cancel, which ends ctx.
+func (h *hostServer) run(ctx context.Context, cancel context.CancelFunc, t *terminal, s *sockets, hangups <-chan os.Signal) error {
 	h.host.Supervisor.Adopt(ctx)
 	if err := h.host.Engine.KillAndRemoveLeftovers(); err != nil {
 		h.log.Warn().Err(err).Msg("could not remove what an earlier host left")
@@ -108,10 +98,10 @@ func (h *hostServer) run(ctx context.Context, t *terminal, s *sockets, hangups <
 	}
 
 	<-ctx.Done()
-	err := h.stopOrLeavePlugins(context.WithoutCancel(ctx), started)
+	h.stopOrLeavePlugins(context.WithoutCancel(ctx), started)
 	starve()
 	all.Wait()
-	return errors.Join(append(failures, err)...)
+	return errors.Join(failures...)
 }
 
 // serversOf makes a server for each listener, and returns the functions that serve until
@@ -175,9 +165,8 @@ func (h *hostServer) drainAndCloseFront(ctx context.Context) {
 
 // stopOrLeavePlugins ends both fronts, so that no client begins an operation, and then
 // the plugins; with a successor it leaves them running. It returns once started is closed
-// too, with errSecondSignal if a second signal has killed plugins.
-func (h *hostServer) stopOrLeavePlugins(ctx context.Context, started <-chan struct{}) error {
-	force := killOnSecondSignal(h.log, h.pluginRootPIDs)
+// too.
+func (h *hostServer) stopOrLeavePlugins(ctx context.Context, started <-chan struct{}) {
 	if h.reexecs.Load() {
 		notifySystemd(systemdReloadingState())
 	} else {
@@ -200,9 +189,5 @@ func (h *hostServer) stopOrLeavePlugins(ctx context.Context, started <-chan stru
 		<-started
 	}
 	h.host.Communicator.StopListeningAndWait()
-	if force() {
-		return errSecondSignal
-	}
 	h.log.Info().Msg("ended")
-	return nil
 }

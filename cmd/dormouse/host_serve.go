@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -33,7 +34,7 @@ func serveVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot start with this configuration:\n%w", err)
 		}
-		log, err := newLog(t, config.Host)
+		log, err := newQueuedLog(t, config.Host)
 		if err != nil {
 			return err
 		}
@@ -47,16 +48,33 @@ func serveVerb(flags *flag.FlagSet) action {
 		}
 		err = serve(ctx, t, load, config, log)
 		if next, anew := errors.AsType[*reexecError](err); anew {
+			t.flush()
 			return reexec(path, next.sockets)
 		}
 		return err
 	}
 }
 
+// newQueuedLog is newLog with a queue before the output of the terminal and before systemd's
+// journal, so that the host never waits for what reads them. The log says how many of its
+// lines were dropped once it is read again.
+func newQueuedLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
+	var made atomic.Pointer[zerolog.Logger]
+	tell := func(dropped int64) {
+		if log := made.Load(); log != nil {
+			log.Warn().Int64("lines", dropped).Msg("dropped lines of the log, which was not read for a while")
+		}
+	}
+	t.queueOutput(tell)
+	log, err := newLog(t, h, tell)
+	made.Store(&log)
+	return log, err
+}
+
 // newLog returns the host's log in the configured format. With auto it goes to systemd's
 // journal if that gets the standard error, is text on a terminal, and JSON otherwise. An
 // unknown level is an error.
-func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
+func newLog(t *terminal, h configs.Host, tell func(dropped int64)) (zerolog.Logger, error) {
 	level, err := zerolog.ParseLevel(h.LogLevel)
 	if err != nil {
 		return zerolog.Nop(), err
@@ -66,7 +84,7 @@ func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 	auto := h.LogFormat == "auto"
 	switch {
 	case h.LogFormat == "journal", auto && t.errIsJournal:
-		w = newJournaldWriter(t.err)
+		w = t.newQueue(newJournaldWriter(t.err), tell)
 	case h.LogFormat == "console", auto && t.errIsTerminal:
 		w = zerolog.ConsoleWriter{
 			Out:        t.err,
@@ -81,7 +99,7 @@ func newLog(t *terminal, h configs.Host) (zerolog.Logger, error) {
 // host in the reverse order, so that no part loses another that it needs. The function load
 // reads the configuration anew at each reload, and accepts only a whole one. The error is a
 // *reexecError if this process is to execute the successor.
-func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) error {
+func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) (err error) {
 	syscall.Umask(0o077)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a log that is no longer read must not end the host
 	hangups, successors := make(chan os.Signal, 1), make(chan os.Signal, 1)
@@ -89,6 +107,15 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	defer signal.Stop(hangups)
 	signal.Notify(successors, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(successors)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	h := &hostServer{log: log, load: load, config: config, successorSignals: successors}
+	finish := h.watchEnd(ctx, t.flush)
+	defer func() {
+		if finish() && err == nil {
+			err = errForcedEnd
+		}
+	}()
 	dirs, err := makeAndLockDirs(config)
 	if err != nil {
 		return err
@@ -102,7 +129,6 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err != nil {
 		return err
 	}
-	h := &hostServer{log: log, load: load, config: config, successorSignals: successors}
 	sockets, err := inheritOrOpenSockets(config, paths, group, log)
 	if err != nil {
 		return err
@@ -110,12 +136,13 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	defer func() { sockets.close(h.hasSuccessor.Load()) }()
 	config.Hibernate.KeyFile = imageKeyFileOrCredential(config.Hibernate)
 	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
-		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group,
+		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group, DroppedLogLines: t.droppedLines,
 		CheckCallsign: dirs.checkSocketPathLength, Hibernates: h.hibernates.Load, Reload: h.reloadConfigAndLog,
 	})
 	if err != nil {
 		return err
 	}
+	h.opened.Store(h.host)
 	defer func() {
 		if err := h.host.CleanUpAndClose(h.hasSuccessor.Load()); err != nil {
 			log.Warn().Err(err).Msg("could not clean up")
@@ -124,7 +151,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err := dirs.writeAddressFile(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}
-	if err = h.run(ctx, t, sockets, hangups); err == nil && h.reexecs.Load() {
+	if err = h.run(ctx, cancel, t, sockets, hangups); err == nil && h.reexecs.Load() {
 		err = &reexecError{sockets.takeKeptSockets()}
 	}
 	return err

@@ -6,8 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/rs/zerolog"
+	"time"
 )
 
 // errInterrupted is the error of a verb that ended before its work was done, because of a
@@ -32,9 +31,11 @@ func runAndClearAway(ctx context.Context, t *terminal, work func(context.Context
 	select {
 	case err = <-worked:
 	case <-ctx.Done():
-		force := killOnSecondSignal(zerolog.Nop(), func() []int { return nil })
+		finish := endWatch{
+			forcedLimit: 10 * time.Second, begun: func(os.Signal) {}, kill: killDescendantsExceptLoaders, giveUp: func() {},
+		}.start(ctx)
 		err = <-worked
-		force()
+		finish()
 	}
 	switch {
 	case ctx.Err() == nil:

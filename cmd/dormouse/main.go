@@ -45,6 +45,7 @@ func main() {
 
 // runCommandLine carries out one command line, prints its error, and returns the exit code.
 func runCommandLine(ctx context.Context, t *terminal, args []string) (exitCode int) {
+	defer t.closeQueues()
 	err := runVerb(ctx, t, args)
 	if err == nil {
 		err = t.writeErr

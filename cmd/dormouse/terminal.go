@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/logqueue"
 )
 
 // terminal is the standard streams of a verb.
@@ -19,6 +23,8 @@ type terminal struct {
 	outIsTerminal, errIsTerminal bool
 	errIsJournal                 bool // err goes to systemd's journal
 	width                        int  // columns of out, 0 if it is not a terminal
+
+	queues []*logqueue.Queue // before out and err, see queueOutput
 
 	writeErr   error  // of the first failed write to out
 	onWriteErr func() // called at that write, nil for nothing
@@ -33,6 +39,47 @@ func standardTerminal() *terminal {
 		errIsTerminal: isTerminal(os.Stderr),
 		errIsJournal:  errIsJournal,
 		width:         terminalWidthOrZero(os.Stdout),
+	}
+}
+
+// outputLimit is how long the end of this process waits for what reads its output.
+const outputLimit = time.Second
+
+// queueOutput puts queues before out and err, so that no write waits for what reads them. It
+// calls tell with the number of lines that were dropped from err. The caller must call
+// closeQueues in the end.
+func (t *terminal) queueOutput(tell func(dropped int64)) {
+	t.out, t.err = t.newQueue(t.out, func(int64) {}), t.newQueue(t.err, tell)
+}
+
+// newQueue returns a queue before the writer, which closeQueues closes.
+func (t *terminal) newQueue(to io.Writer, tell func(dropped int64)) *logqueue.Queue {
+	q := logqueue.New(to, tell)
+	t.queues = append(t.queues, q)
+	return q
+}
+
+// droppedLines returns how many lines the queues have dropped.
+func (t *terminal) droppedLines() (n int64) {
+	for _, q := range t.queues {
+		n += q.Dropped()
+	}
+	return n
+}
+
+// flush waits up to outputLimit until what is queued is written.
+func (t *terminal) flush() {
+	deadline := time.Now().Add(outputLimit)
+	for _, q := range slices.Backward(t.queues) { // a later queue may write to an earlier one
+		q.Flush(time.Until(deadline))
+	}
+}
+
+// closeQueues ends the queues, and waits up to outputLimit until what is in them is written.
+func (t *terminal) closeQueues() {
+	deadline := time.Now().Add(outputLimit)
+	for _, q := range slices.Backward(t.queues) {
+		q.Close(time.Until(deadline))
 	}
 }
 

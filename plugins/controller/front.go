@@ -35,6 +35,8 @@ type Options struct {
 
 	// CanHibernate reports whether plugins can be hibernated on this host.
 	CanHibernate func() bool
+	// DroppedLogLines returns how many lines the log has dropped.
+	DroppedLogLines func() int64
 	// BuiltinAccess returns the role that a caller needs for a method of a built-in
 	// other than the Controller, access.None if clients may not call the method, and what
 	// the call is about. Nil: clients may call no such method.

@@ -56,6 +56,10 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 	m.writeSample(int64(f.tcp.connections.Count() + f.control.connections.Count()))
 	m.beginMetric("dormouse_left_out_files", "gauge", "Configuration files that the host left out when it started.")
 	m.writeSample(int64(len(f.supervisor.LeftOut())))
+	if f.options.DroppedLogLines != nil {
+		m.beginMetric("dormouse_log_lines_dropped_total", "counter", "Lines of the host's log that were dropped, since it was not read.")
+		m.writeSample(f.options.DroppedLogLines())
+	}
 	m.beginMetric("go_goroutines", "gauge", "Goroutines of the host.")
 	m.writeSample(int64(runtime.NumGoroutine()))
 }

@@ -54,6 +54,9 @@ type Options struct {
 	// configuration again. With nil the host tells clients that it supports neither.
 	Hibernates func() bool
 	Reload     func(context.Context) ([]string, error)
+	// DroppedLogLines returns how many lines the log has dropped; nil for a log that drops
+	// none.
+	DroppedLogLines func() int64
 	// WrapBackend replaces the backend of a plugin; nil leaves it as it is.
 	WrapBackend func(*process.Backend) shell.Backend
 
@@ -155,7 +158,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	if !o.private {
 		h.Front = controller.New(controller.Options{
 			Host: config.Host, Log: h.log, Version: o.Version, Access: h.Access,
-			CanHibernate:  o.Hibernates,
+			CanHibernate: o.Hibernates, DroppedLogLines: o.DroppedLogLines,
 			BuiltinAccess: h.builtinAccess,
 			RestartsOf:    func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
 			Proxies:       h.nativeClientProxies,

@@ -226,8 +226,9 @@ func (b *Backend) Stop(ctx context.Context) error {
 	}
 	grace := time.Duration(b.config().StopTimeout) / 2
 	if l != nil {
+		until := time.Now().Add(grace)
 		if l.requestShutdownAndWait(ctx, grace) == nil {
-			t.waitEnd(grace)
+			t.waitEnd(time.Until(until))
 		}
 		b.router.connectTo(nil)
 		l.closeAndWait()

@@ -70,6 +70,14 @@ func (c *Cgroups) killLeftPlugins(runDir string, spareAdoptable bool) error {
 	return err
 }
 
+// KillAll kills the processes of all plugins that are in a cgroup of the host, and does not
+// wait for their end. It does nothing to a nil Cgroups.
+func (c *Cgroups) KillAll() {
+	if c != nil {
+		_ = c.dir.Set("cgroup.kill", "1") // without the cgroup there is nothing to kill
+	}
+}
+
 // Close removes the host's cgroup, and fails if a plugin is in it. It disables the
 // controllers that OpenAndClearCgroups enabled, and moves the host back to the cgroup
 // that it was started in.
