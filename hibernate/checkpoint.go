@@ -187,24 +187,25 @@ func (c *checkpoint) beginManifestAndPacking(ctx context.Context) (err error) {
 	return err
 }
 
-// dumpAndStopTree has the engine dump and stop the tree. Meanwhile another goroutine
-// describes the mapped files in the manifest.
+// dumpAndStopTree has the engine dump and stop the tree. Meanwhile another goroutine reads
+// the code of the tree, which is looked at again when the tree is stopped.
 func (c *checkpoint) dumpAndStopTree(ctx context.Context) error {
 	pids := procfs.Tree(c.tree.PID())
-	c.manifest.Stopped = nsPIDsOfStopped(pids)
-	mapped := make(chan error, 1)
+	read := make(chan []codeFile, 1)
 	go func() {
-		var err error
-		c.manifest.Mapped, err = listAndTagMappedFiles(pids, c.tagger)
-		mapped <- err
+		code, _ := describeCode(pids, c.tagger, nil) // what it can't read now is read later
+		read <- code
 	}()
 	stopFlush := flushPagesInBackground(c.order.Dir) // a pack.PackingStream flushes its files itself
 	err := c.engine.Dump(ctx, c.order)
 	stopFlush()
-	if err == nil {
-		c.stopped = procfs.Tree(c.tree.PID())
+	c.manifest.Code = <-read
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, <-mapped)
+	c.stopped = procfs.Tree(c.tree.PID())
+	c.manifest.Stopped, err = c.engine.StoppedProcesses(c.order.Dir)
+	return err
 }
 
 // describeTreeAndStartSync notes in the manifest what the stopped tree is. It also starts a
@@ -221,12 +222,13 @@ func (c *checkpoint) describeTreeAndStartSync(context.Context) error {
 // checkObstaclesAndRights returns an ErrObstacle if the image lacks something of the stopped
 // tree, and an ErrForged if the image would give a thread other rights than the thread has.
 func (c *checkpoint) checkObstaclesAndRights(context.Context) error {
-	// The tree may have opened something since makeImageAndStopTree asked.
-	if err := c.engine.ObstaclesAnyTime(c.stopped); err != nil {
-		return err
-	}
-	if err := c.engine.ObstaclesWhenStopped(c.stopped); err != nil {
-		return err
+	for _, obstacles := range []func(treePIDs []int) error{
+		c.engine.ObstaclesAnyTime, c.engine.ObstaclesWhenQuiet, // they may have come since they were looked for
+		c.engine.ObstaclesWhenStopped,
+	} {
+		if err := obstacles(c.stopped); err != nil {
+			return err
+		}
 	}
 	return c.manifest.checkRightsInImage(c.engine, c.order.Dir)
 }
@@ -292,17 +294,6 @@ func (c *checkpoint) openPackingStream(ctx context.Context) (*pack.PackingStream
 		return nil, err
 	}
 	return pack.NewPackingStream(ctx, codec, scratch, c.draft), nil
-}
-
-// nsPIDsOfStopped returns the processes that are stopped, by their numbers in their own PID
-// namespace.
-func nsPIDsOfStopped(pids []int) (nsPIDs []int) {
-	for _, pid := range pids {
-		if procfs.IsStopped(pid) {
-			nsPIDs = append(nsPIDs, procfs.NSPid(pid))
-		}
-	}
-	return nsPIDs
 }
 
 // continueExcept lets the stopped processes run, except for those with the numbers

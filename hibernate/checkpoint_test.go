@@ -208,6 +208,10 @@ func TestCheckpointFails(t *testing.T) {
 			prepare: func(b *fixture) { b.engine.BeforeDump = func() { b.engine.AnyTimeObstacle = broken } },
 			want:    broken,
 		},
+		"connections during the dump": {
+			prepare: func(b *fixture) { b.engine.BeforeDump = func() { b.engine.QuietObstacle = broken } },
+			want:    broken,
+		},
 		"an unreadable file": {
 			prepare: func(b *fixture) {
 				b.engine.BeforeDump = func() {

@@ -43,6 +43,9 @@ type Engine interface {
 	// give each thread, ordered by ID. An engine that cannot read its images returns
 	// ErrUnsupported.
 	ThreadIdentities(imageDir string) ([]procfs.ThreadIdentity, error)
+	// StoppedProcesses returns the processes in the image in imageDir that were stopped
+	// before the Dump stopped the tree, by their numbers in their own PID namespace.
+	StoppedProcesses(imageDir string) (nsPIDs []int, err error)
 	// Restore rebuilds a tree from r.Dir and returns its root, a child of this
 	// process. Every process is stopped, as after Dump. After an error no process of
 	// the attempt runs any more.

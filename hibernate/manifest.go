@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,9 +39,9 @@ type manifest struct {
 	Files []pack.File `json:"files"`
 	// Packing is nil if the files are stored as they are.
 	Packing *pack.Format `json:"packing,omitempty"`
-	// Mapped are the executable and the libraries of the tree; their contents
+	// Code are the executable, the libraries and the scripts of the tree; their contents
 	// are not part of the image.
-	Mapped  []mappedFile            `json:"mapped"`
+	Code    []codeFile              `json:"mapped"`
 	Threads []procfs.ThreadIdentity `json:"tasks"`
 	// Tuning are the settings of threads that engines do not restore.
 	Tuning []procfs.ThreadTuning `json:"tuning,omitempty"`
@@ -94,8 +93,8 @@ func (d *ImageDir) newManifest(e Engine, t Tree, forGolden bool) (*manifest, err
 }
 
 // fillFromStoppedTree sets in the manifest the time, the rights and settings of the stopped
-// tree, for a golden image its droppable memory, and its mapped files if they are no longer
-// those that it had before the dump.
+// tree, for a golden image its droppable memory, and its code. Of the code it reads what
+// was not read before the tree stopped, or has changed since.
 func (m *manifest) fillFromStoppedTree(pids []int, t pack.Tagger) (err error) {
 	m.Created, m.Uptime = time.Now().Round(0), timeSinceBoot()
 	if m.Threads, err = procfs.ThreadIdentities(pids); err != nil {
@@ -107,13 +106,7 @@ func (m *manifest) fillFromStoppedTree(pids []int, t pack.Tagger) (err error) {
 			return err
 		}
 	}
-	paths, err := procfs.MappedFiles(pids)
-	if err != nil {
-		return err
-	}
-	if !slices.EqualFunc(m.Mapped, paths, func(f mappedFile, path string) bool { return f.Path == path }) {
-		m.Mapped, err = listAndTagMappedFiles(pids, t)
-	}
+	m.Code, err = describeCode(pids, t, m.Code)
 	return err
 }
 

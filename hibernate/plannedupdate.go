@@ -1,10 +1,11 @@
 package hibernate
 
 import (
-	"bytes"
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"dormouse/hibernate/pack"
 )
 
 // PlannedUpdate says what of a machine is about to be replaced.
@@ -81,23 +82,29 @@ func (i *Image) CheckFitsAfter(u *PlannedUpdate) error {
 	if err != nil {
 		return err
 	}
-	for number, was := range m.Mapped {
+	for place, was := range m.Code {
 		newPath, isReplaced := u.files[was.Path]
 		if !isReplaced {
 			continue
 		}
-		next, err := statMappedFile(newPath)
-		if newPath != "" && err != nil {
+		if same, err := was.isSameAs(newPath, place, t); err != nil {
 			return fmt.Errorf("cannot read what is to replace %s: %w", was.Path, err)
-		}
-		if newPath != "" && next.Size == was.Size {
-			if err := next.computeAndSetTag(t, number); err != nil {
-				return fmt.Errorf("cannot read what is to replace %s: %w", was.Path, err)
-			}
-		}
-		if !bytes.Equal(next.Tag, was.Tag) {
+		} else if !same {
 			return fmt.Errorf("%w: %s is to be replaced, which the plugin runs from", ErrRefused, was.Path)
 		}
 	}
 	return nil
+}
+
+// isSameAs reports whether the file at newPath has the contents of f, false if newPath is "".
+// The place is that of f among the files of its image.
+func (f *codeFile) isSameAs(newPath string, place int, t pack.Tagger) (bool, error) {
+	if newPath == "" {
+		return false, nil
+	}
+	next, err := statCodeFile(newPath)
+	if err != nil {
+		return false, err
+	}
+	return f.hasSameContents(next, place, t)
 }

@@ -23,7 +23,7 @@ func (i *Image) newTagger() (pack.Tagger, error) {
 }
 
 // CheckFitsHost returns an ErrKey if the host lacks the image's key, and an ErrRefused
-// unless the engine, the kernel and the mapped files are those that the image was made with.
+// unless the engine, the kernel and the code are those that the image was made with.
 func (i *Image) CheckFitsHost(e Engine) error {
 	if err := i.CheckHostHasKey(); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (i *Image) CheckFitsHost(e Engine) error {
 	if err != nil {
 		return err
 	}
-	return checkMappedFilesUnchanged(m.Mapped, t)
+	return checkCodeUnchanged(m.Code, t)
 }
 
 // verifyAllButMemory verifies that the image fits the host, and everything in it but the

@@ -30,11 +30,14 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	if err := e.dumpImages(ctx, d, opts); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
-	if err := waitTreeStopped(ctx, d.PID); err != nil {
-		procfs.ContinueStopped(procfs.Tree(d.PID))
-		return err
+	err = waitTreeStopped(ctx, d.PID)
+	if err == nil {
+		err = images.RemoveFileSizes(d.Dir)
 	}
-	return nil
+	if err != nil {
+		procfs.ContinueStopped(procfs.Tree(d.PID))
+	}
+	return err
 }
 
 // dumpImages has CRIU write the images and stop the tree. The memory goes to d.Pages if

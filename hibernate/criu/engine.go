@@ -102,3 +102,8 @@ func (e *Engine) Check(ctx context.Context) error {
 func (e *Engine) ThreadIdentities(imageDir string) ([]procfs.ThreadIdentity, error) {
 	return images.ReadThreadIdentities(imageDir)
 }
+
+// StoppedProcesses implements hibernate.Engine.
+func (e *Engine) StoppedProcesses(imageDir string) ([]int, error) {
+	return images.ReadStoppedProcesses(imageDir)
+}

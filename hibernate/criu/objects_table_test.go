@@ -133,6 +133,7 @@ var objects = []object{
 	{name: "memfd", kind: "memfd"},
 	{name: "shm", kind: "shm"},
 	{name: "file-shared", kind: "file-mapping"},
+	{name: "file-rewritten", kind: "file-mapping"},
 	{name: "private-file", kind: "file-mapping"},
 	{name: "robust-mutex-free", kind: "file-mapping"},
 	{name: "deleted-executable", kind: "file-mapping"},

@@ -263,32 +263,6 @@ func TestObjectsPacked(t *testing.T) {
 	}
 }
 
-// Other processes may write to a file that the sleeping plugin has open, but must not
-// change its size: CRIU compares it.
-func TestFileChangedAsleep(t *testing.T) {
-	e := openEngine(t)
-	program, _ := compileHolder(t)
-	for content, want := range map[string]string{"0123456789": "", "xxxx45xxxx": "", "012345": "size"} {
-		t.Run(content, func(t *testing.T) {
-			t.Parallel()
-			h, said := startHolder(t, program, "offset")
-			defer h.end(t)
-			if said != "ready" {
-				t.Fatalf("it says %q before the sleep", said)
-			}
-			h.asleep = func() { must(t, os.WriteFile(filepath.Join(h.dir, "f"), []byte(content), 0o600)) }
-			err := h.sleep(t, e)
-			if want == "" {
-				if said := h.check(); err != nil || said != "ok" {
-					t.Errorf("error %v, it says %q", err, said)
-				}
-			} else if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("error %v, want one about %s", err, want)
-			}
-		})
-	}
-}
-
 // hasTerminal reports whether the object is a pseudo terminal.
 func hasTerminal(object string) bool {
 	return strings.HasPrefix(object, "pty") || object == "controlling-terminal"

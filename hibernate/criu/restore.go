@@ -36,7 +36,8 @@ func (e *Engine) restoreStopped(ctx context.Context, r hibernate.RestoreOrder, m
 	s, end := e.takeOrStartSession(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
 	opts := commonOptions()
-	opts.RstSibling = new(true) // the root becomes a child of this process, which can then wait for its end
+	opts.SkipFileRwxCheck = new(true) // as of a running program, others may change the mode of a file
+	opts.RstSibling = new(true)       // the root becomes a child of this process, which can then wait for its end
 	for i := range r.Files {
 		opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
 	}

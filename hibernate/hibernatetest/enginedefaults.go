@@ -32,6 +32,9 @@ func (EngineDefaults) ThreadIdentities(string) ([]procfs.ThreadIdentity, error) 
 	return nil, hibernate.ErrUnsupported
 }
 
+// StoppedProcesses returns nil.
+func (EngineDefaults) StoppedProcesses(string) ([]int, error) { return nil, nil }
+
 // RestoreLazy closes m and returns hibernate.ErrUnsupported.
 func (EngineDefaults) RestoreLazy(_ context.Context, _ hibernate.RestoreOrder, m hibernate.Memory) (*os.Process, hibernate.Loading, error) {
 	_ = m.Close()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -118,7 +119,11 @@ func (f *Fake) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 	if f.BeforeDump != nil {
 		f.BeforeDump()
 	}
-	err := os.WriteFile(filepath.Join(d.Dir, fakeCore), []byte("core"), 0o600)
+	stopped := 0
+	if procfs.IsStopped(d.PID) {
+		stopped = procfs.NSPid(d.PID)
+	}
+	err := os.WriteFile(filepath.Join(d.Dir, fakeCore), fmt.Appendf(nil, "%04d", stopped), 0o600)
 	if err == nil {
 		err = f.DumpError
 	}
@@ -132,6 +137,22 @@ func (f *Fake) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 		return err
 	}
 	return StopProcess(d.PID)
+}
+
+// StoppedProcesses returns the process in the image if it was stopped before the Dump.
+func (f *Fake) StoppedProcesses(imageDir string) (nsPIDs []int, err error) {
+	text, err := os.ReadFile(filepath.Join(imageDir, fakeCore))
+	if errors.Is(err, os.ErrNotExist) { // an engine that embeds a Fake has another Dump
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	stopped, err := strconv.Atoi(string(text))
+	if err != nil || stopped == 0 {
+		return nil, err
+	}
+	return []int{stopped}, nil
 }
 
 // writePages writes the memory to a page file where the order says.

@@ -49,23 +49,32 @@ func parseMappings(text string) (all []mapping, err error) {
 	return all, nil
 }
 
-// MappedFiles returns the paths of the regular files that the processes have mapped,
-// sorted, each once. It leaves out deleted files and devices.
-func MappedFiles(pids []int) (paths []string, err error) {
+// ExecutedFiles returns the paths of the regular files that the processes execute from,
+// sorted, each once: files that are mapped as executable, and scripts. It leaves out deleted
+// files and devices.
+func ExecutedFiles(pids []int) (paths []string, err error) {
 	for _, pid := range pids {
 		mappings, err := readMappings(pid, "maps")
 		if err != nil {
 			return nil, err
 		}
 		for _, m := range mappings {
-			if m.inode != "0" && strings.HasPrefix(m.name, "/") && !strings.HasSuffix(m.name, " (deleted)") &&
-				!strings.HasPrefix(m.name, "/memfd:") && !strings.HasPrefix(m.name, "/dev/") {
+			if m.isNamedFile() && strings.Contains(m.access, "x") {
 				paths = append(paths, m.name)
 			}
+		}
+		if script := ScriptOf(pid); script != "" {
+			paths = append(paths, script)
 		}
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths), nil
+}
+
+// isNamedFile reports whether the mapping is of a regular file that has its name still.
+func (m mapping) isNamedFile() bool {
+	return m.inode != "0" && strings.HasPrefix(m.name, "/") && !strings.HasSuffix(m.name, " (deleted)") &&
+		!strings.HasPrefix(m.name, "/memfd:") && !strings.HasPrefix(m.name, "/dev/")
 }
 
 // MappingNames returns the names of the mappings of the process, sorted, each once:

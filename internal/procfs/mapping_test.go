@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestMappedFiles(t *testing.T) {
+func TestExecutedFiles(t *testing.T) {
 	dir := t.TempDir()
-	mapFile := func(name string) {
+	mapFile := func(name string, protection int) {
 		t.Helper()
 		path := filepath.Join(dir, name)
 		f, err := os.Create(path)
@@ -24,19 +24,20 @@ func TestMappedFiles(t *testing.T) {
 		if err := f.Truncate(4096); err != nil {
 			t.Fatal(err)
 		}
-		data, err := syscall.Mmap(int(f.Fd()), 0, 4096, syscall.PROT_READ, syscall.MAP_SHARED)
+		data, err := syscall.Mmap(int(f.Fd()), 0, 4096, protection, syscall.MAP_PRIVATE)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = syscall.Munmap(data) })
 	}
-	mapFile("plain")
-	mapFile("two  spaces ")
-	mapFile("removed")
+	mapFile("plain", syscall.PROT_EXEC)
+	mapFile("two  spaces ", syscall.PROT_READ|syscall.PROT_EXEC)
+	mapFile("removed", syscall.PROT_EXEC)
+	mapFile("data", syscall.PROT_READ)
 	if err := os.Remove(filepath.Join(dir, "removed")); err != nil {
 		t.Fatal(err)
 	}
-	files, err := MappedFiles([]int{os.Getpid(), os.Getpid()})
+	files, err := ExecutedFiles([]int{os.Getpid(), os.Getpid()})
 	if err != nil {
 		t.Fatal(err)
 	}

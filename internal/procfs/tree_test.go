@@ -81,7 +81,7 @@ func TestMissingProcess(t *testing.T) {
 	if threads, err := ThreadIdentities([]int{missing}); err != nil || len(threads) != 0 {
 		t.Errorf("its threads are %v, %v", threads, err)
 	}
-	if files, err := MappedFiles([]int{missing}); err != nil || len(files) != 0 {
+	if files, err := ExecutedFiles([]int{missing}); err != nil || len(files) != 0 {
 		t.Errorf("it has %v mapped: %v", files, err)
 	}
 	ContinueStopped([]int{missing})

@@ -23,6 +23,9 @@ import (
 	"dormouse/internal/regularfile"
 )
 
+// filesName is the image file with an entry for each open or mapped file.
+const filesName = "files.img"
+
 // Flags of a page map's entry, and the magic numbers at the beginning of an image file:
 // from CRIU's images/pagemap.proto and magic.h.
 const (
@@ -35,6 +38,7 @@ const (
 	magicMM      = 0x57492820
 	magicCore    = 0x55053847
 	magicSeccomp = 0x64413049
+	magicFiles   = 0x56303138
 )
 
 // Layout says where in the page files of an image the memory lies.

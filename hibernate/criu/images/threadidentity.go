@@ -19,9 +19,12 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// stateDead is the state, in a core image, of a process that has ended and waits to be
-// reaped.
-const stateDead = 2
+// States of a process in its core image: it has ended and waits to be reaped, or a signal had
+// stopped it before the dump.
+const (
+	stateDead    = 2
+	stateStopped = 3
+)
 
 // ReadThreadIdentities returns the identity and rights that the image in dir would give each
 // thread, ordered by ID, without threads that have ended. It reads them from the core image
@@ -31,32 +34,56 @@ func ReadThreadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths, err := filenames.PathsIn(dir, "core-", ".img")
+	var threads []procfs.ThreadIdentity
+	err = forEachCore(dir, func(id int, core *criu_core.CoreEntry) error {
+		if core.GetTc().GetTaskState() == stateDead {
+			return nil
+		}
+		thread, err := threadIdentityOf(core, filters)
+		thread.ID = id
+		threads = append(threads, thread)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	var threads []procfs.ThreadIdentity
+	slices.SortFunc(threads, func(a, b procfs.ThreadIdentity) int { return a.ID - b.ID })
+	return threads, nil
+}
+
+// ReadStoppedProcesses returns the processes in the image in dir that a signal had stopped
+// before the dump, by their numbers in their own PID namespace.
+func ReadStoppedProcesses(dir string) (nsPIDs []int, err error) {
+	err = forEachCore(dir, func(id int, core *criu_core.CoreEntry) error {
+		if core.GetTc().GetTaskState() == stateStopped {
+			nsPIDs = append(nsPIDs, id)
+		}
+		return nil
+	})
+	return nsPIDs, err
+}
+
+// forEachCore calls use with the core image of each thread in the image in dir, and the
+// number of the thread, until use returns an error.
+func forEachCore(dir string, use func(id int, core *criu_core.CoreEntry) error) error {
+	paths, err := filenames.PathsIn(dir, "core-", ".img")
+	if err != nil {
+		return err
+	}
 	for _, path := range paths {
 		id, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(path)[len("core-"):], ".img"))
 		if err != nil {
-			return nil, fmt.Errorf("%s names no thread: %w", path, err)
+			return fmt.Errorf("%s names no thread: %w", path, err)
 		}
 		var core criu_core.CoreEntry
 		if err := readSingleEntry(path, magicCore, &core); err != nil {
-			return nil, err
+			return err
 		}
-		if core.GetTc().GetTaskState() == stateDead {
-			continue
+		if err := use(id, &core); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
 		}
-		thread, err := threadIdentityOf(&core, filters)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		thread.ID = id
-		threads = append(threads, thread)
 	}
-	slices.SortFunc(threads, func(a, b procfs.ThreadIdentity) int { return a.ID - b.ID })
-	return threads, nil
+	return nil
 }
 
 // readSeccompFilters returns the seccomp filters of the image in dir, nil if there are none.

@@ -45,6 +45,21 @@ static void file_set(void) {
 	CHECK((fd = open("shared", O_RDWR | O_CREAT, 0600)) >= 0 && ftruncate(fd, 4096) == 0);
 	shared(MAP_SHARED, fd);
 }
+static void *rewrite(void *unused) {
+	for (int n = 1;; n++, usleep(2000))
+		if (pwrite(fd, &n, sizeof n, 0) != sizeof n) return unused;
+}
+static void rewritten_set(void) {
+	pthread_t writer;
+	CHECK((fd = open("rewritten", O_RDWR | O_CREAT, 0600)) >= 0 && ftruncate(fd, 4096) == 0);
+	word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(word != MAP_FAILED && pthread_create(&writer, NULL, rewrite, NULL) == 0);
+}
+static void rewritten_check(void) {
+	int was = *word;
+	for (int n = 0; n < 1000 && *word == was; n++) usleep(2000);
+	CHECK(*word != was);
+}
 static void sysv_set(void) {
 	CHECK((id = shmget(IPC_PRIVATE, 4096, 0600)) >= 0);
 	word = shmat(id, NULL, 0);
@@ -196,7 +211,7 @@ static void key_check(void) { CHECK(syscall(SYS_keyctl, 10 /* KEYCTL_SEARCH */, 
 const struct object memory[] = {
 	{"counter", counter_set, counter_check}, {"mapped-counter", mapped_counter_set, mapped_counter_check}, {"posix-mqueue", mqueue_set, mqueue_check}, {"aio", aio_set, aio_check}, {"session-keyring", key_set, key_check},
 	{"anon-shared", anon_set, shared_check}, {"memfd", memfd_set, memfd_check}, {"shm", shm_set, shared_check},
-	{"file-shared", file_set, shared_check}, {"sysv-shm", sysv_set, shared_check}, {"sysv-sem", sem_set, sem_check},
+	{"file-shared", file_set, shared_check}, {"file-rewritten", rewritten_set, rewritten_check}, {"sysv-shm", sysv_set, shared_check}, {"sysv-sem", sem_set, sem_check},
 	{"sysv-msg", msg_set, msg_check}, {"futex", futex_set, futex_check}, {"robust-mutex", robust_set, robust_check},
 	{"robust-mutex-file", robust_file_set, robust_check}, {"robust-mutex-free", robust_free_set, robust_free_check}, {"private-file", private_set, private_check},
 	{"dontdump", dontdump_set, advise_check}, {"dontfork", dontfork_set, advise_check}, {"wipeonfork", wipe_set, advise_check},
