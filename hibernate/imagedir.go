@@ -207,6 +207,16 @@ func (d *ImageDir) Quarantine() error {
 	return errors.Join(errs...)
 }
 
+// ImagePaths returns the directories of all images that are kept of the instance.
+func (d *ImageDir) ImagePaths() (paths []string) {
+	for _, name := range []string{imageName, goldenName, quarantineName} {
+		if _, err := os.Lstat(d.path(name)); err == nil {
+			paths = append(paths, d.path(name))
+		}
+	}
+	return paths
+}
+
 // RemoveAll deletes all that is kept of an instance that is gone for good.
 func (d *ImageDir) RemoveAll() error { return os.RemoveAll(d.base) }
 

@@ -101,7 +101,8 @@ func (s *Supervisor) makeAndKeepClone(c clone) error {
 }
 
 // checkNewCallsign returns an error if no instance of that callsign can be made. The error
-// may wrap ErrExists.
+// may wrap ErrExists, also when only files of an earlier instance exist: a clone must never
+// get those.
 func (s *Supervisor) checkNewCallsign(callsign string) error {
 	if err := configs.CheckCallsign(callsign); err != nil {
 		return err
@@ -113,6 +114,10 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 	}
 	if file, found := s.LeftOut().Find(callsign); found && file.Names(callsign) {
 		return fmt.Errorf("%w: %w", ErrExists, s.WhyMissing(callsign))
+	}
+	if kept := s.options.KeptPaths(callsign); len(kept) > 0 {
+		return fmt.Errorf("%w: an earlier instance of that name has left %s; take another name, or remove what is not wanted any more",
+			ErrExists, strings.Join(kept, " and "))
 	}
 	return s.options.CheckCallsign(callsign)
 }

@@ -44,6 +44,21 @@ func TestMaxClones(t *testing.T) {
 	})
 }
 
+// A clone never gets what an earlier instance of its callsign has left.
+func TestCloneOfAKeptCallsign(t *testing.T) {
+	kept := map[string][]string{"Old": {"/root/persistent/Old", "/root/images/Old/image"}}
+	keep := func(o *Options) { o.KeptPaths = func(callsign string) []string { return kept[callsign] } }
+	runWith(t, []instance{{"A", configs.StartDeactivated, 50, nil}}, keep, func(r *rig) {
+		r.closing()
+		err := r.Clone(r.Context(), "A", "Old")
+		if !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "has left /root/persistent/Old and /root/images/Old/image; take another name") {
+			t.Errorf("got %v", err)
+		}
+		kept = nil // the operator has removed it
+		r.must(r.Clone(r.Context(), "A", "Old"))
+	})
+}
+
 func TestClone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	instances := []instance{{"A", configs.StartActivated, 50, nil}, {"U", configs.StartUnavailable, 50, nil}}

@@ -95,6 +95,9 @@ type Options struct {
 	// RemoveKept removes the files that the backend of a destroyed clone has kept; nil
 	// when backends keep none.
 	RemoveKept func(callsign string) error
+	// KeptPaths returns the directories in which files of an instance of that callsign are
+	// kept; nil when backends keep none.
+	KeptPaths func(callsign string) []string
 	// PostMortem says which ends of plugins are documented; the zero value documents
 	// none.
 	PostMortem PostMortem
@@ -112,6 +115,9 @@ func New(o Options) (*Supervisor, error) {
 	}
 	if o.RemoveKept == nil {
 		o.RemoveKept = accept
+	}
+	if o.KeptPaths == nil {
+		o.KeptPaths = func(string) []string { return nil }
 	}
 	s := &Supervisor{
 		options: o,

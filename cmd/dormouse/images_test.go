@@ -78,6 +78,30 @@ func TestImagesOfSleepers(t *testing.T) {
 	images("check", "--criu", "/nowhere/criu").expect(t, exitFailed, "cannot run /nowhere/criu")
 }
 
+// An instance that no file names any more keeps what it has, whatever clone wants its callsign.
+func TestCloneGetsNothingOfAnEarlierInstance(t *testing.T) {
+	requireCRIU(t)
+	root := t.TempDir()
+	both := ownCounter + strings.ReplaceAll(ownCounter, `"Counter"`, `"Old"`)
+	h := startHost(t, root, strings.ReplaceAll(both, "PROGRAM", "EXAMPLES/counter"))
+	h.wait(t, "ready")
+	h.dormouse(t, "call", "Old.increment").expect(t, exitDone)
+	h.dormouse(t, "plugin", "suspend", "Old").expect(t, exitDone)
+	h.dormouse(t, "plugin", "hibernate", "Old").expect(t, exitDone)
+	h.end(t)
+
+	h = startHost(t, root, strings.ReplaceAll(ownCounter, "PROGRAM", "EXAMPLES/counter"))
+	h.wait(t, "ready")
+	h.dormouse(t, "plugin", "clone", "Counter", "Old").expect(t, exitFailed, "!an earlier instance of that name has left", "!images/Old/image")
+	h.dormouse(t, "plugin", "clone", "Counter", "Young").expect(t, exitDone)
+	h.end(t)
+
+	h = startHost(t, root, strings.ReplaceAll(both, "PROGRAM", "EXAMPLES/counter"))
+	h.wait(t, "ready")
+	h.dormouse(t, "plugin", "wake", "Old").expect(t, exitDone, "Old woken")
+	h.dormouse(t, "call", "Old.get").expect(t, exitDone, `{"value":1}`)
+}
+
 func TestPlannedUpdateReadsLines(t *testing.T) {
 	store := imageStore{engine: criu.Open("/nowhere/criu", t.TempDir())}
 	u, err := store.plannedUpdate(strings.NewReader("/a\n\n/b=/c\n"), "6.1", []string{"-", "/d"})

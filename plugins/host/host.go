@@ -151,6 +151,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		CheckCallsign:    o.CheckCallsign,
 		MaxClones:        config.Host.Clones,
 		RemoveKept:       h.Processes.RemoveInstanceFiles,
+		KeptPaths:        h.Processes.KeptPaths,
 		PostMortem: supervisor.PostMortem{
 			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,
 		},

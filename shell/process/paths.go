@@ -64,3 +64,13 @@ func (h Host) RemoveInstanceFiles(callsign string) error {
 		h.Images.ImageDir(callsign).RemoveAll(),
 	)
 }
+
+// KeptPaths returns the directories in which something is kept of an instance of that callsign:
+// images, golden ones too, and files in its persistent directory.
+func (h Host) KeptPaths(callsign string) (paths []string) {
+	persistent := filepath.Join(h.StateDir, "persistent", callsign)
+	if entries, err := os.ReadDir(persistent); err == nil && len(entries) > 0 {
+		paths = append(paths, persistent)
+	}
+	return append(paths, h.Images.ImageDir(callsign).ImagePaths()...)
+}
