@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +17,10 @@ const pressureFile = "/proc/pressure/memory"
 // CheckPressureSupport returns an error if the kernel cannot report memory pressure with
 // these values, see WatchPressure.
 func CheckPressureSupport(stall, window time.Duration) error {
+	if !kernelReportsAtOnce() {
+		_, err := StalledTime()
+		return err
+	}
 	fd, err := openPressureTrigger(stall, window)
 	if err != nil {
 		return err
@@ -23,10 +29,13 @@ func CheckPressureSupport(stall, window time.Duration) error {
 }
 
 // WatchPressure calls onPressure each time that processes of the machine have waited for
-// memory for as long as stall within window, at most once per window. It returns nil when
-// ctx ends, or an error if the kernel cannot report pressure. See
+// memory for as long as stall within window; the same waiting counts once. It returns nil
+// when ctx ends, or an error if the kernel cannot report pressure. See
 // Documentation/accounting/psi.rst of the kernel.
 func WatchPressure(ctx context.Context, stall, window time.Duration, onPressure func()) error {
+	if !kernelReportsAtOnce() {
+		return pollPressure(ctx, stall, window, StalledTime, onPressure)
+	}
 	fd, err := openPressureTrigger(stall, window)
 	if err != nil {
 		return err
@@ -54,6 +63,30 @@ func WatchPressure(ctx context.Context, stall, window time.Duration, onPressure 
 			onPressure()
 		}
 	}
+}
+
+// kernelReportsAtOnce reports whether the kernel tells this process of pressure within a
+// part of the window. Without CAP_SYS_RESOURCE it does so every two seconds.
+func kernelReportsAtOnce() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	return unix.Capget(&header, &sets[0]) == nil && sets[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
+}
+
+// StalledTime returns how long some thread of the machine has waited for memory since the
+// machine started ("total" of the line "some").
+func StalledTime() (time.Duration, error) {
+	text, err := os.ReadFile(pressureFile)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if _, total, found := strings.Cut(line, "total="); found && strings.HasPrefix(line, "some ") {
+			micros, err := strconv.ParseInt(strings.TrimSpace(total), 10, 64)
+			return time.Duration(micros) * time.Microsecond, err
+		}
+	}
+	return 0, fmt.Errorf("%s does not say how long threads waited", pressureFile)
 }
 
 // openPressureTrigger returns a descriptor on which poll(2) reports POLLPRI after memory
