@@ -511,3 +511,23 @@ func TestBystander(t *testing.T) {
 		t.Errorf("it did not end with its stdin: %v", err)
 	}
 }
+
+// A plugin takes its own chance when memory is short, also if its host is spared.
+func TestOOMScoreIsNotTheSparedHosts(t *testing.T) {
+	for before, want := range map[int]string{-100: "0", 100: "100"} {
+		t.Run(strconv.Itoa(before), func(t *testing.T) {
+			script := fmt.Sprintf(`echo %d >/proc/self/oom_score_adj && exec "$0" /bin/cat /proc/self/oom_score_adj`, before)
+			path, err := InstallPidone(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := exec.Command("/bin/sh", "-c", script, path).CombinedOutput()
+			if err != nil && before < 0 {
+				t.Skipf("this process may not lower it: %s", text)
+			}
+			if got := strings.TrimSpace(string(text)); err != nil || got != want {
+				t.Errorf("got %q, %v, want %s", got, err, want)
+			}
+		})
+	}
+}

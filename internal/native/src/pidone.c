@@ -31,6 +31,7 @@
 #define PR_SET_CHILD_SUBREAPER 36
 #define WNOHANG 1
 #define RLIMIT_NOFILE 7
+#define O_RDWR 2
 
 static void report_exec(long err)
 {
@@ -75,6 +76,21 @@ static void limit_files(const char *number)
 	sys(__NR_prlimit64, 0, RLIMIT_NOFILE, (word)limits, 0);
 }
 
+/* The kernel, short of memory, is to spare the host, but not its plugins: a
+ * value below 0, see oom_score_adj in proc_pid_oom_score_adj(5), is the host's
+ * own. */
+static void take_own_chance(void)
+{
+	char value = 0;
+	long fd = sys(__NR_openat, AT_FDCWD, (word) "/proc/self/oom_score_adj", O_RDWR, 0);
+
+	if (fd < 0)
+		return;
+	if (sys(__NR_read, fd, (word)&value, 1, 0) == 1 && value == '-')
+		sys(__NR_pwrite64, fd, (word) "0", 1, 0);
+	sys(__NR_close, fd, 0, 0, 0);
+}
+
 /* Kill and reap children until none is left; the orphans of those that die
  * become children in turn. A PID namespace does this by itself on exit, but
  * without privileges there is none. */
@@ -114,6 +130,7 @@ void run(word *stack)
 	if (argc < 2)
 		leave(2);
 	sys(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0);
+	take_own_chance();
 	sys(__NR_rt_sigprocmask, SIG_SETMASK, (word)&every, 0, 8);
 	child = sys(__NR_clone, SIGCHLD, 0, 0, 0);
 	if (child == 0) {
